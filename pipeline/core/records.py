@@ -1,0 +1,83 @@
+"""The records that flow through the pipeline, as values.
+
+Times are milliseconds since 1970-01-01T00:00:00Z; money is integer minor units with an ISO 4217 code (I8).
+Hot-path records are NamedTuples: `Transaction._make(decoded.values())` costs 0.6 µs where a frozen dataclass costs 3.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple
+
+AMOUNT_MINOR_MAX = 10**11
+"""One billion GBP. 50,000 payments of it still sum below 2^53, the largest integer that Lua holds exactly."""
+
+UNKNOWN = -1
+"""In a feature: not known. Every known feature value is at least 0."""
+
+
+class Outcome(StrEnum):
+    ALLOW = "ALLOW"
+    BLOCK = "BLOCK"
+    ESCALATE = "ESCALATE"
+
+
+class Route(StrEnum):
+    """Who answered: a hard guardrail, the model, or the fallback rules."""
+
+    GUARDRAIL = "GUARDRAIL"
+    MODEL = "MODEL"
+    FALLBACK = "FALLBACK"
+
+
+class BreakerState(StrEnum):
+    CLOSED = "CLOSED"
+    OPEN = "OPEN"
+    HALF_OPEN = "HALF_OPEN"
+    FORCED_OPEN = "FORCED_OPEN"
+    UNKNOWN = "UNKNOWN"
+
+
+class Transaction(NamedTuple):
+    """One payment as published on `transactions.v1`; fields in the order of `schemas/transaction.v1.avsc`."""
+
+    transaction_id: str
+    account_id: str
+    amount_minor: int
+    currency: str
+    event_time_ms: int
+    beneficiary_account_id: str
+    beneficiary_name: str | None
+    beneficiary_country: str
+    beneficiary_opened_at_ms: int | None
+    reference: str | None
+    channel: str
+    ip_address: str | None
+    device_id: str | None
+    account_opened_epoch_day: int
+    account_time_zone: str
+    segments: dict[str, str]
+
+
+class Source(NamedTuple):
+    """Where a record stood in the log."""
+
+    partition: int
+    offset: int
+    timestamp_ms: int
+
+
+class Reason(NamedTuple):
+    """One reason of a decision (I9). `observed`, `limit` and `excess` share the unit that `text` names.
+
+    `limit` is what a rule allows, or for a model reason what is typical; `excess` is `observed - limit`, and both
+    are None where there is nothing to compare with. `contribution_micro` is the exact addend of the model's
+    log-odds in millionths; None for a rule.
+    """
+
+    code: str
+    text: str
+    observed: int
+    limit: int | None
+    excess: int | None
+    contribution_micro: int | None
