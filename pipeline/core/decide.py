@@ -1,0 +1,267 @@
+"""The decision: a pure function of features, model, policy and breaker mode (I3).
+
+Invariants
+1. Order: hard guardrails, then the route's answer, then soft guardrails. A hard hit is BLOCK and the model is not asked.
+2. Soft guardrails only make ALLOW into ESCALATE; nothing makes a decision more permissive (I4).
+3. Row i of the answer depends on row i of the input alone: batches of any size give the same verdicts.
+4. Every verdict has a summary and at least one reason (I9).
+
+Confidence is defined here and nowhere else: the calibrated probability that the answer behind the outcome is right.
+The model answers BLOCK (the payment is fraud) from the policy's `block_probability_ppm` on, and ALLOW (it is not)
+below. So confidence is P(fraud) when the model answered BLOCK and 1 - P(fraud) when it answered ALLOW, also where a
+soft guardrail then escalated. A guardrail or a fallback rule states a fact about the payment, not a probability:
+its confidence is 1. In ten-thousandths, rounded down.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final, NamedTuple
+from uuid import UUID
+
+import numpy as np
+
+from pipeline.core.features import COLUMN, Matrix
+from pipeline.core.phrases import fact_of, join, percent_of_bp, with_typical
+from pipeline.core.policy import Policy
+from pipeline.core.records import BreakerState, Outcome, Reason, Route
+from pipeline.core.rules import CONFIDENCE_CODE, Rule, RuleBook, hits_of, rule_book, rule_fact, rule_reason
+from pipeline.core.scoring import Model, Scores, score
+
+CONFIDENCE_CERTAIN_BP: Final = 10_000
+MODEL_REASONS: Final = 3
+"""More than three contributions read as noise; `fraud explain` shows all."""
+
+_NAMESPACE: Final = UUID("8f0c9a3e-1f1b-5c52-9d7e-6c1a5f0e2b47").bytes
+_VERB: Final = {Outcome.ALLOW: "Allowed", Outcome.BLOCK: "Blocked", Outcome.ESCALATE: "Escalated"}
+
+
+class Mode(NamedTuple):
+    """What the breaker says of one payment: the governing scope, its state, and whether the model may answer."""
+
+    state: BreakerState
+    scope: str
+    use_model: bool
+
+
+class Verdict(NamedTuple):
+    outcome: Outcome
+    route: Route
+    mode: Mode
+    confidence_bp: int
+    fraud_probability_ppm: int  # -1 where the model was not asked
+    score_micro: int  # 0 where the model was not asked
+    summary: str
+    reasons: list[Reason]
+    rules_triggered: list[str]
+    model_outcome: Outcome | None  # what the model would have answered, whatever the route; None where not asked
+
+
+@dataclass(frozen=True, slots=True)
+class Regime:
+    """The policy and the model in force; `model` is None when none could be loaded, and the fallback decides."""
+
+    policy: Policy
+    rules: RuleBook
+    model: Model | None
+
+
+def regime(policy: Policy, model: Model | None) -> Regime:
+    return Regime(policy, rule_book(policy), model)
+
+
+def decision_id(transaction_id: str) -> str:
+    """uuid5(namespace, transaction_id), four times as fast as `uuid.uuid5` (I2)."""
+    raw = bytearray(hashlib.sha1(_NAMESPACE + transaction_id.encode(), usedforsecurity=False).digest()[:16])
+    raw[6] = raw[6] & 0x0F | 0x50
+    raw[8] = raw[8] & 0x3F | 0x80
+    text = raw.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def decide(features: Matrix, modes: Sequence[Mode], in_force: Regime) -> list[Verdict]:
+    """One verdict a row. `features` is (n, len(FEATURES)) int64; `modes` has n entries."""
+    rules = in_force.rules
+    hard = hits_of(rules.static_hard, features)
+    for row, stateful in hits_of(rules.stateful_hard, features).items():
+        hard[row] = hard.get(row, []) + stateful
+    asked = [row for row in range(len(modes)) if row not in hard]
+    soft = hits_of(rules.soft, features)
+    answers = _Answers(features, asked, soft, in_force) if in_force.model is not None else None
+    fallback = hits_of(rules.fallback, features) if answers is None or _any_fallback(modes) else {}
+    verdicts = []
+    for row, mode in enumerate(modes):
+        if row in hard:
+            verdicts.append(_guardrail_verdict(features[row], mode, hard[row]))
+        elif answers is not None and mode.use_model:
+            verdicts.append(answers.verdict(row, mode))
+        else:
+            shadow = answers.shadow(row) if answers is not None else _NO_SHADOW
+            verdicts.append(_fallback_verdict(features[row], mode, fallback.get(row, []), soft.get(row, []), shadow))
+    return verdicts
+
+
+def _any_fallback(modes: Sequence[Mode]) -> bool:
+    return not all(mode.use_model for mode in modes)
+
+
+class _Shadow(NamedTuple):
+    fraud_probability_ppm: int
+    score_micro: int
+    outcome: Outcome | None
+
+
+_NO_SHADOW: Final = _Shadow(-1, 0, None)
+
+
+class _Answers:
+    """The model's answers for the rows that no hard guardrail decided."""
+
+    def __init__(self, features: Matrix, asked: list[int], soft: dict[int, list[Rule]], in_force: Regime) -> None:
+        assert in_force.model is not None
+        self._features, self._soft, self._model, self._policy = features, soft, in_force.model, in_force.policy
+        self._position = {row: position for position, row in enumerate(asked)}
+        scores = score(in_force.model, features if len(asked) == len(features) else features[asked])
+        self._probability_ppm = scores.fraud_probability_ppm.tolist()
+        self._score_micro = scores.score_micro.tolist()
+        self._contribution = scores.contribution_micro
+        self._raising, self._lowering = _strongest_terms(scores)
+
+    def shadow(self, row: int) -> _Shadow:
+        position = self._position[row]
+        ppm = self._probability_ppm[position]
+        return _Shadow(ppm, self._score_micro[position], self._outcome(row, ppm))
+
+    def verdict(self, row: int, mode: Mode) -> Verdict:
+        probability_ppm, score_micro, outcome = self.shadow(row)
+        assert outcome is not None
+        confidence_bp = _confidence_bp(probability_ppm, self._policy)
+        rules = self._soft.get(row, []) if outcome is Outcome.ESCALATE else []
+        facts = [rule_fact(rule, self._features[row]) for rule in rules]
+        reasons = [rule_reason(rule, self._features[row]) for rule in rules]
+        triggered = [rule.code for rule in rules]
+        minimum_bp = self._policy.soft.confidence_minimum_bp
+        if outcome is Outcome.ESCALATE and confidence_bp < minimum_bp:
+            fact, reason = _confidence_reason(confidence_bp, minimum_bp)
+            facts.append(fact)
+            reasons.append(reason)
+            triggered.append(CONFIDENCE_CODE)
+        for fact, reason in self._model_reasons(row, is_lowering=outcome is Outcome.ALLOW):
+            if fact not in facts:
+                facts.append(fact)
+            reasons.append(reason)
+        summary = f"{_VERB[outcome]} because {join(facts)}."
+        return Verdict(
+            outcome, Route.MODEL, mode, confidence_bp, probability_ppm, score_micro, summary, reasons, triggered, outcome
+        )
+
+    def _outcome(self, row: int, probability_ppm: int) -> Outcome:
+        if probability_ppm >= self._policy.model.block_probability_ppm:
+            return Outcome.BLOCK
+        if row in self._soft or _confidence_bp(probability_ppm, self._policy) < self._policy.soft.confidence_minimum_bp:
+            return Outcome.ESCALATE
+        return Outcome.ALLOW
+
+    def _model_reasons(self, row: int, *, is_lowering: bool) -> list[tuple[str, Reason]]:
+        """Up to MODEL_REASONS of the terms that moved the score most in the outcome's direction; at least one."""
+        position = self._position[row]
+        contribution, values = self._contribution[position], self._features[row]
+        found: list[tuple[str, Reason]] = []
+        for term in (self._lowering if is_lowering else self._raising)[position]:
+            micro = int(contribution[term])
+            if found and (micro >= 0 if is_lowering else micro <= 0):
+                break
+            names = self._model.terms[term].features
+            observed = tuple([int(values[COLUMN[name]]) for name in names])
+            code, fact, text, typical = _term_words(names, observed, self._typical(names))
+            excess = None if typical is None else observed[0] - typical
+            found.append((fact, Reason(code, text, observed[0], typical, excess, micro)))
+        return found
+
+    def _typical(self, names: tuple[str, ...]) -> tuple[int, ...]:
+        return tuple([self._model.typical[name] for name in names])
+
+
+def _strongest_terms(scores: Scores) -> tuple[list[list[int]], list[list[int]]]:
+    """Term indices by contribution: the MODEL_REASONS highest first, and the MODEL_REASONS lowest first.
+
+    The sort is stable, so equal contributions are named in the model's order.
+    """
+    contribution = scores.contribution_micro
+    raising = np.argsort(-contribution, axis=1, kind="stable")[:, :MODEL_REASONS].tolist()
+    lowering = np.argsort(contribution, axis=1, kind="stable")[:, :MODEL_REASONS].tolist()
+    return raising, lowering
+
+
+@lru_cache(maxsize=65536)
+def _term_words(
+    names: tuple[str, ...], observed: tuple[int, ...], typical: tuple[int, ...]
+) -> tuple[str, str, str, int | None]:
+    """Code, fact, text and the first feature's typical value (None if unknown) of one model term."""
+    code = "MODEL_" + "_AND_".join(name.upper() for name in names)
+    fact = join([fact_of(name, value) for name, value in zip(names, observed, strict=True)])
+    text = join([with_typical(*triple) for triple in zip(names, observed, typical, strict=True)])
+    return code, fact, text, typical[0] if typical[0] >= 0 else None
+
+
+def _confidence_bp(probability_ppm: int, policy: Policy) -> int:
+    if probability_ppm >= policy.model.block_probability_ppm:
+        return probability_ppm // 100
+    return (1_000_000 - probability_ppm) // 100
+
+
+@lru_cache(maxsize=16384)
+def _confidence_reason(confidence_bp: int, minimum_bp: int) -> tuple[str, Reason]:
+    fact = f"the model is only {percent_of_bp(confidence_bp)} sure that the payment is honest"
+    text = f"{fact}, {percent_of_bp(minimum_bp - confidence_bp)} short of the required {percent_of_bp(minimum_bp)}"
+    return fact, Reason(CONFIDENCE_CODE, text, confidence_bp, minimum_bp, confidence_bp - minimum_bp, None)
+
+
+def _guardrail_verdict(row: Matrix, mode: Mode, rules: list[Rule]) -> Verdict:
+    summary = f"Blocked because {join([rule_fact(rule, row) for rule in rules])}."
+    reasons = [rule_reason(rule, row) for rule in rules]
+    codes = [rule.code for rule in rules]
+    return Verdict(
+        Outcome.BLOCK, Route.GUARDRAIL, mode, CONFIDENCE_CERTAIN_BP, -1, 0, summary, reasons, codes, None
+    )
+
+
+def _fallback_verdict(row: Matrix, mode: Mode, rules: list[Rule], soft: list[Rule], shadow: _Shadow) -> Verdict:
+    outcome = _strictest(rules)
+    if outcome is Outcome.ALLOW and soft:
+        outcome = Outcome.ESCALATE
+    applied = [*soft, *rules]
+    facts = [rule_fact(rule, row) for rule in applied] or [f"{_CALM} ({fact_of('amount_gbp_minor', int(row[0]))})"]
+    reasons = [rule_reason(rule, row) for rule in applied] or [_calm_reason(int(row[0]))]
+    summary = f"{_VERB[outcome]} by the fallback rules because {join(facts)}."
+    return Verdict(
+        outcome,
+        Route.FALLBACK,
+        mode,
+        CONFIDENCE_CERTAIN_BP,
+        shadow.fraud_probability_ppm,
+        shadow.score_micro,
+        summary,
+        reasons,
+        [rule.code for rule in applied],
+        shadow.outcome,
+    )
+
+
+_CALM: Final = "none of the fallback rules applies"
+
+
+def _calm_reason(amount_gbp_minor: int) -> Reason:
+    text = f"{_CALM}; {fact_of('amount_gbp_minor', amount_gbp_minor)}"
+    return Reason("FALLBACK_NO_RULE", text, amount_gbp_minor, None, None, None)
+
+
+def _strictest(rules: list[Rule]) -> Outcome:
+    outcomes = {rule.outcome for rule in rules}
+    for outcome in (Outcome.BLOCK, Outcome.ESCALATE):
+        if outcome in outcomes:
+            return outcome
+    return Outcome.ALLOW

@@ -1,0 +1,152 @@
+"""Guardrails and fallback rules: the policy compiled into one ordered table of bounds on features.
+
+Invariants
+1. Rules are evaluated and reported in table order: static hard, stateful hard, soft, then the policy's fallback rules.
+2. An UNKNOWN feature meets no bound, so a rule speaks only of what is known; what must not pass when unknown has a
+   rule of its own (HARD_UNSUPPORTED_CURRENCY).
+3. Static rules read EVENT columns only, so they can be evaluated before any state is looked up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.core.features import COLUMN, Matrix
+from pipeline.core.phrases import compared, fact_of, join
+from pipeline.core.policy import FallbackRule, FeatureCondition, Policy
+from pipeline.core.records import UNKNOWN, Outcome, Reason
+
+_NO_UPPER: Final = np.iinfo(np.int64).max
+CONFIDENCE_CODE: Final = "SOFT_CONFIDENCE_MINIMUM"
+
+
+class Bound(NamedTuple):
+    """low ≤ feature ≤ high."""
+
+    feature: str
+    low: int
+    high: int = _NO_UPPER
+
+
+class Rule(NamedTuple):
+    code: str
+    outcome: Outcome
+    bounds: tuple[Bound, ...]  # all must hold; the first is the one the reason compares
+    limit: int | None  # what the rule allows of the first bound's feature; None for a yes or no
+
+
+@dataclass(frozen=True, slots=True)
+class RuleBook:
+    """One policy's rules, in order."""
+
+    static_hard: tuple[Rule, ...]
+    stateful_hard: tuple[Rule, ...]
+    soft: tuple[Rule, ...]
+    fallback: tuple[Rule, ...]
+
+
+def rule_book(policy: Policy) -> RuleBook:
+    hard, soft = policy.hard, policy.soft
+    single_minor, high_minor = hard.max_single_transaction_gbp_minor, hard.high_value_gbp_minor
+    daily_minor = hard.max_daily_volume_per_account_gbp_minor
+    age_days = hard.min_account_age_for_high_value_days
+    velocity_percent = soft.velocity_multiplier_threshold_percent
+    payee_minor = soft.new_payee_high_value_gbp_minor
+    hours = soft.unusual_hours_local
+    block, escalate = Outcome.BLOCK, Outcome.ESCALATE
+    return RuleBook(
+        static_hard=(
+            _over("HARD_MAX_SINGLE_TRANSACTION", block, "amount_gbp_minor", single_minor),
+            _flag("HARD_SANCTIONED_COUNTRY", "is_beneficiary_country_sanctioned"),
+            _flag("HARD_REFERENCE_MISSING", "is_reference_missing"),
+            _flag("HARD_BENEFICIARY_NAME_MISSING", "is_beneficiary_name_missing"),
+            Rule(
+                "HARD_YOUNG_ACCOUNT_HIGH_VALUE",
+                block,
+                (Bound("account_age_days", 0, age_days - 1), Bound("amount_gbp_minor", high_minor)),
+                age_days,
+            ),
+            Rule("HARD_UNSUPPORTED_CURRENCY", block, (Bound("amount_gbp_minor", UNKNOWN, UNKNOWN),), None),
+        ),
+        stateful_hard=(_over("HARD_MAX_DAILY_VOLUME", block, "account_sum_minor_24h", daily_minor),),
+        soft=(
+            _over("SOFT_VELOCITY", escalate, "account_volume_percent_of_normal_month", velocity_percent),
+            Rule(
+                "SOFT_NEW_PAYEE_HIGH_VALUE",
+                escalate,
+                (Bound("amount_gbp_minor", payee_minor), Bound("is_new_beneficiary", 1)),
+                payee_minor - 1,
+            ),
+            Rule(
+                "SOFT_UNUSUAL_HOURS",
+                escalate,
+                (
+                    Bound("local_minute_of_day", hours.from_minute, hours.to_minute - 1),
+                    Bound("amount_gbp_minor", soft.unusual_hours_minimum_gbp_minor),
+                ),
+                None,
+            ),
+        ),
+        fallback=tuple(_fallback(rule) for rule in policy.fallback.rules),
+    )
+
+
+def hits_of(rules: tuple[Rule, ...], features: Matrix) -> dict[int, list[Rule]]:
+    """Row → the rules it meets, in table order; rows that meet none are absent.
+
+    `features` may hold just the EVENT columns for static rules.
+    """
+    hits: dict[int, list[Rule]] = {}
+    for rule in rules:
+        for row in np.flatnonzero(_mask(rule, features)).tolist():
+            hits.setdefault(row, []).append(rule)
+    return hits
+
+
+def rule_fact(rule: Rule, row: Matrix) -> str:
+    """What the rule found, without limits, for the summary."""
+    return join([fact_of(bound.feature, int(row[COLUMN[bound.feature]])) for bound in rule.bounds])
+
+
+def rule_reason(rule: Rule, row: Matrix) -> Reason:
+    first, *others = rule.bounds
+    observed = int(row[COLUMN[first.feature]])
+    if rule.limit is None:
+        return Reason(rule.code, rule_fact(rule, row), observed, None, None, None)
+    texts = [compared(first.feature, observed, rule.limit)]
+    texts += [fact_of(bound.feature, int(row[COLUMN[bound.feature]])) for bound in others]
+    return Reason(rule.code, join(texts), observed, rule.limit, observed - rule.limit, None)
+
+
+def _mask(rule: Rule, features: Matrix) -> NDArray[np.bool_]:
+    mask = np.ones(features.shape[0], dtype=np.bool_)
+    for bound in rule.bounds:
+        column = features[:, COLUMN[bound.feature]]
+        mask &= column >= bound.low
+        if bound.high != _NO_UPPER:
+            mask &= column <= bound.high
+    return mask
+
+
+def _over(code: str, outcome: Outcome, feature: str, limit: int) -> Rule:
+    return Rule(code, outcome, (Bound(feature, limit + 1),), limit)
+
+
+def _flag(code: str, feature: str) -> Rule:
+    return Rule(code, Outcome.BLOCK, (Bound(feature, 1),), None)
+
+
+def _fallback(rule: FallbackRule) -> Rule:
+    first = rule.when[0]
+    limit = first.at_least - 1 if first.at_least > 0 else None if first.at_most is None else first.at_most + 1
+    return Rule(rule.code, rule.outcome, tuple(_bound(condition) for condition in rule.when), limit)
+
+
+def _bound(condition: FeatureCondition) -> Bound:
+    return Bound(condition.feature, condition.at_least, _NO_UPPER if condition.at_most is None else condition.at_most)
+
+

@@ -1,0 +1,53 @@
+"""What differs from one deployment to the next, from FRAUD_* environment variables or a .env file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from pipeline.adapters.avro import Framing
+
+_HERE = Path(__file__).parent
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="FRAUD_", env_file=".env", extra="ignore", frozen=True)
+
+    bootstrap_servers: str = "127.0.0.1:9092"
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    redis_timeout_s: Annotated[float, Field(gt=0, le=30)] = 2.0
+    topic_prefix: str = ""
+    state_prefix: str = "fraud"
+
+    consumer_group: str = "fraud-decide"
+    worker_slot: Annotated[int, Field(ge=0, le=9999)] = 0
+    """Stable for one worker's place: its transactional id, so that a restart fences its predecessor at once."""
+    batch_records_max: Annotated[int, Field(ge=1, le=10_000)] = 1000
+    session_timeout_ms: Annotated[int, Field(ge=1000, le=300_000)] = 6000
+    transaction_timeout_ms: Annotated[int, Field(ge=1000, le=300_000)] = 5000
+    state_patience_s: Annotated[float, Field(gt=0, le=3600)] = 60.0
+    """How long a worker holds a batch while Redis can't be reached, before it gives up its place and exits."""
+    kafka_options: dict[str, str] = {}
+    """Passed to librdkafka as they are: SASL, TLS and the like."""
+
+    policy_path: Path = _HERE / "policies" / "default.toml"
+    policy_archive: Path = _HERE / "policies"
+    model_registry: Path = _HERE.parent / "models" / "registry"
+    model_version: str | None = None
+    """None: the one that the registry names its champion."""
+    label_delay_days: Annotated[int, Field(ge=0, le=30)] = 7
+    state_shards: Annotated[int, Field(ge=1, le=256)] = 1
+    framing: Framing = Framing.SINGLE_OBJECT
+    confluent_ids: dict[str, int] = {}
+    dead_letter_key_file: Path | None = None
+    """32 bytes, base64; `fraud keys create` makes one. Without it dead letters carry no payload, only its hash."""
+
+    web_host: str = "127.0.0.1"
+    web_port: Annotated[int, Field(ge=0, le=65535)] = 6066
+    log_level: str = "INFO"
+
+    def topic(self, name: str) -> str:
+        return f"{self.topic_prefix}{name}"
