@@ -272,8 +272,6 @@ class TransactionLog:
             if partition.offset < 0:
                 partition.offset = consumer.get_watermark_offsets(partition, timeout=BROKER_TIMEOUT_S)[0]
         with self._lock:
-            self._epoch += 1
-            self._must_seek = bool(self._committed)
             for partition in committed:
                 self._position[partition.partition] = self._committed[partition.partition] = partition.offset
         consumer.incremental_assign(committed)

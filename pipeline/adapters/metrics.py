@@ -1,0 +1,32 @@
+"""Prometheus metrics of the worker. No label holds an id of a customer or payment (I10)."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+DECISIONS = Counter("fraud_decisions_total", "Decisions committed", ["outcome", "route"])
+DEAD_LETTERS = Counter("fraud_dead_letters_total", "Records committed as dead letters", ["code"])
+DUPLICATES = Counter("fraud_duplicates_total", "Records committed as duplicates")
+RULES = Counter("fraud_rules_triggered_total", "Decisions by triggered rule", ["code"])
+RECORDS = Counter("fraud_records_total", "Records of transactions.v1 whose offsets were committed")
+BATCHES = Counter("fraud_batches_total", "Batches by how they ended", ["end"])
+BATCH_RECORDS = Histogram("fraud_batch_records", "Records a batch", buckets=[1, 4, 16, 64, 256, 1024, 4096])
+STAGE_SECONDS = Histogram(
+    "fraud_stage_seconds",
+    "Time a batch spends in a stage",
+    ["stage"],
+    buckets=[0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1, 2, 4],
+)
+DECISION_AGE_SECONDS = Histogram(
+    "fraud_decision_age_seconds",
+    "From a record's broker timestamp to its committed decision, a sample a batch",
+    buckets=[0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 60, 600],
+)
+BREAKER_STATE = Gauge("fraud_breaker_state", "1 for the state that the scope is in", ["scope", "state"])
+STATE_HOLDS = Counter("fraud_state_holds_total", "Times a batch waited for the state store", ["why"])
+REBUILT_RECORDS = Counter("fraud_rebuilt_records_total", "Records observed again to rebuild state")
+POLICY_REFUSED = Counter("fraud_policy_refused_total", "Times a changed policy file was refused")
+IN_FORCE = Gauge("fraud_in_force", "1 for the policy and model in force", ["policy", "model"])
+SHADOW_DISAGREEMENTS = Counter(
+    "fraud_shadow_disagreements_total", "Decisions of the fallback where the model would have differed"
+)

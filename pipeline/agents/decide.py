@@ -1,0 +1,192 @@
+"""The decision agent: batches in log order, each judged while the one before it commits.
+
+A failure of ours aborts nothing but the batch: it is tried again, and at the third failure bisected until the record
+that causes it stands alone and becomes a dead letter. A failure of the world (Redis, Kafka) holds the batch: without
+the state store a republished payment can't be told from a new one, so nothing may be decided (ADR 0002).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+import structlog
+
+from pipeline.adapters import metrics
+from pipeline.adapters.kafka import Batch, BrokerFailed, Record, Span, TransactionLog
+from pipeline.adapters.state import RedisState, StateLost, StateUnavailable
+from pipeline.agents.breaker_watch import BreakerWatch
+from pipeline.agents.judge import Judge, Judged, Reading
+from pipeline.agents.rebuild import Rebuild
+from pipeline.core.windows import PartitionObservation
+
+ATTEMPTS_MAX: Final = 3
+"""Of judging one batch, before it is bisected."""
+HOLD_BACKOFF_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
+REBUILDS_MAX: Final = 5
+"""A state that is lost again and again while it is rebuilt is an outage, not a loss."""
+
+log = structlog.get_logger("decide")
+
+
+class StateGivenUp(Exception):
+    """The state store stayed away for longer than this worker may hold its partitions."""
+
+
+class DecisionAgent:
+    """Judges and commits batches; `judge` may be replaced between batches (policy or model changed)."""
+
+    def __init__(
+        self,
+        transactions: TransactionLog,
+        state: RedisState,
+        breaker: BreakerWatch,
+        rebuild: Rebuild,
+        judge: Judge,
+        *,
+        state_patience_s: float,
+        clock_ms: Callable[[], int],
+    ) -> None:
+        self.judge = judge
+        self.is_holding = False
+        self._transactions, self._state, self._breaker, self._rebuild = transactions, state, breaker, rebuild
+        self._state_patience_s, self._clock_ms = state_patience_s, clock_ms
+        self._commit: asyncio.Task[None] | None = None
+
+    async def decide(self, batch: Batch) -> None:
+        """Judges `batch`, waits for the commit before it, and starts its own commit."""
+        judged = await self._judged(batch)
+        await self.settle()
+        self._commit = asyncio.create_task(self._commit_batch(batch, judged))
+
+    async def settle(self) -> None:
+        """Returns when no commit is under way; raises what it raised."""
+        if self._commit is not None:
+            commit, self._commit = self._commit, None
+            await commit
+
+    async def _commit_batch(self, batch: Batch, judged: Judged) -> None:
+        started = time.perf_counter()
+        try:
+            is_committed = await self._transactions.commit(batch, judged.outgoing)
+        finally:
+            self._transactions.release()
+        if not is_committed:
+            metrics.BATCHES.labels("dropped").inc()
+            log.info("batch_dropped", records=len(batch.records), why="a partition was taken away")
+            return
+        metrics.STAGE_SECONDS.labels("commit").observe(time.perf_counter() - started)
+        self._count(batch, judged)
+        await self._breaker.record(batch, judged)
+
+    # Judging
+
+    async def _judged(self, batch: Batch) -> Judged:
+        started = time.perf_counter()
+        judged = await self._attempt(batch, batch.records, batch.spans)
+        metrics.STAGE_SECONDS.labels("judge").observe(time.perf_counter() - started)
+        return judged
+
+    async def _attempt(self, batch: Batch, records: Sequence[Record], spans: Sequence[Span]) -> Judged:
+        for attempt in range(1, ATTEMPTS_MAX + 1):
+            try:
+                return await self._judge(batch, self.judge.read(records), spans)
+            except (StateGivenUp, BrokerFailed):
+                raise
+            except Exception as error:  # the worker's outermost loop: whatever a record makes our code raise
+                log.exception("judging_failed", attempt=attempt, records=len(records), error=type(error).__name__)
+        return await self._bisect(batch, records, spans)
+
+    async def _bisect(self, batch: Batch, records: Sequence[Record], spans: Sequence[Span]) -> Judged:
+        if len(records) == 1:
+            await self._observe(batch, Reading([], []), spans)  # the state store must know that it was passed
+            return self.judge.poison(records[0])
+        middle = len(records) // 2
+        first, second = split_spans(records[:middle], spans)
+        judged = await self._attempt(batch, records[:middle], first)
+        judged.extend(await self._attempt(batch, records[middle:], second))
+        return judged
+
+    async def _judge(self, batch: Batch, reading: Reading, spans: Sequence[Span]) -> Judged:
+        observing = asyncio.create_task(self._observe(batch, reading, spans))
+        modes = await self._breaker.modes(self.judge.in_force.model)
+        observations = await observing
+        return self.judge.judge(reading, observations, spans, modes, self._clock_ms())
+
+    async def _observe(self, batch: Batch, reading: Reading, spans: Sequence[Span]) -> list[PartitionObservation]:
+        """The batch's state features; holds while the store is away, rebuilds it where it has lost something."""
+        events = self.judge.state_events(reading, spans)
+        deadline = time.monotonic() + self._state_patience_s
+        rebuilds, waits = 0, 0
+        try:
+            while True:
+                try:
+                    if not await self._state.is_ready():
+                        raise StateLost(spans[0].partition, None)
+                    return await self._state.observe(events)
+                except StateLost as lost:
+                    rebuilds += 1
+                    if rebuilds > REBUILDS_MAX:
+                        raise StateGivenUp("the state was lost again while it was rebuilt") from lost
+                    await self._restore(batch, spans)
+                except StateUnavailable as error:
+                    if time.monotonic() > deadline:
+                        raise StateGivenUp(f"no state store for {self._state_patience_s:.0f} s: {error}") from error
+                    await self._hold("unavailable", HOLD_BACKOFF_S[min(waits, len(HOLD_BACKOFF_S) - 1)])
+                    waits += 1
+        finally:
+            self.is_holding = False
+
+    async def _restore(self, batch: Batch, spans: Sequence[Span]) -> None:
+        """Rebuilds the state up to where this batch starts; the commit before it must be through by then."""
+        self.is_holding = True
+        metrics.STATE_HOLDS.labels("lost").inc()
+        await self.settle()
+        if self._transactions.is_current(batch):
+            await self._rebuild.run(self.judge, {span.partition: span.start_offset for span in spans})
+
+    async def _hold(self, why: str, pause_s: float) -> None:
+        if not self.is_holding:
+            log.warning("holding", why=why)
+        self.is_holding = True
+        metrics.STATE_HOLDS.labels(why).inc()
+        await asyncio.sleep(pause_s)
+
+    # Counting
+
+    def _count(self, batch: Batch, judged: Judged) -> None:
+        metrics.BATCHES.labels("committed").inc()
+        metrics.BATCH_RECORDS.observe(len(batch.records))
+        metrics.RECORDS.inc(len(batch.records))
+        metrics.DUPLICATES.inc(judged.duplicates)
+        for code, count in judged.dead_letters.items():
+            metrics.DEAD_LETTERS.labels(code).inc(count)
+        outcomes = Counter((decided.verdict.outcome, decided.verdict.route) for decided in judged.decided)
+        for (outcome, route), count in outcomes.items():
+            metrics.DECISIONS.labels(outcome, route).inc(count)
+        rules = Counter(code for decided in judged.decided for code in decided.verdict.rules_triggered)
+        for code, count in rules.items():
+            metrics.RULES.labels(code).inc(count)
+        age_ms = self._clock_ms() - batch.records[0].source.timestamp_ms
+        metrics.DECISION_AGE_SECONDS.observe(max(age_ms, 0) / 1000)
+        log.info(
+            "batch_committed",
+            records=len(batch.records),
+            dead_letters=sum(judged.dead_letters.values()),
+            duplicates=judged.duplicates,
+            outcomes={f"{outcome}/{route}": count for (outcome, route), count in outcomes.items()},
+            spans={span.partition: [span.start_offset, span.end_offset] for span in batch.spans},
+        )
+
+
+def split_spans(first_records: Sequence[Record], spans: Sequence[Span]) -> tuple[list[Span], list[Span]]:
+    """The spans of the first part of a batch and those of the rest, meeting where the first part ends."""
+    ends: Mapping[int, int] = {record.source.partition: record.source.offset + 1 for record in first_records}
+    first = [span._replace(end_offset=ends[span.partition]) for span in spans if span.partition in ends]
+    second = [span._replace(start_offset=ends.get(span.partition, span.start_offset)) for span in spans]
+    return first, [span for span in second if span.start_offset < span.end_offset]
+
+

@@ -1,0 +1,238 @@
+"""From a batch of records to what goes out: decisions, dead letters, duplicates and alerts.
+
+Everything that decides is in pipeline.core; this gathers its input, calls it once a batch, and encodes the answer.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+import hashlib
+
+import numpy as np
+
+from pipeline.adapters.avro import Decoded, DecisionEncoder, WireFormat
+from pipeline.adapters.kafka import Outgoing, Record, Span
+from pipeline.adapters.vault import DeadLetterKey
+from pipeline.core.alerts import Alert, conflict_alert
+from pipeline.core.decide import Mode, Regime, Verdict, decide
+from pipeline.core.events import EventRows
+from pipeline.core.features import EVENT, Matrix, feature_matrix
+from pipeline.core.records import Source, Transaction
+from pipeline.core.refusals import RECORD_BYTES_MAX, Refusal, RefusalCode, canonical_ip_address, refusal_of
+from pipeline.core.rules import hits_of
+from pipeline.core.windows import PartitionEvents, PartitionObservation, Standing, StateEvent
+
+DUPLICATE: Final = "DUPLICATE"
+_BODY_DIGEST_BYTES: Final = 6
+
+ModesOf = Callable[[Transaction], Mode]
+"""What the breaker says of a payment."""
+
+
+class Payment(NamedTuple):
+    """A record that can be decided, with its EVENT features."""
+
+    record: Record
+    decoded: Decoded
+    event: tuple[int, ...]
+    is_counted: bool  # False where a static guardrail blocks it
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A batch decoded: payments in log order within each partition, and what could not be read."""
+
+    payments: Sequence[Payment]
+    refused: Sequence[tuple[Record, Refusal]]
+
+
+class Decided(NamedTuple):
+    payment: Payment
+    verdict: Verdict
+
+
+@dataclass(slots=True)
+class Judged:
+    """What a batch came to."""
+
+    outgoing: list[Outgoing] = field(default_factory=list)
+    decided: list[Decided] = field(default_factory=list)
+    dead_letters: Counter[str] = field(default_factory=Counter)
+    duplicates: int = 0
+
+    def extend(self, other: Judged) -> None:
+        self.outgoing += other.outgoing
+        self.decided += other.decided
+        self.dead_letters += other.dead_letters
+        self.duplicates += other.duplicates
+
+
+class TopicNames(NamedTuple):
+    transactions: str
+    decisions: str
+    dead_letters: str
+    alerts: str
+
+
+class Judge:
+    """Decides under one regime; made anew when policy or model change."""
+
+    def __init__(
+        self, in_force: Regime, wire: WireFormat, topics: TopicNames, key: DeadLetterKey | None, agent_id: str
+    ) -> None:
+        self.in_force = in_force
+        self._wire, self._topics, self._key = wire, topics, key
+        self._event_rows = EventRows(in_force.policy)
+        self._encoder: DecisionEncoder = wire.decision_encoder(in_force, agent_id)
+
+    def read(self, records: Iterable[Record]) -> Reading:
+        payments: list[Payment] = []
+        refused: list[tuple[Record, Refusal]] = []
+        decode, row = self._wire.decode_transaction, self._event_rows.row
+        for record in records:
+            decoded = decode(record.value)
+            refusal = (
+                decoded
+                if isinstance(decoded, Refusal)
+                else refusal_of(decoded.transaction, record.key, record.source)
+            )
+            if refusal is not None:
+                refused.append((record, refusal))
+            else:
+                assert isinstance(decoded, Decoded)
+                payments.append(Payment(record, decoded, row(decoded.transaction), True))
+        return Reading(self._without_blocked(payments), refused)
+
+    def state_events(self, reading: Reading, spans: Iterable[Span]) -> list[PartitionEvents]:
+        """What the state store must see of a batch, by partition."""
+        events: dict[int, list[StateEvent]] = {span.partition: [] for span in spans}
+        for payment in reading.payments:
+            events[payment.record.source.partition].append(self._state_event(payment))
+        return [PartitionEvents(*span, events[span.partition]) for span in spans]
+
+    def judge(
+        self,
+        reading: Reading,
+        observations: Sequence[PartitionObservation],
+        spans: Sequence[Span],
+        modes: ModesOf,
+        now_ms: int,
+    ) -> Judged:
+        """`observations` answers `state_events(reading, spans)`."""
+        judged = Judged()
+        for record, refusal in reading.refused:
+            self._dead_letter(judged, record, refusal)
+        fresh: list[Payment] = []
+        state_rows: list[Matrix] = []
+        for payment, standing, state_row in _observed(reading.payments, observations, spans):
+            if standing == Standing.FRESH:
+                fresh.append(payment)
+                state_rows.append(state_row)
+            else:
+                self._refuse_standing(judged, payment.record, Standing(standing), now_ms)
+        if fresh:
+            self._decide(judged, fresh, np.array(state_rows, dtype=np.int64), modes, now_ms)
+        return judged
+
+    def poison(self, record: Record) -> Judged:
+        """A record that made this code fail again and again, set aside."""
+        judged = Judged()
+        self._dead_letter(judged, record, Refusal(RefusalCode.POISON, "deciding this record failed repeatedly"))
+        return judged
+
+    def _without_blocked(self, payments: list[Payment]) -> list[Payment]:
+        event = np.array([payment.event for payment in payments], dtype=np.int64).reshape(-1, len(EVENT))
+        for row in hits_of(self.in_force.rules.static_hard, event):
+            payments[row] = payments[row]._replace(is_counted=False)
+        return payments
+
+    def _state_event(self, payment: Payment) -> StateEvent:
+        transaction, amount_gbp_minor = payment.decoded.transaction, payment.event[0]
+        ip_address = transaction.ip_address
+        return StateEvent(
+            payment.record.source.offset,
+            transaction.transaction_id,
+            hashlib.sha256(payment.decoded.body).digest()[:_BODY_DIGEST_BYTES],
+            transaction.account_id,
+            transaction.beneficiary_account_id,
+            transaction.event_time_ms,
+            max(amount_gbp_minor, 0),
+            self._event_rows.is_near_limit(amount_gbp_minor),
+            None if ip_address is None else canonical_ip_address(ip_address),
+            transaction.device_id,
+            payment.is_counted,
+        )
+
+    def _decide(self, judged: Judged, payments: list[Payment], state: Matrix, modes: ModesOf, now_ms: int) -> None:
+        event = np.array([payment.event for payment in payments], dtype=np.int64)
+        features = feature_matrix(event, state)
+        verdicts = decide(features, [modes(payment.decoded.transaction) for payment in payments], self.in_force)
+        encode, topic = self._encoder.encode, self._topics.decisions
+        for payment, row, verdict in zip(payments, features.tolist(), verdicts, strict=True):
+            value = encode(payment.decoded, payment.record.source, row, verdict, now_ms)
+            judged.outgoing.append(Outgoing(topic, payment.record.key, value))
+            judged.decided.append(Decided(payment, verdict))
+
+    def _refuse_standing(self, judged: Judged, record: Record, standing: Standing, now_ms: int) -> None:
+        match standing:
+            case Standing.DUPLICATE:
+                judged.duplicates += 1
+                self._set_aside(judged, record, DUPLICATE, "the same record was published before", keep_payload=False)
+            case Standing.TOO_OLD:
+                self._dead_letter(judged, record, Refusal(RefusalCode.TOO_OLD, "older than ids are remembered"))
+            case Standing.CONFLICT:
+                detail = "the transaction id was published before with another body"
+                self._dead_letter(judged, record, Refusal(RefusalCode.TRANSACTION_ID_CONFLICT, detail))
+                self._alert(judged, conflict_alert(record.source, now_ms))
+            case Standing.FRESH:
+                raise AssertionError("a fresh payment is decided")
+
+    def _dead_letter(self, judged: Judged, record: Record, refusal: Refusal) -> None:
+        judged.dead_letters[refusal.code] += 1
+        self._set_aside(judged, record, refusal.code, refusal.detail, keep_payload=True)
+
+    def _set_aside(self, judged: Judged, record: Record, code: str, detail: str, *, keep_payload: bool) -> None:
+        value, source = record.value or b"", record.source
+        is_kept = keep_payload and self._key is not None and len(value) <= RECORD_BYTES_MAX
+        letter = {
+            "code": code,
+            "detail": detail,
+            "source_topic": self._topics.transactions,
+            "source_partition": source.partition,
+            "source_offset": source.offset,
+            "source_timestamp_ms": source.timestamp_ms,
+            "payload_sha256": hashlib.sha256(value).digest(),
+            "payload_length": len(value),
+            "key_id": self._key.key_id if self._key is not None and is_kept else "",
+            "payload": self._key.seal(record.key, value, source) if self._key is not None and is_kept else b"",
+        }
+        judged.outgoing.append(
+            Outgoing(self._topics.dead_letters, _place_key(source), self._wire.encode("dead_letter.v1", letter))
+        )
+
+    def _alert(self, judged: Judged, raised: Alert) -> None:
+        value = self._wire.encode("alert.v1", raised._asdict())
+        judged.outgoing.append(Outgoing(self._topics.alerts, raised.alert_id.encode(), value))
+
+
+def _place_key(source: Source) -> bytes:
+    """Where the record stood: its own key may be what is wrong with it, or may name a customer."""
+    return f"{source.partition}:{source.offset}".encode()
+
+
+def _observed(
+    payments: Sequence[Payment], observations: Sequence[PartitionObservation], spans: Sequence[Span]
+) -> Iterable[tuple[Payment, int, Matrix]]:
+    """Payments with their own observation: each partition's payments and observations are in the same order."""
+    rows = {
+        span.partition: zip(observation.standings.tolist(), observation.state, strict=True)
+        for span, observation in zip(spans, observations, strict=True)
+    }
+    for payment in payments:
+        standing, state_row = next(rows[payment.record.source.partition])
+        yield payment, standing, state_row
+
