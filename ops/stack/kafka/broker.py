@@ -1,0 +1,101 @@
+"""One Kafka node in KRaft mode, broker and controller in one process, on the loopback interface."""
+
+import base64
+import subprocess
+import uuid
+from pathlib import Path
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from ops.stack.kafka.jars import java_executable, kafka_jars
+from ops.stack.processes import LOOPBACK, ServerProcess
+from ops.stack.versions import BROKER_SETTINGS
+
+NODE_ID = 1
+FORMAT_TIMEOUT_S = 60
+PROBE_TIMEOUT_S = 1.0
+# After kill -9 the restarted node is refused until the session of its former self has lapsed: 9 s by default.
+SESSION_TIMEOUT_MS = 3_000
+HEARTBEAT_INTERVAL_MS = 500
+JVM_OPTIONS = ("-XX:+UseSerialGC", "-Xms256m", "-Xmx1g", "-Djava.awt.headless=true")
+_LOG_SETTINGS = Path(__file__).with_name("log4j2.properties")
+
+
+class BrokerFormatFailed(Exception):
+    """The broker's storage could not be laid out. The message holds the tool's words."""
+
+
+def kafka_broker(directory: Path, port: int, controller_port: int) -> ServerProcess:
+    """The broker, not started yet; its storage is laid out on first use.
+
+    Raises KafkaUnavailable, BrokerFormatFailed.
+    """
+    settings_path = directory / "server.properties"
+    directory.mkdir(parents=True, exist_ok=True)
+    settings_path.write_text(_settings(directory / "logs", port, controller_port))
+    command = _java_command()
+    if not (directory / "logs" / "meta.properties").exists():
+        _format_storage(command, settings_path)
+    return ServerProcess(
+        "Kafka",
+        [*command, "kafka.Kafka", str(settings_path)],
+        is_ready=lambda: answers(bootstrap_servers(port)),
+        log_path=directory / "broker.log",
+    )
+
+
+def bootstrap_servers(port: int) -> str:
+    return f"{LOOPBACK}:{port}"
+
+
+def answers(servers: str) -> bool:
+    """True once the cluster's own metadata lists the broker: it is registered and serves."""
+    # The connections refused meanwhile are what is waited out: nothing to log below "emergency".
+    admin = AdminClient({"bootstrap.servers": servers, "reconnect.backoff.max.ms": 200, "log_level": 0})
+    try:
+        return NODE_ID in admin.list_topics(timeout=PROBE_TIMEOUT_S).brokers
+    except KafkaException:
+        return False
+
+
+def _settings(log_directory: Path, port: int, controller_port: int) -> str:
+    lines = {
+        "process.roles": "broker,controller",
+        "node.id": str(NODE_ID),
+        "listeners": f"PLAINTEXT://{LOOPBACK}:{port},CONTROLLER://{LOOPBACK}:{controller_port}",
+        "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{port}",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "controller.listener.names": "CONTROLLER",
+        "controller.quorum.voters": f"{NODE_ID}@{LOOPBACK}:{controller_port}",
+        "log.dirs": str(log_directory),
+        "broker.session.timeout.ms": str(SESSION_TIMEOUT_MS),
+        "broker.heartbeat.interval.ms": str(HEARTBEAT_INTERVAL_MS),
+        **BROKER_SETTINGS,
+    }
+    return "".join(f"{name}={value}\n" for name, value in lines.items())
+
+
+def _java_command() -> list[str]:
+    jars = kafka_jars()
+    return [
+        java_executable(),
+        *JVM_OPTIONS,
+        f"-Dlog4j2.configurationFile={_LOG_SETTINGS}",
+        "-cp",
+        f"{jars}/*",
+    ]
+
+
+def _format_storage(command: list[str], settings_path: Path) -> None:
+    cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    done = subprocess.run(  # noqa: S603 - the command is ours
+        # "=" because an identifier may begin with a dash
+        [*command, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "--config", str(settings_path)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=FORMAT_TIMEOUT_S,
+    )
+    if done.returncode != 0:
+        raise BrokerFormatFailed(f"Kafka's storage could not be laid out:\n{done.stdout}{done.stderr}")

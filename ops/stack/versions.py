@@ -1,0 +1,49 @@
+"""The one table of what the stacks run. docker-compose.yml must say the same: tests/stack/test_compose.py compares."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+KAFKA_VERSION: Final = "4.1.1"
+# The state store uses nothing beyond the commands and Lua of Redis 6.2, which Valkey has too.
+REDIS_VERSION_MINIMUM: Final = (6, 2)
+
+IMAGES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "kafka": f"apache/kafka:{KAFKA_VERSION}",
+        "redis": "valkey/valkey:8.1.1-alpine",
+        "postgres": "postgres:16.10-alpine",
+        "schema-registry": "confluentinc/cp-schema-registry:8.0.0",
+    }
+)
+PYTHON_IMAGE: Final = "python:3.11.13-slim-bookworm"
+
+MESSAGE_MAX_BYTES: Final = 2 * 1024 * 1024
+
+# What every broker of ours is set to, whichever way it was started.
+BROKER_SETTINGS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        # A misspelt topic is an error, not a new topic with one partition and a week's retention.
+        "auto.create.topics.enable": "false",
+        # How often orphaned transactions are looked for: with the default of 10 s, readers and the successor
+        # of a dead worker wait that much longer.
+        "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
+        # The default of 3 s delays every first join, so that many members join at once; ours are few.
+        "group.initial.rebalance.delay.ms": "0",
+        "message.max.bytes": str(MESSAGE_MAX_BYTES),
+        # One broker: nothing to replicate to. Its partitions are few, so that a start is fast.
+        "default.replication.factor": "1",
+        "min.insync.replicas": "1",
+        "offsets.topic.replication.factor": "1",
+        "offsets.topic.num.partitions": "4",
+        "transaction.state.log.replication.factor": "1",
+        "transaction.state.log.min.isr": "1",
+        "transaction.state.log.num.partitions": "4",
+        "share.coordinator.state.topic.replication.factor": "1",
+        "share.coordinator.state.topic.min.isr": "1",
+    }
+)
+
+REDIS_MEMORY_MAX_BYTES: Final = 2 * 1024**3
+# At the limit a write must fail: a key evicted in silence would be a payment forgotten in silence.
+REDIS_EVICTION: Final = "noeviction"
