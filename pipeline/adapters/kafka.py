@@ -232,12 +232,9 @@ class TransactionLog:
             if error is not None:
                 _raise_unless_passing(error)
                 continue
-            partition, offset = message.partition(), message.offset()
-            assert partition is not None and offset is not None
-            timestamp_ms = message.timestamp()[1]
-            key, value = message.key(), message.value()
-            records.append(Record(_bytes(key), _bytes(value), Source(partition, offset, timestamp_ms)))
-            ends[partition] = offset + 1
+            record = _record(message)
+            records.append(record)
+            ends[record.source.partition] = record.source.offset + 1
         if not records:
             return None
         spans = [Span(p, self._position[p], end, self._committed[p]) for p, end in ends.items()]
@@ -294,51 +291,102 @@ class TransactionLog:
             self._must_seek = True
 
 
+class Publisher:
+    """For what is rare and stands outside a batch's transaction: alerts, dead letters of context topics."""
+
+    def __init__(self, bootstrap_servers: str, options: Mapping[str, str]) -> None:
+        self._producer = Producer(
+            {
+                **_shared_options(bootstrap_servers, options),
+                "enable.idempotence": True,
+                "delivery.timeout.ms": int(BROKER_TIMEOUT_S * 1000),
+            }
+        )
+
+    async def publish(self, outgoing: Outgoing) -> None:
+        """Returns once acknowledged; BrokerFailed otherwise."""
+        await asyncio.get_running_loop().run_in_executor(None, self._publish, outgoing)
+
+    def _publish(self, outgoing: Outgoing) -> None:
+        failures: list[KafkaError] = []
+
+        def delivered(error: KafkaError | None, _message: Message) -> None:
+            if error is not None:
+                failures.append(error)
+
+        self._producer.produce(outgoing.topic, outgoing.value, outgoing.key, on_delivery=delivered)
+        if self._producer.flush(BROKER_TIMEOUT_S) or failures:
+            raise BrokerFailed(f"a record for {outgoing.topic} was not acknowledged")
+
+
+class Stretch(NamedTuple):
+    """Records read in order; the next to come has end_offset or a later one."""
+
+    records: Sequence[Record]
+    end_offset: int
+
+
 class LogReader:
     """Reads a stretch of one partition outside any group, to rebuild state from it."""
 
-    def __init__(self, bootstrap_servers: str, topic: str, options: Mapping[str, str]) -> None:
+    def __init__(self, bootstrap_servers: str, topic: str, group: str, options: Mapping[str, str]) -> None:
+        """`group` is only asked for its committed offsets."""
         self._topic = topic
         self._consumer = Consumer(
             {
                 **_shared_options(bootstrap_servers, options),
-                "group.id": "unused-by-assign",
+                "group.id": group,
                 "enable.auto.commit": False,
                 "auto.offset.reset": "error",
                 "isolation.level": "read_committed",
+                "enable.partition.eof": True,  # commit markers at the log's end have offsets but are no records
             }
         )
 
-    async def oldest_offset(self, partition: int) -> int:
+    async def partitions(self) -> list[int]:
+        loop = asyncio.get_running_loop()
+        listed = await loop.run_in_executor(None, self._consumer.list_topics, self._topic, BROKER_TIMEOUT_S)
+        return sorted(listed.topics[self._topic].partitions)
+
+    async def offsets(self, partition: int) -> tuple[int, int]:
+        """The oldest offset kept, and the one that the next record will get."""
         loop = asyncio.get_running_loop()
         where = TopicPartition(self._topic, partition)
-        low, _ = await loop.run_in_executor(None, self._consumer.get_watermark_offsets, where, BROKER_TIMEOUT_S)
-        return int(low)
+        low, high = await loop.run_in_executor(None, self._consumer.get_watermark_offsets, where, BROKER_TIMEOUT_S)
+        return int(low), int(high)
+
+    async def committed_offset(self, partition: int) -> int | None:
+        """What the group has committed; None where it has committed nothing."""
+        loop = asyncio.get_running_loop()
+        where = [TopicPartition(self._topic, partition)]
+        committed = await loop.run_in_executor(None, self._consumer.committed, where, BROKER_TIMEOUT_S)
+        return int(committed[0].offset) if committed[0].offset >= 0 else None
 
     def seek(self, partition: int, offset: int) -> None:
         self._consumer.assign([TopicPartition(self._topic, partition, offset)])
 
-    async def read(self, records_max: int) -> list[Record]:
-        """Up to `records_max` records; raises BrokerFailed when none comes within BROKER_TIMEOUT_S."""
+    async def read(self, records_max: int) -> Stretch:
+        """Up to `records_max` records from where it stands; BrokerFailed when nothing comes in BROKER_TIMEOUT_S."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(None, self._read, records_max)
 
-    def _read(self, records_max: int) -> list[Record]:
+    def _read(self, records_max: int) -> Stretch:
         messages = self._consumer.consume(1, BROKER_TIMEOUT_S)
         messages += self._consumer.consume(records_max - 1, 0)
-        records = []
+        records: list[Record] = []
+        end_offset = None
         for message in messages:
             error = message.error()
-            if error is not None:
+            if error is not None and error.code() == KafkaError._PARTITION_EOF:
+                end_offset = message.offset()
+            elif error is not None:
                 _raise_unless_passing(error)
-                continue
-            partition, offset = message.partition(), message.offset()
-            assert partition is not None and offset is not None
-            source = Source(partition, offset, message.timestamp()[1])
-            records.append(Record(_bytes(message.key()), _bytes(message.value()), source))
-        if not records:
+            else:
+                records.append(_record(message))
+                end_offset = records[-1].source.offset + 1
+        if end_offset is None:
             raise BrokerFailed("the log could not be read again")
-        return records
+        return Stretch(records, end_offset)
 
     def close(self) -> None:
         self._consumer.close()
@@ -365,6 +413,13 @@ def _raise_unless_passing(error: KafkaError) -> None:
     """A broker that is away comes back, or the session ends; an offset out of range never heals by itself."""
     if error.fatal() or not (error.retriable() or error.code() in _PASSING):
         raise BrokerFailed(f"reading failed: {error.str()}")
+
+
+def _record(message: Message) -> Record:
+    partition, offset = message.partition(), message.offset()
+    assert partition is not None and offset is not None, "a record has a place"
+    source = Source(partition, offset, message.timestamp()[1])
+    return Record(_bytes(message.key()), _bytes(message.value()), source)
 
 
 def _bytes(part: str | bytes | None) -> bytes | None:

@@ -36,6 +36,10 @@ class StateGivenUp(Exception):
     """The state store stayed away for longer than this worker may hold its partitions."""
 
 
+class BatchDropped(Exception):
+    """A partition of the batch was taken away while it waited; whoever has it now reads it again."""
+
+
 class DecisionAgent:
     """Judges and commits batches; `judge` may be replaced between batches (policy or model changed)."""
 
@@ -58,7 +62,12 @@ class DecisionAgent:
 
     async def decide(self, batch: Batch) -> None:
         """Judges `batch`, waits for the commit before it, and starts its own commit."""
-        judged = await self._judged(batch)
+        try:
+            judged = await self._judged(batch)
+        except BatchDropped:
+            self._transactions.release()
+            self._count_dropped(batch)
+            return
         await self.settle()
         self._commit = asyncio.create_task(self._commit_batch(batch, judged))
 
@@ -75,8 +84,7 @@ class DecisionAgent:
         finally:
             self._transactions.release()
         if not is_committed:
-            metrics.BATCHES.labels("dropped").inc()
-            log.info("batch_dropped", records=len(batch.records), why="a partition was taken away")
+            self._count_dropped(batch)
             return
         metrics.STAGE_SECONDS.labels("commit").observe(time.perf_counter() - started)
         self._count(batch, judged)
@@ -94,7 +102,7 @@ class DecisionAgent:
         for attempt in range(1, ATTEMPTS_MAX + 1):
             try:
                 return await self._judge(batch, self.judge.read(records), spans)
-            except (StateGivenUp, BrokerFailed):
+            except (StateGivenUp, BatchDropped, BrokerFailed):
                 raise
             except Exception as error:  # the worker's outermost loop: whatever a record makes our code raise
                 log.exception("judging_failed", attempt=attempt, records=len(records), error=type(error).__name__)
@@ -135,6 +143,7 @@ class DecisionAgent:
                 except StateUnavailable as error:
                     if time.monotonic() > deadline:
                         raise StateGivenUp(f"no state store for {self._state_patience_s:.0f} s: {error}") from error
+                    self._drop_if_stale(batch)
                     await self._hold("unavailable", HOLD_BACKOFF_S[min(waits, len(HOLD_BACKOFF_S) - 1)])
                     waits += 1
         finally:
@@ -145,8 +154,12 @@ class DecisionAgent:
         self.is_holding = True
         metrics.STATE_HOLDS.labels("lost").inc()
         await self.settle()
-        if self._transactions.is_current(batch):
-            await self._rebuild.run(self.judge, {span.partition: span.start_offset for span in spans})
+        self._drop_if_stale(batch)
+        await self._rebuild.run(self.judge, {span.partition: span.start_offset for span in spans})
+
+    def _drop_if_stale(self, batch: Batch) -> None:
+        if not self._transactions.is_current(batch):
+            raise BatchDropped
 
     async def _hold(self, why: str, pause_s: float) -> None:
         if not self.is_holding:
@@ -156,6 +169,10 @@ class DecisionAgent:
         await asyncio.sleep(pause_s)
 
     # Counting
+
+    def _count_dropped(self, batch: Batch) -> None:
+        metrics.BATCHES.labels("dropped").inc()
+        log.info("batch_dropped", records=len(batch.records), why="a partition was taken away")
 
     def _count(self, batch: Batch, judged: Judged) -> None:
         metrics.BATCHES.labels("committed").inc()

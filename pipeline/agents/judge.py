@@ -16,13 +16,13 @@ import numpy as np
 
 from pipeline.adapters.avro import Decoded, DecisionEncoder, WireFormat
 from pipeline.adapters.kafka import Outgoing, Record, Span
-from pipeline.adapters.vault import DeadLetterKey
+from pipeline.agents.dead_letters import DeadLetters
 from pipeline.core.alerts import Alert, conflict_alert
 from pipeline.core.decide import Mode, Regime, Verdict, decide
 from pipeline.core.events import EventRows
 from pipeline.core.features import EVENT, Matrix, feature_matrix
-from pipeline.core.records import Source, Transaction
-from pipeline.core.refusals import RECORD_BYTES_MAX, Refusal, RefusalCode, canonical_ip_address, refusal_of
+from pipeline.core.records import Transaction
+from pipeline.core.refusals import Refusal, RefusalCode, canonical_ip_address, refusal_of
 from pipeline.core.rules import hits_of
 from pipeline.core.windows import PartitionEvents, PartitionObservation, Standing, StateEvent
 
@@ -74,7 +74,6 @@ class Judged:
 class TopicNames(NamedTuple):
     transactions: str
     decisions: str
-    dead_letters: str
     alerts: str
 
 
@@ -82,10 +81,10 @@ class Judge:
     """Decides under one regime; made anew when policy or model change."""
 
     def __init__(
-        self, in_force: Regime, wire: WireFormat, topics: TopicNames, key: DeadLetterKey | None, agent_id: str
+        self, in_force: Regime, wire: WireFormat, topics: TopicNames, dead_letters: DeadLetters, agent_id: str
     ) -> None:
         self.in_force = in_force
-        self._wire, self._topics, self._key = wire, topics, key
+        self._wire, self._topics, self._dead_letters = wire, topics, dead_letters
         self._event_rows = EventRows(in_force.policy)
         self._encoder: DecisionEncoder = wire.decision_encoder(in_force, agent_id)
 
@@ -181,7 +180,11 @@ class Judge:
         match standing:
             case Standing.DUPLICATE:
                 judged.duplicates += 1
-                self._set_aside(judged, record, DUPLICATE, "the same record was published before", keep_payload=False)
+                detail = "the same record was published before"
+                letter = self._dead_letters.letter(
+                    self._topics.transactions, record, DUPLICATE, detail, keep_payload=False
+                )
+                judged.outgoing.append(letter)
             case Standing.TOO_OLD:
                 self._dead_letter(judged, record, Refusal(RefusalCode.TOO_OLD, "older than ids are remembered"))
             case Standing.CONFLICT:
@@ -193,35 +196,11 @@ class Judge:
 
     def _dead_letter(self, judged: Judged, record: Record, refusal: Refusal) -> None:
         judged.dead_letters[refusal.code] += 1
-        self._set_aside(judged, record, refusal.code, refusal.detail, keep_payload=True)
-
-    def _set_aside(self, judged: Judged, record: Record, code: str, detail: str, *, keep_payload: bool) -> None:
-        value, source = record.value or b"", record.source
-        is_kept = keep_payload and self._key is not None and len(value) <= RECORD_BYTES_MAX
-        letter = {
-            "code": code,
-            "detail": detail,
-            "source_topic": self._topics.transactions,
-            "source_partition": source.partition,
-            "source_offset": source.offset,
-            "source_timestamp_ms": source.timestamp_ms,
-            "payload_sha256": hashlib.sha256(value).digest(),
-            "payload_length": len(value),
-            "key_id": self._key.key_id if self._key is not None and is_kept else "",
-            "payload": self._key.seal(record.key, value, source) if self._key is not None and is_kept else b"",
-        }
-        judged.outgoing.append(
-            Outgoing(self._topics.dead_letters, _place_key(source), self._wire.encode("dead_letter.v1", letter))
-        )
+        judged.outgoing.append(self._dead_letters.letter(self._topics.transactions, record, *refusal))
 
     def _alert(self, judged: Judged, raised: Alert) -> None:
         value = self._wire.encode("alert.v1", raised._asdict())
         judged.outgoing.append(Outgoing(self._topics.alerts, raised.alert_id.encode(), value))
-
-
-def _place_key(source: Source) -> bytes:
-    """Where the record stood: its own key may be what is wrong with it, or may name a customer."""
-    return f"{source.partition}:{source.offset}".encode()
 
 
 def _observed(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import structlog
 
@@ -25,8 +25,8 @@ log = structlog.get_logger("rebuild")
 
 
 class Rebuild:
-    def __init__(self, state: RedisState, transactions: LogReader, context: Context) -> None:
-        self._state, self._transactions, self._context = state, transactions, context
+    def __init__(self, state: RedisState, reader_of: Callable[[], LogReader], context: Context) -> None:
+        self._state, self._reader_of, self._context = state, reader_of, context
         self._running = asyncio.Lock()
 
     async def run(self, judge: Judge, targets: Mapping[int, int]) -> None:
@@ -35,29 +35,38 @@ class Rebuild:
         async with self._running:
             started = time.monotonic()
             log.warning("state_rebuild_started")
-            records = 0
-            for partition in await self._transactions.partitions():
-                target = targets.get(partition)
-                if target is None:
-                    target = await self._transactions.committed_offset(partition)
-                records += await self._partition(judge, partition, target)
+            records = await self._transactions(judge, targets)
             context = await self._context.replay()
             await self._state.mark_ready()
             seconds = round(time.monotonic() - started, 3)
             log.warning("state_rebuild_finished", records=records, context_records=context, seconds=seconds)
 
-    async def _partition(self, judge: Judge, partition: int, target: int | None) -> int:
-        oldest = await self._transactions.oldest_offset(partition)
+    async def _transactions(self, judge: Judge, targets: Mapping[int, int]) -> int:
+        reader = self._reader_of()
+        count = 0
+        try:
+            for partition in await reader.partitions():
+                target = targets.get(partition)
+                if target is None:
+                    target = await reader.committed_offset(partition)
+                count += await self._partition(judge, reader, partition, target)
+        finally:
+            reader.close()
+        return count
+
+    async def _partition(self, judge: Judge, reader: LogReader, partition: int, target: int | None) -> int:
+        oldest, _ = await reader.offsets(partition)
         reached = await self._state.positions(partition)
         start = max(oldest, reached or 0)
         await self._observe(judge, [], Span(partition, start, start, start))
         if target is None or start >= target:
             return 0
-        self._transactions.seek(partition, start)
+        reader.seek(partition, start)
         count = 0
         while start < target:
-            records = [r for r in await self._transactions.read(RECORDS_MAX) if r.source.offset < target]
-            end = records[-1].source.offset + 1 if records else target
+            stretch = await reader.read(RECORDS_MAX)
+            records = [record for record in stretch.records if record.source.offset < target]
+            end = min(stretch.end_offset, target)
             await self._observe(judge, records, Span(partition, start, end, end))
             metrics.REBUILT_RECORDS.inc(len(records))
             count, start = count + len(records), end

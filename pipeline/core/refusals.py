@@ -58,6 +58,7 @@ class RefusalCode(StrEnum):
     TOO_OLD = "TOO_OLD"
     TRANSACTION_ID_CONFLICT = "TRANSACTION_ID_CONFLICT"
     POISON = "POISON"
+    LABEL_UNMATCHED = "LABEL_UNMATCHED"
 
 
 class Refusal(NamedTuple):

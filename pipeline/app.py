@@ -1,0 +1,264 @@
+"""The composition root: a Faust app whose decision agent reads a channel that librdkafka fills (DESIGN section 2)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterable
+from pathlib import Path
+from typing import Any
+
+import faust
+import structlog
+from aiohttp import web as http
+from mode import Service
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from models.artefact import ModelRefused, load_champion, load_version
+from pipeline import __version__
+from pipeline.adapters import metrics
+from pipeline.adapters.avro import WireFormat
+from pipeline.adapters.breaker import BreakerStore
+from pipeline.adapters.kafka import BATCHES_AHEAD_MAX, Batch, LogReader, Outgoing, Publisher, Record, TransactionLog
+from pipeline.adapters.state import RedisState
+from pipeline.adapters.vault import DeadLetterKey
+from pipeline.agents.breaker_watch import BreakerWatch
+from pipeline.agents.context import CONTEXT_TOPICS, Context
+from pipeline.agents.dead_letters import DeadLetters
+from pipeline.agents.decide import DecisionAgent
+from pipeline.agents.judge import Judge, TopicNames
+from pipeline.agents.rebuild import Rebuild
+from pipeline.core.decide import Regime, regime
+from pipeline.core.policy import PolicyRefused, parse_policy
+from pipeline.core.records import Source
+from pipeline.core.scoring import Model
+from pipeline.settings import Settings
+
+AGENT_ID = f"decide/{__version__}"
+RELOAD_INTERVAL_S = 2.0
+BREAKER_INTERVAL_S = 1.0
+FAUST_BUFFER_RECORDS = 131_072  # FACTS: with the default of 4096 the fetcher sleeps a second whenever buffers fill
+
+log = structlog.get_logger("worker")
+
+
+class Worker:
+    """Everything one worker process is made of."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises PolicyRefused, ModelRefused or KeyRefused when it can't start as configured."""
+        self.settings = settings
+        self.wire = WireFormat(settings.framing, settings.confluent_ids)
+        self.state = RedisState(
+            settings.redis_url,
+            label_delay_days=settings.label_delay_days,
+            shards=settings.state_shards,
+            prefix=settings.state_prefix,
+            timeout_s=settings.redis_timeout_s,
+        )
+        key_file = settings.dead_letter_key_file
+        key = None if key_file is None else DeadLetterKey.from_file(key_file)
+        self.dead_letters = DeadLetters(self.wire, settings.topic("transactions.dead.v1"), key)
+        self.publisher = Publisher(settings.bootstrap_servers, settings.kafka_options)
+        self.breaker = BreakerWatch(BreakerStore(settings.redis_url, settings.state_prefix))
+        self.context = Context(self.state, self.wire, self._reader_of)
+        self.transactions = TransactionLog(
+            settings.bootstrap_servers,
+            settings.topic("transactions.v1"),
+            settings.consumer_group,
+            settings.worker_slot,
+            batch_records_max=settings.batch_records_max,
+            session_timeout_ms=settings.session_timeout_ms,
+            transaction_timeout_ms=settings.transaction_timeout_ms,
+            options=settings.kafka_options,
+        )
+        self.source = RegimeSource(settings)
+        self.agent = DecisionAgent(
+            self.transactions,
+            self.state,
+            self.breaker,
+            Rebuild(self.state, lambda: self._reader_of("transactions.v1"), self.context),
+            self.judge_of(self.source.current),
+            state_patience_s=settings.state_patience_s,
+            clock_ms=lambda: time.time_ns() // 1_000_000,
+        )
+
+    def judge_of(self, in_force: Regime) -> Judge:
+        topics = TopicNames(*map(self.settings.topic, ("transactions.v1", "decisions.v1", "alerts.v1")))
+        return Judge(in_force, self.wire, topics, self.dead_letters, AGENT_ID)
+
+    def readiness(self) -> dict[str, object]:
+        model = self.agent.judge.in_force.model
+        return {
+            "ready": bool(self.transactions.assigned_partitions) and not self.agent.is_holding,
+            "partitions": list(self.transactions.assigned_partitions),
+            "holding": self.agent.is_holding,
+            "policy": self.agent.judge.in_force.policy.version,
+            "model": None if model is None else model.version,
+            "breaker": self.breaker.summary(),
+        }
+
+    def _reader_of(self, topic: str) -> LogReader:
+        settings = self.settings
+        return LogReader(
+            settings.bootstrap_servers, settings.topic(topic), settings.consumer_group, settings.kafka_options
+        )
+
+
+class RegimeSource:
+    """The policy file and the model registry, looked at again every few seconds."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._policy_bytes = settings.policy_path.read_bytes()
+        self._champion_bytes = self._read_champion()
+        self.current = regime(parse_policy(self._policy_bytes), self._load_model())
+        self._report()
+
+    def changed(self) -> Regime | None:
+        """A new regime when the policy or the champion changed and can be used; what can't be used changes nothing."""
+        policy_bytes, champion_bytes = _read(self._settings.policy_path), self._read_champion()
+        if policy_bytes == self._policy_bytes and champion_bytes == self._champion_bytes:
+            return None
+        self._policy_bytes, self._champion_bytes = policy_bytes, champion_bytes
+        try:
+            self.current = regime(parse_policy(policy_bytes), self._load_model())
+        except (PolicyRefused, ModelRefused) as error:
+            metrics.POLICY_REFUSED.inc()
+            log.error("change_refused", why=str(error), kept=self.current.policy.version)
+            return None
+        self._report()
+        return self.current
+
+    def _load_model(self) -> Model:
+        version = self._settings.model_version
+        registry = self._settings.model_registry
+        return load_champion(registry) if version is None else load_version(registry, version)
+
+    def _read_champion(self) -> bytes:
+        return _read(self._settings.model_registry / "champion")
+
+    def _report(self) -> None:
+        model = "none" if self.current.model is None else self.current.model.version
+        metrics.IN_FORCE.clear()
+        metrics.IN_FORCE.labels(self.current.policy.version, model).set(1)
+        log.info("regime", policy=self.current.policy.version, model=model)
+
+
+def _read(path: Path) -> bytes:
+    """Empty where there is no such file: parsed, that is refused with a sentence."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def build(settings: Settings) -> faust.App:
+    """The app of one worker; `faust.Worker(build(settings))` runs it."""
+    worker = Worker(settings)
+    app = faust.App(
+        f"{settings.consumer_group}-context",
+        broker=";".join(f"kafka://{server}" for server in settings.bootstrap_servers.split(",")),
+        store="memory://",
+        value_serializer="raw",
+        key_serializer="raw",
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        consumer_auto_offset_reset="earliest",
+        stream_buffer_maxsize=FAUST_BUFFER_RECORDS,
+        web_bind=settings.web_host,
+        web_port=settings.web_port,
+        autodiscover=False,
+        datadir="var/faust",
+    )
+    _add_decisions(app, worker)
+    _add_context(app, worker)
+    _add_pages(app, worker)
+    return app
+
+
+def _add_decisions(app: faust.App, worker: Worker) -> None:
+    batches = app.channel(maxsize=BATCHES_AHEAD_MAX)
+
+    @app.agent(batches, name="decide")
+    async def decide(stream: AsyncIterable[Batch]) -> None:
+        async for batch in stream:
+            try:
+                await worker.agent.decide(batch)
+            except Exception as error:  # the outermost loop: this worker's place is over, another takes it
+                log.exception("worker_failed", error=type(error).__name__)
+                await app.crash(error)
+                return
+
+    @app.service
+    class Transport(Service):  # type: ignore[misc]  # mode ships no types
+        async def on_start(self) -> None:
+            def deliver(batch: Batch) -> None:
+                batches.queue.put_nowait(faust.Event(app, None, batch, None, None))
+
+            def fail(error: BaseException) -> None:
+                log.error("reading_failed", error=str(error))
+                asyncio.ensure_future(app.crash(error))  # noqa: RUF006 - the app holds what it crashes with
+
+            await worker.transactions.start(deliver, fail)
+
+        async def on_stop(self) -> None:
+            try:
+                await worker.agent.settle()
+            finally:
+                await worker.transactions.stop()
+                await worker.state.close()
+                await worker.breaker.close()
+
+    @app.timer(RELOAD_INTERVAL_S)
+    async def reload() -> None:
+        if (changed := worker.source.changed()) is not None:
+            worker.agent.judge = worker.judge_of(changed)
+
+    @app.timer(BREAKER_INTERVAL_S)
+    async def watch_breaker() -> None:
+        for raised in await worker.breaker.evaluate(worker.agent.judge.in_force):
+            value = worker.wire.encode("alert.v1", raised._asdict())
+            topic = worker.settings.topic("alerts.v1")
+            await worker.publisher.publish(Outgoing(topic, raised.alert_id.encode(), value))
+
+
+def _add_context(app: faust.App, worker: Worker) -> None:
+    for topic_name in CONTEXT_TOPICS:
+        app.agent(app.topic(worker.settings.topic(topic_name)), name=topic_name)(_context_agent(worker, topic_name))
+
+
+def _context_agent(worker: Worker, topic_name: str) -> Any:
+    async def take_in(stream: Any) -> None:
+        async for event in stream.events():
+            message = event.message
+            try:
+                refusal = await worker.context.apply_held(topic_name, message.value, worker.settings.state_patience_s)
+                if refusal is not None:
+                    log.warning("context_refused", topic=topic_name, code=refusal.code, detail=refusal.detail)
+                    source = Source(message.partition, message.offset, int(message.timestamp * 1000))
+                    record = Record(message.key, message.value, source)
+                    await worker.publisher.publish(worker.dead_letters.letter(topic_name, record, *refusal))
+            except Exception as error:  # the outermost loop
+                # Faust acknowledges a record whose handler raised (FACTS). A process that ends here has not
+                # acknowledged it, so it is delivered again; decisions under way are aborted by their transaction.
+                log.critical("context_failed", topic=topic_name, error=type(error).__name__, why=str(error))
+                os._exit(os.EX_TEMPFAIL)
+
+    return take_in
+
+
+def _add_pages(app: faust.App, worker: Worker) -> None:
+    @app.page("/live")
+    async def live(view: Any, request: http.Request) -> Any:
+        return view.json({"live": True})
+
+    @app.page("/ready")
+    async def ready(view: Any, request: http.Request) -> Any:
+        readiness = worker.readiness()
+        return view.json(readiness, status=200 if readiness["ready"] else 503)
+
+    @app.page("/metrics")
+    async def expose(view: Any, request: http.Request) -> Any:
+        return http.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
