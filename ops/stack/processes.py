@@ -106,8 +106,8 @@ class ServerProcess:
             )
 
     def _signal(self, number: signal.Signals) -> None:
-        if self._child is not None:
-            self._child.send_signal(number)
+        if self._child is not None and self._child.poll() is None:
+            os.killpg(self._child.pid, number)  # its session is its own, so what it started gets the signal too
 
     def _has_ended_within(self, timeout_s: float) -> bool:
         assert self._child is not None

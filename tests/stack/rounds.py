@@ -1,0 +1,48 @@
+"""One record through a broker and one key through Redis: what every stack must be able to do."""
+
+import os
+import select
+
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+TIMEOUT_S = 30.0
+
+
+def publish(servers: str, topic: str, values: list[bytes], *, transactional_id: str = "round") -> None:
+    """Commits the values in one Kafka transaction, to the topic's first partition."""
+    producer = Producer({"bootstrap.servers": servers, "transactional.id": transactional_id, "log_level": 2})
+    producer.init_transactions(TIMEOUT_S)
+    producer.begin_transaction()
+    for value in values:
+        producer.produce(topic, value=value, partition=0)
+    producer.commit_transaction(TIMEOUT_S)
+
+
+def published(servers: str, topic: str, count: int) -> list[bytes]:
+    """The first `count` committed values of the topic's first partition."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": servers,
+            "group.id": "reader",  # librdkafka asks for one; nothing is committed under it
+            "enable.auto.commit": False,
+            "isolation.level": "read_committed",
+            "log_level": 2,
+        }
+    )
+    consumer.assign([TopicPartition(topic, 0, 0)])
+    try:
+        return [value for record in consumer.consume(count, TIMEOUT_S) if (value := record.value()) is not None]
+    finally:
+        consumer.close()
+
+
+def has_ended(pid: int) -> bool:
+    """Waits up to TIMEOUT_S for any process, a child or not, to end."""
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([handle], [], [], TIMEOUT_S)[0])
+    finally:
+        os.close(handle)
