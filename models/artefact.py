@@ -50,7 +50,16 @@ from pipeline.core.scoring import (
     score,
 )
 
-__all__ = ["ModelRefused", "champion", "golden_json", "load", "tables_json", "write"]
+__all__ = [
+    "ModelRefused",
+    "champion_version",
+    "golden_json",
+    "load",
+    "load_champion",
+    "load_version",
+    "tables_json",
+    "write",
+]
 
 FORMAT: Final = 1
 TABLES: Final = "tables.json"
@@ -87,8 +96,18 @@ def load(directory: Path) -> Model:
     return model
 
 
-def champion(registry: Path) -> Path:
-    """The directory that the registry's `champion` file names, or ModelRefused."""
+def load_champion(registry: Path) -> Model:
+    """The model that the registry's `champion` file names, or ModelRefused."""
+    return load(registry / champion_version(registry))
+
+
+def load_version(registry: Path, version: str) -> Model:
+    if not _VERSION.fullmatch(version):
+        raise ModelRefused("a model version is 1 to 32 letters, digits, dots and hyphens")
+    return load(registry / version)
+
+
+def champion_version(registry: Path) -> str:
     pointer = registry / "champion"
     try:
         version = pointer.read_text(encoding="ascii").strip()
@@ -96,7 +115,7 @@ def champion(registry: Path) -> Path:
         raise ModelRefused("the registry has no readable file 'champion' that names a version") from error
     if not _VERSION.fullmatch(version):
         raise ModelRefused("the registry's file 'champion' does not hold a version on one line")
-    return registry / version
+    return version
 
 
 def tables_json(model: Model) -> bytes:
