@@ -149,9 +149,8 @@ class _Answers:
             facts.append(fact)
             reasons.append(reason)
             triggered.append(CONFIDENCE_CODE)
-        for fact, reason in self._model_reasons(row, is_lowering=outcome is Outcome.ALLOW):
-            if fact not in facts:
-                facts.append(fact)
+        for term_facts, reason in self._model_reasons(row, is_lowering=outcome is Outcome.ALLOW):
+            facts += [fact for fact in term_facts if fact not in facts]
             reasons.append(reason)
         summary = f"{_VERB[outcome]} because {join(facts)}."
         return Verdict(
@@ -165,20 +164,20 @@ class _Answers:
             return Outcome.ESCALATE
         return Outcome.ALLOW
 
-    def _model_reasons(self, row: int, *, is_lowering: bool) -> list[tuple[str, Reason]]:
+    def _model_reasons(self, row: int, *, is_lowering: bool) -> list[tuple[tuple[str, ...], Reason]]:
         """Up to MODEL_REASONS of the terms that moved the score most in the outcome's direction; at least one."""
         position = self._position[row]
         contribution, values = self._contribution[position], self._features[row]
-        found: list[tuple[str, Reason]] = []
+        found: list[tuple[tuple[str, ...], Reason]] = []
         for term in (self._lowering if is_lowering else self._raising)[position]:
             micro = int(contribution[term])
             if found and (micro >= 0 if is_lowering else micro <= 0):
                 break
             names = self._model.terms[term].features
             observed = tuple([int(values[COLUMN[name]]) for name in names])
-            code, fact, text, typical = _term_words(names, observed, self._typical(names))
+            code, facts, text, typical = _term_words(names, observed, self._typical(names))
             excess = None if typical is None else observed[0] - typical
-            found.append((fact, Reason(code, text, observed[0], typical, excess, micro)))
+            found.append((facts, Reason(code, text, observed[0], typical, excess, micro)))
         return found
 
     def _typical(self, names: tuple[str, ...]) -> tuple[int, ...]:
@@ -199,12 +198,12 @@ def _strongest_terms(scores: Scores) -> tuple[list[list[int]], list[list[int]]]:
 @lru_cache(maxsize=65536)
 def _term_words(
     names: tuple[str, ...], observed: tuple[int, ...], typical: tuple[int, ...]
-) -> tuple[str, str, str, int | None]:
-    """Code, fact, text and the first feature's typical value (None if unknown) of one model term."""
+) -> tuple[str, tuple[str, ...], str, int | None]:
+    """Code, facts, text and the first feature's typical value (None if unknown) of one model term."""
     code = "MODEL_" + "_AND_".join(name.upper() for name in names)
-    fact = join([fact_of(name, value) for name, value in zip(names, observed, strict=True)])
+    facts = tuple([fact_of(name, value) for name, value in zip(names, observed, strict=True)])
     text = join([with_typical(*triple) for triple in zip(names, observed, typical, strict=True)])
-    return code, fact, text, typical[0] if typical[0] >= 0 else None
+    return code, facts, text, typical[0] if typical[0] >= 0 else None
 
 
 def _confidence_bp(probability_ppm: int, policy: Policy) -> int:
