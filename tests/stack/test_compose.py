@@ -1,0 +1,159 @@
+"""The compose files: valid, pinned, on loopback, as the stacks of ops/stack are set, and no password by default."""
+
+import json
+import re
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+
+from ops.stack.versions import BROKER_SETTINGS, IMAGES, PYTHON_IMAGE, REDIS_EVICTION, REDIS_MEMORY_MAX_BYTES
+
+ROOT = Path(__file__).parents[2]
+SCHEMA_PACKAGE = "check-jsonschema"  # ships the compose specification's schema
+SCHEMA_PATH = "check_jsonschema/builtin_schemas/vendor/compose-spec.json"
+SECRET_WORDS = re.compile(r"password|secret|credential|token|jaas|key", re.IGNORECASE)
+PRODUCTION_FILE = "docker-compose.production.yml"
+
+
+class Replacement(list[Any]):
+    """A list tagged !reset or !override: it stands instead of the other file's, not after it."""
+
+
+class ComposeLoader(yaml.SafeLoader):
+    """Knows those two tags."""
+
+
+def _replacement(loader: yaml.SafeLoader, node: yaml.SequenceNode) -> Replacement:
+    return Replacement(loader.construct_sequence(node, deep=True))
+
+
+for tag in ("!reset", "!override"):
+    ComposeLoader.add_constructor(tag, _replacement)
+
+
+def _read(name: str) -> dict[str, Any]:
+    read: dict[str, Any] = yaml.load((ROOT / name).read_text(), ComposeLoader)
+    return read
+
+
+BASE = _read("docker-compose.yml")
+PRODUCTION = _read(PRODUCTION_FILE)
+SERVERS = sorted(IMAGES)
+SERVICES = sorted(BASE["services"])
+
+
+@pytest.mark.parametrize("compose", [BASE, PRODUCTION], ids=["base", "production"])
+def test_file_is_valid_by_the_compose_specification(compose: dict[str, Any]) -> None:
+    try:
+        schema_path = distribution(SCHEMA_PACKAGE).locate_file(SCHEMA_PATH)
+    except PackageNotFoundError:
+        pytest.skip(f"{SCHEMA_PACKAGE}, which ships the compose specification's schema, is not installed")
+    schema = json.loads(Path(str(schema_path)).read_text())
+    assert [error.message for error in Draft202012Validator(schema).iter_errors(compose)] == []
+
+
+@pytest.mark.parametrize("service", SERVERS)
+def test_image_is_the_one_of_the_version_table(service: str) -> None:
+    assert BASE["services"][service]["image"] == IMAGES[service]
+
+
+def test_worker_image_is_built_from_the_pinned_python() -> None:
+    stages = re.findall(r"^FROM (\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert stages == [PYTHON_IMAGE, PYTHON_IMAGE]
+
+
+def test_worker_image_installs_by_hash_and_runs_as_nobody_special() -> None:
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    assert "--require-hashes --requirement requirements.lock" in dockerfile
+    assert re.findall(r"^USER (\S+)", dockerfile, re.MULTILINE) == ["10001"]
+
+
+@pytest.mark.parametrize(("name", "value"), BROKER_SETTINGS.items())
+def test_broker_is_set_as_the_stacks_set_theirs(name: str, value: str) -> None:
+    assert BASE["services"]["kafka"]["environment"]["KAFKA_" + name.upper().replace(".", "_")] == value
+
+
+@pytest.mark.parametrize("compose", [BASE, PRODUCTION], ids=["base", "production"])
+def test_redis_is_set_as_the_stacks_set_theirs(compose: dict[str, Any]) -> None:
+    command = compose["services"]["redis"]["command"]
+    settings = dict(zip(command[1::2], command[2::2], strict=True))
+    assert settings["--maxmemory"] == str(REDIS_MEMORY_MAX_BYTES)
+    assert settings["--maxmemory-policy"] == REDIS_EVICTION
+    assert (settings["--appendonly"], settings["--appendfsync"]) == ("yes", "everysec")
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_ports_are_published_on_loopback_only(service: str) -> None:
+    assert all(port.startswith("127.0.0.1:") for port in BASE["services"][service].get("ports", []))
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_service_has_limits_and_a_health_check(service: str) -> None:
+    settings = BASE["services"][service]
+    assert {"cpus", "memory"} == settings["deploy"]["resources"]["limits"].keys()
+    assert service == "topics" or "healthcheck" in settings  # it runs once and ends
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_service_waits_for_conditions_not_for_time(service: str) -> None:
+    needs = BASE["services"][service].get("depends_on", {})
+    assert all(need["condition"] != "service_started" for need in needs.values())
+    assert needs.keys() <= BASE["services"].keys()
+
+
+def test_services_of_ours_have_no_rights_to_spare() -> None:
+    for service in ("topics", "worker"):
+        settings = BASE["services"][service]
+        assert settings["read_only"]
+        assert settings["cap_drop"] == ["ALL"]
+        assert settings["security_opt"] == ["no-new-privileges:true"]
+
+
+def test_production_changes_only_services_that_there_are() -> None:
+    assert PRODUCTION["services"].keys() <= BASE["services"].keys()
+
+
+@pytest.mark.parametrize("service", SERVERS)
+def test_production_publishes_no_server(service: str) -> None:
+    ports = PRODUCTION["services"][service]["ports"]
+    assert ports == []
+    assert isinstance(ports, Replacement)
+
+
+@pytest.mark.parametrize("secret", sorted(PRODUCTION["secrets"]))
+def test_production_refuses_to_start_without_its_secrets(secret: str) -> None:
+    assert re.fullmatch(r"\$\{FRAUD_SECRETS:\?[^}]+\}/" + re.escape(secret), PRODUCTION["secrets"][secret]["file"])
+
+
+def test_production_uses_every_secret_and_names_no_other() -> None:
+    used = {
+        secret if isinstance(secret, str) else secret["source"]
+        for settings in PRODUCTION["services"].values()
+        for secret in settings.get("secrets", [])
+    }
+    assert used == PRODUCTION["secrets"].keys()
+
+
+def test_no_file_holds_a_secret() -> None:
+    named = [*_environment(BASE), *_environment(PRODUCTION)]
+    secret = {name: value for name, value in named if SECRET_WORDS.search(name)}
+    permitted = re.compile(r"/run/secrets/\S+|PKCS12|PEM|kafka_keystore\S*|/etc/kafka/secrets/\S+")
+    assert {name: value for name, value in secret.items() if not permitted.fullmatch(value)} == {}
+
+
+def test_production_asks_for_a_password_everywhere() -> None:
+    kafka, postgres = (PRODUCTION["services"][name]["environment"] for name in ("kafka", "postgres"))
+    assert not re.search(r"(?<!CONTROLLER:)PLAINTEXT", json.dumps(kafka))
+    assert kafka["KAFKA_LISTENERS"] == "SASL_SSL://:19092,CONTROLLER://127.0.0.1:29093"
+    assert postgres["POSTGRES_HOST_AUTH_METHOD"] == "scram-sha-256"
+    assert "--aclfile" in PRODUCTION["services"]["redis"]["command"]
+
+
+def _environment(compose: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for settings in compose["services"].values():
+        yield from ((name, str(value)) for name, value in settings.get("environment", {}).items())
