@@ -80,9 +80,10 @@ def read_topic(bootstrap_servers: str, topic: str, *, isolation: str = "read_com
 
 def _read_partition(consumer: Consumer, topic: str) -> Iterator[Message]:
     while True:
-        messages = consumer.consume(5000, REQUEST_TIMEOUT_S)
+        messages = consumer.consume(1, REQUEST_TIMEOUT_S)
         if not messages:
             raise TimeoutError(f"{topic} could not be read to its end")
+        messages += consumer.consume(5000, 0)  # consume(n, t) waits out t unless n records come
         for message in messages:
             if message.error() is not None:
                 return  # the end of the partition

@@ -7,7 +7,8 @@ Invariants
 3. Every partition is read without gaps: a batch starts where the one before it ended.
 
 Blocking calls run in two threads: one reads, one commits. They meet in `_lock`, so that a partition is given away
-only between two transactions.
+only between two transactions. The group's metadata is asked for by the reader alone: asked for by the committer while
+the reader is in a rebalance callback, librdkafka answers only after the callback, which waits for the committer.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ BATCHES_AHEAD_MAX: Final = 2
 """Read but not yet committed: one being decided while the one before it commits."""
 IDLE_POLL_S: Final = 0.2
 BROKER_TIMEOUT_S: Final = 30.0
-COMMIT_ATTEMPTS_MAX: Final = 5
+COMMIT_ATTEMPTS_MAX: Final = 12
+REJOIN_WAIT_S: Final = 1.0
+"""For the group's next generation, before a commit that was refused for the old one is tried again; 12 of them are
+twice the default session timeout."""
 
 
 class BrokerFailed(Exception):
@@ -109,6 +113,8 @@ class TransactionLog:
         self._position: dict[int, int] = {}  # next offset to read, by assigned partition
         self._committed: dict[int, int] = {}
         self._must_seek = False
+        self._metadata: object = None
+        self._metadata_renewed = threading.Event()
         self._stopping = threading.Event()
         self._slots = threading.Semaphore(BATCHES_AHEAD_MAX)
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="kafka-commit")
@@ -164,16 +170,19 @@ class TransactionLog:
         self._slots.release()
 
     def _commit(self, batch: Batch, outgoing: Sequence[Outgoing]) -> bool:
-        for attempt in range(1, COMMIT_ATTEMPTS_MAX + 1):
+        last = ""
+        for _ in range(COMMIT_ATTEMPTS_MAX):
             with self._lock:
                 if batch.epoch != self._epoch:
                     return False
+                self._metadata_renewed.clear()
                 try:
                     self._write(batch, outgoing)
                     return True
                 except KafkaException as exception:
-                    self._abort(exception.args[0], attempt)
-        raise BrokerFailed("the transaction could not be committed")
+                    last = self._abort(exception.args[0])
+            self._metadata_renewed.wait(REJOIN_WAIT_S)
+        raise BrokerFailed(f"{COMMIT_ATTEMPTS_MAX} attempts to commit failed; the last: {last}")
 
     def _write(self, batch: Batch, outgoing: Sequence[Outgoing]) -> None:
         self._producer.begin_transaction()
@@ -183,21 +192,20 @@ class TransactionLog:
         # Flushing first lets AddOffsetsToTxn find the last transaction's markers written (FACTS: p50 60 → 12 ms).
         self._producer.flush(BROKER_TIMEOUT_S)
         offsets = [TopicPartition(self._topic, span.partition, span.end_offset) for span in batch.spans]
-        metadata = self._consumer.consumer_group_metadata()
-        self._producer.send_offsets_to_transaction(offsets, metadata, BROKER_TIMEOUT_S)
+        self._producer.send_offsets_to_transaction(offsets, self._metadata, BROKER_TIMEOUT_S)
         self._producer.commit_transaction(BROKER_TIMEOUT_S)
         for span in batch.spans:
             self._committed[span.partition] = span.end_offset
 
-    def _abort(self, error: KafkaError, attempt: int) -> None:
+    def _abort(self, error: KafkaError) -> str:
+        """Aborts after `error` and returns it in words; raises BrokerFailed where no further attempt can succeed."""
         if error.fatal():
             raise BrokerFailed(f"this worker was fenced or failed for good: {error.str()}")
-        if attempt == COMMIT_ATTEMPTS_MAX:
-            raise BrokerFailed(f"{COMMIT_ATTEMPTS_MAX} attempts to commit failed; the last: {error.str()}")
         try:
             self._producer.abort_transaction(BROKER_TIMEOUT_S)
         except KafkaException as exception:
             raise BrokerFailed(f"the transaction could not be aborted: {exception.args[0].str()}") from exception
+        return error.str()
 
     # Reading, in the reader's thread
 
@@ -219,10 +227,15 @@ class TransactionLog:
         messages += self._consumer.consume(1, IDLE_POLL_S)
         if messages:
             messages += self._consumer.consume(self._batch_records_max - len(messages), 0)
+        self._renew_metadata()
         if epoch != self._epoch or self._must_seek:
             self._seek_to_committed()
             return None
         return self._batch(messages, epoch) if messages else None
+
+    def _renew_metadata(self) -> None:
+        self._metadata = self._consumer.consumer_group_metadata()
+        self._metadata_renewed.set()
 
     def _batch(self, messages: Sequence[Message], epoch: int) -> Batch | None:
         records: list[Record] = []
@@ -248,6 +261,7 @@ class TransactionLog:
         message = self._consumer.poll(0)
         if message is not None:
             self._stashed.append(message)
+        self._renew_metadata()
         held = {(p.topic, p.partition) for p in self._consumer.assignment()}
         self._consumer.resume([p for p in partitions if (p.topic, p.partition) in held])
 

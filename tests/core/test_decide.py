@@ -128,8 +128,8 @@ def test_open_breaker_routes_to_the_fallback_and_the_model_answers_in_shadow():
         Route.FALLBACK,
         ["FALLBACK_REPORTED_IP", "FALLBACK_SUSPECTED_IP"],
     )
-    assert v.model_outcome is Outcome.ESCALATE
-    assert v.fraud_probability_ppm == 400_000
+    assert v.model_outcome is Outcome.BLOCK
+    assert v.fraud_probability_ppm == 850_000
 
 
 def test_quiet_payment_is_allowed_by_the_fallback_with_a_reason():

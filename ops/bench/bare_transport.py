@@ -1,0 +1,87 @@
+"""The ceiling: the worker's transport with nothing decided. Consume, decode, encode a decision, produce, commit.
+
+Every record gets the same constant verdict and features, so all bytes that a real decision needs are moved.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+
+from pipeline.adapters.avro import Decoded, WireFormat
+from pipeline.adapters.kafka import Batch, Outgoing, TransactionLog
+from pipeline.app import AGENT_ID, RegimeSource
+from pipeline.core.decide import CONFIDENCE_CERTAIN_BP, Mode, Verdict
+from pipeline.core.features import FEATURES
+from pipeline.core.records import BreakerState, Outcome, Reason, Route
+from pipeline.settings import Settings
+
+_FACTS = (
+    "the IP address is linked to no fraud reports",
+    "the account has paid this beneficiary before",
+    "the payment is 104 % of the account's 30-day average",
+)
+_REASONS = [Reason("MODEL_A_FEATURE_OF_USUAL_LENGTH", fact, 12, 10, 2, -123_456) for fact in _FACTS]
+_VERDICT = Verdict(
+    Outcome.ALLOW,
+    Route.MODEL,
+    Mode(BreakerState.CLOSED, "all", True),
+    CONFIDENCE_CERTAIN_BP,
+    1_234,
+    -6_543_210,
+    f"Allowed because {', '.join(_FACTS)}.",
+    _REASONS,
+    [],
+    Outcome.ALLOW,
+)
+_FEATURES = [1_000 + index for index in range(len(FEATURES))]
+
+
+async def run(settings: Settings) -> None:
+    wire = WireFormat(settings.framing, settings.confluent_ids)
+    encoder = wire.decision_encoder(RegimeSource(settings).current, AGENT_ID)
+    topic = settings.topic("decisions.v1")
+    log = TransactionLog(
+        settings.bootstrap_servers,
+        settings.topic("transactions.v1"),
+        settings.consumer_group,
+        settings.worker_slot,
+        batch_records_max=settings.batch_records_max,
+        session_timeout_ms=settings.session_timeout_ms,
+        transaction_timeout_ms=settings.transaction_timeout_ms,
+        options=settings.kafka_options,
+    )
+    batches: asyncio.Queue[Batch] = asyncio.Queue()
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stopped.set)
+
+    async def commit(batch: Batch, outgoing: list[Outgoing]) -> None:
+        await log.commit(batch, outgoing)
+        log.release()
+
+    async def decide() -> None:
+        under_way: asyncio.Task[None] | None = None
+        while True:
+            batch = await batches.get()
+            now_ms = time.time_ns() // 1_000_000
+            outgoing = []
+            for record in batch.records:
+                decoded = wire.decode_transaction(record.value)
+                assert isinstance(decoded, Decoded)
+                value = encoder.encode(decoded, record.source, _FEATURES, _VERDICT, now_ms)
+                outgoing.append(Outgoing(topic, record.key, value))
+            if under_way is not None:
+                await under_way
+            under_way = asyncio.create_task(commit(batch, outgoing))
+
+    await log.start(batches.put_nowait, lambda _error: stopped.set())
+    deciding = asyncio.create_task(decide())
+    await stopped.wait()
+    deciding.cancel()
+    await log.stop()
+
+
+if __name__ == "__main__":
+    asyncio.run(run(Settings()))

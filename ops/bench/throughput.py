@@ -1,0 +1,125 @@
+"""Decisions a second on the real stack: the worker, a plain Faust agent, and the transport alone, one after another.
+
+Each reads the same payments from a topic of its own that was filled before; the time counts from the first to the last
+commit of its group, the CPU from the process times of the worker, of Redis and of the broker over that span.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+from ops.bench.topics_io import Outbound, committed_counts, prepare_topics, publish, wait_until
+from ops.bench.worker_process import status, worker_process
+from ops.stack.processes import LOOPBACK, ServerProcess, free_port, process_cpu_seconds
+from ops.stack.real import RealStack
+from ops.traffic import Traffic
+from pipeline.adapters.avro import WireFormat
+
+SECONDS_MAX = 600
+
+
+class Case(NamedTuple):
+    name: str
+    module: str | None  # None: the worker itself
+    records: int
+
+
+CASES = (
+    Case("worker", None, 200_000),
+    Case("plain_faust", "ops.bench.plain_faust", 6_000),
+    Case("transport", "ops.bench.bare_transport", 300_000),
+)
+WARM_SHARE = 0.2  # of a case's records pass before the measurement starts
+
+
+def run(say: Callable[[str], None], *, is_quick: bool) -> dict[str, object]:
+    results: dict[str, dict[str, float]] = {}
+    with tempfile.TemporaryDirectory() as directory, RealStack(Path(directory)) as stack:
+        for case in CASES:
+            records = case.records // 20 if is_quick else case.records
+            results[case.name] = _measure(say, Path(directory), stack, case, records)
+            say(f"{case.name}: {results[case.name]}")
+    worker, faust, bare = (results[case.name]["decisions_per_s"] for case in CASES)
+    ratios = {"worker_to_plain_faust": round(worker / faust, 1), "worker_to_transport": round(worker / bare, 3)}
+    goal = {
+        "worker_to_plain_faust_min": 25,
+        "worker_to_transport_min": 0.4,
+        "worker_cpu_us_max": 60,
+        "redis_cpu_us_max": 40,
+    }
+    is_reached = (
+        ratios["worker_to_plain_faust"] >= goal["worker_to_plain_faust_min"]
+        and ratios["worker_to_transport"] >= goal["worker_to_transport_min"]
+        and results["worker"]["process_cpu_us"] <= goal["worker_cpu_us_max"]
+        and results["worker"]["redis_cpu_us"] <= goal["redis_cpu_us_max"]
+    )
+    return {**results, **ratios, "goal": goal, "reached": is_reached}
+
+
+def _measure(
+    say: Callable[[str], None], directory: Path, stack: RealStack, case: Case, records: int
+) -> dict[str, float]:
+    prefix = f"{case.name}."
+    prepare_topics(stack.bootstrap_servers, prefix)
+    wire = WireFormat()
+    say(f"{case.name}: publishing {records:,} payments")
+    payments = islice(Traffic(seed=11, accounts=5_000).transactions(), records)
+    publish(
+        stack.bootstrap_servers,
+        f"{prefix}transactions.v1",
+        (
+            Outbound(t.account_id.encode(), wire.encode_transaction(t), t.event_time_ms)
+            for t in payments
+        ),
+    )
+    process = _process(directory, stack, case, prefix)
+    group = f"{case.name}-plain" if case.name == "plain_faust" else case.name
+
+    def committed() -> int:
+        return committed_counts(stack.bootstrap_servers, group, f"{prefix}transactions.v1")
+
+    process.start()
+    try:
+        wait_until(lambda: committed() >= records * WARM_SHARE, SECONDS_MAX, "warming up")
+        pids = {"process": process.pid, "redis": stack.redis.pid, "broker": stack.broker.pid}
+        first, started = committed(), time.monotonic()
+        before = {name: process_cpu_seconds(pid) for name, pid in pids.items()}
+        wait_until(lambda: committed() >= records, SECONDS_MAX, case.name)
+        seconds, done = time.monotonic() - started, records - first
+        spent = {name: process_cpu_seconds(pid) - before[name] for name, pid in pids.items()}
+    finally:
+        process.stop()
+    cpu = {f"{name}_cpu_us": round(value / done * 1e6, 1) for name, value in spent.items()}
+    return {"decisions_per_s": round(done / seconds), "measured": done, **cpu}
+
+
+def _process(directory: Path, stack: RealStack, case: Case, prefix: str) -> ServerProcess:
+    environment = {
+        "FRAUD_TOPIC_PREFIX": prefix,
+        "FRAUD_STATE_PREFIX": case.name,
+        "FRAUD_CONSUMER_GROUP": case.name,
+    }
+    if case.module is None:
+        return worker_process(directory, stack.bootstrap_servers, stack.redis_url, environment=environment)
+    port = free_port()
+    is_ready = (lambda: status(port, "/live") == 200) if case.name == "plain_faust" else (lambda: True)
+    arguments = ["worker"] if case.name == "plain_faust" else []
+    return ServerProcess(
+        case.name,
+        [sys.executable, "-m", case.module, *arguments],
+        is_ready=is_ready,
+        log_path=directory / f"{case.name}.log",
+        environment={
+            **environment,
+            "FRAUD_BOOTSTRAP_SERVERS": stack.bootstrap_servers,
+            "FRAUD_REDIS_URL": stack.redis_url,
+            "FRAUD_WEB_HOST": LOOPBACK,
+            "FRAUD_WEB_PORT": str(port),
+        },
+    )
