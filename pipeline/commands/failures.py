@@ -1,0 +1,52 @@
+"""What a person can cause, in a sentence, with the fix; never a traceback."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pydantic import ValidationError
+
+from pipeline.settings import Settings
+
+FAILED_CHECK: Final = 1
+UNUSABLE: Final = 2
+"""Exit code for what stops a command before it could answer: usage, configuration, something out of reach."""
+
+
+class Failure(Exception):
+    """`what` is wrong and how to `fix` it: two short sentences for the person at the keyboard."""
+
+    def __init__(self, what: str, fix: str, exit_code: int = UNUSABLE) -> None:
+        super().__init__(f"{what} {fix}".strip())
+        self.what, self.fix, self.exit_code = what, fix, exit_code
+
+
+def settings_from_environment() -> Settings:
+    """The settings of FRAUD_* variables and .env; Failure names the first variable that is wrong."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = "FRAUD_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise Failure(
+            f"{name} can't be used: {first['msg'].lower()}.", f"Set {name} otherwise, or unset it."
+        ) from error
+
+
+def broker_away(bootstrap_servers: str) -> Failure:
+    return Failure(
+        f"No Kafka broker answers at {bootstrap_servers}.",
+        "Start one (`fraud stack embedded`) and set FRAUD_BOOTSTRAP_SERVERS to its address.",
+    )
+
+
+def redis_away(url: str) -> Failure:
+    return Failure(
+        f"Redis does not answer at {without_password(url)}.",
+        "Start it (`fraud stack embedded`) and set FRAUD_REDIS_URL to its address.",
+    )
+
+
+def without_password(url: str) -> str:
+    scheme, found, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}" if found else url

@@ -1,0 +1,63 @@
+"""How commands answer: a line a record for people and pipes, or a JSON object a line; notes go to stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Final
+
+import typer
+
+OUTCOME_COLOUR: Final = {"ALLOW": "green", "BLOCK": "red", "ESCALATE": "yellow"}
+
+
+Advance = Callable[[int], None]
+"""Told how much is done so far."""
+
+
+class Output:
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+
+    def record(self, fields: Mapping[str, object], line: str) -> None:
+        """One record: `fields` as a JSON object with --json, else `line`, which may be coloured."""
+        typer.echo(json.dumps(fields, ensure_ascii=False) if self.as_json else line, color=_colour())
+
+    def note(self, sentence: str) -> None:
+        typer.echo(sentence, err=True)
+
+
+def coloured(text: str, colour: str | None, *, is_bold: bool = False) -> str:
+    """Styled for a terminal; `Output.record` takes the style off again where stdout is none."""
+    return typer.style(text, fg=colour, bold=is_bold)
+
+
+def unseen(_done: int) -> None:
+    """Progress that nobody watches."""
+
+
+def _colour() -> bool | None:
+    return False if "NO_COLOR" in os.environ else None
+
+
+def utc_text(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@contextmanager
+def progress(title: str, total: int | None) -> Iterator[Advance]:
+    """A bar on stderr where that is a terminal; nothing otherwise. Call what it yields with the count so far."""
+    if not sys.stderr.isatty():
+        yield unseen
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda done: bar.update(task, completed=done)
