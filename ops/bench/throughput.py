@@ -10,15 +10,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from ops.bench.topics_io import Outbound, committed_counts, prepare_topics, publish, wait_until
+from ops.bench.payments import payments
+from ops.bench.topics_io import committed_counts, prepare_topics, publish, wait_until
 from ops.bench.worker_process import status, worker_process
 from ops.stack.processes import LOOPBACK, ServerProcess, free_port, process_cpu_seconds
 from ops.stack.real import RealStack
-from ops.traffic import Traffic
 from pipeline.adapters.avro import WireFormat
 
 SECONDS_MAX = 600
@@ -69,15 +68,7 @@ def _measure(
     prepare_topics(stack.bootstrap_servers, prefix)
     wire = WireFormat()
     say(f"{case.name}: publishing {records:,} payments")
-    payments = islice(Traffic(seed=11, accounts=5_000).transactions(), records)
-    publish(
-        stack.bootstrap_servers,
-        f"{prefix}transactions.v1",
-        (
-            Outbound(t.account_id.encode(), wire.encode_transaction(t), t.event_time_ms)
-            for t in payments
-        ),
-    )
+    publish(stack.bootstrap_servers, f"{prefix}transactions.v1", payments(wire, records))
     process = _process(directory, stack, case, prefix)
     group = f"{case.name}-plain" if case.name == "plain_faust" else case.name
 
