@@ -6,13 +6,21 @@ from collections.abc import Iterator
 
 from pipeline.commands.decisions import amount_text, plain
 from pipeline.commands.explain import Explanation, ModelAccount
-from pipeline.commands.output import OUTCOME_COLOUR, coloured, utc_text
+from pipeline.commands.output import OUTCOME_COLOUR, Output, coloured, utc_text
 from pipeline.core.phrases import percent_of_bp
 from pipeline.core.records import UNKNOWN
 from pipeline.services.archive import Missing
 from pipeline.services.verify import Result
 
 _LABEL_WIDTH = 20
+
+
+def show_explanation(output: Output, explained: Explanation) -> None:
+    if output.as_json:
+        output.record(explanation_json(explained), "")
+        return
+    for line in explanation_lines(explained):
+        output.line(line)
 
 
 def explanation_lines(explained: Explanation) -> Iterator[str]:

@@ -6,6 +6,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
+from pipeline.adapters.avro import WireFormat
 from pipeline.settings import Settings
 
 FAILED_CHECK: Final = 1
@@ -31,6 +32,14 @@ def settings_from_environment() -> Settings:
         raise Failure(
             f"{name} can't be used: {first['msg'].lower()}.", f"Set {name} otherwise, or unset it."
         ) from error
+
+
+def wire_format(settings: Settings) -> WireFormat:
+    try:
+        return WireFormat(settings.framing, settings.confluent_ids)
+    except ValueError as error:
+        fix = "Set FRAUD_CONFLUENT_IDS to what `fraud schemas register` prints."
+        raise Failure(f"FRAUD_CONFLUENT_IDS can't be used: {error}.", fix) from error
 
 
 def broker_away(bootstrap_servers: str) -> Failure:

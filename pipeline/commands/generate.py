@@ -16,6 +16,8 @@ from pipeline.settings import Settings
 HOUR_MS: Final = 3_600_000
 DAYS_MAX: Final = 6
 """Of event time: a partition refuses what is 7 days behind its latest payment, so a second run must not begin there."""
+RATE_DEFAULT: Final = 300.0
+"""Payments a second where neither a rate nor a count is asked for."""
 PAYMENTS_A_DAY: Final = 1.5
 PAYMENTS_A_DAY_MAX: Final = 100
 SURPLUS: Final = 1.25
@@ -68,7 +70,8 @@ def generate(settings: Settings, wire: WireFormat, wanted: Wanted, advance: Adva
         publish_event(settings, publisher, wire, event, run, is_now=wanted.is_now)
         counts[type(event)] += 1
     publisher.flush()
-    return Published(*counts.values(), time.monotonic() - started)
+    paid, profiles, signals, labels = counts.values()
+    return Published(paid, profiles, signals, labels, time.monotonic() - started)
 
 
 def publish_event(

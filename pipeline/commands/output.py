@@ -27,6 +27,11 @@ class Output:
         """One record: `fields` as a JSON object with --json, else `line`, which may be coloured."""
         typer.echo(json.dumps(fields, ensure_ascii=False) if self.as_json else line, color=_colour())
 
+    def line(self, line: str) -> None:
+        """Of a text that is no record; only without --json."""
+        assert not self.as_json, "JSON output holds objects only"
+        typer.echo(line, color=_colour())
+
     def note(self, sentence: str) -> None:
         typer.echo(sentence, err=True)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -24,6 +23,7 @@ _NUMBERS: Final = frozenset({"amount_minor", "event_time_ms", "beneficiary_opene
 _NULLABLE: Final = frozenset(
     {"beneficiary_name", "beneficiary_opened_at_ms", "reference", "ip_address", "device_id", "segments"}
 )
+_PARQUET: Final = frozenset({".parquet", ".pq"})
 _OPENED_EPOCH_DAY: Final = 16_436  # 2015-01-01, what training takes a payment of the Handbook to have
 
 
@@ -35,29 +35,24 @@ class FilePayment(NamedTuple):
 Row = Sequence[Any]
 
 
-@dataclass(frozen=True, slots=True)
-class PaymentFile:
-    """An opened file: `payments` reads it once, from the top."""
-
-    path: Path
-    rows: int | None  # where the file says so
-    payments: Iterator[FilePayment]
-
-
-def open_payments(path: Path, *, with_labels: bool) -> PaymentFile:
-    """Failure when the file can't be read, or has neither set of columns; reading may still fail at a bad row."""
+def open_payments(path: Path, *, with_labels: bool) -> Iterator[FilePayment]:
+    """The payments in the file's order. Failure when it can't be read, lacks columns, or at a row that is none."""
     if not path.is_file():
         raise Failure(f"There is no file {path}.", "Give the path of a parquet or CSV file.")
     if path.suffix == ".csv":
         columns, rows = _csv_rows(path)
-        count = None
-    elif path.suffix in {".parquet", ".pq"}:
-        columns, rows, count = _parquet_rows(path)
+    elif path.suffix in _PARQUET:
+        columns, rows = _parquet_rows(path)
     else:
         raise Failure(f"{path.name} is neither .parquet nor .csv.", "Name the file after what it holds.")
     if with_labels and LABEL_COLUMN not in columns:
         raise Failure(f"{path.name} has no column '{LABEL_COLUMN}'.", "Leave --labels out, or add it (0 or 1).")
-    return PaymentFile(path, count, _payments(path, columns, rows))
+    return _payments(path, columns, rows)
+
+
+def rows_of(path: Path) -> int | None:
+    """How many payments the file holds, where it says so without being read."""
+    return int(_parquet(path).metadata.num_rows) if path.suffix in _PARQUET and path.is_file() else None
 
 
 def _payments(path: Path, columns: Sequence[str], rows: Iterator[Row]) -> Iterator[FilePayment]:
@@ -137,19 +132,23 @@ def _csv_rows(path: Path) -> tuple[list[str], Iterator[Row]]:
         raise Failure(f"{path.name} can't be read as CSV.", "Save it as UTF-8 with a line of column names.") from error
 
 
-def _parquet_rows(path: Path) -> tuple[list[str], Iterator[Row], int]:
+def _parquet_rows(path: Path) -> tuple[list[str], Iterator[Row]]:
+    file = _parquet(path)
+
+    def rows() -> Iterator[Row]:
+        for batch in file.iter_batches(ROWS_A_READ):
+            yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+
+    return list(file.schema_arrow.names), rows()
+
+
+def _parquet(path: Path) -> Any:
     try:
         import pyarrow as arrow  # type: ignore[import-untyped]
         import pyarrow.parquet as parquet  # type: ignore[import-untyped]
     except ImportError as error:
         raise Failure("Reading parquet needs pyarrow.", "`pip install '.[train]'`, or give CSV.") from error
     try:
-        file = parquet.ParquetFile(path)
+        return parquet.ParquetFile(path)
     except (OSError, arrow.ArrowException) as error:
         raise Failure(f"{path.name} can't be read as parquet.", "Write it again with a parquet library.") from error
-
-    def rows() -> Iterator[Row]:
-        for batch in file.iter_batches(ROWS_A_READ):
-            yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
-
-    return list(file.schema_arrow.names), rows(), int(file.metadata.num_rows)

@@ -17,6 +17,7 @@ from pipeline.settings import Settings
 DAY_MS: Final = 86_400_000
 LABELLED_AFTER_MS: Final = DAY_MS
 """A fraud is labelled a day of event time after its payment, well before the label delay lets it count."""
+KEPT_DAYS: Final = 45
 ADVANCE_EVERY: Final = 2000
 
 
@@ -43,7 +44,7 @@ def replay_file(
     A record's timestamp is the payment's event time, so that a replay gives the same decisions, or with `is_now` the
     clock's. Labels (of frauds only) follow a day of event time later, or at the end.
     """
-    payments = open_payments(path, with_labels=with_labels).payments
+    payments = open_payments(path, with_labels=with_labels)
     publisher, pace = BulkPublisher(settings), Pace(rate)
     topic, label_topic = settings.topic("transactions.v1"), settings.topic("labels.v1")
     publisher.require_topics("transactions.v1", *(["labels.v1"] if with_labels else []))
@@ -70,6 +71,16 @@ def replay_file(
         labels += 1
     publisher.flush()
     return Replayed(count, labels, first_ms, time.monotonic() - started)
+
+
+def advice(replayed: Replayed) -> str | None:
+    """What to say when payments are older than the broker keeps records, by their own timestamps."""
+    if not replayed.transactions or time.time() * 1000 - replayed.first_event_time_ms < KEPT_DAYS * DAY_MS:
+        return None
+    return (
+        f"Its payments are older than the {KEPT_DAYS} days that transactions.v1 is kept for, and their records are "
+        "stamped with that time: a real broker will delete them in minutes. With --now they are stamped with the clock."
+    )
 
 
 def _publish_label(publisher: BulkPublisher, wire: WireFormat, topic: str, payment: Transaction) -> None:

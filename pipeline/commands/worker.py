@@ -1,0 +1,53 @@
+"""`fraud worker`: one decision worker in the foreground, logging JSON to stderr."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import closing
+from typing import NoReturn
+
+import faust
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from models.artefact import ModelRefused
+from pipeline.adapters import logs
+from pipeline.adapters.vault import KeyRefused
+from pipeline.app import build
+from pipeline.commands.failures import Failure, broker_away
+from pipeline.commands.log_scan import BROKER_TIMEOUT_S, client_options
+from pipeline.core.policy import PolicyRefused
+from pipeline.settings import Settings
+
+
+def run_worker(settings: Settings) -> NoReturn:
+    """Until SIGTERM or SIGINT (exit 0), or until it must give up its place (exit 1). Failure where it can't start."""
+    logs.configure(settings.log_level)
+    _require_port(settings)
+    _require_broker(settings)
+    try:
+        app = build(settings)
+    except OSError as error:
+        raise Failure(f"{error.filename} can't be read.", "`fraud config check` looks at every file.") from error
+    except (PolicyRefused, ModelRefused, KeyRefused) as refusal:
+        raise Failure(f"{refusal}.", "`fraud config check` says more.") from refusal
+    # Our own JSON logs stand already; Faust's set-up would replace them and capture stdout.
+    faust.Worker(app, override_logging=False, redirect_stdouts=False, quiet=True).execute_from_commandline()
+
+
+def _require_port(settings: Settings) -> None:
+    with closing(socket.socket()) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.web_host, settings.web_port))
+        except OSError as error:
+            what = f"{settings.web_host}:{settings.web_port}, for the health pages, can't be had ({error.strerror})."
+            raise Failure(what, "Set FRAUD_WEB_PORT or FRAUD_WEB_HOST to something free.") from error
+
+
+def _require_broker(settings: Settings) -> None:
+    """Once, with a sentence; after that, a broker that goes away is waited for."""
+    try:
+        AdminClient(client_options(settings)).list_topics(timeout=BROKER_TIMEOUT_S)
+    except KafkaException as error:
+        raise broker_away(settings.bootstrap_servers) from error
