@@ -324,3 +324,7 @@ def _wire(settings: Settings) -> WireFormat:
     from pipeline.commands.failures import wire_format
 
     return wire_format(settings)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""What the demonstration needs on disk: a policy with short windows, the shipped model, and one that has gone wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from models.artefact import champion_version, golden_json, load_champion, tables_json, write
+from models.vectors import golden_vectors
+from ops.stack.processes import LOOPBACK, free_port
+from pipeline.adapters.vault import create_key_file
+from pipeline.core.features import COLUMN, FEATURES, Matrix
+from pipeline.core.policy import Policy, parse_policy
+from pipeline.core.records import UNKNOWN
+from pipeline.core.scoring import Model
+from pipeline.settings import Settings
+
+BLOCKED_TOO_MUCH_PERCENT: Final = 40
+"""Of the payments, once the model has gone wrong: many times what it blocks when it is well."""
+
+SHORT_WINDOWS: Final[Mapping[str, int]] = {
+    "window_s": 6,
+    "error_window_s": 5,
+    "minimum_sample": 150,
+    "confirmations": 2,
+    "evaluation_interval_s": 1,
+    "open_period_s": 9,
+    "open_period_max_s": 60,
+    "state_lost_open_s": 5,
+    "half_open_s": 4,
+    "half_open_share_percent": 50,
+    "half_open_minimum_sample": 60,
+}
+"""The breaker's settings in the demonstration. In earnest it looks at 5 minutes and stays open longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """The files of one run, all under one folder."""
+
+    registry: Path
+    good_version: str
+    settings: Settings
+    policy: Policy
+
+    def environment(self) -> dict[str, str]:
+        """What makes a worker use this scene, whatever is set outside."""
+        s = self.settings
+        return {
+            "FRAUD_BOOTSTRAP_SERVERS": s.bootstrap_servers,
+            "FRAUD_REDIS_URL": s.redis_url,
+            "FRAUD_POLICY_PATH": str(s.policy_path),
+            "FRAUD_POLICY_ARCHIVE": str(s.policy_archive),
+            "FRAUD_MODEL_REGISTRY": str(s.model_registry),
+            "FRAUD_DEAD_LETTER_KEY_FILE": str(s.dead_letter_key_file),
+            "FRAUD_WEB_HOST": s.web_host,
+            "FRAUD_WEB_PORT": str(s.web_port),
+            "FRAUD_CONSUMER_GROUP": s.consumer_group,
+            "FRAUD_TOPIC_PREFIX": s.topic_prefix,
+            "FRAUD_LOG_LEVEL": "INFO",
+        }
+
+    def name_champion(self, version: str) -> None:
+        """What a roll-out does: one file changes, and every worker looks at it every two seconds."""
+        partial = self.registry / "champion.partial"
+        partial.write_text(f"{version}\n")
+        partial.rename(self.registry / "champion")
+
+    def add_wrong_model(self, scores_micro: Sequence[int]) -> str:
+        """The version of a new artefact: the good model with an intercept that blocks BLOCKED_TOO_MUCH_PERCENT.
+
+        `scores_micro` are the good model's scores of late, which say how far to shift.
+        """
+        good = load_champion(self.registry)
+        version = f"{self.good_version[:24]}-wrong"
+        shift_micro = _block_from_micro(good, self.policy) - int(
+            np.percentile(np.array(scores_micro), 100 - BLOCKED_TOO_MUCH_PERCENT)
+        )
+        wrong = replace(good, version=version, intercept_micro=good.intercept_micro + shift_micro)
+        manifest = json.loads((self.registry / self.good_version / "manifest.json").read_bytes())
+        rows = _golden_rows(manifest)
+        for written_anew in ("format", "version", "files"):
+            del manifest[written_anew]
+        manifest["golden"] = golden_json(golden_vectors(wrong, rows, manifest["features"]))
+        manifest["approvals"] = []
+        card = b"# Gone wrong on purpose\n\nThe champion with a shifted intercept, made by `fraud demo`.\n"
+        write(self.registry / version, tables_json(wrong), card, manifest)
+        return version
+
+
+def set_scene(directory: Path, bootstrap_servers: str, redis_url: str) -> Scene:
+    """Writes the scene's files into `directory`, which it empties first. ModelRefused, PolicyRefused or OSError."""
+    shutil.rmtree(directory, ignore_errors=True)
+    shipped = Settings.model_construct()
+    policies, registry = directory / "policies", directory / "registry"
+    policies.mkdir(parents=True)
+    content = _with_short_windows(shipped.policy_path.read_text(encoding="utf-8"))
+    (policies / "demo.toml").write_text(content, encoding="utf-8")
+    version = champion_version(shipped.model_registry)
+    shutil.copytree(shipped.model_registry / version, registry / version)
+    (registry / "champion").write_text(f"{version}\n")
+    create_key_file(directory / "dead-letters.key")
+    settings = Settings(
+        bootstrap_servers=bootstrap_servers,
+        redis_url=redis_url,
+        topic_prefix="",
+        consumer_group="fraud-demo",
+        policy_path=policies / "demo.toml",
+        policy_archive=policies,
+        model_registry=registry,
+        dead_letter_key_file=directory / "dead-letters.key",
+        web_host=LOOPBACK,
+        web_port=free_port(),
+    )
+    return Scene(registry, version, settings, parse_policy(content.encode()))
+
+
+def clean_environment() -> dict[str, str]:
+    """FRAUD_* variables of the caller, emptied of effect, are the scene's to set; the rest is kept."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("FRAUD_")}
+
+
+def _with_short_windows(policy_text: str) -> str:
+    """The shipped policy under another version, its breaker's settings replaced line by line."""
+    section, lines, replaced = "", [], set()
+    for line in policy_text.splitlines():
+        if found := re.match(r"\[+([a-z_.]+)\]+", line):
+            section = found[1]
+        name = line.partition("=")[0].strip()
+        if section == "breaker" and name in SHORT_WINDOWS:
+            line = f"{name} = {SHORT_WINDOWS[name]}"
+            replaced.add(name)
+        elif not section and name == "version":
+            line = f'{line.rpartition('"')[0]}-demo"'
+        lines.append(line)
+    assert replaced == set(SHORT_WINDOWS), f"the policy lacks {set(SHORT_WINDOWS) - replaced}"
+    return "\n".join(lines) + "\n"
+
+
+def _block_from_micro(model: Model, policy: Policy) -> int:
+    """The lowest score that the policy blocks."""
+    steps = model.calibration.probability_ppm.searchsorted(policy.model.block_probability_ppm, side="left")
+    return int(model.calibration.edges[min(int(steps), len(model.calibration.edges)) - 1])
+
+
+def _golden_rows(manifest: Mapping[str, object]) -> Matrix:
+    names, golden = manifest["features"], manifest["golden"]
+    assert isinstance(names, list)
+    assert isinstance(golden, list)
+    rows = np.full((len(golden), len(FEATURES)), UNKNOWN, dtype=np.int64)
+    for row, vector in enumerate(golden):
+        rows[row, [COLUMN[name] for name in names]] = vector["features"]
+    return rows

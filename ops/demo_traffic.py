@@ -1,0 +1,78 @@
+"""The demonstration's payments: seeded traffic at a steady rate, now and then a record republished or broken."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Final
+
+from ops.traffic import LabelledTransaction, TrafficSettings, events
+from pipeline.adapters.avro import WireFormat
+from pipeline.commands.failures import Failure
+from pipeline.commands.generate import publish_event
+from pipeline.commands.publishing import BulkPublisher, Pace
+from pipeline.settings import Settings
+
+ACCOUNTS: Final = 1000
+PAYMENTS_A_DAY: Final = 1.5
+FRAUD_SHARE: Final = 0.03
+GUARDRAIL_SHARE: Final = 0.01
+HOUR_MS: Final = 3_600_000
+REPUBLISHED_EVERY: Final = 400
+BROKEN_EVERY: Final = 700
+_BROKEN: Final = b"\xc3\x01not a payment at all"
+
+
+class Traffic:
+    """Publishes in a thread of its own until `stop`; days of event time pass in seconds, and end at about now."""
+
+    def __init__(self, settings: Settings, wire: WireFormat, *, seed: int, rate: int, seconds_max: int) -> None:
+        self._settings, self._wire, self._pace = settings, wire, Pace(rate)
+        days = int(rate * seconds_max / (ACCOUNTS * PAYMENTS_A_DAY)) + 2
+        start_ms = (int(time.time()) * 1000 - days * 24 * HOUR_MS) // HOUR_MS * HOUR_MS
+        self._traffic = TrafficSettings(
+            seed,
+            ACCOUNTS,
+            start_ms,
+            days,
+            payments_per_account_day=PAYMENTS_A_DAY,
+            fraud_share=FRAUD_SHARE,
+            guardrail_share=GUARDRAIL_SHARE,
+        )
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="demo-traffic", daemon=True)
+        self.published = 0
+        """Records on transactions.v1, of whatever kind."""
+        self.failure: Failure | None = None
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Returns when every record is acknowledged."""
+        self._stopping.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self._publish(BulkPublisher(self._settings))
+        except Failure as failure:
+            self.failure = failure
+
+    def _publish(self, publisher: BulkPublisher) -> None:
+        for event in events(self._traffic):
+            if self._stopping.is_set():
+                break
+            is_payment = isinstance(event, LabelledTransaction)
+            if is_payment:
+                self._pace.wait()
+            publish_event(self._settings, publisher, self._wire, event, "demo", is_now=True)
+            if is_payment:
+                self.published += 1
+                if self.published % REPUBLISHED_EVERY == 0:
+                    publish_event(self._settings, publisher, self._wire, event, "demo", is_now=True)
+                    self.published += 1
+                elif self.published % BROKEN_EVERY == 0:
+                    publisher.publish(self._settings.topic("transactions.v1"), b"broken", _BROKEN, 0)
+                    self.published += 1
+        publisher.flush()
