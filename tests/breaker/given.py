@@ -1,0 +1,37 @@
+"""Settings and counts that the tests of the breaker start from."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import tomllib
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from pipeline.core.breaker import BreakerRecord, BreakerSettings, Cause
+from pipeline.core.drift import Baseline, Counts
+from pipeline.core.records import BreakerState
+
+PAGE = Path(__file__).parents[2] / "docs" / "breaker.md"
+DEFAULTS: BreakerSettings = TypeAdapter(BreakerSettings).validate_python(
+    tomllib.loads(re.search(r"```toml\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL).group(1))
+)
+START_MS = 1_800_000_000_000 - 1_800_000_000_000 % 86_400_000
+
+
+def settings(**changed: int) -> BreakerSettings:
+    return dataclasses.replace(DEFAULTS, **changed)
+
+
+def record(state: BreakerState = BreakerState.CLOSED, scope: str = "model:m1", **changed: object) -> BreakerRecord:
+    return BreakerRecord(scope, state, 7, START_MS, 0, Cause("because", "monitor"))._replace(**changed)
+
+
+def answers(total: int, block: int = 0, escalate: int = 0, **changed: object) -> Counts:
+    """Scores such that the mean is 2 % and the standard deviation 10 %."""
+    return Counts(total - block - escalate, block, escalate, 0, 20_000 * total, 10_400 * total)._replace(**changed)
+
+
+def baseline(answered: int, allow: int, block: int, **changed: object) -> Baseline:
+    return Baseline(answered, allow, block, 0.0, 20_000.0, 500.0, True)._replace(**changed)
