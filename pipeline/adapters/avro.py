@@ -22,6 +22,7 @@ from typing import Any, Final, NamedTuple
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 
+from pipeline.adapters.canonical import is_canonical
 from pipeline.core.decide import Regime, Verdict, decision_id
 from pipeline.core.features import FEATURES
 from pipeline.core.records import BreakerState, Outcome, Reason, Route, Source, Transaction
@@ -85,7 +86,10 @@ class WireFormat:
         if stream.tell() != len(body):
             return Refusal(RefusalCode.TRAILING_BYTES, "bytes follow the Transaction")
         assert isinstance(fields, dict)
-        return Decoded(Transaction._make(fields.values()), body)
+        transaction = Transaction._make(fields.values())
+        if not is_canonical(transaction, body):
+            return Refusal(RefusalCode.DECODE_FAILED, "the bytes hold numbers that Avro has no meaning for")
+        return Decoded(transaction, body)
 
     def decode(self, name: str, value: bytes | None) -> Datum | Refusal:
         """Any other record of the schema `name`."""

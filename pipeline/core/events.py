@@ -8,6 +8,7 @@ Invariants
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -46,8 +47,8 @@ class EventRows:
         return (
             self._gbp_minor(t.amount_minor, t.currency),
             self._is_sanctioned(t.beneficiary_country, when_ms),
-            int(self._is_reference_required and not (t.reference and t.reference.strip())),
-            int(self._is_name_required and not (t.beneficiary_name and t.beneficiary_name.strip())),
+            int(self._is_reference_required and not _is_visible(t.reference)),
+            int(self._is_name_required and not _is_visible(t.beneficiary_name)),
             max(when_ms // DAY_MS - t.account_opened_epoch_day, 0),
             UNKNOWN if opened_at_ms is None else max((when_ms - opened_at_ms) // HOUR_MS, 0),
             local_ms // MINUTE_MS % 1440,
@@ -70,6 +71,18 @@ class EventRows:
             return 0
         day = when_ms // DAY_MS
         return int(any(start <= day and (end is None or day < end) for start, end in spans))
+
+
+# Anything but white space and what no reader shows: Unicode's Default_Ignorable_Code_Point, and the blank Braille cell.
+_VISIBLE: Final = re.compile(
+    "[^\\s\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164"
+    "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
+
+
+def _is_visible(text: str | None) -> bool:
+    """A required text made of invisible characters is missing."""
+    return text is not None and _VISIBLE.search(text) is not None
 
 
 def _ratio(gbp: str, minor_digits: int) -> tuple[int, int]:
