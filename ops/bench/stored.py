@@ -1,0 +1,183 @@
+"""Reading what was published and written, with fastavro and the .avsc files alone."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from fastavro import parse_schema, schemaless_reader
+
+import schemas
+
+BROKER_TIMEOUT_S: Final = 30.0
+RECORDS_A_READ: Final = 5_000
+_SINGLE_OBJECT: Final = b"\xc3\x01"
+_HEADER_BYTES: Final = {True: 10, False: 5}  # single-object encoding; Confluent framing
+
+
+class Place(NamedTuple):
+    """Where a payment stood on transactions.v1."""
+
+    partition: int
+    offset: int
+
+
+class Found(NamedTuple):
+    partition: int
+    offset: int
+    key: bytes
+    value: bytes
+
+
+class Payment(NamedTuple):
+    body: bytes  # without framing
+    transaction_id: str | None  # None where the bytes are no payment
+
+
+class Decision(NamedTuple):
+    key: bytes
+    place: Place
+    fields: Mapping[str, Any]  # all but the snapshot
+    snapshot: bytes
+    payment: Mapping[str, Any]
+    payment_body: bytes
+    features: Mapping[str, int]
+
+
+class Letter(NamedTuple):
+    place: Place
+    source_topic: str
+    code: str
+    payload_sha256: bytes
+
+
+class Tail:
+    """A topic's committed records, each handed out once."""
+
+    def __init__(self, bootstrap_servers: str, topic: str) -> None:
+        self._bootstrap_servers, self._topic = bootstrap_servers, topic
+        self._next: dict[int, int] = {}
+
+    def news(self) -> Iterator[Found]:
+        """What was committed since the last call, partition by partition. Raises TimeoutError, KafkaException."""
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self._bootstrap_servers,
+                "group.id": "checker",  # asked for by the library, never joined
+                "enable.auto.commit": False,
+                "auto.offset.reset": "error",
+                "isolation.level": "read_committed",
+                "enable.partition.eof": True,
+                "log_level": 2,
+            }
+        )
+        try:
+            listed = consumer.list_topics(self._topic, timeout=BROKER_TIMEOUT_S).topics[self._topic]
+            for partition in sorted(listed.partitions):
+                yield from self._partition(consumer, partition)
+        finally:
+            consumer.close()
+
+    def _partition(self, consumer: Consumer, partition: int) -> Iterator[Found]:
+        consumer.assign([TopicPartition(self._topic, partition, self._next.get(partition, 0))])
+        while True:
+            messages = consumer.consume(1, BROKER_TIMEOUT_S)
+            if not messages:
+                raise TimeoutError(f"{self._topic} could not be read to its end")
+            messages += consumer.consume(RECORDS_A_READ, 0)  # consume(n, t) waits out t unless n records come
+            for message in messages:
+                error = message.error()
+                if error is None:
+                    found = _found(message)
+                    self._next[partition] = found.offset + 1
+                    yield found
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    return
+                elif not error.retriable():
+                    raise KafkaException(error)
+
+
+def payment_of(value: bytes) -> Payment:
+    body = body_of(value)
+    stream = io.BytesIO(body)
+    try:
+        fields = schemaless_reader(stream, _schema("transaction.v1"), None)
+    except _UNREADABLE:
+        return Payment(body, None)
+    assert isinstance(fields, dict)
+    return Payment(body, fields["transaction_id"])
+
+
+# What fastavro raises on bytes that are no payment, which is all that is asked here.
+_UNREADABLE: Final = (
+    EOFError, ValueError, IndexError, KeyError, TypeError, OverflowError, StopIteration, MemoryError, AssertionError,
+)  # fmt: skip
+
+
+def decision_of(key: bytes, value: bytes) -> Decision:
+    """Raises AssertionError where the value is anything but one whole Decision."""
+    body = body_of(value)
+    assert body[:1] == b"\0", "the first branch of the union is Decision"
+    stream = io.BytesIO(body)
+    stream.seek(1)
+    fields = schemaless_reader(stream, _decision_head(), None)
+    begin = stream.tell()
+    payment = schemaless_reader(stream, _schema("transaction.v1"), None)
+    middle = stream.tell()
+    features = schemaless_reader(stream, _features(), None)
+    assert stream.tell() == len(body), "nothing follows a Decision"
+    assert isinstance(fields, dict)
+    assert isinstance(payment, dict)
+    assert isinstance(features, dict)
+    place = Place(fields["source_partition"], fields["source_offset"])
+    return Decision(key, place, fields, body[begin:], payment, body[begin:middle], features)
+
+
+def letter_of(value: bytes) -> Letter:
+    fields = schemaless_reader(io.BytesIO(body_of(value)), _schema("dead_letter.v1"), None)
+    assert isinstance(fields, dict)
+    place = Place(fields["source_partition"], fields["source_offset"])
+    return Letter(place, fields["source_topic"], fields["code"], fields["payload_sha256"])
+
+
+def body_of(value: bytes) -> bytes:
+    """The Avro encoding without its framing."""
+    return value[_HEADER_BYTES[value[:2] == _SINGLE_OBJECT] :]
+
+
+def _found(message: Message) -> Found:
+    partition, offset, key, value = message.partition(), message.offset(), message.key(), message.value()
+    assert partition is not None, "a record has a place"
+    assert offset is not None, "a record has a place"
+    assert not isinstance(key, str), "raw bytes were asked for"
+    assert not isinstance(value, str), "raw bytes were asked for"
+    return Found(partition, offset, key or b"", value or b"")
+
+
+def _avsc(name: str) -> Any:
+    return json.loads(Path(schemas.__path__[0], f"{name}.avsc").read_text(encoding="utf-8"))
+
+
+@lru_cache
+def _schema(name: str) -> Any:
+    return parse_schema(_avsc(name))
+
+
+def _snapshot() -> Any:
+    return next(field for field in _avsc("decision.v1")[0]["fields"] if field["name"] == "snapshot")["type"]
+
+
+@lru_cache
+def _features() -> Any:
+    return parse_schema(next(field for field in _snapshot()["fields"] if field["name"] == "features")["type"])
+
+
+@lru_cache
+def _decision_head() -> Any:
+    decision = _avsc("decision.v1")[0]
+    return parse_schema({**decision, "fields": [field for field in decision["fields"] if field["name"] != "snapshot"]})
