@@ -100,9 +100,7 @@ def _set_up(stack: ExitStack, directory: Path, view: View, started_s: float) -> 
     stack.callback(worker.stop)
     tell(f"starting a worker: policy {scene.policy.version}, model {scene.good_version}")
     window_s, sample = SHORT_WINDOWS["window_s"], SHORT_WINDOWS["minimum_sample"]
-    tell(
-        f"its policy is the shipped one, but the breaker looks at {window_s} s and {sample} payments, not at 5 minutes"
-    )
+    tell(f"it is the shipped policy, but the breaker looks at {window_s} s and {sample} payments, not 5 minutes")
     worker.start()
     watcher = BreakerWatcher(settings)
     stack.callback(watcher.close)

@@ -34,7 +34,7 @@ class BreakerWatcher:
     def poll(self, second: float) -> list[BreakerChange]:
         """What changed since the last call; `second` is when, on the demonstration's clock."""
         try:
-            records = dict(self._loop.run_until_complete(self._store.read()))
+            records = dict(self._loop.run_until_complete(self._store.read()).records)
         except BreakerUnavailable:
             return []
         changes = [

@@ -130,6 +130,7 @@ def clean_environment() -> dict[str, str]:
 
 def _with_short_windows(policy_text: str) -> str:
     """The shipped policy under another version, its breaker's settings replaced line by line."""
+    shipped_version = parse_policy(policy_text.encode()).version
     section, lines, replaced = "", [], set()
     for line in policy_text.splitlines():
         if found := re.match(r"\[+([a-z_.]+)\]+", line):
@@ -139,7 +140,7 @@ def _with_short_windows(policy_text: str) -> str:
             line = f"{name} = {SHORT_WINDOWS[name]}"
             replaced.add(name)
         elif not section and name == "version":
-            line = f'{line.rpartition('"')[0]}-demo"'
+            line = line.replace(shipped_version, f"{shipped_version}-demo")
         lines.append(line)
     assert replaced == set(SHORT_WINDOWS), f"the policy lacks {set(SHORT_WINDOWS) - replaced}"
     return "\n".join(lines) + "\n"

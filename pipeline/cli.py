@@ -45,6 +45,9 @@ for name, group in {
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 Account = Annotated[str | None, typer.Option("--account", help="The paying account, to look in one partition only.")]
 Rate = Annotated[float | None, typer.Option(min=0.1, help="Records a second; flat out when not given.")]
+Scope = Annotated[str, typer.Argument(help="all, model:VERSION or segment:NAME=VALUE.")]
+By = Annotated[str, typer.Option(help="Who asks for it.")]
+Why = Annotated[str, typer.Option("--reason", help="For the record.")]
 NowStamps = Annotated[bool, typer.Option("--now", help="Stamp records with the clock, not with the event time.")]
 
 
@@ -111,7 +114,10 @@ def generate(
     guardrail_share: Annotated[float, typer.Option(min=0, max=0.2, help="Of payments that a guardrail stops.")] = 0.0,
     context: Annotated[bool, typer.Option(help="Also accounts and risk signals.")] = True,
     labels: Annotated[bool, typer.Option("--labels", help="Also labels.")] = False,
-    now: NowStamps = False,
+    now: Scope = Annotated[str, typer.Argument(help="all, model:VERSION or segment:NAME=VALUE.")]
+By = Annotated[str, typer.Option(help="Who asks for it.")]
+Why = Annotated[str, typer.Option("--reason", help="For the record.")]
+NowStamps = False,
     as_json: Json = False,
 ) -> None:
     """Publish seeded traffic with fraud in it. At 300 a second, or flat out with --count and no --rate."""
@@ -138,7 +144,10 @@ def replay_file(
     rate: Rate = None,
     labels: Annotated[bool, typer.Option("--labels", help="Also publish its frauds as labels.")] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many payments.")] = None,
-    now: NowStamps = False,
+    now: Scope = Annotated[str, typer.Argument(help="all, model:VERSION or segment:NAME=VALUE.")]
+By = Annotated[str, typer.Option(help="Who asks for it.")]
+Why = Annotated[str, typer.Option("--reason", help="For the record.")]
+NowStamps = False,
     as_json: Json = False,
 ) -> None:
     """Publish a file of payments, at a rate or flat out."""
@@ -312,6 +321,51 @@ def schemas_register(
     from pipeline.commands.schemas import register, show_registered
 
     show_registered(Output(as_json=as_json), list(register(_settings(), registry)))
+
+
+@breaker_app.command("show")
+def breaker_show(as_json: Json = False) -> None:
+    """The state of every scope; exit 1 unless all is closed."""
+    from pipeline.commands.breaker import show_states, states
+    from pipeline.commands.output import Output
+
+    raise typer.Exit(0 if show_states(Output(as_json=as_json), states(_settings())) else 1)
+
+
+@breaker_app.command("history")
+def breaker_history(
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000)] = 50, as_json: Json = False
+) -> None:
+    """Its latest changes with their causes, oldest first."""
+    from pipeline.commands.breaker import history, show_transition
+    from pipeline.commands.output import Output
+
+    for change in history(_settings(), limit):
+        show_transition(Output(as_json=as_json), change)
+
+
+@breaker_app.command("force-open")
+def breaker_force_open(scope: Scope, by: By, reason: Why, as_json: Json = False) -> None:
+    """The kill switch: take the model out of the loop until somebody releases it."""
+    from pipeline.commands.breaker import force_open, show_transition
+    from pipeline.commands.output import Output
+
+    show_transition(Output(as_json=as_json), force_open(_settings(), scope, by, reason))
+
+
+@breaker_app.command("release")
+def breaker_release(
+    scope: Scope,
+    by: By,
+    reason: Why,
+    accept_shift: Annotated[bool, typer.Option("--accept-shift", help="What it does now is the new normal.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Let the model try again, on a sample first."""
+    from pipeline.commands.breaker import release, show_transition
+    from pipeline.commands.output import Output
+
+    show_transition(Output(as_json=as_json), release(_settings(), scope, by, reason, accept_shift=accept_shift))
 
 
 def _settings() -> Settings:

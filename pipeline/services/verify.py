@@ -92,12 +92,25 @@ def _checks(stored: Sequence[StoredDecision], in_force: Regime | Missing, agent_
     for decision, row, again, value in zip(
         stored, features, recomputed, _decided_again(stored, features, in_force, agent_id), strict=True
     ):
-        altered = [name for name, old, new in zip(FEATURES, row, again, strict=True) if old != new]
-        if value[_HEADER_BYTES:] == decision.body and not altered:
-            yield Check(decision.fields["decision_id"], Result.IDENTICAL)
-        else:
-            differing = (*_differing(decision, value), *(f"snapshot.features.{name}" for name in altered))
-            yield Check(decision.fields["decision_id"], Result.DIFFERS, differing)
+        differing = () if value[_HEADER_BYTES:] == decision.body else _differing(decision, value)
+        differing += tuple(f"snapshot.features.{name}" for name in _unequal(row, again))
+        if not _is_route_allowed(decision.fields, in_force) and "route" not in differing:
+            differing += ("route",)
+        result = Result.DIFFERS if differing else Result.IDENTICAL
+        yield Check(decision.fields["decision_id"], result, differing)
+
+
+def _unequal(row: Matrix, again: Matrix) -> list[str]:
+    return [] if np.array_equal(row, again) else [FEATURES[column] for column in np.flatnonzero(row != again)]
+
+
+def _is_route_allowed(fields: Datum, in_force: Regime) -> bool:
+    """The model answers while the breaker is CLOSED, never while it is OPEN or UNKNOWN, and some of HALF_OPEN (I4)."""
+    state, route = BreakerState(fields["breaker_state"]), Route(fields["route"])
+    if route is Route.GUARDRAIL or state is BreakerState.HALF_OPEN:
+        return True
+    is_model_due = state is BreakerState.CLOSED and in_force.model is not None
+    return is_model_due == (route is Route.MODEL)
 
 
 def _recomputed(stored: Sequence[StoredDecision], features: Matrix, in_force: Regime) -> Matrix:
@@ -128,4 +141,4 @@ def _differing(decision: StoredDecision, value: bytes) -> tuple[str, ...]:
     if isinstance(again, Refusal):
         return ("snapshot",)
     named = tuple(name for name, was in decision.fields.items() if again[name] != was)
-    return named if named or value[_HEADER_BYTES:] == decision.body else ("encoding",)
+    return named or ("encoding",)

@@ -1,0 +1,80 @@
+"""An archive of its own for tests: the shipped policy, a small model's artefact, and decisions made under them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from models.artefact import golden_json, load, tables_json, write
+from models.vectors import golden_vectors
+from pipeline.adapters.avro import Decoded, StoredDecision, WireFormat, stored_decision
+from pipeline.core.decide import Mode, Regime, decide, regime
+from pipeline.core.events import EventRows
+from pipeline.core.features import COLUMN, EVENT, FEATURES, STATE_SLICE, feature_matrix
+from pipeline.core.records import BreakerState, Source, Transaction
+from pipeline.services.archive import RegimeArchive
+from tests.records import NOON_MS, PAYMENT, POLICY_PATH, features, policy, small_model
+
+WIRE = WireFormat()
+CLOSED = Mode(BreakerState.CLOSED, "all", True)
+OPEN = Mode(BreakerState.OPEN, "model:small-1", False)
+MODEL_FEATURES = ("ip_fraud_reports", "amount_gbp_minor", "is_new_beneficiary")
+
+
+class Archive:
+    """Folders `policies` and `registry` under `folder`, and the regime that they hold."""
+
+    def __init__(self, folder: Path) -> None:
+        self.policies, self.registry = folder / "policies", folder / "registry"
+        self.policies.mkdir()
+        shutil.copy(POLICY_PATH, self.policies)
+        small = small_model("small-1")
+        rows = np.zeros((64, len(FEATURES)), dtype=np.int64)
+        rows[:, COLUMN["amount_gbp_minor"]] = np.arange(64) * 5_000
+        rows[:, COLUMN["ip_fraud_reports"]] = np.arange(64) % 5
+        write(
+            self.registry / "small-1",
+            tables_json(small),
+            b"# For tests\n",
+            {
+                "features": list(MODEL_FEATURES),
+                "typical": dict(small.typical),
+                "training": {},
+                "metrics": {},
+                "golden": golden_json(golden_vectors(small, rows, MODEL_FEATURES)),
+                "approvals": [],
+            },
+        )
+        (self.registry / "champion").write_text("small-1\n")
+        self.in_force: Regime = regime(policy(), load(self.registry / "small-1"))
+
+    def regimes(self) -> RegimeArchive:
+        return RegimeArchive(self.policies, self.registry)
+
+    def values(self, payments: Sequence[Transaction], modes: Sequence[Mode], **state: int) -> list[bytes]:
+        """The payments' decisions, as the worker encodes them, with a quiet account's state but for `state`."""
+        event = np.array([EventRows(policy()).row(payment) for payment in payments], dtype=np.int64)
+        quiet = features(**state)[:, STATE_SLICE]
+        matrix = feature_matrix(event, np.repeat(quiet, len(payments), axis=0))
+        assert matrix.shape[1] == len(FEATURES) > len(EVENT)
+        encoder = WIRE.decision_encoder(self.in_force, "decide/test")
+        values = []
+        for place, verdict in enumerate(decide(matrix, modes, self.in_force)):
+            body = WIRE.encode_transaction(payments[place])[10:]
+            source = Source(place % 4, place, NOON_MS)
+            decoded = Decoded(payments[place], body)
+            values.append(encoder.encode(decoded, source, matrix[place].tolist(), verdict, NOON_MS + 7))
+        return values
+
+
+def payment(number: int, **fields: object) -> Transaction:
+    return PAYMENT._replace(transaction_id=f"tx-{number:06d}", account_id=f"GB29-{number % 50:04d}", **fields)
+
+
+def stored(value: bytes) -> StoredDecision:
+    fields = WIRE.decode("decision.v1", value)
+    assert isinstance(fields, dict)
+    return stored_decision(fields, value)
