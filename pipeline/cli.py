@@ -114,10 +114,7 @@ def generate(
     guardrail_share: Annotated[float, typer.Option(min=0, max=0.2, help="Of payments that a guardrail stops.")] = 0.0,
     context: Annotated[bool, typer.Option(help="Also accounts and risk signals.")] = True,
     labels: Annotated[bool, typer.Option("--labels", help="Also labels.")] = False,
-    now: Scope = Annotated[str, typer.Argument(help="all, model:VERSION or segment:NAME=VALUE.")]
-By = Annotated[str, typer.Option(help="Who asks for it.")]
-Why = Annotated[str, typer.Option("--reason", help="For the record.")]
-NowStamps = False,
+    now: NowStamps = False,
     as_json: Json = False,
 ) -> None:
     """Publish seeded traffic with fraud in it. At 300 a second, or flat out with --count and no --rate."""
@@ -144,10 +141,7 @@ def replay_file(
     rate: Rate = None,
     labels: Annotated[bool, typer.Option("--labels", help="Also publish its frauds as labels.")] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many payments.")] = None,
-    now: Scope = Annotated[str, typer.Argument(help="all, model:VERSION or segment:NAME=VALUE.")]
-By = Annotated[str, typer.Option(help="Who asks for it.")]
-Why = Annotated[str, typer.Option("--reason", help="For the record.")]
-NowStamps = False,
+    now: NowStamps = False,
     as_json: Json = False,
 ) -> None:
     """Publish a file of payments, at a rate or flat out."""
