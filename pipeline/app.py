@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 from collections.abc import AsyncIterable
@@ -87,6 +86,15 @@ class Worker:
     def judge_of(self, in_force: Regime) -> Judge:
         topics = TopicNames(*map(self.settings.topic, ("transactions.v1", "decisions.v1", "alerts.v1")))
         return Judge(in_force, self.wire, topics, self.dead_letters, AGENT_ID)
+
+    async def has_never_decided(self) -> bool:
+        """Whether the group has committed nothing on any partition."""
+        reader = self._reader_of("transactions.v1")
+        try:
+            partitions = await reader.partitions()
+            return all([await reader.committed_offset(partition) is None for partition in partitions])
+        finally:
+            reader.close()
 
     def readiness(self) -> dict[str, object]:
         model = self.agent.judge.in_force.model
@@ -173,6 +181,7 @@ def build(settings: Settings) -> faust.App:
         datadir="var/faust",
     )
     _add_decisions(app, worker)
+    _add_timers(app, worker)
     _add_context(app, worker)
     _add_pages(app, worker)
     return app
@@ -192,15 +201,17 @@ def _add_decisions(app: faust.App, worker: Worker) -> None:
                 return
 
     @app.service
-    class Transport(Service):  # type: ignore[misc]  # mode ships no types
+    class Transport(Service):
         async def on_start(self) -> None:
             def deliver(batch: Batch) -> None:
-                batches.queue.put_nowait(faust.Event(app, None, batch, None, None))
+                self.add_future(batches.send(value=batch))
 
             def fail(error: BaseException) -> None:
                 log.error("reading_failed", error=str(error))
-                asyncio.ensure_future(app.crash(error))  # noqa: RUF006 - the app holds what it crashes with
+                self.add_future(app.crash(error))
 
+            if await worker.has_never_decided():
+                await worker.breaker.initialise(worker.agent.judge.in_force.policy)
             await worker.transactions.start(deliver, fail)
 
         async def on_stop(self) -> None:
@@ -211,6 +222,8 @@ def _add_decisions(app: faust.App, worker: Worker) -> None:
                 await worker.state.close()
                 await worker.breaker.close()
 
+
+def _add_timers(app: faust.App, worker: Worker) -> None:
     @app.timer(RELOAD_INTERVAL_S)
     async def reload() -> None:
         if (changed := worker.source.changed()) is not None:
@@ -251,14 +264,14 @@ def _context_agent(worker: Worker, topic_name: str) -> Any:
 
 def _add_pages(app: faust.App, worker: Worker) -> None:
     @app.page("/live")
-    async def live(view: Any, request: http.Request) -> Any:
+    async def live(view: Any, _request: Any) -> Any:
         return view.json({"live": True})
 
     @app.page("/ready")
-    async def ready(view: Any, request: http.Request) -> Any:
+    async def ready(view: Any, _request: Any) -> Any:
         readiness = worker.readiness()
         return view.json(readiness, status=200 if readiness["ready"] else 503)
 
     @app.page("/metrics")
-    async def expose(view: Any, request: http.Request) -> Any:
+    async def expose(_view: Any, _request: Any) -> Any:
         return http.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})

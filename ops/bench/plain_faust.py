@@ -50,14 +50,14 @@ def build(settings: Settings) -> faust.App:
             positions[source.partition] = source.offset + 1
             spans = [Span(source.partition, start, source.offset + 1, start)]
             reading = judge.read([Record(message.key, message.value, source)])
-            modes = await worker.breaker.modes(judge.in_force.model)
+            modes = await worker.breaker.modes(judge.in_force)
             observed = await worker.state.observe(judge.state_events(reading, spans), initial=start == source.offset)
             judged = judge.judge(reading, observed, spans, modes, time.time_ns() // 1_000_000)
             for outgoing in judged.outgoing:
                 await decisions.send(key=outgoing.key, value=outgoing.value)
 
     @app.page("/live")
-    async def live(view: Any, request: Any) -> Any:
+    async def live(view: Any, _request: Any) -> Any:
         return view.json({"live": True})
 
     return app

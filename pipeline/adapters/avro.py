@@ -103,7 +103,12 @@ class WireFormat:
             return Refusal(RefusalCode.DECODE_FAILED, f"the bytes are no {name} ({type(error).__name__})")
         if stream.tell() != len(body):
             return Refusal(RefusalCode.TRAILING_BYTES, f"bytes follow the {name}")
-        return fields if isinstance(fields, dict) else {"record": fields[0].rpartition(".")[2], **fields[1]}
+        if isinstance(fields, dict):
+            return fields
+        assert isinstance(fields, tuple), "a union of records is read as (name, record)"
+        record_name, record = fields
+        assert isinstance(record, dict)
+        return {"record": str(record_name).rpartition(".")[2], **record}
 
     def encode(self, name: str, datum: Datum) -> bytes:
         stream = io.BytesIO()

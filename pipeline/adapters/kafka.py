@@ -431,12 +431,11 @@ def _raise_unless_passing(error: KafkaError) -> None:
 
 def _record(message: Message) -> Record:
     partition, offset = message.partition(), message.offset()
-    assert partition is not None and offset is not None, "a record has a place"
+    assert partition is not None, "a record has a place"
+    assert offset is not None, "a record has a place"
     source = Source(partition, offset, message.timestamp()[1])
     return Record(_bytes(message.key()), _bytes(message.value()), source)
 
 
 def _bytes(part: str | bytes | None) -> bytes | None:
     return part.encode() if isinstance(part, str) else part
-
-

@@ -17,11 +17,12 @@ import structlog
 
 from pipeline.adapters import metrics
 from pipeline.adapters.kafka import Batch, BrokerFailed, Record, Span, TransactionLog
-from pipeline.adapters.state import RedisState, StateLost, StateUnavailable
+from pipeline.adapters.state import RedisState, StateUnavailable
 from pipeline.agents.breaker_watch import BreakerWatch
 from pipeline.agents.judge import Judge, Judged, Reading
 from pipeline.agents.rebuild import Rebuild
-from pipeline.core.windows import PartitionObservation
+from pipeline.core.scoring import Model
+from pipeline.core.windows import PartitionObservation, StateLost
 
 ATTEMPTS_MAX: Final = 3
 """Of judging one batch, before it is bisected."""
@@ -62,14 +63,16 @@ class DecisionAgent:
 
     async def decide(self, batch: Batch) -> None:
         """Judges `batch`, waits for the commit before it, and starts its own commit."""
+        started_s, model = time.perf_counter(), self.judge.in_force.model
         try:
-            judged = await self._judged(batch)
+            judged = await self._attempt(batch, batch.records, batch.spans)
         except BatchDropped:
             self._transactions.release()
             self._count_dropped(batch)
             return
+        metrics.STAGE_SECONDS.labels("judge").observe(time.perf_counter() - started_s)
         await self.settle()
-        self._commit = asyncio.create_task(self._commit_batch(batch, judged))
+        self._commit = asyncio.create_task(self._commit_batch(batch, judged, model, started_s))
 
     async def settle(self) -> None:
         """Returns when no commit is under way; raises what it raised."""
@@ -77,8 +80,8 @@ class DecisionAgent:
             commit, self._commit = self._commit, None
             await commit
 
-    async def _commit_batch(self, batch: Batch, judged: Judged) -> None:
-        started = time.perf_counter()
+    async def _commit_batch(self, batch: Batch, judged: Judged, model: Model | None, started_s: float) -> None:
+        committing_s = time.perf_counter()
         try:
             is_committed = await self._transactions.commit(batch, judged.outgoing)
         finally:
@@ -86,17 +89,12 @@ class DecisionAgent:
         if not is_committed:
             self._count_dropped(batch)
             return
-        metrics.STAGE_SECONDS.labels("commit").observe(time.perf_counter() - started)
+        done_s = time.perf_counter()
+        metrics.STAGE_SECONDS.labels("commit").observe(done_s - committing_s)
         self._count(batch, judged)
-        await self._breaker.record(batch, judged)
+        await self._breaker.record(batch, judged.decided, model, done_s - started_s)
 
     # Judging
-
-    async def _judged(self, batch: Batch) -> Judged:
-        started = time.perf_counter()
-        judged = await self._attempt(batch, batch.records, batch.spans)
-        metrics.STAGE_SECONDS.labels("judge").observe(time.perf_counter() - started)
-        return judged
 
     async def _attempt(self, batch: Batch, records: Sequence[Record], spans: Sequence[Span]) -> Judged:
         for attempt in range(1, ATTEMPTS_MAX + 1):
@@ -120,7 +118,7 @@ class DecisionAgent:
 
     async def _judge(self, batch: Batch, reading: Reading, spans: Sequence[Span]) -> Judged:
         observing = asyncio.create_task(self._observe(batch, reading, spans))
-        modes = await self._breaker.modes(self.judge.in_force.model)
+        modes = await self._breaker.modes(self.judge.in_force)
         observations = await observing
         return self.judge.judge(reading, observations, spans, modes, self._clock_ms())
 
@@ -205,5 +203,3 @@ def split_spans(first_records: Sequence[Record], spans: Sequence[Span]) -> tuple
     first = [span._replace(end_offset=ends[span.partition]) for span in spans if span.partition in ends]
     second = [span._replace(start_offset=ends.get(span.partition, span.start_offset)) for span in spans]
     return first, [span for span in second if span.start_offset < span.end_offset]
-
-

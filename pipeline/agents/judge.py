@@ -5,16 +5,15 @@ Everything that decides is in pipeline.core; this gathers its input, calls it on
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-import hashlib
-
 import numpy as np
 
-from pipeline.adapters.avro import Decoded, DecisionEncoder, WireFormat
+from pipeline.adapters.avro import DecisionEncoder, Decoded, WireFormat
 from pipeline.adapters.kafka import Outgoing, Record, Span
 from pipeline.agents.dead_letters import DeadLetters
 from pipeline.core.alerts import Alert, conflict_alert
@@ -95,9 +94,7 @@ class Judge:
         for record in records:
             decoded = decode(record.value)
             refusal = (
-                decoded
-                if isinstance(decoded, Refusal)
-                else refusal_of(decoded.transaction, record.key, record.source)
+                decoded if isinstance(decoded, Refusal) else refusal_of(decoded.transaction, record.key, record.source)
             )
             if refusal is not None:
                 refused.append((record, refusal))
@@ -214,4 +211,3 @@ def _observed(
     for payment in payments:
         standing, state_row = next(rows[payment.record.source.partition])
         yield payment, standing, state_row
-

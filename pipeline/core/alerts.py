@@ -6,7 +6,8 @@ from enum import StrEnum
 from typing import NamedTuple
 from uuid import UUID, uuid5
 
-from pipeline.core.records import Source
+from pipeline.core.breaker import Transition
+from pipeline.core.records import BreakerState, Source
 
 _NAMESPACE = UUID("5d0f7a52-2b1c-5d6e-8f7b-0c9a4e3d2f11")
 
@@ -46,3 +47,21 @@ def conflict_alert(source: Source, raised_at_ms: int) -> Alert:
         {"partition": str(source.partition), "offset": str(source.offset)},
         raised_at_ms,
     )
+
+
+def breaker_alert(transition: Transition) -> Alert:
+    """A model taken out of the loop is for on-call at once; its way back is for information."""
+    after, window = transition.after, transition.window
+    is_closing = after.state in (BreakerState.CLOSED, BreakerState.HALF_OPEN)
+    evidence = {
+        "before": str(transition.before),
+        "after": str(after.state),
+        "version": str(after.version),
+        "author": after.cause.author,
+        "allow": str(window.allow),
+        "block": str(window.block),
+        "escalate": str(window.escalate),
+        "errors": str(window.errors),
+    }
+    severity = Severity.INFO if is_closing else Severity.CRITICAL
+    return alert(severity, f"BREAKER_{transition.event}", after.cause.text, after.scope, evidence, transition.at_ms)

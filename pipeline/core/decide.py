@@ -1,7 +1,7 @@
 """The decision: a pure function of features, model, policy and breaker mode (I3).
 
 Invariants
-1. Order: hard guardrails, then the route's answer, then soft guardrails. A hard hit is BLOCK and the model is not asked.
+1. Order: hard guardrails, then the route's answer, then soft guardrails. A hard hit is BLOCK; the model isn't asked.
 2. Soft guardrails only make ALLOW into ESCALATE; nothing makes a decision more permissive (I4).
 3. Row i of the answer depends on row i of the input alone: batches of any size give the same verdicts.
 4. Every verdict has a summary and at least one reason (I9).
@@ -154,7 +154,16 @@ class _Answers:
             reasons.append(reason)
         summary = f"{_VERB[outcome]} because {join(facts)}."
         return Verdict(
-            outcome, Route.MODEL, mode, confidence_bp, probability_ppm, score_micro, summary, reasons, triggered, outcome
+            outcome,
+            Route.MODEL,
+            mode,
+            confidence_bp,
+            probability_ppm,
+            score_micro,
+            summary,
+            reasons,
+            triggered,
+            outcome,
         )
 
     def _outcome(self, row: int, probability_ppm: int) -> Outcome:
@@ -223,9 +232,7 @@ def _guardrail_verdict(row: Matrix, mode: Mode, rules: list[Rule]) -> Verdict:
     summary = f"Blocked because {join([rule_fact(rule, row) for rule in rules])}."
     reasons = [rule_reason(rule, row) for rule in rules]
     codes = [rule.code for rule in rules]
-    return Verdict(
-        Outcome.BLOCK, Route.GUARDRAIL, mode, CONFIDENCE_CERTAIN_BP, -1, 0, summary, reasons, codes, None
-    )
+    return Verdict(Outcome.BLOCK, Route.GUARDRAIL, mode, CONFIDENCE_CERTAIN_BP, -1, 0, summary, reasons, codes, None)
 
 
 def _fallback_verdict(row: Matrix, mode: Mode, rules: list[Rule], soft: list[Rule], shadow: _Shadow) -> Verdict:

@@ -54,7 +54,7 @@ class HardLimits(_Table):
 
 def _minute_of_day(text: object) -> int:
     if not isinstance(text, str):
-        raise ValueError("must be a time such as '01:00'")  # noqa: TRY004 - pydantic reports ValueError only
+        raise ValueError("must be a time such as '01:00'")  # pydantic reports a ValueError only
     moment = time.fromisoformat(text)
     return moment.hour * 60 + moment.minute
 
