@@ -87,6 +87,9 @@ class TransactionLog:
                 **_shared_options(bootstrap_servers, options),
                 "group.id": group,
                 "client.id": f"{group}-{slot}",
+                # A static member: a restart in its slot takes its partitions back at once, without waiting for the
+                # session of its killed self, and a zombie of the slot is fenced by the group too.
+                "group.instance.id": f"{group}-{slot}",
                 "enable.auto.commit": False,
                 "auto.offset.reset": "error",  # a gap between the committed offset and the log is never skipped
                 "isolation.level": "read_committed",
