@@ -23,11 +23,13 @@ which it never sees) and the soft guardrails (which can turn its ALLOW into ESCA
 judging a person: it scores a payment in its context, and a block is reversible.
 
 ## What it learned from
-{source}. Learned on {learned:,} payments ({learned_frauds:,} frauds), calibrated on the {calibrated:,} that followed,
-measured on the {measured:,} after those. SHA-256 of the features and labels: `{sha256}`. Seed {seed}.
+{source}. Seed {seed}.
+Learned on {learned:,} payments ({learned_frauds:,} frauds), calibrated on the {calibrated:,} that followed, measured on
+the {measured:,} after those. SHA-256 of the features and labels: `{sha256}`.
 
 ## How good it is
-Measured on payments later than all it learned from:
+Measured on payments later than all it learned from; alerts are the highest-scored 5 per mille, blocks have at least
+80 % probability:
 
 | | |
 |---|---|
@@ -76,7 +78,10 @@ def card(
         measured=metrics.payments,
         sha256=training["sha256"],
         seed=training["seed"],
-        metrics="\n".join(f"| {name} | {_shown(name, value)} |" for name, value in metrics._asdict().items()),
+        metrics="\n".join(
+            f"| {name.replace('_ppm', '').replace('_', ' ')} | {_shown(name, value)} |"
+            for name, value in metrics._asdict().items()
+        ),
         importance=_importance(model, scores),
         monotone=", ".join(f"`{name}`" for name in monotone) or "none",
         limits=limits,

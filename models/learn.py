@@ -31,7 +31,6 @@ MODEL_FEATURES: Final = (
     "account_distinct_beneficiaries_24h",
     "account_near_limit_count_24h",
     "is_new_beneficiary",
-    "beneficiary_senders_7d",
     "ip_fraud_reports",
     "device_fraud_reports",
     "amount_percent_of_average_30d",
@@ -40,8 +39,9 @@ MODEL_FEATURES: Final = (
     "beneficiary_risk_ppm_30d",
 )
 """Each says something that a person can check and understand. What guardrails own, and segments, are not here; nor is
-what says nearly the same as another (the count beside the senders of a beneficiary): such twins get large contributions
-that cancel, and then neither is a reason. Dropping seven of them cost nothing in average precision."""
+what says nearly the same as another: such twins get large contributions that cancel, and then neither is a reason. How
+many accounts paid the beneficiary is left out for that, though it gave 0.889 of average precision on the generated
+traffic where this gives 0.865: it spoke through four pairs at once, and few senders are no reason to block."""
 
 MONOTONE: Final[Mapping[str, int]] = MappingProxyType(
     {
