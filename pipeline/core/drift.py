@@ -133,6 +133,19 @@ def baseline_of(
     return _baseline(total, _correlation(recent), hourly_score_sigma_ppm(hours), is_seasonal=True)
 
 
+def blended(first: Baseline, second: Baseline, weight: float) -> Baseline:
+    """`first` with its shares and mean moved towards those of `second` by `weight`, 0 to 1."""
+
+    def between(own: float, other: float) -> float:
+        return own + (other - own) * weight
+
+    return first._replace(
+        allow=round(between(first.allow, second.allow * first.answered / second.answered)),
+        block=round(between(first.block, second.block * first.answered / second.answered)),
+        score_mean_ppm=between(first.score_mean_ppm, second.score_mean_ppm),
+    )
+
+
 def trailing_baseline(total: Counts, *, sample_minimum: int) -> Baseline | None:
     """From what came just before, when there is too little history for a seasonal one."""
     if total.answered < sample_minimum:

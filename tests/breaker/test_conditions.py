@@ -1,0 +1,236 @@
+"""Each of the five conditions trips on its own, from its limit on, and only with sample, significance, confirmation."""
+
+import dataclasses
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from pipeline.core.breaker import BreakerSettings, Observation, Watch, judge, next_event
+from pipeline.core.breaker.states import Cause, Condition, Event
+from pipeline.core.drift import LATENCY_BOUNDS_MS, Answer, Counts, Hour, baseline_of, counts_of, hourly_score_sigma_ppm
+from pipeline.core.records import BreakerState, Outcome
+from tests.breaker.given import DEFAULTS, START_MS, answers, baseline, record, settings
+
+USUAL = baseline(100_000, 55_000, 40_000)
+
+
+def seen(window: Counts, usual=USUAL, drift=None, error_window=None, span=None) -> Observation:
+    """By default judged on rates alone, and the last span saw nothing that a cumulative sum could use."""
+    calm = answers(0)
+    return Observation(window, error_window or window, span or calm, usual, drift)
+
+
+def conditions(scope: str, observation: Observation, settings: BreakerSettings = DEFAULTS) -> list[str]:
+    return [trip.condition for trip in judge(scope, observation, Watch(), settings).trips]
+
+
+@pytest.mark.parametrize(("block", "expected"), [(5_499, []), (5_500, ["BLOCK_RATE_SPIKE"])])
+def test_block_rate_trips_from_15_points_on(block, expected):
+    assert conditions("model:m1", seen(answers(10_000, block, 1_000))) == expected
+
+
+@pytest.mark.parametrize(("escalate", "expected"), [(1_501, []), (1_500, ["ALLOW_RATE_SPIKE"])])
+def test_allow_rate_trips_from_20_points_on(escalate, expected):
+    assert conditions("model:m1", seen(answers(10_000, 1_000, escalate))) == expected
+
+
+@pytest.mark.parametrize(("errors", "expected"), [(99, []), (100, ["ERROR_RATE"])])
+def test_error_rate_trips_from_1_percent_on(errors, expected):
+    counts = answers(10_000 - errors, errors=errors)
+    assert conditions("all", seen(counts, span=counts)) == expected
+
+
+def latencies(slow: int, total: int) -> Counts:
+    within, beyond = LATENCY_BOUNDS_MS.index(800), LATENCY_BOUNDS_MS.index(900)
+    buckets = [0] * (len(LATENCY_BOUNDS_MS) + 1)
+    buckets[within], buckets[beyond] = total - slow, slow
+    return answers(total, latency=tuple(buckets))
+
+
+@pytest.mark.parametrize(("slow", "expected"), [(99, []), (100, ["LATENCY_P99"])])
+def test_latency_trips_when_1_in_100_takes_longer_than_800_ms(slow, expected):
+    counts = latencies(slow, 10_000)
+    assert conditions("all", seen(counts, span=counts)) == expected
+
+
+@pytest.mark.parametrize("direction", [1, -1])
+@pytest.mark.parametrize(("strays_ppm", "expected"), [(9_999, []), (10_000, ["MODEL_DRIFT"])])
+def test_drift_trips_from_2_sigma_on_either_side(strays_ppm, expected, direction):
+    window = answers(10_000, 4_000, 500)
+    window = window._replace(score_sum_ppm=(20_000 + direction * strays_ppm) * 10_000)
+    usual = USUAL._replace(score_sigma_ppm=5_000.0)
+    assert conditions("model:m1", seen(window, drift=usual), settings(significance_z=1)) == expected
+
+
+def test_service_is_judged_on_all_traffic_and_the_model_on_its_own():
+    counts = latencies(5_000, 10_000)._replace(errors=5_000, block=9_000, allow=1_000)
+    observation = seen(counts, span=counts)
+    assert conditions("all", observation) == ["ERROR_RATE", "LATENCY_P99"]
+    assert set(conditions("model:m1", observation)) == {"BLOCK_RATE_SPIKE"}
+
+
+def test_rates_need_a_sample_and_significance():
+    assert conditions("model:m1", seen(answers(499, 400))) == []
+    assert conditions("model:m1", seen(answers(500, 400))) == ["BLOCK_RATE_SPIKE"]
+    assert conditions("model:m1", seen(answers(100, 60)), settings(minimum_sample=20)) == []  # z of 3.5
+    assert conditions("model:m1", seen(answers(200, 120)), settings(minimum_sample=20)) == ["BLOCK_RATE_SPIKE"]  # 5.0
+
+
+def test_many_segments_need_more_significance():
+    observation = seen(answers(150, 90))  # z of 4.4; 256 side by side need 5.2
+    trips = [judge("segment:a=b", observation, Watch(), settings(minimum_sample=20), peers).trips for peers in (1, 256)]
+    assert [len(found) for found in trips] == [1, 0]
+
+
+def test_nothing_relative_is_judged_without_a_baseline():
+    judgement = judge("model:m1", seen(answers(10_000, 10_000), usual=None), Watch(), DEFAULTS)
+    assert (judgement.trips, judgement.judged) == ((), frozenset())
+
+
+def test_bad_second_that_is_over_is_not_an_outage():
+    counts = latencies(5_000, 10_000)._replace(errors=5_000)
+    assert conditions("all", seen(counts, span=latencies(0, 100))) == []
+
+
+def test_burst_of_any_size_is_no_shift_and_three_spans_are():
+    usual, burst = baseline(1_000_000, 960_000, 20_000), answers(1_500, 1_500)
+    calm_window = answers(15_000, 300, 300)
+    watch, certain = Watch(), []
+    for _ in range(3):
+        judgement = judge("model:m1", seen(calm_window, usual, span=burst), watch, DEFAULTS)
+        watch = judgement.watch
+        certain.append([trip.condition for trip in judgement.trips if trip.is_certain])
+    assert certain == [[], [], ["BLOCK_RATE_SPIKE"]]
+
+
+def test_trip_says_observed_limit_and_by_how_much():
+    (trip,) = judge("model:m1", seen(answers(10_000, 6_000, 500)), Watch(), DEFAULTS).trips
+    assert (round(trip.observed), trip.limit, round(trip.excess), trip.unit, trip.sample) == (
+        20,
+        15,
+        5,
+        "points",
+        10_000,
+    )
+    assert trip.evidence == (
+        "the model blocks 60.0 % of 10,000 payments in 300 s, +20.0 points on the 40.0 % usual at this time of day; "
+        "the limit is +15 points"
+    )
+
+
+def evaluations(state_record, observation, count, settings=DEFAULTS, from_ms=START_MS):
+    """Events of `count` evaluations running; None where nothing came of one."""
+    watch, events = Watch(), []
+    for place in range(count):
+        judgement = judge(state_record.scope, observation, watch, settings)
+        now_ms = from_ms + place * settings.evaluation_interval_s * 1000
+        outcome = next_event(state_record, judgement, observation, now_ms, settings)
+        watch = outcome if isinstance(outcome, Watch) else Watch()
+        events.append(None if isinstance(outcome, Watch) else outcome[0])
+    return events
+
+
+def test_trip_needs_confirmation():
+    bad = seen(answers(10_000, 9_000))
+    assert evaluations(record(), bad, 2) == [None, Event.TRIP]
+    assert evaluations(record(), bad, 3, settings(confirmations=3)) == [None, None, Event.TRIP]
+
+
+def test_confirmation_is_of_evaluations_running():
+    bad, calm = seen(answers(10_000, 9_000)), seen(answers(10_000, 4_000, 500))
+    watch = judge("model:m1", bad, Watch(), DEFAULTS).watch
+    watch = judge("model:m1", calm, watch, DEFAULTS).watch
+    assert judge("model:m1", bad, watch, DEFAULTS).watch.streaks == (0, 0, 1, 0, 0)
+
+
+BAD, GOOD = seen(answers(10_000, 9_000)), seen(answers(10_000, 4_000, 500))
+OPEN = record(BreakerState.OPEN, open_until_ms=START_MS)
+
+
+def test_open_is_kept_until_open_until_and_for_as_long_as_the_shadow_is_bad():
+    assert evaluations(OPEN, GOOD, 1, from_ms=START_MS - 1) == [None]
+    assert evaluations(OPEN, GOOD, 1) == [Event.OPEN_PERIOD_OVER]
+    assert evaluations(OPEN, BAD, 1) == [Event.STILL_BAD]
+
+
+PROBATION = record(BreakerState.HALF_OPEN, since_ms=START_MS - 300_000)
+
+
+def test_probation_ends_in_closed_or_open():
+    assert evaluations(PROBATION, GOOD, 2) == [None, Event.PROBE_GOOD]
+    assert evaluations(PROBATION, BAD, 2) == [None, Event.PROBE_BAD]
+
+
+def test_probation_lasts_its_time_and_needs_its_sample():
+    assert evaluations(PROBATION._replace(since_ms=START_MS - 200_000), GOOD, 3) == [None] * 3
+    assert evaluations(PROBATION, seen(answers(499, 200)), 5) == [None] * 5
+
+
+def test_what_tripped_must_be_judged_before_closing():
+    tripped = PROBATION._replace(cause=Cause("", "monitor", (Condition.MODEL_DRIFT,)))
+    assert evaluations(tripped, GOOD, 5) == [None] * 5
+    drift = baseline(100_000, 55_000, 40_000)
+    assert evaluations(tripped, seen(answers(10_000, 4_000, 500), drift=drift), 2) == [None, Event.PROBE_GOOD]
+
+
+def test_forced_open_is_left_to_people():
+    assert evaluations(record(BreakerState.FORCED_OPEN), GOOD, 5) == [None] * 5
+
+
+def test_counts_of_a_batch_by_scope():
+    batch = [
+        Answer(Outcome.ALLOW, 10_000, {"age_band": "18-25"}),
+        Answer(Outcome.BLOCK, 900_000, {"age_band": "18-25", "postcode_area": "SW"}),
+        Answer(None, None, {}),
+    ]
+    counts = counts_of(batch, [800, 801, 20_000], "m1")
+    both = Counts(1, 1, 0, 0, 910_000, 810_100)
+    assert {scope: found._replace(latency=Counts().latency) for scope, found in counts.items()} == {
+        "all": both._replace(errors=1),
+        "model:m1": both._replace(errors=1),
+        "segment:age_band=18-25": both,
+        "segment:postcode_area=SW": Counts(0, 1, 0, 0, 900_000, 810_000),
+    }
+    assert (sum(counts["all"].latency), counts["all"].slower_than(800)) == (3, 2)
+    assert sum(counts["model:m1"].latency) == 0
+
+
+def test_baseline_takes_the_same_hours_of_seven_days():
+    hours = [Hour(START_MS + day * 86_400_000, answers(1_000, 20 + day)) for day in range(10)]
+    now_ms = START_MS + 10 * 86_400_000
+    found = baseline_of(hours, hours, now_ms, days_minimum=3, sample_minimum=500)
+    assert (found.answered, found.block) == (7_000, sum(range(23, 30)))
+    assert baseline_of(hours[:5], hours, now_ms, days_minimum=3, sample_minimum=500) is None
+    assert baseline_of(hours, hours, now_ms, days_minimum=3, sample_minimum=7_001) is None
+
+
+def test_sigma_is_about_each_hour_of_day():
+    hours = [
+        Hour(
+            START_MS + (day * 24 + hour) * 3_600_000, Counts(1, score_sum_ppm=hour * 1_000 + (100 if day % 2 else -100))
+        )
+        for day in range(6)
+        for hour in range(24)
+    ]
+    assert round(hourly_score_sigma_ppm(hours), 1) == 109.5  # 100 · √(6/5), whatever the rhythm of the day
+    assert hourly_score_sigma_ppm(hours[:24]) is None
+
+
+REFUSED = [
+    ({"latency_p99_ms": 750}, "latency_p99_ms must be one of 5, 10"),
+    ({"error_window_s": 20}, "evaluation_interval_s is above error_window_s"),
+    ({"window_s": 50}, "error_window_s is above window_s"),
+    ({"open_period_s": 299}, "open_period_s is below window_s"),
+    ({"open_period_max_s": 299}, "open_period_max_s is below open_period_s"),
+    ({"state_lost_open_s": 3_601}, "state_lost_open_s is above open_period_max_s"),
+    ({"minimum_sample": 19}, "greater than or equal to 20"),
+    ({"half_open_share_percent": 51}, "less than or equal to 50"),
+    ({"confirmations": "2"}, "valid integer"),
+    ({"cooldown_s": 3}, "Unexpected keyword"),
+]
+
+
+@pytest.mark.parametrize(("changed", "message"), REFUSED)
+def test_settings_refuse_ranges_contradictions_and_unknown_keys(changed, message):
+    with pytest.raises(ValidationError, match=message):
+        TypeAdapter(BreakerSettings).validate_python(dataclasses.asdict(DEFAULTS) | changed)

@@ -1,0 +1,76 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.core.breaker import SEGMENT_OTHER, Governing, Routing
+from pipeline.core.decide import Mode
+from pipeline.core.records import BreakerState
+from tests.breaker.given import record
+
+SW, NE = "segment:postcode_area=SW", "segment:postcode_area=NE"
+CLOSED, OPEN, HALF_OPEN = BreakerState.CLOSED, BreakerState.OPEN, BreakerState.HALF_OPEN
+
+
+def routing(states: dict[str, BreakerState], tracked=frozenset()) -> Routing:
+    return Routing({scope: record(state, scope) for scope, state in states.items()}, "m1", 10, tracked)
+
+
+def test_governing_has_the_fields_of_mode():
+    assert Governing._fields == Mode._fields
+
+
+def test_closed_everywhere_is_plain():
+    found = routing({"all": CLOSED, "model:m1": CLOSED, "model:m0": OPEN, SW: CLOSED})
+    assert (found.is_plain, found.uniform) == (True, (CLOSED, "all", True))
+
+
+def test_i4_nothing_recorded_is_unknown_and_not_closed():
+    for states in ({}, {"model:m1": CLOSED}):
+        assert routing(states).uniform == (BreakerState.UNKNOWN, "all", False)
+
+
+def test_segment_is_taken_out_alone():
+    found = routing({"all": CLOSED, SW: OPEN})
+    assert not found.is_plain
+    assert found.route_of("t1", {"postcode_area": "SW"}) == (OPEN, SW, False)
+    assert found.route_of("t1", {"postcode_area": "NE"}) == (CLOSED, "all", True)
+    assert found.route_of("t1", {}) == (CLOSED, "all", True)
+
+
+def test_segments_that_are_not_counted_alone_follow_the_rest():
+    found = routing({"all": CLOSED, SEGMENT_OTHER: OPEN}, frozenset([SW]))
+    assert found.route_of("t1", {"postcode_area": "SW"}) == (CLOSED, "all", True)
+    assert found.route_of("t1", {"postcode_area": "NE"}) == (OPEN, SEGMENT_OTHER, False)
+
+
+def test_equal_states_are_named_in_a_fixed_order():
+    segments = {"postcode_area": "SW", "age_band": "18-25"}
+    assert routing({"all": OPEN, "model:m1": OPEN, SW: OPEN}).route_of("t1", segments).scope == "all"
+    assert routing({"all": CLOSED, "model:m1": OPEN, SW: OPEN}).route_of("t1", segments).scope == "model:m1"
+    young = "segment:age_band=18-25"
+    assert routing({"all": CLOSED, SW: OPEN, young: OPEN}).route_of("t1", segments).scope == young
+
+
+states = st.sampled_from(BreakerState)
+RANK = [BreakerState.UNKNOWN, BreakerState.FORCED_OPEN, OPEN, HALF_OPEN, CLOSED]
+
+
+@given(st.tuples(states, states, states, states), st.text(max_size=20))
+def test_worst_scope_governs_and_only_closed_or_probation_lets_the_model_answer(found, transaction_id):
+    everywhere, model, first, second = found
+    built = routing({"all": everywhere, "model:m1": model, SW: first, "segment:age_band=18-25": second})
+    governing = built.route_of(transaction_id, {"postcode_area": "SW", "age_band": "18-25"})
+    assert governing.state == min(found, key=RANK.index)
+    if governing.state is not HALF_OPEN:
+        assert governing.use_model is (governing.state is CLOSED)
+    assert built.is_plain == (set(found) == {CLOSED})
+
+
+def test_probation_lets_a_tenth_through():
+    built = routing({"all": HALF_OPEN})
+    sample = [number for number in range(10_000) if built.route_of(f"transaction-{number}", {}).use_model]
+    assert 900 < len(sample) < 1_100
+
+
+def test_sample_is_the_same_for_ever():
+    found = [number for number in range(60) if routing({"all": HALF_OPEN}).route_of(f"t{number}", {}).use_model]
+    assert found == [1, 11, 14, 16, 31, 39, 44, 46]
