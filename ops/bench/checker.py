@@ -66,6 +66,7 @@ class Report:
     duplicates: int
     routes: Mapping[str, int]
     breaker_states: Mapping[str, int]
+    policies: int  # that decisions name
     judged_by_fallback: int  # decisions that were compared with what the fallback rules say
     violations: Mapping[str, int]
     first_violations: tuple[Violation, ...]
@@ -82,6 +83,7 @@ class Report:
             "duplicates": self.duplicates,
             "routes": dict(self.routes),
             "breaker_states": dict(self.breaker_states),
+            "policies": self.policies,
             "judged_by_fallback": self.judged_by_fallback,
             "violations": dict(self.violations),
             "first_violations": [f"{v.finding} at {v.place}: {v.detail}" for v in self.first_violations],
@@ -116,6 +118,7 @@ class Checker:
         self._routes: Counter[str] = Counter()
         self._states: Counter[str] = Counter()
         self._judged = 0
+        self._policies_named: set[bytes] = set()
         self._counts: Counter[str] = Counter()
         self._violations: list[Violation] = []
 
@@ -196,6 +199,7 @@ class Checker:
         by_policy: dict[bytes, list[Decision]] = {}
         for decision in decisions:
             policy_hash = decision.fields["policy_hash"]
+            self._policies_named.add(policy_hash)
             if policy_hash not in self._policies:
                 self._found(Finding.POLICY_UNKNOWN, decision.place, policy_hash.hex())
             elif decision.fields["route"] == Route.FALLBACK or decision.fields["breaker_state"] != BreakerState.CLOSED:
@@ -224,6 +228,7 @@ class Checker:
             duplicates=self._letter_codes[DUPLICATE],
             routes=dict(self._routes),
             breaker_states=dict(self._states),
+            policies=len(self._policies_named),
             judged_by_fallback=self._judged,
             violations=dict(self._counts),
             first_violations=tuple(self._violations),

@@ -1,0 +1,178 @@
+"""The faults of the loss bench: each breaks one thing on a rig in full flow and waits until decisions flow again."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from random import Random
+from typing import Final, NamedTuple
+
+import redis
+
+from ops.bench.crashing_worker import STEPS
+from ops.bench.feeder import Recovery
+from ops.bench.rig import RECOVERY_S, Rig, now_ms
+from pipeline.app import RELOAD_INTERVAL_S
+from pipeline.settings import Settings
+
+SLOT: Final = 0
+OTHER_SLOT: Final = 1
+RANDOM_KILLS: Final = 20
+RANDOM_DELAY_S: Final = (0.2, 2.0)
+TAKEOVERS: Final = 3
+CRASH_S: Final = 60.0
+ZOMBIE_S: Final = 15.0
+"""In which a resumed worker must have noticed that its place is taken."""
+OUTAGE_S: Final = 3.0
+
+
+class Fault(NamedTuple):
+    name: str
+    strike: Callable[[Rig], Recovery | None]  # None: decisions never stopped
+    group: str
+
+
+def faults(seed: int, *, is_quick: bool) -> Iterator[Fault]:
+    """In the order in which they strike. A second worker runs from the takeovers on."""
+    random = Random(seed)  # noqa: S311 - a schedule, seeded on purpose
+    for number in range(3 if is_quick else RANDOM_KILLS):
+        delay_s = random.uniform(*RANDOM_DELAY_S)
+        yield Fault(f"kill -9 no. {number + 1}, after {delay_s:.2f} s", _killer(delay_s), "restart")
+    steps = list(STEPS)
+    for step in steps[:: 5 if is_quick else 1]:
+        yield Fault(f"kill -9 {step}", _crasher(step), "step")
+    for number in range(1 if is_quick else TAKEOVERS):
+        yield Fault(f"kill -9 and takeover no. {number + 1}", _takeover, "takeover")
+    yield Fault("SIGSTOP past the session timeout, takeover, SIGCONT", _zombie, "takeover")
+    yield Fault("broker stopped and started", _broker_restart, "broker")
+    yield Fault("broker kill -9 and started", _broker_kill, "broker")
+    yield Fault("Redis FLUSHALL", _flushall, "redis")
+    yield Fault("Redis kill -9 and started with its file", _redis_kill, "redis")
+    yield Fault("Redis kill -9 and started empty", _redis_loss, "redis")
+    yield Fault("Redis stopped answering for 3 s", _redis_pause, "redis")
+    yield Fault("policy file half written, then whole", _policy_written, "policy")
+
+
+def _killer(delay_s: float) -> Callable[[Rig], Recovery]:
+    def strike(rig: Rig) -> Recovery:
+        time.sleep(delay_s)
+        worker = rig.workers[SLOT]
+        worker.kill()
+        fault_ms = now_ms()
+        worker.start()
+        return rig.recovery(fault_ms)
+
+    return strike
+
+
+def _crasher(step: str) -> Callable[[Rig], Recovery]:
+    """The worker of slot 0 is retired, one that kills itself at `step` takes its place, then the first comes back."""
+
+    def strike(rig: Rig) -> Recovery:
+        worker = rig.workers.pop(SLOT)
+        worker.stop()
+        doomed = rig.crashing_worker(step)
+        doomed.start()
+        try:
+            rig.wait_until(lambda: not doomed.is_running, CRASH_S, f"the crash {step}")
+        finally:
+            doomed.stop()
+        fault_ms = now_ms()
+        rig.workers[SLOT] = worker
+        worker.start()
+        return rig.recovery(fault_ms)
+
+    return strike
+
+
+def _takeover(rig: Rig) -> Recovery:
+    """Both workers run; one is killed and not started again until the other decides for every partition."""
+    _ensure_second(rig)
+    worker = rig.workers.pop(SLOT)
+    worker.kill()
+    recovery = rig.recovery(now_ms())
+    rig.workers[SLOT] = worker
+    worker.start()
+    return recovery
+
+
+def _zombie(rig: Rig) -> Recovery:
+    """Stopped, replaced, resumed: what it still held must not come out."""
+    _ensure_second(rig)
+    zombie = rig.workers.pop(SLOT)
+    zombie.pause()
+    recovery = rig.recovery(now_ms())
+    zombie.resume()
+    # It may end, fenced, or drop what it held and join again; either way decisions go on everywhere.
+    rig.workers[SLOT] = zombie
+    resumed_ms = now_ms()
+    time.sleep(ZOMBIE_S)
+    rig.recovery(resumed_ms)
+    return recovery
+
+
+def _ensure_second(rig: Rig) -> None:
+    """Both workers decide: each has partitions."""
+    if OTHER_SLOT not in rig.workers:
+        rig.start_worker(OTHER_SLOT)
+    rig.recovery(now_ms())
+
+
+def _broker_restart(rig: Rig) -> Recovery:
+    fault_ms = now_ms()
+    rig.stack.broker.stop()
+    rig.stack.broker.start()
+    return rig.recovery(fault_ms)
+
+
+def _broker_kill(rig: Rig) -> Recovery:
+    rig.stack.broker.kill()
+    fault_ms = now_ms()
+    rig.stack.broker.start()
+    return rig.recovery(fault_ms)
+
+
+def _flushall(rig: Rig) -> Recovery:
+    with redis.Redis.from_url(rig.stack.redis_url) as client:
+        client.flushall()
+    return rig.recovery(now_ms())
+
+
+def _redis_kill(rig: Rig) -> Recovery:
+    rig.stack.redis.kill()
+    fault_ms = now_ms()
+    rig.stack.redis.start()
+    return rig.recovery(fault_ms)
+
+
+def _redis_loss(rig: Rig) -> Recovery:
+    rig.stack.redis.kill()
+    fault_ms = now_ms()
+    shutil.rmtree(rig.directory / "stack" / "redis" / "appendonlydir")
+    rig.stack.redis.start()
+    return rig.recovery(fault_ms)
+
+
+def _redis_pause(rig: Rig) -> Recovery:
+    rig.stack.redis.pause()
+    fault_ms = now_ms()
+    time.sleep(OUTAGE_S)
+    rig.stack.redis.resume()
+    return rig.recovery(fault_ms)
+
+
+def _policy_written(rig: Rig) -> None:
+    """Half a policy changes nothing; the whole of it comes into force."""
+    content = Settings().policy_path.read_bytes() + b"# written again\n"
+    rig.policy_path.write_bytes(content[: len(content) // 2])
+    time.sleep(2 * RELOAD_INTERVAL_S)
+    rig.recovery(now_ms())
+    before = rig.settle()
+    assert before.is_whole, "half a policy came into force"
+    rig.checker.allow_policy(content)
+    rig.policy_path.write_bytes(content)
+    deadline = time.monotonic() + RECOVERY_S
+    while rig.settle().policies < 2:
+        assert time.monotonic() < deadline, "the whole policy did not come into force"
+        time.sleep(RELOAD_INTERVAL_S)

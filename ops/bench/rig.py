@@ -1,0 +1,135 @@
+"""A stack, workers and traffic, to break and to check again and again."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from ops.bench.checker import Checker, Report
+from ops.bench.feeder import Feeder, Recovery, Watcher, known_records
+from ops.bench.topics_io import committed_counts, prepare_topics
+from ops.bench.worker_process import worker_process
+from ops.stack.processes import LOOPBACK, ServerFailed, ServerProcess, free_port
+from ops.stack.real import RealStack
+from pipeline.settings import Settings
+
+PARTITIONS: Final = 4
+GROUP: Final = "fraud-decide"
+SETTLE_S: Final = 120.0
+RECOVERY_S: Final = 60.0
+POLL_S: Final = 0.1
+RESTARTS_MAX: Final = 20
+"""Of workers that gave up their place by themselves, in one bench: more is a worker that can't live."""
+
+
+class Rig:
+    """`with open_rig(...) as rig:`; slots are the worker places that a supervisor would keep filled."""
+
+    def __init__(self, directory: Path, stack: RealStack, rate_per_s: int, seed: int) -> None:
+        self.stack, self.directory = stack, directory
+        self.policy_path = directory / "policy.toml"
+        policy = Settings().policy_path
+        self.policy_path.write_bytes(policy.read_bytes())
+        self.checker = Checker(stack.bootstrap_servers, "", [policy])
+        self.feeder = Feeder(stack.bootstrap_servers, "transactions.v1", known_records(seed), rate_per_s)
+        self.watcher = Watcher(stack.bootstrap_servers, "decisions.v1")
+        self.workers: dict[int, ServerProcess] = {}
+        self.gave_up = 0  # workers that ended by themselves and were started again
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"FRAUD_POLICY_PATH": str(self.policy_path)}
+
+    def start_worker(self, slot: int) -> ServerProcess:
+        """Returns once it is live."""
+        if slot not in self.workers:
+            servers = self.stack.bootstrap_servers, self.stack.redis_url
+            self.workers[slot] = worker_process(self.directory, *servers, slot=slot, environment=self.environment)
+        self.workers[slot].start()
+        return self.workers[slot]
+
+    def retire_worker(self, slot: int) -> None:
+        self.workers.pop(slot).stop()
+
+    def crashing_worker(self, step: str) -> ServerProcess:
+        """In slot 0; not started yet. It is live at once: it may crash before its pages answer."""
+        return ServerProcess(
+            f"worker that crashes {step}",
+            [sys.executable, "-m", "ops.bench.crashing_worker", step],
+            is_ready=lambda: True,
+            log_path=self.directory / "worker-crashing.log",
+            environment={
+                **self.environment,
+                "FRAUD_BOOTSTRAP_SERVERS": self.stack.bootstrap_servers,
+                "FRAUD_REDIS_URL": self.stack.redis_url,
+                "FRAUD_WORKER_SLOT": "0",
+                "FRAUD_WEB_HOST": LOOPBACK,
+                "FRAUD_WEB_PORT": str(free_port()),
+            },
+        )
+
+    def supervise(self) -> None:
+        """Starts workers again that gave up their place, as a supervisor does."""
+        for worker in self.workers.values():
+            if not worker.is_running:
+                self.gave_up += 1
+                assert self.gave_up <= RESTARTS_MAX, "workers keep ending; see their logs"
+                with contextlib.suppress(ServerFailed):  # the next call tries again
+                    worker.start()
+
+    def recovery(self, fault_ms: float, partitions: Sequence[int] = range(PARTITIONS)) -> Recovery:
+        """Waits until decisions flow again on `partitions`; raises TimeoutError when they don't."""
+        deadline = time.monotonic() + RECOVERY_S
+        while time.monotonic() < deadline:
+            if (recovery := self.watcher.recovery(fault_ms, partitions, 1.0)) is not None:
+                return recovery
+            self.supervise()
+        raise TimeoutError(
+            f"no decisions on some of the partitions {list(partitions)} {RECOVERY_S:.0f} s after the fault"
+        )
+
+    def settle(self) -> Report:
+        """Stops the traffic, waits until every record is committed, checks, and lets the traffic flow again."""
+        published = self.feeder.pause()
+        self.wait_until(lambda: self.committed() >= published, SETTLE_S, "committing what was published")
+        report = self.checker.check()
+        assert report.transactions == published, f"{published} were published, {report.transactions} are in the log"
+        self.feeder.resume()
+        return report
+
+    def committed(self) -> int:
+        return committed_counts(self.stack.bootstrap_servers, GROUP, "transactions.v1")
+
+    def wait_until(self, is_done: Callable[[], bool], deadline_s: float, what: str) -> None:
+        deadline = time.monotonic() + deadline_s
+        while not is_done():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{what} took more than {deadline_s:.0f} s")
+            self.supervise()
+            time.sleep(POLL_S)
+
+
+@contextlib.contextmanager
+def open_rig(directory: Path, *, rate_per_s: int, seed: int) -> Iterator[Rig]:
+    """The real stack with one worker in slot 0 and traffic flowing; everything is ended on leaving."""
+    with RealStack(directory / "stack") as stack:
+        prepare_topics(stack.bootstrap_servers, "", PARTITIONS)
+        rig = Rig(directory, stack, rate_per_s, seed)
+        rig.watcher.start()
+        try:
+            rig.start_worker(0)
+            rig.feeder.start()
+            rig.recovery(0)
+            yield rig
+        finally:
+            rig.watcher.stop()
+            for worker in rig.workers.values():
+                worker.stop()
+
+
+def now_ms() -> float:
+    return time.time() * 1000
