@@ -1,0 +1,57 @@
+-- How far a partition was observed under one hash tag, and the answers given for what is not committed yet.
+-- A hash: `reached` (exclusive end of the latest call), `pruned` (snapshots below may be gone), and for each call that
+-- answered anything its end offset → its rows: 14 little-endian int64 each, the offset first.
+
+local ROW_BYTES = 14 * 8
+local UNKNOWN = -1
+local OBSERVED, LOST, PRUNED = '\0', '\1', '\2'  -- the first byte of a reply; LOST and PRUNED carry an int64
+
+local function failure(kind, offset)
+  return kind .. struct.pack('<l', offset)
+end
+
+-- Where the caller may go on, or nil and what `reached` is: state that ends before `first` has lost something.
+local function follow_on(reached, first, is_initial)
+  if not reached then
+    if is_initial or first == 0 then return first end
+    return nil, -1
+  end
+  if reached < first then
+    if is_initial then return first end
+    return nil, reached
+  end
+  return reached
+end
+
+-- All rows kept, by offset.
+local function snapshots(key)
+  local rows = {}
+  local fields = redis.call('HGETALL', key)
+  for place = 1, #fields, 2 do
+    if tonumber(fields[place]) then
+      local text = fields[place + 1]
+      for at = 1, #text, ROW_BYTES do
+        rows[struct.unpack('<l', text, at)] = string.sub(text, at, at + ROW_BYTES - 1)
+      end
+    end
+  end
+  return rows
+end
+
+local function is_pruned(key, offset)
+  return offset < tonumber(redis.call('HGET', key, 'pruned') or 0)
+end
+
+local function move_on(key, reached, last, committed, rows)
+  redis.call('HSET', key, 'reached', math.max(reached, last))
+  if last > reached and rows ~= '' then redis.call('HSET', key, last, rows) end
+  local pruned
+  for _, field in ipairs(redis.call('HKEYS', key)) do
+    local ends = tonumber(field)
+    if ends and ends <= committed then
+      redis.call('HDEL', key, field)
+      pruned = math.max(pruned or 0, ends)
+    end
+  end
+  if pruned and not is_pruned(key, pruned - 1) then redis.call('HSET', key, 'pruned', pruned) end
+end
