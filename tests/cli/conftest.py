@@ -1,3 +1,4 @@
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -5,6 +6,7 @@ from typing import NamedTuple
 import pytest
 
 from ops.stack.embedded import EmbeddedStack
+from ops.stack.topics import create_topics
 from pipeline import cli
 from tests.cli.archive import Archive
 
@@ -26,12 +28,12 @@ def archive(tmp_path: Path) -> Archive:
 @pytest.fixture
 def fraud(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Fraud:
     """Runs the command in this process, away from any .env file; keywords are FRAUD_* variables."""
-    monkeypatch.chdir(tmp_path)
 
     def run(*arguments: object, **environment: object) -> Answer:
         for name, value in environment.items():
             monkeypatch.setenv(f"FRAUD_{name.upper()}", str(value))
-        code = cli.run([str(argument) for argument in arguments])
+        with contextlib.chdir(tmp_path):
+            code = cli.run([str(argument) for argument in arguments])
         captured = capsys.readouterr()
         return Answer(code, captured.out, captured.err)
 
@@ -41,4 +43,5 @@ def fraud(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, t
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStack]:
     with EmbeddedStack(tmp_path_factory.mktemp("stack")) as stack:
+        create_topics(stack.bootstrap_servers)
         yield stack

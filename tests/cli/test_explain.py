@@ -1,0 +1,70 @@
+import pytest
+
+from pipeline.commands.explain import ModelAccount, explanation
+from pipeline.commands.explain_text import explanation_json, explanation_lines
+from pipeline.core.features import FEATURES
+from pipeline.services.archive import Missing
+from pipeline.services.verify import Result
+from tests.cli.archive import CLOSED, OPEN, payment, stored
+
+
+def explained(archive, mode=CLOSED, **fields):
+    [value] = archive.values([payment(1, **fields)], [mode], ip_fraud_reports=3, is_new_beneficiary=1)
+    return explanation(stored(value), 2, 17, archive.regimes())
+
+
+def test_the_terms_and_the_intercept_add_up_to_the_recorded_score(archive):
+    model = explained(archive).model
+    assert isinstance(model, ModelAccount)
+    assert model.intercept_micro + sum(share.contribution_micro for share in model.shares) == model.score_micro
+    assert model.is_recorded_score
+
+
+def test_every_feature_is_put_into_words_once(archive):
+    assert [fact.name for fact in explained(archive).features] == list(FEATURES)
+
+
+def test_the_text_holds_what_a_person_has_to_answer_for(archive):
+    text = "\n".join(explanation_lines(explained(archive, amount_minor=600_000)))
+    for expected in (
+        "BLOCK",
+        "£6,000.00",
+        "the IP address is linked to 3 fraud reports",
+        "+  6.000000  the IP address is linked to 3 fraud reports",
+        "the sum: the score in log-odds, as recorded",
+        "written to           decisions.v1 2:17",
+        "read from            transactions.v1 0:0",
+        "gives the same bytes",
+    ):
+        assert expected in text
+
+
+@pytest.mark.parametrize(
+    ("mode", "fields", "route"),
+    [
+        (CLOSED, {}, "The model decided: the circuit breaker for all was CLOSED."),
+        (OPEN, {}, "The fallback rules decided: the circuit breaker for model:small-1 was OPEN. The model, in shadow"),
+        (CLOSED, {"reference": None}, "A hard guardrail applied"),
+    ],
+)
+def test_why_the_route_was_taken_is_said(archive, mode, fields, route):
+    assert explained(archive, mode, **fields).why_route.startswith(route)
+
+
+def test_a_guardrail_s_decision_shows_no_score(archive):
+    assert explained(archive, reference=None).model == Missing("the model was not asked")
+
+
+def test_without_the_model_the_rest_is_still_explained(archive):
+    (archive.registry / "small-1" / "tables.json").write_text("{}")
+    found = explained(archive)
+    assert isinstance(found.model, Missing)
+    assert found.check.result is Result.UNVERIFIABLE
+    assert "Not shown: model 'small-1' is refused" in "\n".join(explanation_lines(found))
+
+
+def test_json_holds_every_term_and_hashes_as_text(archive):
+    fields = explanation_json(explained(archive))
+    assert len(fields["model"]["terms"]) == 2
+    assert len(fields["policy_hash"]) == 64
+    assert fields["verified"] == {"result": "IDENTICAL", "differing": []}
