@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from collections.abc import AsyncIterable
 from pathlib import Path
@@ -178,7 +179,7 @@ def build(settings: Settings) -> faust.App:
         web_bind=settings.web_host,
         web_port=settings.web_port,
         autodiscover=False,
-        datadir="var/faust",
+        datadir=Path(tempfile.gettempdir()) / "fraud-faust",  # nothing is kept there, but Faust insists on making it
     )
     _add_decisions(app, worker)
     _add_timers(app, worker)
