@@ -22,7 +22,7 @@ from pipeline.agents.breaker_watch import BreakerWatch
 from pipeline.agents.judge import Judge, Judged, Reading
 from pipeline.agents.rebuild import Rebuild
 from pipeline.core.scoring import Model
-from pipeline.core.windows import PartitionObservation, StateLost
+from pipeline.core.windows import PartitionObservation, SnapshotPruned, StateLost
 
 ATTEMPTS_MAX: Final = 3
 """Of judging one batch, before it is bisected."""
@@ -138,6 +138,9 @@ class DecisionAgent:
                     if rebuilds > REBUILDS_MAX:
                         raise StateGivenUp("the state was lost again while it was rebuilt") from lost
                     await self._restore(batch, spans)
+                except SnapshotPruned as pruned:
+                    self._drop_if_stale(batch)
+                    raise StateGivenUp(str(pruned)) from pruned
                 except StateUnavailable as error:
                     if time.monotonic() > deadline:
                         raise StateGivenUp(f"no state store for {self._state_patience_s:.0f} s: {error}") from error
