@@ -228,7 +228,8 @@ _SPARE_HOURS_MIN: Final = 24
 
 def _combined(operation: Callable[[int, int], int], first: Counts, second: Counts) -> Counts:
     allow, block, escalate, errors, score_sum, score_squares = map(operation, first[:6], second[:6])
-    latency = tuple(map(operation, first.latency, second.latency))
+    is_plain = second.latency == _NO_LATENCY  # of every scope but `all`: spares two thirds of the work
+    latency = first.latency if is_plain else tuple(map(operation, first.latency, second.latency))
     return Counts(allow, block, escalate, errors, score_sum, score_squares, latency)
 
 

@@ -20,7 +20,8 @@ from pipeline.core.records import BreakerState
 
 
 class ScopeReading(NamedTuple):
-    """What the store holds of one scope. Baselines are None where there is too little history for them."""
+    """What the store holds of one scope. Baselines are None where there is too little history for them; `trailing` is
+    only asked where there is no other."""
 
     window: Counts
     error_window: Counts

@@ -5,7 +5,7 @@ Fed with readings of running totals about once an hour; the counts of an hour ar
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Mapping, Set
 from typing import Final
 
@@ -45,9 +45,10 @@ class History:
     def __init__(self) -> None:
         self.last_ms: int | None = None
         self._last: Totals = {}
-        self._hours: defaultdict[str, list[Hour]] = defaultdict(list)
+        self._hours: defaultdict[str, deque[Hour]] = defaultdict(deque)
         self._excluded: Set[tuple[str, int]] = frozenset()
         self._seasonal: dict[tuple[str, int], Baseline | None] = {}  # by scope and hour of day
+        self._last_day: dict[str, Counts] = {}
 
     def add(self, at_ms: int, totals: Totals) -> None:
         """The next reading; one that is not later than the last changes nothing."""
@@ -58,15 +59,16 @@ class History:
                 counts = difference(total, self._last.get(scope, Counts()))
                 if counts.answered:
                     self._hours[scope].append(Hour(self.last_ms, counts))
-        for scope, hours in self._hours.items():
-            self._hours[scope] = [hour for hour in hours if hour.start_ms >= at_ms - HISTORY_MS]
+        for hours in self._hours.values():
+            while hours and hours[0].start_ms < at_ms - HISTORY_MS:
+                hours.popleft()
         self.last_ms, self._last = at_ms, totals
-        self._seasonal.clear()
+        self._forget()
 
     def exclude(self, excluded: Set[tuple[str, int]]) -> None:
         if excluded != self._excluded:
             self._excluded = excluded
-            self._seasonal.clear()
+            self._forget()
 
     def seasonal(self, scope: str, now_ms: int, settings: BreakerSettings) -> Baseline | None:
         """What is usual in the window that ends now: between the middles of the two nearest hours of the day.
@@ -94,17 +96,22 @@ class History:
         self, scope: str, now_ms: int, before_ms: int, before: Counts, settings: BreakerSettings
     ) -> Baseline | None:
         """From the last day's clean hours and this hour up to `before_ms`, when its running total was `before`."""
-        total = total_of(hour.counts for hour in self._clean(scope, now_ms - DAY_MS))
+        if scope not in self._last_day:
+            self._last_day[scope] = total_of(hour.counts for hour in self._clean(scope, now_ms - DAY_MS))
+        total = self._last_day[scope]
         if self.last_ms is not None and before_ms > self.last_ms and not self._is_excluded(scope, hour_of(before_ms)):
             total = total.plus(difference(before, self._last.get(scope, Counts())))
         return trailing_baseline(total, sample_minimum=settings.minimum_sample)
 
+    def _forget(self) -> None:
+        self._seasonal.clear()
+        self._last_day.clear()
+
     def _clean(self, scope: str, from_ms: int) -> list[Hour]:
-        return [
-            hour
-            for hour in self._hours.get(scope, [])
-            if hour.start_ms >= from_ms and not self._is_excluded(scope, hour_of(hour.start_ms))
-        ]
+        hours = [hour for hour in self._hours.get(scope, ()) if hour.start_ms >= from_ms]
+        if not self._excluded:
+            return hours
+        return [hour for hour in hours if not self._is_excluded(scope, hour_of(hour.start_ms))]
 
     def _is_excluded(self, scope: str, hour_ms: int) -> bool:
         return (scope, hour_ms) in self._excluded or (EVERY_SCOPE, hour_ms) in self._excluded
