@@ -16,7 +16,7 @@ from scipy.stats import rankdata  # type: ignore[import-untyped]
 from pipeline.core.features import COLUMN, Matrix
 from pipeline.core.records import UNKNOWN
 
-TWIN_CORRELATION: Final = 0.8
+TWIN_CORRELATION: Final = 0.95
 RISING: Final = 1
 FALLING: Final = -1
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import os
 import platform
 from collections.abc import Mapping
 from importlib.metadata import version as library_version
@@ -149,7 +148,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="the registry's directory")
     parser.add_argument("--version", required=True)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--jobs", type=int, default=1)
     asked = parser.parse_args()
     if asked.generate:
         traffic = DEFAULT_TRAFFIC
