@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline.core.breaker import BreakerSettings, Observation, Watch, judge, next_event
+from pipeline.core.breaker import BreakerSettings, Observation, ScopeReading, Watch, advance, judge, next_event
 from pipeline.core.breaker.states import Cause, Condition, Event
 from pipeline.core.drift import LATENCY_BOUNDS_MS, Answer, Counts, Hour, baseline_of, counts_of, hourly_score_sigma_ppm
 from pipeline.core.records import BreakerState, Outcome
@@ -171,6 +171,22 @@ def test_what_tripped_must_be_judged_before_closing():
     assert evaluations(tripped, GOOD, 5) == [None] * 5
     drift = baseline(100_000, 55_000, 40_000)
     assert evaluations(tripped, seen(answers(10_000, 4_000, 500), drift=drift), 2) == [None, Event.PROBE_GOOD]
+
+
+def test_incident_is_never_its_own_yardstick():
+    incident, before = baseline(100_000, 5_000, 90_000), baseline(100_000, 55_000, 40_000, is_seasonal=False)
+    reading = ScopeReading(answers(10_000, 9_000), Counts(), Counts(), None, None, incident._replace(is_seasonal=False))
+    advanced = advance(OPEN._replace(frozen=before), Watch(), reading, START_MS, DEFAULTS)
+    assert advanced.transition.event is Event.STILL_BAD
+
+
+def test_trip_keeps_what_was_usual_before_it():
+    usual = baseline(100_000, 55_000, 40_000, is_seasonal=False)
+    reading = ScopeReading(answers(10_000, 9_000), Counts(), Counts(), None, None, usual)
+    first = advance(record(), Watch(), reading, START_MS, DEFAULTS)
+    second = advance(record(), first.watch, reading, START_MS, DEFAULTS)
+    assert (first.transition, second.transition.event) == (None, Event.TRIP)
+    assert second.transition.after.frozen == usual._replace(score_sigma_ppm=None)
 
 
 def test_forced_open_is_left_to_people():

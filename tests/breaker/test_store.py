@@ -172,15 +172,38 @@ def test_two_evaluators_trip_once(world):
     run(world, steps())
 
 
-def test_evaluator_that_was_overtaken_writes_nothing(world):
+@pytest.mark.parametrize(("is_overtaken", "expected"), [(False, "OPEN"), (True, "FORCED_OPEN")])
+def test_evaluator_that_was_overtaken_writes_nothing(world, is_overtaken, expected):
+    at_once = settings(window_s=30, error_window_s=10, evaluation_interval_s=10, confirmations=1)
+
     async def steps():
         slow, quick = world.worker(), world.worker()
-        await slow.initialise("a.person", SETTINGS)
+        await slow.initialise("a.person", at_once)
+        for counts in (CALM, answers(3_000, 60, 60), answers(10, 0), answers(10, 0), answers(10, 0)):
+            await world.batch(slow, counts)
+            world.clock.now_ms += 10_000
+            assert await slow.evaluate(at_once, "m1") == ()
+        await world.batch(slow, answers(3_000, 2_000, 60))
         world.clock.now_ms += 10_000
-        claimed = await slow._claimed(SETTINGS)
-        forced = await quick.force_open(ALL, "a.person", "drill", SETTINGS)
-        assert await slow._evaluated(claimed, SETTINGS, "m1") == ()
-        assert (await slow.read()).records == {ALL: forced.after}
+        claimed = await slow._claimed(at_once)
+        if is_overtaken:
+            await quick.force_open(MODEL, "a.person", "drill", at_once)
+        made = await slow._evaluated(claimed, at_once, "m1")
+        assert len(made) == (0 if is_overtaken else 1)
+        assert (await slow.read()).records[MODEL].state == expected
+
+    run(world, steps())
+
+
+def test_workers_evaluate_once_an_interval_between_them(world):
+    async def steps():
+        workers = [world.worker() for _ in range(3)]
+        await workers[0].initialise("a.person", SETTINGS)
+        for _ in range(60):
+            world.clock.now_ms += 1000
+            await asyncio.gather(*[worker.evaluate(SETTINGS, "m1") for worker in workers])
+        marks = [int(mark) for mark in world.server.zrange("test:{breaker}:marks", 0, -1)]
+        assert marks == [START_MS + 1000 + 10_000 * place for place in range(6)]
 
     run(world, steps())
 
