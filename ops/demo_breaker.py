@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Final
 
-from pipeline.adapters.breaker import BreakerStore, BreakerUnavailable
-
 from ops.demo_summary import BreakerChange
+from pipeline.adapters.breaker import BreakerStore, BreakerUnavailable
 from pipeline.core.breaker import BreakerRecord
 from pipeline.core.records import BreakerState
 from pipeline.settings import Settings
@@ -20,6 +20,7 @@ _STRICTEST_FIRST: Final = (
     BreakerState.HALF_OPEN,
     BreakerState.CLOSED,
 )
+_SEGMENT: Final = "segment:"
 
 
 class BreakerWatcher:
@@ -39,7 +40,7 @@ class BreakerWatcher:
             return []
         changes = [
             BreakerChange(second, scope, self.state_of(scope), record.state, record.cause.text)
-            for scope, record in records.items()
+            for scope, record in sorted(records.items())
             if record.state != self.state_of(scope)
         ]
         self._records = records
@@ -51,11 +52,35 @@ class BreakerWatcher:
             return self._records[scope].state
         return BreakerState.CLOSED if ALL in self._records else BreakerState.UNKNOWN
 
-    def governing(self, model_version: str) -> BreakerState:
-        """The strictest of what governs every payment; a segment's breaker governs its own."""
-        states = {self.state_of(ALL), self.state_of(f"model:{model_version}")}
+    def strictest(self, model_version: str) -> BreakerState:
+        """Of all that govern some payment now; what another model's version once did governs none."""
+        states = {self.state_of(scope) for scope in self._governing(model_version)}
         return next(state for state in _STRICTEST_FIRST if state in states)
+
+    def shown(self, model_version: str) -> str:
+        """The strictest state, and where it is that of some segments only, of how many."""
+        state = self.strictest(model_version)
+        held = [scope for scope in self._governing(model_version) if self.state_of(scope) is state]
+        if state is BreakerState.CLOSED or not all(scope.startswith(_SEGMENT) for scope in held):
+            return state
+        return f"{state} in {len(held)} segment{'s' if len(held) > 1 else ''}"
 
     def close(self) -> None:
         self._loop.run_until_complete(self._store.close())
         self._loop.close()
+
+    def _governing(self, model_version: str) -> list[str]:
+        segments = [scope for scope in self._records if scope.startswith(_SEGMENT)]
+        return [ALL, f"model:{model_version}", *segments]
+
+
+def told(changes: Sequence[BreakerChange]) -> list[str]:
+    """Changes that came at once and are alike, in one sentence each; the cause is the first one's."""
+    alike: dict[tuple[str, str], list[BreakerChange]] = {}
+    for change in changes:
+        alike.setdefault((change.before, change.after), []).append(change)
+    sentences = []
+    for (before, after), group in alike.items():
+        scopes = ", ".join(change.scope.removeprefix(_SEGMENT) for change in group)
+        sentences.append(f"breaker {before} to {after} for {scopes}: {group[0].why}")
+    return sentences

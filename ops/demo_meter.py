@@ -66,11 +66,16 @@ class Meter:
         self._latest: deque[Located] = deque(maxlen=SHOWN)
         self._kept: dict[str, Located] = {}
         self._scores: deque[int] = deque(maxlen=SCORES_KEPT)
+        self._measured_from_ms = 0
         self.first_decision_s: float | None = None
         """On time.monotonic(): when the first decision could be read."""
 
     def start(self) -> None:
         self._thread.start()
+
+    def measure_from_now(self) -> None:
+        """Latency counts for records published from now on: earlier ones waited for the worker to start."""
+        self._measured_from_ms = time.time_ns() // 1_000_000
 
     def stop(self) -> None:
         self._stopping.set()
@@ -161,8 +166,9 @@ class Meter:
         if topic == self._dead_topic:
             letter = self._wire.decode("dead_letter.v1", found.value)
             assert not isinstance(letter, Refusal), "the worker writes dead letters that can be read"
-            with self._lock:
-                self._dead_letters[letter["code"]] += 1
+            if letter["source_topic"] == self._settings.topic("transactions.v1"):
+                with self._lock:
+                    self._dead_letters[letter["code"]] += 1
             return
         decision = located(self._wire, found)
         assert isinstance(decision, Located), "the worker writes decisions that can be read"
@@ -176,8 +182,9 @@ class Meter:
         self.first_decision_s = self.first_decision_s or now_s
         self._counts[outcome, route] += 1
         self._ids.add(fields["decision_id"])
-        self._seen.append(_Seen(now_s, latency_ms, outcome))
-        self._latencies_ms.append(latency_ms)
+        if self._measured_from_ms and fields["source_timestamp_ms"] >= self._measured_from_ms:
+            self._seen.append(_Seen(now_s, latency_ms, outcome))
+            self._latencies_ms.append(latency_ms)
         self._latest.append(decision)
         if route == "MODEL":
             self._scores.append(fields["score_micro"])

@@ -29,17 +29,18 @@ BLOCKED_TOO_MUCH_PERCENT: Final = 40
 SHORT_WINDOWS: Final[Mapping[str, int]] = {
     "window_s": 6,
     "error_window_s": 5,
-    "minimum_sample": 150,
     "confirmations": 2,
     "evaluation_interval_s": 1,
-    "open_period_s": 9,
+    "open_period_s": 8,
     "open_period_max_s": 60,
     "state_lost_open_s": 5,
     "half_open_s": 4,
     "half_open_share_percent": 50,
-    "half_open_minimum_sample": 60,
+    "half_open_minimum_sample": 20,
 }
 """The breaker's settings in the demonstration. In earnest it looks at 5 minutes and stays open longer."""
+WINDOW_SHARE: Final = 8
+"""The least sample is an eighth of a window's payments: one of five age bands has that, one of 16 postcode areas not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +97,13 @@ class Scene:
         return version
 
 
-def set_scene(directory: Path, bootstrap_servers: str, redis_url: str) -> Scene:
+def set_scene(directory: Path, bootstrap_servers: str, redis_url: str, rate: int) -> Scene:
     """Writes the scene's files into `directory`, which it empties first. ModelRefused, PolicyRefused or OSError."""
     shutil.rmtree(directory, ignore_errors=True)
     shipped = Settings.model_construct()
     policies, registry = directory / "policies", directory / "registry"
     policies.mkdir(parents=True)
-    content = _with_short_windows(shipped.policy_path.read_text(encoding="utf-8"))
+    content = _with_short_windows(shipped.policy_path.read_text(encoding="utf-8"), rate)
     (policies / "demo.toml").write_text(content, encoding="utf-8")
     version = champion_version(shipped.model_registry)
     shutil.copytree(shipped.model_registry / version, registry / version)
@@ -128,21 +129,22 @@ def clean_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("FRAUD_")}
 
 
-def _with_short_windows(policy_text: str) -> str:
+def _with_short_windows(policy_text: str, rate: int) -> str:
     """The shipped policy under another version, its breaker's settings replaced line by line."""
+    wanted = {**SHORT_WINDOWS, "minimum_sample": max(SHORT_WINDOWS["window_s"] * rate // WINDOW_SHARE, 20)}
     shipped_version = parse_policy(policy_text.encode()).version
     section, lines, replaced = "", [], set()
     for line in policy_text.splitlines():
         if found := re.match(r"\[+([a-z_.]+)\]+", line):
             section = found[1]
         name = line.partition("=")[0].strip()
-        if section == "breaker" and name in SHORT_WINDOWS:
-            line = f"{name} = {SHORT_WINDOWS[name]}"
+        if section == "breaker" and name in wanted:
+            line = f"{name} = {wanted[name]}"
             replaced.add(name)
         elif not section and name == "version":
             line = line.replace(shipped_version, f"{shipped_version}-demo")
         lines.append(line)
-    assert replaced == set(SHORT_WINDOWS), f"the policy lacks {set(SHORT_WINDOWS) - replaced}"
+    assert replaced == set(wanted), f"the policy lacks {set(wanted) - replaced}"
     return "\n".join(lines) + "\n"
 
 

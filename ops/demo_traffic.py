@@ -13,10 +13,12 @@ from pipeline.commands.generate import publish_event
 from pipeline.commands.publishing import BulkPublisher, Pace
 from pipeline.settings import Settings
 
-ACCOUNTS: Final = 1000
+ACCOUNTS: Final = 400
 PAYMENTS_A_DAY: Final = 1.5
 FRAUD_SHARE: Final = 0.03
 GUARDRAIL_SHARE: Final = 0.01
+FIRST_PAYMENTS: Final = 20
+"""Published while the worker still starts; the rest comes when they are decided, so that nothing ever waits in line."""
 HOUR_MS: Final = 3_600_000
 REPUBLISHED_EVERY: Final = 400
 BROKEN_EVERY: Final = 700
@@ -24,7 +26,10 @@ _BROKEN: Final = b"\xc3\x01not a payment at all"
 
 
 class Traffic:
-    """Publishes in a thread of its own until `stop`; days of event time pass in seconds, and end at about now."""
+    """Publishes in a thread of its own until `stop`; days of event time pass in seconds, and end at about now.
+
+    `start` publishes the accounts and FIRST_PAYMENTS, `go` the rest.
+    """
 
     def __init__(self, settings: Settings, wire: WireFormat, *, seed: int, rate: int, seconds_max: int) -> None:
         self._settings, self._wire, self._pace = settings, wire, Pace(rate)
@@ -39,7 +44,7 @@ class Traffic:
             fraud_share=FRAUD_SHARE,
             guardrail_share=GUARDRAIL_SHARE,
         )
-        self._stopping = threading.Event()
+        self._stopping, self._going = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="demo-traffic", daemon=True)
         self.published = 0
         """Records on transactions.v1, of whatever kind."""
@@ -48,9 +53,13 @@ class Traffic:
     def start(self) -> None:
         self._thread.start()
 
+    def go(self) -> None:
+        self._going.set()
+
     def stop(self) -> None:
         """Returns when every record is acknowledged."""
         self._stopping.set()
+        self._going.set()
         self._thread.join()
 
     def _run(self) -> None:
@@ -64,7 +73,10 @@ class Traffic:
             if self._stopping.is_set():
                 break
             is_payment = isinstance(event, LabelledTransaction)
-            if is_payment:
+            if is_payment and self.published == FIRST_PAYMENTS:
+                publisher.flush()
+                self._going.wait()
+            if is_payment and self._going.is_set():
                 self._pace.wait()
             publish_event(self._settings, publisher, self._wire, event, "demo", is_now=True)
             if is_payment:

@@ -23,6 +23,14 @@ TAIL_LOOKED_AT: Final = 20_000
 """Records of each partition that `tail` looks back over for the outcome it was asked for: a second or two."""
 
 
+_MINOR_DIGITS: Final = {
+    **dict.fromkeys(("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "VND", "VUV"), 0),
+    **dict.fromkeys(("XAF", "XOF", "XPF"), 0),
+    **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
+}
+"""ISO 4217's exceptions from two, for showing an amount; what it is worth is the policy's to say."""
+
+
 class Located(NamedTuple):
     found: Found
     stored: StoredDecision
@@ -100,10 +108,12 @@ def decision_line(fields: Datum, payment: Transaction) -> str:
 
 
 def amount_text(payment: Transaction) -> str:
-    """In the payment's own currency; for most of them the minor unit is a hundredth."""
+    """In the payment's own currency."""
     if payment.currency == "GBP":
         return money(payment.amount_minor)
-    return f"{payment.amount_minor:,} minor {payment.currency}"
+    digits = _MINOR_DIGITS.get(payment.currency, 2)
+    whole, part = divmod(payment.amount_minor, 10**digits)
+    return f"{payment.currency} {whole:,}" + (f".{part:0{digits}d}" if digits else "")
 
 
 def decision_json(decision: Located) -> dict[str, object]:

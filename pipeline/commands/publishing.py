@@ -31,7 +31,8 @@ class BulkPublisher:
                 **client_options(settings),
                 "enable.idempotence": True,
                 "linger.ms": 2,
-                "compression.type": "lz4",
+                # Context topics are read by a Faust agent, which can't read lz4 without a further library.
+                "compression.type": "none",
                 "queue.buffering.max.messages": QUEUE_RECORDS,
                 "delivery.timeout.ms": int(FLUSH_S * 1000),
                 "delivery.report.only.error": True,

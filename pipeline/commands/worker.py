@@ -32,7 +32,9 @@ def run_worker(settings: Settings) -> NoReturn:
     except (PolicyRefused, ModelRefused, KeyRefused) as refusal:
         raise Failure(f"{refusal}.", "`fraud config check` says more.") from refusal
     # Our own JSON logs stand already; Faust's set-up would replace them and capture stdout.
-    faust.Worker(app, override_logging=False, redirect_stdouts=False, quiet=True).execute_from_commandline()
+    worker = faust.Worker(app, override_logging=False, redirect_stdouts=False, quiet=True)
+    worker.spinner = None  # it writes to the terminal even when told to be quiet
+    worker.execute_from_commandline()
 
 
 def _require_port(settings: Settings) -> None:
