@@ -46,6 +46,8 @@ traffic where this gives 0.865: it spoke through four pairs at once, and few sen
 MONOTONE: Final[Mapping[str, int]] = MappingProxyType(
     {
         "beneficiary_age_hours": FALLING,
+        "account_count_1h": RISING,
+        "account_distinct_beneficiaries_24h": RISING,
         "account_near_limit_count_24h": RISING,
         "ip_fraud_reports": RISING,
         "device_fraud_reports": RISING,
@@ -53,7 +55,8 @@ MONOTONE: Final[Mapping[str, int]] = MappingProxyType(
         "beneficiary_risk_ppm_30d": RISING,
     }
 )
-"""Whatever the sample says, more fraud reports must not speak for a payment. These features join no pair, so the whole
+"""Whatever the sample says, more fraud reports must not speak for a payment. Nor must a burst: payrolls taught a model
+without this that fourteen beneficiaries in a day are a reason to allow. These features join no pair, so the whole
 score is monotone in them, not just one table."""
 
 

@@ -25,7 +25,7 @@ YOUNG_ACCOUNT_AMOUNT_GBP_MAX: Final = 2_400.0
 """Banks keep new accounts on low limits, so everyday traffic stays below the guardrail for young accounts."""
 YOUNG_ACCOUNT_DAYS: Final = 40
 BILL_HOUR_UTC: Final = 6
-PAYROLL_HOUR_UTC: Final = 9
+PAYROLL_HOURS_UTC: Final = range(7, 19)  # each business has its own
 PAYROLL_DAY: Final = 28
 EMPLOYEES: Final = 14
 
@@ -56,8 +56,9 @@ class Everyday:
             yield from self._shopping(accounts, times_ms)
         if moment.hour == BILL_HOUR_UTC and moment.day <= 28:
             yield from self._bills(self._payers_of_day[moment.day], hour_ms)
-        if moment.hour == PAYROLL_HOUR_UTC and moment.day == PAYROLL_DAY:
-            yield from self._payrolls(hour_ms)
+        if moment.day == PAYROLL_DAY and moment.hour in PAYROLL_HOURS_UTC:
+            own_hour = PAYROLL_HOURS_UTC[0] + self._businesses % len(PAYROLL_HOURS_UTC)
+            yield from self._payrolls(self._businesses[own_hour == moment.hour], hour_ms)
 
     def _payers(self, moment: datetime, hour_ms: int) -> tuple[Integers, Integers]:
         """Attempts at the busiest hour's rate, thinned by each account's local hour."""
@@ -133,10 +134,10 @@ class Everyday:
                     when_ms, account, amount_minor, currency, payee, reference, None, None, False, Scenario.BILL
                 )
 
-    def _payrolls(self, hour_ms: int) -> Iterator[Planned]:
+    def _payrolls(self, businesses: Integers, hour_ms: int) -> Iterator[Planned]:
         """Many transfers to different people within minutes: what a takeover looks like, and honest."""
         population, rng = self._population, self._rng
-        for account in self._businesses.tolist():
+        for account in businesses.tolist():
             begin_ms = hour_ms + int(rng.integers(0, HOUR_MS // 2))
             gbp = min(float(population.month_gbp[account]) * 0.5 / EMPLOYEES, YOUNG_ACCOUNT_AMOUNT_GBP_MAX)
             for employee in range(EMPLOYEES):
