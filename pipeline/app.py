@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import faust
 import structlog
 from aiohttp import web as http
+from faust.app.base import BootStrategy
 from mode import Service
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
@@ -23,6 +24,7 @@ from pipeline.adapters.breaker import BreakerStore
 from pipeline.adapters.kafka import BATCHES_AHEAD_MAX, Batch, LogReader, Outgoing, Publisher, Record, TransactionLog
 from pipeline.adapters.state import RedisState
 from pipeline.adapters.vault import DeadLetterKey
+from pipeline.agents.batch_channel import BatchChannel
 from pipeline.agents.breaker_watch import BreakerWatch
 from pipeline.agents.context import CONTEXT_TOPICS, Context
 from pipeline.agents.dead_letters import DeadLetters
@@ -39,6 +41,9 @@ AGENT_ID = f"decide/{__version__}"
 RELOAD_INTERVAL_S = 2.0
 BREAKER_INTERVAL_S = 1.0
 FAUST_BUFFER_RECORDS = 131_072  # FACTS: with the default of 4096 the fetcher sleeps a second whenever buffers fill
+
+FAUST_DIRECTORY = Path(tempfile.gettempdir()) / "fraud-faust"
+"""Faust wants a directory for tables; there are none."""
 
 log = structlog.get_logger("worker")
 
@@ -166,7 +171,7 @@ def _read(path: Path) -> bytes:
 def build(settings: Settings) -> faust.App:
     """The app of one worker; `faust.Worker(build(settings))` runs it."""
     worker = Worker(settings)
-    app = faust.App(
+    app = WorkerApp(
         f"{settings.consumer_group}-context",
         broker=";".join(f"kafka://{server}" for server in settings.bootstrap_servers.split(",")),
         store="memory://",
@@ -175,11 +180,15 @@ def build(settings: Settings) -> faust.App:
         topic_allow_declare=False,
         topic_disable_leader=True,
         consumer_auto_offset_reset="earliest",
+        # As for decisions: who restarts in this slot waits for no dead member's session.
+        consumer_group_instance_id=f"{settings.consumer_group}-context-{settings.worker_slot}",
+        broker_session_timeout=settings.session_timeout_ms / 1000,
+        broker_heartbeat_interval=settings.session_timeout_ms / 6000,
         stream_buffer_maxsize=FAUST_BUFFER_RECORDS,
         web_bind=settings.web_host,
         web_port=settings.web_port,
         autodiscover=False,
-        datadir=Path(tempfile.gettempdir()) / "fraud-faust",  # nothing is kept there, but Faust insists on making it
+        datadir=FAUST_DIRECTORY,
     )
     _add_decisions(app, worker)
     _add_timers(app, worker)
@@ -188,8 +197,8 @@ def build(settings: Settings) -> faust.App:
     return app
 
 
-def _add_decisions(app: faust.App, worker: Worker) -> None:
-    batches = app.channel(maxsize=BATCHES_AHEAD_MAX)
+def _add_decisions(app: WorkerApp, worker: Worker) -> None:
+    batches = BatchChannel(app, maxsize=BATCHES_AHEAD_MAX)
 
     @app.agent(batches, name="decide")
     async def decide(stream: AsyncIterable[Batch]) -> None:
@@ -201,27 +210,42 @@ def _add_decisions(app: faust.App, worker: Worker) -> None:
                 await app.crash(error)
                 return
 
-    @app.service
-    class Transport(Service):
-        async def on_start(self) -> None:
-            def deliver(batch: Batch) -> None:
-                self.add_future(batches.send(value=batch))
+    app.decision_transport = Transport(app, worker, batches)
 
-            def fail(error: BaseException) -> None:
-                log.error("reading_failed", error=str(error))
-                self.add_future(app.crash(error))
 
-            if await worker.has_never_decided():
-                await worker.breaker.initialise(worker.agent.judge.in_force.policy)
-            await worker.transactions.start(deliver, fail)
+class WorkerApp(faust.App):
+    """Starts the transport right after the agents: decisions don't wait until the context topics are joined."""
 
-        async def on_stop(self) -> None:
-            try:
-                await worker.agent.settle()
-            finally:
-                await worker.transactions.stop()
-                await worker.state.close()
-                await worker.breaker.close()
+    decision_transport: Transport
+
+    class BootStrategy(BootStrategy):
+        def agents(self) -> Iterable[Any]:
+            return [*super().agents(), cast(WorkerApp, self.app).decision_transport]
+
+
+class Transport(Service):
+    """Fills the channel with batches for as long as the app runs."""
+
+    def __init__(self, app: WorkerApp, worker: Worker, batches: BatchChannel) -> None:
+        super().__init__()
+        self._app, self._worker, self._batches = app, worker, batches
+
+    async def on_start(self) -> None:
+        if await self._worker.has_never_decided():
+            await self._worker.breaker.initialise(self._worker.agent.judge.in_force.policy)
+        await self._worker.transactions.start(self._batches.put_batch, self._fail)
+
+    async def on_stop(self) -> None:
+        try:
+            await self._worker.agent.settle()
+        finally:
+            await self._worker.transactions.stop()
+            await self._worker.state.close()
+            await self._worker.breaker.close()
+
+    def _fail(self, error: BaseException) -> None:
+        log.error("reading_failed", error=str(error))
+        self.add_future(self._app.crash(error))
 
 
 def _add_timers(app: faust.App, worker: Worker) -> None:

@@ -4,7 +4,7 @@ Invariants
 1. Records, dead letters and offsets of a batch commit together or not at all.
 2. A batch read before a partition was taken away is never committed after (`Batch.epoch`); a group generation that
    is no longer current is refused by the broker, so a zombie can't commit either.
-3. Every partition is read without gaps: a batch starts where the one before it ended.
+3. Every partition is read and committed without gaps: a batch starts where the one before it ended.
 
 Blocking calls run in two threads: one reads, one commits. They meet in `_lock`, so that a partition is given away
 only between two transactions. The group's metadata is asked for by the reader alone: asked for by the committer while
@@ -188,6 +188,8 @@ class TransactionLog:
         raise BrokerFailed(f"{COMMIT_ATTEMPTS_MAX} attempts to commit failed; the last: {last}")
 
     def _write(self, batch: Batch, outgoing: Sequence[Outgoing]) -> None:
+        for span in batch.spans:
+            assert span.start_offset == self._committed[span.partition], "no batch is passed over (invariant 3)"
         self._producer.begin_transaction()
         produce = self._producer.produce
         for topic, key, value in outgoing:
