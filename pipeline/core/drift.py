@@ -204,7 +204,8 @@ def drift_z(counts: Counts, baseline: Baseline) -> float:
     assert baseline.score_sigma_ppm is not None
     if counts.answered == 0:
         return 0.0
-    spread = math.sqrt(baseline.score_sigma_ppm**2 + _score_variance_ppm2(counts) / counts.answered)
+    chance_ppm2 = DISPERSION_FLOOR * _score_variance_ppm2(counts) / counts.answered
+    spread = math.sqrt(baseline.score_sigma_ppm**2 + chance_ppm2)
     return 0.0 if spread == 0 else (score_mean_ppm(counts) - baseline.score_mean_ppm) / spread
 
 

@@ -77,7 +77,7 @@ def test_rates_need_a_sample_and_significance():
 
 
 def test_many_segments_need_more_significance():
-    observation = seen(answers(150, 90))  # z of 4.4; 256 side by side need 5.2
+    observation = seen(answers(200, 120))  # z of 5.0; 256 side by side need 6.0
     trips = [judge("segment:a=b", observation, Watch(), settings(minimum_sample=20), peers).trips for peers in (1, 256)]
     assert [len(found) for found in trips] == [1, 0]
 
