@@ -40,7 +40,7 @@ SHORT_WINDOWS: Final[Mapping[str, int]] = {
 }
 """The breaker's settings in the demonstration. In earnest it looks at 5 minutes and stays open longer."""
 WINDOW_SHARE: Final = 8
-"""The least sample is an eighth of a window's payments: one of five age bands has that, one of 16 postcode areas not."""
+"""The least sample is an eighth of a window: one of five age bands has as much, one of 16 postcode areas has not."""
 
 
 @dataclass(frozen=True, slots=True)

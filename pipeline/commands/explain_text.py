@@ -109,15 +109,15 @@ def _model(explained: Explanation) -> Iterator[str]:
     if isinstance(model, Missing):
         yield f"  Not shown: {model.why}."
         return
-    yield f"  {_log_odds(model.intercept_micro)}  every payment starts here"
+    yield f"  {_log_odds(model.intercept_micro):>11}  every payment starts here"
     for share in model.shares:
         if share.contribution_micro:
-            yield f"  {_log_odds(share.contribution_micro)}  {share.fact}"
+            yield f"  {_log_odds(share.contribution_micro):>11}  {share.fact}"
     silent = sum(1 for share in model.shares if not share.contribution_micro)
     if silent:
-        yield f"  {_log_odds(0)}  {silent} terms that say nothing here"
+        yield f"  {_log_odds(0):>11}  {silent} terms that say nothing here"
     agrees = "as recorded" if model.is_recorded_score else "NOT what the decision records"
-    yield f"  {_log_odds(model.score_micro)}  the sum: the score in log-odds, {agrees}"
+    yield f"  {_log_odds(model.score_micro):>11}  the sum: the score in log-odds, {agrees}"
 
 
 def _provenance(explained: Explanation) -> Iterator[tuple[str, str]]:
@@ -139,7 +139,7 @@ def _provenance(explained: Explanation) -> Iterator[tuple[str, str]]:
 
 def _log_odds(micro: int) -> str:
     sign = "-" if micro < 0 else "+"
-    return f"{sign}{abs(micro) // 1_000_000:>3}.{abs(micro) % 1_000_000:06d}"
+    return f"{sign}{abs(micro) // 1_000_000}.{abs(micro) % 1_000_000:06d}"
 
 
 def _model_json(model: ModelAccount) -> dict[str, object]:

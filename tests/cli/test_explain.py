@@ -30,7 +30,7 @@ def test_the_text_holds_what_a_person_has_to_answer_for(archive):
         "BLOCK",
         "£6,000.00",
         "the IP address is linked to 3 fraud reports",
-        "+  6.000000  the IP address is linked to 3 fraud reports",
+        "+6.000000  the IP address is linked to 3 fraud reports",
         "the sum: the score in log-odds, as recorded",
         "written to           decisions.v1 2:17",
         "read from            transactions.v1 0:0",
