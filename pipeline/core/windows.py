@@ -260,8 +260,6 @@ class MemoryState:
         self, shard: int, claim: tuple[bytes, int, int, int], held: tuple[bytes, int, int, int] | None
     ) -> Standing:
         if held is not None and held[1] >= self._watermarks[shard, held[2]] - CLAIM_KEPT_MS:
-            if held[2:] == claim[2:]:
-                return Standing.FRESH
             return Standing.DUPLICATE if held[0] == claim[0] else Standing.CONFLICT
         is_late = claim[1] < self._watermarks[shard, claim[2]] - CLAIM_KEPT_MS
         return Standing.TOO_OLD if is_late else Standing.FRESH

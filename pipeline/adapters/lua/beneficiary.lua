@@ -1,35 +1,31 @@
 -- A beneficiary: a log of payments to it, and where each window over it begins.
 -- Tails and expiries: day, week, label delay, then the delay and the day, week and month of the label windows.
 
-local FORMAT = '>I3I5I6' .. 'I3I3I3I3I3I3' .. 'I5I5I5I5I5I5' .. 'I3I3' .. 'I3I3I3'
-local HEADER_BYTES = 77
+local FORMAT = '>I3I3I5I6' .. 'I3I3I3I3I3I3' .. 'I5I5I5I5I5I5' .. 'I3I3' .. 'I3I3I3'
+local HEADER_BYTES, EVENT_BYTES = 80, 16
 local DAY_MS = 86400000
+-- A beneficiary is its header's fields as a list, in the order of FORMAT.
+local STORED, ROOM, LATEST, BASE = 1, 2, 3, 4
+local TAILS, EXPIRIES = 4, 10  -- plus the window, 1 to 6
+local SENDERS_DAY, SENDERS_WEEK = 17, 18
+local FRAUDS = 18  -- plus the label window, 1 to 3
+local FIELDS = 21
 
 local function open_beneficiary(key)
-  local b = {log = open_log(key, HEADER_BYTES), senders_key = key .. ':s'}
-  if b.log.text == '' then
-    b.latest, b.base, b.senders_day, b.senders_week = 0, 0, 0, 0
-    b.tails, b.frauds = {0, 0, 0, 0, 0, 0}, {0, 0, 0}
-    b.expiries = {NEVER, NEVER, NEVER, NEVER, NEVER, NEVER}
-    return b
+  local log = open_log(key, HEADER_BYTES, EVENT_BYTES)
+  if log.text == '' then
+    return {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, NEVER, NEVER, NEVER, NEVER, NEVER, NEVER, 0, 0, 0, 0, 0}, log
   end
-  local t, e, f = {}, {}, {}
-  local _
-  _, b.latest, b.base, t[1], t[2], t[3], t[4], t[5], t[6], e[1], e[2], e[3], e[4], e[5], e[6],
-    b.senders_day, b.senders_week, f[1], f[2], f[3] = struct.unpack(FORMAT, b.log.text)
-  b.tails, b.expiries, b.frauds = t, e, f
-  return b
+  return {struct.unpack(FORMAT, log.text)}, log
 end
 
-local function beneficiary_header(b, stored, drop)
-  local t, e, f = b.tails, b.expiries, b.frauds
-  return struct.pack(FORMAT, stored - drop, b.latest, b.base + drop,
-    t[1] - drop, t[2] - drop, t[3] - drop, t[4] - drop, t[5] - drop, t[6] - drop,
-    e[1], e[2], e[3], e[4], e[5], e[6], b.senders_day, b.senders_week, f[1], f[2], f[3])
+local function beneficiary_header(b)
+  return struct.pack(FORMAT, unpack(b, 1, FIELDS))
 end
 
-local function close_beneficiary(b)
-  local log = b.log
-  local drop = dropped(log, b.tails[6])
-  write_log(log, drop, beneficiary_header(b, log.stored + #log.added, drop))
+local function close_beneficiary(b, log)
+  local drop, room = plan(log, b[TAILS + 6])
+  b[STORED], b[ROOM], b[BASE] = log.stored + #log.added - drop, room, b[BASE] + drop
+  for window = TAILS + 1, TAILS + 6 do b[window] = b[window] - drop end
+  write_log(log, drop, room, beneficiary_header(b))
 end

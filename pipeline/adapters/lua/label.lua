@@ -4,8 +4,7 @@
 local SCAN_EVENTS = 4096
 
 local time, party, fraud = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
-local b = open_beneficiary(KEYS[1])
-local log, tails = b.log, b.tails
+local b, log = open_beneficiary(KEYS[1])
 
 local function time_of(index)
   local from = HEADER_BYTES + index * EVENT_BYTES
@@ -14,7 +13,7 @@ end
 
 -- The first payment at or after `time`: a late one was counted at the beneficiary's latest time, so later in the log.
 local function search()
-  local low, high = tails[6], log.stored
+  local low, high = b[TAILS + 6], log.stored
   while low < high do
     local middle = math.floor((low + high) / 2)
     if time_of(middle) < time then low = middle + 1 else high = middle end
@@ -38,9 +37,11 @@ local index, marked = find(search())
 if not index then return 0 end
 if marked ~= fraud then
   for number = 1, 3 do
-    if index >= tails[number + 3] and index < tails[3] then b.frauds[number] = b.frauds[number] + fraud - marked end
+    if index >= b[TAILS + 3 + number] and index < b[TAILS + 3] then
+      b[FRAUDS + number] = b[FRAUDS + number] + fraud - marked
+    end
   end
   redis.call('SETRANGE', KEYS[1], HEADER_BYTES + index * EVENT_BYTES + 15, string.char(fraud))
-  redis.call('SETRANGE', KEYS[1], 0, beneficiary_header(b, log.stored, 0))
+  redis.call('SETRANGE', KEYS[1], 0, beneficiary_header(b))
 end
 return 1

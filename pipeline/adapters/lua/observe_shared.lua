@@ -30,103 +30,109 @@ local function fact(number, otherwise)
 end
 
 -- Moves the tail of a window on by one event; the event's text, and where in it.
-local function pass(b, window)
-  local log, index = b.log, b.tails[window]
-  local text, place = event_at(log, window, index)
-  local following = index + 1
-  b.tails[window] = following
-  if following == log.stored + #log.added then
-    b.expiries[window] = NEVER
+local function pass(b, log, window)
+  local index = b[TAILS + window]
+  local text, place = event_at(log, index)
+  index = index + 1
+  b[TAILS + window] = index
+  if index == log.stored + #log.added then
+    b[EXPIRIES + window] = NEVER
   else
-    local next_text, next_place = event_at(log, window, following)
-    b.expiries[window] = unpack_at('>I5', next_text, next_place) + WIDTHS_MS[window]
+    local next_text, next_place = event_at(log, index)
+    b[EXPIRIES + window] = unpack_at('>I5', next_text, next_place) + WIDTHS_MS[window]
   end
   return text, place
 end
 
--- Removes those whose last payment left the day or the week, and enters `sender`.
-local function count_senders(b, left_day, from_day, left_week, from_week, sender, head)
-  local days, weeks = #left_day, #left_week
-  local parties = left_day
-  for number = 1, weeks do parties[days + number] = left_week[number] end
-  parties[days + weeks + 1] = sender
-  local places = last_places(b.senders_key, parties)
-  for number = 1, days do
-    if tonumber(places[number]) == b.base + from_day + number - 1 then b.senders_day = b.senders_day - 1 end
-  end
-  for number = 1, weeks do
-    if tonumber(places[days + number]) == b.base + from_week + number - 1 then
-      b.senders_week = b.senders_week - 1
-      if parties[days + number] ~= sender then redis.call('HDEL', b.senders_key, parties[days + number]) end
+-- Removes those whose last payment left the day or the week, and enters `sender`. The lists hold senders in the order
+-- of their payments, the first at index `from_day` and `from_week`.
+local function count_senders(b, key, left_day, from_day, left_week, from_week, sender, head)
+  local days, weeks, base = #left_day, #left_week, b[BASE]
+  local previous
+  if days + weeks == 0 then
+    previous = tonumber(redis.call('HGET', key, sender)) or -1
+  else
+    local parties = left_day
+    for number = 1, weeks do parties[days + number] = left_week[number] end
+    parties[days + weeks + 1] = sender
+    local places = last_places(key, parties)
+    for number = 1, days do
+      if tonumber(places[number]) == base + from_day + number - 1 then b[SENDERS_DAY] = b[SENDERS_DAY] - 1 end
     end
+    for number = 1, weeks do
+      local party = parties[days + number]
+      if tonumber(places[days + number]) == base + from_week + number - 1 then
+        b[SENDERS_WEEK] = b[SENDERS_WEEK] - 1
+        if party ~= sender then redis.call('HDEL', key, party) end
+      end
+    end
+    previous = tonumber(places[days + weeks + 1]) or -1
   end
-  local previous = tonumber(places[days + weeks + 1]) or -1
-  if previous < b.base + b.tails[1] then b.senders_day = b.senders_day + 1 end
-  if previous < b.base + b.tails[2] then b.senders_week = b.senders_week + 1 end
-  redis.call('HSET', b.senders_key, sender, b.base + head)
+  if previous < base + b[TAILS + 1] then b[SENDERS_DAY] = b[SENDERS_DAY] + 1 end
+  if previous < base + b[TAILS + 2] then b[SENDERS_WEEK] = b[SENDERS_WEEK] + 1 end
+  redis.call('HSET', key, sender, integer(base + head))
 end
 
 -- Payments that grew as old as the label delay enter the label windows, then those older than a window leave it.
-local function move_labels(b, time)
-  local tails, expiries, frauds = b.tails, b.expiries, b.frauds
-  while expiries[3] <= time do
-    local text, place = pass(b, 3)
+local function move_labels(b, log, time)
+  while b[EXPIRIES + 3] <= time do
+    local text, place = pass(b, log, 3)
     local fraud = string.byte(text, place + 15)
-    for number = 1, 3 do frauds[number] = frauds[number] + fraud end
+    for number = 1, 3 do b[FRAUDS + number] = b[FRAUDS + number] + fraud end
   end
   for number = 1, 3 do
-    while expiries[number + 3] <= time do
-      local text, place = pass(b, number + 3)
-      frauds[number] = frauds[number] - string.byte(text, place + 15)
+    while b[EXPIRIES + 3 + number] <= time do
+      local text, place = pass(b, log, 3 + number)
+      b[FRAUDS + number] = b[FRAUDS + number] - string.byte(text, place + 15)
     end
   end
 end
 
 -- Makes room for one more: the oldest payment leaves every window that holds it.
-local function push_out(b, left_day, left_week)
-  local oldest = b.tails[6]
-  local text, place = event_at(b.log, 6, oldest)
+local function push_out(b, log, left_day, left_week)
+  local oldest = b[TAILS + 6]
+  local text, place = event_at(log, oldest)
   local fraud, sender = string.byte(text, place + 15), string.sub(text, place + 5, place + 10)
-  local is_waiting = b.tails[3] == oldest
+  local is_waiting = b[TAILS + 3] == oldest
   for window = 1, 6 do
-    if b.tails[window] == oldest then
-      pass(b, window)
+    if b[TAILS + window] == oldest then
+      pass(b, log, window)
       if window == 1 then left_day[#left_day + 1] = sender end
       if window == 2 then left_week[#left_week + 1] = sender end
-      if window > 3 and not is_waiting then b.frauds[window - 3] = b.frauds[window - 3] - fraud end
+      if window > 3 and not is_waiting then b[FRAUDS + window - 3] = b[FRAUDS + window - 3] - fraud end
     end
   end
 end
 
-local function observe(b, time, sender, payment)
-  local log, tails = b.log, b.tails
-  time = max(time, b.latest)
-  b.latest = time
-  local left_day, left_week, from_day, from_week = {}, {}, tails[1], tails[2]
-  local head = log.stored + #log.added
-  while b.expiries[1] <= time do
-    local text, place = pass(b, 1)
-    left_day[#left_day + 1] = string.sub(text, place + 5, place + 10)
-  end
-  while b.expiries[2] <= time do
-    local text, place = pass(b, 2)
+local function observe(b, log, time, sender, payment)
+  time = max(time, b[LATEST])
+  b[LATEST] = time
+  local left_day, left_week, from_day, from_week = {}, {}, b[TAILS + 1], b[TAILS + 2]
+  local added = log.added
+  local head = log.stored + #added
+  while b[EXPIRIES + 2] <= time do
+    local text, place = pass(b, log, 2)
     left_week[#left_week + 1] = string.sub(text, place + 5, place + 10)
   end
-  move_labels(b, time)
-  while head - tails[6] >= payments_max do push_out(b, left_day, left_week) end
-  count_senders(b, left_day, from_day, left_week, from_week, sender, head)
-  log.added[#log.added + 1] = pack('>I5c6c4B', time, sender, payment, 0)
-  for window = 1, 6 do
-    if tails[window] == head then b.expiries[window] = time + WIDTHS_MS[window] end
+  while b[EXPIRIES + 1] <= time do
+    local text, place = pass(b, log, 1)
+    left_day[#left_day + 1] = string.sub(text, place + 5, place + 10)
   end
-  move_labels(b, time)  -- without a delay the payment enters at once
+  move_labels(b, log, time)
+  while head - b[TAILS + 6] >= payments_max do push_out(b, log, left_day, left_week) end
+  count_senders(b, log.key .. ':s', left_day, from_day, left_week, from_week, sender, head)
+  added[#added + 1] = pack('>I5c6c4B', time, sender, payment, 0)
+  for window = 1, 6 do
+    if b[TAILS + window] == head then b[EXPIRIES + window] = time + WIDTHS_MS[window] end
+  end
+  if delay_ms == 0 then move_labels(b, log, time) end
   head = head + 1
-  local f = b.frauds
-  return head - tails[1], head - tails[2], b.senders_day, b.senders_week,
-    tails[3] - tails[4], f[1], tails[3] - tails[5], f[2], tails[3] - tails[6], f[3]
+  local entered = b[TAILS + 3]
+  return head - b[TAILS + 1], head - b[TAILS + 2], b[SENDERS_DAY], b[SENDERS_WEEK], entered - b[TAILS + 4],
+    b[FRAUDS + 1], entered - b[TAILS + 5], b[FRAUDS + 2], entered - b[TAILS + 6], b[FRAUDS + 3]
 end
 
-local opened, touched, rows, answers = {}, {}, {}, {}
+local opened, logs, touched, rows, answers = {}, {}, {}, {}, {}
 local kept
 local ROW = '<l' .. string.rep('l', 13)
 
@@ -155,14 +161,14 @@ while at <= #request do
   else
     local b = opened[number]
     if not b then
-      b = open_beneficiary(KEYS[number + 1])
+      b, logs[number] = open_beneficiary(KEYS[number + 1])
       opened[number] = b
-      touched[#touched + 1] = b
+      touched[#touched + 1] = number
     end
-    rows[#rows + 1] = row_of(offset, ip_address, device, account, observe(b, time, sender, payment))
+    rows[#rows + 1] = row_of(offset, ip_address, device, account, observe(b, logs[number], time, sender, payment))
   end
 end
-for _, b in ipairs(touched) do close_beneficiary(b) end
+for _, number in ipairs(touched) do close_beneficiary(opened[number], logs[number]) end
 rows = table.concat(rows)
 move_on(KEYS[1], reached, last, committed, rows)
 return OBSERVED .. table.concat(answers) .. rows

@@ -1,59 +1,74 @@
--- A log of 16-byte events behind a header, in one string a key: small ones are read and written whole (SET keeps no
--- spare bytes), large ones by ranges, so that a call costs the same however many events a key holds.
--- An event is named by its index among those stored, from 0. The header's first 3 bytes are their number.
+-- A log of events of one length behind a header, in one string a key. It is read and written by ranges, so a call costs
+-- the same however many events a key holds. The string is as long as its room: SETRANGE past the end would double it.
+-- An event is named by its index among those stored, from 0. Every header begins with stored and room, 3 bytes each.
 
-local EVENT_BYTES = 16
-local SMALL_BYTES = 2048
-local PAGE_EVENTS = 16
+local HEAD_EVENTS = 8  -- read together with the header: all that many keys ever hold
+local PAGE_EVENTS = 8
+local ROOM_SHARE, ROOM_EVENTS = 16, 4  -- spare room: a 16th of the events, at least 4
 local NEVER = 2^40 - 1
 
-local function open_log(key, header_bytes)
-  local text = redis.call('GETRANGE', key, 0, SMALL_BYTES - 1)
-  local log = {key = key, text = text, from = header_bytes, stored = 0, is_whole = true, added = {}, pages = {}}
-  if text ~= '' then
-    log.stored = struct.unpack('>I3', text)
-    log.is_whole = header_bytes + log.stored * EVENT_BYTES == #text
-  end
-  return log
+-- Redis writes a number as '%.17g', which takes as long as many a command; an integer as text is three times cheaper.
+local function integer(number)
+  return string.format('%d', number)
 end
 
-local function fetch(log, window, index)
-  local from = log.from + index * EVENT_BYTES
-  local text = redis.call('GETRANGE', log.key, from, from + PAGE_EVENTS * EVENT_BYTES - 1)
-  log.pages[window] = {first = index, past = index + PAGE_EVENTS, text = text}
+local function open_log(key, header_bytes, event_bytes)
+  local text = redis.call('GETRANGE', key, '0', integer(header_bytes + HEAD_EVENTS * event_bytes - 1))
+  local stored, room = 0, 0
+  if text ~= '' then stored, room = struct.unpack('>I3I3', text) end
+  -- Named all at once, since a table that grows is built again and again.
+  return {key = key, text = text, from = header_bytes, bytes = event_bytes, stored = stored, room = room, added = {},
+    pages = false}
+end
+
+-- The text that holds an event, and where in it.
+local function event_at(log, index)
+  if index < HEAD_EVENTS and index < log.stored then return log.text, log.from + index * log.bytes + 1 end
+  if index >= log.stored then return log.added[index - log.stored + 1], 1 end
+  local pages = log.pages
+  if pages then
+    for number = #pages, 1, -1 do
+      local page = pages[number]
+      local place = index - page.first
+      if place >= 0 and place < PAGE_EVENTS then return page.text, place * log.bytes + 1 end
+    end
+  else
+    pages = {}
+    log.pages = pages
+  end
+  local from = log.from + index * log.bytes
+  local text = redis.call('GETRANGE', log.key, integer(from), integer(from + PAGE_EVENTS * log.bytes - 1))
+  pages[#pages + 1] = {first = index, text = text}
   return text, 1
 end
 
--- The text that holds an event, and where in it. `window` names the page that is kept for the next call.
-local function event_at(log, window, index)
-  if index >= log.stored then return log.added[index - log.stored + 1], 1 end
-  if log.is_whole then return log.text, log.from + index * EVENT_BYTES + 1 end
-  local page = log.pages[window]
-  if page and index >= page.first and index < page.past then
-    return page.text, (index - page.first) * EVENT_BYTES + 1
+-- How many of the oldest events to drop, when those before `live` are in no window, and the room to have from now on.
+-- Only a log that is full is moved: an event is moved by at most a 16th of the events that come while it is stored.
+local function plan(log, live)
+  local total = log.stored + #log.added
+  if total <= log.room then return 0, log.room end
+  local drop = math.min(live, log.stored)
+  local left = total - drop
+  return drop, left + math.max(math.floor(left / ROOM_SHARE), ROOM_EVENTS)
+end
+
+local function write_log(log, drop, room, header)
+  local added = #log.added == 1 and log.added[1] or table.concat(log.added)
+  local past = log.from + log.stored * log.bytes
+  if log.stored + #log.added <= log.room then
+    redis.call('SETRANGE', log.key, '0', header)
+    redis.call('SETRANGE', log.key, integer(past), added)
+    return
   end
-  return fetch(log, window, index)
-end
-
--- How many of the oldest events writing will drop, when those before `live` are in no window.
--- A large log is written anew once half of it is dead: each event is then moved at most twice.
-local function dropped(log, live)
-  if log.is_whole then return math.min(live, log.stored) end
-  if live * 2 > log.stored then return math.min(live, log.stored) end
-  return 0
-end
-
-local function write_log(log, drop, header)
-  local added = table.concat(log.added)
-  local from = log.from + drop * EVENT_BYTES
-  if log.is_whole then
-    redis.call('SET', log.key, header .. string.sub(log.text, from + 1) .. added)
-  elseif drop > 0 then
-    redis.call('SET', log.key, header .. redis.call('GETRANGE', log.key, from, -1) .. added)
+  local from = log.from + drop * log.bytes
+  local kept
+  if log.stored <= HEAD_EVENTS then
+    kept = string.sub(log.text, from + 1, past)
   else
-    redis.call('SETRANGE', log.key, 0, header)
-    redis.call('SETRANGE', log.key, log.from + log.stored * EVENT_BYTES, added)
+    kept = redis.call('GETRANGE', log.key, integer(from), integer(past - 1))
   end
+  local spare = room - (log.stored + #log.added - drop)
+  redis.call('SET', log.key, header .. kept .. added .. string.rep('\0', spare * log.bytes))
 end
 
 -- Last payment to each party, as indexes since the first one ever, for a list of party hashes.
