@@ -17,7 +17,9 @@ from pipeline.core.records import Outcome
 from pipeline.core.refusals import Refusal
 from pipeline.settings import Settings
 
-SHOWN: Final = 8
+ALLOWED_SHOWN: Final = 3
+STOPPED_SHOWN: Final = 5
+"""Of the latest decisions: few are no ALLOW, and those are what there is to read."""
 SCORES_KEPT: Final = 2000
 LATENCIES_KEPT: Final = 200_000
 WAIT_S: Final = 0.02
@@ -63,7 +65,8 @@ class Meter:
         self._ids: set[str] = set()
         self._seen: deque[_Seen] = deque()
         self._latencies_ms: deque[int] = deque(maxlen=LATENCIES_KEPT)
-        self._latest: deque[Located] = deque(maxlen=SHOWN)
+        self._allowed: deque[Located] = deque(maxlen=ALLOWED_SHOWN)
+        self._stopped: deque[Located] = deque(maxlen=STOPPED_SHOWN)
         self._kept: dict[str, Located] = {}
         self._scores: deque[int] = deque(maxlen=SCORES_KEPT)
         self._measured_from_ms = 0
@@ -87,7 +90,7 @@ class Meter:
             while self._seen and self._seen[0].at_s < now_s - WINDOW_S:
                 self._seen.popleft()
             seen = list(self._seen)
-            counts, dead, latest = Counter(self._counts), Counter(self._dead_letters), tuple(self._latest)
+            counts, dead, latest = Counter(self._counts), Counter(self._dead_letters), (*self._allowed, *self._stopped)
         by_outcome, by_route = _totals(counts)
         started_s = self.first_decision_s or now_s
         latencies_ms = [each.latency_ms for each in seen]
@@ -185,7 +188,7 @@ class Meter:
         if self._measured_from_ms and fields["source_timestamp_ms"] >= self._measured_from_ms:
             self._seen.append(_Seen(now_s, latency_ms, outcome))
             self._latencies_ms.append(latency_ms)
-        self._latest.append(decision)
+        (self._allowed if outcome == Outcome.ALLOW else self._stopped).append(decision)
         if route == "MODEL":
             self._scores.append(fields["score_micro"])
             self._kept[outcome] = decision
