@@ -35,12 +35,10 @@ def join(facts: list[str]) -> str:
     return ", ".join(facts[:-1]) + ", and " + facts[-1]
 
 
-@lru_cache(maxsize=65536)
 def fact_of(feature: str, observed: int) -> str:
     return PHRASES[feature].fact(observed)
 
 
-@lru_cache(maxsize=65536)
 def compared(feature: str, observed: int, limit: int) -> str:
     """The fact, and by how much it is over or short of the limit."""
     amount = PHRASES[feature].amount
@@ -52,18 +50,25 @@ def compared(feature: str, observed: int, limit: int) -> str:
     return f"{fact}, {amount(limit - observed)} short of the required {amount(limit)}"
 
 
-@lru_cache(maxsize=65536)
-def with_typical(feature: str, observed: int, typical: int) -> str:
-    """The fact, and what is typical."""
-    amount = PHRASES[feature].amount
-    fact = fact_of(feature, observed)
-    if amount is None or typical == UNKNOWN or observed == typical:
+def with_typical(feature: str, fact: str, observed: int, typical: int) -> str:
+    """The fact, as `fact_of` gives it, and what is typical."""
+    if typical == UNKNOWN or observed == typical:
         return fact
-    return f"{fact} ({amount(typical)} is typical)"
+    amount = typical_of(feature, typical)
+    return fact if amount is None else f"{fact} ({amount} is typical)"
+
+
+@lru_cache(maxsize=1024)
+def typical_of(feature: str, typical: int) -> str | None:
+    """A model's typical values are few, a feature each."""
+    amount = PHRASES[feature].amount
+    return None if amount is None else amount(typical)
 
 
 def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number or 'no'} {noun}s" if number < 1000 else f"{number:,} {noun}s"
+    return (
+        f"{number:,} {noun}" if number == 1 else f"{number or 'no'} {noun}s" if number < 1000 else f"{number:,} {noun}s"
+    )
 
 
 def _unit(noun: str) -> Callable[[int], str]:
@@ -202,9 +207,7 @@ PHRASES: Final[dict[str, Phrase]] = {
     "amount_percent_of_average_30d": Phrase(
         _known(lambda p: f"the payment is {p:,} % of the account's 30-day average", _UNKNOWN_AVERAGE), _percent
     ),
-    "account_volume_percent_of_normal_month": Phrase(
-        _known(_volume, "the account has no normal month yet"), _percent
-    ),
+    "account_volume_percent_of_normal_month": Phrase(_known(_volume, "the account has no normal month yet"), _percent),
     "beneficiary_risk_ppm_1d": _risk("day"),
     "beneficiary_risk_ppm_7d": _risk("7 days"),
     "beneficiary_risk_ppm_30d": _risk("30 days"),
