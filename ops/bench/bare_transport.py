@@ -9,7 +9,9 @@ import asyncio
 import signal
 import time
 
-from pipeline.adapters.avro import Decoded, WireFormat
+import numpy as np
+
+from pipeline.adapters.avro import Decoded, WireFormat, encode_features
 from pipeline.adapters.kafka import Batch, Outgoing, TransactionLog
 from pipeline.app import AGENT_ID, RegimeSource
 from pipeline.core.decide import CONFIDENCE_CERTAIN_BP, Mode, Verdict
@@ -35,7 +37,7 @@ _VERDICT = Verdict(
     [],
     Outcome.ALLOW,
 )
-_FEATURES = [1_000 + index for index in range(len(FEATURES))]
+_FEATURES = encode_features(np.arange(1_000, 1_000 + len(FEATURES), dtype=np.int64).reshape(1, -1))[0]
 
 
 async def run(settings: Settings) -> None:

@@ -14,7 +14,7 @@ import faust
 
 from pipeline.adapters.kafka import Record, Span
 from pipeline.agents.judge import Judge
-from pipeline.app import FAUST_BUFFER_RECORDS, Worker
+from pipeline.app import FAUST_BUFFER_RECORDS, FAUST_DIRECTORY, Worker
 from pipeline.core.records import Source
 from pipeline.settings import Settings
 
@@ -34,7 +34,7 @@ def build(settings: Settings) -> faust.App:
         producer_linger=0.005,  # FACTS: the default linger makes `send` 2.5 times dearer
         web_bind=settings.web_host,
         web_port=settings.web_port,
-        datadir="var/faust",
+        datadir=FAUST_DIRECTORY,
     )
     transactions = app.topic(settings.topic("transactions.v1"))
     decisions = app.topic(settings.topic("decisions.v1"))
@@ -52,7 +52,7 @@ def build(settings: Settings) -> faust.App:
             reading = judge.read([Record(message.key, message.value, source)])
             modes = await worker.breaker.modes(judge.in_force)
             observed = await worker.state.observe(judge.state_events(reading, spans), initial=start == source.offset)
-            judged = judge.judge(reading, observed, spans, modes, time.time_ns() // 1_000_000)
+            judged = judge.judge(reading, observed, modes, time.time_ns() // 1_000_000)
             for outgoing in judged.outgoing:
                 await decisions.send(key=outgoing.key, value=outgoing.value)
 

@@ -12,19 +12,20 @@ import hashlib
 import io
 import json
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from importlib import resources
 from typing import Any, Final, NamedTuple
 
+import numpy as np
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 
 from pipeline.adapters.payment_codec import Malformed, decode_payment
 from pipeline.core.decide import Regime, Verdict, decision_id
-from pipeline.core.features import FEATURES
+from pipeline.core.features import FEATURES, Matrix
 from pipeline.core.records import BreakerState, Outcome, Reason, Route, Source, Transaction
 from pipeline.core.refusals import RECORD_BYTES_MAX, Refusal, RefusalCode
 
@@ -155,10 +156,9 @@ class DecisionEncoder:
             )
         )
 
-    def encode(
-        self, decoded: Decoded, source: Source, features: Iterable[int], verdict: Verdict, decided_at_ms: int
-    ) -> bytes:
-        snapshot = decoded.body + encode_features(features)
+    def encode(self, decoded: Decoded, source: Source, features: bytes, verdict: Verdict, decided_at_ms: int) -> bytes:
+        """`features` as `encode_features` gives them."""
+        snapshot = decoded.body + features
         return b"".join(
             (
                 self._start,
@@ -184,9 +184,29 @@ class DecisionEncoder:
         )
 
 
-def encode_features(features: Iterable[int]) -> bytes:
-    """The Avro encoding of the Features record: its longs one after the other. 2 µs; fastavro takes 11."""
-    return b"".join(map(_LONGS.__getitem__, features))
+def encode_features(features: Matrix) -> list[bytes]:
+    """The Avro encoding of each row as a Features record: its longs one after the other.
+
+    All rows at once, byte by byte of the numbers: 1.5 µs a row of 41 at 1,000 rows, where one number at a time takes 8
+    and fastavro 11.
+    """
+    zigzag = ((features << 1) ^ (features >> 63)).astype(np.uint64).ravel()
+    lengths = np.ones(zigzag.shape, dtype=np.int64)
+    for bits in range(7, 64, 7):
+        longer = zigzag >> np.uint64(bits) != 0
+        if not longer.any():
+            break
+        lengths += longer
+    ends = lengths.cumsum()
+    encoded = np.empty(int(ends[-1]) if len(ends) else 0, dtype=np.uint8)
+    place, rest, left = ends - lengths, zigzag, lengths
+    while len(rest):
+        is_more = left > 1
+        encoded[place] = (rest & np.uint64(0x7F)) | (is_more.astype(np.uint64) << np.uint64(7))
+        place, rest, left = place[is_more] + 1, rest[is_more] >> np.uint64(7), left[is_more] - 1
+    whole = encoded.tobytes()
+    row_ends = ends[features.shape[1] - 1 :: features.shape[1]].tolist()
+    return [whole[start:end] for start, end in zip([0, *row_ends], row_ends, strict=False)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ class Span(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Batch:
     records: Sequence[Record]  # in log order within each partition
-    spans: Sequence[Span]
+    spans: Sequence[Span]  # in the order of their partitions
     epoch: int
 
 
@@ -255,7 +255,7 @@ class TransactionLog:
             ends[record.source.partition] = record.source.offset + 1
         if not records:
             return None
-        spans = [Span(p, self._position[p], end, self._committed[p]) for p, end in ends.items()]
+        spans = [Span(p, self._position[p], end, self._committed[p]) for p, end in sorted(ends.items())]
         self._position.update(ends)
         return Batch(records, spans, epoch)
 

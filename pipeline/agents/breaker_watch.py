@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from itertools import repeat
+from typing import Final
 
 import structlog
 
 from pipeline.adapters import metrics
 from pipeline.adapters.breaker import BreakerStore, BreakerUnavailable
-from pipeline.adapters.kafka import Batch
+from pipeline.adapters.kafka import Batch, Span
 from pipeline.agents.judge import Decided, ModesOf
 from pipeline.core.alerts import Alert, breaker_alert
 from pipeline.core.breaker import Routing, Transition
 from pipeline.core.decide import Mode, Regime
-from pipeline.core.drift import Answer, counts_of
+from pipeline.core.drift import Answer, Counts, counts_of
 from pipeline.core.policy import Policy
 from pipeline.core.records import BreakerState, Route, Transaction
 from pipeline.core.scoring import Model
@@ -22,10 +24,33 @@ from pipeline.core.scoring import Model
 log = structlog.get_logger("breaker")
 
 
+RECORD_INTERVAL_S: Final = 0.2
+"""Batches come every few milliseconds and each touches a hundred scopes: counting five times a second costs a tenth.
+A crash loses the counts of that long; they are a sample, the decisions are on the log."""
+
+
+class _Pending:
+    """Counts of committed batches that the store has not seen: a stretch of each partition, and counts by scope."""
+
+    def __init__(self) -> None:
+        self.spans: dict[int, tuple[int, int]] = {}
+        self.counts: dict[str, Counts] = {}
+
+    def add(self, spans: Sequence[Span], counts: Mapping[str, Counts]) -> None:
+        for span in spans:
+            start_offset, _ = self.spans.get(span.partition, (span.start_offset, 0))
+            self.spans[span.partition] = start_offset, span.end_offset
+        for scope, more in counts.items():
+            known = self.counts.get(scope)
+            self.counts[scope] = more if known is None else known.plus(more)
+
+
 class BreakerWatch:
     def __init__(self, store: BreakerStore) -> None:
         self._store = store
         self._states: dict[str, BreakerState] = {}
+        self._pending = _Pending()
+        self._flushed_s = 0.0
 
     async def close(self) -> None:
         await self._store.close()
@@ -59,15 +84,23 @@ class BreakerWatch:
         """Counts what the model answered, or would have answered; `seconds` is how long the batch took."""
         answers = [_answer(each) for each in decided if each.verdict.route is not Route.GUARDRAIL]
         latencies_ms = repeat(int(seconds * 1000), len(answers))
-        counts = counts_of(answers, latencies_ms, None if model is None else model.version)
-        spans = [(span.partition, span.start_offset, span.end_offset) for span in batch.spans]
+        self._pending.add(batch.spans, counts_of(answers, latencies_ms, None if model is None else model.version))
+        if time.monotonic() - self._flushed_s >= RECORD_INTERVAL_S:
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Sends what was counted since the last time."""
+        pending, self._pending, self._flushed_s = self._pending, _Pending(), time.monotonic()
         try:
-            await self._store.record(spans, counts)
+            if pending.spans:
+                spans = [(partition, start, end) for partition, (start, end) in pending.spans.items()]
+                await self._store.record(spans, pending.counts)
         except BreakerUnavailable as error:
             log.warning("breaker_unavailable", why=str(error))
 
     async def evaluate(self, in_force: Regime) -> list[Alert]:
         """The alerts of the transitions that this call made."""
+        await self.flush()
         version = None if in_force.model is None else in_force.model.version
         try:
             transitions = await self._store.evaluate(in_force.policy.breaker, version)

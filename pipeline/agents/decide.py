@@ -120,7 +120,7 @@ class DecisionAgent:
         observing = asyncio.create_task(self._observe(batch, reading, spans))
         modes = await self._breaker.modes(self.judge.in_force)
         observations = await observing
-        return self.judge.judge(reading, observations, spans, modes, self._clock_ms())
+        return self.judge.judge(reading, observations, modes, self._clock_ms())
 
     async def _observe(self, batch: Batch, reading: Reading, spans: Sequence[Span]) -> list[PartitionObservation]:
         """The batch's state features; holds while the store is away, rebuilds it where it has lost something."""

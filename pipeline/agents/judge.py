@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from pipeline.adapters.avro import DecisionEncoder, Decoded, WireFormat
+from pipeline.adapters.avro import DecisionEncoder, Decoded, WireFormat, encode_features
 from pipeline.adapters.kafka import Outgoing, Record, Span
 from pipeline.agents.dead_letters import DeadLetters
 from pipeline.core.alerts import Alert, conflict_alert
@@ -114,24 +114,24 @@ class Judge:
         self,
         reading: Reading,
         observations: Sequence[PartitionObservation],
-        spans: Sequence[Span],
         modes: ModesOf,
         now_ms: int,
     ) -> Judged:
-        """`observations` answers `state_events(reading, spans)`."""
+        """`observations` answer `state_events(reading, spans)`, where spans are in the order of their partitions."""
         judged = Judged()
         for record, refusal in reading.refused:
             self._dead_letter(judged, record, refusal)
-        fresh: list[Payment] = []
-        state_rows: list[Matrix] = []
-        for payment, standing, state_row in _observed(reading.payments, observations, spans):
-            if standing == Standing.FRESH:
-                fresh.append(payment)
-                state_rows.append(state_row)
-            else:
-                self._refuse_standing(judged, payment.record, Standing(standing), now_ms)
-        if fresh:
-            self._decide(judged, fresh, np.array(state_rows, dtype=np.int64), modes, now_ms)
+        # By partition, as the observations are; the sort is stable, so each partition stays in log order.
+        payments = sorted(reading.payments, key=_partition)
+        state = np.concatenate([observation.state for observation in observations])
+        standings = np.concatenate([observation.standings for observation in observations])
+        for place in np.flatnonzero(standings != Standing.FRESH).tolist():
+            self._refuse_standing(judged, payments[place].record, Standing(standings[place]), now_ms)
+        fresh = standings == Standing.FRESH
+        if not fresh.all():
+            payments, state = [payments[place] for place in np.flatnonzero(fresh).tolist()], state[fresh]
+        if payments:
+            self._decide(judged, payments, state, modes, now_ms)
         return judged
 
     def poison(self, record: Record) -> Judged:
@@ -168,7 +168,7 @@ class Judge:
         features = feature_matrix(event, state)
         verdicts = decide(features, [modes(payment.decoded.transaction) for payment in payments], self.in_force)
         encode, topic = self._encoder.encode, self._topics.decisions
-        for payment, row, verdict in zip(payments, features.tolist(), verdicts, strict=True):
+        for payment, row, verdict in zip(payments, encode_features(features), verdicts, strict=True):
             value = encode(payment.decoded, payment.record.source, row, verdict, now_ms)
             judged.outgoing.append(Outgoing(topic, payment.record.key, value))
             judged.decided.append(Decided(payment, verdict))
@@ -200,14 +200,5 @@ class Judge:
         judged.outgoing.append(Outgoing(self._topics.alerts, raised.alert_id.encode(), value))
 
 
-def _observed(
-    payments: Sequence[Payment], observations: Sequence[PartitionObservation], spans: Sequence[Span]
-) -> Iterable[tuple[Payment, int, Matrix]]:
-    """Payments with their own observation: each partition's payments and observations are in the same order."""
-    rows = {
-        span.partition: zip(observation.standings.tolist(), observation.state, strict=True)
-        for span, observation in zip(spans, observations, strict=True)
-    }
-    for payment in payments:
-        standing, state_row = next(rows[payment.record.source.partition])
-        yield payment, standing, state_row
+def _partition(payment: Payment) -> int:
+    return payment.record.source.partition

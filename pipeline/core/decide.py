@@ -207,7 +207,9 @@ class _Answers:
             facts, text = _term_words(names, observed, typical)
             first, usual = observed[0], typical[0] if typical[0] >= 0 else None
             excess = None if usual is None else first - usual
-            found.append((facts, Reason(code, text, first, usual, excess, signed_micro if is_lowering else -signed_micro)))
+            found.append(
+                (facts, Reason(code, text, first, usual, excess, signed_micro if is_lowering else -signed_micro))
+            )
         return found
 
 

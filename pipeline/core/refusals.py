@@ -111,7 +111,9 @@ def _segments_refusal(segments: dict[str, str]) -> Refusal | None:
         return Refusal(RefusalCode.SEGMENTS_INVALID, f"more than {SEGMENTS_MAX} segments")
     for name, value in segments.items():
         if not _is_segment(name, value):
-            return Refusal(RefusalCode.SEGMENTS_INVALID, "a segment's name or value has other characters or is too long")
+            return Refusal(
+                RefusalCode.SEGMENTS_INVALID, "a segment's name or value has other characters or is too long"
+            )
     return None
 
 

@@ -148,5 +148,3 @@ def _fallback(rule: FallbackRule) -> Rule:
 
 def _bound(condition: FeatureCondition) -> Bound:
     return Bound(condition.feature, condition.at_least, _NO_UPPER if condition.at_most is None else condition.at_most)
-
-

@@ -207,6 +207,15 @@ class MemoryState:
             raise failures[0]
         return observations
 
+    def label(self, label: Labelled) -> bool:
+        return self.windows.label(label)
+
+    def upsert_account(self, account_id: str, updated_at_ms: int, normal_month_gbp_minor: int | None) -> None:
+        self.windows.upsert_account(account_id, updated_at_ms, normal_month_gbp_minor)
+
+    def upsert_risk_signal(self, kind: str, entity: str, fraud_reports: int, observed_at_ms: int) -> None:
+        self.windows.upsert_risk_signal(kind, entity, fraud_reports, observed_at_ms)
+
     def positions(self, partition: int) -> int | None:
         progress = self._progress.get(partition)
         return None if progress is None else progress.reached
@@ -300,10 +309,10 @@ class _Account:
     def __init__(self) -> None:
         self.latest_ms, self.count = UNKNOWN, 0
         # (time, amount, beneficiary, is near limit), oldest first, one queue a window
-        self.windows = tuple((width, deque[tuple[int, int, str | None, bool]]()) for width in ACCOUNT_WINDOWS_MS)
+        self.windows = tuple((width, deque[tuple[int, int, str, bool]]()) for width in ACCOUNT_WINDOWS_MS)
         self.sums = [0, 0, 0, 0]
         self.near_limit = 0
-        self.recent: Counter[str | None] = Counter()  # beneficiary → payments in 24 h
+        self.recent: Counter[str] = Counter()  # beneficiary → payments in 24 h
         self.beneficiaries: set[str] = set()
         self.first_block = self.block = 0
         self.block_sums = [0] * (NORMAL_MONTH_BLOCKS + 1)  # the current block first
@@ -311,9 +320,12 @@ class _Account:
     def observe(self, event: StateEvent, declared_month_minor: int) -> tuple[int, ...]:
         amount, beneficiary, previous_ms = event.amount_gbp_minor, event.beneficiary_account_id, self.latest_ms
         now_ms = self.latest_ms = max(event.event_time_ms, previous_ms)
+        self.count += 1
         is_new = beneficiary not in self.beneficiaries
         if is_new and len(self.beneficiaries) < ACCOUNT_BENEFICIARIES_MAX:
             self.beneficiaries.add(beneficiary)
+        elif is_new:
+            beneficiary = f"\0{self.count}"  # no id: it counts as one more distinct each time
         payment = (now_ms, amount, beneficiary, event.is_near_limit)
         row: list[int] = []
         for place, (width_ms, queue) in enumerate(self.windows):
@@ -329,7 +341,7 @@ class _Account:
         month_minor = month_minor if declared_month_minor == UNKNOWN else declared_month_minor
         return (*row, since_last_ms, len(self.recent), self.near_limit, month_minor, int(is_new))
 
-    def _leave(self, place: int, payment: tuple[int, int, str | None, bool]) -> None:
+    def _leave(self, place: int, payment: tuple[int, int, str, bool]) -> None:
         _, amount, beneficiary, is_near_limit = payment
         self.sums[place] -= amount
         if ACCOUNT_WINDOWS_MS[place] == DAY_MS:

@@ -128,9 +128,9 @@ def _decided_again(
 ) -> Iterator[bytes]:
     encoder = WireFormat().decision_encoder(in_force, agent_id)
     verdicts = decide(features, [mode_of(decision.fields) for decision in stored], in_force)
-    for decision, row, verdict in zip(stored, features.tolist(), verdicts, strict=True):
+    for decision, row, verdict in zip(stored, encode_features(features), verdicts, strict=True):
         fields = decision.fields
-        payment = decision.snapshot[: len(decision.snapshot) - len(encode_features(row))]
+        payment = decision.snapshot[: len(decision.snapshot) - len(row)]
         decoded = Decoded(decision.transaction, payment)
         yield encoder.encode(decoded, _source(fields), row, verdict, fields["decided_at_ms"])
 

@@ -121,7 +121,8 @@ def test_decisions_are_encoded_byte_for_byte_as_fastavro_does(longs, mode, repor
     in_force = regime(policy(), small_model())
     row = features(ip_fraud_reports=reports, amount_gbp_minor=amount)
     verdict = decide(row, [mode], in_force)[0]
-    value = WIRE.decision_encoder(in_force, "decide/test").encode(decoded, SOURCE, longs, verdict, NOON_MS + 99)
+    encoded = encode_features(np.array([longs], dtype=np.int64))[0]
+    value = WIRE.decision_encoder(in_force, "decide/test").encode(decoded, SOURCE, encoded, verdict, NOON_MS + 99)
     fields = dict(WIRE.decode("decision.v1", value))
     assert fields.pop("record") == "Decision"
     assert by_fastavro(fields) == value[10:]
@@ -129,16 +130,17 @@ def test_decisions_are_encoded_byte_for_byte_as_fastavro_does(longs, mode, repor
     assert fields["snapshot"]["transaction"] == payment._asdict()
     assert list(fields["snapshot"]["features"].values()) == longs
     stored = stored_decision({"record": "Decision", **fields}, value)
-    assert stored.snapshot == decoded.body + encode_features(longs)
+    assert stored.snapshot == decoded.body + encoded
     assert (stored.transaction, stored.features) == (payment, tuple(longs))
 
 
-@given(st.lists(st.integers(-(2**63), 2**63 - 1), max_size=8))
-def test_longs_are_encoded_as_fastavro_does(numbers):
+@given(st.lists(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=3, max_size=3), min_size=1, max_size=5))
+def test_rows_of_longs_are_encoded_as_fastavro_does(rows):
     schema = parse_schema("long")
-    expected = b""
-    for number in numbers:
+    expected = []
+    for row in rows:
         stream = io.BytesIO()
-        fastavro.schemaless_writer(stream, schema, number)
-        expected += stream.getvalue()
-    assert encode_features(np.array(numbers, dtype=np.int64).tolist()) == expected
+        for number in row:
+            fastavro.schemaless_writer(stream, schema, number)
+        expected.append(stream.getvalue())
+    assert encode_features(np.array(rows, dtype=np.int64)) == expected

@@ -1,3 +1,4 @@
+import contextlib
 import io
 import json
 
@@ -55,10 +56,8 @@ def test_what_is_accepted_is_what_fastavro_reads(position, patch):
 
 @given(st.binary(max_size=400))
 def test_no_bytes_do_more_than_be_refused(body):
-    try:
+    with contextlib.suppress(Malformed):
         assert decode_payment(body)[1] <= len(body)
-    except Malformed:
-        pass
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import numpy as np
 
 from models.artefact import golden_json, load, tables_json, write
 from models.vectors import golden_vectors
-from pipeline.adapters.avro import Decoded, StoredDecision, WireFormat, stored_decision
+from pipeline.adapters.avro import Decoded, StoredDecision, WireFormat, encode_features, stored_decision
 from pipeline.core.decide import Mode, Regime, decide, regime
 from pipeline.core.events import EventRows
 from pipeline.core.features import COLUMN, EVENT, FEATURES, STATE_SLICE, feature_matrix
@@ -66,7 +66,9 @@ class Archive:
             body = WIRE.encode_transaction(payments[place])[10:]
             source = Source(place % 4, place, NOON_MS)
             decoded = Decoded(payments[place], body)
-            values.append(encoder.encode(decoded, source, matrix[place].tolist(), verdict, NOON_MS + 7))
+            values.append(
+                encoder.encode(decoded, source, encode_features(matrix[place : place + 1])[0], verdict, NOON_MS + 7)
+            )
         return values
 
 

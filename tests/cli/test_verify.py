@@ -58,9 +58,9 @@ def with_feature(value, name, number):
     decision = stored(value)
     changed = list(decision.features)
     changed[COLUMN[name]] = number
-    tail = encode_features(decision.features)
+    tail, other = encode_features(np.array([decision.features, changed], dtype=np.int64))
     assert value.endswith(tail)
-    return value[: -len(tail)] + encode_features(changed)
+    return value[: -len(tail)] + other
 
 
 @pytest.mark.parametrize("name", ["account_count_24h", "amount_gbp_minor", "beneficiary_frauds_30d"])
@@ -81,7 +81,9 @@ def test_a_feature_that_follows_from_others_is_found_although_its_hash_fits(arch
     encoder = WIRE.decision_encoder(archive.in_force, "decide/test")
     [verdict] = decide(matrix, [CLOSED], archive.in_force)
     body = WIRE.encode_transaction(decision.transaction)[10:]
-    forged = encoder.encode(Decoded(decision.transaction, body), Source(0, 0, 0), matrix[0].tolist(), verdict, 1)
+    forged = encoder.encode(
+        Decoded(decision.transaction, body), Source(0, 0, 0), encode_features(matrix[:1])[0], verdict, 1
+    )
     [check] = verify([stored(forged)], archive.regimes())
     assert check.result is Result.UNVERIFIABLE or f"snapshot.features.{name}" in check.differing
 

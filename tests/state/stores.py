@@ -1,0 +1,128 @@
+"""State stores under one synchronous interface, and events to feed them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from pipeline.adapters.state import RedisState, StateUnavailable
+from pipeline.core.features import STATE
+from pipeline.core.windows import Labelled, PartitionEvents, PartitionObservation, StateEvent
+
+START_MS = 1_700_000_000_000
+MINUTE_MS = 60_000
+HOUR_MS = 3_600_000
+DAY_MS = 86_400_000
+
+
+class Store(Protocol):
+    """What MemoryState and SyncRedisState have in common."""
+
+    def observe(
+        self, batch: Sequence[PartitionEvents], *, initial: bool = False, is_rebuild: bool = False
+    ) -> list[PartitionObservation]: ...
+    def positions(self, partition: int) -> int | None: ...
+    def label(self, label: Labelled) -> bool: ...
+    def upsert_account(self, account_id: str, updated_at_ms: int, normal_month_gbp_minor: int | None) -> None: ...
+    def upsert_risk_signal(self, kind: str, entity: str, fraud_reports: int, observed_at_ms: int) -> None: ...
+
+
+class TornRedisState(RedisState):
+    """Loses its connection after `commands_left` more commands, None: never. What was sent by then is done."""
+
+    commands_left: int | None = None
+
+    async def _run(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        if self.commands_left is None or self.commands_left >= len(commands):
+            if self.commands_left is not None:
+                self.commands_left -= len(commands)
+            return await super()._run(commands)
+        sent, self.commands_left = commands[: self.commands_left], None
+        if sent:
+            await super()._run(sent)
+        raise StateUnavailable("torn")
+
+
+class SyncRedisState:
+    def __init__(self, url: str, **settings: Any) -> None:
+        self._runner = asyncio.Runner()
+        self.state = TornRedisState(url, **settings)
+
+    def observe(
+        self, batch: Sequence[PartitionEvents], *, initial: bool = False, is_rebuild: bool = False
+    ) -> list[PartitionObservation]:
+        return self._runner.run(self.state.observe(batch, initial=initial, is_rebuild=is_rebuild))
+
+    def positions(self, partition: int) -> int | None:
+        return self._runner.run(self.state.positions(partition))
+
+    def label(self, label: Labelled) -> bool:
+        return self._runner.run(self.state.label(label))
+
+    def upsert_account(self, account_id: str, updated_at_ms: int, normal_month_gbp_minor: int | None) -> None:
+        self._runner.run(self.state.upsert_account(account_id, updated_at_ms, normal_month_gbp_minor))
+
+    def upsert_risk_signal(self, kind: str, entity: str, fraud_reports: int, observed_at_ms: int) -> None:
+        self._runner.run(self.state.upsert_risk_signal(kind, entity, fraud_reports, observed_at_ms))
+
+    def is_ready(self) -> bool:
+        return self._runner.run(self.state.is_ready())
+
+    def mark_ready(self) -> None:
+        self._runner.run(self.state.mark_ready())
+
+    def close(self) -> None:
+        self._runner.run(self.state.close())
+        self._runner.close()
+
+
+def payment(offset: int, time_ms: int = START_MS, **fields: Any) -> StateEvent:
+    event = StateEvent(
+        offset=offset,
+        transaction_id=f"tx-{offset}",
+        body_digest=b"digest",
+        account_id="payer",
+        beneficiary_account_id="payee",
+        event_time_ms=time_ms,
+        amount_gbp_minor=100,
+        is_near_limit=False,
+        ip_address=None,
+        device_id=None,
+        is_counted=True,
+    )
+    return event._replace(**fields)
+
+
+def share(events: Sequence[StateEvent], *, start: int = 0, partition: int = 0, committed: int = 0) -> PartitionEvents:
+    end = events[-1].offset + 1 if events else start
+    return PartitionEvents(partition, start, end, committed, events)
+
+
+def observe_all(store: Store, events: Sequence[StateEvent], *, batch: int = 100) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """State rows of a log of one partition from offset 0, in batches of so many events."""
+    rows, start = [], 0
+    for place in range(0, len(events), batch):
+        part = share(events[place : place + batch], start=start, committed=start)
+        (observation,) = store.observe([part])
+        rows.append(observation.state)
+        start = part.end_offset
+    return np.concatenate(rows)
+
+
+def column(rows: np.ndarray[Any, np.dtype[np.int64]], name: str) -> list[int]:
+    return list(map(int, rows[:, STATE.index(name)]))
+
+
+def last(store: Store, events: Iterable[StateEvent]) -> dict[str, int]:
+    """The features of the last event of a log from offset 0."""
+    return dict(zip(STATE, observe_all(store, list(events))[-1].tolist(), strict=True))
+
+
+def same(expected: Sequence[PartitionObservation], actual: Sequence[PartitionObservation]) -> bool:
+    return all(
+        np.array_equal(one.standings, other.standings) and np.array_equal(one.state, other.state)
+        for one, other in zip(expected, actual, strict=True)
+    )

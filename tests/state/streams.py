@@ -1,0 +1,90 @@
+"""Random logs: few parties, ties, late events, copies, conflicts, gaps between offsets, long silences."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+from hypothesis import strategies as st
+
+from pipeline.core.windows import LabelEvent, PartitionEvents, StateEvent
+from tests.state.stores import DAY_MS, HOUR_MS, MINUTE_MS, START_MS
+
+PARTITIONS: Final = (0, 3)
+STEPS_MS: Final = (0, 0, 1, MINUTE_MS, HOUR_MS - 1, HOUR_MS, 7 * HOUR_MS, DAY_MS, DAY_MS - 1, 3 * DAY_MS, 7 * DAY_MS)
+LONG_STEPS_MS: Final = (30 * DAY_MS, 37 * DAY_MS - 1, 90 * DAY_MS)
+LATE_MS: Final = (0, 0, 0, 0, 1, HOUR_MS, 6 * DAY_MS, 8 * DAY_MS, 31 * DAY_MS)
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """Records in the order in which they were published, and where batches end."""
+
+    records: list[tuple[int, StateEvent]]  # partition and event
+    ends: list[int]  # ascending, the last len(records)
+
+    def of_one_partition(self) -> Log:
+        """The same records, all in the first partition."""
+        events = [event._replace(offset=place) for place, (_, event) in enumerate(self.records)]
+        return Log([(PARTITIONS[0], event) for event in events], self.ends)
+
+    def batches(self) -> list[list[PartitionEvents]]:
+        """Each holds a share of every partition, some empty."""
+        begin, starts, result = 0, dict.fromkeys(PARTITIONS, 0), []
+        for end in self.ends:
+            shares = []
+            for partition in PARTITIONS:
+                events = [event for place, event in self.records[begin:end] if place == partition]
+                past = events[-1].offset + 1 if events else starts[partition]
+                shares.append(PartitionEvents(partition, starts[partition], past, starts[partition], events))
+                starts[partition] = past
+            result.append(shares)
+            begin = end
+        return result
+
+
+@st.composite
+def logs(draw: st.DrawFn, *, records_max: int = 120) -> Log:
+    count = draw(st.integers(1, records_max))
+    random = Random(draw(st.integers(0, 2**32)))  # one draw: a draw for each choice takes hypothesis seconds a log
+    steps_ms = STEPS_MS + LONG_STEPS_MS * draw(st.booleans())
+    now_ms, offsets, records = START_MS, dict.fromkeys(PARTITIONS, -1), []
+    for number in range(count):
+        now_ms += random.choice(steps_ms)
+        partition = random.choice(PARTITIONS)
+        offsets[partition] += random.choice((1, 1, 1, 3))
+        if records and random.random() < 0.1:
+            source, event = random.choice(records)
+            partition = source if random.random() < 0.8 else partition
+            offset = offsets[partition] = offsets[partition] + 1
+            body = event.body_digest if random.random() < 0.7 else b"others"
+            account_id = f"account-{partition}-{event.account_id[-1]}"  # an account stands in one partition
+            records.append((partition, event._replace(offset=offset, body_digest=body, account_id=account_id)))
+            continue
+        event = StateEvent(
+            offset=offsets[partition],
+            transaction_id=f"tx-{number}",
+            body_digest=b"digest",
+            account_id=f"account-{partition}-{random.randrange(3)}",
+            beneficiary_account_id=f"payee-{random.randrange(4)}",
+            event_time_ms=now_ms - random.choice(LATE_MS),
+            amount_gbp_minor=random.choice((0, 1, 99, 10**11)),
+            is_near_limit=random.random() < 0.3,
+            ip_address=random.choice((None, "192.0.2.1", "2001:db8::1")),
+            device_id=random.choice((None, "d")),
+            is_counted=random.random() < 0.9,
+        )
+        records.append((partition, event))
+    ends = sorted({random.randint(1, count) for _ in range(random.randint(0, 12))} | {count})
+    return Log(records, ends)
+
+
+def label_of(event: StateEvent, *, fraud: bool = True) -> LabelEvent:
+    e = event
+    return LabelEvent(e.transaction_id, e.account_id, e.beneficiary_account_id, e.event_time_ms, fraud, e.event_time_ms)
+
+
+def labels_of(log: Log) -> list[LabelEvent]:
+    """Of every third record, alternately fraud and not."""
+    return [label_of(event, fraud=place % 2 == 0) for place, (_, event) in enumerate(log.records[::3])]

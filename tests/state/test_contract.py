@@ -1,0 +1,262 @@
+"""What every state store does: run on the reference and on Redis."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipeline.core.features import STATE
+from pipeline.core.records import UNKNOWN
+from pipeline.core.windows import (
+    ACCOUNT_WINDOWS_MS,
+    BLOCK_MS,
+    CLAIM_KEPT_MS,
+    LABEL_WINDOWS_MS,
+    SnapshotPruned,
+    Standing,
+    StateEvent,
+    StateLost,
+)
+from tests.state.stores import DAY_MS, HOUR_MS, START_MS, Store, column, last, observe_all, payment, share
+from tests.state.streams import label_of
+
+LABEL_DELAY_MS = 7 * DAY_MS
+WINDOW_NAMES = ("1h", "24h", "7d", "30d")
+
+
+def standings(store: Store, *events: StateEvent) -> list[Standing]:
+    (observation,) = store.observe([share(events)])
+    return [Standing(standing) for standing in observation.standings.tolist()]
+
+
+def test_first_payment_is_known_by_itself_alone(store: Store) -> None:
+    row = last(store, [payment(0, amount_gbp_minor=250, is_near_limit=True, ip_address="192.0.2.1")])
+    assert row == dict.fromkeys(STATE, 0) | {
+        **{f"account_count_{name}": 1 for name in WINDOW_NAMES},
+        **{f"account_sum_minor_{name}": 250 for name in WINDOW_NAMES},
+        "account_ms_since_last": UNKNOWN,
+        "account_distinct_beneficiaries_24h": 1,
+        "account_near_limit_count_24h": 1,
+        "account_normal_month_minor": UNKNOWN,
+        "is_new_beneficiary": 1,
+        "beneficiary_count_24h": 1,
+        "beneficiary_count_7d": 1,
+        "beneficiary_senders_24h": 1,
+        "beneficiary_senders_7d": 1,
+        "device_fraud_reports": UNKNOWN,
+    }
+
+
+@pytest.mark.parametrize(("name", "width_ms"), [*zip(WINDOW_NAMES, ACCOUNT_WINDOWS_MS, strict=True)])
+@pytest.mark.parametrize(("late_ms", "expected"), [(-1, 2), (0, 1), (1, 1)])
+def test_account_window_is_open_at_its_old_end(
+    store: Store, name: str, width_ms: int, late_ms: int, expected: int
+) -> None:
+    row = last(store, [payment(0), payment(1, START_MS + width_ms + late_ms)])
+    assert (row[f"account_count_{name}"], row[f"account_sum_minor_{name}"]) == (expected, 100 * expected)
+
+
+@pytest.mark.parametrize(("name", "days"), [("24h", 1), ("7d", 7)])
+@pytest.mark.parametrize(("late_ms", "expected"), [(-1, 2), (0, 1)])
+def test_beneficiary_window_is_open_at_its_old_end(
+    store: Store, name: str, days: int, late_ms: int, expected: int
+) -> None:
+    row = last(store, [payment(0, account_id="a"), payment(1, START_MS + days * DAY_MS + late_ms, account_id="b")])
+    assert (row[f"beneficiary_count_{name}"], row[f"beneficiary_senders_{name}"]) == (expected, expected)
+
+
+@pytest.mark.parametrize(("name", "width_ms"), [*zip(("1d", "7d", "30d"), LABEL_WINDOWS_MS, strict=True)])
+@pytest.mark.parametrize(("old_ms", "is_inside"), [(-1, False), (0, True)])
+def test_payment_enters_label_windows_at_the_delay(
+    store: Store, name: str, width_ms: int, old_ms: int, is_inside: bool
+) -> None:
+    row = last(store, [payment(0), payment(1, START_MS + LABEL_DELAY_MS + old_ms)])
+    assert row[f"beneficiary_labelled_{name}"] == int(is_inside)
+
+
+@pytest.mark.parametrize(("name", "width_ms"), [*zip(("1d", "7d", "30d"), LABEL_WINDOWS_MS, strict=True)])
+@pytest.mark.parametrize(("late_ms", "is_inside"), [(-1, True), (0, False)])
+def test_payment_leaves_a_label_window_at_its_width(
+    store: Store, name: str, width_ms: int, late_ms: int, is_inside: bool
+) -> None:
+    first = payment(0)
+    observe_all(store, [first])
+    assert store.label(label_of(first))
+    (observation,) = store.observe([share([payment(1, START_MS + LABEL_DELAY_MS + width_ms + late_ms)], start=1)])
+    assert column(observation.state, f"beneficiary_frauds_{name}") == [int(is_inside)]
+
+
+def test_label_counts_before_and_after_its_payment_entered_the_window(store: Store) -> None:
+    early, late = payment(0), payment(1, START_MS + 1)
+    observe_all(store, [early, late])
+    assert store.label(label_of(early))
+    assert store.label(label_of(early))
+    due_ms = START_MS + LABEL_DELAY_MS + HOUR_MS
+    (first,) = store.observe([share([payment(2, due_ms)], start=2)])
+    assert store.label(label_of(late))
+    assert store.label(label_of(late))
+    (second,) = store.observe([share([payment(3, due_ms)], start=3)])
+    assert store.label(label_of(early, fraud=False))
+    (third,) = store.observe([share([payment(4, due_ms)], start=4)])
+    frauds = [column(each.state, "beneficiary_frauds_7d")[0] for each in (first, second, third)]
+    assert frauds == [1, 2, 1]
+
+
+def test_label_of_a_payment_that_no_window_holds_says_so(store: Store) -> None:
+    known, blocked = payment(0), payment(1, is_counted=False)
+    observe_all(store, [known, blocked])
+    assert not store.label(label_of(blocked))
+    assert not store.label(label_of(known)._replace(transaction_id="tx-77"))
+    assert not store.label(label_of(known)._replace(account_id="other"))
+    assert not store.label(label_of(known)._replace(beneficiary_account_id="other"))
+    store.observe([share([payment(2, START_MS + LABEL_DELAY_MS + 30 * DAY_MS)], start=2)])
+    assert not store.label(label_of(known))
+
+
+def test_label_finds_a_payment_that_came_late(store: Store) -> None:
+    late = payment(1, START_MS - DAY_MS)
+    observe_all(store, [payment(0), late])
+    assert store.label(label_of(late))
+
+
+def test_effective_time_never_runs_backwards(store: Store) -> None:
+    events = [payment(0), payment(1, START_MS - 5 * HOUR_MS), payment(2, START_MS + 10)]
+    rows = observe_all(store, events)
+    assert column(rows, "account_ms_since_last") == [UNKNOWN, 0, 10]
+    assert column(rows, "account_count_1h") == [1, 2, 3]
+
+
+def test_distinct_beneficiaries_are_those_of_a_day_and_new_ones_those_never_paid(store: Store) -> None:
+    hours = (("p", 0), ("q", 1), ("p", 2), ("q", 24), ("r", 25), ("p", 26), ("p", 49))
+    events = [
+        payment(place, START_MS + hour * HOUR_MS, beneficiary_account_id=payee)
+        for place, (payee, hour) in enumerate(hours)
+    ]
+    rows = observe_all(store, events)
+    assert column(rows, "account_distinct_beneficiaries_24h") == [1, 2, 2, 2, 3, 3, 1]
+    assert column(rows, "is_new_beneficiary") == [1, 1, 0, 0, 1, 0, 0]
+
+
+def test_normal_month_is_the_mean_of_the_last_complete_blocks_rounded_half_up(store: Store) -> None:
+    block_start_ms = (START_MS // BLOCK_MS + 1) * BLOCK_MS
+    amounts = ((0, 100), (1, 7), (1, 4), (3, 1), (4, 2), (9, 5))
+    events = [
+        payment(place, block_start_ms + block * BLOCK_MS, amount_gbp_minor=amount)
+        for place, (block, amount) in enumerate(amounts)
+    ]
+    months = column(observe_all(store, events), "account_normal_month_minor")
+    assert months == [UNKNOWN, 100, 100, (100 + 11 + 0 + 1) // 3, 4, 0]
+
+
+def test_declared_month_goes_before_the_observed_one_and_the_newest_declaration_holds(store: Store) -> None:
+    store.upsert_account("payer", 5, 777)
+    store.upsert_account("payer", 4, 111)
+    (first,) = store.observe([share([payment(0)])])
+    store.upsert_account("payer", 6, None)
+    (second,) = store.observe([share([payment(1)], start=1)])
+    months = [column(each.state, "account_normal_month_minor") for each in (first, second)]
+    assert months == [[777], [UNKNOWN]]
+
+
+def test_newest_fraud_reports_hold(store: Store) -> None:
+    store.upsert_risk_signal("IP_ADDRESS", "192.0.2.1", 3, 10)
+    store.upsert_risk_signal("IP_ADDRESS", "192.0.2.1", 9, 9)
+    store.upsert_risk_signal("DEVICE", "192.0.2.1", 5, 10)
+    row = last(store, [payment(0, ip_address="192.0.2.1", device_id="d")])
+    assert (row["ip_fraud_reports"], row["device_fraud_reports"]) == (3, 0)
+
+
+def test_a_copy_is_a_duplicate_and_another_body_a_conflict_in_any_partition(store: Store) -> None:
+    first, copy = payment(0), payment(1, transaction_id="tx-0")
+    other = payment(2, transaction_id="tx-0", body_digest=b"others")
+    assert standings(store, first, copy, other) == [Standing.FRESH, Standing.DUPLICATE, Standing.CONFLICT]
+    elsewhere = share([payment(0, transaction_id="tx-0"), payment(1, transaction_id="tx-new")], partition=7)
+    (observation,) = store.observe([elsewhere])
+    assert observation.standings.tolist() == [Standing.DUPLICATE, Standing.FRESH]
+
+
+def test_only_a_fresh_payment_counts_and_a_copy_has_no_features(store: Store) -> None:
+    rows = observe_all(store, [payment(0), payment(1, transaction_id="tx-0"), payment(2)])
+    assert column(rows, "account_count_24h") == [1, UNKNOWN, 2]
+    assert set(rows[1].tolist()) == {UNKNOWN}
+
+
+def test_what_a_guardrail_blocked_is_claimed_but_not_counted(store: Store) -> None:
+    events = [payment(0, is_counted=False), payment(1, transaction_id="tx-0"), payment(2)]
+    (observation,) = store.observe([share(events)])
+    assert observation.standings.tolist() == [Standing.FRESH, Standing.DUPLICATE, Standing.FRESH]
+    assert set(observation.state[0].tolist()) == {UNKNOWN}
+    assert column(observation.state, "account_count_24h") == [UNKNOWN, UNKNOWN, 1]
+
+
+@pytest.mark.parametrize(
+    ("behind_ms", "copy", "unseen"),
+    [
+        (CLAIM_KEPT_MS, Standing.DUPLICATE, Standing.FRESH),
+        (CLAIM_KEPT_MS + 1, Standing.TOO_OLD, Standing.TOO_OLD),
+    ],
+)
+def test_an_id_is_kept_for_7_days_and_what_is_older_is_too_old(
+    store: Store, behind_ms: int, copy: Standing, unseen: Standing
+) -> None:
+    events = [
+        payment(0),
+        payment(1, START_MS + behind_ms),
+        payment(2, transaction_id="tx-0"),
+        payment(3, transaction_id="tx-unseen"),
+    ]
+    assert standings(store, *events)[2:] == [copy, unseen]
+
+
+def test_lateness_is_a_matter_of_its_own_partition(store: Store) -> None:
+    store.observe([share([payment(0, START_MS + 100 * DAY_MS)], partition=1)])
+    assert standings(store, payment(0, transaction_id="late")) == [Standing.FRESH]
+
+
+def test_a_redelivered_batch_is_answered_as_before_whatever_its_boundaries(store: Store) -> None:
+    events = [payment(offset, START_MS + offset, amount_gbp_minor=offset) for offset in range(300)]
+    first = np.concatenate([store.observe([share(events[at : at + 60], start=at)])[0].state for at in (0, 60, 120, 180)])
+    (again,) = store.observe([share(events[100:], start=100)])
+    assert np.array_equal(first[100:], again.state[:140])
+    assert column(again.state, "account_count_1h") == list(range(101, 301))
+
+
+def test_a_snapshot_below_the_committed_offset_is_gone(store: Store) -> None:
+    store.observe([share([payment(0), payment(1)])])
+    store.observe([share([payment(2)], start=2, committed=2)])
+    with pytest.raises(SnapshotPruned) as caught:
+        store.observe([share([payment(1)], start=1)])
+    assert (caught.value.partition, caught.value.offset) == (0, 1)
+    (rebuilt,) = store.observe([share([payment(1)], start=1, committed=2)], is_rebuild=True)
+    assert rebuilt.standings.tolist() == [Standing.FRESH]
+
+
+def test_state_that_ends_before_a_batch_starts_is_lost(store: Store) -> None:
+    with pytest.raises(StateLost) as caught:
+        store.observe([share([payment(5)], start=5)])
+    assert (caught.value.partition, caught.value.resume_from) == (0, None)
+    store.observe([share([payment(0)])])
+    with pytest.raises(StateLost) as caught:
+        store.observe([share([payment(5)], start=5)])
+    assert caught.value.resume_from == 1
+
+
+def test_a_first_start_may_begin_anywhere(store: Store) -> None:
+    store.observe([share([], start=5)], initial=True)
+    assert store.positions(0) == 5
+    store.observe([share([payment(5)], start=5)])
+    assert store.positions(0) == 6
+
+
+def test_offsets_without_a_payment_move_the_position(store: Store) -> None:
+    store.observe([share([payment(3)])])
+    (nothing,) = store.observe([share([], start=4)._replace(end_offset=9)])
+    assert nothing.state.shape == (0, len(STATE))
+    assert store.positions(0) == 9
+    assert store.positions(1) is None
+
+
+def test_an_offset_passed_without_a_payment_has_unknown_features_when_it_comes_as_one(store: Store) -> None:
+    store.observe([share([payment(0)])._replace(end_offset=3)])
+    (observation,) = store.observe([share([payment(1), payment(3)], start=1)])
+    assert column(observation.state, "account_count_24h") == [UNKNOWN, 2]

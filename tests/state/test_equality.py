@@ -1,0 +1,132 @@
+"""Invariants 3 and 4: Redis answers as the reference does, however a log is cut, redelivered or torn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+import pytest
+import redis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipeline.adapters.state import StateLost, StateUnavailable
+from pipeline.core.windows import MemoryState, PartitionEvents, PartitionObservation
+from tests.state.stores import Store, SyncRedisState, same
+from tests.state.streams import Log, labels_of, logs
+
+MakeState = Callable[..., SyncRedisState]
+on_redis = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.fixture
+def fresh(redis_at: str, redis_state: MakeState) -> Callable[..., SyncRedisState]:
+    """Each example needs an empty Redis; the connection stays."""
+    stores: dict[int, SyncRedisState] = {}
+
+    def make(shards: int = 1) -> SyncRedisState:
+        with redis.Redis.from_url(redis_at) as client:
+            client.flushall()
+        if shards not in stores:
+            stores[shards] = redis_state(shards=shards, claim_buckets=3)
+        return stores[shards]
+
+    return make
+
+
+def feed_context(stores: list[Store], log: Log, number: int, batches: int) -> None:
+    """Labels spread over the batches; now and then a signal and a declaration."""
+    labels = labels_of(log)
+    for label in labels[number * len(labels) // batches : (number + 1) * len(labels) // batches]:
+        assert len({store.label(label) for store in stores}) == 1
+    for store in stores:
+        store.upsert_risk_signal("IP_ADDRESS", "192.0.2.1", number, number % 3)
+        if number % 2:
+            store.upsert_account("account-0-1", number, None if number % 3 else number)
+
+
+@given(log=logs(), shards=st.sampled_from((1, 3)))
+@on_redis
+def test_redis_answers_as_the_reference(fresh: MakeState, log: Log, shards: int) -> None:
+    actual, expected = fresh(shards=shards), MemoryState(shards=shards)
+    batches = log.batches()
+    for number, batch in enumerate(batches):
+        assert same(expected.observe(batch), actual.observe(batch))
+        feed_context([expected, actual], log, number, len(batches))
+
+
+@given(log=logs(), shards=st.sampled_from((1, 3)), seed=st.integers(0, 2**32))
+@on_redis
+def test_a_torn_batch_read_again_with_other_boundaries_is_answered_as_if_never_torn(
+    fresh: MakeState, log: Log, shards: int, seed: int
+) -> None:
+    """Some scripts of a batch ran, others did not; nothing was committed; the next reading is longer.
+
+    One partition: with several, what they share depends on the order in which they are read.
+    """
+    actual, expected = fresh(shards=shards), MemoryState(shards=shards)
+    batches, random = log.of_one_partition().batches(), Random(seed)
+    for (batch, *_), following in zip(batches, [*batches[1:], None], strict=True):
+        actual.state.commands_left = random.randint(0, 2 + 2 * shards)
+        try:
+            observed = actual.observe([batch])
+        except StateUnavailable:
+            longer = batch if following is None else joined(batch, following[0], random)
+            (again,) = actual.observe([longer])
+            count = len(batch.events)
+            observed = [PartitionObservation(again.standings[:count], again.state[:count])]
+        actual.state.commands_left = None
+        assert same(expected.observe([batch]), observed)
+
+
+def joined(share: PartitionEvents, following: PartitionEvents, random: Random) -> PartitionEvents:
+    """The share together with the beginning of the next."""
+    taken = following.events[: random.randint(0, len(following.events))]
+    end = taken[-1].offset + 1 if taken else share.end_offset
+    return share._replace(end_offset=end, events=[*share.events, *taken])
+
+
+def rebuild(store: Store, log: Log, partition: int, resume_from: int | None, until: int) -> None:
+    """What the worker does: the log of the partition again, from where the state ends."""
+    begin = resume_from or 0
+    events = [event for place, event in log.records if place == partition and begin <= event.offset < until]
+    if resume_from is None:
+        store.observe([PartitionEvents(partition, 0, 0, 0, [])], initial=True)
+    store.observe([PartitionEvents(partition, begin, until, until, events)], is_rebuild=True)
+
+
+@given(log=logs(), data=st.data())
+@on_redis
+def test_state_that_was_lost_or_partly_lost_says_so_and_is_rebuilt(
+    redis_at: str, fresh: MakeState, log: Log, data: st.DataObject
+) -> None:
+    """A flush, or a failover that set some hash tags back to what they were some batches ago."""
+    log = log.of_one_partition()
+    actual, expected = fresh(), MemoryState()
+    batches = [[batch[0]] for batch in log.batches()]
+    lost_at = data.draw(st.integers(0, len(batches) - 1))
+    saved_at = data.draw(st.one_of(st.none(), st.integers(0, lost_at)))
+    tags = data.draw(st.sets(st.sampled_from((b"{p0}", b"{s0}")), min_size=1))
+    with redis.Redis.from_url(redis_at) as client:
+        saved: dict[bytes, bytes] = {}
+        for number, batch in enumerate(batches):
+            if number == saved_at:
+                saved = {key: client.dump(key) for key in client.keys()}
+            if number == lost_at:
+                set_back(client, saved, tags)
+            try:
+                observed = actual.observe(batch)
+            except StateLost as lost:
+                assert lost.resume_from is None or lost.resume_from < batch[0].start_offset
+                rebuild(actual, log, lost.partition, lost.resume_from, batch[0].start_offset)
+                observed = actual.observe(batch)
+            assert same(expected.observe(batch), observed)
+
+
+def set_back(client: redis.Redis, saved: dict[bytes, bytes], tags: set[bytes]) -> None:
+    for key in client.keys():
+        if any(tag in key for tag in tags):
+            client.delete(key)
+    for key, value in saved.items():
+        if any(tag in key for tag in tags):
+            client.restore(key, 0, value, replace=True)

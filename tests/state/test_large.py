@@ -1,0 +1,108 @@
+"""Accounts and beneficiaries with many payments: read by pages, moved when full, capped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+import numpy as np
+import pytest
+import redis
+
+from pipeline.core import windows
+from pipeline.core.windows import ACCOUNT_PAYMENTS_MAX, MemoryState, StateEvent
+from tests.state.stores import DAY_MS, HOUR_MS, START_MS, SyncRedisState, column, observe_all, payment
+from tests.state.streams import label_of
+
+MakeState = Callable[..., SyncRedisState]
+
+
+def busy(count: int, *, step_ms: int, payees: int, seed: int = 1) -> list[StateEvent]:
+    """One account that pays now one, now the other; bursts, and silences of hours."""
+    random, now_ms, events = Random(seed), START_MS, []
+    for offset in range(count):
+        now_ms += 10 * HOUR_MS if random.random() < 0.002 else random.randrange(2 * step_ms)
+        events.append(
+            payment(
+                offset,
+                now_ms,
+                beneficiary_account_id=f"payee-{random.randrange(payees)}",
+                amount_gbp_minor=random.randrange(10_000),
+                is_near_limit=random.random() < 0.1,
+            )
+        )
+    return events
+
+
+@pytest.mark.parametrize(("step_ms", "payees"), [(10 * DAY_MS, 3), (12 * HOUR_MS, 20), (HOUR_MS, 300), (60_000, 1)])
+def test_a_long_history_is_counted_as_the_reference_counts_it(
+    redis_state: MakeState, step_ms: int, payees: int
+) -> None:
+    events = busy(2_500, step_ms=step_ms, payees=payees)
+    expected = observe_all(MemoryState(), events, batch=170)
+    assert np.array_equal(expected, observe_all(redis_state(), events, batch=170))
+
+
+def test_labels_find_payments_anywhere_in_a_long_history(redis_state: MakeState) -> None:
+    events = busy(2_000, step_ms=HOUR_MS // 2, payees=1)
+    stores = [MemoryState(), redis_state()]
+    before = [observe_all(store, events[:1500], batch=300) for store in stores]
+    assert np.array_equal(*before)
+    for event in events[:1500:7]:
+        for store in stores:
+            store.label(label_of(event, fraud=event.offset % 2 == 0))
+    tails = [windows.PartitionEvents(0, 1500, 2000, 1500, events[1500:]) for _ in stores]
+    after = [store.observe([tail])[0].state for store, tail in zip(stores, tails, strict=True)]
+    assert max(column(after[0], "beneficiary_frauds_7d")) > 10
+    assert np.array_equal(*after)
+
+
+def test_payments_beyond_the_cap_push_the_oldest_out(redis_state: MakeState) -> None:
+    """In a burst all windows hold the same payments, so all are capped alike."""
+    count = ACCOUNT_PAYMENTS_MAX + 300
+    events = [
+        payment(offset, START_MS + offset, amount_gbp_minor=offset, beneficiary_account_id=f"payee-{offset % 50}")
+        for offset in range(count)
+    ]
+    rows = observe_all(redis_state(), events, batch=1000)
+    assert column(rows, "account_count_30d")[-1] == ACCOUNT_PAYMENTS_MAX
+    assert column(rows, "account_sum_minor_1h")[-1] == sum(range(count - ACCOUNT_PAYMENTS_MAX, count))
+    assert column(rows, "account_distinct_beneficiaries_24h")[-1] == 50
+    assert np.array_equal(observe_all(MemoryState(), events, batch=1000)[-300:], rows[-300:])
+
+
+@pytest.fixture
+def small_caps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same code with bounds that a test reaches."""
+    for module in (windows, __import__("pipeline.adapters.state", fromlist=["state"])):
+        monkeypatch.setattr(module, "ACCOUNT_PAYMENTS_MAX", 40)
+        monkeypatch.setattr(module, "BENEFICIARY_PAYMENTS_MAX", 60)
+        monkeypatch.setattr(module, "ACCOUNT_BENEFICIARIES_MAX", 5)
+
+
+@pytest.mark.usefixtures("small_caps")
+@pytest.mark.parametrize("step_ms", [60_000, 2 * HOUR_MS, 12 * HOUR_MS])
+@pytest.mark.parametrize("delay_days", [0, 7, 30])
+def test_every_bound_is_kept_as_the_reference_keeps_it(redis_state: MakeState, step_ms: int, delay_days: int) -> None:
+    events = [
+        event._replace(account_id=f"account-{event.offset % 3}", beneficiary_account_id=f"payee-{event.offset % 8 % 7}")
+        for event in busy(900, step_ms=step_ms, payees=1)
+    ]
+    stores = [MemoryState(label_delay_days=delay_days), redis_state(label_delay_days=delay_days)]
+    start = 0
+    for place in range(0, len(events), 45):
+        part = windows.PartitionEvents(0, start, start + 45, start, events[place : place + 45])
+        expected, actual = (store.observe([part])[0].state for store in stores)
+        assert np.array_equal(expected, actual)
+        for event in part.events[::4]:
+            found = {store.label(label_of(event)) for store in stores}
+            assert len(found) == 1
+        start = part.end_offset
+
+
+def test_ids_that_are_no_longer_kept_leave_their_buckets(redis_state: MakeState, redis_at: str) -> None:
+    events = [payment(offset, START_MS + offset * HOUR_MS) for offset in range(4_000)]
+    observe_all(redis_state(claim_buckets=4), events)
+    with redis.Redis.from_url(redis_at) as client:
+        kept = sum(client.hlen(key) for key in client.scan_iter("fraud:{s0}c:*"))
+    assert 7 * 24 <= kept <= 4 * 7 * 24
