@@ -215,7 +215,9 @@ def test_lateness_is_a_matter_of_its_own_partition(store: Store) -> None:
 
 def test_a_redelivered_batch_is_answered_as_before_whatever_its_boundaries(store: Store) -> None:
     events = [payment(offset, START_MS + offset, amount_gbp_minor=offset) for offset in range(300)]
-    first = np.concatenate([store.observe([share(events[at : at + 60], start=at)])[0].state for at in (0, 60, 120, 180)])
+    first = np.concatenate(
+        [store.observe([share(events[at : at + 60], start=at)])[0].state for at in (0, 60, 120, 180)]
+    )
     (again,) = store.observe([share(events[100:], start=100)])
     assert np.array_equal(first[100:], again.state[:140])
     assert column(again.state, "account_count_1h") == list(range(101, 301))

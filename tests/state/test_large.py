@@ -34,7 +34,7 @@ def busy(count: int, *, step_ms: int, payees: int, seed: int = 1) -> list[StateE
     return events
 
 
-@pytest.mark.parametrize(("step_ms", "payees"), [(10 * DAY_MS, 3), (12 * HOUR_MS, 20), (HOUR_MS, 300), (60_000, 1)])
+@pytest.mark.parametrize(("step_ms", "payees"), [(2 * DAY_MS, 3), (12 * HOUR_MS, 20), (HOUR_MS, 300), (60_000, 1)])
 def test_a_long_history_is_counted_as_the_reference_counts_it(
     redis_state: MakeState, step_ms: int, payees: int
 ) -> None:
@@ -105,4 +105,4 @@ def test_ids_that_are_no_longer_kept_leave_their_buckets(redis_state: MakeState,
     observe_all(redis_state(claim_buckets=4), events)
     with redis.Redis.from_url(redis_at) as client:
         kept = sum(client.hlen(key) for key in client.scan_iter("fraud:{s0}c:*"))
-    assert 7 * 24 <= kept <= 4 * 7 * 24
+    assert 7 * 24 <= kept <= 1.5 * 7 * 24

@@ -1,12 +1,13 @@
 -- Claims the transaction ids of one chunk of a partition for one shard; answers with a standing for each.
 -- KEYS: progress (hash: partition → reached, watermark), exceptions (string: offset, standing), then the id buckets
--- (hashes: id hash → body hash 6, time 5, partition 2 bytes): Redis keeps small ones as flat lists.
+-- (hashes: id hash → body hash 6, time 5, partition 2 bytes), which Redis keeps flat while they are small.
 -- ARGV[1]: partition, first, last, initial; then for each event its bucket's place among KEYS, id hash, body hash, time, offset.
 -- ARGV[2], ARGV[3]: how long an id is kept in ms; how many exceptions are kept.
 -- An exception is offset 7 and standing 1 bytes, in order of offset.
 
 local FRESH, DUPLICATE, CONFLICT, TOO_OLD = 0, 1, 2, 3
-local PURGE_SHARE = 8  -- of new ids; one in 8 looks whether its bucket is due, one in half a bucketful purges it
+local KEPT = 'n'  -- in a bucket: how many ids its last purge left
+local LOOK_SHARE = 4  -- one new id in 4, by its hash, looks whether its bucket grew by a quarter and 2 since
 
 local request, kept_ms, exceptions_max = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local partition, first, last, is_initial, at = struct.unpack('>I2I6I6B', request)
@@ -41,19 +42,21 @@ end
 
 local function purge(bucket)
   local claims = redis.call('HGETALL', bucket)
+  local kept = 0
   for place = 1, #claims, 2 do
-    if is_expired(claims[place + 1]) then redis.call('HDEL', bucket, claims[place]) end
+    if claims[place] ~= KEPT then
+      if is_expired(claims[place + 1]) then redis.call('HDEL', bucket, claims[place]) else kept = kept + 1 end
+    end
   end
+  redis.call('HSET', bucket, KEPT, string.format('%d', kept))
 end
 
--- Which ids purge is a matter of their hash, so that it needs no count of its own.
 local function insert(bucket, id, claim)
-  local lot = string.byte(id, 9) * 256 + string.byte(id, 10)
-  if lot % PURGE_SHARE == 0 then
-    local due = math.max(1, math.floor(redis.call('HLEN', bucket) / (2 * PURGE_SHARE)))
-    if math.floor(lot / PURGE_SHARE) % due == 0 then purge(bucket) end
-  end
   redis.call('HSET', bucket, id, claim)
+  if string.byte(id, 10) % LOOK_SHARE == 0 then
+    local kept = tonumber(redis.call('HGET', bucket, KEPT)) or 0
+    if redis.call('HLEN', bucket) > kept * 1.25 + 2 then purge(bucket) end
+  end
 end
 
 local exceptions
