@@ -46,12 +46,13 @@ def build(settings: Settings) -> faust.App:
         async for event in stream.events():
             message = event.message
             source = Source(message.partition, message.offset, int(message.timestamp * 1000))
+            is_first = source.partition not in positions
             start = positions.get(source.partition, source.offset)
             positions[source.partition] = source.offset + 1
             spans = [Span(source.partition, start, source.offset + 1, start)]
             reading = judge.read([Record(message.key, message.value, source)])
             modes = await worker.breaker.modes(judge.in_force)
-            observed = await worker.state.observe(judge.state_events(reading, spans), initial=start == source.offset)
+            observed = await worker.state.observe(judge.state_events(reading, spans), initial=is_first)
             judged = judge.judge(reading, observed, modes, time.time_ns() // 1_000_000)
             for outgoing in judged.outgoing:
                 await decisions.send(key=outgoing.key, value=outgoing.value)
