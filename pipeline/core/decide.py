@@ -16,9 +16,9 @@ its confidence is 1. In ten-thousandths, rounded down.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -34,6 +34,9 @@ from pipeline.core.scoring import Model, score
 CONFIDENCE_CERTAIN_BP: Final = 10_000
 MODEL_REASONS: Final = 3
 """More than three contributions read as noise; `fraud explain` shows all."""
+
+WORDS_REMEMBERED: Final = 4096
+"""Of each term of the model: most payments say what many said before them."""
 
 _NAMESPACE: Final = UUID("8f0c9a3e-1f1b-5c52-9d7e-6c1a5f0e2b47").bytes
 _VERB: Final = {Outcome.ALLOW: "Allowed", Outcome.BLOCK: "Blocked", Outcome.ESCALATE: "Escalated"}
@@ -78,16 +81,27 @@ class _TermView(NamedTuple):
     """What the reasons need of a model's term."""
 
     code: str
-    names: tuple[str, ...]
     columns: tuple[int, ...]
-    typical: tuple[int, ...]
+    typical: int | None  # of its first feature
+    words: Callable[[tuple[int, ...]], tuple[tuple[str, ...], str]]  # observed values → facts and text
 
 
 def _term_views(model: Model) -> Iterator[_TermView]:
     for term in model.terms:
         code = "MODEL_" + "_AND_".join(name.upper() for name in term.features)
         typical = tuple(model.typical[name] for name in term.features)
-        yield _TermView(code, term.features, tuple(COLUMN[name] for name in term.features), typical)
+        columns = tuple(COLUMN[name] for name in term.features)
+        words = lru_cache(maxsize=WORDS_REMEMBERED)(partial(_term_words, term.features, typical))
+        yield _TermView(code, columns, typical[0] if typical[0] >= 0 else None, words)
+
+
+def _term_words(
+    names: tuple[str, ...], typical: tuple[int, ...], observed: tuple[int, ...]
+) -> tuple[tuple[str, ...], str]:
+    """The facts and the text of one model term."""
+    facts = tuple([fact_of(name, value) for name, value in zip(names, observed, strict=True)])
+    texts = [with_typical(*four) for four in zip(names, facts, observed, typical, strict=True)]
+    return facts, join(texts)
 
 
 def decision_id(transaction_id: str) -> str:
@@ -157,16 +171,11 @@ class _Answers:
         probability_ppm, score_micro, outcome = self.shadow(row)
         assert outcome is not None
         confidence_bp = _confidence_bp(probability_ppm, self._policy)
-        rules = self._soft.get(row, []) if outcome is Outcome.ESCALATE else []
-        facts = [rule_fact(rule, self._features[row]) for rule in rules]
-        reasons = [rule_reason(rule, self._features[row]) for rule in rules]
-        triggered = [rule.code for rule in rules]
-        minimum_bp = self._policy.soft.confidence_minimum_bp
-        if outcome is Outcome.ESCALATE and confidence_bp < minimum_bp:
-            fact, reason = _confidence_reason(confidence_bp, minimum_bp)
-            facts.append(fact)
-            reasons.append(reason)
-            triggered.append(CONFIDENCE_CODE)
+        facts: list[str] = []
+        reasons: list[Reason] = []
+        triggered: list[str] = []
+        if outcome is Outcome.ESCALATE:
+            self._escalation(row, confidence_bp, facts, reasons, triggered)
         for term_facts, reason in self._model_reasons(row, is_lowering=outcome is Outcome.ALLOW):
             facts += [fact for fact in term_facts if fact not in facts]
             reasons.append(reason)
@@ -183,6 +192,21 @@ class _Answers:
             triggered,
             outcome,
         )
+
+    def _escalation(
+        self, row: int, confidence_bp: int, facts: list[str], reasons: list[Reason], triggered: list[str]
+    ) -> None:
+        """Adds why the model's ALLOW became ESCALATE."""
+        for rule in self._soft.get(row, []):
+            facts.append(rule_fact(rule, self._features[row]))
+            reasons.append(rule_reason(rule, self._features[row]))
+            triggered.append(rule.code)
+        minimum_bp = self._policy.soft.confidence_minimum_bp
+        if confidence_bp < minimum_bp:
+            fact, reason = _confidence_reason(confidence_bp, minimum_bp)
+            facts.append(fact)
+            reasons.append(reason)
+            triggered.append(CONFIDENCE_CODE)
 
     def _outcome(self, row: int, probability_ppm: int) -> Outcome:
         if probability_ppm >= self._policy.model.block_probability_ppm:
@@ -202,14 +226,12 @@ class _Answers:
         for term, signed_micro in strongest:
             if found and signed_micro >= 0:
                 break
-            code, names, columns, typical = self._terms[term]
+            code, columns, typical, words = self._terms[term]
             observed = tuple([values[column] for column in columns])
-            facts, text = _term_words(names, observed, typical)
-            first, usual = observed[0], typical[0] if typical[0] >= 0 else None
-            excess = None if usual is None else first - usual
-            found.append(
-                (facts, Reason(code, text, first, usual, excess, signed_micro if is_lowering else -signed_micro))
-            )
+            facts, text = words(observed)
+            excess = None if typical is None else observed[0] - typical
+            micro = signed_micro if is_lowering else -signed_micro
+            found.append((facts, Reason(code, text, observed[0], typical, excess, micro)))
         return found
 
 
@@ -221,16 +243,6 @@ def _strongest(contribution_micro: Matrix) -> list[list[tuple[int, int]]]:
     terms = np.argsort(contribution_micro, axis=1, kind="stable")[:, :MODEL_REASONS]
     micro = np.take_along_axis(contribution_micro, terms, axis=1)
     return [list(zip(*pair, strict=True)) for pair in zip(terms.tolist(), micro.tolist(), strict=True)]
-
-
-@lru_cache(maxsize=65536)
-def _term_words(
-    names: tuple[str, ...], observed: tuple[int, ...], typical: tuple[int, ...]
-) -> tuple[tuple[str, ...], str]:
-    """The facts and the text of one model term."""
-    facts = tuple([fact_of(name, value) for name, value in zip(names, observed, strict=True)])
-    texts = [with_typical(*four) for four in zip(names, facts, observed, typical, strict=True)]
-    return facts, join(texts)
 
 
 def _confidence_bp(probability_ppm: int, policy: Policy) -> int:

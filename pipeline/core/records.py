@@ -16,13 +16,19 @@ UNKNOWN = -1
 """In a feature: not known. Every known feature value is at least 0."""
 
 
-class Outcome(StrEnum):
+class FastStrEnum(StrEnum):
+    """Hashes as the text it is: Enum's own hash is a Python function, 0.2 µs a look-up on the hot path."""
+
+    __hash__ = str.__hash__
+
+
+class Outcome(FastStrEnum):
     ALLOW = "ALLOW"
     BLOCK = "BLOCK"
     ESCALATE = "ESCALATE"
 
 
-class Route(StrEnum):
+class Route(FastStrEnum):
     """Who answered: a hard guardrail, the model, or the fallback rules."""
 
     GUARDRAIL = "GUARDRAIL"
@@ -30,7 +36,7 @@ class Route(StrEnum):
     FALLBACK = "FALLBACK"
 
 
-class BreakerState(StrEnum):
+class BreakerState(FastStrEnum):
     CLOSED = "CLOSED"
     OPEN = "OPEN"
     HALF_OPEN = "HALF_OPEN"
