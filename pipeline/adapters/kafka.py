@@ -291,6 +291,7 @@ class TransactionLog:
             for partition in committed:
                 self._position[partition.partition] = self._committed[partition.partition] = partition.offset
         consumer.incremental_assign(committed)
+        consumer.resume(committed)  # lost while paused (see _keep_membership), a partition comes back paused
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._give_up(partitions)
