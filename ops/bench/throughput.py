@@ -83,7 +83,8 @@ def _measure(
         pids = {"process": process.pid, "redis": stack.redis.pid, "broker": stack.broker.pid}
         first, started = committed(), time.monotonic()
         before = {name: process_cpu_seconds(pid) for name, pid in pids.items()}
-        wait_until(lambda: committed() >= records or time.monotonic() > started + MEASURED_S_MAX, SECONDS_MAX, case.name)
+        ends = started + MEASURED_S_MAX
+        wait_until(lambda: committed() >= records or time.monotonic() > ends, SECONDS_MAX, case.name)
         now = committed()
         seconds, done = time.monotonic() - started, now - first
         spent = {name: process_cpu_seconds(pid) - before[name] for name, pid in pids.items()}

@@ -41,9 +41,7 @@ def judged(records, state=None, key=KEY):
 
 
 def letters_of(result):
-    return [
-        WIRE.decode("dead_letter.v1", out.value) for out in result.outgoing if out.topic == "transactions.dead.v1"
-    ]
+    return [WIRE.decode("dead_letter.v1", out.value) for out in result.outgoing if out.topic == "transactions.dead.v1"]
 
 
 def decisions_of(result):
