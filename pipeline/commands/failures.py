@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from pydantic import ValidationError
+from redis.connection import parse_url
 
 from pipeline.adapters.avro import WireFormat
 from pipeline.settings import Settings
@@ -25,13 +26,24 @@ class Failure(Exception):
 def settings_from_environment() -> Settings:
     """The settings of FRAUD_* variables and .env; Failure names the first variable that is wrong."""
     try:
-        return Settings()
+        settings = Settings()
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = "FRAUD_" + "_".join(str(part) for part in first["loc"]).upper()
         raise Failure(
             f"{name} can't be used: {first['msg'].lower()}.", f"Set {name} otherwise, or unset it."
         ) from error
+    _require_addresses(settings)
+    return settings
+
+
+def _require_addresses(settings: Settings) -> None:
+    try:
+        parse_url(settings.redis_url)
+    except ValueError as error:
+        raise Failure("FRAUD_REDIS_URL is no Redis address.", "Write it as redis://HOST:PORT/0.") from error
+    if not settings.bootstrap_servers.strip():
+        raise Failure("FRAUD_BOOTSTRAP_SERVERS is empty.", "Write it as HOST:PORT, or unset it.")
 
 
 def wire_format(settings: Settings) -> WireFormat:

@@ -58,6 +58,15 @@ def test_a_setting_that_can_t_be(fraud):
     failed(fraud("decisions", "tail", worker_slot=-1), "FRAUD_WORKER_SLOT")
 
 
+@pytest.mark.parametrize("address", ["", "127.0.0.1:6379", "redis://127.0.0.1:port"])
+def test_a_redis_address_that_is_none(fraud, address):
+    failed(fraud("breaker", "show", redis_url=address), "FRAUD_REDIS_URL")
+
+
+def test_no_broker_s_address(fraud):
+    failed(fraud("decisions", "tail", bootstrap_servers=" "), "FRAUD_BOOTSTRAP_SERVERS")
+
+
 def test_unknown_confluent_ids(fraud):
     failed(fraud("decisions", "tail", framing="confluent"), "FRAUD_CONFLUENT_IDS", "schemas register")
 
