@@ -39,7 +39,7 @@ def settings_from_environment() -> Settings:
 
 def _require_addresses(settings: Settings) -> None:
     try:
-        parse_url(settings.redis_url)
+        parse_url(settings.redis_url)  # type: ignore[no-untyped-call]  # redis ships it without types
     except ValueError as error:
         raise Failure("FRAUD_REDIS_URL is no Redis address.", "Write it as redis://HOST:PORT/0.") from error
     if not settings.bootstrap_servers.strip():

@@ -65,7 +65,7 @@ def show_checks(output: Output, checks: Iterable[Check]) -> bool:
         if check.result is not Result.IDENTICAL and counts.total() - counts[Result.IDENTICAL] <= SHOWN_MAX:
             _show(output, check)
     total = {result.value.lower(): counts[result] for result in Result}
-    words = ", ".join(f"{count:,} {name}" for name, count in total.items())
+    words = ", ".join(f"{count:,} {name}" for name, count in total.items()).replace("differs", "different")
     is_sound = counts.total() == counts[Result.IDENTICAL]
     output.record({"decisions": counts.total(), **total}, f"{counts.total():,} decisions decided again: {words}.")
     return is_sound
