@@ -1,4 +1,7 @@
-"""The faults of the loss bench: each breaks one thing on a rig in full flow and waits until decisions flow again."""
+"""The faults of the loss bench: each breaks one thing on a rig in full flow and waits until decisions flow again.
+
+Recovery counts from the loss of a worker, and from the return of a broker or a Redis that was away.
+"""
 
 from __future__ import annotations
 
@@ -116,21 +119,20 @@ def _ensure_second(rig: Rig) -> None:
     """Both workers decide: each has partitions."""
     if OTHER_SLOT not in rig.workers:
         rig.start_worker(OTHER_SLOT)
+    rig.wait_until(lambda: min(map(rig.partitions_held, (SLOT, OTHER_SLOT))) > 0, RECOVERY_S, "sharing the partitions")
     rig.recovery(now_ms())
 
 
 def _broker_restart(rig: Rig) -> Recovery:
-    fault_ms = now_ms()
     rig.stack.broker.stop()
     rig.stack.broker.start()
-    return rig.recovery(fault_ms)
+    return rig.recovery(now_ms())
 
 
 def _broker_kill(rig: Rig) -> Recovery:
     rig.stack.broker.kill()
-    fault_ms = now_ms()
     rig.stack.broker.start()
-    return rig.recovery(fault_ms)
+    return rig.recovery(now_ms())
 
 
 def _flushall(rig: Rig) -> Recovery:
@@ -141,25 +143,22 @@ def _flushall(rig: Rig) -> Recovery:
 
 def _redis_kill(rig: Rig) -> Recovery:
     rig.stack.redis.kill()
-    fault_ms = now_ms()
     rig.stack.redis.start()
-    return rig.recovery(fault_ms)
+    return rig.recovery(now_ms())
 
 
 def _redis_loss(rig: Rig) -> Recovery:
     rig.stack.redis.kill()
-    fault_ms = now_ms()
     shutil.rmtree(rig.directory / "stack" / "redis" / "appendonlydir")
     rig.stack.redis.start()
-    return rig.recovery(fault_ms)
+    return rig.recovery(now_ms())
 
 
 def _redis_pause(rig: Rig) -> Recovery:
     rig.stack.redis.pause()
-    fault_ms = now_ms()
     time.sleep(OUTAGE_S)
     rig.stack.redis.resume()
-    return rig.recovery(fault_ms)
+    return rig.recovery(now_ms())
 
 
 def _policy_written(rig: Rig) -> None:

@@ -9,8 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from confluent_kafka.admin import AdminClient
+
 from ops.bench.checker import Checker, Report
 from ops.bench.feeder import Feeder, Recovery, Watcher, known_records
+from ops.bench.stored import BROKER_TIMEOUT_S
 from ops.bench.topics_io import committed_counts, prepare_topics
 from ops.bench.worker_process import worker_process
 from ops.stack.processes import LOOPBACK, ServerFailed, ServerProcess, free_port
@@ -20,7 +23,7 @@ from pipeline.settings import Settings
 PARTITIONS: Final = 4
 GROUP: Final = "fraud-decide"
 SETTLE_S: Final = 120.0
-RECOVERY_S: Final = 60.0
+RECOVERY_S: Final = 120.0
 POLL_S: Final = 0.1
 RESTARTS_MAX: Final = 20
 """Of workers that gave up their place by themselves, in one bench: more is a worker that can't live."""
@@ -100,6 +103,13 @@ class Rig:
         assert report.transactions == published, f"{published} were published, {report.transactions} are in the log"
         self.feeder.resume()
         return report
+
+    def partitions_held(self, slot: int) -> int:
+        """How many partitions the group's coordinator has given to a slot."""
+        admin = AdminClient({"bootstrap.servers": self.stack.bootstrap_servers})
+        description = admin.describe_consumer_groups([GROUP])[GROUP].result(BROKER_TIMEOUT_S)
+        held = (m for m in description.members if m.group_instance_id == f"{GROUP}-{slot}")
+        return sum(len(member.assignment.topic_partitions) for member in held)
 
     def committed(self) -> int:
         return committed_counts(self.stack.bootstrap_servers, GROUP, "transactions.v1")
