@@ -14,8 +14,6 @@ from pipeline.core.records import Transaction
 
 CHANNELS: Final = ("OTHER", "CARD", "FASTER_PAYMENT", "BACS", "CHAPS", "SEPA", "SWIFT", "INTERNAL")
 _VARINT_BYTES_MAX: Final = 10
-_MAP_ENTRIES_MAX: Final = 64
-"""Far above what a payment may have (pipeline.core.refusals.SEGMENTS_MAX), so that a bomb of blocks is cut short."""
 
 
 class Malformed(ValueError):
@@ -127,7 +125,6 @@ def _channel(body: bytes, at: int) -> tuple[str, int]:
 def _segments(body: bytes, at: int) -> tuple[dict[str, str], int]:
     """A map: blocks of entries, an empty one at the end; a block may say its size in bytes."""
     segments: dict[str, str] = {}
-    seen = 0
     while True:
         count, at = _long(body, at)
         if count == 0:
@@ -136,11 +133,10 @@ def _segments(body: bytes, at: int) -> tuple[dict[str, str], int]:
         if count < 0:
             size, at = _long(body, at)
             count, size_end = -count, at + size
-        seen += count
-        if seen > _MAP_ENTRIES_MAX:
-            raise Malformed("a map has too many entries")
-        for _ in range(count):
+        for _ in range(count):  # a count that lies ends with the bytes: an entry takes two at least
             name, at = _text(body, at)
+            if name in segments:
+                raise Malformed("a map names a key twice")
             segments[name], at = _text(body, at)
         if size_end is not None and size_end != at:
             raise Malformed("a block is not as long as it says")
