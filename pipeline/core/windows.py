@@ -46,6 +46,8 @@ BLOCK_SUM_MINOR_MAX: Final = 2**51
 
 IP_ADDRESS: Final = "IP_ADDRESS"
 DEVICE: Final = "DEVICE"
+_Paid = tuple[int, int, str, bool]  # effective time, amount, beneficiary, is near limit
+_DAY: Final = ACCOUNT_WINDOWS_MS.index(DAY_MS)
 _UNKNOWN_ROW: Final = (UNKNOWN,) * len(STATE)
 
 
@@ -291,15 +293,6 @@ class _Progress:
             self.pruned_below = max(self.pruned_below, offset + 1)
 
 
-class _Payment:
-    """One payment in the windows of a beneficiary."""
-
-    __slots__ = ("fraud", "key", "place", "time_ms")
-
-    def __init__(self, time_ms: int, place: int, key: tuple[str, str, int]) -> None:
-        self.time_ms, self.place, self.key, self.fraud = time_ms, place, key, False
-
-
 class _Account:
     __slots__ = (
         "beneficiaries", "block", "block_sums", "count", "first_block", "latest_ms", "near_limit", "recent", "sums",
@@ -309,15 +302,15 @@ class _Account:
     def __init__(self) -> None:
         self.latest_ms, self.count = UNKNOWN, 0
         # (time, amount, beneficiary, is near limit), oldest first, one queue a window
-        self.windows = tuple((width, deque[tuple[int, int, str, bool]]()) for width in ACCOUNT_WINDOWS_MS)
+        self.windows = [(place, width, deque[_Paid]()) for place, width in enumerate(ACCOUNT_WINDOWS_MS)]
         self.sums = [0, 0, 0, 0]
         self.near_limit = 0
-        self.recent: Counter[str] = Counter()  # beneficiary → payments in 24 h
+        self.recent: dict[str, int] = {}  # beneficiary → payments in 24 h
         self.beneficiaries: set[str] = set()
         self.first_block = self.block = 0
         self.block_sums = [0] * (NORMAL_MONTH_BLOCKS + 1)  # the current block first
 
-    def observe(self, event: StateEvent, declared_month_minor: int) -> tuple[int, ...]:
+    def observe(self, event: StateEvent, declared_month_minor: int) -> list[int]:
         amount, beneficiary, previous_ms = event.amount_gbp_minor, event.beneficiary_account_id, self.latest_ms
         now_ms = self.latest_ms = max(event.event_time_ms, previous_ms)
         self.count += 1
@@ -326,29 +319,37 @@ class _Account:
             self.beneficiaries.add(beneficiary)
         elif is_new:
             beneficiary = f"\0{self.count}"  # no id: it counts as one more distinct each time
-        payment = (now_ms, amount, beneficiary, event.is_near_limit)
-        row: list[int] = []
-        for place, (width_ms, queue) in enumerate(self.windows):
-            queue.append(payment)
-            self.sums[place] += amount
-            while queue[0][0] <= now_ms - width_ms or len(queue) > ACCOUNT_PAYMENTS_MAX:
-                self._leave(place, queue.popleft())
-            row += (len(queue), self.sums[place])
-        self.recent[beneficiary] += 1
+        self.recent[beneficiary] = self.recent.get(beneficiary, 0) + 1
         self.near_limit += event.is_near_limit
+        row = self._enter((now_ms, amount, beneficiary, event.is_near_limit))
         since_last_ms = UNKNOWN if previous_ms == UNKNOWN else now_ms - previous_ms
         month_minor = self._normal_month(now_ms // BLOCK_MS, amount)
         month_minor = month_minor if declared_month_minor == UNKNOWN else declared_month_minor
-        return (*row, since_last_ms, len(self.recent), self.near_limit, month_minor, int(is_new))
+        row += (since_last_ms, len(self.recent), self.near_limit, month_minor, int(is_new))
+        return row
 
-    def _leave(self, place: int, payment: tuple[int, int, str, bool]) -> None:
-        _, amount, beneficiary, is_near_limit = payment
-        self.sums[place] -= amount
-        if ACCOUNT_WINDOWS_MS[place] == DAY_MS:
-            self.near_limit -= is_near_limit
-            self.recent[beneficiary] -= 1
-            if not self.recent[beneficiary]:
-                del self.recent[beneficiary]
+    def _enter(self, payment: _Paid) -> list[int]:
+        """Count and sum of each window."""
+        now_ms, amount, _, _ = payment
+        row: list[int] = []
+        sums = self.sums
+        for place, width_ms, queue in self.windows:
+            queue.append(payment)
+            count, total, until_ms = len(queue), sums[place] + amount, now_ms - width_ms
+            while queue[0][0] <= until_ms or count > ACCOUNT_PAYMENTS_MAX:
+                leaving = queue.popleft()
+                count -= 1
+                total -= leaving[1]
+                if place == _DAY:
+                    self._leave_day(leaving)
+            sums[place] = total
+            row += (count, total)
+        return row
+
+    def _leave_day(self, payment: _Paid) -> None:
+        _, _, beneficiary, is_near_limit = payment
+        self.near_limit -= is_near_limit
+        _count_down(self.recent, beneficiary)
 
     def _normal_month(self, block: int, amount: int) -> int:
         """Enters `amount` in its block; the mean of the complete blocks before, rounded half up."""
@@ -358,48 +359,56 @@ class _Account:
             passed = min(block - self.block, len(self.block_sums))
             self.block_sums = ([0] * passed + self.block_sums)[: len(self.block_sums)]
             self.block = block
-        self.block_sums[0] = min(self.block_sums[0] + amount, BLOCK_SUM_MINOR_MAX)
+        sums = self.block_sums
+        sums[0] = min(sums[0] + amount, BLOCK_SUM_MINOR_MAX)
         complete = min(NORMAL_MONTH_BLOCKS, block - self.first_block)
         if not complete:
             return UNKNOWN
-        return (2 * sum(self.block_sums[1 : complete + 1]) + complete) // (2 * complete)
+        return (2 * sum(sums[1 : complete + 1]) + complete) // (2 * complete)
+
+
+class _Received:
+    """One payment in the windows of a beneficiary."""
+
+    __slots__ = ("fraud", "key", "time_ms")
+
+    def __init__(self, time_ms: int, key: tuple[str, str, int]) -> None:
+        self.time_ms, self.key, self.fraud = time_ms, key, False
 
 
 class _Beneficiary:
-    __slots__ = ("by_key", "count", "delay_ms", "frauds", "labelled", "latest_ms", "payments", "senders", "waiting",
-                 "windows")  # fmt: skip
+    __slots__ = ("by_key", "delay_ms", "frauds", "labelled", "latest_ms", "payments", "senders", "waiting", "windows")
 
     def __init__(self, label_delay_ms: int) -> None:
-        self.delay_ms, self.latest_ms, self.count = label_delay_ms, 0, 0
-        self.payments: deque[_Payment] = deque()  # all that any window holds
-        self.by_key: dict[tuple[str, str, int], _Payment] = {}
-        self.windows = tuple((width, deque[_Payment]()) for width in BENEFICIARY_WINDOWS_MS)
-        self.senders: tuple[Counter[str], ...] = tuple(Counter() for _ in BENEFICIARY_WINDOWS_MS)
-        self.waiting: deque[_Payment] = deque()  # younger than the label delay
-        self.labelled = tuple((width, deque[_Payment]()) for width in LABEL_WINDOWS_MS)
+        self.delay_ms, self.latest_ms = label_delay_ms, 0
+        self.payments: deque[_Received] = deque()  # all that any window holds
+        self.by_key: dict[tuple[str, str, int], _Received] = {}
+        self.windows = [(width, deque[_Received](), dict[str, int]()) for width in BENEFICIARY_WINDOWS_MS]
+        self.waiting: deque[_Received] = deque()  # younger than the label delay
+        self.labelled = [(place, width, deque[_Received]()) for place, width in enumerate(LABEL_WINDOWS_MS)]
         self.frauds = [0] * len(LABEL_WINDOWS_MS)
 
-    def observe(self, event: StateEvent) -> tuple[int, ...]:
+    def observe(self, event: StateEvent) -> list[int]:
         """Counts 24 h and 7 d, senders 24 h and 7 d, then labelled and frauds for each label window."""
+        sender = event.account_id
         now_ms = self.latest_ms = max(event.event_time_ms, self.latest_ms)
-        payment = _Payment(now_ms, self.count, (event.account_id, event.transaction_id, event.event_time_ms))
-        self.count += 1
-        oldest_place = max(self._keep(payment), 0)
-        self._label_windows(payment, now_ms - self.delay_ms, oldest_place)
+        payment = _Received(now_ms, (sender, event.transaction_id, event.event_time_ms))
+        self._keep(payment)
         counts: list[int] = []
-        for (width_ms, queue), senders in zip(self.windows, self.senders, strict=True):
+        distinct: list[int] = []
+        for width_ms, queue, senders in self.windows:
             queue.append(payment)
-            senders[event.account_id] += 1
-            while queue[0].time_ms <= now_ms - width_ms or queue[0].place < oldest_place:
-                sender = queue.popleft().key[0]
-                senders[sender] -= 1
-                if not senders[sender]:
-                    del senders[sender]
+            senders[sender] = senders.get(sender, 0) + 1
+            while queue[0].time_ms <= now_ms - width_ms:
+                _count_down(senders, queue.popleft().key[0])
             counts.append(len(queue))
-        (_, day), (_, week), (_, month) = self.labelled
-        frauds = self.frauds
-        return (*counts, len(self.senders[0]), len(self.senders[1]),
-                len(day), frauds[0], len(week), frauds[1], len(month), frauds[2])  # fmt: skip
+            distinct.append(len(senders))
+        counts += distinct
+        self.waiting.append(payment)
+        self._move_labels(now_ms - self.delay_ms)
+        for place, _, queue in self.labelled:
+            counts += (len(queue), self.frauds[place])
+        return counts
 
     def label(self, label: Labelled) -> bool:
         payment, fraud = self.by_key.get((label.account_id, label.transaction_id, label.event_time_ms)), label.fraud
@@ -408,34 +417,54 @@ class _Beneficiary:
         if payment.fraud != fraud:
             payment.fraud = fraud
             until_ms = self.latest_ms - self.delay_ms
-            for place, (width_ms, queue) in enumerate(self.labelled):
-                is_inside = bool(queue) and queue[0].place <= payment.place <= queue[-1].place
-                assert not is_inside or until_ms - width_ms < payment.time_ms <= until_ms
+            for place, width_ms, _ in self.labelled:
+                is_inside = until_ms - width_ms < payment.time_ms <= until_ms
                 self.frauds[place] += (1 if fraud else -1) * is_inside
         return True
 
-    def _keep(self, payment: _Payment) -> int:
-        """Takes `payment` in and forgets what no window can hold; the place of the oldest kept."""
+    def _keep(self, payment: _Received) -> None:
+        """Makes `payment` known to labels, and forgets what no window can hold."""
         payments = self.payments
+        kept_after_ms = payment.time_ms - self.delay_ms - LABEL_WINDOWS_MS[-1]
+        while payments and payments[0].time_ms <= kept_after_ms:
+            self._forget(payments.popleft())
+        if len(payments) == BENEFICIARY_PAYMENTS_MAX:
+            self._push_out(payments.popleft())
         payments.append(payment)
         self.by_key[payment.key] = payment
-        kept_after_ms = payment.time_ms - self.delay_ms - LABEL_WINDOWS_MS[-1]
-        while payments[0].time_ms <= kept_after_ms or len(payments) > BENEFICIARY_PAYMENTS_MAX:
-            gone = payments.popleft()
-            if self.by_key.get(gone.key) is gone:
-                del self.by_key[gone.key]
-        return payments[0].place
 
-    def _label_windows(self, payment: _Payment, until_ms: int, oldest_place: int) -> None:
+    def _forget(self, payment: _Received) -> None:
+        if self.by_key.get(payment.key) is payment:
+            del self.by_key[payment.key]
+
+    def _push_out(self, oldest: _Received) -> None:
+        """Every window that holds the oldest payment holds it first."""
+        self._forget(oldest)
+        for _, queue, senders in self.windows:
+            if queue and queue[0] is oldest:
+                _count_down(senders, queue.popleft().key[0])
+        if self.waiting and self.waiting[0] is oldest:
+            self.waiting.popleft()
+        for place, _, queue in self.labelled:
+            if queue and queue[0] is oldest:
+                self.frauds[place] -= queue.popleft().fraud
+
+    def _move_labels(self, until_ms: int) -> None:
+        """What is old enough enters the label windows; what is too old leaves them."""
         waiting, frauds = self.waiting, self.frauds
-        waiting.append(payment)
         while waiting and waiting[0].time_ms <= until_ms:
             entering = waiting.popleft()
-            for place, (_, queue) in enumerate(self.labelled):
+            for place, _, queue in self.labelled:
                 queue.append(entering)
                 frauds[place] += entering.fraud
-        while waiting and waiting[0].place < oldest_place:
-            waiting.popleft()
-        for place, (width_ms, queue) in enumerate(self.labelled):
-            while queue and (queue[0].time_ms <= until_ms - width_ms or queue[0].place < oldest_place):
+        for place, width_ms, queue in self.labelled:
+            while queue and queue[0].time_ms <= until_ms - width_ms:
                 frauds[place] -= queue.popleft().fraud
+
+
+def _count_down(counts: dict[str, int], name: str) -> None:
+    """Names with a count of 0 are not kept: the length of `counts` is how many are distinct."""
+    if counts[name] == 1:
+        del counts[name]
+    else:
+        counts[name] -= 1
