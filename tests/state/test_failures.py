@@ -1,0 +1,90 @@
+"""What the world does to Redis: away, full, restarted, emptied."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import redis
+
+from ops.stack.processes import free_port
+from ops.stack.redis_server import redis_url
+from pipeline.adapters.state import StateLost, StateUnavailable
+from tests.state.conftest import REDIS_MEMORY_MAX_BYTES
+from tests.state.stores import SyncRedisState, column, payment, share
+
+MakeState = Callable[..., SyncRedisState]
+
+
+def test_no_redis_is_unavailable_not_a_crash() -> None:
+    store = SyncRedisState(redis_url(free_port()), timeout_s=0.2)
+    with pytest.raises(StateUnavailable, match="can't be reached"):
+        store.observe([share([payment(0)])])
+    store.close()
+
+
+def test_forgotten_scripts_are_loaded_again(redis_at: str, redis_state: MakeState) -> None:
+    store = redis_state()
+    store.observe([share([payment(0)])])
+    with redis.Redis.from_url(redis_at) as client:
+        client.script_flush()
+    (observation,) = store.observe([share([payment(1)], start=1)])
+    assert column(observation.state, "account_count_24h") == [2]
+
+
+def test_a_closed_connection_is_opened_again(redis_at: str, redis_state: MakeState) -> None:
+    store = redis_state()
+    store.observe([share([payment(0)])])
+    with redis.Redis.from_url(redis_at) as client:
+        client.client_kill_filter(_type="normal", skipme=True)
+    (observation,) = store.observe([share([payment(1)], start=1)])
+    assert column(observation.state, "account_count_24h") == [2]
+
+
+def test_a_full_redis_counts_nothing_and_goes_on_when_it_has_room(redis_at: str, redis_state: MakeState) -> None:
+    store = redis_state()
+    store.observe([share([payment(0)])])
+    with redis.Redis.from_url(redis_at) as client:
+        client.config_set("maxmemory-policy", "noeviction")
+        client.config_set("maxmemory", 1)
+        try:
+            with pytest.raises(StateUnavailable) as caught:
+                store.observe([share([payment(1)], start=1)])
+        finally:
+            client.config_set("maxmemory", REDIS_MEMORY_MAX_BYTES)
+    assert "payer" not in str(caught.value)
+    (observation,) = store.observe([share([payment(1)], start=1)])
+    assert column(observation.state, "account_count_24h") == [2]
+
+
+def test_an_emptied_redis_is_neither_ready_nor_taken_for_new(redis_at: str, redis_state: MakeState) -> None:
+    store = redis_state()
+    assert not store.is_ready()
+    store.mark_ready()
+    store.observe([share([payment(0), payment(1)])])
+    assert store.is_ready()
+    with redis.Redis.from_url(redis_at) as client:
+        client.flushall()
+    assert not store.is_ready()
+    with pytest.raises(StateLost):
+        store.observe([share([payment(2)], start=2)])
+
+
+def test_a_rebuild_that_is_emptied_on_its_way_says_so(redis_at: str, redis_state: MakeState) -> None:
+    """Only the first start may begin anywhere: what a rebuild counted must not be taken for all there is."""
+    store = redis_state()
+    store.observe([share([], start=0)], initial=True)
+    store.observe([share([payment(0)])], is_rebuild=True)
+    with redis.Redis.from_url(redis_at) as client:
+        client.flushall()
+    with pytest.raises(StateLost):
+        store.observe([share([payment(1)], start=1)], is_rebuild=True)
+
+
+def test_two_workers_that_read_the_same_batch_get_the_same_answer(redis_state: MakeState) -> None:
+    """A zombie and its successor: nothing is counted twice."""
+    batch = [share([payment(offset) for offset in range(200)])]
+    (first,), (second,) = redis_state().observe(batch), redis_state().observe(batch)
+    assert np.array_equal(first.state, second.state)
+    assert column(second.state, "account_count_24h")[-1] == 200
