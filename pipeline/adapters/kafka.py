@@ -360,6 +360,7 @@ class LogReader:
                 "auto.offset.reset": "error",
                 "isolation.level": "read_committed",
                 "enable.partition.eof": True,  # commit markers at the log's end have offsets but are no records
+                "fetch.wait.max.ms": 10,  # an end is found by a fetch that waits this long; there is one a partition
             }
         )
 

@@ -141,7 +141,7 @@ def _log(transition: Transition) -> None:
         "breaker_transition",
         scope=after.scope,
         before=transition.before,
-        event=transition.event,
+        because=transition.event,
         after=after.state,
         cause=after.cause.text,
         author=after.cause.author,

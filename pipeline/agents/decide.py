@@ -60,10 +60,12 @@ class DecisionAgent:
         self._transactions, self._state, self._breaker, self._rebuild = transactions, state, breaker, rebuild
         self._state_patience_s, self._clock_ms = state_patience_s, clock_ms
         self._commit: asyncio.Task[None] | None = None
+        self._held_s = 0.0  # in all, by holding and rebuilding
 
     async def decide(self, batch: Batch) -> None:
         """Judges `batch`, waits for the commit before it, and starts its own commit."""
         started_s, model = time.perf_counter(), self.judge.in_force.model
+        held_s = self._held_s
         try:
             judged = await self._attempt(batch, batch.records, batch.spans)
         except BatchDropped:
@@ -72,7 +74,9 @@ class DecisionAgent:
             return
         metrics.STAGE_SECONDS.labels("judge").observe(time.perf_counter() - started_s)
         await self.settle()
-        self._commit = asyncio.create_task(self._commit_batch(batch, judged, model, started_s))
+        # Waiting for the state store is no slowness of the model's, so the breaker doesn't hear of it.
+        since_s = started_s + self._held_s - held_s
+        self._commit = asyncio.create_task(self._commit_batch(batch, judged, model, since_s))
 
     async def settle(self) -> None:
         """Returns when no commit is under way; raises what it raised."""
@@ -80,7 +84,7 @@ class DecisionAgent:
             commit, self._commit = self._commit, None
             await commit
 
-    async def _commit_batch(self, batch: Batch, judged: Judged, model: Model | None, started_s: float) -> None:
+    async def _commit_batch(self, batch: Batch, judged: Judged, model: Model | None, since_s: float) -> None:
         committing_s = time.perf_counter()
         try:
             is_committed = await self._transactions.commit(batch, judged.outgoing)
@@ -92,7 +96,7 @@ class DecisionAgent:
         done_s = time.perf_counter()
         metrics.STAGE_SECONDS.labels("commit").observe(done_s - committing_s)
         self._count(batch, judged)
-        await self._breaker.record(batch, judged.decided, model, done_s - started_s)
+        await self._breaker.record(batch, judged.decided, model, done_s - since_s)
 
     # Judging
 
@@ -125,7 +129,7 @@ class DecisionAgent:
     async def _observe(self, batch: Batch, reading: Reading, spans: Sequence[Span]) -> list[PartitionObservation]:
         """The batch's state features; holds while the store is away, rebuilds it where it has lost something."""
         events = self.judge.state_events(reading, spans)
-        deadline = time.monotonic() + self._state_patience_s
+        started_s, deadline = time.perf_counter(), time.monotonic() + self._state_patience_s
         rebuilds, waits = 0, 0
         try:
             while True:
@@ -148,6 +152,8 @@ class DecisionAgent:
                     await self._hold("unavailable", HOLD_BACKOFF_S[min(waits, len(HOLD_BACKOFF_S) - 1)])
                     waits += 1
         finally:
+            if self.is_holding:
+                self._held_s += time.perf_counter() - started_s
             self.is_holding = False
 
     async def _restore(self, batch: Batch, spans: Sequence[Span]) -> None:
