@@ -193,10 +193,10 @@ def _bytes_an_account(accounts: int, payees: int, _: ServerProcess, port: int) -
 
 
 _KINDS: Final = {
-    "windows": "fraud:{p0}a:*[0-9]",
-    "beneficiaries": "fraud:{p0}a:*:b",
+    "windows": "fraud:{p0}a:*",
+    "beneficiaries": "fraud:{p0}r:*",
     "ids": "fraud:{s0}c:*",
-    "shared": "fraud:{s0}b:*",
+    "shared": "fraud:{s0}[bs]:*",
 }
 
 

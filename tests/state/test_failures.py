@@ -88,3 +88,14 @@ def test_two_workers_that_read_the_same_batch_get_the_same_answer(redis_state: M
     (first,), (second,) = redis_state().observe(batch), redis_state().observe(batch)
     assert np.array_equal(first.state, second.state)
     assert column(second.state, "account_count_24h")[-1] == 200
+
+
+@pytest.mark.parametrize("suffix", [":b", ":s", "}r:payer", "/s", "\0"])
+def test_no_id_can_pass_for_the_key_of_another(redis_state: MakeState, suffix: str) -> None:
+    names = ("payer", f"payer{suffix}")
+    events = [
+        payment(offset, account_id=names[offset % 2], beneficiary_account_id=names[offset % 2]) for offset in range(6)
+    ]
+    (observation,) = redis_state().observe([share(events)])
+    assert column(observation.state, "account_count_24h") == [1, 1, 2, 2, 3, 3]
+    assert column(observation.state, "beneficiary_count_24h") == [1, 1, 2, 2, 3, 3]

@@ -1,7 +1,8 @@
 -- Claims the transaction ids of one chunk of a partition for one shard; answers with a standing for each.
 -- KEYS: progress (hash: partition → reached, watermark), exceptions (string: offset, standing), then the id buckets
 -- (hashes: id hash → body hash 6, time 5, partition 2 bytes), which Redis keeps flat while they are small.
--- ARGV[1]: partition, first, last, initial; then for each event its bucket's place among KEYS, id hash, body hash, time, offset.
+-- ARGV[1]: partition, first, last, initial; then for each event its bucket's place among KEYS, id hash, body hash, time,
+-- offset.
 -- ARGV[2], ARGV[3]: how long an id is kept in ms; how many exceptions are kept.
 -- An exception is offset 7 and standing 1 bytes, in order of offset.
 

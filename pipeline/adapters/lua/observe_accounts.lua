@@ -1,6 +1,6 @@
 -- Counts one chunk of a partition's payments in the windows of their accounts; answers with the features of each.
--- KEYS: progress of the partition, then the accounts; each has its beneficiaries (hash: beneficiary hash → place of the
--- last payment to it since the first ever) in the key that ends in ':b'.
+-- KEYS: progress of the partition, then the accounts (kind a); the beneficiaries of each (hash: beneficiary hash → place
+-- of the last payment to it since the first ever) stand beside it (kind r).
 -- ARGV[1]: first, last, committed, initial, rebuild; then for each payment its account's place among KEYS, offset,
 -- time, 2 · amount + is near limit, beneficiary hash. ARGV[2..3]: payments and beneficiaries an account may hold.
 -- An event is time 4, 2 · amount + is near limit 5, beneficiary hash 5 bytes. Header: see FORMAT.
@@ -127,7 +127,7 @@ local function observe(a, log, offset, time, amount, beneficiary)
     while a[EXPIRIES + window] <= time or head - a[TAILS + window] >= payments_max do leave(a, log, window, left) end
   end
   local is_new
-  is_new, beneficiary = count_beneficiaries(a, log.key .. ':b', left, from, beneficiary, head)
+  is_new, beneficiary = count_beneficiaries(a, of_kind('r', log.key), left, from, beneficiary, head)
   added[#added + 1] = pack('>I4I5c5', time % WRAP, amount, beneficiary)
   a[LATEST] = time
   local minor = floor(amount / 2)

@@ -1,7 +1,7 @@
 -- Counts one chunk of a partition's payments in the windows of their beneficiaries, and looks up fraud reports and
 -- declared months, for what one shard holds; answers with the features of each payment, UNKNOWN for what is elsewhere.
--- KEYS: progress of the partition in this shard; beneficiaries (each has its senders, hash: sender hash → place of its
--- last payment, in the key that ends in ':s'); then facts (strings: observed at, value; see newest.lua).
+-- KEYS: progress of the partition in this shard; beneficiaries (kind b; the senders to each, hash: sender hash → place
+-- of the last payment, stand beside it, kind s); then facts (strings: observed at, value; see newest.lua).
 -- ARGV[1]: first, last, committed, initial, rebuild, number of beneficiaries; then for each payment offset, place
 -- among the beneficiaries, places among the facts of its IP address, device and declared month (0: not in this shard),
 -- time, sender hash, payment hash.
@@ -120,7 +120,7 @@ local function observe(b, log, time, sender, payment)
   end
   move_labels(b, log, time)
   while head - b[TAILS + 6] >= payments_max do push_out(b, log, left_day, left_week) end
-  count_senders(b, log.key .. ':s', left_day, from_day, left_week, from_week, sender, head)
+  count_senders(b, of_kind('s', log.key), left_day, from_day, left_week, from_week, sender, head)
   added[#added + 1] = pack('>I5c6c4B', time, sender, payment, 0)
   for window = 1, 6 do
     if b[TAILS + window] == head then b[EXPIRIES + window] = time + WIDTHS_MS[window] end

@@ -71,6 +71,13 @@ local function write_log(log, drop, room, header)
   redis.call('SET', log.key, header .. kept .. added .. string.rep('\0', spare * log.bytes))
 end
 
+-- The key of another kind for the same id. Kinds stand before ids, so that no id can make one key look like another.
+local KIND_AT = string.find(KEYS[1], '}', 1, true) + 1
+
+local function of_kind(kind, key)
+  return string.sub(key, 1, KIND_AT - 1) .. kind .. string.sub(key, KIND_AT + 1)
+end
+
 -- Last payment to each party, as indexes since the first one ever, for a list of party hashes.
 local SLICE = 512  -- Lua passes at most some thousand arguments
 
