@@ -14,11 +14,12 @@ the reader is in a rebalance callback, librdkafka answers only after the callbac
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
@@ -413,7 +414,10 @@ class LogReader:
         self._consumer.close()
 
 
-def _shared_options(bootstrap_servers: str, options: Mapping[str, str]) -> dict[str, str | int | float | bool]:
+_LOG: Final = logging.getLogger("librdkafka")
+
+
+def _shared_options(bootstrap_servers: str, options: Mapping[str, str]) -> dict[str, Any]:
     return {
         "bootstrap.servers": bootstrap_servers,
         "socket.nagle.disable": True,
@@ -421,6 +425,8 @@ def _shared_options(bootstrap_servers: str, options: Mapping[str, str]) -> dict[
         "retry.backoff.max.ms": 100,
         "reconnect.backoff.ms": 20,
         "reconnect.backoff.max.ms": 500,
+        "log.connection.close": False,
+        "logger": _LOG,  # librdkafka's own lines become JSON like all others
         **options,
     }
 
