@@ -28,6 +28,9 @@ from pipeline.core.records import Source
 BATCHES_AHEAD_MAX: Final = 2
 """Read but not yet committed: one being decided while the one before it commits."""
 IDLE_POLL_S: Final = 0.2
+MEMBERSHIP_INTERVAL_S: Final = 2.0
+"""How often the group hears of us while batches wait. Not oftener: pausing throws away what was fetched ahead, and a
+batch under load takes a few tenths of a second."""
 BROKER_TIMEOUT_S: Final = 30.0
 COMMIT_ATTEMPTS_MAX: Final = 12
 REJOIN_WAIT_S: Final = 1.0
@@ -146,6 +149,7 @@ class TransactionLog:
     async def stop(self) -> None:
         """Leaves the group; a batch that was not committed is read again by whoever gets its partitions."""
         self._stopping.set()
+        self._slots.release()  # the reader may be waiting for one
         loop = asyncio.get_running_loop()
         if self._reader is not None:
             await loop.run_in_executor(None, self._reader.join, BROKER_TIMEOUT_S)
@@ -217,7 +221,7 @@ class TransactionLog:
 
     def _read(self, deliver: Callable[[Batch], object]) -> None:
         while not self._stopping.is_set():
-            if not self._slots.acquire(timeout=IDLE_POLL_S):
+            if not self._slots.acquire(timeout=MEMBERSHIP_INTERVAL_S):
                 self._keep_membership()
                 continue
             batch = None
@@ -234,6 +238,9 @@ class TransactionLog:
         if messages:
             messages += self._consumer.consume(self._batch_records_max - len(messages), 0)
         self._renew_metadata()
+        for message in messages:
+            if (error := message.error()) is not None:
+                _raise_unless_passing(error)  # before anything is dropped: a fatal error is told once
         if epoch != self._epoch or self._must_seek:
             self._seek_to_committed()
             return None
@@ -247,13 +254,10 @@ class TransactionLog:
         records: list[Record] = []
         ends: dict[int, int] = {}
         for message in messages:
-            error = message.error()
-            if error is not None:
-                _raise_unless_passing(error)
-                continue
-            record = _record(message)
-            records.append(record)
-            ends[record.source.partition] = record.source.offset + 1
+            if message.error() is None:
+                record = _record(message)
+                records.append(record)
+                ends[record.source.partition] = record.source.offset + 1
         if not records:
             return None
         spans = [Span(p, self._position[p], end, self._committed[p]) for p, end in sorted(ends.items())]

@@ -73,6 +73,7 @@ class DecisionAgent:
             self._count_dropped(batch)
             return
         metrics.STAGE_SECONDS.labels("judge").observe(time.perf_counter() - started_s)
+        assert judged.accounted_for == len(batch.records), "every record is a decision, a dead letter or a duplicate"
         await self.settle()
         # Waiting for the state store is no slowness of the model's, so the breaker doesn't hear of it.
         since_s = started_s + self._held_s - held_s

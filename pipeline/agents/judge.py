@@ -63,6 +63,11 @@ class Judged:
     dead_letters: Counter[str] = field(default_factory=Counter)
     duplicates: int = 0
 
+    @property
+    def accounted_for(self) -> int:
+        """Records that came to a decision, a dead letter or a duplicate (I1)."""
+        return len(self.decided) + self.dead_letters.total() + self.duplicates
+
     def extend(self, other: Judged) -> None:
         self.outgoing += other.outgoing
         self.decided += other.decided

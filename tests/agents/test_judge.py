@@ -66,6 +66,7 @@ def test_i1_every_record_of_a_batch_comes_out_once():
         (3, DUPLICATE),
         (4, RefusalCode.TRANSACTION_ID_CONFLICT),
     ]
+    assert result.accounted_for == len(records)
     assert (result.duplicates, dict(result.dead_letters)) == (1, {"FRAMING_UNKNOWN": 1, "TRANSACTION_ID_CONFLICT": 1})
 
 
