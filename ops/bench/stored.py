@@ -102,6 +102,17 @@ class Tail:
                     raise KafkaException(error)
 
 
+def record_count(bootstrap_servers: str, topic: str) -> int:
+    """Of a topic that nothing was deleted from and that no transaction writes to."""
+    consumer = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": "checker", "log_level": 2})
+    try:
+        partitions = consumer.list_topics(topic, timeout=BROKER_TIMEOUT_S).topics[topic].partitions
+        ends = (consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=BROKER_TIMEOUT_S) for p in partitions)
+        return sum(end for _, end in ends)
+    finally:
+        consumer.close()
+
+
 def payment_of(value: bytes) -> Payment:
     body = body_of(value)
     stream = io.BytesIO(body)
