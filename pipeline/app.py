@@ -233,6 +233,7 @@ class Transport(Service):
     async def on_start(self) -> None:
         if await self._worker.has_never_decided():
             await self._worker.breaker.initialise(self._worker.agent.judge.in_force.policy)
+        self._worker.agent.on_failure = self._fail
         await self._worker.transactions.start(self._batches.put_batch, self._fail)
 
     async def on_stop(self) -> None:
@@ -244,7 +245,7 @@ class Transport(Service):
             await self._worker.breaker.close()
 
     def _fail(self, error: BaseException) -> None:
-        log.error("reading_failed", error=str(error))
+        log.error("transport_failed", error=str(error))
         self.add_future(self._app.crash(error))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import faust
 
 from pipeline.adapters.kafka import Record, Span
-from pipeline.agents.judge import Judge
+from pipeline.agents.judge import Judge, Judged
 from pipeline.app import FAUST_BUFFER_RECORDS, FAUST_DIRECTORY, Worker
 from pipeline.core.records import Source
 from pipeline.settings import Settings
@@ -53,7 +53,7 @@ def build(settings: Settings) -> faust.App:
             reading = judge.read([Record(message.key, message.value, source)])
             modes = await worker.breaker.modes(judge.in_force)
             observed = await worker.state.observe(judge.state_events(reading, spans), initial=is_first)
-            judged = judge.judge(reading, observed, modes, time.time_ns() // 1_000_000)
+            judged = Judged.whole(judge.judge(reading, observed, modes, time.time_ns() // 1_000_000))
             for outgoing in judged.outgoing:
                 await decisions.send(key=outgoing.key, value=outgoing.value)
 

@@ -25,8 +25,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 
 from pipeline.core.records import Source
 
-BATCHES_AHEAD_MAX: Final = 2
-"""Read but not yet committed: one being decided while the one before it commits."""
+BATCHES_AHEAD_MAX: Final = 3
+"""Read but not yet committed: one is observed, one judged, one commits."""
 IDLE_POLL_S: Final = 0.2
 MEMBERSHIP_INTERVAL_S: Final = 2.0
 """How often the group hears of us while batches wait. Not oftener: pausing throws away what was fetched ahead, and a

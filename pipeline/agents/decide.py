@@ -1,4 +1,4 @@
-"""The decision agent: batches in log order, each judged while the one before it commits.
+"""The decision agent: batches in log order, each observed while the one before it is judged and commits.
 
 A failure of ours aborts nothing but the batch: it is tried again, and at the third failure bisected until the record
 that causes it stands alone and becomes a dead letter. A failure of the world (Redis, Kafka) holds the batch: without
@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
 
 import structlog
 
@@ -41,6 +42,30 @@ class BatchDropped(Exception):
     """A partition of the batch was taken away while it waited; whoever has it now reads it again."""
 
 
+_GIVING_UP: Final = (StateGivenUp, BatchDropped, BrokerFailed)
+"""Not for another attempt: this worker's place, or the batch's, is over."""
+
+
+class _Observed(NamedTuple):
+    reading: Reading
+    observations: list[PartitionObservation]
+
+
+@dataclass(slots=True)
+class _Work:
+    """A batch under way, with the regime that it was taken up under."""
+
+    batch: Batch
+    judge: Judge
+    started_s: float
+    held_s: float
+    observed: _Observed | None = None
+
+
+def _unheard(error: BaseException) -> None:
+    log.error("batch_failed", error=str(error))
+
+
 class DecisionAgent:
     """Judges and commits batches; `judge` may be replaced between batches (policy or model changed)."""
 
@@ -57,33 +82,67 @@ class DecisionAgent:
     ) -> None:
         self.judge = judge
         self.is_holding = False
+        self.on_failure: Callable[[BaseException], None] = _unheard
         self._transactions, self._state, self._breaker, self._rebuild = transactions, state, breaker, rebuild
         self._state_patience_s, self._clock_ms = state_patience_s, clock_ms
+        self._judging: asyncio.Task[None] | None = None
         self._commit: asyncio.Task[None] | None = None
         self._held_s = 0.0  # in all, by holding and rebuilding
 
     async def decide(self, batch: Batch) -> None:
-        """Judges `batch`, waits for the commit before it, and starts its own commit."""
-        started_s, model = time.perf_counter(), self.judge.in_force.model
-        held_s = self._held_s
+        """Observes `batch`, waits until the one before it is judged, and starts judging and committing it.
+
+        So three batches are under way: while Redis observes one, the one before it is judged, and the one before that
+        commits. Whatever fails later is raised by the next call, and told to `on_failure` at once.
+        """
+        work = _Work(batch, self.judge, time.perf_counter(), self._held_s)
         try:
-            judged = await self._attempt(batch, batch.records, batch.spans)
+            work.observed = await self._observed(work, batch.records, batch.spans)
         except BatchDropped:
             self._transactions.release()
             self._count_dropped(batch)
             return
-        metrics.STAGE_SECONDS.labels("judge").observe(time.perf_counter() - started_s)
-        assert judged.accounted_for == len(batch.records), "every record is a decision, a dead letter or a duplicate"
-        await self.settle()
-        # Waiting for the state store is no slowness of the model's, so the breaker doesn't hear of it.
-        since_s = started_s + self._held_s - held_s
-        self._commit = asyncio.create_task(self._commit_batch(batch, judged, model, since_s))
+        except _GIVING_UP:
+            raise
+        except Exception as error:  # whatever a record makes our code raise; tried again below
+            log.exception("observing_failed", records=len(batch.records), error=type(error).__name__)
+        await self._done(self._judging)
+        self._judging = self._watched(self._judge_and_commit(work))
 
     async def settle(self) -> None:
-        """Returns when no commit is under way; raises what it raised."""
-        if self._commit is not None:
-            commit, self._commit = self._commit, None
-            await commit
+        """Returns when no batch is judged or commits; raises what that raised."""
+        if self._judging is not asyncio.current_task():
+            await self._done(self._judging)
+        await self._done(self._commit)
+
+    async def _done(self, task: asyncio.Task[None] | None) -> None:
+        if task is not None:
+            await task
+
+    def _watched(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        task.add_done_callback(self._report)
+        return task
+
+    def _report(self, task: asyncio.Task[None]) -> None:
+        """A failure while no batch follows must be heard too."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.on_failure(error)
+
+    async def _judge_and_commit(self, work: _Work) -> None:
+        batch = work.batch
+        try:
+            judged = await self._judged(work)
+        except BatchDropped:
+            self._transactions.release()
+            self._count_dropped(batch)
+            return
+        metrics.STAGE_SECONDS.labels("judge").observe(time.perf_counter() - work.started_s)
+        assert judged.accounted_for == len(batch.records), "every record is a decision, a dead letter or a duplicate"
+        await self._done(self._commit)
+        # Waiting for the state store is no slowness of the model's, so the breaker doesn't hear of it.
+        since_s = work.started_s + self._held_s - work.held_s
+        self._commit = self._watched(self._commit_batch(batch, judged, work.judge.in_force.model, since_s))
 
     async def _commit_batch(self, batch: Batch, judged: Judged, model: Model | None, since_s: float) -> None:
         committing_s = time.perf_counter()
@@ -101,35 +160,51 @@ class DecisionAgent:
 
     # Judging
 
-    async def _attempt(self, batch: Batch, records: Sequence[Record], spans: Sequence[Span]) -> Judged:
-        for attempt in range(1, ATTEMPTS_MAX + 1):
-            try:
-                return await self._judge(batch, self.judge.read(records), spans)
-            except (StateGivenUp, BatchDropped, BrokerFailed):
-                raise
-            except Exception as error:  # the worker's outermost loop: whatever a record makes our code raise
-                log.exception("judging_failed", attempt=attempt, records=len(records), error=type(error).__name__)
-        return await self._bisect(batch, records, spans)
+    async def _judged(self, work: _Work) -> Judged:
+        try:
+            if work.observed is not None:
+                return await self._judge(work.judge, work.observed)
+        except _GIVING_UP:
+            raise
+        except Exception as error:
+            log.exception("judging_failed", records=len(work.batch.records), error=type(error).__name__)
+        return await self._attempt(work, work.batch.records, work.batch.spans)
 
-    async def _bisect(self, batch: Batch, records: Sequence[Record], spans: Sequence[Span]) -> Judged:
-        if len(records) == 1:
-            await self._observe(batch, Reading([], []), spans)  # the state store must know that it was passed
-            return self.judge.poison(records[0])
-        middle = len(records) // 2
-        first, second = split_spans(records[:middle], spans)
-        judged = await self._attempt(batch, records[:middle], first)
-        judged.extend(await self._attempt(batch, records[middle:], second))
+    async def _judge(self, judge: Judge, observed: _Observed) -> Judged:
+        modes = await self._breaker.modes(judge.in_force)
+        judged = Judged()
+        for part in judge.judge(*observed, modes, self._clock_ms()):
+            judged.extend(part)
+            await asyncio.sleep(0)  # the next batch's replies from Redis are taken in here
         return judged
 
-    async def _judge(self, batch: Batch, reading: Reading, spans: Sequence[Span]) -> Judged:
-        observing = asyncio.create_task(self._observe(batch, reading, spans))
-        modes = await self._breaker.modes(self.judge.in_force)
-        observations = await observing
-        return self.judge.judge(reading, observations, modes, self._clock_ms())
+    async def _attempt(self, work: _Work, records: Sequence[Record], spans: Sequence[Span]) -> Judged:
+        for attempt in range(1, ATTEMPTS_MAX):
+            try:
+                return await self._judge(work.judge, await self._observed(work, records, spans))
+            except _GIVING_UP:
+                raise
+            except Exception as error:
+                log.exception("judging_failed", attempt=attempt, records=len(records), error=type(error).__name__)
+        return await self._bisect(work, records, spans)
 
-    async def _observe(self, batch: Batch, reading: Reading, spans: Sequence[Span]) -> list[PartitionObservation]:
+    async def _observed(self, work: _Work, records: Sequence[Record], spans: Sequence[Span]) -> _Observed:
+        reading = work.judge.read(records)
+        return _Observed(reading, await self._observe(work, reading, spans))
+
+    async def _bisect(self, work: _Work, records: Sequence[Record], spans: Sequence[Span]) -> Judged:
+        if len(records) == 1:
+            await self._observe(work, Reading([], []), spans)  # the state store must know that it was passed
+            return work.judge.poison(records[0])
+        middle = len(records) // 2
+        first, second = split_spans(records[:middle], spans)
+        judged = await self._attempt(work, records[:middle], first)
+        judged.extend(await self._attempt(work, records[middle:], second))
+        return judged
+
+    async def _observe(self, work: _Work, reading: Reading, spans: Sequence[Span]) -> list[PartitionObservation]:
         """The batch's state features; holds while the store is away, rebuilds it where it has lost something."""
-        events = self.judge.state_events(reading, spans)
+        batch, events = work.batch, work.judge.state_events(reading, spans)
         started_s, deadline = time.perf_counter(), time.monotonic() + self._state_patience_s
         rebuilds, waits = 0, 0
         try:

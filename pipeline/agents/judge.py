@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -26,6 +26,8 @@ from pipeline.core.rules import hits_of
 from pipeline.core.windows import PartitionEvents, PartitionObservation, Standing, StateEvent
 
 DUPLICATE: Final = "DUPLICATE"
+SLICE_RECORDS: Final = 250
+"""About 10 ms of work: what a reply of Redis may wait for the event loop."""
 _BODY_DIGEST_BYTES: Final = 6
 
 ModesOf = Callable[[Transaction], Mode]
@@ -67,6 +69,13 @@ class Judged:
     def accounted_for(self) -> int:
         """Records that came to a decision, a dead letter or a duplicate (I1)."""
         return len(self.decided) + self.dead_letters.total() + self.duplicates
+
+    @classmethod
+    def whole(cls, parts: Iterable[Judged]) -> Judged:
+        judged = cls()
+        for part in parts:
+            judged.extend(part)
+        return judged
 
     def extend(self, other: Judged) -> None:
         self.outgoing += other.outgoing
@@ -116,13 +125,12 @@ class Judge:
         return [PartitionEvents(*span, events[span.partition]) for span in spans]
 
     def judge(
-        self,
-        reading: Reading,
-        observations: Sequence[PartitionObservation],
-        modes: ModesOf,
-        now_ms: int,
-    ) -> Judged:
-        """`observations` answer `state_events(reading, spans)`, where spans are in the order of their partitions."""
+        self, reading: Reading, observations: Sequence[PartitionObservation], modes: ModesOf, now_ms: int
+    ) -> Iterator[Judged]:
+        """What the batch comes to, in slices, so that the event loop can serve the next batch's sockets in between.
+
+        `observations` answer `state_events(reading, spans)`, where spans are in the order of their partitions.
+        """
         judged = Judged()
         for record, refusal in reading.refused:
             self._dead_letter(judged, record, refusal)
@@ -132,12 +140,13 @@ class Judge:
         standings = np.concatenate([observation.standings for observation in observations])
         for place in np.flatnonzero(standings != Standing.FRESH).tolist():
             self._refuse_standing(judged, payments[place].record, Standing(standings[place]), now_ms)
+        yield judged
         fresh = standings == Standing.FRESH
         if not fresh.all():
             payments, state = [payments[place] for place in np.flatnonzero(fresh).tolist()], state[fresh]
-        if payments:
-            self._decide(judged, payments, state, modes, now_ms)
-        return judged
+        for start in range(0, len(payments), SLICE_RECORDS):
+            end = start + SLICE_RECORDS
+            yield self._decide(payments[start:end], state[start:end], modes, now_ms)
 
     def poison(self, record: Record) -> Judged:
         """A record that made this code fail again and again, set aside."""
@@ -168,7 +177,8 @@ class Judge:
             payment.is_counted,
         )
 
-    def _decide(self, judged: Judged, payments: list[Payment], state: Matrix, modes: ModesOf, now_ms: int) -> None:
+    def _decide(self, payments: list[Payment], state: Matrix, modes: ModesOf, now_ms: int) -> Judged:
+        judged = Judged()
         event = np.array([payment.event for payment in payments], dtype=np.int64)
         features = feature_matrix(event, state)
         verdicts = decide(features, [modes(payment.decoded.transaction) for payment in payments], self.in_force)
@@ -177,6 +187,7 @@ class Judge:
             value = encode(payment.decoded, payment.record.source, row, verdict, now_ms)
             judged.outgoing.append(Outgoing(topic, payment.record.key, value))
             judged.decided.append(Decided(payment, verdict))
+        return judged
 
     def _refuse_standing(self, judged: Judged, record: Record, standing: Standing, now_ms: int) -> None:
         match standing:

@@ -5,7 +5,7 @@ from pipeline.adapters.kafka import Record, Span
 from pipeline.adapters.vault import DeadLetterKey, KeyRefused
 from pipeline.agents.dead_letters import DeadLetters
 from pipeline.agents.decide import split_spans
-from pipeline.agents.judge import DUPLICATE, Judge, TopicNames
+from pipeline.agents.judge import DUPLICATE, Judge, Judged, TopicNames
 from pipeline.core.decide import Mode, decision_id, regime
 from pipeline.core.records import BreakerState, Source
 from pipeline.core.refusals import RefusalCode
@@ -37,7 +37,7 @@ def judged(records, state=None, key=KEY):
         spans.append(Span(partition, offsets[0], offsets[-1] + 1, offsets[0]))
     reading = judge.read(records)
     observations = state.observe(judge.state_events(reading, spans))
-    return judge.judge(reading, observations, lambda _t: CLOSED, NOON_MS + 5)
+    return Judged.whole(judge.judge(reading, observations, lambda _t: CLOSED, NOON_MS + 5))
 
 
 def letters_of(result):
