@@ -12,7 +12,7 @@ from typing import Any, cast
 import faust
 import structlog
 from aiohttp import web as http
-from faust.app.base import BootStrategy
+from faust.app.base import BootStrategy as FaustBootStrategy
 from mode import Service
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
@@ -218,7 +218,7 @@ class WorkerApp(faust.App):
 
     decision_transport: Transport
 
-    class BootStrategy(BootStrategy):
+    class BootStrategy(FaustBootStrategy):
         def agents(self) -> Iterable[Any]:
             return [*super().agents(), cast(WorkerApp, self.app).decision_transport]
 
