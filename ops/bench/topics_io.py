@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
-from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its types say less than it exports
     AdminClient,
     AlterConfigOpType,
@@ -18,6 +18,14 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its types s
 from ops.stack.topics import create_topics
 
 REQUEST_TIMEOUT_S: Final = 30.0
+
+
+_NO_COORDINATOR_YET: Final = (
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+)
+"""For a moment after a group's first use, and after a broker's start."""
 
 
 class Outbound(NamedTuple):
@@ -97,12 +105,16 @@ def _read_partition(consumer: Consumer, topic: str) -> Iterator[Message]:
 
 
 def committed_counts(bootstrap_servers: str, group: str, topic: str) -> int:
-    """How many records of the topic the group has committed."""
+    """How many records of the topic the group has committed; 0 while the broker still looks for the group."""
     consumer = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": group, "enable.auto.commit": False})
     try:
         partitions = consumer.list_topics(topic, timeout=REQUEST_TIMEOUT_S).topics[topic].partitions
         where = [TopicPartition(topic, partition) for partition in partitions]
         return sum(max(p.offset, 0) for p in consumer.committed(where, timeout=REQUEST_TIMEOUT_S))
+    except KafkaException as exception:
+        if exception.args[0].code() in _NO_COORDINATOR_YET:
+            return 0
+        raise
     finally:
         consumer.close()
 
