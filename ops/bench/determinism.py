@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 
 from ops.bench.checker import Checker
 from ops.bench.feeder import known_records
+from ops.bench.groups import partitions_held
 from ops.bench.stored import Tail, decision_of, without_wall_clock
 from ops.bench.topics_io import Outbound, committed_counts, prepare_topics, publish, wait_until
 from ops.bench.worker_process import worker_process
@@ -100,26 +101,37 @@ def run(say: Callable[[str], None], *, is_quick: bool) -> dict[str, object]:
 
 def _run_variant(stack: RealStack, directory: Path, prefix: str, variant: Variant) -> None:
     """Publishes the log, has it decided, and returns when all of it is committed."""
-    topic = f"{prefix}transactions.v1"
-    prepare_topics(stack.bootstrap_servers, prefix, variant.partitions)
-    published = publish(stack.bootstrap_servers, topic, _log(variant.records))
-
-    def committed() -> int:
-        return committed_counts(stack.bootstrap_servers, prefix, topic)
-
+    servers, topic = stack.bootstrap_servers, f"{prefix}transactions.v1"
+    prepare_topics(servers, prefix, variant.partitions)
     workers = [_worker(stack, directory, prefix, variant, slot) for slot in variant.slots]
     try:
-        for worker in workers:
-            worker.start()
+        if len(workers) > 1:
+            _start_sharing(servers, prefix, workers, variant.slots)
+        published = publish(servers, topic, _log(variant.records))
+        if len(workers) == 1:  # the whole log waits, so that batches are as large as they may be
+            workers[0].start()
         for number in range(variant.restarts):
-            reached = published * (number + 1) // (variant.restarts + 1)
-            wait_until(lambda: committed() >= reached, SECONDS_MAX, "the first part", every_s=0.02)  # noqa: B023
+            _wait_until_committed(servers, prefix, published * (number + 1) // (variant.restarts + 1))
             workers[0].kill()
             workers[0].start()
-        wait_until(lambda: committed() >= published, SECONDS_MAX, variant.name)
+        _wait_until_committed(servers, prefix, published)
     finally:
         for worker in workers:
             worker.stop()
+
+
+def _start_sharing(servers: str, prefix: str, workers: list[ServerProcess], slots: tuple[int, ...]) -> None:
+    """Returns when every worker has partitions: one alone would be done before the other has started."""
+    for worker in workers:
+        worker.start()
+    wait_until(lambda: all(partitions_held(servers, prefix, slot) for slot in slots), SECONDS_MAX, "sharing partitions")
+
+
+def _wait_until_committed(servers: str, prefix: str, count: int) -> None:
+    def is_committed() -> bool:
+        return committed_counts(servers, prefix, f"{prefix}transactions.v1") >= count
+
+    wait_until(is_committed, SECONDS_MAX, f"deciding on {count} records", every_s=0.02)
 
 
 def _log(records: int) -> Iterator[Outbound]:

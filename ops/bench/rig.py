@@ -9,11 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from confluent_kafka.admin import AdminClient
-
 from ops.bench.checker import Checker, Report
 from ops.bench.feeder import Feeder, Recovery, Watcher, known_records
-from ops.bench.stored import BROKER_TIMEOUT_S, record_count
+from ops.bench.groups import partitions_held
+from ops.bench.stored import record_count
 from ops.bench.topics_io import committed_counts, prepare_topics
 from ops.bench.worker_process import worker_process
 from ops.stack.processes import LOOPBACK, ServerFailed, ServerProcess, free_port
@@ -109,10 +108,7 @@ class Rig:
 
     def partitions_held(self, slot: int) -> int:
         """How many partitions the group's coordinator has given to a slot."""
-        admin = AdminClient({"bootstrap.servers": self.stack.bootstrap_servers})
-        description = admin.describe_consumer_groups([GROUP])[GROUP].result(BROKER_TIMEOUT_S)
-        held = (m for m in description.members if m.group_instance_id == f"{GROUP}-{slot}")
-        return sum(len(member.assignment.topic_partitions) for member in held)
+        return partitions_held(self.stack.bootstrap_servers, GROUP, slot)
 
     def committed(self) -> int:
         return committed_counts(self.stack.bootstrap_servers, GROUP, "transactions.v1")

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
+from typing import Any
 
 import pytest
 from confluent_kafka import Producer
@@ -40,7 +41,7 @@ class Log:
         self.produce("transactions.v1", payment.account_id, WIRE.encode_transaction(payment))
         return Source(0, next(self.offsets), NOON_MS)
 
-    def decide(self, source: Source, payment: Transaction = PAYMENT, mode: Mode = CLOSED, **changes: object) -> None:
+    def decide(self, source: Source, payment: Transaction = PAYMENT, mode: Mode = CLOSED, **changes: Any) -> None:
         self.produce("decisions.v1", payment.account_id, decision(source, payment, mode, **changes))
 
     def bury(self, source: Source, code: str, payment: Transaction = PAYMENT) -> None:
@@ -67,7 +68,7 @@ class Log:
         for topic in ("transactions.v1", "decisions.v1", "transactions.dead.v1"):
             self.producer.list_topics(f"{self.prefix}{topic}", timeout=10)  # the mock makes a topic by being asked
         (server,) = (f"{b.host}:{b.port}" for b in self.producer.list_topics(timeout=10).brokers.values())
-        return dict(Checker(server, self.prefix, [POLICY_PATH]).check().violations)  # type: ignore[arg-type]
+        return dict(Checker(server, self.prefix, [POLICY_PATH]).check().violations)
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def log(broker: Producer) -> Log:
     return Log(broker)
 
 
-def decision(source: Source, payment: Transaction, mode: Mode, **changes: object) -> bytes:
+def decision(source: Source, payment: Transaction, mode: Mode, **changes: Any) -> bytes:
     in_force = regime(policy(), small_model())
     row = features()
     verdict: Verdict = decide(row, [mode], in_force)[0]._replace(**changes)
