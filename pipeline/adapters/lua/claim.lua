@@ -1,6 +1,6 @@
 -- Claims the transaction ids of one chunk of a partition for one shard; answers with a standing for each.
 -- KEYS: progress (hash: partition → reached, watermark), exceptions (string: offset, standing), then the id buckets
--- (hashes: id hash → body hash 6, time 5, partition 2 bytes), which Redis keeps flat while they are small.
+-- (hashes: id hash → body hash 4, time 5, partition 2 bytes), which Redis keeps flat while they are small.
 -- ARGV[1]: partition, first, last, initial; then for each event its bucket's place among KEYS, id hash, body hash, time,
 -- offset.
 -- ARGV[2], ARGV[3]: how long an id is kept in ms; how many exceptions are kept.
@@ -8,7 +8,7 @@
 
 local FRESH, DUPLICATE, CONFLICT, TOO_OLD = 0, 1, 2, 3
 local KEPT = 'n'  -- in a bucket: how many ids its last purge left
-local LOOK_SHARE = 4  -- one new id in 4, by its hash, looks whether its bucket grew by a quarter and 2 since
+local LOOK_SHARE = 4  -- one new id in 4, by its hash, looks whether its bucket grew by a fifth and 1 since
 
 local request, kept_ms, exceptions_max = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local partition, first, last, is_initial, at = struct.unpack('>I2I6I6B', request)
@@ -37,7 +37,7 @@ reached, reaches = follow_on(reached, first, is_initial == 1)
 if not reached then return failure(LOST, reaches) end
 
 local function is_expired(claim)
-  local time_ms, number = struct.unpack('>I5I2', claim, 7)
+  local time_ms, number = struct.unpack('>I5I2', claim, 5)
   return time_ms < watermark_of(number) - kept_ms
 end
 
@@ -54,9 +54,9 @@ end
 
 local function insert(bucket, id, claim)
   redis.call('HSET', bucket, id, claim)
-  if string.byte(id, 10) % LOOK_SHARE == 0 then
+  if string.byte(id, 9) % LOOK_SHARE == 0 then
     local kept = tonumber(redis.call('HGET', bucket, KEPT)) or 0
-    if redis.call('HLEN', bucket) > kept * 1.25 + 2 then purge(bucket) end
+    if redis.call('HLEN', bucket) > kept * 1.2 + 1 then purge(bucket) end
   end
 end
 
@@ -82,7 +82,7 @@ end
 local function standing_of(bucket, id, claim, time_ms)
   local held = redis.call('HGET', bucket, id)
   if held and not is_expired(held) then
-    return string.sub(held, 1, 6) == string.sub(claim, 1, 6) and DUPLICATE or CONFLICT
+    return string.sub(held, 1, 4) == string.sub(claim, 1, 4) and DUPLICATE or CONFLICT
   end
   if time_ms < watermarks[partition] - kept_ms then return TOO_OLD end
   insert(bucket, id, claim)
@@ -94,8 +94,8 @@ local raised = {}
 local owner = struct.pack('>I2', partition)
 while at <= #request do
   local number, id, body, time_ms, offset
-  number, id, body, offset, at = struct.unpack('>I2c10c11I6', request, at)
-  time_ms = struct.unpack('>I5', body, 7)
+  number, id, body, offset, at = struct.unpack('>I2c9c9I6', request, at)
+  time_ms = struct.unpack('>I5', body, 5)
   local bucket, claim = KEYS[number], body .. owner
   local standing
   if offset < reached then
