@@ -64,7 +64,7 @@ class Log:
         self.producer.produce(f"{self.prefix}{topic}", value, key.encode(), partition=0)
         assert self.producer.flush(10) == 0
 
-    def found(self) -> dict[Finding, int]:
+    def found(self) -> dict[str, int]:
         for topic in ("transactions.v1", "decisions.v1", "transactions.dead.v1"):
             self.producer.list_topics(f"{self.prefix}{topic}", timeout=10)  # the mock makes a topic by being asked
         (server,) = (f"{b.host}:{b.port}" for b in self.producer.list_topics(timeout=10).brokers.values())
