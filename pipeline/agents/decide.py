@@ -8,6 +8,7 @@ the state store a republished payment can't be told from a new one, so nothing m
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -238,7 +239,8 @@ class DecisionAgent:
         metrics.STATE_HOLDS.labels("lost").inc()
         await self.settle()
         self._drop_if_stale(batch)
-        await self._rebuild.run(self.judge, {span.partition: span.start_offset for span in spans})
+        with contextlib.suppress(StateLost):  # lost again meanwhile: found again at the next look, REBUILDS_MAX times
+            await self._rebuild.run(self.judge, {span.partition: span.start_offset for span in spans})
 
     def _drop_if_stale(self, batch: Batch) -> None:
         if not self._transactions.is_current(batch):

@@ -58,7 +58,9 @@ class Rebuild:
         oldest, _ = await reader.offsets(partition)
         reached = await self._state.positions(partition)
         start = max(oldest, reached or 0)
-        await self._observe(judge, [], Span(partition, start, start, start))
+        if reached is None or reached < oldest:  # nothing older can be had: what was never seen starts here
+            nothing = judge.state_events(judge.read([]), [Span(partition, start, start, start)])
+            await self._state.observe(nothing, initial=True)
         if target is None or start >= target:
             return 0
         reader.seek(partition, start)
@@ -73,4 +75,4 @@ class Rebuild:
         return count
 
     async def _observe(self, judge: Judge, records: list[Record], span: Span) -> None:
-        await self._state.observe(judge.state_events(judge.read(records), [span]), initial=True)
+        await self._state.observe(judge.state_events(judge.read(records), [span]), is_rebuild=True)
