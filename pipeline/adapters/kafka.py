@@ -14,7 +14,6 @@ the reader is in a rebalance callback, librdkafka answers only after the callbac
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -418,9 +417,6 @@ class LogReader:
         self._consumer.close()
 
 
-_LOG: Final = logging.getLogger("librdkafka")
-
-
 def _shared_options(bootstrap_servers: str, options: Mapping[str, str]) -> dict[str, Any]:
     return {
         "bootstrap.servers": bootstrap_servers,
@@ -430,7 +426,7 @@ def _shared_options(bootstrap_servers: str, options: Mapping[str, str]) -> dict[
         "reconnect.backoff.ms": 20,
         "reconnect.backoff.max.ms": 500,
         "log.connection.close": False,
-        "logger": _LOG,  # librdkafka's own lines become JSON like all others
+        "log_level": 2,  # while a broker is away librdkafka says so every 13 ms; what matters is raised to us anyway
         **options,
     }
 
