@@ -202,7 +202,7 @@ class Checker:
             self._policies_named.add(policy_hash)
             if policy_hash not in self._policies:
                 self._found(Finding.POLICY_UNKNOWN, decision.place, policy_hash.hex())
-            elif decision.fields["route"] == Route.FALLBACK or decision.fields["breaker_state"] != BreakerState.CLOSED:
+            elif _is_governed_by_fallback(decision):
                 by_policy.setdefault(policy_hash, []).append(decision)
         for policy_hash, judged in by_policy.items():
             self._judged += len(judged)
@@ -233,6 +233,12 @@ class Checker:
             violations=dict(self._counts),
             first_violations=tuple(self._violations),
         )
+
+
+def _is_governed_by_fallback(decision: Decision) -> bool:
+    """Where the model must not have answered. While HALF_OPEN, a sample is the model's by design."""
+    state = decision.fields["breaker_state"]
+    return decision.fields["route"] == Route.FALLBACK or state not in (BreakerState.CLOSED, BreakerState.HALF_OPEN)
 
 
 def _fallback_outcomes(policy: Policy, decisions: list[Decision]) -> list[Outcome]:

@@ -63,6 +63,8 @@ def _strike_all(say: Callable[[str], None], rig: Rig, *, is_quick: bool) -> list
         report = rig.settle()
         struck.append(Struck(fault.name, fault.group, recovery, _new_violations(before, report)))
         say(_line(struck[-1]))
+        for violation in report.first_violations[len(before.first_violations) :]:
+            say(f"  {violation.finding} at {violation.place}: {violation.detail}")
         before = report
     return struck
 

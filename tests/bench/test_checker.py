@@ -206,3 +206,18 @@ def test_wall_clock_is_the_only_thing_left_out_of_a_decision_s_bytes() -> None:
     later = decision(source._replace(timestamp_ms=NOON_MS + 1), PAYMENT, CLOSED)
     assert without_wall_clock(value) != without_wall_clock(later)
     assert len(value) - 10 - len(without_wall_clock(value)) == 6  # a varint of milliseconds since 1970
+
+
+@pytest.mark.parametrize("state", [BreakerState.OPEN, BreakerState.FORCED_OPEN, BreakerState.UNKNOWN])
+def test_model_may_not_answer_while_the_breaker_is_not_closed(log: Log, state: BreakerState) -> None:
+    """What the model allows here, the fallback rules escalate; only a HALF_OPEN probe may come out so."""
+    row = features(ip_fraud_reports=0, account_count_1h=9)  # FALLBACK_BURST
+    in_force = regime(policy(), small_model())
+    verdict = decide(row, [Mode(state, "all", True)], in_force)[0]
+    assert verdict.outcome is Outcome.ALLOW
+    decoded = WIRE.decode_transaction(WIRE.encode_transaction(PAYMENT))
+    assert isinstance(decoded, Decoded)
+    encoder = WIRE.decision_encoder(in_force, "decide/test")
+    value = encoder.encode(decoded, log.publish(), encode_features(row)[0], verdict, NOON_MS)
+    log.produce("decisions.v1", PAYMENT.account_id, value)
+    assert {Finding.TOO_PERMISSIVE: 1} == log.found()
