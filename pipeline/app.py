@@ -21,7 +21,16 @@ from pipeline import __version__
 from pipeline.adapters import metrics
 from pipeline.adapters.avro import WireFormat
 from pipeline.adapters.breaker import BreakerStore
-from pipeline.adapters.kafka import BATCHES_AHEAD_MAX, Batch, LogReader, Outgoing, Publisher, Record, TransactionLog
+from pipeline.adapters.kafka import (
+    BATCHES_AHEAD_MAX,
+    Batch,
+    CommitHung,
+    LogReader,
+    Outgoing,
+    Publisher,
+    Record,
+    TransactionLog,
+)
 from pipeline.adapters.state import RedisState
 from pipeline.adapters.vault import DeadLetterKey
 from pipeline.agents.batch_channel import BatchChannel
@@ -246,6 +255,8 @@ class Transport(Service):
 
     def _fail(self, error: BaseException) -> None:
         log.error("transport_failed", error=str(error))
+        if isinstance(error, CommitHung):
+            os._exit(os.EX_TEMPFAIL)  # a graceful stop would wait for it; its transaction is aborted by the successor
         self.add_future(self._app.crash(error))
 
 

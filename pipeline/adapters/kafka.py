@@ -31,6 +31,11 @@ MEMBERSHIP_INTERVAL_S: Final = 2.0
 """How often the group hears of us while batches wait. Not oftener: pausing throws away what was fetched ahead, and a
 batch under load takes a few tenths of a second."""
 BROKER_TIMEOUT_S: Final = 30.0
+COMMIT_TIMEOUT_S: Final = 8.0
+"""For one step of a transaction. After a broker was killed librdkafka may wait for a coordinator that has long come
+back; a worker that ends and is started again has its place back in 3 s, so it doesn't wait longer."""
+COMMIT_DEADLINE_S: Final = 15.0
+"""For all attempts at one commit; more than the rejoining of a group takes."""
 COMMIT_ATTEMPTS_MAX: Final = 12
 REJOIN_WAIT_S: Final = 1.0
 """For the group's next generation, before a commit that was refused for the old one is tried again; 12 of them are
@@ -39,6 +44,11 @@ twice the default session timeout."""
 
 class BrokerFailed(Exception):
     """Kafka refused for good (fenced, fatal, or out of attempts): this worker's place is over."""
+
+
+class CommitHung(BrokerFailed):
+    """librdkafka waits past its own timeouts, as it may after a broker was killed; its thread can't be ended, so the
+    process must be."""
 
 
 class Record(NamedTuple):
@@ -170,7 +180,11 @@ class TransactionLog:
         Raises BrokerFailed when this worker is fenced or the broker stays out of reach.
         """
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._committer, self._commit, batch, outgoing)
+        committing = loop.run_in_executor(self._committer, self._commit, batch, outgoing)
+        try:
+            return await asyncio.wait_for(asyncio.shield(committing), COMMIT_DEADLINE_S)
+        except TimeoutError as error:
+            raise CommitHung(f"a commit did not return within {COMMIT_DEADLINE_S:.0f} s") from error
 
     def release(self) -> None:
         """One batch is through (committed or dropped): another may be read."""
@@ -199,10 +213,10 @@ class TransactionLog:
         for topic, key, value in outgoing:
             produce(topic, value, key)
         # Flushing first lets AddOffsetsToTxn find the last transaction's markers written (FACTS: p50 60 → 12 ms).
-        self._producer.flush(BROKER_TIMEOUT_S)
+        self._producer.flush(COMMIT_TIMEOUT_S)
         offsets = [TopicPartition(self._topic, span.partition, span.end_offset) for span in batch.spans]
-        self._producer.send_offsets_to_transaction(offsets, self._metadata, BROKER_TIMEOUT_S)
-        self._producer.commit_transaction(BROKER_TIMEOUT_S)
+        self._producer.send_offsets_to_transaction(offsets, self._metadata, COMMIT_TIMEOUT_S)
+        self._producer.commit_transaction(COMMIT_TIMEOUT_S)
         for span in batch.spans:
             self._committed[span.partition] = span.end_offset
 
@@ -210,8 +224,10 @@ class TransactionLog:
         """Aborts after `error` and returns it in words; raises BrokerFailed where no further attempt can succeed."""
         if error.fatal():
             raise BrokerFailed(f"this worker was fenced or failed for good: {error.str()}")
+        if error.code() == KafkaError._TIMED_OUT:
+            raise BrokerFailed(f"a step of the transaction was not answered within {COMMIT_TIMEOUT_S:.0f} s")
         try:
-            self._producer.abort_transaction(BROKER_TIMEOUT_S)
+            self._producer.abort_transaction(COMMIT_TIMEOUT_S)
         except KafkaException as exception:
             raise BrokerFailed(f"the transaction could not be aborted: {exception.args[0].str()}") from exception
         return error.str()
