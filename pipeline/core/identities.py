@@ -1,0 +1,51 @@
+"""Ids that follow from what they name, so that doing a thing again writes the same row (I2).
+
+Invariants
+1. Same arguments, same id; on every machine, for ever. The namespaces below never change.
+2. Ids of different kinds never meet: each kind has a namespace of its own.
+3. Arguments can't be shifted into each other: parts are joined by a line feed, and no id holds one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final, NewType
+from uuid import UUID
+
+ExecutionId = NewType("ExecutionId", str)
+ReversalId = NewType("ReversalId", str)
+ReviewId = NewType("ReviewId", str)
+PostingId = NewType("PostingId", str)
+
+NAMESPACE_EXECUTION: Final = UUID("2d3f1c52-7b0e-5a44-9c1d-51f7a0c8e6b1")
+NAMESPACE_REVERSAL: Final = UUID("b1f6c9a4-0d2e-5f83-8a57-3e94d2c7f018")
+NAMESPACE_REVIEW: Final = UUID("6e0a7d19-c43b-5e21-b7f8-90d15a2c4e63")
+NAMESPACE_POSTING: Final = UUID("94c8e2b7-51fa-5d06-a3c9-7f1b6e0d8a25")
+
+
+def execution_id(decision_id: str) -> ExecutionId:
+    """Of everything that is done about one decision: what follows from a review or a reversal too."""
+    return ExecutionId(_uuid5(NAMESPACE_EXECUTION.bytes, decision_id))
+
+
+def reversal_id(plan_id: str, decision_id: str) -> ReversalId:
+    return ReversalId(_uuid5(NAMESPACE_REVERSAL.bytes, plan_id, decision_id))
+
+
+def review_id(decision_id: str, review_round: int) -> ReviewId:
+    """`review_round`: 1 for the escalation itself, then one more each time that a reversal sends it to review again."""
+    return ReviewId(_uuid5(NAMESPACE_REVIEW.bytes, decision_id, str(review_round)))
+
+
+def posting_id(execution: str, step: str, attempt: int) -> PostingId:
+    """`step`: a saga step's name. `attempt`: 1, then one more each time that the saga takes the same step again."""
+    return PostingId(_uuid5(NAMESPACE_POSTING.bytes, execution, step, str(attempt)))
+
+
+def _uuid5(namespace: bytes, *parts: str) -> str:
+    """As `uuid.uuid5` of the parts, one a line, without building a UUID for each of a batch."""
+    raw = bytearray(hashlib.sha1(namespace + "\n".join(parts).encode(), usedforsecurity=False).digest()[:16])
+    raw[6] = raw[6] & 0x0F | 0x50
+    raw[8] = raw[8] & 0x3F | 0x80
+    text = raw.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
