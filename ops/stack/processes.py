@@ -32,6 +32,8 @@ class ServerProcess:
     whoever uses the server shuts down first.
     """
 
+    stop_signal = signal.SIGTERM
+
     def __init__(
         self,
         name: str,
@@ -72,11 +74,11 @@ class ServerProcess:
                 raise ServerFailed(f"{self.name} gave no answer within {deadline_s:g} s:\n{self._log_tail()}")
 
     def stop(self, *, grace_s: float = STOP_GRACE_S) -> None:
-        """SIGTERM, then SIGKILL after grace_s. A server that isn't running stays so."""
+        """Its stop signal, then SIGKILL after grace_s. A server that isn't running stays so."""
         if not self.is_running:
             return
-        self.resume()  # a paused process can't see SIGTERM
-        self._signal(signal.SIGTERM)
+        self.resume()  # a paused process can't see it
+        self._signal(self.stop_signal)
         if not self._has_ended_within(grace_s):
             self.kill()
 

@@ -47,3 +47,19 @@ BROKER_SETTINGS: Final[Mapping[str, str]] = MappingProxyType(
 REDIS_MEMORY_MAX_BYTES: Final = 2 * 1024**3
 # At the limit a write must fail: a key evicted in silence would be a payment forgotten in silence.
 REDIS_EVICTION: Final = "noeviction"
+
+# What every PostgreSQL of ours is laid out with and set to, whichever way it was started.
+POSTGRES_DATABASE: Final = "fraud"
+POSTGRES_OWNER: Final = "fraud_owner"
+POSTGRES_INITDB: Final = ("--data-checksums",)
+POSTGRES_SETTINGS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        # A commit that was answered is on disk: a service's position in the log is in the same transaction.
+        "fsync": "on",
+        "synchronous_commit": "on",
+        "timezone": "UTC",
+        # The default of 1 GB makes bulk loads checkpoint, and write whole pages again, every few seconds.
+        "max_wal_size": "4GB",
+        "shared_buffers": "256MB",
+    }
+)

@@ -11,7 +11,17 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from ops.stack.versions import BROKER_SETTINGS, IMAGES, PYTHON_IMAGE, REDIS_EVICTION, REDIS_MEMORY_MAX_BYTES
+from ops.stack.versions import (
+    BROKER_SETTINGS,
+    IMAGES,
+    POSTGRES_DATABASE,
+    POSTGRES_INITDB,
+    POSTGRES_OWNER,
+    POSTGRES_SETTINGS,
+    PYTHON_IMAGE,
+    REDIS_EVICTION,
+    REDIS_MEMORY_MAX_BYTES,
+)
 
 ROOT = Path(__file__).parents[2]
 SCHEMA_PACKAGE = "check-jsonschema"  # ships the compose specification's schema
@@ -85,6 +95,14 @@ def test_redis_is_set_as_the_stacks_set_theirs(compose: dict[str, Any]) -> None:
     assert settings["--maxmemory"] == str(REDIS_MEMORY_MAX_BYTES)
     assert settings["--maxmemory-policy"] == REDIS_EVICTION
     assert (settings["--appendonly"], settings["--appendfsync"]) == ("yes", "everysec")
+
+
+def test_postgres_is_set_as_the_stacks_set_theirs() -> None:
+    service = BASE["services"]["postgres"]
+    assert service["command"] == ["postgres", *(f for n, v in POSTGRES_SETTINGS.items() for f in ("-c", f"{n}={v}"))]
+    assert service["environment"]["POSTGRES_INITDB_ARGS"].split() == list(POSTGRES_INITDB)
+    assert service["environment"]["POSTGRES_USER"] == POSTGRES_OWNER
+    assert service["environment"]["POSTGRES_DB"] == POSTGRES_DATABASE
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -1,0 +1,180 @@
+-- Schemas, roles, the refusal to change what is append-only, the services' positions, and partitions by month.
+
+-- Roles. Each process logs in as its own; none has a password until `fraud database roles` gives it one, so where the
+-- server asks for passwords none can log in before that. What all services share is granted to fraud_service.
+-- Roles belong to the whole server, so another database of it may have them already.
+DO $roles$
+DECLARE
+    role_name text;
+BEGIN
+    FOREACH role_name IN ARRAY ARRAY['fraud_audit', 'fraud_executor', 'fraud_review', 'fraud_rollback',
+                                     'fraud_reconcile', 'fraud_reader', 'fraud_worker'] LOOP
+        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role_name) THEN
+            EXECUTE format('CREATE ROLE %I LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS',
+                           role_name);
+        END IF;
+    END LOOP;
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'fraud_service') THEN
+        CREATE ROLE fraud_service NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
+    END IF;
+END
+$roles$;
+
+GRANT fraud_service TO fraud_audit, fraud_executor, fraud_review, fraud_rollback, fraud_reconcile;
+-- A reversal is planned, and all is reconciled, from everything that is written.
+GRANT fraud_reader TO fraud_rollback, fraud_reconcile;
+
+CREATE SCHEMA audit;
+CREATE SCHEMA ledger;
+CREATE SCHEMA review;
+CREATE SCHEMA api;
+
+-- Nobody has what was not granted to them by name; that goes for everything that later migrations make.
+DO $nobody$
+BEGIN
+    EXECUTE format('REVOKE ALL ON DATABASE %I FROM PUBLIC', current_database());
+    EXECUTE format('GRANT CONNECT ON DATABASE %I TO fraud_service, fraud_reader', current_database());
+END
+$nobody$;
+REVOKE ALL ON SCHEMA public, audit, ledger, review, control, api FROM PUBLIC;
+ALTER DEFAULT PRIVILEGES REVOKE ALL ON TABLES FROM PUBLIC;
+ALTER DEFAULT PRIVILEGES REVOKE ALL ON SEQUENCES FROM PUBLIC;
+ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
+ALTER DEFAULT PRIVILEGES REVOKE USAGE ON TYPES FROM PUBLIC;
+
+-- The reader reads everything, what is made later included.
+GRANT USAGE ON SCHEMA audit, ledger, review, control, api TO fraud_reader;
+ALTER DEFAULT PRIVILEGES IN SCHEMA audit, ledger, review, control, api GRANT SELECT ON TABLES TO fraud_reader;
+GRANT SELECT ON control.migration TO fraud_reader;
+GRANT USAGE ON SCHEMA control TO fraud_service;
+
+-- Append-only (I5): the trigger function of every table that is. Superusers and session_replication_role pass it by;
+-- that is why the audit log is anchored outside the database too.
+CREATE FUNCTION control.refuse_change() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+BEGIN
+    RAISE EXCEPTION '%.% is append-only: % is refused', TG_TABLE_SCHEMA, TG_TABLE_NAME, TG_OP
+        USING ERRCODE = 'restrict_violation';
+END
+$$;
+
+-- Makes a table refuse UPDATE, DELETE and TRUNCATE. Of a partitioned table, every partition made later refuses too.
+CREATE FUNCTION control.make_append_only(parent regclass) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog
+AS $$
+BEGIN
+    EXECUTE format('CREATE TRIGGER refuse_change BEFORE UPDATE OR DELETE ON %s
+                    FOR EACH ROW EXECUTE FUNCTION control.refuse_change()', parent);
+    EXECUTE format('CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON %s
+                    FOR EACH STATEMENT EXECUTE FUNCTION control.refuse_change()', parent);
+END
+$$;
+
+SELECT control.make_append_only('control.migration');
+
+-- Partitions by month, of UTC. Services may call these and so need no right to create tables; only partitions of our
+-- own tables can be made, and only for months that a record may be of.
+CREATE FUNCTION control.ensure_partition(parent regclass, at_time timestamptz) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog SET timezone = 'UTC' AS $$
+DECLARE
+    month_start timestamptz := date_trunc('month', at_time, 'UTC');
+    parent_schema text;
+    parent_name text;
+    partition_name text;
+BEGIN
+    SELECT n.nspname, c.relname INTO parent_schema, parent_name
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.oid = parent AND c.relkind = 'p' AND n.nspname IN ('audit', 'ledger', 'review', 'control');
+    IF parent_name IS NULL THEN
+        RAISE EXCEPTION '% is no partitioned table of ours', parent USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF at_time IS NULL OR at_time < '2020-01-01+00' OR at_time > now() + interval '13 months' THEN
+        RAISE EXCEPTION 'no partition is made for %: it is before 2020 or over 13 months ahead', at_time
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    partition_name := parent_name || to_char(month_start, '_YYYY_MM');
+    IF to_regclass(format('%I.%I', parent_schema, partition_name)) IS NOT NULL THEN
+        RETURN partition_name;
+    END IF;
+    PERFORM pg_advisory_xact_lock(hashtext('control.ensure_partition'), parent::oid::integer);
+    IF to_regclass(format('%I.%I', parent_schema, partition_name)) IS NULL THEN
+        EXECUTE format('CREATE TABLE %I.%I PARTITION OF %s FOR VALUES FROM (%L) TO (%L)', parent_schema,
+                       partition_name, parent, month_start, month_start + interval '1 month');
+        -- Row triggers are inherited from the parent; the one for TRUNCATE is not.
+        IF EXISTS (SELECT FROM pg_trigger WHERE tgrelid = parent AND tgname = 'refuse_truncate') THEN
+            EXECUTE format('CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON %I.%I
+                            FOR EACH STATEMENT EXECUTE FUNCTION control.refuse_change()',
+                           parent_schema, partition_name);
+        END IF;
+    END IF;
+    RETURN partition_name;
+END
+$$;
+
+-- This month's partition and those of the next months_ahead.
+CREATE FUNCTION control.ensure_partitions(parent regclass, months_ahead integer) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog SET timezone = 'UTC' AS $$
+BEGIN
+    IF months_ahead NOT BETWEEN 0 AND 12 THEN
+        RAISE EXCEPTION 'months ahead must be 0 to 12, not %', months_ahead USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    FOR ahead IN 0..months_ahead LOOP
+        PERFORM control.ensure_partition(parent, date_trunc('month', now(), 'UTC') + make_interval(months => ahead));
+    END LOOP;
+END
+$$;
+
+-- The same for every partitioned table; the migrations end with it.
+CREATE FUNCTION control.ensure_all_partitions(months_ahead integer) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
+DECLARE
+    parent regclass;
+BEGIN
+    FOR parent IN
+        SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.relkind = 'p' AND NOT c.relispartition AND n.nspname IN ('audit', 'ledger', 'review', 'control')
+    LOOP
+        PERFORM control.ensure_partitions(parent, months_ahead);
+    END LOOP;
+END
+$$;
+
+REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA control FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION control.ensure_partition(regclass, timestamptz),
+    control.ensure_partitions(regclass, integer), control.ensure_all_partitions(integer) TO fraud_service;
+
+-- Where each consumer goes on reading: the one table whose rows services change, always in the transaction that stores
+-- what was read. A position never goes back, and each role moves only its own: role fraud_audit those of the consumers
+-- "audit" and "audit-...".
+CREATE TABLE control.consumer_position (
+    consumer text NOT NULL,
+    topic text NOT NULL,
+    partition integer NOT NULL CHECK (partition >= 0),
+    next_offset bigint NOT NULL CHECK (next_offset >= 0),
+    PRIMARY KEY (consumer, topic, partition)
+) WITH (fillfactor = 50);  -- a few rows that change all the time: room for their next versions on the same page
+
+CREATE FUNCTION control.refuse_going_back() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+BEGIN
+    IF (NEW.consumer, NEW.topic, NEW.partition) <> (OLD.consumer, OLD.topic, OLD.partition)
+        OR NEW.next_offset < OLD.next_offset
+    THEN
+        RAISE EXCEPTION 'the position of % in %[%] can''t go from % to %', OLD.consumer, OLD.topic, OLD.partition,
+            OLD.next_offset, NEW.next_offset USING ERRCODE = 'restrict_violation';
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+CREATE TRIGGER refuse_going_back BEFORE UPDATE ON control.consumer_position
+    FOR EACH ROW EXECUTE FUNCTION control.refuse_going_back();
+CREATE TRIGGER refuse_delete BEFORE DELETE ON control.consumer_position
+    FOR EACH ROW EXECUTE FUNCTION control.refuse_change();
+CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON control.consumer_position
+    FOR EACH STATEMENT EXECUTE FUNCTION control.refuse_change();
+
+ALTER TABLE control.consumer_position ENABLE ROW LEVEL SECURITY;
+CREATE POLICY everybody_reads ON control.consumer_position FOR SELECT USING (true);
+CREATE POLICY starts_its_own ON control.consumer_position FOR INSERT
+    WITH CHECK (current_user = 'fraud_' || split_part(consumer, '-', 1));
+CREATE POLICY moves_its_own ON control.consumer_position FOR UPDATE
+    USING (current_user = 'fraud_' || split_part(consumer, '-', 1));
+GRANT SELECT, INSERT, UPDATE ON control.consumer_position TO fraud_service;

@@ -1,0 +1,146 @@
+"""A PostgreSQL server on the loopback interface, as a process that tests may kill and start again.
+
+PostgreSQL refuses to run as root. Started by root, it runs as `nobody` with one capability left, so that it finds its
+files in folders that only root may enter, as a test's temporary folder is.
+"""
+
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+import psutil
+import psycopg
+
+from ops.stack.processes import LOOPBACK, START_DEADLINE_S, STOP_GRACE_S, ServerProcess
+from ops.stack.versions import POSTGRES_DATABASE, POSTGRES_INITDB, POSTGRES_OWNER, POSTGRES_SETTINGS
+
+INITDB_TIMEOUT_S: Final = 60
+CONNECT_TIMEOUT_S: Final = 1
+UNPRIVILEGED_ID: Final = 65534  # nobody, and its group
+SYSTEM_FOLDER: Final = Path("/usr/lib/postgresql")  # Debian and Ubuntu keep each version's programs in a folder of it
+
+
+class PostgresMissing(Exception):
+    """No PostgreSQL is installed, or it could not be laid out. The message says what to do."""
+
+
+class PostgresServer(ServerProcess):
+    """SIGTERM lets sessions go on for as long as they like, so it is stopped by SIGINT. Its sessions are processes of
+    their own: a kill or a pause that left them alone would not be one of the server."""
+
+    stop_signal = signal.SIGINT
+
+    def __init__(self, folder: Path, directory: Path, port: int, settings: Mapping[str, str]) -> None:
+        self._owner_url = postgres_url(port, database="postgres")
+        command = [str(folder / "postgres"), "-D", str(directory / "files")]
+        for name, value in settings.items():
+            command += ["-c", f"{name}={value}"]
+        super().__init__(
+            "PostgreSQL",
+            [*_unprivileged(), *command],
+            is_ready=lambda: answers(self._owner_url),
+            log_path=directory / "postgres.log",
+        )
+
+    def start(self, *, deadline_s: float = START_DEADLINE_S) -> None:
+        super().start(deadline_s=deadline_s)
+        with psycopg.connect(self._owner_url, autocommit=True) as connection:
+            found = connection.execute("SELECT FROM pg_database WHERE datname = %s", [POSTGRES_DATABASE]).fetchone()
+            if found is None:
+                connection.execute(f"CREATE DATABASE {POSTGRES_DATABASE}".encode())
+
+    def _signal(self, number: signal.Signals) -> None:
+        sessions = _children(self.pid) if self.is_running and number is not self.stop_signal else []
+        super()._signal(number)
+        for session in sessions:
+            _send(session, number)
+        if number is signal.SIGKILL:  # a server that starts again refuses while a session of its former self lives
+            psutil.wait_procs(sessions, timeout=STOP_GRACE_S)
+
+
+def postgres_server(
+    folder: Path, directory: Path, port: int, *, settings: Mapping[str, str] = MappingProxyType({})
+) -> PostgresServer:
+    """The server, not started yet; its files are laid out on first use. `folder` holds initdb and postgres.
+
+    settings: PostgreSQL's, on top of those of every stack. Raises PostgresMissing.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    if not (directory / "files" / "PG_VERSION").exists():
+        _lay_out(folder, directory / "files")
+    ours = {"listen_addresses": LOOPBACK, "port": str(port), "unix_socket_directories": ""}
+    return PostgresServer(folder, directory, port, {**POSTGRES_SETTINGS, **settings, **ours})
+
+
+def postgres_url(port: int, *, user: str = POSTGRES_OWNER, database: str = POSTGRES_DATABASE) -> str:
+    return f"postgresql://{user}@{LOOPBACK}:{port}/{database}"
+
+
+def answers(url: str) -> bool:
+    """False while nothing listens, and while the server still recovers."""
+    try:
+        with psycopg.connect(url, connect_timeout=CONNECT_TIMEOUT_S) as connection:
+            return connection.execute("SELECT 1").fetchone() == (1,)
+    except psycopg.OperationalError:
+        return False
+
+
+def system_folder() -> Path:
+    """Of the newest PostgreSQL that is installed, else of the one that pip brought. Raises PostgresMissing."""
+    installed = [path.parent for path in SYSTEM_FOLDER.glob("*/bin/postgres") if path.parent.parent.name.isdigit()]
+    if installed:
+        return max(installed, key=lambda folder: int(folder.parent.name))
+    if path := shutil.which("postgres"):
+        return Path(path).resolve().parent
+    return bundled_folder()
+
+
+def bundled_folder() -> Path:
+    """Of the PostgreSQL in the package pgserver; its own start-up code is not used. Raises PostgresMissing."""
+    found = importlib.util.find_spec("pgserver")
+    if found is None or found.origin is None:
+        raise PostgresMissing("PostgreSQL is missing. Install it: pip install pgserver, or apt-get install postgresql")
+    return Path(found.origin).parent / "pginstall" / "bin"
+
+
+def _lay_out(folder: Path, files: Path) -> None:
+    files.mkdir(mode=0o700, exist_ok=True)
+    if os.geteuid() == 0:
+        os.chown(files, UNPRIVILEGED_ID, UNPRIVILEGED_ID)
+    options = ["--username", POSTGRES_OWNER, "--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync"]
+    command = [*_unprivileged(), str(folder / "initdb"), "-D", str(files), *options, *POSTGRES_INITDB]
+    try:
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=INITDB_TIMEOUT_S)  # noqa: S603
+    except subprocess.CalledProcessError as failure:
+        raise PostgresMissing(f"PostgreSQL's files could not be laid out in {files}: {failure.stderr}") from failure
+
+
+def _unprivileged() -> list[str]:
+    """What to put before a command so that it doesn't run as root, and still ends with whoever started it."""
+    if os.geteuid() != 0:
+        return []
+    path = shutil.which("setpriv")
+    if path is None:
+        raise PostgresMissing("setpriv is missing, and PostgreSQL refuses to run as root. Start it as another user.")
+    account = [f"--reuid={UNPRIVILEGED_ID}", f"--regid={UNPRIVILEGED_ID}", "--clear-groups"]
+    return [path, *account, "--inh-caps=+dac_override", "--ambient-caps=+dac_override", "--pdeathsig=KILL", "--"]
+
+
+def _children(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _send(process: psutil.Process, number: signal.Signals) -> None:
+    try:
+        process.send_signal(number)
+    except psutil.NoSuchProcess:
+        return  # it ended by itself meanwhile
