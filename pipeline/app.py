@@ -21,6 +21,7 @@ from pipeline import __version__
 from pipeline.adapters import metrics
 from pipeline.adapters.avro import WireFormat
 from pipeline.adapters.breaker import BreakerStore
+from pipeline.adapters.credentials import faust_credentials
 from pipeline.adapters.kafka import (
     BATCHES_AHEAD_MAX,
     Batch,
@@ -178,11 +179,12 @@ def _read(path: Path) -> bytes:
 
 
 def build(settings: Settings) -> faust.App:
-    """The app of one worker; `faust.Worker(build(settings))` runs it."""
+    """The app of one worker; `faust.Worker(build(settings))` runs it. Raises CredentialsRefused too."""
     worker = Worker(settings)
     app = WorkerApp(
         f"{settings.consumer_group}-context",
         broker=";".join(f"kafka://{server}" for server in settings.bootstrap_servers.split(",")),
+        broker_credentials=faust_credentials(settings.kafka_options),
         store="memory://",
         value_serializer="raw",
         key_serializer="raw",

@@ -13,6 +13,7 @@ from confluent_kafka.admin import AdminClient
 
 from models.artefact import ModelRefused
 from pipeline.adapters import logs
+from pipeline.adapters.credentials import CredentialsRefused
 from pipeline.adapters.vault import KeyRefused
 from pipeline.app import build
 from pipeline.commands.failures import Failure, broker_away
@@ -33,7 +34,7 @@ def run_worker(settings: Settings) -> NoReturn:
         app = build(settings)
     except OSError as error:
         raise Failure(f"{error.filename} can't be read.", "`fraud config check` looks at every file.") from error
-    except (PolicyRefused, ModelRefused, KeyRefused) as refusal:
+    except (PolicyRefused, ModelRefused, KeyRefused, CredentialsRefused) as refusal:
         raise Failure(f"{refusal}.", "`fraud config check` says more.") from refusal
     # Our own JSON logs stand already; Faust's set-up would replace them and capture stdout.
     worker = _Worker(app, override_logging=False, redirect_stdouts=False, quiet=True)

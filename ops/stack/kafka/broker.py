@@ -3,12 +3,15 @@
 import base64
 import subprocess
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from ops.stack.access import ADMINISTRATOR
 from ops.stack.kafka.jars import java_executable, kafka_jars
+from ops.stack.kafka.security import PROTOCOL, BrokerSecurity
 from ops.stack.processes import LOOPBACK, ServerProcess
 from ops.stack.versions import BROKER_SETTINGS
 
@@ -26,21 +29,25 @@ class BrokerFormatFailed(Exception):
     """The broker's storage could not be laid out. The message holds the tool's words."""
 
 
-def kafka_broker(directory: Path, port: int, controller_port: int) -> ServerProcess:
-    """The broker, not started yet; its storage is laid out on first use.
+def kafka_broker(
+    directory: Path, port: int, controller_port: int, security: BrokerSecurity | None = None
+) -> ServerProcess:
+    """The broker, not started yet; its storage is laid out on first use. security: None for a plain one.
 
     Raises KafkaUnavailable, BrokerFormatFailed.
     """
     settings_path = directory / "server.properties"
     directory.mkdir(parents=True, exist_ok=True)
-    settings_path.write_text(_settings(directory / "logs", port, controller_port))
+    settings_path.touch(mode=0o600)
+    settings_path.write_text(_settings(directory / "logs", port, controller_port, security))
     command = _java_command()
     if not (directory / "logs" / "meta.properties").exists():
-        _format_storage(command, settings_path)
+        _format_storage(command, settings_path, [] if security is None else security.format_arguments())
+    options = {} if security is None else security.client_options(ADMINISTRATOR)
     return ServerProcess(
         "Kafka",
         [*command, "kafka.Kafka", str(settings_path)],
-        is_ready=lambda: answers(bootstrap_servers(port)),
+        is_ready=lambda: answers(bootstrap_servers(port), options),
         log_path=directory / "broker.log",
     )
 
@@ -49,22 +56,28 @@ def bootstrap_servers(port: int) -> str:
     return f"{LOOPBACK}:{port}"
 
 
-def answers(servers: str) -> bool:
+def answers(servers: str, client_options: Mapping[str, str] | None = None) -> bool:
     """True once the cluster's own metadata lists the broker: it is registered and serves."""
     # The connections refused meanwhile are what is waited out: nothing to log below "emergency".
-    admin = AdminClient({"bootstrap.servers": servers, "reconnect.backoff.max.ms": 200, "log_level": 0})
+    probe: dict[str, str | int | float | bool] = {
+        "bootstrap.servers": servers,
+        "reconnect.backoff.max.ms": 200,
+        "log_level": 0,
+    }
+    admin = AdminClient({**(client_options or {}), **probe})
     try:
         return NODE_ID in admin.list_topics(timeout=PROBE_TIMEOUT_S).brokers
     except KafkaException:
         return False
 
 
-def _settings(log_directory: Path, port: int, controller_port: int) -> str:
+def _settings(log_directory: Path, port: int, controller_port: int, security: BrokerSecurity | None) -> str:
+    protocol = "PLAINTEXT" if security is None else PROTOCOL
     lines = {
         "process.roles": "broker,controller",
         "node.id": str(NODE_ID),
-        "listeners": f"PLAINTEXT://{LOOPBACK}:{port},CONTROLLER://{LOOPBACK}:{controller_port}",
-        "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{port}",
+        "listeners": f"{protocol}://{LOOPBACK}:{port},CONTROLLER://{LOOPBACK}:{controller_port}",
+        "advertised.listeners": f"{protocol}://{LOOPBACK}:{port}",
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
         "controller.listener.names": "CONTROLLER",
         "controller.quorum.voters": f"{NODE_ID}@{LOOPBACK}:{controller_port}",
@@ -72,6 +85,7 @@ def _settings(log_directory: Path, port: int, controller_port: int) -> str:
         "broker.session.timeout.ms": str(SESSION_TIMEOUT_MS),
         "broker.heartbeat.interval.ms": str(HEARTBEAT_INTERVAL_MS),
         **BROKER_SETTINGS,
+        **({} if security is None else security.settings()),
     }
     return "".join(f"{name}={value}\n" for name, value in lines.items())
 
@@ -87,11 +101,14 @@ def _java_command() -> list[str]:
     ]
 
 
-def _format_storage(command: list[str], settings_path: Path) -> None:
+def _format_storage(command: list[str], settings_path: Path, users: list[str]) -> None:
     cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     done = subprocess.run(  # noqa: S603 - the command is ours
         # "=" because an identifier may begin with a dash
-        [*command, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "--config", str(settings_path)],
+        [
+            *(*command, "kafka.tools.StorageTool", "format"),
+            *(f"--cluster-id={cluster_id}", "--config", str(settings_path), *users),
+        ],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
