@@ -1,4 +1,4 @@
-"""The real stack without Docker: Apache Kafka from its published jars and the system's Redis, on loopback.
+"""The real stack without Docker: Apache Kafka from its published jars, the system's Redis and PostgreSQL, on loopback.
 
 `with RealStack(directory) as stack:` or, in the foreground, `python -m ops.stack.real [--directory D] [--json]`.
 Needs Java 17 and Maven (once, to resolve the jars) and redis-server on the PATH.
@@ -8,16 +8,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from ops.stack.access import ADMINISTRATOR, AccessFailed, Principal, apply_access
 from ops.stack.foreground import StackFailure, main
 from ops.stack.kafka.broker import BrokerFormatFailed, bootstrap_servers, kafka_broker
 from ops.stack.kafka.jars import KafkaUnavailable
+from ops.stack.kafka.security import BrokerSecurity
+from ops.stack.postgres import PostgresMissing, PostgresServer, postgres_server, postgres_url, system_folder
 from ops.stack.processes import ServerFailed, free_port
 from ops.stack.redis_server import Persistence, RedisMissing, redis_server, redis_url, system_executable
 from ops.stack.versions import REDIS_MEMORY_MAX_BYTES
 
 
 class RealStack:
-    """Kafka and Redis, each a process: `stack.broker` and `stack.redis` can be killed, paused, stopped, started again.
+    """Kafka and Redis, and PostgreSQL where asked for, each a process: `stack.broker`, `stack.redis` and
+    `stack.postgres` can be killed, paused, stopped, started again.
 
     A port of 0 is picked free. A directory used before keeps its topics, and its Redis state where that is persisted.
     Start it from a thread that lives as long as the servers shall.
@@ -31,8 +35,13 @@ class RealStack:
         redis_port: int = 0,
         persistence: Persistence = Persistence.APPEND_EVERY_SECOND,
         redis_memory_max_bytes: int = REDIS_MEMORY_MAX_BYTES,
+        secure: bool = False,
+        with_postgres: bool = False,
     ) -> None:
-        """Raises StackFailure with one sentence on what is missing."""
+        """secure: the broker asks for TLS, a password and rights, as in production; see `client_options`.
+
+        Raises StackFailure with one sentence on what is missing.
+        """
         kafka_port, redis_port = kafka_port or free_port(), redis_port or free_port()
         directory = directory.resolve()
         try:
@@ -43,32 +52,63 @@ class RealStack:
                 persistence=persistence,
                 memory_max_bytes=redis_memory_max_bytes,
             )
-            self.broker = kafka_broker(directory / "kafka", kafka_port, free_port())
+            self._security = BrokerSecurity(directory / "secrets") if secure else None
+            self.broker = kafka_broker(directory / "kafka", kafka_port, free_port(), self._security)
         except (RedisMissing, KafkaUnavailable, BrokerFormatFailed) as failure:
             raise StackFailure(str(failure)) from failure
         self.bootstrap_servers = bootstrap_servers(kafka_port)
         self.redis_url = redis_url(redis_port)
+        self.postgres: PostgresServer | None = None
+        self.database_url = ""  # of the owner, who runs the migrations; empty without PostgreSQL
+        if with_postgres:
+            self._add_postgres(directory / "postgres")
 
     def start(self) -> None:
         """Raises StackFailure, with nothing left running."""
         try:
             self.redis.start()
             self.broker.start()
-        except ServerFailed as failure:
+            if self._security is not None:
+                apply_access(self.bootstrap_servers, self.admin_options, passwords=self._security.passwords())
+            if self.postgres is not None:
+                self.postgres.start()
+        except (ServerFailed, AccessFailed) as failure:
             self.stop()
             raise StackFailure(str(failure)) from failure
 
+    @property
+    def admin_options(self) -> dict[str, str]:
+        """librdkafka's, of the administrator; none on a stack without security."""
+        return {} if self._security is None else self._security.client_options(ADMINISTRATOR)
+
+    def client_options(self, principal: Principal) -> dict[str, str]:
+        """librdkafka's, of one process; none on a stack without security."""
+        return {} if self._security is None else self._security.client_options(principal)
+
     def stop(self) -> None:
+        if self.postgres is not None:
+            self.postgres.stop()
         self.broker.stop()
         self.redis.stop()
 
     def addresses(self) -> dict[str, str | int]:
-        return {
+        found: dict[str, str | int] = {
             "bootstrap_servers": self.bootstrap_servers,
             "redis_url": self.redis_url,
             "broker_pid": self.broker.pid,
             "redis_pid": self.redis.pid,
         }
+        if self.postgres is not None:
+            found |= {"database_url": self.database_url, "postgres_pid": self.postgres.pid}
+        return found
+
+    def _add_postgres(self, directory: Path) -> None:
+        port = free_port()
+        try:
+            self.postgres = postgres_server(system_folder(), directory, port)
+        except PostgresMissing as failure:
+            raise StackFailure(str(failure)) from failure
+        self.database_url = postgres_url(port)
 
     def __enter__(self) -> Self:
         self.start()
