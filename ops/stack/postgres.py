@@ -36,8 +36,10 @@ class PostgresServer(ServerProcess):
 
     stop_signal = signal.SIGINT
 
-    def __init__(self, folder: Path, directory: Path, port: int, settings: Mapping[str, str]) -> None:
-        self._owner_url = postgres_url(port, database="postgres")
+    def __init__(
+        self, folder: Path, directory: Path, port: int, settings: Mapping[str, str], owner_password: str | None = None
+    ) -> None:
+        self._owner_url = postgres_url(port, database="postgres", password=owner_password)
         command = [str(folder / "postgres"), "-D", str(directory / "files")]
         for name, value in settings.items():
             command += ["-c", f"{name}={value}"]
@@ -65,21 +67,30 @@ class PostgresServer(ServerProcess):
 
 
 def postgres_server(
-    folder: Path, directory: Path, port: int, *, settings: Mapping[str, str] = MappingProxyType({})
+    folder: Path,
+    directory: Path,
+    port: int,
+    *,
+    settings: Mapping[str, str] = MappingProxyType({}),
+    owner_password: str | None = None,
 ) -> PostgresServer:
     """The server, not started yet; its files are laid out on first use. `folder` holds initdb and postgres.
 
-    settings: PostgreSQL's, on top of those of every stack. Raises PostgresMissing.
+    settings: PostgreSQL's, on top of those of every stack. owner_password: with it the server asks everybody for one,
+    by SCRAM; without it, nobody. Raises PostgresMissing.
     """
     directory.mkdir(parents=True, exist_ok=True)
     if not (directory / "files" / "PG_VERSION").exists():
-        _lay_out(folder, directory / "files")
+        _lay_out(folder, directory / "files", owner_password)
     ours = {"listen_addresses": LOOPBACK, "port": str(port), "unix_socket_directories": ""}
-    return PostgresServer(folder, directory, port, {**POSTGRES_SETTINGS, **settings, **ours})
+    return PostgresServer(folder, directory, port, {**POSTGRES_SETTINGS, **settings, **ours}, owner_password)
 
 
-def postgres_url(port: int, *, user: str = POSTGRES_OWNER, database: str = POSTGRES_DATABASE) -> str:
-    return f"postgresql://{user}@{LOOPBACK}:{port}/{database}"
+def postgres_url(
+    port: int, *, user: str = POSTGRES_OWNER, database: str = POSTGRES_DATABASE, password: str | None = None
+) -> str:
+    login = user if password is None else f"{user}:{password}"
+    return f"postgresql://{login}@{LOOPBACK}:{port}/{database}"
 
 
 def answers(url: str) -> bool:
@@ -109,14 +120,17 @@ def bundled_folder() -> Path:
     return Path(found.origin).parent / "pginstall" / "bin"
 
 
-def _lay_out(folder: Path, files: Path) -> None:
+def _lay_out(folder: Path, files: Path, owner_password: str | None) -> None:
     files.mkdir(mode=0o700, exist_ok=True)
     if os.geteuid() == 0:
         os.chown(files, UNPRIVILEGED_ID, UNPRIVILEGED_ID)
-    options = ["--username", POSTGRES_OWNER, "--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync"]
+    options = ["--username", POSTGRES_OWNER, "--encoding", "UTF8", "--locale", "C", "--no-sync"]
+    options += ["--auth", "trust"] if owner_password is None else ["--auth", "scram-sha-256", "--pwfile", "/dev/stdin"]
     command = [*_unprivileged(), str(folder / "initdb"), "-D", str(files), *options, *POSTGRES_INITDB]
     try:
-        subprocess.run(command, check=True, capture_output=True, text=True, timeout=INITDB_TIMEOUT_S)  # noqa: S603
+        subprocess.run(  # noqa: S603 - the command is ours
+            command, input=owner_password or "", check=True, capture_output=True, text=True, timeout=INITDB_TIMEOUT_S
+        )
     except subprocess.CalledProcessError as failure:
         raise PostgresMissing(f"PostgreSQL's files could not be laid out in {files}: {failure.stderr}") from failure
 

@@ -16,7 +16,7 @@ from ops.stack.kafka.security import BrokerSecurity
 from ops.stack.postgres import PostgresMissing, PostgresServer, postgres_server, postgres_url, system_folder
 from ops.stack.processes import ServerFailed, free_port
 from ops.stack.redis_server import Persistence, RedisMissing, redis_server, redis_url, system_executable
-from ops.stack.versions import REDIS_MEMORY_MAX_BYTES
+from ops.stack.versions import POSTGRES_OWNER, REDIS_MEMORY_MAX_BYTES
 
 
 class RealStack:
@@ -104,11 +104,12 @@ class RealStack:
 
     def _add_postgres(self, directory: Path) -> None:
         port = free_port()
+        password = None if self._security is None else self._security.password(POSTGRES_OWNER)
         try:
-            self.postgres = postgres_server(system_folder(), directory, port)
+            self.postgres = postgres_server(system_folder(), directory, port, owner_password=password)
         except PostgresMissing as failure:
             raise StackFailure(str(failure)) from failure
-        self.database_url = postgres_url(port)
+        self.database_url = postgres_url(port, password=password)
 
     def __enter__(self) -> Self:
         self.start()
