@@ -19,6 +19,10 @@ class Settings(BaseSettings):
     bootstrap_servers: str = "127.0.0.1:9092"
     redis_url: str = "redis://127.0.0.1:6379/0"
     redis_timeout_s: Annotated[float, Field(gt=0, le=30)] = 2.0
+    database_url: str = "postgresql://fraud_owner@127.0.0.1:5432/fraud"
+    """Of the role that the process runs as; only migrations run as the owner."""
+    database_patience_s: Annotated[float, Field(ge=0, le=3600)] = 60.0
+    """How long a service waits for PostgreSQL before it gives up its place and exits."""
     topic_prefix: str = ""
     state_prefix: str = "fraud"
 
