@@ -26,7 +26,7 @@ STATEMENT_TIMEOUT_MS: Final = 60_000
 RETRY_WAIT_S: Final = 0.05
 RETRY_WAIT_S_MAX: Final = 1.0
 _SQL: Final = Path(__file__).parent / "sql"
-_NAMED: Final = re.compile(r"^-- name: (\w+)\n((?:--.*\n)+)(.*?)(?=^-- name: |\Z)", re.MULTILINE | re.DOTALL)
+_NAMED: Final = re.compile(r"^-- name: (\w+)\n((?:--[^\n]*\n)+)(.*?)(?=^-- name: |\Z)", re.MULTILINE | re.DOTALL)
 
 
 class DatabaseUnavailable(Exception):
