@@ -99,6 +99,14 @@ TOPICS: Final[tuple[Topic, ...]] = (
         _RECORD_MAX_BYTES,
         "what turned out to be fraud: state is rebuilt from it and models are trained on it",
     ),
+    Topic(
+        "anchors.v1",
+        False,
+        Cleanup.DELETE,
+        FOR_EVER,
+        _RECORD_MAX_BYTES,
+        "signed heads of the audit log, where a superuser of the database can't reach them",
+    ),
 )
 
 

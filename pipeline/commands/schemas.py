@@ -26,6 +26,7 @@ TOPIC_OF: Final = {
     "risk_signal.v1": "risk_signals.v1",
     "label.v1": "labels.v1",
     "alert.v1": "alerts.v1",
+    "anchor.v1": "anchors.v1",
 }
 
 
