@@ -25,13 +25,13 @@ from pipeline.adapters.credentials import faust_credentials
 from pipeline.adapters.kafka import (
     BATCHES_AHEAD_MAX,
     Batch,
-    CommitHung,
     LogReader,
     Outgoing,
     Publisher,
     Record,
     TransactionLog,
 )
+from pipeline.adapters.standstill import Pulse, Watch, end_process
 from pipeline.adapters.state import RedisState
 from pipeline.adapters.vault import DeadLetterKey
 from pipeline.agents.batch_channel import BatchChannel
@@ -50,6 +50,10 @@ from pipeline.settings import Settings
 AGENT_ID = f"decide/{__version__}"
 RELOAD_INTERVAL_S = 2.0
 BREAKER_INTERVAL_S = 1.0
+START_LIMIT_S = 40.0
+"""For fencing the predecessor; more than librdkafka's own timeout for it."""
+STOP_LIMIT_S = 25.0
+"""For a graceful stop, all of Faust's included; under the 30 s after which an orchestrator kills."""
 FAUST_BUFFER_RECORDS = 131_072  # FACTS: with the default of 4096 the fetcher sleeps a second whenever buffers fill
 
 FAUST_DIRECTORY = Path(tempfile.gettempdir()) / "fraud-faust"
@@ -217,9 +221,7 @@ def _add_decisions(app: WorkerApp, worker: Worker) -> None:
             try:
                 await worker.agent.decide(batch)
             except Exception as error:  # the outermost loop: this worker's place is over, another takes it
-                log.exception("worker_failed", error=type(error).__name__)
-                await app.crash(error)
-                return
+                app.give_up(error)
 
     app.decision_transport = Transport(app, worker, batches)
 
@@ -228,6 +230,21 @@ class WorkerApp(faust.App):
     """Starts the transport right after the agents: decisions don't wait until the context topics are joined."""
 
     decision_transport: Transport
+
+    async def stop(self) -> None:
+        self.decision_transport.stopping.begin()
+        await super().stop()
+
+    def give_up(self, error: BaseException) -> None:
+        """Ends the process at once, so that its slot is filled anew in seconds; a stop under way goes on.
+
+        There is nothing to save: an open transaction is aborted by the successor. A graceful stop could wait for ever
+        for a thread of aiokafka's that died with its broker.
+        """
+        if self.decision_transport.stopping.is_under_way:
+            log.warning("failed_while_stopping", error=type(error).__name__, why=str(error))
+            return
+        end_process(f"{type(error).__name__}: {error}", error)
 
     class BootStrategy(FaustBootStrategy):
         def agents(self) -> Iterable[Any]:
@@ -240,12 +257,20 @@ class Transport(Service):
     def __init__(self, app: WorkerApp, worker: Worker, batches: BatchChannel) -> None:
         super().__init__()
         self._app, self._worker, self._batches = app, worker, batches
+        self._starting, self.stopping = Pulse("starting", START_LIMIT_S), Pulse("stopping", STOP_LIMIT_S)
+        self._watch = Watch([self._starting, self.stopping, *worker.transactions.pulses])
 
     async def on_start(self) -> None:
-        if await self._worker.has_never_decided():
-            await self._worker.breaker.initialise(self._worker.agent.judge.in_force.policy)
-        self._worker.agent.on_failure = self._fail
-        await self._worker.transactions.start(self._batches.put_batch, self._fail)
+        self._watch.start()
+        self._starting.begin()
+        try:
+            if await self._worker.has_never_decided():
+                await self._worker.breaker.initialise(self._worker.agent.judge.in_force.policy)
+            self._worker.agent.on_failure = self._app.give_up
+            await self._worker.transactions.start(self._batches.put_batch, self._app.give_up)
+        except Exception as error:  # no place yet; whoever starts this process tries again
+            self._app.give_up(error)
+        self._starting.end()
 
     async def on_stop(self) -> None:
         try:
@@ -254,12 +279,6 @@ class Transport(Service):
             await self._worker.transactions.stop()
             await self._worker.state.close()
             await self._worker.breaker.close()
-
-    def _fail(self, error: BaseException) -> None:
-        log.error("transport_failed", error=str(error))
-        if isinstance(error, CommitHung):
-            os._exit(os.EX_TEMPFAIL)  # a graceful stop would wait for it; its transaction is aborted by the successor
-        self.add_future(self._app.crash(error))
 
 
 def _add_timers(app: faust.App, worker: Worker) -> None:

@@ -22,6 +22,7 @@ from typing import Any, Final, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
+from pipeline.adapters.standstill import Pulse
 from pipeline.core.records import Source
 
 BATCHES_AHEAD_MAX: Final = 3
@@ -34,8 +35,13 @@ BROKER_TIMEOUT_S: Final = 30.0
 COMMIT_TIMEOUT_S: Final = 8.0
 """For one step of a transaction. After a broker was killed librdkafka may wait for a coordinator that has long come
 back; a worker that ends and is started again has its place back in 3 s, so it doesn't wait longer."""
-COMMIT_DEADLINE_S: Final = 15.0
-"""For all attempts at one commit; more than the rejoining of a group takes."""
+COMMIT_LIMIT_S: Final = 15.0
+"""For all attempts at one commit; more than the rejoining of a group takes. What takes longer stands still."""
+ASSIGN_TIMEOUT_S: Final = 8.0
+"""For one question that a rebalance asks the broker, while the group waits for us."""
+READ_LIMIT_S: Final = 30.0
+"""For one look at the log, rebalances within it included: they wait for a commit and ask two questions at most. What
+takes longer stands still."""
 COMMIT_ATTEMPTS_MAX: Final = 12
 REJOIN_WAIT_S: Final = 1.0
 """For the group's next generation, before a commit that was refused for the old one is tried again; 12 of them are
@@ -44,11 +50,6 @@ twice the default session timeout."""
 
 class BrokerFailed(Exception):
     """Kafka refused for good (fenced, fatal, or out of attempts): this worker's place is over."""
-
-
-class CommitHung(BrokerFailed):
-    """librdkafka waits past its own timeouts, as it may after a broker was killed; its thread can't be ended, so the
-    process must be."""
 
 
 class Record(NamedTuple):
@@ -132,15 +133,21 @@ class TransactionLog:
         self._metadata: object = None
         self._metadata_renewed = threading.Event()
         self._stopping = threading.Event()
+        self._is_closed = False
         self._slots = threading.Semaphore(BATCHES_AHEAD_MAX)
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="kafka-commit")
         self._reader: threading.Thread | None = None
         self._stashed: list[Message] = []
+        self._commit_pulse = Pulse("a commit", COMMIT_LIMIT_S)
+        self._read_pulse = Pulse("a look at the log", READ_LIMIT_S)
 
     # Life cycle
 
-    async def start(self, deliver: Callable[[Batch], None], fail: Callable[[BaseException], None]) -> None:
-        """Fences a predecessor of the same slot, joins the group and calls `deliver` on the event loop per batch."""
+    async def start(self, deliver: Callable[[Batch], None], fail: Callable[[BaseException], object]) -> None:
+        """Fences a predecessor of the same slot, joins the group and calls `deliver` on the event loop per batch.
+
+        `fail` is called in the reader's thread, at most once: what stops the reader may have stopped the loop too.
+        """
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._committer, self._producer.init_transactions, BROKER_TIMEOUT_S)
         self._consumer.subscribe([self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
@@ -148,9 +155,9 @@ class TransactionLog:
         def read() -> None:
             try:
                 self._read(lambda batch: loop.call_soon_threadsafe(deliver, batch))
-            except (KafkaException, BrokerFailed, RuntimeError) as error:
+            except Exception as error:  # the thread's outermost loop: a reader that ended in silence reads no more
                 if not self._stopping.is_set():
-                    loop.call_soon_threadsafe(fail, error)
+                    fail(error)
 
         self._reader = threading.Thread(target=read, name="kafka-read", daemon=True)
         self._reader.start()
@@ -163,7 +170,13 @@ class TransactionLog:
         if self._reader is not None:
             await loop.run_in_executor(None, self._reader.join, BROKER_TIMEOUT_S)
         await loop.run_in_executor(self._committer, self._consumer.close)
+        self._is_closed = True
         self._committer.shutdown(wait=True)
+
+    @property
+    def pulses(self) -> tuple[Pulse, ...]:
+        """What must not stand still (pipeline.adapters.standstill)."""
+        return self._read_pulse, self._commit_pulse
 
     @property
     def assigned_partitions(self) -> tuple[int, ...]:
@@ -175,16 +188,18 @@ class TransactionLog:
     # Writing
 
     async def commit(self, batch: Batch, outgoing: Sequence[Outgoing]) -> bool:
-        """True once committed; False where a partition was taken away meanwhile and nothing was written.
+        """True once committed; False where a partition was taken away (or all were given back) meanwhile and nothing
+        was written.
 
         Raises BrokerFailed when this worker is fenced or the broker stays out of reach.
         """
-        loop = asyncio.get_running_loop()
-        committing = loop.run_in_executor(self._committer, self._commit, batch, outgoing)
+        if self._is_closed:
+            return False
+        self._commit_pulse.begin()
         try:
-            return await asyncio.wait_for(asyncio.shield(committing), COMMIT_DEADLINE_S)
-        except TimeoutError as error:
-            raise CommitHung(f"a commit did not return within {COMMIT_DEADLINE_S:.0f} s") from error
+            return await asyncio.get_running_loop().run_in_executor(self._committer, self._commit, batch, outgoing)
+        finally:
+            self._commit_pulse.end()
 
     def release(self) -> None:
         """One batch is through (committed or dropped): another may be read."""
@@ -236,14 +251,17 @@ class TransactionLog:
 
     def _read(self, deliver: Callable[[Batch], object]) -> None:
         while not self._stopping.is_set():
+            self._read_pulse.begin()
             if not self._slots.acquire(timeout=MEMBERSHIP_INTERVAL_S):
                 self._keep_membership()
                 continue
             batch = None
             while batch is None and not self._stopping.is_set():
+                self._read_pulse.begin()
                 batch = self._next_batch()
             if batch is not None:
                 deliver(batch)
+        self._read_pulse.end()
 
     def _next_batch(self) -> Batch | None:
         """What has arrived, up to the limit: waits for one record, then takes what is there without waiting."""
@@ -254,8 +272,7 @@ class TransactionLog:
             messages += self._consumer.consume(self._batch_records_max - len(messages), 0)
         self._renew_metadata()
         for message in messages:
-            if (error := message.error()) is not None:
-                _raise_unless_passing(error)  # before anything is dropped: a fatal error is told once
+            _raise_unless_passing(message.error())  # before anything is dropped: a fatal error is told once
         if epoch != self._epoch or self._must_seek:
             self._seek_to_committed()
             return None
@@ -285,6 +302,7 @@ class TransactionLog:
         self._consumer.pause(partitions)
         message = self._consumer.poll(0)
         if message is not None:
+            _raise_unless_passing(message.error())  # at once: while batches wait for a commit, this may be why
             self._stashed.append(message)
         self._renew_metadata()
         held = {(p.topic, p.partition) for p in self._consumer.assignment()}
@@ -301,12 +319,12 @@ class TransactionLog:
     # Rebalancing, called from within consume() and poll()
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        committed = consumer.committed(partitions, timeout=BROKER_TIMEOUT_S) if partitions else []
+        committed = consumer.committed(partitions, timeout=ASSIGN_TIMEOUT_S) if partitions else []
         for partition in committed:
             if partition.error is not None:
                 raise KafkaException(partition.error)
             if partition.offset < 0:
-                partition.offset = consumer.get_watermark_offsets(partition, timeout=BROKER_TIMEOUT_S)[0]
+                partition.offset = consumer.get_watermark_offsets(partition, timeout=ASSIGN_TIMEOUT_S)[0]
         with self._lock:
             for partition in committed:
                 self._position[partition.partition] = self._committed[partition.partition] = partition.offset
@@ -367,7 +385,7 @@ class Stretch(NamedTuple):
 
 
 class LogReader:
-    """Reads a stretch of one partition outside any group, to rebuild state from it."""
+    """Reads a stretch of one partition outside any group, to rebuild state from it. Raises BrokerFailed."""
 
     def __init__(self, bootstrap_servers: str, topic: str, group: str, options: Mapping[str, str]) -> None:
         """`group` is only asked for its committed offsets."""
@@ -385,22 +403,19 @@ class LogReader:
         )
 
     async def partitions(self) -> list[int]:
-        loop = asyncio.get_running_loop()
-        listed = await loop.run_in_executor(None, self._consumer.list_topics, self._topic, BROKER_TIMEOUT_S)
+        listed = await self._asked(self._consumer.list_topics, self._topic, BROKER_TIMEOUT_S)
         return sorted(listed.topics[self._topic].partitions)
 
     async def offsets(self, partition: int) -> tuple[int, int]:
         """The oldest offset kept, and the one that the next record will get."""
-        loop = asyncio.get_running_loop()
         where = TopicPartition(self._topic, partition)
-        low, high = await loop.run_in_executor(None, self._consumer.get_watermark_offsets, where, BROKER_TIMEOUT_S)
+        low, high = await self._asked(self._consumer.get_watermark_offsets, where, BROKER_TIMEOUT_S)
         return int(low), int(high)
 
     async def committed_offset(self, partition: int) -> int | None:
         """What the group has committed; None where it has committed nothing."""
-        loop = asyncio.get_running_loop()
         where = [TopicPartition(self._topic, partition)]
-        committed = await loop.run_in_executor(None, self._consumer.committed, where, BROKER_TIMEOUT_S)
+        committed = await self._asked(self._consumer.committed, where, BROKER_TIMEOUT_S)
         return int(committed[0].offset) if committed[0].offset >= 0 else None
 
     def seek(self, partition: int, offset: int) -> None:
@@ -408,8 +423,15 @@ class LogReader:
 
     async def read(self, records_max: int) -> Stretch:
         """Up to `records_max` records from where it stands; BrokerFailed when nothing comes in BROKER_TIMEOUT_S."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(None, self._read, records_max)
+        stretch: Stretch = await self._asked(self._read, records_max)
+        return stretch
+
+    async def _asked(self, question: Callable[..., Any], *arguments: object) -> Any:
+        """What a blocking call answers; BrokerFailed where it fails, so that no batch is blamed for it."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(None, question, *arguments)
+        except KafkaException as exception:
+            raise BrokerFailed(f"the broker was asked in vain: {exception.args[0].str()}") from exception
 
     def _read(self, records_max: int) -> Stretch:
         messages = self._consumer.consume(1, BROKER_TIMEOUT_S)
@@ -452,8 +474,10 @@ _PASSING: Final = frozenset(
 )
 
 
-def _raise_unless_passing(error: KafkaError) -> None:
+def _raise_unless_passing(error: KafkaError | None) -> None:
     """A broker that is away comes back, or the session ends; an offset out of range never heals by itself."""
+    if error is None:
+        return
     if error.fatal() or not (error.retriable() or error.code() in _PASSING):
         raise BrokerFailed(f"reading failed: {error.str()}")
 
