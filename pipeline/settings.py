@@ -49,6 +49,16 @@ class Settings(BaseSettings):
     dead_letter_key_file: Path | None = None
     """32 bytes, base64; `fraud keys create` makes one. Without it dead letters carry no payload, only its hash."""
 
+    review_expiry_hours: Annotated[int, Field(ge=1, le=24 * 90)] = 24
+    """An escalation that nobody decided by then becomes BLOCK, which frees the customer's money."""
+    review_four_eyes_gbp_minor: Annotated[int, Field(ge=0)] = 1_000_000
+    """From this worth on (10,000 GBP), two people decide an escalation."""
+    review_claim_minutes: Annotated[int, Field(ge=1, le=24 * 60)] = 30
+    """How long a claim keeps others out; whoever needs longer claims again."""
+    review_reason_characters_min: Annotated[int, Field(ge=1, le=1000)] = 20
+    rollback_plan_hours: Annotated[int, Field(ge=1, le=24 * 30)] = 24
+    """How long a plan can be approved: what it was made from gets old."""
+
     web_host: str = "127.0.0.1"
     web_port: Annotated[int, Field(ge=0, le=65535)] = 6066
     log_level: str = "INFO"

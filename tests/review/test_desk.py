@@ -1,0 +1,175 @@
+"""What people do with cases, on a real PostgreSQL, with the rights of the review role."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from pipeline.adapters.cases import CaseMoved, Opening, Place, append_event, cases_by_name, open_cases
+from pipeline.adapters.people import change_role
+from pipeline.adapters.postgres import DatabaseRefused, connect, failures_named
+from pipeline.core.people import GrantRefusal, Role
+from pipeline.core.records import Outcome
+from pipeline.core.review import CaseEvent, Judgement, Kind, ReviewRefusal, State, opening
+from pipeline.services.review_desk import Acted, NoSuchCase, ReviewDesk
+from tests.records import NOON_MS
+from tests.review.given import ALLOW, BLOCK, LARGE, RULES, SMALL
+
+NOW_MS = NOON_MS + 1000
+
+
+@pytest.fixture
+def people(owner):
+    for name, role in {"ann": "REVIEWER", "ben": "REVIEWER", "sue": "SENIOR_REVIEWER", "ada": "ADMIN"}.items():
+        owner.execute(
+            "INSERT INTO control.person_grant (name, role, is_held, granted_by) VALUES (%s, %s, true, 'test')",
+            [name, role],
+        )
+
+
+@pytest.fixture
+def connection(reviewer_url, people):
+    with closing(connect(reviewer_url, "test")) as connection:
+        yield connection
+
+
+@pytest.fixture
+def desk(connection):
+    return ReviewDesk(connection, RULES, lambda: NOW_MS)
+
+
+def opened(connection, case=SMALL):
+    """A new case like `case`; its decision's id."""
+    case = case._replace(decision_id=str(uuid4()), transaction_id=f"tx-{uuid4()}")
+    with connection.transaction():
+        open_cases(connection, [Opening(case, case.decision_id, "why", Place(0, 7))], [opening(case)])
+    return case.decision_id
+
+
+def test_a_case_is_listed_claimed_and_decided(desk, connection):
+    decision_id = opened(connection)
+    assert [file.case.decision_id for file in desk.open_cases(10)] == [decision_id]
+    assert isinstance(desk.claim(decision_id, "ann"), Acted)
+    decided = desk.judge(decision_id, "ann", BLOCK)
+    assert (decided.event.kind, decided.file.standing.state) == (Kind.DECIDED, State.DECIDED)
+    assert desk.open_cases(10) == []
+    [file] = desk.rounds(decision_id)
+    assert file == decided.file
+    assert [event.kind for event in file.events] == ["OPENED", "CLAIMED", "DECIDED"]
+
+
+def test_a_case_is_found_by_its_transaction(desk, connection):
+    decision_id = opened(connection)
+    [file] = desk.rounds(decision_id)
+    assert desk.rounds(file.case.transaction_id) == [file]
+    with pytest.raises(NoSuchCase):
+        desk.rounds("tx-unknown")
+
+
+def test_a_large_case_takes_two(desk, connection):
+    decision_id = opened(connection, LARGE)
+    desk.claim(decision_id, "ann")
+    assert desk.judge(decision_id, "ann", ALLOW).event.kind is Kind.PROPOSED
+    assert desk.judge(decision_id, "ann", ALLOW) is ReviewRefusal.OWN_PROPOSAL
+    assert desk.judge(decision_id, "ben", ALLOW) is ReviewRefusal.NOT_SENIOR
+    assert desk.judge(decision_id, "sue", ALLOW).event.kind is Kind.DECIDED
+
+
+def test_who_was_given_no_role_or_had_it_taken_does_nothing(desk, connection, owner):
+    decision_id = opened(connection)
+    assert desk.claim(decision_id, "mallory") is ReviewRefusal.NOT_AUTHORISED
+    assert change_role(owner, "ben", Role.REVIEWER, "ada", is_held=False) is None
+    assert desk.claim(decision_id, "ben") is ReviewRefusal.NOT_AUTHORISED
+
+
+def test_of_many_who_act_at_once_one_wins_and_all_others_are_told(reviewer_url, people, connection):
+    """Two people and every act, on connections of their own, all released at the same moment, again and again."""
+    barrier = threading.Barrier(4)
+
+    def claimed(decision_id, name):
+        with closing(connect(reviewer_url, "test")) as own:
+            desk = ReviewDesk(own, RULES, lambda: NOW_MS)
+            barrier.wait()
+            return desk.claim(decision_id, name), desk.judge(decision_id, name, BLOCK)
+
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(10):
+            decision_id = opened(connection)
+            answers = list(pool.map(lambda name, d=decision_id: claimed(d, name), ["ann", "ben", "ann", "sue"]))
+            judged = [judgement for _, judgement in answers]
+            assert sum(isinstance(answer, Acted) for answer in judged) == 1
+            expected = {
+                ReviewRefusal.ALREADY_DECIDED,
+                ReviewRefusal.CLAIMED_BY_ANOTHER,
+                ReviewRefusal.NOT_CLAIMED,
+                ReviewRefusal.ACTED_MEANWHILE,
+            }
+            assert {answer for answer in judged if not isinstance(answer, Acted)} <= expected
+            [file] = cases_by_name(connection, decision_id)
+            assert [event.kind for event in file.events].count(Kind.DECIDED) == 1
+
+
+def test_the_database_itself_refuses_a_second_author_of_the_same_sequence(connection):
+    [file] = cases_by_name(connection, opened(connection))
+    event = CaseEvent(2, Kind.CLAIMED, "ann", NOW_MS, claimed_until_ms=NOW_MS + 5)
+    append_event(connection, file.case, event)
+    with pytest.raises(CaseMoved):
+        append_event(connection, file.case, event._replace(actor="ben"))
+
+
+def test_the_database_itself_refuses_a_second_outcome(connection):
+    [file] = cases_by_name(connection, opened(connection))
+    append_event(connection, file.case, CaseEvent(2, Kind.DECIDED, "ann", NOW_MS, Outcome.BLOCK, "because"))
+    with pytest.raises(CaseMoved):
+        append_event(connection, file.case, CaseEvent(3, Kind.EXPIRED, "system:expiry", NOW_MS, Outcome.BLOCK, "late"))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE review.case_event SET outcome = 'ALLOW'",
+        "DELETE FROM review.review_case",
+        "TRUNCATE review.case_event",
+        "INSERT INTO control.person_grant (name, role, is_held, granted_by) VALUES ('eve', 'ADMIN', true, 'eve')",
+        "INSERT INTO control.rollback_approval VALUES (gen_random_uuid(), 'eve', now(), '')",
+    ],
+)
+def test_the_review_role_can_change_nothing_and_appoint_nobody(connection, statement):
+    opened(connection)
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        connection.execute(statement)
+
+
+@pytest.mark.parametrize(
+    "statement", ["UPDATE review.case_event SET actor = 'eve'", "TRUNCATE review.review_case CASCADE"]
+)
+def test_even_the_owner_meets_the_triggers(owner, connection, statement):
+    opened(connection)
+    with pytest.raises(psycopg.errors.RestrictViolation):
+        owner.execute(statement)
+
+
+def test_admins_grant_and_nobody_else(owner):
+    assert change_role(owner, "eve", Role.REVIEWER, "eve", is_held=True) is GrantRefusal.NOT_AN_ADMIN
+    assert change_role(owner, "ada", Role.ADMIN, "ada", is_held=True) is None
+    assert change_role(owner, "eve", Role.ADMIN, "eve", is_held=True) is GrantRefusal.NOT_AN_ADMIN
+    assert change_role(owner, "ada", Role.REVIEWER, "ada", is_held=True) is GrantRefusal.OWN_ROLE
+    assert change_role(owner, "ann", Role.REVIEWER, "ada", is_held=True) is None
+
+
+def test_a_service_cannot_appoint(reviewer_url):
+    with closing(connect(reviewer_url, "test")) as own, pytest.raises(DatabaseRefused), failures_named():
+        change_role(own, "ada", Role.ADMIN, "ada", is_held=True)
+
+
+def test_a_reason_is_kept_as_it_was_written(desk, connection):
+    decision_id = opened(connection)
+    desk.claim(decision_id, "ann")
+    reason = "  the customer's words:\n\"it's mine\" \N{POUND SIGN}5  "
+    assert desk.judge(decision_id, "ann", Judgement(Outcome.ALLOW, reason)).event.reason == reason.strip()
+    assert desk.rounds(decision_id)[0].standing.last.reason == reason.strip()
