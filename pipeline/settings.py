@@ -59,6 +59,14 @@ class Settings(BaseSettings):
     rollback_plan_hours: Annotated[int, Field(ge=1, le=24 * 30)] = 24
     """How long a plan can be approved: what it was made from gets old."""
 
+    audit_directory: Path = Path("var/audit")
+    """Leaf files and signed heads of the audit log: where no superuser of the database can write."""
+    audit_key_file: Path | None = None
+    """Ed25519, PEM; `fraud audit keygen` makes one. Heads are signed with it."""
+    audit_anchor_interval_s: Annotated[float, Field(ge=1, le=86_400)] = 3600.0
+    audit_port: Annotated[int, Field(ge=0, le=65535)] = 6067
+    """Of the audit service's metrics, on FRAUD_WEB_HOST; 0: none."""
+
     web_host: str = "127.0.0.1"
     web_port: Annotated[int, Field(ge=0, le=65535)] = 6066
     log_level: str = "INFO"

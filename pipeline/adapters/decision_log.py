@@ -69,9 +69,13 @@ class PositionedLog:
         wire: WireFormat,
         positions: PositionsOf,
         options: Mapping[str, str],
+        release: Callable[[], None] = lambda: None,
     ) -> None:
-        """positions: asked whenever partitions are assigned. group: unique to what the service stores."""
-        self._topic, self._schema, self._wire, self._positions = topic, schema, wire, positions
+        """positions: asked whenever partitions are assigned; release: called when they are taken away.
+        group: unique to what the service stores.
+        """
+        self._topic, self._schema, self._wire = topic, schema, wire
+        self._positions, self._release = positions, release
         self._assigned_partitions: list[int] = []
         self._next: dict[int, int] = {}
         self._raised: BaseException | None = None
@@ -148,6 +152,7 @@ class PositionedLog:
 
     def _revoked(self, consumer: Consumer, _partitions: list[TopicPartition]) -> None:
         self._assigned_partitions, self._next = [], {}
+        self._release()
         consumer.unassign()
 
     def _record(self, message: Message) -> LogRecord | None:

@@ -30,3 +30,11 @@ IN_FORCE = Gauge("fraud_in_force", "1 for the policy and model in force", ["poli
 SHADOW_DISAGREEMENTS = Counter(
     "fraud_shadow_disagreements_total", "Decisions of the fallback where the model would have differed"
 )
+AUDIT_RECORDS = Counter("fraud_audit_records_total", "Records stored in the audit log", ["kind"])
+AUDIT_BATCH_SECONDS = Histogram(
+    "fraud_audit_batch_seconds",
+    "Time that storing a batch in the audit log takes",
+    buckets=[0.004, 0.016, 0.064, 0.128, 0.256, 0.512, 1, 2, 4, 16],
+)
+AUDIT_HOLDS = Counter("fraud_audit_holds_total", "Times the audit log waited for PostgreSQL or lost a partition")
+AUDIT_ANCHORED = Gauge("fraud_audit_anchored_records", "Tree size of the last signed head", ["partition"])

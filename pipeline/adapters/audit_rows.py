@@ -1,0 +1,206 @@
+"""Rows of the audit tables in PostgreSQL's binary COPY format: the fields of a decoded record, and what proves them.
+
+Written by hand, for a decision takes 12 µs this way where psycopg's adapters take 40. The order of the fields is that
+of the COPY statements in sql/audit.sql. A column that follows from `record` follows from it here, by nothing else than
+what docs/audit.md says, so that the offline verifier can compare.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+import orjson
+
+from pipeline.adapters.avro import Datum
+from pipeline.adapters.decision_log import LogRecord
+from pipeline.core.audit_chain import Entry
+from pipeline.core.identities import execution_id
+
+COPY_START: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+COPY_END: Final = b"\xff\xff"
+_NULL: Final = b"\xff\xff\xff\xff"
+_EPOCH_2000_US: Final = 946_684_800_000_000
+_length: Final = struct.Struct(">i").pack
+_integer: Final = struct.Struct(">ii").pack
+_bigint: Final = struct.Struct(">iq").pack
+_CONFIDENCE_ONE: Final = 10_000  # ten-thousandths; also the base that numeric counts in
+
+
+class Proof(NamedTuple):
+    """What the audit log adds to a record."""
+
+    entry: Entry
+    chain: bytes
+
+
+def decision_row(record: LogRecord, proof: Proof) -> bytes:
+    fields = record.fields
+    return b"".join(
+        (
+            b"\0\x1c",  # 28 fields
+            _uuid(fields["decision_id"]),
+            _text(fields["transaction_id"]),
+            _text(fields["account_id"]),
+            _text(fields["agent_id"]),
+            _text(fields["model_version"]),
+            _bytes(fields["model_hash"]),
+            _text(fields["policy_version"]),
+            _bytes(fields["policy_hash"]),
+            _text(fields["input_hash"].hex()),
+            _jsonb(fields["snapshot"]),
+            _text(fields["outcome"]),
+            _confidence(fields["confidence_bp"]),
+            _text(fields["summary"]),
+            _jsonb(fields["reasons"]),
+            _jsonb(fields["rules_triggered"]),
+            _text(fields["route"]),
+            _text(fields["breaker_state"]),
+            _text(fields["breaker_scope"]),
+            _uuid(execution_id(fields["decision_id"])),
+            _time_ms(fields["decided_at_ms"]),
+            _integer(4, fields["source_partition"]),
+            _bigint(8, fields["source_offset"]),
+            _proof(record, proof),
+        )
+    )
+
+
+def reversal_row(record: LogRecord, proof: Proof) -> bytes:
+    fields = record.fields
+    return b"".join(
+        (
+            b"\0\x11",  # 17 fields
+            _uuid(fields["reversal_id"]),
+            _uuid(fields["decision_id"]),
+            _text(fields["transaction_id"]),
+            _text(fields["account_id"]),
+            _text(fields["plan_id"]),
+            _text(fields["reversed_outcome"]),
+            _text_or_null(fields["corrected_outcome"]),
+            _text(fields["reason"]),
+            _text(fields["requested_by"]),
+            _text(fields["approved_by"]),
+            _time_ms(fields["reversed_at_ms"]),
+            _proof(record, proof),
+        )
+    )
+
+
+def review_row(record: LogRecord, proof: Proof) -> bytes:
+    fields = record.fields
+    return b"".join(
+        (
+            b"\0\x0f",  # 15 fields
+            _uuid(fields["review_id"]),
+            _uuid(fields["decision_id"]),
+            _text(fields["transaction_id"]),
+            _text(fields["account_id"]),
+            _text(fields["outcome"]),
+            _text(fields["reason"]),
+            _text(fields["reviewed_by"]),
+            _text_or_null(fields["second_reviewer"]),
+            _time_ms(fields["reviewed_at_ms"]),
+            _proof(record, proof),
+        )
+    )
+
+
+def letter_row(record: LogRecord) -> bytes:
+    """A dead letter without its payload."""
+    fields = record.fields
+    return b"".join(
+        (
+            b"\0\x0b",  # 11 fields
+            _text(fields["source_topic"]),
+            _integer(4, fields["source_partition"]),
+            _bigint(8, fields["source_offset"]),
+            _time_ms(fields["source_timestamp_ms"]),
+            _text(fields["code"]),
+            _text(fields["detail"]),
+            _bytes(fields["payload_sha256"]),
+            _bigint(8, fields["payload_length"]),
+            _integer(4, record.partition),
+            _bigint(8, record.offset),
+            _time_ms(record.timestamp_ms),
+        )
+    )
+
+
+class Kind(NamedTuple):
+    """A kind of record of decisions.v1: the table and COPY statement of its rows, and the field with its time."""
+
+    table: str
+    statement: str
+    time_field: str
+    row: Callable[[LogRecord, Proof], bytes]
+
+
+KINDS: Final[Mapping[str, Kind]] = {
+    "Decision": Kind("audit.ai_decision_log", "copy_decisions", "decided_at_ms", decision_row),
+    "Reversal": Kind("audit.reversal_log", "copy_reversals", "reversed_at_ms", reversal_row),
+    "ReviewOutcome": Kind("audit.review_log", "copy_reviews", "reviewed_at_ms", review_row),
+}
+
+
+def created_at_ms(fields: Datum) -> int:
+    """The time in a record of decisions.v1 that its row is filed under."""
+    at_ms: int = fields[KINDS[fields["record"]].time_field]
+    return at_ms
+
+
+def _proof(record: LogRecord, proof: Proof) -> bytes:
+    entry = proof.entry
+    return b"".join(
+        (
+            _integer(4, record.partition),
+            _bigint(8, record.offset),
+            _bytes(record.value),
+            _bytes(entry.leaf),
+            _bytes(proof.chain),
+            _bigint(8, entry.recorded_at_us - _EPOCH_2000_US),
+        )
+    )
+
+
+def _text(text: str) -> bytes:
+    encoded = text.encode()
+    return _length(len(encoded)) + encoded
+
+
+def _text_or_null(text: str | None) -> bytes:
+    return _NULL if text is None else _text(text)
+
+
+def _bytes(content: bytes) -> bytes:
+    return _length(len(content)) + content
+
+
+def _uuid(text: str) -> bytes:
+    """ValueError where it is none; decision ids are made by uuid5."""
+    return b"\0\0\0\x10" + UUID(text).bytes
+
+
+def _jsonb(value: Any) -> bytes:
+    encoded = orjson.dumps(value)
+    return _length(len(encoded) + 1) + b"\1" + encoded  # the format's version, then the text
+
+
+def _time_ms(at_ms: int) -> bytes:
+    return _bigint(8, at_ms * 1000 - _EPOCH_2000_US)
+
+
+@lru_cache(maxsize=_CONFIDENCE_ONE + 1)
+def _confidence(confidence_bp: int) -> bytes:
+    """numeric(5,4): digits to the base 10,000, the weight of the first of them, sign, decimals shown."""
+    if confidence_bp == 0:
+        return _length(8) + struct.pack(">hhhh", 0, 0, 0, 4)
+    if confidence_bp % _CONFIDENCE_ONE == 0:
+        return _length(10) + struct.pack(">hhhhh", 1, 0, 0, 4, confidence_bp // _CONFIDENCE_ONE)
+    whole, rest = divmod(confidence_bp, _CONFIDENCE_ONE)
+    if whole == 0:
+        return _length(10) + struct.pack(">hhhhh", 1, -1, 0, 4, rest)
+    return _length(12) + struct.pack(">hhhhhh", 2, 0, 0, 4, whole, rest)

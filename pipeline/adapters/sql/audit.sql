@@ -1,0 +1,84 @@
+-- name: copy_decisions
+-- Decisions of a batch; the columns in the order of audit_rows.decision_row.
+COPY audit.ai_decision_log (
+    decision_id, transaction_id, account_id, agent_id, model_version, model_hash, policy_version, policy_hash,
+    input_hash, input_snapshot, decision, confidence, reasoning, reasons, rules_triggered, route, breaker_state,
+    breaker_scope, execution_id, created_at, source_partition, source_offset,
+    topic_partition, topic_offset, record, leaf_hash, chain_hash, recorded_at
+) FROM STDIN (FORMAT binary);
+
+-- name: copy_reversals
+-- Reversals of a batch; the columns in the order of audit_rows.reversal_row.
+COPY audit.reversal_log (
+    reversal_id, decision_id, transaction_id, account_id, plan_id, reversed_outcome, corrected_outcome, reason,
+    requested_by, approved_by, created_at,
+    topic_partition, topic_offset, record, leaf_hash, chain_hash, recorded_at
+) FROM STDIN (FORMAT binary);
+
+-- name: copy_reviews
+-- Review outcomes of a batch; the columns in the order of audit_rows.review_row.
+COPY audit.review_log (
+    review_id, decision_id, transaction_id, account_id, outcome, reason, reviewed_by, second_reviewer, created_at,
+    topic_partition, topic_offset, record, leaf_hash, chain_hash, recorded_at
+) FROM STDIN (FORMAT binary);
+
+-- name: copy_dead_letters
+-- Dead letters of a batch, without payload; the columns in the order of audit_rows.letter_row.
+COPY audit.dead_letter (
+    source_topic, source_partition, source_offset, source_timestamp, code, detail, payload_sha256, payload_length,
+    topic_partition, topic_offset, created_at
+) FROM STDIN (FORMAT binary);
+
+-- name: insert_link
+-- How far a partition's log has come with this batch.
+INSERT INTO audit.chain_link (topic_partition, tree_size, last_offset, chain_hash, recorded_at)
+VALUES (%s, %s, %s, %s, %s);
+
+-- name: last_links
+-- How far each partition's log has come.
+SELECT DISTINCT ON (topic_partition) topic_partition, tree_size, last_offset, chain_hash
+FROM audit.chain_link WHERE topic_partition = ANY(%s) ORDER BY topic_partition, tree_size DESC;
+
+-- name: ensure_partition
+-- Makes a table's partition for the month of a time, where it is missing.
+SELECT control.ensure_partition(%s::text::regclass, %s);
+
+-- name: ensure_months_ahead
+-- Makes the partitions of this month and the next ones of every table of the audit log.
+SELECT control.ensure_partitions(logged, %s)
+FROM unnest(ARRAY['audit.ai_decision_log', 'audit.reversal_log', 'audit.review_log', 'audit.dead_letter']::regclass[])
+    AS logged;
+
+-- name: place_of_decision
+-- Where a decision stands on its topic, and its leaf and record; the first, should it be there more than once.
+SELECT topic_partition, topic_offset, leaf_hash, record FROM audit.ai_decision_log
+WHERE decision_id = %s ORDER BY created_at, topic_partition, topic_offset LIMIT 1;
+
+-- name: records_of_decisions
+-- The stored bytes of decisions, in the order of their topic, for deciding again.
+SELECT topic_partition, topic_offset, record FROM audit.ai_decision_log
+ORDER BY topic_partition, topic_offset;
+
+-- name: export_decisions
+-- All of ai_decision_log as lines of JSON, in the order of the topic.
+COPY (
+    SELECT row_to_json(logged)::text FROM audit.ai_decision_log AS logged ORDER BY topic_partition, topic_offset
+) TO STDOUT (FORMAT text);
+
+-- name: export_reversals
+-- All of reversal_log, likewise.
+COPY (
+    SELECT row_to_json(logged)::text FROM audit.reversal_log AS logged ORDER BY topic_partition, topic_offset
+) TO STDOUT (FORMAT text);
+
+-- name: export_reviews
+-- All of review_log, likewise.
+COPY (
+    SELECT row_to_json(logged)::text FROM audit.review_log AS logged ORDER BY topic_partition, topic_offset
+) TO STDOUT (FORMAT text);
+
+-- name: export_links
+-- All of chain_link, likewise.
+COPY (
+    SELECT row_to_json(logged)::text FROM audit.chain_link AS logged ORDER BY topic_partition, tree_size
+) TO STDOUT (FORMAT text);
