@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.commands.audit_group import audit_app, database_app
+
 if TYPE_CHECKING:
     from pipeline.adapters.avro import WireFormat
     from pipeline.settings import Settings
@@ -41,6 +43,8 @@ for name, group in {
     "keys": keys_app,
     "schemas": schemas_app,
     "breaker": breaker_app,
+    "audit": audit_app,
+    "database": database_app,
     "review": review_app,
     "person": person_app,
 }.items():
