@@ -107,6 +107,14 @@ TOPICS: Final[tuple[Topic, ...]] = (
         _RECORD_MAX_BYTES,
         "signed heads of the audit log, where a superuser of the database can't reach them",
     ),
+    Topic(
+        "executions.v1",
+        True,
+        Cleanup.DELETE,
+        90 * DAY_MS,
+        _RECORD_MAX_BYTES,
+        "where each payment stands, for upstream systems; a quarter to catch up in, the ledger has the rest",
+    ),
 )
 
 

@@ -37,6 +37,7 @@ SCHEMAS: Final = (
     "risk_signal.v1",
     "label.v1",
     "alert.v1",
+    "execution.v1",
     "anchor.v1",
 )
 _SINGLE_OBJECT: Final = b"\xc3\x01"
