@@ -11,7 +11,8 @@ import time
 
 import numpy as np
 
-from pipeline.adapters.avro import Decoded, WireFormat, encode_features
+from pipeline.adapters.avro import WireFormat
+from pipeline.adapters.decision_codec import Decoded
 from pipeline.adapters.kafka import Batch, Outgoing, TransactionLog
 from pipeline.app import AGENT_ID, RegimeSource
 from pipeline.core.decide import CONFIDENCE_CERTAIN_BP, Mode, Verdict
@@ -37,7 +38,7 @@ _VERDICT = Verdict(
     [],
     Outcome.ALLOW,
 )
-_FEATURES = encode_features(np.arange(1_000, 1_000 + len(FEATURES), dtype=np.int64).reshape(1, -1))[0]
+_FEATURES = np.arange(1_000, 1_000 + len(FEATURES), dtype=np.int64)
 
 
 async def run(settings: Settings) -> None:
@@ -68,12 +69,16 @@ async def run(settings: Settings) -> None:
         while True:
             batch = await batches.get()
             now_ms = time.time_ns() // 1_000_000
-            outgoing = []
+            payments = []
             for record in batch.records:
                 decoded = wire.decode_transaction(record.value)
                 assert isinstance(decoded, Decoded)
-                value = encoder.encode(decoded, record.source, _FEATURES, _VERDICT, now_ms)
-                outgoing.append(Outgoing(topic, record.key, value))
+                payments.append(decoded)
+            count = len(payments)
+            sources = [record.source for record in batch.records]
+            features = np.broadcast_to(_FEATURES, (count, len(FEATURES)))
+            values = encoder.encode(payments, sources, features, [_VERDICT] * count, [now_ms] * count)
+            outgoing = [Outgoing(topic, record.key, value) for record, value in zip(batch.records, values, strict=True)]
             if under_way is not None:
                 await under_way
             under_way = asyncio.create_task(commit(batch, outgoing))

@@ -13,7 +13,8 @@ from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartit
 from ops.bench.payments import payments
 from ops.bench.stored import BROKER_TIMEOUT_S, decision_of
 from ops.bench.topics_io import Outbound
-from pipeline.adapters.avro import Decoded, WireFormat
+from pipeline.adapters.avro import WireFormat
+from pipeline.adapters.decision_codec import Decoded
 
 DUPLICATE_EVERY: Final = 37
 CONFLICT_EVERY: Final = 211

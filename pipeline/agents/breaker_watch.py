@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from itertools import repeat
 from typing import Final
 
 import structlog
@@ -83,8 +82,8 @@ class BreakerWatch:
     async def record(self, batch: Batch, decided: Sequence[Decided], model: Model | None, seconds: float) -> None:
         """Counts what the model answered, or would have answered; `seconds` is how long the batch took."""
         answers = [_answer(each) for each in decided if each.verdict.route is not Route.GUARDRAIL]
-        latencies_ms = repeat(int(seconds * 1000), len(answers))
-        self._pending.add(batch.spans, counts_of(answers, latencies_ms, None if model is None else model.version))
+        version = None if model is None else model.version
+        self._pending.add(batch.spans, counts_of(answers, int(seconds * 1000), version))
         if time.monotonic() - self._flushed_s >= RECORD_INTERVAL_S:
             await self.flush()
 

@@ -13,7 +13,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from pipeline.adapters.avro import DecisionEncoder, Decoded, WireFormat, encode_features
+from pipeline.adapters.avro import WireFormat
+from pipeline.adapters.decision_codec import DecisionEncoder, Decoded
 from pipeline.adapters.kafka import Outgoing, Record, Span
 from pipeline.agents.dead_letters import DeadLetters
 from pipeline.core.alerts import Alert, conflict_alert
@@ -182,11 +183,11 @@ class Judge:
         event = np.array([payment.event for payment in payments], dtype=np.int64)
         features = feature_matrix(event, state)
         verdicts = decide(features, [modes(payment.decoded.transaction) for payment in payments], self.in_force)
-        encode, topic = self._encoder.encode, self._topics.decisions
-        for payment, row, verdict in zip(payments, encode_features(features), verdicts, strict=True):
-            value = encode(payment.decoded, payment.record.source, row, verdict, now_ms)
-            judged.outgoing.append(Outgoing(topic, payment.record.key, value))
-            judged.decided.append(Decided(payment, verdict))
+        decoded, sources = [p.decoded for p in payments], [p.record.source for p in payments]
+        values = self._encoder.encode(decoded, sources, features, verdicts, [now_ms] * len(payments))
+        topic = self._topics.decisions
+        judged.outgoing = [Outgoing(topic, p.record.key, value) for p, value in zip(payments, values, strict=True)]
+        judged.decided = [Decided(*pair) for pair in zip(payments, verdicts, strict=True)]
         return judged
 
     def _refuse_standing(self, judged: Judged, record: Record, standing: Standing, now_ms: int) -> None:

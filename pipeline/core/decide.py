@@ -16,27 +16,28 @@ its confidence is 1. In ten-thousandths, rounded down.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Final, NamedTuple
 from uuid import UUID
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.core.features import COLUMN, Matrix
 from pipeline.core.phrases import fact_of, join, percent_of_bp, with_typical
 from pipeline.core.policy import Policy
 from pipeline.core.records import BreakerState, Outcome, Reason, Route
 from pipeline.core.rules import CONFIDENCE_CODE, Rule, RuleBook, hits_of, rule_book, rule_fact, rule_reason
-from pipeline.core.scoring import Model, score
+from pipeline.core.scoring import PROBABILITY_PPM_MAX, Column, Model, score
 
 CONFIDENCE_CERTAIN_BP: Final = 10_000
 MODEL_REASONS: Final = 3
 """More than three contributions read as noise; `fraud explain` shows all."""
 
-WORDS_REMEMBERED: Final = 4096
-"""Of each term of the model: most payments say what many said before them."""
+WORDS_REMEMBERED: Final = 8192
+"""Of each feature, 300 bytes each: most payments say what many said before them."""
 
 _NAMESPACE: Final = UUID("8f0c9a3e-1f1b-5c52-9d7e-6c1a5f0e2b47").bytes
 _VERB: Final = {Outcome.ALLOW: "Allowed", Outcome.BLOCK: "Blocked", Outcome.ESCALATE: "Escalated"}
@@ -77,31 +78,46 @@ def regime(policy: Policy, model: Model | None) -> Regime:
     return Regime(policy, rule_book(policy), model, () if model is None else tuple(_term_views(model)))
 
 
+class _Words(dict[int, tuple[str, str]]):
+    """Of one feature: observed value → the fact, and the fact beside what is typical."""
+
+    def __init__(self, feature: str, typical: int) -> None:
+        super().__init__()
+        self._feature, self._typical = feature, typical
+
+    def __missing__(self, observed: int) -> tuple[str, str]:
+        fact = fact_of(self._feature, observed)
+        words = fact, with_typical(self._feature, fact, observed, self._typical)
+        if len(self) < WORDS_REMEMBERED:
+            self[observed] = words
+        return words
+
+
 class _TermView(NamedTuple):
-    """What the reasons need of a model's term."""
+    """What the reasons need of a model's term; a term of one feature has no second."""
 
     code: str
-    columns: tuple[int, ...]
     typical: int | None  # of its first feature
-    words: Callable[[tuple[int, ...]], tuple[tuple[str, ...], str]]  # observed values → facts and text
+    first: int  # column
+    first_words: _Words
+    second: int
+    second_words: _Words | None
 
 
 def _term_views(model: Model) -> Iterator[_TermView]:
+    words = {name: _Words(name, typical) for name, typical in model.typical.items()}
     for term in model.terms:
         code = "MODEL_" + "_AND_".join(name.upper() for name in term.features)
-        typical = tuple(model.typical[name] for name in term.features)
-        columns = tuple(COLUMN[name] for name in term.features)
-        words = lru_cache(maxsize=WORDS_REMEMBERED)(partial(_term_words, term.features, typical))
-        yield _TermView(code, columns, typical[0] if typical[0] >= 0 else None, words)
-
-
-def _term_words(
-    names: tuple[str, ...], typical: tuple[int, ...], observed: tuple[int, ...]
-) -> tuple[tuple[str, ...], str]:
-    """The facts and the text of one model term."""
-    facts = tuple([fact_of(name, value) for name, value in zip(names, observed, strict=True)])
-    texts = [with_typical(*four) for four in zip(names, facts, observed, typical, strict=True)]
-    return facts, join(texts)
+        first, second = term.features[0], term.features[1] if len(term.features) == 2 else None
+        typical = model.typical[first]
+        yield _TermView(
+            code,
+            typical if typical >= 0 else None,
+            COLUMN[first],
+            words[first],
+            COLUMN[second or first],
+            None if second is None else words[second],
+        )
 
 
 def decision_id(transaction_id: str) -> str:
@@ -157,6 +173,11 @@ class _Answers:
         self._values = features.tolist()  # Python's integers: numpy's scalars cost 0.1 µs each to take out
         self._position = {row: position for position, row in enumerate(asked)}
         scores = score(in_force.model, features if len(asked) == len(features) else features[asked])
+        is_fraud = scores.fraud_probability_ppm >= in_force.policy.model.block_probability_ppm
+        confidence_bp = _confidence_bp(scores.fraud_probability_ppm, is_fraud)
+        is_unsure = confidence_bp < in_force.policy.soft.confidence_minimum_bp
+        self._is_fraud, self._is_unsure = is_fraud.tolist(), is_unsure.tolist()
+        self._confidence_bp = confidence_bp.tolist()
         self._probability_ppm = scores.fraud_probability_ppm.tolist()
         self._score_micro = scores.score_micro.tolist()
         self._contribution = scores.contribution_micro
@@ -165,29 +186,25 @@ class _Answers:
     def shadow(self, row: int) -> _Shadow:
         position = self._position[row]
         ppm = self._probability_ppm[position]
-        return _Shadow(ppm, self._score_micro[position], self._outcome(row, ppm))
+        return _Shadow(ppm, self._score_micro[position], self._outcome(row, position))
 
     def verdict(self, row: int, mode: Mode) -> Verdict:
-        probability_ppm, score_micro, outcome = self.shadow(row)
-        assert outcome is not None
-        confidence_bp = _confidence_bp(probability_ppm, self._policy)
+        position = self._position[row]
+        outcome, confidence_bp = self._outcome(row, position), self._confidence_bp[position]
         facts: list[str] = []
         reasons: list[Reason] = []
         triggered: list[str] = []
         if outcome is Outcome.ESCALATE:
             self._escalation(row, confidence_bp, facts, reasons, triggered)
-        for term_facts, reason in self._model_reasons(row, is_lowering=outcome is Outcome.ALLOW):
-            facts += [fact for fact in term_facts if fact not in facts]
-            reasons.append(reason)
-        summary = f"{_VERB[outcome]} because {join(facts)}."
+        self._model_reasons(row, position, facts, reasons, is_lowering=outcome is Outcome.ALLOW)
         return Verdict(
             outcome,
             Route.MODEL,
             mode,
             confidence_bp,
-            probability_ppm,
-            score_micro,
-            summary,
+            self._probability_ppm[position],
+            self._score_micro[position],
+            f"{_VERB[outcome]} because {join(facts)}.",
             reasons,
             triggered,
             outcome,
@@ -208,31 +225,38 @@ class _Answers:
             reasons.append(reason)
             triggered.append(CONFIDENCE_CODE)
 
-    def _outcome(self, row: int, probability_ppm: int) -> Outcome:
-        if probability_ppm >= self._policy.model.block_probability_ppm:
+    def _outcome(self, row: int, position: int) -> Outcome:
+        if self._is_fraud[position]:
             return Outcome.BLOCK
-        if row in self._soft or _confidence_bp(probability_ppm, self._policy) < self._policy.soft.confidence_minimum_bp:
-            return Outcome.ESCALATE
-        return Outcome.ALLOW
+        return Outcome.ESCALATE if self._is_unsure[position] or row in self._soft else Outcome.ALLOW
 
-    def _model_reasons(self, row: int, *, is_lowering: bool) -> list[tuple[tuple[str, ...], Reason]]:
-        """Up to MODEL_REASONS of the terms that moved the score most in the outcome's direction; at least one."""
-        position, values = self._position[row], self._values[row]
+    def _model_reasons(
+        self, row: int, position: int, facts: list[str], reasons: list[Reason], *, is_lowering: bool
+    ) -> None:
+        """Adds up to MODEL_REASONS of the terms that moved the score most in the outcome's direction; at least one."""
         # Most payments are allowed: what lowered is found for a batch at once, what raised for the few that need it.
         strongest = (
             self._lowering[position] if is_lowering else _strongest(-self._contribution[position : position + 1])[0]
         )
-        found: list[tuple[tuple[str, ...], Reason]] = []
+        values, terms, is_first = self._values[row], self._terms, True
         for term, signed_micro in strongest:
-            if found and signed_micro >= 0:
-                break
-            code, columns, typical, words = self._terms[term]
-            observed = tuple([values[column] for column in columns])
-            facts, text = words(observed)
-            excess = None if typical is None else observed[0] - typical
-            micro = signed_micro if is_lowering else -signed_micro
-            found.append((facts, Reason(code, text, observed[0], typical, excess, micro)))
-        return found
+            if signed_micro >= 0 and not is_first:
+                return
+            is_first = False
+            code, typical, first, first_words, second, second_words = terms[term]
+            observed = values[first]
+            fact, text = first_words[observed]
+            if fact not in facts:
+                facts.append(fact)
+            if second_words is not None:
+                fact, second_text = second_words[values[second]]
+                text = f"{text} and {second_text}"
+                if fact not in facts:
+                    facts.append(fact)
+            excess = None if typical is None else observed - typical
+            reasons.append(
+                Reason(code, text, observed, typical, excess, signed_micro if is_lowering else -signed_micro)
+            )
 
 
 def _strongest(contribution_micro: Matrix) -> list[list[tuple[int, int]]]:
@@ -245,10 +269,9 @@ def _strongest(contribution_micro: Matrix) -> list[list[tuple[int, int]]]:
     return [list(zip(*pair, strict=True)) for pair in zip(terms.tolist(), micro.tolist(), strict=True)]
 
 
-def _confidence_bp(probability_ppm: int, policy: Policy) -> int:
-    if probability_ppm >= policy.model.block_probability_ppm:
-        return probability_ppm // 100
-    return (1_000_000 - probability_ppm) // 100
+def _confidence_bp(probability_ppm: Column, is_fraud: NDArray[np.bool_]) -> Column:
+    """Of each answer, see above: what it takes the payment for, it is so with this probability."""
+    return np.where(is_fraud, probability_ppm, PROBABILITY_PPM_MAX - probability_ppm) // 100
 
 
 @lru_cache(maxsize=16384)

@@ -90,24 +90,29 @@ class Baseline(NamedTuple):
     is_seasonal: bool
 
 
-def counts_of(answers: Sequence[Answer], latencies_ms: Iterable[int], model_version: str | None) -> dict[str, Counts]:
-    """A batch's counts by scope: everything under `all`; answers also under the model's version and each segment."""
-    tallies: defaultdict[str, list[int]] = defaultdict(lambda: [0] * 6)
+def counts_of(answers: Sequence[Answer], latency_ms: int, model_version: str | None) -> dict[str, Counts]:
+    """A batch's counts by scope: everything under `all`; answers also under the model's version and each segment.
+
+    `latency_ms` is the batch's, and so that of each of its payments.
+    """
+    if not answers:
+        return {}
+    # Payments share their segments with many others: each combination is tallied once, then added to its scopes.
+    combined: defaultdict[tuple[tuple[str, str], ...], list[int]] = defaultdict(lambda: [0] * 6)
     for outcome, probability_ppm, segments in answers:
-        scopes = [ALL, *(segment_scope(name, value) for name, value in segments.items())]
-        column = 3 if outcome is None else _COLUMN[outcome]
-        for scope in scopes:
-            tally = tallies[scope]
-            tally[column] += 1
-            if probability_ppm is not None:
-                tally[4] += probability_ppm
-                tally[5] += probability_ppm * probability_ppm
+        tally = combined[tuple(segments.items())]
+        tally[3 if outcome is None else _COLUMN[outcome]] += 1
+        if probability_ppm is not None:
+            tally[4] += probability_ppm
+            tally[5] += probability_ppm * probability_ppm
+    tallies: defaultdict[str, list[int]] = defaultdict(lambda: [0] * 6)
+    for segment_items, tally in combined.items():
+        for scope in (ALL, *(segment_scope(name, value) for name, value in segment_items)):
+            tallies[scope] = list(map(add, tallies[scope], tally))
     counts = {scope: _counts(tally) for scope, tally in tallies.items()}
-    if model_version is not None and ALL in counts:
+    if model_version is not None:
         counts[model_scope(model_version)] = counts[ALL]
-    latency = _histogram(latencies_ms)
-    if any(latency):
-        counts[ALL] = counts.get(ALL, Counts())._replace(latency=latency)
+    counts[ALL] = counts[ALL]._replace(latency=_histogram(latency_ms, len(answers)))
     return counts
 
 
@@ -239,10 +244,9 @@ def _counts(tally: list[int]) -> Counts:
     return Counts(allow, block, escalate, errors, score_sum_ppm, score_square_sum_ppm2 // 1_000_000)
 
 
-def _histogram(latencies_ms: Iterable[int]) -> tuple[int, ...]:
+def _histogram(latency_ms: int, payments: int) -> tuple[int, ...]:
     buckets = [0] * len(_NO_LATENCY)
-    for latency_ms in latencies_ms:
-        buckets[bisect_left(LATENCY_BOUNDS_MS, latency_ms)] += 1
+    buckets[bisect_left(LATENCY_BOUNDS_MS, latency_ms)] = payments
     return tuple(buckets)
 
 

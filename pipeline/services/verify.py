@@ -14,7 +14,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from pipeline.adapters.avro import Datum, Decoded, StoredDecision, WireFormat, encode_features
+from pipeline.adapters.avro import Datum, StoredDecision, WireFormat
+from pipeline.adapters.decision_codec import Decoded, encode_longs
 from pipeline.core.decide import Mode, Regime, decide
 from pipeline.core.events import EventRows
 from pipeline.core.features import EVENT, FEATURES, STATE_SLICE, Matrix, feature_matrix
@@ -123,16 +124,17 @@ def _recomputed(stored: Sequence[StoredDecision], features: Matrix, in_force: Re
     return feature_matrix(event, features[:, STATE_SLICE])
 
 
-def _decided_again(
-    stored: Sequence[StoredDecision], features: Matrix, in_force: Regime, agent_id: str
-) -> Iterator[bytes]:
+def _decided_again(stored: Sequence[StoredDecision], features: Matrix, in_force: Regime, agent_id: str) -> list[bytes]:
     encoder = WireFormat().decision_encoder(in_force, agent_id)
     verdicts = decide(features, [mode_of(decision.fields) for decision in stored], in_force)
-    for decision, row, verdict in zip(stored, encode_features(features), verdicts, strict=True):
-        fields = decision.fields
-        payment = decision.snapshot[: len(decision.snapshot) - len(row)]
-        decoded = Decoded(decision.transaction, payment)
-        yield encoder.encode(decoded, _source(fields), row, verdict, fields["decided_at_ms"])
+    payments = [
+        Decoded(decision.transaction, decision.snapshot[: len(decision.snapshot) - len(row)])
+        for decision, row in zip(stored, encode_longs(features), strict=True)
+    ]
+    sources = [_source(decision.fields) for decision in stored]
+    return encoder.encode(
+        payments, sources, features, verdicts, [decision.fields["decided_at_ms"] for decision in stored]
+    )
 
 
 def _differing(decision: StoredDecision, value: bytes) -> tuple[str, ...]:

@@ -8,7 +8,8 @@ from fastavro.schema import parse_schema
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.adapters.avro import SCHEMAS, Decoded, Framing, WireFormat, encode_features, schema_text, stored_decision
+from pipeline.adapters.avro import SCHEMAS, Framing, WireFormat, schema_text, stored_decision
+from pipeline.adapters.decision_codec import Decoded, encode_longs
 from pipeline.core.decide import Mode, decide, decision_id, regime
 from pipeline.core.features import FEATURES
 from pipeline.core.records import BreakerState, Source, Transaction
@@ -121,8 +122,9 @@ def test_decisions_are_encoded_byte_for_byte_as_fastavro_does(longs, mode, repor
     in_force = regime(policy(), small_model())
     row = features(ip_fraud_reports=reports, amount_gbp_minor=amount)
     verdict = decide(row, [mode], in_force)[0]
-    encoded = encode_features(np.array([longs], dtype=np.int64))[0]
-    value = WIRE.decision_encoder(in_force, "decide/test").encode(decoded, SOURCE, encoded, verdict, NOON_MS + 99)
+    written = np.array([longs], dtype=np.int64)
+    encoder = WIRE.decision_encoder(in_force, "decide/test")
+    [value] = encoder.encode([decoded], [SOURCE], written, [verdict], [NOON_MS + 99])
     fields = dict(WIRE.decode("decision.v1", value))
     assert fields.pop("record") == "Decision"
     assert by_fastavro(fields) == value[10:]
@@ -130,7 +132,7 @@ def test_decisions_are_encoded_byte_for_byte_as_fastavro_does(longs, mode, repor
     assert fields["snapshot"]["transaction"] == payment._asdict()
     assert list(fields["snapshot"]["features"].values()) == longs
     stored = stored_decision({"record": "Decision", **fields}, value)
-    assert stored.snapshot == decoded.body + encoded
+    assert stored.snapshot == decoded.body + encode_longs(written)[0]
     assert (stored.transaction, stored.features) == (payment, tuple(longs))
 
 
@@ -143,4 +145,4 @@ def test_rows_of_longs_are_encoded_as_fastavro_does(rows):
         for number in row:
             fastavro.schemaless_writer(stream, schema, number)
         expected.append(stream.getvalue())
-    assert encode_features(np.array(rows, dtype=np.int64)) == expected
+    assert encode_longs(np.array(rows, dtype=np.int64)) == expected

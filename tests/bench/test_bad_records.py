@@ -6,7 +6,8 @@ import pytest
 from ops.bench.bad_case import EVENT_TIME_MS, SOUND, Case, sound_value
 from ops.bench.bad_records import cases
 from ops.bench.wire import framed, joined, long, parts_of, text
-from pipeline.adapters.avro import Decoded, WireFormat
+from pipeline.adapters.avro import WireFormat
+from pipeline.adapters.decision_codec import Decoded
 from pipeline.core.events import EventRows
 from pipeline.core.records import Source
 from pipeline.core.refusals import Refusal, refusal_of

@@ -13,7 +13,8 @@ from confluent_kafka import Producer
 
 from ops.bench.checker import Checker, Finding
 from ops.bench.stored import without_wall_clock
-from pipeline.adapters.avro import Decoded, WireFormat, encode_features
+from pipeline.adapters.avro import WireFormat
+from pipeline.adapters.decision_codec import Decoded
 from pipeline.core.decide import Mode, Verdict, decide, regime
 from pipeline.core.records import BreakerState, Outcome, Reason, Source, Transaction
 from tests.records import NOON_MS, PAYMENT, POLICY_PATH, features, policy, small_model
@@ -82,9 +83,12 @@ def decision(source: Source, payment: Transaction, mode: Mode, **changes: Any) -
     verdict: Verdict = decide(row, [mode], in_force)[0]._replace(**changes)
     decoded = WIRE.decode_transaction(WIRE.encode_transaction(payment))
     assert isinstance(decoded, Decoded)
-    return WIRE.decision_encoder(in_force, "decide/test").encode(
-        decoded, source, encode_features(row)[0], verdict, NOON_MS
-    )
+    return encoded(decoded, source, row, verdict)
+
+
+def encoded(decoded: Decoded, source: Source, row: Matrix, verdict: Verdict) -> bytes:
+    encoder = WIRE.decision_encoder(regime(policy(), small_model()), "decide/test")
+    return encoder.encode([decoded], [source], row, [verdict], [NOON_MS])[0]
 
 
 def test_whole_log_has_no_violation(log: Log) -> None:
@@ -169,12 +173,9 @@ def test_allowing_what_the_fallback_escalates_is_too_permissive(log: Log) -> Non
     assert verdict.outcome is Outcome.ESCALATE
     decoded = WIRE.decode_transaction(WIRE.encode_transaction(payment))
     assert isinstance(decoded, Decoded)
-    encoder = WIRE.decision_encoder(in_force, "decide/test")
     lenient = verdict._replace(outcome=Outcome.ALLOW)
     source = log.publish(payment)
-    log.produce(
-        "decisions.v1", payment.account_id, encoder.encode(decoded, source, encode_features(row)[0], lenient, NOON_MS)
-    )
+    log.produce("decisions.v1", payment.account_id, encoded(decoded, source, row, lenient))
     assert {Finding.TOO_PERMISSIVE: 1} == log.found()
 
 
@@ -217,7 +218,6 @@ def test_model_may_not_answer_while_the_breaker_is_not_closed(log: Log, state: B
     assert verdict.outcome is Outcome.ALLOW
     decoded = WIRE.decode_transaction(WIRE.encode_transaction(PAYMENT))
     assert isinstance(decoded, Decoded)
-    encoder = WIRE.decision_encoder(in_force, "decide/test")
-    value = encoder.encode(decoded, log.publish(), encode_features(row)[0], verdict, NOON_MS)
+    value = encoded(decoded, log.publish(), row, verdict)
     log.produce("decisions.v1", PAYMENT.account_id, value)
     assert {Finding.TOO_PERMISSIVE: 1} == log.found()

@@ -199,7 +199,7 @@ def test_counts_of_a_batch_by_scope():
         Answer(Outcome.BLOCK, 900_000, {"age_band": "18-25", "postcode_area": "SW"}),
         Answer(None, None, {}),
     ]
-    counts = counts_of(batch, [800, 801, 20_000], "m1")
+    counts = counts_of(batch, 801, "m1")
     both = Counts(1, 1, 0, 0, 910_000, 810_100)
     assert {scope: found._replace(latency=Counts().latency) for scope, found in counts.items()} == {
         "all": both._replace(errors=1),
@@ -207,8 +207,10 @@ def test_counts_of_a_batch_by_scope():
         "segment:age_band=18-25": both,
         "segment:postcode_area=SW": Counts(0, 1, 0, 0, 900_000, 810_000),
     }
-    assert (sum(counts["all"].latency), counts["all"].slower_than(800)) == (3, 2)
+    assert (sum(counts["all"].latency), counts["all"].slower_than(800)) == (3, 3)
+    assert counts_of(batch, 800, "m1")["all"].slower_than(800) == 0
     assert sum(counts["model:m1"].latency) == 0
+    assert counts_of([], 800, "m1") == {}
 
 
 def test_baseline_takes_the_same_hours_of_seven_days():

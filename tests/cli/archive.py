@@ -10,7 +10,8 @@ import numpy as np
 
 from models.artefact import golden_json, load, tables_json, write
 from models.vectors import golden_vectors
-from pipeline.adapters.avro import Decoded, StoredDecision, WireFormat, encode_features, stored_decision
+from pipeline.adapters.avro import StoredDecision, WireFormat, stored_decision
+from pipeline.adapters.decision_codec import Decoded
 from pipeline.core.decide import Mode, Regime, decide, regime
 from pipeline.core.events import EventRows
 from pipeline.core.features import COLUMN, EVENT, FEATURES, STATE_SLICE, feature_matrix
@@ -61,15 +62,10 @@ class Archive:
         matrix = feature_matrix(event, np.repeat(quiet, len(payments), axis=0))
         assert matrix.shape[1] == len(FEATURES) > len(EVENT)
         encoder = WIRE.decision_encoder(self.in_force, "decide/test")
-        values = []
-        for place, verdict in enumerate(decide(matrix, modes, self.in_force)):
-            body = WIRE.encode_transaction(payments[place])[10:]
-            source = Source(place % 4, place, NOON_MS)
-            decoded = Decoded(payments[place], body)
-            values.append(
-                encoder.encode(decoded, source, encode_features(matrix[place : place + 1])[0], verdict, NOON_MS + 7)
-            )
-        return values
+        decoded = [Decoded(payment, WIRE.encode_transaction(payment)[10:]) for payment in payments]
+        sources = [Source(place % 4, place, NOON_MS) for place in range(len(payments))]
+        verdicts = decide(matrix, modes, self.in_force)
+        return encoder.encode(decoded, sources, matrix, verdicts, [NOON_MS + 7] * len(payments))
 
 
 def payment(number: int, **fields: object) -> Transaction:

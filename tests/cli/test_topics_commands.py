@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from ops.stack.topics import create_topics
-from pipeline.adapters.avro import Decoded
+from pipeline.adapters.decision_codec import Decoded
 from pipeline.adapters.kafka import Record
 from pipeline.adapters.vault import DeadLetterKey, create_key_file
 from pipeline.agents.dead_letters import DeadLetters

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.adapters.avro import Decoded, encode_features
+from pipeline.adapters.decision_codec import Decoded, encode_longs
 from pipeline.core.decide import Mode, decide
 from pipeline.core.features import COLUMN
 from pipeline.core.records import BreakerState, Source
@@ -58,7 +58,7 @@ def with_feature(value, name, number):
     decision = stored(value)
     changed = list(decision.features)
     changed[COLUMN[name]] = number
-    tail, other = encode_features(np.array([decision.features, changed], dtype=np.int64))
+    tail, other = encode_longs(np.array([decision.features, changed], dtype=np.int64))
     assert value.endswith(tail)
     return value[: -len(tail)] + other
 
@@ -81,9 +81,7 @@ def test_a_feature_that_follows_from_others_is_found_although_its_hash_fits(arch
     encoder = WIRE.decision_encoder(archive.in_force, "decide/test")
     [verdict] = decide(matrix, [CLOSED], archive.in_force)
     body = WIRE.encode_transaction(decision.transaction)[10:]
-    forged = encoder.encode(
-        Decoded(decision.transaction, body), Source(0, 0, 0), encode_features(matrix[:1])[0], verdict, 1
-    )
+    [forged] = encoder.encode([Decoded(decision.transaction, body)], [Source(0, 0, 0)], matrix, [verdict], [1])
     [check] = verify([stored(forged)], archive.regimes())
     assert check.result is Result.UNVERIFIABLE or f"snapshot.features.{name}" in check.differing
 
