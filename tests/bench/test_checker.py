@@ -16,6 +16,7 @@ from ops.bench.stored import without_wall_clock
 from pipeline.adapters.avro import WireFormat
 from pipeline.adapters.decision_codec import Decoded
 from pipeline.core.decide import Mode, Verdict, decide, regime
+from pipeline.core.features import Matrix
 from pipeline.core.records import BreakerState, Outcome, Reason, Source, Transaction
 from tests.records import NOON_MS, PAYMENT, POLICY_PATH, features, policy, small_model
 
