@@ -17,7 +17,7 @@ CREATE TABLE audit.ai_decision_log (
     input_snapshot jsonb NOT NULL,
     decision text NOT NULL CHECK (decision IN ('ALLOW', 'BLOCK', 'ESCALATE')),
     confidence numeric(5, 4) NOT NULL CHECK (confidence BETWEEN 0 AND 1),
-    reasoning text NOT NULL CONSTRAINT reasoning_is_given CHECK (length(btrim(reasoning)) > 0),
+    reasoning text NOT NULL CONSTRAINT reasoning_is_given CHECK (reasoning ~ '[^[:space:]]'),
     reasons jsonb NOT NULL,
     rules_triggered jsonb NOT NULL,
     route text NOT NULL CHECK (route IN ('GUARDRAIL', 'MODEL', 'FALLBACK')),
@@ -44,7 +44,7 @@ CREATE TABLE audit.reversal_log (
     plan_id text NOT NULL,
     reversed_outcome text NOT NULL,
     corrected_outcome text,
-    reason text NOT NULL CONSTRAINT reason_is_given CHECK (length(btrim(reason)) > 0),
+    reason text NOT NULL CONSTRAINT reason_is_given CHECK (reason ~ '[^[:space:]]'),
     requested_by text NOT NULL,
     approved_by text NOT NULL,
     created_at timestamptz NOT NULL,  -- when it was reversed
@@ -63,7 +63,7 @@ CREATE TABLE audit.review_log (
     transaction_id text NOT NULL,
     account_id text NOT NULL,
     outcome text NOT NULL,
-    reason text NOT NULL CONSTRAINT reason_is_given CHECK (length(btrim(reason)) > 0),
+    reason text NOT NULL CONSTRAINT reason_is_given CHECK (reason ~ '[^[:space:]]'),
     reviewed_by text NOT NULL,
     second_reviewer text,
     created_at timestamptz NOT NULL,  -- when it was reviewed

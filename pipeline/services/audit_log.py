@@ -114,9 +114,9 @@ class AuditLog:
         for record, proof in zip(records, proofs, strict=True):
             by_kind.setdefault(record.fields["record"], []).append((record, proof))
         with failures_named(), connection.transaction():
+            self._link(connection, links)  # first: who has lost the partition learns it before it writes a row
             for name, proved in by_kind.items():
                 self._copy(connection, name, proved)
-            self._link(connection, links)
         self._trees |= {partition: link.tree for partition, link in links.items()}
         return Stored(len(records), {name: len(proved) for name, proved in by_kind.items()})
 

@@ -1,0 +1,149 @@
+"""Records of decisions.v1 for tests, and an audit log to put them in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import psycopg
+
+from ops.stack.postgres import PostgresServer, postgres_url
+from pipeline.adapters.avro import WireFormat
+from pipeline.adapters.decision_log import LogRecord
+from pipeline.adapters.postgres import Connection, connect
+from pipeline.adapters.signing import SigningKey, create_signing_key
+from pipeline.core.identities import reversal_id, review_id
+from pipeline.services.audit_anchors import Anchors
+from pipeline.services.audit_log import AuditLog
+from tests.cli.archive import CLOSED, OPEN, Archive, payment
+from tests.records import NOON_MS
+
+TOPIC = "decisions.v1"
+RECORDED_AT_US = 1_764_072_123_456_789
+PARTITIONS = (0, 1)
+WIRE = WireFormat()
+
+
+class Bench:
+    """A database, a folder outside it, and the audit service's role between them."""
+
+    def __init__(self, server: PostgresServer, port: int, database: str, folder: Path) -> None:
+        self.server = server
+        self.owner_url = postgres_url(port, database=database)
+        self.url = postgres_url(port, user="fraud_audit", database=database)
+        self.outside, self.folder = folder / "outside", folder
+        self.key = create_signing_key(folder / "key")
+        self.public_key_path = folder / "key.pub"
+        self.published: list[tuple[bytes, bytes]] = []
+        self.clock_us = RECORDED_AT_US
+        self.connection: Connection = connect(self.url, "test")
+        self.log = self._log()
+
+    def open(self) -> dict[int, int]:
+        return self.log.open(self.connection, PARTITIONS)
+
+    def store(self, records: Sequence[LogRecord]) -> None:
+        self.log.store(self.connection, records)
+
+    def restart(self) -> dict[int, int]:
+        """As after a kill: nothing of the process is left but its files and the database."""
+        self.close()
+        self.connection, self.log = connect(self.url, "test"), self._log()
+        return self.open()
+
+    def anchors(self, key: SigningKey | None = None) -> Anchors:
+        return Anchors(TOPIC, self.outside, key or self.key, WIRE, lambda *pair: self.published.append(pair))
+
+    def anchor(self, at_ms: int = NOON_MS) -> None:
+        self.anchors().anchor(self.log.trees, at_ms)
+
+    def rows(self, query: str) -> list[tuple[object, ...]]:
+        with psycopg.connect(self.owner_url) as connection:
+            return connection.execute(query.encode()).fetchall()
+
+    def as_superuser(self, statement: str) -> int:
+        """With every trigger out of the way, as whoever owns the server can. The number of rows changed."""
+        with psycopg.connect(self.owner_url) as connection:
+            connection.execute("SET session_replication_role = replica")
+            return connection.execute(statement.encode()).rowcount
+
+    def close(self) -> None:
+        self.log.close()
+        self.connection.close()
+
+    def _log(self) -> AuditLog:
+        def clock_us() -> int:
+            self.clock_us += 1_000
+            return self.clock_us
+
+        return AuditLog(TOPIC, self.outside, clock_us)
+
+
+@lru_cache
+def values(count: int) -> tuple[bytes, ...]:
+    """Decisions as the worker writes them: by the model, and a third by the fallback; some guarded."""
+    payments = [payment(number, amount_minor=10_000 + number * 90_001) for number in range(count)]
+    with TemporaryDirectory() as folder:
+        return tuple(Archive(Path(folder)).values(payments, [OPEN if n % 3 == 0 else CLOSED for n in range(count)]))
+
+
+def records(count: int, *, begin: int = 0) -> list[LogRecord]:
+    """Decisions, and now and then a review or a reversal of the one before, in two partitions.
+
+    Offsets have gaps, as those of commit markers.
+    """
+    found = []
+    for number, value in enumerate(values(begin + count)[begin:], start=begin):
+        fields = WIRE.decode("decision.v1", value)
+        assert isinstance(fields, dict)
+        found.append(_record(number, value))
+        if number % 7 == 3:
+            found.append(_record(number, WIRE.encode("decision.v1", _review(fields)), within=1))
+        if number % 7 == 5:
+            found.append(_record(number, WIRE.encode("decision.v1", _reversal(fields)), within=1))
+    return found
+
+
+def record(number: int, fields: Mapping[str, object]) -> LogRecord:
+    """One with other fields than a worker would write."""
+    return _record(number, WIRE.encode("decision.v1", {key: v for key, v in fields.items() if key != "record"}))
+
+
+def _record(number: int, value: bytes, *, within: int = 0) -> LogRecord:
+    fields = WIRE.decode("decision.v1", value)
+    assert isinstance(fields, dict)
+    return LogRecord(number % 2, number // 2 * 4 + within, NOON_MS, fields["account_id"].encode(), value, fields)
+
+
+def _review(fields: Mapping[str, object]) -> dict[str, object]:
+    decided = str(fields["decision_id"])
+    return {
+        **_named(fields),
+        "review_id": review_id(decided, 1),
+        "reviewed_at_ms": NOON_MS + 60_000,
+        "outcome": "ALLOW",
+        "reason": 'The customer said so, "in person" \\ twice',
+        "reviewed_by": "rita",
+        "second_reviewer": None,
+    }
+
+
+def _reversal(fields: Mapping[str, object]) -> dict[str, object]:
+    decided = str(fields["decision_id"])
+    return {
+        **_named(fields),
+        "reversal_id": reversal_id("plan-1", decided),
+        "plan_id": "plan-1",
+        "reversed_at_ms": NOON_MS + 120_000,
+        "reversed_outcome": fields["outcome"],
+        "corrected_outcome": None,
+        "reason": "A bad model",
+        "requested_by": "ana",
+        "approved_by": "bo",
+    }
+
+
+def _named(fields: Mapping[str, object]) -> dict[str, object]:
+    return {name: fields[name] for name in ("decision_id", "transaction_id", "account_id")}
