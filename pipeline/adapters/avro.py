@@ -87,7 +87,12 @@ class WireFormat:
             return body
         stream = io.BytesIO(body)
         try:
-            fields = schemaless_reader(stream, _parsed(name), None, return_record_name=name == "decision.v1")
+            # Names are wanted of the outer union's records only: without the override, an enum in a union of its own
+            # (corrected_outcome) comes as a pair too.
+            is_union = name == "decision.v1"
+            fields = schemaless_reader(
+                stream, _parsed(name), None, return_record_name=is_union, return_record_name_override=is_union
+            )
         except _DECODE_ERRORS as error:
             return Refusal(RefusalCode.DECODE_FAILED, f"the bytes are no {name} ({type(error).__name__})")
         if stream.tell() != len(body):
