@@ -1,0 +1,213 @@
+-- The ledger: accounts, what was to be done about each decision, the steps taken, and double-entry postings.
+--
+-- Everything here is only ever appended. What a saga's state is, and what an account has, follows from the rows.
+-- caused_at is the time of the decision's record on decisions.v1, for all rows of an execution: so a primary key of a
+-- partitioned table is unique over all time, because the register below holds one caused_at for each execution.
+
+CREATE TABLE ledger.account (
+    account_id text NOT NULL CHECK (account_id ~ '^[A-Za-z0-9._:-]{1,64}$'),
+    currency text NOT NULL CHECK (currency ~ '^[A-Z]{3}$'),
+    overdraft_limit_minor bigint NOT NULL CHECK (overdraft_limit_minor >= 0),
+    opened_at timestamptz NOT NULL,
+    recorded_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (account_id, currency)
+);
+
+-- The register: one row for each decision that was heard. Not partitioned, so that its key holds over all time.
+CREATE TABLE ledger.execution (
+    execution_id uuid PRIMARY KEY,
+    decision_id uuid NOT NULL,
+    transaction_id text NOT NULL,
+    account_id text NOT NULL,
+    beneficiary_account_id text NOT NULL,
+    currency text NOT NULL CHECK (currency ~ '^[A-Z]{3}$'),
+    amount_minor bigint NOT NULL CHECK (amount_minor > 0),
+    cause text NOT NULL CHECK (cause IN ('DECIDED_ALLOW', 'DECIDED_ESCALATE', 'DECIDED_BLOCK')),
+    aim text NOT NULL,
+    event_time timestamptz NOT NULL,
+    caused_at timestamptz NOT NULL,
+    topic_partition integer NOT NULL CHECK (topic_partition >= 0),
+    topic_offset bigint NOT NULL CHECK (topic_offset >= 0),
+    recorded_at timestamptz NOT NULL DEFAULT now()
+);
+-- A restart looks for what was heard last.
+CREATE INDEX execution_place ON ledger.execution (topic_partition, topic_offset);
+
+-- What was heard about an execution after its decision: reviews and reversals, also those that changed nothing.
+CREATE TABLE ledger.cause (
+    execution_id uuid NOT NULL,
+    cause_id uuid NOT NULL,  -- the review's or the reversal's own
+    cause text NOT NULL,
+    aim text,
+    ignored text CHECK ((aim IS NULL) <> (ignored IS NULL)),  -- why it changed nothing
+    after_sequence integer NOT NULL CHECK (after_sequence >= 0),  -- steps taken before it was heard
+    transaction_id text NOT NULL,
+    account_id text NOT NULL,
+    event_time timestamptz NOT NULL,
+    caused_at timestamptz NOT NULL,  -- of its own record
+    topic_partition integer NOT NULL CHECK (topic_partition >= 0),
+    topic_offset bigint NOT NULL CHECK (topic_offset >= 0),
+    recorded_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (execution_id, cause_id)
+);
+CREATE INDEX cause_place ON ledger.cause (topic_partition, topic_offset);
+
+-- The steps of every saga; the last one's to_state is its state.
+CREATE TABLE ledger.transition (
+    execution_id uuid NOT NULL,
+    sequence integer NOT NULL CHECK (sequence > 0),
+    step text NOT NULL,
+    from_state text NOT NULL,
+    to_state text NOT NULL,
+    aim text NOT NULL,
+    cause text NOT NULL CHECK (cause IN ('DECISION', 'REVIEW', 'REVERSAL', 'RAIL')),
+    reason text,
+    caused_at timestamptz NOT NULL,
+    recorded_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (caused_at, execution_id, sequence)
+) PARTITION BY RANGE (caused_at);
+-- What the rail owes an answer on is found by this; it holds few rows.
+CREATE INDEX transition_doubt ON ledger.transition (execution_id, sequence)
+    WHERE to_state IN ('IN_DOUBT', 'RECALL_IN_DOUBT');
+
+-- A posting moves its amount from one account to another, so the sum over all accounts is zero by construction (I6).
+CREATE SEQUENCE ledger.posting_number AS bigint CACHE 1;
+CREATE TABLE ledger.posting (
+    number bigint NOT NULL DEFAULT nextval('ledger.posting_number'),
+    posting_id uuid NOT NULL,
+    execution_id uuid NOT NULL,
+    step text NOT NULL,
+    attempt integer NOT NULL CHECK (attempt > 0),
+    source_account_id text NOT NULL,
+    destination_account_id text NOT NULL CHECK (destination_account_id <> source_account_id),
+    currency text NOT NULL CHECK (currency ~ '^[A-Z]{3}$'),
+    amount_minor bigint NOT NULL CHECK (amount_minor > 0),
+    event_time timestamptz NOT NULL,
+    caused_at timestamptz NOT NULL,
+    recorded_at timestamptz NOT NULL DEFAULT now(),
+    reverses uuid,
+    PRIMARY KEY (caused_at, execution_id, step, attempt)
+) PARTITION BY RANGE (caused_at);
+CREATE INDEX posting_source ON ledger.posting (source_account_id, currency, number) INCLUDE (amount_minor);
+CREATE INDEX posting_destination ON ledger.posting (destination_account_id, currency, number) INCLUDE (amount_minor);
+
+-- Money that came in from outside, each once: the register of the postings that no decision caused.
+CREATE TABLE ledger.funding (
+    execution_id uuid PRIMARY KEY,
+    account_id text NOT NULL,
+    currency text NOT NULL,
+    amount_minor bigint NOT NULL CHECK (amount_minor > 0),
+    caused_at timestamptz NOT NULL,
+    recorded_at timestamptz NOT NULL DEFAULT now(),
+    FOREIGN KEY (account_id, currency) REFERENCES ledger.account
+);
+
+-- What an account had through a posting's number, so that a balance never sums more than the tail after it.
+CREATE TABLE ledger.balance_checkpoint (
+    account_id text NOT NULL,
+    currency text NOT NULL,
+    through_number bigint NOT NULL CHECK (through_number >= 0),
+    balance_minor bigint NOT NULL,
+    recorded_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (account_id, currency, through_number)
+);
+
+-- Numbers are given before commits, so "through number n" is only whole while nobody has one under way: whoever posts
+-- shares a lock until its commit, and a checkpoint takes it alone. The database sees to it, not the program.
+CREATE FUNCTION ledger.share_numbers() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(hashtext('ledger.posting_number'));
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER share_numbers BEFORE INSERT ON ledger.posting
+    FOR EACH STATEMENT EXECUTE FUNCTION ledger.share_numbers();
+
+-- Appends where an account stands now; true where there was anything to append.
+CREATE FUNCTION ledger.take_checkpoint(of_account text, of_currency text) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+DECLARE
+    through bigint;
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtext('ledger.posting_number'));
+    SELECT max(number) INTO through FROM (
+        SELECT max(number) AS number FROM ledger.posting
+        WHERE source_account_id = of_account AND currency = of_currency
+        UNION ALL
+        SELECT max(number) FROM ledger.posting
+        WHERE destination_account_id = of_account AND currency = of_currency
+    ) AS last;
+    IF through IS NULL THEN
+        RETURN false;
+    END IF;
+    INSERT INTO ledger.balance_checkpoint (account_id, currency, through_number, balance_minor)
+    SELECT of_account, of_currency, through, standing.balance_minor
+    FROM ledger.standing(of_account, of_currency) AS standing
+    ON CONFLICT DO NOTHING;
+    RETURN FOUND;
+END
+$$;
+
+-- What an account has now, from its last checkpoint on, and how many postings that took to sum.
+CREATE FUNCTION ledger.standing(of_account text, of_currency text, OUT balance_minor bigint, OUT tail bigint)
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog AS $$
+    WITH checkpoint AS (
+        SELECT coalesce(max(through_number), 0) AS through_number FROM ledger.balance_checkpoint
+        WHERE account_id = of_account AND currency = of_currency
+    ), entry AS (
+        SELECT -amount_minor AS amount_minor FROM ledger.posting, checkpoint
+        WHERE source_account_id = of_account AND currency = of_currency AND number > checkpoint.through_number
+        UNION ALL
+        SELECT amount_minor FROM ledger.posting, checkpoint
+        WHERE destination_account_id = of_account AND currency = of_currency AND number > checkpoint.through_number
+    )
+    SELECT (coalesce(sum(entry.amount_minor), 0) + coalesce((
+        SELECT was.balance_minor FROM ledger.balance_checkpoint AS was, checkpoint
+        WHERE was.account_id = of_account AND was.currency = of_currency
+            AND was.through_number = checkpoint.through_number
+    ), 0))::bigint, count(entry.amount_minor)
+    FROM entry
+$$;
+
+-- Each posting as the two entries that it is.
+CREATE VIEW ledger.entry AS
+SELECT source_account_id AS account_id, -amount_minor AS amount_minor, currency, number, posting_id, execution_id, step,
+    event_time, caused_at, recorded_at
+FROM ledger.posting
+UNION ALL
+SELECT destination_account_id, amount_minor, currency, number, posting_id, execution_id, step, event_time, caused_at,
+    recorded_at
+FROM ledger.posting;
+
+-- Where each execution stands; state is NULL where it was heard of and no step was taken yet.
+CREATE VIEW ledger.execution_state AS
+SELECT heard.*, last.to_state AS state, coalesce(last.aim, heard.aim) AS last_aim, last.sequence, last.reason,
+    last.recorded_at AS changed_at
+FROM ledger.execution AS heard
+LEFT JOIN LATERAL (
+    SELECT to_state, aim, sequence, reason, recorded_at FROM ledger.transition
+    WHERE transition.caused_at = heard.caused_at AND transition.execution_id = heard.execution_id
+    ORDER BY sequence DESC LIMIT 1
+) AS last ON true;
+
+-- The steps with what they are about.
+CREATE VIEW ledger.saga_transition AS
+SELECT transition.execution_id, heard.decision_id, heard.transaction_id, heard.account_id, transition.sequence,
+    transition.step, transition.from_state, transition.to_state, transition.cause,
+    jsonb_strip_nulls(jsonb_build_object('aim', transition.aim, 'reason', transition.reason)) AS detail,
+    heard.topic_partition, heard.topic_offset, transition.caused_at, transition.recorded_at
+FROM ledger.transition
+JOIN ledger.execution AS heard USING (execution_id);
+
+SELECT control.make_append_only(logged)
+FROM unnest(ARRAY['ledger.account', 'ledger.execution', 'ledger.cause', 'ledger.transition', 'ledger.posting',
+                  'ledger.funding', 'ledger.balance_checkpoint']::regclass[]) AS logged;
+
+GRANT USAGE ON SCHEMA ledger TO fraud_executor;
+GRANT SELECT, INSERT ON ledger.account, ledger.execution, ledger.cause, ledger.transition, ledger.posting,
+    ledger.funding, ledger.balance_checkpoint TO fraud_executor;
+GRANT SELECT ON ledger.entry, ledger.execution_state, ledger.saga_transition TO fraud_executor;
+GRANT USAGE ON SEQUENCE ledger.posting_number TO fraud_executor;
+GRANT EXECUTE ON FUNCTION ledger.share_numbers(), ledger.take_checkpoint(text, text), ledger.standing(text, text)
+    TO fraud_executor;
+GRANT EXECUTE ON FUNCTION ledger.standing(text, text) TO fraud_reader;

@@ -1,0 +1,31 @@
+"""`python -m ops.rail --port PORT --directory DIRECTORY`: the rail in the foreground until SIGTERM."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import fields
+from pathlib import Path
+
+from aiohttp import web
+
+from ops.rail.books import Books
+from ops.rail.misbehaviour import Misbehaviour
+from ops.rail.server import Rail
+from ops.stack.processes import LOOPBACK
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m ops.rail", description=__doc__)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--directory", type=Path, required=True, help="where its books stand")
+    for field in fields(Misbehaviour):
+        kind = int if isinstance(field.default, int) else float
+        parser.add_argument(f"--{field.name.replace('_', '-')}", type=kind, default=field.default)
+    arguments = vars(parser.parse_args())
+    port, directory = arguments.pop("port"), arguments.pop("directory")
+    rail = Rail(Books(directory / "rail.jsonl"), Misbehaviour(**arguments))
+    web.run_app(rail.application(), host=LOOPBACK, port=port, print=None, access_log=None)
+
+
+if __name__ == "__main__":
+    main()

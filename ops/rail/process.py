@@ -1,0 +1,31 @@
+"""The rail as a process that tests may kill and start again; it comes back on the same port with the same books."""
+
+from __future__ import annotations
+
+import sys
+import urllib.request
+from dataclasses import asdict
+from pathlib import Path
+
+from ops.rail.misbehaviour import Misbehaviour
+from ops.stack.processes import LOOPBACK, ServerProcess
+
+
+def rail_process(directory: Path, port: int, misbehaviour: Misbehaviour | None = None) -> ServerProcess:
+    """Not started yet."""
+    command = [sys.executable, "-m", "ops.rail", "--port", str(port), "--directory", str(directory)]
+    for name, value in asdict(misbehaviour or Misbehaviour()).items():
+        command += [f"--{name.replace('_', '-')}", str(value)]
+    return ServerProcess("rail", command, is_ready=lambda: is_live(port), log_path=directory / "rail.log")
+
+
+def rail_url(port: int) -> str:
+    return f"http://{LOOPBACK}:{port}"
+
+
+def is_live(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://{LOOPBACK}:{port}/live", timeout=1) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False

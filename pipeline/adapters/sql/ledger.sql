@@ -1,0 +1,193 @@
+-- name: plan_for_points
+-- This connection only ever looks rows up by their keys. A plan made while a table was small would scan it, and is kept
+-- until statistics are gathered again; by then the table may have grown a thousand times.
+SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_bitmapscan = off;
+
+-- name: read_executions
+-- What the register has of these executions.
+SELECT execution_id::text, account_id, beneficiary_account_id, currency, amount_minor, decision_id::text,
+    transaction_id, cause, aim, (extract(epoch FROM event_time) * 1000)::bigint,
+    (extract(epoch FROM caused_at) * 1000)::bigint, topic_partition
+FROM ledger.execution WHERE execution_id = ANY(%s::uuid[]);
+
+-- name: read_transitions
+-- All steps of these executions, each with its caused_at so that only its month is looked at; in order.
+SELECT step.execution_id::text, step.sequence, step.step, step.from_state, step.to_state, step.aim, step.reason
+FROM unnest(%s::uuid[], %s::timestamptz[]) AS wanted (execution_id, caused_at)
+JOIN ledger.transition AS step USING (caused_at, execution_id)
+ORDER BY step.execution_id, step.sequence;
+
+-- name: read_causes
+-- All that was heard about these executions after their decisions, in order.
+SELECT execution_id::text, cause_id::text, cause, aim, after_sequence, (extract(epoch FROM event_time) * 1000)::bigint
+FROM ledger.cause WHERE execution_id = ANY(%s::uuid[]) ORDER BY execution_id, after_sequence, topic_offset;
+
+-- name: unfinished
+-- Executions that something was heard about at or after an offset.
+SELECT execution_id::text FROM ledger.execution WHERE topic_partition = %(partition)s AND topic_offset >= %(offset)s
+UNION
+SELECT execution_id::text FROM ledger.cause
+WHERE topic_partition = %(partition)s AND topic_offset >= %(offset)s AND aim IS NOT NULL;
+
+-- name: doubtful
+-- Executions whose last step left them in doubt, oldest first.
+SELECT step.execution_id::text, heard.topic_partition FROM ledger.transition AS step
+JOIN ledger.execution AS heard USING (execution_id)
+WHERE step.to_state IN ('IN_DOUBT', 'RECALL_IN_DOUBT') AND heard.topic_partition = ANY(%s::integer[])
+    AND NOT EXISTS (
+        SELECT FROM ledger.transition AS later
+        WHERE later.caused_at = step.caused_at AND later.execution_id = step.execution_id
+            AND later.sequence > step.sequence
+    )
+ORDER BY step.recorded_at LIMIT %s;
+
+-- name: lock_accounts
+-- Keeps every other transaction from looking at these accounts' balances to take from them, until this one ends. The
+-- keys come sorted, so that two batches never wait for each other.
+SELECT count(pg_advisory_xact_lock(key)) FROM unnest(%s::bigint[]) AS key;
+
+-- name: read_limits
+-- What accounts have and how far below zero they may go (NULL: never opened), and how many postings that took to sum.
+SELECT wanted.account_id, wanted.currency,
+    (coalesce(checkpoint.balance_minor, 0) + coalesce(gained.amount_minor, 0) - coalesce(spent.amount_minor, 0))::bigint,
+    account.overdraft_limit_minor, gained.postings + spent.postings
+FROM unnest(%s::text[], %s::text[]) AS wanted (account_id, currency)
+LEFT JOIN ledger.account USING (account_id, currency)
+LEFT JOIN LATERAL (
+    SELECT was.through_number, was.balance_minor FROM ledger.balance_checkpoint AS was
+    WHERE was.account_id = wanted.account_id AND was.currency = wanted.currency
+    ORDER BY was.through_number DESC LIMIT 1
+) AS checkpoint ON true
+CROSS JOIN LATERAL (
+    SELECT sum(amount_minor) AS amount_minor, count(*) AS postings FROM ledger.posting
+    WHERE destination_account_id = wanted.account_id AND currency = wanted.currency
+        AND number > coalesce(checkpoint.through_number, 0)
+) AS gained
+CROSS JOIN LATERAL (
+    SELECT sum(amount_minor) AS amount_minor, count(*) AS postings FROM ledger.posting
+    WHERE source_account_id = wanted.account_id AND currency = wanted.currency
+        AND number > coalesce(checkpoint.through_number, 0)
+) AS spent;
+
+-- name: take_checkpoint
+-- Appends where an account stands, so that its balance takes few postings to sum again.
+SELECT ledger.take_checkpoint(%s, %s);
+
+-- name: ensure_partitions
+-- The months' partitions of what is partitioned, for decisions of that time.
+SELECT control.ensure_partition(parent, timestamptz 'epoch' + %s * interval '1 millisecond')
+FROM unnest(ARRAY['ledger.transition', 'ledger.posting']::regclass[]) AS parent;
+
+-- name: copy_executions
+-- Decisions that were heard for the first time.
+COPY ledger.execution (
+    execution_id, decision_id, transaction_id, account_id, beneficiary_account_id, currency, amount_minor, cause, aim,
+    event_time, caused_at, topic_partition, topic_offset
+) FROM STDIN;
+
+-- name: copy_causes
+-- Reviews and reversals that were heard.
+COPY ledger.cause (
+    execution_id, cause_id, cause, aim, ignored, after_sequence, transaction_id, account_id, event_time, caused_at,
+    topic_partition, topic_offset
+) FROM STDIN;
+
+-- name: copy_transitions
+-- Steps that were taken.
+COPY ledger.transition (execution_id, sequence, step, from_state, to_state, aim, cause, reason, caused_at) FROM STDIN;
+
+-- name: copy_postings
+-- What the steps move.
+COPY ledger.posting (
+    posting_id, execution_id, step, attempt, source_account_id, destination_account_id, currency, amount_minor,
+    event_time, caused_at, reverses
+) FROM STDIN;
+
+-- name: open_account
+-- Opens an account; no row where it was opened before.
+INSERT INTO ledger.account (account_id, currency, overdraft_limit_minor, opened_at)
+SELECT account_id, currency, overdraft_limit_minor, timestamptz 'epoch' + opened_at_ms * interval '1 millisecond'
+FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::bigint[])
+    AS opened (account_id, currency, overdraft_limit_minor, opened_at_ms)
+ON CONFLICT DO NOTHING;
+
+-- name: fund_account
+-- Moves money into open accounts from outside; no row where the same funding was posted before.
+WITH clock AS (
+    SELECT timestamptz 'epoch' + %s * interval '1 millisecond' AS at
+), funded AS (
+    INSERT INTO ledger.funding (execution_id, account_id, currency, amount_minor, caused_at)
+    SELECT wanted.execution_id, wanted.account_id, wanted.currency, wanted.amount_minor, clock.at
+    FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::bigint[])
+        AS wanted (execution_id, account_id, currency, amount_minor), clock
+    ON CONFLICT DO NOTHING
+    RETURNING execution_id, account_id, currency, amount_minor, caused_at
+)
+INSERT INTO ledger.posting (
+    posting_id, execution_id, step, attempt, source_account_id, destination_account_id, currency, amount_minor,
+    event_time, caused_at
+)
+SELECT execution_id, execution_id, 'FUND', 1, '/funding', account_id, currency, amount_minor, caused_at, caused_at
+FROM funded;
+
+-- name: balance
+-- What an account had, by the postings of events up to one time that were recorded up to another; in each currency.
+SELECT currency, sum(amount_minor)::bigint, count(*) FROM ledger.entry
+WHERE account_id = %s AND event_time <= coalesce(%s::timestamptz, 'infinity')
+    AND recorded_at <= coalesce(%s::timestamptz, 'infinity')
+GROUP BY currency ORDER BY currency;
+
+-- name: limits_of_account
+-- In which currencies an account was opened, and how far below zero it may go.
+SELECT currency, overdraft_limit_minor FROM ledger.account WHERE account_id = %s ORDER BY currency;
+
+-- name: sums
+-- The sum over all accounts in each currency, which must be zero, and what is in clearing.
+SELECT currency, sum(amount_minor)::bigint, coalesce(sum(amount_minor) FILTER (WHERE account_id = '/clearing'), 0)::bigint
+FROM ledger.entry GROUP BY currency ORDER BY currency;
+
+-- name: overdrawn
+-- Opened accounts that stand below their limit.
+SELECT account.account_id, account.currency, sum(entry.amount_minor)::bigint AS balance_minor,
+    account.overdraft_limit_minor
+FROM ledger.account JOIN ledger.entry USING (account_id, currency)
+GROUP BY account.account_id, account.currency, account.overdraft_limit_minor
+HAVING sum(entry.amount_minor) < -account.overdraft_limit_minor
+ORDER BY account.account_id, account.currency LIMIT %s;
+
+-- name: wrong_checkpoints
+-- Checkpoints that are not what the postings through their number sum to.
+SELECT was.account_id, was.currency, was.through_number FROM ledger.balance_checkpoint AS was
+WHERE was.balance_minor <> coalesce((
+    SELECT sum(entry.amount_minor) FROM ledger.entry
+    WHERE entry.account_id = was.account_id AND entry.currency = was.currency AND entry.number <= was.through_number
+), 0)
+LIMIT %s;
+
+-- name: misplaced
+-- Executions whose money is not where their state says: their postings' sums by place, against what the state asks for.
+WITH moved AS (
+    SELECT execution_id, sum(amount_minor) FILTER (WHERE destination_account_id = '/clearing') AS into_clearing,
+        sum(amount_minor) FILTER (WHERE source_account_id = '/clearing') AS out_of_clearing,
+        sum(amount_minor) FILTER (WHERE step = 'RESERVE') AS reserved,
+        sum(amount_minor) FILTER (WHERE step = 'UNRESERVE') AS unreserved,
+        sum(amount_minor) FILTER (WHERE step IN ('DEBIT')) AS debited,
+        sum(amount_minor) FILTER (WHERE step IN ('UNDEBIT')) AS undebited
+    FROM ledger.posting WHERE step <> 'FUND' GROUP BY execution_id
+), place AS (
+    SELECT stands.execution_id, coalesce(stands.state, 'NEW') AS state, stands.amount_minor,
+        coalesce(moved.into_clearing, 0) - coalesce(moved.out_of_clearing, 0) AS in_clearing,
+        coalesce(moved.reserved, 0) - coalesce(moved.unreserved, 0) - coalesce(moved.debited, 0)
+            + coalesce(moved.undebited, 0) AS set_aside
+    FROM ledger.execution_state AS stands LEFT JOIN moved USING (execution_id)
+)
+SELECT execution_id::text, state FROM place
+WHERE in_clearing <> CASE WHEN state IN ('DEBITED', 'SUBMITTED', 'IN_DOUBT', 'RECALLING', 'RECALL_IN_DOUBT')
+        THEN amount_minor ELSE 0 END
+    OR set_aside <> CASE WHEN state IN ('RESERVED', 'HELD') THEN amount_minor ELSE 0 END
+LIMIT %s;
+
+-- name: states
+-- How many executions stand in each state, and their amounts.
+SELECT coalesce(state, 'NEW'), currency, count(*), sum(amount_minor)::bigint FROM ledger.execution_state
+GROUP BY 1, 2 ORDER BY 1, 2;
