@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.commands.audit_group import audit_app, database_app
+from pipeline.commands.ledger_group import ledger_app
 
 if TYPE_CHECKING:
     from pipeline.adapters.avro import WireFormat
@@ -45,6 +46,7 @@ for name, group in {
     "breaker": breaker_app,
     "audit": audit_app,
     "database": database_app,
+    "ledger": ledger_app,
     "review": review_app,
     "person": person_app,
 }.items():
@@ -124,6 +126,15 @@ def worker() -> None:
     from pipeline.commands.worker import run_worker
 
     run_worker(_settings())
+
+
+@app.command()
+def executor() -> None:
+    """Run the execution service until SIGTERM, as FRAUD_* variables configure it."""
+    from pipeline.commands.executor import run_executor
+
+    settings = _settings()
+    run_executor(settings, _wire(settings))
 
 
 @app.command()

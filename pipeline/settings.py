@@ -59,6 +59,13 @@ class Settings(BaseSettings):
     rollback_plan_hours: Annotated[int, Field(ge=1, le=24 * 30)] = 24
     """How long a plan can be approved: what it was made from gets old."""
 
+    rail_url: str = "http://127.0.0.1:8090"
+    """Of the payment rail that the executor pays by."""
+    rail_timeout_s: Annotated[float, Field(gt=0, le=60)] = 2.0
+    """For one request; what isn't answered by then is asked about."""
+    executor_port: Annotated[int, Field(ge=0, le=65535)] = 6068
+    """Of the execution service's metrics, on FRAUD_WEB_HOST; 0: none."""
+
     audit_directory: Path = Path("var/audit")
     """Leaf files and signed heads of the audit log: where no superuser of the database can write."""
     audit_key_file: Path | None = None
