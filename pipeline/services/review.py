@@ -241,7 +241,7 @@ class ReviewService:
     def _append(self, connection: Connection, case: Case, event: CaseEvent, place: Place) -> None:
         append_event(connection, case, event, place)
         REVIEW_EVENTS.labels(event.kind).inc()
-        log.info("case", decision_id=case.decision_id, round=case.round, event=str(event.kind))
+        log.info("case", decision_id=case.decision_id, round=case.round, kind=str(event.kind))
 
 
 def review_outcome(name: str, file: CaseFile) -> Datum:

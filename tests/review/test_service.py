@@ -1,0 +1,326 @@
+"""The review service on a broker and a real PostgreSQL: what it reads, what it publishes, and what a kill leaves."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import threading
+import time
+from collections import Counter
+from contextlib import closing, contextmanager
+from uuid import uuid4
+
+import psycopg
+import pytest
+from confluent_kafka import Producer
+
+from ops.bench.stored import Tail
+from ops.bench.worker_process import status
+from ops.stack.processes import LOOPBACK, ServerProcess, free_port
+from pipeline.adapters.appender import Appender
+from pipeline.adapters.avro import WireFormat
+from pipeline.adapters.cases import cases_by_name
+from pipeline.adapters.decision_log import PositionedLog
+from pipeline.adapters.people import Role, change_role
+from pipeline.adapters.postgres import Positions, connect
+from pipeline.commands.review import now_ms
+from pipeline.core.identities import reversal_id, review_id
+from pipeline.core.records import UNKNOWN, Outcome
+from pipeline.core.review import EXPIRY, Kind, State
+from pipeline.services.review import CONSUMER, ReviewService, ReviewTopics
+from pipeline.services.review_desk import ReviewDesk
+from tests.cli.archive import OPEN, Archive, payment
+from tests.review.given import BLOCK, HOUR_MS, RULES
+
+WIRE = WireFormat()
+WAIT_S = 30.0
+_prefixes = itertools.count(1)
+# Paid at night to a new payee: soft guardrails make the fallback escalate it.
+SUSPICIOUS = {"is_new_beneficiary": 1}
+AMOUNT_MINOR = 600_000
+
+
+class Topic:
+    """decisions.v1 under a prefix of its own."""
+
+    def __init__(self, servers: str) -> None:
+        self.servers, self.prefix = servers, f"t{next(_prefixes)}."
+        self.name = f"{self.prefix}decisions.v1"
+        self._producer = Producer({"bootstrap.servers": servers, "enable.idempotence": True, "log_level": 2})
+        self._tail = Tail(servers, self.name)
+        self._producer.list_topics(self.name, timeout=WAIT_S)  # the mock broker makes it
+        self.outcomes: list[dict[str, object]] = []
+
+    def append(self, values, timestamp_ms=0):
+        for value in values:
+            fields = WIRE.decode("decision.v1", value)
+            self._producer.produce(self.name, value, fields["account_id"].encode(), timestamp=timestamp_ms)
+        assert self._producer.flush(WAIT_S) == 0
+
+    def read_outcomes(self):
+        """All ReviewOutcomes so far."""
+        for found in self._tail.news():
+            fields = WIRE.decode("decision.v1", found.value)
+            if fields["record"] == "ReviewOutcome":
+                self.outcomes.append(fields)
+        return self.outcomes
+
+
+@pytest.fixture
+def topic(stack):
+    return Topic(stack.bootstrap_servers)
+
+
+@pytest.fixture
+def archive(tmp_path):
+    return Archive(tmp_path)
+
+
+@pytest.fixture
+def connection(owner):
+    change_role(owner, "ada", Role.ADMIN, "ada", is_held=True)
+    for name, role in {"ann": Role.REVIEWER, "sue": Role.SENIOR_REVIEWER}.items():
+        change_role(owner, name, role, "ada", is_held=True)
+    return owner
+
+
+def escalations(archive, numbers, amount_minor=AMOUNT_MINOR):
+    payments = [payment(number, amount_minor=amount_minor) for number in numbers]
+    values = archive.values(payments, [OPEN] * len(payments), **SUSPICIOUS)
+    assert {WIRE.decode("decision.v1", value)["outcome"] for value in values} == {"ESCALATE"}
+    return values
+
+
+def decision_of(value):
+    return WIRE.decode("decision.v1", value)
+
+
+def reversal_of(value, corrected, plan_id=None):
+    fields, plan_id = decision_of(value), plan_id or str(uuid4())
+    return WIRE.encode(
+        "decision.v1",
+        {
+            "-type": "fraud.v1.Reversal",
+            "reversal_id": reversal_id(plan_id, fields["decision_id"]),
+            **{name: fields[name] for name in ("decision_id", "transaction_id", "account_id")},
+            "plan_id": plan_id,
+            "reversed_at_ms": now_ms(),
+            "reversed_outcome": fields["outcome"],
+            "corrected_outcome": corrected,
+            "reason": "the model was wrong",
+            "requested_by": "rae",
+            "approved_by": "abe",
+        },
+    )
+
+
+@contextmanager
+def running(stack, topic, url, expiry_ms=24 * HOUR_MS):
+    """The service in a thread of this process, with the rights of its role."""
+    role_url = url.replace("fraud_owner@", "fraud_review@")
+    stopping, failures = threading.Event(), []
+    positions = Positions(CONSUMER, topic.name)
+
+    def run():
+        try:
+            with closing(connect(role_url, "test")) as own:
+                source = PositionedLog(
+                    stack.bootstrap_servers,
+                    topic.name,
+                    "decision.v1",
+                    f"{topic.prefix}review",
+                    slot=0,
+                    wire=WIRE,
+                    positions=lambda partitions: positions.read(own, partitions),
+                    options={},
+                )
+                appender = Appender(stack.bootstrap_servers, "review", {})
+                with closing(source):
+                    service = ReviewService(source, appender, WIRE, ReviewTopics(topic.name), expiry_ms, now_ms)
+                    service.run(own, stopping)
+        except Exception as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield failures
+    finally:
+        stopping.set()
+        thread.join(WAIT_S)
+        assert not failures, failures
+
+
+def eventually(is_true, failures=()):
+    deadline = time.monotonic() + WAIT_S
+    while not is_true():
+        assert not failures, failures
+        assert time.monotonic() < deadline, "it did not become true in time"
+        time.sleep(0.05)
+
+
+def files_of(connection, value):
+    return cases_by_name(connection, decision_of(value)["decision_id"])
+
+
+def states(connection, values):
+    return Counter(file.standing.state for value in values for file in files_of(connection, value))
+
+
+def test_each_escalation_opens_one_case_however_often_it_stands_there(stack, topic, database_url, connection, archive):
+    values = escalations(archive, range(20))
+    allowed = archive.values([payment(n, amount_minor=100) for n in range(20, 30)], [OPEN] * 10)
+    with running(stack, topic, database_url) as failures:
+        topic.append([*values, *allowed, *values[:10]])
+        topic.append(values[5:])
+        eventually(lambda: states(connection, values)[State.OPEN] == 20, failures)
+    assert states(connection, [*values, *allowed]) == {State.OPEN: 20}
+    [file] = files_of(connection, values[0])
+    fields = decision_of(values[0])
+    assert (file.case.amount_minor, file.case.amount_gbp_minor, file.case.currency) == (
+        AMOUNT_MINOR,
+        AMOUNT_MINOR,
+        "GBP",
+    )
+    assert (file.case.transaction_id, file.summary) == (fields["transaction_id"], fields["summary"])
+
+
+def test_what_was_decided_stands_on_the_topic_once_and_is_marked_so(stack, topic, database_url, connection, archive):
+    [value] = escalations(archive, [1])
+    decision_id = decision_of(value)["decision_id"]
+    desk = ReviewDesk(connection, RULES, now_ms)
+    with running(stack, topic, database_url) as failures:
+        topic.append([value])
+        eventually(lambda: files_of(connection, value), failures)
+        desk.claim(decision_id, "ann")
+        desk.judge(decision_id, "ann", BLOCK)
+        eventually(lambda: states(connection, [value])[State.CLOSED] == 1, failures)
+    [outcome] = topic.read_outcomes()
+    assert outcome["review_id"] == review_id(decision_id, 1)
+    assert (outcome["outcome"], outcome["reason"]) == ("BLOCK", BLOCK.reason)
+    assert (outcome["reviewed_by"], outcome["second_reviewer"]) == ("ann", None)
+    with running(stack, topic, database_url):  # and again, from where it stood
+        pass
+    assert len(topic.read_outcomes()) == 1
+
+
+def test_two_authors_of_a_large_one_stand_on_the_topic(stack, topic, database_url, connection, archive):
+    [value] = escalations(archive, [1], amount_minor=RULES.four_eyes_gbp_minor)
+    decision_id = decision_of(value)["decision_id"]
+    desk = ReviewDesk(connection, RULES, now_ms)
+    with running(stack, topic, database_url) as failures:
+        topic.append([value])
+        eventually(lambda: files_of(connection, value), failures)
+        desk.claim(decision_id, "ann")
+        assert desk.judge(decision_id, "ann", BLOCK).event.kind is Kind.PROPOSED
+        desk.judge(decision_id, "sue", BLOCK)
+        eventually(topic.read_outcomes, failures)
+    [outcome] = topic.outcomes
+    assert (outcome["reviewed_by"], outcome["second_reviewer"]) == ("ann", "sue")
+
+
+def test_what_nobody_decides_expires_to_block(stack, topic, database_url, connection, archive):
+    values = escalations(archive, range(5))
+    with running(stack, topic, database_url, expiry_ms=HOUR_MS) as failures:
+        topic.append(values, timestamp_ms=now_ms() - 2 * HOUR_MS)
+        eventually(lambda: states(connection, values)[State.CLOSED] == 5, failures)
+    outcomes = topic.read_outcomes()
+    assert [(each["outcome"], each["reviewed_by"]) for each in outcomes] == [("BLOCK", EXPIRY)] * 5
+
+
+@pytest.mark.parametrize("corrected", [None, "ALLOW", "BLOCK"])
+def test_a_reversal_withdraws_the_case_and_nothing_is_published(
+    stack, topic, database_url, connection, archive, corrected
+):
+    [value] = escalations(archive, [1])
+    with running(stack, topic, database_url) as failures:
+        topic.append([value])
+        eventually(lambda: files_of(connection, value), failures)
+        reversal = reversal_of(value, corrected)
+        topic.append([reversal, reversal])
+        eventually(lambda: states(connection, [value])[State.CLOSED] == 1, failures)
+    [file] = files_of(connection, value)
+    assert [event.kind for event in file.events] == [Kind.OPENED, Kind.WITHDRAWN]
+    assert topic.read_outcomes() == []
+
+
+def test_a_reversal_to_review_opens_a_round_with_the_plans_amounts(stack, topic, database_url, connection, archive):
+    [allowed] = archive.values([payment(1, amount_minor=100)], [OPEN])
+    fields, plan_id = decision_of(allowed), str(uuid4())
+    connection.execute(
+        """INSERT INTO control.rollback_plan_decision VALUES
+        (%s, 0, %s, %s, %s, 0, 0, 'GBP', 100, 100, 'ALLOW', 'ESCALATE', 'REVERSE', false, false, 'a mule', '')""",
+        [plan_id, fields["decision_id"], fields["transaction_id"], fields["account_id"]],
+    )
+    other = reversal_of(allowed, "ESCALATE")  # of no plan that is known: its worth is unknown
+    with running(stack, topic, database_url) as failures:
+        known = reversal_of(allowed, "ESCALATE", plan_id)
+        topic.append([allowed, known, known, other])
+        eventually(lambda: len(files_of(connection, allowed)) == 2, failures)
+    first, second = files_of(connection, allowed)
+    assert (first.case.round, first.case.amount_gbp_minor, first.summary) == (1, 100, "a mule")
+    assert (second.case.round, second.case.amount_gbp_minor, second.case.currency) == (2, UNKNOWN, "XXX")
+    assert (first.standing.state, second.standing.state) == (State.CLOSED, State.OPEN)
+
+
+def test_a_killed_service_neither_loses_nor_doubts_an_outcome(
+    stack, topic, database_url, connection, archive, tmp_path
+):
+    """kill -9 again and again while people decide: every outcome stands on the topic, once by id."""
+    values, port = escalations(archive, range(60)), free_port()
+    process = ServerProcess(
+        "review",
+        [sys.executable, "-m", "pipeline.cli", "review", "run"],
+        is_ready=lambda: status(port, "/ready") == 200,
+        log_path=tmp_path / "review.log",
+        environment={
+            "FRAUD_BOOTSTRAP_SERVERS": stack.bootstrap_servers,
+            "FRAUD_DATABASE_URL": database_url.replace("fraud_owner@", "fraud_review@"),
+            "FRAUD_TOPIC_PREFIX": topic.prefix,
+            "FRAUD_WEB_HOST": LOOPBACK,
+            "FRAUD_WEB_PORT": str(port),
+        },
+    )
+    desk = ReviewDesk(connection, RULES, now_ms)
+    process.start()
+    topic.append(values)
+    eventually(lambda: states(connection, values)[State.OPEN] == 60)
+    for number, value in enumerate(values):
+        decision_id = decision_of(value)["decision_id"]
+        desk.claim(decision_id, "ann")
+        desk.judge(decision_id, "ann", BLOCK)
+        if number % 12 == 5:
+            process.kill()
+            process.start()
+    eventually(lambda: states(connection, values)[State.CLOSED] == 60)
+    process.stop()
+    outcomes = topic.read_outcomes()
+    assert {each["review_id"] for each in outcomes} == {review_id(decision_of(v)["decision_id"], 1) for v in values}
+    assert len(outcomes) == 60, "what a restart found unread was not sent again before the topic was read to its end"
+
+
+def test_an_outcome_that_nobody_here_decided_changes_no_case(stack, topic, database_url, connection, archive):
+    """Who may write decisions.v1 could append one; the case is still people's to decide."""
+    [value] = escalations(archive, [1])
+    fields = decision_of(value)
+    forged = {
+        "-type": "fraud.v1.ReviewOutcome",
+        "review_id": review_id(fields["decision_id"], 1),
+        **{name: fields[name] for name in ("decision_id", "transaction_id", "account_id")},
+        "reviewed_at_ms": now_ms(),
+        "outcome": Outcome.ALLOW,
+        "reason": "because I say so",
+        "reviewed_by": "mallory",
+        "second_reviewer": None,
+    }
+    with running(stack, topic, database_url) as failures:
+        topic.append([value, WIRE.encode("decision.v1", forged)])
+        eventually(lambda: files_of(connection, value), failures)
+    assert states(connection, [value]) == {State.OPEN: 1}
+
+
+def test_the_worker_role_sees_no_case(database_url):
+    with psycopg.connect(database_url.replace("fraud_owner@", "fraud_reader@")) as reader:
+        assert reader.execute("SELECT count(*) FROM review.review_case").fetchone() == (0,)
+    with pytest.raises(psycopg.OperationalError, match="permission denied"):
+        psycopg.connect(database_url.replace("fraud_owner@", "fraud_worker@"))
