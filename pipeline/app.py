@@ -76,9 +76,7 @@ class Worker:
             prefix=settings.state_prefix,
             timeout_s=settings.redis_timeout_s,
         )
-        key_file = settings.dead_letter_key_file
-        key = None if key_file is None else DeadLetterKey.from_file(key_file)
-        self.dead_letters = DeadLetters(self.wire, settings.topic("transactions.dead.v1"), key)
+        self.dead_letters = DeadLetters(self.wire, settings.topic("transactions.dead.v1"), _dead_letter_key(settings))
         self.publisher = Publisher(settings.bootstrap_servers, settings.kafka_options)
         self.breaker = BreakerWatch(BreakerStore(settings.redis_url, settings.state_prefix))
         self.context = Context(self.state, self.wire, self._reader_of)
@@ -132,6 +130,13 @@ class Worker:
         return LogReader(
             settings.bootstrap_servers, settings.topic(topic), settings.consumer_group, settings.kafka_options
         )
+
+
+def _dead_letter_key(settings: Settings) -> DeadLetterKey | None:
+    if settings.dead_letter_key is not None:
+        return DeadLetterKey.from_text(settings.dead_letter_key)
+    key_file = settings.dead_letter_key_file
+    return None if key_file is None else DeadLetterKey.from_file(key_file)
 
 
 class RegimeSource:

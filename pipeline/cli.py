@@ -125,7 +125,7 @@ def worker() -> None:
     """Run one decision worker until SIGTERM, as FRAUD_* variables configure it."""
     from pipeline.commands.worker import run_worker
 
-    run_worker(_settings())
+    run_worker(_settings("worker"))
 
 
 @app.command()
@@ -314,7 +314,7 @@ def topics_create(
     from pipeline.commands.operations import created_topics, show_topics
     from pipeline.commands.output import Output
 
-    reports = created_topics(_settings(), partitions, replication_factor)
+    reports = created_topics(_settings("topics"), partitions, replication_factor)
     raise typer.Exit(0 if show_topics(Output(as_json=as_json), reports) else 1)
 
 
@@ -496,10 +496,11 @@ def person_list(as_json: Json = False) -> None:
         show_grant(Output(as_json=as_json), granted)
 
 
-def _settings() -> Settings:
+def _settings(process: str = "command") -> Settings:
+    """process: what runs, as the production profile knows it."""
     from pipeline.commands.failures import settings_from_environment
 
-    return settings_from_environment()
+    return settings_from_environment(process)
 
 
 def _wire(settings: Settings) -> WireFormat:

@@ -1,25 +1,45 @@
-"""What differs from one deployment to the next, from FRAUD_* environment variables or a .env file."""
+"""What differs from one deployment to the next, from FRAUD_* environment variables or a .env file; secrets, too, from
+where `secrets_from` says. In production they come from nowhere else (pipeline/commands/production.py)."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from pipeline.adapters.avro import Framing
+from pipeline.adapters.secret_settings import PlainSecrets, StoredSecrets
 
 _HERE = Path(__file__).parent
 
 
+class Profile(StrEnum):
+    DEVELOPMENT = "development"
+    PRODUCTION = "production"
+    """Refuses to start without passwords, TLS and keys, and with secrets in the environment."""
+
+
 class Settings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="FRAUD_", env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="FRAUD_", env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    profile: Profile = Profile.DEVELOPMENT
+    secrets_from: str | None = None
+    """file:FOLDER, one file a secret, or vault:https://HOST:PORT/MOUNT/PATH, one field a secret; named as below."""
+    vault_token_file: Path | None = None
+    vault_ca_file: Path | None = None
+    vault_namespace: str | None = None
+    plain_secrets: frozenset[str] = frozenset()
+    """Found by itself: the secrets that stand in the environment or in .env, where others can read them."""
 
     bootstrap_servers: str = "127.0.0.1:9092"
-    redis_url: str = "redis://127.0.0.1:6379/0"
+    redis_url: Annotated[str, Field(repr=False)] = "redis://127.0.0.1:6379/0"
     redis_timeout_s: Annotated[float, Field(gt=0, le=30)] = 2.0
-    database_url: str = "postgresql://fraud_owner@127.0.0.1:5432/fraud"
+    database_url: Annotated[str, Field(repr=False)] = "postgresql://fraud_owner@127.0.0.1:5432/fraud"
     """Of the role that the process runs as; only migrations run as the owner."""
     database_patience_s: Annotated[float, Field(ge=0, le=3600)] = 60.0
     """How long a service waits for PostgreSQL before it gives up its place and exits."""
@@ -34,7 +54,7 @@ class Settings(BaseSettings):
     transaction_timeout_ms: Annotated[int, Field(ge=1000, le=300_000)] = 5000
     state_patience_s: Annotated[float, Field(gt=0, le=3600)] = 60.0
     """How long a worker holds a batch while Redis can't be reached, before it gives up its place and exits."""
-    kafka_options: dict[str, str] = {}
+    kafka_options: Annotated[dict[str, str], Field(repr=False)] = {}
     """Passed to librdkafka as they are: SASL, TLS and the like."""
 
     policy_path: Path = _HERE / "policies" / "default.toml"
@@ -46,6 +66,7 @@ class Settings(BaseSettings):
     state_shards: Annotated[int, Field(ge=1, le=256)] = 1
     framing: Framing = Framing.SINGLE_OBJECT
     confluent_ids: dict[str, int] = {}
+    dead_letter_key: Annotated[str | None, Field(repr=False)] = None
     dead_letter_key_file: Path | None = None
     """32 bytes, base64; `fraud keys create` makes one. Without it dead letters carry no payload, only its hash."""
 
@@ -68,6 +89,7 @@ class Settings(BaseSettings):
 
     audit_directory: Path = Path("var/audit")
     """Leaf files and signed heads of the audit log: where no superuser of the database can write."""
+    audit_key: Annotated[str | None, Field(repr=False)] = None
     audit_key_file: Path | None = None
     """Ed25519, PEM; `fraud audit keygen` makes one. Heads are signed with it."""
     audit_anchor_interval_s: Annotated[float, Field(ge=1, le=86_400)] = 3600.0
@@ -80,3 +102,16 @@ class Settings(BaseSettings):
 
     def topic(self, name: str) -> str:
         return f"{self.topic_prefix}{name}"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - ours knows Vault as well
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The first one that has a value wins; PlainSecrets stands before what could speak in its name."""
+        plain = PlainSecrets(settings_cls, (env_settings, dotenv_settings))
+        return init_settings, plain, env_settings, dotenv_settings, StoredSecrets(settings_cls)

@@ -38,6 +38,14 @@ class DeadLetterKey:
         except (OSError, ValueError) as error:
             raise KeyRefused(f"the dead-letter key file {path} can't be read as base64") from error
 
+    @classmethod
+    def from_text(cls, secret: str) -> DeadLetterKey:
+        """As `from_file`, of the file's text."""
+        try:
+            return cls(base64.b64decode(secret.strip(), validate=True))
+        except ValueError:
+            raise KeyRefused("the dead-letter key can't be read as base64") from None
+
     def seal(self, key: bytes | None, value: bytes | None, source: Source) -> bytes:
         nonce = os.urandom(_NONCE_BYTES)
         named = key or b""

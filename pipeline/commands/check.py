@@ -104,10 +104,12 @@ def _schemas(settings: Settings) -> str:
 
 
 def _key(settings: Settings) -> str:
-    if settings.dead_letter_key_file is None:
-        return "none set: dead letters keep only the hash of their payload"
     try:
-        return f"{DeadLetterKey.from_file(settings.dead_letter_key_file).key_id}"
+        if settings.dead_letter_key is not None:
+            return DeadLetterKey.from_text(settings.dead_letter_key).key_id
+        if settings.dead_letter_key_file is None:
+            return "none set: dead letters keep only the hash of their payload"
+        return DeadLetterKey.from_file(settings.dead_letter_key_file).key_id
     except KeyRefused as refusal:
         fix = "Make one with `fraud keys create`, and set FRAUD_DEAD_LETTER_KEY_FILE."
         raise Failure(f"{str(refusal).capitalize()}.", fix) from refusal

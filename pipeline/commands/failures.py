@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 from redis.connection import parse_url
 
 from pipeline.adapters.avro import WireFormat
+from pipeline.adapters.secrets import SecretsUnavailable
+from pipeline.commands.production import production_faults
 from pipeline.settings import Settings
 
 FAILED_CHECK: Final = 1
@@ -23,18 +26,32 @@ class Failure(Exception):
         self.what, self.fix, self.exit_code = what, fix, exit_code
 
 
-def settings_from_environment() -> Settings:
-    """The settings of FRAUD_* variables and .env; Failure names the first variable that is wrong."""
+def settings_from_environment(process: str = "command") -> Settings:
+    """The settings of FRAUD_* variables, .env and the store of secrets; Failure names what is wrong with them.
+
+    process: one of NEEDS; the production profile asks for what it needs.
+    """
     try:
         settings = Settings()
+    except SecretsUnavailable as error:
+        raise Failure(f"{_sentence(str(error))}.", "Look at FRAUD_SECRETS_FROM, and who may read there.") from error
+    except SettingsError as error:  # it quotes no value
+        raise Failure(f"{_sentence(str(error))}.", "Write it as JSON, or unset it.") from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = "FRAUD_" + "_".join(str(part) for part in first["loc"]).upper()
         raise Failure(
             f"{name} can't be used: {first['msg'].lower()}.", f"Set {name} otherwise, or unset it."
         ) from error
+    if faults := production_faults(settings, process):
+        what = f"In production this may not start. {'. '.join(faults)}."
+        raise Failure(what, "`fraud config check` looks at the rest.")
     _require_addresses(settings)
     return settings
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _require_addresses(settings: Settings) -> None:

@@ -1,0 +1,164 @@
+"""Where secrets come from: files that only this process can read, or HashiCorp Vault's key-value store, version 2.
+
+`source("file:/run/secrets")` or `source("vault:https://vault.bank:8200/MOUNT/PATH", ...)`. A secret is text, found by
+its name; white space at its end is not part of it. No message of this module holds a secret, nor a token.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+import stat
+import time
+from pathlib import Path
+from typing import Final, NamedTuple, Protocol
+from urllib.parse import quote, urlsplit
+
+SECRET_BYTES_MAX: Final = 64 * 1024
+VAULT_TIMEOUT_S: Final = 5.0
+VAULT_ATTEMPTS_MAX: Final = 4
+VAULT_WAIT_S: Final = 0.25
+"""Before the second attempt; twice as long before each further one. A sealed or failing-over Vault is soon back."""
+_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+class SecretsUnavailable(Exception):
+    """A secret could not be had from where it should come from: what it is named, where it was looked for, and why."""
+
+
+class SecretSource(Protocol):
+    def read(self, name: str) -> str | None:
+        """None where there is no such secret. Raises SecretsUnavailable."""
+
+
+class VaultAccess(NamedTuple):
+    """token_file: as Vault's agent keeps it, read anew for each request. ca_file: None for the system's authorities."""
+
+    token_file: Path
+    ca_file: Path | None
+    namespace: str | None
+
+
+def source(address: str, vault: VaultAccess | None = None) -> SecretSource:
+    """Raises SecretsUnavailable where the address can't be used."""
+    kind, _, where = address.partition(":")
+    if kind == "file" and where:
+        return SecretFiles(Path(where))
+    if kind == "vault" and where:
+        if vault is None:
+            raise SecretsUnavailable("Vault is asked for secrets, but no file with its token is named")
+        return VaultStore(where, vault)
+    raise SecretsUnavailable("secrets come from file:FOLDER or vault:https://HOST:PORT/MOUNT/PATH")
+
+
+class SecretFiles:
+    """One file a secret, named like it."""
+
+    def __init__(self, folder: Path) -> None:
+        if not folder.is_dir():
+            raise SecretsUnavailable(f"there is no folder {folder} of secrets")
+        self._folder = folder
+
+    def read(self, name: str) -> str | None:
+        path = self._folder / name
+        try:
+            with path.open("rb") as file:
+                if stat.S_IMODE(path.stat().st_mode) & stat.S_IWOTH:
+                    raise SecretsUnavailable(f"anybody may write {path}")
+                content = file.read(SECRET_BYTES_MAX + 1)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise SecretsUnavailable(f"{path} can't be read ({error.strerror})") from error
+        return _text(content, str(path))
+
+
+class VaultStore:
+    """The fields of one secret of a KV store, version 2: GET /v1/MOUNT/data/PATH. Read once, kept for this object."""
+
+    def __init__(self, address: str, access: VaultAccess) -> None:
+        parts = urlsplit(address)
+        mount, _, path = parts.path.strip("/").partition("/")
+        if parts.scheme not in ("http", "https") or not parts.hostname or not mount or not path:
+            raise SecretsUnavailable("Vault's address is not written https://HOST:PORT/MOUNT/PATH")
+        if parts.username is not None or parts.query or parts.fragment:
+            raise SecretsUnavailable("Vault's address holds more than https://HOST:PORT/MOUNT/PATH")
+        if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+            raise SecretsUnavailable("Vault's address is http, which anybody on the way can read")
+        self._is_tls, self._host, self._port = parts.scheme == "https", parts.hostname, parts.port
+        self._target = f"/v1/{quote(mount)}/data/{quote(path)}"
+        self._where, self._access = f"{mount}/{path} of Vault at {parts.hostname}", access
+        self._fields: dict[str, str] | None = None
+
+    def read(self, name: str) -> str | None:
+        if self._fields is None:
+            self._fields = self._fetch()
+        return self._fields.get(name)
+
+    def _fetch(self) -> dict[str, str]:
+        wait_s, why = VAULT_WAIT_S, ""
+        for attempt in range(VAULT_ATTEMPTS_MAX):
+            if attempt:
+                time.sleep(wait_s)
+                wait_s *= 2
+            try:
+                status, body = self._get()
+            except (OSError, http.client.HTTPException) as error:
+                why = f"no answer ({type(error).__name__})"
+                continue
+            if status == http.client.OK:
+                return self._parsed(body)
+            if status == http.client.NOT_FOUND:
+                return {}
+            why = f"it answers {status}"
+            if status < http.client.INTERNAL_SERVER_ERROR:
+                break  # forbidden, or not to be asked so: asking again changes nothing
+        raise SecretsUnavailable(f"the secrets in {self._where} can't be read: {why}")
+
+    def _get(self) -> tuple[int, bytes]:
+        headers = {"X-Vault-Token": self._token(), "X-Vault-Request": "true"}
+        if self._access.namespace is not None:
+            headers["X-Vault-Namespace"] = self._access.namespace
+        connection = self._connection()
+        try:
+            connection.request("GET", self._target, headers=headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read(SECRET_BYTES_MAX + 1)
+        finally:
+            connection.close()
+
+    def _connection(self) -> http.client.HTTPConnection:
+        if not self._is_tls:
+            return http.client.HTTPConnection(self._host, self._port, timeout=VAULT_TIMEOUT_S)
+        try:
+            trusted = ssl.create_default_context(cafile=self._access.ca_file)
+        except OSError as error:
+            raise SecretsUnavailable(f"Vault's authority {self._access.ca_file} can't be read") from error
+        return http.client.HTTPSConnection(self._host, self._port, timeout=VAULT_TIMEOUT_S, context=trusted)
+
+    def _token(self) -> str:
+        try:
+            token = self._access.token_file.read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise SecretsUnavailable(f"Vault's token file {self._access.token_file} can't be read") from error
+        if not token.isprintable() or not token:
+            raise SecretsUnavailable(f"Vault's token file {self._access.token_file} holds no token")
+        return token
+
+    def _parsed(self, body: bytes) -> dict[str, str]:
+        """Only text can be a setting: a field of another type is no answer to anything that is asked."""
+        try:
+            fields = json.loads(_text(body, self._where))["data"]["data"]
+            return {name: value.rstrip() for name, value in fields.items() if isinstance(value, str)}
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise SecretsUnavailable(f"what {self._where} answers is no secret of a KV store, version 2") from None
+
+
+def _text(content: bytes, where: str) -> str:
+    if len(content) > SECRET_BYTES_MAX:
+        raise SecretsUnavailable(f"{where} is longer than {SECRET_BYTES_MAX} bytes")
+    try:
+        return content.decode().rstrip()
+    except UnicodeDecodeError:
+        raise SecretsUnavailable(f"{where} is no text") from None
