@@ -89,9 +89,9 @@ def _checks(stored: Sequence[StoredDecision], in_force: Regime | Missing, agent_
             yield Check(decision.fields["decision_id"], Result.UNVERIFIABLE, why=in_force.why)
         return
     features = np.array([decision.features for decision in stored], dtype=np.int64)
-    recomputed = _recomputed(stored, features, in_force)
+    matrix = recomputed(stored, features, in_force)
     for decision, row, again, value in zip(
-        stored, features, recomputed, _decided_again(stored, features, in_force, agent_id), strict=True
+        stored, features, matrix, _decided_again(stored, features, in_force, agent_id), strict=True
     ):
         differing = () if value[_HEADER_BYTES:] == decision.body else _differing(decision, value)
         differing += tuple(f"snapshot.features.{name}" for name in _unequal(row, again))
@@ -114,7 +114,7 @@ def _is_route_allowed(fields: Datum, in_force: Regime) -> bool:
     return is_model_due == (route is Route.MODEL)
 
 
-def _recomputed(stored: Sequence[StoredDecision], features: Matrix, in_force: Regime) -> Matrix:
+def recomputed(stored: Sequence[StoredDecision], features: Matrix, in_force: Regime) -> Matrix:
     """The features again, from payment, policy and the recorded state."""
     row_of = EventRows(in_force.policy).row
     event = np.array([row_of(decision.transaction) for decision in stored], dtype=np.int64)
