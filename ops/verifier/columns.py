@@ -1,0 +1,92 @@
+"""What every column of the audit tables must hold, from the record's own bytes, as PostgreSQL writes it in JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, Final
+from uuid import UUID, uuid5
+
+from .avro import Read, avro_reader, read_long
+
+EXECUTIONS: Final = UUID("2d3f1c52-7b0e-5a44-9c1d-51f7a0c8e6b1")
+TABLES: Final = ("ai_decision_log", "reversal_log", "review_log")
+# Columns of ai_decision_log that are named as in the record and hold what stands there.
+_SAME: Final = (
+    "decision_id", "transaction_id", "account_id", "agent_id", "model_version", "policy_version", "reasons",
+    "rules_triggered", "route", "breaker_state", "breaker_scope", "source_partition", "source_offset",
+)  # fmt: skip
+_SINGLE_OBJECT: Final = b"\xc3\x01"
+
+
+class Records:
+    """Reads the values of decisions.v1: (table, columns that follow from it), or ValueError."""
+
+    def __init__(self, schema_text: str) -> None:
+        named: dict[str, Read] = {}
+        self._readers = [(branch["name"], avro_reader(branch, named)) for branch in json.loads(schema_text)]
+
+    def columns(self, value: bytes) -> tuple[str, dict[str, Any]]:
+        at = 10 if value[:2] == b"\xc3\x01" else 5
+        try:
+            branch, at = read_long(value, at)
+            name, read = self._readers[branch]
+            fields, at = read(value, at)
+        except (IndexError, KeyError, UnicodeDecodeError) as error:
+            raise ValueError("the bytes are no record") from error
+        if at != len(value):
+            raise ValueError("bytes follow the record")
+        return _COLUMNS[name](fields)
+
+
+def _decision_columns(fields: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    confidence_bp = fields["confidence_bp"]
+    return "ai_decision_log", {
+        **{name: fields[name] for name in _SAME},
+        "model_hash": hex_text(fields["model_hash"]),
+        "policy_hash": hex_text(fields["policy_hash"]),
+        "input_hash": fields["input_hash"].hex(),
+        "input_snapshot": fields["snapshot"],
+        "decision": fields["outcome"],
+        "confidence": f"{confidence_bp // 10_000}.{confidence_bp % 10_000:04}",
+        "reasoning": fields["summary"],
+        "execution_id": str(uuid5(EXECUTIONS, fields["decision_id"])),
+        "created_at": time_text(fields["decided_at_ms"] * 1000),
+    }
+
+
+def _reversal_columns(fields: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    rest = {name: value for name, value in fields.items() if name != "reversed_at_ms"}
+    return "reversal_log", {**rest, "created_at": time_text(fields["reversed_at_ms"] * 1000)}
+
+
+def _review_columns(fields: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    rest = {name: value for name, value in fields.items() if name != "reviewed_at_ms"}
+    return "review_log", {**rest, "created_at": time_text(fields["reviewed_at_ms"] * 1000)}
+
+
+_COLUMNS: Final[Mapping[str, Callable[[Mapping[str, Any]], tuple[str, dict[str, Any]]]]] = {
+    "Decision": _decision_columns,
+    "Reversal": _reversal_columns,
+    "ReviewOutcome": _review_columns,
+}
+
+
+def hex_text(content: bytes) -> str:
+    return "\\x" + content.hex()
+
+
+def time_text(at_us: int) -> str:
+    """As PostgreSQL writes it in JSON, in UTC."""
+    fraction = at_us % 1_000_000
+    return f"{_second(at_us // 1_000_000)}{f'.{fraction:06}'.rstrip('0') if fraction else ''}+00:00"
+
+
+@lru_cache(maxsize=100_000)
+def _second(at_s: int) -> str:
+    try:
+        return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    except (OverflowError, OSError) as error:
+        raise ValueError("a time is out of range") from error

@@ -1,0 +1,323 @@
+"""The offline verifier: what it finds and where, what it never accuses, and that it needs nothing of the project."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ops.verifier
+from ops.verifier.columns import EXECUTIONS
+from ops.verifier.export import Report, verify_export
+from ops.verifier.findings import Finding, Kind
+from pipeline.adapters.audit_files import head_paths, leaf_path, read_head
+from pipeline.adapters.avro import schema_text
+from pipeline.adapters.postgres import connect
+from pipeline.adapters.signing import create_signing_key, public_key
+from pipeline.core.audit_chain import ENTRY_BYTES
+from pipeline.core.audit_head import file_text
+from pipeline.core.identities import NAMESPACE_EXECUTION
+from pipeline.services.audit_export import export
+from pipeline.services.audit_proof import Unproved, place_of, proof
+from tests.audit.logs import TOPIC, Bench, records
+
+COUNT = 40
+
+
+@pytest.fixture
+def written(bench: Bench) -> Bench:
+    """A log of two partitions with two heads each, and rows after the last."""
+    every = records(COUNT)
+    bench.open()
+    bench.store(every[:15])
+    bench.anchor()
+    bench.store(every[15:30])
+    bench.anchor()
+    bench.store(every[30:])
+    return bench
+
+
+def exported(bench: Bench, name: str = "export") -> Path:
+    out = bench.folder / name
+    anchors = [file_text(read_head(path)) for p in (0, 1) for path in head_paths(bench.outside, TOPIC, p)]
+    with connect(bench.owner_url, "export") as connection:
+        export(connection, bench.outside, TOPIC, schema_text("decision.v1"), anchors, out)
+    return out
+
+
+def verified(bench: Bench) -> Report:
+    out = exported(bench)
+    return verify_export(out, out / "outside", public_key(bench.public_key_path), is_all=True)
+
+
+def places(report: Report) -> set[tuple[Kind, str, int, int | None]]:
+    return {finding[:4] for finding in report.findings}
+
+
+def test_untouched_log_is_never_accused(written: Bench) -> None:
+    report = verified(written)
+    assert [] == report.findings
+    assert (len(records(COUNT)), 2, 0) == (report.rows, report.partitions, report.younger)
+    assert 0 < report.signed < report.rows
+
+
+def test_empty_log_is_never_accused(bench: Bench) -> None:
+    bench.open()
+    assert Report(0, 2, 0, 0, 0, []) == verified(bench)
+
+
+COLUMNS = (
+    "decision_id", "transaction_id", "account_id", "agent_id", "model_version", "model_hash", "policy_version",
+    "policy_hash", "input_hash", "input_snapshot", "decision", "confidence", "reasoning", "reasons", "rules_triggered",
+    "route", "breaker_state", "breaker_scope", "execution_id", "created_at", "source_partition", "source_offset",
+    "leaf_hash", "chain_hash", "recorded_at",
+)  # fmt: skip
+CHANGED = {
+    "uuid": "gen_random_uuid()",
+    "text": "{} || 'x'",
+    "bytea": "sha256({})",
+    "character": "encode(sha256({}::bytea), 'hex')",
+    "jsonb": "jsonb_build_array({})",
+    "numeric": "1 - {} + 0.0001",
+    "timestamp with time zone": "{} + interval '1 microsecond'",
+    "integer": "{} + 1",
+    "bigint": "{} + 1",
+}
+SPECIAL = {
+    "decision": "CASE decision WHEN 'ALLOW' THEN 'BLOCK' ELSE 'ALLOW' END",
+    "route": "CASE route WHEN 'MODEL' THEN 'FALLBACK' ELSE 'MODEL' END",
+    "breaker_state": "CASE breaker_state WHEN 'OPEN' THEN 'CLOSED' ELSE 'OPEN' END",
+    "confidence": "CASE WHEN confidence > 0.5 THEN confidence - 0.0001 ELSE confidence + 0.0001 END",
+}
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+def test_edit_of_any_column_is_found_at_its_row(written: Bench, column: str) -> None:
+    kind = written.rows(
+        f"SELECT data_type FROM information_schema.columns WHERE table_schema = 'audit' "
+        f"AND table_name = 'ai_decision_log' AND column_name = '{column}'"
+    )[0][0]
+    value = SPECIAL.get(column) or CHANGED[str(kind)].format(column)
+    where = "topic_partition = 1 AND topic_offset = 12"
+    assert 1 == written.as_superuser(f"UPDATE audit.ai_decision_log SET {column} = {value} WHERE {where}")
+    report = verified(written)
+    assert [(Kind.COLUMN_CHANGED, "ai_decision_log", 1, 12, column)] == [tuple(found) for found in report.findings]
+
+
+@pytest.mark.parametrize(
+    "path", ["{transaction,amount_minor}", "{features,is_weekend}", "{transaction,segments,age_band}"]
+)
+def test_edit_inside_the_snapshot_is_found(written: Bench, path: str) -> None:
+    value = f"jsonb_set(input_snapshot, '{path}', 'true')"
+    written.as_superuser(f"UPDATE audit.ai_decision_log SET input_snapshot = {value} WHERE topic_offset = 8")
+    assert {(Kind.COLUMN_CHANGED, "ai_decision_log", p, 8) for p in (0, 1)} == places(verified(written))
+
+
+def test_true_in_place_of_one_is_found(written: Bench) -> None:
+    one = "input_snapshot #> '{features,account_count_1h}' = '1'"
+    changed = written.as_superuser(
+        f"UPDATE audit.ai_decision_log SET input_snapshot = "
+        f"jsonb_set(input_snapshot, '{{features,account_count_1h}}', 'true') WHERE {one} AND topic_offset = 8"
+    )
+    assert changed == len(verified(written).findings) > 0
+
+
+@pytest.mark.parametrize("table", ["ai_decision_log", "reversal_log", "review_log"])
+def test_edit_of_the_record_is_found_even_with_its_hashes_made_again(written: Bench, table: str) -> None:
+    [(partition, offset)] = written.rows(
+        f"SELECT topic_partition, topic_offset FROM audit.{table} ORDER BY 1, 2 OFFSET 1 LIMIT 1"
+    )
+    altered = "set_byte(record, length(record) - 1, get_byte(record, length(record) - 1) # 1)"
+    leaf = f"sha256('\\x00'::bytea || int4send(topic_partition) || int8send(topic_offset) || {altered})"
+    statement = f"UPDATE audit.{table} SET record = {altered}, leaf_hash = {leaf}"
+    written.as_superuser(f"{statement} WHERE topic_partition = {partition} AND topic_offset = {offset}")
+    assert {(Kind.RECORD_CHANGED, table, partition, offset)} == places(verified(written))
+
+
+def test_deleted_row_is_found(written: Bench) -> None:
+    written.as_superuser("DELETE FROM audit.ai_decision_log WHERE topic_partition = 0 AND topic_offset = 16")
+    found = places(verified(written))
+    assert (Kind.ROW_MISSING, "any", 0, 16) in found
+    assert {Kind.ROW_MISSING, Kind.LINK_CHANGED} == {place[0] for place in found}
+
+
+def test_truncated_tail_is_found_with_links_and_position_put_back(written: Bench) -> None:
+    last = written.rows("SELECT topic_offset FROM audit.ai_decision_log WHERE topic_partition = 1 ORDER BY 1")[-3:]
+    first = last[0][0]
+    for table in ("ai_decision_log", "reversal_log", "review_log"):
+        written.as_superuser(f"DELETE FROM audit.{table} WHERE topic_partition = 1 AND topic_offset >= {first}")
+    written.as_superuser(f"DELETE FROM audit.chain_link WHERE topic_partition = 1 AND last_offset >= {first}")
+    written.as_superuser(
+        f"UPDATE control.consumer_position SET next_offset = {first} WHERE partition = 1 AND consumer = 'audit'"
+    )
+    missing = {place[3] for place in places(verified(written)) if place[0] is Kind.ROW_MISSING}
+    assert {offset for (offset,) in last} <= missing
+
+
+def test_emptied_tables_are_found(written: Bench) -> None:
+    for table in ("ai_decision_log", "reversal_log", "review_log", "chain_link"):
+        written.as_superuser(f"DELETE FROM audit.{table}")
+    missing = [found for found in verified(written).findings if found.kind is Kind.ROW_MISSING]
+    assert len(records(COUNT)) == len(missing)
+
+
+def test_inserted_row_is_found_between_others_and_at_the_end(written: Bench) -> None:
+    columns = ", ".join(c for c in (*COLUMNS, "record") if c != "leaf_hash")
+    for offset in (17, 99):
+        written.as_superuser(
+            f"INSERT INTO audit.ai_decision_log ({columns}, topic_partition, topic_offset, leaf_hash) "
+            f"SELECT {columns}, 0, {offset}, sha256('\\x00'::bytea || int4send(0) || int8send({offset}) || record) "
+            f"FROM audit.ai_decision_log WHERE topic_partition = 0 AND topic_offset = 16"
+        )
+    found = places(verified(written))
+    assert {(Kind.ROW_INSERTED, "ai_decision_log", 0, 17), (Kind.ROW_INSERTED, "ai_decision_log", 0, 99)} <= found
+    assert {Kind.ROW_INSERTED, Kind.LINK_CHANGED} == {place[0] for place in found}
+
+
+def test_row_copied_under_another_time_is_found(written: Bench) -> None:
+    columns = ", ".join(c for c in (*COLUMNS, "record", "topic_partition", "topic_offset") if c != "created_at")
+    written.as_superuser(
+        f"INSERT INTO audit.ai_decision_log (created_at, {columns}) SELECT created_at + interval '1 second', {columns} "
+        f"FROM audit.ai_decision_log WHERE topic_partition = 0 AND topic_offset = 16"
+    )
+    assert (Kind.ROW_TWICE, "ai_decision_log", 0, 16) in places(verified(written))
+
+
+def test_swapped_rows_are_found_both(written: Bench) -> None:
+    where = "topic_partition = 0 AND topic_offset"
+    for before, after in ((16, 1016), (20, 16), (1016, 20)):
+        written.as_superuser(f"UPDATE audit.ai_decision_log SET topic_offset = {after} WHERE {where} = {before}")
+    assert {(Kind.RECORD_CHANGED, "ai_decision_log", 0, offset) for offset in (16, 20)} == places(verified(written))
+
+
+def test_row_moved_to_another_partition_is_missed_here_and_found_there(written: Bench) -> None:
+    written.as_superuser(
+        "UPDATE audit.ai_decision_log SET topic_partition = 1, topic_offset = 17 "
+        "WHERE topic_partition = 0 AND topic_offset = 16"
+    )
+    found = places(verified(written))
+    assert {(Kind.ROW_MISSING, "any", 0, 16), (Kind.ROW_INSERTED, "ai_decision_log", 1, 17)} <= found
+
+
+def test_chain_computed_anew_by_a_superuser_is_found_at_every_row_that_it_wrote(written: Bench) -> None:
+    written.as_superuser("UPDATE audit.ai_decision_log SET chain_hash = sha256(chain_hash) WHERE topic_offset >= 40")
+    changed = {
+        (Kind.COLUMN_CHANGED, "ai_decision_log", partition, offset)
+        for partition, offset in written.rows(
+            "SELECT topic_partition, topic_offset FROM audit.ai_decision_log WHERE topic_offset >= 40"
+        )
+    }
+    assert changed == places(verified(written))
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        "DELETE FROM audit.chain_link WHERE last_offset > 40",
+        "UPDATE audit.chain_link SET last_offset = last_offset + 1 WHERE tree_size > 9",
+    ],
+)
+def test_tampered_links_are_found(written: Bench, act: str) -> None:
+    assert written.as_superuser(act) > 0
+    assert {Kind.LINK_CHANGED} == {found.kind for found in verified(written).findings}
+
+
+def test_changed_leaf_file_is_told_from_a_changed_table(written: Bench) -> None:
+    path = leaf_path(written.outside, TOPIC, 0)
+    content = bytearray(path.read_bytes())
+    content[4 * ENTRY_BYTES + 15] ^= 1  # of a time of recording
+    path.write_bytes(content)
+    kinds = {found.kind for found in verified(written).findings}
+    assert Kind.LEAF_FILE_CHANGED in kinds
+
+
+def test_leaf_file_cut_below_a_signed_head_is_found(written: Bench) -> None:
+    path = leaf_path(written.outside, TOPIC, 0)
+    path.write_bytes(path.read_bytes()[: 3 * ENTRY_BYTES])
+    assert Kind.LEAF_FILE_CHANGED in {found.kind for found in verified(written).findings}
+
+
+def test_head_signed_with_another_key_is_refused(bench: Bench) -> None:
+    bench.open()
+    bench.store(records(COUNT))
+    bench.anchors(create_signing_key(bench.folder / "other")).anchor(bench.log.trees, 1)
+    assert {Kind.HEAD_REFUSED} == {found.kind for found in verified(bench).findings}
+
+
+def test_head_left_out_of_the_files_is_missed_by_the_next_or_by_the_topic(written: Bench) -> None:
+    out = exported(written)
+    key = public_key(written.public_key_path)
+    first, second = sorted((out / "outside/heads" / f"{TOPIC}-0000").iterdir())
+    (out / "outside/anchors.jsonl").unlink()
+    first.unlink()
+    report = verify_export(out, out / "outside", key)
+    assert [Kind.HEAD_MISSING] == [found.kind for found in report.findings]
+    second.unlink()
+    assert (
+        [] == verify_export(out, out / "outside", key).findings
+    )  # nothing here knows of them any more; the topic does
+
+
+def test_proof_of_a_decision_holds_and_of_any_other_record_does_not(written: Bench, tmp_path: Path) -> None:
+    decision = records(COUNT)[3].fields["decision_id"]
+    with connect(written.owner_url, "prove") as connection:
+        proved = proof(written.outside, TOPIC, place_of(connection, decision))
+    assert 0 == run_alone(written, tmp_path, "proof", proved)
+    for name, value in (("record", proved["record"][:-2] + "00"), ("index", proved["index"] + 1), ("offset", 1)):
+        assert 1 == run_alone(written, tmp_path, "proof", {**proved, name: value}), name
+    forged = {**proved, "head": {**proved["head"], "head": {**proved["head"]["head"], "tree_size": 9}}}
+    assert 1 == run_alone(written, tmp_path, "proof", forged)
+
+
+def test_record_after_the_last_head_has_no_proof_yet(written: Bench) -> None:
+    last = [each for each in records(COUNT) if each.fields["record"] == "Decision"][-1]
+    with connect(written.owner_url, "prove") as connection:
+        place = place_of(connection, last.fields["decision_id"])
+        with pytest.raises(Unproved, match="younger than the last signed head"):
+            proof(written.outside, TOPIC, place)
+        with pytest.raises(Unproved, match="has no decision"):
+            place_of(connection, "00000000-0000-0000-0000-000000000000")
+
+
+def run_alone(bench: Bench, folder: Path, task: str, what: object, *arguments: str) -> int:
+    """The verifier's folder copied to where nothing else of the project is, in a process that can't import it."""
+    alone = folder / "alone"
+    if not alone.exists():
+        shutil.copytree(Path(ops.verifier.__file__).parent, alone / "verifier")
+    path = folder / "input"
+    if not isinstance(what, Path):
+        path.write_text(json.dumps(what))
+    code = (
+        "import runpy, sys; sys.modules.update(dict.fromkeys(('ops', 'pipeline', 'models', 'schemas')));"
+        "sys.argv[0] = 'verifier'; runpy.run_module('verifier', run_name='__main__')"
+    )
+    given = [task, str(what if isinstance(what, Path) else path), "--public-key", str(bench.public_key_path)]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *given, *arguments], cwd=alone, capture_output=True, text=True, check=False
+    )
+    assert done.returncode in (0, 1), done.stderr
+    return done.returncode
+
+
+def test_verifier_runs_alone(written: Bench, tmp_path: Path) -> None:
+    assert 0 == run_alone(written, tmp_path, "log", exported(written, "sound"), "--all")
+    written.as_superuser("DELETE FROM audit.ai_decision_log WHERE topic_offset = 16")
+    assert 1 == run_alone(written, tmp_path, "log", exported(written, "cut"), "--json")
+
+
+def test_verifier_imports_nothing_of_the_project() -> None:
+    for path in Path(ops.verifier.__file__).parent.glob("*.py"):
+        for line in path.read_text().splitlines():
+            assert not line.startswith(("import ops", "import pipeline", "from ops", "from pipeline", "from models"))
+
+
+def test_execution_ids_are_of_the_same_namespace() -> None:
+    assert NAMESPACE_EXECUTION == EXECUTIONS
+
+
+def test_finding_says_where() -> None:
+    assert ("kind", "table", "partition", "offset", "detail") == Finding._fields
