@@ -18,6 +18,7 @@ NAMES: Final = {
     "loss": "kill -9, SIGSTOP, broker and Redis restarts, FLUSHALL: nothing lost, nothing twice",
     "bad-input": "hundreds of malformed records: never a crash, never an ALLOW",
     "determinism": "the same log through other batches, restarts and hash seeds: the same bytes",
+    "executor": "payments settled a second, against bare transactions that insert the same rows",
 }
 
 

@@ -54,7 +54,7 @@ class Service:
             return self._execution.heard.read(self._connection, partitions)
 
     def run(self, source: PositionedLog) -> None:
-        """Until `stop`. Raises what can't be waited out: LogUnavailable, RecordUndecodable, what fails again and again."""
+        """Until `stop`. Raises what can't be waited out, and what fails again and again."""
         log.info("executor_started")
         holds = 0
         while not self._is_stopping.is_set():
