@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.commands.access_group import access_app
 from pipeline.commands.audit_group import audit_app, database_app
 from pipeline.commands.ledger_group import ledger_app
 
@@ -40,6 +41,7 @@ for name, group in {
     "decisions": decisions_app,
     "dead-letters": dead_letters_app,
     "topics": topics_app,
+    "access": access_app,
     "config": config_app,
     "keys": keys_app,
     "schemas": schemas_app,
@@ -133,7 +135,7 @@ def executor() -> None:
     """Run the execution service until SIGTERM, as FRAUD_* variables configure it."""
     from pipeline.commands.executor import run_executor
 
-    settings = _settings()
+    settings = _settings("executor")
     run_executor(settings, _wire(settings))
 
 
@@ -400,7 +402,7 @@ def review_run() -> None:
     """Open cases, expire them and publish what was decided, until SIGTERM."""
     from pipeline.commands.review import run_review
 
-    settings = _settings()
+    settings = _settings("review")
     run_review(settings, _wire(settings))
 
 

@@ -104,7 +104,7 @@ class RealStack:
 
     def _add_postgres(self, directory: Path) -> None:
         port = free_port()
-        password = None if self._security is None else self._security.password(POSTGRES_OWNER)
+        password = None if self._security is None else self._security.secret(f"postgres_password_{POSTGRES_OWNER}")
         try:
             self.postgres = postgres_server(system_folder(), directory, port, owner_password=password)
         except PostgresMissing as failure:

@@ -29,11 +29,23 @@ class SigningKey:
     @classmethod
     def from_file(cls, path: Path) -> SigningKey:
         try:
-            private = serialization.load_pem_private_key(path.read_bytes(), password=None)
-        except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
+            return cls._from_pem(path.read_bytes(), f"the signing key file {path}")
+        except OSError as error:
             raise SigningKeyRefused(f"the signing key file {path} can't be read as a private key in PEM") from error
+
+    @classmethod
+    def from_text(cls, pem: str) -> SigningKey:
+        """As `from_file`, of the file's text."""
+        return cls._from_pem(pem.encode(), "the secret audit_key")
+
+    @classmethod
+    def _from_pem(cls, pem: bytes, where: str) -> SigningKey:
+        try:
+            private = serialization.load_pem_private_key(pem, password=None)
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            raise SigningKeyRefused(f"{where} can't be read as a private key in PEM") from None
         if not isinstance(private, Ed25519PrivateKey):
-            raise SigningKeyRefused(f"the signing key file {path} holds another kind of key than Ed25519")
+            raise SigningKeyRefused(f"{where} holds another kind of key than Ed25519")
         return cls(private)
 
     def sign(self, text: bytes) -> bytes:

@@ -74,9 +74,11 @@ def keygen(path: Path) -> str:
 
 
 def signing_key(settings: Settings) -> SigningKey:
-    if settings.audit_key_file is None:
-        raise Failure("The audit log has no key to sign with.", "Set FRAUD_AUDIT_KEY_FILE; `fraud audit keygen`.")
     try:
+        if settings.audit_key is not None:
+            return SigningKey.from_text(settings.audit_key)
+        if settings.audit_key_file is None:
+            raise Failure("The audit log has no key to sign with.", "Set FRAUD_AUDIT_KEY_FILE; `fraud audit keygen`.")
         return SigningKey.from_file(settings.audit_key_file)
     except SigningKeyRefused as refusal:
         raise Failure(f"{refusal}.", "`fraud audit keygen` makes one.") from refusal

@@ -35,7 +35,11 @@ class BrokerSecurity:
         return certificates(self.directory)
 
     def password(self, user: str) -> str:
-        path = self.directory / f"password_{user}"
+        """Of a user of the broker."""
+        return self.secret(f"kafka_password_{user}")
+
+    def secret(self, name: str) -> str:
+        path = self.directory / name
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

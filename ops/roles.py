@@ -1,0 +1,40 @@
+"""The passwords of the database's roles, each set from a secret file of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import psycopg
+from psycopg import sql
+
+ROLES: Final = (
+    "fraud_audit",
+    "fraud_executor",
+    "fraud_review",
+    "fraud_rollback",
+    "fraud_reconcile",
+    "fraud_reader",
+)
+"""Those that log in, but for the owner, who sets them. fraud_worker gets none: it has no business there."""
+PASSWORD_CHARACTERS_MIN: Final = 16
+
+
+class RolesRefused(Exception):
+    """A role is not there, or the caller may not set its password. The message holds no password."""
+
+
+def set_passwords(url: str, passwords: Mapping[str, str]) -> None:
+    """All or none. Salted here (SCRAM-SHA-256), so that no statement and no log of the server shows a password.
+
+    Raises RolesRefused, psycopg.OperationalError when out of reach.
+    """
+    with psycopg.connect(url) as connection:
+        for role, password in passwords.items():
+            verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256")
+            try:
+                connection.execute(
+                    sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(role), sql.Literal(verifier.decode()))
+                )
+            except (psycopg.errors.UndefinedObject, psycopg.errors.InsufficientPrivilege) as error:
+                raise RolesRefused(f"the password of {role} can't be set: {type(error).__name__}") from None
