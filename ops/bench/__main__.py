@@ -17,6 +17,9 @@ NAMES: Final = {
     "flat": "cost a decision by number of accounts and of past payments; bytes an account",
     "loss": "kill -9, SIGSTOP, broker and Redis restarts, FLUSHALL: nothing lost, nothing twice",
     "bad-input": "hundreds of malformed records: never a crash, never an ALLOW",
+    "audit": "decisions a second into the audit log, against a bare COPY; bytes a row",
+    "tamper": "10,000 tamperings of the stored log by a superuser: each found and located offline",
+    "verify": "100,000 decisions of the audit table, decided again: the same bytes",
     "determinism": "the same log through other batches, restarts and hash seeds: the same bytes",
     "executor": "payments settled a second, against bare transactions that insert the same rows",
 }
