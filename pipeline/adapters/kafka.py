@@ -25,18 +25,16 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from pipeline.adapters.standstill import Pulse
 from pipeline.core.records import Source
 
-BATCHES_AHEAD_MAX: Final = 3
-"""Read but not yet committed: one is observed, one judged, one commits."""
+BATCHES_AHEAD_MAX: Final = 4
+"""Read but not yet committed: one is claimed, one counted, one judged, one commits."""
 IDLE_POLL_S: Final = 0.2
 MEMBERSHIP_INTERVAL_S: Final = 2.0
 """How often the group hears of us while batches wait. Not oftener: pausing throws away what was fetched ahead, and a
 batch under load takes a few tenths of a second."""
 BROKER_TIMEOUT_S: Final = 30.0
-COMMIT_TIMEOUT_S: Final = 8.0
-"""For one step of a transaction. After a broker was killed librdkafka may wait for a coordinator that has long come
-back; a worker that ends and is started again has its place back in 3 s, so it doesn't wait longer."""
-COMMIT_LIMIT_S: Final = 15.0
-"""For all attempts at one commit; more than the rejoining of a group takes. What takes longer stands still."""
+COMMIT_MARGIN_S: Final = 2.0
+"""By which one attempt at a commit may exceed the transaction's timeout. By then the broker has aborted it, but
+librdkafka may wait on: send_offsets_to_transaction ignores its timeout (its issue 5456) while a coordinator is away."""
 ASSIGN_TIMEOUT_S: Final = 8.0
 """For one question that a rebalance asks the broker, while the group waits for us."""
 READ_LIMIT_S: Final = 30.0
@@ -138,7 +136,8 @@ class TransactionLog:
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="kafka-commit")
         self._reader: threading.Thread | None = None
         self._stashed: list[Message] = []
-        self._commit_pulse = Pulse("a commit", COMMIT_LIMIT_S)
+        self._commit_timeout_s = transaction_timeout_ms / 1000
+        self._commit_pulse = Pulse("an attempt to commit", self._commit_timeout_s + COMMIT_MARGIN_S)
         self._read_pulse = Pulse("a look at the log", READ_LIMIT_S)
 
     # Life cycle
@@ -195,11 +194,7 @@ class TransactionLog:
         """
         if self._is_closed:
             return False
-        self._commit_pulse.begin()
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._committer, self._commit, batch, outgoing)
-        finally:
-            self._commit_pulse.end()
+        return await asyncio.get_running_loop().run_in_executor(self._committer, self._commit, batch, outgoing)
 
     def release(self) -> None:
         """One batch is through (committed or dropped): another may be read."""
@@ -212,11 +207,14 @@ class TransactionLog:
                 if batch.epoch != self._epoch:
                     return False
                 self._metadata_renewed.clear()
+                self._commit_pulse.begin()
                 try:
                     self._write(batch, outgoing)
                     return True
                 except KafkaException as exception:
                     last = self._abort(exception.args[0])
+                finally:
+                    self._commit_pulse.end()
             self._metadata_renewed.wait(REJOIN_WAIT_S)
         raise BrokerFailed(f"{COMMIT_ATTEMPTS_MAX} attempts to commit failed; the last: {last}")
 
@@ -228,10 +226,10 @@ class TransactionLog:
         for topic, key, value in outgoing:
             produce(topic, value, key)
         # Flushing first lets AddOffsetsToTxn find the last transaction's markers written (FACTS: p50 60 → 12 ms).
-        self._producer.flush(COMMIT_TIMEOUT_S)
+        self._producer.flush(self._commit_timeout_s)
         offsets = [TopicPartition(self._topic, span.partition, span.end_offset) for span in batch.spans]
-        self._producer.send_offsets_to_transaction(offsets, self._metadata, COMMIT_TIMEOUT_S)
-        self._producer.commit_transaction(COMMIT_TIMEOUT_S)
+        self._producer.send_offsets_to_transaction(offsets, self._metadata, self._commit_timeout_s)
+        self._producer.commit_transaction(self._commit_timeout_s)
         for span in batch.spans:
             self._committed[span.partition] = span.end_offset
 
@@ -240,9 +238,9 @@ class TransactionLog:
         if error.fatal():
             raise BrokerFailed(f"this worker was fenced or failed for good: {error.str()}")
         if error.code() == KafkaError._TIMED_OUT:
-            raise BrokerFailed(f"a step of the transaction was not answered within {COMMIT_TIMEOUT_S:.0f} s")
+            raise BrokerFailed(f"a step of the transaction was not answered within {self._commit_timeout_s:.0f} s")
         try:
-            self._producer.abort_transaction(COMMIT_TIMEOUT_S)
+            self._producer.abort_transaction(self._commit_timeout_s)
         except KafkaException as exception:
             raise BrokerFailed(f"the transaction could not be aborted: {exception.args[0].str()}") from exception
         return error.str()
@@ -463,6 +461,9 @@ def _shared_options(bootstrap_servers: str, options: Mapping[str, str]) -> dict[
         "retry.backoff.max.ms": 100,
         "reconnect.backoff.ms": 20,
         "reconnect.backoff.max.ms": 500,
+        # By default librdkafka forgets its brokers when none answers. A producer then waits for ever for the group's
+        # coordinator under its forgotten name (its issue 5511): most outages of over 10 s left a worker standing so.
+        "metadata.recovery.strategy": "none",
         "log.connection.close": False,
         "log_level": 2,  # while a broker is away librdkafka says so every 13 ms; what matters is raised to us anyway
         **options,
