@@ -39,7 +39,7 @@ class LogRecord(NamedTuple):
     timestamp_ms: int
     key: bytes
     value: bytes  # as it stands on the topic, framing included
-    fields: Datum  # decoded; of decisions.v1 "record" is Decision, Reversal or ReviewOutcome
+    fields: Datum  # decoded; of decisions.v1 "record" is Decision, Reversal or ReviewOutcome. Empty without a schema
 
 
 class Span(NamedTuple):
@@ -62,7 +62,7 @@ class PositionedLog:
         self,
         bootstrap_servers: str,
         topic: str,
-        schema: str,
+        schema: str | None,
         group: str,
         *,
         slot: int,
@@ -71,8 +71,9 @@ class PositionedLog:
         options: Mapping[str, str],
         release: Callable[[], None] = lambda: None,
     ) -> None:
-        """positions: asked whenever partitions are assigned; release: called when they are taken away.
-        group: unique to what the service stores.
+        """schema: None leaves the values undecoded. group: unique to what the service stores.
+
+        positions: asked whenever partitions are assigned; release: called when they are taken away.
         """
         self._topic, self._schema, self._wire = topic, schema, wire
         self._positions, self._release = positions, release
@@ -165,10 +166,11 @@ class PositionedLog:
         assert not isinstance(value, str), "raw bytes were asked for"
         if offset < self._next.get(partition, offset + 1):
             return None  # stored already, or no longer ours
-        fields = self._wire.decode(self._schema, value)
+        fields = self._wire.decode(self._schema, value) if self._schema is not None else {}
         if isinstance(fields, Refusal):
             raise RecordUndecodable(f"{self._topic}[{partition}] at {offset}: {fields.code}, {fields.detail}")
-        assert value is not None, "an empty value is refused above"
+        if value is None:
+            raise RecordUndecodable(f"{self._topic}[{partition}] at {offset} has no value")
         self._next[partition] = offset + 1
         key = message.key()
         return LogRecord(

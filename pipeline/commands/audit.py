@@ -41,7 +41,7 @@ def run_audit(settings: Settings, wire: WireFormat) -> NoReturn:
     logs.configure(settings.log_level)
     service = _service(settings, wire)
     sources = Sources(
-        _source(settings, wire, "decisions.v1", "decision.v1", "audit", service.decision_positions, service.release),
+        _source(settings, wire, "decisions.v1", None, "audit", service.decision_positions, service.release),
         _source(
             settings, wire, "transactions.dead.v1", "dead_letter.v1", "audit-dead-letters", service.letter_positions
         ),
@@ -96,7 +96,7 @@ def _service(settings: Settings, wire: WireFormat) -> Service:
     anchors = Anchors(topic, directory, signing_key(settings), wire, _publish(settings))
     try:
         return Service(
-            AuditLog(topic, directory, lambda: time.time_ns() // 1000),
+            AuditLog(topic, directory, wire, lambda: time.time_ns() // 1000),
             Letters(settings.topic("transactions.dead.v1")),
             anchors,
             partial(connect, settings.database_url, "fraud-audit", patience_s=settings.database_patience_s),
@@ -110,7 +110,7 @@ def _source(
     settings: Settings,
     wire: WireFormat,
     topic: str,
-    schema: str,
+    schema: str | None,
     consumer: str,
     positions: Callable[..., dict[int, int]],
     release: Callable[[], None] = lambda: None,

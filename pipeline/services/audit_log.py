@@ -19,15 +19,18 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from pipeline.adapters.audit_files import LeafFile, latest_head
-from pipeline.adapters.audit_rows import COPY_END, COPY_START, KINDS, Proof, created_at_ms
+from pipeline.adapters.audit_rows import COPY_END, COPY_START, Kind, Proof, kind_of
+from pipeline.adapters.avro import Datum, WireFormat
 from pipeline.adapters.decision_log import LogRecord
 from pipeline.adapters.postgres import Connection, DatabaseRefused, Positions, failures_named, statements
 from pipeline.core.audit_chain import Entry, Tree, chained, grown, leaf_hash
+from pipeline.core.refusals import Refusal
 
 CONSUMER: Final = "audit"
 MONTHS_AHEAD: Final = 2
 ROWS_A_WRITE: Final = 64
-"""About 300 KB: the server works on what it has while the next rows are built."""
+"""About 200 KB: the server works on what it has while the next records are decoded."""
+DAY_MS: Final = 86_400_000
 ENTRIES_A_READ: Final = 65_536
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -38,6 +41,10 @@ class AuditBroken(Exception):
 
 class RecordRefused(Exception):
     """A record that the audit tables will not hold; the log stands before it. Named by its place only (I10)."""
+
+
+class _DayNotReady(Exception):
+    """A record's month may have no partition yet."""
 
 
 class Link(NamedTuple):
@@ -55,13 +62,13 @@ class Stored(NamedTuple):
 class AuditLog:
     """For one thread. `clock_us`: microseconds since 1970, for `recorded_at`."""
 
-    def __init__(self, topic: str, directory: Path, clock_us: Callable[[], int]) -> None:
-        self._topic, self._directory, self._clock_us = topic, directory, clock_us
+    def __init__(self, topic: str, directory: Path, wire: WireFormat, clock_us: Callable[[], int]) -> None:
+        self._topic, self._directory, self._wire, self._clock_us = topic, directory, wire, clock_us
         self._positions = Positions(CONSUMER, topic)
         self._statements = statements("audit")
         self._trees: dict[int, Tree] = {}  # as committed
         self._files: dict[int, LeafFile] = {}
-        self._months: set[tuple[str, int, int]] = set()
+        self._days: set[tuple[str, int]] = set()  # by table, those whose month is known to have a partition
 
     @property
     def trees(self) -> Mapping[int, Tree]:
@@ -108,17 +115,29 @@ class AuditLog:
         return Stored(first.records + second.records, _added(first.by_kind, second.by_kind))
 
     def _store(self, connection: Connection, records: Sequence[LogRecord]) -> Stored:
-        self._ensure_months(connection, records)
+        kinds = [kind_of(record.value) for record in records]
         proofs, links = self._prove(records)
-        by_kind: dict[str, list[tuple[LogRecord, Proof]]] = {}
-        for record, proof in zip(records, proofs, strict=True):
-            by_kind.setdefault(record.fields["record"], []).append((record, proof))
+        by_kind: dict[Kind, list[tuple[LogRecord, Proof]]] = {}
+        for kind, record, proof in zip(kinds, records, proofs, strict=True):
+            by_kind.setdefault(kind, []).append((record, proof))
+        try:
+            self._write(connection, by_kind, links)
+        except _DayNotReady:  # once a month, and when the service starts
+            self._make_ready(connection, records)
+            self._write(connection, by_kind, links)
+        self._trees |= {partition: link.tree for partition, link in links.items()}
+        return Stored(len(records), {kind.name: len(proved) for kind, proved in by_kind.items()})
+
+    def _write(
+        self,
+        connection: Connection,
+        by_kind: Mapping[Kind, Sequence[tuple[LogRecord, Proof]]],
+        links: Mapping[int, Link],
+    ) -> None:
         with failures_named(), connection.transaction():
             self._link(connection, links)  # first: who has lost the partition learns it before it writes a row
-            for name, proved in by_kind.items():
-                self._copy(connection, name, proved)
-        self._trees |= {partition: link.tree for partition, link in links.items()}
-        return Stored(len(records), {name: len(proved) for name, proved in by_kind.items()})
+            for kind, proved in by_kind.items():
+                self._copy(connection, kind, proved)
 
     def _prove(self, records: Sequence[LogRecord]) -> tuple[list[Proof], dict[int, Link]]:
         """Each record's proof in order, and the links to them; their entries are on disk afterwards."""
@@ -146,13 +165,25 @@ class AuditLog:
         file.append(fresh[len(ahead) :])
         return ahead + fresh[len(ahead) :]
 
-    def _copy(self, connection: Connection, name: str, proved: Sequence[tuple[LogRecord, Proof]]) -> None:
-        kind = KINDS[name]
+    def _copy(self, connection: Connection, kind: Kind, proved: Sequence[tuple[LogRecord, Proof]]) -> None:
         with connection.cursor().copy(self._statements[kind.statement]) as copy:
             copy.write(COPY_START)
             for begin in range(0, len(proved), ROWS_A_WRITE):
-                copy.write(b"".join([kind.row(*pair) for pair in proved[begin : begin + ROWS_A_WRITE]]))
+                part = proved[begin : begin + ROWS_A_WRITE]
+                copy.write(b"".join([self._row(kind, record, proof) for record, proof in part]))
             copy.write(COPY_END)
+
+    def _row(self, kind: Kind, record: LogRecord, proof: Proof) -> bytes:
+        fields = self._decoded(record)
+        if (kind.table, fields[kind.time_field] // DAY_MS) not in self._days:
+            raise _DayNotReady
+        return kind.row(record, fields, proof)
+
+    def _decoded(self, record: LogRecord) -> Datum:
+        fields = self._wire.decode("decision.v1", record.value)
+        if isinstance(fields, Refusal):
+            raise ValueError(fields.detail)
+        return fields
 
     def _link(self, connection: Connection, links: Mapping[int, Link]) -> None:
         for partition, (tree, recorded_at_us) in sorted(links.items()):
@@ -161,16 +192,15 @@ class AuditLog:
             before = self._trees[partition].last_offset + 1
             self._positions.advance(connection, partition, before, tree.last_offset + 1)
 
-    def _ensure_months(self, connection: Connection, records: Sequence[LogRecord]) -> None:
-        """Partitions for records of other months than the service started in."""
+    def _make_ready(self, connection: Connection, records: Sequence[LogRecord]) -> None:
+        """Partitions for the months of `records`, where they are missing."""
         for record in records:
-            at = time_of(created_at_ms(record.fields) * 1000)
-            table = KINDS[record.fields["record"]].table
-            month = (table, at.year, at.month)
-            if month not in self._months:
+            kind = kind_of(record.value)
+            day = self._decoded(record)[kind.time_field] // DAY_MS
+            if (kind.table, day) not in self._days:
                 with failures_named():
-                    connection.execute(self._statements["ensure_partition"], [table, at])
-                self._months.add(month)
+                    connection.execute(self._statements["ensure_partition"], [kind.table, time_of(day * DAY_MS * 1000)])
+                self._days.add((kind.table, day))
 
     def _tree_at(self, partition: int, link: Tree, position: int) -> Tree:
         """The tree of the files at the database's size, once it is what the database says."""

@@ -78,7 +78,7 @@ class Bench:
             self.clock_us += 1_000
             return self.clock_us
 
-        return AuditLog(TOPIC, self.outside, clock_us)
+        return AuditLog(TOPIC, self.outside, WIRE, clock_us)
 
 
 @lru_cache

@@ -12,7 +12,7 @@ from pipeline.adapters.postgres import DatabaseUnavailable, PositionMoved, conne
 from pipeline.core.audit_chain import ENTRY_BYTES, Entry, Tree, grown, leaf_hash
 from pipeline.core.identities import execution_id
 from pipeline.services.audit_log import AuditBroken, AuditLog, RecordRefused
-from tests.audit.logs import PARTITIONS, TOPIC, Bench, record, records
+from tests.audit.logs import PARTITIONS, TOPIC, WIRE, Bench, record, records
 from tests.records import NOON_MS
 
 COUNT = 20
@@ -115,10 +115,12 @@ def test_batches_leave_no_trace_but_in_the_links(bench: Bench) -> None:
 def test_redelivered_records_are_refused_by_the_position(bench: Bench) -> None:
     bench.open()
     bench.store(records(COUNT))
-    other = AuditLog(TOPIC, bench.folder / "elsewhere", lambda: 1)  # another machine that believes to be at the start
+    other = AuditLog(
+        TOPIC, bench.folder / "elsewhere", WIRE, lambda: 1
+    )  # another machine that believes to be at the start
     other._trees = {partition: Tree() for partition in PARTITIONS}
     with connect(bench.url, "other") as connection, pytest.raises(LeafFileBusy):
-        AuditLog(TOPIC, bench.outside, lambda: 1).open(connection, PARTITIONS)
+        AuditLog(TOPIC, bench.outside, WIRE, lambda: 1).open(connection, PARTITIONS)
     rows = stored(bench)
     with connect(bench.url, "other") as connection, pytest.raises(AuditBroken):
         other.open(connection, PARTITIONS)
@@ -127,7 +129,7 @@ def test_redelivered_records_are_refused_by_the_position(bench: Bench) -> None:
 
 def test_two_that_believe_a_partition_theirs_store_it_once(bench: Bench) -> None:
     bench.open()
-    other = AuditLog(TOPIC, bench.folder / "elsewhere", lambda: 1)
+    other = AuditLog(TOPIC, bench.folder / "elsewhere", WIRE, lambda: 1)
     with connect(bench.url, "other") as connection:
         other.open(connection, PARTITIONS)
         bench.store(records(COUNT))
