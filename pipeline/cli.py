@@ -16,6 +16,7 @@ import typer
 from pipeline.commands.access_group import access_app
 from pipeline.commands.audit_group import audit_app, database_app
 from pipeline.commands.ledger_group import ledger_app
+from pipeline.commands.rollback_group import rollback_app
 
 if TYPE_CHECKING:
     from pipeline.adapters.avro import WireFormat
@@ -51,6 +52,7 @@ for name, group in {
     "ledger": ledger_app,
     "review": review_app,
     "person": person_app,
+    "rollback": rollback_app,
 }.items():
     app.add_typer(group, name=name)
 
@@ -123,8 +125,16 @@ def demo(
 
 
 @app.command()
-def worker() -> None:
+def worker(
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Follow a worker that is killed or gives up by another.")
+    ] = False,
+) -> None:
     """Run one decision worker until SIGTERM, as FRAUD_* variables configure it."""
+    if keep:
+        from pipeline.commands.keeper import keep_filled
+
+        keep_filled(_settings("worker").log_level)
     from pipeline.commands.worker import run_worker
 
     run_worker(_settings("worker"))
