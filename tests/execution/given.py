@@ -122,7 +122,8 @@ class Desk:
 
     def reason(self, fields) -> str | None:
         rows = self.connection.execute(
-            "SELECT reason FROM ledger.transition WHERE execution_id = %s AND reason IS NOT NULL", [execution_of(fields)]
+            "SELECT reason FROM ledger.transition WHERE execution_id = %s AND reason IS NOT NULL",
+            [execution_of(fields)],
         ).fetchall()
         return rows[-1][0] if rows else None
 
