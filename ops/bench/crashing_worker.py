@@ -54,8 +54,10 @@ def _breaker(worker: app.Worker) -> Any:
 
 STEPS: Final = {
     "after reading": Step(_transport, "_batch", True),
-    "before observing": Step(_state, "observe", False),
-    "after observing": Step(_state, "observe", True),
+    "before claiming": Step(_state, "claim", False),
+    "after claiming": Step(_state, "claim", True),
+    "before counting": Step(_state, "count", False),
+    "after counting": Step(_state, "count", True),
     "before judging": Step(_judge, "judge", False),
     "after judging": Step(_judge, "judge", True),
     "before the transaction": Step(_producer, "begin_transaction", False),

@@ -81,6 +81,14 @@ class _Script(NamedTuple):
     sha: str
 
 
+class Claimed(NamedTuple):
+    """A batch whose payments have their standings, and are not counted yet."""
+
+    batch: Sequence[PartitionEvents]
+    work: Sequence[tuple[Chunk, Answers]]
+    answers: Sequence[Answers]  # a share of the batch each
+
+
 class RedisState:
     """Exact state features of payments, each counted once."""
 
@@ -116,11 +124,21 @@ class RedisState:
         is_rebuild: snapshots that were dropped because they were committed are not missed. `initial` implies it.
         Raises StateLost, SnapshotPruned or StateUnavailable; whatever was counted by then stays counted.
         """
+        return await self.count(await self.claim(batch, initial=initial), initial=initial, is_rebuild=is_rebuild)
+
+    async def claim(self, batch: Sequence[PartitionEvents], *, initial: bool = False) -> Claimed:
+        """The first half of `observe`, in log order too, but it need not wait until the batch before is counted."""
         answers = [Answers(len(share.events)) for share in batch]
         work = [(chunk, answer) for share, answer in zip(batch, answers, strict=True) for chunk in chunks(share)]
         await self._claim(work, initial)
-        await self._count(work, initial, initial or is_rebuild)
-        return [PartitionObservation(answer.standings, answer.finished()) for answer in answers]
+        return Claimed(batch, work, answers)
+
+    async def count(
+        self, claimed: Claimed, *, initial: bool = False, is_rebuild: bool = False
+    ) -> list[PartitionObservation]:
+        """The second half of `observe`. State that was lost after the claim is noticed by the next batch's claim."""
+        await self._count(claimed.work, initial, initial or is_rebuild)
+        return [PartitionObservation(answer.standings, answer.finished()) for answer in claimed.answers]
 
     async def positions(self, partition: int) -> int | None:
         """The offset up to which all of the partition was observed; None where some of it was lost or never seen."""

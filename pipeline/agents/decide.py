@@ -1,4 +1,7 @@
-"""The decision agent: batches in log order, each observed while the one before it is judged and commits.
+"""The decision agent: batches in log order, through four stages that each work on another batch.
+
+Claim (whose ids are new), count (windows), judge, commit. Redis counts one batch while this process judges the one
+before, and claims come ahead so that neither waits for the other.
 
 A failure of ours aborts nothing but the batch: it is tried again, and at the third failure bisected until the record
 that causes it stands alone and becomes a dead letter. A failure of the world (Redis, Kafka) holds the batch: without
@@ -19,12 +22,12 @@ import structlog
 
 from pipeline.adapters import metrics
 from pipeline.adapters.kafka import Batch, BrokerFailed, Record, Span, TransactionLog
-from pipeline.adapters.state import RedisState, StateUnavailable
+from pipeline.adapters.state import Claimed, RedisState, StateUnavailable
 from pipeline.agents.breaker_watch import BreakerWatch
 from pipeline.agents.judge import Judge, Judged, Reading
 from pipeline.agents.rebuild import Rebuild
 from pipeline.core.scoring import Model
-from pipeline.core.windows import PartitionObservation, SnapshotPruned, StateLost
+from pipeline.core.windows import PartitionEvents, PartitionObservation, SnapshotPruned, StateLost
 
 ATTEMPTS_MAX: Final = 3
 """Of judging one batch, before it is bisected."""
@@ -47,6 +50,11 @@ _GIVING_UP: Final = (StateGivenUp, BatchDropped, BrokerFailed)
 """Not for another attempt: this worker's place, or the batch's, is over."""
 
 
+class _HeadStart(NamedTuple):
+    reading: Reading
+    claimed: Claimed
+
+
 class _Observed(NamedTuple):
     reading: Reading
     observations: list[PartitionObservation]
@@ -60,6 +68,7 @@ class _Work:
     judge: Judge
     started_s: float
     held_s: float
+    head_start: _HeadStart | None = None
     observed: _Observed | None = None
 
 
@@ -86,32 +95,29 @@ class DecisionAgent:
         self.on_failure: Callable[[BaseException], None] = _unheard
         self._transactions, self._state, self._breaker, self._rebuild = transactions, state, breaker, rebuild
         self._state_patience_s, self._clock_ms = state_patience_s, clock_ms
+        self._counting: asyncio.Task[None] | None = None
         self._judging: asyncio.Task[None] | None = None
         self._commit: asyncio.Task[None] | None = None
         self._held_s = 0.0  # in all, by holding and rebuilding
 
     async def decide(self, batch: Batch) -> None:
-        """Observes `batch`, waits until the one before it is judged, and starts judging and committing it.
+        """Claims `batch`, waits until the one before it is counted, and starts counting it.
 
-        So three batches are under way: while Redis observes one, the one before it is judged, and the one before that
-        commits. Whatever fails later is raised by the next call, and told to `on_failure` at once.
+        Whatever fails later is raised by the next call, and told to `on_failure` at once.
         """
         work = _Work(batch, self.judge, time.perf_counter(), self._held_s)
-        try:
-            work.observed = await self._observed(work, batch.records, batch.spans)
-        except BatchDropped:
-            self._transactions.release()
-            self._count_dropped(batch)
-            return
-        except _GIVING_UP:
-            raise
-        except Exception as error:  # whatever a record makes our code raise; tried again below
-            log.exception("observing_failed", records=len(batch.records), error=type(error).__name__)
-        await self._done(self._judging)
-        self._judging = self._watched(self._judge_and_commit(work))
+        work.head_start = await self._claim(work)
+        await self._done(self._counting)
+        self._counting = self._watched(self._count_and_judge(work))
 
     async def settle(self) -> None:
-        """Returns when no batch is judged or commits; raises what that raised."""
+        """Returns when no batch is under way; raises what one raised."""
+        await self._done(self._counting)  # one by one: each stage starts the next
+        await self._done(self._judging)
+        await self._done(self._commit)
+
+    async def _settle_earlier(self) -> None:
+        """Returns when no batch before the one that this stage works on is under way; raises what one raised."""
         if self._judging is not asyncio.current_task():
             await self._done(self._judging)
         await self._done(self._commit)
@@ -129,6 +135,32 @@ class DecisionAgent:
         """A failure while no batch follows must be heard too."""
         if not task.cancelled() and (error := task.exception()) is not None:
             self.on_failure(error)
+
+    async def _claim(self, work: _Work) -> _HeadStart | None:
+        """None where it failed: what must be held, rebuilt or bisected is so in order, in the stages after this one."""
+        try:
+            reading = work.judge.read(work.batch.records)
+            return _HeadStart(reading, await self._state.claim(work.judge.state_events(reading, work.batch.spans)))
+        except (StateLost, StateUnavailable) as error:
+            log.info("claim_failed", records=len(work.batch.records), error=type(error).__name__)
+        except Exception as error:  # whatever a record makes our code raise; tried again in `_count_and_judge`
+            log.exception("claiming_failed", records=len(work.batch.records), error=type(error).__name__)
+        return None
+
+    async def _count_and_judge(self, work: _Work) -> None:
+        batch = work.batch
+        try:
+            work.observed = await self._counted(work)
+        except BatchDropped:
+            self._transactions.release()
+            self._count_dropped(batch)
+            return
+        except _GIVING_UP:
+            raise
+        except Exception as error:  # whatever a record makes our code raise; tried again in `_judged`
+            log.exception("observing_failed", records=len(batch.records), error=type(error).__name__)
+        await self._done(self._judging)
+        self._judging = self._watched(self._judge_and_commit(work))
 
     async def _judge_and_commit(self, work: _Work) -> None:
         batch = work.batch
@@ -189,13 +221,20 @@ class DecisionAgent:
                 log.exception("judging_failed", attempt=attempt, records=len(records), error=type(error).__name__)
         return await self._bisect(work, records, spans)
 
+    async def _counted(self, work: _Work) -> _Observed:
+        if work.head_start is None:
+            return await self._observed(work, work.batch.records, work.batch.spans)
+        reading, claimed = work.head_start
+        return _Observed(reading, await self._observe(work, claimed.batch, work.batch.spans, claimed))
+
     async def _observed(self, work: _Work, records: Sequence[Record], spans: Sequence[Span]) -> _Observed:
         reading = work.judge.read(records)
-        return _Observed(reading, await self._observe(work, reading, spans))
+        return _Observed(reading, await self._observe(work, work.judge.state_events(reading, spans), spans))
 
     async def _bisect(self, work: _Work, records: Sequence[Record], spans: Sequence[Span]) -> Judged:
         if len(records) == 1:
-            await self._observe(work, Reading([], []), spans)  # the state store must know that it was passed
+            passed = work.judge.state_events(Reading([], []), spans)
+            await self._observe(work, passed, spans)  # the state store must know that it was passed
             return work.judge.poison(records[0])
         middle = len(records) // 2
         first, second = split_spans(records[:middle], spans)
@@ -203,9 +242,14 @@ class DecisionAgent:
         judged.extend(await self._attempt(work, records[middle:], second))
         return judged
 
-    async def _observe(self, work: _Work, reading: Reading, spans: Sequence[Span]) -> list[PartitionObservation]:
-        """The batch's state features; holds while the store is away, rebuilds it where it has lost something."""
-        batch, events = work.batch, work.judge.state_events(reading, spans)
+    async def _observe(
+        self, work: _Work, events: Sequence[PartitionEvents], spans: Sequence[Span], ahead: Claimed | None = None
+    ) -> list[PartitionObservation]:
+        """State features of `events`; holds while the store is away, rebuilds it where it has lost something.
+
+        `ahead`: they were claimed already; should anything be amiss, they are claimed again.
+        """
+        batch = work.batch
         started_s, deadline = time.perf_counter(), time.monotonic() + self._state_patience_s
         rebuilds, waits = 0, 0
         try:
@@ -213,7 +257,8 @@ class DecisionAgent:
                 try:
                     if not await self._state.is_ready():
                         raise StateLost(spans[0].partition, None)
-                    return await self._state.observe(events)
+                    claimed, ahead = ahead or await self._state.claim(events), None
+                    return await self._state.count(claimed)
                 except StateLost as lost:
                     rebuilds += 1
                     if rebuilds > REBUILDS_MAX:
@@ -237,7 +282,7 @@ class DecisionAgent:
         """Rebuilds the state up to where this batch starts; the commit before it must be through by then."""
         self.is_holding = True
         metrics.STATE_HOLDS.labels("lost").inc()
-        await self.settle()
+        await self._settle_earlier()
         self._drop_if_stale(batch)
         with contextlib.suppress(StateLost):  # lost again meanwhile: found again at the next look, REBUILDS_MAX times
             await self._rebuild.run(self.judge, {span.partition: span.start_offset for span in spans})

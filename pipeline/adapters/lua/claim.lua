@@ -52,8 +52,8 @@ local function purge(bucket)
   redis.call('HSET', bucket, KEPT, string.format('%d', kept))
 end
 
-local function insert(bucket, id, claim)
-  redis.call('HSET', bucket, id, claim)
+-- After an id was added.
+local function look(bucket, id)
   if string.byte(id, 9) % LOOK_SHARE == 0 then
     local kept = tonumber(redis.call('HGET', bucket, KEPT)) or 0
     if redis.call('HLEN', bucket) > kept * 1.2 + 1 then purge(bucket) end
@@ -75,17 +75,22 @@ end
 
 local function standing_again(bucket, id, claim, offset)
   local standing = exception_at(offset) or FRESH
-  if standing == FRESH and redis.call('HEXISTS', bucket, id) == 0 then insert(bucket, id, claim) end
+  if standing == FRESH and redis.call('HSETNX', bucket, id, claim) == 1 then look(bucket, id) end
   return standing
 end
 
 local function standing_of(bucket, id, claim, time_ms)
+  local is_old = time_ms < watermarks[partition] - kept_ms
+  if not is_old and redis.call('HSETNX', bucket, id, claim) == 1 then
+    look(bucket, id)
+    return FRESH
+  end
   local held = redis.call('HGET', bucket, id)
   if held and not is_expired(held) then
     return string.sub(held, 1, 4) == string.sub(claim, 1, 4) and DUPLICATE or CONFLICT
   end
-  if time_ms < watermarks[partition] - kept_ms then return TOO_OLD end
-  insert(bucket, id, claim)
+  if is_old then return TOO_OLD end
+  redis.call('HSET', bucket, id, claim)
   return FRESH
 end
 
