@@ -15,7 +15,7 @@ from ops.stack.kafka.jars import KafkaUnavailable
 from ops.stack.kafka.security import BrokerSecurity
 from ops.stack.postgres import PostgresMissing, PostgresServer, postgres_server, postgres_url, system_folder
 from ops.stack.processes import ServerFailed, free_port
-from ops.stack.redis_server import Persistence, RedisMissing, redis_server, redis_url, system_executable
+from ops.stack.redis_server import Persistence, RedisMissing, RedisSecurity, redis_server, redis_url, system_executable
 from ops.stack.versions import POSTGRES_OWNER, REDIS_MEMORY_MAX_BYTES
 
 
@@ -38,12 +38,14 @@ class RealStack:
         secure: bool = False,
         with_postgres: bool = False,
     ) -> None:
-        """secure: the broker asks for TLS, a password and rights, as in production; see `client_options`.
+        """secure: Kafka and Redis ask for TLS and a password, and every server for rights, as in production.
 
         Raises StackFailure with one sentence on what is missing.
         """
         kafka_port, redis_port = kafka_port or free_port(), redis_port or free_port()
         directory = directory.resolve()
+        self._security = BrokerSecurity(directory / "secrets") if secure else None
+        redis_security = self._redis_security()
         try:
             self.redis = redis_server(
                 system_executable(),
@@ -51,13 +53,13 @@ class RealStack:
                 redis_port,
                 persistence=persistence,
                 memory_max_bytes=redis_memory_max_bytes,
+                security=redis_security,
             )
-            self._security = BrokerSecurity(directory / "secrets") if secure else None
             self.broker = kafka_broker(directory / "kafka", kafka_port, free_port(), self._security)
         except (RedisMissing, KafkaUnavailable, BrokerFormatFailed) as failure:
             raise StackFailure(str(failure)) from failure
         self.bootstrap_servers = bootstrap_servers(kafka_port)
-        self.redis_url = redis_url(redis_port)
+        self.redis_url = redis_url(redis_port, redis_security)
         self.postgres: PostgresServer | None = None
         self.database_url = ""  # of the owner, who runs the migrations; empty without PostgreSQL
         if with_postgres:
@@ -101,6 +103,11 @@ class RealStack:
         if self.postgres is not None:
             found |= {"database_url": self.database_url, "postgres_pid": self.postgres.pid}
         return found
+
+    def _redis_security(self) -> RedisSecurity | None:
+        if self._security is None:
+            return None
+        return RedisSecurity(self._security.certificates, self._security.secret("redis_password"))
 
     def _add_postgres(self, directory: Path) -> None:
         port = free_port()

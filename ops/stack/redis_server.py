@@ -1,11 +1,13 @@
 """A Redis (or Valkey) server on the loopback interface, as a process that tests may kill and start again."""
 
 import shutil
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 import redis
 
+from ops.stack.certificates import Certificates
 from ops.stack.processes import LOOPBACK, ServerProcess
 from ops.stack.versions import REDIS_EVICTION, REDIS_MEMORY_MAX_BYTES
 
@@ -20,6 +22,14 @@ class Persistence(StrEnum):
     APPEND_ALWAYS = "always"
 
 
+@dataclass(frozen=True, slots=True)
+class RedisSecurity:
+    """TLS and a password; the port without TLS stays closed."""
+
+    certificates: Certificates
+    password: str
+
+
 class RedisMissing(Exception):
     """No Redis server is installed."""
 
@@ -31,12 +41,16 @@ def redis_server(
     *,
     persistence: Persistence,
     memory_max_bytes: int = REDIS_MEMORY_MAX_BYTES,
+    security: RedisSecurity | None = None,
 ) -> ServerProcess:
-    """The server, not started yet. Its files and its log stand in `directory`."""
+    """The server, not started yet. Its files and its log stand in `directory`. security: None for a plain one."""
     directory.mkdir(parents=True, exist_ok=True)
+    settings_path = directory / "redis.conf"
+    settings_path.touch(mode=0o600)
+    settings_path.write_text("" if security is None else _security_settings(port, security))
     settings = {
         "bind": LOOPBACK,
-        "port": str(port),
+        "port": str(port) if security is None else "0",
         "dir": str(directory),
         "daemonize": "no",
         "save": "",
@@ -47,14 +61,17 @@ def redis_server(
     }
     return ServerProcess(
         "Redis",
-        [executable, *(part for name, value in settings.items() for part in (f"--{name}", value))],
-        is_ready=lambda: answers(redis_url(port)),
+        [executable, str(settings_path), *(part for name, value in settings.items() for part in (f"--{name}", value))],
+        is_ready=lambda: answers(redis_url(port, security)),
         log_path=directory / "redis.log",
     )
 
 
-def redis_url(port: int) -> str:
-    return f"redis://{LOOPBACK}:{port}/0"
+def redis_url(port: int, security: RedisSecurity | None = None) -> str:
+    if security is None:
+        return f"redis://{LOOPBACK}:{port}/0"
+    authority_path = security.certificates.authority_path
+    return f"rediss://:{security.password}@{LOOPBACK}:{port}/0?ssl_ca_certs={authority_path}"
 
 
 def answers(url: str) -> bool:
@@ -64,6 +81,19 @@ def answers(url: str) -> bool:
             return bool(client.ping())
         except redis.RedisError:
             return False
+
+
+def _security_settings(port: int, security: RedisSecurity) -> str:
+    """In a file, because a command line shows to everybody."""
+    lines = {
+        "tls-port": str(port),
+        "tls-cert-file": str(security.certificates.certificate_path),
+        "tls-key-file": str(security.certificates.key_path),
+        "tls-ca-cert-file": str(security.certificates.authority_path),
+        "tls-auth-clients": "no",
+        "requirepass": security.password,
+    }
+    return "".join(f"{name} {value}\n" for name, value in lines.items())
 
 
 def system_executable() -> str:

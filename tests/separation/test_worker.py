@@ -1,14 +1,19 @@
 """A worker with its own credential decides on a broker that denies all else, context agents included."""
 
+import contextlib
 import json
+import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
-from ops.bench.worker_process import worker_process
+from ops.bench.worker_process import status
 from ops.stack.access import Principal
+from ops.stack.processes import ServerFailed, ServerProcess, free_port
 from ops.stack.real import RealStack
 from ops.stack.topics import create_topics
+from pipeline.adapters.vault import create_key_file
 from pipeline.commands.decisions import Located, located
 from pipeline.commands.log_scan import Log
 from pipeline.commands.publishing import BulkPublisher
@@ -18,26 +23,58 @@ from tests.records import PAYMENT
 
 pytestmark = pytest.mark.real
 
+STARTS_MAX = 5
 
-def test_worker_with_its_own_credential_decides(tmp_path: Path) -> None:
+
+def test_worker_in_production_decides_with_its_own_credential(tmp_path: Path) -> None:
     with RealStack(tmp_path / "stack", secure=True) as stack:
         create_topics(stack.bootstrap_servers, partitions=1, client_settings=stack.admin_options)
         _publish(stack)
-        worker = worker_process(
-            tmp_path,
-            stack.bootstrap_servers,
-            stack.redis_url,
-            environment={"FRAUD_KAFKA_OPTIONS": json.dumps(stack.client_options(Principal.WORKER))},
-        )
-        worker.start()
+        secrets = _secret_folder(tmp_path / "secrets", stack)
+        worker = _production_worker(tmp_path, stack, secrets)
+        _start_as_a_supervisor_does(worker)
         try:
             reading = _settings(stack, Principal.READER)
             assert _first_decision(reading) == PAYMENT.transaction_id
             assert _first_context_letter(reading) == "accounts.v1"
+            environment = Path(f"/proc/{worker.pid}/environ").read_text()
         finally:
             worker.stop()
-        log = worker.log_path.read_text()
-        assert stack.client_options(Principal.WORKER)["sasl.password"] not in log
+        shown = environment + worker.log_path.read_text()
+        passwords = (stack.client_options(Principal.WORKER)["sasl.password"], urlsplit(stack.redis_url).password)
+        assert [] == [password for password in passwords if password in shown]
+
+
+def _secret_folder(folder: Path, stack: RealStack) -> Path:
+    folder.mkdir(mode=0o700)
+    (folder / "kafka_options").write_text(json.dumps(stack.client_options(Principal.WORKER)))
+    (folder / "redis_url").write_text(stack.redis_url)
+    create_key_file(folder / "dead_letter_key")
+    return folder
+
+
+def _production_worker(directory: Path, stack: RealStack, secrets: Path) -> ServerProcess:
+    port = free_port()
+    return ServerProcess(
+        "worker in production",
+        [sys.executable, "-m", "pipeline.cli", "worker"],
+        is_ready=lambda: status(port, "/ready") == 200,
+        log_path=directory / "worker.log",
+        environment={
+            "FRAUD_PROFILE": "production",
+            "FRAUD_SECRETS_FROM": f"file:{secrets}",
+            "FRAUD_BOOTSTRAP_SERVERS": stack.bootstrap_servers,
+            "FRAUD_WEB_PORT": str(port),
+        },
+    )
+
+
+def _start_as_a_supervisor_does(worker: ServerProcess) -> None:
+    """A worker that meets a group without a coordinator, as on a broker's first day, ends and is started again."""
+    for _ in range(STARTS_MAX):
+        with contextlib.suppress(ServerFailed):
+            return worker.start()
+    raise AssertionError(worker.log_path.read_text())
 
 
 def _publish(stack: RealStack) -> None:
