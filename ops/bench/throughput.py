@@ -2,7 +2,8 @@
 
 Each reads the same payments from a topic of its own that was filled before. Some pass unmeasured; then
 time and committed records are counted to the end of the topic, or for 40 s, and with them the CPU time of the process,
-of Redis and of the broker.
+of Redis and of the broker. All three run with the hot path compiled, as the container image has it, where a C compiler
+is found; the worker also as plain Python.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import NamedTuple
 from ops.bench.payments import payments
 from ops.bench.topics_io import committed_counts, prepare_topics, publish, wait_until
 from ops.bench.worker_process import status, worker_process
+from ops.compiled import CompilerMissing, compiled_tree
 from ops.stack.processes import LOOPBACK, ServerProcess, free_port, process_cpu_seconds
 from ops.stack.real import RealStack
 from pipeline.adapters.avro import WireFormat
@@ -30,23 +32,27 @@ class Case(NamedTuple):
     module: str | None  # None: the worker itself
     warm_records: int  # pass before the measurement starts
     records: int
+    is_compiled: bool = True
 
 
 CASES = (
     Case("worker", None, 40_000, 200_000),
     Case("plain_faust", "ops.bench.plain_faust", 300, 20_000),
     Case("transport", "ops.bench.bare_transport", 60_000, 300_000),
+    Case("worker_interpreted", None, 40_000, 200_000, is_compiled=False),
 )
 
 
 def run(say: Callable[[str], None], *, is_quick: bool) -> dict[str, object]:
     results: dict[str, dict[str, float]] = {}
+    tree = _tree(say)
     with tempfile.TemporaryDirectory() as directory, RealStack(Path(directory)) as stack:
         for case in CASES:
             records = case.records // 20 if is_quick else case.records
-            results[case.name] = _measure(say, Path(directory), stack, case, records)
+            case_tree = tree if case.is_compiled else None
+            results[case.name] = _measure(say, Path(directory), stack, case._replace(records=records), case_tree)
             say(f"{case.name}: {results[case.name]}")
-    worker, faust, bare = (results[case.name]["decisions_per_s"] for case in CASES)
+    worker, faust, bare = (results[name]["decisions_per_s"] for name in ("worker", "plain_faust", "transport"))
     ratios = {"worker_to_plain_faust": round(worker / faust, 1), "worker_to_transport": round(worker / bare, 3)}
     goal = {
         "worker_to_plain_faust_min": 25,
@@ -60,18 +66,26 @@ def run(say: Callable[[str], None], *, is_quick: bool) -> dict[str, object]:
         and results["worker"]["process_cpu_us"] <= goal["worker_cpu_us_max"]
         and results["worker"]["redis_cpu_us"] <= goal["redis_cpu_us_max"]
     )
-    return {**results, **ratios, "goal": goal, "reached": is_reached}
+    return {"compiled": tree is not None, **results, **ratios, "goal": goal, "reached": is_reached}
+
+
+def _tree(say: Callable[[str], None]) -> Path | None:
+    try:
+        return compiled_tree(say)
+    except CompilerMissing as missing:
+        say(f"plain Python is measured: {missing}")
+        return None
 
 
 def _measure(
-    say: Callable[[str], None], directory: Path, stack: RealStack, case: Case, records: int
+    say: Callable[[str], None], directory: Path, stack: RealStack, case: Case, tree: Path | None
 ) -> dict[str, float]:
-    prefix = f"{case.name}."
+    prefix, records = f"{case.name}.", case.records
     prepare_topics(stack.bootstrap_servers, prefix)
     wire = WireFormat()
     say(f"{case.name}: publishing {records:,} payments")
     publish(stack.bootstrap_servers, f"{prefix}transactions.v1", payments(wire, records))
-    process = _process(directory, stack, case, prefix)
+    process = _process(directory, stack, case, tree)
     group = f"{case.name}-plain" if case.name == "plain_faust" else case.name
 
     def committed() -> int:
@@ -94,11 +108,12 @@ def _measure(
     return {"decisions_per_s": round(done / seconds), "measured": done, **cpu}
 
 
-def _process(directory: Path, stack: RealStack, case: Case, prefix: str) -> ServerProcess:
+def _process(directory: Path, stack: RealStack, case: Case, tree: Path | None) -> ServerProcess:
     environment = {
-        "FRAUD_TOPIC_PREFIX": prefix,
+        "FRAUD_TOPIC_PREFIX": f"{case.name}.",
         "FRAUD_STATE_PREFIX": case.name,
         "FRAUD_CONSUMER_GROUP": case.name,
+        "PYTHONPATH": "" if tree is None else str(tree),
     }
     if case.module is None:
         return worker_process(directory, stack.bootstrap_servers, stack.redis_url, environment=environment)
@@ -107,7 +122,7 @@ def _process(directory: Path, stack: RealStack, case: Case, prefix: str) -> Serv
     arguments = ["worker"] if case.name == "plain_faust" else []
     return ServerProcess(
         case.name,
-        [sys.executable, "-m", case.module, *arguments],
+        [sys.executable, "-P", "-m", case.module, *arguments],
         is_ready=is_ready,
         log_path=directory / f"{case.name}.log",
         environment={

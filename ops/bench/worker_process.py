@@ -23,7 +23,7 @@ def worker_process(
     port = free_port()
     return ServerProcess(
         f"worker {slot}",
-        [sys.executable, "-m", "pipeline.cli", "worker"],
+        [sys.executable, "-P", "-m", "pipeline.cli", "worker"],  # -P: PYTHONPATH may name a compiled tree
         is_ready=lambda: status(port, "/live") == 200,
         log_path=directory / f"worker-{slot}.log",
         environment={

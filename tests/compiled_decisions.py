@@ -1,0 +1,47 @@
+"""Prints a hash of what 2,000 payments and all bad records come to: `python -P tests/compiled_decisions.py`.
+
+On its own, so that it may run on the sources or on a compiled tree, whichever PYTHONPATH names.
+"""
+
+import hashlib
+import random
+
+from models.artefact import load_champion
+from ops.bench.bad_records import cases
+from ops.bench.payments import payments
+from pipeline.adapters.avro import WireFormat
+from pipeline.adapters.kafka import Record, Span
+from pipeline.agents import judge as judging
+from pipeline.agents.dead_letters import DeadLetters
+from pipeline.core.decide import Mode, regime
+from pipeline.core.policy import parse_policy
+from pipeline.core.records import BreakerState, Source
+from pipeline.core.windows import MemoryState
+from pipeline.settings import Settings
+
+PAYMENTS = 2_000
+NOW_MS = 1_767_300_000_000
+MODES = [Mode(BreakerState.CLOSED, "all", True), Mode(BreakerState.OPEN, "segment:postcode_area=SW", False)]
+
+
+def main() -> None:
+    settings, wire = Settings(), WireFormat()
+    in_force = regime(parse_policy(settings.policy_path.read_bytes()), load_champion(settings.model_registry))
+    topics = judging.TopicNames("transactions.v1", "decisions.v1", "alerts.v1")
+    judge = judging.Judge(in_force, wire, topics, DeadLetters(wire, "transactions.dead.v1", None), "decide/test")
+    published = [(payment.key, payment.value, payment.timestamp_ms) for payment in payments(wire, PAYMENTS)]
+    published += [(case.key, case.value, NOW_MS) for case in cases()]
+    records = [Record(key, value, Source(0, place, at_ms)) for place, (key, value, at_ms) in enumerate(published)]
+    reading = judge.read(records)
+    observations = MemoryState().observe(judge.state_events(reading, [Span(0, 0, len(records), 0)]))
+    pick = random.Random(5)
+    judged = judging.Judged.whole(judge.judge(reading, observations, lambda _payment: pick.choice(MODES), NOW_MS))
+    assert judged.accounted_for == len(records)
+    sha256 = hashlib.sha256()
+    for outgoing in judged.outgoing:
+        sha256.update(repr(outgoing).encode())
+    print(judging.__file__.rpartition(".")[2], len(judged.decided), sha256.hexdigest())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""The compiled hot path decides as the interpreted one does, to the byte (I3, ADR 0005)."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ops.compiled import compiled_tree
+
+SCRIPT = Path(__file__).with_name("compiled_decisions.py")
+
+
+def told(python_path: str) -> list[str]:
+    command = [sys.executable, "-P", str(SCRIPT)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": python_path}
+    )
+    return done.stdout.split()
+
+
+@pytest.mark.real
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="no C compiler")
+def test_i3_compiled_and_interpreted_decisions_are_the_same_bytes() -> None:
+    interpreted, compiled = told(""), told(str(compiled_tree(print)))
+    assert ("py", "so") == (interpreted[0], compiled[0])
+    assert int(interpreted[1]) > 1_900
+    assert interpreted[1:] == compiled[1:]
