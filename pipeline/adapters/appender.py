@@ -9,7 +9,7 @@ Invariants
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
@@ -19,6 +19,11 @@ DELIVERY_S: Final = 20.0
 TRANSACTION_TIMEOUT_MS: Final = 15_000
 RETRIES_MAX: Final = 5
 """Of a step that the broker says can be tried again; each waits up to DELIVERY_S by itself."""
+
+
+class Place(NamedTuple):
+    topic: str
+    partition: int
 
 
 class Appender:
@@ -49,15 +54,19 @@ class TransactionalAppender:
         """From here on a predecessor's transaction has ended and can't be taken up again. BrokerFailed."""
         _persistently("starting", lambda: self._producer.init_transactions(DELIVERY_S))
 
-    def append(self, records: Sequence[Outgoing]) -> None:
-        """All or nothing. BrokerFailed where the broker refuses, or does not say how it ended: read the topic then."""
+    def append(self, records: Sequence[Outgoing]) -> dict[Place, int]:
+        """All or nothing. The offset after the last of them, by topic and partition.
+
+        BrokerFailed where the broker refuses, or does not say how it ended: read the topic then.
+        """
         try:
             self._producer.begin_transaction()
-            _deliver(self._producer, records)
+            ends = _deliver(self._producer, records)
         except (BrokerFailed, KafkaException) as error:
             self._abort()
             raise BrokerFailed(f"a transaction could not be written: {error}") from error
         _persistently("committing", lambda: self._producer.commit_transaction(DELIVERY_S))
+        return ends
 
     def _abort(self) -> None:
         try:
@@ -79,12 +88,17 @@ def _persistently(what: str, step: Any) -> None:
     raise BrokerFailed(f"{what} a transaction was tried {RETRIES_MAX} times")
 
 
-def _deliver(producer: Producer, records: Sequence[Outgoing]) -> None:
+def _deliver(producer: Producer, records: Sequence[Outgoing]) -> dict[Place, int]:
+    """Where a retry was recognised as one, the broker doesn't say the offset, and the end is an earlier one."""
     failures: list[KafkaError] = []
+    ends: dict[Place, int] = {}
 
-    def delivered(error: KafkaError | None, _message: Message) -> None:
+    def delivered(error: KafkaError | None, message: Message) -> None:
+        topic, partition, offset = message.topic(), message.partition(), message.offset()
         if error is not None:
             failures.append(error)
+        elif topic is not None and partition is not None and offset is not None and offset >= 0:
+            ends[Place(topic, partition)] = offset + 1
 
     for record in records:
         producer.produce(record.topic, record.value, record.key, on_delivery=delivered)
@@ -92,6 +106,7 @@ def _deliver(producer: Producer, records: Sequence[Outgoing]) -> None:
     if left or failures:
         why = failures[0].str() if failures else f"nothing within {DELIVERY_S:.0f} s"
         raise BrokerFailed(f"{left + len(failures)} of {len(records)} records were not acknowledged: {why}")
+    return ends
 
 
 def _options(bootstrap_servers: str, client_id: str, options: Mapping[str, str]) -> dict[str, Any]:

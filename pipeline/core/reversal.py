@@ -78,7 +78,7 @@ class PlanLine(NamedTuple):
     """One decision of a plan.
 
     `before` and `after` as in `disposition`. `why`: the good regime's summary, or why there is none.
-    `amount_gbp_minor`: UNKNOWN where the currency has no rate.
+    `amount_gbp_minor`: UNKNOWN where the currency has no rate. `payment_hex`: of RELEASE only, the payment in Avro.
     """
 
     decision_id: str
@@ -95,6 +95,7 @@ class PlanLine(NamedTuple):
     is_held: bool
     is_in_review: bool
     why: str
+    payment_hex: str
 
 
 class PlanDigest:

@@ -48,4 +48,5 @@ def plan_lines(draw: st.DrawFn) -> PlanLine:
         draw(st.booleans()),
         draw(st.booleans()),
         draw(st.text(max_size=20)),
+        draw(st.sampled_from(["", "00ff"])),
     )

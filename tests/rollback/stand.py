@@ -1,0 +1,76 @@
+"""A model gone wrong, its decisions in the audit log, and what a test appends to that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from models.artefact import golden_json, load, tables_json, write
+from models.vectors import golden_vectors
+from pipeline.adapters.avro import WireFormat
+from pipeline.adapters.decision_log import LogRecord
+from pipeline.adapters.postgres import Connection
+from pipeline.core.decide import regime
+from pipeline.core.features import COLUMN, FEATURES
+from pipeline.services.audit_log import AuditLog
+from tests.cli.archive import MODEL_FEATURES, Archive
+from tests.records import NOON_MS, policy, small_model
+
+WIRE = WireFormat()
+TOPIC = "decisions.v1"
+
+
+class WrongArchive(Archive):
+    """Beside `small-1`, which is good: `blocks-all` and `allows-all`, the same with a shifted intercept."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.good = self.in_force
+        self._add("blocks-all", 12_000_000)
+        self._add("allows-all", -12_000_000)
+
+    def decide_by(self, version: str) -> None:
+        self.in_force = regime(policy(), load(self.registry / version))
+
+    def _add(self, version: str, shift_micro: int) -> None:
+        small = small_model(version)
+        wrong = replace(small, intercept_micro=small.intercept_micro + shift_micro)
+        rows = np.zeros((64, len(FEATURES)), dtype=np.int64)
+        rows[:, COLUMN["amount_gbp_minor"]] = np.arange(64) * 5_000
+        rows[:, COLUMN["ip_fraud_reports"]] = np.arange(64) % 5
+        manifest = {
+            "features": list(MODEL_FEATURES),
+            "typical": dict(wrong.typical),
+            "training": {},
+            "metrics": {},
+            "golden": golden_json(golden_vectors(wrong, rows, MODEL_FEATURES)),
+            "approvals": [],
+        }
+        write(self.registry / version, tables_json(wrong), b"# For tests\n", manifest)
+
+
+class Audited:
+    """The audit log's own code, fed by hand: records get the next offsets of partition 0."""
+
+    def __init__(self, connection: Connection, directory: Path, topic: str = TOPIC) -> None:
+        self._connection = connection
+        self._log = AuditLog(topic, directory, WIRE, lambda: NOON_MS * 1000)
+        self._next = self._log.open(connection, [0])[0]
+
+    def append(self, values: Sequence[bytes]) -> None:
+        records = []
+        for offset, value in enumerate(values, start=self._next):
+            fields = WIRE.decode("decision.v1", value)
+            assert isinstance(fields, dict)
+            records.append(LogRecord(0, offset, NOON_MS, fields["account_id"].encode(), value, fields))
+        self._log.store(self._connection, records)
+        self._next += len(records)
+
+
+def fields_of(value: bytes) -> dict[str, object]:
+    fields = WIRE.decode("decision.v1", value)
+    assert isinstance(fields, dict)
+    return fields
