@@ -12,18 +12,21 @@ import psycopg
 
 from ops.bench.feeder import known_records
 from ops.bench.payments import payments
-from ops.bench.topics_io import committed_counts, prepare_topics, publish, wait_until
+from ops.bench.topics_io import Outbound, committed_counts, prepare_topics, publish, read_topic, wait_until
 from ops.bench.worker_process import worker_process
 from ops.migrate import migrate
 from ops.stack.postgres import postgres_url
 from ops.stack.processes import ServerProcess
 from ops.stack.real import RealStack
-from pipeline.adapters.avro import WireFormat
+from pipeline.adapters.avro import Datum, WireFormat
 from pipeline.adapters.signing import create_signing_key
+from pipeline.core.identities import reversal_id, review_id
+from pipeline.core.refusals import Refusal
 
 SECONDS_MAX: Final = 600
 GROUP: Final = "fraud-decide"
-CONSUMER: Final = "audit"
+REVIEWED_EVERY: Final = 13
+REVERSED_EVERY: Final = 17
 
 
 def decide(stack: RealStack, directory: Path, count: int, *, partitions: int = 4, is_messy: bool = False) -> int:
@@ -83,3 +86,50 @@ def stored(connection: psycopg.Connection) -> int:
     found = connection.execute(query).fetchone()
     assert found is not None
     return int(found[0])
+
+
+def publish_reviews_and_reversals(stack: RealStack) -> int:
+    """After the decisions, some of them reviewed and some reversed; how many records stand on decisions.v1."""
+    wire, records, decisions = WireFormat(), [], 0
+    for message in read_topic(stack.bootstrap_servers, "decisions.v1"):
+        decisions += 1
+        value = message.value()
+        assert isinstance(value, bytes)
+        fields = wire.decode("decision.v1", value)
+        assert not isinstance(fields, Refusal)
+        if decisions % REVIEWED_EVERY == 0:
+            records.append(_after(wire, fields, _review(fields)))
+        if decisions % REVERSED_EVERY == 0:
+            records.append(_after(wire, fields, _reversal(fields)))
+    publish(stack.bootstrap_servers, "decisions.v1", records)
+    return decisions + len(records)
+
+
+def _after(wire: WireFormat, fields: Datum, of_its_own: dict[str, object]) -> Outbound:
+    named = {name: fields[name] for name in ("decision_id", "transaction_id", "account_id")}
+    value = wire.encode("decision.v1", {**named, **of_its_own})
+    return Outbound(str(fields["account_id"]).encode(), value, fields["decided_at_ms"])
+
+
+def _review(fields: Datum) -> dict[str, object]:
+    return {
+        "review_id": review_id(fields["decision_id"], 1),
+        "reviewed_at_ms": fields["decided_at_ms"] + 60_000,
+        "outcome": "ALLOW",
+        "reason": "The customer was called back and knew of it.",
+        "reviewed_by": "reviewer-1",
+        "second_reviewer": None,
+    }
+
+
+def _reversal(fields: Datum) -> dict[str, object]:
+    return {
+        "reversal_id": reversal_id("plan-1", fields["decision_id"]),
+        "plan_id": "plan-1",
+        "reversed_at_ms": fields["decided_at_ms"] + 120_000,
+        "reversed_outcome": fields["outcome"],
+        "corrected_outcome": None,
+        "reason": "Decided by a bad version.",
+        "requested_by": "risk-1",
+        "approved_by": "risk-2",
+    }

@@ -13,11 +13,11 @@ CREATE TABLE audit.ai_decision_log (
     model_hash bytea NOT NULL CHECK (length(model_hash) = 32),
     policy_version text NOT NULL,
     policy_hash bytea NOT NULL CHECK (length(policy_hash) = 32),
-    input_hash char(64) NOT NULL CHECK (input_hash ~ '^[0-9a-f]{64}$'),
+    input_hash char(64) NOT NULL CHECK (length(input_hash) = 64),  -- SHA-256 of the snapshot, in hexadecimal
     input_snapshot jsonb NOT NULL,
     decision text NOT NULL CHECK (decision IN ('ALLOW', 'BLOCK', 'ESCALATE')),
     confidence numeric(5, 4) NOT NULL CHECK (confidence BETWEEN 0 AND 1),
-    reasoning text NOT NULL CONSTRAINT reasoning_is_given CHECK (reasoning ~ '[^[:space:]]'),
+    reasoning text NOT NULL CONSTRAINT reasoning_is_given CHECK (length(btrim(reasoning, E' \t\n\r\f\v')) > 0),
     reasons jsonb NOT NULL,
     rules_triggered jsonb NOT NULL,
     route text NOT NULL CHECK (route IN ('GUARDRAIL', 'MODEL', 'FALLBACK')),
@@ -44,7 +44,7 @@ CREATE TABLE audit.reversal_log (
     plan_id text NOT NULL,
     reversed_outcome text NOT NULL,
     corrected_outcome text,
-    reason text NOT NULL CONSTRAINT reason_is_given CHECK (reason ~ '[^[:space:]]'),
+    reason text NOT NULL CONSTRAINT reason_is_given CHECK (length(btrim(reason, E' \t\n\r\f\v')) > 0),
     requested_by text NOT NULL,
     approved_by text NOT NULL,
     created_at timestamptz NOT NULL,  -- when it was reversed
@@ -63,7 +63,7 @@ CREATE TABLE audit.review_log (
     transaction_id text NOT NULL,
     account_id text NOT NULL,
     outcome text NOT NULL,
-    reason text NOT NULL CONSTRAINT reason_is_given CHECK (reason ~ '[^[:space:]]'),
+    reason text NOT NULL CONSTRAINT reason_is_given CHECK (length(btrim(reason, E' \t\n\r\f\v')) > 0),
     reviewed_by text NOT NULL,
     second_reviewer text,
     created_at timestamptz NOT NULL,  -- when it was reviewed
