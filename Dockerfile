@@ -19,10 +19,11 @@ FROM python:3.11.13-slim-bookworm
 # A number, so that an orchestrator can verify that it isn't root.
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin fraud
 COPY --from=build /opt/fraud /opt/fraud
-COPY --chmod=0555 ops/compose/entrypoint.sh /usr/local/bin/fraud-entrypoint
+# What volumes are mounted on belongs to the user that writes there.
+RUN install --directory --owner 10001 --group 10001 /var/lib/fraud-audit /var/lib/fraud-rail
 ENV PATH=/opt/fraud/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /var/lib/fraud
 USER 10001
 EXPOSE 6066
-ENTRYPOINT ["fraud-entrypoint"]
+ENTRYPOINT ["fraud"]
 CMD ["worker"]

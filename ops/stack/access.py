@@ -32,6 +32,12 @@ REQUEST_TIMEOUT_S: Final = 15.0
 SCRAM_ITERATIONS: Final = 4096
 """The least that RFC 7677 asks for; the passwords are random and long, so that more buys nothing."""
 ANY_HOST: Final = "*"
+_KEEPING: Final = (
+    AclOperation.CREATE,
+    AclOperation.READ,
+    AclOperation.WRITE,
+    AclOperation.DESCRIBE_CONFIGS,
+)
 
 
 class Principal(StrEnum):
@@ -47,6 +53,8 @@ class Principal(StrEnum):
     """People's commands that only look: tail, explain, verify."""
     PUBLISHER = "fraud-publisher"
     """Upstream payment systems."""
+    REGISTRY = "fraud-registry"
+    """The schema registry, where there is one."""
 
 
 ADMINISTRATOR: Final = "fraud-admin"
@@ -72,7 +80,8 @@ EVERY_TOPIC: Final = (
 class Rights:
     """Topics by name. Groups and transactional ids by what they begin with.
 
-    watched_groups: whose committed offsets may be looked at, without being in them.
+    watched_groups: whose committed offsets may be looked at, without being in them. keeps: a topic that it makes for
+    itself, so outside our prefix.
     """
 
     reads: tuple[str, ...] = ()
@@ -80,6 +89,7 @@ class Rights:
     groups: tuple[str, ...] = ()
     watched_groups: tuple[str, ...] = ()
     transactional_ids: tuple[str, ...] = ()
+    keeps: tuple[str, ...] = ()
 
 
 ACCESS: Final[Mapping[Principal, Rights]] = MappingProxyType(
@@ -124,6 +134,7 @@ ACCESS: Final[Mapping[Principal, Rights]] = MappingProxyType(
         Principal.PUBLISHER: Rights(
             writes=("transactions.v1", "accounts.v1", "risk_signals.v1", "labels.v1"),
         ),
+        Principal.REGISTRY: Rights(groups=("schema-registry",), keeps=("_schemas",)),
     }
 )
 
@@ -177,6 +188,9 @@ def bindings(principal: Principal, prefix: str = "") -> Iterator[AclBinding]:
         yield _binding(principal, ResourceType.GROUP, group, prefixed, AclOperation.DESCRIBE)
     for transactional_id in rights.transactional_ids:
         yield _binding(principal, ResourceType.TRANSACTIONAL_ID, transactional_id, prefixed, AclOperation.WRITE)
+    for topic in rights.keeps:
+        for operation in _KEEPING:
+            yield _binding(principal, ResourceType.TOPIC, topic, literal, operation)
 
 
 def _binding(

@@ -116,7 +116,7 @@ def _delete_topic(admin: AdminClient, _: Principal) -> Mapping[Any, Future[Any]]
 
 def _delete_records(admin: AdminClient, principal: Principal) -> Mapping[Any, Future[Any]]:
     """Of a topic that it may see: of another, the library would not find the leader to ask."""
-    topic = (ACCESS[principal].writes + ACCESS[principal].reads)[0]
+    topic = (ACCESS[principal].writes + ACCESS[principal].reads + ACCESS[principal].keeps)[0]
     return admin.delete_records([TopicPartition(topic, 0, 0)], request_timeout=ANSWER_S)
 
 
@@ -158,7 +158,7 @@ ADMINISTRATION = {
 def make_missing_topics(stack: RealStack) -> None:
     """Those of the access table that the stack's own table doesn't have yet."""
     admin = AdminClient({**stack.admin_options, "bootstrap.servers": stack.bootstrap_servers})
-    for future in admin.create_topics([NewTopic(name, 1, 1) for name in EVERY_TOPIC]).values():
+    for future in admin.create_topics([NewTopic(name, 1, 1) for name in (*EVERY_TOPIC, "_schemas")]).values():
         with contextlib.suppress(KafkaException):  # it is there
             future.result()
 

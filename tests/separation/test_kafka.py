@@ -15,7 +15,7 @@ WRITERS = {
     "transactions.v1": {Principal.PUBLISHER, Principal.ROLLBACK},
     "decisions.v1": {Principal.WORKER, Principal.REVIEW, Principal.ROLLBACK},
     "transactions.dead.v1": {Principal.WORKER},
-    "alerts.v1": set(Principal) - {Principal.READER, Principal.PUBLISHER},
+    "alerts.v1": set(Principal) - {Principal.READER, Principal.PUBLISHER, Principal.REGISTRY},
     "accounts.v1": {Principal.PUBLISHER},
     "risk_signals.v1": {Principal.PUBLISHER},
     "labels.v1": {Principal.PUBLISHER},
@@ -31,6 +31,7 @@ OWNERS = {
     "fraud-rollback": Principal.ROLLBACK,
     "fraud-reconcile": Principal.RECONCILE,
     "fraud-command": Principal.READER,
+    "schema-registry": Principal.REGISTRY,
 }
 OWN_GROUP = {Principal.PUBLISHER: "none"} | {
     owner: group for group, owner in OWNERS.items() if group != "fraud-decide-context"

@@ -11,6 +11,9 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
+from ops.roles import ROLES
+from ops.stack.access import Principal
+from ops.stack.kafka.security import MECHANISM, BrokerSecurity
 from ops.stack.versions import (
     BROKER_SETTINGS,
     IMAGES,
@@ -22,6 +25,7 @@ from ops.stack.versions import (
     REDIS_EVICTION,
     REDIS_MEMORY_MAX_BYTES,
 )
+from pipeline.adapters.secret_settings import SECRET_NAMES
 
 ROOT = Path(__file__).parents[2]
 SCHEMA_PACKAGE = "check-jsonschema"  # ships the compose specification's schema
@@ -31,14 +35,18 @@ PRODUCTION_FILE = "docker-compose.production.yml"
 
 
 class Replacement(list[Any]):
-    """A list tagged !reset or !override: it stands instead of the other file's, not after it."""
+    """A list tagged !reset or !override: it stands instead of the other file's, not after it. Empty for a value that
+    is taken away.
+    """
 
 
 class ComposeLoader(yaml.SafeLoader):
     """Knows those two tags."""
 
 
-def _replacement(loader: yaml.SafeLoader, node: yaml.SequenceNode) -> Replacement:
+def _replacement(loader: yaml.SafeLoader, node: yaml.Node) -> Replacement | None:
+    if not isinstance(node, yaml.SequenceNode):
+        return None
     return Replacement(loader.construct_sequence(node, deep=True))
 
 
@@ -55,6 +63,10 @@ BASE = _read("docker-compose.yml")
 PRODUCTION = _read(PRODUCTION_FILE)
 SERVERS = sorted(IMAGES)
 SERVICES = sorted(BASE["services"])
+RUN_ONCE = ("access", "migrate", "roles", "topics")
+OURS = sorted(name for name, settings in BASE["services"].items() if "build" in settings)
+IN_PRODUCTION = [name for name in OURS if name != "rail"]
+PLAIN_SECRETS = {f"FRAUD_{name.upper()}" for name in SECRET_NAMES}
 
 
 @pytest.mark.parametrize("compose", [BASE, PRODUCTION], ids=["base", "production"])
@@ -114,7 +126,7 @@ def test_ports_are_published_on_loopback_only(service: str) -> None:
 def test_service_has_limits_and_a_health_check(service: str) -> None:
     settings = BASE["services"][service]
     assert {"cpus", "memory"} == settings["deploy"]["resources"]["limits"].keys()
-    assert service == "topics" or "healthcheck" in settings  # it runs once and ends
+    assert service in RUN_ONCE or "healthcheck" in settings
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -125,7 +137,7 @@ def test_service_waits_for_conditions_not_for_time(service: str) -> None:
 
 
 def test_services_of_ours_have_no_rights_to_spare() -> None:
-    for service in ("topics", "worker"):
+    for service in OURS:
         settings = BASE["services"][service]
         assert settings["read_only"]
         assert settings["cap_drop"] == ["ALL"]
@@ -160,16 +172,52 @@ def test_production_uses_every_secret_and_names_no_other() -> None:
 def test_no_file_holds_a_secret() -> None:
     named = [*_environment(BASE), *_environment(PRODUCTION)]
     secret = {name: value for name, value in named if SECRET_WORDS.search(name)}
-    permitted = re.compile(r"/run/secrets/\S+|PKCS12|PEM|kafka_keystore\S*|/etc/kafka/secrets/\S+")
-    assert {name: value for name, value in secret.items() if not permitted.fullmatch(value)} == {}
+    permitted = re.compile(r"(file:)?/run/secrets\S*|PKCS12|PEM|kafka_keystore\S*|/etc/kafka/secrets/\S+|None")
+    made_by_itself = {"FRAUD_AUDIT_KEY_FILE": "/var/lib/fraud-audit/head.key"}
+    refused = {name: value for name, value in secret.items() if not permitted.fullmatch(value)}
+    assert refused.items() <= made_by_itself.items()
 
 
 def test_production_asks_for_a_password_everywhere() -> None:
     kafka, postgres = (PRODUCTION["services"][name]["environment"] for name in ("kafka", "postgres"))
-    assert not re.search(r"(?<!CONTROLLER:)PLAINTEXT", json.dumps(kafka))
+    assert not re.search(r"(?<!SASL_)PLAINTEXT", json.dumps(kafka))
     assert kafka["KAFKA_LISTENERS"] == "SASL_SSL://:19092,CONTROLLER://127.0.0.1:29093"
     assert postgres["POSTGRES_HOST_AUTH_METHOD"] == "scram-sha-256"
     assert "--aclfile" in PRODUCTION["services"]["redis"]["command"]
+
+
+def test_production_runs_the_broker_as_the_secure_stack_does(tmp_path: Path) -> None:
+    kafka = PRODUCTION["services"]["kafka"]["environment"]
+    secure = BrokerSecurity(tmp_path).settings()
+    for name in ("authorizer.class.name", "allow.everyone.if.no.acl.found", "sasl.mechanism.controller.protocol"):
+        assert kafka["KAFKA_" + name.upper().replace(".", "_")] == secure[name]
+    assert set(kafka["KAFKA_SUPER_USERS"].split(";")) == set(secure["super.users"].split(";"))
+    assert MECHANISM in kafka["KAFKA_SASL_ENABLED_MECHANISMS"].split(",")
+
+
+@pytest.mark.parametrize("service", IN_PRODUCTION)
+def test_production_takes_secrets_from_files_only(service: str) -> None:
+    settings = PRODUCTION["services"][service]["environment"]
+    assert ("production", "file:/run/secrets") == (settings["FRAUD_PROFILE"], settings["FRAUD_SECRETS_FROM"])
+    plain = PLAIN_SECRETS.intersection(BASE["services"][service]["environment"])
+    assert {name: None for name in plain} == {name: settings.get(name, "left as it was") for name in plain}
+
+
+@pytest.mark.parametrize("service", [name for name in IN_PRODUCTION if name not in RUN_ONCE])
+def test_production_gives_each_process_its_own_credentials(service: str) -> None:
+    named = [secret for secret in PRODUCTION["services"][service]["secrets"] if isinstance(secret, dict)]
+    assert [f"{service}_{secret['target']}" for secret in named] == [secret["source"] for secret in named]
+
+
+def test_production_sets_the_password_of_every_principal_and_role() -> None:
+    users = {f"kafka_password_{principal}" for principal in Principal}
+    roles = {f"postgres_password_{role}" for role in ROLES}
+    assert users <= set(map(str, PRODUCTION["services"]["access"]["secrets"]))
+    assert roles <= set(map(str, PRODUCTION["services"]["roles"]["secrets"]))
+
+
+def test_production_runs_no_stand_in_for_the_rail() -> None:
+    assert ["development"] == PRODUCTION["services"]["rail"]["profiles"]
 
 
 def _environment(compose: dict[str, Any]) -> Iterator[tuple[str, str]]:
