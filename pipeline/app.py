@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import tempfile
 import time
@@ -25,12 +26,12 @@ from pipeline.adapters.credentials import faust_credentials
 from pipeline.adapters.kafka import (
     BATCHES_AHEAD_MAX,
     Batch,
-    LogReader,
     Outgoing,
     Publisher,
     Record,
     TransactionLog,
 )
+from pipeline.adapters.log_reader import LogReader
 from pipeline.adapters.standstill import Pulse, Watch, end_process
 from pipeline.adapters.state import RedisState
 from pipeline.adapters.vault import DeadLetterKey
@@ -105,7 +106,11 @@ class Worker:
         topics = TopicNames(*map(self.settings.topic, ("transactions.v1", "decisions.v1", "alerts.v1")))
         return Judge(in_force, self.wire, topics, self.dead_letters, AGENT_ID)
 
-    async def has_never_decided(self) -> bool:
+    async def initialise_breaker(self) -> None:
+        if await self._has_never_decided():
+            await self.breaker.initialise(self.agent.judge.in_force.policy)
+
+    async def _has_never_decided(self) -> bool:
         """Whether the group has committed nothing on any partition."""
         reader = self._reader_of("transactions.v1")
         try:
@@ -269,10 +274,9 @@ class Transport(Service):
         self._watch.start()
         self._starting.begin()
         try:
-            if await self._worker.has_never_decided():
-                await self._worker.breaker.initialise(self._worker.agent.judge.in_force.policy)
+            await asyncio.gather(self._worker.transactions.fence(), self._worker.initialise_breaker())
             self._worker.agent.on_failure = self._app.give_up
-            await self._worker.transactions.start(self._batches.put_batch, self._app.give_up)
+            self._worker.transactions.start(self._batches.put_batch, self._app.give_up)
         except Exception as error:  # no place yet; whoever starts this process tries again
             self._app.give_up(error)
         self._starting.end()

@@ -96,7 +96,7 @@ class TransactionLog:
         self._topic, self._batch_records_max = topic, batch_records_max
         self._consumer = Consumer(
             {
-                **_shared_options(bootstrap_servers, options),
+                **shared_options(bootstrap_servers, options),
                 "group.id": group,
                 "client.id": f"{group}-{slot}",
                 # A static member: a restart in its slot takes its partitions back at once, without waiting for the
@@ -114,7 +114,7 @@ class TransactionLog:
         )
         self._producer = Producer(
             {
-                **_shared_options(bootstrap_servers, options),
+                **shared_options(bootstrap_servers, options),
                 "transactional.id": f"{group}-{slot}",
                 "transaction.timeout.ms": transaction_timeout_ms,
                 "delivery.timeout.ms": transaction_timeout_ms,
@@ -142,13 +142,17 @@ class TransactionLog:
 
     # Life cycle
 
-    async def start(self, deliver: Callable[[Batch], None], fail: Callable[[BaseException], object]) -> None:
-        """Fences a predecessor of the same slot, joins the group and calls `deliver` on the event loop per batch.
+    async def fence(self) -> None:
+        """Aborts what a predecessor of the same slot left open, and keeps it from writing more; before `start`."""
+        initialise = self._producer.init_transactions
+        await asyncio.get_running_loop().run_in_executor(self._committer, initialise, BROKER_TIMEOUT_S)
+
+    def start(self, deliver: Callable[[Batch], None], fail: Callable[[BaseException], object]) -> None:
+        """Joins the group and calls `deliver` on the event loop per batch.
 
         `fail` is called in the reader's thread, at most once: what stops the reader may have stopped the loop too.
         """
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._committer, self._producer.init_transactions, BROKER_TIMEOUT_S)
         self._consumer.subscribe([self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
 
         def read() -> None:
@@ -270,7 +274,7 @@ class TransactionLog:
             messages += self._consumer.consume(self._batch_records_max - len(messages), 0)
         self._renew_metadata()
         for message in messages:
-            _raise_unless_passing(message.error())  # before anything is dropped: a fatal error is told once
+            raise_unless_passing(message.error())  # before anything is dropped: a fatal error is told once
         if epoch != self._epoch or self._must_seek:
             self._seek_to_committed()
             return None
@@ -285,7 +289,7 @@ class TransactionLog:
         ends: dict[int, int] = {}
         for message in messages:
             if message.error() is None:
-                record = _record(message)
+                record = record_of(message)
                 records.append(record)
                 ends[record.source.partition] = record.source.offset + 1
         if not records:
@@ -300,7 +304,7 @@ class TransactionLog:
         self._consumer.pause(partitions)
         message = self._consumer.poll(0)
         if message is not None:
-            _raise_unless_passing(message.error())  # at once: while batches wait for a commit, this may be why
+            raise_unless_passing(message.error())  # at once: while batches wait for a commit, this may be why
             self._stashed.append(message)
         self._renew_metadata()
         held = {(p.topic, p.partition) for p in self._consumer.assignment()}
@@ -353,7 +357,7 @@ class Publisher:
     def __init__(self, bootstrap_servers: str, options: Mapping[str, str]) -> None:
         self._producer = Producer(
             {
-                **_shared_options(bootstrap_servers, options),
+                **shared_options(bootstrap_servers, options),
                 "enable.idempotence": True,
                 "delivery.timeout.ms": int(BROKER_TIMEOUT_S * 1000),
             }
@@ -375,85 +379,7 @@ class Publisher:
             raise BrokerFailed(f"a record for {outgoing.topic} was not acknowledged")
 
 
-class Stretch(NamedTuple):
-    """Records read in order; the next to come has end_offset or a later one."""
-
-    records: Sequence[Record]
-    end_offset: int
-
-
-class LogReader:
-    """Reads a stretch of one partition outside any group, to rebuild state from it. Raises BrokerFailed."""
-
-    def __init__(self, bootstrap_servers: str, topic: str, group: str, options: Mapping[str, str]) -> None:
-        """`group` is only asked for its committed offsets."""
-        self._topic = topic
-        self._consumer = Consumer(
-            {
-                **_shared_options(bootstrap_servers, options),
-                "group.id": group,
-                "enable.auto.commit": False,
-                "auto.offset.reset": "error",
-                "isolation.level": "read_committed",
-                "enable.partition.eof": True,  # commit markers at the log's end have offsets but are no records
-                "fetch.wait.max.ms": 10,  # an end is found by a fetch that waits this long; there is one a partition
-            }
-        )
-
-    async def partitions(self) -> list[int]:
-        listed = await self._asked(self._consumer.list_topics, self._topic, BROKER_TIMEOUT_S)
-        return sorted(listed.topics[self._topic].partitions)
-
-    async def offsets(self, partition: int) -> tuple[int, int]:
-        """The oldest offset kept, and the one that the next record will get."""
-        where = TopicPartition(self._topic, partition)
-        low, high = await self._asked(self._consumer.get_watermark_offsets, where, BROKER_TIMEOUT_S)
-        return int(low), int(high)
-
-    async def committed_offset(self, partition: int) -> int | None:
-        """What the group has committed; None where it has committed nothing."""
-        where = [TopicPartition(self._topic, partition)]
-        committed = await self._asked(self._consumer.committed, where, BROKER_TIMEOUT_S)
-        return int(committed[0].offset) if committed[0].offset >= 0 else None
-
-    def seek(self, partition: int, offset: int) -> None:
-        self._consumer.assign([TopicPartition(self._topic, partition, offset)])
-
-    async def read(self, records_max: int) -> Stretch:
-        """Up to `records_max` records from where it stands; BrokerFailed when nothing comes in BROKER_TIMEOUT_S."""
-        stretch: Stretch = await self._asked(self._read, records_max)
-        return stretch
-
-    async def _asked(self, question: Callable[..., Any], *arguments: object) -> Any:
-        """What a blocking call answers; BrokerFailed where it fails, so that no batch is blamed for it."""
-        try:
-            return await asyncio.get_running_loop().run_in_executor(None, question, *arguments)
-        except KafkaException as exception:
-            raise BrokerFailed(f"the broker was asked in vain: {exception.args[0].str()}") from exception
-
-    def _read(self, records_max: int) -> Stretch:
-        messages = self._consumer.consume(1, BROKER_TIMEOUT_S)
-        messages += self._consumer.consume(records_max - 1, 0)
-        records: list[Record] = []
-        end_offset = None
-        for message in messages:
-            error = message.error()
-            if error is not None and error.code() == KafkaError._PARTITION_EOF:
-                end_offset = message.offset()
-            elif error is not None:
-                _raise_unless_passing(error)
-            else:
-                records.append(_record(message))
-                end_offset = records[-1].source.offset + 1
-        if end_offset is None:
-            raise BrokerFailed("the log could not be read again")
-        return Stretch(records, end_offset)
-
-    def close(self) -> None:
-        self._consumer.close()
-
-
-def _shared_options(bootstrap_servers: str, options: Mapping[str, str]) -> dict[str, Any]:
+def shared_options(bootstrap_servers: str, options: Mapping[str, str]) -> dict[str, Any]:
     return {
         "bootstrap.servers": bootstrap_servers,
         "socket.nagle.disable": True,
@@ -475,7 +401,7 @@ _PASSING: Final = frozenset(
 )
 
 
-def _raise_unless_passing(error: KafkaError | None) -> None:
+def raise_unless_passing(error: KafkaError | None) -> None:
     """A broker that is away comes back, or the session ends; an offset out of range never heals by itself."""
     if error is None:
         return
@@ -483,7 +409,7 @@ def _raise_unless_passing(error: KafkaError | None) -> None:
         raise BrokerFailed(f"reading failed: {error.str()}")
 
 
-def _record(message: Message) -> Record:
+def record_of(message: Message) -> Record:
     partition, offset = message.partition(), message.offset()
     assert partition is not None, "a record has a place"
     assert offset is not None, "a record has a place"

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from pipeline.adapters.avro import Datum, WireFormat
-from pipeline.adapters.kafka import LogReader
+from pipeline.adapters.log_reader import LogReader
 from pipeline.adapters.state import RedisState, StateUnavailable
 from pipeline.core.refusals import Refusal, RefusalCode, canonical_ip_address
 from pipeline.core.windows import LabelEvent

@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping
 import structlog
 
 from pipeline.adapters import metrics
-from pipeline.adapters.kafka import LogReader, Record, Span
+from pipeline.adapters.kafka import Record, Span
+from pipeline.adapters.log_reader import LogReader
 from pipeline.adapters.state import RedisState
 from pipeline.agents.context import Context
 from pipeline.agents.judge import Judge

@@ -68,7 +68,8 @@ def _require_port(settings: Settings) -> None:
 
 def _require_broker(settings: Settings) -> None:
     """Once, with a sentence; after that, a broker that goes away is waited for."""
+    options = {**client_options(settings), "reconnect.backoff.max.ms": 500}  # one that comes back is met at once
     try:
-        AdminClient(client_options(settings)).list_topics(timeout=BROKER_TIMEOUT_S)
+        AdminClient(options).list_topics(timeout=BROKER_TIMEOUT_S)
     except KafkaException as error:
         raise broker_away(settings.bootstrap_servers) from error
