@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import psycopg
 
@@ -15,28 +13,10 @@ from ops.stack.access import AccessFailed, AccessReport, Principal, apply_access
 from pipeline.adapters.secrets import SecretFiles, SecretsUnavailable
 from pipeline.commands.failures import Failure, without_password
 from pipeline.commands.output import Output
+from pipeline.commands.secret_folder import database_password_file, kafka_password_file
 from pipeline.settings import Settings
 
-PASSWORD_BYTES: Final = 24
 Name = TypeVar("Name", bound=str)
-
-
-def kafka_password_file(principal: Principal) -> str:
-    return f"kafka_password_{principal}"
-
-
-def database_password_file(role: str) -> str:
-    return f"postgres_password_{role}"
-
-
-def make_passwords(folder: Path) -> list[str]:
-    """The names of the files that were missing and are now there, each readable by its owner only."""
-    wanted = [*map(kafka_password_file, Principal), *map(database_password_file, ROLES)]
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return [name for name in wanted if _is_made(folder / name)]
-    except OSError as error:
-        raise Failure(f"{folder} can't be written ({error.strerror}).", "Give a folder of yours.") from error
 
 
 def applied_access(settings: Settings, folder: Path | None) -> list[AccessReport]:
@@ -78,16 +58,6 @@ def set_role_passwords(settings: Settings, folder: Path) -> tuple[str, ...]:
         what = f"PostgreSQL does not answer at {without_password(settings.database_url)}, or not to this role."
         raise Failure(what, "Start it, and give its address as the owner.") from error
     return ROLES
-
-
-def _is_made(path: Path) -> bool:
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return False
-    with os.fdopen(descriptor, "w") as file:
-        file.write(secrets.token_urlsafe(PASSWORD_BYTES) + "\n")
-    return True
 
 
 def _read(folder: Path, files: dict[Name, str]) -> dict[Name, str]:

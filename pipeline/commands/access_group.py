@@ -27,10 +27,10 @@ def access_apply(
 
 @access_app.command("passwords")
 def access_passwords(folder: Path, as_json: Json = False) -> None:
-    """Make the missing password files of the broker's users and the database's roles; none is overwritten."""
-    from pipeline.commands.access import make_passwords
+    """Make the missing password files of every user and role, and the settings that hold them; none is overwritten."""
     from pipeline.commands.output import Output
+    from pipeline.commands.secret_folder import make_secret_folder
 
     output = Output(as_json=as_json)
-    for name in make_passwords(folder):
+    for name in make_secret_folder(folder):
         output.record({"made": str(folder / name)}, f"made {folder / name}")
