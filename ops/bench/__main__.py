@@ -21,6 +21,7 @@ NAMES: Final = {
     "tamper": "10,000 tamperings of the stored log by a superuser: each found and located offline",
     "verify": "100,000 decisions of the audit table, decided again: the same bytes",
     "determinism": "the same log through other batches, restarts and hash seeds: the same bytes",
+    "afterlife-loss": "100,000 payments to their settlement under kill -9 of everything: each ends once, books whole",
     "executor": "payments settled a second, against bare transactions that insert the same rows",
 }
 
