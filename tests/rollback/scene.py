@@ -1,0 +1,98 @@
+"""Topics, a database, and a plan about what wrong models decided; and what must stand on the topics afterwards."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections import Counter
+from uuid import uuid4
+
+from ops.bench.stored import Tail
+from ops.stack.topics import create_topics
+from pipeline.adapters.plans import read_lines
+from pipeline.commands.rollback import _applier
+from pipeline.core.identities import reversal_id
+from pipeline.core.reversal import released_id
+from pipeline.services.redecide import Basis, Good
+from pipeline.services.rollback_plan import Criteria, Planner, Request
+from pipeline.settings import Settings
+from tests.cli.archive import CLOSED, payment
+from tests.rollback.stand import WIRE, Audited, fields_of
+
+HOUR_MS = 3_600_000
+FLAT_OUT = 1e9
+WAIT_S = 30.0
+_prefixes = itertools.count(1)
+
+
+class Scene:
+    """Topics, a database, and a plan about decisions of two wrong models: those `blocked` are given back."""
+
+    def __init__(self, stack, database_url, owner, connection, archive, directory, blocked=30, allowed=20):
+        self.prefix = f"r{next(_prefixes)}."
+        self.connection, self.archive = connection, archive
+        self.environment = {
+            "FRAUD_BOOTSTRAP_SERVERS": stack.bootstrap_servers,
+            "FRAUD_DATABASE_URL": database_url.replace("fraud_owner@", "fraud_rollback@"),
+            "FRAUD_TOPIC_PREFIX": self.prefix,
+            "FRAUD_POLICY_ARCHIVE": str(archive.policies),
+            "FRAUD_MODEL_REGISTRY": str(archive.registry),
+        }
+        self.settings = Settings(
+            bootstrap_servers=stack.bootstrap_servers,
+            database_url=self.environment["FRAUD_DATABASE_URL"],
+            topic_prefix=self.prefix,
+        )
+        self.audited = Audited(owner, directory, f"{self.prefix}decisions.v1")
+        create_topics(stack.bootstrap_servers, prefix=self.prefix)
+        names = ("decisions.v1", "transactions.v1")
+        self.tails = {name: Tail(stack.bootstrap_servers, self.prefix + name) for name in names}
+        self.read = {name: [] for name in self.tails}
+        archive.decide_by("blocks-all")
+        values = archive.values([payment(n, amount_minor=5_000) for n in range(blocked)], [CLOSED] * blocked)
+        archive.decide_by("allows-all")
+        more = [payment(n) for n in range(blocked, blocked + allowed)]
+        values += archive.values(more, [CLOSED] * allowed, ip_fraud_reports=3)
+        self.audited.append(values)
+        self.plan_id = self.make_plan()
+
+    def make_plan(self, lifetime_ms=HOUR_MS, now_ms=None):
+        good = Good(("small-1", self.archive.good.model.hash), None, Basis.RECORDED)
+        request = Request(Criteria(route="MODEL"), {"route": "MODEL"}, good, "it went wrong", "rae")
+        planner = Planner(self.connection, WIRE, self.archive.regimes(), f"{self.prefix}decisions.v1", lifetime_ms)
+        now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
+        return planner.plan(request, str(uuid4()), now_ms).header.plan_id
+
+    def apply(self, by="abe", plan_id=None, rate=FLAT_OUT, stopping=None, advance=lambda _: None):
+        applier = _applier(self.settings, WIRE, self.connection)
+        return applier.apply(plan_id or self.plan_id, by, rate, stopping or threading.Event(), advance)
+
+    def news(self, topic):
+        self.read[topic] += self.tails[topic].news()
+        return self.read[topic]
+
+    def lines(self):
+        with self.connection.transaction():
+            return list(read_lines(self.connection, self.plan_id))
+
+    def require_done_once(self):
+        """The topics hold exactly what the plan leads to."""
+        lines = [line for line in self.lines() if line.disposition in ("REVERSE", "RELEASE")]
+        found = [fields_of(one.value) for one in self.news("decisions.v1")]
+        assert Counter(each["reversal_id"] for each in found) == Counter(
+            reversal_id(self.plan_id, line.decision_id) for line in lines
+        )
+        by_decision = {each["decision_id"]: each for each in found}
+        for line in lines:
+            record = by_decision[line.decision_id]
+            assert record["corrected_outcome"] == (None if line.disposition == "RELEASE" else line.after)
+            assert (record["reversed_outcome"], record["account_id"]) == (line.before, line.account_id)
+        published = self.news("transactions.v1")
+        payments = [WIRE.decode_transaction(one.value).transaction for one in published]
+        expected = Counter(released_id(line.transaction_id) for line in lines if line.disposition == "RELEASE")
+        assert Counter(each.transaction_id for each in payments) == expected
+        assert all(
+            one.key == each.account_id.encode()
+            for one, each in zip(self.read["transactions.v1"], payments, strict=True)
+        )

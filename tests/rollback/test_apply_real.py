@@ -1,0 +1,83 @@
+"""Plans applied on Apache Kafka: transactions that a killed run left open, runs that were shut out, and kill -9."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+from confluent_kafka import Producer
+
+from ops.demo_scene import clean_environment
+from ops.stack.real import RealStack
+from pipeline.adapters.appender import TransactionalAppender
+from pipeline.adapters.kafka import BrokerFailed, Outgoing
+from pipeline.adapters.plans import read_plan, read_progress
+from tests.rollback.scene import WAIT_S, Scene
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory):
+    """Instead of the embedded one: the mock broker shows readers what was never committed, and fences nobody."""
+    with RealStack(tmp_path_factory.mktemp("real"), with_postgres=True) as stack:
+        yield stack
+
+
+@pytest.fixture
+def scene(stack, database_url, owner, connection, archive, tmp_path):
+    return lambda **sizes: Scene(stack, database_url, owner, connection, archive, tmp_path / "audit", **sizes)
+
+
+def test_a_transaction_that_a_killed_run_left_open_is_ended_and_done_again(scene):
+    """Appended but not committed: to a reader it is not there, and the next run appends it."""
+    scene = scene(blocked=5, allowed=5)
+    stopping = threading.Event()
+    scene.apply(rate=5, stopping=stopping, advance=lambda done: stopping.set() if done >= 2 else None)
+    zombie = Producer(
+        {"bootstrap.servers": scene.settings.bootstrap_servers, "transactional.id": f"fraud-rollback-{scene.plan_id}"}
+    )
+    zombie.init_transactions(WAIT_S)
+    zombie.begin_transaction()
+    zombie.produce(f"{scene.prefix}decisions.v1", b"never committed", b"key")
+    zombie.flush(WAIT_S)
+    assert scene.apply().appended == 10
+    scene.require_done_once()
+
+
+def test_a_run_that_was_shut_out_appends_nothing_more(scene):
+    scene = scene()
+    predecessor = TransactionalAppender(scene.settings.bootstrap_servers, f"fraud-rollback-{scene.plan_id}", {})
+    predecessor.start()
+    scene.apply()
+    with pytest.raises(BrokerFailed):
+        predecessor.append([Outgoing(f"{scene.prefix}decisions.v1", b"key", b"late")])
+    scene.require_done_once()
+
+
+def test_killed_again_and_again_it_appends_every_record_once(scene):
+    """kill -9 at random moments of the real command, ten times; then it is let finish."""
+    scene, chance = scene(blocked=150, allowed=150), random.Random(7)
+    command = [sys.executable, "-m", "pipeline.cli", "rollback", "apply", scene.plan_id, "--by", "abe", "--rate", "60"]
+    environment = {**clean_environment(), **scene.environment}
+    killed = 0
+    for _ in range(10):
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            process.wait(chance.uniform(0.7, 2.2))
+            break
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            killed += 1
+    command[-1] = "100000"
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert finished.returncode == 0, finished.stderr
+    assert killed >= 3
+    scene.require_done_once()
+    plan = read_plan(scene.connection, scene.plan_id)
+    assert read_progress(scene.connection, scene.plan_id)[-1].appended == plan.changing == 300
