@@ -40,8 +40,9 @@ class Extent(NamedTuple):
 class Log:
     """One topic. Every method raises Failure when the broker or the topic can't be had."""
 
-    def __init__(self, settings: Settings, topic: str) -> None:
-        self._settings, self._topic = settings, settings.topic(topic)
+    def __init__(self, settings: Settings, topic: str, group: str = "fraud-command") -> None:
+        """`group` is asked for by the library and never joined: nothing is committed. A role may use its own only."""
+        self._settings, self._topic, self._group = settings, settings.topic(topic), group
 
     def extents(self) -> dict[int, Extent]:
         with closing(self._consumer()) as consumer:
@@ -82,7 +83,7 @@ class Log:
         return Consumer(
             {
                 **client_options(self._settings),
-                "group.id": "fraud-command",  # asked for by the library, never joined: nothing is committed
+                "group.id": self._group,
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",
                 "isolation.level": "read_committed",

@@ -114,7 +114,7 @@ def changing_count(settings: Settings, plan_id: str) -> int:
 
 
 def _applier(settings: Settings, wire: WireFormat, connection: Connection) -> Applier:
-    log = Log(settings, "decisions.v1")
+    log = Log(settings, "decisions.v1", "fraud-rollback")
     decisions = DecisionsTopic(
         lambda: {partition: extent.high for partition, extent in log.extents().items()},
         lambda starts: (found.value for found in log.read(starts)),
