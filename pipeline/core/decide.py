@@ -235,11 +235,11 @@ class _Answers:
     ) -> None:
         """Adds up to MODEL_REASONS of the terms that moved the score most in the outcome's direction; at least one."""
         # Most payments are allowed: what lowered is found for a batch at once, what raised for the few that need it.
-        strongest = (
-            self._lowering[position] if is_lowering else _strongest(-self._contribution[position : position + 1])[0]
-        )
+        strongest, place = self._lowering, position
+        if not is_lowering:
+            strongest, place = _strongest(-self._contribution[position : position + 1]), 0
         values, terms, is_first = self._values[row], self._terms, True
-        for term, signed_micro in strongest:
+        for term, signed_micro in zip(strongest.terms[place], strongest.micro[place], strict=True):
             if signed_micro >= 0 and not is_first:
                 return
             is_first = False
@@ -259,14 +259,20 @@ class _Answers:
             )
 
 
-def _strongest(contribution_micro: Matrix) -> list[list[tuple[int, int]]]:
-    """(term, contribution) of the MODEL_REASONS lowest of each row, lowest first.
+class _Strongest(NamedTuple):
+    """Of each row, what moved its score most."""
+
+    terms: list[list[int]]
+    micro: list[list[int]]
+
+
+def _strongest(contribution_micro: Matrix) -> _Strongest:
+    """The MODEL_REASONS lowest of each row, lowest first.
 
     The sort is stable, so equal contributions are named in the model's order.
     """
     terms = np.argsort(contribution_micro, axis=1, kind="stable")[:, :MODEL_REASONS]
-    micro = np.take_along_axis(contribution_micro, terms, axis=1)
-    return [list(zip(*pair, strict=True)) for pair in zip(terms.tolist(), micro.tolist(), strict=True)]
+    return _Strongest(terms.tolist(), np.take_along_axis(contribution_micro, terms, axis=1).tolist())
 
 
 def _confidence_bp(probability_ppm: Column, is_fraud: NDArray[np.bool_]) -> Column:
