@@ -40,7 +40,7 @@ def verify_export(folder: Path, outside: Path, key: Ed25519PublicKey, *, is_all:
     rows, links = _rows(folder), _links(folder)
     required = {int(number): size for number, size in manifest["leaves"].items()}
     leaf_paths = {_number(path): path for path in sorted((outside / "leaves").glob(f"{topic}-*.leaves"))}
-    heads = _heads(outside, topic)
+    heads = _heads(outside, folder / "anchors.jsonl", topic)
     total, signed, younger, findings = 0, 0, 0, []
     for number in sorted(rows.keys() | leaf_paths.keys() | links.keys() | heads.keys() | required.keys(), key=str):
         entries = read_leaves(leaf_paths[number]) if number in leaf_paths else []
@@ -55,7 +55,8 @@ def verify_export(folder: Path, outside: Path, key: Ed25519PublicKey, *, is_all:
         findings += check_links(partition, links.get(number, []), len(theirs))
         total, signed = total + len(theirs), signed + min(signed_size, len(theirs))
         younger += max(len(entries) - max(wanted, len(theirs)), 0)
-    return Report(total, len(leaf_paths), sum(map(len, heads.values())), signed, younger, findings)
+    different = len({head.text for theirs in heads.values() for head in theirs})
+    return Report(total, len(leaf_paths), different, signed, younger, findings)
 
 
 def _rows(folder: Path) -> dict[Any, list[Placed]]:
@@ -73,12 +74,11 @@ def _links(folder: Path) -> dict[Any, list[Row]]:
     return by_partition
 
 
-def _heads(outside: Path, topic: str) -> dict[Any, list[Head]]:
+def _heads(outside: Path, anchors: Path, topic: str) -> dict[Any, list[Head]]:
     """Those of the files, and those of the topic anchors.v1 where the export has a copy of it."""
     by_partition: dict[Any, list[Head]] = defaultdict(list)
     for path in sorted((outside / "heads").glob(f"{topic}-*/*.json")):
         by_partition[_number(path.parent)].append(_head(path.read_text(encoding="utf-8"), str(path)))
-    anchors = outside / "anchors.jsonl"
     for line in anchors.read_text(encoding="utf-8").splitlines() if anchors.exists() else ():
         head = _head(line, str(anchors))
         if head.topic == topic:

@@ -48,7 +48,7 @@ def export(
     rows = _copy_tables(connection, out)
     _copy_outside(directory, topic, leaves, out / "outside")
     lines = list(anchors)
-    (out / "outside" / "anchors.jsonl").write_text("".join(lines), encoding="utf-8")
+    (out / "anchors.jsonl").write_text("".join(lines), encoding="utf-8")
     (out / "schema.avsc").write_text(schema_text, encoding="utf-8")
     manifest = {"kind": "fraud-audit-export-v1", "topic": topic, "leaves": leaves, "rows": rows}
     (out / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")

@@ -252,7 +252,7 @@ def test_head_left_out_of_the_files_is_missed_by_the_next_or_by_the_topic(writte
     out = exported(written)
     key = public_key(written.public_key_path)
     first, second = sorted((out / "outside/heads" / f"{TOPIC}-0000").iterdir())
-    (out / "outside/anchors.jsonl").unlink()
+    (out / "anchors.jsonl").unlink()
     first.unlink()
     report = verify_export(out, out / "outside", key)
     assert [Kind.HEAD_MISSING] == [found.kind for found in report.findings]

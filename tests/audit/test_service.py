@@ -1,0 +1,170 @@
+"""The audit service as it is run, on the embedded stack: stored, anchored, killed, started again, stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from confluent_kafka import Producer
+
+from ops.migrate import migrate
+from ops.stack.embedded import EmbeddedStack
+from ops.stack.processes import ServerProcess
+from ops.stack.topics import create_topics
+from ops.verifier.export import verify_export
+from pipeline.adapters.audit_files import head_paths, partitions_of
+from pipeline.adapters.signing import create_signing_key, public_key
+from tests.audit.logs import TOPIC, WIRE, values
+
+DEADLINE_S = 60.0
+COUNT = 300
+
+
+class Running:
+    """The service on a stack of its own."""
+
+    def __init__(self, stack: EmbeddedStack, folder: Path) -> None:
+        self.stack, self.folder = stack, folder
+        self.key = folder / "key"
+        create_signing_key(self.key)
+        self.environment = {
+            "FRAUD_BOOTSTRAP_SERVERS": stack.bootstrap_servers,
+            "FRAUD_DATABASE_URL": stack.database_url.replace("fraud_owner@", "fraud_audit@"),
+            "FRAUD_AUDIT_DIRECTORY": str(folder / "outside"),
+            "FRAUD_AUDIT_KEY_FILE": str(self.key),
+            "FRAUD_AUDIT_PORT": "0",
+            "FRAUD_DATABASE_PATIENCE_S": "30",
+        }
+        self.log_path = folder / "audit.log"
+        self.service = ServerProcess(
+            "audit",
+            [sys.executable, "-m", "pipeline.cli", "audit", "run"],
+            is_ready=lambda: True,
+            log_path=self.log_path,
+            environment=self.environment,
+        )
+
+    def count(self, table: str) -> int:
+        with psycopg.connect(self.stack.database_url) as connection:
+            found = connection.execute(f"SELECT count(*) FROM audit.{table}".encode()).fetchone()
+        assert found is not None
+        return int(found[0])
+
+    def logged(self, event: str) -> list[dict[str, object]]:
+        lines = [json.loads(line) for line in self.log_path.read_text().splitlines() if line.startswith("{")]
+        return [line for line in lines if line["event"] == event]
+
+    def publish(self, begin: int, end: int) -> None:
+        send(self.stack, TOPIC, list(values(COUNT)[begin:end]))
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        environment = {**self.environment, "FRAUD_DATABASE_URL": self.stack.database_url}
+        command = [sys.executable, "-m", "pipeline.cli", *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def send(stack: EmbeddedStack, topic: str, sent: list[bytes]) -> None:
+    producer = Producer({"bootstrap.servers": stack.bootstrap_servers, "log_level": 2})
+    for value in sent:
+        producer.produce(topic, value, key=value[12:48])
+    assert 0 == producer.flush(DEADLINE_S)
+
+
+def until(is_so: object, what: str) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while not is_so():  # type: ignore[operator]
+        assert time.monotonic() < deadline, f"{what} took over {DEADLINE_S:.0f} s"
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("audit")
+    with EmbeddedStack(folder / "stack", with_postgres=True) as stack:
+        migrate(stack.database_url)
+        create_topics(stack.bootstrap_servers)
+        running = Running(stack, folder)
+        yield running
+        running.service.stop()
+
+
+def test_life_of_the_service(running: Running) -> None:
+    """One story, for a stack and a service take seconds to start: each step stands on the one before."""
+    service, stack = running.service, running.stack
+    running.publish(0, 100)
+    service.start()
+    until(lambda: running.count("ai_decision_log") == 100, "storing the first decisions")
+
+    service.kill()  # whatever it was doing, what it stored is whole, and it goes on from there
+    running.publish(100, 200)
+    service.start()
+    until(lambda: running.count("ai_decision_log") == 200, "storing after a kill")
+
+    assert stack.postgres is not None
+    stack.postgres.kill()
+    running.publish(200, 300)
+    stack.postgres.start()
+    until(lambda: running.count("ai_decision_log") == 300, "storing after PostgreSQL was killed")
+    assert running.logged("audit_holds") or not running.logged("audit_ended")
+
+    letter = {
+        "code": "DUPLICATE", "detail": "decided already", "source_topic": "transactions.v1", "source_partition": 1,
+        "source_offset": 7, "source_timestamp_ms": 1_764_072_000_000, "payload_sha256": bytes(32), "payload_length": 9,
+        "key_id": "none", "payload": b"sealed",
+    }  # fmt: skip
+    send(stack, "transactions.dead.v1", [WIRE.encode("dead_letter.v1", letter)] * 3)
+    until(lambda: running.count("dead_letter") == 3, "storing dead letters")
+
+    os.kill(service.pid, signal.SIGUSR1)
+    outside = running.folder / "outside"
+    until(lambda: all(head_paths(outside, TOPIC, p) for p in partitions_of(outside, TOPIC)), "anchoring")
+    until(lambda: len(running.logged("audit_anchored")) >= 4, "telling of it")
+    assert all(not path.stat().st_mode & 0o222 for path in head_paths(outside, TOPIC, 0))
+
+    exported = running.command("audit", "export", str(running.folder / "export"), "--json")
+    assert 0 == exported.returncode, exported.stderr
+    assert 4 == json.loads(exported.stdout)["anchors"]
+    report = verify_export(running.folder / "export", outside, public_key(running.folder / "key.pub"), is_all=True)
+    assert [] == report.findings
+    assert (300, 300, 4) == (report.rows, report.signed, report.heads)
+    verified = running.command(
+        "audit", "verify", str(running.folder / "export"), "--public-key", str(running.folder / "key.pub"), "--json"
+    )
+    assert (0, 0) == (verified.returncode, json.loads(verified.stdout.splitlines()[-1])["found"])
+
+    proved = running.command("audit", "prove", "tx-000017")
+    proof_path = running.folder / "proof.json"
+    proof_path.write_text(proved.stdout)
+    verifier = [sys.executable, "-m", "ops.verifier", "proof", str(proof_path)]
+    holds = subprocess.run(
+        [*verifier, "--public-key", str(running.folder / "key.pub")], capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (0, "The proof holds.\n") == (holds.returncode, holds.stdout)
+    heads = running.command("audit", "heads", "--public-key", str(running.folder / "key.pub"))
+    assert (0, 4) == (heads.returncode, heads.stdout.count(" holds"))
+
+    service.stop()
+    assert running.logged("audit_stopped")
+
+    send(stack, TOPIC, [b"\xc3\x01 is no decision"])
+    service.start()
+    until(lambda: running.logged("audit_ended"), "ending on what it can't store")
+    (ended,) = running.logged("audit_ended")
+    assert "RecordRefused" == ended["error"]
+    assert "decisions.v1[" in str(ended["why"])
+    assert 300 == running.count("ai_decision_log")
+
+
+def test_service_without_a_key_says_so(running: Running) -> None:
+    environment = {**running.environment, "FRAUD_AUDIT_KEY_FILE": ""}
+    command = [sys.executable, "-m", "pipeline.cli", "audit", "run"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert 2 == done.returncode
+    assert "keygen" in done.stderr or "key file" in done.stderr
