@@ -68,7 +68,7 @@ def run(say: Callable[[str], None], *, is_quick: bool) -> dict[str, object]:
         rig.sampler.thread.stop()
         rig.echo.thread.stop()
         say("checking every payment")
-        with connect(url_of(rig.stack.database_url, "fraud_executor"), "check") as connection:
+        with connect(rig.stack.database_url, "check") as connection:
             ids = [transaction.transaction_id for transaction in paid]
             report = check(rig.stack.bootstrap_servers, connection, rig.rail_address, ids)
     for line in (*report.first_violations, *rig.sampler.wrong[:10]):
@@ -85,6 +85,7 @@ def _result(report: Report, rig: AfterlifeRig, struck: Sequence[Struck]) -> dict
         "reversals": report.reversals,
         "reviews": report.reviews,
         "records_of_decisions_v1": report.records,
+        "audited": report.audited,
         "faults": sum(each.has_struck for each in struck),
         "boundaries_not_reached": [each.name for each in struck if not each.has_struck],
         "ended_by_themselves": rig.gave_up,

@@ -26,7 +26,7 @@ from pipeline.adapters.decision_log import BROKER_TIMEOUT_S
 SLOTS: Final = (0, 1)
 SETTLE_S: Final = 600.0
 POLL_S: Final = 0.5
-SAMPLE_S: Final = 2.0
+SAMPLE_S: Final = 4.0
 RESTARTS_MAX: Final = 60
 """Of processes that ended by themselves, in one bench: more is one that can't live."""
 CRASH_S: Final = 40.0
