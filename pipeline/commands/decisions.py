@@ -109,11 +109,15 @@ def decision_line(fields: Datum, payment: Transaction) -> str:
 
 def amount_text(payment: Transaction) -> str:
     """In the payment's own currency."""
-    if payment.currency == "GBP":
-        return money(payment.amount_minor)
-    digits = _MINOR_DIGITS.get(payment.currency, 2)
-    whole, part = divmod(payment.amount_minor, 10**digits)
-    return f"{payment.currency} {whole:,}" + (f".{part:0{digits}d}" if digits else "")
+    return money_text(payment.amount_minor, payment.currency)
+
+
+def money_text(amount_minor: int, currency: str) -> str:
+    if currency == "GBP":
+        return money(amount_minor)
+    digits = _MINOR_DIGITS.get(currency, 2)
+    whole, part = divmod(amount_minor, 10**digits)
+    return f"{currency} {whole:,}" + (f".{part:0{digits}d}" if digits else "")
 
 
 def decision_json(decision: Located) -> dict[str, object]:
