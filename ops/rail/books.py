@@ -104,6 +104,9 @@ class Books:
     def entries(self) -> Iterable[Entry]:
         return self._entries.values()
 
+    def close(self) -> None:
+        self._file.close()
+
     def _keep(self, entry: Entry) -> None:
         self._entries[entry.transfer.key] = entry
         self._lines.append(orjson.dumps([*entry.transfer, entry.status, entry.is_recall_refused]) + b"\n")
