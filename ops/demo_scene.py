@@ -1,4 +1,4 @@
-"""What the demonstration needs on disk: a policy with short windows, the shipped model, and one that has gone wrong."""
+"""What the demonstration needs on disk: a policy with short windows, the shipped model, one gone wrong, and keys."""
 
 from __future__ import annotations
 
@@ -15,16 +15,19 @@ import numpy as np
 
 from models.artefact import champion_version, golden_json, load_champion, tables_json, write
 from models.vectors import golden_vectors
+from ops.rail.process import rail_url
+from ops.stack.postgres import postgres_url
 from ops.stack.processes import LOOPBACK, free_port
+from pipeline.adapters.signing import create_signing_key
 from pipeline.adapters.vault import create_key_file
 from pipeline.core.features import COLUMN, FEATURES, Matrix
 from pipeline.core.policy import Policy, parse_policy
 from pipeline.core.records import UNKNOWN
 from pipeline.core.scoring import Model
-from pipeline.settings import Settings
+from pipeline.settings import Profile, Settings
 
 BLOCKED_TOO_MUCH_PERCENT: Final = 40
-"""Of the payments, once the model has gone wrong: many times what it blocks when it is well."""
+"""Of the payments, once the model has gone wrong: those that look most honest, many times what it blocks when well."""
 
 SHORT_WINDOWS: Final[Mapping[str, int]] = {
     "window_s": 6,
@@ -51,6 +54,8 @@ class Scene:
     good_version: str
     settings: Settings
     policy: Policy
+    postgres_port: int
+    rail_port: int
 
     def environment(self) -> dict[str, str]:
         """What makes a worker use this scene, whatever is set outside."""
@@ -66,8 +71,16 @@ class Scene:
             "FRAUD_WEB_PORT": str(s.web_port),
             "FRAUD_CONSUMER_GROUP": s.consumer_group,
             "FRAUD_TOPIC_PREFIX": s.topic_prefix,
+            "FRAUD_AUDIT_DIRECTORY": str(s.audit_directory),
+            "FRAUD_AUDIT_KEY_FILE": str(s.audit_key_file),
+            "FRAUD_RAIL_URL": s.rail_url,
+            "FRAUD_PROFILE": s.profile,
             "FRAUD_LOG_LEVEL": "INFO",
         }
+
+    def as_role(self, role: str) -> Settings:
+        """The settings of whoever comes to the database as `role`."""
+        return self.settings.model_copy(update={"database_url": postgres_url(self.postgres_port, user=role)})
 
     def name_champion(self, version: str) -> None:
         """What a roll-out does: one file changes, and every worker looks at it every two seconds."""
@@ -76,30 +89,33 @@ class Scene:
         partial.rename(self.registry / "champion")
 
     def add_wrong_model(self, scores_micro: Sequence[int]) -> str:
-        """The version of a new artefact: the good model with an intercept that blocks BLOCKED_TOO_MUCH_PERCENT.
+        """The version of a new artefact: the good model with every sign turned, as if fraud and honest had been swapped
+        in training. It blocks the BLOCKED_TOO_MUCH_PERCENT that look most honest, and lets fraud pass.
 
-        `scores_micro` are the good model's scores of late, which say how far to shift.
+        `scores_micro` are the good model's scores of late, which say where to cut.
         """
         good = load_champion(self.registry)
         version = f"{self.good_version[:24]}-wrong"
-        shift_micro = _block_from_micro(good, self.policy) - int(
-            np.percentile(np.array(scores_micro), 100 - BLOCKED_TOO_MUCH_PERCENT)
+        cut_micro = block_from_micro(good, self.policy) + int(
+            np.percentile(np.array(scores_micro), BLOCKED_TOO_MUCH_PERCENT)
         )
-        wrong = replace(good, version=version, intercept_micro=good.intercept_micro + shift_micro)
+        turned = tuple(term._replace(table=-term.table) for term in good.terms)
+        wrong = replace(good, version=version, intercept_micro=cut_micro - good.intercept_micro, terms=turned)
         manifest = json.loads((self.registry / self.good_version / "manifest.json").read_bytes())
-        rows = _golden_rows(manifest)
+        rows = golden_rows(manifest)
         for written_anew in ("format", "version", "files"):
             del manifest[written_anew]
         manifest["golden"] = golden_json(golden_vectors(wrong, rows, manifest["features"]))
         manifest["approvals"] = []
-        card = b"# Gone wrong on purpose\n\nThe champion with a shifted intercept, made by `fraud demo`.\n"
+        card = b"# Gone wrong on purpose\n\nThe champion with every sign turned, made by `fraud demo`.\n"
         write(self.registry / version, tables_json(wrong), card, manifest)
         return version
 
 
 def set_scene(directory: Path, bootstrap_servers: str, redis_url: str, rate: int) -> Scene:
     """Writes the scene's files into `directory`, which it empties first. ModelRefused, PolicyRefused or OSError."""
-    shutil.rmtree(directory, ignore_errors=True)
+    if directory.exists():
+        shutil.rmtree(directory)
     shipped = Settings.model_construct()
     policies, registry = directory / "policies", directory / "registry"
     policies.mkdir(parents=True)
@@ -109,6 +125,8 @@ def set_scene(directory: Path, bootstrap_servers: str, redis_url: str, rate: int
     shutil.copytree(shipped.model_registry / version, registry / version)
     (registry / "champion").write_text(f"{version}\n")
     create_key_file(directory / "dead-letters.key")
+    create_signing_key(directory / "audit.key")
+    postgres_port, rail_port = free_port(), free_port()
     settings = Settings(
         bootstrap_servers=bootstrap_servers,
         redis_url=redis_url,
@@ -118,10 +136,14 @@ def set_scene(directory: Path, bootstrap_servers: str, redis_url: str, rate: int
         policy_archive=policies,
         model_registry=registry,
         dead_letter_key_file=directory / "dead-letters.key",
+        audit_directory=directory / "audit",
+        audit_key_file=directory / "audit.key",
+        rail_url=rail_url(rail_port),
         web_host=LOOPBACK,
         web_port=free_port(),
+        profile=Profile.DEVELOPMENT,
     )
-    return Scene(registry, version, settings, parse_policy(content.encode()))
+    return Scene(registry, version, settings, parse_policy(content.encode()), postgres_port, rail_port)
 
 
 def clean_environment() -> dict[str, str]:
@@ -148,13 +170,13 @@ def _with_short_windows(policy_text: str, rate: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _block_from_micro(model: Model, policy: Policy) -> int:
+def block_from_micro(model: Model, policy: Policy) -> int:
     """The lowest score that the policy blocks."""
     steps = model.calibration.probability_ppm.searchsorted(policy.model.block_probability_ppm, side="left")
     return int(model.calibration.edges[min(int(steps), len(model.calibration.edges)) - 1])
 
 
-def _golden_rows(manifest: Mapping[str, object]) -> Matrix:
+def golden_rows(manifest: Mapping[str, object]) -> Matrix:
     names, golden = manifest["features"], manifest["golden"]
     assert isinstance(names, list)
     assert isinstance(golden, list)

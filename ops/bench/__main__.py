@@ -23,6 +23,7 @@ NAMES: Final = {
     "determinism": "the same log through other batches, restarts and hash seeds: the same bytes",
     "afterlife-loss": "100,000 payments to their settlement under kill -9 of everything: each ends once, books whole",
     "executor": "payments settled a second, against bare transactions that insert the same rows",
+    "rollback": "10,000 decisions of a wrong model reversed under traffic and kill -9: the plan, and nothing else",
 }
 
 
