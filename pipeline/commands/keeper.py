@@ -23,7 +23,18 @@ import structlog
 from pipeline.adapters import logs
 from pipeline.commands.failures import UNUSABLE
 
-IMPORTED_LATE: Final = ("aiokafka", "faust.transport.drivers.aiokafka", "faust.web.drivers.aiohttp")
+IMPORTED_LATE: Final = (
+    "aiokafka",
+    "faust.assignor.leader_assignor",
+    "faust.tables.globaltable",
+    "faust.tables.manager",
+    "faust.tables.recovery",
+    "faust.tables.sets",
+    "faust.topics",
+    "faust.transport.drivers.aiokafka",
+    "faust.web.cache.backends.memory",
+    "faust.web.drivers.aiohttp",
+)
 """What Faust imports by name when an app is made."""
 SHORT_LIFE_S: Final = 5.0
 """A worker that ended sooner is followed after a pause: what ended it may be there still."""
