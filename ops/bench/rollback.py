@@ -202,10 +202,8 @@ class _Act:
     @staticmethod
     def _escalations(records: list[dict[str, Any]]) -> int:
         """How many cases there must be: one for each decision or reversal that escalates."""
-        decided = sum(each["record"] == "Decision" and each["outcome"] == "ESCALATE" for each in records)
-        return decided + sum(
-            each["record"] == "Reversal" and each["corrected_outcome"] == "ESCALATE" for each in records
-        )
+        outcome_of = {"Decision": "outcome", "Reversal": "corrected_outcome"}
+        return [each.get(outcome_of.get(each["record"], "")) for each in records].count("ESCALATE")
 
     def _publish(self, count: int) -> None:
         payments = list(islice(self._payments, count))

@@ -60,7 +60,7 @@ def rollback_plan(
     from pipeline.commands.rollback_report import show_plan
     from pipeline.services.redecide import Basis
 
-    settings, basis = settings_from_environment(), Basis(breaker.value.upper())
+    settings, basis = settings_from_environment("rollback"), Basis(breaker.value.upper())
     where = None if route is None else route.value
     what = None if outcome is None else outcome.value
     asked = Asked(
@@ -84,7 +84,7 @@ def rollback_apply(
     from pipeline.commands.rollback import apply_plan, changing_count
     from pipeline.commands.rollback_report import show_applied
 
-    settings = settings_from_environment()
+    settings = settings_from_environment("rollback")
     with progress("reversing", changing_count(settings, plan_id)) as advance:
         applied = apply_plan(settings, wire_format(settings), plan_id, by, rate, advance)
     show_applied(Output(as_json=as_json), applied)
