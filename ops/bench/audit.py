@@ -20,7 +20,7 @@ from ops.bench.topics_io import wait_until
 from ops.stack.processes import ServerProcess, process_cpu_seconds
 from ops.stack.real import RealStack
 from pipeline.adapters.audit_rows import COPY_END, COPY_START
-from pipeline.services.audit import RECORDS_MAX
+from pipeline.services.audit_log import RECORDS_MAX
 
 RECORDS: Final = 200_000
 GOAL_PER_S: Final = 10_000

@@ -59,7 +59,7 @@ def failures_named() -> Iterator[None]:
     """psycopg's exceptions as ours, without the rows that they quote."""
     try:
         yield
-    except psycopg.OperationalError as error:
+    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
         raise DatabaseUnavailable(f"the database did not carry it out: {_kind(error)}") from None
     except (psycopg.IntegrityError, psycopg.DataError, psycopg.ProgrammingError, psycopg.InternalError) as error:
         raise DatabaseRefused(f"the database refused it: {_kind(error)}") from None

@@ -36,10 +36,13 @@ _ENDING: Final = (
 )  # fmt: skip
 
 
-def run_audit(settings: Settings, wire: WireFormat) -> NoReturn:
-    """Until SIGTERM or SIGINT (exit 0), or until what it must not pass over (exit 1). SIGUSR1 anchors at once."""
+def run_audit(settings: Settings, wire: WireFormat, *, is_refill: bool = False) -> NoReturn:
+    """Until SIGTERM or SIGINT (exit 0), or until what it must not pass over (exit 1). SIGUSR1 anchors at once.
+
+    is_refill: the database was restored from a backup; what the files outside it already have is read again.
+    """
     logs.configure(settings.log_level)
-    service = _service(settings, wire)
+    service = _service(settings, wire, is_refill=is_refill)
     sources = Sources(
         _source(settings, wire, "decisions.v1", None, "audit", service.decision_positions, service.release),
         _source(
@@ -49,8 +52,7 @@ def run_audit(settings: Settings, wire: WireFormat) -> NoReturn:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: service.stop())
     signal.signal(signal.SIGUSR1, lambda *_: service.want_anchor())
-    if settings.audit_port:
-        start_http_server(settings.audit_port, settings.web_host)
+    _serve_metrics(settings)
     try:
         service.run(sources)
     except _ENDING as error:
@@ -91,15 +93,26 @@ def database_away(settings: Settings) -> Failure:
     )
 
 
-def _service(settings: Settings, wire: WireFormat) -> Service:
+def _serve_metrics(settings: Settings) -> None:
+    if not settings.audit_port:
+        return
+    try:
+        start_http_server(settings.audit_port, settings.web_host)
+    except OSError as error:
+        what = f"{settings.web_host}:{settings.audit_port}, for metrics, can't be had ({error.strerror})."
+        raise Failure(what, "Set FRAUD_AUDIT_PORT to something free, or to 0 for none.") from error
+
+
+def _service(settings: Settings, wire: WireFormat, *, is_refill: bool) -> Service:
     topic, directory = settings.topic("decisions.v1"), settings.audit_directory
     anchors = Anchors(topic, directory, signing_key(settings), wire, _publish(settings))
     try:
         return Service(
-            AuditLog(topic, directory, wire, lambda: time.time_ns() // 1000),
+            AuditLog(topic, directory, wire, lambda: time.time_ns() // 1000, is_refill=is_refill),
             Letters(settings.topic("transactions.dead.v1")),
             anchors,
-            partial(connect, settings.database_url, "fraud-audit", patience_s=settings.database_patience_s),
+            partial(connect, settings.database_url, "fraud-audit"),
+            patience_s=settings.database_patience_s,
             anchor_interval_s=settings.audit_anchor_interval_s,
         )
     except DatabaseUnavailable as error:

@@ -14,13 +14,17 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 
 
 @audit_app.command("run")
-def audit_run() -> None:
+def audit_run(
+    refill: Annotated[
+        bool, typer.Option("--refill", help="The database was restored from a backup: read again what it lacks.")
+    ] = False,
+) -> None:
     """Run the audit service until SIGTERM, as FRAUD_* variables configure it. SIGUSR1 anchors at once."""
     from pipeline.commands.audit import run_audit
     from pipeline.commands.failures import settings_from_environment, wire_format
 
     settings = settings_from_environment("audit")
-    run_audit(settings, wire_format(settings))
+    run_audit(settings, wire_format(settings), is_refill=refill)
 
 
 @audit_app.command("keygen")

@@ -20,16 +20,12 @@ from pipeline.adapters.decision_log import PositionedLog
 from pipeline.adapters.postgres import Connection, DatabaseUnavailable, PositionMoved
 from pipeline.services.audit_anchors import Anchors
 from pipeline.services.audit_letters import Letters
-from pipeline.services.audit_log import AuditLog
+from pipeline.services.audit_log import RECORDS_MAX, AuditLog
 
-RECORDS_MAX: Final = 4_000
-"""A batch: 6 MB of records at most of their size; beyond some hundreds a transaction's cost no longer shows."""
 IDLE_WAIT_S: Final = 0.2
 ANCHOR_INTERVAL_S: Final = 3600.0
 ANCHOR_RETRY_S: Final = 60.0
 HOLD_WAIT_S: Final = 0.5
-HOLDS_MAX: Final = 240
-"""In a row: two minutes of a database that answers and yet stores nothing, or of a leaf file that another holds."""
 _logger = structlog.stdlib.get_logger(__name__)
 
 
@@ -46,8 +42,11 @@ class Sources:
 
 
 class Service:
-    """`connect`: a new connection, once PostgreSQL answers; raises DatabaseUnavailable when it is to be waited for no
-    longer. The sources ask `decision_positions` and `letter_positions` where to go on, and call `release`."""
+    """The sources ask `decision_positions` and `letter_positions` where to go on, and call `release`.
+
+    connect: a new connection, or DatabaseUnavailable at once. patience_s: so long a database that is away, or answers
+    and yet stores nothing, or a leaf file that another process holds, is waited for.
+    """
 
     def __init__(
         self,
@@ -56,9 +55,11 @@ class Service:
         anchors: Anchors,
         connect: Callable[[], Connection],
         *,
+        patience_s: float,
         anchor_interval_s: float = ANCHOR_INTERVAL_S,
     ) -> None:
         self._log, self._letters, self._anchors, self._connect = log, letters, anchors, connect
+        self._patience_s = patience_s
         self._connection = connect()
         self._anchor_interval_s = anchor_interval_s
         self._anchor_due = time.monotonic() + anchor_interval_s
@@ -86,16 +87,16 @@ class Service:
     def run(self, sources: Sources) -> None:
         """Until `stop`. Raises what can't be waited out: RecordRefused, AuditBroken, RecordUndecodable and the like."""
         _logger.info("audit_started")
-        holds = 0
+        held_since: float | None = None
         while not self._is_stopping.is_set():
             try:
-                if holds:
+                if held_since is not None:
                     self._begin_again(sources)
                 self._step(sources)
-                holds = 0
+                held_since = None
             except (DatabaseUnavailable, PositionMoved, LeafFileBusy) as error:
-                holds += 1
-                if holds > HOLDS_MAX:
+                held_since = held_since or time.monotonic()
+                if time.monotonic() - held_since > self._patience_s:
                     raise
                 _logger.warning("audit_holds", why=str(error))
                 metrics.AUDIT_HOLDS.inc()

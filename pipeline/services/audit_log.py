@@ -6,7 +6,8 @@ Invariants
 2. A row's leaf is on disk, outside the database, before the row is committed. So after a crash the leaf file may be
    ahead, never behind; records are read again and must then give the leaves that are there, and keep their times.
 3. What the database says of a partition's log (size, last offset, chain) must be what the files give, or nothing more
-   is stored.
+   is stored. A leaf file that is further ahead than one batch, or signed, was not left so by a crash: only a log that
+   is told to refill the database, after that was restored from a backup, reads those records again.
 4. Nothing is passed over: a record that can't be stored stops the log, named, after all before it were stored.
 """
 
@@ -18,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from pipeline.adapters.audit_files import LeafFile, latest_head
+from pipeline.adapters.audit_files import LeafFile, head_paths, latest_head
 from pipeline.adapters.audit_rows import COPY_END, COPY_START, Kind, Proof, kind_of
 from pipeline.adapters.avro import Datum, WireFormat
 from pipeline.adapters.decision_log import LogRecord
@@ -28,6 +29,8 @@ from pipeline.core.refusals import Refusal
 
 CONSUMER: Final = "audit"
 MONTHS_AHEAD: Final = 2
+RECORDS_MAX: Final = 4_000
+"""A batch: about 6 MB of records; beyond some hundreds a transaction's cost no longer shows."""
 ROWS_A_WRITE: Final = 64
 """About 200 KB: the server works on what it has while the next records are decoded."""
 DAY_MS: Final = 86_400_000
@@ -62,7 +65,10 @@ class Stored(NamedTuple):
 class AuditLog:
     """For one thread. `clock_us`: microseconds since 1970, for `recorded_at`."""
 
-    def __init__(self, topic: str, directory: Path, wire: WireFormat, clock_us: Callable[[], int]) -> None:
+    def __init__(
+        self, topic: str, directory: Path, wire: WireFormat, clock_us: Callable[[], int], *, is_refill: bool = False
+    ) -> None:
+        self._is_refill = is_refill
         self._topic, self._directory, self._wire, self._clock_us = topic, directory, wire, clock_us
         self._positions = Positions(CONSUMER, topic)
         self._statements = statements("audit")
@@ -99,10 +105,12 @@ class AuditLog:
         self._files, self._trees = {}, {}
 
     def store(self, connection: Connection, records: Sequence[LogRecord]) -> Stored:
-        """All of them in one transaction. Where the database refuses one, all before it; then raises RecordRefused.
+        """All of them in one transaction, RECORDS_MAX at most.
 
-        Raises also AuditBroken, PositionMoved, DatabaseUnavailable; then `open` before storing on.
+        Where the database refuses one, all before it, then raises RecordRefused. Raises also AuditBroken,
+        PositionMoved, DatabaseUnavailable; then `open` before storing on.
         """
+        assert len(records) <= RECORDS_MAX, "a crash leaves the leaf file no further ahead than this"
         try:
             return self._store(connection, records)
         except (DatabaseRefused, ValueError, struct.error) as error:
@@ -208,6 +216,7 @@ class AuditLog:
         where = f"partition {partition} of {self._topic}"
         if file.size < link.size:
             raise AuditBroken(f"{file.path} holds {file.size} entries, the database {link.size} of {where}")
+        self._require_no_more_than_a_crash(partition, link)
         signed = latest_head(self._directory, self._topic, partition, link.size)
         tree = Tree() if signed is None else signed.tree
         for begin in range(tree.size, link.size, ENTRIES_A_READ):
@@ -217,6 +226,21 @@ class AuditLog:
         if position != link.last_offset + 1:
             raise AuditBroken(f"the position {position} of {where} does not follow its last row, {link.last_offset}")
         return tree
+
+    def _require_no_more_than_a_crash(self, partition: int, link: Tree) -> None:
+        file, signed = self._files[partition], _latest_signed(self._directory, self._topic, partition)
+        if self._is_refill or (file.size - link.size <= RECORDS_MAX and signed <= link.size):
+            return
+        where = f"partition {partition} of {self._topic}"
+        raise AuditBroken(
+            f"the database holds {link.size} records of {where}, {file.path} {file.size}, the last head {signed}: "
+            "rows are gone; if it was restored from a backup, run with --refill"
+        )
+
+
+def _latest_signed(directory: Path, topic: str, partition: int) -> int:
+    """The size of the largest tree that was signed; 0: none."""
+    return max((int(path.stem) for path in head_paths(directory, topic, partition)), default=0)
 
 
 def time_of(at_us: int) -> datetime:

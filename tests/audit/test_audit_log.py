@@ -198,6 +198,36 @@ def test_tampered_database_stops_the_log_when_it_starts(bench: Bench, statement:
         bench.restart()
 
 
+def cut_tail(bench: Bench) -> None:
+    """As if the last batch had never come: its rows, links and positions."""
+    for table in TABLES:
+        bench.as_superuser(f"DELETE FROM audit.{table} WHERE topic_offset >= 20")
+    bench.as_superuser("DELETE FROM audit.chain_link WHERE last_offset >= 20")
+    bench.as_superuser("UPDATE control.consumer_position SET next_offset = last_offset + 1 FROM audit.chain_link "
+                       "WHERE consumer = 'audit' AND partition = topic_partition")  # fmt: skip
+
+
+def test_cut_tail_under_a_signed_head_stops_the_log_until_it_is_told_to_refill(bench: Bench) -> None:
+    every = records(COUNT)
+    head, tail = ([each for each in every if (each.offset < 20) == is_head] for is_head in (True, False))
+    bench.open()
+    bench.store(head)
+    bench.store(tail)
+    before = stored(bench)
+    bench.anchor()
+    cut_tail(bench)
+    with pytest.raises(AuditBroken, match="rows are gone"):
+        bench.restart()
+    bench.close()
+    refilled = AuditLog(TOPIC, bench.outside, WIRE, lambda: 1, is_refill=True)
+    with connect(bench.url, "refill") as connection:
+        refilled.open(connection, PARTITIONS)
+        refilled.store(connection, tail)
+        refilled.close()
+    assert before == stored(bench)  # times of recording and chain included
+    bench.restart()
+
+
 def test_decision_without_reasoning_is_refused_named_and_all_before_it_kept(bench: Bench) -> None:
     bench.open()
     every = records(COUNT)
