@@ -87,6 +87,9 @@ class Settings(BaseSettings):
     executor_port: Annotated[int, Field(ge=0, le=65535)] = 6068
     """Of the execution service's metrics, on FRAUD_WEB_HOST; 0: none."""
 
+    reconcile_grace_s: Annotated[float, Field(ge=0, le=3600)] = 30.0
+    """How long a record may be on its way to the audit log and the ledger before it is called missing."""
+
     audit_directory: Path = Path("var/audit")
     """Leaf files and signed heads of the audit log: where no superuser of the database can write."""
     audit_key: Annotated[str | None, Field(repr=False)] = None

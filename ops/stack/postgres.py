@@ -17,6 +17,7 @@ from typing import Final
 import psutil
 import psycopg
 
+from ops.stack.certificates import Certificates
 from ops.stack.processes import LOOPBACK, START_DEADLINE_S, STOP_GRACE_S, ServerProcess
 from ops.stack.versions import POSTGRES_DATABASE, POSTGRES_INITDB, POSTGRES_OWNER, POSTGRES_SETTINGS
 
@@ -91,6 +92,14 @@ def postgres_url(
 ) -> str:
     login = user if password is None else f"{user}:{password}"
     return f"postgresql://{login}@{LOOPBACK}:{port}/{database}"
+
+
+def postgres_tls_settings(certificates: Certificates) -> dict[str, str]:
+    return {
+        "ssl": "on",
+        "ssl_cert_file": str(certificates.certificate_path),
+        "ssl_key_file": str(certificates.key_path),
+    }
 
 
 def answers(url: str) -> bool:

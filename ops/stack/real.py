@@ -13,7 +13,14 @@ from ops.stack.foreground import StackFailure, main
 from ops.stack.kafka.broker import BrokerFormatFailed, bootstrap_servers, kafka_broker
 from ops.stack.kafka.jars import KafkaUnavailable
 from ops.stack.kafka.security import BrokerSecurity
-from ops.stack.postgres import PostgresMissing, PostgresServer, postgres_server, postgres_url, system_folder
+from ops.stack.postgres import (
+    PostgresMissing,
+    PostgresServer,
+    postgres_server,
+    postgres_tls_settings,
+    postgres_url,
+    system_folder,
+)
 from ops.stack.processes import ServerFailed, free_port
 from ops.stack.redis_server import Persistence, RedisMissing, RedisSecurity, redis_server, redis_url, system_executable
 from ops.stack.versions import POSTGRES_OWNER, REDIS_MEMORY_MAX_BYTES
@@ -111,12 +118,18 @@ class RealStack:
 
     def _add_postgres(self, directory: Path) -> None:
         port = free_port()
-        password = None if self._security is None else self._security.secret(f"postgres_password_{POSTGRES_OWNER}")
+        settings, password, verifying = {}, None, ""
+        if self._security is not None:
+            password = self._security.secret(f"postgres_password_{POSTGRES_OWNER}")
+            settings = postgres_tls_settings(self._security.certificates)
+            verifying = f"?sslmode=verify-full&sslrootcert={self._security.certificates.authority_path}"
         try:
-            self.postgres = postgres_server(system_folder(), directory, port, owner_password=password)
+            self.postgres = postgres_server(
+                system_folder(), directory, port, settings=settings, owner_password=password
+            )
         except PostgresMissing as failure:
             raise StackFailure(str(failure)) from failure
-        self.database_url = postgres_url(port, password=password)
+        self.database_url = postgres_url(port, password=password) + verifying
 
     def __enter__(self) -> Self:
         self.start()

@@ -126,6 +126,11 @@ def audit_gaps(place: Place, on_topic: Mapping[int, bytes], audited: Iterable[tu
     ]
 
 
+def repetition_gaps(place: Place, on_topic: Sequence[int], repeated: Collection[int]) -> list[Gap]:
+    """repeated: of the decisions on_topic, those about a transaction that had been decided before (I2)."""
+    return _gaps(GapKind.ACCOUNTED_TWICE, place, on_topic, frozenset(repeated))
+
+
 def execution_gaps(place: Place, executions: Iterable[Execution], unfounded: Collection[int]) -> list[Gap]:
     """Of the audited decisions of a stretch; unfounded: offsets of executions whose decision isn't in the audit log."""
     rows = sorted(executions)

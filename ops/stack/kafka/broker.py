@@ -18,6 +18,7 @@ from ops.stack.versions import BROKER_SETTINGS
 NODE_ID = 1
 FORMAT_TIMEOUT_S = 60
 PROBE_TIMEOUT_S = 1.0
+SECURE_PROBE_TIMEOUT_S = 5.0  # TLS and SCRAM take a few round trips and some work; on a loaded machine a second or two
 # After kill -9 the restarted node is refused until the session of its former self has lapsed: 9 s by default.
 SESSION_TIMEOUT_MS = 3_000
 HEARTBEAT_INTERVAL_MS = 500
@@ -66,7 +67,8 @@ def answers(servers: str, client_options: Mapping[str, str] | None = None) -> bo
     }
     admin = AdminClient({**(client_options or {}), **probe})
     try:
-        return NODE_ID in admin.list_topics(timeout=PROBE_TIMEOUT_S).brokers
+        timeout_s = SECURE_PROBE_TIMEOUT_S if client_options else PROBE_TIMEOUT_S
+        return NODE_ID in admin.list_topics(timeout=timeout_s).brokers
     except KafkaException:
         return False
 

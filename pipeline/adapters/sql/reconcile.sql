@@ -1,0 +1,95 @@
+-- name: outcomes
+-- What became of the records of a stretch of the intake: the source's offset, and what it became. A result that stands
+-- on its topic twice, byte for byte, is one result.
+SELECT source_offset, became FROM (
+    SELECT DISTINCT source_offset, 'DECISION' AS became, sha256(record) AS distinct_by
+    FROM audit.ai_decision_log
+    WHERE source_partition = %(partition)s AND source_offset >= %(first)s AND source_offset < %(end)s
+    UNION ALL
+    SELECT DISTINCT source_offset, code, payload_sha256
+    FROM audit.dead_letter
+    WHERE source_topic = %(topic)s AND source_partition = %(partition)s
+        AND source_offset >= %(first)s AND source_offset < %(end)s
+) AS outcome;
+
+-- name: audited_records
+-- The audit log's rows about a stretch of the decisions topic, each with the digest of the record's bytes.
+SELECT topic_offset, sha256(record) FROM audit.ai_decision_log
+WHERE topic_partition = %(partition)s AND topic_offset >= %(first)s AND topic_offset < %(end)s
+UNION ALL
+SELECT topic_offset, sha256(record) FROM audit.reversal_log
+WHERE topic_partition = %(partition)s AND topic_offset >= %(first)s AND topic_offset < %(end)s
+UNION ALL
+SELECT topic_offset, sha256(record) FROM audit.review_log
+WHERE topic_partition = %(partition)s AND topic_offset >= %(first)s AND topic_offset < %(end)s;
+
+-- name: audited_letters
+-- The audit log's rows about a stretch of the dead-letter topic; their payload is not kept, so there is no digest.
+SELECT topic_offset, ''::bytea FROM audit.dead_letter
+WHERE topic_partition = %(partition)s AND topic_offset >= %(first)s AND topic_offset < %(end)s;
+
+-- name: executions
+-- What became of the audited decisions of a stretch of the decisions topic.
+SELECT decided.topic_offset, decided.decision, executed.execution_id IS NOT NULL, executed.state,
+    EXISTS (SELECT FROM ledger.cause WHERE cause.execution_id = decided.execution_id)
+FROM audit.ai_decision_log AS decided
+LEFT JOIN ledger.execution_state AS executed ON executed.execution_id = decided.execution_id
+WHERE decided.topic_partition = %(partition)s AND decided.topic_offset >= %(first)s AND decided.topic_offset < %(end)s;
+
+-- name: unfounded_executions
+-- Executions of a stretch of the decisions topic whose decision is not in the audit log.
+SELECT topic_offset FROM ledger.execution AS executed
+WHERE topic_partition = %(partition)s AND topic_offset >= %(first)s AND topic_offset < %(end)s
+    AND NOT EXISTS (SELECT FROM audit.ai_decision_log AS decided WHERE decided.decision_id = executed.decision_id);
+
+-- name: repeated_decisions
+-- Decisions of a stretch whose transaction had been decided before, and otherwise (I2).
+SELECT repeated.topic_offset FROM audit.ai_decision_log AS repeated
+WHERE topic_partition = %(partition)s AND topic_offset >= %(first)s AND topic_offset < %(end)s
+    AND EXISTS (
+        SELECT FROM audit.ai_decision_log AS before
+        WHERE before.decision_id = repeated.decision_id AND before.record <> repeated.record
+            AND (before.topic_partition <> repeated.topic_partition OR before.topic_offset < repeated.topic_offset)
+    );
+
+-- name: late_decisions
+-- Decisions of a stretch about records of the intake that were reconciled before the stretch began.
+SELECT decided.topic_offset, decided.source_partition, decided.source_offset
+FROM audit.ai_decision_log AS decided
+JOIN control.consumer_position AS intake
+    ON intake.consumer = %(consumer)s AND intake.topic = %(intake)s AND intake.partition = decided.source_partition
+        AND decided.source_offset < intake.next_offset
+WHERE decided.topic_partition = %(partition)s AND decided.topic_offset >= %(first)s AND decided.topic_offset < %(end)s;
+
+-- name: late_letters
+-- Dead letters of a stretch about records of the intake that were reconciled before the stretch began.
+SELECT letter.topic_offset, letter.source_partition, letter.source_offset
+FROM audit.dead_letter AS letter
+JOIN control.consumer_position AS intake
+    ON intake.consumer = %(consumer)s AND intake.topic = %(intake)s AND intake.partition = letter.source_partition
+        AND letter.source_offset < intake.next_offset
+WHERE letter.source_topic = %(intake)s AND letter.topic_partition = %(partition)s
+    AND letter.topic_offset >= %(first)s AND letter.topic_offset < %(end)s;
+
+-- name: open_gaps
+-- The oldest gaps that were found and have not closed since.
+SELECT kind, topic, partition, first_offset, last_offset, records FROM control.reconciliation_gap AS opened
+WHERE event = 'OPENED' AND NOT EXISTS (
+    SELECT FROM control.reconciliation_gap AS closed WHERE closed.gap_id = opened.gap_id AND closed.event = 'CLOSED'
+)
+ORDER BY at LIMIT %(limit)s;
+
+-- name: insert_reconciliation
+-- One stretch that was compared.
+INSERT INTO control.reconciliation
+    (opened_at, stretch, taken_in, decisions, dead_letters, duplicates, audited, executed, gaps)
+VALUES (%(opened_at)s, %(stretch)s, %(taken_in)s, %(decisions)s, %(dead_letters)s, %(duplicates)s, %(audited)s,
+    %(executed)s, %(gaps)s);
+
+-- name: insert_gap
+-- A gap that was found or has closed; told again, it is the same row.
+INSERT INTO control.reconciliation_gap
+    (gap_id, event, kind, side, topic, partition, first_offset, last_offset, records)
+VALUES (%(gap_id)s, %(event)s, %(kind)s, %(side)s, %(topic)s, %(partition)s, %(first_offset)s, %(last_offset)s,
+    %(records)s)
+ON CONFLICT DO NOTHING;
