@@ -1,4 +1,5 @@
-"""The worker, killed with SIGKILL by itself at a chosen step of a batch: `python -m ops.bench.crashing_worker STEP`.
+"""The worker, killed with SIGKILL by itself at a chosen step of a batch, and followed by its keeper:
+`python -m ops.bench.crashing_worker STEP MARK`. MARK is a file that says that the crash is done with.
 
 Production code knows nothing of this: the methods of the composed worker are wrapped here, then the same app runs.
 """
@@ -11,11 +12,13 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 from unittest import mock
 
 from pipeline import app
 from pipeline.agents.judge import Judge
+from pipeline.commands.keeper import keep_filled
 from pipeline.commands.worker import run_worker
 from pipeline.settings import Settings
 
@@ -115,7 +118,11 @@ def crash_at(step: Step, worker: app.Worker) -> None:
 
 
 def main() -> None:
-    step = STEPS[sys.argv[1]]
+    step, mark = STEPS[sys.argv[1]], Path(sys.argv[2])
+    keep_filled("INFO")
+    if mark.exists():
+        run_worker(Settings())
+    mark.touch()
 
     class CrashingWorker(app.Worker):
         def __init__(self, settings: Settings) -> None:

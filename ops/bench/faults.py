@@ -16,6 +16,7 @@ import redis
 from ops.bench.crashing_worker import STEPS
 from ops.bench.feeder import Recovery
 from ops.bench.rig import RECOVERY_S, Rig, now_ms
+from ops.bench.worker_process import kept
 from pipeline.app import RELOAD_INTERVAL_S
 from pipeline.settings import Settings
 
@@ -28,6 +29,9 @@ CRASH_S: Final = 60.0
 ZOMBIE_S: Final = 15.0
 """In which a resumed worker must have noticed that its place is taken."""
 OUTAGE_S: Final = 3.0
+LONG_OUTAGE_S: Final = 15.0
+"""Of the broker: longer than the session of a worker and than its transaction may last."""
+COLD_STARTS: Final = 3
 
 
 class Fault(NamedTuple):
@@ -42,6 +46,8 @@ def faults(seed: int, *, is_quick: bool) -> Iterator[Fault]:
     for number in range(3 if is_quick else RANDOM_KILLS):
         delay_s = random.uniform(*RANDOM_DELAY_S)
         yield Fault(f"kill -9 no. {number + 1}, after {delay_s:.2f} s", _killer(delay_s), "restart")
+    for number in range(1 if is_quick else COLD_STARTS):
+        yield Fault(f"kill -9 of the worker and its keeper no. {number + 1}", _cold_start, "cold start")
     steps = list(STEPS)
     for step in steps[:: 5 if is_quick else 1]:
         yield Fault(f"kill -9 {step}", _crasher(step), "step")
@@ -50,6 +56,7 @@ def faults(seed: int, *, is_quick: bool) -> Iterator[Fault]:
     yield Fault("SIGSTOP past the session timeout, takeover, SIGCONT", _zombie, "takeover")
     yield Fault("broker stopped and started", _broker_restart, "broker")
     yield Fault("broker kill -9 and started", _broker_kill, "broker")
+    yield Fault(f"broker away for {LONG_OUTAGE_S:.0f} s", _broker_away, "broker")
     yield Fault("Redis FLUSHALL", _flushall, "redis")
     yield Fault("Redis kill -9 and started with its file", _redis_kill, "redis")
     yield Fault("Redis kill -9 and started empty", _redis_loss, "redis")
@@ -60,31 +67,40 @@ def faults(seed: int, *, is_quick: bool) -> Iterator[Fault]:
 def _killer(delay_s: float) -> Callable[[Rig], Recovery]:
     def strike(rig: Rig) -> Recovery:
         time.sleep(delay_s)
-        worker = rig.workers[SLOT]
-        worker.kill()
-        fault_ms = now_ms()
-        worker.start()
-        return rig.recovery(fault_ms)
+        rig.kill_worker(SLOT)
+        return rig.recovery(now_ms())
 
     return strike
 
 
+def _cold_start(rig: Rig) -> Recovery:
+    """What a machine or a container that starts anew takes, Python's imports included."""
+    worker = rig.workers[SLOT]
+    worker.kill()
+    fault_ms = now_ms()
+    worker.start()
+    return rig.recovery(fault_ms)
+
+
 def _crasher(step: str) -> Callable[[Rig], Recovery]:
-    """The worker of slot 0 is retired, one that kills itself at `step` takes its place, then the first comes back."""
+    """The worker of slot 0 is retired; one that kills itself at `step` takes its place, and is followed by its keeper.
+    Then the first comes back."""
 
     def strike(rig: Rig) -> Recovery:
         worker = rig.workers.pop(SLOT)
         worker.stop()
         doomed = rig.crashing_worker(step)
         doomed.start()
+        followed = rig.followed(doomed)
         try:
-            rig.wait_until(lambda: not doomed.is_running, CRASH_S, f"the crash {step}")
+            kept(doomed).wait(CRASH_S)
+            recovery = rig.recovery(now_ms())
+            assert rig.followed(doomed) == followed + 1, f"no crash {step}"
         finally:
             doomed.stop()
-        fault_ms = now_ms()
         rig.workers[SLOT] = worker
         worker.start()
-        return rig.recovery(fault_ms)
+        return recovery
 
     return strike
 
@@ -125,14 +141,18 @@ def _ensure_second(rig: Rig) -> None:
 
 def _broker_restart(rig: Rig) -> Recovery:
     rig.stack.broker.stop()
-    rig.stack.broker.start()
-    return rig.recovery(now_ms())
+    return rig.recovery(rig.start_broker())
 
 
 def _broker_kill(rig: Rig) -> Recovery:
     rig.stack.broker.kill()
-    rig.stack.broker.start()
-    return rig.recovery(now_ms())
+    return rig.recovery(rig.start_broker())
+
+
+def _broker_away(rig: Rig) -> Recovery:
+    rig.stack.broker.stop()
+    time.sleep(LONG_OUTAGE_S)
+    return rig.recovery(rig.start_broker())
 
 
 def _flushall(rig: Rig) -> Recovery:

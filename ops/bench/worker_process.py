@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final
+
+import psutil
 
 from ops.stack.processes import LOOPBACK, ServerProcess, free_port
+
+FOLLOWED_S: Final = 30.0
+POLL_S: Final = 0.01
 
 
 def worker_process(
@@ -17,13 +25,14 @@ def worker_process(
     redis_url: str,
     *,
     slot: int = 0,
+    options: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
 ) -> ServerProcess:
-    """Not started yet; it counts as started once its /live page answers."""
+    """Not started yet; it counts as started once its /live page answers. `options` are those of `fraud worker`."""
     port = free_port()
     return ServerProcess(
         f"worker {slot}",
-        [sys.executable, "-P", "-m", "pipeline.cli", "worker"],  # -P: PYTHONPATH may name a compiled tree
+        [sys.executable, "-P", "-m", "pipeline.cli", "worker", *options],  # -P: PYTHONPATH may name a compiled tree
         is_ready=lambda: status(port, "/live") == 200,
         log_path=directory / f"worker-{slot}.log",
         environment={
@@ -32,9 +41,27 @@ def worker_process(
             "FRAUD_WORKER_SLOT": str(slot),
             "FRAUD_WEB_HOST": LOOPBACK,
             "FRAUD_WEB_PORT": str(port),
+            **compiled(directory),
             **(environment or {}),
         },
     )
+
+
+def compiled(directory: Path) -> dict[str, str]:
+    """The environment in which Python keeps what it compiled, as it is kept where pip installed a worker."""
+    return {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(directory / "bytecode")}
+
+
+def kept(keeper: ServerProcess) -> psutil.Process:
+    """The worker of a keeper (`fraud worker --keep`); waits for the next one where it has just lost one."""
+    process, deadline = psutil.Process(keeper.pid), time.monotonic() + FOLLOWED_S
+    while time.monotonic() < deadline:
+        for child in process.children():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if child.cmdline() == process.cmdline():  # forked; what an import starts runs another command
+                    return child
+        time.sleep(POLL_S)
+    raise TimeoutError(f"{keeper.name} has no worker for {FOLLOWED_S:.0f} s")
 
 
 def status(port: int, page: str) -> int | None:
