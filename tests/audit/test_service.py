@@ -24,7 +24,7 @@ from pipeline.adapters.audit_files import head_paths, partitions_of
 from pipeline.adapters.signing import create_signing_key, public_key
 from tests.audit.logs import TOPIC, WIRE, values
 
-DEADLINE_S = 60.0
+DEADLINE_S = 90.0
 COUNT = 300
 
 
@@ -95,6 +95,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         running.service.stop()
 
 
+@pytest.mark.timeout(400)
 def test_life_of_the_service(running: Running) -> None:
     """One story, for a stack and a service take seconds to start: each step stands on the one before."""
     service, stack = running.service, running.stack
