@@ -22,24 +22,29 @@ NAMESPACE_REVERSAL: Final = UUID("b1f6c9a4-0d2e-5f83-8a57-3e94d2c7f018")
 NAMESPACE_REVIEW: Final = UUID("6e0a7d19-c43b-5e21-b7f8-90d15a2c4e63")
 NAMESPACE_POSTING: Final = UUID("94c8e2b7-51fa-5d06-a3c9-7f1b6e0d8a25")
 
+_EXECUTION: Final = NAMESPACE_EXECUTION.bytes
+_REVERSAL: Final = NAMESPACE_REVERSAL.bytes
+_REVIEW: Final = NAMESPACE_REVIEW.bytes
+_POSTING: Final = NAMESPACE_POSTING.bytes
+
 
 def execution_id(decision_id: str) -> ExecutionId:
     """Of everything that is done about one decision: what follows from a review or a reversal too."""
-    return ExecutionId(_uuid5(NAMESPACE_EXECUTION.bytes, decision_id))
+    return ExecutionId(_uuid5(_EXECUTION, decision_id))
 
 
 def reversal_id(plan_id: str, decision_id: str) -> ReversalId:
-    return ReversalId(_uuid5(NAMESPACE_REVERSAL.bytes, plan_id, decision_id))
+    return ReversalId(_uuid5(_REVERSAL, plan_id, decision_id))
 
 
 def review_id(decision_id: str, review_round: int) -> ReviewId:
     """`review_round`: 1 for the escalation itself, then one more each time that a reversal sends it to review again."""
-    return ReviewId(_uuid5(NAMESPACE_REVIEW.bytes, decision_id, str(review_round)))
+    return ReviewId(_uuid5(_REVIEW, decision_id, str(review_round)))
 
 
 def posting_id(execution: str, step: str, attempt: int) -> PostingId:
     """`step`: a saga step's name. `attempt`: 1, then one more each time that the saga takes the same step again."""
-    return PostingId(_uuid5(NAMESPACE_POSTING.bytes, execution, step, str(attempt)))
+    return PostingId(_uuid5(_POSTING, execution, step, str(attempt)))
 
 
 def _uuid5(namespace: bytes, *parts: str) -> str:

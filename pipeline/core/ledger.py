@@ -13,11 +13,11 @@ Balances are derived: `Funds` holds what the store summed for a batch, and moves
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from enum import StrEnum
-from typing import Final, NamedTuple, assert_never
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple
 
 from pipeline.core.identities import posting_id
+from pipeline.core.records import FastStrEnum
 from pipeline.core.saga import ANNOUNCED, GUARDED, STEPS_MAX, Aim, Reason, Saga, State, Step, Transition, take, turn
 
 CLEARING: Final = "/clearing"
@@ -56,7 +56,7 @@ class Limit(NamedTuple):
     overdraft_limit_minor: int | None
 
 
-class Holder(StrEnum):
+class Holder(FastStrEnum):
     """Whose account a posting touches."""
 
     PAYER = "PAYER"
@@ -88,32 +88,31 @@ REVERSES: Final[dict[Step, Step]] = {
 class Funds:
     """The balances that a batch's guarded steps look at, by (account, currency)."""
 
-    def __init__(self, limits: dict[tuple[str, str], Limit]) -> None:
-        self._limits = limits
+    def __init__(self, limits: Mapping[tuple[str, str], Limit]) -> None:
+        self._open = {key for key, limit in limits.items() if limit.overdraft_limit_minor is not None}
+        self._spendable_minor = {
+            key: limit.balance_minor + (limit.overdraft_limit_minor or 0) for key, limit in limits.items()
+        }
 
     def refusal(self, payment: Payment, step: Step) -> Reason | None:
         """Why a guarded step can't be; None: it can."""
         if step is Step.RESERVE:
-            limit = self._limits[payment.account_id, payment.currency]
-            if limit.overdraft_limit_minor is None:
+            key = payment.account_id, payment.currency
+            is_enough = self._spendable_minor[key] >= payment.amount_minor
+            if key not in self._open:
                 return Reason.ACCOUNT_NOT_OPEN
-            return None if _covers(limit, payment.amount_minor) else Reason.INSUFFICIENT_FUNDS
+            return None if is_enough else Reason.INSUFFICIENT_FUNDS
         assert step is Step.RECALL, f"{step} is not guarded"
-        limit = self._limits[payment.beneficiary_account_id, payment.currency]
-        return None if _covers(limit, payment.amount_minor) else Reason.BENEFICIARY_FUNDS_GONE
+        key = payment.beneficiary_account_id, payment.currency
+        return None if self._spendable_minor[key] >= payment.amount_minor else Reason.BENEFICIARY_FUNDS_GONE
 
     def apply(self, posting: Posting) -> None:
-        self._add(posting.source_account_id, posting.currency, -posting.amount_minor)
-        self._add(posting.destination_account_id, posting.currency, posting.amount_minor)
-
-    def _add(self, account_id: str, currency: str, amount_minor: int) -> None:
-        limit = self._limits.get((account_id, currency))
-        if limit is not None:
-            self._limits[account_id, currency] = limit._replace(balance_minor=limit.balance_minor + amount_minor)
-
-
-def _covers(limit: Limit, amount_minor: int) -> bool:
-    return limit.balance_minor + (limit.overdraft_limit_minor or 0) >= amount_minor
+        source = posting.source_account_id, posting.currency
+        if source in self._spendable_minor:
+            self._spendable_minor[source] -= posting.amount_minor
+        destination = posting.destination_account_id, posting.currency
+        if destination in self._spendable_minor:
+            self._spendable_minor[destination] += posting.amount_minor
 
 
 class Advance(NamedTuple):
@@ -148,14 +147,14 @@ def posting_of(payment: Payment, saga: Saga, step: Step) -> Posting | None:
     if movement is None:
         return None
     source, destination = movement
-    attempt = saga.taken[step]
+    attempt, accounts = saga.taken[step], _accounts(payment)
     return Posting(
         posting_id(payment.execution_id, step, attempt),
         payment.execution_id,
         step,
         attempt,
-        _account(payment, source),
-        _account(payment, destination),
+        accounts[source],
+        accounts[destination],
         payment.currency,
         payment.amount_minor,
         _reversed(payment, saga, step),
@@ -194,18 +193,13 @@ def balances(postings: Iterable[Posting]) -> dict[tuple[str, str], int]:
     return found
 
 
-def _account(payment: Payment, holder: Holder) -> str:
-    match holder:
-        case Holder.PAYER:
-            return payment.account_id
-        case Holder.RESERVE:
-            return reserve_account(payment.account_id)
-        case Holder.CLEARING:
-            return CLEARING
-        case Holder.BENEFICIARY:
-            return payment.beneficiary_account_id
-        case _:
-            assert_never(holder)
+def _accounts(payment: Payment) -> dict[Holder, str]:
+    return {
+        Holder.PAYER: payment.account_id,
+        Holder.RESERVE: reserve_account(payment.account_id),
+        Holder.CLEARING: CLEARING,
+        Holder.BENEFICIARY: payment.beneficiary_account_id,
+    }
 
 
 def _reversed(payment: Payment, saga: Saga, step: Step) -> str | None:

@@ -13,7 +13,7 @@ from tests.ledger.walks import CAUSES, PAYMENT, Walk, walked
 causes_heard = st.lists(st.sampled_from(CAUSES), max_size=8)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(causes_heard, st.data())
 def test_sum_is_zero_after_every_posting(causes, data):
     """Invariant 1 (I6)."""
@@ -23,7 +23,7 @@ def test_sum_is_zero_after_every_posting(causes, data):
     assert all(posting.amount_minor == PAYMENT.amount_minor > 0 for posting in walk.postings)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(causes_heard, st.data())
 def test_undoing_posts_the_same_the_other_way(causes, data):
     """Invariant 2 (I5)."""
@@ -39,7 +39,7 @@ def test_undoing_posts_the_same_the_other_way(causes, data):
             assert undone.amount_minor == posting.amount_minor
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(causes_heard, st.data())
 def test_at_rest_the_money_is_where_the_state_says(causes, data):
     """Invariant 3."""
@@ -53,7 +53,7 @@ def test_at_rest_the_money_is_where_the_state_says(causes, data):
     assert paid == (PAYMENT.amount_minor if walk.saga.state is State.SETTLED else 0)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(causes_heard, st.data())
 def test_no_account_falls_below_its_limit(causes, data):
     """Invariant 4: after every posting, for the payer, and for a beneficiary that a recall takes from."""

@@ -155,7 +155,7 @@ def test_each_submission_has_its_own_key_and_its_recall_shares_it():
     assert rail_key(EXECUTION, walk.saga) != first
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(st.sampled_from(CAUSES), max_size=8), st.data())
 def test_every_aim_is_reached(causes, data):
     """Invariants 1 and 2: whatever is heard in whatever order, a saga comes to rest where its aim says."""
@@ -165,7 +165,7 @@ def test_every_aim_is_reached(causes, data):
     assert walk.saga.is_at_rest or walk.saga.aim is None
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(st.sampled_from(CAUSES), max_size=8), st.data())
 def test_what_is_stored_restores_the_saga(causes, data):
     """Invariant 4: wherever a crash comes, what stands is the saga that stood."""
@@ -174,7 +174,7 @@ def test_what_is_stored_restores_the_saga(causes, data):
         assert saga == restore(walk.transitions[:steps], walk.heard[:records])
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(st.sampled_from(CAUSES), max_size=8), st.data())
 def test_money_is_with_the_rail_only_when_it_was_asked(causes, data):
     """Invariant 5, by what the rail did: a transfer stands exactly where the books say the beneficiary has it."""
