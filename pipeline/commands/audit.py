@@ -32,7 +32,7 @@ _logger = structlog.stdlib.get_logger(__name__)
 # What ends the service: each names what is wrong, and started again it goes on where it stood.
 _ENDING: Final = (
     AuditBroken, DatabaseRefused, DatabaseUnavailable, HeadRefused, LeafFileBusy, LogUnavailable, PositionMoved,
-    RecordRefused, RecordUndecodable,
+    RecordRefused, RecordUndecodable, OSError,  # the last: a full disk, say
 )  # fmt: skip
 
 

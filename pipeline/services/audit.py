@@ -25,8 +25,8 @@ from pipeline.services.audit_log import RECORDS_MAX, AuditLog
 IDLE_WAIT_S: Final = 0.2
 BATCH_INTERVAL_S: Final = 0.25
 RECORDS_UNPACED: Final = 1_000
-"""A smaller batch is followed by another no sooner than BATCH_INTERVAL_S later: each costs a sync of every leaf file and
-a row of chain_link a partition, and nobody waits for the audit log."""
+"""A smaller batch is followed by another no sooner than BATCH_INTERVAL_S later: each costs a sync of every leaf file
+and a row of chain_link a partition, and nobody waits for the audit log."""
 ANCHOR_INTERVAL_S: Final = 3600.0
 ANCHOR_RETRY_S: Final = 60.0
 HOLD_WAIT_S: Final = 0.5
