@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from confluent_kafka import Consumer, TopicPartition
 
 from pipeline.adapters.avro import WireFormat
-from pipeline.commands.decisions import Located, located
+from pipeline.commands.decisions import Located, Unreadable, located
 from pipeline.commands.log_scan import Found, client_options
 from pipeline.core.records import Outcome
 from pipeline.core.refusals import Refusal
@@ -68,6 +68,8 @@ class Meter:
         self._allowed: deque[Located] = deque(maxlen=ALLOWED_SHOWN)
         self._stopped: deque[Located] = deque(maxlen=STOPPED_SHOWN)
         self._kept: dict[str, Located] = {}
+        self._after: Counter[str] = Counter()
+        self._next: dict[str, dict[int, int]] = {self._decisions_topic: {}, self._dead_topic: {}}
         self._scores: deque[int] = deque(maxlen=SCORES_KEPT)
         self._measured_from_ms = 0
         self.first_decision_s: float | None = None
@@ -124,6 +126,19 @@ class Meter:
         with self._lock:
             return self._counts.total() + self._dead_letters.total()
 
+    def reversals(self) -> int:
+        with self._lock:
+            return self._after["Reversal"]
+
+    def decisions_read(self) -> dict[int, int]:
+        """The offset after the last record of decisions.v1, of whatever kind, by partition."""
+        with self._lock:
+            return dict(self._next[self._decisions_topic])
+
+    def dead_letters_read(self) -> dict[int, int]:
+        with self._lock:
+            return dict(self._next[self._dead_topic])
+
     def scores_micro(self) -> list[int]:
         """What the model gave the latest payments that it was asked about."""
         with self._lock:
@@ -156,6 +171,8 @@ class Meter:
                     if message.error() is None and topic is not None and isinstance(value, bytes):
                         found = Found(message.partition() or 0, message.offset() or 0, 0, b"", value)
                         self._take(topic, found, now_s, now_ms)
+                        with self._lock:
+                            self._next[topic][found.partition] = found.offset + 1
         finally:
             consumer.close()
 
@@ -174,9 +191,17 @@ class Meter:
                     self._dead_letters[letter["code"]] += 1
             return
         decision = located(self._wire, found)
-        assert isinstance(decision, Located), "the worker writes decisions that can be read"
+        assert not isinstance(decision, Unreadable), "what is written can be read"
         with self._lock:
-            self._count(decision, now_s, now_ms)
+            if decision is None:
+                self._after[self._kind(found)] += 1
+            else:
+                self._count(decision, now_s, now_ms)
+
+    def _kind(self, found: Found) -> str:
+        fields = self._wire.decode("decision.v1", found.value)
+        assert not isinstance(fields, Refusal), "it was read before"
+        return str(fields["record"])
 
     def _count(self, decision: Located, now_s: float, now_ms: int) -> None:
         fields = decision.stored.fields

@@ -1,4 +1,4 @@
-"""The end of the demonstration: what came of every record, how fast, what the breaker did, three decisions in full."""
+"""The end of the demonstration: what came of every record, how fast, what the breaker did, decisions in full."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from ops.demo_aftermath import Aftermath, aftermath_json, aftermath_lines
 from ops.demo_meter import Snapshot
 from pipeline.commands.decisions import Located
 from pipeline.commands.explain import explanation
@@ -34,6 +35,7 @@ class Summary(NamedTuple):
     changes: tuple[BreakerChange, ...]
     has_tripped: bool
     has_recovered: bool
+    aftermath: Aftermath
 
     @property
     def accounted_for(self) -> int:
@@ -49,7 +51,8 @@ class Summary(NamedTuple):
 
     @property
     def is_good(self) -> bool:
-        return self.is_whole and self.has_tripped and self.has_recovered
+        is_executed = self.aftermath.is_whole(self.snapshot.decisions, sum(self.dead_letters.values()))
+        return self.is_whole and is_executed and self.has_tripped and self.has_recovered and self.aftermath.is_good
 
 
 def show_summary(summary: Summary, examples: Sequence[Located], archive: RegimeArchive, *, as_json: bool) -> None:
@@ -64,6 +67,13 @@ def show_summary(summary: Summary, examples: Sequence[Located], archive: RegimeA
         output.line("-" * 100)
         for line in explanation_lines(each):
             output.line(line)
+    if summary.aftermath.explained is not None:
+        output.line("")
+        output.line("-" * 100)
+        output.line(
+            coloured("One decision of the wrong model, taken back, as `fraud explain` tells it", None, is_bold=True)
+        )
+        output.line(str(summary.aftermath.explained).rstrip())
     output.line("-" * 100)
     for line in _lines(summary):
         output.line(line)
@@ -88,6 +98,7 @@ def _lines(summary: Summary) -> list[str]:
         "  the breaker:",
         *(f"    {change.second:5.1f} s  {change.scope}: {change.before} to {change.after}. {change.why}"
           for change in summary.changes),
+        *aftermath_lines(summary.aftermath, s.decisions, sum(summary.dead_letters.values())),
     ]  # fmt: skip
 
 
@@ -110,4 +121,6 @@ def _summary_json(summary: Summary) -> dict[str, object]:
         "breaker": [change._asdict() for change in summary.changes],
         "has_tripped": summary.has_tripped,
         "has_recovered": summary.has_recovered,
+        **aftermath_json(summary.aftermath, s.decisions, sum(summary.dead_letters.values())),
+        "is_good": summary.is_good,
     }

@@ -13,8 +13,13 @@ from pipeline.commands.generate import publish_event
 from pipeline.commands.publishing import BulkPublisher, Pace
 from pipeline.settings import Settings
 
-ACCOUNTS: Final = 400
-PAYMENTS_A_DAY: Final = 1.5
+DAYS: Final = 5
+"""Of event time, however long it takes: a payment that is given back to be decided anew must not be 6 days old."""
+PAYMENTS_A_DAY: Final = 2.0
+"""Of each account; what there are more of are accounts."""
+ACCOUNTS_MIN: Final = 400
+EARLY_RATE: Final = 50
+"""Payments a second at most until everything stands: the broker keeps 5 MB a partition for whoever comes late."""
 FRAUD_SHARE: Final = 0.03
 GUARDRAIL_SHARE: Final = 0.01
 FIRST_PAYMENTS: Final = 20
@@ -22,29 +27,34 @@ FIRST_PAYMENTS: Final = 20
 HOUR_MS: Final = 3_600_000
 REPUBLISHED_EVERY: Final = 400
 BROKEN_EVERY: Final = 700
+EARLY_S: Final = 30
+"""How long that may take; where it takes longer, a busy machine's payments end a little later in event time."""
 _BROKEN: Final = b"\xc3\x01not a payment at all"
 
 
 class Traffic:
     """Publishes in a thread of its own until `stop`; days of event time pass in seconds, and end at about now.
 
-    `start` publishes the accounts and FIRST_PAYMENTS, `go` the rest.
+    `start` publishes the accounts and FIRST_PAYMENTS, `go` the rest, slowly, until `go_on`.
     """
 
     def __init__(self, settings: Settings, wire: WireFormat, *, seed: int, rate: int, seconds_max: int) -> None:
-        self._settings, self._wire, self._pace = settings, wire, Pace(rate)
-        days = int(rate * seconds_max / (ACCOUNTS * PAYMENTS_A_DAY)) + 2
-        start_ms = (int(time.time()) * 1000 - days * 24 * HOUR_MS) // HOUR_MS * HOUR_MS
-        self._traffic = TrafficSettings(
+        self._settings, self._wire = settings, wire
+        self._early_pace, self._pace = Pace(min(EARLY_RATE, rate)), Pace(rate)
+        self.rate = rate
+        payments = rate * seconds_max + EARLY_RATE * EARLY_S
+        accounts = max(int(payments / (DAYS * PAYMENTS_A_DAY)), ACCOUNTS_MIN)
+        start_ms = (int(time.time()) * 1000 - DAYS * 24 * HOUR_MS) // HOUR_MS * HOUR_MS
+        self.plan = TrafficSettings(
             seed,
-            ACCOUNTS,
+            accounts,
             start_ms,
-            days,
+            DAYS,
             payments_per_account_day=PAYMENTS_A_DAY,
             fraud_share=FRAUD_SHARE,
             guardrail_share=GUARDRAIL_SHARE,
         )
-        self._stopping, self._going = threading.Event(), threading.Event()
+        self._stopping, self._going, self._is_all_there = threading.Event(), threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="demo-traffic", daemon=True)
         self.published = 0
         """Records on transactions.v1, of whatever kind."""
@@ -55,6 +65,10 @@ class Traffic:
 
     def go(self) -> None:
         self._going.set()
+
+    def go_on(self) -> None:
+        """At the full rate: everything stands."""
+        self._is_all_there.set()
 
     def stop(self) -> None:
         """Returns when every record is acknowledged."""
@@ -69,7 +83,7 @@ class Traffic:
             self.failure = failure
 
     def _publish(self, publisher: BulkPublisher) -> None:
-        for event in events(self._traffic):
+        for event in events(self.plan):
             if self._stopping.is_set():
                 break
             is_payment = isinstance(event, LabelledTransaction)
@@ -77,7 +91,7 @@ class Traffic:
                 publisher.flush()
                 self._going.wait()
             if is_payment and self._going.is_set():
-                self._pace.wait()
+                (self._pace if self._is_all_there.is_set() else self._early_pace).wait()
             publish_event(self._settings, publisher, self._wire, event, "demo", is_now=True)
             if is_payment:
                 self.published += 1
