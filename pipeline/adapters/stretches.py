@@ -64,14 +64,14 @@ class Stretches:
 
     def committed(self, group: str, topic: str) -> dict[int, int]:
         """The next offset of a group in each partition where it has committed one."""
-        wanted = [ConsumerGroupTopicPartitions(group)]
+        places = [TopicPartition(topic, partition) for partition in self.extents(topic)]
+        wanted = [ConsumerGroupTopicPartitions(group, places)]
         try:
             answers = self._admin.list_consumer_group_offsets(wanted, request_timeout=BROKER_TIMEOUT_S)
             answer: ConsumerGroupTopicPartitions = answers[group].result()
         except KafkaException as failure:
             raise _unreadable(f"the offsets of {group}", failure) from failure
-        places = answer.topic_partitions or []
-        return {place.partition: place.offset for place in places if place.topic == topic and place.offset >= 0}
+        return {place.partition: place.offset for place in answer.topic_partitions or () if place.offset >= 0}
 
     def standing(self, topic: str, partition: int, first: int, end: int | None, records_max: int) -> Standing:
         """From `first` on: to `end`, or to the end of what is committed; no more than records_max records."""

@@ -1,0 +1,184 @@
+"""A small world on the embedded stack in which everything is accounted for; tests then spoil it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+import psycopg
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
+
+from ops.stack.embedded import EmbeddedStack
+from pipeline.adapters.appender import Appender
+from pipeline.adapters.decision_log import LogBatch, LogRecord, Span
+from pipeline.adapters.postgres import Connection, connect
+from pipeline.adapters.stretches import Stretches
+from pipeline.core.reconciliation import Gap
+from pipeline.services.audit_letters import Letters
+from pipeline.services.audit_log import AuditLog
+from pipeline.services.reconcile import CONSUMER, IntakeOf, Reconciler
+from pipeline.services.reconcile_findings import Findings
+from pipeline.services.reconcile_looking import Looked, Looking, Topics
+from tests.audit.logs import WIRE, values
+from tests.records import NOON_MS
+
+COUNT = 40
+INTAKE_PARTITIONS = 4  # what the mock broker gives every topic; and of how many the decisions' sources are
+GROUP = "fraud-decide"
+DELIVERY_S = 20.0
+_RESTS_IN = {"ALLOW": "SETTLED", "BLOCK": "REFUSED", "ESCALATE": "HELD"}
+
+
+class Desk:
+    """Of `COUNT` records a partition one in four was decided and the others are dead letters, each third a duplicate.
+
+    Decision n is of record n of partition n % 4, and stands in partition n % 2 of decisions.v1.
+    """
+
+    def __init__(self, stack: EmbeddedStack, database_url: str, folder: Path, prefix: str) -> None:
+        self.stack, self.database_url, self.prefix, self.folder = stack, database_url, prefix, folder
+        names = ("transactions.v1", "decisions.v1", "transactions.dead.v1")
+        self.topics = Topics(*(prefix + name for name in names))
+        self.stretches = Stretches(stack.bootstrap_servers, "fraud-reconcile", {})
+        self.told: list[dict[str, object]] = []
+        self.connection: Connection = connect(self._url("fraud_reconcile"), "test")
+        self.records: dict[str, list[LogRecord]] = {self.topics.decisions: [], self.topics.letters: []}
+
+    def fill(self) -> None:
+        sent = [(self.topics.intake, partition, b"payment") for partition in range(4) for _ in range(COUNT)]
+        decisions = [(self.topics.decisions, number % 2, value) for number, value in enumerate(values(COUNT))]
+        decided = {(number % 4, number) for number in range(COUNT)}
+        sources = [(partition, offset) for partition in range(4) for offset in range(COUNT)]
+        letters = [(self.topics.letters, 0, self.letter(*each)) for each in sources if each not in decided]
+        self.publish([*sent, *decisions, *letters])
+        self.audit()
+        self.execute()
+        self.commit({partition: COUNT for partition in range(INTAKE_PARTITIONS)})
+
+    def publish(self, records: Sequence[tuple[str, int, bytes]]) -> None:
+        """(topic, partition, value); what stands on the results topics is kept in `records`."""
+        producer = Producer({"bootstrap.servers": self.stack.bootstrap_servers, "log_level": 2})
+        sent: list[Message] = []
+        for topic, partition, value in records:
+            producer.produce(
+                topic, value, b"key", partition, timestamp=NOON_MS, on_delivery=lambda _, message: sent.append(message)
+            )
+        assert producer.flush(DELIVERY_S) == 0
+        for message in sorted(sent, key=lambda each: (each.partition(), each.offset())):
+            if (topic := message.topic()) in self.records:
+                self.records[topic].append(self._log_record(topic, message))
+
+    def letter(self, partition: int, offset: int, code: str | None = None) -> bytes:
+        duplicate_or_not = "DUPLICATE" if offset % 3 == 0 else "BAD_FRAMING"
+        fields = {
+            "code": code or duplicate_or_not,
+            "detail": "for tests",
+            "source_topic": self.topics.intake,
+            "source_partition": partition,
+            "source_offset": offset,
+            "source_timestamp_ms": NOON_MS,
+            "payload_sha256": hashlib.sha256(f"{partition}:{offset}".encode()).digest(),
+            "payload_length": 7,
+            "key_id": "",
+            "payload": b"",
+        }
+        return WIRE.encode("dead_letter.v1", fields)
+
+    def audit(self) -> None:
+        """What stands on the results topics and isn't audited yet, by the audit service's own code and role."""
+        with closing(connect(self._url("fraud_audit"), "test")) as connection:
+            log = AuditLog(self.topics.decisions, self.folder / "outside", WIRE, lambda: NOON_MS * 1000)
+            positions = log.open(connection, (0, 1))
+            fresh = [each for each in self.records[self.topics.decisions] if each.offset >= positions[each.partition]]
+            log.store(connection, fresh)
+            log.close()
+            letters = Letters(self.topics.letters)
+            before = letters.open(connection, (0,))[0]
+            late = [each for each in self.records[self.topics.letters] if each.offset >= before]
+            letters.store(connection, LogBatch(late, [Span(0, before, late[-1].offset + 1)] if late else []))
+
+    def execute(self) -> None:
+        """Every audited decision, to where it rests."""
+        with closing(psycopg.connect(self.database_url, autocommit=True)) as owner:
+            owner.execute("SELECT control.ensure_partition('ledger.transition', created_at) FROM audit.ai_decision_log")
+            owner.execute(
+                """INSERT INTO ledger.execution (execution_id, decision_id, transaction_id, account_id,
+                    beneficiary_account_id, currency, amount_minor, cause, aim, event_time, caused_at, topic_partition,
+                    topic_offset)
+                SELECT execution_id, decision_id, transaction_id, account_id, 'B', 'GBP', 1, 'DECIDED_' || decision,
+                    'SETTLE', created_at, created_at, topic_partition, topic_offset FROM audit.ai_decision_log
+                ON CONFLICT DO NOTHING"""
+            )
+            for outcome, state in _RESTS_IN.items():
+                owner.execute(
+                    """INSERT INTO ledger.transition (execution_id, sequence, step, from_state, to_state, aim, cause,
+                        caused_at)
+                    SELECT execution_id, 1, 'TEST', 'NEW', %s, 'SETTLE', 'DECISION', caused_at FROM ledger.execution
+                    WHERE cause = 'DECIDED_' || %s ON CONFLICT DO NOTHING""",
+                    [state, outcome],
+                )
+
+    def commit(self, offsets: dict[int, int]) -> None:
+        """As the worker group."""
+        settings = {"bootstrap.servers": self.stack.bootstrap_servers, "group.id": self.group, "log_level": 2}
+        with closing(Consumer({**settings, "enable.auto.commit": False})) as consumer:
+            places = [TopicPartition(self.topics.intake, partition, offset) for partition, offset in offsets.items()]
+            consumer.commit(offsets=places, asynchronous=False)
+
+    @property
+    def group(self) -> str:
+        return self.prefix + GROUP
+
+    def reconciler(self, *, is_stored: bool = True) -> Reconciler:
+        appender = Appender(self.stack.bootstrap_servers, "test", {})
+        looking = Looking(WIRE, self.stretches, self.topics, CONSUMER if is_stored else "reconcile-once")
+        findings = Findings(WIRE, self.prefix + "alerts.v1", appender.append)
+        intake = IntakeOf(self.topics, self.group)
+        return Reconciler(self.stretches, looking, findings, intake, lambda: NOON_MS, is_stored=is_stored)
+
+    def reconciled(self, *, is_stored: bool = False) -> tuple[list[Gap], list[Looked]]:
+        """All that there is, without any grace."""
+        reconciler, gaps, every = self.reconciler(is_stored=is_stored), list[Gap](), list[Looked]()
+        while (stretch := reconciler.open(self.connection)) is not None:
+            looked = reconciler.look(self.connection, stretch)
+            gaps += reconciler.close(self.connection, stretch, looked)
+            every.append(looked)
+        return gaps, every
+
+    def tamper(self, *statements: str) -> None:
+        """As a superuser who passes the triggers by."""
+        with closing(psycopg.connect(self.database_url)) as connection, connection.transaction():
+            connection.execute("SET LOCAL session_replication_role = replica")
+            assert all([connection.execute(statement.encode()).rowcount != 0 for statement in statements])
+
+    def ask(self, query: str) -> list[tuple[object, ...]]:
+        with closing(psycopg.connect(self.database_url)) as connection:
+            return connection.execute(query.encode()).fetchall()
+
+    def alerts(self) -> list[dict[str, object]]:
+        found = []
+        for partition, (low, high) in self.stretches.extents(self.prefix + "alerts.v1").items():
+            for value in self.stretches.values(self.prefix + "alerts.v1", partition, low, high):
+                fields = WIRE.decode("alert.v1", value)
+                assert isinstance(fields, dict)
+                found.append(fields)
+        return found
+
+    def close(self) -> None:
+        self.connection.close()
+        self.stretches.close()
+
+    def _url(self, role: str) -> str:
+        return self.database_url.replace("fraud_owner@", f"{role}@")
+
+    def _log_record(self, topic: str, message: Message) -> LogRecord:
+        schema = "decision.v1" if topic == self.topics.decisions else "dead_letter.v1"
+        value, partition, offset = message.value(), message.partition(), message.offset()
+        assert isinstance(value, bytes)
+        assert partition is not None
+        assert offset is not None
+        fields = WIRE.decode(schema, value)
+        assert isinstance(fields, dict)
+        return LogRecord(partition, offset, NOON_MS, b"key", value, fields)

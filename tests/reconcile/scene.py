@@ -1,0 +1,144 @@
+"""The whole pipeline in the production profile on the secure stack, each process with its own credentials."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
+
+import psycopg
+
+from ops.bench.feeder import known_records
+from ops.bench.topics_io import Outbound, wait_until
+from ops.bench.worker_process import status
+from ops.migrate import migrate
+from ops.roles import ROLES, set_passwords
+from ops.stack.access import Principal
+from ops.stack.processes import ServerFailed, ServerProcess, free_port
+from ops.stack.real import RealStack
+from ops.stack.topics import create_topics
+from pipeline.adapters.signing import create_signing_key
+from pipeline.adapters.stretches import Stretches
+from pipeline.adapters.vault import create_key_file
+from pipeline.commands.publishing import BulkPublisher
+from pipeline.settings import Profile, Settings
+
+PARTITIONS = 2
+WORKER_GROUP = "fraud-decide"
+START_ATTEMPTS = 5
+SECONDS_MAX = 120
+PASSWORD = "correct-horse-battery-staple"  # of every role; each has its own rights
+
+
+class Scene:
+    def __init__(self, directory: Path, stack: RealStack) -> None:
+        self.stack, self.directory = stack, directory
+        create_topics(stack.bootstrap_servers, partitions=PARTITIONS, client_settings=stack.admin_options)
+        migrate(stack.database_url)
+        set_passwords(stack.database_url, dict.fromkeys(ROLES, PASSWORD))
+        self.reading = Stretches(stack.bootstrap_servers, "fraud-reconcile", stack.client_options(Principal.RECONCILE))
+        self.worker = self._process("worker", ["worker"], "FRAUD_WEB_PORT", "/ready")
+        self.audit = self._process("audit", ["audit", "run"], "FRAUD_AUDIT_PORT", "/metrics")
+        self.executor = self._process("executor", ["executor"], "FRAUD_EXECUTOR_PORT", "/metrics")
+        self._records = known_records(11)
+        self.published = 0
+
+    def start(self, *processes: ServerProcess) -> None:
+        """As a supervisor does: one that ends while starting, as on a broker's first day, is started again."""
+        for process in processes:
+            for attempt in range(START_ATTEMPTS):
+                try:
+                    process.start()
+                    break
+                except ServerFailed:
+                    if attempt == START_ATTEMPTS - 1:
+                        raise
+
+    def stop(self) -> None:
+        for process in (self.worker, self.audit, self.executor):
+            process.stop()
+        self.reading.close()
+
+    def publish(self, count: int) -> list[Outbound]:
+        """Payments with duplicates, conflicts and garbage among them."""
+        settings = Settings(
+            bootstrap_servers=self.stack.bootstrap_servers, kafka_options=self.stack.client_options(Principal.PUBLISHER)
+        )
+        publisher, records = BulkPublisher(settings), list(islice(self._records, count))
+        for record in records:
+            publisher.publish("transactions.v1", record.key, record.value, record.timestamp_ms)
+        publisher.flush()
+        self.published += count
+        return records
+
+    def wait_until_decided(self) -> None:
+        def is_decided() -> bool:
+            for process in (self.worker, self.audit, self.executor):
+                assert process is not self.worker or process.is_running, process.log_path.read_text()[-4000:]
+            return sum(self.reading.committed(WORKER_GROUP, "transactions.v1").values()) >= self.published
+
+        wait_until(is_decided, SECONDS_MAX, "deciding")
+
+    def settings(self, name: str, **changes: object) -> Settings:
+        """Those that a process of that name would have in production."""
+        return Settings(
+            profile=Profile.PRODUCTION,
+            secrets_from=f"file:{self.secrets(name)}",
+            bootstrap_servers=self.stack.bootstrap_servers,
+            **changes,
+        )
+
+    def secrets(self, name: str) -> Path:
+        """The folder of one process's secrets, and of nobody else's."""
+        folder = self.directory / f"secrets-{name}"
+        if folder.exists():
+            return folder
+        folder.mkdir(mode=0o700)
+        (folder / "kafka_options").write_text(json.dumps(self.stack.client_options(Principal(f"fraud-{name}"))))
+        if name == "worker":
+            (folder / "redis_url").write_text(self.stack.redis_url)
+            create_key_file(folder / "dead_letter_key")
+            return folder
+        (folder / "database_url").write_text(self.database_url(f"fraud_{name}"))
+        if name == "audit":
+            create_signing_key(folder / "audit_key")
+        return folder
+
+    def database_url(self, role: str) -> str:
+        return f"postgresql://{role}:{PASSWORD}@{self.stack.database_url.rpartition('@')[2]}"
+
+    def tamper(self, *statements: str) -> int:
+        """As a superuser who passes the triggers by, in one transaction; how many rows the first statement touched."""
+        with closing(psycopg.connect(self.stack.database_url)) as connection, connection.transaction():
+            connection.execute("SET LOCAL session_replication_role = replica")
+            counts = [connection.execute(statement.encode()).rowcount for statement in statements]
+        return counts[0]
+
+    def ask(self, query: str) -> Sequence[tuple[object, ...]]:
+        with closing(psycopg.connect(self.stack.database_url, autocommit=True)) as connection:
+            return connection.execute(query.encode()).fetchall()
+
+    def follower(self, grace_s: float) -> ServerProcess:
+        return self._process(
+            "reconcile", ["reconcile", "--follow"], "FRAUD_WEB_PORT", "/live", FRAUD_RECONCILE_GRACE_S=str(grace_s)
+        )
+
+    def _process(self, name: str, arguments: list[str], port_name: str, page: str, **more: str) -> ServerProcess:
+        port = free_port()
+        return ServerProcess(
+            name,
+            [sys.executable, "-m", "pipeline.cli", *arguments],
+            is_ready=lambda: status(port, page) == 200,
+            log_path=self.directory / f"{name}.log",
+            environment={
+                "FRAUD_PROFILE": "production",
+                "FRAUD_SECRETS_FROM": f"file:{self.secrets(name)}",
+                "FRAUD_BOOTSTRAP_SERVERS": self.stack.bootstrap_servers,
+                "FRAUD_AUDIT_DIRECTORY": str(self.directory / "outside"),
+                port_name: str(port),
+                **more,
+            },
+        )
