@@ -15,7 +15,7 @@ import redis
 
 from ops.bench.crashing_worker import STEPS
 from ops.bench.feeder import Recovery
-from ops.bench.rig import RECOVERY_S, Rig, now_ms
+from ops.bench.rig import RECOVERY_S, START_S, Rig, now_ms
 from ops.bench.worker_process import kept
 from pipeline.app import RELOAD_INTERVAL_S
 from pipeline.settings import Settings
@@ -78,7 +78,7 @@ def _cold_start(rig: Rig) -> Recovery:
     worker = rig.workers[SLOT]
     worker.kill()
     fault_ms = now_ms()
-    worker.start()
+    worker.start(deadline_s=START_S)
     return rig.recovery(fault_ms)
 
 
@@ -99,7 +99,7 @@ def _crasher(step: str) -> Callable[[Rig], Recovery]:
         finally:
             doomed.stop()
         rig.workers[SLOT] = worker
-        worker.start()
+        worker.start(deadline_s=START_S)
         return recovery
 
     return strike
@@ -112,7 +112,7 @@ def _takeover(rig: Rig) -> Recovery:
     worker.kill()
     recovery = rig.recovery(now_ms())
     rig.workers[SLOT] = worker
-    worker.start()
+    worker.start(deadline_s=START_S)
     return recovery
 
 

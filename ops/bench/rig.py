@@ -25,8 +25,8 @@ PARTITIONS: Final = 4
 GROUP: Final = "fraud-decide"
 SETTLE_S: Final = 240.0
 RECOVERY_S: Final = 180.0
-"""Bounds of a bench, not goals: on a machine that is shared with ten others a broker alone may take a minute."""
-BROKER_START_S: Final = 180.0
+"""Bounds of a bench, not goals: on a machine that is shared with ten others a start alone may take a minute."""
+START_S: Final = 180.0
 POLL_S: Final = 0.1
 COORDINATOR_S: Final = 25.0
 COORDINATORS_LOST_MAX: Final = 2
@@ -60,7 +60,7 @@ class Rig:
             self.workers[slot] = worker_process(
                 self.directory, *servers, slot=slot, options=("--keep",), environment=self.environment
             )
-        self.workers[slot].start()
+        self.workers[slot].start(deadline_s=START_S)
         return self.workers[slot]
 
     def retire_worker(self, slot: int) -> None:
@@ -102,14 +102,14 @@ class Rig:
         log" in the broker's log) and answers NOT_COORDINATOR from then on, about once in 30 starts on a busy machine.
         No client can help that; elsewhere another broker takes over, a single one must be started once more.
         """
-        self.stack.broker.start(deadline_s=BROKER_START_S)
+        self.stack.broker.start(deadline_s=START_S)
         back_ms, deadline = now_ms(), time.monotonic() + COORDINATOR_S
         while self.committed() == 0:
             if time.monotonic() > deadline:
                 self.coordinators_lost += 1
                 assert self.coordinators_lost <= COORDINATORS_LOST_MAX, "the broker's group coordinator never answers"
                 self.stack.broker.stop()
-                self.stack.broker.start(deadline_s=BROKER_START_S)
+                self.stack.broker.start(deadline_s=START_S)
                 deadline = time.monotonic() + COORDINATOR_S
             time.sleep(POLL_S)
         return back_ms
@@ -127,7 +127,7 @@ class Rig:
                 self.gave_up += 1
                 assert self.gave_up <= RESTARTS_MAX, "workers keep ending; see their logs"
                 with contextlib.suppress(ServerFailed):  # the next call tries again
-                    worker.start()
+                    worker.start(deadline_s=START_S)
 
     def recovery(self, fault_ms: float, partitions: Sequence[int] = range(PARTITIONS)) -> Recovery:
         """Waits until decisions flow again on `partitions`; raises TimeoutError when they don't."""
