@@ -39,7 +39,7 @@ from pipeline.adapters.cases import (
 from pipeline.adapters.decision_log import LogBatch, LogRecord, PositionedLog
 from pipeline.adapters.kafka import BrokerFailed, Outgoing
 from pipeline.adapters.postgres import Connection, Positions, failures_named
-from pipeline.adapters.review_metrics import REVIEW_CASES, REVIEW_EVENTS, REVIEW_PUBLISHED
+from pipeline.adapters.review_metrics import REVIEW_CASES, REVIEW_EVENTS, REVIEW_FOREIGN, REVIEW_PUBLISHED
 from pipeline.core.identities import review_id
 from pipeline.core.records import UNKNOWN, Outcome
 from pipeline.core.review import Case, CaseEvent, authors, expiry, opening, publication, withdrawal
@@ -189,20 +189,23 @@ class ReviewService:
                 self._append(connection, file.case, event, Place(record.partition, record.offset))
 
     def _read_back(self, connection: Connection, records: Sequence[LogRecord]) -> None:
-        """Marks as published what stands on the topic; its second copy changes nothing."""
+        """Marks as published what stands on the topic as it was decided; its second copy changes nothing."""
         if not records:
             return
-        places = {record.fields["review_id"]: record for record in records[::-1]}
         lock_cases(connection, [record.fields["decision_id"] for record in records])
-        files = cases_by_review(connection, places)
-        for name, record in places.items():
-            self._sent.pop(name, None)
+        files = cases_by_review(connection, {record.fields["review_id"] for record in records})
+        for record in records:
+            name = record.fields["review_id"]
             file = files.get(name)
-            event = None if file is None else publication(file.standing, record.timestamp_ms)
-            if file is not None and event is not None:
+            if file is None or not _is_as_decided(record.fields, name, file):
+                REVIEW_FOREIGN.inc()
+                log.error("foreign_outcome", review_id=name, partition=record.partition, offset=record.offset)
+                continue
+            self._sent.pop(name, None)
+            event = publication(file.standing, record.timestamp_ms)
+            if event is not None:
                 self._append(connection, file.case, event, Place(record.partition, record.offset))
-            elif file is None:
-                log.error("unknown_review", review_id=name, partition=record.partition, offset=record.offset)
+                files[name] = file._replace(events=(*file.events, event))
 
     def _expire(self, connection: Connection, partitions: Sequence[int]) -> None:
         now_ms = self._clock_ms()
@@ -261,6 +264,14 @@ def review_outcome(name: str, file: CaseFile) -> Datum:
         "reviewed_by": reviewed_by,
         "second_reviewer": second_reviewer,
     }
+
+
+def _is_as_decided(fields: Datum, name: str, file: CaseFile) -> bool:
+    """Whether the record says what was decided here; who may write the topic could say otherwise."""
+    if file.standing.last is None:
+        return False
+    expected = {key: value for key, value in review_outcome(name, file).items() if key != "-type"}
+    return {key: value for key, value in fields.items() if key != "record"} == expected
 
 
 def _planned_key(fields: Datum) -> tuple[str, str]:

@@ -319,6 +319,34 @@ def test_an_outcome_that_nobody_here_decided_changes_no_case(stack, topic, datab
     assert states(connection, [value]) == {State.OPEN: 1}
 
 
+def test_a_decided_case_is_not_published_by_a_record_that_says_otherwise(
+    stack, topic, database_url, connection, archive
+):
+    [value] = escalations(archive, [1])
+    fields = decision_of(value)
+    name = review_id(fields["decision_id"], 1)
+    with running(stack, topic, database_url) as failures:
+        topic.append([value])
+        eventually(lambda: files_of(connection, value), failures)
+        desk = ReviewDesk(connection, RULES, now_ms)
+        desk.claim(fields["decision_id"], "ann")
+    forged = {
+        "-type": "fraud.v1.ReviewOutcome",
+        "review_id": name,
+        **{each: fields[each] for each in ("decision_id", "transaction_id", "account_id")},
+        "reviewed_at_ms": now_ms(),
+        "outcome": Outcome.ALLOW,
+        "reason": "because I say so",
+        "reviewed_by": "ann",
+        "second_reviewer": None,
+    }
+    topic.append([WIRE.encode("decision.v1", forged)])
+    desk.judge(fields["decision_id"], "ann", BLOCK)
+    with running(stack, topic, database_url) as failures:
+        eventually(lambda: states(connection, [value])[State.CLOSED] == 1, failures)
+    assert [each["outcome"] for each in topic.read_outcomes()] == ["ALLOW", "BLOCK"]
+
+
 def test_the_worker_role_sees_no_case(database_url):
     with psycopg.connect(database_url.replace("fraud_owner@", "fraud_reader@")) as reader:
         assert reader.execute("SELECT count(*) FROM review.review_case").fetchone() == (0,)
