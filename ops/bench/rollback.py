@@ -91,7 +91,8 @@ class _Act:
         settings = TrafficSettings(seed=SEED, accounts=ACCOUNTS, start_ms=start_ms, days=30)
         self._payments = (labelled.transaction for labelled in transactions(settings))
         self._published: list[str] = []
-        self._decisions = Tail(self._servers, "decisions.v1")
+        self._decisions, self._counted = (Tail(self._servers, "decisions.v1") for _ in range(2))
+        self._on_topic = 0
         self.meanwhile = 0
 
     def go_wrong(self, count: int) -> None:
@@ -137,7 +138,7 @@ class _Act:
         began = time.monotonic()
         applying.start()
         for share in KILLED_AT:
-            wait_until(partial(self._has_come_to, plan, share * changing), WAIT_S, "reversing", every_s=0.05)
+            wait_until(partial(self._has_come_to, plan, share * changing), WAIT_S, "reversing", every_s=0.2)
             kills += applying.is_running
             applying.kill()
             if share == KILLED_AT[1]:
@@ -258,7 +259,7 @@ class _Act:
 
     def _are_positions_at_the_end(self) -> bool:
         """Audit, executor and review have stored as many records as the topic holds."""
-        total = sum(1 for _ in Tail(self._servers, "decisions.v1").news())
+        self._on_topic += sum(1 for _ in self._counted.news())
         [(audited,)] = self._stage.rows(
             "SELECT (SELECT count(*) FROM audit.ai_decision_log) + (SELECT count(*) FROM audit.reversal_log)"
             " + (SELECT count(*) FROM audit.review_log)"
@@ -267,4 +268,4 @@ class _Act:
             "SELECT consumer, array_agg(next_offset ORDER BY partition) FROM control.consumer_position"
             " WHERE topic = 'decisions.v1' AND consumer IN ('audit', 'review', 'executor-settled') GROUP BY consumer"
         )
-        return int(audited) == total and len(rows) == 3 and len({tuple(offsets) for _, offsets in rows}) == 1
+        return int(audited) == self._on_topic and len(rows) == 3 and len({tuple(offsets) for _, offsets in rows}) == 1

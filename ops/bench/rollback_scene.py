@@ -27,6 +27,7 @@ from ops.demo_scene import block_from_micro, clean_environment, golden_rows
 from ops.rail.process import rail_process, rail_url
 from ops.stack.processes import LOOPBACK, ServerProcess, free_port
 from ops.stack.real import RealStack
+from pipeline.core.drift import LATENCY_BOUNDS_MS
 from pipeline.core.policy import Policy, parse_policy
 from pipeline.core.scoring import Model
 from pipeline.settings import Settings
@@ -181,10 +182,13 @@ def _shared(stack: RealStack, registry: Path, directory: Path) -> dict[str, str]
 
 
 def _patient(policy_text: str) -> str:
-    """The shipped policy with a breaker that doesn't trip: the bench wants the wrong model to go on being wrong."""
-    text, replaced = re.subn(r"(?m)^minimum_sample = .*$", "minimum_sample = 1_000_000", policy_text)
-    assert replaced == 1, "the policy names the least sample once"
-    return text
+    """The shipped policy with a breaker that doesn't trip: the bench wants the wrong model to go on being wrong, and
+    payments that were published all at once wait longer than any breaker would have it."""
+    patient = {"minimum_sample": 1_000_000, "latency_p99_ms": LATENCY_BOUNDS_MS[-1], "error_minimum_count": 10_000}
+    for name, value in patient.items():
+        policy_text, replaced = re.subn(rf"(?m)^{name} = .*$", f"{name} = {value}", policy_text)
+        assert replaced == 1, f"the policy names {name} once"
+    return policy_text
 
 
 def _review_process(stack: RealStack, directory: Path, shared: Mapping[str, str]) -> ServerProcess:
