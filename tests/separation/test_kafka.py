@@ -33,6 +33,7 @@ OWNERS = {
     "fraud-command": Principal.READER,
     "schema-registry": Principal.REGISTRY,
 }
+WRITES_AS = {"fraud-decide-0": Principal.WORKER, "fraud-rollback-1": Principal.ROLLBACK}
 OWN_GROUP = {Principal.PUBLISHER: "none"} | {
     owner: group for group, owner in OWNERS.items() if group != "fraud-decide-context"
 }
@@ -70,9 +71,12 @@ def test_worker_s_offsets_are_seen_by_those_who_reconcile(credential, principal:
     assert is_denied(credential(principal).watch_offsets("fraud-decide", topic)) == (not may)
 
 
+@pytest.mark.parametrize(("transactional_id", "owner"), WRITES_AS.items())
 @pytest.mark.parametrize("principal", Principal)
-def test_worker_is_fenced_by_workers_only(credential, principal: Principal) -> None:
-    assert is_denied(credential(principal).fence("fraud-decide-0")) == (principal is not Principal.WORKER)
+def test_place_is_taken_by_its_own_process_only(
+    credential, principal: Principal, transactional_id: str, owner: Principal
+) -> None:
+    assert is_denied(credential(principal).fence(transactional_id)) == (principal is not owner)
 
 
 @pytest.mark.parametrize("act", ADMINISTRATION)
