@@ -120,7 +120,6 @@ ACCESS: Final[Mapping[Principal, Rights]] = MappingProxyType(
             writes=("decisions.v1", "transactions.v1", "alerts.v1"),  # released payments are decided anew
             groups=("fraud-rollback",),
             transactional_ids=("fraud-rollback-",),  # one for each plan
-            transactional_ids=("fraud-rollback-",),  # one for each plan
         ),
         Principal.RECONCILE: Rights(
             reads=("transactions.v1", "decisions.v1", "transactions.dead.v1", "executions.v1"),
