@@ -25,7 +25,7 @@ OTHER_SLOT: Final = 1
 RANDOM_KILLS: Final = 20
 RANDOM_DELAY_S: Final = (0.2, 2.0)
 TAKEOVERS: Final = 3
-CRASH_S: Final = 60.0
+CRASH_S: Final = 120.0
 ZOMBIE_S: Final = 15.0
 """In which a resumed worker must have noticed that its place is taken."""
 OUTAGE_S: Final = 3.0

@@ -15,7 +15,7 @@ import psutil
 
 from ops.stack.processes import LOOPBACK, ServerProcess, free_port
 
-FOLLOWED_S: Final = 30.0
+FOLLOWED_S: Final = 120.0
 POLL_S: Final = 0.01
 
 
