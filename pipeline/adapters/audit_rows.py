@@ -43,21 +43,23 @@ def decision_row(record: LogRecord, fields: Datum, proof: Proof) -> bytes:
             _uuid(fields["decision_id"]),
             _text(fields["transaction_id"]),
             _text(fields["account_id"]),
-            _text(fields["agent_id"]),
-            _text(fields["model_version"]),
-            _bytes(fields["model_hash"]),
-            _text(fields["policy_version"]),
-            _bytes(fields["policy_hash"]),
+            _regime(
+                fields["agent_id"],
+                fields["model_version"],
+                fields["model_hash"],
+                fields["policy_version"],
+                fields["policy_hash"],
+            ),
             _text(fields["input_hash"].hex()),
             _jsonb(fields["snapshot"]),
-            _text(fields["outcome"]),
+            _word(fields["outcome"]),
             _confidence(fields["confidence_bp"]),
             _text(fields["summary"]),
             _jsonb(fields["reasons"]),
             _jsonb(fields["rules_triggered"]),
-            _text(fields["route"]),
-            _text(fields["breaker_state"]),
-            _text(fields["breaker_scope"]),
+            _word(fields["route"]),
+            _word(fields["breaker_state"]),
+            _word(fields["breaker_scope"]),
             _uuid(execution_id(fields["decision_id"])),
             _time_ms(fields["decided_at_ms"]),
             _integer(4, fields["source_partition"]),
@@ -172,6 +174,20 @@ def _proof(record: LogRecord, proof: Proof) -> bytes:
 def _text(text: str) -> bytes:
     encoded = text.encode()
     return _length(len(encoded)) + encoded
+
+
+@lru_cache(maxsize=4096)
+def _word(text: str) -> bytes:
+    """A text of which there are few."""
+    return _text(text)
+
+
+@lru_cache(maxsize=4096)
+def _regime(agent_id: str, model_version: str, model_hash: bytes, policy_version: str, policy_hash: bytes) -> bytes:
+    """Five columns that are the same for all decisions of a day, or of a release."""
+    return b"".join(
+        (_text(agent_id), _text(model_version), _bytes(model_hash), _text(policy_version), _bytes(policy_hash))
+    )
 
 
 def _text_or_null(text: str | None) -> bytes:
