@@ -52,7 +52,7 @@ def run_demo(directory: Path, *, seconds: int, seed: int, rate: int, as_json: bo
             summary = play.perform(seconds)
             view.close()
             archive = RegimeArchive(play.scene.settings.policy_archive, play.scene.registry)
-            show_summary(summary, play.meter.examples(), archive, as_json=as_json)
+            show_summary(summary, play.examples, archive, as_json=as_json)
             return summary.is_good
     except (StackFailure, ServerFailed) as failure:
         raise Failure(str(failure), f"Logs are in {directory}.") from failure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
@@ -11,12 +12,9 @@ from ops.demo_books import Accounted, CustomerFunds
 from ops.demo_rollback import Undone
 from pipeline.commands.decisions import money_text
 from pipeline.commands.output import coloured
-from pipeline.commands.rollback_report import outcome_sentences, plan_json, radius_sentences
+from pipeline.commands.rollback_report import Report, plan_json
 from pipeline.core.saga import State
 
-_RESTING: Final = frozenset(
-    {State.SETTLED, State.HELD, State.REFUSED, State.REVERSED, State.RELEASED},
-)
 _STATE_WORDS: Final[Mapping[State, str]] = {
     State.SETTLED: "settled",
     State.HELD: "held for a person",
@@ -24,16 +22,20 @@ _STATE_WORDS: Final[Mapping[State, str]] = {
     State.REVERSED: "reversed",
     State.RELEASED: "given back to be decided anew",
 }
+"""Of the states that a payment rests in; in any other it is still under way."""
 
 
 class Aftermath(NamedTuple):
-    """`undone` None: the model never went wrong. `reversals`: as a reader of the topic saw them. `explained`: the
-    reversed decision as `fraud explain` tells it, in text or parsed JSON."""
+    """`undone` None: the model never went wrong. `reversals`, `reviews`: as a reader of the topic saw them.
+
+    `explained`: the reversed decision as `fraud explain` tells it, in text or parsed JSON; None without one.
+    """
 
     accounted: Accounted
     verified: Verified
     undone: Undone | None
     reversals: int
+    reviews: int
     explained: Any
 
     def is_whole(self, decisions: int, dead_letters: int) -> bool:
@@ -43,7 +45,8 @@ class Aftermath(NamedTuple):
             seen.decisions == decisions == sum(seen.states.values())
             and seen.dead_letters == dead_letters
             and seen.reversals == self.reversals
-            and all(state in _RESTING for state in seen.states)
+            and seen.reviews == self.reviews
+            and all(State(state) in _STATE_WORDS for state in seen.states)
         )
 
     @property
@@ -79,8 +82,12 @@ def aftermath_json(after: Aftermath, decisions: int, dead_letters: int) -> dict[
 def _undone_lines(undone: Undone) -> Iterator[str]:
     plan = undone.plan
     yield f"  the rollback {plan.header.plan_id}, planned by {PLANNER}, approved by {APPROVER}:"
-    for sentence in [*radius_sentences(plan), *outcome_sentences(undone.report)]:
-        yield f"    {sentence}"
+    customers, kept = plan.blast_radius["changing"]["customers"], plan.decisions - plan.changing
+    yield f"    of {plan.decisions:,} decisions {kept:,} stay; {plan.changing:,} of {customers:,} customers change:"
+    for change, share in plan.blast_radius["by_change"].items():
+        yield f"    {_change_line(undone.report, change, share)}"
+    anew = ", ".join(f"{count:,} {outcome}" for outcome, count in undone.report.anew.items())
+    yield f"    given back and decided anew: {anew or 'none'}"
     yield "  with all customers, before it and after it:"
     for currency, before in undone.before.by_currency.items():
         yield f"    {_moved(before, undone.after.by_currency[currency], currency)}"
@@ -117,6 +124,17 @@ def _undone_json(undone: Undone) -> dict[str, object]:
         "postings_of_others": undone.strangers,
         "is_good": undone.is_good,
     }
+
+
+def _change_line(report: Report, change: str, share: Mapping[str, Any]) -> str:
+    before, _, after = change.partition("->")
+    states: Counter[str] = Counter()
+    for each in report.settled:
+        if (each.before, each.after) == (before, after):
+            states[each.state or State.NEW] += each.decisions
+    now = ", ".join(f"{count:,} {_words(state)}" for state, count in states.items())
+    amounts = ", ".join(money_text(minor, currency) for currency, minor in share["amount_minor"].items())
+    return f"{before} to {after}: {share['decisions']:,} ({amounts}), now {now}"
 
 
 def _moved(before_minor: int, after_minor: int, currency: str) -> str:

@@ -109,7 +109,7 @@ def accounted(connection: Connection, settings: Settings) -> Accounted:
     row = connection.execute(_ACCOUNTED, [settings.topic("transactions.v1")]).fetchone()
     assert row is not None, "counts have one row"
     decisions, dead_letters, reversals, reviews = row
-    states = dict(connection.execute(_STATES).fetchall())
+    states: dict[str, int] = dict(connection.execute(_STATES).fetchall())
     return Accounted(decisions, dead_letters, reversals, reviews, states)
 
 

@@ -130,6 +130,10 @@ class Meter:
         with self._lock:
             return self._after["Reversal"]
 
+    def reviews(self) -> int:
+        with self._lock:
+            return self._after["ReviewOutcome"]
+
     def decisions_read(self) -> dict[int, int]:
         """The offset after the last record of decisions.v1, of whatever kind, by partition."""
         with self._lock:

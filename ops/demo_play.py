@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import urllib.request
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from ops.demo_backstage import Backstage
 from ops.demo_books import accounted, at_rest
 from ops.demo_breaker import BreakerWatcher, told
 from ops.demo_meter import Meter, percentile
+from ops.demo_review import review_one
 from ops.demo_rollback import Rollback, Undone, explained_by_command
 from ops.demo_scene import BLOCKED_TOO_MUCH_PERCENT, Scene
 from ops.demo_summary import Summary
@@ -25,6 +26,7 @@ from ops.demo_views import Moment, View
 from ops.stack.processes import ServerProcess
 from pipeline.adapters.avro import WireFormat
 from pipeline.adapters.postgres import Connection, connect
+from pipeline.commands.decisions import Located
 from pipeline.commands.failures import Failure
 from pipeline.core.records import BreakerState
 from pipeline.settings import Settings
@@ -71,6 +73,7 @@ class Play:
     act: Act = Act.WELL
     tripped_s: float = 0.0
     champion: str = ""
+    examples: list[Located] = field(default_factory=list)
     wrong: str = ""
 
     @property
@@ -89,6 +92,8 @@ class Play:
         self.traffic.stop()
         with connect(self.scene.as_role("fraud_reader").database_url, "fraud-demo") as connection:
             self._rest(connection, 0, 0)
+            self._review(connection)
+            self.examples = self.meter.examples()
             undone = self._undo(connection)
             return self._finish(connection, undone)
 
@@ -131,6 +136,14 @@ class Play:
 
         self._wait(has_come, REST_S, "Not everything was decided, audited and executed.")
 
+    def _review(self, connection: Connection) -> None:
+        """Returns when what a person decided is audited and executed."""
+        sentence = review_one(self.scene)
+        if sentence is not None:
+            self.tell(sentence)
+            self._wait(lambda: self.meter.reviews() > 0, REST_S, "A review's outcome was not published.")
+            self._rest(connection, 0, 0)
+
     def _undo(self, connection: Connection) -> Undone | None:
         """None where the model never went wrong, since the breaker would not close before."""
         if not self.wrong:
@@ -166,7 +179,7 @@ class Play:
         )
         explained = None if undone is None else explained_by_command(self.scene, undone.shown, as_json=self.as_json)
         seen = accounted(connection, self.scene.settings)
-        return Aftermath(seen, verified, undone, self.meter.reversals(), explained)
+        return Aftermath(seen, verified, undone, self.meter.reversals(), self.meter.reviews(), explained)
 
     def _wait(self, is_done: Callable[[], bool], patience_s: float, what: str) -> None:
         deadline_s = time.monotonic() + patience_s

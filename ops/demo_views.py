@@ -86,10 +86,10 @@ class PlainView:
         print(f"{second:5.1f} s  {sentence}", flush=True)
 
     def show(self, moment: Moment) -> None:
-        if moment.second < self._due_s:
+        s = moment.snapshot
+        if moment.second < self._due_s or not s.recent_outcomes:
             return
         self._due_s = moment.second + LINE_EVERY_S
-        s = moment.snapshot
         mix = "  ".join(f"{outcome} {share}" for outcome, share in _shares(s).items())
         speed = f"{s.per_second:4.0f}/s  {mix}  p50 {s.latency_ms_p50} ms  p99 {s.latency_ms_p99} ms"
         print(f"{moment.second:5.1f} s  {speed}  breaker {moment.breaker}", flush=True)
