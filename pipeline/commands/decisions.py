@@ -59,16 +59,22 @@ def find_decision(settings: Settings, wire: WireFormat, wanted: str, account_id:
     Reads the topic once from its start; with the account known, only the partition that the account's key falls into.
     """
     log = Log(settings, "decisions.v1")
-    by_id = wanted.lower() if _is_uuid(wanted) else decision_id(wanted)
-    needle = by_id.encode()
+    by_id = decision_ids(wanted)
+    needles = [each.encode() for each in by_id]
     partitions = None if account_id is None else [log.partition_of(account_id)]
     for found in log.read_all(partitions):
-        if needle in found.value:
+        if any(needle in found.value for needle in needles):
             decision = located(wire, found)
-            if isinstance(decision, Located) and decision.stored.fields["decision_id"] == by_id:
+            if isinstance(decision, Located) and decision.stored.fields["decision_id"] in by_id:
                 return decision
     where = f"decisions.v1 on {settings.bootstrap_servers}"
     raise Failure(f"No decision with the id {wanted} is on {where}.", "`fraud decisions tail` shows ids that are.")
+
+
+def decision_ids(wanted: str) -> list[str]:
+    """The decisions that an id may mean: a UUID may be a decision's, and any text a transaction's."""
+    own = [wanted.lower()] if _is_uuid(wanted) else []
+    return [*own, decision_id(wanted)]
 
 
 def tail(

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.adapters.avro import StoredDecision
+from pipeline.commands.explain_guardrails import Guardrail, guardrails_of
 from pipeline.core.features import ACCOUNT_STATE, COLUMN, DERIVED, EVENT, SHARED_STATE
 from pipeline.core.phrases import fact_of, join, percent_of_bp
 from pipeline.core.records import UNKNOWN, Route
@@ -48,6 +49,7 @@ class Explanation(NamedTuple):
     model: ModelAccount | Missing
     why_route: str
     check: Check
+    guardrails: tuple[Guardrail, ...] | Missing
 
 
 _GROUPS = (
@@ -62,7 +64,8 @@ def explanation(stored: StoredDecision, partition: int, offset: int, archive: Re
     """Everything that can be said of a decision, the model's part computed again from the archived model."""
     facts = tuple(_feature_fact(group, name, stored.features) for group, names in _GROUPS for name in names)
     [check] = verify([stored], archive)
-    return Explanation(stored, partition, offset, facts, _model_account(stored, archive), _why_route(stored), check)
+    model, guardrails = _model_account(stored, archive), guardrails_of(stored, archive)
+    return Explanation(stored, partition, offset, facts, model, _why_route(stored), check, guardrails)
 
 
 def _feature_fact(group: str, name: str, features: Sequence[int]) -> FeatureFact:

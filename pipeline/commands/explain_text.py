@@ -1,11 +1,18 @@
-"""An explanation in words and columns, and the same as JSON."""
+"""An explanation in words and columns."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pipeline.commands.decisions import amount_text, plain
-from pipeline.commands.explain import Explanation, ModelAccount
+from pipeline.commands.decisions import amount_text
+from pipeline.commands.explain import Explanation
+from pipeline.commands.explain_audit import Audited
+from pipeline.commands.explain_guardrails import Standing
+from pipeline.commands.explain_json import explanation_json as explanation_json
+from pipeline.commands.explain_json import whole_json
+from pipeline.commands.explain_life import NotShown
+from pipeline.commands.explain_moments import records
+from pipeline.commands.explain_whole import Whole
 from pipeline.commands.output import OUTCOME_COLOUR, Output, coloured, utc_text
 from pipeline.core.phrases import percent_of_bp
 from pipeline.core.records import UNKNOWN
@@ -15,12 +22,22 @@ from pipeline.services.verify import Result
 _LABEL_WIDTH = 20
 
 
-def show_explanation(output: Output, explained: Explanation) -> None:
+def show_whole(output: Output, told: Whole) -> None:
     if output.as_json:
-        output.record(explanation_json(explained), "")
+        output.record(whole_json(told), "")
         return
-    for line in explanation_lines(explained):
+    for line in whole_lines(told):
         output.line(line)
+
+
+def whole_lines(told: Whole) -> Iterator[str]:
+    """What happened in three sentences, when, and then everything that the decision saw and says."""
+    yield from told.sentences
+    yield from _timeline(told)
+    yield from _audit(told)
+    yield ""
+    yield from explanation_lines(told.explained)
+    yield f"  {'this text':<{_LABEL_WIDTH}} {told.origin}"
 
 
 def explanation_lines(explained: Explanation) -> Iterator[str]:
@@ -31,22 +48,10 @@ def explanation_lines(explained: Explanation) -> Iterator[str]:
     yield from _section("Payment", _payment(explained))
     yield from _section("Decision", _decision(explained))
     yield from _section("Reasons", _reasons(explained))
+    yield from _guardrails(explained)
     yield from _features(explained)
     yield from _model(explained)
     yield from _section("Provenance", _provenance(explained))
-
-
-def explanation_json(explained: Explanation) -> dict[str, object]:
-    model = explained.model
-    return {
-        **plain(explained.stored.fields),
-        "partition": explained.partition,
-        "offset": explained.offset,
-        "why_route": explained.why_route,
-        "facts": {fact.name: fact.fact for fact in explained.features},
-        "model": {"missing": model.why} if isinstance(model, Missing) else _model_json(model),
-        "verified": {"result": explained.check.result, "differing": list(explained.check.differing)},
-    }
 
 
 def _section(title: str, rows: Iterator[tuple[str, str]]) -> Iterator[str]:
@@ -88,6 +93,77 @@ def _reasons(explained: Explanation) -> Iterator[tuple[str, str]]:
         if reason["contribution_micro"] is not None:
             compared += f", {_log_odds(reason['contribution_micro'])} log-odds"
         yield "", f"{reason['code']}: {compared}"
+
+
+def _guardrails(explained: Explanation) -> Iterator[str]:
+    yield ""
+    yield coloured("Every rule of the policy", None, is_bold=True)
+    if isinstance(explained.guardrails, Missing):
+        yield f"  Not shown: {explained.guardrails.why}."
+        return
+    for rule in explained.guardrails:
+        colour = OUTCOME_COLOUR[rule.outcome] if rule.standing is Standing.TRIGGERED else None
+        word = coloured(f"{rule.standing.replace('_', ' '):<9}", colour, is_bold=colour is not None)
+        yield f"  {word} {rule.code} to {rule.outcome}{f': {rule.note}' if rule.note else ''}"
+        for condition in rule.conditions:
+            yield f"            {condition.fact}; {condition.limit_text}: {condition.distance_text}"
+
+
+def _timeline(told: Whole) -> Iterator[str]:
+    yield ""
+    yield coloured("What happened, in order of time (UTC)", None, is_bold=True)
+    for moment in told.timeline:
+        yield f"  {utc_text(moment.at_ms)}  {moment.what}"
+        yield f"  {'':<24}  by {moment.by}; {moment.where}"
+
+
+def _audit(told: Whole) -> Iterator[str]:
+    if isinstance(told.life, NotShown):
+        return
+    yield ""
+    yield coloured("In the audit log", None, is_bold=True)
+    if not told.life.audited:
+        yield "  It has nothing about this decision yet."
+    for audited in told.life.audited:
+        yield from _audited(audited)
+
+
+def _audited(audited: Audited) -> Iterator[str]:
+    row = audited.row
+    yield f"  {audited.fields['record']} at decisions.v1 {row.partition}:{row.offset}, {position_words(audited)}"
+    yield f"    leaf   {row.leaf.hex()}  {leaf_words(audited)}"
+    yield f"    chain  {row.chain.hex()}"
+    yield f"    {cover_words(audited)}"
+
+
+def position_words(audited: Audited) -> str:
+    position = audited.position
+    if position is None:
+        return "in no batch of the log: LOOK AT IT with `fraud audit verify`"
+    if position.first == position.last:
+        return f"record {position.first:,} of its partition's log, counted from 0"
+    return f"one of the records {position.first:,} to {position.last:,} of its partition's log, counted from 0"
+
+
+def leaf_words(audited: Audited) -> str:
+    if not audited.is_leaf_sound:
+        return "which the stored bytes do NOT give: the row was altered"
+    if audited.is_in_file is None:
+        return "which the stored bytes give; the leaf file outside the database is not here to compare"
+    if audited.is_in_file:
+        return "which the stored bytes give, and the leaf file outside the database holds"
+    return "which the leaf file outside the database does NOT hold: the log was altered"
+
+
+def cover_words(audited: Audited) -> str:
+    cover = audited.cover
+    if cover is None:
+        return "no signed head covers it yet"
+    head = cover.head
+    return (
+        f"covered by the head over {records(head.tree_size)} signed at {utc_text(head.anchored_at_ms)} with key "
+        f"{cover.key_id}, root {head.root.hex()}"
+    )
 
 
 def _features(explained: Explanation) -> Iterator[str]:
@@ -140,15 +216,3 @@ def _provenance(explained: Explanation) -> Iterator[tuple[str, str]]:
 def _log_odds(micro: int) -> str:
     sign = "-" if micro < 0 else "+"
     return f"{sign}{abs(micro) // 1_000_000}.{abs(micro) % 1_000_000:06d}"
-
-
-def _model_json(model: ModelAccount) -> dict[str, object]:
-    return {
-        "intercept_micro": model.intercept_micro,
-        "terms": [
-            {"features": share.features, "contribution_micro": share.contribution_micro, "fact": share.fact}
-            for share in model.shares
-        ],
-        "score_micro": model.score_micro,
-        "is_recorded_score": model.is_recorded_score,
-    }

@@ -1,0 +1,182 @@
+"""The services that follow a decision, each with its own code and role, on one topic; a test says when each acts."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from contextlib import closing
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+from confluent_kafka import Producer
+
+from ops.stack.topics import create_topics
+from pipeline.adapters.appender import Appender
+from pipeline.adapters.cases import cases_by_name
+from pipeline.adapters.decision_codec import Decoded
+from pipeline.adapters.decision_log import LogBatch, LogRecord, PositionedLog, Span
+from pipeline.adapters.people import change_role
+from pipeline.adapters.postgres import connect
+from pipeline.adapters.signing import create_signing_key
+from pipeline.commands.log_scan import Log
+from pipeline.commands.rollback import _applier
+from pipeline.core.decide import decide
+from pipeline.core.events import EventRows
+from pipeline.core.features import STATE_SLICE, feature_matrix
+from pipeline.core.identities import review_id
+from pipeline.core.people import Role
+from pipeline.core.records import Source
+from pipeline.core.review import Judgement
+from pipeline.services.audit_anchors import Anchors
+from pipeline.services.audit_log import AuditLog
+from pipeline.services.redecide import Basis, Good
+from pipeline.services.review import GROUP, ReviewService, ReviewTopics, review_outcome
+from pipeline.services.review_desk import Acted, ReviewDesk
+from pipeline.services.rollback_plan import Criteria, Planner, Request
+from pipeline.settings import Settings
+from tests.cli.archive import CLOSED, payment
+from tests.execution.given import Desk
+from tests.records import features, policy
+from tests.review.given import RULES
+from tests.rollback.stand import WIRE, WrongArchive
+
+HOUR_MS = 3_600_000
+ACCOUNT = "GB29-0001"
+WAIT_S = 30.0
+PEOPLE = {
+    "ann": Role.REVIEWER,
+    "sue": Role.SENIOR_REVIEWER,
+    "rae": Role.ROLLBACK_REQUESTER,
+    "abe": Role.ROLLBACK_APPROVER,
+}
+_prefixes = itertools.count(1)
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class Bank:
+    """Everything that is appended to decisions.v1 is handed to each service by `settle`, in order."""
+
+    def __init__(self, servers: str, database_url: str, rail_address: str, folder: Path) -> None:
+        prefix = f"x{next(_prefixes)}."
+        create_topics(servers, prefix=prefix)
+        self.archive = WrongArchive(folder)
+        self.environment = {
+            "bootstrap_servers": servers,
+            "topic_prefix": prefix,
+            "database_url": _as(database_url, "fraud_reader"),
+            "audit_directory": folder / "audit",
+            "policy_archive": self.archive.policies,
+            "model_registry": self.archive.registry,
+        }
+        self.settings = Settings(**self.environment)
+        self.topic, self._log = self.settings.topic("decisions.v1"), Log(self.settings, "decisions.v1")
+        self.partition = self._log.partition_of(ACCOUNT)
+        self.owner = connect(database_url, "test")
+        for name, role in {"ada": Role.ADMIN, **PEOPLE}.items():
+            change_role(self.owner, name, role, "ada", is_held=True)
+        self.url_of = lambda role: _as(database_url, role)
+        self.key = create_signing_key(folder / "key")
+        self._producer = Producer({"bootstrap.servers": servers, "enable.idempotence": True, "log_level": 2})
+        appender = Appender(servers, "test-executor", {})
+        self.executor = Desk(self.url_of("fraud_executor"), appender, rail_address)
+        self.executor.open(GB29_0001=1_000_000, GB29_0002=0)
+        self._audit_connection = connect(self.url_of("fraud_audit"), "test")
+        self._audit = AuditLog(self.topic, self.settings.audit_directory, WIRE, lambda: time.time_ns() // 1000)
+        self._audit.open(self._audit_connection, [self.partition])
+        self._review_connection = connect(self.url_of("fraud_review"), "test")
+        self._source = PositionedLog(
+            servers, self.topic, "decision.v1", GROUP, slot=0, wire=WIRE, positions=lambda _: {}, options={}
+        )
+        topics = ReviewTopics(self.topic)
+        self._reviews = ReviewService(self._source, appender, WIRE, topics, 24 * HOUR_MS, now_ms)
+        self.desk = ReviewDesk(self._review_connection, RULES, now_ms)
+        self._next_offset = 0
+
+    def decide(self, transaction_id: str, mode=CLOSED, *, by="small-1", amount_minor=12_345, **state: int) -> str:
+        """One payment from ACCOUNT, decided just now and appended; its transaction's id."""
+        self.archive.decide_by(by)
+        at_ms = now_ms()
+        paid = payment(1, amount_minor=amount_minor, event_time_ms=at_ms - 400)._replace(
+            transaction_id=transaction_id, account_id=ACCOUNT
+        )
+        event = np.array([EventRows(policy()).row(paid)], dtype=np.int64)
+        matrix = feature_matrix(event, features(**state)[:, STATE_SLICE])
+        encoder = WIRE.decision_encoder(self.archive.in_force, "decide/test")
+        verdicts = decide(matrix, [mode], self.archive.in_force)
+        sources = [Source(0, self._next_offset, at_ms - 200)]
+        decoded = [Decoded(paid, WIRE.encode_transaction(paid)[10:])]
+        self.append(*encoder.encode(decoded, sources, matrix, verdicts, [at_ms]))
+        return transaction_id
+
+    def append(self, *values: bytes) -> None:
+        for value in values:
+            self._producer.produce(self.topic, value, ACCOUNT.encode())
+        assert self._producer.flush(WAIT_S) == 0
+
+    def settle(self) -> None:
+        """Audit log, execution and review hear what is new on the topic."""
+        records = [
+            LogRecord(one.partition, one.offset, one.timestamp_ms, one.key, one.value, _fields(one.value))
+            for one in self._log.read({self.partition: self._next_offset})
+        ]
+        end = self._log.extents()[self.partition].high
+        batch = LogBatch(records, [Span(self.partition, self._next_offset, end)])
+        self._audit.store(self._audit_connection, records)
+        self.executor.execution.accept(self.executor.connection, batch)
+        self._reviews.store(self._review_connection, batch)
+        self._next_offset = end
+
+    def anchor(self) -> None:
+        """Signs the audit log's heads, onto their topic and into files."""
+
+        def publish(key: bytes, value: bytes) -> None:
+            self._producer.produce(self.settings.topic("anchors.v1"), value, key)
+
+        anchors = Anchors(self.topic, self.settings.audit_directory, self.key, WIRE, publish)
+        anchors.anchor(self._audit.trees, now_ms())
+        assert self._producer.flush(WAIT_S) == 0
+
+    def judge(self, transaction_id: str, name: str, judgement: Judgement) -> None:
+        assert isinstance(self.desk.judge(transaction_id, name, judgement), Acted)
+
+    def publish_review(self, transaction_id: str) -> None:
+        """The outcome of the case that was decided last, onto the topic."""
+        file = cases_by_name(self._review_connection, transaction_id)[-1]
+        outcome = review_outcome(review_id(file.case.decision_id, file.case.round), file)
+        self.append(WIRE.encode("decision.v1", outcome))
+
+    def plan(self, reason: str, **criteria: str) -> str:
+        """By rae, as small-1 would have decided; the plan's id."""
+        good = Good(("small-1", self.archive.good.model.hash), None, Basis.RECORDED)
+        request = Request(Criteria(**criteria), criteria, good, reason, "rae")
+        with closing(connect(self.url_of("fraud_rollback"), "test")) as connection:
+            planner = Planner(connection, WIRE, self.archive.regimes(), self.topic, HOUR_MS)
+            return planner.plan(request, str(uuid4()), now_ms()).header.plan_id
+
+    def apply(self, plan_id: str) -> None:
+        """By abe."""
+        with closing(connect(self.url_of("fraud_rollback"), "test")) as connection:
+            applier = _applier(self.settings, WIRE, connection)
+            assert applier.apply(plan_id, "abe", 1e9, threading.Event(), lambda _: None).is_complete
+
+    def close(self) -> None:
+        self.executor.close()
+        self._source.close()
+        self._audit.close()
+        for connection in (self.owner, self._audit_connection, self._review_connection):
+            connection.close()
+
+
+def _as(database_url: str, role: str) -> str:
+    return database_url.replace("fraud_owner@", f"{role}@")
+
+
+def _fields(value: bytes):
+    fields = WIRE.decode("decision.v1", value)
+    assert isinstance(fields, dict)
+    return fields

@@ -1,0 +1,239 @@
+"""`fraud explain` about payments whose whole life the real services have written."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pipeline.commands.explain_life import NotShown
+from pipeline.commands.explain_text import whole_lines
+from pipeline.commands.explain_whole import CONTRADICTED, FROM_AUDIT_LOG, FROM_BOTH, FROM_TOPIC, whole
+from pipeline.core.decide import decision_id
+from pipeline.core.identities import execution_id
+from pipeline.core.records import Outcome
+from pipeline.core.reversal import released_id
+from pipeline.core.review import Judgement
+from tests.cli.archive import OPEN
+from tests.rollback.stand import WIRE
+
+SUSPICIOUS = {"ip_fraud_reports": 1}
+REASON = "called the customer, who knows the payee"
+
+
+@pytest.fixture
+def explained(bank):
+    return lambda wanted: whole(bank.settings, WIRE, wanted, None)
+
+
+def told_kinds(told):
+    return [moment.kind for moment in told.timeline]
+
+
+def in_order(told, *kinds):
+    """These moments are there, and in this order among themselves."""
+    found = [kind for kind in told_kinds(told) if kind in kinds]
+    return list(dict.fromkeys(found)) == list(kinds)
+
+
+def test_an_allowed_payment_is_told_from_being_made_to_being_settled(bank, explained):
+    bank.decide("tx-allowed")
+    bank.settle()
+    told = explained("tx-allowed")
+    assert told.origin == FROM_BOTH
+    assert told_kinds(told)[:3] == ["PAYMENT_MADE", "PUBLISHED", "DECIDED"]
+    execution = [kind for kind in told_kinds(told) if kind.startswith(("HEARD", "STEP", "POSTED"))]
+    assert execution == [
+        "HEARD", "STEP_RESERVE", "POSTED", "STEP_DEBIT", "POSTED", "STEP_SUBMIT", "STEP_CREDIT", "POSTED",
+        "STEP_COMPLETE",
+    ]  # fmt: skip
+    assert told.sentences[1] == "Since then nobody has reviewed the decision, and nobody has taken it back."
+    assert told.sentences[2].startswith("The payment has been SETTLED since ")
+    assert told.sentences[2].endswith("the beneficiary has the £123.45.")
+
+
+def test_every_row_about_a_payment_is_in_its_timeline_once(bank, explained):
+    """A reversed escalation: all tables have something to say."""
+    bank.decide("tx-long", OPEN, **SUSPICIOUS)
+    bank.settle()
+    bank.desk.claim("tx-long", "ann")
+    bank.judge("tx-long", "ann", Judgement(Outcome.ALLOW, REASON))
+    bank.publish_review("tx-long")
+    bank.settle()
+    bank.anchor()
+    told = explained("tx-long")
+    places = [moment.where for moment in told.timeline]
+    ids = {"decision": decision_id("tx-long"), "execution": execution_id(decision_id("tx-long"))}
+    for query, prefix in (
+        ("SELECT posting_id::text FROM ledger.posting WHERE execution_id = %(execution)s", "ledger.posting "),
+        ("SELECT cause_id::text FROM ledger.cause WHERE execution_id = %(execution)s", "ledger.cause "),
+        (
+            "SELECT sequence || ', ' || from_state || ' to ' || to_state FROM ledger.transition"
+            " WHERE execution_id = %(execution)s",
+            "ledger.transition ",
+        ),
+        (
+            "SELECT 'round ' || round || ', event ' || sequence FROM review.case_event"
+            " WHERE decision_id = %(decision)s",
+            "review.case_event, ",
+        ),
+    ):
+        rows = [prefix + row[0] for row in bank.owner.execute(query.encode(), ids).fetchall()]
+        assert rows
+        assert sorted(place for place in places if place.startswith(prefix)) == sorted(rows)
+    assert told_kinds(told).count("AUDITED") == 2
+
+
+def test_a_review_is_told_with_its_author_and_reason(bank, explained):
+    bank.decide("tx-held", OPEN, **SUSPICIOUS)
+    bank.settle()
+    assert "it has been with reviewers since" in explained("tx-held").sentences[1]
+    assert "is held on the payer's account until a person decides" in explained("tx-held").sentences[2]
+    bank.desk.claim("tx-held", "ann")
+    bank.judge("tx-held", "ann", Judgement(Outcome.BLOCK, REASON))
+    assert "ann decided BLOCK" in explained("tx-held").sentences[1]
+    bank.publish_review("tx-held")
+    bank.settle()
+    told = explained("tx-held")
+    assert in_order(told, "DECIDED", "CASE_OPENED", "CASE_CLAIMED", "CASE_DECIDED", "STEP_UNRESERVE", "STEP_REFUSE")
+    [judged] = [moment for moment in told.timeline if moment.kind == "CASE_DECIDED"]
+    assert (judged.by, judged.what) == ("ann", f"Decided BLOCK: {REASON}")
+    assert "ann reviewed it at" in told.sentences[1]
+    assert REASON in told.sentences[1]
+    assert told.sentences[2].endswith("the payer has kept the £123.45.")
+
+
+def test_a_reversed_payment_is_told_from_its_plan_to_the_money(bank, explained):
+    bank.decide("tx-wrong", by="allows-all", ip_fraud_reports=3)
+    bank.settle()
+    bank.apply(bank.plan("the model was trained on the wrong month", model_version="allows-all"))
+    bank.settle()
+    told = explained("tx-wrong")
+    assert in_order(
+        told, "STEP_COMPLETE", "ROLLBACK_PLANNED", "ROLLBACK_APPROVED", "ROLLBACK_STARTED", "REVERSED", "STEP_RECALL",
+        "STEP_RECALLED", "STEP_UNDEBIT", "STEP_UNRESERVE", "STEP_REVERSE",
+    )  # fmt: skip
+    by = {moment.kind: moment.by for moment in told.timeline}
+    assert (by["ROLLBACK_PLANNED"], by["ROLLBACK_APPROVED"], by["STEP_RECALLED"]) == ("rae", "abe", "payment rail")
+    assert by["REVERSED"] == "rae, approved by abe"
+    assert "taken back, from ALLOW to BLOCK, as rae planned and abe approved" in told.sentences[1]
+    assert "the model was trained on the wrong month" in told.sentences[1]
+    assert told.sentences[2].endswith("the payer has the £123.45, and the beneficiary has nothing of it.")
+
+
+def test_a_payment_that_was_given_back_leads_to_its_new_decision_and_back(bank, explained):
+    bank.decide("tx-stopped", by="blocks-all", amount_minor=5_000)
+    bank.settle()
+    bank.apply(bank.plan("the model blocked honest payments", model_version="blocks-all"))
+    bank.settle()
+    assert explained("tx-stopped").sentences[2].endswith("goes on under another id, which is yet to be decided.")
+    bank.decide(released_id("tx-stopped"), amount_minor=5_000)
+    bank.settle()
+    told = explained("tx-stopped")
+    assert "tx-stopped:r1, which was allowed at" in told.sentences[2]
+    assert told.sentences[2].endswith("and is SETTLED.")
+    assert told_kinds(told)[-1] == "DECIDED_AFTER"
+    assert told_kinds(explained("tx-stopped:r1"))[0] == "DECIDED_BEFORE"
+
+
+def test_the_place_in_the_audit_log_is_exact_and_names_the_first_head_over_it(bank, explained):
+    for number in range(3):
+        bank.decide(f"tx-{number}")
+    bank.settle()
+    bank.anchor()
+    bank.decide("tx-3")
+    bank.settle()
+    for number in range(4):
+        [audited] = explained(f"tx-{number}").life.audited
+        assert (audited.position.first, audited.position.last) == (number, number)
+        assert (audited.is_leaf_sound, audited.is_in_file) == (True, True)
+        assert (None if audited.cover is None else audited.cover.head.tree_size) == (3 if number < 3 else None)
+
+
+def test_without_the_files_the_topic_names_the_head_and_the_batch_bounds_the_place(bank, tmp_path):
+    for number in range(3):
+        bank.decide(f"tx-{number}")
+    bank.settle()
+    bank.anchor()
+    settings = bank.settings.model_copy(update={"audit_directory": tmp_path / "elsewhere"})
+    [audited] = whole(settings, WIRE, "tx-1", None).life.audited
+    assert (audited.position.first, audited.position.last) == (0, 2)
+    assert (audited.is_leaf_sound, audited.is_in_file) == (True, None)
+    assert audited.cover.head.tree_size == 3
+    assert audited.cover.key_id == bank.key.key_id
+
+
+def test_an_altered_row_is_named(bank, explained):
+    bank.decide("tx-altered")
+    bank.settle()
+    bank.owner.execute("SET session_replication_role = replica")
+    bank.owner.execute("UPDATE audit.ai_decision_log SET leaf_hash = sha256('another')")
+    told = explained("tx-altered")
+    assert "the row was altered" in "\n".join(whole_lines(told))
+
+
+def test_a_record_that_the_topic_holds_otherwise_is_named(bank, explained):
+    bank.decide("tx-first")
+    bank.decide("tx-second")
+    bank.settle()
+    bank.owner.execute("SET session_replication_role = replica")
+    bank.owner.execute(
+        "UPDATE audit.ai_decision_log AS one SET record = other.record FROM audit.ai_decision_log AS other"
+        " WHERE one.transaction_id = 'tx-first' AND other.transaction_id = 'tx-second'"
+    )
+    assert explained("tx-first").origin == CONTRADICTED
+
+
+def test_without_a_broker_the_audit_log_still_explains(bank):
+    bank.decide("tx-kept")
+    bank.settle()
+    settings = bank.settings.model_copy(update={"bootstrap_servers": "127.0.0.1:1"})
+    told = whole(settings, WIRE, "tx-kept", None)
+    assert told.origin == FROM_AUDIT_LOG
+    assert told.life.state == "SETTLED"
+
+
+def test_without_a_database_the_decision_is_explained_and_the_rest_said_to_be_missing(bank, fraud):
+    bank.decide("tx-alone")
+    away = {**bank.environment, "database_url": "postgresql://fraud_reader:secret@127.0.0.1:1/fraud"}
+    answer = fraud("explain", "tx-alone", **away)
+    assert answer.code == 0
+    assert answer.out.count("What happened after the decision is not shown: ") == 1
+    assert "set FRAUD_DATABASE_URL to the address of the pipeline's database" in answer.out
+    assert "secret" not in answer.out + answer.err
+    assert "ALLOW  tx-alone" in answer.out
+
+
+def test_a_role_that_may_not_read_is_no_database(bank):
+    bank.decide("tx-shut")
+    bank.settle()
+    settings = bank.settings.model_copy(update={"database_url": bank.url_of("fraud_worker")})
+    told = whole(settings, WIRE, "tx-shut", None)
+    assert isinstance(told.life, NotShown)
+    assert "such as fraud_reader" in told.life.why
+    assert told.origin == FROM_TOPIC
+
+
+def test_what_is_not_audited_yet_is_told_from_the_topic(bank, explained):
+    bank.decide("tx-fresh")
+    told = explained("tx-fresh")
+    assert (told.origin, told.life.audited, told.life.state) == (FROM_TOPIC, (), None)
+    assert told.sentences[2] == "The execution service has not heard of it, so the payer has the £123.45."
+
+
+def test_the_command_answers_in_json(bank, fraud):
+    bank.decide("tx-json", by="allows-all", ip_fraud_reports=3)
+    bank.settle()
+    bank.apply(bank.plan("wrong", model_version="allows-all"))
+    bank.settle()
+    answer = fraud("explain", decision_id("tx-json"), "--json", **bank.environment)
+    assert answer.code == 0
+    told = json.loads(answer.out)
+    assert told["life"]["state"] == "REVERSED"
+    assert [row["step"] for row in told["life"]["steps"]][-1] == "REVERSE"
+    assert sum(row["amount_minor"] for row in told["life"]["postings"]) == 6 * 12_345
+    assert {row["amount"] for row in told["life"]["postings"]} == {"£123.45"}
+    assert [each["record"] for each in told["life"]["audit"]] == ["Decision", "Reversal"]
+    assert len(told["in_short"]) == 3
+    times = [each["at"] for each in told["timeline"]]
+    assert times == sorted(times)

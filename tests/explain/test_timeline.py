@@ -1,0 +1,82 @@
+"""The order of a timeline, by the invariants of pipeline/core/life.py."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.commands.explain_moments import (
+    CAUSE_WORDS,
+    DISPOSITION_WORDS,
+    IGNORED_WORDS,
+    REASON_WORDS,
+    STEP_WORDS,
+)
+from pipeline.commands.explain_summary import STATE_WORDS
+from pipeline.core.life import Moment, Thread, strung, timeline
+from pipeline.core.reversal import Disposition
+from pipeline.core.saga import Cause, Ignored, Reason, State, Step
+
+moment_lists = st.lists(
+    st.builds(
+        Moment,
+        at_ms=st.integers(0, 20),
+        kind=st.just("K"),
+        what=st.just("."),
+        by=st.just("b"),
+        where=st.uuids().map(str),
+        thread=st.sampled_from(Thread),
+        strand=st.sampled_from(["", "a"]),
+        sequence=st.integers(0, 10**6),
+    ),
+    max_size=30,
+    unique_by=lambda each: (each.thread, each.strand, each.sequence),
+)
+
+
+@given(moment_lists)
+def test_invariant_1_nothing_is_lost_or_made_up(moments):
+    assert Counter(timeline(moments)) == Counter(moments)
+
+
+@given(moment_lists)
+def test_invariant_2_strands_keep_their_order_and_all_else_is_by_time(moments):
+    ordered = timeline(moments)
+    latest: dict[tuple[Thread, str], int] = {}
+    places = []
+    for moment in ordered:
+        strand = moment.thread, moment.strand
+        latest[strand] = max(latest.get(strand, 0), moment.at_ms)
+        places.append(latest[strand])
+    assert places == sorted(places)
+    for strand in latest:
+        sequences = [each.sequence for each in ordered if (each.thread, each.strand) == strand]
+        assert sequences == sorted(sequences)
+
+
+@given(moment_lists, st.randoms(use_true_random=False))
+def test_invariant_3_the_order_of_gathering_does_not_matter(moments, random):
+    shuffled = list(moments)
+    random.shuffle(shuffled)
+    assert timeline(shuffled) == timeline(moments)
+
+
+def test_a_clock_that_goes_back_does_not_turn_a_saga_round():
+    moments = [Moment(at_ms, "K", ".", "b", str(at_ms)) for at_ms in (10, 30, 20)]
+    elsewhere = Moment(25, "K", ".", "b", "25", thread=Thread.AUDIT)
+    ordered = timeline([*strung(Thread.EXECUTION, "", moments), elsewhere])
+    assert [each.at_ms for each in ordered] == [10, 25, 30, 20]
+
+
+def test_everything_that_can_be_recorded_has_its_words():
+    for words, kinds in (
+        (STEP_WORDS, Step),
+        (STATE_WORDS, State),
+        (CAUSE_WORDS, Cause),
+        (IGNORED_WORDS, Ignored),
+        (REASON_WORDS, Reason),
+        (DISPOSITION_WORDS, Disposition),
+    ):
+        assert set(words) == set(kinds)
