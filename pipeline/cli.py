@@ -244,17 +244,13 @@ def explain(
     account: Account = None,
     as_json: Json = False,
 ) -> None:
-    """One decision in full: what it saw, which rules and terms moved it, and whether it can be made again."""
-    from pipeline.commands.decisions import find_decision
-    from pipeline.commands.explain import explanation
-    from pipeline.commands.explain_text import show_explanation
+    """The whole life of a payment: what was decided and why, what happened since, and where the money is."""
+    from pipeline.commands.explain_text import show_whole
+    from pipeline.commands.explain_whole import whole
     from pipeline.commands.output import Output
-    from pipeline.commands.verify import archive_of
 
     settings = _settings()
-    found = find_decision(settings, _wire(settings), wanted, account)
-    explained = explanation(found.stored, found.found.partition, found.found.offset, archive_of(settings))
-    show_explanation(Output(as_json=as_json), explained)
+    show_whole(Output(as_json=as_json), whole(settings, _wire(settings), wanted, account))
 
 
 @app.command()
