@@ -85,7 +85,7 @@ class Settings(BaseSettings):
     rail_timeout_s: Annotated[float, Field(gt=0, le=60)] = 2.0
     """For one request; what isn't answered by then is asked about."""
     executor_port: Annotated[int, Field(ge=0, le=65535)] = 6068
-    """Of the execution service's metrics, on FRAUD_WEB_HOST; 0: none."""
+    """Of the execution service's health pages and metrics, on FRAUD_WEB_HOST; 0: any that is free."""
 
     reconcile_grace_s: Annotated[float, Field(ge=0, le=3600)] = 30.0
     """How long a record may be on its way to the audit log and the ledger before it is called missing."""

@@ -14,7 +14,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import islice
+from itertools import cycle, islice, zip_longest
 from pathlib import Path
 from random import Random
 from typing import Final, NamedTuple
@@ -110,22 +110,34 @@ def _strike_all(say: Callable[[str], None], rig: AfterlifeRig, *, is_quick: bool
 
 
 def _faults(*, is_quick: bool) -> Iterator[Fault]:
-    """Shuffled by a seed: crashes at boundaries, kills, and faults of the servers."""
+    """Shuffled by a seed. Crashes at boundaries alternate with the rest, so that all of them meet payments in flow."""
     random = Random(SEED)  # noqa: S311 - a schedule, seeded on purpose
-    faults = [Fault(f"executor killed {step}", partial(_crash, step)) for step in list(STEPS)[:: 6 if is_quick else 1]]
+    steps = list(STEPS)[:: 6 if is_quick else 1]
+    crashes = [Fault(f"executor killed {step}", partial(_crash, step)) for step in steps]
+    others = [*_kills(5 if is_quick else RANDOM_KILLS), *_server_faults(1 if is_quick else SERVER_FAULTS)]
+    random.shuffle(crashes)
+    random.shuffle(others)
+    for pair in zip_longest(crashes, others):
+        for fault in pair:
+            if fault is not None:
+                yield fault._replace(strike=partial(_after_a_while, random.uniform(*DELAY_S), fault.strike))
+
+
+def _kills(count: int) -> list[Fault]:
     names = ("worker", "executor 0", "executor 1", "rail", "audit")
-    for number in range(5 if is_quick else RANDOM_KILLS):
-        name = names[number % len(names)]
-        faults.append(Fault(f"kill -9 of {name}", partial(_kill, name)))
-    for number in range(1 if is_quick else SERVER_FAULTS):
-        faults.append(Fault("PostgreSQL kill -9 and started", _postgres_kill))
-        if number % 2:
-            faults.append(Fault("PostgreSQL restarted", _postgres_restart))
-            faults.append(Fault("broker kill -9 and started", _broker_kill))
-            faults.append(Fault("executor stopped past its session, then resumed", _zombie))
-    random.shuffle(faults)
-    for fault in faults:
-        yield fault._replace(strike=partial(_after_a_while, random.uniform(*DELAY_S), fault.strike))
+    return [
+        Fault(f"kill -9 of {name}", partial(_kill, name)) for name, _ in zip(cycle(names), range(count), strict=False)
+    ]
+
+
+def _server_faults(count: int) -> list[Fault]:
+    """Half as many of each other kind as kills of PostgreSQL."""
+    others = [
+        Fault("PostgreSQL restarted", _postgres_restart),
+        Fault("broker kill -9 and started", _broker_kill),
+        Fault("executor stopped past its session, then resumed", _zombie),
+    ]
+    return [Fault("PostgreSQL kill -9 and started", _postgres_kill)] * count + others * (count // 2)
 
 
 def _after_a_while(delay_s: float, strike: Callable[[AfterlifeRig], bool], rig: AfterlifeRig) -> bool:

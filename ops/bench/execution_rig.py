@@ -40,7 +40,7 @@ def executor_process(
     return ServerProcess(
         f"executor {slot}",
         [sys.executable, "-m", module, *arguments],
-        is_ready=lambda: status(port, "/metrics") == 200,
+        is_ready=lambda: status(port, "/live") == 200,
         log_path=directory / f"executor-{slot}.log",
         environment={
             "FRAUD_BOOTSTRAP_SERVERS": bootstrap_servers,

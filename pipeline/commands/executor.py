@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import signal
+from contextlib import ExitStack
 from functools import partial
 from typing import Final, NoReturn
 
 import structlog
-from prometheus_client import start_http_server
 
 from pipeline.adapters import logs
 from pipeline.adapters.appender import Appender
 from pipeline.adapters.avro import WireFormat
 from pipeline.adapters.decision_log import LogUnavailable, PositionedLog, RecordUndecodable
+from pipeline.adapters.health import health_pages
 from pipeline.adapters.kafka import BrokerFailed
 from pipeline.adapters.ledger import Ledger
 from pipeline.adapters.postgres import DatabaseRefused, DatabaseUnavailable, PositionMoved, connect
@@ -46,10 +47,10 @@ def run_executor(settings: Settings, wire: WireFormat) -> NoReturn:
         positions=service.positions,
         options=settings.kafka_options,
     )
-    if settings.executor_port:
-        start_http_server(settings.executor_port, settings.web_host)
     try:
-        service.run(source)
+        with ExitStack() as pages:
+            _open_pages(pages, settings, service)
+            service.run(source)
     except _ENDING as error:
         _logger.critical("executor_ended", error=type(error).__name__, why=str(error))
         raise SystemExit(FAILED_CHECK) from error
@@ -57,6 +58,14 @@ def run_executor(settings: Settings, wire: WireFormat) -> NoReturn:
         source.close()
         service.close()
     raise SystemExit(0)
+
+
+def _open_pages(pages: ExitStack, settings: Settings, service: Service) -> None:
+    try:
+        pages.enter_context(health_pages(settings.web_host, settings.executor_port, lambda: service.is_ready))
+    except OSError as error:
+        what = f"{settings.web_host}:{settings.executor_port}, for the health pages, can't be had ({error.strerror})."
+        raise Failure(what, "Set FRAUD_EXECUTOR_PORT to a free one.") from error
 
 
 def _service(settings: Settings, wire: WireFormat) -> Service:

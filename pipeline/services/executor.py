@@ -42,6 +42,7 @@ class Service:
         self._must_resume = False
         self._retry_due = 0.0
         self._doubtful = 0
+        self.is_ready = False  # it has partitions, and its last batch went well
 
     def stop(self) -> None:
         """From a signal handler: the batch at hand is finished."""
@@ -62,9 +63,9 @@ class Service:
                 if holds:
                     self._begin_again(source)
                 self._step(source)
-                holds = 0
+                self.is_ready, holds = bool(source.positions), 0
             except (DatabaseUnavailable, DatabaseRefused, PositionMoved, BrokerFailed) as error:
-                holds += 1
+                self.is_ready, holds = False, holds + 1
                 if holds > HOLDS_MAX:
                     raise
                 log.warning("executor_holds", error=type(error).__name__, why=str(error))
