@@ -114,6 +114,7 @@ def _undone_json(undone: Undone) -> dict[str, object]:
         "reversals_logged": report.logged,
         "settled": [each._asdict() for each in report.settled],
         "decided_anew": dict(report.anew),
+        "paid_anew": dict(undone.paid_anew),
         "funds_before": dict(undone.before.by_currency),
         "funds_after": dict(undone.after.by_currency),
         "customer_before": undone.customer_before._asdict(),

@@ -33,6 +33,10 @@ _STRANGERS: Final = b"""
     SELECT count(*) FROM ledger.posting AS moved JOIN ledger.execution AS heard USING (execution_id)
     WHERE moved.number > %(after)s AND heard.transaction_id <> ALL (%(transactions)s::text[])
 """
+_PAID: Final = b"""
+    SELECT currency, sum(amount_minor)::bigint FROM ledger.execution_state
+    WHERE transaction_id = ANY (%s::text[]) AND state = 'SETTLED' GROUP BY currency ORDER BY currency
+"""
 _ACCOUNTED: Final = b"""
     SELECT (SELECT count(*) FROM audit.ai_decision_log),
         (SELECT count(*) FROM audit.dead_letter WHERE source_topic = %s),
@@ -103,6 +107,11 @@ def customer_funds(connection: Connection, account_id: str, currency: str) -> Cu
 def strangers(connection: Connection, after: int, transactions: list[str]) -> int:
     """Postings after the one with number `after` that are about none of these transactions."""
     return _number(connection, _STRANGERS, {"after": after, "transactions": transactions})
+
+
+def paid(connection: Connection, transactions: list[str]) -> dict[str, int]:
+    """What these payments have moved to their beneficiaries, by currency."""
+    return dict(connection.execute(_PAID, [transactions]).fetchall())
 
 
 def accounted(connection: Connection, settings: Settings) -> Accounted:

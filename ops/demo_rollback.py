@@ -7,13 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from ops.demo_backstage import APPROVER, PLANNER
-from ops.demo_books import CustomerFunds, Funds, customer_funds, funds, strangers
+from ops.demo_books import CustomerFunds, Funds, customer_funds, funds, paid, strangers
 from ops.demo_scene import Scene
 from pipeline.adapters.avro import WireFormat
 from pipeline.adapters.plans import StoredPlan, read_lines
@@ -51,6 +51,7 @@ class Undone(NamedTuple):
     customer_after: CustomerFunds
     findings: Sequence[Finding]
     strangers: int
+    paid_anew: Mapping[str, int]  # of what was given back, by currency
 
     @property
     def released(self) -> int:
@@ -101,7 +102,10 @@ class Rollback:
         report, (findings, _) = report_of(settings, plan_id), check(settings)
         concerned = [name for line in lines for name in (line.transaction_id, released_id(line.transaction_id))]
         foreign = strangers(self.connection, before.number, concerned)
-        undone = Undone(plan, refused, report, before, after, shown, customer, self._customer(shown), findings, foreign)
+        paid_anew = paid(self.connection, [released_id(line.transaction_id) for line in _released(lines)])
+        undone = Undone(
+            plan, refused, report, before, after, shown, customer, self._customer(shown), findings, foreign, paid_anew
+        )
         self.tell("the executor has compensated, the worker has decided again what was given back")
         return undone
 
