@@ -5,7 +5,7 @@ audit service stores and anchors all of it in 64 partitions. Then, again and aga
 transaction that is rolled back, rows are changed, deleted, exchanged, put in, moved or cut off by SQL, with hashes,
 links and positions made to fit where a careful forger would (ops/bench/tamperings.py). The partitions that were
 touched are read as an export writes them, and verified against the leaf files. Located means: a finding at every row
-that was touched, and at no other. Every hundred times the whole log is verified untouched. A few times the whole way
+that was touched, and at no other. Every 400 times the whole log is verified untouched. A few times the whole way
 is gone: a committed tampering, `fraud audit export`, and the verifier's own command.
 """
 
@@ -44,11 +44,11 @@ from pipeline.adapters.audit_files import leaf_path, partitions_of
 from pipeline.adapters.avro import schema_text
 
 SEED: Final = 20_264
-PAYMENTS: Final = 2_600
+PAYMENTS: Final = 1_600
 PARTITIONS: Final = 64
 TAMPERED: Final = 10_000
 WHOLE_WAYS: Final = 10
-UNTOUCHED_EVERY: Final = 100
+UNTOUCHED_EVERY: Final = 400
 TOPIC: Final = "decisions.v1"
 _OFFLINE_S: Final = 120
 
