@@ -27,6 +27,7 @@ from pipeline.adapters.postgres import (
     connect,
     failures_named,
 )
+from pipeline.commands.decisions import money_text
 from pipeline.commands.failures import FAILED_CHECK, Failure, without_password
 from pipeline.commands.output import OUTCOME_COLOUR, Output, coloured, utc_text
 from pipeline.core.people import Role
@@ -154,7 +155,7 @@ def case_json(file: CaseFile, rules: ReviewRules) -> Mapping[str, object]:
 
 def amount(file: CaseFile) -> str:
     case = file.case
-    return "amount unknown" if case.amount_minor == UNKNOWN else f"{case.amount_minor:,} minor units of {case.currency}"
+    return "amount unknown" if case.amount_minor == UNKNOWN else money_text(case.amount_minor, case.currency)
 
 
 def rules_of(settings: Settings) -> ReviewRules:
