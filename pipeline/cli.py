@@ -358,6 +358,23 @@ def schemas_register(
     show_registered(Output(as_json=as_json), list(register(_settings(), registry)))
 
 
+@app.command()
+def reconcile(
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as a service, until SIGTERM.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Hold what was taken in, decided, audited and executed against each other; exit 1 when something is missing."""
+    from pipeline.commands import reconcile as reconciliation
+    from pipeline.commands.output import Output
+
+    settings = _settings("reconcile")
+    if follow:
+        reconciliation.follow(settings, _wire(settings))
+        return
+    is_whole = reconciliation.reconcile_once(settings, _wire(settings), Output(as_json=as_json))
+    raise typer.Exit(0 if is_whole else 1)
+
+
 @breaker_app.command("show")
 def breaker_show(as_json: Json = False) -> None:
     """The state of every scope; exit 1 unless all is closed."""
