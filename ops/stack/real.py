@@ -21,9 +21,11 @@ from ops.stack.postgres import (
     postgres_url,
     system_folder,
 )
-from ops.stack.processes import ServerFailed, free_port
+from ops.stack.processes import START_DEADLINE_S, ServerFailed, free_port
 from ops.stack.redis_server import Persistence, RedisMissing, RedisSecurity, redis_server, redis_url, system_executable
 from ops.stack.versions import POSTGRES_OWNER, REDIS_MEMORY_MAX_BYTES
+
+SECURE_START_DEADLINE_S = 3 * START_DEADLINE_S  # Java's TLS and SCRAM are slow to warm up on a loaded machine
 
 
 class RealStack:
@@ -76,7 +78,7 @@ class RealStack:
         """Raises StackFailure, with nothing left running."""
         try:
             self.redis.start()
-            self.broker.start()
+            self.broker.start(deadline_s=START_DEADLINE_S if self._security is None else SECURE_START_DEADLINE_S)
             if self._security is not None:
                 apply_access(self.bootstrap_servers, self.admin_options, passwords=self._security.passwords())
             if self.postgres is not None:
