@@ -71,9 +71,12 @@ def run(say: Callable[[str], None], *, is_quick: bool) -> dict[str, object]:
         with connect(rig.stack.database_url, "check") as connection:
             ids = [transaction.transaction_id for transaction in paid]
             report = check(rig.stack.bootstrap_servers, connection, rig.rail_address, ids)
-    for line in (*report.first_violations, *rig.sampler.wrong[:10]):
+        say("reconciling")
+        is_reconciled, lines = rig.reconcile()
+    for line in (*report.first_violations, *rig.sampler.wrong[:10], *lines[-10:]):
         say(line)
-    return _result(report, rig, struck)
+    result = _result(report, rig, struck)
+    return {**result, "ok": result["ok"] and is_reconciled, "reconciliation_clean": is_reconciled}
 
 
 def _result(report: Report, rig: AfterlifeRig, struck: Sequence[Struck]) -> dict[str, object]:

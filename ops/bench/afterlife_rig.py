@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +16,7 @@ import psycopg
 
 from ops.bench.afterlife_traffic import Echo, Feed, Thread, twice
 from ops.bench.audit_rig import audit_process, prepare_database
-from ops.bench.execution_rig import executor_process, settled_offsets
+from ops.bench.execution_rig import executor_process, settled_offsets, url_of
 from ops.bench.stored import record_count
 from ops.bench.topics_io import Outbound, committed_counts, prepare_topics
 from ops.bench.worker_process import worker_process
@@ -108,6 +111,22 @@ class AfterlifeRig:
         )
         self.wait_until(Still(self._positions, self.echo), SETTLE_S, "executing and auditing")
         self.wait_until(lambda: not self._doubtful(), SETTLE_S, "getting out of doubt")
+
+    def reconcile(self) -> tuple[bool, list[str]]:
+        """`fraud reconcile` over everything: whether it found nothing missing, and the lines that it printed."""
+        done = subprocess.run(
+            [sys.executable, "-m", "pipeline.cli", "reconcile", "--json"],
+            env={
+                **os.environ,
+                "FRAUD_BOOTSTRAP_SERVERS": self.stack.bootstrap_servers,
+                "FRAUD_DATABASE_URL": url_of(self.stack.database_url, "fraud_reconcile"),
+            },
+            capture_output=True,
+            text=True,
+            timeout=SETTLE_S,
+            check=False,
+        )
+        return done.returncode == 0, [*done.stdout.splitlines(), *done.stderr.splitlines()]
 
     def _positions(self) -> tuple[dict[int, int], bool]:
         """How far executors are, and whether audit is as far."""

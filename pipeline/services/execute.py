@@ -4,8 +4,9 @@ Invariants
 1. What is asked of the rail was stored before, in the state SUBMITTED or RECALLING; its answer is stored after. So a
    crash in between leaves a saga that is asked about again under the same key.
 2. Records are heard in the transaction that moves the position. Two positions, then: `executor`, up to which records
-   were heard, and `executor-settled`, up to which all that was heard is at rest and announced, or in doubt. What lies
-   between is what a restart finishes; it is at most one batch a partition.
+   were heard, and `executor-settled`, up to which all that was heard is at rest and announced, or has been in doubt.
+   What lies between is what a restart finishes; it is at most one batch a partition. What has been in doubt is looked
+   for by its steps, until it is at rest.
 3. Upstream is told before a saga's step into rest is stored: told at least once, in the same bytes.
 4. Two processes that believe a partition to be theirs can't both store a step: a position moves once from where it
    is, and a step's primary key is its execution and number.
@@ -148,12 +149,13 @@ class Execution:
             self._finish(connection, works, spans)
 
     def retry_doubtful(self, connection: Connection, partitions: Sequence[int]) -> int:
-        """Asks the rail again about what is in doubt, and how many are still."""
+        """Asks the rail again about what is in doubt, finishes what it answered, and how many are in doubt still."""
         with failures_named():
             stored = self._ledger.read(connection, self._ledger.doubtful(connection, partitions, DOUBTFUL_MAX))
             works = [_work(each) for each in stored.values()]
+            if waiting := [work for work in works if work.saga.state in DOUBTFUL]:
+                self._ask_rail(connection, waiting, is_retry=True)
             if works:
-                self._ask_rail(connection, works, is_retry=True)
                 self._finish(connection, works, [])
             doubtful = [work for work in works if work.saga.state in DOUBTFUL]
             EXECUTION_IN_DOUBT.set(len(doubtful))

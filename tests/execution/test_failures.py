@@ -138,6 +138,25 @@ def test_what_is_in_doubt_is_taken_up_once_the_rail_speaks(executor_url, appende
         assert desk.steps(paid)[3:5] == ["DOUBT", "CREDIT"]
 
 
+@pytest.mark.parametrize("boundary", ["once the answer is stored", "after upstream was told"])
+def test_a_crash_after_the_doubt_is_over_changes_nothing(boundary, executor_url, appender, rail_of, monkeypatch):
+    with closing(Desk(executor_url, appender, rail_of(Misbehaviour(error_before_share=1.0)))) as desk:
+        desk.open(GB29_0001=1_000)
+        paid = decision()
+        desk.hear(paid)
+        assert desk.state(paid) == "IN_DOUBT"
+    owner, name, is_before = BOUNDARIES[boundary]
+    address = rail_of()
+    with closing(Desk(executor_url, appender, address)) as second, monkeypatch.context() as patched:
+        crash_at(patched, owner, name, is_before=is_before)
+        with pytest.raises(Crash):
+            second.retry()
+    with closing(Desk(executor_url, appender, address)) as third:
+        third.resume()
+        assert third.retry() == 0
+        assert (third.state(paid), third.balance(PAYEE), paid_by_rail(address)) == ("SETTLED", 700, 700)
+
+
 def test_what_the_rail_refuses_is_given_back(executor_url, appender, rail_of):
     with closing(Desk(executor_url, appender, rail_of(Misbehaviour(refused_share=1.0)))) as desk:
         desk.open(GB29_0001=1_000)

@@ -30,16 +30,18 @@ SELECT execution_id::text FROM ledger.cause
 WHERE topic_partition = %(partition)s AND topic_offset >= %(offset)s AND aim IS NOT NULL;
 
 -- name: doubtful
--- Executions whose last step left them in doubt, oldest first.
-SELECT step.execution_id::text, heard.topic_partition FROM ledger.transition AS step
+-- Executions that were in doubt and aren't at rest, oldest first: the rail owes an answer on them, or it has given one
+-- and a crash came before they were announced. No position leads back to them.
+SELECT step.execution_id::text FROM ledger.transition AS step
 JOIN ledger.execution AS heard USING (execution_id)
+CROSS JOIN LATERAL (
+    SELECT later.to_state FROM ledger.transition AS later
+    WHERE later.caused_at = step.caused_at AND later.execution_id = step.execution_id
+    ORDER BY later.sequence DESC LIMIT 1
+) AS last
 WHERE step.to_state IN ('IN_DOUBT', 'RECALL_IN_DOUBT') AND heard.topic_partition = ANY(%s::integer[])
-    AND NOT EXISTS (
-        SELECT FROM ledger.transition AS later
-        WHERE later.caused_at = step.caused_at AND later.execution_id = step.execution_id
-            AND later.sequence > step.sequence
-    )
-ORDER BY step.recorded_at LIMIT %s;
+    AND last.to_state NOT IN ('SETTLED', 'HELD', 'REFUSED', 'REVERSED', 'RELEASED')
+GROUP BY step.execution_id ORDER BY min(step.recorded_at) LIMIT %s;
 
 -- name: lock_accounts
 -- Keeps every other transaction from looking at these accounts' balances to take from them, until this one ends. The
