@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import tempfile
 import time
@@ -274,9 +273,12 @@ class Transport(Service):
         self._watch.start()
         self._starting.begin()
         try:
-            await asyncio.gather(self._worker.transactions.fence(), self._worker.initialise_breaker())
+            self._worker.transactions.join()
+            fenced = self._worker.transactions.fence()
+            await self._worker.initialise_breaker()
             self._worker.agent.on_failure = self._app.give_up
             self._worker.transactions.start(self._batches.put_batch, self._app.give_up)
+            await fenced
         except Exception as error:  # no place yet; whoever starts this process tries again
             self._app.give_up(error)
         self._starting.end()

@@ -83,6 +83,7 @@ async def run(settings: Settings) -> None:
                 await under_way
             under_way = asyncio.create_task(commit(batch, outgoing))
 
+    log.join()
     await log.fence()
     log.start(batches.put_nowait, lambda _error: loop.call_soon_threadsafe(stopped.set))
     deciding = asyncio.create_task(decide())

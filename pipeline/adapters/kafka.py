@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -142,18 +142,23 @@ class TransactionLog:
 
     # Life cycle
 
-    async def fence(self) -> None:
-        """Aborts what a predecessor of the same slot left open, and keeps it from writing more; before `start`."""
+    def join(self) -> None:
+        """Asks for partitions; they are taken, and read, from `start` on."""
+        self._consumer.subscribe([self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
+
+    def fence(self) -> Awaitable[None]:
+        """Aborts what a predecessor of the same slot left open, and keeps it from writing more. Commits wait for it, if
+        it was called before `start`; so does the question for committed offsets, which the broker answers only when
+        none is pending."""
         initialise = self._producer.init_transactions
-        await asyncio.get_running_loop().run_in_executor(self._committer, initialise, BROKER_TIMEOUT_S)
+        return asyncio.get_running_loop().run_in_executor(self._committer, initialise, BROKER_TIMEOUT_S)
 
     def start(self, deliver: Callable[[Batch], None], fail: Callable[[BaseException], object]) -> None:
-        """Joins the group and calls `deliver` on the event loop per batch.
+        """Reads, and calls `deliver` on the event loop per batch.
 
         `fail` is called in the reader's thread, at most once: what stops the reader may have stopped the loop too.
         """
         loop = asyncio.get_running_loop()
-        self._consumer.subscribe([self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
 
         def read() -> None:
             try:
