@@ -80,8 +80,8 @@ class Settings(BaseSettings):
     rollback_plan_hours: Annotated[int, Field(ge=1, le=24 * 30)] = 24
     """How long a plan can be approved: what it was made from gets old."""
 
-    rail_url: str = "http://127.0.0.1:8090"
-    """Of the payment rail that the executor pays by."""
+    rail_url: Annotated[str, Field(pattern=r"^http://[^/]+$")] = "http://127.0.0.1:8090"
+    """Of the payment rail that the executor pays by; TLS to it is a proxy's beside the executor."""
     rail_timeout_s: Annotated[float, Field(gt=0, le=60)] = 2.0
     """For one request; what isn't answered by then is asked about."""
     executor_port: Annotated[int, Field(ge=0, le=65535)] = 6068
