@@ -140,6 +140,8 @@ def _change_line(report: Report, change: str, share: Mapping[str, Any]) -> str:
 
 def _moved(before_minor: int, after_minor: int, currency: str) -> str:
     change_minor = after_minor - before_minor
+    if not change_minor:
+        return f"{money_text(after_minor, currency)}, as before"
     sign = "-" if change_minor < 0 else "+"
     change = f"{sign}{money_text(abs(change_minor), currency)}"
     return f"{money_text(before_minor, currency)} to {money_text(after_minor, currency)} ({change})"

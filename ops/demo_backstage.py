@@ -8,9 +8,10 @@ from __future__ import annotations
 import queue
 import sys
 import threading
+import time
 import urllib.request
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
@@ -44,6 +45,8 @@ FUNDED_TIMES: Final = 2
 LOST_REPLY_SHARE: Final = 0.02
 """Of the rail's answers: it did what it was asked, and nobody hears of it. The executor asks again, never guesses."""
 PAGE_TIMEOUT_S: Final = 1.0
+START_S: Final = 120.0
+POLL_S: Final = 0.1
 
 
 class Backstage:
@@ -55,7 +58,8 @@ class Backstage:
         self._thread = threading.Thread(target=self._run, name="demo-backstage", daemon=True)
         self.steps: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.failure: Failure | None = None
-        self.services = _services(scene, directory)
+        self._pages: dict[str, str] = {}
+        self.services = self._made()
 
     def start(self) -> None:
         self._thread.start()
@@ -95,15 +99,25 @@ class Backstage:
         self.steps.put(self._open_accounts())
         self._appoint()
         for service in self.services.values():
-            if self._stopping.is_set():
-                return
             self._start(stack, service)
+        self._await_pages()
         self.steps.put(f"{', '.join(self.services)} stand, and take up what was decided meanwhile")
         self._standing.set()
 
     def _start(self, stack: ExitStack, server: ServerProcess) -> None:
         stack.callback(server.stop)
         server.start()
+
+    def _await_pages(self) -> None:
+        """They start side by side; returns when all answer, or when it is to stop."""
+        deadline_s = time.monotonic() + START_S
+        awaited = dict(self._pages)
+        while awaited and not self._stopping.wait(POLL_S):
+            awaited = {name: page for name, page in awaited.items() if not answers(page)}
+            for name in awaited:
+                service = self.services[name]
+                if not service.is_running or time.monotonic() > deadline_s:
+                    raise Failure(f"{service.name} did not start.", f"Its log is {service.log_path}.")
 
     def _open_accounts(self) -> str:
         spent: dict[tuple[str, str], int] = defaultdict(int)
@@ -120,6 +134,28 @@ class Backstage:
             grant(self._scene.as_role("fraud_owner"), name, role, ADMINISTRATOR, is_held=True)
         self.steps.put(f"{ADMINISTRATOR} lets {PLANNER} review and plan rollbacks, and {APPROVER} approve them")
 
+    def _made(self) -> dict[str, ServerProcess]:
+        """By their names for people, in the order in which they start."""
+        rail = rail_process(
+            self._directory / "rail", self._scene.rail_port, Misbehaviour(lost_reply_share=LOST_REPLY_SHARE)
+        )
+        return {
+            "the payment rail": rail,
+            "the executor": self._service("the executor", "executor", ("executor",), "EXECUTOR"),
+            "the audit service": self._service("the audit service", "audit", ("audit", "run"), "AUDIT"),
+            "the review service": self._service("the review service", "review", ("review", "run"), "WEB"),
+        }
+
+    def _service(self, title: str, name: str, arguments: tuple[str, ...], port_name: str) -> ServerProcess:
+        """In a database role of its own, `fraud_NAME`."""
+        port, scene = free_port(), self._scene
+        self._pages[title] = f"http://{scene.settings.web_host}:{port}/metrics"
+        environment = {
+            "FRAUD_DATABASE_URL": scene.as_role(f"fraud_{name}").database_url,
+            f"FRAUD_{port_name}_PORT": str(port),
+        }
+        return service_process(scene, self._directory, f"The {name} service", arguments, environment)
+
 
 def answers(address: str) -> bool:
     try:
@@ -130,35 +166,18 @@ def answers(address: str) -> bool:
 
 
 def service_process(
-    scene: Scene, directory: Path, name: str, arguments: tuple[str, ...], page: str, environment: Mapping[str, str]
+    scene: Scene,
+    directory: Path,
+    name: str,
+    arguments: tuple[str, ...],
+    environment: Mapping[str, str],
+    is_ready: Callable[[], bool] = lambda: True,
 ) -> ServerProcess:
-    """`fraud ARGUMENTS`, as users run it; it counts as started once `page` answers."""
+    """`fraud ARGUMENTS`, as users run it; it counts as started at once, or when `is_ready`."""
     return ServerProcess(
         name,
         [sys.executable, "-m", "pipeline.cli", *arguments],
-        is_ready=lambda: answers(page),
+        is_ready=is_ready,
         log_path=directory / f"{arguments[0]}.log",
         environment={**scene.environment(), **environment},
     )
-
-
-def _services(scene: Scene, directory: Path) -> dict[str, ServerProcess]:
-    """By their names for people, in the order in which they start."""
-    misbehaviour = Misbehaviour(lost_reply_share=LOST_REPLY_SHARE)
-    return {
-        "the payment rail": rail_process(directory / "rail", scene.rail_port, misbehaviour),
-        "the executor": _service(scene, directory, "executor", ("executor",), "EXECUTOR"),
-        "the audit service": _service(scene, directory, "audit", ("audit", "run"), "AUDIT"),
-        "the review service": _service(scene, directory, "review", ("review", "run"), "WEB"),
-    }
-
-
-def _service(scene: Scene, directory: Path, name: str, arguments: tuple[str, ...], port_name: str) -> ServerProcess:
-    """In a database role of its own, `fraud_NAME`."""
-    port = free_port()
-    page = f"http://{scene.settings.web_host}:{port}/metrics"
-    environment = {
-        "FRAUD_DATABASE_URL": scene.as_role(f"fraud_{name}").database_url,
-        f"FRAUD_{port_name}_PORT": str(port),
-    }
-    return service_process(scene, directory, f"The {name} service", arguments, page, environment)

@@ -111,7 +111,7 @@ class Play:
         """Returns when decisions are audited and executed, too."""
         self.backstage.start()
         self._wait(lambda: self.backstage.stands, BACKSTAGE_S, "Not everything would start.")
-        self._watch()
+        self._tick()
         self.traffic.go_on()
         self.tell(f"from here on {self.traffic.rate:,} payments a second")
 

@@ -63,6 +63,8 @@ class LiveView:
         self._live.update(self._page())
 
     def close(self) -> None:
+        if not self._live.is_started:
+            return
         self._live.stop()
         for line in self._story:
             self._console.print(line, highlight=False)
