@@ -16,6 +16,7 @@ from ops.stack.kafka.security import BrokerSecurity
 from ops.stack.postgres import (
     PostgresMissing,
     PostgresServer,
+    bundled_folder,
     postgres_server,
     postgres_tls_settings,
     postgres_url,
@@ -119,16 +120,16 @@ class RealStack:
         return RedisSecurity(self._security.certificates, self._security.secret("redis_password"))
 
     def _add_postgres(self, directory: Path) -> None:
-        port = free_port()
-        settings, password, verifying = {}, None, ""
-        if self._security is not None:
-            password = self._security.secret(f"postgres_password_{POSTGRES_OWNER}")
-            settings = postgres_tls_settings(self._security.certificates)
-            verifying = f"?sslmode=verify-full&sslrootcert={self._security.certificates.authority_path}"
+        """On a secure stack with a password, and with TLS where a PostgreSQL is installed: pip's is built without."""
         try:
-            self.postgres = postgres_server(
-                system_folder(), directory, port, settings=settings, owner_password=password
-            )
+            folder, port = system_folder(), free_port()
+            settings, password, verifying = {}, None, ""
+            if self._security is not None:
+                password = self._security.secret(f"postgres_password_{POSTGRES_OWNER}")
+                if folder != bundled_folder():
+                    settings = postgres_tls_settings(self._security.certificates)
+                    verifying = f"?sslmode=verify-full&sslrootcert={self._security.certificates.authority_path}"
+            self.postgres = postgres_server(folder, directory, port, settings=settings, owner_password=password)
         except PostgresMissing as failure:
             raise StackFailure(str(failure)) from failure
         self.database_url = postgres_url(port, password=password) + verifying

@@ -206,3 +206,14 @@ def test_what_was_found_can_not_be_taken_back(desk: Desk) -> None:
         pytest.raises(psycopg.errors.RestrictViolation, match="append-only"),
     ):
         owner.execute("UPDATE control.reconciliation SET gaps = 0")
+
+
+def test_dead_letter_row_of_a_decided_record_is_named(desk: Desk) -> None:
+    """Its place on the dead-letter topic doesn't exist yet, so only what it says of the record shows."""
+    desk.tamper(
+        """INSERT INTO audit.dead_letter (source_topic, source_partition, source_offset, source_timestamp, code, detail,
+            payload_sha256, payload_length, topic_partition, topic_offset, created_at)
+        SELECT source_topic, 0, 8, source_timestamp, code, detail, payload_sha256, payload_length, 0, 1099511627776,
+            created_at FROM audit.dead_letter LIMIT 1"""
+    )
+    assert [Gap(GapKind.ACCOUNTED_TWICE, desk.topics.intake, 0, 8, 8, 1)] == desk.reconciled()[0]

@@ -1,7 +1,8 @@
-"""I7 in PostgreSQL: every right that no process should have is tried by every role. `pytest -m real`."""
+"""I7 in PostgreSQL, with passwords: every right that no process should have is tried by every role."""
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import psycopg
 import pytest
@@ -9,9 +10,8 @@ from psycopg import sql
 
 from ops.migrate import migrate
 from ops.roles import ROLES, set_passwords
-from ops.stack.real import RealStack
-
-pytestmark = pytest.mark.real
+from ops.stack.postgres import bundled_folder, postgres_server, postgres_url
+from ops.stack.processes import free_port
 
 WORKER = "fraud_worker"
 # Written down apart from the migrations: a grant added there by mistake is found here. By table, who may append.
@@ -49,28 +49,41 @@ FORBIDDEN_STATEMENTS = (
 )
 
 
-@pytest.fixture(scope="session")
-def roles(secure_stack: RealStack) -> RealStack:
-    migrate(secure_stack.database_url)
-    set_passwords(secure_stack.database_url, {role: PASSWORD for role in (*ROLES, WORKER)})
-    return secure_stack
+class Database(NamedTuple):
+    """owner_url: with its password. address: what follows a login in a URL."""
+
+    owner_url: str
+    address: str
+    log_path: Path
 
 
 @pytest.fixture(scope="session")
-def owner(roles: RealStack) -> Iterator[psycopg.Connection]:
-    with psycopg.connect(roles.database_url, autocommit=True) as connection:
+def roles(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    directory, port = tmp_path_factory.mktemp("database"), free_port()
+    server = postgres_server(bundled_folder(), directory, port, settings={"fsync": "off"}, owner_password=PASSWORD)
+    server.start()
+    owner_url = postgres_url(port, password=PASSWORD)
+    migrate(owner_url)
+    set_passwords(owner_url, dict.fromkeys((*ROLES, WORKER), PASSWORD))
+    yield Database(owner_url, owner_url.rpartition("@")[2], server.log_path)
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def owner(roles: Database) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(roles.owner_url, autocommit=True) as connection:
         yield connection
 
 
 @pytest.fixture
-def session(roles: RealStack, request: pytest.FixtureRequest) -> Iterator[psycopg.Connection]:
+def session(roles: Database, request: pytest.FixtureRequest) -> Iterator[psycopg.Connection]:
     """Of the role that the test is for."""
     with psycopg.connect(_url(roles, request.param), autocommit=True) as connection:
         yield connection
 
 
-def _url(stack: RealStack, role: str, password: str = PASSWORD) -> str:
-    return f"postgresql://{role}:{password}@{stack.database_url.rpartition('@')[2]}"
+def _url(database: Database, role: str, password: str = PASSWORD) -> str:
+    return f"postgresql://{role}:{password}@{database.address}"
 
 
 def _tables(owner: psycopg.Connection) -> list[str]:
@@ -110,13 +123,13 @@ def _has(owner: psycopg.Connection, role: str, table: str, right: str) -> bool:
     return bool(answer[0])
 
 
-def test_worker_can_t_even_connect(roles: RealStack) -> None:
+def test_worker_can_t_even_connect(roles: Database) -> None:
     with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
         psycopg.connect(_url(roles, WORKER))
 
 
 @pytest.mark.parametrize("role", [*ROLES, WORKER, "fraud_owner"])
-def test_nobody_logs_in_without_the_password(roles: RealStack, role: str) -> None:
+def test_nobody_logs_in_without_the_password(roles: Database, role: str) -> None:
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
         psycopg.connect(_url(roles, role, "guessed"))
 
@@ -177,6 +190,5 @@ def test_role_moves_its_own_position_only(session: psycopg.Connection) -> None:
         session.execute(insert, [other])
 
 
-def test_passwords_stand_nowhere_in_the_server_s_log(roles: RealStack) -> None:
-    assert roles.postgres is not None
-    assert PASSWORD not in Path(roles.postgres.log_path).read_text()
+def test_passwords_stand_nowhere_in_the_server_s_log(roles: Database) -> None:
+    assert PASSWORD not in roles.log_path.read_text()
