@@ -12,6 +12,7 @@ from psycopg.types.json import Jsonb
 from pipeline.adapters.postgres import Connection, statements
 from pipeline.core.records import Outcome
 from pipeline.core.reversal import Approval, Disposition, PlanHeader, PlanLine
+from pipeline.core.review import EXPIRY
 
 _SQL: Final = statements("rollback")
 ROWS_A_FETCH: Final = 2048
@@ -28,7 +29,10 @@ class Selected(NamedTuple):
 
 
 class InForce(NamedTuple):
-    """What holds for a decision now; `outcome` None where it was given back to be decided anew."""
+    """What holds for a decision now; `outcome` None where it was given back to be decided anew.
+
+    `is_reviewed`: by a person; an escalation that expired was decided by nobody.
+    """
 
     outcome: Outcome | None
     is_reviewed: bool
@@ -99,9 +103,9 @@ def in_force(connection: Connection, decided: Mapping[str, Outcome]) -> dict[str
     found = {}
     for decision_id, outcome in decided.items():
         corrected, reversed_at = reversals.get(decision_id, (outcome, -1))
-        reviewed, reviewed_at = reviews.get(decision_id, (None, -1))
-        is_reviewed = reviewed_at > reversed_at
-        held = reviewed if is_reviewed else corrected
+        reviewed, reviewed_by, reviewed_at = reviews.get(decision_id, (None, EXPIRY, -1))
+        held = reviewed if reviewed_at > reversed_at else corrected
+        is_reviewed = reviewed_at > reversed_at and reviewed_by != EXPIRY
         found[decision_id] = InForce(None if held is None else Outcome(held), is_reviewed)
     return found
 

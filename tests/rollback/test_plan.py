@@ -12,6 +12,7 @@ from pipeline.adapters.plans import read_lines, read_plan
 from pipeline.core.decide import Mode
 from pipeline.core.records import BreakerState
 from pipeline.core.reversal import plan_digest, released_id
+from pipeline.core.review import EXPIRY
 from pipeline.services.redecide import Basis, Good, RegimeMissing
 from pipeline.services.rollback_plan import Criteria, Planner, PlanRefused, Request
 from tests.cli.archive import CLOSED, OPEN, payment
@@ -179,7 +180,7 @@ def test_a_regime_that_is_gone_stops_the_plan(planned, mixed):
         planned(Criteria(model_version="blocks-all"), "no-such-model")
 
 
-def review_of(fields, outcome):
+def review_of(fields, outcome, by="ann"):
     return WIRE.encode(
         "decision.v1",
         {
@@ -189,7 +190,7 @@ def review_of(fields, outcome):
             "reviewed_at_ms": NOON_MS + 10,
             "outcome": outcome,
             "reason": "as the customer said",
-            "reviewed_by": "ann",
+            "reviewed_by": by,
             "second_reviewer": None,
         },
     )
@@ -226,6 +227,20 @@ def test_what_people_decided_stands_and_what_was_reversed_counts_as_corrected(pl
         (None, "GIVEN_BACK"),
         ("BLOCK", "RELEASE"),
     ]
+
+
+def test_what_expired_was_decided_by_nobody_and_is_given_back(planned, archive, audited):
+    """A model that escalates too much, and a queue that nobody got through: the customers are still owed an answer."""
+    escalated = archive.values([payment(1, amount_minor=600_000)], [OPEN], is_new_beneficiary=1)
+    fields = fields_of(escalated[0])
+    audited.append([*escalated, review_of(fields, "BLOCK", EXPIRY)])
+    _, [line] = planned(Criteria(model_version="small-1"))
+    assert (fields["outcome"], line.before, line.after, line.disposition) == (
+        "ESCALATE",
+        "BLOCK",
+        "ESCALATE",
+        "RELEASE",
+    )
 
 
 def test_the_last_word_counts_of_review_and_reversal(planned, archive, audited):

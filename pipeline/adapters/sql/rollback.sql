@@ -33,7 +33,7 @@ FROM audit.reversal_log WHERE decision_id = ANY(%s::uuid[]) ORDER BY decision_id
 
 -- name: latest_reviews
 -- What people, or the expiry, last said of each of these decisions.
-SELECT DISTINCT ON (decision_id) decision_id::text, outcome, topic_offset
+SELECT DISTINCT ON (decision_id) decision_id::text, outcome, reviewed_by, topic_offset
 FROM audit.review_log WHERE decision_id = ANY(%s::uuid[]) ORDER BY decision_id, topic_offset DESC;
 
 -- name: held_executions
