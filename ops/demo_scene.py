@@ -43,8 +43,8 @@ SHORT_WINDOWS: Final[Mapping[str, int]] = {
     "latency_p99_ms": 5000,  # broker, database and all services share its cores
 }
 """The breaker's settings in the demonstration. In earnest it looks at 5 minutes, stays open longer, and is quicker."""
-WINDOW_SHARE: Final = 8
-"""The least sample is an eighth of a window: one of five age bands has as much, one of 16 postcode areas has not."""
+WINDOW_SHARE: Final = 7
+"""The least sample is a seventh of a window: one of five age bands has as much, one of 16 postcode areas has not."""
 
 
 @dataclass(frozen=True, slots=True)
