@@ -26,7 +26,7 @@ GC_ALLOCATIONS: Final = 100_000
 
 
 def run_worker(settings: Settings) -> NoReturn:
-    """Until SIGTERM or SIGINT (exit 0), or until it must give up its place (exit 1). Failure where it can't start."""
+    """Until SIGTERM or SIGINT (exit 0), or until it must give up its place (exit 75). Failure where it can't start."""
     logs.configure(settings.log_level)
     _require_port(settings)
     _require_broker(settings)
