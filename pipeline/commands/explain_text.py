@@ -45,13 +45,13 @@ def explanation_lines(explained: Explanation) -> Iterator[str]:
     outcome = fields["outcome"]
     yield coloured(f"{outcome}  {fields['transaction_id']}", OUTCOME_COLOUR[outcome], is_bold=True)
     yield fields["summary"]
-    yield from _section("Payment", _payment(explained))
-    yield from _section("Decision", _decision(explained))
+    yield from _section("Payment", payment_rows(explained))
+    yield from _section("Decision", decision_rows(explained))
     yield from _section("Reasons", _reasons(explained))
     yield from _guardrails(explained)
     yield from _features(explained)
     yield from _model(explained)
-    yield from _section("Provenance", _provenance(explained))
+    yield from _section("Provenance", provenance_rows(explained))
 
 
 def _section(title: str, rows: Iterator[tuple[str, str]]) -> Iterator[str]:
@@ -61,7 +61,7 @@ def _section(title: str, rows: Iterator[tuple[str, str]]) -> Iterator[str]:
         yield f"  {label:<{_LABEL_WIDTH}} {text}".rstrip()
 
 
-def _payment(explained: Explanation) -> Iterator[tuple[str, str]]:
+def payment_rows(explained: Explanation) -> Iterator[tuple[str, str]]:
     payment = explained.stored.transaction
     yield "amount", amount_text(payment)
     yield "made at", utc_text(payment.event_time_ms)
@@ -72,7 +72,7 @@ def _payment(explained: Explanation) -> Iterator[tuple[str, str]]:
     yield "address, device", f"{payment.ip_address or '(none)'}, {payment.device_id or '(none)'}"
 
 
-def _decision(explained: Explanation) -> Iterator[tuple[str, str]]:
+def decision_rows(explained: Explanation) -> Iterator[tuple[str, str]]:
     fields = explained.stored.fields
     yield "outcome", fields["outcome"]
     yield "route", f"{fields['route']}. {explained.why_route}"
@@ -91,7 +91,7 @@ def _reasons(explained: Explanation) -> Iterator[tuple[str, str]]:
             name = "limit" if reason["contribution_micro"] is None else "typical"
             compared += f", {name} {reason['limit']:,}, difference {reason['excess']:+,}"
         if reason["contribution_micro"] is not None:
-            compared += f", {_log_odds(reason['contribution_micro'])} log-odds"
+            compared += f", {log_odds(reason['contribution_micro'])} log-odds"
         yield "", f"{reason['code']}: {compared}"
 
 
@@ -185,18 +185,18 @@ def _model(explained: Explanation) -> Iterator[str]:
     if isinstance(model, Missing):
         yield f"  Not shown: {model.why}."
         return
-    yield f"  {_log_odds(model.intercept_micro):>11}  every payment starts here"
+    yield f"  {log_odds(model.intercept_micro):>11}  every payment starts here"
     for share in model.shares:
         if share.contribution_micro:
-            yield f"  {_log_odds(share.contribution_micro):>11}  {share.fact}"
+            yield f"  {log_odds(share.contribution_micro):>11}  {share.fact}"
     silent = sum(1 for share in model.shares if not share.contribution_micro)
     if silent:
-        yield f"  {_log_odds(0):>11}  {silent} terms that say nothing here"
+        yield f"  {log_odds(0):>11}  {silent} terms that say nothing here"
     agrees = "as recorded" if model.is_recorded_score else "NOT what the decision records"
-    yield f"  {_log_odds(model.score_micro):>11}  the sum: the score in log-odds, {agrees}"
+    yield f"  {log_odds(model.score_micro):>11}  the sum: the score in log-odds, {agrees}"
 
 
-def _provenance(explained: Explanation) -> Iterator[tuple[str, str]]:
+def provenance_rows(explained: Explanation) -> Iterator[tuple[str, str]]:
     fields, check = explained.stored.fields, explained.check
     yield "decision id", fields["decision_id"]
     yield "policy", f"{fields['policy_version']}  sha256 {fields['policy_hash'].hex()}"
@@ -213,6 +213,6 @@ def _provenance(explained: Explanation) -> Iterator[tuple[str, str]]:
             yield "decided again", f"not possible: {check.why}"
 
 
-def _log_odds(micro: int) -> str:
+def log_odds(micro: int) -> str:
     sign = "-" if micro < 0 else "+"
     return f"{sign}{abs(micro) // 1_000_000}.{abs(micro) % 1_000_000:06d}"
