@@ -242,15 +242,24 @@ def dead_letters_list(
 def explain(
     wanted: Annotated[str, typer.Argument(metavar="ID", help="Of a decision or of a transaction.")],
     account: Account = None,
+    html: Annotated[Path | None, typer.Option(help="Write one HTML page there, to print or hand on.")] = None,
     as_json: Json = False,
 ) -> None:
     """The whole life of a payment: what was decided and why, what happened since, and where the money is."""
+    from pipeline.commands.explain_page import write_page
     from pipeline.commands.explain_text import show_whole
     from pipeline.commands.explain_whole import whole
     from pipeline.commands.output import Output
 
-    settings = _settings()
-    show_whole(Output(as_json=as_json), whole(settings, _wire(settings), wanted, account))
+    settings, output = _settings(), Output(as_json=as_json)
+    told = whole(settings, _wire(settings), wanted, account)
+    if html is not None:
+        write_page(html, told)
+    if html is None or as_json:
+        show_whole(output, told)
+    else:
+        for sentence in told.sentences:
+            output.line(sentence)
 
 
 @app.command()
