@@ -14,6 +14,7 @@ from pipeline.adapters.vault import DeadLetterKey, KeyRefused
 from pipeline.commands.failures import Failure, redis_away, without_password
 from pipeline.commands.log_scan import Log
 from pipeline.commands.output import Output, coloured
+from pipeline.commands.production import production_faults
 from pipeline.core.policy import PolicyRefused, parse_policy
 from pipeline.settings import Settings
 
@@ -31,6 +32,7 @@ class Finding(NamedTuple):
 def findings(settings: Settings) -> Iterator[Finding]:
     """In the order in which a worker would meet them."""
     checks: tuple[tuple[str, Callable[[Settings], str]], ...] = (
+        ("profile", _profile),
         ("policy", _policy),
         ("policy archive", _archive),
         ("model", _model),
@@ -54,6 +56,13 @@ def show_findings(output: Output, found: Iterator[Finding]) -> bool:
         output.record(finding._asdict(), f"{mark} {finding.what:<16} {finding.detail} {finding.fix}".rstrip())
         is_sound &= finding.is_ok
     return is_sound
+
+
+def _profile(settings: Settings) -> str:
+    if faults := production_faults(settings, "worker"):
+        raise Failure(f"{'. '.join(faults)}.", "A worker would not start.")
+    held = f", secrets from {settings.secrets_from}" if settings.secrets_from else ""
+    return f"{settings.profile}{held}"
 
 
 def _policy(settings: Settings) -> str:
