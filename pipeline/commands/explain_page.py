@@ -88,7 +88,7 @@ def _cards(told: Whole) -> Rows:
     ppm = fields["fraud_probability_ppm"]
     yield "fraud, by the model", "not asked" if ppm == UNKNOWN else percent_of_bp(ppm // 100)
     check = told.explained.check.result
-    words = {Result.IDENTICAL: "same bytes", Result.DIFFERS: "DIFFERS", Result.UNVERIFIABLE: "not possible"}
+    words = {Result.IDENTICAL: "identical", Result.DIFFERS: "DIFFERS", Result.UNVERIFIABLE: "not possible"}
     yield "decided again", words[check]
 
 

@@ -1,7 +1,9 @@
 import pytest
 
 from pipeline.commands.explain import ModelAccount, explanation
-from pipeline.commands.explain_text import explanation_json, explanation_lines
+from pipeline.commands.explain_guardrails import Standing
+from pipeline.commands.explain_json import explanation_json
+from pipeline.commands.explain_text import explanation_lines
 from pipeline.core.features import FEATURES
 from pipeline.services.archive import Missing
 from pipeline.services.verify import Result
@@ -68,3 +70,53 @@ def test_json_holds_every_term_and_hashes_as_text(archive):
     assert len(fields["model"]["terms"]) == 2
     assert len(fields["policy_hash"]) == 64
     assert fields["verified"] == {"result": "IDENTICAL", "differing": []}
+
+
+def rule(found, code):
+    [guardrail] = [each for each in found.guardrails if each.code == code]
+    return guardrail
+
+
+def test_every_rule_is_told_in_the_policys_order_and_those_triggered_are_those_recorded(archive):
+    for mode, fields in ((CLOSED, {}), (OPEN, {"amount_minor": 600_000}), (CLOSED, {"reference": None})):
+        found = explained(archive, mode, **fields)
+        rules = archive.in_force.rules
+        tables = (*rules.static_hard, *rules.stateful_hard, *rules.soft), rules.fallback
+        expected = [each.code for each in tables[0]] + ["SOFT_CONFIDENCE_MINIMUM"] + [each.code for each in tables[1]]
+        assert [each.code for each in found.guardrails] == expected
+        triggered = [each.code for each in found.guardrails if each.standing is Standing.TRIGGERED]
+        assert triggered == found.stored.fields["rules_triggered"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "limit", "distance", "is_met"),
+    [
+        ({"amount_minor": 4_999_999}, "HARD_MAX_SINGLE_TRANSACTION", 5_000_000, 1, False),
+        ({"amount_minor": 5_000_000}, "HARD_MAX_SINGLE_TRANSACTION", 5_000_000, 0, False),
+        ({"amount_minor": 5_000_001}, "HARD_MAX_SINGLE_TRANSACTION", 5_000_000, 1, True),
+        ({"amount_minor": 499_999}, "SOFT_NEW_PAYEE_HIGH_VALUE", 500_000, 1, False),
+        ({"amount_minor": 500_000}, "SOFT_NEW_PAYEE_HIGH_VALUE", 500_000, 0, True),
+        ({}, "FALLBACK_REPORTED_DEVICE", 3, 3, False),
+        ({}, "FALLBACK_SUSPECTED_IP", 1, 2, True),
+        ({}, "HARD_REFERENCE_MISSING", None, None, False),
+        ({"reference": None}, "HARD_REFERENCE_MISSING", None, None, True),
+    ],
+)
+def test_how_far_a_rule_was_from_its_limit(archive, fields, code, limit, distance, is_met):
+    condition = rule(explained(archive, **fields), code).conditions[0]
+    assert (condition.limit, condition.distance, condition.is_met) == (limit, distance, is_met)
+
+
+def test_a_rule_that_was_met_and_did_not_count_says_why(archive):
+    assert rule(explained(archive), "FALLBACK_REPORTED_IP").note.endswith("the model answered")
+    blocked = explained(archive, amount_minor=600_000)
+    assert blocked.stored.fields["outcome"] == "BLOCK"
+    assert rule(blocked, "SOFT_NEW_PAYEE_HIGH_VALUE").note.startswith("the model had blocked")
+    guarded = explained(archive, amount_minor=600_000, reference=None)
+    assert rule(guarded, "SOFT_NEW_PAYEE_HIGH_VALUE").note.startswith("a hard guardrail had blocked")
+
+
+def test_without_the_policy_the_rules_are_said_to_be_missing(archive):
+    for path in archive.policies.glob("*.toml"):
+        path.unlink()
+    assert isinstance(explained(archive).guardrails, Missing)

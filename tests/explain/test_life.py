@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from html import escape
 
 import pytest
 
@@ -237,3 +238,31 @@ def test_the_command_answers_in_json(bank, fraud):
     assert len(told["in_short"]) == 3
     times = [each["at"] for each in told["timeline"]]
     assert times == sorted(times)
+
+
+def test_the_page_tells_it_all_and_loads_nothing(bank, fraud, tmp_path):
+    bank.decide("tx-page", by="allows-all", ip_fraud_reports=3)
+    bank.settle()
+    bank.apply(bank.plan("wrong & <b>late</b>", model_version="allows-all"))
+    bank.settle()
+    answer = fraud("explain", "tx-page", "--html", tmp_path / "page.html", **bank.environment)
+    told = whole(bank.settings, WIRE, "tx-page", None)
+    assert (answer.code, answer.out.splitlines()) == (0, list(told.sentences))
+    page = (tmp_path / "page.html").read_text()
+    for moment in told.timeline:
+        assert escape(moment.what) in page
+        assert escape(moment.by) in page
+        assert escape(moment.where) in page
+    for audited in told.life.audited:
+        assert audited.row.leaf.hex() in page
+        assert audited.row.chain.hex() in page
+    assert all(rule.code in page for rule in told.explained.guardrails)
+    assert "<b>late</b>" not in page
+    assert not any(outside in page for outside in ("http", "src=", "@import", "url(", "<script", "<link"))
+
+
+def test_a_page_that_cannot_be_written_is_said(bank, fraud, tmp_path):
+    bank.decide("tx-nowhere")
+    answer = fraud("explain", "tx-nowhere", "--html", tmp_path / "no" / "page.html", **bank.environment)
+    assert answer.code == 2
+    assert "can't be written" in answer.err
