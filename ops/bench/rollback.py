@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,16 +34,17 @@ from pipeline.core.records import Transaction
 from pipeline.core.reversal import released_id
 
 SEED: Final = 20_265
-ACCOUNTS: Final = 3_000
-DAYS_BACK: Final = 4
-"""Of event time: recent enough for the ids of payments that are given back to be new to the worker."""
+ACCOUNTS: Final = 5_000
+DAYS_BACK: Final = 6
+"""Of event time: recent enough for payments that are given back to keep theirs, and long enough ago for all that flows
+meanwhile to be of the past: a broker refuses records of the future."""
 HOUR_MS: Final = 3_600_000
 WARM_UP: Final = 1_500
 WRONG: Final = 12_000
 REVERSED_MIN: Final = 10_000
 MEANWHILE_PER_S: Final = 60
 MEANWHILE_MAX: Final = 20_000
-APPLIED_PER_S: Final = 300
+APPLIED_PER_S: Final = 500
 KILLED_AT: Final = (0.25, 0.5, 0.75)  # of the reversals
 WAIT_S: Final = 400.0
 PROBES_MAX: Final = 200
@@ -90,7 +91,7 @@ class _Act:
         self._servers = stage.stack.bootstrap_servers
         start_ms = (time.time_ns() // 1_000_000 // HOUR_MS - DAYS_BACK * 24) * HOUR_MS
         settings = TrafficSettings(seed=SEED, accounts=ACCOUNTS, start_ms=start_ms, days=30)
-        self._payments = (labelled.transaction for labelled in transactions(settings))
+        self._payments: Iterator[Transaction] = (labelled.transaction for labelled in transactions(settings))
         self._published: list[str] = []
         self._decisions, self._counted = (Tail(self._servers, "decisions.v1") for _ in range(2))
         self._on_topic = 0
@@ -131,6 +132,7 @@ class _Act:
             feed.thread.stop()
         self.meanwhile = feed.published
         del self._published[len(self._published) - len(coming) + feed.published :]
+        self._payments = chain(payments[feed.published :], self._payments)
 
     def apply(self, plan: dict[str, Any]) -> dict[str, Any]:
         """Killed on the way, and started again each time."""
