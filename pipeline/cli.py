@@ -112,13 +112,13 @@ def run(arguments: Sequence[str]) -> int:
 
 @app.command()
 def demo(
-    seconds: Annotated[int, typer.Option(min=20, max=600, help="How long payments keep coming.")] = 60,
+    seconds: Annotated[int, typer.Option(min=20, max=600, help="How long payments keep coming.")] = 55,
     seed: Annotated[int, typer.Option(min=0, help="Of the traffic.")] = 7,
-    rate: Annotated[int, typer.Option(min=50, max=2000, help="Payments a second.")] = 300,
+    rate: Annotated[int, typer.Option(min=50, max=2000, help="Payments a second.")] = 200,
     directory: Annotated[Path, typer.Option(help="Where its files go.")] = Path("var/demo"),
     as_json: Json = False,
 ) -> None:
-    """Watch the pipeline decide: an embedded stack, traffic with fraud, a model that goes wrong, and its recovery."""
+    """Watch the pipeline decide and pay: an embedded stack, fraud, a model that goes wrong, and how it is undone."""
     from ops.demo import run_demo
 
     raise typer.Exit(0 if run_demo(directory, seconds=seconds, seed=seed, rate=rate, as_json=as_json) else 1)
