@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from ops.bench.stored import Found, Tail
 from ops.bench.topics_io import Outbound
@@ -27,6 +27,8 @@ TICK_S: Final = 0.02
 LOOK_S: Final = 0.5
 DELIVERY_TIMEOUT_MS: Final = 300_000
 """Longer than any outage of the bench: what was handed over is delivered, in order, or the bench fails."""
+FAILED_LOOKS_MAX: Final = 10
+"""In a row, of up to 30 s each: more is no broker that was killed and comes back."""
 DELAY_S_MAX: Final = 3.0
 ANY_PARTITION: Final = -1  # by the key
 PLAN_ID: Final = "6f9d1c9e-52f4-4f0c-8a55-3e1d0c5f7b21"
@@ -114,9 +116,16 @@ class Echo:
         return not self._due
 
     def _run(self) -> None:
+        failed_looks = 0
         while not self.thread.stopping.wait(LOOK_S):
-            for found in self._tail.news():
-                self._hear(found)
+            try:
+                for found in self._tail.news():
+                    self._hear(found)
+                failed_looks = 0
+            except (TimeoutError, KafkaException):  # the broker is away: what was read stays read
+                failed_looks += 1
+                if failed_looks > FAILED_LOOKS_MAX:
+                    raise
             self._publish_due()
 
     def _hear(self, found: Found) -> None:
