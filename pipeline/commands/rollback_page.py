@@ -6,65 +6,30 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from typing import Any, Final
 
+from pipeline.commands.decisions import money_text
+from pipeline.commands.pages import badge, cards, document, table
+
 LINES_MAX: Final = 2000
 """Rows that a browser still scrolls well; the JSON report has all."""
-
-_STYLE: Final = """
-:root {
-  --ink: #1a2230; --soft: #5c6778; --rule: #d8dee8; --tint: #f4f6fa; --go: #17764a; --stop: #b3261e; --wait: #97650a
-}
-* { box-sizing: border-box }
-body {
-  color: var(--ink); font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 72rem; padding: 2.5rem 1.5rem
-}
-h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 .3rem }
-h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem }
-p { margin: .3rem 0 }
-code { font: 13px ui-monospace, monospace; overflow-wrap: anywhere }
-.soft { color: var(--soft) }
-.badge {
-  border-radius: 1rem; color: #fff; font-size: .8rem; font-weight: 600; padding: .15rem .7rem; vertical-align: middle
-}
-.COMPLETED { background: var(--go) }
-.PLANNED { background: var(--wait) }
-.UNDER_WAY { background: var(--stop) }
-.cards { display: grid; gap: .8rem; grid-template-columns: repeat(auto-fit, minmax(11rem, 1fr)); margin: 1.4rem 0 }
-.card { background: var(--tint); border: 1px solid var(--rule); border-radius: .5rem; padding: .8rem 1rem }
-.card b { display: block; font-size: 1.5rem; font-variant-numeric: tabular-nums; line-height: 1.3 }
-table { border-collapse: collapse; width: 100% }
-th, td { border-bottom: 1px solid var(--rule); padding: .4rem .6rem; text-align: left; vertical-align: top }
-th { background: var(--tint); font-size: .85rem }
-td.n, th.n { font-variant-numeric: tabular-nums; text-align: right; white-space: nowrap }
-.ALLOW { color: var(--go); font-weight: 600 }
-.BLOCK, .bad { color: var(--stop); font-weight: 600 }
-.ESCALATE { color: var(--wait); font-weight: 600 }
-.wide { overflow-x: auto }
-.lines td { font-size: .85rem }
-@media print { body { padding: 0 } .badge { border: 1px solid; color: var(--ink) } }
-"""
 
 
 def page(report: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> str:
     """`report` as report_json gives it; `lines` of the plan, in order."""
-    title = f"Rollback {report['plan_id']}"
-    body = "\n".join(_body(report, lines))
-    return (
-        f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>{escape(title)}</title>\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<style>{_STYLE}</style>\n{body}\n</html>\n"
-    )
+    return document(f"Rollback {report['plan_id']}", _body(report, lines))
 
 
 def _body(report: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     radius = report["blast_radius"]
     state = report["state"]
-    yield f'<h1>Rollback plan <span class="badge {state}">{state.replace("_", " ")}</span></h1>'
+    yield f"<h1>Rollback plan {badge(state)}</h1>"
     yield f"<p>{escape(report['reason'])}</p><p class=soft><code>{escape(report['plan_id'])}</code></p>"
     yield from _cards(report, radius)
-    yield "<h2>Who, what and when</h2>" + _table(["", ""], _facts(report))
-    yield "<h2>What it changes</h2>" + _table(_SHARE_HEAD, _shares(radius["by_change"].items()), numbers=(1, 2))
-    yield "<h2>What was looked at</h2>" + _table(
-        _SHARE_HEAD, _shares((_DISPOSITIONS[name], share) for name, share in radius["by_disposition"].items()), (1, 2)
+    yield "<h2>Who, what and when</h2>" + table(["", ""], _facts(report))
+    yield "<h2>What it changes</h2>" + table(_SHARE_HEAD, _shares(radius["by_change"].items()), (1, 2, 3))
+    yield "<h2>What was looked at</h2>" + table(
+        _SHARE_HEAD,
+        _shares((_DISPOSITIONS[name], share) for name, share in radius["by_disposition"].items()),
+        (1, 2, 3),
     )
     yield from _afterwards(report)
     yield from _each(lines)
@@ -72,7 +37,7 @@ def _body(report: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> Iter
 
 def _cards(report: Mapping[str, Any], radius: Mapping[str, Any]) -> Iterator[str]:
     changing = radius["changing"]
-    cards = {
+    values = {
         "decisions looked at": f"{report['decisions']:,}",
         "to be reversed": f"{report['changing']:,}",
         "customers": f"{changing['customers']:,}",
@@ -81,8 +46,7 @@ def _cards(report: Mapping[str, Any], radius: Mapping[str, Any]) -> Iterator[str
         "under review": f"{radius['open_reviews']['decisions']:,}",
         "reversals appended": f"{report['appended']:,}",
     }
-    inner = "".join(f'<div class="card"><b>{escape(value)}</b>{escape(name)}</div>' for name, value in cards.items())
-    yield f'<div class="cards">{inner}</div>'
+    yield cards(values.items())
 
 
 def _facts(report: Mapping[str, Any]) -> Iterator[list[str]]:
@@ -120,13 +84,13 @@ def _afterwards(report: Mapping[str, Any]) -> Iterator[str]:
         for each in report["settled"]
     ]  # fmt: skip
     head = ["Change", "Payment in the ledger", "Decisions", "Amount"]
-    yield "<h2>What became of it</h2>" + _table(head, rows, numbers=(2, 3))
+    yield "<h2>What became of it</h2>" + table(head, rows, numbers=(2, 3))
     logged = f"{report['reversals_logged']:,} reversals of the plan stand in the audit log, "
     yield f"<p>{logged}{report['reversals_logged_distinct']:,} different ones.</p>"
     if report["decided_anew"]:
         anew = ", ".join(f"{count:,} {outcome}" for outcome, count in report["decided_anew"].items())
         yield f"<p>Payments given back and decided anew: {escape(anew)}.</p>"
-    sums = ", ".join(f"{total:,} {currency}" for currency, total in report["ledger_sums"].items())
+    sums = _amounts(report["ledger_sums"])
     if sums:
         yield f"<p>Sum over all entries of the ledger, by currency: {escape(sums)}.</p>"
 
@@ -143,7 +107,7 @@ def _each(lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         for line in changing[:LINES_MAX]
     ]  # fmt: skip
     head = ["Transaction", "Account", "Amount", "Change", "How", "Why, under the good version"]
-    yield f'<div class="wide lines">{_table(head, rows, numbers=(2,))}</div>'
+    yield f'<div class="wide lines">{table(head, rows, numbers=(2,))}</div>'
 
 
 _DISPOSITIONS: Final = {
@@ -169,17 +133,4 @@ def _change(before: str, after: str) -> str:
 
 
 def _amounts(amounts: Mapping[str, int]) -> str:
-    """Minor units with their code: what a unit is worth is the currency's to say."""
-    return ", ".join(f"{minor:,} {currency}" for currency, minor in amounts.items())
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[int] = ()) -> str:
-    """`rows` hold HTML; `numbers`: columns that are aligned to the right."""
-
-    def cells(tag: str, row: Sequence[str]) -> str:
-        marks = ((f'<{tag} class="n">' if place in numbers else f"<{tag}>") for place in range(len(row)))
-        return "".join(f"{mark}{cell}</{tag}>" for mark, cell in zip(marks, row, strict=True))
-
-    above = f"<thead><tr>{cells('th', head)}</tr></thead>" if any(head) else ""
-    body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
-    return f"<table>{above}<tbody>{body}</tbody></table>"
+    return ", ".join(money_text(minor, currency) for currency, minor in amounts.items())

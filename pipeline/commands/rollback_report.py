@@ -20,8 +20,9 @@ from pipeline.adapters.plans import (
     settled,
 )
 from pipeline.adapters.postgres import Connection, failures_named
-from pipeline.commands.failures import Failure
+from pipeline.commands.decisions import money_text
 from pipeline.commands.output import Output, coloured, utc_text
+from pipeline.commands.pages import write
 from pipeline.commands.review import connected
 from pipeline.commands.rollback import find_plan
 from pipeline.commands.rollback_page import page
@@ -112,10 +113,7 @@ def show_whole_report(output: Output, report: Report) -> None:
 
 
 def write_page(path: Path, report: Report) -> None:
-    try:
-        path.write_text(page(report_json(report), [line._asdict() for line in report.lines]), encoding="utf-8")
-    except OSError as error:
-        raise Failure(f"{path} can't be written ({error.strerror}).", "Give another path.") from error
+    write(path, page(report_json(report), [line._asdict() for line in report.lines]))
 
 
 def plan_json(plan: StoredPlan) -> dict[str, Any]:
@@ -184,7 +182,7 @@ def outcome_sentences(report: Report) -> list[str]:
         where = f"{each.state} in the ledger" if each.state else "not in the ledger"
         said.append(f"{each.before} to {each.after}: {each.decisions:,} {where}")
     said += [f"given back and decided anew as {outcome}: {count:,}" for outcome, count in report.anew.items()]
-    sums = ", ".join(f"{total} {currency}" for currency, total in report.ledger_sums.items())
+    sums = ", ".join(money_text(total, currency) for currency, total in report.ledger_sums.items())
     return [*said, f"sum over the whole ledger: {sums}"] if sums else said
 
 
@@ -227,5 +225,5 @@ def _good(plan: StoredPlan) -> str:
 
 
 def _share(share: Mapping[str, Any]) -> str:
-    amounts = ", ".join(f"{minor:,} minor units of {currency}" for currency, minor in share["amount_minor"].items())
+    amounts = ", ".join(money_text(minor, currency) for currency, minor in share["amount_minor"].items())
     return f"{share['decisions']:,} decisions of {share['customers']:,} customers, {amounts or 'no amount'}"
