@@ -16,6 +16,7 @@ import typer
 from pipeline.commands.access_group import access_app
 from pipeline.commands.audit_group import audit_app, database_app
 from pipeline.commands.ledger_group import ledger_app
+from pipeline.commands.review_group import person_app, review_app
 from pipeline.commands.rollback_group import rollback_app
 
 if TYPE_CHECKING:
@@ -36,8 +37,6 @@ config_app = typer.Typer(help="The configuration.", no_args_is_help=True)
 keys_app = typer.Typer(help="Keys for dead letters.", no_args_is_help=True)
 schemas_app = typer.Typer(help="The Avro schemas.", no_args_is_help=True)
 breaker_app = typer.Typer(help="The circuit breaker.", no_args_is_help=True)
-review_app = typer.Typer(help="Escalations, and the people who decide them.", no_args_is_help=True)
-person_app = typer.Typer(help="Who may review, plan a rollback and approve one.", no_args_is_help=True)
 for name, group in {
     "decisions": decisions_app,
     "dead-letters": dead_letters_app,
@@ -62,7 +61,6 @@ Rate = Annotated[float | None, typer.Option(min=0.1, help="Records a second; fla
 Scope = Annotated[str, typer.Argument(help="all, model:VERSION or segment:NAME=VALUE.")]
 By = Annotated[str, typer.Option(help="Who asks for it.")]
 Why = Annotated[str, typer.Option("--reason", help="For the record.")]
-CaseOf = Annotated[str, typer.Argument(metavar="ID", help="Of the decision or of the transaction.")]
 NowStamps = Annotated[bool, typer.Option("--now", help="Stamp records with the clock, not with the event time.")]
 
 
@@ -70,19 +68,6 @@ class OutcomeName(StrEnum):
     ALLOW = "ALLOW"
     BLOCK = "BLOCK"
     ESCALATE = "ESCALATE"
-
-
-class JudgedName(StrEnum):
-    ALLOW = "ALLOW"
-    BLOCK = "BLOCK"
-
-
-class RoleName(StrEnum):
-    ADMIN = "ADMIN"
-    REVIEWER = "REVIEWER"
-    SENIOR_REVIEWER = "SENIOR_REVIEWER"
-    ROLLBACK_REQUESTER = "ROLLBACK_REQUESTER"
-    ROLLBACK_APPROVER = "ROLLBACK_APPROVER"
 
 
 class StackName(StrEnum):
@@ -427,107 +412,6 @@ def breaker_release(
     from pipeline.commands.output import Output
 
     show_transition(Output(as_json=as_json), release(_settings(), scope, by, reason, accept_shift=accept_shift))
-
-
-@review_app.command("run")
-def review_run() -> None:
-    """Open cases, expire them and publish what was decided, until SIGTERM."""
-    from pipeline.commands.review import run_review
-
-    settings = _settings("review")
-    run_review(settings, _wire(settings))
-
-
-@review_app.command("list")
-def review_list(
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000)] = 50, as_json: Json = False
-) -> None:
-    """Cases that wait for a person, soonest expiry first."""
-    from pipeline.commands.output import Output
-    from pipeline.commands.review import open_cases, rules_of, show_case
-
-    settings = _settings()
-    for file in open_cases(settings, limit):
-        show_case(Output(as_json=as_json), file, rules_of(settings))
-
-
-@review_app.command("show")
-def review_show(wanted: CaseOf, as_json: Json = False) -> None:
-    """Every round of a case, and what happened in it."""
-    from pipeline.commands.output import Output
-    from pipeline.commands.review import rounds, rules_of, show_case, show_events
-
-    settings, output = _settings(), Output(as_json=as_json)
-    for file in rounds(settings, wanted):
-        show_case(output, file, rules_of(settings))
-        show_events(output, file)
-
-
-@review_app.command("claim")
-def review_claim(wanted: CaseOf, by: By, as_json: Json = False) -> None:
-    """Keep others from deciding a case for a while."""
-    from pipeline.commands.output import Output
-    from pipeline.commands.review import claim, rules_of, show_act
-
-    settings = _settings()
-    show_act(Output(as_json=as_json), claim(settings, wanted, by), rules_of(settings))
-
-
-@review_app.command("release")
-def review_release(wanted: CaseOf, by: By, as_json: Json = False) -> None:
-    """Give a claim back."""
-    from pipeline.commands.output import Output
-    from pipeline.commands.review import release, rules_of, show_act
-
-    settings = _settings()
-    show_act(Output(as_json=as_json), release(settings, wanted, by), rules_of(settings))
-
-
-@review_app.command("decide")
-def review_decide(
-    wanted: CaseOf,
-    outcome: Annotated[JudgedName, typer.Argument(help="What shall become of the payment.")],
-    by: By,
-    reason: Why,
-    as_json: Json = False,
-) -> None:
-    """Decide a claimed case, or answer what another person proposed: the same outcome confirms, the other declines."""
-    from pipeline.commands.output import Output
-    from pipeline.commands.review import decide, rules_of, show_act
-    from pipeline.core.records import Outcome
-    from pipeline.core.review import JudgedOutcome
-
-    settings = _settings()
-    judged: JudgedOutcome = Outcome.ALLOW if outcome is JudgedName.ALLOW else Outcome.BLOCK
-    show_act(Output(as_json=as_json), decide(settings, wanted, judged, by, reason), rules_of(settings))
-
-
-@person_app.command("grant")
-def person_grant(name: str, role: RoleName, by: By) -> None:
-    """Let somebody do something. The first ADMIN names themselves; after that, an ADMIN grants, never to themselves."""
-    from pipeline.commands.review import grant
-    from pipeline.core.people import Role
-
-    grant(_settings(), name, Role(role.value), by, is_held=True)
-
-
-@person_app.command("revoke")
-def person_revoke(name: str, role: RoleName, by: By) -> None:
-    """Take a role back."""
-    from pipeline.commands.review import grant
-    from pipeline.core.people import Role
-
-    grant(_settings(), name, Role(role.value), by, is_held=False)
-
-
-@person_app.command("list")
-def person_list(as_json: Json = False) -> None:
-    """Every grant and revocation, in order."""
-    from pipeline.commands.output import Output
-    from pipeline.commands.review import grants, show_grant
-
-    for granted in grants(_settings()):
-        show_grant(Output(as_json=as_json), granted)
 
 
 def _settings(process: str = "command") -> Settings:
