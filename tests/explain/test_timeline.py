@@ -19,20 +19,14 @@ from pipeline.core.life import Moment, Thread, strung, timeline
 from pipeline.core.reversal import Disposition
 from pipeline.core.saga import Cause, Ignored, Reason, State, Step
 
-moment_lists = st.lists(
-    st.builds(
-        Moment,
-        at_ms=st.integers(0, 20),
-        kind=st.just("K"),
-        what=st.just("."),
-        by=st.just("b"),
-        where=st.uuids().map(str),
-        thread=st.sampled_from(Thread),
-        strand=st.sampled_from(["", "a"]),
-        sequence=st.integers(0, 10**6),
-    ),
-    max_size=30,
-    unique_by=lambda each: (each.thread, each.strand, each.sequence),
+
+def moment(at_ms: int, thread: Thread, strand: str, sequence: int) -> Moment:
+    return Moment(at_ms, "K", ".", "b", f"{thread} {strand} {sequence}", None, thread, strand, sequence)
+
+
+places = st.tuples(st.sampled_from(Thread), st.sampled_from(["", "a"]), st.integers(0, 9))
+moment_lists = st.dictionaries(places, st.integers(0, 20), max_size=15).map(
+    lambda found: [moment(at_ms, *place) for place, at_ms in found.items()]
 )
 
 
