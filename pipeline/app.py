@@ -50,8 +50,8 @@ from pipeline.settings import Settings
 AGENT_ID = f"decide/{__version__}"
 RELOAD_INTERVAL_S = 2.0
 BREAKER_INTERVAL_S = 1.0
-START_LIMIT_S = 40.0
-"""For fencing the predecessor; more than librdkafka's own timeout for it."""
+START_LIMIT_S = 60.0
+"""Until the predecessor is fenced; twice librdkafka's own timeout for that."""
 STOP_LIMIT_S = 25.0
 """For a graceful stop, all of Faust's included; under the 30 s after which an orchestrator kills."""
 FAUST_BUFFER_RECORDS = 131_072  # FACTS: with the default of 4096 the fetcher sleeps a second whenever buffers fill
@@ -240,6 +240,10 @@ class WorkerApp(faust.App):
 
     decision_transport: Transport
 
+    async def start(self) -> None:
+        self.decision_transport.watch_start()
+        await super().start()
+
     async def stop(self) -> None:
         self.decision_transport.stopping.begin()
         await super().stop()
@@ -269,9 +273,12 @@ class Transport(Service):
         self._starting, self.stopping = Pulse("starting", START_LIMIT_S), Pulse("stopping", STOP_LIMIT_S)
         self._watch = Watch([self._starting, self.stopping, *worker.transactions.pulses])
 
-    async def on_start(self) -> None:
-        self._watch.start()
+    def watch_start(self) -> None:
+        """From the start of the app: Faust's own clients, too, may wait for a broker that has just gone."""
         self._starting.begin()
+        self._watch.start()
+
+    async def on_start(self) -> None:
         try:
             self._worker.transactions.join()
             fenced = self._worker.transactions.fence()

@@ -20,8 +20,8 @@ from pipeline.commands.publishing import BulkPublisher
 from pipeline.settings import Settings
 from tests.cli.archive import WIRE, payment
 
-START_S = 60.0
-END_S = 40.0
+START_S = 120.0
+END_S = 60.0
 
 
 @pytest.fixture
@@ -70,10 +70,12 @@ def _worker(own_stack, tmp_path, *options):
     with log_path.open("wb") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=tmp_path)
     worker = Worker(process, log_path, port)
-    _await_ready(worker)
-    yield worker
-    process.kill()
-    process.wait()
+    try:
+        _await_ready(worker)
+        yield worker
+    finally:
+        process.kill()
+        process.wait()
 
 
 def _await_ready(worker):
