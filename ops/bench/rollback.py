@@ -192,7 +192,7 @@ class _Act:
             "PAYMENTS_GIVEN_BACK_OTHERWISE": (republished - released).total() + (released - republished).total(),
             "CASES_OTHERWISE": abs(self._escalations(records) - int(cases)),
         }
-        with connect(url_of(stage.stack.database_url, "fraud_executor"), "check") as connection:
+        with connect(url_of(stage.stack.database_url, "fraud_reader"), "check") as connection:
             report = check(self._servers, connection, stage.rail_address, [*self._published, *released])
         for line in (*report.first_violations, *stage.sampler.wrong[:10]):
             self._say(line)
