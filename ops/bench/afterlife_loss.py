@@ -189,10 +189,12 @@ def _postgres_restart(rig: AfterlifeRig) -> bool:
 
 def _broker_kill(rig: AfterlifeRig) -> bool:
     rig.stack.broker.kill()
-    rig.stack.broker.start()
+    rig.stack.broker.start(deadline_s=BROKER_START_S)
     return True
 
 
+BROKER_START_S: Final = 240.0
+"""It reads its log again, on a machine that others may keep busy."""
 ZOMBIE_S: Final = 10.0
 """More than the group's session of 6 s: its partitions are another's by then."""
 

@@ -1,6 +1,6 @@
 """Payments settled a second: decisions of the worker through the executor, on real Kafka, PostgreSQL and a rail.
 
-The worker decides first and ends; then the executor takes all decisions from their topic to settled payments, with the
+The worker decides first and ends; then two executors take all decisions from their topic to settled payments, with the
 rail, the broker and the database on the same machine. After it, on the same server and into the same tables, a bare
 client inserts the same rows one payment at a time, each in a transaction of its own: without a rail, a topic, locks or
 looking at a balance. That is what batching has to beat.
@@ -25,7 +25,7 @@ from ops.bench.topics_io import committed_counts, prepare_topics, publish, wait_
 from ops.bench.worker_process import worker_process
 from ops.migrate import migrate
 from ops.rail.process import rail_process, rail_url
-from ops.stack.processes import free_port
+from ops.stack.processes import ServerProcess, free_port
 from ops.stack.real import RealStack
 from ops.traffic import TrafficSettings, transactions
 from pipeline.adapters.avro import WireFormat
@@ -33,6 +33,8 @@ from pipeline.adapters.postgres import connect
 from pipeline.commands.ledger import findings
 
 PAYMENTS: Final = 60_000
+EXECUTORS: Final = 2
+"""They share the partitions; while one waits for PostgreSQL or the rail, the other computes."""
 BARE_PAYMENTS: Final = 3_000
 SECONDS_MAX: Final = 300.0
 GOAL: Final = {"settled_per_s_min": 2_000, "ratio_to_bare_min": 1.0}
@@ -84,18 +86,36 @@ def _execute(directory: Path, stack: RealStack) -> dict[str, Any]:
     assert stack.postgres is not None
     port = free_port()
     rail = rail_process(directory / "rail", port)
-    executor = executor_process(directory, stack.bootstrap_servers, stack.database_url, rail_url(port))
+    servers, address = stack.bootstrap_servers, rail_url(port)
+    executors = [
+        executor_process(directory, servers, stack.database_url, address, slot=slot) for slot in range(EXECUTORS)
+    ]
+    processes: dict[str, list[ServerProcess]] = {
+        "postgres": [stack.postgres],
+        "broker": [stack.broker],
+        "rail": [rail],
+        "executors": executors,
+    }
     rail.start()
     try:
-        executor.start()
-        pids = {"postgres": stack.postgres.pid, "broker": stack.broker.pid, "rail": rail.pid, "executor": executor.pid}
-        before = {name: tree_cpu_seconds(pid) for name, pid in pids.items()}
+        before = {name: _cpu_s(each) for name, each in processes.items() if name != "executors"}
+        before["executors"] = sum(_started(executor) for executor in executors)
         wait_until(lambda: settled_offsets(stack.database_url) == ends, SECONDS_MAX, "executing", every_s=0.5)
-        cpu_s = {name: tree_cpu_seconds(pid) - before[name] for name, pid in pids.items()}
+        cpu_s = {name: _cpu_s(each) - before[name] for name, each in processes.items()}
     finally:
-        executor.stop()
-        rail.stop()
+        for process in (*executors, rail):
+            process.stop()
     return _measured(stack.database_url, cpu_s)
+
+
+def _started(executor: ServerProcess) -> float:
+    """The CPU time that it took to start: what it imports is no part of a payment."""
+    executor.start()
+    return tree_cpu_seconds(executor.pid)
+
+
+def _cpu_s(processes: Sequence[ServerProcess]) -> float:
+    return sum(tree_cpu_seconds(process.pid) for process in processes)
 
 
 def tree_cpu_seconds(pid: int) -> float:
