@@ -147,7 +147,9 @@ def _worker(stack: RealStack, directory: Path, prefix: str, variant: Variant, sl
         "FRAUD_BATCH_RECORDS_MAX": str(variant.batch_records_max),
         "PYTHONHASHSEED": variant.hash_seed,
     }
-    return worker_process(directory, stack.bootstrap_servers, stack.redis_url, slot=slot, environment=environment)
+    servers = stack.bootstrap_servers, stack.redis_url
+    # With a keeper: on a starved machine a worker may be ended for standing still, and the run must go on.
+    return worker_process(directory, *servers, slot=slot, options=("--keep",), environment=environment)
 
 
 def _decisions(bootstrap_servers: str, prefix: str) -> Decisions:
