@@ -103,7 +103,8 @@ def test_a_changed_policy_decides_with_its_own_limits(planned, archive, audited,
 
 
 def test_the_recorded_breaker_keeps_the_fallbacks_answers_and_closed_asks_the_model(planned, archive, audited):
-    answered = archive.values([payment(1, amount_minor=5_000)], [OPEN], ip_fraud_reports=4)
+    suspected = {"ip_fraud_reports": 2, "is_new_beneficiary": 1}  # enough for the model, not for the fallback
+    answered = archive.values([payment(1, amount_minor=150_000)], [OPEN], **suspected)
     audited.append(answered)
     by_fallback = fields_of(answered[0])["outcome"]
     assert by_fallback != "BLOCK"
