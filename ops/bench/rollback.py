@@ -52,7 +52,7 @@ LAST: Final = 300
 
 
 def run(say: Callable[[str], None], *, is_quick: bool) -> dict[str, object]:
-    wrong, reversed_min = (WRONG // 20, REVERSED_MIN // 20) if is_quick else (WRONG, REVERSED_MIN)
+    wrong, reversed_min = (WRONG // 15, REVERSED_MIN // 20) if is_quick else (WRONG, REVERSED_MIN)
     with tempfile.TemporaryDirectory() as name, open_stage(Path(name)) as stage:
         act = _Act(say, stage)
         act.go_wrong(wrong)
