@@ -10,7 +10,8 @@ from ops.demo_aftermath import Aftermath, aftermath_json, aftermath_lines
 from ops.demo_meter import Snapshot
 from pipeline.commands.decisions import Located
 from pipeline.commands.explain import explanation
-from pipeline.commands.explain_text import explanation_json, explanation_lines
+from pipeline.commands.explain_json import explanation_json
+from pipeline.commands.explain_text import explanation_lines
 from pipeline.commands.output import Output, coloured
 from pipeline.services.archive import RegimeArchive
 

@@ -8,7 +8,6 @@ from pipeline.commands.decisions import amount_text
 from pipeline.commands.explain import Explanation
 from pipeline.commands.explain_audit import Audited
 from pipeline.commands.explain_guardrails import Standing
-from pipeline.commands.explain_json import explanation_json as explanation_json
 from pipeline.commands.explain_json import whole_json
 from pipeline.commands.explain_life import NotShown
 from pipeline.commands.explain_moments import records
