@@ -36,6 +36,15 @@ def compiled_tree(say: Callable[[str], None]) -> Path:
     return folder
 
 
+def compiled_tree_or_none(say: Callable[[str], None]) -> Path | None:
+    """None, and a word why, where it can't be compiled here."""
+    try:
+        return compiled_tree(say)
+    except CompilerMissing as missing:
+        say(f"plain Python is measured: {missing}")
+        return None
+
+
 def _require_compiler() -> None:
     if shutil.which(os.environ.get("CC", "gcc")) is None:
         raise CompilerMissing("No C compiler is on the PATH. Install one: apt-get install gcc")

@@ -1,9 +1,11 @@
 """Latency on the real stack: open loop, from when a payment should have been sent to when its committed decision can
-be read, beside the bare path (generator, broker, reader) in the same run.
+be read, beside two shorter paths in the same run.
 
-Open loop: each payment has an intended time, and a late sender counts against the result (no coordinated omission).
-The bare path reads the payments themselves back from `transactions.v1`, sent by the same generator at the same times.
-Generator and readers are processes of their own; all share the machine's cores with the broker, Redis and the worker.
+Each payment has an intended time, and a late sender counts against the result (no coordinated omission). One after
+another: the bare path (generator, broker, reader of the payments themselves, `bare_path_ms`), the worker's transport with
+nothing decided (`transport_ms`: consume, decode, encode, one Kafka transaction a batch), and the worker. The first two
+warm the broker up, too. Generator and reader are processes of their own; all share the machine's cores with broker,
+Redis and worker. The hot path is compiled, as the image has it, where a C compiler is found.
 """
 
 from __future__ import annotations
@@ -15,14 +17,15 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from ops.bench.payments import payments
+from ops.bench.throughput import TRANSPORT, WORKER, case_process
 from ops.bench.topics_io import REQUEST_TIMEOUT_S, prepare_topics
-from ops.bench.worker_process import worker_process
+from ops.compiled import compiled_tree_or_none
 from ops.stack.real import RealStack
 from pipeline.adapters.avro import WireFormat
 
@@ -34,34 +37,48 @@ START_DELAY_S: Final = 3.0
 DRAIN_S: Final = 15.0
 
 
+class _Flow(NamedTuple):
+    spans_ms: dict[str, float]
+    late_ms_max: float
+
+
 def run(say: Callable[[str], None], *, is_quick: bool) -> dict[str, object]:
     seconds = WARM_S + (10 if is_quick else MEASURED_S)
+    tree = compiled_tree_or_none(say)
     with tempfile.TemporaryDirectory() as directory, RealStack(Path(directory)) as stack:
-        prepare_topics(stack.bootstrap_servers, "")
-        worker = worker_process(Path(directory), stack.bootstrap_servers, stack.redis_url)
-        worker.start()
-        try:
-            say(f"{RATE_PER_S} payments a second for {seconds} s")
-            count = RATE_PER_S * seconds
-            readers = {
-                "decisions": _child("read", stack.bootstrap_servers, "decisions.v1", str(count)),
-                "bare": _child("read", stack.bootstrap_servers, "transactions.v1", str(count)),
-            }
-            generator = _child("generate", stack.bootstrap_servers, str(count))
-            late_ms = json.loads(_answer(generator, seconds))
-            arrivals = {name: json.loads(_answer(reader, seconds)) for name, reader in readers.items()}
-        finally:
-            worker.stop()
-    spans = {name: _percentiles(arrival) for name, arrival in arrivals.items()}
-    reached = all(spans["decisions"][name] <= goal for name, goal in GOAL_MS.items())
+        prepare_topics(stack.bootstrap_servers, "bare.")
+        flows = {"bare": _flow(say, stack, "bare.", "transactions.v1", seconds)}
+        for case in (TRANSPORT, WORKER):
+            prefix = f"{case.name}."
+            prepare_topics(stack.bootstrap_servers, prefix)
+            process = case_process(Path(directory), stack, case, tree)
+            process.start()
+            try:
+                flows[case.name] = _flow(say, stack, prefix, "decisions.v1", seconds)
+            finally:
+                process.stop()
+    worker = flows[WORKER.name].spans_ms
     return {
+        "compiled": tree is not None,
         "rate_per_s": RATE_PER_S,
-        "to_committed_decision_ms": spans["decisions"],
-        "bare_path_ms": spans["bare"],
-        "generator_late_ms_max": late_ms,
+        "to_committed_decision_ms": worker,
+        "transport_ms": flows[TRANSPORT.name].spans_ms,
+        "bare_path_ms": flows["bare"].spans_ms,
+        "generator_late_ms_max": {name: flow.late_ms_max for name, flow in flows.items()},
         "goal_ms": GOAL_MS,
-        "reached": reached,
+        "reached": all(worker[name] <= goal for name, goal in GOAL_MS.items()),
     }
+
+
+def _flow(say: Callable[[str], None], stack: RealStack, prefix: str, read_topic: str, seconds: int) -> _Flow:
+    """Sends payments for `seconds` and reads them, or their decisions, back."""
+    count = str(RATE_PER_S * seconds)
+    reader = _child("read", stack.bootstrap_servers, prefix, read_topic, count)
+    generator = _child("generate", stack.bootstrap_servers, prefix, count)
+    late_ms = json.loads(_answer(generator, seconds))
+    spans_ms = _percentiles(json.loads(_answer(reader, seconds)))
+    say(f"{prefix}{read_topic}: {spans_ms}")
+    return _Flow(spans_ms, late_ms)
 
 
 def _child(*arguments: str) -> subprocess.Popen[bytes]:
@@ -83,7 +100,7 @@ def _percentiles(latencies_ms: list[float]) -> dict[str, float]:
     return {**spans, "measured": float(len(measured))}
 
 
-def generate(bootstrap_servers: str, count: int) -> None:
+def generate(bootstrap_servers: str, prefix: str, count: int) -> None:
     """Sends each payment at its intended time, which is the record's timestamp; prints how late the latest was, ms."""
     producer = Producer(
         {
@@ -99,15 +116,17 @@ def generate(bootstrap_servers: str, count: int) -> None:
     for number, record in enumerate(records):
         intended_s = start_s + number / RATE_PER_S
         while (ahead_s := intended_s - time.time()) > 0:
-            producer.poll(min(ahead_s, 0.01))
+            time.sleep(ahead_s)  # poll() counts in whole milliseconds: waiting there would keep a core busy
         latest_s = max(latest_s, -ahead_s)
-        producer.produce("transactions.v1", record.value, record.key, timestamp=int(intended_s * 1000))
+        producer.poll(0)
+        producer.produce(f"{prefix}transactions.v1", record.value, record.key, timestamp=int(intended_s * 1000))
     producer.flush(REQUEST_TIMEOUT_S)
     print(round(latest_s * 1000, 1))
 
 
-def read(bootstrap_servers: str, topic: str, count: int) -> None:
+def read(bootstrap_servers: str, prefix: str, kind: str, count: int) -> None:
     """Prints the latency of every record after the warm-up: arrival here less the payment's intended time, ms."""
+    topic = f"{prefix}{kind}"
     consumer = Consumer(
         {
             "bootstrap.servers": bootstrap_servers,
@@ -120,21 +139,19 @@ def read(bootstrap_servers: str, topic: str, count: int) -> None:
     )
     partitions = consumer.list_topics(topic, timeout=REQUEST_TIMEOUT_S).topics[topic].partitions
     consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions])
-    intended_ms = _intended_of_decision if topic == "decisions.v1" else _intended_of_payment
-    seen, latencies = 0, []
+    intended_ms = _intended_of_decision if kind == "decisions.v1" else _intended_of_payment
+    arrivals: list[tuple[float, Message]] = []  # decoded at the end: while this process decodes, others wait for it
     deadline = time.monotonic() + count / RATE_PER_S + START_DELAY_S + DRAIN_S
-    while seen < count and time.monotonic() < deadline:
+    while len(arrivals) < count and time.monotonic() < deadline:
         messages = consumer.consume(1, 1.0)
         messages += consumer.consume(999, 0)
         now_ms = time.time() * 1000
-        for message in messages:
-            seen += 1
-            if seen > WARM_S * RATE_PER_S:
-                latencies.append(now_ms - intended_ms(message))
+        arrivals += [(now_ms, message) for message in messages]
     consumer.close()
-    if seen < count:
-        raise TimeoutError(f"{topic}: only {seen} of {count} records came")
-    print(json.dumps([round(latency, 2) for latency in latencies]))
+    if len(arrivals) < count:
+        raise TimeoutError(f"{topic}: only {len(arrivals)} of {count} records came")
+    measured = arrivals[WARM_S * RATE_PER_S :]
+    print(json.dumps([round(now_ms - intended_ms(message), 2) for now_ms, message in measured]))
 
 
 def _intended_of_payment(message: Message) -> float:
@@ -152,7 +169,8 @@ def _intended_of_decision(message: Message) -> float:
 _WIRE: Final = WireFormat()
 
 if __name__ == "__main__":
-    if sys.argv[1] == "generate":
-        generate(sys.argv[2], int(sys.argv[3]))
+    _, role, servers, topic_prefix, *rest = sys.argv
+    if role == "generate":
+        generate(servers, topic_prefix, int(rest[0]))
     else:
-        read(sys.argv[2], sys.argv[3], int(sys.argv[4]))
+        read(servers, topic_prefix, rest[0], int(rest[1]))

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from ops.bench.payments import payments
 from ops.bench.topics_io import committed_counts, prepare_topics, publish, wait_until
 from ops.bench.worker_process import status, worker_process
-from ops.compiled import CompilerMissing, compiled_tree
+from ops.compiled import compiled_tree_or_none
 from ops.stack.processes import LOOPBACK, ServerProcess, free_port, process_cpu_seconds
 from ops.stack.real import RealStack
 from pipeline.adapters.avro import WireFormat
@@ -35,17 +35,19 @@ class Case(NamedTuple):
     is_compiled: bool = True
 
 
+WORKER = Case("worker", None, 40_000, 200_000)
+TRANSPORT = Case("transport", "ops.bench.bare_transport", 60_000, 300_000)
 CASES = (
-    Case("worker", None, 40_000, 200_000),
+    WORKER,
     Case("plain_faust", "ops.bench.plain_faust", 300, 20_000),
-    Case("transport", "ops.bench.bare_transport", 60_000, 300_000),
+    TRANSPORT,
     Case("worker_interpreted", None, 40_000, 200_000, is_compiled=False),
 )
 
 
 def run(say: Callable[[str], None], *, is_quick: bool) -> dict[str, object]:
     results: dict[str, dict[str, float]] = {}
-    tree = _tree(say)
+    tree = compiled_tree_or_none(say)
     with tempfile.TemporaryDirectory() as directory, RealStack(Path(directory)) as stack:
         for case in CASES:
             records = case.records // 20 if is_quick else case.records
@@ -69,14 +71,6 @@ def run(say: Callable[[str], None], *, is_quick: bool) -> dict[str, object]:
     return {"compiled": tree is not None, **results, **ratios, "goal": goal, "reached": is_reached}
 
 
-def _tree(say: Callable[[str], None]) -> Path | None:
-    try:
-        return compiled_tree(say)
-    except CompilerMissing as missing:
-        say(f"plain Python is measured: {missing}")
-        return None
-
-
 def _measure(
     say: Callable[[str], None], directory: Path, stack: RealStack, case: Case, tree: Path | None
 ) -> dict[str, float]:
@@ -85,7 +79,7 @@ def _measure(
     wire = WireFormat()
     say(f"{case.name}: publishing {records:,} payments")
     publish(stack.bootstrap_servers, f"{prefix}transactions.v1", payments(wire, records))
-    process = _process(directory, stack, case, tree)
+    process = case_process(directory, stack, case, tree)
     group = f"{case.name}-plain" if case.name == "plain_faust" else case.name
 
     def committed() -> int:
@@ -108,7 +102,8 @@ def _measure(
     return {"decisions_per_s": round(done / seconds), "measured": done, **cpu}
 
 
-def _process(directory: Path, stack: RealStack, case: Case, tree: Path | None) -> ServerProcess:
+def case_process(directory: Path, stack: RealStack, case: Case, tree: Path | None) -> ServerProcess:
+    """Not started yet; it reads and writes the topics with the case's name and a dot in front."""
     environment = {
         "FRAUD_TOPIC_PREFIX": f"{case.name}.",
         "FRAUD_STATE_PREFIX": case.name,

@@ -26,7 +26,10 @@ from pipeline.adapters.standstill import Pulse
 from pipeline.core.records import Source
 
 BATCHES_AHEAD_MAX: Final = 4
-"""Read but not yet committed: one is claimed, one counted, one judged, one commits."""
+"""Read but not yet committed, while more waits than a batch can hold: one is claimed, one counted, one judged, one
+commits. While less waits there is one: read earlier, a batch would be smaller and only wait for those before it."""
+FETCH_WAIT_MS: Final = 5
+FETCH_BYTES_MIN: Final = 65_536
 IDLE_POLL_S: Final = 0.2
 MEMBERSHIP_INTERVAL_S: Final = 2.0
 """How often the group hears of us while batches wait. Not oftener: pausing throws away what was fetched ahead, and a
@@ -108,7 +111,8 @@ class TransactionLog:
                 "partition.assignment.strategy": "cooperative-sticky",
                 "session.timeout.ms": session_timeout_ms,
                 "heartbeat.interval.ms": max(session_timeout_ms // 6, 200),
-                "fetch.wait.max.ms": 50,
+                "fetch.wait.max.ms": FETCH_WAIT_MS,
+                "fetch.min.bytes": FETCH_BYTES_MIN,
                 "queued.max.messages.kbytes": 32_768,
             }
         )
@@ -132,7 +136,9 @@ class TransactionLog:
         self._metadata_renewed = threading.Event()
         self._stopping = threading.Event()
         self._is_closed = False
-        self._slots = threading.Semaphore(BATCHES_AHEAD_MAX)
+        self._under_way = 0  # batches read but neither committed nor dropped
+        self._ahead_max = 1
+        self._released = threading.Condition()
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="kafka-commit")
         self._reader: threading.Thread | None = None
         self._stashed: list[Message] = []
@@ -173,7 +179,8 @@ class TransactionLog:
     async def stop(self) -> None:
         """Leaves the group; a batch that was not committed is read again by whoever gets its partitions."""
         self._stopping.set()
-        self._slots.release()  # the reader may be waiting for one
+        with self._released:
+            self._released.notify()
         loop = asyncio.get_running_loop()
         if self._reader is not None:
             await loop.run_in_executor(None, self._reader.join, BROKER_TIMEOUT_S)
@@ -207,7 +214,9 @@ class TransactionLog:
 
     def release(self) -> None:
         """One batch is through (committed or dropped): another may be read."""
-        self._slots.release()
+        with self._released:
+            self._under_way -= 1
+            self._released.notify()
 
     def _commit(self, batch: Batch, outgoing: Sequence[Outgoing]) -> bool:
         last = ""
@@ -259,7 +268,7 @@ class TransactionLog:
     def _read(self, deliver: Callable[[Batch], object]) -> None:
         while not self._stopping.is_set():
             self._read_pulse.begin()
-            if not self._slots.acquire(timeout=MEMBERSHIP_INTERVAL_S):
+            if not self._may_read_on(MEMBERSHIP_INTERVAL_S):
                 self._keep_membership()
                 continue
             batch = None
@@ -267,8 +276,18 @@ class TransactionLog:
                 self._read_pulse.begin()
                 batch = self._next_batch()
             if batch is not None:
+                self._ahead_max = BATCHES_AHEAD_MAX if len(batch.records) >= self._batch_records_max else 1
+                with self._released:
+                    self._under_way += 1
                 deliver(batch)
         self._read_pulse.end()
+
+    def _may_read_on(self, patience_s: float) -> bool:
+        def may() -> bool:
+            return self._under_way < self._ahead_max or self._stopping.is_set()
+
+        with self._released:
+            return self._released.wait_for(may, patience_s)
 
     def _next_batch(self) -> Batch | None:
         """What has arrived, up to the limit: waits for one record, then takes what is there without waiting."""
