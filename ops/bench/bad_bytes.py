@@ -167,5 +167,5 @@ def _numbers() -> Iterator[Case]:
     for field in LONGS:
         yield spoilt(f"{field} of 80 bits", field, long(2**79), *SHIFTED)
         yield spoilt(f"{field} that never ends", field, b"\xff" * 40, *SHIFTED)
-    for amount in (0, -1, -12_345, INT64_MIN, INT64_MAX, 10**11 + 1, 2**53, 2**53 + 1):
+    for amount in (-1, -12_345, INT64_MIN, INT64_MAX, 10**11 + 1, 2**53, 2**53 + 1):
         yield changed(f"amount_minor {amount}", Code.AMOUNT_OUT_OF_RANGE, amount_minor=amount)

@@ -21,7 +21,7 @@ CREATE TABLE ledger.execution (
     account_id text NOT NULL,
     beneficiary_account_id text NOT NULL,
     currency text NOT NULL CHECK (currency ~ '^[A-Z]{3}$'),
-    amount_minor bigint NOT NULL CHECK (amount_minor > 0),
+    amount_minor bigint NOT NULL CHECK (amount_minor >= 0),  -- 0: a check of the account, which posts nothing
     cause text NOT NULL CHECK (cause IN ('DECIDED_ALLOW', 'DECIDED_ESCALATE', 'DECIDED_BLOCK')),
     aim text NOT NULL,
     event_time timestamptz NOT NULL,

@@ -34,7 +34,7 @@ CREATE TABLE control.rollback_plan_decision (
     topic_partition integer NOT NULL,
     topic_offset bigint NOT NULL,
     currency text NOT NULL,
-    amount_minor bigint NOT NULL CHECK (amount_minor > 0),
+    amount_minor bigint NOT NULL CHECK (amount_minor >= 0),
     amount_gbp_minor bigint NOT NULL CHECK (amount_gbp_minor >= -1),
     outcome_before text CHECK (outcome_before IN ('ALLOW', 'BLOCK', 'ESCALATE')),
     outcome_after text CHECK (outcome_after IN ('ALLOW', 'BLOCK', 'ESCALATE')),

@@ -129,12 +129,12 @@ def _transfers(body: bytes) -> list[Transfer]:
         raise web.HTTPBadRequest(text="a transfer is key, debtor, creditor, currency, amount_minor")
     transfers = [Transfer(*fields) for fields in listed]
     if not all(map(_is_valid, transfers)):
-        raise web.HTTPBadRequest(text="a transfer has texts, and an amount above zero")
+        raise web.HTTPBadRequest(text="a transfer has texts, and an amount of 0 or more")
     return transfers
 
 
 def _is_valid(transfer: Transfer) -> bool:
     *texts, amount_minor = transfer
     return all(isinstance(text, str) and 0 < len(text) <= KEY_CHARACTERS_MAX for text in texts) and (
-        type(amount_minor) is int and amount_minor > 0
+        type(amount_minor) is int and amount_minor >= 0
     )

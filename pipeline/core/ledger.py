@@ -2,7 +2,7 @@
 
 Invariants
 1. A posting moves a positive amount of one currency from one account to another, so the sum over all accounts is zero
-   by construction (I6), and a saga's postings move its own amount only.
+   by construction (I6), and a saga's postings move its own amount only. A payment of 0 posts nothing.
 2. What undoes a step posts the same amount the other way and names the posting that it reverses (I5).
 3. At rest nothing of the payment is in clearing; it is set aside only where the saga is HELD.
 4. No step takes an account below its limit (I8: integers), by the balances given; an account that was never opened
@@ -144,7 +144,7 @@ def advance(payment: Payment, saga: Saga, funds: Funds) -> Advance:
 def posting_of(payment: Payment, saga: Saga, step: Step) -> Posting | None:
     """What the step just taken by `saga` posts; None: it moves nothing."""
     movement = MOVEMENTS.get(step)
-    if movement is None:
+    if movement is None or payment.amount_minor == 0:
         return None
     source, destination = movement
     attempt, accounts = saga.taken[step], _accounts(payment)

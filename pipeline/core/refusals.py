@@ -73,8 +73,8 @@ def refusal_of(transaction: Transaction, key: bytes | None, source: Source) -> R
         return Refusal(RefusalCode.KEY_MISMATCH, "the record's key is not its account_id")
     if not _IDENTIFIERS.fullmatch(f"{t.transaction_id}\n{t.account_id}\n{t.beneficiary_account_id}"):
         return Refusal(RefusalCode.IDENTIFIER_INVALID, "an id is not 1 to 64 of A-Z a-z 0-9 . _ : -")
-    if not 1 <= t.amount_minor <= AMOUNT_MINOR_MAX:
-        return Refusal(RefusalCode.AMOUNT_OUT_OF_RANGE, f"amount_minor is not 1 to {AMOUNT_MINOR_MAX}")
+    if not 0 <= t.amount_minor <= AMOUNT_MINOR_MAX:
+        return Refusal(RefusalCode.AMOUNT_OUT_OF_RANGE, f"amount_minor is not 0 to {AMOUNT_MINOR_MAX}")
     if not _CURRENCY_AND_COUNTRY.fullmatch(f"{t.currency} {t.beneficiary_country}"):
         return Refusal(RefusalCode.CURRENCY_MALFORMED, "currency or beneficiary_country is not an ISO code in capitals")
     return _text_refusal(t) or _time_refusal(t, source) or _segments_refusal(t.segments)

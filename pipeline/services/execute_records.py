@@ -69,7 +69,7 @@ def _decision(record: LogRecord, fields: Datum) -> Said:
         execution, paid["account_id"], paid["beneficiary_account_id"], paid["currency"], paid["amount_minor"]
     )
     ids = f"{fields['transaction_id']}\n{payment.account_id}\n{payment.beneficiary_account_id}\n{payment.currency}"
-    if not _IDS.fullmatch(ids) or not 0 < payment.amount_minor <= AMOUNT_MINOR_MAX:
+    if not _IDS.fullmatch(ids) or not 0 <= payment.amount_minor <= AMOUNT_MINOR_MAX:
         raise RecordUndecodable(f"{_place(record)}: a decision on what is no payment")
     subject = Subject(payment, fields["decision_id"], fields["transaction_id"], record.timestamp_ms, record.partition)
     return Said(

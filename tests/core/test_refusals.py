@@ -18,6 +18,10 @@ def test_a_sound_payment_is_not_refused():
     assert code_of() is None
 
 
+def test_a_payment_of_nothing_is_not_refused():
+    assert code_of(amount_minor=0) is None
+
+
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
@@ -26,8 +30,7 @@ def test_a_sound_payment_is_not_refused():
         ({"transaction_id": "tx-1\n"}, RefusalCode.IDENTIFIER_INVALID),
         ({"account_id": "GB29-000а"}, RefusalCode.IDENTIFIER_INVALID),  # a Cyrillic letter
         ({"beneficiary_account_id": "GB29 0001"}, RefusalCode.IDENTIFIER_INVALID),
-        ({"amount_minor": 0}, RefusalCode.AMOUNT_OUT_OF_RANGE),
-        ({"amount_minor": -5}, RefusalCode.AMOUNT_OUT_OF_RANGE),
+        ({"amount_minor": -1}, RefusalCode.AMOUNT_OUT_OF_RANGE),
         ({"amount_minor": AMOUNT_MINOR_MAX + 1}, RefusalCode.AMOUNT_OUT_OF_RANGE),
         ({"currency": "gbp"}, RefusalCode.CURRENCY_MALFORMED),
         ({"currency": "GBPX"}, RefusalCode.CURRENCY_MALFORMED),
@@ -85,8 +88,8 @@ def test_a_record_without_a_key_is_refused():
 
 
 def test_the_first_code_in_order_is_the_reason():
-    assert code_of(b"other", transaction_id="", amount_minor=0) == RefusalCode.KEY_MISMATCH
-    assert code_of(transaction_id="", amount_minor=0) == RefusalCode.IDENTIFIER_INVALID
+    assert code_of(b"other", transaction_id="", amount_minor=-1) == RefusalCode.KEY_MISMATCH
+    assert code_of(transaction_id="", amount_minor=-1) == RefusalCode.IDENTIFIER_INVALID
 
 
 def test_one_address_has_one_spelling():

@@ -72,6 +72,17 @@ def test_a_settled_payment_is_reversed(desk):
     assert (desk.balance(PAYER), desk.balance(PAYEE)) == (1_000, 0)
 
 
+def test_a_payment_of_nothing_settles_and_is_reversed_without_a_posting(desk, owner):
+    desk.open(GB29_0001=1_000)
+    checked = decision(amount_minor=0)
+    desk.hear(checked)
+    assert desk.state(checked) == "SETTLED"
+    desk.hear(reversal(checked, "BLOCK"))
+    assert (desk.state(checked), desk.balance(PAYER)) == ("REVERSED", 1_000)
+    assert owner.execute("SELECT count(*) FROM ledger.posting WHERE step <> 'FUND'").fetchone() == (0,)
+    assert desk.findings() == []
+
+
 def test_a_settled_payment_goes_back_into_review(desk):
     desk.open(GB29_0001=1_000)
     paid = decision()

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.core.ledger import CLEARING, MOVEMENTS, REVERSES, Funds, Limit, balances, reserve_account
-from pipeline.core.saga import Answer, Cause, Reason, State, Step
+from pipeline.core.ledger import CLEARING, MOVEMENTS, REVERSES, Funds, Limit, balances, posting_of, reserve_account
+from pipeline.core.saga import Answer, Cause, Reason, Saga, State, Step
 from tests.ledger.walks import CAUSES, PAYMENT, Walk, walked
 
 causes_heard = st.lists(st.sampled_from(CAUSES), max_size=8)
@@ -21,6 +21,13 @@ def test_sum_is_zero_after_every_posting(causes, data):
     for count in range(len(walk.postings) + 1):
         assert sum(balances(walk.postings[:count]).values()) == 0
     assert all(posting.amount_minor == PAYMENT.amount_minor > 0 for posting in walk.postings)
+
+
+@pytest.mark.parametrize("step", MOVEMENTS)
+def test_a_payment_of_nothing_posts_nothing(step):
+    saga = Saga(taken=dict.fromkeys(Step, 1))
+    assert posting_of(PAYMENT, saga, step) is not None
+    assert posting_of(PAYMENT._replace(amount_minor=0), saga, step) is None
 
 
 @settings(max_examples=300, deadline=None)

@@ -82,7 +82,7 @@ def test_full_form_gives_the_features_of_the_payments_themselves(tmp_path: Path)
 
 @pytest.mark.parametrize(
     ("columns", "reason"),
-    [({"fraud": [0]}, "neither form"), (short_rows() | {"amount_minor": [0] * 20}, "can't be decided")],
+    [({"fraud": [0]}, "neither form"), (short_rows() | {"amount_minor": [-1] * 20}, "can't be decided")],
 )
 def test_file_that_is_no_history_is_refused(tmp_path: Path, columns: dict[str, list[int]], reason: str) -> None:
     path = tmp_path / "history.parquet"
