@@ -106,10 +106,11 @@ class BreakerStore:
 
     async def read(self) -> View:
         """Every state that was ever written, in one command."""
+        known = self._remembered.revision  # before asking: an evaluation's write may overtake the answer
         states = await self._states()
-        if self._is_lost(states):
+        if _is_lost(states, known):
             return View({}, frozenset())
-        self._remembered = states
+        self._remember(states)
         rest = states.records.get(SEGMENT_OTHER)
         if rest is None or rest.state is BreakerState.CLOSED:
             return View(states.records, frozenset())
@@ -130,15 +131,16 @@ class BreakerStore:
     async def evaluate(self, settings: BreakerSettings, model_version: str | None) -> tuple[Transition, ...]:
         """The transitions that this call made. To be called every second by every worker: most calls find that the
         interval's evaluation was done. Repairs a lost store."""
+        known = self._remembered.revision
         claimed = await self._claimed(settings)
         if claimed is None:
             return ()
-        if self._is_lost(claimed.states):
+        if _is_lost(claimed.states, known):
             remembered = self._remembered
             revision = max(claimed.states.revision, remembered.revision)
             made = lost(claimed.states.records, remembered.records, claimed.now_ms, settings, revision)
             return tuple(made) if await self._write(claimed.states.revision, revision, claimed.now_ms, made) else ()
-        self._remembered = claimed.states
+        self._remember(claimed.states)
         await self._learn(claimed)
         return await self._evaluated(claimed, settings, model_version)
 
@@ -177,9 +179,9 @@ class BreakerStore:
     async def _states(self) -> codec.States:
         return _readable(codec.states_from, await _reached(self._redis.hgetall(self._key["states"])))
 
-    def _is_lost(self, states: codec.States) -> bool:
-        """Empty, or older than what this worker has seen: a failover can lose acknowledged writes."""
-        return ALL not in states.records or states.revision < self._remembered.revision
+    def _remember(self, states: codec.States) -> None:
+        if states.revision >= self._remembered.revision:
+            self._remembered = states
 
     async def _claimed(self, settings: BreakerSettings) -> codec.Claimed | None:
         interval_ms, window_ms = settings.evaluation_interval_s * 1000, settings.window_s * 1000
@@ -305,6 +307,11 @@ class BreakerStore:
 
     def _keys(self, *names: str) -> list[str]:
         return [self._key[name] for name in names]
+
+
+def _is_lost(states: codec.States, known_revision: int) -> bool:
+    """Empty, or older than what this worker had seen when it asked: a failover can lose acknowledged writes."""
+    return ALL not in states.records or states.revision < known_revision
 
 
 def _newly_excluded(claimed: codec.Claimed, made: list[Transition], settings: BreakerSettings) -> set[tuple[str, int]]:

@@ -155,6 +155,28 @@ def test_failover_to_an_older_state_is_a_loss(world):
     run(world, steps())
 
 
+def test_an_answer_that_an_evaluation_overtakes_is_not_a_loss(world, monkeypatch):
+    """The state is written between Redis' answer to a read and its arrival."""
+
+    async def steps():
+        store = world.worker()
+        await store.initialise("a.person", SETTINGS)
+        answered = store._states
+
+        async def overtaken():
+            states = await answered()
+            world.clock.now_ms += 10_000
+            await store.evaluate(SETTINGS, "m1")
+            return states
+
+        monkeypatch.setattr(store, "_states", overtaken)
+        assert states((await store.read()).records) == {ALL: "CLOSED"}
+        monkeypatch.setattr(store, "_states", answered)
+        assert states((await store.read()).records) == {ALL: "CLOSED"}
+
+    run(world, steps())
+
+
 def test_two_evaluators_trip_once(world):
     async def steps():
         first, second = world.worker(), world.worker()
