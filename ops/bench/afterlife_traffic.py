@@ -160,9 +160,9 @@ def said_of(wire: WireFormat, fields: dict[str, Any]) -> list[bytes]:
     if fields["record"] == "Decision":
         if _share(name.encode(), "reversed") * 100 < REVERSED_PERCENT:
             return [_reversal(wire, about, fields["outcome"], at_ms)]
-        return _review(wire, about, 1, at_ms) if fields["outcome"] == "ESCALATE" else []
+        return _review(wire, about, at_ms) if fields["outcome"] == "ESCALATE" else []
     if fields["record"] == "Reversal" and fields["corrected_outcome"] == "ESCALATE":
-        return _review(wire, about, 2, at_ms)
+        return _review(wire, about, at_ms)
     return []
 
 
@@ -190,13 +190,14 @@ def _reversal(wire: WireFormat, about: dict[str, Any], outcome: str, at_ms: int)
     return wire.encode("decision.v1", fields)
 
 
-def _review(wire: WireFormat, about: dict[str, Any], review_round: int, at_ms: int) -> list[bytes]:
-    share = _share(about["decision_id"].encode(), f"reviewed {review_round}") * 100
+def _review(wire: WireFormat, about: dict[str, Any], at_ms: int) -> list[bytes]:
+    """Of round 1: no escalation here is escalated again."""
+    share = _share(about["decision_id"].encode(), "reviewed") * 100
     if share >= REVIEWED_PERCENT:
         return []
     fields = {
         "-type": "fraud.v1.ReviewOutcome",
-        "review_id": review_id(about["decision_id"], review_round),
+        "review_id": review_id(about["decision_id"], 1),
         "reviewed_at_ms": at_ms,
         "outcome": "ALLOW" if share < REVIEWED_PERCENT / 2 else "BLOCK",
         "reason": "the customer was called",

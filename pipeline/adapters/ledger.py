@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from pipeline.adapters.postgres import Connection, Statements, statements
 from pipeline.core.ledger import Limit, Payment, Posting
-from pipeline.core.saga import Aim, Cause, Heard, Reason, Saga, State, Step, Transition, restore
+from pipeline.core.saga import Aim, Cause, Heard, Reason, Saga, State, Step, Transition, opens_review, restore
 
 TAIL_POSTINGS_MAX: Final = 500
 """Summed for one balance, before a checkpoint is appended for the account."""
@@ -41,6 +41,7 @@ class Stored(NamedTuple):
     event_time_ms: int  # of what was heard last and heeded
     why: str  # what set the aim last: a Cause or a Reason
     cause_ids: frozenset[str]  # of every record that was heard about it
+    review_round: int | None  # the latest that was opened for it, 0 where none was; None: not to be told
 
 
 class NewExecution(NamedTuple):
@@ -210,11 +211,14 @@ def _stored(
         if later_aim is not None:
             heard.append(Heard(sequence, Aim(later_aim)))
             why, event_time_ms, heard_at = later_cause, later_ms, sequence
+    review_round: int | None = sum(opens_review(Cause(each)) for each in (str(cause), *(later[1] for later in causes)))
     for transition in transitions:
         if transition.reason is not None and transition.sequence > heard_at:
             why = transition.reason
+    if any(transition.reason is Reason.OUT_OF_ORDER for transition in transitions):
+        review_round = None
     cause_ids = frozenset([str(decision_id), *(each[0] for each in causes)])
-    return Stored(subject, restore(transitions, heard), event_time_ms, why, cause_ids)
+    return Stored(subject, restore(transitions, heard), event_time_ms, why, cause_ids, review_round)
 
 
 def _execution_row(row: NewExecution) -> str:

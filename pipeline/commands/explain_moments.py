@@ -70,6 +70,7 @@ IGNORED_WORDS: Final = {
     Ignored.ALREADY_DECIDED: "the payment was decided already",
     Ignored.ALREADY_RELEASED: "the payment goes on under another id",
     Ignored.NOT_HELD: "the payment was not in review",
+    Ignored.OTHER_ROUND: "a reversal had sent the payment into another round of review since",
 }
 DISPOSITION_WORDS: Final = {
     Disposition.GIVEN_BACK: "an earlier reversal gave it back, so it is left",

@@ -78,6 +78,7 @@ class Ignored(StrEnum):
     ALREADY_DECIDED = "ALREADY_DECIDED"
     ALREADY_RELEASED = "ALREADY_RELEASED"
     NOT_HELD = "NOT_HELD"  # a review of what isn't, or is no longer, in review
+    OTHER_ROUND = "OTHER_ROUND"  # a review that a reversal has overtaken: another round is open since
 
 
 class Reason(StrEnum):
@@ -123,7 +124,7 @@ class Answer(FastStrEnum):
 _S, _A, _C, _I, _T = State, Aim, Cause, Ignored, Step
 
 DECISIONS: Final = (_C.DECIDED_ALLOW, _C.DECIDED_ESCALATE, _C.DECIDED_BLOCK)
-_REVIEWS: Final = (_C.REVIEWED_ALLOW, _C.REVIEWED_BLOCK)
+REVIEWS: Final = (_C.REVIEWED_ALLOW, _C.REVIEWED_BLOCK)
 _REVERSALS: Final = (_C.REVERSED_TO_ALLOW, _C.REVERSED_TO_ESCALATE, _C.REVERSED_TO_BLOCK, _C.REVERSED_TO_NOTHING)
 _REVERSED_AIMS: Final = {
     _C.REVERSED_TO_ALLOW: _A.SETTLE,
@@ -136,14 +137,14 @@ AIMS: Final[dict[tuple[Aim | None, Cause], Aim | Ignored]] = {
     (None, _C.DECIDED_ALLOW): _A.SETTLE,
     (None, _C.DECIDED_ESCALATE): _A.HOLD,
     (None, _C.DECIDED_BLOCK): _A.REFUSE,
-    **{(None, cause): _I.NO_DECISION for cause in (*_REVIEWS, *_REVERSALS)},
+    **{(None, cause): _I.NO_DECISION for cause in (*REVIEWS, *_REVERSALS)},
     **{(aim, cause): _I.ALREADY_DECIDED for aim in Aim for cause in DECISIONS},
-    **{(aim, cause): _I.NOT_HELD for aim in Aim for cause in _REVIEWS},
+    **{(aim, cause): _I.NOT_HELD for aim in Aim for cause in REVIEWS},
     **{(aim, cause): after for aim in Aim for cause, after in _REVERSED_AIMS.items()},
     (_A.HOLD, _C.REVIEWED_ALLOW): _A.SETTLE,
     (_A.HOLD, _C.REVIEWED_BLOCK): _A.REFUSE,
     (_A.REFUSE, _C.REVERSED_TO_BLOCK): _A.REFUSE,  # nothing moved, so nothing is taken back
-    **{(_A.RELEASE, cause): _I.ALREADY_RELEASED for cause in (*_REVIEWS, *_REVERSALS)},
+    **{(_A.RELEASE, cause): _I.ALREADY_RELEASED for cause in (*REVIEWS, *_REVERSALS)},
 }
 """What a record does to the aim; later lines go before earlier ones. None: no decision was heard yet."""
 
@@ -284,10 +285,19 @@ class Saga(NamedTuple):
         return self.next_step is None and self.state not in AWAITS_RAIL
 
 
-def hear(saga: Saga, cause: Cause) -> Saga | Ignored:
-    """The saga with the aim that the record sets."""
+def hear(saga: Saga, cause: Cause, *, is_of_open_round: bool = True) -> Saga | Ignored:
+    """The saga with the aim that the record sets. `is_of_open_round`: of a review, that it is of the round now open."""
     aim = AIMS[saga.aim, cause]
-    return aim if isinstance(aim, Ignored) else saga._replace(aim=aim)
+    if isinstance(aim, Ignored):
+        return aim
+    if cause in REVIEWS and not is_of_open_round:
+        return Ignored.OTHER_ROUND
+    return saga._replace(aim=aim)
+
+
+def opens_review(cause: Cause) -> bool:
+    """Whether the review service opens a round for the record, the first or another."""
+    return cause in (Cause.DECIDED_ESCALATE, Cause.REVERSED_TO_ESCALATE)
 
 
 def take(saga: Saga, step: Step) -> tuple[Saga, Transition]:

@@ -46,6 +46,7 @@ from pipeline.adapters.ledger import (
 )
 from pipeline.adapters.postgres import Connection, Positions, failures_named
 from pipeline.adapters.rail import Rail, Transfer
+from pipeline.core.identities import review_id
 from pipeline.core.ledger import Advance, Funds, advance, guarded_account, posting_of
 from pipeline.core.saga import (
     ANNOUNCED,
@@ -60,6 +61,7 @@ from pipeline.core.saga import (
     Transition,
     answer,
     hear,
+    opens_review,
     rail_key,
     take,
     turn,
@@ -86,6 +88,7 @@ class Work:
     event_time_ms: int
     why: str
     cause_ids: set[str]
+    review_round: int | None  # the latest that the review service has opened; None where it counts in its own order
     origin: str  # of its next steps: DECISION, REVIEW, REVERSAL or RAIL
 
 
@@ -277,7 +280,9 @@ class _Hearing:
         if record.cause_id in work.cause_ids:
             return Ignored.DUPLICATE
         work.cause_ids.add(record.cause_id)
-        heard = hear(work.saga, record.cause)
+        if opens_review(record.cause) and work.review_round is not None:
+            work.review_round += 1
+        heard = hear(work.saga, record.cause, is_of_open_round=_is_of_open_round(record, work))
         if isinstance(heard, Ignored):
             self._keep_cause(record, work.saga, heard)
             return heard
@@ -291,11 +296,13 @@ class _Hearing:
         saga = hear(Saga(), record.cause)
         assert isinstance(saga, Saga), "a first decision is heard"
         assert saga.aim is not None, "and sets an aim"
-        work = Work(subject, saga, record.event_time_ms, record.cause, {record.cause_id}, "DECISION")
+        review_round, heard = int(opens_review(record.cause)), {record.cause_id}
+        work = Work(subject, saga, record.event_time_ms, record.cause, heard, review_round, "DECISION")
         self._works[record.execution_id] = work
         self.rows.executions.append(NewExecution(subject, record.cause, saga.aim, record.event_time_ms, record.offset))
         if record.execution_id in self._early:
             work.cause_ids |= self._early[record.execution_id]
+            work.review_round = None
             turned, transition = turn(saga, Reason.OUT_OF_ORDER)
             self.rows.add(work, Advance(turned, [transition], []))
         self._go_on(work)
@@ -332,6 +339,11 @@ class _Hearing:
     def _go_on(self, work: Work) -> None:
         self.touched[work.subject.payment.execution_id] = work
         self.rows.add(work, advance(work.subject.payment, work.saga, self._funds))
+
+
+def _is_of_open_round(record: Said, work: Work) -> bool:
+    """Of a review: that no reversal has opened another round since it was decided."""
+    return work.review_round is None or record.cause_id == review_id(record.decision_id, work.review_round)
 
 
 def _answered(work: Work, said_of_it: Answer, funds: Funds, rows: Rows) -> None:
@@ -378,7 +390,8 @@ def _guarded_by_answers(works: Sequence[Work], answers: Sequence[Answer]) -> Ite
 
 def _work(stored: Stored) -> Work:
     origin = _ORIGINS.get(stored.why.partition("_")[0], "RAIL")
-    return Work(stored.subject, stored.saga, stored.event_time_ms, stored.why, set(stored.cause_ids), origin)
+    known = stored.subject, stored.saga, stored.event_time_ms, stored.why, set(stored.cause_ids), stored.review_round
+    return Work(*known, origin)
 
 
 _ORIGINS: Final = {"DECIDED": "DECISION", "REVIEWED": "REVIEW", "REVERSED": "REVERSAL"}

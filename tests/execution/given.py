@@ -14,7 +14,7 @@ from pipeline.adapters.postgres import Connection, connect
 from pipeline.adapters.rail import Rail
 from pipeline.commands.ledger import Opening, append_openings, findings
 from pipeline.core.decide import decision_id
-from pipeline.core.identities import execution_id
+from pipeline.core.identities import execution_id, review_id
 from pipeline.services.execute import Execution
 from pipeline.services.execute_notices import Notices
 
@@ -46,10 +46,10 @@ def decision(outcome="ALLOW", *, amount_minor=700, payer=PAYER, payee=PAYEE, tra
     }
 
 
-def review(of, outcome):
+def review(of, outcome, review_round=1):
     return {
         "record": "ReviewOutcome",
-        "review_id": str(uuid4()),
+        "review_id": review_id(of["decision_id"], review_round),
         "outcome": outcome,
         "reviewed_at_ms": NOON_MS + 60_000,
         **_about(of),

@@ -93,6 +93,18 @@ def test_a_settled_payment_goes_back_into_review(desk):
     assert (desk.state(paid), desk.balance(PAYEE)) == ("SETTLED", 700)
 
 
+def test_a_review_of_an_earlier_round_decides_nothing(desk):
+    """It was under way when two reversals sent the payment into another round."""
+    desk.open(GB29_0001=1_000)
+    held = decision("ESCALATE")
+    desk.hear(held, reversal(held, "BLOCK"))
+    desk.hear(reversal(held, "ESCALATE"), review(held, "ALLOW"))
+    assert (desk.state(held), desk.balance(PAYEE)) == ("HELD", 0)
+    desk.hear(review(held, "ALLOW", 2))
+    assert (desk.state(held), desk.balance(PAYEE)) == ("SETTLED", 700)
+    assert desk.findings() == []
+
+
 def test_a_blocked_payment_is_released_for_a_new_decision(desk):
     desk.open(GB29_0001=1_000)
     blocked = decision("BLOCK")
