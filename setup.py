@@ -12,9 +12,12 @@ COMPILED = (
     "pipeline/core/phrases.py",
     "pipeline/core/decide.py",
     "pipeline/core/drift.py",
+    "pipeline/core/identities.py",
+    "pipeline/core/audit_chain.py",
     "pipeline/adapters/payment_codec.py",
     "pipeline/adapters/decision_codec.py",
     "pipeline/adapters/state_requests.py",
+    "pipeline/adapters/audit_rows.py",
     "pipeline/agents/judge.py",
 )
 

@@ -1,18 +1,23 @@
-"""Prints a hash of what 2,000 payments and all bad records come to: `python -P tests/compiled_decisions.py`.
+"""Prints a hash of what 2,000 payments and all bad records come to, audit rows included.
 
-On its own, so that it may run on the sources or on a compiled tree, whichever PYTHONPATH names.
+`python -P tests/compiled_decisions.py`: on its own, so that it may run on the sources or on a compiled tree, whichever
+PYTHONPATH names.
 """
 
 import hashlib
 import random
+from collections.abc import Iterator
 
 from models.artefact import load_champion
 from ops.bench.bad_records import cases
 from ops.bench.payments import payments
+from pipeline.adapters.audit_rows import Proof, kind_of
 from pipeline.adapters.avro import WireFormat
+from pipeline.adapters.decision_log import LogRecord
 from pipeline.adapters.kafka import Record, Span
 from pipeline.agents import judge as judging
 from pipeline.agents.dead_letters import DeadLetters
+from pipeline.core.audit_chain import Entry, Tree, chained, leaf_hash
 from pipeline.core.decide import Mode, regime
 from pipeline.core.policy import parse_policy
 from pipeline.core.records import BreakerState, Source
@@ -40,7 +45,18 @@ def main() -> None:
     sha256 = hashlib.sha256()
     for outgoing in judged.outgoing:
         sha256.update(repr(outgoing).encode())
+    for row in audit_rows(wire, [each.value for each in judged.outgoing if each.topic == topics.decisions]):
+        sha256.update(row)
     print(judging.__file__.rpartition(".")[2], len(judged.decided), sha256.hexdigest())
+
+
+def audit_rows(wire: WireFormat, decisions: list[bytes]) -> Iterator[bytes]:
+    log = [LogRecord(0, place, NOW_MS, b"", value, {}) for place, value in enumerate(decisions)]
+    entries = [Entry(record.offset, NOW_MS * 1000, leaf_hash(0, record.offset, record.value)) for record in log]
+    for record, entry, chain in zip(log, entries, chained(Tree(), entries)[0], strict=True):
+        fields = wire.decode("decision.v1", record.value)
+        assert isinstance(fields, dict)
+        yield kind_of(record.value).row(record, fields, Proof(entry, chain))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 The worker decides the generator's payments first, and ends. Then the audit service starts on the whole topic; counted
 is from its first committed row to its last, in committed rows. Then the same rows, encoded beforehand, are copied into
 a table of the same shape (constraints, partitions and indexes) in batches of the same size: what PostgreSQL alone can.
+The service's rows are built by compiled code, as in the image, where a C compiler is found.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import psycopg
 
 from ops.bench.audit_rig import SECONDS_MAX, audit_process, decide, prepare_database, stored
 from ops.bench.topics_io import wait_until
+from ops.compiled import compiled_tree_or_none
 from ops.stack.processes import ServerProcess, process_cpu_seconds
 from ops.stack.real import RealStack
 from pipeline.adapters.audit_rows import COPY_END, COPY_START
@@ -30,18 +32,20 @@ POLL_S: Final = 0.02
 
 def run(say: Callable[[str], None], *, is_quick: bool) -> dict[str, object]:
     count = RECORDS // 20 if is_quick else RECORDS
+    tree = compiled_tree_or_none(say)
     with tempfile.TemporaryDirectory() as name, RealStack(Path(name), with_postgres=True) as stack:
         directory = Path(name)
         prepare_database(stack, directory)
         say(f"deciding {count:,} payments")
         decide(stack, directory, count)
         with psycopg.connect(stack.database_url, autocommit=True) as connection:
-            ingested = _ingest(say, stack, directory, connection, count)
+            ingested = _ingest(say, stack, directory, connection, count, tree)
             on_disk = _bytes_a_row(connection, count)
             bare = _bare_copy(say, connection)
     ratio = round(float(str(ingested["decisions_per_s"])) / float(str(bare["rows_per_s"])), 3)
     is_reached = float(str(ingested["decisions_per_s"])) >= GOAL_PER_S and ratio >= GOAL_RATIO
     return {
+        "compiled": tree is not None,
         "records": count,
         "service": ingested,
         "bare_copy": bare,
@@ -53,9 +57,14 @@ def run(say: Callable[[str], None], *, is_quick: bool) -> dict[str, object]:
 
 
 def _ingest(
-    say: Callable[[str], None], stack: RealStack, directory: Path, connection: psycopg.Connection, count: int
+    say: Callable[[str], None],
+    stack: RealStack,
+    directory: Path,
+    connection: psycopg.Connection,
+    count: int,
+    tree: Path | None,
 ) -> dict[str, object]:
-    service = audit_process(stack, directory)
+    service = audit_process(stack, directory, {"PYTHONPATH": "" if tree is None else str(tree)})
     service.start()
     try:
         first, began = _first_rows(service, connection)

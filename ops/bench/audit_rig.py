@@ -60,7 +60,7 @@ def audit_process(stack: RealStack, directory: Path, environment: Mapping[str, s
     """`fraud audit run` as its own role; not started yet. It counts as started at once: its rows are watched."""
     return ServerProcess(
         "the audit service",
-        [sys.executable, "-m", "pipeline.cli", "audit", "run"],
+        [sys.executable, "-P", "-m", "pipeline.cli", "audit", "run"],
         is_ready=lambda: True,
         log_path=directory / "audit.log",
         environment={

@@ -55,18 +55,25 @@ def publish(bootstrap_servers: str, topic: str, records: Iterable[Outbound]) -> 
             "queue.buffering.max.messages": 200_000,
         }
     )
+    failures: list[KafkaError] = []
+
+    def delivered(error: KafkaError | None, _message: Message) -> None:
+        if error is not None:
+            failures.append(error)
+
     count = 0
     for record in records:
         while True:
             try:
-                producer.produce(topic, record.value, record.key, timestamp=record.timestamp_ms)
+                timestamp_ms = record.timestamp_ms
+                producer.produce(topic, record.value, record.key, timestamp=timestamp_ms, on_delivery=delivered)
                 break
             except BufferError:
                 producer.poll(0.1)
         count += 1
     left = producer.flush(REQUEST_TIMEOUT_S)
-    if left:
-        raise KafkaException(f"{left} records were not acknowledged")
+    if left or failures:
+        raise KafkaException(f"{left + len(failures)} records were not acknowledged")
     return count
 
 

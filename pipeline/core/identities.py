@@ -30,24 +30,24 @@ _POSTING: Final = NAMESPACE_POSTING.bytes
 
 def execution_id(decision_id: str) -> ExecutionId:
     """Of everything that is done about one decision: what follows from a review or a reversal too."""
-    return ExecutionId(_uuid5(_EXECUTION, decision_id))
+    return ExecutionId(uuid5_text(_EXECUTION, decision_id))
 
 
 def reversal_id(plan_id: str, decision_id: str) -> ReversalId:
-    return ReversalId(_uuid5(_REVERSAL, plan_id, decision_id))
+    return ReversalId(uuid5_text(_REVERSAL, plan_id, decision_id))
 
 
 def review_id(decision_id: str, review_round: int) -> ReviewId:
     """`review_round`: 1 for the escalation itself, then one more each time that a reversal sends it to review again."""
-    return ReviewId(_uuid5(_REVIEW, decision_id, str(review_round)))
+    return ReviewId(uuid5_text(_REVIEW, decision_id, str(review_round)))
 
 
 def posting_id(execution: str, step: str, attempt: int) -> PostingId:
     """`step`: a saga step's name. `attempt`: 1, then one more each time that the saga takes the same step again."""
-    return PostingId(_uuid5(_POSTING, execution, step, str(attempt)))
+    return PostingId(uuid5_text(_POSTING, execution, step, str(attempt)))
 
 
-def _uuid5(namespace: bytes, *parts: str) -> str:
+def uuid5_text(namespace: bytes, *parts: str) -> str:
     """As `uuid.uuid5` of the parts, one a line, without building a UUID for each of a batch."""
     raw = bytearray(hashlib.sha1(namespace + "\n".join(parts).encode(), usedforsecurity=False).digest()[:16])
     raw[6] = raw[6] & 0x0F | 0x50
