@@ -276,7 +276,7 @@ class TransactionLog:
                 self._read_pulse.begin()
                 batch = self._next_batch()
             if batch is not None:
-                self._ahead_max = BATCHES_AHEAD_MAX if len(batch.records) >= self._batch_records_max else 1
+                self._ahead_max = BATCHES_AHEAD_MAX if len(batch.records) * 2 >= self._batch_records_max else 1
                 with self._released:
                     self._under_way += 1
                 deliver(batch)

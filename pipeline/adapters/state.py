@@ -126,11 +126,17 @@ class RedisState:
         """
         return await self.count(await self.claim(batch, initial=initial), initial=initial, is_rebuild=is_rebuild)
 
-    async def claim(self, batch: Sequence[PartitionEvents], *, initial: bool = False) -> Claimed:
-        """The first half of `observe`, in log order too, but it need not wait until the batch before is counted."""
+    async def claim(
+        self, batch: Sequence[PartitionEvents], *, initial: bool = False, when_ready: bool = False
+    ) -> Claimed:
+        """The first half of `observe`, in log order too, but it need not wait until the batch before is counted.
+
+        when_ready: StateLost also where the state was never built as a whole (see `mark_ready`), or was lost so.
+        """
         answers = [Answers(len(share.events)) for share in batch]
         work = [(chunk, answer) for share, answer in zip(batch, answers, strict=True) for chunk in chunks(share)]
-        await self._claim(work, initial)
+        if not await self._claim(work, initial) and when_ready:
+            raise StateLost(batch[0].partition, None)
         return Claimed(batch, work, answers)
 
     async def count(
@@ -154,12 +160,8 @@ class RedisState:
         claimed = [int.from_bytes(reply[:7]) for reply in others[1::2]]
         return min(int(reached), *shared, *claimed)
 
-    async def is_ready(self) -> bool:
-        """False where the state was never built, or was lost as a whole."""
-        (answer,) = await self._run([("EXISTS", self._keys.ready())])
-        return bool(answer)
-
     async def mark_ready(self) -> None:
+        """The state is built, of every partition."""
         await self._run([("SET", self._keys.ready(), 1)])
 
     async def label(self, label: Labelled) -> bool:
@@ -181,17 +183,18 @@ class RedisState:
     async def close(self) -> None:
         await self._redis.aclose()
 
-    async def _claim(self, work: Sequence[tuple[Chunk, Answers]], initial: bool) -> None:
+    async def _claim(self, work: Sequence[tuple[Chunk, Answers]], initial: bool) -> bool:
+        """Whether the state is ready: asked on the way, since a round trip is dear while others want the event loop."""
         asked = [
             (chunk, answers, *claim_request(chunk, shard, self._keys, self._buckets, initial))
             for chunk, answers in work
             for shard in self._shards
         ]
-        replies = await self._call(
-            [(_CLAIM, request.keys, (request.body, *self._claim_limits)) for _, _, request, _ in asked]
-        )
+        calls = [(_CLAIM, request.keys, (request.body, *self._claim_limits)) for _, _, request, _ in asked]
+        is_ready, *replies = await self._call(calls, [("EXISTS", self._keys.ready())])
         for (chunk, answers, _, places), reply in zip(asked, replies, strict=True):
             answers.claimed(chunk, places, await self._body(chunk, reply))
+        return bool(is_ready)
 
     async def _count(self, work: Sequence[tuple[Chunk, Answers]], initial: bool, is_rebuild: bool) -> None:
         calls: list[tuple[_Script, list[str], tuple[Any, ...]]] = []
@@ -216,8 +219,12 @@ class RedisState:
             raise SnapshotPruned(chunk.partition, _OFFSET.unpack_from(reply, 1)[0])
         return reply[1:]
 
-    async def _call(self, calls: Sequence[tuple[_Script, list[str], tuple[Any, ...]]]) -> list[Any]:
-        commands = [("EVALSHA", script.sha, len(keys), *keys, *arguments) for script, keys, arguments in calls]
+    async def _call(
+        self, calls: Sequence[tuple[_Script, list[str], tuple[Any, ...]]], before: Sequence[tuple[Any, ...]] = ()
+    ) -> list[Any]:
+        """Replies to the commands `before`, then to the calls."""
+        scripts = [("EVALSHA", script.sha, len(keys), *keys, *arguments) for script, keys, arguments in calls]
+        commands = [*before, *scripts]
         try:
             return await self._run(commands)
         except NoScriptError:

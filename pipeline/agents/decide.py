@@ -24,7 +24,7 @@ from pipeline.adapters import metrics
 from pipeline.adapters.kafka import Batch, BrokerFailed, Record, Span, TransactionLog
 from pipeline.adapters.state import Claimed, RedisState, StateUnavailable
 from pipeline.agents.breaker_watch import BreakerWatch
-from pipeline.agents.judge import Judge, Judged, Reading
+from pipeline.agents.judge import SLICE_RECORDS, Judge, Judged, Reading
 from pipeline.agents.rebuild import Rebuild
 from pipeline.core.scoring import Model
 from pipeline.core.windows import PartitionEvents, PartitionObservation, SnapshotPruned, StateLost
@@ -139,8 +139,9 @@ class DecisionAgent:
     async def _claim(self, work: _Work) -> _HeadStart | None:
         """None where it failed: what must be held, rebuilt or bisected is so in order, in the stages after this one."""
         try:
-            reading = work.judge.read(work.batch.records)
-            return _HeadStart(reading, await self._state.claim(work.judge.state_events(reading, work.batch.spans)))
+            reading = await self._read(work.judge, work.batch.records)
+            events = work.judge.state_events(reading, work.batch.spans)
+            return _HeadStart(reading, await self._state.claim(events, when_ready=True))
         except (StateLost, StateUnavailable) as error:
             log.info("claim_failed", records=len(work.batch.records), error=type(error).__name__)
         except Exception as error:  # whatever a record makes our code raise; tried again in `_count_and_judge`
@@ -228,8 +229,15 @@ class DecisionAgent:
         return _Observed(reading, await self._observe(work, claimed.batch, work.batch.spans, claimed))
 
     async def _observed(self, work: _Work, records: Sequence[Record], spans: Sequence[Span]) -> _Observed:
-        reading = work.judge.read(records)
+        reading = await self._read(work.judge, records)
         return _Observed(reading, await self._observe(work, work.judge.state_events(reading, spans), spans))
+
+    async def _read(self, judge: Judge, records: Sequence[Record]) -> Reading:
+        parts = []
+        for start in range(0, len(records), SLICE_RECORDS):
+            parts.append(judge.read(records[start : start + SLICE_RECORDS]))
+            await asyncio.sleep(0)  # replies from Redis are taken in here
+        return Reading.whole(parts)
 
     async def _bisect(self, work: _Work, records: Sequence[Record], spans: Sequence[Span]) -> Judged:
         if len(records) == 1:
@@ -255,9 +263,7 @@ class DecisionAgent:
         try:
             while True:
                 try:
-                    if not await self._state.is_ready():
-                        raise StateLost(spans[0].partition, None)
-                    claimed, ahead = ahead or await self._state.claim(events), None
+                    claimed, ahead = ahead or await self._state.claim(events, when_ready=True), None
                     return await self._state.count(claimed)
                 except StateLost as lost:
                     rebuilds += 1

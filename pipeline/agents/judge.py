@@ -27,8 +27,8 @@ from pipeline.core.rules import hits_of
 from pipeline.core.windows import PartitionEvents, PartitionObservation, Standing, StateEvent
 
 DUPLICATE: Final = "DUPLICATE"
-SLICE_RECORDS: Final = 250
-"""About 10 ms of work: what a reply of Redis may wait for the event loop."""
+SLICE_RECORDS: Final = 100
+"""About 4 ms of work: what a reply of Redis may wait for the event loop, and a reply takes several turns of it."""
 _BODY_DIGEST_BYTES: Final = 6
 
 ModesOf = Callable[[Transaction], Mode]
@@ -50,6 +50,11 @@ class Reading:
 
     payments: Sequence[Payment]
     refused: Sequence[tuple[Record, Refusal]]
+
+    @classmethod
+    def whole(cls, parts: Sequence[Reading]) -> Reading:
+        payments = [payment for part in parts for payment in part.payments]
+        return cls(payments, [refused for part in parts for refused in part.refused])
 
 
 class Decided(NamedTuple):

@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.adapters.state import RedisState, StateUnavailable
 from pipeline.core.features import STATE
-from pipeline.core.windows import Labelled, PartitionEvents, PartitionObservation, StateEvent
+from pipeline.core.windows import Labelled, PartitionEvents, PartitionObservation, StateEvent, StateLost
 
 START_MS = 1_700_000_000_000
 MINUTE_MS = 60_000
@@ -69,7 +69,11 @@ class SyncRedisState:
         self._runner.run(self.state.upsert_risk_signal(kind, entity, fraud_reports, observed_at_ms))
 
     def is_ready(self) -> bool:
-        return self._runner.run(self.state.is_ready())
+        try:
+            self._runner.run(self.state.claim([PartitionEvents(0, 0, 0, 0, [])], when_ready=True))
+        except StateLost:
+            return False
+        return True
 
     def mark_ready(self) -> None:
         self._runner.run(self.state.mark_ready())
