@@ -45,6 +45,11 @@ def compiled_tree_or_none(say: Callable[[str], None]) -> Path | None:
         return None
 
 
+def python_path(tree: Path | None) -> dict[str, str]:
+    """The environment in which `python -P` runs the tree; None: the sources."""
+    return {"PYTHONPATH": "" if tree is None else str(tree)}
+
+
 def _require_compiler() -> None:
     if shutil.which(os.environ.get("CC", "gcc")) is None:
         raise CompilerMissing("No C compiler is on the PATH. Install one: apt-get install gcc")

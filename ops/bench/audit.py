@@ -18,7 +18,7 @@ import psycopg
 
 from ops.bench.audit_rig import SECONDS_MAX, audit_process, decide, prepare_database, stored
 from ops.bench.topics_io import wait_until
-from ops.compiled import compiled_tree_or_none
+from ops.compiled import compiled_tree_or_none, python_path
 from ops.stack.processes import ServerProcess, process_cpu_seconds
 from ops.stack.real import RealStack
 from pipeline.adapters.audit_rows import COPY_END, COPY_START
@@ -64,7 +64,7 @@ def _ingest(
     count: int,
     tree: Path | None,
 ) -> dict[str, object]:
-    service = audit_process(stack, directory, {"PYTHONPATH": "" if tree is None else str(tree)})
+    service = audit_process(stack, directory, python_path(tree))
     service.start()
     try:
         first, began = _first_rows(service, connection)

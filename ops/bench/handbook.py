@@ -15,7 +15,7 @@ from typing import Final
 
 from ops.bench.topics_io import committed_counts, prepare_topics, read_topic, wait_until
 from ops.bench.worker_process import worker_process
-from ops.compiled import compiled_tree_or_none
+from ops.compiled import compiled_tree_or_none, python_path
 from ops.stack.real import RealStack
 from pipeline.adapters.avro import WireFormat
 from pipeline.commands.replay import replay_file
@@ -31,8 +31,8 @@ def run(say: Callable[[str], None], *, is_quick: bool) -> dict[str, object]:
     tree = compiled_tree_or_none(say)
     with tempfile.TemporaryDirectory() as directory, RealStack(Path(directory)) as stack:
         prepare_topics(stack.bootstrap_servers, "")
-        environment = {"PYTHONPATH": "" if tree is None else str(tree)}
-        worker = worker_process(Path(directory), stack.bootstrap_servers, stack.redis_url, environment=environment)
+        servers = stack.bootstrap_servers, stack.redis_url
+        worker = worker_process(Path(directory), *servers, environment=python_path(tree))
         worker.start()
         try:
             return {"compiled": tree is not None, **_measure(say, stack, is_quick=is_quick)}

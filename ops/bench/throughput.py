@@ -18,7 +18,7 @@ from typing import NamedTuple
 from ops.bench.payments import payments
 from ops.bench.topics_io import committed_counts, prepare_topics, publish, wait_until
 from ops.bench.worker_process import status, worker_process
-from ops.compiled import compiled_tree_or_none
+from ops.compiled import compiled_tree_or_none, python_path
 from ops.stack.processes import LOOPBACK, ServerProcess, free_port, process_cpu_seconds
 from ops.stack.real import RealStack
 from pipeline.adapters.avro import WireFormat
@@ -108,7 +108,7 @@ def case_process(directory: Path, stack: RealStack, case: Case, tree: Path | Non
         "FRAUD_TOPIC_PREFIX": f"{case.name}.",
         "FRAUD_STATE_PREFIX": case.name,
         "FRAUD_CONSUMER_GROUP": case.name,
-        "PYTHONPATH": "" if tree is None else str(tree),
+        **python_path(tree),
     }
     if case.module is None:
         return worker_process(directory, stack.bootstrap_servers, stack.redis_url, environment=environment)

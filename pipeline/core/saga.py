@@ -124,7 +124,7 @@ class Answer(FastStrEnum):
 _S, _A, _C, _I, _T = State, Aim, Cause, Ignored, Step
 
 DECISIONS: Final = (_C.DECIDED_ALLOW, _C.DECIDED_ESCALATE, _C.DECIDED_BLOCK)
-REVIEWS: Final = (_C.REVIEWED_ALLOW, _C.REVIEWED_BLOCK)
+_REVIEWS: Final = (_C.REVIEWED_ALLOW, _C.REVIEWED_BLOCK)
 _REVERSALS: Final = (_C.REVERSED_TO_ALLOW, _C.REVERSED_TO_ESCALATE, _C.REVERSED_TO_BLOCK, _C.REVERSED_TO_NOTHING)
 _REVERSED_AIMS: Final = {
     _C.REVERSED_TO_ALLOW: _A.SETTLE,
@@ -137,14 +137,14 @@ AIMS: Final[dict[tuple[Aim | None, Cause], Aim | Ignored]] = {
     (None, _C.DECIDED_ALLOW): _A.SETTLE,
     (None, _C.DECIDED_ESCALATE): _A.HOLD,
     (None, _C.DECIDED_BLOCK): _A.REFUSE,
-    **{(None, cause): _I.NO_DECISION for cause in (*REVIEWS, *_REVERSALS)},
+    **{(None, cause): _I.NO_DECISION for cause in (*_REVIEWS, *_REVERSALS)},
     **{(aim, cause): _I.ALREADY_DECIDED for aim in Aim for cause in DECISIONS},
-    **{(aim, cause): _I.NOT_HELD for aim in Aim for cause in REVIEWS},
+    **{(aim, cause): _I.NOT_HELD for aim in Aim for cause in _REVIEWS},
     **{(aim, cause): after for aim in Aim for cause, after in _REVERSED_AIMS.items()},
     (_A.HOLD, _C.REVIEWED_ALLOW): _A.SETTLE,
     (_A.HOLD, _C.REVIEWED_BLOCK): _A.REFUSE,
     (_A.REFUSE, _C.REVERSED_TO_BLOCK): _A.REFUSE,  # nothing moved, so nothing is taken back
-    **{(_A.RELEASE, cause): _I.ALREADY_RELEASED for cause in (*REVIEWS, *_REVERSALS)},
+    **{(_A.RELEASE, cause): _I.ALREADY_RELEASED for cause in (*_REVIEWS, *_REVERSALS)},
 }
 """What a record does to the aim; later lines go before earlier ones. None: no decision was heard yet."""
 
@@ -290,7 +290,7 @@ def hear(saga: Saga, cause: Cause, *, is_of_open_round: bool = True) -> Saga | I
     aim = AIMS[saga.aim, cause]
     if isinstance(aim, Ignored):
         return aim
-    if cause in REVIEWS and not is_of_open_round:
+    if cause in _REVIEWS and not is_of_open_round:
         return Ignored.OTHER_ROUND
     return saga._replace(aim=aim)
 
