@@ -50,7 +50,7 @@ def run(say: Callable[[str], None], *, is_quick: bool) -> dict[str, object]:
     tree = compiled_tree_or_none(say)
     with tempfile.TemporaryDirectory() as directory, RealStack(Path(directory)) as stack:
         for case in CASES:
-            records = case.records // 20 if is_quick else case.records
+            records = case.records // 5 if is_quick else case.records
             case_tree = tree if case.is_compiled else None
             results[case.name] = _measure(say, Path(directory), stack, case._replace(records=records), case_tree)
             say(f"{case.name}: {results[case.name]}")
