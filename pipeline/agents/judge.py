@@ -9,16 +9,18 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final, NamedTuple
 
 import numpy as np
+from librt.strings import BytesWriter, write_i64_le
 
 from pipeline.adapters.avro import WireFormat
 from pipeline.adapters.decision_codec import DecisionEncoder, Decoded
 from pipeline.adapters.kafka import Outgoing, Record, Span
 from pipeline.agents.dead_letters import DeadLetters
 from pipeline.core.alerts import Alert, conflict_alert
-from pipeline.core.decide import Mode, Regime, Verdict, decide
+from pipeline.core.decide import Mode, Regime, Verdict, verdicts_of
 from pipeline.core.events import EventRows
 from pipeline.core.features import EVENT, Matrix, feature_matrix
 from pipeline.core.records import Transaction
@@ -150,9 +152,12 @@ class Judge:
         fresh = standings == Standing.FRESH
         if not fresh.all():
             payments, state = [payments[place] for place in np.flatnonzero(fresh).tolist()], state[fresh]
+        features = feature_matrix(_event_matrix(payments), state)
+        verdicts = verdicts_of(features, [modes(p.decoded.transaction) for p in payments], self.in_force)
         for start in range(0, len(payments), SLICE_RECORDS):
             end = start + SLICE_RECORDS
-            yield self._decide(payments[start:end], state[start:end], modes, now_ms)
+            part = payments[start:end]
+            yield self._decided(part, features[start:end], list(islice(verdicts, len(part))), now_ms)
 
     def poison(self, record: Record) -> Judged:
         """A record that made this code fail again and again, set aside."""
@@ -161,8 +166,7 @@ class Judge:
         return judged
 
     def _without_blocked(self, payments: list[Payment]) -> list[Payment]:
-        event = np.array([payment.event for payment in payments], dtype=np.int64).reshape(-1, len(EVENT))
-        for row in hits_of(self.in_force.rules.static_hard, event):
+        for row in hits_of(self.in_force.rules.static_hard, _event_matrix(payments)):
             payments[row] = payments[row]._replace(is_counted=False)
         return payments
 
@@ -183,17 +187,16 @@ class Judge:
             payment.is_counted,
         )
 
-    def _decide(self, payments: list[Payment], state: Matrix, modes: ModesOf, now_ms: int) -> Judged:
-        judged = Judged()
-        event = np.array([payment.event for payment in payments], dtype=np.int64)
-        features = feature_matrix(event, state)
-        verdicts = decide(features, [modes(payment.decoded.transaction) for payment in payments], self.in_force)
+    def _decided(
+        self, payments: Sequence[Payment], features: Matrix, verdicts: Sequence[Verdict], now_ms: int
+    ) -> Judged:
         decoded, sources = [p.decoded for p in payments], [p.record.source for p in payments]
         values = self._encoder.encode(decoded, sources, features, verdicts, [now_ms] * len(payments))
         topic = self._topics.decisions
-        judged.outgoing = [Outgoing(topic, p.record.key, value) for p, value in zip(payments, values, strict=True)]
-        judged.decided = [Decided(*pair) for pair in zip(payments, verdicts, strict=True)]
-        return judged
+        return Judged(
+            outgoing=[Outgoing(topic, p.record.key, value) for p, value in zip(payments, values, strict=True)],
+            decided=[Decided(*pair) for pair in zip(payments, verdicts, strict=True)],
+        )
 
     def _refuse_standing(self, judged: Judged, record: Record, standing: Standing, now_ms: int) -> None:
         match standing:
@@ -220,6 +223,15 @@ class Judge:
     def _alert(self, judged: Judged, raised: Alert) -> None:
         value = self._wire.encode("alert.v1", raised._asdict())
         judged.outgoing.append(Outgoing(self._topics.alerts, raised.alert_id.encode(), value))
+
+
+def _event_matrix(payments: Sequence[Payment]) -> Matrix:
+    """(n, len(EVENT)): written as bytes, since numpy looks at each integer several times."""
+    rows = BytesWriter()
+    for payment in payments:
+        for number in payment.event:
+            write_i64_le(rows, number)
+    return np.frombuffer(rows.getvalue(), dtype="<i8").reshape(-1, len(EVENT))
 
 
 def _partition(payment: Payment) -> int:

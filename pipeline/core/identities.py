@@ -27,6 +27,9 @@ _REVERSAL: Final = NAMESPACE_REVERSAL.bytes
 _REVIEW: Final = NAMESPACE_REVIEW.bytes
 _POSTING: Final = NAMESPACE_POSTING.bytes
 
+_VARIANTS: Final = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+"""The digit with a UUID's variant, by the one that the hash has there."""
+
 
 def execution_id(decision_id: str) -> ExecutionId:
     """Of everything that is done about one decision: what follows from a review or a reversal too."""
@@ -49,8 +52,6 @@ def posting_id(execution: str, step: str, attempt: int) -> PostingId:
 
 def uuid5_text(namespace: bytes, *parts: str) -> str:
     """As `uuid.uuid5` of the parts, one a line, without building a UUID for each of a batch."""
-    raw = bytearray(hashlib.sha1(namespace + "\n".join(parts).encode(), usedforsecurity=False).digest()[:16])
-    raw[6] = raw[6] & 0x0F | 0x50
-    raw[8] = raw[8] & 0x3F | 0x80
-    text = raw.hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    digest = hashlib.sha1(namespace + "\n".join(parts).encode(), usedforsecurity=False).hexdigest()
+    variant = _VARIANTS[digest[16]]
+    return f"{digest[:8]}-{digest[8:12]}-5{digest[13:16]}-{variant}{digest[17:20]}-{digest[20:32]}"
