@@ -11,7 +11,7 @@ A script is sent with what it shares in front, called by its SHA, and loaded aga
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import sha1
 from pathlib import Path
 from struct import Struct
@@ -56,6 +56,8 @@ three times as much, so raise this or the shards. A hash costs 100 bytes before 
 EXCEPTIONS_KEPT: Final = 65_536
 """Standings other than FRESH that a shard remembers for each partition, so that what a rebuild passes again stands as
 it stood; 8 bytes each."""
+REPLY_BYTES: Final = 1 << 20
+"""A batch of 1,000 payments is answered with 230 KB."""
 TRIES: Final = 2
 """Of one command on a connection that Redis has closed meanwhile. All commands may be sent twice."""
 
@@ -67,8 +69,12 @@ class StateUnavailable(Exception):
     """Redis can't be reached in time, or answers that it failed."""
 
 
-class _PackingConnection(redis.Connection):
-    """Packs commands in C: redis-py's asyncio connections do it in Python, 7 µs a payment."""
+class _BatchConnection(redis.Connection):
+    """For a batch's commands and replies: packed in C, where redis-py's asyncio connections do it in Python, 7 µs a
+    payment; and read whole, since a reply in pieces waits for its turn on the event loop once a piece."""
+
+    def _connection_arguments(self) -> Mapping[str, Any]:
+        return {**super()._connection_arguments(), "limit": REPLY_BYTES}
 
     def pack_command(self, *args: Any) -> list[bytes]:
         name, *rest = args
@@ -81,11 +87,22 @@ class _Script(NamedTuple):
     sha: str
 
 
+_Call = tuple[_Script, list[str], tuple[Any, ...]]
+
+
+class _Counting(NamedTuple):
+    """A script's call that counts a chunk, and who takes its answer in."""
+
+    call: _Call
+    chunk: Chunk
+    take: Callable[[Chunk, bytes], None]
+
+
 class Claimed(NamedTuple):
     """A batch whose payments have their standings, and are not counted yet."""
 
     batch: Sequence[PartitionEvents]
-    work: Sequence[tuple[Chunk, Answers]]
+    counting: Sequence[_Counting]
     answers: Sequence[Answers]  # a share of the batch each
 
 
@@ -108,7 +125,8 @@ class RedisState:
             socket_timeout=timeout_s,
             socket_connect_timeout=timeout_s,
             retry=Retry(NoBackoff(), TRIES - 1),
-            connection_class=_PackingConnection,  # of redis:// URLs; TLS and unix sockets keep their own
+            socket_read_size=REPLY_BYTES,
+            connection_class=_BatchConnection,  # of redis:// URLs; TLS and unix sockets keep their own
         )
         self._keys, self._shards, self._buckets = Keys(prefix, shards), range(shards), claim_buckets
         self._claim_limits = (CLAIM_KEPT_MS, EXCEPTIONS_KEPT)
@@ -124,10 +142,15 @@ class RedisState:
         is_rebuild: snapshots that were dropped because they were committed are not missed. `initial` implies it.
         Raises StateLost, SnapshotPruned or StateUnavailable; whatever was counted by then stays counted.
         """
-        return await self.count(await self.claim(batch, initial=initial), initial=initial, is_rebuild=is_rebuild)
+        return await self.count(await self.claim(batch, initial=initial, is_rebuild=is_rebuild))
 
     async def claim(
-        self, batch: Sequence[PartitionEvents], *, initial: bool = False, when_ready: bool = False
+        self,
+        batch: Sequence[PartitionEvents],
+        *,
+        initial: bool = False,
+        is_rebuild: bool = False,
+        when_ready: bool = False,
     ) -> Claimed:
         """The first half of `observe`, in log order too, but it need not wait until the batch before is counted.
 
@@ -137,13 +160,13 @@ class RedisState:
         work = [(chunk, answer) for share, answer in zip(batch, answers, strict=True) for chunk in chunks(share)]
         if not await self._claim(work, initial) and when_ready:
             raise StateLost(batch[0].partition, None)
-        return Claimed(batch, work, answers)
+        return Claimed(batch, list(self._counting(work, initial, initial or is_rebuild)), answers)
 
-    async def count(
-        self, claimed: Claimed, *, initial: bool = False, is_rebuild: bool = False
-    ) -> list[PartitionObservation]:
+    async def count(self, claimed: Claimed) -> list[PartitionObservation]:
         """The second half of `observe`. State that was lost after the claim is noticed by the next batch's claim."""
-        await self._count(claimed.work, initial, initial or is_rebuild)
+        replies = await self._call([counting.call for counting in claimed.counting])
+        for counting, reply in zip(claimed.counting, replies, strict=True):
+            counting.take(counting.chunk, await self._body(counting.chunk, reply))
         return [PartitionObservation(answer.standings, answer.finished()) for answer in claimed.answers]
 
     async def positions(self, partition: int) -> int | None:
@@ -196,20 +219,16 @@ class RedisState:
             answers.claimed(chunk, places, await self._body(chunk, reply))
         return bool(is_ready)
 
-    async def _count(self, work: Sequence[tuple[Chunk, Answers]], initial: bool, is_rebuild: bool) -> None:
-        calls: list[tuple[_Script, list[str], tuple[Any, ...]]] = []
-        takers: list[tuple[Chunk, Any]] = []
+    def _counting(self, work: Sequence[tuple[Chunk, Answers]], initial: bool, is_rebuild: bool) -> Iterator[_Counting]:
         for chunk, answers in work:
             counted = answers.counted(chunk)
             request = account_request(chunk, counted, self._keys, initial, is_rebuild)
-            calls.append((_ACCOUNTS, request.keys, (request.body, *self._account_limits)))
-            takers.append((chunk, answers.account))
+            call = (_ACCOUNTS, request.keys, (request.body, *self._account_limits))
+            yield _Counting(call, chunk, answers.account)
             for shard in self._shards:
                 request = shared_request(chunk, counted, shard, self._keys, initial, is_rebuild)
-                calls.append((_SHARED, request.keys, (request.body, *self._shared_limits)))
-                takers.append((chunk, answers.shared))
-        for (chunk, take), reply in zip(takers, await self._call(calls), strict=True):
-            take(chunk, await self._body(chunk, reply))
+                call = (_SHARED, request.keys, (request.body, *self._shared_limits))
+                yield _Counting(call, chunk, answers.shared)
 
     async def _body(self, chunk: Chunk, reply: bytes) -> bytes:
         """What follows the first byte of a reply that is no failure."""
@@ -219,9 +238,7 @@ class RedisState:
             raise SnapshotPruned(chunk.partition, _OFFSET.unpack_from(reply, 1)[0])
         return reply[1:]
 
-    async def _call(
-        self, calls: Sequence[tuple[_Script, list[str], tuple[Any, ...]]], before: Sequence[tuple[Any, ...]] = ()
-    ) -> list[Any]:
+    async def _call(self, calls: Sequence[_Call], before: Sequence[tuple[Any, ...]] = ()) -> list[Any]:
         """Replies to the commands `before`, then to the calls."""
         scripts = [("EVALSHA", script.sha, len(keys), *keys, *arguments) for script, keys, arguments in calls]
         commands = [*before, *scripts]
