@@ -47,7 +47,7 @@ def main() -> None:
         sha256.update(repr(outgoing).encode())
     for row in audit_rows(wire, [each.value for each in judged.outgoing if each.topic == topics.decisions]):
         sha256.update(row)
-    print(judging.__file__.rpartition(".")[2], len(judged.decided), sha256.hexdigest())
+    print(judging.__file__.rpartition(".")[2], judged.outcomes.total(), sha256.hexdigest())
 
 
 def audit_rows(wire: WireFormat, decisions: list[bytes]) -> Iterator[bytes]:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 import structlog
 
 from pipeline.adapters import metrics
 from pipeline.adapters.breaker import BreakerStore, BreakerUnavailable
 from pipeline.adapters.kafka import Batch, Span
-from pipeline.agents.judge import Decided, ModesOf
+from pipeline.agents.judge import ModesOf
 from pipeline.core.alerts import Alert, breaker_alert
 from pipeline.core.breaker import Routing, Transition
 from pipeline.core.decide import Mode, Regime
 from pipeline.core.drift import Answer, Counts, counts_of
 from pipeline.core.policy import Policy
-from pipeline.core.records import BreakerState, Route, Transaction
+from pipeline.core.records import BreakerState, Transaction
 from pipeline.core.scoring import Model
 
 log = structlog.get_logger("breaker")
@@ -28,20 +28,33 @@ RECORD_INTERVAL_S: Final = 0.2
 A crash loses the counts of that long; they are a sample, the decisions are on the log."""
 
 
+class _Batch(NamedTuple):
+    answers: Sequence[Answer]
+    latency_ms: int
+    model_version: str | None
+
+
 class _Pending:
-    """Counts of committed batches that the store has not seen: a stretch of each partition, and counts by scope."""
+    """Committed batches that the store has not heard of, and the stretch of each partition that they are."""
 
     def __init__(self) -> None:
         self.spans: dict[int, tuple[int, int]] = {}
-        self.counts: dict[str, Counts] = {}
+        self._batches: list[_Batch] = []
 
-    def add(self, spans: Sequence[Span], counts: Mapping[str, Counts]) -> None:
+    def add(self, spans: Sequence[Span], batch: _Batch) -> None:
         for span in spans:
             start_offset, _ = self.spans.get(span.partition, (span.start_offset, 0))
             self.spans[span.partition] = start_offset, span.end_offset
-        for scope, more in counts.items():
-            known = self.counts.get(scope)
-            self.counts[scope] = more if known is None else known.plus(more)
+        self._batches.append(batch)
+
+    def counts(self) -> dict[str, Counts]:
+        """By scope."""
+        counts: dict[str, Counts] = {}
+        for batch in self._batches:
+            for scope, more in counts_of(*batch).items():
+                known = counts.get(scope)
+                counts[scope] = more if known is None else known.plus(more)
+        return counts
 
 
 class BreakerWatch:
@@ -79,11 +92,10 @@ class BreakerWatch:
             return lambda _transaction: uniform
         return lambda transaction: _mode(routing, transaction)
 
-    async def record(self, batch: Batch, decided: Sequence[Decided], model: Model | None, seconds: float) -> None:
+    async def record(self, batch: Batch, answers: Sequence[Answer], model: Model | None, seconds: float) -> None:
         """Counts what the model answered, or would have answered; `seconds` is how long the batch took."""
-        answers = [_answer(each) for each in decided if each.verdict.route is not Route.GUARDRAIL]
         version = None if model is None else model.version
-        self._pending.add(batch.spans, counts_of(answers, int(seconds * 1000), version))
+        self._pending.add(batch.spans, _Batch(answers, int(seconds * 1000), version))
         if time.monotonic() - self._flushed_s >= RECORD_INTERVAL_S:
             await self.flush()
 
@@ -93,7 +105,7 @@ class BreakerWatch:
         try:
             if pending.spans:
                 spans = [(partition, start, end) for partition, (start, end) in pending.spans.items()]
-                await self._store.record(spans, pending.counts)
+                await self._store.record(spans, pending.counts())
         except BreakerUnavailable as error:
             log.warning("breaker_unavailable", why=str(error))
 
@@ -125,13 +137,6 @@ class BreakerWatch:
 
 def _mode(routing: Routing, transaction: Transaction) -> Mode:
     return Mode(*routing.route_of(transaction.transaction_id, transaction.segments))
-
-
-def _answer(decided: Decided) -> Answer:
-    verdict, segments = decided.verdict, decided.payment.decoded.transaction.segments
-    if verdict.model_outcome is None:
-        return Answer(None, None, segments)
-    return Answer(verdict.model_outcome, verdict.fraud_probability_ppm, segments)
 
 
 def _log(transition: Transition) -> None:

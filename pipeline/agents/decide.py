@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -24,7 +23,7 @@ from pipeline.adapters import metrics
 from pipeline.adapters.kafka import Batch, BrokerFailed, Record, Span, TransactionLog
 from pipeline.adapters.state import Claimed, RedisState, StateUnavailable
 from pipeline.agents.breaker_watch import BreakerWatch
-from pipeline.agents.judge import SLICE_RECORDS, Judge, Judged, Reading
+from pipeline.agents.judge import SLICE_RECORDS, Judge, Judged, ModesOf, Reading
 from pipeline.agents.rebuild import Rebuild
 from pipeline.core.scoring import Model
 from pipeline.core.windows import PartitionEvents, PartitionObservation, SnapshotPruned, StateLost
@@ -58,6 +57,7 @@ class _HeadStart(NamedTuple):
 class _Observed(NamedTuple):
     reading: Reading
     observations: list[PartitionObservation]
+    modes: ModesOf
 
 
 @dataclass(slots=True)
@@ -190,7 +190,7 @@ class DecisionAgent:
         done_s = time.perf_counter()
         metrics.STAGE_SECONDS.labels("commit").observe(done_s - committing_s)
         self._count(batch, judged)
-        await self._breaker.record(batch, judged.decided, model, done_s - since_s)
+        await self._breaker.record(batch, judged.answers, model, done_s - since_s)
 
     # Judging
 
@@ -205,9 +205,8 @@ class DecisionAgent:
         return await self._attempt(work, work.batch.records, work.batch.spans)
 
     async def _judge(self, judge: Judge, observed: _Observed) -> Judged:
-        modes = await self._breaker.modes(judge.in_force)
         judged = Judged()
-        for part in judge.judge(*observed, modes, self._clock_ms()):
+        for part in judge.judge(*observed, self._clock_ms()):
             judged.extend(part)
             await asyncio.sleep(0)  # the next batch's replies from Redis are taken in here
         return judged
@@ -226,11 +225,11 @@ class DecisionAgent:
         if work.head_start is None:
             return await self._observed(work, work.batch.records, work.batch.spans)
         reading, claimed = work.head_start
-        return _Observed(reading, await self._observe(work, claimed.batch, work.batch.spans, claimed))
+        return _Observed(reading, *await self._observe(work, claimed.batch, work.batch.spans, claimed))
 
     async def _observed(self, work: _Work, records: Sequence[Record], spans: Sequence[Span]) -> _Observed:
         reading = await self._read(work.judge, records)
-        return _Observed(reading, await self._observe(work, work.judge.state_events(reading, spans), spans))
+        return _Observed(reading, *await self._observe(work, work.judge.state_events(reading, spans), spans))
 
     async def _read(self, judge: Judge, records: Sequence[Record]) -> Reading:
         parts = []
@@ -252,8 +251,9 @@ class DecisionAgent:
 
     async def _observe(
         self, work: _Work, events: Sequence[PartitionEvents], spans: Sequence[Span], ahead: Claimed | None = None
-    ) -> list[PartitionObservation]:
-        """State features of `events`; holds while the store is away, rebuilds it where it has lost something.
+    ) -> tuple[list[PartitionObservation], ModesOf]:
+        """State features of `events`, and what the breaker says meanwhile, since each round trip to Redis is waited for
+        by all of a small batch. Holds while the store is away, rebuilds it where it has lost something.
 
         `ahead`: they were claimed already; should anything be amiss, they are claimed again.
         """
@@ -264,7 +264,7 @@ class DecisionAgent:
             while True:
                 try:
                     claimed, ahead = ahead or await self._state.claim(events, when_ready=True), None
-                    return await self._state.count(claimed)
+                    return await asyncio.gather(self._state.count(claimed), self._breaker.modes(work.judge.in_force))
                 except StateLost as lost:
                     rebuilds += 1
                     if rebuilds > REBUILDS_MAX:
@@ -317,11 +317,10 @@ class DecisionAgent:
         metrics.DUPLICATES.inc(judged.duplicates)
         for code, count in judged.dead_letters.items():
             metrics.DEAD_LETTERS.labels(code).inc(count)
-        outcomes = Counter((decided.verdict.outcome, decided.verdict.route) for decided in judged.decided)
-        for (outcome, route), count in outcomes.items():
+        metrics.SHADOW_DISAGREEMENTS.inc(judged.shadow_disagreements)
+        for (outcome, route), count in judged.outcomes.items():
             metrics.DECISIONS.labels(outcome, route).inc(count)
-        rules = Counter(code for decided in judged.decided for code in decided.verdict.rules_triggered)
-        for code, count in rules.items():
+        for code, count in judged.rules.items():
             metrics.RULES.labels(code).inc(count)
         age_ms = self._clock_ms() - batch.records[0].source.timestamp_ms
         metrics.DECISION_AGE_SECONDS.observe(max(age_ms, 0) / 1000)
@@ -330,7 +329,7 @@ class DecisionAgent:
             records=len(batch.records),
             dead_letters=sum(judged.dead_letters.values()),
             duplicates=judged.duplicates,
-            outcomes={f"{outcome}/{route}": count for (outcome, route), count in outcomes.items()},
+            outcomes={f"{outcome}/{route}": count for (outcome, route), count in judged.outcomes.items()},
             spans={span.partition: [span.start_offset, span.end_offset] for span in batch.spans},
         )
 

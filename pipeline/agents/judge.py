@@ -21,9 +21,10 @@ from pipeline.adapters.kafka import Outgoing, Record, Span
 from pipeline.agents.dead_letters import DeadLetters
 from pipeline.core.alerts import Alert, conflict_alert
 from pipeline.core.decide import Mode, Regime, Verdict, verdicts_of
+from pipeline.core.drift import Answer
 from pipeline.core.events import EventRows
 from pipeline.core.features import EVENT, Matrix, feature_matrix
-from pipeline.core.records import Transaction
+from pipeline.core.records import Outcome, Route, Transaction
 from pipeline.core.refusals import Refusal, RefusalCode, canonical_ip_address, refusal_of
 from pipeline.core.rules import hits_of
 from pipeline.core.windows import PartitionEvents, PartitionObservation, Standing, StateEvent
@@ -59,24 +60,22 @@ class Reading:
         return cls(payments, [refused for part in parts for refused in part.refused])
 
 
-class Decided(NamedTuple):
-    payment: Payment
-    verdict: Verdict
-
-
 @dataclass(slots=True)
 class Judged:
     """What a batch came to."""
 
     outgoing: list[Outgoing] = field(default_factory=list)
-    decided: list[Decided] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)  # of the model, route MODEL or not
+    outcomes: Counter[tuple[Outcome, Route]] = field(default_factory=Counter)  # of decisions
+    rules: Counter[str] = field(default_factory=Counter)
     dead_letters: Counter[str] = field(default_factory=Counter)
     duplicates: int = 0
+    shadow_disagreements: int = 0
 
     @property
     def accounted_for(self) -> int:
         """Records that came to a decision, a dead letter or a duplicate (I1)."""
-        return len(self.decided) + self.dead_letters.total() + self.duplicates
+        return self.outcomes.total() + self.dead_letters.total() + self.duplicates
 
     @classmethod
     def whole(cls, parts: Iterable[Judged]) -> Judged:
@@ -87,9 +86,24 @@ class Judged:
 
     def extend(self, other: Judged) -> None:
         self.outgoing += other.outgoing
-        self.decided += other.decided
-        self.dead_letters += other.dead_letters
+        self.answers += other.answers
+        self.outcomes.update(other.outcomes)
+        self.rules.update(other.rules)
+        self.dead_letters.update(other.dead_letters)
         self.duplicates += other.duplicates
+        self.shadow_disagreements += other.shadow_disagreements
+
+    def count(self, payment: Payment, verdict: Verdict) -> None:
+        """What metrics and the breaker hear of a decision."""
+        outcome, route, model_outcome = verdict.outcome, verdict.route, verdict.model_outcome
+        self.outcomes[outcome, route] += 1
+        for code in verdict.rules_triggered:
+            self.rules[code] += 1
+        if route is not Route.GUARDRAIL:
+            probability_ppm = None if model_outcome is None else verdict.fraud_probability_ppm
+            self.answers.append(Answer(model_outcome, probability_ppm, payment.decoded.transaction.segments))
+        if route is Route.FALLBACK and model_outcome is not None and model_outcome is not outcome:
+            self.shadow_disagreements += 1
 
 
 class TopicNames(NamedTuple):
@@ -193,10 +207,11 @@ class Judge:
         decoded, sources = [p.decoded for p in payments], [p.record.source for p in payments]
         values = self._encoder.encode(decoded, sources, features, verdicts, [now_ms] * len(payments))
         topic = self._topics.decisions
-        return Judged(
-            outgoing=[Outgoing(topic, p.record.key, value) for p, value in zip(payments, values, strict=True)],
-            decided=[Decided(*pair) for pair in zip(payments, verdicts, strict=True)],
-        )
+        judged = Judged()
+        for payment, verdict, value in zip(payments, verdicts, values, strict=True):
+            judged.outgoing.append(Outgoing(topic, payment.record.key, value))
+            judged.count(payment, verdict)
+        return judged
 
     def _refuse_standing(self, judged: Judged, record: Record, standing: Standing, now_ms: int) -> None:
         match standing:
