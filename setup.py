@@ -14,6 +14,7 @@ COMPILED = (
     "pipeline/core/drift.py",
     "pipeline/core/identities.py",
     "pipeline/core/audit_chain.py",
+    "pipeline/adapters/avro_reading.py",
     "pipeline/adapters/payment_codec.py",
     "pipeline/adapters/decision_codec.py",
     "pipeline/adapters/state_requests.py",

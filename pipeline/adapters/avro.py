@@ -19,8 +19,9 @@ from typing import Any, Final, NamedTuple
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 
+from pipeline.adapters.avro_reading import Malformed
 from pipeline.adapters.decision_codec import DecisionEncoder, Decoded
-from pipeline.adapters.payment_codec import Malformed, decode_payment
+from pipeline.adapters.payment_codec import decode_payment
 from pipeline.core.decide import Regime
 from pipeline.core.features import FEATURES
 from pipeline.core.records import Transaction

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.adapters.avro import WireFormat, schema_text
-from pipeline.adapters.payment_codec import CHANNELS, Malformed, decode_payment
+from pipeline.adapters.avro_reading import Malformed
+from pipeline.adapters.payment_codec import CHANNELS, decode_payment
 from pipeline.core.records import Transaction
 from tests.records import PAYMENT
 
