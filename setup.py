@@ -17,6 +17,7 @@ COMPILED = (
     "pipeline/adapters/avro_reading.py",
     "pipeline/adapters/payment_codec.py",
     "pipeline/adapters/decision_codec.py",
+    "pipeline/adapters/decision_decoder.py",
     "pipeline/adapters/state_requests.py",
     "pipeline/adapters/audit_rows.py",
     "pipeline/agents/judge.py",

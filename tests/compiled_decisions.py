@@ -1,4 +1,4 @@
-"""Prints a hash of what 2,000 payments and all bad records come to, audit rows included.
+"""Prints a hash of what 2,000 payments and all bad records come to: decisions, read back and spoilt too, audit rows.
 
 `python -P tests/compiled_decisions.py`: on its own, so that it may run on the sources or on a compiled tree, whichever
 PYTHONPATH names.
@@ -7,6 +7,7 @@ PYTHONPATH names.
 import hashlib
 import random
 from collections.abc import Iterator
+from itertools import chain
 
 from models.artefact import load_champion
 from ops.bench.bad_records import cases
@@ -45,18 +46,29 @@ def main() -> None:
     sha256 = hashlib.sha256()
     for outgoing in judged.outgoing:
         sha256.update(repr(outgoing).encode())
-    for row in audit_rows(wire, [each.value for each in judged.outgoing if each.topic == topics.decisions]):
-        sha256.update(row)
+    decisions = [each.value for each in judged.outgoing if each.topic == topics.decisions]
+    for read_back in chain(audit_rows(wire, decisions), spoilt(wire, decisions, pick)):
+        sha256.update(read_back)
     print(judging.__file__.rpartition(".")[2], judged.outcomes.total(), sha256.hexdigest())
 
 
 def audit_rows(wire: WireFormat, decisions: list[bytes]) -> Iterator[bytes]:
     log = [LogRecord(0, place, NOW_MS, b"", value, {}) for place, value in enumerate(decisions)]
     entries = [Entry(record.offset, NOW_MS * 1000, leaf_hash(0, record.offset, record.value)) for record in log]
-    for record, entry, chain in zip(log, entries, chained(Tree(), entries)[0], strict=True):
+    for record, entry, link in zip(log, entries, chained(Tree(), entries)[0], strict=True):
         fields = wire.decode("decision.v1", record.value)
         assert isinstance(fields, dict)
-        yield kind_of(record.value).row(record, fields, Proof(entry, chain))
+        yield repr(fields).encode()
+        yield kind_of(record.value).row(record, fields, Proof(entry, link))
+
+
+def spoilt(wire: WireFormat, decisions: list[bytes], pick: random.Random) -> Iterator[bytes]:
+    """What decisions with a byte changed, and others cut short, are read as: most are refused."""
+    for value in decisions:
+        changed = bytearray(value)
+        changed[pick.randrange(11, len(value))] = pick.randrange(256)
+        yield repr(wire.decode("decision.v1", bytes(changed))).encode()
+        yield repr(wire.decode("decision.v1", value[: pick.randrange(10, len(value))])).encode()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Avro on the wire: framing, pinned writer schemas, decoding of what comes in, encoding of what goes out.
 
-fastavro encodes and decodes, but for the two records of the hot path (ADR 0003): payments are decoded strictly by
-pipeline.adapters.payment_codec, decisions encoded a batch at a time by pipeline.adapters.decision_codec.
+fastavro encodes and decodes, but for the two records of the hot path (ADR 0003): payments are decoded by
+pipeline.adapters.payment_codec and decisions by decision_decoder, both strictly; decision_codec encodes decisions, a
+batch at a time.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from fastavro import parse_schema, schemaless_reader, schemaless_writer
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 
 from pipeline.adapters.avro_reading import Malformed
-from pipeline.adapters.decision_codec import DecisionEncoder, Decoded
+from pipeline.adapters.decision_codec import DECISION, DecisionEncoder, Decoded
+from pipeline.adapters.decision_decoder import decode_decision, snapshot_begin
 from pipeline.adapters.payment_codec import decode_payment
 from pipeline.core.decide import Regime
 from pipeline.core.features import FEATURES
@@ -86,6 +88,8 @@ class WireFormat:
         body = self._body(name, value)
         if isinstance(body, Refusal):
             return body
+        if name == "decision.v1" and body[:1] == DECISION:
+            return _decision(body)
         branch = _branch(name, body)
         if isinstance(branch, Refusal):
             return branch
@@ -152,12 +156,21 @@ def stored_decision(fields: Datum, value: bytes) -> StoredDecision:
     if fields.get("record") != "Decision":
         raise ValueError(f"the record is a {fields.get('record')}, not a Decision")
     body = value[10:] if value[:2] == _SINGLE_OBJECT else value[5:]
-    head = io.BytesIO(body[1:])
-    schemaless_reader(head, _decision_head(), None)
     snapshot = fields["snapshot"]
     features = tuple(snapshot["features"][name] for name in FEATURES)
     transaction = Transaction(**snapshot["transaction"])
-    return StoredDecision(fields, transaction, features, body, body[1 + head.tell() :])
+    return StoredDecision(fields, transaction, features, body, body[snapshot_begin(body, len(DECISION)) :])
+
+
+def _decision(body: bytes) -> Datum | Refusal:
+    try:
+        fields, end = decode_decision(body, len(DECISION))
+    except Malformed as error:
+        return Refusal(RefusalCode.DECODE_FAILED, f"the bytes are no Decision: {error}")
+    if end != len(body):
+        return Refusal(RefusalCode.TRAILING_BYTES, "bytes follow the Decision")
+    fields["record"] = "Decision"
+    return fields
 
 
 def schema_text(name: str) -> str:
@@ -195,12 +208,6 @@ def _branches(name: str) -> tuple[_Branch, ...]:
         return (_Branch(None, _parsed(name), 0),)
     named: dict[str, Any] = {}
     return tuple(_Branch(each["name"], parse_schema(each, named), 1) for each in schema)
-
-
-@lru_cache
-def _decision_head() -> Any:
-    decision = json.loads(schema_text("decision.v1"))[0]
-    return parse_schema({**decision, "fields": [f for f in decision["fields"] if f["name"] != "snapshot"]})
 
 
 def _header(name: str, framing: Framing, confluent_ids: Mapping[str, int]) -> bytes:

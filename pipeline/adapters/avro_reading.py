@@ -31,6 +31,13 @@ def read_text(body: bytes, at: int) -> tuple[str, int]:
     return body[start:end].decode(), end
 
 
+def read_fixed(body: bytes, at: int, size: int) -> tuple[bytes, int]:
+    end = at + size
+    if end > len(body):
+        raise Malformed("it is truncated")
+    return body[at:end], end
+
+
 def read_long(body: bytes, at: int) -> tuple[int, int]:
     byte = body[at]
     if byte < 0x80:

@@ -19,8 +19,8 @@ from pipeline.core.features import Matrix
 from pipeline.core.records import BreakerState, Outcome, Reason, Route, Source, Transaction
 
 _NO_HASH: Final = bytes(32)
-_DECISION: Final = b"\0"
-"""The union's branch."""
+DECISION: Final = b"\0"
+"""Its branch of decision.v1's union."""
 _DECISION_ID_LENGTH: Final = b"\x48"
 """36 characters, as Avro writes a length."""
 
@@ -39,7 +39,7 @@ class DecisionEncoder:
 
     def __init__(self, header: bytes, in_force: Regime, agent_id: str) -> None:
         model, policy = in_force.model, in_force.policy
-        self._start = header + _DECISION + _DECISION_ID_LENGTH
+        self._start = header + DECISION + _DECISION_ID_LENGTH
         self._agent = encode_text(agent_id)
         self._versions = b"".join(
             (
