@@ -23,7 +23,7 @@ from pipeline.adapters import metrics
 from pipeline.adapters.kafka import Batch, BrokerFailed, Record, Span, TransactionLog
 from pipeline.adapters.state import Claimed, RedisState, StateUnavailable
 from pipeline.agents.breaker_watch import BreakerWatch
-from pipeline.agents.judge import SLICE_RECORDS, Judge, Judged, ModesOf, Reading
+from pipeline.agents.judge import SLICE_RECORDS, Judge, Judged, Reading
 from pipeline.agents.rebuild import Rebuild
 from pipeline.core.scoring import Model
 from pipeline.core.windows import PartitionEvents, PartitionObservation, SnapshotPruned, StateLost
@@ -57,7 +57,6 @@ class _HeadStart(NamedTuple):
 class _Observed(NamedTuple):
     reading: Reading
     observations: list[PartitionObservation]
-    modes: ModesOf
 
 
 @dataclass(slots=True)
@@ -205,8 +204,9 @@ class DecisionAgent:
         return await self._attempt(work, work.batch.records, work.batch.spans)
 
     async def _judge(self, judge: Judge, observed: _Observed) -> Judged:
+        modes = await self._breaker.modes(judge.in_force)
         judged = Judged()
-        for part in judge.judge(*observed, self._clock_ms()):
+        for part in judge.judge(*observed, modes, self._clock_ms()):
             judged.extend(part)
             await asyncio.sleep(0)  # the next batch's replies from Redis are taken in here
         return judged
@@ -225,11 +225,11 @@ class DecisionAgent:
         if work.head_start is None:
             return await self._observed(work, work.batch.records, work.batch.spans)
         reading, claimed = work.head_start
-        return _Observed(reading, *await self._observe(work, claimed.batch, work.batch.spans, claimed))
+        return _Observed(reading, await self._observe(work, claimed.batch, work.batch.spans, claimed))
 
     async def _observed(self, work: _Work, records: Sequence[Record], spans: Sequence[Span]) -> _Observed:
         reading = await self._read(work.judge, records)
-        return _Observed(reading, *await self._observe(work, work.judge.state_events(reading, spans), spans))
+        return _Observed(reading, await self._observe(work, work.judge.state_events(reading, spans), spans))
 
     async def _read(self, judge: Judge, records: Sequence[Record]) -> Reading:
         parts = []
@@ -251,9 +251,8 @@ class DecisionAgent:
 
     async def _observe(
         self, work: _Work, events: Sequence[PartitionEvents], spans: Sequence[Span], ahead: Claimed | None = None
-    ) -> tuple[list[PartitionObservation], ModesOf]:
-        """State features of `events`, and what the breaker says meanwhile, since each round trip to Redis is waited for
-        by all of a small batch. Holds while the store is away, rebuilds it where it has lost something.
+    ) -> list[PartitionObservation]:
+        """State features of `events`; holds while the store is away, rebuilds it where it has lost something.
 
         `ahead`: they were claimed already; should anything be amiss, they are claimed again.
         """
@@ -264,7 +263,7 @@ class DecisionAgent:
             while True:
                 try:
                     claimed, ahead = ahead or await self._state.claim(events, when_ready=True), None
-                    return await asyncio.gather(self._state.count(claimed), self._breaker.modes(work.judge.in_force))
+                    return await self._state.count(claimed)
                 except StateLost as lost:
                     rebuilds += 1
                     if rebuilds > REBUILDS_MAX:
