@@ -1,7 +1,7 @@
-"""The decision agent: batches in log order, through four stages that each work on another batch.
+"""The decision agent: batches in log order, through five stages that each work on another batch.
 
-Claim (whose ids are new), count (windows), judge, commit. Redis counts one batch while this process judges the one
-before, and claims come ahead so that neither waits for the other.
+Read, claim (whose ids are new), count (windows), judge, commit. Redis claims and counts while this process reads the
+batch behind and judges the one before, so that neither waits for the other.
 
 A failure of ours aborts nothing but the batch: it is tried again, and at the third failure bisected until the record
 that causes it stands alone and becomes a dead letter. A failure of the world (Redis, Kafka) holds the batch: without
@@ -67,6 +67,7 @@ class _Work:
     judge: Judge
     started_s: float
     held_s: float
+    reading: Reading | None = None
     head_start: _HeadStart | None = None
     observed: _Observed | None = None
 
@@ -94,24 +95,26 @@ class DecisionAgent:
         self.on_failure: Callable[[BaseException], None] = _unheard
         self._transactions, self._state, self._breaker, self._rebuild = transactions, state, breaker, rebuild
         self._state_patience_s, self._clock_ms = state_patience_s, clock_ms
+        self._claiming: asyncio.Task[None] | None = None
         self._counting: asyncio.Task[None] | None = None
         self._judging: asyncio.Task[None] | None = None
         self._commit: asyncio.Task[None] | None = None
         self._held_s = 0.0  # in all, by holding and rebuilding
 
     async def decide(self, batch: Batch) -> None:
-        """Claims `batch`, waits until the one before it is counted, and starts counting it.
+        """Reads `batch`, waits until the one before it is claimed, and starts claiming it.
 
         Whatever fails later is raised by the next call, and told to `on_failure` at once.
         """
         work = _Work(batch, self.judge, time.perf_counter(), self._held_s)
-        work.head_start = await self._claim(work)
-        await self._done(self._counting)
-        self._counting = self._watched(self._count_and_judge(work))
+        await self._read_ahead(work)
+        await self._done(self._claiming)
+        self._claiming = self._watched(self._claim_and_count(work))
 
     async def settle(self) -> None:
         """Returns when no batch is under way; raises what one raised."""
-        await self._done(self._counting)  # one by one: each stage starts the next
+        await self._done(self._claiming)  # one by one: each stage starts the next
+        await self._done(self._counting)
         await self._done(self._judging)
         await self._done(self._commit)
 
@@ -135,10 +138,21 @@ class DecisionAgent:
         if not task.cancelled() and (error := task.exception()) is not None:
             self.on_failure(error)
 
-    async def _claim(self, work: _Work) -> _HeadStart | None:
-        """None where it failed: what must be held, rebuilt or bisected is so in order, in the stages after this one."""
+    async def _read_ahead(self, work: _Work) -> None:
+        """Where it fails, what must be bisected is so in order, in the stages after this one; likewise in `_claim`."""
         try:
-            reading = await self._read(work.judge, work.batch.records)
+            work.reading = await self._read(work.judge, work.batch.records)
+        except Exception as error:  # whatever a record makes our code raise; tried again in `_count_and_judge`
+            log.exception("reading_failed", records=len(work.batch.records), error=type(error).__name__)
+
+    async def _claim_and_count(self, work: _Work) -> None:
+        if work.reading is not None:
+            work.head_start = await self._claim(work, work.reading)
+        await self._done(self._counting)
+        self._counting = self._watched(self._count_and_judge(work))
+
+    async def _claim(self, work: _Work, reading: Reading) -> _HeadStart | None:
+        try:
             events = work.judge.state_events(reading, work.batch.spans)
             return _HeadStart(reading, await self._state.claim(events, when_ready=True))
         except (StateLost, StateUnavailable) as error:
