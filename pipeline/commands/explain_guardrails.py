@@ -69,12 +69,12 @@ def guardrails_of(stored: StoredDecision, archive: RegimeArchive) -> tuple[Guard
 
 def _guardrails(stored: StoredDecision, in_force: Regime) -> Iterator[Guardrail]:
     rules = in_force.rules
-    for rule in (*rules.static_hard, *rules.stateful_hard):
+    for rule in rules.hard.rules:
         yield _guardrail(rule, Tier.HARD, stored)
-    for rule in rules.soft:
+    for rule in rules.soft.rules:
         yield _guardrail(rule, Tier.SOFT, stored)
     yield _confidence(stored, in_force.policy.soft.confidence_minimum_bp, in_force.policy.model.block_probability_ppm)
-    for rule in rules.fallback:
+    for rule in rules.fallback.rules:
         yield _guardrail(rule, Tier.FALLBACK, stored)
 
 

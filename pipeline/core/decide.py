@@ -137,9 +137,7 @@ def decide(features: Matrix, modes: Sequence[Mode], in_force: Regime) -> list[Ve
 def verdicts_of(features: Matrix, modes: Sequence[Mode], in_force: Regime) -> Iterator[Verdict]:
     """`decide`, a row at a time. What numpy does is done for all rows at the first: rules and scores, a quarter."""
     rules = in_force.rules
-    hard = hits_of(rules.static_hard, features)
-    for row, stateful in hits_of(rules.stateful_hard, features).items():
-        hard[row] = hard.get(row, []) + stateful
+    hard = hits_of(rules.hard, features)
     asked = [row for row in range(len(modes)) if row not in hard]
     soft = hits_of(rules.soft, features)
     answers = _Answers(features, asked, soft, in_force) if in_force.model is not None else None

@@ -11,6 +11,7 @@ STATE columns from the state store, DERIVED columns from those.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -80,12 +81,31 @@ _RATIOS: Final = (  # derived, numerator, denominator, scale
     ("account_average_minor_24h", "account_sum_minor_24h", "account_count_24h", 1),
     ("account_average_minor_7d", "account_sum_minor_7d", "account_count_7d", 1),
     ("account_average_minor_30d", "account_sum_minor_30d", "account_count_30d", 1),
-    ("amount_percent_of_average_30d", "amount_gbp_minor", "account_average_minor_30d", 100),
     ("account_volume_percent_of_normal_month", "account_sum_minor_30d", "account_normal_month_minor", 100),
     ("beneficiary_risk_ppm_1d", "beneficiary_frauds_1d", "beneficiary_labelled_1d", 1_000_000),
     ("beneficiary_risk_ppm_7d", "beneficiary_frauds_7d", "beneficiary_labelled_7d", 1_000_000),
     ("beneficiary_risk_ppm_30d", "beneficiary_frauds_30d", "beneficiary_labelled_30d", 1_000_000),
 )
+_RATIOS_OF_RATIOS: Final = (("amount_percent_of_average_30d", "amount_gbp_minor", "account_average_minor_30d", 100),)
+_CAPPED: Final = [COLUMN["amount_percent_of_average_30d"], COLUMN["account_volume_percent_of_normal_month"]]
+
+
+class _Ratios:
+    """Columns of ratios that are computed side by side."""
+
+    def __init__(self, ratios: Sequence[tuple[str, str, str, int]]) -> None:
+        derived, numerators, denominators, scales = zip(*ratios, strict=True)
+        self.derived = [COLUMN[name] for name in derived]
+        self.numerators = [COLUMN[name] for name in numerators]
+        self.denominators = [COLUMN[name] for name in denominators]
+        self.scales = np.array(scales, dtype=np.int64)
+
+    def enter(self, features: Matrix) -> None:
+        numerator, denominator = features[:, self.numerators], features[:, self.denominators]
+        features[:, self.derived] = _ratio(numerator, denominator, self.scales)
+
+
+_IN_ORDER: Final = (_Ratios(_RATIOS), _Ratios(_RATIOS_OF_RATIOS))
 
 
 def feature_matrix(event: Matrix, state: Matrix) -> Matrix:
@@ -93,14 +113,13 @@ def feature_matrix(event: Matrix, state: Matrix) -> Matrix:
     features = np.empty((event.shape[0], len(FEATURES)), dtype=np.int64)
     features[:, : len(EVENT)] = event
     features[:, STATE_SLICE] = state
-    for derived, numerator, denominator, scale in _RATIOS:
-        features[:, COLUMN[derived]] = _ratio(features[:, COLUMN[numerator]], features[:, COLUMN[denominator]], scale)
-    for capped in ("amount_percent_of_average_30d", "account_volume_percent_of_normal_month"):
-        np.minimum(features[:, COLUMN[capped]], RATIO_PERCENT_MAX, out=features[:, COLUMN[capped]])
+    for ratios in _IN_ORDER:
+        ratios.enter(features)
+    features[:, _CAPPED] = np.minimum(features[:, _CAPPED], RATIO_PERCENT_MAX)
     return features
 
 
-def _ratio(numerator: Matrix, denominator: Matrix, scale: int) -> Matrix:
+def _ratio(numerator: Matrix, denominator: Matrix, scale: Matrix) -> Matrix:
     """round-half-up(numerator · scale / denominator); 0 over 0 and anything unknown is UNKNOWN.
 
     numerator · scale · 2 stays below 2^63: sums are at most 50,000 · 10^11 = 5·10^15, times 200 = 10^18.

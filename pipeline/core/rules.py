@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.core.features import COLUMN, Matrix
 from pipeline.core.phrases import compared, fact_of, join
@@ -39,14 +38,27 @@ class Rule(NamedTuple):
     limit: int | None  # what the rule allows of the first bound's feature; None for a yes or no
 
 
+class RuleTable:
+    """Rules in order, and all their bounds side by side."""
+
+    def __init__(self, rules: tuple[Rule, ...]) -> None:
+        bounds = [bound for rule in rules for bound in rule.bounds]
+        counts = [len(rule.bounds) for rule in rules]
+        self.rules = rules
+        self.columns = np.array([COLUMN[bound.feature] for bound in bounds], dtype=np.intp)
+        self.low = np.array([bound.low for bound in bounds], dtype=np.int64)
+        self.high = np.array([bound.high for bound in bounds], dtype=np.int64)
+        self.starts = np.array([sum(counts[:number]) for number in range(len(rules))], dtype=np.intp)
+
+
 @dataclass(frozen=True, slots=True)
 class RuleBook:
     """One policy's rules, in order."""
 
-    static_hard: tuple[Rule, ...]
-    stateful_hard: tuple[Rule, ...]
-    soft: tuple[Rule, ...]
-    fallback: tuple[Rule, ...]
+    static_hard: RuleTable
+    hard: RuleTable  # static, then stateful
+    soft: RuleTable
+    fallback: RuleTable
 
 
 def rule_book(policy: Policy) -> RuleBook:
@@ -58,52 +70,60 @@ def rule_book(policy: Policy) -> RuleBook:
     payee_minor = soft.new_payee_high_value_gbp_minor
     hours = soft.unusual_hours_local
     block, escalate = Outcome.BLOCK, Outcome.ESCALATE
+    static_hard = (
+        _over("HARD_MAX_SINGLE_TRANSACTION", block, "amount_gbp_minor", single_minor),
+        _flag("HARD_SANCTIONED_COUNTRY", "is_beneficiary_country_sanctioned"),
+        _flag("HARD_REFERENCE_MISSING", "is_reference_missing"),
+        _flag("HARD_BENEFICIARY_NAME_MISSING", "is_beneficiary_name_missing"),
+        Rule(
+            "HARD_YOUNG_ACCOUNT_HIGH_VALUE",
+            block,
+            (Bound("account_age_days", 0, age_days - 1), Bound("amount_gbp_minor", high_minor)),
+            age_days,
+        ),
+        Rule("HARD_UNSUPPORTED_CURRENCY", block, (Bound("amount_gbp_minor", UNKNOWN, UNKNOWN),), None),
+    )
+    stateful_hard = (_over("HARD_MAX_DAILY_VOLUME", block, "account_sum_minor_24h", daily_minor),)
+    soft_rules = (
+        _over("SOFT_VELOCITY", escalate, "account_volume_percent_of_normal_month", velocity_percent),
+        Rule(
+            "SOFT_NEW_PAYEE_HIGH_VALUE",
+            escalate,
+            (Bound("amount_gbp_minor", payee_minor), Bound("is_new_beneficiary", 1)),
+            payee_minor - 1,
+        ),
+        Rule(
+            "SOFT_UNUSUAL_HOURS",
+            escalate,
+            (
+                Bound("local_minute_of_day", hours.from_minute, hours.to_minute - 1),
+                Bound("amount_gbp_minor", soft.unusual_hours_minimum_gbp_minor),
+            ),
+            None,
+        ),
+    )
     return RuleBook(
-        static_hard=(
-            _over("HARD_MAX_SINGLE_TRANSACTION", block, "amount_gbp_minor", single_minor),
-            _flag("HARD_SANCTIONED_COUNTRY", "is_beneficiary_country_sanctioned"),
-            _flag("HARD_REFERENCE_MISSING", "is_reference_missing"),
-            _flag("HARD_BENEFICIARY_NAME_MISSING", "is_beneficiary_name_missing"),
-            Rule(
-                "HARD_YOUNG_ACCOUNT_HIGH_VALUE",
-                block,
-                (Bound("account_age_days", 0, age_days - 1), Bound("amount_gbp_minor", high_minor)),
-                age_days,
-            ),
-            Rule("HARD_UNSUPPORTED_CURRENCY", block, (Bound("amount_gbp_minor", UNKNOWN, UNKNOWN),), None),
-        ),
-        stateful_hard=(_over("HARD_MAX_DAILY_VOLUME", block, "account_sum_minor_24h", daily_minor),),
-        soft=(
-            _over("SOFT_VELOCITY", escalate, "account_volume_percent_of_normal_month", velocity_percent),
-            Rule(
-                "SOFT_NEW_PAYEE_HIGH_VALUE",
-                escalate,
-                (Bound("amount_gbp_minor", payee_minor), Bound("is_new_beneficiary", 1)),
-                payee_minor - 1,
-            ),
-            Rule(
-                "SOFT_UNUSUAL_HOURS",
-                escalate,
-                (
-                    Bound("local_minute_of_day", hours.from_minute, hours.to_minute - 1),
-                    Bound("amount_gbp_minor", soft.unusual_hours_minimum_gbp_minor),
-                ),
-                None,
-            ),
-        ),
-        fallback=tuple(_fallback(rule) for rule in policy.fallback.rules),
+        RuleTable(static_hard),
+        RuleTable(static_hard + stateful_hard),
+        RuleTable(soft_rules),
+        RuleTable(tuple(_fallback(rule) for rule in policy.fallback.rules)),
     )
 
 
-def hits_of(rules: tuple[Rule, ...], features: Matrix) -> dict[int, list[Rule]]:
+def hits_of(table: RuleTable, features: Matrix) -> dict[int, list[Rule]]:
     """Row → the rules it meets, in table order; rows that meet none are absent.
 
     `features` may hold just the EVENT columns for static rules.
     """
     hits: dict[int, list[Rule]] = {}
-    for rule in rules:
-        for row in np.flatnonzero(_mask(rule, features)).tolist():
-            hits.setdefault(row, []).append(rule)
+    if not table.rules:
+        return hits
+    observed = features[:, table.columns]
+    holds = (observed >= table.low) & (observed <= table.high)
+    met = np.logical_and.reduceat(holds, table.starts, axis=1)
+    rows, numbers = np.nonzero(met)
+    for row, number in zip(rows.tolist(), numbers.tolist(), strict=True):
+        hits.setdefault(row, []).append(table.rules[number])
     return hits
 
 
@@ -120,16 +140,6 @@ def rule_reason(rule: Rule, row: Matrix) -> Reason:
     texts = [compared(first.feature, observed, rule.limit)]
     texts += [fact_of(bound.feature, int(row[COLUMN[bound.feature]])) for bound in others]
     return Reason(rule.code, join(texts), observed, rule.limit, observed - rule.limit, None)
-
-
-def _mask(rule: Rule, features: Matrix) -> NDArray[np.bool_]:
-    mask = np.ones(features.shape[0], dtype=np.bool_)
-    for bound in rule.bounds:
-        column = features[:, COLUMN[bound.feature]]
-        mask &= column >= bound.low
-        if bound.high != _NO_UPPER:
-            mask &= column <= bound.high
-    return mask
 
 
 def _over(code: str, outcome: Outcome, feature: str, limit: int) -> Rule:

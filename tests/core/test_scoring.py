@@ -13,7 +13,9 @@ from pipeline.core.records import UNKNOWN
 from pipeline.core.scoring import Calibration, Model, Term, probability_ppm, score
 
 SEEN: Final = ("amount_gbp_minor", "beneficiary_age_hours", "ip_fraud_reports", "is_new_beneficiary")
-EDGES = st.lists(st.integers(0, 60), max_size=6, unique=True).map(sorted)
+EDGES = st.lists(st.integers(0, 60) | st.just(2**53), max_size=6, unique=True).map(sorted)
+VALUES = st.integers(UNKNOWN, 70) | st.sampled_from((-(2**63), 2**53 - 1, 2**53, 2**53 + 1, 2**63 - 1))
+"""The largest and what no feature is, but a stored decision may say."""
 ENTRIES = st.integers(-(10**9), 10**9)
 
 
@@ -46,7 +48,7 @@ def rows(draw: st.DrawFn) -> Matrix:
     count = draw(st.integers(0, 9))
     matrix = np.full((count, len(FEATURES)), 7, dtype=np.int64)
     for name in SEEN:
-        values = draw(st.lists(st.integers(UNKNOWN, 70), min_size=count, max_size=count))
+        values = draw(st.lists(VALUES, min_size=count, max_size=count))
         matrix[:, COLUMN[name]] = values
     return matrix
 
