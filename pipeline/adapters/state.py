@@ -273,9 +273,9 @@ def _script(*names: str) -> _Script:
 
 _LOST: Final = 1
 _PRUNED: Final = 2
-_CLAIM: Final = _script("progress", "claim")
-_ACCOUNTS: Final = _script("progress", "packed_log", "observe_accounts")
-_SHARED: Final = _script("progress", "packed_log", "beneficiary", "observe_shared")
-_LABEL: Final = _script("packed_log", "beneficiary", "label")
+_CLAIM: Final = _script("calls", "progress", "claim")
+_ACCOUNTS: Final = _script("calls", "progress", "packed_log", "observe_accounts")
+_SHARED: Final = _script("calls", "progress", "packed_log", "beneficiary", "observe_shared")
+_LABEL: Final = _script("calls", "packed_log", "beneficiary", "label")
 _NEWEST: Final = _script("newest")
 _SCRIPTS: Final = (_CLAIM, _ACCOUNTS, _SHARED, _LABEL, _NEWEST)

@@ -183,10 +183,10 @@ def shared_request(
 
 
 def label_arguments(label: Labelled) -> tuple[int, bytes, int]:
-    """Event time, sender and payment hash, fraud."""
+    """Event time, payment and sender hash, fraud."""
     id_hash = blake2b(label.transaction_id.encode(), digest_size=ID_HASH_BYTES).digest()
-    party = party_hash(label.account_id) + payment_hash(id_hash, label.event_time_ms)
-    return label.event_time_ms - ORIGIN_MS, party, int(label.fraud)
+    payment = payment_hash(id_hash, label.event_time_ms) + party_hash(label.account_id)
+    return label.event_time_ms - ORIGIN_MS, payment, int(label.fraud)
 
 
 @lru_cache(HASHES_CACHED)
@@ -199,7 +199,7 @@ def party_hash(party_id: str) -> bytes:
 
 
 def payment_hash(id_hash: bytes, event_time_ms: int) -> bytes:
-    """4 bytes that, after the sender's hash, tell a beneficiary's payments apart."""
+    """4 bytes that, with the sender's hash, tell a beneficiary's payments apart."""
     return ((int.from_bytes(id_hash[:4]) ^ event_time_ms) & 0xFFFFFFFF).to_bytes(4)
 
 

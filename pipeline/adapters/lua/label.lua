@@ -1,47 +1,76 @@
--- Marks a payment as fraud or not; 1 where a window of the beneficiary holds it, else 0. The same again changes nothing.
--- KEYS: the beneficiary. ARGV: event time, sender and transaction hash, '1' or '0'.
+-- Marks a payment as fraud or not; 1 where a window of the beneficiary holds it, else 0. The same again changes
+-- nothing.
+-- KEYS: the beneficiary. ARGV: event time, payment and sender hash, '1' or '0'.
 
 local SCAN_EVENTS = 4096
 
-local time, party, fraud = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
-local b, log = open_beneficiary(KEYS[1])
+local time, payment, fraud = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
+key, text = KEYS[1], call('GET', KEYS[1])
+if not text then return 0 end
+bytes = #text - HEADER_BYTES
+local header = {unpack_at(FORMAT, text, bytes + 1)}
+past, room = header[1], header[2]
+local COUNTS, FRAUDS = 3, 17  -- in the header, plus the window: 1 to 6, and 1 to 3
+local head = past + bytes / EVENT_BYTES
+local labelled = head - header[COUNTS + 3]  -- events before it are as old as the label delay
 
 local function time_of(index)
-  local from = HEADER_BYTES + index * EVENT_BYTES
-  return (struct.unpack('>I5', redis.call('GETRANGE', KEYS[1], from, from + 4)))
+  return (unpack_at('>I5', event_at(index)))
 end
 
 -- The first payment at or after `time`: a late one was counted at the beneficiary's latest time, so later in the log.
 local function search()
-  local low, high = b[TAILS + 6], log.stored
+  local low, high = head - header[COUNTS + 6], head
   while low < high do
-    local middle = math.floor((low + high) / 2)
+    local middle = floor((low + high) / 2)
     if time_of(middle) < time then low = middle + 1 else high = middle end
   end
   return low
 end
 
-local function find(from)
-  for first = from, log.stored - 1, SCAN_EVENTS do
-    local start = HEADER_BYTES + first * EVENT_BYTES
-    local text = redis.call('GETRANGE', KEYS[1], start, start + SCAN_EVENTS * EVENT_BYTES - 1)
-    local at = string.find(text, party, 6, true)
+-- Where in the string of the past an event stands, from 0.
+local function past_place(index)
+  return index % (room * PAGE_EVENTS) * EVENT_BYTES
+end
+
+-- Events from `index` on as far as one string holds them.
+local function events_from(index)
+  if index >= past then return sub(text, (index - past) * EVENT_BYTES + 1, bytes) end
+  local from = past_place(index)
+  local size = min(SCAN_EVENTS, past - index) * EVENT_BYTES
+  return call('GETRANGE', of_kind(PAST_KIND), integer(from), integer(from + size - 1))
+end
+
+local function find_payment(index)
+  while index < head do
+    local events = events_from(index)
+    local at = find(events, payment, PAYMENT_AT, true)
     while at do
-      if at % EVENT_BYTES == 6 then return first + (at - 6) / EVENT_BYTES, string.byte(text, at + 10) end
-      at = string.find(text, party, at + 1, true)
+      local place = at - PAYMENT_AT
+      if place % EVENT_BYTES == 0 then return index + place / EVENT_BYTES, string.byte(events, place + FRAUD_AT) end
+      at = find(events, payment, at + 1, true)
     end
+    index = index + max(#events / EVENT_BYTES, 1)
   end
 end
 
-local index, marked = find(search())
+local function mark(index)
+  if index < past then
+    call('SETRANGE', of_kind(PAST_KIND), integer(past_place(index) + FRAUD_AT - 1), string.char(fraud))
+  else
+    call('SETRANGE', key, integer((index - past) * EVENT_BYTES + FRAUD_AT - 1), string.char(fraud))
+  end
+end
+
+local index, marked = find_payment(search())
 if not index then return 0 end
 if marked ~= fraud then
-  for number = 1, 3 do
-    if index >= b[TAILS + 3 + number] and index < b[TAILS + 3] then
-      b[FRAUDS + number] = b[FRAUDS + number] + fraud - marked
+  mark(index)
+  for window = 1, 3 do
+    if index < labelled and index >= head - header[COUNTS + 3 + window] then
+      header[FRAUDS + window] = header[FRAUDS + window] + fraud - marked
     end
   end
-  redis.call('SETRANGE', KEYS[1], HEADER_BYTES + index * EVENT_BYTES + 15, string.char(fraud))
-  redis.call('SETRANGE', KEYS[1], 0, beneficiary_header(b))
+  call('SETRANGE', key, integer(bytes), pack(FORMAT, unpack(header)))
 end
 return 1

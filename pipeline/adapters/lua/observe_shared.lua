@@ -1,150 +1,164 @@
 -- Counts one chunk of a partition's payments in the windows of their beneficiaries, and looks up fraud reports and
 -- declared months, for what one shard holds; answers with the features of each payment, UNKNOWN for what is elsewhere.
--- KEYS: progress of the partition in this shard; beneficiaries (kind b; the senders to each, hash: sender hash → place
--- of the last payment, stand beside it, kind s); then facts (strings: observed at, value; see newest.lua).
+-- KEYS: progress of the partition in this shard; beneficiaries (see beneficiary.lua); then facts (strings: observed at,
+-- value; see newest.lua).
 -- ARGV[1]: first, last, committed, initial, rebuild, number of beneficiaries; then for each payment offset, place
 -- among the beneficiaries, places among the facts of its IP address, device and declared month (0: not in this shard),
 -- time, sender hash, payment hash.
 -- ARGV[2]: payments a beneficiary may hold; ARGV[3]: label delay in ms.
--- An event is time 5, sender hash 6, payment hash 4, is fraud 1 bytes. Header: see beneficiary.lua.
 
-local floor, max, min = math.floor, math.max, math.min
-local unpack_at, pack = struct.unpack, struct.pack
 local request, payments_max, delay_ms = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local first, last, committed, is_initial, is_rebuild, beneficiaries, at = unpack_at('>I6I6I6BBI2', request)
-local WIDTHS_MS = {DAY_MS, 7 * DAY_MS, delay_ms, delay_ms + DAY_MS, delay_ms + 7 * DAY_MS, delay_ms + 30 * DAY_MS}
+local ROW = '<llllllllllllll'
+local FRESH = string.rep('\0', HEADER_BYTES)
 
-local reached, reaches = follow_on(tonumber(redis.call('HGET', KEYS[1], 'reached')), first, is_initial == 1)
+local reached, reaches = follow_on(tonumber(call('HGET', KEYS[1], 'reached')), first, is_initial == 1)
 if not reached then return failure(LOST, reaches) end
+call('HSET', KEYS[1], 'reached', integer(reached))  -- a full Redis refuses this, before anything is done
 
-local facts = {}
-if #KEYS > beneficiaries + 1 then facts = redis.call('MGET', unpack(KEYS, beneficiaries + 2)) end
+local texts = {}
+if #KEYS > 1 then texts = call('MGET', unpack(KEYS, 2)) end
 
 -- The value of a fact; `otherwise` where nothing is known of it.
 local function fact(number, otherwise)
   if number == 0 then return UNKNOWN end
-  local text = facts[number]
+  local text = texts[beneficiaries + number]
   if not text then return otherwise end
   local _, value = unpack_at('<ll', text)
   return value
 end
 
--- Moves the tail of a window on by one event; the event's text, and where in it.
-local function pass(b, log, window)
-  local index = b[TAILS + window]
-  local text, place = event_at(log, index)
-  index = index + 1
-  b[TAILS + window] = index
-  if index == log.stored + #log.added then
-    b[EXPIRIES + window] = NEVER
-  else
-    local next_text, next_place = event_at(log, index)
-    b[EXPIRIES + window] = unpack_at('>I5', next_text, next_place) + WIDTHS_MS[window]
-  end
-  return text, place
+-- The oldest payments of a window leave it, at least one: what is too old at `time`. Answers with what is left, count
+-- and expiry, and how many frauds left; the senders, the oldest first, are added to `left`.
+local function leave(count, width, time, left)
+  local head, frauds, next_time = past + bytes / EVENT_BYTES, 0, nil
+  repeat
+    local events, place, size = event_at(head - count)
+    local sender, fraud
+    if place + EVENT_BYTES < size then
+      sender, fraud, next_time = unpack_at('>c6BI5', events, place + 9)
+    else
+      sender, fraud = unpack_at('>c6B', events, place + 9)
+      if count > 1 then next_time = unpack_at('>I5', event_at(head - count + 1)) end
+    end
+    frauds = frauds + fraud
+    if left then left[#left + 1] = sender end
+    count = count - 1
+    if count == 0 then return 0, NEVER, frauds end
+  until next_time + width > time
+  return count, next_time + width, frauds
 end
 
--- Removes those whose last payment left the day or the week, and enters `sender`. The lists hold senders in the order
--- of their payments, the first at index `from_day` and `from_week`.
-local function count_senders(b, key, left_day, from_day, left_week, from_week, sender, head)
-  local days, weeks, base = #left_day, #left_week, b[BASE]
-  local previous
-  if days + weeks == 0 then
-    previous = tonumber(redis.call('HGET', key, sender)) or -1
-  else
-    local parties = left_day
-    for number = 1, weeks do parties[days + number] = left_week[number] end
+-- Those of `senders`, who left the week from index `from` on, whose last payment in the past it was leave the hash.
+local function remove(senders, from, places, skip)
+  local removed = {}
+  for number = 1, min(#senders, past - from) do
+    if tonumber(places[skip + number]) == from + number - 1 then removed[#removed + 1] = senders[number] end
+  end
+  for first = 1, #removed, SLICE do
+    call('HDEL', of_kind(PARTY_KIND), unpack(removed, first, min(first + SLICE - 1, #removed)))
+  end
+end
+
+local function observe(number, time, sender, payment, offset, ip_reports, device_reports, declared)
+  key, text = KEYS[number + 1], texts[number] or FRESH
+  bytes = #text - HEADER_BYTES
+  local latest, c1, c2, c3, c4, c5, c6, e1, e2, e3, e4, e5, e6, senders_day, senders_week, f1, f2, f3
+  past, room, latest, c1, c2, c3, c4, c5, c6, e1, e2, e3, e4, e5, e6, senders_day, senders_week, f1, f2, f3 =
+    unpack_at(FORMAT, text, bytes + 1)
+  if time < latest then time = latest end
+  local head, frauds = past + bytes / EVENT_BYTES, 0
+  if head == 0 then text, e1, e2, e3, e4, e5, e6 = '', NEVER, NEVER, NEVER, NEVER, NEVER, NEVER end
+
+  local from_day, from_week, left_day, left_week = head - c1, head - c2, NONE, NONE
+  if e2 <= time then
+    left_week = {}
+    c2, e2 = leave(c2, WEEK_MS, time, left_week)
+  end
+  if e1 <= time then
+    left_day = {}
+    c1, e1 = leave(c1, DAY_MS, time, left_day)
+  end
+  -- What grew as old as the label delay enters the label windows, then what is older than a window leaves it.
+  if e3 <= time then
+    c3, e3, frauds = leave(c3, delay_ms, time)
+    f1, f2, f3 = f1 + frauds, f2 + frauds, f3 + frauds
+  end
+  if e4 <= time then
+    c4, e4, frauds = leave(c4, delay_ms + DAY_MS, time)
+    f1 = f1 - frauds
+  end
+  if e5 <= time then
+    c5, e5, frauds = leave(c5, delay_ms + WEEK_MS, time)
+    f2 = f2 - frauds
+  end
+  if e6 <= time then
+    c6, e6, frauds = leave(c6, delay_ms + MONTH_MS, time)
+    f3 = f3 - frauds
+  end
+  -- The oldest payment makes room for one more, and leaves every window that holds it; one that waits is in no label
+  -- window.
+  while c6 >= payments_max do
+    local full, is_labelled = c6, c3 < c6 and 1 or 0
+    if c1 == full then
+      left_day = left_day == NONE and {} or left_day
+      c1, e1 = leave(c1, DAY_MS, 0, left_day)
+    end
+    if c2 == full then
+      left_week = left_week == NONE and {} or left_week
+      c2, e2 = leave(c2, WEEK_MS, 0, left_week)
+    end
+    if c3 == full then c3, e3 = leave(c3, delay_ms, 0) end
+    if c4 == full then
+      c4, e4, frauds = leave(c4, delay_ms + DAY_MS, 0)
+      f1 = f1 - frauds * is_labelled
+    end
+    if c5 == full then
+      c5, e5, frauds = leave(c5, delay_ms + WEEK_MS, 0)
+      f2 = f2 - frauds * is_labelled
+    end
+    c6, e6, frauds = leave(c6, delay_ms + MONTH_MS, 0)
+    f3 = f3 - frauds * is_labelled
+  end
+
+  local days, weeks, day, week = #left_day, #left_week, head - c1, head - c2
+  local is_in_day, places = is_recent(sender, day), NONE
+  if from_week < past and not (is_in_day and days + weeks == 0) then
+    local parties = {unpack(left_day)}
+    for place = 1, weeks do parties[days + place] = left_week[place] end
     parties[days + weeks + 1] = sender
-    local places = last_places(key, parties)
-    for number = 1, days do
-      if tonumber(places[number]) == base + from_day + number - 1 then b[SENDERS_DAY] = b[SENDERS_DAY] - 1 end
-    end
-    for number = 1, weeks do
-      local party = parties[days + number]
-      if tonumber(places[days + number]) == base + from_week + number - 1 then
-        b[SENDERS_WEEK] = b[SENDERS_WEEK] - 1
-        if party ~= sender then redis.call('HDEL', key, party) end
-      end
-    end
-    previous = tonumber(places[days + weeks + 1]) or -1
+    places = last_places(parties)
   end
-  if previous < base + b[TAILS + 1] then b[SENDERS_DAY] = b[SENDERS_DAY] + 1 end
-  if previous < base + b[TAILS + 2] then b[SENDERS_WEEK] = b[SENDERS_WEEK] + 1 end
-  redis.call('HSET', key, sender, integer(base + head))
+  if days > 0 then senders_day = senders_day - count_last(left_day, from_day, places, 0) end
+  if weeks > 0 then
+    senders_week = senders_week - count_last(left_week, from_week, places, days)
+    if from_week < past then remove(left_week, from_week, places, days) end
+  end
+  if not is_in_day then
+    local previous = tonumber(places[days + weeks + 1]) or -1
+    if previous < day then senders_day = senders_day + 1 end
+    if previous < week and not is_recent(sender, week) then senders_week = senders_week + 1 end
+  end
+
+  if c1 == 0 then e1 = time + DAY_MS end
+  if c2 == 0 then e2 = time + WEEK_MS end
+  if c4 == 0 then e4 = time + delay_ms + DAY_MS end
+  if c5 == 0 then e5 = time + delay_ms + WEEK_MS end
+  if c6 == 0 then e6 = time + delay_ms + MONTH_MS end
+  if delay_ms > 0 then
+    if c3 == 0 then e3 = time + delay_ms end
+    c3 = c3 + 1
+  end
+  c1, c2, c4, c5, c6 = c1 + 1, c2 + 1, c4 + 1, c5 + 1, c6 + 1
+  if bytes >= SPILL_BYTES then spill(head + 1 - c6, head + 1 - c2) end
+  texts[number] = pack(format_of(bytes), text, time, payment, sender, 0, past, room, time, c1, c2, c3, c4, c5, c6,
+    e1, e2, e3, e4, e5, e6, senders_day, senders_week, f1, f2, f3)
+  return pack(ROW, offset, c1, c2, senders_day, senders_week, c4 - c3, f1, c5 - c3, f2, c6 - c3, f3, ip_reports,
+    device_reports, declared)
 end
 
--- Payments that grew as old as the label delay enter the label windows, then those older than a window leave it.
-local function move_labels(b, log, time)
-  while b[EXPIRIES + 3] <= time do
-    local text, place = pass(b, log, 3)
-    local fraud = string.byte(text, place + 15)
-    for number = 1, 3 do b[FRAUDS + number] = b[FRAUDS + number] + fraud end
-  end
-  for number = 1, 3 do
-    while b[EXPIRIES + 3 + number] <= time do
-      local text, place = pass(b, log, 3 + number)
-      b[FRAUDS + number] = b[FRAUDS + number] - string.byte(text, place + 15)
-    end
-  end
-end
-
--- Makes room for one more: the oldest payment leaves every window that holds it.
-local function push_out(b, log, left_day, left_week)
-  local oldest = b[TAILS + 6]
-  local text, place = event_at(log, oldest)
-  local fraud, sender = string.byte(text, place + 15), string.sub(text, place + 5, place + 10)
-  local is_waiting = b[TAILS + 3] == oldest
-  for window = 1, 6 do
-    if b[TAILS + window] == oldest then
-      pass(b, log, window)
-      if window == 1 then left_day[#left_day + 1] = sender end
-      if window == 2 then left_week[#left_week + 1] = sender end
-      if window > 3 and not is_waiting then b[FRAUDS + window - 3] = b[FRAUDS + window - 3] - fraud end
-    end
-  end
-end
-
-local function observe(b, log, time, sender, payment)
-  time = max(time, b[LATEST])
-  b[LATEST] = time
-  local left_day, left_week, from_day, from_week = {}, {}, b[TAILS + 1], b[TAILS + 2]
-  local added = log.added
-  local head = log.stored + #added
-  while b[EXPIRIES + 2] <= time do
-    local text, place = pass(b, log, 2)
-    left_week[#left_week + 1] = string.sub(text, place + 5, place + 10)
-  end
-  while b[EXPIRIES + 1] <= time do
-    local text, place = pass(b, log, 1)
-    left_day[#left_day + 1] = string.sub(text, place + 5, place + 10)
-  end
-  move_labels(b, log, time)
-  while head - b[TAILS + 6] >= payments_max do push_out(b, log, left_day, left_week) end
-  count_senders(b, of_kind('s', log.key), left_day, from_day, left_week, from_week, sender, head)
-  added[#added + 1] = pack('>I5c6c4B', time, sender, payment, 0)
-  for window = 1, 6 do
-    if b[TAILS + window] == head then b[EXPIRIES + window] = time + WIDTHS_MS[window] end
-  end
-  if delay_ms == 0 then move_labels(b, log, time) end
-  head = head + 1
-  local entered = b[TAILS + 3]
-  return head - b[TAILS + 1], head - b[TAILS + 2], b[SENDERS_DAY], b[SENDERS_WEEK], entered - b[TAILS + 4],
-    b[FRAUDS + 1], entered - b[TAILS + 5], b[FRAUDS + 2], entered - b[TAILS + 6], b[FRAUDS + 3]
-end
-
-local opened, logs, touched, rows, answers = {}, {}, {}, {}, {}
+local rows, answers = {OBSERVED}, {}
 local kept
-local ROW = '<l' .. string.rep('l', 13)
-
-local function row_of(offset, ip_address, device, account, ...)
-  local reports, device_reports, declared = fact(ip_address, 0), fact(device, 0), fact(account, UNKNOWN)
-  if select('#', ...) == 0 then
-    return pack(ROW, offset, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, reports, device_reports, declared)
-  end
-  local c1, c2, s1, s2, l1, f1, l2, f2, l3, f3 = ...
-  return pack(ROW, offset, c1, c2, s1, s2, l1, f1, l2, f2, l3, f3, reports, device_reports, declared)
-end
-
 while at <= #request do
   local offset, number, ip_address, device, account, time, sender, payment
   offset, number, ip_address, device, account, time, sender, payment, at =
@@ -156,19 +170,16 @@ while at <= #request do
     elseif is_rebuild == 0 and is_pruned(KEYS[1], offset) then
       return failure(PRUNED, offset)
     end
-  elseif number == 0 then
-    rows[#rows + 1] = row_of(offset, ip_address, device, account)
   else
-    local b = opened[number]
-    if not b then
-      b, logs[number] = open_beneficiary(KEYS[number + 1])
-      opened[number] = b
-      touched[#touched + 1] = number
+    local ip_reports, device_reports, declared = fact(ip_address, 0), fact(device, 0), fact(account, UNKNOWN)
+    if number == 0 then
+      rows[#rows + 1] = pack(ROW, offset, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, ip_reports, device_reports, declared)
+    else
+      rows[#rows + 1] = observe(number, time, sender, payment, offset, ip_reports, device_reports, declared)
     end
-    rows[#rows + 1] = row_of(offset, ip_address, device, account, observe(b, logs[number], time, sender, payment))
   end
 end
-for _, number in ipairs(touched) do close_beneficiary(opened[number], logs[number]) end
+if #rows > 1 and beneficiaries > 0 then write_logs(texts, beneficiaries) end
 rows = table.concat(rows)
 move_on(KEYS[1], reached, last, committed, rows)
-return OBSERVED .. table.concat(answers) .. rows
+return reply_of(rows, answers)

@@ -1,93 +1,174 @@
--- A log of events of one length behind a header, in one string a key. It is read and written by ranges, so a call costs
--- the same however many events a key holds. The string is as long as its room: SETRANGE past the end would double it.
--- An event is named by its index among those stored, from 0. Every header begins with stored and room, 3 bytes each.
+-- A log of events of one length, in two strings. The recent ones stand before the header: all logs of a chunk are read
+-- by one MGET and written by one MSET. Those before them, its past, stand in pages in a string beside it that is used
+-- round and round: a page is written when the recent events are so many that one can go, and read when an event in it
+-- leaves a window. So a payment costs the same however many events a log holds.
+-- The last payments in the past to or from each party stand in a hash: party hash → index. Of recent ones the events
+-- tell.
+-- An event is named by its index among all that there ever were, from 0.
+-- Lua hashes each byte of every string it makes, 2 ns a byte, and a step takes 10 ns: hence locals, and few strings.
 
-local HEAD_EVENTS = 8  -- read together with the header: all that many keys ever hold
-local PAGE_EVENTS = 8
-local ROOM_SHARE, ROOM_EVENTS = 16, 4  -- spare room: a 16th of the events, at least 4
+local PAGE_EVENTS = 4
+local READ_PAGES = 2  -- at once: what leaves a window, and what comes next in it
+local ROOM_KEPT = 16  -- pages of room that are not worth giving back
+local STRING_BYTES = 6  -- that Redis adds to one
 local NEVER = 2^40 - 1
+local UNMAPPED = '\0\0\0\0\0'  -- a party that is no known one: each time another
+local SLICE = 512  -- Lua passes at most some thousand arguments
+local NONE = {}
 
--- Redis writes a number as '%.17g', which takes as long as many a command; an integer as text is three times cheaper.
-local function integer(number)
-  return string.format('%d', number)
+-- Of what is counted; every header begins with `past` and `room`. An event's party begins at PARTY_AT, from 1. A log
+-- whose recent events take SPILL_BYTES sends a page to the past before it takes one more.
+local FORMAT, HEADER_BYTES, EVENT_FORMAT, EVENT_BYTES, SPILL_BYTES, PARTY_AT, PARTY_BYTES, PAST_KIND, PARTY_KIND
+
+-- The log at hand: its key; its string, and how many bytes of it are events; events in the past, and pages of room
+-- there.
+local key, text, bytes, past, room
+
+local sub, find = string.sub, string.find
+local floor, max, min = math.floor, math.max, math.min
+local unpack_at, pack = struct.unpack, struct.pack
+
+-- The key of another kind for the same id. Kinds stand before ids, so that no id can make one key look like another.
+local KIND_AT = find(KEYS[1], '}', 1, true) + 1
+local TAG = sub(KEYS[1], 1, KIND_AT - 1)
+
+local function of_kind(kind)
+  return TAG .. kind .. sub(key, KIND_AT + 1)
 end
 
-local function open_log(key, header_bytes, event_bytes)
-  local text = redis.call('GETRANGE', key, '0', integer(header_bytes + HEAD_EVENTS * event_bytes - 1))
-  local stored, room = 0, 0
-  if text ~= '' then stored, room = struct.unpack('>I3I3', text) end
-  -- Named all at once, since a table that grows is built again and again.
-  return {key = key, text = text, from = header_bytes, bytes = event_bytes, stored = stored, room = room, added = {},
-    pages = false}
-end
+local pages_read = {}  -- by key, a list of the index of the first event and the text of each
 
--- The text that holds an event, and where in it.
-local function event_at(log, index)
-  if index < HEAD_EVENTS and index < log.stored then return log.text, log.from + index * log.bytes + 1 end
-  if index >= log.stored then return log.added[index - log.stored + 1], 1 end
-  local pages = log.pages
+local function past_event_at(index)
+  local pages = pages_read[key]
   if pages then
-    for number = #pages, 1, -1 do
-      local page = pages[number]
-      local place = index - page.first
-      if place >= 0 and place < PAGE_EVENTS then return page.text, place * log.bytes + 1 end
+    for number = #pages, 1, -2 do
+      local place, size = (index - pages[number - 1]) * EVENT_BYTES, #pages[number]
+      if place >= 0 and place < size then return pages[number], place + 1, size end
     end
   else
     pages = {}
-    log.pages = pages
+    pages_read[key] = pages
   end
-  local from = log.from + index * log.bytes
-  local text = redis.call('GETRANGE', log.key, integer(from), integer(from + PAGE_EVENTS * log.bytes - 1))
-  pages[#pages + 1] = {first = index, text = text}
-  return text, 1
+  local first = index - index % PAGE_EVENTS
+  local from = first % (room * PAGE_EVENTS) * EVENT_BYTES
+  local events = min(READ_PAGES * PAGE_EVENTS, past - first)
+  local page = call('GETRANGE', of_kind(PAST_KIND), integer(from), integer(from + events * EVENT_BYTES - 1))
+  pages[#pages + 1] = first
+  pages[#pages + 1] = page
+  return page, (index - first) * EVENT_BYTES + 1, #page
 end
 
--- How many of the oldest events to drop, when those before `live` are in no window, and the room to have from now on.
--- Only a log that is full is moved: an event is moved by at most a 16th of the events that come while it is stored.
-local function plan(log, live)
-  local total = log.stored + #log.added
-  if total <= log.room then return 0, log.room end
-  local drop = math.min(live, log.stored)
-  local left = total - drop
-  return drop, left + math.max(math.floor(left / ROOM_SHARE), ROOM_EVENTS)
+-- The text that holds an event, where in it, and how many bytes of it are events.
+local function event_at(index)
+  if index < past then return past_event_at(index) end
+  return text, (index - past) * EVENT_BYTES + 1, bytes
 end
 
-local function write_log(log, drop, room, header)
-  local added = #log.added == 1 and log.added[1] or table.concat(log.added)
-  local past = log.from + log.stored * log.bytes
-  if log.stored + #log.added <= log.room then
-    redis.call('SETRANGE', log.key, '0', header)
-    redis.call('SETRANGE', log.key, integer(past), added)
-    return
+-- Whether one of the recent events, from index `from` on, is of `party`.
+local function is_recent(party, from)
+  local at = find(text, party, from > past and (from - past) * EVENT_BYTES + 1 or 1, true)
+  while at and at <= bytes do
+    if (at - PARTY_AT) % EVENT_BYTES == 0 then return true end
+    at = find(text, party, at + 1, true)
   end
-  local from = log.from + drop * log.bytes
-  local kept
-  if log.stored <= HEAD_EVENTS then
-    kept = string.sub(log.text, from + 1, past)
-  else
-    kept = redis.call('GETRANGE', log.key, integer(from), integer(past - 1))
-  end
-  local spare = room - (log.stored + #log.added - drop)
-  redis.call('SET', log.key, header .. kept .. added .. string.rep('\0', spare * log.bytes))
+  return false
 end
 
--- The key of another kind for the same id. Kinds stand before ids, so that no id can make one key look like another.
-local KIND_AT = string.find(KEYS[1], '}', 1, true) + 1
-
-local function of_kind(kind, key)
-  return string.sub(key, 1, KIND_AT - 1) .. kind .. string.sub(key, KIND_AT + 1)
-end
-
--- Last payment to each party, as indexes since the first one ever, for a list of party hashes.
-local SLICE = 512  -- Lua passes at most some thousand arguments
-
-local function last_places(key, parties)
-  local count = #parties
-  if count <= SLICE then return redis.call('HMGET', key, unpack(parties)) end
+-- Last payments in the past for a list of parties.
+local function last_places(parties)
+  local hash, count = of_kind(PARTY_KIND), #parties
+  if count == 1 then return {call('HGET', hash, parties[1])} end
+  if count <= SLICE then return call('HMGET', hash, unpack(parties)) end
   local places = {}
   for from = 1, count, SLICE do
-    local slice = redis.call('HMGET', key, unpack(parties, from, math.min(from + SLICE - 1, count)))
+    local slice = call('HMGET', hash, unpack(parties, from, min(from + SLICE - 1, count)))
     for place = 1, #slice do places[from + place - 1] = slice[place] end
   end
   return places
+end
+
+-- Of the payments at index `from` on, to or from `parties`, how many are the last; in the past that is told by `places`
+-- from number `skip` on.
+local function count_last(parties, from, places, skip)
+  local count = 0
+  for number = 1, #parties do
+    local party, index = parties[number], from + number - 1
+    local is_last = party == UNMAPPED or index >= past or tonumber(places[skip + number]) == index
+    if is_last and (party == UNMAPPED or not is_recent(party, index + 1)) then count = count + 1 end
+  end
+  return count
+end
+
+-- Room for so many pages: as many as fit into what the allocator takes anyway, in steps of a quarter of a power of two.
+local function room_for(pages, page_bytes)
+  local needed = pages * page_bytes + STRING_BYTES
+  local _, exponent = math.frexp(needed - 1)
+  local step = 2 ^ (exponent - 3)
+  return floor((math.ceil(needed / step) * step - STRING_BYTES) / page_bytes)
+end
+
+-- Writes the page of number `page`, where those from number `live` on are still needed. Where there is no room for
+-- them, or room for four times as many, the past is laid out anew.
+local function write_page(live, page, written)
+  local past_key, size, count = of_kind(PAST_KIND), #written, page + 1 - live
+  if count <= room and (room <= ROOM_KEPT or room < count * 4) then
+    call('SETRANGE', past_key, integer(page % room * size), written)
+    return
+  end
+  if page > live then
+    local held, from = call('GET', past_key), live % room * size
+    written = sub(sub(held, from + 1) .. sub(held, 1, from), 1, (page - live) * size) .. written
+  end
+  room = room_for(count, size)
+  local from, spare = live % room * size, string.rep('\0', (room - count) * size)
+  local until_end = room * size - from
+  if #written > until_end then
+    written = sub(written, until_end + 1) .. spare .. sub(written, 1, until_end)
+  else
+    written = sub(spare, 1, from) .. written .. sub(spare, from + 1)
+  end
+  call('SET', past_key, written)
+end
+
+-- Moves the oldest page of the recent events to the past, where those from index `live` on are in a window; its parties
+-- with the index of each, from index `known` on, enter the hash.
+local function spill(live, known)
+  local first, size = past, PAGE_EVENTS * EVENT_BYTES
+  local page = first / PAGE_EVENTS
+  write_page(min(floor(live / PAGE_EVENTS), page), page, sub(text, 1, size))
+  local places = {}
+  for index = max(first, known), first + PAGE_EVENTS - 1 do
+    local at = (index - first) * EVENT_BYTES + PARTY_AT
+    local party = sub(text, at, at + PARTY_BYTES - 1)
+    if party ~= UNMAPPED then
+      places[#places + 1] = party
+      places[#places + 1] = integer(index)
+    end
+  end
+  if #places > 0 then call('HSET', of_kind(PARTY_KIND), unpack(places)) end
+  text, bytes, past = sub(text, size + 1), bytes - size, first + PAGE_EVENTS
+end
+
+-- How to pack the log's string: so many bytes of the string as it was, one more event, and the header.
+local formats = {}
+
+local function format_of(kept)
+  local format = formats[kept]
+  if not format then
+    format = 'c' .. integer(kept) .. EVENT_FORMAT .. FORMAT
+    formats[kept] = format
+  end
+  return format
+end
+
+-- Writes the strings of the logs of KEYS[2..].
+local function write_logs(texts, count)
+  local written = {}
+  for place = 1, count do
+    if texts[place] then
+      written[#written + 1] = KEYS[place + 1]
+      written[#written + 1] = texts[place]
+    end
+  end
+  call('MSET', unpack(written))
 end

@@ -1,6 +1,6 @@
 -- How far a partition was observed under one hash tag, and the answers given for what is not committed yet.
 -- A hash: `reached` (exclusive end of the latest call), `pruned` (snapshots below may be gone), and for each call that
--- answered anything its end offset → its rows: 14 little-endian int64 each, the offset first.
+-- answered anything its end offset → its reply: OBSERVED, then rows of 14 little-endian int64 each, the offset first.
 
 local ROW_BYTES = 14 * 8
 local UNKNOWN = -1
@@ -26,11 +26,11 @@ end
 -- All rows kept, by offset.
 local function snapshots(key)
   local rows = {}
-  local fields = redis.call('HGETALL', key)
+  local fields = call('HGETALL', key)
   for place = 1, #fields, 2 do
     if tonumber(fields[place]) then
       local text = fields[place + 1]
-      for at = 1, #text, ROW_BYTES do
+      for at = #OBSERVED + 1, #text, ROW_BYTES do
         rows[struct.unpack('<l', text, at)] = string.sub(text, at, at + ROW_BYTES - 1)
       end
     end
@@ -39,19 +39,28 @@ local function snapshots(key)
 end
 
 local function is_pruned(key, offset)
-  return offset < tonumber(redis.call('HGET', key, 'pruned') or 0)
+  return offset < tonumber(call('HGET', key, 'pruned') or 0)
 end
 
-local function move_on(key, reached, last, committed, rows)
-  redis.call('HSET', key, 'reached', math.max(reached, last))
-  if last > reached and rows ~= '' then redis.call('HSET', key, last, rows) end
+local function move_on(key, reached, last, committed, reply)
+  if last > reached and reply ~= OBSERVED then
+    call('HSET', key, 'reached', integer(last), integer(last), reply)
+  else
+    call('HSET', key, 'reached', integer(math.max(reached, last)))
+  end
   local pruned
-  for _, field in ipairs(redis.call('HKEYS', key)) do
+  for _, field in ipairs(call('HKEYS', key)) do
     local ends = tonumber(field)
     if ends and ends <= committed then
-      redis.call('HDEL', key, field)
+      call('HDEL', key, field)
       pruned = math.max(pruned or 0, ends)
     end
   end
-  if pruned and not is_pruned(key, pruned - 1) then redis.call('HSET', key, 'pruned', pruned) end
+  if pruned and not is_pruned(key, pruned - 1) then call('HSET', key, 'pruned', integer(pruned)) end
+end
+
+-- `fresh` are OBSERVED and the rows of what was counted now, as one list, so that one string is stored and sent.
+local function reply_of(fresh, answers)
+  if #answers == 0 then return fresh end
+  return OBSERVED .. table.concat(answers) .. string.sub(fresh, #OBSERVED + 1)
 end
