@@ -32,7 +32,7 @@ _MONTH: Final = ACCOUNT_STATE.index("account_normal_month_minor")
 _FACTS: Final = {IP_ADDRESS: "i", DEVICE: "d"}
 
 _CLAIMS: Final = Struct(">HHIHIB")
-_CLAIM: Final = Struct(">H9s4sBIHI")
+_CLAIM: Final = Struct(">H9s4sBIHHI")
 _WINDOWS: Final = Struct(">HIHIHIBB")
 _PAYMENT: Final = Struct(">HHIBIBI5s")
 _SHARED: Final = Struct(">HIHHHHBI6s4s")
@@ -123,8 +123,9 @@ def claim_request(chunk: Chunk, shard: int, names: Keys, buckets: int, initial: 
         number = numbers.setdefault(bucket, len(numbers) + 3)
         time, offset = event.event_time_ms - ORIGIN_MS, event.offset
         parts.append(
-            pack(number, id_hash, event.body_digest, time >> 32, time & 0xFFFFFFFF, offset >> 32, offset & 0xFFFFFFFF)
-        )
+            pack(number, id_hash, event.body_digest, time >> 32, time & 0xFFFFFFFF, chunk.partition,
+                 offset >> 32, offset & 0xFFFFFFFF)
+        )  # fmt: skip
         places.append(place)
     keys += [f"{prefix}{bucket}" for bucket in numbers]
     return Request(keys, b"".join(parts)), places

@@ -1,24 +1,26 @@
 -- Claims the transaction ids of one chunk of a partition for one shard; answers with a standing for each.
 -- KEYS: progress (hash: partition → reached, watermark), exceptions (string: offset, standing), then the id buckets
 -- (hashes: id hash → body hash 4, time 5, partition 2 bytes), which Redis keeps flat while they are small.
--- ARGV[1]: partition, first, last, initial; then for each event its bucket's place among KEYS, id hash, body hash, time,
+-- ARGV[1]: partition, first, last, initial; then for each event its bucket's place among KEYS, id hash, its claim,
 -- offset.
 -- ARGV[2], ARGV[3]: how long an id is kept in ms; how many exceptions are kept.
 -- An exception is offset 7 and standing 1 bytes, in order of offset.
 
 local FRESH, DUPLICATE, CONFLICT, TOO_OLD = 0, 1, 2, 3
 local KEPT = 'n'  -- in a bucket: how many ids its last purge left
+local SLICE = 512  -- Lua passes at most some thousand arguments
 local LOOK_SHARE = 4  -- one new id in 4, by its hash, looks whether its bucket grew by a fifth and 1 since
 
+local byte, unpack_at = string.byte, struct.unpack
 local request, kept_ms, exceptions_max = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local partition, first, last, is_initial, at = struct.unpack('>I2I6I6B', request)
+local partition, first, last, is_initial, at = unpack_at('>I2I6I6B', request)
 local watermarks = {}
 local reached
 
 local function read_progress(number)
-  local text = redis.call('HGET', KEYS[1], number)
+  local text = call('HGET', KEYS[1], integer(number))
   if not text then return nil, 0 end
-  return struct.unpack('>I7I7', text)
+  return unpack_at('>I7I7', text)
 end
 
 local function watermark_of(number)
@@ -37,26 +39,28 @@ reached, reaches = follow_on(reached, first, is_initial == 1)
 if not reached then return failure(LOST, reaches) end
 
 local function is_expired(claim)
-  local time_ms, number = struct.unpack('>I5I2', claim, 5)
-  return time_ms < watermark_of(number) - kept_ms
+  local time_ms, number = unpack_at('>I5I2', claim, 5)
+  return time_ms < (watermarks[number] or watermark_of(number)) - kept_ms
 end
 
 local function purge(bucket)
-  local claims = redis.call('HGETALL', bucket)
-  local kept = 0
+  local claims = call('HGETALL', bucket)
+  local kept, gone = 0, {}
   for place = 1, #claims, 2 do
-    if claims[place] ~= KEPT then
-      if is_expired(claims[place + 1]) then redis.call('HDEL', bucket, claims[place]) else kept = kept + 1 end
+    local id = claims[place]
+    if id ~= KEPT then
+      if is_expired(claims[place + 1]) then gone[#gone + 1] = id else kept = kept + 1 end
     end
   end
-  redis.call('HSET', bucket, KEPT, string.format('%d', kept))
+  for first = 1, #gone, SLICE do call('HDEL', bucket, unpack(gone, first, math.min(first + SLICE - 1, #gone))) end
+  call('HSET', bucket, KEPT, integer(kept))
 end
 
 -- After an id was added.
 local function look(bucket, id)
-  if string.byte(id, 9) % LOOK_SHARE == 0 then
-    local kept = tonumber(redis.call('HGET', bucket, KEPT)) or 0
-    if redis.call('HLEN', bucket) > kept * 1.2 + 1 then purge(bucket) end
+  if byte(id, 9) % LOOK_SHARE == 0 then
+    local kept = tonumber(call('HGET', bucket, KEPT)) or 0
+    if call('HLEN', bucket) > kept * 1.2 + 1 then purge(bucket) end
   end
 end
 
@@ -64,9 +68,9 @@ local exceptions
 local function exception_at(offset)
   if not exceptions then
     exceptions = {}
-    local text = redis.call('GET', KEYS[2]) or ''
+    local text = call('GET', KEYS[2]) or ''
     for place = 1, #text, 8 do
-      local where, standing = struct.unpack('>I7B', text, place)
+      local where, standing = unpack_at('>I7B', text, place)
       exceptions[where] = standing
     end
   end
@@ -75,33 +79,32 @@ end
 
 local function standing_again(bucket, id, claim, offset)
   local standing = exception_at(offset) or FRESH
-  if standing == FRESH and redis.call('HSETNX', bucket, id, claim) == 1 then look(bucket, id) end
+  if standing == FRESH and call('HSETNX', bucket, id, claim) == 1 then look(bucket, id) end
   return standing
 end
 
 local function standing_of(bucket, id, claim, time_ms)
   local is_old = time_ms < watermarks[partition] - kept_ms
-  if not is_old and redis.call('HSETNX', bucket, id, claim) == 1 then
+  if not is_old and call('HSETNX', bucket, id, claim) == 1 then
     look(bucket, id)
     return FRESH
   end
-  local held = redis.call('HGET', bucket, id)
+  local held = call('HGET', bucket, id)
   if held and not is_expired(held) then
     return string.sub(held, 1, 4) == string.sub(claim, 1, 4) and DUPLICATE or CONFLICT
   end
   if is_old then return TOO_OLD end
-  redis.call('HSET', bucket, id, claim)
+  call('HSET', bucket, id, claim)
   return FRESH
 end
 
 local standings = {}
 local raised = {}
-local owner = struct.pack('>I2', partition)
 while at <= #request do
-  local number, id, body, time_ms, offset
-  number, id, body, offset, at = struct.unpack('>I2c9c9I6', request, at)
-  time_ms = struct.unpack('>I5', body, 5)
-  local bucket, claim = KEYS[number], body .. owner
+  local number, id, claim, offset
+  number, id, claim, offset, at = unpack_at('>I2c9c11I6', request, at)
+  local time_ms = unpack_at('>I5', claim, 5)
+  local bucket = KEYS[number]
   local standing
   if offset < reached then
     standing = standing_again(bucket, id, claim, offset)
@@ -110,15 +113,15 @@ while at <= #request do
     if time_ms > watermarks[partition] then watermarks[partition] = time_ms end
     if standing ~= FRESH then raised[#raised + 1] = struct.pack('>I7B', offset, standing) end
   end
-  standings[#standings + 1] = string.char(standing)
+  standings[#standings + 1] = standing
 end
 
 if #raised > 0 then
-  local length = redis.call('APPEND', KEYS[2], table.concat(raised))
+  local length = call('APPEND', KEYS[2], table.concat(raised))
   if length > 2 * exceptions_max * 8 then
-    redis.call('SET', KEYS[2], redis.call('GETRANGE', KEYS[2], length - exceptions_max * 8, -1))
+    call('SET', KEYS[2], call('GETRANGE', KEYS[2], integer(length - exceptions_max * 8), '-1'))
   end
 end
 local progress = struct.pack('>I7I7', math.max(reached, last), watermarks[partition])
-redis.call('HSET', KEYS[1], partition, progress)
-return OBSERVED .. table.concat(standings)
+call('HSET', KEYS[1], integer(partition), progress)
+return OBSERVED .. string.char(unpack(standings))
