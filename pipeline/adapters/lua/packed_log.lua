@@ -9,6 +9,7 @@
 
 local PAGE_EVENTS = 4
 local READ_PAGES = 2  -- at once: what leaves a window, and what comes next in it
+local PAGES_KEPT = 64  -- half as many texts: to look through all that a long silence lets leave would take seconds
 local ROOM_KEPT = 16  -- pages of room that are not worth giving back
 local STRING_BYTES = 6  -- that Redis adds to one
 local NEVER = 2^40 - 1
@@ -40,7 +41,7 @@ local pages_read = {}  -- by key, a list of the index of the first event and the
 
 local function past_event_at(index)
   local pages = pages_read[key]
-  if pages then
+  if pages and #pages < PAGES_KEPT then
     for number = #pages, 1, -2 do
       local place, size = (index - pages[number - 1]) * EVENT_BYTES, #pages[number]
       if place >= 0 and place < size then return pages[number], place + 1, size end
@@ -117,7 +118,8 @@ local function write_page(live, page, written)
   end
   if page > live then
     local held, from = call('GET', past_key), live % room * size
-    written = sub(sub(held, from + 1) .. sub(held, 1, from), 1, (page - live) * size) .. written
+    if from > 0 then held = sub(held, from + 1) .. sub(held, 1, from) end
+    written = sub(held, 1, (page - live) * size) .. written
   end
   room = room_for(count, size)
   local from, spare = live % room * size, string.rep('\0', (room - count) * size)
