@@ -194,10 +194,10 @@ def _bytes_an_account(accounts: int, payees: int, _: ServerProcess, port: int) -
 
 
 _KINDS: Final = {
-    "windows": "fraud:{p0}[ap]:*",
-    "beneficiaries": "fraud:{p0}r:*",
-    "ids": "fraud:{s0}c:*",
-    "shared": "fraud:{s0}[bqs]:*",
+    "windows": "fraud:*{p0}[ap]:*",
+    "beneficiaries": "fraud:*{p0}r:*",
+    "ids": "fraud:*{s0}c:*",
+    "shared": "fraud:*{s0}[bqs]:*",
 }
 
 

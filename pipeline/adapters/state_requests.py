@@ -20,6 +20,8 @@ from pipeline.core.features import ACCOUNT_STATE, STATE
 from pipeline.core.records import UNKNOWN
 from pipeline.core.windows import DEVICE, IP_ADDRESS, Labelled, PartitionEvents, Standing, StateEvent
 
+LAYOUT: Final = 2
+"""Of what stands under the keys, and part of their names: a release with another finds nothing, and builds it anew."""
 CHUNK_EVENTS: Final = 128
 ORIGIN_MS: Final = 1_420_070_400_000
 HASHES_CACHED: Final = 131_072
@@ -58,7 +60,7 @@ class Keys:
     """Names of keys; what is in braces decides a key's slot."""
 
     def __init__(self, prefix: str, shards: int) -> None:
-        self._prefix, self.shards = prefix, shards
+        self._prefix, self.shards = f"{prefix}:{LAYOUT}", shards
 
     def shard(self, name: str) -> int:
         return crc32(name.encode()) % self.shards if self.shards > 1 else 0
