@@ -1,6 +1,7 @@
 """What the state store's scripts are sent and answer, as bytes. Layouts are named at the top of each .lua file.
 
-A chunk is at most CHUNK_EVENTS events of one partition: a script over more keys blocks Redis for over a millisecond.
+A chunk is at most CHUNK_EVENTS events of one partition: over more, a script blocks Redis for more than 5 ms; over
+fewer, it costs more a payment.
 Stored times count from 2015-01-01, so that 5 bytes last until 2049.
 """
 
@@ -22,7 +23,7 @@ from pipeline.core.windows import DEVICE, IP_ADDRESS, Labelled, PartitionEvents,
 
 LAYOUT: Final = 2
 """Of what stands under the keys, and part of their names: a release with another finds nothing, and builds it anew."""
-CHUNK_EVENTS: Final = 128
+CHUNK_EVENTS: Final = 256
 ORIGIN_MS: Final = 1_420_070_400_000
 HASHES_CACHED: Final = 131_072
 """Ids of accounts come again; 131,072 hashes are about 20 MB."""
