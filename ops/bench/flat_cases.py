@@ -1,0 +1,191 @@
+"""What the flat bench measures: one case after another on a redis-server, in a process that may run the compiled tree.
+
+`python -P -m ops.bench.flat_cases CASES`, where CASES is a JSON list of `Case`; progress on stderr, figures on stdout.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Final, NamedTuple, TypeVar
+
+from ops.stack.processes import ServerProcess, free_port, process_cpu_seconds
+from ops.stack.redis_server import Persistence, redis_server, redis_url, system_executable
+from pipeline.adapters.avro import WireFormat
+from pipeline.adapters.kafka import Record, Span
+from pipeline.adapters.state import RedisState
+from pipeline.agents.dead_letters import DeadLetters
+from pipeline.agents.judge import Judge, TopicNames
+from pipeline.app import AGENT_ID, RegimeSource
+from pipeline.core.decide import Mode
+from pipeline.core.records import BreakerState, Source, Transaction
+from pipeline.core.windows import DAY_MS
+from pipeline.settings import Settings
+
+START_MS: Final = 1_700_000_000_000
+MONTH_MS: Final = 30 * DAY_MS
+BATCH: Final = 512
+SLICE_EVENTS: Final = 10_240
+ROUNDS: Final = 5
+PAYEES: Final = 15
+AMOUNT_MINOR_MAX: Final = 1_000  # 10,000 of them in 30 days are within every limit: all cases are decided alike
+REDIS_MEMORY_MAX_BYTES: Final = 6 * 1024**3
+_CLOSED: Final = Mode(BreakerState.CLOSED, "all", True)
+
+Figures = TypeVar("Figures")
+
+
+class Case(NamedTuple):
+    """`accounts` that make `monthly` payments each in 30 days; `preload` payments come before what is measured."""
+
+    name: str
+    accounts: int
+    monthly: int
+    preload: int
+
+
+@dataclass(slots=True)
+class Traffic:
+    """Payments of one case without end, evenly over time."""
+
+    case: Case
+    partition: int
+    payees: int = PAYEES
+    offset: int = 0
+
+    def batches(self, payments: int) -> Iterator[list[Record]]:
+        random, wire = Random(self.offset), WireFormat()  # noqa: S311 - traffic, no secret
+        for _ in range(0, payments, BATCH):
+            batch = [self._record(wire, self.offset + place, random) for place in range(BATCH)]
+            self.offset += BATCH
+            yield batch
+
+    def _record(self, wire: WireFormat, offset: int, random: Random) -> Record:
+        case = self.case
+        # Every account once before any comes again, in a scattered order: each holds the same number of payments.
+        account = offset * 7_368_787 % case.accounts
+        step_ms = MONTH_MS / (case.accounts * case.monthly)
+        payee = account * self.payees + random.randrange(self.payees)
+        transaction = Transaction(
+            transaction_id=f"{case.name}-{offset:012d}",
+            account_id=f"{case.name}-{account:012d}",
+            amount_minor=random.randrange(1, AMOUNT_MINOR_MAX),
+            currency="GBP",
+            event_time_ms=START_MS + int(offset * step_ms),
+            beneficiary_account_id=f"{case.name}-payee-{payee % (case.accounts * self.payees // 3 + 1)}",
+            beneficiary_name="A payee",
+            beneficiary_country="GB",
+            beneficiary_opened_at_ms=START_MS - 1000 * DAY_MS,
+            reference="a bill",
+            channel="FASTER_PAYMENT",
+            ip_address=f"10.{account % 200}.{account // 200 % 250}.1",
+            device_id=f"device-{account}",
+            account_opened_epoch_day=18_000,
+            account_time_zone="Europe/London",
+            segments={"age_band": "30-39"},
+        )
+        source = Source(self.partition, offset, transaction.event_time_ms)
+        return Record(transaction.account_id.encode(), wire.encode_transaction(transaction), source)
+
+
+class Decider:
+    """Decides batches as a worker does, without Kafka; what the store's client takes of it is counted apart."""
+
+    def __init__(self, url: str) -> None:
+        wire = WireFormat()
+        topics = TopicNames("transactions.v1", "decisions.v1", "alerts.v1")
+        dead_letters = DeadLetters(wire, "transactions.dead.v1", None)
+        self._judge = Judge(RegimeSource(Settings()).current, wire, topics, dead_letters, AGENT_ID)
+        self._state = RedisState(url)
+        self.client_s = 0.0
+
+    async def decide(self, batch: list[Record]) -> None:
+        judge, source = self._judge, batch[0].source
+        reading = judge.read(batch)
+        assert len(reading.payments) == len(batch), "every payment can be decided"
+        events = judge.state_events(reading, [self._span(batch)])
+        began = time.process_time()
+        observations = await self._state.observe(events)
+        self.client_s += time.process_time() - began
+        judged = list(judge.judge(reading, observations, lambda _payment: _CLOSED, source.timestamp_ms))
+        assert sum(part.accounted_for for part in judged) == len(batch), "every payment is decided"
+
+    async def count(self, batch: list[Record]) -> None:
+        """Only in the windows."""
+        await self._state.observe(self._judge.state_events(self._judge.read(batch), [self._span(batch)]))
+
+    async def close(self) -> None:
+        await self._state.close()
+
+    def _span(self, batch: list[Record]) -> Span:
+        start = batch[0].source.offset
+        return Span(batch[0].source.partition, start, start + len(batch), start)
+
+
+def with_redis(directory: Path, measure: Callable[[ServerProcess, int], Figures]) -> Figures:
+    port = free_port()
+    server = redis_server(
+        system_executable(),
+        directory / str(port),
+        port,
+        persistence=Persistence.NONE,
+        memory_max_bytes=REDIS_MEMORY_MAX_BYTES,
+    )
+    server.start()
+    try:
+        return measure(server, port)
+    finally:
+        server.stop()
+
+
+async def measured(cases: list[Case], server: ServerProcess, port: int) -> dict[str, dict[str, float]]:
+    """The least of each figure over all rounds: whatever else runs on the machine can only add."""
+    decider = Decider(redis_url(port))
+    traffics = [Traffic(case, partition) for partition, case in enumerate(cases)]
+    best: dict[str, dict[str, float]] = {}
+    try:
+        for traffic in traffics:
+            print(f"{traffic.case.name}: {traffic.case.preload} payments first", file=sys.stderr, flush=True)
+            for batch in traffic.batches(max(traffic.case.preload, SLICE_EVENTS)):
+                await decider.count(batch)
+        for _ in range(ROUNDS):
+            for traffic in traffics:
+                figures = await _slice(decider, server, traffic)
+                held = best.setdefault(traffic.case.name, figures)
+                best[traffic.case.name] = {name: min(held[name], value) for name, value in figures.items()}
+    finally:
+        await decider.close()
+    for name, figures in best.items():
+        figures["sum"] = round(figures["redis"] + figures["process"], 1)
+        figures["store"] = round(figures["redis"] + figures["client"], 1)
+        print(f"{name}: {figures}", file=sys.stderr, flush=True)
+    return best
+
+
+async def _slice(decider: Decider, server: ServerProcess, traffic: Traffic) -> dict[str, float]:
+    batches = list(traffic.batches(SLICE_EVENTS))
+    pid, decider.client_s = server.pid, 0.0
+    redis_before, process_before = process_cpu_seconds(pid), time.process_time()
+    for batch in batches:
+        await decider.decide(batch)
+    process_s, redis_s = time.process_time() - process_before, process_cpu_seconds(pid) - redis_before
+    spent = {"redis": redis_s, "process": process_s, "client": decider.client_s}
+    return {name: round(seconds / (len(batches) * BATCH) * 1e6, 1) for name, seconds in spent.items()}
+
+
+def main() -> None:
+    cases = [Case(*fields) for fields in json.loads(sys.argv[1])]
+    with tempfile.TemporaryDirectory() as directory:
+        figures = with_redis(Path(directory), lambda server, port: asyncio.run(measured(cases, server, port)))
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()
