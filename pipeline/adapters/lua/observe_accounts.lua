@@ -68,7 +68,7 @@ local function observe(number, offset, time, amount, beneficiary)
   past, room, latest, c1, c2, c3, c4, s1, s2, s3, s4, e1, e2, e3, e4, near, distinct, beneficiaries, first_block, block,
     b1, b2, b3, b4 = unpack_at(FORMAT, text, bytes + 1)
   local head, since_last = past + bytes / EVENT_BYTES, UNKNOWN
-  local now = floor((max(time, latest) + ORIGIN_MS) / BLOCK_MS)
+  local now, left, from = floor((max(time, latest) + ORIGIN_MS) / BLOCK_MS), NONE, head - c2
   if head == 0 then
     text, e1, e2, e3, e4 = '', time + HOUR_MS, time + DAY_MS, time + WEEK_MS, time + MONTH_MS
     first_block, block = now, now
@@ -78,18 +78,33 @@ local function observe(number, offset, time, amount, beneficiary)
     if e4 <= time or c4 >= payments_max then c4, s4, e4 = leave(c4, s4, MONTH_MS, time, latest) end
     if e3 <= time or c3 >= payments_max then c3, s3, e3 = leave(c3, s3, WEEK_MS, time, latest) end
     if e2 <= time or c2 >= payments_max then
-      local left, from, left_near = {}, head - c2, nil
+      local left_near
+      left = {}
       c2, s2, e2, left_near = leave(c2, s2, DAY_MS, time, latest, left)
       near = near - left_near
-      distinct = distinct - count_last(left, from, from < past and last_places(left) or NONE, 0)
     end
     if e1 <= time or c1 >= payments_max then c1, s1, e1 = leave(c1, s1, HOUR_MS, time, latest) end
   end
 
-  local is_new = 0
+  -- A payment that left the day takes its beneficiary along where it is the last to it. Of recent payments the events
+  -- tell that; all that the hash must be asked, whether this payment's beneficiary is new included, is asked at once.
+  local parties, indexes, is_known = {}, {}, is_recent(beneficiary, 0)
+  for number = 1, #left do
+    local party, index = left[number], from + number - 1
+    if party == UNMAPPED or index >= past and not is_recent(party, index + 1) then
+      distinct = distinct - 1
+    elseif index < past and not is_recent(party, past) then
+      parties[#parties + 1], indexes[#indexes + 1] = party, index
+    end
+  end
+  if past > 0 and not is_known then parties[#parties + 1] = beneficiary end
+  local places = #parties > 0 and last_places(parties) or NONE
+  for number = 1, #indexes do
+    if tonumber(places[number]) == indexes[number] then distinct = distinct - 1 end
+  end
+
+  local is_new, place = 0, tonumber(places[#indexes + 1])
   if not is_recent(beneficiary, head - c2) then
-    local is_known, place = is_recent(beneficiary, 0), nil
-    if past > 0 and not is_known then place = tonumber(call('HGET', of_kind(PARTY_KIND), beneficiary)) end
     if not place or place < head - c2 then distinct = distinct + 1 end
     if not (is_known or place) then
       is_new = 1
