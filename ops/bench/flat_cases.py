@@ -147,20 +147,19 @@ def with_redis(directory: Path, measure: Callable[[ServerProcess, int], Figures]
 
 async def measured(cases: list[Case], server: ServerProcess, port: int) -> dict[str, dict[str, float]]:
     """The least of each figure over all rounds: whatever else runs on the machine can only add."""
-    decider = Decider(redis_url(port))
-    traffics = [Traffic(case, partition) for partition, case in enumerate(cases)]
+    # A decider each: what it remembers of texts is that of a worker with this traffic.
+    pairs = [(Decider(redis_url(port)), Traffic(case, partition)) for partition, case in enumerate(cases)]
     best: dict[str, dict[str, float]] = {}
-    try:
-        for traffic in traffics:
-            print(f"{traffic.case.name}: {traffic.case.preload} payments first", file=sys.stderr, flush=True)
-            for batch in traffic.batches(max(traffic.case.preload, SLICE_EVENTS)):
-                await decider.count(batch)
-        for _ in range(ROUNDS):
-            for traffic in traffics:
-                figures = await _slice(decider, server, traffic)
-                held = best.setdefault(traffic.case.name, figures)
-                best[traffic.case.name] = {name: min(held[name], value) for name, value in figures.items()}
-    finally:
+    for decider, traffic in pairs:
+        print(f"{traffic.case.name}: {traffic.case.preload} payments first", file=sys.stderr, flush=True)
+        for batch in traffic.batches(max(traffic.case.preload, SLICE_EVENTS)):
+            await decider.count(batch)
+    for _ in range(ROUNDS):
+        for decider, traffic in pairs:
+            figures = await _slice(decider, server, traffic)
+            held = best.setdefault(traffic.case.name, figures)
+            best[traffic.case.name] = {name: min(held[name], value) for name, value in figures.items()}
+    for decider, _ in pairs:
         await decider.close()
     for name, figures in best.items():
         figures["sum"] = round(figures["redis"] + figures["process"], 1)

@@ -61,7 +61,7 @@ local function mean_of(total, count)
 end
 
 local function observe(number, offset, time, amount, beneficiary)
-  key, text = KEYS[number], texts[number - 1] or FRESH
+  key, text, past_key = KEYS[number], texts[number - 1] or FRESH, nil
   bytes = #text - HEADER_BYTES
   local latest, c1, c2, c3, c4, s1, s2, s3, s4, e1, e2, e3, e4, near, distinct, beneficiaries, first_block, block
   local b1, b2, b3, b4

@@ -61,7 +61,7 @@ local function remove(senders, from, places, skip)
 end
 
 local function observe(number, time, sender, payment, offset, ip_reports, device_reports, declared)
-  key, text = KEYS[number + 1], texts[number] or FRESH
+  key, text, past_key = KEYS[number + 1], texts[number] or FRESH, nil
   bytes = #text - HEADER_BYTES
   local latest, c1, c2, c3, c4, c5, c6, e1, e2, e3, e4, e5, e6, senders_day, senders_week, f1, f2, f3
   past, room, latest, c1, c2, c3, c4, c5, c6, e1, e2, e3, e4, e5, e6, senders_day, senders_week, f1, f2, f3 =

@@ -22,8 +22,8 @@ local NONE = {}
 local FORMAT, HEADER_BYTES, EVENT_FORMAT, EVENT_BYTES, SPILL_BYTES, PARTY_AT, PARTY_BYTES, PAST_KIND, PARTY_KIND
 
 -- The log at hand: its key; its string, and how many bytes of it are events; events in the past, and pages of room
--- there.
-local key, text, bytes, past, room
+-- there; the key of its past, once it was needed.
+local key, text, bytes, past, room, past_key
 
 local sub, find = string.sub, string.find
 local floor, max, min = math.floor, math.max, math.min
@@ -53,7 +53,8 @@ local function past_event_at(index)
   local first = index - index % PAGE_EVENTS
   local from = first % (room * PAGE_EVENTS) * EVENT_BYTES
   local events = min(READ_PAGES * PAGE_EVENTS, past - first)
-  local page = call('GETRANGE', of_kind(PAST_KIND), integer(from), integer(from + events * EVENT_BYTES - 1))
+  past_key = past_key or of_kind(PAST_KIND)
+  local page = call('GETRANGE', past_key, integer(from), integer(from + events * EVENT_BYTES - 1))
   pages[#pages + 1] = first
   pages[#pages + 1] = page
   return page, (index - first) * EVENT_BYTES + 1, #page
@@ -111,7 +112,8 @@ end
 -- Writes the page of number `page`, where those from number `live` on are still needed. Where there is no room for
 -- them, or room for four times as many, the past is laid out anew.
 local function write_page(live, page, written)
-  local past_key, size, count = of_kind(PAST_KIND), #written, page + 1 - live
+  local size, count = #written, page + 1 - live
+  past_key = past_key or of_kind(PAST_KIND)
   if count <= room and (room <= ROOM_KEPT or room < count * 4) then
     call('SETRANGE', past_key, integer(page % room * size), written)
     return
