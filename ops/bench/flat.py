@@ -75,7 +75,7 @@ def run(say: Callable[[str], None], *, is_quick: bool) -> dict[str, object]:
 def _measured(tree: Path | None, cases: list[Case]) -> Table:
     command = [sys.executable, "-P", "-m", "ops.bench.flat_cases", json.dumps(cases)]
     environment = {**os.environ, **(python_path(tree) if tree is not None else {})}
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, env=environment)  # noqa: S603 - ours
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, env=environment)  # noqa: S603 - the command is ours
     table: Table = json.loads(done.stdout.splitlines()[-1])
     return table
 

@@ -8,3 +8,11 @@ local format = string.format
 local function integer(number)
   return format('%d', number)
 end
+
+local SLICE = 512  -- Lua passes at most some thousand arguments
+
+local function delete_fields(hash, fields)
+  for first = 1, #fields, SLICE do
+    call('HDEL', hash, unpack(fields, first, math.min(first + SLICE - 1, #fields)))
+  end
+end

@@ -8,7 +8,6 @@
 
 local FRESH, DUPLICATE, CONFLICT, TOO_OLD = 0, 1, 2, 3
 local KEPT = 'n'  -- in a bucket: how many ids its last purge left
-local SLICE = 512  -- Lua passes at most some thousand arguments
 local LOOK_SHARE = 4  -- one new id in 4, by its hash, looks whether its bucket grew by a fifth and 1 since
 
 local byte, unpack_at = string.byte, struct.unpack
@@ -52,7 +51,7 @@ local function purge(bucket)
       if is_expired(claims[place + 1]) then gone[#gone + 1] = id else kept = kept + 1 end
     end
   end
-  for first = 1, #gone, SLICE do call('HDEL', bucket, unpack(gone, first, math.min(first + SLICE - 1, #gone))) end
+  delete_fields(bucket, gone)
   call('HSET', bucket, KEPT, integer(kept))
 end
 

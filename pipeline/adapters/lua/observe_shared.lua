@@ -49,15 +49,25 @@ local function leave(count, width, time, left)
   return count, next_time + width, frauds
 end
 
+-- Of the payments of `senders`, at index `from` on, how many are the sender's last; in the past that is told by `places`
+-- from number `skip` on.
+local function count_last(senders, from, places, skip)
+  local count = 0
+  for number = 1, #senders do
+    local sender, index = senders[number], from + number - 1
+    local is_last = index >= past or tonumber(places[skip + number]) == index
+    if is_last and not is_recent(sender, index + 1) then count = count + 1 end
+  end
+  return count
+end
+
 -- Those of `senders`, who left the week from index `from` on, whose last payment in the past it was leave the hash.
 local function remove(senders, from, places, skip)
   local removed = {}
   for number = 1, min(#senders, past - from) do
     if tonumber(places[skip + number]) == from + number - 1 then removed[#removed + 1] = senders[number] end
   end
-  for first = 1, #removed, SLICE do
-    call('HDEL', of_kind(PARTY_KIND), unpack(removed, first, min(first + SLICE - 1, #removed)))
-  end
+  if #removed > 0 then delete_fields(of_kind(PARTY_KIND), removed) end
 end
 
 local function observe(number, time, sender, payment, offset, ip_reports, device_reports, declared)

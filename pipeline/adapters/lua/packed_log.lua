@@ -14,7 +14,6 @@ local ROOM_KEPT = 16  -- pages of room that are not worth giving back
 local STRING_BYTES = 6  -- that Redis adds to one
 local NEVER = 2^40 - 1
 local UNMAPPED = '\0\0\0\0\0'  -- a party that is no known one: each time another
-local SLICE = 512  -- Lua passes at most some thousand arguments
 local NONE = {}
 
 -- Of what is counted; every header begins with `past` and `room`. An event's party begins at PARTY_AT, from 1. A log
@@ -87,18 +86,6 @@ local function last_places(parties)
     for place = 1, #slice do places[from + place - 1] = slice[place] end
   end
   return places
-end
-
--- Of the payments at index `from` on, to or from `parties`, how many are the last; in the past that is told by `places`
--- from number `skip` on.
-local function count_last(parties, from, places, skip)
-  local count = 0
-  for number = 1, #parties do
-    local party, index = parties[number], from + number - 1
-    local is_last = party == UNMAPPED or index >= past or tonumber(places[skip + number]) == index
-    if is_last and (party == UNMAPPED or not is_recent(party, index + 1)) then count = count + 1 end
-  end
-  return count
 end
 
 -- Room for so many pages: as many as fit into what the allocator takes anyway, in steps of a quarter of a power of two.
