@@ -20,9 +20,10 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.commands.core import AsyncScript
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from pipeline.adapters import breaker_codec as codec
+from pipeline.adapters.redis_batches import RedisBatches
 from pipeline.core.breaker import (
     HISTORY_MS,
     MONITOR,
@@ -92,6 +93,7 @@ class BreakerStore:
         names = ("totals", "reached", "segments", "marks", "hours", "states", "watch", "excluded", "transitions")
         self._key = {name: tag + name for name in names}
         self._at_key = tag + "at:"
+        self._batches = RedisBatches(url, timeout_s=timeout_s)  # for what is asked once a batch
         self._clock_ms = clock_ms
         self._record = self._script("record")
         self._claim = self._script("claim")
@@ -100,6 +102,7 @@ class BreakerStore:
         self._remembered = codec.States(0, {})
 
     async def close(self) -> None:
+        await self._batches.close()
         await self._redis.aclose()
 
     # The hot path
@@ -177,7 +180,10 @@ class BreakerStore:
     # Below: in call order
 
     async def _states(self) -> codec.States:
-        return _readable(codec.states_from, await _reached(self._redis.hgetall(self._key["states"])))
+        (reply,) = await _reached(self._batches.run([("HGETALL", self._key["states"])]))
+        if isinstance(reply, ResponseError):
+            raise BreakerUnavailable(str(reply)) from reply
+        return _readable(codec.states_from_bytes, reply)
 
     def _remember(self, states: codec.States) -> None:
         if states.revision >= self._remembered.revision:

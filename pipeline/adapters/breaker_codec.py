@@ -90,6 +90,13 @@ def states_from(fields: Mapping[str, str]) -> States:
     return States(revision, records)
 
 
+def states_from_bytes(fields: Mapping[bytes, bytes]) -> States:
+    try:
+        return states_from({scope.decode(): text.decode() for scope, text in fields.items()})
+    except UnicodeDecodeError as error:
+        raise Unreadable(f"the breaker's stored state can't be read: {error}") from error
+
+
 def record_to(record: BreakerRecord) -> str:
     return json.dumps(record._asdict() | {"cause": record.cause._asdict()} | {"frozen": _optional(record.frozen)})
 

@@ -25,9 +25,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from pipeline.adapters.standstill import Pulse
 from pipeline.core.records import Source
 
-BATCHES_AHEAD_MAX: Final = 5
-"""Taken up but not yet committed, while batches are at least half full: one is read, one claimed, one counted, one
-judged, one commits. While less waits there is one: read earlier, a batch would be smaller and only wait for those
+BATCHES_AHEAD_MAX: Final = 4
+"""Taken up but not yet committed, while batches are at least half full: one is read, one observed, one judged, one
+commits. While less waits there is one: read earlier, a batch would be smaller and only wait for those
 before it."""
 FETCH_WAIT_MS: Final = 2
 FETCH_BYTES_MIN: Final = 65_536

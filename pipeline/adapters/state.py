@@ -1,10 +1,11 @@
 """The state store in Redis: dedupe, exact sliding windows, idempotence. What it answers is pipeline.core.windows'.
 
 Keys: `{p3}` tags what belongs to partition 3 (its accounts), `{s0}` what belongs to shard 0 (ids, beneficiaries, IP
-addresses, devices, declared months), so that each script touches one slot of a cluster. A batch takes two round trips:
-claims first, since only a FRESH payment counts; then accounts and shared windows together. Every tag keeps how far each
-partition was observed (`reached`), in the same script that counts: whatever a crash leaves between the scripts, each
-goes on from its own place, and a tag that lost writes says so.
+addresses, devices, declared months). With one shard one server holds everything, and a batch takes one round trip. With
+more it takes two, and each script touches one slot of a cluster: claims first, since only a FRESH payment counts; then
+accounts and shared windows together. Every tag keeps how far each partition was observed (`reached`), in the same
+script that counts: whatever a crash leaves between the scripts, each goes on from its own place, and a tag that lost
+writes says so.
 
 A script is sent with what it shares in front, called by its SHA, and loaded again where a server has forgotten it.
 """
@@ -17,16 +18,15 @@ from pathlib import Path
 from struct import Struct
 from typing import Any, Final, NamedTuple
 
-import hiredis
-from redis import asyncio as redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
+from pipeline.adapters.redis_batches import Command, RedisBatches
 from pipeline.adapters.state_requests import (
+    CHUNK_EVENTS,
     Answers,
     Chunk,
     Keys,
+    Request,
     account_request,
     chunks,
     claim_request,
@@ -56,10 +56,6 @@ three times as much, so raise this or the shards. A hash costs 100 bytes before 
 EXCEPTIONS_KEPT: Final = 65_536
 """Standings other than FRESH that a shard remembers for each partition, so that what a rebuild passes again stands as
 it stood; 8 bytes each."""
-REPLY_BYTES: Final = 1 << 20
-"""A batch of 1,000 payments is answered with 230 KB."""
-TRIES: Final = 2
-"""Of one command on a connection that Redis has closed meanwhile. All commands may be sent twice."""
 
 _LUA: Final = Path(__file__).parent / "lua"
 _OFFSET: Final = Struct("<q")
@@ -67,19 +63,6 @@ _OFFSET: Final = Struct("<q")
 
 class StateUnavailable(Exception):
     """Redis can't be reached in time, or answers that it failed."""
-
-
-class _BatchConnection(redis.Connection):
-    """For a batch's commands and replies: packed in C, where redis-py's asyncio connections do it in Python, 7 µs a
-    payment; and read whole, since a reply in pieces waits for its turn on the event loop once a piece."""
-
-    def _connection_arguments(self) -> Mapping[str, Any]:
-        return {**super()._connection_arguments(), "limit": REPLY_BYTES}
-
-    def pack_command(self, *args: Any) -> list[bytes]:
-        name, *rest = args
-        words = name.encode().split() if isinstance(name, str) else name.split()  # such as SCRIPT LOAD
-        return [hiredis.pack_command((*words, *rest))]
 
 
 class _Script(NamedTuple):
@@ -90,20 +73,24 @@ class _Script(NamedTuple):
 _Call = tuple[_Script, list[str], tuple[Any, ...]]
 
 
-class _Counting(NamedTuple):
-    """A script's call that counts a chunk, and who takes its answer in."""
+class _Requests(NamedTuple):
+    """What is asked of one chunk."""
 
-    call: _Call
     chunk: Chunk
-    take: Callable[[Chunk, bytes], None]
+    claims: Sequence[tuple[Request, Sequence[int]]]  # by shard; which of the chunk's events each is about
+    account: Request
+    shared: Sequence[Request]  # by shard
 
 
-class Claimed(NamedTuple):
-    """A batch whose payments have their standings, and are not counted yet."""
+class Prepared(NamedTuple):
+    """A batch with all that will be asked of Redis; may be observed again and again."""
 
     batch: Sequence[PartitionEvents]
-    counting: Sequence[_Counting]
-    answers: Sequence[Answers]  # a share of the batch each
+    requests: Sequence[_Requests]
+
+
+_AnswersBy = Mapping[int, Answers]
+"""Partition → what is known of its share of a batch."""
 
 
 class RedisState:
@@ -120,14 +107,7 @@ class RedisState:
         claim_buckets: int = CLAIM_BUCKETS,
     ) -> None:
         """`shards`, `label_delay_days` and `claim_buckets` are for ever: changed, the state must be rebuilt."""
-        self._redis = redis.Redis.from_url(
-            url,
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
-            retry=Retry(NoBackoff(), TRIES - 1),
-            socket_read_size=REPLY_BYTES,
-            connection_class=_BatchConnection,  # of redis:// URLs; TLS and unix sockets keep their own
-        )
+        self._redis = RedisBatches(url, timeout_s=timeout_s)
         self._keys, self._shards, self._buckets = Keys(prefix, shards), range(shards), claim_buckets
         self._claim_limits = (CLAIM_KEPT_MS, EXCEPTIONS_KEPT)
         self._account_limits = (ACCOUNT_PAYMENTS_MAX, ACCOUNT_BENEFICIARIES_MAX)
@@ -142,37 +122,40 @@ class RedisState:
         is_rebuild: snapshots that were dropped because they were committed are not missed. `initial` implies it.
         Raises StateLost, SnapshotPruned or StateUnavailable; whatever was counted by then stays counted.
         """
-        return await self.count(await self.claim(batch, initial=initial, is_rebuild=is_rebuild))
+        return await self.observe_prepared(self.prepare(batch, initial=initial, is_rebuild=is_rebuild))
 
-    async def claim(
-        self,
-        batch: Sequence[PartitionEvents],
-        *,
-        initial: bool = False,
-        is_rebuild: bool = False,
-        when_ready: bool = False,
-    ) -> Claimed:
-        """The first half of `observe`, in log order too, but it need not wait until the batch before is counted.
+    def prepare(self, batch: Sequence[PartitionEvents], *, initial: bool = False, is_rebuild: bool = False) -> Prepared:
+        """All of `observe` that can be done ahead: while the batch before is observed, say."""
+        keys, is_passing = self._keys, initial or is_rebuild
+        requests = [
+            _Requests(
+                chunk,
+                [claim_request(chunk, shard, keys, self._buckets, initial) for shard in self._shards],
+                account_request(chunk, keys, initial, is_passing),
+                [shared_request(chunk, shard, keys, initial, is_passing) for shard in self._shards],
+            )
+            for share in batch
+            for chunk in chunks(share)
+        ]
+        return Prepared(batch, requests)
 
-        when_ready: StateLost also where the state was never built as a whole (see `mark_ready`), or was lost so.
+    async def observe_prepared(self, prepared: Prepared, *, when_ready: bool = False) -> list[PartitionObservation]:
+        """The rest of `observe`.
+
+        when_ready: StateLost, with nothing done, where the state was never built as a whole (see `mark_ready`).
         """
-        answers = [Answers(len(share.events)) for share in batch]
-        work = [(chunk, answer) for share, answer in zip(batch, answers, strict=True) for chunk in chunks(share)]
-        if not await self._claim(work, initial) and when_ready:
-            raise StateLost(batch[0].partition, None)
-        return Claimed(batch, list(self._counting(work, initial, initial or is_rebuild)), answers)
-
-    async def count(self, claimed: Claimed) -> list[PartitionObservation]:
-        """The second half of `observe`. State that was lost after the claim is noticed by the next batch's claim."""
-        replies = await self._call([counting.call for counting in claimed.counting])
-        for counting, reply in zip(claimed.counting, replies, strict=True):
-            counting.take(counting.chunk, await self._body(counting.chunk, reply))
-        return [PartitionObservation(answer.standings, answer.finished()) for answer in claimed.answers]
+        answers = {share.partition: Answers(len(share.events)) for share in prepared.batch}
+        if len(self._shards) == 1:
+            await self._observe_at_once(prepared, answers, when_ready)
+        else:
+            await self._claim(prepared, answers, when_ready)
+            await self._count(prepared, answers)
+        return [PartitionObservation(answer.standings, answer.finished()) for answer in answers.values()]
 
     async def positions(self, partition: int) -> int | None:
         """The offset up to which all of the partition was observed; None where some of it was lost or never seen."""
         keys = self._keys
-        commands: list[tuple[Any, ...]] = [("HGET", keys.account_progress(partition), "reached")]
+        commands: list[Command] = [("HGET", keys.account_progress(partition), "reached")]
         for shard in self._shards:
             commands.append(("HGET", keys.shared_progress(shard, partition), "reached"))
             commands.append(("HGET", keys.claim_progress(shard), partition))
@@ -204,31 +187,57 @@ class RedisState:
         await self._call([(_NEWEST, [self._keys.fact(kind, entity)], (observed_at_ms, fraud_reports))])
 
     async def close(self) -> None:
-        await self._redis.aclose()
+        await self._redis.close()
 
-    async def _claim(self, work: Sequence[tuple[Chunk, Answers]], initial: bool) -> bool:
-        """Whether the state is ready: asked on the way, since a round trip is dear while others want the event loop."""
-        asked = [
-            (chunk, answers, *claim_request(chunk, shard, self._keys, self._buckets, initial))
-            for chunk, answers in work
-            for shard in self._shards
-        ]
-        calls = [(_CLAIM, request.keys, (request.body, *self._claim_limits)) for _, _, request, _ in asked]
+    async def _observe_at_once(self, prepared: Prepared, answers: _AnswersBy, when_ready: bool) -> None:
+        """With one shard."""
+        groups = list(_groups(prepared.requests))
+        replies = await self._call([self._observing(group, when_ready) for group in groups])
+        for group, replies_of_group in zip(groups, replies, strict=True):
+            if not replies_of_group:
+                raise StateLost(prepared.batch[0].partition, None)
+            in_order = iter(replies_of_group)
+            for chunk, ((_, places),), _, _ in group:  # a failure is the last reply, and raises
+                answer = answers[chunk.partition]
+                answer.claimed(chunk, places, await self._body(chunk, next(in_order)))
+                answer.account(chunk, await self._body(chunk, next(in_order)))
+                answer.shared(chunk, await self._body(chunk, next(in_order)))
+
+    def _observing(self, group: Sequence[_Requests], when_ready: bool) -> _Call:
+        keys = [self._keys.ready()]
+        shape = [_READY.pack(when_ready)]
+        bodies: list[bytes] = []
+        for _, ((claim, _),), account, (shared,) in group:
+            shape.append(_KEY_COUNTS.pack(len(claim.keys), len(account.keys), len(shared.keys)))
+            keys += [*claim.keys, *account.keys, *shared.keys]
+            bodies += [claim.body, account.body, shared.body]
+        limits = (*self._claim_limits, *self._account_limits, *self._shared_limits)
+        return _OBSERVE, keys, (b"".join(shape), *limits, *bodies)
+
+    async def _claim(self, prepared: Prepared, answers: _AnswersBy, when_ready: bool) -> None:
+        """Whether the state is ready is asked on the way, since a round trip is dear."""
+        asked = [(requests.chunk, *claim) for requests in prepared.requests for claim in requests.claims]
+        calls = [(_CLAIM, request.keys, (request.body, *self._claim_limits)) for _, request, _ in asked]
         is_ready, *replies = await self._call(calls, [("EXISTS", self._keys.ready())])
-        for (chunk, answers, _, places), reply in zip(asked, replies, strict=True):
-            answers.claimed(chunk, places, await self._body(chunk, reply))
-        return bool(is_ready)
+        for (chunk, _, places), reply in zip(asked, replies, strict=True):
+            answers[chunk.partition].claimed(chunk, places, await self._body(chunk, reply))
+        if when_ready and not is_ready:
+            raise StateLost(prepared.batch[0].partition, None)
 
-    def _counting(self, work: Sequence[tuple[Chunk, Answers]], initial: bool, is_rebuild: bool) -> Iterator[_Counting]:
-        for chunk, answers in work:
-            counted = answers.counted(chunk)
-            request = account_request(chunk, counted, self._keys, initial, is_rebuild)
-            call = (_ACCOUNTS, request.keys, (request.body, *self._account_limits))
-            yield _Counting(call, chunk, answers.account)
-            for shard in self._shards:
-                request = shared_request(chunk, counted, shard, self._keys, initial, is_rebuild)
-                call = (_SHARED, request.keys, (request.body, *self._shared_limits))
-                yield _Counting(call, chunk, answers.shared)
+    async def _count(self, prepared: Prepared, answers: _AnswersBy) -> None:
+        """State that was lost after the claim is noticed by the next batch's claim."""
+        calls: list[_Call] = []
+        takes: list[tuple[Chunk, Callable[[Chunk, bytes], None]]] = []
+        for chunk, _, account, shared in prepared.requests:
+            answer = answers[chunk.partition]
+            standings = answer.standings_of(chunk)
+            calls.append((_ACCOUNTS, account.keys, (account.body, *self._account_limits, standings)))
+            takes.append((chunk, answer.account))
+            for request in shared:
+                calls.append((_SHARED, request.keys, (request.body, *self._shared_limits, standings)))
+                takes.append((chunk, answer.shared))
+        for (chunk, take), reply in zip(takes, await self._call(calls), strict=True):
+            take(chunk, await self._body(chunk, reply))
 
     async def _body(self, chunk: Chunk, reply: bytes) -> bytes:
         """What follows the first byte of a reply that is no failure."""
@@ -238,23 +247,20 @@ class RedisState:
             raise SnapshotPruned(chunk.partition, _OFFSET.unpack_from(reply, 1)[0])
         return reply[1:]
 
-    async def _call(self, calls: Sequence[_Call], before: Sequence[tuple[Any, ...]] = ()) -> list[Any]:
+    async def _call(self, calls: Sequence[_Call], before: Sequence[Command] = ()) -> list[Any]:
         """Replies to the commands `before`, then to the calls."""
         scripts = [("EVALSHA", script.sha, len(keys), *keys, *arguments) for script, keys, arguments in calls]
         commands = [*before, *scripts]
         try:
             return await self._run(commands)
         except NoScriptError:
-            await self._run([("SCRIPT LOAD", script.text) for script in _SCRIPTS])
+            await self._run([("SCRIPT", "LOAD", script.text) for script in _SCRIPTS])
             return await self._run(commands)  # what ran before the missing script is not counted again
 
-    async def _run(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    async def _run(self, commands: Sequence[Command]) -> list[Any]:
         """Replies in order. Raises NoScriptError, or StateUnavailable, which never quotes a key (I10)."""
-        pipeline = self._redis.pipeline(transaction=False)
-        for command in commands:
-            pipeline.execute_command(*command)
         try:
-            replies: list[Any] = await pipeline.execute(raise_on_error=False)
+            replies = await self._redis.run(commands)
         except (RedisError, OSError) as error:
             raise StateUnavailable(f"Redis can't be reached: {type(error).__name__}") from error
         failures = [reply for reply in replies if isinstance(reply, Exception)]
@@ -266,16 +272,46 @@ class RedisState:
         return replies
 
 
-def _script(*names: str) -> _Script:
-    text = "\n".join((_LUA / f"{name}.lua").read_text() for name in names)
+def _groups(requests: Sequence[_Requests]) -> Iterator[list[_Requests]]:
+    """For one call each: as many chunks as make CHUNK_EVENTS, or one."""
+    group: list[_Requests] = []
+    events = 0
+    for request in requests:
+        if group and events + len(request.chunk.events) > CHUNK_EVENTS:
+            yield group
+            group, events = [], 0
+        group.append(request)
+        events += len(request.chunk.events)
+    yield group
+
+
+def _text(*names: str) -> str:
+    return "\n".join((_LUA / f"{name}.lua").read_text() for name in names)
+
+
+def _function(name: str, *names: str) -> str:
+    """A script as a Lua function of its KEYS and ARGV."""
+    return f"local function {name}(KEYS, ARGV)\n{_text(*names, name)}\nend\n"
+
+
+def _script(text: str) -> _Script:
     return _Script(text, sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
 _LOST: Final = 1
 _PRUNED: Final = 2
-_CLAIM: Final = _script("calls", "progress", "claim")
-_ACCOUNTS: Final = _script("calls", "progress", "packed_log", "observe_accounts")
-_SHARED: Final = _script("calls", "progress", "packed_log", "beneficiary", "observe_shared")
-_LABEL: Final = _script("calls", "packed_log", "beneficiary", "label")
-_NEWEST: Final = _script("newest")
-_SCRIPTS: Final = (_CLAIM, _ACCOUNTS, _SHARED, _LABEL, _NEWEST)
+_READY: Final = Struct("B")
+_KEY_COUNTS: Final = Struct(">HHH")
+_CLAIM: Final = _script(_text("calls", "progress", "claim"))
+_ACCOUNTS: Final = _script(_text("calls", "progress", "packed_log", "observe_accounts"))
+_SHARED: Final = _script(_text("calls", "progress", "packed_log", "beneficiary", "observe_shared"))
+_OBSERVE: Final = _script(
+    _text("calls", "progress")
+    + _function("claim")
+    + _function("observe_accounts", "packed_log")
+    + _function("observe_shared", "packed_log", "beneficiary")
+    + _text("observe")
+)
+_LABEL: Final = _script(_text("calls", "packed_log", "beneficiary", "label"))
+_NEWEST: Final = _script(_text("newest"))
+_SCRIPTS: Final = (_CLAIM, _ACCOUNTS, _SHARED, _OBSERVE, _LABEL, _NEWEST)

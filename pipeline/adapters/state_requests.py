@@ -37,8 +37,8 @@ _FACTS: Final = {IP_ADDRESS: "i", DEVICE: "d"}
 _CLAIMS: Final = Struct(">HHIHIB")
 _CLAIM: Final = Struct(">H9s4sBIHHI")
 _WINDOWS: Final = Struct(">HIHIHIBB")
-_PAYMENT: Final = Struct(">HHIBIBI5s")
-_SHARED: Final = Struct(">HIHHHHBI6s4s")
+_PAYMENT: Final = Struct(">HHIHBIBI5s")
+_SHARED: Final = Struct(">HIHHHHHBI6s4s")
 _COUNT: Final = Struct(">H")
 
 
@@ -134,34 +134,33 @@ def claim_request(chunk: Chunk, shard: int, names: Keys, buckets: int, initial: 
     return Request(keys, b"".join(parts)), places
 
 
-def account_request(chunk: Chunk, counted: Sequence[int], names: Keys, initial: bool, rebuild: bool) -> Request:
-    """`counted`: which of the chunk's events count."""
-    prefix, pack, events = names.accounts(chunk.partition), _PAYMENT.pack, chunk.events
+def account_request(chunk: Chunk, names: Keys, initial: bool, rebuild: bool) -> Request:
+    prefix, pack = names.accounts(chunk.partition), _PAYMENT.pack
     parts = [_windows_header(chunk, initial, rebuild)]
     numbers: dict[str, int] = {}
-    for place in counted:
-        event = events[place]
+    for place, event in enumerate(chunk.events):
+        if not event.is_counted:
+            continue
         number = numbers.setdefault(event.account_id, len(numbers) + 2)
         time, offset = event.event_time_ms - ORIGIN_MS, event.offset
         amount = 2 * event.amount_gbp_minor + event.is_near_limit
         parts.append(
-            pack(number, offset >> 32, offset & 0xFFFFFFFF, time >> 32, time & 0xFFFFFFFF,
+            pack(number, offset >> 32, offset & 0xFFFFFFFF, place, time >> 32, time & 0xFFFFFFFF,
                  amount >> 32, amount & 0xFFFFFFFF, party_hash(event.beneficiary_account_id))
         )  # fmt: skip
     keys = [names.account_progress(chunk.partition), *[prefix + account_id for account_id in numbers]]
     return Request(keys, b"".join(parts))
 
 
-def shared_request(
-    chunk: Chunk, counted: Sequence[int], shard: int, names: Keys, initial: bool, rebuild: bool
-) -> Request:
-    """`counted`: which of the chunk's events count. Those that have nothing in this shard are left out."""
+def shared_request(chunk: Chunk, shard: int, names: Keys, initial: bool, rebuild: bool) -> Request:
+    """Events that have nothing in this shard are left out."""
     pack, shard_of, is_only = _SHARED.pack, names.shard, names.shards == 1
     beneficiaries: dict[str, int] = {}
     facts: dict[str, int] = {}
     parts: list[bytes] = []
-    for place in counted:
-        event = chunk.events[place]
+    for place, event in enumerate(chunk.events):
+        if not event.is_counted:
+            continue
         beneficiary, address, device, month = 0, 0, 0, 0
         payee, account_id, ip_address, device_id = (
             event.beneficiary_account_id, event.account_id, event.ip_address, event.device_id,
@@ -177,7 +176,7 @@ def shared_request(
         if beneficiary or address or device or month:
             time, offset = event.event_time_ms - ORIGIN_MS, event.offset
             parts.append(
-                pack(offset >> 32, offset & 0xFFFFFFFF, beneficiary, address, device, month,
+                pack(offset >> 32, offset & 0xFFFFFFFF, place, beneficiary, address, device, month,
                      time >> 32, time & 0xFFFFFFFF, party_hash(account_id),
                      payment_hash(chunk.id_hashes[place], event.event_time_ms))
             )  # fmt: skip
@@ -222,15 +221,9 @@ class Answers:
         else:
             self.standings[np.array(places, dtype=np.intp) + chunk.place] = np.frombuffer(body, dtype=np.int8)
 
-    def counted(self, chunk: Chunk) -> list[int]:
-        """The chunk's events that the windows must see."""
-        standings = self.standings[chunk.place : chunk.place + len(chunk.events)].tolist()
-        fresh = int(Standing.FRESH)
-        return [
-            place
-            for place, (event, standing) in enumerate(zip(chunk.events, standings, strict=True))
-            if standing == fresh and event.is_counted
-        ]
+    def standings_of(self, chunk: Chunk) -> bytes:
+        """A byte for each of the chunk's events."""
+        return self.standings[chunk.place : chunk.place + len(chunk.events)].tobytes()
 
     def account(self, chunk: Chunk, body: bytes) -> None:
         rows, places = _rows(chunk, body)

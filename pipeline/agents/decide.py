@@ -1,7 +1,7 @@
-"""The decision agent: batches in log order, through five stages that each work on another batch.
+"""The decision agent: batches in log order, through four stages that each work on another batch.
 
-Read, claim (whose ids are new), count (windows), judge, commit. Redis claims and counts while this process reads the
-batch behind and judges the one before, so that neither waits for the other.
+Read, observe (state features, from Redis), judge, commit. Redis counts while this process reads the batch behind and
+judges the one before, so that neither waits for the other.
 
 A failure of ours aborts nothing but the batch: it is tried again, and at the third failure bisected until the record
 that causes it stands alone and becomes a dead letter. A failure of the world (Redis, Kafka) holds the batch: without
@@ -21,12 +21,12 @@ import structlog
 
 from pipeline.adapters import metrics
 from pipeline.adapters.kafka import Batch, BrokerFailed, Record, Span, TransactionLog
-from pipeline.adapters.state import Claimed, RedisState, StateUnavailable
+from pipeline.adapters.state import Prepared, RedisState, StateUnavailable
 from pipeline.agents.breaker_watch import BreakerWatch
 from pipeline.agents.judge import SLICE_RECORDS, Judge, Judged, Reading
 from pipeline.agents.rebuild import Rebuild
 from pipeline.core.scoring import Model
-from pipeline.core.windows import PartitionEvents, PartitionObservation, SnapshotPruned, StateLost
+from pipeline.core.windows import PartitionObservation, SnapshotPruned, StateLost
 
 ATTEMPTS_MAX: Final = 3
 """Of judging one batch, before it is bisected."""
@@ -51,7 +51,7 @@ _GIVING_UP: Final = (StateGivenUp, BatchDropped, BrokerFailed)
 
 class _HeadStart(NamedTuple):
     reading: Reading
-    claimed: Claimed
+    prepared: Prepared
 
 
 class _Observed(NamedTuple):
@@ -67,7 +67,6 @@ class _Work:
     judge: Judge
     started_s: float
     held_s: float
-    reading: Reading | None = None
     head_start: _HeadStart | None = None
     observed: _Observed | None = None
 
@@ -95,26 +94,24 @@ class DecisionAgent:
         self.on_failure: Callable[[BaseException], None] = _unheard
         self._transactions, self._state, self._breaker, self._rebuild = transactions, state, breaker, rebuild
         self._state_patience_s, self._clock_ms = state_patience_s, clock_ms
-        self._claiming: asyncio.Task[None] | None = None
-        self._counting: asyncio.Task[None] | None = None
+        self._observing: asyncio.Task[None] | None = None
         self._judging: asyncio.Task[None] | None = None
         self._commit: asyncio.Task[None] | None = None
         self._held_s = 0.0  # in all, by holding and rebuilding
 
     async def decide(self, batch: Batch) -> None:
-        """Reads `batch`, waits until the one before it is claimed, and starts claiming it.
+        """Reads `batch`, waits until the one before it is observed, and starts observing it.
 
         Whatever fails later is raised by the next call, and told to `on_failure` at once.
         """
         work = _Work(batch, self.judge, time.perf_counter(), self._held_s)
-        await self._read_ahead(work)
-        await self._done(self._claiming)
-        self._claiming = self._watched(self._claim_and_count(work))
+        work.head_start = await self._read_ahead(work)
+        await self._done(self._observing)
+        self._observing = self._watched(self._observe_and_judge(work))
 
     async def settle(self) -> None:
         """Returns when no batch is under way; raises what one raised."""
-        await self._done(self._claiming)  # one by one: each stage starts the next
-        await self._done(self._counting)
+        await self._done(self._observing)  # one by one: each stage starts the next
         await self._done(self._judging)
         await self._done(self._commit)
 
@@ -138,33 +135,23 @@ class DecisionAgent:
         if not task.cancelled() and (error := task.exception()) is not None:
             self.on_failure(error)
 
-    async def _read_ahead(self, work: _Work) -> None:
-        """Where it fails, what must be bisected is so in order, in the stages after this one; likewise in `_claim`."""
+    async def _read_ahead(self, work: _Work) -> _HeadStart | None:
+        """None where it fails: what must be bisected is so in order, in the stages after this one."""
         try:
-            work.reading = await self._read(work.judge, work.batch.records)
-        except Exception as error:  # whatever a record makes our code raise; tried again in `_count_and_judge`
+            reading = await self._read(work.judge, work.batch.records)
+            return _HeadStart(reading, self._state.prepare(work.judge.state_events(reading, work.batch.spans)))
+        except Exception as error:  # whatever a record makes our code raise; tried again in `_observe_and_judge`
             log.exception("reading_failed", records=len(work.batch.records), error=type(error).__name__)
-
-    async def _claim_and_count(self, work: _Work) -> None:
-        if work.reading is not None:
-            work.head_start = await self._claim(work, work.reading)
-        await self._done(self._counting)
-        self._counting = self._watched(self._count_and_judge(work))
-
-    async def _claim(self, work: _Work, reading: Reading) -> _HeadStart | None:
-        try:
-            events = work.judge.state_events(reading, work.batch.spans)
-            return _HeadStart(reading, await self._state.claim(events, when_ready=True))
-        except (StateLost, StateUnavailable) as error:
-            log.info("claim_failed", records=len(work.batch.records), error=type(error).__name__)
-        except Exception as error:  # whatever a record makes our code raise; tried again in `_count_and_judge`
-            log.exception("claiming_failed", records=len(work.batch.records), error=type(error).__name__)
         return None
 
-    async def _count_and_judge(self, work: _Work) -> None:
+    async def _observe_and_judge(self, work: _Work) -> None:
         batch = work.batch
         try:
-            work.observed = await self._counted(work)
+            if work.head_start is None:
+                work.observed = await self._observed(work, batch.records, batch.spans)
+            else:
+                reading, prepared = work.head_start
+                work.observed = _Observed(reading, await self._observe(work, prepared, batch.spans))
         except BatchDropped:
             self._transactions.release()
             self._count_dropped(batch)
@@ -235,15 +222,10 @@ class DecisionAgent:
                 log.exception("judging_failed", attempt=attempt, records=len(records), error=type(error).__name__)
         return await self._bisect(work, records, spans)
 
-    async def _counted(self, work: _Work) -> _Observed:
-        if work.head_start is None:
-            return await self._observed(work, work.batch.records, work.batch.spans)
-        reading, claimed = work.head_start
-        return _Observed(reading, await self._observe(work, claimed.batch, work.batch.spans, claimed))
-
     async def _observed(self, work: _Work, records: Sequence[Record], spans: Sequence[Span]) -> _Observed:
         reading = await self._read(work.judge, records)
-        return _Observed(reading, await self._observe(work, work.judge.state_events(reading, spans), spans))
+        prepared = self._state.prepare(work.judge.state_events(reading, spans))
+        return _Observed(reading, await self._observe(work, prepared, spans))
 
     async def _read(self, judge: Judge, records: Sequence[Record]) -> Reading:
         parts = []
@@ -254,7 +236,7 @@ class DecisionAgent:
 
     async def _bisect(self, work: _Work, records: Sequence[Record], spans: Sequence[Span]) -> Judged:
         if len(records) == 1:
-            passed = work.judge.state_events(Reading([], []), spans)
+            passed = self._state.prepare(work.judge.state_events(Reading([], []), spans))
             await self._observe(work, passed, spans)  # the state store must know that it was passed
             return work.judge.poison(records[0])
         middle = len(records) // 2
@@ -263,21 +245,15 @@ class DecisionAgent:
         judged.extend(await self._attempt(work, records[middle:], second))
         return judged
 
-    async def _observe(
-        self, work: _Work, events: Sequence[PartitionEvents], spans: Sequence[Span], ahead: Claimed | None = None
-    ) -> list[PartitionObservation]:
-        """State features of `events`; holds while the store is away, rebuilds it where it has lost something.
-
-        `ahead`: they were claimed already; should anything be amiss, they are claimed again.
-        """
+    async def _observe(self, work: _Work, prepared: Prepared, spans: Sequence[Span]) -> list[PartitionObservation]:
+        """State features; holds while the store is away, rebuilds it where it has lost something."""
         batch = work.batch
         started_s, deadline = time.perf_counter(), time.monotonic() + self._state_patience_s
         rebuilds, waits = 0, 0
         try:
             while True:
                 try:
-                    claimed, ahead = ahead or await self._state.claim(events, when_ready=True), None
-                    return await self._state.count(claimed)
+                    return await self._state.observe_prepared(prepared, when_ready=True)
                 except StateLost as lost:
                     rebuilds += 1
                     if rebuilds > REBUILDS_MAX:

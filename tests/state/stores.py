@@ -70,7 +70,8 @@ class SyncRedisState:
 
     def is_ready(self) -> bool:
         try:
-            self._runner.run(self.state.claim([PartitionEvents(0, 0, 0, 0, [])], when_ready=True))
+            nothing = self.state.prepare([PartitionEvents(0, 0, 0, 0, [])])
+            self._runner.run(self.state.observe_prepared(nothing, when_ready=True))
         except StateLost:
             return False
         return True

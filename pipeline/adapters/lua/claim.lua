@@ -6,7 +6,7 @@
 -- ARGV[2], ARGV[3]: how long an id is kept in ms; how many exceptions are kept.
 -- An exception is offset 7 and standing 1 bytes, in order of offset.
 
-local FRESH, DUPLICATE, CONFLICT, TOO_OLD = 0, 1, 2, 3
+local DUPLICATE, CONFLICT, TOO_OLD = 1, 2, 3
 local KEPT = 'n'  -- in a bucket: how many ids its last purge left
 local LOOK_SHARE = 4  -- one new id in 4, by its hash, looks whether its bucket grew by a fifth and 1 since
 

@@ -2,7 +2,8 @@
 -- KEYS: progress of the partition, then the accounts (kind a); the past of each (kind p) and its beneficiaries (hash:
 -- beneficiary hash → last payment to it in the past, kind r) stand beside it.
 -- ARGV[1]: first, last, committed, initial, rebuild; then for each payment its account's place among KEYS, offset,
--- time, 2 · amount + is near limit, beneficiary hash. ARGV[2..3]: payments and beneficiaries an account may hold.
+-- place in the chunk, time, 2 · amount + is near limit, beneficiary hash. ARGV[2..3]: payments and beneficiaries an
+-- account may hold. ARGV[4]: the standings of the chunk, a byte each; what is not FRESH is not counted.
 -- An event is time 4, 2 · amount + is near limit 5, beneficiary hash 5 bytes. Header: past, room, latest time; count,
 -- sum and expiry of each window; near limit, distinct, beneficiaries; first block, block, sums of blocks, the current
 -- first.
@@ -12,19 +13,18 @@ FORMAT = '>I5I2I5' .. 'I3I3I3I3' .. 'I7I7I7I7' .. 'I5I5I5I5' .. 'I3I3I3' .. 'I2I
 HEADER_BYTES, EVENT_FORMAT, EVENT_BYTES, PARTY_AT, PARTY_BYTES = 113, '>I4I5c5', 14, 10, 5
 PAST_KIND, PARTY_KIND = 'p', 'r'
 SPILL_BYTES = 11 * EVENT_BYTES  -- with 15, 2 % less to do, and 64 bytes an account more
-local FRESH = string.rep('\0', HEADER_BYTES)
+local EMPTY = string.rep('\0', HEADER_BYTES)
 local WRAP = 2^32
 local HOUR_MS, DAY_MS, WEEK_MS, MONTH_MS = 3600000, 86400000, 7 * 86400000, 30 * 86400000
 local ORIGIN_MS = 1420070400000  -- 2015-01-01, from which stored times count
 local BLOCK_MS = MONTH_MS
 local BLOCK_SUM_MAX = 2^51  -- three still sum exactly
 
-local request, payments_max, beneficiaries_max = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local request, payments_max, beneficiaries_max, standings = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local first, last, committed, is_initial, is_rebuild, at = unpack_at('>I6I6I6BB', request)
 
-local reached, reaches = follow_on(tonumber(call('HGET', KEYS[1], 'reached')), first, is_initial == 1)
-if not reached then return failure(LOST, reaches) end
-call('HSET', KEYS[1], 'reached', integer(reached))  -- a full Redis refuses this, before anything is done
+local reached, lost = begin(KEYS[1], first, is_initial)
+if not reached then return lost end
 
 local texts = {}
 if #KEYS > 1 then texts = call('MGET', unpack(KEYS, 2)) end
@@ -61,7 +61,7 @@ local function mean_of(total, count)
 end
 
 local function observe(number, offset, time, amount, beneficiary)
-  key, text, past_key = KEYS[number], texts[number - 1] or FRESH, nil
+  key, text, past_key = KEYS[number], texts[number - 1] or EMPTY, nil
   bytes = #text - HEADER_BYTES
   local latest, c1, c2, c3, c4, s1, s2, s3, s4, e1, e2, e3, e4, near, distinct, beneficiaries, first_block, block
   local b1, b2, b3, b4
@@ -136,9 +136,11 @@ end
 local rows, answers = {OBSERVED}, {}
 local kept
 while at <= #request do
-  local number, offset, time, amount, beneficiary
-  number, offset, time, amount, beneficiary, at = unpack_at('>I2I6I5I5c5', request, at)
-  if offset >= reached then
+  local number, offset, place, time, amount, beneficiary
+  number, offset, place, time, amount, beneficiary, at = unpack_at('>I2I6I2I5I5c5', request, at)
+  if byte(standings, place + 1) ~= FRESH then
+    -- not counted
+  elseif offset >= reached then
     rows[#rows + 1] = observe(number, offset, time, amount, beneficiary)
   else
     kept = kept or snapshots(KEYS[1])

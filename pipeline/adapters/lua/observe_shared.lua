@@ -2,19 +2,19 @@
 -- declared months, for what one shard holds; answers with the features of each payment, UNKNOWN for what is elsewhere.
 -- KEYS: progress of the partition in this shard; beneficiaries (see beneficiary.lua); then facts (strings: observed at,
 -- value; see newest.lua).
--- ARGV[1]: first, last, committed, initial, rebuild, number of beneficiaries; then for each payment offset, place
--- among the beneficiaries, places among the facts of its IP address, device and declared month (0: not in this shard),
--- time, sender hash, payment hash.
--- ARGV[2]: payments a beneficiary may hold; ARGV[3]: label delay in ms.
+-- ARGV[1]: first, last, committed, initial, rebuild, number of beneficiaries; then for each payment offset, place in
+-- the chunk, place among the beneficiaries, places among the facts of its IP address, device and declared month (0: not
+-- in this shard), time, sender hash, payment hash.
+-- ARGV[2]: payments a beneficiary may hold; ARGV[3]: label delay in ms. ARGV[4]: the standings of the chunk, a byte
+-- each; what is not FRESH is not counted.
 
-local request, payments_max, delay_ms = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local request, payments_max, delay_ms, standings = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local first, last, committed, is_initial, is_rebuild, beneficiaries, at = unpack_at('>I6I6I6BBI2', request)
 local ROW = '<llllllllllllll'
-local FRESH = string.rep('\0', HEADER_BYTES)
+local EMPTY = string.rep('\0', HEADER_BYTES)
 
-local reached, reaches = follow_on(tonumber(call('HGET', KEYS[1], 'reached')), first, is_initial == 1)
-if not reached then return failure(LOST, reaches) end
-call('HSET', KEYS[1], 'reached', integer(reached))  -- a full Redis refuses this, before anything is done
+local reached, lost = begin(KEYS[1], first, is_initial)
+if not reached then return lost end
 
 local texts = {}
 if #KEYS > 1 then texts = call('MGET', unpack(KEYS, 2)) end
@@ -71,7 +71,7 @@ local function remove(senders, from, places, skip)
 end
 
 local function observe(number, time, sender, payment, offset, ip_reports, device_reports, declared)
-  key, text, past_key = KEYS[number + 1], texts[number] or FRESH, nil
+  key, text, past_key = KEYS[number + 1], texts[number] or EMPTY, nil
   bytes = #text - HEADER_BYTES
   local latest, c1, c2, c3, c4, c5, c6, e1, e2, e3, e4, e5, e6, senders_day, senders_week, f1, f2, f3
   past, room, latest, c1, c2, c3, c4, c5, c6, e1, e2, e3, e4, e5, e6, senders_day, senders_week, f1, f2, f3 =
@@ -170,10 +170,12 @@ end
 local rows, answers = {OBSERVED}, {}
 local kept
 while at <= #request do
-  local offset, number, ip_address, device, account, time, sender, payment
-  offset, number, ip_address, device, account, time, sender, payment, at =
-    unpack_at('>I6I2I2I2I2I5c6c4', request, at)
-  if offset < reached then
+  local offset, place, number, ip_address, device, account, time, sender, payment
+  offset, place, number, ip_address, device, account, time, sender, payment, at =
+    unpack_at('>I6I2I2I2I2I2I5c6c4', request, at)
+  if byte(standings, place + 1) ~= FRESH then
+    -- not counted
+  elseif offset < reached then
     kept = kept or snapshots(KEYS[1])
     if kept[offset] then
       answers[#answers + 1] = kept[offset]

@@ -24,7 +24,7 @@ local FORMAT, HEADER_BYTES, EVENT_FORMAT, EVENT_BYTES, SPILL_BYTES, PARTY_AT, PA
 -- there; the key of its past, once it was needed.
 local key, text, bytes, past, room, past_key
 
-local sub, find = string.sub, string.find
+local sub, find, byte = string.sub, string.find, string.byte
 local floor, max, min = math.floor, math.max, math.min
 local unpack_at, pack = struct.unpack, struct.pack
 

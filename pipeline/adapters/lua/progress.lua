@@ -5,6 +5,7 @@
 local ROW_BYTES = 14 * 8
 local UNKNOWN = -1
 local OBSERVED, LOST, PRUNED = '\0', '\1', '\2'  -- the first byte of a reply; LOST and PRUNED carry an int64
+local FRESH = 0  -- the standing of an id that is new
 
 local function failure(kind, offset)
   return kind .. struct.pack('<l', offset)
@@ -20,6 +21,14 @@ local function follow_on(reached, first, is_initial)
     if is_initial then return first end
     return nil, reached
   end
+  return reached
+end
+
+-- Where a chunk's windows may go on; nil and a reply where they can't.
+local function begin(key, first, is_initial)
+  local reached, reaches = follow_on(tonumber(call('HGET', key, 'reached')), first, is_initial == 1)
+  if not reached then return nil, failure(LOST, reaches) end
+  call('HSET', key, 'reached', integer(reached))  -- a full Redis refuses this, before anything is done
   return reached
 end
 

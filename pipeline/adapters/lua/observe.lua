@@ -1,0 +1,33 @@
+-- Observes chunks in one call, where one server holds everything: claims their ids, then counts what is FRESH.
+-- `claim`, `observe_accounts` and `observe_shared` are the scripts of these names, as functions of KEYS and ARGV.
+-- KEYS: ready; then for each chunk the keys of the three.
+-- ARGV[1]: 1 where the state must be ready; then for each chunk how many keys each of the three has.
+-- ARGV[2..7]: the limits of the three, two each; then for each chunk the requests of the three.
+-- Answers with the replies of the three for each chunk, of which a failure is the last; with none where the state isn't
+-- ready.
+
+local shape = ARGV[1]
+local must_be_ready, at = struct.unpack('B', shape)
+if must_be_ready == 1 and call('EXISTS', KEYS[1]) == 0 then return {} end
+
+local key, argument = 1, 7
+local replies = {}
+
+local function run(script, keys_count, limit_at, standings)
+  local keys = {}
+  for place = 1, keys_count do keys[place] = KEYS[key + place] end
+  key, argument = key + keys_count, argument + 1
+  local reply = script(keys, {ARGV[argument], ARGV[limit_at], ARGV[limit_at + 1], standings})
+  replies[#replies + 1] = reply
+  return string.sub(reply, 1, 1) == OBSERVED and string.sub(reply, 2)
+end
+
+while at <= #shape do
+  local of_claim, of_accounts, of_shared
+  of_claim, of_accounts, of_shared, at = struct.unpack('>I2I2I2', shape, at)
+  local standings = run(claim, of_claim, 2)
+  if not standings then break end
+  if not run(observe_accounts, of_accounts, 4, standings) then break end
+  if not run(observe_shared, of_shared, 6, standings) then break end
+end
+return replies
