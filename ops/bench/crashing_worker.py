@@ -57,10 +57,8 @@ def _breaker(worker: app.Worker) -> Any:
 
 STEPS: Final = {
     "after reading": Step(_transport, "_batch", True),
-    "before claiming": Step(_state, "claim", False),
-    "after claiming": Step(_state, "claim", True),
-    "before counting": Step(_state, "count", False),
-    "after counting": Step(_state, "count", True),
+    "before observing": Step(_state, "observe_prepared", False),
+    "after observing": Step(_state, "observe_prepared", True),
     "before judging": Step(_judge, "judge", False),
     "after judging": Step(_judge, "judge", True),
     "before the transaction": Step(_producer, "begin_transaction", False),

@@ -5,6 +5,10 @@ Invariants
 2. A batch read before a partition was taken away is never committed after (`Batch.epoch`); a group generation that
    is no longer current is refused by the broker, so a zombie can't commit either.
 3. Every partition is read and committed without gaps: a batch starts where the one before it ended.
+4. A transaction stands open only while its batch is under way, without a wait, and its partitions are held.
+
+While little waits, a batch's transaction is opened, with its offsets, as soon as the batch is read: two of the five
+questions that a commit asks the broker one after another are then answered while the batch is decided.
 
 Blocking calls run in two threads: one reads, one commits. They meet in `_lock`, so that a partition is given away
 only between two transactions. The group's metadata is asked for by the reader alone: asked for by the committer while
@@ -14,6 +18,7 @@ the reader is in a rebalance callback, librdkafka answers only after the callbac
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -138,6 +143,7 @@ class TransactionLog:
         self._metadata_renewed = threading.Event()
         self._stopping = threading.Event()
         self._is_closed = False
+        self._opened: Batch | None = None  # whose transaction was opened ahead; changed under `_lock` only
         self._under_way = 0  # batches read but neither committed nor dropped
         self._ahead_max = 1
         self._released = threading.Condition()
@@ -145,6 +151,7 @@ class TransactionLog:
         self._reader: threading.Thread | None = None
         self._stashed: list[Message] = []
         self._commit_timeout_s = transaction_timeout_ms / 1000
+        self._membership_interval_s = min(MEMBERSHIP_INTERVAL_S, self._commit_timeout_s / 3)
         self._commit_pulse = Pulse("an attempt to commit", self._commit_timeout_s + COMMIT_MARGIN_S)
         self._read_pulse = Pulse("a look at the log", READ_LIMIT_S)
 
@@ -186,6 +193,8 @@ class TransactionLog:
         loop = asyncio.get_running_loop()
         if self._reader is not None:
             await loop.run_in_executor(None, self._reader.join, BROKER_TIMEOUT_S)
+        with contextlib.suppress(BrokerFailed):  # it can't be told, and aborts by itself in the end
+            await loop.run_in_executor(self._committer, self._take_back)
         await loop.run_in_executor(self._committer, self._consumer.close)
         self._is_closed = True
         self._committer.shutdown(wait=True)
@@ -216,6 +225,8 @@ class TransactionLog:
 
     def release(self) -> None:
         """One batch is through (committed or dropped): another may be read."""
+        if self._opened is not None:
+            self._committer.submit(self._take_back)
         with self._released:
             self._under_way -= 1
             self._released.notify()
@@ -241,17 +252,48 @@ class TransactionLog:
     def _write(self, batch: Batch, outgoing: Sequence[Outgoing]) -> None:
         for span in batch.spans:
             assert span.start_offset == self._committed[span.partition], "no batch is passed over (invariant 3)"
-        self._producer.begin_transaction()
+        is_open, self._opened = self._opened is batch, None
+        if not is_open:
+            self._producer.begin_transaction()
         produce = self._producer.produce
         for topic, key, value in outgoing:
             produce(topic, value, key)
         # Flushing first lets AddOffsetsToTxn find the last transaction's markers written (FACTS: p50 60 → 12 ms).
         self._producer.flush(self._commit_timeout_s)
-        offsets = [TopicPartition(self._topic, span.partition, span.end_offset) for span in batch.spans]
-        self._producer.send_offsets_to_transaction(offsets, self._metadata, self._commit_timeout_s)
+        if not is_open:
+            self._send_offsets(batch)
         self._producer.commit_transaction(self._commit_timeout_s)
         for span in batch.spans:
             self._committed[span.partition] = span.end_offset
+
+    def _send_offsets(self, batch: Batch) -> None:
+        offsets = [TopicPartition(self._topic, span.partition, span.end_offset) for span in batch.spans]
+        self._producer.send_offsets_to_transaction(offsets, self._metadata, self._commit_timeout_s)
+
+    def _open_ahead(self, batch: Batch) -> None:
+        """Opens the batch's transaction, in the committer's thread. Where it fails the commit does all of it, and meets
+        what can't be mended."""
+        with self._lock:
+            if batch.epoch != self._epoch:
+                return
+            self._commit_pulse.begin()
+            try:
+                self._producer.begin_transaction()
+                self._send_offsets(batch)
+                self._opened = batch
+            except KafkaException as exception:
+                self._abort(exception.args[0])
+            finally:
+                self._commit_pulse.end()
+
+    def _take_back(self) -> None:
+        with self._lock:
+            self._abort_opened()
+
+    def _abort_opened(self) -> None:
+        if self._opened is not None:
+            self._opened = None
+            self._abort_transaction()
 
     def _abort(self, error: KafkaError) -> str:
         """Aborts after `error` and returns it in words; raises BrokerFailed where no further attempt can succeed."""
@@ -259,29 +301,38 @@ class TransactionLog:
             raise BrokerFailed(f"this worker was fenced or failed for good: {error.str()}")
         if error.code() == KafkaError._TIMED_OUT:
             raise BrokerFailed(f"a step of the transaction was not answered within {self._commit_timeout_s:.0f} s")
+        self._abort_transaction()
+        return error.str()
+
+    def _abort_transaction(self) -> None:
         try:
             self._producer.abort_transaction(self._commit_timeout_s)
         except KafkaException as exception:
             raise BrokerFailed(f"the transaction could not be aborted: {exception.args[0].str()}") from exception
-        return error.str()
 
     # Reading, in the reader's thread
 
     def _read(self, deliver: Callable[[Batch], object]) -> None:
         while not self._stopping.is_set():
             self._read_pulse.begin()
-            if not self._may_read_on(MEMBERSHIP_INTERVAL_S):
+            if not self._may_read_on(self._membership_interval_s):
                 self._keep_membership()
                 continue
             batch = None
             while batch is None and not self._stopping.is_set():
                 self._read_pulse.begin()
                 batch = self._next_batch()
+                if batch is None:
+                    self._renew_metadata()
             if batch is not None:
                 self._ahead_max = BATCHES_AHEAD_MAX if len(batch.records) * 2 >= self._batch_records_max else 1
                 with self._released:
                     self._under_way += 1
+                    is_alone = self._under_way == self._ahead_max == 1
                 deliver(batch)
+                self._renew_metadata()  # now that nobody waits for it
+                if is_alone:
+                    self._committer.submit(self._open_ahead, batch)
         self._read_pulse.end()
 
     def _may_read_on(self, patience_s: float) -> bool:
@@ -295,10 +346,10 @@ class TransactionLog:
         """What has arrived, up to the limit: waits for one record, then takes what is there without waiting."""
         epoch = self._epoch
         messages, self._stashed = self._stashed, []
-        messages += self._consumer.consume(1, IDLE_POLL_S)
-        if messages:
+        messages += self._consumer.consume(self._batch_records_max - len(messages), 0)
+        if not messages:
+            messages += self._consumer.consume(1, IDLE_POLL_S)
             messages += self._consumer.consume(self._batch_records_max - len(messages), 0)
-        self._renew_metadata()
         for message in messages:
             raise_unless_passing(message.error())  # before anything is dropped: a fatal error is told once
         if epoch != self._epoch or self._must_seek:
@@ -325,7 +376,9 @@ class TransactionLog:
         return Batch(records, spans, epoch)
 
     def _keep_membership(self) -> None:
-        """While batches wait (Redis is away, say) the group must still hear from us, but nothing more is read."""
+        """While batches wait (Redis is away, say) the group must still hear from us, but nothing more is read, and no
+        transaction may stand open: the broker would fence us at its timeout."""
+        self._take_back()
         partitions = self._consumer.assignment()
         self._consumer.pause(partitions)
         message = self._consumer.poll(0)
@@ -370,6 +423,7 @@ class TransactionLog:
     def _give_up(self, partitions: list[TopicPartition]) -> None:
         """Waits for a transaction under way; what is read but not committed will not be."""
         with self._lock:
+            self._abort_opened()  # the partitions' next owner waits for pending offsets
             self._epoch += 1
             for partition in partitions:
                 self._position.pop(partition.partition, None)

@@ -251,8 +251,10 @@ def _six(number: int) -> tuple[int, int]:
     return number >> 32, number & 0xFFFFFFFF
 
 
-def _rows(chunk: Chunk, body: bytes) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
-    """Rows of a reply, and where each belongs in the partition's share."""
+def _rows(chunk: Chunk, body: bytes) -> tuple[NDArray[np.int64], slice | NDArray[np.intp]]:
+    """Rows of a reply, and where they belong in the partition's share."""
     rows = np.frombuffer(body, dtype="<i8").reshape(-1, ROW_LENGTH)
+    if len(rows) == len(chunk.events):  # one each, both by ascending offset
+        return rows, slice(chunk.place, chunk.place + len(rows))
     offsets = np.array([event.offset for event in chunk.events], dtype=np.int64)
     return rows, np.searchsorted(offsets, rows[:, 0]) + chunk.place
