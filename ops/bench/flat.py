@@ -24,7 +24,6 @@ import redis
 
 from ops.bench.flat_cases import PAYEES, Case, Decider, Traffic, with_redis
 from ops.compiled import compiled_tree_or_none, python_path
-from ops.stack.processes import ServerProcess
 from ops.stack.redis_server import redis_url
 
 SPREAD_MAX: Final = 0.2
@@ -50,8 +49,11 @@ def run(say: Callable[[str], None], *, is_quick: bool) -> dict[str, object]:
     histories = (10, 100) if is_quick else HISTORIES
     bytes_accounts = dict.fromkeys(BYTES_ACCOUNTS, 200) if is_quick else BYTES_ACCOUNTS
     tree = compiled_tree_or_none(say)
-    accounts = _measured(tree, [Case(f"a{count}", count, 1, count) for count in counts])
-    past = _measured(tree, [Case(f"h{past}", HISTORY_ACCOUNTS, past, HISTORY_ACCOUNTS * past) for past in histories])
+    accounts = _measured(tree, [Case(f"a{count}", count, 1, count // 3 + 1, count * 5 // 4) for count in counts])
+    past = _measured(
+        tree,
+        [Case(f"h{past}", HISTORY_ACCOUNTS, past, HISTORY_ACCOUNTS * 5, HISTORY_ACCOUNTS * past) for past in histories],
+    )
     with tempfile.TemporaryDirectory() as directory:
         sizes = {
             f"{payees}_payees": with_redis(Path(directory), partial(_bytes_an_account, count, payees))
@@ -86,9 +88,9 @@ def _spread(figures: Table, which: str) -> float:
     return round(max(sums) / min(sums) - 1, 3)
 
 
-def _bytes_an_account(accounts: int, payees: int, _: ServerProcess, port: int) -> dict[str, int]:
+def _bytes_an_account(accounts: int, payees: int, port: int) -> dict[str, int]:
     """After 60 payments in 30 days; `total` is all but what accounts share."""
-    case = Case("b", accounts, PAYMENTS_A_MONTH, accounts * PAYMENTS_A_MONTH)
+    case = Case("b", accounts, PAYMENTS_A_MONTH, accounts * payees // 3, accounts * PAYMENTS_A_MONTH)
     asyncio.run(_load(redis_url(port), Traffic(case, 0, payees)))
     with redis.Redis.from_url(redis_url(port)) as client:
         kinds = {kind: _bytes_of(client, pattern) // accounts for kind, pattern in _KINDS.items()}

@@ -100,6 +100,8 @@ class BreakerStore:
         self._commit = self._script("commit")
         self._history = History()
         self._remembered = codec.States(0, {})
+        self._reply: dict[bytes, bytes] = {}
+        self._read = codec.States(0, {})  # from that reply
 
     async def close(self) -> None:
         await self._batches.close()
@@ -183,7 +185,9 @@ class BreakerStore:
         (reply,) = await _reached(self._batches.run([("HGETALL", self._key["states"])]))
         if isinstance(reply, ResponseError):
             raise BreakerUnavailable(str(reply)) from reply
-        return _readable(codec.states_from_bytes, reply)
+        if reply != self._reply:  # it seldom changes, and is asked for once a batch
+            self._reply, self._read = reply, _readable(codec.states_from_bytes, reply)
+        return self._read
 
     def _remember(self, states: codec.States) -> None:
         if states.revision >= self._remembered.revision:

@@ -140,7 +140,7 @@ class TransactionLog:
         self._committed: dict[int, int] = {}
         self._must_seek = False
         self._metadata: object = None
-        self._metadata_renewed = threading.Event()
+        self._metadata_renewed = threading.Event()  # since the group's last change, or a commit that was refused
         self._stopping = threading.Event()
         self._is_closed = False
         self._opened: Batch | None = None  # whose transaction was opened ahead; changed under `_lock` only
@@ -237,12 +237,12 @@ class TransactionLog:
             with self._lock:
                 if batch.epoch != self._epoch:
                     return False
-                self._metadata_renewed.clear()
                 self._commit_pulse.begin()
                 try:
                     self._write(batch, outgoing)
                     return True
                 except KafkaException as exception:
+                    self._metadata_renewed.clear()
                     last = self._abort(exception.args[0])
                 finally:
                     self._commit_pulse.end()
@@ -252,6 +252,7 @@ class TransactionLog:
     def _write(self, batch: Batch, outgoing: Sequence[Outgoing]) -> None:
         for span in batch.spans:
             assert span.start_offset == self._committed[span.partition], "no batch is passed over (invariant 3)"
+        assert self._opened in (None, batch), "a transaction stands open for its own batch only (invariant 4)"
         is_open, self._opened = self._opened is batch, None
         if not is_open:
             self._producer.begin_transaction()
@@ -322,17 +323,14 @@ class TransactionLog:
             while batch is None and not self._stopping.is_set():
                 self._read_pulse.begin()
                 batch = self._next_batch()
-                if batch is None:
-                    self._renew_metadata()
             if batch is not None:
                 self._ahead_max = BATCHES_AHEAD_MAX if len(batch.records) * 2 >= self._batch_records_max else 1
                 with self._released:
                     self._under_way += 1
                     is_alone = self._under_way == self._ahead_max == 1
-                deliver(batch)
-                self._renew_metadata()  # now that nobody waits for it
                 if is_alone:
-                    self._committer.submit(self._open_ahead, batch)
+                    self._committer.submit(self._open_ahead, batch)  # before its commit can be asked for
+                deliver(batch)
         self._read_pulse.end()
 
     def _may_read_on(self, patience_s: float) -> bool:
@@ -350,6 +348,8 @@ class TransactionLog:
         if not messages:
             messages += self._consumer.consume(1, IDLE_POLL_S)
             messages += self._consumer.consume(self._batch_records_max - len(messages), 0)
+        if not self._metadata_renewed.is_set():
+            self._renew_metadata()
         for message in messages:
             raise_unless_passing(message.error())  # before anything is dropped: a fatal error is told once
         if epoch != self._epoch or self._must_seek:
@@ -400,6 +400,7 @@ class TransactionLog:
     # Rebalancing, called from within consume() and poll()
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._metadata_renewed.clear()
         committed = consumer.committed(partitions, timeout=ASSIGN_TIMEOUT_S) if partitions else []
         for partition in committed:
             if partition.error is not None:
@@ -422,6 +423,7 @@ class TransactionLog:
 
     def _give_up(self, partitions: list[TopicPartition]) -> None:
         """Waits for a transaction under way; what is read but not committed will not be."""
+        self._metadata_renewed.clear()
         with self._lock:
             self._abort_opened()  # the partitions' next owner waits for pending offsets
             self._epoch += 1

@@ -23,7 +23,7 @@ from pipeline.adapters import metrics
 from pipeline.adapters.kafka import Batch, BrokerFailed, Record, Span, TransactionLog
 from pipeline.adapters.state import Prepared, RedisState, StateUnavailable
 from pipeline.agents.breaker_watch import BreakerWatch
-from pipeline.agents.judge import SLICE_RECORDS, Judge, Judged, Reading
+from pipeline.agents.judge import SLICE_RECORDS, Judge, Judged, ModesOf, Reading
 from pipeline.agents.rebuild import Rebuild
 from pipeline.core.scoring import Model
 from pipeline.core.windows import PartitionObservation, SnapshotPruned, StateLost
@@ -57,6 +57,7 @@ class _HeadStart(NamedTuple):
 class _Observed(NamedTuple):
     reading: Reading
     observations: list[PartitionObservation]
+    modes: ModesOf | None  # None: the breaker is still to be asked
 
 
 @dataclass(slots=True)
@@ -151,7 +152,7 @@ class DecisionAgent:
                 work.observed = await self._observed(work, batch.records, batch.spans)
             else:
                 reading, prepared = work.head_start
-                work.observed = _Observed(reading, await self._observe(work, prepared, batch.spans))
+                work.observed = _Observed(reading, *await self._observe(work, prepared, batch.spans))
         except BatchDropped:
             self._transactions.release()
             self._count_dropped(batch)
@@ -205,11 +206,14 @@ class DecisionAgent:
         return await self._attempt(work, work.batch.records, work.batch.spans)
 
     async def _judge(self, judge: Judge, observed: _Observed) -> Judged:
-        modes = await self._breaker.modes(judge.in_force)
+        reading, observations, modes = observed
+        if modes is None:
+            modes = await self._breaker.modes(judge.in_force)
         judged = Judged()
-        for part in judge.judge(*observed, modes, self._clock_ms()):
+        for part in judge.judge(reading, observations, modes, self._clock_ms()):
             judged.extend(part)
-            await asyncio.sleep(0)  # the next batch's replies from Redis are taken in here
+            if len(part.outgoing) >= SLICE_RECORDS:
+                await asyncio.sleep(0)  # the next batch's replies from Redis are taken in here
         return judged
 
     async def _attempt(self, work: _Work, records: Sequence[Record], spans: Sequence[Span]) -> Judged:
@@ -225,7 +229,7 @@ class DecisionAgent:
     async def _observed(self, work: _Work, records: Sequence[Record], spans: Sequence[Span]) -> _Observed:
         reading = await self._read(work.judge, records)
         prepared = self._state.prepare(work.judge.state_events(reading, spans))
-        return _Observed(reading, await self._observe(work, prepared, spans))
+        return _Observed(reading, *await self._observe(work, prepared, spans))
 
     async def _read(self, judge: Judge, records: Sequence[Record]) -> Reading:
         parts = []
@@ -245,15 +249,21 @@ class DecisionAgent:
         judged.extend(await self._attempt(work, records[middle:], second))
         return judged
 
-    async def _observe(self, work: _Work, prepared: Prepared, spans: Sequence[Span]) -> list[PartitionObservation]:
-        """State features; holds while the store is away, rebuilds it where it has lost something."""
+    async def _observe(
+        self, work: _Work, prepared: Prepared, spans: Sequence[Span]
+    ) -> tuple[list[PartitionObservation], ModesOf | None]:
+        """State features, and what the breaker says where nothing else waits to be judged before; holds while the store
+        is away, rebuilds it where it has lost something."""
         batch = work.batch
         started_s, deadline = time.perf_counter(), time.monotonic() + self._state_patience_s
         rebuilds, waits = 0, 0
         try:
             while True:
                 try:
-                    return await self._state.observe_prepared(prepared, when_ready=True)
+                    observing = self._state.observe_prepared(prepared, when_ready=True)
+                    if self._is_judging():
+                        return await observing, None
+                    return await asyncio.gather(observing, self._breaker.modes(work.judge.in_force))
                 except StateLost as lost:
                     rebuilds += 1
                     if rebuilds > REBUILDS_MAX:
@@ -272,6 +282,9 @@ class DecisionAgent:
             if self.is_holding:
                 self._held_s += time.perf_counter() - started_s
             self.is_holding = False
+
+    def _is_judging(self) -> bool:
+        return self._judging is not None and not self._judging.done()
 
     async def _restore(self, batch: Batch, spans: Sequence[Span]) -> None:
         """Rebuilds the state up to where this batch starts; the commit before it must be through by then."""
