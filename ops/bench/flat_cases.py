@@ -36,7 +36,6 @@ MONTH_MS: Final = 30 * DAY_MS
 BATCH: Final = 512
 SLICE_EVENTS: Final = 2_048
 ROUNDS: Final = 5
-PAYEES: Final = 15
 AMOUNT_MINOR_MAX: Final = 1_000  # 10,000 of them in 30 days are within every limit: all cases are decided alike
 REDIS_MEMORY_MAX_BYTES: Final = 6 * 1024**3
 _CLOSED: Final = Mode(BreakerState.CLOSED, "all", True)
@@ -45,12 +44,13 @@ Figures = TypeVar("Figures")
 
 
 class Case(NamedTuple):
-    """`accounts` that make `monthly` payments each in 30 days, to a few of `payees`; `preload` come before what is
-    measured."""
+    """`accounts` that make `monthly` payments each in 30 days, each to some of all `payees`; `preload` come before what
+    is measured."""
 
     name: str
     accounts: int
     monthly: int
+    payees_an_account: int
     payees: int
     preload: int
 
@@ -61,7 +61,6 @@ class Traffic:
 
     case: Case
     partition: int
-    payees_an_account: int = PAYEES
     offset: int = 0
 
     def batches(self, payments: int) -> Iterator[list[Record]]:
@@ -76,7 +75,7 @@ class Traffic:
         # Every account once before any comes again, in a scattered order: each holds the same number of payments.
         account = offset * 7_368_787 % case.accounts
         step_ms = MONTH_MS / (case.accounts * case.monthly)
-        payee = account * self.payees_an_account + random.randrange(self.payees_an_account)
+        payee = account * case.payees_an_account + random.randrange(case.payees_an_account)
         transaction = Transaction(
             transaction_id=f"{case.name}-{offset:012d}",
             account_id=f"{case.name}-{account:012d}",
