@@ -4,8 +4,9 @@ be read, beside two shorter paths in the same run.
 Each payment has an intended time, and a late sender counts against the result (no coordinated omission). One after
 another: the bare path (generator, broker, reader of the payments themselves, `bare_path_ms`), the worker's transport
 with nothing decided (`transport_ms`: consume, decode, encode, one Kafka transaction a batch), and the worker. A minute
-of each passes unmeasured: a broker that was started just now still compiles itself, on the same cores. Generator and reader are processes of their own; all share the machine's cores with broker,
-Redis and worker. The hot path is compiled, as the image has it, where a C compiler is found.
+of each passes unmeasured: a broker that was started just now still compiles itself, on the same cores. Generator and
+reader are processes of their own; all share the machine's cores with broker, Redis and worker. The hot path is
+compiled, as the image has it, where a C compiler is found.
 """
 
 from __future__ import annotations

@@ -2,25 +2,33 @@
 
 It uses the same core, the same Redis features and the same encoding as the worker; what differs is the shape: a topic
 agent, one state look-up, one decision and one `send` a record. No Kafka transactions: Faust has none that hold (FACTS).
+It asks Redis through redis-py's own pipelines; in the group WITH_WORKER_CLIENT as the worker does.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 import faust
+from redis.asyncio import Redis
 
 from pipeline.adapters.kafka import Record, Span
+from pipeline.adapters.redis_batches import Command, RedisBatches
 from pipeline.agents.judge import Judge, Judged
 from pipeline.app import FAUST_BUFFER_RECORDS, FAUST_DIRECTORY, Worker
 from pipeline.core.records import Source
 from pipeline.settings import Settings
 
+WITH_WORKER_CLIENT: Final = "plain_faust_worker_client"
+
 
 def build(settings: Settings) -> faust.App:
     worker = Worker(settings)
+    if settings.consumer_group != WITH_WORKER_CLIENT:
+        _use_redis_py(worker, settings.redis_url)
     app = faust.App(
         f"{settings.consumer_group}-plain",
         broker=";".join(f"kafka://{server}" for server in settings.bootstrap_servers.split(",")),
@@ -62,6 +70,31 @@ def build(settings: Settings) -> faust.App:
         return view.json({"live": True})
 
     return app
+
+
+class _RedisPy(RedisBatches):
+    """The same commands by redis-py's own pipelines."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url, timeout_s=0)
+        self._client: Redis = Redis.from_url(url)
+
+    async def run(self, commands: Sequence[Command]) -> list[Any]:
+        pipeline = self._client.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)
+        replies: list[Any] = await pipeline.execute(raise_on_error=False)
+        return replies
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+
+def _use_redis_py(worker: Worker, url: str) -> None:
+    """Ids first, then windows, as agents do that wait for what they need next."""
+    worker.state._is_one_server = False
+    worker.state._redis = _RedisPy(url)
+    worker.breaker._store._batches = _RedisPy(url)
 
 
 if __name__ == "__main__":

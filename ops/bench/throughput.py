@@ -3,7 +3,8 @@
 Each reads the same payments from a topic of its own that was filled before. Some pass unmeasured; then
 time and committed records are counted to the end of the topic, or for 40 s, and with them the CPU time of the process,
 of Redis and of the broker. All three run with the hot path compiled, as the container image has it, where a C compiler
-is found; the worker also as plain Python.
+is found; the worker also as plain Python. The Faust agent asks Redis through redis-py, and another time as the worker
+does.
 """
 
 from __future__ import annotations
@@ -35,12 +36,14 @@ class Case(NamedTuple):
     is_compiled: bool = True
 
 
+PLAIN_FAUST = "ops.bench.plain_faust"
 WORKER = Case("worker", None, 40_000, 200_000)
 TRANSPORT = Case("transport", "ops.bench.bare_transport", 60_000, 300_000)
 CASES = (
     TRANSPORT,  # first, so that the broker is warm for the others
     WORKER,
-    Case("plain_faust", "ops.bench.plain_faust", 300, 20_000),
+    Case("plain_faust", PLAIN_FAUST, 300, 20_000),
+    Case("plain_faust_worker_client", PLAIN_FAUST, 300, 20_000),
     Case("worker_interpreted", None, 40_000, 200_000, is_compiled=False),
 )
 
@@ -80,7 +83,7 @@ def _measure(
     say(f"{case.name}: publishing {records:,} payments")
     publish(stack.bootstrap_servers, f"{prefix}transactions.v1", payments(wire, records))
     process = case_process(directory, stack, case, tree)
-    group = f"{case.name}-plain" if case.name == "plain_faust" else case.name
+    group = f"{case.name}-plain" if case.module == PLAIN_FAUST else case.name
 
     def committed() -> int:
         return committed_counts(stack.bootstrap_servers, group, f"{prefix}transactions.v1")
@@ -113,8 +116,8 @@ def case_process(directory: Path, stack: RealStack, case: Case, tree: Path | Non
     if case.module is None:
         return worker_process(directory, stack.bootstrap_servers, stack.redis_url, environment=environment)
     port = free_port()
-    is_ready = (lambda: status(port, "/live") == 200) if case.name == "plain_faust" else (lambda: True)
-    arguments = ["worker"] if case.name == "plain_faust" else []
+    is_ready = (lambda: status(port, "/live") == 200) if case.module == PLAIN_FAUST else (lambda: True)
+    arguments = ["worker"] if case.module == PLAIN_FAUST else []
     return ServerProcess(
         case.name,
         [sys.executable, "-P", "-m", case.module, *arguments],

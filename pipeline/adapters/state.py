@@ -109,6 +109,7 @@ class RedisState:
         """`shards`, `label_delay_days` and `claim_buckets` are for ever: changed, the state must be rebuilt."""
         self._redis = RedisBatches(url, timeout_s=timeout_s)
         self._keys, self._shards, self._buckets = Keys(prefix, shards), range(shards), claim_buckets
+        self._is_one_server = shards == 1
         self._claim_limits = (CLAIM_KEPT_MS, EXCEPTIONS_KEPT)
         self._account_limits = (ACCOUNT_PAYMENTS_MAX, ACCOUNT_BENEFICIARIES_MAX)
         self._shared_limits = (BENEFICIARY_PAYMENTS_MAX, label_delay_days * DAY_MS)
@@ -145,7 +146,7 @@ class RedisState:
         when_ready: StateLost, with nothing done, where the state was never built as a whole (see `mark_ready`).
         """
         answers = {share.partition: Answers(len(share.events)) for share in prepared.batch}
-        if len(self._shards) == 1:
+        if self._is_one_server:
             await self._observe_at_once(prepared, answers, when_ready)
         else:
             await self._claim(prepared, answers, when_ready)
