@@ -225,7 +225,7 @@ class TransactionLog:
 
     def release(self) -> None:
         """One batch is through (committed or dropped): another may be read."""
-        if self._opened is not None:
+        if self._opened is not None:  # dropped
             self._committer.submit(self._take_back)
         with self._released:
             self._under_way -= 1
@@ -288,8 +288,9 @@ class TransactionLog:
                 self._commit_pulse.end()
 
     def _take_back(self) -> None:
-        with self._lock:
-            self._abort_opened()
+        if self._opened is not None:  # else the reader would wait for a commit under way
+            with self._lock:
+                self._abort_opened()
 
     def _abort_opened(self) -> None:
         if self._opened is not None:
