@@ -143,7 +143,7 @@ class RedisState:
     async def observe_prepared(self, prepared: Prepared, *, when_ready: bool = False) -> list[PartitionObservation]:
         """The rest of `observe`.
 
-        when_ready: StateLost, with nothing done, where the state was never built as a whole (see `mark_ready`).
+        when_ready: StateLost, with nothing counted, where the state was never built as a whole (see `mark_ready`).
         """
         answers = {share.partition: Answers(len(share.events)) for share in prepared.batch}
         if self._is_one_server:

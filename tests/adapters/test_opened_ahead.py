@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 
-import pytest
 from confluent_kafka import Producer
 
 from ops.bench.topics_io import wait_until
-from ops.stack.embedded import EmbeddedStack
 from pipeline.adapters.kafka import Batch, Outgoing, TransactionLog
 
 PATIENCE_S = 30.0
 DECISION = [Outgoing("decisions.v1", b"account", b"decision")]
-
-
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with EmbeddedStack(tmp_path_factory.mktemp("stack")) as stack:
-        yield stack.bootstrap_servers
 
 
 def publish(servers: str, topic: str) -> None:

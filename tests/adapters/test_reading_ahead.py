@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 from confluent_kafka import Producer
 
-from ops.stack.embedded import EmbeddedStack
 from pipeline.adapters.kafka import BATCHES_AHEAD_MAX, Batch, TransactionLog
 
 TOPIC = "transactions.v1"
 FULL = 10
 PATIENCE_S = 30.0
-
-
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with EmbeddedStack(tmp_path_factory.mktemp("stack")) as stack:
-        yield stack.bootstrap_servers
 
 
 def publish(servers: str, count: int) -> None:
