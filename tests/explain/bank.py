@@ -58,6 +58,12 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def midday_zone(at_ms: int) -> str:
+    """Where it is midday, within the hour: a payment of the small hours would be decided otherwise."""
+    hours_to_midday = 12 - at_ms // HOUR_MS % 24
+    return f"Etc/GMT{-hours_to_midday:+d}"  # east of Greenwich is negative in these names
+
+
 class Bank:
     """Everything that is appended to decisions.v1 is handed to each service by `settle`, in order."""
 
@@ -102,7 +108,7 @@ class Bank:
         self.archive.decide_by(by)
         at_ms = now_ms()
         paid = payment(1, amount_minor=amount_minor, event_time_ms=at_ms - 400)._replace(
-            transaction_id=transaction_id, account_id=ACCOUNT
+            transaction_id=transaction_id, account_id=ACCOUNT, account_time_zone=midday_zone(at_ms)
         )
         event = np.array([EventRows(policy()).row(paid)], dtype=np.int64)
         matrix = feature_matrix(event, features(**state)[:, STATE_SLICE])
