@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from pipeline.adapters.kafka import BrokerFailed, Outgoing
+from pipeline.adapters.kafka import LINGER_MS, BrokerFailed, Outgoing
 
 DELIVERY_S: Final = 20.0
 TRANSACTION_TIMEOUT_MS: Final = 15_000
@@ -115,7 +115,7 @@ def _options(bootstrap_servers: str, client_id: str, options: Mapping[str, str])
         "client.id": client_id,
         "enable.idempotence": True,
         "delivery.timeout.ms": int(DELIVERY_S * 1000),
-        "linger.ms": 1,
+        "linger.ms": LINGER_MS,
         "compression.type": "lz4",
         "retry.backoff.ms": 2,  # as the worker's: transactions back to back wait for each other by it
         "retry.backoff.max.ms": 100,

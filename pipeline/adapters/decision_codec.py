@@ -60,7 +60,7 @@ class DecisionEncoder:
     ) -> list[bytes]:
         """A value each; `features` is (n, len(FEATURES)), everything else has n entries."""
         rows = zip(payments, sources, encode_longs(features), verdicts, decided_at_ms, strict=True)
-        return [self._value(*row) for row in rows]
+        return [self._value(payment, source, row, verdict, at_ms) for payment, source, row, verdict, at_ms in rows]
 
     def _value(self, payment: Decoded, source: Source, row: bytes, verdict: Verdict, decided_at_ms: int) -> bytes:
         transaction, body = payment
@@ -122,9 +122,11 @@ def _write_long(out: BytesWriter, number: i64) -> None:
     """Avro's zigzag variable-length long. The masks make shifts fill with zeros, in 64 bits as in Python's integers."""
     rest = (number << 1) ^ (number >> 63)
     while rest & ~0x7F:
-        out.append(rest & 0x7F | 0x80)
+        byte: int = rest & 0x7F | 0x80  # as an i64 it would be appended through a Python call
+        out.append(byte)
         rest = (rest >> 7) & 0x01FF_FFFF_FFFF_FFFF
-    out.append(rest)
+    byte = rest
+    out.append(byte)
 
 
 def _write_optional(out: BytesWriter, number: int | None) -> None:

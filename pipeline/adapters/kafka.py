@@ -30,10 +30,13 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from pipeline.adapters.standstill import Pulse
 from pipeline.core.records import Source
 
-BATCHES_AHEAD_MAX: Final = 4
-"""Taken up but not yet committed, while batches are at least half full: one is read, one observed, one judged, one
-commits. While less waits there is one: read earlier, a batch would be smaller and only wait for those
-before it."""
+BATCHES_AHEAD_MAX: Final = 5
+"""Taken up but not yet committed, while batches are at least a quarter full: one is read, one observed, one waits to be
+judged, one is judged, one commits. While less waits there is one: read earlier, a batch would be smaller and only wait
+for those before it."""
+LINGER_MS: Final = 100
+"""Longer than it takes to hand a batch over. Whoever produces here then flushes, which waits for no linger: so each
+partition is sent once a batch, not once for each millisecond that handing over takes."""
 FETCH_WAIT_MS: Final = 2
 FETCH_BYTES_MIN: Final = 65_536
 """The broker gathers this much, or for so long: answered record by record, fetching costs it a core at 1,000/s."""
@@ -129,7 +132,7 @@ class TransactionLog:
                 "transactional.id": f"{group}-{slot}",
                 "transaction.timeout.ms": transaction_timeout_ms,
                 "delivery.timeout.ms": transaction_timeout_ms,
-                "linger.ms": 1,
+                "linger.ms": LINGER_MS,
                 "queue.buffering.max.kbytes": 262_144,
                 "compression.type": "lz4",
             }
@@ -325,7 +328,7 @@ class TransactionLog:
                 self._read_pulse.begin()
                 batch = self._next_batch()
             if batch is not None:
-                self._ahead_max = BATCHES_AHEAD_MAX if len(batch.records) * 2 >= self._batch_records_max else 1
+                self._ahead_max = BATCHES_AHEAD_MAX if len(batch.records) * 4 >= self._batch_records_max else 1
                 with self._released:
                     self._under_way += 1
                     is_alone = self._under_way == self._ahead_max == 1

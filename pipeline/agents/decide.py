@@ -68,6 +68,7 @@ class _Work:
     judge: Judge
     started_s: float
     held_s: float
+    before: asyncio.Task[None] | None = None  # judges the batch before this one
     head_start: _HeadStart | None = None
     observed: _Observed | None = None
 
@@ -108,6 +109,7 @@ class DecisionAgent:
         work = _Work(batch, self.judge, time.perf_counter(), self._held_s)
         work.head_start = await self._read_ahead(work)
         await self._done(self._observing)
+        work.before = self._judging
         self._observing = self._watched(self._observe_and_judge(work))
 
     async def settle(self) -> None:
@@ -116,10 +118,9 @@ class DecisionAgent:
         await self._done(self._judging)
         await self._done(self._commit)
 
-    async def _settle_earlier(self) -> None:
-        """Returns when no batch before the one that this stage works on is under way; raises what one raised."""
-        if self._judging is not asyncio.current_task():
-            await self._done(self._judging)
+    async def _settle_before(self, work: _Work) -> None:
+        """Returns when no batch before this one is under way; raises what one raised."""
+        await self._done(work.before)
         await self._done(self._commit)
 
     async def _done(self, task: asyncio.Task[None] | None) -> None:
@@ -161,10 +162,10 @@ class DecisionAgent:
             raise
         except Exception as error:  # whatever a record makes our code raise; tried again in `_judged`
             log.exception("observing_failed", records=len(batch.records), error=type(error).__name__)
-        await self._done(self._judging)
         self._judging = self._watched(self._judge_and_commit(work))
 
     async def _judge_and_commit(self, work: _Work) -> None:
+        await self._done(work.before)
         batch = work.batch
         try:
             judged = await self._judged(work)
@@ -268,7 +269,7 @@ class DecisionAgent:
                     rebuilds += 1
                     if rebuilds > REBUILDS_MAX:
                         raise StateGivenUp("the state was lost again while it was rebuilt") from lost
-                    await self._restore(batch, spans)
+                    await self._restore(work, spans)
                 except SnapshotPruned as pruned:
                     self._drop_if_stale(batch)
                     raise StateGivenUp(str(pruned)) from pruned
@@ -286,12 +287,12 @@ class DecisionAgent:
     def _is_judging(self) -> bool:
         return self._judging is not None and not self._judging.done()
 
-    async def _restore(self, batch: Batch, spans: Sequence[Span]) -> None:
+    async def _restore(self, work: _Work, spans: Sequence[Span]) -> None:
         """Rebuilds the state up to where this batch starts; the commit before it must be through by then."""
         self.is_holding = True
         metrics.STATE_HOLDS.labels("lost").inc()
-        await self._settle_earlier()
-        self._drop_if_stale(batch)
+        await self._settle_before(work)
+        self._drop_if_stale(work.batch)
         with contextlib.suppress(StateLost):  # lost again meanwhile: found again at the next look, REBUILDS_MAX times
             await self._rebuild.run(self.judge, {span.partition: span.start_offset for span in spans})
 

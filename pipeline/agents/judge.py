@@ -93,17 +93,17 @@ class Judged:
         self.duplicates += other.duplicates
         self.shadow_disagreements += other.shadow_disagreements
 
-    def count(self, payment: Payment, verdict: Verdict) -> None:
-        """What metrics and the breaker hear of a decision."""
-        outcome, route, model_outcome = verdict.outcome, verdict.route, verdict.model_outcome
-        self.outcomes[outcome, route] += 1
-        for code in verdict.rules_triggered:
-            self.rules[code] += 1
-        if route is not Route.GUARDRAIL:
-            probability_ppm = None if model_outcome is None else verdict.fraud_probability_ppm
-            self.answers.append(Answer(model_outcome, probability_ppm, payment.decoded.transaction.segments))
-        if route is Route.FALLBACK and model_outcome is not None and model_outcome is not outcome:
-            self.shadow_disagreements += 1
+    def count(self, payments: Sequence[Payment], verdicts: Sequence[Verdict]) -> None:
+        """What metrics and the breaker hear of decisions."""
+        self.outcomes.update([(verdict.outcome, verdict.route) for verdict in verdicts])
+        self.rules.update([code for verdict in verdicts for code in verdict.rules_triggered])
+        for payment, verdict in zip(payments, verdicts, strict=True):
+            route, model_outcome = verdict.route, verdict.model_outcome
+            if route is not Route.GUARDRAIL:
+                probability_ppm = None if model_outcome is None else verdict.fraud_probability_ppm
+                self.answers.append(Answer(model_outcome, probability_ppm, payment.decoded.transaction.segments))
+            if route is Route.FALLBACK and model_outcome is not None and model_outcome is not verdict.outcome:
+                self.shadow_disagreements += 1
 
 
 class TopicNames(NamedTuple):
@@ -207,10 +207,9 @@ class Judge:
         decoded, sources = [p.decoded for p in payments], [p.record.source for p in payments]
         values = self._encoder.encode(decoded, sources, features, verdicts, [now_ms] * len(payments))
         topic = self._topics.decisions
-        judged = Judged()
-        for payment, verdict, value in zip(payments, verdicts, values, strict=True):
-            judged.outgoing.append(Outgoing(topic, payment.record.key, value))
-            judged.count(payment, verdict)
+        keyed = zip(payments, values, strict=True)
+        judged = Judged([Outgoing(topic, payment.record.key, value) for payment, value in keyed])
+        judged.count(payments, verdicts)
         return judged
 
     def _refuse_standing(self, judged: Judged, record: Record, standing: Standing, now_ms: int) -> None:

@@ -171,16 +171,17 @@ class _Answers:
     def __init__(self, features: Matrix, asked: list[int], soft: dict[int, list[Rule]], in_force: Regime) -> None:
         assert in_force.model is not None
         self._features, self._soft, self._policy, self._terms = features, soft, in_force.policy, in_force.terms
-        self._values, self._width = features.astype("<i8").tobytes(), features.shape[1]
+        self._values, self._width = features.astype("<i8").tobytes(), len(COLUMN)
         self._position = {row: position for position, row in enumerate(asked)}
         scores = score(in_force.model, features if len(asked) == len(features) else features[asked])
         is_fraud = scores.fraud_probability_ppm >= in_force.policy.model.block_probability_ppm
         confidence_bp = _confidence_bp(scores.fraud_probability_ppm, is_fraud)
         is_unsure = confidence_bp < in_force.policy.soft.confidence_minimum_bp
-        self._is_fraud, self._is_unsure = is_fraud.tolist(), is_unsure.tolist()
-        self._confidence_bp = confidence_bp.tolist()
-        self._probability_ppm = scores.fraud_probability_ppm.tolist()
-        self._score_micro = scores.score_micro.tolist()
+        self._is_fraud: list[bool] = is_fraud.tolist()
+        self._is_unsure: list[bool] = is_unsure.tolist()
+        self._confidence_bp: list[int] = confidence_bp.tolist()
+        self._probability_ppm: list[int] = scores.fraud_probability_ppm.tolist()
+        self._score_micro: list[int] = scores.score_micro.tolist()
         self._contributions = scores.contribution_micro.astype("<i8").tobytes()  # a row each
 
     def shadow(self, row: int) -> _Shadow:

@@ -7,12 +7,12 @@ Hot-path records are NamedTuples: `Transaction._make(decoded.values())` costs 0.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-AMOUNT_MINOR_MAX = 10**11
+AMOUNT_MINOR_MAX: Final = 10**11
 """One billion GBP. 50,000 payments of it still sum below 2^53, the largest integer that Lua holds exactly."""
 
-UNKNOWN = -1
+UNKNOWN: Final = -1
 """In a feature: not known. Every known feature value is at least 0."""
 
 

@@ -25,13 +25,13 @@ EPOCH_DAY_MIN: Final = -25_567  # 1900-01-01
 TEXT_CHARACTERS_MAX: Final = 140
 SEGMENTS_MAX: Final = 8
 
-_IDENTIFIER = r"[A-Za-z0-9._:\-]{1,64}"
-_IDENTIFIERS = re.compile(rf"{_IDENTIFIER}\n{_IDENTIFIER}\n{_IDENTIFIER}", re.ASCII)
-_DEVICE = re.compile(_IDENTIFIER, re.ASCII)
-_CURRENCY_AND_COUNTRY = re.compile(r"[A-Z]{3} [A-Z]{2}", re.ASCII)
-_SEGMENT_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}", re.ASCII)
-_SEGMENT_VALUE = re.compile(r"[A-Za-z0-9 ._+\-]{1,32}", re.ASCII)
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_IDENTIFIER: Final = r"[A-Za-z0-9._:\-]{1,64}"
+_IDENTIFIERS: Final = re.compile(rf"{_IDENTIFIER}\n{_IDENTIFIER}\n{_IDENTIFIER}", re.ASCII)
+_DEVICE: Final = re.compile(_IDENTIFIER, re.ASCII)
+_CURRENCY_AND_COUNTRY: Final = re.compile(r"[A-Z]{3} [A-Z]{2}", re.ASCII)
+_SEGMENT_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}", re.ASCII)
+_SEGMENT_VALUE: Final = re.compile(r"[A-Za-z0-9 ._+\-]{1,32}", re.ASCII)
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 class RefusalCode(StrEnum):
