@@ -1,10 +1,10 @@
 """Decisions a second on the real stack: the transport alone, the worker and a plain Faust agent, one after another.
 
-Each reads the same payments from a topic of its own that was filled before. Some pass unmeasured; then
-time and committed records are counted until half of the topic is through, or for 40 s, and with them the CPU time of the
-process, of Redis and of the broker. All three run with the hot path compiled, as the container image has it, where a C compiler
-is found; the worker also as plain Python. The Faust agent asks Redis through redis-py, and another time as the worker
-does.
+Each reads the same payments from a topic of its own that was filled before. Some pass unmeasured; then time and
+committed records are counted until half of the topic is through, or for 40 s, and with them the CPU time of the
+process, of Redis and of the broker. All three run with the hot path compiled, as the container image has it, where a C
+compiler is found; the worker also as plain Python. The Faust agent asks Redis through redis-py, and another time as the
+worker does.
 """
 
 from __future__ import annotations
