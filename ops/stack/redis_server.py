@@ -11,7 +11,7 @@ import redis
 
 from ops.stack.certificates import Certificates
 from ops.stack.processes import LOOPBACK, ServerProcess
-from ops.stack.versions import REDIS_EVICTION, REDIS_MEMORY_MAX_BYTES
+from ops.stack.versions import REDIS_MEMORY_MAX_BYTES, REDIS_SETTINGS
 
 PING_TIMEOUT_S = 1.0
 
@@ -59,7 +59,7 @@ def redis_server(
         "appendonly": "no" if persistence is Persistence.NONE else "yes",
         "appendfsync": "everysec" if persistence is Persistence.NONE else persistence.value,
         "maxmemory": str(memory_max_bytes),
-        "maxmemory-policy": REDIS_EVICTION,
+        **REDIS_SETTINGS,
     }
     return ServerProcess(
         "Redis",

@@ -22,8 +22,8 @@ from ops.stack.versions import (
     POSTGRES_OWNER,
     POSTGRES_SETTINGS,
     PYTHON_IMAGE,
-    REDIS_EVICTION,
     REDIS_MEMORY_MAX_BYTES,
+    REDIS_SETTINGS,
 )
 from pipeline.adapters.secret_settings import SECRET_NAMES
 
@@ -105,7 +105,7 @@ def test_redis_is_set_as_the_stacks_set_theirs(compose: dict[str, Any]) -> None:
     command = compose["services"]["redis"]["command"]
     settings = dict(zip(command[1::2], command[2::2], strict=True))
     assert settings["--maxmemory"] == str(REDIS_MEMORY_MAX_BYTES)
-    assert settings["--maxmemory-policy"] == REDIS_EVICTION
+    assert {name: settings[f"--{name}"] for name in REDIS_SETTINGS} == REDIS_SETTINGS
     assert (settings["--appendonly"], settings["--appendfsync"]) == ("yes", "everysec")
 
 
