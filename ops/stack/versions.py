@@ -50,8 +50,8 @@ REDIS_SETTINGS: Final[Mapping[str, str]] = MappingProxyType(
     {
         # At the limit a write must fail: a key evicted in silence would be a payment forgotten in silence.
         "maxmemory-policy": "noeviction",
-        # A file a third smaller is not worth compressing packed windows again whenever the append-only file is rewritten:
-        # that takes a core from those who decide.
+        # Windows are packed already. A file a third smaller is not worth compressing them again whenever it is
+        # rewritten: that takes a core from those who decide.
         "rdbcompression": "no",
     }
 )
