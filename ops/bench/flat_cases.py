@@ -26,6 +26,7 @@ from pipeline.adapters.state import RedisState
 from pipeline.agents.dead_letters import DeadLetters
 from pipeline.agents.judge import Judge, TopicNames
 from pipeline.app import AGENT_ID, RegimeSource
+from pipeline.commands.worker import calm_garbage_collector
 from pipeline.core.decide import Mode
 from pipeline.core.records import BreakerState, Source, Transaction
 from pipeline.core.windows import DAY_MS
@@ -192,6 +193,7 @@ def _cpu_seconds(client: redis.Redis) -> float:
 
 def main() -> None:
     cases = [Case(*fields) for fields in json.loads(sys.argv[1])]
+    calm_garbage_collector()  # as the worker does
     with tempfile.TemporaryDirectory() as directory:
         figures = with_redis(Path(directory), lambda port: asyncio.run(measured(cases, port)))
     print(json.dumps(figures))

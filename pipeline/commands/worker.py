@@ -39,7 +39,7 @@ def run_worker(settings: Settings) -> NoReturn:
     # Our own JSON logs stand already; Faust's set-up would replace them and capture stdout.
     worker = _Worker(app, override_logging=False, redirect_stdouts=False, quiet=True)
     worker.spinner = None  # it writes to the terminal even when told to be quiet
-    _calm_garbage_collector()
+    calm_garbage_collector()
     worker.execute_from_commandline()
 
 
@@ -48,7 +48,7 @@ class _Worker(faust.Worker):
         """Faust would log every thread's local variables, payments among them (I10)."""
 
 
-def _calm_garbage_collector() -> None:
+def calm_garbage_collector() -> None:
     """A batch makes tens of thousands of tuples and no cycles; at the default threshold the collector walks all that
     lives again and again for nothing."""
     gc.collect()
