@@ -49,7 +49,9 @@ class Settings(BaseSettings):
     consumer_group: str = "fraud-decide"
     worker_slot: Annotated[int, Field(ge=0, le=9999)] = 0
     """Stable for one worker's place: its transactional id, so that a restart fences its predecessor at once."""
-    batch_records_max: Annotated[int, Field(ge=1, le=10_000)] = 2000
+    batch_records_max: Annotated[int, Field(ge=1, le=10_000)] = 800
+    """Five of them are under way when much waits. More at once decide some more a second, but wait longer for each other
+    than the breaker's limit of latency on a slow machine."""
     session_timeout_ms: Annotated[int, Field(ge=1000, le=300_000)] = 6000
     transaction_timeout_ms: Annotated[int, Field(ge=1000, le=300_000)] = 5000
     state_patience_s: Annotated[float, Field(gt=0, le=3600)] = 60.0

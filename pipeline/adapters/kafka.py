@@ -31,7 +31,7 @@ from pipeline.adapters.standstill import Pulse
 from pipeline.core.records import Source
 
 BATCHES_AHEAD_MAX: Final = 5
-"""Taken up but not yet committed, while batches are at least a quarter full: one is read, one observed, one waits to be
+"""Taken up but not yet committed, while batches are at least half full: one is read, one observed, one waits to be
 judged, one is judged, one commits. While less waits there is one: read earlier, a batch would be smaller and only wait
 for those before it."""
 LINGER_MS: Final = 100
@@ -328,7 +328,7 @@ class TransactionLog:
                 self._read_pulse.begin()
                 batch = self._next_batch()
             if batch is not None:
-                self._ahead_max = BATCHES_AHEAD_MAX if len(batch.records) * 4 >= self._batch_records_max else 1
+                self._ahead_max = BATCHES_AHEAD_MAX if len(batch.records) * 2 >= self._batch_records_max else 1
                 with self._released:
                     self._under_way += 1
                     is_alone = self._under_way == self._ahead_max == 1
