@@ -50,8 +50,8 @@ class Settings(BaseSettings):
     worker_slot: Annotated[int, Field(ge=0, le=9999)] = 0
     """Stable for one worker's place: its transactional id, so that a restart fences its predecessor at once."""
     batch_records_max: Annotated[int, Field(ge=1, le=10_000)] = 800
-    """Five batches are under way when much waits. Larger ones decide a few more a second, but on a slow machine they wait
-    for each other longer than the breaker's limit of latency."""
+    """Five batches are under way when much waits. Larger ones decide a few more a second, but on a slow machine they
+    wait for each other longer than the breaker's limit of latency."""
     session_timeout_ms: Annotated[int, Field(ge=1000, le=300_000)] = 6000
     transaction_timeout_ms: Annotated[int, Field(ge=1000, le=300_000)] = 5000
     state_patience_s: Annotated[float, Field(gt=0, le=3600)] = 60.0
