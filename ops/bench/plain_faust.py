@@ -10,19 +10,18 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import faust
 from redis.asyncio import Redis
 
+from ops.bench.throughput import WITH_WORKER_CLIENT
 from pipeline.adapters.kafka import Record, Span
 from pipeline.adapters.redis_batches import Command, RedisBatches
 from pipeline.agents.judge import Judge, Judged
 from pipeline.app import FAUST_BUFFER_RECORDS, FAUST_DIRECTORY, Worker
 from pipeline.core.records import Source
 from pipeline.settings import Settings
-
-WITH_WORKER_CLIENT: Final = "plain_faust_worker_client"
 
 
 def build(settings: Settings) -> faust.App:

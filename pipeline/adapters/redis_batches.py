@@ -62,7 +62,8 @@ class RedisBatches:
             await self._idle.pop().disconnect(nowait=True)
 
     def _new(self) -> redis.Connection:
-        connection: redis.Connection = self._pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py's
+        # redis-py annotates its pool, but not this method of it.
+        connection: redis.Connection = self._pool.make_connection()  # type: ignore[no-untyped-call]
         return connection
 
     async def _exchange(self, connection: redis.Connection, request: Sequence[bytes]) -> list[Any]:

@@ -31,7 +31,7 @@ from pipeline.core.windows import PartitionEvents, PartitionObservation, Standin
 
 DUPLICATE: Final = "DUPLICATE"
 SLICE_RECORDS: Final = 100
-"""About 4 ms of work: what a reply of Redis may wait for the event loop, and a reply takes several turns of it."""
+"""A few ms of work: what a reply of Redis may wait for the event loop, and a reply takes several turns of it."""
 _BODY_DIGEST_BYTES: Final = 6
 
 ModesOf = Callable[[Transaction], Mode]
