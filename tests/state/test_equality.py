@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
+from zlib import crc32
 
 import pytest
 import redis
@@ -11,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.adapters.state import StateLost, StateUnavailable
-from pipeline.core.windows import MemoryState, PartitionEvents, PartitionObservation
-from tests.state.stores import Store, SyncRedisState, same
+from pipeline.core.windows import CLAIM_KEPT_MS, MemoryState, PartitionEvents, PartitionObservation
+from tests.state.stores import START_MS, Store, SyncRedisState, payment, same, share
 from tests.state.streams import Log, labels_of, logs
 
 MakeState = Callable[..., SyncRedisState]
@@ -53,6 +54,18 @@ def test_redis_answers_as_the_reference(fresh: MakeState, log: Log, shards: int)
     for number, batch in enumerate(batches):
         assert same(expected.observe(batch), actual.observe(batch))
         feed_context([expected, actual], log, number, len(batches))
+
+
+def test_a_shard_that_counts_for_none_of_its_beneficiaries_still_answers(fresh: MakeState) -> None:
+    """One payment is too old, and its beneficiary's shard has nothing but a fact for the other."""
+    assert [crc32(name.encode()) % 3 for name in ("tx-0", "tx-3")] == [1, 1]  # a shard tells what is old by its ids
+    assert [crc32(name.encode()) % 3 for name in ("payer", "payee-0", "payee-4")] == [2, 1, 2]
+    events = [
+        payment(0, START_MS + CLAIM_KEPT_MS + 1, beneficiary_account_id="payee-0"),
+        payment(3, START_MS, beneficiary_account_id="payee-4"),
+    ]
+    actual, expected = fresh(shards=3), MemoryState(shards=3)
+    assert same(expected.observe([share(events)]), actual.observe([share(events)]))
 
 
 @given(log=logs(), shards=st.sampled_from((1, 3)), seed=st.integers(0, 2**32))

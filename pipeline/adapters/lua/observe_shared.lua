@@ -191,7 +191,7 @@ while at <= #request do
     end
   end
 end
-if #rows > 1 and beneficiaries > 0 then write_logs(texts, beneficiaries) end
+if #rows > 1 then write_logs(texts, beneficiaries) end
 rows = table.concat(rows)
 move_on(KEYS[1], reached, last, committed, rows)
 return reply_of(rows, answers)

@@ -152,7 +152,7 @@ local function format_of(kept)
   return format
 end
 
--- Writes the strings of the logs of KEYS[2..].
+-- Writes the strings of the logs of KEYS[2..]; a shard may have been asked for some and have counted none.
 local function write_logs(texts, count)
   local written = {}
   for place = 1, count do
@@ -161,5 +161,5 @@ local function write_logs(texts, count)
       written[#written + 1] = texts[place]
     end
   end
-  call('MSET', unpack(written))
+  if #written > 0 then call('MSET', unpack(written)) end
 end
