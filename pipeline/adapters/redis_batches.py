@@ -7,6 +7,7 @@ for each reply, 25 µs of the event loop's time, and ten payments come to some f
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -30,10 +31,14 @@ class _Connection(redis.Connection):
 
 
 class RedisBatches:
-    """For commands that may be sent twice: on a connection that Redis has closed meanwhile they are."""
+    """For commands that may be sent twice: where a connection fails they are.
+
+    All go over one connection in the order in which they were asked for. None waits for the replies to those before:
+    Redis finds the next when it is done with one, whatever this process does at the time.
+    """
 
     def __init__(self, url: str, *, timeout_s: float) -> None:
-        """`timeout_s` is for a batch of commands as a whole, connecting included."""
+        """`timeout_s` is for a batch of commands as a whole, connecting and those before it included."""
         self._timeout_s = timeout_s
         self._pool = redis.ConnectionPool.from_url(
             url,
@@ -43,39 +48,55 @@ class RedisBatches:
             socket_read_size=REPLY_BYTES,
             connection_class=_Connection,  # of redis:// URLs; TLS and unix sockets keep their own
         )
-        self._idle: list[redis.Connection] = []
+        self._line: _Line | None = None
 
     async def run(self, commands: Sequence[Command]) -> list[Any]:
         """Replies; where a command failed, its ResponseError. Raises RedisError, OSError or TimeoutError where none can
         be had, of which some commands may have been carried out."""
         request = [hiredis.pack_command(command) for command in commands]
         async with asyncio.timeout(self._timeout_s):
-            if self._idle:
-                try:
-                    return await self._exchange(self._idle.pop(), request)
-                except (ConnectionLost, OSError):
-                    await self.close()  # the others are as old
-            return await self._exchange(self._new(), request)
+            with contextlib.suppress(ConnectionLost, OSError):
+                return await self._open_line().exchange(request)
+            return await self._open_line().exchange(request)
 
     async def close(self) -> None:
-        while self._idle:
-            await self._idle.pop().disconnect(nowait=True)
+        if self._line is not None:
+            await self._line.close()
 
-    def _new(self) -> redis.Connection:
+    def _open_line(self) -> _Line:
+        if self._line is None or self._line.is_closed:
+            self._line = _Line(self._pool)
+        return self._line
+
+
+class _Line:
+    """A connection that takes requests while replies to others are under way. Its first failure is its last."""
+
+    def __init__(self, pool: redis.ConnectionPool) -> None:
         # redis-py annotates its pool, but not this method of it.
-        connection: redis.Connection = self._pool.make_connection()  # type: ignore[no-untyped-call]
-        return connection
+        self._connection: redis.Connection = pool.make_connection()  # type: ignore[no-untyped-call]
+        self._sending, self._receiving = asyncio.Lock(), asyncio.Lock()  # each serves who came first
+        self.is_closed = False
 
-    async def _exchange(self, connection: redis.Connection, request: Sequence[bytes]) -> list[Any]:
-        """Replies on a connection, which is kept unless it fails."""
+    async def exchange(self, request: Sequence[bytes]) -> list[Any]:
         try:
-            await connection.send_packed_command(request, check_health=False)
-            replies = [await _reply(connection) for _ in request]
+            async with self._sending:
+                self._check()  # redis-py would connect again, and what waits for replies would get those to others
+                await self._connection.send_packed_command(request, check_health=False)
+            async with self._receiving:
+                self._check()
+                return [await _reply(self._connection) for _ in request]
         except BaseException:
-            await connection.disconnect(nowait=True)
+            await self.close()
             raise
-        self._idle.append(connection)
-        return replies
+
+    async def close(self) -> None:
+        self.is_closed = True
+        await self._connection.disconnect(nowait=True)
+
+    def _check(self) -> None:
+        if self.is_closed:
+            raise ConnectionLost("closed by one who waited for a reply before")
 
 
 async def _reply(connection: redis.Connection) -> Any:

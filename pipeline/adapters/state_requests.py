@@ -32,6 +32,7 @@ ID_HASH_BYTES: Final = 9
 ROW_LENGTH: Final = 14
 """Offset and 13 features; in a row of shared state the last is the declared month."""
 _MONTH: Final = ACCOUNT_STATE.index("account_normal_month_minor")
+_BENEFICIARY, _DECLARED_MONTH = "b", "m"
 _FACTS: Final = {IP_ADDRESS: "i", DEVICE: "d"}
 
 _CLAIMS: Final = Struct(">HHIHIB")
@@ -90,13 +91,17 @@ class Keys:
         return f"{self._prefix}:{{p{partition}}}a:"
 
     def beneficiary(self, beneficiary_id: str) -> str:
-        return f"{self._prefix}:{{s{self.shard(beneficiary_id)}}}b:{beneficiary_id}"
+        return self.shared(self.shard(beneficiary_id), _BENEFICIARY) + beneficiary_id
 
     def fact(self, kind: str, entity: str) -> str:
-        return f"{self._prefix}:{{s{self.shard(entity)}}}{_FACTS[kind]}:{entity}"
+        return self.shared(self.shard(entity), _FACTS[kind]) + entity
 
     def declared_month(self, account_id: str) -> str:
-        return f"{self._prefix}:{{s{self.shard(account_id)}}}m:{account_id}"
+        return self.shared(self.shard(account_id), _DECLARED_MONTH) + account_id
+
+    def shared(self, shard: int, kind: str) -> str:
+        """Completed by the id."""
+        return f"{self._prefix}:{{s{shard}}}{kind}:"
 
 
 def chunks(share: PartitionEvents) -> Iterator[Chunk]:
@@ -155,6 +160,8 @@ def account_request(chunk: Chunk, names: Keys, initial: bool, rebuild: bool) -> 
 def shared_request(chunk: Chunk, shard: int, names: Keys, initial: bool, rebuild: bool) -> Request:
     """Events that have nothing in this shard are left out."""
     pack, shard_of, is_only = _SHARED.pack, names.shard, names.shards == 1
+    of_beneficiary, of_month = names.shared(shard, _BENEFICIARY), names.shared(shard, _DECLARED_MONTH)
+    of_address, of_device = names.shared(shard, _FACTS[IP_ADDRESS]), names.shared(shard, _FACTS[DEVICE])
     beneficiaries: dict[str, int] = {}
     facts: dict[str, int] = {}
     parts: list[bytes] = []
@@ -166,13 +173,13 @@ def shared_request(chunk: Chunk, shard: int, names: Keys, initial: bool, rebuild
             event.beneficiary_account_id, event.account_id, event.ip_address, event.device_id,
         )  # fmt: skip
         if is_only or shard_of(payee) == shard:
-            beneficiary = beneficiaries.setdefault(names.beneficiary(payee), len(beneficiaries) + 1)
+            beneficiary = beneficiaries.setdefault(of_beneficiary + payee, len(beneficiaries) + 1)
         if ip_address is not None and (is_only or shard_of(ip_address) == shard):
-            address = facts.setdefault(names.fact(IP_ADDRESS, ip_address), len(facts) + 1)
+            address = facts.setdefault(of_address + ip_address, len(facts) + 1)
         if device_id is not None and (is_only or shard_of(device_id) == shard):
-            device = facts.setdefault(names.fact(DEVICE, device_id), len(facts) + 1)
+            device = facts.setdefault(of_device + device_id, len(facts) + 1)
         if is_only or shard_of(account_id) == shard:
-            month = facts.setdefault(names.declared_month(account_id), len(facts) + 1)
+            month = facts.setdefault(of_month + account_id, len(facts) + 1)
         if beneficiary or address or device or month:
             time, offset = event.event_time_ms - ORIGIN_MS, event.offset
             parts.append(

@@ -1,7 +1,7 @@
 """The decision agent: batches in log order, through four stages that each work on another batch.
 
 Read, observe (state features, from Redis), judge, commit. Redis counts while this process reads the batch behind and
-judges the one before, so that neither waits for the other.
+judges the one before, and finds the next at its door when it is done, so that neither waits for the other.
 
 A failure of ours aborts nothing but the batch: it is tried again, and at the third failure bisected until the record
 that causes it stands alone and becomes a dead letter. A failure of the world (Redis, Kafka) holds the batch: without
@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -50,8 +50,11 @@ _GIVING_UP: Final = (StateGivenUp, BatchDropped, BrokerFailed)
 
 
 class _HeadStart(NamedTuple):
+    """What is done of a batch while the one before may still be observed."""
+
     reading: Reading
     prepared: Prepared
+    asked: asyncio.Task[list[PartitionObservation]]  # of Redis, behind the batch before
 
 
 class _Observed(NamedTuple):
@@ -102,13 +105,18 @@ class DecisionAgent:
         self._held_s = 0.0  # in all, by holding and rebuilding
 
     async def decide(self, batch: Batch) -> None:
-        """Reads `batch`, waits until the one before it is observed, and starts observing it.
+        """Reads `batch`, asks Redis about it, and waits until the one before it is observed.
 
         Whatever fails later is raised by the next call, and told to `on_failure` at once.
         """
         work = _Work(batch, self.judge, time.perf_counter(), self._held_s)
         work.head_start = await self._read_ahead(work)
-        await self._done(self._observing)
+        try:
+            await self._done(self._observing)
+        except BaseException:
+            if work.head_start is not None:
+                work.head_start.asked.cancel()
+            raise
         work.before = self._judging
         self._observing = self._watched(self._observe_and_judge(work))
 
@@ -141,7 +149,8 @@ class DecisionAgent:
         """None where it fails: what must be bisected is so in order, in the stages after this one."""
         try:
             reading = await self._read(work.judge, work.batch.records)
-            return _HeadStart(reading, self._state.prepare(work.judge.state_events(reading, work.batch.spans)))
+            prepared = self._state.prepare(work.judge.state_events(reading, work.batch.spans))
+            return _HeadStart(reading, prepared, asyncio.create_task(self._ask(prepared)))
         except Exception as error:  # whatever a record makes our code raise; tried again in `_observe_and_judge`
             log.exception("reading_failed", records=len(work.batch.records), error=type(error).__name__)
         return None
@@ -152,8 +161,8 @@ class DecisionAgent:
             if work.head_start is None:
                 work.observed = await self._observed(work, batch.records, batch.spans)
             else:
-                reading, prepared = work.head_start
-                work.observed = _Observed(reading, *await self._observe(work, prepared, batch.spans))
+                reading, prepared, asked = work.head_start
+                work.observed = _Observed(reading, *await self._observe(work, prepared, batch.spans, asked))
         except BatchDropped:
             self._transactions.release()
             self._count_dropped(batch)
@@ -251,20 +260,27 @@ class DecisionAgent:
         return judged
 
     async def _observe(
-        self, work: _Work, prepared: Prepared, spans: Sequence[Span]
+        self,
+        work: _Work,
+        prepared: Prepared,
+        spans: Sequence[Span],
+        asked: asyncio.Task[list[PartitionObservation]] | None = None,
     ) -> tuple[list[PartitionObservation], ModesOf | None]:
         """State features, and what the breaker says where nothing else waits to be judged before; holds while the store
-        is away, rebuilds it where it has lost something."""
+        is away, rebuilds it where it has lost something.
+
+        asked: before the batch ahead was observed; where that went wrong, so did this, and it says nothing of its own.
+        """
+        if asked is not None:
+            with contextlib.suppress(StateLost, SnapshotPruned, StateUnavailable):
+                return await self._with_modes(work, asked)
         batch = work.batch
         started_s, deadline = time.perf_counter(), time.monotonic() + self._state_patience_s
         rebuilds, waits = 0, 0
         try:
             while True:
                 try:
-                    observing = self._state.observe_prepared(prepared, when_ready=True)
-                    if self._is_judging():
-                        return await observing, None
-                    return await asyncio.gather(observing, self._breaker.modes(work.judge.in_force))
+                    return await self._with_modes(work, self._ask(prepared))
                 except StateLost as lost:
                     rebuilds += 1
                     if rebuilds > REBUILDS_MAX:
@@ -284,8 +300,15 @@ class DecisionAgent:
                 self._held_s += time.perf_counter() - started_s
             self.is_holding = False
 
-    def _is_judging(self) -> bool:
-        return self._judging is not None and not self._judging.done()
+    def _ask(self, prepared: Prepared) -> Coroutine[Any, Any, list[PartitionObservation]]:
+        return self._state.observe_prepared(prepared, when_ready=True)
+
+    async def _with_modes(
+        self, work: _Work, observing: Awaitable[list[PartitionObservation]]
+    ) -> tuple[list[PartitionObservation], ModesOf | None]:
+        if self._judging is not None and not self._judging.done():
+            return await observing, None
+        return await asyncio.gather(observing, self._breaker.modes(work.judge.in_force))
 
     async def _restore(self, work: _Work, spans: Sequence[Span]) -> None:
         """Rebuilds the state up to where this batch starts; the commit before it must be through by then."""

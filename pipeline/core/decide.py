@@ -28,18 +28,15 @@ from numpy.typing import NDArray
 
 from pipeline.core.features import COLUMN, Matrix
 from pipeline.core.identities import uuid5_text
-from pipeline.core.phrases import fact_of, join, percent_of_bp, with_typical
+from pipeline.core.phrases import PHRASES, WORDS_REMEMBERED, fact_of, join, percent_of_bp, with_typical
 from pipeline.core.policy import Policy
-from pipeline.core.records import BreakerState, Outcome, Reason, Route
-from pipeline.core.rules import CONFIDENCE_CODE, Rule, RuleBook, hits_of, rule_book, rule_fact, rule_reason
+from pipeline.core.records import UNKNOWN, BreakerState, Outcome, Reason, Route
+from pipeline.core.rules import CONFIDENCE_CODE, Rule, RuleBook, Told, hits_of, rule_book
 from pipeline.core.scoring import PROBABILITY_PPM_MAX, Column, Model, score
 
 CONFIDENCE_CERTAIN_BP: Final = 10_000
 MODEL_REASONS: Final = 3
 """More than three contributions read as noise; `fraud explain` shows all."""
-
-WORDS_REMEMBERED: Final = 8192
-"""Of each feature, 300 bytes each: most payments say what many said before them."""
 
 _BYTES: Final = 8
 """Of a number, where a matrix is read as bytes: an integer taken out of an array costs 0.1 µs, this next to nothing."""
@@ -82,46 +79,75 @@ def regime(policy: Policy, model: Model | None) -> Regime:
     return Regime(policy, rule_book(policy), model, () if model is None else tuple(_term_views(model)))
 
 
-class _Words(dict[int, tuple[str, str]]):
-    """Of one feature: observed value → the fact, and the fact beside what is typical."""
+class _Words:
+    """What is said of one feature's values: the fact, and the fact beside what is typical."""
 
     def __init__(self, feature: str, typical: int) -> None:
-        super().__init__()
         self._feature, self._typical = feature, typical
+        self._rounded = PHRASES[feature].rounded
+        fact = fact_of(feature, typical)
+        self._of_typical = fact, fact
+        self._known: dict[int, tuple[str, str]] = {}
 
-    def __missing__(self, observed: int) -> tuple[str, str]:
-        fact = fact_of(self._feature, observed)
-        words = fact, with_typical(self._feature, fact, observed, self._typical)
-        if len(self) < WORDS_REMEMBERED:
-            self[observed] = words
+    def of(self, observed: int) -> tuple[str, str]:
+        if observed == self._typical:
+            return self._of_typical
+        key = observed if self._rounded is None or observed == UNKNOWN else self._rounded(observed)
+        words = self._known.get(key)
+        if words is None:
+            fact = fact_of(self._feature, observed)
+            words = fact, with_typical(self._feature, fact, observed, self._typical)
+            if len(self._known) < WORDS_REMEMBERED:
+                self._known[key] = words
         return words
 
 
-class _TermView(NamedTuple):
-    """What the reasons need of a model's term; a term of one feature has no second."""
+class _TermView:
+    """What is said of a model's term."""
 
-    code: str
-    typical: int | None  # of its first feature
-    first: int  # column
-    first_words: _Words
-    second: int
-    second_words: _Words | None
+    def __init__(self, code: str, columns: list[int], words: list[_Words], typical: int) -> None:
+        """`columns`, `words`: of the term's features, one or two. `typical`: of the first."""
+        self._code, self._typical = code, typical if typical >= 0 else None
+        self._first_column, self._first = columns[0], words[0]
+        self._second_column, self._second = columns[-1], words[1] if len(words) == 2 else None
+        self._known: dict[int, Told] = {}  # of a term of one feature, whose value decides what it contributes
+
+    def tell(self, values: bytes, start: int, contribution_micro: int, facts: list[str], reasons: list[Reason]) -> None:
+        """Adds the term's facts, where they are new, and its reason; the row is `values` from number `start` on."""
+        observed = read_i64_le(values, (start + self._first_column) * _BYTES)
+        if self._second is None:
+            told = self._known.get(observed)
+            if told is None:
+                fact, text = self._first.of(observed)
+                told = Told(fact, self._reason(text, observed, contribution_micro))
+                if len(self._known) < WORDS_REMEMBERED:
+                    self._known[observed] = told
+            _add(facts, told.fact)
+            reasons.append(told.reason)
+        else:
+            fact, text = self._first.of(observed)
+            second = read_i64_le(values, (start + self._second_column) * _BYTES)
+            second_fact, second_text = self._second.of(second)
+            _add(facts, fact)
+            _add(facts, second_fact)
+            reasons.append(self._reason(f"{text} and {second_text}", observed, contribution_micro))
+
+    def _reason(self, text: str, observed: int, contribution_micro: int) -> Reason:
+        excess = None if self._typical is None else observed - self._typical
+        return Reason(self._code, text, observed, self._typical, excess, contribution_micro)
+
+
+def _add(facts: list[str], fact: str) -> None:
+    if fact not in facts:
+        facts.append(fact)
 
 
 def _term_views(model: Model) -> Iterator[_TermView]:
     words = {name: _Words(name, typical) for name, typical in model.typical.items()}
     for term in model.terms:
         code = "MODEL_" + "_AND_".join(name.upper() for name in term.features)
-        first, second = term.features[0], term.features[1] if len(term.features) == 2 else None
-        typical = model.typical[first]
-        yield _TermView(
-            code,
-            typical if typical >= 0 else None,
-            COLUMN[first],
-            words[first],
-            COLUMN[second or first],
-            None if second is None else words[second],
-        )
+        columns = [COLUMN[name] for name in term.features]
+        yield _TermView(code, columns, [words[name] for name in term.features], model.typical[term.features[0]])
 
 
 def decision_id(transaction_id: str) -> str:
@@ -216,14 +242,15 @@ class _Answers:
     ) -> None:
         """Adds why the model's ALLOW became ESCALATE."""
         for rule in self._soft.get(row, []):
-            facts.append(rule_fact(rule, self._features[row]))
-            reasons.append(rule_reason(rule, self._features[row]))
+            told = rule.told(self._features[row])
+            facts.append(told.fact)
+            reasons.append(told.reason)
             triggered.append(rule.code)
         minimum_bp = self._policy.soft.confidence_minimum_bp
         if confidence_bp < minimum_bp:
-            fact, reason = _confidence_reason(confidence_bp, minimum_bp)
-            facts.append(fact)
-            reasons.append(reason)
+            told = _unsure(confidence_bp, minimum_bp)
+            facts.append(told.fact)
+            reasons.append(told.reason)
             triggered.append(CONFIDENCE_CODE)
 
     def _outcome(self, row: int, position: int) -> Outcome:
@@ -235,24 +262,13 @@ class _Answers:
         self, row: int, position: int, facts: list[str], reasons: list[Reason], *, is_lowering: bool
     ) -> None:
         """Adds up to MODEL_REASONS of the terms that moved the score most in the outcome's direction; at least one."""
-        values, terms = row * self._width, self._terms
+        start, terms = row * self._width, self._terms
         strongest = _strongest(self._contributions, position, len(terms), is_lowering)
         for rank, term in enumerate(strongest):
             signed_micro = read_i64_le(self._contributions, (position * len(terms) + term) * _BYTES)
             if rank > 0 and (signed_micro >= 0 if is_lowering else signed_micro <= 0):
                 return
-            code, typical, first, first_words, second, second_words = terms[term]
-            observed = read_i64_le(self._values, (values + first) * _BYTES)
-            fact, text = first_words[observed]
-            if fact not in facts:
-                facts.append(fact)
-            if second_words is not None:
-                fact, second_text = second_words[read_i64_le(self._values, (values + second) * _BYTES)]
-                text = f"{text} and {second_text}"
-                if fact not in facts:
-                    facts.append(fact)
-            excess = None if typical is None else observed - typical
-            reasons.append(Reason(code, text, observed, typical, excess, signed_micro))
+            terms[term].tell(self._values, start, signed_micro, facts, reasons)
 
 
 def _strongest(contributions: bytes, row: i64, terms: i64, is_lowering: bool) -> list[int]:
@@ -283,16 +299,16 @@ def _confidence_bp(probability_ppm: Column, is_fraud: NDArray[np.bool_]) -> Colu
 
 
 @lru_cache(maxsize=16384)
-def _confidence_reason(confidence_bp: int, minimum_bp: int) -> tuple[str, Reason]:
+def _unsure(confidence_bp: int, minimum_bp: int) -> Told:
     fact = f"the model is only {percent_of_bp(confidence_bp)} sure that the payment is honest"
     text = f"{fact}, {percent_of_bp(minimum_bp - confidence_bp)} short of the required {percent_of_bp(minimum_bp)}"
-    return fact, Reason(CONFIDENCE_CODE, text, confidence_bp, minimum_bp, confidence_bp - minimum_bp, None)
+    return Told(fact, Reason(CONFIDENCE_CODE, text, confidence_bp, minimum_bp, confidence_bp - minimum_bp, None))
 
 
 def _guardrail_verdict(row: Matrix, mode: Mode, rules: list[Rule]) -> Verdict:
-    summary = f"Blocked because {join([rule_fact(rule, row) for rule in rules])}."
-    reasons = [rule_reason(rule, row) for rule in rules]
-    codes = [rule.code for rule in rules]
+    told = [rule.told(row) for rule in rules]
+    summary = f"Blocked because {join([each.fact for each in told])}."
+    reasons, codes = [each.reason for each in told], [rule.code for rule in rules]
     return Verdict(Outcome.BLOCK, Route.GUARDRAIL, mode, CONFIDENCE_CERTAIN_BP, -1, 0, summary, reasons, codes, None)
 
 
@@ -301,9 +317,8 @@ def _fallback_verdict(row: Matrix, mode: Mode, rules: list[Rule], soft: list[Rul
     if outcome is Outcome.ALLOW and soft:
         outcome = Outcome.ESCALATE
     applied = [*soft, *rules]
-    facts = [rule_fact(rule, row) for rule in applied] or [f"{_CALM} ({fact_of('amount_gbp_minor', int(row[0]))})"]
-    reasons = [rule_reason(rule, row) for rule in applied] or [_calm_reason(int(row[0]))]
-    summary = f"{_VERB[outcome]} by the fallback rules because {join(facts)}."
+    told = [rule.told(row) for rule in applied] or [_calm(int(row[0]))]
+    summary = f"{_VERB[outcome]} by the fallback rules because {join([each.fact for each in told])}."
     return Verdict(
         outcome,
         Route.FALLBACK,
@@ -312,18 +327,17 @@ def _fallback_verdict(row: Matrix, mode: Mode, rules: list[Rule], soft: list[Rul
         shadow.fraud_probability_ppm,
         shadow.score_micro,
         summary,
-        reasons,
+        [each.reason for each in told],
         [rule.code for rule in applied],
         shadow.outcome,
     )
 
 
-_CALM: Final = "none of the fallback rules applies"
-
-
-def _calm_reason(amount_gbp_minor: int) -> Reason:
-    text = f"{_CALM}; {fact_of('amount_gbp_minor', amount_gbp_minor)}"
-    return Reason("FALLBACK_NO_RULE", text, amount_gbp_minor, None, None, None)
+def _calm(amount_gbp_minor: int) -> Told:
+    """Of a payment that no fallback rule speaks of."""
+    calm, amount = "none of the fallback rules applies", fact_of("amount_gbp_minor", amount_gbp_minor)
+    reason = Reason("FALLBACK_NO_RULE", f"{calm}; {amount}", amount_gbp_minor, None, None, None)
+    return Told(f"{calm} ({amount})", reason)
 
 
 def _strictest(rules: list[Rule]) -> Outcome:

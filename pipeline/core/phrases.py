@@ -13,11 +13,16 @@ from typing import Final, NamedTuple
 
 from pipeline.core.records import UNKNOWN
 
+WORDS_REMEMBERED: Final = 8192
+"""Of each feature or rule, 300 bytes each: most payments say what many said before them."""
+
 
 class Phrase(NamedTuple):
     fact: Callable[[int], str]
     amount: Callable[[int], str] | None
     """The value with its unit, for limits and differences; None for a yes or no."""
+    rounded: Callable[[int], int] | None = None
+    """The least known value of which `fact` says the same; None where each has words of its own."""
 
 
 def money(minor: int) -> str:
@@ -102,16 +107,31 @@ def _risk(window: str) -> Phrase:
     return Phrase(_known(fact, unknown), lambda ppm: percent_of_bp(ppm // 100))
 
 
+_SPANS: Final = ((86_400, "day"), (3_600, "hour"), (60, "minute"))
+
+
 def _span(ms: int) -> str:
     seconds = ms // 1000
-    for length, noun in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
+    for length, noun in _SPANS:
         if seconds >= 2 * length:
             return f"{seconds // length:,} {noun}s"
     return _unit("second")(seconds)
 
 
+def _rounded_span(ms: int) -> int:
+    seconds = ms // 1000
+    for length, _ in _SPANS:
+        if seconds >= 2 * length:
+            return seconds // length * length * 1000
+    return seconds * 1000
+
+
 def _hours(hours: int) -> str:
     return _unit("hour")(hours) if hours < 48 else _unit("day")(hours // 24)
+
+
+def _rounded_hours(hours: int) -> int:
+    return hours if hours < 48 else hours // 24 * 24
 
 
 def _clock(minute: int) -> str:
@@ -148,6 +168,7 @@ PHRASES: Final[dict[str, Phrase]] = {
             "the beneficiary account's age is unknown",
         ),
         _hours,
+        _rounded_hours,
     ),
     "local_minute_of_day": Phrase(lambda minute: f"the payment was made at {_clock(minute)} local time", None),
     "is_weekend": _flag("the payment was made at a weekend", "the payment was made on a weekday"),
@@ -162,6 +183,7 @@ PHRASES: Final[dict[str, Phrase]] = {
     "account_ms_since_last": Phrase(
         _known(lambda ms: f"the account's last payment was {_span(ms)} earlier", "this is the account's first payment"),
         _span,
+        _rounded_span,
     ),
     "account_distinct_beneficiaries_24h": Phrase(
         _known(

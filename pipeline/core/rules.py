@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from pipeline.core.features import COLUMN, Matrix
-from pipeline.core.phrases import compared, fact_of, join
+from pipeline.core.phrases import WORDS_REMEMBERED, compared, fact_of, join
 from pipeline.core.policy import FallbackRule, FeatureCondition, Policy
 from pipeline.core.records import UNKNOWN, Outcome, Reason
 
@@ -31,11 +31,38 @@ class Bound(NamedTuple):
     high: int = _NO_UPPER
 
 
-class Rule(NamedTuple):
-    code: str
-    outcome: Outcome
-    bounds: tuple[Bound, ...]  # all must hold; the first is the one the reason compares
-    limit: int | None  # what the rule allows of the first bound's feature; None for a yes or no
+class Told(NamedTuple):
+    """What a rule says of a payment that meets it."""
+
+    fact: str  # what it found, without limits, for the summary
+    reason: Reason
+
+
+class Rule:
+    def __init__(self, code: str, outcome: Outcome, bounds: tuple[Bound, ...], limit: int | None) -> None:
+        """All `bounds` must hold; the first is the one the reason compares. `limit` is what the rule allows of its
+        feature; None for a yes or no."""
+        self.code, self.outcome, self.bounds, self.limit = code, outcome, bounds, limit
+        self._columns = [COLUMN[bound.feature] for bound in bounds]
+        self._told: dict[tuple[int, ...], Told] = {}
+
+    def told(self, row: Matrix) -> Told:
+        """Of a row that meets the rule. Most say what many said before them."""
+        observed = tuple([int(row[column]) for column in self._columns])
+        told = self._told.get(observed)
+        if told is None:
+            told = self._tell(observed)
+            if len(self._told) < WORDS_REMEMBERED:
+                self._told[observed] = told
+        return told
+
+    def _tell(self, observed: tuple[int, ...]) -> Told:
+        facts = [fact_of(bound.feature, number) for bound, number in zip(self.bounds, observed, strict=True)]
+        fact, first = join(facts), observed[0]
+        if self.limit is None:
+            return Told(fact, Reason(self.code, fact, first, None, None, None))
+        text = join([compared(self.bounds[0].feature, first, self.limit), *facts[1:]])
+        return Told(fact, Reason(self.code, text, first, self.limit, first - self.limit, None))
 
 
 class RuleTable:
@@ -125,21 +152,6 @@ def hits_of(table: RuleTable, features: Matrix) -> dict[int, list[Rule]]:
     for row, number in zip(rows.tolist(), numbers.tolist(), strict=True):
         hits.setdefault(row, []).append(table.rules[number])
     return hits
-
-
-def rule_fact(rule: Rule, row: Matrix) -> str:
-    """What the rule found, without limits, for the summary."""
-    return join([fact_of(bound.feature, int(row[COLUMN[bound.feature]])) for bound in rule.bounds])
-
-
-def rule_reason(rule: Rule, row: Matrix) -> Reason:
-    first, *others = rule.bounds
-    observed = int(row[COLUMN[first.feature]])
-    if rule.limit is None:
-        return Reason(rule.code, rule_fact(rule, row), observed, None, None, None)
-    texts = [compared(first.feature, observed, rule.limit)]
-    texts += [fact_of(bound.feature, int(row[COLUMN[bound.feature]])) for bound in others]
-    return Reason(rule.code, join(texts), observed, rule.limit, observed - rule.limit, None)
 
 
 def _over(code: str, outcome: Outcome, feature: str, limit: int) -> Rule:

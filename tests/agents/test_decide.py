@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from pipeline.adapters.kafka import Batch, Outgoing, Record, Span
+from pipeline.adapters.state import StateUnavailable
 from pipeline.agents.decide import DecisionAgent
 from pipeline.agents.judge import Judged, Reading
 from pipeline.core.records import Outcome, Route, Source
@@ -45,18 +46,26 @@ class State:
 
     def __init__(self) -> None:
         self.asked: Counter[int] = Counter()
-        self.all_observed = asyncio.Event()
+        self.asked_for = [asyncio.Event() for _ in range(COUNT)]
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
         self.lost_at: tuple[int, int] | None = None  # batch, and the how manieth time that it is asked for
+        self.away_at: int | None = None  # batch that is refused once, with those behind it until it is asked for again
+        self.is_lost = False
 
     def prepare(self, events: int) -> int:
         return events
 
     async def observe_prepared(self, prepared: int, *, when_ready: bool) -> list[object]:
         self.asked[prepared] += 1
-        if self.lost_at == (prepared, self.asked[prepared]):
+        self.asked_for[prepared].set()
+        await self.may_answer.wait()
+        if self.away_at == prepared and self.asked[prepared] == 1:
+            raise StateUnavailable
+        self.is_lost |= self.lost_at == (prepared, self.asked[prepared])
+        is_behind = self.away_at is not None and prepared > self.away_at and self.asked[self.away_at] == 1
+        if self.is_lost or is_behind:
             raise StateLost(0, None)
-        if len(self.asked) == COUNT:
-            self.all_observed.set()
         return []
 
 
@@ -88,18 +97,19 @@ class JudgeInPlace:
 
 
 class Rebuild:
-    def __init__(self, log: Log) -> None:
-        self._log = log
+    def __init__(self, log: Log, state: State) -> None:
+        self._log, self._state = log, state
         self.committed_before: list[list[int]] = []
 
     async def run(self, judge: object, positions: dict[int, int]) -> None:
         self.committed_before.append(list(self._log.committed))
+        self._state.is_lost = False
 
 
 class Stages:
     def __init__(self) -> None:
         self.log, self.state, self.judge = Log(), State(), JudgeInPlace()
-        self.rebuild = Rebuild(self.log)
+        self.rebuild = Rebuild(self.log, self.state)
         self.failures: list[BaseException] = []
         self.agent = DecisionAgent(
             self.log, self.state, Breaker(), self.rebuild, self.judge, state_patience_s=1.0, clock_ms=lambda: 0
@@ -127,10 +137,35 @@ def test_while_a_commit_is_under_way_all_that_was_read_is_observed():
     async def scenario(stages: Stages) -> None:
         stages.log.may_commit.clear()
         await stages.decide()
-        await stages.state.all_observed.wait()
+        await stages.state.asked_for[-1].wait()
         assert stages.log.committed == []
         stages.log.may_commit.set()
         await stages.settle()
+
+    run(scenario)
+
+
+def test_a_batch_is_asked_for_before_the_one_ahead_of_it_is_answered():
+    async def scenario(stages: Stages) -> None:
+        stages.state.may_answer.clear()
+        deciding = asyncio.create_task(stages.decide())
+        await stages.state.asked_for[1].wait()
+        stages.state.may_answer.set()
+        await deciding
+        await stages.settle()
+        assert stages.state.asked == Counter(range(COUNT))
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("away", range(COUNT))
+def test_what_was_asked_for_behind_a_batch_that_failed_is_asked_for_again_and_nothing_is_rebuilt(away):
+    async def scenario(stages: Stages) -> None:
+        stages.state.away_at = away
+        await stages.decide()
+        await stages.settle()
+        assert stages.state.asked[away] == 2
+        assert stages.rebuild.committed_before == []
 
     run(scenario)
 
