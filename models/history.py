@@ -28,10 +28,10 @@ from ops.traffic import AccountProfile, Label, LabelledTransaction, RiskSignal, 
 from pipeline.core.events import DAY_MS, EventRows
 from pipeline.core.features import EVENT, STATE, Matrix, feature_matrix
 from pipeline.core.policy import Policy, parse_policy
-from pipeline.core.records import Source, Transaction
+from pipeline.core.records import Source, StateEvent, Transaction
 from pipeline.core.refusals import canonical_ip_address, refusal_of
 from pipeline.core.rules import hits_of, rule_book
-from pipeline.core.windows import LabelEvent, StateEvent, Windows
+from pipeline.core.windows import LabelEvent, Windows
 
 LABEL_DELAY_DAYS: Final = 7
 """As in the state store: a payment enters the label windows this long after it was made."""

@@ -28,7 +28,8 @@ from pipeline.adapters.state import RedisState
 from pipeline.core.events import EventRows
 from pipeline.core.features import EVENT, STATE
 from pipeline.core.policy import parse_policy
-from pipeline.core.windows import DAY_MS, LabelEvent, PartitionEvents, StateEvent, Windows
+from pipeline.core.records import StateEvent
+from pipeline.core.windows import DAY_MS, LabelEvent, PartitionEvents, Windows
 
 START_MS: Final = 1_522_540_800_000  # 2018-04-01T00:00:00Z
 LABELLED_AFTER_MS: Final = 3 * DAY_MS  # well before the windows ask, after 7 days

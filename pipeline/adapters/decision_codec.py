@@ -64,7 +64,6 @@ class DecisionEncoder:
 
     def _value(self, payment: Decoded, source: Source, row: bytes, verdict: Verdict, decided_at_ms: int) -> bytes:
         transaction, body = payment
-        outcome, route, mode, confidence_bp, probability_ppm, score_micro, summary, reasons, triggered, _ = verdict
         out = BytesWriter()
         out.write(self._start)
         out.write(decision_id(transaction.transaction_id).encode())
@@ -74,16 +73,16 @@ class DecisionEncoder:
         out.write(self._agent)
         for number in source:
             _write_long(out, number)
-        _write_long(out, _OUTCOMES[outcome])
-        _write_long(out, _ROUTES[route])
-        _write_long(out, _STATES[mode.state])
-        _write_text(out, mode.scope)
-        _write_long(out, confidence_bp)
-        _write_long(out, probability_ppm)
-        _write_long(out, score_micro)
-        _write_text(out, summary)
-        _write_reasons(out, reasons)
-        _write_texts(out, triggered)
+        _write_long(out, _OUTCOMES[verdict.outcome])
+        _write_long(out, _ROUTES[verdict.route])
+        _write_long(out, _STATES[verdict.mode.state])
+        _write_text(out, verdict.mode.scope)
+        _write_long(out, verdict.confidence_bp)
+        _write_long(out, verdict.fraud_probability_ppm)
+        _write_long(out, verdict.score_micro)
+        _write_text(out, verdict.summary)
+        _write_reasons(out, verdict.reasons)
+        _write_texts(out, verdict.rules_triggered)
         out.write(self._versions)
         snapshot = body + row
         out.write(hashlib.sha256(snapshot).digest())

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.features import ACCOUNT_STATE, STATE
-from pipeline.core.records import UNKNOWN
-from pipeline.core.windows import DEVICE, IP_ADDRESS, Labelled, PartitionEvents, Standing, StateEvent
+from pipeline.core.records import UNKNOWN, StateEvent
+from pipeline.core.windows import DEVICE, IP_ADDRESS, Labelled, PartitionEvents, Standing
 
 LAYOUT: Final = 2
 """Of what stands under the keys, and part of their names: a release with another finds nothing, and builds it anew."""

@@ -24,10 +24,10 @@ from pipeline.core.decide import Mode, Regime, Verdict, verdicts_of
 from pipeline.core.drift import Answer
 from pipeline.core.events import EventRows
 from pipeline.core.features import EVENT, Matrix, feature_matrix
-from pipeline.core.records import Outcome, Route, Transaction
+from pipeline.core.records import Outcome, Route, StateEvent, Transaction
 from pipeline.core.refusals import Refusal, RefusalCode, canonical_ip_address, refusal_of
 from pipeline.core.rules import hits_of
-from pipeline.core.windows import PartitionEvents, PartitionObservation, Standing, StateEvent
+from pipeline.core.windows import PartitionEvents, PartitionObservation, Standing
 
 DUPLICATE: Final = "DUPLICATE"
 SLICE_RECORDS: Final = 100
@@ -38,13 +38,12 @@ ModesOf = Callable[[Transaction], Mode]
 """What the breaker says of a payment."""
 
 
-class Payment(NamedTuple):
+class Payment:
     """A record that can be decided, with its EVENT features."""
 
-    record: Record
-    decoded: Decoded
-    event: tuple[int, ...]
-    is_counted: bool  # False where a static guardrail blocks it
+    def __init__(self, record: Record, decoded: Decoded, event: tuple[int, ...]) -> None:
+        self.record, self.decoded, self.event = record, decoded, event
+        self.is_counted = True  # False where a static guardrail blocks it
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +135,10 @@ class Judge:
                 refused.append((record, refusal))
             else:
                 assert isinstance(decoded, Decoded)
-                payments.append(Payment(record, decoded, row(decoded.transaction), True))
-        return Reading(self._without_blocked(payments), refused)
+                payments.append(Payment(record, decoded, row(decoded.transaction)))
+        for blocked in hits_of(self.in_force.rules.static_hard, _event_matrix(payments)):
+            payments[blocked].is_counted = False
+        return Reading(payments, refused)
 
     def state_events(self, reading: Reading, spans: Iterable[Span]) -> list[PartitionEvents]:
         """What the state store must see of a batch, by partition."""
@@ -178,11 +179,6 @@ class Judge:
         judged = Judged()
         self._dead_letter(judged, record, Refusal(RefusalCode.POISON, "deciding this record failed repeatedly"))
         return judged
-
-    def _without_blocked(self, payments: list[Payment]) -> list[Payment]:
-        for row in hits_of(self.in_force.rules.static_hard, _event_matrix(payments)):
-            payments[row] = payments[row]._replace(is_counted=False)
-        return payments
 
     def _state_event(self, payment: Payment) -> StateEvent:
         transaction, amount_gbp_minor = payment.decoded.transaction, payment.event[0]

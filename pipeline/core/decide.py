@@ -52,7 +52,8 @@ class Mode(NamedTuple):
     use_model: bool
 
 
-class Verdict(NamedTuple):
+@dataclass(init=False)
+class Verdict:
     outcome: Outcome
     route: Route
     mode: Mode
@@ -63,6 +64,23 @@ class Verdict(NamedTuple):
     reasons: list[Reason]
     rules_triggered: list[str]
     model_outcome: Outcome | None  # what the model would have answered, whatever the route; None where not asked
+
+    def __init__(
+        self,
+        outcome: Outcome,
+        route: Route,
+        mode: Mode,
+        confidence_bp: int,
+        fraud_probability_ppm: int,
+        score_micro: int,
+        summary: str,
+        reasons: list[Reason],
+        rules_triggered: list[str],
+        model_outcome: Outcome | None,
+    ) -> None:
+        self.outcome, self.route, self.mode, self.confidence_bp = outcome, route, mode, confidence_bp
+        self.fraud_probability_ppm, self.score_micro, self.summary = fraud_probability_ppm, score_micro, summary
+        self.reasons, self.rules_triggered, self.model_outcome = reasons, rules_triggered, model_outcome
 
 
 @dataclass(frozen=True, slots=True)

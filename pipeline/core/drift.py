@@ -63,12 +63,11 @@ class Counts(NamedTuple):
         return sum(self.latency[LATENCY_BOUNDS_MS.index(bound_ms) + 1 :])
 
 
-class Answer(NamedTuple):
+class Answer:
     """What the model answered about one payment, or None for both where it failed to."""
 
-    outcome: Outcome | None
-    fraud_probability_ppm: int | None
-    segments: Mapping[str, str]
+    def __init__(self, outcome: Outcome | None, fraud_probability_ppm: int | None, segments: Mapping[str, str]) -> None:
+        self.outcome, self.fraud_probability_ppm, self.segments = outcome, fraud_probability_ppm, segments
 
 
 class Hour(NamedTuple):
@@ -99,8 +98,9 @@ def counts_of(answers: Sequence[Answer], latency_ms: int, model_version: str | N
         return {}
     # Payments share their segments with many others: each combination is tallied once, then added to its scopes.
     combined: defaultdict[tuple[tuple[str, str], ...], list[int]] = defaultdict(lambda: [0] * 6)
-    for outcome, probability_ppm, segments in answers:
-        tally = combined[tuple(segments.items())]
+    for answer in answers:
+        outcome, probability_ppm = answer.outcome, answer.fraud_probability_ppm
+        tally = combined[tuple(answer.segments.items())]
         tally[3 if outcome is None else _COLUMN[outcome]] += 1
         if probability_ppm is not None:
             tally[4] += probability_ppm

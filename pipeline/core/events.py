@@ -81,8 +81,8 @@ _VISIBLE: Final = re.compile(
 
 
 def _is_visible(text: str | None) -> bool:
-    """A required text made of invisible characters is missing."""
-    return text is not None and _VISIBLE.search(text) is not None
+    """A required text made of invisible characters is missing. Most texts begin with visible ASCII."""
+    return text is not None and ("!" <= text[:1] <= "~" or _VISIBLE.search(text) is not None)
 
 
 def _ratio(gbp: str, minor_digits: int) -> tuple[int, int]:

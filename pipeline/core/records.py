@@ -1,11 +1,13 @@
 """The records that flow through the pipeline, as values.
 
 Times are milliseconds since 1970-01-01T00:00:00Z; money is integer minor units with an ISO 4217 code (I8).
-Hot-path records are NamedTuples: `Transaction._make(decoded.values())` costs 0.6 µs where a frozen dataclass costs 3.
+Records are NamedTuples; what the compiled hot path makes anew for each payment is a class that sets its attributes
+itself: mypyc makes one in 0.05 µs, where a NamedTuple, or the __init__ that a dataclass generates, takes 0.35.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
 
@@ -71,6 +73,49 @@ class Source(NamedTuple):
     partition: int
     offset: int
     timestamp_ms: int
+
+
+@dataclass(init=False)
+class StateEvent:
+    """What the state store sees of a payment. Times are from 2015 to 2048 (pipeline.core.refusals)."""
+
+    offset: int
+    transaction_id: str
+    body_digest: bytes  # the first 6 bytes of the SHA-256 of the record's body
+    account_id: str
+    beneficiary_account_id: str
+    event_time_ms: int
+    amount_gbp_minor: int
+    is_near_limit: bool
+    ip_address: str | None
+    device_id: str | None
+    is_counted: bool  # False where a static guardrail blocked it: its id is claimed, but no window sees it
+
+    def __init__(
+        self,
+        offset: int,
+        transaction_id: str,
+        body_digest: bytes,
+        account_id: str,
+        beneficiary_account_id: str,
+        event_time_ms: int,
+        amount_gbp_minor: int,
+        is_near_limit: bool,
+        ip_address: str | None,
+        device_id: str | None,
+        is_counted: bool,
+    ) -> None:
+        self.offset = offset
+        self.transaction_id = transaction_id
+        self.body_digest = body_digest
+        self.account_id = account_id
+        self.beneficiary_account_id = beneficiary_account_id
+        self.event_time_ms = event_time_ms
+        self.amount_gbp_minor = amount_gbp_minor
+        self.is_near_limit = is_near_limit
+        self.ip_address = ip_address
+        self.device_id = device_id
+        self.is_counted = is_counted
 
 
 class Reason(NamedTuple):

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.features import STATE
-from pipeline.core.records import UNKNOWN
+from pipeline.core.records import UNKNOWN, StateEvent
 
 HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 86_400_000
@@ -58,22 +58,6 @@ class Standing(IntEnum):
     DUPLICATE = 1  # seen before with the same body
     CONFLICT = 2  # seen before with another body
     TOO_OLD = 3  # so far behind its partition's latest event time that its id may have been forgotten
-
-
-class StateEvent(NamedTuple):
-    """What the state store sees of a payment. Times are from 2015 to 2048 (pipeline.core.refusals)."""
-
-    offset: int
-    transaction_id: str
-    body_digest: bytes  # the first 6 bytes of the SHA-256 of the record's body
-    account_id: str
-    beneficiary_account_id: str
-    event_time_ms: int
-    amount_gbp_minor: int
-    is_near_limit: bool
-    ip_address: str | None
-    device_id: str | None
-    is_counted: bool  # False where a static guardrail blocked it: its id is claimed, but no window sees it
 
 
 class PartitionEvents(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
 
@@ -81,7 +81,7 @@ def log(broker: Producer) -> Log:
 def decision(source: Source, payment: Transaction, mode: Mode, **changes: Any) -> bytes:
     in_force = regime(policy(), small_model())
     row = features()
-    verdict: Verdict = decide(row, [mode], in_force)[0]._replace(**changes)
+    verdict: Verdict = replace(decide(row, [mode], in_force)[0], **changes)
     decoded = WIRE.decode_transaction(WIRE.encode_transaction(payment))
     assert isinstance(decoded, Decoded)
     return encoded(decoded, source, row, verdict)
@@ -174,7 +174,7 @@ def test_allowing_what_the_fallback_escalates_is_too_permissive(log: Log) -> Non
     assert verdict.outcome is Outcome.ESCALATE
     decoded = WIRE.decode_transaction(WIRE.encode_transaction(payment))
     assert isinstance(decoded, Decoded)
-    lenient = verdict._replace(outcome=Outcome.ALLOW)
+    lenient = replace(verdict, outcome=Outcome.ALLOW)
     source = log.publish(payment)
     log.produce("decisions.v1", payment.account_id, encoded(decoded, source, row, lenient))
     assert {Finding.TOO_PERMISSIVE: 1} == log.found()

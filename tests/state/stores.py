@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
 
 from pipeline.adapters.state import RedisState, StateUnavailable
 from pipeline.core.features import STATE
-from pipeline.core.windows import Labelled, PartitionEvents, PartitionObservation, StateEvent, StateLost
+from pipeline.core.records import StateEvent
+from pipeline.core.windows import Labelled, PartitionEvents, PartitionObservation, StateLost
 
 START_MS = 1_700_000_000_000
 MINUTE_MS = 60_000
@@ -98,7 +100,7 @@ def payment(offset: int, time_ms: int = START_MS, **fields: Any) -> StateEvent:
         device_id=None,
         is_counted=True,
     )
-    return event._replace(**fields)
+    return replace(event, **fields)
 
 
 def share(events: Sequence[StateEvent], *, start: int = 0, partition: int = 0, committed: int = 0) -> PartitionEvents:

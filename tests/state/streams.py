@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Final
 
 from hypothesis import strategies as st
 
-from pipeline.core.windows import LabelEvent, PartitionEvents, StateEvent
+from pipeline.core.records import StateEvent
+from pipeline.core.windows import LabelEvent, PartitionEvents
 from tests.state.stores import DAY_MS, HOUR_MS, MINUTE_MS, START_MS
 
 PARTITIONS: Final = (0, 3)
@@ -26,7 +27,7 @@ class Log:
 
     def of_one_partition(self) -> Log:
         """The same records, all in the first partition."""
-        events = [event._replace(offset=place) for place, (_, event) in enumerate(self.records)]
+        events = [replace(event, offset=place) for place, (_, event) in enumerate(self.records)]
         return Log([(PARTITIONS[0], event) for event in events], self.ends)
 
     def batches(self) -> list[list[PartitionEvents]]:
@@ -61,7 +62,7 @@ def logs(draw: st.DrawFn, *, records_max: int = 120) -> Log:
             offset = offsets[partition] = offsets[partition] + 1
             body = event.body_digest if random.random() < 0.7 else b"others"
             account_id = f"account-{partition}-{event.account_id[-1]}"  # an account stands in one partition
-            records.append((partition, event._replace(offset=offset, body_digest=body, account_id=account_id)))
+            records.append((partition, replace(event, offset=offset, body_digest=body, account_id=account_id)))
             continue
         event = StateEvent(
             offset=offsets[partition],

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.core.features import STATE
-from pipeline.core.records import UNKNOWN
+from pipeline.core.records import UNKNOWN, StateEvent
 from pipeline.core.windows import (
     ACCOUNT_WINDOWS_MS,
     BLOCK_MS,
@@ -14,7 +14,6 @@ from pipeline.core.windows import (
     LABEL_WINDOWS_MS,
     SnapshotPruned,
     Standing,
-    StateEvent,
     StateLost,
 )
 from tests.state.stores import DAY_MS, HOUR_MS, START_MS, Store, column, last, observe_all, payment, share

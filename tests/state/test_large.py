@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 import redis
 
 from pipeline.core import windows
-from pipeline.core.windows import ACCOUNT_PAYMENTS_MAX, MemoryState, StateEvent
+from pipeline.core.records import StateEvent
+from pipeline.core.windows import ACCOUNT_PAYMENTS_MAX, MemoryState
 from tests.state.stores import DAY_MS, HOUR_MS, START_MS, SyncRedisState, column, observe_all, payment
 from tests.state.streams import label_of
 
@@ -87,7 +89,7 @@ def small_caps(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("delay_days", [0, 7, 30])
 def test_every_bound_is_kept_as_the_reference_keeps_it(redis_state: MakeState, step_ms: int, delay_days: int) -> None:
     events = [
-        event._replace(account_id=f"account-{event.offset % 3}", beneficiary_account_id=f"payee-{event.offset % 8 % 7}")
+        replace(event, account_id=f"account-{event.offset % 3}", beneficiary_account_id=f"payee-{event.offset % 8 % 7}")
         for event in busy(900, step_ms=step_ms, payees=1)
     ]
     stores = [MemoryState(label_delay_days=delay_days), redis_state(label_delay_days=delay_days)]

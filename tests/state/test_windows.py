@@ -5,13 +5,12 @@ from __future__ import annotations
 from hypothesis import given, settings
 
 from pipeline.core.features import STATE
-from pipeline.core.records import UNKNOWN
+from pipeline.core.records import UNKNOWN, StateEvent
 from pipeline.core.windows import (
     ACCOUNT_WINDOWS_MS,
     BENEFICIARY_WINDOWS_MS,
     BLOCK_MS,
     LABEL_WINDOWS_MS,
-    StateEvent,
     Windows,
 )
 from tests.state.stores import DAY_MS
