@@ -8,7 +8,8 @@
 
 local DUPLICATE, CONFLICT, TOO_OLD = 1, 2, 3
 local KEPT = 'n'  -- in a bucket: how many ids its last purge left
-local LOOK_SHARE = 4  -- one new id in 4, by its hash, looks whether its bucket grew by a fifth and 1 since
+local LOOK_SHARE = 4  -- one new id in 4, by its hash, looks whether its bucket grew by a fifth since
+local PURGED_FROM = 16  -- ids: there are as many buckets as make fewer worth nothing
 
 local byte, unpack_at = string.byte, struct.unpack
 local request, kept_ms, exceptions_max = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -59,7 +60,7 @@ end
 local function look(bucket, id)
   if byte(id, 9) % LOOK_SHARE == 0 then
     local kept = tonumber(call('HGET', bucket, KEPT)) or 0
-    if call('HLEN', bucket) > kept * 1.2 + 1 then purge(bucket) end
+    if call('HLEN', bucket) > math.max(kept * 1.2, PURGED_FROM) then purge(bucket) end
   end
 end
 

@@ -36,16 +36,16 @@ local function leave(count, sum, width, time, latest, left)
   local head, near = past + bytes / EVENT_BYTES, 0
   repeat
     local events, place, size = event_at(head - count)
-    local amount, beneficiary, next_time
+    local amount, next_time
     if place + EVENT_BYTES < size then
-      amount, beneficiary, next_time = unpack_at('>I5c5I4', events, place + 4)
+      amount, next_time = unpack_at('>I5xxxxxI4', events, place + 4)
     else
-      amount, beneficiary = unpack_at('>I5c5', events, place + 4)
+      amount = unpack_at('>I5', events, place + 4)
       if count > 1 then next_time = unpack_at('>I4', event_at(head - count + 1)) end
     end
     local is_near = amount % 2
     sum, near = sum - (amount - is_near) / 2, near + is_near
-    if left then left[#left + 1] = beneficiary end
+    if left then left[#left + 1] = party_at(events, place) end
     count = count - 1
     if count == 0 then return 0, sum, time + width, near end
     local expiry = latest - (latest - next_time) % WRAP + width
@@ -77,13 +77,19 @@ local function observe(number, offset, time, amount, beneficiary)
     since_last = time - latest
     if e4 <= time or c4 >= payments_max then c4, s4, e4 = leave(c4, s4, MONTH_MS, time, latest) end
     if e3 <= time or c3 >= payments_max then c3, s3, e3 = leave(c3, s3, WEEK_MS, time, latest) end
-    if e2 <= time or c2 >= payments_max then
+    if latest + DAY_MS <= time then
+      c2, s2, e2, near, distinct = 0, 0, time + DAY_MS, 0, 0
+    elseif e2 <= time or c2 >= payments_max then
       local left_near
       left = {}
       c2, s2, e2, left_near = leave(c2, s2, DAY_MS, time, latest, left)
       near = near - left_near
     end
-    if e1 <= time or c1 >= payments_max then c1, s1, e1 = leave(c1, s1, HOUR_MS, time, latest) end
+    if latest + HOUR_MS <= time then
+      c1, s1, e1 = 0, 0, time + HOUR_MS
+    elseif e1 <= time or c1 >= payments_max then
+      c1, s1, e1 = leave(c1, s1, HOUR_MS, time, latest)
+    end
   end
 
   -- A payment that left the day takes its beneficiary along where it is the last to it. Of recent payments the events

@@ -34,15 +34,15 @@ local function leave(count, width, time, left)
   local head, frauds, next_time = past + bytes / EVENT_BYTES, 0, nil
   repeat
     local events, place, size = event_at(head - count)
-    local sender, fraud
+    local fraud
     if place + EVENT_BYTES < size then
-      sender, fraud, next_time = unpack_at('>c6BI5', events, place + 9)
+      fraud, next_time = unpack_at('>BI5', events, place + FRAUD_AT - 1)
     else
-      sender, fraud = unpack_at('>c6B', events, place + 9)
+      fraud = byte(events, place + FRAUD_AT - 1)
       if count > 1 then next_time = unpack_at('>I5', event_at(head - count + 1)) end
     end
     frauds = frauds + fraud
-    if left then left[#left + 1] = sender end
+    if left then left[#left + 1] = party_at(events, place) end
     count = count - 1
     if count == 0 then return 0, NEVER, frauds end
   until next_time + width > time
@@ -83,15 +83,21 @@ local function observe(number, time, sender, payment, offset, ip_reports, device
   local from_day, from_week, left_day, left_week = head - c1, head - c2, NONE, NONE
   if e2 <= time then
     left_week = {}
-    c2, e2 = leave(c2, WEEK_MS, time, left_week)
+    c2, e2, frauds = leave(c2, WEEK_MS, time, left_week)
   end
-  if e1 <= time then
+  if latest + DAY_MS <= time then
+    c1, e1, senders_day = 0, NEVER, 0
+  elseif e1 <= time then
     left_day = {}
     c1, e1 = leave(c1, DAY_MS, time, left_day)
   end
   -- What grew as old as the label delay enters the label windows, then what is older than a window leaves it.
   if e3 <= time then
-    c3, e3, frauds = leave(c3, delay_ms, time)
+    if delay_ms == WEEK_MS then  -- the same payments have left the week
+      c3, e3 = c2, e2
+    else
+      c3, e3, frauds = leave(c3, delay_ms, time)
+    end
     f1, f2, f3 = f1 + frauds, f2 + frauds, f3 + frauds
   end
   if e4 <= time then

@@ -65,6 +65,11 @@ local function event_at(index)
   return text, (index - past) * EVENT_BYTES + 1, bytes
 end
 
+-- The party of an event that begins at `place`.
+local function party_at(events, place)
+  return sub(events, place + PARTY_AT - 1, place + PARTY_AT + PARTY_BYTES - 2)
+end
+
 -- Whether one of the recent events, from index `from` on, is of `party`.
 local function is_recent(party, from)
   local at = find(text, party, from > past and (from - past) * EVENT_BYTES + 1 or 1, true)
@@ -129,8 +134,7 @@ local function spill(live, known)
   write_page(min(floor(live / PAGE_EVENTS), page), page, sub(text, 1, size))
   local places = {}
   for index = max(first, known), first + PAGE_EVENTS - 1 do
-    local at = (index - first) * EVENT_BYTES + PARTY_AT
-    local party = sub(text, at, at + PARTY_BYTES - 1)
+    local party = party_at(text, (index - first) * EVENT_BYTES + 1)
     if party ~= UNMAPPED then
       places[#places + 1] = party
       places[#places + 1] = integer(index)
