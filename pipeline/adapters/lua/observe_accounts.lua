@@ -34,19 +34,23 @@ if #KEYS > 1 then texts = call('MGET', unpack(KEYS, 2)) end
 -- oldest first, are added to `left`.
 local function leave(count, sum, width, time, latest, left)
   local head, near = past + bytes / EVENT_BYTES, 0
+  local events, place, size = event_at(head - count)
   repeat
-    local events, place, size = event_at(head - count)
     local amount, next_time
+    if left then left[#left + 1] = party_at(events, place) end
+    count = count - 1
     if place + EVENT_BYTES < size then
       amount, next_time = unpack_at('>I5xxxxxI4', events, place + 4)
+      place = place + EVENT_BYTES
     else
       amount = unpack_at('>I5', events, place + 4)
-      if count > 1 then next_time = unpack_at('>I4', event_at(head - count + 1)) end
+      if count > 0 then
+        events, place, size = event_at(head - count)
+        next_time = unpack_at('>I4', events, place)
+      end
     end
     local is_near = amount % 2
     sum, near = sum - (amount - is_near) / 2, near + is_near
-    if left then left[#left + 1] = party_at(events, place) end
-    count = count - 1
     if count == 0 then return 0, sum, time + width, near end
     local expiry = latest - (latest - next_time) % WRAP + width
     if expiry > time and count < payments_max then return count, sum, expiry, near end

@@ -32,18 +32,22 @@ end
 -- and expiry, and how many frauds left; the senders, the oldest first, are added to `left`.
 local function leave(count, width, time, left)
   local head, frauds, next_time = past + bytes / EVENT_BYTES, 0, nil
+  local events, place, size = event_at(head - count)
   repeat
-    local events, place, size = event_at(head - count)
     local fraud
-    if place + EVENT_BYTES < size then
-      fraud, next_time = unpack_at('>BI5', events, place + FRAUD_AT - 1)
-    else
-      fraud = byte(events, place + FRAUD_AT - 1)
-      if count > 1 then next_time = unpack_at('>I5', event_at(head - count + 1)) end
-    end
-    frauds = frauds + fraud
     if left then left[#left + 1] = party_at(events, place) end
     count = count - 1
+    if place + EVENT_BYTES < size then
+      fraud, next_time = unpack_at('>BI5', events, place + FRAUD_AT - 1)
+      place = place + EVENT_BYTES
+    else
+      fraud = byte(events, place + FRAUD_AT - 1)
+      if count > 0 then
+        events, place, size = event_at(head - count)
+        next_time = unpack_at('>I5', events, place)
+      end
+    end
+    frauds = frauds + fraud
     if count == 0 then return 0, NEVER, frauds end
   until next_time + width > time
   return count, next_time + width, frauds
@@ -137,18 +141,20 @@ local function observe(number, time, sender, payment, offset, ip_reports, device
     f3 = f3 - frauds * is_labelled
   end
 
-  local days, weeks, day, week = #left_day, #left_week, head - c1, head - c2
+  -- The hash is asked for those in the past, all at once.
+  local days, weeks = max(min(#left_day, past - from_day), 0), max(min(#left_week, past - from_week), 0)
+  local day, week = head - c1, head - c2
   local is_in_day, places = is_recent(sender, day), NONE
   if from_week < past and not (is_in_day and days + weeks == 0) then
-    local parties = {unpack(left_day)}
+    local parties = {unpack(left_day, 1, days)}
     for place = 1, weeks do parties[days + place] = left_week[place] end
     parties[days + weeks + 1] = sender
     places = last_places(parties)
   end
-  if days > 0 then senders_day = senders_day - count_last(left_day, from_day, places, 0) end
-  if weeks > 0 then
+  if #left_day > 0 then senders_day = senders_day - count_last(left_day, from_day, places, 0) end
+  if #left_week > 0 then
     senders_week = senders_week - count_last(left_week, from_week, places, days)
-    if from_week < past then remove(left_week, from_week, places, days) end
+    if weeks > 0 then remove(left_week, from_week, places, days) end
   end
   if not is_in_day then
     local previous = tonumber(places[days + weeks + 1]) or -1
