@@ -52,7 +52,8 @@ __all__ = ["RedisState", "SnapshotPruned", "StateLost", "StateUnavailable"]
 CLAIM_BUCKETS: Final = 32_768
 """A shard's ids are spread over so many hashes. Redis keeps a hash of at most 512 fields flat, 24 bytes an id: with
 room for ids that are not purged yet, 13 million ids of the last 7 days a shard (22 payments/s); with more, an id takes
-three times as much, so raise this or the shards. A hash costs 100 bytes before its first id, 3.3 MB a shard at most."""
+three times as much, so raise this or the shards. A hash costs 100 bytes before its first id, and up to 16 ids, however
+old, are not worth purging: 16 MB a shard at most."""
 EXCEPTIONS_KEPT: Final = 65_536
 """Standings other than FRESH that a shard remembers for each partition, so that what a rebuild passes again stands as
 it stood; 8 bytes each."""

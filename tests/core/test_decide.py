@@ -1,3 +1,4 @@
+from pathlib import Path
 from uuid import UUID, uuid5
 
 import numpy as np
@@ -5,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.artefact import load_champion
 from pipeline.core.decide import CONFIDENCE_CERTAIN_BP, Mode, decide, decision_id, regime
 from pipeline.core.features import COLUMN, FEATURES
 from pipeline.core.records import UNKNOWN, BreakerState, Outcome, Route
@@ -13,6 +15,7 @@ from tests.records import features, policy, small_model
 CLOSED = Mode(BreakerState.CLOSED, "all", True)
 OPEN = Mode(BreakerState.OPEN, "all", False)
 IN_FORCE = regime(policy(), small_model())
+SHIPPED = regime(policy(), load_champion(Path("models/registry")))
 STRICTNESS = {Outcome.ALLOW: 0, Outcome.ESCALATE: 1, Outcome.BLOCK: 2}
 
 
@@ -170,6 +173,13 @@ def test_invariant_3_a_batch_gives_what_its_rows_give_one_by_one(rows, modes):
     matrix = matrix_of(rows)
     together = decide(matrix, modes[: len(rows)], IN_FORCE)
     assert together == [decide(matrix[i : i + 1], [modes[i]], IN_FORCE)[0] for i in range(len(rows))]
+
+
+@given(ROWS)
+def test_invariant_3_what_was_said_before_changes_no_word(rows):
+    """A regime remembers words; one that has decided thousands of rows says what a new one says."""
+    matrix, modes = matrix_of(rows), [CLOSED] * len(rows)
+    assert decide(matrix, modes, SHIPPED) == decide(matrix, modes, regime(policy(), SHIPPED.model))
 
 
 @given(ROWS)

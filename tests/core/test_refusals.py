@@ -18,6 +18,20 @@ def test_a_sound_payment_is_not_refused():
     assert code_of() is None
 
 
+@pytest.mark.parametrize(
+    ("first", "last"), [(0x00, 0x1F), (0x7F, 0x9F), (0x2028, 0x2029), (0x202A, 0x202E), (0x2066, 0x2069)]
+)
+def test_every_control_is_refused_in_a_text(first, last):
+    """Also by a Python whose Unicode takes another of them for printable."""
+    for point in range(first, last + 1):
+        assert code_of(reference=f"a{chr(point)}b") is RefusalCode.TEXT_INVALID
+        assert code_of(beneficiary_name=chr(point)) is RefusalCode.TEXT_INVALID
+
+
+def test_a_text_may_hold_what_is_neither_printable_nor_a_control():
+    assert code_of(reference="a\u00a0b\u3000c\ue000") is None
+
+
 def test_a_payment_of_nothing_is_not_refused():
     assert code_of(amount_minor=0) is None
 
