@@ -1,8 +1,8 @@
 """The records that flow through the pipeline, as values.
 
 Times are milliseconds since 1970-01-01T00:00:00Z; money is integer minor units with an ISO 4217 code (I8).
-Records are NamedTuples; what the compiled hot path makes anew for each payment is a class that sets its attributes
-itself: mypyc makes one in 0.05 µs, where a NamedTuple, or the __init__ that a dataclass generates, takes 0.35.
+Records are NamedTuples. What only the compiled hot path makes, anew for each payment, is a class with an __init__ of
+its own: mypyc makes one natively, where a NamedTuple, or the __init__ that a dataclass generates, takes a Python call.
 """
 
 from __future__ import annotations
