@@ -271,12 +271,12 @@ class DecisionAgent:
 
         asked: before the batch ahead was observed; where that went wrong, so did this, and it says nothing of its own.
         """
-        if asked is not None:
-            with contextlib.suppress(StateLost, SnapshotPruned, StateUnavailable):
-                return await self._with_modes(work, asked)
         batch = work.batch
         started_s, deadline = time.perf_counter(), time.monotonic() + self._state_patience_s
         rebuilds, waits = 0, 0
+        if asked is not None:
+            with contextlib.suppress(StateLost, SnapshotPruned, StateUnavailable):
+                return await self._with_modes(work, asked)
         try:
             while True:
                 try:

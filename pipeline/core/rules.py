@@ -32,9 +32,9 @@ class Bound(NamedTuple):
 
 
 class Told(NamedTuple):
-    """What a rule says of a payment that meets it."""
+    """One thing that is said of a payment."""
 
-    fact: str  # what it found, without limits, for the summary
+    fact: str  # without limits and what is typical, for the summary
     reason: Reason
 
 
