@@ -75,7 +75,7 @@ def refusal_of(transaction: Transaction, key: bytes | None, source: Source) -> R
         return Refusal(RefusalCode.IDENTIFIER_INVALID, "an id is not 1 to 64 of A-Z a-z 0-9 . _ : -")
     if not 0 <= t.amount_minor <= AMOUNT_MINOR_MAX:
         return Refusal(RefusalCode.AMOUNT_OUT_OF_RANGE, f"amount_minor is not 0 to {AMOUNT_MINOR_MAX}")
-    if not _are_codes(t.currency, t.beneficiary_country):
+    if not _CURRENCY_AND_COUNTRY.fullmatch(f"{t.currency} {t.beneficiary_country}"):
         return Refusal(RefusalCode.CURRENCY_MALFORMED, "currency or beneficiary_country is not an ISO code in capitals")
     return _text_refusal(t) or _time_refusal(t, source) or _segments_refusal(t.segments)
 
@@ -86,7 +86,7 @@ def _text_refusal(t: Transaction) -> Refusal | None:
             return Refusal(RefusalCode.TEXT_INVALID, f"a text is over {TEXT_CHARACTERS_MAX} characters or has controls")
     if t.ip_address is not None and canonical_ip_address(t.ip_address) is None:
         return Refusal(RefusalCode.IP_ADDRESS_INVALID, "ip_address is neither IPv4 nor IPv6")
-    if t.device_id is not None and not _is_device(t.device_id):
+    if t.device_id is not None and not _DEVICE.fullmatch(t.device_id):
         return Refusal(RefusalCode.DEVICE_INVALID, "device_id is not 1 to 64 of A-Z a-z 0-9 . _ : -")
     return None
 
@@ -117,19 +117,9 @@ def _segments_refusal(segments: dict[str, str]) -> Refusal | None:
     return None
 
 
-@lru_cache(maxsize=8192)
-def _are_codes(currency: str, country: str) -> bool:
-    return _CURRENCY_AND_COUNTRY.fullmatch(f"{currency} {country}") is not None
-
-
 def _has_control(text: str) -> bool:
-    """What is printable holds none, and is found to be so in a tenth of the time."""
+    """What is printable holds none, and is found to be so without a regular expression."""
     return not text.isprintable() and _CONTROL.search(text) is not None
-
-
-@lru_cache(maxsize=65536)
-def _is_device(device_id: str) -> bool:
-    return _DEVICE.fullmatch(device_id) is not None
 
 
 @lru_cache(maxsize=8192)

@@ -9,7 +9,7 @@
 local DUPLICATE, CONFLICT, TOO_OLD = 1, 2, 3
 local KEPT = 'n'  -- in a bucket: how many ids its last purge left
 local LOOK_SHARE = 4  -- one new id in 4, by its hash, looks whether its bucket grew by a fifth since
-local PURGED_FROM = 16  -- ids: there are as many buckets as make fewer worth nothing
+local PURGED_FROM = 16  -- fields of a bucket: fewer are not worth a purge
 
 local byte, unpack_at = string.byte, struct.unpack
 local request, kept_ms, exceptions_max = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
