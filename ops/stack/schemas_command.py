@@ -11,7 +11,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlsplit, urlunsplit
 from urllib.request import Request, urlopen
 
-from pipeline.io.avro.wire import SCHEMAS, schema_text
+from pipeline.io.avro.schema_files import SCHEMAS, schema_text
 from pipeline.io.settings import Settings
 from pipeline.terminal.failures import Failure, without_password
 from pipeline.terminal.output import Output

@@ -22,9 +22,9 @@ from typing import Final, NamedTuple
 from pipeline.audit.chain import Entry, Tree, chained, grown, leaf_hash
 from pipeline.audit.leaf_files import LeafFile, head_paths, latest_head
 from pipeline.audit.rows import COPY_END, COPY_START, Kind, Proof, kind_of
+from pipeline.domain.log import LogRecord
 from pipeline.domain.refusals import Refusal
 from pipeline.io.avro.wire import Datum, WireFormat
-from pipeline.io.kafka.positioned_log import LogRecord
 from pipeline.io.postgres import Connection, DatabaseRefused, Positions, failures_named, statements
 
 CONSUMER: Final = "audit"

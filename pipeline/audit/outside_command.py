@@ -16,7 +16,8 @@ from pipeline.audit.proof_store import Unproved, place_of, proof
 from pipeline.audit.service_command import database_away
 from pipeline.decide.verdict import decision_id
 from pipeline.domain.refusals import Refusal
-from pipeline.io.avro.wire import WireFormat, schema_text
+from pipeline.io.avro.schema_files import schema_text
+from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.log_scan import Log
 from pipeline.io.postgres import Connection, DatabaseRefused, DatabaseUnavailable, connect
 from pipeline.io.settings import Settings

@@ -16,8 +16,8 @@ import orjson
 
 from pipeline.audit.chain import Entry
 from pipeline.domain.identities import execution_id
+from pipeline.domain.log import LogRecord
 from pipeline.io.avro.wire import Datum
-from pipeline.io.kafka.positioned_log import LogRecord
 
 COPY_START: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 COPY_END: Final = b"\xff\xff"

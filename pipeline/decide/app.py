@@ -24,13 +24,13 @@ from pipeline.decide import metrics
 from pipeline.decide.agent import DecisionAgent
 from pipeline.decide.batch import Judge, TopicNames
 from pipeline.decide.breaker_agent import BreakerWatch
-from pipeline.decide.channel import BatchChannel
 from pipeline.decide.policy import PolicyRefused, parse_policy
 from pipeline.decide.rebuild_agent import Rebuild
 from pipeline.decide.verdict import Regime, regime
 from pipeline.domain.log import Outgoing, Record, Source
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.dead_letters import DeadLetters
+from pipeline.io.kafka.batch_channel import BatchChannel
 from pipeline.io.kafka.faust_credentials import faust_credentials
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.kafka.transaction_log import BATCHES_AHEAD_MAX, Batch, Publisher, TransactionLog

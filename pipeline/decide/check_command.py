@@ -10,7 +10,8 @@ import redis
 
 from models.artefact.files import ModelRefused, load_champion, load_version
 from pipeline.decide.policy import PolicyRefused, parse_policy
-from pipeline.io.avro.wire import SCHEMAS, WireFormat, schema_text
+from pipeline.io.avro.schema_files import SCHEMAS, schema_text
+from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.log_scan import Log
 from pipeline.io.production import production_faults
 from pipeline.io.sealing import DeadLetterKey, KeyRefused

@@ -6,7 +6,8 @@ its own: mypyc makes one natively, where a NamedTuple, or the __init__ that a da
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 
 class Source(NamedTuple):
@@ -36,3 +37,16 @@ class Outgoing(NamedTuple):
     topic: str
     key: bytes | None
     value: bytes
+
+
+class LogRecord(NamedTuple):
+    """A record as the services read it."""
+
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes
+    value: bytes  # as it stands on the topic, framing included
+    fields: Mapping[
+        str, Any
+    ]  # decoded; of decisions.v1 "record" is Decision, Reversal or ReviewOutcome. Empty without a schema

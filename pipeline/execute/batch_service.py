@@ -27,16 +27,7 @@ from typing import Final
 import structlog
 
 from pipeline.domain.identities import review_id
-from pipeline.execute.ledger_store import (
-    AccountKey,
-    Ledger,
-    NewCause,
-    NewExecution,
-    NewPosting,
-    NewTransition,
-    Stored,
-    Subject,
-)
+from pipeline.execute.ledger_store import AccountKey, Ledger, NewCause, NewExecution, NewPosting, NewTransition, Stored
 from pipeline.execute.metrics import (
     EXECUTION_IN_DOUBT,
     EXECUTION_RECORDS,
@@ -46,7 +37,7 @@ from pipeline.execute.metrics import (
 )
 from pipeline.execute.notice_topics import Notices, Told
 from pipeline.execute.orders import Said, said
-from pipeline.execute.postings import Advance, Funds, advance, guarded_account, posting_of
+from pipeline.execute.postings import Advance, Funds, Subject, advance, guarded_account, posting_of
 from pipeline.execute.rail_client import Rail, Transfer
 from pipeline.execute.saga import (
     ANNOUNCED,

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from pipeline.execute.postings import Limit, Payment, Posting
+from pipeline.execute.postings import Limit, Payment, Posting, Subject
 from pipeline.execute.saga import Aim, Cause, Heard, Reason, Saga, State, Step, Transition, opens_review, restore
 from pipeline.io.postgres import Connection, Statements, statements
 
@@ -21,16 +21,6 @@ TAIL_POSTINGS_MAX: Final = 500
 """Summed for one balance, before a checkpoint is appended for the account."""
 
 AccountKey = tuple[str, str]  # account id and currency
-
-
-class Subject(NamedTuple):
-    """What a saga is about, beside the money."""
-
-    payment: Payment
-    decision_id: str
-    transaction_id: str
-    caused_at_ms: int  # the time of the decision's record; the same for all rows of the execution
-    topic_partition: int
 
 
 class Stored(NamedTuple):

@@ -9,8 +9,8 @@ from typing import Final, NamedTuple
 from pipeline.alerts.catalogue import Alert, Severity, alert
 from pipeline.domain.identities import posting_id
 from pipeline.domain.log import Outgoing
-from pipeline.execute.ledger_store import Subject
 from pipeline.execute.orders import Said
+from pipeline.execute.postings import Subject
 from pipeline.execute.saga import Reason, State
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.appender import Appender

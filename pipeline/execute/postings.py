@@ -207,3 +207,13 @@ def _reversed(payment: Payment, saga: Saga, step: Step) -> str | None:
     if undone is None:
         return None
     return posting_id(payment.execution_id, undone, saga.taken[undone])
+
+
+class Subject(NamedTuple):
+    """What a saga is about, beside the money."""
+
+    payment: Payment
+    decision_id: str
+    transaction_id: str
+    caused_at_ms: int  # the time of the decision's record; the same for all rows of the execution
+    topic_partition: int

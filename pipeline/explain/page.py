@@ -33,7 +33,8 @@ from pipeline.replay.archive_files import Missing
 from pipeline.replay.verify import Result
 from pipeline.review.desk_command import now_ms
 from pipeline.terminal.output import utc_text
-from pipeline.web.html import badge, cards, document, table, write
+from pipeline.web.html import badge, cards, document, table
+from pipeline.web.page_files import write
 
 _THREADS: Final = {
     Thread.DECISION: "decision",

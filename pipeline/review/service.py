@@ -21,10 +21,10 @@ import structlog
 from pipeline.domain.decision import Outcome
 from pipeline.domain.features import UNKNOWN
 from pipeline.domain.identities import review_id
-from pipeline.domain.log import Outgoing
+from pipeline.domain.log import LogRecord, Outgoing
 from pipeline.io.avro.wire import Datum, WireFormat
 from pipeline.io.kafka.appender import Appender
-from pipeline.io.kafka.positioned_log import LogBatch, LogRecord, PositionedLog
+from pipeline.io.kafka.positioned_log import LogBatch, PositionedLog
 from pipeline.io.kafka.transaction_log import BrokerFailed
 from pipeline.io.postgres import Connection, Positions, failures_named
 from pipeline.review.case_store import (

@@ -29,7 +29,7 @@ from pipeline.rollback.plan_store import (
 )
 from pipeline.rollback.reversal import Approval, Disposition, PlanLine, plan_digest, released_id
 from pipeline.terminal.output import Output, coloured, utc_text
-from pipeline.web.html import write
+from pipeline.web.page_files import write
 
 
 class Report(NamedTuple):

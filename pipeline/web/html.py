@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from html import escape
-from pathlib import Path
 from typing import Final
-
-from pipeline.terminal.failures import Failure
 
 STYLE: Final = """
 :root {
@@ -112,10 +109,3 @@ def cards(values: Iterable[tuple[str, str]]) -> str:
 
 def badge(word: str) -> str:
     return f'<span class="badge {escape(word)}">{escape(word.replace("_", " "))}</span>'
-
-
-def write(path: Path, page: str) -> None:
-    try:
-        path.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise Failure(f"{path} can't be written ({error.strerror}).", "Give another path.") from error

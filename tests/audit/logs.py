@@ -14,8 +14,8 @@ from pipeline.audit.anchor_topics import Anchors
 from pipeline.audit.key_files import SigningKey, create_signing_key
 from pipeline.audit.log_store import AuditLog
 from pipeline.domain.identities import reversal_id, review_id
+from pipeline.domain.log import LogRecord
 from pipeline.io.avro.wire import WireFormat
-from pipeline.io.kafka.positioned_log import LogRecord
 from pipeline.io.postgres import Connection, connect
 from tests.cli.archive import CLOSED, OPEN, Archive, payment
 from tests.records import NOON_MS

@@ -11,7 +11,8 @@ from confluent_kafka import Producer
 
 from ops.stack.embedded import EmbeddedStack
 from ops.stack.topics import create_topics
-from pipeline.io.kafka.positioned_log import LogRecord, PositionedLog, RecordUndecodable, Span
+from pipeline.domain.log import LogRecord
+from pipeline.io.kafka.positioned_log import PositionedLog, RecordUndecodable, Span
 from tests.audit.logs import WIRE, values
 
 DEADLINE_S = 60.0

@@ -10,7 +10,8 @@ from fastavro import parse_schema, schemaless_reader
 
 from pipeline.audit.rows import kind_of
 from pipeline.domain.refusals import Refusal, RefusalCode
-from pipeline.io.avro.wire import WireFormat, schema_text
+from pipeline.io.avro.schema_files import schema_text
+from pipeline.io.avro.wire import WireFormat
 from tests.audit.logs import WIRE, records
 
 UNION = parse_schema(json.loads(schema_text("decision.v1")))

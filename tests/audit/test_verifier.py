@@ -21,7 +21,7 @@ from pipeline.audit.key_files import create_signing_key, public_key
 from pipeline.audit.leaf_files import head_paths, leaf_path, read_head
 from pipeline.audit.proof_store import Unproved, place_of, proof
 from pipeline.domain.identities import NAMESPACE_EXECUTION
-from pipeline.io.avro.wire import schema_text
+from pipeline.io.avro.schema_files import schema_text
 from pipeline.io.postgres import connect
 from tests.audit.logs import TOPIC, Bench, records
 

@@ -5,7 +5,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from pipeline.io.avro.wire import SCHEMAS, Framing, WireFormat
+from pipeline.io.avro.schema_files import SCHEMAS
+from pipeline.io.avro.wire import Framing, WireFormat
 from tests.records import PAYMENT
 
 

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from pipeline.decide.verdict import decision_id
 from pipeline.domain.identities import execution_id, review_id
+from pipeline.domain.log import LogRecord
 from pipeline.execute.batch_service import Execution
 from pipeline.execute.ledger_admin_store import Opening, append_openings, findings
 from pipeline.execute.ledger_store import Ledger
@@ -15,7 +16,7 @@ from pipeline.execute.notice_topics import Notices
 from pipeline.execute.rail_client import Rail
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.appender import Appender
-from pipeline.io.kafka.positioned_log import LogBatch, LogRecord, Span
+from pipeline.io.kafka.positioned_log import LogBatch, Span
 from pipeline.io.postgres import Connection, connect
 
 NOON_MS = 1_764_072_000_000  # 2025-11-25T12:00:00Z

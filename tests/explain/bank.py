@@ -21,11 +21,11 @@ from pipeline.decide.event_features import EventRows
 from pipeline.decide.verdict import decide
 from pipeline.domain.features import STATE_SLICE, feature_matrix
 from pipeline.domain.identities import review_id
-from pipeline.domain.log import Source
+from pipeline.domain.log import LogRecord, Source
 from pipeline.domain.payment import Decoded
 from pipeline.io.kafka.appender import Appender
 from pipeline.io.kafka.log_scan import Log
-from pipeline.io.kafka.positioned_log import LogBatch, LogRecord, PositionedLog, Span
+from pipeline.io.kafka.positioned_log import LogBatch, PositionedLog, Span
 from pipeline.io.postgres import connect
 from pipeline.io.settings import Settings
 from pipeline.people.roles import Role

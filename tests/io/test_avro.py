@@ -15,7 +15,8 @@ from pipeline.domain.features import FEATURES
 from pipeline.domain.log import Source
 from pipeline.domain.payment import Decoded, Transaction
 from pipeline.domain.refusals import Refusal, RefusalCode
-from pipeline.io.avro.wire import SCHEMAS, Framing, WireFormat, schema_text, stored_decision
+from pipeline.io.avro.schema_files import SCHEMAS, schema_text
+from pipeline.io.avro.wire import Framing, WireFormat, stored_decision
 from tests.records import NOON_MS, PAYMENT, features, policy, small_model
 
 WIRE = WireFormat()

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from pipeline.domain.refusals import Refusal, RefusalCode
 from pipeline.io.avro.decision_decoder import decode_decision
 from pipeline.io.avro.reading import Malformed
-from pipeline.io.avro.wire import WireFormat, schema_text
+from pipeline.io.avro.schema_files import schema_text
+from pipeline.io.avro.wire import WireFormat
 from tests.audit.logs import values
 
 BRANCHES = json.loads(schema_text("decision.v1"))

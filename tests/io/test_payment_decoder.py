@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from pipeline.domain.payment import Transaction
 from pipeline.io.avro.payment_decoder import CHANNELS, decode_payment
 from pipeline.io.avro.reading import Malformed
-from pipeline.io.avro.wire import WireFormat, schema_text
+from pipeline.io.avro.schema_files import schema_text
+from pipeline.io.avro.wire import WireFormat
 from tests.records import PAYMENT
 
 SCHEMA = parse_schema(json.loads(schema_text("transaction.v1")))

@@ -18,10 +18,9 @@ from pipeline.decide import batch as judging
 from pipeline.decide.policy import parse_policy
 from pipeline.decide.verdict import Mode, regime
 from pipeline.domain.decision import BreakerState
-from pipeline.domain.log import Record, Source, Span
+from pipeline.domain.log import LogRecord, Record, Source, Span
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.dead_letters import DeadLetters
-from pipeline.io.kafka.positioned_log import LogRecord
 from pipeline.io.settings import Settings
 from pipeline.state.windows import MemoryState
 

@@ -13,8 +13,9 @@ from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from ops.stack.embedded import EmbeddedStack
 from pipeline.audit.letter_store import Letters
 from pipeline.audit.log_store import AuditLog
+from pipeline.domain.log import LogRecord
 from pipeline.io.kafka.appender import Appender
-from pipeline.io.kafka.positioned_log import LogBatch, LogRecord, Span
+from pipeline.io.kafka.positioned_log import LogBatch, Span
 from pipeline.io.kafka.stretches import Stretches
 from pipeline.io.postgres import Connection, connect
 from pipeline.reconcile.comparison_store import Looked, Looking, Topics

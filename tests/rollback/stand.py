@@ -13,8 +13,8 @@ from models.artefact.vectors import golden_vectors
 from pipeline.audit.log_store import AuditLog
 from pipeline.decide.verdict import regime
 from pipeline.domain.features import COLUMN, FEATURES
+from pipeline.domain.log import LogRecord
 from pipeline.io.avro.wire import WireFormat
-from pipeline.io.kafka.positioned_log import LogRecord
 from pipeline.io.postgres import Connection
 from tests.cli.archive import MODEL_FEATURES, Archive
 from tests.records import NOON_MS, policy, small_model

@@ -41,7 +41,7 @@ from ops.verifier.findings import Finding
 from ops.verifier.leaves import read_leaves
 from ops.verifier.rows import Partition, Placed, check_links, check_rows, partition_of
 from pipeline.audit.leaf_files import leaf_path, partitions_of
-from pipeline.io.avro.wire import schema_text
+from pipeline.io.avro.schema_files import schema_text
 
 SEED: Final = 20_264
 PAYMENTS: Final = 1_600

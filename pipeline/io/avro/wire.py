@@ -7,14 +7,13 @@ batch at a time.
 
 from __future__ import annotations
 
-import io
 import json
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
-from importlib import resources
+from io import BytesIO
 from typing import Any, Final, NamedTuple
 
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
@@ -26,18 +25,8 @@ from pipeline.domain.refusals import RECORD_BYTES_MAX, Refusal, RefusalCode
 from pipeline.io.avro.decision_decoder import DECISION, decode_decision, snapshot_begin
 from pipeline.io.avro.payment_decoder import decode_payment
 from pipeline.io.avro.reading import Malformed
+from pipeline.io.avro.schema_files import SCHEMAS, schema_text
 
-SCHEMAS: Final = (
-    "transaction.v1",
-    "decision.v1",
-    "dead_letter.v1",
-    "account.v1",
-    "risk_signal.v1",
-    "label.v1",
-    "alert.v1",
-    "execution.v1",
-    "anchor.v1",
-)
 _SINGLE_OBJECT: Final = b"\xc3\x01"
 _CONFLUENT: Final = b"\x00"
 
@@ -91,7 +80,7 @@ class WireFormat:
         branch = _branch(name, body)
         if isinstance(branch, Refusal):
             return branch
-        stream = io.BytesIO(body)
+        stream = BytesIO(body)
         stream.seek(branch.begin)
         try:
             fields = schemaless_reader(stream, branch.schema, None)
@@ -105,7 +94,7 @@ class WireFormat:
         return fields
 
     def encode(self, name: str, datum: Datum) -> bytes:
-        stream = io.BytesIO()
+        stream = BytesIO()
         stream.write(self._headers[name])
         schemaless_writer(stream, _parsed(name), dict(datum))
         return stream.getvalue()
@@ -170,10 +159,6 @@ def _decision(body: bytes) -> Datum | Refusal:
         return Refusal(RefusalCode.TRAILING_BYTES, "bytes follow the Decision")
     fields["record"] = "Decision"
     return fields
-
-
-def schema_text(name: str) -> str:
-    return resources.files("schemas").joinpath(f"{name}.avsc").read_text(encoding="utf-8")
 
 
 @lru_cache

@@ -13,8 +13,9 @@ from typing import Any, Final, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from pipeline.domain.log import LogRecord
 from pipeline.domain.refusals import Refusal
-from pipeline.io.avro.wire import Datum, WireFormat
+from pipeline.io.avro.wire import WireFormat
 
 SESSION_TIMEOUT_MS: Final = 6_000
 BROKER_TIMEOUT_S: Final = 10.0
@@ -31,15 +32,6 @@ class LogUnavailable(Exception):
 
 class RecordUndecodable(Exception):
     """A record that no writer of ours wrote. The service stops: passing over it would leave a hole in what it keeps."""
-
-
-class LogRecord(NamedTuple):
-    partition: int
-    offset: int
-    timestamp_ms: int
-    key: bytes
-    value: bytes  # as it stands on the topic, framing included
-    fields: Datum  # decoded; of decisions.v1 "record" is Decision, Reversal or ReviewOutcome. Empty without a schema
 
 
 class Span(NamedTuple):

@@ -1,0 +1,22 @@
+"""The Avro schemas, as files that ship with the project."""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import Final
+
+SCHEMAS: Final = (
+    "transaction.v1",
+    "decision.v1",
+    "dead_letter.v1",
+    "account.v1",
+    "risk_signal.v1",
+    "label.v1",
+    "alert.v1",
+    "execution.v1",
+    "anchor.v1",
+)
+
+
+def schema_text(name: str) -> str:
+    return resources.files("schemas").joinpath(f"{name}.avsc").read_text(encoding="utf-8")
