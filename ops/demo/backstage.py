@@ -143,7 +143,7 @@ class Backstage:
             "the payment rail": rail,
             "the executor": self._service("the executor", "executor", ("executor",), "EXECUTOR"),
             "the audit service": self._service("the audit service", "audit", ("audit", "run"), "AUDIT"),
-            "the review service": self._service("the review service", "review", ("review", "run"), "WEB"),
+            "the review service": self._service("the review service", "review", ("review", "run"), "REVIEW"),
         }
 
     def _service(self, title: str, name: str, arguments: tuple[str, ...], port_name: str) -> ServerProcess:

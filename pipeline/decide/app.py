@@ -31,6 +31,7 @@ from pipeline.decide.verdict import Regime, regime
 from pipeline.domain.log import Outgoing
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.dead_letters import DeadLetters
+from pipeline.io.health import state_page
 from pipeline.io.kafka.appender import AsyncAppender
 from pipeline.io.kafka.batch_channel import BatchChannel
 from pipeline.io.kafka.context_transport import read_committed, record_of_event
@@ -115,13 +116,18 @@ class Worker:
     def readiness(self) -> dict[str, object]:
         model = self.agent.judge.in_force.model
         return {
-            "ready": bool(self.transactions.assigned_partitions) and not self.agent.is_holding,
+            **state_page("ready", self._not_ready()).body,
             "partitions": list(self.transactions.assigned_partitions),
             "holding": self.agent.is_holding,
             "policy": self.agent.judge.in_force.policy.version,
             "model": None if model is None else model.version,
             "breaker": self.breaker.summary(),
         }
+
+    def _not_ready(self) -> str | None:
+        if self.agent.is_holding:
+            return "it holds a batch: Redis is away, or has lost its state"
+        return None if self.transactions.assigned_partitions else "no partition of transactions.v1 is its own"
 
     def _open_reader(self) -> LogReader:
         settings = self.settings
@@ -335,7 +341,7 @@ def _context_agent(worker: Worker, topic_name: str) -> Any:
 def _add_pages(app: faust.App, worker: Worker) -> None:
     @app.page("/live")
     async def live(view: Any, _request: Any) -> Any:
-        return view.json({"live": True})
+        return view.json(state_page("live", None).body)  # answered by the loop that it is about
 
     @app.page("/ready")
     async def ready(view: Any, _request: Any) -> Any:

@@ -9,6 +9,7 @@ from pydantic_settings import SettingsError
 from redis.connection import parse_url
 
 from pipeline.io.avro.wire import WireFormat
+from pipeline.io.health import PortUnavailable
 from pipeline.io.kafka.client import BrokerAway, BrokerFailed, TopicMissing
 from pipeline.io.production import production_faults
 from pipeline.io.secrets import SecretsUnavailable
@@ -77,6 +78,8 @@ def failure_of(error: Exception) -> Failure | None:
     command may meet become sentences."""
     if isinstance(error, BrokerFailed):
         return _broker_failure(error, Settings().bootstrap_servers)
+    if isinstance(error, PortUnavailable):
+        return Failure(f"{error}.", f"Set {error.setting} or FRAUD_WEB_HOST to something free.")
     return error if isinstance(error, Failure) else None
 
 

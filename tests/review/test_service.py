@@ -138,7 +138,8 @@ def running(stack, topic, url, expiry_ms=24 * HOUR_MS):
                 appender = Appender(stack.bootstrap_servers, "review", {})
                 with closing(source):
                     service = ReviewService(source, appender, WIRE, ReviewTopics(topic.name), expiry_ms, now_ms)
-                    service.run(own, stopping)
+                    while not stopping.is_set():
+                        service.step(own)
         except Exception as error:
             failures.append(error)
 
