@@ -30,11 +30,13 @@ from pipeline.io.kafka.positioned_log import RecordUndecodable
 from pipeline.io.postgres import DatabaseRefused, DatabaseUnavailable, PositionMoved
 from pipeline.io.settings import Settings
 
+Failures = tuple[type[Exception], ...]
+
 HOLD_WAIT_S: Final = 0.5
 ENDED: Final = 1
 """Exit code of a service that ended by itself."""
-PASSING: Final = (BrokerAway, DatabaseUnavailable)
-ENDING: Final = (BrokerFailed, DatabaseRefused, DatabaseUnavailable, PositionMoved, RecordUndecodable)
+PASSING: Final[Failures] = (BrokerAway, DatabaseUnavailable)
+ENDING: Final[Failures] = (BrokerFailed, DatabaseRefused, DatabaseUnavailable, PositionMoved, RecordUndecodable)
 
 HOLDS: Final = Counter("fraud_service_holds_total", "Times a service held and began again", ["service", "why"])
 
@@ -61,8 +63,8 @@ class Terms:
     name: str
     port: int
     port_setting: str
-    passing: tuple[type[Exception], ...] = ()
-    ending: tuple[type[Exception], ...] = ()
+    passing: Failures = ()
+    ending: Failures = ()
     on_signal: Mapping[signal.Signals, Callable[[], None]] = field(default_factory=dict)
 
 
@@ -78,7 +80,7 @@ def run_service(service: Service, settings: Settings, terms: Terms) -> NoReturn:
     with closing(service), health_pages(settings.web_host, terms.port, terms.port_setting, health):
         try:
             keep_stepping(service, terms, health, settings.service_patience_s, stopping)
-        except (*ENDING, *terms.ending) as error:
+        except ENDING + terms.ending as error:
             log = structlog.get_logger(terms.name)
             log.critical(f"{terms.name}_ended", error=type(error).__name__, why=str(error))
             raise SystemExit(ENDED) from error
@@ -97,7 +99,7 @@ def keep_stepping(service: Service, terms: Terms, health: Health, patience_s: fl
                 service.begin_again()
             health.tell(service.step(stopping))
             held_since_s = None
-        except (*PASSING, *terms.passing) as error:
+        except PASSING + terms.passing as error:
             held_since_s = time.monotonic() if held_since_s is None else held_since_s
             if time.monotonic() - held_since_s > patience_s:
                 raise

@@ -168,7 +168,7 @@ class Bank:
     def apply(self, plan_id: str) -> None:
         """By abe."""
         with closing(connect(self.url_of("fraud_rollback"), "test")) as connection:
-            applier = _applier(self.settings, WIRE, connection)
+            applier = _applier(self.settings, WIRE, connection, self._log)
             assert applier.apply(plan_id, "abe", 1e9, threading.Event(), lambda _: None).is_complete
 
     def close(self) -> None:

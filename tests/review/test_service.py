@@ -280,7 +280,7 @@ def test_a_killed_service_neither_loses_nor_doubts_an_outcome(
             "FRAUD_DATABASE_URL": database_url.replace("fraud_owner@", "fraud_review@"),
             "FRAUD_TOPIC_PREFIX": topic.prefix,
             "FRAUD_WEB_HOST": LOOPBACK,
-            "FRAUD_WEB_PORT": str(port),
+            "FRAUD_REVIEW_PORT": str(port),
         },
     )
     desk = ReviewDesk(connection, RULES, now_ms)

@@ -202,7 +202,7 @@ def _review_process(stack: RealStack, directory: Path, shared: Mapping[str, str]
             **shared,
             "FRAUD_DATABASE_URL": url_of(stack.database_url, "fraud_review"),
             "FRAUD_WEB_HOST": LOOPBACK,
-            "FRAUD_WEB_PORT": str(port),
+            "FRAUD_REVIEW_PORT": str(port),
         },
     )
 
