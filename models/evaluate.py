@@ -20,11 +20,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from models.compile import compile_terms
-from models.learn import Learner, fit
-from pipeline.core.features import COLUMN, FEATURES, Matrix
-from pipeline.core.records import UNKNOWN
-from pipeline.core.scoring import Calibration, Column, Model, score
+from models.artefact.scoring import Calibration, Column, Model, score
+from models.train.compile import compile_terms
+from models.train.learn import Learner, fit
+from pipeline.domain.features import COLUMN, FEATURES, UNKNOWN, Matrix
 
 _DAYS: Final = ((1, "24h", "1d"), (7, "7d", "7d"), (30, "30d", "30d"))
 HANDBOOK_FEATURES: Final = (

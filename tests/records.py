@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.core.features import COLUMN, FEATURES, Matrix
-from pipeline.core.policy import Policy, parse_policy
-from pipeline.core.records import Transaction
-from pipeline.core.scoring import Calibration, Model, Term
+from models.artefact.scoring import Calibration, Model, Term
+from pipeline.decide.policy import Policy, parse_policy
+from pipeline.domain.features import COLUMN, FEATURES, Matrix
+from pipeline.domain.payment import Transaction
 
-POLICY_PATH = Path("pipeline/policies/default.toml")
+POLICY_PATH = Path("pipeline/decide/policies/default.toml")
 NOON_MS = 1_764_072_000_000  # 2025-11-25T12:00:00Z, a Tuesday
 
 PAYMENT = Transaction(

@@ -38,7 +38,7 @@ CREATE INDEX review_case_account ON review.review_case (account_id);
 CREATE INDEX review_case_transaction ON review.review_case (transaction_id);
 SELECT control.make_append_only('review.review_case');
 
--- What happened to a case, in the order of its sequence; pipeline/core/review.py has the states. Two people who act at
+-- What happened to a case, in the order of its sequence; pipeline/review/cases.py has the states. Two people who act at
 -- once write the same sequence, and one of them is refused. topic_*: of the record that was read, where one was.
 CREATE TABLE review.case_event (
     decision_id uuid NOT NULL,

@@ -23,7 +23,7 @@ CREATE TABLE control.rollback_plan (
 );
 SELECT control.make_append_only('control.rollback_plan');
 
--- One decision of a plan; columns as pipeline/core/reversal.py's PlanLine. payment_hex: of a payment that is to be
+-- One decision of a plan; columns as pipeline/rollback/reversal.py's PlanLine. payment_hex: of a payment that is to be
 -- decided anew, its Avro encoding.
 CREATE TABLE control.rollback_plan_decision (
     plan_id uuid NOT NULL,

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from ops.stack.access import ADMINISTRATOR, AccessFailed, Principal, apply_access
+from ops.access.rights import ADMINISTRATOR, AccessFailed, Principal, apply_access
 from ops.stack.foreground import StackFailure, main
 from ops.stack.kafka.broker import BrokerFormatFailed, bootstrap_servers, kafka_broker
 from ops.stack.kafka.jars import KafkaUnavailable

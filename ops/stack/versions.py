@@ -1,4 +1,7 @@
-"""The one table of what the stacks run. docker-compose.yml must say the same: tests/stack/test_compose.py compares."""
+"""The one table of what the stacks run. docker-compose.yml must say the same.
+
+tests/ops/stack/test_compose.py compares.
+"""
 
 from collections.abc import Mapping
 from types import MappingProxyType

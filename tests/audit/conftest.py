@@ -9,7 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from ops.migrate import migrate
+from ops.migrations.migrate import migrate
 from ops.stack.postgres import PostgresServer, bundled_folder, postgres_server, postgres_url
 from ops.stack.processes import free_port
 from tests.audit.logs import Bench

@@ -10,13 +10,13 @@ from tempfile import TemporaryDirectory
 import psycopg
 
 from ops.stack.postgres import PostgresServer, postgres_url
-from pipeline.adapters.avro import WireFormat
-from pipeline.adapters.decision_log import LogRecord
-from pipeline.adapters.postgres import Connection, connect
-from pipeline.adapters.signing import SigningKey, create_signing_key
-from pipeline.core.identities import reversal_id, review_id
-from pipeline.services.audit_anchors import Anchors
-from pipeline.services.audit_log import AuditLog
+from pipeline.audit.anchor_topics import Anchors
+from pipeline.audit.key_files import SigningKey, create_signing_key
+from pipeline.audit.log_store import AuditLog
+from pipeline.domain.identities import reversal_id, review_id
+from pipeline.io.avro.wire import WireFormat
+from pipeline.io.kafka.positioned_log import LogRecord
+from pipeline.io.postgres import Connection, connect
 from tests.cli.archive import CLOSED, OPEN, Archive, payment
 from tests.records import NOON_MS
 

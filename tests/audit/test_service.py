@@ -15,13 +15,13 @@ import psycopg
 import pytest
 from confluent_kafka import Producer
 
-from ops.migrate import migrate
+from ops.migrations.migrate import migrate
 from ops.stack.embedded import EmbeddedStack
 from ops.stack.processes import ServerProcess
 from ops.stack.topics import create_topics
 from ops.verifier.export import verify_export
-from pipeline.adapters.audit_files import head_paths, partitions_of
-from pipeline.adapters.signing import create_signing_key, public_key
+from pipeline.audit.key_files import create_signing_key, public_key
+from pipeline.audit.leaf_files import head_paths, partitions_of
 from tests.audit.logs import TOPIC, WIRE, values
 
 DEADLINE_S = 90.0
@@ -46,7 +46,7 @@ class Running:
         self.log_path = folder / "audit.log"
         self.service = ServerProcess(
             "audit",
-            [sys.executable, "-m", "pipeline.cli", "audit", "run"],
+            [sys.executable, "-m", "ops.cli", "audit", "run"],
             is_ready=lambda: True,
             log_path=self.log_path,
             environment=self.environment,
@@ -67,7 +67,7 @@ class Running:
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         environment = {**self.environment, "FRAUD_DATABASE_URL": self.stack.database_url}
-        command = [sys.executable, "-m", "pipeline.cli", *arguments]
+        command = [sys.executable, "-m", "ops.cli", *arguments]
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -165,7 +165,7 @@ def test_life_of_the_service(running: Running) -> None:
 
 def test_service_without_a_key_says_so(running: Running) -> None:
     environment = {**running.environment, "FRAUD_AUDIT_KEY_FILE": ""}
-    command = [sys.executable, "-m", "pipeline.cli", "audit", "run"]
+    command = [sys.executable, "-m", "ops.cli", "audit", "run"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert 2 == done.returncode
     assert "keygen" in done.stderr or "key file" in done.stderr

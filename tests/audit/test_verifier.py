@@ -14,15 +14,15 @@ import ops.verifier
 from ops.verifier.columns import EXECUTIONS
 from ops.verifier.export import Report, verify_export
 from ops.verifier.findings import Finding, Kind
-from pipeline.adapters.audit_files import head_paths, leaf_path, read_head
-from pipeline.adapters.avro import schema_text
-from pipeline.adapters.postgres import connect
-from pipeline.adapters.signing import create_signing_key, public_key
-from pipeline.core.audit_chain import ENTRY_BYTES
-from pipeline.core.audit_head import file_text
-from pipeline.core.identities import NAMESPACE_EXECUTION
-from pipeline.services.audit_export import export
-from pipeline.services.audit_proof import Unproved, place_of, proof
+from pipeline.audit.chain import ENTRY_BYTES
+from pipeline.audit.export_files import export
+from pipeline.audit.head import file_text
+from pipeline.audit.key_files import create_signing_key, public_key
+from pipeline.audit.leaf_files import head_paths, leaf_path, read_head
+from pipeline.audit.proof_store import Unproved, place_of, proof
+from pipeline.domain.identities import NAMESPACE_EXECUTION
+from pipeline.io.avro.wire import schema_text
+from pipeline.io.postgres import connect
 from tests.audit.logs import TOPIC, Bench, records
 
 COUNT = 40

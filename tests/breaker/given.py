@@ -9,9 +9,9 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from pipeline.core.breaker import BreakerRecord, BreakerSettings, Cause
-from pipeline.core.drift import Baseline, Counts
-from pipeline.core.records import BreakerState
+from pipeline.breaker import BreakerRecord, BreakerSettings, Cause
+from pipeline.breaker.answer_counts import Baseline, Counts
+from pipeline.domain.decision import BreakerState
 
 PAGE = Path(__file__).parents[2] / "docs" / "breaker.md"
 DEFAULTS: BreakerSettings = TypeAdapter(BreakerSettings).validate_python(

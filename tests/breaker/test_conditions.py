@@ -5,10 +5,18 @@ import dataclasses
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline.core.breaker import BreakerSettings, Observation, ScopeReading, Watch, advance, judge, next_event
-from pipeline.core.breaker.states import Cause, Condition, Event
-from pipeline.core.drift import LATENCY_BOUNDS_MS, Answer, Counts, Hour, baseline_of, counts_of, hourly_score_sigma_ppm
-from pipeline.core.records import BreakerState, Outcome
+from pipeline.breaker import BreakerSettings, Observation, ScopeReading, Watch, advance, judge, next_event
+from pipeline.breaker.answer_counts import (
+    LATENCY_BOUNDS_MS,
+    Answer,
+    Counts,
+    Hour,
+    baseline_of,
+    counts_of,
+    hourly_score_sigma_ppm,
+)
+from pipeline.breaker.states import Cause, Condition, Event
+from pipeline.domain.decision import BreakerState, Outcome
 from tests.breaker.given import DEFAULTS, START_MS, answers, baseline, record, settings
 
 USUAL = baseline(100_000, 55_000, 40_000)

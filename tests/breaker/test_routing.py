@@ -1,9 +1,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.core.breaker import SEGMENT_OTHER, Governing, Routing
-from pipeline.core.decide import Mode
-from pipeline.core.records import BreakerState
+from pipeline.breaker import SEGMENT_OTHER, Governing, Routing
+from pipeline.decide.verdict import Mode
+from pipeline.domain.decision import BreakerState
 from tests.breaker.given import record
 
 SW, NE = "segment:postcode_area=SW", "segment:postcode_area=NE"

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from pipeline.core.breaker import BreakerRecord, History, ScopeReading, Watch, advance, touched
-from pipeline.core.drift import Counts, difference
-from pipeline.core.records import BreakerState
+from pipeline.breaker import BreakerRecord, History, ScopeReading, Watch, advance, touched
+from pipeline.breaker.answer_counts import Counts, difference
+from pipeline.domain.decision import BreakerState
 from tests.breaker.given import DEFAULTS, START_MS, record
 
 STEP_S = DEFAULTS.evaluation_interval_s

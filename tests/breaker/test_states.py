@@ -1,9 +1,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.core.breaker import TRANSITIONS, BreakerRecord, Cause, Event, diagram, is_possible, step, unwritten
-from pipeline.core.breaker.evaluating import lost
-from pipeline.core.records import BreakerState
+from pipeline.breaker import TRANSITIONS, BreakerRecord, Cause, Event, diagram, is_possible, step, unwritten
+from pipeline.breaker.evaluating import lost
+from pipeline.domain.decision import BreakerState
 from tests.breaker.given import DEFAULTS, PAGE, START_MS, record
 
 CAUSE = Cause("because", "monitor")

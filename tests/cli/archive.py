@@ -8,15 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
-from models.artefact import golden_json, load, tables_json, write
-from models.vectors import golden_vectors
-from pipeline.adapters.avro import StoredDecision, WireFormat, stored_decision
-from pipeline.adapters.decision_codec import Decoded
-from pipeline.core.decide import Mode, Regime, decide, regime
-from pipeline.core.events import EventRows
-from pipeline.core.features import COLUMN, EVENT, FEATURES, STATE_SLICE, feature_matrix
-from pipeline.core.records import BreakerState, Source, Transaction
-from pipeline.services.archive import RegimeArchive
+from models.artefact.files import golden_json, load, tables_json, write
+from models.artefact.vectors import golden_vectors
+from pipeline.decide.decision_encoder import DecisionEncoder
+from pipeline.decide.event_features import EventRows
+from pipeline.decide.verdict import Mode, Regime, decide, regime
+from pipeline.domain.decision import BreakerState
+from pipeline.domain.features import COLUMN, EVENT, FEATURES, STATE_SLICE, feature_matrix
+from pipeline.domain.log import Source
+from pipeline.domain.payment import Decoded, Transaction
+from pipeline.io.avro.wire import StoredDecision, WireFormat, stored_decision
+from pipeline.replay.archive_files import RegimeArchive
 from tests.records import NOON_MS, PAYMENT, POLICY_PATH, features, policy, small_model
 
 WIRE = WireFormat()
@@ -61,7 +63,7 @@ class Archive:
         quiet = features(**state)[:, STATE_SLICE]
         matrix = feature_matrix(event, np.repeat(quiet, len(payments), axis=0))
         assert matrix.shape[1] == len(FEATURES) > len(EVENT)
-        encoder = WIRE.decision_encoder(self.in_force, "decide/test")
+        encoder = DecisionEncoder(WIRE.header("decision.v1"), self.in_force, "decide/test")
         decoded = [Decoded(payment, WIRE.encode_transaction(payment)[10:]) for payment in payments]
         sources = [Source(place % 4, place, NOON_MS) for place in range(len(payments))]
         verdicts = decide(matrix, modes, self.in_force)

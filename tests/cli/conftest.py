@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import pytest
 
+from ops import cli
 from ops.stack.embedded import EmbeddedStack
 from ops.stack.topics import create_topics
-from pipeline import cli
 from tests.cli.archive import Archive
 
 

@@ -1,12 +1,12 @@
 import pytest
 
-from pipeline.commands.explain import ModelAccount, explanation
-from pipeline.commands.explain_guardrails import Standing
-from pipeline.commands.explain_json import explanation_json
-from pipeline.commands.explain_text import explanation_lines
-from pipeline.core.features import FEATURES
-from pipeline.services.archive import Missing
-from pipeline.services.verify import Result
+from pipeline.domain.features import FEATURES
+from pipeline.explain.as_json import explanation_json
+from pipeline.explain.explanation import ModelAccount, explanation
+from pipeline.explain.guardrails import Standing
+from pipeline.explain.text import explanation_lines
+from pipeline.replay.archive_files import Missing
+from pipeline.replay.verify import Result
 from tests.cli.archive import CLOSED, OPEN, payment, stored
 
 

@@ -36,8 +36,8 @@ def failed(answer, *expected, code=2):
     ],
 )
 def test_no_broker(fraud, monkeypatch, arguments):
-    monkeypatch.setattr("pipeline.commands.log_scan.BROKER_TIMEOUT_S", 0.3)
-    monkeypatch.setattr("pipeline.commands.publishing.BROKER_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("pipeline.io.kafka.log_scan.BROKER_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("pipeline.io.kafka.bulk_publisher.BROKER_TIMEOUT_S", 0.3)
     monkeypatch.setattr("ops.stack.topics.REQUEST_TIMEOUT_S", 0.3)
     address = f"127.0.0.1:{free_port()}"
     answer = fraud(*arguments, bootstrap_servers=address, web_port=free_port())
@@ -186,7 +186,7 @@ def test_no_registry(fraud):
 
 
 def test_config_check_names_what_is_wrong_and_the_fix(fraud, monkeypatch, tmp_path):
-    monkeypatch.setattr("pipeline.commands.log_scan.BROKER_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("pipeline.io.kafka.log_scan.BROKER_TIMEOUT_S", 0.3)
     (tmp_path / "bad.toml").write_text("surprise = 1\n")
     answer = fraud(
         "config",
@@ -208,14 +208,14 @@ def test_config_check_names_what_is_wrong_and_the_fix(fraud, monkeypatch, tmp_pa
 
 def test_help_is_there_at_once():
     started = time.monotonic()
-    ended = subprocess.run([sys.executable, "-m", "pipeline.cli", "--help"], capture_output=True, text=True, check=True)
+    ended = subprocess.run([sys.executable, "-m", "ops.cli", "--help"], capture_output=True, text=True, check=True)
     assert "explain" in ended.stdout
     assert time.monotonic() - started < 2.0, "0.2 s on an idle machine: nothing heavy is imported"
 
 
 def test_what_a_worker_imports_needs_no_training_library():
     code = (
-        "import sys, ops.demo, pipeline.commands.worker, pipeline.commands.replay\n"
+        "import sys, ops.demo.run, pipeline.decide.worker_command, pipeline.publish.command\n"
         "print([name for name in ('pandas', 'pyarrow', 'interpret', 'sklearn') if name in sys.modules])"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -5,7 +5,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from pipeline.adapters.avro import SCHEMAS, Framing, WireFormat
+from pipeline.io.avro.wire import SCHEMAS, Framing, WireFormat
 from tests.records import PAYMENT
 
 

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 import pytest
 
 from ops.stack.topics import create_topics
-from pipeline.adapters.decision_codec import Decoded
-from pipeline.adapters.kafka import Record
-from pipeline.adapters.vault import DeadLetterKey, create_key_file
-from pipeline.agents.dead_letters import DeadLetters
-from pipeline.commands.log_scan import Found, Log
-from pipeline.commands.publishing import BulkPublisher
-from pipeline.core.decide import decision_id
-from pipeline.core.records import Outcome, Source, Transaction
-from pipeline.core.refusals import refusal_of
-from pipeline.settings import Settings
+from pipeline.decide.verdict import decision_id
+from pipeline.domain.decision import Outcome
+from pipeline.domain.log import Record, Source
+from pipeline.domain.payment import Decoded, Transaction
+from pipeline.domain.refusals import refusal_of
+from pipeline.io.dead_letters import DeadLetters
+from pipeline.io.kafka.bulk_publisher import BulkPublisher
+from pipeline.io.kafka.log_scan import Found, Log
+from pipeline.io.sealing import DeadLetterKey, create_key_file
+from pipeline.io.settings import Settings
 from tests.cli.archive import CLOSED, OPEN, WIRE, Archive, payment, stored
 
 

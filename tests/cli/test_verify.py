@@ -6,13 +6,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.adapters.decision_codec import Decoded, encode_longs
-from pipeline.core.decide import Mode, decide
-from pipeline.core.features import COLUMN
-from pipeline.core.records import BreakerState, Source
-from pipeline.core.refusals import Refusal
-from pipeline.services.archive import Missing, RegimeArchive
-from pipeline.services.verify import Result, verify
+from pipeline.decide.decision_encoder import DecisionEncoder, encode_longs
+from pipeline.decide.verdict import Mode, decide
+from pipeline.domain.decision import BreakerState
+from pipeline.domain.features import COLUMN
+from pipeline.domain.log import Source
+from pipeline.domain.payment import Decoded
+from pipeline.domain.refusals import Refusal
+from pipeline.replay.archive_files import Missing, RegimeArchive
+from pipeline.replay.verify import Result, verify
 from tests.cli.archive import CLOSED, OPEN, WIRE, payment, stored
 
 SANCTIONED = {"beneficiary_country": "KP"}
@@ -78,7 +80,7 @@ def test_a_feature_that_follows_from_others_is_found_although_its_hash_fits(arch
     decision = stored(value)
     matrix = np.array([decision.features], dtype=np.int64)
     matrix[0, COLUMN[name]] += 1
-    encoder = WIRE.decision_encoder(archive.in_force, "decide/test")
+    encoder = DecisionEncoder(WIRE.header("decision.v1"), archive.in_force, "decide/test")
     [verdict] = decide(matrix, [CLOSED], archive.in_force)
     body = WIRE.encode_transaction(decision.transaction)[10:]
     [forged] = encoder.encode([Decoded(decision.transaction, body)], [Source(0, 0, 0)], matrix, [verdict], [1])

@@ -13,31 +13,32 @@ import numpy as np
 from confluent_kafka import Producer
 
 from ops.stack.topics import create_topics
-from pipeline.adapters.appender import Appender
-from pipeline.adapters.cases import cases_by_name
-from pipeline.adapters.decision_codec import Decoded
-from pipeline.adapters.decision_log import LogBatch, LogRecord, PositionedLog, Span
-from pipeline.adapters.people import change_role
-from pipeline.adapters.postgres import connect
-from pipeline.adapters.signing import create_signing_key
-from pipeline.commands.log_scan import Log
-from pipeline.commands.rollback import _applier
-from pipeline.core.decide import decide
-from pipeline.core.events import EventRows
-from pipeline.core.features import STATE_SLICE, feature_matrix
-from pipeline.core.identities import review_id
-from pipeline.core.people import Role
-from pipeline.core.records import Source
-from pipeline.core.review import Judgement
-from pipeline.services.audit_anchors import Anchors
-from pipeline.services.audit_log import AuditLog
-from pipeline.services.redecide import Basis, Good
-from pipeline.services.review import GROUP, ReviewService, ReviewTopics, review_outcome
-from pipeline.services.review_desk import Acted, ReviewDesk
-from pipeline.services.rollback_plan import Criteria, Planner, Request
-from pipeline.settings import Settings
+from pipeline.audit.anchor_topics import Anchors
+from pipeline.audit.key_files import create_signing_key
+from pipeline.audit.log_store import AuditLog
+from pipeline.decide.decision_encoder import DecisionEncoder
+from pipeline.decide.event_features import EventRows
+from pipeline.decide.verdict import decide
+from pipeline.domain.features import STATE_SLICE, feature_matrix
+from pipeline.domain.identities import review_id
+from pipeline.domain.log import Source
+from pipeline.domain.payment import Decoded
+from pipeline.io.kafka.appender import Appender
+from pipeline.io.kafka.log_scan import Log
+from pipeline.io.kafka.positioned_log import LogBatch, LogRecord, PositionedLog, Span
+from pipeline.io.postgres import connect
+from pipeline.io.settings import Settings
+from pipeline.people.roles import Role
+from pipeline.people.store import change_role
+from pipeline.replay.redecide import Basis, Good
+from pipeline.review.case_store import cases_by_name
+from pipeline.review.cases import Judgement
+from pipeline.review.desk_store import Acted, ReviewDesk
+from pipeline.review.service import GROUP, ReviewService, ReviewTopics, review_outcome
+from pipeline.rollback.plan_command import _applier
+from pipeline.rollback.planning_service import Criteria, Planner, Request
 from tests.cli.archive import CLOSED, payment
-from tests.execution.given import Desk
+from tests.execute.given import Desk
 from tests.records import features, policy
 from tests.review.given import RULES
 from tests.rollback.stand import WIRE, WrongArchive
@@ -112,7 +113,7 @@ class Bank:
         )
         event = np.array([EventRows(policy()).row(paid)], dtype=np.int64)
         matrix = feature_matrix(event, features(**state)[:, STATE_SLICE])
-        encoder = WIRE.decision_encoder(self.archive.in_force, "decide/test")
+        encoder = DecisionEncoder(WIRE.header("decision.v1"), self.archive.in_force, "decide/test")
         verdicts = decide(matrix, [mode], self.archive.in_force)
         sources = [Source(0, self._next_offset, at_ms - 200)]
         decoded = [Decoded(paid, WIRE.encode_transaction(paid)[10:])]

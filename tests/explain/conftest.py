@@ -9,7 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from ops.migrate import migrate
+from ops.migrations.migrate import migrate
 from ops.rail.process import rail_process, rail_url
 from ops.stack.embedded import EmbeddedStack
 from ops.stack.processes import free_port

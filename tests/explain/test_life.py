@@ -7,14 +7,14 @@ from html import escape
 
 import pytest
 
-from pipeline.commands.explain_life import NotShown
-from pipeline.commands.explain_text import whole_lines
-from pipeline.commands.explain_whole import CONTRADICTED, FROM_AUDIT_LOG, FROM_BOTH, FROM_TOPIC, whole
-from pipeline.core.decide import decision_id
-from pipeline.core.identities import execution_id
-from pipeline.core.records import Outcome
-from pipeline.core.reversal import released_id
-from pipeline.core.review import Judgement
+from pipeline.decide.verdict import decision_id
+from pipeline.domain.decision import Outcome
+from pipeline.domain.identities import execution_id
+from pipeline.explain.command import CONTRADICTED, FROM_AUDIT_LOG, FROM_BOTH, FROM_TOPIC, whole
+from pipeline.explain.text import whole_lines
+from pipeline.explain.whole_life_store import NotShown
+from pipeline.review.cases import Judgement
+from pipeline.rollback.reversal import released_id
 from tests.cli.archive import OPEN
 from tests.rollback.stand import WIRE
 

@@ -1,4 +1,4 @@
-"""The order of a timeline, by the invariants of pipeline/core/life.py."""
+"""The order of a timeline, by the invariants of pipeline/explain/timeline.py."""
 
 from __future__ import annotations
 
@@ -7,17 +7,11 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.commands.explain_moments import (
-    CAUSE_WORDS,
-    DISPOSITION_WORDS,
-    IGNORED_WORDS,
-    REASON_WORDS,
-    STEP_WORDS,
-)
-from pipeline.commands.explain_summary import STATE_WORDS
-from pipeline.core.life import Moment, Thread, strung, timeline
-from pipeline.core.reversal import Disposition
-from pipeline.core.saga import Cause, Ignored, Reason, State, Step
+from pipeline.execute.saga import Cause, Ignored, Reason, State, Step
+from pipeline.explain.moments import CAUSE_WORDS, DISPOSITION_WORDS, IGNORED_WORDS, REASON_WORDS, STEP_WORDS
+from pipeline.explain.summary import STATE_WORDS
+from pipeline.explain.timeline import Moment, Thread, strung, timeline
+from pipeline.rollback.reversal import Disposition
 
 
 def moment(at_ms: int, thread: Thread, strand: str, sequence: int) -> Moment:

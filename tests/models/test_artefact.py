@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models import artefact
-from models.artefact import ModelRefused, load, load_champion, load_version
-from models.strict import canonical
-from models.vectors import golden_vectors
-from pipeline.core.features import COLUMN, FEATURES, Matrix
-from pipeline.core.scoring import Calibration, Model, Term, score
+from models.artefact import files as artefact
+from models.artefact.files import ModelRefused, load, load_champion, load_version
+from models.artefact.scoring import Calibration, Model, Term, score
+from models.artefact.strict import canonical
+from models.artefact.vectors import golden_vectors
+from pipeline.domain.features import COLUMN, FEATURES, Matrix
 
 NAMES = ("amount_gbp_minor", "ip_fraud_reports")
 

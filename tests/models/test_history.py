@@ -10,14 +10,15 @@ import pyarrow.csv as pa_csv  # type: ignore[import-untyped]
 import pyarrow.parquet as pa_parquet  # type: ignore[import-untyped]
 import pytest
 
-from models.artefact import load_champion
-from models.history import DEFAULT_POLICY, HistoryRefused, events_of, examples_of, payments_of, read
-from ops.traffic import Label, LabelledTransaction, TrafficSettings, events, transactions
-from pipeline.core.decide import Mode, decide, regime
-from pipeline.core.features import COLUMN, FEATURES
-from pipeline.core.policy import parse_policy
-from pipeline.core.records import UNKNOWN, BreakerState, Outcome, Transaction
-from pipeline.core.scoring import score
+from models.artefact.files import load_champion
+from models.artefact.scoring import score
+from models.simulator import Label, LabelledTransaction, TrafficSettings, events, transactions
+from models.train.history import DEFAULT_POLICY, HistoryRefused, events_of, examples_of, payments_of, read
+from pipeline.decide.policy import parse_policy
+from pipeline.decide.verdict import Mode, decide, regime
+from pipeline.domain.decision import BreakerState, Outcome
+from pipeline.domain.features import COLUMN, FEATURES, UNKNOWN
+from pipeline.domain.payment import Transaction
 
 DAY_S = 86_400
 REGISTRY = Path("models/registry")

@@ -11,14 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models import artefact
-from models.compile import calibrate, compile_terms
-from models.history import Examples, HistoryRefused
-from models.learn import MODEL_FEATURES, MONOTONE, Learner, booster_input, fit, twins
-from models.train import train_examples
-from pipeline.core.features import COLUMN, FEATURES
-from pipeline.core.records import UNKNOWN
-from pipeline.core.scoring import Calibration, Column, Model, probability_ppm, score
+from models.artefact import files as artefact
+from models.artefact.scoring import Calibration, Column, Model, probability_ppm, score
+from models.train.compile import calibrate, compile_terms
+from models.train.history import Examples, HistoryRefused
+from models.train.learn import MODEL_FEATURES, MONOTONE, Learner, booster_input, fit, twins
+from models.train.train import train_examples
+from pipeline.domain.features import COLUMN, FEATURES, UNKNOWN
 
 SEEN = ("amount_gbp_minor", "beneficiary_age_hours", "ip_fraud_reports", "is_new_beneficiary", "account_count_1h")
 LEARNER = Learner(seed=3, features=SEEN, pairs=2, outer_bags=2, bins=64, pair_bins=16, samples_in_leaf_min=10)

@@ -11,16 +11,16 @@ import psycopg
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from ops.stack.embedded import EmbeddedStack
-from pipeline.adapters.appender import Appender
-from pipeline.adapters.decision_log import LogBatch, LogRecord, Span
-from pipeline.adapters.postgres import Connection, connect
-from pipeline.adapters.stretches import Stretches
-from pipeline.core.reconciliation import Gap
-from pipeline.services.audit_letters import Letters
-from pipeline.services.audit_log import AuditLog
-from pipeline.services.reconcile import CONSUMER, IntakeOf, Reconciler
-from pipeline.services.reconcile_findings import Findings
-from pipeline.services.reconcile_looking import Looked, Looking, Topics
+from pipeline.audit.letter_store import Letters
+from pipeline.audit.log_store import AuditLog
+from pipeline.io.kafka.appender import Appender
+from pipeline.io.kafka.positioned_log import LogBatch, LogRecord, Span
+from pipeline.io.kafka.stretches import Stretches
+from pipeline.io.postgres import Connection, connect
+from pipeline.reconcile.comparison_store import Looked, Looking, Topics
+from pipeline.reconcile.finding_store import Findings
+from pipeline.reconcile.gaps import Gap
+from pipeline.reconcile.service import CONSUMER, IntakeOf, Reconciler
 from tests.audit.logs import WIRE, values
 from tests.records import NOON_MS
 

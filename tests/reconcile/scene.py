@@ -11,20 +11,20 @@ from pathlib import Path
 
 import psycopg
 
-from ops.bench.feeder import known_records
-from ops.bench.topics_io import Outbound, wait_until
-from ops.bench.worker_process import status
-from ops.migrate import migrate
-from ops.roles import ROLES, set_passwords
-from ops.stack.access import Principal
+from ops.access.rights import Principal
+from ops.access.roles import ROLES, set_passwords
+from ops.bench.rig.feeder import known_records
+from ops.bench.rig.topics_io import Outbound, wait_until
+from ops.bench.rig.worker_process import status
+from ops.migrations.migrate import migrate
 from ops.stack.processes import ServerFailed, ServerProcess, free_port
 from ops.stack.real import RealStack
 from ops.stack.topics import create_topics
-from pipeline.adapters.signing import create_signing_key
-from pipeline.adapters.stretches import Stretches
-from pipeline.adapters.vault import create_key_file
-from pipeline.commands.publishing import BulkPublisher
-from pipeline.settings import Profile, Settings
+from pipeline.audit.key_files import create_signing_key
+from pipeline.io.kafka.bulk_publisher import BulkPublisher
+from pipeline.io.kafka.stretches import Stretches
+from pipeline.io.sealing import create_key_file
+from pipeline.io.settings import Profile, Settings
 
 PARTITIONS = 2
 WORKER_GROUP = "fraud-decide"
@@ -132,7 +132,7 @@ class Scene:
         port = free_port()
         return ServerProcess(
             name,
-            [sys.executable, "-m", "pipeline.cli", *arguments],
+            [sys.executable, "-m", "ops.cli", *arguments],
             is_ready=lambda: status(port, page) == 200,
             log_path=self.directory / f"{name}.log",
             environment={

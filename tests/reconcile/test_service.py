@@ -9,11 +9,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from ops.migrate import migrate
+from ops.migrations.migrate import migrate
 from ops.stack.embedded import EmbeddedStack
-from pipeline.adapters.postgres import PositionMoved
-from pipeline.core.reconciliation import Gap, GapKind
-from pipeline.services import reconcile, reconcile_findings
+from pipeline.io.postgres import PositionMoved
+from pipeline.reconcile import finding_store as reconcile_findings
+from pipeline.reconcile import service as reconcile
+from pipeline.reconcile.gaps import Gap, GapKind
 from tests.audit.logs import values
 from tests.reconcile.desk import COUNT, Desk
 

@@ -8,14 +8,14 @@ from typing import NamedTuple
 
 import pytest
 
-from ops.bench.topics_io import wait_until
-from ops.stack.access import Principal
+from ops.access.rights import Principal
+from ops.bench.rig.topics_io import wait_until
 from ops.stack.postgres import bundled_folder, system_folder
 from ops.stack.real import RealStack
-from pipeline.adapters.avro import WireFormat
-from pipeline.adapters.stretches import Stretches
-from pipeline.commands.output import Output
-from pipeline.commands.reconcile import reconcile_once
+from pipeline.io.avro.wire import WireFormat
+from pipeline.io.kafka.stretches import Stretches
+from pipeline.reconcile.command import reconcile_once
+from pipeline.terminal.output import Output
 from tests.reconcile.scene import SECONDS_MAX, Scene
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(400)]

@@ -10,9 +10,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from ops.migrate import migrate
+from ops.migrations.migrate import migrate
 from ops.stack.embedded import EmbeddedStack
-from pipeline.adapters.postgres import Connection, connect
+from pipeline.io.postgres import Connection, connect
 
 _numbers = itertools.count(1)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pipeline.core.people import Person, Role
-from pipeline.core.records import Outcome
-from pipeline.core.review import (
+from pipeline.domain.decision import Outcome
+from pipeline.people.roles import Person, Role
+from pipeline.review.cases import (
     Case,
     CaseEvent,
     Judgement,

@@ -8,10 +8,10 @@ from uuid import uuid4
 
 import pytest
 
-from pipeline import cli
-from pipeline.adapters.cases import Opening, Place, open_cases
-from pipeline.commands.review import now_ms
-from pipeline.core.review import opening
+from ops import cli
+from pipeline.review.case_store import Opening, Place, open_cases
+from pipeline.review.cases import opening
+from pipeline.review.desk_command import now_ms
 from tests.review.given import HOUR_MS, LARGE, SMALL
 
 WHY = "called the customer, who knows the payee"

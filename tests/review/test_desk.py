@@ -10,13 +10,13 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from pipeline.adapters.cases import CaseMoved, Opening, Place, append_event, cases_by_name, open_cases
-from pipeline.adapters.people import change_role
-from pipeline.adapters.postgres import DatabaseRefused, connect, failures_named
-from pipeline.core.people import GrantRefusal, Role
-from pipeline.core.records import Outcome
-from pipeline.core.review import CaseEvent, Judgement, Kind, ReviewRefusal, State, opening
-from pipeline.services.review_desk import Acted, NoSuchCase, ReviewDesk
+from pipeline.domain.decision import Outcome
+from pipeline.io.postgres import DatabaseRefused, connect, failures_named
+from pipeline.people.roles import GrantRefusal, Role
+from pipeline.people.store import change_role
+from pipeline.review.case_store import CaseMoved, Opening, Place, append_event, cases_by_name, open_cases
+from pipeline.review.cases import CaseEvent, Judgement, Kind, ReviewRefusal, State, opening
+from pipeline.review.desk_store import Acted, NoSuchCase, ReviewDesk
 from tests.records import NOON_MS
 from tests.review.given import ALLOW, BLOCK, LARGE, RULES, SMALL
 

@@ -14,21 +14,22 @@ import psycopg
 import pytest
 from confluent_kafka import Producer
 
-from ops.bench.stored import Tail
-from ops.bench.worker_process import status
+from ops.bench.rig.stored import Tail
+from ops.bench.rig.worker_process import status
 from ops.stack.processes import LOOPBACK, ServerProcess, free_port
-from pipeline.adapters.appender import Appender
-from pipeline.adapters.avro import WireFormat
-from pipeline.adapters.cases import cases_by_name
-from pipeline.adapters.decision_log import PositionedLog
-from pipeline.adapters.people import Role, change_role
-from pipeline.adapters.postgres import Positions, connect
-from pipeline.commands.review import now_ms
-from pipeline.core.identities import reversal_id, review_id
-from pipeline.core.records import UNKNOWN, Outcome
-from pipeline.core.review import EXPIRY, Kind, State
-from pipeline.services.review import CONSUMER, ReviewService, ReviewTopics
-from pipeline.services.review_desk import ReviewDesk
+from pipeline.domain.decision import Outcome
+from pipeline.domain.features import UNKNOWN
+from pipeline.domain.identities import reversal_id, review_id
+from pipeline.io.avro.wire import WireFormat
+from pipeline.io.kafka.appender import Appender
+from pipeline.io.kafka.positioned_log import PositionedLog
+from pipeline.io.postgres import Positions, connect
+from pipeline.people.store import Role, change_role
+from pipeline.review.case_store import cases_by_name
+from pipeline.review.cases import EXPIRY, Kind, State
+from pipeline.review.desk_command import now_ms
+from pipeline.review.desk_store import ReviewDesk
+from pipeline.review.service import CONSUMER, ReviewService, ReviewTopics
 from tests.cli.archive import OPEN, Archive, payment
 from tests.review.given import BLOCK, HOUR_MS, RULES
 
@@ -270,7 +271,7 @@ def test_a_killed_service_neither_loses_nor_doubts_an_outcome(
     values, port = escalations(archive, range(60)), free_port()
     process = ServerProcess(
         "review",
-        [sys.executable, "-m", "pipeline.cli", "review", "run"],
+        [sys.executable, "-m", "ops.cli", "review", "run"],
         is_ready=lambda: status(port, "/ready") == 200,
         log_path=tmp_path / "review.log",
         environment={

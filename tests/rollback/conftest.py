@@ -6,9 +6,9 @@ from contextlib import closing
 import psycopg
 import pytest
 
-from ops.migrate import migrate
+from ops.migrations.migrate import migrate
 from ops.stack.embedded import EmbeddedStack
-from pipeline.adapters.postgres import connect
+from pipeline.io.postgres import connect
 from tests.rollback.stand import Audited, WrongArchive
 
 _numbers = itertools.count(1)

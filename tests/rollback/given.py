@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from pipeline.core.people import Person, Role
-from pipeline.core.records import Outcome
-from pipeline.core.reversal import Approval, PlanHeader, PlanLine, disposition
+from pipeline.domain.decision import Outcome
+from pipeline.people.roles import Person, Role
+from pipeline.rollback.reversal import Approval, PlanHeader, PlanLine, disposition
 from tests.records import NOON_MS
 
 REQUESTER = Person("rae", frozenset({Role.ROLLBACK_REQUESTER}))

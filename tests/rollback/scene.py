@@ -8,15 +8,15 @@ import time
 from collections import Counter
 from uuid import uuid4
 
-from ops.bench.stored import Tail
+from ops.bench.rig.stored import Tail
 from ops.stack.topics import create_topics
-from pipeline.adapters.plans import read_lines
-from pipeline.commands.rollback import _applier
-from pipeline.core.identities import reversal_id
-from pipeline.core.reversal import released_id
-from pipeline.services.redecide import Basis, Good
-from pipeline.services.rollback_plan import Criteria, Planner, Request
-from pipeline.settings import Settings
+from pipeline.domain.identities import reversal_id
+from pipeline.io.settings import Settings
+from pipeline.replay.redecide import Basis, Good
+from pipeline.rollback.plan_command import _applier
+from pipeline.rollback.plan_store import read_lines
+from pipeline.rollback.planning_service import Criteria, Planner, Request
+from pipeline.rollback.reversal import released_id
 from tests.cli.archive import CLOSED, payment
 from tests.rollback.stand import WIRE, Audited, fields_of
 

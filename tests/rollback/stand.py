@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from models.artefact import golden_json, load, tables_json, write
-from models.vectors import golden_vectors
-from pipeline.adapters.avro import WireFormat
-from pipeline.adapters.decision_log import LogRecord
-from pipeline.adapters.postgres import Connection
-from pipeline.core.decide import regime
-from pipeline.core.features import COLUMN, FEATURES
-from pipeline.services.audit_log import AuditLog
+from models.artefact.files import golden_json, load, tables_json, write
+from models.artefact.vectors import golden_vectors
+from pipeline.audit.log_store import AuditLog
+from pipeline.decide.verdict import regime
+from pipeline.domain.features import COLUMN, FEATURES
+from pipeline.io.avro.wire import WireFormat
+from pipeline.io.kafka.positioned_log import LogRecord
+from pipeline.io.postgres import Connection
 from tests.cli.archive import MODEL_FEATURES, Archive
 from tests.records import NOON_MS, policy, small_model
 

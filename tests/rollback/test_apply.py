@@ -10,10 +10,10 @@ from uuid import uuid4
 import pytest
 from confluent_kafka import Producer
 
-from pipeline.adapters.plans import ProgressKind, read_progress
-from pipeline.adapters.postgres import connect
-from pipeline.core.reversal import ApplyRefusal
-from pipeline.services.rollback_apply import AnotherIsApplied, NoSuchPlan, ProgressBroken
+from pipeline.io.postgres import connect
+from pipeline.rollback.apply_service import AnotherIsApplied, NoSuchPlan, ProgressBroken
+from pipeline.rollback.plan_store import ProgressKind, read_progress
+from pipeline.rollback.reversal import ApplyRefusal
 from tests.records import NOON_MS
 from tests.rollback.scene import WAIT_S, Scene
 from tests.rollback.stand import WIRE, fields_of

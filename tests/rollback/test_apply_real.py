@@ -11,11 +11,12 @@ import threading
 import pytest
 from confluent_kafka import Producer
 
-from ops.demo_scene import clean_environment
+from ops.demo.scene import clean_environment
 from ops.stack.real import RealStack
-from pipeline.adapters.appender import TransactionalAppender
-from pipeline.adapters.kafka import BrokerFailed, Outgoing
-from pipeline.adapters.plans import read_plan, read_progress
+from pipeline.domain.log import Outgoing
+from pipeline.io.kafka.appender import TransactionalAppender
+from pipeline.io.kafka.transaction_log import BrokerFailed
+from pipeline.rollback.plan_store import read_plan, read_progress
 from tests.rollback.scene import WAIT_S, Scene
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
@@ -62,7 +63,7 @@ def test_a_run_that_was_shut_out_appends_nothing_more(scene):
 def test_killed_again_and_again_it_appends_every_record_once(scene):
     """kill -9 at random moments of the real command, ten times; then it is let finish."""
     scene, chance = scene(blocked=150, allowed=150), random.Random(7)
-    command = [sys.executable, "-m", "pipeline.cli", "rollback", "apply", scene.plan_id, "--by", "abe", "--rate", "60"]
+    command = [sys.executable, "-m", "ops.cli", "rollback", "apply", scene.plan_id, "--by", "abe", "--rate", "60"]
     environment = {**clean_environment(), **scene.environment}
     killed = 0
     for _ in range(10):

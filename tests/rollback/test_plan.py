@@ -8,13 +8,13 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from pipeline.adapters.plans import read_lines, read_plan
-from pipeline.core.decide import Mode
-from pipeline.core.records import BreakerState
-from pipeline.core.reversal import plan_digest, released_id
-from pipeline.core.review import EXPIRY
-from pipeline.services.redecide import Basis, Good, RegimeMissing
-from pipeline.services.rollback_plan import Criteria, Planner, PlanRefused, Request
+from pipeline.decide.verdict import Mode
+from pipeline.domain.decision import BreakerState
+from pipeline.replay.redecide import Basis, Good, RegimeMissing
+from pipeline.review.cases import EXPIRY
+from pipeline.rollback.plan_store import read_lines, read_plan
+from pipeline.rollback.planning_service import Criteria, Planner, PlanRefused, Request
+from pipeline.rollback.reversal import plan_digest, released_id
 from tests.cli.archive import CLOSED, OPEN, payment
 from tests.records import NOON_MS
 from tests.rollback.stand import TOPIC, WIRE, fields_of

@@ -9,9 +9,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from pipeline import cli
-from pipeline.commands.rollback_page import LINES_MAX, page
-from pipeline.commands.rollback_report import report_json, report_of
+from ops import cli
+from pipeline.rollback.page import LINES_MAX, page
+from pipeline.rollback.report_command import report_json, report_of
 from tests.rollback.scene import Scene
 
 LOADING = re.compile(r"https?:|//|url\(|@import|<script|<link|<img|<iframe|\ssrc=|\son[a-z]+=", re.IGNORECASE)

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pipeline.core.identities import reversal_id
-from pipeline.core.people import Person, Role
-from pipeline.core.records import Outcome
-from pipeline.core.reversal import (
+from pipeline.domain.decision import Outcome
+from pipeline.domain.identities import reversal_id
+from pipeline.people.roles import Person, Role
+from pipeline.rollback.reversal import (
     CHANGING,
     EVENT_TIME_KEPT_MS,
     ApplyRefusal,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from fastavro.schema import to_parsing_canonical_form
 
-from pipeline.adapters.avro import SCHEMAS, schema_text
+from pipeline.io.avro.wire import SCHEMAS, schema_text
 from tests.schemas.compatibility import reading_failure
 
 RELEASED = Path("schemas/released")

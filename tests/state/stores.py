@@ -9,10 +9,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from pipeline.adapters.state import RedisState, StateUnavailable
-from pipeline.core.features import STATE
-from pipeline.core.records import StateEvent
-from pipeline.core.windows import Labelled, PartitionEvents, PartitionObservation, StateLost
+from pipeline.domain.features import STATE
+from pipeline.state.events import StateEvent
+from pipeline.state.store import RedisState, StateUnavailable
+from pipeline.state.windows import Labelled, PartitionEvents, PartitionObservation, StateLost
 
 START_MS = 1_700_000_000_000
 MINUTE_MS = 60_000

@@ -8,8 +8,8 @@ from typing import Final
 
 from hypothesis import strategies as st
 
-from pipeline.core.records import StateEvent
-from pipeline.core.windows import LabelEvent, PartitionEvents
+from pipeline.state.events import StateEvent
+from pipeline.state.windows import LabelEvent, PartitionEvents
 from tests.state.stores import DAY_MS, HOUR_MS, MINUTE_MS, START_MS
 
 PARTITIONS: Final = (0, 3)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.core.features import STATE
-from pipeline.core.records import UNKNOWN, StateEvent
-from pipeline.core.windows import (
+from pipeline.domain.features import STATE, UNKNOWN
+from pipeline.state.events import StateEvent
+from pipeline.state.windows import (
     ACCOUNT_WINDOWS_MS,
     BLOCK_MS,
     CLAIM_KEPT_MS,

@@ -11,8 +11,8 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.adapters.state import StateLost, StateUnavailable
-from pipeline.core.windows import CLAIM_KEPT_MS, MemoryState, PartitionEvents, PartitionObservation
+from pipeline.state.store import StateLost, StateUnavailable
+from pipeline.state.windows import CLAIM_KEPT_MS, MemoryState, PartitionEvents, PartitionObservation
 from tests.state.stores import START_MS, Store, SyncRedisState, payment, same, share
 from tests.state.streams import Log, labels_of, logs
 

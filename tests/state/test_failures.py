@@ -10,7 +10,7 @@ import redis
 
 from ops.stack.processes import free_port
 from ops.stack.redis_server import redis_url
-from pipeline.adapters.state import StateLost, StateUnavailable
+from pipeline.state.store import StateLost, StateUnavailable
 from tests.state.conftest import REDIS_MEMORY_MAX_BYTES
 from tests.state.stores import SyncRedisState, column, payment, share
 

@@ -17,7 +17,7 @@ pytestmark = [
 
 
 def compared(url: str | None) -> dict[str, object]:
-    handbook_features = pytest.importorskip("ops.bench.handbook_features", reason="needs what trains a model")
+    handbook_features = pytest.importorskip("ops.bench.speed.handbook_features", reason="needs what trains a model")
     result: dict[str, object] = handbook_features.compare(DIRECTORY, url, EVERY)
     return result
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import redis
 
-from pipeline.core import windows
-from pipeline.core.records import StateEvent
-from pipeline.core.windows import ACCOUNT_PAYMENTS_MAX, MemoryState
+from pipeline.state import windows
+from pipeline.state.events import StateEvent
+from pipeline.state.windows import ACCOUNT_PAYMENTS_MAX, MemoryState
 from tests.state.stores import DAY_MS, HOUR_MS, START_MS, SyncRedisState, column, observe_all, payment
 from tests.state.streams import label_of
 
@@ -78,7 +78,7 @@ def test_payments_beyond_the_cap_push_the_oldest_out(redis_state: MakeState) -> 
 @pytest.fixture
 def small_caps(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same code with bounds that a test reaches."""
-    for module in (windows, __import__("pipeline.adapters.state", fromlist=["state"])):
+    for module in (windows, __import__("pipeline.state.store", fromlist=["state"])):
         monkeypatch.setattr(module, "ACCOUNT_PAYMENTS_MAX", 40)
         monkeypatch.setattr(module, "BENEFICIARY_PAYMENTS_MAX", 60)
         monkeypatch.setattr(module, "ACCOUNT_BENEFICIARIES_MAX", 5)

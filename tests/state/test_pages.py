@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import redis
 
-from pipeline.core.records import StateEvent
-from pipeline.core.windows import MemoryState
+from pipeline.state.events import StateEvent
+from pipeline.state.windows import MemoryState
 from tests.state.conftest import REDIS_MEMORY_MAX_BYTES
 from tests.state.stores import (
     DAY_MS,

@@ -11,7 +11,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from ops.stack.processes import LOOPBACK, free_port
 from ops.stack.redis_server import redis_url
-from pipeline.adapters.redis_batches import RedisBatches
+from pipeline.io.redis_batches import RedisBatches
 
 PATIENCE_S = 10.0
 COUNT = 50

@@ -9,7 +9,7 @@ from pathlib import Path
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from ops.stack.access import ADMINISTRATOR
+from ops.access.rights import ADMINISTRATOR
 from ops.stack.kafka.jars import java_executable, kafka_jars
 from ops.stack.kafka.security import PROTOCOL, BrokerSecurity
 from ops.stack.processes import LOOPBACK, ServerProcess

@@ -1,7 +1,7 @@
 """A broker that asks who is there: TLS, SCRAM-SHA-512, and rights that are denied by default.
 
 The administrator and the broker itself are made when the storage is laid out, from salted passwords (RFC 5802), so
-that no password stands in a command line; everybody else by ops/stack/access.py.
+that no password stands in a command line; everybody else by ops/access/rights.py.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from ops.stack.access import ADMINISTRATOR, BROKER, SCRAM_ITERATIONS, SUPER_USERS, Principal
+from ops.access.rights import ADMINISTRATOR, BROKER, SCRAM_ITERATIONS, SUPER_USERS, Principal
 from ops.stack.certificates import Certificates, certificates
 
 MECHANISM: Final = "SCRAM-SHA-512"

@@ -1,0 +1,40 @@
+"""Golden vectors: feature rows with the exact answers a model must give, kept in its manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from models.artefact.scoring import Model, score
+from pipeline.domain.features import COLUMN, FEATURES, UNKNOWN, Matrix
+
+
+class GoldenVector(NamedTuple):
+    features: tuple[int, ...]  # in the order of the manifest's feature list
+    contribution_micro: tuple[int, ...]  # a term each
+    score_micro: int
+    fraud_probability_ppm: int
+
+
+def golden_matrix(vectors: Sequence[GoldenVector], names: Sequence[str]) -> Matrix:
+    """(vectors, len(FEATURES)); what the model does not see is UNKNOWN, so new features change no golden vector."""
+    matrix = np.full((len(vectors), len(FEATURES)), UNKNOWN, dtype=np.int64)
+    for row, vector in enumerate(vectors):
+        matrix[row, [COLUMN[name] for name in names]] = vector.features
+    return matrix
+
+
+def golden_vectors(model: Model, features: Matrix, names: Sequence[str]) -> list[GoldenVector]:
+    """The model's answers on (n, len(FEATURES)) rows, as they will be checked at every load."""
+    columns = features[:, [COLUMN[name] for name in names]].tolist()
+    scores = score(model, features)
+    answers = zip(
+        columns,
+        scores.contribution_micro.tolist(),
+        scores.score_micro.tolist(),
+        scores.fraud_probability_ppm.tolist(),
+        strict=True,
+    )
+    return [GoldenVector(tuple(row), tuple(parts), total, ppm) for row, parts, total, ppm in answers]

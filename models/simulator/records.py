@@ -1,0 +1,113 @@
+"""What traffic is asked for and what is made. Context records follow the field order of their schemas."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from pipeline.domain.payment import Transaction
+
+
+class Scenario(StrEnum):
+    """Why a payment was made; the first group is honest."""
+
+    EVERYDAY = "everyday"
+    BILL = "bill"
+    PAYROLL = "payroll"
+    HOUSE_PURCHASE = "house_purchase"
+    HOLIDAY = "holiday"
+    NEW_TRADER = "new_trader"
+    MICRO_PAYMENTS = "micro_payments"
+    PUSH_PAYMENT = "push_payment"
+    ACCOUNT_TAKEOVER = "account_takeover"
+    CARD_TESTING = "card_testing"
+    STRUCTURING = "structuring"
+    COMPROMISED_MERCHANT = "compromised_merchant"
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficSettings:
+    """`guardrail_share` of everyday payments is made to hit a hard guardrail: a sanctioned country, no reference, or a
+    currency without a rate.
+    """
+
+    seed: int
+    accounts: int
+    start_ms: int  # a whole hour
+    days: int
+    payments_per_account_day: float = 1.5
+    fraud_share: float = 0.007
+    lookalike_share: float = 0.008
+    guardrail_share: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 100 <= self.accounts <= 10_000_000 or not 1 <= self.days <= 3650:
+            raise ValueError("accounts must be 100 to 10,000,000 and days 1 to 3650")
+        if self.start_ms % 3_600_000 or self.start_ms < 0:
+            raise ValueError("start_ms must be a whole hour since 1970")
+        if not 0 < self.payments_per_account_day <= 100:
+            raise ValueError("payments_per_account_day must be above 0, up to 100")
+        if not all(0 <= share <= 0.2 for share in (self.fraud_share, self.lookalike_share, self.guardrail_share)):
+            raise ValueError("every share must be 0 to 0.2")
+
+
+class LabelledTransaction(NamedTuple):
+    transaction: Transaction
+    fraud: bool
+    scenario: str  # a Scenario
+
+
+class AccountProfile(NamedTuple):
+    """A value of `accounts.v1`."""
+
+    account_id: str
+    updated_at_ms: int
+    normal_month_gbp_minor: int | None
+
+
+class RiskSignal(NamedTuple):
+    """A value of `risk_signals.v1`."""
+
+    kind: str  # IP_ADDRESS or DEVICE
+    entity: str
+    fraud_reports: int
+    observed_at_ms: int
+
+
+class Label(NamedTuple):
+    """A value of `labels.v1`."""
+
+    transaction_id: str
+    account_id: str
+    beneficiary_account_id: str
+    event_time_ms: int
+    fraud: bool
+    labelled_at_ms: int
+    labelled_by: str
+
+
+TrafficEvent = LabelledTransaction | AccountProfile | RiskSignal | Label
+
+
+class Beneficiary(NamedTuple):
+    account_id: str
+    name: str
+    country: str
+    opened_at_ms: int
+    channel: str
+
+
+class Planned(NamedTuple):
+    """A payment that will be made; `account` indexes the population."""
+
+    event_time_ms: int
+    account: int
+    amount_minor: int
+    currency: str
+    beneficiary: Beneficiary
+    reference: str | None
+    ip_address: str | None
+    device_id: str | None
+    fraud: bool
+    scenario: Scenario

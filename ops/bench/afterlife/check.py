@@ -1,0 +1,278 @@
+"""What became of every payment, from the topics, the ledger's rows and the rail's own books, compared with each other.
+
+It shares no code with the executor beyond the ids: what each decision, review and reversal asks for is written down
+here a second time, as what may have become of a payment in the end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import urllib.request
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from ops.bench.rig.stored import Tail
+from pipeline.domain.identities import execution_id, posting_id
+from pipeline.execute.ledger_admin_store import findings
+from pipeline.io.avro.wire import WireFormat
+from pipeline.io.postgres import Connection
+
+SHOWN_MAX: Final = 10
+_NOT_PAID: Final = frozenset({"INSUFFICIENT_FUNDS", "ACCOUNT_NOT_OPEN", "RAIL_REFUSED"})
+_NOT_RECALLED: Final = frozenset({"BENEFICIARY_FUNDS_GONE", "RECALL_REFUSED"})
+
+
+@dataclass(slots=True)
+class Told:
+    """What decisions.v1 says of one payment, each record once, in log order."""
+
+    decision: Mapping[str, Any] | None = None
+    later: list[Mapping[str, Any]] = field(default_factory=list)
+
+
+class Execution(NamedTuple):
+    state: str
+    reasons: frozenset[str]
+    payer: str
+    payee: str
+    currency: str
+    amount_minor: int
+
+
+@dataclass(slots=True)
+class Report:
+    payments: int = 0
+    decisions: int = 0
+    reversals: int = 0
+    reviews: int = 0
+    records: int = 0  # of decisions.v1, repeats included
+    audited: int = 0  # rows of the audit log
+    states: dict[str, int] = field(default_factory=dict)
+    rail: dict[str, Any] = field(default_factory=dict)
+    violations: Counter[str] = field(default_factory=Counter)
+    first_violations: list[str] = field(default_factory=list)
+
+    def violate(self, code: str, detail: str) -> None:
+        self.violations[code] += 1
+        if len(self.first_violations) < SHOWN_MAX:
+            self.first_violations.append(f"{code}: {detail}")
+
+
+def check(bootstrap_servers: str, connection: Connection, rail_address: str, payment_ids: Sequence[str]) -> Report:
+    report = Report(payments=len(set(payment_ids)))
+    told = _told(bootstrap_servers, report)
+    executions = _executions(connection)
+    _check_each_payment(payment_ids, told, executions, report)
+    _check_ledger(connection, report)
+    _check_postings(connection, executions, report)
+    _check_rail(connection, rail_address, executions, report)
+    _check_notices(bootstrap_servers, executions, report)
+    _check_audit(connection, report)
+    report.states = dict(Counter(execution.state for execution in executions.values()))
+    return report
+
+
+def _told(bootstrap_servers: str, report: Report) -> dict[str, Told]:
+    """By execution id."""
+    wire, told, seen = WireFormat(), defaultdict[str, Told](Told), set[bytes]()
+    for found in Tail(bootstrap_servers, "decisions.v1").news():
+        report.records += 1
+        digest = hashlib.blake2b(found.value, digest_size=16).digest()
+        if digest in seen:
+            continue
+        seen.add(digest)
+        fields = wire.decode("decision.v1", found.value)
+        assert isinstance(fields, dict), "what stands on decisions.v1 can be read"
+        about = told[execution_id(fields["decision_id"])]
+        fields.pop("snapshot", None)  # 100,000 of them would take half a gigabyte
+        if fields["record"] != "Decision":
+            about.later.append(fields)
+            report.reversals += fields["record"] == "Reversal"
+            report.reviews += fields["record"] == "ReviewOutcome"
+        elif about.decision is not None:
+            report.violate("DECIDED_TWICE", fields["transaction_id"])
+        else:
+            about.decision = fields
+            report.decisions += 1
+    return dict(told)
+
+
+def _executions(connection: Connection) -> dict[str, Execution]:
+    reasons: dict[str, set[str]] = defaultdict(set)
+    for execution, reason in connection.execute(
+        "SELECT execution_id::text, reason FROM ledger.transition WHERE reason IS NOT NULL"
+    ).fetchall():
+        reasons[execution].add(reason)
+    rows = connection.execute(
+        "SELECT execution_id::text, coalesce(state, 'NEW'), account_id, beneficiary_account_id, currency, amount_minor"
+        " FROM ledger.execution_state"
+    ).fetchall()
+    return {row[0]: Execution(row[1], frozenset(reasons[row[0]]), *row[2:]) for row in rows}
+
+
+def _check_each_payment(
+    payment_ids: Sequence[str], told: Mapping[str, Told], executions: Mapping[str, Execution], report: Report
+) -> None:
+    """Every payment was decided, every decision executed, and each ended where its records may lead."""
+    decided = {about.decision["transaction_id"] for about in told.values() if about.decision is not None}
+    for missing in set(payment_ids) - decided:
+        report.violate("NOT_DECIDED", missing)
+    for strange in executions.keys() - told.keys():
+        report.violate("EXECUTED_WITHOUT_DECISION", strange)
+    for name, about in told.items():
+        execution = executions.get(name)
+        if execution is None:
+            report.violate("NOT_EXECUTED", name)
+        elif not _is_possible(about, execution):
+            report.violate("WRONG_END", f"{name} is {execution.state} with {sorted(execution.reasons)}")
+
+
+class End(NamedTuple):
+    """Where a payment may be, and of which reasons the executor must have given one; empty: it needs none."""
+
+    state: str
+    excuses: frozenset[str] = frozenset()
+
+
+_SETTLED, _HELD, _REFUSED = End("SETTLED"), End("HELD"), End("REFUSED")
+_REVERSED, _RELEASED = End("REVERSED"), End("RELEASED")
+_UNPAID, _KEPT = End("REFUSED", _NOT_PAID), End("SETTLED", _NOT_RECALLED)
+
+
+def _is_possible(about: Told, execution: Execution) -> bool:
+    return any(
+        end.state == execution.state and (not end.excuses or end.excuses & execution.reasons) for end in ends(about)
+    )
+
+
+def ends(about: Told) -> frozenset[End]:
+    """Every end that the records allow, taken one after the other as they stand in the log."""
+    assert about.decision is not None
+    possible = _DECIDED[about.decision["outcome"]]
+    for fields in about.later:
+        follows = _reviewed if fields["record"] == "ReviewOutcome" else _reversed
+        said = fields["outcome"] if fields["record"] == "ReviewOutcome" else fields["corrected_outcome"]
+        possible = frozenset(after for before in possible for after in follows(before, said))
+    return possible
+
+
+_DECIDED: Final = {
+    "ALLOW": frozenset({_SETTLED, _UNPAID}),
+    "ESCALATE": frozenset({_HELD, _UNPAID}),
+    "BLOCK": frozenset({_REFUSED}),
+}
+
+
+def _reviewed(before: End, outcome: str) -> set[End]:
+    if before.state != "HELD":
+        return {before}  # too late
+    return {_SETTLED, _UNPAID} if outcome == "ALLOW" else {_REFUSED}
+
+
+def _reversed(before: End, corrected: str | None) -> set[End]:
+    if before.state == "RELEASED":
+        return {before}
+    kept = {_KEPT} if before.state == "SETTLED" else set[End]()
+    match corrected:
+        case "ALLOW":
+            return {_SETTLED, _UNPAID}
+        case "ESCALATE":
+            return {_HELD, _UNPAID} | kept
+        case "BLOCK":
+            return {before} if before.state == "REFUSED" else {_REVERSED} | kept
+        case _:
+            return {_RELEASED} | kept
+
+
+def _check_ledger(connection: Connection, report: Report) -> None:
+    for finding in findings(connection):
+        report.violate(finding.code, finding.detail)
+
+
+def _check_postings(connection: Connection, executions: Mapping[str, Execution], report: Report) -> None:
+    """Summed here from the postings: what the payer is out of pocket, what is set aside, and what the payee has."""
+    moved: dict[str, Counter[str]] = defaultdict(Counter)
+    rows = connection.execute(
+        "SELECT execution_id::text, source_account_id, destination_account_id, amount_minor FROM ledger.posting"
+        " WHERE step <> 'FUND'"
+    ).fetchall()
+    for name, source, destination, amount_minor in rows:
+        moved[name][source] -= amount_minor
+        moved[name][destination] += amount_minor
+    for name, execution in executions.items():
+        expected = Counter[str]()
+        if execution.state in ("HELD", "SETTLED"):
+            expected[execution.payer] -= execution.amount_minor
+            expected[f"{execution.payer}/held" if execution.state == "HELD" else execution.payee] += (
+                execution.amount_minor
+            )
+        found = {account: amount for account, amount in moved[name].items() if amount}
+        if found != {account: amount for account, amount in expected.items() if amount}:
+            report.violate("MONEY_ELSEWHERE", f"{name} is {execution.state}")
+
+
+def _check_rail(connection: Connection, rail_address: str, executions: Mapping[str, Execution], report: Report) -> None:
+    """The rail's own entries: money is out for exactly what is settled, once, and as the decision said."""
+    with urllib.request.urlopen(f"{rail_address}/v1/books", timeout=30) as answer:  # noqa: S310 - http, on loopback
+        report.rail = orjson.loads(answer.read())
+    with urllib.request.urlopen(f"{rail_address}/v1/entries", timeout=30) as answer:  # noqa: S310
+        lines = answer.read().splitlines()
+    owners = _owners_of_keys(connection)
+    out: Counter[str] = Counter()
+    for line in lines:
+        key, debtor, creditor, currency, amount_minor, status, _ = orjson.loads(line)
+        name = owners.get(key)
+        if name is None:
+            report.violate("RAIL_KNOWS_MORE", key)
+            continue
+        execution = executions[name]
+        if (debtor, creditor, currency, amount_minor) != execution[2:]:
+            report.violate("RAIL_PAID_OTHERWISE", key)
+        out[name] += status == "ACCEPTED"
+    for name, execution in executions.items():
+        if out[name] != (execution.state == "SETTLED"):
+            report.violate("RAIL_DIFFERS", f"{name} is {execution.state}, out {out[name]} times")
+
+
+def _owners_of_keys(connection: Connection) -> dict[str, str]:
+    """Every key that the rail may have been asked with: one for each SUBMIT of an execution."""
+    rows = connection.execute(
+        "SELECT execution_id::text, count(*) FROM ledger.transition WHERE step = 'SUBMIT' GROUP BY execution_id"
+    ).fetchall()
+    return {posting_id(name, "SUBMIT", attempt): name for name, count in rows for attempt in range(1, count + 1)}
+
+
+def _check_notices(bootstrap_servers: str, executions: Mapping[str, Execution], report: Report) -> None:
+    """Upstream's last word on each execution is its state, and repeats are the same bytes."""
+    wire = WireFormat()
+    digests: dict[str, bytes] = {}
+    last: dict[str, tuple[int, str]] = {}
+    for found in Tail(bootstrap_servers, "executions.v1").news():
+        fields = wire.decode("execution.v1", found.value)
+        assert isinstance(fields, dict), "what stands on executions.v1 can be read"
+        digest = hashlib.blake2b(found.value, digest_size=16).digest()
+        if digests.setdefault(fields["event_id"], digest) != digest:
+            report.violate("TOLD_DIFFERENTLY", fields["event_id"])
+        told = fields["sequence"], fields["state"]
+        last[fields["execution_id"]] = max(last.get(fields["execution_id"], told), told)
+    for name, execution in executions.items():
+        if name not in last or last[name][1] != execution.state:
+            report.violate("TOLD_WRONG", f"{name} is {execution.state}, told {last.get(name)}")
+
+
+def _check_audit(connection: Connection, report: Report) -> None:
+    """Every record of the topic stands in the audit log once, repeats included."""
+    row = connection.execute(
+        "WITH kept AS (SELECT topic_partition, topic_offset FROM audit.ai_decision_log UNION ALL"
+        " SELECT topic_partition, topic_offset FROM audit.reversal_log UNION ALL"
+        " SELECT topic_partition, topic_offset FROM audit.review_log)"
+        " SELECT count(*), count(DISTINCT (topic_partition, topic_offset)) FROM kept"
+    ).fetchone()
+    assert row is not None
+    report.audited = row[0]
+    if row != (report.records, report.records):
+        report.violate("AUDIT_DIFFERS", f"{row[0]} rows of {row[1]} places, {report.records} records")

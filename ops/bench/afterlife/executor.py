@@ -1,0 +1,222 @@
+"""Payments settled a second: decisions of the worker through the executor, on real Kafka, PostgreSQL and a rail.
+
+The worker decides first and ends; then two executors take all decisions from their topic to settled payments, with the
+rail, the broker and the database on the same machine. After it, on the same server and into the same tables, a bare
+client inserts the same rows one payment at a time, each in a transaction of its own: without a rail, a topic, locks or
+looking at a balance. That is what batching has to beat.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+import psycopg
+
+from models.simulator import TrafficSettings, transactions
+from ops.bench.afterlife.execution_rig import executor_process, open_payers, settled_offsets, states, url_of
+from ops.bench.rig.payments import ACCOUNTS, SEED, START_MS, payments
+from ops.bench.rig.stored import Tail
+from ops.bench.rig.topics_io import committed_counts, prepare_topics, publish, wait_until
+from ops.bench.rig.worker_process import worker_process
+from ops.migrations.migrate import migrate
+from ops.rail.process import rail_process, rail_url
+from ops.stack.processes import ServerProcess, free_port
+from ops.stack.real import RealStack
+from pipeline.execute.ledger_admin_store import findings
+from pipeline.io.avro.wire import WireFormat
+from pipeline.io.postgres import connect
+
+PAYMENTS: Final = 60_000
+EXECUTORS: Final = 2
+"""They share the partitions; while one waits for PostgreSQL or the rail, the other computes."""
+BARE_PAYMENTS: Final = 3_000
+SECONDS_MAX: Final = 300.0
+GOAL: Final = {"settled_per_s_min": 2_000, "ratio_to_bare_min": 1.0}
+
+
+def run(say: Callable[[str], None], *, is_quick: bool) -> dict[str, object]:
+    count = PAYMENTS // 20 if is_quick else PAYMENTS
+    with tempfile.TemporaryDirectory() as name, RealStack(Path(name) / "stack", with_postgres=True) as stack:
+        migrate(stack.database_url)
+        _decide(say, Path(name), stack, count)
+        opened = open_payers(stack.database_url, _transactions(count))
+        say(f"{opened:,} accounts opened")
+        measured = _execute(Path(name), stack)
+        say(f"executor: {measured}")
+        bare_per_s = _bare(stack.database_url, min(BARE_PAYMENTS, count // 2))
+        say(f"bare transactions, one a payment: {bare_per_s:,.0f} a second")
+    settled_per_s = float(measured["settled_per_s"])
+    ratio = round(settled_per_s / bare_per_s, 2)
+    is_reached = settled_per_s >= GOAL["settled_per_s_min"] and ratio > GOAL["ratio_to_bare_min"]
+    return {
+        "ok": not measured["findings"],
+        **measured,
+        "bare_per_s": round(bare_per_s),
+        "ratio_to_bare": ratio,
+        "goal": GOAL,
+        "reached": is_reached,
+    }
+
+
+def _decide(say: Callable[[str], None], directory: Path, stack: RealStack, count: int) -> None:
+    servers = stack.bootstrap_servers
+    prepare_topics(servers, "")
+    publish(servers, "transactions.v1", payments(WireFormat(), count))
+    worker = worker_process(directory, servers, stack.redis_url)
+    worker.start()
+    try:
+        wait_until(
+            lambda: committed_counts(servers, "fraud-decide", "transactions.v1") >= count, SECONDS_MAX, "deciding"
+        )
+    finally:
+        worker.stop()
+    say(f"{count:,} payments decided")
+
+
+def _execute(directory: Path, stack: RealStack) -> dict[str, Any]:
+    ends = {}
+    for found in Tail(stack.bootstrap_servers, "decisions.v1").news():
+        ends[found.partition] = found.offset + 1
+    assert stack.postgres is not None
+    port = free_port()
+    rail = rail_process(directory / "rail", port)
+    servers, address = stack.bootstrap_servers, rail_url(port)
+    executors = [
+        executor_process(directory, servers, stack.database_url, address, slot=slot) for slot in range(EXECUTORS)
+    ]
+    processes: dict[str, list[ServerProcess]] = {
+        "postgres": [stack.postgres],
+        "broker": [stack.broker],
+        "rail": [rail],
+        "executors": executors,
+    }
+    rail.start()
+    try:
+        before = {name: _cpu_s(each) for name, each in processes.items() if name != "executors"}
+        before["executors"] = sum(_started(executor) for executor in executors)
+        wait_until(lambda: settled_offsets(stack.database_url) == ends, SECONDS_MAX, "executing", every_s=0.5)
+        cpu_s = {name: _cpu_s(each) - before[name] for name, each in processes.items()}
+    finally:
+        for process in (*executors, rail):
+            process.stop()
+    return _measured(stack.database_url, cpu_s)
+
+
+def _started(executor: ServerProcess) -> float:
+    """The CPU time that it took to start: what it imports is no part of a payment."""
+    executor.start()
+    return tree_cpu_seconds(executor.pid)
+
+
+def _cpu_s(processes: Sequence[ServerProcess]) -> float:
+    return sum(tree_cpu_seconds(process.pid) for process in processes)
+
+
+def tree_cpu_seconds(pid: int) -> float:
+    """Of a process, of those it started that live, and of those it has waited for: PostgreSQL's sessions are such."""
+    parent = psutil.Process(pid)
+    own = parent.cpu_times()
+    total = own.user + own.system + own.children_user + own.children_system
+    for child in parent.children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = child.cpu_times()
+            total += times.user + times.system
+    return float(total)
+
+
+def _measured(database_url: str, cpu_s: dict[str, float]) -> dict[str, Any]:
+    with connect(database_url, "bench") as connection:
+        row = connection.execute(
+            "SELECT count(*) FILTER (WHERE step = 'COMPLETE'), count(*),"
+            " extract(epoch FROM max(recorded_at) - (SELECT min(recorded_at) FROM ledger.execution))::float8,"
+            " (SELECT count(*) FROM ledger.posting WHERE step <> 'FUND'), (SELECT count(*) FROM ledger.execution)"
+            " FROM ledger.transition"
+        ).fetchone()
+        assert row is not None
+        settled, steps, seconds, postings, executions = row
+        return {
+            "executions": executions,
+            "settled": settled,
+            "seconds": round(seconds, 2),
+            "settled_per_s": round(settled / seconds),
+            "rows_a_payment": round((steps + postings + executions) / executions, 2),
+            **{f"{name}_cpu_us": round(value / executions * 1e6, 1) for name, value in cpu_s.items()},
+            "states": states(connection),
+            "findings": [finding._asdict() for finding in findings(connection)],
+        }
+
+
+# The bare client
+
+_SELECTS: Final = {
+    "execution": (
+        "SELECT execution_id, decision_id, transaction_id, account_id, beneficiary_account_id, currency, amount_minor,"
+        " cause, aim, event_time, caused_at, topic_partition, topic_offset FROM ledger.execution"
+        " WHERE execution_id = ANY(%s)"
+    ),
+    "transition": (
+        "SELECT execution_id, sequence, step, from_state, to_state, aim, cause, reason, caused_at"
+        " FROM ledger.transition WHERE execution_id = ANY(%s)"
+    ),
+    "posting": (
+        "SELECT posting_id, execution_id, step, attempt, source_account_id, destination_account_id, currency,"
+        " amount_minor, event_time, caused_at, reverses FROM ledger.posting WHERE execution_id = ANY(%s)"
+    ),
+}
+
+
+def _bare(database_url: str, count: int) -> float:
+    """Payments a second, into an empty database of the same server."""
+    payments = _rows(database_url, count)
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE bare")
+    bare_url = f"{database_url.rpartition('/')[0]}/bare"
+    migrate(bare_url)
+    with connect(url_of(bare_url, "fraud_executor"), "bench") as connection:
+        started = time.perf_counter()
+        for payment in payments:
+            with connection.transaction():
+                for statement, values in payment:
+                    connection.execute(statement, values)
+        return len(payments) / (time.perf_counter() - started)
+
+
+def _rows(database_url: str, count: int) -> list[list[tuple[bytes, list[Any]]]]:
+    """The statements of each payment: one a table, all its rows in it."""
+    with connect(database_url, "bench") as connection:
+        ids = [
+            row[0]
+            for row in connection.execute(
+                "SELECT execution_id FROM ledger.execution_state WHERE state = 'SETTLED' LIMIT %s", [count]
+            ).fetchall()
+        ]
+        payments: dict[Any, list[tuple[bytes, list[Any]]]] = {each: [] for each in ids}
+        for table, select in _SELECTS.items():
+            cursor = connection.execute(select.encode(), [ids])
+            assert cursor.description is not None
+            columns = [column.name for column in cursor.description]
+            by_id: dict[Any, list[Sequence[Any]]] = {}
+            for row in cursor.fetchall():
+                by_id.setdefault(row[columns.index("execution_id")], []).append(row)
+            for execution_id, rows in by_id.items():
+                payments[execution_id].append(_insert(table, columns, rows))
+    return list(payments.values())
+
+
+def _insert(table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> tuple[bytes, list[Any]]:
+    one = f"({', '.join(['%s'] * len(columns))})"
+    statement = f"INSERT INTO ledger.{table} ({', '.join(columns)}) VALUES {', '.join([one] * len(rows))}"  # noqa: S608
+    return statement.encode(), [value for row in rows for value in row]
+
+
+def _transactions(count: int) -> list[Any]:
+    settings = TrafficSettings(
+        seed=SEED, accounts=ACCOUNTS, start_ms=START_MS, days=min(max(count // ACCOUNTS + 2, 2), 3650)
+    )
+    return [labelled.transaction for labelled, _ in zip(transactions(settings), range(count), strict=False)]

@@ -1,0 +1,234 @@
+"""10,000 tamperings of the stored log by a superuser: each found and located by the offline verifier, none made up.
+
+The worker decides payments of the generator on the real stack, reviews and reversals join them on the topic, and the
+audit service stores and anchors all of it in 64 partitions. Then, again and again, with triggers switched off and in a
+transaction that is rolled back, rows are changed, deleted, exchanged, put in, moved or cut off by SQL, with hashes,
+links and positions made to fit where a careful forger would (ops/bench/audit/tamperings.py). The partitions that were
+touched are read as an export writes them, and verified against the leaf files. Located means: a finding at every row
+that was touched, and at no other. Every 400 times the whole log is verified untouched. A few times the whole way
+is gone: a committed tampering, `fraud audit export`, and the verifier's own command.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import psycopg
+
+from ops.bench.audit.rig import (
+    SECONDS_MAX,
+    audit_process,
+    decide,
+    prepare_database,
+    publish_reviews_and_reversals,
+    stored,
+)
+from ops.bench.audit.tamperings import LOG, TAMPERINGS, Forger, Place, Tampered
+from ops.bench.rig.topics_io import wait_until
+from ops.stack.real import RealStack
+from ops.verifier.columns import TABLES, Records
+from ops.verifier.findings import Finding
+from ops.verifier.leaves import read_leaves
+from ops.verifier.rows import Partition, Placed, check_links, check_rows, partition_of
+from pipeline.audit.leaf_files import leaf_path, partitions_of
+from pipeline.io.avro.wire import schema_text
+
+SEED: Final = 20_264
+PAYMENTS: Final = 1_600
+PARTITIONS: Final = 64
+TAMPERED: Final = 10_000
+WHOLE_WAYS: Final = 10
+UNTOUCHED_EVERY: Final = 400
+TOPIC: Final = "decisions.v1"
+_OFFLINE_S: Final = 120
+
+
+class Log:
+    """The stored log as the database holds it in the transaction at hand, and the leaf files outside it."""
+
+    def __init__(self, connection: psycopg.Connection[Any], outside: Path) -> None:
+        self._connection = connection
+        self._records = Records(schema_text("decision.v1"))
+        self.partitions: dict[int, Partition] = {
+            number: partition_of(number, read_leaves(leaf_path(outside, TOPIC, number)))
+            for number in partitions_of(outside, TOPIC)
+        }
+
+    def places(self) -> dict[int, list[Place]]:
+        """Of every row, in the order of the topic."""
+        found: dict[int, list[Place]] = {number: [] for number in self.partitions}
+        for table in TABLES:
+            query = f"SELECT topic_partition, topic_offset FROM audit.{table}"
+            for partition, offset in self._connection.execute(query.encode()).fetchall():
+                found[partition].append(Place(table, partition, offset))
+        return {number: sorted(places, key=lambda place: place.offset) for number, places in found.items() if places}
+
+    def findings(self, numbers: Sequence[int]) -> list[Finding]:
+        found = []
+        for number in numbers:
+            rows = [placed for table in TABLES for placed in self._rows(table, number)]
+            links = [placed.row for placed in self._rows("chain_link", number)]
+            found += check_rows(self.partitions[number], rows, self._records)
+            found += check_links(self.partitions[number], links, len(rows))
+        return found
+
+    def _rows(self, table: str, number: int) -> list[Placed]:
+        """As an export writes them and the verifier reads them."""
+        query = f"SELECT row_to_json(logged)::text FROM audit.{table} AS logged WHERE topic_partition = %s"
+        lines = self._connection.execute(query.encode(), [number]).fetchall()
+        return [Placed(table, json.loads(line, parse_float=str)) for (line,) in lines]
+
+
+def run(say: Callable[[str], None], *, is_quick: bool) -> dict[str, object]:
+    share = 20 if is_quick else 1
+    with tempfile.TemporaryDirectory() as name, RealStack(Path(name), with_postgres=True) as stack:
+        directory = Path(name)
+        prepare_database(stack, directory)
+        records = _write_log(say, stack, directory)
+        with psycopg.connect(stack.database_url) as connection:
+            _become_superuser(connection)
+            tampered = _tamper_all(say, Log(connection, directory / "outside"), connection, TAMPERED // share)
+        whole = _whole_ways(say, stack, directory, max(WHOLE_WAYS // share, 1))
+    is_sound = all((tampered["not_located"] == 0, tampered["untouched_findings"] == 0, whole["ok"]))
+    return {"ok": is_sound, "records": records, "partitions": PARTITIONS, **tampered, "whole_ways": whole}
+
+
+def _write_log(say: Callable[[str], None], stack: RealStack, directory: Path) -> int:
+    say(f"deciding {PAYMENTS:,} payments, storing and anchoring what comes of them")
+    decide(stack, directory, PAYMENTS, partitions=PARTITIONS, is_messy=True)
+    records = publish_reviews_and_reversals(stack)
+    service = audit_process(stack, directory, {"FRAUD_AUDIT_ANCHOR_INTERVAL_S": "2"})
+    service.start()
+    try:
+        with psycopg.connect(stack.database_url, autocommit=True) as connection:
+            wait_until(lambda: stored(connection) >= records, SECONDS_MAX, f"storing {records} records")
+            used = connection.execute("SELECT count(DISTINCT topic_partition) FROM audit.chain_link").fetchone()
+        assert used is not None
+        heads = directory / "outside" / "heads"
+        wait_until(lambda: len({*heads.glob("*")}) >= used[0], SECONDS_MAX, "anchoring every partition")
+    finally:
+        service.stop()
+    return records
+
+
+def _become_superuser(connection: psycopg.Connection[Any]) -> None:
+    """Past every trigger; and with an index for this bench alone, so that a partition is read without all others."""
+    connection.execute("SET session_replication_role = replica")
+    connection.execute(f"CREATE INDEX tamper_bench ON audit.{LOG} (topic_partition, topic_offset)".encode())
+    connection.commit()
+
+
+def _tamper_all(
+    say: Callable[[str], None], log: Log, connection: psycopg.Connection[Any], wanted: int
+) -> dict[str, Any]:
+    chance = random.Random(SEED)  # noqa: S311 - which rows are tampered with is no secret
+    forger = Forger(connection, log.places(), chance)
+    by_kind: Counter[str] = Counter()
+    rows, failed, untouched_findings, untouched_checks = 0, [], 0, 0
+    for number in range(wanted):
+        if number % UNTOUCHED_EVERY == 0:
+            untouched_findings += len(log.findings(list(log.partitions)))
+            untouched_checks += len(log.partitions)
+        act = TAMPERINGS[number % len(TAMPERINGS)]
+        tampered = act(forger)
+        findings = log.findings(sorted(tampered.partitions))
+        connection.rollback()
+        by_kind[act.__name__] += 1
+        rows += len(tampered.rows)
+        if not _is_located(tampered, findings):
+            failed.append(f"{act.__name__} of {sorted(tampered.rows)[:3]}: {findings[:3]}")
+            say(f"NOT LOCATED: {failed[-1]}")
+        if (number + 1) % (wanted // 10) == 0:
+            say(f"{number + 1:,} tamperings, {len(failed)} not located")
+    return {
+        "tamperings": wanted,
+        "not_located": len(failed),
+        "first_not_located": failed[:3],
+        "rows_touched_and_located": rows,
+        "by_kind": dict(by_kind),
+        "untouched_partitions_verified": untouched_checks,
+        "untouched_findings": untouched_findings,
+    }
+
+
+def _is_located(tampered: Tampered, findings: Sequence[Finding]) -> bool:
+    """A finding at every row that was touched and at no other; or, where only links were, at least one."""
+    found = {(finding.partition, finding.offset) for finding in findings if finding.offset is not None}
+    return found == tampered.rows and bool(findings)
+
+
+def _whole_ways(say: Callable[[str], None], stack: RealStack, directory: Path, wanted: int) -> dict[str, Any]:
+    """Tampered and committed, exported by the command, verified by the verifier alone; then put back."""
+    chance = random.Random(SEED + 1)  # noqa: S311 - as above
+    is_sound_told = _verified(stack, directory, "untouched") == set()
+    located = 0
+    for number in range(wanted):
+        act = TAMPERINGS[chance.randrange(len(TAMPERINGS))]
+        with psycopg.connect(stack.database_url) as connection:
+            connection.execute("SET session_replication_role = replica")
+            _back_up(connection)
+            log = Log(connection, directory / "outside")
+            tampered = act(Forger(connection, log.places(), chance))
+            connection.commit()
+            found = _verified(stack, directory, f"tampered-{number}")
+            located += found == tampered.rows if tampered.rows else None in {offset for _, offset in found}
+            _put_back(connection)
+        say(f"the whole way with {act.__name__}: {located} of {number + 1} located")
+    ends_sound = _verified(stack, directory, "put-back") == set()
+    ok = is_sound_told and located == wanted and ends_sound
+    return {"ok": ok, "tamperings": wanted, "located": located, "untouched_accused": not (is_sound_told and ends_sound)}
+
+
+_BACKED_UP: Final = ("audit.ai_decision_log", "audit.reversal_log", "audit.review_log", "audit.chain_link",
+                     "control.consumer_position")  # fmt: skip
+
+
+def _back_up(connection: psycopg.Connection[Any]) -> None:
+    for table in _BACKED_UP:
+        copy = table.replace(".", "_")
+        connection.execute(f"CREATE TEMPORARY TABLE {copy} AS SELECT * FROM {table}".encode())
+
+
+def _put_back(connection: psycopg.Connection[Any]) -> None:
+    for table in _BACKED_UP:
+        connection.execute(f"DELETE FROM {table}".encode())
+        connection.execute(f"INSERT INTO {table} SELECT * FROM {table.replace('.', '_')}".encode())
+    connection.commit()
+
+
+def _verified(stack: RealStack, directory: Path, name: str) -> set[tuple[int, int | None]]:
+    """The places of what the verifier finds, run as an auditor would, from a copy of its folder."""
+    out = directory / name
+    environment = {
+        "FRAUD_BOOTSTRAP_SERVERS": stack.bootstrap_servers,
+        "FRAUD_DATABASE_URL": stack.database_url,
+        "FRAUD_AUDIT_DIRECTORY": str(directory / "outside"),
+    }
+    _call([sys.executable, "-m", "ops.cli", "audit", "export", str(out)], Path.cwd(), environment, {0})
+    alone = directory / "alone"
+    if not alone.exists():
+        shutil.copytree(Path(__file__).parents[2] / "verifier", alone / "verifier")
+    command = [sys.executable, "-m", "verifier", "log", str(out), "--public-key", str(directory / "key.pub"), "--json"]
+    report = json.loads(_call([*command, "--all"], alone, {}, {0, 1}))
+    shutil.rmtree(out)
+    places = {(finding["partition"], finding["offset"]) for finding in report["findings"]}
+    return {place for place in places if place[1] is not None} or places
+
+
+def _call(command: list[str], folder: Path, environment: dict[str, str], expected: set[int]) -> str:
+    done = subprocess.run(  # noqa: S603 - the command is ours
+        command, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, timeout=_OFFLINE_S,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode in expected, f"{command} ended with {done.returncode}: {done.stderr}"
+    return done.stdout

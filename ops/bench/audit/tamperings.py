@@ -1,0 +1,369 @@
+"""What a superuser may do to the stored log, in SQL with every trigger switched off: each a function that does it once,
+at random, and says which rows it touched. The transaction is the caller's, who rolls it back.
+
+Rows that only another row's deletion or insertion moves count as untouched: nothing in them has changed.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+import psycopg
+
+from ops.verifier.columns import TABLES
+from pipeline.audit.chain import CHAIN_START, Entry, chain_hash, entry_bytes, leaf_hash
+
+LOG: Final = "ai_decision_log"
+
+
+class Place(NamedTuple):
+    table: str
+    partition: int
+    offset: int
+
+
+class Tampered(NamedTuple):
+    """rows: (partition, offset) of each that was changed, removed or put in; empty where only links were."""
+
+    rows: frozenset[tuple[int, int]]
+    partitions: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Forger:
+    """A superuser's connection, the places of all rows as they were written, and chance."""
+
+    connection: psycopg.Connection[Any]
+    places: Mapping[int, Sequence[Place]]  # by partition, in the order of the topic
+    chance: random.Random
+
+    def place(self, table: str | None = None) -> Place:
+        """Of any row, or of any in `table`."""
+        while True:
+            found = self.chance.choice(self.places[self.partition()])
+            if table in (None, found.table):
+                return found
+
+    def partition(self) -> int:
+        return self.chance.choice(list(self.places))
+
+    def run(self, statement: str, *arguments: object) -> None:
+        changed = self.connection.execute(statement.encode(), arguments).rowcount
+        assert changed > 0, f"it changed nothing: {statement}"
+
+
+def at(place: Place) -> str:
+    return f"topic_partition = {place.partition} AND topic_offset = {place.offset}"
+
+
+def tampered(*places: Place) -> Tampered:
+    rows = frozenset((place.partition, place.offset) for place in places)
+    return Tampered(rows, frozenset(place.partition for place in places))
+
+
+# Edits of one row
+
+_FLIP: Final = "set_byte({0}, {1}, get_byte({0}, {1}) # {2})"
+_CHANGES: Final[Mapping[str, str]] = {
+    "decision_id": "gen_random_uuid()",
+    "transaction_id": "transaction_id || '1'",
+    "account_id": "reverse(account_id) || '-'",
+    "agent_id": "agent_id || ' '",
+    "model_version": "model_version || '.1'",
+    "model_hash": "sha256(model_hash)",
+    "policy_version": "policy_version || '.1'",
+    "policy_hash": "sha256(policy_hash)",
+    "input_hash": "encode(sha256(input_hash::bytea), 'hex')",
+    "input_snapshot": "jsonb_set(input_snapshot, '{transaction,amount_minor}', to_jsonb("
+    "(input_snapshot #>> '{transaction,amount_minor}')::bigint + 1))",
+    "decision": "CASE decision WHEN 'ALLOW' THEN 'BLOCK' ELSE 'ALLOW' END",
+    "confidence": "CASE WHEN confidence > 0.5 THEN confidence - 0.0001 ELSE confidence + 0.0001 END",
+    "reasoning": "reasoning || '.'",
+    "reasons": "reasons || '[]'::jsonb || jsonb_build_array('{}'::jsonb)",
+    "rules_triggered": "rules_triggered || '[\"EXTRA\"]'::jsonb",
+    "route": "CASE route WHEN 'MODEL' THEN 'FALLBACK' ELSE 'MODEL' END",
+    "breaker_state": "CASE breaker_state WHEN 'OPEN' THEN 'CLOSED' ELSE 'OPEN' END",
+    "breaker_scope": "breaker_scope || '*'",
+    "execution_id": "gen_random_uuid()",
+    "created_at": "created_at + interval '1 microsecond'",
+    "source_partition": "source_partition + 1",
+    "source_offset": "source_offset + 1",
+    "leaf_hash": "sha256(leaf_hash)",
+    "chain_hash": "sha256(chain_hash)",
+    "recorded_at": "recorded_at - interval '1 microsecond'",
+}
+_CHANGES_OF: Final[Mapping[str, Mapping[str, str]]] = {
+    LOG: _CHANGES,
+    "reversal_log": {
+        "approved_by": "approved_by || 'x'", "requested_by": "approved_by || 'y'", "reason": "'none of it'",
+        "reversed_outcome": "reversed_outcome || 'ED'", "corrected_outcome": "coalesce(corrected_outcome, '') || 'X'",
+        "plan_id": "plan_id || '2'", "reversal_id": "gen_random_uuid()", "recorded_at": _CHANGES["recorded_at"],
+    },
+    "review_log": {
+        "reviewed_by": "reviewed_by || 'x'", "outcome": "outcome || 'ED'", "reason": "'none of it'",
+        "second_reviewer": "coalesce(second_reviewer, '') || 'z'", "review_id": "gen_random_uuid()",
+        "chain_hash": _CHANGES["chain_hash"], "recorded_at": _CHANGES["recorded_at"],
+    },
+}  # fmt: skip
+
+
+def edit_column(forger: Forger) -> Tampered:
+    place = forger.place(forger.chance.choice(TABLES))
+    column, change = forger.chance.choice(list(_CHANGES_OF[place.table].items()))
+    forger.run(f"UPDATE audit.{place.table} SET {column} = {change} WHERE {at(place)}")
+    return tampered(place)
+
+
+def edit_snapshot(forger: Forger) -> Tampered:
+    """One number of the input among its 41 features, by one."""
+    place = forger.place(LOG)
+    names = f"SELECT key FROM audit.{LOG}, jsonb_each(input_snapshot -> 'features') WHERE {at(place)}"
+    (name,) = forger.chance.choice(forger.connection.execute(names.encode()).fetchall())
+    path = f"'{{features,{name}}}'"
+    value = f"jsonb_set(input_snapshot, {path}, to_jsonb((input_snapshot #>> {path})::bigint + 1))"
+    forger.run(f"UPDATE audit.{LOG} SET input_snapshot = {value} WHERE {at(place)}")
+    return tampered(place)
+
+
+def flip_record(forger: Forger) -> Tampered:
+    """One bit of the record's bytes, no hash with it."""
+    place = forger.place()
+    flipped = _FLIP.format("record", _some_byte(forger, place), 1 << forger.chance.randrange(8))
+    forger.run(f"UPDATE audit.{place.table} SET record = {flipped} WHERE {at(place)}")
+    return tampered(place)
+
+
+def flip_record_and_leaf(forger: Forger) -> Tampered:
+    """One bit of the record's bytes, and the leaf made anew."""
+    place = forger.place()
+    flipped = _FLIP.format("record", _some_byte(forger, place), 1 << forger.chance.randrange(8))
+    leaf = f"sha256('\\x00'::bytea || int4send(topic_partition) || int8send(topic_offset) || {flipped})"
+    forger.run(f"UPDATE audit.{place.table} SET record = {flipped}, leaf_hash = {leaf} WHERE {at(place)}")
+    return tampered(place)
+
+
+def forge_record_and_chain(forger: Forger) -> Tampered:
+    """A record's bytes, its leaf, and the chain of every row after it, links included: the table agrees with itself."""
+    place = forger.place()
+    flipped = _FLIP.format("record", _some_byte(forger, place), 1 << forger.chance.randrange(8))
+    forger.run(f"UPDATE audit.{place.table} SET record = {flipped} WHERE {at(place)}")
+    _chain_anew(forger, place.partition)
+    return tampered(*(other for other in forger.places[place.partition] if other.offset >= place.offset))
+
+
+# Rows removed, put in and moved
+
+
+def delete_row(forger: Forger) -> Tampered:
+    place = forger.place()
+    forger.run(f"DELETE FROM audit.{place.table} WHERE {at(place)}")
+    return tampered(place)
+
+
+def delete_stretch(forger: Forger) -> Tampered:
+    """Two to ten rows in a row."""
+    places = forger.places[forger.partition()]
+    begin = forger.chance.randrange(len(places) - 1)
+    gone = places[begin : begin + forger.chance.randint(2, 10)]
+    _delete(forger, gone)
+    return tampered(*gone)
+
+
+def delete_and_forge_chain(forger: Forger) -> Tampered:
+    """A row goes, and the chain of all after it is made as if it had never been."""
+    place = forger.place()
+    forger.run(f"DELETE FROM audit.{place.table} WHERE {at(place)}")
+    _chain_anew(forger, place.partition)
+    return tampered(*(other for other in forger.places[place.partition] if other.offset >= place.offset))
+
+
+def cut_tail(forger: Forger) -> Tampered:
+    """The last rows go, and with them their links; the position is put back, as if they had not come yet."""
+    partition = forger.partition()
+    places = forger.places[partition]
+    gone = places[-forger.chance.randint(1, len(places) - 1) :]
+    _delete(forger, gone)
+    forger.run("DELETE FROM audit.chain_link WHERE topic_partition = %s", partition)
+    _link(forger, partition, len(places) - len(gone))
+    forger.run(
+        "UPDATE control.consumer_position SET next_offset = %s WHERE consumer = 'audit' AND partition = %s",
+        gone[0].offset, partition,
+    )  # fmt: skip
+    return tampered(*gone)
+
+
+def delete_partition(forger: Forger) -> Tampered:
+    """All that there is of a partition, links and position included."""
+    partition = forger.partition()
+    _delete(forger, forger.places[partition])
+    forger.run("DELETE FROM audit.chain_link WHERE topic_partition = %s", partition)
+    forger.run("DELETE FROM control.consumer_position WHERE consumer = 'audit' AND partition = %s", partition)
+    return tampered(*forger.places[partition])
+
+
+def insert_row(forger: Forger) -> Tampered:
+    """A decision that was never made: another's, at a free offset, its leaf made for it."""
+    place = forger.place(LOG)
+    offset = _free_offset(forger, place.partition)
+    _copy_row(forger, place, {"topic_offset": str(offset)})
+    new = place._replace(offset=offset)
+    leaf = "sha256('\\x00'::bytea || int4send(topic_partition) || int8send(topic_offset) || record)"
+    forger.run(f"UPDATE audit.{LOG} SET leaf_hash = {leaf} WHERE {at(new)}")
+    return tampered(new)
+
+
+def append_row(forger: Forger) -> Tampered:
+    """A decision after the last one, with chain, link and position as the service would have written them."""
+    place = forger.place(LOG)
+    last = forger.places[place.partition][-1]
+    new = place._replace(offset=last.offset + forger.chance.randint(1, 9))
+    _copy_row(forger, place, {"topic_offset": str(new.offset)})
+    _chain_anew(forger, place.partition)
+    return tampered(new)
+
+
+def repeat_row(forger: Forger) -> Tampered:
+    """A decision stored twice, under another time."""
+    place = forger.place(LOG)
+    _copy_row(forger, place, {"created_at": "created_at + interval '1 second'"})
+    return tampered(place)
+
+
+def exchange_rows(forger: Forger) -> Tampered:
+    """Two rows of a partition change places, each taking all of its content along."""
+    one = forger.place(LOG)
+    other = forger.chance.choice([p for p in forger.places[one.partition] if p.table == LOG and p != one])
+    far = 2**40
+    for before, after in ((one.offset, far), (other.offset, one.offset), (far, other.offset)):
+        forger.run(
+            f"UPDATE audit.{LOG} SET topic_offset = %s WHERE topic_partition = %s AND topic_offset = %s",
+            after, one.partition, before,
+        )  # fmt: skip
+    return tampered(one, other)
+
+
+def exchange_rows_and_forge_chain(forger: Forger) -> Tampered:
+    """The same, with every hash made anew."""
+    rows = exchange_rows(forger).rows
+    first = min(offset for _, offset in rows)
+    (partition,) = {partition for partition, _ in rows}
+    _chain_anew(forger, partition)
+    return tampered(*(place for place in forger.places[partition] if place.offset >= first))
+
+
+def move_row(forger: Forger) -> Tampered:
+    """To another partition of the topic, at an offset that is free there."""
+    place = forger.place(LOG)
+    there = forger.chance.choice([number for number in forger.places if number != place.partition])
+    new = Place(LOG, there, _free_offset(forger, there))
+    forger.run(
+        f"UPDATE audit.{LOG} SET topic_partition = %s, topic_offset = %s WHERE {at(place)}",
+        new.partition, new.offset,
+    )  # fmt: skip
+    return tampered(place, new)
+
+
+def move_month(forger: Forger) -> Tampered:
+    """Into the table's partition of the next month."""
+    place = forger.place(LOG)
+    forger.run(f"UPDATE audit.{LOG} SET created_at = created_at + interval '1 month' WHERE {at(place)}")
+    return tampered(place)
+
+
+# Links, which are no records but what the service starts from
+
+
+def edit_link(forger: Forger) -> Tampered:
+    partition = forger.partition()
+    column, change = forger.chance.choice(
+        [
+            ("chain_hash", "sha256(chain_hash)"),
+            ("last_offset", "last_offset + 1"),
+            ("tree_size", "tree_size + 1"),
+            ("recorded_at", "recorded_at + interval '1 microsecond'"),
+        ]
+    )
+    last = "tree_size = (SELECT max(tree_size) FROM audit.chain_link WHERE topic_partition = %s)"
+    forger.run(
+        f"UPDATE audit.chain_link SET {column} = {change} WHERE topic_partition = %s AND {last}", partition, partition
+    )
+    return Tampered(frozenset(), frozenset([partition]))
+
+
+def delete_links(forger: Forger) -> Tampered:
+    partition = forger.partition()
+    forger.run("DELETE FROM audit.chain_link WHERE topic_partition = %s", partition)
+    return Tampered(frozenset(), frozenset([partition]))
+
+
+TAMPERINGS: Final[tuple[Callable[[Forger], Tampered], ...]] = (
+    edit_column, edit_column, edit_column, edit_snapshot, flip_record, flip_record_and_leaf, forge_record_and_chain,
+    delete_row, delete_stretch, delete_and_forge_chain, cut_tail, delete_partition, insert_row, append_row, repeat_row,
+    exchange_rows, exchange_rows_and_forge_chain, move_row, move_month, edit_link, delete_links,
+)  # fmt: skip
+"""Columns are many, so their edits come three times as often."""
+
+
+def _some_byte(forger: Forger, place: Place) -> int:
+    query = f"SELECT length(record) FROM audit.{place.table} WHERE {at(place)}"
+    found = forger.connection.execute(query.encode()).fetchone()
+    assert found is not None
+    return forger.chance.randrange(found[0])
+
+
+def _free_offset(forger: Forger, partition: int) -> int:
+    """Between others, where a commit marker stands, or else after the last."""
+    taken = {place.offset for place in forger.places[partition]}
+    free = [offset for offset in range(max(taken)) if offset not in taken]
+    return forger.chance.choice(free) if free else max(taken) + 1
+
+
+def _delete(forger: Forger, places: Sequence[Place]) -> None:
+    for table in {place.table for place in places}:
+        offsets = [place.offset for place in places if place.table == table]
+        forger.run(
+            f"DELETE FROM audit.{table} WHERE topic_partition = %s AND topic_offset = ANY(%s)",
+            places[0].partition, offsets,
+        )  # fmt: skip
+
+
+def _copy_row(forger: Forger, place: Place, changes: Mapping[str, str]) -> None:
+    kept = [name for name in (*_CHANGES, "record", "topic_partition", "topic_offset") if name not in changes]
+    columns = ", ".join([*changes, *kept])
+    values = ", ".join([*changes.values(), *kept])
+    forger.run(f"INSERT INTO audit.{LOG} ({columns}) SELECT {values} FROM audit.{LOG} WHERE {at(place)}")
+
+
+def _chain_anew(forger: Forger, partition: int) -> None:
+    """Leaves, chain, links and position of a partition, from what its rows say now."""
+    rows = []
+    for table in TABLES:
+        query = f"""SELECT topic_offset, (extract(epoch FROM recorded_at) * 1000000)::bigint, record
+            FROM audit.{table} WHERE topic_partition = %s"""
+        found = forger.connection.execute(query.encode(), [partition]).fetchall()
+        rows += [(offset, table, at_us, bytes(record)) for offset, at_us, record in found]
+    chain = CHAIN_START
+    for offset, table, at_us, record in sorted(rows):
+        leaf = leaf_hash(partition, offset, record)
+        chain = chain_hash(chain, entry_bytes(Entry(offset, at_us, leaf)))
+        forger.run(
+            f"UPDATE audit.{table} SET leaf_hash = %s, chain_hash = %s WHERE {at(Place(table, partition, offset))}",
+            leaf, chain,
+        )  # fmt: skip
+    forger.run("DELETE FROM audit.chain_link WHERE topic_partition = %s", partition)
+    _link(forger, partition, len(rows))
+
+
+def _link(forger: Forger, partition: int, size: int) -> None:
+    """A link to the last row that there is."""
+    every = " UNION ALL ".join(
+        f"SELECT topic_offset, chain_hash, recorded_at FROM audit.{table} WHERE topic_partition = {partition}"
+        for table in TABLES
+    )
+    forger.run(
+        f"""INSERT INTO audit.chain_link SELECT {partition}, {size}, topic_offset, chain_hash, recorded_at
+        FROM ({every}) AS logged ORDER BY topic_offset DESC LIMIT 1"""
+    )

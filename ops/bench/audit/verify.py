@@ -1,0 +1,85 @@
+"""100,000 decisions, read back from the audit table and decided again at their original versions: the same bytes.
+
+The worker decides the generator's payments on the real stack, the audit service stores them, and both end. Then every
+row's record is decoded from the table alone and given to `pipeline.replay.verify`.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import psycopg
+
+from ops.bench.audit.rig import SECONDS_MAX, audit_process, decide, prepare_database, stored
+from ops.bench.rig.topics_io import wait_until
+from ops.stack.real import RealStack
+from pipeline.domain.refusals import Refusal
+from pipeline.io.avro.wire import StoredDecision, WireFormat, stored_decision
+from pipeline.io.postgres import statements
+from pipeline.io.settings import Settings
+from pipeline.replay.archive_files import RegimeArchive
+from pipeline.replay.verify import Result, verify
+
+DECISIONS: Final = 100_000
+ROWS_AT_ONCE: Final = 2_000
+
+
+def run(say: Callable[[str], None], *, is_quick: bool) -> dict[str, object]:
+    count = DECISIONS // 20 if is_quick else DECISIONS
+    with tempfile.TemporaryDirectory() as name, RealStack(Path(name), with_postgres=True) as stack:
+        directory = Path(name)
+        prepare_database(stack, directory)
+        say(f"deciding {count:,} payments")
+        decide(stack, directory, count)
+        with psycopg.connect(stack.database_url) as connection:
+            _audit(stack, directory, connection, count)
+            began = time.monotonic()
+            results = _verify_all(say, connection)
+    is_whole = results == Counter({Result.IDENTICAL: count})
+    return {
+        "ok": is_whole,
+        "decisions": count,
+        "results": dict(results),
+        "seconds": round(time.monotonic() - began, 1),
+    }
+
+
+def _audit(stack: RealStack, directory: Path, connection: psycopg.Connection, count: int) -> None:
+    service = audit_process(stack, directory)
+    service.start()
+    try:
+        connection.autocommit = True
+        wait_until(lambda: stored(connection) >= count, SECONDS_MAX, f"storing {count} decisions")
+    finally:
+        service.stop()
+        connection.autocommit = False
+
+
+def _verify_all(say: Callable[[str], None], connection: psycopg.Connection) -> Counter[str]:
+    archive = RegimeArchive(Settings().policy_archive, Settings().model_registry)
+    results: Counter[str] = Counter()
+    for decisions in _stored(connection):
+        checks = verify(decisions, archive)
+        results.update(check.result for check in checks)
+        for check in checks:
+            if check.result is not Result.IDENTICAL:
+                say(f"{check.decision_id}: {check.result} {check.differing} {check.why}")
+    return results
+
+
+def _stored(connection: psycopg.Connection) -> Iterator[list[StoredDecision]]:
+    wire = WireFormat()
+    with connection.cursor("records") as cursor:  # on the server, so that the rows come in parts
+        cursor.execute(statements("pipeline.audit", "audit")["records_of_decisions"])
+        while rows := cursor.fetchmany(ROWS_AT_ONCE):
+            decisions = []
+            for _, _, record in rows:
+                fields = wire.decode("decision.v1", bytes(record))
+                assert not isinstance(fields, Refusal), fields
+                decisions.append(stored_decision(fields, bytes(record)))
+            yield decisions

@@ -1,0 +1,190 @@
+"""The same log, the same bytes: decisions compared across batch sizes, restarts, hash seeds, slots and partitions.
+
+Every run reads the same payments, byte for byte and with the same timestamps, from topics of its own and keeps state of
+its own. With one partition, decisions must be equal in every byte but for `decided_at_ms`. With four partitions and two
+workers, what several accounts share depends on the order in which partitions were read, so there account features must
+be equal, and every decision must follow from its own snapshot.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from ops.bench.loss.checker import Checker
+from ops.bench.loss.groups import partitions_held
+from ops.bench.rig.feeder import known_records
+from ops.bench.rig.stored import Tail, decision_of, without_wall_clock
+from ops.bench.rig.topics_io import Outbound, committed_counts, prepare_topics, publish, wait_until
+from ops.bench.rig.worker_process import worker_process
+from ops.stack.processes import ServerProcess
+from ops.stack.real import RealStack
+from pipeline.domain.features import ACCOUNT_STATE
+from pipeline.domain.refusals import Refusal
+from pipeline.io.avro.wire import StoredDecision, WireFormat, stored_decision
+from pipeline.io.settings import Settings
+from pipeline.replay.archive_files import RegimeArchive
+from pipeline.replay.verify import Result, verify
+
+SEED: Final = 77
+RECORDS: Final = 16_000
+RECORDS_IN_SINGLE_BATCHES: Final = 2_000
+"""A batch of 1 costs a Kafka transaction of 5 ms: the run with such batches reads the log's first part."""
+SECONDS_MAX: Final = 300
+VERIFIED_MINIMUM: Final = 100_000
+
+
+class Variant(NamedTuple):
+    name: str
+    batch_records_max: int = 500
+    hash_seed: str = "0"
+    slots: tuple[int, ...] = (0,)
+    partitions: int = 1
+    records: int = RECORDS
+    restarts: int = 0
+
+
+VARIANTS: Final = (
+    Variant("batches of 500"),  # what the others are compared with
+    Variant("batches of 7", batch_records_max=7),
+    Variant("batches of 1", batch_records_max=1, records=RECORDS_IN_SINGLE_BATCHES),
+    Variant("restarted on the way", restarts=2),
+    Variant("hash seed 1", hash_seed="1"),
+    Variant("hash seed random", hash_seed="random"),
+    Variant("slot 7", slots=(7,)),
+    Variant("4 partitions, 2 workers", slots=(0, 1), partitions=4),
+)
+
+
+class Stored(NamedTuple):
+    offset: int
+    bytes_without_wall_clock: bytes
+    account_features: tuple[int, ...]
+
+
+Decisions = dict[str, Stored]
+"""By transaction id."""
+
+
+def run(say: Callable[[str], None], *, is_quick: bool) -> dict[str, object]:
+    share = 10 if is_quick else 1
+    results: dict[str, object] = {}
+    is_same, checks = True, Counter[str]()
+    reference: Decisions = {}
+    archive = RegimeArchive(Settings().policy_archive, Settings().model_registry)
+    with tempfile.TemporaryDirectory() as directory, RealStack(Path(directory)) as stack:
+        for number, variant in enumerate(VARIANTS):
+            _run_variant(stack, Path(directory), f"v{number}.", variant._replace(records=variant.records // share))
+            decisions = _decisions(stack.bootstrap_servers, f"v{number}.")
+            reference = reference or decisions
+            differing = _differing(reference, decisions, is_one_partition=variant.partitions == 1)
+            verified = _verified(stack.bootstrap_servers, f"v{number}.", archive)
+            report = Checker(stack.bootstrap_servers, f"v{number}.", [Settings().policy_path]).check()
+            checks += verified
+            is_same = is_same and not differing and report.is_whole and set(verified) == {Result.IDENTICAL}
+            results[variant.name] = {
+                "decisions": len(decisions),
+                "differing": len(differing),
+                "first_differing": differing[:3],
+                "verify": dict(verified),
+                "breaker_states": dict(report.breaker_states),
+                "violations": dict(report.violations),
+            }
+            say(f"{variant.name}: {results[variant.name]}")
+    is_enough = is_quick or checks.total() >= VERIFIED_MINIMUM
+    return {"ok": is_same and is_enough, "verified": checks.total(), "verify": dict(checks), "runs": results}
+
+
+def _run_variant(stack: RealStack, directory: Path, prefix: str, variant: Variant) -> None:
+    """Publishes the log, has it decided, and returns when all of it is committed."""
+    servers, topic = stack.bootstrap_servers, f"{prefix}transactions.v1"
+    prepare_topics(servers, prefix, variant.partitions)
+    workers = [_worker(stack, directory, prefix, variant, slot) for slot in variant.slots]
+    try:
+        if len(workers) > 1:
+            _start_sharing(servers, prefix, workers, variant.slots)
+        published = publish(servers, topic, _log(variant.records))
+        if len(workers) == 1:  # the whole log waits, so that batches are as large as they may be
+            workers[0].start()
+        for number in range(variant.restarts):
+            _wait_until_committed(servers, prefix, published * (number + 1) // (variant.restarts + 1))
+            workers[0].kill()
+            workers[0].start()
+        _wait_until_committed(servers, prefix, published)
+    finally:
+        for worker in workers:
+            worker.stop()
+
+
+def _start_sharing(servers: str, prefix: str, workers: list[ServerProcess], slots: tuple[int, ...]) -> None:
+    """Returns when every worker has partitions: one alone would be done before the other has started."""
+    for worker in workers:
+        worker.start()
+    wait_until(lambda: all(partitions_held(servers, prefix, slot) for slot in slots), SECONDS_MAX, "sharing partitions")
+
+
+def _wait_until_committed(servers: str, prefix: str, count: int) -> None:
+    def is_committed() -> bool:
+        return committed_counts(servers, prefix, f"{prefix}transactions.v1") >= count
+
+    wait_until(is_committed, SECONDS_MAX, f"deciding on {count} records", every_s=0.02)
+
+
+def _log(records: int) -> Iterator[Outbound]:
+    """Duplicates, conflicts and garbage included."""
+    return islice(known_records(SEED), records)
+
+
+def _worker(stack: RealStack, directory: Path, prefix: str, variant: Variant, slot: int) -> ServerProcess:
+    environment = {
+        "FRAUD_TOPIC_PREFIX": prefix,
+        "FRAUD_STATE_PREFIX": prefix,
+        "FRAUD_CONSUMER_GROUP": prefix,
+        "FRAUD_BATCH_RECORDS_MAX": str(variant.batch_records_max),
+        "PYTHONHASHSEED": variant.hash_seed,
+    }
+    servers = stack.bootstrap_servers, stack.redis_url
+    # With a keeper: on a starved machine a worker may be ended for standing still, and the run must go on.
+    return worker_process(directory, *servers, slot=slot, options=("--keep",), environment=environment)
+
+
+def _decisions(bootstrap_servers: str, prefix: str) -> Decisions:
+    decisions: Decisions = {}
+    for found in Tail(bootstrap_servers, f"{prefix}decisions.v1").news():
+        decision = decision_of(found.key, found.value)
+        account = tuple(decision.features[name] for name in ACCOUNT_STATE)
+        stored = Stored(decision.place.offset, without_wall_clock(found.value), account)
+        decisions[decision.fields["transaction_id"]] = stored
+    return decisions
+
+
+def _differing(reference: Decisions, decisions: Decisions, *, is_one_partition: bool) -> list[str]:
+    """Transaction ids whose decisions differ, or that only one of the two has, as far as both read the log."""
+    if not is_one_partition:
+        equal = {name for name, d in decisions.items() if d.account_features == _features_of(reference.get(name))}
+        return sorted((reference.keys() | decisions.keys()) - equal)
+    end = max(decision.offset for decision in decisions.values())
+    expected = {name: decision for name, decision in reference.items() if decision.offset <= end}
+    return sorted(name for name in expected.keys() | decisions.keys() if expected.get(name) != decisions.get(name))
+
+
+def _features_of(decision: Stored | None) -> tuple[int, ...] | None:
+    return None if decision is None else decision.account_features
+
+
+def _verified(bootstrap_servers: str, prefix: str, archive: RegimeArchive) -> Counter[str]:
+    """Every stored decision, decided again from its snapshot."""
+    checks = verify(list(_stored(bootstrap_servers, prefix)), archive)
+    return Counter(check.result for check in checks)
+
+
+def _stored(bootstrap_servers: str, prefix: str) -> Iterator[StoredDecision]:
+    wire = WireFormat()
+    for found in Tail(bootstrap_servers, f"{prefix}decisions.v1").news():
+        fields = wire.decode("decision.v1", found.value)
+        assert not isinstance(fields, Refusal), fields
+        yield stored_decision(fields, found.value)

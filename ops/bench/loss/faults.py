@@ -1,0 +1,200 @@
+"""The faults of the loss bench: each breaks one thing on a rig in full flow and waits until decisions flow again.
+
+Recovery counts from the loss of a worker, and from the return of a broker or a Redis that was away.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from random import Random
+from typing import Final, NamedTuple
+
+import redis
+
+from ops.bench.loss.crashing_worker import STEPS
+from ops.bench.loss.rig import RECOVERY_S, START_S, Rig, now_ms
+from ops.bench.rig.feeder import Recovery
+from ops.bench.rig.topics_io import wait_until
+from pipeline.decide.app import RELOAD_INTERVAL_S
+from pipeline.io.settings import Settings
+
+SLOT: Final = 0
+OTHER_SLOT: Final = 1
+RANDOM_KILLS: Final = 20
+RANDOM_DELAY_S: Final = (0.2, 2.0)
+TAKEOVERS: Final = 3
+CRASH_S: Final = 120.0
+CRASH_POLL_S: Final = 0.01
+ZOMBIE_S: Final = 15.0
+"""In which a resumed worker must have noticed that its place is taken."""
+OUTAGE_S: Final = 3.0
+LONG_OUTAGE_S: Final = 15.0
+"""Of the broker: longer than the session of a worker and than its transaction may last."""
+COLD_STARTS: Final = 3
+
+
+class Fault(NamedTuple):
+    name: str
+    strike: Callable[[Rig], Recovery | None]  # None: decisions never stopped
+    group: str
+
+
+def faults(seed: int, *, is_quick: bool) -> Iterator[Fault]:
+    """In the order in which they strike. A second worker runs from the takeovers on."""
+    random = Random(seed)  # noqa: S311 - a schedule, seeded on purpose
+    for number in range(3 if is_quick else RANDOM_KILLS):
+        delay_s = random.uniform(*RANDOM_DELAY_S)
+        yield Fault(f"kill -9 no. {number + 1}, after {delay_s:.2f} s", _killer(delay_s), "restart")
+    for number in range(1 if is_quick else COLD_STARTS):
+        yield Fault(f"kill -9 of the worker and its keeper no. {number + 1}", _cold_start, "cold start")
+    steps = list(STEPS)
+    for step in steps[:: 5 if is_quick else 1]:
+        yield Fault(f"kill -9 {step}", _crasher(step), "step")
+    for number in range(1 if is_quick else TAKEOVERS):
+        yield Fault(f"kill -9 and takeover no. {number + 1}", _takeover, "takeover")
+    yield Fault("SIGSTOP past the session timeout, takeover, SIGCONT", _zombie, "takeover")
+    yield Fault("broker stopped and started", _broker_restart, "broker")
+    yield Fault("broker kill -9 and started", _broker_kill, "broker")
+    yield Fault(f"broker away for {LONG_OUTAGE_S:.0f} s", _broker_away, "broker")
+    yield Fault("Redis FLUSHALL", _flushall, "redis")
+    yield Fault("Redis kill -9 and started with its file", _redis_kill, "redis")
+    yield Fault("Redis kill -9 and started empty", _redis_loss, "redis")
+    yield Fault("Redis stopped answering for 3 s", _redis_pause, "redis")
+    yield Fault("policy file half written, then whole", _policy_written, "policy")
+
+
+def _killer(delay_s: float) -> Callable[[Rig], Recovery]:
+    def strike(rig: Rig) -> Recovery:
+        time.sleep(delay_s)
+        rig.kill_worker(SLOT)
+        return rig.recovery(now_ms())
+
+    return strike
+
+
+def _cold_start(rig: Rig) -> Recovery:
+    """What a machine or a container that starts anew takes, Python's imports included."""
+    worker = rig.workers[SLOT]
+    worker.kill()
+    fault_ms = now_ms()
+    worker.start(deadline_s=START_S)
+    return rig.recovery(fault_ms)
+
+
+def _crasher(step: str) -> Callable[[Rig], Recovery]:
+    """The worker of slot 0 is retired; one that kills itself at `step` takes its place, and is followed by its keeper.
+    Then the first comes back."""
+
+    def strike(rig: Rig) -> Recovery:
+        worker = rig.workers.pop(SLOT)
+        worker.stop()
+        doomed = rig.crashing_worker(step)
+        followed = rig.followed(doomed)
+        doomed.start()
+        try:
+            # By its keeper's word: a child of the keeper's may be one that an import starts and ends.
+            wait_until(lambda: rig.followed(doomed) > followed, CRASH_S, f"the crash {step}", every_s=CRASH_POLL_S)
+            recovery = rig.recovery(now_ms())
+            assert rig.followed(doomed) == followed + 1, f"a second end after the crash {step}"
+        finally:
+            doomed.stop()
+        rig.workers[SLOT] = worker
+        worker.start(deadline_s=START_S)
+        return recovery
+
+    return strike
+
+
+def _takeover(rig: Rig) -> Recovery:
+    """Both workers run; one is killed and not started again until the other decides for every partition."""
+    _ensure_second(rig)
+    worker = rig.workers.pop(SLOT)
+    worker.kill()
+    recovery = rig.recovery(now_ms())
+    rig.workers[SLOT] = worker
+    worker.start(deadline_s=START_S)
+    return recovery
+
+
+def _zombie(rig: Rig) -> Recovery:
+    """Stopped, replaced, resumed: what it still held must not come out."""
+    _ensure_second(rig)
+    zombie = rig.workers.pop(SLOT)
+    zombie.pause()
+    recovery = rig.recovery(now_ms())
+    zombie.resume()
+    # It may end, fenced, or drop what it held and join again; either way decisions go on everywhere.
+    rig.workers[SLOT] = zombie
+    resumed_ms = now_ms()
+    time.sleep(ZOMBIE_S)
+    rig.recovery(resumed_ms)
+    return recovery
+
+
+def _ensure_second(rig: Rig) -> None:
+    """Both workers decide: each has partitions."""
+    if OTHER_SLOT not in rig.workers:
+        rig.start_worker(OTHER_SLOT)
+    rig.wait_until(lambda: min(map(rig.partitions_held, (SLOT, OTHER_SLOT))) > 0, RECOVERY_S, "sharing the partitions")
+    rig.recovery(now_ms())
+
+
+def _broker_restart(rig: Rig) -> Recovery:
+    rig.stack.broker.stop()
+    return rig.recovery(rig.start_broker())
+
+
+def _broker_kill(rig: Rig) -> Recovery:
+    rig.stack.broker.kill()
+    return rig.recovery(rig.start_broker())
+
+
+def _broker_away(rig: Rig) -> Recovery:
+    rig.stack.broker.stop()
+    time.sleep(LONG_OUTAGE_S)
+    return rig.recovery(rig.start_broker())
+
+
+def _flushall(rig: Rig) -> Recovery:
+    with redis.Redis.from_url(rig.stack.redis_url) as client:
+        client.flushall()
+    return rig.recovery(now_ms())
+
+
+def _redis_kill(rig: Rig) -> Recovery:
+    rig.stack.redis.kill()
+    rig.stack.redis.start()
+    return rig.recovery(now_ms())
+
+
+def _redis_loss(rig: Rig) -> Recovery:
+    rig.stack.redis.kill()
+    for saved in (rig.directory / "stack" / "redis").glob("appendonly*"):  # one file up to Redis 6.2, then a folder
+        shutil.rmtree(saved) if saved.is_dir() else saved.unlink()
+    rig.stack.redis.start()
+    return rig.recovery(now_ms())
+
+
+def _redis_pause(rig: Rig) -> Recovery:
+    rig.stack.redis.pause()
+    time.sleep(OUTAGE_S)
+    rig.stack.redis.resume()
+    return rig.recovery(now_ms())
+
+
+def _policy_written(rig: Rig) -> None:
+    """Half a policy changes nothing; the whole of it comes into force."""
+    content = Settings().policy_path.read_bytes() + b"# written again\n"
+    rig.policy_path.write_bytes(content[: len(content) // 2])
+    time.sleep(2 * RELOAD_INTERVAL_S)
+    rig.recovery(now_ms())
+    before = rig.settle()
+    assert before.is_whole, "half a policy came into force"
+    rig.checker.allow_policy(content)
+    rig.policy_path.write_bytes(content)
+    deadline = time.monotonic() + RECOVERY_S
+    while rig.settle().policies < 2:
+        assert time.monotonic() < deadline, "the whole policy did not come into force"
+        time.sleep(RELOAD_INTERVAL_S)

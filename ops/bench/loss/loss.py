@@ -1,0 +1,99 @@
+"""Nothing lost, nothing twice, nothing too permissive: faults on the real stack under continuous traffic.
+
+After each fault the traffic pauses until everything is committed, and the independent checker reads what is new; at the
+end another one reads everything from the beginning. Recovery counts from the fault to decisions, made after it, in the
+hands of a read_committed reader. Workers have a keeper (`fraud worker --keep`), which follows one that is killed; in a
+cold start the keeper is killed too, and starting Python is part of the recovery.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from ops.bench.loss.checker import Checker, Report
+from ops.bench.loss.faults import faults
+from ops.bench.loss.rig import Rig, open_rig
+from ops.bench.rig.feeder import Recovery
+from pipeline.io.settings import Settings
+
+SEED: Final = 20_261
+RATE_PER_S: Final = 300
+GOAL_S: Final = {"restart": 3.0, "step": 3.0, "takeover": 15.0}
+
+
+class Struck(NamedTuple):
+    name: str
+    group: str
+    recovery: Recovery | None
+    violations: int  # found by the check after this fault
+
+
+def run(say: Callable[[str], None], *, is_quick: bool) -> dict[str, object]:
+    with tempfile.TemporaryDirectory() as directory, open_rig(Path(directory), rate_per_s=RATE_PER_S, seed=SEED) as rig:
+        struck = _strike_all(say, rig, is_quick=is_quick)
+        published = rig.feeder.stop()
+        say(f"checking all {published:,} records from the beginning")
+        report = _whole_check(rig)
+        ended, gave_up = rig.ended_by_themselves(), rig.gave_up
+    recovery = {group: _recovery(struck, group) for group in dict.fromkeys(each.group for each in struck)}
+    is_fast = all(recovery[group]["all_partitions_s_max"] <= goal for group, goal in GOAL_S.items())
+    return {
+        "ok": report.is_whole and not any(each.violations for each in struck),
+        "published": published,
+        "faults": len(struck),
+        "checks": len(struck) + 1,
+        **report.as_json(),
+        "workers_that_ended_by_themselves": dict(ended),
+        "keepers_that_gave_up": gave_up,
+        "brokers_whose_coordinator_was_lost": rig.coordinators_lost,
+        "recovery": recovery,
+        "goal_s": GOAL_S,
+        "reached": is_fast,
+        "each": [_line(each) for each in struck],
+    }
+
+
+def _strike_all(say: Callable[[str], None], rig: Rig, *, is_quick: bool) -> list[Struck]:
+    struck = []
+    before = rig.settle()
+    assert before.is_whole, f"violations before any fault: {before.as_json()}"
+    for fault in faults(SEED, is_quick=is_quick):
+        recovery = fault.strike(rig)
+        report = rig.settle()
+        struck.append(Struck(fault.name, fault.group, recovery, _new_violations(before, report)))
+        say(_line(struck[-1]))
+        for violation in report.first_violations[len(before.first_violations) :]:
+            say(f"  {violation.finding} at {violation.place}: {violation.detail}")
+        before = report
+    return struck
+
+
+def _new_violations(before: Report, after: Report) -> int:
+    return sum(after.violations.values()) - sum(before.violations.values())
+
+
+def _whole_check(rig: Rig) -> Report:
+    checker = Checker(rig.stack.bootstrap_servers, "", [Settings().policy_path, rig.policy_path])
+    return checker.check()
+
+
+def _recovery(struck: list[Struck], group: str) -> dict[str, float]:
+    recoveries = [each.recovery for each in struck if each.group == group and each.recovery is not None]
+    if not recoveries:
+        return {}
+    return {
+        "faults": len(recoveries),
+        "first_s_median": statistics.median(recovery.first_s for recovery in recoveries),
+        "all_partitions_s_median": statistics.median(recovery.all_partitions_s for recovery in recoveries),
+        "all_partitions_s_max": max(recovery.all_partitions_s for recovery in recoveries),
+    }
+
+
+def _line(struck: Struck) -> str:
+    recovery, violations = struck.recovery, struck.violations
+    speed = "" if recovery is None else f" first {recovery.first_s:.2f} s, all {recovery.all_partitions_s:.2f} s,"
+    return f"{struck.name}:{speed} {violations or 'no'} violations"

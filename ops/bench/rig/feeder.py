@@ -1,0 +1,197 @@
+"""Continuous traffic of known records, and the moments at which their decisions could be read."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple
+
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
+
+from ops.bench.rig.payments import payments
+from ops.bench.rig.stored import BROKER_TIMEOUT_S, decision_of
+from ops.bench.rig.topics_io import Outbound
+from pipeline.domain.payment import Decoded
+from pipeline.io.avro.wire import WireFormat
+
+DUPLICATE_EVERY: Final = 37
+CONFLICT_EVERY: Final = 211
+GARBAGE_EVERY: Final = 307
+REPUBLISHED_FROM: Final = 400
+"""A republished payment is one of the latest so many: up to a second old, or from before the fault."""
+TICK_S: Final = 0.01
+DELIVERY_TIMEOUT_MS: Final = 300_000
+"""Longer than any outage of a bench: a record that was handed over is delivered, in order, or the bench fails."""
+PAYMENTS_MAX: Final = 2_000_000
+NEWS_POLL_S: Final = 0.05
+
+
+def known_records(seed: int) -> Iterator[Outbound]:
+    """Sound payments, some of them published again, some under the id of another, and some garbage."""
+    wire, recent = WireFormat(), deque[Outbound](maxlen=REPUBLISHED_FROM)
+    for number, record in enumerate(payments(wire, PAYMENTS_MAX, seed=seed), start=1):
+        yield record
+        recent.append(record)
+        if number % DUPLICATE_EVERY == 0:
+            yield recent[number * 7919 % len(recent)]._replace(timestamp_ms=record.timestamp_ms)
+        if number % CONFLICT_EVERY == 0:
+            yield _conflicting(wire, recent[number * 104_729 % len(recent)], record.timestamp_ms)
+        if number % GARBAGE_EVERY == 0:
+            yield Outbound(record.key, b"\xc3\x01 is no payment", record.timestamp_ms)
+
+
+def _conflicting(wire: WireFormat, record: Outbound, timestamp_ms: int) -> Outbound:
+    """The same transaction id with another amount."""
+    decoded = wire.decode_transaction(record.value)
+    assert isinstance(decoded, Decoded)
+    other = decoded.transaction._replace(amount_minor=decoded.transaction.amount_minor + 1)
+    return Outbound(record.key, wire.encode_transaction(other), timestamp_ms)
+
+
+class Feeder:
+    """Publishes at a steady rate from a thread of its own, until it is paused or stopped."""
+
+    def __init__(self, bootstrap_servers: str, topic: str, records: Iterable[Outbound], rate_per_s: int) -> None:
+        self._topic, self._records, self._rate_per_s = topic, iter(records), rate_per_s
+        self._producer = Producer(
+            {
+                "bootstrap.servers": bootstrap_servers,
+                "enable.idempotence": True,
+                "linger.ms": 2,
+                "delivery.timeout.ms": DELIVERY_TIMEOUT_MS,
+                "on_delivery": self._delivered,
+                "log_level": 2,
+            }
+        )
+        self.published = 0
+        self._failures: list[str] = []
+        self._flowing, self._stopped, self._idle = threading.Event(), threading.Event(), threading.Event()
+        self._idle.set()
+        self._thread = threading.Thread(target=self._run, name="feeder", daemon=True)
+
+    def start(self) -> None:
+        self._flowing.set()
+        self._thread.start()
+
+    def pause(self) -> int:
+        """Returns how many records were published in all, once every one of them is acknowledged."""
+        self._flowing.clear()
+        self._idle.wait()
+        left = self._producer.flush(DELIVERY_TIMEOUT_MS / 1000)
+        assert not left and not self._failures, f"{left} records unacknowledged; {self._failures[:3]}"  # noqa: PT018
+        return self.published
+
+    def resume(self) -> None:
+        self._flowing.set()
+
+    def stop(self) -> int:
+        published = self.pause()
+        self._stopped.set()
+        self._flowing.set()
+        self._thread.join()
+        return published
+
+    def _run(self) -> None:
+        while self._flowing.wait() and not self._stopped.is_set():
+            self._idle.clear()
+            self._flow()
+            self._idle.set()
+
+    def _flow(self) -> None:
+        started, before = time.monotonic(), self.published
+        while self._flowing.is_set():
+            due = int((time.monotonic() - started) * self._rate_per_s) - (self.published - before)
+            for _ in range(due):
+                record = next(self._records)
+                self._producer.produce(self._topic, record.value, record.key, timestamp=record.timestamp_ms)
+                self.published += 1
+            self._producer.poll(TICK_S)
+
+    def _delivered(self, error: KafkaError | None, _message: Message) -> None:
+        if error is not None:
+            self._failures.append(error.str())
+
+
+class Recovery(NamedTuple):
+    """Seconds from a fault to decisions made after it that a read_committed reader has: the first, and the last of
+    the partitions to have one."""
+
+    first_s: float
+    all_partitions_s: float
+
+
+class _Arrival(NamedTuple):
+    at_ms: float
+    decided_at_ms: int
+    partition: int  # of the payment
+
+
+class Watcher:
+    """Reads decisions.v1 all the time, as a consumer of decisions would."""
+
+    def __init__(self, bootstrap_servers: str, topic: str) -> None:
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": bootstrap_servers,
+                "group.id": "watcher",  # asked for by the library, never joined
+                "enable.auto.commit": False,
+                "isolation.level": "read_committed",
+                "fetch.wait.max.ms": 20,
+                "reconnect.backoff.ms": 20,
+                "reconnect.backoff.max.ms": 200,
+                "log_level": 2,
+            }
+        )
+        partitions = self._consumer.list_topics(topic, timeout=BROKER_TIMEOUT_S).topics[topic].partitions
+        self._consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions])
+        self._arrivals: deque[_Arrival] = deque(maxlen=100_000)
+        self._stopped = threading.Event()
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._thread.join()
+        self._consumer.close()
+
+    def recovery(self, fault_ms: float, partitions: Iterable[int], deadline_s: float) -> Recovery | None:
+        """Waits until every one of `partitions` has a decision made after the fault; None where one has none in time.
+
+        Decisions made before the fault may become readable after it: they don't count.
+        """
+        wanted = set(partitions)
+        with self._changed:
+            is_recovered = self._changed.wait_for(lambda: wanted <= self._since(fault_ms).keys(), deadline_s)
+            moments = [at_ms for partition, at_ms in self._since(fault_ms).items() if partition in wanted]
+        if not is_recovered:
+            return None
+        return Recovery(*(round((moment - fault_ms) / 1000, 3) for moment in (min(moments), max(moments))))
+
+    def _since(self, fault_ms: float) -> dict[int, float]:
+        first: dict[int, float] = {}
+        for arrival in self._arrivals:
+            if arrival.decided_at_ms > fault_ms:
+                first.setdefault(arrival.partition, arrival.at_ms)
+        return first
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            messages = self._consumer.consume(1, NEWS_POLL_S)
+            messages += self._consumer.consume(1000, 0)
+            now_ms = time.time() * 1000
+            arrived = [_arrival(message, now_ms) for message in messages if message.error() is None]
+            with self._changed:
+                self._arrivals.extend(arrived)
+                self._changed.notify_all()
+
+
+def _arrival(message: Message, now_ms: float) -> _Arrival:
+    value = message.value()
+    assert isinstance(value, bytes), "raw bytes were asked for"
+    decision = decision_of(b"", value)
+    return _Arrival(now_ms, decision.fields["decided_at_ms"], decision.place.partition)

@@ -1,0 +1,278 @@
+"""10,000 decisions of a wrong model taken back while payments go on flowing, with kill -9 in the middle.
+
+A model answers the wrong way round for a while: it blocks what looks most honest and allows what looks least. A strict
+one takes its place, a plan decides every wrong decision again, and applying it is killed three times, the executor
+once. Then everything is compared with everything: the plan with the topics, record by record, and decisions, ledger,
+announcements and the rail's books with each other, payment by payment. A second plan about the same decisions must find
+nothing left to do.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, Final
+
+from models.simulator import TrafficSettings, transactions
+from ops.bench.afterlife.check import check
+from ops.bench.afterlife.execution_rig import open_payers, url_of
+from ops.bench.afterlife.traffic import Feed
+from ops.bench.rig.stored import Tail, record_count
+from ops.bench.rig.topics_io import Outbound, committed_counts, publish, wait_until
+from ops.bench.rollback.scene import BAD, GOOD, Stage, open_stage
+from pipeline.domain.identities import reversal_id
+from pipeline.domain.payment import Decoded, Transaction
+from pipeline.io.avro.wire import WireFormat
+from pipeline.io.postgres import connect
+from pipeline.rollback.reversal import released_id
+
+SEED: Final = 20_265
+ACCOUNTS: Final = 5_000
+DAYS_BACK: Final = 6
+"""Of event time: recent enough for payments that are given back to keep theirs, and long enough ago for all that flows
+meanwhile to be of the past: a broker refuses records of the future."""
+HOUR_MS: Final = 3_600_000
+WARM_UP: Final = 1_500
+WRONG: Final = 12_000
+REVERSED_MIN: Final = 10_000
+MEANWHILE_PER_S: Final = 60
+MEANWHILE_MAX: Final = 20_000
+APPLIED_PER_S: Final = 500
+KILLED_AT: Final = (0.25, 0.5, 0.75)  # of the reversals
+WAIT_S: Final = 400.0
+PROBES_MAX: Final = 200
+LAST: Final = 300
+
+
+def run(say: Callable[[str], None], *, is_quick: bool) -> dict[str, object]:
+    wrong, reversed_min = (WRONG // 15, REVERSED_MIN // 20) if is_quick else (WRONG, REVERSED_MIN)
+    with tempfile.TemporaryDirectory() as name, open_stage(Path(name)) as stage:
+        act = _Act(say, stage)
+        act.go_wrong(wrong)
+        plan = act.plan()
+        with act.traffic():
+            applied = act.apply(plan)
+        after = act.rest()
+        findings = act.findings(plan)
+        again = act.plan()
+        reported = stage.answer("report", plan["plan_id"], "--html", str(stage.directory / "report.html"))
+    changing = int(plan["changing"])
+    findings |= {} if again["changing"] == 0 else {"STILL_WRONG": int(again["changing"])}
+    return {
+        "ok": not findings and changing >= reversed_min and not stage.sampler.wrong,
+        "wrong_decisions": plan["decisions"],
+        "reversed": changing,
+        "by_change": {change: share["decisions"] for change, share in plan["blast_radius"]["by_change"].items()},
+        "customers": plan["blast_radius"]["changing"]["customers"],
+        **applied,
+        "plan_s": plan["seconds"],
+        "planned_per_s": round(plan["decisions"] / plan["seconds"]),
+        "until_all_compensated_s": after,
+        "payments_meanwhile": act.meanwhile,
+        "second_plan_changes": again["changing"],
+        "decided_anew": reported[0]["decided_anew"],
+        "ledger_sums": reported[0]["ledger_sums"],
+        "samples": stage.sampler.samples,
+        "samples_wrong": len(stage.sampler.wrong),
+        "violations": findings,
+    }
+
+
+class _Act:
+    def __init__(self, say: Callable[[str], None], stage: Stage) -> None:
+        self._say, self._stage, self._wire = say, stage, WireFormat()
+        self._servers = stage.stack.bootstrap_servers
+        start_ms = (time.time_ns() // 1_000_000 // HOUR_MS - DAYS_BACK * 24) * HOUR_MS
+        settings = TrafficSettings(seed=SEED, accounts=ACCOUNTS, start_ms=start_ms, days=30)
+        self._payments: Iterator[Transaction] = (labelled.transaction for labelled in transactions(settings))
+        self._published: list[str] = []
+        self._decisions, self._counted = (Tail(self._servers, "decisions.v1") for _ in range(2))
+        self._on_topic = 0
+        self.meanwhile = 0
+
+    def go_wrong(self, count: int) -> None:
+        """`count` and some more decisions by the wrong model, executed and audited; then a good one decides."""
+        self._publish(WARM_UP)
+        self._wait_decided()
+        scores = [each["score_micro"] for each in self._news() if each["fraud_probability_ppm"] >= 0]
+        self._stage.add_models(scores)
+        self._switch(BAD)
+        self._publish(count)
+        self._wait_decided()
+        self._switch(GOOD)
+        wait_until(self._is_all_done, WAIT_S, "executing and auditing the wrong decisions", every_s=1)
+        self._say(f"{count:,} payments decided by {BAD}, executed and audited")
+
+    def plan(self) -> dict[str, Any]:
+        began = time.monotonic()
+        asked = ("--model", BAD, "--good-model", GOOD, "--by", "rae", "--reason", "The model answered backwards.")
+        [plan] = self._stage.answer("plan", *asked)
+        seconds = time.monotonic() - began
+        self._say(f"of {plan['decisions']:,} decisions {plan['changing']:,} would be otherwise ({seconds:.1f} s)")
+        return {**plan, "seconds": round(seconds, 2)}
+
+    @contextmanager
+    def traffic(self) -> Iterator[None]:
+        """Payments flow at a steady rate while the block runs."""
+        payments = list(islice(self._payments, MEANWHILE_MAX))
+        open_payers(self._stage.stack.database_url, payments)
+        coming = [self._outbound(payment) for payment in payments]
+        feed = Feed(self._servers, "transactions.v1", iter(coming), MEANWHILE_PER_S)
+        feed.thread.start()
+        try:
+            yield
+        finally:
+            feed.thread.stop()
+        self.meanwhile = feed.published
+        del self._published[len(self._published) - len(coming) + feed.published :]
+        self._payments = chain(payments[feed.published :], self._payments)
+
+    def apply(self, plan: dict[str, Any]) -> dict[str, Any]:
+        """Killed on the way, and started again each time."""
+        stage, changing, kills = self._stage, int(plan["changing"]), 0
+        applying = stage.applying(plan["plan_id"], APPLIED_PER_S)
+        began = time.monotonic()
+        applying.start()
+        for share in KILLED_AT:
+            wait_until(partial(self._has_come_to, plan, share * changing), WAIT_S, "reversing", every_s=0.2)
+            kills += applying.is_running
+            applying.kill()
+            if share == KILLED_AT[1]:
+                stage.executor.kill()
+                stage.executor.start()
+            self._say(f"kill -9 after {self._appended(plan):,} reversals")
+            applying.start()
+        wait_until(lambda: not applying.is_running, WAIT_S, "reversing")
+        seconds = time.monotonic() - began
+        self._say(f"{self._appended(plan):,} reversals appended in {seconds:.1f} s")
+        return {"kills": kills, "apply_s": round(seconds, 1), "reversed_per_s": round(changing / seconds)}
+
+    def rest(self) -> float:
+        """Returns once everything is decided, executed and audited; seconds that took.
+
+        Each partition of transactions.v1 may end with a rollback's commit marker, which no worker's position passes:
+        payments after it say when everything before was decided.
+        """
+        began = time.monotonic()
+        self._publish(LAST)
+        self._wait_decided()
+        wait_until(self._is_all_done, WAIT_S, "executing and auditing everything", every_s=1)
+        self._stage.sampler.thread.stop()
+        return round(time.monotonic() - began, 1)
+
+    def findings(self, plan: dict[str, Any]) -> dict[str, int]:
+        """What is otherwise than it should be; empty where plan, topics, ledger, rail and announcements agree."""
+        stage, plan_id = self._stage, plan["plan_id"]
+        lines = stage.rows(
+            "SELECT decision_id::text, transaction_id, disposition, outcome_before, outcome_after"
+            " FROM control.rollback_plan_decision WHERE plan_id = %s AND disposition IN ('REVERSE', 'RELEASE')",
+            [plan_id],
+        )
+        expected = {
+            reversal_id(plan_id, name): (before, None if what == "RELEASE" else after)
+            for name, _, what, before, after in lines
+        }
+        released = Counter(released_id(name) for _, name, what, _, _ in lines if what == "RELEASE")
+        records = [self._fields(found.value) for found in Tail(self._servers, "decisions.v1").news()]
+        reversals = [each for each in records if each["record"] == "Reversal"]
+        found = {each["reversal_id"]: (each["reversed_outcome"], each["corrected_outcome"]) for each in reversals}
+        republished = self._republished()
+        [(cases,)] = stage.rows("SELECT count(*) FROM review.review_case")
+        counts = {
+            "REVERSALS_TWICE": len(reversals) - len(found),
+            "REVERSALS_OTHERWISE": sum(found.get(name) != pair for name, pair in expected.items()),
+            "REVERSALS_BEYOND_THE_PLAN": len(found.keys() - expected.keys()),
+            "PAYMENTS_GIVEN_BACK_OTHERWISE": (republished - released).total() + (released - republished).total(),
+            "CASES_OTHERWISE": abs(self._escalations(records) - int(cases)),
+        }
+        with connect(url_of(stage.stack.database_url, "fraud_reader"), "check") as connection:
+            report = check(self._servers, connection, stage.rail_address, [*self._published, *released])
+        for line in (*report.first_violations, *stage.sampler.wrong[:10]):
+            self._say(line)
+        self._say(f"{report.payments:,} payments checked: {report.states}")
+        return {name: count for name, count in {**counts, **report.violations}.items() if count}
+
+    def _republished(self) -> Counter[str]:
+        """Payments on transactions.v1 under an id that was made for them."""
+        names = []
+        for found in Tail(self._servers, "transactions.v1").news():
+            decoded = self._wire.decode_transaction(found.value)
+            assert isinstance(decoded, Decoded), "only payments are published here"
+            names.append(decoded.transaction.transaction_id)
+        return Counter(names) - Counter(self._published)
+
+    @staticmethod
+    def _escalations(records: list[dict[str, Any]]) -> int:
+        """How many cases there must be: one for each decision or reversal that escalates."""
+        outcome_of = {"Decision": "outcome", "Reversal": "corrected_outcome"}
+        return [each.get(outcome_of.get(each["record"], "")) for each in records].count("ESCALATE")
+
+    def _publish(self, count: int) -> None:
+        payments = list(islice(self._payments, count))
+        open_payers(self._stage.stack.database_url, payments)
+        publish(self._servers, "transactions.v1", [self._outbound(payment) for payment in payments])
+
+    def _outbound(self, payment: Transaction) -> Outbound:
+        self._published.append(payment.transaction_id)
+        return Outbound(payment.account_id.encode(), self._wire.encode_transaction(payment), payment.event_time_ms)
+
+    def _switch(self, version: str) -> None:
+        """Rolls a model out, and publishes payments one by one until it has decided one."""
+        self._stage.name_champion(version)
+        for _ in range(PROBES_MAX):
+            self._publish(1)
+            self._wait_decided()
+            if any(each["model_version"] == version for each in self._news()):
+                return
+        raise TimeoutError(f"the worker did not take up {version}")
+
+    def _wait_decided(self) -> None:
+        in_log = record_count(self._servers, "transactions.v1")
+        wait_until(
+            lambda: committed_counts(self._servers, "fraud-decide", "transactions.v1") >= in_log, WAIT_S, "deciding"
+        )
+
+    def _news(self) -> list[dict[str, Any]]:
+        """Decisions since the last call."""
+        fields = [self._fields(found.value) for found in self._decisions.news()]
+        return [each for each in fields if each["record"] == "Decision"]
+
+    def _fields(self, value: bytes) -> dict[str, Any]:
+        fields = self._wire.decode("decision.v1", value)
+        assert isinstance(fields, dict), "what stands on decisions.v1 can be read"
+        return fields
+
+    def _has_come_to(self, plan: dict[str, Any], due: float) -> bool:
+        return self._appended(plan) >= due
+
+    def _appended(self, plan: dict[str, Any]) -> int:
+        query = "SELECT coalesce(max(appended), 0) FROM control.rollback_progress WHERE plan_id = %s"
+        return int(self._stage.rows(query, [plan["plan_id"]])[0][0])
+
+    def _is_all_done(self) -> bool:
+        """Every decision that stands on the topic is in the audit log, and its execution has come to rest."""
+        [(unexecuted,)] = self._stage.rows(
+            "SELECT count(*) FROM audit.ai_decision_log d LEFT JOIN ledger.execution_state s USING (execution_id)"
+            " WHERE s.state IS NULL OR s.state NOT IN"
+            " ('SETTLED', 'HELD', 'REFUSED', 'REVERSED', 'RELEASED')"
+        )
+        return not unexecuted and self._are_positions_at_the_end()
+
+    def _are_positions_at_the_end(self) -> bool:
+        """Audit, executor and review have stored as many records as the topic holds."""
+        self._on_topic += sum(1 for _ in self._counted.news())
+        [(audited,)] = self._stage.rows(
+            "SELECT (SELECT count(*) FROM audit.ai_decision_log) + (SELECT count(*) FROM audit.reversal_log)"
+            " + (SELECT count(*) FROM audit.review_log)"
+        )
+        rows = self._stage.rows(
+            "SELECT consumer, array_agg(next_offset ORDER BY partition) FROM control.consumer_position"
+            " WHERE topic = 'decisions.v1' AND consumer IN ('audit', 'review', 'executor-settled') GROUP BY consumer"
+        )
+        return int(audited) == self._on_topic and len(rows) == 3 and len({tuple(offsets) for _, offsets in rows}) == 1

@@ -1,0 +1,216 @@
+"""The stage of the rollback bench: a registry with a model that answers the wrong way round, and all processes."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import psycopg
+
+from models.artefact.files import champion_version, golden_json, load_champion, tables_json, write
+from models.artefact.scoring import Model
+from models.artefact.vectors import golden_vectors
+from ops.bench.afterlife.execution_rig import executor_process, url_of
+from ops.bench.afterlife.rig import Sampler
+from ops.bench.audit.rig import audit_process, prepare_database
+from ops.bench.rig.topics_io import prepare_topics
+from ops.bench.rig.worker_process import status, worker_process
+from ops.demo.scene import block_from_micro, clean_environment, golden_rows
+from ops.rail.process import rail_process, rail_url
+from ops.stack.processes import LOOPBACK, ServerProcess, free_port
+from ops.stack.real import RealStack
+from pipeline.breaker.answer_counts import LATENCY_BOUNDS_MS
+from pipeline.decide.policy import Policy, parse_policy
+from pipeline.io.settings import Settings
+
+BAD: Final = "answers-backwards"
+GOOD: Final = "answers-strictly"
+BAD_BLOCKS_PERCENT: Final = 50
+"""Of the payments, those that look most honest."""
+GOOD_BLOCKS_PERCENT: Final = 30
+"""Those that look least honest; strict, so that many payments are to be recalled."""
+COMMAND_S: Final = 600
+PEOPLE: Final = {"rae": "ROLLBACK_REQUESTER", "abe": "ROLLBACK_APPROVER"}
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """The servers, the services, and the files that they share."""
+
+    stack: RealStack
+    directory: Path
+    registry: Path
+    policy: Policy
+    worker: ServerProcess
+    executor: ServerProcess
+    audit: ServerProcess
+    review: ServerProcess
+    rail: ServerProcess
+    rail_address: str
+    sampler: Sampler
+
+    def name_champion(self, version: str) -> None:
+        """What a roll-out does."""
+        partial = self.registry / "champion.partial"
+        partial.write_text(f"{version}\n")
+        partial.rename(self.registry / "champion")
+
+    def add_models(self, scores_micro: Sequence[int]) -> None:
+        """BAD has the champion's tables with the sign turned, GOOD its own; both shifted to block their share."""
+        champion, at_micro = load_champion(self.registry), np.array(scores_micro)
+        edge_micro = block_from_micro(champion, self.policy)
+        strict_micro = edge_micro - int(np.percentile(at_micro, 100 - GOOD_BLOCKS_PERCENT))
+        turned_micro = edge_micro + int(np.percentile(at_micro, BAD_BLOCKS_PERCENT))
+        turned = tuple(term._replace(table=-term.table) for term in champion.terms)
+        good = replace(champion, version=GOOD, intercept_micro=champion.intercept_micro + strict_micro)
+        bad = replace(champion, version=BAD, intercept_micro=turned_micro - champion.intercept_micro, terms=turned)
+        for model in (good, bad):
+            self._add(champion.version, model)
+
+    def _add(self, base_version: str, model: Model) -> None:
+        manifest = json.loads((self.registry / base_version / "manifest.json").read_bytes())
+        rows = golden_rows(manifest)
+        for written_anew in ("format", "version", "files"):
+            del manifest[written_anew]
+        manifest["golden"] = golden_json(golden_vectors(model, rows, manifest["features"]))
+        manifest["approvals"] = []
+        write(self.registry / model.version, tables_json(model), b"# For the rollback bench\n", manifest)
+
+    def rollback(self, *arguments: str) -> list[str]:
+        """The command as people call it."""
+        return [sys.executable, "-P", "-m", "ops.cli", "rollback", *arguments]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of the rollback commands, in the database role that they run as."""
+        return {
+            **_shared(self.stack, self.registry, self.directory),
+            "FRAUD_DATABASE_URL": url_of(self.stack.database_url, "fraud_rollback"),
+        }
+
+    def answer(self, *arguments: str) -> list[dict[str, Any]]:
+        """What a rollback command says with --json; raises CalledProcessError, its sentence among the notes."""
+        done = subprocess.run(  # noqa: S603 - the command is ours
+            self.rollback(*arguments, "--json"),
+            env={**clean_environment(), **self.environment},
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_S,
+        )
+        if done.returncode:
+            failure = subprocess.CalledProcessError(done.returncode, done.args, done.stdout, done.stderr)
+            failure.add_note(done.stderr)
+            raise failure
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def applying(self, plan_id: str, rate_per_s: int) -> ServerProcess:
+        """`fraud rollback apply`, to be killed and started again."""
+        return ServerProcess(
+            "rollback apply",
+            self.rollback("apply", plan_id, "--by", "abe", "--rate", str(rate_per_s)),
+            is_ready=lambda: True,
+            log_path=self.directory / "apply.log",
+            environment=self.environment,
+        )
+
+    def rows(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        with psycopg.connect(url_of(self.stack.database_url, "fraud_reader")) as connection:
+            return connection.execute(query.encode(), values).fetchall()
+
+
+@contextmanager
+def open_stage(directory: Path) -> Iterator[Stage]:
+    """Everything runs; everything is ended on leaving."""
+    with RealStack(directory / "stack", with_postgres=True) as stack:
+        prepare_topics(stack.bootstrap_servers, "")
+        prepare_database(stack, directory)
+        _appoint(stack.database_url)
+        stage = _stage(stack, directory)
+        services = (stage.rail, stage.worker, stage.executor, stage.audit, stage.review)
+        try:
+            for service in services:
+                service.start()
+            stage.sampler.thread.start()
+            yield stage
+        finally:
+            stage.sampler.thread.stopping.set()
+            for service in services:
+                service.stop()
+
+
+def _stage(stack: RealStack, directory: Path) -> Stage:
+    registry, shipped = directory / "registry", Settings.model_construct()
+    version = champion_version(shipped.model_registry)
+    shutil.copytree(shipped.model_registry / version, registry / version)
+    (registry / "champion").write_text(f"{version}\n")
+    policy = _patient(shipped.policy_path.read_text(encoding="utf-8"))
+    (directory / "policies").mkdir()
+    (directory / "policies" / "bench.toml").write_text(policy, encoding="utf-8")
+    shared, port = _shared(stack, registry, directory), free_port()
+    servers, database = stack.bootstrap_servers, stack.database_url
+    return Stage(
+        stack,
+        directory,
+        registry,
+        parse_policy(policy.encode()),
+        worker_process(directory, servers, stack.redis_url, environment=shared),
+        executor_process(directory, servers, database, rail_url(port), environment=shared),
+        audit_process(stack, directory, shared),
+        _review_process(stack, directory, shared),
+        rail_process(directory / "rail", port),
+        rail_url(port),
+        Sampler(database),
+    )
+
+
+def _shared(stack: RealStack, registry: Path, directory: Path) -> dict[str, str]:
+    return {
+        "FRAUD_BOOTSTRAP_SERVERS": stack.bootstrap_servers,
+        "FRAUD_MODEL_REGISTRY": str(registry),
+        "FRAUD_POLICY_PATH": str(directory / "policies" / "bench.toml"),
+        "FRAUD_POLICY_ARCHIVE": str(directory / "policies"),
+    }
+
+
+def _patient(policy_text: str) -> str:
+    """The shipped policy with a breaker that doesn't trip: the bench wants the wrong model to go on being wrong, and
+    payments that were published all at once wait longer than any breaker would have it."""
+    patient = {"minimum_sample": 1_000_000, "latency_p99_ms": LATENCY_BOUNDS_MS[-1], "error_minimum_count": 10_000}
+    for name, value in patient.items():
+        policy_text, replaced = re.subn(rf"(?m)^{name} = .*$", f"{name} = {value}", policy_text)
+        assert replaced == 1, f"the policy names {name} once"
+    return policy_text
+
+
+def _review_process(stack: RealStack, directory: Path, shared: Mapping[str, str]) -> ServerProcess:
+    port = free_port()
+    return ServerProcess(
+        "review",
+        [sys.executable, "-P", "-m", "ops.cli", "review", "run"],
+        is_ready=lambda: status(port, "/live") == 200,
+        log_path=directory / "review.log",
+        environment={
+            **shared,
+            "FRAUD_DATABASE_URL": url_of(stack.database_url, "fraud_review"),
+            "FRAUD_WEB_HOST": LOOPBACK,
+            "FRAUD_WEB_PORT": str(port),
+        },
+    )
+
+
+def _appoint(database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        for name, role in PEOPLE.items():
+            connection.execute(
+                "INSERT INTO control.person_grant (name, role, is_held, granted_by) VALUES (%s, %s, true, 'bench')",
+                [name, role],
+            )

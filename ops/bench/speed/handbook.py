@@ -1,0 +1,86 @@
+"""The Fraud Detection Handbook's 1,754,155 payments through the real stack: as many distinct decisions, and the rate.
+
+The file is published by `fraud replay-file` while the worker decides; the time counts from the first record published
+to the last decision committed. The decisions are counted by reading the topic, not by trusting a counter. The worker's
+hot path is compiled, as the image has it, where a C compiler is found.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from ops.bench.rig.topics_io import committed_counts, prepare_topics, read_topic, wait_until
+from ops.bench.rig.worker_process import worker_process
+from ops.compiled import compiled_tree_or_none, python_path
+from ops.stack.real import RealStack
+from pipeline.io.avro.wire import WireFormat
+from pipeline.io.settings import Settings
+from pipeline.publish.command import replay_file
+
+PATH: Final = Path("../shared/data/handbook.parquet")
+PAYMENTS: Final = 1_754_155
+QUICK_PAYMENTS: Final = 20_000
+SECONDS_MAX: Final = 1_800
+
+
+def run(say: Callable[[str], None], *, is_quick: bool) -> dict[str, object]:
+    tree = compiled_tree_or_none(say)
+    with tempfile.TemporaryDirectory() as directory, RealStack(Path(directory)) as stack:
+        prepare_topics(stack.bootstrap_servers, "")
+        servers = stack.bootstrap_servers, stack.redis_url
+        worker = worker_process(Path(directory), *servers, environment=python_path(tree))
+        worker.start()
+        try:
+            return {"compiled": tree is not None, **_measure(say, stack, is_quick=is_quick)}
+        finally:
+            worker.stop()
+
+
+def _measure(say: Callable[[str], None], stack: RealStack, *, is_quick: bool) -> dict[str, object]:
+    settings = Settings(bootstrap_servers=stack.bootstrap_servers, redis_url=stack.redis_url)
+    started = time.monotonic()
+    limit = QUICK_PAYMENTS if is_quick else None
+    published = replay_file(settings, WireFormat(), PATH, limit=limit).transactions
+    say(f"{published:,} published after {time.monotonic() - started:.0f} s")
+
+    def committed() -> int:
+        return committed_counts(stack.bootstrap_servers, settings.consumer_group, "transactions.v1")
+
+    wait_until(lambda: committed() >= published, SECONDS_MAX, "deciding", every_s=1.0)
+    seconds = time.monotonic() - started
+    say(f"all committed after {seconds:.0f} s; counting")
+    outcomes, distinct, total = _count(stack.bootstrap_servers)
+    dead = sum(1 for _ in read_topic(stack.bootstrap_servers, "transactions.dead.v1"))
+    expected = QUICK_PAYMENTS if is_quick else PAYMENTS
+    return {
+        "payments": published,
+        "decisions": total,
+        "distinct_decisions": distinct,
+        "dead_letters": dead,
+        "outcomes": outcomes,
+        "seconds": round(seconds, 1),
+        "decisions_per_s": round(total / seconds),
+        "ok": published == total == distinct == expected and dead == 0,
+    }
+
+
+def _count(bootstrap_servers: str) -> tuple[dict[str, int], int, int]:
+    """Decisions by outcome and route, distinct transaction ids, and all decisions."""
+    wire = WireFormat()
+    outcomes: dict[str, int] = {}
+    seen: set[str] = set()
+    total = 0
+    for message in read_topic(bootstrap_servers, "decisions.v1"):
+        value = message.value()
+        assert isinstance(value, bytes)
+        fields = wire.decode("decision.v1", value)
+        assert isinstance(fields, dict)
+        total += 1
+        seen.add(fields["transaction_id"])
+        name = f"{fields['outcome']}/{fields['route']}"
+        outcomes[name] = outcomes.get(name, 0) + 1
+    return dict(sorted(outcomes.items())), len(seen), total

@@ -1,0 +1,142 @@
+"""Decisions a second on the real stack: the transport alone, the worker and a plain Faust agent, one after another.
+
+Each reads the same payments from a topic of its own that was filled before. Some pass unmeasured; then time and
+committed records are counted until half of the topic is through, or for 40 s, and with them the CPU time of the
+process, of Redis and of the broker. All three run with the hot path compiled, as the container image has it, where a C
+compiler is found; the worker also as plain Python. The Faust agent asks Redis through redis-py, and another time as the
+worker does.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from ops.bench.rig.payments import payments
+from ops.bench.rig.topics_io import committed_counts, prepare_topics, publish, wait_until
+from ops.bench.rig.worker_process import status, worker_process
+from ops.compiled import compiled_tree_or_none, python_path
+from ops.stack.processes import LOOPBACK, ServerProcess, free_port, process_cpu_seconds
+from ops.stack.real import RealStack
+from pipeline.io.avro.wire import WireFormat
+
+SECONDS_MAX = 300
+MEASURED_S_MAX = 40
+ASK_EVERY_S = 1.0
+"""What is committed. To answer costs the broker CPU, which counts as the measured case's."""
+
+
+class Case(NamedTuple):
+    name: str
+    module: str | None  # None: the worker itself
+    warm_records: int  # pass before the measurement starts
+    records: int
+    is_compiled: bool = True
+
+
+PLAIN_FAUST = "ops.bench.speed.plain_faust"
+WITH_WORKER_CLIENT = "plain_faust_worker_client"
+"""The case, and so the consumer group, in which the plain agent asks Redis as the worker does."""
+WORKER = Case("worker", None, 40_000, 400_000)
+TRANSPORT = Case("transport", "ops.bench.speed.bare_transport", 60_000, 800_000)
+CASES = (
+    # First, so that the broker has warmed up by the others: until then it takes twice as much of the two cores.
+    Case("worker_interpreted", None, 40_000, 200_000, is_compiled=False),
+    TRANSPORT,
+    WORKER,
+    Case("plain_faust", PLAIN_FAUST, 300, 20_000),
+    Case(WITH_WORKER_CLIENT, PLAIN_FAUST, 300, 20_000),
+)
+
+
+def run(say: Callable[[str], None], *, is_quick: bool) -> dict[str, object]:
+    results: dict[str, dict[str, float]] = {}
+    tree = compiled_tree_or_none(say)
+    with tempfile.TemporaryDirectory() as directory, RealStack(Path(directory)) as stack:
+        for case in CASES:
+            records = case.records // 5 if is_quick else case.records
+            case_tree = tree if case.is_compiled else None
+            results[case.name] = _measure(say, Path(directory), stack, case._replace(records=records), case_tree)
+            say(f"{case.name}: {results[case.name]}")
+    worker, faust, bare = (results[name]["decisions_per_s"] for name in ("worker", "plain_faust", "transport"))
+    ratios = {"worker_to_plain_faust": round(worker / faust, 1), "worker_to_transport": round(worker / bare, 3)}
+    goal = {
+        "worker_to_plain_faust_min": 25,
+        "worker_to_transport_min": 0.4,
+        "worker_cpu_us_max": 60,
+        "redis_cpu_us_max": 40,
+    }
+    is_reached = (
+        ratios["worker_to_plain_faust"] >= goal["worker_to_plain_faust_min"]
+        and ratios["worker_to_transport"] >= goal["worker_to_transport_min"]
+        and results["worker"]["process_cpu_us"] <= goal["worker_cpu_us_max"]
+        and results["worker"]["redis_cpu_us"] <= goal["redis_cpu_us_max"]
+    )
+    return {"compiled": tree is not None, **results, **ratios, "goal": goal, "reached": is_reached}
+
+
+def _measure(
+    say: Callable[[str], None], directory: Path, stack: RealStack, case: Case, tree: Path | None
+) -> dict[str, float]:
+    prefix, records = f"{case.name}.", case.records
+    prepare_topics(stack.bootstrap_servers, prefix)
+    wire = WireFormat()
+    say(f"{case.name}: publishing {records:,} payments")
+    publish(stack.bootstrap_servers, f"{prefix}transactions.v1", payments(wire, records))
+    process = case_process(directory, stack, case, tree)
+    group = f"{case.name}-plain" if case.module == PLAIN_FAUST else case.name
+
+    def committed() -> int:
+        return committed_counts(stack.bootstrap_servers, group, f"{prefix}transactions.v1")
+
+    process.start()
+    try:
+        wait_until(lambda: committed() >= min(case.warm_records, records // 5), SECONDS_MAX, "warming up")
+        pids = {"process": process.pid, "redis": stack.redis.pid, "broker": stack.broker.pid}
+        first, started = committed(), time.monotonic()
+        before = {name: process_cpu_seconds(pid) for name, pid in pids.items()}
+        ends = started + MEASURED_S_MAX
+        wait_until(
+            lambda: committed() >= records // 2 or time.monotonic() > ends, SECONDS_MAX, case.name, every_s=ASK_EVERY_S
+        )
+        now = committed()
+        if now >= records:
+            raise RuntimeError(f"{case.name}: {records:,} records are too few, the topic ended while it was measured")
+        seconds, done = time.monotonic() - started, now - first
+        spent = {name: process_cpu_seconds(pid) - before[name] for name, pid in pids.items()}
+    finally:
+        process.stop()
+    cpu = {f"{name}_cpu_us": round(value / done * 1e6, 1) for name, value in spent.items()}
+    return {"decisions_per_s": round(done / seconds), "measured": done, **cpu}
+
+
+def case_process(directory: Path, stack: RealStack, case: Case, tree: Path | None) -> ServerProcess:
+    """Not started yet; it reads and writes the topics with the case's name and a dot in front."""
+    environment = {
+        "FRAUD_TOPIC_PREFIX": f"{case.name}.",
+        "FRAUD_STATE_PREFIX": case.name,
+        "FRAUD_CONSUMER_GROUP": case.name,
+        **python_path(tree),
+    }
+    if case.module is None:
+        return worker_process(directory, stack.bootstrap_servers, stack.redis_url, environment=environment)
+    port = free_port()
+    is_ready = (lambda: status(port, "/live") == 200) if case.module == PLAIN_FAUST else (lambda: True)
+    arguments = ["worker"] if case.module == PLAIN_FAUST else []
+    return ServerProcess(
+        case.name,
+        [sys.executable, "-P", "-m", case.module, *arguments],
+        is_ready=is_ready,
+        log_path=directory / f"{case.name}.log",
+        environment={
+            **environment,
+            "FRAUD_BOOTSTRAP_SERVERS": stack.bootstrap_servers,
+            "FRAUD_REDIS_URL": stack.redis_url,
+            "FRAUD_WEB_HOST": LOOPBACK,
+            "FRAUD_WEB_PORT": str(port),
+        },
+    )

@@ -1,0 +1,78 @@
+"""The audit log in the demonstration: signed now, exported, and verified by a process that knows no database."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from ops.demo.scene import Scene
+from ops.stack.processes import ServerProcess
+from pipeline.audit.chain import ENTRY_BYTES
+from pipeline.audit.leaf_files import leaf_path, partitions_of
+from pipeline.audit.outside_command import export_log, heads
+from pipeline.io.avro.wire import WireFormat
+from pipeline.terminal.failures import Failure
+
+ANCHOR_S: Final = 60.0
+VERIFIER_S: Final = 300
+TICK_S: Final = 0.1
+UNANSWERED: Final = 2
+"""The verifier's exit code for: it can't be said."""
+
+
+class Verified(NamedTuple):
+    """What the offline verifier says of an export: rows, those under a signed head, and what doesn't fit."""
+
+    rows: int
+    partitions: int
+    heads: int
+    signed: int
+    findings: int
+
+    @property
+    def is_good(self) -> bool:
+        return not self.findings and self.rows == self.signed > 0
+
+
+def verify_audit(scene: Scene, wire: WireFormat, audit: ServerProcess, folder: Path) -> Verified:
+    """Failure where it can't be said. Nothing is written meanwhile, so every row must be under a signed head."""
+    os.kill(audit.pid, signal.SIGUSR1)
+    deadline_s = time.monotonic() + ANCHOR_S
+    while _signed(scene) < _leaves(scene):
+        if time.monotonic() > deadline_s:
+            raise Failure("The audit service signs no head.", f"Its log is {audit.log_path}.")
+        time.sleep(TICK_S)
+    export_log(scene.as_role("fraud_reader"), wire, folder, with_topic=True)
+    report = _verifier(folder, Path(f"{scene.settings.audit_key_file}.pub"))
+    return Verified(report["rows"], report["partitions"], report["heads"], report["signed"], report["found"])
+
+
+def _signed(scene: Scene) -> int:
+    """Records under the latest head of each partition."""
+    latest: dict[int, int] = {}
+    for signed in heads(scene.settings):
+        latest[signed.head.partition] = max(signed.head.tree_size, latest.get(signed.head.partition, 0))
+    return sum(latest.values())
+
+
+def _leaves(scene: Scene) -> int:
+    directory, topic = scene.settings.audit_directory, scene.settings.topic("decisions.v1")
+    sizes = [leaf_path(directory, topic, partition).stat().st_size for partition in partitions_of(directory, topic)]
+    return sum(sizes) // ENTRY_BYTES
+
+
+def _verifier(folder: Path, key: Path) -> dict[str, Any]:
+    command = [sys.executable, "-m", "ops.verifier", "log", str(folder), "--public-key", str(key), "--all", "--json"]
+    done = subprocess.run(  # noqa: S603 - the command is ours
+        command, capture_output=True, text=True, timeout=VERIFIER_S, check=False
+    )
+    if done.returncode >= UNANSWERED:
+        raise Failure("The audit log could not be verified.", done.stderr.strip())
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report

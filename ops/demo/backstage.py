@@ -1,0 +1,183 @@
+"""What comes up while the first payments flow: PostgreSQL, accounts with money, people, and the services behind.
+
+All of it stands or falls with one thread, since a server ends with the thread that started it.
+"""
+
+from __future__ import annotations
+
+import queue
+import sys
+import threading
+import time
+import urllib.request
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+from urllib.error import URLError
+
+from models.simulator import TrafficSettings, transactions
+from ops.demo.scene import Scene
+from ops.migrations.command import migrate_database
+from ops.rail.misbehaviour import Misbehaviour
+from ops.rail.process import rail_process
+from ops.stack.postgres import PostgresMissing, bundled_folder, postgres_server
+from ops.stack.processes import ServerFailed, ServerProcess, free_port
+from pipeline.execute.ledger_admin_store import Opening, append_openings
+from pipeline.io.postgres import connect
+from pipeline.people.roles import Role
+from pipeline.review.desk_command import grant
+from pipeline.terminal.failures import Failure
+
+PLANNER: Final = "ana"
+APPROVER: Final = "ben"
+ADMINISTRATOR: Final = "ada"
+ROLES: Final = (
+    (ADMINISTRATOR, Role.ADMIN),
+    (PLANNER, Role.REVIEWER),
+    (PLANNER, Role.ROLLBACK_REQUESTER),
+    (PLANNER, Role.ROLLBACK_APPROVER),  # so that only its being her own plan keeps her from applying it
+    (APPROVER, Role.ROLLBACK_APPROVER),
+)
+FUNDED_TIMES: Final = 2
+"""What an account spends in all of the traffic, twice over: nothing is refused for want of funds."""
+LOST_REPLY_SHARE: Final = 0.02
+"""Of the rail's answers: it did what it was asked, and nobody hears of it. The executor asks again, never guesses."""
+PAGE_TIMEOUT_S: Final = 1.0
+START_S: Final = 120.0
+POLL_S: Final = 0.1
+
+
+class Backstage:
+    """Starts in a thread of its own and holds everything until `stop`. `steps` tells what was done, in sentences."""
+
+    def __init__(self, scene: Scene, directory: Path, traffic: TrafficSettings) -> None:
+        self._scene, self._directory, self._traffic = scene, directory, traffic
+        self._stopping, self._standing = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="demo-backstage", daemon=True)
+        self.steps: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self.failure: Failure | None = None
+        self._pages: dict[str, str] = {}
+        self.services = self._made()
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    @property
+    def stands(self) -> bool:
+        return self._standing.is_set()
+
+    def require_running(self) -> None:
+        """Failure where something could not start, or has ended."""
+        if self.failure is not None:
+            raise self.failure
+        for service in self.services.values() if self.stands else ():
+            if not service.is_running:
+                raise Failure(f"{service.name} ended.", f"Its log is {service.log_path}.")
+
+    def _run(self) -> None:
+        try:
+            with ExitStack() as stack:
+                self._set_up(stack)
+                self._stopping.wait()
+        except Failure as failure:
+            self.failure = failure
+        except (PostgresMissing, ServerFailed, OSError) as error:
+            self.failure = Failure(str(error), f"Logs are in {self._directory}.")
+
+    def _set_up(self, stack: ExitStack) -> None:
+        server = postgres_server(bundled_folder(), self._directory / "postgres", self._scene.postgres_port)
+        self._start(stack, server)
+        migrate_database(self._scene.as_role("fraud_owner"))
+        self.steps.put("PostgreSQL stands: audit log, ledger, reviews and rollbacks, each written by its own role only")
+        self.steps.put(self._open_accounts())
+        self._appoint()
+        for service in self.services.values():
+            self._start(stack, service)
+        self._await_pages()
+        self.steps.put(f"{', '.join(self.services)} stand, and take up what was decided meanwhile")
+        self._standing.set()
+
+    def _start(self, stack: ExitStack, server: ServerProcess) -> None:
+        stack.callback(server.stop)
+        server.start()
+
+    def _await_pages(self) -> None:
+        """They start side by side; returns when all answer, or when it is to stop."""
+        deadline_s = time.monotonic() + START_S
+        awaited = dict(self._pages)
+        while awaited and not self._stopping.wait(POLL_S):
+            awaited = {name: page for name, page in awaited.items() if not answers(page)}
+            for name in awaited:
+                service = self.services[name]
+                if not service.is_running or time.monotonic() > deadline_s:
+                    raise Failure(f"{service.name} did not start.", f"Its log is {service.log_path}.")
+
+    def _open_accounts(self) -> str:
+        spent: dict[tuple[str, str], int] = defaultdict(int)
+        for labelled in transactions(self._traffic):
+            payment = labelled.transaction
+            spent[payment.account_id, payment.currency] += payment.amount_minor
+        openings = [Opening(*key, 0, total * FUNDED_TIMES) for key, total in sorted(spent.items())]
+        with connect(self._scene.as_role("fraud_executor").database_url, "fraud-demo") as connection:
+            opened = append_openings(connection, openings, self._traffic.start_ms)
+        return f"{opened:,} accounts are open and have money; what moves it is a posting from one account to another"
+
+    def _appoint(self) -> None:
+        for name, role in ROLES:
+            grant(self._scene.as_role("fraud_owner"), name, role, ADMINISTRATOR, is_held=True)
+        self.steps.put(f"{ADMINISTRATOR} lets {PLANNER} review and plan rollbacks, and {APPROVER} approve them")
+
+    def _made(self) -> dict[str, ServerProcess]:
+        """By their names for people, in the order in which they start."""
+        rail = rail_process(
+            self._directory / "rail", self._scene.rail_port, Misbehaviour(lost_reply_share=LOST_REPLY_SHARE)
+        )
+        return {
+            "the payment rail": rail,
+            "the executor": self._service("the executor", "executor", ("executor",), "EXECUTOR"),
+            "the audit service": self._service("the audit service", "audit", ("audit", "run"), "AUDIT"),
+            "the review service": self._service("the review service", "review", ("review", "run"), "WEB"),
+        }
+
+    def _service(self, title: str, name: str, arguments: tuple[str, ...], port_name: str) -> ServerProcess:
+        """In a database role of its own, `fraud_NAME`."""
+        port, scene = free_port(), self._scene
+        self._pages[title] = f"http://{scene.settings.web_host}:{port}/metrics"
+        environment = {
+            "FRAUD_DATABASE_URL": scene.as_role(f"fraud_{name}").database_url,
+            f"FRAUD_{port_name}_PORT": str(port),
+        }
+        return service_process(scene, self._directory, f"The {name} service", arguments, environment)
+
+
+def answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(address, timeout=PAGE_TIMEOUT_S) as answer:  # noqa: S310 - our own loopback page
+            return int(answer.status) == 200
+    except (URLError, OSError):
+        return False
+
+
+def service_process(
+    scene: Scene,
+    directory: Path,
+    name: str,
+    arguments: tuple[str, ...],
+    environment: Mapping[str, str],
+    is_ready: Callable[[], bool] = lambda: True,
+) -> ServerProcess:
+    """`fraud ARGUMENTS`, as users run it; it counts as started at once, or when `is_ready`."""
+    return ServerProcess(
+        name,
+        [sys.executable, "-m", "ops.cli", *arguments],
+        is_ready=is_ready,
+        log_path=directory / f"{arguments[0]}.log",
+        environment={**scene.environment(), **environment},
+    )

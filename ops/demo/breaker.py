@@ -1,0 +1,86 @@
+"""The breaker as the demonstration sees it: polled, every change of state noted with its cause."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+from ops.demo.summary import BreakerChange
+from pipeline.breaker import BreakerRecord
+from pipeline.breaker.store import BreakerStore, BreakerUnavailable
+from pipeline.domain.decision import BreakerState
+from pipeline.io.settings import Settings
+
+ALL: Final = "all"
+_STRICTEST_FIRST: Final = (
+    BreakerState.UNKNOWN,
+    BreakerState.FORCED_OPEN,
+    BreakerState.OPEN,
+    BreakerState.HALF_OPEN,
+    BreakerState.CLOSED,
+)
+_SEGMENT: Final = "segment:"
+
+
+class BreakerWatcher:
+    """For one thread."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._store = BreakerStore(settings.redis_url, settings.state_prefix)
+        self._records: dict[str, BreakerRecord] = {}
+        self.changes: list[BreakerChange] = []
+
+    def poll(self, second: float) -> list[BreakerChange]:
+        """What changed since the last call; `second` is when, on the demonstration's clock."""
+        try:
+            records = dict(self._loop.run_until_complete(self._store.read()).records)
+        except BreakerUnavailable:
+            return []
+        changes = [
+            BreakerChange(second, scope, self.state_of(scope), record.state, record.cause.text)
+            for scope, record in sorted(records.items())
+            if record.state != self.state_of(scope)
+        ]
+        self._records = records
+        self.changes += changes
+        return changes
+
+    def state_of(self, scope: str) -> BreakerState:
+        if scope in self._records:
+            return self._records[scope].state
+        return BreakerState.CLOSED if ALL in self._records else BreakerState.UNKNOWN
+
+    def strictest(self, model_version: str) -> BreakerState:
+        """Of all that govern some payment now; what another model's version once did governs none."""
+        states = {self.state_of(scope) for scope in self._governing(model_version)}
+        return next(state for state in _STRICTEST_FIRST if state in states)
+
+    def shown(self, model_version: str) -> str:
+        """The strictest state, and where it is that of some segments only, of how many."""
+        state = self.strictest(model_version)
+        held = [scope for scope in self._governing(model_version) if self.state_of(scope) is state]
+        if state is BreakerState.CLOSED or not all(scope.startswith(_SEGMENT) for scope in held):
+            return state
+        return f"{state} in {len(held)} segment{'s' if len(held) > 1 else ''}"
+
+    def close(self) -> None:
+        self._loop.run_until_complete(self._store.close())
+        self._loop.close()
+
+    def _governing(self, model_version: str) -> list[str]:
+        segments = [scope for scope in self._records if scope.startswith(_SEGMENT)]
+        return [ALL, f"model:{model_version}", *segments]
+
+
+def told(changes: Sequence[BreakerChange]) -> list[str]:
+    """Changes that came at once and are alike, in one sentence each; the cause is the first one's."""
+    alike: dict[tuple[str, str], list[BreakerChange]] = {}
+    for change in changes:
+        alike.setdefault((change.before, change.after), []).append(change)
+    sentences = []
+    for (before, after), group in alike.items():
+        scopes = ", ".join(change.scope.removeprefix(_SEGMENT) for change in group)
+        sentences.append(f"breaker {before} to {after} for {scopes}: {group[0].why}")
+    return sentences

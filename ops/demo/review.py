@@ -1,0 +1,28 @@
+"""A person at work in the demonstration: an escalation, claimed and decided."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ops.demo.backstage import PLANNER
+from ops.demo.scene import Scene
+from pipeline.decide.decision_topics import money_text
+from pipeline.domain.decision import Outcome
+from pipeline.review.cases import needs_second
+from pipeline.review.desk_command import claim, decide, open_cases, rules_of
+
+CASES_LOOKED_AT: Final = 50
+REASON: Final = "The customer was called back and knows the payment."
+
+
+def review_one(scene: Scene) -> str | None:
+    """What was decided, in a sentence; None where nothing waits that one person may decide."""
+    settings = scene.as_role("fraud_review")
+    for file in open_cases(settings, CASES_LOOKED_AT):
+        if not needs_second(file.case, rules_of(settings)):
+            case = file.case
+            claim(settings, case.decision_id, PLANNER)
+            decide(settings, case.decision_id, Outcome.ALLOW, PLANNER, REASON)
+            amount = money_text(case.amount_minor, case.currency)
+            return f"{PLANNER} claims the escalation of {case.transaction_id}, {amount}, and decides: ALLOW. {REASON}"
+    return None

@@ -1,0 +1,186 @@
+"""What the demonstration needs on disk: a policy with short windows, the shipped model, one gone wrong, and keys."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from models.artefact.files import champion_version, golden_json, load_champion, tables_json, write
+from models.artefact.scoring import Model
+from models.artefact.vectors import golden_vectors
+from ops.rail.process import rail_url
+from ops.stack.postgres import postgres_url
+from ops.stack.processes import LOOPBACK, free_port
+from pipeline.audit.key_files import create_signing_key
+from pipeline.decide.policy import Policy, parse_policy
+from pipeline.domain.features import COLUMN, FEATURES, UNKNOWN, Matrix
+from pipeline.io.sealing import create_key_file
+from pipeline.io.settings import Profile, Settings
+
+BLOCKED_TOO_MUCH_PERCENT: Final = 40
+"""Of the payments, once the model has gone wrong: those that look most honest, many times what it blocks when well."""
+
+SHORT_WINDOWS: Final[Mapping[str, int]] = {
+    "window_s": 6,
+    "error_window_s": 5,
+    "confirmations": 2,
+    "evaluation_interval_s": 1,
+    "open_period_s": 8,
+    "open_period_max_s": 60,
+    "state_lost_open_s": 5,
+    "half_open_s": 4,
+    "half_open_share_percent": 50,
+    "half_open_minimum_sample": 20,
+    "latency_p99_ms": 5000,  # broker, database and all services share its cores
+}
+"""The breaker's settings in the demonstration. In earnest it looks at 5 minutes, stays open longer, and is quicker."""
+WINDOW_SHARE: Final = 7
+"""The least sample is a seventh of a window: one of five age bands has as much, one of 16 postcode areas has not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """The files of one run, all under one folder."""
+
+    registry: Path
+    good_version: str
+    settings: Settings
+    policy: Policy
+    postgres_port: int
+    rail_port: int
+
+    def environment(self) -> dict[str, str]:
+        """What makes a worker use this scene, whatever is set outside."""
+        s = self.settings
+        return {
+            "FRAUD_BOOTSTRAP_SERVERS": s.bootstrap_servers,
+            "FRAUD_REDIS_URL": s.redis_url,
+            "FRAUD_POLICY_PATH": str(s.policy_path),
+            "FRAUD_POLICY_ARCHIVE": str(s.policy_archive),
+            "FRAUD_MODEL_REGISTRY": str(s.model_registry),
+            "FRAUD_DEAD_LETTER_KEY_FILE": str(s.dead_letter_key_file),
+            "FRAUD_WEB_HOST": s.web_host,
+            "FRAUD_WEB_PORT": str(s.web_port),
+            "FRAUD_CONSUMER_GROUP": s.consumer_group,
+            "FRAUD_TOPIC_PREFIX": s.topic_prefix,
+            "FRAUD_AUDIT_DIRECTORY": str(s.audit_directory),
+            "FRAUD_AUDIT_KEY_FILE": str(s.audit_key_file),
+            "FRAUD_RAIL_URL": s.rail_url,
+            "FRAUD_PROFILE": s.profile,
+            "FRAUD_LOG_LEVEL": "INFO",
+        }
+
+    def as_role(self, role: str) -> Settings:
+        """The settings of whoever comes to the database as `role`."""
+        return self.settings.model_copy(update={"database_url": postgres_url(self.postgres_port, user=role)})
+
+    def name_champion(self, version: str) -> None:
+        """What a roll-out does: one file changes, and every worker looks at it every two seconds."""
+        partial = self.registry / "champion.partial"
+        partial.write_text(f"{version}\n")
+        partial.rename(self.registry / "champion")
+
+    def add_wrong_model(self, scores_micro: Sequence[int]) -> str:
+        """The version of a new artefact: the good model with every sign turned, as if fraud and honest had been swapped
+        in training. It blocks the BLOCKED_TOO_MUCH_PERCENT that look most honest, and lets fraud pass.
+
+        `scores_micro` are the good model's scores of late, which say where to cut.
+        """
+        good = load_champion(self.registry)
+        version = f"{self.good_version[:24]}-wrong"
+        cut_micro = block_from_micro(good, self.policy) + int(
+            np.percentile(np.array(scores_micro), BLOCKED_TOO_MUCH_PERCENT)
+        )
+        turned = tuple(term._replace(table=-term.table) for term in good.terms)
+        wrong = replace(good, version=version, intercept_micro=cut_micro - good.intercept_micro, terms=turned)
+        manifest = json.loads((self.registry / self.good_version / "manifest.json").read_bytes())
+        rows = golden_rows(manifest)
+        for written_anew in ("format", "version", "files"):
+            del manifest[written_anew]
+        manifest["golden"] = golden_json(golden_vectors(wrong, rows, manifest["features"]))
+        manifest["approvals"] = []
+        card = b"# Gone wrong on purpose\n\nThe champion with every sign turned, made by `fraud demo`.\n"
+        write(self.registry / version, tables_json(wrong), card, manifest)
+        return version
+
+
+def set_scene(directory: Path, bootstrap_servers: str, redis_url: str, rate: int) -> Scene:
+    """Writes the scene's files into `directory`, which it empties first. ModelRefused, PolicyRefused or OSError."""
+    if directory.exists():
+        shutil.rmtree(directory)
+    shipped = Settings.model_construct()
+    policies, registry = directory / "policies", directory / "registry"
+    policies.mkdir(parents=True)
+    content = _with_short_windows(shipped.policy_path.read_text(encoding="utf-8"), rate)
+    (policies / "demo.toml").write_text(content, encoding="utf-8")
+    version = champion_version(shipped.model_registry)
+    shutil.copytree(shipped.model_registry / version, registry / version)
+    (registry / "champion").write_text(f"{version}\n")
+    create_key_file(directory / "dead-letters.key")
+    create_signing_key(directory / "audit.key")
+    postgres_port, rail_port = free_port(), free_port()
+    settings = Settings(
+        bootstrap_servers=bootstrap_servers,
+        redis_url=redis_url,
+        topic_prefix="",
+        consumer_group="fraud-demo",
+        policy_path=policies / "demo.toml",
+        policy_archive=policies,
+        model_registry=registry,
+        dead_letter_key_file=directory / "dead-letters.key",
+        audit_directory=directory / "audit",
+        audit_key_file=directory / "audit.key",
+        rail_url=rail_url(rail_port),
+        web_host=LOOPBACK,
+        web_port=free_port(),
+        profile=Profile.DEVELOPMENT,
+    )
+    return Scene(registry, version, settings, parse_policy(content.encode()), postgres_port, rail_port)
+
+
+def clean_environment() -> dict[str, str]:
+    """FRAUD_* variables of the caller, emptied of effect, are the scene's to set; the rest is kept."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("FRAUD_")}
+
+
+def _with_short_windows(policy_text: str, rate: int) -> str:
+    """The shipped policy under another version, its breaker's settings replaced line by line."""
+    wanted = {**SHORT_WINDOWS, "minimum_sample": max(SHORT_WINDOWS["window_s"] * rate // WINDOW_SHARE, 20)}
+    shipped_version = parse_policy(policy_text.encode()).version
+    section, lines, replaced = "", [], set()
+    for line in policy_text.splitlines():
+        if found := re.match(r"\[+([a-z_.]+)\]+", line):
+            section = found[1]
+        name = line.partition("=")[0].strip()
+        if section == "breaker" and name in wanted:
+            line = f"{name} = {wanted[name]}"
+            replaced.add(name)
+        elif not section and name == "version":
+            line = line.replace(shipped_version, f"{shipped_version}-demo")
+        lines.append(line)
+    assert replaced == set(wanted), f"the policy lacks {set(wanted) - replaced}"
+    return "\n".join(lines) + "\n"
+
+
+def block_from_micro(model: Model, policy: Policy) -> int:
+    """The lowest score that the policy blocks."""
+    steps = model.calibration.probability_ppm.searchsorted(policy.model.block_probability_ppm, side="left")
+    return int(model.calibration.edges[min(int(steps), len(model.calibration.edges)) - 1])
+
+
+def golden_rows(manifest: Mapping[str, object]) -> Matrix:
+    names, golden = manifest["features"], manifest["golden"]
+    assert isinstance(names, list)
+    assert isinstance(golden, list)
+    rows = np.full((len(golden), len(FEATURES)), UNKNOWN, dtype=np.int64)
+    for row, vector in enumerate(golden):
+        rows[row, [COLUMN[name] for name in names]] = vector["features"]
+    return rows

@@ -1,0 +1,104 @@
+"""The demonstration's payments: seeded traffic at a steady rate, now and then a record republished or broken."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Final
+
+from models.simulator import LabelledTransaction, TrafficSettings, events
+from models.simulator.command import publish_event
+from pipeline.io.avro.wire import WireFormat
+from pipeline.io.kafka.bulk_publisher import BulkPublisher, Pace
+from pipeline.io.settings import Settings
+from pipeline.terminal.failures import Failure
+
+DAYS: Final = 5
+"""Of event time, however long it takes: a payment that is given back to be decided anew must not be 6 days old."""
+PAYMENTS_A_DAY: Final = 2.0
+"""Of each account; what there are more of are accounts."""
+ACCOUNTS_MIN: Final = 400
+EARLY_RATE: Final = 50
+"""Payments a second at most until everything stands: the broker keeps 5 MB a partition for whoever comes late."""
+FRAUD_SHARE: Final = 0.03
+GUARDRAIL_SHARE: Final = 0.01
+FIRST_PAYMENTS: Final = 20
+"""Published while the worker still starts; the rest comes when they are decided, so that nothing ever waits in line."""
+HOUR_MS: Final = 3_600_000
+REPUBLISHED_EVERY: Final = 400
+BROKEN_EVERY: Final = 700
+EARLY_S: Final = 30
+"""How long that may take; where it takes longer, a busy machine's payments end a little later in event time."""
+_BROKEN: Final = b"\xc3\x01not a payment at all"
+
+
+class Traffic:
+    """Publishes in a thread of its own until `stop`; days of event time pass in seconds, and end at about now.
+
+    `start` publishes the accounts and FIRST_PAYMENTS, `go` the rest, slowly, until `go_on`.
+    """
+
+    def __init__(self, settings: Settings, wire: WireFormat, *, seed: int, rate: int, seconds_max: int) -> None:
+        self._settings, self._wire = settings, wire
+        self._early_pace, self._pace = Pace(min(EARLY_RATE, rate)), Pace(rate)
+        self.rate = rate
+        payments = rate * seconds_max + EARLY_RATE * EARLY_S
+        accounts = max(int(payments / (DAYS * PAYMENTS_A_DAY)), ACCOUNTS_MIN)
+        start_ms = (int(time.time()) * 1000 - DAYS * 24 * HOUR_MS) // HOUR_MS * HOUR_MS
+        self.plan = TrafficSettings(
+            seed,
+            accounts,
+            start_ms,
+            DAYS,
+            payments_per_account_day=PAYMENTS_A_DAY,
+            fraud_share=FRAUD_SHARE,
+            guardrail_share=GUARDRAIL_SHARE,
+        )
+        self._stopping, self._going, self._is_all_there = threading.Event(), threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="demo-traffic", daemon=True)
+        self.published = 0
+        """Records on transactions.v1, of whatever kind."""
+        self.failure: Failure | None = None
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def go(self) -> None:
+        self._going.set()
+
+    def go_on(self) -> None:
+        """At the full rate: everything stands."""
+        self._is_all_there.set()
+
+    def stop(self) -> None:
+        """Returns when every record is acknowledged."""
+        self._stopping.set()
+        self._going.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self._publish(BulkPublisher(self._settings))
+        except Failure as failure:
+            self.failure = failure
+
+    def _publish(self, publisher: BulkPublisher) -> None:
+        for event in events(self.plan):
+            if self._stopping.is_set():
+                break
+            is_payment = isinstance(event, LabelledTransaction)
+            if is_payment and self.published == FIRST_PAYMENTS:
+                publisher.flush()
+                self._going.wait()
+            if is_payment and self._going.is_set():
+                (self._pace if self._is_all_there.is_set() else self._early_pace).wait()
+            publish_event(self._settings, publisher, self._wire, event, "demo", is_now=True)
+            if is_payment:
+                self.published += 1
+                if self.published % REPUBLISHED_EVERY == 0:
+                    publish_event(self._settings, publisher, self._wire, event, "demo", is_now=True)
+                    self.published += 1
+                elif self.published % BROKEN_EVERY == 0:
+                    publisher.publish(self._settings.topic("transactions.v1"), b"broken", _BROKEN, 0)
+                    self.published += 1
+        publisher.flush()

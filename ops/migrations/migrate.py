@@ -1,0 +1,99 @@
+"""The database's migrations: `ops/migrations/NNNN_name.sql`, each applied once, in order, in a transaction of its own.
+
+What was applied is recorded with its SHA-256 in control.migration. A file that was changed after it was applied, or
+that was added before one that is applied, is refused: the schema of two databases would differ unnoticed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import psycopg
+
+MONTHS_AHEAD: Final = 2
+FOLDER: Final = Path(__file__).parent
+_BOOTSTRAP: Final = "bootstrap.sql"
+_FILE_NAME: Final = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
+_LOCK: Final = 0x6D696772  # one migration at a time, whoever starts it
+
+
+class MigrationRefused(Exception):
+    """The files and what was applied don't go together, or a statement failed; nothing of that file was kept."""
+
+
+class Migration(NamedTuple):
+    version: int
+    name: str
+    sql: bytes
+
+    @property
+    def sha256(self) -> bytes:
+        return hashlib.sha256(self.sql).digest()
+
+
+def migrate(url: str, folder: Path = FOLDER) -> list[Migration]:
+    """Applies what is missing and returns it. Raises MigrationRefused, psycopg.OperationalError when out of reach."""
+    wanted = migrations(folder)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK])  # goes with the connection
+        with connection.transaction():
+            connection.execute((folder / _BOOTSTRAP).read_bytes())
+        due = _due(wanted, _applied(connection))
+        for migration in due:
+            _apply(connection, migration)
+        connection.execute("SELECT control.ensure_all_partitions(%s)", [MONTHS_AHEAD])
+    return due
+
+
+def migrations(folder: Path = FOLDER) -> list[Migration]:
+    """Every file, in the order of their numbers. Raises MigrationRefused where two have the same."""
+    found = []
+    for path in sorted(folder.glob("*.sql")):
+        if path.name == _BOOTSTRAP:
+            continue
+        match = _FILE_NAME.fullmatch(path.name)
+        if match is None:
+            raise MigrationRefused(f"{path.name} is not named NNNN_name.sql")
+        found.append(Migration(int(match[1]), match[2], path.read_bytes()))
+    versions = [migration.version for migration in found]
+    if len(set(versions)) < len(versions):
+        raise MigrationRefused("two migrations have the same number")
+    return found
+
+
+def _applied(connection: psycopg.Connection) -> dict[int, bytes]:
+    rows = connection.execute("SELECT version, sha256 FROM control.migration").fetchall()
+    return {version: bytes(sha256) for version, sha256 in rows}
+
+
+def _due(wanted: Sequence[Migration], applied: Mapping[int, bytes]) -> list[Migration]:
+    last = max(applied, default=0)
+    due = []
+    for migration in wanted:
+        if migration.version not in applied:
+            if migration.version < last:
+                raise MigrationRefused(f"{migration.version:04} is new, but {last:04} is applied already")
+            due.append(migration)
+        elif applied[migration.version] != migration.sha256:
+            raise MigrationRefused(f"{migration.version:04}_{migration.name}.sql was changed after it was applied")
+    if gone := applied.keys() - {migration.version for migration in wanted}:
+        raise MigrationRefused(f"{min(gone):04} is applied, but its file is gone")
+    return due
+
+
+def _apply(connection: psycopg.Connection, migration: Migration) -> None:
+    try:
+        with connection.transaction():
+            connection.execute(migration.sql)
+            connection.execute(
+                "INSERT INTO control.migration (version, name, sha256) VALUES (%s, %s, %s)",
+                [migration.version, migration.name, migration.sha256],
+            )
+    except psycopg.Error as error:
+        if isinstance(error, psycopg.OperationalError):
+            raise
+        raise MigrationRefused(f"{migration.version:04}_{migration.name}.sql failed: {error}") from error

@@ -1,0 +1,259 @@
+"""decisions.v1 into the audit tables: rows, chain and position in one transaction, leaves outside the database first.
+
+Invariants
+1. Every record is stored once, in the order of its offset: the position moves by compare-and-set in the transaction
+   that stores the rows.
+2. A row's leaf is on disk, outside the database, before the row is committed. So after a crash the leaf file may be
+   ahead, never behind; records are read again and must then give the leaves that are there, and keep their times.
+3. What the database says of a partition's log (size, last offset, chain) must be what the files give, or nothing more
+   is stored. A leaf file that is further ahead than one batch, or signed, was not left so by a crash: only a log that
+   is told to refill the database, after that was restored from a backup, reads those records again.
+4. Nothing is passed over: a record that can't be stored stops the log, named, after all before it were stored.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from pipeline.audit.chain import Entry, Tree, chained, grown, leaf_hash
+from pipeline.audit.leaf_files import LeafFile, head_paths, latest_head
+from pipeline.audit.rows import COPY_END, COPY_START, Kind, Proof, kind_of
+from pipeline.domain.refusals import Refusal
+from pipeline.io.avro.wire import Datum, WireFormat
+from pipeline.io.kafka.positioned_log import LogRecord
+from pipeline.io.postgres import Connection, DatabaseRefused, Positions, failures_named, statements
+
+CONSUMER: Final = "audit"
+MONTHS_AHEAD: Final = 2
+RECORDS_MAX: Final = 4_000
+"""A batch: about 6 MB of records; beyond some hundreds a transaction's cost no longer shows."""
+ROWS_A_WRITE: Final = 64
+"""About 200 KB: the server works on what it has while the next records are decoded."""
+DAY_MS: Final = 86_400_000
+ENTRIES_A_READ: Final = 65_536
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class AuditBroken(Exception):
+    """The database and the files outside it contradict each other: somebody or something has changed one of them."""
+
+
+class RecordRefused(Exception):
+    """A record that the audit tables will not hold; the log stands before it. Named by its place only (I10)."""
+
+
+class _DayNotReady(Exception):
+    """A record's month may have no partition yet."""
+
+
+class Link(NamedTuple):
+    """How far a batch took a partition's log, and when its last record was recorded."""
+
+    tree: Tree
+    recorded_at_us: int
+
+
+class Stored(NamedTuple):
+    records: int
+    by_kind: Mapping[str, int]
+
+
+class AuditLog:
+    """For one thread. `clock_us`: microseconds since 1970, for `recorded_at`."""
+
+    def __init__(
+        self, topic: str, directory: Path, wire: WireFormat, clock_us: Callable[[], int], *, is_refill: bool = False
+    ) -> None:
+        self._is_refill = is_refill
+        self._topic, self._directory, self._wire, self._clock_us = topic, directory, wire, clock_us
+        self._positions = Positions(CONSUMER, topic)
+        self._statements = statements("pipeline.audit", "audit")
+        self._trees: dict[int, Tree] = {}  # as committed
+        self._files: dict[int, LeafFile] = {}
+        self._days: set[tuple[str, int]] = set()  # by table, those whose month is known to have a partition
+
+    @property
+    def trees(self) -> Mapping[int, Tree]:
+        """What is committed of each partition that is this process's."""
+        return dict(self._trees)
+
+    def open(self, connection: Connection, partitions: Iterable[int]) -> dict[int, int]:
+        """Takes over `partitions` and leaves all others; returns where to read on.
+
+        Raises AuditBroken, LeafFileBusy, HeadRefused, DatabaseUnavailable.
+        """
+        self.close()
+        wanted = sorted(partitions)
+        with failures_named(), connection.transaction():
+            positions = self._positions.read(connection, wanted)
+            found = connection.execute(self._statements["last_links"], [wanted]).fetchall()
+            connection.execute(self._statements["ensure_months_ahead"], [MONTHS_AHEAD])
+        links = {partition: Tree(size, last_offset, bytes(chain)) for partition, size, last_offset, chain in found}
+        for partition in wanted:
+            self._files[partition] = LeafFile(self._directory, self._topic, partition)
+            link = links.get(partition, Tree())
+            self._trees[partition] = self._tree_at(partition, link, positions[partition])
+        return positions
+
+    def close(self) -> None:
+        for file in self._files.values():
+            file.close()
+        self._files, self._trees = {}, {}
+
+    def store(self, connection: Connection, records: Sequence[LogRecord]) -> Stored:
+        """All of them in one transaction, RECORDS_MAX at most.
+
+        Where the database refuses one, all before it, then raises RecordRefused. Raises also AuditBroken,
+        PositionMoved, DatabaseUnavailable; then `open` before storing on.
+        """
+        assert len(records) <= RECORDS_MAX, "a crash leaves the leaf file no further ahead than this"
+        try:
+            return self._store(connection, records)
+        except (DatabaseRefused, ValueError, struct.error) as error:
+            if len(records) == 1:
+                place = f"{self._topic}[{records[0].partition}] at {records[0].offset}"
+                raise RecordRefused(f"{place} can't be stored: {_reason(error)}") from None
+        middle = len(records) // 2  # halving finds the one in as many steps as the size has bits
+        first = self.store(connection, records[:middle])
+        second = self.store(connection, records[middle:])
+        return Stored(first.records + second.records, _added(first.by_kind, second.by_kind))
+
+    def _store(self, connection: Connection, records: Sequence[LogRecord]) -> Stored:
+        kinds = [kind_of(record.value) for record in records]
+        proofs, links = self._prove(records)
+        by_kind: dict[Kind, list[tuple[LogRecord, Proof]]] = {}
+        for kind, record, proof in zip(kinds, records, proofs, strict=True):
+            by_kind.setdefault(kind, []).append((record, proof))
+        try:
+            self._write(connection, by_kind, links)
+        except _DayNotReady:  # once a month, and when the service starts
+            self._make_ready(connection, records)
+            self._write(connection, by_kind, links)
+        self._trees |= {partition: link.tree for partition, link in links.items()}
+        return Stored(len(records), {kind.name: len(proved) for kind, proved in by_kind.items()})
+
+    def _write(
+        self,
+        connection: Connection,
+        by_kind: Mapping[Kind, Sequence[tuple[LogRecord, Proof]]],
+        links: Mapping[int, Link],
+    ) -> None:
+        with failures_named(), connection.transaction():
+            self._link(connection, links)  # first: who has lost the partition learns it before it writes a row
+            for kind, proved in by_kind.items():
+                self._copy(connection, kind, proved)
+
+    def _prove(self, records: Sequence[LogRecord]) -> tuple[list[Proof], dict[int, Link]]:
+        """Each record's proof in order, and the links to them; their entries are on disk afterwards."""
+        by_partition: dict[int, list[LogRecord]] = {}
+        for record in records:
+            by_partition.setdefault(record.partition, []).append(record)
+        proofs: dict[tuple[int, int], Proof] = {}
+        links: dict[int, Link] = {}
+        for partition, theirs in by_partition.items():
+            entries = self._entries(partition, theirs)
+            chain_values, tree = chained(self._trees[partition], entries)
+            links[partition] = Link(tree, entries[-1].recorded_at_us)
+            for entry, chain in zip(entries, chain_values, strict=True):
+                proofs[partition, entry.offset] = Proof(entry, chain)
+        return [proofs[record.partition, record.offset] for record in records], links
+
+    def _entries(self, partition: int, records: Sequence[LogRecord]) -> list[Entry]:
+        """Those that the leaf file has from before a crash, which must be of these records, and new ones after."""
+        tree, file, recorded_at_us = self._trees[partition], self._files[partition], self._clock_us()
+        fresh = [Entry(r.offset, recorded_at_us, leaf_hash(partition, r.offset, r.value)) for r in records]
+        ahead = file.read(tree.size, tree.size + len(fresh))
+        for there, again in zip(ahead, fresh, strict=False):
+            if (there.offset, there.leaf) != (again.offset, again.leaf):
+                raise AuditBroken(f"{file.path} has another record than the topic at offset {again.offset}")
+        file.append(fresh[len(ahead) :])
+        return ahead + fresh[len(ahead) :]
+
+    def _copy(self, connection: Connection, kind: Kind, proved: Sequence[tuple[LogRecord, Proof]]) -> None:
+        with connection.cursor().copy(self._statements[kind.statement]) as copy:
+            copy.write(COPY_START)
+            for begin in range(0, len(proved), ROWS_A_WRITE):
+                part = proved[begin : begin + ROWS_A_WRITE]
+                copy.write(b"".join([self._row(kind, record, proof) for record, proof in part]))
+            copy.write(COPY_END)
+
+    def _row(self, kind: Kind, record: LogRecord, proof: Proof) -> bytes:
+        fields = self._decoded(record)
+        if (kind.table, fields[kind.time_field] // DAY_MS) not in self._days:
+            raise _DayNotReady
+        return kind.row(record, fields, proof)
+
+    def _decoded(self, record: LogRecord) -> Datum:
+        fields = self._wire.decode("decision.v1", record.value)
+        if isinstance(fields, Refusal):
+            raise ValueError(fields.detail)
+        return fields
+
+    def _link(self, connection: Connection, links: Mapping[int, Link]) -> None:
+        for partition, (tree, recorded_at_us) in sorted(links.items()):
+            row = [partition, tree.size, tree.last_offset, tree.chain, time_of(recorded_at_us)]
+            connection.execute(self._statements["insert_link"], row)
+            before = self._trees[partition].last_offset + 1
+            self._positions.advance(connection, partition, before, tree.last_offset + 1)
+
+    def _make_ready(self, connection: Connection, records: Sequence[LogRecord]) -> None:
+        """Partitions for the months of `records`, where they are missing."""
+        for record in records:
+            kind = kind_of(record.value)
+            day = self._decoded(record)[kind.time_field] // DAY_MS
+            if (kind.table, day) not in self._days:
+                with failures_named():
+                    connection.execute(self._statements["ensure_partition"], [kind.table, time_of(day * DAY_MS * 1000)])
+                self._days.add((kind.table, day))
+
+    def _tree_at(self, partition: int, link: Tree, position: int) -> Tree:
+        """The tree of the files at the database's size, once it is what the database says."""
+        file = self._files[partition]
+        where = f"partition {partition} of {self._topic}"
+        if file.size < link.size:
+            raise AuditBroken(f"{file.path} holds {file.size} entries, the database {link.size} of {where}")
+        self._require_no_more_than_a_crash(partition, link)
+        signed = latest_head(self._directory, self._topic, partition, link.size)
+        tree = Tree() if signed is None else signed.tree
+        for begin in range(tree.size, link.size, ENTRIES_A_READ):
+            tree = grown(tree, file.read(begin, min(begin + ENTRIES_A_READ, link.size)))
+        if (tree.last_offset, tree.chain) != (link.last_offset, link.chain):
+            raise AuditBroken(f"the database's chain of {where} at size {link.size} is not that of {file.path}")
+        if position != link.last_offset + 1:
+            raise AuditBroken(f"the position {position} of {where} does not follow its last row, {link.last_offset}")
+        return tree
+
+    def _require_no_more_than_a_crash(self, partition: int, link: Tree) -> None:
+        file, signed = self._files[partition], _latest_signed(self._directory, self._topic, partition)
+        if self._is_refill or (file.size - link.size <= RECORDS_MAX and signed <= link.size):
+            return
+        where = f"partition {partition} of {self._topic}"
+        raise AuditBroken(
+            f"the database holds {link.size} records of {where}, {file.path} {file.size}, the last head {signed}: "
+            "rows are gone; if it was restored from a backup, run with --refill"
+        )
+
+
+def _latest_signed(directory: Path, topic: str, partition: int) -> int:
+    """The size of the largest tree that was signed; 0: none."""
+    return max((int(path.stem) for path in head_paths(directory, topic, partition)), default=0)
+
+
+def time_of(at_us: int) -> datetime:
+    """Raises ValueError where it is outside the years 1 to 9999."""
+    try:
+        return datetime.fromtimestamp(at_us // 1_000_000, UTC).replace(microsecond=at_us % 1_000_000)
+    except (OverflowError, OSError) as error:
+        raise ValueError("the time is out of range") from error
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, DatabaseRefused) else "a field has no place in its column"
+
+
+def _added(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str, int]:
+    return {name: first.get(name, 0) + second.get(name, 0) for name in {**first, **second}}

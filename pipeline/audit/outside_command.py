@@ -1,0 +1,103 @@
+"""`fraud audit export, prove, heads`: what leaves the database, and what holds it to account."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import UUID
+
+from pipeline.audit.export_files import Exported, export
+from pipeline.audit.head import Head, SignedHead, file_text, signed_text
+from pipeline.audit.key_files import is_signed, public_key
+from pipeline.audit.leaf_files import HeadRefused, head_paths, partitions_of, read_head
+from pipeline.audit.proof_store import Unproved, place_of, proof
+from pipeline.audit.service_command import database_away
+from pipeline.decide.verdict import decision_id
+from pipeline.domain.refusals import Refusal
+from pipeline.io.avro.wire import WireFormat, schema_text
+from pipeline.io.kafka.log_scan import Log
+from pipeline.io.postgres import Connection, DatabaseRefused, DatabaseUnavailable, connect
+from pipeline.io.settings import Settings
+from pipeline.terminal.failures import Failure
+from pipeline.terminal.output import Output, coloured, utc_text
+
+T = TypeVar("T")
+
+
+def export_log(settings: Settings, wire: WireFormat, out: Path, *, with_topic: bool) -> Exported:
+    topic = settings.topic("decisions.v1")
+    anchors = _anchors_on_topic(settings, wire) if with_topic else iter(())
+    try:
+        return _with_database(
+            settings,
+            lambda connection: export(
+                connection, settings.audit_directory, topic, schema_text("decision.v1"), anchors, out
+            ),
+        )
+    except FileExistsError as error:
+        raise Failure(f"{out} exists; an export is never overwritten.", "Give another path.") from error
+
+
+def prove(settings: Settings, wanted: str) -> dict[str, Any]:
+    """Of the decision with this id, or with this transaction."""
+    topic = settings.topic("decisions.v1")
+    try:
+        place = _with_database(settings, lambda connection: place_of(connection, _decision_id(wanted)))
+        return proof(settings.audit_directory, topic, place)
+    except Unproved as error:
+        raise Failure(f"There is no proof: {error}.", "The audit service anchors every hour, or on SIGUSR1.") from error
+    except (HeadRefused, OSError) as error:
+        raise Failure(f"The audit log's files can't be read: {error}.", "Look at FRAUD_AUDIT_DIRECTORY.") from error
+
+
+def heads(settings: Settings) -> list[SignedHead]:
+    """Of every partition, oldest first."""
+    topic, directory = settings.topic("decisions.v1"), settings.audit_directory
+    try:
+        return [read_head(path) for p in partitions_of(directory, topic) for path in head_paths(directory, topic, p)]
+    except HeadRefused as refusal:
+        raise Failure(f"{refusal}.", "The audit log's files were changed.") from refusal
+
+
+def show_heads(output: Output, found: list[SignedHead], public_key_path: Path | None) -> bool:
+    """True when every signature holds, or none was asked about."""
+    key = None if public_key_path is None else public_key(public_key_path)
+    is_sound = True
+    for signed in found:
+        head = signed.head
+        holds = None if key is None else is_signed(key, signed_text(head), signed.signature)
+        is_sound &= holds is not False
+        fields = {**json.loads(signed_text(head)), "key_id": signed.key_id, "holds": holds}
+        word = {None: "", True: coloured(" holds", "green"), False: coloured(" REFUSED", "red")}[holds]
+        line = f"{utc_text(head.anchored_at_ms)} partition {head.partition} size {head.tree_size} {head.root.hex()}"
+        output.record(fields, line + word)
+    return is_sound
+
+
+def _anchors_on_topic(settings: Settings, wire: WireFormat) -> Iterator[str]:
+    """Each as the text of a head's file, but for the frontier, which the topic doesn't hold."""
+    for found in Log(settings, "anchors.v1").read_all():
+        fields = wire.decode("anchor.v1", found.value)
+        if isinstance(fields, Refusal):
+            raise Failure(f"anchors.v1 holds what is no anchor, at {found.offset}.", "Look at who writes to it.")
+        head = Head(**{name: fields[name] for name in Head._fields})
+        yield file_text(SignedHead(head, (), fields["key_id"], fields["signature"]))
+
+
+def _decision_id(wanted: str) -> str:
+    try:
+        return str(UUID(wanted))
+    except ValueError:
+        return decision_id(wanted)
+
+
+def _with_database(settings: Settings, ask: Callable[[Connection], T]) -> T:
+    try:
+        with connect(settings.database_url, "fraud-audit-command") as connection:
+            return ask(connection)
+    except DatabaseUnavailable as error:
+        raise database_away(settings) from error
+    except DatabaseRefused as refusal:
+        raise Failure(f"{refusal}.".capitalize(), "Use a role that may read, such as fraud_reader.") from refusal

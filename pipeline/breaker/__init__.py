@@ -1,0 +1,58 @@
+"""The circuit breaker: when the model may answer, and when the fallback rules answer instead (DESIGN section 6).
+
+`settings` is what a person may set, `states` the state machine, `judging` the conditions, `routing` the hot path.
+"""
+
+from pipeline.breaker.conditions import Observation, Trip, Watch
+from pipeline.breaker.evaluating import ScopeReading, Transition, advance, lost
+from pipeline.breaker.history import HISTORY_MS, History, Totals, hour_of, touched
+from pipeline.breaker.judging import Judgement, judge, next_event
+from pipeline.breaker.routing import SEGMENT_OTHER, SEGMENTS_MAX, Governing, Routing
+from pipeline.breaker.settings import BreakerSettings
+from pipeline.breaker.states import (
+    MONITOR,
+    TRANSITIONS,
+    BreakerRecord,
+    Cause,
+    Condition,
+    Event,
+    diagram,
+    is_possible,
+    next_version,
+    step,
+    unwritten,
+)
+
+__all__ = [
+    "HISTORY_MS",
+    "MONITOR",
+    "SEGMENTS_MAX",
+    "SEGMENT_OTHER",
+    "TRANSITIONS",
+    "BreakerRecord",
+    "BreakerSettings",
+    "Cause",
+    "Condition",
+    "Event",
+    "Governing",
+    "History",
+    "Judgement",
+    "Observation",
+    "Routing",
+    "ScopeReading",
+    "Totals",
+    "Transition",
+    "Trip",
+    "Watch",
+    "advance",
+    "diagram",
+    "hour_of",
+    "is_possible",
+    "judge",
+    "lost",
+    "next_event",
+    "next_version",
+    "step",
+    "touched",
+    "unwritten",
+]

@@ -1,0 +1,180 @@
+"""How the breaker's values look in Redis: counters as fields of a hash, records and watches as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from pipeline.breaker import BreakerRecord, Cause, Condition, Event, Transition, Watch
+from pipeline.breaker.answer_counts import LATENCY_BOUNDS_MS, Baseline, Counts
+from pipeline.domain.decision import BreakerState
+
+REVISION: Final = "revision"
+"""The one field of the states hash that isn't a scope."""
+
+
+class Unreadable(ValueError):
+    """What the store holds isn't what this version writes."""
+
+
+class States(NamedTuple):
+    revision: int  # 0 where nothing is stored
+    records: dict[str, BreakerRecord]
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """What an evaluation reads, at one moment."""
+
+    now_ms: int
+    states: States
+    watches: dict[str, Watch]
+    excluded: frozenset[tuple[str, int]]
+    hours: list[str]
+    totals: dict[str, Counts]
+    at_before: dict[str, Counts]
+    at_error_window: dict[str, Counts]
+    window_mark_ms: int
+    at_window: dict[str, Counts]
+
+
+def claimed_from(answer: list[Any]) -> Claimed:
+    now_ms, _, states, watch, excluded, hours, totals, before, error_window, window_mark_ms, window = answer
+    try:
+        members = frozenset([_member(text) for text in excluded])
+        return Claimed(
+            now_ms=now_ms,
+            states=states_from(dict(zip(states[::2], states[1::2], strict=True))),
+            watches=watches_from(watch),
+            excluded=members,
+            hours=hours,
+            totals=totals_from(totals),
+            at_before=totals_from(before),
+            at_error_window=totals_from(error_window),
+            window_mark_ms=window_mark_ms,
+            at_window=totals_from(window),
+        )
+    except (ValueError, KeyError) as error:
+        raise Unreadable(f"the breaker's stored counts can't be read: {error}") from error
+
+
+def member_to(scope: str, hour_ms: int) -> str:
+    return f"{hour_ms}|{scope}"
+
+
+def counters(counts: Counts) -> Iterator[tuple[str, int]]:
+    """Name and increment of each counter that isn't 0."""
+    for name, value in zip(_COUNTERS, (*counts[:6], *counts.latency), strict=True):
+        if value:
+            yield name, value
+
+
+def totals_from(flat: Sequence[str]) -> dict[str, Counts]:
+    """Counts by scope from the fields and values of a totals hash."""
+    values: defaultdict[str, list[int]] = defaultdict(lambda: [0] * len(_COUNTERS))
+    for field, value in zip(flat[::2], flat[1::2], strict=True):
+        counter, _, scope = field.partition("|")
+        values[scope][_PLACE[counter]] = int(value)
+    return {scope: _counts(row) for scope, row in values.items()}
+
+
+def states_from(fields: Mapping[str, str]) -> States:
+    try:
+        revision = int(fields.get(REVISION, 0))
+        records = {scope: _record(scope, text) for scope, text in fields.items() if scope != REVISION}
+    except (ValueError, TypeError, KeyError) as error:
+        raise Unreadable(f"the breaker's stored state can't be read: {error}") from error
+    return States(revision, records)
+
+
+def states_from_bytes(fields: Mapping[bytes, bytes]) -> States:
+    try:
+        return states_from({scope.decode(): text.decode() for scope, text in fields.items()})
+    except UnicodeDecodeError as error:
+        raise Unreadable(f"the breaker's stored state can't be read: {error}") from error
+
+
+def record_to(record: BreakerRecord) -> str:
+    return json.dumps(record._asdict() | {"cause": record.cause._asdict()} | {"frozen": _optional(record.frozen)})
+
+
+def watches_from(text: str) -> dict[str, Watch]:
+    try:
+        return {
+            scope: Watch(tuple(streaks), good, block_shift, allow_shift)
+            for scope, (streaks, good, block_shift, allow_shift) in json.loads(text).items()
+            if len(streaks) == len(Condition)
+        }
+    except (ValueError, TypeError) as error:
+        raise Unreadable(f"the breaker's stored watch can't be read: {error}") from error
+
+
+def watches_to(watches: Mapping[str, Watch]) -> str:
+    return json.dumps({scope: watch for scope, watch in watches.items() if watch != Watch()})
+
+
+def transition_to(transition: Transition) -> str:
+    return json.dumps(
+        {
+            "before": transition.before,
+            "event": transition.event,
+            "after": record_to(transition.after),
+            "scope": transition.after.scope,
+            "at_ms": transition.at_ms,
+            "window": transition.window,
+        }
+    )
+
+
+def transition_from(text: str) -> Transition:
+    try:
+        fields = json.loads(text)
+        *sums, latency = fields["window"]
+        return Transition(
+            BreakerState(fields["before"]),
+            Event(fields["event"]),
+            _record(fields["scope"], fields["after"]),
+            fields["at_ms"],
+            _counts([*sums, *latency]),
+        )
+    except (ValueError, TypeError, KeyError) as error:
+        raise Unreadable(f"a stored transition can't be read: {error}") from error
+
+
+_COUNTERS: Final = (
+    *("allow", "block", "escalate", "errors", "score", "squares"),
+    *(f"latency_{bound_ms}" for bound_ms in (*LATENCY_BOUNDS_MS, "more")),
+)
+_PLACE: Final = {name: place for place, name in enumerate(_COUNTERS)}
+
+
+def _counts(row: Sequence[int]) -> Counts:
+    allow, block, escalate, errors, score_sum_ppm, score_square_sum_ppm, *latency = row
+    return Counts(allow, block, escalate, errors, score_sum_ppm, score_square_sum_ppm, tuple(latency))
+
+
+def _record(scope: str, text: str) -> BreakerRecord:
+    fields = json.loads(text)
+    cause, frozen = fields["cause"], fields["frozen"]
+    return BreakerRecord(
+        scope=scope,
+        state=BreakerState(fields["state"]),
+        version=int(fields["version"]),
+        since_ms=int(fields["since_ms"]),
+        open_until_ms=int(fields["open_until_ms"]),
+        cause=Cause(cause["text"], cause["author"], tuple([Condition(name) for name in cause["tripped_by"]])),
+        reopenings=int(fields["reopenings"]),
+        frozen=None if frozen is None else Baseline(**frozen),
+    )
+
+
+def _optional(baseline: Baseline | None) -> dict[str, object] | None:
+    return None if baseline is None else baseline._asdict()
+
+
+def _member(text: str) -> tuple[str, int]:
+    hour_ms, _, scope = text.partition("|")
+    return scope, int(hour_ms)

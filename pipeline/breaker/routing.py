@@ -1,0 +1,100 @@
+"""Which state governs a payment, and whether the model may answer it.
+
+Invariants
+1. The worst state of the payment's scopes governs: UNKNOWN, FORCED_OPEN, OPEN, HALF_OPEN, CLOSED; among equals `all`,
+   then the model's version, then segments by name.
+2. The model answers in CLOSED, and in HALF_OPEN a share chosen by the transaction id alone: the same on every worker.
+3. A scope that isn't recorded is CLOSED only where `all` is recorded; otherwise everything is UNKNOWN (I4).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Set
+from typing import Final, NamedTuple
+
+from pipeline.breaker.answer_counts import ALL, model_scope, segment_scope
+from pipeline.breaker.states import BreakerRecord
+from pipeline.domain.decision import BreakerState
+
+SEGMENT_OTHER: Final = "segment:other"
+"""Governs the segments beyond those counted on their own."""
+SEGMENTS_MAX: Final = 256
+"""Counted on their own. Each costs about 1 KB of Redis a stored reading, and 160 are kept."""
+
+
+class Governing(NamedTuple):
+    """Field for field what `pipeline.decide.verdict.Mode` is."""
+
+    state: BreakerState
+    scope: str
+    use_model: bool
+
+
+class Routing:
+    """Built once a batch. `uniform` answers for every payment of it, or is None when payments differ."""
+
+    def __init__(
+        self,
+        records: Mapping[str, BreakerRecord],
+        model_version: str | None,
+        half_open_share_percent: int,
+        tracked_segments: Set[str] = frozenset(),
+    ) -> None:
+        """`tracked_segments` are needed only where SEGMENT_OTHER isn't closed."""
+        self._share_percent, self._tracked = half_open_share_percent, tracked_segments
+        everywhere = [ALL] if model_version is None else [ALL, model_scope(model_version)]
+        self._worst = _worst(records, everywhere)
+        self._segments = {
+            scope: record.state
+            for scope, record in records.items()
+            if scope.startswith("segment:") and _RANK[record.state] < _RANK[self._worst[0]]
+        }
+        state, scope = self._worst
+        is_uniform = not self._segments and state is not BreakerState.HALF_OPEN
+        self.uniform: Governing | None = Governing(state, scope, state is BreakerState.CLOSED) if is_uniform else None
+
+    @property
+    def is_plain(self) -> bool:
+        """Every scope is CLOSED: `uniform` lets the model answer everything."""
+        return self.uniform is not None and self.uniform.use_model
+
+    def route_of(self, transaction_id: str, segments: Mapping[str, str]) -> Governing:
+        if self.uniform is not None:
+            return self.uniform
+        state, scope = self._worst
+        for candidate in sorted({self._scope_of(name, value) for name, value in segments.items()}):
+            found = self._segments.get(candidate)
+            if found is not None and _RANK[found] < _RANK[state]:
+                state, scope = found, candidate
+        return Governing(state, scope, self._may_answer(state, transaction_id))
+
+    def _scope_of(self, name: str, value: str) -> str:
+        scope = segment_scope(name, value)
+        return scope if SEGMENT_OTHER not in self._segments or scope in self._tracked else SEGMENT_OTHER
+
+    def _may_answer(self, state: BreakerState, transaction_id: str) -> bool:
+        if state is BreakerState.HALF_OPEN:
+            return place_of(transaction_id) < self._share_percent * 100
+        return state is BreakerState.CLOSED
+
+
+def place_of(transaction_id: str) -> int:
+    """0 to 9,999, evenly and for ever the same. A cryptographic hash, so that ids can't be chosen to pass."""
+    return int.from_bytes(hashlib.sha256(transaction_id.encode()).digest()[:8]) % 10_000
+
+
+_RANK: Final = {
+    BreakerState.UNKNOWN: 0,
+    BreakerState.FORCED_OPEN: 1,
+    BreakerState.OPEN: 2,
+    BreakerState.HALF_OPEN: 3,
+    BreakerState.CLOSED: 4,
+}
+
+
+def _worst(records: Mapping[str, BreakerRecord], scopes: list[str]) -> tuple[BreakerState, str]:
+    if ALL not in records:
+        return BreakerState.UNKNOWN, ALL
+    states = [(records[scope].state, scope) for scope in scopes if scope in records]
+    return min(states, key=lambda found: _RANK[found[0]])

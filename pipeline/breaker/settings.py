@@ -1,0 +1,73 @@
+"""What a person may set about the breaker: the `[breaker]` table of the policy file.
+
+Every limit is reached, not passed: a condition holds from the value on.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from pipeline.breaker.answer_counts import LATENCY_BOUNDS_MS
+
+Points = Annotated[int, Field(strict=True, ge=1, le=100)]
+Seconds = Annotated[int, Field(strict=True, ge=1, le=86_400)]
+Sample = Annotated[int, Field(strict=True, ge=20, le=1_000_000)]
+"""Below 20 answers a share has no meaning: one more block moves it by 5 points."""
+
+
+@dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
+class BreakerSettings:
+    """Whole numbers only. Raises pydantic's ValidationError, a ValueError, on a range or a contradiction."""
+
+    block_rate_spike_points: Points
+    allow_rate_spike_points: Points
+    window_s: Annotated[int, Field(strict=True, ge=5, le=3600)]
+    """Over which the rates of outcomes and the mean score are taken."""
+    latency_p99_ms: Annotated[int, Field(strict=True)]
+    """One of LATENCY_BOUNDS_MS, so that the histogram answers exactly."""
+    error_rate_percent: Points
+    error_window_s: Annotated[int, Field(strict=True, ge=1, le=600)]
+    """Over which errors and latency are taken."""
+    error_minimum_count: Annotated[int, Field(strict=True, ge=1, le=10_000)]
+    """So many payments must have failed, or been slow, before their share is judged."""
+    model_drift_sigma: Annotated[int, Field(strict=True, ge=1, le=20)]
+    """In standard deviations of hourly mean scores over 7 days."""
+
+    minimum_sample: Sample
+    significance_z: Annotated[int, Field(strict=True, ge=1, le=20)]
+    confirmations: Annotated[int, Field(strict=True, ge=1, le=10)]
+    """A condition trips when it has held in so many evaluations running."""
+    evaluation_interval_s: Annotated[int, Field(strict=True, ge=1, le=300)]
+    shift_percent: Annotated[int, Field(strict=True, ge=20, le=1000)]
+    """What the cumulative sum looks for: 100 is a doubling of blocks, or a halving of what isn't allowed."""
+    shift_evidence: Annotated[int, Field(strict=True, ge=5, le=100)]
+    """The log-likelihood ratio, in nats, at which that shift is believed."""
+    baseline_days_minimum: Annotated[int, Field(strict=True, ge=2, le=7)]
+    """Days with a clean hour at this time of day that make a seasonal baseline."""
+
+    open_period_s: Seconds
+    open_period_max_s: Seconds
+    """The period doubles each time that the model is still wrong at its end, up to here."""
+    state_lost_open_s: Seconds
+    half_open_s: Seconds
+    """The least time on probation."""
+    half_open_share_percent: Annotated[int, Field(strict=True, ge=1, le=50)]
+    half_open_minimum_sample: Sample
+
+    def __post_init__(self) -> None:
+        if self.latency_p99_ms not in LATENCY_BOUNDS_MS:
+            bounds = ", ".join(map(str, LATENCY_BOUNDS_MS))
+            raise ValueError(f"latency_p99_ms must be one of {bounds}")
+        if self.evaluation_interval_s > self.error_window_s:
+            raise ValueError("evaluation_interval_s is above error_window_s, so some errors would never be judged")
+        if self.error_window_s > self.window_s:
+            raise ValueError("error_window_s is above window_s")
+        if self.open_period_s < self.window_s:
+            raise ValueError("open_period_s is below window_s, so what tripped would still be in the window at its end")
+        if self.open_period_max_s < self.open_period_s:
+            raise ValueError("open_period_max_s is below open_period_s")
+        if self.state_lost_open_s > self.open_period_max_s:
+            raise ValueError("state_lost_open_s is above open_period_max_s")

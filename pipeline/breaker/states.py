@@ -1,0 +1,153 @@
+"""The breaker's states as one table, and the record of the state that a scope is in.
+
+Invariants
+1. A missing key of TRANSITIONS is a bug: AssertionError.
+2. Nothing leads from UNKNOWN to CLOSED but INITIALISE, which only a deployment with an empty log may say.
+3. OPEN is not left for HALF_OPEN before `open_until_ms`, but by a person's RELEASE.
+4. Versions only grow, across a loss of the store too: they start from the clock.
+
+UNKNOWN is what a reader sees when the store can't be read or holds nothing; it is never written. A store that is
+reachable but empty, or older than what a worker has seen, has lost its state. Whether the model was trusted before is
+then unknown, so the monitor writes OPEN with the cause STATE_LOST and the way back leads through HALF_OPEN: a minute or
+so on the fallback's rules is cheap, a model that was taken out of the loop and comes back because a server restarted
+is not (I4). What a worker still remembers of tripped scopes and of a person's kill switch is written again as it was.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from pipeline.breaker.answer_counts import Baseline
+from pipeline.breaker.settings import BreakerSettings
+from pipeline.domain.decision import BreakerState
+
+
+class Event(StrEnum):
+    INITIALISE = "INITIALISE"
+    STATE_LOST = "STATE_LOST"
+    TRIP = "TRIP"
+    OPEN_PERIOD_OVER = "OPEN_PERIOD_OVER"  # and the model's answers in shadow are good again
+    STILL_BAD = "STILL_BAD"  # the period is over, but they are not
+    PROBE_GOOD = "PROBE_GOOD"
+    PROBE_BAD = "PROBE_BAD"
+    FORCE_OPEN = "FORCE_OPEN"
+    RELEASE = "RELEASE"
+
+
+_S, _E = BreakerState, Event
+TRANSITIONS: Final[dict[tuple[BreakerState, Event], BreakerState]] = {
+    (_S.UNKNOWN, _E.INITIALISE): _S.CLOSED,
+    (_S.UNKNOWN, _E.STATE_LOST): _S.OPEN,
+    (_S.UNKNOWN, _E.FORCE_OPEN): _S.FORCED_OPEN,
+    (_S.CLOSED, _E.STATE_LOST): _S.OPEN,
+    (_S.CLOSED, _E.TRIP): _S.OPEN,
+    (_S.CLOSED, _E.FORCE_OPEN): _S.FORCED_OPEN,
+    (_S.OPEN, _E.STATE_LOST): _S.OPEN,
+    (_S.OPEN, _E.STILL_BAD): _S.OPEN,
+    (_S.OPEN, _E.OPEN_PERIOD_OVER): _S.HALF_OPEN,
+    (_S.OPEN, _E.RELEASE): _S.HALF_OPEN,
+    (_S.OPEN, _E.FORCE_OPEN): _S.FORCED_OPEN,
+    (_S.HALF_OPEN, _E.STATE_LOST): _S.OPEN,
+    (_S.HALF_OPEN, _E.PROBE_GOOD): _S.CLOSED,
+    (_S.HALF_OPEN, _E.PROBE_BAD): _S.OPEN,
+    (_S.HALF_OPEN, _E.RELEASE): _S.HALF_OPEN,
+    (_S.HALF_OPEN, _E.FORCE_OPEN): _S.FORCED_OPEN,
+    (_S.FORCED_OPEN, _E.RELEASE): _S.HALF_OPEN,
+}
+
+
+class Condition(StrEnum):
+    """What trips, in the order in which causes are named."""
+
+    ERROR_RATE = "ERROR_RATE"
+    LATENCY_P99 = "LATENCY_P99"
+    BLOCK_RATE_SPIKE = "BLOCK_RATE_SPIKE"
+    ALLOW_RATE_SPIKE = "ALLOW_RATE_SPIKE"
+    MODEL_DRIFT = "MODEL_DRIFT"
+
+
+class Cause(NamedTuple):
+    """Why a scope is in its state: plain English, who says so, and the conditions where a trip began it."""
+
+    text: str
+    author: str
+    tripped_by: tuple[Condition, ...] = ()
+
+
+class BreakerRecord(NamedTuple):
+    """The state of one scope: `all`, `model:<version>` or `segment:<name>=<value>`."""
+
+    scope: str
+    state: BreakerState
+    version: int
+    since_ms: int
+    open_until_ms: int  # 0 unless OPEN
+    cause: Cause
+    reopenings: int = 0  # in a row, since last CLOSED; each doubles the open period
+    frozen: Baseline | None = None  # what was usual before the trip; judges where no seasonal baseline is known
+
+
+MONITOR: Final = "monitor"
+
+
+def unwritten(scope: str, *, is_store_empty: bool) -> BreakerRecord:
+    """The record of a scope that has none: closed where the store knows others, unknown where it is empty."""
+    if is_store_empty:
+        return BreakerRecord(scope, BreakerState.UNKNOWN, 0, 0, 0, Cause("nothing is recorded", MONITOR))
+    return BreakerRecord(scope, BreakerState.CLOSED, 0, 0, 0, Cause("never tripped", MONITOR))
+
+
+def is_possible(record: BreakerRecord, event: Event) -> bool:
+    """Whether the table has the transition; only for what a person asks, who may ask for anything."""
+    return (record.state, event) in TRANSITIONS
+
+
+def step(
+    record: BreakerRecord, event: Event, cause: Cause, now_ms: int, settings: BreakerSettings, revision: int
+) -> BreakerRecord:
+    """The next record. `revision` is the store's, at least the record's version; the new version is above both."""
+    after = TRANSITIONS.get((record.state, event))
+    assert after is not None, f"no transition from {record.state} on {event}"
+    reopenings = _reopenings(record, event)
+    return BreakerRecord(
+        scope=record.scope,
+        state=after,
+        version=next_version(max(record.version, revision), now_ms),
+        since_ms=record.since_ms if after is record.state else now_ms,
+        open_until_ms=now_ms + _open_s(event, reopenings, settings) * 1000 if after is BreakerState.OPEN else 0,
+        cause=cause,
+        reopenings=reopenings,
+        frozen=record.frozen,
+    )
+
+
+def next_version(version: int, now_ms: int) -> int:
+    """Above `version`, and above what a lost store had reached, as long as clocks agree to the milliseconds it lost."""
+    return max(version + 1, now_ms)
+
+
+def diagram() -> str:
+    """TRANSITIONS as a Mermaid state diagram."""
+    arrows = [f"    {before} --> {after}: {event}" for (before, event), after in TRANSITIONS.items()]
+    return "\n".join(["stateDiagram-v2", "    [*] --> UNKNOWN", *arrows]) + "\n"
+
+
+def _reopenings(record: BreakerRecord, event: Event) -> int:
+    match event:
+        case Event.PROBE_BAD | Event.STILL_BAD:
+            return record.reopenings + 1
+        case Event.OPEN_PERIOD_OVER | Event.RELEASE | Event.FORCE_OPEN:
+            return record.reopenings
+        case Event.INITIALISE | Event.STATE_LOST | Event.TRIP | Event.PROBE_GOOD:
+            return 0
+
+
+_DOUBLINGS_MAX: Final = 20
+"""Beyond any open_period_max_s; keeps the power of two small."""
+
+
+def _open_s(event: Event, reopenings: int, settings: BreakerSettings) -> int:
+    if event is Event.STATE_LOST:
+        return settings.state_lost_open_s
+    return min(settings.open_period_s << min(reopenings, _DOUBLINGS_MAX), settings.open_period_max_s)

@@ -1,0 +1,346 @@
+"""The composition root: a Faust app whose decision agent reads a channel that librdkafka fills (DESIGN section 2)."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import AsyncIterable, Iterable
+from pathlib import Path
+from typing import Any, cast
+
+import faust
+import structlog
+from aiohttp import web as http
+from faust.app.base import BootStrategy as FaustBootStrategy
+from mode import Service
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from models.artefact.files import ModelRefused, load_champion, load_version
+from models.artefact.scoring import Model
+from pipeline import __version__
+from pipeline.breaker.store import BreakerStore
+from pipeline.decide import metrics
+from pipeline.decide.agent import DecisionAgent
+from pipeline.decide.batch import Judge, TopicNames
+from pipeline.decide.breaker_agent import BreakerWatch
+from pipeline.decide.channel import BatchChannel
+from pipeline.decide.policy import PolicyRefused, parse_policy
+from pipeline.decide.rebuild_agent import Rebuild
+from pipeline.decide.verdict import Regime, regime
+from pipeline.domain.log import Outgoing, Record, Source
+from pipeline.io.avro.wire import WireFormat
+from pipeline.io.dead_letters import DeadLetters
+from pipeline.io.kafka.faust_credentials import faust_credentials
+from pipeline.io.kafka.log_reader import LogReader
+from pipeline.io.kafka.transaction_log import BATCHES_AHEAD_MAX, Batch, Publisher, TransactionLog
+from pipeline.io.sealing import DeadLetterKey
+from pipeline.io.settings import Settings
+from pipeline.io.watchdog import Pulse, Watch, end_process
+from pipeline.state.context_agent import CONTEXT_TOPICS, Context
+from pipeline.state.store import RedisState
+
+AGENT_ID = f"decide/{__version__}"
+RELOAD_INTERVAL_S = 2.0
+BREAKER_INTERVAL_S = 1.0
+START_LIMIT_S = 60.0
+"""Until the predecessor is fenced; twice librdkafka's own timeout for that."""
+STOP_LIMIT_S = 25.0
+"""For a graceful stop, all of Faust's included; under the 30 s after which an orchestrator kills."""
+FAUST_BUFFER_RECORDS = 131_072  # FACTS: with the default of 4096 the fetcher sleeps a second whenever buffers fill
+
+FAUST_DIRECTORY = Path(tempfile.gettempdir()) / "fraud-faust"
+"""Faust wants a directory for tables; there are none."""
+
+log = structlog.get_logger("worker")
+
+
+class Worker:
+    """Everything one worker process is made of."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises PolicyRefused, ModelRefused or KeyRefused when it can't start as configured."""
+        self.settings = settings
+        self.wire = WireFormat(settings.framing, settings.confluent_ids)
+        self.state = RedisState(
+            settings.redis_url,
+            label_delay_days=settings.label_delay_days,
+            shards=settings.state_shards,
+            prefix=settings.state_prefix,
+            timeout_s=settings.redis_timeout_s,
+        )
+        self.dead_letters = DeadLetters(self.wire, settings.topic("transactions.dead.v1"), _dead_letter_key(settings))
+        self.publisher = Publisher(settings.bootstrap_servers, settings.kafka_options)
+        self.breaker = BreakerWatch(BreakerStore(settings.redis_url, settings.state_prefix))
+        self.context = Context(self.state, self.wire, self._reader_of)
+        self.transactions = TransactionLog(
+            settings.bootstrap_servers,
+            settings.topic("transactions.v1"),
+            settings.consumer_group,
+            settings.worker_slot,
+            batch_records_max=settings.batch_records_max,
+            session_timeout_ms=settings.session_timeout_ms,
+            transaction_timeout_ms=settings.transaction_timeout_ms,
+            options=settings.kafka_options,
+        )
+        self.source = RegimeSource(settings)
+        self.agent = DecisionAgent(
+            self.transactions,
+            self.state,
+            self.breaker,
+            Rebuild(self.state, lambda: self._reader_of("transactions.v1"), self.context),
+            self.judge_of(self.source.current),
+            state_patience_s=settings.state_patience_s,
+            clock_ms=lambda: time.time_ns() // 1_000_000,
+        )
+
+    def judge_of(self, in_force: Regime) -> Judge:
+        topics = TopicNames(*map(self.settings.topic, ("transactions.v1", "decisions.v1", "alerts.v1")))
+        return Judge(in_force, self.wire, topics, self.dead_letters, AGENT_ID)
+
+    async def initialise_breaker(self) -> None:
+        if await self._has_never_decided():
+            await self.breaker.initialise(self.agent.judge.in_force.policy)
+
+    async def _has_never_decided(self) -> bool:
+        """Whether the group has committed nothing on any partition."""
+        reader = self._reader_of("transactions.v1")
+        try:
+            partitions = await reader.partitions()
+            return all([await reader.committed_offset(partition) is None for partition in partitions])
+        finally:
+            reader.close()
+
+    def readiness(self) -> dict[str, object]:
+        model = self.agent.judge.in_force.model
+        return {
+            "ready": bool(self.transactions.assigned_partitions) and not self.agent.is_holding,
+            "partitions": list(self.transactions.assigned_partitions),
+            "holding": self.agent.is_holding,
+            "policy": self.agent.judge.in_force.policy.version,
+            "model": None if model is None else model.version,
+            "breaker": self.breaker.summary(),
+        }
+
+    def _reader_of(self, topic: str) -> LogReader:
+        settings = self.settings
+        return LogReader(
+            settings.bootstrap_servers, settings.topic(topic), settings.consumer_group, settings.kafka_options
+        )
+
+
+def _dead_letter_key(settings: Settings) -> DeadLetterKey | None:
+    if settings.dead_letter_key is not None:
+        return DeadLetterKey.from_text(settings.dead_letter_key)
+    key_file = settings.dead_letter_key_file
+    return None if key_file is None else DeadLetterKey.from_file(key_file)
+
+
+class RegimeSource:
+    """The policy file and the model registry, looked at again every few seconds."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._policy_bytes = settings.policy_path.read_bytes()
+        self._champion_bytes = self._read_champion()
+        self.current = regime(parse_policy(self._policy_bytes), self._load_model())
+        self._report()
+
+    def changed(self) -> Regime | None:
+        """A new regime when the policy or the champion changed and can be used; what can't be used changes nothing."""
+        policy_bytes, champion_bytes = _read(self._settings.policy_path), self._read_champion()
+        if policy_bytes == self._policy_bytes and champion_bytes == self._champion_bytes:
+            return None
+        self._policy_bytes, self._champion_bytes = policy_bytes, champion_bytes
+        try:
+            self.current = regime(parse_policy(policy_bytes), self._load_model())
+        except (PolicyRefused, ModelRefused) as error:
+            metrics.POLICY_REFUSED.inc()
+            log.error("change_refused", why=str(error), kept=self.current.policy.version)
+            return None
+        self._report()
+        return self.current
+
+    def _load_model(self) -> Model:
+        version = self._settings.model_version
+        registry = self._settings.model_registry
+        return load_champion(registry) if version is None else load_version(registry, version)
+
+    def _read_champion(self) -> bytes:
+        return _read(self._settings.model_registry / "champion")
+
+    def _report(self) -> None:
+        model = "none" if self.current.model is None else self.current.model.version
+        metrics.IN_FORCE.clear()
+        metrics.IN_FORCE.labels(self.current.policy.version, model).set(1)
+        log.info("regime", policy=self.current.policy.version, model=model)
+
+
+def _read(path: Path) -> bytes:
+    """Empty where there is no such file: parsed, that is refused with a sentence."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def build(settings: Settings) -> faust.App:
+    """The app of one worker; `faust.Worker(build(settings))` runs it. Raises CredentialsRefused too."""
+    worker = Worker(settings)
+    app = WorkerApp(
+        f"{settings.consumer_group}-context",
+        broker=";".join(f"kafka://{server}" for server in settings.bootstrap_servers.split(",")),
+        broker_credentials=faust_credentials(settings.kafka_options),
+        store="memory://",
+        value_serializer="raw",
+        key_serializer="raw",
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        consumer_auto_offset_reset="earliest",
+        # As for decisions: who restarts in this slot waits for no dead member's session.
+        consumer_group_instance_id=f"{settings.consumer_group}-context-{settings.worker_slot}",
+        broker_session_timeout=settings.session_timeout_ms / 1000,
+        broker_heartbeat_interval=settings.session_timeout_ms / 6000,
+        stream_buffer_maxsize=FAUST_BUFFER_RECORDS,
+        web_bind=settings.web_host,
+        web_port=settings.web_port,
+        autodiscover=False,
+        datadir=FAUST_DIRECTORY,
+    )
+    _add_decisions(app, worker)
+    _add_timers(app, worker)
+    _add_context(app, worker)
+    _add_pages(app, worker)
+    return app
+
+
+def _add_decisions(app: WorkerApp, worker: Worker) -> None:
+    batches = BatchChannel(app, maxsize=BATCHES_AHEAD_MAX)
+
+    @app.agent(batches, name="decide")
+    async def decide(stream: AsyncIterable[Batch]) -> None:
+        async for batch in stream:
+            try:
+                await worker.agent.decide(batch)
+            except Exception as error:  # the outermost loop: this worker's place is over, another takes it
+                app.give_up(error)
+
+    app.decision_transport = Transport(app, worker, batches)
+
+
+class WorkerApp(faust.App):
+    """Starts the transport right after the agents: decisions don't wait until the context topics are joined."""
+
+    decision_transport: Transport
+
+    async def start(self) -> None:
+        self.decision_transport.watch_start()
+        await super().start()
+
+    async def stop(self) -> None:
+        self.decision_transport.stopping.begin()
+        await super().stop()
+
+    def give_up(self, error: BaseException) -> None:
+        """Ends the process at once, so that its slot is filled anew in seconds; a stop under way goes on.
+
+        There is nothing to save: an open transaction is aborted by the successor. A graceful stop could wait for ever
+        for a thread of aiokafka's that died with its broker.
+        """
+        if self.decision_transport.stopping.is_under_way:
+            log.warning("failed_while_stopping", error=type(error).__name__, why=str(error))
+            return
+        end_process(f"{type(error).__name__}: {error}", error)
+
+    class BootStrategy(FaustBootStrategy):
+        def agents(self) -> Iterable[Any]:
+            return [*super().agents(), cast(WorkerApp, self.app).decision_transport]
+
+
+class Transport(Service):
+    """Fills the channel with batches for as long as the app runs."""
+
+    def __init__(self, app: WorkerApp, worker: Worker, batches: BatchChannel) -> None:
+        super().__init__()
+        self._app, self._worker, self._batches = app, worker, batches
+        self._starting, self.stopping = Pulse("starting", START_LIMIT_S), Pulse("stopping", STOP_LIMIT_S)
+        self._watch = Watch([self._starting, self.stopping, *worker.transactions.pulses])
+
+    def watch_start(self) -> None:
+        """From the start of the app: Faust's own clients, too, may wait for a broker that has just gone."""
+        self._starting.begin()
+        self._watch.start()
+
+    async def on_start(self) -> None:
+        try:
+            self._worker.transactions.join()
+            fenced = self._worker.transactions.fence()
+            await self._worker.initialise_breaker()
+            self._worker.agent.on_failure = self._app.give_up
+            self._worker.transactions.start(self._batches.put_batch, self._app.give_up)
+            await fenced
+        except Exception as error:  # no place yet; whoever starts this process tries again
+            self._app.give_up(error)
+        self._starting.end()
+
+    async def on_stop(self) -> None:
+        try:
+            await self._worker.agent.settle()
+        finally:
+            await self._worker.transactions.stop()
+            await self._worker.state.close()
+            await self._worker.breaker.close()
+
+
+def _add_timers(app: faust.App, worker: Worker) -> None:
+    @app.timer(RELOAD_INTERVAL_S)
+    async def reload() -> None:
+        if (changed := worker.source.changed()) is not None:
+            worker.agent.judge = worker.judge_of(changed)
+
+    @app.timer(BREAKER_INTERVAL_S)
+    async def watch_breaker() -> None:
+        for raised in await worker.breaker.evaluate(worker.agent.judge.in_force):
+            value = worker.wire.encode("alert.v1", raised._asdict())
+            topic = worker.settings.topic("alerts.v1")
+            await worker.publisher.publish(Outgoing(topic, raised.alert_id.encode(), value))
+
+
+def _add_context(app: faust.App, worker: Worker) -> None:
+    for topic_name in CONTEXT_TOPICS:
+        app.agent(app.topic(worker.settings.topic(topic_name)), name=topic_name)(_context_agent(worker, topic_name))
+
+
+def _context_agent(worker: Worker, topic_name: str) -> Any:
+    async def take_in(stream: Any) -> None:
+        async for event in stream.events():
+            message = event.message
+            try:
+                refusal = await worker.context.apply_held(topic_name, message.value, worker.settings.state_patience_s)
+                if refusal is not None:
+                    log.warning("context_refused", topic=topic_name, code=refusal.code, detail=refusal.detail)
+                    source = Source(message.partition, message.offset, int(message.timestamp * 1000))
+                    record = Record(message.key, message.value, source)
+                    await worker.publisher.publish(worker.dead_letters.letter(topic_name, record, *refusal))
+            except Exception as error:  # the outermost loop
+                # Faust acknowledges a record whose handler raised (FACTS). A process that ends here has not
+                # acknowledged it, so it is delivered again; decisions under way are aborted by their transaction.
+                log.critical("context_failed", topic=topic_name, error=type(error).__name__, why=str(error))
+                os._exit(os.EX_TEMPFAIL)
+
+    return take_in
+
+
+def _add_pages(app: faust.App, worker: Worker) -> None:
+    @app.page("/live")
+    async def live(view: Any, _request: Any) -> Any:
+        return view.json({"live": True})
+
+    @app.page("/ready")
+    async def ready(view: Any, _request: Any) -> Any:
+        readiness = worker.readiness()
+        return view.json(readiness, status=200 if readiness["ready"] else 503)
+
+    @app.page("/metrics")
+    async def expose(_view: Any, _request: Any) -> Any:
+        return http.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})

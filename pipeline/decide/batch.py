@@ -1,0 +1,250 @@
+"""From a batch of records to what goes out: decisions, dead letters, duplicates and alerts.
+
+Everything that decides is in pipeline.core; this gathers its input, calls it once a batch, and encodes the answer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Final, NamedTuple
+
+import numpy as np
+from librt.strings import BytesWriter, write_i64_le
+
+from pipeline.alerts.catalogue import Alert, conflict_alert
+from pipeline.breaker.answer_counts import Answer
+from pipeline.decide.decision_encoder import DecisionEncoder
+from pipeline.decide.event_features import EventRows
+from pipeline.decide.rules import hits_of
+from pipeline.decide.verdict import Mode, Regime, Verdict, verdicts_of
+from pipeline.domain.decision import Outcome, Route
+from pipeline.domain.features import EVENT, Matrix, feature_matrix
+from pipeline.domain.log import Outgoing, Record, Span
+from pipeline.domain.payment import Decoded, Transaction
+from pipeline.domain.refusals import Refusal, RefusalCode, canonical_ip_address, refusal_of
+from pipeline.io.avro.wire import WireFormat
+from pipeline.io.dead_letters import DeadLetters
+from pipeline.state.events import StateEvent
+from pipeline.state.windows import PartitionEvents, PartitionObservation, Standing
+
+DUPLICATE: Final = "DUPLICATE"
+SLICE_RECORDS: Final = 100
+"""A few ms of work: what a reply of Redis may wait for the event loop, and a reply takes several turns of it."""
+_BODY_DIGEST_BYTES: Final = 6
+
+ModesOf = Callable[[Transaction], Mode]
+"""What the breaker says of a payment."""
+
+
+class Payment:
+    """A record that can be decided, with its EVENT features."""
+
+    def __init__(self, record: Record, decoded: Decoded, event: tuple[int, ...]) -> None:
+        self.record, self.decoded, self.event = record, decoded, event
+        self.is_counted = True  # False where a static guardrail blocks it
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A batch decoded: payments in log order within each partition, and what could not be read."""
+
+    payments: Sequence[Payment]
+    refused: Sequence[tuple[Record, Refusal]]
+
+    @classmethod
+    def whole(cls, parts: Sequence[Reading]) -> Reading:
+        payments = [payment for part in parts for payment in part.payments]
+        return cls(payments, [refused for part in parts for refused in part.refused])
+
+
+@dataclass(slots=True)
+class Judged:
+    """What a batch came to."""
+
+    outgoing: list[Outgoing] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)  # of the model, route MODEL or not
+    outcomes: Counter[tuple[Outcome, Route]] = field(default_factory=Counter)  # of decisions
+    rules: Counter[str] = field(default_factory=Counter)
+    dead_letters: Counter[str] = field(default_factory=Counter)
+    duplicates: int = 0
+    shadow_disagreements: int = 0
+
+    @property
+    def accounted_for(self) -> int:
+        """Records that came to a decision, a dead letter or a duplicate (I1)."""
+        return self.outcomes.total() + self.dead_letters.total() + self.duplicates
+
+    @classmethod
+    def whole(cls, parts: Iterable[Judged]) -> Judged:
+        judged = cls()
+        for part in parts:
+            judged.extend(part)
+        return judged
+
+    def extend(self, other: Judged) -> None:
+        self.outgoing += other.outgoing
+        self.answers += other.answers
+        self.outcomes.update(other.outcomes)
+        self.rules.update(other.rules)
+        self.dead_letters.update(other.dead_letters)
+        self.duplicates += other.duplicates
+        self.shadow_disagreements += other.shadow_disagreements
+
+    def count(self, payments: Sequence[Payment], verdicts: Sequence[Verdict]) -> None:
+        """What metrics and the breaker hear of decisions."""
+        self.outcomes.update([(verdict.outcome, verdict.route) for verdict in verdicts])
+        self.rules.update([code for verdict in verdicts for code in verdict.rules_triggered])
+        for payment, verdict in zip(payments, verdicts, strict=True):
+            route, model_outcome = verdict.route, verdict.model_outcome
+            if route is not Route.GUARDRAIL:
+                probability_ppm = None if model_outcome is None else verdict.fraud_probability_ppm
+                self.answers.append(Answer(model_outcome, probability_ppm, payment.decoded.transaction.segments))
+            if route is Route.FALLBACK and model_outcome is not None and model_outcome is not verdict.outcome:
+                self.shadow_disagreements += 1
+
+
+class TopicNames(NamedTuple):
+    transactions: str
+    decisions: str
+    alerts: str
+
+
+class Judge:
+    """Decides under one regime; made anew when policy or model change."""
+
+    def __init__(
+        self, in_force: Regime, wire: WireFormat, topics: TopicNames, dead_letters: DeadLetters, agent_id: str
+    ) -> None:
+        self.in_force = in_force
+        self._wire, self._topics, self._dead_letters = wire, topics, dead_letters
+        self._event_rows = EventRows(in_force.policy)
+        self._encoder: DecisionEncoder = DecisionEncoder(wire.header("decision.v1"), in_force, agent_id)
+
+    def read(self, records: Iterable[Record]) -> Reading:
+        payments: list[Payment] = []
+        refused: list[tuple[Record, Refusal]] = []
+        decode, row = self._wire.decode_transaction, self._event_rows.row
+        for record in records:
+            decoded = decode(record.value)
+            refusal = (
+                decoded if isinstance(decoded, Refusal) else refusal_of(decoded.transaction, record.key, record.source)
+            )
+            if refusal is not None:
+                refused.append((record, refusal))
+            else:
+                assert isinstance(decoded, Decoded)
+                payments.append(Payment(record, decoded, row(decoded.transaction)))
+        for blocked in hits_of(self.in_force.rules.static_hard, _event_matrix(payments)):
+            payments[blocked].is_counted = False
+        return Reading(payments, refused)
+
+    def state_events(self, reading: Reading, spans: Iterable[Span]) -> list[PartitionEvents]:
+        """What the state store must see of a batch, by partition."""
+        events: dict[int, list[StateEvent]] = {span.partition: [] for span in spans}
+        for payment in reading.payments:
+            events[payment.record.source.partition].append(self._state_event(payment))
+        return [PartitionEvents(*span, events[span.partition]) for span in spans]
+
+    def judge(
+        self, reading: Reading, observations: Sequence[PartitionObservation], modes: ModesOf, now_ms: int
+    ) -> Iterator[Judged]:
+        """What the batch comes to, in slices, so that the event loop can serve the next batch's sockets in between.
+
+        `observations` answer `state_events(reading, spans)`, where spans are in the order of their partitions.
+        """
+        judged = Judged()
+        for record, refusal in reading.refused:
+            self._dead_letter(judged, record, refusal)
+        # By partition, as the observations are; the sort is stable, so each partition stays in log order.
+        payments = sorted(reading.payments, key=_partition)
+        state = np.concatenate([observation.state for observation in observations])
+        standings = np.concatenate([observation.standings for observation in observations])
+        for place in np.flatnonzero(standings != Standing.FRESH).tolist():
+            self._refuse_standing(judged, payments[place].record, Standing(standings[place]), now_ms)
+        yield judged
+        fresh = standings == Standing.FRESH
+        if not fresh.all():
+            payments, state = [payments[place] for place in np.flatnonzero(fresh).tolist()], state[fresh]
+        features = feature_matrix(_event_matrix(payments), state)
+        verdicts = verdicts_of(features, [modes(p.decoded.transaction) for p in payments], self.in_force)
+        for start in range(0, len(payments), SLICE_RECORDS):
+            end = start + SLICE_RECORDS
+            part = payments[start:end]
+            yield self._decided(part, features[start:end], list(islice(verdicts, len(part))), now_ms)
+
+    def poison(self, record: Record) -> Judged:
+        """A record that made this code fail again and again, set aside."""
+        judged = Judged()
+        self._dead_letter(judged, record, Refusal(RefusalCode.POISON, "deciding this record failed repeatedly"))
+        return judged
+
+    def _state_event(self, payment: Payment) -> StateEvent:
+        transaction, amount_gbp_minor = payment.decoded.transaction, payment.event[0]
+        ip_address = transaction.ip_address
+        return StateEvent(
+            payment.record.source.offset,
+            transaction.transaction_id,
+            hashlib.sha256(payment.decoded.body).digest()[:_BODY_DIGEST_BYTES],
+            transaction.account_id,
+            transaction.beneficiary_account_id,
+            transaction.event_time_ms,
+            max(amount_gbp_minor, 0),
+            self._event_rows.is_near_limit(amount_gbp_minor),
+            None if ip_address is None else canonical_ip_address(ip_address),
+            transaction.device_id,
+            payment.is_counted,
+        )
+
+    def _decided(
+        self, payments: Sequence[Payment], features: Matrix, verdicts: Sequence[Verdict], now_ms: int
+    ) -> Judged:
+        decoded, sources = [p.decoded for p in payments], [p.record.source for p in payments]
+        values = self._encoder.encode(decoded, sources, features, verdicts, [now_ms] * len(payments))
+        topic = self._topics.decisions
+        keyed = zip(payments, values, strict=True)
+        judged = Judged([Outgoing(topic, payment.record.key, value) for payment, value in keyed])
+        judged.count(payments, verdicts)
+        return judged
+
+    def _refuse_standing(self, judged: Judged, record: Record, standing: Standing, now_ms: int) -> None:
+        match standing:
+            case Standing.DUPLICATE:
+                judged.duplicates += 1
+                detail = "the same record was published before"
+                letter = self._dead_letters.letter(
+                    self._topics.transactions, record, DUPLICATE, detail, keep_payload=False
+                )
+                judged.outgoing.append(letter)
+            case Standing.TOO_OLD:
+                self._dead_letter(judged, record, Refusal(RefusalCode.TOO_OLD, "older than ids are remembered"))
+            case Standing.CONFLICT:
+                detail = "the transaction id was published before with another body"
+                self._dead_letter(judged, record, Refusal(RefusalCode.TRANSACTION_ID_CONFLICT, detail))
+                self._alert(judged, conflict_alert(record.source, now_ms))
+            case Standing.FRESH:
+                raise AssertionError("a fresh payment is decided")
+
+    def _dead_letter(self, judged: Judged, record: Record, refusal: Refusal) -> None:
+        judged.dead_letters[refusal.code] += 1
+        judged.outgoing.append(self._dead_letters.letter(self._topics.transactions, record, *refusal))
+
+    def _alert(self, judged: Judged, raised: Alert) -> None:
+        value = self._wire.encode("alert.v1", raised._asdict())
+        judged.outgoing.append(Outgoing(self._topics.alerts, raised.alert_id.encode(), value))
+
+
+def _event_matrix(payments: Sequence[Payment]) -> Matrix:
+    """(n, len(EVENT)): written as bytes, since numpy looks at each integer several times."""
+    rows = BytesWriter()
+    for payment in payments:
+        for number in payment.event:
+            write_i64_le(rows, number)
+    return np.frombuffer(rows.getvalue(), dtype="<i8").reshape(-1, len(EVENT))
+
+
+def _partition(payment: Payment) -> int:
+    return payment.record.source.partition

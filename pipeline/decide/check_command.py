@@ -1,0 +1,148 @@
+"""`fraud config check`: everything a worker needs, looked at one by one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from typing import Final, NamedTuple
+
+import redis
+
+from models.artefact.files import ModelRefused, load_champion, load_version
+from pipeline.decide.policy import PolicyRefused, parse_policy
+from pipeline.io.avro.wire import SCHEMAS, WireFormat, schema_text
+from pipeline.io.kafka.log_scan import Log
+from pipeline.io.production import production_faults
+from pipeline.io.sealing import DeadLetterKey, KeyRefused
+from pipeline.io.settings import Settings
+from pipeline.terminal.failures import Failure, redis_away, without_password
+from pipeline.terminal.output import Output, coloured
+
+REDIS_TIMEOUT_S: Final = 3.0
+REDIS_VERSION_MINIMUM: Final = (6, 2)
+
+
+class Finding(NamedTuple):
+    what: str
+    is_ok: bool
+    detail: str
+    fix: str = ""
+
+
+def findings(settings: Settings) -> Iterator[Finding]:
+    """In the order in which a worker would meet them."""
+    checks: tuple[tuple[str, Callable[[Settings], str]], ...] = (
+        ("profile", _profile),
+        ("policy", _policy),
+        ("policy archive", _archive),
+        ("model", _model),
+        ("schemas", _schemas),
+        ("dead-letter key", _key),
+        ("broker", _broker),
+        ("redis", _redis),
+    )
+    for what, check in checks:
+        try:
+            yield Finding(what, True, check(settings))
+        except Failure as failure:
+            yield Finding(what, False, failure.what, failure.fix)
+
+
+def show_findings(output: Output, found: Iterator[Finding]) -> bool:
+    """One line each; True when all is well."""
+    is_sound = True
+    for finding in found:
+        mark = coloured("ok   ", "green") if finding.is_ok else coloured("WRONG", "red", is_bold=True)
+        output.record(finding._asdict(), f"{mark} {finding.what:<16} {finding.detail} {finding.fix}".rstrip())
+        is_sound &= finding.is_ok
+    return is_sound
+
+
+def _profile(settings: Settings) -> str:
+    if faults := production_faults(settings, "worker"):
+        raise Failure(f"{'. '.join(faults)}.", "A worker would not start.")
+    held = f", secrets from {settings.secrets_from}" if settings.secrets_from else ""
+    return f"{settings.profile}{held}"
+
+
+def _policy(settings: Settings) -> str:
+    content = _policy_bytes(settings)
+    try:
+        policy = parse_policy(content)
+    except PolicyRefused as refusal:
+        raise Failure(f"{settings.policy_path} is refused: {refusal}.", "Correct the file.") from refusal
+    return f"{policy.version} of {settings.policy_path}, sha256 {policy.sha256.hex()[:16]}"
+
+
+def _archive(settings: Settings) -> str:
+    wanted = hashlib.sha256(_policy_bytes(settings)).digest()
+    files = sorted(settings.policy_archive.glob("*.toml"))
+    if any(hashlib.sha256(path.read_bytes()).digest() == wanted for path in files):
+        return f"holds the running policy, among {len(files)}"
+    raise Failure(
+        f"{settings.policy_archive} doesn't hold the running policy, so its decisions could not be verified.",
+        "Copy the policy file there, or set FRAUD_POLICY_ARCHIVE.",
+    )
+
+
+def _policy_bytes(settings: Settings) -> bytes:
+    try:
+        return settings.policy_path.read_bytes()
+    except OSError as error:
+        raise Failure(f"The policy file {settings.policy_path} can't be read.", "Set FRAUD_POLICY_PATH.") from error
+
+
+def _model(settings: Settings) -> str:
+    registry, version = settings.model_registry, settings.model_version
+    try:
+        model = load_champion(registry) if version is None else load_version(registry, version)
+    except ModelRefused as refusal:
+        what = f"No model can be loaded from {registry}: {refusal}."
+        raise Failure(what, "Train one (`fraud train`), or set FRAUD_MODEL_REGISTRY.") from refusal
+    return f"{model.version}, {len(model.terms)} terms, sha256 {model.hash.hex()[:16]}"
+
+
+def _schemas(settings: Settings) -> str:
+    try:
+        WireFormat(settings.framing, settings.confluent_ids)
+        sizes = sum(len(schema_text(name)) for name in SCHEMAS)
+    except (ValueError, OSError) as error:
+        fix = "Set FRAUD_CONFLUENT_IDS to what `fraud schemas register` prints."
+        raise Failure(f"The schemas can't be used: {error}.", fix) from error
+    return f"{len(SCHEMAS)} schemas ({sizes:,} characters), written in {settings.framing} framing"
+
+
+def _key(settings: Settings) -> str:
+    try:
+        if settings.dead_letter_key is not None:
+            return DeadLetterKey.from_text(settings.dead_letter_key).key_id
+        if settings.dead_letter_key_file is None:
+            return "none set: dead letters keep only the hash of their payload"
+        return DeadLetterKey.from_file(settings.dead_letter_key_file).key_id
+    except KeyRefused as refusal:
+        fix = "Make one with `fraud keys create`, and set FRAUD_DEAD_LETTER_KEY_FILE."
+        raise Failure(f"{str(refusal).capitalize()}.", fix) from refusal
+
+
+def _broker(settings: Settings) -> str:
+    incoming = len(Log(settings, "transactions.v1").extents())
+    outgoing = len(Log(settings, "decisions.v1").extents())
+    return f"{settings.bootstrap_servers}, {incoming} partitions of transactions, {outgoing} of decisions"
+
+
+def _redis(settings: Settings) -> str:
+    url = settings.redis_url
+    try:
+        with redis.Redis.from_url(
+            url, socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=REDIS_TIMEOUT_S
+        ) as client:
+            version = str(client.info("server")["redis_version"])
+            eviction = str(client.info("memory").get("maxmemory_policy", "noeviction"))
+    except (redis.RedisError, ValueError) as error:
+        raise redis_away(url) from error
+    if tuple(int(part) for part in version.split(".")[:2]) < REDIS_VERSION_MINIMUM:
+        raise Failure(f"Redis at {without_password(url)} is {version}.", "Version 6.2 or later is needed.")
+    if eviction != "noeviction":
+        what = f"Redis at {without_password(url)} may evict keys ({eviction}), and so forget payments in silence."
+        raise Failure(what, "Set maxmemory-policy to noeviction.")
+    return f"{without_password(url)}, version {version}, {eviction}"

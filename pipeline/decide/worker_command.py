@@ -1,0 +1,75 @@
+"""`fraud worker`: one decision worker in the foreground, logging JSON to stderr."""
+
+from __future__ import annotations
+
+import gc
+import socket
+from contextlib import closing
+from typing import Final, NoReturn
+
+import faust
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from models.artefact.files import ModelRefused
+from pipeline.decide.app import build
+from pipeline.decide.policy import PolicyRefused
+from pipeline.io import logs
+from pipeline.io.kafka.faust_credentials import CredentialsRefused
+from pipeline.io.kafka.log_scan import BROKER_TIMEOUT_S, client_options
+from pipeline.io.sealing import KeyRefused
+from pipeline.io.settings import Settings
+from pipeline.terminal.failures import Failure, broker_away
+
+GC_ALLOCATIONS: Final = 100_000
+"""Young objects before the collector looks: a few batches' worth; the default is 700."""
+
+
+def run_worker(settings: Settings) -> NoReturn:
+    """Until SIGTERM or SIGINT (exit 0), or until it must give up its place (exit 75). Failure where it can't start."""
+    logs.configure(settings.log_level)
+    _require_port(settings)
+    _require_broker(settings)
+    try:
+        app = build(settings)
+    except OSError as error:
+        raise Failure(f"{error.filename} can't be read.", "`fraud config check` looks at every file.") from error
+    except (PolicyRefused, ModelRefused, KeyRefused, CredentialsRefused) as refusal:
+        raise Failure(f"{refusal}.", "`fraud config check` says more.") from refusal
+    # Our own JSON logs stand already; Faust's set-up would replace them and capture stdout.
+    worker = _Worker(app, override_logging=False, redirect_stdouts=False, quiet=True)
+    worker.spinner = None  # it writes to the terminal even when told to be quiet
+    calm_garbage_collector()
+    worker.execute_from_commandline()
+
+
+class _Worker(faust.Worker):
+    def _on_sigusr1(self) -> None:
+        """Faust would log every thread's local variables, payments among them (I10)."""
+
+
+def calm_garbage_collector() -> None:
+    """A batch makes tens of thousands of tuples and no cycles; at the default threshold the collector walks all that
+    lives again and again for nothing."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_ALLOCATIONS, 50, 100)
+
+
+def _require_port(settings: Settings) -> None:
+    with closing(socket.socket()) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.web_host, settings.web_port))
+        except OSError as error:
+            what = f"{settings.web_host}:{settings.web_port}, for the health pages, can't be had ({error.strerror})."
+            raise Failure(what, "Set FRAUD_WEB_PORT or FRAUD_WEB_HOST to something free.") from error
+
+
+def _require_broker(settings: Settings) -> None:
+    """Once, with a sentence; after that, a broker that goes away is waited for."""
+    options = {**client_options(settings), "reconnect.backoff.max.ms": 500}  # one that comes back is met at once
+    try:
+        AdminClient(options).list_topics(timeout=BROKER_TIMEOUT_S)
+    except KafkaException as error:
+        raise broker_away(settings.bootstrap_servers) from error

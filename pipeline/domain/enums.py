@@ -1,0 +1,11 @@
+"""Enumerations whose members are texts, fast enough for the hot path."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class FastStrEnum(StrEnum):
+    """Hashes as the text it is: Enum's own hash is a Python function, 0.2 µs a look-up on the hot path."""
+
+    __hash__ = str.__hash__

@@ -1,0 +1,37 @@
+"""Payments as values.
+
+Times are milliseconds since 1970-01-01T00:00:00Z; money is integer minor units with an ISO 4217 code (I8).
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+AMOUNT_MINOR_MAX: Final = 10**11
+"""One billion GBP. 50,000 payments of it still sum below 2^53, the largest integer that Lua holds exactly."""
+
+
+class Transaction(NamedTuple):
+    """One payment as published on `transactions.v1`; fields in the order of `schemas/transaction.v1.avsc`."""
+
+    transaction_id: str
+    account_id: str
+    amount_minor: int
+    currency: str
+    event_time_ms: int
+    beneficiary_account_id: str
+    beneficiary_name: str | None
+    beneficiary_country: str
+    beneficiary_opened_at_ms: int | None
+    reference: str | None
+    channel: str
+    ip_address: str | None
+    device_id: str | None
+    account_opened_epoch_day: int
+    account_time_zone: str
+    segments: dict[str, str]
+
+
+class Decoded(NamedTuple):
+    transaction: Transaction
+    body: bytes  # the Avro encoding without framing

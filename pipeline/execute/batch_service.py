@@ -1,0 +1,408 @@
+"""Executes decisions a batch at a time: heard and reserved, paid by the rail, posted, announced, completed.
+
+Invariants
+1. What is asked of the rail was stored before, in the state SUBMITTED or RECALLING; its answer is stored after. So a
+   crash in between leaves a saga that is asked about again under the same key.
+2. Records are heard in the transaction that moves the position. Two positions, then: `executor`, up to which records
+   were heard, and `executor-settled`, up to which all that was heard is at rest and announced, or has been in doubt.
+   What lies between is what a restart finishes; it is at most one batch a partition. What has been in doubt is looked
+   for by its steps, until it is at rest.
+3. Upstream is told before a saga's step into rest is stored: told at least once, in the same bytes.
+4. Two processes that believe a partition to be theirs can't both store a step: a position moves once from where it
+   is, and a step's primary key is its execution and number.
+
+A batch is a few transactions whatever its size: hear and reserve; the rail's answers; complete. What fails midway is
+begun again from what is stored, by `resume`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+
+from pipeline.domain.identities import review_id
+from pipeline.execute.ledger_store import (
+    AccountKey,
+    Ledger,
+    NewCause,
+    NewExecution,
+    NewPosting,
+    NewTransition,
+    Stored,
+    Subject,
+)
+from pipeline.execute.metrics import (
+    EXECUTION_IN_DOUBT,
+    EXECUTION_RECORDS,
+    EXECUTION_STAGE_SECONDS,
+    EXECUTION_STEPS,
+    EXECUTION_TURNS,
+)
+from pipeline.execute.notice_topics import Notices, Told
+from pipeline.execute.orders import Said, said
+from pipeline.execute.postings import Advance, Funds, advance, guarded_account, posting_of
+from pipeline.execute.rail_client import Rail, Transfer
+from pipeline.execute.saga import (
+    ANNOUNCED,
+    AWAITS_RAIL,
+    DOUBTFUL,
+    Answer,
+    Cause,
+    Ignored,
+    Reason,
+    Saga,
+    State,
+    Transition,
+    answer,
+    hear,
+    opens_review,
+    rail_key,
+    take,
+    turn,
+)
+from pipeline.io.kafka.positioned_log import LogBatch, Span
+from pipeline.io.postgres import Connection, Positions, failures_named
+
+RAIL_ROUNDS_MAX: Final = 4
+"""A saga waits for the rail at most twice on its way to an aim: recalled, then paid again."""
+DOUBTFUL_MAX: Final = 500
+"""Looked at in one go."""
+CHECKPOINTS_MAX: Final = 20
+"""After one batch; each waits for everybody who posts."""
+
+log = structlog.get_logger("execute")
+
+
+@dataclass(slots=True)
+class Work:
+    """A saga under way in this process."""
+
+    subject: Subject
+    saga: Saga
+    event_time_ms: int
+    why: str
+    cause_ids: set[str]
+    review_round: int | None  # the latest that the review service has opened; None where it counts in its own order
+    origin: str  # of its next steps: DECISION, REVIEW, REVERSAL or RAIL
+
+
+@dataclass(slots=True)
+class Rows:
+    """What one transaction appends."""
+
+    executions: list[NewExecution] = field(default_factory=list)
+    causes: list[NewCause] = field(default_factory=list)
+    transitions: list[NewTransition] = field(default_factory=list)
+    postings: list[NewPosting] = field(default_factory=list)
+
+    def add(self, work: Work, moved: Advance) -> None:
+        """Takes the work to where `moved` is."""
+        caused_at_ms = work.subject.caused_at_ms
+        for transition in moved.transitions:
+            self.transitions.append(
+                NewTransition(work.subject.payment.execution_id, caused_at_ms, transition, work.origin)
+            )
+            if transition.reason is not None:
+                work.why = transition.reason
+        for posting in moved.postings:
+            self.postings.append(NewPosting(posting, work.event_time_ms, caused_at_ms))
+        work.saga = moved.saga
+
+
+class Execution:
+    """For one thread. `connection` is replaced by the caller when it was lost."""
+
+    def __init__(self, ledger: Ledger, rail: Rail, notices: Notices, topic: str) -> None:
+        self._ledger, self._rail, self._notices = ledger, rail, notices
+        self.heard, self.settled = Positions("executor", topic), Positions("executor-settled", topic)
+        self._settled: dict[int, int] = {}
+        self._long_tails: list[AccountKey] = []
+
+    def accept(self, connection: Connection, batch: LogBatch) -> None:
+        """Hears a batch and takes it to rest, or into doubt."""
+        records = [said(record) for record in batch.records]
+        with failures_named():
+            self._ledger.ensure_months(connection, {record.timestamp_ms for record in records})
+            with _timed("hear"), connection.transaction():
+                works = self._hear(connection, batch.spans, records)
+            self._finish(connection, works, [Span(*span) for span in batch.spans])
+            self._take_checkpoints(connection)
+
+    def resume(self, connection: Connection, partitions: Iterable[int]) -> None:
+        """Finishes what was heard in these partitions and isn't settled."""
+        with failures_named():
+            heard = self.heard.read(connection, partitions)
+            self._settled = self.settled.read(connection, partitions)
+            spans = [
+                Span(each, self._settled[each], heard[each]) for each in heard if heard[each] > self._settled[each]
+            ]
+            wanted: set[str] = set()
+            for span in spans:
+                wanted |= set(self._ledger.unfinished(connection, span.partition, span.before))
+            stored = self._ledger.read(connection, sorted(wanted))
+            works = [_work(each) for each in stored.values() if not each.saga.is_at_rest]
+            if spans:
+                log.info("resumed", executions=len(works), partitions=[span.partition for span in spans])
+            self._finish(connection, works, spans)
+
+    def retry_doubtful(self, connection: Connection, partitions: Sequence[int]) -> int:
+        """Asks the rail again about what is in doubt, finishes what it answered, and how many are in doubt still."""
+        with failures_named():
+            stored = self._ledger.read(connection, self._ledger.doubtful(connection, partitions, DOUBTFUL_MAX))
+            works = [_work(each) for each in stored.values()]
+            if waiting := [work for work in works if work.saga.state in DOUBTFUL]:
+                self._ask_rail(connection, waiting, is_retry=True)
+            if works:
+                self._finish(connection, works, [])
+            doubtful = [work for work in works if work.saga.state in DOUBTFUL]
+            EXECUTION_IN_DOUBT.set(len(doubtful))
+            self._notices.raise_doubt([_told(work) for work in doubtful])
+            return len(doubtful)
+
+    # Hearing
+
+    def _hear(self, connection: Connection, spans: Sequence[Span], records: Sequence[Said]) -> list[Work]:
+        for partition, before, after in spans:
+            self.heard.advance(connection, partition, before, after)
+        wanted = list({record.execution_id for record in records})
+        stored = self._ledger.read(connection, wanted)
+        early = self._ledger.cause_ids(connection, [each for each in wanted if each not in stored])
+        limits, long_tails = self._ledger.limits(connection, _guarded(records, stored))
+        self._long_tails += long_tails
+        hearing = _Hearing(Funds(limits), {key: _work(each) for key, each in stored.items()}, early)
+        for end, count in Counter(map(hearing.hear, records)).items():
+            EXECUTION_RECORDS.labels(end).inc(count)
+        self._append(connection, hearing.rows)
+        self._notices.raise_orphans(hearing.orphans)
+        return [work for work in hearing.touched.values() if not work.saga.is_at_rest]
+
+    # Finishing
+
+    def _finish(self, connection: Connection, works: Sequence[Work], spans: Sequence[Span]) -> None:
+        for _ in range(RAIL_ROUNDS_MAX):
+            waiting = [work for work in works if work.saga.state in AWAITS_RAIL and work.saga.state not in DOUBTFUL]
+            if not waiting:
+                break
+            self._ask_rail(connection, waiting, is_retry=False)
+        else:
+            raise AssertionError(f"sagas still wait for the rail after {RAIL_ROUNDS_MAX} rounds")
+        self._complete(connection, works, spans)
+
+    def _ask_rail(self, connection: Connection, works: Sequence[Work], *, is_retry: bool) -> None:
+        with _timed("rail"):
+            answers = self._answers(works, is_retry=is_retry)
+        with _timed("answer"), connection.transaction():
+            rows = Rows()
+            limits, long_tails = self._ledger.limits(connection, _guarded_by_answers(works, answers))
+            self._long_tails += long_tails
+            funds = Funds(limits)
+            for work, said_of_it in zip(works, answers, strict=True):
+                _answered(work, said_of_it, funds, rows)
+            self._append(connection, rows)
+
+    def _answers(self, works: Sequence[Work], *, is_retry: bool) -> list[Answer]:
+        """The rail's, in the order of `works`."""
+        keys = [rail_key(work.subject.payment.execution_id, work.saga) for work in works]
+        transfers, recalls = [], []
+        for work, key in zip(works, keys, strict=True):
+            payment = work.subject.payment
+            if work.saga.state in _RECALLS:
+                recalls.append(key)
+            else:
+                transfers.append(
+                    Transfer(
+                        key, payment.account_id, payment.beneficiary_account_id, payment.currency, payment.amount_minor
+                    )
+                )
+        said_of = self._rail.pay(transfers, is_retry=is_retry) if transfers else {}
+        said_of |= self._rail.recall(recalls, is_retry=is_retry) if recalls else {}
+        return [said_of[key] for key in keys]
+
+    def _complete(self, connection: Connection, works: Sequence[Work], spans: Sequence[Span]) -> None:
+        resting = [work for work in works if work.saga.next_step in ANNOUNCED]
+        rows = Rows()
+        for work in resting:
+            step = work.saga.next_step
+            assert step is not None, "it is one of ANNOUNCED"
+            saga, transition = take(work.saga, step)
+            rows.add(work, Advance(saga, [transition], []))
+        with _timed("announce"):
+            self._notices.tell([_told(work) for work in resting])
+        with _timed("complete"), connection.transaction():
+            self._append(connection, rows)
+            for partition, _, after in spans:
+                self.settled.advance(connection, partition, self._settled.get(partition, 0), after)
+        self._settled |= {partition: after for partition, _, after in spans}
+
+    def _append(self, connection: Connection, rows: Rows) -> None:
+        self._ledger.append_executions(connection, rows.executions)
+        self._ledger.append_causes(connection, rows.causes)
+        self._ledger.append_transitions(connection, rows.transitions)
+        self._ledger.append_postings(connection, rows.postings)
+        for step, count in Counter(row.transition.step for row in rows.transitions).items():
+            EXECUTION_STEPS.labels(step).inc(count)
+        for reason, count in Counter(row.transition.reason for row in rows.transitions).items():
+            if reason is not None:
+                EXECUTION_TURNS.labels(reason).inc(count)
+
+    def _take_checkpoints(self, connection: Connection) -> None:
+        for key in self._long_tails[:CHECKPOINTS_MAX]:
+            self._ledger.take_checkpoint(connection, key)
+        self._long_tails = self._long_tails[CHECKPOINTS_MAX:]
+
+
+_RECALLS: Final = frozenset({State.RECALLING, State.RECALL_IN_DOUBT})
+
+
+class _Hearing:
+    """A batch's records, one after the other, against what is stored and what funds there are."""
+
+    def __init__(self, funds: Funds, works: dict[str, Work], early: dict[str, set[str]]) -> None:
+        """early: what was heard about executions before any decision was."""
+        self._funds, self._works, self._early = funds, works, early
+        self.rows = Rows()
+        self.touched: dict[str, Work] = {}
+        self.orphans: list[Said] = []
+
+    def hear(self, record: Said) -> str:
+        """What came of it."""
+        work = self._works.get(record.execution_id)
+        if work is None and record.subject is not None:
+            return self._begin(record, record.subject)
+        if work is None:
+            return self._orphan(record)
+        if record.cause_id in work.cause_ids:
+            return Ignored.DUPLICATE
+        work.cause_ids.add(record.cause_id)
+        if opens_review(record.cause) and work.review_round is not None:
+            work.review_round += 1
+        heard = hear(work.saga, record.cause, is_of_open_round=_is_of_open_round(record, work))
+        if isinstance(heard, Ignored):
+            self._keep_cause(record, work.saga, heard)
+            return heard
+        self._keep_cause(record, heard, None)
+        work.saga, work.why, work.event_time_ms = heard, record.cause, record.event_time_ms
+        work.origin = _ORIGINS[record.cause.partition("_")[0]]
+        self._go_on(work)
+        return "HEARD"
+
+    def _begin(self, record: Said, subject: Subject) -> str:
+        saga = hear(Saga(), record.cause)
+        assert isinstance(saga, Saga), "a first decision is heard"
+        assert saga.aim is not None, "and sets an aim"
+        review_round, heard = int(opens_review(record.cause)), {record.cause_id}
+        work = Work(subject, saga, record.event_time_ms, record.cause, heard, review_round, "DECISION")
+        self._works[record.execution_id] = work
+        self.rows.executions.append(NewExecution(subject, record.cause, saga.aim, record.event_time_ms, record.offset))
+        if record.execution_id in self._early:
+            work.cause_ids |= self._early[record.execution_id]
+            work.review_round = None
+            turned, transition = turn(saga, Reason.OUT_OF_ORDER)
+            self.rows.add(work, Advance(turned, [transition], []))
+        self._go_on(work)
+        return "HEARD"
+
+    def _orphan(self, record: Said) -> str:
+        """It is kept, so that a decision that comes after all is never executed as if nobody had taken it back."""
+        known = self._early.setdefault(record.execution_id, set())
+        if record.cause_id in known:
+            return Ignored.DUPLICATE
+        known.add(record.cause_id)
+        self._keep_cause(record, Saga(), Ignored.NO_DECISION)
+        self.orphans.append(record)
+        return Ignored.NO_DECISION
+
+    def _keep_cause(self, record: Said, saga: Saga, ignored: Ignored | None) -> None:
+        self.rows.causes.append(
+            NewCause(
+                record.execution_id,
+                record.cause_id,
+                record.cause,
+                saga.aim if ignored is None else None,
+                ignored,
+                saga.sequence,
+                record.transaction_id,
+                record.account_id,
+                record.event_time_ms,
+                record.timestamp_ms,
+                record.partition,
+                record.offset,
+            )
+        )
+
+    def _go_on(self, work: Work) -> None:
+        self.touched[work.subject.payment.execution_id] = work
+        self.rows.add(work, advance(work.subject.payment, work.saga, self._funds))
+
+
+def _is_of_open_round(record: Said, work: Work) -> bool:
+    """Of a review: that no reversal has opened another round since it was decided."""
+    return work.review_round is None or record.cause_id == review_id(record.decision_id, work.review_round)
+
+
+def _answered(work: Work, said_of_it: Answer, funds: Funds, rows: Rows) -> None:
+    moved = answer(work.saga, said_of_it)
+    if moved is None:
+        return
+    work.origin = "RAIL"
+    saga, transition = moved
+    rows.add(work, _posted(work, saga, transition, funds))
+    rows.add(work, advance(work.subject.payment, work.saga, funds))
+
+
+def _posted(work: Work, saga: Saga, transition: Transition, funds: Funds) -> Advance:
+    posting = posting_of(work.subject.payment, saga, transition.step)
+    if posting is None:
+        return Advance(saga, [transition], [])
+    funds.apply(posting)
+    return Advance(saga, [transition], [posting])
+
+
+def _guarded(records: Sequence[Said], stored: dict[str, Stored]) -> Iterator[AccountKey]:
+    """The accounts whose balances a batch may look at: the payer's of a new decision that doesn't block, and both where
+    something is said about a decision afterwards."""
+    payments = {record.execution_id: record.subject.payment for record in records if record.subject is not None}
+    payments |= {key: known.subject.payment for key, known in stored.items()}
+    for record in records:
+        payment = payments.get(record.execution_id)
+        if payment is None:
+            continue
+        is_later = record.subject is None
+        if is_later or (record.execution_id not in stored and record.cause is not Cause.DECIDED_BLOCK):
+            yield payment.account_id, payment.currency
+        if is_later:
+            yield payment.beneficiary_account_id, payment.currency
+
+
+def _guarded_by_answers(works: Sequence[Work], answers: Sequence[Answer]) -> Iterator[AccountKey]:
+    for work, said_of_it in zip(works, answers, strict=True):
+        if said_of_it is Answer.DONE:
+            key = guarded_account(work.subject.payment, work.saga)
+            if key is not None:
+                yield key
+
+
+def _work(stored: Stored) -> Work:
+    origin = _ORIGINS.get(stored.why.partition("_")[0], "RAIL")
+    known = stored.subject, stored.saga, stored.event_time_ms, stored.why, set(stored.cause_ids), stored.review_round
+    return Work(*known, origin)
+
+
+_ORIGINS: Final = {"DECIDED": "DECISION", "REVIEWED": "REVIEW", "REVERSED": "REVERSAL"}
+
+
+def _told(work: Work) -> Told:
+    return Told(work.subject, work.saga.state, work.saga.sequence, work.why, work.event_time_ms)
+
+
+@contextmanager
+def _timed(stage: str) -> Iterator[None]:
+    began = time.perf_counter()
+    yield
+    EXECUTION_STAGE_SECONDS.labels(stage).observe(time.perf_counter() - began)

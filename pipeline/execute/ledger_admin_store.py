@@ -1,0 +1,169 @@
+"""`fraud ledger`: accounts and their money, what anyone had at any time, and whether the books are whole."""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from pipeline.domain.identities import posting_id
+from pipeline.io.postgres import Connection, DatabaseRefused, DatabaseUnavailable, connect, failures_named, statements
+from pipeline.io.settings import Settings
+from pipeline.terminal.failures import FAILED_CHECK, Failure, without_password
+from pipeline.terminal.output import Output
+
+SHOWN_MAX: Final = 20
+ROWS_A_STATEMENT: Final = 5_000
+_COLUMNS: Final = ("account_id", "currency", "overdraft_limit_minor", "opening_balance_minor")
+
+
+class Opening(NamedTuple):
+    account_id: str
+    currency: str
+    overdraft_limit_minor: int
+    opening_balance_minor: int
+
+
+class Balance(NamedTuple):
+    currency: str
+    balance_minor: int
+    postings: int
+
+
+class Finding(NamedTuple):
+    """Something that a whole ledger does not have."""
+
+    code: str
+    detail: str
+
+
+def open_accounts(settings: Settings, openings: Sequence[Opening]) -> int:
+    """How many were opened; one that is open stays as it is, and is not funded again."""
+    with _connected(settings) as connection:
+        return append_openings(connection, openings, time.time_ns() // 1_000_000)
+
+
+def append_openings(connection: Connection, openings: Sequence[Opening], at_ms: int) -> int:
+    """How many accounts are new. An opening balance comes from outside, under an id that follows from the account."""
+    ledger, opened = statements("pipeline.execute", "ledger"), 0
+    connection.execute(ledger["ensure_partitions"], [at_ms])
+    for start in range(0, len(openings), ROWS_A_STATEMENT):
+        part = openings[start : start + ROWS_A_STATEMENT]
+        with connection.transaction():
+            columns = [list(column) for column in zip(*part, strict=True)]
+            opened += connection.execute(ledger["open_account"], [*columns[:3], [at_ms] * len(part)]).rowcount
+            _fund(connection, [(f"opening {each[0]} {each[1]}", *each[:2], each[3]) for each in part], at_ms)
+    return opened
+
+
+def fund(settings: Settings, account_id: str, currency: str, amount_minor: int, reference: str) -> bool:
+    """False where the same reference was posted before."""
+    with _connected(settings) as connection:
+        at_ms = time.time_ns() // 1_000_000
+        connection.execute(statements("pipeline.execute", "ledger")["ensure_partitions"], [at_ms])
+        return _fund(connection, [(f"funding {reference}", account_id, currency, amount_minor)], at_ms) == 1
+
+
+def read_openings(path: Path) -> list[Opening]:
+    """A CSV file with the columns of _COLUMNS."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = csv.DictReader(file)
+            if tuple(rows.fieldnames or ()) != _COLUMNS:
+                raise Failure(f"{path} has other columns.", f"Its first line must be {','.join(_COLUMNS)}.")
+            return [
+                Opening(row[_COLUMNS[0]], row[_COLUMNS[1]], int(row[_COLUMNS[2]]), int(row[_COLUMNS[3]]))
+                for row in rows
+            ]
+    except (OSError, ValueError) as error:
+        raise Failure(f"{path} can't be read as accounts.", "Amounts are whole minor units.") from error
+
+
+def balances(
+    settings: Settings, account_id: str, as_of: datetime | None, recorded_as_of: datetime | None
+) -> list[Balance]:
+    """In each currency that the account has postings in; empty where it has none."""
+    with _connected(settings) as connection:
+        rows = connection.execute(
+            statements("pipeline.execute", "ledger")["balance"], [account_id, as_of, recorded_as_of]
+        ).fetchall()
+        return [Balance(*row) for row in rows]
+
+
+def check(settings: Settings) -> tuple[list[Finding], list[tuple[str, str, int, int]]]:
+    """What is wrong, at most SHOWN_MAX of each kind; and how many executions stand in each state."""
+    with _connected(settings) as connection, connection.transaction():
+        connection.execute(b"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        return findings(connection), [
+            tuple(row) for row in connection.execute(statements("pipeline.execute", "ledger")["states"]).fetchall()
+        ]
+
+
+def findings(connection: Connection) -> list[Finding]:
+    ledger = statements("pipeline.execute", "ledger")
+    found = []
+    for currency, sum_minor, _ in connection.execute(ledger["sums"]).fetchall():
+        if sum_minor:
+            found.append(Finding("SUM_NOT_ZERO", f"{currency} sums to {sum_minor}"))
+    for account_id, currency, balance_minor, limit_minor in connection.execute(
+        ledger["overdrawn"], [SHOWN_MAX]
+    ).fetchall():
+        found.append(Finding("OVERDRAWN", f"{account_id} has {balance_minor} {currency}, its limit is -{limit_minor}"))
+    for account_id, currency, number in connection.execute(ledger["wrong_checkpoints"], [SHOWN_MAX]).fetchall():
+        found.append(Finding("CHECKPOINT_WRONG", f"{account_id} in {currency} through {number}"))
+    for execution_id, state in connection.execute(ledger["misplaced"], [SHOWN_MAX]).fetchall():
+        found.append(Finding("MISPLACED", f"{execution_id} is {state}, its money is elsewhere"))
+    return found
+
+
+def show_balance(output: Output, account_id: str, balance: Balance) -> None:
+    line = f"{account_id}  {balance.balance_minor:,} minor units of {balance.currency}, {balance.postings:,} postings"
+    output.record({"account_id": account_id, **balance._asdict()}, line)
+
+
+def show_check(output: Output, found: Sequence[Finding], states: Sequence[tuple[str, str, int, int]]) -> bool:
+    """True where the books are whole."""
+    for state, currency, count, amount_minor in states:
+        fields = {"state": state, "currency": currency, "executions": count, "amount_minor": amount_minor}
+        output.record(fields, f"{state:<16} {currency} {count:>10,} executions")
+    for finding in found:
+        output.record(finding._asdict(), f"{finding.code}: {finding.detail}")
+    if not found:
+        output.note("The books are whole: every currency sums to zero, and all money is where its state says.")
+    return not found
+
+
+def time_of(text: str | None) -> datetime | None:
+    """ISO 8601; UTC where it names no zone."""
+    if text is None:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise Failure(f"{text} is no time.", "Write it as 2026-11-24T09:00:00Z.") from error
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+
+
+def _fund(connection: Connection, funded: Sequence[tuple[str, str, str, int]], at_ms: int) -> int:
+    """(what for, account, currency, amount) each; nothing is posted for an amount of zero, or for the same again."""
+    rows = [(posting_id("fund", what, 1), *money) for what, *money in funded if money[2]]
+    columns = [list(column) for column in zip(*rows, strict=True)] if rows else [[], [], [], []]
+    return connection.execute(statements("pipeline.execute", "ledger")["fund_account"], [at_ms, *columns]).rowcount
+
+
+@contextmanager
+def _connected(settings: Settings) -> Iterator[Connection]:
+    try:
+        with connect(settings.database_url, "fraud-ledger") as connection, failures_named():
+            yield connection
+    except DatabaseUnavailable as error:
+        raise Failure(
+            f"PostgreSQL does not answer at {without_password(settings.database_url)}.",
+            "Start it and set FRAUD_DATABASE_URL to its address.",
+        ) from error
+    except DatabaseRefused as refusal:
+        raise Failure(f"{refusal}.", "Was `fraud database migrate` run, and may this role?", FAILED_CHECK) from refusal

@@ -1,0 +1,209 @@
+"""Double entry: what each saga step posts, and whether the funds for it are there.
+
+Invariants
+1. A posting moves a positive amount of one currency from one account to another, so the sum over all accounts is zero
+   by construction (I6), and a saga's postings move its own amount only. A payment of 0 posts nothing.
+2. What undoes a step posts the same amount the other way and names the posting that it reverses (I5).
+3. At rest nothing of the payment is in clearing; it is set aside only where the saga is HELD.
+4. No step takes an account below its limit (I8: integers), by the balances given; an account that was never opened
+   can't pay, and gives back no more than it got.
+
+Balances are derived: `Funds` holds what the store summed for a batch, and moves with the batch's own postings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple
+
+from pipeline.domain.enums import FastStrEnum
+from pipeline.domain.identities import posting_id
+from pipeline.execute.saga import ANNOUNCED, GUARDED, STEPS_MAX, Aim, Reason, Saga, State, Step, Transition, take, turn
+
+CLEARING: Final = "/clearing"
+"""Money under way to the rail. No customer's account id holds a slash."""
+FUNDING: Final = "/funding"
+"""The world outside: what comes in is taken from here, so it stands at minus what all others have."""
+RESERVE_SUFFIX: Final = "/held"
+
+
+class Payment(NamedTuple):
+    """What moves: once and for all a decision's, whatever becomes of it."""
+
+    execution_id: str
+    account_id: str
+    beneficiary_account_id: str
+    currency: str
+    amount_minor: int
+
+
+class Posting(NamedTuple):
+    posting_id: str
+    execution_id: str
+    step: str
+    attempt: int  # 1, then one more each time that the saga takes this step again
+    source_account_id: str
+    destination_account_id: str
+    currency: str
+    amount_minor: int
+    reverses: str | None  # the posting that this one undoes
+
+
+class Limit(NamedTuple):
+    """What is known of an account in one currency. `overdraft_limit_minor` is None where it was never opened."""
+
+    balance_minor: int
+    overdraft_limit_minor: int | None
+
+
+class Holder(FastStrEnum):
+    """Whose account a posting touches."""
+
+    PAYER = "PAYER"
+    RESERVE = "RESERVE"
+    CLEARING = "CLEARING"
+    BENEFICIARY = "BENEFICIARY"
+
+
+_H, _T = Holder, Step
+MOVEMENTS: Final[dict[Step, tuple[Holder, Holder]]] = {
+    _T.RESERVE: (_H.PAYER, _H.RESERVE),
+    _T.DEBIT: (_H.RESERVE, _H.CLEARING),
+    _T.CREDIT: (_H.CLEARING, _H.BENEFICIARY),
+    _T.RECALL: (_H.BENEFICIARY, _H.CLEARING),
+    _T.GIVE_BACK: (_H.CLEARING, _H.BENEFICIARY),
+    _T.UNDEBIT: (_H.CLEARING, _H.RESERVE),
+    _T.UNRESERVE: (_H.RESERVE, _H.PAYER),
+}
+"""From whom to whom a step moves the payment's amount; the other steps move nothing."""
+
+REVERSES: Final[dict[Step, Step]] = {
+    _T.RECALL: _T.CREDIT,
+    _T.GIVE_BACK: _T.RECALL,
+    _T.UNDEBIT: _T.DEBIT,
+    _T.UNRESERVE: _T.RESERVE,
+}
+
+
+class Funds:
+    """The balances that a batch's guarded steps look at, by (account, currency)."""
+
+    def __init__(self, limits: Mapping[tuple[str, str], Limit]) -> None:
+        self._open = {key for key, limit in limits.items() if limit.overdraft_limit_minor is not None}
+        self._spendable_minor = {
+            key: limit.balance_minor + (limit.overdraft_limit_minor or 0) for key, limit in limits.items()
+        }
+
+    def refusal(self, payment: Payment, step: Step) -> Reason | None:
+        """Why a guarded step can't be; None: it can."""
+        if step is Step.RESERVE:
+            key = payment.account_id, payment.currency
+            is_enough = self._spendable_minor[key] >= payment.amount_minor
+            if key not in self._open:
+                return Reason.ACCOUNT_NOT_OPEN
+            return None if is_enough else Reason.INSUFFICIENT_FUNDS
+        assert step is Step.RECALL, f"{step} is not guarded"
+        key = payment.beneficiary_account_id, payment.currency
+        return None if self._spendable_minor[key] >= payment.amount_minor else Reason.BENEFICIARY_FUNDS_GONE
+
+    def apply(self, posting: Posting) -> None:
+        source = posting.source_account_id, posting.currency
+        if source in self._spendable_minor:
+            self._spendable_minor[source] -= posting.amount_minor
+        destination = posting.destination_account_id, posting.currency
+        if destination in self._spendable_minor:
+            self._spendable_minor[destination] += posting.amount_minor
+
+
+class Advance(NamedTuple):
+    """How far a saga came: it rests, waits for the rail, or its next step is to be announced first."""
+
+    saga: Saga
+    transitions: list[Transition]
+    postings: list[Posting]
+
+
+def advance(payment: Payment, saga: Saga, funds: Funds) -> Advance:
+    """Takes the plan's steps until one needs the outside."""
+    transitions: list[Transition] = []
+    postings: list[Posting] = []
+    for _ in range(STEPS_MAX):
+        step = saga.next_step
+        if step is None or step in ANNOUNCED:
+            return Advance(saga, transitions, postings)
+        reason = funds.refusal(payment, step) if step in GUARDED else None
+        saga, transition = take(saga, step) if reason is None else turn(saga, reason)
+        transitions.append(transition)
+        posting = posting_of(payment, saga, transition.step)
+        if posting is not None:
+            funds.apply(posting)
+            postings.append(posting)
+    raise AssertionError(f"{saga.state} takes over {STEPS_MAX} steps to {saga.aim}")
+
+
+def posting_of(payment: Payment, saga: Saga, step: Step) -> Posting | None:
+    """What the step just taken by `saga` posts; None: it moves nothing."""
+    movement = MOVEMENTS.get(step)
+    if movement is None or payment.amount_minor == 0:
+        return None
+    source, destination = movement
+    attempt, accounts = saga.taken[step], _accounts(payment)
+    return Posting(
+        posting_id(payment.execution_id, step, attempt),
+        payment.execution_id,
+        step,
+        attempt,
+        accounts[source],
+        accounts[destination],
+        payment.currency,
+        payment.amount_minor,
+        _reversed(payment, saga, step),
+    )
+
+
+def reserve_account(account_id: str) -> str:
+    """Where an account's money is set aside."""
+    return account_id + RESERVE_SUFFIX
+
+
+def guarded_account(payment: Payment, saga: Saga) -> tuple[str, str] | None:
+    """The (account, currency) whose balance the saga's way to its aim looks at; None: none."""
+    if saga.aim is None:
+        return None
+    if saga.state in _BEFORE_RESERVE:
+        return payment.account_id, payment.currency
+    if saga.state in _WITH_BENEFICIARY and saga.aim is not Aim.SETTLE:
+        return payment.beneficiary_account_id, payment.currency
+    return None
+
+
+_BEFORE_RESERVE: Final = frozenset({State.NEW, State.UNRESERVED, State.REFUSED, State.REVERSED})
+_WITH_BENEFICIARY: Final = frozenset({State.SUBMITTED, State.IN_DOUBT, State.CREDITED, State.SETTLED})
+"""Or with the rail, whose answer may put it there."""
+
+
+def balances(postings: Iterable[Posting]) -> dict[tuple[str, str], int]:
+    """Of every account that the postings touch, by (account, currency)."""
+    found: dict[tuple[str, str], int] = {}
+    for posting in postings:
+        source = posting.source_account_id, posting.currency
+        destination = posting.destination_account_id, posting.currency
+        found[source] = found.get(source, 0) - posting.amount_minor
+        found[destination] = found.get(destination, 0) + posting.amount_minor
+    return found
+
+
+def _accounts(payment: Payment) -> dict[Holder, str]:
+    return {
+        Holder.PAYER: payment.account_id,
+        Holder.RESERVE: reserve_account(payment.account_id),
+        Holder.CLEARING: CLEARING,
+        Holder.BENEFICIARY: payment.beneficiary_account_id,
+    }
+
+
+def _reversed(payment: Payment, saga: Saga, step: Step) -> str | None:
+    undone = REVERSES.get(step)
+    if undone is None:
+        return None
+    return posting_id(payment.execution_id, undone, saga.taken[undone])

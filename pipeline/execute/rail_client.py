@@ -1,0 +1,129 @@
+"""The payment rail over HTTP: bulk transfers and recalls by idempotency key, and what became of them.
+
+Invariants
+1. An answer is what the rail said of that key, never inferred: no reply, a 5xx, a torn or strange reply say nothing.
+2. A key is submitted again only after the rail was asked for it and knew nothing of it, or didn't answer that either;
+   the key makes the rail refuse a second payment.
+3. Attempts and waits are bounded; what is not known by then is UNKNOWN, and somebody asks again later.
+"""
+
+from __future__ import annotations
+
+import http.client
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
+
+import orjson
+
+from pipeline.execute.metrics import RAIL_REQUESTS
+from pipeline.execute.saga import Answer
+
+ATTEMPTS_MAX: Final = 5
+BACKOFF_S: Final = (0.0, 0.05, 0.2, 0.5, 1.0)
+"""Before each attempt. With TIMEOUT_S a rail that never answers takes the executor about 20 s a batch."""
+TIMEOUT_S: Final = 2.0
+REPLY_BYTES_MAX: Final = 4 * 1024 * 1024
+TRANSFERS_MAX: Final = 2_000
+"""In one request."""
+
+_PAID: Final = {"ACCEPTED": Answer.DONE, "RECALLED": Answer.DONE, "REFUSED": Answer.REFUSED}
+_RECALLED: Final = {"RECALLED": Answer.DONE, "REFUSED": Answer.REFUSED}
+
+
+class Transfer(NamedTuple):
+    """In the order of the rail's fields."""
+
+    key: str
+    debtor_account_id: str
+    creditor_account_id: str
+    currency: str
+    amount_minor: int
+
+
+class RailSilent(Exception):
+    """A request had no answer that says anything. The message names the kind of failure only."""
+
+
+class Rail:
+    """For one thread; one connection, kept open."""
+
+    def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S, wait: Callable[[float], object] = time.sleep) -> None:
+        """`wait`: between attempts."""
+        parts = urlsplit(url)
+        assert parts.hostname is not None, "the rail's address has a host"
+        assert parts.scheme == "http", "TLS to the rail is terminated by a proxy beside the executor"
+        self._connection = http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=timeout_s)
+        self._wait = wait
+
+    def pay(self, transfers: Sequence[Transfer], *, is_retry: bool = False) -> dict[str, Answer]:
+        """Of each transfer whether it is paid. `is_retry`: the rail may know the keys already."""
+        bodies = {transfer.key: list(transfer) for transfer in transfers}
+        return self._settle("transfers", bodies, _PAID, is_asked_first=is_retry)
+
+    def recall(self, keys: Sequence[str], *, is_retry: bool = False) -> dict[str, Answer]:
+        """Of each paid transfer whether its money is back."""
+        return self._settle("recalls", {key: key for key in keys}, _RECALLED, is_asked_first=is_retry)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _settle(
+        self, what: str, bodies: Mapping[str, object], said: Mapping[str, Answer], *, is_asked_first: bool
+    ) -> dict[str, Answer]:
+        answers: dict[str, Answer] = {}
+        left = dict(bodies)
+        for attempt in range(ATTEMPTS_MAX):
+            if not left:
+                break
+            self._wait(BACKOFF_S[attempt])
+            try:
+                if attempt or is_asked_first:
+                    _take(answers, left, self._ask(f"/v1/{what}/query", list(left)), said)
+                _take(answers, left, self._ask(f"/v1/{what}", list(left.values())), said)
+            except RailSilent:
+                continue
+        return answers | dict.fromkeys(left, Answer.UNKNOWN)
+
+    def _ask(self, path: str, body: list[object] | list[str]) -> dict[str, str]:
+        """The rail's word on each key. Raises RailSilent."""
+        found: dict[str, str] = {}
+        for start in range(0, len(body), TRANSFERS_MAX):
+            found |= self._post(path, orjson.dumps(body[start : start + TRANSFERS_MAX]))
+        return found
+
+    def _post(self, path: str, body: bytes) -> dict[str, str]:
+        try:
+            self._connection.request("POST", path, body, {"Content-Type": "application/json"})
+            reply = self._connection.getresponse()
+            content = reply.read(REPLY_BYTES_MAX + 1)
+        except (OSError, http.client.HTTPException) as error:
+            self._connection.close()  # the next request opens it again
+            RAIL_REQUESTS.labels(path, "silent").inc()
+            raise RailSilent(type(error).__name__) from error
+        if reply.status != http.client.OK:
+            self._connection.close()
+            RAIL_REQUESTS.labels(path, "error").inc()
+            raise RailSilent(f"status {reply.status}")
+        RAIL_REQUESTS.labels(path, "answered").inc()
+        return _statuses(content)
+
+
+def _statuses(content: bytes) -> dict[str, str]:
+    try:
+        found = orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        raise RailSilent("the reply is no JSON") from error
+    if not isinstance(found, dict):
+        raise RailSilent("the reply is no object")
+    return {key: status for key, status in found.items() if isinstance(status, str)}
+
+
+def _take(
+    answers: dict[str, Answer], left: dict[str, object], statuses: Mapping[str, str], said: Mapping[str, Answer]
+) -> None:
+    """Moves what the rail has an answer to from `left` to `answers`."""
+    for key, status in statuses.items():
+        if status in said and left.pop(key, None) is not None:
+            answers[key] = said[status]

@@ -1,0 +1,358 @@
+"""What happens about one decision, step by step, as three tables.
+
+A saga knows where the money is (State) and where it shall end (Aim). A record of `decisions.v1` sets the aim (AIMS),
+the plan names the next step from where the money is (PLAN), a step leads to the next state (TRANSITIONS). What undoes
+a payment is therefore the same plan walked backwards, whatever state the record meets.
+
+Invariants
+1. The tables are complete: every aim and cause, every state and aim, every step of the plan has its entry.
+2. From every state each aim is reached, or the saga waits for the rail, in at most STEPS_MAX steps.
+3. RELEASED is never left: the payment goes on under another id, so nothing may pay it here again.
+4. A saga is a function of its records and the answers of rail and funds, in order: `restore` of what was stored is the
+   saga that stored it.
+5. Money is with the rail only between SUBMIT and its answer, and after CREDIT until RECALLED.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+from pipeline.domain.enums import FastStrEnum
+from pipeline.domain.identities import posting_id
+
+STEPS_MAX: Final = 8
+"""The longest way without waiting: from SETTLED backwards is 4, forwards from REFUSED 3; what is above is a loop."""
+
+
+class State(FastStrEnum):
+    """Where the money is."""
+
+    NEW = "NEW"  # with the payer; nothing was done yet
+    RESERVED = "RESERVED"  # set aside
+    DEBITED = "DEBITED"  # in clearing, not with the rail
+    SUBMITTED = "SUBMITTED"  # in clearing, and the rail is asked to pay it
+    IN_DOUBT = "IN_DOUBT"  # as SUBMITTED, and the rail didn't say what became of it
+    CREDITED = "CREDITED"  # with the beneficiary
+    RECALLING = "RECALLING"  # in clearing, and the rail is asked to take it back
+    RECALL_IN_DOUBT = "RECALL_IN_DOUBT"
+    UNRESERVED = "UNRESERVED"  # with the payer, again or for want of funds still
+    SETTLED = "SETTLED"  # with the beneficiary; upstream was told
+    HELD = "HELD"  # set aside until a review
+    REFUSED = "REFUSED"  # with the payer
+    REVERSED = "REVERSED"  # with the payer again
+    RELEASED = "RELEASED"  # with the payer, who may be decided on anew under another id
+
+
+class Aim(FastStrEnum):
+    """Where a saga shall end; each has the state that it rests in."""
+
+    SETTLE = "SETTLE"
+    HOLD = "HOLD"
+    REFUSE = "REFUSE"
+    REVERSE = "REVERSE"
+    RELEASE = "RELEASE"
+
+
+class Cause(FastStrEnum):
+    """What a record of `decisions.v1` says."""
+
+    DECIDED_ALLOW = "DECIDED_ALLOW"
+    DECIDED_ESCALATE = "DECIDED_ESCALATE"
+    DECIDED_BLOCK = "DECIDED_BLOCK"
+    REVIEWED_ALLOW = "REVIEWED_ALLOW"
+    REVIEWED_BLOCK = "REVIEWED_BLOCK"
+    REVERSED_TO_ALLOW = "REVERSED_TO_ALLOW"
+    REVERSED_TO_ESCALATE = "REVERSED_TO_ESCALATE"
+    REVERSED_TO_BLOCK = "REVERSED_TO_BLOCK"
+    REVERSED_TO_NOTHING = "REVERSED_TO_NOTHING"  # goes back to be decided anew
+
+
+class Ignored(StrEnum):
+    """Why a record changes nothing, in order of precedence."""
+
+    DUPLICATE = "DUPLICATE"  # it was heard before
+    NO_DECISION = "NO_DECISION"  # it is about a payment that no decision was heard of
+    ALREADY_DECIDED = "ALREADY_DECIDED"
+    ALREADY_RELEASED = "ALREADY_RELEASED"
+    NOT_HELD = "NOT_HELD"  # a review of what isn't, or is no longer, in review
+    OTHER_ROUND = "OTHER_ROUND"  # a review that a reversal has overtaken: another round is open since
+
+
+class Reason(StrEnum):
+    """Why a saga was turned from its aim, in order of precedence."""
+
+    OUT_OF_ORDER = "OUT_OF_ORDER"  # something took the decision back before it was heard
+    ACCOUNT_NOT_OPEN = "ACCOUNT_NOT_OPEN"
+    INSUFFICIENT_FUNDS = "INSUFFICIENT_FUNDS"
+    RAIL_REFUSED = "RAIL_REFUSED"
+    BENEFICIARY_FUNDS_GONE = "BENEFICIARY_FUNDS_GONE"
+    RECALL_REFUSED = "RECALL_REFUSED"
+
+
+class Step(FastStrEnum):
+    RESERVE = "RESERVE"
+    DEBIT = "DEBIT"
+    SUBMIT = "SUBMIT"  # the intent: it is stored before the rail is asked
+    CREDIT = "CREDIT"  # the rail has paid
+    REJECT = "REJECT"  # the rail has refused
+    DOUBT = "DOUBT"  # the rail doesn't say
+    COMPLETE = "COMPLETE"
+    HOLD = "HOLD"
+    REFUSE = "REFUSE"
+    REVERSE = "REVERSE"
+    RELEASE = "RELEASE"
+    RECALL = "RECALL"  # the intent; in the books the money is taken back first, so that it can't be spent meanwhile
+    RECALLED = "RECALLED"  # the rail has taken it back
+    GIVE_BACK = "GIVE_BACK"  # the rail has refused to: in the books it goes back to the beneficiary
+    DENY = "DENY"  # the funds aren't there: nothing is set aside
+    KEEP = "KEEP"  # the beneficiary has spent it: nothing to recall
+    UNDEBIT = "UNDEBIT"
+    UNRESERVE = "UNRESERVE"
+
+
+class Answer(FastStrEnum):
+    """What the rail says of a transfer, or of its recall."""
+
+    DONE = "DONE"
+    REFUSED = "REFUSED"
+    UNKNOWN = "UNKNOWN"
+
+
+_S, _A, _C, _I, _T = State, Aim, Cause, Ignored, Step
+
+DECISIONS: Final = (_C.DECIDED_ALLOW, _C.DECIDED_ESCALATE, _C.DECIDED_BLOCK)
+_REVIEWS: Final = (_C.REVIEWED_ALLOW, _C.REVIEWED_BLOCK)
+_REVERSALS: Final = (_C.REVERSED_TO_ALLOW, _C.REVERSED_TO_ESCALATE, _C.REVERSED_TO_BLOCK, _C.REVERSED_TO_NOTHING)
+_REVERSED_AIMS: Final = {
+    _C.REVERSED_TO_ALLOW: _A.SETTLE,
+    _C.REVERSED_TO_ESCALATE: _A.HOLD,
+    _C.REVERSED_TO_BLOCK: _A.REVERSE,
+    _C.REVERSED_TO_NOTHING: _A.RELEASE,
+}
+
+AIMS: Final[dict[tuple[Aim | None, Cause], Aim | Ignored]] = {
+    (None, _C.DECIDED_ALLOW): _A.SETTLE,
+    (None, _C.DECIDED_ESCALATE): _A.HOLD,
+    (None, _C.DECIDED_BLOCK): _A.REFUSE,
+    **{(None, cause): _I.NO_DECISION for cause in (*_REVIEWS, *_REVERSALS)},
+    **{(aim, cause): _I.ALREADY_DECIDED for aim in Aim for cause in DECISIONS},
+    **{(aim, cause): _I.NOT_HELD for aim in Aim for cause in _REVIEWS},
+    **{(aim, cause): after for aim in Aim for cause, after in _REVERSED_AIMS.items()},
+    (_A.HOLD, _C.REVIEWED_ALLOW): _A.SETTLE,
+    (_A.HOLD, _C.REVIEWED_BLOCK): _A.REFUSE,
+    (_A.REFUSE, _C.REVERSED_TO_BLOCK): _A.REFUSE,  # nothing moved, so nothing is taken back
+    **{(_A.RELEASE, cause): _I.ALREADY_RELEASED for cause in (*_REVIEWS, *_REVERSALS)},
+}
+"""What a record does to the aim; later lines go before earlier ones. None: no decision was heard yet."""
+
+AWAITS_RAIL: Final = frozenset({_S.SUBMITTED, _S.IN_DOUBT, _S.RECALLING, _S.RECALL_IN_DOUBT})
+DOUBTFUL: Final = frozenset({_S.IN_DOUBT, _S.RECALL_IN_DOUBT})
+
+
+def _row(
+    state: State, settle: Step | None, hold: Step | None, refuse: Step | None, *rest: Step | None
+) -> dict[tuple[State, Aim], Step | None]:
+    """One state's steps by aim. `rest`: REVERSE and RELEASE where they differ from REFUSE."""
+    steps = (settle, hold, refuse, *(rest or (refuse, refuse)))
+    return {(state, aim): step for aim, step in zip(Aim, steps, strict=True)}
+
+
+PLAN: Final[dict[tuple[State, Aim], Step | None]] = {
+    **_row(_S.NEW, _T.RESERVE, _T.RESERVE, _T.REFUSE, _T.REVERSE, _T.RELEASE),
+    **_row(_S.RESERVED, _T.DEBIT, _T.HOLD, _T.UNRESERVE),
+    **_row(_S.DEBITED, _T.SUBMIT, _T.UNDEBIT, _T.UNDEBIT),
+    **_row(_S.SUBMITTED, None, None, None),
+    **_row(_S.IN_DOUBT, None, None, None),
+    **_row(_S.CREDITED, _T.COMPLETE, _T.RECALL, _T.RECALL),
+    **_row(_S.RECALLING, None, None, None),
+    **_row(_S.RECALL_IN_DOUBT, None, None, None),
+    **_row(_S.UNRESERVED, _T.RESERVE, _T.RESERVE, _T.REFUSE, _T.REVERSE, _T.RELEASE),
+    **_row(_S.SETTLED, None, _T.RECALL, _T.RECALL),
+    **_row(_S.HELD, _T.DEBIT, None, _T.UNRESERVE),
+    **_row(_S.REFUSED, _T.RESERVE, _T.RESERVE, None, _T.REVERSE, _T.RELEASE),
+    **_row(_S.REVERSED, _T.RESERVE, _T.RESERVE, None, None, _T.RELEASE),
+    **_row(_S.RELEASED, None, None, None),
+}
+"""The next step; None: it rests here, or waits for the rail."""
+
+TRANSITIONS: Final[dict[tuple[State, Step], State]] = {
+    **{(before, _T.RESERVE): _S.RESERVED for before in (_S.NEW, _S.UNRESERVED, _S.REFUSED, _S.REVERSED)},
+    **{(before, _T.DENY): _S.UNRESERVED for before in (_S.NEW, _S.UNRESERVED, _S.REFUSED, _S.REVERSED)},
+    (_S.NEW, _T.REFUSE): _S.REFUSED,
+    (_S.NEW, _T.REVERSE): _S.REVERSED,
+    (_S.NEW, _T.RELEASE): _S.RELEASED,
+    (_S.RESERVED, _T.DEBIT): _S.DEBITED,
+    (_S.RESERVED, _T.HOLD): _S.HELD,
+    (_S.RESERVED, _T.UNRESERVE): _S.UNRESERVED,
+    (_S.HELD, _T.DEBIT): _S.DEBITED,
+    (_S.HELD, _T.UNRESERVE): _S.UNRESERVED,
+    (_S.DEBITED, _T.SUBMIT): _S.SUBMITTED,
+    (_S.DEBITED, _T.UNDEBIT): _S.RESERVED,
+    (_S.SUBMITTED, _T.CREDIT): _S.CREDITED,
+    (_S.SUBMITTED, _T.REJECT): _S.DEBITED,
+    (_S.SUBMITTED, _T.DOUBT): _S.IN_DOUBT,
+    (_S.IN_DOUBT, _T.CREDIT): _S.CREDITED,
+    (_S.IN_DOUBT, _T.REJECT): _S.DEBITED,
+    (_S.CREDITED, _T.COMPLETE): _S.SETTLED,
+    (_S.CREDITED, _T.RECALL): _S.RECALLING,
+    (_S.CREDITED, _T.KEEP): _S.CREDITED,
+    (_S.SETTLED, _T.RECALL): _S.RECALLING,
+    (_S.SETTLED, _T.KEEP): _S.CREDITED,
+    (_S.RECALLING, _T.RECALLED): _S.DEBITED,
+    (_S.RECALLING, _T.GIVE_BACK): _S.CREDITED,
+    (_S.RECALLING, _T.DOUBT): _S.RECALL_IN_DOUBT,
+    (_S.RECALL_IN_DOUBT, _T.RECALLED): _S.DEBITED,
+    (_S.RECALL_IN_DOUBT, _T.GIVE_BACK): _S.CREDITED,
+    (_S.UNRESERVED, _T.REFUSE): _S.REFUSED,
+    (_S.UNRESERVED, _T.REVERSE): _S.REVERSED,
+    (_S.UNRESERVED, _T.RELEASE): _S.RELEASED,
+    (_S.REFUSED, _T.REVERSE): _S.REVERSED,
+    (_S.REFUSED, _T.RELEASE): _S.RELEASED,
+    (_S.REVERSED, _T.RELEASE): _S.RELEASED,
+}
+
+ANSWERED: Final[dict[tuple[State, Answer], Step | None]] = {
+    (_S.SUBMITTED, Answer.DONE): _T.CREDIT,
+    (_S.SUBMITTED, Answer.REFUSED): _T.REJECT,
+    (_S.SUBMITTED, Answer.UNKNOWN): _T.DOUBT,
+    (_S.IN_DOUBT, Answer.DONE): _T.CREDIT,
+    (_S.IN_DOUBT, Answer.REFUSED): _T.REJECT,
+    (_S.IN_DOUBT, Answer.UNKNOWN): None,
+    (_S.RECALLING, Answer.DONE): _T.RECALLED,
+    (_S.RECALLING, Answer.REFUSED): _T.GIVE_BACK,
+    (_S.RECALLING, Answer.UNKNOWN): _T.DOUBT,
+    (_S.RECALL_IN_DOUBT, Answer.DONE): _T.RECALLED,
+    (_S.RECALL_IN_DOUBT, Answer.REFUSED): _T.GIVE_BACK,
+    (_S.RECALL_IN_DOUBT, Answer.UNKNOWN): None,
+}
+"""The step that an answer of the rail is; None: still in doubt, which is no news."""
+
+ANNOUNCED: Final = frozenset({_T.COMPLETE, _T.HOLD, _T.REFUSE, _T.REVERSE, _T.RELEASE})
+"""Steps into rest. Upstream is told before they are stored, so that a stored one was told; a crash tells it twice."""
+
+GUARDED: Final = frozenset({_T.RESERVE, _T.RECALL})
+"""Steps that take money from an account which may not have it; see pipeline.execute.postings."""
+
+
+TURNS: Final = {
+    Reason.OUT_OF_ORDER: (_T.DENY, _A.REFUSE),
+    Reason.ACCOUNT_NOT_OPEN: (_T.DENY, _A.REFUSE),
+    Reason.INSUFFICIENT_FUNDS: (_T.DENY, _A.REFUSE),
+    Reason.RAIL_REFUSED: (_T.REJECT, _A.REFUSE),
+    Reason.BENEFICIARY_FUNDS_GONE: (_T.KEEP, _A.SETTLE),
+    Reason.RECALL_REFUSED: (_T.GIVE_BACK, _A.SETTLE),
+}
+"""What is done instead of the plan, and the aim from then on."""
+
+
+class Transition(NamedTuple):
+    """One stored step. `aim` is the saga's after it; `reason` says why it was turned from the aim before, if it was."""
+
+    sequence: int
+    step: Step
+    before: State
+    after: State
+    aim: Aim
+    reason: Reason | None
+
+
+class Heard(NamedTuple):
+    """One stored record of `decisions.v1`: the aim that it set when the saga had taken `sequence` steps."""
+
+    sequence: int
+    aim: Aim
+
+
+_NOTHING_TAKEN: Final[Mapping[Step, int]] = MappingProxyType({})
+
+
+class Saga(NamedTuple):
+    state: State = State.NEW
+    aim: Aim | None = None
+    sequence: int = 0  # of the last transition
+    taken: Mapping[Step, int] = _NOTHING_TAKEN  # how often each step was taken
+
+    @property
+    def next_step(self) -> Step | None:
+        """None while it waits for the rail, or rests."""
+        return None if self.aim is None else PLAN[self.state, self.aim]
+
+    @property
+    def is_at_rest(self) -> bool:
+        return self.next_step is None and self.state not in AWAITS_RAIL
+
+
+def hear(saga: Saga, cause: Cause, *, is_of_open_round: bool = True) -> Saga | Ignored:
+    """The saga with the aim that the record sets. `is_of_open_round`: of a review, that it is of the round now open."""
+    aim = AIMS[saga.aim, cause]
+    if isinstance(aim, Ignored):
+        return aim
+    if cause in _REVIEWS and not is_of_open_round:
+        return Ignored.OTHER_ROUND
+    return saga._replace(aim=aim)
+
+
+def opens_review(cause: Cause) -> bool:
+    """Whether the review service opens a round for the record, the first or another."""
+    return cause in (Cause.DECIDED_ESCALATE, Cause.REVERSED_TO_ESCALATE)
+
+
+def take(saga: Saga, step: Step) -> tuple[Saga, Transition]:
+    return _taken(saga, step, saga.aim, None)
+
+
+def turn(saga: Saga, reason: Reason) -> tuple[Saga, Transition]:
+    """The step that is taken for this reason instead of the planned one, and the aim that follows from it."""
+    step, aim = TURNS[reason]
+    return _taken(saga, step, aim, reason)
+
+
+def answer(saga: Saga, said: Answer) -> tuple[Saga, Transition] | None:
+    """What the rail's answer does; None: nothing new. A refusal turns the saga; what it says of an old aim doesn't."""
+    step = ANSWERED[saga.state, said]
+    if step is None:
+        return None
+    if step is Step.REJECT and saga.aim is Aim.SETTLE:
+        return turn(saga, Reason.RAIL_REFUSED)
+    if step is Step.GIVE_BACK:
+        return turn(saga, Reason.RECALL_REFUSED)
+    return take(saga, step)
+
+
+def restore(transitions: Iterable[Transition], heard: Iterable[Heard]) -> Saga:
+    """The saga that stored these, each in order. A record heard after the last step has the last word."""
+    saga = Saga()
+    for transition in transitions:
+        assert transition.before is saga.state, f"step {transition.sequence} follows {saga.state}"
+        assert transition.sequence == saga.sequence + 1, f"step {transition.sequence} follows {saga.sequence}"
+        saga, again = _taken(saga, transition.step, transition.aim, transition.reason)
+        assert again.after is transition.after, f"step {transition.sequence} led elsewhere"
+    for sequence, aim in heard:
+        if sequence >= saga.sequence:
+            saga = saga._replace(aim=aim)
+    return saga
+
+
+def rail_key(execution_id: str, saga: Saga) -> str:
+    """The idempotency key of the transfer last submitted: the same for its recall, another for a later submission."""
+    attempt = saga.taken.get(Step.SUBMIT, 0)
+    assert attempt, "nothing was submitted"
+    return posting_id(execution_id, Step.SUBMIT, attempt)
+
+
+def diagram() -> str:
+    """TRANSITIONS as a Mermaid state diagram."""
+    arrows = [f"    {before} --> {after}: {step}" for (before, step), after in TRANSITIONS.items()]
+    return "\n".join(["stateDiagram-v2", "    [*] --> NEW", *arrows]) + "\n"
+
+
+def _taken(saga: Saga, step: Step, aim: Aim | None, reason: Reason | None) -> tuple[Saga, Transition]:
+    after = TRANSITIONS.get((saga.state, step))
+    assert after is not None, f"no {step} from {saga.state}"
+    assert aim is not None, f"{step} without an aim"
+    sequence = saga.sequence + 1
+    taken = {**saga.taken, step: saga.taken.get(step, 0) + 1}
+    return Saga(after, aim, sequence, taken), Transition(sequence, step, saga.state, after, aim, reason)

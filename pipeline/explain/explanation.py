@@ -1,0 +1,116 @@
+"""`fraud explain`: one decision in full, for the person who has to answer for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from models.artefact.scoring import Model, score
+from pipeline.decide.phrases import fact_of, join, percent_of_bp
+from pipeline.domain.decision import Route
+from pipeline.domain.features import ACCOUNT_STATE, COLUMN, DERIVED, EVENT, SHARED_STATE, UNKNOWN
+from pipeline.explain.guardrails import Guardrail, guardrails_of
+from pipeline.io.avro.wire import StoredDecision
+from pipeline.replay.archive_files import Missing, RegimeArchive
+from pipeline.replay.verify import Check, verify
+
+
+class TermShare(NamedTuple):
+    """What one term of the model added to the log-odds."""
+
+    features: tuple[str, ...]
+    fact: str
+    contribution_micro: int
+
+
+class ModelAccount(NamedTuple):
+    """The score, term by term; `shares` by size, largest first."""
+
+    intercept_micro: int
+    shares: tuple[TermShare, ...]
+    score_micro: int  # the intercept and all shares
+    is_recorded_score: bool
+
+
+class FeatureFact(NamedTuple):
+    group: str
+    name: str
+    value: int
+    fact: str
+
+
+class Explanation(NamedTuple):
+    stored: StoredDecision
+    partition: int
+    offset: int
+    features: tuple[FeatureFact, ...]
+    model: ModelAccount | Missing
+    why_route: str
+    check: Check
+    guardrails: tuple[Guardrail, ...] | Missing
+
+
+_GROUPS = (
+    ("the payment", EVENT),
+    ("the account", ACCOUNT_STATE),
+    ("the beneficiary, address and device", SHARED_STATE),
+    ("in proportion", DERIVED),
+)
+
+
+def explanation(stored: StoredDecision, partition: int, offset: int, archive: RegimeArchive) -> Explanation:
+    """Everything that can be said of a decision, the model's part computed again from the archived model."""
+    facts = tuple(_feature_fact(group, name, stored.features) for group, names in _GROUPS for name in names)
+    [check] = verify([stored], archive)
+    model, guardrails = _model_account(stored, archive), guardrails_of(stored, archive)
+    return Explanation(stored, partition, offset, facts, model, _why_route(stored), check, guardrails)
+
+
+def _feature_fact(group: str, name: str, features: Sequence[int]) -> FeatureFact:
+    value = features[COLUMN[name]]
+    return FeatureFact(group, name, value, fact_of(name, value))
+
+
+def _model_account(stored: StoredDecision, archive: RegimeArchive) -> ModelAccount | Missing:
+    fields = stored.fields
+    if fields["fraud_probability_ppm"] == UNKNOWN:
+        return Missing("the model was not asked")
+    in_force = archive.regime_of(fields["policy_hash"], fields["model_version"], fields["model_hash"])
+    if isinstance(in_force, Missing):
+        return in_force
+    assert in_force.model is not None, "a model answered, so the decision names one"
+    return _account_of(in_force.model, stored)
+
+
+def _account_of(model: Model, stored: StoredDecision) -> ModelAccount:
+    scores = score(model, np.array([stored.features], dtype=np.int64))
+    shares = [
+        TermShare(term.features, _term_fact(term.features, stored.features), micro)
+        for term, micro in zip(model.terms, scores.contribution_micro[0].tolist(), strict=True)
+    ]
+    total = model.intercept_micro + sum(share.contribution_micro for share in shares)
+    largest_first = tuple(sorted(shares, key=lambda share: -abs(share.contribution_micro)))
+    return ModelAccount(model.intercept_micro, largest_first, total, total == stored.fields["score_micro"])
+
+
+def _term_fact(names: tuple[str, ...], features: Sequence[int]) -> str:
+    return join([fact_of(name, features[COLUMN[name]]) for name in names])
+
+
+def _why_route(stored: StoredDecision) -> str:
+    fields = stored.fields
+    state, scope = fields["breaker_state"], fields["breaker_scope"]
+    breaker = f"the circuit breaker for {scope} was {state}"
+    match Route(fields["route"]):
+        case Route.GUARDRAIL:
+            return "A hard guardrail applied, so the payment was blocked and the model was not asked."
+        case Route.MODEL if state == "HALF_OPEN":
+            return f"The model decided: {breaker}, and this payment was in the sample that tries the model again."
+        case Route.MODEL:
+            return f"The model decided: {breaker}."
+        case Route.FALLBACK:
+            shadow = fields["fraud_probability_ppm"]
+            asked = "" if shadow == UNKNOWN else f" The model, in shadow, put fraud at {percent_of_bp(shadow // 100)}."
+            return f"The fallback rules decided: {breaker}.{asked}"

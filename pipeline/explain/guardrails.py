@@ -1,0 +1,208 @@
+"""Every rule of the policy that a decision was made under, against what was observed: also those that did not trigger,
+with how far away they were."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from models.artefact.scoring import PROBABILITY_PPM_MAX
+from pipeline.decide.phrases import PHRASES, fact_of, percent_of_bp
+from pipeline.decide.rules import CONFIDENCE_CODE, Bound, Rule
+from pipeline.decide.verdict import Regime
+from pipeline.domain.decision import Route
+from pipeline.domain.features import COLUMN, UNKNOWN
+from pipeline.io.avro.wire import StoredDecision
+from pipeline.replay.archive_files import NO_MODEL, Missing, RegimeArchive
+
+PPM_A_BP: Final = 100
+
+
+class Tier(StrEnum):
+    """In the order in which they are asked."""
+
+    HARD = "HARD"
+    SOFT = "SOFT"
+    FALLBACK = "FALLBACK"
+
+
+class Standing(StrEnum):
+    TRIGGERED = "TRIGGERED"  # and the decision names it
+    MET = "MET"  # what it looks for is there, but something else had decided
+    CLEAR = "CLEAR"
+    NOT_ASKED = "NOT_ASKED"
+
+
+class Condition(NamedTuple):
+    """One thing that a rule looks for. `limit` is the number that `limit_text` names first, `distance` how far the
+    observed value is from it, past it where it is met; both None for a yes or no, and distance where it is unknown."""
+
+    feature: str
+    fact: str
+    observed: int
+    limit: int | None
+    is_met: bool
+    distance: int | None
+    limit_text: str
+    distance_text: str
+
+
+class Guardrail(NamedTuple):
+    """All conditions must be met for it to trigger. `note` says why one that is met did not count, or wasn't asked."""
+
+    code: str
+    tier: Tier
+    outcome: str
+    standing: Standing
+    conditions: tuple[Condition, ...]
+    note: str
+
+
+def guardrails_of(stored: StoredDecision, archive: RegimeArchive) -> tuple[Guardrail, ...] | Missing:
+    """In the policy's order; Missing where the policy is not in the archive."""
+    in_force = archive.regime_of(stored.fields["policy_hash"], NO_MODEL, b"")
+    if isinstance(in_force, Missing):
+        return in_force
+    return tuple(_guardrails(stored, in_force))
+
+
+def _guardrails(stored: StoredDecision, in_force: Regime) -> Iterator[Guardrail]:
+    rules = in_force.rules
+    for rule in rules.hard.rules:
+        yield _guardrail(rule, Tier.HARD, stored)
+    for rule in rules.soft.rules:
+        yield _guardrail(rule, Tier.SOFT, stored)
+    yield _confidence(stored, in_force.policy.soft.confidence_minimum_bp, in_force.policy.model.block_probability_ppm)
+    for rule in rules.fallback.rules:
+        yield _guardrail(rule, Tier.FALLBACK, stored)
+
+
+def _guardrail(rule: Rule, tier: Tier, stored: StoredDecision) -> Guardrail:
+    conditions = tuple(_condition(bound, stored.features[COLUMN[bound.feature]]) for bound in rule.bounds)
+    is_met = all(condition.is_met for condition in conditions)
+    standing, note = _standing(rule.code, tier, stored, is_met=is_met)
+    return Guardrail(rule.code, tier, rule.outcome, standing, conditions, note)
+
+
+def _standing(code: str, tier: Tier, stored: StoredDecision, *, is_met: bool) -> tuple[Standing, str]:
+    if code in stored.fields["rules_triggered"]:
+        return Standing.TRIGGERED, ""
+    if not is_met:
+        return Standing.CLEAR, ""
+    return Standing.MET, _why_met_is_not_enough(tier, stored)
+
+
+def _why_met_is_not_enough(tier: Tier, stored: StoredDecision) -> str:
+    fields = stored.fields
+    match tier, Route(fields["route"]):
+        case _, Route.GUARDRAIL:
+            return "a hard guardrail had blocked the payment already"
+        case Tier.FALLBACK, Route.MODEL:
+            return "the fallback rules were not in force: the model answered"
+        case Tier.SOFT, Route.MODEL:
+            return "the model had blocked the payment already, and a soft guardrail never makes that milder"
+        case _:
+            return "the decision does not name it, which contradicts the policy: see whether it verifies"
+
+
+def _condition(bound: Bound, observed: int) -> Condition:
+    is_met = bound.low <= observed <= bound.high
+    applies, edges = _applies(bound)
+    distance = _distance(edges, observed, is_met=is_met)
+    return Condition(
+        bound.feature,
+        fact_of(bound.feature, observed),
+        observed,
+        edges[0] if edges else None,
+        is_met,
+        distance,
+        f"applies {applies}",
+        _distance_text(bound.feature, observed, distance, is_met=is_met),
+    )
+
+
+def _applies(bound: Bound) -> tuple[str, tuple[int, ...]]:
+    """When it is met, in words, and the values that these name; none for a yes or no."""
+    feature, low, high = bound
+    has_upper = high < Bound(feature, low).high
+    if low == UNKNOWN or (PHRASES[feature].amount is None and low == 1 and not has_upper):
+        return f"where {fact_of(feature, low)}", ()
+    if has_upper and low > 0:
+        return f"from {_amount(feature, low)} to {_amount(feature, high)}", (low, high)
+    if has_upper:
+        return _rounder(feature, ("below", high + 1), ("up to", high))
+    return _rounder(feature, ("above", low - 1), ("from", low))
+
+
+def _rounder(feature: str, exclusive: tuple[str, int], inclusive: tuple[str, int]) -> tuple[str, tuple[int, ...]]:
+    """Says "above 50,000.00" or "from 5,000.00", whichever is the number that the policy's author wrote."""
+    word, limit = exclusive if exclusive[1] > 0 and exclusive[1] % 10 == 0 else inclusive
+    return f"{word} {_amount(feature, limit)}", (limit,)
+
+
+def _distance(edges: tuple[int, ...], observed: int, *, is_met: bool) -> int | None:
+    """To the nearest of the values that the limit names; 0 within a span."""
+    if not edges or observed == UNKNOWN:
+        return None
+    return 0 if is_met and len(edges) > 1 else min(abs(observed - edge) for edge in edges)
+
+
+def _distance_text(feature: str, observed: int, distance: int | None, *, is_met: bool) -> str:
+    if is_met:
+        return f"met, by {_span(feature, distance)}" if distance else "met"
+    if observed == UNKNOWN:
+        return "unknown, so it does not apply"
+    return "not so" if distance is None else f"{_span(feature, distance)} away"
+
+
+def _amount(feature: str, value: int) -> str:
+    if feature == "local_minute_of_day":
+        return f"{value // 60:02d}:{value % 60:02d}"
+    amount = PHRASES[feature].amount
+    return f"{value:,}" if amount is None else amount(value)
+
+
+def _span(feature: str, value: int) -> str:
+    if feature == "local_minute_of_day":
+        return f"{value // 60} h {value % 60:02d} min"
+    return _amount(feature, value)
+
+
+def _confidence(stored: StoredDecision, minimum_bp: int, block_ppm: int) -> Guardrail:
+    """The last soft guardrail: a model that would allow must be sure enough."""
+    ppm = stored.fields["fraud_probability_ppm"]
+    if ppm == UNKNOWN or ppm >= block_ppm:
+        note = "the model was not asked" if ppm == UNKNOWN else "the model blocked; it is asked of an ALLOW only"
+        return Guardrail(CONFIDENCE_CODE, Tier.SOFT, "ESCALATE", Standing.NOT_ASKED, (), note)
+    observed_bp = (PROBABILITY_PPM_MAX - ppm) // PPM_A_BP  # as pipeline.decide.verdict defines it
+    condition = _confidence_condition(observed_bp, minimum_bp)
+    if Route(stored.fields["route"]) is Route.MODEL:
+        standing = Standing.TRIGGERED if CONFIDENCE_CODE in stored.fields["rules_triggered"] else Standing.CLEAR
+        return Guardrail(CONFIDENCE_CODE, Tier.SOFT, "ESCALATE", standing, (condition,), "")
+    standing = Standing.MET if condition.is_met else Standing.CLEAR
+    note = "the model answered in shadow only" if condition.is_met else ""
+    return Guardrail(CONFIDENCE_CODE, Tier.SOFT, "ESCALATE", standing, (condition,), note)
+
+
+def _confidence_condition(observed_bp: int, minimum_bp: int) -> Condition:
+    distance, is_met = abs(observed_bp - minimum_bp), observed_bp < minimum_bp
+    return Condition(
+        "confidence_bp",
+        f"the model is {percent_of_bp(observed_bp)} sure that the payment is honest",
+        observed_bp,
+        minimum_bp,
+        is_met,
+        distance,
+        f"applies below {percent_of_bp(minimum_bp)}",
+        f"met, by {percent_of_bp(distance)}" if is_met else f"{percent_of_bp(distance)} away",
+    )
+
+
+def guardrail_sentence(guardrail: Guardrail) -> str:
+    """Conditions in words: what was observed, and how far from the limit."""
+    return "; ".join(_condition_sentence(condition) for condition in guardrail.conditions) or guardrail.note
+
+
+def _condition_sentence(condition: Condition) -> str:
+    return f"{condition.fact} ({condition.limit_text}: {condition.distance_text})"

@@ -1,0 +1,101 @@
+"""All that PostgreSQL and the audit log's files know of one decision, or why it can't be had, in a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from pipeline.decide.verdict import decision_id
+from pipeline.domain.refusals import Refusal
+from pipeline.execute.saga import Aim, State
+from pipeline.explain.audit_trail_files import Audited, AuditFiles
+from pipeline.explain.life_store import AuditRow, LifeRows, read_life
+from pipeline.io.avro.wire import Datum, WireFormat
+from pipeline.io.postgres import Connection, DatabaseRefused, DatabaseUnavailable, connect
+from pipeline.io.settings import Settings
+from pipeline.rollback.reversal import released_id
+from pipeline.terminal.failures import Failure, without_password
+
+
+class NotShown(NamedTuple):
+    """Why nothing is said of what came after the decision, and how to have it."""
+
+    why: str
+
+
+class Life(NamedTuple):
+    audited: tuple[Audited, ...]  # decision, reviews and reversals, in the order of their topic
+    rows: LifeRows
+
+    @property
+    def state(self) -> State | None:
+        """Of the payment in the ledger; None where the execution service has not heard of it."""
+        if self.rows.execution is None:
+            return None
+        return State(self.rows.steps[-1].after) if self.rows.steps else State.NEW
+
+    @property
+    def aim(self) -> Aim | None:
+        if self.rows.execution is None:
+            return None
+        return Aim(self.rows.steps[-1].aim if self.rows.steps else self.rows.execution.aim)
+
+    def of_kind(self, record: str) -> list[Audited]:
+        """`record`: Decision, Reversal or ReviewOutcome."""
+        return [each for each in self.audited if each.fields["record"] == record]
+
+
+@contextmanager
+def database(settings: Settings) -> Iterator[Connection | NotShown]:
+    """A connection; or, where there is none, the sentence."""
+    try:
+        connection = connect(settings.database_url, "fraud-explain")
+    except (DatabaseUnavailable, DatabaseRefused) as error:
+        yield not_shown(settings, f"PostgreSQL can't be asked at {without_password(settings.database_url)}: {error}")
+        return
+    with connection:
+        yield connection
+
+
+def not_shown(settings: Settings, why: str) -> NotShown:
+    user = "" if "fraud_reader" in settings.database_url else " of a role that may read it, such as fraud_reader"
+    return NotShown(
+        f"What happened after the decision is not shown: {why}; set FRAUD_DATABASE_URL to the address of the "
+        f"pipeline's database{user} (postgresql://fraud_reader@HOST:5432/fraud)."
+    )
+
+
+def life_of(
+    connection: Connection, settings: Settings, wire: WireFormat, transaction_id: str, *, with_topic: bool
+) -> Life:
+    """`with_topic`: signed heads may be looked for on theirs. Raises DatabaseUnavailable, DatabaseRefused."""
+    origin = origin_id(transaction_id)
+    rows = read_life(
+        connection,
+        decision_id(transaction_id),
+        decision_id(released_id(transaction_id)),
+        None if origin is None else decision_id(origin),
+    )
+    outside = AuditFiles(settings, wire, with_topic=with_topic)
+    audited = (
+        outside.audited(row, batch, fields_of(wire, row)) for row, batch in zip(rows.audited, rows.batches, strict=True)
+    )
+    return Life(tuple(audited), rows)
+
+
+def fields_of(wire: WireFormat, row: AuditRow) -> Datum:
+    fields = wire.decode("decision.v1", row.record)
+    if isinstance(fields, Refusal):
+        what = f"The audit log's record {row.partition}:{row.offset} can't be read: {fields.detail}."
+        raise Failure(what, "`fraud audit export` and `fraud audit verify` say whether it was altered.")
+    return fields
+
+
+def origin_id(transaction_id: str) -> str | None:
+    """The id that the payment had before a reversal gave it back under this one; None where it says nothing of that."""
+    name, found, number = transaction_id.rpartition(":r")
+    if not (found and number.isdecimal() and name):
+        return None
+    before = name if int(number) == 1 else f"{name}:r{int(number) - 1}"
+    return before if released_id(before) == transaction_id else None

@@ -1,0 +1,131 @@
+"""Records appended to topics by services that are no part of the decision worker: reviews and reversals.
+
+Invariants
+1. What `Appender.append` or `TransactionalAppender.append` returned from is acknowledged by every replica in step.
+2. A transactional append is whole or not there for a read_committed reader; starting anew under the same transactional
+   id ends what a predecessor left open, and shuts the predecessor out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from pipeline.domain.log import Outgoing
+from pipeline.io.kafka.transaction_log import LINGER_MS, BrokerFailed
+
+DELIVERY_S: Final = 20.0
+TRANSACTION_TIMEOUT_MS: Final = 15_000
+RETRIES_MAX: Final = 5
+"""Of a step that the broker says can be tried again; each waits up to DELIVERY_S by itself."""
+
+
+class Place(NamedTuple):
+    topic: str
+    partition: int
+
+
+class Appender:
+    """Idempotent: a retry inside the client writes nothing twice. For one thread."""
+
+    def __init__(self, bootstrap_servers: str, client_id: str, options: Mapping[str, str]) -> None:
+        self._producer = Producer(_options(bootstrap_servers, client_id, options))
+
+    def append(self, records: Sequence[Outgoing]) -> None:
+        """Returns once all are acknowledged; BrokerFailed otherwise, and then some may stand there."""
+        _deliver(self._producer, records)
+
+
+class TransactionalAppender:
+    """One Kafka transaction an append. For one thread."""
+
+    def __init__(self, bootstrap_servers: str, transactional_id: str, options: Mapping[str, str]) -> None:
+        self._producer = Producer(
+            {
+                **_options(bootstrap_servers, transactional_id, options),
+                "transactional.id": transactional_id,
+                "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
+                "delivery.timeout.ms": TRANSACTION_TIMEOUT_MS,
+            }
+        )
+
+    def start(self) -> None:
+        """From here on a predecessor's transaction has ended and can't be taken up again. BrokerFailed."""
+        _persistently("starting", lambda: self._producer.init_transactions(DELIVERY_S))
+
+    def append(self, records: Sequence[Outgoing]) -> dict[Place, int]:
+        """All or nothing. The offset after the last of them, by topic and partition.
+
+        BrokerFailed where the broker refuses, or does not say how it ended: read the topic then.
+        """
+        try:
+            self._producer.begin_transaction()
+            ends = _deliver(self._producer, records)
+        except (BrokerFailed, KafkaException) as error:
+            self._abort()
+            raise BrokerFailed(f"a transaction could not be written: {error}") from error
+        _persistently("committing", lambda: self._producer.commit_transaction(DELIVERY_S))
+        return ends
+
+    def _abort(self) -> None:
+        try:
+            self._producer.abort_transaction(DELIVERY_S)
+        except KafkaException:
+            return  # fenced or out of reach: the broker aborts it after its timeout, or the successor at its start
+
+
+def _persistently(what: str, step: Any) -> None:
+    for _ in range(RETRIES_MAX):
+        try:
+            step()
+        except KafkaException as exception:
+            error = exception.args[0]
+            if isinstance(error, KafkaError) and error.retriable():
+                continue
+            raise BrokerFailed(f"{what} a transaction failed: {_sentence(error)}") from exception
+        return
+    raise BrokerFailed(f"{what} a transaction was tried {RETRIES_MAX} times")
+
+
+def _deliver(producer: Producer, records: Sequence[Outgoing]) -> dict[Place, int]:
+    """Where a retry was recognised as one, the broker doesn't say the offset, and the end is an earlier one."""
+    failures: list[KafkaError] = []
+    ends: dict[Place, int] = {}
+
+    def delivered(error: KafkaError | None, message: Message) -> None:
+        topic, partition, offset = message.topic(), message.partition(), message.offset()
+        if error is not None:
+            failures.append(error)
+        elif topic is not None and partition is not None and offset is not None and offset >= 0:
+            ends[Place(topic, partition)] = offset + 1
+
+    for record in records:
+        producer.produce(record.topic, record.value, record.key, on_delivery=delivered)
+    left = producer.flush(DELIVERY_S)
+    if left or failures:
+        why = failures[0].str() if failures else f"nothing within {DELIVERY_S:.0f} s"
+        raise BrokerFailed(f"{left + len(failures)} of {len(records)} records were not acknowledged: {why}")
+    return ends
+
+
+def _options(bootstrap_servers: str, client_id: str, options: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "bootstrap.servers": bootstrap_servers,
+        "client.id": client_id,
+        "enable.idempotence": True,
+        "delivery.timeout.ms": int(DELIVERY_S * 1000),
+        "linger.ms": LINGER_MS,
+        "compression.type": "lz4",
+        "retry.backoff.ms": 2,  # as the worker's: transactions back to back wait for each other by it
+        "retry.backoff.max.ms": 100,
+        "reconnect.backoff.ms": 20,
+        "reconnect.backoff.max.ms": 500,
+        "log_level": 2,
+        **options,
+    }
+
+
+def _sentence(error: object) -> str:
+    return str(error.str() if isinstance(error, KafkaError) else error)

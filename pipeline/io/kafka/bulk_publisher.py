@@ -1,0 +1,102 @@
+"""Publishing in bulk: tens of thousands of records a second, every one acknowledged or the command fails."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from pipeline.io.kafka.log_scan import BROKER_TIMEOUT_S, client_options
+from pipeline.io.settings import Settings
+from pipeline.terminal.failures import Failure, broker_away
+
+FLUSH_S: Final = 60.0
+FULL_POLL_S: Final = 0.1
+FULL_POLLS_MAX: Final = 600
+"""A minute of a full queue that nothing leaves: the broker is gone."""
+QUEUE_RECORDS: Final = 100_000
+SERVED_EVERY: Final = 1000
+
+
+class BulkPublisher:
+    """Keyed records to any topic, in order for each key. Raises Failure where the broker or a topic can't be had."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._failures: list[KafkaError] = []
+        self._produced = 0
+        self._producer = Producer(
+            {
+                **client_options(settings),
+                "enable.idempotence": True,
+                "linger.ms": 2,
+                # Context topics are read by a Faust agent, which can't read lz4 without a further library.
+                "compression.type": "none",
+                "queue.buffering.max.messages": QUEUE_RECORDS,
+                "delivery.timeout.ms": int(FLUSH_S * 1000),
+                "delivery.report.only.error": True,
+                "on_delivery": self._undelivered,
+            }
+        )
+
+    def require_topics(self, *topics: str) -> None:
+        try:
+            for topic in map(self._settings.topic, topics):
+                found = self._producer.list_topics(topic, timeout=BROKER_TIMEOUT_S).topics[topic]
+                if found.error is not None:
+                    raise Failure(f"There is no topic {topic}.", "Create the topics with `fraud topics create`.")
+        except KafkaException as error:
+            raise broker_away(self._settings.bootstrap_servers) from error
+
+    def publish(self, topic: str, key: bytes, value: bytes, timestamp_ms: int) -> None:
+        """`topic` with its prefix; a timestamp of 0 is now."""
+        for _ in range(FULL_POLLS_MAX):
+            try:
+                self._producer.produce(topic, value, key, timestamp=timestamp_ms)
+                break
+            except BufferError:  # the queue is full: let deliveries make room
+                self._producer.poll(FULL_POLL_S)
+        else:
+            raise broker_away(self._settings.bootstrap_servers)
+        self._produced += 1
+        if self._produced % SERVED_EVERY == 0:
+            self._producer.poll(0)
+            self._raise_failure()
+
+    def flush(self) -> None:
+        """Returns when every record is acknowledged."""
+        left = self._producer.flush(FLUSH_S)
+        self._raise_failure()
+        if left:
+            raise Failure(f"{left} records were not acknowledged within {FLUSH_S:.0f} s.", "Look at the broker's log.")
+
+    def _undelivered(self, error: KafkaError, _message: Message) -> None:
+        self._failures.append(error)
+
+    def _raise_failure(self) -> None:
+        if self._failures:
+            why = self._failures[0].str()
+            raise Failure(f"{len(self._failures)} records were refused: {why}.", "Look at the broker's log.")
+
+
+class Pace:
+    """Keeps to `rate` records a second from its first call on; None is flat out. Waits in small steps, never drifts."""
+
+    AHEAD_S_MAX: Final = 0.002
+
+    def __init__(self, rate: float | None) -> None:
+        self._rate = rate
+        self._started: float | None = None
+        self._count = 0
+
+    def wait(self) -> None:
+        if self._rate is None:
+            return
+        now = time.monotonic()
+        if self._started is None:
+            self._started = now
+        ahead_s = self._started + self._count / self._rate - now
+        if ahead_s > self.AHEAD_S_MAX:
+            time.sleep(ahead_s)
+        self._count += 1

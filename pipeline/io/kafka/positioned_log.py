@@ -1,0 +1,186 @@
+"""A topic read by a service that stores what it reads in PostgreSQL, its position in the same transaction.
+
+Partitions are shared out by a consumer group; where to go on in each is the database's word, never Kafka's. So a batch
+whose transaction failed, or whose process was killed, is read again from where the database stands, and what was stored
+is not read again. Records are those of committed Kafka transactions, in log order within each partition. Offsets have
+gaps where commit markers and aborted records stand; a position that the log no longer reaches back to is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from pipeline.domain.refusals import Refusal
+from pipeline.io.avro.wire import Datum, WireFormat
+
+SESSION_TIMEOUT_MS: Final = 6_000
+BROKER_TIMEOUT_S: Final = 10.0
+PENDING_KILOBYTES_MAX: Final = 32_768
+"""Fetched ahead of the batch that is being stored."""
+
+PositionsOf = Callable[[Iterable[int]], Mapping[int, int]]
+"""Next offset by partition, as `Positions.read` gives them on a connection of its own choice."""
+
+
+class LogUnavailable(Exception):
+    """Kafka gave up: fenced, forbidden, or a position that the topic does not hold."""
+
+
+class RecordUndecodable(Exception):
+    """A record that no writer of ours wrote. The service stops: passing over it would leave a hole in what it keeps."""
+
+
+class LogRecord(NamedTuple):
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes
+    value: bytes  # as it stands on the topic, framing included
+    fields: Datum  # decoded; of decisions.v1 "record" is Decision, Reversal or ReviewOutcome. Empty without a schema
+
+
+class Span(NamedTuple):
+    """A partition's share of a batch, as `Positions.advance` takes it."""
+
+    partition: int
+    before: int
+    after: int
+
+
+class LogBatch(NamedTuple):
+    records: Sequence[LogRecord]  # in log order within each partition
+    spans: Sequence[Span]  # one for each partition that has records, in their order
+
+
+class PositionedLog:
+    """For one thread. Partitions come and go inside `read` only."""
+
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        topic: str,
+        schema: str | None,
+        group: str,
+        *,
+        slot: int,
+        wire: WireFormat,
+        positions: PositionsOf,
+        options: Mapping[str, str],
+        release: Callable[[], None] = lambda: None,
+    ) -> None:
+        """schema: None leaves the values undecoded. group: unique to what the service stores.
+
+        positions: asked whenever partitions are assigned; release: called when they are taken away.
+        """
+        self._topic, self._schema, self._wire = topic, schema, wire
+        self._positions, self._release = positions, release
+        self._assigned_partitions: list[int] = []
+        self._next: dict[int, int] = {}
+        self._raised: BaseException | None = None
+        settings: dict[str, Any] = {
+            "bootstrap.servers": bootstrap_servers,
+            "group.id": group,
+            "client.id": f"{group}-{slot}",
+            # A static member: a restart in its slot takes its partitions back at once.
+            "group.instance.id": f"{group}-{slot}",
+            "session.timeout.ms": SESSION_TIMEOUT_MS,
+            "heartbeat.interval.ms": SESSION_TIMEOUT_MS // 6,
+            "enable.auto.commit": False,
+            "auto.offset.reset": "error",  # a gap between the position and the log is never skipped
+            "isolation.level": "read_committed",
+            "fetch.wait.max.ms": 20,
+            "queued.max.messages.kbytes": PENDING_KILOBYTES_MAX,
+            "reconnect.backoff.ms": 20,
+            "reconnect.backoff.max.ms": 500,
+            "log_level": 2,
+            **options,
+        }
+        self._consumer = Consumer(settings)
+        self._consumer.subscribe([topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked)
+
+    def read(self, records_max: int, wait_s: float) -> LogBatch:
+        """What has arrived, up to records_max: waits for one record, then takes what is there without waiting.
+
+        Raises LogUnavailable, RecordUndecodable, and what `positions` raises; then, and whenever a batch could not be
+        stored, call `rewind` before reading on.
+        """
+        messages = self._consumer.consume(1, wait_s)
+        if messages and records_max > 1:
+            messages += self._consumer.consume(records_max - 1, 0)
+        if self._raised is not None:
+            raised, self._raised = self._raised, None
+            raise raised
+        before = dict(self._next)
+        records = [record for message in messages if (record := self._record(message)) is not None]
+        ends = {record.partition: record.offset + 1 for record in records}
+        return LogBatch(records, [Span(partition, before[partition], ends[partition]) for partition in sorted(ends)])
+
+    def rewind(self) -> None:
+        """Reads on from where the database stands. Raises what `positions` raises."""
+        self._next = dict(self._positions(self._assigned_partitions))
+        self._consumer.assign([TopicPartition(self._topic, *position) for position in self._next.items()])
+
+    @property
+    def positions(self) -> Mapping[int, int]:
+        """The next offset to read, by assigned partition."""
+        return dict(self._next)
+
+    def end_offsets(self) -> dict[int, int]:
+        """Of every assigned partition, the offset after its last stable record or marker. Raises LogUnavailable."""
+        try:
+            return {partition: self._end(partition) for partition in self._next}
+        except KafkaException as error:
+            raise LogUnavailable(f"the ends of {self._topic} could not be asked for") from error
+
+    def close(self) -> None:
+        self._consumer.close()
+
+    def _end(self, partition: int) -> int:
+        where = TopicPartition(self._topic, partition)
+        _, high = self._consumer.get_watermark_offsets(where, timeout=BROKER_TIMEOUT_S)
+        return int(high)
+
+    def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._assigned_partitions, self._next = [where.partition for where in partitions], {}
+        try:
+            self.rewind()
+        except Exception as error:  # handed on by `read`: an exception can't leave a callback
+            self._raised = error
+            consumer.assign([])
+
+    def _revoked(self, consumer: Consumer, _partitions: list[TopicPartition]) -> None:
+        self._assigned_partitions, self._next = [], {}
+        self._release()
+        consumer.unassign()
+
+    def _record(self, message: Message) -> LogRecord | None:
+        if (error := message.error()) is not None:
+            _raise_unless_passing(self._topic, error)
+            return None
+        partition, offset, value = message.partition(), message.offset(), message.value()
+        assert partition is not None, "a record has a place"
+        assert offset is not None, "a record has a place"
+        assert not isinstance(value, str), "raw bytes were asked for"
+        if offset < self._next.get(partition, offset + 1):
+            return None  # stored already, or no longer ours
+        fields = self._wire.decode(self._schema, value) if self._schema is not None else {}
+        if isinstance(fields, Refusal):
+            raise RecordUndecodable(f"{self._topic}[{partition}] at {offset}: {fields.code}, {fields.detail}")
+        if value is None:
+            raise RecordUndecodable(f"{self._topic}[{partition}] at {offset} has no value")
+        self._next[partition] = offset + 1
+        key = message.key()
+        return LogRecord(
+            partition, offset, message.timestamp()[1], key if isinstance(key, bytes) else b"", value, fields
+        )
+
+
+_PASSING: Final = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._TIMED_OUT})
+
+
+def _raise_unless_passing(topic: str, error: KafkaError) -> None:
+    if error.fatal() or not (error.retriable() or error.code() in _PASSING):
+        raise LogUnavailable(f"reading {topic} failed: {error.str()}")

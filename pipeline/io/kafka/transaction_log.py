@@ -1,0 +1,486 @@
+"""Kafka: batches in, one transaction a batch out.
+
+Invariants
+1. Records, dead letters and offsets of a batch commit together or not at all.
+2. A batch read before a partition was taken away is never committed after (`Batch.epoch`); a group generation that
+   is no longer current is refused by the broker, so a zombie can't commit either.
+3. Every partition is read and committed without gaps: a batch starts where the one before it ended.
+4. A transaction stands open only while its batch is under way, without a wait, and its partitions are held.
+
+While little waits, a batch's transaction is opened, with its offsets, as soon as the batch is read: two of the five
+questions that a commit asks the broker one after another are then answered while the batch is decided.
+
+Blocking calls run in two threads: one reads, one commits. They meet in `_lock`, so that a partition is given away
+only between two transactions. The group's metadata is asked for by the reader alone: asked for by the committer while
+the reader is in a rebalance callback, librdkafka answers only after the callback, which waits for the committer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from pipeline.domain.log import Outgoing, Record, Source, Span
+from pipeline.io.watchdog import Pulse
+
+BATCHES_AHEAD_MAX: Final = 5
+"""Taken up but not yet committed, while batches are at least half full: one is read, one observed, one waits to be
+judged, one is judged, one commits. While less waits there is one: read earlier, a batch would be smaller and only wait
+for those before it."""
+LINGER_MS: Final = 100
+"""Longer than it takes to hand a batch over. Whoever produces here then flushes, which waits for no linger: so each
+partition is sent once a batch, not once for each millisecond that handing over takes."""
+FETCH_WAIT_MS: Final = 2
+FETCH_BYTES_MIN: Final = 65_536
+"""The broker gathers this much, or for so long: answered record by record, fetching costs it a core at 1,000/s."""
+IDLE_POLL_S: Final = 0.2
+MEMBERSHIP_INTERVAL_S: Final = 2.0
+"""How often the group hears of us while batches wait. Not oftener: pausing throws away what was fetched ahead, and a
+batch under load takes a few tenths of a second."""
+BROKER_TIMEOUT_S: Final = 30.0
+COMMIT_MARGIN_S: Final = 2.0
+"""By which one attempt at a commit may exceed the transaction's timeout. By then the broker has aborted it, but
+librdkafka may wait on: send_offsets_to_transaction ignores its timeout (its issue 5456) while a coordinator is away."""
+ASSIGN_TIMEOUT_S: Final = 8.0
+"""For one question that a rebalance asks the broker, while the group waits for us."""
+READ_LIMIT_S: Final = 30.0
+"""For one look at the log, rebalances within it included: they wait for a commit and ask two questions at most. What
+takes longer stands still."""
+COMMIT_ATTEMPTS_MAX: Final = 12
+REJOIN_WAIT_S: Final = 1.0
+"""For the group's next generation, before a commit that was refused for the old one is tried again; 12 of them are
+twice the default session timeout."""
+
+
+class BrokerFailed(Exception):
+    """Kafka refused for good (fenced, fatal, or out of attempts): this worker's place is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    records: Sequence[Record]  # in log order within each partition
+    spans: Sequence[Span]  # in the order of their partitions
+    epoch: int
+
+
+class TransactionLog:
+    """Reads `topic` for a consumer group and commits each batch's results in one Kafka transaction."""
+
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        topic: str,
+        group: str,
+        slot: int,
+        *,
+        batch_records_max: int,
+        session_timeout_ms: int,
+        transaction_timeout_ms: int,
+        options: Mapping[str, str],
+    ) -> None:
+        self._topic, self._batch_records_max = topic, batch_records_max
+        self._consumer = Consumer(
+            {
+                **shared_options(bootstrap_servers, options),
+                "group.id": group,
+                "client.id": f"{group}-{slot}",
+                # A static member: a restart in its slot takes its partitions back at once, without waiting for the
+                # session of its killed self, and a zombie of the slot is fenced by the group too.
+                "group.instance.id": f"{group}-{slot}",
+                "enable.auto.commit": False,
+                "auto.offset.reset": "error",  # a gap between the committed offset and the log is never skipped
+                "isolation.level": "read_committed",
+                "partition.assignment.strategy": "cooperative-sticky",
+                "session.timeout.ms": session_timeout_ms,
+                "heartbeat.interval.ms": max(session_timeout_ms // 6, 200),
+                "fetch.wait.max.ms": FETCH_WAIT_MS,
+                "fetch.min.bytes": FETCH_BYTES_MIN,
+                "queued.max.messages.kbytes": 32_768,
+            }
+        )
+        self._producer = Producer(
+            {
+                **shared_options(bootstrap_servers, options),
+                "transactional.id": f"{group}-{slot}",
+                "transaction.timeout.ms": transaction_timeout_ms,
+                "delivery.timeout.ms": transaction_timeout_ms,
+                "linger.ms": LINGER_MS,
+                "queue.buffering.max.kbytes": 262_144,
+                "compression.type": "lz4",
+            }
+        )
+        self._lock = threading.Lock()
+        self._epoch = 0
+        self._position: dict[int, int] = {}  # next offset to read, by assigned partition
+        self._committed: dict[int, int] = {}
+        self._must_seek = False
+        self._metadata: object = None
+        self._metadata_renewed = threading.Event()  # since the group's last change, or a commit that was refused
+        self._stopping = threading.Event()
+        self._is_closed = False
+        self._opened: Batch | None = None  # whose transaction was opened ahead; changed under `_lock` only
+        self._under_way = 0  # batches read but neither committed nor dropped
+        self._ahead_max = 1
+        self._released = threading.Condition()
+        self._committer = ThreadPoolExecutor(1, thread_name_prefix="kafka-commit")
+        self._reader: threading.Thread | None = None
+        self._stashed: list[Message] = []
+        self._commit_timeout_s = transaction_timeout_ms / 1000
+        self._membership_interval_s = min(MEMBERSHIP_INTERVAL_S, self._commit_timeout_s / 3)
+        self._commit_pulse = Pulse("an attempt to commit", self._commit_timeout_s + COMMIT_MARGIN_S)
+        self._read_pulse = Pulse("a look at the log", READ_LIMIT_S)
+
+    # Life cycle
+
+    def join(self) -> None:
+        """Asks for partitions; they are taken, and read, from `start` on."""
+        self._consumer.subscribe([self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
+
+    def fence(self) -> Awaitable[None]:
+        """Aborts what a predecessor of the same slot left open, and keeps it from writing more. Commits wait for it, if
+        it was called before `start`; so does the question for committed offsets, which the broker answers only when
+        none is pending."""
+        initialise = self._producer.init_transactions
+        return asyncio.get_running_loop().run_in_executor(self._committer, initialise, BROKER_TIMEOUT_S)
+
+    def start(self, deliver: Callable[[Batch], None], fail: Callable[[BaseException], object]) -> None:
+        """Reads, and calls `deliver` on the event loop per batch.
+
+        `fail` is called in the reader's thread, at most once: what stops the reader may have stopped the loop too.
+        """
+        loop = asyncio.get_running_loop()
+
+        def read() -> None:
+            try:
+                self._read(lambda batch: loop.call_soon_threadsafe(deliver, batch))
+            except Exception as error:  # the thread's outermost loop: a reader that ended in silence reads no more
+                if not self._stopping.is_set():
+                    fail(error)
+
+        self._reader = threading.Thread(target=read, name="kafka-read", daemon=True)
+        self._reader.start()
+
+    async def stop(self) -> None:
+        """Leaves the group; a batch that was not committed is read again by whoever gets its partitions."""
+        self._stopping.set()
+        with self._released:
+            self._released.notify()
+        loop = asyncio.get_running_loop()
+        if self._reader is not None:
+            await loop.run_in_executor(None, self._reader.join, BROKER_TIMEOUT_S)
+        with contextlib.suppress(BrokerFailed):  # it can't be told, and aborts by itself in the end
+            await loop.run_in_executor(self._committer, self._take_back)
+        await loop.run_in_executor(self._committer, self._consumer.close)
+        self._is_closed = True
+        self._committer.shutdown(wait=True)
+
+    @property
+    def pulses(self) -> tuple[Pulse, ...]:
+        """What must not stand still (pipeline.io.watchdog)."""
+        return self._read_pulse, self._commit_pulse
+
+    @property
+    def assigned_partitions(self) -> tuple[int, ...]:
+        return tuple(sorted(self._position))
+
+    def is_current(self, batch: Batch) -> bool:
+        return batch.epoch == self._epoch
+
+    # Writing
+
+    async def commit(self, batch: Batch, outgoing: Sequence[Outgoing]) -> bool:
+        """True once committed; False where a partition was taken away (or all were given back) meanwhile and nothing
+        was written.
+
+        Raises BrokerFailed when this worker is fenced or the broker stays out of reach.
+        """
+        if self._is_closed:
+            return False
+        return await asyncio.get_running_loop().run_in_executor(self._committer, self._commit, batch, outgoing)
+
+    def release(self) -> None:
+        """One batch is through (committed or dropped): another may be read."""
+        if self._opened is not None:  # dropped
+            self._committer.submit(self._take_back)
+        with self._released:
+            self._under_way -= 1
+            self._released.notify()
+
+    def _commit(self, batch: Batch, outgoing: Sequence[Outgoing]) -> bool:
+        last = ""
+        for _ in range(COMMIT_ATTEMPTS_MAX):
+            with self._lock:
+                if batch.epoch != self._epoch:
+                    return False
+                self._commit_pulse.begin()
+                try:
+                    self._write(batch, outgoing)
+                    return True
+                except KafkaException as exception:
+                    self._metadata_renewed.clear()
+                    last = self._abort(exception.args[0])
+                finally:
+                    self._commit_pulse.end()
+            self._metadata_renewed.wait(REJOIN_WAIT_S)
+        raise BrokerFailed(f"{COMMIT_ATTEMPTS_MAX} attempts to commit failed; the last: {last}")
+
+    def _write(self, batch: Batch, outgoing: Sequence[Outgoing]) -> None:
+        for span in batch.spans:
+            assert span.start_offset == self._committed[span.partition], "no batch is passed over (invariant 3)"
+        assert self._opened in (None, batch), "a transaction stands open for its own batch only (invariant 4)"
+        is_open, self._opened = self._opened is batch, None
+        if not is_open:
+            self._producer.begin_transaction()
+        produce = self._producer.produce
+        for topic, key, value in outgoing:
+            produce(topic, value, key)
+        # Flushing first lets AddOffsetsToTxn find the last transaction's markers written (FACTS: p50 60 → 12 ms).
+        self._producer.flush(self._commit_timeout_s)
+        if not is_open:
+            self._send_offsets(batch)
+        self._producer.commit_transaction(self._commit_timeout_s)
+        for span in batch.spans:
+            self._committed[span.partition] = span.end_offset
+
+    def _send_offsets(self, batch: Batch) -> None:
+        offsets = [TopicPartition(self._topic, span.partition, span.end_offset) for span in batch.spans]
+        self._producer.send_offsets_to_transaction(offsets, self._metadata, self._commit_timeout_s)
+
+    def _open_ahead(self, batch: Batch) -> None:
+        """Opens the batch's transaction, in the committer's thread. Where it fails the commit does all of it, and meets
+        what can't be mended."""
+        with self._lock:
+            if batch.epoch != self._epoch:
+                return
+            self._commit_pulse.begin()
+            try:
+                self._producer.begin_transaction()
+                self._send_offsets(batch)
+                self._opened = batch
+            except KafkaException as exception:
+                self._abort(exception.args[0])
+            finally:
+                self._commit_pulse.end()
+
+    def _take_back(self) -> None:
+        if self._opened is not None:  # else the reader would wait for a commit under way
+            with self._lock:
+                self._abort_opened()
+
+    def _abort_opened(self) -> None:
+        if self._opened is not None:
+            self._opened = None
+            self._abort_transaction()
+
+    def _abort(self, error: KafkaError) -> str:
+        """Aborts after `error` and returns it in words; raises BrokerFailed where no further attempt can succeed."""
+        if error.fatal():
+            raise BrokerFailed(f"this worker was fenced or failed for good: {error.str()}")
+        if error.code() == KafkaError._TIMED_OUT:
+            raise BrokerFailed(f"a step of the transaction was not answered within {self._commit_timeout_s:.0f} s")
+        self._abort_transaction()
+        return error.str()
+
+    def _abort_transaction(self) -> None:
+        try:
+            self._producer.abort_transaction(self._commit_timeout_s)
+        except KafkaException as exception:
+            raise BrokerFailed(f"the transaction could not be aborted: {exception.args[0].str()}") from exception
+
+    # Reading, in the reader's thread
+
+    def _read(self, deliver: Callable[[Batch], object]) -> None:
+        while not self._stopping.is_set():
+            self._read_pulse.begin()
+            if not self._may_read_on(self._membership_interval_s):
+                self._keep_membership()
+                continue
+            batch = None
+            while batch is None and not self._stopping.is_set():
+                self._read_pulse.begin()
+                batch = self._next_batch()
+            if batch is not None:
+                self._ahead_max = BATCHES_AHEAD_MAX if len(batch.records) * 2 >= self._batch_records_max else 1
+                with self._released:
+                    self._under_way += 1
+                    is_alone = self._under_way == self._ahead_max == 1
+                if is_alone:
+                    self._committer.submit(self._open_ahead, batch)  # before its commit can be asked for
+                deliver(batch)
+        self._read_pulse.end()
+
+    def _may_read_on(self, patience_s: float) -> bool:
+        def may() -> bool:
+            return self._under_way < self._ahead_max or self._stopping.is_set()
+
+        with self._released:
+            return self._released.wait_for(may, patience_s)
+
+    def _next_batch(self) -> Batch | None:
+        """What has arrived, up to the limit: waits for one record, then takes what is there without waiting."""
+        epoch = self._epoch
+        messages, self._stashed = self._stashed, []
+        messages += self._consumer.consume(self._batch_records_max - len(messages), 0)
+        if not messages:
+            messages += self._consumer.consume(1, IDLE_POLL_S)
+            messages += self._consumer.consume(self._batch_records_max - len(messages), 0)
+        if not self._metadata_renewed.is_set():
+            self._renew_metadata()
+        for message in messages:
+            raise_unless_passing(message.error())  # before anything is dropped: a fatal error is told once
+        if epoch != self._epoch or self._must_seek:
+            self._seek_to_committed()
+            return None
+        return self._batch(messages, epoch) if messages else None
+
+    def _renew_metadata(self) -> None:
+        self._metadata = self._consumer.consumer_group_metadata()
+        self._metadata_renewed.set()
+
+    def _batch(self, messages: Sequence[Message], epoch: int) -> Batch | None:
+        records: list[Record] = []
+        ends: dict[int, int] = {}
+        for message in messages:
+            if message.error() is None:
+                record = record_of(message)
+                records.append(record)
+                ends[record.source.partition] = record.source.offset + 1
+        if not records:
+            return None
+        spans = [Span(p, self._position[p], end, self._committed[p]) for p, end in sorted(ends.items())]
+        self._position.update(ends)
+        return Batch(records, spans, epoch)
+
+    def _keep_membership(self) -> None:
+        """While batches wait (Redis is away, say) the group must still hear from us, but nothing more is read, and no
+        transaction may stand open: the broker would fence us at its timeout."""
+        self._take_back()
+        partitions = self._consumer.assignment()
+        self._consumer.pause(partitions)
+        message = self._consumer.poll(0)
+        if message is not None:
+            raise_unless_passing(message.error())  # at once: while batches wait for a commit, this may be why
+            self._stashed.append(message)
+        self._renew_metadata()
+        held = {(p.topic, p.partition) for p in self._consumer.assignment()}
+        self._consumer.resume([p for p in partitions if (p.topic, p.partition) in held])
+
+    def _seek_to_committed(self) -> None:
+        """After a rebalance, batches in flight are dropped, so what we keep is read again from its last commit."""
+        with self._lock:
+            self._must_seek = False
+            for partition, offset in self._committed.items():
+                self._consumer.seek(TopicPartition(self._topic, partition, offset))
+                self._position[partition] = offset
+
+    # Rebalancing, called from within consume() and poll()
+
+    def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._metadata_renewed.clear()
+        committed = consumer.committed(partitions, timeout=ASSIGN_TIMEOUT_S) if partitions else []
+        for partition in committed:
+            if partition.error is not None:
+                raise KafkaException(partition.error)
+            if partition.offset < 0:
+                partition.offset = consumer.get_watermark_offsets(partition, timeout=ASSIGN_TIMEOUT_S)[0]
+        with self._lock:
+            for partition in committed:
+                self._position[partition.partition] = self._committed[partition.partition] = partition.offset
+        consumer.incremental_assign(committed)
+        consumer.resume(committed)  # lost while paused (see _keep_membership), a partition comes back paused
+
+    def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._give_up(partitions)
+        consumer.incremental_unassign(partitions)
+
+    def _lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._give_up(partitions)
+        consumer.incremental_unassign(partitions)
+
+    def _give_up(self, partitions: list[TopicPartition]) -> None:
+        """Waits for a transaction under way; what is read but not committed will not be."""
+        self._metadata_renewed.clear()
+        with self._lock:
+            self._abort_opened()  # the partitions' next owner waits for pending offsets
+            self._epoch += 1
+            for partition in partitions:
+                self._position.pop(partition.partition, None)
+                self._committed.pop(partition.partition, None)
+            self._must_seek = True
+
+
+class Publisher:
+    """For what is rare and stands outside a batch's transaction: alerts, dead letters of context topics."""
+
+    def __init__(self, bootstrap_servers: str, options: Mapping[str, str]) -> None:
+        self._producer = Producer(
+            {
+                **shared_options(bootstrap_servers, options),
+                "enable.idempotence": True,
+                "delivery.timeout.ms": int(BROKER_TIMEOUT_S * 1000),
+            }
+        )
+
+    async def publish(self, outgoing: Outgoing) -> None:
+        """Returns once acknowledged; BrokerFailed otherwise."""
+        await asyncio.get_running_loop().run_in_executor(None, self._publish, outgoing)
+
+    def _publish(self, outgoing: Outgoing) -> None:
+        failures: list[KafkaError] = []
+
+        def delivered(error: KafkaError | None, _message: Message) -> None:
+            if error is not None:
+                failures.append(error)
+
+        self._producer.produce(outgoing.topic, outgoing.value, outgoing.key, on_delivery=delivered)
+        if self._producer.flush(BROKER_TIMEOUT_S) or failures:
+            raise BrokerFailed(f"a record for {outgoing.topic} was not acknowledged")
+
+
+def shared_options(bootstrap_servers: str, options: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "bootstrap.servers": bootstrap_servers,
+        "socket.nagle.disable": True,
+        "retry.backoff.ms": 2,  # FACTS: the default 100 ms is what back-to-back transactions wait for each other
+        "retry.backoff.max.ms": 100,
+        "reconnect.backoff.ms": 20,
+        "reconnect.backoff.max.ms": 500,
+        # By default librdkafka forgets its brokers when none answers. A producer then waits for ever for the group's
+        # coordinator under its forgotten name (its issue 5511): most outages of over 10 s left a worker standing so.
+        "metadata.recovery.strategy": "none",
+        "log.connection.close": False,
+        "log_level": 2,  # while a broker is away librdkafka says so every 13 ms; what matters is raised to us anyway
+        **options,
+    }
+
+
+_PASSING: Final = frozenset(
+    {KafkaError._PARTITION_EOF, KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._TIMED_OUT}
+)
+
+
+def raise_unless_passing(error: KafkaError | None) -> None:
+    """A broker that is away comes back, or the session ends; an offset out of range never heals by itself."""
+    if error is None:
+        return
+    if error.fatal() or not (error.retriable() or error.code() in _PASSING):
+        raise BrokerFailed(f"reading failed: {error.str()}")
+
+
+def record_of(message: Message) -> Record:
+    partition, offset = message.partition(), message.offset()
+    assert partition is not None, "a record has a place"
+    assert offset is not None, "a record has a place"
+    source = Source(partition, offset, message.timestamp()[1])
+    return Record(_bytes(message.key()), _bytes(message.value()), source)
+
+
+def _bytes(part: str | bytes | None) -> bytes | None:
+    return part.encode() if isinstance(part, str) else part

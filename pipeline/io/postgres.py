@@ -1,0 +1,114 @@
+"""PostgreSQL: connections, statements by name, and what may go wrong, in three exceptions.
+
+Services keep one connection and one thread. All SQL stands in `.sql` files beside the modules that use it: `-- name:
+of_the_statement`, a comment that says what it does, the statement. An error's text may quote a row, so none of it is
+passed on (I10) but what names the table, the constraint and the kind.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
+from importlib import resources
+from typing import Any, Final
+
+import psycopg
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+Statements = Mapping[str, bytes]
+
+CONNECT_TIMEOUT_S: Final = 5
+STATEMENT_TIMEOUT_MS: Final = 60_000
+"""A batch takes under a second; whoever waits a minute for it should start over."""
+RETRY_WAIT_S: Final = 0.05
+RETRY_WAIT_S_MAX: Final = 1.0
+_NAMED: Final = re.compile(r"^-- name: (\w+)\n((?:--[^\n]*\n)+)(.*?)(?=^-- name: |\Z)", re.MULTILINE | re.DOTALL)
+
+
+class DatabaseUnavailable(Exception):
+    """The server can't be reached, went away or gave up a statement; another attempt may succeed."""
+
+
+class DatabaseRefused(Exception):
+    """The server will not have it: a constraint, a trigger or a missing right; another attempt fails the same way."""
+
+
+class PositionMoved(Exception):
+    """Another process has stored what this one just read; its partitions are no longer this one's."""
+
+
+def connect(url: str, name: str, *, patience_s: float = 0.0) -> Connection:
+    """In autocommit mode: use `connection.transaction()`. Tries again for patience_s, then DatabaseUnavailable."""
+    deadline, wait_s = time.monotonic() + patience_s, RETRY_WAIT_S
+    while True:
+        try:
+            return _connect(url, name)
+        except DatabaseUnavailable:
+            if time.monotonic() + wait_s > deadline:
+                raise
+        time.sleep(wait_s)
+        wait_s = min(wait_s * 2, RETRY_WAIT_S_MAX)
+
+
+@contextmanager
+def failures_named() -> Iterator[None]:
+    """psycopg's exceptions as ours, without the rows that they quote."""
+    try:
+        yield
+    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        raise DatabaseUnavailable(f"the database did not carry it out: {_kind(error)}") from None
+    except (psycopg.IntegrityError, psycopg.DataError, psycopg.ProgrammingError, psycopg.InternalError) as error:
+        raise DatabaseRefused(f"the database refused it: {_kind(error)}") from None
+
+
+@lru_cache
+def statements(package: str, name: str) -> Statements:
+    """The statements of `NAME.sql` in the folder of `package`, by name."""
+    text = resources.files(package).joinpath(f"{name}.sql").read_text(encoding="utf-8")
+    found = {match[1]: match[3].strip().removesuffix(";").encode() for match in _NAMED.finditer(text)}
+    assert len(found) == text.count("-- name: "), f"every statement of {name}.sql has a name and a description"
+    return found
+
+
+class Positions:
+    """Where a consumer goes on reading a topic: rows of control.consumer_position."""
+
+    def __init__(self, consumer: str, topic: str) -> None:
+        self.consumer, self.topic = consumer, topic
+        self._statements = statements("pipeline.io", "positions")
+
+    def read(self, connection: Connection, partitions: Iterable[int]) -> dict[int, int]:
+        """Of every one of `partitions`; 0 where nothing was stored yet."""
+        found = connection.execute(self._statements["read_positions"], [self.consumer, self.topic]).fetchall()
+        stored: dict[int, int] = dict(found)
+        return {partition: stored.get(partition, 0) for partition in partitions}
+
+    def advance(self, connection: Connection, partition: int, before: int, after: int) -> None:
+        """In the transaction that stores what was read. PositionMoved where it no longer is at `before`."""
+        where = {"consumer": self.consumer, "topic": self.topic, "partition": partition}
+        moved = connection.execute(self._statements["advance_position"], {**where, "before": before, "after": after})
+        if moved.rowcount != 1:
+            raise PositionMoved(f"{self.consumer} is no longer at {before} of {self.topic}[{partition}]")
+
+
+def _connect(url: str, name: str) -> Connection:
+    with failures_named():
+        connection = psycopg.connect(
+            url,
+            autocommit=True,
+            application_name=name,
+            connect_timeout=CONNECT_TIMEOUT_S,
+            options=f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c timezone=UTC",
+        )
+    connection.prepare_threshold = 2
+    return connection
+
+
+def _kind(error: psycopg.Error) -> str:
+    diagnosis = error.diag
+    table = ".".join(part for part in (diagnosis.schema_name, diagnosis.table_name) if part)
+    words = [type(error).__name__, error.sqlstate or "no answer", table, diagnosis.constraint_name or ""]
+    return ", ".join(word for word in words if word)

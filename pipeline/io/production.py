@@ -1,0 +1,122 @@
+"""What the production profile asks for before a process starts: each fault in a sentence, with the fix.
+
+Secrets from files or Vault, never from the environment, which every child process and crash report shows. TLS and a
+password on every connection. Dead letters sealed, audit heads signed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+from urllib.parse import parse_qs, urlsplit
+
+from pipeline.io.settings import Profile, Settings
+
+_OWNER: Final = "fraud_owner"
+_VERIFYING: Final = frozenset({"verify-ca", "verify-full"})
+
+
+class Need(StrEnum):
+    """What a process uses; what it doesn't use is not asked for."""
+
+    KAFKA = "Kafka"
+    REDIS = "Redis"
+    DATABASE = "PostgreSQL"
+    DATABASE_OWNER = "PostgreSQL, as its owner"
+    DEAD_LETTER_KEY = "the key of dead letters"
+    AUDIT_KEY = "the audit log's key"
+
+
+NEEDS: Final[Mapping[str, frozenset[Need]]] = MappingProxyType(
+    {
+        "worker": frozenset({Need.KAFKA, Need.REDIS, Need.DEAD_LETTER_KEY}),
+        "audit": frozenset({Need.KAFKA, Need.DATABASE, Need.AUDIT_KEY}),
+        "executor": frozenset({Need.KAFKA, Need.DATABASE}),
+        "review": frozenset({Need.KAFKA, Need.DATABASE}),
+        "rollback": frozenset({Need.KAFKA, Need.DATABASE}),
+        "reconcile": frozenset({Need.KAFKA, Need.DATABASE}),
+        "migrate": frozenset({Need.DATABASE_OWNER}),
+        "topics": frozenset({Need.KAFKA}),
+        "command": frozenset(),  # anything else: what it uses refuses it, if need be
+    }
+)
+"""By what runs; `fraud access` is topics', for it speaks to the broker as the administrator."""
+
+
+def production_faults(settings: Settings, process: str) -> list[str]:
+    """In the order of the enum, secrets in the environment first; none outside the production profile."""
+    if settings.profile is not Profile.PRODUCTION:
+        return []
+    faults = [_plain(name) for name in sorted(settings.plain_secrets)]
+    for need in sorted(NEEDS[process], key=list(Need).index):
+        faults += _CHECKS[need](settings)
+    return faults
+
+
+def _plain(name: str) -> str:
+    fix = f"put it where FRAUD_SECRETS_FROM says, as {name}, and unset the variable"
+    return f"FRAUD_{name.upper()} stands in the environment or in .env: {fix}"
+
+
+def _kafka(settings: Settings) -> Iterator[str]:
+    options = {name: value.strip().upper() for name, value in settings.kafka_options.items()}
+    protocol = options.get("security.protocol", "PLAINTEXT")
+    if protocol not in ("SASL_SSL", "SSL"):
+        yield "Kafka is spoken to without TLS: set security.protocol to SASL_SSL in the secret kafka_options"
+    if protocol == "SASL_SSL" and not (options.get("sasl.username") and options.get("sasl.password")):
+        yield "Kafka gets no password: set sasl.username and sasl.password in the secret kafka_options"
+    if protocol == "SSL" and not options.get("ssl.certificate.location"):
+        yield "Kafka isn't told who asks: set ssl.certificate.location in the secret kafka_options, or use SASL_SSL"
+    if options.get("enable.ssl.certificate.verification", "TRUE") != "TRUE":
+        yield "Kafka's certificate is not verified: take enable.ssl.certificate.verification out of kafka_options"
+    if options.get("ssl.endpoint.identification.algorithm", "HTTPS") != "HTTPS":
+        yield "Kafka's host name is not verified: take ssl.endpoint.identification.algorithm out of kafka_options"
+
+
+def _redis(settings: Settings) -> Iterator[str]:
+    parts = urlsplit(settings.redis_url)
+    if parts.scheme != "rediss":
+        yield "Redis is spoken to without TLS: write the secret redis_url as rediss://USER:PASSWORD@HOST:PORT/0"
+    if not parts.password:
+        yield "Redis gets no password: write the secret redis_url as rediss://USER:PASSWORD@HOST:PORT/0"
+    if parse_qs(parts.query).get("ssl_cert_reqs", ["required"]) != ["required"]:
+        yield "Redis's certificate is not verified: take ssl_cert_reqs out of the secret redis_url"
+    if parse_qs(parts.query).get("ssl_check_hostname", ["true"])[0].lower() not in ("true", "yes", "1"):
+        yield "Redis's host name is not verified: take ssl_check_hostname out of the secret redis_url"
+
+
+def _database(settings: Settings) -> Iterator[str]:
+    yield from _database_transport(settings)
+    if urlsplit(settings.database_url).username == _OWNER:
+        yield f"The process would run as {_OWNER}: give it its own role in the secret database_url"
+
+
+def _database_transport(settings: Settings) -> Iterator[str]:
+    parts = urlsplit(settings.database_url)
+    query = parse_qs(parts.query)
+    if not _VERIFYING.issuperset(query.get("sslmode", ["none"])):
+        yield "PostgreSQL's certificate is not verified: put sslmode=verify-full into the secret database_url"
+    if not (parts.password or query.get("passfile") or query.get("sslcert")):
+        yield "PostgreSQL gets no password: write the secret database_url as postgresql://ROLE:PASSWORD@HOST/fraud"
+
+
+def _dead_letter_key(settings: Settings) -> Iterator[str]:
+    if settings.dead_letter_key is None and settings.dead_letter_key_file is None:
+        yield "Dead letters have no key: make one with `fraud keys create` and keep it as the secret dead_letter_key"
+
+
+def _audit_key(settings: Settings) -> Iterator[str]:
+    if settings.audit_key is None and settings.audit_key_file is None:
+        yield "The audit log has no key: make one with `fraud audit keygen` and keep it as the secret audit_key"
+
+
+_CHECKS: Final[dict[Need, Callable[[Settings], Iterator[str]]]] = {
+    Need.KAFKA: _kafka,
+    Need.REDIS: _redis,
+    Need.DATABASE: _database,
+    Need.DATABASE_OWNER: _database_transport,
+    Need.DEAD_LETTER_KEY: _dead_letter_key,
+    Need.AUDIT_KEY: _audit_key,
+}

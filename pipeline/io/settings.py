@@ -1,0 +1,122 @@
+"""What differs from one deployment to the next, from FRAUD_* environment variables or a .env file; secrets, too, from
+where `secrets_from` says. In production they come from nowhere else (pipeline/io/production.py)."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from pipeline.io.avro.wire import Framing
+from pipeline.io.secret_settings import PlainSecrets, StoredSecrets
+
+_ROOT = Path(__file__).parents[2]
+
+
+class Profile(StrEnum):
+    DEVELOPMENT = "development"
+    PRODUCTION = "production"
+    """Refuses to start without passwords, TLS and keys, and with secrets in the environment."""
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(
+        env_prefix="FRAUD_", env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    profile: Profile = Profile.DEVELOPMENT
+    secrets_from: str | None = None
+    """file:FOLDER, one file a secret, or vault:https://HOST:PORT/MOUNT/PATH, one field a secret; named as below."""
+    vault_token_file: Path | None = None
+    vault_ca_file: Path | None = None
+    vault_namespace: str | None = None
+    plain_secrets: frozenset[str] = frozenset()
+    """Found by itself: the secrets that stand in the environment or in .env, where others can read them."""
+
+    bootstrap_servers: str = "127.0.0.1:9092"
+    redis_url: Annotated[str, Field(repr=False)] = "redis://127.0.0.1:6379/0"
+    redis_timeout_s: Annotated[float, Field(gt=0, le=30)] = 2.0
+    database_url: Annotated[str, Field(repr=False)] = "postgresql://fraud_owner@127.0.0.1:5432/fraud"
+    """Of the role that the process runs as; only migrations run as the owner."""
+    database_patience_s: Annotated[float, Field(ge=0, le=3600)] = 60.0
+    """How long a service waits for PostgreSQL before it gives up its place and exits."""
+    topic_prefix: str = ""
+    state_prefix: str = "fraud"
+
+    consumer_group: str = "fraud-decide"
+    worker_slot: Annotated[int, Field(ge=0, le=9999)] = 0
+    """Stable for one worker's place: its transactional id, so that a restart fences its predecessor at once."""
+    batch_records_max: Annotated[int, Field(ge=1, le=10_000)] = 800
+    """Five batches are under way when much waits. Larger ones decide a few more a second, but on a slow machine they
+    wait for each other longer than the breaker's limit of latency."""
+    session_timeout_ms: Annotated[int, Field(ge=1000, le=300_000)] = 6000
+    transaction_timeout_ms: Annotated[int, Field(ge=1000, le=300_000)] = 5000
+    state_patience_s: Annotated[float, Field(gt=0, le=3600)] = 60.0
+    """How long a worker holds a batch while Redis can't be reached, before it gives up its place and exits."""
+    kafka_options: Annotated[dict[str, str], Field(repr=False)] = {}
+    """Passed to librdkafka as they are: SASL, TLS and the like."""
+
+    policy_path: Path = _ROOT / "pipeline" / "decide" / "policies" / "default.toml"
+    policy_archive: Path = _ROOT / "pipeline" / "decide" / "policies"
+    model_registry: Path = _ROOT / "models" / "registry"
+    model_version: str | None = None
+    """None: the one that the registry names its champion."""
+    label_delay_days: Annotated[int, Field(ge=0, le=30)] = 7
+    state_shards: Annotated[int, Field(ge=1, le=256)] = 1
+    framing: Framing = Framing.SINGLE_OBJECT
+    confluent_ids: dict[str, int] = {}
+    dead_letter_key: Annotated[str | None, Field(repr=False)] = None
+    dead_letter_key_file: Path | None = None
+    """32 bytes, base64; `fraud keys create` makes one. Without it dead letters carry no payload, only its hash."""
+
+    review_expiry_hours: Annotated[int, Field(ge=1, le=24 * 90)] = 24
+    """An escalation that nobody decided by then becomes BLOCK, which frees the customer's money."""
+    review_four_eyes_gbp_minor: Annotated[int, Field(ge=0)] = 1_000_000
+    """From this worth on (10,000 GBP), two people decide an escalation."""
+    review_claim_minutes: Annotated[int, Field(ge=1, le=24 * 60)] = 30
+    """How long a claim keeps others out; whoever needs longer claims again."""
+    review_reason_characters_min: Annotated[int, Field(ge=1, le=1000)] = 20
+    rollback_plan_hours: Annotated[int, Field(ge=1, le=24 * 30)] = 24
+    """How long a plan can be approved: what it was made from gets old."""
+
+    rail_url: Annotated[str, Field(pattern=r"^http://[^/]+$")] = "http://127.0.0.1:8090"
+    """Of the payment rail that the executor pays by; TLS to it is a proxy's beside the executor."""
+    rail_timeout_s: Annotated[float, Field(gt=0, le=60)] = 2.0
+    """For one request; what isn't answered by then is asked about."""
+    executor_port: Annotated[int, Field(ge=0, le=65535)] = 6068
+    """Of the execution service's health pages and metrics, on FRAUD_WEB_HOST; 0: any that is free."""
+
+    reconcile_grace_s: Annotated[float, Field(ge=0, le=3600)] = 30.0
+    """How long a record may be on its way to the audit log and the ledger before it is called missing."""
+
+    audit_directory: Path = Path("var/audit")
+    """Leaf files and signed heads of the audit log: where no superuser of the database can write."""
+    audit_key: Annotated[str | None, Field(repr=False)] = None
+    audit_key_file: Path | None = None
+    """Ed25519, PEM; `fraud audit keygen` makes one. Heads are signed with it."""
+    audit_anchor_interval_s: Annotated[float, Field(ge=1, le=86_400)] = 3600.0
+    audit_port: Annotated[int, Field(ge=0, le=65535)] = 6067
+    """Of the audit service's metrics, on FRAUD_WEB_HOST; 0: none."""
+
+    web_host: str = "127.0.0.1"
+    web_port: Annotated[int, Field(ge=0, le=65535)] = 6066
+    log_level: str = "INFO"
+
+    def topic(self, name: str) -> str:
+        return f"{self.topic_prefix}{name}"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - ours knows Vault as well
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The first one that has a value wins; PlainSecrets stands before what could speak in its name."""
+        plain = PlainSecrets(settings_cls, (env_settings, dotenv_settings))
+        return init_settings, plain, env_settings, dotenv_settings, StoredSecrets(settings_cls)

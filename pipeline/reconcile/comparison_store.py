@@ -1,0 +1,193 @@
+"""One look at a stretch: the comparisons of the core, on rows of the audit log and of the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from pipeline.domain.decision import Outcome
+from pipeline.domain.refusals import Refusal
+from pipeline.execute.saga import State
+from pipeline.io.avro.wire import WireFormat
+from pipeline.io.kafka.stretches import Stretches
+from pipeline.io.postgres import Connection, statements
+from pipeline.reconcile.gaps import (
+    PASSING,
+    Execution,
+    Gap,
+    GapKind,
+    Place,
+    accounting_gaps,
+    audit_gaps,
+    execution_gaps,
+    repetition_gaps,
+)
+
+LATE_RECORDS_MAX: Final = 1_000_000
+"""Read again to see what late results are about; they are rare, and near each other."""
+_DECISION, _DUPLICATE = "DECISION", "DUPLICATE"
+
+
+class Topics(NamedTuple):
+    intake: str
+    decisions: str
+    letters: str
+
+
+class Part(NamedTuple):
+    """[first, end) of one partition."""
+
+    topic: str
+    partition: int
+    first: int
+    end: int
+
+    @property
+    def place(self) -> Place:
+        return Place(self.topic, self.partition)
+
+
+Intake = Mapping[Part, Sequence[int]]
+"""Offsets of the records that were taken in."""
+Results = Mapping[Part, Mapping[int, bytes]]
+"""Digests of the records by their offset."""
+
+
+class Looked(NamedTuple):
+    gaps: Sequence[Gap]
+    taken_in: int
+    decisions: int
+    dead_letters: int
+    duplicates: int
+    audited: int
+    executed: int
+
+    @property
+    def may_be_late(self) -> bool:
+        """Whether something is missing that may still come."""
+        return any(gap.kind in PASSING for gap in self.gaps)
+
+
+class Looking:
+    """For one thread. Raises psycopg's errors and TopicUnreadable."""
+
+    def __init__(self, wire: WireFormat, stretches: Stretches, topics: Topics, consumer: str) -> None:
+        """consumer: whose positions say what of the intake was reconciled before."""
+        self._wire, self._stretches, self._topics, self._consumer = wire, stretches, topics, consumer
+        self._statements = statements("pipeline.reconcile", "reconcile")
+
+    def look(self, connection: Connection, intake: Intake, decisions: Results, letters: Results) -> Looked:
+        """All in one view of the database."""
+        with connection.transaction():
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            audit, audited = self._audit(connection, decisions, letters)
+            became = {part: self._rows(connection, "outcomes", part) for part in intake}
+            accounting = self._accounting(intake, became, audit)
+            late = self._late(connection, decisions, letters)
+            execution, executed = self._execution(connection, decisions)
+        kinds = [kind for rows in became.values() for _, kind in rows]
+        made, doubled = kinds.count(_DECISION), kinds.count(_DUPLICATE)
+        gaps = [*accounting, *late, *audit, *execution]
+        taken_in = sum(map(len, intake.values()))
+        return Looked(gaps, taken_in, made, len(kinds) - made - doubled, doubled, audited, executed)
+
+    def is_filled(self, connection: Connection, gap: Gap) -> bool:
+        """Whether what was missing has come since."""
+        part = Part(gap.topic, gap.partition, gap.first_offset, gap.last_offset + 1)
+        match gap.kind:
+            case GapKind.UNACCOUNTED:
+                return len({offset for offset, _ in self._rows(connection, "outcomes", part)}) >= gap.records
+            case GapKind.NOT_AUDITED:
+                name = "audited_letters" if gap.topic == self._topics.letters else "audited_records"
+                return len({offset for offset, _ in self._rows(connection, name, part)}) >= gap.records
+            case GapKind.NOT_EXECUTED | GapKind.UNFINISHED:
+                rows = [_execution(row) for row in self._rows(connection, "executions", part)]
+                return not any(found.kind in PASSING for found in execution_gaps(part.place, rows, ()))
+        return False
+
+    def _audit(self, connection: Connection, decisions: Results, letters: Results) -> tuple[list[Gap], int]:
+        gaps: list[Gap] = []
+        audited = 0
+        for part, digests in decisions.items():
+            rows = self._rows(connection, "audited_records", part)
+            repeated = {offset for (offset,) in self._rows(connection, "repeated_decisions", part)}
+            gaps += [*audit_gaps(part.place, digests, rows), *repetition_gaps(part.place, list(digests), repeated)]
+            audited += len(rows)
+        for part, digests in letters.items():
+            rows = self._rows(connection, "audited_letters", part)
+            gaps += audit_gaps(part.place, dict.fromkeys(digests, b""), rows)
+        return gaps, audited
+
+    def _accounting(self, intake: Intake, became: Mapping[Part, list[Any]], audit: Iterable[Gap]) -> list[Gap]:
+        """What stands on a results topic and only isn't audited yet counts: that gap is the audit log's."""
+        accounted = {part: [offset for offset, _ in rows] for part, rows in became.items()}
+        gaps = _accounting_gaps(intake, accounted)
+        if not any(gap.kind is GapKind.UNACCOUNTED for gap in gaps):
+            return gaps
+        for place, offset in self._unaudited_sources(audit):
+            for part in intake:
+                if part.place == place and part.first <= offset < part.end:
+                    accounted[part].append(offset)
+        return _accounting_gaps(intake, accounted)
+
+    def _unaudited_sources(self, audit: Iterable[Gap]) -> Iterator[tuple[Place, int]]:
+        """Which records of the intake the results are about that the audit log doesn't hold."""
+        for gap in audit:
+            if gap.kind is not GapKind.NOT_AUDITED:
+                continue
+            for value in self._stretches.values(gap.topic, gap.partition, gap.first_offset, gap.last_offset + 1):
+                if (source := self._source(gap.topic, value)) is not None:
+                    yield source
+
+    def _source(self, topic: str, value: bytes) -> tuple[Place, int] | None:
+        """None of what is about no record of the intake: a review, a reversal, another topic's dead letter."""
+        schema = "dead_letter.v1" if topic == self._topics.letters else "decision.v1"
+        fields = self._wire.decode(schema, value)
+        if isinstance(fields, Refusal) or "source_offset" not in fields:
+            return None
+        if fields.get("source_topic", self._topics.intake) != self._topics.intake:
+            return None
+        return Place(self._topics.intake, int(fields["source_partition"])), int(fields["source_offset"])
+
+    def _late(self, connection: Connection, decisions: Results, letters: Results) -> list[Gap]:
+        """Results about records that were reconciled before: each of those must still have become one thing only."""
+        sources: dict[int, set[int]] = {}
+        for name, parts in (("late_decisions", decisions), ("late_letters", letters)):
+            for part in parts:
+                asked = {"consumer": self._consumer, "intake": self._topics.intake}
+                for _, partition, offset in self._rows(connection, name, part, **asked):
+                    sources.setdefault(partition, set()).add(offset)
+        return [gap for each in sources.items() for gap in self._late_gaps(connection, *each)]
+
+    def _late_gaps(self, connection: Connection, partition: int, offsets: set[int]) -> list[Gap]:
+        low, _ = self._stretches.extents(self._topics.intake)[partition]
+        still_there = {offset for offset in offsets if offset >= low}
+        if not still_there:
+            return []
+        part = Part(self._topics.intake, partition, min(still_there), max(still_there) + 1)
+        standing = self._stretches.standing(*part, LATE_RECORDS_MAX)
+        records = sorted(still_there.intersection(standing.digests))
+        accounted = [offset for offset, _ in self._rows(connection, "outcomes", part) if offset in still_there]
+        return accounting_gaps(part.place, records, accounted)
+
+    def _execution(self, connection: Connection, decisions: Results) -> tuple[list[Gap], int]:
+        gaps: list[Gap] = []
+        executed = 0
+        for part in decisions:
+            rows = [_execution(row) for row in self._rows(connection, "executions", part)]
+            unfounded = {offset for (offset,) in self._rows(connection, "unfounded_executions", part)}
+            gaps += execution_gaps(part.place, rows, unfounded)
+            executed += sum(row.is_heard for row in rows)
+        return gaps, executed
+
+    def _rows(self, connection: Connection, name: str, part: Part, **more: object) -> list[Any]:
+        return connection.execute(self._statements[name], {**part._asdict(), **more}).fetchall()
+
+
+def _accounting_gaps(intake: Intake, accounted: Mapping[Part, Sequence[int]]) -> list[Gap]:
+    return [gap for part, records in intake.items() for gap in accounting_gaps(part.place, records, accounted[part])]
+
+
+def _execution(row: tuple[int, str, bool, str | None, bool]) -> Execution:
+    offset, outcome, is_heard, state, is_changed = row
+    return Execution(offset, Outcome(outcome), is_heard, None if state is None else State(state), is_changed)

@@ -1,0 +1,189 @@
+"""What is missing, doubled or unfounded between the topics, the audit log and the ledger, named to the offset (I1).
+
+Invariants
+1. Nothing is passed over: every record of a stretch is accounted for or lies in a gap.
+2. Nothing is accused that is accounted for: a stretch on which both sides agree has no gap.
+3. A gap is named: its kind, the topic, the partition, the first and last offset and how many records lie in it; records
+   that follow each other on the topic make one gap, whatever offsets between them belong to commit markers.
+4. The order of rows, as a database gives them, changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from pipeline.domain.decision import Outcome
+from pipeline.execute.saga import State
+
+
+class Side(StrEnum):
+    """Where the thing that is missing, or is there and shouldn't be, would stand."""
+
+    INTAKE = "transactions.v1"
+    DECISIONS = "decisions.v1"
+    AUDIT = "the audit log"
+    LEDGER = "the ledger"
+
+
+class GapKind(StrEnum):
+    """In the order in which they are looked for."""
+
+    EXPIRED = "EXPIRED"  # records went from the topic before they were reconciled
+    UNACCOUNTED = "UNACCOUNTED"  # taken in, and neither decided nor a dead letter nor a duplicate
+    ACCOUNTED_TWICE = "ACCOUNTED_TWICE"  # more than one of those
+    UNFOUNDED = "UNFOUNDED"  # a decision or dead letter about a record that isn't on the topic
+    NOT_AUDITED = "NOT_AUDITED"
+    AUDITED_OTHERWISE = "AUDITED_OTHERWISE"  # other bytes than stand on the topic
+    AUDITED_TWICE = "AUDITED_TWICE"
+    AUDIT_UNFOUNDED = "AUDIT_UNFOUNDED"  # a row without a record on the topic
+    NOT_EXECUTED = "NOT_EXECUTED"  # the executor has not heard of the decision
+    UNFINISHED = "UNFINISHED"  # begun, and it doesn't rest
+    EXECUTED_OTHERWISE = "EXECUTED_OTHERWISE"  # money moved that nobody allowed
+    EXECUTION_UNFOUNDED = "EXECUTION_UNFOUNDED"  # executed without an audited decision
+
+
+SIDE_OF: Final[Mapping[GapKind, Side]] = {
+    GapKind.EXPIRED: Side.INTAKE,
+    GapKind.UNACCOUNTED: Side.DECISIONS,
+    GapKind.ACCOUNTED_TWICE: Side.DECISIONS,
+    GapKind.UNFOUNDED: Side.DECISIONS,
+    GapKind.NOT_AUDITED: Side.AUDIT,
+    GapKind.AUDITED_OTHERWISE: Side.AUDIT,
+    GapKind.AUDITED_TWICE: Side.AUDIT,
+    GapKind.AUDIT_UNFOUNDED: Side.AUDIT,
+    GapKind.NOT_EXECUTED: Side.LEDGER,
+    GapKind.UNFINISHED: Side.LEDGER,
+    GapKind.EXECUTED_OTHERWISE: Side.LEDGER,
+    GapKind.EXECUTION_UNFOUNDED: Side.LEDGER,
+}
+"""Which side of the comparison is wrong."""
+
+PASSING: Final = frozenset({GapKind.UNACCOUNTED, GapKind.NOT_AUDITED, GapKind.NOT_EXECUTED, GapKind.UNFINISHED})
+"""What may only be late: these are given their grace, and may close later. The others are wrong at once, for ever."""
+
+RESTING: Final = frozenset({State.SETTLED, State.HELD, State.REFUSED, State.REVERSED, State.RELEASED})
+
+
+class Gap(NamedTuple):
+    kind: GapKind
+    topic: str
+    partition: int
+    first_offset: int
+    last_offset: int
+    records: int
+
+    @property
+    def side(self) -> Side:
+        return SIDE_OF[self.kind]
+
+
+class Place(NamedTuple):
+    topic: str
+    partition: int
+
+
+class Execution(NamedTuple):
+    """What became of one audited decision. state: None where it was heard of and nothing was done yet; is_heard: False
+    where it wasn't even heard of. is_changed: a review or a reversal came after the decision."""
+
+    offset: int
+    outcome: Outcome
+    is_heard: bool
+    state: State | None
+    is_changed: bool
+
+
+def accounting_gaps(place: Place, records: Sequence[int], accounted: Iterable[int]) -> list[Gap]:
+    """records: offsets taken in, ascending. accounted: the offset that each decision, dead letter and duplicate names
+    as its source, within the same stretch."""
+    times = Counter(accounted)
+    known = frozenset(records)
+    return [
+        *_gaps(GapKind.UNACCOUNTED, place, records, known - times.keys()),
+        *_gaps(
+            GapKind.ACCOUNTED_TWICE, place, records, {at for at, count in times.items() if count > 1 and at in known}
+        ),
+        *_strays(GapKind.UNFOUNDED, place, times.keys() - known),
+    ]
+
+
+def audit_gaps(place: Place, on_topic: Mapping[int, bytes], audited: Iterable[tuple[int, bytes]]) -> list[Gap]:
+    """Digests of the records' bytes by offset, ascending; and those of the audit log's rows of the same stretch."""
+    rows = list(audited)
+    times = Counter(offset for offset, _ in rows)
+    other = {offset for offset, digest in rows if offset in on_topic and digest != on_topic[offset]}
+    order = list(on_topic)
+    return [
+        *_gaps(GapKind.NOT_AUDITED, place, order, on_topic.keys() - times.keys()),
+        *_gaps(GapKind.AUDITED_OTHERWISE, place, order, other),
+        *_gaps(
+            GapKind.AUDITED_TWICE, place, order, {at for at, count in times.items() if count > 1 and at in on_topic}
+        ),
+        *_strays(GapKind.AUDIT_UNFOUNDED, place, times.keys() - on_topic.keys()),
+    ]
+
+
+def repetition_gaps(place: Place, on_topic: Sequence[int], repeated: Collection[int]) -> list[Gap]:
+    """repeated: of the decisions on_topic, those about a transaction that had been decided before (I2)."""
+    return _gaps(GapKind.ACCOUNTED_TWICE, place, on_topic, frozenset(repeated))
+
+
+def execution_gaps(place: Place, executions: Iterable[Execution], unfounded: Collection[int]) -> list[Gap]:
+    """Of the audited decisions of a stretch; unfounded: offsets of executions whose decision isn't in the audit log."""
+    rows = sorted(executions)
+    order = [row.offset for row in rows]
+    found: dict[GapKind, set[int]] = {}
+    for row in rows:
+        if (kind := _execution_gap(row)) is not None:
+            found.setdefault(kind, set()).add(row.offset)
+    gaps = [gap for kind in GapKind if kind in found for gap in _gaps(kind, place, order, found[kind])]
+    return [*gaps, *_strays(GapKind.EXECUTION_UNFOUNDED, place, unfounded)]
+
+
+def _execution_gap(row: Execution) -> GapKind | None:
+    if not row.is_heard:
+        return GapKind.NOT_EXECUTED
+    if row.state is State.SETTLED and row.outcome is not Outcome.ALLOW and not row.is_changed:
+        return GapKind.EXECUTED_OTHERWISE
+    return None if row.state in RESTING else GapKind.UNFINISHED
+
+
+def expired_gaps(place: Place, position: int, oldest_offset: int) -> list[Gap]:
+    """The offsets that the topic no longer holds; how many of them were records nobody can tell, so all count."""
+    if oldest_offset <= position:
+        return []
+    return [Gap(GapKind.EXPIRED, *place, position, oldest_offset - 1, oldest_offset - position)]
+
+
+def _repeated(times: Counter[int]) -> set[int]:
+    return {offset for offset, count in times.items() if count > 1}
+
+
+def _gaps(kind: GapKind, place: Place, order: Sequence[int], wrong: Collection[int]) -> list[Gap]:
+    """Runs of `wrong` in the order of the topic's records."""
+    if not wrong:
+        return []
+    gaps: list[Gap] = []
+    run: list[int] = []
+    for offset in order:
+        if offset in wrong:
+            run.append(offset)
+        elif run:
+            gaps.append(Gap(kind, *place, run[0], run[-1], len(run)))
+            run = []
+    return [*gaps, Gap(kind, *place, run[0], run[-1], len(run))] if run else gaps
+
+
+def _strays(kind: GapKind, place: Place, offsets: Collection[int]) -> list[Gap]:
+    """Of offsets that are no records of the topic: each run of neighbours makes one gap."""
+    every = range(min(offsets), max(offsets) + 1) if offsets else range(0)
+    if len(every) > _STRAY_SPAN_MAX:
+        return [Gap(kind, *place, offset, offset, 1) for offset in sorted(offsets)]
+    return _gaps(kind, place, every, frozenset(offsets))
+
+
+_STRAY_SPAN_MAX: Final = 1_000_000
+"""Beyond it runs aren't looked for: two stray offsets may lie 2^60 apart."""

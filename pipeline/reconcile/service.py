@@ -1,0 +1,167 @@
+"""Reconciliation (I1): what was taken in, decided, audited and executed, held against each other without end.
+
+A stretch is opened: how far the workers have committed is asked first, then the topics that their results stand on are
+read to their ends, so that every result of the stretch stands there. It is looked at until nothing in it is missing,
+or its grace is over; then it is closed: what is still missing is a gap, told on alerts.v1 and kept in
+control.reconciliation_gap, and the positions move on, in the transaction that stores all that.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from pipeline.io.kafka.stretches import Standing, Stretches
+from pipeline.io.postgres import Connection, Positions, failures_named
+from pipeline.reconcile.comparison_store import Intake, Looked, Looking, Part, Results, Topics
+from pipeline.reconcile.finding_store import Findings
+from pipeline.reconcile.gaps import Gap, Place, expired_gaps
+
+CONSUMER: Final = "reconcile"
+GROUP: Final = "fraud-reconcile"
+INTAKE_RECORDS_MAX: Final = 20_000
+"""Of one partition in one stretch: a second or two of comparing, and a few megabytes."""
+RESULT_RECORDS_MAX: Final = 100_000
+"""Of one partition of a results topic: what the intake's stretch became, and people's reviews and reversals."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """What stood on the topics when it was opened."""
+
+    opened_at_ms: int
+    intake: Intake
+    decisions: Results
+    letters: Results
+    expired: Sequence[Gap]
+
+    @property
+    def parts(self) -> list[Part]:
+        return [*self.intake, *self.decisions, *self.letters]
+
+
+class IntakeOf(NamedTuple):
+    """The topics, and the group whose commits say how far the intake has been decided."""
+
+    topics: Topics
+    worker_group: str
+
+
+@dataclass(slots=True)
+class Progress:
+    """The next offset of each place; is_stored: kept in the database and gone on from, else of this run alone."""
+
+    is_stored: bool
+    next_offsets: dict[Place, int] = field(default_factory=dict)
+
+
+class Reconciler:
+    """For one thread. Raises what the adapters raise: TopicUnreadable, DatabaseUnavailable, DatabaseRefused."""
+
+    def __init__(
+        self,
+        stretches: Stretches,
+        looking: Looking,
+        findings: Findings,
+        intake: IntakeOf,
+        now_ms: Callable[[], int],
+        *,
+        is_stored: bool,
+    ) -> None:
+        """is_stored: go on from the stored positions and move them; else from the oldest records, moving nothing."""
+        self._stretches, self._looking, self._findings = stretches, looking, findings
+        self._topics, self._worker_group = intake
+        self._now_ms = now_ms
+        self._positions = {topic: Positions(CONSUMER, topic) for topic in self._topics}
+        self._progress = Progress(is_stored)
+
+    def open(self, connection: Connection) -> Stretch | None:
+        """None where nothing has come since the last one. The intake waits until the results are read to their end."""
+        self._resume(connection)
+        committed = self._stretches.committed(self._worker_group, self._topics.intake)
+        expired: list[Gap] = []
+        decisions, decisions_at_end = self._results(self._topics.decisions, expired)
+        letters, letters_at_end = self._results(self._topics.letters, expired)
+        intake: dict[Part, Sequence[int]] = {}
+        if decisions_at_end and letters_at_end:
+            intake = self._intake(committed, expired)
+        stretch = Stretch(self._now_ms(), intake, decisions, letters, expired)
+        return stretch if stretch.parts else None
+
+    def look(self, connection: Connection, stretch: Stretch) -> Looked:
+        with failures_named():
+            return self._looking.look(connection, stretch.intake, stretch.decisions, stretch.letters)
+
+    def close(self, connection: Connection, stretch: Stretch, looked: Looked) -> list[Gap]:
+        """The gaps of the stretch, told, stored, and passed over from now on. PositionMoved where another did."""
+        gaps = [*stretch.expired, *looked.gaps]
+        self._findings.tell(gaps, self._now_ms())
+        with failures_named(), connection.transaction():
+            shown = json.dumps([list(part) for part in stretch.parts])
+            self._findings.store(connection, gaps, looked, shown, stretch.opened_at_ms)
+            self._advance(connection, stretch.parts)
+        for part in stretch.parts:
+            self._progress.next_offsets[part.place] = part.end
+        return gaps
+
+    def close_filled(self, connection: Connection) -> list[Gap]:
+        """Gaps that have been filled since they were told; from now on they are closed."""
+        with failures_named():
+            return self._findings.close_filled(connection, self._looking)
+
+    def forget(self) -> None:
+        """Positions are asked for again: after a failure it isn't known what was stored."""
+        self._progress.next_offsets.clear()
+
+    def _resume(self, connection: Connection) -> None:
+        if not self._progress.is_stored or self._progress.next_offsets:
+            return
+        for topic, positions in self._positions.items():
+            partitions = self._stretches.extents(topic)
+            with failures_named():
+                stored = positions.read(connection, partitions)
+            found = {Place(topic, partition): offset for partition, offset in stored.items() if offset}
+            self._progress.next_offsets.update(found)
+
+    def _results(self, topic: str, expired: list[Gap]) -> tuple[dict[Part, Mapping[int, bytes]], bool]:
+        """What came since; and whether that was all."""
+        parts: dict[Part, Mapping[int, bytes]] = {}
+        is_at_end = True
+        for place, first in self._starts(topic, expired):
+            standing = self._stretches.standing(*place, first, None, RESULT_RECORDS_MAX)
+            is_at_end &= standing.is_at_end
+            if standing.end_offset > first:
+                parts[Part(*place, first, standing.end_offset)] = standing.digests
+        return parts, is_at_end
+
+    def _intake(self, committed: Mapping[int, int], expired: list[Gap]) -> dict[Part, Sequence[int]]:
+        parts: dict[Part, Sequence[int]] = {}
+        for place, first in self._starts(self._topics.intake, expired):
+            end = committed.get(place.partition, first)
+            standing = self._stretches.standing(*place, first, end, INTAKE_RECORDS_MAX)
+            end = _end(standing, end)
+            if end > first:
+                parts[Part(*place, first, end)] = list(standing.digests)
+        return parts
+
+    def _starts(self, topic: str, expired: list[Gap]) -> Iterator[tuple[Place, int]]:
+        """Where to go on in each partition; a place that the topic no longer reaches back to is told as a gap."""
+        for partition, (low, _) in self._stretches.extents(topic).items():
+            place = Place(topic, partition)
+            position = self._progress.next_offsets.get(place, low)
+            expired += expired_gaps(place, position, low)
+            yield place, max(position, low)
+
+    def _advance(self, connection: Connection, parts: Sequence[Part]) -> None:
+        if not self._progress.is_stored:
+            return
+        for part in parts:
+            before = self._progress.next_offsets.get(part.place, 0)
+            self._positions[part.topic].advance(connection, part.partition, before, part.end)
+
+
+def _end(standing: Standing, wanted_end: int) -> int:
+    """Of a stretch that was cut short at its bound, where it was cut; else the committed offset, markers included."""
+    return wanted_end if standing.is_at_end else standing.end_offset

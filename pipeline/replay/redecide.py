@@ -1,0 +1,98 @@
+"""Decide stored decisions again under another regime: the version that should have answered.
+
+The snapshot is as it was; what follows from payment and policy alone is computed again under the good policy, so that
+its exchange rates, sanctions and limits hold. What was counted (windows, payments near the limit) stays as counted.
+
+The breaker's word is the recorded one by default: what the fallback answered because the model was out of the loop, the
+fallback answers again, so the difference is the version's and nothing else's. Basis.CLOSED asks what would have been
+had the model never been taken out. Either way hard guardrails come first and soft ones escalate, as in any decision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from pipeline.breaker.answer_counts import ALL
+from pipeline.decide.verdict import Mode, Regime, decide
+from pipeline.domain.decision import BreakerState, Outcome, Route
+from pipeline.domain.log import Source
+from pipeline.domain.refusals import refusal_of
+from pipeline.io.avro.wire import Datum, StoredDecision
+from pipeline.replay.archive_files import Missing, RegimeArchive
+from pipeline.replay.verify import recomputed
+
+ROWS_MAX: Final = 2048
+AS_RECORDED: Final = "as recorded"
+
+
+class Basis(StrEnum):
+    RECORDED = "RECORDED"
+    CLOSED = "CLOSED"
+
+
+class Good(NamedTuple):
+    """What is decided again under. None: what each decision was made under. At least one is given."""
+
+    model: tuple[str, bytes] | None  # version and hash
+    policy: tuple[str, bytes] | None
+    basis: Basis
+
+
+class Redecided(NamedTuple):
+    """`outcome` None: it can't be decided again, and `why` says why; else `why` is the new decision's summary."""
+
+    outcome: Outcome | None
+    why: str
+
+
+class RegimeMissing(Exception):
+    """What a decision is to be decided under is not in the archive."""
+
+
+def redecide(decisions: Sequence[StoredDecision], good: Good, archive: RegimeArchive) -> list[Redecided]:
+    """One for each, in order. Raises RegimeMissing: a plan that leaves decisions out would say too little."""
+    answers: dict[int, Redecided] = {}
+    groups: dict[tuple[bytes, str, bytes], list[int]] = {}
+    for place, decision in enumerate(decisions):
+        refusal = refusal_of(decision.transaction, decision.transaction.account_id.encode(), _source(decision.fields))
+        if refusal is not None:
+            answers[place] = Redecided(None, f"its payment would be refused as {refusal.code}: {refusal.detail}")
+        else:
+            groups.setdefault(_regime_key(decision.fields, good), []).append(place)
+    for key, group in groups.items():
+        in_force = archive.regime_of(*key)
+        if isinstance(in_force, Missing):
+            raise RegimeMissing(in_force.why)
+        for begin in range(0, len(group), ROWS_MAX):
+            part = group[begin : begin + ROWS_MAX]
+            answers.update(zip(part, _decided([decisions[place] for place in part], in_force, good.basis), strict=True))
+    return [answers[place] for place in range(len(decisions))]
+
+
+def mode_of(fields: Datum, basis: Basis) -> Mode:
+    """The breaker's word. Where a hard guardrail no longer hits, the model may answer only if all was closed."""
+    if basis is Basis.CLOSED:
+        return Mode(BreakerState.CLOSED, ALL, True)
+    state = BreakerState(fields["breaker_state"])
+    return Mode(state, fields["breaker_scope"], state is BreakerState.CLOSED or fields["route"] == Route.MODEL)
+
+
+def _decided(stored: Sequence[StoredDecision], in_force: Regime, basis: Basis) -> Iterator[Redecided]:
+    features = np.array([decision.features for decision in stored], dtype=np.int64)
+    modes = [mode_of(decision.fields, basis) for decision in stored]
+    for verdict in decide(recomputed(stored, features, in_force), modes, in_force):
+        yield Redecided(verdict.outcome, verdict.summary)
+
+
+def _regime_key(fields: Datum, good: Good) -> tuple[bytes, str, bytes]:
+    policy_hash = fields["policy_hash"] if good.policy is None else good.policy[1]
+    version, model_hash = (fields["model_version"], fields["model_hash"]) if good.model is None else good.model
+    return policy_hash, version, model_hash
+
+
+def _source(fields: Datum) -> Source:
+    return Source(fields["source_partition"], fields["source_offset"], fields["source_timestamp_ms"])

@@ -1,0 +1,192 @@
+"""Review cases in PostgreSQL: rows of review.review_case and review.case_event as the core's values, and back.
+
+Every call is part of the caller's transaction. Whoever appends to a case locks it first and reads it then, so that what
+they read is still so when they write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple
+
+from psycopg.errors import UniqueViolation
+
+from pipeline.domain.decision import Outcome
+from pipeline.domain.identities import review_id
+from pipeline.io.postgres import Connection, statements
+from pipeline.review.cases import Case, CaseEvent, Kind, Standing, standing
+
+_SQL: Final = statements("pipeline.review", "review")
+_CASE_COLUMNS: Final = len(Case._fields)
+
+
+class CaseMoved(Exception):
+    """Somebody else has appended to the case since it was read."""
+
+
+class Place(NamedTuple):
+    """Of the record on decisions.v1 that was read; none where a person acted, or time did."""
+
+    partition: int | None = None
+    offset: int | None = None
+
+
+NO_PLACE: Final = Place()
+
+
+class CaseFile(NamedTuple):
+    case: Case
+    summary: str  # why it was escalated, of customers: for reviewers' eyes only
+    events: tuple[CaseEvent, ...]
+
+    @property
+    def standing(self) -> Standing:
+        return standing(self.events)
+
+
+class Opening(NamedTuple):
+    case: Case
+    cause_id: str  # of the decision or the reversal
+    summary: str
+    place: Place
+
+
+class Rounds(NamedTuple):
+    number: int
+    causes: frozenset[str]
+
+
+class Planned(NamedTuple):
+    """What a rollback plan says about a decision that its reversal sends to review."""
+
+    currency: str
+    amount_minor: int
+    amount_gbp_minor: int
+    summary: str
+
+
+def open_cases(connection: Connection, openings: Sequence[Opening], events: Sequence[CaseEvent]) -> None:
+    """Each opening with its first event."""
+    with connection.cursor() as cursor:
+        cursor.executemany(_SQL["open_case"], [_opening_row(opening) for opening in openings])
+        cursor.executemany(
+            _SQL["append_event"],
+            [_event_row(one.case, event, one.place) for one, event in zip(openings, events, strict=True)],
+        )
+
+
+def append_event(connection: Connection, case: Case, event: CaseEvent, place: Place = NO_PLACE) -> None:
+    """Raises CaseMoved."""
+    try:
+        connection.execute(_SQL["append_event"], _event_row(case, event, place))
+    except UniqueViolation:
+        raise CaseMoved(case.decision_id) from None
+
+
+def lock_cases(connection: Connection, decision_ids: Iterable[str]) -> None:
+    """Until the transaction's end nobody else appends to cases of these decisions."""
+    connection.execute(_SQL["lock_cases"], [sorted(set(decision_ids))])
+
+
+def rounds_of(connection: Connection, decision_ids: Iterable[str]) -> dict[str, Rounds]:
+    """Of every decision that has a case."""
+    causes: dict[str, set[str]] = {}
+    for decision_id, _, cause_id in connection.execute(_SQL["rounds_of"], [list(decision_ids)]).fetchall():
+        causes.setdefault(str(decision_id), set()).add(str(cause_id))
+    return {decision_id: Rounds(len(found), frozenset(found)) for decision_id, found in causes.items()}
+
+
+def planned_amounts(connection: Connection, reversals: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Planned]:
+    """By (plan, decision)."""
+    plans, decisions = [plan for plan, _ in reversals], [decision for _, decision in reversals]
+    rows = connection.execute(_SQL["planned_amounts"], [plans, decisions]).fetchall()
+    return {(str(plan), str(decision)): Planned(*rest) for plan, decision, *rest in rows}
+
+
+def latest_cases(connection: Connection, decision_ids: Iterable[str]) -> list[CaseFile]:
+    """The latest round of each decision that has one."""
+    return _files(connection, connection.execute(_SQL["latest_cases"], [list(decision_ids)]).fetchall())
+
+
+def cases_by_review(connection: Connection, review_ids: Iterable[str]) -> dict[str, CaseFile]:
+    """By review id."""
+    files = _files(connection, connection.execute(_SQL["cases_by_review"], [list(review_ids)]).fetchall())
+    return {review_id(file.case.decision_id, file.case.round): file for file in files}
+
+
+def cases_by_name(connection: Connection, wanted: str) -> list[CaseFile]:
+    """Every round of a decision, found by its id or its transaction's, oldest first."""
+    return _files(connection, connection.execute(_SQL["cases_by_name"], {"wanted": wanted}).fetchall())
+
+
+def cases_to_act_on(connection: Connection, limit: int) -> list[CaseFile]:
+    """Soonest expiry first."""
+    return _files(connection, connection.execute(_SQL["open_cases"], [limit]).fetchall())
+
+
+def due_cases(connection: Connection, partitions: Sequence[int], now_ms: int, limit: int) -> list[CaseFile]:
+    """Undecided past their expiry; locked, and read again after that."""
+    wanted = {"partitions": list(partitions), "now_ms": now_ms, "limit": limit}
+    rows = connection.execute(_SQL["due_cases"], wanted).fetchall()
+    lock_cases(connection, [decision_id for decision_id, _ in rows])
+    return _of_rounds(connection, rows)
+
+
+def unpublished_cases(connection: Connection, partitions: Sequence[int], limit: int) -> list[CaseFile]:
+    """Decided, but not yet read back from the topic; in the order in which they were decided."""
+    rows = connection.execute(_SQL["unpublished_cases"], {"partitions": list(partitions), "limit": limit}).fetchall()
+    files = {(file.case.decision_id, file.case.round): file for file in _of_rounds(connection, rows)}
+    return [files[decision_id, case_round] for decision_id, case_round in rows]
+
+
+def count_cases(connection: Connection) -> tuple[int, int]:
+    """How many are open, and how many wait to be published."""
+    found = connection.execute(_SQL["count_cases"]).fetchone()
+    assert found is not None, "an aggregate has one row"
+    return found[0], found[1]
+
+
+def _of_rounds(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> list[CaseFile]:
+    decisions, rounds = [row[0] for row in rows], [row[1] for row in rows]
+    return _files(connection, connection.execute(_SQL["cases_of_round"], [decisions, rounds]).fetchall())
+
+
+def _files(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> list[CaseFile]:
+    """In the order of `rows`, each with its events."""
+    cases = [Case(*row[:_CASE_COLUMNS]) for row in rows]
+    decisions, rounds = [case.decision_id for case in cases], [case.round for case in cases]
+    events: dict[tuple[str, int], list[CaseEvent]] = {}
+    for decision_id, case_round, *fields in connection.execute(_SQL["events_of"], [decisions, rounds]).fetchall():
+        events.setdefault((decision_id, case_round), []).append(_event(*fields))
+    return [
+        CaseFile(case, row[_CASE_COLUMNS], tuple(events[case.decision_id, case.round]))
+        for case, row in zip(cases, rows, strict=True)
+    ]
+
+
+def _event(sequence: int, kind: str, actor: str, at_ms: int, *judged: Any) -> CaseEvent:
+    outcome, reason, claimed_until_ms = judged
+    named = None if outcome is None else Outcome(outcome)
+    return CaseEvent(sequence, Kind(kind), actor, at_ms, named, reason, claimed_until_ms)
+
+
+def _opening_row(opening: Opening) -> dict[str, object]:
+    case, place = opening.case, opening.place
+    return {
+        **case._asdict(),
+        "review_id": review_id(case.decision_id, case.round),
+        "cause_id": opening.cause_id,
+        "summary": opening.summary,
+        "topic_partition": place.partition,
+        "topic_offset": place.offset,
+    }
+
+
+def _event_row(case: Case, event: CaseEvent, place: Place) -> dict[str, object]:
+    return {
+        "decision_id": case.decision_id,
+        "round": case.round,
+        **event._asdict(),
+        "topic_partition": place.partition,
+        "topic_offset": place.offset,
+    }

@@ -1,0 +1,247 @@
+"""`fraud rollback`: what is asked for on the command line, as plans, and what is shown of them."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, NamedTuple
+from uuid import UUID, uuid4
+
+from models.artefact.files import ModelRefused, load_version
+from pipeline.decide.policy import PolicyRefused, parse_policy
+from pipeline.decide.verdict import decision_id
+from pipeline.io.avro.wire import WireFormat
+from pipeline.io.kafka.appender import TransactionalAppender
+from pipeline.io.kafka.log_scan import Log
+from pipeline.io.kafka.transaction_log import BrokerFailed
+from pipeline.io.postgres import Connection, failures_named
+from pipeline.io.settings import Settings
+from pipeline.replay.archive_files import RegimeArchive
+from pipeline.replay.redecide import Basis, Good, RegimeMissing
+from pipeline.review.desk_command import connected, now_ms
+from pipeline.rollback.apply_service import (
+    AnotherIsApplied,
+    Applied,
+    Applier,
+    DecisionsTopic,
+    NoSuchPlan,
+    ProgressBroken,
+    Topics,
+)
+from pipeline.rollback.plan_store import StoredPlan, is_plan_id, read_plan, read_plans
+from pipeline.rollback.planning_service import Criteria, Planner, PlanRefused, Request
+from pipeline.rollback.reversal import ApplyRefusal
+from pipeline.terminal.failures import FAILED_CHECK, Failure
+from pipeline.terminal.output import Advance
+
+HOUR_MS: Final = 3_600_000
+IDS_MAX: Final = 200_000
+RATE_DEFAULT: Final = 500.0
+
+
+class Asked(NamedTuple):
+    """As the command was given it; None where an option was left out."""
+
+    by: str
+    reason: str
+    good_model: str | None
+    good_policy: Path | None
+    model: str | None
+    policy: str | None
+    since: datetime | None
+    until: datetime | None
+    segment: str | None
+    rule: str | None
+    route: str | None
+    outcome: str | None
+    ids_file: Path | None
+    basis: Basis
+
+
+def make_plan(settings: Settings, wire: WireFormat, asked: Asked, advance: Advance) -> StoredPlan:
+    """The new plan. Failure says what is missing."""
+    good, folder = _good(settings, asked)
+    request = Request(_criteria(asked), _criteria_text(asked), good, asked.reason, asked.by)
+    archive = RegimeArchive(folder, settings.model_registry)
+    topic, lifetime_ms = settings.topic("decisions.v1"), settings.rollback_plan_hours * HOUR_MS
+    with connected(settings) as connection:
+        planner = Planner(connection, wire, archive, topic, lifetime_ms)
+        try:
+            return planner.plan(request, str(uuid4()), now_ms(), advance)
+        except PlanRefused as refusal:
+            raise Failure(f"{refusal}.", "No plan was made.", FAILED_CHECK) from refusal
+        except RegimeMissing as missing:
+            what = f"A decision can't be made again: {missing}."
+            raise Failure(what, "Put it into the archive, or give --good-model and --good-policy.") from missing
+
+
+def apply_plan(
+    settings: Settings, wire: WireFormat, plan_id: str, by: str, rate_per_s: float, advance: Advance
+) -> Applied:
+    """Until all is appended, or SIGTERM or SIGINT. Failure where it is refused; run again, it goes on."""
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    with connected(settings) as connection, _apply_failures(plan_id):
+        applier = _applier(settings, wire, connection)
+        answer = applier.apply(_plan_id(plan_id), by, rate_per_s, stopping, advance)
+    if isinstance(answer, ApplyRefusal):
+        raise Failure(f"Refused: {answer}.", f"`fraud rollback show {plan_id}` shows the plan.", FAILED_CHECK)
+    return answer
+
+
+def find_plan(connection: Connection, plan_id: str) -> StoredPlan:
+    with failures_named():
+        plan = read_plan(connection, _plan_id(plan_id))
+    if plan is None:
+        raise _no_such(plan_id)
+    return plan
+
+
+def latest_plans(settings: Settings, limit: int) -> list[StoredPlan]:
+    with connected(settings) as connection, failures_named():
+        return read_plans(connection, limit)
+
+
+def changing_count(settings: Settings, plan_id: str) -> int:
+    """How many records the plan leads to."""
+    with connected(settings) as connection:
+        return find_plan(connection, plan_id).changing
+
+
+def _applier(settings: Settings, wire: WireFormat, connection: Connection) -> Applier:
+    log = Log(settings, "decisions.v1", "fraud-rollback")
+    decisions = DecisionsTopic(
+        lambda: {partition: extent.high for partition, extent in log.extents().items()},
+        lambda starts: (found.value for found in log.read(starts)),
+    )
+    topics = Topics(settings.topic("decisions.v1"), settings.topic("transactions.v1"))
+
+    def appender(transactional_id: str) -> TransactionalAppender:
+        return TransactionalAppender(settings.bootstrap_servers, transactional_id, settings.kafka_options)
+
+    return Applier(connection, appender, wire, topics, decisions, now_ms)
+
+
+@contextmanager
+def _apply_failures(plan_id: str) -> Iterator[None]:
+    again = f"Run `fraud rollback apply {plan_id}` again: it goes on where the topic stands."
+    try:
+        yield
+    except NoSuchPlan as error:
+        raise _no_such(plan_id) from error
+    except AnotherIsApplied as error:
+        raise Failure("Another plan is being applied.", "Wait until it is done.", FAILED_CHECK) from error
+    except BrokerFailed as error:
+        raise Failure(f"Kafka did not take it all: {error}.", again) from error
+    except ProgressBroken as error:
+        what = "What stands on decisions.v1 under this plan's id is not what the plan leads to."
+        raise Failure(what, "Nothing more was appended. Find out who writes there.", FAILED_CHECK) from error
+
+
+def _no_such(plan_id: str) -> Failure:
+    return Failure(f"There is no plan {plan_id}.", "`fraud rollback list` shows those that are.")
+
+
+def _plan_id(text: str) -> str:
+    if not is_plan_id(text.lower()):
+        raise _no_such(text)
+    return text.lower()
+
+
+def _good(settings: Settings, asked: Asked) -> tuple[Good, Path]:
+    """What to decide again under, and the folder of the policies."""
+    if asked.good_model is None and asked.good_policy is None:
+        raise Failure("Nothing says what is good.", "Give --good-model VERSION, --good-policy PATH, or both.")
+    model, policy, folder = None, None, settings.policy_archive
+    if asked.good_model is not None:
+        try:
+            model = asked.good_model, load_version(settings.model_registry, asked.good_model).hash
+        except ModelRefused as refusal:
+            raise Failure(f"{refusal}.", "Give a version of FRAUD_MODEL_REGISTRY.") from refusal
+    if asked.good_policy is not None:
+        policy, folder = _policy(asked.good_policy), asked.good_policy.parent
+    return Good(model, policy, asked.basis), folder
+
+
+def _policy(path: Path) -> tuple[str, bytes]:
+    if path.suffix != ".toml":
+        raise Failure(f"{path} is no policy file.", "Give the path of a .toml file.")
+    try:
+        policy = parse_policy(path.read_bytes())
+    except OSError as error:
+        raise Failure(f"{path} can't be read ({error.strerror}).", "Give the path of a policy file.") from error
+    except PolicyRefused as refusal:
+        raise Failure(f"{path} can't be used: {refusal}.", "Give a policy that is accepted.") from refusal
+    return policy.version, policy.sha256
+
+
+def _criteria(asked: Asked) -> Criteria:
+    return Criteria(
+        asked.model,
+        asked.policy,
+        _ms(asked.since),
+        _ms(asked.until),
+        _segment(asked.segment),
+        asked.rule,
+        asked.route,
+        asked.outcome,
+        None if asked.ids_file is None else _ids(asked.ids_file),
+    )
+
+
+def _criteria_text(asked: Asked) -> dict[str, str]:
+    """What was asked, as people read it."""
+    said: Mapping[str, object | None] = {
+        "model": asked.model,
+        "policy": asked.policy,
+        "since": None if asked.since is None else _utc(asked.since).isoformat(),
+        "until": None if asked.until is None else _utc(asked.until).isoformat(),
+        "segment": asked.segment,
+        "rule": asked.rule,
+        "route": asked.route,
+        "outcome": asked.outcome,
+        "list": None if asked.ids_file is None else asked.ids_file.name,
+    }
+    return {name: str(value) for name, value in said.items() if value is not None}
+
+
+def _segment(text: str | None) -> tuple[str, str] | None:
+    if text is None:
+        return None
+    name, found, value = text.partition("=")
+    if not (name and found and value):
+        raise Failure(f"{text} names no segment.", "Write it as NAME=VALUE, such as postcode_area=SW.")
+    return name, value
+
+
+def _ids(path: Path) -> tuple[str, ...]:
+    """Of decisions, from a file with an id of a decision or of a transaction on each line."""
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise Failure(f"The list {path} can't be read.", "Give a text file with an id on each line.") from error
+    wanted = [line for line in lines if line]
+    if not 1 <= len(wanted) <= IDS_MAX:
+        raise Failure(f"The list {path} has {len(wanted):,} ids.", f"Give one with 1 to {IDS_MAX:,}.")
+    return tuple(dict.fromkeys(line.lower() if _is_uuid(line) else decision_id(line) for line in wanted))
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        return str(UUID(text)) == text.lower()
+    except ValueError:
+        return False
+
+
+def _ms(at: datetime | None) -> int | None:
+    return None if at is None else int(_utc(at).timestamp() * 1000)
+
+
+def _utc(at: datetime) -> datetime:
+    """A time without a zone is meant in UTC."""
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at

@@ -1,0 +1,187 @@
+"""Making a rollback plan: select decisions from the audit log, decide each again, and store what that comes to.
+
+Invariants
+1. A plan is made from one moment of the database and stored whole, lines and header in one transaction, or not at all.
+2. Every selected decision has a line, also where nothing changes: the report says what was looked at.
+3. The plan says up to where the audit log had been written; what came later is no part of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, NamedTuple
+
+from pipeline.domain.decision import Outcome
+from pipeline.domain.refusals import Refusal
+from pipeline.io.avro.wire import StoredDecision, WireFormat, stored_decision
+from pipeline.io.postgres import Connection, failures_named
+from pipeline.people.store import read_person
+from pipeline.replay.archive_files import RegimeArchive
+from pipeline.replay.redecide import AS_RECORDED, Good, Redecided, redecide
+from pipeline.rollback.plan_store import (
+    Selected,
+    StoredPlan,
+    audited_until,
+    begin_plan,
+    copy_lines,
+    held_executions,
+    in_force,
+    insert_plan,
+    open_reviews,
+    select_decisions,
+)
+from pipeline.rollback.reversal import (
+    CHANGING,
+    BlastRadius,
+    Disposition,
+    PlanDigest,
+    PlanHeader,
+    PlanLine,
+    disposition,
+    plan_refusal,
+)
+
+DECISIONS_MAX: Final = 1_000_000
+"""Of one plan; a day's at a dozen a second. Whoever needs more splits the time span."""
+
+
+class PlanRefused(Exception):
+    """The plan may not be made, or would say nothing. One sentence."""
+
+
+class Criteria(NamedTuple):
+    """Which decisions; None lets everything pass. `ids`: of decisions."""
+
+    model_version: str | None = None
+    policy_version: str | None = None
+    since_ms: int | None = None
+    until_ms: int | None = None
+    segment: tuple[str, str] | None = None
+    rule: str | None = None
+    route: str | None = None
+    outcome: str | None = None
+    ids: tuple[str, ...] | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        return all(value is None for value in self)
+
+    def columns(self) -> dict[str, object]:
+        """As the statement takes them."""
+        name, value = self.segment or (None, None)
+        rest = {key: wanted for key, wanted in self._asdict().items() if key not in ("segment", "ids")}
+        ids = None if self.ids is None else list(self.ids)
+        return {**rest, "segment_name": name, "segment_value": value, "ids": ids}
+
+
+class Request(NamedTuple):
+    """`criteria_text`: what was asked, in the words of the command, for people to read."""
+
+    criteria: Criteria
+    criteria_text: dict[str, str]
+    good: Good
+    reason: str
+    requested_by: str
+
+
+class Planner:
+    """Raises PlanRefused, RegimeMissing, DatabaseUnavailable, DatabaseRefused."""
+
+    def __init__(
+        self, connection: Connection, wire: WireFormat, archive: RegimeArchive, decisions_topic: str, lifetime_ms: int
+    ) -> None:
+        self._connection, self._wire, self._archive = connection, wire, archive
+        self._decisions_topic, self._lifetime_ms = decisions_topic, lifetime_ms
+
+    def plan(
+        self, request: Request, plan_id: str, now_ms: int, advance: Callable[[int], None] = lambda _: None
+    ) -> StoredPlan:
+        if request.criteria.is_empty:
+            raise PlanRefused("Nothing says which decisions are meant")
+        with failures_named(), self._connection.transaction():
+            begin_plan(self._connection)
+            if refusal := plan_refusal(read_person(self._connection, request.requested_by)):
+                raise PlanRefused(refusal[:1].upper() + refusal[1:])
+            header = self._header(request, plan_id, now_ms)
+            return self._store(header, request, advance)
+
+    def _store(self, header: PlanHeader, request: Request, advance: Callable[[int], None]) -> StoredPlan:
+        digest, radius, done = PlanDigest(header), BlastRadius(), 0
+        until = audited_until(self._connection, self._decisions_topic)
+        for lines in self._lines(request):
+            if done + len(lines) > DECISIONS_MAX:
+                raise PlanRefused(f"The plan would hold over {DECISIONS_MAX:,} decisions")
+            copy_lines(self._connection, header.plan_id, done, lines)
+            for line in lines:
+                digest.add(line)
+                radius.add(line)
+            done += len(lines)
+            advance(done)
+        if not done:
+            raise PlanRefused("No decision in the audit log is as described")
+        plan = StoredPlan(header, until, done, radius.changing.decisions, radius.as_json(), digest.value())
+        insert_plan(self._connection, plan)
+        return plan
+
+    def _lines(self, request: Request) -> Iterator[list[PlanLine]]:
+        for chunk in select_decisions(self._connection, request.criteria.columns()):
+            stored = [self._stored(selected) for selected in chunk]
+            yield self._chunk_lines(chunk, stored, redecide(stored, request.good, self._archive))
+
+    def _chunk_lines(
+        self, chunk: Sequence[Selected], stored: Sequence[StoredDecision], redecided: Sequence[Redecided]
+    ) -> list[PlanLine]:
+        decided = {each.decision_id: Outcome(one.fields["outcome"]) for each, one in zip(chunk, stored, strict=True)}
+        held_now = in_force(self._connection, decided)
+        held = held_executions(self._connection, [each.execution_id for each in chunk])
+        reviews = open_reviews(self._connection, list(decided))
+        lines = []
+        for each, one, again in zip(chunk, stored, redecided, strict=True):
+            before, is_reviewed = held_now[each.decision_id]
+            what = disposition(before, again.outcome, is_reviewed=is_reviewed)
+            payment, is_held = one.transaction, each.execution_id in held
+            released = self._wire.encode_transaction(payment).hex() if what is Disposition.RELEASE else ""
+            lines.append(
+                PlanLine(
+                    each.decision_id,
+                    payment.transaction_id,
+                    payment.account_id,
+                    each.topic_partition,
+                    each.topic_offset,
+                    payment.currency,
+                    payment.amount_minor,
+                    one.features[0],
+                    before,
+                    again.outcome,
+                    what,
+                    is_held,
+                    each.decision_id in reviews,
+                    again.why if what in CHANGING or what is Disposition.UNDECIDABLE else "",
+                    released,
+                )
+            )
+        return lines
+
+    def _stored(self, selected: Selected) -> StoredDecision:
+        fields = self._wire.decode("decision.v1", selected.record)
+        if isinstance(fields, Refusal):
+            raise PlanRefused(f"The audit log's record of decision {selected.decision_id} can't be read")
+        return stored_decision(fields, selected.record)
+
+    def _header(self, request: Request, plan_id: str, now_ms: int) -> PlanHeader:
+        good = request.good
+        model_version, model_hash = good.model or (AS_RECORDED, b"")
+        policy_version, policy_hash = good.policy or (AS_RECORDED, b"")
+        return PlanHeader(
+            plan_id,
+            request.requested_by,
+            now_ms,
+            now_ms + self._lifetime_ms,
+            request.reason.strip(),
+            request.criteria_text,
+            model_version,
+            model_hash.hex(),
+            policy_version,
+            policy_hash.hex(),
+            good.basis.value,
+        )

@@ -1,0 +1,229 @@
+"""What is shown of a rollback plan: lines for people and pipes, and the report for Risk and Compliance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pipeline.decide.decision_topics import money_text
+from pipeline.decide.verdict import decision_id
+from pipeline.io.postgres import Connection, failures_named
+from pipeline.io.settings import Settings
+from pipeline.review.desk_command import connected
+from pipeline.rollback.apply_service import Applied
+from pipeline.rollback.page import page
+from pipeline.rollback.plan_command import find_plan
+from pipeline.rollback.plan_store import (
+    Progress,
+    ProgressKind,
+    Settled,
+    StoredPlan,
+    decided_anew,
+    ledger_sums,
+    logged_reversals,
+    read_approval,
+    read_lines,
+    read_progress,
+    settled,
+)
+from pipeline.rollback.reversal import Approval, Disposition, PlanLine, plan_digest, released_id
+from pipeline.terminal.output import Output, coloured, utc_text
+from pipeline.web.html import write
+
+
+class Report(NamedTuple):
+    """A plan and everything that followed from it, from one moment of the database."""
+
+    plan: StoredPlan
+    is_intact: bool  # the stored lines give the hash
+    approval: Approval | None
+    progress: Sequence[Progress]
+    settled: Sequence[Settled]
+    logged: int  # reversals in the audit log
+    logged_distinct: int
+    anew: Mapping[str, int]  # decisions about payments that were given back, by outcome
+    ledger_sums: Mapping[str, int]
+    lines: Sequence[PlanLine]
+
+    @property
+    def appended(self) -> int:
+        return self.progress[-1].appended if self.progress else 0
+
+    @property
+    def state(self) -> str:
+        if self.approval is None:
+            return "PLANNED"
+        is_complete = bool(self.progress) and self.progress[-1].kind is ProgressKind.COMPLETED
+        return "COMPLETED" if is_complete else "UNDER_WAY"
+
+
+def report_of(settings: Settings, plan_id: str) -> Report:
+    with connected(settings) as connection:
+        plan = find_plan(connection, plan_id)
+        with failures_named(), connection.transaction():
+            return _report(connection, plan)
+
+
+def show_plan(output: Output, plan: StoredPlan, *, is_brief: bool = False) -> None:
+    header = plan.header
+    asked = ", ".join(f"{name} {value}" for name, value in header.criteria.items())
+    line = f"{header.plan_id} by {header.requested_by} until {utc_text(header.expires_at_ms)}: {asked}. "
+    line += f"Of {plan.decisions:,} decisions {plan.changing:,} would be otherwise under {_good(plan)}."
+    output.record(plan_json(plan), line)
+    if not (is_brief or output.as_json):
+        for sentence in radius_sentences(plan):
+            output.line(f"  {sentence}")
+        output.note(f"Another person applies it: `fraud rollback apply {header.plan_id} --by NAME`.")
+
+
+def show_applied(output: Output, applied: Applied) -> None:
+    plan_id = applied.plan.header.plan_id
+    fields = {
+        "plan_id": plan_id,
+        "appended": applied.appended,
+        "here": applied.here,
+        "changing": applied.plan.changing,
+        "is_complete": applied.is_complete,
+        "seconds": round(applied.seconds, 3),
+    }
+    what = "All" if applied.is_complete else f"Stopped: {applied.appended:,} of"
+    line = f"{what} {applied.plan.changing:,} reversals stand on decisions.v1, {applied.here:,} by this run "
+    output.record(fields, f"{line}in {applied.seconds:.1f} s.")
+    if not applied.is_complete:
+        output.note(f"Run `fraud rollback apply {plan_id}` again: it goes on from there.")
+
+
+def show_report(output: Output, report: Report) -> None:
+    """In short, for the terminal."""
+    plan, state = report.plan, report.state
+    line = f"{plan.header.plan_id} {coloured(state, _COLOUR[state], is_bold=True)} {report.appended:,} of "
+    output.record(report_json(report), f"{line}{plan.changing:,} reversals appended. {plan.header.reason}")
+    if output.as_json:
+        return
+    for sentence in [*radius_sentences(plan), *history_sentences(report), *outcome_sentences(report)]:
+        output.line(f"  {sentence}")
+
+
+def show_whole_report(output: Output, report: Report) -> None:
+    """One object for the plan, then one for each line."""
+    output.record(report_json(report), "")
+    for line in report.lines:
+        output.record(line._asdict(), "")
+
+
+def write_page(path: Path, report: Report) -> None:
+    write(path, page(report_json(report), [line._asdict() for line in report.lines]))
+
+
+def plan_json(plan: StoredPlan) -> dict[str, Any]:
+    header = plan.header
+    return {
+        **header._asdict(),
+        "requested_at": utc_text(header.requested_at_ms),
+        "expires_at": utc_text(header.expires_at_ms),
+        "decisions": plan.decisions,
+        "changing": plan.changing,
+        "blast_radius": plan.blast_radius,
+        "audited_until": plan.audited_until,
+        "content_hash": plan.content_hash.hex(),
+    }
+
+
+def report_json(report: Report) -> dict[str, Any]:
+    approval = report.approval
+    return {
+        **plan_json(report.plan),
+        "state": report.state,
+        "is_intact": report.is_intact,
+        "approved_by": None if approval is None else approval.approved_by,
+        "approved_at": None if approval is None else utc_text(approval.approved_at_ms),
+        "appended": report.appended,
+        "progress": [{**each._asdict(), "at": utc_text(each.at_ms)} for each in _milestones(report.progress)],
+        "reversals_logged": report.logged,
+        "reversals_logged_distinct": report.logged_distinct,
+        "settled": [each._asdict() for each in report.settled],
+        "decided_anew": dict(report.anew),
+        "ledger_sums": dict(report.ledger_sums),
+    }
+
+
+def radius_sentences(plan: StoredPlan) -> list[str]:
+    radius = plan.blast_radius
+    changes = [f"{change.replace('->', ' to ')}: {_share(share)}" for change, share in radius["by_change"].items()]
+    more = [
+        f"{words}: {_share(radius[name])}"
+        for name, words in {"held_funds": "of these with held funds", "open_reviews": "of these under review"}.items()
+        if radius[name]["decisions"]
+    ]
+    kept = [
+        f"left as they are, {_KEPT[Disposition(name)]}: {_share(share)}"
+        for name, share in radius["by_disposition"].items()
+        if Disposition(name) in _KEPT
+    ]
+    return [*changes, *more, *kept]
+
+
+def history_sentences(report: Report) -> list[str]:
+    said = [] if report.is_intact else ["The stored lines do NOT give the plan's hash: it was altered."]
+    if report.approval is not None:
+        said.append(f"approved by {report.approval.approved_by} at {utc_text(report.approval.approved_at_ms)}")
+    return said + [
+        f"{each.kind.lower()} by {each.applied_by} at {utc_text(each.at_ms)}, {each.appended:,} appended"
+        for each in _milestones(report.progress)
+    ]
+
+
+def outcome_sentences(report: Report) -> list[str]:
+    if report.approval is None:
+        return []
+    said = [f"{report.logged:,} of its reversals stand in the audit log, {report.logged_distinct:,} different ones"]
+    for each in report.settled:
+        where = f"{each.state} in the ledger" if each.state else "not in the ledger"
+        said.append(f"{each.before} to {each.after}: {each.decisions:,} {where}")
+    said += [f"given back and decided anew as {outcome}: {count:,}" for outcome, count in report.anew.items()]
+    sums = ", ".join(money_text(total, currency) for currency, total in report.ledger_sums.items())
+    return [*said, f"sum over the whole ledger: {sums}"] if sums else said
+
+
+_COLOUR = {"PLANNED": "yellow", "UNDER_WAY": "red", "COMPLETED": "green"}
+_KEPT = {
+    Disposition.GIVEN_BACK: "given back by an earlier reversal",
+    Disposition.REVIEWED: "because a person decided",
+    Disposition.UNDECIDABLE: "because their payments would be refused today",
+    Disposition.UNCHANGED: "because the answer is the same",
+}
+
+
+def _report(connection: Connection, plan: StoredPlan) -> Report:
+    plan_id = plan.header.plan_id
+    lines = list(read_lines(connection, plan_id))
+    released = [line.transaction_id for line in lines if line.disposition is Disposition.RELEASE]
+    logged, distinct = logged_reversals(connection, plan_id)
+    return Report(
+        plan,
+        plan_digest(plan.header, lines) == plan.content_hash,
+        read_approval(connection, plan_id),
+        read_progress(connection, plan_id),
+        settled(connection, plan_id),
+        logged,
+        distinct,
+        decided_anew(connection, [decision_id(released_id(name)) for name in released]),
+        ledger_sums(connection),
+        lines,
+    )
+
+
+def _milestones(progress: Sequence[Progress]) -> list[Progress]:
+    """Without the steps in between; the last stays, whatever it is."""
+    return [each for each in progress if each.kind is not ProgressKind.APPENDED or each is progress[-1]]
+
+
+def _good(plan: StoredPlan) -> str:
+    header = plan.header
+    return f"model {header.good_model_version} and policy {header.good_policy_version}"
+
+
+def _share(share: Mapping[str, Any]) -> str:
+    amounts = ", ".join(money_text(minor, currency) for currency, minor in share["amount_minor"].items())
+    return f"{share['decisions']:,} decisions of {share['customers']:,} customers, {amounts or 'no amount'}"

@@ -1,0 +1,97 @@
+"""Context that decisions are made with: accounts, risk signals and labels, as idempotent upserts.
+
+At-least-once delivery is enough: the newest wins, and a label marks the same payment however often it comes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final
+
+from pipeline.domain.refusals import Refusal, RefusalCode, canonical_ip_address
+from pipeline.io.avro.wire import Datum, WireFormat
+from pipeline.io.kafka.log_reader import LogReader
+from pipeline.state.store import RedisState, StateUnavailable
+from pipeline.state.windows import LabelEvent
+
+CONTEXT_TOPICS: Final = {"accounts.v1": "account.v1", "risk_signals.v1": "risk_signal.v1", "labels.v1": "label.v1"}
+"""Topic → schema of its values, in the order in which a rebuild replays them."""
+RECORDS_MAX: Final = 1000
+RETRY_INTERVAL_S: Final = 0.25
+
+
+class Context:
+    def __init__(self, state: RedisState, wire: WireFormat, reader_of: Callable[[str], LogReader]) -> None:
+        self._state, self._wire, self._reader_of = state, wire, reader_of
+
+    async def apply(self, topic: str, value: bytes | None) -> Refusal | None:
+        """Takes one record in; a Refusal says why it can't be used. Raises StateUnavailable."""
+        fields = self._wire.decode(CONTEXT_TOPICS[topic], value)
+        if isinstance(fields, Refusal):
+            return fields
+        if topic == "accounts.v1":
+            return await self._account(fields)
+        if topic == "risk_signals.v1":
+            return await self._risk_signal(fields)
+        return await self._label(fields)
+
+    async def apply_held(self, topic: str, value: bytes | None, patience_s: float) -> Refusal | None:
+        """`apply`, tried again while the state store is away, for at most `patience_s`."""
+        deadline = time.monotonic() + patience_s
+        while True:
+            try:
+                return await self.apply(topic, value)
+            except StateUnavailable:
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(RETRY_INTERVAL_S)
+
+    async def replay(self) -> int:
+        """All context that the log keeps, again; returns how many records were read."""
+        count = 0
+        for topic in CONTEXT_TOPICS:
+            reader = self._reader_of(topic)
+            try:
+                for partition in await reader.partitions():
+                    count += await self._replay_partition(topic, reader, partition)
+            finally:
+                reader.close()
+        return count
+
+    async def _replay_partition(self, topic: str, reader: LogReader, partition: int) -> int:
+        offset, end = await reader.offsets(partition)
+        count = 0
+        if offset < end:
+            reader.seek(partition, offset)
+        while offset < end:
+            stretch = await reader.read(RECORDS_MAX)
+            for record in stretch.records:
+                await self.apply(topic, record.value)
+            offset, count = stretch.end_offset, count + len(stretch.records)
+        return count
+
+    async def _account(self, fields: Datum) -> Refusal | None:
+        normal_month = fields["normal_month_gbp_minor"]
+        if normal_month is not None and normal_month < 0:
+            return Refusal(RefusalCode.AMOUNT_OUT_OF_RANGE, "normal_month_gbp_minor is below 0")
+        await self._state.upsert_account(fields["account_id"], fields["updated_at_ms"], normal_month)
+        return None
+
+    async def _risk_signal(self, fields: Datum) -> Refusal | None:
+        kind, entity = fields["kind"], fields["entity"]
+        if fields["fraud_reports"] < 0:
+            return Refusal(RefusalCode.AMOUNT_OUT_OF_RANGE, "fraud_reports is below 0")
+        if kind == "IP_ADDRESS":
+            entity = canonical_ip_address(entity)
+        if not entity:
+            return Refusal(RefusalCode.IP_ADDRESS_INVALID, "entity is no address and no device")
+        await self._state.upsert_risk_signal(kind, entity, fields["fraud_reports"], fields["observed_at_ms"])
+        return None
+
+    async def _label(self, fields: Datum) -> Refusal | None:
+        names = LabelEvent._fields
+        if await self._state.label(LabelEvent._make(fields[name] for name in names)):
+            return None
+        return Refusal(RefusalCode.LABEL_UNMATCHED, "no payment with this id is in the beneficiary's windows")

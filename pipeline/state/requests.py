@@ -1,0 +1,267 @@
+"""What the state store's scripts are sent and answer, as bytes. Layouts are named at the top of each .lua file.
+
+A chunk is at most CHUNK_EVENTS events of one partition: over more, a script blocks Redis for more than 5 ms; over
+fewer, it costs more a payment.
+Stored times count from 2015-01-01, so that 5 bytes last until 2049.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from hashlib import blake2b
+from struct import Struct
+from typing import Final, NamedTuple
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.domain.features import ACCOUNT_STATE, STATE, UNKNOWN
+from pipeline.state.events import StateEvent
+from pipeline.state.windows import DEVICE, IP_ADDRESS, Labelled, PartitionEvents, Standing
+
+LAYOUT: Final = 2
+"""Of what stands under the keys, and part of their names: a release with another finds nothing, and builds it anew."""
+CHUNK_EVENTS: Final = 256
+ORIGIN_MS: Final = 1_420_070_400_000
+HASHES_CACHED: Final = 131_072
+"""Ids of accounts come again; 131,072 hashes are about 20 MB."""
+ID_HASH_BYTES: Final = 9
+"""Among 10^8 ids an unseen one is taken for seen once in 4·10^13 times."""
+ROW_LENGTH: Final = 14
+"""Offset and 13 features; in a row of shared state the last is the declared month."""
+_MONTH: Final = ACCOUNT_STATE.index("account_normal_month_minor")
+_BENEFICIARY, _DECLARED_MONTH = "b", "m"
+_FACTS: Final = {IP_ADDRESS: "i", DEVICE: "d"}
+
+_CLAIMS: Final = Struct(">HHIHIB")
+_CLAIM: Final = Struct(">H9s4sBIHHI")
+_WINDOWS: Final = Struct(">HIHIHIBB")
+_PAYMENT: Final = Struct(">HHIHBIBI5s")
+_SHARED: Final = Struct(">HIHHHHHBI6s4s")
+_COUNT: Final = Struct(">H")
+
+
+class Chunk(NamedTuple):
+    partition: int
+    first: int
+    last: int  # exclusive
+    committed: int
+    events: Sequence[StateEvent]
+    place: int  # of the first event in its partition's share of the batch
+    id_hashes: Sequence[bytes]  # ID_HASH_BYTES each
+
+
+class Request(NamedTuple):
+    keys: list[str]
+    body: bytes
+
+
+class Keys:
+    """Names of keys; what is in braces decides a key's slot."""
+
+    def __init__(self, prefix: str, shards: int) -> None:
+        self._prefix, self.shards = f"{prefix}:{LAYOUT}", shards
+
+    def shard(self, name: str) -> int:
+        return crc32(name.encode()) % self.shards if self.shards > 1 else 0
+
+    def ready(self) -> str:
+        return f"{self._prefix}:{{s0}}ready"
+
+    def account_progress(self, partition: int) -> str:
+        return f"{self._prefix}:{{p{partition}}}progress"
+
+    def claim_progress(self, shard: int) -> str:
+        return f"{self._prefix}:{{s{shard}}}claims"
+
+    def exceptions(self, shard: int, partition: int) -> str:
+        return f"{self._prefix}:{{s{shard}}}exceptions:{partition}"
+
+    def shared_progress(self, shard: int, partition: int) -> str:
+        return f"{self._prefix}:{{s{shard}}}progress:{partition}"
+
+    def buckets(self, shard: int) -> str:
+        """Completed by the number of the bucket."""
+        return f"{self._prefix}:{{s{shard}}}c:"
+
+    def accounts(self, partition: int) -> str:
+        """Completed by the account's id."""
+        return f"{self._prefix}:{{p{partition}}}a:"
+
+    def beneficiary(self, beneficiary_id: str) -> str:
+        return self.shared(self.shard(beneficiary_id), _BENEFICIARY) + beneficiary_id
+
+    def fact(self, kind: str, entity: str) -> str:
+        return self.shared(self.shard(entity), _FACTS[kind]) + entity
+
+    def declared_month(self, account_id: str) -> str:
+        return self.shared(self.shard(account_id), _DECLARED_MONTH) + account_id
+
+    def shared(self, shard: int, kind: str) -> str:
+        """Completed by the id."""
+        return f"{self._prefix}:{{s{shard}}}{kind}:"
+
+
+def chunks(share: PartitionEvents) -> Iterator[Chunk]:
+    """The share in order; each chunk ends where the next one's first event stands."""
+    events, first = share.events, share.start_offset
+    for place in range(0, max(len(events), 1), CHUNK_EVENTS):
+        past = place + CHUNK_EVENTS
+        last = events[past].offset if past < len(events) else share.end_offset
+        chunk = events[place:past]
+        hashes = [blake2b(event.transaction_id.encode(), digest_size=ID_HASH_BYTES).digest() for event in chunk]
+        yield Chunk(share.partition, first, last, share.committed_offset, chunk, place, hashes)
+        first = last
+
+
+def claim_request(chunk: Chunk, shard: int, names: Keys, buckets: int, initial: bool) -> tuple[Request, list[int]]:
+    """The request, and which of the chunk's events it asks for."""
+    keys = [names.claim_progress(shard), names.exceptions(shard, chunk.partition)]
+    prefix, shards, pack = names.buckets(shard), names.shards, _CLAIM.pack
+    parts = [_CLAIMS.pack(chunk.partition, *_six(chunk.first), *_six(chunk.last), initial)]
+    numbers: dict[int, int] = {}
+    places: list[int] = []
+    for place, (event, id_hash) in enumerate(zip(chunk.events, chunk.id_hashes, strict=True)):
+        checksum = crc32(event.transaction_id.encode())
+        if checksum % shards != shard:
+            continue
+        bucket = checksum // shards % buckets
+        number = numbers.setdefault(bucket, len(numbers) + 3)
+        time, offset = event.event_time_ms - ORIGIN_MS, event.offset
+        parts.append(
+            pack(number, id_hash, event.body_digest, time >> 32, time & 0xFFFFFFFF, chunk.partition,
+                 offset >> 32, offset & 0xFFFFFFFF)
+        )  # fmt: skip
+        places.append(place)
+    keys += [f"{prefix}{bucket}" for bucket in numbers]
+    return Request(keys, b"".join(parts)), places
+
+
+def account_request(chunk: Chunk, names: Keys, initial: bool, rebuild: bool) -> Request:
+    prefix, pack = names.accounts(chunk.partition), _PAYMENT.pack
+    parts = [_windows_header(chunk, initial, rebuild)]
+    numbers: dict[str, int] = {}
+    for place, event in enumerate(chunk.events):
+        if not event.is_counted:
+            continue
+        number = numbers.setdefault(event.account_id, len(numbers) + 2)
+        time, offset = event.event_time_ms - ORIGIN_MS, event.offset
+        amount = 2 * event.amount_gbp_minor + event.is_near_limit
+        parts.append(
+            pack(number, offset >> 32, offset & 0xFFFFFFFF, place, time >> 32, time & 0xFFFFFFFF,
+                 amount >> 32, amount & 0xFFFFFFFF, party_hash(event.beneficiary_account_id))
+        )  # fmt: skip
+    keys = [names.account_progress(chunk.partition), *[prefix + account_id for account_id in numbers]]
+    return Request(keys, b"".join(parts))
+
+
+def shared_request(chunk: Chunk, shard: int, names: Keys, initial: bool, rebuild: bool) -> Request:
+    """Events that have nothing in this shard are left out."""
+    pack, shard_of, is_only = _SHARED.pack, names.shard, names.shards == 1
+    of_beneficiary, of_month = names.shared(shard, _BENEFICIARY), names.shared(shard, _DECLARED_MONTH)
+    of_address, of_device = names.shared(shard, _FACTS[IP_ADDRESS]), names.shared(shard, _FACTS[DEVICE])
+    beneficiaries: dict[str, int] = {}
+    facts: dict[str, int] = {}
+    parts: list[bytes] = []
+    for place, event in enumerate(chunk.events):
+        if not event.is_counted:
+            continue
+        beneficiary, address, device, month = 0, 0, 0, 0
+        payee, account_id, ip_address, device_id = (
+            event.beneficiary_account_id, event.account_id, event.ip_address, event.device_id,
+        )  # fmt: skip
+        if is_only or shard_of(payee) == shard:
+            beneficiary = beneficiaries.setdefault(of_beneficiary + payee, len(beneficiaries) + 1)
+        if ip_address is not None and (is_only or shard_of(ip_address) == shard):
+            address = facts.setdefault(of_address + ip_address, len(facts) + 1)
+        if device_id is not None and (is_only or shard_of(device_id) == shard):
+            device = facts.setdefault(of_device + device_id, len(facts) + 1)
+        if is_only or shard_of(account_id) == shard:
+            month = facts.setdefault(of_month + account_id, len(facts) + 1)
+        if beneficiary or address or device or month:
+            time, offset = event.event_time_ms - ORIGIN_MS, event.offset
+            parts.append(
+                pack(offset >> 32, offset & 0xFFFFFFFF, place, beneficiary, address, device, month,
+                     time >> 32, time & 0xFFFFFFFF, party_hash(account_id),
+                     payment_hash(chunk.id_hashes[place], event.event_time_ms))
+            )  # fmt: skip
+    header = _windows_header(chunk, initial, rebuild) + _COUNT.pack(len(beneficiaries))
+    keys = [names.shared_progress(shard, chunk.partition), *beneficiaries, *facts]
+    return Request(keys, header + b"".join(parts))
+
+
+def label_arguments(label: Labelled) -> tuple[int, bytes, int]:
+    """Event time, payment and sender hash, fraud."""
+    id_hash = blake2b(label.transaction_id.encode(), digest_size=ID_HASH_BYTES).digest()
+    payment = payment_hash(id_hash, label.event_time_ms) + party_hash(label.account_id)
+    return label.event_time_ms - ORIGIN_MS, payment, int(label.fraud)
+
+
+@lru_cache(HASHES_CACHED)
+def party_hash(party_id: str) -> bytes:
+    """6 bytes that stand for an account or a beneficiary among those that one account or beneficiary deals with.
+
+    An account keeps the first 5: among 1,000 beneficiaries a new one is taken for known once in 10^9 times.
+    """
+    return blake2b(party_id.encode(), digest_size=6).digest()
+
+
+def payment_hash(id_hash: bytes, event_time_ms: int) -> bytes:
+    """4 bytes that, with the sender's hash, tell a beneficiary's payments apart."""
+    return ((int.from_bytes(id_hash[:4]) ^ event_time_ms) & 0xFFFFFFFF).to_bytes(4)
+
+
+class Answers:
+    """The observation of one partition's share, filled in as replies come."""
+
+    def __init__(self, events: int) -> None:
+        self.standings = np.full(events, Standing.FRESH, dtype=np.int8)
+        self.state = np.full((events, len(STATE)), UNKNOWN, dtype=np.int64)
+        self._declared = np.full(events, UNKNOWN, dtype=np.int64)
+
+    def claimed(self, chunk: Chunk, places: Sequence[int], body: bytes) -> None:
+        """`body`: a byte for each of the chunk's events named by `places`."""
+        if len(places) == len(chunk.events):
+            self.standings[chunk.place : chunk.place + len(places)] = np.frombuffer(body, dtype=np.int8)
+        else:
+            self.standings[np.array(places, dtype=np.intp) + chunk.place] = np.frombuffer(body, dtype=np.int8)
+
+    def standings_of(self, chunk: Chunk) -> bytes:
+        """A byte for each of the chunk's events."""
+        return self.standings[chunk.place : chunk.place + len(chunk.events)].tobytes()
+
+    def account(self, chunk: Chunk, body: bytes) -> None:
+        rows, places = _rows(chunk, body)
+        self.state[places, : len(ACCOUNT_STATE)] = rows[:, 1:]
+
+    def shared(self, chunk: Chunk, body: bytes) -> None:
+        """A shard knows its own part of a payment, and answers UNKNOWN, the least of all values, for the rest."""
+        rows, places = _rows(chunk, body)
+        columns = slice(len(ACCOUNT_STATE), len(STATE))
+        self.state[places, columns] = np.maximum(self.state[places, columns], rows[:, 1:-1])
+        self._declared[places] = np.maximum(self._declared[places], rows[:, -1])
+
+    def finished(self) -> NDArray[np.int64]:
+        month = self.state[:, _MONTH]
+        month[:] = np.where(self._declared >= 0, self._declared, month)
+        return self.state
+
+
+def _windows_header(chunk: Chunk, initial: bool, rebuild: bool) -> bytes:
+    return _WINDOWS.pack(*_six(chunk.first), *_six(chunk.last), *_six(chunk.committed), initial, rebuild)
+
+
+def _six(number: int) -> tuple[int, int]:
+    """A 6-byte integer as its upper 2 and lower 4 bytes."""
+    return number >> 32, number & 0xFFFFFFFF
+
+
+def _rows(chunk: Chunk, body: bytes) -> tuple[NDArray[np.int64], slice | NDArray[np.intp]]:
+    """Rows of a reply, and where they belong in the partition's share."""
+    rows = np.frombuffer(body, dtype="<i8").reshape(-1, ROW_LENGTH)
+    if len(rows) == len(chunk.events):  # one each, both by ascending offset
+        return rows, slice(chunk.place, chunk.place + len(rows))
+    offsets = np.array([event.offset for event in chunk.events], dtype=np.int64)
+    return rows, np.searchsorted(offsets, rows[:, 0]) + chunk.place

@@ -1,0 +1,319 @@
+"""The state store in Redis: dedupe, exact sliding windows, idempotence. What it answers is pipeline.state.windows'.
+
+Keys: `{p3}` tags what belongs to partition 3 (its accounts), `{s0}` what belongs to shard 0 (ids, beneficiaries, IP
+addresses, devices, declared months). With one shard one server holds everything, and a batch takes one round trip. With
+more it takes two, and each script touches one slot of a cluster: claims first, since only a FRESH payment counts; then
+accounts and shared windows together. Every tag keeps how far each partition was observed (`reached`), in the same
+script that counts: whatever a crash leaves between the scripts, each goes on from its own place, and a tag that lost
+writes says so.
+
+A script is sent with what it shares in front, called by its SHA, and loaded again where a server has forgotten it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from hashlib import sha1
+from pathlib import Path
+from struct import Struct
+from typing import Any, Final, NamedTuple
+
+from redis.exceptions import NoScriptError, RedisError
+
+from pipeline.domain.features import UNKNOWN
+from pipeline.io.redis_batches import Command, RedisBatches
+from pipeline.state.requests import (
+    CHUNK_EVENTS,
+    Answers,
+    Chunk,
+    Keys,
+    Request,
+    account_request,
+    chunks,
+    claim_request,
+    label_arguments,
+    shared_request,
+)
+from pipeline.state.windows import (
+    ACCOUNT_BENEFICIARIES_MAX,
+    ACCOUNT_PAYMENTS_MAX,
+    BENEFICIARY_PAYMENTS_MAX,
+    CLAIM_KEPT_MS,
+    DAY_MS,
+    Labelled,
+    PartitionEvents,
+    PartitionObservation,
+    SnapshotPruned,
+    StateLost,
+)
+
+__all__ = ["RedisState", "SnapshotPruned", "StateLost", "StateUnavailable"]
+
+CLAIM_BUCKETS: Final = 32_768
+"""A shard's ids are spread over so many hashes. Redis keeps a hash of at most 512 fields flat, 24 bytes an id: with
+room for ids that are not purged yet, 13 million ids of the last 7 days a shard (22 payments/s); with more, an id takes
+three times as much, so raise this or the shards. A hash costs 100 bytes before its first id, and up to 16 ids, however
+old, are not worth purging: 16 MB a shard at most."""
+EXCEPTIONS_KEPT: Final = 65_536
+"""Standings other than FRESH that a shard remembers for each partition, so that what a rebuild passes again stands as
+it stood; 8 bytes each."""
+
+_LUA: Final = Path(__file__).parent / "lua"
+_OFFSET: Final = Struct("<q")
+
+
+class StateUnavailable(Exception):
+    """Redis can't be reached in time, or answers that it failed."""
+
+
+class _Script(NamedTuple):
+    text: str
+    sha: str
+
+
+_Call = tuple[_Script, list[str], tuple[Any, ...]]
+
+
+class _Requests(NamedTuple):
+    """What is asked of one chunk."""
+
+    chunk: Chunk
+    claims: Sequence[tuple[Request, Sequence[int]]]  # by shard; which of the chunk's events each is about
+    account: Request
+    shared: Sequence[Request]  # by shard
+
+
+class Prepared(NamedTuple):
+    """A batch with all that will be asked of Redis; may be observed again and again."""
+
+    batch: Sequence[PartitionEvents]
+    requests: Sequence[_Requests]
+
+
+_AnswersBy = Mapping[int, Answers]
+"""Partition → what is known of its share of a batch."""
+
+
+class RedisState:
+    """Exact state features of payments, each counted once."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        label_delay_days: int = 7,
+        shards: int = 1,
+        prefix: str = "fraud",
+        timeout_s: float = 2.0,
+        claim_buckets: int = CLAIM_BUCKETS,
+    ) -> None:
+        """`shards`, `label_delay_days` and `claim_buckets` are for ever: changed, the state must be rebuilt."""
+        self._redis = RedisBatches(url, timeout_s=timeout_s)
+        self._keys, self._shards, self._buckets = Keys(prefix, shards), range(shards), claim_buckets
+        self._is_one_server = shards == 1
+        self._claim_limits = (CLAIM_KEPT_MS, EXCEPTIONS_KEPT)
+        self._account_limits = (ACCOUNT_PAYMENTS_MAX, ACCOUNT_BENEFICIARIES_MAX)
+        self._shared_limits = (BENEFICIARY_PAYMENTS_MAX, label_delay_days * DAY_MS)
+
+    async def observe(
+        self, batch: Sequence[PartitionEvents], *, initial: bool = False, is_rebuild: bool = False
+    ) -> list[PartitionObservation]:
+        """Counts what was not counted yet; answers what it answered the first time.
+
+        initial: what was never observed starts at the batch's start offsets; for when nothing older can be had.
+        is_rebuild: snapshots that were dropped because they were committed are not missed. `initial` implies it.
+        Raises StateLost, SnapshotPruned or StateUnavailable; whatever was counted by then stays counted.
+        """
+        return await self.observe_prepared(self.prepare(batch, initial=initial, is_rebuild=is_rebuild))
+
+    def prepare(self, batch: Sequence[PartitionEvents], *, initial: bool = False, is_rebuild: bool = False) -> Prepared:
+        """All of `observe` that can be done ahead: while the batch before is observed, say."""
+        keys, is_passing = self._keys, initial or is_rebuild
+        requests = [
+            _Requests(
+                chunk,
+                [claim_request(chunk, shard, keys, self._buckets, initial) for shard in self._shards],
+                account_request(chunk, keys, initial, is_passing),
+                [shared_request(chunk, shard, keys, initial, is_passing) for shard in self._shards],
+            )
+            for share in batch
+            for chunk in chunks(share)
+        ]
+        return Prepared(batch, requests)
+
+    async def observe_prepared(self, prepared: Prepared, *, when_ready: bool = False) -> list[PartitionObservation]:
+        """The rest of `observe`.
+
+        when_ready: StateLost, with nothing counted, where the state was never built as a whole (see `mark_ready`).
+        """
+        answers = {share.partition: Answers(len(share.events)) for share in prepared.batch}
+        if self._is_one_server:
+            await self._observe_at_once(prepared, answers, when_ready)
+        else:
+            await self._claim(prepared, answers, when_ready)
+            await self._count(prepared, answers)
+        return [PartitionObservation(answer.standings, answer.finished()) for answer in answers.values()]
+
+    async def positions(self, partition: int) -> int | None:
+        """The offset up to which all of the partition was observed; None where some of it was lost or never seen."""
+        keys = self._keys
+        commands: list[Command] = [("HGET", keys.account_progress(partition), "reached")]
+        for shard in self._shards:
+            commands.append(("HGET", keys.shared_progress(shard, partition), "reached"))
+            commands.append(("HGET", keys.claim_progress(shard), partition))
+        reached, *others = await self._run(commands)
+        if reached is None or None in others:
+            return None
+        shared = [int(reply) for reply in others[0::2]]
+        claimed = [int.from_bytes(reply[:7]) for reply in others[1::2]]
+        return min(int(reached), *shared, *claimed)
+
+    async def mark_ready(self) -> None:
+        """The state is built, of every partition."""
+        await self._run([("SET", self._keys.ready(), 1)])
+
+    async def label(self, label: Labelled) -> bool:
+        """Marks the payment, in windows that it is in already as in those to come; False where none holds it."""
+        key = self._keys.beneficiary(label.beneficiary_account_id)
+        arguments = label_arguments(label)
+        (answer,) = await self._call([(_LABEL, [key], arguments)])
+        return bool(answer)
+
+    async def upsert_account(self, account_id: str, updated_at_ms: int, normal_month_gbp_minor: int | None) -> None:
+        """The newest wins; None takes a declaration back."""
+        declared = UNKNOWN if normal_month_gbp_minor is None else normal_month_gbp_minor
+        await self._call([(_NEWEST, [self._keys.declared_month(account_id)], (updated_at_ms, declared))])
+
+    async def upsert_risk_signal(self, kind: str, entity: str, fraud_reports: int, observed_at_ms: int) -> None:
+        """`kind` is IP_ADDRESS or DEVICE; the newest wins."""
+        await self._call([(_NEWEST, [self._keys.fact(kind, entity)], (observed_at_ms, fraud_reports))])
+
+    async def close(self) -> None:
+        await self._redis.close()
+
+    async def _observe_at_once(self, prepared: Prepared, answers: _AnswersBy, when_ready: bool) -> None:
+        """With one shard."""
+        groups = list(_groups(prepared.requests))
+        replies = await self._call([self._observing(group, when_ready) for group in groups])
+        for group, replies_of_group in zip(groups, replies, strict=True):
+            if not replies_of_group:
+                raise StateLost(prepared.batch[0].partition, None)
+            in_order = iter(replies_of_group)
+            for chunk, ((_, places),), _, _ in group:  # a failure is the last reply, and raises
+                answer = answers[chunk.partition]
+                answer.claimed(chunk, places, await self._body(chunk, next(in_order)))
+                answer.account(chunk, await self._body(chunk, next(in_order)))
+                answer.shared(chunk, await self._body(chunk, next(in_order)))
+
+    def _observing(self, group: Sequence[_Requests], when_ready: bool) -> _Call:
+        keys = [self._keys.ready()]
+        shape = [_READY.pack(when_ready)]
+        bodies: list[bytes] = []
+        for _, ((claim, _),), account, (shared,) in group:
+            shape.append(_KEY_COUNTS.pack(len(claim.keys), len(account.keys), len(shared.keys)))
+            keys += [*claim.keys, *account.keys, *shared.keys]
+            bodies += [claim.body, account.body, shared.body]
+        limits = (*self._claim_limits, *self._account_limits, *self._shared_limits)
+        return _OBSERVE, keys, (b"".join(shape), *limits, *bodies)
+
+    async def _claim(self, prepared: Prepared, answers: _AnswersBy, when_ready: bool) -> None:
+        """Whether the state is ready is asked on the way, since a round trip is dear."""
+        asked = [(requests.chunk, *claim) for requests in prepared.requests for claim in requests.claims]
+        calls = [(_CLAIM, request.keys, (request.body, *self._claim_limits)) for _, request, _ in asked]
+        is_ready, *replies = await self._call(calls, [("EXISTS", self._keys.ready())])
+        for (chunk, _, places), reply in zip(asked, replies, strict=True):
+            answers[chunk.partition].claimed(chunk, places, await self._body(chunk, reply))
+        if when_ready and not is_ready:
+            raise StateLost(prepared.batch[0].partition, None)
+
+    async def _count(self, prepared: Prepared, answers: _AnswersBy) -> None:
+        """State that was lost after the claim is noticed by the next batch's claim."""
+        calls: list[_Call] = []
+        takes: list[tuple[Chunk, Callable[[Chunk, bytes], None]]] = []
+        for chunk, _, account, shared in prepared.requests:
+            answer = answers[chunk.partition]
+            standings = answer.standings_of(chunk)
+            calls.append((_ACCOUNTS, account.keys, (account.body, *self._account_limits, standings)))
+            takes.append((chunk, answer.account))
+            for request in shared:
+                calls.append((_SHARED, request.keys, (request.body, *self._shared_limits, standings)))
+                takes.append((chunk, answer.shared))
+        for (chunk, take), reply in zip(takes, await self._call(calls), strict=True):
+            take(chunk, await self._body(chunk, reply))
+
+    async def _body(self, chunk: Chunk, reply: bytes) -> bytes:
+        """What follows the first byte of a reply that is no failure."""
+        if reply[0] == _LOST:
+            raise StateLost(chunk.partition, await self.positions(chunk.partition))
+        if reply[0] == _PRUNED:
+            raise SnapshotPruned(chunk.partition, _OFFSET.unpack_from(reply, 1)[0])
+        return reply[1:]
+
+    async def _call(self, calls: Sequence[_Call], before: Sequence[Command] = ()) -> list[Any]:
+        """Replies to the commands `before`, then to the calls."""
+        scripts = [("EVALSHA", script.sha, len(keys), *keys, *arguments) for script, keys, arguments in calls]
+        commands = [*before, *scripts]
+        try:
+            return await self._run(commands)
+        except NoScriptError:
+            await self._run([("SCRIPT", "LOAD", script.text) for script in _SCRIPTS])
+            return await self._run(commands)  # what ran before the missing script is not counted again
+
+    async def _run(self, commands: Sequence[Command]) -> list[Any]:
+        """Replies in order. Raises NoScriptError, or StateUnavailable, which never quotes a key (I10)."""
+        try:
+            replies = await self._redis.run(commands)
+        except (RedisError, OSError) as error:
+            raise StateUnavailable(f"Redis can't be reached: {type(error).__name__}") from error
+        failures = [reply for reply in replies if isinstance(reply, Exception)]
+        for failure in failures:
+            if isinstance(failure, NoScriptError):
+                raise failure
+        if failures:
+            raise StateUnavailable(f"Redis failed: {type(failures[0]).__name__}") from failures[0]
+        return replies
+
+
+def _groups(requests: Sequence[_Requests]) -> Iterator[list[_Requests]]:
+    """For one call each: as many chunks as make CHUNK_EVENTS, or one."""
+    group: list[_Requests] = []
+    events = 0
+    for request in requests:
+        if group and events + len(request.chunk.events) > CHUNK_EVENTS:
+            yield group
+            group, events = [], 0
+        group.append(request)
+        events += len(request.chunk.events)
+    yield group
+
+
+def _text(*names: str) -> str:
+    return "\n".join((_LUA / f"{name}.lua").read_text() for name in names)
+
+
+def _function(name: str, *names: str) -> str:
+    """A script as a Lua function of its KEYS and ARGV."""
+    return f"local function {name}(KEYS, ARGV)\n{_text(*names, name)}\nend\n"
+
+
+def _script(text: str) -> _Script:
+    return _Script(text, sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+_LOST: Final = 1
+_PRUNED: Final = 2
+_READY: Final = Struct("B")
+_KEY_COUNTS: Final = Struct(">HHH")
+_CLAIM: Final = _script(_text("calls", "progress", "claim"))
+_ACCOUNTS: Final = _script(_text("calls", "progress", "packed_log", "observe_accounts"))
+_SHARED: Final = _script(_text("calls", "progress", "packed_log", "beneficiary", "observe_shared"))
+_OBSERVE: Final = _script(
+    _text("calls", "progress")
+    + _function("claim")
+    + _function("observe_accounts", "packed_log")
+    + _function("observe_shared", "packed_log", "beneficiary")
+    + _text("observe")
+)
+_LABEL: Final = _script(_text("calls", "packed_log", "beneficiary", "label"))
+_NEWEST: Final = _script(_text("newest"))
+_SCRIPTS: Final = (_CLAIM, _ACCOUNTS, _SHARED, _OBSERVE, _LABEL, _NEWEST)

@@ -1,0 +1,108 @@
+"""Reading a topic from the position that the database holds, whatever Kafka believes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+
+from ops.stack.embedded import EmbeddedStack
+from ops.stack.topics import create_topics
+from pipeline.io.kafka.positioned_log import LogRecord, PositionedLog, RecordUndecodable, Span
+from tests.audit.logs import WIRE, values
+
+DEADLINE_S = 60.0
+PARTITION = 2
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStack]:
+    with EmbeddedStack(tmp_path_factory.mktemp("stack")) as started:
+        yield started
+
+
+@pytest.fixture
+def topic(stack: EmbeddedStack, tmp_path: Path) -> str:
+    """With ten decisions in one partition."""
+    prefix = f"{tmp_path.name}."
+    create_topics(stack.bootstrap_servers, prefix=prefix)
+    send(stack, f"{prefix}decisions.v1", values(10))
+    return f"{prefix}decisions.v1"
+
+
+def send(stack: EmbeddedStack, topic: str, sent: Iterable[bytes]) -> None:
+    producer = Producer({"bootstrap.servers": stack.bootstrap_servers, "log_level": 2})
+    for value in sent:
+        producer.produce(topic, value, key=b"account", partition=PARTITION)
+    assert 0 == producer.flush(DEADLINE_S)
+
+
+class Reading:
+    """A log, and the position that a database would hold for it."""
+
+    def __init__(self, stack: EmbeddedStack, topic: str, position: int = 0, schema: str | None = "decision.v1") -> None:
+        self.position, self.released = position, 0
+        self.log = PositionedLog(
+            stack.bootstrap_servers, topic, schema, f"group-{topic}", slot=0, wire=WIRE, positions=self._positions,
+            options={}, release=self._release,
+        )  # fmt: skip
+
+    def records(self, count: int) -> list[LogRecord]:
+        """The next so many, stored as they come."""
+        found: list[LogRecord] = []
+        deadline = time.monotonic() + DEADLINE_S
+        while len(found) < count:
+            assert time.monotonic() < deadline, f"{len(found)} of {count} records came"
+            batch = self.log.read(count - len(found), 0.2)
+            if batch.records:
+                assert (Span(PARTITION, self.position, batch.records[-1].offset + 1),) == tuple(batch.spans)
+                self.position = batch.spans[0].after
+            found += batch.records
+        return found
+
+    def _positions(self, partitions: Iterable[int]) -> dict[int, int]:
+        return {partition: self.position if partition == PARTITION else 0 for partition in partitions}
+
+    def _release(self) -> None:
+        self.released += 1
+
+
+def test_reading_starts_at_the_database_s_position_and_goes_on_without_gaps(stack: EmbeddedStack, topic: str) -> None:
+    reading = Reading(stack, topic, position=4)
+    assert [(offset, values(10)[offset]) for offset in range(4, 10)] == [
+        (record.offset, record.value) for record in reading.records(6)
+    ]
+    assert 10 == reading.log.positions[PARTITION]
+    reading.log.close()
+    assert reading.released > 0
+
+
+def test_batch_that_was_not_stored_is_read_again(stack: EmbeddedStack, topic: str) -> None:
+    reading = Reading(stack, topic)
+    first = reading.records(3)
+    reading.position = 1  # the database stands elsewhere than this reader thinks
+    reading.log.rewind()
+    assert first[1:] == reading.records(2)
+    reading.log.close()
+
+
+def test_fields_are_decoded_where_a_schema_is_given(stack: EmbeddedStack, topic: str) -> None:
+    reading, raw = Reading(stack, topic), None
+    (record,) = reading.records(1)
+    assert "Decision" == record.fields["record"]
+    reading.log.close()
+    raw = Reading(stack, topic, position=1, schema=None)
+    (record,) = raw.records(1)
+    assert ({}, values(10)[1]) == (record.fields, record.value)
+    raw.log.close()
+
+
+def test_what_can_not_be_decoded_stops_the_reading_by_its_place(stack: EmbeddedStack, topic: str) -> None:
+    send(stack, topic, [b"no decision"])
+    reading = Reading(stack, topic, position=10)
+    with pytest.raises(RecordUndecodable, match=r"decisions\.v1\[2\] at 10: FRAMING_UNKNOWN"):
+        reading.records(1)
+    reading.log.close()

@@ -1,0 +1,34 @@
+"""Records of decisions.v1 as the audit log reads them: as fastavro reads the whole union, whichever record it is."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+from fastavro import parse_schema, schemaless_reader
+
+from pipeline.audit.rows import kind_of
+from pipeline.domain.refusals import Refusal, RefusalCode
+from pipeline.io.avro.wire import WireFormat, schema_text
+from tests.audit.logs import WIRE, records
+
+UNION = parse_schema(json.loads(schema_text("decision.v1")))
+
+
+def test_every_record_is_decoded_as_by_the_union_s_schema() -> None:
+    for each in records(20):
+        whole = schemaless_reader(io.BytesIO(each.value[10:]), UNION, None)
+        assert isinstance(whole, dict)
+        fields = WIRE.decode("decision.v1", each.value)
+        assert {"record": kind_of(each.value).name, **whole} == fields
+
+
+@pytest.mark.parametrize("branch", [b"\x01", b"\x03", b"\x06", b"\x80\x01", b""])
+def test_branch_that_there_is_not_is_refused(branch: bytes) -> None:
+    value = records(1)[0].value
+    decoded = WireFormat().decode("decision.v1", value[:10] + branch)
+    assert isinstance(decoded, Refusal)
+    assert RefusalCode.DECODE_FAILED is decoded.code
+    with pytest.raises(ValueError, match="no record"):
+        kind_of(value[:10] + branch)

@@ -1,0 +1,193 @@
+"""The stages of the decision agent: which batch may be in which, and in what order they leave."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
+
+import pytest
+
+from pipeline.decide.agent import DecisionAgent
+from pipeline.decide.batch import Judged, Reading
+from pipeline.domain.decision import Outcome, Route
+from pipeline.domain.log import Outgoing, Record, Source, Span
+from pipeline.io.kafka.transaction_log import Batch
+from pipeline.state.store import StateUnavailable
+from pipeline.state.windows import StateLost
+
+PATIENCE_S = 10.0
+COUNT = 5
+
+
+def batch_of(number: int) -> Batch:
+    return Batch([Record(b"", b"", Source(0, number, 0))], [Span(0, number, number + 1, 0)], epoch=0)
+
+
+class Log:
+    def __init__(self) -> None:
+        self.committed: list[int] = []
+        self.may_commit = asyncio.Event()
+        self.may_commit.set()
+
+    async def commit(self, batch: Batch, outgoing: list[Outgoing]) -> bool:
+        await self.may_commit.wait()
+        self.committed.append(batch.spans[0].start_offset)
+        return True
+
+    def release(self) -> None: ...
+
+    def is_current(self, batch: Batch) -> bool:
+        return True
+
+
+class State:
+    """What is prepared is the number of the batch."""
+
+    def __init__(self) -> None:
+        self.asked: Counter[int] = Counter()
+        self.asked_for = [asyncio.Event() for _ in range(COUNT)]
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+        self.lost_at: tuple[int, int] | None = None  # batch, and the how manieth time that it is asked for
+        self.away_at: int | None = None  # batch that is refused once, with those behind it until it is asked for again
+        self.is_lost = False
+
+    def prepare(self, events: int) -> int:
+        return events
+
+    async def observe_prepared(self, prepared: int, *, when_ready: bool) -> list[object]:
+        self.asked[prepared] += 1
+        self.asked_for[prepared].set()
+        await self.may_answer.wait()
+        if self.away_at == prepared and self.asked[prepared] == 1:
+            raise StateUnavailable
+        self.is_lost |= self.lost_at == (prepared, self.asked[prepared])
+        is_behind = self.away_at is not None and prepared > self.away_at and self.asked[self.away_at] == 1
+        if self.is_lost or is_behind:
+            raise StateLost(0, None)
+        return []
+
+
+class Breaker:
+    async def modes(self, in_force: object) -> None: ...
+
+    async def record(self, *_: object) -> None: ...
+
+
+class JudgeInPlace:
+    """Allows each payment; fails at its first attempt at `fails_at`."""
+
+    in_force = SimpleNamespace(model=None)
+
+    def __init__(self) -> None:
+        self.fails_at: int | None = None
+
+    def read(self, records: list[Record]) -> Reading:
+        return Reading([], [(record, None) for record in records])
+
+    def state_events(self, reading: Reading, spans: list[Span]) -> int:
+        return spans[0].start_offset
+
+    def judge(self, reading: Reading, *_: object):
+        if self.fails_at == reading.refused[0][0].source.offset:
+            self.fails_at = None
+            raise RuntimeError("our code fails")
+        yield Judged([Outgoing("decisions", b"", b"")], outcomes=Counter({(Outcome.ALLOW, Route.MODEL): 1}))
+
+
+class Rebuild:
+    def __init__(self, log: Log, state: State) -> None:
+        self._log, self._state = log, state
+        self.committed_before: list[list[int]] = []
+
+    async def run(self, judge: object, positions: dict[int, int]) -> None:
+        self.committed_before.append(list(self._log.committed))
+        self._state.is_lost = False
+
+
+class Stages:
+    def __init__(self) -> None:
+        self.log, self.state, self.judge = Log(), State(), JudgeInPlace()
+        self.rebuild = Rebuild(self.log, self.state)
+        self.failures: list[BaseException] = []
+        self.agent = DecisionAgent(
+            self.log, self.state, Breaker(), self.rebuild, self.judge, state_patience_s=1.0, clock_ms=lambda: 0
+        )
+        self.agent.on_failure = self.failures.append
+
+    async def decide(self) -> None:
+        for number in range(COUNT):
+            await self.agent.decide(batch_of(number))
+
+    async def settle(self) -> None:
+        await self.agent.settle()
+        assert self.failures == []
+        assert self.log.committed == list(range(COUNT))
+
+
+def run(scenario: Callable[[Stages], Awaitable[None]]) -> None:
+    async def whole() -> None:
+        await asyncio.wait_for(scenario(Stages()), PATIENCE_S)
+
+    asyncio.run(whole())
+
+
+def test_while_a_commit_is_under_way_all_that_was_read_is_observed():
+    async def scenario(stages: Stages) -> None:
+        stages.log.may_commit.clear()
+        await stages.decide()
+        await stages.state.asked_for[-1].wait()
+        assert stages.log.committed == []
+        stages.log.may_commit.set()
+        await stages.settle()
+
+    run(scenario)
+
+
+def test_a_batch_is_asked_for_before_the_one_ahead_of_it_is_answered():
+    async def scenario(stages: Stages) -> None:
+        stages.state.may_answer.clear()
+        deciding = asyncio.create_task(stages.decide())
+        await stages.state.asked_for[1].wait()
+        stages.state.may_answer.set()
+        await deciding
+        await stages.settle()
+        assert stages.state.asked == Counter(range(COUNT))
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("away", range(COUNT))
+def test_what_was_asked_for_behind_a_batch_that_failed_is_asked_for_again_and_nothing_is_rebuilt(away):
+    async def scenario(stages: Stages) -> None:
+        stages.state.away_at = away
+        await stages.decide()
+        await stages.settle()
+        assert stages.state.asked[away] == 2
+        assert stages.rebuild.committed_before == []
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("lost", range(COUNT))
+def test_a_lost_state_is_rebuilt_when_all_before_is_committed(lost):
+    async def scenario(stages: Stages) -> None:
+        stages.state.lost_at = lost, 1
+        await stages.decide()
+        await stages.settle()
+        assert stages.rebuild.committed_before == [list(range(lost))]
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("lost", range(COUNT))
+def test_a_state_lost_while_a_batch_is_tried_again_is_rebuilt_before_those_behind_it(lost):
+    async def scenario(stages: Stages) -> None:
+        stages.judge.fails_at, stages.state.lost_at = lost, (lost, 2)
+        await stages.decide()
+        await stages.settle()
+        assert stages.rebuild.committed_before == [list(range(lost))]
+
+    run(scenario)

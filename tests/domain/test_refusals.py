@@ -1,0 +1,118 @@
+import pytest
+
+from pipeline.domain.log import Source
+from pipeline.domain.payment import AMOUNT_MINOR_MAX
+from pipeline.domain.refusals import RefusalCode, canonical_ip_address, refusal_of
+from tests.records import NOON_MS, PAYMENT
+
+SOURCE = Source(0, 7, NOON_MS)
+DAY_MS = 86_400_000
+
+
+def code_of(key=None, **changes):
+    payment = PAYMENT._replace(**changes)
+    refusal = refusal_of(payment, payment.account_id.encode() if key is None else key, SOURCE)
+    return refusal and refusal.code
+
+
+def test_a_sound_payment_is_not_refused():
+    assert code_of() is None
+
+
+@pytest.mark.parametrize(
+    ("first", "last"), [(0x00, 0x1F), (0x7F, 0x9F), (0x2028, 0x2029), (0x202A, 0x202E), (0x2066, 0x2069)]
+)
+def test_every_control_is_refused_in_a_text(first, last):
+    """Also by a Python whose Unicode takes another of them for printable."""
+    for point in range(first, last + 1):
+        assert code_of(reference=f"a{chr(point)}b") is RefusalCode.TEXT_INVALID
+        assert code_of(beneficiary_name=chr(point)) is RefusalCode.TEXT_INVALID
+
+
+def test_a_text_may_hold_what_is_neither_printable_nor_a_control():
+    assert code_of(reference="a\u00a0b\u3000c\ue000") is None
+
+
+def test_a_payment_of_nothing_is_not_refused():
+    assert code_of(amount_minor=0) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"transaction_id": ""}, RefusalCode.IDENTIFIER_INVALID),
+        ({"transaction_id": "x" * 65}, RefusalCode.IDENTIFIER_INVALID),
+        ({"transaction_id": "tx-1\n"}, RefusalCode.IDENTIFIER_INVALID),
+        ({"account_id": "GB29-000а"}, RefusalCode.IDENTIFIER_INVALID),  # a Cyrillic letter
+        ({"beneficiary_account_id": "GB29 0001"}, RefusalCode.IDENTIFIER_INVALID),
+        ({"amount_minor": -1}, RefusalCode.AMOUNT_OUT_OF_RANGE),
+        ({"amount_minor": AMOUNT_MINOR_MAX + 1}, RefusalCode.AMOUNT_OUT_OF_RANGE),
+        ({"currency": "gbp"}, RefusalCode.CURRENCY_MALFORMED),
+        ({"currency": "GBPX"}, RefusalCode.CURRENCY_MALFORMED),
+        ({"beneficiary_country": "G"}, RefusalCode.CURRENCY_MALFORMED),
+        ({"reference": "x" * 141}, RefusalCode.TEXT_INVALID),
+        ({"beneficiary_name": "Jane\u202eSmith"}, RefusalCode.TEXT_INVALID),
+        ({"ip_address": "999.1.1.1"}, RefusalCode.IP_ADDRESS_INVALID),
+        ({"ip_address": "fe80::1%eth0"}, RefusalCode.IP_ADDRESS_INVALID),
+        ({"ip_address": ""}, RefusalCode.IP_ADDRESS_INVALID),
+        ({"device_id": "d" * 65}, RefusalCode.DEVICE_INVALID),
+        ({"event_time_ms": 0}, RefusalCode.TIME_OUT_OF_RANGE),
+        ({"event_time_ms": 2**62}, RefusalCode.TIME_OUT_OF_RANGE),
+        ({"event_time_ms": NOON_MS + 300_001}, RefusalCode.TIME_IN_FUTURE),
+        ({"account_opened_epoch_day": 2**30}, RefusalCode.OPENING_DATE_INVALID),
+        ({"account_opened_epoch_day": -(2**30)}, RefusalCode.OPENING_DATE_INVALID),
+        ({"beneficiary_opened_at_ms": NOON_MS + 2 * DAY_MS}, RefusalCode.OPENING_DATE_INVALID),
+        ({"account_time_zone": "Europe/Atlantis"}, RefusalCode.TIME_ZONE_UNKNOWN),
+        ({"account_time_zone": "../../etc/passwd"}, RefusalCode.TIME_ZONE_UNKNOWN),
+        ({"account_time_zone": ""}, RefusalCode.TIME_ZONE_UNKNOWN),
+        ({"account_time_zone": "Europe"}, RefusalCode.TIME_ZONE_UNKNOWN),
+        ({"segments": {f"s{n}": "x" for n in range(9)}}, RefusalCode.SEGMENTS_INVALID),
+        ({"segments": {"Postcode": "SW"}}, RefusalCode.SEGMENTS_INVALID),
+        ({"segments": {"postcode": ""}}, RefusalCode.SEGMENTS_INVALID),
+        ({"segments": {"postcode": "x" * 33}}, RefusalCode.SEGMENTS_INVALID),
+    ],
+)
+def test_each_defect_has_its_code(changes, code):
+    assert code_of(**changes) == code
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"event_time_ms": NOON_MS + 300_000, "beneficiary_opened_at_ms": None},
+        {"amount_minor": AMOUNT_MINOR_MAX},
+        {"reference": None, "beneficiary_name": None, "ip_address": None, "device_id": None, "segments": {}},
+        {"ip_address": "2001:DB8::1"},
+        {"account_opened_epoch_day": NOON_MS // DAY_MS},
+        {"beneficiary_name": "Łukasz Żółć-O'Neil"},
+    ],
+)
+def test_what_is_unusual_but_sound_passes(changes):
+    assert code_of(**changes) is None
+
+
+@pytest.mark.parametrize("key", [b"", b"GB29-0002", b"\xff"])
+def test_a_key_unlike_the_account_is_refused(key):
+    assert code_of(key) == RefusalCode.KEY_MISMATCH
+
+
+def test_a_record_without_a_key_is_refused():
+    refusal = refusal_of(PAYMENT, None, SOURCE)
+    assert refusal is not None
+    assert refusal.code == RefusalCode.KEY_MISMATCH
+
+
+def test_the_first_code_in_order_is_the_reason():
+    assert code_of(b"other", transaction_id="", amount_minor=-1) == RefusalCode.KEY_MISMATCH
+    assert code_of(transaction_id="", amount_minor=-1) == RefusalCode.IDENTIFIER_INVALID
+
+
+def test_one_address_has_one_spelling():
+    assert canonical_ip_address("2001:0DB8:0::0001") == canonical_ip_address("2001:db8::1") == "2001:db8::1"
+
+
+def test_no_refusal_quotes_the_payment():
+    for changes in ({"transaction_id": "secret\n"}, {"reference": "secret" * 40}, {"account_time_zone": "secret"}):
+        refusal = refusal_of(PAYMENT._replace(**changes), b"GB29-0001", SOURCE)
+        assert refusal is not None
+        assert "secret" not in refusal.detail

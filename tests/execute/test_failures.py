@@ -1,0 +1,217 @@
+"""What goes wrong between the steps: crashes, a rail that misbehaves, a second process that thinks it is the first."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from urllib.request import urlopen
+
+import orjson
+import pytest
+
+from ops.rail.misbehaviour import Misbehaviour
+from pipeline.execute.batch_service import Execution
+from pipeline.execute.notice_topics import Notices
+from pipeline.execute.rail_client import Rail
+from pipeline.io.postgres import DatabaseRefused, PositionMoved
+from tests.execute.given import PAYEE, PAYER, Desk, decision, reversal, review
+
+
+class Crash(Exception):
+    """Stands for kill -9: nothing of the process is used afterwards."""
+
+
+BOUNDARIES = {
+    "before it is heard": (Execution, "_hear", True),
+    "once it is reserved": (Execution, "_finish", True),
+    "before the rail is asked": (Rail, "pay", True),
+    "after the rail has paid": (Rail, "pay", False),
+    "once the answer is stored": (Execution, "_complete", True),
+    "after upstream was told": (Notices, "tell", False),
+    "once it is complete": (Execution, "_take_checkpoints", True),
+}
+
+
+def crash_at(monkeypatch, owner, name, *, is_before):
+    real = getattr(owner, name)
+
+    def crashing(*arguments, **named):
+        if not is_before:
+            real(*arguments, **named)
+        raise Crash
+
+    monkeypatch.setattr(owner, name, crashing)
+
+
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+def test_a_crash_at_any_boundary_changes_nothing(boundary, desk, executor_url, appender, rail_of, monkeypatch):
+    desk.open(GB29_0001=10_000)
+    allowed, held, blocked = decision(), decision("ESCALATE"), decision("BLOCK")
+    batch = desk.batch(allowed, held, blocked)
+    owner, name, is_before = BOUNDARIES[boundary]
+    with monkeypatch.context() as patched:
+        crash_at(patched, owner, name, is_before=is_before)
+        with pytest.raises(Crash):
+            desk.execution.accept(desk.connection, batch)
+    with closing(Desk(executor_url, appender, rail_address_of(desk))) as second:
+        second.resume()
+        heard = second.execution.heard.read(second.connection, [0])[0]
+        if not heard:
+            second.execution.accept(second.connection, batch)
+        assert (second.state(allowed), second.state(held), second.state(blocked)) == ("SETTLED", "HELD", "REFUSED")
+        assert second.steps(allowed) == ["RESERVE", "DEBIT", "SUBMIT", "CREDIT", "COMPLETE"]
+        assert (second.balance(PAYER), second.balance(PAYEE)) == (8_600, 700)
+        assert second.findings() == []
+
+
+@pytest.mark.parametrize("boundary", ["before", "after"])
+def test_a_crash_around_a_recall_changes_nothing(boundary, desk, executor_url, appender, monkeypatch):
+    desk.open(GB29_0001=1_000)
+    paid = decision()
+    desk.hear(paid)
+    with monkeypatch.context() as patched:
+        crash_at(patched, Rail, "recall", is_before=boundary == "before")
+        with pytest.raises(Crash):
+            desk.hear(reversal(paid, "BLOCK"))
+    with closing(Desk(executor_url, appender, rail_address_of(desk))) as second:
+        second.resume()
+        assert (second.state(paid), second.balance(PAYER), second.balance(PAYEE)) == ("REVERSED", 1_000, 0)
+
+
+def rail_address_of(desk: Desk) -> str:
+    connection = desk.rail._connection
+    return f"http://{connection.host}:{connection.port}"
+
+
+MISBEHAVIOURS = {
+    "says 503": Misbehaviour(seed=3, error_before_share=0.5),
+    "pays, then says 500": Misbehaviour(seed=3, error_after_share=0.5),
+    "pays half, then says 500": Misbehaviour(seed=3, partial_share=0.5),
+    "pays, and its reply is lost": Misbehaviour(seed=3, lost_reply_share=0.5),
+    "is slower than we wait": Misbehaviour(seed=3, slow_share=0.4, slow_ms=600),
+    "gets every request twice": Misbehaviour(seed=3, duplicate_share=1.0),
+}
+
+
+@pytest.mark.parametrize("misbehaviour", MISBEHAVIOURS)
+def test_a_rail_that_misbehaves_pays_once(misbehaviour, executor_url, appender, rail_of):
+    rail = rail_of(MISBEHAVIOURS[misbehaviour])
+    with closing(Desk(executor_url, appender, rail, timeout_s=0.3)) as desk:
+        desk.open(GB29_0001=100_000)
+        for _ in range(4):
+            desk.hear(*[decision() for _ in range(5)])
+        for _ in range(20):
+            if not desk.retry():
+                break
+        assert desk.states() == {"SETTLED": 20}
+        assert (desk.balance(PAYEE), paid_by_rail(rail)) == (14_000, 14_000)
+        assert desk.findings() == []
+
+
+def paid_by_rail(address: str) -> int:
+    with urlopen(f"{address}/v1/books") as answer:
+        return orjson.loads(answer.read())["paid_minor"].get("GBP", 0)
+
+
+def test_what_the_rail_does_not_say_stays_in_doubt_and_is_never_guessed(executor_url, appender, rail_of):
+    silent = rail_of(Misbehaviour(error_after_share=1.0))
+    with closing(Desk(executor_url, appender, silent)) as desk:
+        desk.open(GB29_0001=1_000)
+        paid = decision()
+        desk.hear(paid)
+        assert desk.state(paid) == "IN_DOUBT"
+        assert desk.retry() == 1
+        desk.hear(reversal(paid, "BLOCK"))
+        assert (desk.state(paid), desk.balance("/clearing")) == ("IN_DOUBT", 700)
+        assert desk.findings() == []
+
+
+def test_what_is_in_doubt_is_taken_up_once_the_rail_speaks(executor_url, appender, rail_of):
+    with closing(Desk(executor_url, appender, rail_of(Misbehaviour(error_before_share=1.0)))) as desk:
+        desk.open(GB29_0001=1_000)
+        paid = decision()
+        desk.hear(paid)
+        desk.hear(reversal(paid, "BLOCK"))
+        assert desk.state(paid) == "IN_DOUBT"
+        desk.rail._connection.port = int(rail_of().rpartition(":")[2])
+        assert desk.retry() == 0
+        assert (desk.state(paid), desk.balance(PAYER)) == ("REVERSED", 1_000)
+        assert desk.steps(paid)[3:5] == ["DOUBT", "CREDIT"]
+
+
+@pytest.mark.parametrize("boundary", ["once the answer is stored", "after upstream was told"])
+def test_a_crash_after_the_doubt_is_over_changes_nothing(boundary, executor_url, appender, rail_of, monkeypatch):
+    with closing(Desk(executor_url, appender, rail_of(Misbehaviour(error_before_share=1.0)))) as desk:
+        desk.open(GB29_0001=1_000)
+        paid = decision()
+        desk.hear(paid)
+        assert desk.state(paid) == "IN_DOUBT"
+    owner, name, is_before = BOUNDARIES[boundary]
+    address = rail_of()
+    with closing(Desk(executor_url, appender, address)) as second, monkeypatch.context() as patched:
+        crash_at(patched, owner, name, is_before=is_before)
+        with pytest.raises(Crash):
+            second.retry()
+    with closing(Desk(executor_url, appender, address)) as third:
+        third.resume()
+        assert third.retry() == 0
+        assert (third.state(paid), third.balance(PAYEE), paid_by_rail(address)) == ("SETTLED", 700, 700)
+
+
+def test_what_the_rail_refuses_is_given_back(executor_url, appender, rail_of):
+    with closing(Desk(executor_url, appender, rail_of(Misbehaviour(refused_share=1.0)))) as desk:
+        desk.open(GB29_0001=1_000)
+        paid = decision()
+        desk.hear(paid)
+        assert (desk.state(paid), desk.reason(paid), desk.balance(PAYER)) == ("REFUSED", "RAIL_REFUSED", 1_000)
+        assert desk.steps(paid)[3:] == ["REJECT", "UNDEBIT", "UNRESERVE", "REFUSE"]
+
+
+def test_a_recall_that_the_rail_refuses_leaves_it_settled(executor_url, appender, rail_of):
+    with closing(Desk(executor_url, appender, rail_of(Misbehaviour(recall_refused_share=1.0)))) as desk:
+        desk.open(GB29_0001=1_000)
+        paid = decision()
+        desk.hear(paid)
+        desk.hear(reversal(paid, "BLOCK"))
+        assert (desk.state(paid), desk.reason(paid), desk.balance(PAYEE)) == ("SETTLED", "RECALL_REFUSED", 700)
+
+
+def test_a_second_process_cannot_hear_the_same_records(desk, executor_url, appender):
+    desk.open(GB29_0001=10_000)
+    batch = desk.batch(decision(), decision())
+    with closing(Desk(executor_url, appender, rail_address_of(desk))) as zombie:
+        desk.execution.accept(desk.connection, batch)
+        with pytest.raises(PositionMoved):
+            zombie.execution.accept(zombie.connection, batch)
+    assert (desk.states(), desk.balance(PAYEE)) == ({"SETTLED": 2}, 1_400)
+
+
+def test_a_second_process_cannot_store_the_same_answer(desk, executor_url, appender, monkeypatch):
+    """The zombie stands between the rail's reply and its own commit while its successor finishes."""
+    desk.open(GB29_0001=10_000)
+    with closing(Desk(executor_url, appender, rail_address_of(desk))) as successor:
+        real = Rail.pay
+
+        def paused(rail, transfers, **named):
+            answers = real(rail, transfers, **named)
+            if rail is desk.rail:
+                successor.resume()
+            return answers
+
+        monkeypatch.setattr(Rail, "pay", paused)
+        with pytest.raises(DatabaseRefused):
+            desk.hear(decision())
+        assert (successor.states(), successor.balance(PAYEE)) == ({"SETTLED": 1}, 700)
+        assert successor.findings() == []
+
+
+def test_what_is_in_doubt_can_be_reviewed_back(executor_url, appender, rail_of):
+    """A review may meet a payment that a reversal is taking back while the rail is silent."""
+    with closing(Desk(executor_url, appender, rail_of(Misbehaviour(error_before_share=1.0)))) as desk:
+        desk.open(GB29_0001=1_000)
+        paid = decision()
+        desk.hear(paid)
+        desk.hear(reversal(paid, "ESCALATE"))
+        desk.hear(review(paid, "BLOCK"))
+        desk.rail._connection.port = int(rail_of().rpartition(":")[2])
+        desk.retry()
+        assert (desk.state(paid), desk.balance(PAYER)) == ("REFUSED", 1_000)

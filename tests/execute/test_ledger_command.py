@@ -1,0 +1,79 @@
+"""`fraud ledger`, on a database with one settled payment."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ops.cli import run
+from tests.execute.given import PAYEE, PAYER, decision, reversal
+
+
+@pytest.fixture
+def fraud(executor_url, monkeypatch, capsys, tmp_path):
+    """Runs a command as the executor's role; its exit code and what it printed, line by line as JSON."""
+    monkeypatch.setenv("FRAUD_DATABASE_URL", executor_url)
+    monkeypatch.chdir(tmp_path)
+
+    def command(*arguments):
+        code = run(list(arguments))
+        return code, [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+
+    return command
+
+
+def test_balances_now_and_then(fraud, desk):
+    desk.open(GB29_0001=1_000)
+    paid = decision()
+    desk.hear(paid)
+    desk.hear(reversal(paid, "BLOCK"))
+    expected = {"account_id": PAYER, "currency": "GBP", "balance_minor": 1_000, "postings": 3}
+    assert fraud("ledger", "balance", PAYER, "--json") == (0, [expected])
+    _, then = fraud("ledger", "balance", PAYER, "--as-of", "2025-11-25T12:30:00Z", "--json")
+    assert then[0]["balance_minor"] == 300
+    _, unknown = fraud("ledger", "balance", PAYER, "--recorded-as-of", "2020-01-01T00:00:00Z", "--json")
+    assert unknown == []
+
+
+def test_accounts_are_opened_and_funded_once(fraud, desk, tmp_path):
+    assert fraud("ledger", "open", "GB29-0005", "GBP", "--balance", "500")[0] == 0
+    for _ in range(2):
+        assert fraud("ledger", "fund", "GB29-0005", "GBP", "250", "--reference", "salary 1")[0] == 0
+    file = tmp_path / "accounts.csv"
+    file.write_text(
+        "account_id,currency,overdraft_limit_minor,opening_balance_minor\nGB29-0005,GBP,0,9\nGB29-0006,EUR,10,40\n"
+    )
+    assert fraud("ledger", "import", str(file))[0] == 0
+    balances = [fraud("ledger", "balance", account, "--json")[1][0] for account in ("GB29-0005", "GB29-0006")]
+    assert [(each["currency"], each["balance_minor"]) for each in balances] == [("GBP", 750), ("EUR", 40)]
+
+
+def test_an_account_that_is_not_open_is_not_funded(fraud, desk):
+    assert fraud("ledger", "fund", "GB29-0099", "GBP", "250", "--reference", "salary 1")[0] == 1
+
+
+def test_whole_books_pass_the_check(fraud, desk):
+    desk.open(GB29_0001=1_000)
+    desk.hear(decision())
+    code, lines = fraud("ledger", "check", "--json")
+    assert (code, lines) == (0, [{"state": "SETTLED", "currency": "GBP", "executions": 1, "amount_minor": 700}])
+
+
+def test_broken_books_fail_it(fraud, desk, owner):
+    desk.open(GB29_0001=1_000)
+    desk.hear(decision())
+    owner.execute(
+        "INSERT INTO ledger.posting (posting_id, execution_id, step, attempt, source_account_id,"
+        " destination_account_id, currency, amount_minor, event_time, caused_at)"
+        " SELECT gen_random_uuid(), gen_random_uuid(), 'THEFT', 1, %s, %s, 'GBP', 301, now(), caused_at"
+        " FROM ledger.execution",
+        [PAYER, PAYEE],
+    )
+    code, lines = fraud("ledger", "check", "--json")
+    assert code == 1
+    assert [line["code"] for line in lines if "code" in line] == ["OVERDRAWN"]
+
+
+def test_a_time_that_is_none_is_said_so(fraud):
+    assert fraud("ledger", "balance", PAYER, "--as-of", "yesterday")[0] == 2

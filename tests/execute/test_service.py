@@ -1,0 +1,112 @@
+"""`fraud executor` as a process on a broker: from its topic to its rest, twice the same, and what stops it."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from confluent_kafka import Producer
+
+from ops.bench.afterlife.execution_rig import executor_process, settled_offsets, states
+from ops.bench.rig import topics_io
+from ops.bench.rig.stored import Tail
+from pipeline.execute.ledger_admin_store import Opening, append_openings
+from pipeline.io.avro.wire import WireFormat
+from tests.cli.archive import CLOSED, Archive, payment
+from tests.execute.given import NOON_MS
+
+WIRE = WireFormat()
+WAIT_S = 60.0
+_prefixes = itertools.count(1)
+
+
+class Topics:
+    """decisions.v1 and executions.v1 under a prefix of their own."""
+
+    def __init__(self, servers):
+        self.servers, self.prefix = servers, f"x{next(_prefixes)}."
+        self._producer = Producer({"bootstrap.servers": servers, "enable.idempotence": True, "log_level": 2})
+        for name in ("decisions.v1", "executions.v1", "alerts.v1"):
+            self._producer.list_topics(self.prefix + name, timeout=WAIT_S)  # the mock broker makes it
+
+    def append(self, *values, partition=0):
+        for value in values:
+            self._producer.produce(f"{self.prefix}decisions.v1", value, b"key", partition)
+        assert self._producer.flush(WAIT_S) == 0
+
+    def told(self):
+        news = Tail(self.servers, f"{self.prefix}executions.v1").news()
+        return [WIRE.decode("execution.v1", found.value) for found in news]
+
+
+@pytest.fixture
+def topics(stack):
+    return Topics(stack.bootstrap_servers)
+
+
+@pytest.fixture
+def executor(stack, database_url, topics, rail_of, tmp_path):
+    process = executor_process(
+        tmp_path,
+        stack.bootstrap_servers,
+        database_url,
+        rail_of(),
+        environment={"FRAUD_TOPIC_PREFIX": topics.prefix},
+    )
+    yield process
+    process.stop()
+
+
+def wait_until(is_done):
+    topics_io.wait_until(is_done, WAIT_S, "what was waited for", every_s=0.1)
+
+
+def decisions(tmp_path, count):
+    payments = [payment(number) for number in range(count)]
+    return payments, Archive(tmp_path).values(payments, [CLOSED] * count)
+
+
+def open_payers(owner, payments):
+    append_openings(owner, [Opening(each.account_id, "GBP", 0, 10**6) for each in payments], NOON_MS)
+
+
+def test_decisions_are_settled_and_told(executor, topics, owner, database_url, tmp_path):
+    payments, values = decisions(tmp_path, 20)
+    open_payers(owner, payments)
+    topics.append(*values)
+    executor.start()
+    wait_until(lambda: settled_offsets(database_url) == {0: 20})
+    assert states(owner) == {"SETTLED": 20}
+    told = topics.told()
+    assert sorted(each["transaction_id"] for each in told) == [each.transaction_id for each in payments]
+    assert {(each["state"], each["why"]) for each in told} == {("SETTLED", "DECIDED_ALLOW")}
+
+
+def test_a_killed_executor_goes_on_where_it_stood(executor, topics, owner, database_url, tmp_path):
+    payments, values = decisions(tmp_path, 20)
+    open_payers(owner, payments)
+    topics.append(*values[:10])
+    executor.start()
+    wait_until(lambda: settled_offsets(database_url) == {0: 10})
+    executor.kill()
+    topics.append(*values)
+    executor.start()
+    wait_until(lambda: settled_offsets(database_url) == {0: 30})
+    assert states(owner) == {"SETTLED": 20}
+
+
+def test_it_stops_when_told_to_and_says_so(executor, topics):
+    executor.start()
+    executor.stop()
+    assert '"event": "executor_stopped"' in executor.log_path.read_text()
+
+
+def test_what_no_writer_of_ours_wrote_stops_it(executor, topics, owner, database_url, tmp_path):
+    payments, values = decisions(tmp_path, 3)
+    open_payers(owner, payments)
+    topics.append(values[0], b"\xc3\x01 is no decision", values[1])
+    executor.start()
+    wait_until(lambda: not executor.is_running)
+    log = executor.log_path.read_text()
+    assert '"error": "RecordUndecodable"' in log
+    assert "is no decision" not in log

@@ -1,0 +1,119 @@
+"""One saga walked against a rail and a balance, keeping everything that would be stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hypothesis import strategies as st
+
+from pipeline.execute.postings import Funds, Limit, Payment, Posting, advance, posting_of
+from pipeline.execute.saga import (
+    ANNOUNCED,
+    AWAITS_RAIL,
+    Answer,
+    Cause,
+    Heard,
+    Ignored,
+    Saga,
+    State,
+    Transition,
+    answer,
+    hear,
+    take,
+)
+
+EXECUTION = "8a1c3ab0-2f7b-5d3c-9f43-0f6d3a1b2c4d"
+PAYMENT = Payment(EXECUTION, "GB29-0001", "GB29-0002", "GBP", 700)
+CAUSES = [*Cause, Cause.DECIDED_ALLOW, Cause.DECIDED_ESCALATE]
+
+
+class Walk:
+    def __init__(self, balance_minor: int, beneficiary_minor: int = 10_000, *, is_open: bool = True) -> None:
+        self.saga = Saga()
+        self.transitions: list[Transition] = []
+        self.postings: list[Posting] = []
+        self.heard: list[Heard] = []
+        self.balance_minor, self.beneficiary_minor, self.is_open = balance_minor, beneficiary_minor, is_open
+        self.paid_by_rail = False
+        self.history: list[tuple[int, int, Saga]] = []  # steps and records stored by then, and the saga that stood
+
+    def hear(self, cause: Cause) -> None:
+        """As the executor does: what is heard is stored, then the saga goes as far as it can by itself."""
+        heard = hear(self.saga, cause)
+        if isinstance(heard, Ignored):
+            return
+        self.saga = heard
+        assert heard.aim is not None
+        self.heard.append(Heard(heard.sequence, heard.aim))
+        self._keep()
+        self.go_on()
+
+    def run(self, answers: Sequence[Answer]) -> None:
+        """Announces what may be, and gives the rail's answers where it waits for one; ends when there are no more."""
+        left = list(answers)
+        while True:
+            self.go_on()
+            step = self.saga.next_step
+            if step in ANNOUNCED and step is not None:
+                self.saga, transition = take(self.saga, step)
+                self.transitions.append(transition)
+                self._keep()
+            elif self.saga.state in AWAITS_RAIL and left:
+                self.answer(left.pop(0))
+            else:
+                return
+
+    def answer(self, said: Answer) -> None:
+        is_recall = self.saga.state in (State.RECALLING, State.RECALL_IN_DOUBT)
+        if said is Answer.DONE:
+            self.paid_by_rail = not is_recall
+        moved = answer(self.saga, said)
+        if moved is None:
+            return
+        self.saga, transition = moved
+        self.transitions.append(transition)
+        posting = posting_of(PAYMENT, self.saga, transition.step)
+        if posting is not None:
+            self.postings.append(posting)
+        self._keep()
+
+    def go_on(self) -> None:
+        moved = advance(PAYMENT, self.saga, self.funds())
+        self.saga = moved.saga
+        self.transitions += moved.transitions
+        self.postings += moved.postings
+        self._keep()
+
+    def _keep(self) -> None:
+        self.history.append((len(self.transitions), len(self.heard), self.saga))
+
+    def funds(self) -> Funds:
+        payer, payee = self.balance_minor, self.beneficiary_minor
+        for posting in self.postings:
+            payer += _effect(posting, PAYMENT.account_id)
+            payee += _effect(posting, PAYMENT.beneficiary_account_id)
+        payer_limit = Limit(payer, 0 if self.is_open else None)
+        return Funds(
+            {
+                (PAYMENT.account_id, PAYMENT.currency): payer_limit,
+                (PAYMENT.beneficiary_account_id, PAYMENT.currency): Limit(payee, 0),
+            }
+        )
+
+
+def _effect(posting: Posting, account_id: str) -> int:
+    gained = posting.amount_minor if posting.destination_account_id == account_id else 0
+    return gained - (posting.amount_minor if posting.source_account_id == account_id else 0)
+
+
+def walked(draw: st.DataObject, causes: Sequence[Cause]) -> Walk:
+    """`causes` heard one after the other, with answers of the rail in between, from drawn balances."""
+    walk = Walk(
+        draw.draw(st.sampled_from([0, 699, 700, 5_000])),
+        draw.draw(st.sampled_from([-700, 0, 10_000])),
+        is_open=draw.draw(st.booleans()),
+    )
+    for cause in causes:
+        walk.hear(cause)
+        walk.run(draw.draw(st.lists(st.sampled_from(Answer), max_size=3)))
+    return walk

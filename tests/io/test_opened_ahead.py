@@ -1,0 +1,81 @@
+"""A small batch's transaction stands open while the batch is decided, and never longer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from confluent_kafka import Producer
+
+from ops.bench.rig.topics_io import wait_until
+from pipeline.domain.log import Outgoing
+from pipeline.io.kafka.transaction_log import Batch, TransactionLog
+
+PATIENCE_S = 30.0
+DECISION = [Outgoing("decisions.v1", b"account", b"decision")]
+
+
+def publish(servers: str, topic: str) -> None:
+    producer = Producer({"bootstrap.servers": servers})
+    producer.produce(topic, b"payment", b"account", partition=0)
+    assert producer.flush(PATIENCE_S) == 0
+
+
+def with_log(servers: str, topic: str, steps: Callable[[TransactionLog, Batch], Awaitable[None]]) -> None:
+    """Runs `steps` with one small batch that was read; then another must be committed as ever."""
+
+    async def run() -> None:
+        log = TransactionLog(
+            servers, topic, topic, 0, batch_records_max=10, session_timeout_ms=6_000, transaction_timeout_ms=3_000,
+            options={},
+        )  # fmt: skip
+        batches: asyncio.Queue[Batch] = asyncio.Queue()
+        failures: list[BaseException] = []
+        publish(servers, topic)
+        log.join()
+        await log.fence()
+        log.start(batches.put_nowait, failures.append)
+        try:
+            batch = await asyncio.wait_for(batches.get(), PATIENCE_S)
+            wait_until(lambda: log._opened is batch, PATIENCE_S, "the transaction opens", every_s=0.01)
+            await steps(log, batch)
+            publish(servers, topic)
+            following = await asyncio.wait_for(batches.get(), PATIENCE_S)
+            assert await log.commit(following, DECISION)
+            log.release()
+            assert log._committed[0] == 2
+        finally:
+            await log.stop()
+        assert failures == []
+        assert log._opened is None
+
+    asyncio.run(run())
+
+
+def test_its_commit_ends_it(servers: str) -> None:
+    async def steps(log: TransactionLog, batch: Batch) -> None:
+        assert await log.commit(batch, DECISION)
+        log.release()
+        assert log._opened is None
+
+    with_log(servers, "commits", steps)
+
+
+def test_a_dropped_batch_takes_it_back(servers: str) -> None:
+    async def steps(log: TransactionLog, batch: Batch) -> None:
+        log.release()
+        wait_until(lambda: log._opened is None, PATIENCE_S, "the transaction is taken back", every_s=0.01)
+        log._committed[0] = batch.spans[0].end_offset  # as if it had been passed over on purpose
+
+    with_log(servers, "drops", steps)
+
+
+def test_a_batch_that_waits_takes_it_back_and_commits_later(servers: str) -> None:
+    """The broker would fence us at the transaction's timeout."""
+
+    async def steps(log: TransactionLog, batch: Batch) -> None:
+        wait_until(lambda: log._opened is None, 3.0, "the transaction is taken back", every_s=0.01)
+        assert await log.commit(batch, DECISION)
+        log.release()
+
+    with_log(servers, "waits", steps)

@@ -1,0 +1,114 @@
+"""The production profile: what it refuses to start with, each named with its fix."""
+
+import pytest
+
+from pipeline.io.production import NEEDS, production_faults
+from pipeline.io.settings import Profile, Settings
+from tests.cli.conftest import Fraud, fraud  # noqa: F401
+
+KAFKA = {
+    "security.protocol": "SASL_SSL",
+    "sasl.mechanism": "SCRAM-SHA-512",
+    "sasl.username": "fraud-worker",
+    "sasl.password": "correct-horse",
+    "ssl.ca.location": "/run/secrets/ca.pem",
+}
+SOUND = {
+    "profile": Profile.PRODUCTION,
+    "kafka_options": KAFKA,
+    "redis_url": "rediss://worker:correct-horse@redis:6379/0?ssl_ca_certs=/run/secrets/ca.pem",
+    "database_url": "postgresql://fraud_audit:correct-horse@postgres/fraud?sslmode=verify-full",
+    "dead_letter_key": "base64",
+    "audit_key": "pem",
+}
+FAULTS = {
+    "broker without TLS": ("worker", {"kafka_options": KAFKA | {"security.protocol": "SASL_PLAINTEXT"}}, "without TLS"),
+    "broker without anything": ("audit", {"kafka_options": {}}, "without TLS"),
+    "broker without a password": ("worker", {"kafka_options": KAFKA | {"sasl.password": ""}}, "gets no password"),
+    "broker that isn't told who asks": ("worker", {"kafka_options": {"security.protocol": "ssl"}}, "told who asks"),
+    "broker's certificate unverified": (
+        "executor",
+        {"kafka_options": KAFKA | {"enable.ssl.certificate.verification": "false"}},
+        "certificate is not verified",
+    ),
+    "broker's name unverified": (
+        "executor",
+        {"kafka_options": KAFKA | {"ssl.endpoint.identification.algorithm": "none"}},
+        "host name is not verified",
+    ),
+    "Redis without TLS": ("worker", {"redis_url": "redis://worker:correct-horse@redis:6379/0"}, "without TLS"),
+    "Redis without a password": ("worker", {"redis_url": "rediss://redis:6379/0"}, "gets no password"),
+    "Redis's certificate unverified": (
+        "worker",
+        {"redis_url": "rediss://worker:correct-horse@redis:6379/0?ssl_cert_reqs=none"},
+        "certificate is not verified",
+    ),
+    "Redis's name unverified": (
+        "worker",
+        {"redis_url": "rediss://worker:correct-horse@redis:6379/0?ssl_check_hostname=false"},
+        "host name is not verified",
+    ),
+    "database without TLS": (
+        "executor",
+        {"database_url": "postgresql://fraud_executor:correct-horse@postgres/fraud?sslmode=require"},
+        "certificate is not verified",
+    ),
+    "database without a password": (
+        "audit",
+        {"database_url": "postgresql://fraud_audit@postgres/fraud?sslmode=verify-full"},
+        "gets no password",
+    ),
+    "service as the owner": (
+        "review",
+        {"database_url": "postgresql://fraud_owner:correct-horse@postgres/fraud?sslmode=verify-full"},
+        "its own role",
+    ),
+    "dead letters without a key": ("worker", {"dead_letter_key": None}, "Dead letters have no key"),
+    "audit log without a key": ("audit", {"audit_key": None}, "audit log has no key"),
+    "secret in the environment": ("command", {"plain_secrets": frozenset({"redis_url"})}, "FRAUD_REDIS_URL stands in"),
+}
+
+
+@pytest.mark.parametrize("process", NEEDS)
+def test_sound_settings_have_no_fault(process: str) -> None:
+    assert [] == production_faults(_settings(), process)
+
+
+@pytest.mark.parametrize(("process", "changes", "named"), FAULTS.values(), ids=FAULTS.keys())
+def test_fault_is_named_and_no_secret_with_it(process: str, changes: dict[str, object], named: str) -> None:
+    faults = production_faults(_settings(**changes), process)
+    assert len(faults) == 1
+    assert named in faults[0]
+    assert "correct-horse" not in faults[0]
+
+
+@pytest.mark.parametrize(("process", "changes", "named"), FAULTS.values(), ids=FAULTS.keys())
+def test_development_minds_none_of_it(process: str, changes: dict[str, object], named: str) -> None:
+    assert [] == production_faults(_settings(**changes, profile=Profile.DEVELOPMENT), process)
+
+
+def test_what_a_process_does_not_use_is_not_asked_for() -> None:
+    assert [] == production_faults(_settings(redis_url="redis://127.0.0.1:6379/0", dead_letter_key=None), "executor")
+
+
+@pytest.mark.parametrize("arguments", [("worker",), ("audit", "run"), ("executor",), ("review", "run")])
+def test_process_does_not_start_and_says_why(fraud: Fraud, arguments: tuple[str, ...]) -> None:  # noqa: F811
+    answer = fraud(*arguments, profile="production", redis_url="redis://:correct-horse@127.0.0.1/0")
+    assert answer.code == 2
+    assert "FRAUD_REDIS_URL stands in the environment" in answer.err
+    assert "Kafka is spoken to without TLS" in answer.err
+    assert "correct-horse" not in answer.err
+
+
+def _settings(**changes: object) -> Settings:
+    return Settings(**{**SOUND, **changes})
+
+
+def test_config_check_names_what_would_keep_a_worker_from_starting(
+    fraud: Fraud,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pipeline.io.kafka.log_scan.BROKER_TIMEOUT_S", 0.3)
+    answer = fraud("config", "check", profile="production", bootstrap_servers="127.0.0.1:1")
+    assert answer.code == 1
+    assert "Dead letters have no key" in answer.out

@@ -1,0 +1,76 @@
+"""Where the settings take secrets from, which of them stand in the open, and that none is shown."""
+
+import json
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from pipeline.io.secret_settings import SECRET_NAMES
+from pipeline.io.settings import Settings
+from tests.io.vault_server import TOKEN, running_vault
+
+PASSWORD = "correct-horse"
+KAFKA = {"security.protocol": "SASL_SSL", "sasl.username": "fraud-worker", "sasl.password": PASSWORD}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Of secrets; and the working directory, away from any .env file."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "secrets"
+    folder.mkdir()
+    (folder / "kafka_options").write_text(json.dumps(KAFKA))
+    (folder / "redis_url").write_text(f"rediss://:{PASSWORD}@redis:6379/0")
+    return folder
+
+
+def test_secrets_come_from_files(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    monkeypatch.setenv("FRAUD_SECRETS_FROM", f"file:{folder}")
+    settings = Settings()
+    assert settings.kafka_options == KAFKA
+    assert f"rediss://:{PASSWORD}@redis:6379/0" == settings.redis_url
+    assert frozenset() == settings.plain_secrets
+
+
+def test_secrets_come_from_vault(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(TOKEN)
+    with running_vault() as vault:
+        vault.secrets["secret/fraud/worker"] = {"kafka_options": json.dumps(KAFKA), "audit_key": "pem"}
+        monkeypatch.setenv("FRAUD_SECRETS_FROM", f"vault:{vault.address}")
+        monkeypatch.setenv("FRAUD_VAULT_TOKEN_FILE", str(tmp_path / "token"))
+        settings = Settings()
+    assert (KAFKA, "pem") == (settings.kafka_options, settings.audit_key)
+
+
+def test_secrets_in_the_environment_and_in_dotenv_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("fraud_redis_url", f"redis://:{PASSWORD}@redis:6379/0")
+    (tmp_path / ".env").write_text(f"FRAUD_DEAD_LETTER_KEY={PASSWORD}\n")
+    assert frozenset({"redis_url", "dead_letter_key"}) == Settings().plain_secrets
+
+
+@pytest.mark.parametrize("said", ["[]", '["audit_key"]'])
+def test_environment_can_t_say_that_it_holds_no_secret(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    monkeypatch.setenv("FRAUD_PLAIN_SECRETS", said)
+    monkeypatch.setenv("FRAUD_REDIS_URL", f"redis://:{PASSWORD}@redis:6379/0")
+    assert "redis_url" in Settings().plain_secrets
+
+
+def test_secret_that_is_no_json_is_refused_without_being_quoted(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    (folder / "kafka_options").write_text(f"sasl.password={PASSWORD}")
+    monkeypatch.setenv("FRAUD_SECRETS_FROM", f"file:{folder}")
+    with pytest.raises(Exception, match="kafka_options is no JSON object") as refused:
+        Settings()
+    assert PASSWORD not in str(refused.value)
+
+
+def test_settings_that_are_shown_show_no_secret() -> None:
+    shown = repr(Settings(**{name: KAFKA if name == "kafka_options" else PASSWORD for name in SECRET_NAMES}))
+    assert PASSWORD not in shown
+    assert [] == [name for name in SECRET_NAMES if f"{name}=" in shown]
+
+
+def test_secret_of_the_wrong_kind_is_not_quoted() -> None:
+    with pytest.raises(ValidationError) as refused:
+        Settings(kafka_options=PASSWORD)
+    assert PASSWORD not in str(refused.value)

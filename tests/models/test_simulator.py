@@ -1,0 +1,126 @@
+"""The traffic generator: deterministic, ordered, valid, and with the frauds it promises."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+
+import pytest
+
+from models.simulator import (
+    AccountProfile,
+    Label,
+    LabelledTransaction,
+    RiskSignal,
+    Scenario,
+    TrafficEvent,
+    TrafficSettings,
+    events,
+    transactions,
+)
+from pipeline.domain.log import Source
+from pipeline.domain.refusals import refusal_of
+
+START_MS = 1_790_812_800_000
+FRAUDS = {
+    Scenario.PUSH_PAYMENT,
+    Scenario.ACCOUNT_TAKEOVER,
+    Scenario.CARD_TESTING,
+    Scenario.STRUCTURING,
+    Scenario.COMPROMISED_MERCHANT,
+}
+
+
+def settings(seed: int = 5, **changes: float) -> TrafficSettings:
+    chosen = {"accounts": 600, "start_ms": START_MS, "days": 12} | changes
+    return TrafficSettings(seed=seed, **chosen)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def stream() -> list[TrafficEvent]:
+    return list(events(settings(fraud_share=0.05)))
+
+
+def test_equal_settings_give_equal_streams(stream: list[TrafficEvent]) -> None:
+    assert stream == list(events(settings(fraud_share=0.05)))
+
+
+def test_another_seed_gives_another_stream() -> None:
+    first, second = (list(itertools.islice(transactions(settings(seed)), 50)) for seed in (1, 2))
+    assert first != second
+
+
+def test_time_never_falls_and_ids_number_the_stream(stream: list[TrafficEvent]) -> None:
+    paid = [event.transaction for event in stream if isinstance(event, LabelledTransaction)]
+    assert [t.transaction_id for t in paid] == [f"tx-{number:012d}" for number in range(1, len(paid) + 1)]
+    times = [_time_ms(event) for event in stream]
+    assert times == sorted(times)
+
+
+def test_every_payment_is_acceptable(stream: list[TrafficEvent]) -> None:
+    paid = [event.transaction for event in stream if isinstance(event, LabelledTransaction)]
+    assert len(paid) > 5_000
+    refusals = {refusal_of(t, t.account_id.encode(), Source(0, 0, t.event_time_ms)) for t in paid}
+    assert refusals == {None}
+
+
+def test_fraud_is_what_the_scenario_says_and_near_the_wanted_share() -> None:
+    made = Counter(each.scenario for each in transactions(settings(fraud_share=0.05, accounts=1000, days=40)))
+    assert {scenario for scenario in FRAUDS if made[scenario]} == FRAUDS
+    share = sum(made[scenario] for scenario in FRAUDS) / made.total()
+    assert 0.03 < share < 0.07
+
+
+def test_label_of_every_fraud_comes_1_to_6_days_later() -> None:
+    stream = list(events(settings(days=20, fraud_share=0.02)))
+    end_ms = START_MS + 20 * 86_400_000
+    labels = {event.transaction_id: event for event in stream if isinstance(event, Label)}
+    frauds = [event.transaction for event in stream if isinstance(event, LabelledTransaction) and event.fraud]
+    old = [t for t in frauds if t.event_time_ms < end_ms - 6 * 86_400_000]
+    assert len(old) > 50
+    assert all(labels[t.transaction_id].fraud for t in old)
+    delays = {(label.labelled_at_ms - label.event_time_ms) // 86_400_000 for label in labels.values()}
+    assert delays <= {1, 2, 3, 4, 5, 6}
+
+
+def test_reports_of_an_entity_count_up_after_its_first_fraud(stream: list[TrafficEvent]) -> None:
+    counts: Counter[str] = Counter()
+    seen: set[str | None] = set()
+    for event in stream:
+        if isinstance(event, LabelledTransaction) and event.fraud:
+            seen |= {event.transaction.ip_address, event.transaction.device_id}
+        elif isinstance(event, RiskSignal):
+            counts[event.entity] += 1
+            assert event.fraud_reports == counts[event.entity]
+            assert event.entity in seen
+    assert counts.total() > 20
+
+
+def test_profiles_come_first_one_an_account(stream: list[TrafficEvent]) -> None:
+    profiles = [event for event in stream if isinstance(event, AccountProfile)]
+    assert stream[: len(profiles)] == profiles
+    assert 450 < len({profile.account_id for profile in profiles}) == len(profiles) <= 600
+
+
+def test_guardrail_hits_come_only_when_asked_for() -> None:
+    plain = [each.transaction for each in transactions(settings(days=4))]
+    broken = [each.transaction for each in transactions(settings(days=4, guardrail_share=0.1))]
+    for wanted, paid in ((False, plain), (True, broken)):
+        assert any(t.beneficiary_country == "KP" for t in paid) == wanted
+        assert any(t.reference is None for t in paid) == wanted
+        assert any(t.currency == "XPT" for t in paid) == wanted
+
+
+def test_settings_out_of_range_are_refused() -> None:
+    with pytest.raises(ValueError, match="accounts"):
+        settings(accounts=1)
+    with pytest.raises(ValueError, match="hour"):
+        settings(start_ms=1)
+
+
+def _time_ms(event: TrafficEvent) -> int:
+    if isinstance(event, LabelledTransaction):
+        return event.transaction.event_time_ms
+    if isinstance(event, AccountProfile):
+        return event.updated_at_ms
+    return event.observed_at_ms if isinstance(event, RiskSignal) else event.labelled_at_ms

@@ -1,0 +1,106 @@
+"""A worker with its own credential decides on a broker that denies all else, context agents included."""
+
+import contextlib
+import json
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from ops.access.rights import Principal
+from ops.bench.rig.worker_process import status
+from ops.stack.processes import ServerFailed, ServerProcess, free_port
+from ops.stack.real import RealStack
+from ops.stack.topics import create_topics
+from pipeline.decide.decision_topics import Located, located
+from pipeline.io.kafka.bulk_publisher import BulkPublisher
+from pipeline.io.kafka.log_scan import Log
+from pipeline.io.sealing import create_key_file
+from pipeline.io.settings import Settings
+from tests.cli.archive import WIRE
+from tests.records import PAYMENT
+
+pytestmark = pytest.mark.real
+
+STARTS_MAX = 5
+
+
+def test_worker_in_production_decides_with_its_own_credential(tmp_path: Path) -> None:
+    with RealStack(tmp_path / "stack", secure=True) as stack:
+        create_topics(stack.bootstrap_servers, partitions=1, client_settings=stack.admin_options)
+        _publish(stack)
+        secrets = _secret_folder(tmp_path / "secrets", stack)
+        worker = _production_worker(tmp_path, stack, secrets)
+        _start_as_a_supervisor_does(worker)
+        try:
+            reading = _settings(stack, Principal.READER)
+            assert _first_decision(reading) == PAYMENT.transaction_id
+            assert _first_context_letter(reading) == "accounts.v1"
+            environment = Path(f"/proc/{worker.pid}/environ").read_text()
+        finally:
+            worker.stop()
+        shown = environment + worker.log_path.read_text()
+        passwords = (stack.client_options(Principal.WORKER)["sasl.password"], urlsplit(stack.redis_url).password)
+        assert [] == [password for password in passwords if password in shown]
+
+
+def _secret_folder(folder: Path, stack: RealStack) -> Path:
+    folder.mkdir(mode=0o700)
+    (folder / "kafka_options").write_text(json.dumps(stack.client_options(Principal.WORKER)))
+    (folder / "redis_url").write_text(stack.redis_url)
+    create_key_file(folder / "dead_letter_key")
+    return folder
+
+
+def _production_worker(directory: Path, stack: RealStack, secrets: Path) -> ServerProcess:
+    port = free_port()
+    return ServerProcess(
+        "worker in production",
+        [sys.executable, "-m", "ops.cli", "worker"],
+        is_ready=lambda: status(port, "/ready") == 200,
+        log_path=directory / "worker.log",
+        environment={
+            "FRAUD_PROFILE": "production",
+            "FRAUD_SECRETS_FROM": f"file:{secrets}",
+            "FRAUD_BOOTSTRAP_SERVERS": stack.bootstrap_servers,
+            "FRAUD_WEB_PORT": str(port),
+        },
+    )
+
+
+def _start_as_a_supervisor_does(worker: ServerProcess) -> None:
+    """A worker that meets a group without a coordinator, as on a broker's first day, ends and is started again."""
+    for _ in range(STARTS_MAX):
+        with contextlib.suppress(ServerFailed):
+            return worker.start()
+    raise AssertionError(worker.log_path.read_text())
+
+
+def _publish(stack: RealStack) -> None:
+    """One payment that can be decided, and one account that can't be read."""
+    publisher = BulkPublisher(_settings(stack, Principal.PUBLISHER))
+    publisher.publish("transactions.v1", PAYMENT.account_id.encode(), WIRE.encode_transaction(PAYMENT), 0)
+    publisher.publish("accounts.v1", b"acc", b"\xc3\x01 is no account", 0)
+    publisher.flush()
+
+
+def _first_decision(settings: Settings) -> str:
+    for found in Log(settings, "decisions.v1").read({0: 0}, is_followed=True):
+        decision = located(WIRE, found)
+        assert isinstance(decision, Located)
+        return decision.stored.transaction.transaction_id
+    raise AssertionError("the log was left before a decision was read")
+
+
+def _first_context_letter(settings: Settings) -> str:
+    """Followed until it comes; pytest's time-out ends a wait for nothing."""
+    for found in Log(settings, "transactions.dead.v1").read({0: 0}, is_followed=True):
+        fields = WIRE.decode("dead_letter.v1", found.value)
+        assert isinstance(fields, dict)
+        return str(fields["source_topic"])
+    raise AssertionError("the log was left before a dead letter was read")
+
+
+def _settings(stack: RealStack, principal: Principal) -> Settings:
+    return Settings(bootstrap_servers=stack.bootstrap_servers, kafka_options=stack.client_options(principal))

@@ -1,0 +1,88 @@
+"""The afterlife bench's checker, on what it must let pass and on planted violations."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from ops.bench.afterlife import afterlife_loss
+from ops.bench.afterlife import check as afterlife_check
+from ops.bench.afterlife.check import Execution, Report, Told, ends
+from pipeline.execute.rail_client import Transfer
+from tests.execute.given import decision, reversal, review
+from tests.execute.test_failures import rail_address_of
+
+
+def told(decided, *later):
+    about = Told(decision=decided)
+    about.later += later
+    return {end.state for end in ends(about)}
+
+
+def test_what_may_become_of_a_payment():
+    allowed, held, blocked = decision(), decision("ESCALATE"), decision("BLOCK")
+    assert told(allowed) == {"SETTLED", "REFUSED"}
+    assert told(blocked) == {"REFUSED"}
+    assert told(held, review(held, "BLOCK")) == {"REFUSED"}
+    assert told(held, review(held, "ALLOW")) == {"SETTLED", "REFUSED"}
+    assert told(blocked, reversal(blocked, None)) == {"RELEASED"}
+    assert told(blocked, reversal(blocked, None), reversal(blocked, "ALLOW")) == {"RELEASED"}
+    assert told(allowed, review(allowed, "BLOCK")) == {"SETTLED", "REFUSED"}
+    assert told(held, reversal(held, "BLOCK")) == {"REVERSED", "REFUSED"}
+
+
+@pytest.mark.parametrize(("state", "reasons", "is_possible"), [
+    ("SETTLED", set(), True),
+    ("REFUSED", set(), False),
+    ("REFUSED", {"INSUFFICIENT_FUNDS"}, True),
+    ("CREDITED", set(), False),
+    ("HELD", set(), False),
+])  # fmt: skip
+def test_a_refusal_needs_its_reason(state, reasons, is_possible):
+    execution = Execution(state, frozenset(reasons), "a", "b", "GBP", 1)
+    assert afterlife_check._is_possible(Told(decision=decision()), execution) == is_possible
+
+
+@pytest.fixture
+def settled(desk):
+    desk.open(GB29_0001=2_000)
+    desk.hear(decision(), decision("ESCALATE"))
+    return desk
+
+
+def violations(check, *arguments):
+    report = Report()
+    check(*arguments, report)
+    return set(report.violations)
+
+
+def test_whole_books_are_never_accused(settled, owner):
+    executions = afterlife_check._executions(owner)
+    assert violations(afterlife_check._check_ledger, owner) == set()
+    assert violations(afterlife_check._check_postings, owner, executions) == set()
+    assert violations(afterlife_check._check_rail, owner, rail_address_of(settled), executions) == set()
+
+
+def test_money_that_is_elsewhere_is_found(settled, owner):
+    executions = afterlife_check._executions(owner)
+    name, execution = next(each for each in executions.items() if each[1].state == "SETTLED")
+    assert violations(
+        afterlife_check._check_postings, owner, {**executions, name: execution._replace(state="REVERSED")}
+    ) == {"MONEY_ELSEWHERE"}
+
+
+def test_what_the_rail_did_otherwise_is_found(settled, owner):
+    executions, address = afterlife_check._executions(owner), rail_address_of(settled)
+    name, execution = next(each for each in executions.items() if each[1].state == "SETTLED")
+    other = {**executions, name: execution._replace(state="REVERSED", amount_minor=1)}
+    assert violations(afterlife_check._check_rail, owner, address, other) == {"RAIL_DIFFERS", "RAIL_PAID_OTHERWISE"}
+    settled.rail.pay([Transfer("no-key-of-ours", "GB29-0001", "GB29-0002", "GBP", 5)])
+    assert violations(afterlife_check._check_rail, owner, address, executions) == {"RAIL_KNOWS_MORE"}
+
+
+@pytest.mark.real
+@pytest.mark.timeout(1200)
+def test_the_afterlife_survives_its_faults():
+    result = afterlife_loss.run(lambda line: print(line, file=sys.stderr), is_quick=True)
+    assert result["ok"], result

@@ -1,0 +1,17 @@
+"""The rollback bench in its quick form, on the real stack with every service: `pytest -m real`."""
+
+import sys
+
+import pytest
+
+from ops.bench.rollback import rollback
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
+
+
+def test_a_rollback_under_traffic_and_kills_does_what_was_planned_and_nothing_else() -> None:
+    result = rollback.run(lambda line: print(line, file=sys.stderr), is_quick=True)
+    assert {} == result["violations"]
+    assert 3 == result["kills"]
+    assert 0 == result["second_plan_changes"]
+    assert result["ok"], result

@@ -1,0 +1,75 @@
+"""Prints a hash of what 2,000 payments and all bad records come to: decisions, read back and spoilt too, audit rows.
+
+`python -P tests/ops/compiled_decisions.py`: on its own, so that it may run on the sources or on a compiled
+tree, whichever PYTHONPATH names.
+"""
+
+import hashlib
+import random
+from collections.abc import Iterator
+from itertools import chain
+
+from models.artefact.files import load_champion
+from ops.bench.bad_input.bad_records import cases
+from ops.bench.rig.payments import payments
+from pipeline.audit.chain import Entry, Tree, chained, leaf_hash
+from pipeline.audit.rows import Proof, kind_of
+from pipeline.decide import batch as judging
+from pipeline.decide.policy import parse_policy
+from pipeline.decide.verdict import Mode, regime
+from pipeline.domain.decision import BreakerState
+from pipeline.domain.log import Record, Source, Span
+from pipeline.io.avro.wire import WireFormat
+from pipeline.io.dead_letters import DeadLetters
+from pipeline.io.kafka.positioned_log import LogRecord
+from pipeline.io.settings import Settings
+from pipeline.state.windows import MemoryState
+
+PAYMENTS = 2_000
+NOW_MS = 1_767_300_000_000
+MODES = [Mode(BreakerState.CLOSED, "all", True), Mode(BreakerState.OPEN, "segment:postcode_area=SW", False)]
+
+
+def main() -> None:
+    settings, wire = Settings(), WireFormat()
+    in_force = regime(parse_policy(settings.policy_path.read_bytes()), load_champion(settings.model_registry))
+    topics = judging.TopicNames("transactions.v1", "decisions.v1", "alerts.v1")
+    judge = judging.Judge(in_force, wire, topics, DeadLetters(wire, "transactions.dead.v1", None), "decide/test")
+    published = [(payment.key, payment.value, payment.timestamp_ms) for payment in payments(wire, PAYMENTS)]
+    published += [(case.key, case.value, NOW_MS) for case in cases()]
+    records = [Record(key, value, Source(0, place, at_ms)) for place, (key, value, at_ms) in enumerate(published)]
+    reading = judge.read(records)
+    observations = MemoryState().observe(judge.state_events(reading, [Span(0, 0, len(records), 0)]))
+    pick = random.Random(5)
+    judged = judging.Judged.whole(judge.judge(reading, observations, lambda _payment: pick.choice(MODES), NOW_MS))
+    assert judged.accounted_for == len(records)
+    sha256 = hashlib.sha256()
+    for outgoing in judged.outgoing:
+        sha256.update(repr(outgoing).encode())
+    decisions = [each.value for each in judged.outgoing if each.topic == topics.decisions]
+    for read_back in chain(audit_rows(wire, decisions), spoilt(wire, decisions, pick)):
+        sha256.update(read_back)
+    print(judging.__file__.rpartition(".")[2], judged.outcomes.total(), sha256.hexdigest())
+
+
+def audit_rows(wire: WireFormat, decisions: list[bytes]) -> Iterator[bytes]:
+    log = [LogRecord(0, place, NOW_MS, b"", value, {}) for place, value in enumerate(decisions)]
+    entries = [Entry(record.offset, NOW_MS * 1000, leaf_hash(0, record.offset, record.value)) for record in log]
+    for record, entry, link in zip(log, entries, chained(Tree(), entries)[0], strict=True):
+        fields = wire.decode("decision.v1", record.value)
+        assert isinstance(fields, dict)
+        yield repr(fields).encode()
+        yield kind_of(record.value).row(record, fields, Proof(entry, link))
+
+
+def spoilt(wire: WireFormat, decisions: list[bytes], pick: random.Random) -> Iterator[bytes]:
+    """What decisions with a byte changed, and others cut short, are read as: most are refused."""
+    for value in decisions:
+        changed = bytearray(value)
+        changed[pick.randrange(11, len(value))] = pick.randrange(256)
+        yield repr(wire.decode("decision.v1", bytes(changed))).encode()
+        yield repr(wire.decode("decision.v1", value[: pick.randrange(10, len(value))])).encode()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,225 @@
+"""The compose files: valid, pinned, on loopback, as the stacks of ops/stack are set, and no password by default."""
+
+import json
+import re
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+
+from ops.access.rights import Principal
+from ops.access.roles import ROLES
+from ops.stack.kafka.security import MECHANISM, BrokerSecurity
+from ops.stack.versions import (
+    BROKER_SETTINGS,
+    IMAGES,
+    POSTGRES_DATABASE,
+    POSTGRES_INITDB,
+    POSTGRES_OWNER,
+    POSTGRES_SETTINGS,
+    PYTHON_IMAGE,
+    REDIS_MEMORY_MAX_BYTES,
+    REDIS_SETTINGS,
+)
+from pipeline.io.secret_settings import SECRET_NAMES
+
+ROOT = Path(__file__).parents[3]
+SCHEMA_PACKAGE = "check-jsonschema"  # ships the compose specification's schema
+SCHEMA_PATH = "check_jsonschema/builtin_schemas/vendor/compose-spec.json"
+SECRET_WORDS = re.compile(r"password|secret|credential|token|jaas|key", re.IGNORECASE)
+PRODUCTION_FILE = "docker-compose.production.yml"
+
+
+class Replacement(list[Any]):
+    """A list tagged !reset or !override: it stands instead of the other file's, not after it. Empty for a value that
+    is taken away.
+    """
+
+
+class ComposeLoader(yaml.SafeLoader):
+    """Knows those two tags."""
+
+
+def _replacement(loader: yaml.SafeLoader, node: yaml.Node) -> Replacement | None:
+    if not isinstance(node, yaml.SequenceNode):
+        return None
+    return Replacement(loader.construct_sequence(node, deep=True))
+
+
+for tag in ("!reset", "!override"):
+    ComposeLoader.add_constructor(tag, _replacement)
+
+
+def _read(name: str) -> dict[str, Any]:
+    read: dict[str, Any] = yaml.load((ROOT / name).read_text(), ComposeLoader)
+    return read
+
+
+BASE = _read("docker-compose.yml")
+PRODUCTION = _read(PRODUCTION_FILE)
+SERVERS = sorted(IMAGES)
+SERVICES = sorted(BASE["services"])
+RUN_ONCE = ("access", "migrate", "roles", "topics")
+OURS = sorted(name for name, settings in BASE["services"].items() if "build" in settings)
+IN_PRODUCTION = [name for name in OURS if name != "rail"]
+PLAIN_SECRETS = {f"FRAUD_{name.upper()}" for name in SECRET_NAMES}
+
+
+@pytest.mark.parametrize("compose", [BASE, PRODUCTION], ids=["base", "production"])
+def test_file_is_valid_by_the_compose_specification(compose: dict[str, Any]) -> None:
+    try:
+        schema_path = distribution(SCHEMA_PACKAGE).locate_file(SCHEMA_PATH)
+    except PackageNotFoundError:
+        pytest.skip(f"{SCHEMA_PACKAGE}, which ships the compose specification's schema, is not installed")
+    schema = json.loads(Path(str(schema_path)).read_text())
+    assert [error.message for error in Draft202012Validator(schema).iter_errors(compose)] == []
+
+
+@pytest.mark.parametrize("service", SERVERS)
+def test_image_is_the_one_of_the_version_table(service: str) -> None:
+    assert BASE["services"][service]["image"] == IMAGES[service]
+
+
+def test_worker_image_is_built_from_the_pinned_python() -> None:
+    stages = re.findall(r"^FROM (\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert stages == [PYTHON_IMAGE, PYTHON_IMAGE]
+
+
+def test_worker_image_installs_by_hash_and_runs_as_nobody_special() -> None:
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    assert "--require-hashes --requirement requirements.lock" in dockerfile
+    assert re.findall(r"^USER (\S+)", dockerfile, re.MULTILINE) == ["10001"]
+
+
+@pytest.mark.parametrize(("name", "value"), BROKER_SETTINGS.items())
+def test_broker_is_set_as_the_stacks_set_theirs(name: str, value: str) -> None:
+    assert BASE["services"]["kafka"]["environment"]["KAFKA_" + name.upper().replace(".", "_")] == value
+
+
+@pytest.mark.parametrize("compose", [BASE, PRODUCTION], ids=["base", "production"])
+def test_redis_is_set_as_the_stacks_set_theirs(compose: dict[str, Any]) -> None:
+    command = compose["services"]["redis"]["command"]
+    settings = dict(zip(command[1::2], command[2::2], strict=True))
+    assert settings["--maxmemory"] == str(REDIS_MEMORY_MAX_BYTES)
+    assert {name: settings[f"--{name}"] for name in REDIS_SETTINGS} == REDIS_SETTINGS
+    assert (settings["--appendonly"], settings["--appendfsync"]) == ("yes", "everysec")
+
+
+def test_postgres_is_set_as_the_stacks_set_theirs() -> None:
+    service = BASE["services"]["postgres"]
+    assert service["command"] == ["postgres", *(f for n, v in POSTGRES_SETTINGS.items() for f in ("-c", f"{n}={v}"))]
+    assert service["environment"]["POSTGRES_INITDB_ARGS"].split() == list(POSTGRES_INITDB)
+    assert service["environment"]["POSTGRES_USER"] == POSTGRES_OWNER
+    assert service["environment"]["POSTGRES_DB"] == POSTGRES_DATABASE
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_ports_are_published_on_loopback_only(service: str) -> None:
+    assert all(port.startswith("127.0.0.1:") for port in BASE["services"][service].get("ports", []))
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_service_has_limits_and_a_health_check(service: str) -> None:
+    settings = BASE["services"][service]
+    assert {"cpus", "memory"} == settings["deploy"]["resources"]["limits"].keys()
+    assert service in RUN_ONCE or "healthcheck" in settings
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_service_waits_for_conditions_not_for_time(service: str) -> None:
+    needs = BASE["services"][service].get("depends_on", {})
+    assert all(need["condition"] != "service_started" for need in needs.values())
+    assert needs.keys() <= BASE["services"].keys()
+
+
+def test_services_of_ours_have_no_rights_to_spare() -> None:
+    for service in OURS:
+        settings = BASE["services"][service]
+        assert settings["read_only"]
+        assert settings["cap_drop"] == ["ALL"]
+        assert settings["security_opt"] == ["no-new-privileges:true"]
+
+
+def test_production_changes_only_services_that_there_are() -> None:
+    assert PRODUCTION["services"].keys() <= BASE["services"].keys()
+
+
+@pytest.mark.parametrize("service", SERVERS)
+def test_production_publishes_no_server(service: str) -> None:
+    ports = PRODUCTION["services"][service]["ports"]
+    assert ports == []
+    assert isinstance(ports, Replacement)
+
+
+@pytest.mark.parametrize("secret", sorted(PRODUCTION["secrets"]))
+def test_production_refuses_to_start_without_its_secrets(secret: str) -> None:
+    assert re.fullmatch(r"\$\{FRAUD_SECRETS:\?[^}]+\}/" + re.escape(secret), PRODUCTION["secrets"][secret]["file"])
+
+
+def test_production_uses_every_secret_and_names_no_other() -> None:
+    used = {
+        secret if isinstance(secret, str) else secret["source"]
+        for settings in PRODUCTION["services"].values()
+        for secret in settings.get("secrets", [])
+    }
+    assert used == PRODUCTION["secrets"].keys()
+
+
+def test_no_file_holds_a_secret() -> None:
+    named = [*_environment(BASE), *_environment(PRODUCTION)]
+    secret = {name: value for name, value in named if SECRET_WORDS.search(name)}
+    permitted = re.compile(r"(file:)?/run/secrets\S*|PKCS12|PEM|kafka_keystore\S*|/etc/kafka/secrets/\S+|None")
+    made_by_itself = {"FRAUD_AUDIT_KEY_FILE": "/var/lib/fraud-audit/head.key"}
+    refused = {name: value for name, value in secret.items() if not permitted.fullmatch(value)}
+    assert refused.items() <= made_by_itself.items()
+
+
+def test_production_asks_for_a_password_everywhere() -> None:
+    kafka, postgres = (PRODUCTION["services"][name]["environment"] for name in ("kafka", "postgres"))
+    assert not re.search(r"(?<!SASL_)PLAINTEXT", json.dumps(kafka))
+    assert kafka["KAFKA_LISTENERS"] == "SASL_SSL://:19092,CONTROLLER://127.0.0.1:29093"
+    assert postgres["POSTGRES_HOST_AUTH_METHOD"] == "scram-sha-256"
+    assert "--aclfile" in PRODUCTION["services"]["redis"]["command"]
+
+
+def test_production_runs_the_broker_as_the_secure_stack_does(tmp_path: Path) -> None:
+    kafka = PRODUCTION["services"]["kafka"]["environment"]
+    secure = BrokerSecurity(tmp_path).settings()
+    for name in ("authorizer.class.name", "allow.everyone.if.no.acl.found", "sasl.mechanism.controller.protocol"):
+        assert kafka["KAFKA_" + name.upper().replace(".", "_")] == secure[name]
+    assert set(kafka["KAFKA_SUPER_USERS"].split(";")) == set(secure["super.users"].split(";"))
+    assert MECHANISM in kafka["KAFKA_SASL_ENABLED_MECHANISMS"].split(",")
+
+
+@pytest.mark.parametrize("service", IN_PRODUCTION)
+def test_production_takes_secrets_from_files_only(service: str) -> None:
+    settings = PRODUCTION["services"][service]["environment"]
+    assert ("production", "file:/run/secrets") == (settings["FRAUD_PROFILE"], settings["FRAUD_SECRETS_FROM"])
+    plain = PLAIN_SECRETS.intersection(BASE["services"][service]["environment"])
+    assert {name: None for name in plain} == {name: settings.get(name, "left as it was") for name in plain}
+
+
+@pytest.mark.parametrize("service", [name for name in IN_PRODUCTION if name not in RUN_ONCE])
+def test_production_gives_each_process_its_own_credentials(service: str) -> None:
+    named = [secret for secret in PRODUCTION["services"][service]["secrets"] if isinstance(secret, dict)]
+    assert [f"{service}_{secret['target']}" for secret in named] == [secret["source"] for secret in named]
+
+
+def test_production_sets_the_password_of_every_principal_and_role() -> None:
+    users = {f"kafka_password_{principal}" for principal in Principal}
+    roles = {f"postgres_password_{role}" for role in ROLES}
+    assert users <= set(map(str, PRODUCTION["services"]["access"]["secrets"]))
+    assert roles <= set(map(str, PRODUCTION["services"]["roles"]["secrets"]))
+
+
+def test_production_runs_no_stand_in_for_the_rail() -> None:
+    assert ["development"] == PRODUCTION["services"]["rail"]["profiles"]
+
+
+def _environment(compose: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for settings in compose["services"].values():
+        yield from ((name, str(value)) for name, value in settings.get("environment", {}).items())

@@ -1,0 +1,113 @@
+"""The rail's books, and the client's word on what the rail said."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+import pytest
+
+from ops.rail.books import Books, Status, Transfer
+from ops.rail.misbehaviour import Misbehaviour
+from ops.rail.process import rail_process, rail_url
+from ops.stack.processes import free_port
+from pipeline.execute import rail_client as rail
+from pipeline.execute.rail_client import ATTEMPTS_MAX, Rail
+from pipeline.execute.saga import Answer
+
+PAID = Transfer("key-1", "GB29-0001", "GB29-0002", "GBP", 700)
+
+
+@pytest.fixture
+def books_of(tmp_path):
+    """Opens the books; all are closed after the test."""
+    opened = []
+
+    def open_books() -> Books:
+        opened.append(Books(tmp_path / "rail.jsonl"))
+        return opened[-1]
+
+    yield open_books
+    for books in opened:
+        books.close()
+
+
+def test_a_key_is_paid_once(books_of):
+    books = books_of()
+    assert books.pay(PAID, is_refused=False) is Status.ACCEPTED
+    assert books.pay(PAID._replace(amount_minor=9), is_refused=True) is Status.ACCEPTED
+    assert books.summary() == {"counts": {"ACCEPTED": 1}, "paid_minor": {"GBP": 700}, "refused_duplicates": 1}
+
+
+def test_books_are_the_same_after_a_restart(books_of):
+    books = books_of()
+    books.pay(PAID, is_refused=False)
+    books.pay(PAID._replace(key="key-2"), is_refused=True)
+    books.recall("key-1", is_refused=False)
+    books.sync()
+    again = books_of()
+    assert list(again.entries()) == list(books.entries())
+    assert (again.status("key-1"), again.status("key-2")) == (Status.RECALLED, Status.REFUSED)
+
+
+def test_a_line_that_a_crash_cut_short_was_never_answered(books_of, tmp_path):
+    path, books = tmp_path / "rail.jsonl", books_of()
+    books.pay(PAID, is_refused=False)
+    books.sync()
+    whole = path.read_bytes()
+    path.write_bytes(whole + whole[: len(whole) // 2].replace(b"key-1", b"key-2"))
+    again = books_of()
+    assert (again.status("key-1"), again.status("key-2")) == (Status.ACCEPTED, Status.UNKNOWN)
+    again.pay(PAID._replace(key="key-3"), is_refused=False)
+    again.sync()
+    assert books_of().status("key-3") is Status.ACCEPTED
+
+
+def test_what_was_never_paid_is_not_recalled(books_of):
+    books = books_of()
+    books.pay(PAID, is_refused=True)
+    assert books.recall("key-1", is_refused=False) is Status.UNKNOWN
+    assert books.recall("key-9", is_refused=False) is Status.UNKNOWN
+
+
+def test_a_refused_recall_stays_refused(books_of):
+    books = books_of()
+    books.pay(PAID, is_refused=False)
+    assert books.recall("key-1", is_refused=True) is Status.REFUSED
+    assert books.recall("key-1", is_refused=False) is Status.REFUSED
+    assert (books.status("key-1"), books.recall_status("key-1")) == (Status.ACCEPTED, Status.REFUSED)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1])
+def test_a_share_is_a_share(share):
+    with pytest.raises(ValueError, match="shares"):
+        Misbehaviour(refused_share=share)
+
+
+def test_the_client_asks_a_bounded_number_of_times():
+    waits = []
+    with closing(Rail(f"http://127.0.0.1:{free_port()}", timeout_s=0.2, wait=waits.append)) as client:
+        assert client.pay([rail.Transfer(*PAID)]) == {"key-1": Answer.UNKNOWN}
+    assert len(waits) == ATTEMPTS_MAX
+
+
+def test_the_rail_remembers_over_a_kill(tmp_path):
+    port = free_port()
+    process = rail_process(tmp_path, port)
+    process.start()
+    with closing(Rail(rail_url(port))) as client:
+        transfer = rail.Transfer(*PAID)
+        assert client.pay([transfer]) == {"key-1": Answer.DONE}
+        process.kill()
+        process.start()
+        assert client.pay([transfer], is_retry=True) == {"key-1": Answer.DONE}
+        assert client.recall(["key-1"]) == {"key-1": Answer.DONE}
+    process.stop()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"no JSON", b"{}", b'[["key-1"]]', b'[["key-1","a","b","GBP",-5]]', b'[["key-1","a","b","GBP",1.5]]', b"[7]"],
+)
+def test_the_rail_takes_only_transfers(body, rail_of):
+    with closing(Rail(rail_of())) as client, pytest.raises(rail.RailSilent, match="status 400"):
+        client._post("/v1/transfers", body)
