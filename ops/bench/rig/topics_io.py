@@ -87,6 +87,7 @@ def read_topic(bootstrap_servers: str, topic: str, *, isolation: str = "read_com
             "isolation.level": isolation,
             "auto.offset.reset": "error",
             "enable.partition.eof": True,
+            "fetch.wait.max.ms": 10,  # an end is found by a fetch that waits this long; there is one a partition
         }
     )
     try:

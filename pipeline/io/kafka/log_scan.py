@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
+from types import MappingProxyType
 from typing import Final, NamedTuple
 from zlib import crc32
 
@@ -18,6 +19,9 @@ SILENCE_S_MAX: Final = 30.0
 """A broker that says nothing for so long, with records still to come, is given up."""
 RECORDS_A_READ: Final = 2000
 POLL_S: Final = 0.2
+END_SOON: Final = MappingProxyType({"fetch.wait.max.ms": 10})
+"""A partition's end is found by a fetch that waits this long for a record, 500 ms by default. A command that goes on to
+follow the topic leaves it at that: it would only ask more often."""
 
 
 class Found(NamedTuple):
@@ -53,11 +57,12 @@ class Log:
 
     def read(self, starts: Mapping[int, int], *, is_followed: bool = False) -> Iterator[Found]:
         """Records from `starts` (partition → offset) to each partition's end as it is met, or on and on."""
-        with closing(self._consumer()) as consumer:
+        with closing(self._consumer({} if is_followed else END_SOON)) as consumer:
             consumer.assign([TopicPartition(self._topic, partition, offset) for partition, offset in starts.items()])
             unfinished, heard = set(starts), time.monotonic()
             while unfinished or is_followed:
-                messages = consumer.consume(RECORDS_A_READ, POLL_S)
+                messages = consumer.consume(1, POLL_S)
+                messages += consumer.consume(RECORDS_A_READ - 1, 0)  # consume(n, t) waits out t unless n records come
                 for message in messages:
                     error = message.error()
                     if error is None:
@@ -79,7 +84,7 @@ class Log:
         """Where librdkafka puts a key by default."""
         return crc32(key.encode()) % len(self.extents())
 
-    def _consumer(self) -> Consumer:
+    def _consumer(self, more: Mapping[str, int] = MappingProxyType({})) -> Consumer:
         return Consumer(
             {
                 **client_options(self._settings),
@@ -88,6 +93,7 @@ class Log:
                 "auto.offset.reset": "earliest",
                 "isolation.level": "read_committed",
                 "enable.partition.eof": True,
+                **more,
             }
         )
 

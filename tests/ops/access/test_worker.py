@@ -18,7 +18,7 @@ from pipeline.io.kafka.bulk_publisher import BulkPublisher
 from pipeline.io.kafka.log_scan import Log
 from pipeline.io.sealing import create_key_file
 from pipeline.io.settings import Settings
-from tests.cli.archive import WIRE
+from tests.archive import WIRE
 from tests.records import PAYMENT
 
 pytestmark = pytest.mark.real
