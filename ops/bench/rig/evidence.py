@@ -83,7 +83,7 @@ def divert_stderr(log_path: Path) -> Say:
     os.close(log)
 
     def say(line: str) -> None:
-        for descriptor in (terminal, 2):
+        for descriptor in (2, terminal):  # what somebody has read is in the log
             os.write(descriptor, f"{line}\n".encode())
 
     return say
