@@ -13,8 +13,8 @@ import psycopg
 import pytest
 from confluent_kafka import Producer
 
+from ops.bench.rig.services import status
 from ops.bench.rig.stored import Tail
-from ops.bench.rig.worker_process import status
 from ops.stack.processes import LOOPBACK, ServerProcess, free_port
 from pipeline.domain.decision import Outcome
 from pipeline.domain.features import UNKNOWN

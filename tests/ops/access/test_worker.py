@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from ops.access.rights import Principal
-from ops.bench.rig.worker_process import status
+from ops.bench.rig.services import status
 from ops.stack.processes import ServerFailed, ServerProcess, free_port
 from ops.stack.real import RealStack
 from ops.stack.topics import create_topics
