@@ -17,9 +17,10 @@ from typing import Final
 import psutil
 import psycopg
 
+from ops.access.roles import POSTGRES_OWNER
 from ops.stack.certificates import Certificates
 from ops.stack.processes import LOOPBACK, START_DEADLINE_S, STOP_GRACE_S, ServerProcess
-from ops.stack.versions import POSTGRES_DATABASE, POSTGRES_INITDB, POSTGRES_OWNER, POSTGRES_SETTINGS
+from ops.stack.versions import POSTGRES_DATABASE, POSTGRES_INITDB, POSTGRES_SETTINGS
 
 INITDB_TIMEOUT_S: Final = 60
 CONNECT_TIMEOUT_S: Final = 1
