@@ -24,6 +24,7 @@ from pipeline.reconcile.gaps import Gap
 from pipeline.reconcile.service import CONSUMER, IntakeOf, Reconciler
 from tests.audit.logs import WIRE, values
 from tests.records import NOON_MS
+from tests.servers import url_as
 
 COUNT = 40
 INTAKE_PARTITIONS = 4  # what the mock broker gives every topic; and of how many the decisions' sources are
@@ -171,7 +172,7 @@ class Desk:
         self.log_reader.close()
 
     def _url(self, role: str) -> str:
-        return self.database_url.replace("fraud_owner@", f"{role}@")
+        return url_as(self.database_url, role)
 
     def _log_record(self, topic: str, message: Message) -> LogRecord:
         schema = "decision.v1" if topic == self.topics.decisions else "dead_letter.v1"

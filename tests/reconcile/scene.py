@@ -14,8 +14,9 @@ import psycopg
 from ops.access.rights import Principal
 from ops.access.roles import ROLES, set_passwords
 from ops.bench.rig.feeder import known_records
-from ops.bench.rig.topics_io import Outbound, wait_until
-from ops.bench.rig.worker_process import status
+from ops.bench.rig.services import status
+from ops.bench.rig.topics_io import Outbound
+from ops.bench.rig.waiting import wait_until
 from ops.migrations.migrate import migrate
 from ops.stack.processes import ServerFailed, ServerProcess, free_port
 from ops.stack.real import RealStack

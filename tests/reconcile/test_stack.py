@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from ops.access.rights import Principal
-from ops.bench.rig.topics_io import wait_until
+from ops.bench.rig.waiting import wait_until
 from ops.stack.postgres import bundled_folder, system_folder
 from ops.stack.real import RealStack
 from pipeline.io.avro.wire import WireFormat

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from ops.access.rights import Principal
-from ops.bench.rig.worker_process import status
+from ops.bench.rig.services import status
 from ops.stack.processes import ServerFailed, ServerProcess, free_port
 from ops.stack.real import RealStack
 from ops.stack.topics import create_topics
@@ -18,7 +18,7 @@ from pipeline.io.kafka.bulk_publisher import BulkPublisher
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.sealing import create_key_file
 from pipeline.io.settings import Settings
-from tests.cli.archive import WIRE
+from tests.archive import WIRE
 from tests.records import PAYMENT
 
 pytestmark = pytest.mark.real

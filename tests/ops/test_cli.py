@@ -17,7 +17,7 @@ from pipeline.io.kafka.bulk_publisher import BulkPublisher
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.sealing import DeadLetterKey, create_key_file
 from pipeline.io.settings import Settings
-from tests.cli.archive import CLOSED, OPEN, WIRE, Archive, payment, stored
+from tests.archive import CLOSED, OPEN, WIRE, Archive, payment, stored
 
 
 @pytest.fixture
