@@ -20,6 +20,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from models.artefact.files import ModelRefused, load_champion, load_version
 from models.artefact.scoring import Model
 from pipeline import __version__
+from pipeline.alerts.publisher_topics import AlertPublisher
 from pipeline.breaker.store import BreakerStore
 from pipeline.decide import metrics
 from pipeline.decide.agent import DecisionAgent
@@ -28,7 +29,6 @@ from pipeline.decide.breaker_agent import BreakerWatch
 from pipeline.decide.policy import PolicyRefused, parse_policy
 from pipeline.decide.rebuild_agent import Rebuild
 from pipeline.decide.verdict import Regime, regime
-from pipeline.domain.log import Outgoing
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.dead_letters import DeadLetters
 from pipeline.io.health import state_page
@@ -77,6 +77,7 @@ class Worker:
         self.appender = AsyncAppender(
             settings.bootstrap_servers, f"{settings.consumer_group}-{settings.worker_slot}", settings.kafka_options
         )
+        self.alerts = AlertPublisher(self.appender.append, self.wire, settings.topic("alerts.v1"))
         self.breaker = BreakerWatch(BreakerStore(settings.redis_url, settings.state_prefix))
         self.context = Context(self.state, self.wire, self._open_reader, settings.topic)
         self.transactions = TransactionLog(
@@ -308,10 +309,8 @@ def _add_timers(app: faust.App, worker: Worker) -> None:
 
     @app.timer(BREAKER_INTERVAL_S)
     async def watch_breaker() -> None:
-        for raised in await worker.breaker.evaluate(worker.agent.judge.in_force):
-            value = worker.wire.encode("alert.v1", raised._asdict())
-            topic = worker.settings.topic("alerts.v1")
-            await worker.appender.append([Outgoing(topic, raised.alert_id.encode(), value)])
+        if raised := await worker.breaker.evaluate(worker.agent.judge.in_force):
+            await worker.alerts.publish(raised)
 
 
 def _add_context(app: faust.App, worker: Worker) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from librt.strings import BytesWriter, write_i64_le
 
 from pipeline.alerts.catalogue import Alert, conflict_alert
+from pipeline.alerts.encoding import alert_record
 from pipeline.breaker.answer_counts import Answer
 from pipeline.decide.decision_encoder import DecisionEncoder
 from pipeline.decide.event_features import EventRows
@@ -237,8 +238,7 @@ class Judge:
         judged.outgoing.append(self._dead_letters.letter(self._topics.transactions, record, *refusal))
 
     def _alert(self, judged: Judged, raised: Alert) -> None:
-        value = self._wire.encode("alert.v1", raised._asdict())
-        judged.outgoing.append(Outgoing(self._topics.alerts, raised.alert_id.encode(), value))
+        judged.outgoing.append(alert_record(self._wire, self._topics.alerts, raised))
 
 
 def _event_matrix(payments: Sequence[Payment]) -> Matrix:

@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 from functools import partial
 from typing import Final, NamedTuple, NoReturn
 
+from pipeline.alerts.publisher_topics import AlertPublisher
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.appender import Appender
 from pipeline.io.kafka.client import BrokerFailed
@@ -108,7 +109,7 @@ def _reconciler(settings: Settings, wire: WireFormat, *, is_stored: bool) -> Ite
     appender = Appender(settings.bootstrap_servers, GROUP, settings.kafka_options)
     with LogReader(settings.bootstrap_servers, GROUP, settings.kafka_options) as log_reader:
         looking = Looking(wire, log_reader, topics, CONSUMER if is_stored else _ONCE)
-        findings = Findings(wire, settings.topic("alerts.v1"), appender.append)
+        findings = Findings(AlertPublisher(appender.append, wire, settings.topic("alerts.v1")))
         intake = IntakeOf(topics, settings.consumer_group)
         yield Reconciler(log_reader, looking, findings, intake, _now_ms, is_stored=is_stored)
 
