@@ -40,7 +40,7 @@ def begin_behind(settings: Settings, plan: TrafficSettings) -> Past:
     counts what the log holds before it, as after a loss of Redis, and decides what comes behind it."""
     topic = settings.topic("transactions.v1")
     consumer = Consumer(
-        client.reader_options(settings.bootstrap_servers, settings.consumer_group, settings.kafka_options)
+        client.reader_options(settings.bootstrap_servers, settings.consumer_group, settings.kafka_options, {})
     )
     try:
         partitions = consumer.list_topics(topic, timeout=ASKING_S).topics[topic].partitions
