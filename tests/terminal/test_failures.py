@@ -38,6 +38,7 @@ def failed(answer, *expected, code=2):
 def test_no_broker(fraud, monkeypatch, arguments):
     monkeypatch.setattr("pipeline.io.kafka.log_scan.BROKER_TIMEOUT_S", 0.3)
     monkeypatch.setattr("pipeline.io.kafka.bulk_publisher.BROKER_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("pipeline.decide.worker_command.BROKER_TIMEOUT_S", 0.3)
     monkeypatch.setattr("ops.stack.topics.REQUEST_TIMEOUT_S", 0.3)
     address = f"127.0.0.1:{free_port()}"
     answer = fraud(*arguments, bootstrap_servers=address, web_port=free_port())
