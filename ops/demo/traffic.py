@@ -13,8 +13,9 @@ from models.simulator.command import publish_event
 from ops.demo.past import SHARE, past_days
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.bulk_publisher import BulkPublisher, Pace
+from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.settings import Settings
-from pipeline.terminal.failures import Failure
+from pipeline.terminal.failures import Failure, failure_of
 
 DAYS: Final = 5
 """Of event time, however long it takes: a payment that is given back to be decided anew must not be 6 days old."""
@@ -98,8 +99,8 @@ class Traffic:
     def _run(self) -> None:
         try:
             self._publish(BulkPublisher(self._settings))
-        except Failure as failure:
-            self.failure = failure
+        except BrokerFailed as error:
+            self.failure = failure_of(error)
 
     def _publish(self, publisher: BulkPublisher) -> None:
         assert self._next is not None, "the past is published first"

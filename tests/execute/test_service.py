@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import pytest
 from confluent_kafka import Producer
 
@@ -13,19 +11,19 @@ from ops.bench.rig.services import executor_process
 from ops.bench.rig.stored import Tail
 from pipeline.execute.ledger_admin_store import Opening, append_openings
 from pipeline.io.avro.wire import WireFormat
-from tests.cli.archive import CLOSED, Archive, payment
+from tests.archive import CLOSED, Archive, payment
 from tests.execute.given import NOON_MS
+from tests.servers import unused_prefix
 
 WIRE = WireFormat()
 WAIT_S = 60.0
-_prefixes = itertools.count(1)
 
 
 class Topics:
     """decisions.v1 and executions.v1 under a prefix of their own."""
 
     def __init__(self, servers):
-        self.servers, self.prefix = servers, f"x{next(_prefixes)}."
+        self.servers, self.prefix = servers, unused_prefix()
         self._producer = Producer({"bootstrap.servers": servers, "enable.idempotence": True, "log_level": 2})
         for name in ("decisions.v1", "executions.v1", "alerts.v1"):
             self._producer.list_topics(self.prefix + name, timeout=WAIT_S)  # the mock broker makes it

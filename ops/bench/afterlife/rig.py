@@ -23,7 +23,7 @@ from ops.rail.misbehaviour import Misbehaviour
 from ops.rail.process import rail_process, rail_url
 from ops.stack.processes import ServerProcess, free_port
 from ops.stack.real import RealStack
-from pipeline.io.kafka.positioned_log import BROKER_TIMEOUT_S
+from pipeline.io.kafka.client import ANSWER_S
 
 SLOTS: Final = (0, 1)
 SETTLE_S: Final = 600.0
@@ -118,7 +118,7 @@ class AfterlifeRig:
 class Still:
     """True once positions have not moved for LOOKS looks, audit and executors agree, and nothing is to be echoed."""
 
-    LOOKS: Final = int(BROKER_TIMEOUT_S / POLL_S)
+    LOOKS: Final = int(ANSWER_S / POLL_S)
 
     def __init__(self, positions: Callable[[], tuple[dict[int, int], bool]], echo: Echo) -> None:
         self._positions, self._echo = positions, echo
