@@ -75,7 +75,7 @@ def test_an_aborted_risk_signal_is_not_taken_in(tmp_path: Path) -> None:
         worker.start()
         try:
             [letter] = first(settings, "transactions.dead.v1", 1)
-            publisher.publish("transactions.v1", b"key", WIRE.encode_transaction(PAYMENT), 0)
+            publisher.publish("transactions.v1", PAYMENT.account_id.encode(), WIRE.encode_transaction(PAYMENT), 0)
             publisher.flush()
             [decided] = first(settings, "decisions.v1", 1)
         finally:
