@@ -86,6 +86,11 @@ class Held:
             self._connection = self._connect()
         return self._connection
 
+    def look(self) -> None:
+        """DatabaseUnavailable where PostgreSQL no longer answers: for whoever has had nothing else to ask it."""
+        with failures_named():
+            self.connection().execute("SELECT 1")
+
     def drop(self) -> None:
         if self._connection is not None:
             self._connection.close()
