@@ -25,7 +25,8 @@ from pipeline.decide.breaker_agent import BreakerWatch
 from pipeline.decide.observing_agent import Ahead, BatchDropped, Observations, Observer, StateGivenUp, Subject
 from pipeline.decide.rebuild_agent import Rebuild
 from pipeline.domain.log import Outgoing, Record
-from pipeline.io.kafka.transaction_log import Batch, BrokerFailed, TransactionLog
+from pipeline.io.kafka.client import BrokerFailed
+from pipeline.io.kafka.transaction_log import Batch, TransactionLog
 from pipeline.state.store import Prepared, RedisState
 
 log = structlog.get_logger("decide")

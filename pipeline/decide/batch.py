@@ -20,6 +20,7 @@ import numpy as np
 from librt.strings import BytesWriter, write_i64_le
 
 from pipeline.alerts.catalogue import Alert, conflict_alert
+from pipeline.alerts.encoding import alert_record
 from pipeline.breaker.answer_counts import Answer
 from pipeline.decide.decision_encoder import DecisionEncoder
 from pipeline.decide.event_features import EventRows
@@ -243,8 +244,7 @@ class Judge:
                 raise AssertionError("a fresh payment is decided")
 
     def _alert(self, judged: Judged, raised: Alert) -> None:
-        value = self._wire.encode("alert.v1", raised._asdict())
-        judged.outgoing.append(Outgoing(self._topics.alerts, raised.alert_id.encode(), value))
+        judged.outgoing.append(alert_record(self._wire, self._topics.alerts, raised))
 
 
 def _refuse(judged: Judged, record: Record, refusal: Refusal) -> None:

@@ -38,7 +38,6 @@ AUDIT_BATCH_SECONDS = Histogram(
     "Time that storing a batch in the audit log takes",
     buckets=[0.004, 0.016, 0.064, 0.128, 0.256, 0.512, 1, 2, 4, 16],
 )
-AUDIT_HOLDS = Counter("fraud_audit_holds_total", "Times the audit log waited for PostgreSQL or lost a partition")
 AUDIT_ANCHORED = Gauge("fraud_audit_anchored_records", "Tree size of the last signed head", ["partition"])
 
 

@@ -41,7 +41,7 @@ class Running:
             "FRAUD_AUDIT_DIRECTORY": str(folder / "outside"),
             "FRAUD_AUDIT_KEY_FILE": str(self.key),
             "FRAUD_AUDIT_PORT": "0",
-            "FRAUD_DATABASE_PATIENCE_S": "30",
+            "FRAUD_SERVICE_PATIENCE_S": "30",
         }
         self.log_path = folder / "audit.log"
         self.service = ServerProcess(

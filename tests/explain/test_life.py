@@ -15,7 +15,7 @@ from pipeline.explain.text import whole_lines
 from pipeline.explain.whole_life_store import NotShown
 from pipeline.review.cases import Judgement
 from pipeline.rollback.reversal import released_id
-from tests.cli.archive import OPEN
+from tests.archive import OPEN
 from tests.rollback.stand import WIRE
 
 SUSPICIOUS = {"ip_fraud_reports": 1}

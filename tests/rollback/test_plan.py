@@ -15,7 +15,7 @@ from pipeline.review.cases import EXPIRY
 from pipeline.rollback.plan_store import read_lines, read_plan
 from pipeline.rollback.planning_service import Criteria, Planner, PlanRefused, Request
 from pipeline.rollback.reversal import plan_digest, released_id
-from tests.cli.archive import CLOSED, OPEN, payment
+from tests.archive import CLOSED, OPEN, payment
 from tests.records import NOON_MS
 from tests.rollback.stand import TOPIC, WIRE, fields_of
 

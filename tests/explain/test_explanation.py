@@ -7,7 +7,7 @@ from pipeline.explain.guardrails import Standing
 from pipeline.explain.text import explanation_lines
 from pipeline.replay.archive_files import Missing
 from pipeline.replay.verify import Result
-from tests.cli.archive import CLOSED, OPEN, payment, stored
+from tests.archive import CLOSED, OPEN, payment, stored
 
 
 def explained(archive, mode=CLOSED, **fields):
