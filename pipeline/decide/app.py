@@ -24,11 +24,12 @@ from pipeline.alerts.publisher_topics import AlertPublisher
 from pipeline.breaker.store import BreakerStore
 from pipeline.decide import metrics
 from pipeline.decide.agent import DecisionAgent
-from pipeline.decide.batch import Judge, TopicNames
+from pipeline.decide.batch import Judge, SetAside, TopicNames
 from pipeline.decide.breaker_agent import BreakerWatch
 from pipeline.decide.policy import PolicyRefused, parse_policy
 from pipeline.decide.rebuild_agent import Rebuild
 from pipeline.decide.verdict import Regime, regime
+from pipeline.domain.log import Outgoing
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.dead_letters import DeadLetters
 from pipeline.io.health import state_page
@@ -97,13 +98,18 @@ class Worker:
             self.breaker,
             Rebuild(self.state, self._open_reader, self.context, settings.topic("transactions.v1")),
             self.judge_of(self.source.current),
+            letter_of=self._letter_of,
             state_patience_s=settings.state_patience_s,
             clock_ms=lambda: time.time_ns() // 1_000_000,
         )
 
     def judge_of(self, in_force: Regime) -> Judge:
-        topics = TopicNames(*map(self.settings.topic, ("transactions.v1", "decisions.v1", "alerts.v1")))
-        return Judge(in_force, self.wire, topics, self.dead_letters, AGENT_ID)
+        topics = TopicNames(self.settings.topic("decisions.v1"), self.settings.topic("alerts.v1"))
+        return Judge(in_force, self.wire, topics, AGENT_ID)
+
+    def _letter_of(self, each: SetAside) -> Outgoing:
+        topic, keep_payload = self.settings.topic("transactions.v1"), each.keep_payload
+        return self.dead_letters.letter(topic, each.record, each.code, each.detail, keep_payload=keep_payload)
 
     async def initialise_breaker(self) -> None:
         if await self._has_never_decided():
