@@ -122,7 +122,10 @@ def client_options(
 
 
 def reader_options(
-    bootstrap_servers: str, group: str, options: Mapping[str, str], tuning: Mapping[str, object]
+    bootstrap_servers: str,
+    group: str,
+    options: Mapping[str, str],
+    tuning: Mapping[str, object] = MappingProxyType({}),
 ) -> Options:
     """Of every consumer. What correctness rests on stands last: committed records only, and no position kept by the
     library."""
