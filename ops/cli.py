@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 a check failed, 2 the command could not be carried out (us
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
@@ -98,6 +99,19 @@ def run(arguments: Sequence[str]) -> int:
         typer.echo(f"fraud: {failure}", err=True)
         return failure.exit_code
     return 0
+
+
+@app.callback()
+def with_settings_from(
+    env_file: Annotated[
+        Path | None, typer.Option(help="File of FRAUD_* settings, as `fraud stack` writes one; or set FRAUD_ENV_FILE.")
+    ] = None,
+) -> None:
+    """Decide, explain, verify and replay payments."""
+    if env_file is not None:
+        from pipeline.io.settings import ENV_FILE
+
+        os.environ[ENV_FILE] = str(env_file.resolve())  # the processes that a command starts read it too
 
 
 @app.command()
@@ -300,15 +314,24 @@ def train(
 def stack(
     name: Annotated[StackName, typer.Argument()],
     directory: Annotated[Path | None, typer.Option(help="Where its files go.")] = None,
+    as_exports: Annotated[bool, typer.Option("--env", help="Print `export` lines for a shell.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Hold a broker and a Redis up until Ctrl-C, and print their addresses."""
-    from ops.stack import command as operations
+    """Hold a broker, Redis, PostgreSQL and a payment rail up until Ctrl-C, and print what it takes to use them.
 
+    The same stands in stack.env in the directory: give that to other commands as --env-file or FRAUD_ENV_FILE.
+    """
+    from ops.stack import command as operations
+    from ops.stack.foreground import Form
+    from pipeline.terminal.failures import Failure
+
+    if as_exports and as_json:
+        raise Failure("--env and --json are two forms of the same.", "Give one of them.")
+    form = Form.EXPORTS if as_exports else Form.JSON if as_json else Form.TABLE
     if name is StackName.EMBEDDED:
-        operations.hold_embedded(directory or Path("var/embedded"), as_json=as_json)
+        operations.hold_embedded(directory or Path("var/embedded"), form)
     else:
-        operations.hold_real(directory or Path("var/stack"), as_json=as_json)
+        operations.hold_real(directory or Path("var/stack"), form)
 
 
 @topics_app.command("create")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ops.stack.foreground import StackFailure, hold
+from ops.stack.foreground import Form, hold
+from ops.stack.stack import StackFailure
 from ops.stack.topics import TopicOutcome, TopicReport, TopicsFailed, create_topics
 from pipeline.io.sealing import DeadLetterKey, create_key_file
 from pipeline.io.settings import Settings
@@ -34,20 +35,20 @@ def show_topics(output: Output, reports: list[TopicReport]) -> bool:
     return all(report.outcome is not TopicOutcome.DIFFERS for report in reports)
 
 
-def hold_embedded(directory: Path, *, as_json: bool) -> None:
-    from ops.stack.embedded import EmbeddedStack
+def hold_embedded(directory: Path, form: Form) -> None:
+    from ops.stack.embedded import embedded_stack
 
     try:
-        hold("embedded", EmbeddedStack, directory, as_json=as_json)
+        hold("embedded", embedded_stack, directory, is_kept=False, form=form)
     except StackFailure as failure:
         raise Failure("The embedded stack could not be started.", str(failure)) from failure
 
 
-def hold_real(directory: Path, *, as_json: bool) -> None:
-    from ops.stack.real import RealStack
+def hold_real(directory: Path, form: Form) -> None:
+    from ops.stack.real import real_stack
 
     try:
-        hold("real", RealStack, directory, as_json=as_json)
+        hold("real", real_stack, directory, is_kept=True, form=form)
     except StackFailure as failure:
         raise Failure("The real stack could not be started.", str(failure)) from failure
 

@@ -28,7 +28,7 @@ def ledger_open(
     from pipeline.terminal.failures import settings_from_environment
     from pipeline.terminal.output import Output
 
-    opened = open_accounts(settings_from_environment(), [Opening(account_id, currency, overdraft, balance)])
+    opened = open_accounts(settings_from_environment("bookkeeper"), [Opening(account_id, currency, overdraft, balance)])
     Output(as_json=False).note("Opened." if opened else "It is open already.")
 
 
@@ -42,7 +42,7 @@ def ledger_import(
     from pipeline.terminal.output import Output
 
     openings = read_openings(path)
-    opened = open_accounts(settings_from_environment(), openings)
+    opened = open_accounts(settings_from_environment("bookkeeper"), openings)
     Output(as_json=False).note(f"{opened:,} of {len(openings):,} accounts opened; the others were open.")
 
 
@@ -58,7 +58,7 @@ def ledger_fund(
     from pipeline.terminal.failures import settings_from_environment
     from pipeline.terminal.output import Output
 
-    is_new = fund(settings_from_environment(), account_id, currency, amount_minor, reference)
+    is_new = fund(settings_from_environment("bookkeeper"), account_id, currency, amount_minor, reference)
     Output(as_json=False).note("Posted." if is_new else "This reference was posted before; nothing was done.")
 
 

@@ -73,7 +73,7 @@ def review_claim(wanted: CaseOf, by: By, as_json: Json = False) -> None:
     from pipeline.terminal.failures import settings_from_environment
     from pipeline.terminal.output import Output
 
-    settings = settings_from_environment()
+    settings = settings_from_environment("desk")
     show_act(Output(as_json=as_json), claim(settings, wanted, by), rules_of(settings))
 
 
@@ -84,7 +84,7 @@ def review_release(wanted: CaseOf, by: By, as_json: Json = False) -> None:
     from pipeline.terminal.failures import settings_from_environment
     from pipeline.terminal.output import Output
 
-    settings = settings_from_environment()
+    settings = settings_from_environment("desk")
     show_act(Output(as_json=as_json), release(settings, wanted, by), rules_of(settings))
 
 
@@ -103,7 +103,7 @@ def review_decide(
     from pipeline.terminal.failures import settings_from_environment
     from pipeline.terminal.output import Output
 
-    settings = settings_from_environment()
+    settings = settings_from_environment("desk")
     judged: JudgedOutcome = Outcome.ALLOW if outcome is JudgedName.ALLOW else Outcome.BLOCK
     show_act(Output(as_json=as_json), decide(settings, wanted, judged, by, reason), rules_of(settings))
 

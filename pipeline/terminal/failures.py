@@ -11,9 +11,9 @@ from redis.connection import parse_url
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.health import PortUnavailable
 from pipeline.io.kafka.client import BrokerAway, BrokerFailed, TopicMissing
-from pipeline.io.production import production_faults
+from pipeline.io.production import DATABASE_ROLES, READER, production_faults
 from pipeline.io.secrets import SecretsUnavailable
-from pipeline.io.settings import Settings
+from pipeline.io.settings import EnvFileMissing, Settings
 
 FAILED_CHECK: Final = 1
 UNUSABLE: Final = 2
@@ -29,12 +29,17 @@ class Failure(Exception):
 
 
 def settings_from_environment(process: str = "command") -> Settings:
-    """The settings of FRAUD_* variables, .env and the store of secrets; Failure names what is wrong with them.
+    """The settings of FRAUD_* variables, files and the store of secrets; Failure names what is wrong with them.
 
-    process: one of NEEDS; the production profile asks for what it needs.
+    process: one of NEEDS; the production profile asks for what it needs, and its role in the database follows from it.
     """
     try:
-        settings = Settings()
+        settings = Settings().as_role(DATABASE_ROLES.get(process, READER))
+    except EnvFileMissing as missing:
+        raise Failure(
+            f"There is no file {missing}, which FRAUD_ENV_FILE or --env-file names.",
+            "Start the stack that writes it (`fraud stack embedded`), or name none.",
+        ) from missing
     except SecretsUnavailable as error:
         raise Failure(f"{_sentence(str(error))}.", "Look at FRAUD_SECRETS_FROM, and who may read there.") from error
     except SettingsError as error:  # it quotes no value
