@@ -90,12 +90,13 @@ def run(arguments: Sequence[str]) -> int:
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else 0
     except Exception as error:
-        from pipeline.terminal.failures import Failure
+        from pipeline.terminal.failures import failure_of
 
-        if not isinstance(error, Failure):
+        failure = failure_of(error)
+        if failure is None:
             raise
-        typer.echo(f"fraud: {error}", err=True)
-        return error.exit_code
+        typer.echo(f"fraud: {failure}", err=True)
+        return failure.exit_code
     return 0
 
 
@@ -262,7 +263,7 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Decide again from the stored snapshot and compare the bytes. Exit 1 unless all are identical."""
-    from pipeline.replay.command import Stretch, show_checks, verify_one, verify_stretches
+    from pipeline.replay.command import OffsetRange, show_checks, verify_one, verify_ranges
     from pipeline.terminal.failures import Failure
     from pipeline.terminal.output import Output, progress
 
@@ -272,9 +273,9 @@ def verify(
     if wanted is not None:
         is_sound = show_checks(output, verify_one(settings, _wire(settings), wanted, account))
     else:
-        stretches = None if partition is None else [Stretch(partition, begin, end)]
+        stretches = None if partition is None else [OffsetRange(partition, begin, end)]
         with progress("deciding again", None) as advance:
-            is_sound = show_checks(output, verify_stretches(settings, _wire(settings), stretches, advance))
+            is_sound = show_checks(output, verify_ranges(settings, _wire(settings), stretches, advance))
     raise typer.Exit(0 if is_sound else 1)
 
 

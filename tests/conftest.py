@@ -6,14 +6,27 @@ import os
 from pathlib import Path
 from typing import Final
 
+import hypothesis
 import pytest
 
 from tests.archive import Archive
 from tests.commands import fraud
 from tests.rails import rail_address, rail_of
+from tests.redis_servers import redis_at, started_redis
 from tests.servers import database_url, owner, postgres, stack
 
-__all__ = ["archive", "database_url", "fraud", "owner", "postgres", "rail_address", "rail_of", "stack"]
+__all__ = [
+    "archive",
+    "database_url",
+    "fraud",
+    "owner",
+    "postgres",
+    "rail_address",
+    "rail_of",
+    "redis_at",
+    "stack",
+    "started_redis",
+]
 
 WORKERS_A_CORE: Final = 2
 """Of `-n auto`: a test waits for servers more than it computes."""
@@ -22,6 +35,10 @@ WORKERS_MAX: Final = 8
 
 # The tests start hundreds of processes; each would compile every module that it imports anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# By default an example that takes over 0.2 s fails its test: beside other tests that says nothing about ours.
+hypothesis.settings.register_profile("in parallel", hypothesis.settings(), deadline=None)
+hypothesis.settings.load_profile("in parallel")
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -32,7 +32,7 @@ class RoleName(StrEnum):
 @review_app.command("run")
 def review_run() -> None:
     """Open cases, expire them and publish what was decided, until SIGTERM."""
-    from pipeline.review.desk_command import run_review
+    from pipeline.review.service_command import run_review
     from pipeline.terminal.failures import settings_from_environment, wire_format
 
     settings = settings_from_environment("review")

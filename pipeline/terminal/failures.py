@@ -9,6 +9,8 @@ from pydantic_settings import SettingsError
 from redis.connection import parse_url
 
 from pipeline.io.avro.wire import WireFormat
+from pipeline.io.health import PortUnavailable
+from pipeline.io.kafka.client import BrokerAway, BrokerFailed, TopicMissing
 from pipeline.io.production import production_faults
 from pipeline.io.secrets import SecretsUnavailable
 from pipeline.io.settings import Settings
@@ -71,11 +73,26 @@ def wire_format(settings: Settings) -> WireFormat:
         raise Failure(f"FRAUD_CONFLUENT_IDS can't be used: {error}.", fix) from error
 
 
-def broker_away(bootstrap_servers: str) -> Failure:
-    return Failure(
-        f"No Kafka broker answers at {bootstrap_servers}.",
-        "Start one (`fraud stack embedded`) and set FRAUD_BOOTSTRAP_SERVERS to its address.",
-    )
+def failure_of(error: Exception) -> Failure | None:
+    """What an exception means for a person; None where it is a bug. The one place where adapters' failures that any
+    command may meet become sentences."""
+    if isinstance(error, BrokerFailed):
+        return _broker_failure(error, Settings().bootstrap_servers)
+    if isinstance(error, PortUnavailable):
+        return Failure(f"{error}.", f"Set {error.setting} or FRAUD_WEB_HOST to something free.")
+    return error if isinstance(error, Failure) else None
+
+
+def _broker_failure(error: BrokerFailed, bootstrap_servers: str) -> Failure:
+    match error:
+        case TopicMissing():
+            return Failure(f"{_sentence(str(error))}.", "Create the topics with `fraud topics create`.")
+        case BrokerAway():
+            return Failure(
+                f"No Kafka broker answers at {bootstrap_servers}.",
+                "Start one (`fraud stack embedded`) and set FRAUD_BOOTSTRAP_SERVERS to its address.",
+            )
+    return Failure(f"{_sentence(str(error))}.", "Look at the broker's log, and at what this user may do there.")
 
 
 def redis_away(url: str) -> Failure:

@@ -42,8 +42,8 @@ class Running:
             "FRAUD_AUDIT_DIRECTORY": str(folder / "outside"),
             "FRAUD_AUDIT_KEY_FILE": str(self.key),
             "FRAUD_AUDIT_PORT": "0",
+            "FRAUD_SERVICE_PATIENCE_S": "30",
             "FRAUD_KAFKA_OPTIONS": json.dumps(dict(SOON_FREE)),
-            "FRAUD_DATABASE_PATIENCE_S": "30",
         }
         self.log_path = folder / "audit.log"
         self.service = ServerProcess(

@@ -7,8 +7,9 @@ import json
 import pytest
 from confluent_kafka import Producer
 
-from ops.bench.afterlife.execution_rig import executor_process, settled_offsets, states
-from ops.bench.rig import topics_io
+from ops.bench.rig import waiting
+from ops.bench.rig.database import settled_offsets, states
+from ops.bench.rig.services import executor_process
 from ops.bench.rig.stored import Tail
 from pipeline.execute.ledger_admin_store import Opening, append_openings
 from pipeline.io.avro.wire import WireFormat
@@ -58,7 +59,7 @@ def executor(stack, database_url, topics, rail_of, tmp_path):
 
 
 def wait_until(is_done):
-    topics_io.wait_until(is_done, WAIT_S, "what was waited for", every_s=0.1)
+    waiting.wait_until(is_done, WAIT_S, "what was waited for", every_s=0.1)
 
 
 def decisions(tmp_path, count):

@@ -23,7 +23,7 @@ from pipeline.domain.identities import review_id
 from pipeline.domain.log import LogRecord, Source
 from pipeline.domain.payment import Decoded
 from pipeline.io.kafka.appender import Appender
-from pipeline.io.kafka.log_scan import Log
+from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.kafka.positioned_log import LogBatch, PositionedLog, Span
 from pipeline.io.postgres import connect
 from pipeline.io.settings import Settings
@@ -80,8 +80,8 @@ class Bank:
             "model_registry": self.archive.registry,
         }
         self.settings = Settings(**self.environment)
-        self.topic, self._log = self.settings.topic("decisions.v1"), Log(self.settings, "decisions.v1")
-        self.partition = self._log.partition_of(ACCOUNT)
+        self.topic, self._log = self.settings.topic("decisions.v1"), LogReader.of(self.settings)
+        self.partition = self._log.partition_of(self.topic, ACCOUNT)
         self.owner = connect(database_url, "test")
         for name, role in {"ada": Role.ADMIN, **PEOPLE}.items():
             change_role(self.owner, name, role, "ada", is_held=True)
@@ -130,10 +130,10 @@ class Bank:
     def settle(self) -> None:
         """Audit log, execution and review hear what is new on the topic."""
         records = [
-            LogRecord(one.partition, one.offset, one.timestamp_ms, one.key, one.value, _fields(one.value))
-            for one in self._log.read({self.partition: self._next_offset})
+            LogRecord(*one.source, one.key or b"", one.value or b"", _fields(one.value or b""))
+            for one in self._log.read(self.topic, {self.partition: self._next_offset})
         ]
-        end = self._log.extents()[self.partition].high
+        end = self._log.extents(self.topic)[self.partition].high
         batch = LogBatch(records, [Span(self.partition, self._next_offset, end)])
         self._audit.store(self._audit_connection, records)
         self.executor.execution.accept(self.executor.connection, batch)
@@ -170,7 +170,7 @@ class Bank:
     def apply(self, plan_id: str) -> None:
         """By abe."""
         with closing(connect(self.url_of("fraud_rollback"), "test")) as connection:
-            applier = _applier(self.settings, WIRE, connection)
+            applier = _applier(self.settings, WIRE, connection, self._log)
             assert applier.apply(plan_id, "abe", 1e9, threading.Event(), lambda _: None).is_complete
         self._acted_at_ms = now_ms()
 

@@ -108,7 +108,7 @@ def test_config_check_names_what_would_keep_a_worker_from_starting(
     fraud: Fraud,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pipeline.io.kafka.log_scan.BROKER_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("pipeline.io.kafka.client.ANSWER_S", 0.3)
     answer = fraud("config", "check", profile="production", bootstrap_servers="127.0.0.1:1")
     assert answer.code == 1
     assert "Dead letters have no key" in answer.out

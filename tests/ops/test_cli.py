@@ -14,7 +14,7 @@ from pipeline.domain.payment import Decoded, Transaction
 from pipeline.domain.refusals import refusal_of
 from pipeline.io.dead_letters import DeadLetters
 from pipeline.io.kafka.bulk_publisher import BulkPublisher
-from pipeline.io.kafka.log_scan import Found, Log
+from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.sealing import DeadLetterKey, create_key_file
 from pipeline.io.settings import Settings
 from tests.archive import CLOSED, OPEN, WIRE, Archive, payment, stored
@@ -57,8 +57,9 @@ def publish_decisions(settings: Settings, archive: Archive, count: int = 30) -> 
     return values
 
 
-def records(settings: Settings, topic: str) -> list[Found]:
-    return list(Log(settings, topic).read_all())
+def records(settings: Settings, topic: str) -> list[Record]:
+    with LogReader.of(settings) as log:
+        return list(log.read_all(settings.topic(topic)))
 
 
 def lines(answer) -> list[dict[str, object]]:
@@ -77,12 +78,12 @@ def test_a_replayed_handbook_csv_is_payments_that_are_accepted(ask, settings, tm
     (tmp_path / "handbook.csv").write_text(HANDBOOK)
     answer = lines(ask("replay-file", tmp_path / "handbook.csv", "--labels", "--json"))
     assert (answer[0]["transactions"], answer[0]["labels"]) == (3, 1)
-    found = sorted(records(settings, "transactions.v1"), key=lambda each: each.timestamp_ms)
+    found = sorted(records(settings, "transactions.v1"), key=lambda each: each.source.timestamp_ms)
     decoded = [WIRE.decode_transaction(each.value) for each in found]
     assert all(isinstance(each, Decoded) for each in decoded)
     for each, place in zip(decoded, found, strict=True):
-        assert refusal_of(each.transaction, place.key, Source(0, 0, place.timestamp_ms)) is None
-        assert place.timestamp_ms == each.transaction.event_time_ms
+        assert refusal_of(each.transaction, place.key, Source(0, 0, place.source.timestamp_ms)) is None
+        assert place.source.timestamp_ms == each.transaction.event_time_ms
     assert [each.transaction.amount_minor for each in decoded] == [5716, 8151, 14600]
     assert decoded[0].transaction.account_id == "cust-000596"
     assert decoded[0].transaction.beneficiary_account_id == "term-003156"
@@ -112,7 +113,7 @@ def test_generated_traffic_is_accepted_and_keyed_by_account(ask, settings):
     assert len(found) == 500
     for each in found:
         decoded = WIRE.decode_transaction(each.value)
-        assert refusal_of(decoded.transaction, each.key, Source(0, 0, each.timestamp_ms)) is None
+        assert refusal_of(decoded.transaction, each.key, Source(0, 0, each.source.timestamp_ms)) is None
 
 
 def test_tail_shows_the_latest_and_only_the_outcome_asked_for(ask, settings, archive):
@@ -161,7 +162,8 @@ def test_verify_names_what_differs_and_exits_1(ask, settings, archive):
 
 def test_verify_looks_at_one_stretch_of_one_partition(ask, settings, archive):
     publish_decisions(settings, archive)
-    extents = Log(settings, "decisions.v1").extents()
+    with LogReader.of(settings) as log:
+        extents = log.extents(settings.topic("decisions.v1"))
     partition = max(extents, key=lambda each: extents[each].high)
     whole = extents[partition].high
     assert whole > 4

@@ -14,8 +14,8 @@ import psycopg
 import pytest
 from confluent_kafka import Producer
 
+from ops.bench.rig.services import status
 from ops.bench.rig.stored import Tail
-from ops.bench.rig.worker_process import status
 from ops.stack.processes import LOOPBACK, ServerProcess, free_port
 from pipeline.domain.decision import Outcome
 from pipeline.domain.features import UNKNOWN
@@ -133,7 +133,8 @@ def running(stack, topic, url, expiry_ms=24 * HOUR_MS):
                 appender = Appender(stack.bootstrap_servers, "review", {})
                 with closing(source):
                     service = ReviewService(source, appender, WIRE, ReviewTopics(topic.name), expiry_ms, now_ms)
-                    service.run(own, stopping)
+                    while not stopping.is_set():
+                        service.step(own)
         except Exception as error:
             failures.append(error)
 
@@ -275,7 +276,7 @@ def test_a_killed_service_neither_loses_nor_doubts_an_outcome(
             "FRAUD_TOPIC_PREFIX": topic.prefix,
             "FRAUD_KAFKA_OPTIONS": json.dumps(dict(SOON_FREE)),
             "FRAUD_WEB_HOST": LOOPBACK,
-            "FRAUD_WEB_PORT": str(port),
+            "FRAUD_REVIEW_PORT": str(port),
         },
     )
     desk = ReviewDesk(connection, RULES, now_ms)

@@ -36,9 +36,7 @@ def failed(answer, *expected, code=2):
     ],
 )
 def test_no_broker(fraud, monkeypatch, arguments):
-    monkeypatch.setattr("pipeline.io.kafka.log_scan.BROKER_TIMEOUT_S", 0.3)
-    monkeypatch.setattr("pipeline.io.kafka.bulk_publisher.BROKER_TIMEOUT_S", 0.3)
-    monkeypatch.setattr("pipeline.decide.worker_command.BROKER_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("pipeline.io.kafka.client.ANSWER_S", 0.3)
     monkeypatch.setattr("ops.stack.topics.REQUEST_TIMEOUT_S", 0.3)
     address = f"127.0.0.1:{free_port()}"
     answer = fraud(*arguments, bootstrap_servers=address, web_port=free_port())
@@ -187,7 +185,7 @@ def test_no_registry(fraud):
 
 
 def test_config_check_names_what_is_wrong_and_the_fix(fraud, monkeypatch, tmp_path):
-    monkeypatch.setattr("pipeline.io.kafka.log_scan.BROKER_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("pipeline.io.kafka.client.ANSWER_S", 0.3)
     (tmp_path / "bad.toml").write_text("surprise = 1\n")
     answer = fraud(
         "config",
