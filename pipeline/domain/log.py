@@ -39,6 +39,10 @@ class Outgoing(NamedTuple):
     value: bytes
 
 
+class RecordUndecodable(Exception):
+    """A record that no writer of ours wrote. Who reads it ends: passing over it would leave a hole in what it keeps."""
+
+
 class LogRecord(NamedTuple):
     """A record as the services read it."""
 

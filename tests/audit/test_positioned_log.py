@@ -10,8 +10,8 @@ from confluent_kafka import Producer
 
 from ops.stack.embedded import EmbeddedStack
 from ops.stack.topics import create_topics
-from pipeline.domain.log import LogRecord
-from pipeline.io.kafka.positioned_log import PositionedLog, RecordUndecodable, Span
+from pipeline.domain.log import LogRecord, RecordUndecodable
+from pipeline.io.kafka.positioned_log import PositionedLog, Span
 from tests.audit.logs import WIRE, values
 from tests.servers import SOON_FREE, unused_prefix
 

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
-from pipeline.domain.log import LogRecord
+from pipeline.domain.log import LogRecord, RecordUndecodable
 from pipeline.domain.refusals import Refusal
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka import client
@@ -25,10 +25,6 @@ PENDING_KILOBYTES_MAX: Final = 32_768
 
 PositionsOf = Callable[[Iterable[int]], Mapping[int, int]]
 """Next offset by partition, as `Positions.read` gives them on a connection of its own choice."""
-
-
-class RecordUndecodable(Exception):
-    """A record that no writer of ours wrote. The service stops: passing over it would leave a hole in what it keeps."""
 
 
 class Span(NamedTuple):
