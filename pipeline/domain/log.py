@@ -10,6 +10,11 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 
+class TopicPartition(NamedTuple):
+    topic: str
+    partition: int
+
+
 class Source(NamedTuple):
     """Where a record stood in the log."""
 
