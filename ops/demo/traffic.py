@@ -7,7 +7,7 @@ import time
 from typing import Final
 
 from models.simulator import LabelledTransaction, TrafficSettings, events
-from models.simulator.command import publish_event
+from models.simulator.generate_command import publish_event
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.bulk_publisher import BulkPublisher, Pace
 from pipeline.io.settings import Settings

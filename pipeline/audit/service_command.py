@@ -1,4 +1,4 @@
-"""`fraud audit`: the service, its keys and heads, exports, proofs, and the offline verifier on an export."""
+"""`fraud audit run`: the audit service in the foreground, logging JSON to stderr."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import signal
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Final, NoReturn
 
 import structlog
@@ -14,7 +13,7 @@ from confluent_kafka import KafkaError, Message, Producer
 from prometheus_client import start_http_server
 
 from pipeline.audit.anchor_topics import Anchors, Publish
-from pipeline.audit.key_files import SigningKey, SigningKeyRefused, create_signing_key
+from pipeline.audit.key_files import SigningKey, SigningKeyRefused
 from pipeline.audit.leaf_files import HeadRefused, LeafFileBusy
 from pipeline.audit.letter_store import Letters
 from pipeline.audit.log_store import AuditBroken, AuditLog, RecordRefused
@@ -25,9 +24,10 @@ from pipeline.io.kafka.log_scan import client_options
 from pipeline.io.kafka.positioned_log import LogUnavailable, PositionedLog, RecordUndecodable
 from pipeline.io.postgres import DatabaseRefused, DatabaseUnavailable, PositionMoved, connect
 from pipeline.io.settings import Settings
-from pipeline.terminal.failures import FAILED_CHECK, Failure, without_password
+from pipeline.terminal.failures import FAILED_CHECK, Failure, database_away
 
 PUBLISH_TIMEOUT_S: Final = 10.0
+CREATE_KEY: Final = "Create one with `fraud keys create audit PATH`"
 _logger = structlog.stdlib.get_logger(__name__)
 # What ends the service: each names what is wrong, and started again it goes on where it stood.
 _ENDING: Final = (
@@ -65,32 +65,15 @@ def run_audit(settings: Settings, wire: WireFormat, *, is_refill: bool = False) 
     raise SystemExit(0)
 
 
-def keygen(path: Path) -> str:
-    """The new key's id."""
-    try:
-        return create_signing_key(path).key_id
-    except FileExistsError as error:
-        raise Failure(f"{error.filename} exists; a key is never overwritten.", "Give another path.") from error
-    except OSError as error:
-        raise Failure(f"{path} can't be written ({error.strerror}).", "Give a path in a folder of yours.") from error
-
-
 def signing_key(settings: Settings) -> SigningKey:
     try:
         if settings.audit_key is not None:
             return SigningKey.from_text(settings.audit_key)
         if settings.audit_key_file is None:
-            raise Failure("The audit log has no key to sign with.", "Set FRAUD_AUDIT_KEY_FILE; `fraud audit keygen`.")
+            raise Failure("The audit log has no key to sign with.", f"{CREATE_KEY}, and set FRAUD_AUDIT_KEY_FILE.")
         return SigningKey.from_file(settings.audit_key_file)
     except SigningKeyRefused as refusal:
-        raise Failure(f"{refusal}.", "`fraud audit keygen` makes one.") from refusal
-
-
-def database_away(settings: Settings) -> Failure:
-    return Failure(
-        f"PostgreSQL does not answer at {without_password(settings.database_url)}.",
-        "Start it and set FRAUD_DATABASE_URL to its address.",
-    )
+        raise Failure(f"{refusal}.", f"{CREATE_KEY}.") from refusal
 
 
 def _serve_metrics(settings: Settings) -> None:
@@ -116,7 +99,7 @@ def _service(settings: Settings, wire: WireFormat, *, is_refill: bool) -> Servic
             anchor_interval_s=settings.audit_anchor_interval_s,
         )
     except DatabaseUnavailable as error:
-        raise database_away(settings) from error
+        raise database_away(settings.database_url) from error
 
 
 def _source(

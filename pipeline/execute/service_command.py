@@ -1,4 +1,4 @@
-"""`fraud executor`: the execution service in the foreground, logging JSON to stderr."""
+"""`fraud executor run`: the execution service in the foreground, logging JSON to stderr."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pipeline.io.kafka.positioned_log import LogUnavailable, PositionedLog, Reco
 from pipeline.io.kafka.transaction_log import BrokerFailed
 from pipeline.io.postgres import DatabaseRefused, DatabaseUnavailable, PositionMoved, connect
 from pipeline.io.settings import Settings
-from pipeline.terminal.failures import FAILED_CHECK, Failure, without_password
+from pipeline.terminal.failures import FAILED_CHECK, Failure, database_away
 
 _logger = structlog.get_logger("executor")
 # What ends the service: each says what is wrong, and started again it goes on where it stood.
@@ -81,7 +81,4 @@ def _service(settings: Settings, wire: WireFormat) -> Service:
             partial(connect, settings.database_url, "fraud-executor", patience_s=settings.database_patience_s),
         )
     except DatabaseUnavailable as error:
-        raise Failure(
-            f"PostgreSQL does not answer at {without_password(settings.database_url)}.",
-            "Start it and set FRAUD_DATABASE_URL to its address.",
-        ) from error
+        raise database_away(settings.database_url) from error

@@ -40,9 +40,9 @@ class Scene:
         migrate(stack.database_url)
         set_passwords(stack.database_url, dict.fromkeys(ROLES, PASSWORD))
         self.reading = Stretches(stack.bootstrap_servers, "fraud-reconcile", stack.client_options(Principal.RECONCILE))
-        self.worker = self._process("worker", ["worker"], "FRAUD_WEB_PORT", "/ready")
+        self.worker = self._process("worker", ["worker", "run"], "FRAUD_WEB_PORT", "/ready")
         self.audit = self._process("audit", ["audit", "run"], "FRAUD_AUDIT_PORT", "/metrics")
-        self.executor = self._process("executor", ["executor"], "FRAUD_EXECUTOR_PORT", "/metrics")
+        self.executor = self._process("executor", ["executor", "run"], "FRAUD_EXECUTOR_PORT", "/metrics")
         self._records = known_records(11)
         self.published = 0
 
@@ -125,7 +125,7 @@ class Scene:
 
     def follower(self, grace_s: float) -> ServerProcess:
         return self._process(
-            "reconcile", ["reconcile", "--follow"], "FRAUD_WEB_PORT", "/live", FRAUD_RECONCILE_GRACE_S=str(grace_s)
+            "reconcile", ["reconcile", "run"], "FRAUD_WEB_PORT", "/live", FRAUD_RECONCILE_GRACE_S=str(grace_s)
         )
 
     def _process(self, name: str, arguments: list[str], port_name: str, page: str, **more: str) -> ServerProcess:

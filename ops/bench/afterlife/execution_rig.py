@@ -32,7 +32,7 @@ def executor_process(
     *,
     slot: int = 0,
     module: str = "ops.cli",
-    arguments: tuple[str, ...] = ("executor",),
+    arguments: tuple[str, ...] = ("executor", "run"),
     environment: Mapping[str, str] | None = None,
 ) -> ServerProcess:
     """As users run it, in its own role. Not started yet."""

@@ -113,9 +113,9 @@ class AfterlifeRig:
         self.wait_until(lambda: not self._doubtful(), SETTLE_S, "getting out of doubt")
 
     def reconcile(self) -> tuple[bool, list[str]]:
-        """`fraud reconcile` over everything: whether it found nothing missing, and the lines that it printed."""
+        """`fraud reconcile check` over everything: whether it found nothing missing, and the lines that it printed."""
         done = subprocess.run(
-            [sys.executable, "-m", "ops.cli", "reconcile", "--json"],
+            [sys.executable, "-m", "ops.cli", "reconcile", "check", "--json"],
             env={
                 **os.environ,
                 "FRAUD_BOOTSTRAP_SERVERS": self.stack.bootstrap_servers,

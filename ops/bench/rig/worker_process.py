@@ -1,4 +1,4 @@
-"""A worker as users run it, `fraud worker`, as a child process on a stack of the bench."""
+"""A worker as users run it, `fraud worker run`, as a child process on a stack of the bench."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def worker_process(
     options: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
 ) -> ServerProcess:
-    """Not started yet; it counts as started once its /live page answers. `options` are those of `fraud worker`."""
+    """Not started yet; it counts as started once its /live page answers. `options` are those of `fraud worker run`."""
     port = free_port()
     return ServerProcess(
         f"worker {slot}",
-        [sys.executable, "-P", "-m", "ops.cli", "worker", *options],  # -P: PYTHONPATH may name a compiled tree
+        [sys.executable, "-P", "-m", "ops.cli", "worker", "run", *options],  # -P: PYTHONPATH may name a compiled tree
         is_ready=lambda: status(port, "/live") == 200,
         log_path=directory / f"worker-{slot}.log",
         environment={
@@ -53,7 +53,7 @@ def compiled(directory: Path) -> dict[str, str]:
 
 
 def kept(keeper: ServerProcess) -> psutil.Process:
-    """The worker of a keeper (`fraud worker --keep`); waits for the next one where it has just lost one."""
+    """The worker of a keeper (`fraud worker run --keep`); waits for the next one where it has just lost one."""
     process, deadline = psutil.Process(keeper.pid), time.monotonic() + FOLLOWED_S
     while time.monotonic() < deadline:
         for child in process.children():
