@@ -1,7 +1,7 @@
 """The `fraud` command: one table of what it offers.
 
 Commands are nouns with verbs; only what people ask for most is a verb alone. A service is `fraud SERVICE run`, and
-whatever prints facts takes `--json`. tests/ops/test_cli.py holds every command line of the docs against this table.
+whatever prints facts takes `--json`. tests/ops/test_command_table.py holds every text that names a command against it.
 
 Exit codes: 0 done, 1 a check failed, 2 the command could not be carried out (usage, configuration, out of reach).
 Facts go to stdout. A failure is one line on stderr: what is wrong, and the fix.
@@ -18,7 +18,7 @@ import typer
 from typer.core import TyperGroup
 
 from ops.command_table import Group, Section, Verb, command_tree
-from pipeline.terminal.failures import Failure
+from pipeline.terminal.failures import failure_of
 
 ABOUT: Final = "Decide payments; explain, verify, replay and reverse what was decided."
 TABLE: Final = (
@@ -124,7 +124,10 @@ def run(arguments: Sequence[str]) -> int:
         commands().main(list(arguments), prog_name="fraud")
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else 0
-    except Failure as failure:
+    except Exception as error:
+        failure = failure_of(error)
+        if failure is None:
+            raise
         typer.echo(f"fraud: {failure}", err=True)
         return failure.exit_code
     return 0

@@ -8,6 +8,8 @@ from typing import Final
 import psycopg
 from psycopg import sql
 
+POSTGRES_OWNER: Final = "fraud_owner"
+"""Who lays out the database; no process of the pipeline runs as it."""
 ROLES: Final = (
     "fraud_audit",
     "fraud_executor",

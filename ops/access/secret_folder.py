@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from ops.access.rights import Principal
-from ops.access.roles import ROLES
-from ops.stack.versions import POSTGRES_OWNER
+from ops.access.roles import POSTGRES_OWNER, ROLES
 from pipeline.terminal.failures import Failure
 
 PASSWORD_BYTES: Final = 24

@@ -12,9 +12,10 @@ from confluent_kafka import Consumer, TopicPartition
 
 from pipeline.decide.decision_topics import Located, Unreadable, located
 from pipeline.domain.decision import Outcome
+from pipeline.domain.log import Record
 from pipeline.domain.refusals import Refusal
 from pipeline.io.avro.wire import WireFormat
-from pipeline.io.kafka.log_scan import Found, client_options
+from pipeline.io.kafka import client
 from pipeline.io.settings import Settings
 
 ALLOWED_SHOWN: Final = 3
@@ -156,10 +157,10 @@ class Meter:
     def _run(self) -> None:
         consumer = Consumer(
             {
-                **client_options(self._settings),
-                "group.id": "fraud-demo-meter",
-                "enable.auto.commit": False,
-                "isolation.level": "read_committed",
+                **client.reader_options(
+                    self._settings.bootstrap_servers, "fraud-demo-meter", self._settings.kafka_options
+                ),
+                "auto.offset.reset": "earliest",  # the embedded broker drops the oldest
                 "fetch.wait.max.ms": 10,
             }
         )
@@ -171,22 +172,21 @@ class Meter:
                     messages += consumer.consume(RECORDS_A_READ, 0)
                 now_s, now_ms = time.monotonic(), time.time_ns() // 1_000_000
                 for message in messages:
-                    topic, value = message.topic(), message.value()
-                    if message.error() is None and topic is not None and isinstance(value, bytes):
-                        found = Found(message.partition() or 0, message.offset() or 0, 0, b"", value)
+                    if message.error() is None and (topic := message.topic()) is not None:
+                        found = client.record_of(message)
                         self._take(topic, found, now_s, now_ms)
                         with self._lock:
-                            self._next[topic][found.partition] = found.offset + 1
+                            self._next[topic][found.source.partition] = found.source.offset + 1
         finally:
             consumer.close()
 
     def _everywhere(self, consumer: Consumer) -> list[TopicPartition]:
         """All partitions from their start: taking them by hand, without a group, spares the wait for joining one."""
         topics = (self._decisions_topic, self._dead_topic)
-        listed = {topic: consumer.list_topics(topic, timeout=10).topics[topic].partitions for topic in topics}
+        listed = {topic: client.partitions_of(consumer, topic) for topic in topics}
         return [TopicPartition(topic, partition, 0) for topic, partitions in listed.items() for partition in partitions]
 
-    def _take(self, topic: str, found: Found, now_s: float, now_ms: int) -> None:
+    def _take(self, topic: str, found: Record, now_s: float, now_ms: int) -> None:
         if topic == self._dead_topic:
             letter = self._wire.decode("dead_letter.v1", found.value)
             assert not isinstance(letter, Refusal), "the worker writes dead letters that can be read"
@@ -202,7 +202,7 @@ class Meter:
             else:
                 self._count(decision, now_s, now_ms)
 
-    def _kind(self, found: Found) -> str:
+    def _kind(self, found: Record) -> str:
         fields = self._wire.decode("decision.v1", found.value)
         assert not isinstance(fields, Refusal), "it was read before"
         return str(fields["record"])

@@ -58,7 +58,9 @@ class Summary(NamedTuple):
 
 def show_summary(summary: Summary, examples: Sequence[Located], archive: RegimeArchive, *, as_json: bool) -> None:
     output = Output(as_json=as_json)
-    explained = [explanation(each.stored, each.found.partition, each.found.offset, archive) for each in examples]
+    explained = [
+        explanation(each.stored, each.found.source.partition, each.found.source.offset, archive) for each in examples
+    ]
     if as_json:
         examples_json = [explanation_json(each) for each in explained]
         print(json.dumps({**_summary_json(summary), "examples": examples_json}), flush=True)

@@ -10,8 +10,9 @@ from models.simulator import LabelledTransaction, TrafficSettings, events
 from models.simulator.generate_command import publish_event
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.bulk_publisher import BulkPublisher, Pace
+from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.settings import Settings
-from pipeline.terminal.failures import Failure
+from pipeline.terminal.failures import Failure, failure_of
 
 DAYS: Final = 5
 """Of event time, however long it takes: a payment that is given back to be decided anew must not be 6 days old."""
@@ -79,8 +80,8 @@ class Traffic:
     def _run(self) -> None:
         try:
             self._publish(BulkPublisher(self._settings))
-        except Failure as failure:
-            self.failure = failure
+        except BrokerFailed as error:
+            self.failure = failure_of(error)
 
     def _publish(self, publisher: BulkPublisher) -> None:
         for event in events(self.plan):

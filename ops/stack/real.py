@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from ops.access.rights import ADMINISTRATOR, AccessFailed, Principal, apply_access
+from ops.access.roles import POSTGRES_OWNER
 from ops.stack.foreground import StackFailure, main
 from ops.stack.kafka.broker import BrokerFormatFailed, bootstrap_servers, kafka_broker
 from ops.stack.kafka.jars import KafkaUnavailable
@@ -24,7 +25,7 @@ from ops.stack.postgres import (
 )
 from ops.stack.processes import START_DEADLINE_S, ServerFailed, free_port
 from ops.stack.redis_server import Persistence, RedisMissing, RedisSecurity, redis_server, redis_url, system_executable
-from ops.stack.versions import POSTGRES_OWNER, REDIS_MEMORY_MAX_BYTES
+from ops.stack.versions import REDIS_MEMORY_MAX_BYTES
 
 SECURE_START_DEADLINE_S = 3 * START_DEADLINE_S  # Java's TLS and SCRAM are slow to warm up on a loaded machine
 

@@ -61,7 +61,6 @@ REDIS_SETTINGS: Final[Mapping[str, str]] = MappingProxyType(
 
 # What every PostgreSQL of ours is laid out with and set to, whichever way it was started.
 POSTGRES_DATABASE: Final = "fraud"
-POSTGRES_OWNER: Final = "fraud_owner"
 POSTGRES_INITDB: Final = ("--data-checksums",)
 POSTGRES_SETTINGS: Final[Mapping[str, str]] = MappingProxyType(
     {

@@ -17,7 +17,7 @@ from pipeline.decide.verdict import decision_id
 from pipeline.domain.refusals import Refusal
 from pipeline.io.avro.schema_files import schema_text
 from pipeline.io.avro.wire import WireFormat
-from pipeline.io.kafka.log_scan import Log
+from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import Connection, DatabaseRefused, DatabaseUnavailable, connect
 from pipeline.io.settings import Settings
 from pipeline.terminal.failures import Failure, database_away
@@ -78,12 +78,14 @@ def show_heads(output: Output, found: list[SignedHead], public_key_path: Path | 
 
 def _anchors_on_topic(settings: Settings, wire: WireFormat) -> Iterator[str]:
     """Each as the text of a head's file, but for the frontier, which the topic doesn't hold."""
-    for found in Log(settings, "anchors.v1").read_all():
-        fields = wire.decode("anchor.v1", found.value)
-        if isinstance(fields, Refusal):
-            raise Failure(f"anchors.v1 holds what is no anchor, at {found.offset}.", "Look at who writes to it.")
-        head = Head(**{name: fields[name] for name in Head._fields})
-        yield file_text(SignedHead(head, (), fields["key_id"], fields["signature"]))
+    with LogReader.of(settings) as log:
+        for found in log.read_all(settings.topic("anchors.v1")):
+            fields = wire.decode("anchor.v1", found.value)
+            if isinstance(fields, Refusal):
+                what = f"anchors.v1 holds what is no anchor, at {found.source.offset}."
+                raise Failure(what, "Look at who writes to it.")
+            head = Head(**{name: fields[name] for name in Head._fields})
+            yield file_text(SignedHead(head, (), fields["key_id"], fields["signature"]))
 
 
 def _decision_id(wanted: str) -> str:

@@ -19,6 +19,7 @@ from pipeline.audit.leaf_files import LeafFileBusy
 from pipeline.audit.letter_store import Letters
 from pipeline.audit.log_store import RECORDS_MAX, AuditLog
 from pipeline.decide import metrics
+from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.kafka.positioned_log import PositionedLog
 from pipeline.io.postgres import Connection, DatabaseUnavailable, PositionMoved
 
@@ -31,10 +32,6 @@ ANCHOR_INTERVAL_S: Final = 3600.0
 ANCHOR_RETRY_S: Final = 60.0
 HOLD_WAIT_S: Final = 0.5
 _logger = structlog.stdlib.get_logger(__name__)
-
-
-class AnchorFailed(Exception):
-    """The broker did not take a head; it stands in its file and is published the next time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +141,6 @@ class Service:
                 head = signed.head
                 _logger.info("audit_anchored", partition=head.partition, tree_size=head.tree_size, root=head.root.hex())
                 metrics.AUDIT_ANCHORED.labels(str(head.partition)).set(head.tree_size)
-        except AnchorFailed as error:
+        except BrokerFailed as error:  # a head that was not taken stands in its file and is published the next time
             _logger.error("audit_anchor_failed", why=str(error))
             self._anchor_due = time.monotonic() + min(ANCHOR_RETRY_S, self._anchor_interval_s)

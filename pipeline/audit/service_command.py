@@ -9,7 +9,6 @@ from functools import partial
 from typing import Final, NoReturn
 
 import structlog
-from confluent_kafka import KafkaError, Message, Producer
 from prometheus_client import start_http_server
 
 from pipeline.audit.anchor_topics import Anchors, Publish
@@ -17,21 +16,22 @@ from pipeline.audit.key_files import SigningKey, SigningKeyRefused
 from pipeline.audit.leaf_files import HeadRefused, LeafFileBusy
 from pipeline.audit.letter_store import Letters
 from pipeline.audit.log_store import AuditBroken, AuditLog, RecordRefused
-from pipeline.audit.service import AnchorFailed, Service, Sources
+from pipeline.audit.service import Service, Sources
+from pipeline.domain.log import Outgoing
 from pipeline.io import logs
 from pipeline.io.avro.wire import WireFormat
-from pipeline.io.kafka.log_scan import client_options
-from pipeline.io.kafka.positioned_log import LogUnavailable, PositionedLog, RecordUndecodable
+from pipeline.io.kafka.appender import Appender
+from pipeline.io.kafka.client import BrokerFailed
+from pipeline.io.kafka.positioned_log import PositionedLog, RecordUndecodable
 from pipeline.io.postgres import DatabaseRefused, DatabaseUnavailable, PositionMoved, connect
 from pipeline.io.settings import Settings
 from pipeline.terminal.failures import FAILED_CHECK, Failure, database_away
 
-PUBLISH_TIMEOUT_S: Final = 10.0
 CREATE_KEY: Final = "Create one with `fraud keys create audit PATH`"
 _logger = structlog.stdlib.get_logger(__name__)
 # What ends the service: each names what is wrong, and started again it goes on where it stood.
 _ENDING: Final = (
-    AuditBroken, DatabaseRefused, DatabaseUnavailable, HeadRefused, LeafFileBusy, LogUnavailable, PositionMoved,
+    AuditBroken, DatabaseRefused, DatabaseUnavailable, HeadRefused, LeafFileBusy, BrokerFailed, PositionMoved,
     RecordRefused, RecordUndecodable, OSError,  # the last: a full disk, say
 )  # fmt: skip
 
@@ -125,18 +125,6 @@ def _source(
 
 
 def _publish(settings: Settings) -> Publish:
-    producer = Producer({**client_options(settings), "enable.idempotence": True, "acks": "all"})
+    appender = Appender(settings.bootstrap_servers, f"fraud-audit-{settings.worker_slot}", settings.kafka_options)
     topic = settings.topic("anchors.v1")
-
-    def publish(key: bytes, value: bytes) -> None:
-        failures: list[KafkaError] = []
-
-        def delivered(error: KafkaError | None, _message: Message) -> None:
-            if error is not None:
-                failures.append(error)
-
-        producer.produce(topic, value, key, on_delivery=delivered)
-        if producer.flush(PUBLISH_TIMEOUT_S) or failures:
-            raise AnchorFailed(f"{topic} did not acknowledge a head")
-
-    return publish
+    return lambda key, value: appender.append([Outgoing(topic, key, value)])

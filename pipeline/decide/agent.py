@@ -25,7 +25,8 @@ from pipeline.decide.batch import SLICE_RECORDS, Judge, Judged, ModesOf, Reading
 from pipeline.decide.breaker_agent import BreakerWatch
 from pipeline.decide.rebuild_agent import Rebuild
 from pipeline.domain.log import Record, Span
-from pipeline.io.kafka.transaction_log import Batch, BrokerFailed, TransactionLog
+from pipeline.io.kafka.client import BrokerFailed
+from pipeline.io.kafka.transaction_log import Batch, TransactionLog
 from pipeline.state.store import Prepared, RedisState, StateUnavailable
 from pipeline.state.windows import PartitionObservation, SnapshotPruned, StateLost
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import tempfile
 import time
@@ -27,13 +28,15 @@ from pipeline.decide.breaker_agent import BreakerWatch
 from pipeline.decide.policy import PolicyRefused, parse_policy
 from pipeline.decide.rebuild_agent import Rebuild
 from pipeline.decide.verdict import Regime, regime
-from pipeline.domain.log import Outgoing, Record, Source
+from pipeline.domain.log import Outgoing
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.dead_letters import DeadLetters
+from pipeline.io.kafka.appender import AsyncAppender
 from pipeline.io.kafka.batch_channel import BatchChannel
+from pipeline.io.kafka.context_transport import read_committed, record_of_event
 from pipeline.io.kafka.faust_credentials import faust_credentials
 from pipeline.io.kafka.log_reader import LogReader
-from pipeline.io.kafka.transaction_log import BATCHES_AHEAD_MAX, Batch, Publisher, TransactionLog
+from pipeline.io.kafka.transaction_log import BATCHES_AHEAD_MAX, BROKER_TIMEOUT_S, Batch, TransactionLog
 from pipeline.io.sealing import DeadLetterKey
 from pipeline.io.settings import Settings
 from pipeline.io.watchdog import Pulse, Watch, end_process
@@ -70,9 +73,11 @@ class Worker:
             timeout_s=settings.redis_timeout_s,
         )
         self.dead_letters = DeadLetters(self.wire, settings.topic("transactions.dead.v1"), _dead_letter_key(settings))
-        self.publisher = Publisher(settings.bootstrap_servers, settings.kafka_options)
+        self.appender = AsyncAppender(
+            settings.bootstrap_servers, f"{settings.consumer_group}-{settings.worker_slot}", settings.kafka_options
+        )
         self.breaker = BreakerWatch(BreakerStore(settings.redis_url, settings.state_prefix))
-        self.context = Context(self.state, self.wire, self._reader_of)
+        self.context = Context(self.state, self.wire, self._open_reader, settings.topic)
         self.transactions = TransactionLog(
             settings.bootstrap_servers,
             settings.topic("transactions.v1"),
@@ -88,7 +93,7 @@ class Worker:
             self.transactions,
             self.state,
             self.breaker,
-            Rebuild(self.state, lambda: self._reader_of("transactions.v1"), self.context),
+            Rebuild(self.state, self._open_reader, self.context, settings.topic("transactions.v1")),
             self.judge_of(self.source.current),
             state_patience_s=settings.state_patience_s,
             clock_ms=lambda: time.time_ns() // 1_000_000,
@@ -104,12 +109,8 @@ class Worker:
 
     async def _has_never_decided(self) -> bool:
         """Whether the group has committed nothing on any partition."""
-        reader = self._reader_of("transactions.v1")
-        try:
-            partitions = await reader.partitions()
-            return all([await reader.committed_offset(partition) is None for partition in partitions])
-        finally:
-            reader.close()
+        with self._open_reader() as reader:
+            return not await asyncio.to_thread(reader.committed, self.settings.topic("transactions.v1"))
 
     def readiness(self) -> dict[str, object]:
         model = self.agent.judge.in_force.model
@@ -122,10 +123,10 @@ class Worker:
             "breaker": self.breaker.summary(),
         }
 
-    def _reader_of(self, topic: str) -> LogReader:
+    def _open_reader(self) -> LogReader:
         settings = self.settings
         return LogReader(
-            settings.bootstrap_servers, settings.topic(topic), settings.consumer_group, settings.kafka_options
+            settings.bootstrap_servers, settings.consumer_group, settings.kafka_options, timeout_s=BROKER_TIMEOUT_S
         )
 
 
@@ -207,6 +208,7 @@ def build(settings: Settings) -> faust.App:
         autodiscover=False,
         datadir=FAUST_DIRECTORY,
     )
+    read_committed(app)
     _add_decisions(app, worker)
     _add_timers(app, worker)
     _add_context(app, worker)
@@ -303,7 +305,7 @@ def _add_timers(app: faust.App, worker: Worker) -> None:
         for raised in await worker.breaker.evaluate(worker.agent.judge.in_force):
             value = worker.wire.encode("alert.v1", raised._asdict())
             topic = worker.settings.topic("alerts.v1")
-            await worker.publisher.publish(Outgoing(topic, raised.alert_id.encode(), value))
+            await worker.appender.append([Outgoing(topic, raised.alert_id.encode(), value)])
 
 
 def _add_context(app: faust.App, worker: Worker) -> None:
@@ -319,9 +321,8 @@ def _context_agent(worker: Worker, topic_name: str) -> Any:
                 refusal = await worker.context.apply_held(topic_name, message.value, worker.settings.state_patience_s)
                 if refusal is not None:
                     log.warning("context_refused", topic=topic_name, code=refusal.code, detail=refusal.detail)
-                    source = Source(message.partition, message.offset, int(message.timestamp * 1000))
-                    record = Record(message.key, message.value, source)
-                    await worker.publisher.publish(worker.dead_letters.letter(topic_name, record, *refusal))
+                    letter = worker.dead_letters.letter(topic_name, record_of_event(event), *refusal)
+                    await worker.appender.append([letter])
             except Exception as error:  # the outermost loop
                 # Faust acknowledges a record whose handler raised (FACTS). A process that ends here has not
                 # acknowledged it, so it is delivered again; decisions under way are aborted by their transaction.

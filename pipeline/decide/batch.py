@@ -99,11 +99,15 @@ class Judged:
         self.outcomes.update([(verdict.outcome, verdict.route) for verdict in verdicts])
         self.rules.update([code for verdict in verdicts for code in verdict.rules_triggered])
         for payment, verdict in zip(payments, verdicts, strict=True):
-            route, model_outcome = verdict.route, verdict.model_outcome
-            if route is not Route.GUARDRAIL:
-                probability_ppm = None if model_outcome is None else verdict.fraud_probability_ppm
-                self.answers.append(Answer(model_outcome, probability_ppm, payment.decoded.transaction.segments))
-            if route is Route.FALLBACK and model_outcome is not None and model_outcome is not verdict.outcome:
+            route, answer = verdict.route, verdict.model_answer
+            if route is Route.GUARDRAIL:
+                continue
+            segments = payment.decoded.transaction.segments
+            if answer is None:
+                self.answers.append(Answer(None, None, segments))
+                continue
+            self.answers.append(Answer(answer.outcome, answer.fraud_probability_ppm, segments))
+            if route is Route.FALLBACK and answer.outcome is not verdict.outcome:
                 self.shadow_disagreements += 1
 
 

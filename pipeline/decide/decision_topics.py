@@ -11,11 +11,11 @@ from uuid import UUID
 from pipeline.decide.phrases import money
 from pipeline.decide.verdict import decision_id
 from pipeline.domain.decision import Outcome
-from pipeline.domain.log import Source
+from pipeline.domain.log import Record, Source
 from pipeline.domain.payment import Transaction
 from pipeline.domain.refusals import Refusal
 from pipeline.io.avro.wire import Datum, StoredDecision, WireFormat, stored_decision
-from pipeline.io.kafka.log_scan import Found, Log
+from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.sealing import DeadLetterKey, KeyRefused
 from pipeline.io.settings import Settings
 from pipeline.terminal.failures import Failure
@@ -34,24 +34,25 @@ _MINOR_DIGITS: Final = {
 
 
 class Located(NamedTuple):
-    found: Found
+    found: Record
     stored: StoredDecision
 
 
 class Unreadable(NamedTuple):
     """A record of decisions.v1 that is no Decision, and why."""
 
-    found: Found
+    found: Record
     why: str
 
 
-def located(wire: WireFormat, found: Found) -> Located | Unreadable | None:
+def located(wire: WireFormat, found: Record) -> Located | Unreadable | None:
     """The decision in a record; None for records of another kind (a reversal, a review)."""
     fields = wire.decode("decision.v1", found.value)
     if isinstance(fields, Refusal):
         return Unreadable(found, fields.detail)
     if fields["record"] != "Decision":
         return None
+    assert found.value is not None, "it was decoded"
     return Located(found, stored_decision(fields, found.value))
 
 
@@ -60,15 +61,15 @@ def find_decision(settings: Settings, wire: WireFormat, wanted: str, account_id:
 
     Reads the topic once from its start; with the account known, only the partition that the account's key falls into.
     """
-    log = Log(settings, "decisions.v1")
-    by_id = decision_ids(wanted)
+    topic, by_id = settings.topic("decisions.v1"), decision_ids(wanted)
     needles = [each.encode() for each in by_id]
-    partitions = None if account_id is None else [log.partition_of(account_id)]
-    for found in log.read_all(partitions):
-        if any(needle in found.value for needle in needles):
-            decision = located(wire, found)
-            if isinstance(decision, Located) and decision.stored.fields["decision_id"] in by_id:
-                return decision
+    with LogReader.of(settings) as log:
+        partitions = None if account_id is None else [log.partition_of(topic, account_id)]
+        for found in log.read_all(topic, partitions):
+            if any(needle in (found.value or b"") for needle in needles):
+                decision = located(wire, found)
+                if isinstance(decision, Located) and decision.stored.fields["decision_id"] in by_id:
+                    return decision
     where = f"decisions.v1 on {settings.bootstrap_servers}"
     raise Failure(f"No decision with the id {wanted} is on {where}.", "`fraud decisions tail` shows ids that are.")
 
@@ -83,25 +84,24 @@ def tail(
     settings: Settings, wire: WireFormat, limit: int, outcome: Outcome | None, *, is_followed: bool
 ) -> Iterator[Located]:
     """The last `limit` decisions in the order they were made, then, if followed, each as it comes."""
-    log = Log(settings, "decisions.v1")
-    extents = log.extents()
-    starts = {partition: max(extent.low, extent.high - TAIL_LOOKED_AT) for partition, extent in extents.items()}
-    latest: dict[int, deque[Located]] = {partition: deque(maxlen=limit) for partition in extents}
-    ends = dict(starts)
-    for found in log.read(starts):
-        ends[found.partition] = found.offset + 1
-        decision = located(wire, found)
-        if isinstance(decision, Located) and _is_wanted(decision, outcome):
-            latest[found.partition].append(decision)
-    newest = sorted(
-        (each for kept in latest.values() for each in kept), key=lambda each: each.stored.fields["decided_at_ms"]
-    )
-    yield from newest[max(len(newest) - limit, 0) :]
-    if is_followed:
-        for found in log.read(ends, is_followed=True):
+    topic = settings.topic("decisions.v1")
+    with LogReader.of(settings) as log:
+        extents = log.extents(topic)
+        starts = {partition: max(extent.low, extent.high - TAIL_LOOKED_AT) for partition, extent in extents.items()}
+        latest: dict[int, deque[Located]] = {partition: deque(maxlen=limit) for partition in extents}
+        ends = dict(starts)
+        for found in log.read(topic, starts):
+            ends[found.source.partition] = found.source.offset + 1
             decision = located(wire, found)
             if isinstance(decision, Located) and _is_wanted(decision, outcome):
-                yield decision
+                latest[found.source.partition].append(decision)
+        newest = sorted((each for kept in latest.values() for each in kept), key=_decided_at_ms)
+        yield from newest[max(len(newest) - limit, 0) :]
+        if is_followed:
+            for found in log.read(topic, ends, is_followed=True):
+                decision = located(wire, found)
+                if isinstance(decision, Located) and _is_wanted(decision, outcome):
+                    yield decision
 
 
 def show_decision(output: Output, decision: Located) -> None:
@@ -129,7 +129,11 @@ def money_text(amount_minor: int, currency: str) -> str:
 
 
 def decision_json(decision: Located) -> dict[str, object]:
-    return {**plain(decision.stored.fields), "partition": decision.found.partition, "offset": decision.found.offset}
+    return {
+        **plain(decision.stored.fields),
+        "partition": decision.found.source.partition,
+        "offset": decision.found.source.offset,
+    }
 
 
 def plain(fields: Mapping[str, object]) -> dict[str, object]:
@@ -146,7 +150,7 @@ def _plain(value: object) -> object:
 
 
 class DeadLetter(NamedTuple):
-    found: Found
+    found: Record
     fields: Datum
     opened: str | None  # the payload in the clear, where a key was given and fits
 
@@ -154,11 +158,13 @@ class DeadLetter(NamedTuple):
 def dead_letters(settings: Settings, wire: WireFormat, key_file: Path | None) -> Iterator[DeadLetter]:
     """What became no decision, duplicates' receipts included, oldest first."""
     open_payload = _opener(key_file)
-    for found in Log(settings, "transactions.dead.v1").read_all():
-        fields = wire.decode("dead_letter.v1", found.value)
-        if isinstance(fields, Refusal):
-            raise Failure(f"Record {found.partition}:{found.offset} is no dead letter.", "Check FRAUD_TOPIC_PREFIX.")
-        yield DeadLetter(found, fields, open_payload(fields))
+    with LogReader.of(settings) as log:
+        for found in log.read_all(settings.topic("transactions.dead.v1")):
+            fields = wire.decode("dead_letter.v1", found.value)
+            if isinstance(fields, Refusal):
+                place = f"{found.source.partition}:{found.source.offset}"
+                raise Failure(f"Record {place} is no dead letter.", "Check FRAUD_TOPIC_PREFIX.")
+            yield DeadLetter(found, fields, open_payload(fields))
 
 
 def show_dead_letter(output: Output, letter: DeadLetter) -> None:

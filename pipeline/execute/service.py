@@ -16,8 +16,8 @@ import structlog
 from pipeline.execute.batch_service import DOUBTFUL_MAX, Execution
 from pipeline.execute.ledger_store import Ledger
 from pipeline.execute.metrics import EXECUTION_HOLDS
+from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.kafka.positioned_log import PositionedLog
-from pipeline.io.kafka.transaction_log import BrokerFailed
 from pipeline.io.postgres import Connection, DatabaseRefused, DatabaseUnavailable, PositionMoved, failures_named
 
 RECORDS_MAX: Final = 1_000

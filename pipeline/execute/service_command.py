@@ -18,8 +18,8 @@ from pipeline.io import logs
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.health import health_pages
 from pipeline.io.kafka.appender import Appender
-from pipeline.io.kafka.positioned_log import LogUnavailable, PositionedLog, RecordUndecodable
-from pipeline.io.kafka.transaction_log import BrokerFailed
+from pipeline.io.kafka.client import BrokerFailed
+from pipeline.io.kafka.positioned_log import PositionedLog, RecordUndecodable
 from pipeline.io.postgres import DatabaseRefused, DatabaseUnavailable, PositionMoved, connect
 from pipeline.io.settings import Settings
 from pipeline.terminal.failures import FAILED_CHECK, Failure, database_away
@@ -27,7 +27,7 @@ from pipeline.terminal.failures import FAILED_CHECK, Failure, database_away
 _logger = structlog.get_logger("executor")
 # What ends the service: each says what is wrong, and started again it goes on where it stood.
 _ENDING: Final = (
-    BrokerFailed, DatabaseRefused, DatabaseUnavailable, LogUnavailable, PositionMoved, RecordUndecodable,
+    BrokerFailed, DatabaseRefused, DatabaseUnavailable, PositionMoved, RecordUndecodable,
 )  # fmt: skip
 
 

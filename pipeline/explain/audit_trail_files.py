@@ -13,7 +13,8 @@ from pipeline.audit.leaf_files import HeadRefused, head_paths, leaf_path, read_e
 from pipeline.domain.refusals import Refusal
 from pipeline.explain.life_store import AuditRow
 from pipeline.io.avro.wire import Datum, WireFormat
-from pipeline.io.kafka.log_scan import Log
+from pipeline.io.kafka.client import BrokerFailed
+from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.settings import Settings
 from pipeline.terminal.failures import Failure
 
@@ -97,10 +98,11 @@ def _anchors(settings: Settings, wire: WireFormat) -> list[Cover]:
     """Of all partitions, smaller trees first; none where the topic can't be had."""
     found = []
     try:
-        for record in Log(settings, "anchors.v1").read_all():
-            fields = wire.decode("anchor.v1", record.value)
-            if not isinstance(fields, Refusal):
-                found.append(Cover(Head(**{name: fields[name] for name in Head._fields}), fields["key_id"]))
-    except Failure:
+        with LogReader.of(settings) as log:
+            for record in log.read_all(settings.topic("anchors.v1")):
+                fields = wire.decode("anchor.v1", record.value)
+                if not isinstance(fields, Refusal):
+                    found.append(Cover(Head(**{name: fields[name] for name in Head._fields}), fields["key_id"]))
+    except BrokerFailed:
         return []
     return sorted(found, key=lambda each: each.head.tree_size)

@@ -12,11 +12,11 @@ from pipeline.explain.summary import sentences
 from pipeline.explain.timeline import Moment, timeline
 from pipeline.explain.whole_life_store import Life, NotShown, database, fields_of, life_of, not_shown
 from pipeline.io.avro.wire import StoredDecision, WireFormat, stored_decision
-from pipeline.io.kafka.log_scan import Log
+from pipeline.io.kafka.client import BrokerFailed
+from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import Connection, DatabaseRefused, DatabaseUnavailable
 from pipeline.io.settings import Settings
 from pipeline.replay.verify_command import archive_of
-from pipeline.terminal.failures import Failure
 
 FROM_TOPIC: Final = "read from decisions.v1"
 FROM_BOTH: Final = "read from decisions.v1; the audit log holds the same bytes"
@@ -80,25 +80,27 @@ def _kept_decision(settings: Settings, wire: WireFormat, row: AuditRow) -> _Deci
     """Of the audit log, held against the topic where that can be read."""
     stored = stored_decision(fields_of(wire, row), row.record)
     try:
-        value = _value_at(Log(settings, "decisions.v1"), row.partition, row.offset)
-    except Failure:
+        value = _value_at(settings, row.partition, row.offset)
+    except BrokerFailed:
         return _Decision(stored, row.partition, row.offset, FROM_AUDIT_LOG, has_topic=False)
     origin = FROM_AUDIT_LOG if value is None else FROM_BOTH if value == row.record else CONTRADICTED
     return _Decision(stored, row.partition, row.offset, origin, has_topic=True)
 
 
-def _value_at(log: Log, partition: int, offset: int) -> bytes | None:
+def _value_at(settings: Settings, partition: int, offset: int) -> bytes | None:
     """What stands there; None where the topic has nothing there any more, or never had."""
-    extent = log.extents().get(partition)
-    if extent is None or not extent.low <= offset < extent.high:
-        return None
-    first = next(iter(log.read({partition: offset})), None)
-    return first.value if first is not None and first.offset == offset else None
+    topic = settings.topic("decisions.v1")
+    with LogReader.of(settings) as log:
+        extent = log.extents(topic).get(partition)
+        if extent is None or not extent.low <= offset < extent.high:
+            return None
+        found = log.stretch(topic, partition, offset, offset + 1, 1, lambda record: record.value)
+    return found.taken[0] if found.taken else None
 
 
 def _topic_decision(settings: Settings, wire: WireFormat, wanted: str, account_id: str | None) -> _Decision:
     found = find_decision(settings, wire, wanted, account_id)
-    return _Decision(found.stored, found.found.partition, found.found.offset, FROM_TOPIC, has_topic=True)
+    return _Decision(found.stored, found.found.source.partition, found.found.source.offset, FROM_TOPIC, has_topic=True)
 
 
 def _life(source: Connection | NotShown, settings: Settings, wire: WireFormat, decision: _Decision) -> Life | NotShown:

@@ -15,15 +15,15 @@ from pipeline.io import logs
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.health import health_pages
 from pipeline.io.kafka.appender import Appender
-from pipeline.io.kafka.stretches import Stretches, TopicUnreadable
-from pipeline.io.kafka.transaction_log import BrokerFailed
+from pipeline.io.kafka.client import BrokerFailed
+from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import Connection, DatabaseRefused, DatabaseUnavailable, PositionMoved, connect
 from pipeline.io.settings import Settings
 from pipeline.reconcile import metrics
 from pipeline.reconcile.comparison_store import Looked, Looking, Topics
 from pipeline.reconcile.finding_store import Findings
 from pipeline.reconcile.gaps import Gap
-from pipeline.reconcile.service import CONSUMER, GROUP, IntakeOf, Reconciler, Stretch
+from pipeline.reconcile.service import CONSUMER, GROUP, Comparison, IntakeOf, Reconciler
 from pipeline.terminal.failures import Failure, without_password
 from pipeline.terminal.output import Output, coloured
 
@@ -65,7 +65,7 @@ def reconcile_once(settings: Settings, wire: WireFormat, output: Output) -> bool
                 totals = totals.plus(looked, len(gaps))
                 for gap in gaps:
                     show_gap(output, gap)
-    except (TopicUnreadable, BrokerFailed) as error:
+    except BrokerFailed as error:
         raise Failure(f"{error}.", "Is the broker up, and may you read the topics and tell alerts?") from error
     except (DatabaseUnavailable, DatabaseRefused) as error:
         what = f"The database at {without_password(settings.database_url)} can't be used: {error}."
@@ -91,7 +91,7 @@ def run_reconcile(settings: Settings, wire: WireFormat) -> None:
         raise Failure(what, "Set FRAUD_WEB_PORT or FRAUD_WEB_HOST to something free.") from error
     except PositionMoved as error:
         raise Failure(f"Another reconciliation is running: {error}.", "Let one run.") from error
-    except (TopicUnreadable, BrokerFailed, DatabaseUnavailable, DatabaseRefused) as error:
+    except (BrokerFailed, DatabaseUnavailable, DatabaseRefused) as error:
         raise Failure(f"Reconciliation gives up its place: {error}.", "Its log says more.") from error
 
 
@@ -119,7 +119,7 @@ def _keep_running(settings: Settings, reconciler: Reconciler, stopping: threadin
                 while not stopping.is_set():
                     _turn(settings, reconciler, connection, stopping)
                     holds = 0
-        except (TopicUnreadable, BrokerFailed, DatabaseUnavailable) as error:
+        except (BrokerFailed, DatabaseUnavailable) as error:
             holds += 1
             if holds > HOLDS_MAX:
                 raise
@@ -148,7 +148,7 @@ def _turn(settings: Settings, reconciler: Reconciler, connection: Connection, st
 
 
 def _settled(
-    reconciler: Reconciler, connection: Connection, stretch: Stretch, grace_s: float, stopping: threading.Event
+    reconciler: Reconciler, connection: Connection, stretch: Comparison, grace_s: float, stopping: threading.Event
 ) -> Looked:
     """Looked at again until nothing in it may still be on its way, or its grace is over."""
     deadline = time.monotonic() + grace_s
@@ -171,11 +171,11 @@ def _reconciler(settings: Settings, wire: WireFormat, *, is_stored: bool) -> Ite
     names = ("transactions.v1", "decisions.v1", "transactions.dead.v1")
     topics = Topics(*map(settings.topic, names))
     appender = Appender(settings.bootstrap_servers, GROUP, settings.kafka_options)
-    with closing(Stretches(settings.bootstrap_servers, GROUP, settings.kafka_options)) as stretches:
-        looking = Looking(wire, stretches, topics, CONSUMER if is_stored else _ONCE)
+    with LogReader(settings.bootstrap_servers, GROUP, settings.kafka_options) as log_reader:
+        looking = Looking(wire, log_reader, topics, CONSUMER if is_stored else _ONCE)
         findings = Findings(wire, settings.topic("alerts.v1"), appender.append)
         intake = IntakeOf(topics, settings.consumer_group)
-        yield Reconciler(stretches, looking, findings, intake, _now_ms, is_stored=is_stored)
+        yield Reconciler(log_reader, looking, findings, intake, _now_ms, is_stored=is_stored)
 
 
 def _now_ms() -> int:

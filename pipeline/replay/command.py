@@ -24,7 +24,7 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Decide again from the stored snapshot and compare the bytes. Exit 1 unless all are identical."""
-    from pipeline.replay.verify_command import Stretch, show_checks, verify_one, verify_stretches
+    from pipeline.replay.verify_command import OffsetRange, show_checks, verify_one, verify_ranges
 
     if (wanted is not None) + every + (partition is not None) != 1:
         raise Failure("Say what to verify.", "Give one of: an ID, --all, --partition P [--from A] [--to B].")
@@ -32,7 +32,7 @@ def verify(
     if wanted is not None:
         is_sound = show_checks(output, verify_one(settings, wire_format(settings), wanted, account))
     else:
-        stretches = None if partition is None else [Stretch(partition, begin, end)]
+        ranges = None if partition is None else [OffsetRange(partition, begin, end)]
         with progress("deciding again", None) as advance:
-            is_sound = show_checks(output, verify_stretches(settings, wire_format(settings), stretches, advance))
+            is_sound = show_checks(output, verify_ranges(settings, wire_format(settings), ranges, advance))
     raise typer.Exit(0 if is_sound else 1)

@@ -8,8 +8,9 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from pipeline.decide.decision_topics import Located, Unreadable, find_decision, located
+from pipeline.domain.log import Record
 from pipeline.io.avro.wire import StoredDecision, WireFormat
-from pipeline.io.kafka.log_scan import Found, Log
+from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.settings import Settings
 from pipeline.replay.archive_files import RegimeArchive
 from pipeline.replay.verify import Check, Result, verify
@@ -21,7 +22,7 @@ SHOWN_MAX: Final = 50
 """Decisions that are named one by one; the rest are counted."""
 
 
-class Stretch(NamedTuple):
+class OffsetRange(NamedTuple):
     """[begin, end) of one partition of decisions.v1; None where it is open."""
 
     partition: int
@@ -37,12 +38,12 @@ def verify_one(settings: Settings, wire: WireFormat, wanted: str, account_id: st
     return verify([find_decision(settings, wire, wanted, account_id).stored], archive_of(settings))
 
 
-def verify_stretches(
-    settings: Settings, wire: WireFormat, stretches: Iterable[Stretch] | None, advance: Advance
+def verify_ranges(
+    settings: Settings, wire: WireFormat, ranges: Iterable[OffsetRange] | None, advance: Advance
 ) -> Iterator[Check]:
-    """Checks of all decisions (`stretches` None) or of stretches of partitions, in the order they are read."""
+    """Checks of all decisions (`ranges` None) or of ranges of offsets, in the order they are read."""
     archive = archive_of(settings)
-    found = _found(Log(settings, "decisions.v1"), stretches)
+    found = _found(settings, ranges)
     done = 0
     while chunk := list(islice(found, CHUNK)):
         decisions: list[StoredDecision] = []
@@ -51,7 +52,7 @@ def verify_stretches(
                 case Located(stored=stored):
                     decisions.append(stored)
                 case Unreadable(why=why):
-                    yield Check(f"{record.partition}:{record.offset}", Result.DIFFERS, ("encoding",), why)
+                    yield Check(f"{record.source.partition}:{record.source.offset}", Result.DIFFERS, ("encoding",), why)
         yield from verify(decisions, archive)
         done += len(chunk)
         advance(done)
@@ -82,19 +83,21 @@ def _show(output: Output, check: Check) -> None:
     output.record(fields, f"{coloured(check.result, 'red', is_bold=True)} {check.decision_id}  {detail}")
 
 
-def _found(log: Log, stretches: Iterable[Stretch] | None) -> Iterator[Found]:
-    if stretches is None:
-        yield from log.read_all()
-        return
-    extents = log.extents()
-    for partition, begin, end in stretches:
-        if partition not in extents:
-            raise Failure(f"decisions.v1 has no partition {partition}.", f"It has 0 to {max(extents)}.")
-        extent = extents[partition]
-        start = max(extent.low, begin or 0)
-        if start >= extent.high:
-            continue
-        for found in log.read({partition: start}):
-            if end is not None and found.offset >= end:
-                break
-            yield found
+def _found(settings: Settings, ranges: Iterable[OffsetRange] | None) -> Iterator[Record]:
+    topic = settings.topic("decisions.v1")
+    with LogReader.of(settings) as log:
+        if ranges is None:
+            yield from log.read_all(topic)
+            return
+        extents = log.extents(topic)
+        for partition, begin, end in ranges:
+            if partition not in extents:
+                raise Failure(f"decisions.v1 has no partition {partition}.", f"It has 0 to {max(extents)}.")
+            extent = extents[partition]
+            start = max(extent.low, begin or 0)
+            if start >= extent.high:
+                continue
+            for found in log.read(topic, {partition: start}):
+                if end is not None and found.source.offset >= end:
+                    break
+                yield found

@@ -18,7 +18,8 @@ from pipeline.io.avro.wire import WireFormat
 from pipeline.io.clock import now_ms
 from pipeline.io.health import health_pages
 from pipeline.io.kafka.appender import Appender
-from pipeline.io.kafka.positioned_log import LogUnavailable, PositionedLog, RecordUndecodable
+from pipeline.io.kafka.client import BrokerFailed
+from pipeline.io.kafka.positioned_log import PositionedLog, RecordUndecodable
 from pipeline.io.postgres import (
     Connection,
     DatabaseRefused,
@@ -72,7 +73,7 @@ def run_review(settings: Settings, wire: WireFormat) -> None:
     except OSError as error:
         what = f"{settings.web_host}:{settings.web_port}, for the health pages, can't be had ({error.strerror})."
         raise Failure(what, "Set FRAUD_WEB_PORT or FRAUD_WEB_HOST to something free.") from error
-    except (LogUnavailable, RecordUndecodable, DatabaseRefused, PositionMoved) as error:
+    except (BrokerFailed, RecordUndecodable, DatabaseRefused, PositionMoved) as error:
         raise Failure(f"The review service gives up its place: {error}.", "Its log says more.") from error
     except DatabaseUnavailable as error:
         raise database_away(settings.database_url) from error

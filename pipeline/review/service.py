@@ -24,8 +24,8 @@ from pipeline.domain.identities import review_id
 from pipeline.domain.log import LogRecord, Outgoing
 from pipeline.io.avro.wire import Datum, WireFormat
 from pipeline.io.kafka.appender import Appender
+from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.kafka.positioned_log import LogBatch, PositionedLog
-from pipeline.io.kafka.transaction_log import BrokerFailed
 from pipeline.io.postgres import Connection, Positions, failures_named
 from pipeline.review.case_store import (
     CaseFile,
@@ -108,7 +108,7 @@ class ReviewService:
         self.is_ready = False
 
     def run(self, connection: Connection, stopping: threading.Event) -> None:
-        """Raises DatabaseUnavailable, DatabaseRefused, PositionMoved, LogUnavailable, RecordUndecodable."""
+        """Raises DatabaseUnavailable, DatabaseRefused, PositionMoved, BrokerFailed, RecordUndecodable."""
         if self._has_run:  # what was read but not stored is read again
             self._source.rewind()
         self._has_run = True

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pipeline.io.kafka.client import BrokerFailed
 
 FAILED_CHECK: Final = 1
 UNUSABLE: Final = 2
@@ -17,11 +20,30 @@ class Failure(Exception):
         self.what, self.fix, self.exit_code = what, fix, exit_code
 
 
-def broker_away(bootstrap_servers: str) -> Failure:
-    return Failure(
-        f"No Kafka broker answers at {bootstrap_servers}.",
-        "Start one (`fraud stack embedded`) and set FRAUD_BOOTSTRAP_SERVERS to its address.",
-    )
+def failure_of(error: Exception) -> Failure | None:
+    """What an exception means for a person; None where it is a bug. The one place where adapters' failures that any
+    command may meet become sentences."""
+    if isinstance(error, Failure):
+        return error
+    from pipeline.io.kafka.client import BrokerFailed
+
+    return _broker_failure(error) if isinstance(error, BrokerFailed) else None
+
+
+def _broker_failure(error: BrokerFailed) -> Failure:
+    from pipeline.io.kafka.client import BrokerAway, TopicMissing
+    from pipeline.io.settings import Settings
+
+    what = f"{str(error)[:1].upper()}{str(error)[1:]}."
+    match error:
+        case TopicMissing():
+            return Failure(what, "Create the topics with `fraud topics create`.")
+        case BrokerAway():
+            return Failure(
+                f"No Kafka broker answers at {Settings().bootstrap_servers}.",
+                "Start one (`fraud stack embedded`) and set FRAUD_BOOTSTRAP_SERVERS to its address.",
+            )
+    return Failure(what, "Look at the broker's log, and at what this user may do there.")
 
 
 def redis_away(url: str) -> Failure:

@@ -79,7 +79,7 @@ class Desk:
     """One executor process's worth of objects, on one partition."""
 
     def __init__(self, url: str, appender: Appender, rail_address: str, *, partition: int = 0, timeout_s: float = 1.0):
-        self.url, self.partition = url, partition
+        self.url, self.rail_address, self.partition = url, rail_address, partition
         self.rail = Rail(rail_address, timeout_s=timeout_s, wait=lambda _: None)
         self.ledger = Ledger()
         notices = Notices(appender, WIRE, "executions.v1", "alerts.v1")

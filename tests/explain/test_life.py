@@ -15,7 +15,7 @@ from pipeline.explain.whole_command import CONTRADICTED, FROM_AUDIT_LOG, FROM_BO
 from pipeline.explain.whole_life_store import NotShown
 from pipeline.review.cases import Judgement
 from pipeline.rollback.reversal import released_id
-from tests.cli.archive import OPEN
+from tests.archive import OPEN
 from tests.rollback.stand import WIRE
 
 SUSPICIOUS = {"ip_fraud_reports": 1}

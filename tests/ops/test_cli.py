@@ -1,217 +1,203 @@
-"""The table of commands: what it says is so, what it leads to is uniform, and no text names a command that isn't."""
+"""Commands that read and write topics, against the embedded broker. Every test has topics of its own, by prefix."""
 
-from __future__ import annotations
-
-import os
-import re
-import shlex
-import subprocess
-import sys
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+import csv
+import json
+from collections.abc import Sequence
 
 import pytest
-from typer.core import TyperGroup
 
-from ops.cli import TABLE, commands, run
-from ops.command_table import SUMMARY_CHARACTERS_MAX, Group, Verb
-from tests.ops.stack.test_compose import BASE, PRODUCTION
-
-ROOT = Path(__file__).parents[2]
-ROWS = [row for section in TABLE for row in section.commands]
-NO_JSON = {
-    "worker run": "a service: it logs JSON on stderr",
-    "audit run": "a service: it logs JSON on stderr",
-    "executor run": "a service: it logs JSON on stderr",
-    "review run": "a service: it logs JSON on stderr",
-    "reconcile run": "a service: it logs JSON on stderr",
-}
-OURS = ("topics", "worker", "migrate", "roles", "access", "audit", "executor", "review", "reconcile")
-"""Compose's services whose command, where they have one, is one of ours."""
-SERVICES = ("worker", "audit", "executor", "review", "reconcile")
-HEAVY = {
-    "confluent_kafka",
-    "cryptography",
-    "faust",
-    "fastavro",
-    "numpy",
-    "psycopg",
-    "pydantic_settings",
-    "redis",
-    "rich",
-}
+from ops.stack.topics import create_topics
+from pipeline.decide.verdict import decision_id
+from pipeline.domain.decision import Outcome
+from pipeline.domain.log import Record, Source
+from pipeline.domain.payment import Decoded, Transaction
+from pipeline.domain.refusals import refusal_of
+from pipeline.io.dead_letters import DeadLetters
+from pipeline.io.kafka.bulk_publisher import BulkPublisher
+from pipeline.io.kafka.log_reader import LogReader
+from pipeline.io.sealing import DeadLetterKey, create_key_file
+from pipeline.io.settings import Settings
+from tests.archive import CLOSED, OPEN, WIRE, Archive, payment, stored
 
 
-def leaves(group: TyperGroup | None = None, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
-    """Every command that can be run, as it is typed after `fraud`."""
-    for name, command in (group or commands()).commands.items():
-        if isinstance(command, TyperGroup):
-            yield from leaves(command, (*path, name))
-        else:
-            yield " ".join((*path, name)), command
+@pytest.fixture
+def settings(stack, request, archive) -> Settings:
+    prefix = f"{request.node.name[:60].replace('[', '.').replace(']', '')}."
+    create_topics(stack.bootstrap_servers, prefix=prefix)
+    return Settings(
+        bootstrap_servers=stack.bootstrap_servers,
+        redis_url=stack.redis_url,
+        topic_prefix=prefix,
+        state_prefix=prefix,
+        policy_archive=archive.policies,
+        model_registry=archive.registry,
+    )
 
 
-LEAVES = dict(leaves())
+@pytest.fixture
+def ask(fraud, settings):
+    """The command, with these settings."""
+    names = ("bootstrap_servers", "redis_url", "topic_prefix", "state_prefix", "policy_archive", "model_registry")
+    environment = {name: getattr(settings, name) for name in names}
+    return lambda *arguments: fraud(*arguments, **environment)
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if isinstance(row, Group)], ids=lambda row: row.name)
-def test_group_has_the_verbs_that_the_table_says(row: Group) -> None:
-    group = commands().commands[row.name]
-    assert isinstance(group, TyperGroup)
-    assert list(group.commands) == row.verbs.split()
+def publish(settings: Settings, topic: str, pairs: Sequence[tuple[str, bytes]]) -> None:
+    publisher = BulkPublisher(settings)
+    for key, value in pairs:
+        publisher.publish(settings.topic(topic), key.encode(), value, 0)
+    publisher.flush()
 
 
-def test_a_verb_alone_is_a_command() -> None:
-    assert [row.name for row in ROWS if isinstance(row, Verb)] == [path for path in LEAVES if " " not in path]
+def publish_decisions(settings: Settings, archive: Archive, count: int = 30) -> list[bytes]:
+    payments = [payment(n) for n in range(count)]
+    modes = [CLOSED if n % 3 else OPEN for n in range(count)]
+    values = archive.values(payments, modes, ip_fraud_reports=3)
+    publish(settings, "decisions.v1", [(p.account_id, v) for p, v in zip(payments, values, strict=True)])
+    return values
 
 
-def test_every_service_is_run_by_the_same_word() -> None:
-    assert {path for path in LEAVES if path.endswith(" run")} == {f"{service} run" for service in SERVICES}
+def records(settings: Settings, topic: str) -> list[Record]:
+    with LogReader.of(settings) as log:
+        return list(log.read_all(settings.topic(topic)))
 
 
-@pytest.mark.parametrize("path", LEAVES)
-def test_command_that_prints_facts_takes_json(path: str) -> None:
-    options = {option for parameter in LEAVES[path].params for option in parameter.opts}
-    assert ("--json" in options) == (path not in NO_JSON)
+def lines(answer) -> list[dict[str, object]]:
+    assert answer.code == 0, answer.err
+    return [json.loads(line) for line in answer.out.splitlines()]
 
 
-@pytest.mark.parametrize("path", LEAVES)
-def test_help_is_a_sentence_that_begins_with_a_verb_and_is_shown_whole(path: str) -> None:
-    """A verb in the imperative: no article, no plural, no -ing; typer cuts what is longer than a line."""
-    command = LEAVES[path]
-    first, *_ = command.get_short_help_str(SUMMARY_CHARACTERS_MAX).split()
-    assert command.get_short_help_str(SUMMARY_CHARACTERS_MAX).endswith(".")
-    assert not command.get_short_help_str(SUMMARY_CHARACTERS_MAX).endswith("...")
-    assert first.istitle()
-    assert first.lower() not in {"a", "an", "the", "of", "every", "its", "all", "what", "whether", "where"}
-    assert not first.endswith("ing")
+HANDBOOK = """transaction_id,tx_time_s,customer_id,terminal_id,amount_minor,fraud,scenario
+0,31,596,3156,5716,0,0
+1,130,4961,3412,8151,1,2
+2,200000,2,1365,14600,0,0
+"""
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_summary_fits_a_line(row: Group | Verb) -> None:
-    assert len(row.summary) <= SUMMARY_CHARACTERS_MAX
-    assert row.summary.endswith(".")
+def test_a_replayed_handbook_csv_is_payments_that_are_accepted(ask, settings, tmp_path):
+    (tmp_path / "handbook.csv").write_text(HANDBOOK)
+    answer = lines(ask("payments", "publish", tmp_path / "handbook.csv", "--labels", "--json"))
+    assert (answer[0]["transactions"], answer[0]["labels"]) == (3, 1)
+    found = sorted(records(settings, "transactions.v1"), key=lambda each: each.source.timestamp_ms)
+    decoded = [WIRE.decode_transaction(each.value) for each in found]
+    assert all(isinstance(each, Decoded) for each in decoded)
+    for each, place in zip(decoded, found, strict=True):
+        assert refusal_of(each.transaction, place.key, Source(0, 0, place.source.timestamp_ms)) is None
+        assert place.source.timestamp_ms == each.transaction.event_time_ms
+    assert [each.transaction.amount_minor for each in decoded] == [5716, 8151, 14600]
+    assert decoded[0].transaction.account_id == "cust-000596"
+    assert decoded[0].transaction.beneficiary_account_id == "term-003156"
+    [label] = [WIRE.decode("label.v1", each.value) for each in records(settings, "labels.v1")]
+    assert (label["transaction_id"], label["fraud"]) == (decoded[1].transaction.transaction_id, True)
 
 
-@pytest.mark.parametrize("path", LEAVES)
-def test_option_and_argument_say_what_they_are_for(path: str) -> None:
-    silent = [parameter.name for parameter in LEAVES[path].params if not getattr(parameter, "help", "")]
-    assert silent == []
+def test_a_file_of_whole_transactions_comes_back_as_it_was(ask, settings, tmp_path):
+    wanted = [payment(1), payment(2, beneficiary_name=None, ip_address=None, beneficiary_opened_at_ms=None)]
+    with (tmp_path / "payments.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(Transaction._fields)
+        for each in wanted:
+            writer.writerow(
+                [json.dumps(value) if name == "segments" else value for name, value in each._asdict().items()]
+            )
+    assert lines(ask("payments", "publish", tmp_path / "payments.csv", "--json"))[0]["transactions"] == 2
+    found = [WIRE.decode_transaction(each.value).transaction for each in records(settings, "transactions.v1")]
+    assert sorted(found, key=lambda each: each.transaction_id) == wanted
 
 
-def test_help_shows_every_command_under_its_section(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["--help"]) == 0
-    out = capsys.readouterr().out
-    shown = re.findall(r"^  ([a-z][a-z-]+) +[A-Z].*\.$", out, re.MULTILINE)
-    assert shown == [row.name for row in ROWS]
-    assert [section.title for section in TABLE] == re.findall(r"^([A-Z][a-z ]+):$", out, re.MULTILINE)[1:]
+def test_generated_traffic_is_accepted_and_keyed_by_account(ask, settings):
+    [counts] = lines(ask("traffic", "generate", "--count", 500, "--accounts", 100, "--labels", "--json"))
+    assert counts["transactions"] == 500
+    assert counts["accounts"] > 50
+    found = records(settings, "transactions.v1")
+    assert len(found) == 500
+    for each in found:
+        decoded = WIRE.decode_transaction(each.value)
+        assert refusal_of(decoded.transaction, each.key, Source(0, 0, each.source.timestamp_ms)) is None
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("decisions", "tail", "--help"), ("rollback", "--help")])
-def test_help_imports_nothing_heavy(arguments: tuple[str, ...]) -> None:
-    """What makes help and completion answer at once: 0.1 s of CPU, where the libraries of the pipeline take 1."""
-    code = f"import sys; from ops.cli import run; run({arguments!r}); print(*sorted(sys.modules), file=sys.stderr)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert HEAVY & set(done.stderr.split()) == set()
+def test_tail_shows_the_latest_and_only_the_outcome_asked_for(ask, settings, archive):
+    values = publish_decisions(settings, archive)
+    assert len(lines(ask("decisions", "tail", "-n", 7, "--json"))) == 7
+    escalated = [value for value in values if stored(value).fields["outcome"] == "ESCALATE"]
+    assert len(lines(ask("decisions", "tail", "--outcome", "ESCALATE", "-n", 100, "--json"))) == len(escalated)
 
 
-def test_an_unknown_command_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["desicions", "tail"]) == 2
-    assert "Did you mean 'decisions'?" in capsys.readouterr().err
+def test_tail_in_a_pipe_is_one_plain_line_a_decision(ask, settings, archive):
+    publish_decisions(settings, archive)
+    answer = ask("decisions", "tail", "-n", 5)
+    assert answer.out.count("\n") == 5
+    assert "\x1b" not in answer.out
+    assert all(any(outcome in line for outcome in Outcome) for line in answer.out.splitlines())
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_is_printed_and_nothing_is_written(shell: str, tmp_path: Path) -> None:
-    done = _shell(tmp_path, _FRAUD_COMPLETE=f"source_{shell}")
-    assert "_FRAUD_COMPLETE=complete_" in done.stdout
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize("by_account", [True, False])
+@pytest.mark.parametrize("is_decision_id", [True, False])
+def test_explain_finds_a_decision_by_either_id(ask, settings, archive, by_account, is_decision_id):
+    publish_decisions(settings, archive)
+    wanted = decision_id("tx-000017") if is_decision_id else "tx-000017"
+    account = ("--account", payment(17).account_id) if by_account else ()
+    [fields] = lines(ask("explain", wanted, *account, "--json"))
+    assert fields["transaction_id"] == "tx-000017"
+    assert fields["verified"]["result"] == "IDENTICAL"
 
 
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [("fraud dea", ["dead-letters"]), ("fraud rollback a", ["apply"]), ("fraud explain --ht", ["--html"])],
-)
-def test_completion_knows_groups_verbs_and_options(line: str, expected: list[str], tmp_path: Path) -> None:
-    words = {"COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
-    assert _shell(tmp_path, _FRAUD_COMPLETE="complete_bash", **words).stdout.split() == expected
+def test_verify_all_counts_and_exits_0(ask, settings, archive):
+    publish_decisions(settings, archive)
+    [total] = lines(ask("verify", "--all", "--json"))
+    assert total == {"decisions": 30, "identical": 30, "differs": 0, "unverifiable": 0}
 
 
-def _shell(home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "ops.cli"]
-    environment = {**os.environ, "HOME": str(home), "PYTHONPATH": str(ROOT), **environment}
-    return subprocess.run(command, env=environment, cwd=home, capture_output=True, text=True, check=False)
+def test_verify_names_what_differs_and_exits_1(ask, settings, archive):
+    values = publish_decisions(settings, archive, 3)
+    forged = values[0].replace(b"Escalated by the", b"Escalated by one").replace(b"Blocked by the", b"Blocked by one")
+    assert forged != values[0]
+    publish(settings, "decisions.v1", [("forged", forged), ("broken", values[1][:-3])])
+    answer = ask("verify", "--all", "--json")
+    assert answer.code == 1
+    *named, total = [json.loads(line) for line in answer.out.splitlines()]
+    assert {tuple(each["differing"]) for each in named} == {("summary",), ("encoding",)}
+    assert (total["identical"], total["differs"]) == (3, 2)
 
 
-# Texts that name commands: what stands between backticks, and lines of code blocks, begin with `fraud`; Compose and
-# the Dockerfile give lists.
-QUOTED = re.compile(r"`(?:FRAUD_\S+ )*(?:\.venv/bin/)?fraud ([a-z][^`\n]*)`")
-TYPED = re.compile(r"^ *(?:[#$] )?(?:FRAUD_\S+=\S+ )*(?:\.venv/bin/)?fraud ([a-z].*)$", re.MULTILINE)
-IN_SHELL = re.compile(r"(?:\|\| |; exec |&& )fraud ([a-z][^;&|\n]*)")
-FOLDERS = ("docs", "models", "ops", "pipeline", "schemas", "tests")
-SUFFIXES = {".py", ".md", ".yml", ".sql", ".toml"}
-WITHOUT_SUFFIX = {"justfile", "Dockerfile"}
-EXEMPT = {ROOT / "CHANGELOG.md", Path(__file__)}
-"""What was released as it was then called, and the names below that must not be there."""
+def test_verify_looks_at_one_stretch_of_one_partition(ask, settings, archive):
+    publish_decisions(settings, archive)
+    with LogReader.of(settings) as log:
+        extents = log.extents(settings.topic("decisions.v1"))
+    partition = max(extents, key=lambda each: extents[each].high)
+    whole = extents[partition].high
+    assert whole > 4
+    [total] = lines(ask("verify", "--partition", partition, "--from", 1, "--to", 4, "--json"))
+    assert total["identical"] == 3
+    [total] = lines(ask("verify", "--partition", partition, "--json"))
+    assert total["identical"] == whole
 
 
-def texts() -> Iterator[Path]:
-    yield from (path for path in ROOT.iterdir() if path.suffix in SUFFIXES or path.name in WITHOUT_SUFFIX)
-    for folder in FOLDERS:
-        yield from (path for path in (ROOT / folder).rglob("*") if path.suffix in SUFFIXES)
+def test_dead_letters_are_opened_with_their_key_only(ask, settings, tmp_path):
+    for name in ("key", "other"):
+        create_key_file(tmp_path / name)
+    letters = DeadLetters(WIRE, settings.topic("transactions.dead.v1"), DeadLetterKey.from_file(tmp_path / "key"))
+    record = Record(b"GB29-0001", WIRE.encode_transaction(payment(1)), Source(2, 5, 1_764_072_000_000))
+    letter = letters.letter("transactions.v1", record, "POISON", "deciding failed")
+    publish(settings, "transactions.dead.v1", [("2:5", letter.value)])
+    closed = ask("dead-letters", "list")
+    assert "POISON" in closed.out
+    assert "Jane Smith" not in closed.out
+    assert "Jane Smith" in ask("dead-letters", "list", "--open", tmp_path / "key").out
+    assert "sealed with key" in ask("dead-letters", "list", "--open", tmp_path / "other").out
 
 
-def named() -> Iterator[tuple[str, str]]:
-    """Every command line that a text of the repository names, with the text's path."""
-    for path in sorted(set(texts()) - EXEMPT):
-        content = path.read_text(encoding="utf-8")
-        patterns = (QUOTED, IN_SHELL) if path.suffix == ".py" else (QUOTED, TYPED, IN_SHELL)
-        for pattern in patterns:
-            yield from ((str(path.relative_to(ROOT)), line) for line in pattern.findall(content))
+def test_a_person_opens_and_releases_the_breaker(ask):
+    assert ask("breaker", "show").code == 1
+    opened = ask("breaker", "force-open", "all", "--by", "on-call", "--reason", "drill", "--json")
+    assert json.loads(opened.out)["after"] == "FORCED_OPEN"
+    assert json.loads(ask("breaker", "show", "--json").out)["state"] == "FORCED_OPEN"
+    assert (
+        lines(ask("breaker", "release", "all", "--by", "on-call", "--reason", "over", "--json"))[0]["after"]
+        == "HALF_OPEN"
+    )
+    assert [each["after"] for each in lines(ask("breaker", "history", "--json"))] == ["FORCED_OPEN", "HALF_OPEN"]
 
 
-def fault_of(line: str) -> str | None:
-    """Why `fraud LINE` names no command, or an option that its command doesn't have; None where all is well."""
-    return next(filter(None, map(_fault, alternatives(line.partition("  ")[0]))), None)
-
-
-def alternatives(line: str) -> Iterator[str]:
-    """`stack embedded|real` and `review list, show, claim` name several commands of a group."""
-    head, *others = re.split(r"\||, ", line)
-    yield head
-    yield from (f"{head.split()[0]} {other}" for other in others)
-
-
-def _fault(line: str) -> str | None:
-    words = shlex.split(line.translate({ord("["): None, ord("]"): None}), comments=True)
-    command: Any = commands()
-    while isinstance(command, TyperGroup) and words and re.fullmatch(r"[a-z][a-z-]*", words[0]):
-        if words[0] not in command.commands:
-            return f"{command.name or 'fraud'} has no {words[0]}"
-        command, words = command.commands[words[0]], words[1:]
-    options = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
-    unknown = [word for word in words if word.startswith("-") and word not in options]
-    return f"{command.name} has no {unknown[0]}" if unknown else None
-
-
-def test_commands_that_texts_name_are_there() -> None:
-    found = list(named())
-    faults = [f"{path}: `fraud {line}`: {fault}" for path, line in found if (fault := fault_of(line)) is not None]
-    assert faults == []
-    assert len(found) > 150
-    assert {path for path, _ in found} >= {"README.md", "docs/operations.md", "docs/execution.md", "docker-compose.yml"}
-
-
-@pytest.mark.parametrize("line", ["replay-file PATH", "person grant ANN", "worker --keep", "verify --every", "train X"])
-def test_a_command_that_is_not_there_is_found(line: str) -> None:
-    assert fault_of(line) is not None
-
-
-@pytest.mark.parametrize("compose", [BASE, PRODUCTION], ids=["base", "production"])
-def test_containers_run_commands_that_there_are(compose: dict[str, Any]) -> None:
-    services = compose["services"].items()
-    lines = {
-        name: shlex.join(service["command"]) for name, service in services if name in OURS and "command" in service
-    }
-    assert {name: fault for name, line in lines.items() if (fault := fault_of(line)) is not None} == {}
-    assert lines
+def test_topics_create_reports_each_topic(ask):
+    assert {line["outcome"] for line in lines(ask("topics", "create", "--json"))} == {"touched"}

@@ -108,6 +108,6 @@ def test_the_rail_remembers_over_a_kill(tmp_path):
     "body",
     [b"no JSON", b"{}", b'[["key-1"]]', b'[["key-1","a","b","GBP",-5]]', b'[["key-1","a","b","GBP",1.5]]', b"[7]"],
 )
-def test_the_rail_takes_only_transfers(body, rail_of):
-    with closing(Rail(rail_of())) as client, pytest.raises(rail.RailSilent, match="status 400"):
+def test_the_rail_takes_only_transfers(body, rail_address):
+    with closing(Rail(rail_address)) as client, pytest.raises(rail.RailSilent, match="status 400"):
         client._post("/v1/transfers", body)

@@ -13,6 +13,7 @@ from pipeline.io.clock import now_ms
 from pipeline.review.case_store import Opening, Place, open_cases
 from pipeline.review.cases import opening
 from tests.review.given import HOUR_MS, LARGE, SMALL
+from tests.servers import url_as
 
 WHY = "called the customer, who knows the payee"
 
@@ -22,7 +23,7 @@ def fraud(database_url, capsys, monkeypatch, tmp_path):
     """The command in this process, as a database role; exit code, stdout, stderr."""
 
     def run(*arguments, role="fraud_review"):
-        monkeypatch.setenv("FRAUD_DATABASE_URL", database_url.replace("fraud_owner@", f"{role}@"))
+        monkeypatch.setenv("FRAUD_DATABASE_URL", url_as(database_url, role))
         with contextlib.chdir(tmp_path):
             code = cli.run([str(argument) for argument in arguments])
         return code, *capsys.readouterr()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import sys
 import threading
 import time
@@ -14,8 +13,8 @@ import psycopg
 import pytest
 from confluent_kafka import Producer
 
+from ops.bench.rig.services import status
 from ops.bench.rig.stored import Tail
-from ops.bench.rig.worker_process import status
 from ops.stack.processes import LOOPBACK, ServerProcess, free_port
 from pipeline.domain.decision import Outcome
 from pipeline.domain.features import UNKNOWN
@@ -30,12 +29,12 @@ from pipeline.review.case_store import cases_by_name
 from pipeline.review.cases import EXPIRY, Kind, State
 from pipeline.review.desk_store import ReviewDesk
 from pipeline.review.service import CONSUMER, ReviewService, ReviewTopics
-from tests.cli.archive import OPEN, Archive, payment
+from tests.archive import OPEN, payment
 from tests.review.given import BLOCK, HOUR_MS, RULES
+from tests.servers import unused_prefix, url_as
 
 WIRE = WireFormat()
 WAIT_S = 30.0
-_prefixes = itertools.count(1)
 # Paid at night to a new payee: soft guardrails make the fallback escalate it.
 SUSPICIOUS = {"is_new_beneficiary": 1}
 AMOUNT_MINOR = 600_000
@@ -45,7 +44,7 @@ class Topic:
     """decisions.v1 under a prefix of its own."""
 
     def __init__(self, servers: str) -> None:
-        self.servers, self.prefix = servers, f"t{next(_prefixes)}."
+        self.servers, self.prefix = servers, unused_prefix()
         self.name = f"{self.prefix}decisions.v1"
         self._producer = Producer({"bootstrap.servers": servers, "enable.idempotence": True, "log_level": 2})
         self._tail = Tail(servers, self.name)
@@ -70,11 +69,6 @@ class Topic:
 @pytest.fixture
 def topic(stack):
     return Topic(stack.bootstrap_servers)
-
-
-@pytest.fixture
-def archive(tmp_path):
-    return Archive(tmp_path)
 
 
 @pytest.fixture
@@ -118,7 +112,7 @@ def reversal_of(value, corrected, plan_id=None):
 @contextmanager
 def running(stack, topic, url, expiry_ms=24 * HOUR_MS):
     """The service in a thread of this process, with the rights of its role."""
-    role_url = url.replace("fraud_owner@", "fraud_review@")
+    role_url = url_as(url, "fraud_review")
     stopping, failures = threading.Event(), []
     positions = Positions(CONSUMER, topic.name)
 
@@ -276,7 +270,7 @@ def test_a_killed_service_neither_loses_nor_doubts_an_outcome(
         log_path=tmp_path / "review.log",
         environment={
             "FRAUD_BOOTSTRAP_SERVERS": stack.bootstrap_servers,
-            "FRAUD_DATABASE_URL": database_url.replace("fraud_owner@", "fraud_review@"),
+            "FRAUD_DATABASE_URL": url_as(database_url, "fraud_review"),
             "FRAUD_TOPIC_PREFIX": topic.prefix,
             "FRAUD_WEB_HOST": LOOPBACK,
             "FRAUD_WEB_PORT": str(port),
@@ -349,7 +343,7 @@ def test_a_decided_case_is_not_published_by_a_record_that_says_otherwise(
 
 
 def test_the_worker_role_sees_no_case(database_url):
-    with psycopg.connect(database_url.replace("fraud_owner@", "fraud_reader@")) as reader:
+    with psycopg.connect(url_as(database_url, "fraud_reader")) as reader:
         assert reader.execute("SELECT count(*) FROM review.review_case").fetchone() == (0,)
     with pytest.raises(psycopg.OperationalError, match="permission denied"):
-        psycopg.connect(database_url.replace("fraud_owner@", "fraud_worker@"))
+        psycopg.connect(url_as(database_url, "fraud_worker"))

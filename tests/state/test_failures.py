@@ -11,7 +11,7 @@ import redis
 from ops.stack.processes import free_port
 from ops.stack.redis_server import redis_url
 from pipeline.state.store import StateLost, StateUnavailable
-from tests.state.conftest import REDIS_MEMORY_MAX_BYTES
+from tests.redis_servers import REDIS_MEMORY_MAX_BYTES
 from tests.state.stores import SyncRedisState, column, payment, share
 
 MakeState = Callable[..., SyncRedisState]

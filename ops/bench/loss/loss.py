@@ -9,7 +9,6 @@ in a cold start the keeper is killed too, and starting Python is part of the rec
 from __future__ import annotations
 
 import statistics
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -32,13 +31,13 @@ class Struck(NamedTuple):
     violations: int  # found by the check after this fault
 
 
-def run(say: Callable[[str], None], *, is_quick: bool) -> dict[str, object]:
-    with tempfile.TemporaryDirectory() as directory, open_rig(Path(directory), rate_per_s=RATE_PER_S, seed=SEED) as rig:
+def run(say: Callable[[str], None], folder: Path, *, is_quick: bool) -> dict[str, object]:
+    with open_rig(folder, rate_per_s=RATE_PER_S, seed=SEED) as rig:
         struck = _strike_all(say, rig, is_quick=is_quick)
         published = rig.feeder.stop()
         say(f"checking all {published:,} records from the beginning")
         report = _whole_check(rig)
-        ended, gave_up = rig.ended_by_themselves(), rig.gave_up
+        ended, gave_up = rig.ended_by_themselves(), rig.keepers.restarts
     recovery = {group: _recovery(struck, group) for group in dict.fromkeys(each.group for each in struck)}
     is_fast = all(recovery[group]["all_partitions_s_max"] <= goal for group, goal in GOAL_S.items())
     return {

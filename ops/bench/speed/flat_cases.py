@@ -1,7 +1,7 @@
 """What the flat bench measures: one case after another on a redis-server, in a process that may run the compiled tree.
 
-`python -P -m ops.bench.speed.flat_cases CASES`, where CASES is a JSON list of `Case`; progress on stderr, figures on
-stdout.
+`python -P -m ops.bench.speed.flat_cases DIRECTORY CASES`, where the server's log goes into DIRECTORY, and CASES is a
+JSON list of `Case`; progress on stderr, figures on stdout.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -139,7 +138,7 @@ def with_redis(directory: Path, measure: Callable[[int], Figures]) -> Figures:
     port = free_port()
     server = redis_server(
         system_executable(),
-        directory / str(port),
+        directory,
         port,
         persistence=Persistence.NONE,
         memory_max_bytes=REDIS_MEMORY_MAX_BYTES,
@@ -194,10 +193,9 @@ def _cpu_seconds(client: redis.Redis) -> float:
 
 
 def main() -> None:
-    cases = [Case(*fields) for fields in json.loads(sys.argv[1])]
+    directory, cases = Path(sys.argv[1]), [Case(*fields) for fields in json.loads(sys.argv[2])]
     calm_garbage_collector()  # as the worker does
-    with tempfile.TemporaryDirectory() as directory:
-        figures = with_redis(Path(directory), lambda port: asyncio.run(measured(cases, port)))
+    figures = with_redis(directory, lambda port: asyncio.run(measured(cases, port)))
     print(json.dumps(figures))
 
 

@@ -7,14 +7,16 @@ hot path is compiled, as the image has it, where a C compiler is found.
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from ops.bench.rig.topics_io import committed_counts, prepare_topics, read_topic, wait_until
-from ops.bench.rig.worker_process import worker_process
+from ops.bench.rig.services import worker_process
+from ops.bench.rig.stored import Tail
+from ops.bench.rig.supervision import running
+from ops.bench.rig.topics_io import prepare_topics
+from ops.bench.rig.waiting import wait_committed
 from ops.compiled import compiled_tree_or_none, python_path
 from ops.stack.real import RealStack
 from pipeline.io.avro.wire import WireFormat
@@ -27,17 +29,13 @@ QUICK_PAYMENTS: Final = 20_000
 SECONDS_MAX: Final = 1_800
 
 
-def run(say: Callable[[str], None], *, is_quick: bool) -> dict[str, object]:
+def run(say: Callable[[str], None], folder: Path, *, is_quick: bool) -> dict[str, object]:
     tree = compiled_tree_or_none(say)
-    with tempfile.TemporaryDirectory() as directory, RealStack(Path(directory)) as stack:
+    with RealStack(folder / "stack") as stack:
         prepare_topics(stack.bootstrap_servers, "")
         servers = stack.bootstrap_servers, stack.redis_url
-        worker = worker_process(Path(directory), *servers, environment=python_path(tree))
-        worker.start()
-        try:
+        with running(worker_process(folder, *servers, environment=python_path(tree))):
             return {"compiled": tree is not None, **_measure(say, stack, is_quick=is_quick)}
-        finally:
-            worker.stop()
 
 
 def _measure(say: Callable[[str], None], stack: RealStack, *, is_quick: bool) -> dict[str, object]:
@@ -47,14 +45,11 @@ def _measure(say: Callable[[str], None], stack: RealStack, *, is_quick: bool) ->
     published = publish_file(settings, WireFormat(), PATH, limit=limit).transactions
     say(f"{published:,} published after {time.monotonic() - started:.0f} s")
 
-    def committed() -> int:
-        return committed_counts(stack.bootstrap_servers, settings.consumer_group, "transactions.v1")
-
-    wait_until(lambda: committed() >= published, SECONDS_MAX, "deciding", every_s=1.0)
+    wait_committed(stack.bootstrap_servers, published, SECONDS_MAX, "deciding", every_s=1.0)
     seconds = time.monotonic() - started
     say(f"all committed after {seconds:.0f} s; counting")
     outcomes, distinct, total = _count(stack.bootstrap_servers)
-    dead = sum(1 for _ in read_topic(stack.bootstrap_servers, "transactions.dead.v1"))
+    dead = sum(1 for _ in Tail(stack.bootstrap_servers, "transactions.dead.v1").news())
     expected = QUICK_PAYMENTS if is_quick else PAYMENTS
     return {
         "payments": published,
@@ -74,10 +69,8 @@ def _count(bootstrap_servers: str) -> tuple[dict[str, int], int, int]:
     outcomes: dict[str, int] = {}
     seen: set[str] = set()
     total = 0
-    for message in read_topic(bootstrap_servers, "decisions.v1"):
-        value = message.value()
-        assert isinstance(value, bytes)
-        fields = wire.decode("decision.v1", value)
+    for found in Tail(bootstrap_servers, "decisions.v1").news():
+        fields = wire.decode("decision.v1", found.value)
         assert isinstance(fields, dict)
         total += 1
         seen.add(fields["transaction_id"])

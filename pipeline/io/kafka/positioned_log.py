@@ -9,25 +9,22 @@ gaps where commit markers and aborted records stand; a position that the log no 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from pipeline.domain.log import LogRecord
 from pipeline.domain.refusals import Refusal
 from pipeline.io.avro.wire import WireFormat
+from pipeline.io.kafka import client
+from pipeline.io.kafka.client import broker_failure, raise_unless_passing, record_of
 
 SESSION_TIMEOUT_MS: Final = 6_000
-BROKER_TIMEOUT_S: Final = 10.0
 PENDING_KILOBYTES_MAX: Final = 32_768
 """Fetched ahead of the batch that is being stored."""
 
 PositionsOf = Callable[[Iterable[int]], Mapping[int, int]]
 """Next offset by partition, as `Positions.read` gives them on a connection of its own choice."""
-
-
-class LogUnavailable(Exception):
-    """Kafka gave up: fenced, forbidden, or a position that the topic does not hold."""
 
 
 class RecordUndecodable(Exception):
@@ -72,31 +69,24 @@ class PositionedLog:
         self._assigned_partitions: list[int] = []
         self._next: dict[int, int] = {}
         self._raised: BaseException | None = None
-        settings: dict[str, Any] = {
-            "bootstrap.servers": bootstrap_servers,
-            "group.id": group,
-            "client.id": f"{group}-{slot}",
-            # A static member: a restart in its slot takes its partitions back at once.
-            "group.instance.id": f"{group}-{slot}",
-            "session.timeout.ms": SESSION_TIMEOUT_MS,
-            "heartbeat.interval.ms": SESSION_TIMEOUT_MS // 6,
-            "enable.auto.commit": False,
-            "auto.offset.reset": "error",  # a gap between the position and the log is never skipped
-            "isolation.level": "read_committed",
-            "fetch.wait.max.ms": 20,
-            "queued.max.messages.kbytes": PENDING_KILOBYTES_MAX,
-            "reconnect.backoff.ms": 20,
-            "reconnect.backoff.max.ms": 500,
-            "log_level": 2,
-            **options,
-        }
-        self._consumer = Consumer(settings)
+        self._consumer = Consumer(
+            {
+                **client.reader_options(bootstrap_servers, group, options),
+                "client.id": f"{group}-{slot}",
+                # A static member: a restart in its slot takes its partitions back at once.
+                "group.instance.id": f"{group}-{slot}",
+                "session.timeout.ms": SESSION_TIMEOUT_MS,
+                "heartbeat.interval.ms": SESSION_TIMEOUT_MS // 6,
+                "fetch.wait.max.ms": 20,
+                "queued.max.messages.kbytes": PENDING_KILOBYTES_MAX,
+            }
+        )
         self._consumer.subscribe([topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked)
 
     def read(self, records_max: int, wait_s: float) -> LogBatch:
         """What has arrived, up to records_max: waits for one record, then takes what is there without waiting.
 
-        Raises LogUnavailable, RecordUndecodable, and what `positions` raises; then, and whenever a batch could not be
+        Raises BrokerFailed, RecordUndecodable, and what `positions` raises; then, and whenever a batch could not be
         stored, call `rewind` before reading on.
         """
         messages = self._consumer.consume(1, wait_s)
@@ -121,18 +111,18 @@ class PositionedLog:
         return dict(self._next)
 
     def end_offsets(self) -> dict[int, int]:
-        """Of every assigned partition, the offset after its last stable record or marker. Raises LogUnavailable."""
+        """Of every assigned partition, the offset after its last stable record or marker. Raises BrokerFailed."""
         try:
             return {partition: self._end(partition) for partition in self._next}
         except KafkaException as error:
-            raise LogUnavailable(f"the ends of {self._topic} could not be asked for") from error
+            raise broker_failure(f"the ends of {self._topic} could not be asked for", error) from error
 
     def close(self) -> None:
         self._consumer.close()
 
     def _end(self, partition: int) -> int:
         where = TopicPartition(self._topic, partition)
-        _, high = self._consumer.get_watermark_offsets(where, timeout=BROKER_TIMEOUT_S)
+        _, high = self._consumer.get_watermark_offsets(where, timeout=client.ANSWER_S)
         return int(high)
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -150,29 +140,16 @@ class PositionedLog:
 
     def _record(self, message: Message) -> LogRecord | None:
         if (error := message.error()) is not None:
-            _raise_unless_passing(self._topic, error)
+            raise_unless_passing(error, f"reading {self._topic} failed")
             return None
-        partition, offset, value = message.partition(), message.offset(), message.value()
-        assert partition is not None, "a record has a place"
-        assert offset is not None, "a record has a place"
-        assert not isinstance(value, str), "raw bytes were asked for"
+        record = record_of(message)
+        partition, offset, timestamp_ms = record.source
         if offset < self._next.get(partition, offset + 1):
             return None  # stored already, or no longer ours
-        fields = self._wire.decode(self._schema, value) if self._schema is not None else {}
+        fields = self._wire.decode(self._schema, record.value) if self._schema is not None else {}
         if isinstance(fields, Refusal):
             raise RecordUndecodable(f"{self._topic}[{partition}] at {offset}: {fields.code}, {fields.detail}")
-        if value is None:
+        if record.value is None:
             raise RecordUndecodable(f"{self._topic}[{partition}] at {offset} has no value")
         self._next[partition] = offset + 1
-        key = message.key()
-        return LogRecord(
-            partition, offset, message.timestamp()[1], key if isinstance(key, bytes) else b"", value, fields
-        )
-
-
-_PASSING: Final = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._TIMED_OUT})
-
-
-def _raise_unless_passing(topic: str, error: KafkaError) -> None:
-    if error.fatal() or not (error.retriable() or error.code() in _PASSING):
-        raise LogUnavailable(f"reading {topic} failed: {error.str()}")
+        return LogRecord(partition, offset, timestamp_ms, record.key or b"", record.value, fields)

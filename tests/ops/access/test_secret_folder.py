@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.io.production import production_faults
 from pipeline.io.settings import Profile, Settings
-from tests.cli.conftest import Fraud, fraud  # noqa: F401
+from tests.commands import Fraud
 from tests.ops.stack.test_compose import PRODUCTION
 
 MADE_OTHERWISE = {  # certificates, keys, and what names the administrator
@@ -19,7 +19,7 @@ MADE_OTHERWISE = {  # certificates, keys, and what names the administrator
 
 
 @pytest.fixture
-def folder(fraud: Fraud, tmp_path: Path) -> Path:  # noqa: F811
+def folder(fraud: Fraud, tmp_path: Path) -> Path:
     assert fraud("passwords", "create", tmp_path / "made").code == 0
     return tmp_path / "made"
 
@@ -34,7 +34,7 @@ def test_nobody_else_reads_it(folder: Path) -> None:
     assert {0o600} == {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
 
 
-def test_nothing_is_overwritten(fraud: Fraud, folder: Path) -> None:  # noqa: F811
+def test_nothing_is_overwritten(fraud: Fraud, folder: Path) -> None:
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     (folder / "redis_password").unlink()
     assert "made" in fraud("passwords", "create", folder).out

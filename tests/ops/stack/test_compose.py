@@ -12,14 +12,13 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from ops.access.rights import Principal
-from ops.access.roles import ROLES
+from ops.access.roles import POSTGRES_OWNER, ROLES
 from ops.stack.kafka.security import MECHANISM, BrokerSecurity
 from ops.stack.versions import (
     BROKER_SETTINGS,
     IMAGES,
     POSTGRES_DATABASE,
     POSTGRES_INITDB,
-    POSTGRES_OWNER,
     POSTGRES_SETTINGS,
     PYTHON_IMAGE,
     REDIS_MEMORY_MAX_BYTES,

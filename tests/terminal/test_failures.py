@@ -2,10 +2,10 @@
 
 import base64
 import json
+import resource
 import socket
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -36,8 +36,7 @@ def failed(answer, *expected, code=2):
     ],
 )
 def test_no_broker(fraud, monkeypatch, arguments):
-    monkeypatch.setattr("pipeline.io.kafka.log_scan.BROKER_TIMEOUT_S", 0.3)
-    monkeypatch.setattr("pipeline.io.kafka.bulk_publisher.BROKER_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("pipeline.io.kafka.client.ANSWER_S", 0.3)
     monkeypatch.setattr("ops.stack.topics.REQUEST_TIMEOUT_S", 0.3)
     address = f"127.0.0.1:{free_port()}"
     answer = fraud(*arguments, bootstrap_servers=address, web_port=free_port())
@@ -190,7 +189,7 @@ def test_no_registry(fraud):
 
 
 def test_config_check_names_what_is_wrong_and_the_fix(fraud, monkeypatch, tmp_path):
-    monkeypatch.setattr("pipeline.io.kafka.log_scan.BROKER_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("pipeline.io.kafka.client.ANSWER_S", 0.3)
     (tmp_path / "bad.toml").write_text("surprise = 1\n")
     answer = fraud(
         "config",
@@ -211,10 +210,13 @@ def test_config_check_names_what_is_wrong_and_the_fix(fraud, monkeypatch, tmp_pa
 
 
 def test_help_is_there_at_once():
-    started = time.monotonic()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     ended = subprocess.run([sys.executable, "-m", "ops.cli", "--help"], capture_output=True, text=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert "explain" in ended.stdout
-    assert time.monotonic() - started < 2.0, "0.2 s on an idle machine: nothing heavy is imported"
+    # Its own time, which others on the machine don't lengthen.
+    took_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    assert took_s < 1.0, "0.2 s on an idle machine: nothing heavy is imported"
 
 
 def test_what_a_worker_imports_needs_no_training_library():

@@ -1,14 +1,15 @@
+"""The `fraud` command, run in the tests' own process."""
+
+from __future__ import annotations
+
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from ops import cli
-from ops.stack.embedded import EmbeddedStack
-from ops.stack.topics import create_topics
-from tests.cli.archive import Archive
 
 
 class Answer(NamedTuple):
@@ -21,13 +22,8 @@ Fraud = Callable[..., Answer]
 
 
 @pytest.fixture
-def archive(tmp_path: Path) -> Archive:
-    return Archive(tmp_path)
-
-
-@pytest.fixture
 def fraud(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Fraud:
-    """Runs the command in this process, away from any .env file; keywords are FRAUD_* variables."""
+    """Runs the command away from any .env file; keywords are FRAUD_* variables, which stay set for the test."""
 
     def run(*arguments: object, **environment: object) -> Answer:
         for name, value in environment.items():
@@ -38,10 +34,3 @@ def fraud(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, t
         return Answer(code, captured.out, captured.err)
 
     return run
-
-
-@pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStack]:
-    with EmbeddedStack(tmp_path_factory.mktemp("stack")) as stack:
-        create_topics(stack.bootstrap_servers)
-        yield stack

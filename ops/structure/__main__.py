@@ -1,0 +1,32 @@
+"""`python -m ops.structure [CHECKOUT]`: how the code is laid out, as one JSON object; exit 1 on an impure module.
+
+Another checkout's folder may be given, to compare two states of the project by the same measure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from ops.structure.figures import figures_of
+from ops.structure.modules import modules_of
+from ops.structure.purity import violations
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m ops.structure", description=__doc__.partition("\n")[0])
+    parser.add_argument(
+        "checkout", nargs="?", type=Path, default=Path(), help="the project's folder; this one by default"
+    )
+    root = parser.parse_args().checkout.resolve()
+    found = list(violations(modules_of(root)))
+    for violation in found:
+        print(f"{violation.module}:{violation.line}: {violation.kind}: {violation.what}", file=sys.stderr)
+    print(json.dumps({**figures_of(root)._asdict(), "impurities": len(found)}, ensure_ascii=False))
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
