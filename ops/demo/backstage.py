@@ -123,10 +123,12 @@ class Backstage:
         spent: dict[tuple[str, str], int] = defaultdict(int)
         for labelled in transactions(self._traffic):
             payment = labelled.transaction
+            if payment.event_time_ms < self._traffic.busy_from_ms:
+                continue  # made before there was a ledger
             spent[payment.account_id, payment.currency] += payment.amount_minor
         openings = [Opening(*key, 0, total * FUNDED_TIMES) for key, total in sorted(spent.items())]
         with connect(self._scene.as_role("fraud_executor").database_url, "fraud-demo") as connection:
-            opened = append_openings(connection, openings, self._traffic.start_ms)
+            opened = append_openings(connection, openings, self._traffic.busy_from_ms)
         return f"{opened:,} accounts are open and have money; what moves it is a posting from one account to another"
 
     def _appoint(self) -> None:
@@ -143,7 +145,7 @@ class Backstage:
             "the payment rail": rail,
             "the executor": self._service("the executor", "executor", ("executor", "run"), "EXECUTOR"),
             "the audit service": self._service("the audit service", "audit", ("audit", "run"), "AUDIT"),
-            "the review service": self._service("the review service", "review", ("review", "run"), "WEB"),
+            "the review service": self._service("the review service", "review", ("review", "run"), "REVIEW"),
         }
 
     def _service(self, title: str, name: str, arguments: tuple[str, ...], port_name: str) -> ServerProcess:

@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from pipeline.decide.decision_topics import Located, Unreadable, located
 from pipeline.domain.decision import Outcome
+from pipeline.domain.features import COLUMN, UNKNOWN
 from pipeline.domain.log import Record
 from pipeline.domain.refusals import Refusal
 from pipeline.io.avro.wire import WireFormat
@@ -21,6 +22,8 @@ from pipeline.io.settings import Settings
 ALLOWED_SHOWN: Final = 3
 STOPPED_SHOWN: Final = 5
 """Of the latest decisions: few are no ALLOW, and those are what there is to read."""
+FIRST_LOOKED_AT: Final = 500
+"""Decisions from which it is told whether accounts have a past."""
 SCORES_KEPT: Final = 2000
 LATENCIES_KEPT: Final = 200_000
 WAIT_S: Final = 0.02
@@ -43,6 +46,7 @@ class Snapshot(NamedTuple):
 
 
 WINDOW_S: Final = 5.0
+_MONTH: Final = COLUMN["account_volume_percent_of_normal_month"]
 
 
 class _Seen(NamedTuple):
@@ -72,6 +76,7 @@ class Meter:
         self._after: Counter[str] = Counter()
         self._next: dict[str, dict[int, int]] = {self._decisions_topic: {}, self._dead_topic: {}}
         self._scores: deque[int] = deque(maxlen=SCORES_KEPT)
+        self._first_months_percent: list[int] = []
         self._measured_from_ms = 0
         self.first_decision_s: float | None = None
         """On time.monotonic(): when the first decision could be read."""
@@ -144,6 +149,11 @@ class Meter:
         with self._lock:
             return dict(self._next[self._dead_topic])
 
+    def first_months_percent(self) -> list[int]:
+        """Of each of the first decisions that knew it: the account's last 30 days against its normal month."""
+        with self._lock:
+            return list(self._first_months_percent)
+
     def scores_micro(self) -> list[int]:
         """What the model gave the latest payments that it was asked about."""
         with self._lock:
@@ -155,15 +165,9 @@ class Meter:
             return [self._kept[outcome] for outcome in Outcome if outcome in self._kept]
 
     def _run(self) -> None:
-        consumer = Consumer(
-            {
-                **client.reader_options(
-                    self._settings.bootstrap_servers, "fraud-demo-meter", self._settings.kafka_options
-                ),
-                "auto.offset.reset": "earliest",  # the embedded broker drops the oldest
-                "fetch.wait.max.ms": 10,
-            }
-        )
+        servers, options = self._settings.bootstrap_servers, self._settings.kafka_options
+        tuning = {"auto.offset.reset": "earliest", "fetch.wait.max.ms": 10}  # the embedded broker drops the oldest
+        consumer = Consumer(client.reader_options(servers, "fraud-demo-meter", options, tuning))
         try:
             consumer.assign(self._everywhere(consumer))
             while not self._stopping.is_set():
@@ -214,6 +218,8 @@ class Meter:
         self.first_decision_s = self.first_decision_s or now_s
         self._counts[outcome, route] += 1
         self._ids.add(fields["decision_id"])
+        if len(self._ids) <= FIRST_LOOKED_AT and decision.stored.features[_MONTH] != UNKNOWN:
+            self._first_months_percent.append(decision.stored.features[_MONTH])
         if self._measured_from_ms and fields["source_timestamp_ms"] >= self._measured_from_ms:
             self._seen.append(_Seen(now_s, latency_ms, outcome))
             self._latencies_ms.append(latency_ms)

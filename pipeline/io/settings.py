@@ -41,8 +41,11 @@ class Settings(BaseSettings):
     redis_timeout_s: Annotated[float, Field(gt=0, le=30)] = 2.0
     database_url: Annotated[str, Field(repr=False)] = "postgresql://fraud_owner@127.0.0.1:5432/fraud"
     """Of the role that the process runs as; only migrations run as the owner."""
-    database_patience_s: Annotated[float, Field(ge=0, le=3600)] = 60.0
-    """How long a service waits for PostgreSQL before it gives up its place and exits."""
+    service_patience_s: Annotated[float, Field(ge=0, le=3600)] = 60.0
+    """How long a service waits for PostgreSQL or the broker before it gives up its place and exits."""
+    service_standstill_s: Annotated[float, Field(gt=0, le=3600)] = 120.0
+    """For one turn of a service's loop; one that takes longer stands still, and /live says so. A statement of
+    PostgreSQL may take 60 s, a delivery to the broker 20 s."""
     topic_prefix: str = ""
     state_prefix: str = "fraud"
 
@@ -87,7 +90,9 @@ class Settings(BaseSettings):
     rail_timeout_s: Annotated[float, Field(gt=0, le=60)] = 2.0
     """For one request; what isn't answered by then is asked about."""
     executor_port: Annotated[int, Field(ge=0, le=65535)] = 6068
-    """Of the execution service's health pages and metrics, on FRAUD_WEB_HOST; 0: any that is free."""
+    """Of the execution service's pages, on FRAUD_WEB_HOST; 0, here and below: any that is free."""
+    review_port: Annotated[int, Field(ge=0, le=65535)] = 6069
+    reconcile_port: Annotated[int, Field(ge=0, le=65535)] = 6070
 
     reconcile_grace_s: Annotated[float, Field(ge=0, le=3600)] = 30.0
     """How long a record may be on its way to the audit log and the ledger before it is called missing."""
@@ -99,10 +104,11 @@ class Settings(BaseSettings):
     """Ed25519, PEM; `fraud keys create audit` makes one. Heads are signed with it."""
     audit_anchor_interval_s: Annotated[float, Field(ge=1, le=86_400)] = 3600.0
     audit_port: Annotated[int, Field(ge=0, le=65535)] = 6067
-    """Of the audit service's metrics, on FRAUD_WEB_HOST; 0: none."""
+    """Of the audit service's pages."""
 
     web_host: str = "127.0.0.1"
     web_port: Annotated[int, Field(ge=0, le=65535)] = 6066
+    """Of the worker's pages."""
     log_level: str = "INFO"
 
     def topic(self, name: str) -> str:

@@ -1,41 +1,32 @@
-"""`fraud reconcile check`: everything held against everything, once or without end."""
+"""`fraud reconcile`: everything held against everything, once or without end."""
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from typing import Final, NamedTuple
+from functools import partial
+from typing import Final, NamedTuple, NoReturn
 
-import structlog
-
-from pipeline.io import logs
+from pipeline.alerts.publisher_topics import AlertPublisher
 from pipeline.io.avro.wire import WireFormat
-from pipeline.io.health import health_pages
+from pipeline.io.clock import now_ms
 from pipeline.io.kafka.appender import Appender
 from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.kafka.log_reader import LogReader
-from pipeline.io.postgres import Connection, DatabaseRefused, DatabaseUnavailable, PositionMoved, connect
+from pipeline.io.postgres import Connection, DatabaseRefused, DatabaseUnavailable, Held, connect
+from pipeline.io.runner import Terms, run_service
 from pipeline.io.settings import Settings
-from pipeline.reconcile import metrics
 from pipeline.reconcile.comparison_store import Looked, Looking, Topics
 from pipeline.reconcile.finding_store import Findings
+from pipeline.reconcile.following_service import LOOK_AGAIN_S, Following
 from pipeline.reconcile.gaps import Gap
 from pipeline.reconcile.service import CONSUMER, GROUP, Comparison, IntakeOf, Reconciler
 from pipeline.terminal.failures import Failure, without_password
 from pipeline.terminal.output import Output, coloured
 
-LOOK_AGAIN_S: Final = 0.5
-IDLE_S: Final = 1.0
-HOLD_S: Final = 1.0
-HOLDS_MAX: Final = 120
-"""In a row: two minutes of a broker or a database that is away; a supervisor starts it again."""
 _ONCE: Final = f"{CONSUMER}-once"
 """A consumer that has no positions, for a run that begins with the oldest records."""
-
-log = structlog.get_logger("reconcile")
 
 
 class Totals(NamedTuple):
@@ -56,11 +47,11 @@ class Totals(NamedTuple):
 
 def reconcile_once(settings: Settings, wire: WireFormat, output: Output) -> bool:
     """From the oldest records that the topics hold to what is committed now; True when nothing is missing."""
-    totals, never = Totals(), threading.Event()
+    totals = Totals()
     try:
         with _reconciler(settings, wire, is_stored=False) as reconciler, closing(_connect(settings)) as connection:
             while (stretch := reconciler.open(connection)) is not None:
-                looked = _settled(reconciler, connection, stretch, settings.reconcile_grace_s, never)
+                looked = _settled(reconciler, connection, stretch, settings.reconcile_grace_s)
                 gaps = reconciler.close(connection, stretch, looked)
                 totals = totals.plus(looked, len(gaps))
                 for gap in gaps:
@@ -74,25 +65,12 @@ def reconcile_once(settings: Settings, wire: WireFormat, output: Output) -> bool
     return totals.gaps == 0
 
 
-def run_reconcile(settings: Settings, wire: WireFormat) -> None:
-    """Until SIGTERM or SIGINT. Failure where it must give up its place."""
-    logs.configure(settings.log_level)
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
-    try:
-        with (
-            _reconciler(settings, wire, is_stored=True) as reconciler,
-            health_pages(settings.web_host, settings.web_port, lambda: True),
-        ):
-            _keep_running(settings, reconciler, stopping)
-    except OSError as error:
-        what = f"{settings.web_host}:{settings.web_port}, for the health pages, can't be had ({error.strerror})."
-        raise Failure(what, "Set FRAUD_WEB_PORT or FRAUD_WEB_HOST to something free.") from error
-    except PositionMoved as error:
-        raise Failure(f"Another reconciliation is running: {error}.", "Let one run.") from error
-    except (BrokerFailed, DatabaseUnavailable, DatabaseRefused) as error:
-        raise Failure(f"Reconciliation gives up its place: {error}.", "Its log says more.") from error
+def run_reconcile(settings: Settings, wire: WireFormat) -> NoReturn:
+    """As a service (pipeline.io.runner)."""
+    held = Held(partial(_connect, settings))
+    with _reconciler(settings, wire, is_stored=True) as reconciler:
+        following = Following(reconciler, held, settings.reconcile_grace_s)
+        run_service(following, settings, Terms("reconcile", settings.reconcile_port, "FRAUD_RECONCILE_PORT"))
 
 
 def show_gap(output: Output, gap: Gap) -> None:
@@ -111,59 +89,18 @@ def show_totals(output: Output, totals: Totals) -> None:
     output.record(totals._asdict(), line + coloured(f"{totals.gaps:,} gaps", colour))
 
 
-def _keep_running(settings: Settings, reconciler: Reconciler, stopping: threading.Event) -> None:
-    holds = 0
-    while not stopping.is_set():
-        try:
-            with closing(_connect(settings)) as connection:
-                while not stopping.is_set():
-                    _turn(settings, reconciler, connection, stopping)
-                    holds = 0
-        except (BrokerFailed, DatabaseUnavailable) as error:
-            holds += 1
-            if holds > HOLDS_MAX:
-                raise
-            reconciler.forget()
-            metrics.HOLDS.labels(type(error).__name__).inc()
-            log.warning("reconciliation_held", why=str(error))
-            stopping.wait(HOLD_S)
-
-
-def _turn(settings: Settings, reconciler: Reconciler, connection: Connection, stopping: threading.Event) -> None:
-    for gap in reconciler.close_filled(connection):
-        metrics.GAPS_CLOSED.labels(gap.kind).inc()
-        log.info("gap_closed", **_fields(gap))
-    stretch = reconciler.open(connection)
-    if stretch is None:
-        stopping.wait(IDLE_S)
-        return
-    looked = _settled(reconciler, connection, stretch, settings.reconcile_grace_s, stopping)
-    if stopping.is_set() and looked.may_be_late:
-        return  # what isn't over isn't judged
-    for gap in reconciler.close(connection, stretch, looked):
-        metrics.GAPS.labels(gap.kind).inc()
-        log.error("gap_found", **_fields(gap))
-    metrics.RECONCILED.inc(looked.taken_in)
-    metrics.LAST_CLOSED.set_to_current_time()
-
-
-def _settled(
-    reconciler: Reconciler, connection: Connection, stretch: Comparison, grace_s: float, stopping: threading.Event
-) -> Looked:
+def _settled(reconciler: Reconciler, connection: Connection, stretch: Comparison, grace_s: float) -> Looked:
     """Looked at again until nothing in it may still be on its way, or its grace is over."""
     deadline = time.monotonic() + grace_s
     while True:
         looked = reconciler.look(connection, stretch)
-        if not looked.may_be_late or time.monotonic() > deadline or stopping.wait(LOOK_AGAIN_S):
+        if not looked.may_be_late or time.monotonic() > deadline:
             return looked
-
-
-def _fields(gap: Gap) -> dict[str, object]:
-    return {**gap._asdict(), "side": gap.side}
+        time.sleep(LOOK_AGAIN_S)
 
 
 def _connect(settings: Settings) -> Connection:
-    return connect(settings.database_url, GROUP, patience_s=settings.database_patience_s)
+    return connect(settings.database_url, GROUP)
 
 
 @contextmanager
@@ -173,10 +110,6 @@ def _reconciler(settings: Settings, wire: WireFormat, *, is_stored: bool) -> Ite
     appender = Appender(settings.bootstrap_servers, GROUP, settings.kafka_options)
     with LogReader(settings.bootstrap_servers, GROUP, settings.kafka_options) as log_reader:
         looking = Looking(wire, log_reader, topics, CONSUMER if is_stored else _ONCE)
-        findings = Findings(wire, settings.topic("alerts.v1"), appender.append)
+        findings = Findings(AlertPublisher(appender.append, wire, settings.topic("alerts.v1")))
         intake = IntakeOf(topics, settings.consumer_group)
-        yield Reconciler(log_reader, looking, findings, intake, _now_ms, is_stored=is_stored)
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
+        yield Reconciler(log_reader, looking, findings, intake, now_ms, is_stored=is_stored)

@@ -28,7 +28,7 @@ class JudgedName(StrEnum):
 @review_app.command("run")
 def run() -> None:
     """Run the review service until SIGTERM. It opens cases, expires them and publishes what was decided."""
-    from pipeline.review.desk_command import run_review
+    from pipeline.review.service_command import run_review
 
     settings = settings_from_environment("review")
     run_review(settings, wire_format(settings))

@@ -1,82 +1,25 @@
-"""`fraud review`: the service that keeps cases, and what people do with them."""
+"""`fraud review`: what people do with cases."""
 
 from __future__ import annotations
 
-import signal
-import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import Final, TypeVar
-
-import structlog
 
 from pipeline.decide.decision_topics import money_text
 from pipeline.domain.decision import Outcome
 from pipeline.domain.features import UNKNOWN
-from pipeline.io import logs
-from pipeline.io.avro.wire import WireFormat
 from pipeline.io.clock import now_ms
-from pipeline.io.health import health_pages
-from pipeline.io.kafka.appender import Appender
-from pipeline.io.kafka.client import BrokerFailed
-from pipeline.io.kafka.positioned_log import PositionedLog, RecordUndecodable
-from pipeline.io.postgres import (
-    Connection,
-    DatabaseRefused,
-    DatabaseUnavailable,
-    PositionMoved,
-    Positions,
-    connect,
-)
 from pipeline.io.settings import Settings
 from pipeline.review.case_store import CaseFile
 from pipeline.review.cases import CaseEvent, JudgedOutcome, Judgement, Kind, ReviewRefusal, ReviewRules, needs_second
 from pipeline.review.desk_store import Acted, NoSuchCase, ReviewDesk
-from pipeline.review.service import CONSUMER, GROUP, ReviewService, ReviewTopics
 from pipeline.terminal.connection import connected
-from pipeline.terminal.failures import FAILED_CHECK, Failure, database_away
+from pipeline.terminal.failures import FAILED_CHECK, Failure
 from pipeline.terminal.output import OUTCOME_COLOUR, Output, coloured, utc_text
 
-HOUR_MS: Final = 3_600_000
 MINUTE_MS: Final = 60_000
-RETRY_S: Final = 0.5
 T = TypeVar("T")
-
-log = structlog.get_logger("review")
-
-
-def run_review(settings: Settings, wire: WireFormat) -> None:
-    """Until SIGTERM or SIGINT. Failure where it can't start, or must give up its place."""
-    logs.configure(settings.log_level)
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
-    topic, options = settings.topic("decisions.v1"), settings.kafka_options
-    positions = Positions(CONSUMER, topic)
-    held = _Held(settings)
-    source = PositionedLog(
-        settings.bootstrap_servers,
-        topic,
-        "decision.v1",
-        GROUP,
-        slot=settings.worker_slot,
-        wire=wire,
-        positions=lambda partitions: positions.read(held.connection(), partitions),
-        options=options,
-    )
-    appender = Appender(settings.bootstrap_servers, f"{GROUP}-{settings.worker_slot}", options)
-    expiry_ms = settings.review_expiry_hours * HOUR_MS
-    service = ReviewService(source, appender, wire, ReviewTopics(topic), expiry_ms, now_ms)
-    try:
-        with health_pages(settings.web_host, settings.web_port, lambda: service.is_ready), closing(source):
-            _keep_running(service, held, stopping)
-    except OSError as error:
-        what = f"{settings.web_host}:{settings.web_port}, for the health pages, can't be had ({error.strerror})."
-        raise Failure(what, "Set FRAUD_WEB_PORT or FRAUD_WEB_HOST to something free.") from error
-    except (BrokerFailed, RecordUndecodable, DatabaseRefused, PositionMoved) as error:
-        raise Failure(f"The review service gives up its place: {error}.", "Its log says more.") from error
-    except DatabaseUnavailable as error:
-        raise database_away(settings.database_url) from error
 
 
 def claim(settings: Settings, wanted: str, by: str) -> Acted:
@@ -153,36 +96,6 @@ _SENTENCE: Final[Mapping[Kind, Callable[[Acted], str]]] = {
     Kind.DECLINED: lambda _: "Declined: the case is open again.",
     Kind.DECIDED: lambda acted: f"Decided: {_outcome(acted.event)}.",
 }
-
-
-class _Held:
-    """The service's connection, made anew after it was lost."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._connection: Connection | None = None
-
-    def connection(self) -> Connection:
-        if self._connection is None or self._connection.closed:
-            settings = self._settings
-            self._connection = connect(settings.database_url, GROUP, patience_s=settings.database_patience_s)
-        return self._connection
-
-    def drop(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-
-
-def _keep_running(service: ReviewService, held: _Held, stopping: threading.Event) -> None:
-    """Connects again while the database comes and goes; DatabaseUnavailable once the patience is over."""
-    while not stopping.is_set():
-        try:
-            service.run(held.connection(), stopping)
-        except DatabaseUnavailable as error:
-            log.warning("database_lost", why=str(error))
-            held.drop()
-            stopping.wait(RETRY_S)
-    held.drop()
 
 
 @contextmanager

@@ -25,9 +25,14 @@ def failure_of(error: Exception) -> Failure | None:
     command may meet become sentences."""
     if isinstance(error, Failure):
         return error
+    from pipeline.io.health import PortUnavailable
     from pipeline.io.kafka.client import BrokerFailed
 
-    return _broker_failure(error) if isinstance(error, BrokerFailed) else None
+    if isinstance(error, BrokerFailed):
+        return _broker_failure(error)
+    if isinstance(error, PortUnavailable):
+        return Failure(f"{error}.", f"Set {error.setting} or FRAUD_WEB_HOST to something free.")
+    return None
 
 
 def _broker_failure(error: BrokerFailed) -> Failure:

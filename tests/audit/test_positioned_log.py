@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable
 
 import pytest
 from confluent_kafka import Producer
@@ -14,21 +13,16 @@ from ops.stack.topics import create_topics
 from pipeline.domain.log import LogRecord
 from pipeline.io.kafka.positioned_log import PositionedLog, RecordUndecodable, Span
 from tests.audit.logs import WIRE, values
+from tests.servers import SOON_FREE, unused_prefix
 
 DEADLINE_S = 60.0
 PARTITION = 2
 
 
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStack]:
-    with EmbeddedStack(tmp_path_factory.mktemp("stack")) as started:
-        yield started
-
-
 @pytest.fixture
-def topic(stack: EmbeddedStack, tmp_path: Path) -> str:
+def topic(stack: EmbeddedStack) -> str:
     """With ten decisions in one partition."""
-    prefix = f"{tmp_path.name}."
+    prefix = unused_prefix()
     create_topics(stack.bootstrap_servers, prefix=prefix)
     send(stack, f"{prefix}decisions.v1", values(10))
     return f"{prefix}decisions.v1"
@@ -48,7 +42,7 @@ class Reading:
         self.position, self.released = position, 0
         self.log = PositionedLog(
             stack.bootstrap_servers, topic, schema, f"group-{topic}", slot=0, wire=WIRE, positions=self._positions,
-            options={}, release=self._release,
+            options=SOON_FREE, release=self._release,
         )  # fmt: skip
 
     def records(self, count: int) -> list[LogRecord]:

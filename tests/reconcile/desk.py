@@ -11,6 +11,7 @@ import psycopg
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from ops.stack.embedded import EmbeddedStack
+from pipeline.alerts.publisher_topics import AlertPublisher
 from pipeline.audit.letter_store import Letters
 from pipeline.audit.log_store import AuditLog
 from pipeline.domain.log import LogRecord
@@ -136,7 +137,7 @@ class Desk:
     def reconciler(self, *, is_stored: bool = True) -> Reconciler:
         appender = Appender(self.stack.bootstrap_servers, "test", {})
         looking = Looking(WIRE, self.log_reader, self.topics, CONSUMER if is_stored else "reconcile-once")
-        findings = Findings(WIRE, self.prefix + "alerts.v1", appender.append)
+        findings = Findings(AlertPublisher(appender.append, WIRE, self.prefix + "alerts.v1"))
         intake = IntakeOf(self.topics, self.group)
         return Reconciler(self.log_reader, looking, findings, intake, lambda: NOON_MS, is_stored=is_stored)
 

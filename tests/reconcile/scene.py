@@ -127,7 +127,11 @@ class Scene:
 
     def follower(self, grace_s: float) -> ServerProcess:
         return self._process(
-            "reconcile", ["reconcile", "run"], "FRAUD_WEB_PORT", "/live", FRAUD_RECONCILE_GRACE_S=str(grace_s)
+            "reconcile",
+            ["reconcile", "run"],
+            "FRAUD_RECONCILE_PORT",
+            "/live",
+            FRAUD_RECONCILE_GRACE_S=str(grace_s),
         )
 
     def _process(self, name: str, arguments: list[str], port_name: str, page: str, **more: str) -> ServerProcess:

@@ -86,7 +86,7 @@ def audit_process(stack: RealStack, directory: Path, environment: Mapping[str, s
 def review_process(stack: RealStack, directory: Path, environment: Mapping[str, str]) -> ServerProcess:
     """`fraud review run` in its own role."""
     settings = {**environment, "FRAUD_DATABASE_URL": url_of(stack.database_url, "fraud_review")}
-    return _service(directory, "review", ("ops.cli", "review", "run"), "FRAUD_WEB_PORT", settings)
+    return _service(directory, "review", ("ops.cli", "review", "run"), "FRAUD_REVIEW_PORT", settings)
 
 
 def url_of(database_url: str, role: str) -> str:

@@ -28,7 +28,6 @@ from pipeline.domain.decision import BreakerState
 from pipeline.domain.log import Record, Source, Span
 from pipeline.domain.payment import Transaction
 from pipeline.io.avro.wire import WireFormat
-from pipeline.io.dead_letters import DeadLetters
 from pipeline.io.settings import Settings
 from pipeline.state.store import RedisState
 from pipeline.state.windows import DAY_MS
@@ -105,9 +104,8 @@ class Decider:
 
     def __init__(self, url: str) -> None:
         wire = WireFormat()
-        topics = TopicNames("transactions.v1", "decisions.v1", "alerts.v1")
-        dead_letters = DeadLetters(wire, "transactions.dead.v1", None)
-        self._judge = Judge(RegimeSource(Settings()).current, wire, topics, dead_letters, AGENT_ID)
+        topics = TopicNames("decisions.v1", "alerts.v1")
+        self._judge = Judge(RegimeSource(Settings()).current, wire, topics, AGENT_ID)
         self._state = RedisState(url)
         self.client_s = 0.0
 

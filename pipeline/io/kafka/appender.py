@@ -36,7 +36,8 @@ class Appender:
     """Idempotent: a retry inside the client writes nothing twice. For one thread."""
 
     def __init__(self, bootstrap_servers: str, client_id: str, options: Mapping[str, str]) -> None:
-        self._producer = Producer(_options(bootstrap_servers, client_id, options, DELIVERY_S))
+        tuning = {"client.id": client_id, "delivery.timeout.ms": int(DELIVERY_S * 1000), "linger.ms": LINGER_MS}
+        self._producer = Producer(client.writer_options(bootstrap_servers, options, tuning))
 
     def append(self, records: Sequence[Outgoing]) -> None:
         """Returns once all are acknowledged; BrokerAway or BrokerFailed otherwise, and then some may stand there."""
@@ -59,13 +60,14 @@ class TransactionalAppender:
     """One Kafka transaction an append. For one thread."""
 
     def __init__(self, bootstrap_servers: str, transactional_id: str, options: Mapping[str, str]) -> None:
-        self._producer = Producer(
-            {
-                **_options(bootstrap_servers, transactional_id, options, TRANSACTION_TIMEOUT_MS / 1000),
-                "transactional.id": transactional_id,
-                "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
-            }
-        )
+        tuning = {
+            "client.id": transactional_id,
+            "transactional.id": transactional_id,
+            "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
+            "delivery.timeout.ms": TRANSACTION_TIMEOUT_MS,
+            "linger.ms": LINGER_MS,
+        }
+        self._producer = Producer(client.writer_options(bootstrap_servers, options, tuning))
 
     def start(self) -> None:
         """From here on a predecessor's transaction has ended and can't be taken up again. BrokerFailed."""
@@ -126,13 +128,3 @@ def _deliver(producer: Producer, records: Sequence[Outgoing]) -> dict[Place, int
         kind = BrokerAway if all(map(is_transient, failures)) else BrokerFailed
         raise kind(f"{left + len(failures)} of {len(records)} records were not acknowledged: {why}")
     return ends
-
-
-def _options(
-    bootstrap_servers: str, client_id: str, options: Mapping[str, str], delivery_timeout_s: float
-) -> client.Options:
-    return {
-        **client.writer_options(bootstrap_servers, options, delivery_timeout_ms=int(delivery_timeout_s * 1000)),
-        "client.id": client_id,
-        "linger.ms": LINGER_MS,
-    }

@@ -69,18 +69,16 @@ class PositionedLog:
         self._assigned_partitions: list[int] = []
         self._next: dict[int, int] = {}
         self._raised: BaseException | None = None
-        self._consumer = Consumer(
-            {
-                **client.reader_options(bootstrap_servers, group, options),
-                "client.id": f"{group}-{slot}",
-                # A static member: a restart in its slot takes its partitions back at once.
-                "group.instance.id": f"{group}-{slot}",
-                "session.timeout.ms": SESSION_TIMEOUT_MS,
-                "heartbeat.interval.ms": SESSION_TIMEOUT_MS // 6,
-                "fetch.wait.max.ms": 20,
-                "queued.max.messages.kbytes": PENDING_KILOBYTES_MAX,
-            }
-        )
+        tuning = {
+            "client.id": f"{group}-{slot}",
+            # A static member: a restart in its slot takes its partitions back at once.
+            "group.instance.id": f"{group}-{slot}",
+            "session.timeout.ms": SESSION_TIMEOUT_MS,
+            "heartbeat.interval.ms": SESSION_TIMEOUT_MS // 6,
+            "fetch.wait.max.ms": 20,
+            "queued.max.messages.kbytes": PENDING_KILOBYTES_MAX,
+        }
+        self._consumer = Consumer(client.reader_options(bootstrap_servers, group, options, tuning))
         self._consumer.subscribe([topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked)
 
     def read(self, records_max: int, wait_s: float) -> LogBatch:

@@ -40,6 +40,14 @@ def test_every_record_is_accounted_for(summary):
     assert summary["is_whole"]
 
 
+def test_it_starts_with_a_past(summary, events):
+    """Accounts have made about a normal month's payments before the first decision that is shown."""
+    assert summary["past"]["days"] == 30
+    assert 5_000 <= summary["past"]["payments"] <= 20_000
+    assert 60 <= summary["first_decisions_month_percent_p50"] <= 130
+    assert summary["offsets_in"] < summary["past"]["payments"] + summary["published"], "the past is not decided"
+
+
 def test_every_decision_is_audited_and_executed(summary):
     assert summary["audited"] == summary["decisions"] == sum(summary["executions"].values())
     assert summary["dead_letters_audited"] == sum(summary["dead_letters"].values())
@@ -140,6 +148,7 @@ def test_the_audit_log_is_verified_from_its_export(summary):
 def test_it_tells_what_it_does(events):
     told = " ".join(event["sentence"] for event in events if event["event"] == "step")
     for expected in (
+        "the worker counts them",
         "first explained decision",
         "GOES WRONG, on purpose",
         "rolled back",
