@@ -9,10 +9,12 @@ Facts go to stdout. A failure is one line on stderr: what is wrong, and the fix.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from functools import cache
-from typing import Final
+from pathlib import Path
+from typing import Annotated, Final
 
 import typer
 from typer.core import TyperGroup
@@ -135,7 +137,20 @@ def run(arguments: Sequence[str]) -> int:
 
 @cache
 def commands() -> TyperGroup:
-    return command_tree(ABOUT, TABLE)
+    return command_tree(ABOUT, TABLE, with_settings_from)
+
+
+def with_settings_from(
+    env_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Take FRAUD_* settings from it, as `fraud stack` writes one."),
+    ] = None,
+) -> None:
+    """What may be said before a command; the variable FRAUD_ENV_FILE says it for all."""
+    if env_file is not None:
+        from pipeline.io.settings import ENV_FILE
+
+        os.environ[ENV_FILE] = str(env_file.resolve())  # the processes that a command starts read it too
 
 
 if __name__ == "__main__":

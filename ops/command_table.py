@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from functools import cached_property
 from importlib import import_module
 from typing import Any, Final, NamedTuple
@@ -39,10 +39,11 @@ class Section(NamedTuple):
     commands: tuple[Group | Verb, ...]
 
 
-def command_tree(about: str, sections: Iterable[Section]) -> TyperGroup:
-    """The root, with --help that shows the sections, and with shell completion."""
-    app = typer.Typer(cls=_Root, help=about, no_args_is_help=True, rich_markup_mode=None)
-    app.callback()(_nothing)
+def command_tree(about: str, sections: Iterable[Section], before: Callable[..., None]) -> TyperGroup:
+    """The root, with --help that shows the sections, and with shell completion. `before` is called before a command,
+    with the options that its signature names; they stand in front of the command's name."""
+    app = typer.Typer(cls=_Root, no_args_is_help=True, rich_markup_mode=None)
+    app.callback(help=about)(before)
     told = {each.name: (section.title, each) for section in sections for each in section.commands}
     for title, verb in told.values():
         if isinstance(verb, Verb):
@@ -101,7 +102,3 @@ def _commands_of(app: typer.Typer) -> Mapping[str, Any]:
 
 def _found(module: str, name: str) -> Any:
     return getattr(import_module(module), name.replace("-", "_"))
-
-
-def _nothing() -> None:
-    """A callback makes a Typer app a group, whatever it holds."""

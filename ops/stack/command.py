@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,35 +12,39 @@ from pipeline.terminal.failures import Failure
 from pipeline.terminal.options import Json
 from pipeline.terminal.output import Output
 
+if TYPE_CHECKING:
+    from ops.stack.stack import OpenStack
+
 stack_app = typer.Typer()
 topics_app = typer.Typer()
 schemas_app = typer.Typer()
 
 Folder = Annotated[Path, typer.Option("--directory", metavar="FOLDER", help="Where its files go.")]
+Exports = Annotated[bool, typer.Option("--env", help="Print `export` lines for a shell.")]
 
 
 @stack_app.command("embedded")
-def embedded(directory: Folder = Path("var/embedded"), as_json: Json = False) -> None:
-    """Hold up servers that pip brought, for trying. Ctrl-C ends it."""
-    from ops.stack.embedded import EmbeddedStack
-    from ops.stack.foreground import StackFailure, hold
+def hold_embedded(directory: Folder = Path("var/embedded"), as_exports: Exports = False, as_json: Json = False) -> None:
+    """Hold up servers that pip brought, for trying things. It prints what it takes to use them. Ctrl-C ends it.
 
-    try:
-        hold("embedded", EmbeddedStack, directory, as_json=as_json)
-    except StackFailure as failure:
-        raise Failure("The embedded stack could not be started.", str(failure)) from failure
+    A broker that keeps nothing on disk, a Redis, a PostgreSQL and a payment rail. FOLDER/stack.env holds their
+    settings: give it to other commands as --env-file or FRAUD_ENV_FILE.
+    """
+    from ops.stack.embedded import embedded_stack
+
+    _hold("embedded", embedded_stack, directory, is_kept=False, as_exports=as_exports, as_json=as_json)
 
 
 @stack_app.command("real")
-def real(directory: Folder = Path("var/stack"), as_json: Json = False) -> None:
-    """Hold up Apache Kafka and Redis without Docker. It needs Java 17, Maven and redis-server. Ctrl-C ends it."""
-    from ops.stack.foreground import StackFailure, hold
-    from ops.stack.real import RealStack
+def hold_real(directory: Folder = Path("var/stack"), as_exports: Exports = False, as_json: Json = False) -> None:
+    """Hold up Apache Kafka, Redis and PostgreSQL without Docker. It prints what it takes to use them. Ctrl-C ends it.
 
-    try:
-        hold("real", RealStack, directory, as_json=as_json)
-    except StackFailure as failure:
-        raise Failure("The real stack could not be started.", str(failure)) from failure
+    It needs Java 17, Maven and redis-server, and keeps what it holds. FOLDER/stack.env holds the settings: give it to
+    other commands as --env-file or FRAUD_ENV_FILE.
+    """
+    from ops.stack.real import real_stack
+
+    _hold("real", real_stack, directory, is_kept=True, as_exports=as_exports, as_json=as_json)
 
 
 @topics_app.command("create")
@@ -69,3 +73,16 @@ def register_schemas(
     from ops.stack.registry_command import register, show_registered
 
     show_registered(Output(as_json=as_json), list(register(settings_from_environment(), registry)))
+
+
+def _hold(name: str, open_stack: OpenStack, directory: Path, *, is_kept: bool, as_exports: bool, as_json: bool) -> None:
+    from ops.stack.foreground import Form, hold
+    from ops.stack.stack import StackFailure
+
+    if as_exports and as_json:
+        raise Failure("--env and --json are two forms of the same.", "Give one of them.")
+    form = Form.EXPORTS if as_exports else Form.JSON if as_json else Form.TABLE
+    try:
+        hold(name, open_stack, directory, is_kept=is_kept, form=form)
+    except StackFailure as failure:
+        raise Failure(f"The {name} stack could not be started.", str(failure)) from failure

@@ -39,7 +39,7 @@ def open_account(
     """Open an account, so that it can pay. One that is open stays as it is."""
     from pipeline.execute.ledger_admin_store import Opening, open_accounts
 
-    opened = open_accounts(settings_from_environment(), [Opening(account_id, currency, overdraft, balance)])
+    opened = open_accounts(settings_from_environment("bookkeeper"), [Opening(account_id, currency, overdraft, balance)])
     fields = {"account_id": account_id, "currency": currency, "is_new": bool(opened)}
     Output(as_json=as_json).record(fields, "Opened." if opened else "It is open already.")
 
@@ -59,7 +59,7 @@ def import_accounts(
     from pipeline.execute.ledger_admin_store import open_accounts, read_openings
 
     openings = read_openings(path)
-    opened = open_accounts(settings_from_environment(), openings)
+    opened = open_accounts(settings_from_environment("bookkeeper"), openings)
     line = f"{opened:,} of {len(openings):,} accounts opened; the others were open."
     Output(as_json=as_json).record({"accounts": len(openings), "opened": opened}, line)
 
@@ -75,7 +75,7 @@ def fund_account(
     """Move money into an open account from outside."""
     from pipeline.execute.ledger_admin_store import fund
 
-    is_new = fund(settings_from_environment(), account_id, currency, amount_minor, reference)
+    is_new = fund(settings_from_environment("bookkeeper"), account_id, currency, amount_minor, reference)
     fields = {"account_id": account_id, "currency": currency, "reference": reference, "is_new": is_new}
     line = "Posted." if is_new else "This reference was posted before; nothing was done."
     Output(as_json=as_json).record(fields, line)

@@ -37,12 +37,31 @@ NEEDS: Final[Mapping[str, frozenset[Need]]] = MappingProxyType(
         "review": frozenset({Need.KAFKA, Need.DATABASE}),
         "rollback": frozenset({Need.KAFKA, Need.DATABASE}),
         "reconcile": frozenset({Need.KAFKA, Need.DATABASE}),
+        "desk": frozenset({Need.DATABASE}),
+        "bookkeeper": frozenset({Need.DATABASE}),
         "migrate": frozenset({Need.DATABASE_OWNER}),
         "topics": frozenset({Need.KAFKA}),
         "command": frozenset(),  # anything else: what it uses refuses it, if need be
     }
 )
-"""By what runs; `fraud access` is topics', for it speaks to the broker as the administrator."""
+"""By what runs; `fraud access` is topics', for it speaks to the broker as the administrator. A person acts on cases at
+the desk, and opens and funds accounts as the bookkeeper."""
+
+READER: Final = "fraud_reader"
+DATABASE_ROLES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "worker": "fraud_worker",  # which may not even connect
+        "audit": "fraud_audit",
+        "executor": "fraud_executor",
+        "review": "fraud_review",
+        "rollback": "fraud_rollback",
+        "reconcile": "fraud_reconcile",
+        "desk": "fraud_review",
+        "bookkeeper": "fraud_executor",
+        "migrate": _OWNER,
+    }
+)
+"""By what runs, where the address of the database leaves the role open; READER for what only looks."""
 
 
 def production_faults(settings: Settings, process: str) -> list[str]:

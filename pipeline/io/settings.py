@@ -3,17 +3,25 @@ where `secrets_from` says. In production they come from nowhere else (pipeline/i
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from pipeline.io.avro.wire import Framing
 from pipeline.io.secret_settings import PlainSecrets, StoredSecrets
 
+ENV_FILE: Final = "FRAUD_ENV_FILE"
+"""Environment variable: a file of settings besides .env, whose values go before those of .env."""
+ROLE_PLACEHOLDER: Final = "{role}"
 _ROOT = Path(__file__).parents[2]
+
+
+class EnvFileMissing(Exception):
+    """FRAUD_ENV_FILE names a file that isn't there; the message is its path."""
 
 
 class Profile(StrEnum):
@@ -40,7 +48,8 @@ class Settings(BaseSettings):
     redis_url: Annotated[str, Field(repr=False)] = "redis://127.0.0.1:6379/0"
     redis_timeout_s: Annotated[float, Field(gt=0, le=30)] = 2.0
     database_url: Annotated[str, Field(repr=False)] = "postgresql://fraud_owner@127.0.0.1:5432/fraud"
-    """Of the role that the process runs as; only migrations run as the owner."""
+    """Of the role that the process runs as; only migrations run as the owner. With {role} for it, one address does for
+    every process: each puts in its own role."""
     service_patience_s: Annotated[float, Field(ge=0, le=3600)] = 60.0
     """How long a service waits for PostgreSQL or the broker before it gives up its place and exits."""
     service_standstill_s: Annotated[float, Field(gt=0, le=3600)] = 120.0
@@ -111,6 +120,10 @@ class Settings(BaseSettings):
     """Of the worker's pages."""
     log_level: str = "INFO"
 
+    def as_role(self, role: str) -> Settings:
+        """The settings of a process whose role in the database is `role`, where the address leaves that open."""
+        return self.model_copy(update={"database_url": self.database_url.replace(ROLE_PLACEHOLDER, role)})
+
     def topic(self, name: str) -> str:
         return f"{self.topic_prefix}{name}"
 
@@ -120,9 +133,20 @@ class Settings(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - ours may read two files
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - ours knows Vault as well
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The first one that has a value wins; PlainSecrets stands before what could speak in its name."""
-        plain = PlainSecrets(settings_cls, (env_settings, dotenv_settings))
-        return init_settings, plain, env_settings, dotenv_settings, StoredSecrets(settings_cls)
+        files = DotEnvSettingsSource(settings_cls, env_file=_env_files())
+        plain = PlainSecrets(settings_cls, (env_settings, files))
+        return init_settings, plain, env_settings, files, StoredSecrets(settings_cls)
+
+
+def _env_files() -> tuple[Path, ...]:
+    """The later ones go before the earlier. Raises EnvFileMissing: settings that were asked for are not passed over."""
+    named = os.environ.get(ENV_FILE)
+    if not named:
+        return (Path(".env"),)
+    if not Path(named).is_file():
+        raise EnvFileMissing(named)
+    return Path(".env"), Path(named)

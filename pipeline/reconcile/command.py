@@ -1,4 +1,4 @@
-"""`fraud reconcile check`. Each command imports what it needs when it is called."""
+"""`fraud reconcile`. Each command imports what it needs when it is called."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def claim(wanted: PaymentId, by: By, as_json: Json = False) -> None:
     """Keep others from deciding a case for a while."""
     from pipeline.review import desk_command as desk
 
-    settings = settings_from_environment()
+    settings = settings_from_environment("desk")
     _tell(settings, desk.claim(settings, wanted, by), as_json=as_json)
 
 
@@ -69,7 +69,7 @@ def release(wanted: PaymentId, by: By, as_json: Json = False) -> None:
     """Give a claim back."""
     from pipeline.review import desk_command as desk
 
-    settings = settings_from_environment()
+    settings = settings_from_environment("desk")
     _tell(settings, desk.release(settings, wanted, by), as_json=as_json)
 
 
@@ -86,7 +86,7 @@ def decide(
     from pipeline.review import desk_command as desk
     from pipeline.review.cases import JudgedOutcome
 
-    settings = settings_from_environment()
+    settings = settings_from_environment("desk")
     judged: JudgedOutcome = Outcome.ALLOW if outcome is JudgedName.ALLOW else Outcome.BLOCK
     _tell(settings, desk.decide(settings, wanted, judged, by, reason), as_json=as_json)
 

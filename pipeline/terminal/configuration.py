@@ -15,19 +15,22 @@ if TYPE_CHECKING:
 
 
 def settings_from_environment(process: str = "command") -> Settings:
-    """The settings of FRAUD_* variables, .env and the store of secrets; Failure names what is wrong with them.
+    """The settings of FRAUD_* variables, files and the store of secrets; Failure names what is wrong with them.
 
-    process: one of NEEDS; the production profile asks for what it needs.
+    process: one of NEEDS; the production profile asks for what it needs, and its role in the database follows from it.
     """
     from pydantic import ValidationError
     from pydantic_settings import SettingsError
 
-    from pipeline.io.production import production_faults
+    from pipeline.io.production import DATABASE_ROLES, READER, production_faults
     from pipeline.io.secrets import SecretsUnavailable
-    from pipeline.io.settings import Settings
+    from pipeline.io.settings import EnvFileMissing, Settings
 
     try:
-        settings = Settings()
+        settings = Settings().as_role(DATABASE_ROLES.get(process, READER))
+    except EnvFileMissing as missing:
+        what = f"There is no file {missing}, which FRAUD_ENV_FILE or --env-file names."
+        raise Failure(what, "Start the stack that writes it (`fraud stack embedded`), or name none.") from missing
     except SecretsUnavailable as error:
         raise Failure(f"{_sentence(str(error))}.", "Look at FRAUD_SECRETS_FROM, and who may read there.") from error
     except SettingsError as error:  # it quotes no value
