@@ -82,7 +82,7 @@ def _set_up(stack: ExitStack, directory: Path, view: View, started_s: float, ask
     meter.start()
     stack.callback(meter.stop)
     page = f"http://{settings.web_host}:{settings.web_port}/ready"
-    worker = service_process(scene, run, "The worker", ("worker",), {}, lambda: answers(page))
+    worker = service_process(scene, run, "The worker", ("worker", "run"), {}, lambda: answers(page))
     stack.callback(worker.stop)
     tell(f"starting a worker: policy {scene.policy.version}, model {scene.good_version}")
     window_s, sample = scene.policy.breaker.window_s, scene.policy.breaker.minimum_sample

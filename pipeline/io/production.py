@@ -123,12 +123,12 @@ def _database_transport(settings: Settings) -> Iterator[str]:
 
 def _dead_letter_key(settings: Settings) -> Iterator[str]:
     if settings.dead_letter_key is None and settings.dead_letter_key_file is None:
-        yield "Dead letters have no key: make one with `fraud keys create` and keep it as the secret dead_letter_key"
+        yield "Dead letters have no key: `fraud keys create dead-letter` makes one, for the secret dead_letter_key"
 
 
 def _audit_key(settings: Settings) -> Iterator[str]:
     if settings.audit_key is None and settings.audit_key_file is None:
-        yield "The audit log has no key: make one with `fraud audit keygen` and keep it as the secret audit_key"
+        yield "The audit log has no key: `fraud keys create audit` makes one, for the secret audit_key"
 
 
 _CHECKS: Final[dict[Need, Callable[[Settings], Iterator[str]]]] = {

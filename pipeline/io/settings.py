@@ -82,7 +82,7 @@ class Settings(BaseSettings):
     confluent_ids: dict[str, int] = {}
     dead_letter_key: Annotated[str | None, Field(repr=False)] = None
     dead_letter_key_file: Path | None = None
-    """32 bytes, base64; `fraud keys create` makes one. Without it dead letters carry no payload, only its hash."""
+    """32 bytes, base64; `fraud keys create dead-letter` makes one. Without it dead letters keep a payload's hash."""
 
     review_expiry_hours: Annotated[int, Field(ge=1, le=24 * 90)] = 24
     """An escalation that nobody decided by then becomes BLOCK, which frees the customer's money."""
@@ -110,7 +110,7 @@ class Settings(BaseSettings):
     """Leaf files and signed heads of the audit log: where no superuser of the database can write."""
     audit_key: Annotated[str | None, Field(repr=False)] = None
     audit_key_file: Path | None = None
-    """Ed25519, PEM; `fraud audit keygen` makes one. Heads are signed with it."""
+    """Ed25519, PEM; `fraud keys create audit` makes one. Heads are signed with it."""
     audit_anchor_interval_s: Annotated[float, Field(ge=1, le=86_400)] = 3600.0
     audit_port: Annotated[int, Field(ge=0, le=65535)] = 6067
     """Of the audit service's pages."""
