@@ -16,8 +16,8 @@ import pytest
 from confluent_kafka import Producer
 
 from ops.migrations.migrate import migrate
+from ops.processes.servers import ServerProcess
 from ops.stack.embedded import EmbeddedStack
-from ops.stack.processes import ServerProcess
 from ops.stack.topics import create_topics
 from ops.verifier.export import verify_export
 from pipeline.audit.key_files import create_signing_key, public_key

@@ -16,7 +16,7 @@ from confluent_kafka import Producer
 
 from ops.bench.rig.services import status
 from ops.bench.rig.stored import Tail
-from ops.stack.processes import LOOPBACK, ServerProcess, free_port
+from ops.processes.servers import LOOPBACK, ServerProcess, free_port
 from pipeline.domain.decision import Outcome
 from pipeline.domain.features import UNKNOWN
 from pipeline.domain.identities import reversal_id, review_id

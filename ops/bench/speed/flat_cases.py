@@ -18,7 +18,7 @@ from typing import Final, NamedTuple, TypeVar
 
 import redis
 
-from ops.stack.processes import free_port
+from ops.processes.servers import free_port
 from ops.stack.redis_server import Persistence, redis_server, redis_url, system_executable
 from pipeline.decide.app import AGENT_ID, RegimeSource
 from pipeline.decide.batch import Judge, TopicNames

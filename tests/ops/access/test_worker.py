@@ -10,7 +10,7 @@ import pytest
 
 from ops.access.rights import Principal
 from ops.bench.rig.services import status
-from ops.stack.processes import ServerFailed, ServerProcess, free_port
+from ops.processes.servers import ServerFailed, ServerProcess, free_port
 from ops.stack.real import RealStack
 from ops.stack.topics import create_topics
 from pipeline.decide.decision_topics import Located, located

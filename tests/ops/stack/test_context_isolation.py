@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka import Producer
 
 from ops.bench.rig.services import status
-from ops.stack.processes import ServerProcess, free_port
+from ops.processes.servers import ServerProcess, free_port
 from ops.stack.real import RealStack
 from ops.stack.topics import create_topics
 from pipeline.domain.log import Record
