@@ -165,15 +165,9 @@ class Meter:
             return [self._kept[outcome] for outcome in Outcome if outcome in self._kept]
 
     def _run(self) -> None:
-        consumer = Consumer(
-            {
-                **client.reader_options(
-                    self._settings.bootstrap_servers, "fraud-demo-meter", self._settings.kafka_options
-                ),
-                "auto.offset.reset": "earliest",  # the embedded broker drops the oldest
-                "fetch.wait.max.ms": 10,
-            }
-        )
+        servers, options = self._settings.bootstrap_servers, self._settings.kafka_options
+        tuning = {"auto.offset.reset": "earliest", "fetch.wait.max.ms": 10}  # the embedded broker drops the oldest
+        consumer = Consumer(client.reader_options(servers, "fraud-demo-meter", options, tuning))
         try:
             consumer.assign(self._everywhere(consumer))
             while not self._stopping.is_set():

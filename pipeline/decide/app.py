@@ -20,10 +20,11 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from models.artefact.files import ModelRefused, load_champion, load_version
 from models.artefact.scoring import Model
 from pipeline import __version__
+from pipeline.alerts.publisher_topics import AlertPublisher
 from pipeline.breaker.store import BreakerStore
 from pipeline.decide import metrics
 from pipeline.decide.agent import DecisionAgent
-from pipeline.decide.batch import Judge, TopicNames
+from pipeline.decide.batch import Judge, SetAside, TopicNames
 from pipeline.decide.breaker_agent import BreakerWatch
 from pipeline.decide.policy import PolicyRefused, parse_policy
 from pipeline.decide.rebuild_agent import Rebuild
@@ -31,6 +32,7 @@ from pipeline.decide.verdict import Regime, regime
 from pipeline.domain.log import Outgoing
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.dead_letters import DeadLetters
+from pipeline.io.health import state_page
 from pipeline.io.kafka.appender import AsyncAppender
 from pipeline.io.kafka.batch_channel import BatchChannel
 from pipeline.io.kafka.context_transport import read_committed, record_of_event
@@ -76,6 +78,7 @@ class Worker:
         self.appender = AsyncAppender(
             settings.bootstrap_servers, f"{settings.consumer_group}-{settings.worker_slot}", settings.kafka_options
         )
+        self.alerts = AlertPublisher(self.appender.append, self.wire, settings.topic("alerts.v1"))
         self.breaker = BreakerWatch(BreakerStore(settings.redis_url, settings.state_prefix))
         self.context = Context(self.state, self.wire, self._open_reader, settings.topic)
         self.transactions = TransactionLog(
@@ -95,13 +98,18 @@ class Worker:
             self.breaker,
             Rebuild(self.state, self._open_reader, self.context, settings.topic("transactions.v1")),
             self.judge_of(self.source.current),
+            letter_of=self._letter_of,
             state_patience_s=settings.state_patience_s,
             clock_ms=lambda: time.time_ns() // 1_000_000,
         )
 
     def judge_of(self, in_force: Regime) -> Judge:
-        topics = TopicNames(*map(self.settings.topic, ("transactions.v1", "decisions.v1", "alerts.v1")))
-        return Judge(in_force, self.wire, topics, self.dead_letters, AGENT_ID)
+        topics = TopicNames(self.settings.topic("decisions.v1"), self.settings.topic("alerts.v1"))
+        return Judge(in_force, self.wire, topics, AGENT_ID)
+
+    def _letter_of(self, each: SetAside) -> Outgoing:
+        topic, keep_payload = self.settings.topic("transactions.v1"), each.keep_payload
+        return self.dead_letters.letter(topic, each.record, each.code, each.detail, keep_payload=keep_payload)
 
     async def initialise_breaker(self) -> None:
         if await self._has_never_decided():
@@ -115,13 +123,18 @@ class Worker:
     def readiness(self) -> dict[str, object]:
         model = self.agent.judge.in_force.model
         return {
-            "ready": bool(self.transactions.assigned_partitions) and not self.agent.is_holding,
+            **state_page("ready", self._not_ready()).body,
             "partitions": list(self.transactions.assigned_partitions),
             "holding": self.agent.is_holding,
             "policy": self.agent.judge.in_force.policy.version,
             "model": None if model is None else model.version,
             "breaker": self.breaker.summary(),
         }
+
+    def _not_ready(self) -> str | None:
+        if self.agent.is_holding:
+            return "it holds a batch: Redis is away, or has lost its state"
+        return None if self.transactions.assigned_partitions else "no partition of transactions.v1 is its own"
 
     def _open_reader(self) -> LogReader:
         settings = self.settings
@@ -302,10 +315,8 @@ def _add_timers(app: faust.App, worker: Worker) -> None:
 
     @app.timer(BREAKER_INTERVAL_S)
     async def watch_breaker() -> None:
-        for raised in await worker.breaker.evaluate(worker.agent.judge.in_force):
-            value = worker.wire.encode("alert.v1", raised._asdict())
-            topic = worker.settings.topic("alerts.v1")
-            await worker.appender.append([Outgoing(topic, raised.alert_id.encode(), value)])
+        if raised := await worker.breaker.evaluate(worker.agent.judge.in_force):
+            await worker.alerts.publish(raised)
 
 
 def _add_context(app: faust.App, worker: Worker) -> None:
@@ -335,7 +346,7 @@ def _context_agent(worker: Worker, topic_name: str) -> Any:
 def _add_pages(app: faust.App, worker: Worker) -> None:
     @app.page("/live")
     async def live(view: Any, _request: Any) -> Any:
-        return view.json({"live": True})
+        return view.json(state_page("live", None).body)  # answered by the loop that it is about
 
     @app.page("/ready")
     async def ready(view: Any, _request: Any) -> Any:

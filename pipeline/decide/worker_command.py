@@ -1,4 +1,4 @@
-"""`fraud worker`: one decision worker in the foreground, logging JSON to stderr."""
+"""`fraud worker run`: one decision worker in the foreground, logging JSON to stderr."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from models.artefact.files import ModelRefused
 from pipeline.decide.app import build
 from pipeline.decide.policy import PolicyRefused
 from pipeline.io import logs
+from pipeline.io.health import PortUnavailable
 from pipeline.io.kafka.client import require_broker
 from pipeline.io.kafka.faust_credentials import CredentialsRefused
 from pipeline.io.sealing import KeyRefused
@@ -60,5 +61,5 @@ def _require_port(settings: Settings) -> None:
         try:
             probe.bind((settings.web_host, settings.web_port))
         except OSError as error:
-            what = f"{settings.web_host}:{settings.web_port}, for the health pages, can't be had ({error.strerror})."
-            raise Failure(what, "Set FRAUD_WEB_PORT or FRAUD_WEB_HOST to something free.") from error
+            port = settings.web_port
+            raise PortUnavailable(settings.web_host, port, "FRAUD_WEB_PORT", error.strerror) from error

@@ -1,6 +1,8 @@
-"""`fraud executor` as a process on a broker: from its topic to its rest, twice the same, and what stops it."""
+"""`fraud executor run` as a process on a broker: from its topic to its rest, twice the same, and what stops it."""
 
 from __future__ import annotations
+
+import json
 
 import pytest
 from confluent_kafka import Producer
@@ -13,7 +15,7 @@ from pipeline.execute.ledger_admin_store import Opening, append_openings
 from pipeline.io.avro.wire import WireFormat
 from tests.archive import CLOSED, Archive, payment
 from tests.execute.given import NOON_MS
-from tests.servers import unused_prefix
+from tests.servers import SOON_FREE, unused_prefix
 
 WIRE = WireFormat()
 WAIT_S = 60.0
@@ -50,7 +52,7 @@ def executor(stack, database_url, topics, rail_of, tmp_path):
         stack.bootstrap_servers,
         database_url,
         rail_of(),
-        environment={"FRAUD_TOPIC_PREFIX": topics.prefix},
+        environment={"FRAUD_TOPIC_PREFIX": topics.prefix, "FRAUD_KAFKA_OPTIONS": json.dumps(dict(SOON_FREE))},
     )
     yield process
     process.stop()

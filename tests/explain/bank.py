@@ -24,7 +24,7 @@ from pipeline.domain.log import LogRecord, Source
 from pipeline.domain.payment import Decoded
 from pipeline.io.kafka.appender import Appender
 from pipeline.io.kafka.log_reader import LogReader
-from pipeline.io.kafka.positioned_log import LogBatch, PositionedLog, Span
+from pipeline.io.kafka.positioned_log import LogBatch, PositionedLog, PositionMove
 from pipeline.io.postgres import connect
 from pipeline.io.settings import Settings
 from pipeline.people.roles import Role
@@ -102,14 +102,14 @@ class Bank:
         self._reviews = ReviewService(self._source, appender, WIRE, topics, 24 * HOUR_MS, now_ms)
         self.desk = ReviewDesk(self._review_connection, RULES, now_ms)
         self._next_offset = 0
-        self._decided_at_ms = 0
+        self._acted_at_ms = 0
 
     def decide(self, transaction_id: str, mode=CLOSED, *, by="small-1", amount_minor=12_345, **state: int) -> str:
         """One payment from ACCOUNT, decided just now and appended; its transaction's id."""
         self.archive.decide_by(by)
         at_ms = now_ms()
-        made_at_ms = max(at_ms - 400, self._decided_at_ms)  # what a decision led to comes after it
-        self._decided_at_ms = at_ms
+        made_at_ms = max(at_ms - 400, self._acted_at_ms)  # what a decision or a plan led to comes after it
+        self._acted_at_ms = at_ms
         paid = payment(1, amount_minor=amount_minor, event_time_ms=made_at_ms)._replace(
             transaction_id=transaction_id, account_id=ACCOUNT, account_time_zone=midday_zone(at_ms)
         )
@@ -134,7 +134,7 @@ class Bank:
             for one in self._log.read(self.topic, {self.partition: self._next_offset})
         ]
         end = self._log.extents(self.topic)[self.partition].high
-        batch = LogBatch(records, [Span(self.partition, self._next_offset, end)])
+        batch = LogBatch(records, [PositionMove(self.partition, self._next_offset, end)])
         self._audit.store(self._audit_connection, records)
         self.executor.execution.accept(self.executor.connection, batch)
         self._reviews.store(self._review_connection, batch)
@@ -170,8 +170,9 @@ class Bank:
     def apply(self, plan_id: str) -> None:
         """By abe."""
         with closing(connect(self.url_of("fraud_rollback"), "test")) as connection:
-            applier = _applier(self.settings, WIRE, connection)
+            applier = _applier(self.settings, WIRE, connection, self._log)
             assert applier.apply(plan_id, "abe", 1e9, threading.Event(), lambda _: None).is_complete
+        self._acted_at_ms = now_ms()
 
     def close(self) -> None:
         self.executor.close()

@@ -11,12 +11,13 @@ import psycopg
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from ops.stack.embedded import EmbeddedStack
+from pipeline.alerts.publisher_topics import AlertPublisher
 from pipeline.audit.letter_store import Letters
 from pipeline.audit.log_store import AuditLog
 from pipeline.domain.log import LogRecord
 from pipeline.io.kafka.appender import Appender
 from pipeline.io.kafka.log_reader import LogReader
-from pipeline.io.kafka.positioned_log import LogBatch, Span
+from pipeline.io.kafka.positioned_log import LogBatch, PositionMove
 from pipeline.io.postgres import Connection, connect
 from pipeline.reconcile.comparison_store import Looked, Looking, Topics
 from pipeline.reconcile.finding_store import Findings
@@ -99,7 +100,7 @@ class Desk:
             letters = Letters(self.topics.letters)
             before = letters.open(connection, (0,))[0]
             late = [each for each in self.records[self.topics.letters] if each.offset >= before]
-            letters.store(connection, LogBatch(late, [Span(0, before, late[-1].offset + 1)] if late else []))
+            letters.store(connection, LogBatch(late, [PositionMove(0, before, late[-1].offset + 1)] if late else []))
 
     def execute(self) -> None:
         """Every audited decision, to where it rests."""
@@ -136,7 +137,7 @@ class Desk:
     def reconciler(self, *, is_stored: bool = True) -> Reconciler:
         appender = Appender(self.stack.bootstrap_servers, "test", {})
         looking = Looking(WIRE, self.log_reader, self.topics, CONSUMER if is_stored else "reconcile-once")
-        findings = Findings(WIRE, self.prefix + "alerts.v1", appender.append)
+        findings = Findings(AlertPublisher(appender.append, WIRE, self.prefix + "alerts.v1"))
         intake = IntakeOf(self.topics, self.group)
         return Reconciler(self.log_reader, looking, findings, intake, lambda: NOON_MS, is_stored=is_stored)
 

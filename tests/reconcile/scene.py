@@ -18,7 +18,7 @@ from ops.bench.rig.services import status
 from ops.bench.rig.topics_io import Outbound
 from ops.bench.rig.waiting import wait_until
 from ops.migrations.migrate import migrate
-from ops.stack.processes import ServerFailed, ServerProcess, free_port
+from ops.processes.servers import ServerFailed, ServerProcess, free_port
 from ops.stack.real import RealStack
 from ops.stack.topics import create_topics
 from pipeline.audit.key_files import create_signing_key
@@ -42,9 +42,9 @@ class Scene:
         set_passwords(stack.database_url, dict.fromkeys(ROLES, PASSWORD))
         options = stack.client_options(Principal.RECONCILE)
         self.reading = LogReader(stack.bootstrap_servers, "fraud-reconcile", options)
-        self.worker = self._process("worker", ["worker"], "FRAUD_WEB_PORT", "/ready")
+        self.worker = self._process("worker", ["worker", "run"], "FRAUD_WEB_PORT", "/ready")
         self.audit = self._process("audit", ["audit", "run"], "FRAUD_AUDIT_PORT", "/metrics")
-        self.executor = self._process("executor", ["executor"], "FRAUD_EXECUTOR_PORT", "/metrics")
+        self.executor = self._process("executor", ["executor", "run"], "FRAUD_EXECUTOR_PORT", "/metrics")
         self._records = known_records(11)
         self.published = 0
 
@@ -127,7 +127,11 @@ class Scene:
 
     def follower(self, grace_s: float) -> ServerProcess:
         return self._process(
-            "reconcile", ["reconcile", "--follow"], "FRAUD_WEB_PORT", "/live", FRAUD_RECONCILE_GRACE_S=str(grace_s)
+            "reconcile",
+            ["reconcile", "run"],
+            "FRAUD_RECONCILE_PORT",
+            "/live",
+            FRAUD_RECONCILE_GRACE_S=str(grace_s),
         )
 
     def _process(self, name: str, arguments: list[str], port_name: str, page: str, **more: str) -> ServerProcess:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 import time
@@ -15,23 +16,23 @@ from confluent_kafka import Producer
 
 from ops.bench.rig.services import status
 from ops.bench.rig.stored import Tail
-from ops.stack.processes import LOOPBACK, ServerProcess, free_port
+from ops.processes.servers import LOOPBACK, ServerProcess, free_port
 from pipeline.domain.decision import Outcome
 from pipeline.domain.features import UNKNOWN
 from pipeline.domain.identities import reversal_id, review_id
 from pipeline.io.avro.wire import WireFormat
+from pipeline.io.clock import now_ms
 from pipeline.io.kafka.appender import Appender
 from pipeline.io.kafka.positioned_log import PositionedLog
 from pipeline.io.postgres import Positions, connect
 from pipeline.people.store import Role, change_role
 from pipeline.review.case_store import cases_by_name
 from pipeline.review.cases import EXPIRY, Kind, State
-from pipeline.review.desk_command import now_ms
 from pipeline.review.desk_store import ReviewDesk
 from pipeline.review.service import CONSUMER, ReviewService, ReviewTopics
 from tests.archive import OPEN, payment
 from tests.review.given import BLOCK, HOUR_MS, RULES
-from tests.servers import unused_prefix, url_as
+from tests.servers import SOON_FREE, unused_prefix, url_as
 
 WIRE = WireFormat()
 WAIT_S = 30.0
@@ -127,12 +128,13 @@ def running(stack, topic, url, expiry_ms=24 * HOUR_MS):
                     slot=0,
                     wire=WIRE,
                     positions=lambda partitions: positions.read(own, partitions),
-                    options={},
+                    options=SOON_FREE,
                 )
                 appender = Appender(stack.bootstrap_servers, "review", {})
                 with closing(source):
                     service = ReviewService(source, appender, WIRE, ReviewTopics(topic.name), expiry_ms, now_ms)
-                    service.run(own, stopping)
+                    while not stopping.is_set():
+                        service.step(own)
         except Exception as error:
             failures.append(error)
 
@@ -272,8 +274,9 @@ def test_a_killed_service_neither_loses_nor_doubts_an_outcome(
             "FRAUD_BOOTSTRAP_SERVERS": stack.bootstrap_servers,
             "FRAUD_DATABASE_URL": url_as(database_url, "fraud_review"),
             "FRAUD_TOPIC_PREFIX": topic.prefix,
+            "FRAUD_KAFKA_OPTIONS": json.dumps(dict(SOON_FREE)),
             "FRAUD_WEB_HOST": LOOPBACK,
-            "FRAUD_WEB_PORT": str(port),
+            "FRAUD_REVIEW_PORT": str(port),
         },
     )
     desk = ReviewDesk(connection, RULES, now_ms)

@@ -23,7 +23,7 @@ from ops.bench.rig.stored import Tail, decision_of, without_wall_clock
 from ops.bench.rig.supervision import running
 from ops.bench.rig.topics_io import Outbound, prepare_topics
 from ops.bench.rig.waiting import wait_committed, wait_until
-from ops.stack.processes import ServerProcess
+from ops.processes.servers import ServerProcess
 from ops.stack.real import RealStack
 from pipeline.domain.features import ACCOUNT_STATE
 from pipeline.domain.refusals import Refusal

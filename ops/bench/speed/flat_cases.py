@@ -18,7 +18,7 @@ from typing import Final, NamedTuple, TypeVar
 
 import redis
 
-from ops.stack.processes import free_port
+from ops.processes.servers import free_port
 from ops.stack.redis_server import Persistence, redis_server, redis_url, system_executable
 from pipeline.decide.app import AGENT_ID, RegimeSource
 from pipeline.decide.batch import Judge, TopicNames
@@ -28,7 +28,6 @@ from pipeline.domain.decision import BreakerState
 from pipeline.domain.log import Record, Source, Span
 from pipeline.domain.payment import Transaction
 from pipeline.io.avro.wire import WireFormat
-from pipeline.io.dead_letters import DeadLetters
 from pipeline.io.settings import Settings
 from pipeline.state.store import RedisState
 from pipeline.state.windows import DAY_MS
@@ -105,9 +104,8 @@ class Decider:
 
     def __init__(self, url: str) -> None:
         wire = WireFormat()
-        topics = TopicNames("transactions.v1", "decisions.v1", "alerts.v1")
-        dead_letters = DeadLetters(wire, "transactions.dead.v1", None)
-        self._judge = Judge(RegimeSource(Settings()).current, wire, topics, dead_letters, AGENT_ID)
+        topics = TopicNames("decisions.v1", "alerts.v1")
+        self._judge = Judge(RegimeSource(Settings()).current, wire, topics, AGENT_ID)
         self._state = RedisState(url)
         self.client_s = 0.0
 

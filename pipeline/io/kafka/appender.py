@@ -11,11 +11,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, NamedTuple
+from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from pipeline.domain.log import Outgoing
+from pipeline.domain.log import Outgoing, TopicPartition
 from pipeline.io.kafka import client
 from pipeline.io.kafka.client import BrokerAway, BrokerFailed, broker_failure, is_transient
 
@@ -27,16 +27,12 @@ RETRIES_MAX: Final = 5
 """Of a step that the broker says can be tried again; each waits up to DELIVERY_S by itself."""
 
 
-class Place(NamedTuple):
-    topic: str
-    partition: int
-
-
 class Appender:
     """Idempotent: a retry inside the client writes nothing twice. For one thread."""
 
     def __init__(self, bootstrap_servers: str, client_id: str, options: Mapping[str, str]) -> None:
-        self._producer = Producer(_options(bootstrap_servers, client_id, options, DELIVERY_S))
+        tuning = {"client.id": client_id, "delivery.timeout.ms": int(DELIVERY_S * 1000), "linger.ms": LINGER_MS}
+        self._producer = Producer(client.writer_options(bootstrap_servers, options, tuning))
 
     def append(self, records: Sequence[Outgoing]) -> None:
         """Returns once all are acknowledged; BrokerAway or BrokerFailed otherwise, and then some may stand there."""
@@ -59,19 +55,20 @@ class TransactionalAppender:
     """One Kafka transaction an append. For one thread."""
 
     def __init__(self, bootstrap_servers: str, transactional_id: str, options: Mapping[str, str]) -> None:
-        self._producer = Producer(
-            {
-                **_options(bootstrap_servers, transactional_id, options, TRANSACTION_TIMEOUT_MS / 1000),
-                "transactional.id": transactional_id,
-                "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
-            }
-        )
+        tuning = {
+            "client.id": transactional_id,
+            "transactional.id": transactional_id,
+            "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
+            "delivery.timeout.ms": TRANSACTION_TIMEOUT_MS,
+            "linger.ms": LINGER_MS,
+        }
+        self._producer = Producer(client.writer_options(bootstrap_servers, options, tuning))
 
     def start(self) -> None:
         """From here on a predecessor's transaction has ended and can't be taken up again. BrokerFailed."""
         _persistently("starting", lambda: self._producer.init_transactions(DELIVERY_S))
 
-    def append(self, records: Sequence[Outgoing]) -> dict[Place, int]:
+    def append(self, records: Sequence[Outgoing]) -> dict[TopicPartition, int]:
         """All or nothing. The offset after the last of them, by topic and partition.
 
         BrokerFailed where the broker refuses, or does not say how it ended: read the topic then.
@@ -106,17 +103,17 @@ def _persistently(what: str, step: Callable[[], object]) -> None:
     raise BrokerAway(f"{what} a transaction was tried {RETRIES_MAX} times")
 
 
-def _deliver(producer: Producer, records: Sequence[Outgoing]) -> dict[Place, int]:
+def _deliver(producer: Producer, records: Sequence[Outgoing]) -> dict[TopicPartition, int]:
     """Where a retry was recognised as one, the broker doesn't say the offset, and the end is an earlier one."""
     failures: list[KafkaError] = []
-    ends: dict[Place, int] = {}
+    ends: dict[TopicPartition, int] = {}
 
     def delivered(error: KafkaError | None, message: Message) -> None:
         topic, partition, offset = message.topic(), message.partition(), message.offset()
         if error is not None:
             failures.append(error)
         elif topic is not None and partition is not None and offset is not None and offset >= 0:
-            ends[Place(topic, partition)] = offset + 1
+            ends[TopicPartition(topic, partition)] = offset + 1
 
     for record in records:
         producer.produce(record.topic, record.value, record.key, on_delivery=delivered)
@@ -126,13 +123,3 @@ def _deliver(producer: Producer, records: Sequence[Outgoing]) -> dict[Place, int
         kind = BrokerAway if all(map(is_transient, failures)) else BrokerFailed
         raise kind(f"{left + len(failures)} of {len(records)} records were not acknowledged: {why}")
     return ends
-
-
-def _options(
-    bootstrap_servers: str, client_id: str, options: Mapping[str, str], delivery_timeout_s: float
-) -> client.Options:
-    return {
-        **client.writer_options(bootstrap_servers, options, delivery_timeout_ms=int(delivery_timeout_s * 1000)),
-        "client.id": client_id,
-        "linger.ms": LINGER_MS,
-    }

@@ -26,17 +26,16 @@ class BulkPublisher:
         self._settings = settings
         self._failures: list[KafkaError] = []
         self._produced = 0
-        servers, options, delivery_ms = settings.bootstrap_servers, settings.kafka_options, int(FLUSH_S * 1000)
-        self._producer = Producer(
-            {
-                **client.writer_options(servers, options, delivery_timeout_ms=delivery_ms),
-                "linger.ms": 2,
-                "compression.type": client.COMPRESSION_FOR_FAUST,
-                "queue.buffering.max.messages": QUEUE_RECORDS,
-                "delivery.report.only.error": True,
-                "on_delivery": self._undelivered,
-            }
-        )
+        tuning = {
+            "linger.ms": 2,
+            "delivery.timeout.ms": int(FLUSH_S * 1000),
+            "compression.type": client.COMPRESSION_FOR_FAUST,
+            "queue.buffering.max.messages": QUEUE_RECORDS,
+            "delivery.report.only.error": True,
+            "on_delivery": self._undelivered,
+        }
+        servers, options = settings.bootstrap_servers, settings.kafka_options
+        self._producer = Producer(client.writer_options(servers, options, tuning))
 
     def require_topics(self, *topics: str) -> None:
         client.require_topics(self._producer, map(self._settings.topic, topics))

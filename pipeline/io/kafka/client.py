@@ -11,6 +11,7 @@ Readers and writers of this package are made of these; nothing else in the pipel
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
@@ -98,9 +99,11 @@ def raise_unless_passing(error: KafkaError | None, what: str = "reading failed")
         raise BrokerFailed(f"{what}: {error.str()}")
 
 
-def client_options(bootstrap_servers: str, options: Mapping[str, str]) -> Options:
-    """What every client is given. `options`: the deployment's own, SASL and TLS for instance; they win over these,
-    and what a reader or a writer adds for itself wins over them."""
+def client_options(
+    bootstrap_servers: str, options: Mapping[str, str], tuning: Mapping[str, object] = MappingProxyType({})
+) -> Options:
+    """What every client is given. tuning: of one kind of client. options: the deployment's own, SASL and TLS for
+    instance; they win over both."""
     return {
         "bootstrap.servers": bootstrap_servers,
         "socket.nagle.disable": True,
@@ -113,28 +116,34 @@ def client_options(bootstrap_servers: str, options: Mapping[str, str]) -> Option
         "metadata.recovery.strategy": "none",
         "log.connection.close": False,
         "log_level": 2,  # while a broker is away librdkafka says so every 13 ms; what matters is raised to us anyway
+        **tuning,
         **options,
     }
 
 
-def reader_options(bootstrap_servers: str, group: str, options: Mapping[str, str]) -> Options:
-    """Of every consumer: committed records only, no position kept by the library, no gap passed over."""
+def reader_options(
+    bootstrap_servers: str,
+    group: str,
+    options: Mapping[str, str],
+    tuning: Mapping[str, object] = MappingProxyType({}),
+) -> Options:
+    """Of every consumer. What correctness rests on stands last: committed records only, and no position kept by the
+    library."""
     return {
-        **client_options(bootstrap_servers, options),
+        "auto.offset.reset": "error",  # a gap between a position and the log is never skipped
+        **client_options(bootstrap_servers, options, tuning),
         "group.id": group,
         "enable.auto.commit": False,
-        "auto.offset.reset": "error",  # a gap between a position and the log is never skipped
         "isolation.level": "read_committed",
     }
 
 
-def writer_options(bootstrap_servers: str, options: Mapping[str, str], *, delivery_timeout_ms: int) -> Options:
-    """Of every producer: a retry inside the client writes nothing twice, and an acknowledgement is every replica's."""
+def writer_options(bootstrap_servers: str, options: Mapping[str, str], tuning: Mapping[str, object]) -> Options:
+    """Of every producer. A retry inside the client writes nothing twice, and an acknowledgement is every replica's."""
     return {
-        **client_options(bootstrap_servers, options),
-        "enable.idempotence": True,
-        "delivery.timeout.ms": delivery_timeout_ms,
         "compression.type": COMPRESSION,
+        **client_options(bootstrap_servers, options, tuning),
+        "enable.idempotence": True,
     }
 
 
@@ -177,11 +186,9 @@ def timestamp_ms(message: Message) -> int:
 
 def record_of(message: Message) -> Record:
     """A consumer's message that is no error. A tombstone has no value; a record may have no key."""
-    partition, offset = message.partition(), message.offset()
+    partition, offset, key, value = message.partition(), message.offset(), message.key(), message.value()
     assert partition is not None, "a record has a place"
     assert offset is not None, "a record has a place"
-    return Record(_bytes(message.key()), _bytes(message.value()), Source(partition, offset, timestamp_ms(message)))
-
-
-def _bytes(part: str | bytes | None) -> bytes | None:
-    return part.encode() if isinstance(part, str) else part
+    assert not isinstance(key, str), "raw bytes were asked for"
+    assert not isinstance(value, str), "raw bytes were asked for"
+    return Record(key, value, Source(partition, offset, timestamp_ms(message)))

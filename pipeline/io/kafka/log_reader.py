@@ -72,15 +72,14 @@ class LogReader:
         self._timeout_s = timeout_s or client.ANSWER_S
         self._place: tuple[str, int, int] | None = None  # topic, partition and next offset of what is being read
         self._admin: AdminClient | None = None
-        self._consumer = Consumer(
-            {
-                "socket.connection.setup.timeout.ms": CONNECTION_MS,
-                **client.reader_options(bootstrap_servers, group, options),
-                **({"auto.offset.reset": "earliest"} if is_expiry_expected else {}),
-                "enable.partition.eof": True,  # commit markers at the log's end have offsets but are no records
-                "fetch.wait.max.ms": 10,  # an end is found by a fetch that waits this long; there is one a partition
-            }
-        )
+        tuning: client.Options = {
+            "enable.partition.eof": True,  # commit markers at the log's end have offsets but are no records
+            "fetch.wait.max.ms": 10,  # an end is found by a fetch that waits this long; there is one a partition
+            "socket.connection.setup.timeout.ms": CONNECTION_MS,
+        }
+        if is_expiry_expected:
+            tuning["auto.offset.reset"] = "earliest"
+        self._consumer = Consumer(client.reader_options(bootstrap_servers, group, options, tuning))
 
     @classmethod
     def of(cls, settings: Settings, group: str = COMMAND_GROUP) -> Self:

@@ -84,30 +84,27 @@ class TransactionLog:
         options: Mapping[str, str],
     ) -> None:
         self._topic, self._batch_records_max = topic, batch_records_max
-        self._consumer = Consumer(
-            {
-                **client.reader_options(bootstrap_servers, group, options),
-                "client.id": f"{group}-{slot}",
-                # A static member: a restart in its slot takes its partitions back at once, without waiting for the
-                # session of its killed self, and a zombie of the slot is fenced by the group too.
-                "group.instance.id": f"{group}-{slot}",
-                "partition.assignment.strategy": "cooperative-sticky",
-                "session.timeout.ms": session_timeout_ms,
-                "heartbeat.interval.ms": max(session_timeout_ms // 6, 200),
-                "fetch.wait.max.ms": FETCH_WAIT_MS,
-                "fetch.min.bytes": FETCH_BYTES_MIN,
-                "queued.max.messages.kbytes": 32_768,
-            }
-        )
-        self._producer = Producer(
-            {
-                **client.writer_options(bootstrap_servers, options, delivery_timeout_ms=transaction_timeout_ms),
-                "transactional.id": f"{group}-{slot}",
-                "transaction.timeout.ms": transaction_timeout_ms,
-                "linger.ms": LINGER_MS,
-                "queue.buffering.max.kbytes": 262_144,
-            }
-        )
+        reading = {
+            # A static member: a restart in its slot takes its partitions back at once, without waiting for the
+            # session of its killed self, and a zombie of the slot is fenced by the group too.
+            "group.instance.id": f"{group}-{slot}",
+            "client.id": f"{group}-{slot}",
+            "partition.assignment.strategy": "cooperative-sticky",
+            "session.timeout.ms": session_timeout_ms,
+            "heartbeat.interval.ms": max(session_timeout_ms // 6, 200),
+            "fetch.wait.max.ms": FETCH_WAIT_MS,
+            "fetch.min.bytes": FETCH_BYTES_MIN,
+            "queued.max.messages.kbytes": 32_768,
+        }
+        writing = {
+            "transactional.id": f"{group}-{slot}",
+            "transaction.timeout.ms": transaction_timeout_ms,
+            "delivery.timeout.ms": transaction_timeout_ms,
+            "linger.ms": LINGER_MS,
+            "queue.buffering.max.kbytes": 262_144,
+        }
+        self._consumer = Consumer(client.reader_options(bootstrap_servers, group, options, reading))
+        self._producer = Producer(client.writer_options(bootstrap_servers, options, writing))
         self._lock = threading.Lock()
         self._epoch = 0
         self._position: dict[int, int] = {}  # next offset to read, by assigned partition

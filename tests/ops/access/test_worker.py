@@ -10,7 +10,7 @@ import pytest
 
 from ops.access.rights import Principal
 from ops.bench.rig.services import status
-from ops.stack.processes import ServerFailed, ServerProcess, free_port
+from ops.processes.servers import ServerFailed, ServerProcess, free_port
 from ops.stack.real import RealStack
 from ops.stack.topics import create_topics
 from pipeline.decide.decision_topics import Located, located
@@ -57,7 +57,7 @@ def _production_worker(directory: Path, stack: RealStack, secrets: Path) -> Serv
     port = free_port()
     return ServerProcess(
         "worker in production",
-        [sys.executable, "-m", "ops.cli", "worker"],
+        [sys.executable, "-m", "ops.cli", "worker", "run"],
         is_ready=lambda: status(port, "/ready") == 200,
         log_path=directory / "worker.log",
         environment={
