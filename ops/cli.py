@@ -237,7 +237,7 @@ def explain(
     """The whole life of a payment: what was decided and why, what happened since, and where the money is."""
     from pipeline.explain.command import whole
     from pipeline.explain.page import write_page
-    from pipeline.explain.text import show_whole
+    from pipeline.explain.text_page import show_whole
     from pipeline.terminal.output import Output
 
     settings, output = _settings(), Output(as_json=as_json)

@@ -11,7 +11,7 @@ from ops.demo.meter import Snapshot
 from pipeline.decide.decision_topics import Located
 from pipeline.explain.as_json import explanation_json
 from pipeline.explain.explanation import explanation
-from pipeline.explain.text import explanation_lines
+from pipeline.explain.text_page import explanation_lines
 from pipeline.replay.archive_files import RegimeArchive
 from pipeline.terminal.output import Output, coloured
 
@@ -58,7 +58,9 @@ class Summary(NamedTuple):
 
 def show_summary(summary: Summary, examples: Sequence[Located], archive: RegimeArchive, *, as_json: bool) -> None:
     output = Output(as_json=as_json)
-    explained = [explanation(each.stored, each.found.partition, each.found.offset, archive) for each in examples]
+    explained = [
+        explanation(each.stored, each.found.partition, each.found.offset, archive.regime_of) for each in examples
+    ]
     if as_json:
         examples_json = [explanation_json(each) for each in explained]
         print(json.dumps({**_summary_json(summary), "examples": examples_json}), flush=True)

@@ -2,31 +2,12 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import NamedTuple
 from uuid import UUID, uuid5
 
+from pipeline.domain.alert import Alert, Severity
 from pipeline.domain.log import Source
 
 _NAMESPACE = UUID("5d0f7a52-2b1c-5d6e-8f7b-0c9a4e3d2f11")
-
-
-class Severity(StrEnum):
-    INFO = "INFO"
-    WARNING = "WARNING"
-    CRITICAL = "CRITICAL"
-
-
-class Alert(NamedTuple):
-    """Fields in the order of `schemas/alert.v1.avsc`."""
-
-    alert_id: str
-    raised_at_ms: int
-    severity: Severity
-    code: str
-    summary: str
-    scope: str
-    evidence: dict[str, str]
 
 
 def alert(

@@ -9,20 +9,21 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from pipeline.audit.export_files import Exported, export
-from pipeline.audit.head import Head, SignedHead, file_text, signed_text
+from pipeline.audit.head import SignedHead, file_text, head_of_anchor, signed_text
 from pipeline.audit.key_files import is_signed, public_key
 from pipeline.audit.leaf_files import HeadRefused, head_paths, partitions_of, read_head
 from pipeline.audit.proof_store import Unproved, place_of, proof
 from pipeline.audit.service_command import database_away
 from pipeline.decide.verdict import decision_id
 from pipeline.domain.refusals import Refusal
+from pipeline.domain.times import utc_text
 from pipeline.io.avro.schema_files import schema_text
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.log_scan import Log
 from pipeline.io.postgres import Connection, DatabaseRefused, DatabaseUnavailable, connect
 from pipeline.io.settings import Settings
 from pipeline.terminal.failures import Failure
-from pipeline.terminal.output import Output, coloured, utc_text
+from pipeline.terminal.output import Output, coloured
 
 T = TypeVar("T")
 
@@ -80,11 +81,10 @@ def show_heads(output: Output, found: list[SignedHead], public_key_path: Path | 
 def _anchors_on_topic(settings: Settings, wire: WireFormat) -> Iterator[str]:
     """Each as the text of a head's file, but for the frontier, which the topic doesn't hold."""
     for found in Log(settings, "anchors.v1").read_all():
-        fields = wire.decode("anchor.v1", found.value)
-        if isinstance(fields, Refusal):
+        anchor = wire.decode_anchor(found.value)
+        if isinstance(anchor, Refusal):
             raise Failure(f"anchors.v1 holds what is no anchor, at {found.offset}.", "Look at who writes to it.")
-        head = Head(**{name: fields[name] for name in Head._fields})
-        yield file_text(SignedHead(head, (), fields["key_id"], fields["signature"]))
+        yield file_text(SignedHead(head_of_anchor(anchor), (), anchor.key_id, anchor.signature))
 
 
 def _decision_id(wanted: str) -> str:

@@ -19,6 +19,7 @@ from pipeline.audit.leaf_files import LeafFileBusy
 from pipeline.audit.letter_store import Letters
 from pipeline.audit.log_store import RECORDS_MAX, AuditLog
 from pipeline.decide import metrics
+from pipeline.domain.dead_letter import DeadLetter
 from pipeline.io.kafka.positioned_log import PositionedLog
 from pipeline.io.postgres import Connection, DatabaseUnavailable, PositionMoved
 
@@ -41,8 +42,8 @@ class AnchorFailed(Exception):
 class Sources:
     """What is read; each asks its store where to go on."""
 
-    decisions: PositionedLog
-    letters: PositionedLog
+    decisions: PositionedLog[None]
+    letters: PositionedLog[DeadLetter]
 
 
 class Service:

@@ -19,10 +19,12 @@ from pipeline.audit.leaf_files import HeadRefused, LeafFileBusy
 from pipeline.audit.letter_store import Letters
 from pipeline.audit.log_store import AuditBroken, AuditLog, RecordRefused
 from pipeline.audit.service import AnchorFailed, Service, Sources
+from pipeline.domain.log import ContentT, RecordUndecodable
+from pipeline.domain.refusals import Refusal
 from pipeline.io import logs
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.log_scan import client_options
-from pipeline.io.kafka.positioned_log import LogUnavailable, PositionedLog, RecordUndecodable
+from pipeline.io.kafka.positioned_log import LogUnavailable, PositionedLog, undecoded
 from pipeline.io.postgres import DatabaseRefused, DatabaseUnavailable, PositionMoved, connect
 from pipeline.io.settings import Settings
 from pipeline.terminal.failures import FAILED_CHECK, Failure, without_password
@@ -44,9 +46,9 @@ def run_audit(settings: Settings, wire: WireFormat, *, is_refill: bool = False) 
     logs.configure(settings.log_level)
     service = _service(settings, wire, is_refill=is_refill)
     sources = Sources(
-        _source(settings, wire, "decisions.v1", None, "audit", service.decision_positions, service.release),
+        _source(settings, "decisions.v1", undecoded, "audit", service.decision_positions, service.release),
         _source(
-            settings, wire, "transactions.dead.v1", "dead_letter.v1", "audit-dead-letters", service.letter_positions
+            settings, "transactions.dead.v1", wire.decode_dead_letter, "audit-dead-letters", service.letter_positions
         ),
     )
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -121,20 +123,18 @@ def _service(settings: Settings, wire: WireFormat, *, is_refill: bool) -> Servic
 
 def _source(
     settings: Settings,
-    wire: WireFormat,
     topic: str,
-    schema: str | None,
+    decode: Callable[[bytes | None], ContentT | Refusal],
     consumer: str,
     positions: Callable[..., dict[int, int]],
     release: Callable[[], None] = lambda: None,
-) -> PositionedLog:
+) -> PositionedLog[ContentT]:
     return PositionedLog(
         settings.bootstrap_servers,
         settings.topic(topic),
-        schema,
+        decode,
         f"{settings.topic_prefix}fraud-{consumer}",
         slot=settings.worker_slot,
-        wire=wire,
         positions=positions,
         options=settings.kafka_options,
         release=release,

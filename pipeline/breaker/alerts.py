@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from pipeline.alerts.catalogue import Alert, Severity, alert
+from pipeline.alerts.catalogue import alert
 from pipeline.breaker.evaluating import Transition
+from pipeline.domain.alert import Alert, Severity
 from pipeline.domain.decision import BreakerState
 
 

@@ -301,7 +301,7 @@ def _add_timers(app: faust.App, worker: Worker) -> None:
     @app.timer(BREAKER_INTERVAL_S)
     async def watch_breaker() -> None:
         for raised in await worker.breaker.evaluate(worker.agent.judge.in_force):
-            value = worker.wire.encode("alert.v1", raised._asdict())
+            value = worker.wire.encode(raised)
             topic = worker.settings.topic("alerts.v1")
             await worker.publisher.publish(Outgoing(topic, raised.alert_id.encode(), value))
 

@@ -15,12 +15,13 @@ from typing import Final, NamedTuple
 import numpy as np
 from librt.strings import BytesWriter, write_i64_le
 
-from pipeline.alerts.catalogue import Alert, conflict_alert
+from pipeline.alerts.catalogue import conflict_alert
 from pipeline.breaker.answer_counts import Answer
 from pipeline.decide.decision_encoder import DecisionEncoder
 from pipeline.decide.event_features import EventRows
 from pipeline.decide.rules import hits_of
 from pipeline.decide.verdict import Mode, Regime, Verdict, verdicts_of
+from pipeline.domain.alert import Alert
 from pipeline.domain.decision import Outcome, Route
 from pipeline.domain.features import EVENT, Matrix, feature_matrix
 from pipeline.domain.log import Outgoing, Record, Span
@@ -233,7 +234,7 @@ class Judge:
         judged.outgoing.append(self._dead_letters.letter(self._topics.transactions, record, *refusal))
 
     def _alert(self, judged: Judged, raised: Alert) -> None:
-        value = self._wire.encode("alert.v1", raised._asdict())
+        value = self._wire.encode(raised)
         judged.outgoing.append(Outgoing(self._topics.alerts, raised.alert_id.encode(), value))
 
 

@@ -13,6 +13,7 @@ from typing import Final
 
 import structlog
 
+from pipeline.domain.decision_records import DecisionRecord
 from pipeline.execute.batch_service import DOUBTFUL_MAX, Execution
 from pipeline.execute.ledger_store import Ledger
 from pipeline.execute.metrics import EXECUTION_HOLDS
@@ -54,7 +55,7 @@ class Service:
         with failures_named():
             return self._execution.heard.read(self._connection, partitions)
 
-    def run(self, source: PositionedLog) -> None:
+    def run(self, source: PositionedLog[DecisionRecord]) -> None:
         """Until `stop`. Raises what can't be waited out, and what fails again and again."""
         log.info("executor_started")
         holds = 0
@@ -76,7 +77,7 @@ class Service:
     def close(self) -> None:
         self._connection.close()
 
-    def _step(self, source: PositionedLog) -> None:
+    def _step(self, source: PositionedLog[DecisionRecord]) -> None:
         batch = source.read(RECORDS_MAX, IDLE_WAIT_S)
         if self._must_resume:
             self._execution.resume(self._connection, source.positions)
@@ -87,7 +88,7 @@ class Service:
             log.info("batch_executed", records=len(batch.records), seconds=round(time.perf_counter() - began, 4))
         self._retry_if_due(source)
 
-    def _retry_if_due(self, source: PositionedLog) -> None:
+    def _retry_if_due(self, source: PositionedLog[DecisionRecord]) -> None:
         if time.monotonic() < self._retry_due:
             return
         self._doubtful = self._execution.retry_doubtful(self._connection, list(source.positions))
@@ -95,7 +96,7 @@ class Service:
         is_crowded = self._doubtful == DOUBTFUL_MAX
         self._retry_due = time.monotonic() + (0.0 if is_crowded else DOUBT_RETRY_S)
 
-    def _begin_again(self, source: PositionedLog) -> None:
+    def _begin_again(self, source: PositionedLog[DecisionRecord]) -> None:
         """On a new connection, from where the database stands."""
         self._connection.close()
         self._connection = self._connected()

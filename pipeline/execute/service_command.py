@@ -9,6 +9,8 @@ from typing import Final, NoReturn
 
 import structlog
 
+from pipeline.domain.decision_records import DecisionRecord
+from pipeline.domain.log import RecordUndecodable
 from pipeline.execute.batch_service import Execution
 from pipeline.execute.ledger_store import Ledger
 from pipeline.execute.notice_topics import Notices
@@ -18,7 +20,7 @@ from pipeline.io import logs
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.health import health_pages
 from pipeline.io.kafka.appender import Appender
-from pipeline.io.kafka.positioned_log import LogUnavailable, PositionedLog, RecordUndecodable
+from pipeline.io.kafka.positioned_log import LogUnavailable, PositionedLog
 from pipeline.io.kafka.transaction_log import BrokerFailed
 from pipeline.io.postgres import DatabaseRefused, DatabaseUnavailable, PositionMoved, connect
 from pipeline.io.settings import Settings
@@ -37,13 +39,12 @@ def run_executor(settings: Settings, wire: WireFormat) -> NoReturn:
     service = _service(settings, wire)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: service.stop())
-    source = PositionedLog(
+    source: PositionedLog[DecisionRecord] = PositionedLog(
         settings.bootstrap_servers,
         settings.topic("decisions.v1"),
-        "decision.v1",
+        wire.decode_decision_record,
         f"{settings.topic_prefix}fraud-executor",
         slot=settings.worker_slot,
-        wire=wire,
         positions=service.positions,
         options=settings.kafka_options,
     )

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID, uuid5
 
-from pipeline.alerts.catalogue import Alert, Severity, alert
+from pipeline.alerts.catalogue import alert
+from pipeline.domain.alert import Alert, Severity
 from pipeline.domain.log import Outgoing
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.postgres import Connection, statements
@@ -65,7 +66,7 @@ class Findings:
         return filled
 
     def _outgoing(self, raised: Alert) -> Outgoing:
-        return Outgoing(self._alerts_topic, raised.alert_id.encode(), self._wire.encode("alert.v1", raised._asdict()))
+        return Outgoing(self._alerts_topic, raised.alert_id.encode(), self._wire.encode(raised))
 
 
 def gap_alert(gap: Gap, at_ms: int) -> Alert:

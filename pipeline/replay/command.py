@@ -8,7 +8,8 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from pipeline.decide.decision_topics import Located, Unreadable, find_decision, located
-from pipeline.io.avro.wire import StoredDecision, WireFormat
+from pipeline.domain.decision import StoredDecision
+from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.log_scan import Found, Log
 from pipeline.io.settings import Settings
 from pipeline.replay.archive_files import RegimeArchive
@@ -34,14 +35,14 @@ def archive_of(settings: Settings) -> RegimeArchive:
 
 
 def verify_one(settings: Settings, wire: WireFormat, wanted: str, account_id: str | None) -> list[Check]:
-    return verify([find_decision(settings, wire, wanted, account_id).stored], archive_of(settings))
+    return verify([find_decision(settings, wire, wanted, account_id).stored], archive_of(settings).regime_of)
 
 
 def verify_stretches(
     settings: Settings, wire: WireFormat, stretches: Iterable[Stretch] | None, advance: Advance
 ) -> Iterator[Check]:
     """Checks of all decisions (`stretches` None) or of stretches of partitions, in the order they are read."""
-    archive = archive_of(settings)
+    regime_of = archive_of(settings).regime_of
     found = _found(Log(settings, "decisions.v1"), stretches)
     done = 0
     while chunk := list(islice(found, CHUNK)):
@@ -52,7 +53,7 @@ def verify_stretches(
                     decisions.append(stored)
                 case Unreadable(why=why):
                     yield Check(f"{record.partition}:{record.offset}", Result.DIFFERS, ("encoding",), why)
-        yield from verify(decisions, archive)
+        yield from verify(decisions, regime_of)
         done += len(chunk)
         advance(done)
 

@@ -11,14 +11,17 @@ from typing import Final, TypeVar
 
 import structlog
 
-from pipeline.decide.decision_topics import money_text
 from pipeline.domain.decision import Outcome
+from pipeline.domain.decision_records import DecisionRecord
 from pipeline.domain.features import UNKNOWN
+from pipeline.domain.log import RecordUndecodable
+from pipeline.domain.money import money_text
+from pipeline.domain.times import utc_text
 from pipeline.io import logs
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.health import health_pages
 from pipeline.io.kafka.appender import Appender
-from pipeline.io.kafka.positioned_log import LogUnavailable, PositionedLog, RecordUndecodable
+from pipeline.io.kafka.positioned_log import LogUnavailable, PositionedLog
 from pipeline.io.postgres import (
     Connection,
     DatabaseRefused,
@@ -36,7 +39,7 @@ from pipeline.review.cases import CaseEvent, JudgedOutcome, Judgement, Kind, Rev
 from pipeline.review.desk_store import Acted, NoSuchCase, ReviewDesk
 from pipeline.review.service import CONSUMER, GROUP, ReviewService, ReviewTopics
 from pipeline.terminal.failures import FAILED_CHECK, Failure, without_password
-from pipeline.terminal.output import OUTCOME_COLOUR, Output, coloured, utc_text
+from pipeline.terminal.output import OUTCOME_COLOUR, Output, coloured
 
 HOUR_MS: Final = 3_600_000
 MINUTE_MS: Final = 60_000
@@ -55,13 +58,12 @@ def run_review(settings: Settings, wire: WireFormat) -> None:
     topic, options = settings.topic("decisions.v1"), settings.kafka_options
     positions = Positions(CONSUMER, topic)
     held = _Held(settings)
-    source = PositionedLog(
+    source: PositionedLog[DecisionRecord] = PositionedLog(
         settings.bootstrap_servers,
         topic,
-        "decision.v1",
+        wire.decode_decision_record,
         GROUP,
         slot=settings.worker_slot,
-        wire=wire,
         positions=lambda partitions: positions.read(held.connection(), partitions),
         options=options,
     )

@@ -4,12 +4,14 @@ from pipeline.decide.agent import split_spans
 from pipeline.decide.batch import DUPLICATE, Judge, Judged, TopicNames
 from pipeline.decide.verdict import Mode, decision_id, regime
 from pipeline.domain.decision import BreakerState
+from pipeline.domain.features import COLUMN
 from pipeline.domain.log import Record, Source, Span
 from pipeline.domain.refusals import RefusalCode
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.dead_letters import DeadLetters
 from pipeline.io.sealing import DeadLetterKey, KeyRefused
 from pipeline.state.windows import MemoryState
+from tests.decisions import decision_of
 from tests.records import NOON_MS, PAYMENT, policy, small_model
 
 WIRE = WireFormat()
@@ -41,11 +43,11 @@ def judged(records, state=None, key=KEY):
 
 
 def letters_of(result):
-    return [WIRE.decode("dead_letter.v1", out.value) for out in result.outgoing if out.topic == "transactions.dead.v1"]
+    return [WIRE.decode_dead_letter(out.value) for out in result.outgoing if out.topic == "transactions.dead.v1"]
 
 
 def decisions_of(result):
-    return [WIRE.decode("decision.v1", out.value) for out in result.outgoing if out.topic == "decisions.v1"]
+    return [decision_of(out.value) for out in result.outgoing if out.topic == "decisions.v1"]
 
 
 def test_i1_every_record_of_a_batch_comes_out_once():
@@ -59,9 +61,9 @@ def test_i1_every_record_of_a_batch_comes_out_once():
         record(0, PAYMENT._replace(transaction_id="tx-3"), partition=1),
     ]
     result = judged(records)
-    decided = {(d["source_partition"], d["source_offset"]): d["transaction_id"] for d in decisions_of(result)}
+    decided = {(d.source_partition, d.source_offset): d.transaction_id for d in decisions_of(result)}
     assert decided == {(0, 0): PAYMENT.transaction_id, (0, 2): "tx-2", (1, 0): "tx-3"}
-    assert [(letter["source_offset"], letter["code"]) for letter in letters_of(result)] == [
+    assert [(letter.source_offset, letter.code) for letter in letters_of(result)] == [
         (1, RefusalCode.FRAMING_UNKNOWN),
         (3, DUPLICATE),
         (4, RefusalCode.TRANSACTION_ID_CONFLICT),
@@ -81,10 +83,10 @@ def test_decisions_are_keyed_like_the_payment_and_carry_its_snapshot():
     result = judged([record(0)])
     assert [out.key for out in result.outgoing] == [PAYMENT.account_id.encode()]
     decision = decisions_of(result)[0]
-    assert decision["decision_id"] == decision_id(PAYMENT.transaction_id)
-    assert decision["snapshot"]["transaction"] == PAYMENT._asdict()
-    assert decision["snapshot"]["features"]["account_count_1h"] == 1
-    assert decision["snapshot"]["features"]["is_new_beneficiary"] == 1
+    assert decision.decision_id == decision_id(PAYMENT.transaction_id)
+    assert decision.snapshot.transaction == PAYMENT
+    assert decision.snapshot.features[COLUMN["account_count_1h"]] == 1
+    assert decision.snapshot.features[COLUMN["is_new_beneficiary"]] == 1
 
 
 def test_what_a_static_guardrail_blocked_counts_towards_nothing():
@@ -92,9 +94,9 @@ def test_what_a_static_guardrail_blocked_counts_towards_nothing():
     blocked = PAYMENT._replace(transaction_id="tx-b", amount_minor=6_000_000)
     result = judged([record(0, blocked), record(1)], state)
     first, second = decisions_of(result)
-    assert (first["route"], first["outcome"]) == ("GUARDRAIL", "BLOCK")
-    assert first["snapshot"]["features"]["account_count_1h"] == -1
-    assert second["snapshot"]["features"]["account_count_1h"] == 1
+    assert (first.route, first.outcome) == ("GUARDRAIL", "BLOCK")
+    assert first.snapshot.features[COLUMN["account_count_1h"]] == -1
+    assert second.snapshot.features[COLUMN["account_count_1h"]] == 1
 
 
 def test_a_redelivered_batch_gives_the_same_bytes():
@@ -105,28 +107,28 @@ def test_a_redelivered_batch_gives_the_same_bytes():
 
 def test_a_dead_letter_opens_with_its_key_and_place_only():
     letter = letters_of(judged([record(0, PAYMENT), record(7, value=b"secret rubbish")]))[0]
-    assert b"secret" not in letter["payload"]
-    assert letter["key_id"] == KEY.key_id
-    assert KEY.open(letter["payload"], Source(0, 7, 0)) == (PAYMENT.account_id.encode(), b"secret rubbish")
+    assert b"secret" not in letter.payload
+    assert letter.key_id == KEY.key_id
+    assert KEY.open(letter.payload, Source(0, 7, 0)) == (PAYMENT.account_id.encode(), b"secret rubbish")
     with pytest.raises(KeyRefused):
-        KEY.open(letter["payload"], Source(0, 8, 0))
+        KEY.open(letter.payload, Source(0, 8, 0))
     with pytest.raises(KeyRefused):
-        DeadLetterKey(bytes(32)).open(letter["payload"], Source(0, 7, 0))
+        DeadLetterKey(bytes(32)).open(letter.payload, Source(0, 7, 0))
 
 
 def test_without_a_key_a_dead_letter_has_no_payload():
     letter = letters_of(judged([record(0, value=b"secret")], key=None))[0]
-    assert (letter["payload"], letter["payload_length"], letter["key_id"]) == (b"", 6, "")
+    assert (letter.payload, letter.payload_length, letter.key_id) == (b"", 6, "")
 
 
 def test_what_is_over_the_size_limit_is_not_kept():
     letter = letters_of(judged([record(0, value=b"x" * 1_000_000)]))[0]
-    assert (letter["code"], letter["payload"], letter["payload_length"]) == ("RECORD_TOO_LARGE", b"", 1_000_000)
+    assert (letter.code, letter.payload, letter.payload_length) == ("RECORD_TOO_LARGE", b"", 1_000_000)
 
 
 def test_a_poisoned_record_is_set_aside_whole():
     result = new_judge().poison(record(3))
-    assert [letter["code"] for letter in letters_of(result)] == [RefusalCode.POISON]
+    assert [letter.code for letter in letters_of(result)] == [RefusalCode.POISON]
 
 
 def test_split_spans_meet_where_the_first_part_ends():

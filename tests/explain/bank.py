@@ -30,7 +30,7 @@ from pipeline.io.postgres import connect
 from pipeline.io.settings import Settings
 from pipeline.people.roles import Role
 from pipeline.people.store import change_role
-from pipeline.replay.redecide import Basis, Good
+from pipeline.replay.redecide import Basis, Good, Version
 from pipeline.review.case_store import cases_by_name
 from pipeline.review.cases import Judgement
 from pipeline.review.desk_store import Acted, ReviewDesk
@@ -38,6 +38,7 @@ from pipeline.review.service import GROUP, ReviewService, ReviewTopics, review_o
 from pipeline.rollback.plan_command import _applier
 from pipeline.rollback.planning_service import Criteria, Planner, Request
 from tests.cli.archive import CLOSED, payment
+from tests.decisions import record_of
 from tests.execute.given import Desk
 from tests.records import features, policy
 from tests.review.given import RULES
@@ -128,7 +129,7 @@ class Bank:
     def settle(self) -> None:
         """Audit log, execution and review hear what is new on the topic."""
         records = [
-            LogRecord(one.partition, one.offset, one.timestamp_ms, one.key, one.value, _fields(one.value))
+            LogRecord(one.partition, one.offset, one.timestamp_ms, one.key, one.value, record_of(one.value))
             for one in self._log.read({self.partition: self._next_offset})
         ]
         end = self._log.extents()[self.partition].high
@@ -155,14 +156,14 @@ class Bank:
         """The outcome of the case that was decided last, onto the topic."""
         file = cases_by_name(self._review_connection, transaction_id)[-1]
         outcome = review_outcome(review_id(file.case.decision_id, file.case.round), file)
-        self.append(WIRE.encode("decision.v1", outcome))
+        self.append(WIRE.encode(outcome))
 
     def plan(self, reason: str, **criteria: str) -> str:
         """By rae, as small-1 would have decided; the plan's id."""
-        good = Good(("small-1", self.archive.good.model.hash), None, Basis.RECORDED)
+        good = Good(Version("small-1", self.archive.good.model.hash), None, Basis.RECORDED)
         request = Request(Criteria(**criteria), criteria, good, reason, "rae")
         with closing(connect(self.url_of("fraud_rollback"), "test")) as connection:
-            planner = Planner(connection, WIRE, self.archive.regimes(), self.topic, HOUR_MS)
+            planner = Planner(connection, WIRE, self.archive.regime_of, self.topic, HOUR_MS)
             return planner.plan(request, str(uuid4()), now_ms()).header.plan_id
 
     def apply(self, plan_id: str) -> None:
@@ -181,9 +182,3 @@ class Bank:
 
 def _as(database_url: str, role: str) -> str:
     return database_url.replace("fraud_owner@", f"{role}@")
-
-
-def _fields(value: bytes):
-    fields = WIRE.decode("decision.v1", value)
-    assert isinstance(fields, dict)
-    return fields

@@ -8,16 +8,14 @@ from collections import Counter
 import pytest
 
 from models.simulator import (
-    AccountProfile,
-    Label,
     LabelledTransaction,
-    RiskSignal,
     Scenario,
     TrafficEvent,
     TrafficSettings,
     events,
     transactions,
 )
+from pipeline.domain.context import Account, Label, RiskSignal
 from pipeline.domain.log import Source
 from pipeline.domain.refusals import refusal_of
 
@@ -97,7 +95,7 @@ def test_reports_of_an_entity_count_up_after_its_first_fraud(stream: list[Traffi
 
 
 def test_profiles_come_first_one_an_account(stream: list[TrafficEvent]) -> None:
-    profiles = [event for event in stream if isinstance(event, AccountProfile)]
+    profiles = [event for event in stream if isinstance(event, Account)]
     assert stream[: len(profiles)] == profiles
     assert 450 < len({profile.account_id for profile in profiles}) == len(profiles) <= 600
 
@@ -121,6 +119,6 @@ def test_settings_out_of_range_are_refused() -> None:
 def _time_ms(event: TrafficEvent) -> int:
     if isinstance(event, LabelledTransaction):
         return event.transaction.event_time_ms
-    if isinstance(event, AccountProfile):
+    if isinstance(event, Account):
         return event.updated_at_ms
     return event.observed_at_ms if isinstance(event, RiskSignal) else event.labelled_at_ms

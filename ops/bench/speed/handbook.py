@@ -17,6 +17,7 @@ from ops.bench.rig.topics_io import committed_counts, prepare_topics, read_topic
 from ops.bench.rig.worker_process import worker_process
 from ops.compiled import compiled_tree_or_none, python_path
 from ops.stack.real import RealStack
+from pipeline.domain.decision import Decision
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.settings import Settings
 from pipeline.publish.command import replay_file
@@ -77,10 +78,10 @@ def _count(bootstrap_servers: str) -> tuple[dict[str, int], int, int]:
     for message in read_topic(bootstrap_servers, "decisions.v1"):
         value = message.value()
         assert isinstance(value, bytes)
-        fields = wire.decode("decision.v1", value)
-        assert isinstance(fields, dict)
+        decision = wire.decode_decision_record(value)
+        assert isinstance(decision, Decision)
         total += 1
-        seen.add(fields["transaction_id"])
-        name = f"{fields['outcome']}/{fields['route']}"
+        seen.add(decision.transaction_id)
+        name = f"{decision.outcome}/{decision.route}"
         outcomes[name] = outcomes.get(name, 0) + 1
     return dict(sorted(outcomes.items())), len(seen), total

@@ -14,6 +14,7 @@ from ops.stack.processes import ServerFailed, ServerProcess, free_port
 from ops.stack.real import RealStack
 from ops.stack.topics import create_topics
 from pipeline.decide.decision_topics import Located, located
+from pipeline.domain.dead_letter import DeadLetter
 from pipeline.io.kafka.bulk_publisher import BulkPublisher
 from pipeline.io.kafka.log_scan import Log
 from pipeline.io.sealing import create_key_file
@@ -89,16 +90,16 @@ def _first_decision(settings: Settings) -> str:
     for found in Log(settings, "decisions.v1").read({0: 0}, is_followed=True):
         decision = located(WIRE, found)
         assert isinstance(decision, Located)
-        return decision.stored.transaction.transaction_id
+        return decision.stored.decision.transaction_id
     raise AssertionError("the log was left before a decision was read")
 
 
 def _first_context_letter(settings: Settings) -> str:
     """Followed until it comes; pytest's time-out ends a wait for nothing."""
     for found in Log(settings, "transactions.dead.v1").read({0: 0}, is_followed=True):
-        fields = WIRE.decode("dead_letter.v1", found.value)
-        assert isinstance(fields, dict)
-        return str(fields["source_topic"])
+        letter = WIRE.decode_dead_letter(found.value)
+        assert isinstance(letter, DeadLetter)
+        return letter.source_topic
     raise AssertionError("the log was left before a dead letter was read")
 
 
