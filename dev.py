@@ -1,7 +1,8 @@
-"""From a fresh clone to a running pipeline: `python3.11 dev.py demo`, or `python3.11 dev.py test`.
+"""From a fresh clone to a running pipeline: `python3 dev.py demo`, or `python3 dev.py test`, on Python 3.11 to 3.14.
 
 Makes .venv, installs the locked dependencies with their hashes checked, and runs `fraud demo` or the tests; further
-arguments are passed on. A second run installs nothing unless a lock file changed. Standard library only.
+arguments are passed on. A second run installs nothing unless a lock file changed, or another Python runs it: then .venv
+is made anew. Standard library only, and no syntax newer than Python 3.8, so that an older one can say what is needed.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 import time
@@ -18,9 +21,11 @@ HERE = Path(__file__).resolve().parent
 VENV = HERE / ".venv"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 STAMP = VENV / "installed.json"
-LOCK_OF = {"demo": "requirements.lock", "test": "requirements-dev.lock"}
+PYTHONS = ((3, 11), (3, 12), (3, 13), (3, 14))
+LOCK_OF = {"demo": "requirements-demo.lock", "test": "requirements-dev.lock"}
+IN_PARALLEL = ["-n", "auto", "--dist", "loadfile"]  # the whole run; a few tests end sooner in one process
 INSTALLER_LOCK = "requirements-uv.lock"
-USAGE = "usage: python3.11 dev.py demo|test [arguments of `fraud demo` or of pytest]"
+USAGE = "usage: python3 dev.py demo|test [arguments of `fraud demo` or of pytest]"
 PIP_TO_UV = {
     "index-url": "UV_DEFAULT_INDEX",
     "extra-index-url": "UV_INDEX",
@@ -32,10 +37,9 @@ PIP_TO_UV = {
 def main() -> int:
     if len(sys.argv) < 2 or sys.argv[1] not in LOCK_OF:
         return fail(USAGE)
-    if not (3, 11) <= sys.version_info[:2] < (3, 13):
-        running = ".".join(map(str, sys.version_info[:2]))
-        return fail(f"Python 3.11 or 3.12 is needed, and this is {running}. Run `python3.11 dev.py {sys.argv[1]}`.")
     task, arguments = sys.argv[1], sys.argv[2:]
+    if sys.version_info[:2] not in PYTHONS:
+        return fail(other_python_needed(task))
     try:
         make_ready(LOCK_OF[task])
     except subprocess.CalledProcessError as failure:
@@ -45,10 +49,26 @@ def main() -> int:
     except MissingVenv as missing:
         return fail(str(missing))
     command = [str(BIN / "fraud"), "demo"] if task == "demo" else [str(BIN / "python"), "-m", "pytest"]
+    if task == "test" and not arguments:
+        arguments = IN_PARALLEL
     try:
         return subprocess.call([*command, *arguments], cwd=HERE)  # noqa: S603 - the command is ours
     except KeyboardInterrupt:
         return 130
+
+
+def other_python_needed(task: str) -> str:
+    """The sentence for whoever runs this with a Python that won't do; it names one that is here and will."""
+    needed = f"Python {dotted(PYTHONS[0])} to {dotted(PYTHONS[-1])} is needed, and this is {dotted(sys.version_info)}."
+    for version in reversed(PYTHONS):
+        if shutil.which(f"python{dotted(version)}"):
+            return f"{needed} Run `python{dotted(version)} dev.py {task}`."
+    return f"{needed} Install one, and run this with it."
+
+
+def dotted(version: tuple[int, ...]) -> str:
+    """Major and minor, as in 3.11."""
+    return ".".join(map(str, version[:2]))
 
 
 class MissingVenv(Exception):
@@ -83,17 +103,30 @@ def installed() -> dict[str, str]:
 
 
 def make_venv() -> None:
-    if (BIN / "python").exists():
+    """Makes .venv where there is none, or makes it anew where another Python made it: what is installed in it would be
+    of no use to this one, or would run the tests on a Python that nobody asked for."""
+    made_by = venv_python()
+    if made_by == dotted(sys.version_info) and (BIN / "python").exists():
         return
+    if made_by is not None:
+        say(f"making .venv anew: Python {made_by} made it, and this is {dotted(sys.version_info)}")
     try:
         import ensurepip  # noqa: F401 - Debian and Ubuntu leave it out, and venv fails on it half-way
         import venv
     except ImportError as error:
-        version = ".".join(map(str, sys.version_info[:2]))
-        raise MissingVenv(
-            f"Python's {error.name} is missing. Install it: apt-get install python{version}-venv"
-        ) from error
-    venv.create(VENV, with_pip=True)
+        package = f"python{dotted(sys.version_info)}-venv"
+        raise MissingVenv(f"Python's {error.name} is missing. Install it: apt-get install {package}") from error
+    venv.create(VENV, with_pip=True, clear=True)
+
+
+def venv_python() -> str | None:
+    """Major and minor of the Python that made .venv; None where there is no .venv, or none that says so."""
+    try:
+        settings = (VENV / "pyvenv.cfg").read_text()
+    except OSError:
+        return None
+    found = re.search(r"^version(?:_info)? *= *(\d+\.\d+)", settings, re.MULTILINE)
+    return found[1] if found else None
 
 
 def install(lock: str) -> None:

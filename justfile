@@ -1,7 +1,8 @@
-# Short names for what is done often. Everything runs from .venv, which `python3.11 dev.py test` makes.
+# Short names for what is done often. Everything runs from .venv, which `python3 dev.py test` makes.
 set positional-arguments
 
 bin := ".venv/bin"
+compile := ".venv/bin/uv pip compile --universal --python-version 3.11 --no-annotate --no-emit-index-url --no-header --generate-hashes"
 
 # list the targets
 default:
@@ -44,10 +45,12 @@ stack-real *arguments:
 stack-embedded *arguments:
     {{bin}}/python -m ops.stack.embedded "$@"
 
-# resolve the lock files again
+# resolve the lock files again, each for every Python and platform
 lock:
-    uv pip compile --no-annotate --no-emit-index-url --no-header --generate-hashes --output-file requirements.lock pyproject.toml
-    uv pip compile --no-annotate --no-emit-index-url --no-header --generate-hashes --all-extras --output-file requirements-dev.lock pyproject.toml
+    {{compile}} --output-file requirements.lock pyproject.toml
+    {{compile}} --extra embedded --output-file requirements-demo.lock pyproject.toml
+    {{compile}} --all-extras --output-file requirements-dev.lock pyproject.toml
+    {{bin}}/python -m ops.wheels
 
 # what .ci/run runs
 ci:

@@ -44,7 +44,7 @@ class Everyday:
     def __init__(self, settings: TrafficSettings, population: Population) -> None:
         self._population = population
         self._rng = np.random.default_rng([settings.seed, 2])
-        self._guardrail_share = settings.guardrail_share
+        self._settings = settings
         self._attempts_hour = float(population.cumulative_activity[-1]) / 24 / float(_ACCEPTED.mean())
         self._payers_of_day = [np.flatnonzero(population.bill_day == day) for day in range(29)]
         self._businesses = np.flatnonzero(population.is_business)
@@ -52,19 +52,20 @@ class Everyday:
     def hour(self, hour_ms: int) -> Iterator[Planned]:
         """In no particular order within the hour."""
         moment = datetime.fromtimestamp(hour_ms / 1000, UTC)
-        accounts, times_ms = self._payers(moment, hour_ms)
+        share = self._settings.share_at(hour_ms)
+        accounts, times_ms = self._payers(moment, hour_ms, share)
         if len(accounts):
-            yield from self._shopping(accounts, times_ms)
+            yield from self._shopping(accounts, times_ms, share)
         if moment.hour == BILL_HOUR_UTC and moment.day <= 28:
             yield from self._bills(self._payers_of_day[moment.day], hour_ms)
         if moment.day == PAYROLL_DAY and moment.hour in PAYROLL_HOURS_UTC:
             own_hour = PAYROLL_HOURS_UTC[0] + self._businesses % len(PAYROLL_HOURS_UTC)
             yield from self._payrolls(self._businesses[own_hour == moment.hour], hour_ms)
 
-    def _payers(self, moment: datetime, hour_ms: int) -> tuple[Integers, Integers]:
+    def _payers(self, moment: datetime, hour_ms: int, share: float) -> tuple[Integers, Integers]:
         """Attempts at the busiest hour's rate, thinned by each account's local hour."""
         population, rng = self._population, self._rng
-        attempts = int(rng.poisson(self._attempts_hour))
+        attempts = int(rng.poisson(self._attempts_hour * share))
         cumulative = population.cumulative_activity
         accounts = np.searchsorted(cumulative, rng.random(attempts) * cumulative[-1], side="right")
         offsets = np.array([_offset_hours(moment, zone) for zone in range(len(ZONES))])
@@ -72,29 +73,30 @@ class Everyday:
         accounts = accounts[rng.random(attempts) < _ACCEPTED[local_hour]].astype(np.int64)
         return accounts, hour_ms + (rng.random(len(accounts)) * HOUR_MS).astype(np.int64)
 
-    def _shopping(self, accounts: Integers, times_ms: Integers) -> Iterator[Planned]:
+    def _shopping(self, accounts: Integers, times_ms: Integers, share: float) -> Iterator[Planned]:
         population, rng, count = self._population, self._rng, len(accounts)
         slot = (population.favourites[accounts] * rng.random(count) ** 1.8).astype(np.int64)
         favourite = population.favourite(accounts, slot)
         is_new = rng.random(count) < 0.06
         stranger = (rng.random(count) * (population.merchants + population.payees)).astype(np.int64)
         number = np.where(is_new, stranger, favourite)
-        amount_minor = self._amounts(accounts, number, times_ms)
+        amount_minor = self._amounts(accounts, number, times_ms, share)
         where, which = rng.random(count), (rng.random(count) * CARRIER_ADDRESSES).astype(np.int64)
-        special = rng.random(count) < self._guardrail_share
+        special = rng.random(count) < self._settings.guardrail_share
         columns = (accounts, times_ms, number, amount_minor, (where * 100).astype(np.int64), which, special)
         for row in zip(*(column.tolist() for column in columns), strict=True):
             planned = self._payment(*row[:6])
             yield _broken(planned, row[5]) if row[6] else planned
 
-    def _amounts(self, accounts: Integers, number: Integers, times_ms: Integers) -> Integers:
-        """Each payee has its own level, so an account's payments differ by payee more than in time."""
+    def _amounts(self, accounts: Integers, number: Integers, times_ms: Integers, share: float) -> Integers:
+        """Each payee has its own level, so an account's payments differ by payee more than in time. Accounts that shop
+        a `share` as often spend as much in all."""
         population = self._population
         level = 0.35 + 1.3 * ((number * 2_654_435_761) % 1000) / 1000
         spread: Floats = self._rng.lognormal(-0.28, 0.75, len(accounts))
         is_young = times_ms // 86_400_000 - population.opened_day[accounts] < YOUNG_ACCOUNT_DAYS
         most = np.where(is_young, YOUNG_ACCOUNT_AMOUNT_GBP_MAX, AMOUNT_GBP_MAX)
-        gbp = np.clip(population.typical_gbp[accounts] * level * spread, 0.5, most)
+        gbp = np.clip(population.typical_gbp[accounts] / share * level * spread, 0.5, most)
         return np.maximum(gbp * population.units_per_gbp[accounts] * 100, 1).astype(np.int64)
 
     def _payment(self, account: int, when_ms: int, number: int, amount_minor: int, where: int, which: int) -> Planned:

@@ -85,7 +85,7 @@ class Population:
         self.bill_day: Integers = rng.integers(1, 29, count)
         self.phone_change_ms: Integers = settings.start_ms + rng.integers(-400, 800, count) * DAY_MS
         self.cumulative_activity: Floats = np.cumsum(self.payments_day)
-        self.has_profile = rng.random(count) < 0.9
+        self.has_profile = rng.random(count) < settings.profile_share
         postcode, band = rng.integers(0, len(POSTCODE_AREAS), count), rng.integers(0, len(AGE_BANDS), count)
         each = [[{"postcode_area": area, "age_band": age} for age in AGE_BANDS] for area in POSTCODE_AREAS]
         self.segments = [each[p][b] for p, b in zip(postcode.tolist(), band.tolist(), strict=True)]

@@ -30,7 +30,11 @@ class Scenario(StrEnum):
 @dataclass(frozen=True, slots=True)
 class TrafficSettings:
     """`guardrail_share` of everyday payments is made to hit a hard guardrail: a sanctioned country, no reference, or a
-    currency without a rate.
+    currency without a rate. `profile_share` of accounts declare their normal month.
+
+    In the first `quiet_days` of `days` accounts shop `quiet_share` as often, for so much more each time, so that a
+    month's money goes in few payments, and nothing but shopping, bills and payrolls happens. Such a past costs little
+    to publish and to count.
     """
 
     seed: int
@@ -41,6 +45,9 @@ class TrafficSettings:
     fraud_share: float = 0.007
     lookalike_share: float = 0.008
     guardrail_share: float = 0.0
+    profile_share: float = 0.9
+    quiet_days: int = 0
+    quiet_share: float = 1.0
 
     def __post_init__(self) -> None:
         if not 100 <= self.accounts <= 10_000_000 or not 1 <= self.days <= 3650:
@@ -51,6 +58,19 @@ class TrafficSettings:
             raise ValueError("payments_per_account_day must be above 0, up to 100")
         if not all(0 <= share <= 0.2 for share in (self.fraud_share, self.lookalike_share, self.guardrail_share)):
             raise ValueError("every share must be 0 to 0.2")
+        if not 0 <= self.profile_share <= 1 or not 0 < self.quiet_share <= 1:
+            raise ValueError("profile_share must be 0 to 1, quiet_share above 0, up to 1")
+        if not 0 <= self.quiet_days < self.days:
+            raise ValueError("quiet_days must be 0 or more and fewer than days")
+
+    @property
+    def busy_from_ms(self) -> int:
+        """The end of the quiet days."""
+        return self.start_ms + self.quiet_days * 86_400_000
+
+    def share_at(self, when_ms: int) -> float:
+        """Of the usual number of payments."""
+        return self.quiet_share if when_ms < self.busy_from_ms else 1.0
 
 
 class LabelledTransaction(NamedTuple):

@@ -71,10 +71,11 @@ class _Planner:
             *_rates(FRAUDS, per_hour * settings.fraud_share),
             *_rates(LOOKALIKES, per_hour * settings.lookalike_share),
         ]
+        self._begins_ms = settings.busy_from_ms
         self._due: dict[int, list[Planned]] = {}
 
     def hour(self, hour_ms: int) -> list[Planned]:
-        for rate, kind in self._rates:
+        for rate, kind in self._rates if hour_ms >= self._begins_ms else ():
             for _ in range(self._arrivals(rate)):
                 for planned in kind.make(self._episodes, hour_ms + self._rng.randrange(HOUR_MS)):
                     self._due.setdefault(planned.event_time_ms // HOUR_MS, []).append(planned)

@@ -1,14 +1,18 @@
-"""`python -m ops.bench NAME`: one measurement; progress on stderr, one JSON object as the last line of stdout."""
+"""`python -m ops.bench NAME`: one measurement; progress on stderr, one JSON object as the last line of stdout.
+
+Every process that it starts writes its log into one folder. The folder goes with a run that goes well. It stays where a
+run fails, and the last line on stderr names it. The exit code is 0 for a run that went well and 1 for one that failed.
+"""
 
 from __future__ import annotations
 
 import argparse
 import importlib
-import json
-import os
 import sys
-from collections.abc import Callable
+from pathlib import Path
 from typing import Final, NamedTuple
+
+from ops.bench.rig.evidence import PARENT, carry_out, folder_for
 
 
 class Bench(NamedTuple):
@@ -38,22 +42,27 @@ BENCHES: Final = {
 
 
 def main() -> None:
+    arguments = _parser().parse_args()
+    try:
+        folder = folder_for(arguments.name, arguments.directory)
+    except FileExistsError as refusal:
+        sys.exit(f"{refusal}; a bench that goes well removes its folder, so give an empty one.")
+    family, module_name = BENCHES[arguments.name].family, arguments.name.replace("-", "_")
+    run = importlib.import_module(f"ops.bench.{family}.{module_name}").run
+    sys.exit(carry_out(arguments.name, run, folder, is_quick=arguments.quick, is_kept=arguments.keep))
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m ops.bench", description=__doc__)
     parser.add_argument(
         "name", choices=BENCHES, help="; ".join(f"{name}: {bench.what}" for name, bench in BENCHES.items())
     )
-    parser.add_argument("--quick", action="store_true", help="a small run that checks the bench, not the system")
-    arguments = parser.parse_args()
-    family, module_name = BENCHES[arguments.name].family, arguments.name.replace("-", "_")
-    module = importlib.import_module(f"ops.bench.{family}.{module_name}")
-    run: Callable[..., dict[str, object]] = module.run
-    result = run(say, is_quick=arguments.quick)
-    print(json.dumps({"bench": arguments.name, "quick": arguments.quick, "cores": os.cpu_count(), **result}))
-    sys.exit(0 if result.get("ok", True) else 1)
-
-
-def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    parser.add_argument("--quick", action="store_true", help="make a small run that checks the bench, not the system")
+    parser.add_argument(
+        "--directory", type=Path, help=f"put the logs of all processes here, not in a new folder under {PARENT}"
+    )
+    parser.add_argument("--keep", action="store_true", help="keep that folder of a run that goes well, too")
+    return parser
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from ops.demo.summary import BreakerChange
-from pipeline.breaker import BreakerRecord
+from pipeline.breaker import BreakerRecord, BreakerSettings
 from pipeline.breaker.store import BreakerStore, BreakerUnavailable
 from pipeline.domain.decision import BreakerState
 from pipeline.io.settings import Settings
@@ -31,6 +31,11 @@ class BreakerWatcher:
         self._store = BreakerStore(settings.redis_url, settings.state_prefix)
         self._records: dict[str, BreakerRecord] = {}
         self.changes: list[BreakerChange] = []
+
+    def begin(self, settings: BreakerSettings) -> None:
+        """Closes the breaker of a new deployment. The worker would do so by itself on an empty log; on this one it
+        can't know that no state was lost."""
+        self._loop.run_until_complete(self._store.initialise("demo", settings))
 
     def poll(self, second: float) -> list[BreakerChange]:
         """What changed since the last call; `second` is when, on the demonstration's clock."""

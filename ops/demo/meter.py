@@ -12,14 +12,18 @@ from confluent_kafka import Consumer, TopicPartition
 
 from pipeline.decide.decision_topics import Located, Unreadable, located
 from pipeline.domain.decision import Outcome, Route
+from pipeline.domain.features import COLUMN, UNKNOWN
+from pipeline.domain.log import Record
 from pipeline.domain.refusals import Refusal
 from pipeline.io.avro.wire import WireFormat
-from pipeline.io.kafka.log_scan import Found, client_options
+from pipeline.io.kafka import client
 from pipeline.io.settings import Settings
 
 ALLOWED_SHOWN: Final = 3
 STOPPED_SHOWN: Final = 5
 """Of the latest decisions: few are no ALLOW, and those are what there is to read."""
+FIRST_LOOKED_AT: Final = 500
+"""Decisions from which it is told whether accounts have a past."""
 SCORES_KEPT: Final = 2000
 LATENCIES_KEPT: Final = 200_000
 WAIT_S: Final = 0.02
@@ -42,6 +46,7 @@ class Snapshot(NamedTuple):
 
 
 WINDOW_S: Final = 5.0
+_MONTH: Final = COLUMN["account_volume_percent_of_normal_month"]
 
 
 class _Seen(NamedTuple):
@@ -71,6 +76,7 @@ class Meter:
         self._after: Counter[str] = Counter()
         self._next: dict[str, dict[int, int]] = {self._decisions_topic: {}, self._dead_topic: {}}
         self._scores: deque[int] = deque(maxlen=SCORES_KEPT)
+        self._first_months_percent: list[int] = []
         self._measured_from_ms = 0
         self.first_decision_s: float | None = None
         """On time.monotonic(): when the first decision could be read."""
@@ -143,6 +149,11 @@ class Meter:
         with self._lock:
             return dict(self._next[self._dead_topic])
 
+    def first_months_percent(self) -> list[int]:
+        """Of each of the first decisions that knew it: the account's last 30 days against its normal month."""
+        with self._lock:
+            return list(self._first_months_percent)
+
     def scores_micro(self) -> list[int]:
         """What the model gave the latest payments that it was asked about."""
         with self._lock:
@@ -154,15 +165,9 @@ class Meter:
             return [self._kept[outcome] for outcome in Outcome if outcome in self._kept]
 
     def _run(self) -> None:
-        consumer = Consumer(
-            {
-                **client_options(self._settings),
-                "group.id": "fraud-demo-meter",
-                "enable.auto.commit": False,
-                "isolation.level": "read_committed",
-                "fetch.wait.max.ms": 10,
-            }
-        )
+        servers, options = self._settings.bootstrap_servers, self._settings.kafka_options
+        tuning = {"auto.offset.reset": "earliest", "fetch.wait.max.ms": 10}  # the embedded broker drops the oldest
+        consumer = Consumer(client.reader_options(servers, "fraud-demo-meter", options, tuning))
         try:
             consumer.assign(self._everywhere(consumer))
             while not self._stopping.is_set():
@@ -171,22 +176,21 @@ class Meter:
                     messages += consumer.consume(RECORDS_A_READ, 0)
                 now_s, now_ms = time.monotonic(), time.time_ns() // 1_000_000
                 for message in messages:
-                    topic, value = message.topic(), message.value()
-                    if message.error() is None and topic is not None and isinstance(value, bytes):
-                        found = Found(message.partition() or 0, message.offset() or 0, 0, b"", value)
+                    if message.error() is None and (topic := message.topic()) is not None:
+                        found = client.record_of(message)
                         self._take(topic, found, now_s, now_ms)
                         with self._lock:
-                            self._next[topic][found.partition] = found.offset + 1
+                            self._next[topic][found.source.partition] = found.source.offset + 1
         finally:
             consumer.close()
 
     def _everywhere(self, consumer: Consumer) -> list[TopicPartition]:
         """All partitions from their start: taking them by hand, without a group, spares the wait for joining one."""
         topics = (self._decisions_topic, self._dead_topic)
-        listed = {topic: consumer.list_topics(topic, timeout=10).topics[topic].partitions for topic in topics}
+        listed = {topic: client.partitions_of(consumer, topic) for topic in topics}
         return [TopicPartition(topic, partition, 0) for topic, partitions in listed.items() for partition in partitions]
 
-    def _take(self, topic: str, found: Found, now_s: float, now_ms: int) -> None:
+    def _take(self, topic: str, found: Record, now_s: float, now_ms: int) -> None:
         if topic == self._dead_topic:
             letter = self._wire.decode_dead_letter(found.value)
             assert not isinstance(letter, Refusal), "the worker writes dead letters that can be read"
@@ -202,7 +206,7 @@ class Meter:
             else:
                 self._count(decision, now_s, now_ms)
 
-    def _kind(self, found: Found) -> str:
+    def _kind(self, found: Record) -> str:
         record = self._wire.decode_decision_record(found.value)
         assert not isinstance(record, Refusal), "it was read before"
         return type(record).__name__
@@ -214,6 +218,9 @@ class Meter:
         self.first_decision_s = self.first_decision_s or now_s
         self._counts[outcome, route] += 1
         self._ids.add(decision.decision_id)
+        month_percent = decision.snapshot.features[_MONTH]
+        if len(self._ids) <= FIRST_LOOKED_AT and month_percent != UNKNOWN:
+            self._first_months_percent.append(month_percent)
         if self._measured_from_ms and decision.source_timestamp_ms >= self._measured_from_ms:
             self._seen.append(_Seen(now_s, latency_ms, outcome))
             self._latencies_ms.append(latency_ms)

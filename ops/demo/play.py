@@ -17,13 +17,14 @@ from ops.demo.backstage import Backstage
 from ops.demo.books import accounted, at_rest
 from ops.demo.breaker import BreakerWatcher, told
 from ops.demo.meter import Meter, percentile
+from ops.demo.past import NO_PAST, Past, begin_behind
 from ops.demo.review import review_one
 from ops.demo.rollback import Rollback, Undone, explained_by_command
 from ops.demo.scene import BLOCKED_TOO_MUCH_PERCENT, Scene
 from ops.demo.summary import Summary
 from ops.demo.traffic import Traffic
 from ops.demo.views import Moment, View
-from ops.stack.processes import ServerProcess
+from ops.processes.servers import ServerProcess
 from pipeline.decide.decision_topics import Located
 from pipeline.domain.decision import BreakerState
 from pipeline.io.avro.wire import WireFormat
@@ -73,6 +74,7 @@ class Play:
     act: Act = Act.WELL
     tripped_s: float = 0.0
     champion: str = ""
+    past: Past = NO_PAST
     examples: list[Located] = field(default_factory=list)
     wrong: str = ""
 
@@ -99,6 +101,13 @@ class Play:
 
     def _begin(self) -> None:
         """Returns when the first decision can be read."""
+        self.traffic.publish_past()
+        self.past = begin_behind(self.scene.settings, self.traffic.plan)
+        self.watcher.begin(self.scene.policy.breaker)
+        self.tell(
+            f"the log holds {self.past.payments:,} payments of {self.past.days} days and every account's normal month; "
+            "the worker counts them, and decides what comes after them"
+        )
         self.traffic.start()
         self.worker.start()
         self._wait(lambda: self.meter.first_decision_s is not None, FIRST_DECISION_S, "The worker decides nothing.")
@@ -159,6 +168,8 @@ class Play:
         latencies_ms = self.meter.latencies_ms()
         return Summary(
             snapshot=self.meter.snapshot(),
+            past=self.past,
+            first_months_percent=self.meter.first_months_percent(),
             published=self.traffic.published + released,
             offsets_in=offsets_in,
             distinct_decisions=self.meter.distinct_decisions(),

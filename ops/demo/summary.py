@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ops.demo.aftermath import Aftermath, aftermath_json, aftermath_lines
-from ops.demo.meter import Snapshot
+from ops.demo.meter import Snapshot, percentile
+from ops.demo.past import Past
 from pipeline.decide.decision_topics import Located
 from pipeline.explain.as_json import explanation_json
 from pipeline.explain.explanation import explanation
@@ -26,6 +27,8 @@ class BreakerChange(NamedTuple):
 
 class Summary(NamedTuple):
     snapshot: Snapshot
+    past: Past
+    first_months_percent: Sequence[int]  # of each of the first decisions: 30 days against the account's normal month
     published: int
     offsets_in: int  # what the worker committed on transactions.v1
     distinct_decisions: int
@@ -59,7 +62,8 @@ class Summary(NamedTuple):
 def show_summary(summary: Summary, examples: Sequence[Located], archive: RegimeArchive, *, as_json: bool) -> None:
     output = Output(as_json=as_json)
     explained = [
-        explanation(each.stored, each.found.partition, each.found.offset, archive.regime_of) for each in examples
+        explanation(each.stored, each.found.source.partition, each.found.source.offset, archive.regime_of)
+        for each in examples
     ]
     if as_json:
         examples_json = [explanation_json(each) for each in explained]
@@ -92,6 +96,7 @@ def _lines(summary: Summary) -> list[str]:
     return [
         coloured("Summary", None, is_bold=True),
         f"  first explained decision after {summary.first_decision_s:.1f} s",
+        f"  {summary.past.payments:,} payments of the {summary.past.days} days before it were counted, not decided",
         f"  {s.decisions:,} decisions: {outcomes}",
         f"  answered by: {routes}",
         f"  not decided: {dead}",
@@ -110,6 +115,8 @@ def _summary_json(summary: Summary) -> dict[str, object]:
     return {
         "event": "summary",
         "first_decision_s": round(summary.first_decision_s, 2),
+        "past": summary.past._asdict(),
+        "first_decisions_month_percent_p50": percentile(summary.first_months_percent, 50),
         "published": summary.published,
         "offsets_in": summary.offsets_in,
         "decisions": s.decisions,

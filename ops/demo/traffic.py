@@ -1,17 +1,21 @@
-"""The demonstration's payments: seeded traffic at a steady rate, now and then a record republished or broken."""
+"""The demonstration's payments: a past, then seeded traffic at a steady rate, now and then a record republished or
+broken."""
 
 from __future__ import annotations
 
 import threading
 import time
+from itertools import chain
 from typing import Final
 
-from models.simulator import LabelledTransaction, TrafficSettings, events
-from models.simulator.command import publish_event
+from models.simulator import LabelledTransaction, TrafficEvent, TrafficSettings, events
+from models.simulator.generate_command import publish_event
+from ops.demo.past import SHARE, past_days
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.bulk_publisher import BulkPublisher, Pace
+from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.settings import Settings
-from pipeline.terminal.failures import Failure
+from pipeline.terminal.failures import Failure, failure_of
 
 DAYS: Final = 5
 """Of event time, however long it takes: a payment that is given back to be decided anew must not be 6 days old."""
@@ -33,9 +37,10 @@ _BROKEN: Final = b"\xc3\x01not a payment at all"
 
 
 class Traffic:
-    """Publishes in a thread of its own until `stop`; days of event time pass in seconds, and end at about now.
+    """Days of event time pass in seconds, and end at about now.
 
-    `start` publishes the accounts and FIRST_PAYMENTS, `go` the rest, slowly, until `go_on`.
+    `publish_past` returns when the accounts and their past are on the log. Everything else is published in a thread of
+    its own until `stop`: by `start` FIRST_PAYMENTS, by `go` the rest, slowly, until `go_on`.
     """
 
     def __init__(self, settings: Settings, wire: WireFormat, *, seed: int, rate: int, seconds_max: int) -> None:
@@ -44,21 +49,36 @@ class Traffic:
         self.rate = rate
         payments = rate * seconds_max + EARLY_RATE * EARLY_S
         accounts = max(int(payments / (DAYS * PAYMENTS_A_DAY)), ACCOUNTS_MIN)
-        start_ms = (int(time.time()) * 1000 - DAYS * 24 * HOUR_MS) // HOUR_MS * HOUR_MS
+        days_before = past_days(accounts, PAYMENTS_A_DAY)
+        start_ms = (int(time.time()) * 1000 - (days_before + DAYS) * 24 * HOUR_MS) // HOUR_MS * HOUR_MS
         self.plan = TrafficSettings(
             seed,
             accounts,
             start_ms,
-            DAYS,
+            days_before + DAYS,
             payments_per_account_day=PAYMENTS_A_DAY,
             fraud_share=FRAUD_SHARE,
             guardrail_share=GUARDRAIL_SHARE,
+            profile_share=1.0,
+            quiet_days=days_before,
+            quiet_share=SHARE,
         )
+        self._events = events(self.plan)
+        self._next: TrafficEvent | None = None  # the first that is no past
         self._stopping, self._going, self._is_all_there = threading.Event(), threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="demo-traffic", daemon=True)
         self.published = 0
-        """Records on transactions.v1, of whatever kind."""
+        """Records on transactions.v1 behind the past, of whatever kind."""
         self.failure: Failure | None = None
+
+    def publish_past(self) -> None:
+        publisher = BulkPublisher(self._settings)
+        for event in self._events:
+            if isinstance(event, LabelledTransaction) and event.transaction.event_time_ms >= self.plan.busy_from_ms:
+                self._next = event
+                break
+            publish_event(self._settings, publisher, self._wire, event, "demo", is_now=False)
+        publisher.flush()
 
     def start(self) -> None:
         self._thread.start()
@@ -79,11 +99,12 @@ class Traffic:
     def _run(self) -> None:
         try:
             self._publish(BulkPublisher(self._settings))
-        except Failure as failure:
-            self.failure = failure
+        except BrokerFailed as error:
+            self.failure = failure_of(error)
 
     def _publish(self, publisher: BulkPublisher) -> None:
-        for event in events(self.plan):
+        assert self._next is not None, "the past is published first"
+        for event in chain([self._next], self._events):
             if self._stopping.is_set():
                 break
             is_payment = isinstance(event, LabelledTransaction)

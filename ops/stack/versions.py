@@ -8,6 +8,8 @@ from types import MappingProxyType
 from typing import Final
 
 KAFKA_VERSION: Final = "4.1.1"
+# The migrations and statements hold on each: tests/ops/stack/test_postgres_releases.py runs them there.
+POSTGRES_MAJORS: Final = (15, 16, 17, 18)
 # The state store uses nothing beyond the commands and Lua of Redis 6.2, which Valkey has too.
 REDIS_VERSION_MINIMUM: Final = (6, 2)
 

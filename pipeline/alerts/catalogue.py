@@ -1,7 +1,14 @@
-"""Alerts as values: what a person must know, with the evidence, and an id that a repeat shares."""
+"""Every alert that the pipeline can raise: its severity, what it means, and where operations.md says what to do.
+
+Invariants
+1. Nothing that isn't in CATALOGUE can be raised, nor with a severity that its entry doesn't allow.
+2. A cause that is told twice has one id: it follows from code, scope and evidence alone.
+"""
 
 from __future__ import annotations
 
+from enum import StrEnum
+from typing import Final, NamedTuple
 from uuid import UUID, uuid5
 
 from pipeline.domain.alert import Alert, Severity
@@ -10,18 +17,104 @@ from pipeline.domain.log import Source
 _NAMESPACE = UUID("5d0f7a52-2b1c-5d6e-8f7b-0c9a4e3d2f11")
 
 
+class AlertCode(StrEnum):
+    """In the order of the concerns that raise them."""
+
+    TRANSACTION_ID_CONFLICT = "TRANSACTION_ID_CONFLICT"
+    BREAKER_TRIP = "BREAKER_TRIP"
+    BREAKER_STATE_LOST = "BREAKER_STATE_LOST"
+    BREAKER_STILL_BAD = "BREAKER_STILL_BAD"
+    BREAKER_PROBE_BAD = "BREAKER_PROBE_BAD"
+    BREAKER_FORCE_OPEN = "BREAKER_FORCE_OPEN"
+    BREAKER_OPEN_PERIOD_OVER = "BREAKER_OPEN_PERIOD_OVER"
+    BREAKER_PROBE_GOOD = "BREAKER_PROBE_GOOD"
+    BREAKER_RELEASE = "BREAKER_RELEASE"
+    BREAKER_INITIALISE = "BREAKER_INITIALISE"
+    OUT_OF_ORDER = "OUT_OF_ORDER"
+    BENEFICIARY_FUNDS_GONE = "BENEFICIARY_FUNDS_GONE"
+    RECALL_REFUSED = "RECALL_REFUSED"
+    EXECUTION_IN_DOUBT = "EXECUTION_IN_DOUBT"
+    EXECUTION_RECALL_IN_DOUBT = "EXECUTION_RECALL_IN_DOUBT"
+    EXECUTION_WITHOUT_DECISION = "EXECUTION_WITHOUT_DECISION"
+    RECONCILIATION_GAP = "RECONCILIATION_GAP"
+    RECONCILIATION_GAPS = "RECONCILIATION_GAPS"
+
+
+class Entry(NamedTuple):
+    """severities: that it may be raised with; most have one. runbook: an anchor of docs/operations.md."""
+
+    severities: tuple[Severity, ...]
+    meaning: str
+    runbook: str
+
+
+_INFO, _CRITICAL = (Severity.INFO,), (Severity.CRITICAL,)
+_PASSING_OR_NOT = (Severity.WARNING, Severity.CRITICAL)
+CATALOGUE: Final[dict[AlertCode, Entry]] = {
+    AlertCode.TRANSACTION_ID_CONFLICT: Entry(
+        _CRITICAL, "A transaction id was published again with another body; the second was refused.", "conflict"
+    ),
+    AlertCode.BREAKER_TRIP: Entry(_CRITICAL, "The breaker took the model out of the loop.", "breaker"),
+    AlertCode.BREAKER_STATE_LOST: Entry(
+        _CRITICAL,
+        "The breaker's state was lost; the model is out of the loop until it has proved itself.",
+        "breaker",
+    ),
+    AlertCode.BREAKER_STILL_BAD: Entry(
+        _CRITICAL, "The open period is over, but the model's answers in shadow are still bad.", "breaker"
+    ),
+    AlertCode.BREAKER_PROBE_BAD: Entry(_CRITICAL, "The model failed its probation.", "breaker"),
+    AlertCode.BREAKER_FORCE_OPEN: Entry(_CRITICAL, "A person took the model out of the loop.", "breaker"),
+    AlertCode.BREAKER_OPEN_PERIOD_OVER: Entry(_INFO, "The model is on probation.", "breaker"),
+    AlertCode.BREAKER_PROBE_GOOD: Entry(_INFO, "The model is back in the loop.", "breaker"),
+    AlertCode.BREAKER_RELEASE: Entry(_INFO, "A person let the model back on probation.", "breaker"),
+    AlertCode.BREAKER_INITIALISE: Entry(_INFO, "A deployment that has never decided began with the model.", "breaker"),
+    AlertCode.OUT_OF_ORDER: Entry(
+        _CRITICAL, "A decision came after the record that takes it back; the payment was refused.", "out-of-order"
+    ),
+    AlertCode.BENEFICIARY_FUNDS_GONE: Entry(
+        _CRITICAL, "A payment was to be reversed, but its beneficiary has spent the money.", "money-gone"
+    ),
+    AlertCode.RECALL_REFUSED: Entry(
+        _CRITICAL, "A payment was to be reversed, but the rail refused to take it back.", "money-gone"
+    ),
+    AlertCode.EXECUTION_IN_DOUBT: Entry(
+        _CRITICAL, "The rail does not say what became of a payment; it is asked again until it does.", "rail-in-doubt"
+    ),
+    AlertCode.EXECUTION_RECALL_IN_DOUBT: Entry(
+        _CRITICAL, "The rail does not say what became of a recall; it is asked again until it does.", "rail-in-doubt"
+    ),
+    AlertCode.EXECUTION_WITHOUT_DECISION: Entry(
+        _CRITICAL, "A review or a reversal is about a decision that the executor has not heard.", "out-of-order"
+    ),
+    AlertCode.RECONCILIATION_GAP: Entry(
+        _PASSING_OR_NOT, "Records are missing, or stand otherwise, in the audit log or the ledger.", "gap"
+    ),
+    AlertCode.RECONCILIATION_GAPS: Entry(_CRITICAL, "More gaps were found than are told one by one.", "gap"),
+}
+
+
 def alert(
-    severity: Severity, code: str, summary: str, scope: str, evidence: dict[str, str], raised_at_ms: int
+    code: AlertCode,
+    summary: str,
+    scope: str,
+    evidence: dict[str, str],
+    raised_at_ms: int,
+    severity: Severity | None = None,
 ) -> Alert:
-    """The id follows from code, scope and evidence, so a cause reported twice has one id."""
+    """severity: one of the entry's; None for its only one. `summary` may say more than the entry's meaning."""
+    allowed = CATALOGUE[code].severities
+    if severity is None:
+        assert len(allowed) == 1, f"{code} is raised with a severity"
+        severity = allowed[0]
+    assert severity in allowed, f"{code} is never {severity}"
     cause = "|".join([code, scope, *(f"{name}={evidence[name]}" for name in sorted(evidence))])
     return Alert(str(uuid5(_NAMESPACE, cause)), raised_at_ms, severity, code, summary, scope, evidence)
 
 
 def conflict_alert(source: Source, raised_at_ms: int) -> Alert:
     return alert(
-        Severity.CRITICAL,
-        "TRANSACTION_ID_CONFLICT",
+        AlertCode.TRANSACTION_ID_CONFLICT,
         "A transaction id was published again with another body; the second record was refused.",
         "all",
         {"partition": str(source.partition), "offset": str(source.offset)},

@@ -1,4 +1,4 @@
-"""`fraud audit export, prove, heads`: what leaves the database, and what holds it to account."""
+"""`fraud audit export`, `prove` and `heads`: what leaves the database, and what holds it to account."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ from pipeline.audit.head import SignedHead, file_text, head_of_anchor, signed_te
 from pipeline.audit.key_files import is_signed, public_key
 from pipeline.audit.leaf_files import HeadRefused, head_paths, partitions_of, read_head
 from pipeline.audit.proof_store import Unproved, place_of, proof
-from pipeline.audit.service_command import database_away
 from pipeline.decide.verdict import decision_id
 from pipeline.domain.refusals import Refusal
 from pipeline.domain.times import utc_text
 from pipeline.io.avro.schema_files import schema_text
 from pipeline.io.avro.wire import WireFormat
-from pipeline.io.kafka.log_scan import Log
+from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import Connection, DatabaseRefused, DatabaseUnavailable, connect
 from pipeline.io.settings import Settings
-from pipeline.terminal.failures import Failure
+from pipeline.terminal.failures import Failure, database_away
 from pipeline.terminal.output import Output, coloured
 
 T = TypeVar("T")
@@ -42,8 +41,8 @@ def export_log(settings: Settings, wire: WireFormat, out: Path, *, with_topic: b
         raise Failure(f"{out} exists; an export is never overwritten.", "Give another path.") from error
 
 
-def prove(settings: Settings, wanted: str) -> dict[str, Any]:
-    """Of the decision with this id, or with this transaction."""
+def proof_of(settings: Settings, wanted: str) -> dict[str, Any]:
+    """The proof of the decision with this id, or with this transaction."""
     topic = settings.topic("decisions.v1")
     try:
         place = _with_database(settings, lambda connection: place_of(connection, _decision_id(wanted)))
@@ -80,11 +79,13 @@ def show_heads(output: Output, found: list[SignedHead], public_key_path: Path | 
 
 def _anchors_on_topic(settings: Settings, wire: WireFormat) -> Iterator[str]:
     """Each as the text of a head's file, but for the frontier, which the topic doesn't hold."""
-    for found in Log(settings, "anchors.v1").read_all():
-        anchor = wire.decode_anchor(found.value)
-        if isinstance(anchor, Refusal):
-            raise Failure(f"anchors.v1 holds what is no anchor, at {found.offset}.", "Look at who writes to it.")
-        yield file_text(SignedHead(head_of_anchor(anchor), (), anchor.key_id, anchor.signature))
+    with LogReader.of(settings) as log:
+        for found in log.read_all(settings.topic("anchors.v1")):
+            anchor = wire.decode_anchor(found.value)
+            if isinstance(anchor, Refusal):
+                what = f"anchors.v1 holds what is no anchor, at {found.source.offset}."
+                raise Failure(what, "Look at who writes to it.")
+            yield file_text(SignedHead(head_of_anchor(anchor), (), anchor.key_id, anchor.signature))
 
 
 def _decision_id(wanted: str) -> str:
@@ -99,6 +100,6 @@ def _with_database(settings: Settings, ask: Callable[[Connection], T]) -> T:
         with connect(settings.database_url, "fraud-audit-command") as connection:
             return ask(connection)
     except DatabaseUnavailable as error:
-        raise database_away(settings) from error
+        raise database_away(settings.database_url) from error
     except DatabaseRefused as refusal:
         raise Failure(f"{refusal}.".capitalize(), "Use a role that may read, such as fraud_reader.") from refusal

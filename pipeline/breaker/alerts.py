@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pipeline.alerts.catalogue import alert
+from pipeline.alerts.catalogue import AlertCode, alert
 from pipeline.breaker.evaluating import Transition
-from pipeline.domain.alert import Alert, Severity
-from pipeline.domain.decision import BreakerState
+from pipeline.domain.alert import Alert
 
 
 def breaker_alert(transition: Transition) -> Alert:
     """A model taken out of the loop is for on-call at once; its way back is for information."""
     after, window = transition.after, transition.window
-    is_closing = after.state in (BreakerState.CLOSED, BreakerState.HALF_OPEN)
     evidence = {
         "before": str(transition.before),
         "after": str(after.state),
@@ -22,5 +20,5 @@ def breaker_alert(transition: Transition) -> Alert:
         "escalate": str(window.escalate),
         "errors": str(window.errors),
     }
-    severity = Severity.INFO if is_closing else Severity.CRITICAL
-    return alert(severity, f"BREAKER_{transition.event}", after.cause.text, after.scope, evidence, transition.at_ms)
+    code = AlertCode(f"BREAKER_{transition.event}")
+    return alert(code, after.cause.text, after.scope, evidence, transition.at_ms)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import tempfile
 import time
@@ -19,21 +20,25 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from models.artefact.files import ModelRefused, load_champion, load_version
 from models.artefact.scoring import Model
 from pipeline import __version__
+from pipeline.alerts.publisher_topics import AlertPublisher
 from pipeline.breaker.store import BreakerStore
 from pipeline.decide import metrics
 from pipeline.decide.agent import DecisionAgent
-from pipeline.decide.batch import Judge, TopicNames
+from pipeline.decide.batch import Judge, SetAside, TopicNames
 from pipeline.decide.breaker_agent import BreakerWatch
 from pipeline.decide.policy import PolicyRefused, parse_policy
 from pipeline.decide.rebuild_agent import Rebuild
 from pipeline.decide.verdict import Regime, regime
-from pipeline.domain.log import Outgoing, Record, Source
+from pipeline.domain.log import Outgoing
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.dead_letters import DeadLetters
+from pipeline.io.health import state_page
+from pipeline.io.kafka.appender import AsyncAppender
 from pipeline.io.kafka.batch_channel import BatchChannel
+from pipeline.io.kafka.context_transport import read_committed, record_of_event
 from pipeline.io.kafka.faust_credentials import faust_credentials
 from pipeline.io.kafka.log_reader import LogReader
-from pipeline.io.kafka.transaction_log import BATCHES_AHEAD_MAX, Batch, Publisher, TransactionLog
+from pipeline.io.kafka.transaction_log import BATCHES_AHEAD_MAX, BROKER_TIMEOUT_S, Batch, TransactionLog
 from pipeline.io.sealing import DeadLetterKey
 from pipeline.io.settings import Settings
 from pipeline.io.watchdog import Pulse, Watch, end_process
@@ -70,9 +75,12 @@ class Worker:
             timeout_s=settings.redis_timeout_s,
         )
         self.dead_letters = DeadLetters(self.wire, settings.topic("transactions.dead.v1"), _dead_letter_key(settings))
-        self.publisher = Publisher(settings.bootstrap_servers, settings.kafka_options)
+        self.appender = AsyncAppender(
+            settings.bootstrap_servers, f"{settings.consumer_group}-{settings.worker_slot}", settings.kafka_options
+        )
+        self.alerts = AlertPublisher(self.appender.append, self.wire, settings.topic("alerts.v1"))
         self.breaker = BreakerWatch(BreakerStore(settings.redis_url, settings.state_prefix))
-        self.context = Context(self.state, self.wire, self._reader_of)
+        self.context = Context(self.state, self.wire, self._open_reader, settings.topic)
         self.transactions = TransactionLog(
             settings.bootstrap_servers,
             settings.topic("transactions.v1"),
@@ -88,15 +96,20 @@ class Worker:
             self.transactions,
             self.state,
             self.breaker,
-            Rebuild(self.state, lambda: self._reader_of("transactions.v1"), self.context),
+            Rebuild(self.state, self._open_reader, self.context, settings.topic("transactions.v1")),
             self.judge_of(self.source.current),
+            letter_of=self._letter_of,
             state_patience_s=settings.state_patience_s,
             clock_ms=lambda: time.time_ns() // 1_000_000,
         )
 
     def judge_of(self, in_force: Regime) -> Judge:
-        topics = TopicNames(*map(self.settings.topic, ("transactions.v1", "decisions.v1", "alerts.v1")))
-        return Judge(in_force, self.wire, topics, self.dead_letters, AGENT_ID)
+        topics = TopicNames(self.settings.topic("decisions.v1"), self.settings.topic("alerts.v1"))
+        return Judge(in_force, self.wire, topics, AGENT_ID)
+
+    def _letter_of(self, each: SetAside) -> Outgoing:
+        topic, keep_payload = self.settings.topic("transactions.v1"), each.keep_payload
+        return self.dead_letters.letter(topic, each.record, each.code, each.detail, keep_payload=keep_payload)
 
     async def initialise_breaker(self) -> None:
         if await self._has_never_decided():
@@ -104,17 +117,13 @@ class Worker:
 
     async def _has_never_decided(self) -> bool:
         """Whether the group has committed nothing on any partition."""
-        reader = self._reader_of("transactions.v1")
-        try:
-            partitions = await reader.partitions()
-            return all([await reader.committed_offset(partition) is None for partition in partitions])
-        finally:
-            reader.close()
+        with self._open_reader() as reader:
+            return not await asyncio.to_thread(reader.committed, self.settings.topic("transactions.v1"))
 
     def readiness(self) -> dict[str, object]:
         model = self.agent.judge.in_force.model
         return {
-            "ready": bool(self.transactions.assigned_partitions) and not self.agent.is_holding,
+            **state_page("ready", self._not_ready()).body,
             "partitions": list(self.transactions.assigned_partitions),
             "holding": self.agent.is_holding,
             "policy": self.agent.judge.in_force.policy.version,
@@ -122,10 +131,15 @@ class Worker:
             "breaker": self.breaker.summary(),
         }
 
-    def _reader_of(self, topic: str) -> LogReader:
+    def _not_ready(self) -> str | None:
+        if self.agent.is_holding:
+            return "it holds a batch: Redis is away, or has lost its state"
+        return None if self.transactions.assigned_partitions else "no partition of transactions.v1 is its own"
+
+    def _open_reader(self) -> LogReader:
         settings = self.settings
         return LogReader(
-            settings.bootstrap_servers, settings.topic(topic), settings.consumer_group, settings.kafka_options
+            settings.bootstrap_servers, settings.consumer_group, settings.kafka_options, timeout_s=BROKER_TIMEOUT_S
         )
 
 
@@ -207,6 +221,7 @@ def build(settings: Settings) -> faust.App:
         autodiscover=False,
         datadir=FAUST_DIRECTORY,
     )
+    read_committed(app)
     _add_decisions(app, worker)
     _add_timers(app, worker)
     _add_context(app, worker)
@@ -300,10 +315,8 @@ def _add_timers(app: faust.App, worker: Worker) -> None:
 
     @app.timer(BREAKER_INTERVAL_S)
     async def watch_breaker() -> None:
-        for raised in await worker.breaker.evaluate(worker.agent.judge.in_force):
-            value = worker.wire.encode(raised)
-            topic = worker.settings.topic("alerts.v1")
-            await worker.publisher.publish(Outgoing(topic, raised.alert_id.encode(), value))
+        if raised := await worker.breaker.evaluate(worker.agent.judge.in_force):
+            await worker.alerts.publish(raised)
 
 
 def _add_context(app: faust.App, worker: Worker) -> None:
@@ -319,9 +332,8 @@ def _context_agent(worker: Worker, topic_name: str) -> Any:
                 refusal = await worker.context.apply_held(topic_name, message.value, worker.settings.state_patience_s)
                 if refusal is not None:
                     log.warning("context_refused", topic=topic_name, code=refusal.code, detail=refusal.detail)
-                    source = Source(message.partition, message.offset, int(message.timestamp * 1000))
-                    record = Record(message.key, message.value, source)
-                    await worker.publisher.publish(worker.dead_letters.letter(topic_name, record, *refusal))
+                    letter = worker.dead_letters.letter(topic_name, record_of_event(event), *refusal)
+                    await worker.appender.append([letter])
             except Exception as error:  # the outermost loop
                 # Faust acknowledges a record whose handler raised (FACTS). A process that ends here has not
                 # acknowledged it, so it is delivered again; decisions under way are aborted by their transaction.
@@ -334,7 +346,7 @@ def _context_agent(worker: Worker, topic_name: str) -> Any:
 def _add_pages(app: faust.App, worker: Worker) -> None:
     @app.page("/live")
     async def live(view: Any, _request: Any) -> Any:
-        return view.json({"live": True})
+        return view.json(state_page("live", None).body)  # answered by the loop that it is about
 
     @app.page("/ready")
     async def ready(view: Any, _request: Any) -> Any:

@@ -1,6 +1,10 @@
-"""From a batch of records to what goes out: decisions, dead letters, duplicates and alerts.
+"""From a batch of records to what they come to: decisions and alerts to be sent, and records that are set aside.
 
-Everything that decides is in pipeline.core; this gathers its input, calls it once a batch, and encodes the answer.
+Invariants
+1. Every record of a batch comes to exactly one decision, or is set aside with a code (I1).
+2. What a batch comes to is a function of its records, their observations, the breaker's modes and the time given.
+
+What is set aside becomes a dead letter, which the shell makes: sealing a payload takes randomness.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ import numpy as np
 from librt.strings import BytesWriter, write_i64_le
 
 from pipeline.alerts.catalogue import conflict_alert
+from pipeline.alerts.encoding import alert_record
 from pipeline.breaker.answer_counts import Answer
 from pipeline.decide.decision_encoder import DecisionEncoder
 from pipeline.decide.event_features import EventRows
@@ -28,14 +33,14 @@ from pipeline.domain.log import Outgoing, Record, Span
 from pipeline.domain.payment import Decoded, Transaction
 from pipeline.domain.refusals import Refusal, RefusalCode, canonical_ip_address, refusal_of
 from pipeline.io.avro.wire import WireFormat
-from pipeline.io.dead_letters import DeadLetters
 from pipeline.state.events import StateEvent
-from pipeline.state.windows import PartitionEvents, PartitionObservation, Standing
+from pipeline.state.windows import Freshness, PartitionEvents, PartitionObservation
 
 DUPLICATE: Final = "DUPLICATE"
 SLICE_RECORDS: Final = 100
 """A few ms of work: what a reply of Redis may wait for the event loop, and a reply takes several turns of it."""
 _BODY_DIGEST_BYTES: Final = 6
+_AMOUNT: Final = EVENT.index("amount_gbp_minor")
 
 ModesOf = Callable[[Transaction], Mode]
 """What the breaker says of a payment."""
@@ -62,11 +67,21 @@ class Reading:
         return cls(payments, [refused for part in parts for refused in part.refused])
 
 
+class SetAside(NamedTuple):
+    """A record that is not decided, and why. Its dead letter keeps no payload where another record holds the same."""
+
+    record: Record
+    code: str
+    detail: str
+    keep_payload: bool = True
+
+
 @dataclass(slots=True)
 class Judged:
     """What a batch came to."""
 
-    outgoing: list[Outgoing] = field(default_factory=list)
+    outgoing: list[Outgoing] = field(default_factory=list)  # decisions and alerts
+    set_aside: list[SetAside] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)  # of the model, route MODEL or not
     outcomes: Counter[tuple[Outcome, Route]] = field(default_factory=Counter)  # of decisions
     rules: Counter[str] = field(default_factory=Counter)
@@ -88,6 +103,7 @@ class Judged:
 
     def extend(self, other: Judged) -> None:
         self.outgoing += other.outgoing
+        self.set_aside += other.set_aside
         self.answers += other.answers
         self.outcomes.update(other.outcomes)
         self.rules.update(other.rules)
@@ -100,16 +116,19 @@ class Judged:
         self.outcomes.update([(verdict.outcome, verdict.route) for verdict in verdicts])
         self.rules.update([code for verdict in verdicts for code in verdict.rules_triggered])
         for payment, verdict in zip(payments, verdicts, strict=True):
-            route, model_outcome = verdict.route, verdict.model_outcome
-            if route is not Route.GUARDRAIL:
-                probability_ppm = None if model_outcome is None else verdict.fraud_probability_ppm
-                self.answers.append(Answer(model_outcome, probability_ppm, payment.decoded.transaction.segments))
-            if route is Route.FALLBACK and model_outcome is not None and model_outcome is not verdict.outcome:
+            route, answer = verdict.route, verdict.model_answer
+            if route is Route.GUARDRAIL:
+                continue
+            segments = payment.decoded.transaction.segments
+            if answer is None:
+                self.answers.append(Answer(None, None, segments))
+                continue
+            self.answers.append(Answer(answer.outcome, answer.fraud_probability_ppm, segments))
+            if route is Route.FALLBACK and answer.outcome is not verdict.outcome:
                 self.shadow_disagreements += 1
 
 
 class TopicNames(NamedTuple):
-    transactions: str
     decisions: str
     alerts: str
 
@@ -117,11 +136,9 @@ class TopicNames(NamedTuple):
 class Judge:
     """Decides under one regime; made anew when policy or model change."""
 
-    def __init__(
-        self, in_force: Regime, wire: WireFormat, topics: TopicNames, dead_letters: DeadLetters, agent_id: str
-    ) -> None:
+    def __init__(self, in_force: Regime, wire: WireFormat, topics: TopicNames, agent_id: str) -> None:
         self.in_force = in_force
-        self._wire, self._topics, self._dead_letters = wire, topics, dead_letters
+        self._wire, self._topics = wire, topics
         self._event_rows = EventRows(in_force.policy)
         self._encoder: DecisionEncoder = DecisionEncoder(wire.header("decision.v1"), in_force, agent_id)
 
@@ -159,15 +176,15 @@ class Judge:
         """
         judged = Judged()
         for record, refusal in reading.refused:
-            self._dead_letter(judged, record, refusal)
+            _refuse(judged, record, refusal)
         # By partition, as the observations are; the sort is stable, so each partition stays in log order.
         payments = sorted(reading.payments, key=_partition)
         state = np.concatenate([observation.state for observation in observations])
-        standings = np.concatenate([observation.standings for observation in observations])
-        for place in np.flatnonzero(standings != Standing.FRESH).tolist():
-            self._refuse_standing(judged, payments[place].record, Standing(standings[place]), now_ms)
+        freshness = np.concatenate([observation.freshness for observation in observations])
+        fresh = freshness == Freshness.FRESH
+        for place in np.flatnonzero(~fresh).tolist():
+            self._set_aside(judged, payments[place].record, Freshness(freshness[place]), now_ms)
         yield judged
-        fresh = standings == Standing.FRESH
         if not fresh.all():
             payments, state = [payments[place] for place in np.flatnonzero(fresh).tolist()], state[fresh]
         features = feature_matrix(_event_matrix(payments), state)
@@ -180,11 +197,11 @@ class Judge:
     def poison(self, record: Record) -> Judged:
         """A record that made this code fail again and again, set aside."""
         judged = Judged()
-        self._dead_letter(judged, record, Refusal(RefusalCode.POISON, "deciding this record failed repeatedly"))
+        _refuse(judged, record, Refusal(RefusalCode.POISON, "deciding this record failed repeatedly"))
         return judged
 
     def _state_event(self, payment: Payment) -> StateEvent:
-        transaction, amount_gbp_minor = payment.decoded.transaction, payment.event[0]
+        transaction, amount_gbp_minor = payment.decoded.transaction, payment.event[_AMOUNT]
         ip_address = transaction.ip_address
         return StateEvent(
             payment.record.source.offset,
@@ -211,31 +228,29 @@ class Judge:
         judged.count(payments, verdicts)
         return judged
 
-    def _refuse_standing(self, judged: Judged, record: Record, standing: Standing, now_ms: int) -> None:
-        match standing:
-            case Standing.DUPLICATE:
+    def _set_aside(self, judged: Judged, record: Record, freshness: Freshness, now_ms: int) -> None:
+        """What is done with a payment whose id was seen before, or is too old for that to be known."""
+        match freshness:
+            case Freshness.DUPLICATE:
                 judged.duplicates += 1
                 detail = "the same record was published before"
-                letter = self._dead_letters.letter(
-                    self._topics.transactions, record, DUPLICATE, detail, keep_payload=False
-                )
-                judged.outgoing.append(letter)
-            case Standing.TOO_OLD:
-                self._dead_letter(judged, record, Refusal(RefusalCode.TOO_OLD, "older than ids are remembered"))
-            case Standing.CONFLICT:
+                judged.set_aside.append(SetAside(record, DUPLICATE, detail, keep_payload=False))
+            case Freshness.TOO_OLD:
+                _refuse(judged, record, Refusal(RefusalCode.TOO_OLD, "older than ids are remembered"))
+            case Freshness.CONFLICT:
                 detail = "the transaction id was published before with another body"
-                self._dead_letter(judged, record, Refusal(RefusalCode.TRANSACTION_ID_CONFLICT, detail))
+                _refuse(judged, record, Refusal(RefusalCode.TRANSACTION_ID_CONFLICT, detail))
                 self._alert(judged, conflict_alert(record.source, now_ms))
-            case Standing.FRESH:
+            case Freshness.FRESH:
                 raise AssertionError("a fresh payment is decided")
 
-    def _dead_letter(self, judged: Judged, record: Record, refusal: Refusal) -> None:
-        judged.dead_letters[refusal.code] += 1
-        judged.outgoing.append(self._dead_letters.letter(self._topics.transactions, record, *refusal))
-
     def _alert(self, judged: Judged, raised: Alert) -> None:
-        value = self._wire.encode(raised)
-        judged.outgoing.append(Outgoing(self._topics.alerts, raised.alert_id.encode(), value))
+        judged.outgoing.append(alert_record(self._wire, self._topics.alerts, raised))
+
+
+def _refuse(judged: Judged, record: Record, refusal: Refusal) -> None:
+    judged.dead_letters[refusal.code] += 1
+    judged.set_aside.append(SetAside(record, *refusal))
 
 
 def _event_matrix(payments: Sequence[Payment]) -> Matrix:

@@ -12,11 +12,12 @@ from models.artefact.files import ModelRefused, load_champion, load_version
 from pipeline.decide.policy import PolicyRefused, parse_policy
 from pipeline.io.avro.schema_files import SCHEMAS, schema_text
 from pipeline.io.avro.wire import WireFormat
-from pipeline.io.kafka.log_scan import Log
+from pipeline.io.kafka.client import BrokerFailed
+from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.production import production_faults
 from pipeline.io.sealing import DeadLetterKey, KeyRefused
 from pipeline.io.settings import Settings
-from pipeline.terminal.failures import Failure, redis_away, without_password
+from pipeline.terminal.failures import Failure, failure_of, redis_away, without_password
 from pipeline.terminal.output import Output, coloured
 
 REDIS_TIMEOUT_S: Final = 3.0
@@ -45,7 +46,9 @@ def findings(settings: Settings) -> Iterator[Finding]:
     for what, check in checks:
         try:
             yield Finding(what, True, check(settings))
-        except Failure as failure:
+        except (Failure, BrokerFailed) as error:
+            failure = failure_of(error)
+            assert failure is not None, "both have a sentence"
             yield Finding(what, False, failure.what, failure.fix)
 
 
@@ -99,7 +102,7 @@ def _model(settings: Settings) -> str:
         model = load_champion(registry) if version is None else load_version(registry, version)
     except ModelRefused as refusal:
         what = f"No model can be loaded from {registry}: {refusal}."
-        raise Failure(what, "Train one (`fraud train`), or set FRAUD_MODEL_REGISTRY.") from refusal
+        raise Failure(what, "Train one (`fraud models train`), or set FRAUD_MODEL_REGISTRY.") from refusal
     return f"{model.version}, {len(model.terms)} terms, sha256 {model.hash.hex()[:16]}"
 
 
@@ -121,13 +124,13 @@ def _key(settings: Settings) -> str:
             return "none set: dead letters keep only the hash of their payload"
         return DeadLetterKey.from_file(settings.dead_letter_key_file).key_id
     except KeyRefused as refusal:
-        fix = "Make one with `fraud keys create`, and set FRAUD_DEAD_LETTER_KEY_FILE."
+        fix = "Make one with `fraud keys create dead-letter`, and set FRAUD_DEAD_LETTER_KEY_FILE."
         raise Failure(f"{str(refusal).capitalize()}.", fix) from refusal
 
 
 def _broker(settings: Settings) -> str:
-    incoming = len(Log(settings, "transactions.v1").extents())
-    outgoing = len(Log(settings, "decisions.v1").extents())
+    with LogReader.of(settings) as log:
+        incoming, outgoing = (len(log.extents(settings.topic(name))) for name in ("transactions.v1", "decisions.v1"))
     return f"{settings.bootstrap_servers}, {incoming} partitions of transactions, {outgoing} of decisions"
 
 

@@ -22,6 +22,8 @@ from pipeline.domain.payment import Decoded
 from pipeline.io.avro.decision_decoder import DECISION
 
 _NO_HASH: Final = bytes(32)
+_NOT_ASKED_PPM: Final = -1
+"""Stands for the fraud probability on the wire where the model was not asked; the score is 0 then."""
 _DECISION_ID_LENGTH: Final = b"\x48"
 """36 characters, as Avro writes a length."""
 
@@ -74,8 +76,9 @@ class DecisionEncoder:
         _write_long(out, _STATES[verdict.mode.state])
         _write_text(out, verdict.mode.scope)
         _write_long(out, verdict.confidence_bp)
-        _write_long(out, verdict.fraud_probability_ppm)
-        _write_long(out, verdict.score_micro)
+        answer = verdict.model_answer
+        _write_long(out, _NOT_ASKED_PPM if answer is None else answer.fraud_probability_ppm)
+        _write_long(out, 0 if answer is None else answer.score_micro)
         _write_text(out, verdict.summary)
         _write_reasons(out, verdict.reasons)
         _write_texts(out, verdict.rules_triggered)

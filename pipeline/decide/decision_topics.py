@@ -12,12 +12,13 @@ from pipeline.decide.verdict import decision_id
 from pipeline.domain.dead_letter import DeadLetter
 from pipeline.domain.decision import Decision, Outcome, StoredDecision
 from pipeline.domain.identities import DecisionId
+from pipeline.domain.log import Record
 from pipeline.domain.money import amount_text
 from pipeline.domain.plain import plain, plain_record
 from pipeline.domain.refusals import Refusal
 from pipeline.domain.times import utc_text
 from pipeline.io.avro.wire import WireFormat
-from pipeline.io.kafka.log_scan import Found, Log
+from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.sealing import DeadLetterKey, KeyRefused
 from pipeline.io.settings import Settings
 from pipeline.terminal.failures import Failure
@@ -28,18 +29,18 @@ TAIL_LOOKED_AT: Final = 20_000
 
 
 class Located(NamedTuple):
-    found: Found
+    found: Record
     stored: StoredDecision
 
 
 class Unreadable(NamedTuple):
     """A record of decisions.v1 that is no Decision, and why."""
 
-    found: Found
+    found: Record
     why: str
 
 
-def located(wire: WireFormat, found: Found) -> Located | Unreadable | None:
+def located(wire: WireFormat, found: Record) -> Located | Unreadable | None:
     """The decision in a record; None for records of another kind (a reversal, a review)."""
     stored = wire.decode_stored_decision(found.value)
     if isinstance(stored, Refusal):
@@ -52,15 +53,15 @@ def find_decision(settings: Settings, wire: WireFormat, wanted: str, account_id:
 
     Reads the topic once from its start; with the account known, only the partition that the account's key falls into.
     """
-    log = Log(settings, "decisions.v1")
-    by_id = decision_ids(wanted)
+    topic, by_id = settings.topic("decisions.v1"), decision_ids(wanted)
     needles = [each.encode() for each in by_id]
-    partitions = None if account_id is None else [log.partition_of(account_id)]
-    for found in log.read_all(partitions):
-        if any(needle in found.value for needle in needles):
-            decision = located(wire, found)
-            if isinstance(decision, Located) and decision.stored.decision.decision_id in by_id:
-                return decision
+    with LogReader.of(settings) as log:
+        partitions = None if account_id is None else [log.partition_of(topic, account_id)]
+        for found in log.read_all(topic, partitions):
+            if any(needle in (found.value or b"") for needle in needles):
+                decision = located(wire, found)
+                if isinstance(decision, Located) and decision.stored.decision.decision_id in by_id:
+                    return decision
     where = f"decisions.v1 on {settings.bootstrap_servers}"
     raise Failure(f"No decision with the id {wanted} is on {where}.", "`fraud decisions tail` shows ids that are.")
 
@@ -75,23 +76,24 @@ def tail(
     settings: Settings, wire: WireFormat, limit: int, outcome: Outcome | None, *, is_followed: bool
 ) -> Iterator[Located]:
     """The last `limit` decisions in the order they were made, then, if followed, each as it comes."""
-    log = Log(settings, "decisions.v1")
-    extents = log.extents()
-    starts = {partition: max(extent.low, extent.high - TAIL_LOOKED_AT) for partition, extent in extents.items()}
-    latest: dict[int, deque[Located]] = {partition: deque(maxlen=limit) for partition in extents}
-    ends = dict(starts)
-    for found in log.read(starts):
-        ends[found.partition] = found.offset + 1
-        decision = located(wire, found)
-        if isinstance(decision, Located) and _is_wanted(decision, outcome):
-            latest[found.partition].append(decision)
-    newest = sorted((each for kept in latest.values() for each in kept), key=_decided_at_ms)
-    yield from newest[max(len(newest) - limit, 0) :]
-    if is_followed:
-        for found in log.read(ends, is_followed=True):
+    topic = settings.topic("decisions.v1")
+    with LogReader.of(settings) as log:
+        extents = log.extents(topic)
+        starts = {partition: max(extent.low, extent.high - TAIL_LOOKED_AT) for partition, extent in extents.items()}
+        latest: dict[int, deque[Located]] = {partition: deque(maxlen=limit) for partition in extents}
+        ends = dict(starts)
+        for found in log.read(topic, starts):
+            ends[found.source.partition] = found.source.offset + 1
             decision = located(wire, found)
             if isinstance(decision, Located) and _is_wanted(decision, outcome):
-                yield decision
+                latest[found.source.partition].append(decision)
+        newest = sorted((each for kept in latest.values() for each in kept), key=_decided_at_ms)
+        yield from newest[max(len(newest) - limit, 0) :]
+        if is_followed:
+            for found in log.read(topic, ends, is_followed=True):
+                decision = located(wire, found)
+                if isinstance(decision, Located) and _is_wanted(decision, outcome):
+                    yield decision
 
 
 def show_decision(output: Output, located_decision: Located) -> None:
@@ -105,12 +107,13 @@ def decision_line(decision: Decision) -> str:
 
 
 def decision_json(decision: Located) -> dict[str, object]:
-    place = {"partition": decision.found.partition, "offset": decision.found.offset}
+    source = decision.found.source
+    place = {"partition": source.partition, "offset": source.offset}
     return {**plain_record(decision.stored.decision), **place}
 
 
 class FoundLetter(NamedTuple):
-    found: Found
+    found: Record
     letter: DeadLetter
     opened: str | None  # the payload in the clear, where a key was given and fits
 
@@ -118,11 +121,13 @@ class FoundLetter(NamedTuple):
 def dead_letters(settings: Settings, wire: WireFormat, key_file: Path | None) -> Iterator[FoundLetter]:
     """What became no decision, duplicates' receipts included, oldest first."""
     open_payload = _opener(key_file)
-    for found in Log(settings, "transactions.dead.v1").read_all():
-        letter = wire.decode_dead_letter(found.value)
-        if isinstance(letter, Refusal):
-            raise Failure(f"Record {found.partition}:{found.offset} is no dead letter.", "Check FRAUD_TOPIC_PREFIX.")
-        yield FoundLetter(found, letter, open_payload(letter))
+    with LogReader.of(settings) as log:
+        for found in log.read_all(settings.topic("transactions.dead.v1")):
+            letter = wire.decode_dead_letter(found.value)
+            if isinstance(letter, Refusal):
+                place = f"{found.source.partition}:{found.source.offset}"
+                raise Failure(f"Record {place} is no dead letter.", "Check FRAUD_TOPIC_PREFIX.")
+            yield FoundLetter(found, letter, open_payload(letter))
 
 
 def show_dead_letter(output: Output, found: FoundLetter) -> None:
@@ -140,7 +145,7 @@ def _opener(key_file: Path | None) -> Callable[[DeadLetter], str | None]:
     try:
         key = DeadLetterKey.from_file(key_file)
     except KeyRefused as refusal:
-        raise Failure(_sentence(str(refusal)), "Give the file that `fraud keys create` made.") from refusal
+        raise Failure(_sentence(str(refusal)), "Give the file that `fraud keys create dead-letter` made.") from refusal
 
     def opened(letter: DeadLetter) -> str | None:
         if not letter.payload:

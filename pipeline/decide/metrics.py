@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from pipeline.decide.batch import Judged
+
 DECISIONS = Counter("fraud_decisions_total", "Decisions committed", ["outcome", "route"])
 DEAD_LETTERS = Counter("fraud_dead_letters_total", "Records committed as dead letters", ["code"])
 DUPLICATES = Counter("fraud_duplicates_total", "Records committed as duplicates")
@@ -36,5 +38,20 @@ AUDIT_BATCH_SECONDS = Histogram(
     "Time that storing a batch in the audit log takes",
     buckets=[0.004, 0.016, 0.064, 0.128, 0.256, 0.512, 1, 2, 4, 16],
 )
-AUDIT_HOLDS = Counter("fraud_audit_holds_total", "Times the audit log waited for PostgreSQL or lost a partition")
 AUDIT_ANCHORED = Gauge("fraud_audit_anchored_records", "Tree size of the last signed head", ["partition"])
+
+
+def count_batch(judged: Judged, records: int, age_ms: int) -> None:
+    """What a committed batch came to; `age_ms` is its oldest record's, from its broker timestamp to now."""
+    BATCHES.labels("committed").inc()
+    BATCH_RECORDS.observe(records)
+    RECORDS.inc(records)
+    DUPLICATES.inc(judged.duplicates)
+    for code, count in judged.dead_letters.items():
+        DEAD_LETTERS.labels(code).inc(count)
+    SHADOW_DISAGREEMENTS.inc(judged.shadow_disagreements)
+    for (outcome, route), count in judged.outcomes.items():
+        DECISIONS.labels(outcome, route).inc(count)
+    for code, count in judged.rules.items():
+        RULES.labels(code).inc(count)
+    DECISION_AGE_SECONDS.observe(max(age_ms, 0) / 1000)

@@ -24,6 +24,8 @@ class Phrase(NamedTuple):
     """The value with its unit, for limits and differences; None for a yes or no."""
     rounded: Callable[[int], int] | None = None
     """The least known value of which `fact` says the same; None where each has words of its own."""
+    short: Callable[[int], str] | None = None
+    """The fact where it falls short of a limit; None where it is said in the same words."""
 
 
 def percent_of_bp(basis_points: int) -> str:
@@ -41,10 +43,15 @@ def fact_of(feature: str, observed: int) -> str:
     return PHRASES[feature].fact(observed)
 
 
-def compared(feature: str, observed: int, limit: int) -> str:
-    """The fact, and by how much it is over or short of the limit."""
+def short_fact_of(feature: str, observed: int) -> str:
+    """As `fact_of`, of a value that falls short of a limit."""
+    phrase = PHRASES[feature]
+    return phrase.fact(observed) if phrase.short is None else phrase.short(observed)
+
+
+def compared(feature: str, fact: str, observed: int, limit: int) -> str:
+    """The fact, and by how much the observed value is over or short of the limit."""
     amount = PHRASES[feature].amount
-    fact = fact_of(feature, observed)
     if amount is None or observed == UNKNOWN:
         return fact
     if observed > limit:
@@ -236,4 +243,10 @@ PHRASES: Final[dict[str, Phrase]] = {
     "beneficiary_risk_ppm_1d": _risk("day"),
     "beneficiary_risk_ppm_7d": _risk("7 days"),
     "beneficiary_risk_ppm_30d": _risk("30 days"),
+    # No feature, but what a soft guardrail may read beside them.
+    "confidence_bp": Phrase(
+        lambda bp: f"the model is {percent_of_bp(bp)} sure that the payment is honest",
+        percent_of_bp,
+        short=lambda bp: f"the model is only {percent_of_bp(bp)} sure that the payment is honest",
+    ),
 }

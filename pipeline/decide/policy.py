@@ -1,31 +1,36 @@
-"""The policy: every number a person may set, strictly validated, versioned and hashed.
+"""The policy: every number and every rule that a person may set, strictly validated, versioned and hashed.
 
 Invariants
 1. A policy that parses is complete and free of contradictions; anything else is refused with a sentence that names
    the key (`PolicyRefused`).
 2. The hash is the SHA-256 of the file's bytes: a decision names exactly the file that it was made under.
 3. Money and rates are integers or decimal strings, never floats.
+4. A file says in which format it is written; one that this release does not read is refused before anything else.
+5. Whatever the rules are, a payment in a currency without a rate, and one to a sanctioned country, is blocked.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 import tomllib
-from datetime import date, time
+from collections.abc import Iterator
+from datetime import date
 from decimal import Decimal
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from models.artefact.scoring import PROBABILITY_PPM_MAX
 from pipeline.breaker import BreakerSettings
-from pipeline.domain.decision import Outcome
-from pipeline.domain.features import COLUMN
-from pipeline.domain.payment import AMOUNT_MINOR_MAX
+from pipeline.decide.policy_rules import AMOUNT, CONFIDENCE, FallbackRules, HardRules, PolicyTable, SoftRule, SoftRules
 
-POLICY_BYTES_MAX = 256 * 1024
+POLICY_BYTES_MAX: Final = 256 * 1024
+FORMAT: Final = 1
+PPM_A_BP: Final = 100
+SANCTIONED: Final = "is_beneficiary_country_sanctioned"
+NEAR_LIMIT_COUNT: Final = "account_near_limit_count_24h"
 
-GbpMinor = Annotated[int, Field(strict=True, ge=1, le=AMOUNT_MINOR_MAX)]
-Percent = Annotated[int, Field(strict=True, ge=1, le=100_000)]
 CountryCode = Annotated[str, Field(strict=True, pattern=r"^[A-Z]{2}$")]
 
 
@@ -33,97 +38,19 @@ class PolicyRefused(ValueError):
     """The file can't be the policy; the message is one sentence for the person who edited it."""
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class HardLimits(_Table):
-    max_single_transaction_gbp_minor: GbpMinor
-    max_daily_volume_per_account_gbp_minor: GbpMinor
-    required_fields: frozenset[Literal["reference", "beneficiary_name"]]
-    high_value_gbp_minor: GbpMinor
-    min_account_age_for_high_value_days: Annotated[int, Field(strict=True, ge=0, le=3650)]
-
-    @model_validator(mode="after")
-    def _limits_agree(self) -> Self:
-        if self.max_single_transaction_gbp_minor > self.max_daily_volume_per_account_gbp_minor:
-            raise ValueError("max_single_transaction_gbp_minor is above max_daily_volume_per_account_gbp_minor")
-        if self.high_value_gbp_minor > self.max_single_transaction_gbp_minor:
-            raise ValueError("high_value_gbp_minor is above max_single_transaction_gbp_minor, so it could never apply")
-        return self
-
-
-def _minute_of_day(text: object) -> int:
-    if not isinstance(text, str):
-        raise ValueError("must be a time such as '01:00'")  # pydantic reports a ValueError only
-    moment = time.fromisoformat(text)
-    return moment.hour * 60 + moment.minute
-
-
-class LocalHours(_Table):
-    """Minutes of the local day, [from_minute, to_minute); may not pass midnight."""
-
-    from_minute: Annotated[int, BeforeValidator(_minute_of_day), Field(alias="from")]
-    to_minute: Annotated[int, BeforeValidator(_minute_of_day), Field(alias="to")]
-
-    @model_validator(mode="after")
-    def _is_a_span(self) -> Self:
-        if self.from_minute >= self.to_minute:
-            raise ValueError("'from' must be before 'to' on the same day")
-        return self
-
-
-class SoftLimits(_Table):
-    velocity_multiplier_threshold_percent: Percent
-    new_payee_high_value_gbp_minor: GbpMinor
-    unusual_hours_local: LocalHours
-    unusual_hours_minimum_gbp_minor: GbpMinor
-    confidence_minimum_bp: Annotated[int, Field(strict=True, ge=5_000, le=10_000)]
-
-
-class ModelLimits(_Table):
+class ModelLimits(PolicyTable):
     block_probability_ppm: Annotated[int, Field(strict=True, ge=500_000, le=1_000_000)]
-    near_limit_percent: Annotated[int, Field(strict=True, ge=50, le=99)]
 
 
-class FeatureCondition(_Table):
-    """Holds when at_least ≤ feature ≤ at_most; an UNKNOWN feature never meets a condition."""
+class NearLimit(PolicyTable):
+    """Which payments count as just under the single-payment limit, where structuring hides: those from a share of what
+    the rule allows up to all of it."""
 
-    feature: str
-    at_least: Annotated[int, Field(strict=True, ge=0)] = 0
-    at_most: Annotated[int, Field(strict=True, ge=0)] | None = None
-
-    @model_validator(mode="after")
-    def _can_hold(self) -> Self:
-        if self.feature not in COLUMN:
-            raise ValueError(f"unknown feature '{self.feature}'")
-        if self.at_most is not None and self.at_most < self.at_least:
-            raise ValueError(f"at_most is below at_least for '{self.feature}'")
-        if self.at_most is None and self.at_least == 0:
-            raise ValueError(f"the condition on '{self.feature}' holds for every known value")
-        return self
+    rule: str
+    from_percent: Annotated[int, Field(strict=True, ge=50, le=99)]
 
 
-class FallbackRule(_Table):
-    code: Annotated[str, Field(strict=True, pattern=r"^FALLBACK_[A-Z0-9_]{1,40}$")]
-    outcome: Literal[Outcome.BLOCK, Outcome.ESCALATE]
-    when: Annotated[tuple[FeatureCondition, ...], Field(min_length=1, max_length=4)]
-
-
-class Fallback(_Table):
-    rules: Annotated[tuple[FallbackRule, ...], Field(min_length=1, max_length=64)]
-
-    @field_validator("rules")
-    @classmethod
-    def _codes_differ(cls, rules: tuple[FallbackRule, ...]) -> tuple[FallbackRule, ...]:
-        codes = [rule.code for rule in rules]
-        for code in codes:
-            if codes.count(code) > 1:
-                raise ValueError(f"the rule {code} stands twice")
-        return rules
-
-
-class ExchangeRate(_Table):
+class ExchangeRate(PolicyTable):
     code: Annotated[str, Field(strict=True, pattern=r"^[A-Z]{3}$")]
     gbp: Annotated[str, Field(strict=True, pattern=r"^[0-9]{1,6}(\.[0-9]{1,8})?$")]
     minor_digits: Annotated[int, Field(strict=True, ge=0, le=4)]
@@ -136,7 +63,7 @@ class ExchangeRate(_Table):
         return gbp
 
 
-class ExchangeRates(_Table):
+class ExchangeRates(PolicyTable):
     as_of: date
     currencies: Annotated[tuple[ExchangeRate, ...], Field(min_length=1, max_length=200)]
 
@@ -151,7 +78,7 @@ class ExchangeRates(_Table):
         return currencies
 
 
-class Sanction(_Table):
+class Sanction(PolicyTable):
     country: CountryCode
     effective_from: Annotated[date, Field(alias="from")]
     effective_until: Annotated[date | None, Field(alias="until")] = None
@@ -163,24 +90,75 @@ class Sanction(_Table):
         return self
 
 
-class Policy(_Table):
+class Policy(PolicyTable):
+    format: Literal[1]
     version: Annotated[str, Field(strict=True, pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,31}$")]
-    hard: HardLimits
-    soft: SoftLimits
     model: ModelLimits
-    fallback: Fallback
+    near_limit: NearLimit | None = None
+    hard: HardRules
+    soft: SoftRules
+    fallback: FallbackRules
     exchange_rates: ExchangeRates
     sanctioned_countries: Annotated[tuple[Sanction, ...], Field(max_length=1000)]
     breaker: BreakerSettings
     sha256: bytes
 
     @model_validator(mode="after")
-    def _thresholds_agree(self) -> Self:
-        if self.soft.new_payee_high_value_gbp_minor > self.hard.max_single_transaction_gbp_minor:
-            raise ValueError("soft.new_payee_high_value_gbp_minor is above hard.max_single_transaction_gbp_minor")
-        if self.model.block_probability_ppm <= 1_000_000 - self.soft.confidence_minimum_bp * 100:
-            raise ValueError("model.block_probability_ppm leaves no room for soft.confidence_minimum_bp to escalate")
+    def _agrees_with_itself(self) -> Self:
+        contradiction = next(_contradictions(self), None)
+        if contradiction is not None:
+            raise ValueError(contradiction)
         return self
+
+    def near_limit_gbp_minor(self) -> tuple[int, int] | None:
+        """The least and the greatest amount that count as just under the limit, or None where none does."""
+        if self.near_limit is None:
+            return None
+        [rule] = [rule for rule in self.hard.rules if rule.code == self.near_limit.rule]
+        limit_minor = rule.when[0].low - 1
+        return -(-limit_minor * self.near_limit.from_percent // 100), limit_minor
+
+
+def _contradictions(policy: Policy) -> Iterator[str]:
+    """A sentence for each rule that could never decide, and for each list or number that nothing would use."""
+    hard = policy.hard.rules
+    for rule in (*hard, *policy.soft.rules, *policy.fallback.rules):
+        for stricter in hard:
+            if stricter is not rule and stricter.covers(rule):
+                tier = rule.code.partition("_")[0].lower()
+                yield f"{tier}.rules: {rule.code} could never decide: {stricter.code} blocks all that it speaks of"
+    if not any(rule.speaks_only_of(AMOUNT) and rule.when[0].holds_when_missing for rule in hard):
+        yield "hard.rules: none blocks a payment whose amount is unknown because its currency has no exchange rate"
+    blocks_sanctioned = any(rule.speaks_only_of(SANCTIONED) and rule.when[0].low == 1 for rule in hard)
+    if policy.sanctioned_countries and not blocks_sanctioned:
+        yield f"sanctioned_countries: no hard rule blocks payments to them; one on '{SANCTIONED}' alone must"
+    yield from _near_limit_contradictions(policy)
+    for rule in policy.soft.rules:
+        yield from _confidence_contradictions(rule, policy.model.block_probability_ppm)
+
+
+def _near_limit_contradictions(policy: Policy) -> Iterator[str]:
+    if policy.near_limit is None:
+        for rule in (*policy.hard.rules, *policy.soft.rules, *policy.fallback.rules):
+            if any(condition.feature == NEAR_LIMIT_COUNT for condition in rule.when):
+                yield f"near_limit: is missing; {rule.code} reads {NEAR_LIMIT_COUNT}"
+        return
+    named = [rule for rule in policy.hard.rules if rule.code == policy.near_limit.rule]
+    if not named:
+        yield f"near_limit.rule: there is no hard rule {policy.near_limit.rule}"
+    elif not (named[0].speaks_only_of(AMOUNT) and named[0].when[0].low > 1 and named[0].when[0].at_most is None):
+        yield f"near_limit.rule: {named[0].code} is no limit on '{AMOUNT}': it must have at_least for it, and no more"
+
+
+def _confidence_contradictions(rule: SoftRule, block_probability_ppm: int) -> Iterator[str]:
+    """The model allows below the block probability, so it is never less sure than its complement."""
+    least_bp = (PROBABILITY_PPM_MAX - (block_probability_ppm - 1)) // PPM_A_BP
+    for condition in rule.when:
+        if condition.feature == CONFIDENCE and condition.high < least_bp:
+            yield (
+                f"soft.rules: {rule.code} could never apply: below model.block_probability_ppm the model is at least"
+                f" {least_bp} sure ({CONFIDENCE}) that the payment is honest"
+            )
 
 
 def parse_policy(content: bytes) -> Policy:
@@ -195,16 +173,28 @@ def parse_policy(content: bytes) -> Policy:
         raise PolicyRefused(f"the policy is not valid TOML: {error}") from error
     if "sha256" in tables:
         raise PolicyRefused("sha256: unknown key; the hash is computed from the file")
+    _refuse_unknown_format(tables.get("format"))
     try:
         return Policy.model_validate({**tables, "sha256": hashlib.sha256(content).digest()})
     except ValidationError as error:
         raise PolicyRefused(_sentence(error)) from error
 
 
+def _refuse_unknown_format(named: object) -> None:
+    """Before anything else: of a file in another format every other complaint would mislead."""
+    if named is None:
+        raise PolicyRefused(f"format: is missing; this release reads format {FORMAT}")
+    if named != FORMAT or isinstance(named, bool):
+        raise PolicyRefused(f"format: this release reads format {FORMAT}, not {named!r}")
+
+
+_ENUM_MEMBER: Final = re.compile(r"<\w+\.\w+: ('[^']*')>")
+
+
 def _sentence(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
-    place = ".".join(str(part) for part in first["loc"]) or "policy"
-    message = first["msg"].removeprefix("Value error, ")
+    message = _ENUM_MEMBER.sub(r"\1", first["msg"].removeprefix("Value error, "))
     reason = {"extra_forbidden": "unknown key", "missing": "is missing"}.get(first["type"], message)
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return f"{place}: {reason}{more}"
+    # A contradiction between tables has no place; it names its keys itself.
+    return ": ".join([*filter(None, [".".join(str(part) for part in first["loc"])]), f"{reason}{more}"])

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
 from pipeline.decide import metrics
 from pipeline.decide.batch import Judge
 from pipeline.domain.log import Record, Span
+from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.state.context_agent import Context
 from pipeline.state.store import RedisState
@@ -26,8 +27,11 @@ log = structlog.get_logger("rebuild")
 
 
 class Rebuild:
-    def __init__(self, state: RedisState, reader_of: Callable[[], LogReader], context: Context) -> None:
-        self._state, self._reader_of, self._context = state, reader_of, context
+    def __init__(
+        self, state: RedisState, open_reader: Callable[[], LogReader], context: Context, transactions_topic: str
+    ) -> None:
+        """open_reader: of the workers' group."""
+        self._state, self._open_reader, self._context, self._topic = state, open_reader, context, transactions_topic
         self._running = asyncio.Lock()
 
     async def run(self, judge: Judge, targets: Mapping[int, int]) -> None:
@@ -43,20 +47,15 @@ class Rebuild:
             log.warning("state_rebuild_finished", records=records, context_records=context, seconds=seconds)
 
     async def _transactions(self, judge: Judge, targets: Mapping[int, int]) -> int:
-        reader = self._reader_of()
         count = 0
-        try:
-            for partition in await reader.partitions():
-                target = targets.get(partition)
-                if target is None:
-                    target = await reader.committed_offset(partition)
-                count += await self._partition(judge, reader, partition, target)
-        finally:
-            reader.close()
+        with self._open_reader() as reader:
+            extents = await asyncio.to_thread(reader.extents, self._topic)
+            targets = {**await asyncio.to_thread(reader.committed, self._topic), **targets}
+            for partition, (oldest, _) in extents.items():
+                count += await self._partition(judge, reader, partition, oldest, targets.get(partition))
         return count
 
-    async def _partition(self, judge: Judge, reader: LogReader, partition: int, target: int | None) -> int:
-        oldest, _ = await reader.offsets(partition)
+    async def _partition(self, judge: Judge, reader: LogReader, partition: int, oldest: int, target: int | None) -> int:
         reached = await self._state.positions(partition)
         start = max(oldest, reached or 0)
         if reached is None or reached < oldest:  # nothing older can be had: what was never seen starts here
@@ -64,16 +63,22 @@ class Rebuild:
             await self._state.observe(nothing, initial=True)
         if target is None or start >= target:
             return 0
-        reader.seek(partition, start)
         count = 0
         while start < target:
-            stretch = await reader.read(RECORDS_MAX)
-            records = [record for record in stretch.records if record.source.offset < target]
+            stretch = await asyncio.to_thread(
+                reader.stretch, self._topic, partition, start, target, RECORDS_MAX, _itself
+            )
             end = min(stretch.end_offset, target)
-            await self._observe(judge, records, Span(partition, start, end, end))
-            metrics.REBUILT_RECORDS.inc(len(records))
-            count, start = count + len(records), end
+            if stretch.is_at_end and end < target:
+                raise BrokerFailed(f"{self._topic}[{partition}] ends at {end}, before the {target} that are committed")
+            await self._observe(judge, stretch.taken, Span(partition, start, end, end))
+            metrics.REBUILT_RECORDS.inc(len(stretch.taken))
+            count, start = count + len(stretch.taken), end
         return count
 
-    async def _observe(self, judge: Judge, records: list[Record], span: Span) -> None:
+    async def _observe(self, judge: Judge, records: Sequence[Record], span: Span) -> None:
         await self._state.observe(judge.state_events(judge.read(records), [span]), is_rebuild=True)
+
+
+def _itself(record: Record) -> Record:
+    return record

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -27,9 +26,10 @@ from mypy_extensions import i64
 from numpy.typing import NDArray
 
 from models.artefact.scoring import PROBABILITY_PPM_MAX, Column, Model, score
-from pipeline.decide.phrases import PHRASES, WORDS_REMEMBERED, fact_of, join, percent_of_bp, with_typical
+from pipeline.decide.phrases import PHRASES, WORDS_REMEMBERED, fact_of, join, with_typical
 from pipeline.decide.policy import Policy
-from pipeline.decide.rules import CONFIDENCE_CODE, Rule, RuleBook, Told, hits_of, rule_book
+from pipeline.decide.policy_rules import AMOUNT, NO_RULE
+from pipeline.decide.rules import Rule, RuleBook, Statement, hits_of, rule_book
 from pipeline.domain.decision import BreakerState, Outcome, Reason, Route
 from pipeline.domain.features import COLUMN, UNKNOWN, Matrix
 from pipeline.domain.identities import DecisionId, uuid5_text
@@ -38,6 +38,7 @@ CONFIDENCE_CERTAIN_BP: Final = 10_000
 MODEL_REASONS: Final = 3
 """More than three contributions read as noise; `fraud explain` shows all."""
 
+_AMOUNT: Final = COLUMN[AMOUNT]
 _BYTES: Final = 8
 """Of a number, where a matrix is read as bytes: an integer taken out of an array costs 0.1 µs, this next to nothing."""
 _NAMESPACE: Final = UUID("8f0c9a3e-1f1b-5c52-9d7e-6c1a5f0e2b47").bytes
@@ -53,17 +54,27 @@ class Mode(NamedTuple):
 
 
 @dataclass(init=False)
+class ModelAnswer:
+    """What the model says of a payment, whatever the route."""
+
+    outcome: Outcome
+    fraud_probability_ppm: int
+    score_micro: int
+
+    def __init__(self, outcome: Outcome, fraud_probability_ppm: int, score_micro: int) -> None:
+        self.outcome, self.fraud_probability_ppm, self.score_micro = outcome, fraud_probability_ppm, score_micro
+
+
+@dataclass(init=False)
 class Verdict:
     outcome: Outcome
     route: Route
     mode: Mode
     confidence_bp: int
-    fraud_probability_ppm: int  # -1 where the model was not asked
-    score_micro: int  # 0 where the model was not asked
+    model_answer: ModelAnswer | None  # None where the model was not asked
     summary: str
     reasons: list[Reason]
     rules_triggered: list[str]
-    model_outcome: Outcome | None  # what the model would have answered, whatever the route; None where not asked
 
     def __init__(
         self,
@@ -71,16 +82,14 @@ class Verdict:
         route: Route,
         mode: Mode,
         confidence_bp: int,
-        fraud_probability_ppm: int,
-        score_micro: int,
+        model_answer: ModelAnswer | None,
         summary: str,
         reasons: list[Reason],
         rules_triggered: list[str],
-        model_outcome: Outcome | None,
     ) -> None:
         self.outcome, self.route, self.mode, self.confidence_bp = outcome, route, mode, confidence_bp
-        self.fraud_probability_ppm, self.score_micro, self.summary = fraud_probability_ppm, score_micro, summary
-        self.reasons, self.rules_triggered, self.model_outcome = reasons, rules_triggered, model_outcome
+        self.model_answer, self.summary = model_answer, summary
+        self.reasons, self.rules_triggered = reasons, rules_triggered
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,20 +137,20 @@ class _TermView:
         self._code, self._typical = code, typical if typical >= 0 else None
         self._first_column, self._first = columns[0], words[0]
         self._second_column, self._second = columns[-1], words[1] if len(words) == 2 else None
-        self._known: dict[int, Told] = {}  # of a term of one feature, whose value decides what it contributes
+        self._known: dict[int, Statement] = {}  # of a term of one feature, whose value decides what it contributes
 
     def tell(self, values: bytes, start: int, contribution_micro: int, facts: list[str], reasons: list[Reason]) -> None:
         """Adds the term's facts, where they are new, and its reason; the row is `values` from number `start` on."""
         observed = read_i64_le(values, (start + self._first_column) * _BYTES)
         if self._second is None:
-            told = self._known.get(observed)
-            if told is None:
+            statement = self._known.get(observed)
+            if statement is None:
                 fact, text = self._first.of(observed)
-                told = Told(fact, self._reason(text, observed, contribution_micro))
+                statement = Statement(fact, self._reason(text, observed, contribution_micro))
                 if len(self._known) < WORDS_REMEMBERED:
-                    self._known[observed] = told
-            _add(facts, told.fact)
-            reasons.append(told.reason)
+                    self._known[observed] = statement
+            _add(facts, statement.fact)
+            reasons.append(statement.reason)
         else:
             fact, text = self._first.of(observed)
             second = read_i64_le(values, (start + self._second_column) * _BYTES)
@@ -183,98 +192,76 @@ def verdicts_of(features: Matrix, modes: Sequence[Mode], in_force: Regime) -> It
     rules = in_force.rules
     hard = hits_of(rules.hard, features)
     asked = [row for row in range(len(modes)) if row not in hard]
-    soft = hits_of(rules.soft, features)
-    answers = _Answers(features, asked, soft, in_force) if in_force.model is not None else None
+    answers = _Answers(features, asked, in_force) if in_force.model is not None else None
+    soft = hits_of(rules.soft, _with_confidence(features, asked, answers))
     fallback = hits_of(rules.fallback, features) if answers is None or _any_fallback(modes) else {}
     for row, mode in enumerate(modes):
         if row in hard:
             yield _guardrail_verdict(features[row], mode, hard[row])
         elif answers is not None and mode.use_model:
-            yield answers.verdict(row, mode)
+            yield answers.verdict(row, mode, soft.get(row, []))
         else:
-            shadow = answers.shadow(row) if answers is not None else _NO_SHADOW
-            yield _fallback_verdict(features[row], mode, fallback.get(row, []), soft.get(row, []), shadow)
+            softened = soft.get(row, [])
+            shadow = answers.answer(row, softened) if answers is not None else None
+            yield _fallback_verdict(features[row], mode, fallback.get(row, []), softened, shadow)
 
 
 def _any_fallback(modes: Sequence[Mode]) -> bool:
     return not all(mode.use_model for mode in modes)
 
 
-class _Shadow(NamedTuple):
-    fraud_probability_ppm: int
-    score_micro: int
-    outcome: Outcome | None
+def _with_confidence(features: Matrix, asked: list[int], answers: _Answers | None) -> Matrix:
+    """Rows as soft rules read them: the features, and how sure a model that would allow is; UNKNOWN where none would.
 
-
-_NO_SHADOW: Final = _Shadow(-1, 0, None)
+    A missing confidence meets no condition.
+    """
+    confidence_bp = np.full(len(features), UNKNOWN, dtype=np.int64)
+    if answers is not None:
+        confidence_bp[asked] = answers.allowing_bp
+    return np.column_stack((features, confidence_bp))
 
 
 class _Answers:
     """The model's answers for the rows that no hard guardrail decided."""
 
-    def __init__(self, features: Matrix, asked: list[int], soft: dict[int, list[Rule]], in_force: Regime) -> None:
+    def __init__(self, features: Matrix, asked: list[int], in_force: Regime) -> None:
         assert in_force.model is not None
-        self._features, self._soft, self._policy, self._terms = features, soft, in_force.policy, in_force.terms
+        self._features, self._terms = features, in_force.terms
         self._values, self._width = features.astype("<i8").tobytes(), len(COLUMN)
         self._position = {row: position for position, row in enumerate(asked)}
         scores = score(in_force.model, features if len(asked) == len(features) else features[asked])
         is_fraud = scores.fraud_probability_ppm >= in_force.policy.model.block_probability_ppm
         confidence_bp = _confidence_bp(scores.fraud_probability_ppm, is_fraud)
-        is_unsure = confidence_bp < in_force.policy.soft.confidence_minimum_bp
+        self.allowing_bp = np.where(is_fraud, UNKNOWN, confidence_bp)
         self._is_fraud: list[bool] = is_fraud.tolist()
-        self._is_unsure: list[bool] = is_unsure.tolist()
         self._confidence_bp: list[int] = confidence_bp.tolist()
         self._probability_ppm: list[int] = scores.fraud_probability_ppm.tolist()
         self._score_micro: list[int] = scores.score_micro.tolist()
         self._contributions = scores.contribution_micro.astype("<i8").tobytes()  # a row each
 
-    def shadow(self, row: int) -> _Shadow:
+    def answer(self, row: int, soft: list[Rule]) -> ModelAnswer:
+        """`soft` are the soft rules that the row meets; they make an ALLOW an ESCALATE."""
         position = self._position[row]
-        ppm = self._probability_ppm[position]
-        return _Shadow(ppm, self._score_micro[position], self._outcome(row, position))
+        allowed = Outcome.ESCALATE if soft else Outcome.ALLOW
+        outcome = Outcome.BLOCK if self._is_fraud[position] else allowed
+        return ModelAnswer(outcome, self._probability_ppm[position], self._score_micro[position])
 
-    def verdict(self, row: int, mode: Mode) -> Verdict:
-        position = self._position[row]
-        outcome, confidence_bp = self._outcome(row, position), self._confidence_bp[position]
+    def verdict(self, row: int, mode: Mode, soft: list[Rule]) -> Verdict:
+        position, answer = self._position[row], self.answer(row, soft)
+        outcome, confidence_bp = answer.outcome, self._confidence_bp[position]
         facts: list[str] = []
         reasons: list[Reason] = []
         triggered: list[str] = []
         if outcome is Outcome.ESCALATE:
-            self._escalation(row, confidence_bp, facts, reasons, triggered)
+            asked_of = np.append(self._features[row], confidence_bp)
+            for rule in soft:
+                statement = rule.statement(asked_of)
+                facts.append(statement.fact)
+                reasons.append(statement.reason)
+                triggered.append(rule.code)
         self._model_reasons(row, position, facts, reasons, is_lowering=outcome is Outcome.ALLOW)
-        return Verdict(
-            outcome,
-            Route.MODEL,
-            mode,
-            confidence_bp,
-            self._probability_ppm[position],
-            self._score_micro[position],
-            f"{_VERB[outcome]} because {join(facts)}.",
-            reasons,
-            triggered,
-            outcome,
-        )
-
-    def _escalation(
-        self, row: int, confidence_bp: int, facts: list[str], reasons: list[Reason], triggered: list[str]
-    ) -> None:
-        """Adds why the model's ALLOW became ESCALATE."""
-        for rule in self._soft.get(row, []):
-            told = rule.told(self._features[row])
-            facts.append(told.fact)
-            reasons.append(told.reason)
-            triggered.append(rule.code)
-        minimum_bp = self._policy.soft.confidence_minimum_bp
-        if confidence_bp < minimum_bp:
-            told = _unsure(confidence_bp, minimum_bp)
-            facts.append(told.fact)
-            reasons.append(told.reason)
-            triggered.append(CONFIDENCE_CODE)
-
-    def _outcome(self, row: int, position: int) -> Outcome:
-        if self._is_fraud[position]:
-            return Outcome.BLOCK
-        return Outcome.ESCALATE if self._is_unsure[position] or row in self._soft else Outcome.ALLOW
+        summary = f"{_VERB[outcome]} because {join(facts)}."
+        return Verdict(outcome, Route.MODEL, mode, confidence_bp, answer, summary, reasons, triggered)
 
     def _model_reasons(
         self, row: int, position: int, facts: list[str], reasons: list[Reason], *, is_lowering: bool
@@ -316,46 +303,30 @@ def _confidence_bp(probability_ppm: Column, is_fraud: NDArray[np.bool_]) -> Colu
     return np.where(is_fraud, probability_ppm, PROBABILITY_PPM_MAX - probability_ppm) // 100
 
 
-@lru_cache(maxsize=16384)
-def _unsure(confidence_bp: int, minimum_bp: int) -> Told:
-    fact = f"the model is only {percent_of_bp(confidence_bp)} sure that the payment is honest"
-    text = f"{fact}, {percent_of_bp(minimum_bp - confidence_bp)} short of the required {percent_of_bp(minimum_bp)}"
-    return Told(fact, Reason(CONFIDENCE_CODE, text, confidence_bp, minimum_bp, confidence_bp - minimum_bp, None))
-
-
 def _guardrail_verdict(row: Matrix, mode: Mode, rules: list[Rule]) -> Verdict:
-    told = [rule.told(row) for rule in rules]
-    summary = f"Blocked because {join([each.fact for each in told])}."
-    reasons, codes = [each.reason for each in told], [rule.code for rule in rules]
-    return Verdict(Outcome.BLOCK, Route.GUARDRAIL, mode, CONFIDENCE_CERTAIN_BP, -1, 0, summary, reasons, codes, None)
+    statements = [rule.statement(row) for rule in rules]
+    summary = f"Blocked because {join([each.fact for each in statements])}."
+    reasons, codes = [each.reason for each in statements], [rule.code for rule in rules]
+    return Verdict(Outcome.BLOCK, Route.GUARDRAIL, mode, CONFIDENCE_CERTAIN_BP, None, summary, reasons, codes)
 
 
-def _fallback_verdict(row: Matrix, mode: Mode, rules: list[Rule], soft: list[Rule], shadow: _Shadow) -> Verdict:
-    outcome = _strictest(rules)
-    if outcome is Outcome.ALLOW and soft:
-        outcome = Outcome.ESCALATE
-    applied = [*soft, *rules]
-    told = [rule.told(row) for rule in applied] or [_calm(int(row[0]))]
-    summary = f"{_VERB[outcome]} by the fallback rules because {join([each.fact for each in told])}."
-    return Verdict(
-        outcome,
-        Route.FALLBACK,
-        mode,
-        CONFIDENCE_CERTAIN_BP,
-        shadow.fraud_probability_ppm,
-        shadow.score_micro,
-        summary,
-        [each.reason for each in told],
-        [rule.code for rule in applied],
-        shadow.outcome,
-    )
+def _fallback_verdict(
+    row: Matrix, mode: Mode, rules: list[Rule], soft: list[Rule], shadow: ModelAnswer | None
+) -> Verdict:
+    """What the model is unsure of in shadow is no reason of the fallback's."""
+    applied = [*(rule for rule in soft if not rule.reads_confidence), *rules]
+    outcome = _strictest(applied)
+    statements = [rule.statement(row) for rule in applied] or [_calm(int(row[_AMOUNT]))]
+    summary = f"{_VERB[outcome]} by the fallback rules because {join([each.fact for each in statements])}."
+    reasons, codes = [each.reason for each in statements], [rule.code for rule in applied]
+    return Verdict(outcome, Route.FALLBACK, mode, CONFIDENCE_CERTAIN_BP, shadow, summary, reasons, codes)
 
 
-def _calm(amount_gbp_minor: int) -> Told:
-    """Of a payment that no fallback rule speaks of."""
-    calm, amount = "none of the fallback rules applies", fact_of("amount_gbp_minor", amount_gbp_minor)
-    reason = Reason("FALLBACK_NO_RULE", f"{calm}; {amount}", amount_gbp_minor, None, None, None)
-    return Told(f"{calm} ({amount})", reason)
+def _calm(amount_gbp_minor: int) -> Statement:
+    """What is said of a payment that no fallback rule speaks of."""
+    calm, amount = "none of the fallback rules applies", fact_of(AMOUNT, amount_gbp_minor)
+    reason = Reason(NO_RULE, f"{calm}; {amount}", amount_gbp_minor, None, None, None)
+    return Statement(f"{calm} ({amount})", reason)
 
 
 def _strictest(rules: list[Rule]) -> Outcome:

@@ -1,4 +1,4 @@
-"""`fraud worker`: one decision worker in the foreground, logging JSON to stderr."""
+"""`fraud worker run`: one decision worker in the foreground, logging JSON to stderr."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ from contextlib import closing
 from typing import Final, NoReturn
 
 import faust
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
 
 from models.artefact.files import ModelRefused
 from pipeline.decide.app import build
 from pipeline.decide.policy import PolicyRefused
 from pipeline.io import logs
+from pipeline.io.health import PortUnavailable
+from pipeline.io.kafka.client import require_broker
 from pipeline.io.kafka.faust_credentials import CredentialsRefused
-from pipeline.io.kafka.log_scan import BROKER_TIMEOUT_S, client_options
 from pipeline.io.sealing import KeyRefused
 from pipeline.io.settings import Settings
-from pipeline.terminal.failures import Failure, broker_away
+from pipeline.terminal.failures import Failure
 
 GC_ALLOCATIONS: Final = 100_000
 """Young objects before the collector looks: a few batches' worth; the default is 700."""
@@ -29,7 +28,7 @@ def run_worker(settings: Settings) -> NoReturn:
     """Until SIGTERM or SIGINT (exit 0), or until it must give up its place (exit 75). Failure where it can't start."""
     logs.configure(settings.log_level)
     _require_port(settings)
-    _require_broker(settings)
+    require_broker(settings.bootstrap_servers, settings.kafka_options)  # once; later, one that goes away is waited for
     try:
         app = build(settings)
     except OSError as error:
@@ -62,14 +61,5 @@ def _require_port(settings: Settings) -> None:
         try:
             probe.bind((settings.web_host, settings.web_port))
         except OSError as error:
-            what = f"{settings.web_host}:{settings.web_port}, for the health pages, can't be had ({error.strerror})."
-            raise Failure(what, "Set FRAUD_WEB_PORT or FRAUD_WEB_HOST to something free.") from error
-
-
-def _require_broker(settings: Settings) -> None:
-    """Once, with a sentence; after that, a broker that goes away is waited for."""
-    options = {**client_options(settings), "reconnect.backoff.max.ms": 500}  # one that comes back is met at once
-    try:
-        AdminClient(options).list_topics(timeout=BROKER_TIMEOUT_S)
-    except KafkaException as error:
-        raise broker_away(settings.bootstrap_servers) from error
+            port = settings.web_port
+            raise PortUnavailable(settings.web_host, port, "FRAUD_WEB_PORT", error.strerror) from error

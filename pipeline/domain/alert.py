@@ -18,7 +18,7 @@ class Alert(NamedTuple):
     alert_id: str
     raised_at_ms: int
     severity: Severity
-    code: str
+    code: str  # one of pipeline.alerts.catalogue's, as whoever raised it named it
     summary: str
     scope: str
     evidence: dict[str, str]

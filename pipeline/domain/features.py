@@ -17,13 +17,15 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.domain.payment import AMOUNT_MINOR_MAX
+
 UNKNOWN: Final = -1
 """In a feature: not known. Every known feature value is at least 0."""
 
 EVENT: Final = (
     "amount_gbp_minor",  # UNKNOWN where the policy has no rate for the currency
     "is_beneficiary_country_sanctioned",  # 0 or 1, at the payment's event time
-    "is_reference_missing",  # 0 or 1
+    "is_reference_missing",  # 0 or 1; made of invisible characters is missing
     "is_beneficiary_name_missing",  # 0 or 1
     "account_age_days",
     "beneficiary_age_hours",
@@ -77,6 +79,16 @@ STATE_SLICE: Final = slice(len(EVENT), len(EVENT) + len(STATE))
 Matrix = NDArray[np.int64]
 RATIO_PERCENT_MAX: Final = 1_000_000
 """A ratio of 10,000 to 1 and more is reported as this, so that a tiny divisor can't overflow a table or a sentence."""
+
+GREATEST: Final = {
+    "amount_gbp_minor": AMOUNT_MINOR_MAX,
+    "local_minute_of_day": 1439,
+    "amount_percent_of_average_30d": RATIO_PERCENT_MAX,
+    "account_volume_percent_of_normal_month": RATIO_PERCENT_MAX,
+    **{name: 1_000_000 for name in DERIVED if name.startswith("beneficiary_risk_ppm_")},
+    **{name: 1 for name in FEATURES if name.startswith("is_")},
+}
+"""The greatest value of each feature that has one."""
 
 _RATIOS: Final = (  # derived, numerator, denominator, scale
     ("account_average_minor_24h", "account_sum_minor_24h", "account_count_24h", 1),

@@ -11,6 +11,11 @@ from typing import Generic, NamedTuple, TypeVar
 ContentT = TypeVar("ContentT")
 
 
+class TopicPartition(NamedTuple):
+    topic: str
+    partition: int
+
+
 class Source(NamedTuple):
     """Where a record stood in the log."""
 
@@ -40,6 +45,10 @@ class Outgoing(NamedTuple):
     value: bytes
 
 
+class RecordUndecodable(Exception):
+    """A record that no writer of ours wrote. Who reads it ends: passing over it would leave a hole in what it keeps."""
+
+
 class LogRecord(NamedTuple, Generic[ContentT]):
     """A record as the services read it; `content` is what the codec made of `value`, None where it was not asked."""
 
@@ -49,7 +58,3 @@ class LogRecord(NamedTuple, Generic[ContentT]):
     key: bytes
     value: bytes  # as it stands on the topic, framing included
     content: ContentT
-
-
-class RecordUndecodable(Exception):
-    """A record that no writer of ours wrote. Its reader stops: passing over it would leave a hole in what it keeps."""

@@ -12,7 +12,6 @@ EXECUTION_RECORDS: Final = Counter(
 EXECUTION_STEPS: Final = Counter("fraud_execution_steps_total", "Saga steps stored", ["step"])
 EXECUTION_TURNS: Final = Counter("fraud_execution_turns_total", "Sagas turned from their aim", ["reason"])
 EXECUTION_IN_DOUBT: Final = Gauge("fraud_execution_in_doubt", "Payments whose outcome the rail has not said")
-EXECUTION_HOLDS: Final = Counter("fraud_execution_holds_total", "Times a batch was begun again", ["why"])
 EXECUTION_STAGE_SECONDS: Final = Histogram(
     "fraud_execution_stage_seconds",
     "Time a batch spends in a stage",

@@ -13,7 +13,8 @@ from pipeline.domain.decision_records import DecisionRecord
 from pipeline.domain.refusals import Refusal
 from pipeline.explain.life import Audited, AuditRow, Batch, Cover, Position
 from pipeline.io.avro.wire import WireFormat
-from pipeline.io.kafka.log_scan import Log
+from pipeline.io.kafka.client import BrokerFailed
+from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.settings import Settings
 from pipeline.terminal.failures import Failure
 
@@ -72,10 +73,11 @@ def _anchors(settings: Settings, wire: WireFormat) -> list[Cover]:
     """Of all partitions, smaller trees first; none where the topic can't be had."""
     found = []
     try:
-        for record in Log(settings, "anchors.v1").read_all():
-            anchor = wire.decode_anchor(record.value)
-            if not isinstance(anchor, Refusal):
-                found.append(Cover(head_of_anchor(anchor), anchor.key_id))
-    except Failure:
+        with LogReader.of(settings) as log:
+            for record in log.read_all(settings.topic("anchors.v1")):
+                anchor = wire.decode_anchor(record.value)
+                if not isinstance(anchor, Refusal):
+                    found.append(Cover(head_of_anchor(anchor), anchor.key_id))
+    except BrokerFailed:
         return []
     return sorted(found, key=lambda each: each.head.tree_size)

@@ -1,21 +1,23 @@
 """Every rule of the policy that a decision was made under, against what was observed: also those that did not trigger,
-with how far away they were."""
+with how far away they were.
+
+The rules are the policy's own, as archived; nothing here knows one by its name."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from models.artefact.scoring import PROBABILITY_PPM_MAX
-from pipeline.decide.phrases import PHRASES, fact_of, percent_of_bp
-from pipeline.decide.rules import CONFIDENCE_CODE, Bound, Rule
+from pipeline.decide.phrases import PHRASES, fact_of
+from pipeline.decide.policy import PPM_A_BP
+from pipeline.decide.policy_rules import NUMBER_MAX
+from pipeline.decide.rules import RULE_COLUMN, Bound, Rule
 from pipeline.decide.verdict import Regime
 from pipeline.domain.decision import Decision, Route
-from pipeline.domain.features import COLUMN, UNKNOWN
+from pipeline.domain.features import COLUMN, GREATEST, UNKNOWN
 from pipeline.replay.regimes import NO_MODEL, Missing, RegimeKey, RegimeOf
-
-PPM_A_BP: Final = 100
 
 
 class Tier(StrEnum):
@@ -67,12 +69,11 @@ def guardrails_of(decision: Decision, regime_of: RegimeOf) -> tuple[Guardrail, .
 
 
 def _guardrails(decision: Decision, in_force: Regime) -> Iterator[Guardrail]:
-    rules = in_force.rules
+    rules, block_ppm = in_force.rules, in_force.policy.model.block_probability_ppm
     for rule in rules.hard.rules:
         yield _guardrail(rule, Tier.HARD, decision)
     for rule in rules.soft.rules:
-        yield _guardrail(rule, Tier.SOFT, decision)
-    yield _confidence(decision, in_force.policy.soft.confidence_minimum_bp, in_force.policy.model.block_probability_ppm)
+        yield _unsure(rule, decision, block_ppm) if rule.reads_confidence else _guardrail(rule, Tier.SOFT, decision)
     for rule in rules.fallback.rules:
         yield _guardrail(rule, Tier.FALLBACK, decision)
 
@@ -82,6 +83,24 @@ def _guardrail(rule: Rule, tier: Tier, decision: Decision) -> Guardrail:
     is_met = all(condition.is_met for condition in conditions)
     standing, note = _standing(rule.code, tier, decision, is_met=is_met)
     return Guardrail(rule.code, tier, rule.outcome, standing, conditions, note)
+
+
+def _unsure(rule: Rule, decision: Decision, block_ppm: int) -> Guardrail:
+    """A soft guardrail that asks how sure a model is that would allow the payment."""
+    ppm = decision.fraud_probability_ppm
+    if ppm == UNKNOWN or ppm >= block_ppm:
+        note = "the model was not asked" if ppm == UNKNOWN else "the model blocked; it is asked of an ALLOW only"
+        return Guardrail(rule.code, Tier.SOFT, rule.outcome, Standing.NOT_ASKED, (), note)
+    confidence_bp = (PROBABILITY_PPM_MAX - ppm) // PPM_A_BP  # as pipeline.decide.verdict defines it
+    values = (*decision.snapshot.features, confidence_bp)
+    conditions = tuple(_condition(bound, values[RULE_COLUMN[bound.feature]]) for bound in rule.bounds)
+    is_met = all(condition.is_met for condition in conditions)
+    if decision.route is Route.MODEL:
+        standing, note = _standing(rule.code, Tier.SOFT, decision, is_met=is_met)
+    else:
+        standing = Standing.MET if is_met else Standing.CLEAR
+        note = "the model answered in shadow only" if is_met else ""
+    return Guardrail(rule.code, Tier.SOFT, rule.outcome, standing, conditions, note)
 
 
 def _standing(code: str, tier: Tier, decision: Decision, *, is_met: bool) -> tuple[Standing, str]:
@@ -105,7 +124,7 @@ def _why_met_is_not_enough(tier: Tier, decision: Decision) -> str:
 
 
 def _condition(bound: Bound, observed: int) -> Condition:
-    is_met = bound.low <= observed <= bound.high
+    is_met = bound.is_met_by(observed)
     applies, edges = _applies(bound)
     distance = _distance(edges, observed, is_met=is_met)
     return Condition(
@@ -122,9 +141,17 @@ def _condition(bound: Bound, observed: int) -> Condition:
 
 def _applies(bound: Bound) -> tuple[str, tuple[int, ...]]:
     """When it is met, in words, and the values that these name; none for a yes or no."""
-    feature, low, high = bound
-    has_upper = high < Bound(feature, low).high
-    if low == UNKNOWN or (PHRASES[feature].amount is None and low == 1 and not has_upper):
+    known, edges = _applies_to_known(bound)
+    if not bound.is_met_when_missing:
+        return known, edges
+    missing = f"where {fact_of(bound.feature, UNKNOWN)}"
+    return (f"{known}, or {missing}", edges) if bound.low <= bound.high else (missing, ())
+
+
+def _applies_to_known(bound: Bound) -> tuple[str, tuple[int, ...]]:
+    feature, low, high = bound.feature, bound.low, bound.high
+    has_upper = high < NUMBER_MAX
+    if GREATEST.get(feature) == 1:
         return f"where {fact_of(feature, low)}", ()
     if has_upper and low > 0:
         return f"from {_amount(feature, low)} to {_amount(feature, high)}", (low, high)
@@ -165,36 +192,6 @@ def _span(feature: str, value: int) -> str:
     if feature == "local_minute_of_day":
         return f"{value // 60} h {value % 60:02d} min"
     return _amount(feature, value)
-
-
-def _confidence(decision: Decision, minimum_bp: int, block_ppm: int) -> Guardrail:
-    """The last soft guardrail: a model that would allow must be sure enough."""
-    ppm = decision.fraud_probability_ppm
-    if ppm == UNKNOWN or ppm >= block_ppm:
-        note = "the model was not asked" if ppm == UNKNOWN else "the model blocked; it is asked of an ALLOW only"
-        return Guardrail(CONFIDENCE_CODE, Tier.SOFT, "ESCALATE", Standing.NOT_ASKED, (), note)
-    observed_bp = (PROBABILITY_PPM_MAX - ppm) // PPM_A_BP  # as pipeline.decide.verdict defines it
-    condition = _confidence_condition(observed_bp, minimum_bp)
-    if decision.route is Route.MODEL:
-        standing = Standing.TRIGGERED if CONFIDENCE_CODE in decision.rules_triggered else Standing.CLEAR
-        return Guardrail(CONFIDENCE_CODE, Tier.SOFT, "ESCALATE", standing, (condition,), "")
-    standing = Standing.MET if condition.is_met else Standing.CLEAR
-    note = "the model answered in shadow only" if condition.is_met else ""
-    return Guardrail(CONFIDENCE_CODE, Tier.SOFT, "ESCALATE", standing, (condition,), note)
-
-
-def _confidence_condition(observed_bp: int, minimum_bp: int) -> Condition:
-    distance, is_met = abs(observed_bp - minimum_bp), observed_bp < minimum_bp
-    return Condition(
-        "confidence_bp",
-        f"the model is {percent_of_bp(observed_bp)} sure that the payment is honest",
-        observed_bp,
-        minimum_bp,
-        is_met,
-        distance,
-        f"applies below {percent_of_bp(minimum_bp)}",
-        f"met, by {percent_of_bp(distance)}" if is_met else f"{percent_of_bp(distance)} away",
-    )
 
 
 def guardrail_sentence(guardrail: Guardrail) -> str:

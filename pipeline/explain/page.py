@@ -30,9 +30,9 @@ from pipeline.explain.words import (
     position_words,
     provenance_rows,
 )
+from pipeline.io.clock import now_ms
 from pipeline.replay.regimes import Missing
 from pipeline.replay.verify import Result
-from pipeline.review.desk_command import now_ms
 from pipeline.web.html import badge, cards, document, table
 from pipeline.web.page_files import write
 

@@ -1,28 +1,80 @@
-"""The pages of a service: /live, /ready and /metrics, as the worker has them, for services without an event loop."""
+"""The pages of a service, /live, /ready and /metrics, and what they know: whether its loop turns, why it isn't ready.
+
+The worker serves the same pages in the same shape from its own event loop.
+"""
 
 from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import NamedTuple
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 
+class PortUnavailable(Exception):
+    """The pages can't be served where they should be."""
+
+    def __init__(self, host: str, port: int, setting: str, why: str | None) -> None:
+        super().__init__(f"{host}:{port}, for the health pages, can't be had ({why})")
+        self.setting = setting
+
+
+class Health:
+    """Fed by a service's loop and by nothing else, so that a loop that stands still can't look alive."""
+
+    def __init__(self, standstill_s: float, clock_s: Callable[[], float] = time.monotonic) -> None:
+        """standstill_s: for one turn of the loop; what takes longer stands still."""
+        self._standstill_s, self._clock_s = standstill_s, clock_s
+        self._turned_at_s = clock_s()
+        self._unready: str | None = "it has only just been started"
+
+    def turn(self) -> None:
+        """At the beginning of every turn."""
+        self._turned_at_s = self._clock_s()
+
+    def tell(self, unready: str | None) -> None:
+        """After a turn: why the service isn't ready, or None."""
+        self._unready = unready
+
+    def not_live(self) -> str | None:
+        stood_s = self._clock_s() - self._turned_at_s
+        if stood_s <= self._standstill_s:
+            return None
+        return f"its loop has stood still for {stood_s:.0f} s"
+
+    def not_ready(self) -> str | None:
+        return self.not_live() or self._unready
+
+
+class Page(NamedTuple):
+    status: int
+    body: dict[str, object]
+
+
+def state_page(word: str, why_not: str | None) -> Page:
+    """The answer of /live or /ready, of every process: `{"live": true, "why": null}`."""
+    return Page(200 if why_not is None else 503, {word: why_not is None, "why": why_not})
+
+
 @contextmanager
-def health_pages(host: str, port: int, is_ready: Callable[[], bool]) -> Iterator[int]:
-    """Served from a thread for as long as the block runs; yields the port, chosen where 0 is asked for. OSError."""
+def health_pages(host: str, port: int, setting: str, health: Health) -> Iterator[int]:
+    """Served from a thread for as long as the block runs; yields the port, chosen where 0 is asked for.
+
+    setting: that names the port. Raises PortUnavailable.
+    """
 
     class Pages(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             match self.path:
                 case "/live":
-                    self._answer(200, "application/json", b'{"live": true}')
+                    self._answer_state(state_page("live", health.not_live()))
                 case "/ready":
-                    ready = is_ready()
-                    self._answer(200 if ready else 503, "application/json", json.dumps({"ready": ready}).encode())
+                    self._answer_state(state_page("ready", health.not_ready()))
                 case "/metrics":
                     self._answer(200, CONTENT_TYPE_LATEST, generate_latest())
                 case _:
@@ -31,6 +83,9 @@ def health_pages(host: str, port: int, is_ready: Callable[[], bool]) -> Iterator
         def log_message(self, format: str, *args: object) -> None:
             """Requests are no events of ours."""
 
+        def _answer_state(self, page: Page) -> None:
+            self._answer(page.status, "application/json", json.dumps(page.body).encode())
+
         def _answer(self, code: int, content_type: str, body: bytes) -> None:
             self.send_response(code)
             self.send_header("Content-Type", content_type)
@@ -38,7 +93,11 @@ def health_pages(host: str, port: int, is_ready: Callable[[], bool]) -> Iterator
             self.end_headers()
             self.wfile.write(body)
 
-    with ThreadingHTTPServer((host, port), Pages) as server:
+    try:
+        server = ThreadingHTTPServer((host, port), Pages)
+    except OSError as error:
+        raise PortUnavailable(host, port, setting, error.strerror) from error
+    with server:
         server.daemon_threads = True
         thread = threading.Thread(target=server.serve_forever, name="health", daemon=True)
         thread.start()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from importlib import resources
@@ -71,6 +71,30 @@ def statements(package: str, name: str) -> Statements:
     found = {match[1]: match[3].strip().removesuffix(";").encode() for match in _NAMED.finditer(text)}
     assert len(found) == text.count("-- name: "), f"every statement of {name}.sql has a name and a description"
     return found
+
+
+class Held:
+    """A service's one connection: made when it is first asked for, and anew after it was dropped or lost."""
+
+    def __init__(self, connect: Callable[[], Connection]) -> None:
+        self._connect = connect
+        self._connection: Connection | None = None
+
+    def connection(self) -> Connection:
+        """Raises what `connect` raises."""
+        if self._connection is None or self._connection.closed:
+            self._connection = self._connect()
+        return self._connection
+
+    def look(self) -> None:
+        """DatabaseUnavailable where PostgreSQL no longer answers: for whoever has had nothing else to ask it."""
+        with failures_named():
+            self.connection().execute("SELECT 1")
+
+    def drop(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
 
 class Positions:

@@ -7,16 +7,16 @@ from typing import Any, Final, NamedTuple
 
 from pipeline.domain.dead_letter import DeadLetter
 from pipeline.domain.decision import Decision, Outcome
+from pipeline.domain.log import Record, TopicPartition
 from pipeline.execute.saga import State
 from pipeline.io.avro.wire import WireFormat
-from pipeline.io.kafka.stretches import Stretches
+from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import Connection, statements
 from pipeline.reconcile.gaps import (
     PASSING,
     Execution,
     Gap,
     GapKind,
-    Place,
     accounting_gaps,
     audit_gaps,
     execution_gaps,
@@ -26,6 +26,15 @@ from pipeline.reconcile.gaps import (
 LATE_RECORDS_MAX: Final = 1_000_000
 """Read again to see what late results are about; they are rare, and near each other."""
 _DECISION, _DUPLICATE = "DECISION", "DUPLICATE"
+
+
+def record_value(record: Record) -> bytes:
+    """Empty where it has none."""
+    return record.value or b""
+
+
+def record_offset(record: Record) -> int:
+    return record.source.offset
 
 
 class Topics(NamedTuple):
@@ -43,8 +52,8 @@ class Part(NamedTuple):
     end: int
 
     @property
-    def place(self) -> Place:
-        return Place(self.topic, self.partition)
+    def place(self) -> TopicPartition:
+        return TopicPartition(self.topic, self.partition)
 
 
 Intake = Mapping[Part, Sequence[int]]
@@ -69,11 +78,11 @@ class Looked(NamedTuple):
 
 
 class Looking:
-    """For one thread. Raises psycopg's errors and TopicUnreadable."""
+    """For one thread. Raises psycopg's errors and BrokerFailed."""
 
-    def __init__(self, wire: WireFormat, stretches: Stretches, topics: Topics, consumer: str) -> None:
+    def __init__(self, wire: WireFormat, log: LogReader, topics: Topics, consumer: str) -> None:
         """consumer: whose positions say what of the intake was reconciled before."""
-        self._wire, self._stretches, self._topics, self._consumer = wire, stretches, topics, consumer
+        self._wire, self._log, self._topics, self._consumer = wire, log, topics, consumer
         self._statements = statements("pipeline.reconcile", "reconcile")
 
     def look(self, connection: Connection, intake: Intake, decisions: Results, letters: Results) -> Looked:
@@ -130,23 +139,25 @@ class Looking:
                     accounted[part].append(offset)
         return _accounting_gaps(intake, accounted)
 
-    def _unaudited_sources(self, audit: Iterable[Gap]) -> Iterator[tuple[Place, int]]:
+    def _unaudited_sources(self, audit: Iterable[Gap]) -> Iterator[tuple[TopicPartition, int]]:
         """Which records of the intake the results are about that the audit log doesn't hold."""
         for gap in audit:
             if gap.kind is not GapKind.NOT_AUDITED:
                 continue
-            for value in self._stretches.values(gap.topic, gap.partition, gap.first_offset, gap.last_offset + 1):
+            first, end = gap.first_offset, gap.last_offset + 1
+            stretch = self._log.stretch(gap.topic, gap.partition, first, end, gap.records, record_value)
+            for value in stretch.taken:
                 if (source := self._source(gap.topic, value)) is not None:
                     yield source
 
-    def _source(self, topic: str, value: bytes) -> tuple[Place, int] | None:
+    def _source(self, topic: str, value: bytes) -> tuple[TopicPartition, int] | None:
         """None of what is about no record of the intake: a review, a reversal, another topic's dead letter."""
         is_letter = topic == self._topics.letters
         match self._wire.decode_dead_letter(value) if is_letter else self._wire.decode_decision_record(value):
             case Decision(source_partition=partition, source_offset=offset):
-                return Place(self._topics.intake, partition), offset
+                return TopicPartition(self._topics.intake, partition), offset
             case DeadLetter(source_topic=self._topics.intake, source_partition=partition, source_offset=offset):
-                return Place(self._topics.intake, partition), offset
+                return TopicPartition(self._topics.intake, partition), offset
             case _:
                 return None
 
@@ -161,13 +172,13 @@ class Looking:
         return [gap for each in sources.items() for gap in self._late_gaps(connection, *each)]
 
     def _late_gaps(self, connection: Connection, partition: int, offsets: set[int]) -> list[Gap]:
-        low, _ = self._stretches.extents(self._topics.intake)[partition]
+        low, _ = self._log.extents(self._topics.intake)[partition]
         still_there = {offset for offset in offsets if offset >= low}
         if not still_there:
             return []
         part = Part(self._topics.intake, partition, min(still_there), max(still_there) + 1)
-        standing = self._stretches.standing(*part, LATE_RECORDS_MAX)
-        records = sorted(still_there.intersection(standing.digests))
+        stretch = self._log.stretch(*part, LATE_RECORDS_MAX, record_offset)
+        records = sorted(still_there.intersection(stretch.taken))
         accounted = [offset for offset, _ in self._rows(connection, "outcomes", part) if offset in still_there]
         return accounting_gaps(part.place, records, accounted)
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID, uuid5
 
-from pipeline.alerts.catalogue import alert
+from pipeline.alerts.catalogue import AlertCode, alert
+from pipeline.alerts.publisher_topics import AlertPublisher
 from pipeline.domain.alert import Alert, Severity
-from pipeline.domain.log import Outgoing
-from pipeline.io.avro.wire import WireFormat
 from pipeline.io.postgres import Connection, statements
 from pipeline.reconcile.comparison_store import Looked, Looking
 from pipeline.reconcile.gaps import PASSING, Gap, GapKind
@@ -21,15 +20,12 @@ OPEN_GAPS_MAX: Final = 100
 """Looked at again at a time, the oldest first."""
 _NAMESPACE: Final = UUID("3c6e1f0d-9a57-5b42-8d1e-7f20b4c95a68")
 
-Publish = Callable[[Sequence[Outgoing]], None]
-"""Returns once all are acknowledged; raises BrokerFailed otherwise."""
-
 
 class Findings:
     """For one thread. Raises psycopg's errors and BrokerFailed."""
 
-    def __init__(self, wire: WireFormat, alerts_topic: str, publish: Publish) -> None:
-        self._wire, self._alerts_topic, self._publish = wire, alerts_topic, publish
+    def __init__(self, alerts: AlertPublisher[None]) -> None:
+        self._alerts = alerts
         self._statements = statements("pipeline.reconcile", "reconcile")
 
     def tell(self, gaps: Sequence[Gap], at_ms: int) -> None:
@@ -38,7 +34,7 @@ class Findings:
         if len(gaps) > ALERTS_MAX:
             alerts.append(_further_alert(gaps[ALERTS_MAX:], at_ms))
         if alerts:
-            self._publish([self._outgoing(each) for each in alerts])
+            self._alerts.publish(alerts)
 
     def store(
         self, connection: Connection, gaps: Sequence[Gap], looked: Looked, stretch: str, opened_at_ms: int
@@ -65,22 +61,19 @@ class Findings:
                 connection.execute(self._statements["insert_gap"], _gap_row(gap, "CLOSED"))
         return filled
 
-    def _outgoing(self, raised: Alert) -> Outgoing:
-        return Outgoing(self._alerts_topic, raised.alert_id.encode(), self._wire.encode(raised))
-
 
 def gap_alert(gap: Gap, at_ms: int) -> Alert:
     offsets = f"{gap.first_offset} to {gap.last_offset}" if gap.records > 1 else f"{gap.first_offset}"
     summary = f"{gap.records} records of {gap.topic}[{gap.partition}] at {offsets}: {gap.kind}, by {gap.side}."
     evidence = {name: str(value) for name, value in gap._asdict().items()} | {"side": str(gap.side)}
     severity = Severity.WARNING if gap.kind in PASSING else Severity.CRITICAL
-    return alert(severity, "RECONCILIATION_GAP", summary, "all", evidence, at_ms)
+    return alert(AlertCode.RECONCILIATION_GAP, summary, "all", evidence, at_ms, severity)
 
 
 def _further_alert(gaps: Sequence[Gap], at_ms: int) -> Alert:
     first = gap_alert(gaps[0], at_ms)
     summary = f"{len(gaps)} gaps more than are told one by one; control.reconciliation_gap holds them all."
-    return alert(Severity.CRITICAL, "RECONCILIATION_GAPS", summary, "all", {"first": first.alert_id}, at_ms)
+    return alert(AlertCode.RECONCILIATION_GAPS, summary, "all", {"first": first.alert_id}, at_ms)
 
 
 def _gap_row(gap: Gap, event: str) -> dict[str, object]:

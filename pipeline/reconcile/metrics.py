@@ -10,4 +10,3 @@ RECONCILED: Final = Counter("fraud_reconciled_records_total", "Records of the in
 GAPS: Final = Counter("fraud_reconciliation_gaps_total", "Gaps that were found", ["kind"])
 GAPS_CLOSED: Final = Counter("fraud_reconciliation_gaps_closed_total", "Gaps that were filled since", ["kind"])
 LAST_CLOSED: Final = Gauge("fraud_reconciliation_last_unixtime", "When the last stretch was closed")
-HOLDS: Final = Counter("fraud_reconciliation_holds_total", "Times a stretch was begun again", ["why"])

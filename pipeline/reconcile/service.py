@@ -8,16 +8,27 @@ control.reconciliation_gap, and the positions move on, in the transaction that s
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from pipeline.io.kafka.stretches import Standing, Stretches
+from pipeline.domain.log import Record, TopicPartition
+from pipeline.io.kafka.log_reader import LogReader, Stretch
 from pipeline.io.postgres import Connection, Positions, failures_named
-from pipeline.reconcile.comparison_store import Intake, Looked, Looking, Part, Results, Topics
+from pipeline.reconcile.comparison_store import (
+    Intake,
+    Looked,
+    Looking,
+    Part,
+    Results,
+    Topics,
+    record_offset,
+    record_value,
+)
 from pipeline.reconcile.finding_store import Findings
-from pipeline.reconcile.gaps import Gap, Place, expired_gaps
+from pipeline.reconcile.gaps import Gap, expired_gaps
 
 CONSUMER: Final = "reconcile"
 GROUP: Final = "fraud-reconcile"
@@ -28,7 +39,7 @@ RESULT_RECORDS_MAX: Final = 100_000
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class Comparison:
     """What stood on the topics when it was opened."""
 
     opened_at_ms: int
@@ -54,15 +65,15 @@ class Progress:
     """The next offset of each place; is_stored: kept in the database and gone on from, else of this run alone."""
 
     is_stored: bool
-    next_offsets: dict[Place, int] = field(default_factory=dict)
+    next_offsets: dict[TopicPartition, int] = field(default_factory=dict)
 
 
 class Reconciler:
-    """For one thread. Raises what the adapters raise: TopicUnreadable, DatabaseUnavailable, DatabaseRefused."""
+    """For one thread. Raises what the adapters raise: BrokerFailed, DatabaseUnavailable, DatabaseRefused."""
 
     def __init__(
         self,
-        stretches: Stretches,
+        log: LogReader,
         looking: Looking,
         findings: Findings,
         intake: IntakeOf,
@@ -71,30 +82,30 @@ class Reconciler:
         is_stored: bool,
     ) -> None:
         """is_stored: go on from the stored positions and move them; else from the oldest records, moving nothing."""
-        self._stretches, self._looking, self._findings = stretches, looking, findings
+        self._log, self._looking, self._findings = log, looking, findings
         self._topics, self._worker_group = intake
         self._now_ms = now_ms
         self._positions = {topic: Positions(CONSUMER, topic) for topic in self._topics}
         self._progress = Progress(is_stored)
 
-    def open(self, connection: Connection) -> Stretch | None:
+    def open(self, connection: Connection) -> Comparison | None:
         """None where nothing has come since the last one. The intake waits until the results are read to their end."""
         self._resume(connection)
-        committed = self._stretches.committed(self._worker_group, self._topics.intake)
+        committed = self._log.committed_of(self._worker_group, self._topics.intake)
         expired: list[Gap] = []
         decisions, decisions_at_end = self._results(self._topics.decisions, expired)
         letters, letters_at_end = self._results(self._topics.letters, expired)
         intake: dict[Part, Sequence[int]] = {}
         if decisions_at_end and letters_at_end:
             intake = self._intake(committed, expired)
-        stretch = Stretch(self._now_ms(), intake, decisions, letters, expired)
+        stretch = Comparison(self._now_ms(), intake, decisions, letters, expired)
         return stretch if stretch.parts else None
 
-    def look(self, connection: Connection, stretch: Stretch) -> Looked:
+    def look(self, connection: Connection, stretch: Comparison) -> Looked:
         with failures_named():
             return self._looking.look(connection, stretch.intake, stretch.decisions, stretch.letters)
 
-    def close(self, connection: Connection, stretch: Stretch, looked: Looked) -> list[Gap]:
+    def close(self, connection: Connection, stretch: Comparison, looked: Looked) -> list[Gap]:
         """The gaps of the stretch, told, stored, and passed over from now on. PositionMoved where another did."""
         gaps = [*stretch.expired, *looked.gaps]
         self._findings.tell(gaps, self._now_ms())
@@ -119,10 +130,10 @@ class Reconciler:
         if not self._progress.is_stored or self._progress.next_offsets:
             return
         for topic, positions in self._positions.items():
-            partitions = self._stretches.extents(topic)
+            partitions = self._log.extents(topic)
             with failures_named():
                 stored = positions.read(connection, partitions)
-            found = {Place(topic, partition): offset for partition, offset in stored.items() if offset}
+            found = {TopicPartition(topic, partition): offset for partition, offset in stored.items() if offset}
             self._progress.next_offsets.update(found)
 
     def _results(self, topic: str, expired: list[Gap]) -> tuple[dict[Part, Mapping[int, bytes]], bool]:
@@ -130,26 +141,26 @@ class Reconciler:
         parts: dict[Part, Mapping[int, bytes]] = {}
         is_at_end = True
         for place, first in self._starts(topic, expired):
-            standing = self._stretches.standing(*place, first, None, RESULT_RECORDS_MAX)
-            is_at_end &= standing.is_at_end
-            if standing.end_offset > first:
-                parts[Part(*place, first, standing.end_offset)] = standing.digests
+            read = self._log.stretch(*place, first, None, RESULT_RECORDS_MAX, _digest)
+            is_at_end &= read.is_at_end
+            if read.end_offset > first:
+                parts[Part(*place, first, read.end_offset)] = dict(read.taken)
         return parts, is_at_end
 
     def _intake(self, committed: Mapping[int, int], expired: list[Gap]) -> dict[Part, Sequence[int]]:
         parts: dict[Part, Sequence[int]] = {}
         for place, first in self._starts(self._topics.intake, expired):
             end = committed.get(place.partition, first)
-            standing = self._stretches.standing(*place, first, end, INTAKE_RECORDS_MAX)
-            end = _end(standing, end)
+            read = self._log.stretch(*place, first, end, INTAKE_RECORDS_MAX, record_offset)
+            end = _end(read, end)
             if end > first:
-                parts[Part(*place, first, end)] = list(standing.digests)
+                parts[Part(*place, first, end)] = read.taken
         return parts
 
-    def _starts(self, topic: str, expired: list[Gap]) -> Iterator[tuple[Place, int]]:
+    def _starts(self, topic: str, expired: list[Gap]) -> Iterator[tuple[TopicPartition, int]]:
         """Where to go on in each partition; a place that the topic no longer reaches back to is told as a gap."""
-        for partition, (low, _) in self._stretches.extents(topic).items():
-            place = Place(topic, partition)
+        for partition, (low, _) in self._log.extents(topic).items():
+            place = TopicPartition(topic, partition)
             position = self._progress.next_offsets.get(place, low)
             expired += expired_gaps(place, position, low)
             yield place, max(position, low)
@@ -162,6 +173,11 @@ class Reconciler:
             self._positions[part.topic].advance(connection, part.partition, before, part.end)
 
 
-def _end(standing: Standing, wanted_end: int) -> int:
+def _digest(record: Record) -> tuple[int, bytes]:
+    """Where it stands, and the SHA-256 of its value: what a stretch of results takes in memory is bounded so."""
+    return record.source.offset, hashlib.sha256(record_value(record)).digest()
+
+
+def _end(read: Stretch[int], wanted_end: int) -> int:
     """Of a stretch that was cut short at its bound, where it was cut; else the committed offset, markers included."""
-    return wanted_end if standing.is_at_end else standing.end_offset
+    return wanted_end if read.is_at_end else read.end_offset

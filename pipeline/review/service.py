@@ -11,7 +11,6 @@ The outbox is the cases themselves: decided and not yet read back. There is no s
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Generic, NamedTuple, TypeVar
@@ -27,8 +26,8 @@ from pipeline.domain.reversal import Reversal
 from pipeline.domain.review_outcome import ReviewOutcome
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.appender import Appender
+from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.kafka.positioned_log import LogBatch, PositionedLog
-from pipeline.io.kafka.transaction_log import BrokerFailed
 from pipeline.io.postgres import Connection, Positions, failures_named
 from pipeline.review.case_store import (
     CaseFile,
@@ -102,7 +101,7 @@ class ReviewTopics(NamedTuple):
 
 
 class ReviewService:
-    """One process, one thread. `run` returns when told to stop; what it raises ends its place."""
+    """One process, one thread."""
 
     def __init__(
         self,
@@ -119,24 +118,25 @@ class ReviewService:
         self._sent: dict[str, float] = {}  # review id → when; not yet read back
         self._caught_up = CaughtUp()
         self._looked_at = 0.0
-        self._has_run = False
-        self.is_ready = False
 
-    def run(self, connection: Connection, stopping: threading.Event) -> None:
-        """Raises DatabaseUnavailable, DatabaseRefused, PositionMoved, LogUnavailable, RecordUndecodable."""
-        if self._has_run:  # what was read but not stored is read again
-            self._source.rewind()
-        self._has_run = True
-        while not stopping.is_set():
-            batch = self._source.read(BATCH_RECORDS_MAX, READ_WAIT_S)
-            if batch.records:
-                with failures_named():
-                    self.store(connection, batch)
-            self.is_ready = self._caught_up.saw(self._source, batch) and bool(self._source.positions)
-            if self.is_ready and time.monotonic() - self._looked_at >= DUE_INTERVAL_S:
-                with failures_named():
-                    self.look(connection)
-                self._looked_at = time.monotonic()
+    def step(self, connection: Connection) -> str | None:
+        """A batch, and what is due. Why it isn't ready: before it has read to the end it publishes nothing.
+
+        Raises DatabaseUnavailable, DatabaseRefused, PositionMoved, BrokerFailed, RecordUndecodable.
+        """
+        batch = self._source.read(BATCH_RECORDS_MAX, READ_WAIT_S)
+        if batch.records:
+            with failures_named():
+                self.store(connection, batch)
+        if not self._caught_up.saw(self._source, batch):
+            return "it has not read decisions.v1 to its end yet"
+        if not self._source.positions:
+            return "no partition of decisions.v1 is its own"
+        if time.monotonic() - self._looked_at >= DUE_INTERVAL_S:
+            with failures_named():
+                self.look(connection)
+            self._looked_at = time.monotonic()
+        return None
 
     def store(self, connection: Connection, batch: LogBatch[DecisionRecord]) -> None:
         """A batch and the positions after it."""

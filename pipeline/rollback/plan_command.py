@@ -15,14 +15,14 @@ from models.artefact.files import ModelRefused, load_version
 from pipeline.decide.policy import PolicyRefused, parse_policy
 from pipeline.decide.verdict import decision_id
 from pipeline.io.avro.wire import WireFormat
+from pipeline.io.clock import now_ms
 from pipeline.io.kafka.appender import TransactionalAppender
-from pipeline.io.kafka.log_scan import Log
-from pipeline.io.kafka.transaction_log import BrokerFailed
+from pipeline.io.kafka.client import BrokerFailed
+from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import Connection, failures_named
 from pipeline.io.settings import Settings
 from pipeline.replay.archive_files import RegimeArchive
 from pipeline.replay.redecide import Basis, Good, RegimeMissing, Version
-from pipeline.review.desk_command import connected, now_ms
 from pipeline.rollback.apply_service import (
     AnotherIsApplied,
     Applied,
@@ -35,6 +35,7 @@ from pipeline.rollback.apply_service import (
 from pipeline.rollback.plan_store import StoredPlan, is_plan_id, read_plan, read_plans
 from pipeline.rollback.planning_service import Criteria, Planner, PlanRefused, Request
 from pipeline.rollback.reversal import ApplyRefusal
+from pipeline.terminal.connection import connected
 from pipeline.terminal.failures import FAILED_CHECK, Failure
 from pipeline.terminal.output import Advance
 
@@ -86,8 +87,12 @@ def apply_plan(
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    with connected(settings) as connection, _apply_failures(plan_id):
-        applier = _applier(settings, wire, connection)
+    with (
+        connected(settings) as connection,
+        _apply_failures(plan_id),
+        LogReader(settings.bootstrap_servers, "fraud-rollback", settings.kafka_options) as log,
+    ):
+        applier = _applier(settings, wire, connection, log)
         answer = applier.apply(_plan_id(plan_id), by, rate_per_s, stopping, advance)
     if isinstance(answer, ApplyRefusal):
         raise Failure(f"Refused: {answer}.", f"`fraud rollback show {plan_id}` shows the plan.", FAILED_CHECK)
@@ -113,13 +118,12 @@ def changing_count(settings: Settings, plan_id: str) -> int:
         return find_plan(connection, plan_id).changing
 
 
-def _applier(settings: Settings, wire: WireFormat, connection: Connection) -> Applier:
-    log = Log(settings, "decisions.v1", "fraud-rollback")
-    decisions = DecisionsTopic(
-        lambda: {partition: extent.high for partition, extent in log.extents().items()},
-        lambda starts: (found.value for found in log.read(starts)),
-    )
+def _applier(settings: Settings, wire: WireFormat, connection: Connection, log: LogReader) -> Applier:
     topics = Topics(settings.topic("decisions.v1"), settings.topic("transactions.v1"))
+    decisions = DecisionsTopic(
+        lambda: {partition: extent.high for partition, extent in log.extents(topics.decisions).items()},
+        lambda starts: (found.value or b"" for found in log.read(topics.decisions, starts)),
+    )
 
     def appender(transactional_id: str) -> TransactionalAppender:
         return TransactionalAppender(settings.bootstrap_servers, transactional_id, settings.kafka_options)

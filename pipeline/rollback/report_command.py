@@ -11,7 +11,6 @@ from pipeline.domain.money import money_text
 from pipeline.domain.times import utc_text
 from pipeline.io.postgres import Connection, failures_named
 from pipeline.io.settings import Settings
-from pipeline.review.desk_command import connected
 from pipeline.rollback.apply_service import Applied
 from pipeline.rollback.page import page
 from pipeline.rollback.plan_command import find_plan
@@ -29,6 +28,7 @@ from pipeline.rollback.plan_store import (
     settled,
 )
 from pipeline.rollback.reversal import Approval, Disposition, PlanLine, plan_digest, released_id
+from pipeline.terminal.connection import connected
 from pipeline.terminal.output import Output, coloured
 from pipeline.web.page_files import write
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from pipeline.domain.context import Account, Label, RiskSignal, RiskSignalKind
+from pipeline.domain.log import Record
 from pipeline.domain.refusals import Refusal, RefusalCode, canonical_ip_address
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.log_reader import LogReader
@@ -23,8 +24,15 @@ RETRY_INTERVAL_S: Final = 0.25
 
 
 class Context:
-    def __init__(self, state: RedisState, wire: WireFormat, reader_of: Callable[[str], LogReader]) -> None:
-        self._state, self._reader_of = state, reader_of
+    def __init__(
+        self,
+        state: RedisState,
+        wire: WireFormat,
+        open_reader: Callable[[], LogReader],
+        full_name: Callable[[str], str],
+    ) -> None:
+        """full_name: of a topic, its prefix included."""
+        self._state, self._open_reader, self._full_name = state, open_reader, full_name
         self._decode: Mapping[str, Callable[[bytes | None], Account | RiskSignal | Label | Refusal]] = {
             "accounts.v1": wire.decode_account,
             "risk_signals.v1": wire.decode_risk_signal,
@@ -57,25 +65,23 @@ class Context:
     async def replay(self) -> int:
         """All context that the log keeps, again; returns how many records were read."""
         count = 0
-        for topic in CONTEXT_TOPICS:
-            reader = self._reader_of(topic)
-            try:
-                for partition in await reader.partitions():
-                    count += await self._replay_partition(topic, reader, partition)
-            finally:
-                reader.close()
+        with self._open_reader() as reader:
+            for topic in CONTEXT_TOPICS:
+                extents = await asyncio.to_thread(reader.extents, self._full_name(topic))
+                for partition, (low, high) in extents.items():
+                    count += await self._replay_partition(topic, reader, partition, low, high)
         return count
 
-    async def _replay_partition(self, topic: str, reader: LogReader, partition: int) -> int:
-        offset, end = await reader.offsets(partition)
-        count = 0
-        if offset < end:
-            reader.seek(partition, offset)
-        while offset < end:
-            stretch = await reader.read(RECORDS_MAX)
-            for record in stretch.records:
-                await self.apply(topic, record.value)
-            offset, count = stretch.end_offset, count + len(stretch.records)
+    async def _replay_partition(self, topic: str, reader: LogReader, partition: int, offset: int, end: int) -> int:
+        count, is_at_end = 0, False
+        while not is_at_end:
+            stretch = await asyncio.to_thread(
+                reader.stretch, self._full_name(topic), partition, offset, end, RECORDS_MAX, _value
+            )
+            for value in stretch.taken:
+                await self.apply(topic, value)
+            offset, is_at_end = stretch.end_offset, stretch.is_at_end
+            count += len(stretch.taken)
         return count
 
     async def _account(self, account: Account) -> Refusal | None:
@@ -99,3 +105,7 @@ class Context:
         if await self._state.label(label):
             return None
         return Refusal(RefusalCode.LABEL_UNMATCHED, "no payment with this id is in the beneficiary's windows")
+
+
+def _value(record: Record) -> bytes | None:
+    return record.value

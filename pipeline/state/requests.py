@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pipeline.domain.context import Label
 from pipeline.domain.features import ACCOUNT_STATE, STATE, UNKNOWN
 from pipeline.state.events import StateEvent
-from pipeline.state.windows import DEVICE, IP_ADDRESS, PartitionEvents, Standing
+from pipeline.state.windows import DEVICE, IP_ADDRESS, Freshness, PartitionEvents
 
 LAYOUT: Final = 2
 """Of what stands under the keys, and part of their names: a release with another finds nothing, and builds it anew."""
@@ -218,20 +218,20 @@ class Answers:
     """The observation of one partition's share, filled in as replies come."""
 
     def __init__(self, events: int) -> None:
-        self.standings = np.full(events, Standing.FRESH, dtype=np.int8)
+        self.freshness = np.full(events, Freshness.FRESH, dtype=np.int8)
         self.state = np.full((events, len(STATE)), UNKNOWN, dtype=np.int64)
         self._declared = np.full(events, UNKNOWN, dtype=np.int64)
 
     def claimed(self, chunk: Chunk, places: Sequence[int], body: bytes) -> None:
         """`body`: a byte for each of the chunk's events named by `places`."""
         if len(places) == len(chunk.events):
-            self.standings[chunk.place : chunk.place + len(places)] = np.frombuffer(body, dtype=np.int8)
+            self.freshness[chunk.place : chunk.place + len(places)] = np.frombuffer(body, dtype=np.int8)
         else:
-            self.standings[np.array(places, dtype=np.intp) + chunk.place] = np.frombuffer(body, dtype=np.int8)
+            self.freshness[np.array(places, dtype=np.intp) + chunk.place] = np.frombuffer(body, dtype=np.int8)
 
-    def standings_of(self, chunk: Chunk) -> bytes:
+    def freshness_of(self, chunk: Chunk) -> bytes:
         """A byte for each of the chunk's events."""
-        return self.standings[chunk.place : chunk.place + len(chunk.events)].tobytes()
+        return self.freshness[chunk.place : chunk.place + len(chunk.events)].tobytes()
 
     def account(self, chunk: Chunk, body: bytes) -> None:
         rows, places = _rows(chunk, body)

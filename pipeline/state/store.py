@@ -55,7 +55,7 @@ room for ids that are not purged yet, 13 million ids of the last 7 days a shard 
 three times as much, so raise this or the shards. A hash costs 100 bytes before its first id, and up to 16 ids, however
 old, are not worth purging: 16 MB a shard at most."""
 EXCEPTIONS_KEPT: Final = 65_536
-"""Standings other than FRESH that a shard remembers for each partition, so that what a rebuild passes again stands as
+"""Freshness other than FRESH that a shard remembers for each partition, so that what a rebuild passes again stands as
 it stood; 8 bytes each."""
 
 _LUA: Final = Path(__file__).parent / "lua"
@@ -152,7 +152,7 @@ class RedisState:
         else:
             await self._claim(prepared, answers, when_ready)
             await self._count(prepared, answers)
-        return [PartitionObservation(answer.standings, answer.finished()) for answer in answers.values()]
+        return [PartitionObservation(answer.freshness, answer.finished()) for answer in answers.values()]
 
     async def positions(self, partition: int) -> int | None:
         """The offset up to which all of the partition was observed; None where some of it was lost or never seen."""
@@ -232,11 +232,11 @@ class RedisState:
         takes: list[tuple[Chunk, Callable[[Chunk, bytes], None]]] = []
         for chunk, _, account, shared in prepared.requests:
             answer = answers[chunk.partition]
-            standings = answer.standings_of(chunk)
-            calls.append((_ACCOUNTS, account.keys, (account.body, *self._account_limits, standings)))
+            freshness = answer.freshness_of(chunk)
+            calls.append((_ACCOUNTS, account.keys, (account.body, *self._account_limits, freshness)))
             takes.append((chunk, answer.account))
             for request in shared:
-                calls.append((_SHARED, request.keys, (request.body, *self._shared_limits, standings)))
+                calls.append((_SHARED, request.keys, (request.body, *self._shared_limits, freshness)))
                 takes.append((chunk, answer.shared))
         for (chunk, take), reply in zip(takes, await self._call(calls), strict=True):
             take(chunk, await self._body(chunk, reply))

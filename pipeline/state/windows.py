@@ -52,8 +52,8 @@ _DAY: Final = ACCOUNT_WINDOWS_MS.index(DAY_MS)
 _UNKNOWN_ROW: Final = (UNKNOWN,) * len(STATE)
 
 
-class Standing(IntEnum):
-    """What a transaction id turned out to be; see invariant 4."""
+class Freshness(IntEnum):
+    """Whether a transaction id is new; see invariant 4."""
 
     FRESH = 0
     DUPLICATE = 1  # seen before with the same body
@@ -72,7 +72,7 @@ class PartitionEvents(NamedTuple):
 
 
 class PartitionObservation(NamedTuple):
-    standings: NDArray[np.int8]  # (n,), of Standing
+    freshness: NDArray[np.int8]  # (n,), of Freshness
     state: NDArray[np.int64]  # (n, len(STATE)); UNKNOWN rows where not FRESH or not counted
 
 
@@ -149,7 +149,7 @@ class MemoryState:
     def __init__(self, *, label_delay_days: int = 7, shards: int = 1) -> None:
         self.windows = Windows(label_delay_days=label_delay_days)
         self._shards = shards
-        self._claims: dict[str, tuple[bytes, int, int, int]] = {}  # id → body digest, event time, partition, offset
+        self._claims: dict[str, _Claim] = {}  # by transaction id
         self._watermarks: Counter[tuple[int, int]] = Counter()  # shard and partition → latest event time
         self._progress: dict[int, _Progress] = {}
 
@@ -183,10 +183,10 @@ class MemoryState:
 
     def _observe(self, share: PartitionEvents, initial: bool, is_pruned_allowed: bool) -> PartitionObservation:
         progress = self._progress_at(share.partition, share.start_offset, initial)
-        standings = [self._standing(share.partition, progress, event) for event in share.events]
-        rows = [_UNKNOWN_ROW] * len(standings)
+        freshness = [self._freshness(share.partition, progress, event) for event in share.events]
+        rows = [_UNKNOWN_ROW] * len(freshness)
         for place, event in enumerate(share.events):
-            if standings[place] != Standing.FRESH or not event.is_counted:
+            if freshness[place] != Freshness.FRESH or not event.is_counted:
                 continue
             if event.offset >= progress.reached:
                 progress.snapshots[event.offset] = rows[place] = self.windows.observe(event)
@@ -196,7 +196,7 @@ class MemoryState:
                 raise SnapshotPruned(share.partition, event.offset)
         progress.move_on(share)
         state = np.array(rows, dtype=np.int64).reshape(-1, len(STATE))
-        return PartitionObservation(np.array(standings, dtype=np.int8), state)
+        return PartitionObservation(np.array(freshness, dtype=np.int8), state)
 
     def _progress_at(self, partition: int, start_offset: int, initial: bool) -> _Progress:
         progress = self._progress.get(partition)
@@ -210,29 +210,35 @@ class MemoryState:
             progress.reached = start_offset
         return progress
 
-    def _standing(self, partition: int, progress: _Progress, event: StateEvent) -> Standing:
-        claim = (event.body_digest, event.event_time_ms, partition, event.offset)
+    def _freshness(self, partition: int, progress: _Progress, event: StateEvent) -> Freshness:
+        claim = _Claim(event.body_digest, event.event_time_ms, partition)
         if event.offset < progress.reached:
-            standing = progress.exceptions.get(event.offset, Standing.FRESH)
-            if standing == Standing.FRESH:
+            freshness = progress.exceptions.get(event.offset, Freshness.FRESH)
+            if freshness == Freshness.FRESH:
                 self._claims.setdefault(event.transaction_id, claim)
-            return standing
+            return freshness
         shard = crc32(event.transaction_id.encode()) % self._shards
-        standing = self._first_standing(shard, claim, self._claims.get(event.transaction_id))
-        if standing == Standing.FRESH:
+        freshness = self._first_freshness(shard, claim, self._claims.get(event.transaction_id))
+        if freshness == Freshness.FRESH:
             self._claims[event.transaction_id] = claim
         else:
-            progress.exceptions[event.offset] = standing
+            progress.exceptions[event.offset] = freshness
         self._watermarks[shard, partition] = max(self._watermarks[shard, partition], event.event_time_ms)
-        return standing
+        return freshness
 
-    def _first_standing(
-        self, shard: int, claim: tuple[bytes, int, int, int], held: tuple[bytes, int, int, int] | None
-    ) -> Standing:
-        if held is not None and held[1] >= self._watermarks[shard, held[2]] - CLAIM_KEPT_MS:
-            return Standing.DUPLICATE if held[0] == claim[0] else Standing.CONFLICT
-        is_late = claim[1] < self._watermarks[shard, claim[2]] - CLAIM_KEPT_MS
-        return Standing.TOO_OLD if is_late else Standing.FRESH
+    def _first_freshness(self, shard: int, claim: _Claim, held: _Claim | None) -> Freshness:
+        if held is not None and held.event_time_ms >= self._watermarks[shard, held.partition] - CLAIM_KEPT_MS:
+            return Freshness.DUPLICATE if held.body_digest == claim.body_digest else Freshness.CONFLICT
+        is_late = claim.event_time_ms < self._watermarks[shard, claim.partition] - CLAIM_KEPT_MS
+        return Freshness.TOO_OLD if is_late else Freshness.FRESH
+
+
+class _Claim(NamedTuple):
+    """The payment that has a transaction id."""
+
+    body_digest: bytes
+    event_time_ms: int
+    partition: int
 
 
 class _Progress:
@@ -243,7 +249,7 @@ class _Progress:
     def __init__(self, reached: int) -> None:
         self.reached, self.pruned_below = reached, 0
         self.snapshots: dict[int, tuple[int, ...]] = {}
-        self.exceptions: dict[int, Standing] = {}  # offset → standing, where not FRESH
+        self.exceptions: dict[int, Freshness] = {}  # offset → freshness, where not FRESH
 
     def move_on(self, share: PartitionEvents) -> None:
         self.reached = max(self.reached, share.end_offset)

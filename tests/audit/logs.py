@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import psycopg
 
-from ops.stack.postgres import PostgresServer, postgres_url
+from ops.stack.postgres import PostgresServer
 from pipeline.audit.anchor_topics import Anchors
 from pipeline.audit.key_files import SigningKey, create_signing_key
 from pipeline.audit.log_store import AuditLog
@@ -18,9 +18,10 @@ from pipeline.domain.decision_records import DecisionRecord
 from pipeline.domain.log import LogRecord
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.postgres import Connection, connect
-from tests.cli.archive import CLOSED, OPEN, Archive, payment
+from tests.archive import CLOSED, OPEN, Archive, payment
 from tests.decisions import decision_of, record_of, reversal_of, review_of, written
 from tests.records import NOON_MS
+from tests.servers import url_as
 
 TOPIC = "decisions.v1"
 RECORDED_AT_US = 1_764_072_123_456_789
@@ -31,10 +32,9 @@ WIRE = WireFormat()
 class Bench:
     """A database, a folder outside it, and the audit service's role between them."""
 
-    def __init__(self, server: PostgresServer, port: int, database: str, folder: Path) -> None:
+    def __init__(self, server: PostgresServer, database_url: str, folder: Path) -> None:
         self.server = server
-        self.owner_url = postgres_url(port, database=database)
-        self.url = postgres_url(port, user="fraud_audit", database=database)
+        self.owner_url, self.url = database_url, url_as(database_url, "fraud_audit")
         self.outside, self.folder = folder / "outside", folder
         self.key = create_signing_key(folder / "key")
         self.public_key_path = folder / "key.pub"

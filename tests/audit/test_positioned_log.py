@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterable
 
 import pytest
 from confluent_kafka import Producer
@@ -15,23 +14,18 @@ from pipeline.domain.decision import Decision
 from pipeline.domain.decision_records import DecisionRecord
 from pipeline.domain.log import LogRecord, RecordUndecodable
 from pipeline.domain.refusals import Refusal
-from pipeline.io.kafka.positioned_log import PositionedLog, Span, undecoded
+from pipeline.io.kafka.positioned_log import PositionedLog, PositionMove, undecoded
 from tests.audit.logs import WIRE, values
+from tests.servers import SOON_FREE, unused_prefix
 
 DEADLINE_S = 60.0
 PARTITION = 2
 
 
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStack]:
-    with EmbeddedStack(tmp_path_factory.mktemp("stack")) as started:
-        yield started
-
-
 @pytest.fixture
-def topic(stack: EmbeddedStack, tmp_path: Path) -> str:
+def topic(stack: EmbeddedStack) -> str:
     """With ten decisions in one partition."""
-    prefix = f"{tmp_path.name}."
+    prefix = unused_prefix()
     create_topics(stack.bootstrap_servers, prefix=prefix)
     send(stack, f"{prefix}decisions.v1", values(10))
     return f"{prefix}decisions.v1"
@@ -56,7 +50,7 @@ class Reading:
         self.position, self.released = position, 0
         self.log = PositionedLog(
             stack.bootstrap_servers, topic, decode, f"group-{topic}", slot=0, positions=self._positions,
-            options={}, release=self._release,
+            options=SOON_FREE, release=self._release,
         )  # fmt: skip
 
     def records(self, count: int) -> list[LogRecord[DecisionRecord | None]]:
@@ -67,7 +61,7 @@ class Reading:
             assert time.monotonic() < deadline, f"{len(found)} of {count} records came"
             batch = self.log.read(count - len(found), 0.2)
             if batch.records:
-                assert (Span(PARTITION, self.position, batch.records[-1].offset + 1),) == tuple(batch.spans)
+                assert (PositionMove(PARTITION, self.position, batch.records[-1].offset + 1),) == tuple(batch.spans)
                 self.position = batch.spans[0].after
             found += batch.records
         return found

@@ -14,6 +14,7 @@ import ops.verifier
 from ops.verifier.columns import EXECUTIONS
 from ops.verifier.export import Report, verify_export
 from ops.verifier.findings import Finding, Kind
+from pipeline.audit import export_files
 from pipeline.audit.chain import ENTRY_BYTES
 from pipeline.audit.export_files import export
 from pipeline.audit.head import file_text
@@ -27,6 +28,12 @@ from pipeline.io.postgres import connect
 from tests.audit.logs import TOPIC, Bench, records
 
 COUNT = 40
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_on_its_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No service is running here that an export would have to wait for."""
+    monkeypatch.setattr(export_files, "CATCH_UP_S", 0.2)
 
 
 @pytest.fixture

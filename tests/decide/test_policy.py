@@ -3,9 +3,12 @@ import hashlib
 import pytest
 
 from pipeline.decide.policy import PolicyRefused, parse_policy
+from pipeline.decide.policy_rules import WhenMissing
 from tests.records import POLICY_PATH
 
 DEFAULT = POLICY_PATH.read_text()
+NOT_MISSING = 'when_none = "does_not_hold", when_unknown = "does_not_hold"'
+MISSING = 'when_none = "holds", when_unknown = "holds"'
 
 
 def refused(text):
@@ -14,32 +17,136 @@ def refused(text):
     return str(caught.value)
 
 
+def changed(old, new):
+    assert old in DEFAULT
+    return DEFAULT.replace(old, new, 1)
+
+
+def rule(tier, code, outcome, *conditions):
+    when = ", ".join(f"{{ {condition} }}" for condition in conditions)
+    return f'[[{tier}.rules]]\ncode = "{code}"\noutcome = "{outcome}"\nwhen = [{when}]\n'
+
+
+def with_rule(*parts):
+    return changed("[[soft.rules]]", rule(*parts) + "\n[[soft.rules]]")
+
+
+def without_rule(code):
+    """The policy whose rule `code` is retired."""
+    [of_rule] = [part for part in DEFAULT.split("\n\n") if f'code = "{code}"' in part]
+    return DEFAULT.replace(of_rule + "\n\n", "")
+
+
 def test_default_policy_parses_and_carries_its_hash():
     policy = parse_policy(DEFAULT.encode())
     assert policy.sha256 == hashlib.sha256(DEFAULT.encode()).digest()
-    assert policy.hard.max_single_transaction_gbp_minor == 5_000_000
-    assert (policy.soft.unusual_hours_local.from_minute, policy.soft.unusual_hours_local.to_minute) == (60, 300)
+    assert [rule.code for rule in policy.hard.rules] == [
+        "HARD_MAX_SINGLE_TRANSACTION",
+        "HARD_SANCTIONED_COUNTRY",
+        "HARD_REFERENCE_MISSING",
+        "HARD_BENEFICIARY_NAME_MISSING",
+        "HARD_YOUNG_ACCOUNT_HIGH_VALUE",
+        "HARD_UNSUPPORTED_CURRENCY",
+        "HARD_MAX_DAILY_VOLUME",
+    ]
+    assert [rule.code for rule in policy.soft.rules] == [
+        "SOFT_VELOCITY",
+        "SOFT_NEW_PAYEE_HIGH_VALUE",
+        "SOFT_UNUSUAL_HOURS",
+        "SOFT_CONFIDENCE_MINIMUM",
+    ]
+    assert policy.near_limit_gbp_minor() == (4_500_000, 5_000_000)
+
+
+def test_default_policy_says_of_every_feature_what_a_missing_value_means_and_only_the_currency_s_rule_is_met_by_one():
+    policy = parse_policy(DEFAULT.encode())
+    met = set()
+    for each in (*policy.hard.rules, *policy.soft.rules, *policy.fallback.rules):
+        for condition in each.when:
+            said = condition.model_fields_set & {"when_none", "when_unknown"}
+            assert len(said) == (0 if condition.feature == "confidence_bp" else 2)
+            if condition.holds_when_missing:
+                met.add(each.code)
+    assert met == {"HARD_UNSUPPORTED_CURRENCY"}
 
 
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
-        ('version = "2026-11-01"', "", "version: is missing"),
-        ("[soft]", "[soft]\nvelocity = 3", "soft.velocity: unknown key"),
-        ("= 5_000_000", "= 50_000_000", "hard: max_single_transaction_gbp_minor is above max_daily_volume"),
-        ("= 5_000_000", "= 50000.00", "hard.max_single_transaction_gbp_minor: Input should be a valid integer"),
-        ("= 5_000_000", "= true", "hard.max_single_transaction_gbp_minor: Input should be a valid integer"),
-        ("= 5_000_000", "= -1", "hard.max_single_transaction_gbp_minor: Input should be greater than or equal to 1"),
-        ('from = "01:00"', 'from = "06:00"', "soft.unusual_hours_local: 'from' must be before 'to'"),
-        ('from = "01:00"', 'from = "25:00"', "soft.unusual_hours_local.from: "),
-        ("confidence_minimum_bp = 8_000", "confidence_minimum_bp = 0", "soft.confidence_minimum_bp: "),
+        ('version = "2026-11-28"', "", "version: is missing"),
+        ("format = 1", "", "format: is missing; this release reads format 1"),
+        ("format = 1", "format = 2\nrules_of_tomorrow = 1", "format: this release reads format 1, not 2"),
+        ("format = 1", 'format = "1"', "format: this release reads format 1, not '1'"),
+        ("format = 1", "format = true", "format: this release reads format 1, not True"),
+        ("[near_limit]", "[near_limit]\npercent = 3", "near_limit.percent: unknown key"),
+        ("= 5_000_001", "= 50_000_001", "hard.rules: HARD_MAX_SINGLE_TRANSACTION could never decide: HARD_MAX_DAILY_"),
+        ("= 5_000_001", "= 50000.01", "hard.rules.0.when.0.at_least: Input should be a valid integer"),
+        ("= 5_000_001", "= true", "hard.rules.0.when.0.at_least: Input should be a valid integer"),
+        ("= 5_000_001", "= -1", "hard.rules.0.when.0.at_least: Input should be greater than or equal to 0"),
+        ("= 5_000_001", f"= {10**30}", "hard.rules.0.when.0.at_least: Input should be "),
+        ("= 5_000_001", f"= {10**11 + 1}", "hard.rules.0.when.0: at_least is above 100000000000, the most"),
+        ("= 5_000_001, ", "= 0, ", "hard.rules.0.when.0: the condition on 'amount_gbp_minor' holds for every known"),
+        ("at_least = 5_000_001, ", "", "hard.rules.0.when.0: the condition on 'amount_gbp_minor' has neither at_least"),
+        (f", at_least = 5_000_001, {NOT_MISSING}", "", "hard.rules.0.when.0: the condition on 'amount_gbp_minor' has "),
+        ("at_least = 60, at_most = 299", "at_least = 299, at_most = 60", "soft.rules.2.when.0: at_most is below"),
+        ("at_most = 299", "at_most = 1440", "soft.rules.2.when.0: at_most is above 1439, the most that 'local_minute"),
+        ("= 7_999", "= 1_999", "soft.rules: SOFT_CONFIDENCE_MINIMUM could never apply: below model.block_probability"),
+        (
+            '"confidence_bp", at_most = 7_999',
+            f'"confidence_bp", at_most = 7_999, {NOT_MISSING}',
+            "soft.rules.3.when.0: 'confidence_bp' is always known where a rule asks for it; leave out when_none",
+        ),
+        (", at_most = 7_999 }", " }", "soft.rules.3.when.0: the condition on 'confidence_bp' has neither"),
+        (
+            'when_none = "does_not_hold", when_unknown = "does_not_hold"',
+            'when_none = "does_not_hold"',
+            "hard.rules.0.when.0: when_none and when_unknown differ for 'amount_gbp_minor'",
+        ),
+        (
+            'when_none = "does_not_hold"',
+            'when_none = "passes"',
+            "hard.rules.0.when.0.when_none: Input should be 'holds'",
+        ),
+        ('when_none = "does_not_hold"', 'if_none = "holds"', "hard.rules.0.when.0.if_none: unknown key"),
+        ('code = "HARD_REFERENCE_MISSING"', 'code = "SOFT_REFERENCE_MISSING"', "hard.rules.2.code: "),
+        ('code = "SOFT_VELOCITY"', 'code = "HARD_SANCTIONED_COUNTRY"', "soft.rules.0.code: "),
+        ('"FALLBACK_BURST"', '"FALLBACK_NO_RULE"', "fallback.rules.9.code: FALLBACK_NO_RULE is the reason where none"),
+        ('outcome = "BLOCK"', 'outcome = "ESCALATE"', "hard.rules.0.outcome: Input should be 'BLOCK'"),
+        ('outcome = "BLOCK"', 'outcome = "ALLOW"', "hard.rules.0.outcome: "),
+        ('outcome = "ESCALATE"', 'outcome = "ALLOW"', "soft.rules.0.outcome: "),
+        (
+            '"FALLBACK_REPORTED_IP"\noutcome = "BLOCK"',
+            '"FALLBACK_REPORTED_IP"\noutcome = "ALLOW"',
+            "fallback.rules.0.outcome: ",
+        ),
         ('"ip_fraud_reports", at_least = 3', '"ip_reports", at_least = 3', "fallback.rules.0.when.0: unknown feature"),
         (
             '"FALLBACK_REPORTED_DEVICE"',
             '"FALLBACK_REPORTED_IP"',
             "fallback.rules: the rule FALLBACK_REPORTED_IP stands",
         ),
-        ('outcome = "BLOCK"', 'outcome = "ALLOW"', "fallback.rules.0.outcome: "),
+        (
+            '"HARD_REFERENCE_MISSING"',
+            '"HARD_SANCTIONED_COUNTRY"',
+            "hard.rules: the rule HARD_SANCTIONED_COUNTRY stands",
+        ),
+        (
+            '{ feature = "account_age_days", at_most = 29',
+            '{ feature = "amount_gbp_minor", at_most = 29',
+            "hard.rules.4.when: two conditions on 'amount_gbp_minor'",
+        ),
+        ('"account_sum_minor_24h", at_least = 20_', '"confidence_bp", at_least = 20_', "hard.rules.6.when.0: "),
+        ('"HARD_MAX_SINGLE_TRANSACTION"\nfrom', '"HARD_MAX"\nfrom', "near_limit.rule: there is no hard rule HARD_MAX"),
+        (
+            '"HARD_MAX_SINGLE_TRANSACTION"\nfrom',
+            '"HARD_MAX_DAILY_VOLUME"\nfrom',
+            "near_limit.rule: HARD_MAX_DAILY_VOLUME is no limit on 'amount_gbp_minor'",
+        ),
+        (
+            '[near_limit]\nrule = "HARD_MAX_SINGLE_TRANSACTION"\nfrom_percent = 90\n',
+            "",
+            "near_limit: is missing; FALLBACK_NEAR_LIMIT reads account_near_limit_count_24h",
+        ),
         ('gbp = "0.8720"', "gbp = 0.8720", "exchange_rates.currencies.1.gbp: "),
         ('gbp = "0.8720"', 'gbp = "0"', "exchange_rates.currencies.1.gbp: a rate must be above 0"),
         ('code = "EUR"', 'code = "USD"', "exchange_rates.currencies: a currency stands twice"),
@@ -48,8 +155,88 @@ def test_default_policy_parses_and_carries_its_hash():
     ],
 )
 def test_each_mistake_is_refused_with_its_place(old, new, sentence):
-    assert old in DEFAULT
-    assert refused(DEFAULT.replace(old, new, 1)).startswith(sentence)
+    assert refused(changed(old, new)).startswith(sentence)
+
+
+def test_a_rule_that_a_hard_one_leaves_nothing_to_is_refused_whatever_its_tier():
+    """A new payee's high value above the single limit, a young account's, a fallback rule's: none could ever decide."""
+    above = f'feature = "amount_gbp_minor", at_least = 5_000_001, {NOT_MISSING}'
+    new_payee = f'feature = "is_new_beneficiary", at_least = 1, {NOT_MISSING}'
+    for tier, code, outcome in (
+        ("hard", "HARD_X", "BLOCK"),
+        ("soft", "SOFT_X", "ESCALATE"),
+        ("fallback", "FALLBACK_X", "ESCALATE"),
+    ):
+        sentence = f"{tier}.rules: {code} could never decide: HARD_MAX_SINGLE_TRANSACTION blocks all that it speaks of"
+        assert refused(with_rule(tier, code, outcome, above, new_payee)) == sentence
+        left_out = above.replace(f", {NOT_MISSING}", "")  # a missing amount is blocked by the currency's rule
+        assert refused(with_rule(tier, code, outcome, left_out, new_payee)) == sentence
+        at_limit = above.replace("5_000_001", "5_000_000")
+        parse_policy(with_rule(tier, code, outcome, at_limit, new_payee).encode())
+
+
+def test_no_hard_rule_asks_the_model_and_no_fallback_rule_does():
+    for tier, code in (("hard", "HARD_X"), ("fallback", "FALLBACK_X")):
+        text = with_rule(tier, code, "BLOCK", 'feature = "confidence_bp", at_most = 7_000')
+        assert "only a soft guardrail may read 'confidence_bp'" in refused(text)
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["HARD_REFERENCE_MISSING", "HARD_YOUNG_ACCOUNT_HIGH_VALUE", "HARD_MAX_DAILY_VOLUME", "SOFT_CONFIDENCE_MINIMUM"],
+)
+def test_a_guardrail_is_retired_by_the_file_alone(code):
+    policy = parse_policy(without_rule(code).encode())
+    assert code not in {rule.code for rule in (*policy.hard.rules, *policy.soft.rules)}
+
+
+@pytest.mark.parametrize(
+    ("code", "sentence"),
+    [
+        ("HARD_UNSUPPORTED_CURRENCY", "hard.rules: none blocks a payment whose amount is unknown because its currency"),
+        ("HARD_SANCTIONED_COUNTRY", "sanctioned_countries: no hard rule blocks payments to them"),
+        ("HARD_MAX_SINGLE_TRANSACTION", "near_limit.rule: there is no hard rule HARD_MAX_SINGLE_TRANSACTION"),
+    ],
+)
+def test_a_guardrail_that_the_file_still_needs_is_not_retired(code, sentence):
+    assert refused(without_rule(code)).startswith(sentence)
+
+
+def test_a_sanction_that_blocks_the_unsanctioned_instead_is_no_guardrail():
+    old = f'"is_beneficiary_country_sanctioned", at_least = 1, {NOT_MISSING}'
+    text = changed(old, old.replace("at_least = 1", "at_most = 0"))
+    assert "no hard rule blocks payments to them" in refused(text)
+
+
+def test_the_rule_of_a_missing_amount_must_stand_alone():
+    """With a second condition it would let some payments of an unknown amount pass."""
+    old = f'{{ feature = "amount_gbp_minor", {MISSING} }}'
+    text = changed(old, old + f', {{ feature = "is_weekend", at_least = 1, {NOT_MISSING} }}')
+    assert refused(text).startswith("hard.rules: none blocks a payment whose amount is unknown")
+
+
+def test_a_policy_without_hard_or_fallback_rules_is_refused_and_one_without_soft_ones_must_say_so():
+    starts = {tier: DEFAULT.index(f"[[{tier}.rules]]") for tier in ("hard", "soft", "fallback")}
+    ends = {"hard": starts["soft"], "soft": starts["fallback"], "fallback": DEFAULT.index("[breaker]")}
+    for tier, start in starts.items():
+        rest = DEFAULT[:start], DEFAULT[ends[tier] :]
+        assert refused("".join(rest)).startswith(f"{tier}: is missing")
+        empty = f"[{tier}]\nrules = []\n\n".join(rest)
+        if tier == "soft":
+            assert parse_policy(empty.encode()).soft.rules == ()
+        else:
+            assert refused(empty).startswith(f"{tier}.rules: Tuple should have at least 1")
+
+
+def test_what_is_left_out_of_a_missing_value_is_the_strict_answer():
+    [added] = [
+        rule
+        for rule in parse_policy(
+            with_rule("soft", "SOFT_X", "ESCALATE", 'feature = "ip_fraud_reports", at_least = 5').encode()
+        ).soft.rules
+        if rule.code == "SOFT_X"
+    ]
+    assert (added.when[0].when_none, added.when[0].when_unknown) == (WhenMissing.HOLDS, WhenMissing.HOLDS)
 
 
 def test_every_half_written_file_is_refused():

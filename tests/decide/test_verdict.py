@@ -49,9 +49,9 @@ def test_unsure_model_escalates():
     v = verdict(ip_fraud_reports=1, amount_gbp_minor=300_000, is_new_beneficiary=1)
     assert (v.outcome, v.confidence_bp) == (Outcome.BLOCK, 8_500)
     v = verdict(ip_fraud_reports=1, amount_gbp_minor=90_000, is_new_beneficiary=1)
-    assert (v.outcome, v.fraud_probability_ppm) == (Outcome.ALLOW, 100_000)
+    assert (v.outcome, v.model_answer.fraud_probability_ppm) == (Outcome.ALLOW, 100_000)
     v = verdict(is_new_beneficiary=1, amount_gbp_minor=300_000)
-    assert (v.outcome, v.fraud_probability_ppm) == (Outcome.ALLOW, 100_000)
+    assert (v.outcome, v.model_answer.fraud_probability_ppm) == (Outcome.ALLOW, 100_000)
     v = verdict(ip_fraud_reports=UNKNOWN, is_new_beneficiary=1, amount_gbp_minor=300_000)
     assert (v.outcome, v.confidence_bp, v.rules_triggered) == (Outcome.ESCALATE, 6_000, ["SOFT_CONFIDENCE_MINIMUM"])
     assert v.reasons[0].text == (
@@ -76,7 +76,7 @@ def test_hard_guardrail_blocks_whatever_the_route(values, code, limit, excess, m
     v = verdict(mode, **values)
     assert (v.outcome, v.route, v.rules_triggered) == (Outcome.BLOCK, Route.GUARDRAIL, [code])
     assert (v.reasons[0].limit, v.reasons[0].excess) == (limit, excess)
-    assert (v.confidence_bp, v.fraud_probability_ppm, v.model_outcome) == (CONFIDENCE_CERTAIN_BP, -1, None)
+    assert (v.confidence_bp, v.model_answer) == (CONFIDENCE_CERTAIN_BP, None)
 
 
 @pytest.mark.parametrize(
@@ -131,8 +131,7 @@ def test_open_breaker_routes_to_the_fallback_and_the_model_answers_in_shadow():
         Route.FALLBACK,
         ["FALLBACK_REPORTED_IP", "FALLBACK_SUSPECTED_IP"],
     )
-    assert v.model_outcome is Outcome.BLOCK
-    assert v.fraud_probability_ppm == 850_000
+    assert (v.model_answer.outcome, v.model_answer.fraud_probability_ppm) == (Outcome.BLOCK, 850_000)
 
 
 def test_quiet_payment_is_allowed_by_the_fallback_with_a_reason():
@@ -147,7 +146,7 @@ def test_quiet_payment_is_allowed_by_the_fallback_with_a_reason():
 
 def test_missing_model_means_fallback_though_the_breaker_is_closed():
     v = verdict(CLOSED, regime(policy(), None))
-    assert (v.route, v.model_outcome, v.fraud_probability_ppm) == (Route.FALLBACK, None, -1)
+    assert (v.route, v.model_answer) == (Route.FALLBACK, None)
 
 
 def test_decision_id_is_uuid5():
@@ -188,7 +187,7 @@ def test_invariants_2_and_4_every_verdict_is_explained_and_soft_rules_never_loos
     for row, v in enumerate(decide(matrix, [CLOSED] * len(rows), IN_FORCE)):
         assert v.reasons
         assert v.summary.endswith(".")
-        if v.route is Route.MODEL and v.fraud_probability_ppm >= policy().model.block_probability_ppm:
+        if v.route is Route.MODEL and v.model_answer.fraud_probability_ppm >= policy().model.block_probability_ppm:
             assert v.outcome is Outcome.BLOCK
         without_model = decide(matrix[row : row + 1], [CLOSED], regime(policy(), None))[0]
         if v.route is Route.GUARDRAIL:

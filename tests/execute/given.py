@@ -20,7 +20,7 @@ from pipeline.execute.notice_topics import Notices
 from pipeline.execute.rail_client import Rail
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.appender import Appender
-from pipeline.io.kafka.positioned_log import LogBatch, Span
+from pipeline.io.kafka.positioned_log import LogBatch, PositionMove
 from pipeline.io.postgres import Connection, connect
 from tests.decisions import DECISION, reversal_of, review_of
 from tests.records import NOON_MS, PAYMENT
@@ -64,7 +64,7 @@ class Desk:
     """One executor process's worth of objects, on one partition."""
 
     def __init__(self, url: str, appender: Appender, rail_address: str, *, partition: int = 0, timeout_s: float = 1.0):
-        self.url, self.partition = url, partition
+        self.url, self.rail_address, self.partition = url, rail_address, partition
         self.rail = Rail(rail_address, timeout_s=timeout_s, wait=lambda _: None)
         self.ledger = Ledger()
         notices = Notices(appender, WIRE, "executions.v1", "alerts.v1")
@@ -85,7 +85,7 @@ class Desk:
             for number, record in enumerate(records)
         ]
         self.next_offset = first + len(found)
-        return LogBatch(found, [Span(self.partition, first, self.next_offset)])
+        return LogBatch(found, [PositionMove(self.partition, first, self.next_offset)])
 
     def hear(self, *records) -> None:
         self.execution.accept(self.connection, self.batch(*records))

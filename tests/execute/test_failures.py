@@ -43,7 +43,7 @@ def crash_at(monkeypatch, owner, name, *, is_before):
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)
-def test_a_crash_at_any_boundary_changes_nothing(boundary, desk, executor_url, appender, rail_of, monkeypatch):
+def test_a_crash_at_any_boundary_changes_nothing(boundary, desk, executor_url, appender, monkeypatch):
     desk.open(GB29_0001=10_000)
     allowed, held, blocked = decision(), decision("ESCALATE"), decision("BLOCK")
     batch = desk.batch(allowed, held, blocked)
@@ -52,7 +52,7 @@ def test_a_crash_at_any_boundary_changes_nothing(boundary, desk, executor_url, a
         crash_at(patched, owner, name, is_before=is_before)
         with pytest.raises(Crash):
             desk.execution.accept(desk.connection, batch)
-    with closing(Desk(executor_url, appender, rail_address_of(desk))) as second:
+    with closing(Desk(executor_url, appender, desk.rail_address)) as second:
         second.resume()
         heard = second.execution.heard.read(second.connection, [0])[0]
         if not heard:
@@ -72,14 +72,9 @@ def test_a_crash_around_a_recall_changes_nothing(boundary, desk, executor_url, a
         crash_at(patched, Rail, "recall", is_before=boundary == "before")
         with pytest.raises(Crash):
             desk.hear(reversal(paid, "BLOCK"))
-    with closing(Desk(executor_url, appender, rail_address_of(desk))) as second:
+    with closing(Desk(executor_url, appender, desk.rail_address)) as second:
         second.resume()
         assert (second.state(paid), second.balance(PAYER), second.balance(PAYEE)) == ("REVERSED", 1_000, 0)
-
-
-def rail_address_of(desk: Desk) -> str:
-    connection = desk.rail._connection
-    return f"http://{connection.host}:{connection.port}"
 
 
 MISBEHAVIOURS = {
@@ -178,7 +173,7 @@ def test_a_recall_that_the_rail_refuses_leaves_it_settled(executor_url, appender
 def test_a_second_process_cannot_hear_the_same_records(desk, executor_url, appender):
     desk.open(GB29_0001=10_000)
     batch = desk.batch(decision(), decision())
-    with closing(Desk(executor_url, appender, rail_address_of(desk))) as zombie:
+    with closing(Desk(executor_url, appender, desk.rail_address)) as zombie:
         desk.execution.accept(desk.connection, batch)
         with pytest.raises(PositionMoved):
             zombie.execution.accept(zombie.connection, batch)
@@ -188,7 +183,7 @@ def test_a_second_process_cannot_hear_the_same_records(desk, executor_url, appen
 def test_a_second_process_cannot_store_the_same_answer(desk, executor_url, appender, monkeypatch):
     """The zombie stands between the rail's reply and its own commit while its successor finishes."""
     desk.open(GB29_0001=10_000)
-    with closing(Desk(executor_url, appender, rail_address_of(desk))) as successor:
+    with closing(Desk(executor_url, appender, desk.rail_address)) as successor:
         real = Rail.pay
 
         def paused(rail, transfers, **named):

@@ -12,7 +12,7 @@ import pytest
 from pipeline.execute.ledger_admin_store import Opening, append_openings
 from pipeline.execute.postings import Limit
 from tests.execute.given import NOON_MS, PAYEE, PAYER, Desk, decision
-from tests.execute.test_failures import rail_address_of
+from tests.servers import url_as
 
 TABLES = ["account", "execution", "cause", "transition", "posting", "funding", "balance_checkpoint"]
 ROLES = ["fraud_executor", "fraud_audit", "fraud_review", "fraud_rollback", "fraud_reconcile", "fraud_reader"]
@@ -56,20 +56,20 @@ def test_only_the_executor_appends(desk, database_url):
 
 
 def refuse(database_url, role, statement):
-    url = database_url.replace("fraud_owner@", f"{role}@")
+    url = url_as(database_url, role)
     with closing(psycopg.connect(url)) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
         connection.execute(statement)
 
 
 def test_the_worker_does_not_even_get_in(database_url):
     with pytest.raises(psycopg.OperationalError, match="permission denied"):
-        psycopg.connect(database_url.replace("fraud_owner@", "fraud_worker@"))
+        psycopg.connect(url_as(database_url, "fraud_worker"))
 
 
 def test_executors_together_never_overdraw(desk, executor_url, appender):
     """Eight at once, each on a partition of its own, all from one account that has money for 30 of 160 payments."""
     desk.open(GB29_0001=30 * 700)
-    desks = [Desk(executor_url, appender, rail_address_of(desk), partition=number) for number in range(1, 9)]
+    desks = [Desk(executor_url, appender, desk.rail_address, partition=number) for number in range(1, 9)]
     batches = [[each.batch(*[decision() for _ in range(5)]) for _ in range(4)] for each in desks]
 
     def run(each, mine):
@@ -90,7 +90,7 @@ def test_executors_together_never_overdraw(desk, executor_url, appender):
 
 def test_accounts_that_pay_each_other_never_deadlock(desk, executor_url, appender):
     desk.open(GB29_0001=100_000, GB29_0002=100_000)
-    desks = [Desk(executor_url, appender, rail_address_of(desk), partition=number) for number in range(1, 5)]
+    desks = [Desk(executor_url, appender, desk.rail_address, partition=number) for number in range(1, 5)]
 
     def run(each):
         for _ in range(5):

@@ -1,30 +1,31 @@
-"""`fraud executor` as a process on a broker: from its topic to its rest, twice the same, and what stops it."""
+"""`fraud executor run` as a process on a broker: from its topic to its rest, twice the same, and what stops it."""
 
 from __future__ import annotations
 
-import itertools
+import json
 
 import pytest
 from confluent_kafka import Producer
 
-from ops.bench.afterlife.execution_rig import executor_process, settled_offsets, states
-from ops.bench.rig import topics_io
+from ops.bench.rig import waiting
+from ops.bench.rig.database import settled_offsets, states
+from ops.bench.rig.services import executor_process
 from ops.bench.rig.stored import Tail
 from pipeline.execute.ledger_admin_store import Opening, append_openings
 from pipeline.io.avro.wire import WireFormat
-from tests.cli.archive import CLOSED, Archive, payment
+from tests.archive import CLOSED, Archive, payment
 from tests.execute.given import NOON_MS
+from tests.servers import SOON_FREE, unused_prefix
 
 WIRE = WireFormat()
 WAIT_S = 60.0
-_prefixes = itertools.count(1)
 
 
 class Topics:
     """decisions.v1 and executions.v1 under a prefix of their own."""
 
     def __init__(self, servers):
-        self.servers, self.prefix = servers, f"x{next(_prefixes)}."
+        self.servers, self.prefix = servers, unused_prefix()
         self._producer = Producer({"bootstrap.servers": servers, "enable.idempotence": True, "log_level": 2})
         for name in ("decisions.v1", "executions.v1", "alerts.v1"):
             self._producer.list_topics(self.prefix + name, timeout=WAIT_S)  # the mock broker makes it
@@ -51,14 +52,14 @@ def executor(stack, database_url, topics, rail_of, tmp_path):
         stack.bootstrap_servers,
         database_url,
         rail_of(),
-        environment={"FRAUD_TOPIC_PREFIX": topics.prefix},
+        environment={"FRAUD_TOPIC_PREFIX": topics.prefix, "FRAUD_KAFKA_OPTIONS": json.dumps(dict(SOON_FREE))},
     )
     yield process
     process.stop()
 
 
 def wait_until(is_done):
-    topics_io.wait_until(is_done, WAIT_S, "what was waited for", every_s=0.1)
+    waiting.wait_until(is_done, WAIT_S, "what was waited for", every_s=0.1)
 
 
 def decisions(tmp_path, count):

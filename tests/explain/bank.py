@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 import time
 from contextlib import closing
@@ -24,8 +23,8 @@ from pipeline.domain.identities import review_id
 from pipeline.domain.log import LogRecord, Source
 from pipeline.domain.payment import Decoded
 from pipeline.io.kafka.appender import Appender
-from pipeline.io.kafka.log_scan import Log
-from pipeline.io.kafka.positioned_log import LogBatch, PositionedLog, Span
+from pipeline.io.kafka.log_reader import LogReader
+from pipeline.io.kafka.positioned_log import LogBatch, PositionedLog, PositionMove
 from pipeline.io.postgres import connect
 from pipeline.io.settings import Settings
 from pipeline.people.roles import Role
@@ -37,12 +36,13 @@ from pipeline.review.desk_store import Acted, ReviewDesk
 from pipeline.review.service import GROUP, ReviewService, ReviewTopics, review_outcome
 from pipeline.rollback.plan_command import _applier
 from pipeline.rollback.planning_service import Criteria, Planner, Request
-from tests.cli.archive import CLOSED, payment
+from tests.archive import CLOSED, payment
 from tests.decisions import record_of
 from tests.execute.given import Desk
 from tests.records import features, policy
 from tests.review.given import RULES
 from tests.rollback.stand import WIRE, WrongArchive
+from tests.servers import unused_prefix, url_as
 
 HOUR_MS = 3_600_000
 ACCOUNT = "GB29-0001"
@@ -53,7 +53,6 @@ PEOPLE = {
     "rae": Role.ROLLBACK_REQUESTER,
     "abe": Role.ROLLBACK_APPROVER,
 }
-_prefixes = itertools.count(1)
 
 
 def now_ms() -> int:
@@ -70,24 +69,24 @@ class Bank:
     """Everything that is appended to decisions.v1 is handed to each service by `settle`, in order."""
 
     def __init__(self, servers: str, database_url: str, rail_address: str, folder: Path) -> None:
-        prefix = f"x{next(_prefixes)}."
+        prefix = unused_prefix()
         create_topics(servers, prefix=prefix)
         self.archive = WrongArchive(folder)
         self.environment = {
             "bootstrap_servers": servers,
             "topic_prefix": prefix,
-            "database_url": _as(database_url, "fraud_reader"),
+            "database_url": url_as(database_url, "fraud_reader"),
             "audit_directory": folder / "audit",
             "policy_archive": self.archive.policies,
             "model_registry": self.archive.registry,
         }
         self.settings = Settings(**self.environment)
-        self.topic, self._log = self.settings.topic("decisions.v1"), Log(self.settings, "decisions.v1")
-        self.partition = self._log.partition_of(ACCOUNT)
+        self.topic, self._log = self.settings.topic("decisions.v1"), LogReader.of(self.settings)
+        self.partition = self._log.partition_of(self.topic, ACCOUNT)
         self.owner = connect(database_url, "test")
         for name, role in {"ada": Role.ADMIN, **PEOPLE}.items():
             change_role(self.owner, name, role, "ada", is_held=True)
-        self.url_of = lambda role: _as(database_url, role)
+        self.url_of = lambda role: url_as(database_url, role)
         self.key = create_signing_key(folder / "key")
         self._producer = Producer({"bootstrap.servers": servers, "enable.idempotence": True, "log_level": 2})
         appender = Appender(servers, "test-executor", {})
@@ -98,25 +97,28 @@ class Bank:
         self._audit.open(self._audit_connection, [self.partition])
         self._review_connection = connect(self.url_of("fraud_review"), "test")
         self._source = PositionedLog(
-            servers, self.topic, "decision.v1", GROUP, slot=0, wire=WIRE, positions=lambda _: {}, options={}
+            servers, self.topic, WIRE.decode_decision_record, GROUP, slot=0, positions=lambda _: {}, options={}
         )
         topics = ReviewTopics(self.topic)
         self._reviews = ReviewService(self._source, appender, WIRE, topics, 24 * HOUR_MS, now_ms)
         self.desk = ReviewDesk(self._review_connection, RULES, now_ms)
         self._next_offset = 0
+        self._acted_at_ms = 0
 
     def decide(self, transaction_id: str, mode=CLOSED, *, by="small-1", amount_minor=12_345, **state: int) -> str:
         """One payment from ACCOUNT, decided just now and appended; its transaction's id."""
         self.archive.decide_by(by)
         at_ms = now_ms()
-        paid = payment(1, amount_minor=amount_minor, event_time_ms=at_ms - 400)._replace(
+        made_at_ms = max(at_ms - 400, self._acted_at_ms)  # what a decision or a plan led to comes after it
+        self._acted_at_ms = at_ms
+        paid = payment(1, amount_minor=amount_minor, event_time_ms=made_at_ms)._replace(
             transaction_id=transaction_id, account_id=ACCOUNT, account_time_zone=midday_zone(at_ms)
         )
         event = np.array([EventRows(policy()).row(paid)], dtype=np.int64)
         matrix = feature_matrix(event, features(**state)[:, STATE_SLICE])
         encoder = DecisionEncoder(WIRE.header("decision.v1"), self.archive.in_force, "decide/test")
         verdicts = decide(matrix, [mode], self.archive.in_force)
-        sources = [Source(0, self._next_offset, at_ms - 200)]
+        sources = [Source(0, self._next_offset, max(at_ms - 200, made_at_ms))]
         decoded = [Decoded(paid, WIRE.encode_transaction(paid)[10:])]
         self.append(*encoder.encode(decoded, sources, matrix, verdicts, [at_ms]))
         return transaction_id
@@ -129,11 +131,11 @@ class Bank:
     def settle(self) -> None:
         """Audit log, execution and review hear what is new on the topic."""
         records = [
-            LogRecord(one.partition, one.offset, one.timestamp_ms, one.key, one.value, record_of(one.value))
-            for one in self._log.read({self.partition: self._next_offset})
+            LogRecord(*one.source, one.key or b"", one.value or b"", record_of(one.value or b""))
+            for one in self._log.read(self.topic, {self.partition: self._next_offset})
         ]
-        end = self._log.extents()[self.partition].high
-        batch = LogBatch(records, [Span(self.partition, self._next_offset, end)])
+        end = self._log.extents(self.topic)[self.partition].high
+        batch = LogBatch(records, [PositionMove(self.partition, self._next_offset, end)])
         self._audit.store(self._audit_connection, records)
         self.executor.execution.accept(self.executor.connection, batch)
         self._reviews.store(self._review_connection, batch)
@@ -169,8 +171,9 @@ class Bank:
     def apply(self, plan_id: str) -> None:
         """By abe."""
         with closing(connect(self.url_of("fraud_rollback"), "test")) as connection:
-            applier = _applier(self.settings, WIRE, connection)
+            applier = _applier(self.settings, WIRE, connection, self._log)
             assert applier.apply(plan_id, "abe", 1e9, threading.Event(), lambda _: None).is_complete
+        self._acted_at_ms = now_ms()
 
     def close(self) -> None:
         self.executor.close()
@@ -178,7 +181,3 @@ class Bank:
         self._audit.close()
         for connection in (self.owner, self._audit_connection, self._review_connection):
             connection.close()
-
-
-def _as(database_url: str, role: str) -> str:
-    return database_url.replace("fraud_owner@", f"{role}@")

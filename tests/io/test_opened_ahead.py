@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from confluent_kafka import Producer
 
-from ops.bench.rig.topics_io import wait_until
+from ops.bench.rig.waiting import wait_until
 from pipeline.domain.log import Outgoing
 from pipeline.io.kafka.transaction_log import Batch, TransactionLog
 

@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.io.production import NEEDS, production_faults
 from pipeline.io.settings import Profile, Settings
-from tests.cli.conftest import Fraud, fraud  # noqa: F401
+from tests.commands import Fraud
 
 KAFKA = {
     "security.protocol": "SASL_SSL",
@@ -91,9 +91,9 @@ def test_what_a_process_does_not_use_is_not_asked_for() -> None:
     assert [] == production_faults(_settings(redis_url="redis://127.0.0.1:6379/0", dead_letter_key=None), "executor")
 
 
-@pytest.mark.parametrize("arguments", [("worker",), ("audit", "run"), ("executor",), ("review", "run")])
-def test_process_does_not_start_and_says_why(fraud: Fraud, arguments: tuple[str, ...]) -> None:  # noqa: F811
-    answer = fraud(*arguments, profile="production", redis_url="redis://:correct-horse@127.0.0.1/0")
+@pytest.mark.parametrize("service", ["worker", "audit", "executor", "review", "reconcile"])
+def test_process_does_not_start_and_says_why(fraud: Fraud, service: str) -> None:
+    answer = fraud(service, "run", profile="production", redis_url="redis://:correct-horse@127.0.0.1/0")
     assert answer.code == 2
     assert "FRAUD_REDIS_URL stands in the environment" in answer.err
     assert "Kafka is spoken to without TLS" in answer.err
@@ -105,10 +105,10 @@ def _settings(**changes: object) -> Settings:
 
 
 def test_config_check_names_what_would_keep_a_worker_from_starting(
-    fraud: Fraud,  # noqa: F811
+    fraud: Fraud,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pipeline.io.kafka.log_scan.BROKER_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("pipeline.io.kafka.client.ANSWER_S", 0.3)
     answer = fraud("config", "check", profile="production", bootstrap_servers="127.0.0.1:1")
     assert answer.code == 1
     assert "Dead letters have no key" in answer.out

@@ -61,7 +61,7 @@ def running_vault() -> Iterator[Vault]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     vault.address = f"http://127.0.0.1:{server.server_port}/secret/fraud/worker"
-    serving = threading.Thread(target=server.serve_forever)
+    serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     serving.start()
     try:
         yield vault

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -29,9 +30,9 @@ FRAUDS = {
 }
 
 
-def settings(seed: int = 5, **changes: float) -> TrafficSettings:
+def settings(seed: int = 5, **changes: Any) -> TrafficSettings:
     chosen = {"accounts": 600, "start_ms": START_MS, "days": 12} | changes
-    return TrafficSettings(seed=seed, **chosen)  # type: ignore[arg-type]
+    return TrafficSettings(seed=seed, **chosen)
 
 
 @pytest.fixture(scope="module")
@@ -122,3 +123,38 @@ def _time_ms(event: TrafficEvent) -> int:
     if isinstance(event, Account):
         return event.updated_at_ms
     return event.observed_at_ms if isinstance(event, RiskSignal) else event.labelled_at_ms
+
+
+QUIET: dict[str, Any] = {"accounts": 2_000, "days": 32, "quiet_days": 30, "quiet_share": 0.1, "profile_share": 1.0}
+
+
+def test_a_quiet_month_holds_few_payments_and_a_normal_months_money() -> None:
+    """What accounts spend in 30 quiet days is what they declare, for half of them within a fifth or so."""
+    quiet, spent, normal = settings(**QUIET), Counter[str](), dict[str, int]()
+    count = 0
+    for event in itertools.takewhile(lambda event: _time_ms(event) < quiet.busy_from_ms, events(quiet)):
+        if isinstance(event, Account):
+            normal[event.account_id] = event.normal_month_gbp_minor or 0
+        elif isinstance(event, LabelledTransaction):
+            count += 1
+            spent[event.transaction.account_id] += event.transaction.amount_minor
+    pounds = [account_id for account_id in normal if account_id.startswith("GB")]
+    percents = sorted(100 * spent[account_id] // normal[account_id] for account_id in pounds)
+    assert quiet.accounts == len(normal), "every account declares its normal month"
+    assert 6 < count / quiet.accounts < 9, "a fifteenth of what 1.5 payments a day and the bills come to"
+    assert 80 <= percents[len(percents) // 2] <= 110
+    assert 30 <= percents[len(percents) // 20]
+    assert percents[len(percents) * 19 // 20] <= 220
+
+
+def test_quiet_days_have_no_frauds_and_the_days_after_them_have() -> None:
+    quiet = settings(**QUIET, fraud_share=0.05)
+    is_fraud_of = [(paid.transaction.event_time_ms < quiet.busy_from_ms, paid.fraud) for paid in transactions(quiet)]
+    assert (True, True) not in is_fraud_of
+    assert (False, True) in is_fraud_of
+
+
+@pytest.mark.parametrize("changes", [{"quiet_days": 12}, {"quiet_share": 0.0}, {"profile_share": 1.1}])
+def test_impossible_quiet_days_are_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        settings(**changes)

@@ -20,7 +20,6 @@ from pipeline.decide.verdict import Mode, regime
 from pipeline.domain.decision import BreakerState, Decision
 from pipeline.domain.log import LogRecord, Record, Source, Span
 from pipeline.io.avro.wire import WireFormat
-from pipeline.io.dead_letters import DeadLetters
 from pipeline.io.settings import Settings
 from pipeline.state.windows import MemoryState
 
@@ -32,8 +31,8 @@ MODES = [Mode(BreakerState.CLOSED, "all", True), Mode(BreakerState.OPEN, "segmen
 def main() -> None:
     settings, wire = Settings(), WireFormat()
     in_force = regime(parse_policy(settings.policy_path.read_bytes()), load_champion(settings.model_registry))
-    topics = judging.TopicNames("transactions.v1", "decisions.v1", "alerts.v1")
-    judge = judging.Judge(in_force, wire, topics, DeadLetters(wire, "transactions.dead.v1", None), "decide/test")
+    topics = judging.TopicNames("decisions.v1", "alerts.v1")
+    judge = judging.Judge(in_force, wire, topics, "decide/test")
     published = [(payment.key, payment.value, payment.timestamp_ms) for payment in payments(wire, PAYMENTS)]
     published += [(case.key, case.value, NOW_MS) for case in cases()]
     records = [Record(key, value, Source(0, place, at_ms)) for place, (key, value, at_ms) in enumerate(published)]
@@ -43,8 +42,8 @@ def main() -> None:
     judged = judging.Judged.whole(judge.judge(reading, observations, lambda _payment: pick.choice(MODES), NOW_MS))
     assert judged.accounted_for == len(records)
     sha256 = hashlib.sha256()
-    for outgoing in judged.outgoing:
-        sha256.update(repr(outgoing).encode())
+    for made in chain(judged.set_aside, judged.outgoing):
+        sha256.update(repr(made).encode())
     decisions = [each.value for each in judged.outgoing if each.topic == topics.decisions]
     for read_back in chain(audit_rows(wire, decisions), spoilt(wire, decisions, pick)):
         sha256.update(read_back)

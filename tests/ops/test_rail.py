@@ -6,10 +6,10 @@ from contextlib import closing
 
 import pytest
 
+from ops.processes.servers import free_port
 from ops.rail.books import Books, Status, Transfer
 from ops.rail.misbehaviour import Misbehaviour
 from ops.rail.process import rail_process, rail_url
-from ops.stack.processes import free_port
 from pipeline.execute import rail_client as rail
 from pipeline.execute.rail_client import ATTEMPTS_MAX, Rail
 from pipeline.execute.saga import Answer
@@ -108,6 +108,6 @@ def test_the_rail_remembers_over_a_kill(tmp_path):
     "body",
     [b"no JSON", b"{}", b'[["key-1"]]', b'[["key-1","a","b","GBP",-5]]', b'[["key-1","a","b","GBP",1.5]]', b"[7]"],
 )
-def test_the_rail_takes_only_transfers(body, rail_of):
-    with closing(Rail(rail_of())) as client, pytest.raises(rail.RailSilent, match="status 400"):
+def test_the_rail_takes_only_transfers(body, rail_address):
+    with closing(Rail(rail_address)) as client, pytest.raises(rail.RailSilent, match="status 400"):
         client._post("/v1/transfers", body)

@@ -11,6 +11,7 @@ import psycopg
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from ops.stack.embedded import EmbeddedStack
+from pipeline.alerts.publisher_topics import AlertPublisher
 from pipeline.audit.letter_store import Letters
 from pipeline.audit.log_store import AuditLog
 from pipeline.domain.alert import Alert
@@ -19,8 +20,8 @@ from pipeline.domain.decision_records import DecisionRecord
 from pipeline.domain.log import LogRecord
 from pipeline.domain.refusals import Refusal
 from pipeline.io.kafka.appender import Appender
-from pipeline.io.kafka.positioned_log import LogBatch, Span
-from pipeline.io.kafka.stretches import Stretches
+from pipeline.io.kafka.log_reader import LogReader
+from pipeline.io.kafka.positioned_log import LogBatch, PositionMove
 from pipeline.io.postgres import Connection, connect
 from pipeline.reconcile.comparison_store import Looked, Looking, Topics
 from pipeline.reconcile.finding_store import Findings
@@ -28,6 +29,7 @@ from pipeline.reconcile.gaps import Gap
 from pipeline.reconcile.service import CONSUMER, IntakeOf, Reconciler
 from tests.audit.logs import WIRE, values
 from tests.records import NOON_MS
+from tests.servers import url_as
 
 COUNT = 40
 INTAKE_PARTITIONS = 4  # what the mock broker gives every topic; and of how many the decisions' sources are
@@ -46,7 +48,7 @@ class Desk:
         self.stack, self.database_url, self.prefix, self.folder = stack, database_url, prefix, folder
         names = ("transactions.v1", "decisions.v1", "transactions.dead.v1")
         self.topics = Topics(*(prefix + name for name in names))
-        self.stretches = Stretches(stack.bootstrap_servers, "fraud-reconcile", {})
+        self.log_reader = LogReader(stack.bootstrap_servers, "fraud-reconcile", {})
         self.told: list[dict[str, object]] = []
         self.connection: Connection = connect(self._url("fraud_reconcile"), "test")
         self.records: dict[str, list[LogRecord]] = {self.topics.decisions: [], self.topics.letters: []}
@@ -102,7 +104,7 @@ class Desk:
             letters = Letters(self.topics.letters)
             before = letters.open(connection, (0,))[0]
             late = [each for each in self.records[self.topics.letters] if each.offset >= before]
-            letters.store(connection, LogBatch(late, [Span(0, before, late[-1].offset + 1)] if late else []))
+            letters.store(connection, LogBatch(late, [PositionMove(0, before, late[-1].offset + 1)] if late else []))
 
     def execute(self) -> None:
         """Every audited decision, to where it rests."""
@@ -138,10 +140,10 @@ class Desk:
 
     def reconciler(self, *, is_stored: bool = True) -> Reconciler:
         appender = Appender(self.stack.bootstrap_servers, "test", {})
-        looking = Looking(WIRE, self.stretches, self.topics, CONSUMER if is_stored else "reconcile-once")
-        findings = Findings(WIRE, self.prefix + "alerts.v1", appender.append)
+        looking = Looking(WIRE, self.log_reader, self.topics, CONSUMER if is_stored else "reconcile-once")
+        findings = Findings(AlertPublisher(appender.append, WIRE, self.prefix + "alerts.v1"))
         intake = IntakeOf(self.topics, self.group)
-        return Reconciler(self.stretches, looking, findings, intake, lambda: NOON_MS, is_stored=is_stored)
+        return Reconciler(self.log_reader, looking, findings, intake, lambda: NOON_MS, is_stored=is_stored)
 
     def reconciled(self, *, is_stored: bool = False) -> tuple[list[Gap], list[Looked]]:
         """All that there is, without any grace."""
@@ -164,19 +166,18 @@ class Desk:
 
     def alerts(self) -> list[Alert]:
         found = []
-        for partition, (low, high) in self.stretches.extents(self.prefix + "alerts.v1").items():
-            for value in self.stretches.values(self.prefix + "alerts.v1", partition, low, high):
-                alert = WIRE.decode_alert(value)
-                assert isinstance(alert, Alert)
-                found.append(alert)
+        for record in self.log_reader.read_all(self.prefix + "alerts.v1"):
+            alert = WIRE.decode_alert(record.value)
+            assert isinstance(alert, Alert)
+            found.append(alert)
         return found
 
     def close(self) -> None:
         self.connection.close()
-        self.stretches.close()
+        self.log_reader.close()
 
     def _url(self, role: str) -> str:
-        return self.database_url.replace("fraud_owner@", f"{role}@")
+        return url_as(self.database_url, role)
 
     def _log_record(self, topic: str, message: Message) -> LogRecord[DecisionRecord | DeadLetter]:
         value, partition, offset = message.value(), message.partition(), message.offset()

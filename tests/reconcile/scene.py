@@ -14,15 +14,16 @@ import psycopg
 from ops.access.rights import Principal
 from ops.access.roles import ROLES, set_passwords
 from ops.bench.rig.feeder import known_records
-from ops.bench.rig.topics_io import Outbound, wait_until
-from ops.bench.rig.worker_process import status
+from ops.bench.rig.services import status
+from ops.bench.rig.topics_io import Outbound
+from ops.bench.rig.waiting import wait_until
 from ops.migrations.migrate import migrate
-from ops.stack.processes import ServerFailed, ServerProcess, free_port
+from ops.processes.servers import ServerFailed, ServerProcess, free_port
 from ops.stack.real import RealStack
 from ops.stack.topics import create_topics
 from pipeline.audit.key_files import create_signing_key
 from pipeline.io.kafka.bulk_publisher import BulkPublisher
-from pipeline.io.kafka.stretches import Stretches
+from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.sealing import create_key_file
 from pipeline.io.settings import Profile, Settings
 
@@ -39,10 +40,11 @@ class Scene:
         create_topics(stack.bootstrap_servers, partitions=PARTITIONS, client_settings=stack.admin_options)
         migrate(stack.database_url)
         set_passwords(stack.database_url, dict.fromkeys(ROLES, PASSWORD))
-        self.reading = Stretches(stack.bootstrap_servers, "fraud-reconcile", stack.client_options(Principal.RECONCILE))
-        self.worker = self._process("worker", ["worker"], "FRAUD_WEB_PORT", "/ready")
+        options = stack.client_options(Principal.RECONCILE)
+        self.reading = LogReader(stack.bootstrap_servers, "fraud-reconcile", options)
+        self.worker = self._process("worker", ["worker", "run"], "FRAUD_WEB_PORT", "/ready")
         self.audit = self._process("audit", ["audit", "run"], "FRAUD_AUDIT_PORT", "/metrics")
-        self.executor = self._process("executor", ["executor"], "FRAUD_EXECUTOR_PORT", "/metrics")
+        self.executor = self._process("executor", ["executor", "run"], "FRAUD_EXECUTOR_PORT", "/metrics")
         self._records = known_records(11)
         self.published = 0
 
@@ -80,7 +82,7 @@ class Scene:
         def is_decided() -> bool:
             if not self.worker.is_running:
                 self.start(self.worker)
-            return sum(self.reading.committed(WORKER_GROUP, "transactions.v1").values()) >= self.published
+            return sum(self.reading.committed_of(WORKER_GROUP, "transactions.v1").values()) >= self.published
 
         wait_until(is_decided, SECONDS_MAX, "deciding")
 
@@ -125,7 +127,11 @@ class Scene:
 
     def follower(self, grace_s: float) -> ServerProcess:
         return self._process(
-            "reconcile", ["reconcile", "--follow"], "FRAUD_WEB_PORT", "/live", FRAUD_RECONCILE_GRACE_S=str(grace_s)
+            "reconcile",
+            ["reconcile", "run"],
+            "FRAUD_RECONCILE_PORT",
+            "/live",
+            FRAUD_RECONCILE_GRACE_S=str(grace_s),
         )
 
     def _process(self, name: str, arguments: list[str], port_name: str, page: str, **more: str) -> ServerProcess:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from ops.migrations.migrate import migrate
 from ops.stack.embedded import EmbeddedStack
 from pipeline.io.postgres import PositionMoved
 from pipeline.reconcile import finding_store as reconcile_findings
@@ -17,28 +15,16 @@ from pipeline.reconcile import service as reconcile
 from pipeline.reconcile.gaps import Gap, GapKind
 from tests.audit.logs import values
 from tests.reconcile.desk import COUNT, Desk
+from tests.servers import unused_prefix
 
-_numbers = itertools.count(1)
 # Decision 8: of record 8 of partition 0, at offset 4 of partition 0 of decisions.v1
 _AT = "topic_partition = 0 AND topic_offset = 4"
 _EXECUTION = f"(SELECT execution_id FROM audit.ai_decision_log WHERE {_AT})"
 
 
-@pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStack]:
-    with EmbeddedStack(tmp_path_factory.mktemp("stack"), with_postgres=True) as stack:
-        with psycopg.connect(stack.database_url, autocommit=True) as connection:
-            connection.execute("CREATE DATABASE reconcile_template")
-        migrate(stack.database_url.rpartition("/")[0] + "/reconcile_template")
-        yield stack
-
-
 @pytest.fixture
-def desk(stack: EmbeddedStack, tmp_path: Path) -> Iterator[Desk]:
-    name = f"reconcile_{next(_numbers)}"
-    with psycopg.connect(stack.database_url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE reconcile_template".encode())
-    desk = Desk(stack, stack.database_url.rpartition("/")[0] + f"/{name}", tmp_path, f"{name}.")
+def desk(stack: EmbeddedStack, database_url: str, tmp_path: Path) -> Iterator[Desk]:
+    desk = Desk(stack, database_url, tmp_path, unused_prefix())
     desk.fill()
     yield desk
     desk.close()

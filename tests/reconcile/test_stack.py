@@ -9,13 +9,13 @@ from typing import NamedTuple
 import pytest
 
 from ops.access.rights import Principal
-from ops.bench.rig.topics_io import wait_until
+from ops.bench.rig.waiting import wait_until
 from ops.stack.postgres import bundled_folder, system_folder
 from ops.stack.real import RealStack
 from pipeline.domain.alert import Alert
 from pipeline.io.avro.wire import WireFormat
-from pipeline.io.kafka.stretches import Stretches
-from pipeline.reconcile.command import reconcile_once
+from pipeline.io.kafka.log_reader import LogReader
+from pipeline.reconcile.service_command import reconcile_once
 from pipeline.terminal.output import Output
 from tests.reconcile.scene import SECONDS_MAX, Scene
 
@@ -192,8 +192,6 @@ def _reached(scene: Scene) -> bool:
 
 
 def _alerts(scene: Scene) -> Iterator[bytes]:
-
-    reading = Stretches(scene.stack.bootstrap_servers, "fraud-reader", scene.stack.client_options(Principal.READER))
-    low, high = reading.extents("alerts.v1")[0]
-    yield from reading.values("alerts.v1", 0, low, high)
-    reading.close()
+    options = scene.stack.client_options(Principal.READER)
+    with LogReader(scene.stack.bootstrap_servers, "fraud-reader", options) as reading:
+        yield from (record.value for record in reading.read_all("alerts.v1") if record.value is not None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import json
 import sys
 import threading
 import time
@@ -14,30 +14,30 @@ import psycopg
 import pytest
 from confluent_kafka import Producer
 
+from ops.bench.rig.services import status
 from ops.bench.rig.stored import Tail
-from ops.bench.rig.worker_process import status
-from ops.stack.processes import LOOPBACK, ServerProcess, free_port
+from ops.processes.servers import LOOPBACK, ServerProcess, free_port
 from pipeline.domain.decision import Outcome
 from pipeline.domain.features import UNKNOWN
 from pipeline.domain.identities import review_id
 from pipeline.domain.review_outcome import ReviewOutcome
 from pipeline.io.avro.wire import WireFormat
+from pipeline.io.clock import now_ms
 from pipeline.io.kafka.appender import Appender
 from pipeline.io.kafka.positioned_log import PositionedLog
 from pipeline.io.postgres import Positions, connect
 from pipeline.people.store import Role, change_role
 from pipeline.review.case_store import cases_by_name
 from pipeline.review.cases import EXPIRY, Kind, State
-from pipeline.review.desk_command import now_ms
 from pipeline.review.desk_store import ReviewDesk
 from pipeline.review.service import CONSUMER, ReviewService, ReviewTopics
-from tests.cli.archive import OPEN, Archive, payment
+from tests.archive import OPEN, payment
 from tests.decisions import decision_of, record_of, reversal_of, review_of
 from tests.review.given import BLOCK, HOUR_MS, RULES
+from tests.servers import SOON_FREE, unused_prefix, url_as
 
 WIRE = WireFormat()
 WAIT_S = 30.0
-_prefixes = itertools.count(1)
 # Paid at night to a new payee: soft guardrails make the fallback escalate it.
 SUSPICIOUS = {"is_new_beneficiary": 1}
 AMOUNT_MINOR = 600_000
@@ -47,7 +47,7 @@ class Topic:
     """decisions.v1 under a prefix of its own."""
 
     def __init__(self, servers: str) -> None:
-        self.servers, self.prefix = servers, f"t{next(_prefixes)}."
+        self.servers, self.prefix = servers, unused_prefix()
         self.name = f"{self.prefix}decisions.v1"
         self._producer = Producer({"bootstrap.servers": servers, "enable.idempotence": True, "log_level": 2})
         self._tail = Tail(servers, self.name)
@@ -74,11 +74,6 @@ def topic(stack):
 
 
 @pytest.fixture
-def archive(tmp_path):
-    return Archive(tmp_path)
-
-
-@pytest.fixture
 def connection(owner):
     change_role(owner, "ada", Role.ADMIN, "ada", is_held=True)
     for name, role in {"ann": Role.REVIEWER, "sue": Role.SENIOR_REVIEWER}.items():
@@ -101,7 +96,7 @@ def reversed_to(value, corrected, plan_id=None):
 @contextmanager
 def running(stack, topic, url, expiry_ms=24 * HOUR_MS):
     """The service in a thread of this process, with the rights of its role."""
-    role_url = url.replace("fraud_owner@", "fraud_review@")
+    role_url = url_as(url, "fraud_review")
     stopping, failures = threading.Event(), []
     positions = Positions(CONSUMER, topic.name)
 
@@ -115,12 +110,13 @@ def running(stack, topic, url, expiry_ms=24 * HOUR_MS):
                     f"{topic.prefix}review",
                     slot=0,
                     positions=lambda partitions: positions.read(own, partitions),
-                    options={},
+                    options=SOON_FREE,
                 )
                 appender = Appender(stack.bootstrap_servers, "review", {})
                 with closing(source):
                     service = ReviewService(source, appender, WIRE, ReviewTopics(topic.name), expiry_ms, now_ms)
-                    service.run(own, stopping)
+                    while not stopping.is_set():
+                        service.step(own)
         except Exception as error:
             failures.append(error)
 
@@ -258,10 +254,11 @@ def test_a_killed_service_neither_loses_nor_doubts_an_outcome(
         log_path=tmp_path / "review.log",
         environment={
             "FRAUD_BOOTSTRAP_SERVERS": stack.bootstrap_servers,
-            "FRAUD_DATABASE_URL": database_url.replace("fraud_owner@", "fraud_review@"),
+            "FRAUD_DATABASE_URL": url_as(database_url, "fraud_review"),
             "FRAUD_TOPIC_PREFIX": topic.prefix,
+            "FRAUD_KAFKA_OPTIONS": json.dumps(dict(SOON_FREE)),
             "FRAUD_WEB_HOST": LOOPBACK,
-            "FRAUD_WEB_PORT": str(port),
+            "FRAUD_REVIEW_PORT": str(port),
         },
     )
     desk = ReviewDesk(connection, RULES, now_ms)
@@ -311,7 +308,7 @@ def test_a_decided_case_is_not_published_by_a_record_that_says_otherwise(
 
 
 def test_the_worker_role_sees_no_case(database_url):
-    with psycopg.connect(database_url.replace("fraud_owner@", "fraud_reader@")) as reader:
+    with psycopg.connect(url_as(database_url, "fraud_reader")) as reader:
         assert reader.execute("SELECT count(*) FROM review.review_case").fetchone() == (0,)
     with pytest.raises(psycopg.OperationalError, match="permission denied"):
-        psycopg.connect(database_url.replace("fraud_owner@", "fraud_worker@"))
+        psycopg.connect(url_as(database_url, "fraud_worker"))

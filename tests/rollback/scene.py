@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 import time
 from collections import Counter
@@ -17,25 +16,25 @@ from pipeline.rollback.plan_command import _applier
 from pipeline.rollback.plan_store import read_lines
 from pipeline.rollback.planning_service import Criteria, Planner, Request
 from pipeline.rollback.reversal import released_id
-from tests.cli.archive import CLOSED, payment
+from tests.archive import CLOSED, payment
 from tests.decisions import record_of
 from tests.rollback.stand import WIRE, Audited
+from tests.servers import unused_prefix, url_as
 
 HOUR_MS = 3_600_000
 FLAT_OUT = 1e9
 WAIT_S = 30.0
-_prefixes = itertools.count(1)
 
 
 class Scene:
     """Topics, a database, and a plan about decisions of two wrong models: those `blocked` are given back."""
 
     def __init__(self, stack, database_url, owner, connection, archive, directory, blocked=30, allowed=20):
-        self.prefix = f"r{next(_prefixes)}."
+        self.prefix = unused_prefix()
         self.connection, self.archive = connection, archive
         self.environment = {
             "FRAUD_BOOTSTRAP_SERVERS": stack.bootstrap_servers,
-            "FRAUD_DATABASE_URL": database_url.replace("fraud_owner@", "fraud_rollback@"),
+            "FRAUD_DATABASE_URL": url_as(database_url, "fraud_rollback"),
             "FRAUD_TOPIC_PREFIX": self.prefix,
             "FRAUD_POLICY_ARCHIVE": str(archive.policies),
             "FRAUD_MODEL_REGISTRY": str(archive.registry),

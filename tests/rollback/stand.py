@@ -16,7 +16,7 @@ from pipeline.domain.features import COLUMN, FEATURES
 from pipeline.domain.log import LogRecord
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.postgres import Connection
-from tests.cli.archive import MODEL_FEATURES, Archive
+from tests.archive import MODEL_FEATURES, Archive
 from tests.decisions import record_of
 from tests.records import NOON_MS, policy, small_model
 

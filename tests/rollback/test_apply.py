@@ -11,6 +11,7 @@ import pytest
 from confluent_kafka import Producer
 
 from pipeline.io.postgres import connect
+from pipeline.rollback import plan_store
 from pipeline.rollback.apply_service import AnotherIsApplied, NoSuchPlan, ProgressBroken
 from pipeline.rollback.plan_store import ProgressKind, read_progress
 from pipeline.rollback.reversal import ApplyRefusal
@@ -117,11 +118,11 @@ def test_a_rate_is_kept(scene):
     assert time.monotonic() - begun >= 30 / 20
 
 
-def test_two_are_not_applied_at_once(scene, database_url):
+def test_two_are_not_applied_at_once(scene, database_url, monkeypatch):
     scene = scene()
     with closing(connect(database_url, "other")) as other:
         other.execute("SELECT pg_advisory_lock(hashtext('control.rollback_apply'))")
-        scene.connection.execute("SET lock_timeout = '100ms'")
+        monkeypatch.setitem(plan_store._SQL, "limit_wait", "SET lock_timeout = '100ms'")
         with pytest.raises(AnotherIsApplied):
             scene.apply()
 

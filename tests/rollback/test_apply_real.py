@@ -15,7 +15,7 @@ from ops.demo.scene import clean_environment
 from ops.stack.real import RealStack
 from pipeline.domain.log import Outgoing
 from pipeline.io.kafka.appender import TransactionalAppender
-from pipeline.io.kafka.transaction_log import BrokerFailed
+from pipeline.io.kafka.client import BrokerFailed
 from pipeline.rollback.plan_store import read_plan, read_progress
 from tests.rollback.scene import WAIT_S, Scene
 

@@ -16,7 +16,7 @@ from pipeline.review.cases import EXPIRY
 from pipeline.rollback.plan_store import read_lines, read_plan
 from pipeline.rollback.planning_service import Criteria, Planner, PlanRefused, Request
 from pipeline.rollback.reversal import plan_digest, released_id
-from tests.cli.archive import CLOSED, OPEN, payment
+from tests.archive import CLOSED, OPEN, payment
 from tests.decisions import decision_of, reversal_of, review_of
 from tests.records import NOON_MS
 from tests.rollback.stand import TOPIC, WIRE
@@ -93,9 +93,7 @@ def test_a_changed_policy_decides_with_its_own_limits(planned, archive, audited,
     audited.append(archive.values([payment(1, amount_minor=4_000_000)], [CLOSED]))
     [before] = planned(Criteria(model_version="small-1"))[1]
     text = (archive.policies / "default.toml").read_text()
-    strict = text.replace(
-        "max_single_transaction_gbp_minor = 5_000_000", "max_single_transaction_gbp_minor = 1_000_000"
-    )
+    strict = text.replace("at_least = 5_000_001", "at_least = 1_000_001")
     assert strict != text
     (archive.policies / "strict.toml").write_text(strict)
     sha256 = hashlib.sha256(strict.encode()).digest()

@@ -131,6 +131,6 @@ def last(store: Store, events: Iterable[StateEvent]) -> dict[str, int]:
 
 def same(expected: Sequence[PartitionObservation], actual: Sequence[PartitionObservation]) -> bool:
     return all(
-        np.array_equal(one.standings, other.standings) and np.array_equal(one.state, other.state)
+        np.array_equal(one.freshness, other.freshness) and np.array_equal(one.state, other.state)
         for one, other in zip(expected, actual, strict=True)
     )

@@ -12,8 +12,8 @@ from pipeline.state.windows import (
     BLOCK_MS,
     CLAIM_KEPT_MS,
     LABEL_WINDOWS_MS,
+    Freshness,
     SnapshotPruned,
-    Standing,
     StateLost,
 )
 from tests.state.stores import DAY_MS, HOUR_MS, START_MS, Store, column, last, observe_all, payment, share
@@ -23,9 +23,9 @@ LABEL_DELAY_MS = 7 * DAY_MS
 WINDOW_NAMES = ("1h", "24h", "7d", "30d")
 
 
-def standings(store: Store, *events: StateEvent) -> list[Standing]:
+def freshness(store: Store, *events: StateEvent) -> list[Freshness]:
     (observation,) = store.observe([share(events)])
-    return [Standing(standing) for standing in observation.standings.tolist()]
+    return [Freshness(each) for each in observation.freshness.tolist()]
 
 
 def test_first_payment_is_known_by_itself_alone(store: Store) -> None:
@@ -168,10 +168,10 @@ def test_newest_fraud_reports_hold(store: Store) -> None:
 def test_a_copy_is_a_duplicate_and_another_body_a_conflict_in_any_partition(store: Store) -> None:
     first, copy = payment(0), payment(1, transaction_id="tx-0")
     other = payment(2, transaction_id="tx-0", body_digest=b"others")
-    assert standings(store, first, copy, other) == [Standing.FRESH, Standing.DUPLICATE, Standing.CONFLICT]
+    assert freshness(store, first, copy, other) == [Freshness.FRESH, Freshness.DUPLICATE, Freshness.CONFLICT]
     elsewhere = share([payment(0, transaction_id="tx-0"), payment(1, transaction_id="tx-new")], partition=7)
     (observation,) = store.observe([elsewhere])
-    assert observation.standings.tolist() == [Standing.DUPLICATE, Standing.FRESH]
+    assert observation.freshness.tolist() == [Freshness.DUPLICATE, Freshness.FRESH]
 
 
 def test_only_a_fresh_payment_counts_and_a_copy_has_no_features(store: Store) -> None:
@@ -183,7 +183,7 @@ def test_only_a_fresh_payment_counts_and_a_copy_has_no_features(store: Store) ->
 def test_what_a_guardrail_blocked_is_claimed_but_not_counted(store: Store) -> None:
     events = [payment(0, is_counted=False), payment(1, transaction_id="tx-0"), payment(2)]
     (observation,) = store.observe([share(events)])
-    assert observation.standings.tolist() == [Standing.FRESH, Standing.DUPLICATE, Standing.FRESH]
+    assert observation.freshness.tolist() == [Freshness.FRESH, Freshness.DUPLICATE, Freshness.FRESH]
     assert set(observation.state[0].tolist()) == {UNKNOWN}
     assert column(observation.state, "account_count_24h") == [UNKNOWN, UNKNOWN, 1]
 
@@ -191,12 +191,12 @@ def test_what_a_guardrail_blocked_is_claimed_but_not_counted(store: Store) -> No
 @pytest.mark.parametrize(
     ("behind_ms", "copy", "unseen"),
     [
-        (CLAIM_KEPT_MS, Standing.DUPLICATE, Standing.FRESH),
-        (CLAIM_KEPT_MS + 1, Standing.TOO_OLD, Standing.TOO_OLD),
+        (CLAIM_KEPT_MS, Freshness.DUPLICATE, Freshness.FRESH),
+        (CLAIM_KEPT_MS + 1, Freshness.TOO_OLD, Freshness.TOO_OLD),
     ],
 )
 def test_an_id_is_kept_for_7_days_and_what_is_older_is_too_old(
-    store: Store, behind_ms: int, copy: Standing, unseen: Standing
+    store: Store, behind_ms: int, copy: Freshness, unseen: Freshness
 ) -> None:
     events = [
         payment(0),
@@ -204,12 +204,12 @@ def test_an_id_is_kept_for_7_days_and_what_is_older_is_too_old(
         payment(2, transaction_id="tx-0"),
         payment(3, transaction_id="tx-unseen"),
     ]
-    assert standings(store, *events)[2:] == [copy, unseen]
+    assert freshness(store, *events)[2:] == [copy, unseen]
 
 
 def test_lateness_is_a_matter_of_its_own_partition(store: Store) -> None:
     store.observe([share([payment(0, START_MS + 100 * DAY_MS)], partition=1)])
-    assert standings(store, payment(0, transaction_id="late")) == [Standing.FRESH]
+    assert freshness(store, payment(0, transaction_id="late")) == [Freshness.FRESH]
 
 
 def test_a_redelivered_batch_is_answered_as_before_whatever_its_boundaries(store: Store) -> None:
@@ -229,7 +229,7 @@ def test_a_snapshot_below_the_committed_offset_is_gone(store: Store) -> None:
         store.observe([share([payment(1)], start=1)])
     assert (caught.value.partition, caught.value.offset) == (0, 1)
     (rebuilt,) = store.observe([share([payment(1)], start=1, committed=2)], is_rebuild=True)
-    assert rebuilt.standings.tolist() == [Standing.FRESH]
+    assert rebuilt.freshness.tolist() == [Freshness.FRESH]
 
 
 def test_state_that_ends_before_a_batch_starts_is_lost(store: Store) -> None:

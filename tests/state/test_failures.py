@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import redis
 
-from ops.stack.processes import free_port
+from ops.processes.servers import free_port
 from ops.stack.redis_server import redis_url
 from pipeline.state.store import StateLost, StateUnavailable
-from tests.state.conftest import REDIS_MEMORY_MAX_BYTES
+from tests.redis_servers import REDIS_MEMORY_MAX_BYTES
 from tests.state.stores import SyncRedisState, column, payment, share
 
 MakeState = Callable[..., SyncRedisState]

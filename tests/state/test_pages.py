@@ -10,7 +10,7 @@ import redis
 
 from pipeline.state.events import StateEvent
 from pipeline.state.windows import MemoryState
-from tests.state.conftest import REDIS_MEMORY_MAX_BYTES
+from tests.redis_servers import REDIS_MEMORY_MAX_BYTES
 from tests.state.stores import (
     DAY_MS,
     HOUR_MS,

@@ -9,26 +9,23 @@ checker compares the topics, the ledger's rows, upstream's announcements and the
 from __future__ import annotations
 
 import contextlib
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import cycle, islice, zip_longest
+from itertools import cycle, zip_longest
 from pathlib import Path
 from random import Random
 from typing import Final, NamedTuple
 
-from models.simulator import TrafficSettings, transactions
 from ops.bench.afterlife.check import Report, check
 from ops.bench.afterlife.crashing_executor import STEPS
-from ops.bench.afterlife.execution_rig import url_of
 from ops.bench.afterlife.rig import CRASH_S, POLL_S, AfterlifeRig, open_rig
-from ops.bench.rig.payments import START_MS
-from ops.bench.rig.topics_io import Outbound
-from ops.stack.processes import ServerFailed
+from ops.bench.rig.database import append_all
+from ops.bench.rig.payments import START_MS, outbound, paid
+from ops.processes.servers import ServerFailed
 from pipeline.domain.payment import Transaction
-from pipeline.execute.ledger_admin_store import Opening, append_openings
+from pipeline.execute.ledger_admin_store import Opening
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.postgres import connect
 
@@ -55,13 +52,12 @@ class Struck(NamedTuple):
     has_struck: bool
 
 
-def run(say: Callable[[str], None], *, is_quick: bool) -> dict[str, object]:
-    paid = list(_transactions(PAYMENTS // 40 if is_quick else PAYMENTS))
+def run(say: Callable[[str], None], folder: Path, *, is_quick: bool) -> dict[str, object]:
+    wire, count = WireFormat(), PAYMENTS // 40 if is_quick else PAYMENTS
+    transactions = list(paid(count, accounts=ACCOUNTS, seed=SEED))
+    records = [outbound(wire, transaction) for transaction in transactions]
     rate_per_s = QUICK_RATE_PER_S if is_quick else RATE_PER_S
-    with (
-        tempfile.TemporaryDirectory() as name,
-        open_rig(Path(name), _records(paid), rate_per_s, partial(_open_accounts, paid)) as rig,
-    ):
+    with open_rig(folder, records, rate_per_s, partial(_open_accounts, transactions)) as rig:
         struck = _strike_all(say, rig, is_quick=is_quick)
         say(f"{len(struck)} faults; waiting for everything to come to rest")
         rig.settle()
@@ -69,7 +65,7 @@ def run(say: Callable[[str], None], *, is_quick: bool) -> dict[str, object]:
         rig.echo.thread.stop()
         say("checking every payment")
         with connect(rig.stack.database_url, "check") as connection:
-            ids = [transaction.transaction_id for transaction in paid]
+            ids = [transaction.transaction_id for transaction in transactions]
             report = check(rig.stack.bootstrap_servers, connection, rig.rail_address, ids)
         say("reconciling")
         is_reconciled, lines = rig.reconcile()
@@ -83,7 +79,7 @@ def _result(report: Report, rig: AfterlifeRig, struck: Sequence[Struck]) -> dict
     return {
         "ok": not report.violations and not rig.sampler.wrong,
         "payments": report.payments,
-        "published": rig.feed.published,
+        "published": rig.feeder.published,
         "decisions": report.decisions,
         "reversals": report.reversals,
         "reviews": report.reviews,
@@ -91,7 +87,7 @@ def _result(report: Report, rig: AfterlifeRig, struck: Sequence[Struck]) -> dict
         "audited": report.audited,
         "faults": sum(each.has_struck for each in struck),
         "boundaries_not_reached": [each.name for each in struck if not each.has_struck],
-        "ended_by_themselves": rig.gave_up,
+        "ended_by_themselves": rig.supervisor.restarts,
         "states": report.states,
         "rail": report.rail,
         "samples": rig.sampler.samples,
@@ -107,7 +103,7 @@ def _strike_all(say: Callable[[str], None], rig: AfterlifeRig, *, is_quick: bool
         has_struck = fault.strike(rig)
         struck.append(Struck(fault.name, has_struck))
         rig.supervise()
-        took = f"{time.monotonic() - began:.1f} s; {rig.feed.published:,} published"
+        took = f"{time.monotonic() - began:.1f} s; {rig.feeder.published:,} published"
         say(f"{fault.name}{'' if has_struck else ': not reached'} ({took})")
     return struck
 
@@ -207,27 +203,13 @@ def _zombie(rig: AfterlifeRig) -> bool:
     return True
 
 
-def _transactions(count: int) -> Iterator[Transaction]:
-    settings = TrafficSettings(seed=SEED, accounts=ACCOUNTS, start_ms=START_MS, days=count // ACCOUNTS + 2)
-    return (labelled.transaction for labelled in islice(transactions(settings), count))
-
-
-def _records(paid: Sequence[Transaction]) -> list[Outbound]:
-    wire = WireFormat()
-    return [
-        Outbound(transaction.account_id.encode(), wire.encode_transaction(transaction), transaction.event_time_ms)
-        for transaction in paid
-    ]
-
-
-def _open_accounts(paid: Sequence[Transaction], database_url: str) -> None:
+def _open_accounts(transactions: Sequence[Transaction], database_url: str) -> None:
     """With twice what each spends, but for those that are short of money."""
     spent: dict[tuple[str, str], int] = defaultdict(int)
-    for transaction in paid:
+    for transaction in transactions:
         spent[transaction.account_id, transaction.currency] += transaction.amount_minor
     openings = [
         Opening(*key, 0, total // 2 if number % SHORT_OF_MONEY_EVERY == 0 else total * 2)
         for number, (key, total) in enumerate(sorted(spent.items()))
     ]
-    with connect(url_of(database_url, "fraud_executor"), "bench") as connection:
-        append_openings(connection, openings, START_MS)
+    append_all(database_url, openings, START_MS)

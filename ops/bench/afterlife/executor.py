@@ -9,24 +9,24 @@ looking at a balance. That is what batching has to beat.
 from __future__ import annotations
 
 import contextlib
-import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import psutil
 import psycopg
 
-from models.simulator import TrafficSettings, transactions
-from ops.bench.afterlife.execution_rig import executor_process, open_payers, settled_offsets, states, url_of
-from ops.bench.rig.payments import ACCOUNTS, SEED, START_MS, payments
+from ops.bench.rig.database import open_payers, settled_offsets, states
+from ops.bench.rig.deciding import decide
+from ops.bench.rig.payments import paid, payments
+from ops.bench.rig.services import executor_process, url_of
 from ops.bench.rig.stored import Tail
-from ops.bench.rig.topics_io import committed_counts, prepare_topics, publish, wait_until
-from ops.bench.rig.worker_process import worker_process
+from ops.bench.rig.supervision import running, stop_all
+from ops.bench.rig.waiting import wait_until
 from ops.migrations.migrate import migrate
+from ops.processes.servers import ServerProcess, free_port
 from ops.rail.process import rail_process, rail_url
-from ops.stack.processes import ServerProcess, free_port
 from ops.stack.real import RealStack
 from pipeline.execute.ledger_admin_store import findings
 from pipeline.io.avro.wire import WireFormat
@@ -40,14 +40,14 @@ SECONDS_MAX: Final = 300.0
 GOAL: Final = {"settled_per_s_min": 2_000, "ratio_to_bare_min": 1.0}
 
 
-def run(say: Callable[[str], None], *, is_quick: bool) -> dict[str, object]:
+def run(say: Callable[[str], None], folder: Path, *, is_quick: bool) -> dict[str, object]:
     count = PAYMENTS // 20 if is_quick else PAYMENTS
-    with tempfile.TemporaryDirectory() as name, RealStack(Path(name) / "stack", with_postgres=True) as stack:
+    with RealStack(folder / "stack", with_postgres=True) as stack:
         migrate(stack.database_url)
-        _decide(say, Path(name), stack, count)
-        opened = open_payers(stack.database_url, _transactions(count))
+        say(f"{decide(stack, folder, payments(WireFormat(), count)):,} payments decided")
+        opened = open_payers(stack.database_url, paid(count))
         say(f"{opened:,} accounts opened")
-        measured = _execute(Path(name), stack)
+        measured = _execute(folder, stack)
         say(f"executor: {measured}")
         bare_per_s = _bare(stack.database_url, min(BARE_PAYMENTS, count // 2))
         say(f"bare transactions, one a payment: {bare_per_s:,.0f} a second")
@@ -62,21 +62,6 @@ def run(say: Callable[[str], None], *, is_quick: bool) -> dict[str, object]:
         "goal": GOAL,
         "reached": is_reached,
     }
-
-
-def _decide(say: Callable[[str], None], directory: Path, stack: RealStack, count: int) -> None:
-    servers = stack.bootstrap_servers
-    prepare_topics(servers, "")
-    publish(servers, "transactions.v1", payments(WireFormat(), count))
-    worker = worker_process(directory, servers, stack.redis_url)
-    worker.start()
-    try:
-        wait_until(
-            lambda: committed_counts(servers, "fraud-decide", "transactions.v1") >= count, SECONDS_MAX, "deciding"
-        )
-    finally:
-        worker.stop()
-    say(f"{count:,} payments decided")
 
 
 def _execute(directory: Path, stack: RealStack) -> dict[str, Any]:
@@ -96,16 +81,21 @@ def _execute(directory: Path, stack: RealStack) -> dict[str, Any]:
         "rail": [rail],
         "executors": executors,
     }
-    rail.start()
-    try:
+    with running(rail), _ended_with(executors):
         before = {name: _cpu_s(each) for name, each in processes.items() if name != "executors"}
         before["executors"] = sum(_started(executor) for executor in executors)
         wait_until(lambda: settled_offsets(stack.database_url) == ends, SECONDS_MAX, "executing", every_s=0.5)
         cpu_s = {name: _cpu_s(each) - before[name] for name, each in processes.items()}
-    finally:
-        for process in (*executors, rail):
-            process.stop()
     return _measured(stack.database_url, cpu_s)
+
+
+@contextlib.contextmanager
+def _ended_with(executors: Sequence[ServerProcess]) -> Iterator[None]:
+    """Ends executors that are started within."""
+    try:
+        yield
+    finally:
+        stop_all(executors)
 
 
 def _started(executor: ServerProcess) -> float:
@@ -213,10 +203,3 @@ def _insert(table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -
     one = f"({', '.join(['%s'] * len(columns))})"
     statement = f"INSERT INTO ledger.{table} ({', '.join(columns)}) VALUES {', '.join([one] * len(rows))}"  # noqa: S608
     return statement.encode(), [value for row in rows for value in row]
-
-
-def _transactions(count: int) -> list[Any]:
-    settings = TrafficSettings(
-        seed=SEED, accounts=ACCOUNTS, start_ms=START_MS, days=min(max(count // ACCOUNTS + 2, 2), 3650)
-    )
-    return [labelled.transaction for labelled, _ in zip(transactions(settings), range(count), strict=False)]

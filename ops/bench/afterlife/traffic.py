@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaException
 
+from ops.bench.rig.publisher import Publisher
 from ops.bench.rig.stored import Found, Tail
+from ops.bench.rig.threads import Thread
 from ops.bench.rig.topics_io import Outbound
 from pipeline.domain.decision import Decision, Outcome
 from pipeline.domain.decision_records import DecisionRecord
@@ -28,14 +29,10 @@ from pipeline.io.avro.wire import WireFormat
 
 AGAIN_AFTER: Final = 300
 """A payment is published again so many payments later."""
-TICK_S: Final = 0.02
 LOOK_S: Final = 0.5
-DELIVERY_TIMEOUT_MS: Final = 300_000
-"""Longer than any outage of the bench: what was handed over is delivered, in order, or the bench fails."""
 FAILED_LOOKS_MAX: Final = 10
 """In a row, of up to 30 s each: more is no broker that was killed and comes back."""
 DELAY_S_MAX: Final = 3.0
-ANY_PARTITION: Final = -1  # by the key
 PLAN_ID: Final = "6f9d1c9e-52f4-4f0c-8a55-3e1d0c5f7b21"
 REVERSED_PERCENT: Final = 4
 REVIEWED_PERCENT: Final = 60
@@ -51,63 +48,11 @@ def twice(records: Sequence[Outbound]) -> Iterator[Outbound]:
     yield from (record._replace(timestamp_ms=records[-1].timestamp_ms) for record in recent)
 
 
-class Thread:
-    """One that can be stopped and that says when it failed."""
-
-    def __init__(self, name: str, run: Callable[[], None]) -> None:
-        self.stopping = threading.Event()
-        self.failure: BaseException | None = None
-        self._run = run
-        self._thread = threading.Thread(target=self._guarded, name=name, daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    @property
-    def is_alive(self) -> bool:
-        return self._thread.is_alive()
-
-    def stop(self) -> None:
-        self.stopping.set()
-        self._thread.join()
-        self.check()
-
-    def check(self) -> None:
-        if self.failure is not None:
-            raise RuntimeError(f"{self._thread.name} failed") from self.failure
-
-    def _guarded(self) -> None:
-        try:
-            self._run()
-        except BaseException as error:
-            self.failure = error
-
-
-class Feed:
-    """Publishes records at a steady rate, to their end."""
-
-    def __init__(self, bootstrap_servers: str, topic: str, records: Iterator[Outbound], rate_per_s: int) -> None:
-        self._publisher, self._topic = _Publisher(bootstrap_servers), topic
-        self._records, self._rate_per_s = records, rate_per_s
-        self.published = 0
-        self.thread = Thread("feed", self._run)
-
-    def _run(self) -> None:
-        began = time.monotonic()
-        for record in self._records:
-            self._publisher.publish(self._topic, record.key, record.value, ANY_PARTITION, record.timestamp_ms)
-            self.published += 1
-            while self.published > (time.monotonic() - began) * self._rate_per_s:
-                if self.thread.stopping.wait(TICK_S):
-                    return
-        self._publisher.flush()
-
-
 class Echo:
     """Reads decisions.v1; appends every record again, and says what people say of some decisions."""
 
     def __init__(self, bootstrap_servers: str, topic: str) -> None:
-        self._publisher, self._tail, self._topic = _Publisher(bootstrap_servers), Tail(bootstrap_servers, topic), topic
+        self._publisher, self._tail, self._topic = Publisher(bootstrap_servers), Tail(bootstrap_servers, topic), topic
         self._wire = WireFormat()
         self._seen: set[bytes] = set()
         self._due: list[tuple[float, int, int, bytes, bytes]] = []  # when, tie-break, partition, key, value
@@ -154,7 +99,7 @@ class Echo:
     def _publish_due(self) -> None:
         while self._due and self._due[0][0] <= time.monotonic():
             _, _, partition, key, value = heapq.heappop(self._due)
-            self._publisher.publish(self._topic, key, value, partition, 0)
+            self._publisher.publish(self._topic, Outbound(key, value, 0), partition)
         self._publisher.flush()
 
 
@@ -217,35 +162,3 @@ def _share(what: bytes, salt: str) -> float:
     """0 to 1, from the bytes alone."""
     digest = hashlib.blake2b(what, digest_size=8, person=salt.encode()[:16]).digest()
     return int.from_bytes(digest, "big") / 2**64
-
-
-class _Publisher:
-    def __init__(self, bootstrap_servers: str) -> None:
-        self._failures: list[str] = []
-        self._producer = Producer(
-            {
-                "bootstrap.servers": bootstrap_servers,
-                "enable.idempotence": True,
-                "linger.ms": 2,
-                "delivery.timeout.ms": DELIVERY_TIMEOUT_MS,
-                "on_delivery": self._delivered,
-                "log_level": 2,
-            }
-        )
-
-    def publish(self, topic: str, key: bytes, value: bytes, partition: int, timestamp_ms: int) -> None:
-        while True:
-            try:
-                self._producer.produce(topic, value, key, partition, timestamp=timestamp_ms)
-                break
-            except BufferError:
-                self._producer.poll(TICK_S)
-        self._producer.poll(0)
-
-    def flush(self) -> None:
-        self._producer.flush(DELIVERY_TIMEOUT_MS / 1000)
-        assert not self._failures, self._failures[0]
-
-    def _delivered(self, error: KafkaError | None, _message: Message) -> None:
-        if error is not None:
-            self._failures.append(error.str())

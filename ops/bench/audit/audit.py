@@ -8,7 +8,6 @@ The service's rows are built by compiled code, as in the image, where a C compil
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,13 +15,19 @@ from typing import Final
 
 import psycopg
 
-from ops.bench.audit.rig import SECONDS_MAX, audit_process, decide, prepare_database, stored
-from ops.bench.rig.topics_io import wait_until
+from ops.bench.audit.logged import SECONDS_MAX, stored
+from ops.bench.rig.database import prepare_database
+from ops.bench.rig.deciding import decide
+from ops.bench.rig.payments import payments
+from ops.bench.rig.services import audit_process
+from ops.bench.rig.supervision import running
+from ops.bench.rig.waiting import wait_until
 from ops.compiled import compiled_tree_or_none, python_path
-from ops.stack.processes import ServerProcess, process_cpu_seconds
+from ops.processes.servers import ServerProcess, process_cpu_seconds
 from ops.stack.real import RealStack
 from pipeline.audit.log_store import RECORDS_MAX
 from pipeline.audit.rows import COPY_END, COPY_START
+from pipeline.io.avro.wire import WireFormat
 
 RECORDS: Final = 200_000
 GOAL_PER_S: Final = 10_000
@@ -30,16 +35,15 @@ GOAL_RATIO: Final = 0.4
 POLL_S: Final = 0.02
 
 
-def run(say: Callable[[str], None], *, is_quick: bool) -> dict[str, object]:
+def run(say: Callable[[str], None], folder: Path, *, is_quick: bool) -> dict[str, object]:
     count = RECORDS // 20 if is_quick else RECORDS
     tree = compiled_tree_or_none(say)
-    with tempfile.TemporaryDirectory() as name, RealStack(Path(name), with_postgres=True) as stack:
-        directory = Path(name)
-        prepare_database(stack, directory)
+    with RealStack(folder / "stack", with_postgres=True) as stack:
+        prepare_database(stack, folder)
         say(f"deciding {count:,} payments")
-        decide(stack, directory, count)
+        decide(stack, folder, payments(WireFormat(), count))
         with psycopg.connect(stack.database_url, autocommit=True) as connection:
-            ingested = _ingest(say, stack, directory, connection, count, tree)
+            ingested = _ingest(say, stack, folder, connection, count, tree)
             on_disk = _bytes_a_row(connection, count)
             bare = _bare_copy(say, connection)
     ratio = round(float(str(ingested["decisions_per_s"])) / float(str(bare["rows_per_s"])), 3)
@@ -65,14 +69,11 @@ def _ingest(
     tree: Path | None,
 ) -> dict[str, object]:
     service = audit_process(stack, directory, python_path(tree))
-    service.start()
-    try:
+    with running(service):
         first, began = _first_rows(service, connection)
         before = process_cpu_seconds(service.pid)
         wait_until(lambda: stored(connection) >= count, SECONDS_MAX, f"storing {count} decisions", every_s=POLL_S)
         seconds, cpu_s = time.monotonic() - began, process_cpu_seconds(service.pid) - before
-    finally:
-        service.stop()
     result = {
         "decisions_per_s": round((count - first) / seconds),
         "service_cpu_us": round(cpu_s / (count - first) * 1e6, 1),

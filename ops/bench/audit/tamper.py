@@ -12,29 +12,26 @@ is gone: a committed tampering, `fraud audit export`, and the verifier's own com
 from __future__ import annotations
 
 import json
-import os
 import random
 import shutil
-import subprocess
 import sys
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
 import psycopg
 
-from ops.bench.audit.rig import (
-    SECONDS_MAX,
-    audit_process,
-    decide,
-    prepare_database,
-    publish_reviews_and_reversals,
-    stored,
-)
+from ops.bench.audit.logged import SECONDS_MAX, publish_reviews_and_reversals, stored
 from ops.bench.audit.tamperings import LOG, TAMPERINGS, Forger, Place, Tampered
-from ops.bench.rig.topics_io import wait_until
+from ops.bench.rig.commands import completed, with_settings
+from ops.bench.rig.database import prepare_database
+from ops.bench.rig.deciding import decide
+from ops.bench.rig.feeder import known_records
+from ops.bench.rig.services import audit_process
+from ops.bench.rig.supervision import running
+from ops.bench.rig.waiting import wait_until
 from ops.stack.real import RealStack
 from ops.verifier.columns import TABLES, Records
 from ops.verifier.findings import Finding
@@ -44,7 +41,9 @@ from pipeline.audit.leaf_files import leaf_path, partitions_of
 from pipeline.io.avro.schema_files import schema_text
 
 SEED: Final = 20_264
+LOG_SEED: Final = 7
 PAYMENTS: Final = 1_600
+"""With duplicates, conflicts and garbage among them, which end as dead letters."""
 PARTITIONS: Final = 64
 TAMPERED: Final = 10_000
 WHOLE_WAYS: Final = 10
@@ -89,35 +88,31 @@ class Log:
         return [Placed(table, json.loads(line, parse_float=str)) for (line,) in lines]
 
 
-def run(say: Callable[[str], None], *, is_quick: bool) -> dict[str, object]:
+def run(say: Callable[[str], None], folder: Path, *, is_quick: bool) -> dict[str, object]:
     share = 20 if is_quick else 1
-    with tempfile.TemporaryDirectory() as name, RealStack(Path(name), with_postgres=True) as stack:
-        directory = Path(name)
-        prepare_database(stack, directory)
-        records = _write_log(say, stack, directory)
+    with RealStack(folder / "stack", with_postgres=True) as stack:
+        prepare_database(stack, folder)
+        records = _write_log(say, stack, folder)
         with psycopg.connect(stack.database_url) as connection:
             _become_superuser(connection)
-            tampered = _tamper_all(say, Log(connection, directory / "outside"), connection, TAMPERED // share)
-        whole = _whole_ways(say, stack, directory, max(WHOLE_WAYS // share, 1))
+            tampered = _tamper_all(say, Log(connection, folder / "outside"), connection, TAMPERED // share)
+        whole = _whole_ways(say, stack, folder, max(WHOLE_WAYS // share, 1))
     is_sound = all((tampered["not_located"] == 0, tampered["untouched_findings"] == 0, whole["ok"]))
     return {"ok": is_sound, "records": records, "partitions": PARTITIONS, **tampered, "whole_ways": whole}
 
 
 def _write_log(say: Callable[[str], None], stack: RealStack, directory: Path) -> int:
     say(f"deciding {PAYMENTS:,} payments, storing and anchoring what comes of them")
-    decide(stack, directory, PAYMENTS, partitions=PARTITIONS, is_messy=True)
+    decide(stack, directory, islice(known_records(LOG_SEED), PAYMENTS), partitions=PARTITIONS)
     records = publish_reviews_and_reversals(stack)
     service = audit_process(stack, directory, {"FRAUD_AUDIT_ANCHOR_INTERVAL_S": "2"})
-    service.start()
-    try:
+    with running(service):
         with psycopg.connect(stack.database_url, autocommit=True) as connection:
             wait_until(lambda: stored(connection) >= records, SECONDS_MAX, f"storing {records} records")
             used = connection.execute("SELECT count(DISTINCT topic_partition) FROM audit.chain_link").fetchone()
         assert used is not None
         heads = directory / "outside" / "heads"
         wait_until(lambda: len({*heads.glob("*")}) >= used[0], SECONDS_MAX, "anchoring every partition")
-    finally:
-        service.stop()
     return records
 
 
@@ -214,21 +209,25 @@ def _verified(stack: RealStack, directory: Path, name: str) -> set[tuple[int, in
         "FRAUD_DATABASE_URL": stack.database_url,
         "FRAUD_AUDIT_DIRECTORY": str(directory / "outside"),
     }
-    _call([sys.executable, "-m", "ops.cli", "audit", "export", str(out)], Path.cwd(), environment, {0})
+    export, log_path = [sys.executable, "-m", "ops.cli", "audit", "export", str(out)], directory / "audit-export.log"
+    _call(export, log_path, with_settings(environment), {0})
     alone = directory / "alone"
     if not alone.exists():
         shutil.copytree(Path(__file__).parents[2] / "verifier", alone / "verifier")
     command = [sys.executable, "-m", "verifier", "log", str(out), "--public-key", str(directory / "key.pub"), "--json"]
-    report = json.loads(_call([*command, "--all"], alone, {}, {0, 1}))
+    report = json.loads(_call([*command, "--all"], directory / "verifier.log", None, {0, 1}, folder=alone))
     shutil.rmtree(out)
     places = {(finding["partition"], finding["offset"]) for finding in report["findings"]}
     return {place for place in places if place[1] is not None} or places
 
 
-def _call(command: list[str], folder: Path, environment: dict[str, str], expected: set[int]) -> str:
-    done = subprocess.run(  # noqa: S603 - the command is ours
-        command, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, timeout=_OFFLINE_S,
-        check=False,
-    )  # fmt: skip
+def _call(
+    command: list[str],
+    log_path: Path,
+    environment: Mapping[str, str] | None,
+    expected: set[int],
+    folder: Path | None = None,
+) -> str:
+    done = completed(command, log_path, timeout_s=_OFFLINE_S, environment=environment, folder=folder)
     assert done.returncode in expected, f"{command} ended with {done.returncode}: {done.stderr}"
     return done.stdout

@@ -6,7 +6,6 @@ row's record is decoded from the table alone and given to `pipeline.replay.verif
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,8 +14,13 @@ from typing import Final
 
 import psycopg
 
-from ops.bench.audit.rig import SECONDS_MAX, audit_process, decide, prepare_database, stored
-from ops.bench.rig.topics_io import wait_until
+from ops.bench.audit.logged import SECONDS_MAX, stored
+from ops.bench.rig.database import prepare_database
+from ops.bench.rig.deciding import decide
+from ops.bench.rig.payments import payments
+from ops.bench.rig.services import audit_process
+from ops.bench.rig.supervision import running
+from ops.bench.rig.waiting import wait_until
 from ops.stack.real import RealStack
 from pipeline.domain.decision import StoredDecision
 from pipeline.io.avro.wire import WireFormat
@@ -29,15 +33,14 @@ DECISIONS: Final = 100_000
 ROWS_AT_ONCE: Final = 2_000
 
 
-def run(say: Callable[[str], None], *, is_quick: bool) -> dict[str, object]:
+def run(say: Callable[[str], None], folder: Path, *, is_quick: bool) -> dict[str, object]:
     count = DECISIONS // 20 if is_quick else DECISIONS
-    with tempfile.TemporaryDirectory() as name, RealStack(Path(name), with_postgres=True) as stack:
-        directory = Path(name)
-        prepare_database(stack, directory)
+    with RealStack(folder / "stack", with_postgres=True) as stack:
+        prepare_database(stack, folder)
         say(f"deciding {count:,} payments")
-        decide(stack, directory, count)
+        decide(stack, folder, payments(WireFormat(), count))
         with psycopg.connect(stack.database_url) as connection:
-            _audit(stack, directory, connection, count)
+            _audit(stack, folder, connection, count)
             began = time.monotonic()
             results = _verify_all(say, connection)
     is_whole = results == Counter({Result.IDENTICAL: count})
@@ -50,14 +53,10 @@ def run(say: Callable[[str], None], *, is_quick: bool) -> dict[str, object]:
 
 
 def _audit(stack: RealStack, directory: Path, connection: psycopg.Connection, count: int) -> None:
-    service = audit_process(stack, directory)
-    service.start()
-    try:
-        connection.autocommit = True
+    connection.autocommit = True
+    with running(audit_process(stack, directory)):
         wait_until(lambda: stored(connection) >= count, SECONDS_MAX, f"storing {count} decisions")
-    finally:
-        service.stop()
-        connection.autocommit = False
+    connection.autocommit = False
 
 
 def _verify_all(say: Callable[[str], None], connection: psycopg.Connection) -> Counter[str]:

@@ -6,7 +6,6 @@ guardrail; never an ALLOW, never a crash. Sound payments among them must all be 
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
@@ -20,9 +19,11 @@ from ops.bench.bad_input.bad_case import DAY_MS, EVENT_TIME_MS, SOUND, Case, cha
 from ops.bench.bad_input.bad_records import cases
 from ops.bench.loss.checker import CONFLICT, DUPLICATE, Checker
 from ops.bench.rig.payments import payments
+from ops.bench.rig.services import worker_process
 from ops.bench.rig.stored import Place, Tail, decision_of, letter_of
-from ops.bench.rig.topics_io import REQUEST_TIMEOUT_S, committed_counts, prepare_topics, wait_until
-from ops.bench.rig.worker_process import worker_process
+from ops.bench.rig.supervision import running
+from ops.bench.rig.topics_io import REQUEST_TIMEOUT_S, prepare_topics
+from ops.bench.rig.waiting import wait_committed
 from ops.stack.real import RealStack
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.settings import Settings
@@ -41,21 +42,18 @@ class Answer(NamedTuple):
     outcome: str | None
 
 
-def run(say: Callable[[str], None], *, is_quick: bool) -> dict[str, object]:
-    with tempfile.TemporaryDirectory() as directory, RealStack(Path(directory)) as stack:
+def run(say: Callable[[str], None], folder: Path, *, is_quick: bool) -> dict[str, object]:
+    with RealStack(folder / "stack") as stack:
         prepare_topics(stack.bootstrap_servers, "")
-        worker = worker_process(Path(directory), stack.bootstrap_servers, stack.redis_url)
-        worker.start()
-        try:
+        worker = worker_process(folder, stack.bootstrap_servers, stack.redis_url)
+        with running(worker):
             pid, groups = worker.pid, _groups(200 if is_quick else SOUND_PAYMENTS)
             placed: dict[Place, Case] = {}
             for group in groups:
                 placed |= _publish(stack.bootstrap_servers, group)
             say(f"{len(placed)} records published")
-            _wait_until_committed(stack.bootstrap_servers, len(placed))
+            wait_committed(stack.bootstrap_servers, len(placed), SECONDS_MAX, "deciding on the records")
             has_survived = worker.is_running and worker.pid == pid
-        finally:
-            worker.stop()
         answers = _answers(stack.bootstrap_servers)
         report = Checker(stack.bootstrap_servers, "", [Settings().policy_path]).check()
     wrong = [wrong for place, case in placed.items() if (wrong := _wrong(case, answers.get(place)))]
@@ -147,13 +145,6 @@ def _publish(bootstrap_servers: str, group: Iterable[Case]) -> Mapping[Place, Ca
     left = producer.flush(REQUEST_TIMEOUT_S)
     assert left == 0, f"{left} records were not acknowledged"
     return placed
-
-
-def _wait_until_committed(bootstrap_servers: str, count: int) -> None:
-    def is_committed() -> bool:
-        return committed_counts(bootstrap_servers, "fraud-decide", "transactions.v1") >= count
-
-    wait_until(is_committed, SECONDS_MAX, "deciding on the records")
 
 
 def _answers(bootstrap_servers: str) -> dict[Place, Answer]:

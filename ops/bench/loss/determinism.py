@@ -8,7 +8,6 @@ be equal, and every decision must follow from its own snapshot.
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -18,10 +17,13 @@ from typing import Final, NamedTuple
 from ops.bench.loss.checker import Checker
 from ops.bench.loss.groups import partitions_held
 from ops.bench.rig.feeder import known_records
+from ops.bench.rig.publisher import publish
+from ops.bench.rig.services import worker_process
 from ops.bench.rig.stored import Tail, decision_of, without_wall_clock
-from ops.bench.rig.topics_io import Outbound, committed_counts, prepare_topics, publish, wait_until
-from ops.bench.rig.worker_process import worker_process
-from ops.stack.processes import ServerProcess
+from ops.bench.rig.supervision import running
+from ops.bench.rig.topics_io import Outbound, prepare_topics
+from ops.bench.rig.waiting import wait_committed, wait_until
+from ops.processes.servers import ServerProcess
 from ops.stack.real import RealStack
 from pipeline.domain.decision import StoredDecision
 from pipeline.domain.features import ACCOUNT_STATE
@@ -70,15 +72,15 @@ Decisions = dict[str, Stored]
 """By transaction id."""
 
 
-def run(say: Callable[[str], None], *, is_quick: bool) -> dict[str, object]:
+def run(say: Callable[[str], None], folder: Path, *, is_quick: bool) -> dict[str, object]:
     share = 10 if is_quick else 1
     results: dict[str, object] = {}
     is_same, checks = True, Counter[str]()
     reference: Decisions = {}
     archive = RegimeArchive(Settings().policy_archive, Settings().model_registry)
-    with tempfile.TemporaryDirectory() as directory, RealStack(Path(directory)) as stack:
+    with RealStack(folder / "stack") as stack:
         for number, variant in enumerate(VARIANTS):
-            _run_variant(stack, Path(directory), f"v{number}.", variant._replace(records=variant.records // share))
+            _run_variant(stack, folder, f"v{number}.", variant._replace(records=variant.records // share))
             decisions = _decisions(stack.bootstrap_servers, f"v{number}.")
             reference = reference or decisions
             differing = _differing(reference, decisions, is_one_partition=variant.partitions == 1)
@@ -104,34 +106,28 @@ def _run_variant(stack: RealStack, directory: Path, prefix: str, variant: Varian
     servers, topic = stack.bootstrap_servers, f"{prefix}transactions.v1"
     prepare_topics(servers, prefix, variant.partitions)
     workers = [_worker(stack, directory, prefix, variant, slot) for slot in variant.slots]
-    try:
-        if len(workers) > 1:
-            _start_sharing(servers, prefix, workers, variant.slots)
-        published = publish(servers, topic, _log(variant.records))
-        if len(workers) == 1:  # the whole log waits, so that batches are as large as they may be
-            workers[0].start()
+    if len(workers) > 1:
+        with running(*workers):
+            _wait_until_shared(servers, prefix, variant.slots)
+            _wait_until_committed(servers, prefix, publish(servers, topic, _log(variant.records)))
+        return
+    published = publish(servers, topic, _log(variant.records))
+    with running(*workers):  # only now: the whole log waits, so that batches are as large as they may be
         for number in range(variant.restarts):
             _wait_until_committed(servers, prefix, published * (number + 1) // (variant.restarts + 1))
             workers[0].kill()
             workers[0].start()
         _wait_until_committed(servers, prefix, published)
-    finally:
-        for worker in workers:
-            worker.stop()
 
 
-def _start_sharing(servers: str, prefix: str, workers: list[ServerProcess], slots: tuple[int, ...]) -> None:
+def _wait_until_shared(servers: str, prefix: str, slots: tuple[int, ...]) -> None:
     """Returns when every worker has partitions: one alone would be done before the other has started."""
-    for worker in workers:
-        worker.start()
     wait_until(lambda: all(partitions_held(servers, prefix, slot) for slot in slots), SECONDS_MAX, "sharing partitions")
 
 
 def _wait_until_committed(servers: str, prefix: str, count: int) -> None:
-    def is_committed() -> bool:
-        return committed_counts(servers, prefix, f"{prefix}transactions.v1") >= count
-
-    wait_until(is_committed, SECONDS_MAX, f"deciding on {count} records", every_s=0.02)
+    what = f"deciding on {count} records"
+    wait_committed(servers, count, SECONDS_MAX, what, prefix=prefix, group=prefix, every_s=0.02)
 
 
 def _log(records: int) -> Iterator[Outbound]:
@@ -149,7 +145,8 @@ def _worker(stack: RealStack, directory: Path, prefix: str, variant: Variant, sl
     }
     servers = stack.bootstrap_servers, stack.redis_url
     # With a keeper: on a starved machine a worker may be ended for standing still, and the run must go on.
-    return worker_process(directory, *servers, slot=slot, options=("--keep",), environment=environment)
+    name = f"worker-{prefix.rstrip('.')}"
+    return worker_process(directory, *servers, slot=slot, name=name, options=("--keep",), environment=environment)
 
 
 def _decisions(bootstrap_servers: str, prefix: str) -> Decisions:

@@ -16,7 +16,7 @@ import redis
 from ops.bench.loss.crashing_worker import STEPS
 from ops.bench.loss.rig import RECOVERY_S, START_S, Rig, now_ms
 from ops.bench.rig.feeder import Recovery
-from ops.bench.rig.topics_io import wait_until
+from ops.bench.rig.waiting import wait_until
 from pipeline.decide.app import RELOAD_INTERVAL_S
 from pipeline.io.settings import Settings
 
@@ -137,7 +137,12 @@ def _ensure_second(rig: Rig) -> None:
     """Both workers decide: each has partitions."""
     if OTHER_SLOT not in rig.workers:
         rig.start_worker(OTHER_SLOT)
-    rig.wait_until(lambda: min(map(rig.partitions_held, (SLOT, OTHER_SLOT))) > 0, RECOVERY_S, "sharing the partitions")
+    wait_until(
+        lambda: min(map(rig.partitions_held, (SLOT, OTHER_SLOT))) > 0,
+        RECOVERY_S,
+        "sharing the partitions",
+        meanwhile=rig.supervise,
+    )
     rig.recovery(now_ms())
 
 

@@ -2,14 +2,13 @@
 
 After each fault the traffic pauses until everything is committed, and the independent checker reads what is new; at the
 end another one reads everything from the beginning. Recovery counts from the fault to decisions, made after it, in the
-hands of a read_committed reader. Workers have a keeper (`fraud worker --keep`), which follows one that is killed; in a
-cold start the keeper is killed too, and starting Python is part of the recovery.
+hands of a read_committed reader. Workers have a keeper (`fraud worker run --keep`), which replaces one that is killed;
+in a cold start the keeper is killed too, and starting Python is part of the recovery.
 """
 
 from __future__ import annotations
 
 import statistics
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -32,13 +31,13 @@ class Struck(NamedTuple):
     violations: int  # found by the check after this fault
 
 
-def run(say: Callable[[str], None], *, is_quick: bool) -> dict[str, object]:
-    with tempfile.TemporaryDirectory() as directory, open_rig(Path(directory), rate_per_s=RATE_PER_S, seed=SEED) as rig:
+def run(say: Callable[[str], None], folder: Path, *, is_quick: bool) -> dict[str, object]:
+    with open_rig(folder, rate_per_s=RATE_PER_S, seed=SEED) as rig:
         struck = _strike_all(say, rig, is_quick=is_quick)
         published = rig.feeder.stop()
         say(f"checking all {published:,} records from the beginning")
         report = _whole_check(rig)
-        ended, gave_up = rig.ended_by_themselves(), rig.gave_up
+        ended, gave_up = rig.ended_by_themselves(), rig.keepers.restarts
     recovery = {group: _recovery(struck, group) for group in dict.fromkeys(each.group for each in struck)}
     is_fast = all(recovery[group]["all_partitions_s_max"] <= goal for group, goal in GOAL_S.items())
     return {

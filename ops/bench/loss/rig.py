@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 from ops.bench.loss.checker import Checker, Report
 from ops.bench.loss.groups import partitions_held
 from ops.bench.rig.feeder import Feeder, Recovery, Watcher, known_records
+from ops.bench.rig.services import kept, worker_process
 from ops.bench.rig.stored import record_count
+from ops.bench.rig.supervision import Supervisor, stop_all
 from ops.bench.rig.topics_io import committed_counts, prepare_topics
-from ops.bench.rig.worker_process import compiled, kept, worker_process
-from ops.stack.processes import LOOPBACK, ServerFailed, ServerProcess, free_port
+from ops.bench.rig.waiting import GROUP, wait_committed
+from ops.processes.servers import ServerProcess
 from ops.stack.real import RealStack
 from pipeline.io.settings import Settings
 
 PARTITIONS: Final = 4
-GROUP: Final = "fraud-decide"
 SETTLE_S: Final = 240.0
 RECOVERY_S: Final = 180.0
 """Bounds of a bench, not goals: on a machine that is shared with ten others a start alone may take a minute."""
@@ -43,11 +43,12 @@ class Rig:
         policy = Settings().policy_path
         self.policy_path.write_bytes(policy.read_bytes())
         self.checker = Checker(stack.bootstrap_servers, "", [policy])
-        self.feeder = Feeder(stack.bootstrap_servers, "transactions.v1", known_records(seed), rate_per_s)
+        records = known_records(seed)
+        self.feeder = Feeder(directory, stack.bootstrap_servers, "transactions.v1", records, rate_per_s)
         self.watcher = Watcher(stack.bootstrap_servers, "decisions.v1")
         self.workers: dict[int, ServerProcess] = {}
         self.coordinators_lost = 0  # brokers that were started again because their group coordinator was lost
-        self.gave_up = 0  # keepers that ended by themselves and were started again
+        self.keepers = Supervisor(RESTARTS_MAX, START_S)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -67,22 +68,17 @@ class Rig:
         self.workers.pop(slot).stop()
 
     def crashing_worker(self, step: str) -> ServerProcess:
-        """In slot 0; not started yet. It is live at once: it may crash before its pages answer. Its keeper follows it
+        """In slot 0; not started yet. It is live at once: it may crash before its pages answer. Its keeper replaces it
         by a sound one."""
-        return ServerProcess(
-            f"worker that crashes {step}",
-            [sys.executable, "-m", "ops.bench.loss.crashing_worker", step, str(self.directory / f"crashed {step}")],
-            is_ready=lambda: True,
-            log_path=self.directory / "worker-crashing.log",
-            environment={
-                **self.environment,
-                **compiled(self.directory),
-                "FRAUD_BOOTSTRAP_SERVERS": self.stack.bootstrap_servers,
-                "FRAUD_REDIS_URL": self.stack.redis_url,
-                "FRAUD_WORKER_SLOT": "0",
-                "FRAUD_WEB_HOST": LOOPBACK,
-                "FRAUD_WEB_PORT": str(free_port()),
-            },
+        name = step.replace(" ", "-")
+        return worker_process(
+            self.directory,
+            self.stack.bootstrap_servers,
+            self.stack.redis_url,
+            name=f"worker-that-crashes-{name}",
+            command=("ops.bench.loss.crashing_worker", step, str(self.directory / f"crashed-{name}")),
+            page=None,
+            environment=self.environment,
         )
 
     def kill_worker(self, slot: int) -> None:
@@ -122,12 +118,7 @@ class Rig:
 
     def supervise(self) -> None:
         """Starts keepers again that gave up, as what keeps them does."""
-        for worker in self.workers.values():
-            if not worker.is_running:
-                self.gave_up += 1
-                assert self.gave_up <= RESTARTS_MAX, "workers keep ending; see their logs"
-                with contextlib.suppress(ServerFailed):  # the next call tries again
-                    worker.start(deadline_s=START_S)
+        self.keepers.look_after(self.workers.values())
 
     def recovery(self, fault_ms: float, partitions: Sequence[int] = range(PARTITIONS)) -> Recovery:
         """Waits until decisions flow again on `partitions`; raises TimeoutError when they don't."""
@@ -146,7 +137,8 @@ class Rig:
         # A broker that is killed may forget which batches of a producer it has: then the log holds some twice.
         in_log = record_count(self.stack.bootstrap_servers, "transactions.v1")
         assert in_log >= published, f"{published} were published, {in_log} are in the log"
-        self.wait_until(lambda: self.committed() >= in_log, SETTLE_S, "committing what was published")
+        what = "committing what was published"
+        wait_committed(self.stack.bootstrap_servers, in_log, SETTLE_S, what, every_s=POLL_S, meanwhile=self.supervise)
         report = self.checker.check()
         assert report.transactions == in_log, f"{in_log} are in the log, {report.transactions} were checked"
         self.feeder.resume()
@@ -158,14 +150,6 @@ class Rig:
 
     def committed(self) -> int:
         return committed_counts(self.stack.bootstrap_servers, GROUP, "transactions.v1")
-
-    def wait_until(self, is_done: Callable[[], bool], deadline_s: float, what: str) -> None:
-        deadline = time.monotonic() + deadline_s
-        while not is_done():
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{what} took more than {deadline_s:.0f} s")
-            self.supervise()
-            time.sleep(POLL_S)
 
 
 @contextlib.contextmanager
@@ -181,9 +165,9 @@ def open_rig(directory: Path, *, rate_per_s: int, seed: int) -> Iterator[Rig]:
             rig.recovery(0)
             yield rig
         finally:
+            rig.feeder.abandon()
             rig.watcher.stop()
-            for worker in rig.workers.values():
-                worker.stop()
+            stop_all(rig.workers.values())
 
 
 def now_ms() -> float:

@@ -6,12 +6,16 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final, NamedTuple
 
-from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, Message, TopicPartition
 
 from ops.bench.rig.payments import payments
+from ops.bench.rig.publisher import Publisher
 from ops.bench.rig.stored import BROKER_TIMEOUT_S, decision_of
+from ops.bench.rig.threads import Thread
 from ops.bench.rig.topics_io import Outbound
 from pipeline.domain.payment import Decoded
 from pipeline.io.avro.wire import WireFormat
@@ -22,8 +26,6 @@ GARBAGE_EVERY: Final = 307
 REPUBLISHED_FROM: Final = 400
 """A republished payment is one of the latest so many: up to a second old, or from before the fault."""
 TICK_S: Final = 0.01
-DELIVERY_TIMEOUT_MS: Final = 300_000
-"""Longer than any outage of a bench: a record that was handed over is delivered, in order, or the bench fails."""
 PAYMENTS_MAX: Final = 2_000_000
 NEWS_POLL_S: Final = 0.05
 
@@ -51,67 +53,95 @@ def _conflicting(wire: WireFormat, record: Outbound, timestamp_ms: int) -> Outbo
 
 
 class Feeder:
-    """Publishes at a steady rate from a thread of its own, until it is paused or stopped."""
+    """Publishes at a steady rate from a thread of its own, until its records end or it is stopped. What it did and when
+    stands in feeder.log."""
 
-    def __init__(self, bootstrap_servers: str, topic: str, records: Iterable[Outbound], rate_per_s: int) -> None:
+    def __init__(
+        self, directory: Path, bootstrap_servers: str, topic: str, records: Iterable[Outbound], rate_per_s: int
+    ) -> None:
         self._topic, self._records, self._rate_per_s = topic, iter(records), rate_per_s
-        self._producer = Producer(
-            {
-                "bootstrap.servers": bootstrap_servers,
-                "enable.idempotence": True,
-                "linger.ms": 2,
-                "delivery.timeout.ms": DELIVERY_TIMEOUT_MS,
-                "on_delivery": self._delivered,
-                "log_level": 2,
-            }
-        )
+        self._log_path = directory / "feeder.log"
+        self._publisher = Publisher(bootstrap_servers)
         self.published = 0
-        self._failures: list[str] = []
-        self._flowing, self._stopped, self._idle = threading.Event(), threading.Event(), threading.Event()
+        self._flowing, self._idle = threading.Event(), threading.Event()
         self._idle.set()
-        self._thread = threading.Thread(target=self._run, name="feeder", daemon=True)
+        self._thread = Thread("feeder", self._run)
+
+    @property
+    def has_ended(self) -> bool:
+        """Every record was published. Raises RuntimeError where that failed."""
+        self._thread.check()
+        return not self._thread.is_alive
+
+    def check(self) -> None:
+        """Raises RuntimeError where a record could not be published."""
+        self._thread.check()
 
     def start(self) -> None:
         self._flowing.set()
         self._thread.start()
+        self._note(f"started at {self._rate_per_s:,} records/s")
 
     def pause(self) -> int:
         """Returns how many records were published in all, once every one of them is acknowledged."""
         self._flowing.clear()
         self._idle.wait()
-        left = self._producer.flush(DELIVERY_TIMEOUT_MS / 1000)
-        assert not left and not self._failures, f"{left} records unacknowledged; {self._failures[:3]}"  # noqa: PT018
+        self._thread.check()
+        self._note(f"paused: {self.published:,} published and acknowledged")
         return self.published
 
     def resume(self) -> None:
+        self._note("resumed")
         self._flowing.set()
 
     def stop(self) -> int:
         published = self.pause()
-        self._stopped.set()
+        self._thread.stopping.set()
         self._flowing.set()
-        self._thread.join()
+        self._thread.stop()
+        self._note("stopped")
         return published
 
+    def abandon(self) -> None:
+        """Ends it without waiting, where the bench ends before its traffic."""
+        self._thread.stopping.set()
+        self._flowing.set()
+
     def _run(self) -> None:
-        while self._flowing.wait() and not self._stopped.is_set():
-            self._idle.clear()
-            self._flow()
+        try:
+            while self._flowing.wait() and not self._thread.stopping.is_set():
+                self._idle.clear()
+                has_more = self._flow()
+                if self._thread.stopping.is_set():
+                    return  # abandoned: nobody waits for what is under way
+                self._publisher.flush()
+                self._idle.set()
+                if not has_more:
+                    return
+        except BaseException as error:
+            self._note(f"failed after {self.published:,}: {type(error).__name__}: {error}")
+            raise
+        finally:
             self._idle.set()
 
-    def _flow(self) -> None:
+    def _flow(self) -> bool:
+        """False once there are no more records."""
         started, before = time.monotonic(), self.published
-        while self._flowing.is_set():
+        while self._flowing.is_set() and not self._thread.stopping.is_set():
             due = int((time.monotonic() - started) * self._rate_per_s) - (self.published - before)
             for _ in range(due):
-                record = next(self._records)
-                self._producer.produce(self._topic, record.value, record.key, timestamp=record.timestamp_ms)
+                record = next(self._records, None)
+                if record is None:
+                    self._note(f"all {self.published:,} published")
+                    return False
+                self._publisher.publish(self._topic, record)
                 self.published += 1
-            self._producer.poll(TICK_S)
+            self._publisher.serve(TICK_S)
+        return True
 
-    def _delivered(self, error: KafkaError | None, _message: Message) -> None:
-        if error is not None:
-            self._failures.append(error.str())
+    def _note(self, line: str) -> None:
+        with self._log_path.open("a", encoding="utf-8") as log:
+            log.write(f"{datetime.now(UTC).isoformat(timespec='milliseconds')} {line}\n")
 
 
 class Recovery(NamedTuple):

@@ -73,6 +73,7 @@ class Tail:
                 "auto.offset.reset": "error",
                 "isolation.level": "read_committed",
                 "enable.partition.eof": True,
+                "fetch.wait.max.ms": 10,  # an end is found by a fetch that waits this long; there is one a partition
                 "log_level": 2,
             }
         )

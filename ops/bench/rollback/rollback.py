@@ -9,7 +9,6 @@ nothing left to do.
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -21,10 +20,14 @@ from typing import Any, Final
 
 from models.simulator import TrafficSettings, transactions
 from ops.bench.afterlife.check import check
-from ops.bench.afterlife.execution_rig import open_payers, url_of
-from ops.bench.afterlife.traffic import Feed
+from ops.bench.rig.database import open_payers
+from ops.bench.rig.feeder import Feeder
+from ops.bench.rig.payments import outbound
+from ops.bench.rig.publisher import publish
+from ops.bench.rig.services import url_of
 from ops.bench.rig.stored import Tail, record_count
-from ops.bench.rig.topics_io import Outbound, committed_counts, publish, wait_until
+from ops.bench.rig.topics_io import Outbound
+from ops.bench.rig.waiting import wait_committed, wait_until
 from ops.bench.rollback.scene import BAD, GOOD, Stage, open_stage
 from pipeline.domain.decision import Decision, Outcome
 from pipeline.domain.decision_records import DecisionRecord
@@ -54,9 +57,9 @@ PROBES_MAX: Final = 200
 LAST: Final = 300
 
 
-def run(say: Callable[[str], None], *, is_quick: bool) -> dict[str, object]:
+def run(say: Callable[[str], None], folder: Path, *, is_quick: bool) -> dict[str, object]:
     wrong, reversed_min = (WRONG // 15, REVERSED_MIN // 20) if is_quick else (WRONG, REVERSED_MIN)
-    with tempfile.TemporaryDirectory() as name, open_stage(Path(name)) as stage:
+    with open_stage(folder) as stage:
         act = _Act(say, stage)
         act.go_wrong(wrong)
         plan = act.plan()
@@ -127,15 +130,14 @@ class _Act:
         payments = list(islice(self._payments, MEANWHILE_MAX))
         open_payers(self._stage.stack.database_url, payments)
         coming = [self._outbound(payment) for payment in payments]
-        feed = Feed(self._servers, "transactions.v1", iter(coming), MEANWHILE_PER_S)
-        feed.thread.start()
+        feeder = Feeder(self._stage.directory, self._servers, "transactions.v1", coming, MEANWHILE_PER_S)
+        feeder.start()
         try:
             yield
         finally:
-            feed.thread.stop()
-        self.meanwhile = feed.published
-        del self._published[len(self._published) - len(coming) + feed.published :]
-        self._payments = chain(payments[feed.published :], self._payments)
+            self.meanwhile = feeder.stop()
+        del self._published[len(self._published) - len(coming) + self.meanwhile :]
+        self._payments = chain(payments[self.meanwhile :], self._payments)
 
     def apply(self, plan: dict[str, Any]) -> dict[str, Any]:
         """Killed on the way, and started again each time."""
@@ -225,7 +227,7 @@ class _Act:
 
     def _outbound(self, payment: Transaction) -> Outbound:
         self._published.append(payment.transaction_id)
-        return Outbound(payment.account_id.encode(), self._wire.encode_transaction(payment), payment.event_time_ms)
+        return outbound(self._wire, payment)
 
     def _switch(self, version: str) -> None:
         """Rolls a model out, and publishes payments one by one until it has decided one."""
@@ -239,9 +241,7 @@ class _Act:
 
     def _wait_decided(self) -> None:
         in_log = record_count(self._servers, "transactions.v1")
-        wait_until(
-            lambda: committed_counts(self._servers, "fraud-decide", "transactions.v1") >= in_log, WAIT_S, "deciding"
-        )
+        wait_committed(self._servers, in_log, WAIT_S, "deciding")
 
     def _news(self) -> list[Decision]:
         """Decisions since the last call."""

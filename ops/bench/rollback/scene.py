@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,14 +19,14 @@ import psycopg
 from models.artefact.files import champion_version, golden_json, load_champion, tables_json, write
 from models.artefact.scoring import Model
 from models.artefact.vectors import golden_vectors
-from ops.bench.afterlife.execution_rig import executor_process, url_of
-from ops.bench.afterlife.rig import Sampler
-from ops.bench.audit.rig import audit_process, prepare_database
+from ops.bench.rig.commands import completed
+from ops.bench.rig.database import Sampler, prepare_database
+from ops.bench.rig.services import audit_process, executor_process, review_process, url_of, worker_process
+from ops.bench.rig.supervision import running
 from ops.bench.rig.topics_io import prepare_topics
-from ops.bench.rig.worker_process import status, worker_process
 from ops.demo.scene import block_from_micro, clean_environment, golden_rows
+from ops.processes.servers import ServerProcess, free_port
 from ops.rail.process import rail_process, rail_url
-from ops.stack.processes import LOOPBACK, ServerProcess, free_port
 from ops.stack.real import RealStack
 from pipeline.breaker.answer_counts import LATENCY_BOUNDS_MS
 from pipeline.decide.policy import Policy, parse_policy
@@ -99,13 +99,9 @@ class Stage:
 
     def answer(self, *arguments: str) -> list[dict[str, Any]]:
         """What a rollback command says with --json; raises CalledProcessError, its sentence among the notes."""
-        done = subprocess.run(  # noqa: S603 - the command is ours
-            self.rollback(*arguments, "--json"),
-            env={**clean_environment(), **self.environment},
-            capture_output=True,
-            text=True,
-            timeout=COMMAND_S,
-        )
+        command, environment = self.rollback(*arguments, "--json"), {**clean_environment(), **self.environment}
+        log_path = self.directory / f"rollback-{arguments[0]}.log"
+        done = completed(command, log_path, timeout_s=COMMAND_S, environment=environment)
         if done.returncode:
             failure = subprocess.CalledProcessError(done.returncode, done.args, done.stdout, done.stderr)
             failure.add_note(done.stderr)
@@ -118,7 +114,7 @@ class Stage:
             "rollback apply",
             self.rollback("apply", plan_id, "--by", "abe", "--rate", str(rate_per_s)),
             is_ready=lambda: True,
-            log_path=self.directory / "apply.log",
+            log_path=self.directory / "rollback-apply.log",
             environment=self.environment,
         )
 
@@ -136,15 +132,12 @@ def open_stage(directory: Path) -> Iterator[Stage]:
         _appoint(stack.database_url)
         stage = _stage(stack, directory)
         services = (stage.rail, stage.worker, stage.executor, stage.audit, stage.review)
-        try:
-            for service in services:
-                service.start()
+        with running(*services):
             stage.sampler.thread.start()
-            yield stage
-        finally:
-            stage.sampler.thread.stopping.set()
-            for service in services:
-                service.stop()
+            try:
+                yield stage
+            finally:
+                stage.sampler.thread.stopping.set()
 
 
 def _stage(stack: RealStack, directory: Path) -> Stage:
@@ -165,7 +158,7 @@ def _stage(stack: RealStack, directory: Path) -> Stage:
         worker_process(directory, servers, stack.redis_url, environment=shared),
         executor_process(directory, servers, database, rail_url(port), environment=shared),
         audit_process(stack, directory, shared),
-        _review_process(stack, directory, shared),
+        review_process(stack, directory, shared),
         rail_process(directory / "rail", port),
         rail_url(port),
         Sampler(database),
@@ -189,22 +182,6 @@ def _patient(policy_text: str) -> str:
         policy_text, replaced = re.subn(rf"(?m)^{name} = .*$", f"{name} = {value}", policy_text)
         assert replaced == 1, f"the policy names {name} once"
     return policy_text
-
-
-def _review_process(stack: RealStack, directory: Path, shared: Mapping[str, str]) -> ServerProcess:
-    port = free_port()
-    return ServerProcess(
-        "review",
-        [sys.executable, "-P", "-m", "ops.cli", "review", "run"],
-        is_ready=lambda: status(port, "/live") == 200,
-        log_path=directory / "review.log",
-        environment={
-            **shared,
-            "FRAUD_DATABASE_URL": url_of(stack.database_url, "fraud_review"),
-            "FRAUD_WEB_HOST": LOOPBACK,
-            "FRAUD_WEB_PORT": str(port),
-        },
-    )
 
 
 def _appoint(database_url: str) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from pipeline.decide.app import AGENT_ID, RegimeSource
 from pipeline.decide.decision_encoder import DecisionEncoder
-from pipeline.decide.verdict import CONFIDENCE_CERTAIN_BP, Mode, Verdict
+from pipeline.decide.verdict import CONFIDENCE_CERTAIN_BP, Mode, ModelAnswer, Verdict
 from pipeline.domain.decision import BreakerState, Outcome, Reason, Route
 from pipeline.domain.features import FEATURES
 from pipeline.domain.log import Outgoing
@@ -33,12 +33,10 @@ _VERDICT = Verdict(
     Route.MODEL,
     Mode(BreakerState.CLOSED, "all", True),
     CONFIDENCE_CERTAIN_BP,
-    1_234,
-    -6_543_210,
+    ModelAnswer(Outcome.ALLOW, 1_234, -6_543_210),
     f"Allowed because {', '.join(_FACTS)}.",
     _REASONS,
     [],
-    Outcome.ALLOW,
 )
 _FEATURES = np.arange(1_000, 1_000 + len(FEATURES), dtype=np.int64)
 

@@ -13,10 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -24,6 +21,7 @@ from typing import Final
 
 import redis
 
+from ops.bench.rig.commands import completed, with_settings
 from ops.bench.speed.flat_cases import Case, Decider, Traffic, with_redis
 from ops.compiled import compiled_tree_or_none, python_path
 from ops.stack.redis_server import redis_url
@@ -32,6 +30,8 @@ SPREAD_MAX: Final = 0.2
 ACCOUNT_BYTES_MAX: Final = 2048
 HISTORIES: Final = (10, 1_000, 10_000)
 HISTORY_ACCOUNTS: Final = 64
+CASES_S_MAX: Final = 3_600
+"""A million accounts are a million payments before the first is measured."""
 PAYEES: Final = 15
 PAYMENTS_A_PAYEE: Final = 3
 PAYMENTS_A_MONTH: Final = 60
@@ -48,25 +48,27 @@ _KINDS: Final = {
 Table = dict[str, dict[str, float]]
 
 
-def run(say: Callable[[str], None], *, is_quick: bool) -> dict[str, object]:
+def run(say: Callable[[str], None], folder: Path, *, is_quick: bool) -> dict[str, object]:
     counts = (1_000, 2_000, 5_000) if is_quick else (1_000, 100_000, 1_000_000)
     histories = (10, 100) if is_quick else HISTORIES
     bytes_accounts = dict.fromkeys(BYTES_ACCOUNTS, 200) if is_quick else BYTES_ACCOUNTS
     tree = compiled_tree_or_none(say)
-    accounts = _measured(tree, [_case(f"a{count}", count, 1, count * 5 // 4) for count in counts])
-    past = _measured(tree, [_case(f"h{past}", HISTORY_ACCOUNTS, past, HISTORY_ACCOUNTS * past) for past in histories])
-    busy = _measured(
-        tree,
+    measured = partial(_measured, say, folder, tree)
+    accounts = measured("accounts", [_case(f"a{count}", count, 1, count * 5 // 4) for count in counts])
+    past = measured(
+        "histories", [_case(f"h{past}", HISTORY_ACCOUNTS, past, HISTORY_ACCOUNTS * past) for past in histories]
+    )
+    busy = measured(
+        "histories-of-payees-too",
         [
             _case(f"b{past}", HISTORY_ACCOUNTS, past, HISTORY_ACCOUNTS * past, HISTORY_ACCOUNTS * 5)
             for past in histories
         ],
     )
-    with tempfile.TemporaryDirectory() as directory:
-        sizes = {
-            f"{payees}_payees": with_redis(Path(directory), partial(_bytes_an_account, count, payees))
-            for payees, count in bytes_accounts.items()
-        }
+    sizes = {
+        f"{payees}_payees": with_redis(folder / f"sizes-{payees}", partial(_bytes_an_account, count, payees))
+        for payees, count in bytes_accounts.items()
+    }
     say(f"bytes an account: {sizes}")
     spreads = {"accounts": _spread(accounts, "sum"), "histories": _spread(past, "sum")}
     tables = {"accounts": accounts, "histories": past, "histories_of_payees_too": busy}
@@ -91,11 +93,16 @@ def _case(name: str, accounts: int, monthly: int, preload: int, payees: int | No
     return Case(name, accounts, monthly, max(PAYEES, monthly // PAYMENTS_A_PAYEE), payees, preload)
 
 
-def _measured(tree: Path | None, cases: list[Case]) -> Table:
-    command = [sys.executable, "-P", "-m", "ops.bench.speed.flat_cases", json.dumps(cases)]
-    environment = {**os.environ, **(python_path(tree) if tree is not None else {})}
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, env=environment)  # noqa: S603 - the command is ours
+def _measured(say: Callable[[str], None], folder: Path, tree: Path | None, name: str, cases: list[Case]) -> Table:
+    say(f"{name}: measuring {len(cases)} cases")
+    command = [sys.executable, "-P", "-m", "ops.bench.speed.flat_cases", str(folder / name), json.dumps(cases)]
+    environment = with_settings(python_path(tree) if tree is not None else {})
+    done = completed(command, folder / f"{name}.log", timeout_s=CASES_S_MAX, environment=environment)
+    if done.returncode:
+        raise RuntimeError(f"measuring {name} ended with {done.returncode}")
     table: Table = json.loads(done.stdout.splitlines()[-1])
+    for case, figures in table.items():
+        say(f"{case}: {figures}")
     return table
 
 

@@ -1,7 +1,7 @@
 """What the flat bench measures: one case after another on a redis-server, in a process that may run the compiled tree.
 
-`python -P -m ops.bench.speed.flat_cases CASES`, where CASES is a JSON list of `Case`; progress on stderr, figures on
-stdout.
+`python -P -m ops.bench.speed.flat_cases DIRECTORY CASES`, where the server's log goes into DIRECTORY, and CASES is a
+JSON list of `Case`; progress on stderr, figures on stdout.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from typing import Final, NamedTuple, TypeVar
 
 import redis
 
-from ops.stack.processes import free_port
+from ops.processes.servers import free_port
 from ops.stack.redis_server import Persistence, redis_server, redis_url, system_executable
 from pipeline.decide.app import AGENT_ID, RegimeSource
 from pipeline.decide.batch import Judge, TopicNames
@@ -29,7 +28,6 @@ from pipeline.domain.decision import BreakerState
 from pipeline.domain.log import Record, Source, Span
 from pipeline.domain.payment import Channel, Transaction
 from pipeline.io.avro.wire import WireFormat
-from pipeline.io.dead_letters import DeadLetters
 from pipeline.io.settings import Settings
 from pipeline.state.store import RedisState
 from pipeline.state.windows import DAY_MS
@@ -106,9 +104,8 @@ class Decider:
 
     def __init__(self, url: str) -> None:
         wire = WireFormat()
-        topics = TopicNames("transactions.v1", "decisions.v1", "alerts.v1")
-        dead_letters = DeadLetters(wire, "transactions.dead.v1", None)
-        self._judge = Judge(RegimeSource(Settings()).current, wire, topics, dead_letters, AGENT_ID)
+        topics = TopicNames("decisions.v1", "alerts.v1")
+        self._judge = Judge(RegimeSource(Settings()).current, wire, topics, AGENT_ID)
         self._state = RedisState(url)
         self.client_s = 0.0
 
@@ -139,7 +136,7 @@ def with_redis(directory: Path, measure: Callable[[int], Figures]) -> Figures:
     port = free_port()
     server = redis_server(
         system_executable(),
-        directory / str(port),
+        directory,
         port,
         persistence=Persistence.NONE,
         memory_max_bytes=REDIS_MEMORY_MAX_BYTES,
@@ -194,10 +191,9 @@ def _cpu_seconds(client: redis.Redis) -> float:
 
 
 def main() -> None:
-    cases = [Case(*fields) for fields in json.loads(sys.argv[1])]
+    directory, cases = Path(sys.argv[1]), [Case(*fields) for fields in json.loads(sys.argv[2])]
     calm_garbage_collector()  # as the worker does
-    with tempfile.TemporaryDirectory() as directory:
-        figures = with_redis(Path(directory), lambda port: asyncio.run(measured(cases, port)))
+    figures = with_redis(directory, lambda port: asyncio.run(measured(cases, port)))
     print(json.dumps(figures))
 
 

@@ -1,26 +1,28 @@
 """The Fraud Detection Handbook's 1,754,155 payments through the real stack: as many distinct decisions, and the rate.
 
-The file is published by `fraud replay-file` while the worker decides; the time counts from the first record published
-to the last decision committed. The decisions are counted by reading the topic, not by trusting a counter. The worker's
+`fraud payments publish` publishes the file while the worker decides; the time counts from the first record published to
+the last decision committed. The decisions are counted by reading the topic, not by trusting a counter. The worker's
 hot path is compiled, as the image has it, where a C compiler is found.
 """
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from ops.bench.rig.topics_io import committed_counts, prepare_topics, read_topic, wait_until
-from ops.bench.rig.worker_process import worker_process
+from ops.bench.rig.services import worker_process
+from ops.bench.rig.stored import Tail
+from ops.bench.rig.supervision import running
+from ops.bench.rig.topics_io import prepare_topics
+from ops.bench.rig.waiting import wait_committed
 from ops.compiled import compiled_tree_or_none, python_path
 from ops.stack.real import RealStack
 from pipeline.domain.decision import Decision
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.settings import Settings
-from pipeline.publish.command import replay_file
+from pipeline.publish.file_command import publish_file
 
 PATH: Final = Path("../shared/data/handbook.parquet")
 PAYMENTS: Final = 1_754_155
@@ -28,34 +30,27 @@ QUICK_PAYMENTS: Final = 20_000
 SECONDS_MAX: Final = 1_800
 
 
-def run(say: Callable[[str], None], *, is_quick: bool) -> dict[str, object]:
+def run(say: Callable[[str], None], folder: Path, *, is_quick: bool) -> dict[str, object]:
     tree = compiled_tree_or_none(say)
-    with tempfile.TemporaryDirectory() as directory, RealStack(Path(directory)) as stack:
+    with RealStack(folder / "stack") as stack:
         prepare_topics(stack.bootstrap_servers, "")
         servers = stack.bootstrap_servers, stack.redis_url
-        worker = worker_process(Path(directory), *servers, environment=python_path(tree))
-        worker.start()
-        try:
+        with running(worker_process(folder, *servers, environment=python_path(tree))):
             return {"compiled": tree is not None, **_measure(say, stack, is_quick=is_quick)}
-        finally:
-            worker.stop()
 
 
 def _measure(say: Callable[[str], None], stack: RealStack, *, is_quick: bool) -> dict[str, object]:
     settings = Settings(bootstrap_servers=stack.bootstrap_servers, redis_url=stack.redis_url)
     started = time.monotonic()
     limit = QUICK_PAYMENTS if is_quick else None
-    published = replay_file(settings, WireFormat(), PATH, limit=limit).transactions
+    published = publish_file(settings, WireFormat(), PATH, limit=limit).transactions
     say(f"{published:,} published after {time.monotonic() - started:.0f} s")
 
-    def committed() -> int:
-        return committed_counts(stack.bootstrap_servers, settings.consumer_group, "transactions.v1")
-
-    wait_until(lambda: committed() >= published, SECONDS_MAX, "deciding", every_s=1.0)
+    wait_committed(stack.bootstrap_servers, published, SECONDS_MAX, "deciding", every_s=1.0)
     seconds = time.monotonic() - started
     say(f"all committed after {seconds:.0f} s; counting")
     outcomes, distinct, total = _count(stack.bootstrap_servers)
-    dead = sum(1 for _ in read_topic(stack.bootstrap_servers, "transactions.dead.v1"))
+    dead = sum(1 for _ in Tail(stack.bootstrap_servers, "transactions.dead.v1").news())
     expected = QUICK_PAYMENTS if is_quick else PAYMENTS
     return {
         "payments": published,
@@ -75,10 +70,8 @@ def _count(bootstrap_servers: str) -> tuple[dict[str, int], int, int]:
     outcomes: dict[str, int] = {}
     seen: set[str] = set()
     total = 0
-    for message in read_topic(bootstrap_servers, "decisions.v1"):
-        value = message.value()
-        assert isinstance(value, bytes)
-        decision = wire.decode_decision_record(value)
+    for found in Tail(bootstrap_servers, "decisions.v1").news():
+        decision = wire.decode_decision_record(found.value)
         assert isinstance(decision, Decision)
         total += 1
         seen.add(decision.transaction_id)

@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +23,7 @@ import numpy as np
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from ops.bench.rig.payments import payments
+from ops.bench.rig.supervision import running
 from ops.bench.rig.topics_io import REQUEST_TIMEOUT_S, prepare_topics
 from ops.bench.speed.throughput import TRANSPORT, WORKER, case_process
 from ops.compiled import compiled_tree_or_none
@@ -46,21 +46,18 @@ class _Flow(NamedTuple):
     late_ms_max: float
 
 
-def run(say: Callable[[str], None], *, is_quick: bool) -> dict[str, object]:
+def run(say: Callable[[str], None], folder: Path, *, is_quick: bool) -> dict[str, object]:
     warm_s, measured_s = (QUICK_S, QUICK_S) if is_quick else (WARM_S, MEASURED_S)
     tree = compiled_tree_or_none(say)
-    with tempfile.TemporaryDirectory() as directory, RealStack(Path(directory)) as stack:
+    with RealStack(folder / "stack") as stack:
         prepare_topics(stack.bootstrap_servers, "bare.")
-        flows = {"bare": _flow(say, stack, "bare.", "transactions.v1", warm_s, measured_s)}
+        bench = _Bench(say, folder, stack.bootstrap_servers, warm_s, measured_s)
+        flows = {"bare": bench.flow("bare.", "transactions.v1")}
         for case in (TRANSPORT, WORKER):
             prefix = f"{case.name}."
             prepare_topics(stack.bootstrap_servers, prefix)
-            process = case_process(Path(directory), stack, case, tree)
-            process.start()
-            try:
-                flows[case.name] = _flow(say, stack, prefix, "decisions.v1", warm_s, measured_s)
-            finally:
-                process.stop()
+            with running(case_process(folder, stack, case, tree)):
+                flows[case.name] = bench.flow(prefix, "decisions.v1")
     worker = flows[WORKER.name].spans_ms
     return {
         "compiled": tree is not None,
@@ -74,29 +71,34 @@ def run(say: Callable[[str], None], *, is_quick: bool) -> dict[str, object]:
     }
 
 
-def _flow(
-    say: Callable[[str], None], stack: RealStack, prefix: str, read_topic: str, warm_s: int, measured_s: int
-) -> _Flow:
-    """Sends payments and reads them, or their decisions, back."""
-    seconds = warm_s + measured_s
-    count = str(RATE_PER_S * seconds)
-    reader = _child("read", stack.bootstrap_servers, prefix, read_topic, count, str(RATE_PER_S * warm_s))
-    generator = _child("generate", stack.bootstrap_servers, prefix, count)
-    late_ms = json.loads(_answer(generator, seconds))
-    spans_ms = _percentiles(json.loads(_answer(reader, seconds)))
-    say(f"{prefix}{read_topic}: {spans_ms}")
-    return _Flow(spans_ms, late_ms)
+class _Bench(NamedTuple):
+    say: Callable[[str], None]
+    folder: Path
+    bootstrap_servers: str
+    warm_s: int
+    measured_s: int
 
+    def flow(self, prefix: str, read_topic: str) -> _Flow:
+        """Sends payments and reads them, or their decisions, back."""
+        seconds = self.warm_s + self.measured_s
+        count = str(RATE_PER_S * seconds)
+        reader = self._child("read", prefix, read_topic, count, str(RATE_PER_S * self.warm_s))
+        generator = self._child("generate", prefix, count)
+        late_ms = json.loads(_answer(generator, seconds))
+        spans_ms = _percentiles(json.loads(_answer(reader, seconds)))
+        self.say(f"{prefix}{read_topic}: {spans_ms}")
+        return _Flow(spans_ms, late_ms)
 
-def _child(*arguments: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "ops.bench.speed.latency", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE)  # noqa: S603 - the command is ours
+    def _child(self, role: str, prefix: str, *arguments: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "ops.bench.speed.latency", role, self.bootstrap_servers, prefix, *arguments]
+        with (self.folder / f"{prefix}{role}.log").open("ab") as log:
+            return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log)  # noqa: S603 - the command is ours
 
 
 def _answer(child: subprocess.Popen[bytes], seconds: int) -> bytes:
     out, _ = child.communicate(timeout=seconds + 60)
     if child.returncode != 0:
-        raise RuntimeError("a child of the latency bench failed")
+        raise RuntimeError(f"a child of the latency bench ended with {child.returncode}; see its log")
     return out
 
 

@@ -9,18 +9,19 @@ worker does.
 
 from __future__ import annotations
 
-import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from ops.bench.rig.payments import payments
-from ops.bench.rig.topics_io import committed_counts, prepare_topics, publish, wait_until
-from ops.bench.rig.worker_process import status, worker_process
+from ops.bench.rig.publisher import publish
+from ops.bench.rig.services import worker_process
+from ops.bench.rig.supervision import running
+from ops.bench.rig.topics_io import committed_counts, prepare_topics
+from ops.bench.rig.waiting import wait_until
 from ops.compiled import compiled_tree_or_none, python_path
-from ops.stack.processes import LOOPBACK, ServerProcess, free_port, process_cpu_seconds
+from ops.processes.servers import ServerProcess, process_cpu_seconds
 from ops.stack.real import RealStack
 from pipeline.io.avro.wire import WireFormat
 
@@ -53,14 +54,14 @@ CASES = (
 )
 
 
-def run(say: Callable[[str], None], *, is_quick: bool) -> dict[str, object]:
+def run(say: Callable[[str], None], folder: Path, *, is_quick: bool) -> dict[str, object]:
     results: dict[str, dict[str, float]] = {}
     tree = compiled_tree_or_none(say)
-    with tempfile.TemporaryDirectory() as directory, RealStack(Path(directory)) as stack:
+    with RealStack(folder / "stack") as stack:
         for case in CASES:
             records = case.records // 5 if is_quick else case.records
             case_tree = tree if case.is_compiled else None
-            results[case.name] = _measure(say, Path(directory), stack, case._replace(records=records), case_tree)
+            results[case.name] = _measure(say, folder, stack, case._replace(records=records), case_tree)
             say(f"{case.name}: {results[case.name]}")
     worker, faust, bare = (results[name]["decisions_per_s"] for name in ("worker", "plain_faust", "transport"))
     ratios = {"worker_to_plain_faust": round(worker / faust, 1), "worker_to_transport": round(worker / bare, 3)}
@@ -93,8 +94,7 @@ def _measure(
     def committed() -> int:
         return committed_counts(stack.bootstrap_servers, group, f"{prefix}transactions.v1")
 
-    process.start()
-    try:
+    with running(process):
         wait_until(lambda: committed() >= min(case.warm_records, records // 5), SECONDS_MAX, "warming up")
         pids = {"process": process.pid, "redis": stack.redis.pid, "broker": stack.broker.pid}
         first, started = committed(), time.monotonic()
@@ -108,8 +108,6 @@ def _measure(
             raise RuntimeError(f"{case.name}: {records:,} records are too few, the topic ended while it was measured")
         seconds, done = time.monotonic() - started, now - first
         spent = {name: process_cpu_seconds(pid) - before[name] for name, pid in pids.items()}
-    finally:
-        process.stop()
     cpu = {f"{name}_cpu_us": round(value / done * 1e6, 1) for name, value in spent.items()}
     return {"decisions_per_s": round(done / seconds), "measured": done, **cpu}
 
@@ -122,21 +120,15 @@ def case_process(directory: Path, stack: RealStack, case: Case, tree: Path | Non
         "FRAUD_CONSUMER_GROUP": case.name,
         **python_path(tree),
     }
-    if case.module is None:
-        return worker_process(directory, stack.bootstrap_servers, stack.redis_url, environment=environment)
-    port = free_port()
-    is_ready = (lambda: status(port, "/live") == 200) if case.module == PLAIN_FAUST else (lambda: True)
-    arguments = ["worker"] if case.module == PLAIN_FAUST else []
-    return ServerProcess(
-        case.name,
-        [sys.executable, "-P", "-m", case.module, *arguments],
-        is_ready=is_ready,
-        log_path=directory / f"{case.name}.log",
-        environment={
-            **environment,
-            "FRAUD_BOOTSTRAP_SERVERS": stack.bootstrap_servers,
-            "FRAUD_REDIS_URL": stack.redis_url,
-            "FRAUD_WEB_HOST": LOOPBACK,
-            "FRAUD_WEB_PORT": str(port),
-        },
+    command: tuple[str, ...] = ("ops.cli", "worker", "run")
+    if case.module is not None:
+        command = (case.module, "worker") if case.module == PLAIN_FAUST else (case.module,)
+    return worker_process(
+        directory,
+        stack.bootstrap_servers,
+        stack.redis_url,
+        name=case.name,
+        command=command,
+        page=None if case.module == TRANSPORT.module else "/live",
+        environment=environment,
     )

@@ -1,4 +1,4 @@
-"""Records appended to topics by services that are no part of the decision worker: reviews and reversals.
+"""Records that are appended and waited for: alerts, anchors, executions, reviews, reversals, dead letters of context.
 
 Invariants
 1. What `Appender.append` or `TransactionalAppender.append` returned from is acknowledged by every replica in step.
@@ -8,54 +8,67 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from pipeline.domain.log import Outgoing
-from pipeline.io.kafka.transaction_log import LINGER_MS, BrokerFailed
+from pipeline.domain.log import Outgoing, TopicPartition
+from pipeline.io.kafka import client
+from pipeline.io.kafka.client import BrokerAway, BrokerFailed, broker_failure, is_transient
 
 DELIVERY_S: Final = 20.0
+LINGER_MS: Final = 100
+"""Whoever appends then flushes, which waits for no linger: each partition is sent once."""
 TRANSACTION_TIMEOUT_MS: Final = 15_000
 RETRIES_MAX: Final = 5
 """Of a step that the broker says can be tried again; each waits up to DELIVERY_S by itself."""
-
-
-class Place(NamedTuple):
-    topic: str
-    partition: int
 
 
 class Appender:
     """Idempotent: a retry inside the client writes nothing twice. For one thread."""
 
     def __init__(self, bootstrap_servers: str, client_id: str, options: Mapping[str, str]) -> None:
-        self._producer = Producer(_options(bootstrap_servers, client_id, options))
+        tuning = {"client.id": client_id, "delivery.timeout.ms": int(DELIVERY_S * 1000), "linger.ms": LINGER_MS}
+        self._producer = Producer(client.writer_options(bootstrap_servers, options, tuning))
 
     def append(self, records: Sequence[Outgoing]) -> None:
-        """Returns once all are acknowledged; BrokerFailed otherwise, and then some may stand there."""
+        """Returns once all are acknowledged; BrokerAway or BrokerFailed otherwise, and then some may stand there."""
         _deliver(self._producer, records)
+
+
+class AsyncAppender:
+    """An Appender for coroutines of one event loop, in a thread of its own: one append follows the other."""
+
+    def __init__(self, bootstrap_servers: str, client_id: str, options: Mapping[str, str]) -> None:
+        self._appender = Appender(bootstrap_servers, client_id, options)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="kafka-append")
+
+    async def append(self, records: Sequence[Outgoing]) -> None:
+        """As `Appender.append`."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._appender.append, records)
 
 
 class TransactionalAppender:
     """One Kafka transaction an append. For one thread."""
 
     def __init__(self, bootstrap_servers: str, transactional_id: str, options: Mapping[str, str]) -> None:
-        self._producer = Producer(
-            {
-                **_options(bootstrap_servers, transactional_id, options),
-                "transactional.id": transactional_id,
-                "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
-                "delivery.timeout.ms": TRANSACTION_TIMEOUT_MS,
-            }
-        )
+        tuning = {
+            "client.id": transactional_id,
+            "transactional.id": transactional_id,
+            "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
+            "delivery.timeout.ms": TRANSACTION_TIMEOUT_MS,
+            "linger.ms": LINGER_MS,
+        }
+        self._producer = Producer(client.writer_options(bootstrap_servers, options, tuning))
 
     def start(self) -> None:
         """From here on a predecessor's transaction has ended and can't be taken up again. BrokerFailed."""
         _persistently("starting", lambda: self._producer.init_transactions(DELIVERY_S))
 
-    def append(self, records: Sequence[Outgoing]) -> dict[Place, int]:
+    def append(self, records: Sequence[Outgoing]) -> dict[TopicPartition, int]:
         """All or nothing. The offset after the last of them, by topic and partition.
 
         BrokerFailed where the broker refuses, or does not say how it ended: read the topic then.
@@ -65,7 +78,8 @@ class TransactionalAppender:
             ends = _deliver(self._producer, records)
         except (BrokerFailed, KafkaException) as error:
             self._abort()
-            raise BrokerFailed(f"a transaction could not be written: {error}") from error
+            what = "a transaction could not be written"
+            raise error if isinstance(error, BrokerFailed) else broker_failure(what, error) from error
         _persistently("committing", lambda: self._producer.commit_transaction(DELIVERY_S))
         return ends
 
@@ -76,7 +90,7 @@ class TransactionalAppender:
             return  # fenced or out of reach: the broker aborts it after its timeout, or the successor at its start
 
 
-def _persistently(what: str, step: Any) -> None:
+def _persistently(what: str, step: Callable[[], object]) -> None:
     for _ in range(RETRIES_MAX):
         try:
             step()
@@ -84,48 +98,28 @@ def _persistently(what: str, step: Any) -> None:
             error = exception.args[0]
             if isinstance(error, KafkaError) and error.retriable():
                 continue
-            raise BrokerFailed(f"{what} a transaction failed: {_sentence(error)}") from exception
+            raise broker_failure(f"{what} a transaction failed", exception) from exception
         return
-    raise BrokerFailed(f"{what} a transaction was tried {RETRIES_MAX} times")
+    raise BrokerAway(f"{what} a transaction was tried {RETRIES_MAX} times")
 
 
-def _deliver(producer: Producer, records: Sequence[Outgoing]) -> dict[Place, int]:
+def _deliver(producer: Producer, records: Sequence[Outgoing]) -> dict[TopicPartition, int]:
     """Where a retry was recognised as one, the broker doesn't say the offset, and the end is an earlier one."""
     failures: list[KafkaError] = []
-    ends: dict[Place, int] = {}
+    ends: dict[TopicPartition, int] = {}
 
     def delivered(error: KafkaError | None, message: Message) -> None:
         topic, partition, offset = message.topic(), message.partition(), message.offset()
         if error is not None:
             failures.append(error)
         elif topic is not None and partition is not None and offset is not None and offset >= 0:
-            ends[Place(topic, partition)] = offset + 1
+            ends[TopicPartition(topic, partition)] = offset + 1
 
     for record in records:
         producer.produce(record.topic, record.value, record.key, on_delivery=delivered)
     left = producer.flush(DELIVERY_S)
     if left or failures:
         why = failures[0].str() if failures else f"nothing within {DELIVERY_S:.0f} s"
-        raise BrokerFailed(f"{left + len(failures)} of {len(records)} records were not acknowledged: {why}")
+        kind = BrokerAway if all(map(is_transient, failures)) else BrokerFailed
+        raise kind(f"{left + len(failures)} of {len(records)} records were not acknowledged: {why}")
     return ends
-
-
-def _options(bootstrap_servers: str, client_id: str, options: Mapping[str, str]) -> dict[str, Any]:
-    return {
-        "bootstrap.servers": bootstrap_servers,
-        "client.id": client_id,
-        "enable.idempotence": True,
-        "delivery.timeout.ms": int(DELIVERY_S * 1000),
-        "linger.ms": LINGER_MS,
-        "compression.type": "lz4",
-        "retry.backoff.ms": 2,  # as the worker's: transactions back to back wait for each other by it
-        "retry.backoff.max.ms": 100,
-        "reconnect.backoff.ms": 20,
-        "reconnect.backoff.max.ms": 500,
-        "log_level": 2,
-        **options,
-    }
-
-
-def _sentence(error: object) -> str:
-    return str(error.str() if isinstance(error, KafkaError) else error)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from typing import Final
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaError, Message, Producer
 
-from pipeline.io.kafka.log_scan import BROKER_TIMEOUT_S, client_options
+from pipeline.io.kafka import client
+from pipeline.io.kafka.client import BrokerAway, BrokerFailed
 from pipeline.io.settings import Settings
-from pipeline.terminal.failures import Failure, broker_away
 
 FLUSH_S: Final = 60.0
 FULL_POLL_S: Final = 0.1
@@ -20,34 +20,25 @@ SERVED_EVERY: Final = 1000
 
 
 class BulkPublisher:
-    """Keyed records to any topic, in order for each key. Raises Failure where the broker or a topic can't be had."""
+    """Keyed records to any topic, in order for each key. Raises TopicMissing, BrokerAway, BrokerFailed."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._failures: list[KafkaError] = []
         self._produced = 0
-        self._producer = Producer(
-            {
-                **client_options(settings),
-                "enable.idempotence": True,
-                "linger.ms": 2,
-                # Context topics are read by a Faust agent, which can't read lz4 without a further library.
-                "compression.type": "none",
-                "queue.buffering.max.messages": QUEUE_RECORDS,
-                "delivery.timeout.ms": int(FLUSH_S * 1000),
-                "delivery.report.only.error": True,
-                "on_delivery": self._undelivered,
-            }
-        )
+        tuning = {
+            "linger.ms": 2,
+            "delivery.timeout.ms": int(FLUSH_S * 1000),
+            "compression.type": client.COMPRESSION_FOR_FAUST,
+            "queue.buffering.max.messages": QUEUE_RECORDS,
+            "delivery.report.only.error": True,
+            "on_delivery": self._undelivered,
+        }
+        servers, options = settings.bootstrap_servers, settings.kafka_options
+        self._producer = Producer(client.writer_options(servers, options, tuning))
 
     def require_topics(self, *topics: str) -> None:
-        try:
-            for topic in map(self._settings.topic, topics):
-                found = self._producer.list_topics(topic, timeout=BROKER_TIMEOUT_S).topics[topic]
-                if found.error is not None:
-                    raise Failure(f"There is no topic {topic}.", "Create the topics with `fraud topics create`.")
-        except KafkaException as error:
-            raise broker_away(self._settings.bootstrap_servers) from error
+        client.require_topics(self._producer, map(self._settings.topic, topics))
 
     def publish(self, topic: str, key: bytes, value: bytes, timestamp_ms: int) -> None:
         """`topic` with its prefix; a timestamp of 0 is now."""
@@ -58,7 +49,7 @@ class BulkPublisher:
             except BufferError:  # the queue is full: let deliveries make room
                 self._producer.poll(FULL_POLL_S)
         else:
-            raise broker_away(self._settings.bootstrap_servers)
+            raise BrokerAway("nothing was acknowledged for a minute")
         self._produced += 1
         if self._produced % SERVED_EVERY == 0:
             self._producer.poll(0)
@@ -69,15 +60,14 @@ class BulkPublisher:
         left = self._producer.flush(FLUSH_S)
         self._raise_failure()
         if left:
-            raise Failure(f"{left} records were not acknowledged within {FLUSH_S:.0f} s.", "Look at the broker's log.")
+            raise BrokerFailed(f"{left} records were not acknowledged within {FLUSH_S:.0f} s")
 
     def _undelivered(self, error: KafkaError, _message: Message) -> None:
         self._failures.append(error)
 
     def _raise_failure(self) -> None:
         if self._failures:
-            why = self._failures[0].str()
-            raise Failure(f"{len(self._failures)} records were refused: {why}.", "Look at the broker's log.")
+            raise BrokerFailed(f"{len(self._failures)} records were refused: {self._failures[0].str()}")
 
 
 class Pace:

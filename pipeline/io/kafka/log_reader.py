@@ -1,111 +1,228 @@
-"""Reading a topic outside any group: what a rebuild reads again, and how far a group has come."""
+"""The one reader outside any group: what a rebuild, a comparison or a command reads of a topic, from here to there.
+
+It commits nothing and keeps no position beyond itself. Blocking: coroutines call it in a thread.
+"""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final, Generic, NamedTuple, Self, TypeVar
+from zlib import crc32
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from pipeline.domain.log import Record
-from pipeline.io.kafka.transaction_log import (
-    BROKER_TIMEOUT_S,
-    BrokerFailed,
-    raise_unless_passing,
-    record_of,
-    shared_options,
-)
+from pipeline.io.kafka import client
+from pipeline.io.kafka.client import BrokerAway, broker_failure, raise_unless_passing, record_of
+from pipeline.io.settings import Settings
 
+SILENCE_S_MAX: Final = 30.0
+"""A broker that says nothing for so long, with records still to come, is given up."""
+RECORDS_A_READ: Final = 2_000
+POLL_S: Final = 0.2
 COORDINATOR_TRIES: Final = 50
 COORDINATOR_PAUSE_S: Final = 0.1
-"""A broker that has just started may not know of its groups yet; 5 s is more than it needs for that."""
-_NO_COORDINATOR_YET: Final = (
-    KafkaError.NOT_COORDINATOR,
-    KafkaError.COORDINATOR_NOT_AVAILABLE,
-    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-)
+"""5 s in all: more than a broker that has just started needs to find its groups."""
+CONNECTION_MS: Final = 5_000
+COMMAND_GROUP: Final = "fraud-command"
+
+Taken = TypeVar("Taken")
 
 
-class Stretch(NamedTuple):
-    """Records read in order; the next to come has end_offset or a later one."""
+class Extent(NamedTuple):
+    """Offsets of a partition: the oldest kept, and the one that the next record will get."""
 
-    records: Sequence[Record]
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch(Generic[Taken]):
+    """`taken`: one for each record, in order. The next record has end_offset or a later one, for commit markers have
+    offsets too. is_at_end: there was no more to read."""
+
+    taken: Sequence[Taken]
     end_offset: int
+    is_at_end: bool
 
 
 class LogReader:
-    """Reads a stretch of one partition outside any group, to rebuild state from it. Raises BrokerFailed."""
+    """For one thread at a time, and one reading at a time. Every method raises TopicMissing, BrokerAway, BrokerFailed.
 
-    def __init__(self, bootstrap_servers: str, topic: str, group: str, options: Mapping[str, str]) -> None:
-        """`group` is only asked for its committed offsets."""
-        self._topic = topic
-        self._consumer = Consumer(
-            {
-                **shared_options(bootstrap_servers, options),
-                "group.id": group,
-                "enable.auto.commit": False,
-                "auto.offset.reset": "error",
-                "isolation.level": "read_committed",
-                "enable.partition.eof": True,  # commit markers at the log's end have offsets but are no records
-                "fetch.wait.max.ms": 10,  # an end is found by a fetch that waits this long; there is one a partition
-            }
-        )
+    A stretch that begins where the last one ended goes on without asking the broker for its records again.
+    """
 
-    async def partitions(self) -> list[int]:
-        listed = await self._asked(self._consumer.list_topics, self._topic, BROKER_TIMEOUT_S)
-        return sorted(listed.topics[self._topic].partitions)
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        group: str,
+        options: Mapping[str, str],
+        *,
+        timeout_s: float | None = None,
+        is_expiry_expected: bool = False,
+    ) -> None:
+        """group: asked for by the library and never joined; a role may use its own only. timeout_s: for one question
+        to the broker; None for client.ANSWER_S. is_expiry_expected: where the records asked for have been deleted
+        since, the reading begins with the oldest that is there; else it fails."""
+        self._bootstrap_servers, self._group, self._options = bootstrap_servers, group, options
+        self._timeout_s = timeout_s or client.ANSWER_S
+        self._place: tuple[str, int, int] | None = None  # topic, partition and next offset of what is being read
+        self._admin: AdminClient | None = None
+        tuning: client.Options = {
+            "enable.partition.eof": True,  # commit markers at the log's end have offsets but are no records
+            "fetch.wait.max.ms": 10,  # an end is found by a fetch that waits this long; there is one a partition
+            "socket.connection.setup.timeout.ms": CONNECTION_MS,
+        }
+        if is_expiry_expected:
+            tuning["auto.offset.reset"] = "earliest"
+        self._consumer = Consumer(client.reader_options(bootstrap_servers, group, options, tuning))
 
-    async def offsets(self, partition: int) -> tuple[int, int]:
-        """The oldest offset kept, and the one that the next record will get."""
-        where = TopicPartition(self._topic, partition)
-        low, high = await self._asked(self._consumer.get_watermark_offsets, where, BROKER_TIMEOUT_S)
-        return int(low), int(high)
+    @classmethod
+    def of(cls, settings: Settings, group: str = COMMAND_GROUP) -> Self:
+        """For a command, which shows what there is."""
+        return cls(settings.bootstrap_servers, group, settings.kafka_options, is_expiry_expected=True)
 
-    async def committed_offset(self, partition: int) -> int | None:
-        """What the group has committed; None where it has committed nothing."""
-        where = [TopicPartition(self._topic, partition)]
-        committed = await self._asked(self._consumer.committed, where, BROKER_TIMEOUT_S)
-        return int(committed[0].offset) if committed[0].offset >= 0 else None
+    def __enter__(self) -> Self:
+        return self
 
-    def seek(self, partition: int, offset: int) -> None:
-        self._consumer.assign([TopicPartition(self._topic, partition, offset)])
-
-    async def read(self, records_max: int) -> Stretch:
-        """Up to `records_max` records from where it stands; BrokerFailed when nothing comes in BROKER_TIMEOUT_S."""
-        stretch: Stretch = await self._asked(self._read, records_max)
-        return stretch
-
-    async def _asked(self, question: Callable[..., Any], *arguments: object) -> Any:
-        """What a blocking call answers; BrokerFailed where it fails, so that no batch is blamed for it."""
-        loop, tries = asyncio.get_running_loop(), 0
-        while True:
-            tries += 1
-            try:
-                return await loop.run_in_executor(None, question, *arguments)
-            except KafkaException as exception:
-                error = exception.args[0]
-                if error.code() not in _NO_COORDINATOR_YET or tries == COORDINATOR_TRIES:
-                    raise BrokerFailed(f"the broker was asked in vain: {error.str()}") from exception
-            await asyncio.sleep(COORDINATOR_PAUSE_S)
-
-    def _read(self, records_max: int) -> Stretch:
-        messages = self._consumer.consume(1, BROKER_TIMEOUT_S)
-        messages += self._consumer.consume(records_max - 1, 0)
-        records: list[Record] = []
-        end_offset = None
-        for message in messages:
-            error = message.error()
-            if error is not None and error.code() == KafkaError._PARTITION_EOF:
-                end_offset = message.offset()
-            elif error is not None:
-                raise_unless_passing(error)
-            else:
-                records.append(record_of(message))
-                end_offset = records[-1].source.offset + 1
-        if end_offset is None:
-            raise BrokerFailed("the log could not be read again")
-        return Stretch(records, end_offset)
+    def __exit__(
+        self, kind: type[BaseException] | None, failure: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     def close(self) -> None:
         self._consumer.close()
+
+    def extents(self, topic: str) -> dict[int, Extent]:
+        """By partition, ascending."""
+        partitions = client.partitions_of(self._consumer, topic, self._timeout_s)
+        return {partition: self._extent(topic, partition) for partition in partitions}
+
+    def partition_of(self, topic: str, key: str) -> int:
+        """Where librdkafka puts a key by default."""
+        return crc32(key.encode()) % len(client.partitions_of(self._consumer, topic, self._timeout_s))
+
+    def committed(self, topic: str) -> dict[int, int]:
+        """The next offset of this reader's own group in each partition where it has committed one. The broker answers
+        once nothing of it is pending in an open transaction."""
+        places = self._places(topic)
+        answer = self._asked(f"the offsets of {self._group}", self._consumer.committed, places, self._timeout_s)
+        return {place.partition: place.offset for place in answer if place.offset >= 0}
+
+    def committed_of(self, group: str, topic: str) -> dict[int, int]:
+        """Any group's, as it stands: what is pending doesn't count and isn't waited for."""
+        wanted = [ConsumerGroupTopicPartitions(group, self._places(topic))]
+        if self._admin is None:
+            self._admin = client.admin_client(self._bootstrap_servers, self._options)
+        admin = self._admin
+
+        def ask() -> ConsumerGroupTopicPartitions:
+            answers = admin.list_consumer_group_offsets(wanted, request_timeout=self._timeout_s)
+            found: ConsumerGroupTopicPartitions = answers[group].result()
+            return found
+
+        answer = self._asked(f"the offsets of {group}", ask)
+        return {place.partition: place.offset for place in answer.topic_partitions or () if place.offset >= 0}
+
+    def stretch(
+        self, topic: str, partition: int, first: int, end: int | None, records_max: int, take: Callable[[Record], Taken]
+    ) -> Stretch[Taken]:
+        """From `first` on: to `end`, or to the end of what is committed; no more than records_max records."""
+        taken: list[Taken] = []
+        if end is not None and end <= first:
+            return Stretch(taken, first, True)
+        next_offset = self._begin(topic, partition, first)
+        for message in self._messages(topic, lambda: min(RECORDS_A_READ, records_max - len(taken))):
+            offset = _offset(message)
+            if message.error() is not None:
+                return Stretch(taken, max(next_offset, offset), True)
+            if end is not None and offset >= end:
+                return Stretch(taken, end, True)
+            taken.append(take(record_of(message)))
+            next_offset = offset + 1
+            if len(taken) == records_max:
+                self._place = topic, partition, next_offset
+                return Stretch(taken, next_offset, end == next_offset)
+        raise AssertionError("a reading ends at an end or in an exception")
+
+    def read(self, topic: str, starts: Mapping[int, int], *, is_followed: bool = False) -> Iterator[Record]:
+        """Records from `starts` (partition → offset) to each partition's end as it is met, or on and on. Partitions
+        are mixed; within each, records come in order."""
+        self._place = None
+        self._consumer.assign([TopicPartition(topic, partition, offset) for partition, offset in starts.items()])
+        unfinished = set(starts)
+        if not unfinished and not is_followed:
+            return
+        for message in self._messages(topic, lambda: RECORDS_A_READ, is_patient=is_followed):
+            if message.error() is None:
+                yield record_of(message)
+                continue
+            unfinished.discard(_partition(message))
+            if not unfinished and not is_followed:
+                return
+
+    def read_all(self, topic: str, partitions: Iterable[int] | None = None) -> Iterator[Record]:
+        extents = self.extents(topic)
+        wanted = extents if partitions is None else {partition: extents[partition] for partition in partitions}
+        starts = {partition: extent.low for partition, extent in wanted.items() if extent.high > extent.low}
+        return self.read(topic, starts)
+
+    def _begin(self, topic: str, partition: int, first: int) -> int:
+        if self._place != (topic, partition, first):
+            self._consumer.assign([TopicPartition(topic, partition, first)])
+        self._place = None  # until a stretch says where it ended
+        return first
+
+    def _messages(self, topic: str, wanted: Callable[[], int], *, is_patient: bool = False) -> Iterator[Message]:
+        """Records, and the ends of partitions as messages with an error. Never asks for more than `wanted`, so that
+        nothing is taken from the library and dropped."""
+        heard = time.monotonic()
+        while True:
+            messages = self._consumer.consume(1, POLL_S)
+            if messages and (more := wanted() - 1):
+                messages += self._consumer.consume(more, 0)  # consume(n, t) waits out t unless n records come
+            for message in messages:
+                error = message.error()
+                if error is None or error.code() == KafkaError._PARTITION_EOF:
+                    yield message
+                else:
+                    raise_unless_passing(error, f"reading {topic} failed")
+            heard = time.monotonic() if messages else heard
+            if not is_patient and time.monotonic() - heard > SILENCE_S_MAX:
+                raise BrokerAway(f"{topic} can't be read: the broker is silent")
+
+    def _extent(self, topic: str, partition: int) -> Extent:
+        where = TopicPartition(topic, partition)
+        asked = self._consumer.get_watermark_offsets
+        return Extent(*self._asked(f"the extent of {topic}", lambda: asked(where, timeout=self._timeout_s)))
+
+    def _places(self, topic: str) -> list[TopicPartition]:
+        partitions = client.partitions_of(self._consumer, topic, self._timeout_s)
+        return [TopicPartition(topic, partition) for partition in partitions]
+
+    def _asked(self, what: str, question: Callable[..., Any], *arguments: object) -> Any:
+        for attempt in range(COORDINATOR_TRIES):
+            try:
+                return question(*arguments)
+            except KafkaException as exception:
+                is_last = attempt == COORDINATOR_TRIES - 1
+                if is_last or exception.args[0].code() not in client.NO_COORDINATOR_YET:
+                    raise broker_failure(f"the broker was asked in vain for {what}", exception) from exception
+            time.sleep(COORDINATOR_PAUSE_S)
+        raise AssertionError("the last try returns or raises")
+
+
+def _offset(message: Message) -> int:
+    offset = message.offset()
+    assert offset is not None, "a record, and the end of a topic, has a place"
+    return offset
+
+
+def _partition(message: Message) -> int:
+    partition = message.partition()
+    assert partition is not None, "a record, and the end of a topic, has a place"
+    return partition

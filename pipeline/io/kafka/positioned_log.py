@@ -9,15 +9,16 @@ gaps where commit markers and aborted records stand; a position that the log no 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, Generic, NamedTuple
+from typing import Final, Generic, NamedTuple
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from pipeline.domain.log import ContentT, LogRecord, RecordUndecodable
 from pipeline.domain.refusals import Refusal
+from pipeline.io.kafka import client
+from pipeline.io.kafka.client import broker_failure, raise_unless_passing, record_of
 
 SESSION_TIMEOUT_MS: Final = 6_000
-BROKER_TIMEOUT_S: Final = 10.0
 PENDING_KILOBYTES_MAX: Final = 32_768
 """Fetched ahead of the batch that is being stored."""
 
@@ -25,11 +26,7 @@ PositionsOf = Callable[[Iterable[int]], Mapping[int, int]]
 """Next offset by partition, as `Positions.read` gives them on a connection of its own choice."""
 
 
-class LogUnavailable(Exception):
-    """Kafka gave up: fenced, forbidden, or a position that the topic does not hold."""
-
-
-class Span(NamedTuple):
+class PositionMove(NamedTuple):
     """A partition's share of a batch, as `Positions.advance` takes it."""
 
     partition: int
@@ -39,7 +36,7 @@ class Span(NamedTuple):
 
 class LogBatch(NamedTuple, Generic[ContentT]):
     records: Sequence[LogRecord[ContentT]]  # in log order within each partition
-    spans: Sequence[Span]  # one for each partition that has records, in their order
+    spans: Sequence[PositionMove]  # one for each partition that has records, in their order
 
 
 def undecoded(_value: bytes | None) -> None:
@@ -70,31 +67,22 @@ class PositionedLog(Generic[ContentT]):
         self._assigned_partitions: list[int] = []
         self._next: dict[int, int] = {}
         self._raised: BaseException | None = None
-        settings: dict[str, Any] = {
-            "bootstrap.servers": bootstrap_servers,
-            "group.id": group,
+        tuning = {
             "client.id": f"{group}-{slot}",
             # A static member: a restart in its slot takes its partitions back at once.
             "group.instance.id": f"{group}-{slot}",
             "session.timeout.ms": SESSION_TIMEOUT_MS,
             "heartbeat.interval.ms": SESSION_TIMEOUT_MS // 6,
-            "enable.auto.commit": False,
-            "auto.offset.reset": "error",  # a gap between the position and the log is never skipped
-            "isolation.level": "read_committed",
             "fetch.wait.max.ms": 20,
             "queued.max.messages.kbytes": PENDING_KILOBYTES_MAX,
-            "reconnect.backoff.ms": 20,
-            "reconnect.backoff.max.ms": 500,
-            "log_level": 2,
-            **options,
         }
-        self._consumer = Consumer(settings)
+        self._consumer = Consumer(client.reader_options(bootstrap_servers, group, options, tuning))
         self._consumer.subscribe([topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked)
 
     def read(self, records_max: int, wait_s: float) -> LogBatch[ContentT]:
         """What has arrived, up to records_max: waits for one record, then takes what is there without waiting.
 
-        Raises LogUnavailable, RecordUndecodable, and what `positions` raises; then, and whenever a batch could not be
+        Raises BrokerFailed, RecordUndecodable, and what `positions` raises; then, and whenever a batch could not be
         stored, call `rewind` before reading on.
         """
         messages = self._consumer.consume(1, wait_s)
@@ -106,7 +94,9 @@ class PositionedLog(Generic[ContentT]):
         before = dict(self._next)
         records = [record for message in messages if (record := self._record(message)) is not None]
         ends = {record.partition: record.offset + 1 for record in records}
-        return LogBatch(records, [Span(partition, before[partition], ends[partition]) for partition in sorted(ends)])
+        return LogBatch(
+            records, [PositionMove(partition, before[partition], ends[partition]) for partition in sorted(ends)]
+        )
 
     def rewind(self) -> None:
         """Reads on from where the database stands. Raises what `positions` raises."""
@@ -119,18 +109,18 @@ class PositionedLog(Generic[ContentT]):
         return dict(self._next)
 
     def end_offsets(self) -> dict[int, int]:
-        """Of every assigned partition, the offset after its last stable record or marker. Raises LogUnavailable."""
+        """Of every assigned partition, the offset after its last stable record or marker. Raises BrokerFailed."""
         try:
             return {partition: self._end(partition) for partition in self._next}
         except KafkaException as error:
-            raise LogUnavailable(f"the ends of {self._topic} could not be asked for") from error
+            raise broker_failure(f"the ends of {self._topic} could not be asked for", error) from error
 
     def close(self) -> None:
         self._consumer.close()
 
     def _end(self, partition: int) -> int:
         where = TopicPartition(self._topic, partition)
-        _, high = self._consumer.get_watermark_offsets(where, timeout=BROKER_TIMEOUT_S)
+        _, high = self._consumer.get_watermark_offsets(where, timeout=client.ANSWER_S)
         return int(high)
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -148,29 +138,16 @@ class PositionedLog(Generic[ContentT]):
 
     def _record(self, message: Message) -> LogRecord[ContentT] | None:
         if (error := message.error()) is not None:
-            _raise_unless_passing(self._topic, error)
+            raise_unless_passing(error, f"reading {self._topic} failed")
             return None
-        partition, offset, value = message.partition(), message.offset(), message.value()
-        assert partition is not None, "a record has a place"
-        assert offset is not None, "a record has a place"
-        assert not isinstance(value, str), "raw bytes were asked for"
+        record = record_of(message)
+        partition, offset, timestamp_ms = record.source
         if offset < self._next.get(partition, offset + 1):
             return None  # stored already, or no longer ours
-        content = self._decode(value)
+        content = self._decode(record.value)
         if isinstance(content, Refusal):
             raise RecordUndecodable(f"{self._topic}[{partition}] at {offset}: {content.code}, {content.detail}")
-        if value is None:
+        if record.value is None:
             raise RecordUndecodable(f"{self._topic}[{partition}] at {offset} has no value")
         self._next[partition] = offset + 1
-        key = message.key()
-        return LogRecord(
-            partition, offset, message.timestamp()[1], key if isinstance(key, bytes) else b"", value, content
-        )
-
-
-_PASSING: Final = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._TIMED_OUT})
-
-
-def _raise_unless_passing(topic: str, error: KafkaError) -> None:
-    if error.fatal() or not (error.retriable() or error.code() in _PASSING):
-        raise LogUnavailable(f"reading {topic} failed: {error.str()}")
+        return LogRecord(partition, offset, timestamp_ms, record.key or b"", record.value, content)

@@ -23,11 +23,13 @@ import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from pipeline.domain.log import Outgoing, Record, Source, Span
+from pipeline.domain.log import Outgoing, Record, Span
+from pipeline.io.kafka import client
+from pipeline.io.kafka.client import BrokerFailed, raise_unless_passing, record_of
 from pipeline.io.watchdog import Pulse
 
 BATCHES_AHEAD_MAX: Final = 5
@@ -59,10 +61,6 @@ REJOIN_WAIT_S: Final = 1.0
 twice the default session timeout."""
 
 
-class BrokerFailed(Exception):
-    """Kafka refused for good (fenced, fatal, or out of attempts): this worker's place is over."""
-
-
 @dataclass(frozen=True, slots=True)
 class Batch:
     records: Sequence[Record]  # in log order within each partition
@@ -86,36 +84,27 @@ class TransactionLog:
         options: Mapping[str, str],
     ) -> None:
         self._topic, self._batch_records_max = topic, batch_records_max
-        self._consumer = Consumer(
-            {
-                **shared_options(bootstrap_servers, options),
-                "group.id": group,
-                "client.id": f"{group}-{slot}",
-                # A static member: a restart in its slot takes its partitions back at once, without waiting for the
-                # session of its killed self, and a zombie of the slot is fenced by the group too.
-                "group.instance.id": f"{group}-{slot}",
-                "enable.auto.commit": False,
-                "auto.offset.reset": "error",  # a gap between the committed offset and the log is never skipped
-                "isolation.level": "read_committed",
-                "partition.assignment.strategy": "cooperative-sticky",
-                "session.timeout.ms": session_timeout_ms,
-                "heartbeat.interval.ms": max(session_timeout_ms // 6, 200),
-                "fetch.wait.max.ms": FETCH_WAIT_MS,
-                "fetch.min.bytes": FETCH_BYTES_MIN,
-                "queued.max.messages.kbytes": 32_768,
-            }
-        )
-        self._producer = Producer(
-            {
-                **shared_options(bootstrap_servers, options),
-                "transactional.id": f"{group}-{slot}",
-                "transaction.timeout.ms": transaction_timeout_ms,
-                "delivery.timeout.ms": transaction_timeout_ms,
-                "linger.ms": LINGER_MS,
-                "queue.buffering.max.kbytes": 262_144,
-                "compression.type": "lz4",
-            }
-        )
+        reading = {
+            # A static member: a restart in its slot takes its partitions back at once, without waiting for the
+            # session of its killed self, and a zombie of the slot is fenced by the group too.
+            "group.instance.id": f"{group}-{slot}",
+            "client.id": f"{group}-{slot}",
+            "partition.assignment.strategy": "cooperative-sticky",
+            "session.timeout.ms": session_timeout_ms,
+            "heartbeat.interval.ms": max(session_timeout_ms // 6, 200),
+            "fetch.wait.max.ms": FETCH_WAIT_MS,
+            "fetch.min.bytes": FETCH_BYTES_MIN,
+            "queued.max.messages.kbytes": 32_768,
+        }
+        writing = {
+            "transactional.id": f"{group}-{slot}",
+            "transaction.timeout.ms": transaction_timeout_ms,
+            "delivery.timeout.ms": transaction_timeout_ms,
+            "linger.ms": LINGER_MS,
+            "queue.buffering.max.kbytes": 262_144,
+        }
+        self._consumer = Consumer(client.reader_options(bootstrap_servers, group, options, reading))
+        self._producer = Producer(client.writer_options(bootstrap_servers, options, writing))
         self._lock = threading.Lock()
         self._epoch = 0
         self._position: dict[int, int] = {}  # next offset to read, by assigned partition
@@ -414,73 +403,3 @@ class TransactionLog:
                 self._position.pop(partition.partition, None)
                 self._committed.pop(partition.partition, None)
             self._must_seek = True
-
-
-class Publisher:
-    """For what is rare and stands outside a batch's transaction: alerts, dead letters of context topics."""
-
-    def __init__(self, bootstrap_servers: str, options: Mapping[str, str]) -> None:
-        self._producer = Producer(
-            {
-                **shared_options(bootstrap_servers, options),
-                "enable.idempotence": True,
-                "delivery.timeout.ms": int(BROKER_TIMEOUT_S * 1000),
-            }
-        )
-
-    async def publish(self, outgoing: Outgoing) -> None:
-        """Returns once acknowledged; BrokerFailed otherwise."""
-        await asyncio.get_running_loop().run_in_executor(None, self._publish, outgoing)
-
-    def _publish(self, outgoing: Outgoing) -> None:
-        failures: list[KafkaError] = []
-
-        def delivered(error: KafkaError | None, _message: Message) -> None:
-            if error is not None:
-                failures.append(error)
-
-        self._producer.produce(outgoing.topic, outgoing.value, outgoing.key, on_delivery=delivered)
-        if self._producer.flush(BROKER_TIMEOUT_S) or failures:
-            raise BrokerFailed(f"a record for {outgoing.topic} was not acknowledged")
-
-
-def shared_options(bootstrap_servers: str, options: Mapping[str, str]) -> dict[str, Any]:
-    return {
-        "bootstrap.servers": bootstrap_servers,
-        "socket.nagle.disable": True,
-        "retry.backoff.ms": 2,  # FACTS: the default 100 ms is what back-to-back transactions wait for each other
-        "retry.backoff.max.ms": 100,
-        "reconnect.backoff.ms": 20,
-        "reconnect.backoff.max.ms": 500,
-        # By default librdkafka forgets its brokers when none answers. A producer then waits for ever for the group's
-        # coordinator under its forgotten name (its issue 5511): most outages of over 10 s left a worker standing so.
-        "metadata.recovery.strategy": "none",
-        "log.connection.close": False,
-        "log_level": 2,  # while a broker is away librdkafka says so every 13 ms; what matters is raised to us anyway
-        **options,
-    }
-
-
-_PASSING: Final = frozenset(
-    {KafkaError._PARTITION_EOF, KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._TIMED_OUT}
-)
-
-
-def raise_unless_passing(error: KafkaError | None) -> None:
-    """A broker that is away comes back, or the session ends; an offset out of range never heals by itself."""
-    if error is None:
-        return
-    if error.fatal() or not (error.retriable() or error.code() in _PASSING):
-        raise BrokerFailed(f"reading failed: {error.str()}")
-
-
-def record_of(message: Message) -> Record:
-    partition, offset = message.partition(), message.offset()
-    assert partition is not None, "a record has a place"
-    assert offset is not None, "a record has a place"
-    source = Source(partition, offset, message.timestamp()[1])
-    return Record(_bytes(message.key()), _bytes(message.value()), source)
-
-
-def _bytes(part: str | bytes | None) -> bytes | None:
-    return part.encode() if isinstance(part, str) else part

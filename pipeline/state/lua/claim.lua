@@ -1,10 +1,10 @@
--- Claims the transaction ids of one chunk of a partition for one shard; answers with a standing for each.
--- KEYS: progress (hash: partition → reached, watermark), exceptions (string: offset, standing), then the id buckets
+-- Claims the transaction ids of one chunk of a partition for one shard; answers with the freshness of each.
+-- KEYS: progress (hash: partition → reached, watermark), exceptions (string: offset, freshness), then the id buckets
 -- (hashes: id hash → body hash 4, time 5, partition 2 bytes), which Redis keeps flat while they are small.
 -- ARGV[1]: partition, first, last, initial; then for each event its bucket's place among KEYS, id hash, its claim,
 -- offset.
 -- ARGV[2], ARGV[3]: how long an id is kept in ms; how many exceptions are kept.
--- An exception is offset 7 and standing 1 bytes, in order of offset.
+-- An exception is offset 7 and freshness 1 bytes, in order of offset.
 
 local DUPLICATE, CONFLICT, TOO_OLD = 1, 2, 3
 local KEPT = 'n'  -- in a bucket: how many ids its last purge left
@@ -70,20 +70,20 @@ local function exception_at(offset)
     exceptions = {}
     local text = call('GET', KEYS[2]) or ''
     for place = 1, #text, 8 do
-      local where, standing = unpack_at('>I7B', text, place)
-      exceptions[where] = standing
+      local where, freshness = unpack_at('>I7B', text, place)
+      exceptions[where] = freshness
     end
   end
   return exceptions[offset]
 end
 
-local function standing_again(bucket, id, claim, offset)
-  local standing = exception_at(offset) or FRESH
-  if standing == FRESH and call('HSETNX', bucket, id, claim) == 1 then look(bucket, id) end
-  return standing
+local function freshness_again(bucket, id, claim, offset)
+  local freshness = exception_at(offset) or FRESH
+  if freshness == FRESH and call('HSETNX', bucket, id, claim) == 1 then look(bucket, id) end
+  return freshness
 end
 
-local function standing_of(bucket, id, claim, time_ms)
+local function freshness_of(bucket, id, claim, time_ms)
   local is_old = time_ms < watermarks[partition] - kept_ms
   if not is_old and call('HSETNX', bucket, id, claim) == 1 then
     look(bucket, id)
@@ -98,22 +98,22 @@ local function standing_of(bucket, id, claim, time_ms)
   return FRESH
 end
 
-local standings = {}
+local answered = {}
 local raised = {}
 while at <= #request do
   local number, id, claim, offset
   number, id, claim, offset, at = unpack_at('>I2c9c11I6', request, at)
   local time_ms = unpack_at('>I5', claim, 5)
   local bucket = KEYS[number]
-  local standing
+  local freshness
   if offset < reached then
-    standing = standing_again(bucket, id, claim, offset)
+    freshness = freshness_again(bucket, id, claim, offset)
   else
-    standing = standing_of(bucket, id, claim, time_ms)
+    freshness = freshness_of(bucket, id, claim, time_ms)
     if time_ms > watermarks[partition] then watermarks[partition] = time_ms end
-    if standing ~= FRESH then raised[#raised + 1] = struct.pack('>I7B', offset, standing) end
+    if freshness ~= FRESH then raised[#raised + 1] = struct.pack('>I7B', offset, freshness) end
   end
-  standings[#standings + 1] = standing
+  answered[#answered + 1] = freshness
 end
 
 if #raised > 0 then
@@ -124,4 +124,4 @@ if #raised > 0 then
 end
 local progress = struct.pack('>I7I7', math.max(reached, last), watermarks[partition])
 call('HSET', KEYS[1], integer(partition), progress)
-return OBSERVED .. string.char(unpack(standings))
+return OBSERVED .. string.char(unpack(answered))

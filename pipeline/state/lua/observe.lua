@@ -13,11 +13,11 @@ if must_be_ready == 1 and call('EXISTS', KEYS[1]) == 0 then return {} end
 local key, argument = 1, 7
 local replies = {}
 
-local function run(script, keys_count, limit_at, standings)
+local function run(script, keys_count, limit_at, freshness)
   local keys = {}
   for place = 1, keys_count do keys[place] = KEYS[key + place] end
   key, argument = key + keys_count, argument + 1
-  local reply = script(keys, {ARGV[argument], ARGV[limit_at], ARGV[limit_at + 1], standings})
+  local reply = script(keys, {ARGV[argument], ARGV[limit_at], ARGV[limit_at + 1], freshness})
   replies[#replies + 1] = reply
   return string.sub(reply, 1, 1) == OBSERVED and string.sub(reply, 2)
 end
@@ -25,9 +25,9 @@ end
 while at <= #shape do
   local of_claim, of_accounts, of_shared
   of_claim, of_accounts, of_shared, at = struct.unpack('>I2I2I2', shape, at)
-  local standings = run(claim, of_claim, 2)
-  if not standings then break end
-  if not run(observe_accounts, of_accounts, 4, standings) then break end
-  if not run(observe_shared, of_shared, 6, standings) then break end
+  local freshness = run(claim, of_claim, 2)
+  if not freshness then break end
+  if not run(observe_accounts, of_accounts, 4, freshness) then break end
+  if not run(observe_shared, of_shared, 6, freshness) then break end
 end
 return replies

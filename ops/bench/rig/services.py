@@ -1,0 +1,136 @@
+"""The project's services as users run them, as child processes on a stack of the bench. None is started yet.
+
+Each writes a log of its own in the bench's folder, to which a process that is started again in its place appends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from ops.bench.rig.evidence import SCRATCH
+from ops.processes.servers import LOOPBACK, ServerProcess, free_port
+from ops.stack.real import RealStack
+
+FOLLOWED_S: Final = 120.0
+POLL_S: Final = 0.01
+
+
+def worker_process(
+    directory: Path,
+    bootstrap_servers: str,
+    redis_url: str,
+    *,
+    slot: int = 0,
+    name: str = "worker",
+    command: Sequence[str] = ("ops.cli", "worker", "run"),
+    options: Sequence[str] = (),
+    page: str | None = "/live",
+    environment: Mapping[str, str] | None = None,
+) -> ServerProcess:
+    """`options` are those of `fraud worker run`; `name` is that of its log. It finds what Python compiled in the
+    bench's folder, as it would where pip installed it. `page` None: it counts as started at once."""
+    settings = {
+        "FRAUD_BOOTSTRAP_SERVERS": bootstrap_servers,
+        "FRAUD_REDIS_URL": redis_url,
+        "FRAUD_WORKER_SLOT": str(slot),
+        "PYTHONDONTWRITEBYTECODE": "",
+        "PYTHONPYCACHEPREFIX": str(directory / SCRATCH),
+        **(environment or {}),
+    }
+    return _service(directory, f"{name}-{slot}", (*command, *options), "FRAUD_WEB_PORT", settings, page)
+
+
+def executor_process(
+    directory: Path,
+    bootstrap_servers: str,
+    database_url: str,
+    rail: str,
+    *,
+    slot: int = 0,
+    command: Sequence[str] = ("ops.cli", "executor", "run"),
+    environment: Mapping[str, str] | None = None,
+) -> ServerProcess:
+    """In its own role; `database_url` is the owner's."""
+    settings = {
+        "FRAUD_BOOTSTRAP_SERVERS": bootstrap_servers,
+        "FRAUD_DATABASE_URL": url_of(database_url, "fraud_executor"),
+        "FRAUD_RAIL_URL": rail,
+        "FRAUD_WORKER_SLOT": str(slot),
+        **(environment or {}),
+    }
+    return _service(directory, f"executor-{slot}", command, "FRAUD_EXECUTOR_PORT", settings)
+
+
+def audit_process(stack: RealStack, directory: Path, environment: Mapping[str, str] | None = None) -> ServerProcess:
+    """`fraud audit run` in its own role, signing with `directory`/key (see `prepare_database`). It counts as started at
+    once: its rows are watched."""
+    settings = {
+        "FRAUD_BOOTSTRAP_SERVERS": stack.bootstrap_servers,
+        "FRAUD_DATABASE_URL": url_of(stack.database_url, "fraud_audit"),
+        "FRAUD_AUDIT_DIRECTORY": str(directory / "outside"),
+        "FRAUD_AUDIT_KEY_FILE": str(directory / "key"),
+        **(environment or {}),
+    }
+    return _service(directory, "audit", ("ops.cli", "audit", "run"), "FRAUD_AUDIT_PORT", settings, page=None)
+
+
+def review_process(stack: RealStack, directory: Path, environment: Mapping[str, str]) -> ServerProcess:
+    """`fraud review run` in its own role."""
+    settings = {**environment, "FRAUD_DATABASE_URL": url_of(stack.database_url, "fraud_review")}
+    return _service(directory, "review", ("ops.cli", "review", "run"), "FRAUD_REVIEW_PORT", settings)
+
+
+def url_of(database_url: str, role: str) -> str:
+    """The owner's address as another role's, on a server that asks for no password."""
+    return database_url.replace("//fraud_owner@", f"//{role}@")
+
+
+def kept(keeper: ServerProcess) -> psutil.Process:
+    """The worker of a keeper (`fraud worker run --keep`); waits for the next one where it has just lost one."""
+    process, deadline = psutil.Process(keeper.pid), time.monotonic() + FOLLOWED_S
+    while time.monotonic() < deadline:
+        for child in process.children():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if child.cmdline() == process.cmdline():  # forked; what an import starts runs another command
+                    return child
+        time.sleep(POLL_S)
+    raise TimeoutError(f"{keeper.name} has no worker for {FOLLOWED_S:.0f} s")
+
+
+def status(port: int, page: str) -> int | None:
+    """The HTTP status of a page of a service; None where nothing answers."""
+    try:
+        with urllib.request.urlopen(f"http://{LOOPBACK}:{port}{page}", timeout=1) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return None
+
+
+def _service(
+    directory: Path,
+    name: str,
+    command: Sequence[str],
+    port_setting: str,
+    environment: Mapping[str, str],
+    page: str | None = "/live",
+) -> ServerProcess:
+    """A module with its arguments; it counts as started once its page answers, or at once where there is none."""
+    port = free_port()
+    return ServerProcess(
+        name.replace("-", " "),
+        [sys.executable, "-P", "-m", *command],  # -P: PYTHONPATH may name a compiled tree
+        is_ready=lambda: page is None or status(port, page) == 200,
+        log_path=directory / f"{name}.log",
+        environment={"FRAUD_WEB_HOST": LOOPBACK, **environment, port_setting: str(port)},
+    )

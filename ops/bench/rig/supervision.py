@@ -1,0 +1,41 @@
+"""Processes of a bench that run together: they start in order, are replaced where they end, and are ended together."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from ops.processes.servers import START_DEADLINE_S, ServerFailed, ServerProcess
+
+
+@contextmanager
+def running(*processes: ServerProcess) -> Iterator[None]:
+    """Starts them in order and ends them on leaving, those too that were killed and started again meanwhile."""
+    try:
+        for process in processes:
+            process.start()
+        yield
+    finally:
+        stop_all(processes)
+
+
+def stop_all(processes: Iterable[ServerProcess]) -> None:
+    for process in processes:
+        process.stop()
+
+
+class Supervisor:
+    """Starts processes again that ended by themselves, as what keeps them would."""
+
+    def __init__(self, restarts_max: int, start_deadline_s: float = START_DEADLINE_S) -> None:
+        self._restarts_max, self._start_deadline_s = restarts_max, start_deadline_s
+        self.restarts = 0
+
+    def look_after(self, processes: Iterable[ServerProcess]) -> None:
+        for process in processes:
+            if not process.is_running:
+                self.restarts += 1
+                assert self.restarts <= self._restarts_max, f"processes keep ending; see {process.log_path}"
+                with contextlib.suppress(ServerFailed):  # the next look tries again
+                    process.start(deadline_s=self._start_deadline_s)

@@ -1,0 +1,145 @@
+"""Observing a batch: asking Redis for its state features, and what the breaker says, for as long as it takes.
+
+A failure of the world holds the batch: without the state store a republished payment can't be told from a new one, so
+nothing may be decided (ADR 0002). A store that is away is waited for; one that lost something is rebuilt from the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Final, NamedTuple
+
+import structlog
+
+from pipeline.decide import metrics
+from pipeline.decide.batch import Judge, ModesOf
+from pipeline.decide.breaker_agent import BreakerWatch
+from pipeline.decide.rebuild_agent import Rebuild
+from pipeline.domain.log import Span
+from pipeline.io.kafka.transaction_log import Batch, TransactionLog
+from pipeline.state.store import Prepared, RedisState, StateUnavailable
+from pipeline.state.windows import PartitionObservation, SnapshotPruned, StateLost
+
+HOLD_BACKOFF_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
+REBUILDS_MAX: Final = 5
+"""A state that is lost again and again while it is rebuilt is an outage, not a loss."""
+
+Observations = list[PartitionObservation]
+
+log = structlog.get_logger("decide")
+
+
+class StateGivenUp(Exception):
+    """The state store stayed away for longer than this worker may hold its partitions."""
+
+
+class BatchDropped(Exception):
+    """A partition of the batch was taken away while it waited; whoever has it now reads it again."""
+
+
+class Ahead(NamedTuple):
+    """The batches ahead of the one that is observed."""
+
+    settled: Callable[[], Awaitable[None]]  # returns when none is under way; raises what one raised
+    is_judged: Callable[[], bool]  # whether each has been, so that this one can be at once
+
+
+class Subject(NamedTuple):
+    """What is observed: a batch, or a part of it when it is tried in parts."""
+
+    batch: Batch
+    judge: Judge
+    spans: Sequence[Span]
+    prepared: Prepared
+
+
+class Observer:
+    """Observes one batch at a time, in log order; holds it while the store can't answer."""
+
+    def __init__(
+        self,
+        transactions: TransactionLog,
+        state: RedisState,
+        breaker: BreakerWatch,
+        rebuild: Rebuild,
+        *,
+        patience_s: float,
+    ) -> None:
+        self.is_holding = False
+        self.held_s = 0.0  # in all, by holding and rebuilding
+        self._transactions, self._state, self._breaker, self._rebuild = transactions, state, breaker, rebuild
+        self._patience_s = patience_s
+
+    def ask(self, prepared: Prepared) -> Coroutine[Any, Any, Observations]:
+        """Redis' answer, without holding; raises StateLost, SnapshotPruned or StateUnavailable."""
+        return self._state.observe_prepared(prepared, when_ready=True)
+
+    async def observe(
+        self, subject: Subject, ahead: Ahead, asked: asyncio.Task[Observations] | None = None
+    ) -> tuple[Observations, ModesOf | None]:
+        """State features, and what the breaker says if nothing waits to be judged before (else None: ask it then).
+
+        asked: before the batch ahead was observed; where that went wrong, so did this, and it says nothing of its own.
+        Raises BatchDropped or StateGivenUp.
+        """
+        if asked is not None:
+            with contextlib.suppress(StateLost, SnapshotPruned, StateUnavailable):
+                return await self._with_modes(subject.judge, ahead, asked)
+        started_s = time.perf_counter()
+        try:
+            return await self._hold_until_observed(subject, ahead)
+        finally:
+            if self.is_holding:
+                self.held_s += time.perf_counter() - started_s
+            self.is_holding = False
+
+    async def _hold_until_observed(self, subject: Subject, ahead: Ahead) -> tuple[Observations, ModesOf | None]:
+        deadline_s = time.monotonic() + self._patience_s
+        rebuilds, waits = 0, 0
+        while True:
+            try:
+                return await self._with_modes(subject.judge, ahead, self.ask(subject.prepared))
+            except StateLost as lost:
+                rebuilds += 1
+                if rebuilds > REBUILDS_MAX:
+                    raise StateGivenUp("the state was lost again while it was rebuilt") from lost
+                await self._restore(subject, ahead)
+            except SnapshotPruned as pruned:
+                self._drop_if_stale(subject.batch)
+                raise StateGivenUp(str(pruned)) from pruned
+            except StateUnavailable as error:
+                if time.monotonic() > deadline_s:
+                    raise StateGivenUp(f"no state store for {self._patience_s:.0f} s: {error}") from error
+                self._drop_if_stale(subject.batch)
+                await self._hold("unavailable", HOLD_BACKOFF_S[min(waits, len(HOLD_BACKOFF_S) - 1)])
+                waits += 1
+
+    async def _with_modes(
+        self, judge: Judge, ahead: Ahead, answer: Awaitable[Observations]
+    ) -> tuple[Observations, ModesOf | None]:
+        if not ahead.is_judged():
+            return await answer, None
+        return await asyncio.gather(answer, self._breaker.modes(judge.in_force))
+
+    async def _restore(self, subject: Subject, ahead: Ahead) -> None:
+        """Rebuilds the state up to where the spans start; the commit before it must be through by then."""
+        self.is_holding = True
+        metrics.STATE_HOLDS.labels("lost").inc()
+        await ahead.settled()
+        self._drop_if_stale(subject.batch)
+        with contextlib.suppress(StateLost):  # lost again meanwhile: found again at the next look, REBUILDS_MAX times
+            await self._rebuild.run(subject.judge, {span.partition: span.start_offset for span in subject.spans})
+
+    def _drop_if_stale(self, batch: Batch) -> None:
+        if not self._transactions.is_current(batch):
+            raise BatchDropped
+
+    async def _hold(self, why: str, pause_s: float) -> None:
+        if not self.is_holding:
+            log.warning("holding", why=why)
+        self.is_holding = True
+        metrics.STATE_HOLDS.labels(why).inc()
+        await asyncio.sleep(pause_s)

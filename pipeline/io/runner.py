@@ -1,0 +1,115 @@
+"""The loop that every service runs in: audit, executor, review and reconciliation.
+
+Signals, logs, pages, patience, shutdown and exit codes are decided here, once.
+
+- SIGTERM and SIGINT end a service after the turn at hand: its loop, its pages, then what it holds (its place in the
+  group, its connection). Exit 0.
+- A failure that may pass, PostgreSQL or the broker being away above all, is waited out: the service holds, says so on
+  /ready, and begins again from what is stored, for as long as its patience lasts.
+- What outlasts the patience, and what must not be passed over, ends the service with one line of its log, `NAME_ended`,
+  and exit 1. Started again, it goes on where it stood. A bug ends it with a traceback.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Final, NoReturn, Protocol
+
+import structlog
+from prometheus_client import Counter
+
+from pipeline.domain.log import RecordUndecodable
+from pipeline.io import logs
+from pipeline.io.health import Health, health_pages
+from pipeline.io.kafka.client import BrokerAway, BrokerFailed
+from pipeline.io.postgres import DatabaseRefused, DatabaseUnavailable, PositionMoved
+from pipeline.io.settings import Settings
+
+Failures = tuple[type[Exception], ...]
+
+HOLD_WAIT_S: Final = 0.5
+ENDED: Final = 1
+"""Exit code of a service that ended by itself."""
+PASSING: Final[Failures] = (BrokerAway, DatabaseUnavailable)
+ENDING: Final[Failures] = (BrokerFailed, DatabaseRefused, DatabaseUnavailable, PositionMoved, RecordUndecodable)
+
+HOLDS: Final = Counter("fraud_service_holds_total", "Times a service held and began again", ["service", "why"])
+
+
+class Service(Protocol):
+    def step(self, stopping: threading.Event) -> str | None:
+        """One turn: what has arrived, and what is due. Why the service isn't ready, or None.
+
+        It may wait a second or so for something to come, on `stopping` where that is possible.
+        """
+
+    def begin_again(self) -> None:
+        """Before the turn after a failure: on new connections, from what is stored."""
+
+    def close(self) -> None:
+        """Gives back what the service holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How a service runs. `passing` and `ending`: failures of its own, besides PASSING and ENDING; `on_signal`: what
+    else it can be told."""
+
+    name: str
+    port: int
+    port_setting: str
+    passing: Failures = ()
+    ending: Failures = ()
+    on_signal: Mapping[signal.Signals, Callable[[], None]] = field(default_factory=dict)
+
+
+def run_service(service: Service, settings: Settings, terms: Terms) -> NoReturn:
+    """Until it is told to stop, or ends by itself. Raises SystemExit, and PortUnavailable where it can't start."""
+    logs.configure(settings.log_level)
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopping.set())
+    for number, act in terms.on_signal.items():
+        signal.signal(number, _handler(act))
+    health = Health(settings.service_standstill_s)
+    with closing(service), health_pages(settings.web_host, terms.port, terms.port_setting, health):
+        try:
+            keep_stepping(service, terms, health, settings.service_patience_s, stopping)
+        except ENDING + terms.ending as error:
+            log = structlog.get_logger(terms.name)
+            log.critical(f"{terms.name}_ended", error=type(error).__name__, why=str(error))
+            raise SystemExit(ENDED) from error
+    raise SystemExit(0)
+
+
+def keep_stepping(service: Service, terms: Terms, health: Health, patience_s: float, stopping: threading.Event) -> None:
+    """Raises what can't be waited out, or was waited for in vain."""
+    log = structlog.get_logger(terms.name)
+    log.info(f"{terms.name}_started")
+    held_since_s: float | None = None
+    while not stopping.is_set():
+        health.turn()
+        try:
+            if held_since_s is not None:
+                service.begin_again()
+            health.tell(service.step(stopping))
+            held_since_s = None
+        except PASSING + terms.passing as error:
+            held_since_s = time.monotonic() if held_since_s is None else held_since_s
+            if time.monotonic() - held_since_s > patience_s:
+                raise
+            kind = type(error).__name__
+            health.tell(f"it holds: {kind}, {error}")
+            HOLDS.labels(terms.name, kind).inc()
+            log.warning(f"{terms.name}_holds", error=kind, why=str(error))
+            stopping.wait(HOLD_WAIT_S)
+    log.info(f"{terms.name}_stopped")
+
+
+def _handler(act: Callable[[], None]) -> Callable[..., None]:
+    return lambda *_: act()

@@ -1,0 +1,71 @@
+"""Reconciliation without end, in the loop of `pipeline.io.runner`.
+
+A comparison is opened, looked at once a turn until nothing in it is missing or its grace is over, and closed.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Final
+
+import structlog
+
+from pipeline.io.postgres import Connection, Held
+from pipeline.reconcile import metrics
+from pipeline.reconcile.gaps import Gap
+from pipeline.reconcile.service import Comparison, Reconciler
+
+LOOK_AGAIN_S: Final = 0.5
+IDLE_S: Final = 1.0
+
+log = structlog.get_logger("reconcile")
+
+
+class Following:
+    """For one thread."""
+
+    def __init__(self, reconciler: Reconciler, held: Held, grace_s: float) -> None:
+        self._reconciler, self._held, self._grace_s = reconciler, held, grace_s
+        self._opened: Comparison | None = None
+        self._grace_ends_s = 0.0
+
+    def step(self, stopping: threading.Event) -> str | None:
+        """Always ready: what it can't compare raises."""
+        connection = self._held.connection()
+        if self._opened is None:
+            self._opened = self._open(connection)
+            if self._opened is None:
+                stopping.wait(IDLE_S)
+                return None
+        looked = self._reconciler.look(connection, self._opened)
+        if looked.may_be_late and time.monotonic() <= self._grace_ends_s:
+            stopping.wait(LOOK_AGAIN_S)
+            return None
+        for gap in self._reconciler.close(connection, self._opened, looked):
+            metrics.GAPS.labels(gap.kind).inc()
+            log.error("gap_found", **_fields(gap))
+        self._opened = None
+        metrics.RECONCILED.inc(looked.taken_in)
+        metrics.LAST_CLOSED.set_to_current_time()
+        return None
+
+    def begin_again(self) -> None:
+        """After a failure it isn't known what was stored: the comparison is opened anew."""
+        self._held.drop()
+        self._opened = None
+        self._reconciler.forget()
+
+    def close(self) -> None:
+        self._held.drop()
+
+    def _open(self, connection: Connection) -> Comparison | None:
+        for gap in self._reconciler.close_filled(connection):
+            metrics.GAPS_CLOSED.labels(gap.kind).inc()
+            log.info("gap_closed", **_fields(gap))
+        self._grace_ends_s = time.monotonic() + self._grace_s
+        return self._reconciler.open(connection)
+
+
+def _fields(gap: Gap) -> dict[str, object]:
+    return {**gap._asdict(), "side": gap.side}

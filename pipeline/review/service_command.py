@@ -1,0 +1,57 @@
+"""`fraud review run`: the service that keeps cases, in the foreground, logging JSON to stderr."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from typing import Final, NoReturn
+
+from pipeline.domain.decision_records import DecisionRecord
+from pipeline.io.avro.wire import WireFormat
+from pipeline.io.clock import now_ms
+from pipeline.io.kafka.appender import Appender
+from pipeline.io.kafka.positioned_log import PositionedLog
+from pipeline.io.postgres import Held, Positions, connect
+from pipeline.io.runner import Terms, run_service
+from pipeline.io.settings import Settings
+from pipeline.review.service import CONSUMER, GROUP, ReviewService, ReviewTopics
+
+HOUR_MS: Final = 3_600_000
+
+
+class Reviewing:
+    """The review service on one connection."""
+
+    def __init__(self, service: ReviewService, source: PositionedLog[DecisionRecord], held: Held) -> None:
+        self._service, self._source, self._held = service, source, held
+
+    def step(self, _stopping: threading.Event) -> str | None:
+        return self._service.step(self._held.connection())
+
+    def begin_again(self) -> None:
+        """What was read but not stored is read again."""
+        self._held.drop()
+        self._source.rewind()
+
+    def close(self) -> None:
+        self._source.close()
+        self._held.drop()
+
+
+def run_review(settings: Settings, wire: WireFormat) -> NoReturn:
+    """As a service (pipeline.io.runner)."""
+    topic = settings.topic("decisions.v1")
+    held, positions = Held(partial(connect, settings.database_url, GROUP)), Positions(CONSUMER, topic)
+    source: PositionedLog[DecisionRecord] = PositionedLog(
+        settings.bootstrap_servers,
+        topic,
+        wire.decode_decision_record,
+        GROUP,
+        slot=settings.worker_slot,
+        positions=lambda partitions: positions.read(held.connection(), partitions),
+        options=settings.kafka_options,
+    )
+    appender = Appender(settings.bootstrap_servers, f"{GROUP}-{settings.worker_slot}", settings.kafka_options)
+    expiry_ms = settings.review_expiry_hours * HOUR_MS
+    service = ReviewService(source, appender, wire, ReviewTopics(topic), expiry_ms, now_ms)
+    run_service(Reviewing(service, source, held), settings, Terms("review", settings.review_port, "FRAUD_REVIEW_PORT"))

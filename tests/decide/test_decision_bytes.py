@@ -1,0 +1,117 @@
+"""Decisions' bytes do not change by accident: a hash of 4,000 of them, kept from one release to the next.
+
+A change that means to change decisions changes the hash, and the changelog says which decisions and why. What the
+hash leaves out is the policy's version and hash, so that a policy file may say the same in other words.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from models.artefact.files import load_version
+from ops.bench.rig.payments import payments
+from pipeline.decide.decision_encoder import DecisionEncoder
+from pipeline.decide.event_features import EventRows
+from pipeline.decide.verdict import Mode, decide, regime
+from pipeline.domain.decision import BreakerState
+from pipeline.domain.features import EVENT, STATE, STATE_SLICE, UNKNOWN, feature_matrix
+from pipeline.domain.log import Source
+from pipeline.domain.payment import Decoded, Transaction
+from pipeline.io.avro.wire import WireFormat
+from tests.records import features, policy
+
+WIRE = WireFormat()
+MODEL = load_version(Path("models/registry"), "glass-2026-11-02")
+PAYMENTS = 2_000
+NOW_MS = 1_767_300_000_000
+MODES = [
+    *[Mode(BreakerState.CLOSED, "all", True)] * 4,
+    Mode(BreakerState.OPEN, "segment:postcode_area=SW", False),
+    Mode(BreakerState.HALF_OPEN, "all", True),
+    Mode(BreakerState.UNKNOWN, "all", False),
+]
+HOUR_MS, DAY_MS = 3_600_000, 86_400_000
+AMOUNTS = (4_000, 30_000, 90_000, 160_000)
+CHANGES: list[dict[str, object]] = [
+    {"amount_minor": 10_000_000_000},
+    {"amount_minor": 499_999},
+    {"amount_minor": 500_000},
+    {"currency": "XXX"},
+    {"reference": None},
+    {"reference": "\u200b"},
+    {"beneficiary_name": " "},
+    {"beneficiary_country": "KP"},
+    {"beneficiary_opened_at_ms": None},
+]
+STATES = {
+    "account_count_1h": (UNKNOWN, 1, 4, 7, 8),
+    "account_sum_minor_24h": (UNKNOWN, 20_000_000, 20_000_001),
+    "account_count_30d": (UNKNOWN, 1, 30),
+    "account_sum_minor_30d": (UNKNOWN, 150_000, 2_000_000),
+    "account_normal_month_minor": (UNKNOWN, 1, 160_000, 500_000),
+    "account_ms_since_last": (UNKNOWN, 1_000, 60_000),
+    "account_distinct_beneficiaries_24h": (UNKNOWN, 1, 7, 8),
+    "account_near_limit_count_24h": (UNKNOWN, 0, 1, 2),
+    "is_new_beneficiary": (UNKNOWN, 0, 1),
+    "beneficiary_frauds_30d": (UNKNOWN, 0, 1, 2),
+    "beneficiary_labelled_30d": (UNKNOWN, 0, 50),
+    "ip_fraud_reports": (UNKNOWN, 0, 1, 3),
+    "device_fraud_reports": (UNKNOWN, 0, 1, 3),
+}
+"""What each is now and then; otherwise a quiet account's, so that most payments meet few rules."""
+
+GOLDEN = "b89f94961e4484796e6181d98df30446071918dec2e26c84553350756addfdb9"
+
+
+def paid(pick: random.Random) -> Iterator[Transaction]:
+    """The generator's payments, every third changed so that it meets a guardrail or just doesn't."""
+    for number, published in enumerate(payments(WIRE, PAYMENTS)):
+        decoded = WIRE.decode_transaction(published.value)
+        assert isinstance(decoded, Decoded)
+        transaction = decoded.transaction
+        if number % 3 == 0:
+            transaction = transaction._replace(**pick.choice(CHANGES))
+        if number % 9 == 0:
+            opened_day = transaction.event_time_ms // DAY_MS - pick.choice((0, 29, 30))
+            transaction = transaction._replace(account_opened_epoch_day=opened_day)
+        if number % 10 == 1:
+            opened_ms = transaction.event_time_ms - pick.choice((0, 48, 49)) * HOUR_MS
+            transaction = transaction._replace(beneficiary_opened_at_ms=opened_ms, amount_minor=pick.choice(AMOUNTS))
+        yield transaction
+
+
+def state_row(pick: random.Random) -> list[int]:
+    row = features()[0, STATE_SLICE].tolist()
+    for name, values in STATES.items():
+        if pick.random() < 0.2:
+            row[STATE.index(name)] = pick.choice(values)
+    return row
+
+
+def test_decisions_are_the_bytes_that_they_were():
+    pick = random.Random(5)
+    unnamed = policy().model_copy(update={"version": "any", "sha256": bytes(32)})
+    transactions = list(paid(pick))
+    rows = EventRows(unnamed)
+    event = np.array([rows.row(each) for each in transactions], dtype=np.int64).reshape(-1, len(EVENT))
+    state = np.array([state_row(pick) for _ in transactions], dtype=np.int64)
+    matrix, modes = feature_matrix(event, state), [pick.choice(MODES) for _ in transactions]
+    payload = [Decoded(each, WIRE.encode_transaction(each)[10:]) for each in transactions]
+    sources = [Source(number % 4, number, NOW_MS) for number in range(len(transactions))]
+    sha256, codes = hashlib.sha256(), Counter[str]()
+    for model in (MODEL, None):
+        in_force = regime(unnamed, model)
+        verdicts = decide(matrix, modes, in_force)
+        encoder = DecisionEncoder(WIRE.header("decision.v1"), in_force, "decide/test")
+        for value in encoder.encode(payload, sources, matrix, verdicts, [NOW_MS] * len(verdicts)):
+            sha256.update(value)
+        codes.update(code for verdict in verdicts for code in verdict.rules_triggered)
+    every = (*unnamed.hard.rules, *unnamed.soft.rules, *unnamed.fallback.rules)
+    assert {rule.code for rule in every} == set(codes), "every rule of the policy is met by some payment"
+    assert sha256.hexdigest() == GOLDEN

@@ -1,0 +1,3 @@
+from tests.execute.conftest import appender, desk, executor_url
+
+__all__ = ["appender", "desk", "executor_url"]

@@ -1,0 +1,144 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipeline.decide.decision_encoder import DecisionEncoder, encode_longs
+from pipeline.decide.verdict import Mode, decide
+from pipeline.domain.decision import BreakerState, StoredDecision
+from pipeline.domain.features import COLUMN
+from pipeline.domain.log import Source
+from pipeline.domain.payment import Decoded
+from pipeline.replay.archive_files import RegimeArchive
+from pipeline.replay.regimes import Missing, RegimeKey
+from pipeline.replay.verify import Result, verify
+from tests.archive import CLOSED, OPEN, WIRE, payment, stored
+from tests.decisions import decision_of, written
+
+SANCTIONED = {"beneficiary_country": "KP"}
+
+
+def results(archive, values):
+    return [check.result for check in verify([stored(value) for value in values], archive.regime_of)]
+
+
+def test_decisions_of_every_route_are_identical_when_decided_again(archive):
+    payments = [payment(n) for n in range(60)] + [payment(n, **SANCTIONED) for n in range(60, 70)]
+    modes = [CLOSED if n % 3 else OPEN for n in range(70)]
+    values = archive.values(payments, modes, ip_fraud_reports=2)
+    routes = {stored(value).decision.route for value in values}
+    assert routes == {"MODEL", "FALLBACK", "GUARDRAIL"}
+    assert results(archive, values) == [Result.IDENTICAL] * 70
+
+
+def test_order_is_the_order_asked_for(archive):
+    values = archive.values([payment(n) for n in range(5)], [CLOSED] * 5)
+    decisions = [stored(value) for value in values]
+    checks = verify(decisions[::-1], archive.regime_of)
+    assert [check.decision_id for check in checks] == [each.decision.decision_id for each in decisions[::-1]]
+
+
+@pytest.mark.parametrize(
+    ("name", "altered"),
+    [("outcome", "ALLOW"), ("confidence_bp", 1), ("summary", "Blocked because."), ("score_micro", 5), ("reasons", ())],
+)
+def test_an_altered_field_is_named(archive, name, altered):
+    [value] = archive.values([payment(1)], [CLOSED], ip_fraud_reports=3)
+    decision = decision_of(value)
+    assert getattr(decision, name) != altered
+    [check] = verify([stored(written(decision._replace(**{name: altered})))], archive.regime_of)
+    assert check.result is Result.DIFFERS
+    assert name in check.differing
+
+
+def with_feature(value, name, number):
+    """The stored record with one feature changed and everything else, its hash included, as it was."""
+    features = decision_of(value).snapshot.features
+    changed = list(features)
+    changed[COLUMN[name]] = number
+    tail, other = encode_longs(np.array([features, changed], dtype=np.int64))
+    assert value.endswith(tail)
+    return value[: -len(tail)] + other
+
+
+@pytest.mark.parametrize("name", ["account_count_24h", "amount_gbp_minor", "beneficiary_frauds_30d"])
+def test_an_altered_feature_is_found(archive, name):
+    [value] = archive.values([payment(1)], [CLOSED])
+    changed = with_feature(value, name, decision_of(value).snapshot.features[COLUMN[name]] + 1)
+    [check] = verify([stored(changed)], archive.regime_of)
+    assert check.result is Result.DIFFERS
+    assert "input_hash" in check.differing
+
+
+@pytest.mark.parametrize("name", ["account_age_days", "account_average_minor_30d"])
+def test_a_feature_that_follows_from_others_is_found_although_its_hash_fits(archive, name):
+    [value] = archive.values([payment(1)], [CLOSED])
+    transaction, features = decision_of(value).snapshot
+    matrix = np.array([features], dtype=np.int64)
+    matrix[0, COLUMN[name]] += 1
+    encoder = DecisionEncoder(WIRE.header("decision.v1"), archive.in_force, "decide/test")
+    [verdict] = decide(matrix, [CLOSED], archive.in_force)
+    body = WIRE.encode_transaction(transaction)[10:]
+    [forged] = encoder.encode([Decoded(transaction, body)], [Source(0, 0, 0)], matrix, [verdict], [1])
+    [check] = verify([stored(forged)], archive.regime_of)
+    assert check.result is Result.UNVERIFIABLE or f"snapshot.features.{name}" in check.differing
+
+
+def test_a_missing_policy_makes_a_decision_unverifiable(archive):
+    values = archive.values([payment(1)], [CLOSED])
+    for path in archive.policies.iterdir():
+        path.unlink()
+    [check] = verify([stored(values[0])], archive.regime_of)
+    assert check.result is Result.UNVERIFIABLE
+    assert "no policy" in check.why
+
+
+def test_a_model_with_another_hash_makes_a_decision_unverifiable(archive):
+    values = archive.values([payment(1)], [CLOSED])
+    found = stored(values[0])
+    other = found._replace(decision=found.decision._replace(model_hash=bytes(32)))
+    [check] = verify([other], archive.regime_of)
+    assert check.result is Result.UNVERIFIABLE
+    assert "another hash" in check.why
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_no_byte_can_change_unseen(archive, data):
+    """Every single-byte change is unreadable, unverifiable or different; but for the bytes that say who and when."""
+    [value] = archive.values([payment(1)], [CLOSED], ip_fraud_reports=3)
+    place = data.draw(st.integers(10, len(value) - 1))
+    changed = bytearray(value)
+    changed[place] ^= data.draw(st.integers(1, 255))
+    again = WIRE.decode_stored_decision(bytes(changed))
+    if not isinstance(again, StoredDecision):
+        return
+    original = decision_of(value)
+    free = ("decided_at_ms", "agent_id", "source_partition", "source_offset", "source_timestamp_ms", "breaker_scope")
+    if any(getattr(again.decision, name) != getattr(original, name) for name in free):
+        return
+    if again.decision.breaker_state is BreakerState.HALF_OPEN:
+        return
+    [check] = verify([again], archive.regime_of)
+    assert check.result is not Result.IDENTICAL
+
+
+@pytest.mark.parametrize(
+    ("mode", "state"),
+    [
+        (Mode(BreakerState.OPEN, "all", True), "OPEN"),
+        (Mode(BreakerState.UNKNOWN, "all", True), "UNKNOWN"),
+        (Mode(BreakerState.CLOSED, "all", False), "CLOSED"),
+    ],
+)
+def test_a_route_that_the_breaker_s_state_does_not_allow_differs(archive, mode, state):
+    [value] = archive.values([payment(1)], [mode])
+    assert decision_of(value).breaker_state == state
+    [check] = verify([stored(value)], archive.regime_of)
+    assert check.differing == ("route",)
+
+
+def test_archive_folders_may_be_empty(tmp_path: Path):
+    assert isinstance(RegimeArchive(tmp_path, tmp_path).regime_of(RegimeKey(bytes(32), "none", bytes(32))), Missing)

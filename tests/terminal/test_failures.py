@@ -1,0 +1,228 @@
+"""Every failure that a person can cause: one clear sentence with the fix, the exit code, no traceback."""
+
+import base64
+import json
+import resource
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from ops.processes.servers import free_port
+
+HEADER = "transaction_id,tx_time_s,customer_id,terminal_id,amount_minor\n"
+
+
+def failed(answer, *expected, code=2):
+    assert answer.code == code, answer
+    assert answer.err.startswith("fraud: ")
+    assert answer.err.count("\n") == 1, "one line"
+    assert "Traceback" not in answer.err
+    for part in expected:
+        assert part in answer.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("decisions", "tail"),
+        ("dead-letters", "list"),
+        ("explain", "tx-1"),
+        ("verify", "--all"),
+        ("traffic", "generate", "--count", "1"),
+        ("topics", "create"),
+        ("worker", "run"),
+    ],
+)
+def test_no_broker(fraud, monkeypatch, arguments):
+    monkeypatch.setattr("pipeline.io.kafka.client.ANSWER_S", 0.3)
+    monkeypatch.setattr("ops.stack.topics.REQUEST_TIMEOUT_S", 0.3)
+    address = f"127.0.0.1:{free_port()}"
+    answer = fraud(*arguments, bootstrap_servers=address, web_port=free_port())
+    failed(answer, address)
+
+
+@pytest.mark.parametrize("arguments", [("breaker", "show"), ("breaker", "history")])
+def test_no_redis(fraud, arguments):
+    failed(fraud(*arguments, redis_url=f"redis://:secret@127.0.0.1:{free_port()}/0"), "Redis does not answer")
+
+
+def test_a_password_is_not_printed(fraud):
+    answer = fraud("breaker", "show", redis_url=f"redis://:secret@127.0.0.1:{free_port()}/0")
+    assert "secret" not in answer.err
+
+
+def test_a_setting_that_can_t_be(fraud):
+    failed(fraud("decisions", "tail", worker_slot=-1), "FRAUD_WORKER_SLOT")
+
+
+@pytest.mark.parametrize("address", ["", "127.0.0.1:6379", "redis://127.0.0.1:port"])
+def test_a_redis_address_that_is_none(fraud, address):
+    failed(fraud("breaker", "show", redis_url=address), "FRAUD_REDIS_URL")
+
+
+def test_no_broker_s_address(fraud):
+    failed(fraud("decisions", "tail", bootstrap_servers=" "), "FRAUD_BOOTSTRAP_SERVERS")
+
+
+def test_unknown_confluent_ids(fraud):
+    failed(fraud("decisions", "tail", framing="confluent"), "FRAUD_CONFLUENT_IDS", "schemas register")
+
+
+def test_a_port_in_use(fraud):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        failed(fraud("worker", "run", web_port=taken.getsockname()[1]), "FRAUD_WEB_PORT")
+
+
+def test_no_policy_file(fraud, stack, tmp_path):
+    answer = fraud(
+        "worker",
+        "run",
+        bootstrap_servers=stack.bootstrap_servers,
+        redis_url=stack.redis_url,
+        policy_path=tmp_path / "none.toml",
+        web_port=free_port(),
+    )
+    failed(answer, "none.toml", "fraud config check")
+
+
+def test_a_policy_that_is_refused(fraud, stack, tmp_path):
+    (tmp_path / "bad.toml").write_text('version = "1"\nsurprise = 1\n')
+    answer = fraud(
+        "worker",
+        "run",
+        bootstrap_servers=stack.bootstrap_servers,
+        redis_url=stack.redis_url,
+        policy_path=tmp_path / "bad.toml",
+        web_port=free_port(),
+    )
+    failed(answer, "fraud config check")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("none.csv", None, "There is no file"),
+        ("notes.txt", "", "neither .parquet nor .csv"),
+        ("empty.csv", "", "lacks the column"),
+        ("columns.csv", "transaction_id,amount_minor\n1,2\n", "lacks the column 'account_id'"),
+        ("row.csv", HEADER + "1,0,2,3,12.50\n", "Row 1 of row.csv can't be read"),
+        ("short.csv", HEADER + "1,0,2\n", "Row 1 of short.csv can't be read"),
+        ("bytes.csv", b"\xff\xfe", "can't be read as CSV"),
+        ("broken.parquet", "PAR1", "can't be read as parquet"),
+    ],
+)
+def test_files_of_payments(fraud, stack, tmp_path, name, content, expected):
+    if content is not None:
+        (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    failed(fraud("payments", "publish", tmp_path / name, bootstrap_servers=stack.bootstrap_servers), expected)
+
+
+def test_labels_without_their_column(fraud, stack, tmp_path):
+    (tmp_path / "payments.csv").write_text(HEADER)
+    answer = fraud(
+        "payments", "publish", tmp_path / "payments.csv", "--labels", bootstrap_servers=stack.bootstrap_servers
+    )
+    failed(answer, "no column 'fraud'")
+
+
+def test_an_unknown_id(fraud, stack):
+    failed(fraud("explain", "tx-none", bootstrap_servers=stack.bootstrap_servers), "No decision with the id tx-none")
+
+
+def test_topics_that_are_not_there(fraud, stack):
+    answer = fraud("decisions", "tail", bootstrap_servers=stack.bootstrap_servers, topic_prefix="none.")
+    failed(answer, "There is no topic none.decisions.v1.", "fraud topics create")
+
+
+def test_verify_wants_to_know_what(fraud):
+    failed(fraud("verify"), "Say what to verify.")
+    failed(fraud("verify", "tx-1", "--all"), "Say what to verify.")
+
+
+def test_a_partition_that_is_not_there(fraud, stack):
+    answer = fraud("verify", "--partition", 99, bootstrap_servers=stack.bootstrap_servers)
+    failed(answer, "no partition 99")
+
+
+def test_a_key_is_never_overwritten(fraud, tmp_path):
+    made = fraud("keys", "create", "dead-letter", tmp_path / "key")
+    assert made.code == 0
+    assert len(base64.b64decode((tmp_path / "key").read_bytes())) == 32
+    assert (tmp_path / "key").stat().st_mode & 0o077 == 0
+    failed(fraud("keys", "create", "dead-letter", tmp_path / "key"), "never overwritten")
+    failed(fraud("keys", "create", "dead-letter", tmp_path / "no" / "key"), "can't be written")
+
+
+def test_a_key_that_is_none(fraud, stack, tmp_path):
+    (tmp_path / "key").write_text("!!")
+    answer = fraud("dead-letters", "list", "--open", tmp_path / "key", bootstrap_servers=stack.bootstrap_servers)
+    failed(answer, "can't be read as base64", "fraud keys create dead-letter")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("nothing", "--by", "me", "--reason", "why"), "is no scope"),
+        (("all", "--by", " ", "--reason", "why"), "say who"),
+        (("all", "--by", "me", "--reason", " "), "a reason is needed"),
+    ],
+)
+def test_the_kill_switch_wants_a_scope_a_person_and_a_reason(fraud, stack, arguments, expected):
+    failed(fraud("breaker", "force-open", *arguments, redis_url=stack.redis_url), expected, code=1)
+
+
+def test_training_without_a_history(fraud, tmp_path):
+    failed(fraud("models", "train", tmp_path / "none.csv", "--version", "v"), "There is no file")
+
+
+@pytest.mark.parametrize("address", ["localhost:8081", "file:///etc/passwd", ""])
+def test_a_registry_that_is_no_address(fraud, address):
+    failed(fraud("schemas", "register", "--registry", address), "no registry address")
+
+
+def test_no_registry(fraud):
+    failed(fraud("schemas", "register", "--registry", f"http://127.0.0.1:{free_port()}"), "No schema registry answers")
+
+
+def test_config_check_names_what_is_wrong_and_the_fix(fraud, monkeypatch, tmp_path):
+    monkeypatch.setattr("pipeline.io.kafka.client.ANSWER_S", 0.3)
+    (tmp_path / "bad.toml").write_text("surprise = 1\n")
+    answer = fraud(
+        "config",
+        "check",
+        "--json",
+        policy_path=tmp_path / "bad.toml",
+        policy_archive=tmp_path,
+        model_registry=tmp_path,
+        dead_letter_key_file=tmp_path / "none",
+        bootstrap_servers=f"127.0.0.1:{free_port()}",
+        redis_url=f"redis://127.0.0.1:{free_port()}",
+    )
+    findings = {line["what"]: line for line in map(json.loads, answer.out.splitlines())}
+    assert answer.code == 1
+    wrong = {what for what, finding in findings.items() if not finding["is_ok"]}
+    assert wrong == {"policy", "model", "dead-letter key", "broker", "redis"}
+    assert all(findings[what]["fix"] for what in wrong)
+
+
+def test_help_is_there_at_once():
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    ended = subprocess.run([sys.executable, "-m", "ops.cli", "--help"], capture_output=True, text=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert "explain" in ended.stdout
+    # Its own time, which others on the machine don't lengthen.
+    took_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    assert took_s < 1.0, "0.2 s on an idle machine: nothing heavy is imported"
+
+
+def test_what_a_worker_imports_needs_no_training_library():
+    code = (
+        "import sys, ops.demo.run, pipeline.decide.worker_command, pipeline.publish.file_command\n"
+        "print([name for name in ('pandas', 'pyarrow', 'interpret', 'sklearn') if name in sys.modules])"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout.strip() == "[]"
