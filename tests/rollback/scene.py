@@ -10,6 +10,7 @@ from uuid import uuid4
 from ops.bench.rig.stored import Tail
 from ops.stack.topics import create_topics
 from pipeline.domain.identities import reversal_id
+from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.settings import Settings
 from pipeline.replay.redecide import Basis, Good, Version
 from pipeline.rollback.plan_command import _applier
@@ -65,8 +66,9 @@ class Scene:
         return planner.plan(request, str(uuid4()), now_ms).header.plan_id
 
     def apply(self, by="abe", plan_id=None, rate=FLAT_OUT, stopping=None, advance=lambda _: None):
-        applier = _applier(self.settings, WIRE, self.connection)
-        return applier.apply(plan_id or self.plan_id, by, rate, stopping or threading.Event(), advance)
+        with LogReader.of(self.settings) as log:
+            applier = _applier(self.settings, WIRE, self.connection, log)
+            return applier.apply(plan_id or self.plan_id, by, rate, stopping or threading.Event(), advance)
 
     def news(self, topic):
         self.read[topic] += self.tails[topic].news()
