@@ -19,13 +19,14 @@ from typing import Final, NamedTuple
 import numpy as np
 from librt.strings import BytesWriter, write_i64_le
 
-from pipeline.alerts.catalogue import Alert, conflict_alert
+from pipeline.alerts.catalogue import conflict_alert
 from pipeline.alerts.encoding import alert_record
 from pipeline.breaker.answer_counts import Answer
 from pipeline.decide.decision_encoder import DecisionEncoder
 from pipeline.decide.event_features import EventRows
 from pipeline.decide.rules import hits_of
 from pipeline.decide.verdict import Mode, Regime, Verdict, verdicts_of
+from pipeline.domain.alert import Alert
 from pipeline.domain.decision import Outcome, Route
 from pipeline.domain.features import EVENT, Matrix, feature_matrix
 from pipeline.domain.log import Outgoing, Record, Span

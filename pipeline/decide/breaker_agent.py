@@ -9,7 +9,6 @@ from typing import Final, NamedTuple
 import structlog
 
 from models.artefact.scoring import Model
-from pipeline.alerts.catalogue import Alert
 from pipeline.breaker import Routing, Transition
 from pipeline.breaker.alerts import breaker_alert
 from pipeline.breaker.answer_counts import Answer, Counts, counts_of
@@ -18,6 +17,7 @@ from pipeline.decide import metrics
 from pipeline.decide.batch import ModesOf
 from pipeline.decide.policy import Policy
 from pipeline.decide.verdict import Mode, Regime
+from pipeline.domain.alert import Alert
 from pipeline.domain.decision import BreakerState
 from pipeline.domain.log import Span
 from pipeline.domain.payment import Transaction

@@ -32,7 +32,7 @@ from pipeline.decide.policy_rules import AMOUNT, NO_RULE
 from pipeline.decide.rules import Rule, RuleBook, Statement, hits_of, rule_book
 from pipeline.domain.decision import BreakerState, Outcome, Reason, Route
 from pipeline.domain.features import COLUMN, UNKNOWN, Matrix
-from pipeline.domain.identities import uuid5_text
+from pipeline.domain.identities import DecisionId, uuid5_text
 
 CONFIDENCE_CERTAIN_BP: Final = 10_000
 MODEL_REASONS: Final = 3
@@ -177,9 +177,9 @@ def _term_views(model: Model) -> Iterator[_TermView]:
         yield _TermView(code, columns, [words[name] for name in term.features], model.typical[term.features[0]])
 
 
-def decision_id(transaction_id: str) -> str:
+def decision_id(transaction_id: str) -> DecisionId:
     """uuid5 of the transaction id (I2)."""
-    return uuid5_text(_NAMESPACE, transaction_id)
+    return DecisionId(uuid5_text(_NAMESPACE, transaction_id))
 
 
 def decide(features: Matrix, modes: Sequence[Mode], in_force: Regime) -> list[Verdict]:

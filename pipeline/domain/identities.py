@@ -12,6 +12,7 @@ import hashlib
 from typing import Final, NewType
 from uuid import UUID
 
+DecisionId = NewType("DecisionId", str)
 ExecutionId = NewType("ExecutionId", str)
 ReversalId = NewType("ReversalId", str)
 ReviewId = NewType("ReviewId", str)

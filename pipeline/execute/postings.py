@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 from pipeline.domain.enums import FastStrEnum
-from pipeline.domain.identities import posting_id
+from pipeline.domain.identities import DecisionId, ExecutionId, posting_id
 from pipeline.execute.saga import ANNOUNCED, GUARDED, STEPS_MAX, Aim, Reason, Saga, State, Step, Transition, take, turn
 
 CLEARING: Final = "/clearing"
@@ -30,7 +30,7 @@ RESERVE_SUFFIX: Final = "/held"
 class Payment(NamedTuple):
     """What moves: once and for all a decision's, whatever becomes of it."""
 
-    execution_id: str
+    execution_id: ExecutionId
     account_id: str
     beneficiary_account_id: str
     currency: str
@@ -213,7 +213,7 @@ class Subject(NamedTuple):
     """What a saga is about, beside the money."""
 
     payment: Payment
-    decision_id: str
+    decision_id: DecisionId
     transaction_id: str
     caused_at_ms: int  # the time of the decision's record; the same for all rows of the execution
     topic_partition: int

@@ -28,10 +28,9 @@ def run_executor(settings: Settings, wire: WireFormat) -> NoReturn:
         PositionedLog(
             settings.bootstrap_servers,
             settings.topic("decisions.v1"),
-            "decision.v1",
+            wire.decode_decision_record,
             f"{settings.topic_prefix}fraud-executor",
             slot=settings.worker_slot,
-            wire=wire,
             positions=service.positions,
             options=settings.kafka_options,
         )

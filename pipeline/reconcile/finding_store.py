@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID, uuid5
 
-from pipeline.alerts.catalogue import Alert, AlertCode, Severity, alert
+from pipeline.alerts.catalogue import AlertCode, alert
 from pipeline.alerts.publisher_topics import AlertPublisher
+from pipeline.domain.alert import Alert, Severity
 from pipeline.io.postgres import Connection, statements
 from pipeline.reconcile.comparison_store import Looked, Looking
 from pipeline.reconcile.gaps import PASSING, Gap, GapKind

@@ -19,6 +19,7 @@ from typing import Final, Literal, NamedTuple
 
 from pipeline.domain.decision import Outcome
 from pipeline.domain.features import UNKNOWN
+from pipeline.domain.identities import DecisionId
 from pipeline.people.roles import Person, Role
 
 EXPIRY: Final = "system:expiry"
@@ -80,7 +81,7 @@ class ReviewRules(NamedTuple):
 class Case(NamedTuple):
     """`amount_gbp_minor` is UNKNOWN where the currency has no rate, or the decision can't be found any more."""
 
-    decision_id: str
+    decision_id: DecisionId
     round: int
     transaction_id: str
     account_id: str

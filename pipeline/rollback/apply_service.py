@@ -19,12 +19,12 @@ from typing import Final, NamedTuple
 import psycopg
 import structlog
 
-from pipeline.domain.identities import reversal_id
-from pipeline.domain.log import Outgoing
+from pipeline.domain.identities import ReversalId, reversal_id
+from pipeline.domain.log import Outgoing, TopicPartition
 from pipeline.domain.payment import Decoded
-from pipeline.domain.refusals import Refusal
-from pipeline.io.avro.wire import Datum, WireFormat
-from pipeline.io.kafka.appender import Place, TransactionalAppender
+from pipeline.domain.reversal import Reversal
+from pipeline.io.avro.wire import WireFormat
+from pipeline.io.kafka.appender import TransactionalAppender
 from pipeline.io.postgres import Connection, failures_named
 from pipeline.people.store import read_person
 from pipeline.rollback.plan_store import (
@@ -197,15 +197,14 @@ class Applier:
         log.info("rollback_resumed", plan_id=plan_id, written=last.appended, found=fresh)
         return resumed
 
-    def _ours(self, value: bytes, plan_id: str) -> str | None:
+    def _ours(self, value: bytes, plan_id: str) -> ReversalId | None:
         """The reversal id, where the record is a reversal of this plan."""
         if plan_id.encode() not in value:
             return None
-        fields = self._wire.decode("decision.v1", value)
-        is_ours = not isinstance(fields, Refusal) and fields["record"] == "Reversal" and fields["plan_id"] == plan_id
-        return _text(fields, "reversal_id") if is_ours and not isinstance(fields, Refusal) else None
+        record = self._wire.decode_decision_record(value)
+        return record.reversal_id if isinstance(record, Reversal) and record.plan_id == plan_id else None
 
-    def _not_counted(self, plan_id: str, counted: int, found: Sequence[str]) -> int:
+    def _not_counted(self, plan_id: str, counted: int, found: Sequence[ReversalId]) -> int:
         """How many of those found were not written down: the next ones of the plan's order, or something is wrong."""
         with self._connection.transaction():
             ids = [reversal_id(plan_id, line.decision_id) for line in read_changing_lines(self._connection, plan_id)]
@@ -226,8 +225,7 @@ class Applier:
 
     def _outgoing(self, plan: StoredPlan, line: PlanLine, approval: Approval) -> list[Outgoing]:
         key, record = line.account_id.encode(), reversal(plan.header, line, approval)
-        value = self._wire.encode("decision.v1", {"-type": "fraud.v1.Reversal", **record._asdict()})
-        outgoing = [Outgoing(self._topics.decisions, key, value)]
+        outgoing = [Outgoing(self._topics.decisions, key, self._wire.encode(record))]
         if line.disposition is Disposition.RELEASE:
             decoded = self._wire.decode_transaction(bytes.fromhex(line.payment_hex))
             assert isinstance(decoded, Decoded), "the plan's hash covers the payment"
@@ -243,7 +241,7 @@ class _Run:
         self._connection, self._plan, self._approver = connection, plan, approver
         self.progress = progress
 
-    def appended(self, count: int, ends: Mapping[Place, int], topics: Topics) -> None:
+    def appended(self, count: int, ends: Mapping[TopicPartition, int], topics: Topics) -> None:
         ours = {partition: end for (topic, partition), end in ends.items() if topic == topics.decisions}
         after = {**self.progress.end_offsets, **ours}
         self.progress = self.progress._replace(appended=self.progress.appended + count, end_offsets=after)
@@ -257,7 +255,3 @@ class _Run:
 def _is_told_to_stop(stopping: threading.Event, begun: float, due_s: float) -> bool:
     """Waits until as much time has passed as what was appended may take."""
     return stopping.wait(max(0.0, begun + due_s - time.monotonic()))
-
-
-def _text(fields: Datum, name: str) -> str:
-    return str(fields[name])

@@ -22,7 +22,7 @@ from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import Connection, failures_named
 from pipeline.io.settings import Settings
 from pipeline.replay.archive_files import RegimeArchive
-from pipeline.replay.redecide import Basis, Good, RegimeMissing
+from pipeline.replay.redecide import Basis, Good, RegimeMissing, Version
 from pipeline.rollback.apply_service import (
     AnotherIsApplied,
     Applied,
@@ -70,7 +70,7 @@ def make_plan(settings: Settings, wire: WireFormat, asked: Asked, advance: Advan
     archive = RegimeArchive(folder, settings.model_registry)
     topic, lifetime_ms = settings.topic("decisions.v1"), settings.rollback_plan_hours * HOUR_MS
     with connected(settings) as connection:
-        planner = Planner(connection, wire, archive, topic, lifetime_ms)
+        planner = Planner(connection, wire, archive.regime_of, topic, lifetime_ms)
         try:
             return planner.plan(request, str(uuid4()), now_ms(), advance)
         except PlanRefused as refusal:
@@ -164,7 +164,7 @@ def _good(settings: Settings, asked: Asked) -> tuple[Good, Path]:
     model, policy, folder = None, None, settings.policy_archive
     if asked.good_model is not None:
         try:
-            model = asked.good_model, load_version(settings.model_registry, asked.good_model).hash
+            model = Version(asked.good_model, load_version(settings.model_registry, asked.good_model).hash)
         except ModelRefused as refusal:
             raise Failure(f"{refusal}.", "Give a version of FRAUD_MODEL_REGISTRY.") from refusal
     if asked.good_policy is not None:
@@ -172,7 +172,7 @@ def _good(settings: Settings, asked: Asked) -> tuple[Good, Path]:
     return Good(model, policy, asked.basis), folder
 
 
-def _policy(path: Path) -> tuple[str, bytes]:
+def _policy(path: Path) -> Version:
     if path.suffix != ".toml":
         raise Failure(f"{path} is no policy file.", "Give the path of a .toml file.")
     try:
@@ -181,7 +181,7 @@ def _policy(path: Path) -> tuple[str, bytes]:
         raise Failure(f"{path} can't be read ({error.strerror}).", "Give the path of a policy file.") from error
     except PolicyRefused as refusal:
         raise Failure(f"{path} can't be used: {refusal}.", "Give a policy that is accepted.") from refusal
-    return policy.version, policy.sha256
+    return Version(policy.version, policy.sha256)
 
 
 def _criteria(asked: Asked) -> Criteria:

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline.decide.decision_topics import money_text
 from pipeline.decide.verdict import decision_id
+from pipeline.domain.money import money_text
+from pipeline.domain.times import utc_text
 from pipeline.io.postgres import Connection, failures_named
 from pipeline.io.settings import Settings
 from pipeline.rollback.apply_service import Applied
@@ -28,7 +29,7 @@ from pipeline.rollback.plan_store import (
 )
 from pipeline.rollback.reversal import Approval, Disposition, PlanLine, plan_digest, released_id
 from pipeline.terminal.connection import connected
-from pipeline.terminal.output import Output, coloured, utc_text
+from pipeline.terminal.output import Output, coloured
 from pipeline.web.page_files import write
 
 

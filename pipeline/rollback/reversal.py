@@ -21,8 +21,9 @@ from typing import Final, NamedTuple
 from uuid import UUID, uuid5
 
 from pipeline.domain.decision import Outcome
-from pipeline.domain.identities import reversal_id
+from pipeline.domain.identities import DecisionId, reversal_id
 from pipeline.domain.payment import Transaction
+from pipeline.domain.reversal import Reversal
 from pipeline.people.roles import Person, Role
 
 TRANSACTION_ID_CHARACTERS_MAX: Final = 64
@@ -82,7 +83,7 @@ class PlanLine(NamedTuple):
     `amount_gbp_minor`: UNKNOWN where the currency has no rate. `payment_hex`: of RELEASE only, the payment in Avro.
     """
 
-    decision_id: str
+    decision_id: DecisionId
     transaction_id: str
     account_id: str
     topic_partition: int
@@ -213,22 +214,6 @@ def apply_refusal(
     if now_ms >= header.expires_at_ms:
         return ApplyRefusal.EXPIRED
     return ApplyRefusal.OVERTAKEN if overtaken else None
-
-
-class Reversal(NamedTuple):
-    """A value of `decisions.v1`, fields in the order of the record in `schemas/decision.v1.avsc`."""
-
-    reversal_id: str
-    decision_id: str
-    transaction_id: str
-    account_id: str
-    plan_id: str
-    reversed_at_ms: int
-    reversed_outcome: Outcome
-    corrected_outcome: Outcome | None
-    reason: str
-    requested_by: str
-    approved_by: str
 
 
 def reversal(header: PlanHeader, line: PlanLine, approval: Approval) -> Reversal:

@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import Final
 
 import typer
@@ -47,10 +46,6 @@ def unseen(_done: int) -> None:
 
 def _colour() -> bool | None:
     return False if "NO_COLOR" in os.environ else None
-
-
-def utc_text(at_ms: int) -> str:
-    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @contextmanager
