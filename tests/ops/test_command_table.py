@@ -202,6 +202,11 @@ def test_commands_that_texts_name_are_there() -> None:
     assert {path for path, _ in found} >= {"README.md", "docs/operations.md", "docs/execution.md", "docker-compose.yml"}
 
 
+def test_the_page_of_commands_names_every_one() -> None:
+    lines = [line for path, line in named() if path == "docs/commands.md"]
+    assert [path for path in LEAVES if not any(line == path or line.startswith(f"{path} ") for line in lines)] == []
+
+
 @pytest.mark.parametrize("line", ["replay-file PATH", "person grant ANN", "worker --keep", "verify --every", "train X"])
 def test_a_command_that_is_not_there_is_found(line: str) -> None:
     assert fault_of(line) is not None
