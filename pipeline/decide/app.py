@@ -211,7 +211,7 @@ def build(settings: Settings) -> faust.App:
         topic_allow_declare=False,
         topic_disable_leader=True,
         consumer_auto_offset_reset="earliest",
-        # As for decisions: who restarts in this slot waits for no dead member's session.
+        # The same holds for decisions: a worker that restarts in this slot waits for no dead member's session.
         consumer_group_instance_id=f"{settings.consumer_group}-context-{settings.worker_slot}",
         broker_session_timeout=settings.session_timeout_ms / 1000,
         broker_heartbeat_interval=settings.session_timeout_ms / 6000,
