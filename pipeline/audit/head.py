@@ -21,7 +21,7 @@ _HASHES: Final = frozenset({"root", "chain", "previous"})
 
 
 class Head(NamedTuple):
-    """What is signed: the fields of an Anchor but for the key's id and the signature."""
+    """The signed part of an Anchor: its fields but for the key's id and the signature."""
 
     topic: str
     partition: int
@@ -44,7 +44,7 @@ class SignedHead(NamedTuple):
 
     @property
     def anchor(self) -> Anchor:
-        """As it stands on `anchors.v1`, which doesn't hold the frontier."""
+        """The head as it stands on `anchors.v1`, which doesn't hold the frontier."""
         return Anchor(*self.head, self.key_id, self.signature)
 
     @property
@@ -76,7 +76,7 @@ def next_head(
 
 
 def signed_text(head: Head) -> bytes:
-    """What is signed."""
+    """The text that the signature is over."""
     fields = {name: value.hex() if isinstance(value, bytes) else value for name, value in head._asdict().items()}
     return json.dumps({"kind": KIND, **fields}, sort_keys=True, separators=(",", ":")).encode()
 

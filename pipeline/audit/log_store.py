@@ -52,7 +52,7 @@ class _DayNotReady(Exception):
 
 
 class Link(NamedTuple):
-    """How far a batch took a partition's log, and when its last record was recorded."""
+    """The end of a partition's log after a batch, and when its last record was recorded."""
 
     tree: Tree
     recorded_at_us: int
@@ -79,7 +79,7 @@ class AuditLog:
 
     @property
     def trees(self) -> Mapping[int, Tree]:
-        """What is committed of each partition that is this process's."""
+        """The committed tree of each partition that this process holds."""
         return dict(self._trees)
 
     def open(self, connection: Connection, partitions: Iterable[int]) -> dict[int, int]:
@@ -164,7 +164,7 @@ class AuditLog:
         return [proofs[record.partition, record.offset] for record in records], links
 
     def _entries(self, partition: int, records: Sequence[LogRecord[None]]) -> list[Entry]:
-        """Those that the leaf file has from before a crash, which must be of these records, and new ones after."""
+        """The entries that the leaf file has from before a crash, which must be of these records, then new ones."""
         tree, file, recorded_at_us = self._trees[partition], self._files[partition], self._clock_us()
         fresh = [Entry(r.offset, recorded_at_us, leaf_hash(partition, r.offset, r.value)) for r in records]
         ahead = file.read(tree.size, tree.size + len(fresh))

@@ -56,7 +56,7 @@ def proof_of(settings: Settings, wanted: str) -> dict[str, Any]:
 
 
 def heads(settings: Settings) -> list[SignedHead]:
-    """Of every partition, oldest first."""
+    """The signed heads of every partition, oldest first."""
     topic, directory = settings.topic("decisions.v1"), settings.audit_directory
     try:
         return [read_head(path) for p in partitions_of(directory, topic) for path in head_paths(directory, topic, p)]

@@ -36,7 +36,7 @@ _CONFIDENCE_ONE: Final = 10_000  # ten-thousandths; also the base that numeric c
 
 
 class Proof(NamedTuple):
-    """What the audit log adds to a record."""
+    """The columns that the audit log adds to a record."""
 
     entry: Entry
     chain: bytes
@@ -223,7 +223,7 @@ def _bytes(content: bytes) -> bytes:
 
 
 def _uuid(text: str) -> bytes:
-    """As uuid5 writes it; ValueError where it is none. uuid.UUID takes 2 µs more."""
+    """The bytes of an id as uuid5 writes it; ValueError where it is none. uuid.UUID takes 2 µs more."""
     raw = bytes.fromhex(text.replace("-", ""))
     if len(raw) != 16 or len(text) != 36:
         raise ValueError("the id is no UUID")

@@ -37,7 +37,7 @@ _logger = structlog.stdlib.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What is read; each asks its store where to go on."""
+    """The topics that are read; each asks its store where to go on."""
 
     decisions: PositionedLog[None]
     letters: PositionedLog[DeadLetter]

@@ -31,7 +31,7 @@ ENDING: Final = (AuditBroken, HeadRefused, LeafFileBusy, RecordRefused, OSError)
 
 
 def run_audit(settings: Settings, wire: WireFormat, *, is_refill: bool = False) -> NoReturn:
-    """As a service (pipeline.io.runner); SIGUSR1 anchors at once.
+    """Run as a service (pipeline.io.runner); SIGUSR1 anchors at once.
 
     is_refill: the database was restored from a backup; what the files outside it already have is read again.
     """

@@ -79,7 +79,7 @@ class BreakerWatch:
             log.warning("breaker_unavailable", why=str(error))
 
     async def modes(self, in_force: Regime) -> ModesOf:
-        """What the breaker says of each payment of the next batch; UNKNOWN where its state can't be read (I4)."""
+        """The breaker's word on each payment of the next batch; UNKNOWN where its state can't be read (I4)."""
         version = None if in_force.model is None else in_force.model.version
         share_percent = in_force.policy.breaker.half_open_share_percent
         try:

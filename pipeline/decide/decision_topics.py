@@ -119,7 +119,7 @@ class FoundLetter(NamedTuple):
 
 
 def dead_letters(settings: Settings, wire: WireFormat, key_file: Path | None) -> Iterator[FoundLetter]:
-    """What became no decision, duplicates' receipts included, oldest first."""
+    """The records that became no decision, duplicates' receipts included, oldest first."""
     open_payload = _opener(key_file)
     with LogReader.of(settings) as log:
         for found in log.read_all(settings.topic("transactions.dead.v1")):

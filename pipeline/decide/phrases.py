@@ -15,7 +15,7 @@ from pipeline.domain.features import UNKNOWN
 from pipeline.domain.money import pounds_text
 
 WORDS_REMEMBERED: Final = 8192
-"""Of each feature or rule, 300 bytes each: most payments say what many said before them."""
+"""Texts remembered for each feature or rule, 300 bytes each: most payments say what many said before them."""
 
 
 class Phrase(NamedTuple):
@@ -44,7 +44,7 @@ def fact_of(feature: str, observed: int) -> str:
 
 
 def short_fact_of(feature: str, observed: int) -> str:
-    """As `fact_of`, of a value that falls short of a limit."""
+    """The fact, as `fact_of` gives it, of a value that falls short of a limit."""
     phrase = PHRASES[feature]
     return phrase.fact(observed) if phrase.short is None else phrase.short(observed)
 

@@ -1,4 +1,4 @@
-"""What is known around payments, as values: accounts, risk signals and labels."""
+"""Context of payments, as values: accounts, risk signals and labels."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class RiskSignal(NamedTuple):
 
 
 class Label(NamedTuple):
-    """What a payment turned out to be: a value of `labels.v1`; fields in the order of `schemas/label.v1.avsc`."""
+    """The truth about a payment, as a value of `labels.v1`; fields in the order of `schemas/label.v1.avsc`."""
 
     transaction_id: str
     account_id: str

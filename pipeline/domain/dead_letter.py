@@ -26,5 +26,5 @@ class DeadLetter(NamedTuple):
 
     @property
     def source(self) -> Source:
-        """Where the record stood on `source_topic`."""
+        """The place of the record on `source_topic`."""
         return Source(self.source_partition, self.source_offset, self.source_timestamp_ms)

@@ -56,7 +56,7 @@ class InputSnapshot(NamedTuple):
 
     transaction: Transaction
     features: tuple[int, ...]
-    """In the order of `pipeline.domain.features.FEATURES`; UNKNOWN (-1) where one is not known."""
+    """Values in the order of `pipeline.domain.features.FEATURES`; UNKNOWN (-1) where one is not known."""
 
 
 class Decision(NamedTuple):
@@ -89,7 +89,7 @@ class Decision(NamedTuple):
 
     @property
     def source(self) -> Source:
-        """Where the payment stood on `transactions.v1`."""
+        """The place of the payment on `transactions.v1`."""
         return Source(self.source_partition, self.source_offset, self.source_timestamp_ms)
 
 

@@ -1,4 +1,4 @@
-"""What `decisions.v1` holds: decisions, and what people make of them later."""
+"""The records of `decisions.v1`: decisions, and what people make of them later."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ class TopicPartition(NamedTuple):
 
 
 class Source(NamedTuple):
-    """Where a record stood in the log."""
+    """The place of a record in the log."""
 
     partition: int
     offset: int

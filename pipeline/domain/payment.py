@@ -14,7 +14,7 @@ AMOUNT_MINOR_MAX: Final = 10**11
 
 
 class Channel(FastStrEnum):
-    """How a payment is made; in the schema's order."""
+    """The way in which a payment is made; in the schema's order."""
 
     OTHER = "OTHER"
     CARD = "CARD"

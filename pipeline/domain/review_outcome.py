@@ -9,7 +9,7 @@ from pipeline.domain.identities import DecisionId, ReviewId
 
 
 class ReviewOutcome(NamedTuple):
-    """What a person decided on an escalation; fields in the order of `schemas/decision.v1.avsc`."""
+    """A person's decision on an escalation; fields in the order of `schemas/decision.v1.avsc`."""
 
     review_id: ReviewId
     decision_id: DecisionId

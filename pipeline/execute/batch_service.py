@@ -86,7 +86,7 @@ class Work:
 
 @dataclass(slots=True)
 class Rows:
-    """What one transaction appends."""
+    """The rows that one transaction appends."""
 
     executions: list[NewExecution] = field(default_factory=list)
     causes: list[NewCause] = field(default_factory=list)
@@ -265,7 +265,7 @@ class _Hearing:
         self.orphans: list[Said] = []
 
     def hear(self, record: Said) -> str:
-        """What came of it."""
+        """The state of the saga after the record."""
         work = self._works.get(record.execution_id)
         if work is None and record.subject is not None:
             return self._begin(record, record.subject)
@@ -336,7 +336,7 @@ class _Hearing:
 
 
 def _is_of_open_round(record: Said, work: Work) -> bool:
-    """Of a review: that no reversal has opened another round since it was decided."""
+    """Whether no reversal has opened another round since the review was decided."""
     return work.review_round is None or record.cause_id == review_id(record.decision_id, work.review_round)
 
 

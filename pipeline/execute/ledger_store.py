@@ -93,7 +93,7 @@ class Ledger:
     # Reading
 
     def read(self, connection: Connection, execution_ids: Sequence[str]) -> dict[str, Stored]:
-        """Of those executions that a decision was heard of."""
+        """The executions that a decision was heard of."""
         if not execution_ids:
             return {}
         rows = connection.execute(self._statements["read_executions"], [list(execution_ids)]).fetchall()
@@ -143,7 +143,7 @@ class Ledger:
     # Writing
 
     def take_checkpoint(self, connection: Connection, key: AccountKey) -> None:
-        """In a transaction of its own: it waits for everybody who posts."""
+        """Run in a transaction of its own: it waits for everybody who posts."""
         connection.execute(self._statements["take_checkpoint"], list(key))
 
     def append_executions(self, connection: Connection, rows: Sequence[NewExecution]) -> None:

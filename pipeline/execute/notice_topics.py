@@ -1,4 +1,4 @@
-"""What the executor tells others: where payments stand on `executions.v1`, and what a person must look at."""
+"""Notices of the executor: where payments stand, on `executions.v1`, and what a person must look at."""
 
 from __future__ import annotations
 

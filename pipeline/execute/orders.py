@@ -1,4 +1,4 @@
-"""What a record of `decisions.v1` asks the executor to do, as a value."""
+"""A record of `decisions.v1` as an order: the value that says what the executor is to do."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ class ExecutionService:
         if time.monotonic() < self._retry_due:
             return
         self._doubtful = self._execution.retry_doubtful(connection, list(source.positions))
-        # Where there are more than are looked at in one go, they come first: nothing new goes into doubt meanwhile.
+        # If there are more than are looked at in one go, they come first: nothing new goes into doubt meanwhile.
         is_crowded = self._doubtful == DOUBTFUL_MAX
         self._retry_due = time.monotonic() + (0.0 if is_crowded else DOUBT_RETRY_S)
 

@@ -22,7 +22,7 @@ PASSING: Final = (DatabaseRefused, PositionMoved)
 
 
 def run_executor(settings: Settings, wire: WireFormat) -> NoReturn:
-    """As a service (pipeline.io.runner)."""
+    """Run as a service (pipeline.io.runner)."""
     service = _service(settings, wire)
     service.read_from(
         PositionedLog(

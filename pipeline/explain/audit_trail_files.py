@@ -1,4 +1,4 @@
-"""Where a payment's records stand in the audit log: position, leaf, chain value, and the signed head over each."""
+"""The places of a payment's records in the audit log: position, leaf, chain value, and the signed head over each."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pipeline.terminal.failures import Failure
 
 
 class AuditFiles:
-    """What stands outside the database: leaf files and heads, or the heads on their topic where no folder is here."""
+    """The proofs outside the database: leaf files and heads, or the heads on their topic where no folder is here."""
 
     def __init__(self, settings: Settings, wire: WireFormat, *, with_topic: bool) -> None:
         self._settings, self._topic = settings, settings.topic("decisions.v1")
@@ -37,7 +37,7 @@ class AuditFiles:
         return Audited(row, content, is_sound, Position(index, index), is_same, self._cover(row))
 
     def _entry(self, partition: int, offset: int) -> tuple[int, Entry | None] | None:
-        """Where the offset is or would be in the leaf file, and what stands there for it; None: no such file."""
+        """The place that the offset has, or would have, in the leaf file, and its entry; None: no such file."""
         path = leaf_path(self._settings.audit_directory, self._topic, partition)
         if not path.is_file() or not os.access(path, os.R_OK):
             return None
@@ -70,7 +70,7 @@ def _covers(head: Head, topic: str, row: AuditRow) -> bool:
 
 
 def _anchors(settings: Settings, wire: WireFormat) -> list[Cover]:
-    """Of all partitions, smaller trees first; none where the topic can't be had."""
+    """The heads of all partitions, smaller trees first; none where the topic can't be had."""
     found = []
     try:
         with LogReader.of(settings) as log:

@@ -17,7 +17,7 @@ from pipeline.replay.verify import Check, regime_key, verify
 
 
 class TermShare(NamedTuple):
-    """What one term of the model added to the log-odds."""
+    """The addend of one term of the model to the log-odds."""
 
     features: tuple[str, ...]
     fact: str

@@ -21,7 +21,7 @@ from pipeline.replay.regimes import NO_MODEL, Missing, RegimeKey, RegimeOf
 
 
 class Tier(StrEnum):
-    """In the order in which they are asked."""
+    """The tiers of rules, in the order in which they are asked."""
 
     HARD = "HARD"
     SOFT = "SOFT"
@@ -61,7 +61,7 @@ class Guardrail(NamedTuple):
 
 
 def guardrails_of(decision: Decision, regime_of: RegimeOf) -> tuple[Guardrail, ...] | Missing:
-    """In the policy's order; Missing where the policy is not in the archive."""
+    """The guardrails in the policy's order; Missing where the policy is not in the archive."""
     in_force = regime_of(RegimeKey(decision.policy_hash, NO_MODEL, b""))
     if isinstance(in_force, Missing):
         return in_force

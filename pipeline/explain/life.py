@@ -122,7 +122,7 @@ class OtherDecision(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What the audit log stored together with a record: its size before and after."""
+    """The batch that the audit log stored a record with: the log's size before and after."""
 
     size_before: int
     size_after: int
@@ -149,7 +149,8 @@ class Cover(NamedTuple):
 
 
 class Position(NamedTuple):
-    """Of a record in its partition's log, from 0: exact from the leaf file, else first and last of its batch."""
+    """A record's position in its partition's log, from 0: exact from the leaf file, else first and last of its
+    batch."""
 
     first: int
     last: int
@@ -178,7 +179,7 @@ class Life(NamedTuple):
 
     @property
     def state(self) -> State | None:
-        """Of the payment in the ledger; None where the execution service has not heard of it."""
+        """The payment's state in the ledger; None where the execution service has not heard of it."""
         if self.rows.execution is None:
             return None
         return State(self.rows.steps[-1].after) if self.rows.steps else State.NEW

@@ -1,4 +1,4 @@
-"""What PostgreSQL knows of one decision: audit rows, cases, saga, postings and rollback plans, read in one moment."""
+"""PostgreSQL's knowledge of one decision: audit rows, cases, saga, postings and rollback plans, read in one moment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is recorded of a payment, put into sentences with time, author and place: the timeline's moments."""
+"""The timeline's moments: everything recorded of a payment, in sentences with time, author and place."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def _filed(content: DecisionRecord) -> _Filed:
 
 
 def record_name(content: DecisionRecord) -> str:
-    """What people call it."""
+    """The name that people use for it."""
     return _filed(content).name
 
 

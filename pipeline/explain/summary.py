@@ -62,7 +62,7 @@ def _since(explained: Explanation, life: Life) -> str:
 
 
 def _acts(decision_id: DecisionId, life: Life) -> Iterator[tuple[int, str]]:
-    """What people did about it, each with its place in time."""
+    """The acts of people about the decision, each with its place in time."""
     for _, review in life.reviews:
         by = " and ".join(name for name in (review.reviewed_by, review.second_reviewer) if name)
         why = review.reason.strip().rstrip(".")

@@ -36,7 +36,7 @@ def show_whole(output: Output, told: Whole) -> None:
 
 
 def whole_lines(told: Whole) -> Iterator[str]:
-    """What happened in three sentences, when, and then everything that the decision saw and says."""
+    """The lines of an explanation: three sentences, the timeline, then everything that the decision saw and says."""
     yield from told.sentences
     yield from _timeline(told)
     yield from _audit(told)

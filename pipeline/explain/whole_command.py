@@ -83,7 +83,7 @@ def _kept_decision(settings: Settings, kept: _Kept) -> _Decision:
 
 
 def _value_at(settings: Settings, partition: int, offset: int) -> bytes | None:
-    """What stands there; None where the topic has nothing there any more, or never had."""
+    """The record that stands there; None where the topic has nothing there any more, or never had."""
     topic = settings.topic("decisions.v1")
     with LogReader.of(settings) as log:
         extent = log.extents(topic).get(partition)

@@ -75,7 +75,7 @@ def publish_file(
 
 
 def advice(published: Published) -> str | None:
-    """What to say when payments are older than the broker keeps records, by their own timestamps."""
+    """Advice for payments that are older, by their own timestamps, than the broker keeps records."""
     if not published.transactions or time.time() * 1000 - published.first_event_time_ms < KEPT_DAYS * DAY_MS:
         return None
     return (

@@ -51,7 +51,7 @@ def open_payments(path: Path, *, with_labels: bool) -> Iterator[FilePayment]:
 
 
 def rows_of(path: Path) -> int | None:
-    """How many payments the file holds, where it says so without being read."""
+    """The number of payments in the file, if it says so without being read."""
     return int(_parquet(path).metadata.num_rows) if path.suffix in _PARQUET and path.is_file() else None
 
 

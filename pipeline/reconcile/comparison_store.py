@@ -128,7 +128,7 @@ class Looking:
         return gaps, audited
 
     def _accounting(self, intake: Intake, became: Mapping[Part, list[Any]], audit: Iterable[Gap]) -> list[Gap]:
-        """What stands on a results topic and only isn't audited yet counts: that gap is the audit log's."""
+        """Count a record that stands on a results topic and only isn't audited yet: that gap is the audit log's."""
         accounted = {part: [offset for offset, _ in rows] for part, rows in became.items()}
         gaps = _accounting_gaps(intake, accounted)
         if not any(gap.kind is GapKind.UNACCOUNTED for gap in gaps):

@@ -24,7 +24,7 @@ class RegimeArchive:
         self.regime_of = lru_cache(maxsize=REGIMES_KEPT)(self._regime_of)
 
     def _regime_of(self, key: RegimeKey) -> Regime | Missing:
-        """What a decision was made under, byte for byte, or what of it is missing."""
+        """The regime that a decision was made under, byte for byte, or what of it is missing."""
         policy = self._policy(key.policy_hash)
         if isinstance(policy, Missing):
             return policy

@@ -40,7 +40,7 @@ class Version(NamedTuple):
 
 
 class Good(NamedTuple):
-    """What is decided again under. None: what each decision was made under. At least one is given."""
+    """The versions to decide again under. None: the one that each decision was made under. At least one is given."""
 
     model: Version | None
     policy: Version | None
@@ -55,7 +55,7 @@ class Redecided(NamedTuple):
 
 
 class RegimeMissing(Exception):
-    """What a decision is to be decided under is not in the archive."""
+    """The archive does not hold the version that a decision is to be decided under."""
 
 
 def redecide(decisions: Sequence[Decision], good: Good, regime_of: RegimeOf) -> list[Redecided]:

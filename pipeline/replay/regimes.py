@@ -1,4 +1,4 @@
-"""What a stored decision was made under, as a value: the regime again, or why it can't be had."""
+"""The regime that a stored decision was made under, as a value, or why it can't be had."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Missing(NamedTuple):
 
 
 class RegimeKey(NamedTuple):
-    """What a decision names; the model's hash counts only where its version isn't NO_MODEL."""
+    """The versions that a decision names; the model's hash counts only where its version isn't NO_MODEL."""
 
     policy_hash: bytes
     model_version: str

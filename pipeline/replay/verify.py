@@ -45,7 +45,7 @@ class Check(NamedTuple):
 
 
 class _Group(NamedTuple):
-    """What decisions have in common that can be decided again together."""
+    """The key that decisions share if they can be decided again together."""
 
     regime: RegimeKey
     agent_id: str

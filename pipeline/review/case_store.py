@@ -25,7 +25,7 @@ class CaseMoved(Exception):
 
 
 class RecordPlace(NamedTuple):
-    """Where the record that was read stands on decisions.v1."""
+    """The place of the record that was read, on decisions.v1."""
 
     partition: int
     offset: int
@@ -54,7 +54,7 @@ class Rounds(NamedTuple):
 
 
 class Worth(NamedTuple):
-    """What a case is about, in its own currency and in pounds; UNKNOWN where that can't be said."""
+    """The amount of a case in its own currency and in pounds; UNKNOWN where that can't be said."""
 
     currency: str
     amount_minor: int
@@ -62,7 +62,7 @@ class Worth(NamedTuple):
 
 
 class Planned(NamedTuple):
-    """What a rollback plan says about a decision that its reversal sends to review."""
+    """A rollback plan's word about a decision that its reversal sends to review."""
 
     worth: Worth
     summary: str
@@ -92,7 +92,7 @@ def lock_cases(connection: Connection, decision_ids: Iterable[str]) -> None:
 
 
 def rounds_of(connection: Connection, decision_ids: Iterable[str]) -> dict[str, Rounds]:
-    """Of every decision that has a case."""
+    """The rounds of every decision that has a case."""
     causes: dict[str, set[str]] = {}
     for decision_id, _, cause_id in connection.execute(_SQL["rounds_of"], [list(decision_ids)]).fetchall():
         causes.setdefault(str(decision_id), set()).add(str(cause_id))
@@ -146,7 +146,7 @@ def unpublished_cases(connection: Connection, partitions: Sequence[int], limit: 
 
 
 def count_cases(connection: Connection) -> tuple[int, int]:
-    """How many are open, and how many wait to be published."""
+    """Count the cases that are open, and those that wait to be published."""
     found = connection.execute(_SQL["count_cases"]).fetchone()
     assert found is not None, "an aggregate has one row"
     return found[0], found[1]
@@ -158,7 +158,7 @@ def _of_rounds(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> list[
 
 
 def _files(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> list[CaseFile]:
-    """In the order of `rows`, each with its events."""
+    """The cases in the order of `rows`, each with its events."""
     cases = [Case(*row[:_CASE_COLUMNS]) for row in rows]
     decisions, rounds = [case.decision_id for case in cases], [case.round for case in cases]
     events: dict[tuple[str, int], list[CaseEvent]] = {}

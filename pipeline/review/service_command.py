@@ -29,7 +29,7 @@ class Reviewing:
         return self._service.step(self._held.connection())
 
     def begin_again(self) -> None:
-        """What was read but not stored is read again."""
+        """Read again what was read but not stored."""
         self._held.drop()
         self._source.rewind()
 
@@ -39,7 +39,7 @@ class Reviewing:
 
 
 def run_review(settings: Settings, wire: WireFormat) -> NoReturn:
-    """As a service (pipeline.io.runner)."""
+    """Run as a service (pipeline.io.runner)."""
     topic = settings.topic("decisions.v1")
     held, positions = Held(partial(connect, settings.database_url, GROUP)), Positions(CONSUMER, topic)
     source: PositionedLog[DecisionRecord] = PositionedLog(

@@ -55,7 +55,7 @@ from pipeline.rollback.reversal import (
 
 CHUNK_RECORDS_MAX: Final = 500
 CHUNKS_A_SECOND: Final = 5
-"""What is appended comes in this many portions a second, so that a rate is kept within a fifth of it."""
+"""Portions a second in which records are appended, so that a rate is kept within a fifth of it."""
 
 log = structlog.get_logger("rollback")
 
@@ -69,7 +69,7 @@ class AnotherIsApplied(Exception):
 
 
 class ProgressBroken(Exception):
-    """What stands on the topic is not what the plan's order leads to: somebody else has appended under its id."""
+    """The topic does not hold what the plan's order leads to: somebody else has appended under its id."""
 
 
 class Topics(NamedTuple):
@@ -179,7 +179,7 @@ class Applier:
             return approved
 
     def _resume(self, plan: StoredPlan, approver: str) -> Progress:
-        """How far the plan came, by what was written down and what stands on the topic after that."""
+        """The number of records done, by what was written down and what stands on the topic after that."""
         plan_id = plan.header.plan_id
         written = read_progress(self._connection, plan_id)
         if not written:
@@ -205,7 +205,7 @@ class Applier:
         return record.reversal_id if isinstance(record, Reversal) and record.plan_id == plan_id else None
 
     def _not_counted(self, plan_id: str, counted: int, found: Sequence[ReversalId]) -> int:
-        """How many of those found were not written down: the next ones of the plan's order, or something is wrong."""
+        """The number found that were not written down: the next ones of the plan's order, or something is wrong."""
         with self._connection.transaction():
             ids = [reversal_id(plan_id, line.decision_id) for line in read_changing_lines(self._connection, plan_id)]
         fresh = set(found).difference(ids[:counted])
@@ -216,7 +216,7 @@ class Applier:
     def _chunks(
         self, plan: StoredPlan, approval: Approval, skipped: int, rate_per_s: float
     ) -> Iterator[list[list[Outgoing]]]:
-        """What is appended together: for each line its record, and the payment that is given back with it."""
+        """The records that are appended together: for each line its own, and the payment that is given back with it."""
         size = max(1, min(CHUNK_RECORDS_MAX, int(rate_per_s / CHUNKS_A_SECOND)))
         for begin in range(skipped, plan.changing, size):
             with self._connection.transaction():

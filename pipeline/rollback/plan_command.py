@@ -45,7 +45,7 @@ RATE_DEFAULT: Final = 500.0
 
 
 class Asked(NamedTuple):
-    """As the command was given it; None where an option was left out."""
+    """The request as the command was given it; None where an option was left out."""
 
     by: str
     reason: str
@@ -113,7 +113,7 @@ def latest_plans(settings: Settings, limit: int) -> list[StoredPlan]:
 
 
 def changing_count(settings: Settings, plan_id: str) -> int:
-    """How many records the plan leads to."""
+    """The number of records that the plan leads to."""
     with connected(settings) as connection:
         return find_plan(connection, plan_id).changing
 
@@ -158,7 +158,7 @@ def _plan_id(text: str) -> str:
 
 
 def _good(settings: Settings, asked: Asked) -> tuple[Good, Path]:
-    """What to decide again under, and the folder of the policies."""
+    """The versions to decide again under, and the folder of the policies."""
     if asked.good_model is None and asked.good_policy is None:
         raise Failure("Nothing says what is good.", "Give --good-model VERSION, --good-policy PATH, or both.")
     model, policy, folder = None, None, settings.policy_archive
@@ -199,7 +199,7 @@ def _criteria(asked: Asked) -> Criteria:
 
 
 def _criteria_text(asked: Asked) -> dict[str, str]:
-    """What was asked, as people read it."""
+    """The request, as people read it."""
     said: Mapping[str, object | None] = {
         "model": asked.model,
         "policy": asked.policy,
@@ -224,7 +224,7 @@ def _segment(text: str | None) -> tuple[str, str] | None:
 
 
 def _ids(path: Path) -> tuple[str, ...]:
-    """Of decisions, from a file with an id of a decision or of a transaction on each line."""
+    """The ids of decisions, from a file with an id of a decision or of a transaction on each line."""
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:

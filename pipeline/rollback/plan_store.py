@@ -30,7 +30,7 @@ class Selected(NamedTuple):
 
 
 class InForce(NamedTuple):
-    """What holds for a decision now; `outcome` None where it was given back to be decided anew.
+    """The outcome in force for a decision; `outcome` None where it was given back to be decided anew.
 
     `is_reviewed`: by a person; an escalation that expired was decided by nobody.
     """
@@ -40,7 +40,7 @@ class InForce(NamedTuple):
 
 
 class _Said(NamedTuple):
-    """What a reversal or a review made of a decision; `outcome` None where it was given back."""
+    """A reversal's or a review's effect on a decision; `outcome` None where it was given back."""
 
     outcome: Outcome | None
     offset: int
@@ -97,7 +97,7 @@ def audited_until(connection: Connection, topic: str) -> dict[str, int]:
 
 
 def select_decisions(connection: Connection, criteria: Mapping[str, object]) -> Iterator[list[Selected]]:
-    """In the topic's order, ROWS_A_FETCH at a time, within the caller's transaction."""
+    """The selected decisions in the topic's order, ROWS_A_FETCH at a time, within the caller's transaction."""
     with connection.cursor("plan_selection") as cursor:
         cursor.execute(_SQL["select_decisions"], criteria)
         while rows := cursor.fetchmany(ROWS_A_FETCH):
@@ -105,7 +105,7 @@ def select_decisions(connection: Connection, criteria: Mapping[str, object]) -> 
 
 
 def in_force(connection: Connection, decided: Mapping[DecisionId, Outcome]) -> dict[DecisionId, InForce]:
-    """What holds for each: its own outcome, or what a review or a reversal made of it since; the later one counts."""
+    """The outcome in force for each: its own, or what a review or a reversal made of it since; the later one counts."""
     ids = list(decided)
     reversals = {
         decision_id: _Said(_outcome(corrected), offset)
@@ -175,7 +175,7 @@ def read_lines(connection: Connection, plan_id: str) -> Iterator[PlanLine]:
 def read_changing_lines(
     connection: Connection, plan_id: str, skipped: int = 0, limit: int | None = None
 ) -> Iterator[PlanLine]:
-    """Those that lead to a record, in order, without the first `skipped`; within the caller's transaction."""
+    """The lines that lead to a record, in order, without the first `skipped`; within the caller's transaction."""
     yield from _lines(connection, "read_changing_lines", [plan_id, limit, skipped])
 
 

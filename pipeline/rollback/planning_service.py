@@ -42,7 +42,7 @@ from pipeline.rollback.reversal import (
 )
 
 DECISIONS_MAX: Final = 1_000_000
-"""Of one plan; a day's at a dozen a second. Whoever needs more splits the time span."""
+"""Lines of one plan; a day's decisions at a dozen a second. Split the time span if you need more."""
 _AS_RECORDED: Final = Version(AS_RECORDED, b"")
 
 
@@ -68,7 +68,7 @@ class Criteria(NamedTuple):
         return all(value is None for value in self)
 
     def columns(self) -> dict[str, object]:
-        """As the statement takes them."""
+        """The criteria as the statement takes them."""
         name, value = self.segment or (None, None)
         rest = {key: wanted for key, wanted in self._asdict().items() if key not in ("segment", "ids")}
         ids = None if self.ids is None else list(self.ids)

@@ -1,4 +1,4 @@
-"""What is shown of a rollback plan: lines for people and pipes, and the report for Risk and Compliance."""
+"""A rollback plan as it is shown: lines for people and pipes, and the report for Risk and Compliance."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def show_applied(output: Output, applied: Applied) -> None:
 
 
 def show_report(output: Output, report: Report) -> None:
-    """In short, for the terminal."""
+    """Show the report in short, for the terminal."""
     plan, state = report.plan, report.state
     line = f"{plan.header.plan_id} {coloured(state, _COLOUR[state], is_bold=True)} {report.appended:,} of "
     output.record(report_json(report), f"{line}{plan.changing:,} reversals appended. {plan.header.reason}")

@@ -34,7 +34,7 @@ _ROUND: Final = re.compile(r"(.*):r([1-9][0-9]{0,5})", re.ASCII)
 
 
 class Disposition(StrEnum):
-    """What a plan does about a decision, in order of precedence."""
+    """A plan's effect on a decision, in order of precedence."""
 
     GIVEN_BACK = "GIVEN_BACK"  # an earlier reversal released it to be decided anew
     REVIEWED = "REVIEWED"  # a person decided: that stands
@@ -61,7 +61,8 @@ def disposition(before: Outcome | None, after: Outcome | None, *, is_reviewed: b
 
 
 class PlanHeader(NamedTuple):
-    """What was asked, under what it is decided again, and when. `criteria`: names and values as they were given."""
+    """The request: criteria, versions to decide again under, and time. `criteria`: names and values as they were
+    given."""
 
     plan_id: str
     requested_by: str
@@ -144,7 +145,7 @@ class Share:
 
 
 class BlastRadius:
-    """What a plan touches, added up a line at a time."""
+    """The blast radius of a plan, added up a line at a time."""
 
     def __init__(self) -> None:
         self.selected, self.changing, self.held, self.in_review = Share(), Share(), Share(), Share()
@@ -181,7 +182,7 @@ class BlastRadius:
 
 
 class ApplyRefusal(StrEnum):
-    """In order of precedence; each is the sentence that the person reads."""
+    """Refusals of a plan, in order of precedence; each is the sentence that the person reads."""
 
     ALTERED = "the stored plan is not the one that was made: its hash differs"
     NOT_AUTHORISED = "only a ROLLBACK_APPROVER applies a plan"

@@ -1,4 +1,4 @@
-"""How commands answer: a line a record for people and pipes, or a JSON object a line; notes go to stderr."""
+"""The answers of commands: a line a record for people and pipes, or a JSON object a line; notes go to stderr."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Output:
         typer.echo(json.dumps(fields, ensure_ascii=False) if self.as_json else line, color=_colour())
 
     def line(self, line: str) -> None:
-        """Of a text that is no record; only without --json."""
+        """Write a line of a text that is no record; only without --json."""
         assert not self.as_json, "JSON output holds objects only"
         typer.echo(line, color=_colour())
 

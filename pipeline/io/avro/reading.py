@@ -105,7 +105,7 @@ def read_optional_long(body: bytes, at: int) -> tuple[int | None, int]:
 
 
 def open_block(body: bytes, at: int) -> tuple[int, int | None, int]:
-    """Of an array or a map: how many entries follow, 0 at its end; where they must end, None where it isn't said."""
+    """Open a block of an array or a map: how many entries follow, 0 at its end; where they must end, None if unsaid."""
     count, at = read_long(body, at)
     if count >= 0:
         return count, None, at

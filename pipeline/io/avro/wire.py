@@ -53,7 +53,7 @@ _REVIEW_OUTCOME: Final = b"\x04"
 
 RecordT = TypeVar("RecordT")
 Encoded = Reversal | ReviewOutcome | DeadLetter | Alert | Execution | Anchor | Account | RiskSignal | Label
-"""What `WireFormat.encode` takes."""
+"""The records that `WireFormat.encode` takes."""
 _SCHEMA_OF: Final[Mapping[type[Encoded], str]] = {
     Reversal: "decision.v1",
     ReviewOutcome: "decision.v1",
