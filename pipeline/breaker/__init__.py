@@ -1,4 +1,4 @@
-"""The circuit breaker: when the model may answer, and when the fallback rules answer instead (DESIGN section 6).
+"""The circuit breaker: when the model may answer, and when the fallback rules answer instead (docs/breaker.md).
 
 `settings` is what a person may set, `states` the state machine, `judging` the conditions, `routing` the hot path.
 """

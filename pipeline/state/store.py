@@ -20,6 +20,7 @@ from typing import Any, Final, NamedTuple
 
 from redis.exceptions import NoScriptError, RedisError
 
+from pipeline.domain.context import Label
 from pipeline.domain.features import UNKNOWN
 from pipeline.io.redis_batches import Command, RedisBatches
 from pipeline.state.requests import (
@@ -40,7 +41,6 @@ from pipeline.state.windows import (
     BENEFICIARY_PAYMENTS_MAX,
     CLAIM_KEPT_MS,
     DAY_MS,
-    Labelled,
     PartitionEvents,
     PartitionObservation,
     SnapshotPruned,
@@ -172,7 +172,7 @@ class RedisState:
         """The state is built, of every partition."""
         await self._run([("SET", self._keys.ready(), 1)])
 
-    async def label(self, label: Labelled) -> bool:
+    async def label(self, label: Label) -> bool:
         """Marks the payment, in windows that it is in already as in those to come; False where none holds it."""
         key = self._keys.beneficiary(label.beneficiary_account_id)
         arguments = label_arguments(label)

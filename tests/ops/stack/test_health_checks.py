@@ -17,8 +17,8 @@ from confluent_kafka import Producer
 from ops.bench.rig.services import status
 from ops.bench.rig.waiting import wait_until
 from ops.migrations.migrate import migrate
+from ops.processes.servers import ServerProcess, free_port
 from ops.stack.embedded import EmbeddedStack
-from ops.stack.processes import ServerProcess, free_port
 from ops.stack.topics import create_topics
 from pipeline.audit.key_files import create_signing_key
 from tests.audit.logs import values
@@ -29,9 +29,9 @@ pytestmark = pytest.mark.timeout(300)
 ROOT = Path(__file__).parents[3]
 SERVICES = {
     "audit": ["audit", "run"],
-    "executor": ["executor"],
+    "executor": ["executor", "run"],
     "review": ["review", "run"],
-    "reconcile": ["reconcile", "--follow"],
+    "reconcile": ["reconcile", "run"],
 }
 STANDSTILL_S = "3"
 WAIT_S = 90.0
