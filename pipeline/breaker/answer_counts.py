@@ -1,14 +1,17 @@
-"""The model's answers in numbers: counts over a span, what is usual, and how far from usual is too far.
+"""The model's answers in numbers: how many there were in a span, what is usual, and how far from usual is too far.
 
 Invariants
 1. Counts add and subtract exactly; the counts of a span are the difference of two readings of running totals.
 2. A baseline holds no hour that was excluded.
-3. A comparison never says more than its sample: with no baseline, or one of no answers, nothing is significant.
+3. A comparison never says more than its sample allows: without a baseline, or with one of no answers, nothing is
+   significant.
 
-Counted are the model's own answers, whatever the route: after a trip the model answers in shadow, and the fallback's
-outcomes must not hide that it is still wrong. Hard guardrails' blocks are not the model's and are not counted.
+The counts are of the model's own answers, whatever the route. After a trip the model answers in shadow, and the
+fallback's outcomes must not hide that it is still wrong. A hard guardrail's block isn't the model's answer, so it isn't
+counted.
 
-Floats are allowed here: nothing of this enters a decision's bytes. What it leads to, a breaker state, is recorded.
+Floats are allowed here because nothing of this enters a decision's bytes. The breaker state that it leads to is
+recorded.
 """
 
 from __future__ import annotations
@@ -25,28 +28,28 @@ from typing import Final, NamedTuple
 from pipeline.domain.decision import Outcome
 
 LATENCY_BOUNDS_MS: Final = (5, 10, 20, 50, 100, 200, 300, 400, 500, 600, 700, 800, 900, 1000, 1500, 2000, 5000, 10_000)
-"""Upper bounds, inclusive, of the latency histogram; a last bucket holds the rest."""
+"""Inclusive upper bounds of the latency histogram's buckets; one more bucket holds the rest."""
 HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 24 * HOUR_MS
 BASELINE_MS: Final = 7 * DAY_MS
 DISPERSION_FLOOR: Final = 1.3
-"""Payments come in bursts, so a share varies more than independent answers would: its variance is never taken for
-less than 1.3 times the binomial one, however calm the few days were that it was measured on."""
+"""Payments come in bursts, so a share varies more than that of independent answers. Its variance is taken to be at
+least 1.3 times the binomial one, however calm the few days were that it was measured on."""
 
 ALL: Final = "all"
 _NO_LATENCY: Final = (0,) * (len(LATENCY_BOUNDS_MS) + 1)
 
 
 class Counts(NamedTuple):
-    """Of one scope over one span. `errors`: payments that the model was asked about and gave no answer to."""
+    """Counts of one scope over one span. `errors` are payments that the model was asked about but did not answer."""
 
     allow: int = 0
     block: int = 0
     escalate: int = 0
     errors: int = 0
-    score_sum_ppm: int = 0  # of the fraud probability; 9 · 10^9 answers stay below 2^53
-    score_square_sum_ppm: int = 0  # of its square, as a fraction of 1, in millionths
-    latency: tuple[int, ...] = _NO_LATENCY  # payments a bucket of LATENCY_BOUNDS_MS
+    score_sum_ppm: int = 0  # the sum of the fraud probabilities; that of 9 · 10^9 answers is below 2^53
+    score_square_sum_ppm: int = 0  # the sum of their squares, as fractions of 1, in millionths
+    latency: tuple[int, ...] = _NO_LATENCY  # payments in each bucket of LATENCY_BOUNDS_MS
 
     @property
     def answered(self) -> int:
@@ -59,44 +62,45 @@ class Counts(NamedTuple):
         return _combined(sub, self, other)
 
     def slower_than(self, bound_ms: int) -> int:
-        """How many payments took longer than `bound_ms`, one of LATENCY_BOUNDS_MS."""
+        """Count the payments that took longer than `bound_ms`, which is one of LATENCY_BOUNDS_MS."""
         return sum(self.latency[LATENCY_BOUNDS_MS.index(bound_ms) + 1 :])
 
 
 class Answer:
-    """What the model answered about one payment, or None for both where it failed to."""
+    """The model's answer about one payment; the outcome and the probability are None where it failed to answer."""
 
     def __init__(self, outcome: Outcome | None, fraud_probability_ppm: int | None, segments: Mapping[str, str]) -> None:
         self.outcome, self.fraud_probability_ppm, self.segments = outcome, fraud_probability_ppm, segments
 
 
 class Hour(NamedTuple):
-    """Counts of one scope within one clean hour, or most of one."""
+    """Counts of one scope within one clean hour, or within most of one."""
 
     start_ms: int
     counts: Counts
 
 
 class Baseline(NamedTuple):
-    """What is usual for a scope. `score_sigma_ppm` is None where too few hours are known."""
+    """The answers that are usual for a scope. `score_sigma_ppm` is None where too few hours are known."""
 
     answered: int
     allow: int
     block: int
-    correlation: float  # of the answers within an hour, beyond chance; 0 when they are independent
+    correlation: float  # correlation of the answers within an hour beyond chance; 0 when they are independent
     score_mean_ppm: float
-    score_sigma_ppm: float | None  # of hourly mean scores about the mean of their hour of day
+    score_sigma_ppm: float | None  # standard deviation of hourly mean scores about the mean of their hour of day
     is_seasonal: bool
 
 
 def counts_of(answers: Sequence[Answer], latency_ms: int, model_version: str | None) -> dict[str, Counts]:
-    """A batch's counts by scope: everything under `all`; answers also under the model's version and each segment.
+    """Return a batch's counts by scope.
 
-    `latency_ms` is the batch's, and so that of each of its payments.
+    `all` counts everything; the model's version and each segment count the answers too. `latency_ms` is the batch's,
+    and so that of each of its payments.
     """
     if not answers:
         return {}
-    # Payments share their segments with many others: each combination is tallied once, then added to its scopes.
+    # Many payments share their segments, so each combination is tallied once and then added to its scopes.
     combined: defaultdict[tuple[tuple[str, str], ...], list[int]] = defaultdict(lambda: [0] * 6)
     for answer in answers:
         outcome, probability_ppm = answer.outcome, answer.fraud_probability_ppm
@@ -127,9 +131,9 @@ def segment_scope(name: str, value: str) -> str:
 def baseline_of(
     same_hours: Sequence[Hour], hours: Sequence[Hour], now_ms: int, *, days_minimum: int, sample_minimum: int
 ) -> Baseline | None:
-    """Seasonal: the `same_hours` of the last 7 days. None with too few of them, or of answers.
+    """Return the seasonal baseline of the `same_hours` of the last 7 days; None with too few hours or answers.
 
-    `hours` are all the clean hours of those days, for how far hourly means usually stray.
+    `hours` are all the clean hours of those days; they tell how far hourly means usually stray.
     """
     recent = [hour for hour in same_hours if now_ms - BASELINE_MS - HOUR_MS <= hour.start_ms < now_ms]
     total = total_of(hour.counts for hour in recent)
@@ -139,7 +143,7 @@ def baseline_of(
 
 
 def blended(first: Baseline, second: Baseline, weight: float) -> Baseline:
-    """`first` with its shares and mean moved towards those of `second` by `weight`, 0 to 1."""
+    """Return `first` with its shares and its mean moved towards those of `second` by `weight`, from 0 to 1."""
 
     def between(own: float, other: float) -> float:
         return own + (other - own) * weight
@@ -152,7 +156,7 @@ def blended(first: Baseline, second: Baseline, weight: float) -> Baseline:
 
 
 def trailing_baseline(total: Counts, *, sample_minimum: int) -> Baseline | None:
-    """From what came just before, when there is too little history for a seasonal one."""
+    """Return a baseline of what came just before, for when there is too little history for a seasonal one."""
     if total.answered < sample_minimum:
         return None
     return _baseline(total, 0.0, None, is_seasonal=False)
@@ -166,16 +170,17 @@ def total_of(counts: Iterable[Counts]) -> Counts:
 
 
 def difference(later: Counts, earlier: Counts) -> Counts:
-    """What was counted between two readings of running totals; nothing where the totals were lost in between."""
+    """Return the counts between two readings of running totals; zeros where the totals were lost in between."""
     counts = later.minus(earlier)
     return counts if min(*counts[:6], *counts.latency) >= 0 else Counts()
 
 
 def hourly_score_sigma_ppm(hours: Sequence[Hour]) -> float | None:
-    """Standard deviation of hourly mean scores about the mean of their hour of day; None below 24 to spare.
+    """Return the standard deviation of hourly mean scores about the mean of their hour of day.
 
-    Of hourly means, not of single scores (nobody's mean strays by a σ of those) and not of one-minute means about a
-    flat mean, which alarm every busy evening: 60 minutes a day.
+    It is None with fewer than 24 degrees of freedom. It is taken of hourly means. Single scores would not do, because
+    no mean strays by a σ of those; nor would one-minute means about a flat mean, which alarm every busy evening, 60
+    minutes a day.
     """
     means: defaultdict[int, list[float]] = defaultdict(list)
     for start_ms, counts in hours:
@@ -193,7 +198,7 @@ def hour_of_day(at_ms: int) -> int:
 
 
 def proportion_z(successes: int, total: int, baseline_successes: int, baseline: Baseline) -> float:
-    """Two-proportion z with variances inflated for answers that come in bursts; 0 where nothing can be said."""
+    """Return the two-proportion z, its variances inflated for answers that come in bursts; 0 if nothing can be said."""
     baseline_total = baseline.answered
     if total == 0 or baseline_total == 0:
         return 0.0
@@ -205,7 +210,7 @@ def proportion_z(successes: int, total: int, baseline_successes: int, baseline: 
 
 
 def drift_z(counts: Counts, baseline: Baseline) -> float:
-    """How far the mean score is from usual, against both chance and how far hourly means usually stray."""
+    """Measure how far the mean score is from usual, against chance and against how far hourly means usually stray."""
     assert baseline.score_sigma_ppm is not None
     if counts.answered == 0:
         return 0.0
@@ -219,9 +224,10 @@ def score_mean_ppm(counts: Counts) -> float:
 
 
 def shifted(cumulated: float, successes: int, total: int, usual: float, sought: float, baseline: Baseline) -> float:
-    """CUSUM: the log-likelihood ratio of `sought` over `usual` (shares in (0, 1)), summed and never below 0.
+    """Return the CUSUM after one more sample: summed log-likelihood ratios of `sought` over `usual`, never below 0.
 
-    Page, "Continuous inspection schemes", Biometrika 41 (1954). Divided by the dispersion: bursts are not evidence.
+    Both are shares in (0, 1). The ratio is divided by the dispersion, because a burst is not evidence. See Page,
+    "Continuous inspection schemes", Biometrika 41 (1954).
     """
     ratio = successes * math.log(sought / usual) + (total - successes) * math.log((1 - sought) / (1 - usual))
     return max(0.0, cumulated + ratio / _dispersion(total, baseline))
@@ -229,12 +235,12 @@ def shifted(cumulated: float, successes: int, total: int, usual: float, sought: 
 
 _COLUMN: Final = {Outcome.ALLOW: 0, Outcome.BLOCK: 1, Outcome.ESCALATE: 2}
 _SPARE_HOURS_MIN: Final = 24
-"""Degrees of freedom. With 24 the estimate of σ is within 30 % in 19 of 20 cases."""
+"""Least degrees of freedom. With 24 the estimate of σ is within 30 % in 19 of 20 cases."""
 
 
 def _combined(operation: Callable[[int, int], int], first: Counts, second: Counts) -> Counts:
     allow, block, escalate, errors, score_sum, score_squares = map(operation, first[:6], second[:6])
-    is_plain = second.latency == _NO_LATENCY  # of every scope but `all`: spares two thirds of the work
+    is_plain = second.latency == _NO_LATENCY  # true of every scope but `all`; this spares two thirds of the work
     latency = first.latency if is_plain else tuple(map(operation, first.latency, second.latency))
     return Counts(allow, block, escalate, errors, score_sum, score_squares, latency)
 
@@ -251,7 +257,7 @@ def _histogram(latency_ms: int, payments: int) -> tuple[int, ...]:
 
 
 def latency_p99_ms(counts: Counts) -> int | None:
-    """The bound below which at least 99 % lie; None beyond the last bound."""
+    """Return the lowest bound that at least 99 % of the payments keep to; None where it is beyond the last bound."""
     needed = sum(counts.latency) * 99
     for bound_ms, below in zip(LATENCY_BOUNDS_MS, accumulate(counts.latency), strict=False):
         if below * 100 >= needed:
@@ -265,7 +271,7 @@ def _baseline(total: Counts, correlation: float, sigma_ppm: float | None, *, is_
 
 
 def _correlation(hours: Sequence[Hour]) -> float:
-    """Intra-class correlation of blocks within an hour, by the moments of a beta-binomial (Williams, 1982)."""
+    """Return the intra-class correlation of blocks in an hour, by the moments of a beta-binomial (Williams, 1982)."""
     sizes = [hour.counts.answered for hour in hours if hour.counts.answered]
     blocks = [hour.counts.block for hour in hours if hour.counts.answered]
     share = sum(blocks) / sum(sizes)
