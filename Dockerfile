@@ -26,4 +26,4 @@ WORKDIR /var/lib/fraud
 USER 10001
 EXPOSE 6066
 ENTRYPOINT ["fraud"]
-CMD ["worker"]
+CMD ["worker", "run"]

@@ -1,4 +1,4 @@
-"""`fraud audit export, prove, heads`: what leaves the database, and what holds it to account."""
+"""`fraud audit export`, `prove` and `heads`: what leaves the database, and what holds it to account."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from pipeline.audit.head import Head, SignedHead, file_text, signed_text
 from pipeline.audit.key_files import is_signed, public_key
 from pipeline.audit.leaf_files import HeadRefused, head_paths, partitions_of, read_head
 from pipeline.audit.proof_store import Unproved, place_of, proof
-from pipeline.audit.service_command import database_away
 from pipeline.decide.verdict import decision_id
 from pipeline.domain.refusals import Refusal
 from pipeline.io.avro.schema_files import schema_text
@@ -21,7 +20,7 @@ from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import Connection, DatabaseRefused, DatabaseUnavailable, connect
 from pipeline.io.settings import Settings
-from pipeline.terminal.failures import Failure
+from pipeline.terminal.failures import Failure, database_away
 from pipeline.terminal.output import Output, coloured, utc_text
 
 T = TypeVar("T")
@@ -41,8 +40,8 @@ def export_log(settings: Settings, wire: WireFormat, out: Path, *, with_topic: b
         raise Failure(f"{out} exists; an export is never overwritten.", "Give another path.") from error
 
 
-def prove(settings: Settings, wanted: str) -> dict[str, Any]:
-    """Of the decision with this id, or with this transaction."""
+def proof_of(settings: Settings, wanted: str) -> dict[str, Any]:
+    """The proof of the decision with this id, or with this transaction."""
     topic = settings.topic("decisions.v1")
     try:
         place = _with_database(settings, lambda connection: place_of(connection, _decision_id(wanted)))
@@ -101,6 +100,6 @@ def _with_database(settings: Settings, ask: Callable[[Connection], T]) -> T:
         with connect(settings.database_url, "fraud-audit-command") as connection:
             return ask(connection)
     except DatabaseUnavailable as error:
-        raise database_away(settings) from error
+        raise database_away(settings.database_url) from error
     except DatabaseRefused as refusal:
         raise Failure(f"{refusal}.".capitalize(), "Use a role that may read, such as fraud_reader.") from refusal

@@ -1,41 +1,26 @@
-"""The model's answers in numbers: how many there were in a span, what is usual, and how far from usual is too far.
+"""Counts of the model's answers over a span of time, by scope.
 
 Invariants
 1. Counts add and subtract exactly; the counts of a span are the difference of two readings of running totals.
-2. A baseline holds no hour that was excluded.
-3. A comparison never says more than its sample allows: without a baseline, or with one of no answers, nothing is
-   significant.
 
 The counts are of the model's own answers, whatever the route. After a trip the model answers in shadow, and the
 fallback's outcomes must not hide that it is still wrong. A hard guardrail's block isn't the model's answer, so it isn't
 counted.
-
-Floats are allowed here because nothing of this enters a decision's bytes. The breaker state that it leads to is
-recorded.
 """
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate
 from operator import add, sub
-from statistics import fmean
 from typing import Final, NamedTuple
 
 from pipeline.domain.decision import Outcome
 
 LATENCY_BOUNDS_MS: Final = (5, 10, 20, 50, 100, 200, 300, 400, 500, 600, 700, 800, 900, 1000, 1500, 2000, 5000, 10_000)
 """Inclusive upper bounds of the latency histogram's buckets; one more bucket holds the rest."""
-HOUR_MS: Final = 3_600_000
-DAY_MS: Final = 24 * HOUR_MS
-BASELINE_MS: Final = 7 * DAY_MS
-DISPERSION_FLOOR: Final = 1.3
-"""Payments come in bursts, so a share varies more than that of independent answers. Its variance is taken to be at
-least 1.3 times the binomial one, however calm the few days were that it was measured on."""
-
 ALL: Final = "all"
 _NO_LATENCY: Final = (0,) * (len(LATENCY_BOUNDS_MS) + 1)
 
@@ -71,25 +56,6 @@ class Answer:
 
     def __init__(self, outcome: Outcome | None, fraud_probability_ppm: int | None, segments: Mapping[str, str]) -> None:
         self.outcome, self.fraud_probability_ppm, self.segments = outcome, fraud_probability_ppm, segments
-
-
-class Hour(NamedTuple):
-    """Counts of one scope within one clean hour, or within most of one."""
-
-    start_ms: int
-    counts: Counts
-
-
-class Baseline(NamedTuple):
-    """The answers that are usual for a scope. `score_sigma_ppm` is None where too few hours are known."""
-
-    answered: int
-    allow: int
-    block: int
-    correlation: float  # correlation of the answers within an hour beyond chance; 0 when they are independent
-    score_mean_ppm: float
-    score_sigma_ppm: float | None  # standard deviation of hourly mean scores about the mean of their hour of day
-    is_seasonal: bool
 
 
 def counts_of(answers: Sequence[Answer], latency_ms: int, model_version: str | None) -> dict[str, Counts]:
@@ -128,40 +94,6 @@ def segment_scope(name: str, value: str) -> str:
     return f"segment:{name}={value}"
 
 
-def baseline_of(
-    same_hours: Sequence[Hour], hours: Sequence[Hour], now_ms: int, *, days_minimum: int, sample_minimum: int
-) -> Baseline | None:
-    """Return the seasonal baseline of the `same_hours` of the last 7 days; None with too few hours or answers.
-
-    `hours` are all the clean hours of those days; they tell how far hourly means usually stray.
-    """
-    recent = [hour for hour in same_hours if now_ms - BASELINE_MS - HOUR_MS <= hour.start_ms < now_ms]
-    total = total_of(hour.counts for hour in recent)
-    if len(recent) < days_minimum or total.answered < sample_minimum:
-        return None
-    return _baseline(total, _correlation(recent), hourly_score_sigma_ppm(hours), is_seasonal=True)
-
-
-def blended(first: Baseline, second: Baseline, weight: float) -> Baseline:
-    """Return `first` with its shares and its mean moved towards those of `second` by `weight`, from 0 to 1."""
-
-    def between(own: float, other: float) -> float:
-        return own + (other - own) * weight
-
-    return first._replace(
-        allow=round(between(first.allow, second.allow * first.answered / second.answered)),
-        block=round(between(first.block, second.block * first.answered / second.answered)),
-        score_mean_ppm=between(first.score_mean_ppm, second.score_mean_ppm),
-    )
-
-
-def trailing_baseline(total: Counts, *, sample_minimum: int) -> Baseline | None:
-    """Return a baseline of what came just before, for when there is too little history for a seasonal one."""
-    if total.answered < sample_minimum:
-        return None
-    return _baseline(total, 0.0, None, is_seasonal=False)
-
-
 def total_of(counts: Iterable[Counts]) -> Counts:
     total = Counts()
     for some in counts:
@@ -175,67 +107,11 @@ def difference(later: Counts, earlier: Counts) -> Counts:
     return counts if min(*counts[:6], *counts.latency) >= 0 else Counts()
 
 
-def hourly_score_sigma_ppm(hours: Sequence[Hour]) -> float | None:
-    """Return the standard deviation of hourly mean scores about the mean of their hour of day.
-
-    It is None with fewer than 24 degrees of freedom. It is taken of hourly means. Single scores would not do, because
-    no mean strays by a σ of those; nor would one-minute means about a flat mean, which alarm every busy evening, 60
-    minutes a day.
-    """
-    means: defaultdict[int, list[float]] = defaultdict(list)
-    for start_ms, counts in hours:
-        if counts.answered:
-            means[hour_of_day(start_ms)].append(counts.score_sum_ppm / counts.answered)
-    spare = sum(len(group) - 1 for group in means.values())
-    if spare < _SPARE_HOURS_MIN:
-        return None
-    squares = sum((mean - fmean(group)) ** 2 for group in means.values() for mean in group)
-    return math.sqrt(squares / spare)
-
-
-def hour_of_day(at_ms: int) -> int:
-    return at_ms // HOUR_MS % 24
-
-
-def proportion_z(successes: int, total: int, baseline_successes: int, baseline: Baseline) -> float:
-    """Return the two-proportion z, its variances inflated for answers that come in bursts; 0 if nothing can be said."""
-    baseline_total = baseline.answered
-    if total == 0 or baseline_total == 0:
-        return 0.0
-    pooled = (successes + baseline_successes) / (total + baseline_total)
-    variance = pooled * (1 - pooled) * (_dispersion(total, baseline) / total + DISPERSION_FLOOR / baseline_total)
-    if variance == 0:
-        return 0.0
-    return (successes / total - baseline_successes / baseline_total) / math.sqrt(variance)
-
-
-def drift_z(counts: Counts, baseline: Baseline) -> float:
-    """Measure how far the mean score is from usual, against chance and against how far hourly means usually stray."""
-    assert baseline.score_sigma_ppm is not None
-    if counts.answered == 0:
-        return 0.0
-    chance_ppm2 = DISPERSION_FLOOR * _score_variance_ppm2(counts) / counts.answered
-    spread = math.sqrt(baseline.score_sigma_ppm**2 + chance_ppm2)
-    return 0.0 if spread == 0 else (score_mean_ppm(counts) - baseline.score_mean_ppm) / spread
-
-
 def score_mean_ppm(counts: Counts) -> float:
     return counts.score_sum_ppm / counts.answered
 
 
-def shifted(cumulated: float, successes: int, total: int, usual: float, sought: float, baseline: Baseline) -> float:
-    """Return the CUSUM after one more sample: summed log-likelihood ratios of `sought` over `usual`, never below 0.
-
-    Both are shares in (0, 1). The ratio is divided by the dispersion, because a burst is not evidence. See Page,
-    "Continuous inspection schemes", Biometrika 41 (1954).
-    """
-    ratio = successes * math.log(sought / usual) + (total - successes) * math.log((1 - sought) / (1 - usual))
-    return max(0.0, cumulated + ratio / _dispersion(total, baseline))
-
-
 _COLUMN: Final = {Outcome.ALLOW: 0, Outcome.BLOCK: 1, Outcome.ESCALATE: 2}
-_SPARE_HOURS_MIN: Final = 24
-"""Least degrees of freedom. With 24 the estimate of σ is within 30 % in 19 of 20 cases."""
 
 
 def _combined(operation: Callable[[int, int], int], first: Counts, second: Counts) -> Counts:
@@ -263,31 +139,3 @@ def latency_p99_ms(counts: Counts) -> int | None:
         if below * 100 >= needed:
             return bound_ms
     return None
-
-
-def _baseline(total: Counts, correlation: float, sigma_ppm: float | None, *, is_seasonal: bool) -> Baseline:
-    mean_ppm = score_mean_ppm(total)
-    return Baseline(total.answered, total.allow, total.block, correlation, mean_ppm, sigma_ppm, is_seasonal)
-
-
-def _correlation(hours: Sequence[Hour]) -> float:
-    """Return the intra-class correlation of blocks in an hour, by the moments of a beta-binomial (Williams, 1982)."""
-    sizes = [hour.counts.answered for hour in hours if hour.counts.answered]
-    blocks = [hour.counts.block for hour in hours if hour.counts.answered]
-    share = sum(blocks) / sum(sizes)
-    if len(sizes) < 2 or share in (0.0, 1.0):
-        return 0.0
-    chi_square = sum(
-        (block - size * share) ** 2 / (size * share * (1 - share)) for block, size in zip(blocks, sizes, strict=True)
-    )
-    excess = chi_square / (len(sizes) - 1) - 1
-    return min(max(0.0, excess / max(fmean(sizes) - 1, 1.0)), 1.0)
-
-
-def _dispersion(total: int, baseline: Baseline) -> float:
-    return max(DISPERSION_FLOOR, 1 + (total - 1) * baseline.correlation)
-
-
-def _score_variance_ppm2(counts: Counts) -> float:
-    mean_square_ppm2 = counts.score_square_sum_ppm / counts.answered * 1_000_000
-    return max(0.0, mean_square_ppm2 - score_mean_ppm(counts) ** 2)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from pipeline.breaker import BreakerRecord, Cause, Condition, Event, Transition, Watch
-from pipeline.breaker.answer_counts import LATENCY_BOUNDS_MS, Baseline, Counts
+from pipeline.breaker.answer_counts import LATENCY_BOUNDS_MS, Counts
+from pipeline.breaker.baselines import Baseline
 from pipeline.domain.decision import BreakerState
 
 REVISION: Final = "revision"

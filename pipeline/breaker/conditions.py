@@ -10,15 +10,8 @@ from __future__ import annotations
 import math
 from typing import Final, NamedTuple
 
-from pipeline.breaker.answer_counts import (
-    Baseline,
-    Counts,
-    drift_z,
-    latency_p99_ms,
-    proportion_z,
-    score_mean_ppm,
-    shifted,
-)
+from pipeline.breaker.answer_counts import Counts, latency_p99_ms, score_mean_ppm
+from pipeline.breaker.baselines import Baseline, cusum, drift_z, proportion_z
 from pipeline.breaker.settings import BreakerSettings
 from pipeline.breaker.states import Condition
 
@@ -194,7 +187,7 @@ def _added(
     cumulated: float, count: int, span: Counts, usual: float, sought: float, baseline: Baseline, limits: Limits
 ) -> float:
     enough = limits.shift_evidence
-    reached = shifted(cumulated, count, span.answered, usual, sought, baseline)
+    reached = cusum(cumulated, count, span.answered, usual, sought, baseline)
     return min(reached, cumulated + enough / _STEPS_TO_SHIFT, enough)
 
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from pipeline.breaker.answer_counts import ALL, Baseline, Counts
+from pipeline.breaker.answer_counts import ALL, Counts
+from pipeline.breaker.baselines import Baseline
 from pipeline.breaker.conditions import Observation, Watch
 from pipeline.breaker.judging import judge, next_event
 from pipeline.breaker.settings import BreakerSettings

@@ -9,18 +9,16 @@ from collections import defaultdict, deque
 from collections.abc import Mapping, Set
 from typing import Final
 
-from pipeline.breaker.answer_counts import (
+from pipeline.breaker.answer_counts import Counts, difference, total_of
+from pipeline.breaker.baselines import (
     BASELINE_MS,
     DAY_MS,
     HOUR_MS,
     Baseline,
-    Counts,
     Hour,
     baseline_of,
     blended,
-    difference,
     hour_of_day,
-    total_of,
     trailing_baseline,
 )
 from pipeline.breaker.settings import BreakerSettings

@@ -5,6 +5,7 @@ A condition holds as soon as its limit is reached; it need not be exceeded.
 
 from __future__ import annotations
 
+import tomllib
 from typing import Annotated
 
 from pydantic import ConfigDict, Field
@@ -74,3 +75,13 @@ class BreakerSettings:
             raise ValueError("open_period_max_s is below open_period_s")
         if self.state_lost_open_s > self.open_period_max_s:
             raise ValueError("state_lost_open_s is above open_period_max_s")
+
+
+def breaker_settings_of(policy: bytes) -> BreakerSettings:
+    """The [breaker] table of a policy file, whatever its other tables say: the kill switch must work while a worker
+    refuses the file for something else. Raises ValueError.
+    """
+    table = tomllib.loads(policy.decode("utf-8")).get("breaker")
+    if not isinstance(table, dict):
+        raise ValueError("it has none")
+    return BreakerSettings(**table)

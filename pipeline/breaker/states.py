@@ -19,7 +19,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from pipeline.breaker.answer_counts import Baseline
+from pipeline.breaker.baselines import Baseline
 from pipeline.breaker.settings import BreakerSettings
 from pipeline.domain.decision import BreakerState
 

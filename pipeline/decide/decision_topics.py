@@ -182,7 +182,7 @@ def _opener(key_file: Path | None) -> Callable[[Datum], str | None]:
     try:
         key = DeadLetterKey.from_file(key_file)
     except KeyRefused as refusal:
-        raise Failure(_sentence(str(refusal)), "Give the file that `fraud keys create` made.") from refusal
+        raise Failure(_sentence(str(refusal)), "Give the file that `fraud keys create dead-letter` made.") from refusal
 
     def opened(fields: Datum) -> str | None:
         if not fields["payload"]:

@@ -1,4 +1,4 @@
-"""`fraud worker --keep`: a worker's slot, filled again at once whenever its worker was killed or gave up.
+"""`fraud worker run --keep`: a worker's slot, filled again at once whenever its worker was killed or gave up.
 
 Importing is most of what a worker's start costs (2 s of CPU, several seconds of a busy machine), so the keeper does it
 once and forks each worker from itself. It opens no connection and starts no thread: a worker shares nothing with it or

@@ -10,6 +10,11 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 
+class TopicPartition(NamedTuple):
+    topic: str
+    partition: int
+
+
 class Source(NamedTuple):
     """Where a record stood in the log."""
 
@@ -37,6 +42,10 @@ class Outgoing(NamedTuple):
     topic: str
     key: bytes | None
     value: bytes
+
+
+class RecordUndecodable(Exception):
+    """A record that no writer of ours wrote. Who reads it ends: passing over it would leave a hole in what it keeps."""
 
 
 class LogRecord(NamedTuple):

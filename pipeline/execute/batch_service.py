@@ -57,7 +57,7 @@ from pipeline.execute.saga import (
     take,
     turn,
 )
-from pipeline.io.kafka.positioned_log import LogBatch, Span
+from pipeline.io.kafka.positioned_log import LogBatch, PositionMove
 from pipeline.io.postgres import Connection, Positions, failures_named
 
 RAIL_ROUNDS_MAX: Final = 4
@@ -122,7 +122,7 @@ class Execution:
             self._ledger.ensure_months(connection, {record.timestamp_ms for record in records})
             with _timed("hear"), connection.transaction():
                 works = self._hear(connection, batch.spans, records)
-            self._finish(connection, works, [Span(*span) for span in batch.spans])
+            self._finish(connection, works, [PositionMove(*span) for span in batch.spans])
             self._take_checkpoints(connection)
 
     def resume(self, connection: Connection, partitions: Iterable[int]) -> None:
@@ -131,7 +131,9 @@ class Execution:
             heard = self.heard.read(connection, partitions)
             self._settled = self.settled.read(connection, partitions)
             spans = [
-                Span(each, self._settled[each], heard[each]) for each in heard if heard[each] > self._settled[each]
+                PositionMove(each, self._settled[each], heard[each])
+                for each in heard
+                if heard[each] > self._settled[each]
             ]
             wanted: set[str] = set()
             for span in spans:
@@ -158,7 +160,7 @@ class Execution:
 
     # Hearing
 
-    def _hear(self, connection: Connection, spans: Sequence[Span], records: Sequence[Said]) -> list[Work]:
+    def _hear(self, connection: Connection, spans: Sequence[PositionMove], records: Sequence[Said]) -> list[Work]:
         for partition, before, after in spans:
             self.heard.advance(connection, partition, before, after)
         wanted = list({record.execution_id for record in records})
@@ -175,7 +177,7 @@ class Execution:
 
     # Finishing
 
-    def _finish(self, connection: Connection, works: Sequence[Work], spans: Sequence[Span]) -> None:
+    def _finish(self, connection: Connection, works: Sequence[Work], spans: Sequence[PositionMove]) -> None:
         for _ in range(RAIL_ROUNDS_MAX):
             waiting = [work for work in works if work.saga.state in AWAITS_RAIL and work.saga.state not in DOUBTFUL]
             if not waiting:
@@ -215,7 +217,7 @@ class Execution:
         said_of |= self._rail.recall(recalls, is_retry=is_retry) if recalls else {}
         return [said_of[key] for key in keys]
 
-    def _complete(self, connection: Connection, works: Sequence[Work], spans: Sequence[Span]) -> None:
+    def _complete(self, connection: Connection, works: Sequence[Work], spans: Sequence[PositionMove]) -> None:
         resting = [work for work in works if work.saga.next_step in ANNOUNCED]
         rows = Rows()
         for work in resting:

@@ -6,12 +6,11 @@ import re
 from typing import Final, NamedTuple
 
 from pipeline.domain.identities import execution_id
-from pipeline.domain.log import LogRecord
+from pipeline.domain.log import LogRecord, RecordUndecodable
 from pipeline.domain.payment import AMOUNT_MINOR_MAX
 from pipeline.execute.postings import Payment, Subject
 from pipeline.execute.saga import Cause
 from pipeline.io.avro.wire import Datum
-from pipeline.io.kafka.positioned_log import RecordUndecodable
 
 _IDS: Final = re.compile(r"[A-Za-z0-9._:\-]{1,64}\n[A-Za-z0-9._:\-]{1,64}\n[A-Za-z0-9._:\-]{1,64}\n[A-Z]{3}", re.ASCII)
 _DECIDED: Final = {

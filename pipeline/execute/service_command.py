@@ -1,4 +1,4 @@
-"""`fraud executor`: the execution service in the foreground, logging JSON to stderr."""
+"""`fraud executor run`: the execution service in the foreground, logging JSON to stderr."""
 
 from __future__ import annotations
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pipeline.audit.head import head_hash
 from pipeline.decide.decision_topics import money_text, plain
 from pipeline.explain.audit_trail_files import Audited
-from pipeline.explain.command import Whole
 from pipeline.explain.explanation import Explanation, ModelAccount
 from pipeline.explain.guardrails import Guardrail
 from pipeline.explain.life_store import OtherDecision
 from pipeline.explain.timeline import Moment
+from pipeline.explain.whole_command import Whole
 from pipeline.explain.whole_life_store import Life, NotShown
 from pipeline.replay.archive_files import Missing
 from pipeline.terminal.output import utc_text

@@ -15,7 +15,6 @@ from pipeline.decide.decision_topics import amount_text, money_text
 from pipeline.decide.phrases import percent_of_bp
 from pipeline.domain.features import UNKNOWN
 from pipeline.explain.audit_trail_files import Audited
-from pipeline.explain.command import Whole
 from pipeline.explain.explanation import ModelAccount
 from pipeline.explain.guardrails import Guardrail, Standing
 from pipeline.explain.text import (
@@ -28,10 +27,11 @@ from pipeline.explain.text import (
     provenance_rows,
 )
 from pipeline.explain.timeline import Moment, Thread
+from pipeline.explain.whole_command import Whole
 from pipeline.explain.whole_life_store import NotShown
+from pipeline.io.clock import now_ms
 from pipeline.replay.archive_files import Missing
 from pipeline.replay.verify import Result
-from pipeline.review.desk_command import now_ms
 from pipeline.terminal.output import utc_text
 from pipeline.web.html import badge, cards, document, table
 from pipeline.web.page_files import write

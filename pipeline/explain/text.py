@@ -9,10 +9,10 @@ from pipeline.decide.phrases import percent_of_bp
 from pipeline.domain.features import UNKNOWN
 from pipeline.explain.as_json import whole_json
 from pipeline.explain.audit_trail_files import Audited
-from pipeline.explain.command import Whole
 from pipeline.explain.explanation import Explanation
 from pipeline.explain.guardrails import Standing
 from pipeline.explain.moments import records
+from pipeline.explain.whole_command import Whole
 from pipeline.explain.whole_life_store import NotShown
 from pipeline.replay.archive_files import Missing
 from pipeline.replay.verify import Result

@@ -37,12 +37,31 @@ NEEDS: Final[Mapping[str, frozenset[Need]]] = MappingProxyType(
         "review": frozenset({Need.KAFKA, Need.DATABASE}),
         "rollback": frozenset({Need.KAFKA, Need.DATABASE}),
         "reconcile": frozenset({Need.KAFKA, Need.DATABASE}),
+        "desk": frozenset({Need.DATABASE}),
+        "bookkeeper": frozenset({Need.DATABASE}),
         "migrate": frozenset({Need.DATABASE_OWNER}),
         "topics": frozenset({Need.KAFKA}),
         "command": frozenset(),  # anything else: what it uses refuses it, if need be
     }
 )
-"""By what runs; `fraud access` is topics', for it speaks to the broker as the administrator."""
+"""By what runs; `fraud access` is topics', for it speaks to the broker as the administrator. A person acts on cases at
+the desk, and opens and funds accounts as the bookkeeper."""
+
+READER: Final = "fraud_reader"
+DATABASE_ROLES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "worker": "fraud_worker",  # which may not even connect
+        "audit": "fraud_audit",
+        "executor": "fraud_executor",
+        "review": "fraud_review",
+        "rollback": "fraud_rollback",
+        "reconcile": "fraud_reconcile",
+        "desk": "fraud_review",
+        "bookkeeper": "fraud_executor",
+        "migrate": _OWNER,
+    }
+)
+"""By what runs, where the address of the database leaves the role open; READER for what only looks."""
 
 
 def production_faults(settings: Settings, process: str) -> list[str]:
@@ -104,12 +123,12 @@ def _database_transport(settings: Settings) -> Iterator[str]:
 
 def _dead_letter_key(settings: Settings) -> Iterator[str]:
     if settings.dead_letter_key is None and settings.dead_letter_key_file is None:
-        yield "Dead letters have no key: make one with `fraud keys create` and keep it as the secret dead_letter_key"
+        yield "Dead letters have no key: `fraud keys create dead-letter` makes one, for the secret dead_letter_key"
 
 
 def _audit_key(settings: Settings) -> Iterator[str]:
     if settings.audit_key is None and settings.audit_key_file is None:
-        yield "The audit log has no key: make one with `fraud audit keygen` and keep it as the secret audit_key"
+        yield "The audit log has no key: `fraud keys create audit` makes one, for the secret audit_key"
 
 
 _CHECKS: Final[dict[Need, Callable[[Settings], Iterator[str]]]] = {

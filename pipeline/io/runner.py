@@ -23,10 +23,10 @@ from typing import Final, NoReturn, Protocol
 import structlog
 from prometheus_client import Counter
 
+from pipeline.domain.log import RecordUndecodable
 from pipeline.io import logs
 from pipeline.io.health import Health, health_pages
 from pipeline.io.kafka.client import BrokerAway, BrokerFailed
-from pipeline.io.kafka.positioned_log import RecordUndecodable
 from pipeline.io.postgres import DatabaseRefused, DatabaseUnavailable, PositionMoved
 from pipeline.io.settings import Settings
 

@@ -3,17 +3,25 @@ where `secrets_from` says. In production they come from nowhere else (pipeline/i
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from pipeline.io.avro.wire import Framing
 from pipeline.io.secret_settings import PlainSecrets, StoredSecrets
 
+ENV_FILE: Final = "FRAUD_ENV_FILE"
+"""Environment variable: a file of settings besides .env, whose values go before those of .env."""
+ROLE_PLACEHOLDER: Final = "{role}"
 _ROOT = Path(__file__).parents[2]
+
+
+class EnvFileMissing(Exception):
+    """FRAUD_ENV_FILE names a file that isn't there; the message is its path."""
 
 
 class Profile(StrEnum):
@@ -40,7 +48,8 @@ class Settings(BaseSettings):
     redis_url: Annotated[str, Field(repr=False)] = "redis://127.0.0.1:6379/0"
     redis_timeout_s: Annotated[float, Field(gt=0, le=30)] = 2.0
     database_url: Annotated[str, Field(repr=False)] = "postgresql://fraud_owner@127.0.0.1:5432/fraud"
-    """Of the role that the process runs as; only migrations run as the owner."""
+    """Of the role that the process runs as; only migrations run as the owner. With {role} for it, one address does for
+    every process: each puts in its own role."""
     service_patience_s: Annotated[float, Field(ge=0, le=3600)] = 60.0
     """How long a service waits for PostgreSQL or the broker before it gives up its place and exits."""
     service_standstill_s: Annotated[float, Field(gt=0, le=3600)] = 120.0
@@ -73,7 +82,7 @@ class Settings(BaseSettings):
     confluent_ids: dict[str, int] = {}
     dead_letter_key: Annotated[str | None, Field(repr=False)] = None
     dead_letter_key_file: Path | None = None
-    """32 bytes, base64; `fraud keys create` makes one. Without it dead letters carry no payload, only its hash."""
+    """32 bytes, base64; `fraud keys create dead-letter` makes one. Without it dead letters keep a payload's hash."""
 
     review_expiry_hours: Annotated[int, Field(ge=1, le=24 * 90)] = 24
     """An escalation that nobody decided by then becomes BLOCK, which frees the customer's money."""
@@ -101,7 +110,7 @@ class Settings(BaseSettings):
     """Leaf files and signed heads of the audit log: where no superuser of the database can write."""
     audit_key: Annotated[str | None, Field(repr=False)] = None
     audit_key_file: Path | None = None
-    """Ed25519, PEM; `fraud audit keygen` makes one. Heads are signed with it."""
+    """Ed25519, PEM; `fraud keys create audit` makes one. Heads are signed with it."""
     audit_anchor_interval_s: Annotated[float, Field(ge=1, le=86_400)] = 3600.0
     audit_port: Annotated[int, Field(ge=0, le=65535)] = 6067
     """Of the audit service's pages."""
@@ -110,6 +119,10 @@ class Settings(BaseSettings):
     web_port: Annotated[int, Field(ge=0, le=65535)] = 6066
     """Of the worker's pages."""
     log_level: str = "INFO"
+
+    def as_role(self, role: str) -> Settings:
+        """The settings of a process whose role in the database is `role`, where the address leaves that open."""
+        return self.model_copy(update={"database_url": self.database_url.replace(ROLE_PLACEHOLDER, role)})
 
     def topic(self, name: str) -> str:
         return f"{self.topic_prefix}{name}"
@@ -120,9 +133,20 @@ class Settings(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - ours may read two files
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - ours knows Vault as well
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The first one that has a value wins; PlainSecrets stands before what could speak in its name."""
-        plain = PlainSecrets(settings_cls, (env_settings, dotenv_settings))
-        return init_settings, plain, env_settings, dotenv_settings, StoredSecrets(settings_cls)
+        files = DotEnvSettingsSource(settings_cls, env_file=_env_files())
+        plain = PlainSecrets(settings_cls, (env_settings, files))
+        return init_settings, plain, env_settings, files, StoredSecrets(settings_cls)
+
+
+def _env_files() -> tuple[Path, ...]:
+    """The later ones go before the earlier. Raises EnvFileMissing: settings that were asked for are not passed over."""
+    named = os.environ.get(ENV_FILE)
+    if not named:
+        return (Path(".env"),)
+    if not Path(named).is_file():
+        raise EnvFileMissing(named)
+    return Path(".env"), Path(named)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from pipeline.domain.decision import Outcome
-from pipeline.domain.log import Record
+from pipeline.domain.log import Record, TopicPartition
 from pipeline.domain.refusals import Refusal
 from pipeline.execute.saga import State
 from pipeline.io.avro.wire import WireFormat
@@ -17,7 +17,6 @@ from pipeline.reconcile.gaps import (
     Execution,
     Gap,
     GapKind,
-    Place,
     accounting_gaps,
     audit_gaps,
     execution_gaps,
@@ -53,8 +52,8 @@ class Part(NamedTuple):
     end: int
 
     @property
-    def place(self) -> Place:
-        return Place(self.topic, self.partition)
+    def place(self) -> TopicPartition:
+        return TopicPartition(self.topic, self.partition)
 
 
 Intake = Mapping[Part, Sequence[int]]
@@ -140,7 +139,7 @@ class Looking:
                     accounted[part].append(offset)
         return _accounting_gaps(intake, accounted)
 
-    def _unaudited_sources(self, audit: Iterable[Gap]) -> Iterator[tuple[Place, int]]:
+    def _unaudited_sources(self, audit: Iterable[Gap]) -> Iterator[tuple[TopicPartition, int]]:
         """Which records of the intake the results are about that the audit log doesn't hold."""
         for gap in audit:
             if gap.kind is not GapKind.NOT_AUDITED:
@@ -151,7 +150,7 @@ class Looking:
                 if (source := self._source(gap.topic, value)) is not None:
                     yield source
 
-    def _source(self, topic: str, value: bytes) -> tuple[Place, int] | None:
+    def _source(self, topic: str, value: bytes) -> tuple[TopicPartition, int] | None:
         """None of what is about no record of the intake: a review, a reversal, another topic's dead letter."""
         schema = "dead_letter.v1" if topic == self._topics.letters else "decision.v1"
         fields = self._wire.decode(schema, value)
@@ -159,7 +158,7 @@ class Looking:
             return None
         if fields.get("source_topic", self._topics.intake) != self._topics.intake:
             return None
-        return Place(self._topics.intake, int(fields["source_partition"])), int(fields["source_offset"])
+        return TopicPartition(self._topics.intake, int(fields["source_partition"])), int(fields["source_offset"])
 
     def _late(self, connection: Connection, decisions: Results, letters: Results) -> list[Gap]:
         """Results about records that were reconciled before: each of those must still have become one thing only."""

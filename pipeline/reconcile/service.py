@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from pipeline.domain.log import Record
+from pipeline.domain.log import Record, TopicPartition
 from pipeline.io.kafka.log_reader import LogReader, Stretch
 from pipeline.io.postgres import Connection, Positions, failures_named
 from pipeline.reconcile.comparison_store import (
@@ -28,7 +28,7 @@ from pipeline.reconcile.comparison_store import (
     record_value,
 )
 from pipeline.reconcile.finding_store import Findings
-from pipeline.reconcile.gaps import Gap, Place, expired_gaps
+from pipeline.reconcile.gaps import Gap, expired_gaps
 
 CONSUMER: Final = "reconcile"
 GROUP: Final = "fraud-reconcile"
@@ -65,7 +65,7 @@ class Progress:
     """The next offset of each place; is_stored: kept in the database and gone on from, else of this run alone."""
 
     is_stored: bool
-    next_offsets: dict[Place, int] = field(default_factory=dict)
+    next_offsets: dict[TopicPartition, int] = field(default_factory=dict)
 
 
 class Reconciler:
@@ -133,7 +133,7 @@ class Reconciler:
             partitions = self._log.extents(topic)
             with failures_named():
                 stored = positions.read(connection, partitions)
-            found = {Place(topic, partition): offset for partition, offset in stored.items() if offset}
+            found = {TopicPartition(topic, partition): offset for partition, offset in stored.items() if offset}
             self._progress.next_offsets.update(found)
 
     def _results(self, topic: str, expired: list[Gap]) -> tuple[dict[Part, Mapping[int, bytes]], bool]:
@@ -157,10 +157,10 @@ class Reconciler:
                 parts[Part(*place, first, end)] = read.taken
         return parts
 
-    def _starts(self, topic: str, expired: list[Gap]) -> Iterator[tuple[Place, int]]:
+    def _starts(self, topic: str, expired: list[Gap]) -> Iterator[tuple[TopicPartition, int]]:
         """Where to go on in each partition; a place that the topic no longer reaches back to is told as a gap."""
         for partition, (low, _) in self._log.extents(topic).items():
-            place = Place(topic, partition)
+            place = TopicPartition(topic, partition)
             position = self._progress.next_offsets.get(place, low)
             expired += expired_gaps(place, position, low)
             yield place, max(position, low)

@@ -7,12 +7,12 @@ from functools import partial
 from typing import Final, NoReturn
 
 from pipeline.io.avro.wire import WireFormat
+from pipeline.io.clock import now_ms
 from pipeline.io.kafka.appender import Appender
 from pipeline.io.kafka.positioned_log import PositionedLog
 from pipeline.io.postgres import Held, Positions, connect
 from pipeline.io.runner import Terms, run_service
 from pipeline.io.settings import Settings
-from pipeline.review.desk_command import now_ms
 from pipeline.review.service import CONSUMER, GROUP, ReviewService, ReviewTopics
 
 HOUR_MS: Final = 3_600_000

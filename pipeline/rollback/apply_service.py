@@ -20,11 +20,11 @@ import psycopg
 import structlog
 
 from pipeline.domain.identities import reversal_id
-from pipeline.domain.log import Outgoing
+from pipeline.domain.log import Outgoing, TopicPartition
 from pipeline.domain.payment import Decoded
 from pipeline.domain.refusals import Refusal
 from pipeline.io.avro.wire import Datum, WireFormat
-from pipeline.io.kafka.appender import Place, TransactionalAppender
+from pipeline.io.kafka.appender import TransactionalAppender
 from pipeline.io.postgres import Connection, failures_named
 from pipeline.people.store import read_person
 from pipeline.rollback.plan_store import (
@@ -243,7 +243,7 @@ class _Run:
         self._connection, self._plan, self._approver = connection, plan, approver
         self.progress = progress
 
-    def appended(self, count: int, ends: Mapping[Place, int], topics: Topics) -> None:
+    def appended(self, count: int, ends: Mapping[TopicPartition, int], topics: Topics) -> None:
         ours = {partition: end for (topic, partition), end in ends.items() if topic == topics.decisions}
         after = {**self.progress.end_offsets, **ours}
         self.progress = self.progress._replace(appended=self.progress.appended + count, end_offsets=after)

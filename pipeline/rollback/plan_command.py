@@ -15,6 +15,7 @@ from models.artefact.files import ModelRefused, load_version
 from pipeline.decide.policy import PolicyRefused, parse_policy
 from pipeline.decide.verdict import decision_id
 from pipeline.io.avro.wire import WireFormat
+from pipeline.io.clock import now_ms
 from pipeline.io.kafka.appender import TransactionalAppender
 from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.kafka.log_reader import LogReader
@@ -22,7 +23,6 @@ from pipeline.io.postgres import Connection, failures_named
 from pipeline.io.settings import Settings
 from pipeline.replay.archive_files import RegimeArchive
 from pipeline.replay.redecide import Basis, Good, RegimeMissing
-from pipeline.review.desk_command import connected, now_ms
 from pipeline.rollback.apply_service import (
     AnotherIsApplied,
     Applied,
@@ -35,6 +35,7 @@ from pipeline.rollback.apply_service import (
 from pipeline.rollback.plan_store import StoredPlan, is_plan_id, read_plan, read_plans
 from pipeline.rollback.planning_service import Criteria, Planner, PlanRefused, Request
 from pipeline.rollback.reversal import ApplyRefusal
+from pipeline.terminal.connection import connected
 from pipeline.terminal.failures import FAILED_CHECK, Failure
 from pipeline.terminal.output import Advance
 

@@ -10,7 +10,6 @@ from pipeline.decide.decision_topics import money_text
 from pipeline.decide.verdict import decision_id
 from pipeline.io.postgres import Connection, failures_named
 from pipeline.io.settings import Settings
-from pipeline.review.desk_command import connected
 from pipeline.rollback.apply_service import Applied
 from pipeline.rollback.page import page
 from pipeline.rollback.plan_command import find_plan
@@ -28,6 +27,7 @@ from pipeline.rollback.plan_store import (
     settled,
 )
 from pipeline.rollback.reversal import Approval, Disposition, PlanLine, plan_digest, released_id
+from pipeline.terminal.connection import connected
 from pipeline.terminal.output import Output, coloured, utc_text
 from pipeline.web.page_files import write
 

@@ -10,8 +10,8 @@ from confluent_kafka import Producer
 
 from ops.stack.embedded import EmbeddedStack
 from ops.stack.topics import create_topics
-from pipeline.domain.log import LogRecord
-from pipeline.io.kafka.positioned_log import PositionedLog, RecordUndecodable, Span
+from pipeline.domain.log import LogRecord, RecordUndecodable
+from pipeline.io.kafka.positioned_log import PositionedLog, PositionMove
 from tests.audit.logs import WIRE, values
 from tests.servers import SOON_FREE, unused_prefix
 
@@ -53,7 +53,7 @@ class Reading:
             assert time.monotonic() < deadline, f"{len(found)} of {count} records came"
             batch = self.log.read(count - len(found), 0.2)
             if batch.records:
-                assert (Span(PARTITION, self.position, batch.records[-1].offset + 1),) == tuple(batch.spans)
+                assert (PositionMove(PARTITION, self.position, batch.records[-1].offset + 1),) == tuple(batch.spans)
                 self.position = batch.spans[0].after
             found += batch.records
         return found

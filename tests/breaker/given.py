@@ -10,7 +10,8 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from pipeline.breaker import BreakerRecord, BreakerSettings, Cause
-from pipeline.breaker.answer_counts import Baseline, Counts
+from pipeline.breaker.answer_counts import Counts
+from pipeline.breaker.baselines import Baseline
 from pipeline.domain.decision import BreakerState
 
 PAGE = Path(__file__).parents[2] / "docs" / "breaker.md"

@@ -66,7 +66,7 @@ def _worker(own_stack, tmp_path, *options):
         "FRAUD_WEB_PORT": str(port),
         "FRAUD_STATE_PATIENCE_S": "1",
     }
-    command = [sys.executable, "-m", "ops.cli", "worker", *options]
+    command = [sys.executable, "-m", "ops.cli", "worker", "run", *options]
     with log_path.open("wb") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=tmp_path)
     worker = Worker(process, log_path, port)
@@ -139,7 +139,7 @@ def test_a_worker_does_not_outlive_its_keeper(kept_worker):
 
 
 def test_a_keeper_gives_up_where_a_worker_can_not_start(tmp_path):
-    command = [sys.executable, "-m", "ops.cli", "worker", "--keep"]
+    command = [sys.executable, "-m", "ops.cli", "worker", "run", "--keep"]
     environment = {**os.environ, "FRAUD_POLICY_PATH": str(tmp_path / "none.toml"), "FRAUD_WEB_HOST": "192.0.2.1"}
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=START_S, check=False)
     assert ended.returncode == 2

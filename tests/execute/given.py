@@ -16,7 +16,7 @@ from pipeline.execute.notice_topics import Notices
 from pipeline.execute.rail_client import Rail
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.appender import Appender
-from pipeline.io.kafka.positioned_log import LogBatch, Span
+from pipeline.io.kafka.positioned_log import LogBatch, PositionMove
 from pipeline.io.postgres import Connection, connect
 
 NOON_MS = 1_764_072_000_000  # 2025-11-25T12:00:00Z
@@ -100,7 +100,7 @@ class Desk:
             for number, fields in enumerate(records)
         ]
         self.next_offset = first + len(found)
-        return LogBatch(found, [Span(self.partition, first, self.next_offset)])
+        return LogBatch(found, [PositionMove(self.partition, first, self.next_offset)])
 
     def hear(self, *records) -> None:
         self.execution.accept(self.connection, self.batch(*records))

@@ -1,4 +1,4 @@
-"""`fraud executor` as a process on a broker: from its topic to its rest, twice the same, and what stops it."""
+"""`fraud executor run` as a process on a broker: from its topic to its rest, twice the same, and what stops it."""
 
 from __future__ import annotations
 

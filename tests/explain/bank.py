@@ -24,7 +24,7 @@ from pipeline.domain.log import LogRecord, Source
 from pipeline.domain.payment import Decoded
 from pipeline.io.kafka.appender import Appender
 from pipeline.io.kafka.log_reader import LogReader
-from pipeline.io.kafka.positioned_log import LogBatch, PositionedLog, Span
+from pipeline.io.kafka.positioned_log import LogBatch, PositionedLog, PositionMove
 from pipeline.io.postgres import connect
 from pipeline.io.settings import Settings
 from pipeline.people.roles import Role
@@ -134,7 +134,7 @@ class Bank:
             for one in self._log.read(self.topic, {self.partition: self._next_offset})
         ]
         end = self._log.extents(self.topic)[self.partition].high
-        batch = LogBatch(records, [Span(self.partition, self._next_offset, end)])
+        batch = LogBatch(records, [PositionMove(self.partition, self._next_offset, end)])
         self._audit.store(self._audit_connection, records)
         self.executor.execution.accept(self.executor.connection, batch)
         self._reviews.store(self._review_connection, batch)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Producer
@@ -16,8 +17,15 @@ from pipeline.io.settings import Settings
 from pipeline.terminal.failures import failure_of
 from tests.servers import unused_prefix
 
+ROOT = Path(__file__).parents[2]
 STAMP_MS = 1_764_072_000_123
 COUNT = 25
+
+
+def test_no_module_outside_this_package_makes_a_client() -> None:
+    places = [path for folder in ("pipeline", "models") for path in (ROOT / folder).rglob("*.py")]
+    strays = [path for path in places if "confluent_kafka" in path.read_text(encoding="utf-8")]
+    assert {ROOT / "pipeline" / "io" / "kafka"} == {path.parent for path in strays}
 
 
 def test_nothing_overrides_what_correctness_rests_on() -> None:

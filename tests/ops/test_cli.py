@@ -76,7 +76,7 @@ HANDBOOK = """transaction_id,tx_time_s,customer_id,terminal_id,amount_minor,frau
 
 def test_a_replayed_handbook_csv_is_payments_that_are_accepted(ask, settings, tmp_path):
     (tmp_path / "handbook.csv").write_text(HANDBOOK)
-    answer = lines(ask("replay-file", tmp_path / "handbook.csv", "--labels", "--json"))
+    answer = lines(ask("payments", "publish", tmp_path / "handbook.csv", "--labels", "--json"))
     assert (answer[0]["transactions"], answer[0]["labels"]) == (3, 1)
     found = sorted(records(settings, "transactions.v1"), key=lambda each: each.source.timestamp_ms)
     decoded = [WIRE.decode_transaction(each.value) for each in found]
@@ -100,13 +100,13 @@ def test_a_file_of_whole_transactions_comes_back_as_it_was(ask, settings, tmp_pa
             writer.writerow(
                 [json.dumps(value) if name == "segments" else value for name, value in each._asdict().items()]
             )
-    assert lines(ask("replay-file", tmp_path / "payments.csv", "--json"))[0]["transactions"] == 2
+    assert lines(ask("payments", "publish", tmp_path / "payments.csv", "--json"))[0]["transactions"] == 2
     found = [WIRE.decode_transaction(each.value).transaction for each in records(settings, "transactions.v1")]
     assert sorted(found, key=lambda each: each.transaction_id) == wanted
 
 
 def test_generated_traffic_is_accepted_and_keyed_by_account(ask, settings):
-    [counts] = lines(ask("generate", "--count", 500, "--accounts", 100, "--labels", "--json"))
+    [counts] = lines(ask("traffic", "generate", "--count", 500, "--accounts", 100, "--labels", "--json"))
     assert counts["transactions"] == 500
     assert counts["accounts"] > 50
     found = records(settings, "transactions.v1")

@@ -17,7 +17,7 @@ from pipeline.audit.log_store import AuditLog
 from pipeline.domain.log import LogRecord
 from pipeline.io.kafka.appender import Appender
 from pipeline.io.kafka.log_reader import LogReader
-from pipeline.io.kafka.positioned_log import LogBatch, Span
+from pipeline.io.kafka.positioned_log import LogBatch, PositionMove
 from pipeline.io.postgres import Connection, connect
 from pipeline.reconcile.comparison_store import Looked, Looking, Topics
 from pipeline.reconcile.finding_store import Findings
@@ -100,7 +100,7 @@ class Desk:
             letters = Letters(self.topics.letters)
             before = letters.open(connection, (0,))[0]
             late = [each for each in self.records[self.topics.letters] if each.offset >= before]
-            letters.store(connection, LogBatch(late, [Span(0, before, late[-1].offset + 1)] if late else []))
+            letters.store(connection, LogBatch(late, [PositionMove(0, before, late[-1].offset + 1)] if late else []))
 
     def execute(self) -> None:
         """Every audited decision, to where it rests."""

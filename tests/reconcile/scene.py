@@ -42,9 +42,9 @@ class Scene:
         set_passwords(stack.database_url, dict.fromkeys(ROLES, PASSWORD))
         options = stack.client_options(Principal.RECONCILE)
         self.reading = LogReader(stack.bootstrap_servers, "fraud-reconcile", options)
-        self.worker = self._process("worker", ["worker"], "FRAUD_WEB_PORT", "/ready")
+        self.worker = self._process("worker", ["worker", "run"], "FRAUD_WEB_PORT", "/ready")
         self.audit = self._process("audit", ["audit", "run"], "FRAUD_AUDIT_PORT", "/metrics")
-        self.executor = self._process("executor", ["executor"], "FRAUD_EXECUTOR_PORT", "/metrics")
+        self.executor = self._process("executor", ["executor", "run"], "FRAUD_EXECUTOR_PORT", "/metrics")
         self._records = known_records(11)
         self.published = 0
 
@@ -128,7 +128,7 @@ class Scene:
     def follower(self, grace_s: float) -> ServerProcess:
         return self._process(
             "reconcile",
-            ["reconcile", "--follow"],
+            ["reconcile", "run"],
             "FRAUD_RECONCILE_PORT",
             "/live",
             FRAUD_RECONCILE_GRACE_S=str(grace_s),

@@ -14,7 +14,7 @@ from ops.stack.postgres import bundled_folder, system_folder
 from ops.stack.real import RealStack
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.log_reader import LogReader
-from pipeline.reconcile.command import reconcile_once
+from pipeline.reconcile.service_command import reconcile_once
 from pipeline.terminal.output import Output
 from tests.reconcile.scene import SECONDS_MAX, Scene
 

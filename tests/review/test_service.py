@@ -21,13 +21,13 @@ from pipeline.domain.decision import Outcome
 from pipeline.domain.features import UNKNOWN
 from pipeline.domain.identities import reversal_id, review_id
 from pipeline.io.avro.wire import WireFormat
+from pipeline.io.clock import now_ms
 from pipeline.io.kafka.appender import Appender
 from pipeline.io.kafka.positioned_log import PositionedLog
 from pipeline.io.postgres import Positions, connect
 from pipeline.people.store import Role, change_role
 from pipeline.review.case_store import cases_by_name
 from pipeline.review.cases import EXPIRY, Kind, State
-from pipeline.review.desk_command import now_ms
 from pipeline.review.desk_store import ReviewDesk
 from pipeline.review.service import CONSUMER, ReviewService, ReviewTopics
 from tests.archive import OPEN, payment

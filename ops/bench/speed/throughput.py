@@ -120,7 +120,7 @@ def case_process(directory: Path, stack: RealStack, case: Case, tree: Path | Non
         "FRAUD_CONSUMER_GROUP": case.name,
         **python_path(tree),
     }
-    command: tuple[str, ...] = ("ops.cli", "worker")
+    command: tuple[str, ...] = ("ops.cli", "worker", "run")
     if case.module is not None:
         command = (case.module, "worker") if case.module == PLAIN_FAUST else (case.module,)
     return worker_process(

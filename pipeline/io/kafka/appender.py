@@ -11,11 +11,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, NamedTuple
+from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from pipeline.domain.log import Outgoing
+from pipeline.domain.log import Outgoing, TopicPartition
 from pipeline.io.kafka import client
 from pipeline.io.kafka.client import BrokerAway, BrokerFailed, broker_failure, is_transient
 
@@ -25,11 +25,6 @@ LINGER_MS: Final = 100
 TRANSACTION_TIMEOUT_MS: Final = 15_000
 RETRIES_MAX: Final = 5
 """Of a step that the broker says can be tried again; each waits up to DELIVERY_S by itself."""
-
-
-class Place(NamedTuple):
-    topic: str
-    partition: int
 
 
 class Appender:
@@ -73,7 +68,7 @@ class TransactionalAppender:
         """From here on a predecessor's transaction has ended and can't be taken up again. BrokerFailed."""
         _persistently("starting", lambda: self._producer.init_transactions(DELIVERY_S))
 
-    def append(self, records: Sequence[Outgoing]) -> dict[Place, int]:
+    def append(self, records: Sequence[Outgoing]) -> dict[TopicPartition, int]:
         """All or nothing. The offset after the last of them, by topic and partition.
 
         BrokerFailed where the broker refuses, or does not say how it ended: read the topic then.
@@ -108,17 +103,17 @@ def _persistently(what: str, step: Callable[[], object]) -> None:
     raise BrokerAway(f"{what} a transaction was tried {RETRIES_MAX} times")
 
 
-def _deliver(producer: Producer, records: Sequence[Outgoing]) -> dict[Place, int]:
+def _deliver(producer: Producer, records: Sequence[Outgoing]) -> dict[TopicPartition, int]:
     """Where a retry was recognised as one, the broker doesn't say the offset, and the end is an earlier one."""
     failures: list[KafkaError] = []
-    ends: dict[Place, int] = {}
+    ends: dict[TopicPartition, int] = {}
 
     def delivered(error: KafkaError | None, message: Message) -> None:
         topic, partition, offset = message.topic(), message.partition(), message.offset()
         if error is not None:
             failures.append(error)
         elif topic is not None and partition is not None and offset is not None and offset >= 0:
-            ends[Place(topic, partition)] = offset + 1
+            ends[TopicPartition(topic, partition)] = offset + 1
 
     for record in records:
         producer.produce(record.topic, record.value, record.key, on_delivery=delivered)

@@ -186,11 +186,9 @@ def timestamp_ms(message: Message) -> int:
 
 def record_of(message: Message) -> Record:
     """A consumer's message that is no error. A tombstone has no value; a record may have no key."""
-    partition, offset = message.partition(), message.offset()
+    partition, offset, key, value = message.partition(), message.offset(), message.key(), message.value()
     assert partition is not None, "a record has a place"
     assert offset is not None, "a record has a place"
-    return Record(_bytes(message.key()), _bytes(message.value()), Source(partition, offset, timestamp_ms(message)))
-
-
-def _bytes(part: str | bytes | None) -> bytes | None:
-    return part.encode() if isinstance(part, str) else part
+    assert not isinstance(key, str), "raw bytes were asked for"
+    assert not isinstance(value, str), "raw bytes were asked for"
+    return Record(key, value, Source(partition, offset, timestamp_ms(message)))

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
-from pipeline.domain.log import LogRecord
+from pipeline.domain.log import LogRecord, RecordUndecodable
 from pipeline.domain.refusals import Refusal
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka import client
@@ -27,11 +27,7 @@ PositionsOf = Callable[[Iterable[int]], Mapping[int, int]]
 """Next offset by partition, as `Positions.read` gives them on a connection of its own choice."""
 
 
-class RecordUndecodable(Exception):
-    """A record that no writer of ours wrote. The service stops: passing over it would leave a hole in what it keeps."""
-
-
-class Span(NamedTuple):
+class PositionMove(NamedTuple):
     """A partition's share of a batch, as `Positions.advance` takes it."""
 
     partition: int
@@ -41,7 +37,7 @@ class Span(NamedTuple):
 
 class LogBatch(NamedTuple):
     records: Sequence[LogRecord]  # in log order within each partition
-    spans: Sequence[Span]  # one for each partition that has records, in their order
+    spans: Sequence[PositionMove]  # one for each partition that has records, in their order
 
 
 class PositionedLog:
@@ -96,7 +92,9 @@ class PositionedLog:
         before = dict(self._next)
         records = [record for message in messages if (record := self._record(message)) is not None]
         ends = {record.partition: record.offset + 1 for record in records}
-        return LogBatch(records, [Span(partition, before[partition], ends[partition]) for partition in sorted(ends)])
+        return LogBatch(
+            records, [PositionMove(partition, before[partition], ends[partition]) for partition in sorted(ends)]
+        )
 
     def rewind(self) -> None:
         """Reads on from where the database stands. Raises what `positions` raises."""

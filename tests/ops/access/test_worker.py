@@ -57,7 +57,7 @@ def _production_worker(directory: Path, stack: RealStack, secrets: Path) -> Serv
     port = free_port()
     return ServerProcess(
         "worker in production",
-        [sys.executable, "-m", "ops.cli", "worker"],
+        [sys.executable, "-m", "ops.cli", "worker", "run"],
         is_ready=lambda: status(port, "/ready") == 200,
         log_path=directory / "worker.log",
         environment={

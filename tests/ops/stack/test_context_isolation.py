@@ -63,7 +63,7 @@ def test_an_aborted_risk_signal_is_not_taken_in(tmp_path: Path) -> None:
         port = free_port()
         worker = ServerProcess(
             "worker",
-            [sys.executable, "-m", "ops.cli", "worker"],
+            [sys.executable, "-m", "ops.cli", "worker", "run"],
             is_ready=lambda: status(port, "/ready") == 200,
             log_path=tmp_path / "worker.log",
             environment={

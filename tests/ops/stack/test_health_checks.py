@@ -29,9 +29,9 @@ pytestmark = pytest.mark.timeout(300)
 ROOT = Path(__file__).parents[3]
 SERVICES = {
     "audit": ["audit", "run"],
-    "executor": ["executor"],
+    "executor": ["executor", "run"],
     "review": ["review", "run"],
-    "reconcile": ["reconcile", "--follow"],
+    "reconcile": ["reconcile", "run"],
 }
 STANDSTILL_S = "3"
 WAIT_S = 90.0
