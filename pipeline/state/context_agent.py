@@ -1,6 +1,6 @@
-"""Context that decisions are made with: accounts, risk signals and labels, as idempotent upserts.
+"""The context that decisions need (accounts, risk signals and labels), taken in by idempotent upserts.
 
-At-least-once delivery is enough: the newest wins, and a label marks the same payment however often it comes.
+At-least-once delivery is enough: the newest value wins, and a label marks the same payment however often it comes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pipeline.state.store import RedisState, StateUnavailable
 from pipeline.state.windows import LabelEvent
 
 CONTEXT_TOPICS: Final = {"accounts.v1": "account.v1", "risk_signals.v1": "risk_signal.v1", "labels.v1": "label.v1"}
-"""Topic → schema of its values, in the order in which a rebuild replays them."""
+"""Topics → schemas of their values, in the order in which a rebuild replays them."""
 RECORDS_MAX: Final = 1000
 RETRY_INTERVAL_S: Final = 0.25
 
@@ -31,11 +31,11 @@ class Context:
         open_reader: Callable[[], LogReader],
         full_name: Callable[[str], str],
     ) -> None:
-        """full_name: of a topic, its prefix included."""
+        """Keep what to read with. full_name: gives a topic's name with its prefix."""
         self._state, self._wire, self._open_reader, self._full_name = state, wire, open_reader, full_name
 
     async def apply(self, topic: str, value: bytes | None) -> Refusal | None:
-        """Takes one record in; a Refusal says why it can't be used. Raises StateUnavailable."""
+        """Take in one record; a Refusal says why it can't be used. Raises StateUnavailable."""
         fields = self._wire.decode(CONTEXT_TOPICS[topic], value)
         if isinstance(fields, Refusal):
             return fields
@@ -46,7 +46,7 @@ class Context:
         return await self._label(fields)
 
     async def apply_held(self, topic: str, value: bytes | None, patience_s: float) -> Refusal | None:
-        """`apply`, tried again while the state store is away, for at most `patience_s`."""
+        """Call `apply`, and try again while the state store is away, for at most `patience_s`."""
         deadline = time.monotonic() + patience_s
         while True:
             try:
@@ -57,7 +57,7 @@ class Context:
                 await asyncio.sleep(RETRY_INTERVAL_S)
 
     async def replay(self) -> int:
-        """All context that the log keeps, again; returns how many records were read."""
+        """Take in all context that the log keeps once more; return how many records were read."""
         count = 0
         with self._open_reader() as reader:
             for topic in CONTEXT_TOPICS:

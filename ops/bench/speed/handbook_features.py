@@ -26,7 +26,7 @@ from models.train.history import DEFAULT_POLICY, short_transaction
 from pipeline.decide.event_features import EventRows
 from pipeline.decide.policy import parse_policy
 from pipeline.domain.features import EVENT, STATE
-from pipeline.state.events import StateEvent
+from pipeline.state.state_event import StateEvent
 from pipeline.state.store import RedisState
 from pipeline.state.windows import DAY_MS, LabelEvent, PartitionEvents, Windows
 
