@@ -89,7 +89,7 @@ def make_ready(lock: str) -> None:
 
 
 def fingerprint(lock: str) -> str:
-    """Of everything that decides what gets installed: a change of any of it installs again."""
+    """The fingerprint of everything that decides what gets installed: a change of any of it installs again."""
     parts = [(HERE / name).read_bytes() for name in (lock, INSTALLER_LOCK, "pyproject.toml")]
     return hashlib.sha256(b"\0".join([*parts, str(HERE).encode(), sys.version.encode()])).hexdigest()
 

@@ -146,7 +146,7 @@ def with_settings_from(
         typer.Option(metavar="FILE", help="Take FRAUD_* settings from it, as `fraud stack` writes one."),
     ] = None,
 ) -> None:
-    """What may be said before a command; the variable FRAUD_ENV_FILE says it for all."""
+    """Take the options that stand before a command; the variable FRAUD_ENV_FILE stands for them."""
     if env_file is not None:
         from pipeline.io.settings import ENV_FILE
 

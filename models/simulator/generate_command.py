@@ -7,15 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from models.simulator import (
-    AccountProfile,
-    Label,
-    LabelledTransaction,
-    RiskSignal,
-    TrafficEvent,
-    TrafficSettings,
-    events,
-)
+from models.simulator import LabelledTransaction, TrafficEvent, TrafficSettings, events
+from pipeline.domain.context import Account, Label, RiskSignal
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.bulk_publisher import BulkPublisher, Pace
 from pipeline.io.settings import Settings
@@ -68,7 +61,7 @@ def generate(settings: Settings, wire: WireFormat, wanted: Wanted, advance: Adva
     publisher, pace = BulkPublisher(settings), Pace(wanted.rate)
     publisher.require_topics("transactions.v1", "accounts.v1", "risk_signals.v1", "labels.v1")
     run = f"{wanted.seed:x}-{now_s():x}"
-    counts = {LabelledTransaction: 0, AccountProfile: 0, RiskSignal: 0, Label: 0}
+    counts = {LabelledTransaction: 0, Account: 0, RiskSignal: 0, Label: 0}
     started = time.monotonic()
     for event in _chosen(wanted, events(traffic_settings(wanted, now_s() * 1000))):
         if isinstance(event, LabelledTransaction):
@@ -99,15 +92,15 @@ def publish_event(
             at_ms = 0 if is_now else payment.event_time_ms
             value = wire.encode_transaction(named)
             publisher.publish(settings.topic("transactions.v1"), payment.account_id.encode(), value, at_ms)
-        case AccountProfile():
-            value = wire.encode("account.v1", event._asdict())
+        case Account():
+            value = wire.encode(event)
             publisher.publish(settings.topic("accounts.v1"), event.account_id.encode(), value, 0)
         case RiskSignal():
-            value = wire.encode("risk_signal.v1", event._asdict())
+            value = wire.encode(event)
             publisher.publish(settings.topic("risk_signals.v1"), event.entity.encode(), value, 0)
         case Label():
             named_label = event._replace(transaction_id=f"{run}-{event.transaction_id}")
-            value = wire.encode("label.v1", named_label._asdict())
+            value = wire.encode(named_label)
             publisher.publish(settings.topic("labels.v1"), event.beneficiary_account_id.encode(), value, 0)
 
 

@@ -10,7 +10,7 @@ from ops.demo.audit import Verified
 from ops.demo.backstage import APPROVER, PLANNER
 from ops.demo.books import Accounted, CustomerFunds
 from ops.demo.rollback import Undone
-from pipeline.decide.decision_topics import money_text
+from pipeline.domain.money import money_text
 from pipeline.execute.saga import State
 from pipeline.rollback.report_command import Report, plan_json
 from pipeline.terminal.output import coloured

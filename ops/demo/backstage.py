@@ -20,10 +20,10 @@ from urllib.error import URLError
 from models.simulator import TrafficSettings, transactions
 from ops.demo.scene import Scene
 from ops.migrations.migrate_command import migrate_database
+from ops.processes.servers import ServerFailed, ServerProcess, free_port
 from ops.rail.misbehaviour import Misbehaviour
 from ops.rail.process import rail_process
 from ops.stack.postgres import PostgresMissing, bundled_folder, postgres_server
-from ops.stack.processes import ServerFailed, ServerProcess, free_port
 from pipeline.execute.ledger_admin_store import Opening, append_openings
 from pipeline.io.postgres import connect
 from pipeline.people.grants_command import change

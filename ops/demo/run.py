@@ -24,8 +24,8 @@ from ops.demo.scene import set_scene
 from ops.demo.summary import show_summary
 from ops.demo.traffic import Traffic
 from ops.demo.views import View, view_for
+from ops.processes.servers import ServerFailed
 from ops.stack.embedded import EmbeddedStack
-from ops.stack.processes import ServerFailed
 from ops.stack.stack import StackFailure
 from ops.stack.topics import create_topics
 from pipeline.io.avro.wire import WireFormat

@@ -9,9 +9,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from ops.processes.servers import ServerFailed, ServerProcess, free_port
 from ops.stack.foreground import main
 from ops.stack.postgres import PostgresMissing, PostgresServer, bundled_folder, postgres_server, postgres_url
-from ops.stack.processes import ServerFailed, ServerProcess, free_port
 from ops.stack.redis_server import Persistence, RedisMissing, bundled_executable, redis_server, redis_url
 from ops.stack.stack import StackFailure
 

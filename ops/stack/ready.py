@@ -19,8 +19,8 @@ import psycopg
 
 from ops.access.roles import POSTGRES_OWNER
 from ops.migrations.migrate import MigrationRefused, migrate
+from ops.processes.servers import ServerFailed, free_port
 from ops.rail.process import rail_process, rail_url
-from ops.stack.processes import ServerFailed, free_port
 from ops.stack.stack import OpenStack, Stack, StackFailure
 from pipeline.audit.key_files import create_signing_key
 from pipeline.io.sealing import create_key_file

@@ -10,6 +10,7 @@ from typing import Self
 
 from ops.access.rights import ADMINISTRATOR, AccessFailed, Principal, apply_access
 from ops.access.roles import POSTGRES_OWNER
+from ops.processes.servers import START_DEADLINE_S, ServerFailed, free_port
 from ops.stack.foreground import main
 from ops.stack.kafka.broker import BrokerFormatFailed, bootstrap_servers, kafka_broker
 from ops.stack.kafka.jars import KafkaUnavailable
@@ -23,7 +24,6 @@ from ops.stack.postgres import (
     postgres_url,
     system_folder,
 )
-from ops.stack.processes import START_DEADLINE_S, ServerFailed, free_port
 from ops.stack.redis_server import Persistence, RedisMissing, RedisSecurity, redis_server, redis_url, system_executable
 from ops.stack.stack import StackFailure
 from ops.stack.versions import REDIS_MEMORY_MAX_BYTES

@@ -11,15 +11,10 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 from uuid import UUID, uuid5
 
+from pipeline.domain.alert import Alert, Severity
 from pipeline.domain.log import Source
 
 _NAMESPACE = UUID("5d0f7a52-2b1c-5d6e-8f7b-0c9a4e3d2f11")
-
-
-class Severity(StrEnum):
-    INFO = "INFO"
-    WARNING = "WARNING"
-    CRITICAL = "CRITICAL"
 
 
 class AlertCode(StrEnum):
@@ -100,18 +95,6 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
     ),
     AlertCode.RECONCILIATION_GAPS: Entry(_CRITICAL, "More gaps were found than are told one by one.", "gap"),
 }
-
-
-class Alert(NamedTuple):
-    """One alert, its fields in the order of `schemas/alert.v1.avsc`."""
-
-    alert_id: str
-    raised_at_ms: int
-    severity: Severity
-    code: AlertCode
-    summary: str
-    scope: str
-    evidence: dict[str, str]
 
 
 def alert(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, TypeVar
 
-from pipeline.alerts.catalogue import Alert
 from pipeline.alerts.encoding import alert_record
+from pipeline.domain.alert import Alert
 from pipeline.domain.log import Outgoing
 from pipeline.io.avro.wire import WireFormat
 

@@ -9,19 +9,20 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from pipeline.audit.export_files import Exported, export
-from pipeline.audit.head import Head, SignedHead, file_text, signed_text
+from pipeline.audit.head import SignedHead, file_text, head_of_anchor, signed_text
 from pipeline.audit.key_files import is_signed, public_key
 from pipeline.audit.leaf_files import HeadRefused, head_paths, partitions_of, read_head
 from pipeline.audit.proof_store import Unproved, place_of, proof
 from pipeline.decide.verdict import decision_id
 from pipeline.domain.refusals import Refusal
+from pipeline.domain.times import utc_text
 from pipeline.io.avro.schema_files import schema_text
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import Connection, DatabaseRefused, DatabaseUnavailable, connect
 from pipeline.io.settings import Settings
 from pipeline.terminal.failures import Failure, database_away
-from pipeline.terminal.output import Output, coloured, utc_text
+from pipeline.terminal.output import Output, coloured
 
 T = TypeVar("T")
 
@@ -53,7 +54,7 @@ def proof_of(settings: Settings, wanted: str) -> dict[str, Any]:
 
 
 def heads(settings: Settings) -> list[SignedHead]:
-    """Of every partition, oldest first."""
+    """The signed heads of every partition, oldest first."""
     topic, directory = settings.topic("decisions.v1"), settings.audit_directory
     try:
         return [read_head(path) for p in partitions_of(directory, topic) for path in head_paths(directory, topic, p)]
@@ -80,12 +81,11 @@ def _anchors_on_topic(settings: Settings, wire: WireFormat) -> Iterator[str]:
     """Each as the text of a head's file, but for the frontier, which the topic doesn't hold."""
     with LogReader.of(settings) as log:
         for found in log.read_all(settings.topic("anchors.v1")):
-            fields = wire.decode("anchor.v1", found.value)
-            if isinstance(fields, Refusal):
+            anchor = wire.decode_anchor(found.value)
+            if isinstance(anchor, Refusal):
                 what = f"anchors.v1 holds what is no anchor, at {found.source.offset}."
                 raise Failure(what, "Look at who writes to it.")
-            head = Head(**{name: fields[name] for name in Head._fields})
-            yield file_text(SignedHead(head, (), fields["key_id"], fields["signature"]))
+            yield file_text(SignedHead(head_of_anchor(anchor), (), anchor.key_id, anchor.signature))
 
 
 def _decision_id(wanted: str) -> str:

@@ -18,6 +18,7 @@ from pipeline.audit.anchor_topics import Anchors
 from pipeline.audit.letter_store import Letters
 from pipeline.audit.log_store import RECORDS_MAX, AuditLog
 from pipeline.decide import metrics
+from pipeline.domain.dead_letter import DeadLetter
 from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.kafka.positioned_log import PositionedLog
 from pipeline.io.postgres import Connection, Held
@@ -36,10 +37,10 @@ _logger = structlog.stdlib.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What is read; each asks its store where to go on."""
+    """The topics that are read; each asks its store where to go on."""
 
-    decisions: PositionedLog
-    letters: PositionedLog
+    decisions: PositionedLog[None]
+    letters: PositionedLog[DeadLetter]
 
 
 class AuditService:

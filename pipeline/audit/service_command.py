@@ -14,10 +14,11 @@ from pipeline.audit.leaf_files import HeadRefused, LeafFileBusy
 from pipeline.audit.letter_store import Letters
 from pipeline.audit.log_store import AuditBroken, AuditLog, RecordRefused
 from pipeline.audit.service import AuditService, Sources
-from pipeline.domain.log import Outgoing
+from pipeline.domain.log import ContentT, Outgoing
+from pipeline.domain.refusals import Refusal
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.appender import Appender
-from pipeline.io.kafka.positioned_log import PositionedLog
+from pipeline.io.kafka.positioned_log import PositionedLog, undecoded
 from pipeline.io.postgres import PositionMoved, connect
 from pipeline.io.runner import Terms, run_service
 from pipeline.io.settings import Settings
@@ -30,16 +31,16 @@ ENDING: Final = (AuditBroken, HeadRefused, LeafFileBusy, RecordRefused, OSError)
 
 
 def run_audit(settings: Settings, wire: WireFormat, *, is_refill: bool = False) -> NoReturn:
-    """As a service (pipeline.io.runner); SIGUSR1 anchors at once.
+    """Run as a service (pipeline.io.runner); SIGUSR1 anchors at once.
 
     is_refill: the database was restored from a backup; what the files outside it already have is read again.
     """
     service = _service(settings, wire, is_refill=is_refill)
-    letters = "transactions.dead.v1", "dead_letter.v1", "audit-dead-letters"
+    letters = "transactions.dead.v1", wire.decode_dead_letter, "audit-dead-letters"
     service.read_from(
         Sources(
-            _source(settings, wire, "decisions.v1", None, "audit", service.decision_positions, service.release),
-            _source(settings, wire, *letters, service.letter_positions),
+            _source(settings, "decisions.v1", undecoded, "audit", service.decision_positions, service.release),
+            _source(settings, *letters, service.letter_positions),
         )
     )
     terms = Terms(
@@ -77,20 +78,18 @@ def _service(settings: Settings, wire: WireFormat, *, is_refill: bool) -> AuditS
 
 def _source(
     settings: Settings,
-    wire: WireFormat,
     topic: str,
-    schema: str | None,
+    decode: Callable[[bytes | None], ContentT | Refusal],
     consumer: str,
     positions: Callable[..., dict[int, int]],
     release: Callable[[], None] = lambda: None,
-) -> PositionedLog:
+) -> PositionedLog[ContentT]:
     return PositionedLog(
         settings.bootstrap_servers,
         settings.topic(topic),
-        schema,
+        decode,
         f"{settings.topic_prefix}fraud-{consumer}",
         slot=settings.worker_slot,
-        wire=wire,
         positions=positions,
         options=settings.kafka_options,
         release=release,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from pipeline.alerts.catalogue import Alert, AlertCode, alert
+from pipeline.alerts.catalogue import AlertCode, alert
 from pipeline.breaker.evaluating import Transition
+from pipeline.domain.alert import Alert
 
 
 def breaker_alert(transition: Transition) -> Alert:

@@ -10,9 +10,10 @@ from pipeline.breaker import BreakerRecord, BreakerSettings, Transition
 from pipeline.breaker.settings import breaker_settings_of
 from pipeline.breaker.store import BreakerRefused, BreakerStore, BreakerUnavailable
 from pipeline.domain.decision import BreakerState
+from pipeline.domain.times import utc_text
 from pipeline.io.settings import Settings
 from pipeline.terminal.failures import FAILED_CHECK, Failure, redis_away
-from pipeline.terminal.output import Output, coloured, utc_text
+from pipeline.terminal.output import Output, coloured
 
 _COLOUR = {BreakerState.CLOSED: "green", BreakerState.HALF_OPEN: "yellow"}
 T = TypeVar("T")

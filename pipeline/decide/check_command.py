@@ -32,7 +32,7 @@ class Finding(NamedTuple):
 
 
 def findings(settings: Settings) -> Iterator[Finding]:
-    """In the order in which a worker would meet them."""
+    """The findings, in the order in which a worker would meet them."""
     checks: tuple[tuple[str, Callable[[Settings], str]], ...] = (
         ("profile", _profile),
         ("policy", _policy),

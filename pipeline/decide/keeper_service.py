@@ -35,7 +35,7 @@ IMPORTED_LATE: Final = (
     "faust.web.cache.backends.memory",
     "faust.web.drivers.aiohttp",
 )
-"""What Faust imports by name when an app is made."""
+"""The modules that Faust imports by name when an app is made."""
 SHORT_LIFE_S: Final = 5.0
 """A worker that ended sooner is followed after a pause: what ended it may be there still."""
 PAUSE_S: Final = 1.0

@@ -1,4 +1,4 @@
-"""Rebuilding the state store from the log: the log is the truth, Redis is derived from it (DESIGN section 4).
+"""Rebuilding the state store from the log: the log is the truth, Redis is derived from it (ADR 0002).
 
 Every partition is read again from the oldest record kept up to what the group has committed, through the same decoding
 and the same guardrails, but nothing is decided. What the store still has is skipped there, so a rebuild is safe to

@@ -6,8 +6,9 @@ its own: mypyc makes one natively, where a NamedTuple, or the __init__ that a da
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Generic, NamedTuple, TypeVar
+
+ContentT = TypeVar("ContentT")
 
 
 class TopicPartition(NamedTuple):
@@ -16,7 +17,7 @@ class TopicPartition(NamedTuple):
 
 
 class Source(NamedTuple):
-    """Where a record stood in the log."""
+    """The place of a record in the log."""
 
     partition: int
     offset: int
@@ -48,14 +49,12 @@ class RecordUndecodable(Exception):
     """A record that no writer of ours wrote. Who reads it ends: passing over it would leave a hole in what it keeps."""
 
 
-class LogRecord(NamedTuple):
-    """A record as the services read it."""
+class LogRecord(NamedTuple, Generic[ContentT]):
+    """A record as the services read it; `content` is what the codec made of `value`, None where it was not asked."""
 
     partition: int
     offset: int
     timestamp_ms: int
     key: bytes
     value: bytes  # as it stands on the topic, framing included
-    fields: Mapping[
-        str, Any
-    ]  # decoded; of decisions.v1 "record" is Decision, Reversal or ReviewOutcome. Empty without a schema
+    content: ContentT

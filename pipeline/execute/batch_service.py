@@ -26,6 +26,7 @@ from typing import Final
 
 import structlog
 
+from pipeline.domain.decision_records import DecisionRecord
 from pipeline.domain.identities import review_id
 from pipeline.execute.ledger_store import AccountKey, Ledger, NewCause, NewExecution, NewPosting, NewTransition, Stored
 from pipeline.execute.metrics import (
@@ -85,7 +86,7 @@ class Work:
 
 @dataclass(slots=True)
 class Rows:
-    """What one transaction appends."""
+    """The rows that one transaction appends."""
 
     executions: list[NewExecution] = field(default_factory=list)
     causes: list[NewCause] = field(default_factory=list)
@@ -115,7 +116,7 @@ class Execution:
         self._settled: dict[int, int] = {}
         self._long_tails: list[AccountKey] = []
 
-    def accept(self, connection: Connection, batch: LogBatch) -> None:
+    def accept(self, connection: Connection, batch: LogBatch[DecisionRecord]) -> None:
         """Hears a batch and takes it to rest, or into doubt."""
         records = [said(record) for record in batch.records]
         with failures_named():
@@ -264,7 +265,7 @@ class _Hearing:
         self.orphans: list[Said] = []
 
     def hear(self, record: Said) -> str:
-        """What came of it."""
+        """The state of the saga after the record."""
         work = self._works.get(record.execution_id)
         if work is None and record.subject is not None:
             return self._begin(record, record.subject)
@@ -335,7 +336,7 @@ class _Hearing:
 
 
 def _is_of_open_round(record: Said, work: Work) -> bool:
-    """Of a review: that no reversal has opened another round since it was decided."""
+    """Whether no reversal has opened another round since the review was decided."""
     return work.review_round is None or record.cause_id == review_id(record.decision_id, work.review_round)
 
 
@@ -361,7 +362,7 @@ def _guarded(records: Sequence[Said], stored: dict[str, Stored]) -> Iterator[Acc
     """The accounts whose balances a batch may look at: the payer's of a new decision that doesn't block, and both where
     something is said about a decision afterwards."""
     payments = {record.execution_id: record.subject.payment for record in records if record.subject is not None}
-    payments |= {key: known.subject.payment for key, known in stored.items()}
+    payments |= {known.subject.payment.execution_id: known.subject.payment for known in stored.values()}
     for record in records:
         payment = payments.get(record.execution_id)
         if payment is None:

@@ -42,13 +42,14 @@ class Finding(NamedTuple):
 
 
 def open_accounts(settings: Settings, openings: Sequence[Opening]) -> int:
-    """How many were opened; one that is open stays as it is, and is not funded again."""
+    """Return how many accounts were opened; one that is open stays as it is, and is not funded again."""
     with _connected(settings) as connection:
         return append_openings(connection, openings, time.time_ns() // 1_000_000)
 
 
 def append_openings(connection: Connection, openings: Sequence[Opening], at_ms: int) -> int:
-    """How many accounts are new. An opening balance comes from outside, under an id that follows from the account."""
+    """Return how many accounts are new. An opening balance comes from outside, under an id that follows from the
+    account."""
     ledger, opened = statements("pipeline.execute", "ledger"), 0
     connection.execute(ledger["ensure_partitions"], [at_ms])
     for start in range(0, len(openings), ROWS_A_STATEMENT):
@@ -86,7 +87,7 @@ def read_openings(path: Path) -> list[Opening]:
 def balances(
     settings: Settings, account_id: str, as_of: datetime | None, recorded_as_of: datetime | None
 ) -> list[Balance]:
-    """In each currency that the account has postings in; empty where it has none."""
+    """The balance in each currency that the account has postings in; empty where it has none."""
     with _connected(settings) as connection:
         rows = connection.execute(
             statements("pipeline.execute", "ledger")["balance"], [account_id, as_of, recorded_as_of]
@@ -95,7 +96,7 @@ def balances(
 
 
 def check(settings: Settings) -> tuple[list[Finding], list[tuple[str, str, int, int]]]:
-    """What is wrong, at most SHOWN_MAX of each kind; and how many executions stand in each state."""
+    """The faults found, at most SHOWN_MAX of each kind, and how many executions stand in each state."""
     with _connected(settings) as connection, connection.transaction():
         connection.execute(b"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         return findings(connection), [

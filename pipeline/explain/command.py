@@ -10,7 +10,7 @@ from pipeline.terminal.output import Output
 def explain(wanted: PaymentId, account: Account = None, html: Page = None, as_json: Json = False) -> None:
     """Tell the whole life of a payment. What was decided and why, what happened since, and where the money is."""
     from pipeline.explain.page import write_page
-    from pipeline.explain.text import show_whole
+    from pipeline.explain.text_page import show_whole
     from pipeline.explain.whole_command import whole
 
     settings, output = settings_from_environment(), Output(as_json=as_json)

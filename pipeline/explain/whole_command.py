@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from pipeline.decide.decision_topics import decision_ids, find_decision
-from pipeline.explain.explanation import Explanation, explanation
-from pipeline.explain.life_store import AuditRow, read_audited
-from pipeline.explain.moments import moments
-from pipeline.explain.summary import sentences
-from pipeline.explain.timeline import Moment, timeline
-from pipeline.explain.whole_life_store import Life, NotShown, database, fields_of, life_of, not_shown
-from pipeline.io.avro.wire import StoredDecision, WireFormat, stored_decision
+from pipeline.domain.decision import StoredDecision
+from pipeline.domain.refusals import Refusal
+from pipeline.explain.explanation import explanation
+from pipeline.explain.life import AuditRow, Life, NotShown
+from pipeline.explain.life_store import read_audited
+from pipeline.explain.whole import Whole, assembled
+from pipeline.explain.whole_life_store import database, life_of, not_shown, unreadable
+from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import Connection, DatabaseRefused, DatabaseUnavailable
@@ -24,14 +25,11 @@ FROM_AUDIT_LOG: Final = "read from the audit log: decisions.v1 can't be read, or
 CONTRADICTED: Final = "read from the audit log, and decisions.v1 holds OTHER bytes at its place"
 
 
-class Whole(NamedTuple):
-    """`origin`: one of the clauses above."""
+class _Kept(NamedTuple):
+    """A decision in the audit log."""
 
-    explained: Explanation
-    life: Life | NotShown
-    timeline: tuple[Moment, ...]
-    sentences: tuple[str, str, str]
-    origin: str
+    row: AuditRow
+    stored: StoredDecision
 
 
 class _Decision(NamedTuple):
@@ -47,38 +45,35 @@ def whole(settings: Settings, wire: WireFormat, wanted: str, account_id: str | N
     with database(settings) as source:
         kept = _kept(source, settings, wire, wanted)
         decision = (
-            _kept_decision(settings, wire, kept)
-            if isinstance(kept, AuditRow)
+            _kept_decision(settings, kept)
+            if isinstance(kept, _Kept)
             else _topic_decision(settings, wire, wanted, account_id)
         )
         life = kept if isinstance(kept, NotShown) else _life(source, settings, wire, decision)
-    explained = explanation(decision.stored, decision.partition, decision.offset, archive_of(settings))
+    explained = explanation(decision.stored, decision.partition, decision.offset, archive_of(settings).regime_of)
     return assembled(explained, life, decision.origin)
 
 
-def assembled(explained: Explanation, life: Life | NotShown, origin: str) -> Whole:
-    return Whole(explained, life, timeline(moments(explained, life)), sentences(explained, life), origin)
-
-
-def _kept(
-    source: Connection | NotShown, settings: Settings, wire: WireFormat, wanted: str
-) -> AuditRow | NotShown | None:
+def _kept(source: Connection | NotShown, settings: Settings, wire: WireFormat, wanted: str) -> _Kept | NotShown | None:
     """The decision's record in the audit log; None where it has none."""
     if isinstance(source, NotShown):
         return source
     try:
         for wanted_id in decision_ids(wanted):
             for row in read_audited(source, wanted_id):
-                if fields_of(wire, row)["record"] == "Decision":
-                    return row
+                stored = wire.decode_stored_decision(row.record)
+                if isinstance(stored, Refusal):
+                    raise unreadable(row, stored)
+                if stored is not None:
+                    return _Kept(row, stored)
     except (DatabaseUnavailable, DatabaseRefused) as error:
         return not_shown(settings, str(error))
     return None
 
 
-def _kept_decision(settings: Settings, wire: WireFormat, row: AuditRow) -> _Decision:
-    """Of the audit log, held against the topic where that can be read."""
-    stored = stored_decision(fields_of(wire, row), row.record)
+def _kept_decision(settings: Settings, kept: _Kept) -> _Decision:
+    """The audit log's, held against the topic where that can be read."""
+    row, stored = kept
     try:
         value = _value_at(settings, row.partition, row.offset)
     except BrokerFailed:
@@ -88,7 +83,7 @@ def _kept_decision(settings: Settings, wire: WireFormat, row: AuditRow) -> _Deci
 
 
 def _value_at(settings: Settings, partition: int, offset: int) -> bytes | None:
-    """What stands there; None where the topic has nothing there any more, or never had."""
+    """The record that stands there; None where the topic has nothing there any more, or never had."""
     topic = settings.topic("decisions.v1")
     with LogReader.of(settings) as log:
         extent = log.extents(topic).get(partition)
@@ -106,7 +101,7 @@ def _topic_decision(settings: Settings, wire: WireFormat, wanted: str, account_i
 def _life(source: Connection | NotShown, settings: Settings, wire: WireFormat, decision: _Decision) -> Life | NotShown:
     if isinstance(source, NotShown):
         return source
-    transaction_id = decision.stored.transaction.transaction_id
+    transaction_id = decision.stored.decision.transaction_id
     try:
         return life_of(source, settings, wire, transaction_id, with_topic=decision.has_topic)
     except (DatabaseUnavailable, DatabaseRefused) as error:

@@ -7,6 +7,7 @@ from collections import deque
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from pipeline.domain.context import Label
 from pipeline.domain.payment import Transaction
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.bulk_publisher import BulkPublisher, Pace
@@ -74,7 +75,7 @@ def publish_file(
 
 
 def advice(published: Published) -> str | None:
-    """What to say when payments are older than the broker keeps records, by their own timestamps."""
+    """Advice for payments that are older, by their own timestamps, than the broker keeps records."""
     if not published.transactions or time.time() * 1000 - published.first_event_time_ms < KEPT_DAYS * DAY_MS:
         return None
     return (
@@ -90,13 +91,13 @@ def show_published(output: Output, path: Path, published: Published) -> None:
 
 
 def _publish_label(publisher: BulkPublisher, wire: WireFormat, topic: str, payment: Transaction) -> None:
-    label = {
-        "transaction_id": payment.transaction_id,
-        "account_id": payment.account_id,
-        "beneficiary_account_id": payment.beneficiary_account_id,
-        "event_time_ms": payment.event_time_ms,
-        "fraud": True,
-        "labelled_at_ms": payment.event_time_ms + LABELLED_AFTER_MS,
-        "labelled_by": "replay",
-    }
-    publisher.publish(topic, payment.beneficiary_account_id.encode(), wire.encode("label.v1", label), 0)
+    label = Label(
+        payment.transaction_id,
+        payment.account_id,
+        payment.beneficiary_account_id,
+        payment.event_time_ms,
+        fraud=True,
+        labelled_at_ms=payment.event_time_ms + LABELLED_AFTER_MS,
+        labelled_by="replay",
+    )
+    publisher.publish(topic, payment.beneficiary_account_id.encode(), wire.encode(label), 0)

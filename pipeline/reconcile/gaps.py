@@ -1,4 +1,4 @@
-"""What is missing, doubled or unfounded between the topics, the audit log and the ledger, named to the offset (I1).
+"""Gaps between the topics, the audit log and the ledger: what is missing, doubled or unfounded, to the offset (I1).
 
 Invariants
 1. Nothing is passed over: every record of a stretch is accounted for or lies in a gap.
@@ -21,7 +21,7 @@ from pipeline.execute.saga import State
 
 
 class Side(StrEnum):
-    """Where the thing that is missing, or is there and shouldn't be, would stand."""
+    """The place where the missing thing would stand, or where the one stands that shouldn't."""
 
     INTAKE = "transactions.v1"
     DECISIONS = "decisions.v1"
@@ -30,7 +30,7 @@ class Side(StrEnum):
 
 
 class GapKind(StrEnum):
-    """In the order in which they are looked for."""
+    """Kinds of gap, in the order in which they are looked for."""
 
     EXPIRED = "EXPIRED"  # records went from the topic before they were reconciled
     UNACCOUNTED = "UNACCOUNTED"  # taken in, and neither decided nor a dead letter nor a duplicate
@@ -63,7 +63,8 @@ SIDE_OF: Final[Mapping[GapKind, Side]] = {
 """Which side of the comparison is wrong."""
 
 PASSING: Final = frozenset({GapKind.UNACCOUNTED, GapKind.NOT_AUDITED, GapKind.NOT_EXECUTED, GapKind.UNFINISHED})
-"""What may only be late: these are given their grace, and may close later. The others are wrong at once, for ever."""
+"""Gaps that may only be late: they are given their grace, and may close later. The others are wrong at once, for
+ever."""
 
 RESTING: Final = frozenset({State.SETTLED, State.HELD, State.REFUSED, State.REVERSED, State.RELEASED})
 
@@ -82,7 +83,7 @@ class Gap(NamedTuple):
 
 
 class Execution(NamedTuple):
-    """What became of one audited decision. state: None where it was heard of and nothing was done yet; is_heard: False
+    """The fate of one audited decision. state: None where it was heard of and nothing was done yet; is_heard: False
     where it wasn't even heard of. is_changed: a review or a reversal came after the decision."""
 
     offset: int
@@ -128,7 +129,7 @@ def repetition_gaps(place: TopicPartition, on_topic: Sequence[int], repeated: Co
 
 
 def execution_gaps(place: TopicPartition, executions: Iterable[Execution], unfounded: Collection[int]) -> list[Gap]:
-    """Of the audited decisions of a stretch; unfounded: offsets of executions whose decision isn't in the audit log."""
+    """Gaps of the audited decisions of a stretch; unfounded: offsets of executions whose decision isn't audited."""
     rows = sorted(executions)
     order = [row.offset for row in rows]
     found: dict[GapKind, set[int]] = {}
@@ -174,7 +175,7 @@ def _gaps(kind: GapKind, place: TopicPartition, order: Sequence[int], wrong: Col
 
 
 def _strays(kind: GapKind, place: TopicPartition, offsets: Collection[int]) -> list[Gap]:
-    """Of offsets that are no records of the topic: each run of neighbours makes one gap."""
+    """Gaps of offsets that are no records of the topic: each run of neighbours makes one."""
     every = range(min(offsets), max(offsets) + 1) if offsets else range(0)
     if len(every) > _STRAY_SPAN_MAX:
         return [Gap(kind, *place, offset, offset, 1) for offset in sorted(offsets)]

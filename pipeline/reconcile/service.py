@@ -33,14 +33,14 @@ from pipeline.reconcile.gaps import Gap, expired_gaps
 CONSUMER: Final = "reconcile"
 GROUP: Final = "fraud-reconcile"
 INTAKE_RECORDS_MAX: Final = 20_000
-"""Of one partition in one stretch: a second or two of comparing, and a few megabytes."""
+"""Records of one partition in one stretch: a second or two of comparing, and a few megabytes."""
 RESULT_RECORDS_MAX: Final = 100_000
-"""Of one partition of a results topic: what the intake's stretch became, and people's reviews and reversals."""
+"""Records of one partition of a results topic: what the intake became, and people's reviews and reversals."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What stood on the topics when it was opened."""
+    """A stretch as the topics stood when it was opened."""
 
     opened_at_ms: int
     intake: Intake
@@ -137,7 +137,7 @@ class Reconciler:
             self._progress.next_offsets.update(found)
 
     def _results(self, topic: str, expired: list[Gap]) -> tuple[dict[Part, Mapping[int, bytes]], bool]:
-        """What came since; and whether that was all."""
+        """The records that came since, and whether those were all."""
         parts: dict[Part, Mapping[int, bytes]] = {}
         is_at_end = True
         for place, first in self._starts(topic, expired):
@@ -158,7 +158,7 @@ class Reconciler:
         return parts
 
     def _starts(self, topic: str, expired: list[Gap]) -> Iterator[tuple[TopicPartition, int]]:
-        """Where to go on in each partition; a place that the topic no longer reaches back to is told as a gap."""
+        """The offset to go on from in each partition; one that the topic no longer reaches back to is told as a gap."""
         for partition, (low, _) in self._log.extents(topic).items():
             place = TopicPartition(topic, partition)
             position = self._progress.next_offsets.get(place, low)
@@ -174,10 +174,10 @@ class Reconciler:
 
 
 def _digest(record: Record) -> tuple[int, bytes]:
-    """Where it stands, and the SHA-256 of its value: what a stretch of results takes in memory is bounded so."""
+    """A record's place and the SHA-256 of its value, so that a stretch of results is bounded in memory."""
     return record.source.offset, hashlib.sha256(record_value(record)).digest()
 
 
 def _end(read: Stretch[int], wanted_end: int) -> int:
-    """Of a stretch that was cut short at its bound, where it was cut; else the committed offset, markers included."""
+    """The end of a stretch: where it was cut short at its bound, else the committed offset, markers included."""
     return wanted_end if read.is_at_end else read.end_offset

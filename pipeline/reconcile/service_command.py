@@ -30,7 +30,7 @@ _ONCE: Final = f"{CONSUMER}-once"
 
 
 class Totals(NamedTuple):
-    """Of one run."""
+    """The sums of one run."""
 
     taken_in: int = 0
     decisions: int = 0
@@ -66,7 +66,7 @@ def reconcile_once(settings: Settings, wire: WireFormat, output: Output) -> bool
 
 
 def run_reconcile(settings: Settings, wire: WireFormat) -> NoReturn:
-    """As a service (pipeline.io.runner)."""
+    """Run as a service (pipeline.io.runner)."""
     held = Held(partial(_connect, settings))
     with _reconciler(settings, wire, is_stored=True) as reconciler:
         following = Following(reconciler, held, settings.reconcile_grace_s)

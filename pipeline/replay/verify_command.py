@@ -8,8 +8,9 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from pipeline.decide.decision_topics import Located, Unreadable, find_decision, located
+from pipeline.domain.decision import StoredDecision
 from pipeline.domain.log import Record
-from pipeline.io.avro.wire import StoredDecision, WireFormat
+from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.settings import Settings
 from pipeline.replay.archive_files import RegimeArchive
@@ -35,14 +36,14 @@ def archive_of(settings: Settings) -> RegimeArchive:
 
 
 def verify_one(settings: Settings, wire: WireFormat, wanted: str, account_id: str | None) -> list[Check]:
-    return verify([find_decision(settings, wire, wanted, account_id).stored], archive_of(settings))
+    return verify([find_decision(settings, wire, wanted, account_id).stored], archive_of(settings).regime_of)
 
 
 def verify_ranges(
     settings: Settings, wire: WireFormat, ranges: Iterable[OffsetRange] | None, advance: Advance
 ) -> Iterator[Check]:
     """Checks of all decisions (`ranges` None) or of ranges of offsets, in the order they are read."""
-    archive = archive_of(settings)
+    regime_of = archive_of(settings).regime_of
     found = _found(settings, ranges)
     done = 0
     while chunk := list(islice(found, CHUNK)):
@@ -53,7 +54,7 @@ def verify_ranges(
                     decisions.append(stored)
                 case Unreadable(why=why):
                     yield Check(f"{record.source.partition}:{record.source.offset}", Result.DIFFERS, ("encoding",), why)
-        yield from verify(decisions, archive)
+        yield from verify(decisions, regime_of)
         done += len(chunk)
         advance(done)
 

@@ -19,7 +19,7 @@ review_app = typer.Typer()
 
 
 class JudgedName(StrEnum):
-    """What a person may decide; nobody escalates an escalation."""
+    """The outcomes that a person may decide on; nobody escalates an escalation."""
 
     ALLOW = "ALLOW"
     BLOCK = "BLOCK"

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final, TypeVar
 
-from pipeline.decide.decision_topics import money_text
 from pipeline.domain.decision import Outcome
 from pipeline.domain.features import UNKNOWN
+from pipeline.domain.money import money_text
+from pipeline.domain.times import utc_text
 from pipeline.io.clock import now_ms
 from pipeline.io.settings import Settings
 from pipeline.review.case_store import CaseFile
@@ -16,7 +17,7 @@ from pipeline.review.cases import CaseEvent, JudgedOutcome, Judgement, Kind, Rev
 from pipeline.review.desk_store import Acted, NoSuchCase, ReviewDesk
 from pipeline.terminal.connection import connected
 from pipeline.terminal.failures import FAILED_CHECK, Failure
-from pipeline.terminal.output import OUTCOME_COLOUR, Output, coloured, utc_text
+from pipeline.terminal.output import OUTCOME_COLOUR, Output, coloured
 
 MINUTE_MS: Final = 60_000
 T = TypeVar("T")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from typing import Any, Final
 
-from pipeline.decide.decision_topics import money_text
+from pipeline.domain.money import money_text
 from pipeline.web.html import badge, cards, document, table
 
 LINES_MAX: Final = 2000

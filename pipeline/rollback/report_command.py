@@ -1,4 +1,4 @@
-"""What is shown of a rollback plan: lines for people and pipes, and the report for Risk and Compliance."""
+"""A rollback plan as it is shown: lines for people and pipes, and the report for Risk and Compliance."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline.decide.decision_topics import money_text
 from pipeline.decide.verdict import decision_id
+from pipeline.domain.money import money_text
+from pipeline.domain.times import utc_text
 from pipeline.io.postgres import Connection, failures_named
 from pipeline.io.settings import Settings
 from pipeline.rollback.apply_service import Applied
@@ -28,7 +29,7 @@ from pipeline.rollback.plan_store import (
 )
 from pipeline.rollback.reversal import Approval, Disposition, PlanLine, plan_digest, released_id
 from pipeline.terminal.connection import connected
-from pipeline.terminal.output import Output, coloured, utc_text
+from pipeline.terminal.output import Output, coloured
 from pipeline.web.page_files import write
 
 
@@ -95,7 +96,7 @@ def show_applied(output: Output, applied: Applied) -> None:
 
 
 def show_report(output: Output, report: Report) -> None:
-    """In short, for the terminal."""
+    """Show the report in short, for the terminal."""
     plan, state = report.plan, report.state
     line = f"{plan.header.plan_id} {coloured(state, _COLOUR[state], is_bold=True)} {report.appended:,} of "
     output.record(report_json(report), f"{line}{plan.changing:,} reversals appended. {plan.header.reason}")

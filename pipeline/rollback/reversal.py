@@ -21,8 +21,9 @@ from typing import Final, NamedTuple
 from uuid import UUID, uuid5
 
 from pipeline.domain.decision import Outcome
-from pipeline.domain.identities import reversal_id
+from pipeline.domain.identities import DecisionId, reversal_id
 from pipeline.domain.payment import Transaction
+from pipeline.domain.reversal import Reversal
 from pipeline.people.roles import Person, Role
 
 TRANSACTION_ID_CHARACTERS_MAX: Final = 64
@@ -33,7 +34,7 @@ _ROUND: Final = re.compile(r"(.*):r([1-9][0-9]{0,5})", re.ASCII)
 
 
 class Disposition(StrEnum):
-    """What a plan does about a decision, in order of precedence."""
+    """A plan's effect on a decision, in order of precedence."""
 
     GIVEN_BACK = "GIVEN_BACK"  # an earlier reversal released it to be decided anew
     REVIEWED = "REVIEWED"  # a person decided: that stands
@@ -60,7 +61,8 @@ def disposition(before: Outcome | None, after: Outcome | None, *, is_reviewed: b
 
 
 class PlanHeader(NamedTuple):
-    """What was asked, under what it is decided again, and when. `criteria`: names and values as they were given."""
+    """The request: criteria, versions to decide again under, and time. `criteria`: names and values as they were
+    given."""
 
     plan_id: str
     requested_by: str
@@ -82,7 +84,7 @@ class PlanLine(NamedTuple):
     `amount_gbp_minor`: UNKNOWN where the currency has no rate. `payment_hex`: of RELEASE only, the payment in Avro.
     """
 
-    decision_id: str
+    decision_id: DecisionId
     transaction_id: str
     account_id: str
     topic_partition: int
@@ -143,7 +145,7 @@ class Share:
 
 
 class BlastRadius:
-    """What a plan touches, added up a line at a time."""
+    """The blast radius of a plan, added up a line at a time."""
 
     def __init__(self) -> None:
         self.selected, self.changing, self.held, self.in_review = Share(), Share(), Share(), Share()
@@ -180,7 +182,7 @@ class BlastRadius:
 
 
 class ApplyRefusal(StrEnum):
-    """In order of precedence; each is the sentence that the person reads."""
+    """Refusals of a plan, in order of precedence; each is the sentence that the person reads."""
 
     ALTERED = "the stored plan is not the one that was made: its hash differs"
     NOT_AUTHORISED = "only a ROLLBACK_APPROVER applies a plan"
@@ -213,22 +215,6 @@ def apply_refusal(
     if now_ms >= header.expires_at_ms:
         return ApplyRefusal.EXPIRED
     return ApplyRefusal.OVERTAKEN if overtaken else None
-
-
-class Reversal(NamedTuple):
-    """A value of `decisions.v1`, fields in the order of the record in `schemas/decision.v1.avsc`."""
-
-    reversal_id: str
-    decision_id: str
-    transaction_id: str
-    account_id: str
-    plan_id: str
-    reversed_at_ms: int
-    reversed_outcome: Outcome
-    corrected_outcome: Outcome | None
-    reason: str
-    requested_by: str
-    approved_by: str
 
 
 def reversal(header: PlanHeader, line: PlanLine, approval: Approval) -> Reversal:

@@ -16,9 +16,10 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.domain.context import Label
 from pipeline.domain.features import ACCOUNT_STATE, STATE, UNKNOWN
 from pipeline.state.state_event import StateEvent
-from pipeline.state.windows import DEVICE, IP_ADDRESS, Freshness, Labelled, PartitionEvents
+from pipeline.state.windows import DEVICE, IP_ADDRESS, Freshness, PartitionEvents
 
 LAYOUT: Final = 2
 """Version of the values' layout. It is part of the keys' names, so a release with another layout finds nothing, and
@@ -192,7 +193,7 @@ def shared_request(chunk: Chunk, shard: int, names: Keys, initial: bool, rebuild
     return Request(keys, header + b"".join(parts))
 
 
-def label_arguments(label: Labelled) -> tuple[int, bytes, int]:
+def label_arguments(label: Label) -> tuple[int, bytes, int]:
     """Return the arguments of label.lua: the event time, the payment hash with the sender hash, and 1 for fraud."""
     id_hash = blake2b(label.transaction_id.encode(), digest_size=ID_HASH_BYTES).digest()
     payment = payment_hash(id_hash, label.event_time_ms) + party_hash(label.account_id)

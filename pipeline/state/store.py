@@ -21,6 +21,7 @@ from typing import Any, Final, NamedTuple
 
 from redis.exceptions import NoScriptError, RedisError
 
+from pipeline.domain.context import Label
 from pipeline.domain.features import UNKNOWN
 from pipeline.io.redis_batches import Command, RedisBatches
 from pipeline.state.requests import (
@@ -41,7 +42,6 @@ from pipeline.state.windows import (
     BENEFICIARY_PAYMENTS_MAX,
     CLAIM_KEPT_MS,
     DAY_MS,
-    Labelled,
     PartitionEvents,
     PartitionObservation,
     SnapshotPruned,
@@ -173,7 +173,7 @@ class RedisState:
         """Record that the state of every partition is built."""
         await self._run([("SET", self._keys.ready(), 1)])
 
-    async def label(self, label: Labelled) -> bool:
+    async def label(self, label: Label) -> bool:
         """Mark the payment, in the windows that hold it and in those that it will enter; False where none holds it."""
         key = self._keys.beneficiary(label.beneficiary_account_id)
         arguments = label_arguments(label)

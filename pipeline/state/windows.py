@@ -17,12 +17,13 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.domain.context import Label
 from pipeline.domain.features import STATE, UNKNOWN
 from pipeline.state.state_event import StateEvent
 
@@ -78,32 +79,6 @@ class PartitionObservation(NamedTuple):
     state: NDArray[np.int64]  # (n, len(STATE)); UNKNOWN rows where not FRESH or not counted
 
 
-class LabelEvent(NamedTuple):
-    """A label: what a payment turned out to be. Where a payment has several, the last in the log holds."""
-
-    transaction_id: str
-    account_id: str
-    beneficiary_account_id: str
-    event_time_ms: int  # of the payment
-    fraud: bool
-    labelled_at_ms: int
-
-
-class Labelled(Protocol):
-    """The attributes that a label must have."""
-
-    @property
-    def transaction_id(self) -> str: ...
-    @property
-    def account_id(self) -> str: ...
-    @property
-    def beneficiary_account_id(self) -> str: ...
-    @property
-    def event_time_ms(self) -> int: ...
-    @property
-    def fraud(self) -> bool: ...
-
-
 class StateLost(Exception):
     """The state does not reach the start of a batch.
 
@@ -152,7 +127,7 @@ class Windows:
             self._reports_of(DEVICE, event.device_id),
         )
 
-    def label(self, label: Labelled) -> bool:
+    def label(self, label: Label) -> bool:
         """Mark the payment; return False where no window holds it. Idempotent."""
         beneficiary = self._beneficiaries.get(label.beneficiary_account_id)
         return beneficiary is not None and beneficiary.label(label)
@@ -199,7 +174,7 @@ class MemoryState:
             raise failures[0]
         return observations
 
-    def label(self, label: Labelled) -> bool:
+    def label(self, label: Label) -> bool:
         return self.windows.label(label)
 
     def upsert_account(self, account_id: str, updated_at_ms: int, normal_month_gbp_minor: int | None) -> None:
@@ -409,7 +384,7 @@ class _Beneficiary:
             counts += (len(queue), self.frauds[place])
         return counts
 
-    def label(self, label: Labelled) -> bool:
+    def label(self, label: Label) -> bool:
         payment, fraud = self.by_key.get((label.account_id, label.transaction_id, label.event_time_ms)), label.fraud
         if payment is None:
             return False

@@ -1,4 +1,4 @@
-"""What every command gathers first: its settings, and the wire format that they name.
+"""The first things that every command gathers: its settings, and the wire format that they name.
 
 Imports wait until a command asks: most of a command's start would otherwise go into modules that `--help` never uses.
 """

@@ -1,4 +1,4 @@
-"""What a person can cause, in a sentence, with the fix; never a traceback."""
+"""Failures that a person can cause, each in a sentence with the fix; never a traceback."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Failure(Exception):
 
 
 def failure_of(error: Exception) -> Failure | None:
-    """What an exception means for a person; None where it is a bug. The one place where adapters' failures that any
+    """The meaning of an exception for a person; None where it is a bug. The one place where adapters' failures that any
     command may meet become sentences."""
     if isinstance(error, Failure):
         return error

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.alerts.catalogue import CATALOGUE, Alert, AlertCode, Severity, alert, conflict_alert
+from pipeline.alerts.catalogue import CATALOGUE, AlertCode, alert, conflict_alert
 from pipeline.alerts.encoding import alert_record
 from pipeline.breaker.states import TRANSITIONS, Event
+from pipeline.domain.alert import Alert, Severity
 from pipeline.domain.decision import BreakerState
 from pipeline.domain.log import Source
 from pipeline.execute.saga import DOUBTFUL
@@ -79,6 +80,7 @@ def test_bytes_and_id_stay_as_they_have_always_been() -> None:
     assert "f8bfa8e5-2bf0-595c-8e26-b5c3389e4203" == raised.alert_id
     wire = WireFormat()
     record = alert_record(wire, "alerts.v1", raised)
-    plain = {**raised._asdict(), "code": "TRANSACTION_ID_CONFLICT", "severity": "CRITICAL"}
-    assert (raised.alert_id.encode(), wire.encode("alert.v1", plain)) == (record.key, record.value)
+    plain = raised._replace(code="TRANSACTION_ID_CONFLICT")
+    assert (raised.alert_id.encode(), wire.encode(plain)) == (record.key, record.value)
+    assert plain == wire.decode_alert(record.value)
     assert ("alert_id", "raised_at_ms", "severity", "code", "summary", "scope", "evidence") == Alert._fields

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import pytest
 from confluent_kafka import Producer
 
 from ops.stack.embedded import EmbeddedStack
 from ops.stack.topics import create_topics
+from pipeline.domain.decision import Decision
+from pipeline.domain.decision_records import DecisionRecord
 from pipeline.domain.log import LogRecord, RecordUndecodable
-from pipeline.io.kafka.positioned_log import PositionedLog, PositionMove
+from pipeline.domain.refusals import Refusal
+from pipeline.io.kafka.positioned_log import PositionedLog, PositionMove, undecoded
 from tests.audit.logs import WIRE, values
 from tests.servers import SOON_FREE, unused_prefix
 
@@ -35,19 +38,24 @@ def send(stack: EmbeddedStack, topic: str, sent: Iterable[bytes]) -> None:
     assert 0 == producer.flush(DEADLINE_S)
 
 
+Decode = Callable[[bytes | None], DecisionRecord | Refusal | None]
+
+
 class Reading:
     """A log, and the position that a database would hold for it."""
 
-    def __init__(self, stack: EmbeddedStack, topic: str, position: int = 0, schema: str | None = "decision.v1") -> None:
+    def __init__(
+        self, stack: EmbeddedStack, topic: str, position: int = 0, decode: Decode = WIRE.decode_decision_record
+    ) -> None:
         self.position, self.released = position, 0
         self.log = PositionedLog(
-            stack.bootstrap_servers, topic, schema, f"group-{topic}", slot=0, wire=WIRE, positions=self._positions,
+            stack.bootstrap_servers, topic, decode, f"group-{topic}", slot=0, positions=self._positions,
             options=SOON_FREE, release=self._release,
         )  # fmt: skip
 
-    def records(self, count: int) -> list[LogRecord]:
+    def records(self, count: int) -> list[LogRecord[DecisionRecord | None]]:
         """The next so many, stored as they come."""
-        found: list[LogRecord] = []
+        found: list[LogRecord[DecisionRecord | None]] = []
         deadline = time.monotonic() + DEADLINE_S
         while len(found) < count:
             assert time.monotonic() < deadline, f"{len(found)} of {count} records came"
@@ -84,14 +92,14 @@ def test_batch_that_was_not_stored_is_read_again(stack: EmbeddedStack, topic: st
     reading.log.close()
 
 
-def test_fields_are_decoded_where_a_schema_is_given(stack: EmbeddedStack, topic: str) -> None:
+def test_values_are_decoded_where_that_is_asked_for(stack: EmbeddedStack, topic: str) -> None:
     reading, raw = Reading(stack, topic), None
     (record,) = reading.records(1)
-    assert "Decision" == record.fields["record"]
+    assert isinstance(record.content, Decision)
     reading.log.close()
-    raw = Reading(stack, topic, position=1, schema=None)
+    raw = Reading(stack, topic, position=1, decode=undecoded)
     (record,) = raw.records(1)
-    assert ({}, values(10)[1]) == (record.fields, record.value)
+    assert (None, values(10)[1]) == (record.content, record.value)
     raw.log.close()
 
 

@@ -16,12 +16,13 @@ import pytest
 from confluent_kafka import Producer
 
 from ops.migrations.migrate import migrate
+from ops.processes.servers import ServerProcess
 from ops.stack.embedded import EmbeddedStack
-from ops.stack.processes import ServerProcess
 from ops.stack.topics import create_topics
 from ops.verifier.export import verify_export
 from pipeline.audit.key_files import create_signing_key, public_key
 from pipeline.audit.leaf_files import head_paths, partitions_of
+from pipeline.domain.dead_letter import DeadLetter
 from tests.audit.logs import TOPIC, WIRE, values
 from tests.servers import SOON_FREE
 
@@ -117,12 +118,10 @@ def test_life_of_the_service(running: Running) -> None:
     until(lambda: running.count("ai_decision_log") == 300, "storing after PostgreSQL was killed")
     assert running.logged("audit_holds") or not running.logged("audit_ended")
 
-    letter = {
-        "code": "DUPLICATE", "detail": "decided already", "source_topic": "transactions.v1", "source_partition": 1,
-        "source_offset": 7, "source_timestamp_ms": 1_764_072_000_000, "payload_sha256": bytes(32), "payload_length": 9,
-        "key_id": "none", "payload": b"sealed",
-    }  # fmt: skip
-    send(stack, "transactions.dead.v1", [WIRE.encode("dead_letter.v1", letter)] * 3)
+    letter = DeadLetter(
+        "DUPLICATE", "decided already", "transactions.v1", 1, 7, 1_764_072_000_000, bytes(32), 9, "none", b"sealed"
+    )
+    send(stack, "transactions.dead.v1", [WIRE.encode(letter)] * 3)
     until(lambda: running.count("dead_letter") == 3, "storing dead letters")
 
     os.kill(service.pid, signal.SIGUSR1)

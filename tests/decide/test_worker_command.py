@@ -13,8 +13,8 @@ from typing import NamedTuple
 import psutil
 import pytest
 
+from ops.processes.servers import free_port
 from ops.stack.embedded import EmbeddedStack
-from ops.stack.processes import free_port
 from ops.stack.topics import create_topics
 from pipeline.io.kafka.bulk_publisher import BulkPublisher
 from pipeline.io.settings import Settings

@@ -37,7 +37,7 @@ class Topics:
 
     def told(self):
         news = Tail(self.servers, f"{self.prefix}executions.v1").news()
-        return [WIRE.decode("execution.v1", found.value) for found in news]
+        return [WIRE.decode_execution(found.value) for found in news]
 
 
 @pytest.fixture
@@ -79,8 +79,8 @@ def test_decisions_are_settled_and_told(executor, topics, owner, database_url, t
     wait_until(lambda: settled_offsets(database_url) == {0: 20})
     assert states(owner) == {"SETTLED": 20}
     told = topics.told()
-    assert sorted(each["transaction_id"] for each in told) == [each.transaction_id for each in payments]
-    assert {(each["state"], each["why"]) for each in told} == {("SETTLED", "DECIDED_ALLOW")}
+    assert sorted(each.transaction_id for each in told) == [each.transaction_id for each in payments]
+    assert {(each.state, each.why) for each in told} == {("SETTLED", "DECIDED_ALLOW")}
 
 
 def test_a_killed_executor_goes_on_where_it_stood(executor, topics, owner, database_url, tmp_path):

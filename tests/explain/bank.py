@@ -29,7 +29,7 @@ from pipeline.io.postgres import connect
 from pipeline.io.settings import Settings
 from pipeline.people.roles import Role
 from pipeline.people.store import change_role
-from pipeline.replay.redecide import Basis, Good
+from pipeline.replay.redecide import Basis, Good, Version
 from pipeline.review.case_store import cases_by_name
 from pipeline.review.cases import Judgement
 from pipeline.review.desk_store import Acted, ReviewDesk
@@ -37,6 +37,7 @@ from pipeline.review.service import GROUP, ReviewService, ReviewTopics, review_o
 from pipeline.rollback.plan_command import _applier
 from pipeline.rollback.planning_service import Criteria, Planner, Request
 from tests.archive import CLOSED, payment
+from tests.decisions import record_of
 from tests.execute.given import Desk
 from tests.records import features, policy
 from tests.review.given import RULES
@@ -96,7 +97,7 @@ class Bank:
         self._audit.open(self._audit_connection, [self.partition])
         self._review_connection = connect(self.url_of("fraud_review"), "test")
         self._source = PositionedLog(
-            servers, self.topic, "decision.v1", GROUP, slot=0, wire=WIRE, positions=lambda _: {}, options={}
+            servers, self.topic, WIRE.decode_decision_record, GROUP, slot=0, positions=lambda _: {}, options={}
         )
         topics = ReviewTopics(self.topic)
         self._reviews = ReviewService(self._source, appender, WIRE, topics, 24 * HOUR_MS, now_ms)
@@ -130,7 +131,7 @@ class Bank:
     def settle(self) -> None:
         """Audit log, execution and review hear what is new on the topic."""
         records = [
-            LogRecord(*one.source, one.key or b"", one.value or b"", _fields(one.value or b""))
+            LogRecord(*one.source, one.key or b"", one.value or b"", record_of(one.value or b""))
             for one in self._log.read(self.topic, {self.partition: self._next_offset})
         ]
         end = self._log.extents(self.topic)[self.partition].high
@@ -157,14 +158,14 @@ class Bank:
         """The outcome of the case that was decided last, onto the topic."""
         file = cases_by_name(self._review_connection, transaction_id)[-1]
         outcome = review_outcome(review_id(file.case.decision_id, file.case.round), file)
-        self.append(WIRE.encode("decision.v1", outcome))
+        self.append(WIRE.encode(outcome))
 
     def plan(self, reason: str, **criteria: str) -> str:
         """By rae, as small-1 would have decided; the plan's id."""
-        good = Good(("small-1", self.archive.good.model.hash), None, Basis.RECORDED)
+        good = Good(Version("small-1", self.archive.good.model.hash), None, Basis.RECORDED)
         request = Request(Criteria(**criteria), criteria, good, reason, "rae")
         with closing(connect(self.url_of("fraud_rollback"), "test")) as connection:
-            planner = Planner(connection, WIRE, self.archive.regimes(), self.topic, HOUR_MS)
+            planner = Planner(connection, WIRE, self.archive.regime_of, self.topic, HOUR_MS)
             return planner.plan(request, str(uuid4()), now_ms()).header.plan_id
 
     def apply(self, plan_id: str) -> None:
@@ -180,9 +181,3 @@ class Bank:
         self._audit.close()
         for connection in (self.owner, self._audit_connection, self._review_connection):
             connection.close()
-
-
-def _fields(value: bytes):
-    fields = WIRE.decode("decision.v1", value)
-    assert isinstance(fields, dict)
-    return fields

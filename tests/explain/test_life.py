@@ -10,9 +10,9 @@ import pytest
 from pipeline.decide.verdict import decision_id
 from pipeline.domain.decision import Outcome
 from pipeline.domain.identities import execution_id
-from pipeline.explain.text import whole_lines
+from pipeline.explain.life import NotShown
+from pipeline.explain.text_page import whole_lines
 from pipeline.explain.whole_command import CONTRADICTED, FROM_AUDIT_LOG, FROM_BOTH, FROM_TOPIC, whole
-from pipeline.explain.whole_life_store import NotShown
 from pipeline.review.cases import Judgement
 from pipeline.rollback.reversal import released_id
 from tests.archive import OPEN

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import structlog
 
-from ops.stack.processes import free_port
+from ops.processes.servers import free_port
 from pipeline.io.health import Health, PortUnavailable, health_pages
 from pipeline.io.kafka.client import BrokerAway, BrokerFailed
 from pipeline.io.postgres import DatabaseRefused, DatabaseUnavailable

@@ -18,7 +18,7 @@ from ops.bench.rig.services import status
 from ops.bench.rig.topics_io import Outbound
 from ops.bench.rig.waiting import wait_until
 from ops.migrations.migrate import migrate
-from ops.stack.processes import ServerFailed, ServerProcess, free_port
+from ops.processes.servers import ServerFailed, ServerProcess, free_port
 from ops.stack.real import RealStack
 from ops.stack.topics import create_topics
 from pipeline.audit.key_files import create_signing_key

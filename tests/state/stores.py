@@ -9,10 +9,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from pipeline.domain.context import Label
 from pipeline.domain.features import STATE
 from pipeline.state.state_event import StateEvent
 from pipeline.state.store import RedisState, StateUnavailable
-from pipeline.state.windows import Labelled, PartitionEvents, PartitionObservation, StateLost
+from pipeline.state.windows import PartitionEvents, PartitionObservation, StateLost
 
 START_MS = 1_700_000_000_000
 MINUTE_MS = 60_000
@@ -27,7 +28,7 @@ class Store(Protocol):
         self, batch: Sequence[PartitionEvents], *, initial: bool = False, is_rebuild: bool = False
     ) -> list[PartitionObservation]: ...
     def positions(self, partition: int) -> int | None: ...
-    def label(self, label: Labelled) -> bool: ...
+    def label(self, label: Label) -> bool: ...
     def upsert_account(self, account_id: str, updated_at_ms: int, normal_month_gbp_minor: int | None) -> None: ...
     def upsert_risk_signal(self, kind: str, entity: str, fraud_reports: int, observed_at_ms: int) -> None: ...
 
@@ -61,7 +62,7 @@ class SyncRedisState:
     def positions(self, partition: int) -> int | None:
         return self._runner.run(self.state.positions(partition))
 
-    def label(self, label: Labelled) -> bool:
+    def label(self, label: Label) -> bool:
         return self._runner.run(self.state.label(label))
 
     def upsert_account(self, account_id: str, updated_at_ms: int, normal_month_gbp_minor: int | None) -> None:

@@ -8,8 +8,9 @@ from typing import Final
 
 from hypothesis import strategies as st
 
+from pipeline.domain.context import Label
 from pipeline.state.state_event import StateEvent
-from pipeline.state.windows import LabelEvent, PartitionEvents
+from pipeline.state.windows import PartitionEvents
 from tests.state.stores import DAY_MS, HOUR_MS, MINUTE_MS, START_MS
 
 PARTITIONS: Final = (0, 3)
@@ -82,11 +83,13 @@ def logs(draw: st.DrawFn, *, records_max: int = 120) -> Log:
     return Log(records, ends)
 
 
-def label_of(event: StateEvent, *, fraud: bool = True) -> LabelEvent:
+def label_of(event: StateEvent, *, fraud: bool = True) -> Label:
     e = event
-    return LabelEvent(e.transaction_id, e.account_id, e.beneficiary_account_id, e.event_time_ms, fraud, e.event_time_ms)
+    return Label(
+        e.transaction_id, e.account_id, e.beneficiary_account_id, e.event_time_ms, fraud, e.event_time_ms, "test"
+    )
 
 
-def labels_of(log: Log) -> list[LabelEvent]:
+def labels_of(log: Log) -> list[Label]:
     """Return a label of every third record, alternately fraud and not."""
     return [label_of(event, fraud=place % 2 == 0) for place, (_, event) in enumerate(log.records[::3])]

@@ -9,7 +9,7 @@ import pytest
 import redis
 from redis.exceptions import RedisError, ResponseError
 
-from ops.stack.processes import LOOPBACK, free_port
+from ops.processes.servers import LOOPBACK, free_port
 from ops.stack.redis_server import redis_url
 from pipeline.io.redis_batches import RedisBatches
 

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from ops.stack.processes import free_port
+from ops.processes.servers import free_port
 
 HEADER = "transaction_id,tx_time_s,customer_id,terminal_id,amount_minor\n"
 

@@ -19,9 +19,9 @@ from ops.bench.rig.stored import record_count
 from ops.bench.rig.supervision import Supervisor, stop_all
 from ops.bench.rig.topics_io import Outbound, prepare_topics
 from ops.bench.rig.waiting import wait_committed, wait_until
+from ops.processes.servers import ServerProcess, free_port
 from ops.rail.misbehaviour import Misbehaviour
 from ops.rail.process import rail_process, rail_url
-from ops.stack.processes import ServerProcess, free_port
 from ops.stack.real import RealStack
 from pipeline.io.kafka.client import ANSWER_S
 

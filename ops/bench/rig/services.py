@@ -17,7 +17,7 @@ from typing import Final
 import psutil
 
 from ops.bench.rig.evidence import SCRATCH
-from ops.stack.processes import LOOPBACK, ServerProcess, free_port
+from ops.processes.servers import LOOPBACK, ServerProcess, free_port
 from ops.stack.real import RealStack
 
 FOLLOWED_S: Final = 120.0

@@ -19,6 +19,7 @@ from ops.bench.rig.topics_io import prepare_topics
 from ops.bench.rig.waiting import wait_committed
 from ops.compiled import compiled_tree_or_none, python_path
 from ops.stack.real import RealStack
+from pipeline.domain.decision import Decision
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.settings import Settings
 from pipeline.publish.file_command import publish_file
@@ -70,10 +71,10 @@ def _count(bootstrap_servers: str) -> tuple[dict[str, int], int, int]:
     seen: set[str] = set()
     total = 0
     for found in Tail(bootstrap_servers, "decisions.v1").news():
-        fields = wire.decode("decision.v1", found.value)
-        assert isinstance(fields, dict)
+        decision = wire.decode_decision_record(found.value)
+        assert isinstance(decision, Decision)
         total += 1
-        seen.add(fields["transaction_id"])
-        name = f"{fields['outcome']}/{fields['route']}"
+        seen.add(decision.transaction_id)
+        name = f"{decision.outcome}/{decision.route}"
         outcomes[name] = outcomes.get(name, 0) + 1
     return dict(sorted(outcomes.items())), len(seen), total

@@ -9,13 +9,12 @@ gaps where commit markers and aborted records stand; a position that the log no 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final, Generic, NamedTuple
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
-from pipeline.domain.log import LogRecord, RecordUndecodable
+from pipeline.domain.log import ContentT, LogRecord, RecordUndecodable
 from pipeline.domain.refusals import Refusal
-from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka import client
 from pipeline.io.kafka.client import broker_failure, raise_unless_passing, record_of
 
@@ -35,32 +34,35 @@ class PositionMove(NamedTuple):
     after: int
 
 
-class LogBatch(NamedTuple):
-    records: Sequence[LogRecord]  # in log order within each partition
+class LogBatch(NamedTuple, Generic[ContentT]):
+    records: Sequence[LogRecord[ContentT]]  # in log order within each partition
     spans: Sequence[PositionMove]  # one for each partition that has records, in their order
 
 
-class PositionedLog:
+def undecoded(_value: bytes | None) -> None:
+    """Leaves a value as it is: what `PositionedLog` takes as `decode` where only the bytes are wanted."""
+
+
+class PositionedLog(Generic[ContentT]):
     """For one thread. Partitions come and go inside `read` only."""
 
     def __init__(
         self,
         bootstrap_servers: str,
         topic: str,
-        schema: str | None,
+        decode: Callable[[bytes | None], ContentT | Refusal],
         group: str,
         *,
         slot: int,
-        wire: WireFormat,
         positions: PositionsOf,
         options: Mapping[str, str],
         release: Callable[[], None] = lambda: None,
     ) -> None:
-        """schema: None leaves the values undecoded. group: unique to what the service stores.
+        """decode: gives a record's content from its value. group: unique to what the service stores.
 
         positions: asked whenever partitions are assigned; release: called when they are taken away.
         """
-        self._topic, self._schema, self._wire = topic, schema, wire
+        self._topic, self._decode = topic, decode
         self._positions, self._release = positions, release
         self._assigned_partitions: list[int] = []
         self._next: dict[int, int] = {}
@@ -77,7 +79,7 @@ class PositionedLog:
         self._consumer = Consumer(client.reader_options(bootstrap_servers, group, options, tuning))
         self._consumer.subscribe([topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked)
 
-    def read(self, records_max: int, wait_s: float) -> LogBatch:
+    def read(self, records_max: int, wait_s: float) -> LogBatch[ContentT]:
         """What has arrived, up to records_max: waits for one record, then takes what is there without waiting.
 
         Raises BrokerFailed, RecordUndecodable, and what `positions` raises; then, and whenever a batch could not be
@@ -134,7 +136,7 @@ class PositionedLog:
         self._release()
         consumer.unassign()
 
-    def _record(self, message: Message) -> LogRecord | None:
+    def _record(self, message: Message) -> LogRecord[ContentT] | None:
         if (error := message.error()) is not None:
             raise_unless_passing(error, f"reading {self._topic} failed")
             return None
@@ -142,10 +144,10 @@ class PositionedLog:
         partition, offset, timestamp_ms = record.source
         if offset < self._next.get(partition, offset + 1):
             return None  # stored already, or no longer ours
-        fields = self._wire.decode(self._schema, record.value) if self._schema is not None else {}
-        if isinstance(fields, Refusal):
-            raise RecordUndecodable(f"{self._topic}[{partition}] at {offset}: {fields.code}, {fields.detail}")
+        content = self._decode(record.value)
+        if isinstance(content, Refusal):
+            raise RecordUndecodable(f"{self._topic}[{partition}] at {offset}: {content.code}, {content.detail}")
         if record.value is None:
             raise RecordUndecodable(f"{self._topic}[{partition}] at {offset} has no value")
         self._next[partition] = offset + 1
-        return LogRecord(partition, offset, timestamp_ms, record.key or b"", record.value, fields)
+        return LogRecord(partition, offset, timestamp_ms, record.key or b"", record.value, content)

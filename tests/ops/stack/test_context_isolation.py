@@ -10,9 +10,13 @@ import pytest
 from confluent_kafka import Producer
 
 from ops.bench.rig.services import status
-from ops.stack.processes import ServerProcess, free_port
+from ops.processes.servers import ServerProcess, free_port
 from ops.stack.real import RealStack
 from ops.stack.topics import create_topics
+from pipeline.domain.context import RiskSignal, RiskSignalKind
+from pipeline.domain.dead_letter import DeadLetter
+from pipeline.domain.decision import Decision
+from pipeline.domain.features import COLUMN
 from pipeline.domain.log import Record
 from pipeline.io.kafka.bulk_publisher import BulkPublisher
 from pipeline.io.kafka.log_reader import LogReader
@@ -31,8 +35,7 @@ COMMITTED_OFFSET = 3
 
 
 def signal_of(address: str, fraud_reports: int) -> bytes:
-    fields = {"kind": "IP_ADDRESS", "entity": address, "fraud_reports": fraud_reports, "observed_at_ms": 1}
-    return WIRE.encode("risk_signal.v1", fields)
+    return WIRE.encode(RiskSignal(RiskSignalKind.IP_ADDRESS, address, fraud_reports, observed_at_ms=1))
 
 
 def abort(servers: str, *values: bytes) -> None:
@@ -80,8 +83,8 @@ def test_an_aborted_risk_signal_is_not_taken_in(tmp_path: Path) -> None:
             [decided] = first(settings, "decisions.v1", 1)
         finally:
             worker.stop()
-    told, decision = WIRE.decode("dead_letter.v1", letter.value), WIRE.decode("decision.v1", decided.value)
-    assert isinstance(told, dict)
-    assert isinstance(decision, dict)
-    assert (TOPIC, COMMITTED_OFFSET) == (told["source_topic"], told["source_offset"])
-    assert REPORTS != decision["snapshot"]["features"]["ip_fraud_reports"]
+    told, decision = WIRE.decode_dead_letter(letter.value), WIRE.decode_decision_record(decided.value)
+    assert isinstance(told, DeadLetter)
+    assert isinstance(decision, Decision)
+    assert (TOPIC, COMMITTED_OFFSET) == (told.source_topic, told.source_offset)
+    assert REPORTS != decision.snapshot.features[COLUMN["ip_fraud_reports"]]

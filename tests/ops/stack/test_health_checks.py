@@ -17,8 +17,8 @@ from confluent_kafka import Producer
 from ops.bench.rig.services import status
 from ops.bench.rig.waiting import wait_until
 from ops.migrations.migrate import migrate
+from ops.processes.servers import ServerProcess, free_port
 from ops.stack.embedded import EmbeddedStack
-from ops.stack.processes import ServerProcess, free_port
 from ops.stack.topics import create_topics
 from pipeline.audit.key_files import create_signing_key
 from tests.audit.logs import values

@@ -16,7 +16,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from ops.stack.processes import free_port
+from ops.processes.servers import free_port
 
 ROOT = Path(__file__).parents[3]
 PORTS = ("FRAUD_WEB_PORT", "FRAUD_AUDIT_PORT", "FRAUD_EXECUTOR_PORT")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.stack.processes import (
+from ops.processes.servers import (
     LOOPBACK,
     PORT_SHARES,
     PORTS_A_SHARE,
