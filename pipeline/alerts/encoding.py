@@ -8,5 +8,5 @@ from pipeline.io.avro.wire import WireFormat
 
 
 def alert_record(wire: WireFormat, topic: str, raised: Alert) -> Outgoing:
-    """topic: alerts.v1 with its prefix."""
+    """Encode an alert. topic: alerts.v1 with its prefix."""
     return Outgoing(topic, raised.alert_id.encode(), wire.encode(raised))

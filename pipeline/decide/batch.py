@@ -33,7 +33,7 @@ from pipeline.domain.log import Outgoing, Record, Span
 from pipeline.domain.payment import Decoded, Transaction
 from pipeline.domain.refusals import Refusal, RefusalCode, canonical_ip_address, refusal_of
 from pipeline.io.avro.wire import WireFormat
-from pipeline.state.events import StateEvent
+from pipeline.state.state_event import StateEvent
 from pipeline.state.windows import Freshness, PartitionEvents, PartitionObservation
 
 DUPLICATE: Final = "DUPLICATE"

@@ -69,7 +69,7 @@ class Rebuild:
         count = 0
         while start < target:
             stretch = await asyncio.to_thread(
-                reader.stretch, self._topic, partition, start, target, RECORDS_MAX, _itself
+                reader.read_range, self._topic, partition, start, target, RECORDS_MAX, _itself
             )
             end = min(stretch.end_offset, target)
             if stretch.is_at_end and end < target:

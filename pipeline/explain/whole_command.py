@@ -89,7 +89,7 @@ def _value_at(settings: Settings, partition: int, offset: int) -> bytes | None:
         extent = log.extents(topic).get(partition)
         if extent is None or not extent.low <= offset < extent.high:
             return None
-        found = log.stretch(topic, partition, offset, offset + 1, 1, lambda record: record.value)
+        found = log.read_range(topic, partition, offset, offset + 1, 1, lambda record: record.value)
     return found.taken[0] if found.taken else None
 
 

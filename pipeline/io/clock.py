@@ -1,4 +1,4 @@
-"""The clock, for those who hand the time to what reasons."""
+"""The clock, for callers that hand the time to code that reasons."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import time
 
 
 def now_ms() -> int:
-    """Milliseconds since 1970-01-01T00:00:00Z."""
+    """Return the milliseconds since 1970-01-01T00:00:00Z."""
     return time.time_ns() // 1_000_000

@@ -1,4 +1,4 @@
-"""Dead letters: what could not be used, why, and the record itself, encrypted."""
+"""Dead letters: records that could not be used, each with its reason, and the record itself encrypted."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ from pipeline.io.sealing import DeadLetterKey
 
 class DeadLetters:
     def __init__(self, wire: WireFormat, topic: str, key: DeadLetterKey | None) -> None:
-        """Without a key, letters carry only the hash of their payload."""
+        """Keep what to write with. Without a key, letters carry only the hash of their payload."""
         self._wire, self._topic, self._key = wire, topic, key
 
     def letter(
         self, source_topic: str, record: Record, code: str, detail: str, *, keep_payload: bool = True
     ) -> Outgoing:
-        """Keyed by where the record stood: its own key may be what is wrong with it, or may name a customer."""
+        """Make the letter of a record.
+
+        It is keyed by the record's position, because the record's own key may be what is wrong, or may name a customer.
+        """
         value, source = record.value or b"", record.source
         key = self._key if keep_payload and len(value) <= RECORD_BYTES_MAX else None
         letter = DeadLetter(

@@ -145,7 +145,7 @@ class Looking:
             if gap.kind is not GapKind.NOT_AUDITED:
                 continue
             first, end = gap.first_offset, gap.last_offset + 1
-            stretch = self._log.stretch(gap.topic, gap.partition, first, end, gap.records, record_value)
+            stretch = self._log.read_range(gap.topic, gap.partition, first, end, gap.records, record_value)
             for value in stretch.taken:
                 if (source := self._source(gap.topic, value)) is not None:
                     yield source
@@ -177,7 +177,7 @@ class Looking:
         if not still_there:
             return []
         part = Part(self._topics.intake, partition, min(still_there), max(still_there) + 1)
-        stretch = self._log.stretch(*part, LATE_RECORDS_MAX, record_offset)
+        stretch = self._log.read_range(*part, LATE_RECORDS_MAX, record_offset)
         records = sorted(still_there.intersection(stretch.taken))
         accounted = [offset for offset, _ in self._rows(connection, "outcomes", part) if offset in still_there]
         return accounting_gaps(part.place, records, accounted)

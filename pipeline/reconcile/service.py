@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from pipeline.domain.log import Record, TopicPartition
-from pipeline.io.kafka.log_reader import LogReader, Stretch
+from pipeline.io.kafka.log_reader import LogReader, RangeRead
 from pipeline.io.postgres import Connection, Positions, failures_named
 from pipeline.reconcile.comparison_store import (
     Intake,
@@ -141,7 +141,7 @@ class Reconciler:
         parts: dict[Part, Mapping[int, bytes]] = {}
         is_at_end = True
         for place, first in self._starts(topic, expired):
-            read = self._log.stretch(*place, first, None, RESULT_RECORDS_MAX, _digest)
+            read = self._log.read_range(*place, first, None, RESULT_RECORDS_MAX, _digest)
             is_at_end &= read.is_at_end
             if read.end_offset > first:
                 parts[Part(*place, first, read.end_offset)] = dict(read.taken)
@@ -151,7 +151,7 @@ class Reconciler:
         parts: dict[Part, Sequence[int]] = {}
         for place, first in self._starts(self._topics.intake, expired):
             end = committed.get(place.partition, first)
-            read = self._log.stretch(*place, first, end, INTAKE_RECORDS_MAX, record_offset)
+            read = self._log.read_range(*place, first, end, INTAKE_RECORDS_MAX, record_offset)
             end = _end(read, end)
             if end > first:
                 parts[Part(*place, first, end)] = read.taken
@@ -178,6 +178,6 @@ def _digest(record: Record) -> tuple[int, bytes]:
     return record.source.offset, hashlib.sha256(record_value(record)).digest()
 
 
-def _end(read: Stretch[int], wanted_end: int) -> int:
+def _end(read: RangeRead[int], wanted_end: int) -> int:
     """The end of a stretch: where it was cut short at its bound, else the committed offset, markers included."""
     return wanted_end if read.is_at_end else read.end_offset

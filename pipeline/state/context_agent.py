@@ -1,6 +1,6 @@
-"""Context that decisions are made with: accounts, risk signals and labels, as idempotent upserts.
+"""The context that decisions need (accounts, risk signals and labels), taken in by idempotent upserts.
 
-At-least-once delivery is enough: the newest wins, and a label marks the same payment however often it comes.
+At-least-once delivery is enough: the newest value wins, and a label marks the same payment however often it comes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pipeline.io.kafka.log_reader import LogReader
 from pipeline.state.store import RedisState, StateUnavailable
 
 CONTEXT_TOPICS: Final = ("accounts.v1", "risk_signals.v1", "labels.v1")
-"""In the order in which a rebuild replays them."""
+"""Topics of context, in the order in which a rebuild replays them."""
 RECORDS_MAX: Final = 1000
 RETRY_INTERVAL_S: Final = 0.25
 
@@ -31,7 +31,7 @@ class Context:
         open_reader: Callable[[], LogReader],
         full_name: Callable[[str], str],
     ) -> None:
-        """full_name: of a topic, its prefix included."""
+        """Keep what to read with. full_name: gives a topic's name with its prefix."""
         self._state, self._open_reader, self._full_name = state, open_reader, full_name
         self._decode: Mapping[str, Callable[[bytes | None], Account | RiskSignal | Label | Refusal]] = {
             "accounts.v1": wire.decode_account,
@@ -40,7 +40,7 @@ class Context:
         }
 
     async def apply(self, topic: str, value: bytes | None) -> Refusal | None:
-        """Takes one record in; a Refusal says why it can't be used. Raises StateUnavailable."""
+        """Take in one record; a Refusal says why it can't be used. Raises StateUnavailable."""
         match self._decode[topic](value):
             case Account() as account:
                 return await self._account(account)
@@ -52,7 +52,7 @@ class Context:
                 return refusal
 
     async def apply_held(self, topic: str, value: bytes | None, patience_s: float) -> Refusal | None:
-        """`apply`, tried again while the state store is away, for at most `patience_s`."""
+        """Call `apply`, and try again while the state store is away, for at most `patience_s`."""
         deadline = time.monotonic() + patience_s
         while True:
             try:
@@ -63,7 +63,7 @@ class Context:
                 await asyncio.sleep(RETRY_INTERVAL_S)
 
     async def replay(self) -> int:
-        """All context that the log keeps, again; returns how many records were read."""
+        """Take in all context that the log keeps once more; return how many records were read."""
         count = 0
         with self._open_reader() as reader:
             for topic in CONTEXT_TOPICS:
@@ -75,13 +75,13 @@ class Context:
     async def _replay_partition(self, topic: str, reader: LogReader, partition: int, offset: int, end: int) -> int:
         count, is_at_end = 0, False
         while not is_at_end:
-            stretch = await asyncio.to_thread(
-                reader.stretch, self._full_name(topic), partition, offset, end, RECORDS_MAX, _value
+            found = await asyncio.to_thread(
+                reader.read_range, self._full_name(topic), partition, offset, end, RECORDS_MAX, _value
             )
-            for value in stretch.taken:
+            for value in found.taken:
                 await self.apply(topic, value)
-            offset, is_at_end = stretch.end_offset, stretch.is_at_end
-            count += len(stretch.taken)
+            offset, is_at_end = found.end_offset, found.is_at_end
+            count += len(found.taken)
         return count
 
     async def _account(self, account: Account) -> Refusal | None:

@@ -50,7 +50,7 @@ def test_every_code_is_raised_somewhere() -> None:
 
 
 def _named_in_the_source() -> set[str]:
-    """As AlertCode.NAME, outside the table that lists them all."""
+    """Return the codes that are used as AlertCode.NAME outside the table that lists them all."""
     found = set()
     for path in (ROOT / "pipeline").rglob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))

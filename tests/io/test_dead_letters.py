@@ -1,4 +1,4 @@
-"""A dead letter keeps what could not be used, encrypted, and says in the clear only why and where it stood."""
+"""A dead letter keeps a record that could not be used, encrypted; in the clear it says only why, and its position."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ PRIMITIVES = {
 
 
 def any_of(schema, named):
-    """Whatever a schema allows, so that a field that it gains is among it."""
+    """Generate any value that a schema allows, so that a field that the schema gains is among them."""
     if isinstance(schema, list):
         return st.one_of([any_of(branch, named) for branch in schema])
     if isinstance(schema, str):

@@ -81,7 +81,7 @@ def test_each_failure_has_a_sentence_for_a_person() -> None:
 
 
 class Topic:
-    """COUNT records in partition 1, and one in partition 3."""
+    """Publish COUNT records in partition 1 and one in partition 3."""
 
     def __init__(self, servers: str) -> None:
         self.name = f"{unused_prefix()}things.v1"
@@ -123,14 +123,14 @@ def test_reading_all_ends_with_the_last_record(reader: LogReader, topic: str) ->
     assert [] == list(reader.read_all(topic, [0]))
 
 
-def test_stretches_go_on_where_the_last_one_ended(reader: LogReader, topic: str) -> None:
+def test_a_range_goes_on_where_the_last_one_ended(reader: LogReader, topic: str) -> None:
     taken, first = [], 0
     for _ in itertools.repeat(None, COUNT):
-        stretch = reader.stretch(topic, 1, first, None, 10, offset_of)
-        assert len(stretch.taken) <= 10
-        taken += stretch.taken
-        first = stretch.end_offset
-        if stretch.is_at_end:
+        found = reader.read_range(topic, 1, first, None, 10, offset_of)
+        assert len(found.taken) <= 10
+        taken += found.taken
+        first = found.end_offset
+        if found.is_at_end:
             break
     assert (list(range(COUNT)), COUNT) == (taken, first)
 
@@ -147,12 +147,12 @@ def test_stretches_go_on_where_the_last_one_ended(reader: LogReader, topic: str)
         (20, 40, 10, [20, 21, 22, 23, 24], COUNT, True),
     ],
 )
-def test_a_stretch_ends_at_its_end_its_bound_or_the_log_s(
+def test_a_range_ends_at_its_end_its_bound_or_the_log_s(
     reader: LogReader, topic: str, first: int, end: int | None, records_max: int, taken: list[int], end_offset: int,
     is_at_end: bool,
 ) -> None:  # fmt: skip
-    for _ in range(2):  # the second time from the same place, whatever the first has left behind
-        found = reader.stretch(topic, 1, first, end, records_max, offset_of)
+    for _ in range(2):  # the second time from the same offset, whatever the first reading has left behind
+        found = reader.read_range(topic, 1, first, end, records_max, offset_of)
         assert (taken, end_offset, is_at_end) == (found.taken, found.end_offset, found.is_at_end)
 
 

@@ -1,4 +1,4 @@
-"""The production profile: what it refuses to start with, each named with its fix."""
+"""The production profile refuses to start with each of these faults, and names it with its fix."""
 
 import pytest
 

@@ -70,7 +70,7 @@ KINDS = pytest.mark.parametrize("kind", list(RECORDS), ids=lambda kind: kind.__n
 
 
 def by_fastavro(kind, value):
-    """Its fields, or None where fastavro reads none, or not all of the bytes."""
+    """Return the record's fields, or None where fastavro reads none, or not all of the bytes."""
     stream = io.BytesIO(value[10:])
     schema = fastavro.parse_schema(json.loads(schema_text(SCHEMAS[kind])))
     with contextlib.suppress(Exception):

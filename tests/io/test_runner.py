@@ -27,7 +27,7 @@ TERMS = Terms("test", 0, "FRAUD_TEST_PORT")
 
 @pytest.fixture(autouse=True)
 def _as_it_was() -> Iterator[None]:
-    """A service sets signal handlers and logging for its whole process."""
+    """Restore signal handlers and logging, which a service sets for its whole process."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     logged = structlog.get_config(), logging.root.handlers[:], logging.root.level
     yield
@@ -38,7 +38,7 @@ def _as_it_was() -> Iterator[None]:
 
 
 class Scripted:
-    """A service whose turns do what they are told, one after the other; the last one stops it."""
+    """A service whose turns do as they are told, one after the other; the last one stops it."""
 
     def __init__(self, *turns: Exception | str | None) -> None:
         self.turns, self.stopping, self.done = list(turns), threading.Event(), []

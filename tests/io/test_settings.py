@@ -1,4 +1,4 @@
-"""Where the settings take secrets from, which of them stand in the open, and that none is shown."""
+"""The settings know where secrets come from and which of them stand in the open, and show none."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ KAFKA = {"security.protocol": "SASL_SSL", "sasl.username": "fraud-worker", "sasl
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Of secrets; and the working directory, away from any .env file."""
+    """Provide a folder of secrets, and work in a directory that has no .env file."""
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "secrets"
     folder.mkdir()

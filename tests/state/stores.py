@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.domain.context import Label
 from pipeline.domain.features import STATE
-from pipeline.state.events import StateEvent
+from pipeline.state.state_event import StateEvent
 from pipeline.state.store import RedisState, StateUnavailable
 from pipeline.state.windows import PartitionEvents, PartitionObservation, StateLost
 
@@ -22,7 +22,7 @@ DAY_MS = 86_400_000
 
 
 class Store(Protocol):
-    """What MemoryState and SyncRedisState have in common."""
+    """The interface that MemoryState and SyncRedisState share."""
 
     def observe(
         self, batch: Sequence[PartitionEvents], *, initial: bool = False, is_rebuild: bool = False
@@ -34,7 +34,7 @@ class Store(Protocol):
 
 
 class TornRedisState(RedisState):
-    """Loses its connection after `commands_left` more commands, None: never. What was sent by then is done."""
+    """A connection that is lost after `commands_left` more commands (None: never); those sent by then are done."""
 
     commands_left: int | None = None
 
@@ -110,7 +110,7 @@ def share(events: Sequence[StateEvent], *, start: int = 0, partition: int = 0, c
 
 
 def observe_all(store: Store, events: Sequence[StateEvent], *, batch: int = 100) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """State rows of a log of one partition from offset 0, in batches of so many events."""
+    """Return the state rows of a log of one partition from offset 0, observed in batches of `batch` events."""
     rows, start = [], 0
     for place in range(0, len(events), batch):
         part = share(events[place : place + batch], start=start, committed=start)
@@ -125,7 +125,7 @@ def column(rows: np.ndarray[Any, np.dtype[np.int64]], name: str) -> list[int]:
 
 
 def last(store: Store, events: Iterable[StateEvent]) -> dict[str, int]:
-    """The features of the last event of a log from offset 0."""
+    """Return the features of the last event of a log from offset 0."""
     return dict(zip(STATE, observe_all(store, list(events))[-1].tolist(), strict=True))
 
 

@@ -9,7 +9,7 @@ from typing import Final
 from hypothesis import strategies as st
 
 from pipeline.domain.context import Label
-from pipeline.state.events import StateEvent
+from pipeline.state.state_event import StateEvent
 from pipeline.state.windows import PartitionEvents
 from tests.state.stores import DAY_MS, HOUR_MS, MINUTE_MS, START_MS
 
@@ -27,12 +27,12 @@ class Log:
     ends: list[int]  # ascending, the last len(records)
 
     def of_one_partition(self) -> Log:
-        """The same records, all in the first partition."""
+        """Return the same records, all in the first partition."""
         events = [replace(event, offset=place) for place, (_, event) in enumerate(self.records)]
         return Log([(PARTITIONS[0], event) for event in events], self.ends)
 
     def batches(self) -> list[list[PartitionEvents]]:
-        """Each holds a share of every partition, some empty."""
+        """Yield the batches; each holds a share of every partition, and some shares are empty."""
         begin, starts, result = 0, dict.fromkeys(PARTITIONS, 0), []
         for end in self.ends:
             shares = []
@@ -91,5 +91,5 @@ def label_of(event: StateEvent, *, fraud: bool = True) -> Label:
 
 
 def labels_of(log: Log) -> list[Label]:
-    """Of every third record, alternately fraud and not."""
+    """Return a label of every third record, alternately fraud and not."""
     return [label_of(event, fraud=place % 2 == 0) for place, (_, event) in enumerate(log.records[::3])]

@@ -1,4 +1,4 @@
-"""What the world does to Redis: away, full, restarted, emptied."""
+"""The state store while Redis is away, full, restarted or emptied."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from pipeline.decide.event_features import EventRows
 from pipeline.decide.policy import parse_policy
 from pipeline.domain.context import Label
 from pipeline.domain.features import EVENT, STATE
-from pipeline.state.events import StateEvent
+from pipeline.state.state_event import StateEvent
 from pipeline.state.store import RedisState
 from pipeline.state.windows import DAY_MS, PartitionEvents, Windows
 

@@ -1,9 +1,9 @@
-"""A topic read by a service that stores what it reads in PostgreSQL, its position in the same transaction.
+"""A topic for a service that stores in PostgreSQL what it reads, together with its position in the same transaction.
 
-Partitions are shared out by a consumer group; where to go on in each is the database's word, never Kafka's. So a batch
-whose transaction failed, or whose process was killed, is read again from where the database stands, and what was stored
-is not read again. Records are those of committed Kafka transactions, in log order within each partition. Offsets have
-gaps where commit markers and aborted records stand; a position that the log no longer reaches back to is an error.
+A consumer group shares out the partitions, but the database, never Kafka, says where to go on in each. So a batch whose
+transaction failed, or whose process was killed, is read again from the database's position, and a batch that was stored
+is not. The records are those of committed Kafka transactions, in log order within each partition. Offsets have gaps
+where commit markers and aborted records stand. A position that the log no longer reaches back to is an error.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from pipeline.io.kafka.client import broker_failure, raise_unless_passing, recor
 
 SESSION_TIMEOUT_MS: Final = 6_000
 PENDING_KILOBYTES_MAX: Final = 32_768
-"""Fetched ahead of the batch that is being stored."""
+"""Most records, by size, that are fetched ahead of the batch that is being stored."""
 
 PositionsOf = Callable[[Iterable[int]], Mapping[int, int]]
-"""Next offset by partition, as `Positions.read` gives them on a connection of its own choice."""
+"""A function that gives the next offset by partition, as `Positions.read` does on a connection of its own choice."""
 
 
 class PositionMove(NamedTuple):
@@ -36,15 +36,15 @@ class PositionMove(NamedTuple):
 
 class LogBatch(NamedTuple, Generic[ContentT]):
     records: Sequence[LogRecord[ContentT]]  # in log order within each partition
-    spans: Sequence[PositionMove]  # one for each partition that has records, in their order
+    spans: Sequence[PositionMove]  # one for each partition that has records, ascending
 
 
 def undecoded(_value: bytes | None) -> None:
-    """Leaves a value as it is: what `PositionedLog` takes as `decode` where only the bytes are wanted."""
+    """Decode nothing: the `decode` for a PositionedLog of which only the bytes are wanted."""
 
 
 class PositionedLog(Generic[ContentT]):
-    """For one thread. Partitions come and go inside `read` only."""
+    """A reader for one thread; partitions come and go inside `read` only."""
 
     def __init__(
         self,
@@ -58,9 +58,10 @@ class PositionedLog(Generic[ContentT]):
         options: Mapping[str, str],
         release: Callable[[], None] = lambda: None,
     ) -> None:
-        """decode: gives a record's content from its value. group: unique to what the service stores.
+        """Subscribe to the topic.
 
-        positions: asked whenever partitions are assigned; release: called when they are taken away.
+        decode: gives a record's content from its value. group: unique to what the service stores. positions: asked
+        whenever partitions are assigned; release: called when they are taken away.
         """
         self._topic, self._decode = topic, decode
         self._positions, self._release = positions, release
@@ -69,7 +70,7 @@ class PositionedLog(Generic[ContentT]):
         self._raised: BaseException | None = None
         tuning = {
             "client.id": f"{group}-{slot}",
-            # A static member: a restart in its slot takes its partitions back at once.
+            # The member is static, so a restart in its slot takes its partitions back at once.
             "group.instance.id": f"{group}-{slot}",
             "session.timeout.ms": SESSION_TIMEOUT_MS,
             "heartbeat.interval.ms": SESSION_TIMEOUT_MS // 6,
@@ -80,10 +81,10 @@ class PositionedLog(Generic[ContentT]):
         self._consumer.subscribe([topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked)
 
     def read(self, records_max: int, wait_s: float) -> LogBatch[ContentT]:
-        """What has arrived, up to records_max: waits for one record, then takes what is there without waiting.
+        """Read what has arrived, up to records_max: wait for one record, then take what is there without waiting.
 
-        Raises BrokerFailed, RecordUndecodable, and what `positions` raises; then, and whenever a batch could not be
-        stored, call `rewind` before reading on.
+        Raises BrokerFailed, RecordUndecodable, and what `positions` raises. After that, and whenever a batch could not
+        be stored, call `rewind` before reading on.
         """
         messages = self._consumer.consume(1, wait_s)
         if messages and records_max > 1:
@@ -99,7 +100,7 @@ class PositionedLog(Generic[ContentT]):
         )
 
     def rewind(self) -> None:
-        """Reads on from where the database stands. Raises what `positions` raises."""
+        """Go back to the database's positions. Raises what `positions` raises."""
         self._next = dict(self._positions(self._assigned_partitions))
         self._consumer.assign([TopicPartition(self._topic, *position) for position in self._next.items()])
 
@@ -109,7 +110,7 @@ class PositionedLog(Generic[ContentT]):
         return dict(self._next)
 
     def end_offsets(self) -> dict[int, int]:
-        """Of every assigned partition, the offset after its last stable record or marker. Raises BrokerFailed."""
+        """Return the offset after the last stable record or marker of each assigned partition. Raises BrokerFailed."""
         try:
             return {partition: self._end(partition) for partition in self._next}
         except KafkaException as error:
@@ -127,7 +128,7 @@ class PositionedLog(Generic[ContentT]):
         self._assigned_partitions, self._next = [where.partition for where in partitions], {}
         try:
             self.rewind()
-        except Exception as error:  # handed on by `read`: an exception can't leave a callback
+        except Exception as error:  # an exception can't leave a callback, so `read` raises it
             self._raised = error
             consumer.assign([])
 
