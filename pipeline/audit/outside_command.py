@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
 from pipeline.audit.export_files import Exported, export
 from pipeline.audit.head import SignedHead, file_text, head_of_anchor, signed_text
-from pipeline.audit.key_files import is_signed, public_key
+from pipeline.audit.key_files import SigningKeyRefused, is_signed, public_key
 from pipeline.audit.leaf_files import HeadRefused, head_paths, partitions_of, read_head
 from pipeline.audit.proof_store import Unproved, place_of, proof
 from pipeline.decide.verdict import decision_id
@@ -64,7 +66,7 @@ def heads(settings: Settings) -> list[SignedHead]:
 
 def show_heads(output: Output, found: list[SignedHead], public_key_path: Path | None) -> bool:
     """True when every signature holds, or none was asked about."""
-    key = None if public_key_path is None else public_key(public_key_path)
+    key = None if public_key_path is None else _public_key(public_key_path)
     is_sound = True
     for signed in found:
         head = signed.head
@@ -75,6 +77,13 @@ def show_heads(output: Output, found: list[SignedHead], public_key_path: Path | 
         line = f"{utc_text(head.anchored_at_ms)} partition {head.partition} size {head.tree_size} {head.root.hex()}"
         output.record(fields, line + word)
     return is_sound
+
+
+def _public_key(path: Path) -> Ed25519PublicKey:
+    try:
+        return public_key(path)
+    except SigningKeyRefused as refusal:
+        raise Failure(f"{refusal}.", "Give the .pub file that `fraud keys create audit` made.") from refusal
 
 
 def _anchors_on_topic(settings: Settings, wire: WireFormat) -> Iterator[str]:

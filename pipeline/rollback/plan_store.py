@@ -13,6 +13,7 @@ from pipeline.domain.decision import Outcome
 from pipeline.domain.identities import DecisionId
 from pipeline.io.postgres import Connection, statements
 from pipeline.review.cases import EXPIRY
+from pipeline.rollback.blast_radius import BlastRadius, radius_json, radius_of
 from pipeline.rollback.reversal import Approval, Disposition, PlanHeader, PlanLine
 
 _SQL: Final = statements("pipeline.rollback", "rollback")
@@ -52,7 +53,7 @@ class StoredPlan(NamedTuple):
     audited_until: Mapping[str, int]
     decisions: int
     changing: int
-    blast_radius: Mapping[str, Any]  # as BlastRadius.as_json gave it
+    blast_radius: BlastRadius
     content_hash: bytes
 
 
@@ -146,7 +147,7 @@ def insert_plan(connection: Connection, plan: StoredPlan) -> None:
         "audited_until": Jsonb(dict(plan.audited_until)),
         "decisions": plan.decisions,
         "changing": plan.changing,
-        "blast_radius": Jsonb(dict(plan.blast_radius)),
+        "blast_radius": Jsonb(radius_json(plan.blast_radius)),
         "content_hash": plan.content_hash,
     }
     connection.execute(_SQL["insert_plan"], {**header, **sums})
@@ -158,7 +159,8 @@ def read_plan(connection: Connection, plan_id: str) -> StoredPlan | None:
         return None
     columns = len(PlanHeader._fields)
     until, decisions, changing, blast_radius, content_hash = row[columns:]
-    return StoredPlan(PlanHeader(*row[:columns]), until, decisions, changing, blast_radius, bytes(content_hash))
+    header, radius = PlanHeader(*row[:columns]), radius_of(blast_radius)
+    return StoredPlan(header, until, decisions, changing, radius, bytes(content_hash))
 
 
 def read_plans(connection: Connection, limit: int) -> list[StoredPlan]:

@@ -18,6 +18,7 @@ from pipeline.io.postgres import Connection, failures_named
 from pipeline.people.store import read_person
 from pipeline.replay.redecide import AS_RECORDED, Good, Redecided, Version, redecide
 from pipeline.replay.regimes import RegimeOf
+from pipeline.rollback.blast_radius import Adding
 from pipeline.rollback.plan_store import (
     Selected,
     StoredPlan,
@@ -32,7 +33,6 @@ from pipeline.rollback.plan_store import (
 )
 from pipeline.rollback.reversal import (
     CHANGING,
-    BlastRadius,
     Disposition,
     PlanDigest,
     PlanHeader,
@@ -107,7 +107,7 @@ class Planner:
             return self._store(header, request, advance)
 
     def _store(self, header: PlanHeader, request: Request, advance: Callable[[int], None]) -> StoredPlan:
-        digest, radius, done = PlanDigest(header), BlastRadius(), 0
+        digest, adding, done = PlanDigest(header), Adding(), 0
         until = audited_until(self._connection, self._decisions_topic)
         for lines in self._lines(request):
             if done + len(lines) > DECISIONS_MAX:
@@ -115,12 +115,13 @@ class Planner:
             copy_lines(self._connection, header.plan_id, done, lines)
             for line in lines:
                 digest.add(line)
-                radius.add(line)
+                adding.add(line)
             done += len(lines)
             advance(done)
         if not done:
             raise PlanRefused("No decision in the audit log is as described")
-        plan = StoredPlan(header, until, done, radius.changing.decisions, radius.as_json(), digest.value())
+        radius = adding.radius()
+        plan = StoredPlan(header, until, done, radius.changing.decisions, radius, digest.value())
         insert_plan(self._connection, plan)
         return plan
 

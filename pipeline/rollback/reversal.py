@@ -15,7 +15,6 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, NamedTuple
 from uuid import UUID, uuid5
@@ -124,61 +123,6 @@ def plan_digest(header: PlanHeader, lines: Iterable[PlanLine]) -> bytes:
 def _canonical(fields: tuple[object, ...]) -> bytes:
     """A JSON array and a line feed: JSON escapes line feeds, so no two sequences of lines have the same bytes."""
     return json.dumps(fields, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
-
-
-@dataclass(slots=True)
-class Share:
-    """Some of a plan's decisions: how many, of how many customers, and their amounts by currency in minor units."""
-
-    decisions: int = 0
-    accounts: set[str] = field(default_factory=set)
-    amount_minor: dict[str, int] = field(default_factory=dict)
-
-    def add(self, line: PlanLine) -> None:
-        self.decisions += 1
-        self.accounts.add(line.account_id)
-        self.amount_minor[line.currency] = self.amount_minor.get(line.currency, 0) + line.amount_minor
-
-    def as_json(self) -> dict[str, object]:
-        amounts = dict(sorted(self.amount_minor.items()))
-        return {"decisions": self.decisions, "customers": len(self.accounts), "amount_minor": amounts}
-
-
-class BlastRadius:
-    """The blast radius of a plan, added up a line at a time."""
-
-    def __init__(self) -> None:
-        self.selected, self.changing, self.held, self.in_review = Share(), Share(), Share(), Share()
-        self.by_disposition: dict[Disposition, Share] = {}
-        self.by_change: dict[tuple[Outcome, Outcome], Share] = {}
-
-    def add(self, line: PlanLine) -> None:
-        self.selected.add(line)
-        self.by_disposition.setdefault(line.disposition, Share()).add(line)
-        if line.disposition not in CHANGING:
-            return
-        assert line.before is not None, "what changes is in force"
-        assert line.after is not None, "what changes was decided again"
-        self.changing.add(line)
-        self.by_change.setdefault((line.before, line.after), Share()).add(line)
-        if line.is_held:
-            self.held.add(line)
-        if line.is_in_review:
-            self.in_review.add(line)
-
-    def as_json(self) -> dict[str, object]:
-        dispositions = {
-            each.value: self.by_disposition[each].as_json() for each in Disposition if each in self.by_disposition
-        }
-        changes = {f"{before}->{after}": share.as_json() for (before, after), share in sorted(self.by_change.items())}
-        return {
-            "selected": self.selected.as_json(),
-            "changing": self.changing.as_json(),
-            "held_funds": self.held.as_json(),
-            "open_reviews": self.in_review.as_json(),
-            "by_disposition": dispositions,
-            "by_change": changes,
-        }
 
 
 class ApplyRefusal(StrEnum):

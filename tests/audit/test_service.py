@@ -7,14 +7,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 from confluent_kafka import Producer
 
+from ops.bench.rig.waiting import wait_until
 from ops.migrations.migrate import migrate
 from ops.processes.servers import ServerProcess
 from ops.stack.embedded import EmbeddedStack
@@ -81,10 +81,8 @@ def send(stack: EmbeddedStack, topic: str, sent: list[bytes]) -> None:
     assert 0 == producer.flush(DEADLINE_S)
 
 
-def until(is_so: object, what: str) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not is_so():  # type: ignore[operator]
-        assert time.monotonic() < deadline, f"{what} took over {DEADLINE_S:.0f} s"
+def until(is_so: Callable[[], bool], what: str) -> None:
+    wait_until(is_so, DEADLINE_S, what, every_s=0.05)
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +155,7 @@ def test_life_of_the_service(running: Running) -> None:
 
     send(stack, TOPIC, [b"\xc3\x01 is no decision"])
     service.start()
-    until(lambda: running.logged("audit_ended"), "ending on what it can't store")
+    until(lambda: bool(running.logged("audit_ended")), "ending on what it can't store")
     (ended,) = running.logged("audit_ended")
     assert "RecordRefused" == ended["error"]
     assert "decisions.v1[" in str(ended["why"])

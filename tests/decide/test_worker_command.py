@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +12,7 @@ from typing import NamedTuple
 import psutil
 import pytest
 
+from ops.bench.rig.waiting import wait_until
 from ops.processes.servers import free_port
 from ops.stack.embedded import EmbeddedStack
 from ops.stack.topics import create_topics
@@ -21,6 +21,7 @@ from pipeline.io.settings import Settings
 from tests.archive import WIRE, payment
 
 START_S = 120.0
+POLL_S = 0.05
 END_S = 60.0
 
 
@@ -79,10 +80,10 @@ def _worker(own_stack, tmp_path, *options):
 
 
 def _await_ready(worker):
-    deadline = time.monotonic() + START_S
-    while not _is_ready(worker.port):
+    def require_running():
         assert worker.process.poll() is None, worker.log_path.read_text()[-2000:]
-        assert time.monotonic() < deadline
+
+    wait_until(lambda: _is_ready(worker.port), START_S, "getting ready", every_s=POLL_S, meanwhile=require_running)
 
 
 def _is_ready(port):

@@ -186,7 +186,7 @@ def test_a_record_that_the_topic_holds_otherwise_is_named(bank, explained):
 
 
 def test_without_a_broker_the_audit_log_still_explains(bank, monkeypatch):
-    monkeypatch.setattr("pipeline.io.kafka.log_scan.BROKER_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("pipeline.io.kafka.client.ANSWER_S", 0.3)
     bank.decide("tx-kept")
     bank.settle()
     settings = bank.settings.model_copy(update={"bootstrap_servers": "127.0.0.1:1"})

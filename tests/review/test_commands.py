@@ -10,7 +10,7 @@ import pytest
 
 from ops import cli
 from pipeline.io.clock import now_ms
-from pipeline.review.case_store import Opening, Place, open_cases
+from pipeline.review.case_store import Opening, RecordPlace, open_cases
 from pipeline.review.cases import opening
 from tests.review.given import HOUR_MS, LARGE, SMALL
 from tests.servers import url_as
@@ -38,7 +38,7 @@ def opened(owner, case):
     at_ms = now_ms()
     case = case._replace(decision_id=str(uuid4()), opened_at_ms=at_ms, expires_at_ms=at_ms + HOUR_MS)
     with owner.transaction():
-        open_cases(owner, [Opening(case, case.decision_id, "Escalated because.", Place(0, 7))], [opening(case)])
+        open_cases(owner, [Opening(case, case.decision_id, "Escalated because.", RecordPlace(0, 7))], [opening(case)])
     return case.decision_id
 
 
@@ -95,6 +95,12 @@ def test_an_unknown_case_is_named(fraud):
     code, _, err = fraud("review", "show", "tx-gone")
     assert code == 2
     assert err.startswith("fraud: There is no case of tx-gone.")
+
+
+def test_a_grant_says_what_it_granted(fraud):
+    asked = ("people", "grant", "ann", "ROLLBACK_REQUESTER", "--by", "ada", "--json")
+    granted = {"name": "ann", "role": "ROLLBACK_REQUESTER", "is_held": True, "granted_by": "ada"}
+    assert json.loads(fraud(*asked, role="fraud_owner")[1]) == granted
 
 
 def test_only_the_owner_appoints(fraud):

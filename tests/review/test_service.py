@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import threading
-import time
 from collections import Counter
 from contextlib import closing, contextmanager
 from uuid import uuid4
@@ -16,6 +15,7 @@ from confluent_kafka import Producer
 
 from ops.bench.rig.services import status
 from ops.bench.rig.stored import Tail
+from ops.bench.rig.waiting import wait_until
 from ops.processes.servers import LOOPBACK, ServerProcess, free_port
 from pipeline.domain.decision import Outcome
 from pipeline.domain.features import UNKNOWN
@@ -131,11 +131,10 @@ def running(stack, topic, url, expiry_ms=24 * HOUR_MS):
 
 
 def eventually(is_true, failures=()):
-    deadline = time.monotonic() + WAIT_S
-    while not is_true():
+    def require_running():
         assert not failures, failures
-        assert time.monotonic() < deadline, "it did not become true in time"
-        time.sleep(0.05)
+
+    wait_until(is_true, WAIT_S, "what was waited for", every_s=0.05, meanwhile=require_running)
 
 
 def files_of(connection, value):

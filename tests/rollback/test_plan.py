@@ -13,6 +13,7 @@ from pipeline.domain.decision import BreakerState, Outcome
 from pipeline.domain.identities import ReviewId
 from pipeline.replay.redecide import Basis, Good, RegimeMissing, Version
 from pipeline.review.cases import EXPIRY
+from pipeline.rollback.blast_radius import Change, Share
 from pipeline.rollback.plan_store import read_lines, read_plan
 from pipeline.rollback.planning_service import Criteria, Planner, PlanRefused, Request
 from pipeline.rollback.reversal import plan_digest, released_id
@@ -66,8 +67,8 @@ def test_what_a_model_blocked_and_should_not_have_is_given_back(planned, mixed):
     assert decoded.transaction == payment(3, amount_minor=5_000)
     assert {line.payment_hex for line in rest} == {""}
     radius = plan.blast_radius
-    assert radius["changing"] == {"decisions": 40, "customers": 40, "amount_minor": {"GBP": 200_000}}
-    assert radius["by_change"] == {"BLOCK->ALLOW": radius["changing"]}
+    assert radius.changing == Share(40, 40, {"GBP": 200_000})
+    assert radius.by_change == {Change(Outcome.BLOCK, Outcome.ALLOW): radius.changing}
     assert plan.audited_until == {"0": 90}
 
 

@@ -6,11 +6,15 @@ import resource
 import socket
 import subprocess
 import sys
+import tomllib
 
 import pytest
 
 from ops.processes.servers import free_port
+from pipeline.audit.key_files import key_id, public_key
+from pipeline.io.settings import Settings
 
+POLICY = Settings.model_fields["policy_path"].default
 HEADER = "transaction_id,tx_time_s,customer_id,terminal_id,amount_minor\n"
 
 
@@ -155,6 +159,48 @@ def test_a_key_is_never_overwritten(fraud, tmp_path):
     assert (tmp_path / "key").stat().st_mode & 0o077 == 0
     failed(fraud("keys", "create", "dead-letter", tmp_path / "key"), "never overwritten")
     failed(fraud("keys", "create", "dead-letter", tmp_path / "no" / "key"), "can't be written")
+
+
+def test_an_audit_key_is_made_with_its_public_half_and_never_overwritten(fraud, tmp_path):
+    made = json.loads(fraud("keys", "create", "audit", tmp_path / "key", "--json").out)
+    assert made["setting"] == "FRAUD_AUDIT_KEY_FILE"
+    assert made["key_id"] == key_id(public_key(tmp_path / "key.pub"))
+    assert made["public"] == str(tmp_path / "key.pub")
+    assert (tmp_path / "key").stat().st_mode & 0o077 == 0
+    failed(fraud("keys", "create", "audit", tmp_path / "key"), "never overwritten")
+
+
+def test_a_public_key_that_is_none(fraud, tmp_path):
+    answer = fraud("audit", "heads", "--public-key", tmp_path / "none.pub", audit_directory=tmp_path)
+    failed(answer, "can't be read as a public key", "fraud keys create audit")
+
+
+@pytest.mark.parametrize("word", ["force-open", "release"])
+def test_the_kill_switch_works_while_the_rest_of_the_policy_is_refused(fraud, stack, tmp_path, word):
+    policy = tomllib.loads(POLICY.read_text())
+    table = "\n".join(f"{name} = {value}" for name, value in policy["breaker"].items())
+    (tmp_path / "edited.toml").write_text(f"surprise = 1\n[breaker]\n{table}\n")
+    settings = {"redis_url": stack.redis_url, "state_prefix": word, "policy_path": tmp_path / "edited.toml"}
+    asked = ("all", "--by", "on-call", "--reason", "drill", "--json")
+    assert json.loads(fraud("breaker", "force-open", *asked, **settings).out)["after"] == "FORCED_OPEN"
+    if word == "release":
+        assert json.loads(fraud("breaker", "release", *asked, **settings).out)["after"] == "HALF_OPEN"
+
+
+def test_the_kill_switch_without_its_table_says_so(fraud, stack, tmp_path):
+    (tmp_path / "edited.toml").write_text("surprise = 1\n")
+    answer = fraud(
+        *("breaker", "force-open", "all", "--by", "on-call", "--reason", "drill"),
+        redis_url=stack.redis_url,
+        policy_path=tmp_path / "edited.toml",
+    )
+    failed(answer, "[breaker] table can't be used", "fraud config check")
+
+
+def test_a_time_that_is_none(fraud):
+    answer = fraud("rollback", "plan", "--by", "ana", "--reason", "why", "--since", "yesterday")
+    assert answer.code == 2
+    assert "yesterday is no time" in answer.err
 
 
 def test_a_key_that_is_none(fraud, stack, tmp_path):

@@ -113,12 +113,13 @@ class LogReader:
         """Return the partition that librdkafka chooses for a key by default."""
         return crc32(key.encode()) % len(client.partitions_of(self._consumer, topic, self._timeout_s))
 
-    def committed(self, topic: str) -> dict[int, int]:
+    def committed(self, topic: str, partitions: Iterable[int] | None = None) -> dict[int, int]:
         """Return the next offset of this reader's own group in each partition where it has committed one.
 
-        The broker answers once no open transaction holds a pending offset of the group.
+        `partitions`: None for all. The broker answers once no open transaction holds a pending offset of the group, so
+        a caller that holds one open for a partition waits for itself by asking about it.
         """
-        places = self._places(topic)
+        places = self._places(topic) if partitions is None else [TopicPartition(topic, each) for each in partitions]
         answer = self._asked(f"the offsets of {self._group}", self._consumer.committed, places, self._timeout_s)
         return {place.partition: place.offset for place in answer if place.offset >= 0}
 

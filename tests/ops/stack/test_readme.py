@@ -8,21 +8,20 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from ops.bench.rig.waiting import wait_until
 from ops.processes.servers import free_port
 
 ROOT = Path(__file__).parents[3]
 PORTS = ("FRAUD_WEB_PORT", "FRAUD_AUDIT_PORT", "FRAUD_EXECUTOR_PORT")
 START_S = 120.0
 DONE_S = 120.0
-POLL_S = 0.2
 TAIL = "fraud decisions tail"
 FENCED = re.compile(r"^```\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -36,17 +35,17 @@ def test_commands_of_the_readme_work_one_after_another(name: str, folder: str, t
     shell = _Shell(tmp_path, folder)
     with ExitStack() as running:
         running.enter_context(shell.service(stack_command.replace("embedded", name)))
-        _await((tmp_path / "var" / folder / "stack.env").exists, START_S)
+        wait_until((tmp_path / "var" / folder / "stack.env").exists, START_S, "starting the stack")
         for line in pasted:
             if line.endswith("&"):
                 running.enter_context(shell.service(line.removesuffix("&")))
             elif line == TAIL:
-                _await(lambda: " MODEL " in shell.run(TAIL), DONE_S)
+                wait_until(lambda: " MODEL " in shell.run(TAIL), DONE_S, "the model's deciding")
             elif not line.startswith("export "):
                 shell.run(line)
         assert re.search(r"[1-9][\d,]* identical, 0 different, 0 unverifiable", shell.run("fraud verify --all"))
-        _await(lambda: "executions" in shell.run("fraud ledger check"), DONE_S)
-        _await(lambda: _audited(tmp_path / "var" / folder / "stack.env") > 0, DONE_S)
+        wait_until(lambda: "executions" in shell.run("fraud ledger check"), DONE_S, "executing")
+        wait_until(lambda: _audited(tmp_path / "var" / folder / "stack.env") > 0, DONE_S, "auditing")
 
 
 def test_readme_s_settings_are_those_that_the_stack_writes() -> None:
@@ -111,10 +110,3 @@ class _Shell:
         finally:
             process.kill()
             process.wait()
-
-
-def _await(is_so: Callable[[], bool], deadline_s: float) -> None:
-    deadline = time.monotonic() + deadline_s
-    while not is_so():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(POLL_S)
