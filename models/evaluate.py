@@ -2,9 +2,9 @@
 
     python -m models.evaluate handbook PATH [--bags N]
 
-PATH is the parquet of the Fraud Detection Handbook's transactions; beside it stands `handbook_protocol.py`, which
-prescribes features, folds and measures. The book's 15 features are mapped to ours, and for each fold a model is
-learned, compiled to integers and judged by its integer score.
+PATH is the parquet file of the Fraud Detection Handbook's transactions. Beside it stands `handbook_protocol.py`, which
+prescribes features, folds and measures. The book's 15 features are mapped to ours. For each fold a model is learned,
+compiled to integers and judged by its integer score.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ HANDBOOK_FEATURES: Final = (
 
 
 def handbook(path: Path, bags: int, jobs: int) -> dict[str, Any]:
-    """AUC, average precision and card precision at 100: of the first fold and the mean of the four."""
+    """Measure AUC, average precision and card precision at 100, both in the first fold and as the mean of the four."""
     protocol = _protocol(path.with_name("handbook_protocol.py"))
     payments = protocol.features(protocol.load(path))
     learner = Learner(
@@ -60,7 +60,7 @@ def handbook(path: Path, bags: int, jobs: int) -> dict[str, Any]:
 
 
 def handbook_matrix(payments: Any) -> Matrix:
-    """The book's columns in ours; (n, len(FEATURES)), everything else UNKNOWN."""
+    """Map the book's columns to ours; return (n, len(FEATURES)), in which all other features are UNKNOWN."""
     matrix = np.full((len(payments), len(FEATURES)), UNKNOWN, dtype=np.int64)
     matrix[:, COLUMN["amount_gbp_minor"]] = np.round(payments.TX_AMOUNT * 100)
     matrix[:, COLUMN["is_weekend"]] = payments.TX_DURING_WEEKEND

@@ -6,11 +6,11 @@
 
 Invariants
 1. Loading verifies everything and returns a Model, or raises ModelRefused with one sentence; there is no third way.
-2. Nothing in an artefact is executable; JSON is canonical (sorted keys, no spaces, integers only), so equal content
-   is equal bytes and no key can stand twice.
+2. Nothing in an artefact is executable. The JSON is canonical (sorted keys, no spaces, integers only), so equal content
+   has equal bytes and no key can stand twice.
 3. The model's hash is the SHA-256 of manifest.json, which holds the hashes of the other files. A detached signature
-   over those same bytes can be added as one more file; until it is verified here, a file of that name is refused like
-   any other stranger.
+   over those same bytes can be added as one more file. Until this module verifies it, a file of that name is refused
+   like any other unexpected file.
 """
 
 from __future__ import annotations
@@ -66,12 +66,12 @@ TABLES: Final = "tables.json"
 CARD: Final = "card.md"
 MANIFEST: Final = "manifest.json"
 FILE_BYTES_MAX: Final = 8 * 1024 * 1024
-"""The shipped tables take about 200 KB."""
+"""Largest file of an artefact; the shipped tables take about 200 KB."""
 GOLDEN_VECTORS_MIN: Final = 50
 FORBIDDEN_FEATURES: Final = frozenset(
     {"is_beneficiary_country_sanctioned", "is_reference_missing", "is_beneficiary_name_missing"}
 )
-"""Hard guardrails own these: the model is never asked where they apply."""
+"""Features that only hard guardrails may use; the model is never asked where they apply."""
 
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,31}", re.ASCII)
 _MANIFEST_KEYS: Final = {
@@ -80,7 +80,7 @@ _MANIFEST_KEYS: Final = {
 
 
 def load(directory: Path) -> Model:
-    """The verified model, or ModelRefused."""
+    """Load and verify a model. Raises ModelRefused."""
     version = directory.name
     try:
         if not _VERSION.fullmatch(version):
@@ -97,7 +97,7 @@ def load(directory: Path) -> Model:
 
 
 def load_champion(registry: Path) -> Model:
-    """The model that the registry's `champion` file names, or ModelRefused."""
+    """Load the model that the registry's `champion` file names. Raises ModelRefused."""
     return load(registry / champion_version(registry))
 
 
@@ -147,8 +147,10 @@ def golden_json(vectors: Sequence[GoldenVector]) -> Json:
 
 
 def write(directory: Path, tables: bytes, card: bytes, manifest: Mapping[str, Json]) -> None:
-    """Write an artefact; `manifest` comes without `format`, `version` and `files`. The manifest is written last, so a
-    half-written directory can't load. FileExistsError when the version exists: versions are never changed.
+    """Write an artefact; `manifest` comes without `format`, `version` and `files`.
+
+    The manifest is written last, so a half-written directory can't be loaded. Raises FileExistsError where the version
+    exists, because versions are never changed.
     """
     directory.mkdir(parents=True)
     files: Json = {name: hashlib.sha256(content).hexdigest() for name, content in ((TABLES, tables), (CARD, card))}
@@ -260,7 +262,7 @@ def _verify_golden(model: Model, features: tuple[str, ...], value: Json) -> None
             int(scores.score_micro[row]),
             int(scores.fraud_probability_ppm[row]),
         )
-        if computed != vector[1:]:
+        if computed != (vector.contribution_micro, vector.score_micro, vector.fraud_probability_ppm):
             refuse(f"golden vector {row} scores otherwise than recorded")
 
 

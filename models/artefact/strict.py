@@ -1,4 +1,4 @@
-"""JSON read strictly: integers only, canonical bytes only, every shape stated."""
+"""Strict reading of JSON: integers only, canonical bytes only, and every shape stated."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Json = None | int | str | list["Json"] | dict[str, "Json"]
 
 
 class ModelRefused(ValueError):
-    """The directory can't be served; the message is one sentence for the person who put it there."""
+    """The model in a directory can't be served; the message is one sentence for the person who put it there."""
 
 
 def canonical(value: Json) -> bytes:

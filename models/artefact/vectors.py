@@ -1,4 +1,4 @@
-"""Golden vectors: feature rows with the exact answers a model must give, kept in its manifest."""
+"""Golden vectors: rows of features with the exact answers that a model must give. Its manifest holds them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ from pipeline.domain.features import COLUMN, FEATURES, UNKNOWN, Matrix
 
 class GoldenVector(NamedTuple):
     features: tuple[int, ...]  # in the order of the manifest's feature list
-    contribution_micro: tuple[int, ...]  # a term each
+    contribution_micro: tuple[int, ...]  # one for each term
     score_micro: int
     fraud_probability_ppm: int
 
 
 def golden_matrix(vectors: Sequence[GoldenVector], names: Sequence[str]) -> Matrix:
-    """(vectors, len(FEATURES)); what the model does not see is UNKNOWN, so new features change no golden vector."""
+    """Return the vectors' features as a matrix (vectors, len(FEATURES)).
+
+    A feature that the model does not see is UNKNOWN, so a new feature changes no golden vector.
+    """
     matrix = np.full((len(vectors), len(FEATURES)), UNKNOWN, dtype=np.int64)
     for row, vector in enumerate(vectors):
         matrix[row, [COLUMN[name] for name in names]] = vector.features
@@ -27,7 +30,7 @@ def golden_matrix(vectors: Sequence[GoldenVector], names: Sequence[str]) -> Matr
 
 
 def golden_vectors(model: Model, features: Matrix, names: Sequence[str]) -> list[GoldenVector]:
-    """The model's answers on (n, len(FEATURES)) rows, as they will be checked at every load."""
+    """Return the model's answers on (n, len(FEATURES)) rows, as every load will check them."""
     columns = features[:, [COLUMN[name] for name in names]].tolist()
     scores = score(model, features)
     answers = zip(

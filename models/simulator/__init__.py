@@ -6,13 +6,13 @@ from models.simulator.records import (
     TrafficEvent,
     TrafficSettings,
 )
-from models.simulator.stream import events, transactions
+from models.simulator.stream import traffic_events, transactions
 
 __all__ = [
     "LabelledTransaction",
     "Scenario",
     "TrafficEvent",
     "TrafficSettings",
-    "events",
+    "traffic_events",
     "transactions",
 ]

@@ -1,8 +1,8 @@
-"""Frauds, and the honest events that look like them. An episode is a handful of payments planned at once.
+"""Frauds, and the honest payments that look like them. An episode is a handful of payments planned at once.
 
-The five frauds: a push payment (the victim is talked into it), an account takeover, card testing, structuring under the
-single-payment limit, a compromised merchant. The four look-alikes: a house purchase, a holiday, a trader who has just
-opened an account, micro-payments in a game.
+The five frauds are a push payment (the victim is talked into it), an account takeover, card testing, structuring under
+the single-payment limit, and a compromised merchant. The four look-alikes are a house purchase, a holiday, a trader who
+has just opened an account, and micro-payments in a game.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from pipeline.domain.payment import Channel
 
 MINUTE_MS: Final = 60_000
 SINGLE_LIMIT_GBP: Final = 50_000
-"""The default policy's limit on one payment, which structuring stays just under."""
+"""The default policy's limit on one payment; structuring stays just under it."""
 
 
 class Kind(NamedTuple):
-    share: float  # of the fraudulent, or of the look-alike, payments
-    payments: float  # mean number an episode
+    share: float  # share of the fraudulent, or of the look-alike, payments
+    payments: float  # mean number of payments in an episode
     make: Callable[[Episodes, int], list[Planned]]
 
 
 class Episodes:
-    """One random stream; call in time order."""
+    """Makes episodes from one random stream, so they must be asked for in time order."""
 
     def __init__(self, seed: int, population: Population) -> None:
         self._rng = Random(f"episodes {seed}")  # noqa: S311 - a simulation, seeded on purpose
@@ -37,7 +37,7 @@ class Episodes:
         self._made = 0
 
     def push_payment(self, when_ms: int) -> list[Planned]:
-        """The victim pays a mule by themselves, often steered by remote access from the gang's address."""
+        """Plan payments that the victim makes to a mule, often steered by remote access from the gang's address."""
         rng, gang = self._rng, self._underworld.gang(when_ms)
         victim = self._account(older_than_days=60)
         is_remote = rng.random() < 0.6
@@ -56,7 +56,7 @@ class Episodes:
         return payments
 
     def account_takeover(self, when_ms: int) -> list[Planned]:
-        """A new device and address, mostly at night, a burst to the ring's mules."""
+        """Plan a burst of payments to the gang's mules, from a new device and address and mostly at night."""
         rng, gang = self._rng, self._underworld.gang(when_ms)
         victim = self._account(older_than_days=60)
         ip, device = rng.choice(gang.addresses), rng.choice(gang.devices)
@@ -70,7 +70,7 @@ class Episodes:
         return payments
 
     def card_testing(self, when_ms: int) -> list[Planned]:
-        """Dozens of tiny payments within minutes to see whether the card works, then a large one."""
+        """Plan dozens of tiny payments within minutes, which show whether the card works, and then a large one."""
         rng, gang = self._rng, self._underworld.gang(when_ms)
         victim = self._account(older_than_days=0)
         ip, device = rng.choice(gang.addresses), rng.choice(gang.devices)
@@ -86,7 +86,7 @@ class Episodes:
         return [*payments, last]
 
     def structuring(self, when_ms: int) -> list[Planned]:
-        """Several payments just under the single-payment limit within hours."""
+        """Plan several payments within hours, each just under the single-payment limit."""
         rng, gang = self._rng, self._underworld.gang(when_ms)
         account = self._account(older_than_days=60)
         at_ms, payments = when_ms + self._daytime_delay_ms(when_ms), []
@@ -98,7 +98,7 @@ class Episodes:
         return payments
 
     def compromised_merchant(self, when_ms: int) -> list[Planned]:
-        """Cards read at one shop are used there again, by others, for days."""
+        """Plan payments by others, for days, with cards that were read at one shop and are used there again."""
         rng, merchant = self._rng, self._merchant()
         days = rng.uniform(6, 25)
         payments = []
@@ -128,7 +128,7 @@ class Episodes:
         ]
 
     def holiday(self, when_ms: int) -> list[Planned]:
-        """Abroad: another currency, other addresses, odd hours, unknown shops."""
+        """Plan payments abroad: another currency, other addresses, odd hours, unknown shops."""
         rng, account = self._rng, self._account(older_than_days=30)
         currency, units = rng.choice((("EUR", 1.15), ("USD", 1.31), ("AUD", 2.0), ("JPY", 201.6)))
         ip = f"203.{rng.randint(0, 250)}.{rng.randint(0, 250)}.{rng.randint(1, 250)}"
@@ -146,7 +146,7 @@ class Episodes:
         return payments
 
     def new_trader(self, when_ms: int) -> list[Planned]:
-        """A builder or a friend with a new account: a new, young payee, and honest."""
+        """Plan honest payments to a new payee with a young account, such as a builder or a friend."""
         rng = self._rng
         when_ms += self._daytime_delay_ms(when_ms)
         trader = self._payee(when_ms, age_days=rng.uniform(0.1, 40), name="Hazel Builders")
@@ -185,7 +185,7 @@ class Episodes:
         return Planned(at_ms, account, amount_minor, home.currency, payee, reference, ip, device, False, scenario)
 
     def _account(self, older_than_days: int) -> int:
-        """Any account of that age at the start; after a bounded search, whatever came last."""
+        """Choose an account that was of that age at the start; after a bounded search, the last one that came up."""
         population, rng = self._population, self._rng
         newest_day = population.start_ms // DAY_MS - older_than_days
         account = 0
@@ -217,7 +217,7 @@ class Episodes:
 
 
 def _until_hour_ms(when_ms: int, hour_of_day: float) -> int:
-    """To the next time, at most a day away, that it is this hour (UTC)."""
+    """Return the time until it is next this hour of the day (UTC), which is at most a day."""
     return int((hour_of_day - when_ms % DAY_MS / HOUR_MS) % 24 * HOUR_MS)
 
 

@@ -1,4 +1,4 @@
-"""Honest everyday payments, an hour at a time: shopping, transfers, monthly bills and payrolls."""
+"""Honest everyday payments, made hour by hour: shopping, transfers, monthly bills and payrolls."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ from pipeline.domain.payment import Channel
 
 AMOUNT_GBP_MAX: Final = 9_500.0
 YOUNG_ACCOUNT_AMOUNT_GBP_MAX: Final = 2_400.0
-"""Banks keep new accounts on low limits, so everyday traffic stays below the guardrail for young accounts."""
+"""Largest amount from a young account. Banks keep new accounts on low limits, so everyday traffic stays below the
+guardrail for young accounts."""
 YOUNG_ACCOUNT_DAYS: Final = 40
 BILL_HOUR_UTC: Final = 6
-PAYROLL_HOURS_UTC: Final = range(7, 19)  # each business has its own
+PAYROLL_HOURS_UTC: Final = range(7, 19)  # each business has its own hour
 PAYROLL_DAY: Final = 28
 EMPLOYEES: Final = 14
 
-# Payments by local hour, relative; nights are quiet, lunch and early evening busy.
+# The relative number of payments by local hour. Nights are quiet, lunchtime and the early evening are busy.
 _HOURS: Final = np.array(
     [2, 1, 0.6, 0.5, 0.6, 1.5, 4, 8, 12, 14, 15, 17, 20, 17, 15, 15, 16, 19, 20, 17, 13, 10, 7, 4], dtype=np.float64
 )
@@ -39,7 +40,7 @@ _REFERENCES: Final = ("Thank you", "Order", "Invoice", "Lunch", "Tickets", "Gift
 
 
 class Everyday:
-    """`hour` must be called once for each hour, in order: the random stream is one."""
+    """Makes everyday payments from one random stream, so `hour` must be called once for each hour, in order."""
 
     def __init__(self, settings: TrafficSettings, population: Population) -> None:
         self._population = population
@@ -50,7 +51,7 @@ class Everyday:
         self._businesses = np.flatnonzero(population.is_business)
 
     def hour(self, hour_ms: int) -> Iterator[Planned]:
-        """In no particular order within the hour."""
+        """Yield the payments of one hour, in no particular order."""
         moment = datetime.fromtimestamp(hour_ms / 1000, UTC)
         share = self._settings.share_at(hour_ms)
         accounts, times_ms = self._payers(moment, hour_ms, share)
@@ -63,7 +64,7 @@ class Everyday:
             yield from self._payrolls(self._businesses[own_hour == moment.hour], hour_ms)
 
     def _payers(self, moment: datetime, hour_ms: int, share: float) -> tuple[Integers, Integers]:
-        """Attempts at the busiest hour's rate, thinned by each account's local hour."""
+        """Draw payers and times: attempts at the busiest hour's rate, thinned by each account's local hour."""
         population, rng = self._population, self._rng
         attempts = int(rng.poisson(self._attempts_hour * share))
         cumulative = population.cumulative_activity
@@ -84,13 +85,17 @@ class Everyday:
         where, which = rng.random(count), (rng.random(count) * CARRIER_ADDRESSES).astype(np.int64)
         special = rng.random(count) < self._settings.guardrail_share
         columns = (accounts, times_ms, number, amount_minor, (where * 100).astype(np.int64), which, special)
-        for row in zip(*(column.tolist() for column in columns), strict=True):
-            planned = self._payment(*row[:6])
-            yield _broken(planned, row[5]) if row[6] else planned
+        rows = zip(*(column.tolist() for column in columns), strict=True)
+        for account, when_ms, payee, minor, place, address, is_special in rows:
+            planned = self._payment(account, when_ms, payee, minor, place, address)
+            yield _broken(planned, address) if is_special else planned
 
     def _amounts(self, accounts: Integers, number: Integers, times_ms: Integers, share: float) -> Integers:
-        """Each payee has its own level, so an account's payments differ by payee more than in time. Accounts that shop
-        a `share` as often spend as much in all."""
+        """Draw the amounts in minor units.
+
+        Each payee has its own level, so an account's payments differ more by payee than in time. An account that shops
+        a `share` as often spends as much in all.
+        """
         population = self._population
         level = 0.35 + 1.3 * ((number * 2_654_435_761) % 1000) / 1000
         spread: Floats = self._rng.lognormal(-0.28, 0.75, len(accounts))
@@ -104,7 +109,7 @@ class Everyday:
         beneficiary = population.beneficiary(number)
         device: str | None = population.device(account, when_ms)
         ip: str | None
-        if beneficiary.channel is Channel.CARD and where < 55:  # at a till: neither address nor device
+        if beneficiary.channel is Channel.CARD and where < 55:  # at a till, with neither address nor device
             ip, device = None, None
         elif where % 10 < 7:
             ip = population.home_ip(account)
@@ -138,7 +143,7 @@ class Everyday:
                 )
 
     def _payrolls(self, businesses: Integers, hour_ms: int) -> Iterator[Planned]:
-        """Many transfers to different people within minutes: what a takeover looks like, and honest."""
+        """Yield many transfers to different people within minutes; they look like a takeover but are honest."""
         population, rng = self._population, self._rng
         for account in businesses.tolist():
             begin_ms = hour_ms + int(rng.integers(0, HOUR_MS // 2))
@@ -154,7 +159,7 @@ class Everyday:
 
 
 def _broken(planned: Planned, which: int) -> Planned:
-    """A payment that a hard guardrail must stop."""
+    """Turn a payment into one that a hard guardrail must stop."""
     if which % 3 == 0:
         return planned._replace(beneficiary=planned.beneficiary._replace(country="KP"))
     if which % 3 == 1:

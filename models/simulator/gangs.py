@@ -1,4 +1,4 @@
-"""Who defrauds: gangs with addresses, devices and mule accounts that many victims share, until they are burnt."""
+"""The fraudsters: gangs with addresses, devices and mule accounts that many victims share until these are burnt."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Gang:
 
 
 class Underworld:
-    """A fixed number of gangs; each is replaced when its time is over."""
+    """A fixed number of gangs, each of which is replaced when its time is over."""
 
     def __init__(self, rng: Random, accounts: int) -> None:
         self._rng = rng
@@ -54,7 +54,7 @@ class Underworld:
         )
 
     def _mule(self, gang: int, place: int, when_ms: int) -> Beneficiary:
-        """Two in three are opened for the purpose, the others are bought."""
+        """Make a mule account; two in three are opened for the purpose, the others are bought."""
         rng = self._rng
         age_ms = rng.randint(HOUR_MS, 6 * DAY_MS) if rng.random() < 0.67 else rng.randint(30 * DAY_MS, 2000 * DAY_MS)
         name = f"{rng.choice(('Reed', 'Stone', 'Vale', 'Wood', 'Yew'))} {rng.choice(('Holdings', 'Smith', 'Trading'))}"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from models.simulator import LabelledTransaction, TrafficEvent, TrafficSettings, events
+from models.simulator import LabelledTransaction, TrafficEvent, TrafficSettings, traffic_events
 from pipeline.domain.context import Account, Label, RiskSignal
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.bulk_publisher import BulkPublisher, Pace
@@ -63,7 +63,7 @@ def generate(settings: Settings, wire: WireFormat, wanted: Wanted, advance: Adva
     run = f"{wanted.seed:x}-{now_s():x}"
     counts = {LabelledTransaction: 0, Account: 0, RiskSignal: 0, Label: 0}
     started = time.monotonic()
-    for event in _chosen(wanted, events(traffic_settings(wanted, now_s() * 1000))):
+    for event in _chosen(wanted, traffic_events(traffic_settings(wanted, now_s() * 1000))):
         if isinstance(event, LabelledTransaction):
             pace.wait()
             if counts[LabelledTransaction] % 1000 == 0:

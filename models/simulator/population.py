@@ -1,4 +1,4 @@
-"""Who pays and who is paid. Everything about an account or a beneficiary follows from the seed and its number."""
+"""The payers and the payees. Everything about an account or a beneficiary follows from the seed and its number."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ HOUR_MS: Final = 3_600_000
 FAVOURITES_MAX: Final = 20
 BUSINESS_SHARE: Final = 0.004
 CARRIER_ADDRESSES: Final = 400
-"""Mobile carriers put many customers behind one address, so honest and dishonest share these."""
+"""Addresses of mobile carriers, which put many customers behind one address, so honest and dishonest share these."""
 
 _CHANNELS: Final = {"GB": Channel.FASTER_PAYMENT, "US": Channel.SWIFT}
-"""How a payment to a person is made, by the country that it goes to; SEPA to all others."""
+"""Channel of a payment to a person by the country that it goes to; SEPA serves all others."""
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -64,7 +64,7 @@ _LAST: Final = ("Ash", "Brook", "Cliff", "Dale", "East", "Field", "Green", "Hill
 
 
 class Population:
-    """Accounts as columns; O(accounts) memory, about 300 bytes each."""
+    """Accounts as columns. Memory is O(accounts), at about 300 bytes each."""
 
     def __init__(self, settings: TrafficSettings) -> None:
         rng = np.random.default_rng([settings.seed, 1])
@@ -96,21 +96,21 @@ class Population:
         self._beneficiaries: dict[int, Beneficiary] = {}
 
     def favourite(self, account: Integers, slot: Integers) -> Integers:
-        """The beneficiary number of an account's n-th favourite; popular merchants are shared, people are not."""
+        """Return the number of an account's n-th favourite payee; popular merchants are shared, people are not."""
         share = unit(account * FAVOURITES_MAX + slot, 11)
         merchant = (self.merchants * unit(account * FAVOURITES_MAX + slot, 12) ** 2.2).astype(np.int64)
         person = self.merchants + (self.payees * unit(account * FAVOURITES_MAX + slot, 13)).astype(np.int64)
         return np.where(share < 0.7, merchant, person)
 
     def beneficiary(self, number: int) -> Beneficiary:
-        """A long-standing beneficiary: a merchant below `merchants`, else a person or a firm paid by transfer."""
+        """Return a long-standing beneficiary: a merchant below `merchants`, else a person or firm paid by transfer."""
         found = self._beneficiaries.get(number)
         if found is None:
             found = self._beneficiaries[number] = self._make(number)
         return found
 
     def home_ip(self, account: int) -> str:
-        mixed = mix(account // 2, 21)  # two accounts a household
+        mixed = mix(account // 2, 21)  # a household has two accounts
         return f"81.{mixed % 120}.{mixed // 120 % 250}.{mixed // 30_000 % 250 + 1}"
 
     def device(self, account: int, when_ms: int) -> str:
@@ -134,7 +134,7 @@ def carrier_ip(number: int) -> str:
 
 
 def mix(number: int, salt: int) -> int:
-    """A fixed 63-bit scramble (the finaliser of SplitMix64), so that a number's properties need no storage."""
+    """Scramble a number into 63 bits, by SplitMix64's finaliser, so that its properties need no storage."""
     value = (number + salt * 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF
     value = ((value ^ value >> 30) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
     value = ((value ^ value >> 27) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
@@ -142,7 +142,7 @@ def mix(number: int, salt: int) -> int:
 
 
 def unit(numbers: Integers, salt: int) -> Floats:
-    """The same scramble for a column, as fractions in [0, 1)."""
+    """Scramble a column in the same way, into fractions in [0, 1)."""
     value = numbers.astype(np.uint64) + np.uint64((salt * 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF)
     value = (value ^ value >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
     value = (value ^ value >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)

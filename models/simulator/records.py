@@ -1,4 +1,4 @@
-"""What traffic is asked for and what is made."""
+"""The settings of traffic, and the records that it is made of."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipeline.domain.payment import Channel, Transaction
 
 
 class Scenario(StrEnum):
-    """Why a payment was made; the first group is honest."""
+    """The reason why a payment was made; the first seven are honest."""
 
     EVERYDAY = "everyday"
     BILL = "bill"
@@ -29,11 +29,13 @@ class Scenario(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TrafficSettings:
-    """`guardrail_share` of everyday payments is made to hit a hard guardrail: a sanctioned country, no reference, or a
-    currency without a rate. `profile_share` of accounts declare their normal month.
+    """The settings of a stream of traffic.
 
-    In the first `quiet_days` of `days` accounts shop `quiet_share` as often, for so much more each time, so that a
-    month's money goes in few payments, and nothing but shopping, bills and payrolls happens. Such a past costs little
+    A share `guardrail_share` of everyday payments is made to hit a hard guardrail: a sanctioned country, no reference,
+    or a currency without a rate. A share `profile_share` of accounts declare their normal month.
+
+    In the first `quiet_days` of `days`, accounts shop `quiet_share` as often and spend so much more each time that a
+    month's money goes in few payments. Nothing but shopping, bills and payrolls happens then. Such a past costs little
     to publish and to count.
     """
 
@@ -65,11 +67,11 @@ class TrafficSettings:
 
     @property
     def busy_from_ms(self) -> int:
-        """The end of the quiet days."""
+        """End of the quiet days."""
         return self.start_ms + self.quiet_days * 86_400_000
 
     def share_at(self, when_ms: int) -> float:
-        """Of the usual number of payments."""
+        """Return the share of the usual number of payments that are made at this time."""
         return self.quiet_share if when_ms < self.busy_from_ms else 1.0
 
 

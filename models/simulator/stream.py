@@ -1,4 +1,4 @@
-"""The merged stream: payments, and the account profiles, risk signals and labels that follow from them, in event time.
+"""The merged stream of payments and of the account profiles, risk signals and labels that go with them, in event time.
 
 Invariants
 1. Equal settings give equal streams, event by event (with equal versions of Python and numpy).
@@ -26,19 +26,19 @@ from pipeline.domain.context import Account, Label, RiskSignal, RiskSignalKind
 from pipeline.domain.payment import Transaction
 
 REPORTED_SHARE: Final = 0.7
-"""Of the frauds over an address or device, the share that somebody reports."""
+"""Share of the frauds over an address or device that somebody reports."""
 LABEL_DAYS_MIN: Final = 1
 LABEL_DAYS_MAX: Final = 6
 CLEARED_SHARE: Final = 0.002
-"""Of the honest payments, the share that was looked into and is labelled honest."""
+"""Share of the honest payments that somebody looked into, and that are labelled honest."""
 
 
 def transactions(settings: TrafficSettings) -> Iterator[LabelledTransaction]:
-    return (event for event in events(settings) if isinstance(event, LabelledTransaction))
+    return (event for event in traffic_events(settings) if isinstance(event, LabelledTransaction))
 
 
-def events(settings: TrafficSettings) -> Iterator[TrafficEvent]:
-    """The profiles of all accounts first, at `start_ms`; then everything in the order of its time."""
+def traffic_events(settings: TrafficSettings) -> Iterator[TrafficEvent]:
+    """Yield the profiles of all accounts first, at `start_ms`; then everything else in the order of its time."""
     population = Population(settings)
     yield from _profiles(population, settings.start_ms)
     everyday, planner = Everyday(settings, population), _Planner(settings, population)
@@ -82,7 +82,7 @@ class _Planner:
         return self._due.pop(hour_ms // HOUR_MS, [])
 
     def _arrivals(self, rate: float) -> int:
-        """Poisson, by counting exponential gaps within the hour."""
+        """Draw a Poisson number of arrivals, by counting exponential gaps within the hour."""
         count, passed = 0, self._rng.expovariate(1.0)
         while passed < rate:
             count += 1
@@ -95,7 +95,7 @@ def _rates(kinds: Mapping[Scenario, Kind], payments_per_hour: float) -> list[tup
 
 
 class _Report(NamedTuple):
-    """Somebody reports a fraud over this address or device."""
+    """A report by somebody of a fraud over an address or a device."""
 
     at_ms: int
     kind: RiskSignalKind
@@ -103,7 +103,7 @@ class _Report(NamedTuple):
 
 
 class _Followers:
-    """Numbers the payments and adds what follows from them: fraud reports within hours, labels within days."""
+    """Numbers the payments and adds what follows them: fraud reports within hours, labels within days."""
 
     def __init__(self, settings: TrafficSettings) -> None:
         self._rng = Random(f"followers {settings.seed}")  # noqa: S311 - a simulation, seeded on purpose
@@ -112,7 +112,7 @@ class _Followers:
         self._reports: dict[tuple[str, str], int] = {}
 
     def merged(self, planned: list[Planned], end_ms: int, population: Population) -> Iterator[TrafficEvent]:
-        """One hour's payments, in time order, with what is due before `end_ms`."""
+        """Yield one hour's payments, in time order, together with what is due before `end_ms`."""
         due = sorted(self._due.pop(end_ms // HOUR_MS - 1, []), key=_due_time)
         place = 0
         for each in planned:
@@ -182,5 +182,5 @@ def _due_time(follower: _Report | Label) -> int:
 
 
 def _is_foreign(planned: Planned, entity: str) -> bool:
-    """A victim's own home address and device are not reported."""
+    """Return whether an address or device is not the victim's own, which nobody reports."""
     return not entity.startswith(("81.", f"dev-{planned.account:08d}-"))

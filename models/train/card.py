@@ -1,4 +1,4 @@
-"""The model card: what a model is for, how good it is and where it fails, written for people."""
+"""The model card, which tells people what a model is for, how good it is and where it fails."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def card(
     monotone: Sequence[str],
     limits: str,
 ) -> str:
-    """`scores` are those of the measured payments."""
+    """Write the card; `scores` are those of the measured payments."""
     return _TEXT.format(
         version=model.version,
         terms=len(model.terms),
@@ -96,4 +96,4 @@ def _importance(model: Model, scores: Scores) -> str:
     means = np.abs(scores.contribution_micro).mean(axis=0)
     order = np.argsort(-means, kind="stable").tolist()
     names = ["` and `".join(term.features) for term in model.terms]
-    return "\n".join(f"| `{names[place]}` | {means[place] / 1e6:.3f} |" for place in order)
+    return "\n".join(f"| `{names[index]}` | {means[index] / 1e6:.3f} |" for index in order)

@@ -1,9 +1,10 @@
-"""From a fitted additive booster to integer tables, exactly.
+"""The exact compilation of a fitted additive booster to integer tables.
 
-The booster splits at real cuts c: a value is right of it when value >= c. On integers that is value >= ceil(c), so the
-edge is ceil(c) with side="right". Cuts that fall between the same two integers leave bins that no integer reaches;
-these go. UNKNOWN is the booster's missing value and becomes bin 0, below an edge at 0 (see `models.artefact.scoring`).
-Rounding each entry to a millionth moves a score by at most half a millionth a term and half for the intercept.
+The booster splits at real cuts c: a value is right of a cut when value >= c. On integers that is value >= ceil(c), so
+the edge is ceil(c) with side="right". Cuts that fall between the same two integers leave bins that no integer reaches;
+these bins are left out. UNKNOWN is the booster's missing value and becomes bin 0, below an edge at 0 (see
+`models.artefact.scoring`). Rounding each entry to a millionth moves a score by at most half a millionth for each term
+and for the intercept.
 """
 
 from __future__ import annotations
@@ -23,27 +24,28 @@ PPM: Final = 1_000_000
 
 
 class LearningDiverged(ArithmeticError):
-    """The booster's numbers are no model; the message is one sentence."""
+    """The booster's numbers make no model; the message is one sentence."""
 
 
 def compile_terms(booster: Any, names: Sequence[str]) -> tuple[int, tuple[Term, ...]]:
-    """intercept_micro and the terms of a fitted ExplainableBoostingClassifier; `names` are its features in order.
+    """Compile a fitted ExplainableBoostingClassifier into intercept_micro and terms.
 
-    Terms that are 0 everywhere are left out. Raises LearningDiverged.
+    `names` are its features in order. Terms that are 0 everywhere are left out. Raises LearningDiverged.
     """
     terms = []
-    for places, scores in zip(booster.term_features_, booster.term_scores_, strict=True):
-        cuts = [_cuts(booster.bins_[place], len(places)) for place in places]
-        term = _term(tuple(names[place] for place in places), cuts, scores)
+    for columns, scores in zip(booster.term_features_, booster.term_scores_, strict=True):
+        cuts = [_cuts(booster.bins_[column], len(columns)) for column in columns]
+        term = _term(tuple(names[column] for column in columns), cuts, scores)
         if term.table.any():
             terms.append(term)
     return round(float(booster.intercept_[0]) * MICRO), tuple(terms)
 
 
 def calibrate(score_micro: Column, fraud: NDArray[np.bool_]) -> Calibration:
-    """Isotonic steps from scores to the share of fraud, on examples that the tables were not learned from.
+    """Fit isotonic steps from scores to the share of fraud, on examples that the tables were not learned from.
 
-    A step's share is (frauds + 1/2) / (examples + 1): a step without an honest example is not taken for certainty.
+    A step's share is (frauds + 1/2) / (examples + 1), so that a step without an honest example is not taken for
+    certainty.
     """
     fitted = IsotonicRegression(increasing=True).fit_transform(score_micro.astype(np.float64), fraud.astype(np.float64))
     order = np.argsort(score_micro, kind="stable")
@@ -60,19 +62,22 @@ def calibrate(score_micro: Column, fraud: NDArray[np.bool_]) -> Calibration:
 
 
 def _cuts(levels: Sequence[NDArray[np.float64]], dimensions: int) -> NDArray[np.float64]:
-    """The booster keeps finer cuts for one-feature terms (level 0) than for pairs (the last level)."""
+    """Return a feature's cuts; the booster keeps finer ones for single features (level 0) than for pairs (the last)."""
     return np.asarray(levels[min(len(levels), dimensions) - 1], dtype=np.float64)
 
 
 def _term(names: tuple[str, ...], cuts: list[NDArray[np.float64]], scores: NDArray[np.float64]) -> Term:
-    """`scores` has, on each axis, the missing bin, the bins between cuts, and a bin for unseen categories."""
+    """Compile one term.
+
+    On each axis `scores` has the missing bin, the bins between cuts, and a bin for unseen categories.
+    """
     table = np.asarray(scores, dtype=np.float64)
     edges = []
     for axis, axis_cuts in enumerate(cuts):
         axis_edges, kept = _integer_bins(axis_cuts)
         table = np.take(table, kept, axis=axis)
         edges.append(axis_edges)
-    if not np.abs(table).max() * MICRO <= CONTRIBUTION_MICRO_MAX:  # so written, NaN is caught too
+    if not np.abs(table).max() * MICRO <= CONTRIBUTION_MICRO_MAX:  # written so, this catches NaN too
         raise LearningDiverged(
             f"the table of {' and '.join(names)} has no finite, reasonable log-odds; learn more slowly"
         )
@@ -80,7 +85,7 @@ def _term(names: tuple[str, ...], cuts: list[NDArray[np.float64]], scores: NDArr
 
 
 def _integer_bins(cuts: NDArray[np.float64]) -> tuple[Column, list[int]]:
-    """Edges for integers of at least 0, and which of the booster's bins each of their bins is; the first is missing."""
+    """Return edges for integers of at least 0, and for each of their bins the booster's bin; the first is missing."""
     ceilings = [0, *(int(ceiling) for ceiling in np.ceil(cuts))]
     bins = [(edge, bin_) for bin_, edge in enumerate(ceilings, start=1)]
     reachable = [

@@ -1,13 +1,13 @@
-"""Labelled history → examples: the features that each payment had when it was made, and whether it was fraud.
+"""Labelled history as examples: the features that each payment had when it was made, and whether it was fraud.
 
-Features are computed by the pure reference of the windows, event by event in time order, with labels and fraud reports
-arriving when they did; so training sees what serving saw. Payments that a static guardrail blocks teach nothing: the
-model is never asked about them.
+The pure reference of the windows computes the features, event by event in time order, with labels and fraud reports
+arriving when they did; so training sees what serving saw. Payments that a static guardrail blocks are left out, because
+the model is never asked about them.
 
 A history file is parquet or CSV, in one of two forms:
 - the full form: the fields of `transaction.v1` (segments are ignored) and `fraud`;
 - the short form: transaction_id, tx_time_s (seconds since 2018-04-01T00:00:00Z), customer_id, terminal_id,
-  amount_minor, fraud; what it lacks is filled with the same neutral values everywhere (`short_transaction`).
+  amount_minor, fraud; the fields that it lacks get the same neutral values everywhere (`short_transaction`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import pyarrow.csv as pa_csv  # type: ignore[import-untyped]
 import pyarrow.parquet as pa_parquet  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from models.simulator import LabelledTransaction, TrafficEvent, TrafficSettings, events
+from models.simulator import LabelledTransaction, TrafficEvent, TrafficSettings, traffic_events
 from pipeline.decide.event_features import DAY_MS, EventRows
 from pipeline.decide.policy import Policy, parse_policy
 from pipeline.decide.rules import hits_of, rule_book
@@ -37,16 +37,18 @@ from pipeline.state.state_event import StateEvent
 from pipeline.state.windows import Windows
 
 LABEL_DELAY_DAYS: Final = 7
-"""As in the state store: a payment enters the label windows this long after it was made."""
+"""Days after which a payment enters the label windows, as in the state store."""
 FILE_LABEL_DAYS: Final = 3
-"""A file does not say when its labels became known; they count as known after this, before the windows ask."""
+"""Days after which a file's labels count as known, which is before the windows ask. A file does not say when they
+became known."""
 SHORT_FORM_START_MS: Final = 1_522_540_800_000  # 2018-04-01T00:00:00Z
 CHUNK_EVENTS: Final = 8192
 DEFAULT_POLICY: Final = Path(__file__).parents[2] / "pipeline" / "decide" / "policies" / "default.toml"
 
 _SHORT: Final = ("transaction_id", "tx_time_s", "customer_id", "terminal_id", "amount_minor", "fraud")
 _FULL: Final = (*(name for name in Transaction._fields if name != "segments"), "fraud")
-_SHORT_FORM_OPENED_DAY: Final = 16_436  # 2015-01-01; the short form does not know
+_AMOUNT: Final = EVENT.index("amount_gbp_minor")
+_SHORT_FORM_OPENED_DAY: Final = 16_436  # 2015-01-01; the short form does not say
 
 
 class HistoryRefused(ValueError):
@@ -54,7 +56,7 @@ class HistoryRefused(ValueError):
 
 
 class Examples(NamedTuple):
-    """In time order."""
+    """Examples in time order."""
 
     features: Matrix  # (n, len(FEATURES))
     fraud: NDArray[np.bool_]
@@ -65,16 +67,16 @@ class Examples(NamedTuple):
 
 
 def read(path: Path) -> Examples:
-    """Examples of a history file, or HistoryRefused."""
+    """Read the examples of a history file. Raises HistoryRefused."""
     return examples_of(events_of(path))
 
 
 def generated(settings: TrafficSettings) -> Examples:
-    return examples_of(events(settings))
+    return examples_of(traffic_events(settings))
 
 
 def examples_of(stream: Iterable[TrafficEvent], policy: Policy | None = None) -> Examples:
-    """Streams through the windows; HistoryRefused for a payment that the pipeline would not accept."""
+    """Stream the events through the windows. Raises HistoryRefused for a payment that the pipeline would not accept."""
     observer = _Observer(policy or parse_policy(DEFAULT_POLICY.read_bytes()))
     parts = [observer.chunk(list(chunk)) for chunk in _chunks(stream)]
     if not parts:
@@ -84,7 +86,7 @@ def examples_of(stream: Iterable[TrafficEvent], policy: Policy | None = None) ->
 
 
 def events_of(path: Path) -> Iterator[TrafficEvent]:
-    """The payments of a history file in time order, each with its label FILE_LABEL_DAYS later."""
+    """Yield the payments of a history file in time order, and each one's label FILE_LABEL_DAYS later."""
     pending: deque[Label] = deque()
     for labelled in payments_of(path):
         now_ms = labelled.transaction.event_time_ms
@@ -96,16 +98,16 @@ def events_of(path: Path) -> Iterator[TrafficEvent]:
 
 
 def payments_of(path: Path) -> Iterator[LabelledTransaction]:
-    """In order of (time, id), or HistoryRefused."""
+    """Yield the payments of a history file in order of (time, id). Raises HistoryRefused."""
     table = _table(path)
     if set(_SHORT) <= set(table.column_names):
         ordered = table.select(_SHORT).sort_by([("tx_time_s", "ascending"), ("transaction_id", "ascending")])
-        for row in _rows(ordered):
-            yield LabelledTransaction(short_transaction(*row[:5]), bool(row[5]), "")
+        for *fields, fraud in _rows(ordered):
+            yield LabelledTransaction(short_transaction(*fields), bool(fraud), "")
     elif set(_FULL) <= set(table.column_names):
         ordered = table.select(_FULL).sort_by([("event_time_ms", "ascending"), ("transaction_id", "ascending")])
-        for row in _rows(ordered):
-            yield LabelledTransaction(Transaction._make((*row[:-1], {})), bool(row[-1]), "")
+        for *fields, fraud in _rows(ordered):
+            yield LabelledTransaction(Transaction._make((*fields, {})), bool(fraud), "")
     else:
         missing = sorted(set(_SHORT) - set(table.column_names))
         raise HistoryRefused(f"'{path.name}' has neither form of a history; the short form lacks {', '.join(missing)}")
@@ -114,7 +116,7 @@ def payments_of(path: Path) -> Iterator[LabelledTransaction]:
 def short_transaction(
     transaction_id: int, tx_time_s: int, customer_id: int, terminal_id: int, amount_minor: int
 ) -> Transaction:
-    """A payment of the short form: an old account in UTC paying a named terminal of unknown age in GBP by card."""
+    """Make a payment of the short form: an old account in UTC pays a named terminal of unknown age in GBP by card."""
     return Transaction(
         transaction_id=f"tx-{transaction_id:012d}",
         account_id=f"card-{customer_id:06d}",
@@ -136,7 +138,7 @@ def short_transaction(
 
 
 class _Observer:
-    """Feeds the windows and gathers the features of what they saw."""
+    """Feeds the windows and gathers the features of the payments that they saw."""
 
     def __init__(self, policy: Policy) -> None:
         self._event_rows = EventRows(policy)
@@ -155,7 +157,8 @@ class _Observer:
                 self._take_in(each)
                 continue
             if row not in blocked:
-                state.append(self._windows.observe(self._state_event(each.transaction, int(event[row, 0]))))
+                amount_gbp_minor = int(event[row, _AMOUNT])
+                state.append(self._windows.observe(self._state_event(each.transaction, amount_gbp_minor)))
             row += 1
         return Examples(
             feature_matrix(event[counted], np.array(state, dtype=np.int64).reshape(-1, len(STATE))),
@@ -179,7 +182,7 @@ class _Observer:
         return self._event_rows.row(transaction)
 
     def _state_event(self, transaction: Transaction, amount_gbp_minor: int) -> StateEvent:
-        """Offset and body digest are of no use here: nothing is delivered twice."""
+        """Make the windows' event. Offset and body digest are of no use here, as nothing is delivered twice."""
         t, near = transaction, self._event_rows.is_near_limit(amount_gbp_minor)
         ip_address = None if t.ip_address is None else canonical_ip_address(t.ip_address)
         return StateEvent(

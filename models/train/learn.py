@@ -1,4 +1,4 @@
-"""Which features a model may see, which way each may only go, and the booster's settings."""
+"""The features that a model may see, the one way that some of them may go, and the booster's settings."""
 
 from __future__ import annotations
 
@@ -37,10 +37,11 @@ MODEL_FEATURES: Final = (
     "beneficiary_risk_ppm_7d",
     "beneficiary_risk_ppm_30d",
 )
-"""Each says something that a person can check and understand. What guardrails own, and segments, are not here; nor is
-what says nearly the same as another: such twins get large contributions that cancel, and then neither is a reason. How
-many accounts paid the beneficiary is left out for that, though it gave 0.889 of average precision on the generated
-traffic where this gives 0.865: it spoke through four pairs at once, and few senders are no reason to block."""
+"""Features of a model. Each says something that a person can check and understand. Segments, and the features that
+guardrails own, are not here. Nor is a feature that says nearly the same as another: such twins get large contributions
+that cancel, and then neither is a reason. The number of accounts that paid the beneficiary is left out for that, though
+with it average precision on the generated traffic was 0.889, and without it 0.865: it spoke through four pairs at once,
+and few senders are no reason to block."""
 
 MONOTONE: Final[Mapping[str, int]] = MappingProxyType(
     {
@@ -54,9 +55,9 @@ MONOTONE: Final[Mapping[str, int]] = MappingProxyType(
         "beneficiary_risk_ppm_30d": RISING,
     }
 )
-"""Whatever the sample says, more fraud reports must not speak for a payment. Nor must a burst: payrolls taught a model
-without this that fourteen beneficiaries in a day are a reason to allow. These features join no pair, so the whole
-score is monotone in them, not just one table."""
+"""Directions of the monotone features. Whatever the sample says, more fraud reports must not speak for a payment. Nor
+must a burst: without this, payrolls taught a model that fourteen beneficiaries in a day are a reason to allow. These
+features join no pair, so the whole score is monotone in them, not just one table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +71,11 @@ class Learner:
     pair_bins: int = 32
     learning_rate: float = 0.04
     samples_in_leaf_min: int = 50
-    hessian_min: float = 0.01  # of a leaf
+    hessian_min: float = 0.01  # of each leaf
 
 
 def fit(learner: Learner, features: Matrix, fraud: NDArray[np.bool_], jobs: int = 1) -> Any:
-    """A fitted ExplainableBoostingClassifier over `learner.features`; `features` is (n, len(FEATURES))."""
+    """Fit an ExplainableBoostingClassifier over `learner.features`; `features` is (n, len(FEATURES))."""
     columns = booster_input(features, learner.features)
     booster = ExplainableBoostingClassifier(
         feature_names=list(learner.features),
@@ -92,17 +93,18 @@ def fit(learner: Learner, features: Matrix, fraud: NDArray[np.bool_], jobs: int 
         n_jobs=jobs,
     )
     with warnings.catch_warnings():
-        # It warns that its plots don't show missing values; ours are UNKNOWN's own bin, and the reasons name them.
+        # It warns that its plots don't show missing values. Ours are the bin of UNKNOWN, and the reasons name them.
         warnings.filterwarnings("ignore", message="Missing values detected")
         booster.fit(columns, fraud.astype(np.int64))
     return booster
 
 
 def twins(columns: NDArray[np.float64]) -> list[tuple[int, int]]:
-    """Pairs of columns that rise together so much that they may not form a term (rank correlation, unknown lowest).
+    """Return the pairs of columns that rise together so much that they may not form a term.
 
-    The mass of such a pair lies along its diagonal, and separating its table from the two one-feature tables is
-    ill-conditioned: the averages over 7 and over 30 days got entries of 463 and of 1,819 log-odds that way.
+    The measure is rank correlation, with UNKNOWN the lowest rank. The mass of such a pair lies along its diagonal, and
+    to separate its table from the two one-feature tables is ill-conditioned: the averages over 7 and over 30 days got
+    entries of 463 and of 1,819 log-odds that way.
     """
     ranks = rankdata(np.nan_to_num(columns, nan=UNKNOWN), axis=0)
     varying = np.flatnonzero(ranks.std(axis=0) > 0)
@@ -112,6 +114,6 @@ def twins(columns: NDArray[np.float64]) -> list[tuple[int, int]]:
 
 
 def booster_input(features: Matrix, names: Sequence[str]) -> NDArray[np.float64]:
-    """The named columns as floats, UNKNOWN as missing. Exact: values stay below 2^53."""
+    """Return the named columns as floats, UNKNOWN as missing. They are exact, because values stay below 2^53."""
     columns = features[:, [COLUMN[name] for name in names]]
     return np.where(columns == UNKNOWN, np.nan, columns.astype(np.float64))

@@ -1,4 +1,4 @@
-"""How good a score is, as whole numbers, so that a manifest holds no floats."""
+"""Measures of a score's quality, as whole numbers, so that a manifest holds no floats."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from sklearn.metrics import average_precision_score, roc_auc_score  # type: igno
 from models.artefact.scoring import Scores
 
 ALERTED_PER_MILLE: Final = 5
-"""What a bank's reviewers can look at: 0.5 % of the payments."""
+"""Share of the payments that a bank's reviewers can look at: 0.5 %."""
 PPM: Final = 1_000_000
 
 
 class Metrics(NamedTuple):
-    """On payments later than any that the model was learned or calibrated from."""
+    """Measures on payments that are later than any that the model was learned or calibrated from."""
 
     payments: int
     frauds: int
     average_precision_ppm: int
     auc_ppm: int
-    recall_ppm_at_5_per_mille: int  # of all frauds, those among the highest-scored 0.5 % of the payments
+    recall_ppm_at_5_per_mille: int  # share of all frauds that are among the highest-scored 0.5 % of the payments
     precision_ppm_at_5_per_mille: int
     brier_ppm: int  # mean squared error of the probability
     calibration_error_ppm: int  # mean distance of probability and share of fraud, over ten bins of probability
-    blocked_ppm: int  # of all payments, those with a probability of at least 80 %
-    blocked_honest_ppm: int  # of these, the honest
+    blocked_ppm: int  # share of all payments that have a probability of at least 80 %
+    blocked_honest_ppm: int  # share of these that are honest
 
 
 def measure(scores: Scores, fraud: NDArray[np.bool_]) -> Metrics:

@@ -3,8 +3,8 @@
     python -m models.train.train --history PATH --out models/registry --version V
     python -m models.train.train --generate --out models/registry --version V     (the shipped default)
 
-The history is split by time: the first part is learned from, the next calibrates, the last measures. The same history,
-seed and library versions give the same bytes.
+The history is split by time: the model learns from the first part, the next calibrates it, and the last measures it.
+The same history, seed and library versions give the same bytes.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ LEARNED_PERCENT: Final = 65
 CALIBRATED_PERCENT: Final = 15
 GOLDEN_VECTORS: Final = 64
 FRAUDS_MIN: Final = 20
-"""With fewer frauds in any of the three parts, calibration and measures are noise."""
+"""Least number of frauds in each of the three parts; with fewer, calibration and measures are noise."""
 
 DEFAULT_TRAFFIC: Final = TrafficSettings(seed=20261101, accounts=3000, start_ms=1_782_864_000_000, days=100)
 
@@ -57,7 +57,10 @@ def train(history: Path, out_dir: Path, version: str, seed: int, jobs: int = 1) 
 def train_examples(
     examples: Examples, directory: Path, learner: Learner, source: str, limits: str, jobs: int = 1
 ) -> Metrics:
-    """Learn, compile, calibrate, measure, write, and load again as serving will. FileExistsError for an old version."""
+    """Learn, compile, calibrate, measure, write, and load again as serving will.
+
+    Raises FileExistsError where the version exists.
+    """
     if directory.exists():
         raise FileExistsError(f"model version '{directory.name}' exists already; versions are never changed")
     learned, calibrating, measured = _parts(examples)
@@ -94,7 +97,7 @@ def compiled_model(booster: Any, learner: Learner, version: str, learned: Exampl
 
 
 def _parts(examples: Examples) -> tuple[Examples, Examples, Examples]:
-    """By time: later payments never teach about earlier ones."""
+    """Split the examples by time, so that later payments never teach about earlier ones."""
     count = len(examples.fraud)
     first, second = count * LEARNED_PERCENT // 100, count * (LEARNED_PERCENT + CALIBRATED_PERCENT) // 100
     parts = examples.rows(0, first), examples.rows(first, second), examples.rows(second, count)
@@ -121,14 +124,14 @@ def _manifest(
 
 
 def _golden_rows(features: Matrix, score_micro: Matrix) -> Matrix:
-    """Rows from the lowest to the highest score, and one of which nothing is known."""
+    """Choose rows from the lowest to the highest score, and add one of which nothing is known."""
     order = np.argsort(score_micro, kind="stable")
     chosen = order[np.linspace(0, len(order) - 1, GOLDEN_VECTORS - 1).astype(np.int64)]
     return np.concatenate([features[chosen], np.full((1, len(FEATURES)), UNKNOWN, dtype=np.int64)])
 
 
 def _median(column: Matrix) -> int:
-    """Of the known values, the lower one of two; UNKNOWN where none is known."""
+    """Return the median of the known values, the lower of two middle ones; UNKNOWN where none is known."""
     known = np.sort(column[column != UNKNOWN])
     return int(known[(len(known) - 1) // 2]) if len(known) else UNKNOWN
 

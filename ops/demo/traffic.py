@@ -8,7 +8,7 @@ import time
 from itertools import chain
 from typing import Final
 
-from models.simulator import LabelledTransaction, TrafficEvent, TrafficSettings, events
+from models.simulator import LabelledTransaction, TrafficEvent, TrafficSettings, traffic_events
 from models.simulator.generate_command import publish_event
 from ops.demo.past import SHARE, past_days
 from pipeline.io.avro.wire import WireFormat
@@ -63,7 +63,7 @@ class Traffic:
             quiet_days=days_before,
             quiet_share=SHARE,
         )
-        self._events = events(self.plan)
+        self._events = traffic_events(self.plan)
         self._next: TrafficEvent | None = None  # the first that is no past
         self._stopping, self._going, self._is_all_there = threading.Event(), threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="demo-traffic", daemon=True)

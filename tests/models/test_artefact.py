@@ -105,7 +105,7 @@ def test_a_version_is_never_written_twice(tmp_path: Path) -> None:
 
 
 def _edit_tables(edit: Callable[[Any], object]) -> Callable[[Path], None]:
-    """Changes the tables and fixes the manifest's hash, so that only the content is wrong."""
+    """Change the tables and correct the manifest's hash, so that only the content is wrong."""
 
     def apply(directory: Path) -> None:
         tables = json.loads((directory / "tables.json").read_bytes())

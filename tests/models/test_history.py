@@ -12,7 +12,7 @@ import pytest
 
 from models.artefact.files import load_champion
 from models.artefact.scoring import score
-from models.simulator import LabelledTransaction, TrafficSettings, events, transactions
+from models.simulator import LabelledTransaction, TrafficSettings, traffic_events, transactions
 from models.train.history import DEFAULT_POLICY, HistoryRefused, events_of, examples_of, payments_of, read
 from pipeline.decide.policy import parse_policy
 from pipeline.decide.verdict import Mode, decide, regime
@@ -26,7 +26,7 @@ REGISTRY = Path("models/registry")
 
 
 def short_rows() -> dict[str, list[int]]:
-    """One card at one terminal, a payment a day for 20 days; the first five are fraud; given in reverse."""
+    """Return a history in reverse: one card at one terminal, a payment a day for 20 days, the first five fraud."""
     numbers = list(range(20))[::-1]
     return {
         "transaction_id": numbers,
@@ -103,7 +103,7 @@ def test_unreadable_and_empty_files_are_refused(tmp_path: Path) -> None:
 
 def test_what_a_static_guardrail_blocks_teaches_nothing() -> None:
     settings = TrafficSettings(seed=3, accounts=200, start_ms=1_790_812_800_000, days=3, guardrail_share=0.2)
-    stream = list(events(settings))
+    stream = list(traffic_events(settings))
     examples = examples_of(stream)
     paid = [each.transaction for each in stream if isinstance(each, LabelledTransaction)]
     sound = [t for t in paid if t.beneficiary_country != "KP" and t.reference is not None and t.currency != "XPT"]
@@ -114,7 +114,7 @@ def test_what_a_static_guardrail_blocks_teaches_nothing() -> None:
 
 def test_shipped_champion_tells_fraud_from_honest_traffic_of_another_seed() -> None:
     settings = TrafficSettings(seed=11, accounts=800, start_ms=1_790_812_800_000, days=12, fraud_share=0.05)
-    examples = examples_of(events(settings))
+    examples = examples_of(traffic_events(settings))
     probability = score(load_champion(REGISTRY), examples.features).fraud_probability_ppm
     blocked = probability >= 800_000
     assert blocked[examples.fraud].mean() > 0.3
@@ -129,7 +129,7 @@ def test_shipped_champion_never_falls_with_fraud_reports() -> None:
 
 
 def test_shipped_champion_gives_reasons_in_words() -> None:
-    """A takeover: new payee, hours old, at night, from a reported address."""
+    """A takeover pays a new payee whose account is hours old, at night, from a reported address."""
     takeover = {
         "amount_gbp_minor": 180_000, "account_age_days": 2_000, "beneficiary_age_hours": 6, "local_minute_of_day": 130,
         "account_count_1h": 4, "account_sum_minor_1h": 700_000, "account_count_24h": 4,

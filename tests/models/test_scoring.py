@@ -14,7 +14,7 @@ from pipeline.domain.features import COLUMN, FEATURES, UNKNOWN, Matrix
 SEEN: Final = ("amount_gbp_minor", "beneficiary_age_hours", "ip_fraud_reports", "is_new_beneficiary")
 EDGES = st.lists(st.integers(0, 60) | st.just(2**53), max_size=6, unique=True).map(sorted)
 VALUES = st.integers(UNKNOWN, 70) | st.sampled_from((-(2**63), 2**53 - 1, 2**53, 2**53 + 1, 2**63 - 1))
-"""The largest and what no feature is, but a stored decision may say."""
+"""Values up to the largest, and some that no feature has but that a stored decision may hold."""
 ENTRIES = st.integers(-(10**9), 10**9)
 
 

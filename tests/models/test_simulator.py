@@ -13,7 +13,7 @@ from models.simulator import (
     Scenario,
     TrafficEvent,
     TrafficSettings,
-    events,
+    traffic_events,
     transactions,
 )
 from pipeline.domain.context import Account, Label, RiskSignal
@@ -37,11 +37,11 @@ def settings(seed: int = 5, **changes: Any) -> TrafficSettings:
 
 @pytest.fixture(scope="module")
 def stream() -> list[TrafficEvent]:
-    return list(events(settings(fraud_share=0.05)))
+    return list(traffic_events(settings(fraud_share=0.05)))
 
 
 def test_equal_settings_give_equal_streams(stream: list[TrafficEvent]) -> None:
-    assert stream == list(events(settings(fraud_share=0.05)))
+    assert stream == list(traffic_events(settings(fraud_share=0.05)))
 
 
 def test_another_seed_gives_another_stream() -> None:
@@ -71,7 +71,7 @@ def test_fraud_is_what_the_scenario_says_and_near_the_wanted_share() -> None:
 
 
 def test_label_of_every_fraud_comes_1_to_6_days_later() -> None:
-    stream = list(events(settings(days=20, fraud_share=0.02)))
+    stream = list(traffic_events(settings(days=20, fraud_share=0.02)))
     end_ms = START_MS + 20 * 86_400_000
     labels = {event.transaction_id: event for event in stream if isinstance(event, Label)}
     frauds = [event.transaction for event in stream if isinstance(event, LabelledTransaction) and event.fraud]
@@ -132,7 +132,7 @@ def test_a_quiet_month_holds_few_payments_and_a_normal_months_money() -> None:
     """What accounts spend in 30 quiet days is what they declare, for half of them within a fifth or so."""
     quiet, spent, normal = settings(**QUIET), Counter[str](), dict[str, int]()
     count = 0
-    for event in itertools.takewhile(lambda event: _time_ms(event) < quiet.busy_from_ms, events(quiet)):
+    for event in itertools.takewhile(lambda event: _time_ms(event) < quiet.busy_from_ms, traffic_events(quiet)):
         if isinstance(event, Account):
             normal[event.account_id] = event.normal_month_gbp_minor or 0
         elif isinstance(event, LabelledTransaction):

@@ -39,7 +39,7 @@ def examples(seed: int, count: int = 12_000) -> Examples:
 
 @pytest.fixture(scope="module")
 def compiled() -> tuple[Examples, Model, Column]:
-    """Examples, the compiled model, and the booster's own score of each example in millionths."""
+    """Provide examples, the compiled model, and the booster's own score of each example in millionths."""
     chosen = examples(1)
     booster = fit(LEARNER, chosen.features, chosen.fraud)
     intercept_micro, terms = compile_terms(booster, SEEN)
