@@ -62,6 +62,17 @@ TRANSIENT: Final = (
 word will fail again: a missing right, a fenced client, an offset that is no longer there."""
 
 
+_NOT_THE_DEPLOYMENT_S: Final = (
+    "auto.offset.reset",
+    "enable.partition.eof",
+    "group.instance.id",
+    "partition.assignment.strategy",
+    "transactional.id",
+)
+"""Tuning that a client can't do without. Options that people copy from another consumer's configuration would have it
+skip a gap in the log (`auto.offset.reset` above all), or have two workers shut each other out."""
+
+
 class BrokerFailed(Exception):
     """Kafka refused for good (fenced, forbidden, fatal, or out of attempts): whoever asked can't go on."""
 
@@ -127,11 +138,12 @@ def reader_options(
     options: Mapping[str, str],
     tuning: Mapping[str, object] = MappingProxyType({}),
 ) -> Options:
-    """Of every consumer. What correctness rests on stands last: committed records only, and no position kept by the
-    library."""
+    """Of every consumer. What correctness rests on stands last: committed records only, no position kept by the
+    library, and no gap skipped."""
     return {
-        "auto.offset.reset": "error",  # a gap between a position and the log is never skipped
         **client_options(bootstrap_servers, options, tuning),
+        "auto.offset.reset": "error",  # a gap between a position and the log is never skipped
+        **_held(tuning),
         "group.id": group,
         "enable.auto.commit": False,
         "isolation.level": "read_committed",
@@ -143,8 +155,13 @@ def writer_options(bootstrap_servers: str, options: Mapping[str, str], tuning: M
     return {
         "compression.type": COMPRESSION,
         **client_options(bootstrap_servers, options, tuning),
+        **_held(tuning),
         "enable.idempotence": True,
     }
+
+
+def _held(tuning: Mapping[str, object]) -> Options:
+    return {name: tuning[name] for name in _NOT_THE_DEPLOYMENT_S if name in tuning}
 
 
 def admin_client(bootstrap_servers: str, options: Mapping[str, str]) -> AdminClient:
