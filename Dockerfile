@@ -6,7 +6,7 @@ WORKDIR /build
 COPY requirements.lock requirements-dev.lock ./
 RUN /opt/fraud/bin/pip install --no-cache-dir --require-hashes --requirement requirements.lock
 RUN /opt/compile/bin/pip install --no-cache-dir --require-hashes --requirement requirements-dev.lock
-COPY pyproject.toml setup.py README.md ./
+COPY pyproject.toml setup.py README.md LICENSE ./
 COPY pipeline pipeline
 COPY models models
 COPY ops ops
@@ -26,4 +26,4 @@ WORKDIR /var/lib/fraud
 USER 10001
 EXPOSE 6066
 ENTRYPOINT ["fraud"]
-CMD ["worker"]
+CMD ["worker", "run"]

@@ -23,6 +23,7 @@ BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 STAMP = VENV / "installed.json"
 PYTHONS = ((3, 11), (3, 12), (3, 13), (3, 14))
 LOCK_OF = {"demo": "requirements-demo.lock", "test": "requirements-dev.lock"}
+IN_PARALLEL = ["-n", "auto", "--dist", "loadfile"]  # the whole run; a few tests end sooner in one process
 INSTALLER_LOCK = "requirements-uv.lock"
 USAGE = "usage: python3 dev.py demo|test [arguments of `fraud demo` or of pytest]"
 PIP_TO_UV = {
@@ -48,6 +49,8 @@ def main() -> int:
     except MissingVenv as missing:
         return fail(str(missing))
     command = [str(BIN / "fraud"), "demo"] if task == "demo" else [str(BIN / "python"), "-m", "pytest"]
+    if task == "test" and not arguments:
+        arguments = IN_PARALLEL
     try:
         return subprocess.call([*command, *arguments], cwd=HERE)  # noqa: S603 - the command is ours
     except KeyboardInterrupt:
@@ -86,7 +89,7 @@ def make_ready(lock: str) -> None:
 
 
 def fingerprint(lock: str) -> str:
-    """Of everything that decides what gets installed: a change of any of it installs again."""
+    """The fingerprint of everything that decides what gets installed: a change of any of it installs again."""
     parts = [(HERE / name).read_bytes() for name in (lock, INSTALLER_LOCK, "pyproject.toml")]
     return hashlib.sha256(b"\0".join([*parts, str(HERE).encode(), sys.version.encode()])).hexdigest()
 

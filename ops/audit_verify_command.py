@@ -1,39 +1,49 @@
-"""`fraud audit verify`: the offline verifier, run on an export."""
+"""`fraud audit verify`: the offline verifier, run on an export. It stands here because the verifier does."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from ops.verifier.export import Report, Unreadable, verify_export
-from pipeline.audit import key_files
-from pipeline.audit.command import Json
 from pipeline.terminal.failures import Failure
+from pipeline.terminal.options import Json
 from pipeline.terminal.output import Output, coloured
+
+if TYPE_CHECKING:
+    from ops.verifier.export import Report
 
 FINDINGS_SHOWN: Final = 1000
 
+audit_app = typer.Typer()
 
-def audit_verify(
-    directory: Annotated[Path, typer.Argument(metavar="EXPORT", help="From `fraud audit export`.")],
-    public_key: Annotated[Path, typer.Option(help="Of the key that signs heads.")],
-    outside: Annotated[Path | None, typer.Option(help="Leaf files and heads; the export's when not given.")] = None,
-    is_all: Annotated[bool, typer.Option("--all", help="Every leaf must have its row.")] = False,
+
+@audit_app.command("verify")
+def verify(
+    directory: Annotated[Path, typer.Argument(metavar="EXPORT", help="A folder that `fraud audit export` wrote.")],
+    public_key: Annotated[Path, typer.Option(metavar="PATH", help="The public half of the key that signs heads.")],
+    outside: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Take leaf files and heads from here instead of from the export."),
+    ] = None,
+    is_all: Annotated[bool, typer.Option("--all", help="Ask for a row of every leaf.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Run the offline verifier on an export; exit 1 when something is not as it was written."""
-    report = verify(directory, outside, public_key, is_all=is_all)
+    """Verify an export offline. Exit 1 when something is not as it was written."""
+    report = verified(directory, outside, public_key, is_all=is_all)
     raise typer.Exit(0 if show_report(Output(as_json=as_json), report) else 1)
 
 
-def verify(folder: Path, outside: Path | None, public_key_path: Path, *, is_all: bool) -> Report:
+def verified(folder: Path, outside: Path | None, public_key_path: Path, *, is_all: bool) -> Report:
+    from ops.verifier.export import Unreadable, verify_export
+    from pipeline.audit import key_files
+
     try:
         key = key_files.public_key(public_key_path)
         return verify_export(folder, outside or folder / "outside", key, is_all=is_all)
     except key_files.SigningKeyRefused as refusal:
-        raise Failure(f"{refusal}.", "Give the .pub file that `fraud audit keygen` made.") from refusal
+        raise Failure(f"{refusal}.", "Give the .pub file that `fraud keys create audit` made.") from refusal
     except (Unreadable, OSError, ValueError) as error:
         raise Failure(f"It can't be said: {error}.", "Give a folder that `fraud audit export` made.") from error
 

@@ -59,7 +59,7 @@ def main() -> int:
 
 
 def wheels_fault(uv: Path, lock: Path, target: Target) -> str | None:
-    """What keeps the lock file from being installed there from wheels, in uv's words; None where nothing does."""
+    """The reason, in uv's words, why the lock file can't be installed there from wheels; None where it can."""
     refusal = resolution_refusal(uv, lock, target)
     excepted = FROM_SOURCE.get(target.platform)
     if excepted is None:

@@ -13,12 +13,13 @@ from models.artefact.vectors import golden_vectors
 from pipeline.decide.decision_encoder import DecisionEncoder
 from pipeline.decide.event_features import EventRows
 from pipeline.decide.verdict import Mode, Regime, decide, regime
-from pipeline.domain.decision import BreakerState
+from pipeline.domain.decision import BreakerState, StoredDecision
 from pipeline.domain.features import COLUMN, EVENT, FEATURES, STATE_SLICE, feature_matrix
 from pipeline.domain.log import Source
 from pipeline.domain.payment import Decoded, Transaction
-from pipeline.io.avro.wire import StoredDecision, WireFormat, stored_decision
+from pipeline.io.avro.wire import WireFormat
 from pipeline.replay.archive_files import RegimeArchive
+from pipeline.replay.regimes import Missing, RegimeKey
 from tests.records import NOON_MS, PAYMENT, POLICY_PATH, features, policy, small_model
 
 WIRE = WireFormat()
@@ -54,8 +55,9 @@ class Archive:
         (self.registry / "champion").write_text("small-1\n")
         self.in_force: Regime = regime(policy(), load(self.registry / "small-1"))
 
-    def regimes(self) -> RegimeArchive:
-        return RegimeArchive(self.policies, self.registry)
+    def regime_of(self, key: RegimeKey) -> Regime | Missing:
+        """From the folders as they are now."""
+        return RegimeArchive(self.policies, self.registry).regime_of(key)
 
     def values(self, payments: Sequence[Transaction], modes: Sequence[Mode], **state: int) -> list[bytes]:
         """The payments' decisions, as the worker encodes them, with a quiet account's state but for `state`."""
@@ -75,6 +77,6 @@ def payment(number: int, **fields: object) -> Transaction:
 
 
 def stored(value: bytes) -> StoredDecision:
-    fields = WIRE.decode("decision.v1", value)
-    assert isinstance(fields, dict)
-    return stored_decision(fields, value)
+    found = WIRE.decode_stored_decision(value)
+    assert isinstance(found, StoredDecision), found
+    return found

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Final
 
+import hypothesis
 import pytest
 
 from tests.archive import Archive
@@ -24,6 +27,36 @@ __all__ = [
     "stack",
     "started_redis",
 ]
+
+WORKERS_A_CORE: Final = 2
+"""Of `-n auto`: a test waits for servers more than it computes."""
+WORKERS_MAX: Final = 8
+"""Each has servers of its own, about half a gigabyte."""
+
+# The tests start hundreds of processes; each would compile every module that it imports anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# By default an example that takes over 0.2 s fails its test: beside other tests that says nothing about ours.
+hypothesis.settings.register_profile("in parallel", hypothesis.settings(), deadline=None)
+hypothesis.settings.load_profile("in parallel")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    return min(WORKERS_A_CORE * (os.cpu_count() or 1), WORKERS_MAX)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with a test that may take long come first, so that no worker is left alone with them in the end."""
+    longest_s: dict[Path, float] = {}
+    for test in items:
+        longest_s[test.path] = max(longest_s.get(test.path, 0.0), _limit_s(test))
+    items.sort(key=lambda test: -longest_s[test.path])
+
+
+def _limit_s(test: pytest.Item) -> float:
+    """What a test's own mark says; 0 where the limit of all applies."""
+    mark = test.get_closest_marker("timeout")
+    return float(mark.args[0]) if mark is not None else 0.0
 
 
 @pytest.fixture

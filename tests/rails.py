@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from ops.processes.servers import ServerProcess, free_port
 from ops.rail.misbehaviour import Misbehaviour
 from ops.rail.process import rail_process, rail_url
-from ops.stack.processes import ServerProcess, free_port
 
 
 @pytest.fixture(scope="session")

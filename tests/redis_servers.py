@@ -11,7 +11,7 @@ from enum import StrEnum
 import pytest
 import redis
 
-from ops.stack.processes import free_port
+from ops.processes.servers import free_port
 from ops.stack.redis_server import Persistence, bundled_executable, redis_server, redis_url, system_executable
 
 REDIS_MEMORY_MAX_BYTES = 1024**3

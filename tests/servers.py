@@ -17,9 +17,9 @@ import pytest
 
 from ops.access.roles import POSTGRES_OWNER
 from ops.migrations.migrate import migrate
+from ops.processes.servers import free_port
 from ops.stack.embedded import EmbeddedStack
 from ops.stack.postgres import PostgresServer, bundled_folder, postgres_server, postgres_url
-from ops.stack.processes import free_port
 from ops.stack.topics import create_topics
 from pipeline.io.postgres import Connection, connect
 

@@ -1,10 +1,7 @@
 """Seeded, realistic payment traffic with labelled fraud, for training, demonstration and load."""
 
 from models.simulator.records import (
-    AccountProfile,
-    Label,
     LabelledTransaction,
-    RiskSignal,
     Scenario,
     TrafficEvent,
     TrafficSettings,
@@ -12,10 +9,7 @@ from models.simulator.records import (
 from models.simulator.stream import events, transactions
 
 __all__ = [
-    "AccountProfile",
-    "Label",
     "LabelledTransaction",
-    "RiskSignal",
     "Scenario",
     "TrafficEvent",
     "TrafficSettings",

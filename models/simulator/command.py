@@ -1,120 +1,44 @@
-"""`fraud generate`: the seeded traffic, published as payment systems would."""
+"""`fraud traffic`. Each command imports what it needs when it is called."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Annotated
 
-from models.simulator import (
-    AccountProfile,
-    Label,
-    LabelledTransaction,
-    RiskSignal,
-    TrafficEvent,
-    TrafficSettings,
-    events,
-)
-from pipeline.io.avro.wire import WireFormat
-from pipeline.io.kafka.bulk_publisher import BulkPublisher, Pace
-from pipeline.io.settings import Settings
-from pipeline.terminal.output import Advance
+import typer
 
-HOUR_MS: Final = 3_600_000
-DAYS_MAX: Final = 6
-"""Of event time: a partition refuses what is 7 days behind its latest payment, so a second run must not begin there."""
-RATE_DEFAULT: Final = 300.0
-"""Payments a second where neither a rate nor a count is asked for."""
-PAYMENTS_A_DAY: Final = 1.5
-PAYMENTS_A_DAY_MAX: Final = 100
-SURPLUS: Final = 1.25
-"""The generator's counts are random: a quarter more is made ready than is wanted, and the rest is not used."""
+from pipeline.terminal.configuration import settings_from_environment, wire_format
+from pipeline.terminal.options import ClockStamps, Json, Rate
+from pipeline.terminal.output import Output, progress
+
+traffic_app = typer.Typer()
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What to publish. `rate` in payments a second, None for flat out; `is_now`: records are stamped with the clock."""
-
-    count: int
-    rate: float | None
-    seed: int
-    accounts: int
-    guardrail_share: float
-    has_context: bool
-    has_labels: bool
-    is_now: bool
-
-
-class Published(NamedTuple):
-    transactions: int
-    accounts: int
-    risk_signals: int
-    labels: int
-    seconds: float
-
-
-def traffic_settings(wanted: Wanted, now_ms: int) -> TrafficSettings:
-    """Event time runs faster than the clock and ends at about now: a day of payments in seconds."""
-    per_day = wanted.count * SURPLUS / wanted.accounts
-    days = min(max(round(per_day / PAYMENTS_A_DAY), 1), DAYS_MAX)
-    start_ms = (now_ms - days * 24 * HOUR_MS) // HOUR_MS * HOUR_MS
-    share = min(per_day / days, PAYMENTS_A_DAY_MAX)
-    return TrafficSettings(wanted.seed, wanted.accounts, start_ms, days, share, guardrail_share=wanted.guardrail_share)
-
-
-def generate(settings: Settings, wire: WireFormat, wanted: Wanted, advance: Advance) -> Published:
-    """Publishes until `count` payments are out, or the traffic's days are over; Failure when it can't."""
-    publisher, pace = BulkPublisher(settings), Pace(wanted.rate)
-    publisher.require_topics("transactions.v1", "accounts.v1", "risk_signals.v1", "labels.v1")
-    run = f"{wanted.seed:x}-{now_s():x}"
-    counts = {LabelledTransaction: 0, AccountProfile: 0, RiskSignal: 0, Label: 0}
-    started = time.monotonic()
-    for event in _chosen(wanted, events(traffic_settings(wanted, now_s() * 1000))):
-        if isinstance(event, LabelledTransaction):
-            pace.wait()
-            if counts[LabelledTransaction] % 1000 == 0:
-                advance(counts[LabelledTransaction])
-        publish_event(settings, publisher, wire, event, run, is_now=wanted.is_now)
-        counts[type(event)] += 1
-    publisher.flush()
-    paid, profiles, signals, labels = counts.values()
-    return Published(paid, profiles, signals, labels, time.monotonic() - started)
-
-
-def publish_event(
-    settings: Settings, publisher: BulkPublisher, wire: WireFormat, event: TrafficEvent, run: str, *, is_now: bool
+@traffic_app.command("generate")
+def generate(
+    seconds: Annotated[int, typer.Option(min=1, help="Publish for this long, at --rate.")] = 60,
+    count: Annotated[int | None, typer.Option(min=1, help="Publish this many payments instead.")] = None,
+    rate: Rate = None,
+    seed: Annotated[int, typer.Option(min=0, help="Generate the same traffic for the same seed.")] = 7,
+    accounts: Annotated[int, typer.Option(min=100, max=10_000_000, help="How many accounts pay.")] = 2000,
+    guardrail_share: Annotated[
+        float, typer.Option(min=0, max=0.2, help="The share of payments that a guardrail stops.")
+    ] = 0.0,
+    context: Annotated[bool, typer.Option(help="Publish accounts and risk signals, too.")] = True,
+    labels: Annotated[bool, typer.Option("--labels", help="Publish labels, too.")] = False,
+    now: ClockStamps = False,
+    as_json: Json = False,
 ) -> None:
-    """One event to its topic. `run` sets its transaction ids apart from those of other runs."""
-    match event:
-        case LabelledTransaction(transaction=payment):
-            named = payment._replace(transaction_id=f"{run}-{payment.transaction_id}")
-            at_ms = 0 if is_now else payment.event_time_ms
-            value = wire.encode_transaction(named)
-            publisher.publish(settings.topic("transactions.v1"), payment.account_id.encode(), value, at_ms)
-        case AccountProfile():
-            value = wire.encode("account.v1", event._asdict())
-            publisher.publish(settings.topic("accounts.v1"), event.account_id.encode(), value, 0)
-        case RiskSignal():
-            value = wire.encode("risk_signal.v1", event._asdict())
-            publisher.publish(settings.topic("risk_signals.v1"), event.entity.encode(), value, 0)
-        case Label():
-            named_label = event._replace(transaction_id=f"{run}-{event.transaction_id}")
-            value = wire.encode("label.v1", named_label._asdict())
-            publisher.publish(settings.topic("labels.v1"), event.beneficiary_account_id.encode(), value, 0)
+    """Publish seeded traffic with fraud in it.
 
+    300 payments a second for a minute, or what --rate, --seconds and --count say.
+    """
+    from models.simulator import generate_command as generating
 
-def now_s() -> int:
-    return int(time.time())
-
-
-def _chosen(wanted: Wanted, stream: Iterator[TrafficEvent]) -> Iterator[TrafficEvent]:
-    count = 0
-    for event in stream:
-        if isinstance(event, LabelledTransaction):
-            if count == wanted.count:
-                return
-            count += 1
-            yield event
-        elif wanted.has_labels if isinstance(event, Label) else wanted.has_context:
-            yield event
+    if count is None:
+        rate = rate or generating.RATE_DEFAULT
+        count = int(seconds * rate)
+    settings = settings_from_environment()
+    wanted = generating.Wanted(count, rate, seed, accounts, guardrail_share, context, labels, now)
+    with progress("publishing", count) as advance:
+        published = generating.generate(settings, wire_format(settings), wanted, advance)
+    generating.show_published(Output(as_json=as_json), published)

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from models.simulator.gangs import Underworld
 from models.simulator.population import DAY_MS, HOMES, HOUR_MS, Population
 from models.simulator.records import Beneficiary, Planned, Scenario
+from pipeline.domain.payment import Channel
 
 MINUTE_MS: Final = 60_000
 SINGLE_LIMIT_GBP: Final = 50_000
@@ -200,7 +201,7 @@ class Episodes:
     def _payee(self, when_ms: int, age_days: float, name: str) -> Beneficiary:
         self._made += 1
         opened_at_ms = when_ms - int(age_days * DAY_MS)
-        return Beneficiary(f"GB33-T{self._made:08d}", name, "GB", opened_at_ms, "FASTER_PAYMENT")
+        return Beneficiary(f"GB33-T{self._made:08d}", name, "GB", opened_at_ms, Channel.FASTER_PAYMENT)
 
     def _month_gbp(self, account: int) -> float:
         return float(self._population.month_gbp[account])

@@ -19,6 +19,7 @@ from models.simulator.population import (
     carrier_ip,
 )
 from models.simulator.records import Planned, Scenario, TrafficSettings
+from pipeline.domain.payment import Channel
 
 AMOUNT_GBP_MAX: Final = 9_500.0
 YOUNG_ACCOUNT_AMOUNT_GBP_MAX: Final = 2_400.0
@@ -103,7 +104,7 @@ class Everyday:
         beneficiary = population.beneficiary(number)
         device: str | None = population.device(account, when_ms)
         ip: str | None
-        if beneficiary.channel == "CARD" and where < 55:  # at a till: neither address nor device
+        if beneficiary.channel is Channel.CARD and where < 55:  # at a till: neither address nor device
             ip, device = None, None
         elif where % 10 < 7:
             ip = population.home_ip(account)
@@ -128,7 +129,7 @@ class Everyday:
             for part, share in enumerate((0.3, 0.09, 0.06)):
                 gbp = min(float(population.month_gbp[account]) * share, most)
                 number = population.merchants + (account * 3 + part) % population.payees
-                payee = population.beneficiary(number)._replace(channel="BACS")
+                payee = population.beneficiary(number)._replace(channel=Channel.BACS)
                 amount_minor = int(gbp * population.units_per_gbp[account] * 100)
                 currency = HOMES[population.home[account]].currency
                 reference = ("Rent", "Energy bill", "Council tax")[part]
@@ -147,7 +148,7 @@ class Everyday:
                 amount_minor = int(gbp * population.units_per_gbp[account] * (70 + (employee * 13) % 60))
                 yield Planned(
                     begin_ms + employee * 900, account, amount_minor, HOMES[population.home[account]].currency,
-                    payee._replace(channel="BACS"), "Salary", population.home_ip(account),
+                    payee._replace(channel=Channel.BACS), "Salary", population.home_ip(account),
                     population.device(account, begin_ms), False, Scenario.PAYROLL,
                 )  # fmt: skip
 

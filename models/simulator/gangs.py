@@ -8,6 +8,7 @@ from typing import Final
 
 from models.simulator.population import CARRIER_ADDRESSES, DAY_MS, HOUR_MS, carrier_ip
 from models.simulator.records import Beneficiary
+from pipeline.domain.payment import Channel
 
 LIFETIME_DAYS_MIN: Final = 4
 LIFETIME_DAYS_MAX: Final = 18
@@ -57,4 +58,4 @@ class Underworld:
         rng = self._rng
         age_ms = rng.randint(HOUR_MS, 6 * DAY_MS) if rng.random() < 0.67 else rng.randint(30 * DAY_MS, 2000 * DAY_MS)
         name = f"{rng.choice(('Reed', 'Stone', 'Vale', 'Wood', 'Yew'))} {rng.choice(('Holdings', 'Smith', 'Trading'))}"
-        return Beneficiary(f"GB82-Q{gang:06d}{place:02d}", name, "GB", when_ms - age_ms, "FASTER_PAYMENT")
+        return Beneficiary(f"GB82-Q{gang:06d}{place:02d}", name, "GB", when_ms - age_ms, Channel.FASTER_PAYMENT)

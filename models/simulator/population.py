@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.simulator.records import Beneficiary, TrafficSettings
+from pipeline.domain.payment import Channel
 
 DAY_MS: Final = 86_400_000
 HOUR_MS: Final = 3_600_000
@@ -16,6 +17,9 @@ FAVOURITES_MAX: Final = 20
 BUSINESS_SHARE: Final = 0.004
 CARRIER_ADDRESSES: Final = 400
 """Mobile carriers put many customers behind one address, so honest and dishonest share these."""
+
+_CHANNELS: Final = {"GB": Channel.FASTER_PAYMENT, "US": Channel.SWIFT}
+"""How a payment to a person is made, by the country that it goes to; SEPA to all others."""
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -120,8 +124,8 @@ class Population:
         country = "GB" if mixed // 17 % 100 < 90 else ("DE", "FR", "US", "NL", "ES")[mixed // 1700 % 5]
         if number < self.merchants:
             name = f"{first} {_TRADES[mixed // 1310 % len(_TRADES)]} Ltd"
-            return Beneficiary(f"{country}47-M{number:09d}", name, country, opened_at_ms, "CARD")
-        channel = "FASTER_PAYMENT" if country == "GB" else "SWIFT" if country == "US" else "SEPA"
+            return Beneficiary(f"{country}47-M{number:09d}", name, country, opened_at_ms, Channel.CARD)
+        channel = _CHANNELS.get(country, Channel.SEPA)
         return Beneficiary(f"{country}47-P{number:09d}", f"{first} {last}", country, opened_at_ms, channel)
 
 

@@ -1,4 +1,4 @@
-"""What traffic is asked for and what is made. Context records follow the field order of their schemas."""
+"""What traffic is asked for and what is made."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from pipeline.domain.payment import Transaction
+from pipeline.domain.context import Account, Label, RiskSignal
+from pipeline.domain.payment import Channel, Transaction
 
 
 class Scenario(StrEnum):
@@ -78,36 +79,7 @@ class LabelledTransaction(NamedTuple):
     scenario: str  # a Scenario
 
 
-class AccountProfile(NamedTuple):
-    """A value of `accounts.v1`."""
-
-    account_id: str
-    updated_at_ms: int
-    normal_month_gbp_minor: int | None
-
-
-class RiskSignal(NamedTuple):
-    """A value of `risk_signals.v1`."""
-
-    kind: str  # IP_ADDRESS or DEVICE
-    entity: str
-    fraud_reports: int
-    observed_at_ms: int
-
-
-class Label(NamedTuple):
-    """A value of `labels.v1`."""
-
-    transaction_id: str
-    account_id: str
-    beneficiary_account_id: str
-    event_time_ms: int
-    fraud: bool
-    labelled_at_ms: int
-    labelled_by: str
-
-
-TrafficEvent = LabelledTransaction | AccountProfile | RiskSignal | Label
+TrafficEvent = LabelledTransaction | Account | RiskSignal | Label
 
 
 class Beneficiary(NamedTuple):
@@ -115,7 +87,7 @@ class Beneficiary(NamedTuple):
     name: str
     country: str
     opened_at_ms: int
-    channel: str
+    channel: Channel
 
 
 class Planned(NamedTuple):

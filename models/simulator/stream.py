@@ -16,15 +16,13 @@ from models.simulator.episodes import FRAUDS, LOOKALIKES, Episodes, Kind
 from models.simulator.everyday import Everyday
 from models.simulator.population import DAY_MS, HOUR_MS, Population
 from models.simulator.records import (
-    AccountProfile,
-    Label,
     LabelledTransaction,
     Planned,
-    RiskSignal,
     Scenario,
     TrafficEvent,
     TrafficSettings,
 )
+from pipeline.domain.context import Account, Label, RiskSignal, RiskSignalKind
 from pipeline.domain.payment import Transaction
 
 REPORTED_SHARE: Final = 0.7
@@ -56,10 +54,10 @@ def _event_time(planned: Planned) -> int:
     return planned.event_time_ms
 
 
-def _profiles(population: Population, start_ms: int) -> Iterator[AccountProfile]:
+def _profiles(population: Population, start_ms: int) -> Iterator[Account]:
     for account, account_id in enumerate(population.account_ids):
         if population.has_profile[account]:
-            yield AccountProfile(account_id, start_ms, int(population.month_gbp[account] * 100))
+            yield Account(account_id, start_ms, int(population.month_gbp[account] * 100))
 
 
 class _Planner:
@@ -100,7 +98,7 @@ class _Report(NamedTuple):
     """Somebody reports a fraud over this address or device."""
 
     at_ms: int
-    kind: str
+    kind: RiskSignalKind
     entity: str
 
 
@@ -153,7 +151,7 @@ class _Followers:
         return LabelledTransaction(transaction, planned.fraud, planned.scenario)
 
     def _plan_reports(self, planned: Planned, end_ms: int) -> None:
-        for kind, entity in (("IP_ADDRESS", planned.ip_address), ("DEVICE", planned.device_id)):
+        for kind, entity in zip(RiskSignalKind, (planned.ip_address, planned.device_id), strict=True):
             if entity is not None and self._rng.random() < REPORTED_SHARE and _is_foreign(planned, entity):
                 delay_ms = int(self._rng.lognormvariate(1.6, 0.9) * HOUR_MS)  # median 5 hours
                 self._plan(_Report(max(planned.event_time_ms + delay_ms, end_ms), kind, entity))

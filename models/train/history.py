@@ -24,24 +24,17 @@ import pyarrow.csv as pa_csv  # type: ignore[import-untyped]
 import pyarrow.parquet as pa_parquet  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from models.simulator import (
-    AccountProfile,
-    Label,
-    LabelledTransaction,
-    RiskSignal,
-    TrafficEvent,
-    TrafficSettings,
-    events,
-)
+from models.simulator import LabelledTransaction, TrafficEvent, TrafficSettings, events
 from pipeline.decide.event_features import DAY_MS, EventRows
 from pipeline.decide.policy import Policy, parse_policy
 from pipeline.decide.rules import hits_of, rule_book
+from pipeline.domain.context import Account, Label, RiskSignal
 from pipeline.domain.features import EVENT, STATE, Matrix, feature_matrix
 from pipeline.domain.log import Source
-from pipeline.domain.payment import Transaction
+from pipeline.domain.payment import Channel, Transaction
 from pipeline.domain.refusals import canonical_ip_address, refusal_of
-from pipeline.state.events import StateEvent
-from pipeline.state.windows import LabelEvent, Windows
+from pipeline.state.state_event import StateEvent
+from pipeline.state.windows import Windows
 
 LABEL_DELAY_DAYS: Final = 7
 """As in the state store: a payment enters the label windows this long after it was made."""
@@ -133,7 +126,7 @@ def short_transaction(
         beneficiary_country="GB",
         beneficiary_opened_at_ms=None,
         reference="Card payment",
-        channel="CARD",
+        channel=Channel.CARD,
         ip_address=None,
         device_id=None,
         account_opened_epoch_day=_SHORT_FORM_OPENED_DAY,
@@ -170,12 +163,11 @@ class _Observer:
             np.array([paid[row].transaction.event_time_ms for row in counted], dtype=np.int64),
         )
 
-    def _take_in(self, context: AccountProfile | RiskSignal | Label) -> None:
+    def _take_in(self, context: Account | RiskSignal | Label) -> None:
         match context:
             case Label():
-                *known, _ = context
-                self._windows.label(LabelEvent._make(known))
-            case AccountProfile():
+                self._windows.label(context)
+            case Account():
                 self._windows.upsert_account(*context)
             case RiskSignal():
                 self._windows.upsert_risk_signal(*context)

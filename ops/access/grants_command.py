@@ -1,4 +1,4 @@
-"""`fraud access apply` and `fraud database roles`: who may do what, and the passwords that prove who it is."""
+"""`fraud access apply` and `fraud database set-passwords`: who may do what, and the passwords that prove who it is."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ops.access.roles import PASSWORD_CHARACTERS_MIN, ROLES, RolesRefused, set_p
 from ops.access.secret_folder import database_password_file, kafka_password_file
 from pipeline.io.secrets import SecretFiles, SecretsUnavailable
 from pipeline.io.settings import Settings
-from pipeline.terminal.failures import Failure, without_password
+from pipeline.terminal.failures import Failure, owner_refused
 from pipeline.terminal.output import Output
 
 Name = TypeVar("Name", bound=str)
@@ -55,8 +55,7 @@ def set_role_passwords(settings: Settings, folder: Path) -> tuple[str, ...]:
         fix = "Run `fraud database migrate` first, and both as the owner."
         raise Failure(f"{str(refusal).capitalize()}.", fix) from refusal
     except psycopg.OperationalError as error:
-        what = f"PostgreSQL does not answer at {without_password(settings.database_url)}, or not to this role."
-        raise Failure(what, "Start it, and give its address as the owner.") from error
+        raise owner_refused(settings.database_url) from error
     return ROLES
 
 
@@ -65,9 +64,9 @@ def _read(folder: Path, files: dict[Name, str]) -> dict[Name, str]:
         store = SecretFiles(folder)
         found = {name: store.read(file) for name, file in files.items()}
     except SecretsUnavailable as error:
-        raise Failure(f"{error}.", "`fraud access passwords FOLDER` makes one of passwords.") from error
+        raise Failure(f"{error}.", "`fraud passwords create FOLDER` makes one of passwords.") from error
     for name, password in found.items():
         if password is None or len(password) < PASSWORD_CHARACTERS_MIN:
             what = f"{folder / files[name]} holds no password of {PASSWORD_CHARACTERS_MIN} characters or more."
-            raise Failure(what, "`fraud access passwords FOLDER` makes what is missing.")
+            raise Failure(what, "`fraud passwords create FOLDER` makes what is missing.")
     return {name: password for name, password in found.items() if password is not None}

@@ -28,6 +28,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its types s
     UserScramCredentialUpsertion,
 )
 
+from pipeline.io.kafka.client import admin_client
+
 REQUEST_TIMEOUT_S: Final = 15.0
 SCRAM_ITERATIONS: Final = 4096
 """The least that RFC 7677 asks for; the passwords are random and long, so that more buys nothing."""
@@ -167,7 +169,7 @@ def apply_access(
     client_settings: librdkafka's, of the administrator. passwords: set for the principals named, SCRAM-SHA-512.
     prefix: before the names of topics. Raises AccessFailed.
     """
-    admin = AdminClient({**client_settings, "bootstrap.servers": bootstrap_servers})
+    admin = admin_client(bootstrap_servers, client_settings)
     try:
         _set_passwords(admin, passwords or {})
         return [_apply(admin, principal, prefix, principal in (passwords or {})) for principal in Principal]

@@ -1,4 +1,4 @@
-"""`fraud access passwords`: the secret files that follow from passwords alone, as docker-compose.production.yml wants
+"""`fraud passwords create`: the secret files that follow from passwords alone, as docker-compose.production.yml wants
 them. Keys have commands of their own; certificates are the bank's to sign."""
 
 from __future__ import annotations

@@ -10,9 +10,11 @@ from ops.demo.audit import Verified
 from ops.demo.backstage import APPROVER, PLANNER
 from ops.demo.books import Accounted, CustomerFunds
 from ops.demo.rollback import Undone
-from pipeline.decide.decision_topics import money_text
+from pipeline.domain.money import money_text
 from pipeline.execute.saga import State
-from pipeline.rollback.report_command import Report, plan_json
+from pipeline.rollback.blast_radius import Change, Share
+from pipeline.rollback.report_command import plan_json
+from pipeline.rollback.report_store import Report
 from pipeline.terminal.output import coloured
 
 _STATE_WORDS: Final[Mapping[State, str]] = {
@@ -82,9 +84,9 @@ def aftermath_json(after: Aftermath, decisions: int, dead_letters: int) -> dict[
 def _undone_lines(undone: Undone) -> Iterator[str]:
     plan = undone.plan
     yield f"  the rollback {plan.header.plan_id}, planned by {PLANNER}, approved by {APPROVER}:"
-    customers, kept = plan.blast_radius["changing"]["customers"], plan.decisions - plan.changing
+    customers, kept = plan.blast_radius.changing.customers, plan.decisions - plan.changing
     yield f"    of {plan.decisions:,} decisions {kept:,} stay; {plan.changing:,} of {customers:,} customers change:"
-    for change, share in plan.blast_radius["by_change"].items():
+    for change, share in plan.blast_radius.by_change.items():
         yield f"    {_change_line(undone.report, change, share)}"
     anew = ", ".join(f"{count:,} {outcome}" for outcome, count in undone.report.anew.items())
     yield f"    given back and decided anew: {anew or 'none'}"
@@ -127,15 +129,15 @@ def _undone_json(undone: Undone) -> dict[str, object]:
     }
 
 
-def _change_line(report: Report, change: str, share: Mapping[str, Any]) -> str:
-    before, _, after = change.partition("->")
+def _change_line(report: Report, change: Change, share: Share) -> str:
+    before, after = change
     states: Counter[str] = Counter()
     for each in report.settled:
         if (each.before, each.after) == (before, after):
             states[each.state or State.NEW] += each.decisions
     now = ", ".join(f"{count:,} {_words(state)}" for state, count in states.items())
-    amounts = ", ".join(money_text(minor, currency) for currency, minor in share["amount_minor"].items())
-    return f"{before} to {after}: {share['decisions']:,} ({amounts}), now {now}"
+    amounts = ", ".join(money_text(minor, currency) for currency, minor in share.amount_minor.items())
+    return f"{before} to {after}: {share.decisions:,} ({amounts}), now {now}"
 
 
 def _moved(before_minor: int, after_minor: int, currency: str) -> str:

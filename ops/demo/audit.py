@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from ops.demo.scene import Scene
-from ops.stack.processes import ServerProcess
+from ops.processes.servers import ServerProcess
 from pipeline.audit.chain import ENTRY_BYTES
 from pipeline.audit.leaf_files import leaf_path, partitions_of
 from pipeline.audit.outside_command import export_log, heads

@@ -19,15 +19,15 @@ from urllib.error import URLError
 
 from models.simulator import TrafficSettings, transactions
 from ops.demo.scene import Scene
-from ops.migrations.command import migrate_database
+from ops.migrations.migrate_command import migrate_database
+from ops.processes.servers import ServerFailed, ServerProcess, free_port
 from ops.rail.misbehaviour import Misbehaviour
 from ops.rail.process import rail_process
 from ops.stack.postgres import PostgresMissing, bundled_folder, postgres_server
-from ops.stack.processes import ServerFailed, ServerProcess, free_port
 from pipeline.execute.ledger_admin_store import Opening, append_openings
 from pipeline.io.postgres import connect
+from pipeline.people.grants_command import change
 from pipeline.people.roles import Role
-from pipeline.review.desk_command import grant
 from pipeline.terminal.failures import Failure
 
 PLANNER: Final = "ana"
@@ -133,7 +133,7 @@ class Backstage:
 
     def _appoint(self) -> None:
         for name, role in ROLES:
-            grant(self._scene.as_role("fraud_owner"), name, role, ADMINISTRATOR, is_held=True)
+            change(self._scene.as_role("fraud_owner"), name, role, ADMINISTRATOR, is_held=True)
         self.steps.put(f"{ADMINISTRATOR} lets {PLANNER} review and plan rollbacks, and {APPROVER} approve them")
 
     def _made(self) -> dict[str, ServerProcess]:
@@ -143,7 +143,7 @@ class Backstage:
         )
         return {
             "the payment rail": rail,
-            "the executor": self._service("the executor", "executor", ("executor",), "EXECUTOR"),
+            "the executor": self._service("the executor", "executor", ("executor", "run"), "EXECUTOR"),
             "the audit service": self._service("the audit service", "audit", ("audit", "run"), "AUDIT"),
             "the review service": self._service("the review service", "review", ("review", "run"), "REVIEW"),
         }

@@ -106,7 +106,11 @@ def customer_funds(connection: Connection, account_id: str, currency: str) -> Cu
 
 def strangers(connection: Connection, after: int, transactions: list[str]) -> int:
     """Postings after the one with number `after` that are about none of these transactions."""
-    return _number(connection, _STRANGERS, {"after": after, "transactions": transactions})
+    with connection.transaction():
+        # Statistics of a minute ago know of no posting after that one, so either table would be walked once for every
+        # row of the other: 12,000 times 36,000, which ran into the statement timeout. A hash join takes 0.1 s.
+        connection.execute(b"SET LOCAL enable_nestloop = off")
+        return _number(connection, _STRANGERS, {"after": after, "transactions": transactions})
 
 
 def paid(connection: Connection, transactions: list[str]) -> dict[str, int]:

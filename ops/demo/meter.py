@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from confluent_kafka import Consumer, TopicPartition
 
 from pipeline.decide.decision_topics import Located, Unreadable, located
-from pipeline.domain.decision import Outcome
+from pipeline.domain.decision import Outcome, Route
 from pipeline.domain.features import COLUMN, UNKNOWN
 from pipeline.domain.log import Record
 from pipeline.domain.refusals import Refusal
@@ -192,11 +192,11 @@ class Meter:
 
     def _take(self, topic: str, found: Record, now_s: float, now_ms: int) -> None:
         if topic == self._dead_topic:
-            letter = self._wire.decode("dead_letter.v1", found.value)
+            letter = self._wire.decode_dead_letter(found.value)
             assert not isinstance(letter, Refusal), "the worker writes dead letters that can be read"
-            if letter["source_topic"] == self._settings.topic("transactions.v1"):
+            if letter.source_topic == self._settings.topic("transactions.v1"):
                 with self._lock:
-                    self._dead_letters[letter["code"]] += 1
+                    self._dead_letters[letter.code] += 1
             return
         decision = located(self._wire, found)
         assert not isinstance(decision, Unreadable), "what is written can be read"
@@ -207,28 +207,29 @@ class Meter:
                 self._count(decision, now_s, now_ms)
 
     def _kind(self, found: Record) -> str:
-        fields = self._wire.decode("decision.v1", found.value)
-        assert not isinstance(fields, Refusal), "it was read before"
-        return str(fields["record"])
+        record = self._wire.decode_decision_record(found.value)
+        assert not isinstance(record, Refusal), "it was read before"
+        return type(record).__name__
 
-    def _count(self, decision: Located, now_s: float, now_ms: int) -> None:
-        fields = decision.stored.fields
-        outcome, route = fields["outcome"], fields["route"]
-        latency_ms = max(now_ms - fields["source_timestamp_ms"], 0)
+    def _count(self, located: Located, now_s: float, now_ms: int) -> None:
+        decision = located.stored.decision
+        outcome, route = decision.outcome, decision.route
+        latency_ms = max(now_ms - decision.source_timestamp_ms, 0)
         self.first_decision_s = self.first_decision_s or now_s
         self._counts[outcome, route] += 1
-        self._ids.add(fields["decision_id"])
-        if len(self._ids) <= FIRST_LOOKED_AT and decision.stored.features[_MONTH] != UNKNOWN:
-            self._first_months_percent.append(decision.stored.features[_MONTH])
-        if self._measured_from_ms and fields["source_timestamp_ms"] >= self._measured_from_ms:
+        self._ids.add(decision.decision_id)
+        month_percent = decision.snapshot.features[_MONTH]
+        if len(self._ids) <= FIRST_LOOKED_AT and month_percent != UNKNOWN:
+            self._first_months_percent.append(month_percent)
+        if self._measured_from_ms and decision.source_timestamp_ms >= self._measured_from_ms:
             self._seen.append(_Seen(now_s, latency_ms, outcome))
             self._latencies_ms.append(latency_ms)
-        (self._allowed if outcome == Outcome.ALLOW else self._stopped).append(decision)
-        if route == "MODEL":
-            self._scores.append(fields["score_micro"])
-            self._kept[outcome] = decision
+        (self._allowed if outcome is Outcome.ALLOW else self._stopped).append(located)
+        if route is Route.MODEL:
+            self._scores.append(decision.score_micro)
+            self._kept[outcome] = located
         elif outcome not in self._kept:
-            self._kept[outcome] = decision
+            self._kept[outcome] = located
 
 
 def percentile(values: Iterable[int], percent: int) -> int:

@@ -18,7 +18,6 @@ SHARE: Final = 0.1
 """How often accounts shop, against the time that is shown; each time for ten times as much. Bills come on top."""
 BILLS_A_DAY: Final = 0.1
 """Of each account: three a month."""
-ASKING_S: Final = 10.0
 
 
 class Past(NamedTuple):
@@ -39,11 +38,10 @@ def begin_behind(settings: Settings, plan: TrafficSettings) -> Past:
     """Commits the end of transactions.v1 as the worker's position. A worker that finds no state up to its position
     counts what the log holds before it, as after a loss of Redis, and decides what comes behind it."""
     topic = settings.topic("transactions.v1")
-    consumer = Consumer(
-        client.reader_options(settings.bootstrap_servers, settings.consumer_group, settings.kafka_options, {})
-    )
+    options = client.reader_options(settings.bootstrap_servers, settings.consumer_group, settings.kafka_options)
+    consumer = Consumer(options)
     try:
-        partitions = consumer.list_topics(topic, timeout=ASKING_S).topics[topic].partitions
+        partitions = client.partitions_of(consumer, topic)
         ends = [TopicPartition(topic, partition, _end(consumer, topic, partition)) for partition in partitions]
         consumer.commit(offsets=ends, asynchronous=False)
     finally:
@@ -52,5 +50,5 @@ def begin_behind(settings: Settings, plan: TrafficSettings) -> Past:
 
 
 def _end(consumer: Consumer, topic: str, partition: int) -> int:
-    _, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=ASKING_S)
+    _, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=client.ANSWER_S)
     return int(high)

@@ -24,7 +24,7 @@ from ops.demo.scene import BLOCKED_TOO_MUCH_PERCENT, Scene
 from ops.demo.summary import Summary
 from ops.demo.traffic import Traffic
 from ops.demo.views import Moment, View
-from ops.stack.processes import ServerProcess
+from ops.processes.servers import ServerProcess
 from pipeline.decide.decision_topics import Located
 from pipeline.domain.decision import BreakerState
 from pipeline.io.avro.wire import WireFormat

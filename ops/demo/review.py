@@ -6,8 +6,8 @@ from typing import Final
 
 from ops.demo.backstage import PLANNER
 from ops.demo.scene import Scene
-from pipeline.decide.decision_topics import money_text
 from pipeline.domain.decision import Outcome
+from pipeline.domain.money import money_text
 from pipeline.review.cases import needs_second
 from pipeline.review.desk_command import claim, decide, open_cases, rules_of
 

@@ -22,7 +22,8 @@ from pipeline.io.postgres import Connection
 from pipeline.replay.redecide import Basis
 from pipeline.rollback.plan_command import Asked, apply_plan, make_plan
 from pipeline.rollback.plan_store import StoredPlan, read_lines
-from pipeline.rollback.report_command import Report, report_of
+from pipeline.rollback.report_command import report_of
+from pipeline.rollback.report_store import Report
 from pipeline.rollback.reversal import CHANGING, Disposition, PlanLine, released_id
 from pipeline.terminal.failures import Failure
 
@@ -141,7 +142,7 @@ class Rollback:
         raise Failure(f"{PLANNER} could apply a plan of their own.", "Look at pipeline/rollback/reversal.py.")
 
     def _tell_plan(self, plan: StoredPlan) -> None:
-        customers = plan.blast_radius["changing"]["customers"]
+        customers = plan.blast_radius.changing.customers
         self.tell(
             f"{PLANNER} plans a rollback: of {plan.decisions:,} decisions that the wrong model answers for, "
             f"{plan.changing:,} would be otherwise under {self.scene.good_version}, of {customers:,} customers"

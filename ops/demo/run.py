@@ -24,9 +24,9 @@ from ops.demo.scene import set_scene
 from ops.demo.summary import show_summary
 from ops.demo.traffic import Traffic
 from ops.demo.views import View, view_for
+from ops.processes.servers import ServerFailed
 from ops.stack.embedded import EmbeddedStack
-from ops.stack.foreground import StackFailure
-from ops.stack.processes import ServerFailed
+from ops.stack.stack import StackFailure
 from ops.stack.topics import create_topics
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.postgres import DatabaseRefused, DatabaseUnavailable
@@ -82,7 +82,7 @@ def _set_up(stack: ExitStack, directory: Path, view: View, started_s: float, ask
     meter.start()
     stack.callback(meter.stop)
     page = f"http://{settings.web_host}:{settings.web_port}/ready"
-    worker = service_process(scene, run, "The worker", ("worker",), {}, lambda: answers(page))
+    worker = service_process(scene, run, "The worker", ("worker", "run"), {}, lambda: answers(page))
     stack.callback(worker.stop)
     tell(f"starting a worker: policy {scene.policy.version}, model {scene.good_version}")
     window_s, sample = scene.policy.breaker.window_s, scene.policy.breaker.minimum_sample

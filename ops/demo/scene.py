@@ -16,9 +16,9 @@ import numpy as np
 from models.artefact.files import champion_version, golden_json, load_champion, tables_json, write
 from models.artefact.scoring import Model
 from models.artefact.vectors import golden_vectors
+from ops.processes.servers import LOOPBACK, free_port
 from ops.rail.process import rail_url
 from ops.stack.postgres import postgres_url
-from ops.stack.processes import LOOPBACK, free_port
 from pipeline.audit.key_files import create_signing_key
 from pipeline.decide.policy import Policy, parse_policy
 from pipeline.domain.features import COLUMN, FEATURES, UNKNOWN, Matrix

@@ -12,7 +12,7 @@ from ops.demo.past import Past
 from pipeline.decide.decision_topics import Located
 from pipeline.explain.as_json import explanation_json
 from pipeline.explain.explanation import explanation
-from pipeline.explain.text import explanation_lines
+from pipeline.explain.text_page import explanation_lines
 from pipeline.replay.archive_files import RegimeArchive
 from pipeline.terminal.output import Output, coloured
 
@@ -62,7 +62,8 @@ class Summary(NamedTuple):
 def show_summary(summary: Summary, examples: Sequence[Located], archive: RegimeArchive, *, as_json: bool) -> None:
     output = Output(as_json=as_json)
     explained = [
-        explanation(each.stored, each.found.source.partition, each.found.source.offset, archive) for each in examples
+        explanation(each.stored, each.found.source.partition, each.found.source.offset, archive.regime_of)
+        for each in examples
     ]
     if as_json:
         examples_json = [explanation_json(each) for each in explained]

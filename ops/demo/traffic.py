@@ -9,7 +9,7 @@ from itertools import chain
 from typing import Final
 
 from models.simulator import LabelledTransaction, TrafficEvent, TrafficSettings, events
-from models.simulator.command import publish_event
+from models.simulator.generate_command import publish_event
 from ops.demo.past import SHARE, past_days
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.bulk_publisher import BulkPublisher, Pace

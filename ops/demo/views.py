@@ -14,8 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from ops.demo.meter import Snapshot
-from pipeline.decide.decision_topics import Located, amount_text
+from pipeline.decide.decision_topics import Located
 from pipeline.domain.decision import Outcome
+from pipeline.domain.money import amount_text
 
 LINE_EVERY_S: Final = 2.0
 OUTCOME_STYLE: Final = {"ALLOW": "green", "BLOCK": "bold red", "ESCALATE": "yellow"}
@@ -96,7 +97,7 @@ class PlainView:
         mix = "  ".join(f"{outcome} {share}" for outcome, share in _shares(s).items())
         speed = f"{s.per_second:4.0f}/s  {mix}  p50 {s.latency_ms_p50} ms  p99 {s.latency_ms_p99} ms"
         print(f"{moment.second:5.1f} s  {speed}  breaker {moment.breaker}", flush=True)
-        if s.latest and (name := s.latest[-1].stored.fields["decision_id"]) != self._shown:
+        if s.latest and (name := s.latest[-1].stored.decision.decision_id) != self._shown:
             self._shown = name
             print(f"         {_one_line(s.latest[-1])}", flush=True)
 
@@ -160,11 +161,11 @@ def _latest(decisions: tuple[Located, ...]) -> Table:
     for width in (8, 9, 14):
         table.add_column(width=width, no_wrap=True)
     table.add_column(ratio=1, overflow="ellipsis", no_wrap=True)
-    for decision in decisions:
-        fields = decision.stored.fields
-        outcome = Text(fields["outcome"], style=OUTCOME_STYLE[fields["outcome"]])
-        amount = Text(amount_text(decision.stored.transaction), justify="right")
-        table.add_row(outcome, fields["route"], amount, fields["summary"])
+    for located in decisions:
+        decision = located.stored.decision
+        outcome = Text(decision.outcome, style=OUTCOME_STYLE[decision.outcome])
+        amount = Text(amount_text(decision.snapshot.transaction), justify="right")
+        table.add_row(outcome, decision.route, amount, decision.summary)
     return table
 
 
@@ -174,6 +175,7 @@ def _shares(s: Snapshot) -> dict[str, str]:
     return {outcome.value: f"{100 * s.recent_outcomes.get(outcome, 0) / total:4.1f} %" for outcome in Outcome}
 
 
-def _one_line(decision: Located) -> str:
-    fields = decision.stored.fields
-    return f"{fields['outcome']} {amount_text(decision.stored.transaction)} by {fields['route']}: {fields['summary']}"
+def _one_line(located: Located) -> str:
+    decision = located.stored.decision
+    amount = amount_text(decision.snapshot.transaction)
+    return f"{decision.outcome} {amount} by {decision.route}: {decision.summary}"

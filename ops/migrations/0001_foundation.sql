@@ -1,6 +1,6 @@
 -- Schemas, roles, the refusal to change what is append-only, the services' positions, and partitions by month.
 
--- Roles. Each process logs in as its own; none has a password until `fraud database roles` gives it one, so where the
+-- Roles. Each process logs in as its own; none has a password until `fraud database set-passwords` gives it one, so where the
 -- server asks for passwords none can log in before that. What all services share is granted to fraud_service.
 -- Roles belong to the whole server, so another database of it may have them already.
 DO $roles$

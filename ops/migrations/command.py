@@ -1,31 +1,34 @@
-"""`fraud database`: the migrations."""
+"""`fraud database`. Each command imports what it needs when it is called."""
 
 from __future__ import annotations
 
-import psycopg
+from pathlib import Path
+from typing import Annotated
 
-from ops.migrations.migrate import Migration, MigrationRefused, migrate
-from pipeline.io.settings import Settings
-from pipeline.terminal.failures import Failure, without_password
+import typer
+
+from pipeline.terminal.configuration import settings_from_environment
+from pipeline.terminal.options import Json
 from pipeline.terminal.output import Output
 
-
-def migrate_database(settings: Settings) -> list[Migration]:
-    """What was applied."""
-    try:
-        return migrate(settings.database_url)
-    except MigrationRefused as refusal:
-        raise Failure(f"The database is left as it was: {refusal}.", "Put the files as they were applied.") from refusal
-    except psycopg.OperationalError as error:
-        raise Failure(
-            f"PostgreSQL does not answer at {without_password(settings.database_url)}, or not to this role.",
-            "Start it, and set FRAUD_DATABASE_URL to its address, as the owner.",
-        ) from error
+database_app = typer.Typer()
 
 
-def show_migrations(output: Output, applied: list[Migration]) -> None:
-    for migration in applied:
-        fields = {"version": migration.version, "name": migration.name, "sha256": migration.sha256.hex()}
-        output.record(fields, f"applied {migration.version:04} {migration.name}")
-    if not applied:
-        output.note("Nothing to apply: the database is up to date.")
+@database_app.command("migrate")
+def migrate(as_json: Json = False) -> None:
+    """Migrate the database to the newest schema, as its owner."""
+    from ops.migrations.migrate_command import migrate_database, show_migrations
+
+    show_migrations(Output(as_json=as_json), migrate_database(settings_from_environment("migrate")))
+
+
+@database_app.command("set-passwords")
+def set_passwords(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="It holds a file postgres_password_ROLE for each.")],
+    as_json: Json = False,
+) -> None:
+    """Set the passwords of every role, as the database's owner."""
+    from ops.access.grants_command import set_role_passwords
+
+    for role in set_role_passwords(settings_from_environment("migrate"), folder):
+        Output(as_json=as_json).record({"role": role}, f"{role:<16} password set")

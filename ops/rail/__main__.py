@@ -8,10 +8,10 @@ from pathlib import Path
 
 from aiohttp import web
 
+from ops.processes.servers import LOOPBACK
 from ops.rail.books import Books
 from ops.rail.misbehaviour import Misbehaviour
 from ops.rail.server import Rail
-from ops.stack.processes import LOOPBACK
 
 
 def main() -> None:

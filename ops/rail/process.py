@@ -7,8 +7,8 @@ import urllib.request
 from dataclasses import asdict
 from pathlib import Path
 
+from ops.processes.servers import LOOPBACK, ServerProcess
 from ops.rail.misbehaviour import Misbehaviour
-from ops.stack.processes import LOOPBACK, ServerProcess
 
 
 def rail_process(directory: Path, port: int, misbehaviour: Misbehaviour | None = None) -> ServerProcess:

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from ops.stack.processes import LOOPBACK
+from ops.processes.servers import LOOPBACK
 
 VALID_FOR: Final = datetime.timedelta(days=7)
 _CLOCK_SLACK: Final = datetime.timedelta(minutes=5)

@@ -1,80 +1,88 @@
-"""Commands that only hand over to operations and training: topics, stacks, keys, models."""
+"""`fraud stack`, `topics` and `schemas`. Each command imports what it needs when it is called."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from ops.stack.foreground import StackFailure, hold
-from ops.stack.topics import TopicOutcome, TopicReport, TopicsFailed, create_topics
-from pipeline.io.sealing import DeadLetterKey, create_key_file
-from pipeline.io.settings import Settings
+import typer
+
+from pipeline.terminal.configuration import settings_from_environment
 from pipeline.terminal.failures import Failure
-from pipeline.terminal.output import Output, coloured
+from pipeline.terminal.options import Json
+from pipeline.terminal.output import Output
+
+if TYPE_CHECKING:
+    from ops.stack.stack import OpenStack
+
+stack_app = typer.Typer()
+topics_app = typer.Typer()
+schemas_app = typer.Typer()
+
+Folder = Annotated[Path, typer.Option("--directory", metavar="FOLDER", help="Where its files go.")]
+Exports = Annotated[bool, typer.Option("--env", help="Print `export` lines for a shell.")]
 
 
-def created_topics(settings: Settings, partitions: int, replication_factor: int) -> list[TopicReport]:
+@stack_app.command("embedded")
+def hold_embedded(directory: Folder = Path("var/embedded"), as_exports: Exports = False, as_json: Json = False) -> None:
+    """Hold up servers that pip brought, for trying things. It prints what it takes to use them. Ctrl-C ends it.
+
+    A broker that keeps nothing on disk, a Redis, a PostgreSQL and a payment rail. FOLDER/stack.env holds their
+    settings: give it to other commands as --env-file or FRAUD_ENV_FILE.
+    """
+    from ops.stack.embedded import embedded_stack
+
+    _hold("embedded", embedded_stack, directory, is_kept=False, as_exports=as_exports, as_json=as_json)
+
+
+@stack_app.command("real")
+def hold_real(directory: Folder = Path("var/stack"), as_exports: Exports = False, as_json: Json = False) -> None:
+    """Hold up Apache Kafka, Redis and PostgreSQL without Docker. It prints what it takes to use them. Ctrl-C ends it.
+
+    It needs Java 17, Maven and redis-server, and keeps what it holds. FOLDER/stack.env holds the settings: give it to
+    other commands as --env-file or FRAUD_ENV_FILE.
+    """
+    from ops.stack.real import real_stack
+
+    _hold("real", real_stack, directory, is_kept=True, as_exports=as_exports, as_json=as_json)
+
+
+@topics_app.command("create")
+def create_topics(
+    partitions: Annotated[
+        int, typer.Option(min=1, max=10_000, help="How many partitions transactions.v1 and decisions.v1 have.")
+    ] = 4,
+    replication_factor: Annotated[int, typer.Option(min=1, max=7, help="How many brokers keep each record.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Create the topics that are missing. Exit 1 when one that exists differs from what it should be."""
+    from ops.stack.topics_command import created_topics, show_topics
+
+    reports = created_topics(settings_from_environment("topics"), partitions, replication_factor)
+    raise typer.Exit(0 if show_topics(Output(as_json=as_json), reports) else 1)
+
+
+@schemas_app.command("register")
+def register_schemas(
+    registry: Annotated[
+        str, typer.Option(metavar="URL", help="Where a Confluent-compatible registry answers, as http://HOST:PORT.")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Register every schema. The ids that it prints are for FRAUD_CONFLUENT_IDS."""
+    from ops.stack.registry_command import register, show_registered
+
+    show_registered(Output(as_json=as_json), list(register(settings_from_environment(), registry)))
+
+
+def _hold(name: str, open_stack: OpenStack, directory: Path, *, is_kept: bool, as_exports: bool, as_json: bool) -> None:
+    from ops.stack.foreground import Form, hold
+    from ops.stack.stack import StackFailure
+
+    if as_exports and as_json:
+        raise Failure("--env and --json are two forms of the same.", "Give one of them.")
+    form = Form.EXPORTS if as_exports else Form.JSON if as_json else Form.TABLE
     try:
-        return create_topics(
-            settings.bootstrap_servers,
-            partitions=partitions,
-            prefix=settings.topic_prefix,
-            replication_factor=replication_factor,
-            client_settings={**settings.kafka_options, "log_level": "2"},
-        )
-    except TopicsFailed as failure:
-        raise Failure(str(failure).rstrip(".") + ".", "Is the broker up, and may you create topics?") from failure
-
-
-def show_topics(output: Output, reports: list[TopicReport]) -> bool:
-    """True when every topic is as it should be."""
-    for report in reports:
-        colour = "red" if report.outcome is TopicOutcome.DIFFERS else "green"
-        line = f"{coloured(f'{report.outcome:<8}', colour)} {report.name}  {'; '.join(report.differences)}".rstrip()
-        output.record({"topic": report.name, "outcome": report.outcome, "differences": list(report.differences)}, line)
-    return all(report.outcome is not TopicOutcome.DIFFERS for report in reports)
-
-
-def hold_embedded(directory: Path, *, as_json: bool) -> None:
-    from ops.stack.embedded import EmbeddedStack
-
-    try:
-        hold("embedded", EmbeddedStack, directory, as_json=as_json)
+        hold(name, open_stack, directory, is_kept=is_kept, form=form)
     except StackFailure as failure:
-        raise Failure("The embedded stack could not be started.", str(failure)) from failure
-
-
-def hold_real(directory: Path, *, as_json: bool) -> None:
-    from ops.stack.real import RealStack
-
-    try:
-        hold("real", RealStack, directory, as_json=as_json)
-    except StackFailure as failure:
-        raise Failure("The real stack could not be started.", str(failure)) from failure
-
-
-def create_key(path: Path) -> str:
-    """The id of the new key, which stands in every dead letter sealed with it."""
-    try:
-        create_key_file(path)
-    except FileExistsError as error:
-        raise Failure(f"{path} exists; a key is never overwritten.", "Give another path.") from error
-    except OSError as error:
-        raise Failure(f"{path} can't be written ({error.strerror}).", "Give a path in a folder of yours.") from error
-    return DeadLetterKey.from_file(path).key_id
-
-
-def train_model(history: Path, out_dir: Path, version: str, seed: int) -> dict[str, object]:
-    """The metrics of the new artefact in `out_dir/version`."""
-    try:
-        from models.train.history import HistoryRefused
-        from models.train.train import train
-    except ImportError as error:
-        raise Failure(f"Training needs {error.name}.", "Install it: `pip install '.[train]'`.") from error
-    if not history.is_file():
-        raise Failure(f"There is no file {history}.", "Give labelled history as parquet or CSV.")
-    try:
-        return dict(train(history, out_dir, version, seed)._asdict())
-    except HistoryRefused as refusal:
-        raise Failure(f"{history.name} can't train a model: {refusal}.", "Correct or extend the file.") from refusal
-    except FileExistsError as error:
-        raise Failure(f"{out_dir / version} exists.", "Versions are never changed; give another --version.") from error
+        raise Failure(f"The {name} stack could not be started.", str(failure)) from failure

@@ -9,10 +9,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from ops.stack.foreground import StackFailure, main
+from ops.processes.servers import ServerFailed, ServerProcess, free_port
+from ops.stack.foreground import main
 from ops.stack.postgres import PostgresMissing, PostgresServer, bundled_folder, postgres_server, postgres_url
-from ops.stack.processes import ServerFailed, ServerProcess, free_port
 from ops.stack.redis_server import Persistence, RedisMissing, bundled_executable, redis_server, redis_url
+from ops.stack.stack import StackFailure
 
 REDIS_MEMORY_MAX_BYTES = 512 * 1024**2
 _MOCK_BROKER = Path(__file__).with_name("mock_broker.py")
@@ -95,5 +96,10 @@ class EmbeddedStack:
         self.stop()
 
 
+def embedded_stack(directory: Path) -> EmbeddedStack:
+    """With PostgreSQL, as people hold it up."""
+    return EmbeddedStack(directory, with_postgres=True)
+
+
 if __name__ == "__main__":
-    main("embedded", EmbeddedStack, Path("var/embedded"))
+    main("embedded", embedded_stack, Path("var/embedded"), is_kept=False)

@@ -1,69 +1,78 @@
-"""Hold a stack up in the foreground until Ctrl-C or SIGTERM, its addresses printed."""
+"""Hold a stack up in the foreground until Ctrl-C or SIGTERM; print where it is and what it takes to use it."""
 
 import argparse
 import json
 import signal
 import sys
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
 
 from rich.console import Console
 from rich.table import Table
 
-
-class StackFailure(Exception):
-    """A stack could not be started. The message is for a person: what is wrong and what to do."""
-
-
-class Stack(Protocol):
-    """What the embedded and the real stack have in common."""
-
-    bootstrap_servers: str
-    redis_url: str
-
-    def addresses(self) -> dict[str, str | int]: ...
+from ops.stack.ready import ReadyStack, made_ready
+from ops.stack.stack import OpenStack, StackFailure
 
 
-OpenStack = Callable[[Path], AbstractContextManager[Stack]]
+class Form(StrEnum):
+    """How a stack says what it takes to use it."""
+
+    TABLE = "table"
+    JSON = "json"
+    """One object on one line: the addresses, and the settings under "settings"."""
+    EXPORTS = "exports"
+    """`export` lines for a shell."""
 
 
-def hold(name: str, open_stack: OpenStack, directory: Path, *, as_json: bool) -> None:
-    """Start the stack, print its addresses (as_json: one JSON line), stop it on Ctrl-C or SIGTERM.
+def hold(name: str, open_stack: OpenStack, directory: Path, *, is_kept: bool, form: Form) -> None:
+    """Start the stack, print it, stop it on Ctrl-C or SIGTERM. is_kept: its broker's log outlives a stop.
 
     For the main thread only: it takes over those two signals. Raises StackFailure.
     """
-    with open_stack(directory) as stack:
+    with made_ready(open_stack, directory, is_kept=is_kept) as ready:
         ended = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: ended.set())
-        _print_addresses(name, stack, as_json=as_json)
+        _show(name, ready, form)
         ended.wait()
 
 
-def main(name: str, open_stack: OpenStack, default_directory: Path) -> None:
+def main(name: str, open_stack: OpenStack, default_directory: Path, *, is_kept: bool) -> None:
     """The command line of one stack; ends the process with 1 and one sentence when the stack can't be had."""
     parser = argparse.ArgumentParser(prog=f"python -m ops.stack.{name}", description=f"Hold the {name} stack up.")
     parser.add_argument("--directory", type=Path, default=default_directory, help="where its files stand")
-    parser.add_argument("--json", action="store_true", help="print the addresses as one JSON line")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", dest="form", action="store_const", const=Form.JSON, help="print one JSON line")
+    form.add_argument("--env", dest="form", action="store_const", const=Form.EXPORTS, help="print `export` lines")
     options = parser.parse_args()
     try:
-        hold(name, open_stack, options.directory, as_json=options.json)
+        hold(name, open_stack, options.directory, is_kept=is_kept, form=options.form or Form.TABLE)
     except StackFailure as failure:
         sys.exit(f"The {name} stack could not be started. {failure}")
     except KeyboardInterrupt:
         sys.exit(130)
 
 
-def _print_addresses(name: str, stack: Stack, *, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(stack.addresses()), flush=True)
-        return
+def _show(name: str, ready: ReadyStack, form: Form) -> None:
+    match form:
+        case Form.JSON:
+            shown = {**ready.addresses, "settings": dict(ready.settings), "settings_file": str(ready.settings_path)}
+            print(json.dumps(shown), flush=True)
+        case Form.EXPORTS:
+            print(ready.exports(), end="", flush=True)
+        case Form.TABLE:
+            _print_table(name, ready)
+
+
+def _print_table(name: str, ready: ReadyStack) -> None:
     table = Table(title=f"{name} stack", caption="Ctrl-C ends it")
     table.add_column("what")
     table.add_column("where", overflow="fold")
-    for what, where in stack.addresses().items():
+    for what, where in ready.addresses.items():
         table.add_row(what.replace("_", " "), str(where))
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    console.print("To use it from another terminal:")
+    # Not wrapped: it is to be pasted.
+    console.print(f"export FRAUD_ENV_FILE={ready.settings_path}", soft_wrap=True, markup=False, highlight=False)

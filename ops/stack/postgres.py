@@ -18,8 +18,8 @@ import psutil
 import psycopg
 
 from ops.access.roles import POSTGRES_OWNER
+from ops.processes.servers import LOOPBACK, START_DEADLINE_S, STOP_GRACE_S, ServerProcess
 from ops.stack.certificates import Certificates
-from ops.stack.processes import LOOPBACK, START_DEADLINE_S, STOP_GRACE_S, ServerProcess
 from ops.stack.versions import POSTGRES_DATABASE, POSTGRES_INITDB, POSTGRES_SETTINGS
 
 INITDB_TIMEOUT_S: Final = 60

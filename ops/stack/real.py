@@ -10,7 +10,8 @@ from typing import Self
 
 from ops.access.rights import ADMINISTRATOR, AccessFailed, Principal, apply_access
 from ops.access.roles import POSTGRES_OWNER
-from ops.stack.foreground import StackFailure, main
+from ops.processes.servers import START_DEADLINE_S, ServerFailed, free_port
+from ops.stack.foreground import main
 from ops.stack.kafka.broker import BrokerFormatFailed, bootstrap_servers, kafka_broker
 from ops.stack.kafka.jars import KafkaUnavailable
 from ops.stack.kafka.security import BrokerSecurity
@@ -23,8 +24,8 @@ from ops.stack.postgres import (
     postgres_url,
     system_folder,
 )
-from ops.stack.processes import START_DEADLINE_S, ServerFailed, free_port
 from ops.stack.redis_server import Persistence, RedisMissing, RedisSecurity, redis_server, redis_url, system_executable
+from ops.stack.stack import StackFailure
 from ops.stack.versions import REDIS_MEMORY_MAX_BYTES
 
 SECURE_START_DEADLINE_S = 3 * START_DEADLINE_S  # Java's TLS and SCRAM are slow to warm up on a loaded machine
@@ -145,5 +146,10 @@ class RealStack:
         self.stop()
 
 
+def real_stack(directory: Path) -> RealStack:
+    """With PostgreSQL, as people hold it up."""
+    return RealStack(directory, with_postgres=True)
+
+
 if __name__ == "__main__":
-    main("real", RealStack, Path("var/stack"))
+    main("real", real_stack, Path("var/stack"), is_kept=True)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import redis
 
+from ops.processes.servers import LOOPBACK, ServerProcess
 from ops.stack.certificates import Certificates
-from ops.stack.processes import LOOPBACK, ServerProcess
 from ops.stack.versions import REDIS_MEMORY_MAX_BYTES, REDIS_SETTINGS
 
 PING_TIMEOUT_S = 1.0

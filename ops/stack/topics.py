@@ -17,6 +17,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its types s
 )
 
 from ops.stack.versions import MESSAGE_MAX_BYTES
+from pipeline.io.kafka.client import admin_client
 
 PARTITIONS_DEFAULT: Final = 4
 MOCK_PARTITIONS: Final = 4  # what librdkafka's mock cluster gives every topic; it can't be told otherwise
@@ -151,7 +152,7 @@ def create_topics(
     partitions: of transactions.v1 and decisions.v1; the others have one. prefix: put before every name.
     client_settings: librdkafka's, for security. Raises TopicsFailed.
     """
-    admin = AdminClient({**(client_settings or {}), "bootstrap.servers": bootstrap_servers})
+    admin = admin_client(bootstrap_servers, client_settings or {})
     wanted = [_new_topic(topic, prefix, partitions, replication_factor) for topic in TOPICS]
     try:
         if _is_mock(admin):

@@ -1,8 +1,8 @@
-"""Every alert that the pipeline can raise: its severity, what it means, and where operations.md says what to do.
+"""Every alert that the pipeline can raise: its severity, its meaning, and where operations.md says what to do.
 
 Invariants
-1. Nothing that isn't in CATALOGUE can be raised, nor with a severity that its entry doesn't allow.
-2. A cause that is told twice has one id: it follows from code, scope and evidence alone.
+1. Only an alert in CATALOGUE can be raised, and only with a severity that its entry allows.
+2. A cause that is raised twice has one id: the id follows from code, scope and evidence alone.
 """
 
 from __future__ import annotations
@@ -11,19 +11,14 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 from uuid import UUID, uuid5
 
+from pipeline.domain.alert import Alert, Severity
 from pipeline.domain.log import Source
 
 _NAMESPACE = UUID("5d0f7a52-2b1c-5d6e-8f7b-0c9a4e3d2f11")
 
 
-class Severity(StrEnum):
-    INFO = "INFO"
-    WARNING = "WARNING"
-    CRITICAL = "CRITICAL"
-
-
 class AlertCode(StrEnum):
-    """In the order of the concerns that raise them."""
+    """Codes in the order of the concerns that raise them."""
 
     TRANSACTION_ID_CONFLICT = "TRANSACTION_ID_CONFLICT"
     BREAKER_TRIP = "BREAKER_TRIP"
@@ -46,7 +41,10 @@ class AlertCode(StrEnum):
 
 
 class Entry(NamedTuple):
-    """severities: that it may be raised with; most have one. runbook: an anchor of docs/operations.md."""
+    """What holds for every alert of one code.
+
+    severities: the ones that it may be raised with; most codes have one. runbook: an anchor of docs/operations.md.
+    """
 
     severities: tuple[Severity, ...]
     meaning: str
@@ -99,18 +97,6 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
 }
 
 
-class Alert(NamedTuple):
-    """Fields in the order of `schemas/alert.v1.avsc`."""
-
-    alert_id: str
-    raised_at_ms: int
-    severity: Severity
-    code: AlertCode
-    summary: str
-    scope: str
-    evidence: dict[str, str]
-
-
 def alert(
     code: AlertCode,
     summary: str,
@@ -119,7 +105,10 @@ def alert(
     raised_at_ms: int,
     severity: Severity | None = None,
 ) -> Alert:
-    """severity: one of the entry's; None for its only one. `summary` may say more than the entry's meaning."""
+    """Make an alert of the catalogue.
+
+    severity: one of the entry's; None stands for its only one. `summary` may say more than the entry's meaning.
+    """
     allowed = CATALOGUE[code].severities
     if severity is None:
         assert len(allowed) == 1, f"{code} is raised with a severity"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pipeline.alerts.catalogue import Alert
+from pipeline.domain.alert import Alert
 from pipeline.domain.log import Outgoing
 from pipeline.io.avro.wire import WireFormat
 
 
 def alert_record(wire: WireFormat, topic: str, raised: Alert) -> Outgoing:
-    """topic: alerts.v1 with its prefix."""
-    return Outgoing(topic, raised.alert_id.encode(), wire.encode("alert.v1", raised._asdict()))
+    """Encode an alert. topic: alerts.v1 with its prefix."""
+    return Outgoing(topic, raised.alert_id.encode(), wire.encode(raised))

@@ -32,7 +32,7 @@ class Anchors:
         self._unpublished += heads
         while self._unpublished:
             head = self._unpublished[0].head
-            self._publish(f"{head.topic}:{head.partition}".encode(), self._value(self._unpublished[0]))
+            self._publish(f"{head.topic}:{head.partition}".encode(), self._wire.encode(self._unpublished[0].anchor))
             del self._unpublished[0]
         return heads
 
@@ -49,7 +49,3 @@ class Anchors:
         signed = SignedHead(head, tree.frontier, self._key.key_id, self._key.sign(signed_text(head)))
         write_head(self._directory, signed)
         return [signed]
-
-    def _value(self, signed: SignedHead) -> bytes:
-        fields = {**signed.head._asdict(), "key_id": signed.key_id, "signature": signed.signature}
-        return self._wire.encode("anchor.v1", fields)

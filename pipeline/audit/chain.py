@@ -27,7 +27,7 @@ _ENTRY: Final = struct.Struct(">Qq32s")
 
 
 class Entry(NamedTuple):
-    """What the leaf file holds of a record."""
+    """A record's line in the leaf file."""
 
     offset: int
     recorded_at_us: int  # microseconds since 1970: when the audit log stored it
@@ -88,7 +88,7 @@ def chained(tree: Tree, entries: Iterable[Entry]) -> tuple[list[bytes], Tree]:
 
 
 def root(frontier: Sequence[bytes]) -> bytes:
-    """Of the tree over all leaves."""
+    """The Merkle root of the tree over all leaves."""
     if not frontier:
         return EMPTY_ROOT
     found = frontier[-1]
@@ -108,7 +108,7 @@ def tree_root(leaves: Sequence[bytes]) -> bytes:
         return EMPTY_ROOT
     while len(level) > 1:
         paired = [node_hash(left, right) for left, right in zip(level[::2], level[1::2], strict=False)]
-        # What has no partner goes up as it is: the same as splitting at the largest power of two.
+        # A node without a partner goes up as it is: the same as splitting at the largest power of two.
         level = paired + level[len(paired) * 2 :]
     return level[0]
 

@@ -1,4 +1,4 @@
-"""What an auditor takes away: the audit tables as lines of JSON, the schema of their records, and what stands outside
+"""An export for an auditor: the audit tables as lines of JSON, the schema of their records, and what stands outside
 the database. The offline verifier (ops/verifier) reads it.
 
 One snapshot of the database, taken once it holds every record whose leaf was on disk when the export began: a row that

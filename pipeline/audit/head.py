@@ -13,13 +13,15 @@ import json
 from typing import Final, NamedTuple
 
 from pipeline.audit.chain import HASH_BYTES, Tree, root
+from pipeline.domain.anchor import Anchor
 
 KIND: Final = "fraud-audit-head-v1"
 NO_PREVIOUS: Final = bytes(HASH_BYTES)
+_HASHES: Final = frozenset({"root", "chain", "previous"})
 
 
 class Head(NamedTuple):
-    """Fields as in `schemas/anchor.v1.avsc`."""
+    """The signed part of an Anchor: its fields but for the key's id and the signature."""
 
     topic: str
     partition: int
@@ -41,8 +43,27 @@ class SignedHead(NamedTuple):
     signature: bytes
 
     @property
+    def anchor(self) -> Anchor:
+        """The head as it stands on `anchors.v1`, which doesn't hold the frontier."""
+        return Anchor(*self.head, self.key_id, self.signature)
+
+    @property
     def tree(self) -> Tree:
         return Tree(self.head.tree_size, self.head.last_offset, self.head.chain, self.frontier)
+
+
+def head_of_anchor(anchor: Anchor) -> Head:
+    return Head(
+        anchor.topic,
+        anchor.partition,
+        anchor.tree_size,
+        anchor.first_offset,
+        anchor.last_offset,
+        anchor.root,
+        anchor.chain,
+        anchor.previous,
+        anchor.anchored_at_ms,
+    )
 
 
 def next_head(
@@ -55,7 +76,7 @@ def next_head(
 
 
 def signed_text(head: Head) -> bytes:
-    """What is signed."""
+    """The text that the signature is over."""
     fields = {name: value.hex() if isinstance(value, bytes) else value for name, value in head._asdict().items()}
     return json.dumps({"kind": KIND, **fields}, sort_keys=True, separators=(",", ":")).encode()
 
@@ -78,13 +99,15 @@ def head_of(text: str) -> SignedHead:
     """From a head's file. Raises ValueError where it is none; whether the signature holds is not asked here."""
     try:
         read = json.loads(text)
-        fields = {name: read["head"][name] for name in Head._fields}
-        for name in ("root", "chain", "previous"):
-            fields[name] = bytes.fromhex(fields[name])
+        head = Head._make(_from_text(name, read["head"][name]) for name in Head._fields)
         frontier = tuple(bytes.fromhex(subtree) for subtree in read["frontier"])
-        signed = SignedHead(Head(**fields), frontier, read["key_id"], bytes.fromhex(read["signature"]))
+        signed = SignedHead(head, frontier, read["key_id"], bytes.fromhex(read["signature"]))
     except (KeyError, TypeError) as error:
         raise ValueError("the file is no head of an audit log") from error
     if file_text(signed) != text or root(frontier) != signed.head.root:
         raise ValueError("the file is no head of an audit log as it was written")
     return signed
+
+
+def _from_text(name: str, written: object) -> object:
+    return bytes.fromhex(str(written)) if name in _HASHES else written

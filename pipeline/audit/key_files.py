@@ -35,7 +35,7 @@ class SigningKey:
 
     @classmethod
     def from_text(cls, pem: str) -> SigningKey:
-        """As `from_file`, of the file's text."""
+        """Do as `from_file` does, with the file's text."""
         return cls._from_pem(pem.encode(), "the secret audit_key")
 
     @classmethod

@@ -79,7 +79,7 @@ def head_folder(directory: Path, topic: str, partition: int) -> Path:
 
 
 def partitions_of(directory: Path, topic: str) -> list[int]:
-    """Those that have a leaf file."""
+    """The partitions that have a leaf file."""
     paths = (directory / "leaves").glob(f"{topic}-*.leaves")
     return sorted(int(path.stem.rpartition("-")[2]) for path in paths)
 

@@ -7,6 +7,7 @@ from typing import Final
 
 from pipeline.audit.log_store import time_of
 from pipeline.audit.rows import COPY_END, COPY_START, letter_row
+from pipeline.domain.dead_letter import DeadLetter
 from pipeline.io.kafka.positioned_log import LogBatch
 from pipeline.io.postgres import Connection, Positions, failures_named, statements
 
@@ -24,7 +25,7 @@ class Letters:
         with failures_named():
             return self._positions.read(connection, partitions)
 
-    def store(self, connection: Connection, batch: LogBatch) -> None:
+    def store(self, connection: Connection, batch: LogBatch[DeadLetter]) -> None:
         """All of it in one transaction. Raises PositionMoved, DatabaseUnavailable, DatabaseRefused."""
         for at_ms in {record.timestamp_ms for record in batch.records}:
             self._ensure_month(connection, at_ms)

@@ -21,10 +21,11 @@ from typing import Final, NamedTuple
 
 from pipeline.audit.chain import Entry, Tree, chained, grown, leaf_hash
 from pipeline.audit.leaf_files import LeafFile, head_paths, latest_head
-from pipeline.audit.rows import COPY_END, COPY_START, Kind, Proof, kind_of
+from pipeline.audit.rows import COPY_END, COPY_START, Kind, Proof, filed_at_ms, kind_of, row_of
+from pipeline.domain.decision_records import DecisionRecord
 from pipeline.domain.log import LogRecord
 from pipeline.domain.refusals import Refusal
-from pipeline.io.avro.wire import Datum, WireFormat
+from pipeline.io.avro.wire import WireFormat
 from pipeline.io.postgres import Connection, DatabaseRefused, Positions, failures_named, statements
 
 CONSUMER: Final = "audit"
@@ -51,7 +52,7 @@ class _DayNotReady(Exception):
 
 
 class Link(NamedTuple):
-    """How far a batch took a partition's log, and when its last record was recorded."""
+    """The end of a partition's log after a batch, and when its last record was recorded."""
 
     tree: Tree
     recorded_at_us: int
@@ -78,7 +79,7 @@ class AuditLog:
 
     @property
     def trees(self) -> Mapping[int, Tree]:
-        """What is committed of each partition that is this process's."""
+        """The committed tree of each partition that this process holds."""
         return dict(self._trees)
 
     def open(self, connection: Connection, partitions: Iterable[int]) -> dict[int, int]:
@@ -104,7 +105,7 @@ class AuditLog:
             file.close()
         self._files, self._trees = {}, {}
 
-    def store(self, connection: Connection, records: Sequence[LogRecord]) -> Stored:
+    def store(self, connection: Connection, records: Sequence[LogRecord[None]]) -> Stored:
         """All of them in one transaction, RECORDS_MAX at most.
 
         Where the database refuses one, all before it, then raises RecordRefused. Raises also AuditBroken,
@@ -122,10 +123,10 @@ class AuditLog:
         second = self.store(connection, records[middle:])
         return Stored(first.records + second.records, _added(first.by_kind, second.by_kind))
 
-    def _store(self, connection: Connection, records: Sequence[LogRecord]) -> Stored:
+    def _store(self, connection: Connection, records: Sequence[LogRecord[None]]) -> Stored:
         kinds = [kind_of(record.value) for record in records]
         proofs, links = self._prove(records)
-        by_kind: dict[Kind, list[tuple[LogRecord, Proof]]] = {}
+        by_kind: dict[Kind, list[tuple[LogRecord[None], Proof]]] = {}
         for kind, record, proof in zip(kinds, records, proofs, strict=True):
             by_kind.setdefault(kind, []).append((record, proof))
         try:
@@ -139,7 +140,7 @@ class AuditLog:
     def _write(
         self,
         connection: Connection,
-        by_kind: Mapping[Kind, Sequence[tuple[LogRecord, Proof]]],
+        by_kind: Mapping[Kind, Sequence[tuple[LogRecord[None], Proof]]],
         links: Mapping[int, Link],
     ) -> None:
         with failures_named(), connection.transaction():
@@ -147,9 +148,9 @@ class AuditLog:
             for kind, proved in by_kind.items():
                 self._copy(connection, kind, proved)
 
-    def _prove(self, records: Sequence[LogRecord]) -> tuple[list[Proof], dict[int, Link]]:
+    def _prove(self, records: Sequence[LogRecord[None]]) -> tuple[list[Proof], dict[int, Link]]:
         """Each record's proof in order, and the links to them; their entries are on disk afterwards."""
-        by_partition: dict[int, list[LogRecord]] = {}
+        by_partition: dict[int, list[LogRecord[None]]] = {}
         for record in records:
             by_partition.setdefault(record.partition, []).append(record)
         proofs: dict[tuple[int, int], Proof] = {}
@@ -162,8 +163,8 @@ class AuditLog:
                 proofs[partition, entry.offset] = Proof(entry, chain)
         return [proofs[record.partition, record.offset] for record in records], links
 
-    def _entries(self, partition: int, records: Sequence[LogRecord]) -> list[Entry]:
-        """Those that the leaf file has from before a crash, which must be of these records, and new ones after."""
+    def _entries(self, partition: int, records: Sequence[LogRecord[None]]) -> list[Entry]:
+        """The entries that the leaf file has from before a crash, which must be of these records, then new ones."""
         tree, file, recorded_at_us = self._trees[partition], self._files[partition], self._clock_us()
         fresh = [Entry(r.offset, recorded_at_us, leaf_hash(partition, r.offset, r.value)) for r in records]
         ahead = file.read(tree.size, tree.size + len(fresh))
@@ -173,7 +174,7 @@ class AuditLog:
         file.append(fresh[len(ahead) :])
         return ahead + fresh[len(ahead) :]
 
-    def _copy(self, connection: Connection, kind: Kind, proved: Sequence[tuple[LogRecord, Proof]]) -> None:
+    def _copy(self, connection: Connection, kind: Kind, proved: Sequence[tuple[LogRecord[None], Proof]]) -> None:
         with connection.cursor().copy(self._statements[kind.statement]) as copy:
             copy.write(COPY_START)
             for begin in range(0, len(proved), ROWS_A_WRITE):
@@ -181,17 +182,17 @@ class AuditLog:
                 copy.write(b"".join([self._row(kind, record, proof) for record, proof in part]))
             copy.write(COPY_END)
 
-    def _row(self, kind: Kind, record: LogRecord, proof: Proof) -> bytes:
-        fields = self._decoded(record)
-        if (kind.table, fields[kind.time_field] // DAY_MS) not in self._days:
+    def _row(self, kind: Kind, record: LogRecord[None], proof: Proof) -> bytes:
+        content = self._decoded(record)
+        if (kind.table, filed_at_ms(content) // DAY_MS) not in self._days:
             raise _DayNotReady
-        return kind.row(record, fields, proof)
+        return row_of(record, content, proof)
 
-    def _decoded(self, record: LogRecord) -> Datum:
-        fields = self._wire.decode("decision.v1", record.value)
-        if isinstance(fields, Refusal):
-            raise ValueError(fields.detail)
-        return fields
+    def _decoded(self, record: LogRecord[None]) -> DecisionRecord:
+        content = self._wire.decode_decision_record(record.value)
+        if isinstance(content, Refusal):
+            raise ValueError(content.detail)
+        return content
 
     def _link(self, connection: Connection, links: Mapping[int, Link]) -> None:
         for partition, (tree, recorded_at_us) in sorted(links.items()):
@@ -200,11 +201,11 @@ class AuditLog:
             before = self._trees[partition].last_offset + 1
             self._positions.advance(connection, partition, before, tree.last_offset + 1)
 
-    def _make_ready(self, connection: Connection, records: Sequence[LogRecord]) -> None:
+    def _make_ready(self, connection: Connection, records: Sequence[LogRecord[None]]) -> None:
         """Partitions for the months of `records`, where they are missing."""
         for record in records:
             kind = kind_of(record.value)
-            day = self._decoded(record)[kind.time_field] // DAY_MS
+            day = filed_at_ms(self._decoded(record)) // DAY_MS
             if (kind.table, day) not in self._days:
                 with failures_named():
                     connection.execute(self._statements["ensure_partition"], [kind.table, time_of(day * DAY_MS * 1000)])

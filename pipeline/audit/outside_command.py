@@ -1,4 +1,4 @@
-"""`fraud audit export, prove, heads`: what leaves the database, and what holds it to account."""
+"""`fraud audit export`, `prove` and `heads`: what leaves the database, and what holds it to account."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
 from pipeline.audit.export_files import Exported, export
-from pipeline.audit.head import Head, SignedHead, file_text, signed_text
-from pipeline.audit.key_files import is_signed, public_key
+from pipeline.audit.head import SignedHead, file_text, head_of_anchor, signed_text
+from pipeline.audit.key_files import SigningKeyRefused, is_signed, public_key
 from pipeline.audit.leaf_files import HeadRefused, head_paths, partitions_of, read_head
 from pipeline.audit.proof_store import Unproved, place_of, proof
-from pipeline.audit.service_command import database_away
 from pipeline.decide.verdict import decision_id
 from pipeline.domain.refusals import Refusal
+from pipeline.domain.times import utc_text
 from pipeline.io.avro.schema_files import schema_text
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import Connection, DatabaseRefused, DatabaseUnavailable, connect
 from pipeline.io.settings import Settings
-from pipeline.terminal.failures import Failure
-from pipeline.terminal.output import Output, coloured, utc_text
+from pipeline.terminal.failures import Failure, database_away
+from pipeline.terminal.output import Output, coloured
 
 T = TypeVar("T")
 
@@ -41,8 +43,8 @@ def export_log(settings: Settings, wire: WireFormat, out: Path, *, with_topic: b
         raise Failure(f"{out} exists; an export is never overwritten.", "Give another path.") from error
 
 
-def prove(settings: Settings, wanted: str) -> dict[str, Any]:
-    """Of the decision with this id, or with this transaction."""
+def proof_of(settings: Settings, wanted: str) -> dict[str, Any]:
+    """The proof of the decision with this id, or with this transaction."""
     topic = settings.topic("decisions.v1")
     try:
         place = _with_database(settings, lambda connection: place_of(connection, _decision_id(wanted)))
@@ -54,7 +56,7 @@ def prove(settings: Settings, wanted: str) -> dict[str, Any]:
 
 
 def heads(settings: Settings) -> list[SignedHead]:
-    """Of every partition, oldest first."""
+    """The signed heads of every partition, oldest first."""
     topic, directory = settings.topic("decisions.v1"), settings.audit_directory
     try:
         return [read_head(path) for p in partitions_of(directory, topic) for path in head_paths(directory, topic, p)]
@@ -64,7 +66,7 @@ def heads(settings: Settings) -> list[SignedHead]:
 
 def show_heads(output: Output, found: list[SignedHead], public_key_path: Path | None) -> bool:
     """True when every signature holds, or none was asked about."""
-    key = None if public_key_path is None else public_key(public_key_path)
+    key = None if public_key_path is None else _public_key(public_key_path)
     is_sound = True
     for signed in found:
         head = signed.head
@@ -77,16 +79,22 @@ def show_heads(output: Output, found: list[SignedHead], public_key_path: Path | 
     return is_sound
 
 
+def _public_key(path: Path) -> Ed25519PublicKey:
+    try:
+        return public_key(path)
+    except SigningKeyRefused as refusal:
+        raise Failure(f"{refusal}.", "Give the .pub file that `fraud keys create audit` made.") from refusal
+
+
 def _anchors_on_topic(settings: Settings, wire: WireFormat) -> Iterator[str]:
     """Each as the text of a head's file, but for the frontier, which the topic doesn't hold."""
     with LogReader.of(settings) as log:
         for found in log.read_all(settings.topic("anchors.v1")):
-            fields = wire.decode("anchor.v1", found.value)
-            if isinstance(fields, Refusal):
+            anchor = wire.decode_anchor(found.value)
+            if isinstance(anchor, Refusal):
                 what = f"anchors.v1 holds what is no anchor, at {found.source.offset}."
                 raise Failure(what, "Look at who writes to it.")
-            head = Head(**{name: fields[name] for name in Head._fields})
-            yield file_text(SignedHead(head, (), fields["key_id"], fields["signature"]))
+            yield file_text(SignedHead(head_of_anchor(anchor), (), anchor.key_id, anchor.signature))
 
 
 def _decision_id(wanted: str) -> str:
@@ -101,6 +109,6 @@ def _with_database(settings: Settings, ask: Callable[[Connection], T]) -> T:
         with connect(settings.database_url, "fraud-audit-command") as connection:
             return ask(connection)
     except DatabaseUnavailable as error:
-        raise database_away(settings) from error
+        raise database_away(settings.database_url) from error
     except DatabaseRefused as refusal:
         raise Failure(f"{refusal}.".capitalize(), "Use a role that may read, such as fraud_reader.") from refusal

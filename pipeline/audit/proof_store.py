@@ -36,7 +36,7 @@ def place_of(connection: Connection, decision_id: str) -> Place:
 
 
 def proof(directory: Path, topic: str, place: Place) -> dict[str, Any]:
-    """As JSON. Raises Unproved, HeadRefused."""
+    """The proof as JSON. Raises Unproved, HeadRefused."""
     heads = [read_head(path) for path in head_paths(directory, topic, place.partition)]
     if not heads:
         raise Unproved(f"partition {place.partition} has no signed head yet")

@@ -18,6 +18,7 @@ from pipeline.audit.anchor_topics import Anchors
 from pipeline.audit.letter_store import Letters
 from pipeline.audit.log_store import RECORDS_MAX, AuditLog
 from pipeline.decide import metrics
+from pipeline.domain.dead_letter import DeadLetter
 from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.kafka.positioned_log import PositionedLog
 from pipeline.io.postgres import Connection, Held
@@ -27,6 +28,8 @@ BATCH_INTERVAL_S: Final = 0.25
 RECORDS_UNPACED: Final = 1_000
 """A smaller batch is followed by another no sooner than BATCH_INTERVAL_S later: each costs a sync of every leaf file
 and a row of chain_link a partition, and nobody waits for the audit log."""
+LOOK_S: Final = 1.0
+"""Between looks whether PostgreSQL is there, while nothing comes: else the service would call itself ready."""
 ANCHOR_INTERVAL_S: Final = 3600.0
 ANCHOR_RETRY_S: Final = 60.0
 _logger = structlog.stdlib.get_logger(__name__)
@@ -34,10 +37,10 @@ _logger = structlog.stdlib.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What is read; each asks its store where to go on."""
+    """The topics that are read; each asks its store where to go on."""
 
-    decisions: PositionedLog
-    letters: PositionedLog
+    decisions: PositionedLog[None]
+    letters: PositionedLog[DeadLetter]
 
 
 class AuditService:
@@ -61,6 +64,7 @@ class AuditService:
         self._anchor_interval_s = anchor_interval_s
         self._anchor_due = time.monotonic() + anchor_interval_s
         self._is_anchor_wanted = threading.Event()
+        self._looked_at = 0.0
 
     def read_from(self, sources: Sources) -> None:
         """Before the first step."""
@@ -97,6 +101,9 @@ class AuditService:
         if letters.records:
             self._letters.store(connection, letters)
             metrics.AUDIT_RECORDS.labels("DeadLetter").inc(len(letters.records))
+        if not batch.records and time.monotonic() - self._looked_at > LOOK_S:
+            self._held.look()
+            self._looked_at = time.monotonic()
         self._anchor_if_due()
         return None if sources.decisions.positions else "no partition of decisions.v1 is its own"
 

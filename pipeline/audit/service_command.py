@@ -1,4 +1,4 @@
-"""`fraud audit`: the service, its keys and heads, exports, proofs, and the offline verifier on an export."""
+"""`fraud audit run`: the audit service in the foreground, logging JSON to stderr."""
 
 from __future__ import annotations
 
@@ -6,40 +6,41 @@ import signal
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Final, NoReturn
 
 from pipeline.audit.anchor_topics import Anchors, Publish
-from pipeline.audit.key_files import SigningKey, SigningKeyRefused, create_signing_key
+from pipeline.audit.key_files import SigningKey, SigningKeyRefused
 from pipeline.audit.leaf_files import HeadRefused, LeafFileBusy
 from pipeline.audit.letter_store import Letters
 from pipeline.audit.log_store import AuditBroken, AuditLog, RecordRefused
 from pipeline.audit.service import AuditService, Sources
-from pipeline.domain.log import Outgoing
+from pipeline.domain.log import ContentT, Outgoing
+from pipeline.domain.refusals import Refusal
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.appender import Appender
-from pipeline.io.kafka.positioned_log import PositionedLog
+from pipeline.io.kafka.positioned_log import PositionedLog, undecoded
 from pipeline.io.postgres import PositionMoved, connect
 from pipeline.io.runner import Terms, run_service
 from pipeline.io.settings import Settings
-from pipeline.terminal.failures import Failure, without_password
+from pipeline.terminal.failures import Failure
 
+CREATE_KEY: Final = "Create one with `fraud keys create audit PATH`"
 PASSING: Final = (LeafFileBusy, PositionMoved)
 # Each names what is wrong; OSError: a full disk, say.
 ENDING: Final = (AuditBroken, HeadRefused, LeafFileBusy, RecordRefused, OSError)
 
 
 def run_audit(settings: Settings, wire: WireFormat, *, is_refill: bool = False) -> NoReturn:
-    """As a service (pipeline.io.runner); SIGUSR1 anchors at once.
+    """Run as a service (pipeline.io.runner); SIGUSR1 anchors at once.
 
     is_refill: the database was restored from a backup; what the files outside it already have is read again.
     """
     service = _service(settings, wire, is_refill=is_refill)
-    letters = "transactions.dead.v1", "dead_letter.v1", "audit-dead-letters"
+    letters = "transactions.dead.v1", wire.decode_dead_letter, "audit-dead-letters"
     service.read_from(
         Sources(
-            _source(settings, wire, "decisions.v1", None, "audit", service.decision_positions, service.release),
-            _source(settings, wire, *letters, service.letter_positions),
+            _source(settings, "decisions.v1", undecoded, "audit", service.decision_positions, service.release),
+            _source(settings, *letters, service.letter_positions),
         )
     )
     terms = Terms(
@@ -53,32 +54,15 @@ def run_audit(settings: Settings, wire: WireFormat, *, is_refill: bool = False) 
     run_service(service, settings, terms)
 
 
-def keygen(path: Path) -> str:
-    """The new key's id."""
-    try:
-        return create_signing_key(path).key_id
-    except FileExistsError as error:
-        raise Failure(f"{error.filename} exists; a key is never overwritten.", "Give another path.") from error
-    except OSError as error:
-        raise Failure(f"{path} can't be written ({error.strerror}).", "Give a path in a folder of yours.") from error
-
-
 def signing_key(settings: Settings) -> SigningKey:
     try:
         if settings.audit_key is not None:
             return SigningKey.from_text(settings.audit_key)
         if settings.audit_key_file is None:
-            raise Failure("The audit log has no key to sign with.", "Set FRAUD_AUDIT_KEY_FILE; `fraud audit keygen`.")
+            raise Failure("The audit log has no key to sign with.", f"{CREATE_KEY}, and set FRAUD_AUDIT_KEY_FILE.")
         return SigningKey.from_file(settings.audit_key_file)
     except SigningKeyRefused as refusal:
-        raise Failure(f"{refusal}.", "`fraud audit keygen` makes one.") from refusal
-
-
-def database_away(settings: Settings) -> Failure:
-    return Failure(
-        f"PostgreSQL does not answer at {without_password(settings.database_url)}.",
-        "Start it and set FRAUD_DATABASE_URL to its address.",
-    )
+        raise Failure(f"{refusal}.", f"{CREATE_KEY}.") from refusal
 
 
 def _service(settings: Settings, wire: WireFormat, *, is_refill: bool) -> AuditService:
@@ -94,20 +78,18 @@ def _service(settings: Settings, wire: WireFormat, *, is_refill: bool) -> AuditS
 
 def _source(
     settings: Settings,
-    wire: WireFormat,
     topic: str,
-    schema: str | None,
+    decode: Callable[[bytes | None], ContentT | Refusal],
     consumer: str,
     positions: Callable[..., dict[int, int]],
     release: Callable[[], None] = lambda: None,
-) -> PositionedLog:
+) -> PositionedLog[ContentT]:
     return PositionedLog(
         settings.bootstrap_servers,
         settings.topic(topic),
-        schema,
+        decode,
         f"{settings.topic_prefix}fraud-{consumer}",
         slot=settings.worker_slot,
-        wire=wire,
         positions=positions,
         options=settings.kafka_options,
         release=release,

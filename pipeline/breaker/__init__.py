@@ -1,11 +1,11 @@
-"""The circuit breaker: when the model may answer, and when the fallback rules answer instead (DESIGN section 6).
+"""The circuit breaker decides when the model may answer and when the fallback rules answer instead (docs/breaker.md).
 
-`settings` is what a person may set, `states` the state machine, `judging` the conditions, `routing` the hot path.
+`settings` holds what a person may set, `states` the state machine, `judging` the conditions and `routing` the hot path.
 """
 
 from pipeline.breaker.conditions import Observation, Trip, Watch
-from pipeline.breaker.evaluating import ScopeReading, Transition, advance, lost
-from pipeline.breaker.history import HISTORY_MS, History, Totals, hour_of, touched
+from pipeline.breaker.evaluating import ScopeReading, Transition, advance, transitions_after_loss
+from pipeline.breaker.history import HISTORY_MS, History, Totals, hour_of, hours_touched
 from pipeline.breaker.judging import Judgement, judge, next_event
 from pipeline.breaker.routing import SEGMENT_OTHER, SEGMENTS_MAX, Governing, Routing
 from pipeline.breaker.settings import BreakerSettings
@@ -47,12 +47,12 @@ __all__ = [
     "advance",
     "diagram",
     "hour_of",
+    "hours_touched",
     "is_possible",
     "judge",
-    "lost",
     "next_event",
     "next_version",
     "step",
-    "touched",
+    "transitions_after_loss",
     "unwritten",
 ]

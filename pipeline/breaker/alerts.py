@@ -1,13 +1,17 @@
-"""What on-call hears of the breaker."""
+"""The alerts that tell on-call about the breaker."""
 
 from __future__ import annotations
 
-from pipeline.alerts.catalogue import Alert, AlertCode, alert
+from pipeline.alerts.catalogue import AlertCode, alert
 from pipeline.breaker.evaluating import Transition
+from pipeline.domain.alert import Alert
 
 
 def breaker_alert(transition: Transition) -> Alert:
-    """A model taken out of the loop is for on-call at once; its way back is for information."""
+    """Return the alert for a transition.
+
+    A model that is taken out of the loop needs on-call at once; its way back is for information only.
+    """
     after, window = transition.after, transition.window
     evidence = {
         "before": str(transition.before),

@@ -3,8 +3,9 @@
 Invariants
 1. Counts add and subtract exactly; the counts of a span are the difference of two readings of running totals.
 
-Counted are the model's own answers, whatever the route: after a trip the model answers in shadow, and the fallback's
-outcomes must not hide that it is still wrong. Hard guardrails' blocks are not the model's and are not counted.
+The counts are of the model's own answers, whatever the route. After a trip the model answers in shadow, and the
+fallback's outcomes must not hide that it is still wrong. A hard guardrail's block isn't the model's answer, so it isn't
+counted.
 """
 
 from __future__ import annotations
@@ -19,21 +20,21 @@ from typing import Final, NamedTuple
 from pipeline.domain.decision import Outcome
 
 LATENCY_BOUNDS_MS: Final = (5, 10, 20, 50, 100, 200, 300, 400, 500, 600, 700, 800, 900, 1000, 1500, 2000, 5000, 10_000)
-"""Upper bounds, inclusive, of the latency histogram; a last bucket holds the rest."""
+"""Inclusive upper bounds of the latency histogram's buckets; one more bucket holds the rest."""
 ALL: Final = "all"
 _NO_LATENCY: Final = (0,) * (len(LATENCY_BOUNDS_MS) + 1)
 
 
 class Counts(NamedTuple):
-    """Of one scope over one span. `errors`: payments that the model was asked about and gave no answer to."""
+    """Counts of one scope over one span. `errors` are payments that the model was asked about but did not answer."""
 
     allow: int = 0
     block: int = 0
     escalate: int = 0
     errors: int = 0
-    score_sum_ppm: int = 0  # of the fraud probability; 9 · 10^9 answers stay below 2^53
-    score_square_sum_ppm: int = 0  # of its square, as a fraction of 1, in millionths
-    latency: tuple[int, ...] = _NO_LATENCY  # payments a bucket of LATENCY_BOUNDS_MS
+    score_sum_ppm: int = 0  # the sum of the fraud probabilities; that of 9 · 10^9 answers is below 2^53
+    score_square_sum_ppm: int = 0  # the sum of their squares, as fractions of 1, in millionths
+    latency: tuple[int, ...] = _NO_LATENCY  # payments in each bucket of LATENCY_BOUNDS_MS
 
     @property
     def answered(self) -> int:
@@ -46,25 +47,26 @@ class Counts(NamedTuple):
         return _combined(sub, self, other)
 
     def slower_than(self, bound_ms: int) -> int:
-        """How many payments took longer than `bound_ms`, one of LATENCY_BOUNDS_MS."""
+        """Count the payments that took longer than `bound_ms`, which is one of LATENCY_BOUNDS_MS."""
         return sum(self.latency[LATENCY_BOUNDS_MS.index(bound_ms) + 1 :])
 
 
 class Answer:
-    """What the model answered about one payment, or None for both where it failed to."""
+    """The model's answer about one payment; the outcome and the probability are None where it failed to answer."""
 
     def __init__(self, outcome: Outcome | None, fraud_probability_ppm: int | None, segments: Mapping[str, str]) -> None:
         self.outcome, self.fraud_probability_ppm, self.segments = outcome, fraud_probability_ppm, segments
 
 
 def counts_of(answers: Sequence[Answer], latency_ms: int, model_version: str | None) -> dict[str, Counts]:
-    """A batch's counts by scope: everything under `all`; answers also under the model's version and each segment.
+    """Return a batch's counts by scope.
 
-    `latency_ms` is the batch's, and so that of each of its payments.
+    `all` counts everything; the model's version and each segment count the answers too. `latency_ms` is the batch's,
+    and so that of each of its payments.
     """
     if not answers:
         return {}
-    # Payments share their segments with many others: each combination is tallied once, then added to its scopes.
+    # Many payments share their segments, so each combination is tallied once and then added to its scopes.
     combined: defaultdict[tuple[tuple[str, str], ...], list[int]] = defaultdict(lambda: [0] * 6)
     for answer in answers:
         outcome, probability_ppm = answer.outcome, answer.fraud_probability_ppm
@@ -100,7 +102,7 @@ def total_of(counts: Iterable[Counts]) -> Counts:
 
 
 def difference(later: Counts, earlier: Counts) -> Counts:
-    """What was counted between two readings of running totals; nothing where the totals were lost in between."""
+    """Return the counts between two readings of running totals; zeros where the totals were lost in between."""
     counts = later.minus(earlier)
     return counts if min(*counts[:6], *counts.latency) >= 0 else Counts()
 
@@ -114,7 +116,7 @@ _COLUMN: Final = {Outcome.ALLOW: 0, Outcome.BLOCK: 1, Outcome.ESCALATE: 2}
 
 def _combined(operation: Callable[[int, int], int], first: Counts, second: Counts) -> Counts:
     allow, block, escalate, errors, score_sum, score_squares = map(operation, first[:6], second[:6])
-    is_plain = second.latency == _NO_LATENCY  # of every scope but `all`: spares two thirds of the work
+    is_plain = second.latency == _NO_LATENCY  # true of every scope but `all`; this spares two thirds of the work
     latency = first.latency if is_plain else tuple(map(operation, first.latency, second.latency))
     return Counts(allow, block, escalate, errors, score_sum, score_squares, latency)
 
@@ -131,7 +133,7 @@ def _histogram(latency_ms: int, payments: int) -> tuple[int, ...]:
 
 
 def latency_p99_ms(counts: Counts) -> int | None:
-    """The bound below which at least 99 % lie; None beyond the last bound."""
+    """Return the lowest bound that at least 99 % of the payments keep to; None where it is beyond the last bound."""
     needed = sum(counts.latency) * 99
     for bound_ms, below in zip(LATENCY_BOUNDS_MS, accumulate(counts.latency), strict=False):
         if below * 100 >= needed:

@@ -1,10 +1,12 @@
-"""What is usual for a scope, how far from usual a count is, and how far is too far.
+"""Baselines: what is usual for a scope, how far from usual a count is, and how far is too far.
 
 Invariants
 1. A baseline holds no hour that was excluded.
-2. A comparison never says more than its sample: with no baseline, or one of no answers, nothing is significant.
+2. A comparison never says more than its sample allows: without a baseline, or with one of no answers, nothing is
+   significant.
 
-Floats are allowed here: nothing of this enters a decision's bytes. What it leads to, a breaker state, is recorded.
+Floats are allowed here because nothing of this enters a decision's bytes. The breaker state that it leads to is
+recorded.
 """
 
 from __future__ import annotations
@@ -21,37 +23,37 @@ HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 24 * HOUR_MS
 BASELINE_MS: Final = 7 * DAY_MS
 DISPERSION_FLOOR: Final = 1.3
-"""Payments come in bursts, so a share varies more than independent answers would: its variance is never taken for
-less than 1.3 times the binomial one, however calm the few days were that it was measured on."""
+"""Payments come in bursts, so a share varies more than that of independent answers. Its variance is taken to be at
+least 1.3 times the binomial one, however calm the few days were that it was measured on."""
 _SPARE_HOURS_MIN: Final = 24
-"""Degrees of freedom. With 24 the estimate of σ is within 30 % in 19 of 20 cases."""
+"""Least degrees of freedom. With 24 the estimate of σ is within 30 % in 19 of 20 cases."""
 
 
 class Hour(NamedTuple):
-    """Counts of one scope within one clean hour, or most of one."""
+    """Counts of one scope within one clean hour, or within most of one."""
 
     start_ms: int
     counts: Counts
 
 
 class Baseline(NamedTuple):
-    """What is usual for a scope. `score_sigma_ppm` is None where too few hours are known."""
+    """The answers that are usual for a scope. `score_sigma_ppm` is None where too few hours are known."""
 
     answered: int
     allow: int
     block: int
-    correlation: float  # of the answers within an hour, beyond chance; 0 when they are independent
+    correlation: float  # correlation of the answers within an hour beyond chance; 0 when they are independent
     score_mean_ppm: float
-    score_sigma_ppm: float | None  # of hourly mean scores about the mean of their hour of day
+    score_sigma_ppm: float | None  # standard deviation of hourly mean scores about the mean of their hour of day
     is_seasonal: bool
 
 
 def baseline_of(
     same_hours: Sequence[Hour], hours: Sequence[Hour], now_ms: int, *, days_minimum: int, sample_minimum: int
 ) -> Baseline | None:
-    """Seasonal: the `same_hours` of the last 7 days. None with too few of them, or of answers.
+    """Return the seasonal baseline of the `same_hours` of the last 7 days; None with too few hours or answers.
 
-    `hours` are all the clean hours of those days, for how far hourly means usually stray.
+    `hours` are all the clean hours of those days; they tell how far hourly means usually stray.
     """
     recent = [hour for hour in same_hours if now_ms - BASELINE_MS - HOUR_MS <= hour.start_ms < now_ms]
     total = total_of(hour.counts for hour in recent)
@@ -61,7 +63,7 @@ def baseline_of(
 
 
 def blended(first: Baseline, second: Baseline, weight: float) -> Baseline:
-    """`first` with its shares and mean moved towards those of `second` by `weight`, 0 to 1."""
+    """Return `first` with its shares and its mean moved towards those of `second` by `weight`, from 0 to 1."""
 
     def between(own: float, other: float) -> float:
         return own + (other - own) * weight
@@ -74,17 +76,18 @@ def blended(first: Baseline, second: Baseline, weight: float) -> Baseline:
 
 
 def trailing_baseline(total: Counts, *, sample_minimum: int) -> Baseline | None:
-    """From what came just before, when there is too little history for a seasonal one."""
+    """Return a baseline of what came just before, for when there is too little history for a seasonal one."""
     if total.answered < sample_minimum:
         return None
     return _baseline(total, 0.0, None, is_seasonal=False)
 
 
 def hourly_score_sigma_ppm(hours: Sequence[Hour]) -> float | None:
-    """Standard deviation of hourly mean scores about the mean of their hour of day; None below 24 to spare.
+    """Return the standard deviation of hourly mean scores about the mean of their hour of day.
 
-    Of hourly means, not of single scores (nobody's mean strays by a σ of those) and not of one-minute means about a
-    flat mean, which alarm every busy evening: 60 minutes a day.
+    It is None with fewer than 24 degrees of freedom. It is taken of hourly means. Single scores would not do, because
+    no mean strays by a σ of those; nor would one-minute means about a flat mean, which alarm every busy evening, 60
+    minutes a day.
     """
     means: defaultdict[int, list[float]] = defaultdict(list)
     for start_ms, counts in hours:
@@ -102,7 +105,7 @@ def hour_of_day(at_ms: int) -> int:
 
 
 def proportion_z(successes: int, total: int, baseline_successes: int, baseline: Baseline) -> float:
-    """Two-proportion z with variances inflated for answers that come in bursts; 0 where nothing can be said."""
+    """Return the two-proportion z, its variances inflated for answers that come in bursts; 0 if nothing can be said."""
     baseline_total = baseline.answered
     if total == 0 or baseline_total == 0:
         return 0.0
@@ -114,7 +117,7 @@ def proportion_z(successes: int, total: int, baseline_successes: int, baseline: 
 
 
 def drift_z(counts: Counts, baseline: Baseline) -> float:
-    """How far the mean score is from usual, against both chance and how far hourly means usually stray."""
+    """Measure how far the mean score is from usual, against chance and against how far hourly means usually stray."""
     assert baseline.score_sigma_ppm is not None
     if counts.answered == 0:
         return 0.0
@@ -124,9 +127,10 @@ def drift_z(counts: Counts, baseline: Baseline) -> float:
 
 
 def cusum(cumulated: float, successes: int, total: int, usual: float, sought: float, baseline: Baseline) -> float:
-    """CUSUM: the log-likelihood ratio of `sought` over `usual` (shares in (0, 1)), summed and never below 0.
+    """Return the CUSUM after one more sample: summed log-likelihood ratios of `sought` over `usual`, never below 0.
 
-    Page, "Continuous inspection schemes", Biometrika 41 (1954). Divided by the dispersion: bursts are not evidence.
+    Both are shares in (0, 1). The ratio is divided by the dispersion, because a burst is not evidence. See Page,
+    "Continuous inspection schemes", Biometrika 41 (1954).
     """
     ratio = successes * math.log(sought / usual) + (total - successes) * math.log((1 - sought) / (1 - usual))
     return max(0.0, cumulated + ratio / _dispersion(total, baseline))
@@ -138,7 +142,7 @@ def _baseline(total: Counts, correlation: float, sigma_ppm: float | None, *, is_
 
 
 def _correlation(hours: Sequence[Hour]) -> float:
-    """Intra-class correlation of blocks within an hour, by the moments of a beta-binomial (Williams, 1982)."""
+    """Return the intra-class correlation of blocks in an hour, by the moments of a beta-binomial (Williams, 1982)."""
     sizes = [hour.counts.answered for hour in hours if hour.counts.answered]
     blocks = [hour.counts.block for hour in hours if hour.counts.answered]
     share = sum(blocks) / sum(sizes)

@@ -1,4 +1,4 @@
-"""How the breaker's values look in Redis: counters as fields of a hash, records and watches as JSON."""
+"""The breaker's values as Redis holds them: counters are fields of a hash, records and watches are JSON."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pipeline.breaker.baselines import Baseline
 from pipeline.domain.decision import BreakerState
 
 REVISION: Final = "revision"
-"""The one field of the states hash that isn't a scope."""
+"""Name of the one field of the states hash that isn't a scope."""
 
 
 class Unreadable(ValueError):
-    """What the store holds isn't what this version writes."""
+    """The store holds something that this version does not write."""
 
 
 class States(NamedTuple):
@@ -28,7 +28,7 @@ class States(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """What an evaluation reads, at one moment."""
+    """The readings that one evaluation works on, all of one moment."""
 
     now_ms: int
     states: States
@@ -42,8 +42,12 @@ class Claimed:
     at_window: dict[str, Counts]
 
 
-def claimed_from(answer: list[Any]) -> Claimed:
-    now_ms, _, states, watch, excluded, hours, totals, before, error_window, window_mark_ms, window = answer
+def claimed_from(answer: list[Any]) -> Claimed | None:
+    """Parse the reply of claim.lua; None where another worker has claimed this interval's evaluation."""
+    now_ms, is_claimed, *readings = answer
+    if not is_claimed:
+        return None
+    states, watch, excluded, hours, totals, before, error_window, window_mark_ms, window = readings
     try:
         members = frozenset([_member(text) for text in excluded])
         return Claimed(
@@ -62,23 +66,23 @@ def claimed_from(answer: list[Any]) -> Claimed:
         raise Unreadable(f"the breaker's stored counts can't be read: {error}") from error
 
 
-def member_to(scope: str, hour_ms: int) -> str:
+def excluded_member(scope: str, hour_ms: int) -> str:
     return f"{hour_ms}|{scope}"
 
 
 def counters(counts: Counts) -> Iterator[tuple[str, int]]:
-    """Name and increment of each counter that isn't 0."""
+    """Yield the name and the increment of each counter that isn't 0."""
     for name, value in zip(_COUNTERS, (*counts[:6], *counts.latency), strict=True):
         if value:
             yield name, value
 
 
 def totals_from(flat: Sequence[str]) -> dict[str, Counts]:
-    """Counts by scope from the fields and values of a totals hash."""
+    """Return counts by scope from the alternating fields and values of a totals hash."""
     values: defaultdict[str, list[int]] = defaultdict(lambda: [0] * len(_COUNTERS))
     for field, value in zip(flat[::2], flat[1::2], strict=True):
         counter, _, scope = field.partition("|")
-        values[scope][_PLACE[counter]] = int(value)
+        values[scope][_COUNTER_INDEX[counter]] = int(value)
     return {scope: _counts(row) for scope, row in values.items()}
 
 
@@ -98,7 +102,7 @@ def states_from_bytes(fields: Mapping[bytes, bytes]) -> States:
         raise Unreadable(f"the breaker's stored state can't be read: {error}") from error
 
 
-def record_to(record: BreakerRecord) -> str:
+def record_to_json(record: BreakerRecord) -> str:
     return json.dumps(record._asdict() | {"cause": record.cause._asdict()} | {"frozen": _optional(record.frozen)})
 
 
@@ -113,16 +117,16 @@ def watches_from(text: str) -> dict[str, Watch]:
         raise Unreadable(f"the breaker's stored watch can't be read: {error}") from error
 
 
-def watches_to(watches: Mapping[str, Watch]) -> str:
+def watches_to_json(watches: Mapping[str, Watch]) -> str:
     return json.dumps({scope: watch for scope, watch in watches.items() if watch != Watch()})
 
 
-def transition_to(transition: Transition) -> str:
+def transition_to_json(transition: Transition) -> str:
     return json.dumps(
         {
             "before": transition.before,
             "event": transition.event,
-            "after": record_to(transition.after),
+            "after": record_to_json(transition.after),
             "scope": transition.after.scope,
             "at_ms": transition.at_ms,
             "window": transition.window,
@@ -149,7 +153,7 @@ _COUNTERS: Final = (
     *("allow", "block", "escalate", "errors", "score", "squares"),
     *(f"latency_{bound_ms}" for bound_ms in (*LATENCY_BOUNDS_MS, "more")),
 )
-_PLACE: Final = {name: place for place, name in enumerate(_COUNTERS)}
+_COUNTER_INDEX: Final = {name: index for index, name in enumerate(_COUNTERS)}
 
 
 def _counts(row: Sequence[int]) -> Counts:

@@ -1,104 +1,58 @@
-"""`fraud breaker`: its states, its history, and a person's kill switch."""
+"""`fraud breaker`. Each command imports what it needs when it is called."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Annotated
 
-from pipeline.breaker import BreakerRecord, BreakerSettings, Transition
-from pipeline.breaker.store import BreakerRefused, BreakerStore, BreakerUnavailable
-from pipeline.decide.policy import PolicyRefused, parse_policy
-from pipeline.domain.decision import BreakerState
-from pipeline.io.settings import Settings
-from pipeline.terminal.failures import FAILED_CHECK, Failure, redis_away
-from pipeline.terminal.output import Output, coloured, utc_text
+import typer
 
-_COLOUR = {BreakerState.CLOSED: "green", BreakerState.HALF_OPEN: "yellow"}
-T = TypeVar("T")
+from pipeline.terminal.configuration import settings_from_environment
+from pipeline.terminal.options import By, Json, Limit, Reason
+from pipeline.terminal.output import Output
+
+breaker_app = typer.Typer()
+
+Scope = Annotated[str, typer.Argument(help="One of all, model:VERSION, segment:NAME=VALUE.")]
 
 
-def states(settings: Settings) -> list[BreakerRecord]:
-    """Of every scope that ever left CLOSED; none where no worker has begun, or the store has lost its state."""
+@breaker_app.command("show")
+def show(as_json: Json = False) -> None:
+    """Show the state of every scope. Exit 1 unless all are closed."""
+    from pipeline.breaker.control_command import show_states, states
 
-    async def read(store: BreakerStore) -> list[BreakerRecord]:
-        view = await store.read()
-        return sorted(view.records.values(), key=lambda record: record.scope)
-
-    return _with_store(settings, read)
+    raise typer.Exit(0 if show_states(Output(as_json=as_json), states(settings_from_environment())) else 1)
 
 
-def history(settings: Settings, limit: int) -> list[Transition]:
-    """Oldest first."""
-    return _with_store(settings, lambda store: store.history(limit))[::-1]
+@breaker_app.command("history")
+def history(limit: Limit = 50, as_json: Json = False) -> None:
+    """Show the latest changes with their causes, oldest first."""
+    from pipeline.breaker.control_command import changes, show_transition
+
+    for change in changes(settings_from_environment(), limit):
+        show_transition(Output(as_json=as_json), change)
 
 
-def force_open(settings: Settings, scope: str, by: str, reason: str) -> Transition:
-    policy = _breaker_settings(settings)
-    return _with_store(settings, lambda store: store.force_open(scope, by, reason, policy))
+@breaker_app.command("force-open")
+def force_open(scope: Scope, by: By, reason: Reason, as_json: Json = False) -> None:
+    """Take the model out of the loop. This is the kill switch: it stays out until somebody releases it."""
+    from pipeline.breaker import control_command as control
+
+    change = control.force_open(settings_from_environment(), scope, by, reason)
+    control.show_transition(Output(as_json=as_json), change)
 
 
-def release(settings: Settings, scope: str, by: str, reason: str, *, accept_shift: bool) -> Transition:
-    policy = _breaker_settings(settings)
-    return _with_store(settings, lambda store: store.release(scope, by, reason, policy, accept_shift=accept_shift))
+@breaker_app.command("release")
+def release(
+    scope: Scope,
+    by: By,
+    reason: Reason,
+    accept_shift: Annotated[
+        bool, typer.Option("--accept-shift", help="Take how the model answers now for its new normal.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Let the model try again, on a sample first."""
+    from pipeline.breaker import control_command as control
 
-
-def show_states(output: Output, records: list[BreakerRecord]) -> bool:
-    """True when nothing is open, and something is known."""
-    for record in records:
-        fields = {
-            "scope": record.scope,
-            "state": record.state,
-            "since": utc_text(record.since_ms),
-            "cause": record.cause.text,
-            "author": record.cause.author,
-        }
-        line = f"{_state(record.state)} {record.scope:<32} since {utc_text(record.since_ms)} by {record.cause.author}: "
-        output.record(fields, line + record.cause.text)
-    if not records:
-        fields = {"scope": "all", "state": BreakerState.UNKNOWN}
-        output.record(fields, f"{_state(BreakerState.UNKNOWN)} nothing is recorded: no worker has run, or it was lost")
-    return bool(records) and all(record.state is BreakerState.CLOSED for record in records)
-
-
-def show_transition(output: Output, change: Transition) -> None:
-    after = change.after
-    fields = {
-        "at": utc_text(change.at_ms),
-        "scope": after.scope,
-        "before": change.before,
-        "event": change.event,
-        "after": after.state,
-        "cause": after.cause.text,
-        "author": after.cause.author,
-        "counts": change.window._asdict(),
-    }
-    arrow = f"{change.before:>11} -> {_state(after.state)}"
-    output.record(fields, f"{utc_text(change.at_ms)} {arrow} {after.scope}  {after.cause.text} ({after.cause.author})")
-
-
-def _state(state: BreakerState) -> str:
-    return coloured(f"{state:<11}", _COLOUR.get(state, "red"), is_bold=True)
-
-
-def _with_store(settings: Settings, ask: Callable[[BreakerStore], Awaitable[T]]) -> T:
-    async def run() -> T:
-        store = BreakerStore(settings.redis_url, settings.state_prefix)
-        try:
-            return await ask(store)
-        finally:
-            await store.close()
-
-    try:
-        return asyncio.run(run())
-    except BreakerUnavailable as error:
-        raise redis_away(settings.redis_url) from error
-    except BreakerRefused as refusal:
-        raise Failure(f"{refusal}.", "`fraud breaker show` says what is.", FAILED_CHECK) from refusal
-
-
-def _breaker_settings(settings: Settings) -> BreakerSettings:
-    try:
-        return parse_policy(settings.policy_path.read_bytes()).breaker
-    except (OSError, PolicyRefused) as error:
-        raise Failure(f"The policy can't be used: {error}.", "`fraud config check` says more.") from error
+    change = control.release(settings_from_environment(), scope, by, reason, accept_shift=accept_shift)
+    control.show_transition(Output(as_json=as_json), change)

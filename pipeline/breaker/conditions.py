@@ -1,7 +1,8 @@
-"""The five conditions. Each gives a Trip where it holds, Calm where it could be judged and doesn't, else None.
+"""The five conditions. Each returns a Trip where it holds, Calm where it was judged and doesn't hold, None otherwise.
 
-Where many scopes are judged side by side, chance has as many tries. So with m of a kind, evidence must be ln m nats
-stronger and z become √(z² + 2 ln m): both keep the false alarms of all together at those of one (Bonferroni).
+Where many scopes are judged side by side, chance gets as many tries. With m scopes of a kind, evidence must therefore
+be ln m nats stronger, and z becomes √(z² + 2 ln m). Both keep the false alarms of all of them together at those of one
+(Bonferroni).
 """
 
 from __future__ import annotations
@@ -16,17 +17,21 @@ from pipeline.breaker.states import Condition
 
 
 class Observation(NamedTuple):
-    """What was counted of one scope, up to now."""
+    """The counts of one scope up to now, and the baselines to judge them by."""
 
     window: Counts  # over window_s
     error_window: Counts  # over error_window_s
-    span: Counts  # since the evaluation before
-    baseline: Baseline | None  # of outcomes
-    drift_baseline: Baseline | None  # of scores: of this model version alone, as versions score differently
+    span: Counts  # since the previous evaluation
+    baseline: Baseline | None  # for outcomes
+    drift_baseline: Baseline | None  # for scores; of this model version alone, as versions score differently
 
 
 class Watch(NamedTuple):
-    """What an evaluation hands to the next: evaluations running for each Condition in order, and cumulative sums."""
+    """The evidence that one evaluation hands to the next.
+
+    `streaks` counts, for each Condition in order, how many evaluations running it has held; the shifts are cumulative
+    sums.
+    """
 
     streaks: tuple[int, ...] = (0,) * len(Condition)
     good: int = 0
@@ -35,7 +40,7 @@ class Watch(NamedTuple):
 
 
 class Trip(NamedTuple):
-    """A condition that holds. `excess` = `observed` - `limit`, in `unit`; `sample` in payments."""
+    """A condition that holds. `excess` is `observed` - `limit`, in `unit`; `sample` is a number of payments."""
 
     condition: Condition
     observed: float
@@ -68,11 +73,15 @@ class Limits(NamedTuple):
 
 
 _STEPS_TO_SHIFT: Final = 3
-"""One burst, a card being tested, must not look like a shift however large it is."""
+"""A shift takes at least this many evaluations. One burst, such as the testing of a card, must not look like a shift
+however large it is."""
 
 
-def errors(seen: Observation, settings: BreakerSettings) -> Finding:
-    """At least the limit over the window, and since the last evaluation too: a single bad second is over by then."""
+def error_rate(seen: Observation, settings: BreakerSettings) -> Finding:
+    """Judge whether errors reach the limit over the window and since the last evaluation.
+
+    The second test is there because a single bad second is over by then.
+    """
     errors, total = seen.error_window.errors, seen.error_window.errors + seen.error_window.answered
     span_total = seen.span.errors + seen.span.answered
     limit = settings.error_rate_percent
@@ -89,8 +98,8 @@ def errors(seen: Observation, settings: BreakerSettings) -> Finding:
     return Trip(Condition.ERROR_RATE, observed, limit, observed - limit, "percent", total, evidence, False)
 
 
-def latency(seen: Observation, settings: BreakerSettings) -> Finding:
-    """The 99th percentile is beyond the limit when at least one payment in a hundred took longer than it."""
+def latency_p99(seen: Observation, settings: BreakerSettings) -> Finding:
+    """Judge the 99th percentile: it is beyond the limit if at least one payment in a hundred took longer than it."""
     limit_ms = settings.latency_p99_ms
     slow, total = seen.error_window.slower_than(limit_ms), sum(seen.error_window.latency)
     span_slow, span_total = seen.span.slower_than(limit_ms), sum(seen.span.latency)
@@ -109,7 +118,7 @@ def latency(seen: Observation, settings: BreakerSettings) -> Finding:
     return Trip(Condition.LATENCY_P99, observed, limit_ms, observed - limit_ms, "ms", total, evidence, False)
 
 
-def blocks(seen: Observation, watch: Watch, limits: Limits) -> Finding:
+def block_rate_spike(seen: Observation, watch: Watch, limits: Limits) -> Finding:
     usual = None if seen.baseline is None else seen.baseline.block
     points = limits.settings.block_rate_spike_points
     return _spike(
@@ -117,7 +126,7 @@ def blocks(seen: Observation, watch: Watch, limits: Limits) -> Finding:
     )
 
 
-def allows(seen: Observation, watch: Watch, limits: Limits) -> Finding:
+def allow_rate_spike(seen: Observation, watch: Watch, limits: Limits) -> Finding:
     usual = None if seen.baseline is None else seen.baseline.allow
     points = limits.settings.allow_rate_spike_points
     return _spike(
@@ -139,7 +148,7 @@ def _spike(
     is_shifted = cumulated >= limits.shift_evidence
     if baseline is None or usual_count is None or (total < settings.minimum_sample and not is_shifted):
         return None
-    difference = count * baseline.answered - usual_count * total  # points, times both samples: exact
+    difference = count * baseline.answered - usual_count * total  # of the shares, times both samples: exact integers
     is_spike = difference * 100 >= points * total * baseline.answered and (
         proportion_z(count, total, usual_count, baseline) >= limits.z
     )
@@ -159,8 +168,8 @@ def _spike(
     return Trip(condition, share - usual, points, share - usual - points, "points", total, evidence, is_shifted)
 
 
-def cumulated(seen: Observation, watch: Watch, limits: Limits) -> Watch:
-    """The cumulative sums after this span: of blocks rising, and of what is not allowed falling."""
+def shifts_cumulated(seen: Observation, watch: Watch, limits: Limits) -> Watch:
+    """Return the watch with this span added to both sums: that of blocks rising and that of non-allows falling."""
     baseline, span = seen.baseline, seen.span
     if baseline is None or not baseline.is_seasonal:
         return watch._replace(block_shift=0.0, allow_shift=0.0)
@@ -183,11 +192,11 @@ def _added(
 
 
 def _share(count: int, baseline: Baseline) -> float:
-    """Never 0 or 1, where the likelihood ratio has no value."""
+    """Return a share that is never 0 or 1, where the likelihood ratio has no value."""
     return (count + 0.5) / (baseline.answered + 1)
 
 
-def drift(seen: Observation, limits: Limits) -> Finding:
+def model_drift(seen: Observation, limits: Limits) -> Finding:
     settings, baseline, total = limits.settings, seen.drift_baseline, seen.window.answered
     if baseline is None or baseline.score_sigma_ppm is None or total < settings.minimum_sample:
         return None

@@ -1,7 +1,7 @@
-"""One evaluation of one scope: its readings judged, the state stepped, the change recorded. And what a loss means.
+"""One evaluation of one scope, from its readings to its next state, and the transitions that follow a loss.
 
 Invariants
-1. An incident is never its own yardstick: while a scope isn't CLOSED it is measured against a seasonal baseline, which
+1. An incident is never its own yardstick. While a scope isn't CLOSED it is measured against a seasonal baseline, which
    holds no hour of an incident, or against what was usual before the trip.
 2. After a loss every remembered scope is at least as strict as it was remembered.
 """
@@ -21,8 +21,10 @@ from pipeline.domain.decision import BreakerState
 
 
 class ScopeReading(NamedTuple):
-    """What the store holds of one scope. Baselines are None where there is too little history for them; `trailing` is
-    only asked where there is no other."""
+    """The store's readings of one scope.
+
+    A baseline is None where there is too little history for it. `trailing` is only computed where there is no other.
+    """
 
     window: Counts
     error_window: Counts
@@ -33,13 +35,13 @@ class ScopeReading(NamedTuple):
 
 
 class Transition(NamedTuple):
-    """A change of state with what caused it, as appended to the history and raised as an alert."""
+    """A change of state and its cause, as it is appended to the history and raised as an alert."""
 
     before: BreakerState
     event: Event
     after: BreakerRecord
     at_ms: int
-    window: Counts  # what was counted over window_s when it happened; zeros where a person or a loss caused it
+    window: Counts  # the counts over window_s when it happened; zeros where a person or a loss caused it
 
 
 class Advance(NamedTuple):
@@ -71,14 +73,14 @@ def advance(
     return Advance(Watch(), Transition(record.state, event, after, now_ms, reading.window))
 
 
-def lost(
+def transitions_after_loss(
     stored: Mapping[str, BreakerRecord],
     remembered: Mapping[str, BreakerRecord],
     now_ms: int,
     settings: BreakerSettings,
     revision: int,
 ) -> list[Transition]:
-    """What to write when the store is empty, or older than what is remembered of it."""
+    """Return the transitions to write when the store is empty, or older than what this worker remembers of it."""
     scopes = [ALL, *(scope for scope, record in remembered.items() if scope != ALL and not _is_closed(record))]
     transitions = []
     for scope in scopes:
@@ -106,7 +108,7 @@ def _restored(remembered: BreakerRecord | None) -> tuple[Event, Cause]:
 
 
 _CAUSE_CHARACTERS_MAX: Final = 1000
-"""A store that is lost again and again must not make the cause grow with each loss."""
+"""Longest text of a cause, so that a store that is lost again and again doesn't make it grow with each loss."""
 
 
 def _baseline(record: BreakerRecord, reading: ScopeReading) -> Baseline | None:
@@ -119,7 +121,10 @@ def _baseline(record: BreakerRecord, reading: ScopeReading) -> Baseline | None:
 
 
 def _frozen(own: Baseline | None, used: Baseline | None) -> Baseline | None:
-    """Good for any hour, so no longer seasonal; its scores judge drift only if they are the scope's own."""
+    """Return the baseline to keep through an incident.
+
+    It serves any hour, so it is no longer seasonal. Its scores judge drift only if they are the scope's own.
+    """
     if own is not None:
         return own._replace(is_seasonal=False)
     return None if used is None else used._replace(is_seasonal=False, score_sigma_ppm=None)

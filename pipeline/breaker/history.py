@@ -1,6 +1,6 @@
-"""The clean hours of the last days, by scope: what baselines are made of.
+"""The clean hours of the last days by scope, from which baselines are made.
 
-Fed with readings of running totals about once an hour; the counts of an hour are the difference of two of them.
+Readings of the running totals come in about once an hour; the counts of an hour are the difference of two of them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ HISTORY_MS: Final = BASELINE_MS + DAY_MS
 EVERY_SCOPE: Final = "*"
 _HOUR_MIN_MS: Final = 5 * 60_000
 _HOUR_MAX_MS: Final = 75 * 60_000
-"""Readings further apart span a gap: what was counted then is of no one hour."""
+"""Readings further apart than this span a gap, so their difference belongs to no one hour."""
 
 Totals = Mapping[str, Counts]
 """Running totals by scope."""
@@ -38,7 +38,7 @@ def hour_of(at_ms: int) -> int:
 
 
 class History:
-    """Hours of every scope. `excluded` are (scope or EVERY_SCOPE, start of an hour) that an incident touched."""
+    """Hours of every scope, without the pairs (scope or EVERY_SCOPE, start of an hour) that an incident touched."""
 
     def __init__(self) -> None:
         self.last_ms: int | None = None
@@ -49,7 +49,7 @@ class History:
         self._last_day: dict[str, Counts] = {}
 
     def add(self, at_ms: int, totals: Totals) -> None:
-        """The next reading; one that is not later than the last changes nothing."""
+        """Take in the next reading; one that is not later than the last changes nothing."""
         if self.last_ms is not None and at_ms <= self.last_ms:
             return
         if self.last_ms is not None and _HOUR_MIN_MS <= at_ms - self.last_ms <= _HOUR_MAX_MS:
@@ -69,9 +69,10 @@ class History:
             self._forget()
 
     def seasonal(self, scope: str, now_ms: int, settings: BreakerSettings) -> Baseline | None:
-        """What is usual in the window that ends now: between the middles of the two nearest hours of the day.
+        """Return the baseline of the window that ends now, interpolated between the two nearest hours of the day.
 
-        Without that, the first and last minutes of a busy hour stray from its mean by several σ of hourly means.
+        Without the interpolation, the first and last minutes of a busy hour stray from its mean by several σ of hourly
+        means.
         """
         middle_ms = now_ms - settings.window_s * 500
         here = self._of_hour(scope, middle_ms, now_ms, settings)
@@ -81,7 +82,10 @@ class History:
         return here if here is None or beside is None else blended(here, beside, abs(into_hour - 0.5))
 
     def _of_hour(self, scope: str, at_ms: int, now_ms: int, settings: BreakerSettings) -> Baseline | None:
-        """Of the hour of day of `at_ms`. About 0.2 ms for 7 days of hours, once an hour and scope."""
+        """Return the baseline of the hour of day of `at_ms`.
+
+        It takes about 0.2 ms for 7 days of hours, once for each hour and scope.
+        """
         key = (scope, hour_of_day(at_ms))
         if key not in self._seasonal:
             hours = self._clean(scope, now_ms - BASELINE_MS - HOUR_MS)
@@ -93,7 +97,10 @@ class History:
     def trailing(
         self, scope: str, now_ms: int, before_ms: int, before: Counts, settings: BreakerSettings
     ) -> Baseline | None:
-        """From the last day's clean hours and this hour up to `before_ms`, when its running total was `before`."""
+        """Return a baseline of the last day's clean hours and of this hour up to `before_ms`.
+
+        `before` is the scope's running total at `before_ms`.
+        """
         if scope not in self._last_day:
             self._last_day[scope] = total_of(hour.counts for hour in self._clean(scope, now_ms - DAY_MS))
         total = self._last_day[scope]
@@ -115,7 +122,10 @@ class History:
         return (scope, hour_ms) in self._excluded or (EVERY_SCOPE, hour_ms) in self._excluded
 
 
-def touched(scope: str, from_ms: int, to_ms: int) -> list[tuple[str, int]]:
-    """What an incident of `scope` excludes. A model gone wrong shows in every scope; a segment only in its own."""
+def hours_touched(scope: str, from_ms: int, to_ms: int) -> list[tuple[str, int]]:
+    """List the pairs of scope and hour that an incident of `scope` excludes from baselines.
+
+    A model gone wrong shows in every scope, a segment only in its own.
+    """
     whose = scope if scope.startswith("segment:") else EVERY_SCOPE
     return [(whose, hour_ms) for hour_ms in range(hour_of(from_ms), to_ms + 1, HOUR_MS)]

@@ -1,10 +1,10 @@
 """From counts to events: which of the five conditions hold, for how long, and what that means for the state.
 
 Invariants
-1. `all` is judged on what the service does (errors, latency); a model version and a segment on how the model behaves
-   (rates, drift). So going back to another version leaves the trip behind with the version that caused it.
-2. A condition trips only with its minimum sample, significance, and `confirmations` evaluations running. The
-   cumulative sum confirms itself: one evaluation adds at most a third of what it needs.
+1. `all` is judged on how the service does (errors, latency), a model version and a segment on how the model behaves
+   (rates, drift). So a rollback to another version leaves the trip behind with the version that caused it.
+2. A condition trips only with its minimum sample, with significance, and after `confirmations` evaluations running.
+   The cumulative sum confirms itself: one evaluation adds at most a third of what it needs.
 3. A scope that a condition tripped is closed again only when that condition could be judged and did not hold.
 """
 
@@ -19,12 +19,12 @@ from pipeline.breaker.conditions import (
     Observation,
     Trip,
     Watch,
-    allows,
-    blocks,
-    cumulated,
-    drift,
-    errors,
-    latency,
+    allow_rate_spike,
+    block_rate_spike,
+    error_rate,
+    latency_p99,
+    model_drift,
+    shifts_cumulated,
 )
 from pipeline.breaker.settings import BreakerSettings
 from pipeline.breaker.states import MONITOR, BreakerRecord, Cause, Condition, Event
@@ -33,18 +33,22 @@ from pipeline.domain.decision import BreakerState
 
 class Judgement(NamedTuple):
     trips: tuple[Trip, ...]  # in the order of Condition
-    judged: frozenset[Condition]  # those with enough to judge by
+    judged: frozenset[Condition]  # the conditions with enough to judge by
     watch: Watch
 
 
 def judge(scope: str, seen: Observation, watch: Watch, settings: BreakerSettings, peers: int = 1) -> Judgement:
-    """Which conditions hold now. `peers` is how many scopes of this kind are judged side by side."""
+    """Judge which conditions hold now. `peers` is how many scopes of this kind are judged side by side."""
     if scope == ALL:
-        found: list[Finding] = [errors(seen, settings), latency(seen, settings)]
+        found: list[Finding] = [error_rate(seen, settings), latency_p99(seen, settings)]
     else:
         limits = Limits(settings, peers)
-        watch = cumulated(seen, watch, limits)
-        found = [blocks(seen, watch, limits), allows(seen, watch, limits), drift(seen, limits)]
+        watch = shifts_cumulated(seen, watch, limits)
+        found = [
+            block_rate_spike(seen, watch, limits),
+            allow_rate_spike(seen, watch, limits),
+            model_drift(seen, limits),
+        ]
     trips = tuple([finding for finding in found if isinstance(finding, Trip)])
     judged = frozenset([finding.condition for finding in found if finding is not None])
     held = {trip.condition for trip in trips}
@@ -57,7 +61,7 @@ def judge(scope: str, seen: Observation, watch: Watch, settings: BreakerSettings
 def next_event(
     record: BreakerRecord, judgement: Judgement, seen: Observation, now_ms: int, settings: BreakerSettings
 ) -> tuple[Event, Cause] | Watch:
-    """The event that this evaluation amounts to, or how far the evidence has come."""
+    """Return the event that this evaluation amounts to, or the evidence so far where it amounts to none."""
     watch = judgement.watch
     match record.state:
         case BreakerState.CLOSED:

@@ -1,9 +1,10 @@
-"""Which state governs a payment, and whether the model may answer it.
+"""Routing: which breaker state governs a payment, and whether the model may answer it.
 
 Invariants
-1. The worst state of the payment's scopes governs: UNKNOWN, FORCED_OPEN, OPEN, HALF_OPEN, CLOSED; among equals `all`,
-   then the model's version, then segments by name.
-2. The model answers in CLOSED, and in HALF_OPEN a share chosen by the transaction id alone: the same on every worker.
+1. The worst state among the payment's scopes governs, in the order UNKNOWN, FORCED_OPEN, OPEN, HALF_OPEN, CLOSED.
+   Among equals `all` comes first, then the model's version, then segments by name.
+2. The model answers everything in CLOSED. In HALF_OPEN it answers a share that the transaction id alone chooses, so
+   every worker chooses the same.
 3. A scope that isn't recorded is CLOSED only where `all` is recorded; otherwise everything is UNKNOWN (I4).
 """
 
@@ -18,13 +19,14 @@ from pipeline.breaker.states import BreakerRecord
 from pipeline.domain.decision import BreakerState
 
 SEGMENT_OTHER: Final = "segment:other"
-"""Governs the segments beyond those counted on their own."""
+"""The scope of all segments beyond those that are counted on their own."""
 SEGMENTS_MAX: Final = 256
-"""Counted on their own. Each costs about 1 KB of Redis a stored reading, and 160 are kept."""
+"""Most segments that are counted on their own. Each takes about 1 KB of Redis in every stored reading, of which 160
+are kept."""
 
 
 class Governing(NamedTuple):
-    """Field for field what `pipeline.decide.verdict.Mode` is."""
+    """The state and scope that govern a payment, and its route; the same fields as `pipeline.decide.verdict.Mode`."""
 
     state: BreakerState
     scope: str
@@ -32,7 +34,7 @@ class Governing(NamedTuple):
 
 
 class Routing:
-    """Built once a batch. `uniform` answers for every payment of it, or is None when payments differ."""
+    """The routes of one batch's payments. `uniform` answers for all of them; it is None where payments differ."""
 
     def __init__(
         self,
@@ -41,7 +43,7 @@ class Routing:
         half_open_share_percent: int,
         tracked_segments: Set[str] = frozenset(),
     ) -> None:
-        """`tracked_segments` are needed only where SEGMENT_OTHER isn't closed."""
+        """Take the states of the scopes; `tracked_segments` are needed only where SEGMENT_OTHER isn't closed."""
         self._share_percent, self._tracked = half_open_share_percent, tracked_segments
         everywhere = [ALL] if model_version is None else [ALL, model_scope(model_version)]
         self._worst = _worst(records, everywhere)
@@ -56,7 +58,7 @@ class Routing:
 
     @property
     def is_plain(self) -> bool:
-        """Every scope is CLOSED: `uniform` lets the model answer everything."""
+        """True where every scope is CLOSED, so that `uniform` lets the model answer everything."""
         return self.uniform is not None and self.uniform.use_model
 
     def route_of(self, transaction_id: str, segments: Mapping[str, str]) -> Governing:
@@ -75,12 +77,15 @@ class Routing:
 
     def _may_answer(self, state: BreakerState, transaction_id: str) -> bool:
         if state is BreakerState.HALF_OPEN:
-            return place_of(transaction_id) < self._share_percent * 100
+            return half_open_bucket(transaction_id) < self._share_percent * 100
         return state is BreakerState.CLOSED
 
 
-def place_of(transaction_id: str) -> int:
-    """0 to 9,999, evenly and for ever the same. A cryptographic hash, so that ids can't be chosen to pass."""
+def half_open_bucket(transaction_id: str) -> int:
+    """Return a number from 0 to 9,999, evenly spread and for ever the same for an id.
+
+    The hash is cryptographic, so that nobody can choose an id that passes.
+    """
     return int.from_bytes(hashlib.sha256(transaction_id.encode()).digest()[:8]) % 10_000
 
 

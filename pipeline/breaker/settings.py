@@ -1,10 +1,11 @@
-"""What a person may set about the breaker: the `[breaker]` table of the policy file.
+"""The breaker's settings: the `[breaker]` table of the policy file.
 
-Every limit is reached, not passed: a condition holds from the value on.
+A condition holds as soon as its limit is reached; it need not be exceeded.
 """
 
 from __future__ import annotations
 
+import tomllib
 from typing import Annotated
 
 from pydantic import ConfigDict, Field
@@ -20,40 +21,43 @@ Sample = Annotated[int, Field(strict=True, ge=20, le=1_000_000)]
 
 @dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
 class BreakerSettings:
-    """Whole numbers only. Raises pydantic's ValidationError, a ValueError, on a range or a contradiction."""
+    """Settings in whole numbers.
+
+    A value out of range, or a contradiction, raises pydantic's ValidationError, which is a ValueError.
+    """
 
     block_rate_spike_points: Points
     allow_rate_spike_points: Points
     window_s: Annotated[int, Field(strict=True, ge=5, le=3600)]
-    """Over which the rates of outcomes and the mean score are taken."""
+    """Window over which the rates of outcomes and the mean score are taken."""
     latency_p99_ms: Annotated[int, Field(strict=True)]
     """One of LATENCY_BOUNDS_MS, so that the histogram answers exactly."""
     error_rate_percent: Points
     error_window_s: Annotated[int, Field(strict=True, ge=1, le=600)]
-    """Over which errors and latency are taken."""
+    """Window over which errors and latency are taken."""
     error_minimum_count: Annotated[int, Field(strict=True, ge=1, le=10_000)]
-    """So many payments must have failed, or been slow, before their share is judged."""
+    """Least number of payments that must have failed, or been slow, before their share is judged."""
     model_drift_sigma: Annotated[int, Field(strict=True, ge=1, le=20)]
-    """In standard deviations of hourly mean scores over 7 days."""
+    """Limit of drift in standard deviations of hourly mean scores over 7 days."""
 
     minimum_sample: Sample
     significance_z: Annotated[int, Field(strict=True, ge=1, le=20)]
     confirmations: Annotated[int, Field(strict=True, ge=1, le=10)]
-    """A condition trips when it has held in so many evaluations running."""
+    """Number of evaluations running in which a condition must hold before it trips."""
     evaluation_interval_s: Annotated[int, Field(strict=True, ge=1, le=300)]
     shift_percent: Annotated[int, Field(strict=True, ge=20, le=1000)]
-    """What the cumulative sum looks for: 100 is a doubling of blocks, or a halving of what isn't allowed."""
+    """Size of the shift that the cumulative sum looks for: 100 is a doubling of blocks, or a halving of non-allows."""
     shift_evidence: Annotated[int, Field(strict=True, ge=5, le=100)]
     """The log-likelihood ratio, in nats, at which that shift is believed."""
     baseline_days_minimum: Annotated[int, Field(strict=True, ge=2, le=7)]
-    """Days with a clean hour at this time of day that make a seasonal baseline."""
+    """Least number of days with a clean hour at this time of day that make a seasonal baseline."""
 
     open_period_s: Seconds
     open_period_max_s: Seconds
-    """The period doubles each time that the model is still wrong at its end, up to here."""
+    """Longest open period. The period doubles each time that the model is still wrong at its end."""
     state_lost_open_s: Seconds
     half_open_s: Seconds
-    """The least time on probation."""
+    """Least time on probation."""
     half_open_share_percent: Annotated[int, Field(strict=True, ge=1, le=50)]
     half_open_minimum_sample: Sample
 
@@ -71,3 +75,13 @@ class BreakerSettings:
             raise ValueError("open_period_max_s is below open_period_s")
         if self.state_lost_open_s > self.open_period_max_s:
             raise ValueError("state_lost_open_s is above open_period_max_s")
+
+
+def breaker_settings_of(policy: bytes) -> BreakerSettings:
+    """The [breaker] table of a policy file, whatever its other tables say: the kill switch must work while a worker
+    refuses the file for something else. Raises ValueError.
+    """
+    table = tomllib.loads(policy.decode("utf-8")).get("breaker")
+    if not isinstance(table, dict):
+        raise ValueError("it has none")
+    return BreakerSettings(**table)

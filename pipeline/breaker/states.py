@@ -1,16 +1,17 @@
 """The breaker's states as one table, and the record of the state that a scope is in.
 
 Invariants
-1. A missing key of TRANSITIONS is a bug: AssertionError.
-2. Nothing leads from UNKNOWN to CLOSED but INITIALISE, which only a deployment with an empty log may say.
-3. OPEN is not left for HALF_OPEN before `open_until_ms`, but by a person's RELEASE.
-4. Versions only grow, across a loss of the store too: they start from the clock.
+1. A missing key of TRANSITIONS is a bug and raises AssertionError.
+2. Only INITIALISE leads from UNKNOWN to CLOSED, and only a deployment with an empty log may use it.
+3. OPEN changes to HALF_OPEN before `open_until_ms` only by a person's RELEASE.
+4. Versions only grow, even across a loss of the store, because they start from the clock.
 
 UNKNOWN is what a reader sees when the store can't be read or holds nothing; it is never written. A store that is
-reachable but empty, or older than what a worker has seen, has lost its state. Whether the model was trusted before is
-then unknown, so the monitor writes OPEN with the cause STATE_LOST and the way back leads through HALF_OPEN: a minute or
-so on the fallback's rules is cheap, a model that was taken out of the loop and comes back because a server restarted
-is not (I4). What a worker still remembers of tripped scopes and of a person's kill switch is written again as it was.
+reachable but empty, or older than what a worker has seen, has lost its state. Nobody then knows whether the model was
+trusted before, so the monitor writes OPEN with the cause STATE_LOST, and the way back leads through HALF_OPEN. A minute
+or so on the fallback's rules is cheap; a model that was taken out of the loop and comes back because a server
+restarted is not (I4). A worker writes what it still remembers of tripped scopes and of a person's kill switch as it
+was.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ class Event(StrEnum):
     INITIALISE = "INITIALISE"
     STATE_LOST = "STATE_LOST"
     TRIP = "TRIP"
-    OPEN_PERIOD_OVER = "OPEN_PERIOD_OVER"  # and the model's answers in shadow are good again
-    STILL_BAD = "STILL_BAD"  # the period is over, but they are not
+    OPEN_PERIOD_OVER = "OPEN_PERIOD_OVER"  # the model's answers in shadow are good again, too
+    STILL_BAD = "STILL_BAD"  # the period is over, but the answers in shadow are still bad
     PROBE_GOOD = "PROBE_GOOD"
     PROBE_BAD = "PROBE_BAD"
     FORCE_OPEN = "FORCE_OPEN"
@@ -58,7 +59,7 @@ TRANSITIONS: Final[dict[tuple[BreakerState, Event], BreakerState]] = {
 
 
 class Condition(StrEnum):
-    """What trips, in the order in which causes are named."""
+    """The conditions that trip the breaker, in the order in which causes name them."""
 
     ERROR_RATE = "ERROR_RATE"
     LATENCY_P99 = "LATENCY_P99"
@@ -68,7 +69,7 @@ class Condition(StrEnum):
 
 
 class Cause(NamedTuple):
-    """Why a scope is in its state: plain English, who says so, and the conditions where a trip began it."""
+    """The reason for a scope's state: plain English, its author, and the conditions where a trip began it."""
 
     text: str
     author: str
@@ -84,29 +85,32 @@ class BreakerRecord(NamedTuple):
     since_ms: int
     open_until_ms: int  # 0 unless OPEN
     cause: Cause
-    reopenings: int = 0  # in a row, since last CLOSED; each doubles the open period
-    frozen: Baseline | None = None  # what was usual before the trip; judges where no seasonal baseline is known
+    reopenings: int = 0  # reopenings since it was last CLOSED; each doubles the open period
+    frozen: Baseline | None = None  # the baseline of before the trip; it judges where no seasonal one is known
 
 
 MONITOR: Final = "monitor"
 
 
 def unwritten(scope: str, *, is_store_empty: bool) -> BreakerRecord:
-    """The record of a scope that has none: closed where the store knows others, unknown where it is empty."""
+    """Return the record of a scope that has none: CLOSED where the store knows others, UNKNOWN where it is empty."""
     if is_store_empty:
         return BreakerRecord(scope, BreakerState.UNKNOWN, 0, 0, 0, Cause("nothing is recorded", MONITOR))
     return BreakerRecord(scope, BreakerState.CLOSED, 0, 0, 0, Cause("never tripped", MONITOR))
 
 
 def is_possible(record: BreakerRecord, event: Event) -> bool:
-    """Whether the table has the transition; only for what a person asks, who may ask for anything."""
+    """Return whether the table has the transition; only a person's request, which may be anything, needs to know."""
     return (record.state, event) in TRANSITIONS
 
 
 def step(
     record: BreakerRecord, event: Event, cause: Cause, now_ms: int, settings: BreakerSettings, revision: int
 ) -> BreakerRecord:
-    """The next record. `revision` is the store's, at least the record's version; the new version is above both."""
+    """Return the next record.
+
+    `revision` is the store's and at least the record's version; the new version is above both.
+    """
     after = TRANSITIONS.get((record.state, event))
     assert after is not None, f"no transition from {record.state} on {event}"
     reopenings = _reopenings(record, event)
@@ -123,12 +127,15 @@ def step(
 
 
 def next_version(version: int, now_ms: int) -> int:
-    """Above `version`, and above what a lost store had reached, as long as clocks agree to the milliseconds it lost."""
+    """Return a version above `version`, and above what a lost store had reached.
+
+    The latter holds as long as clocks agree to within the milliseconds that the store lost.
+    """
     return max(version + 1, now_ms)
 
 
 def diagram() -> str:
-    """TRANSITIONS as a Mermaid state diagram."""
+    """Draw TRANSITIONS as a Mermaid state diagram."""
     arrows = [f"    {before} --> {after}: {event}" for (before, event), after in TRANSITIONS.items()]
     return "\n".join(["stateDiagram-v2", "    [*] --> UNKNOWN", *arrows]) + "\n"
 
@@ -144,7 +151,7 @@ def _reopenings(record: BreakerRecord, event: Event) -> int:
 
 
 _DOUBLINGS_MAX: Final = 20
-"""Beyond any open_period_max_s; keeps the power of two small."""
+"""Most doublings of the open period: beyond any open_period_max_s, but few enough to keep the power of two small."""
 
 
 def _open_s(event: Event, reopenings: int, settings: BreakerSettings) -> int:

@@ -1,11 +1,11 @@
-"""The breaker's memory in Redis: running totals, states, and who evaluates when.
+"""The breaker's memory in Redis: running totals, states, and the claim to the next evaluation.
 
-Every batch adds to running totals of the model's answers by scope. One worker an interval claims an evaluation: a
-script copies the totals, which makes every window the difference of two readings, exact and by one clock (Redis TIME),
-at the cost of no bucket per second and scope. Writes are compare-and-set on one revision, so two evaluators never trip
-twice. All keys share one hash tag. They must not be evicted: Redis runs with `maxmemory-policy noeviction`.
+Every batch adds to running totals of the model's answers by scope. In each interval one worker claims the evaluation,
+and a script copies the totals for it. So every window is the difference of two readings, exact and by one clock (Redis
+TIME), without a bucket for each second and scope. Writes are compare-and-set on one revision, so two evaluators never
+trip twice. All keys share one hash tag. They must not be evicted, so Redis runs with `maxmemory-policy noeviction`.
 
-Any command that fails raises BreakerUnavailable; the caller routes by `Routing({}, ...)`: UNKNOWN.
+Any command that fails raises BreakerUnavailable; the caller then routes by `Routing({}, ...)`, which is UNKNOWN.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ from pipeline.breaker import (
     Watch,
     advance,
     codec,
+    hours_touched,
     is_possible,
-    lost,
     next_version,
     step,
-    touched,
+    transitions_after_loss,
     unwritten,
 )
 from pipeline.breaker.answer_counts import ALL, Counts, difference, model_scope
@@ -51,9 +51,10 @@ from pipeline.io.redis_batches import RedisBatches
 TRANSITIONS_KEPT: Final = 10_000
 SCOPE_BYTES_MAX: Final = 128
 ATTEMPTS_MAX: Final = 5
-"""Of a person's change against evaluators, who write at most once an interval: the second attempt wins."""
+"""Most attempts at a person's change. Evaluators write at most once an interval, so the second attempt wins."""
 SCOPES_A_SLICE: Final = 4
-"""Judged before the event loop gets its turn: under 1 ms, and about 6 ms in the first evaluation of an hour."""
+"""Scopes that are judged before the event loop gets its turn: under 1 ms, and about 6 ms in the first evaluation of an
+hour."""
 REASON_CHARACTERS_MAX: Final = 500
 _SCOPE: Final = re.compile(r"all|model:\S+|segment:[^=]+=.+|segment:other")
 _LUA: Final = Path(__file__).parent / "lua"
@@ -63,15 +64,15 @@ R = TypeVar("R")
 
 
 class BreakerUnavailable(Exception):
-    """Redis can't be reached, or holds what can't be read: the state is UNKNOWN."""
+    """Redis can't be reached, or holds something that can't be read; the state is UNKNOWN."""
 
 
 class BreakerRefused(ValueError):
-    """A person asked for what can't be; the message is one sentence for them."""
+    """A person asked for something that can't be done; the message is one sentence for them."""
 
 
 class View(NamedTuple):
-    """Arguments for Routing. No records: UNKNOWN."""
+    """Arguments for Routing; without records, everything is UNKNOWN."""
 
     records: Mapping[str, BreakerRecord]
     tracked_segments: frozenset[str]
@@ -81,7 +82,7 @@ class BreakerStore:
     def __init__(
         self, url: str, prefix: str = "fraud", *, timeout_s: float = 1.0, clock_ms: Callable[[], int] | None = None
     ) -> None:
-        """`clock_ms` None: Redis TIME, one clock for all workers."""
+        """Connect on first use. Without `clock_ms` the clock is Redis TIME, one clock for all workers."""
         self._redis: Redis = Redis.from_url(
             url,
             decode_responses=True,
@@ -93,7 +94,7 @@ class BreakerStore:
         names = ("totals", "reached", "segments", "marks", "hours", "states", "watch", "excluded", "transitions")
         self._key = {name: tag + name for name in names}
         self._at_key = tag + "at:"
-        self._batches = RedisBatches(url, timeout_s=timeout_s)  # for what is asked once a batch
+        self._batches = RedisBatches(url, timeout_s=timeout_s)  # for the question that each batch asks
         self._clock_ms = clock_ms
         self._record = self._script("record")
         self._claim = self._script("claim")
@@ -101,7 +102,7 @@ class BreakerStore:
         self._history = History()
         self._remembered = codec.States(0, {})
         self._reply: dict[bytes, bytes] = {}
-        self._read = codec.States(0, {})  # from that reply
+        self._read = codec.States(0, {})  # parsed from that reply
 
     async def close(self) -> None:
         await self._batches.close()
@@ -110,8 +111,8 @@ class BreakerStore:
     # The hot path
 
     async def read(self) -> View:
-        """Every state that was ever written, in one command."""
-        known = self._remembered.revision  # before asking: an evaluation's write may overtake the answer
+        """Return every state that was ever written, by one command."""
+        known = self._remembered.revision  # taken before asking, as an evaluation's write may overtake the answer
         states = await self._states()
         if _is_lost(states, known):
             return View({}, frozenset())
@@ -122,8 +123,11 @@ class BreakerStore:
         return View(states.records, frozenset(await _reached(self._redis.smembers(self._key["segments"]))))
 
     async def record(self, spans: Iterable[tuple[int, int, int]], counts_by_scope: Mapping[str, Counts]) -> bool:
-        """Adds a committed batch's counts. `spans` are its (partition, start offset, end offset); False when they were
-        counted before. A batch that a crash kept from being recorded is never counted; nothing is counted twice."""
+        """Add a committed batch's counts; False where they were counted before.
+
+        `spans` are the batch's (partition, start offset, end offset). A batch that a crash kept from being recorded is
+        never counted; nothing is counted twice.
+        """
         places = [number for span in spans for number in span]
         arguments: list[str | int] = [len(places) // 3, *places, SEGMENTS_MAX, SCOPE_BYTES_MAX, SEGMENT_OTHER]
         for scope, counts in counts_by_scope.items():
@@ -134,8 +138,11 @@ class BreakerStore:
     # Evaluating
 
     async def evaluate(self, settings: BreakerSettings, model_version: str | None) -> tuple[Transition, ...]:
-        """The transitions that this call made. To be called every second by every worker: most calls find that the
-        interval's evaluation was done. Repairs a lost store."""
+        """Evaluate every scope, where it is this worker's turn, and return the transitions that this call made.
+
+        Every worker calls this every second; most calls find that the interval's evaluation is done. A lost store is
+        repaired here.
+        """
         known = self._remembered.revision
         claimed = await self._claimed(settings)
         if claimed is None:
@@ -143,14 +150,16 @@ class BreakerStore:
         if _is_lost(claimed.states, known):
             remembered = self._remembered
             revision = max(claimed.states.revision, remembered.revision)
-            made = lost(claimed.states.records, remembered.records, claimed.now_ms, settings, revision)
+            made = transitions_after_loss(
+                claimed.states.records, remembered.records, claimed.now_ms, settings, revision
+            )
             return tuple(made) if await self._write(claimed.states.revision, revision, claimed.now_ms, made) else ()
         self._remember(claimed.states)
         await self._learn(claimed)
         return await self._evaluated(claimed, settings, model_version)
 
     async def initialise(self, by: str, settings: BreakerSettings) -> bool:
-        """Closes a breaker that has no state. Only for a deployment whose log is empty: nothing can have been lost."""
+        """Close a breaker that has no state. Only a deployment with an empty log may: there, nothing can be lost."""
         states = await self._states()
         if states.records or self._remembered.records:
             return False
@@ -164,28 +173,30 @@ class BreakerStore:
     # People
 
     async def force_open(self, scope: str, by: str, reason: str, settings: BreakerSettings) -> Transition:
-        """The kill switch: stays until released."""
+        """Throw the kill switch, which stays until it is released."""
         return await self._person(scope, Event.FORCE_OPEN, Cause(reason, by), settings)
 
     async def release(
         self, scope: str, by: str, reason: str, settings: BreakerSettings, *, accept_shift: bool = False
     ) -> Transition:
-        """On probation (HALF_OPEN), whatever opened it. `accept_shift`: what the model does now is the new normal; what
-        was usual so far is forgotten."""
+        """Put a scope on probation (HALF_OPEN), whatever opened it.
+
+        With `accept_shift` the model's present behaviour becomes the new normal, and the old baselines are forgotten.
+        """
         return await self._person(scope, Event.RELEASE, Cause(reason, by), settings, accept_shift=accept_shift)
 
     async def history(self, count: int = 100) -> list[Transition]:
-        """The latest transitions, newest first."""
+        """Return the latest transitions, newest first."""
         entries = await _reached(self._redis.xrevrange(self._key["transitions"], count=count))
         return [_readable(codec.transition_from, fields["transition"]) for _, fields in entries]
 
-    # Below: in call order
+    # Helpers, in call order
 
     async def _states(self) -> codec.States:
         (reply,) = await _reached(self._batches.run([("HGETALL", self._key["states"])]))
         if isinstance(reply, ResponseError):
             raise BreakerUnavailable(str(reply)) from reply
-        if reply != self._reply:  # it seldom changes, and is asked for once a batch
+        if reply != self._reply:  # it seldom changes, but every batch asks for it
             self._reply, self._read = reply, _readable(codec.states_from_bytes, reply)
         return self._read
 
@@ -200,10 +211,10 @@ class BreakerStore:
         kept_ms = 2 * (window_ms + interval_ms)
         arguments = [now, interval_ms, settings.error_window_s * 1000, window_ms, kept_ms, HISTORY_MS]
         answer = await _reached(self._claim([*self._keys(*names), self._at_key], arguments))
-        return _readable(codec.claimed_from, answer) if answer[1] else None
+        return _readable(codec.claimed_from, answer)
 
     async def _learn(self, claimed: codec.Claimed) -> None:
-        """Reads the hourly totals that this worker hasn't seen: one an hour, and all of them after a start."""
+        """Read the hourly totals that this worker hasn't seen: one in each hour, and all of them after a start."""
         for mark in claimed.hours:
             if self._history.last_ms is None or int(mark) > self._history.last_ms:
                 fields = await _reached(self._redis.hgetall(self._at_key + mark))
@@ -218,8 +229,8 @@ class BreakerStore:
         models = [] if model_version is None else [model_scope(model_version)]
         watches: dict[str, Watch] = {}
         made: list[Transition] = []
-        for place, scope in enumerate([ALL, *models, *segments]):
-            if place % SCOPES_A_SLICE == SCOPES_A_SLICE - 1:
+        for position, scope in enumerate([ALL, *models, *segments]):
+            if position % SCOPES_A_SLICE == SCOPES_A_SLICE - 1:
                 await asyncio.sleep(0)
             record = claimed.states.records.get(scope, unwritten(scope, is_store_empty=False))
             advanced = advance(
@@ -237,7 +248,7 @@ class BreakerStore:
         excluded = _newly_excluded(claimed, made, settings)
         revision = claimed.states.revision
         is_written = await self._write(
-            revision, revision, claimed.now_ms, made, codec.watches_to(watches), sorted(excluded)
+            revision, revision, claimed.now_ms, made, codec.watches_to_json(watches), sorted(excluded)
         )
         return tuple(made) if is_written else ()
 
@@ -279,7 +290,7 @@ class BreakerStore:
 
     async def _every_hour(self, scope: str) -> list[tuple[str, int]]:
         marks = await _reached(self._redis.zrange(self._key["hours"], 0, -1))
-        return [place for mark in marks for place in touched(scope, int(mark), int(mark))]
+        return [hour for mark in marks for hour in hours_touched(scope, int(mark), int(mark))]
 
     async def _write(
         self,
@@ -290,15 +301,18 @@ class BreakerStore:
         watch: str = "",
         excluded: list[tuple[str, int]] | None = None,
     ) -> bool:
-        """False when another wrote since `expected_revision` was read. The new revision is above `revision`."""
+        """Write the transitions and return True; return False where another wrote since `expected_revision` was read.
+
+        The new revision is above `revision`.
+        """
         following = next_version(revision, now_ms)
         hours = excluded or []
         arguments: list[str | int] = [expected_revision, following, watch]
         arguments += [now_ms - HISTORY_MS, TRANSITIONS_KEPT, len(hours)]
-        arguments += [part for scope, hour_ms in hours for part in (hour_ms, codec.member_to(scope, hour_ms))]
+        arguments += [part for scope, hour_ms in hours for part in (hour_ms, codec.excluded_member(scope, hour_ms))]
         for transition in made:
             after = transition.after
-            arguments += [after.scope, codec.record_to(after), codec.transition_to(transition)]
+            arguments += [after.scope, codec.record_to_json(after), codec.transition_to_json(transition)]
         keys = self._keys("states", "watch", "excluded", "transitions")
         is_written = bool(await _reached(self._commit(keys, arguments)))
         if is_written:
@@ -320,25 +334,31 @@ class BreakerStore:
 
 
 def _is_lost(states: codec.States, known_revision: int) -> bool:
-    """Empty, or older than what this worker had seen when it asked: a failover can lose acknowledged writes."""
+    """Return whether the store is empty, or older than what this worker had seen when it asked.
+
+    A failover can lose acknowledged writes.
+    """
     return ALL not in states.records or states.revision < known_revision
 
 
 def _newly_excluded(claimed: codec.Claimed, made: list[Transition], settings: BreakerSettings) -> set[tuple[str, int]]:
-    """The hours that incidents touch: this one for every scope that isn't closed, and those in which a trip began."""
+    """Return the hours that incidents newly touch.
+
+    They are this hour for every scope that isn't closed, and the hours in which a trip began.
+    """
     now_ms = claimed.now_ms
     began_ms = now_ms - 1000 * (settings.window_s + settings.confirmations * settings.evaluation_interval_s)
     found = [
-        place
+        hour
         for record in claimed.states.records.values()
         if record.state is not BreakerState.CLOSED
-        for place in touched(record.scope, now_ms, now_ms)
+        for hour in hours_touched(record.scope, now_ms, now_ms)
     ]
     found += [
-        place
+        hour
         for transition in made
         if transition.event is Event.TRIP
-        for place in touched(transition.after.scope, began_ms, now_ms)
+        for hour in hours_touched(transition.after.scope, began_ms, now_ms)
     ]
     return set(found) - claimed.excluded
 
@@ -353,7 +373,10 @@ def _check(scope: str, cause: Cause) -> None:
 
 
 async def _reached(answer: Awaitable[Any]) -> Any:
-    """The client's types are those of bytes and text at once; what a command gives with decoding on is known here."""
+    """Await a command's answer, with its failures as BreakerUnavailable.
+
+    The client's types cover bytes and text at once; the caller knows what its command gives with decoding on.
+    """
     try:
         return await answer
     except (TimeoutError, RedisError, OSError) as error:

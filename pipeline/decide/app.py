@@ -1,4 +1,4 @@
-"""The composition root: a Faust app whose decision agent reads a channel that librdkafka fills (DESIGN section 2)."""
+"""The composition root: a Faust app whose decision agent reads a channel that librdkafka fills (ADR 0001)."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ START_LIMIT_S = 60.0
 """Until the predecessor is fenced; twice librdkafka's own timeout for that."""
 STOP_LIMIT_S = 25.0
 """For a graceful stop, all of Faust's included; under the 30 s after which an orchestrator kills."""
-FAUST_BUFFER_RECORDS = 131_072  # FACTS: with the default of 4096 the fetcher sleeps a second whenever buffers fill
+FAUST_BUFFER_RECORDS = 131_072  # measured: with the default of 4096 the fetcher sleeps a second whenever buffers fill
 
 FAUST_DIRECTORY = Path(tempfile.gettempdir()) / "fraud-faust"
 """Faust wants a directory for tables; there are none."""
@@ -211,7 +211,7 @@ def build(settings: Settings) -> faust.App:
         topic_allow_declare=False,
         topic_disable_leader=True,
         consumer_auto_offset_reset="earliest",
-        # As for decisions: who restarts in this slot waits for no dead member's session.
+        # The same holds for decisions: a worker that restarts in this slot waits for no dead member's session.
         consumer_group_instance_id=f"{settings.consumer_group}-context-{settings.worker_slot}",
         broker_session_timeout=settings.session_timeout_ms / 1000,
         broker_heartbeat_interval=settings.session_timeout_ms / 6000,
@@ -335,7 +335,7 @@ def _context_agent(worker: Worker, topic_name: str) -> Any:
                     letter = worker.dead_letters.letter(topic_name, record_of_event(event), *refusal)
                     await worker.appender.append([letter])
             except Exception as error:  # the outermost loop
-                # Faust acknowledges a record whose handler raised (FACTS). A process that ends here has not
+                # Faust acknowledges a record whose handler raised (ADR 0001). A process that ends here has not
                 # acknowledged it, so it is delivered again; decisions under way are aborted by their transaction.
                 log.critical("context_failed", topic=topic_name, error=type(error).__name__, why=str(error))
                 os._exit(os.EX_TEMPFAIL)

@@ -19,20 +19,21 @@ from typing import Final, NamedTuple
 import numpy as np
 from librt.strings import BytesWriter, write_i64_le
 
-from pipeline.alerts.catalogue import Alert, conflict_alert
+from pipeline.alerts.catalogue import conflict_alert
 from pipeline.alerts.encoding import alert_record
 from pipeline.breaker.answer_counts import Answer
 from pipeline.decide.decision_encoder import DecisionEncoder
 from pipeline.decide.event_features import EventRows
 from pipeline.decide.rules import hits_of
 from pipeline.decide.verdict import Mode, Regime, Verdict, verdicts_of
+from pipeline.domain.alert import Alert
 from pipeline.domain.decision import Outcome, Route
 from pipeline.domain.features import EVENT, Matrix, feature_matrix
 from pipeline.domain.log import Outgoing, Record, Span
 from pipeline.domain.payment import Decoded, Transaction
 from pipeline.domain.refusals import Refusal, RefusalCode, canonical_ip_address, refusal_of
 from pipeline.io.avro.wire import WireFormat
-from pipeline.state.events import StateEvent
+from pipeline.state.state_event import StateEvent
 from pipeline.state.windows import Freshness, PartitionEvents, PartitionObservation
 
 DUPLICATE: Final = "DUPLICATE"
@@ -42,7 +43,7 @@ _BODY_DIGEST_BYTES: Final = 6
 _AMOUNT: Final = EVENT.index("amount_gbp_minor")
 
 ModesOf = Callable[[Transaction], Mode]
-"""What the breaker says of a payment."""
+"""The breaker's word on a payment."""
 
 
 class Payment:
@@ -77,7 +78,7 @@ class SetAside(NamedTuple):
 
 @dataclass(slots=True)
 class Judged:
-    """What a batch came to."""
+    """The results of a batch."""
 
     outgoing: list[Outgoing] = field(default_factory=list)  # decisions and alerts
     set_aside: list[SetAside] = field(default_factory=list)
@@ -111,7 +112,7 @@ class Judged:
         self.shadow_disagreements += other.shadow_disagreements
 
     def count(self, payments: Sequence[Payment], verdicts: Sequence[Verdict]) -> None:
-        """What metrics and the breaker hear of decisions."""
+        """Count what metrics and the breaker hear of decisions."""
         self.outcomes.update([(verdict.outcome, verdict.route) for verdict in verdicts])
         self.rules.update([code for verdict in verdicts for code in verdict.rules_triggered])
         for payment, verdict in zip(payments, verdicts, strict=True):
@@ -160,7 +161,7 @@ class Judge:
         return Reading(payments, refused)
 
     def state_events(self, reading: Reading, spans: Iterable[Span]) -> list[PartitionEvents]:
-        """What the state store must see of a batch, by partition."""
+        """The events of a batch that the state store must see, by partition."""
         events: dict[int, list[StateEvent]] = {span.partition: [] for span in spans}
         for payment in reading.payments:
             events[payment.record.source.partition].append(self._state_event(payment))
@@ -169,7 +170,7 @@ class Judge:
     def judge(
         self, reading: Reading, observations: Sequence[PartitionObservation], modes: ModesOf, now_ms: int
     ) -> Iterator[Judged]:
-        """What the batch comes to, in slices, so that the event loop can serve the next batch's sockets in between.
+        """Judge the batch in slices, so that the event loop can serve the next batch's sockets in between.
 
         `observations` answer `state_events(reading, spans)`, where spans are in the order of their partitions.
         """
@@ -228,7 +229,7 @@ class Judge:
         return judged
 
     def _set_aside(self, judged: Judged, record: Record, freshness: Freshness, now_ms: int) -> None:
-        """What is done with a payment whose id was seen before, or is too old for that to be known."""
+        """Set aside a payment whose id was seen before, or is too old for that to be known."""
         match freshness:
             case Freshness.DUPLICATE:
                 judged.duplicates += 1

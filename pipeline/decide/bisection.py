@@ -15,8 +15,8 @@ from typing import Final, NamedTuple
 from pipeline.domain.log import Record, Span
 
 ATTEMPTS_MAX: Final = 3
-"""Of one part, before it is halved. A batch of 800 with one poison record is tried 3 + 10 · 2 times, and the halves
-without it once each."""
+"""Attempts at one part, before it is halved. A batch of 800 with one poison record is tried 3 + 10 · 2 times, and the
+halves without it once each."""
 
 
 class Part(NamedTuple):
@@ -27,7 +27,7 @@ class Part(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """What to do next: try `part`, or set its one record aside where it `is_poison`."""
+    """The next thing to do: try `part`, or set its one record aside where it `is_poison`."""
 
     part: Part
     failures: int
@@ -35,7 +35,7 @@ class Attempt(NamedTuple):
 
 
 class Bisection:
-    """What is still to be tried of a batch. Whoever tries says how each attempt ended, before asking for the next."""
+    """The parts of a batch that are still to be tried. The caller reports each attempt before it asks for the next."""
 
     def __init__(self, whole: Part, failures: int) -> None:
         """`failures`: how often the whole, which is not empty, has failed already; enough of them halve it at once."""
@@ -52,7 +52,7 @@ class Bisection:
         self._waiting.pop()
 
     def failed(self) -> None:
-        """Of an attempt to try; setting a record aside must not fail."""
+        """Note that an attempt failed; setting a record aside must not fail."""
         attempt = self._waiting.pop()
         assert not attempt.is_poison
         self._await(attempt.part, attempt.failures + 1)

@@ -9,7 +9,6 @@ from typing import Final, NamedTuple
 import structlog
 
 from models.artefact.scoring import Model
-from pipeline.alerts.catalogue import Alert
 from pipeline.breaker import Routing, Transition
 from pipeline.breaker.alerts import breaker_alert
 from pipeline.breaker.answer_counts import Answer, Counts, counts_of
@@ -18,6 +17,7 @@ from pipeline.decide import metrics
 from pipeline.decide.batch import ModesOf
 from pipeline.decide.policy import Policy
 from pipeline.decide.verdict import Mode, Regime
+from pipeline.domain.alert import Alert
 from pipeline.domain.decision import BreakerState
 from pipeline.domain.log import Span
 from pipeline.domain.payment import Transaction
@@ -79,7 +79,7 @@ class BreakerWatch:
             log.warning("breaker_unavailable", why=str(error))
 
     async def modes(self, in_force: Regime) -> ModesOf:
-        """What the breaker says of each payment of the next batch; UNKNOWN where its state can't be read (I4)."""
+        """The breaker's word on each payment of the next batch; UNKNOWN where its state can't be read (I4)."""
         version = None if in_force.model is None else in_force.model.version
         share_percent = in_force.policy.breaker.half_open_share_percent
         try:

@@ -32,7 +32,7 @@ class Finding(NamedTuple):
 
 
 def findings(settings: Settings) -> Iterator[Finding]:
-    """In the order in which a worker would meet them."""
+    """The findings, in the order in which a worker would meet them."""
     checks: tuple[tuple[str, Callable[[Settings], str]], ...] = (
         ("profile", _profile),
         ("policy", _policy),
@@ -102,7 +102,7 @@ def _model(settings: Settings) -> str:
         model = load_champion(registry) if version is None else load_version(registry, version)
     except ModelRefused as refusal:
         what = f"No model can be loaded from {registry}: {refusal}."
-        raise Failure(what, "Train one (`fraud train`), or set FRAUD_MODEL_REGISTRY.") from refusal
+        raise Failure(what, "Train one (`fraud models train`), or set FRAUD_MODEL_REGISTRY.") from refusal
     return f"{model.version}, {len(model.terms)} terms, sha256 {model.hash.hex()[:16]}"
 
 
@@ -124,7 +124,7 @@ def _key(settings: Settings) -> str:
             return "none set: dead letters keep only the hash of their payload"
         return DeadLetterKey.from_file(settings.dead_letter_key_file).key_id
     except KeyRefused as refusal:
-        fix = "Make one with `fraud keys create`, and set FRAUD_DEAD_LETTER_KEY_FILE."
+        fix = "Make one with `fraud keys create dead-letter`, and set FRAUD_DEAD_LETTER_KEY_FILE."
         raise Failure(f"{str(refusal).capitalize()}.", fix) from refusal
 
 

@@ -3,34 +3,29 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from pipeline.decide.phrases import money
 from pipeline.decide.verdict import decision_id
-from pipeline.domain.decision import Outcome
-from pipeline.domain.log import Record, Source
-from pipeline.domain.payment import Transaction
+from pipeline.domain.dead_letter import DeadLetter
+from pipeline.domain.decision import Decision, Outcome, StoredDecision
+from pipeline.domain.identities import DecisionId
+from pipeline.domain.log import Record
+from pipeline.domain.money import amount_text
+from pipeline.domain.plain import plain, plain_record
 from pipeline.domain.refusals import Refusal
-from pipeline.io.avro.wire import Datum, StoredDecision, WireFormat, stored_decision
+from pipeline.domain.times import utc_text
+from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.sealing import DeadLetterKey, KeyRefused
 from pipeline.io.settings import Settings
 from pipeline.terminal.failures import Failure
-from pipeline.terminal.output import OUTCOME_COLOUR, Output, coloured, utc_text
+from pipeline.terminal.output import OUTCOME_COLOUR, Output, coloured
 
 TAIL_LOOKED_AT: Final = 20_000
 """Records of each partition that `tail` looks back over for the outcome it was asked for: a second or two."""
-
-
-_MINOR_DIGITS: Final = {
-    **dict.fromkeys(("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "VND", "VUV"), 0),
-    **dict.fromkeys(("XAF", "XOF", "XPF"), 0),
-    **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
-}
-"""ISO 4217's exceptions from two, for showing an amount; what it is worth is the policy's to say."""
 
 
 class Located(NamedTuple):
@@ -47,13 +42,10 @@ class Unreadable(NamedTuple):
 
 def located(wire: WireFormat, found: Record) -> Located | Unreadable | None:
     """The decision in a record; None for records of another kind (a reversal, a review)."""
-    fields = wire.decode("decision.v1", found.value)
-    if isinstance(fields, Refusal):
-        return Unreadable(found, fields.detail)
-    if fields["record"] != "Decision":
-        return None
-    assert found.value is not None, "it was decoded"
-    return Located(found, stored_decision(fields, found.value))
+    stored = wire.decode_stored_decision(found.value)
+    if isinstance(stored, Refusal):
+        return Unreadable(found, stored.detail)
+    return None if stored is None else Located(found, stored)
 
 
 def find_decision(settings: Settings, wire: WireFormat, wanted: str, account_id: str | None) -> Located:
@@ -68,15 +60,15 @@ def find_decision(settings: Settings, wire: WireFormat, wanted: str, account_id:
         for found in log.read_all(topic, partitions):
             if any(needle in (found.value or b"") for needle in needles):
                 decision = located(wire, found)
-                if isinstance(decision, Located) and decision.stored.fields["decision_id"] in by_id:
+                if isinstance(decision, Located) and decision.stored.decision.decision_id in by_id:
                     return decision
     where = f"decisions.v1 on {settings.bootstrap_servers}"
     raise Failure(f"No decision with the id {wanted} is on {where}.", "`fraud decisions tail` shows ids that are.")
 
 
-def decision_ids(wanted: str) -> list[str]:
+def decision_ids(wanted: str) -> list[DecisionId]:
     """The decisions that an id may mean: a UUID may be a decision's, and any text a transaction's."""
-    own = [wanted.lower()] if _is_uuid(wanted) else []
+    own = [DecisionId(wanted.lower())] if _is_uuid(wanted) else []
     return [*own, decision_id(wanted)]
 
 
@@ -104,106 +96,76 @@ def tail(
                     yield decision
 
 
-def show_decision(output: Output, decision: Located) -> None:
-    fields, payment = decision.stored.fields, decision.stored.transaction
-    output.record(decision_json(decision), decision_line(fields, payment))
+def show_decision(output: Output, located_decision: Located) -> None:
+    output.record(decision_json(located_decision), decision_line(located_decision.stored.decision))
 
 
-def decision_line(fields: Datum, payment: Transaction) -> str:
-    outcome = coloured(f"{fields['outcome']:<8}", OUTCOME_COLOUR[fields["outcome"]], is_bold=True)
-    head = f"{utc_text(fields['decided_at_ms'])} {outcome} {fields['route']:<9} {fields['transaction_id']}"
-    return f"{head} {amount_text(payment):>14}  {fields['summary']}"
-
-
-def amount_text(payment: Transaction) -> str:
-    """In the payment's own currency."""
-    return money_text(payment.amount_minor, payment.currency)
-
-
-def money_text(amount_minor: int, currency: str) -> str:
-    if currency == "GBP":
-        return money(amount_minor)
-    digits = _MINOR_DIGITS.get(currency, 2)
-    whole, part = divmod(amount_minor, 10**digits)
-    return f"{currency} {whole:,}" + (f".{part:0{digits}d}" if digits else "")
+def decision_line(decision: Decision) -> str:
+    outcome = coloured(f"{decision.outcome:<8}", OUTCOME_COLOUR[decision.outcome], is_bold=True)
+    head = f"{utc_text(decision.decided_at_ms)} {outcome} {decision.route:<9} {decision.transaction_id}"
+    return f"{head} {amount_text(decision.snapshot.transaction):>14}  {decision.summary}"
 
 
 def decision_json(decision: Located) -> dict[str, object]:
-    return {
-        **plain(decision.stored.fields),
-        "partition": decision.found.source.partition,
-        "offset": decision.found.source.offset,
-    }
+    source = decision.found.source
+    place = {"partition": source.partition, "offset": source.offset}
+    return {**plain_record(decision.stored.decision), **place}
 
 
-def plain(fields: Mapping[str, object]) -> dict[str, object]:
-    """For JSON: hashes in hexadecimal, everything else as it is."""
-    return {name: _plain(value) for name, value in fields.items()}
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, Mapping):
-        return plain(value)
-    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
-
-
-class DeadLetter(NamedTuple):
+class FoundLetter(NamedTuple):
     found: Record
-    fields: Datum
+    letter: DeadLetter
     opened: str | None  # the payload in the clear, where a key was given and fits
 
 
-def dead_letters(settings: Settings, wire: WireFormat, key_file: Path | None) -> Iterator[DeadLetter]:
-    """What became no decision, duplicates' receipts included, oldest first."""
+def dead_letters(settings: Settings, wire: WireFormat, key_file: Path | None) -> Iterator[FoundLetter]:
+    """The records that became no decision, duplicates' receipts included, oldest first."""
     open_payload = _opener(key_file)
     with LogReader.of(settings) as log:
         for found in log.read_all(settings.topic("transactions.dead.v1")):
-            fields = wire.decode("dead_letter.v1", found.value)
-            if isinstance(fields, Refusal):
+            letter = wire.decode_dead_letter(found.value)
+            if isinstance(letter, Refusal):
                 place = f"{found.source.partition}:{found.source.offset}"
                 raise Failure(f"Record {place} is no dead letter.", "Check FRAUD_TOPIC_PREFIX.")
-            yield DeadLetter(found, fields, open_payload(fields))
+            yield FoundLetter(found, letter, open_payload(letter))
 
 
-def show_dead_letter(output: Output, letter: DeadLetter) -> None:
-    f = letter.fields
-    place = f"{f['source_topic']} {f['source_partition']}:{f['source_offset']}"
-    line = f"{utc_text(f['source_timestamp_ms'])} {f['code']:<24} {place}  {f['detail']}"
-    if letter.opened is not None:
-        line += f"  {letter.opened}"
-    output.record({**plain(f), "opened": letter.opened}, line)
+def show_dead_letter(output: Output, found: FoundLetter) -> None:
+    letter, opened = found.letter, found.opened
+    place = f"{letter.source_topic} {letter.source_partition}:{letter.source_offset}"
+    line = f"{utc_text(letter.source_timestamp_ms)} {letter.code:<24} {place}  {letter.detail}"
+    if opened is not None:
+        line += f"  {opened}"
+    output.record({**plain(letter._asdict()), "opened": opened}, line)
 
 
-def _opener(key_file: Path | None) -> Callable[[Datum], str | None]:
+def _opener(key_file: Path | None) -> Callable[[DeadLetter], str | None]:
     if key_file is None:
         return _unopened
     try:
         key = DeadLetterKey.from_file(key_file)
     except KeyRefused as refusal:
-        raise Failure(_sentence(str(refusal)), "Give the file that `fraud keys create` made.") from refusal
+        raise Failure(_sentence(str(refusal)), "Give the file that `fraud keys create dead-letter` made.") from refusal
 
-    def opened(fields: Datum) -> str | None:
-        if not fields["payload"]:
+    def opened(letter: DeadLetter) -> str | None:
+        if not letter.payload:
             return "(no payload was kept)"
-        source = Source(fields["source_partition"], fields["source_offset"], fields["source_timestamp_ms"])
         try:
-            _, value = key.open(fields["payload"], source)
+            _, value = key.open(letter.payload, letter.source)
         except KeyRefused:
-            return f"(sealed with key {fields['key_id']}, not {key.key_id})"
+            return f"(sealed with key {letter.key_id}, not {key.key_id})"
         payment = WireFormat().decode_transaction(value)
         return f"{len(value)} bytes {value.hex()}" if isinstance(payment, Refusal) else str(payment.transaction)
 
     return opened
 
 
-def _unopened(_fields: Datum) -> str | None:
+def _unopened(_letter: DeadLetter) -> str | None:
     return None
 
 
 def _decided_at_ms(decision: Located) -> int:
-    return int(decision.stored.fields["decided_at_ms"])
+    return decision.stored.decision.decided_at_ms
 
 
 def _sentence(text: str) -> str:
@@ -211,7 +173,7 @@ def _sentence(text: str) -> str:
 
 
 def _is_wanted(decision: Located, outcome: Outcome | None) -> bool:
-    return outcome is None or decision.stored.fields["outcome"] == outcome
+    return outcome is None or decision.stored.decision.outcome is outcome
 
 
 def _is_uuid(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""What follows from a payment and the policy alone: the EVENT columns of the features.
+"""The EVENT columns of the features: all that follows from a payment and the policy alone.
 
 Invariants
 1. A row is a function of (transaction, policy, time zone rules); the row itself is in the snapshot, so a later

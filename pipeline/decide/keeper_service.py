@@ -1,4 +1,4 @@
-"""`fraud worker --keep`: a worker's slot, filled again at once whenever its worker was killed or gave up.
+"""`fraud worker run --keep`: a worker's slot, filled again at once whenever its worker was killed or gave up.
 
 Importing is most of what a worker's start costs (2 s of CPU, several seconds of a busy machine), so the keeper does it
 once and forks each worker from itself. It opens no connection and starts no thread: a worker shares nothing with it or
@@ -35,7 +35,7 @@ IMPORTED_LATE: Final = (
     "faust.web.cache.backends.memory",
     "faust.web.drivers.aiohttp",
 )
-"""What Faust imports by name when an app is made."""
+"""The modules that Faust imports by name when an app is made."""
 SHORT_LIFE_S: Final = 5.0
 """A worker that ended sooner is followed after a pause: what ended it may be there still."""
 PAUSE_S: Final = 1.0

@@ -42,7 +42,7 @@ AUDIT_ANCHORED = Gauge("fraud_audit_anchored_records", "Tree size of the last si
 
 
 def count_batch(judged: Judged, records: int, age_ms: int) -> None:
-    """What a committed batch came to; `age_ms` is its oldest record's, from its broker timestamp to now."""
+    """Count a committed batch; `age_ms` is its oldest record's age, from its broker timestamp to now."""
     BATCHES.labels("committed").inc()
     BATCH_RECORDS.observe(records)
     RECORDS.inc(records)

@@ -48,7 +48,7 @@ class Ahead(NamedTuple):
 
 
 class Subject(NamedTuple):
-    """What is observed: a batch, or a part of it when it is tried in parts."""
+    """A batch that is observed, or a part of one that is tried in parts."""
 
     batch: Batch
     judge: Judge

@@ -12,9 +12,10 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from pipeline.domain.features import UNKNOWN
+from pipeline.domain.money import pounds_text
 
 WORDS_REMEMBERED: Final = 8192
-"""Of each feature or rule, 300 bytes each: most payments say what many said before them."""
+"""Texts remembered for each feature or rule, 300 bytes each: most payments say what many said before them."""
 
 
 class Phrase(NamedTuple):
@@ -25,10 +26,6 @@ class Phrase(NamedTuple):
     """The least known value of which `fact` says the same; None where each has words of its own."""
     short: Callable[[int], str] | None = None
     """The fact where it falls short of a limit; None where it is said in the same words."""
-
-
-def money(minor: int) -> str:
-    return f"£{minor // 100:,}.{minor % 100:02d}"
 
 
 def percent_of_bp(basis_points: int) -> str:
@@ -47,7 +44,7 @@ def fact_of(feature: str, observed: int) -> str:
 
 
 def short_fact_of(feature: str, observed: int) -> str:
-    """As `fact_of`, of a value that falls short of a limit."""
+    """The fact, as `fact_of` gives it, of a value that falls short of a limit."""
     phrase = PHRASES[feature]
     return phrase.fact(observed) if phrase.short is None else phrase.short(observed)
 
@@ -102,7 +99,9 @@ def _counted(sentence: str, noun: str) -> Phrase:
 
 
 def _summed(sentence: str) -> Phrase:
-    return Phrase(_known(lambda minor: sentence.format(money(minor)), sentence.format("an unknown amount")), money)
+    return Phrase(
+        _known(lambda minor: sentence.format(pounds_text(minor)), sentence.format("an unknown amount")), pounds_text
+    )
 
 
 def _risk(window: str) -> Phrase:
@@ -159,7 +158,8 @@ _UNKNOWN_AVERAGE = "the account has no average payment yet"
 
 PHRASES: Final[dict[str, Phrase]] = {
     "amount_gbp_minor": Phrase(
-        _known(lambda minor: f"the payment is {money(minor)}", "the payment's currency has no exchange rate"), money
+        _known(lambda minor: f"the payment is {pounds_text(minor)}", "the payment's currency has no exchange rate"),
+        pounds_text,
     ),
     "is_beneficiary_country_sanctioned": _flag(
         "the beneficiary's country is under sanctions", "the beneficiary's country is not under sanctions"
@@ -225,13 +225,16 @@ PHRASES: Final[dict[str, Phrase]] = {
         _unit("fraud report"),
     ),
     "account_average_minor_24h": Phrase(
-        _known(lambda m: f"the account's average payment of the last 24 hours is {money(m)}", _UNKNOWN_AVERAGE), money
+        _known(lambda m: f"the account's average payment of the last 24 hours is {pounds_text(m)}", _UNKNOWN_AVERAGE),
+        pounds_text,
     ),
     "account_average_minor_7d": Phrase(
-        _known(lambda m: f"the account's average payment of the last 7 days is {money(m)}", _UNKNOWN_AVERAGE), money
+        _known(lambda m: f"the account's average payment of the last 7 days is {pounds_text(m)}", _UNKNOWN_AVERAGE),
+        pounds_text,
     ),
     "account_average_minor_30d": Phrase(
-        _known(lambda m: f"the account's average payment of the last 30 days is {money(m)}", _UNKNOWN_AVERAGE), money
+        _known(lambda m: f"the account's average payment of the last 30 days is {pounds_text(m)}", _UNKNOWN_AVERAGE),
+        pounds_text,
     ),
     "amount_percent_of_average_30d": Phrase(
         _known(lambda p: f"the payment is {p:,} % of the account's 30-day average", _UNKNOWN_AVERAGE), _percent

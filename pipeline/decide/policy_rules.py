@@ -23,11 +23,11 @@ NUMBER_MAX: Final = 2**62
 """Bounds, and the limits that are one beside them, stay within the 64 bits of a feature; no feature is above it."""
 AMOUNT: Final = "amount_gbp_minor"
 CONFIDENCE: Final = "confidence_bp"
-"""What a soft guardrail may read beside the features: how sure a model that would allow the payment is, in
+"""A soft guardrail may read this beside the features: how sure a model that would allow the payment is, in
 ten-thousandths. It is not there where the model was not asked, did not answer by itself, or would block."""
 CONFIDENCE_BP_MAX: Final = 10_000
 RULES_MAX: Final = 64
-"""Of a tier. All are asked of every payment: 64 cost about a microsecond."""
+"""Rules of a tier. All are asked of every payment: 64 cost about a microsecond."""
 NO_RULE: Final = "FALLBACK_NO_RULE"
 """The reason of a payment that no fallback rule speaks of; no rule may have its name."""
 

@@ -1,4 +1,4 @@
-"""Rebuilding the state store from the log: the log is the truth, Redis is derived from it (DESIGN section 4).
+"""Rebuilding the state store from the log: the log is the truth, Redis is derived from it (ADR 0002).
 
 Every partition is read again from the oldest record kept up to what the group has committed, through the same decoding
 and the same guardrails, but nothing is decided. What the store still has is skipped there, so a rebuild is safe to
@@ -50,7 +50,10 @@ class Rebuild:
         count = 0
         with self._open_reader() as reader:
             extents = await asyncio.to_thread(reader.extents, self._topic)
-            targets = {**await asyncio.to_thread(reader.committed, self._topic), **targets}
+            # A partition with a target is this worker's, and may have its batch's offsets pending.
+            others = [partition for partition in extents if partition not in targets]
+            committed = await asyncio.to_thread(reader.committed, self._topic, others) if others else {}
+            targets = {**committed, **targets}
             for partition, (oldest, _) in extents.items():
                 count += await self._partition(judge, reader, partition, oldest, targets.get(partition))
         return count
@@ -66,7 +69,7 @@ class Rebuild:
         count = 0
         while start < target:
             stretch = await asyncio.to_thread(
-                reader.stretch, self._topic, partition, start, target, RECORDS_MAX, _itself
+                reader.read_range, self._topic, partition, start, target, RECORDS_MAX, _itself
             )
             end = min(stretch.end_offset, target)
             if stretch.is_at_end and end < target:

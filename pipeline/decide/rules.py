@@ -22,7 +22,7 @@ from pipeline.domain.decision import Outcome, Reason
 from pipeline.domain.features import COLUMN, EVENT, FEATURES, UNKNOWN, Matrix
 
 RULE_COLUMN: Final = {**COLUMN, CONFIDENCE: len(FEATURES)}
-"""Of a row that rules are asked of: the features, and for soft rules the model's confidence behind them."""
+"""The columns of a row that rules are asked of: the features, and for soft rules the model's confidence behind them."""
 
 
 class Bound(NamedTuple):
@@ -60,7 +60,7 @@ class Rule:
         self._statements: dict[tuple[int, ...], Statement] = {}
 
     def statement(self, row: Matrix) -> Statement:
-        """What is said of a row that meets the rule. Most say what many said before them."""
+        """The statement about a row that meets the rule. Most say what many said before them."""
         observed = tuple([int(row[column]) for column in self._columns])
         statement = self._statements.get(observed)
         if statement is None:
@@ -151,7 +151,7 @@ def _bound(condition: Condition) -> Bound:
 
 
 def _limit(condition: Condition) -> int | None:
-    """What the condition allows: the last value below it, or the first above where it holds from 0 on."""
+    """The limit that the condition sets: the last value below it, or the first above it if it holds from 0 on."""
     if PHRASES[condition.feature].amount is None or not condition.has_bounds:
         return None
     return condition.low - 1 if condition.low > 0 else condition.high + 1

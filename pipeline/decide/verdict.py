@@ -32,7 +32,7 @@ from pipeline.decide.policy_rules import AMOUNT, NO_RULE
 from pipeline.decide.rules import Rule, RuleBook, Statement, hits_of, rule_book
 from pipeline.domain.decision import BreakerState, Outcome, Reason, Route
 from pipeline.domain.features import COLUMN, UNKNOWN, Matrix
-from pipeline.domain.identities import uuid5_text
+from pipeline.domain.identities import DecisionId, uuid5_text
 
 CONFIDENCE_CERTAIN_BP: Final = 10_000
 MODEL_REASONS: Final = 3
@@ -41,13 +41,13 @@ MODEL_REASONS: Final = 3
 _AMOUNT: Final = COLUMN[AMOUNT]
 _NO_RULES: Final[list[Rule]] = []
 _BYTES: Final = 8
-"""Of a number, where a matrix is read as bytes: an integer taken out of an array costs 0.1 µs, this next to nothing."""
+"""Bytes that a number takes where a matrix is read as bytes: to take it out of an array costs 0.1 µs, this nothing."""
 _NAMESPACE: Final = UUID("8f0c9a3e-1f1b-5c52-9d7e-6c1a5f0e2b47").bytes
 _VERB: Final = {Outcome.ALLOW: "Allowed", Outcome.BLOCK: "Blocked", Outcome.ESCALATE: "Escalated"}
 
 
 class Mode(NamedTuple):
-    """What the breaker says of one payment: the governing scope, its state, and whether the model may answer."""
+    """The breaker's word on one payment: the governing scope, its state, and whether the model may answer."""
 
     state: BreakerState
     scope: str
@@ -56,7 +56,7 @@ class Mode(NamedTuple):
 
 @dataclass(init=False)
 class ModelAnswer:
-    """What the model says of a payment, whatever the route."""
+    """The model's answer about a payment, whatever the route."""
 
     outcome: Outcome
     fraud_probability_ppm: int
@@ -108,7 +108,7 @@ def regime(policy: Policy, model: Model | None) -> Regime:
 
 
 class _Words:
-    """What is said of one feature's values: the fact, and the fact beside what is typical."""
+    """The words about one feature's values: the fact, and the fact beside what is typical."""
 
     def __init__(self, feature: str, typical: int) -> None:
         self._feature, self._typical = feature, typical
@@ -131,7 +131,7 @@ class _Words:
 
 
 class _TermView:
-    """What is said of a model's term."""
+    """The words about a model's term."""
 
     def __init__(self, code: str, columns: list[int], words: list[_Words], typical: int) -> None:
         """`columns`, `words`: of the term's features, one or two. `typical`: of the first."""
@@ -178,9 +178,9 @@ def _term_views(model: Model) -> Iterator[_TermView]:
         yield _TermView(code, columns, [words[name] for name in term.features], model.typical[term.features[0]])
 
 
-def decision_id(transaction_id: str) -> str:
+def decision_id(transaction_id: str) -> DecisionId:
     """uuid5 of the transaction id (I2)."""
-    return uuid5_text(_NAMESPACE, transaction_id)
+    return DecisionId(uuid5_text(_NAMESPACE, transaction_id))
 
 
 def decide(features: Matrix, modes: Sequence[Mode], in_force: Regime) -> list[Verdict]:
@@ -304,7 +304,8 @@ def _strongest(contributions: bytes, row: i64, terms: i64, is_lowering: bool) ->
 
 
 def _confidence_bp(probability_ppm: Column, is_fraud: NDArray[np.bool_]) -> Column:
-    """Of each answer, see above: what it takes the payment for, it is so with this probability."""
+    """The probability, for each answer, that the payment is what the answer takes it for (see the module's
+    docstring)."""
     return np.where(is_fraud, probability_ppm, PROBABILITY_PPM_MAX - probability_ppm) // 100
 
 
@@ -318,7 +319,8 @@ def _guardrail_verdict(row: Matrix, mode: Mode, rules: list[Rule]) -> Verdict:
 def _fallback_verdict(
     row: Matrix, mode: Mode, rules: list[Rule], soft: list[Rule], shadow: ModelAnswer | None
 ) -> Verdict:
-    """What the model is unsure of in shadow is no reason of the fallback's."""
+    """The soft rules without those that read the model's confidence: its doubts in shadow are no reason of the
+    fallback's."""
     applied = [*(rule for rule in soft if not rule.reads_confidence), *rules]
     outcome = _strictest(applied)
     statements = [rule.statement(row) for rule in applied] or [_calm(int(row[_AMOUNT]))]
@@ -328,7 +330,7 @@ def _fallback_verdict(
 
 
 def _calm(amount_gbp_minor: int) -> Statement:
-    """What is said of a payment that no fallback rule speaks of."""
+    """The statement about a payment that no fallback rule speaks of."""
     calm, amount = "none of the fallback rules applies", fact_of(AMOUNT, amount_gbp_minor)
     reason = Reason(NO_RULE, f"{calm}; {amount}", amount_gbp_minor, None, None, None)
     return Statement(f"{calm} ({amount})", reason)

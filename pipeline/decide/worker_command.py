@@ -1,4 +1,4 @@
-"""`fraud worker`: one decision worker in the foreground, logging JSON to stderr."""
+"""`fraud worker run`: one decision worker in the foreground, logging JSON to stderr."""
 
 from __future__ import annotations
 

@@ -1,10 +1,16 @@
-"""The words of a decision: its outcome, who answered, the breaker's states, and its reasons."""
+"""Decisions as values: the words of one (outcome, route, breaker state, reason), and the record itself.
+
+Fields stand in the order of `schemas/decision.v1.avsc`.
+"""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 from pipeline.domain.enums import FastStrEnum
+from pipeline.domain.identities import DecisionId
+from pipeline.domain.log import Source
+from pipeline.domain.payment import Transaction
 
 
 class Outcome(FastStrEnum):
@@ -43,3 +49,53 @@ class Reason(NamedTuple):
     limit: int | None
     excess: int | None
     contribution_micro: int | None
+
+
+class InputSnapshot(NamedTuple):
+    """All that was decided on."""
+
+    transaction: Transaction
+    features: tuple[int, ...]
+    """Values in the order of `pipeline.domain.features.FEATURES`; UNKNOWN (-1) where one is not known."""
+
+
+class Decision(NamedTuple):
+    """One immutable decision; all but `decided_at_ms` follows from snapshot, model, policy and breaker mode (I3)."""
+
+    decision_id: DecisionId
+    transaction_id: str
+    account_id: str
+    decided_at_ms: int
+    agent_id: str
+    source_partition: int
+    source_offset: int
+    source_timestamp_ms: int
+    outcome: Outcome
+    route: Route
+    breaker_state: BreakerState
+    breaker_scope: str  # all, model:VERSION or segment:NAME=VALUE
+    confidence_bp: int
+    fraud_probability_ppm: int  # UNKNOWN (-1) where the model was not asked
+    score_micro: int  # 0 where the model was not asked
+    summary: str
+    reasons: tuple[Reason, ...]
+    rules_triggered: tuple[str, ...]  # codes in the order of the rules
+    model_version: str
+    model_hash: bytes
+    policy_version: str
+    policy_hash: bytes
+    input_hash: bytes  # the SHA-256 of the snapshot's encoding
+    snapshot: InputSnapshot
+
+    @property
+    def source(self) -> Source:
+        """The place of the payment on `transactions.v1`."""
+        return Source(self.source_partition, self.source_offset, self.source_timestamp_ms)
+
+
+class StoredDecision(NamedTuple):
+    """A decision as read back, and the exact bytes that it was read from."""
+
+    decision: Decision
+    body: bytes  # its encoding, without framing
+    snapshot: bytes  # the end of it, which `input_hash` is the hash of

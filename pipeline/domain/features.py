@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pipeline.domain.payment import AMOUNT_MINOR_MAX
 
 UNKNOWN: Final = -1
-"""In a feature: not known. Every known feature value is at least 0."""
+"""The value of a feature that is not known. Every known value is at least 0."""
 
 EVENT: Final = (
     "amount_gbp_minor",  # UNKNOWN where the policy has no rate for the currency

@@ -12,6 +12,7 @@ import hashlib
 from typing import Final, NewType
 from uuid import UUID
 
+DecisionId = NewType("DecisionId", str)
 ExecutionId = NewType("ExecutionId", str)
 ReversalId = NewType("ReversalId", str)
 ReviewId = NewType("ReviewId", str)
@@ -32,7 +33,7 @@ _VARIANTS: Final = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789ab
 
 
 def execution_id(decision_id: str) -> ExecutionId:
-    """Of everything that is done about one decision: what follows from a review or a reversal too."""
+    """The id of everything that is done about one decision, also after a review or a reversal."""
     return ExecutionId(uuid5_text(_EXECUTION, decision_id))
 
 
@@ -51,7 +52,7 @@ def posting_id(execution: str, step: str, attempt: int) -> PostingId:
 
 
 def uuid5_text(namespace: bytes, *parts: str) -> str:
-    """As `uuid.uuid5` of the parts, one a line, without building a UUID for each of a batch."""
+    """The same text as `uuid.uuid5` of the parts, one a line, without building a UUID for each of a batch."""
     digest = hashlib.sha1(namespace + "\n".join(parts).encode(), usedforsecurity=False).hexdigest()
     variant = _VARIANTS[digest[16]]
     return f"{digest[:8]}-{digest[8:12]}-5{digest[13:16]}-{variant}{digest[17:20]}-{digest[20:32]}"

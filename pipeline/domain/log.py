@@ -6,12 +6,18 @@ its own: mypyc makes one natively, where a NamedTuple, or the __init__ that a da
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Generic, NamedTuple, TypeVar
+
+ContentT = TypeVar("ContentT")
+
+
+class TopicPartition(NamedTuple):
+    topic: str
+    partition: int
 
 
 class Source(NamedTuple):
-    """Where a record stood in the log."""
+    """The place of a record in the log."""
 
     partition: int
     offset: int
@@ -39,14 +45,16 @@ class Outgoing(NamedTuple):
     value: bytes
 
 
-class LogRecord(NamedTuple):
-    """A record as the services read it."""
+class RecordUndecodable(Exception):
+    """A record that no writer of ours wrote. Who reads it ends: passing over it would leave a hole in what it keeps."""
+
+
+class LogRecord(NamedTuple, Generic[ContentT]):
+    """A record as the services read it; `content` is what the codec made of `value`, None where it was not asked."""
 
     partition: int
     offset: int
     timestamp_ms: int
     key: bytes
     value: bytes  # as it stands on the topic, framing included
-    fields: Mapping[
-        str, Any
-    ]  # decoded; of decisions.v1 "record" is Decision, Reversal or ReviewOutcome. Empty without a schema
+    content: ContentT

@@ -7,12 +7,30 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from pipeline.domain.enums import FastStrEnum
+
 AMOUNT_MINOR_MAX: Final = 10**11
 """One billion GBP. 50,000 payments of it still sum below 2^53, the largest integer that Lua holds exactly."""
 
 
+class Channel(FastStrEnum):
+    """The way in which a payment is made; in the schema's order."""
+
+    OTHER = "OTHER"
+    CARD = "CARD"
+    FASTER_PAYMENT = "FASTER_PAYMENT"
+    BACS = "BACS"
+    CHAPS = "CHAPS"
+    SEPA = "SEPA"
+    SWIFT = "SWIFT"
+    INTERNAL = "INTERNAL"
+
+
 class Transaction(NamedTuple):
-    """One payment as published on `transactions.v1`; fields in the order of `schemas/transaction.v1.avsc`."""
+    """One payment as published on `transactions.v1`; fields in the order of `schemas/transaction.v1.avsc`.
+
+    None means that the payment doesn't say: no beneficiary name, opening time, reference, address or device is known.
+    """
 
     transaction_id: str
     account_id: str
@@ -24,7 +42,7 @@ class Transaction(NamedTuple):
     beneficiary_country: str
     beneficiary_opened_at_ms: int | None
     reference: str | None
-    channel: str
+    channel: Channel
     ip_address: str | None
     device_id: str | None
     account_opened_epoch_day: int

@@ -36,7 +36,7 @@ _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066
 
 
 class RefusalCode(StrEnum):
-    """In order of precedence."""
+    """Reasons why a record is refused, in order of precedence."""
 
     RECORD_EMPTY = "RECORD_EMPTY"
     RECORD_TOO_LARGE = "RECORD_TOO_LARGE"
@@ -119,7 +119,8 @@ def _segments_refusal(segments: dict[str, str]) -> Refusal | None:
 
 
 def _has_control(text: str) -> bool:
-    """What is printable holds none, and is found to be so without a regular expression."""
+    """Whether a text holds a control. A printable one holds none, and is known to be so without a regular
+    expression."""
     return not text.isprintable() and _CONTROL.search(text) is not None
 
 

@@ -26,6 +26,7 @@ from typing import Final
 
 import structlog
 
+from pipeline.domain.decision_records import DecisionRecord
 from pipeline.domain.identities import review_id
 from pipeline.execute.ledger_store import AccountKey, Ledger, NewCause, NewExecution, NewPosting, NewTransition, Stored
 from pipeline.execute.metrics import (
@@ -57,7 +58,7 @@ from pipeline.execute.saga import (
     take,
     turn,
 )
-from pipeline.io.kafka.positioned_log import LogBatch, Span
+from pipeline.io.kafka.positioned_log import LogBatch, PositionMove
 from pipeline.io.postgres import Connection, Positions, failures_named
 
 RAIL_ROUNDS_MAX: Final = 4
@@ -85,7 +86,7 @@ class Work:
 
 @dataclass(slots=True)
 class Rows:
-    """What one transaction appends."""
+    """The rows that one transaction appends."""
 
     executions: list[NewExecution] = field(default_factory=list)
     causes: list[NewCause] = field(default_factory=list)
@@ -115,14 +116,14 @@ class Execution:
         self._settled: dict[int, int] = {}
         self._long_tails: list[AccountKey] = []
 
-    def accept(self, connection: Connection, batch: LogBatch) -> None:
+    def accept(self, connection: Connection, batch: LogBatch[DecisionRecord]) -> None:
         """Hears a batch and takes it to rest, or into doubt."""
         records = [said(record) for record in batch.records]
         with failures_named():
             self._ledger.ensure_months(connection, {record.timestamp_ms for record in records})
             with _timed("hear"), connection.transaction():
                 works = self._hear(connection, batch.spans, records)
-            self._finish(connection, works, [Span(*span) for span in batch.spans])
+            self._finish(connection, works, [PositionMove(*span) for span in batch.spans])
             self._take_checkpoints(connection)
 
     def resume(self, connection: Connection, partitions: Iterable[int]) -> None:
@@ -131,7 +132,9 @@ class Execution:
             heard = self.heard.read(connection, partitions)
             self._settled = self.settled.read(connection, partitions)
             spans = [
-                Span(each, self._settled[each], heard[each]) for each in heard if heard[each] > self._settled[each]
+                PositionMove(each, self._settled[each], heard[each])
+                for each in heard
+                if heard[each] > self._settled[each]
             ]
             wanted: set[str] = set()
             for span in spans:
@@ -158,7 +161,7 @@ class Execution:
 
     # Hearing
 
-    def _hear(self, connection: Connection, spans: Sequence[Span], records: Sequence[Said]) -> list[Work]:
+    def _hear(self, connection: Connection, spans: Sequence[PositionMove], records: Sequence[Said]) -> list[Work]:
         for partition, before, after in spans:
             self.heard.advance(connection, partition, before, after)
         wanted = list({record.execution_id for record in records})
@@ -175,7 +178,7 @@ class Execution:
 
     # Finishing
 
-    def _finish(self, connection: Connection, works: Sequence[Work], spans: Sequence[Span]) -> None:
+    def _finish(self, connection: Connection, works: Sequence[Work], spans: Sequence[PositionMove]) -> None:
         for _ in range(RAIL_ROUNDS_MAX):
             waiting = [work for work in works if work.saga.state in AWAITS_RAIL and work.saga.state not in DOUBTFUL]
             if not waiting:
@@ -215,7 +218,7 @@ class Execution:
         said_of |= self._rail.recall(recalls, is_retry=is_retry) if recalls else {}
         return [said_of[key] for key in keys]
 
-    def _complete(self, connection: Connection, works: Sequence[Work], spans: Sequence[Span]) -> None:
+    def _complete(self, connection: Connection, works: Sequence[Work], spans: Sequence[PositionMove]) -> None:
         resting = [work for work in works if work.saga.next_step in ANNOUNCED]
         rows = Rows()
         for work in resting:
@@ -262,7 +265,7 @@ class _Hearing:
         self.orphans: list[Said] = []
 
     def hear(self, record: Said) -> str:
-        """What came of it."""
+        """The state of the saga after the record."""
         work = self._works.get(record.execution_id)
         if work is None and record.subject is not None:
             return self._begin(record, record.subject)
@@ -333,7 +336,7 @@ class _Hearing:
 
 
 def _is_of_open_round(record: Said, work: Work) -> bool:
-    """Of a review: that no reversal has opened another round since it was decided."""
+    """Whether no reversal has opened another round since the review was decided."""
     return work.review_round is None or record.cause_id == review_id(record.decision_id, work.review_round)
 
 
@@ -359,7 +362,7 @@ def _guarded(records: Sequence[Said], stored: dict[str, Stored]) -> Iterator[Acc
     """The accounts whose balances a batch may look at: the payer's of a new decision that doesn't block, and both where
     something is said about a decision afterwards."""
     payments = {record.execution_id: record.subject.payment for record in records if record.subject is not None}
-    payments |= {key: known.subject.payment for key, known in stored.items()}
+    payments |= {known.subject.payment.execution_id: known.subject.payment for known in stored.values()}
     for record in records:
         payment = payments.get(record.execution_id)
         if payment is None:

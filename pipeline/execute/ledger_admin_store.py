@@ -6,14 +6,14 @@ import csv
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from pipeline.domain.identities import posting_id
 from pipeline.io.postgres import Connection, DatabaseRefused, DatabaseUnavailable, connect, failures_named, statements
 from pipeline.io.settings import Settings
-from pipeline.terminal.failures import FAILED_CHECK, Failure, without_password
+from pipeline.terminal.failures import FAILED_CHECK, Failure, database_away
 from pipeline.terminal.output import Output
 
 SHOWN_MAX: Final = 20
@@ -42,13 +42,14 @@ class Finding(NamedTuple):
 
 
 def open_accounts(settings: Settings, openings: Sequence[Opening]) -> int:
-    """How many were opened; one that is open stays as it is, and is not funded again."""
+    """Return how many accounts were opened; one that is open stays as it is, and is not funded again."""
     with _connected(settings) as connection:
         return append_openings(connection, openings, time.time_ns() // 1_000_000)
 
 
 def append_openings(connection: Connection, openings: Sequence[Opening], at_ms: int) -> int:
-    """How many accounts are new. An opening balance comes from outside, under an id that follows from the account."""
+    """Return how many accounts are new. An opening balance comes from outside, under an id that follows from the
+    account."""
     ledger, opened = statements("pipeline.execute", "ledger"), 0
     connection.execute(ledger["ensure_partitions"], [at_ms])
     for start in range(0, len(openings), ROWS_A_STATEMENT):
@@ -86,7 +87,7 @@ def read_openings(path: Path) -> list[Opening]:
 def balances(
     settings: Settings, account_id: str, as_of: datetime | None, recorded_as_of: datetime | None
 ) -> list[Balance]:
-    """In each currency that the account has postings in; empty where it has none."""
+    """The balance in each currency that the account has postings in; empty where it has none."""
     with _connected(settings) as connection:
         rows = connection.execute(
             statements("pipeline.execute", "ledger")["balance"], [account_id, as_of, recorded_as_of]
@@ -95,7 +96,7 @@ def balances(
 
 
 def check(settings: Settings) -> tuple[list[Finding], list[tuple[str, str, int, int]]]:
-    """What is wrong, at most SHOWN_MAX of each kind; and how many executions stand in each state."""
+    """The faults found, at most SHOWN_MAX of each kind, and how many executions stand in each state."""
     with _connected(settings) as connection, connection.transaction():
         connection.execute(b"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         return findings(connection), [
@@ -137,17 +138,6 @@ def show_check(output: Output, found: Sequence[Finding], states: Sequence[tuple[
     return not found
 
 
-def time_of(text: str | None) -> datetime | None:
-    """ISO 8601; UTC where it names no zone."""
-    if text is None:
-        return None
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise Failure(f"{text} is no time.", "Write it as 2026-11-24T09:00:00Z.") from error
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
-
-
 def _fund(connection: Connection, funded: Sequence[tuple[str, str, str, int]], at_ms: int) -> int:
     """(what for, account, currency, amount) each; nothing is posted for an amount of zero, or for the same again."""
     rows = [(posting_id("fund", what, 1), *money) for what, *money in funded if money[2]]
@@ -161,9 +151,6 @@ def _connected(settings: Settings) -> Iterator[Connection]:
         with connect(settings.database_url, "fraud-ledger") as connection, failures_named():
             yield connection
     except DatabaseUnavailable as error:
-        raise Failure(
-            f"PostgreSQL does not answer at {without_password(settings.database_url)}.",
-            "Start it and set FRAUD_DATABASE_URL to its address.",
-        ) from error
+        raise database_away(settings.database_url) from error
     except DatabaseRefused as refusal:
         raise Failure(f"{refusal}.", "Was `fraud database migrate` run, and may this role?", FAILED_CHECK) from refusal

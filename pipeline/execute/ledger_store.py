@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from pipeline.domain.identities import DecisionId, ExecutionId
 from pipeline.execute.postings import Limit, Payment, Posting, Subject
 from pipeline.execute.saga import Aim, Cause, Heard, Reason, Saga, State, Step, Transition, opens_review, restore
 from pipeline.io.postgres import Connection, Statements, statements
@@ -92,7 +93,7 @@ class Ledger:
     # Reading
 
     def read(self, connection: Connection, execution_ids: Sequence[str]) -> dict[str, Stored]:
-        """Of those executions that a decision was heard of."""
+        """The executions that a decision was heard of."""
         if not execution_ids:
             return {}
         rows = connection.execute(self._statements["read_executions"], [list(execution_ids)]).fetchall()
@@ -142,7 +143,7 @@ class Ledger:
     # Writing
 
     def take_checkpoint(self, connection: Connection, key: AccountKey) -> None:
-        """In a transaction of its own: it waits for everybody who posts."""
+        """Run in a transaction of its own: it waits for everybody who posts."""
         connection.execute(self._statements["take_checkpoint"], list(key))
 
     def append_executions(self, connection: Connection, rows: Sequence[NewExecution]) -> None:
@@ -193,9 +194,11 @@ def _stored(
     causes: Sequence[tuple[str, str, str | None, int, int]],
 ) -> Stored:
     execution_id, payer, beneficiary, currency, amount_minor, decision_id, transaction_id, cause, aim, *times = row
-    payment = Payment(str(execution_id), str(payer), str(beneficiary), str(currency), int(str(amount_minor)))
+    payment = Payment(
+        ExecutionId(str(execution_id)), str(payer), str(beneficiary), str(currency), int(str(amount_minor))
+    )
     event_time_ms, caused_at_ms, partition = (int(str(number)) for number in times)
-    subject = Subject(payment, str(decision_id), str(transaction_id), caused_at_ms, partition)
+    subject = Subject(payment, DecisionId(str(decision_id)), str(transaction_id), caused_at_ms, partition)
     heard, why, heard_at = [Heard(0, Aim(str(aim)))], str(cause), 0
     for _, later_cause, later_aim, sequence, later_ms in causes:
         if later_aim is not None:

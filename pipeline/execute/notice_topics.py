@@ -1,4 +1,4 @@
-"""What the executor tells others: where payments stand on `executions.v1`, and what a person must look at."""
+"""Notices of the executor: where payments stand, on `executions.v1`, and what a person must look at."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import time
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from pipeline.alerts.catalogue import CATALOGUE, Alert, AlertCode, alert
+from pipeline.alerts.catalogue import CATALOGUE, AlertCode, alert
 from pipeline.alerts.publisher_topics import AlertPublisher
+from pipeline.domain.alert import Alert
+from pipeline.domain.execution import Execution, ExecutionState
 from pipeline.domain.identities import posting_id
 from pipeline.domain.log import Outgoing
 from pipeline.execute.orders import Said
@@ -55,21 +57,21 @@ class Notices:
 
     def _execution(self, told: Told) -> Outgoing:
         payment, decision_id, transaction_id, _, _ = told.subject
-        fields = {
-            "event_id": posting_id(payment.execution_id, "TOLD", told.sequence),
-            "execution_id": payment.execution_id,
-            "sequence": told.sequence,
-            "decision_id": decision_id,
-            "transaction_id": transaction_id,
-            "account_id": payment.account_id,
-            "beneficiary_account_id": payment.beneficiary_account_id,
-            "amount_minor": payment.amount_minor,
-            "currency": payment.currency,
-            "state": told.state.value,
-            "why": str(told.why),
-            "event_time_ms": told.event_time_ms,
-        }
-        return Outgoing(self._executions, payment.account_id.encode(), self._wire.encode("execution.v1", fields))
+        execution = Execution(
+            event_id=posting_id(payment.execution_id, "TOLD", told.sequence),
+            execution_id=payment.execution_id,
+            sequence=told.sequence,
+            decision_id=decision_id,
+            transaction_id=transaction_id,
+            account_id=payment.account_id,
+            beneficiary_account_id=payment.beneficiary_account_id,
+            amount_minor=payment.amount_minor,
+            currency=payment.currency,
+            state=ExecutionState(told.state.value),
+            why=str(told.why),
+            event_time_ms=told.event_time_ms,
+        )
+        return Outgoing(self._executions, payment.account_id.encode(), self._wire.encode(execution))
 
 
 def _turned(told: Told) -> Alert:

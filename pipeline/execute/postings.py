@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 from pipeline.domain.enums import FastStrEnum
-from pipeline.domain.identities import posting_id
+from pipeline.domain.identities import DecisionId, ExecutionId, posting_id
 from pipeline.execute.saga import ANNOUNCED, GUARDED, STEPS_MAX, Aim, Reason, Saga, State, Step, Transition, take, turn
 
 CLEARING: Final = "/clearing"
@@ -28,9 +28,9 @@ RESERVE_SUFFIX: Final = "/held"
 
 
 class Payment(NamedTuple):
-    """What moves: once and for all a decision's, whatever becomes of it."""
+    """The payment that a decision is about; it stays the same whatever becomes of the decision."""
 
-    execution_id: str
+    execution_id: ExecutionId
     account_id: str
     beneficiary_account_id: str
     currency: str
@@ -50,14 +50,14 @@ class Posting(NamedTuple):
 
 
 class Limit(NamedTuple):
-    """What is known of an account in one currency. `overdraft_limit_minor` is None where it was never opened."""
+    """The known state of an account in one currency. `overdraft_limit_minor` is None where it was never opened."""
 
     balance_minor: int
     overdraft_limit_minor: int | None
 
 
 class Holder(FastStrEnum):
-    """Whose account a posting touches."""
+    """The owner of an account that a posting touches."""
 
     PAYER = "PAYER"
     RESERVE = "RESERVE"
@@ -116,7 +116,7 @@ class Funds:
 
 
 class Advance(NamedTuple):
-    """How far a saga came: it rests, waits for the rail, or its next step is to be announced first."""
+    """The point that a saga has reached: it rests, waits for the rail, or its next step is to be announced first."""
 
     saga: Saga
     transitions: list[Transition]
@@ -142,7 +142,7 @@ def advance(payment: Payment, saga: Saga, funds: Funds) -> Advance:
 
 
 def posting_of(payment: Payment, saga: Saga, step: Step) -> Posting | None:
-    """What the step just taken by `saga` posts; None: it moves nothing."""
+    """The posting of the step that `saga` has just taken; None where it moves nothing."""
     movement = MOVEMENTS.get(step)
     if movement is None or payment.amount_minor == 0:
         return None
@@ -162,7 +162,7 @@ def posting_of(payment: Payment, saga: Saga, step: Step) -> Posting | None:
 
 
 def reserve_account(account_id: str) -> str:
-    """Where an account's money is set aside."""
+    """The account that holds what is set aside of an account's money."""
     return account_id + RESERVE_SUFFIX
 
 
@@ -183,7 +183,7 @@ _WITH_BENEFICIARY: Final = frozenset({State.SUBMITTED, State.IN_DOUBT, State.CRE
 
 
 def balances(postings: Iterable[Posting]) -> dict[tuple[str, str], int]:
-    """Of every account that the postings touch, by (account, currency)."""
+    """The change of every account that the postings touch, by (account, currency)."""
     found: dict[tuple[str, str], int] = {}
     for posting in postings:
         source = posting.source_account_id, posting.currency
@@ -210,10 +210,10 @@ def _reversed(payment: Payment, saga: Saga, step: Step) -> str | None:
 
 
 class Subject(NamedTuple):
-    """What a saga is about, beside the money."""
+    """The subject of a saga, beside the money."""
 
     payment: Payment
-    decision_id: str
+    decision_id: DecisionId
     transaction_id: str
     caused_at_ms: int  # the time of the decision's record; the same for all rows of the execution
     topic_partition: int

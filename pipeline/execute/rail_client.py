@@ -26,14 +26,14 @@ BACKOFF_S: Final = (0.0, 0.05, 0.2, 0.5, 1.0)
 TIMEOUT_S: Final = 2.0
 REPLY_BYTES_MAX: Final = 4 * 1024 * 1024
 TRANSFERS_MAX: Final = 2_000
-"""In one request."""
+"""Transfers in one request."""
 
 _PAID: Final = {"ACCEPTED": Answer.DONE, "RECALLED": Answer.DONE, "REFUSED": Answer.REFUSED}
 _RECALLED: Final = {"RECALLED": Answer.DONE, "REFUSED": Answer.REFUSED}
 
 
 class Transfer(NamedTuple):
-    """In the order of the rail's fields."""
+    """A transfer, its fields in the rail's order."""
 
     key: str
     debtor_account_id: str
@@ -58,12 +58,12 @@ class Rail:
         self._wait = wait
 
     def pay(self, transfers: Sequence[Transfer], *, is_retry: bool = False) -> dict[str, Answer]:
-        """Of each transfer whether it is paid. `is_retry`: the rail may know the keys already."""
+        """Say of each transfer whether it is paid. `is_retry`: the rail may know the keys already."""
         bodies = {transfer.key: list(transfer) for transfer in transfers}
         return self._settle("transfers", bodies, _PAID, is_asked_first=is_retry)
 
     def recall(self, keys: Sequence[str], *, is_retry: bool = False) -> dict[str, Answer]:
-        """Of each paid transfer whether its money is back."""
+        """Say of each paid transfer whether its money is back."""
         return self._settle("recalls", {key: key for key in keys}, _RECALLED, is_asked_first=is_retry)
 
     def close(self) -> None:

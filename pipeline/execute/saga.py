@@ -1,4 +1,4 @@
-"""What happens about one decision, step by step, as three tables.
+"""The saga of one decision, step by step, as three tables.
 
 A saga knows where the money is (State) and where it shall end (Aim). A record of `decisions.v1` sets the aim (AIMS),
 the plan names the next step from where the money is (PLAN), a step leads to the next state (TRANSITIONS). What undoes
@@ -28,7 +28,7 @@ STEPS_MAX: Final = 8
 
 
 class State(FastStrEnum):
-    """Where the money is."""
+    """The place where the money is."""
 
     NEW = "NEW"  # with the payer; nothing was done yet
     RESERVED = "RESERVED"  # set aside
@@ -47,7 +47,7 @@ class State(FastStrEnum):
 
 
 class Aim(FastStrEnum):
-    """Where a saga shall end; each has the state that it rests in."""
+    """The end that a saga works towards; each has the state that it rests in."""
 
     SETTLE = "SETTLE"
     HOLD = "HOLD"
@@ -57,7 +57,7 @@ class Aim(FastStrEnum):
 
 
 class Cause(FastStrEnum):
-    """What a record of `decisions.v1` says."""
+    """The word of a record of `decisions.v1`."""
 
     DECIDED_ALLOW = "DECIDED_ALLOW"
     DECIDED_ESCALATE = "DECIDED_ESCALATE"
@@ -114,7 +114,7 @@ class Step(FastStrEnum):
 
 
 class Answer(FastStrEnum):
-    """What the rail says of a transfer, or of its recall."""
+    """The rail's answer about a transfer, or about its recall."""
 
     DONE = "DONE"
     REFUSED = "REFUSED"
@@ -146,7 +146,7 @@ AIMS: Final[dict[tuple[Aim | None, Cause], Aim | Ignored]] = {
     (_A.REFUSE, _C.REVERSED_TO_BLOCK): _A.REFUSE,  # nothing moved, so nothing is taken back
     **{(_A.RELEASE, cause): _I.ALREADY_RELEASED for cause in (*_REVIEWS, *_REVERSALS)},
 }
-"""What a record does to the aim; later lines go before earlier ones. None: no decision was heard yet."""
+"""A record's effect on the aim; later lines go before earlier ones. None: no decision was heard yet."""
 
 AWAITS_RAIL: Final = frozenset({_S.SUBMITTED, _S.IN_DOUBT, _S.RECALLING, _S.RECALL_IN_DOUBT})
 DOUBTFUL: Final = frozenset({_S.IN_DOUBT, _S.RECALL_IN_DOUBT})
@@ -245,7 +245,7 @@ TURNS: Final = {
     Reason.BENEFICIARY_FUNDS_GONE: (_T.KEEP, _A.SETTLE),
     Reason.RECALL_REFUSED: (_T.GIVE_BACK, _A.SETTLE),
 }
-"""What is done instead of the plan, and the aim from then on."""
+"""The step that is taken instead of the plan's, and the aim from then on."""
 
 
 class Transition(NamedTuple):
@@ -311,7 +311,7 @@ def turn(saga: Saga, reason: Reason) -> tuple[Saga, Transition]:
 
 
 def answer(saga: Saga, said: Answer) -> tuple[Saga, Transition] | None:
-    """What the rail's answer does; None: nothing new. A refusal turns the saga; what it says of an old aim doesn't."""
+    """The effect of the rail's answer; None: nothing new. A refusal turns the saga, but not one about an old aim."""
     step = ANSWERED[saga.state, said]
     if step is None:
         return None

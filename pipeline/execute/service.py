@@ -13,6 +13,7 @@ from typing import Final
 
 import structlog
 
+from pipeline.domain.decision_records import DecisionRecord
 from pipeline.execute.batch_service import DOUBTFUL_MAX, Execution
 from pipeline.execute.ledger_store import Ledger
 from pipeline.io.kafka.positioned_log import PositionedLog
@@ -32,12 +33,12 @@ class ExecutionService:
     def __init__(self, execution: Execution, ledger: Ledger, connect: Callable[[], Connection]) -> None:
         self._execution, self._ledger, self._connect = execution, ledger, connect
         self._held = Held(self._connected)
-        self._source: PositionedLog | None = None
+        self._source: PositionedLog[DecisionRecord] | None = None
         self._must_resume = False
         self._retry_due = 0.0
         self._doubtful = 0
 
-    def read_from(self, source: PositionedLog) -> None:
+    def read_from(self, source: PositionedLog[DecisionRecord]) -> None:
         """Before the first step. The log asks `positions` where to go on."""
         self._source = source
 
@@ -73,11 +74,11 @@ class ExecutionService:
             self._source.close()
         self._held.drop()
 
-    def _retry_if_due(self, connection: Connection, source: PositionedLog) -> None:
+    def _retry_if_due(self, connection: Connection, source: PositionedLog[DecisionRecord]) -> None:
         if time.monotonic() < self._retry_due:
             return
         self._doubtful = self._execution.retry_doubtful(connection, list(source.positions))
-        # Where there are more than are looked at in one go, they come first: nothing new goes into doubt meanwhile.
+        # If there are more than are looked at in one go, they come first: nothing new goes into doubt meanwhile.
         is_crowded = self._doubtful == DOUBTFUL_MAX
         self._retry_due = time.monotonic() + (0.0 if is_crowded else DOUBT_RETRY_S)
 

@@ -1,4 +1,4 @@
-"""`fraud executor`: the execution service in the foreground, logging JSON to stderr."""
+"""`fraud executor run`: the execution service in the foreground, logging JSON to stderr."""
 
 from __future__ import annotations
 
@@ -22,16 +22,15 @@ PASSING: Final = (DatabaseRefused, PositionMoved)
 
 
 def run_executor(settings: Settings, wire: WireFormat) -> NoReturn:
-    """As a service (pipeline.io.runner)."""
+    """Run as a service (pipeline.io.runner)."""
     service = _service(settings, wire)
     service.read_from(
         PositionedLog(
             settings.bootstrap_servers,
             settings.topic("decisions.v1"),
-            "decision.v1",
+            wire.decode_decision_record,
             f"{settings.topic_prefix}fraud-executor",
             slot=settings.worker_slot,
-            wire=wire,
             positions=service.positions,
             options=settings.kafka_options,
         )

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pipeline.audit.head import head_hash
-from pipeline.decide.decision_topics import money_text, plain
-from pipeline.explain.audit_trail_files import Audited
-from pipeline.explain.command import Whole
+from pipeline.domain.decision import Decision
+from pipeline.domain.money import money_text
+from pipeline.domain.plain import plain, plain_record
+from pipeline.domain.times import utc_text
 from pipeline.explain.explanation import Explanation, ModelAccount
 from pipeline.explain.guardrails import Guardrail
-from pipeline.explain.life_store import OtherDecision
+from pipeline.explain.life import Audited, Life, NotShown, OtherDecision
 from pipeline.explain.timeline import Moment
-from pipeline.explain.whole_life_store import Life, NotShown
-from pipeline.replay.archive_files import Missing
-from pipeline.terminal.output import utc_text
+from pipeline.explain.whole import Whole
+from pipeline.replay.regimes import Missing
 
 
 def whole_json(told: Whole) -> dict[str, object]:
@@ -28,7 +28,7 @@ def whole_json(told: Whole) -> dict[str, object]:
 def explanation_json(explained: Explanation) -> dict[str, object]:
     model, guardrails = explained.model, explained.guardrails
     return {
-        **plain(explained.stored.fields),
+        **plain_record(explained.decision),
         "partition": explained.partition,
         "offset": explained.offset,
         "why_route": explained.why_route,
@@ -62,7 +62,7 @@ def moment_json(moment: Moment) -> dict[str, object]:
 def audited_json(audited: Audited) -> dict[str, object]:
     row, position, cover = audited.row, audited.position, audited.cover
     return {
-        "record": audited.fields["record"],
+        "record": type(audited.content).__name__,
         "partition": row.partition,
         "offset": row.offset,
         "recorded_at": utc_text(row.recorded_at_us // 1000),
@@ -82,7 +82,7 @@ def _life_json(life: Life) -> dict[str, object]:
     return {
         "state": life.state,
         "audit": list(map(audited_json, life.audited)),
-        "records": [plain(each.fields) for each in life.audited if each.fields["record"] != "Decision"],
+        "records": [plain_record(each.content) for each in life.audited if not isinstance(each.content, Decision)],
         "cases": [row._asdict() for row in rows.cases],
         "execution": None if rows.execution is None else rows.execution._asdict(),
         "causes": [row._asdict() for row in rows.causes],

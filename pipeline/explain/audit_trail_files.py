@@ -1,68 +1,43 @@
-"""Where a payment's records stand in the audit log: position, leaf, chain value, and the signed head over each."""
+"""The places of a payment's records in the audit log: position, leaf, chain value, and the signed head over each."""
 
 from __future__ import annotations
 
 import os
 from bisect import bisect_left
 from functools import cache
-from typing import NamedTuple
 
 from pipeline.audit.chain import ENTRY_BYTES, Entry, leaf_hash
-from pipeline.audit.head import Head
+from pipeline.audit.head import Head, head_of_anchor
 from pipeline.audit.leaf_files import HeadRefused, head_paths, leaf_path, read_entries, read_head
+from pipeline.domain.decision_records import DecisionRecord
 from pipeline.domain.refusals import Refusal
-from pipeline.explain.life_store import AuditRow
-from pipeline.io.avro.wire import Datum, WireFormat
+from pipeline.explain.life import Audited, AuditRow, Batch, Cover, Position
+from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.settings import Settings
 from pipeline.terminal.failures import Failure
 
 
-class Cover(NamedTuple):
-    """The first signed head over a record. Its signature is checked by `fraud audit prove` and the verifier."""
-
-    head: Head
-    key_id: str
-
-
-class Position(NamedTuple):
-    """Of a record in its partition's log, from 0: exact from the leaf file, else first and last of its batch."""
-
-    first: int
-    last: int
-
-
-class Audited(NamedTuple):
-    """`is_leaf_sound`: the stored bytes give the leaf. `is_in_file`: the leaf file has it too; None: there is none."""
-
-    row: AuditRow
-    fields: Datum
-    is_leaf_sound: bool
-    position: Position | None
-    is_in_file: bool | None
-    cover: Cover | None
-
-
 class AuditFiles:
-    """What stands outside the database: leaf files and heads, or the heads on their topic where no folder is here."""
+    """The proofs outside the database: leaf files and heads, or the heads on their topic where no folder is here."""
 
     def __init__(self, settings: Settings, wire: WireFormat, *, with_topic: bool) -> None:
         self._settings, self._topic = settings, settings.topic("decisions.v1")
         self._anchors = cache(lambda: _anchors(settings, wire) if with_topic else [])
 
-    def audited(self, row: AuditRow, batch: tuple[int, int] | None, fields: Datum) -> Audited:
+    def audited(self, row: AuditRow, batch: Batch | None, content: DecisionRecord) -> Audited:
         found = self._entry(row.partition, row.offset)
         is_sound = leaf_hash(row.partition, row.offset, row.record) == row.leaf
         if found is None:
-            position = None if batch is None else Position(batch[0], batch[1] - 1)
-            return Audited(row, fields, is_sound, position, None, self._cover(row))
+            position = None if batch is None else Position(batch.size_before, batch.size_after - 1)
+            return Audited(row, content, is_sound, position, None, self._cover(row))
         index, entry = found
         is_same = entry is not None and (entry.leaf, entry.recorded_at_us) == (row.leaf, row.recorded_at_us)
-        return Audited(row, fields, is_sound, Position(index, index), is_same, self._cover(row))
+        return Audited(row, content, is_sound, Position(index, index), is_same, self._cover(row))
 
     def _entry(self, partition: int, offset: int) -> tuple[int, Entry | None] | None:
-        """Where the offset is or would be in the leaf file, and what stands there for it; None: no such file."""
+        """The place that the offset has, or would have, in the leaf file, and its entry; None: no such file."""
         path = leaf_path(self._settings.audit_directory, self._topic, partition)
         if not path.is_file() or not os.access(path, os.R_OK):
             return None
@@ -95,14 +70,14 @@ def _covers(head: Head, topic: str, row: AuditRow) -> bool:
 
 
 def _anchors(settings: Settings, wire: WireFormat) -> list[Cover]:
-    """Of all partitions, smaller trees first; none where the topic can't be had."""
+    """The heads of all partitions, smaller trees first; none where the topic can't be had."""
     found = []
     try:
         with LogReader.of(settings) as log:
             for record in log.read_all(settings.topic("anchors.v1")):
-                fields = wire.decode("anchor.v1", record.value)
-                if not isinstance(fields, Refusal):
-                    found.append(Cover(Head(**{name: fields[name] for name in Head._fields}), fields["key_id"]))
+                anchor = wire.decode_anchor(record.value)
+                if not isinstance(anchor, Refusal):
+                    found.append(Cover(head_of_anchor(anchor), anchor.key_id))
     except BrokerFailed:
         return []
     return sorted(found, key=lambda each: each.head.tree_size)

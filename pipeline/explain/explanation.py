@@ -9,16 +9,15 @@ import numpy as np
 
 from models.artefact.scoring import Model, score
 from pipeline.decide.phrases import fact_of, join, percent_of_bp
-from pipeline.domain.decision import Route
+from pipeline.domain.decision import BreakerState, Decision, Route, StoredDecision
 from pipeline.domain.features import ACCOUNT_STATE, COLUMN, DERIVED, EVENT, SHARED_STATE, UNKNOWN
 from pipeline.explain.guardrails import Guardrail, guardrails_of
-from pipeline.io.avro.wire import StoredDecision
-from pipeline.replay.archive_files import Missing, RegimeArchive
-from pipeline.replay.verify import Check, verify
+from pipeline.replay.regimes import Missing, RegimeOf
+from pipeline.replay.verify import Check, regime_key, verify
 
 
 class TermShare(NamedTuple):
-    """What one term of the model added to the log-odds."""
+    """The addend of one term of the model to the log-odds."""
 
     features: tuple[str, ...]
     fact: str
@@ -42,7 +41,7 @@ class FeatureFact(NamedTuple):
 
 
 class Explanation(NamedTuple):
-    stored: StoredDecision
+    decision: Decision
     partition: int
     offset: int
     features: tuple[FeatureFact, ...]
@@ -60,12 +59,14 @@ _GROUPS = (
 )
 
 
-def explanation(stored: StoredDecision, partition: int, offset: int, archive: RegimeArchive) -> Explanation:
+def explanation(stored: StoredDecision, partition: int, offset: int, regime_of: RegimeOf) -> Explanation:
     """Everything that can be said of a decision, the model's part computed again from the archived model."""
-    facts = tuple(_feature_fact(group, name, stored.features) for group, names in _GROUPS for name in names)
-    [check] = verify([stored], archive)
-    model, guardrails = _model_account(stored, archive), guardrails_of(stored, archive)
-    return Explanation(stored, partition, offset, facts, model, _why_route(stored), check, guardrails)
+    decision = stored.decision
+    features = decision.snapshot.features
+    facts = tuple(_feature_fact(group, name, features) for group, names in _GROUPS for name in names)
+    [check] = verify([stored], regime_of)
+    model, guardrails = _model_account(decision, regime_of), guardrails_of(decision, regime_of)
+    return Explanation(decision, partition, offset, facts, model, _why_route(decision), check, guardrails)
 
 
 def _feature_fact(group: str, name: str, features: Sequence[int]) -> FeatureFact:
@@ -73,44 +74,43 @@ def _feature_fact(group: str, name: str, features: Sequence[int]) -> FeatureFact
     return FeatureFact(group, name, value, fact_of(name, value))
 
 
-def _model_account(stored: StoredDecision, archive: RegimeArchive) -> ModelAccount | Missing:
-    fields = stored.fields
-    if fields["fraud_probability_ppm"] == UNKNOWN:
+def _model_account(decision: Decision, regime_of: RegimeOf) -> ModelAccount | Missing:
+    if decision.fraud_probability_ppm == UNKNOWN:
         return Missing("the model was not asked")
-    in_force = archive.regime_of(fields["policy_hash"], fields["model_version"], fields["model_hash"])
+    in_force = regime_of(regime_key(decision))
     if isinstance(in_force, Missing):
         return in_force
     assert in_force.model is not None, "a model answered, so the decision names one"
-    return _account_of(in_force.model, stored)
+    return _account_of(in_force.model, decision)
 
 
-def _account_of(model: Model, stored: StoredDecision) -> ModelAccount:
-    scores = score(model, np.array([stored.features], dtype=np.int64))
+def _account_of(model: Model, decision: Decision) -> ModelAccount:
+    features = decision.snapshot.features
+    scores = score(model, np.array([features], dtype=np.int64))
     shares = [
-        TermShare(term.features, _term_fact(term.features, stored.features), micro)
+        TermShare(term.features, _term_fact(term.features, features), micro)
         for term, micro in zip(model.terms, scores.contribution_micro[0].tolist(), strict=True)
     ]
     total = model.intercept_micro + sum(share.contribution_micro for share in shares)
     largest_first = tuple(sorted(shares, key=lambda share: -abs(share.contribution_micro)))
-    return ModelAccount(model.intercept_micro, largest_first, total, total == stored.fields["score_micro"])
+    return ModelAccount(model.intercept_micro, largest_first, total, total == decision.score_micro)
 
 
 def _term_fact(names: tuple[str, ...], features: Sequence[int]) -> str:
     return join([fact_of(name, features[COLUMN[name]]) for name in names])
 
 
-def _why_route(stored: StoredDecision) -> str:
-    fields = stored.fields
-    state, scope = fields["breaker_state"], fields["breaker_scope"]
-    breaker = f"the circuit breaker for {scope} was {state}"
-    match Route(fields["route"]):
+def _why_route(decision: Decision) -> str:
+    state = decision.breaker_state
+    breaker = f"the circuit breaker for {decision.breaker_scope} was {state}"
+    match decision.route:
         case Route.GUARDRAIL:
             return "A hard guardrail applied, so the payment was blocked and the model was not asked."
-        case Route.MODEL if state == "HALF_OPEN":
+        case Route.MODEL if state is BreakerState.HALF_OPEN:
             return f"The model decided: {breaker}, and this payment was in the sample that tries the model again."
         case Route.MODEL:
             return f"The model decided: {breaker}."
         case Route.FALLBACK:
-            shadow = fields["fraud_probability_ppm"]
+            shadow = decision.fraud_probability_ppm
             asked = "" if shadow == UNKNOWN else f" The model, in shadow, put fraud at {percent_of_bp(shadow // 100)}."
             return f"The fallback rules decided: {breaker}.{asked}"

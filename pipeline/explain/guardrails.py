@@ -15,14 +15,13 @@ from pipeline.decide.policy import PPM_A_BP
 from pipeline.decide.policy_rules import NUMBER_MAX
 from pipeline.decide.rules import RULE_COLUMN, Bound, Rule
 from pipeline.decide.verdict import Regime
-from pipeline.domain.decision import Route
+from pipeline.domain.decision import Decision, Route
 from pipeline.domain.features import COLUMN, GREATEST, UNKNOWN
-from pipeline.io.avro.wire import StoredDecision
-from pipeline.replay.archive_files import NO_MODEL, Missing, RegimeArchive
+from pipeline.replay.regimes import NO_MODEL, Missing, RegimeKey, RegimeOf
 
 
 class Tier(StrEnum):
-    """In the order in which they are asked."""
+    """The tiers of rules, in the order in which they are asked."""
 
     HARD = "HARD"
     SOFT = "SOFT"
@@ -61,59 +60,59 @@ class Guardrail(NamedTuple):
     note: str
 
 
-def guardrails_of(stored: StoredDecision, archive: RegimeArchive) -> tuple[Guardrail, ...] | Missing:
-    """In the policy's order; Missing where the policy is not in the archive."""
-    in_force = archive.regime_of(stored.fields["policy_hash"], NO_MODEL, b"")
+def guardrails_of(decision: Decision, regime_of: RegimeOf) -> tuple[Guardrail, ...] | Missing:
+    """The guardrails in the policy's order; Missing where the policy is not in the archive."""
+    in_force = regime_of(RegimeKey(decision.policy_hash, NO_MODEL, b""))
     if isinstance(in_force, Missing):
         return in_force
-    return tuple(_guardrails(stored, in_force))
+    return tuple(_guardrails(decision, in_force))
 
 
-def _guardrails(stored: StoredDecision, in_force: Regime) -> Iterator[Guardrail]:
+def _guardrails(decision: Decision, in_force: Regime) -> Iterator[Guardrail]:
     rules, block_ppm = in_force.rules, in_force.policy.model.block_probability_ppm
     for rule in rules.hard.rules:
-        yield _guardrail(rule, Tier.HARD, stored)
+        yield _guardrail(rule, Tier.HARD, decision)
     for rule in rules.soft.rules:
-        yield _unsure(rule, stored, block_ppm) if rule.reads_confidence else _guardrail(rule, Tier.SOFT, stored)
+        yield _unsure(rule, decision, block_ppm) if rule.reads_confidence else _guardrail(rule, Tier.SOFT, decision)
     for rule in rules.fallback.rules:
-        yield _guardrail(rule, Tier.FALLBACK, stored)
+        yield _guardrail(rule, Tier.FALLBACK, decision)
 
 
-def _guardrail(rule: Rule, tier: Tier, stored: StoredDecision) -> Guardrail:
-    conditions = tuple(_condition(bound, stored.features[COLUMN[bound.feature]]) for bound in rule.bounds)
+def _guardrail(rule: Rule, tier: Tier, decision: Decision) -> Guardrail:
+    conditions = tuple(_condition(bound, decision.snapshot.features[COLUMN[bound.feature]]) for bound in rule.bounds)
     is_met = all(condition.is_met for condition in conditions)
-    standing, note = _standing(rule.code, tier, stored, is_met=is_met)
+    standing, note = _standing(rule.code, tier, decision, is_met=is_met)
     return Guardrail(rule.code, tier, rule.outcome, standing, conditions, note)
 
 
-def _unsure(rule: Rule, stored: StoredDecision, block_ppm: int) -> Guardrail:
+def _unsure(rule: Rule, decision: Decision, block_ppm: int) -> Guardrail:
     """A soft guardrail that asks how sure a model is that would allow the payment."""
-    ppm = stored.fields["fraud_probability_ppm"]
+    ppm = decision.fraud_probability_ppm
     if ppm == UNKNOWN or ppm >= block_ppm:
         note = "the model was not asked" if ppm == UNKNOWN else "the model blocked; it is asked of an ALLOW only"
         return Guardrail(rule.code, Tier.SOFT, rule.outcome, Standing.NOT_ASKED, (), note)
-    values = (*stored.features, (PROBABILITY_PPM_MAX - ppm) // PPM_A_BP)  # as pipeline.decide.verdict defines it
+    confidence_bp = (PROBABILITY_PPM_MAX - ppm) // PPM_A_BP  # as pipeline.decide.verdict defines it
+    values = (*decision.snapshot.features, confidence_bp)
     conditions = tuple(_condition(bound, values[RULE_COLUMN[bound.feature]]) for bound in rule.bounds)
     is_met = all(condition.is_met for condition in conditions)
-    if Route(stored.fields["route"]) is Route.MODEL:
-        standing, note = _standing(rule.code, Tier.SOFT, stored, is_met=is_met)
+    if decision.route is Route.MODEL:
+        standing, note = _standing(rule.code, Tier.SOFT, decision, is_met=is_met)
     else:
         standing = Standing.MET if is_met else Standing.CLEAR
         note = "the model answered in shadow only" if is_met else ""
     return Guardrail(rule.code, Tier.SOFT, rule.outcome, standing, conditions, note)
 
 
-def _standing(code: str, tier: Tier, stored: StoredDecision, *, is_met: bool) -> tuple[Standing, str]:
-    if code in stored.fields["rules_triggered"]:
+def _standing(code: str, tier: Tier, decision: Decision, *, is_met: bool) -> tuple[Standing, str]:
+    if code in decision.rules_triggered:
         return Standing.TRIGGERED, ""
     if not is_met:
         return Standing.CLEAR, ""
-    return Standing.MET, _why_met_is_not_enough(tier, stored)
+    return Standing.MET, _why_met_is_not_enough(tier, decision)
 
 
-def _why_met_is_not_enough(tier: Tier, stored: StoredDecision) -> str:
-    fields = stored.fields
-    match tier, Route(fields["route"]):
+def _why_met_is_not_enough(tier: Tier, decision: Decision) -> str:
+    match tier, decision.route:
         case _, Route.GUARDRAIL:
             return "a hard guardrail had blocked the payment already"
         case Tier.FALLBACK, Route.MODEL:

@@ -1,135 +1,26 @@
-"""What PostgreSQL knows of one decision: audit rows, cases, saga, postings and rollback plans, as values."""
+"""PostgreSQL's knowledge of one decision: audit rows, cases, saga, postings and rollback plans, read in one moment."""
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
+from pipeline.domain.decision import Outcome
 from pipeline.domain.identities import execution_id
+from pipeline.explain.life import (
+    AuditRow,
+    Batch,
+    CaseRow,
+    CauseRow,
+    ExecutionRow,
+    LifeRows,
+    OtherDecision,
+    PlanRow,
+    PostingRow,
+    StepRow,
+)
 from pipeline.io.postgres import Connection, failures_named, statements
 
 _SQL: Final = statements("pipeline.explain", "explain")
-
-
-class AuditRow(NamedTuple):
-    """A record of decisions.v1 as the audit log keeps it."""
-
-    partition: int
-    offset: int
-    record: bytes
-    leaf: bytes
-    chain: bytes
-    recorded_at_us: int
-
-
-class CaseRow(NamedTuple):
-    """An event of a case; `expires_at_ms` is the case's."""
-
-    round: int
-    sequence: int
-    kind: str
-    actor: str
-    at_ms: int
-    outcome: str | None
-    reason: str | None
-    claimed_until_ms: int | None
-    expires_at_ms: int
-
-
-class ExecutionRow(NamedTuple):
-    """`caused_at_ms`: of the decision's record on its topic."""
-
-    execution_id: str
-    cause: str
-    aim: str
-    currency: str
-    amount_minor: int
-    caused_at_ms: int
-    partition: int
-    offset: int
-    recorded_at_ms: int
-
-
-class CauseRow(NamedTuple):
-    """`after_sequence`: of the last step before it. `ignored`: why it changed nothing."""
-
-    cause_id: str
-    cause: str
-    ignored: str | None
-    after_sequence: int
-    caused_at_ms: int
-    partition: int
-    offset: int
-    recorded_at_ms: int
-
-
-class StepRow(NamedTuple):
-    sequence: int
-    step: str
-    before: str
-    after: str
-    aim: str
-    cause: str
-    reason: str | None
-    recorded_at_ms: int
-
-
-class PostingRow(NamedTuple):
-    number: int
-    posting_id: str
-    step: str
-    attempt: int
-    source_account_id: str
-    destination_account_id: str
-    currency: str
-    amount_minor: int
-    reverses: str | None
-    event_time_ms: int
-    recorded_at_ms: int
-
-
-class PlanRow(NamedTuple):
-    """A rollback plan, and its line about this decision; None from `approved_by` on where it did not come so far."""
-
-    plan_id: str
-    requested_by: str
-    requested_at_ms: int
-    reason: str
-    good_model_version: str
-    good_policy_version: str
-    before: str | None
-    after: str | None
-    disposition: str
-    why: str
-    approved_by: str | None
-    approved_at_ms: int | None
-    started_by: str | None
-    started_at_ms: int | None
-    completed_by: str | None
-    completed_at_ms: int | None
-
-
-class OtherDecision(NamedTuple):
-    """`state`: of its payment in the ledger; None where nothing was done yet."""
-
-    decision_id: str
-    transaction_id: str
-    outcome: str
-    decided_at_ms: int
-    summary: str
-    state: str | None
-
-
-class LifeRows(NamedTuple):
-    audited: tuple[AuditRow, ...]
-    batches: tuple[tuple[int, int] | None, ...]  # of each audited record: the log's size before its batch and after
-    cases: tuple[CaseRow, ...]
-    execution: ExecutionRow | None
-    causes: tuple[CauseRow, ...]
-    steps: tuple[StepRow, ...]
-    postings: tuple[PostingRow, ...]
-    plans: tuple[PlanRow, ...]
-    released_as: OtherDecision | None  # the payment after it was given back
-    released_from: OtherDecision | None  # the payment before that
 
 
 def read_life(connection: Connection, decision_id: str, released: str | None, origin: str | None) -> LifeRows:
@@ -172,14 +63,17 @@ def _audit_row(row: tuple[Any, ...]) -> AuditRow:
     return AuditRow(partition, offset, bytes(record), bytes(leaf), bytes(chain), recorded_at_us)
 
 
-def _batch(connection: Connection, row: AuditRow) -> tuple[int, int] | None:
+def _batch(connection: Connection, row: AuditRow) -> Batch | None:
     place = {"partition": row.partition, "offset": row.offset}
     found = connection.execute(_SQL["batch_of_record"], place).fetchone()
-    return None if found is None else (found[0], found[1])
+    return None if found is None else Batch._make(found)
 
 
 def _other(connection: Connection, decision_id: str | None) -> OtherDecision | None:
     if decision_id is None:
         return None
     found = connection.execute(_SQL["other_decision"], {"decision_id": decision_id}).fetchone()
-    return None if found is None else OtherDecision._make(found)
+    if found is None:
+        return None
+    other = OtherDecision._make(found)
+    return other._replace(outcome=Outcome(other.outcome))

@@ -1,25 +1,35 @@
-"""What is recorded of a payment, put into sentences with time, author and place: the timeline's moments."""
+"""The timeline's moments: everything recorded of a payment, in sentences with time, author and place."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
-from pipeline.decide.decision_topics import amount_text, money_text
 from pipeline.decide.phrases import percent_of_bp
-from pipeline.domain.decision import Route
-from pipeline.domain.identities import posting_id, review_id
+from pipeline.domain.decision import Decision, Route
+from pipeline.domain.decision_records import DecisionRecord
+from pipeline.domain.identities import DecisionId, posting_id, review_id
+from pipeline.domain.money import amount_text, money_text
+from pipeline.domain.reversal import Reversal
+from pipeline.domain.review_outcome import ReviewOutcome
+from pipeline.domain.times import utc_text
 from pipeline.execute.saga import ANSWERED, Cause, Ignored, Reason, Step
-from pipeline.explain.audit_trail_files import Audited
 from pipeline.explain.explanation import Explanation
-from pipeline.explain.life_store import CaseRow, CauseRow, ExecutionRow, PlanRow, PostingRow, StepRow
+from pipeline.explain.life import (
+    Audited,
+    CaseRow,
+    CauseRow,
+    ExecutionRow,
+    Life,
+    NotShown,
+    PlanRow,
+    PostingRow,
+    StepRow,
+)
 from pipeline.explain.timeline import Moment, Money, Thread, strung
-from pipeline.explain.whole_life_store import Life, NotShown
-from pipeline.io.avro.wire import Datum
 from pipeline.review.cases import Kind
 from pipeline.rollback.reversal import Disposition
-from pipeline.terminal.output import utc_text
 
 AUDIT: Final = "audit service"
 EXECUTOR: Final = "execution service"
@@ -91,47 +101,63 @@ def moments(explained: Explanation, life: Life | NotShown) -> Iterator[Moment]:
     for audited in life.audited:
         place = f"{audited.row.partition:06}:{audited.row.offset:020}"
         yield from strung(Thread.AUDIT, place, _audited(audited))
-    yield from _cases(explained.stored.fields["decision_id"], life)
+    yield from _cases(explained.decision.decision_id, life)
     yield from _rollbacks(life)
     yield from strung(Thread.EXECUTION, "", _execution(explained, life))
     yield from _released(life)
 
 
 def _decision(explained: Explanation) -> Iterator[Moment]:
-    fields, payment = explained.stored.fields, explained.stored.transaction
+    decision = explained.decision
+    payment = decision.snapshot.transaction
     what = f"{payment.account_id} asked to pay {amount_text(payment)} to {payment.beneficiary_account_id}."
     yield Moment(
         payment.event_time_ms, "PAYMENT_MADE", what, f"account {payment.account_id}", f"channel {payment.channel}"
     )
-    source = f"transactions.v1 {fields['source_partition']}:{fields['source_offset']}"
-    yield Moment(fields["source_timestamp_ms"], "PUBLISHED", "The payment was published.", "payment systems", source)
-    by = f"{decider(fields)}, in {fields['agent_id']}"
+    source = f"transactions.v1 {decision.source_partition}:{decision.source_offset}"
+    yield Moment(decision.source_timestamp_ms, "PUBLISHED", "The payment was published.", "payment systems", source)
+    by = f"{decider(decision)}, in {decision.agent_id}"
     where = f"decisions.v1 {explained.partition}:{explained.offset}"
-    said = f"Decided {fields['outcome']}, {percent_of_bp(fields['confidence_bp'])} sure. {fields['summary']}"
-    yield Moment(fields["decided_at_ms"], "DECIDED", said, by, where)
+    said = f"Decided {decision.outcome}, {percent_of_bp(decision.confidence_bp)} sure. {decision.summary}"
+    yield Moment(decision.decided_at_ms, "DECIDED", said, by, where)
 
 
-def decider(fields: Datum) -> str:
+def decider(decision: Decision) -> str:
     """Who answered."""
-    policy = f"policy {fields['policy_version']}"
-    match Route(fields["route"]):
+    policy = f"policy {decision.policy_version}"
+    match decision.route:
         case Route.MODEL:
-            return f"model {fields['model_version']} under {policy}"
+            return f"model {decision.model_version} under {policy}"
         case Route.FALLBACK:
             return f"the fallback rules of {policy}"
         case Route.GUARDRAIL:
             return f"a hard guardrail of {policy}"
 
 
-_TABLE: Final = {
-    "Decision": ("audit.ai_decision_log", "decision"),
-    "Reversal": ("audit.reversal_log", "reversal"),
-    "ReviewOutcome": ("audit.review_log", "review's outcome"),
-}
+class _Filed(NamedTuple):
+    """Which table of the audit log keeps a record, and what the record is called."""
+
+    table: str
+    name: str
+
+
+def _filed(content: DecisionRecord) -> _Filed:
+    match content:
+        case Decision():
+            return _Filed("audit.ai_decision_log", "decision")
+        case Reversal():
+            return _Filed("audit.reversal_log", "reversal")
+        case ReviewOutcome():
+            return _Filed("audit.review_log", "review's outcome")
+
+
+def record_name(content: DecisionRecord) -> str:
+    """The name that people use for it."""
+    return _filed(content).name
 
 
 def _audited(audited: Audited) -> Iterator[Moment]:
-    table, name = _TABLE[audited.fields["record"]]
+    table, name = _filed(audited.content)
     where = f"{table}, decisions.v1 {audited.row.partition}:{audited.row.offset}"
     what = f"The {name} was put into the audit log, leaf {audited.row.leaf.hex()[:16]}…"
     yield Moment(audited.row.recorded_at_us // 1000, "AUDITED", what, AUDIT, where)
@@ -146,23 +172,21 @@ def records(count: int) -> str:
     return f"{count:,} record{'' if count == 1 else 's'}"
 
 
-def _cases(decision_id: str, life: Life) -> Iterator[Moment]:
+def _cases(decision_id: DecisionId, life: Life) -> Iterator[Moment]:
     rounds = sorted({row.round for row in life.rows.cases})
     for number in rounds:
         rows = [row for row in life.rows.cases if row.round == number]
         yield from strung(Thread.REVIEW, f"{number:06}", map(_case_moment, rows))
     kept = {review_id(decision_id, number) for number in rounds}
-    for audited in life.of_kind("ReviewOutcome"):
-        fields = audited.fields
-        if fields["review_id"] not in kept:  # the cases are gone, or never were here: the record still says it
-            yield from strung(Thread.REVIEW, fields["review_id"], [_reviewed(audited)])
+    for audited, review in life.reviews:
+        if review.review_id not in kept:  # the cases are gone, or never were here: the record still says it
+            yield from strung(Thread.REVIEW, review.review_id, [_reviewed(audited, review)])
 
 
-def _reviewed(audited: Audited) -> Moment:
-    fields = audited.fields
-    by = " and ".join(name for name in (fields["reviewed_by"], fields["second_reviewer"]) if name)
+def _reviewed(audited: Audited, review: ReviewOutcome) -> Moment:
+    by = " and ".join(name for name in (review.reviewed_by, review.second_reviewer) if name)
     where = f"decisions.v1 {audited.row.partition}:{audited.row.offset}"
-    return Moment(fields["reviewed_at_ms"], "REVIEWED", f"Decided {fields['outcome']}: {fields['reason']}", by, where)
+    return Moment(review.reviewed_at_ms, "REVIEWED", f"Decided {review.outcome}: {review.reason}", by, where)
 
 
 def _case_moment(row: CaseRow) -> Moment:
@@ -193,18 +217,18 @@ def _case_words(row: CaseRow) -> str:
 
 
 def _rollbacks(life: Life) -> Iterator[Moment]:
-    written = {each.fields["plan_id"]: each for each in life.of_kind("Reversal")}
     heard = {cause.cause_id: cause.caused_at_ms for cause in life.rows.causes}
+    written = {reversal.plan_id: _reversal(audited, reversal, heard) for audited, reversal in life.reversals}
     planned = set()
     for plan in life.rows.plans:
         planned.add(plan.plan_id)
-        yield from strung(Thread.ROLLBACK, plan.plan_id, _plan(plan, written.get(plan.plan_id), heard))
-    for plan_id, reversal in written.items():
+        yield from strung(Thread.ROLLBACK, plan.plan_id, _plan(plan, written.get(plan.plan_id)))
+    for plan_id, reversed_then in written.items():
         if plan_id not in planned:
-            yield from strung(Thread.ROLLBACK, plan_id, [_reversal(reversal, heard)])
+            yield from strung(Thread.ROLLBACK, plan_id, [reversed_then])
 
 
-def _plan(plan: PlanRow, reversal: Audited | None, heard: dict[str, int]) -> Iterator[Moment]:
+def _plan(plan: PlanRow, reversed_then: Moment | None) -> Iterator[Moment]:
     where = f"control.rollback_plan {plan.plan_id}"
     yield Moment(plan.requested_at_ms, "ROLLBACK_PLANNED", _plan_words(plan), plan.requested_by, where)
     if plan.approved_by is not None and plan.approved_at_ms is not None:
@@ -212,8 +236,8 @@ def _plan(plan: PlanRow, reversal: Audited | None, heard: dict[str, int]) -> Ite
         yield Moment(plan.approved_at_ms, "ROLLBACK_APPROVED", what, plan.approved_by, where)
     if plan.started_by is not None and plan.started_at_ms is not None:
         yield Moment(plan.started_at_ms, "ROLLBACK_STARTED", "Began to carry the plan out.", plan.started_by, where)
-    if reversal is not None:
-        yield _reversal(reversal, heard)
+    if reversed_then is not None:
+        yield reversed_then
     if plan.completed_by is not None and plan.completed_at_ms is not None:
         what = "All of the plan stands on decisions.v1."
         yield Moment(plan.completed_at_ms, "ROLLBACK_COMPLETED", what, plan.completed_by, where)
@@ -228,15 +252,14 @@ def _plan_words(plan: PlanRow) -> str:
     return f"Looked at the decision in a rollback plan, because {plan.reason.rstrip('.')}: {what}.{why}"
 
 
-def _reversal(reversal: Audited, heard: dict[str, int]) -> Moment:
+def _reversal(audited: Audited, reversal: Reversal, heard: dict[str, int]) -> Moment:
     """At the time of its record, where the execution service has noted that; else of its approval."""
-    fields = reversal.fields
-    after = fields["corrected_outcome"]
+    after = reversal.corrected_outcome
     to = "to be decided anew" if after is None else f"to {after}"
-    what = f"Took the decision back, {fields['reversed_outcome']} {to}: {fields['reason']}"
-    by = f"{fields['requested_by']}, approved by {fields['approved_by']}"
-    where = f"decisions.v1 {reversal.row.partition}:{reversal.row.offset}"
-    at_ms: int = heard.get(fields["reversal_id"]) or fields["reversed_at_ms"]
+    what = f"Took the decision back, {reversal.reversed_outcome} {to}: {reversal.reason}"
+    by = f"{reversal.requested_by}, approved by {reversal.approved_by}"
+    where = f"decisions.v1 {audited.row.partition}:{audited.row.offset}"
+    at_ms = heard.get(reversal.reversal_id) or reversal.reversed_at_ms
     return Moment(at_ms, "REVERSED", what, by, where)
 
 
@@ -285,7 +308,7 @@ def _step(explained: Explanation, execution: ExecutionRow, row: StepRow, taken: 
     step = Step(row.step)
     words = STEP_WORDS[step].format(
         amount=money_text(execution.amount_minor, execution.currency),
-        beneficiary=explained.stored.transaction.beneficiary_account_id,
+        beneficiary=explained.decision.snapshot.transaction.beneficiary_account_id,
         rail_key=posting_id(execution.execution_id, Step.SUBMIT, max(taken[Step.SUBMIT], 1)),
     )
     if row.reason is not None:

@@ -11,14 +11,17 @@ from html import escape
 from pathlib import Path
 from typing import Final
 
-from pipeline.decide.decision_topics import amount_text, money_text
 from pipeline.decide.phrases import percent_of_bp
 from pipeline.domain.features import UNKNOWN
-from pipeline.explain.audit_trail_files import Audited
-from pipeline.explain.command import Whole
+from pipeline.domain.money import amount_text, money_text
+from pipeline.domain.times import utc_text
 from pipeline.explain.explanation import ModelAccount
 from pipeline.explain.guardrails import Guardrail, Standing
-from pipeline.explain.text import (
+from pipeline.explain.life import Audited, NotShown
+from pipeline.explain.moments import record_name
+from pipeline.explain.timeline import Moment, Thread
+from pipeline.explain.whole import Whole
+from pipeline.explain.words import (
     cover_words,
     decision_rows,
     leaf_words,
@@ -27,12 +30,9 @@ from pipeline.explain.text import (
     position_words,
     provenance_rows,
 )
-from pipeline.explain.timeline import Moment, Thread
-from pipeline.explain.whole_life_store import NotShown
-from pipeline.replay.archive_files import Missing
+from pipeline.io.clock import now_ms
+from pipeline.replay.regimes import Missing
 from pipeline.replay.verify import Result
-from pipeline.review.desk_command import now_ms
-from pipeline.terminal.output import utc_text
 from pipeline.web.html import badge, cards, document, table
 from pipeline.web.page_files import write
 
@@ -43,7 +43,6 @@ _THREADS: Final = {
     Thread.REVIEW: "review",
     Thread.EXECUTION: "execution",
 }
-_NAMES: Final = {"Decision": "decision", "Reversal": "reversal", "ReviewOutcome": "review's outcome"}
 Rows = Iterator[tuple[str, str]]
 
 
@@ -52,12 +51,12 @@ def write_page(path: Path, told: Whole) -> None:
 
 
 def page(told: Whole, made_at_ms: int) -> str:
-    transaction_id = told.explained.stored.transaction.transaction_id
+    transaction_id = told.explained.decision.snapshot.transaction.transaction_id
     return document(f"Payment {transaction_id}", _body(told, made_at_ms))
 
 
 def _body(told: Whole, made_at_ms: int) -> Iterator[str]:
-    payment = told.explained.stored.transaction
+    payment = told.explained.decision.snapshot.transaction
     yield f"<h1>Payment <code>{escape(payment.transaction_id)}</code> {_badges(told)}</h1>"
     yield f"<p class=soft>As recorded up to {utc_text(made_at_ms)}; {escape(told.origin)}. All times are UTC.</p>"
     yield f'<div class="short">{"".join(f"<p>{escape(sentence)}</p>" for sentence in told.sentences)}</div>'
@@ -76,17 +75,17 @@ def _body(told: Whole, made_at_ms: int) -> Iterator[str]:
 
 def _badges(told: Whole) -> str:
     state = None if isinstance(told.life, NotShown) else told.life.state
-    return badge(told.explained.stored.fields["outcome"]) + ("" if state is None else f" → {badge(state)}")
+    return badge(told.explained.decision.outcome) + ("" if state is None else f" → {badge(state)}")
 
 
 def _cards(told: Whole) -> Rows:
-    fields = told.explained.stored.fields
-    yield "decided", fields["outcome"]
+    decision = told.explained.decision
+    yield "decided", decision.outcome
     if not isinstance(told.life, NotShown):
         yield "now in the ledger", told.life.state or "not heard of"
-    yield "amount", amount_text(told.explained.stored.transaction)
-    yield "sure", percent_of_bp(fields["confidence_bp"])
-    ppm = fields["fraud_probability_ppm"]
+    yield "amount", amount_text(told.explained.decision.snapshot.transaction)
+    yield "sure", percent_of_bp(decision.confidence_bp)
+    ppm = decision.fraud_probability_ppm
     yield "fraud, by the model", "not asked" if ppm == UNKNOWN else percent_of_bp(ppm // 100)
     check = told.explained.check.result
     words = {Result.IDENTICAL: "identical", Result.DIFFERS: "DIFFERS", Result.UNVERIFIABLE: "not possible"}
@@ -138,10 +137,10 @@ def _postings(told: Whole) -> Iterator[str]:
 
 def _reasons(told: Whole) -> Iterator[str]:
     rows = []
-    for reason in told.explained.stored.fields["reasons"]:
-        limit, excess, micro = reason["limit"], reason["excess"], reason["contribution_micro"]
+    for reason in told.explained.decision.reasons:
+        limit, excess, micro = reason.limit, reason.excess, reason.contribution_micro
         rows.append([
-            escape(reason["text"]), f"<code>{escape(reason['code'])}</code>", f"{reason['observed']:,}",
+            escape(reason.text), f"<code>{escape(reason.code)}</code>", f"{reason.observed:,}",
             "" if limit is None else f"{limit:,}", "" if excess is None else f"{excess:+,}",
             "" if micro is None else log_odds(micro),
         ])  # fmt: skip
@@ -235,8 +234,8 @@ def _audit(told: Whole) -> Iterator[str]:
     if not told.life.audited:
         yield "<p>The audit log has nothing about this decision yet.</p>"
     for audited in told.life.audited:
-        yield f"<p><b>The {_NAMES[audited.fields['record']]}</b></p>" + _pairs_of(_proof(audited))
-    decision_id = told.explained.stored.fields["decision_id"]
+        yield f"<p><b>The {record_name(audited.content)}</b></p>" + _pairs_of(_proof(audited))
+    decision_id = told.explained.decision.decision_id
     yield f"<p class=soft>The proof that a signed head includes it: <code>fraud audit prove {decision_id}</code>.</p>"
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from pipeline.decide.decision_topics import amount_text
-from pipeline.domain.identities import review_id
+from pipeline.domain.decision import Outcome
+from pipeline.domain.identities import DecisionId, review_id
+from pipeline.domain.money import amount_text
+from pipeline.domain.reversal import Reversal
+from pipeline.domain.times import utc_text
 from pipeline.execute.saga import Reason, State
 from pipeline.explain.explanation import Explanation
-from pipeline.explain.life_store import OtherDecision
+from pipeline.explain.life import Life, NotShown, OtherDecision
 from pipeline.explain.moments import REASON_WORDS, decider
-from pipeline.explain.whole_life_store import Life, NotShown
-from pipeline.io.avro.wire import Datum
 from pipeline.review.cases import Kind
-from pipeline.terminal.output import utc_text
 
 STATE_WORDS: Final = {
     State.NEW: "nothing was done about it yet, so the payer has the {amount}",
@@ -32,7 +32,7 @@ STATE_WORDS: Final = {
     State.REVERSED: "the payer has the {amount}, and the beneficiary has nothing of it",
     State.RELEASED: "the payer has the {amount}, and the payment goes on under another id",
 }
-_VERBS: Final = {"ALLOW": "allowed", "BLOCK": "blocked", "ESCALATE": "escalated"}
+_VERBS: Final = {Outcome.ALLOW: "allowed", Outcome.BLOCK: "blocked", Outcome.ESCALATE: "escalated"}
 
 
 def sentences(explained: Explanation, life: Life | NotShown) -> tuple[str, str, str]:
@@ -44,52 +44,52 @@ def sentences(explained: Explanation, life: Life | NotShown) -> tuple[str, str, 
 
 
 def _decided(explained: Explanation) -> str:
-    fields, payment = explained.stored.fields, explained.stored.transaction
-    because = fields["summary"].partition(" because ")[2].rstrip(".") or fields["summary"].rstrip(".")
+    decision = explained.decision
+    payment = decision.snapshot.transaction
+    because = decision.summary.partition(" because ")[2].rstrip(".") or decision.summary.rstrip(".")
     return (
         f"At {utc_text(payment.event_time_ms)} account {payment.account_id} asked to pay {amount_text(payment)} to "
-        f"{payment.beneficiary_account_id}, which {decider(fields)} {_VERBS[fields['outcome']]} at "
-        f"{utc_text(fields['decided_at_ms'])} because {because}."
+        f"{payment.beneficiary_account_id}, which {decider(decision)} {_VERBS[decision.outcome]} at "
+        f"{utc_text(decision.decided_at_ms)} because {because}."
     )
 
 
 def _since(explained: Explanation, life: Life) -> str:
-    acts = [text for _, text in sorted(_acts(explained.stored.fields["decision_id"], life))]
+    acts = [text for _, text in sorted(_acts(explained.decision.decision_id, life))]
     if not acts:
         return "Since then nobody has reviewed the decision, and nobody has taken it back."
     return f"Since then {', then '.join(acts)}."
 
 
-def _acts(decision_id: str, life: Life) -> Iterator[tuple[int, str]]:
-    """What people did about it, each with its place in time."""
-    for audited in life.of_kind("ReviewOutcome"):
-        fields = audited.fields
-        by = " and ".join(name for name in (fields["reviewed_by"], fields["second_reviewer"]) if name)
-        why = fields["reason"].strip().rstrip(".")
-        at_ms = fields["reviewed_at_ms"]
-        yield at_ms, f"{by} reviewed it at {utc_text(at_ms)} and decided {fields['outcome']} ({why})"
-    for audited in life.of_kind("Reversal"):
-        yield _reversal(life, audited.fields)
+def _acts(decision_id: DecisionId, life: Life) -> Iterator[tuple[int, str]]:
+    """The acts of people about the decision, each with its place in time."""
+    for _, review in life.reviews:
+        by = " and ".join(name for name in (review.reviewed_by, review.second_reviewer) if name)
+        why = review.reason.strip().rstrip(".")
+        at_ms = review.reviewed_at_ms
+        yield at_ms, f"{by} reviewed it at {utc_text(at_ms)} and decided {review.outcome} ({why})"
+    for _, reversal in life.reversals:
+        yield _reversal(life, reversal)
     if (case := _open_case(decision_id, life)) is not None:
         yield case
 
 
-def _reversal(life: Life, fields: Datum) -> tuple[int, str]:
-    at_ms = fields["reversed_at_ms"]
+def _reversal(life: Life, reversal: Reversal) -> tuple[int, str]:
+    at_ms = reversal.reversed_at_ms
     plans = {plan.plan_id: plan.reason for plan in life.rows.plans}
-    why = plans.get(fields["plan_id"], fields["reason"].partition(" Under model ")[0]).rstrip(".")
-    after = fields["corrected_outcome"]
+    why = plans.get(reversal.plan_id, reversal.reason.partition(" Under model ")[0]).rstrip(".")
+    after = reversal.corrected_outcome
     to = "to be decided anew" if after is None else f"to {after}"
-    people = f"as {fields['requested_by']} planned and {fields['approved_by']} approved at {utc_text(at_ms)}"
-    return at_ms, f"it was taken back, from {fields['reversed_outcome']} {to}, {people} ({why})"
+    people = f"as {reversal.requested_by} planned and {reversal.approved_by} approved at {utc_text(at_ms)}"
+    return at_ms, f"it was taken back, from {reversal.reversed_outcome} {to}, {people} ({why})"
 
 
-def _open_case(decision_id: str, life: Life) -> tuple[int, str] | None:
+def _open_case(decision_id: DecisionId, life: Life) -> tuple[int, str] | None:
     """A case that no outcome on the topic has ended yet."""
     if not life.rows.cases:
         return None
     last = life.rows.cases[-1]
-    published = {each.fields["review_id"] for each in life.of_kind("ReviewOutcome")}
+    published = {review.review_id for _, review in life.reviews}
     if last.kind in (Kind.WITHDRAWN, Kind.PUBLISHED) or review_id(decision_id, last.round) in published:
         return None
     if last.kind in (Kind.DECIDED, Kind.EXPIRED):
@@ -103,7 +103,7 @@ def _open_case(decision_id: str, life: Life) -> tuple[int, str] | None:
 
 
 def _standing(explained: Explanation, life: Life) -> str:
-    amount = amount_text(explained.stored.transaction)
+    amount = amount_text(explained.decision.snapshot.transaction)
     state = life.state
     if state is None:
         return f"The execution service has not heard of it, so the payer has the {amount}."

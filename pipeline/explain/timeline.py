@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 
 class Thread(StrEnum):
-    """What a moment is part of; in the order in which one causes the next."""
+    """The part of a payment's life that a moment belongs to; in the order in which one causes the next."""
 
     DECISION = "DECISION"
     ROLLBACK = "ROLLBACK"
@@ -30,7 +30,7 @@ _RANK: Final = {thread: rank for rank, thread in enumerate(Thread)}
 
 
 class Money(NamedTuple):
-    """What a moment moved."""
+    """The money that a moment moved."""
 
     source_account_id: str
     destination_account_id: str
@@ -60,7 +60,7 @@ def strung(thread: Thread, strand: str, moments: Iterable[Moment]) -> Iterator[M
 
 
 def timeline(moments: Iterable[Moment]) -> tuple[Moment, ...]:
-    """In order; see the invariants."""
+    """The moments in order; see the invariants."""
     strands: dict[tuple[Thread, str], list[Moment]] = {}
     for moment in moments:
         strands.setdefault((moment.thread, moment.strand), []).append(moment)

@@ -4,46 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
 from pipeline.decide.verdict import decision_id
+from pipeline.domain.decision_records import DecisionRecord
 from pipeline.domain.refusals import Refusal
-from pipeline.execute.saga import Aim, State
-from pipeline.explain.audit_trail_files import Audited, AuditFiles
-from pipeline.explain.life_store import AuditRow, LifeRows, read_life
-from pipeline.io.avro.wire import Datum, WireFormat
+from pipeline.explain.audit_trail_files import AuditFiles
+from pipeline.explain.life import AuditRow, Life, NotShown
+from pipeline.explain.life_store import read_life
+from pipeline.io.avro.wire import WireFormat
 from pipeline.io.postgres import Connection, DatabaseRefused, DatabaseUnavailable, connect
 from pipeline.io.settings import Settings
 from pipeline.rollback.reversal import released_id
 from pipeline.terminal.failures import Failure, without_password
-
-
-class NotShown(NamedTuple):
-    """Why nothing is said of what came after the decision, and how to have it."""
-
-    why: str
-
-
-class Life(NamedTuple):
-    audited: tuple[Audited, ...]  # decision, reviews and reversals, in the order of their topic
-    rows: LifeRows
-
-    @property
-    def state(self) -> State | None:
-        """Of the payment in the ledger; None where the execution service has not heard of it."""
-        if self.rows.execution is None:
-            return None
-        return State(self.rows.steps[-1].after) if self.rows.steps else State.NEW
-
-    @property
-    def aim(self) -> Aim | None:
-        if self.rows.execution is None:
-            return None
-        return Aim(self.rows.steps[-1].aim if self.rows.steps else self.rows.execution.aim)
-
-    def of_kind(self, record: str) -> list[Audited]:
-        """`record`: Decision, Reversal or ReviewOutcome."""
-        return [each for each in self.audited if each.fields["record"] == record]
 
 
 @contextmanager
@@ -79,17 +51,23 @@ def life_of(
     )
     outside = AuditFiles(settings, wire, with_topic=with_topic)
     audited = (
-        outside.audited(row, batch, fields_of(wire, row)) for row, batch in zip(rows.audited, rows.batches, strict=True)
+        outside.audited(row, batch, content_of(wire, row))
+        for row, batch in zip(rows.audited, rows.batches, strict=True)
     )
     return Life(tuple(audited), rows)
 
 
-def fields_of(wire: WireFormat, row: AuditRow) -> Datum:
-    fields = wire.decode("decision.v1", row.record)
-    if isinstance(fields, Refusal):
-        what = f"The audit log's record {row.partition}:{row.offset} can't be read: {fields.detail}."
-        raise Failure(what, "`fraud audit export` and `fraud audit verify` say whether it was altered.")
-    return fields
+def content_of(wire: WireFormat, row: AuditRow) -> DecisionRecord:
+    """The record that the row keeps. Raises Failure where its bytes are none."""
+    content = wire.decode_decision_record(row.record)
+    if isinstance(content, Refusal):
+        raise unreadable(row, content)
+    return content
+
+
+def unreadable(row: AuditRow, refusal: Refusal) -> Failure:
+    what = f"The audit log's record {row.partition}:{row.offset} can't be read: {refusal.detail}."
+    return Failure(what, "`fraud audit export` and `fraud audit verify` say whether it was altered.")
 
 
 def origin_id(transaction_id: str) -> str | None:

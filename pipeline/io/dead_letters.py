@@ -1,9 +1,10 @@
-"""Dead letters: what could not be used, why, and the record itself, encrypted."""
+"""Dead letters: records that could not be used, each with its reason, and the record itself encrypted."""
 
 from __future__ import annotations
 
 import hashlib
 
+from pipeline.domain.dead_letter import DeadLetter
 from pipeline.domain.log import Outgoing, Record
 from pipeline.domain.refusals import RECORD_BYTES_MAX
 from pipeline.io.avro.wire import WireFormat
@@ -12,26 +13,27 @@ from pipeline.io.sealing import DeadLetterKey
 
 class DeadLetters:
     def __init__(self, wire: WireFormat, topic: str, key: DeadLetterKey | None) -> None:
-        """Without a key, letters carry only the hash of their payload."""
+        """Keep what to write with. Without a key, letters carry only the hash of their payload."""
         self._wire, self._topic, self._key = wire, topic, key
 
     def letter(
         self, source_topic: str, record: Record, code: str, detail: str, *, keep_payload: bool = True
     ) -> Outgoing:
-        """Keyed by where the record stood: its own key may be what is wrong with it, or may name a customer."""
+        """Make the letter of a record.
+
+        It is keyed by the record's position, because the record's own key may be what is wrong, or may name a customer.
+        """
         value, source = record.value or b"", record.source
         key = self._key if keep_payload and len(value) <= RECORD_BYTES_MAX else None
-        letter = {
-            "code": code,
-            "detail": detail,
-            "source_topic": source_topic,
-            "source_partition": source.partition,
-            "source_offset": source.offset,
-            "source_timestamp_ms": source.timestamp_ms,
-            "payload_sha256": hashlib.sha256(value).digest(),
-            "payload_length": len(value),
-            "key_id": "" if key is None else key.key_id,
-            "payload": b"" if key is None else key.seal(record.key, record.value, source),
-        }
+        letter = DeadLetter(
+            code,
+            detail,
+            source_topic,
+            *source,
+            payload_sha256=hashlib.sha256(value).digest(),
+            payload_length=len(value),
+            key_id="" if key is None else key.key_id,
+            payload=b"" if key is None else key.seal(record.key, record.value, source),
+        )
         place = f"{source.partition}:{source.offset}".encode()
-        return Outgoing(self._topic, place, self._wire.encode("dead_letter.v1", letter))
+        return Outgoing(self._topic, place, self._wire.encode(letter))

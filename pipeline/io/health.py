@@ -1,4 +1,4 @@
-"""The pages of a service, /live, /ready and /metrics, and what they know: whether its loop turns, why it isn't ready.
+"""The pages of a service (/live, /ready and /metrics), which say whether its loop turns and why it isn't ready.
 
 The worker serves the same pages in the same shape from its own event loop.
 """
@@ -17,7 +17,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 
 class PortUnavailable(Exception):
-    """The pages can't be served where they should be."""
+    """The pages can't be served at the address that they should have."""
 
     def __init__(self, host: str, port: int, setting: str, why: str | None) -> None:
         super().__init__(f"{host}:{port}, for the health pages, can't be had ({why})")
@@ -25,20 +25,20 @@ class PortUnavailable(Exception):
 
 
 class Health:
-    """Fed by a service's loop and by nothing else, so that a loop that stands still can't look alive."""
+    """The health of a service. Only its loop updates it, so a loop that stands still can't look alive."""
 
     def __init__(self, standstill_s: float, clock_s: Callable[[], float] = time.monotonic) -> None:
-        """standstill_s: for one turn of the loop; what takes longer stands still."""
+        """Start the clock of the first turn. standstill_s: a turn of the loop that takes longer stands still."""
         self._standstill_s, self._clock_s = standstill_s, clock_s
         self._turned_at_s = clock_s()
         self._unready: str | None = "it has only just been started"
 
     def turn(self) -> None:
-        """At the beginning of every turn."""
+        """Record that a turn begins; every turn calls this first."""
         self._turned_at_s = self._clock_s()
 
     def tell(self, unready: str | None) -> None:
-        """After a turn: why the service isn't ready, or None."""
+        """Record after a turn why the service isn't ready, or None."""
         self._unready = unready
 
     def not_live(self) -> str | None:
@@ -57,15 +57,15 @@ class Page(NamedTuple):
 
 
 def state_page(word: str, why_not: str | None) -> Page:
-    """The answer of /live or /ready, of every process: `{"live": true, "why": null}`."""
+    """Return the answer of /live or /ready, which every process gives alike: `{"live": true, "why": null}`."""
     return Page(200 if why_not is None else 503, {word: why_not is None, "why": why_not})
 
 
 @contextmanager
 def health_pages(host: str, port: int, setting: str, health: Health) -> Iterator[int]:
-    """Served from a thread for as long as the block runs; yields the port, chosen where 0 is asked for.
+    """Serve the pages from a thread for as long as the block runs; yield the port, a free one where 0 is asked for.
 
-    setting: that names the port. Raises PortUnavailable.
+    setting: the setting that names the port. Raises PortUnavailable.
     """
 
     class Pages(BaseHTTPRequestHandler):
@@ -81,7 +81,7 @@ def health_pages(host: str, port: int, setting: str, health: Health) -> Iterator
                     self._answer(404, "text/plain", b"not found")
 
         def log_message(self, format: str, *args: object) -> None:
-            """Requests are no events of ours."""
+            """Log nothing: a request is not worth a line of the log."""
 
         def _answer_state(self, page: Page) -> None:
             self._answer(page.status, "application/json", json.dumps(page.body).encode())

@@ -1,4 +1,4 @@
-"""Structured JSON logs, one line an event, on stderr."""
+"""Structured JSON logs on stderr, one line for each event."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import structlog
 
 
 def configure(level: str) -> None:
-    """Faust and librdkafka log through the standard library; both end up in the same JSON lines."""
+    """Set up logging. Faust and librdkafka log through the standard library, and end up in the same JSON lines."""
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
@@ -27,7 +27,7 @@ def configure(level: str) -> None:
         )
     )
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    # Ten lines of errors a second and connection for as long as a broker is away; what matters is raised to Faust.
+    # While a broker is away, aiokafka logs ten lines of errors a second on each connection; it raises what matters.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     structlog.configure(
         processors=[

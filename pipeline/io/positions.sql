@@ -1,10 +1,10 @@
 -- name: read_positions
--- Where a consumer goes on in each partition of a topic that it has read from.
+-- Reads the next offset of a consumer in each partition of a topic that it has read from.
 SELECT partition, next_offset FROM control.consumer_position WHERE consumer = %s AND topic = %s;
 
 -- name: advance_position
--- Moves a position that is still where it is believed to be. No row changes where another process has moved it, so two
--- that believe a partition to be theirs can't both store it. A first position is made where none was.
+-- Moves a position that is still where the caller believes it to be. No row changes where another process has moved it,
+-- so of two that believe a partition to be theirs only one can store it. Inserts a first position where there is none.
 INSERT INTO control.consumer_position AS stored (consumer, topic, partition, next_offset)
 SELECT %(consumer)s, %(topic)s, %(partition)s, %(after)s
 WHERE %(before)s = 0 OR EXISTS (

@@ -1,8 +1,8 @@
-"""PostgreSQL: connections, statements by name, and what may go wrong, in three exceptions.
+"""PostgreSQL: connections, statements by name, and three exceptions for everything that may go wrong.
 
-Services keep one connection and one thread. All SQL stands in `.sql` files beside the modules that use it: `-- name:
-of_the_statement`, a comment that says what it does, the statement. An error's text may quote a row, so none of it is
-passed on (I10) but what names the table, the constraint and the kind.
+A service keeps one connection and one thread. All SQL stands in `.sql` files beside the modules that use it: a line
+`-- name: of_the_statement`, a comment that says what it does, then the statement. An error's text may quote a row, so
+only the names of the table, the constraint and the kind of error are passed on (I10).
 """
 
 from __future__ import annotations
@@ -22,26 +22,29 @@ Statements = Mapping[str, bytes]
 
 CONNECT_TIMEOUT_S: Final = 5
 STATEMENT_TIMEOUT_MS: Final = 60_000
-"""A batch takes under a second; whoever waits a minute for it should start over."""
+"""Time limit of a statement. A batch takes under a second; a service that waits a minute for it should start over."""
 RETRY_WAIT_S: Final = 0.05
 RETRY_WAIT_S_MAX: Final = 1.0
 _NAMED: Final = re.compile(r"^-- name: (\w+)\n((?:--[^\n]*\n)+)(.*?)(?=^-- name: |\Z)", re.MULTILINE | re.DOTALL)
 
 
 class DatabaseUnavailable(Exception):
-    """The server can't be reached, went away or gave up a statement; another attempt may succeed."""
+    """The server can't be reached, went away, or gave up on a statement; another attempt may succeed."""
 
 
 class DatabaseRefused(Exception):
-    """The server will not have it: a constraint, a trigger or a missing right; another attempt fails the same way."""
+    """The server refused, by a constraint, a trigger or a missing right; another attempt fails the same way."""
 
 
 class PositionMoved(Exception):
-    """Another process has stored what this one just read; its partitions are no longer this one's."""
+    """Another process has stored what this one just read, so the partitions are no longer this one's."""
 
 
 def connect(url: str, name: str, *, patience_s: float = 0.0) -> Connection:
-    """In autocommit mode: use `connection.transaction()`. Tries again for patience_s, then DatabaseUnavailable."""
+    """Connect in autocommit mode; use `connection.transaction()`.
+
+    Tries again for patience_s, then raises DatabaseUnavailable.
+    """
     deadline, wait_s = time.monotonic() + patience_s, RETRY_WAIT_S
     while True:
         try:
@@ -55,7 +58,7 @@ def connect(url: str, name: str, *, patience_s: float = 0.0) -> Connection:
 
 @contextmanager
 def failures_named() -> Iterator[None]:
-    """psycopg's exceptions as ours, without the rows that they quote."""
+    """Turn psycopg's exceptions into ours, without the rows that they quote."""
     try:
         yield
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
@@ -66,7 +69,7 @@ def failures_named() -> Iterator[None]:
 
 @lru_cache
 def statements(package: str, name: str) -> Statements:
-    """The statements of `NAME.sql` in the folder of `package`, by name."""
+    """Read the statements of `NAME.sql` in the folder of `package`, by name."""
     text = resources.files(package).joinpath(f"{name}.sql").read_text(encoding="utf-8")
     found = {match[1]: match[3].strip().removesuffix(";").encode() for match in _NAMED.finditer(text)}
     assert len(found) == text.count("-- name: "), f"every statement of {name}.sql has a name and a description"
@@ -74,17 +77,22 @@ def statements(package: str, name: str) -> Statements:
 
 
 class Held:
-    """A service's one connection: made when it is first asked for, and anew after it was dropped or lost."""
+    """A service's one connection. It is made when it is first asked for, and again after it was dropped or lost."""
 
     def __init__(self, connect: Callable[[], Connection]) -> None:
         self._connect = connect
         self._connection: Connection | None = None
 
     def connection(self) -> Connection:
-        """Raises what `connect` raises."""
+        """Return the connection. Raises what `connect` raises."""
         if self._connection is None or self._connection.closed:
             self._connection = self._connect()
         return self._connection
+
+    def look(self) -> None:
+        """Raise DatabaseUnavailable where PostgreSQL no longer answers, for a caller with nothing else to ask it."""
+        with failures_named():
+            self.connection().execute("SELECT 1")
 
     def drop(self) -> None:
         if self._connection is not None:
@@ -93,20 +101,23 @@ class Held:
 
 
 class Positions:
-    """Where a consumer goes on reading a topic: rows of control.consumer_position."""
+    """The offsets from which a consumer reads on in a topic, as rows of control.consumer_position."""
 
     def __init__(self, consumer: str, topic: str) -> None:
         self.consumer, self.topic = consumer, topic
         self._statements = statements("pipeline.io", "positions")
 
     def read(self, connection: Connection, partitions: Iterable[int]) -> dict[int, int]:
-        """Of every one of `partitions`; 0 where nothing was stored yet."""
+        """Return the next offset of each of `partitions`, which is 0 where nothing was stored yet."""
         found = connection.execute(self._statements["read_positions"], [self.consumer, self.topic]).fetchall()
         stored: dict[int, int] = dict(found)
         return {partition: stored.get(partition, 0) for partition in partitions}
 
     def advance(self, connection: Connection, partition: int, before: int, after: int) -> None:
-        """In the transaction that stores what was read. PositionMoved where it no longer is at `before`."""
+        """Move the position on, in the transaction that stores what was read.
+
+        Raises PositionMoved where the position is no longer `before`.
+        """
         where = {"consumer": self.consumer, "topic": self.topic, "partition": partition}
         moved = connection.execute(self._statements["advance_position"], {**where, "before": before, "after": after})
         if moved.rowcount != 1:

@@ -1,7 +1,7 @@
-"""What the production profile asks for before a process starts: each fault in a sentence, with the fix.
+"""The checks of the production profile before a process starts; each fault is a sentence, with its fix.
 
-Secrets from files or Vault, never from the environment, which every child process and crash report shows. TLS and a
-password on every connection. Dead letters sealed, audit heads signed.
+Secrets come from files or Vault, never from the environment, which every child process and crash report shows. Every
+connection has TLS and a password. Dead letters are sealed, and audit heads are signed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _VERIFYING: Final = frozenset({"verify-ca", "verify-full"})
 
 
 class Need(StrEnum):
-    """What a process uses; what it doesn't use is not asked for."""
+    """The things that a process may use; the checks ask only for those that it does use."""
 
     KAFKA = "Kafka"
     REDIS = "Redis"
@@ -37,16 +37,38 @@ NEEDS: Final[Mapping[str, frozenset[Need]]] = MappingProxyType(
         "review": frozenset({Need.KAFKA, Need.DATABASE}),
         "rollback": frozenset({Need.KAFKA, Need.DATABASE}),
         "reconcile": frozenset({Need.KAFKA, Need.DATABASE}),
+        "desk": frozenset({Need.DATABASE}),
+        "bookkeeper": frozenset({Need.DATABASE}),
         "migrate": frozenset({Need.DATABASE_OWNER}),
         "topics": frozenset({Need.KAFKA}),
-        "command": frozenset(),  # anything else: what it uses refuses it, if need be
+        "command": frozenset(),  # any other command; whatever it uses refuses it, if need be
     }
 )
-"""By what runs; `fraud access` is topics', for it speaks to the broker as the administrator."""
+"""Needs by process. `fraud access` has those of topics, because it speaks to the broker as the administrator. A person
+acts on cases at the desk, and opens and funds accounts as the bookkeeper."""
+
+READER: Final = "fraud_reader"
+DATABASE_ROLES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "worker": "fraud_worker",  # a role that may not even connect
+        "audit": "fraud_audit",
+        "executor": "fraud_executor",
+        "review": "fraud_review",
+        "rollback": "fraud_rollback",
+        "reconcile": "fraud_reconcile",
+        "desk": "fraud_review",
+        "bookkeeper": "fraud_executor",
+        "migrate": _OWNER,
+    }
+)
+"""Roles by process, where the address of the database leaves the role open; READER is for a process that only looks."""
 
 
 def production_faults(settings: Settings, process: str) -> list[str]:
-    """In the order of the enum, secrets in the environment first; none outside the production profile."""
+    """List the faults: secrets in the environment first, then in the order of the enum.
+
+    There are none outside the production profile.
+    """
     if settings.profile is not Profile.PRODUCTION:
         return []
     faults = [_plain(name) for name in sorted(settings.plain_secrets)]
@@ -104,12 +126,12 @@ def _database_transport(settings: Settings) -> Iterator[str]:
 
 def _dead_letter_key(settings: Settings) -> Iterator[str]:
     if settings.dead_letter_key is None and settings.dead_letter_key_file is None:
-        yield "Dead letters have no key: make one with `fraud keys create` and keep it as the secret dead_letter_key"
+        yield "Dead letters have no key: `fraud keys create dead-letter` makes one, for the secret dead_letter_key"
 
 
 def _audit_key(settings: Settings) -> Iterator[str]:
     if settings.audit_key is None and settings.audit_key_file is None:
-        yield "The audit log has no key: make one with `fraud audit keygen` and keep it as the secret audit_key"
+        yield "The audit log has no key: `fraud keys create audit` makes one, for the secret audit_key"
 
 
 _CHECKS: Final[dict[Need, Callable[[Settings], Iterator[str]]]] = {

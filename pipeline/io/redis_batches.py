@@ -1,7 +1,7 @@
 """Batches of Redis commands: one write, one time limit, replies in order.
 
-The connection is redis-py's. Its pipelines are not used: they set a time limit, look for callbacks and count metrics
-for each reply, 25 µs of the event loop's time, and ten payments come to some fifteen replies.
+The connection is redis-py's, but its pipelines are not used. They set a time limit, look for callbacks and count
+metrics for each reply, which takes 25 µs of the event loop's time, and ten payments come to some fifteen replies.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from redis.exceptions import ConnectionError as ConnectionLost
 from redis.exceptions import ResponseError
 
 REPLY_BYTES: Final = 1 << 20
-"""A batch of 1,000 payments is answered with 230 KB. What comes in pieces waits for its turn on the event loop once a
-piece."""
+"""Size of one read. The reply to a batch of 1,000 payments is 230 KB, and each piece of it waits for its turn on the
+event loop."""
 
 Command = tuple[Any, ...]
 
@@ -31,28 +31,31 @@ class _Connection(redis.Connection):
 
 
 class RedisBatches:
-    """For commands that may be sent twice: where a connection fails they are.
+    """Sends batches of commands that may be sent twice, as they are where a connection fails.
 
-    All go over one connection in the order in which they were asked for. None waits for the replies to those before:
-    Redis finds the next when it is done with one, whatever this process does at the time.
+    All batches go over one connection, in the order in which callers ask. None waits for the replies to earlier ones,
+    so Redis has the next batch at hand when it is done with one, whatever this process is doing at the time.
     """
 
     def __init__(self, url: str, *, timeout_s: float) -> None:
-        """`timeout_s` is for a batch of commands as a whole, connecting and those before it included."""
+        """Connect on first use. `timeout_s` limits a whole batch, its connecting and the batches before it included."""
         self._timeout_s = timeout_s
         self._pool = redis.ConnectionPool.from_url(
             url,
-            socket_timeout=None,  # the time limit is ours, here and below; redis-py has one of its own
+            socket_timeout=None,  # we keep the time limit ourselves, here and below; redis-py would add its own
             socket_connect_timeout=None,
             retry=Retry(NoBackoff(), 0),
             socket_read_size=REPLY_BYTES,
-            connection_class=_Connection,  # of redis:// URLs; TLS and unix sockets keep their own
+            connection_class=_Connection,  # for redis:// URLs; TLS and unix sockets keep their own class
         )
         self._line: _Line | None = None
 
     async def run(self, commands: Sequence[Command]) -> list[Any]:
-        """Replies; where a command failed, its ResponseError. Raises RedisError, OSError or TimeoutError where none can
-        be had, of which some commands may have been carried out."""
+        """Return the replies; that of a command that failed is its ResponseError.
+
+        Raises RedisError, OSError or TimeoutError where no replies can be had; some commands may still have been
+        carried out.
+        """
         request = [hiredis.pack_command(command) for command in commands]
         async with asyncio.timeout(self._timeout_s):
             with contextlib.suppress(ConnectionLost, OSError):
@@ -70,18 +73,18 @@ class RedisBatches:
 
 
 class _Line:
-    """A connection that takes requests while replies to others are under way. Its first failure is its last."""
+    """A connection that takes requests while replies to others are under way; it closes at its first failure."""
 
     def __init__(self, pool: redis.ConnectionPool) -> None:
         # redis-py annotates its pool, but not this method of it.
         self._connection: redis.Connection = pool.make_connection()  # type: ignore[no-untyped-call]
-        self._sending, self._receiving = asyncio.Lock(), asyncio.Lock()  # each serves who came first
+        self._sending, self._receiving = asyncio.Lock(), asyncio.Lock()  # each serves its waiters in order
         self.is_closed = False
 
     async def exchange(self, request: Sequence[bytes]) -> list[Any]:
         try:
             async with self._sending:
-                self._check()  # redis-py would connect again, and what waits for replies would get those to others
+                self._check()  # redis-py would connect again, and waiting callers would get the replies to others
                 await self._connection.send_packed_command(request, check_health=False)
             async with self._receiving:
                 self._check()

@@ -2,12 +2,12 @@
 
 Signals, logs, pages, patience, shutdown and exit codes are decided here, once.
 
-- SIGTERM and SIGINT end a service after the turn at hand: its loop, its pages, then what it holds (its place in the
-  group, its connection). Exit 0.
-- A failure that may pass, PostgreSQL or the broker being away above all, is waited out: the service holds, says so on
-  /ready, and begins again from what is stored, for as long as its patience lasts.
-- What outlasts the patience, and what must not be passed over, ends the service with one line of its log, `NAME_ended`,
-  and exit 1. Started again, it goes on where it stood. A bug ends it with a traceback.
+- SIGTERM and SIGINT end a service after its current turn: first its loop, then its pages, then what it holds (its
+  membership of the group, its connection). It exits with 0.
+- A failure that may pass, above all the absence of PostgreSQL or the broker, is waited out: the service holds, says so
+  on /ready, and begins again from what is stored, for as long as its patience lasts.
+- A failure that outlasts the patience, or that must not be passed over, ends the service with one line in its log,
+  `NAME_ended`, and exit 1. Started again, it continues where it stood. A bug ends it with a traceback.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from typing import Final, NoReturn, Protocol
 import structlog
 from prometheus_client import Counter
 
+from pipeline.domain.log import RecordUndecodable
 from pipeline.io import logs
 from pipeline.io.health import Health, health_pages
 from pipeline.io.kafka.client import BrokerAway, BrokerFailed
-from pipeline.io.kafka.positioned_log import RecordUndecodable
 from pipeline.io.postgres import DatabaseRefused, DatabaseUnavailable, PositionMoved
 from pipeline.io.settings import Settings
 
@@ -34,7 +34,7 @@ Failures = tuple[type[Exception], ...]
 
 HOLD_WAIT_S: Final = 0.5
 ENDED: Final = 1
-"""Exit code of a service that ended by itself."""
+"""Exit code of a service that ended of its own accord."""
 PASSING: Final[Failures] = (BrokerAway, DatabaseUnavailable)
 ENDING: Final[Failures] = (BrokerFailed, DatabaseRefused, DatabaseUnavailable, PositionMoved, RecordUndecodable)
 
@@ -43,22 +43,25 @@ HOLDS: Final = Counter("fraud_service_holds_total", "Times a service held and be
 
 class Service(Protocol):
     def step(self, stopping: threading.Event) -> str | None:
-        """One turn: what has arrived, and what is due. Why the service isn't ready, or None.
+        """Take one turn, which handles what has arrived and what is due; return why the service isn't ready, or None.
 
         It may wait a second or so for something to come, on `stopping` where that is possible.
         """
 
     def begin_again(self) -> None:
-        """Before the turn after a failure: on new connections, from what is stored."""
+        """Prepare for the turn after a failure: take new connections, and go on from what is stored."""
 
     def close(self) -> None:
-        """Gives back what the service holds."""
+        """Give back what the service holds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """How a service runs. `passing` and `ending`: failures of its own, besides PASSING and ENDING; `on_signal`: what
-    else it can be told."""
+    """How a service runs.
+
+    `passing` and `ending` are failures of its own, besides PASSING and ENDING; `on_signal` holds what further signals
+    make it do.
+    """
 
     name: str
     port: int
@@ -69,7 +72,10 @@ class Terms:
 
 
 def run_service(service: Service, settings: Settings, terms: Terms) -> NoReturn:
-    """Until it is told to stop, or ends by itself. Raises SystemExit, and PortUnavailable where it can't start."""
+    """Run the service until it is told to stop or ends of its own accord.
+
+    Raises SystemExit in the end, and PortUnavailable where it can't start.
+    """
     logs.configure(settings.log_level)
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -88,7 +94,7 @@ def run_service(service: Service, settings: Settings, terms: Terms) -> NoReturn:
 
 
 def keep_stepping(service: Service, terms: Terms, health: Health, patience_s: float, stopping: threading.Event) -> None:
-    """Raises what can't be waited out, or was waited for in vain."""
+    """Take turn after turn; raise a failure that can't be waited out, or that outlasted the patience."""
     log = structlog.get_logger(terms.name)
     log.info(f"{terms.name}_started")
     held_since_s: float | None = None

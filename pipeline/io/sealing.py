@@ -1,7 +1,7 @@
 """Encryption of dead letters: a payment that couldn't be decided is kept, but never in the clear (I10).
 
-AES-256-GCM with a random 96-bit nonce in front; the associated bytes are the record's place in the log, so that a
-payload can't be passed off as another record's.
+The cipher is AES-256-GCM, with a random 96-bit nonce in front. The associated bytes are the record's position in the
+log, so that a payload can't be passed off as another record's.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _NONCE_BYTES: Final = 12
 
 
 class KeyRefused(Exception):
-    """The key file can't be used, or doesn't open this payload."""
+    """The key can't be used, or doesn't open this payload."""
 
 
 class DeadLetterKey:
@@ -40,7 +40,7 @@ class DeadLetterKey:
 
     @classmethod
     def from_text(cls, secret: str) -> DeadLetterKey:
-        """As `from_file`, of the file's text."""
+        """Read a key as `from_file` does, from the file's text."""
         try:
             return cls(base64.b64decode(secret.strip(), validate=True))
         except ValueError:
@@ -53,7 +53,7 @@ class DeadLetterKey:
         return nonce + self._cipher.encrypt(nonce, clear, _place(source))
 
     def open(self, sealed: bytes, source: Source) -> tuple[bytes, bytes]:
-        """The record's key and value; KeyRefused when sealed with another key or for another place."""
+        """Return the record's key and value. Raises KeyRefused where another key sealed them, or for another record."""
         try:
             clear = self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], _place(source))
         except InvalidTag as error:
@@ -63,7 +63,7 @@ class DeadLetterKey:
 
 
 def create_key_file(path: Path) -> None:
-    """Refuses to overwrite; readable by its owner only."""
+    """Write a new key, readable by its owner only. An existing file is never overwritten."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(base64.b64encode(os.urandom(32)) + b"\n")

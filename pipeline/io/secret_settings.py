@@ -1,4 +1,4 @@
-"""The settings that are secret, where they were found, and their reading from files or Vault."""
+"""The settings that are secret: where they were found, and their reading from files or Vault."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from pipeline.io.secrets import SecretsUnavailable, VaultAccess, source
 
 SECRET_NAMES: Final = ("kafka_options", "redis_url", "database_url", "dead_letter_key", "audit_key")
 _STRUCTURED: Final = frozenset({"kafka_options"})
-"""Written as a JSON object."""
+"""Secrets that are written as a JSON object."""
 
 
 class PlainSecrets(PydanticBaseSettingsSource):
-    """Which secrets the environment or .env holds: their names, as the setting `plain_secrets`."""
+    """The source of the setting `plain_secrets`: the names of the secrets that the environment or .env holds."""
 
     def __init__(self, settings_cls: type[BaseSettings], plain: Sequence[PydanticBaseSettingsSource]) -> None:
         super().__init__(settings_cls)
         self._plain = plain
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        raise NotImplementedError  # only asked for by the sources that read field by field
+        raise NotImplementedError  # only sources that read field by field call it
 
     def __call__(self) -> dict[str, Any]:
         held = {name for plain in self._plain for name in plain()}
@@ -33,7 +33,7 @@ class PlainSecrets(PydanticBaseSettingsSource):
 
 
 class StoredSecrets(PydanticBaseSettingsSource):
-    """Those that `secrets_from` holds. Raises SecretsUnavailable."""
+    """The source of the secrets that `secrets_from` holds. Raises SecretsUnavailable."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
         raise NotImplementedError

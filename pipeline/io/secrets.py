@@ -1,7 +1,8 @@
-"""Where secrets come from: files that only this process can read, or HashiCorp Vault's key-value store, version 2.
+"""Sources of secrets: files that only this process can read, or HashiCorp Vault's key-value store, version 2.
 
-`source("file:/run/secrets")` or `source("vault:https://vault.bank:8200/MOUNT/PATH", ...)`. A secret is text, found by
-its name; white space at its end is not part of it. No message of this module holds a secret, nor a token.
+`source("file:/run/secrets")` or `source("vault:https://vault.bank:8200/MOUNT/PATH", ...)` gives one. A secret is text
+that is found by its name; white space at its end is not part of it. No message of this module holds a secret or a
+token.
 """
 
 from __future__ import annotations
@@ -19,21 +20,25 @@ SECRET_BYTES_MAX: Final = 64 * 1024
 VAULT_TIMEOUT_S: Final = 5.0
 VAULT_ATTEMPTS_MAX: Final = 4
 VAULT_WAIT_S: Final = 0.25
-"""Before the second attempt; twice as long before each further one. A sealed or failing-over Vault is soon back."""
+"""Wait before the second attempt; it doubles before each further one. A sealed or failing-over Vault is soon back."""
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 class SecretsUnavailable(Exception):
-    """A secret could not be had from where it should come from: what it is named, where it was looked for, and why."""
+    """A secret could not be read from its source. The message says its name, where it was looked for, and why."""
 
 
 class SecretSource(Protocol):
     def read(self, name: str) -> str | None:
-        """None where there is no such secret. Raises SecretsUnavailable."""
+        """Return the secret, or None where there is no such secret. Raises SecretsUnavailable."""
 
 
 class VaultAccess(NamedTuple):
-    """token_file: as Vault's agent keeps it, read anew for each request. ca_file: None for the system's authorities."""
+    """The access to Vault.
+
+    token_file: the token, as Vault's agent keeps it; each request reads it again. ca_file: None stands for the system's
+    authorities.
+    """
 
     token_file: Path
     ca_file: Path | None
@@ -41,7 +46,7 @@ class VaultAccess(NamedTuple):
 
 
 def source(address: str, vault: VaultAccess | None = None) -> SecretSource:
-    """Raises SecretsUnavailable where the address can't be used."""
+    """Return the source at an address. Raises SecretsUnavailable where the address can't be used."""
     kind, _, where = address.partition(":")
     if kind == "file" and where:
         return SecretFiles(Path(where))
@@ -53,7 +58,7 @@ def source(address: str, vault: VaultAccess | None = None) -> SecretSource:
 
 
 class SecretFiles:
-    """One file a secret, named like it."""
+    """A folder that holds one file for each secret, of the secret's name."""
 
     def __init__(self, folder: Path) -> None:
         if not folder.is_dir():
@@ -75,7 +80,7 @@ class SecretFiles:
 
 
 class VaultStore:
-    """The fields of one secret of a KV store, version 2: GET /v1/MOUNT/data/PATH. Read once, kept for this object."""
+    """The fields of one secret of a KV store, version 2: GET /v1/MOUNT/data/PATH. It reads them once and keeps them."""
 
     def __init__(self, address: str, access: VaultAccess) -> None:
         parts = urlsplit(address)
@@ -113,7 +118,7 @@ class VaultStore:
                 return {}
             why = f"it answers {status}"
             if status < http.client.INTERNAL_SERVER_ERROR:
-                break  # forbidden, or not to be asked so: asking again changes nothing
+                break  # it is forbidden, or the request is wrong; asking again changes nothing
         raise SecretsUnavailable(f"the secrets in {self._where} can't be read: {why}")
 
     def _get(self) -> tuple[int, bytes]:
@@ -147,7 +152,7 @@ class VaultStore:
         return token
 
     def _parsed(self, body: bytes) -> dict[str, str]:
-        """Only text can be a setting: a field of another type is no answer to anything that is asked."""
+        """Return the fields that are text; a field of another type can't be a setting, so nobody asks for it."""
         try:
             fields = json.loads(_text(body, self._where))["data"]["data"]
             return {name: value.rstrip() for name, value in fields.items() if isinstance(value, str)}

@@ -1,25 +1,36 @@
-"""What differs from one deployment to the next, from FRAUD_* environment variables or a .env file; secrets, too, from
-where `secrets_from` says. In production they come from nowhere else (pipeline/io/production.py)."""
+"""The settings that differ from one deployment to the next, from FRAUD_* environment variables or a .env file.
+
+Secrets may come from where `secrets_from` says, too; in production they come from nowhere else
+(pipeline/io/production.py).
+"""
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from pipeline.io.avro.wire import Framing
 from pipeline.io.secret_settings import PlainSecrets, StoredSecrets
 
+ENV_FILE: Final = "FRAUD_ENV_FILE"
+"""Environment variable that names a file of settings besides .env, whose values go before those of .env."""
+ROLE_PLACEHOLDER: Final = "{role}"
 _ROOT = Path(__file__).parents[2]
+
+
+class EnvFileMissing(Exception):
+    """FRAUD_ENV_FILE names a file that isn't there; the message is its path."""
 
 
 class Profile(StrEnum):
     DEVELOPMENT = "development"
     PRODUCTION = "production"
-    """Refuses to start without passwords, TLS and keys, and with secrets in the environment."""
+    """In production a process refuses to start without passwords, TLS and keys, or with secrets in the environment."""
 
 
 class Settings(BaseSettings):
@@ -29,68 +40,72 @@ class Settings(BaseSettings):
 
     profile: Profile = Profile.DEVELOPMENT
     secrets_from: str | None = None
-    """file:FOLDER, one file a secret, or vault:https://HOST:PORT/MOUNT/PATH, one field a secret; named as below."""
+    """file:FOLDER, with a file for each secret, or vault:https://HOST:PORT/MOUNT/PATH, with a field for each; they have
+    the names below."""
     vault_token_file: Path | None = None
     vault_ca_file: Path | None = None
     vault_namespace: str | None = None
     plain_secrets: frozenset[str] = frozenset()
-    """Found by itself: the secrets that stand in the environment or in .env, where others can read them."""
+    """Names of the secrets that stand in the environment or in .env, where others can read them; found, not given."""
 
     bootstrap_servers: str = "127.0.0.1:9092"
     redis_url: Annotated[str, Field(repr=False)] = "redis://127.0.0.1:6379/0"
     redis_timeout_s: Annotated[float, Field(gt=0, le=30)] = 2.0
     database_url: Annotated[str, Field(repr=False)] = "postgresql://fraud_owner@127.0.0.1:5432/fraud"
-    """Of the role that the process runs as; only migrations run as the owner."""
+    """Address for the role that the process runs as; only migrations run as the owner. With {role} in its place, one
+    address serves every process, and each puts in its own role."""
     service_patience_s: Annotated[float, Field(ge=0, le=3600)] = 60.0
-    """How long a service waits for PostgreSQL or the broker before it gives up its place and exits."""
+    """How long a service waits for PostgreSQL or the broker before it gives up its partitions and exits."""
     service_standstill_s: Annotated[float, Field(gt=0, le=3600)] = 120.0
-    """For one turn of a service's loop; one that takes longer stands still, and /live says so. A statement of
+    """Longest turn of a service's loop; one that takes longer stands still, and /live says so. A statement of
     PostgreSQL may take 60 s, a delivery to the broker 20 s."""
     topic_prefix: str = ""
     state_prefix: str = "fraud"
 
     consumer_group: str = "fraud-decide"
     worker_slot: Annotated[int, Field(ge=0, le=9999)] = 0
-    """Stable for one worker's place: its transactional id, so that a restart fences its predecessor at once."""
+    """Number of a worker that a restart keeps. It makes its transactional id, so that a restart fences its predecessor
+    at once."""
     batch_records_max: Annotated[int, Field(ge=1, le=10_000)] = 800
-    """Five batches are under way when much waits. Larger ones decide a few more a second, but on a slow machine they
-    wait for each other longer than the breaker's limit of latency."""
+    """Most records in a batch. Five batches are under way when much waits. Larger ones decide a few more payments a
+    second, but on a slow machine they wait for each other longer than the breaker's limit of latency."""
     session_timeout_ms: Annotated[int, Field(ge=1000, le=300_000)] = 6000
     transaction_timeout_ms: Annotated[int, Field(ge=1000, le=300_000)] = 5000
     state_patience_s: Annotated[float, Field(gt=0, le=3600)] = 60.0
-    """How long a worker holds a batch while Redis can't be reached, before it gives up its place and exits."""
+    """How long a worker holds a batch while Redis can't be reached, before it gives up its partitions and exits."""
     kafka_options: Annotated[dict[str, str], Field(repr=False)] = {}
-    """Passed to librdkafka as they are: SASL, TLS and the like."""
+    """Options for librdkafka, passed on as they are: SASL, TLS and the like."""
 
     policy_path: Path = _ROOT / "pipeline" / "decide" / "policies" / "default.toml"
     policy_archive: Path = _ROOT / "pipeline" / "decide" / "policies"
     model_registry: Path = _ROOT / "models" / "registry"
     model_version: str | None = None
-    """None: the one that the registry names its champion."""
+    """Version of the model; None stands for the one that the registry names its champion."""
     label_delay_days: Annotated[int, Field(ge=0, le=30)] = 7
     state_shards: Annotated[int, Field(ge=1, le=256)] = 1
     framing: Framing = Framing.SINGLE_OBJECT
     confluent_ids: dict[str, int] = {}
     dead_letter_key: Annotated[str | None, Field(repr=False)] = None
     dead_letter_key_file: Path | None = None
-    """32 bytes, base64; `fraud keys create` makes one. Without it dead letters carry no payload, only its hash."""
+    """File of a key of 32 bytes in base64; `fraud keys create dead-letter` makes one. Without it, a dead letter keeps
+    only the hash of its payload."""
 
     review_expiry_hours: Annotated[int, Field(ge=1, le=24 * 90)] = 24
-    """An escalation that nobody decided by then becomes BLOCK, which frees the customer's money."""
+    """Hours after which an undecided escalation becomes BLOCK, which frees the customer's money."""
     review_four_eyes_gbp_minor: Annotated[int, Field(ge=0)] = 1_000_000
-    """From this worth on (10,000 GBP), two people decide an escalation."""
+    """Amount from which two people decide an escalation: 10,000 GBP."""
     review_claim_minutes: Annotated[int, Field(ge=1, le=24 * 60)] = 30
-    """How long a claim keeps others out; whoever needs longer claims again."""
+    """How long a claim keeps others out; a reviewer who needs longer claims again."""
     review_reason_characters_min: Annotated[int, Field(ge=1, le=1000)] = 20
     rollback_plan_hours: Annotated[int, Field(ge=1, le=24 * 30)] = 24
-    """How long a plan can be approved: what it was made from gets old."""
+    """How long a plan can be approved, because the records that it was made from change."""
 
     rail_url: Annotated[str, Field(pattern=r"^http://[^/]+$")] = "http://127.0.0.1:8090"
-    """Of the payment rail that the executor pays by; TLS to it is a proxy's beside the executor."""
+    """Address of the payment rail that the executor pays by; a proxy beside the executor provides TLS."""
     rail_timeout_s: Annotated[float, Field(gt=0, le=60)] = 2.0
-    """For one request; what isn't answered by then is asked about."""
+    """Time limit of one request; the executor asks later about one that isn't answered by then."""
     executor_port: Annotated[int, Field(ge=0, le=65535)] = 6068
-    """Of the execution service's pages, on FRAUD_WEB_HOST; 0, here and below: any that is free."""
+    """Port of the execution service's pages, on FRAUD_WEB_HOST; 0, here and below, takes any that is free."""
     review_port: Annotated[int, Field(ge=0, le=65535)] = 6069
     reconcile_port: Annotated[int, Field(ge=0, le=65535)] = 6070
 
@@ -98,18 +113,22 @@ class Settings(BaseSettings):
     """How long a record may be on its way to the audit log and the ledger before it is called missing."""
 
     audit_directory: Path = Path("var/audit")
-    """Leaf files and signed heads of the audit log: where no superuser of the database can write."""
+    """Folder of the audit log's leaf files and signed heads, where no superuser of the database can write."""
     audit_key: Annotated[str | None, Field(repr=False)] = None
     audit_key_file: Path | None = None
-    """Ed25519, PEM; `fraud audit keygen` makes one. Heads are signed with it."""
+    """File of the Ed25519 key, in PEM, that signs the heads; `fraud keys create audit` makes one."""
     audit_anchor_interval_s: Annotated[float, Field(ge=1, le=86_400)] = 3600.0
     audit_port: Annotated[int, Field(ge=0, le=65535)] = 6067
-    """Of the audit service's pages."""
+    """Port of the audit service's pages."""
 
     web_host: str = "127.0.0.1"
     web_port: Annotated[int, Field(ge=0, le=65535)] = 6066
-    """Of the worker's pages."""
+    """Port of the worker's pages."""
     log_level: str = "INFO"
+
+    def as_role(self, role: str) -> Settings:
+        """Return the settings of a process whose role in the database is `role`, where the address leaves that open."""
+        return self.model_copy(update={"database_url": self.database_url.replace(ROLE_PLACEHOLDER, role)})
 
     def topic(self, name: str) -> str:
         return f"{self.topic_prefix}{name}"
@@ -120,9 +139,23 @@ class Settings(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - ours may read two files
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - ours knows Vault as well
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The first one that has a value wins; PlainSecrets stands before what could speak in its name."""
-        plain = PlainSecrets(settings_cls, (env_settings, dotenv_settings))
-        return init_settings, plain, env_settings, dotenv_settings, StoredSecrets(settings_cls)
+        """List the sources; the first with a value wins. PlainSecrets stands before any that could set its value."""
+        files = DotEnvSettingsSource(settings_cls, env_file=_env_files())
+        plain = PlainSecrets(settings_cls, (env_settings, files))
+        return init_settings, plain, env_settings, files, StoredSecrets(settings_cls)
+
+
+def _env_files() -> tuple[Path, ...]:
+    """List the files of settings; a later one goes before an earlier one.
+
+    Raises EnvFileMissing, because settings that were asked for are not passed over.
+    """
+    named = os.environ.get(ENV_FILE)
+    if not named:
+        return (Path(".env"),)
+    if not Path(named).is_file():
+        raise EnvFileMissing(named)
+    return Path(".env"), Path(named)

@@ -1,17 +1,17 @@
 -- name: read_grants
--- Every word about a person's roles, in the order in which they were said.
+-- Reads every grant and revocation of a person's roles, in the order in which they were made.
 SELECT role, is_held FROM control.person_grant WHERE name = %s ORDER BY sequence;
 
 -- name: read_all_grants
--- Every word about everybody's roles, in the order in which they were said.
+-- Reads every grant and revocation of everybody's roles, in the order in which they were made.
 SELECT name, role, is_held, granted_by, granted_at FROM control.person_grant ORDER BY sequence;
 
 -- name: lock_grants
--- One change at a time: who may be the first ADMIN depends on whether there is one.
+-- Lets one change through at a time, because who may be the first ADMIN depends on whether there is one.
 SELECT pg_advisory_xact_lock(hashtext('control.person_grant'));
 
 -- name: has_admin
--- Whether anybody holds the role ADMIN.
+-- Says whether anybody holds the role ADMIN.
 SELECT EXISTS (
     SELECT FROM (
         SELECT DISTINCT ON (name) is_held FROM control.person_grant WHERE role = 'ADMIN' ORDER BY name, sequence DESC
@@ -20,5 +20,5 @@ SELECT EXISTS (
 );
 
 -- name: append_grant
--- Says that a role is held from now on, or no longer.
+-- Records that a role is held from now on, or no longer.
 INSERT INTO control.person_grant (name, role, is_held, granted_by) VALUES (%s, %s, %s, %s);

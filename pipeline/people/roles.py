@@ -1,8 +1,8 @@
-"""Who may do what: names and the roles granted to them.
+"""People by name, and the roles granted to them, which say what they may do.
 
 Invariants
-1. A role is held from its grant to its revocation; the latest word about (name, role) counts.
-2. Nobody grants a role to themselves, but for the first ADMIN, whom nobody else can appoint.
+1. A role is held from its grant to its revocation; the latest record about (name, role) counts.
+2. Nobody grants a role to themselves, except the first ADMIN, whom nobody else can appoint.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ _NAME: Final = re.compile(rf"[A-Za-z][A-Za-z0-9._@-]{{1,{NAME_CHARACTERS_MAX - 1
 
 
 class Role(StrEnum):
-    ADMIN = "ADMIN"  # grants and revokes roles, and may do nothing else by it
+    ADMIN = "ADMIN"  # grants and revokes roles; the role allows nothing else
     REVIEWER = "REVIEWER"  # decides escalations
-    SENIOR_REVIEWER = "SENIOR_REVIEWER"  # the same, and is the second pair of eyes above an amount
+    SENIOR_REVIEWER = "SENIOR_REVIEWER"  # decides escalations, and is the second pair of eyes above an amount
     ROLLBACK_REQUESTER = "ROLLBACK_REQUESTER"  # makes rollback plans
-    ROLLBACK_APPROVER = "ROLLBACK_APPROVER"  # applies what somebody else planned
+    ROLLBACK_APPROVER = "ROLLBACK_APPROVER"  # applies a plan that somebody else made
 
 
 class Person(NamedTuple):
@@ -29,19 +29,19 @@ class Person(NamedTuple):
     roles: frozenset[Role]
 
     def holds(self, *roles: Role) -> bool:
-        """At least one of them."""
+        """Return whether the person holds at least one of the roles."""
         return not self.roles.isdisjoint(roles)
 
 
 class Grant(NamedTuple):
-    """One word about a role: held from now on, or no longer."""
+    """One record about a role: it is held from now on, or no longer."""
 
     role: Role
     is_held: bool
 
 
 class GrantRefusal(StrEnum):
-    """In order of precedence."""
+    """Why a change of a role is refused, in order of precedence."""
 
     NAME_MALFORMED = "a name is 2 to 64 of A-Z a-z 0-9 . _ @ - and starts with a letter"
     NOT_AN_ADMIN = "only an ADMIN grants and revokes roles"
@@ -49,13 +49,16 @@ class GrantRefusal(StrEnum):
 
 
 def person(name: str, grants: Iterable[Grant]) -> Person:
-    """`grants` in the order in which they were made."""
+    """Return the person with the roles that they hold; `grants` stand in the order in which they were made."""
     latest = {grant.role: grant.is_held for grant in grants}
     return Person(name, frozenset(role for role, is_held in latest.items() if is_held))
 
 
 def grant_refusal(name: str, role: Role, by: Person, *, has_admin: bool) -> GrantRefusal | None:
-    """Why `by` may not change whether `name` holds `role`; None where they may. `has_admin`: anybody is one."""
+    """Return why `by` may not change whether `name` holds `role`, or None where they may.
+
+    `has_admin` says whether anybody is an ADMIN yet.
+    """
     if not _NAME.fullmatch(name):
         return GrantRefusal.NAME_MALFORMED
     if not has_admin and role is Role.ADMIN:

@@ -1,4 +1,4 @@
-"""People and their roles in PostgreSQL: control.person_grant, of which the latest word counts."""
+"""People and their roles in PostgreSQL: the table control.person_grant, whose latest row about a role counts."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class Granted(NamedTuple):
 
 
 def read_person(connection: Connection, name: str) -> Person:
-    """With no roles where nobody was given any under that name."""
+    """Read a person; they have no roles where nobody was given any under that name."""
     rows = connection.execute(_SQL["read_grants"], [name]).fetchall()
     return person(name, (Grant(Role(role), is_held) for role, is_held in rows))
 
 
 def change_role(connection: Connection, name: str, role: Role, by: str, *, is_held: bool) -> GrantRefusal | None:
-    """Appends the grant or revocation, or says why not."""
+    """Append the grant or revocation; return why not where it is refused."""
     with connection.transaction():
         connection.execute(_SQL["lock_grants"])
         found = connection.execute(_SQL["has_admin"]).fetchone()
@@ -39,6 +39,6 @@ def change_role(connection: Connection, name: str, role: Role, by: str, *, is_he
 
 
 def read_grants(connection: Connection) -> Iterator[Granted]:
-    """Everything that was ever granted or revoked, in order."""
+    """Yield everything that was ever granted or revoked, in order."""
     for name, role, is_held, granted_by, granted_at in connection.execute(_SQL["read_all_grants"]).fetchall():
         yield Granted(name, Role(role), is_held, granted_by, granted_at)

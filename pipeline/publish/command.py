@@ -1,96 +1,38 @@
-"""`fraud replay-file`: a file of payments, published in its order at a given rate or flat out."""
+"""`fraud payments`. Each command imports what it needs when it is called."""
 
 from __future__ import annotations
 
-import time
-from collections import deque
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Annotated
 
-from pipeline.domain.payment import Transaction
-from pipeline.io.avro.wire import WireFormat
-from pipeline.io.kafka.bulk_publisher import BulkPublisher, Pace
-from pipeline.io.settings import Settings
-from pipeline.publish.payment_files import open_payments
-from pipeline.terminal.output import Advance, unseen
+import typer
 
-DAY_MS: Final = 86_400_000
-LABELLED_AFTER_MS: Final = DAY_MS
-"""A fraud is labelled a day of event time after its payment, well before the label delay lets it count."""
-KEPT_DAYS: Final = 45
-ADVANCE_EVERY: Final = 2000
+from pipeline.terminal.configuration import settings_from_environment, wire_format
+from pipeline.terminal.options import ClockStamps, Json, Rate
+from pipeline.terminal.output import Output, progress
+
+payments_app = typer.Typer()
 
 
-class Replayed(NamedTuple):
-    transactions: int
-    labels: int
-    first_event_time_ms: int  # 0 for an empty file
-    seconds: float
+@payments_app.command("publish")
+def publish(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="Parquet or CSV, in the order of payment.")],
+    rate: Rate = None,
+    labels: Annotated[bool, typer.Option("--labels", help="Publish its frauds as labels, too.")] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="Publish at most this many payments.")] = None,
+    now: ClockStamps = False,
+    as_json: Json = False,
+) -> None:
+    """Publish a file of payments to transactions.v1."""
+    from pipeline.publish.file_command import advice, publish_file, show_published
+    from pipeline.publish.payment_files import rows_of
 
-
-def replay_file(
-    settings: Settings,
-    wire: WireFormat,
-    path: Path,
-    *,
-    rate: float | None = None,
-    with_labels: bool = False,
-    is_now: bool = False,
-    limit: int | None = None,
-    advance: Advance = unseen,
-) -> Replayed:
-    """Publishes up to `limit` payments, keyed by account; returns when all are acknowledged. Raises Failure.
-
-    A record's timestamp is the payment's event time, so that a replay gives the same decisions, or with `is_now` the
-    clock's. Labels (of frauds only) follow a day of event time later, or at the end.
-    """
-    payments = open_payments(path, with_labels=with_labels)
-    publisher, pace = BulkPublisher(settings), Pace(rate)
-    topic, label_topic = settings.topic("transactions.v1"), settings.topic("labels.v1")
-    publisher.require_topics("transactions.v1", *(["labels.v1"] if with_labels else []))
-    waiting: deque[Transaction] = deque()
-    count, labels, first_ms, started = 0, 0, 0, time.monotonic()
-    encode = wire.encode_transaction
-    for payment, is_fraud in payments:
-        if count == limit:
-            break
-        at_ms = payment.event_time_ms
-        while waiting and waiting[0].event_time_ms + LABELLED_AFTER_MS <= at_ms:
-            _publish_label(publisher, wire, label_topic, waiting.popleft())
-            labels += 1
-        pace.wait()
-        publisher.publish(topic, payment.account_id.encode(), encode(payment), 0 if is_now else at_ms)
-        if with_labels and is_fraud:
-            waiting.append(payment)
-        first_ms = first_ms or at_ms
-        count += 1
-        if count % ADVANCE_EVERY == 0:
-            advance(count)
-    for payment in waiting:
-        _publish_label(publisher, wire, label_topic, payment)
-        labels += 1
-    publisher.flush()
-    return Replayed(count, labels, first_ms, time.monotonic() - started)
-
-
-def advice(replayed: Replayed) -> str | None:
-    """What to say when payments are older than the broker keeps records, by their own timestamps."""
-    if not replayed.transactions or time.time() * 1000 - replayed.first_event_time_ms < KEPT_DAYS * DAY_MS:
-        return None
-    return (
-        f"Its payments are older than the {KEPT_DAYS} days that transactions.v1 is kept for, and their records are "
-        "stamped with that time: a real broker will delete them in minutes. With --now they are stamped with the clock."
-    )
-
-
-def _publish_label(publisher: BulkPublisher, wire: WireFormat, topic: str, payment: Transaction) -> None:
-    label = {
-        "transaction_id": payment.transaction_id,
-        "account_id": payment.account_id,
-        "beneficiary_account_id": payment.beneficiary_account_id,
-        "event_time_ms": payment.event_time_ms,
-        "fraud": True,
-        "labelled_at_ms": payment.event_time_ms + LABELLED_AFTER_MS,
-        "labelled_by": "replay",
-    }
-    publisher.publish(topic, payment.beneficiary_account_id.encode(), wire.encode("label.v1", label), 0)
+    output, settings = Output(as_json=as_json), settings_from_environment()
+    wire = wire_format(settings)
+    with progress("publishing", limit or rows_of(path)) as advance:
+        published = publish_file(
+            settings, wire, path, rate=rate, with_labels=labels, is_now=now, limit=limit, advance=advance
+        )
+    if not now and (sentence := advice(published)):
+        output.note(sentence)
+    show_published(output, path, published)

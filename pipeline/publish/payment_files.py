@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from pipeline.domain.payment import Transaction
+from pipeline.domain.payment import Channel, Transaction
 from pipeline.terminal.failures import Failure
 
 HANDBOOK_EPOCH_MS: Final = 1_522_540_800_000  # 2018-04-01T00:00:00Z, which its tx_time_s counts from
@@ -51,7 +51,7 @@ def open_payments(path: Path, *, with_labels: bool) -> Iterator[FilePayment]:
 
 
 def rows_of(path: Path) -> int | None:
-    """How many payments the file holds, where it says so without being read."""
+    """The number of payments in the file, if it says so without being read."""
     return int(_parquet(path).metadata.num_rows) if path.suffix in _PARQUET and path.is_file() else None
 
 
@@ -85,7 +85,7 @@ def _handbook_converter(columns: Sequence[str]) -> Callable[[Row], Transaction]:
         return Transaction(
             f"hb-{int(row[number]):09d}", f"cust-{int(row[customer]):06d}", int(row[amount]), "GBP",
             HANDBOOK_EPOCH_MS + int(row[time_s]) * 1000, f"term-{terminal_id:06d}", f"Terminal {terminal_id:06d}",
-            "GB", None, "card payment", "CARD", None, None, _OPENED_EPOCH_DAY, "UTC", {},
+            "GB", None, "card payment", Channel.CARD, None, None, _OPENED_EPOCH_DAY, "UTC", {},
         )  # fmt: skip
 
     return convert
@@ -104,6 +104,8 @@ def _field(name: str, value: Any) -> Any:
     """A field's value as it travels: CSV has only texts, and an empty one is a missing one."""
     if name == "segments":
         return _segments(value)
+    if name == "channel":
+        return Channel(value)
     if value is None or value == "":
         if name not in _NULLABLE:
             raise ValueError(f"'{name}' is empty")

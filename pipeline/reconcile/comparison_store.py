@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from pipeline.domain.decision import Outcome
-from pipeline.domain.log import Record
-from pipeline.domain.refusals import Refusal
+from pipeline.domain.dead_letter import DeadLetter
+from pipeline.domain.decision import Decision, Outcome
+from pipeline.domain.log import Record, TopicPartition
 from pipeline.execute.saga import State
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.log_reader import LogReader
@@ -17,7 +17,6 @@ from pipeline.reconcile.gaps import (
     Execution,
     Gap,
     GapKind,
-    Place,
     accounting_gaps,
     audit_gaps,
     execution_gaps,
@@ -53,8 +52,8 @@ class Part(NamedTuple):
     end: int
 
     @property
-    def place(self) -> Place:
-        return Place(self.topic, self.partition)
+    def place(self) -> TopicPartition:
+        return TopicPartition(self.topic, self.partition)
 
 
 Intake = Mapping[Part, Sequence[int]]
@@ -129,7 +128,7 @@ class Looking:
         return gaps, audited
 
     def _accounting(self, intake: Intake, became: Mapping[Part, list[Any]], audit: Iterable[Gap]) -> list[Gap]:
-        """What stands on a results topic and only isn't audited yet counts: that gap is the audit log's."""
+        """Count a record that stands on a results topic and only isn't audited yet: that gap is the audit log's."""
         accounted = {part: [offset for offset, _ in rows] for part, rows in became.items()}
         gaps = _accounting_gaps(intake, accounted)
         if not any(gap.kind is GapKind.UNACCOUNTED for gap in gaps):
@@ -140,26 +139,27 @@ class Looking:
                     accounted[part].append(offset)
         return _accounting_gaps(intake, accounted)
 
-    def _unaudited_sources(self, audit: Iterable[Gap]) -> Iterator[tuple[Place, int]]:
+    def _unaudited_sources(self, audit: Iterable[Gap]) -> Iterator[tuple[TopicPartition, int]]:
         """Which records of the intake the results are about that the audit log doesn't hold."""
         for gap in audit:
             if gap.kind is not GapKind.NOT_AUDITED:
                 continue
             first, end = gap.first_offset, gap.last_offset + 1
-            stretch = self._log.stretch(gap.topic, gap.partition, first, end, gap.records, record_value)
+            stretch = self._log.read_range(gap.topic, gap.partition, first, end, gap.records, record_value)
             for value in stretch.taken:
                 if (source := self._source(gap.topic, value)) is not None:
                     yield source
 
-    def _source(self, topic: str, value: bytes) -> tuple[Place, int] | None:
+    def _source(self, topic: str, value: bytes) -> tuple[TopicPartition, int] | None:
         """None of what is about no record of the intake: a review, a reversal, another topic's dead letter."""
-        schema = "dead_letter.v1" if topic == self._topics.letters else "decision.v1"
-        fields = self._wire.decode(schema, value)
-        if isinstance(fields, Refusal) or "source_offset" not in fields:
-            return None
-        if fields.get("source_topic", self._topics.intake) != self._topics.intake:
-            return None
-        return Place(self._topics.intake, int(fields["source_partition"])), int(fields["source_offset"])
+        is_letter = topic == self._topics.letters
+        match self._wire.decode_dead_letter(value) if is_letter else self._wire.decode_decision_record(value):
+            case Decision(source_partition=partition, source_offset=offset):
+                return TopicPartition(self._topics.intake, partition), offset
+            case DeadLetter(source_topic=self._topics.intake, source_partition=partition, source_offset=offset):
+                return TopicPartition(self._topics.intake, partition), offset
+            case _:
+                return None
 
     def _late(self, connection: Connection, decisions: Results, letters: Results) -> list[Gap]:
         """Results about records that were reconciled before: each of those must still have become one thing only."""
@@ -177,7 +177,7 @@ class Looking:
         if not still_there:
             return []
         part = Part(self._topics.intake, partition, min(still_there), max(still_there) + 1)
-        stretch = self._log.stretch(*part, LATE_RECORDS_MAX, record_offset)
+        stretch = self._log.read_range(*part, LATE_RECORDS_MAX, record_offset)
         records = sorted(still_there.intersection(stretch.taken))
         accounted = [offset for offset, _ in self._rows(connection, "outcomes", part) if offset in still_there]
         return accounting_gaps(part.place, records, accounted)

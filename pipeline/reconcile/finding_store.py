@@ -1,4 +1,4 @@
-"""What reconciliation found: told on alerts.v1, kept in control.reconciliation and control.reconciliation_gap."""
+"""Findings of reconciliation: told on alerts.v1, kept in control.reconciliation and control.reconciliation_gap."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID, uuid5
 
-from pipeline.alerts.catalogue import Alert, AlertCode, Severity, alert
+from pipeline.alerts.catalogue import AlertCode, alert
 from pipeline.alerts.publisher_topics import AlertPublisher
+from pipeline.domain.alert import Alert, Severity
 from pipeline.io.postgres import Connection, statements
 from pipeline.reconcile.comparison_store import Looked, Looking
 from pipeline.reconcile.gaps import PASSING, Gap, GapKind
 
 ALERTS_MAX: Final = 100
-"""Of one stretch; what is beyond is counted in one alert more."""
+"""Alerts about one stretch; the gaps beyond are counted in one alert more."""
 OPEN_GAPS_MAX: Final = 100
 """Looked at again at a time, the oldest first."""
 _NAMESPACE: Final = UUID("3c6e1f0d-9a57-5b42-8d1e-7f20b4c95a68")
@@ -52,7 +53,7 @@ class Findings:
         return [Gap(GapKind(kind), *rest) for kind, *rest in rows]
 
     def close_filled(self, connection: Connection, looking: Looking) -> list[Gap]:
-        """Of the oldest open gaps, those that have been filled since; stored as closed."""
+        """The oldest open gaps that have been filled since; they are stored as closed."""
         with connection.transaction():
             passing = [gap for gap in self.open_gaps(connection) if gap.kind in PASSING]
             filled = [gap for gap in passing if looking.is_filled(connection, gap)]

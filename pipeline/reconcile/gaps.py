@@ -1,4 +1,4 @@
-"""What is missing, doubled or unfounded between the topics, the audit log and the ledger, named to the offset (I1).
+"""Gaps between the topics, the audit log and the ledger: what is missing, doubled or unfounded, to the offset (I1).
 
 Invariants
 1. Nothing is passed over: every record of a stretch is accounted for or lies in a gap.
@@ -16,11 +16,12 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from pipeline.domain.decision import Outcome
+from pipeline.domain.log import TopicPartition
 from pipeline.execute.saga import State
 
 
 class Side(StrEnum):
-    """Where the thing that is missing, or is there and shouldn't be, would stand."""
+    """The place where the missing thing would stand, or where the one stands that shouldn't."""
 
     INTAKE = "transactions.v1"
     DECISIONS = "decisions.v1"
@@ -29,7 +30,7 @@ class Side(StrEnum):
 
 
 class GapKind(StrEnum):
-    """In the order in which they are looked for."""
+    """Kinds of gap, in the order in which they are looked for."""
 
     EXPIRED = "EXPIRED"  # records went from the topic before they were reconciled
     UNACCOUNTED = "UNACCOUNTED"  # taken in, and neither decided nor a dead letter nor a duplicate
@@ -62,7 +63,8 @@ SIDE_OF: Final[Mapping[GapKind, Side]] = {
 """Which side of the comparison is wrong."""
 
 PASSING: Final = frozenset({GapKind.UNACCOUNTED, GapKind.NOT_AUDITED, GapKind.NOT_EXECUTED, GapKind.UNFINISHED})
-"""What may only be late: these are given their grace, and may close later. The others are wrong at once, for ever."""
+"""Gaps that may only be late: they are given their grace, and may close later. The others are wrong at once, for
+ever."""
 
 RESTING: Final = frozenset({State.SETTLED, State.HELD, State.REFUSED, State.REVERSED, State.RELEASED})
 
@@ -80,13 +82,8 @@ class Gap(NamedTuple):
         return SIDE_OF[self.kind]
 
 
-class Place(NamedTuple):
-    topic: str
-    partition: int
-
-
 class Execution(NamedTuple):
-    """What became of one audited decision. state: None where it was heard of and nothing was done yet; is_heard: False
+    """The fate of one audited decision. state: None where it was heard of and nothing was done yet; is_heard: False
     where it wasn't even heard of. is_changed: a review or a reversal came after the decision."""
 
     offset: int
@@ -96,7 +93,7 @@ class Execution(NamedTuple):
     is_changed: bool
 
 
-def accounting_gaps(place: Place, records: Sequence[int], accounted: Iterable[int]) -> list[Gap]:
+def accounting_gaps(place: TopicPartition, records: Sequence[int], accounted: Iterable[int]) -> list[Gap]:
     """records: offsets taken in, ascending. accounted: the offset that each decision, dead letter and duplicate names
     as its source, within the same stretch."""
     times = Counter(accounted)
@@ -110,7 +107,7 @@ def accounting_gaps(place: Place, records: Sequence[int], accounted: Iterable[in
     ]
 
 
-def audit_gaps(place: Place, on_topic: Mapping[int, bytes], audited: Iterable[tuple[int, bytes]]) -> list[Gap]:
+def audit_gaps(place: TopicPartition, on_topic: Mapping[int, bytes], audited: Iterable[tuple[int, bytes]]) -> list[Gap]:
     """Digests of the records' bytes by offset, ascending; and those of the audit log's rows of the same stretch."""
     rows = list(audited)
     times = Counter(offset for offset, _ in rows)
@@ -126,13 +123,13 @@ def audit_gaps(place: Place, on_topic: Mapping[int, bytes], audited: Iterable[tu
     ]
 
 
-def repetition_gaps(place: Place, on_topic: Sequence[int], repeated: Collection[int]) -> list[Gap]:
+def repetition_gaps(place: TopicPartition, on_topic: Sequence[int], repeated: Collection[int]) -> list[Gap]:
     """repeated: of the decisions on_topic, those about a transaction that had been decided before (I2)."""
     return _gaps(GapKind.ACCOUNTED_TWICE, place, on_topic, frozenset(repeated))
 
 
-def execution_gaps(place: Place, executions: Iterable[Execution], unfounded: Collection[int]) -> list[Gap]:
-    """Of the audited decisions of a stretch; unfounded: offsets of executions whose decision isn't in the audit log."""
+def execution_gaps(place: TopicPartition, executions: Iterable[Execution], unfounded: Collection[int]) -> list[Gap]:
+    """Gaps of the audited decisions of a stretch; unfounded: offsets of executions whose decision isn't audited."""
     rows = sorted(executions)
     order = [row.offset for row in rows]
     found: dict[GapKind, set[int]] = {}
@@ -151,7 +148,7 @@ def _execution_gap(row: Execution) -> GapKind | None:
     return None if row.state in RESTING else GapKind.UNFINISHED
 
 
-def expired_gaps(place: Place, position: int, oldest_offset: int) -> list[Gap]:
+def expired_gaps(place: TopicPartition, position: int, oldest_offset: int) -> list[Gap]:
     """The offsets that the topic no longer holds; how many of them were records nobody can tell, so all count."""
     if oldest_offset <= position:
         return []
@@ -162,7 +159,7 @@ def _repeated(times: Counter[int]) -> set[int]:
     return {offset for offset, count in times.items() if count > 1}
 
 
-def _gaps(kind: GapKind, place: Place, order: Sequence[int], wrong: Collection[int]) -> list[Gap]:
+def _gaps(kind: GapKind, place: TopicPartition, order: Sequence[int], wrong: Collection[int]) -> list[Gap]:
     """Runs of `wrong` in the order of the topic's records."""
     if not wrong:
         return []
@@ -177,8 +174,8 @@ def _gaps(kind: GapKind, place: Place, order: Sequence[int], wrong: Collection[i
     return [*gaps, Gap(kind, *place, run[0], run[-1], len(run))] if run else gaps
 
 
-def _strays(kind: GapKind, place: Place, offsets: Collection[int]) -> list[Gap]:
-    """Of offsets that are no records of the topic: each run of neighbours makes one gap."""
+def _strays(kind: GapKind, place: TopicPartition, offsets: Collection[int]) -> list[Gap]:
+    """Gaps of offsets that are no records of the topic: each run of neighbours makes one."""
     every = range(min(offsets), max(offsets) + 1) if offsets else range(0)
     if len(every) > _STRAY_SPAN_MAX:
         return [Gap(kind, *place, offset, offset, 1) for offset in sorted(offsets)]

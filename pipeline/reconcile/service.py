@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from pipeline.domain.log import Record
-from pipeline.io.kafka.log_reader import LogReader, Stretch
+from pipeline.domain.log import Record, TopicPartition
+from pipeline.io.kafka.log_reader import LogReader, RangeRead
 from pipeline.io.postgres import Connection, Positions, failures_named
 from pipeline.reconcile.comparison_store import (
     Intake,
@@ -28,19 +28,19 @@ from pipeline.reconcile.comparison_store import (
     record_value,
 )
 from pipeline.reconcile.finding_store import Findings
-from pipeline.reconcile.gaps import Gap, Place, expired_gaps
+from pipeline.reconcile.gaps import Gap, expired_gaps
 
 CONSUMER: Final = "reconcile"
 GROUP: Final = "fraud-reconcile"
 INTAKE_RECORDS_MAX: Final = 20_000
-"""Of one partition in one stretch: a second or two of comparing, and a few megabytes."""
+"""Records of one partition in one stretch: a second or two of comparing, and a few megabytes."""
 RESULT_RECORDS_MAX: Final = 100_000
-"""Of one partition of a results topic: what the intake's stretch became, and people's reviews and reversals."""
+"""Records of one partition of a results topic: what the intake became, and people's reviews and reversals."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What stood on the topics when it was opened."""
+    """A stretch as the topics stood when it was opened."""
 
     opened_at_ms: int
     intake: Intake
@@ -65,7 +65,7 @@ class Progress:
     """The next offset of each place; is_stored: kept in the database and gone on from, else of this run alone."""
 
     is_stored: bool
-    next_offsets: dict[Place, int] = field(default_factory=dict)
+    next_offsets: dict[TopicPartition, int] = field(default_factory=dict)
 
 
 class Reconciler:
@@ -133,15 +133,15 @@ class Reconciler:
             partitions = self._log.extents(topic)
             with failures_named():
                 stored = positions.read(connection, partitions)
-            found = {Place(topic, partition): offset for partition, offset in stored.items() if offset}
+            found = {TopicPartition(topic, partition): offset for partition, offset in stored.items() if offset}
             self._progress.next_offsets.update(found)
 
     def _results(self, topic: str, expired: list[Gap]) -> tuple[dict[Part, Mapping[int, bytes]], bool]:
-        """What came since; and whether that was all."""
+        """The records that came since, and whether those were all."""
         parts: dict[Part, Mapping[int, bytes]] = {}
         is_at_end = True
         for place, first in self._starts(topic, expired):
-            read = self._log.stretch(*place, first, None, RESULT_RECORDS_MAX, _digest)
+            read = self._log.read_range(*place, first, None, RESULT_RECORDS_MAX, _digest)
             is_at_end &= read.is_at_end
             if read.end_offset > first:
                 parts[Part(*place, first, read.end_offset)] = dict(read.taken)
@@ -151,16 +151,16 @@ class Reconciler:
         parts: dict[Part, Sequence[int]] = {}
         for place, first in self._starts(self._topics.intake, expired):
             end = committed.get(place.partition, first)
-            read = self._log.stretch(*place, first, end, INTAKE_RECORDS_MAX, record_offset)
+            read = self._log.read_range(*place, first, end, INTAKE_RECORDS_MAX, record_offset)
             end = _end(read, end)
             if end > first:
                 parts[Part(*place, first, end)] = read.taken
         return parts
 
-    def _starts(self, topic: str, expired: list[Gap]) -> Iterator[tuple[Place, int]]:
-        """Where to go on in each partition; a place that the topic no longer reaches back to is told as a gap."""
+    def _starts(self, topic: str, expired: list[Gap]) -> Iterator[tuple[TopicPartition, int]]:
+        """The offset to go on from in each partition; one that the topic no longer reaches back to is told as a gap."""
         for partition, (low, _) in self._log.extents(topic).items():
-            place = Place(topic, partition)
+            place = TopicPartition(topic, partition)
             position = self._progress.next_offsets.get(place, low)
             expired += expired_gaps(place, position, low)
             yield place, max(position, low)
@@ -174,10 +174,10 @@ class Reconciler:
 
 
 def _digest(record: Record) -> tuple[int, bytes]:
-    """Where it stands, and the SHA-256 of its value: what a stretch of results takes in memory is bounded so."""
+    """A record's place and the SHA-256 of its value, so that a stretch of results is bounded in memory."""
     return record.source.offset, hashlib.sha256(record_value(record)).digest()
 
 
-def _end(read: Stretch[int], wanted_end: int) -> int:
-    """Of a stretch that was cut short at its bound, where it was cut; else the committed offset, markers included."""
+def _end(read: RangeRead[int], wanted_end: int) -> int:
+    """The end of a stretch: where it was cut short at its bound, else the committed offset, markers included."""
     return wanted_end if read.is_at_end else read.end_offset

@@ -5,21 +5,15 @@ from __future__ import annotations
 import hashlib
 from functools import lru_cache
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from models.artefact.files import ModelRefused, load_version
 from models.artefact.scoring import Model
 from pipeline.decide.policy import Policy, PolicyRefused, parse_policy
 from pipeline.decide.verdict import Regime, regime
+from pipeline.replay.regimes import NO_MODEL, Missing, RegimeKey
 
-NO_MODEL: Final = "none"
 REGIMES_KEPT: Final = 64
-
-
-class Missing(NamedTuple):
-    """Why a regime can't be restored: one sentence."""
-
-    why: str
 
 
 class RegimeArchive:
@@ -29,14 +23,14 @@ class RegimeArchive:
         self._policy_folder, self._registry = policy_folder, registry
         self.regime_of = lru_cache(maxsize=REGIMES_KEPT)(self._regime_of)
 
-    def _regime_of(self, policy_hash: bytes, model_version: str, model_hash: bytes) -> Regime | Missing:
-        """What a decision was made under, byte for byte, or what of it is missing."""
-        policy = self._policy(policy_hash)
+    def _regime_of(self, key: RegimeKey) -> Regime | Missing:
+        """The regime that a decision was made under, byte for byte, or what of it is missing."""
+        policy = self._policy(key.policy_hash)
         if isinstance(policy, Missing):
             return policy
-        if model_version == NO_MODEL:
+        if key.model_version == NO_MODEL:
             return regime(policy, None)
-        model = self._model(model_version, model_hash)
+        model = self._model(key.model_version, key.model_hash)
         return model if isinstance(model, Missing) else regime(policy, model)
 
     def _policy(self, sha256: bytes) -> Policy | Missing:

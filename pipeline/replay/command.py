@@ -1,103 +1,38 @@
-"""`fraud verify`: stored decisions, decided again."""
+"""`fraud verify`. It imports what it needs when it is called."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from itertools import islice
-from typing import Final, NamedTuple
+from typing import Annotated
 
-from pipeline.decide.decision_topics import Located, Unreadable, find_decision, located
-from pipeline.domain.log import Record
-from pipeline.io.avro.wire import StoredDecision, WireFormat
-from pipeline.io.kafka.log_reader import LogReader
-from pipeline.io.settings import Settings
-from pipeline.replay.archive_files import RegimeArchive
-from pipeline.replay.verify import Check, Result, verify
+import typer
+
+from pipeline.terminal.configuration import settings_from_environment, wire_format
 from pipeline.terminal.failures import Failure
-from pipeline.terminal.output import Advance, Output, coloured
-
-CHUNK: Final = 4096
-SHOWN_MAX: Final = 50
-"""Decisions that are named one by one; the rest are counted."""
+from pipeline.terminal.options import Account, Json
+from pipeline.terminal.output import Output, progress
 
 
-class OffsetRange(NamedTuple):
-    """[begin, end) of one partition of decisions.v1; None where it is open."""
+def verify(
+    wanted: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="A decision's id, or a transaction's.", show_default=False)
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Verify all of decisions.v1.")] = False,
+    partition: Annotated[int | None, typer.Option(min=0, help="Verify one partition of decisions.v1.")] = None,
+    begin: Annotated[int | None, typer.Option("--from", min=0, help="The first offset in that partition.")] = None,
+    end: Annotated[int | None, typer.Option("--to", min=0, help="The offset after the last.")] = None,
+    account: Account = None,
+    as_json: Json = False,
+) -> None:
+    """Decide again from the stored snapshot and compare the bytes. Exit 1 unless all are identical."""
+    from pipeline.replay.verify_command import OffsetRange, show_checks, verify_one, verify_ranges
 
-    partition: int
-    begin: int | None
-    end: int | None
-
-
-def archive_of(settings: Settings) -> RegimeArchive:
-    return RegimeArchive(settings.policy_archive, settings.model_registry)
-
-
-def verify_one(settings: Settings, wire: WireFormat, wanted: str, account_id: str | None) -> list[Check]:
-    return verify([find_decision(settings, wire, wanted, account_id).stored], archive_of(settings))
-
-
-def verify_ranges(
-    settings: Settings, wire: WireFormat, ranges: Iterable[OffsetRange] | None, advance: Advance
-) -> Iterator[Check]:
-    """Checks of all decisions (`ranges` None) or of ranges of offsets, in the order they are read."""
-    archive = archive_of(settings)
-    found = _found(settings, ranges)
-    done = 0
-    while chunk := list(islice(found, CHUNK)):
-        decisions: list[StoredDecision] = []
-        for record in chunk:
-            match located(wire, record):
-                case Located(stored=stored):
-                    decisions.append(stored)
-                case Unreadable(why=why):
-                    yield Check(f"{record.source.partition}:{record.source.offset}", Result.DIFFERS, ("encoding",), why)
-        yield from verify(decisions, archive)
-        done += len(chunk)
-        advance(done)
-
-
-def show_checks(output: Output, checks: Iterable[Check]) -> bool:
-    """Names what is not identical, then the counts; True when all are identical."""
-    counts: Counter[Result] = Counter()
-    for check in checks:
-        counts[check.result] += 1
-        if check.result is not Result.IDENTICAL and counts.total() - counts[Result.IDENTICAL] <= SHOWN_MAX:
-            _show(output, check)
-    total = {result.value.lower(): counts[result] for result in Result}
-    words = ", ".join(f"{count:,} {name}" for name, count in total.items()).replace("differs", "different")
-    is_sound = counts.total() == counts[Result.IDENTICAL]
-    output.record({"decisions": counts.total(), **total}, f"{counts.total():,} decisions decided again: {words}.")
-    return is_sound
-
-
-def _show(output: Output, check: Check) -> None:
-    fields = {
-        "decision_id": check.decision_id,
-        "result": check.result,
-        "differing": list(check.differing),
-        "why": check.why,
-    }
-    detail = check.why or "decided again, these fields are otherwise: " + ", ".join(check.differing)
-    output.record(fields, f"{coloured(check.result, 'red', is_bold=True)} {check.decision_id}  {detail}")
-
-
-def _found(settings: Settings, ranges: Iterable[OffsetRange] | None) -> Iterator[Record]:
-    topic = settings.topic("decisions.v1")
-    with LogReader.of(settings) as log:
-        if ranges is None:
-            yield from log.read_all(topic)
-            return
-        extents = log.extents(topic)
-        for partition, begin, end in ranges:
-            if partition not in extents:
-                raise Failure(f"decisions.v1 has no partition {partition}.", f"It has 0 to {max(extents)}.")
-            extent = extents[partition]
-            start = max(extent.low, begin or 0)
-            if start >= extent.high:
-                continue
-            for found in log.read(topic, {partition: start}):
-                if end is not None and found.source.offset >= end:
-                    break
-                yield found
+    if (wanted is not None) + every + (partition is not None) != 1:
+        raise Failure("Say what to verify.", "Give one of: an ID, --all, --partition P [--from A] [--to B].")
+    settings, output = settings_from_environment(), Output(as_json=as_json)
+    if wanted is not None:
+        is_sound = show_checks(output, verify_one(settings, wire_format(settings), wanted, account))
+    else:
+        ranges = None if partition is None else [OffsetRange(partition, begin, end)]
+        with progress("deciding again", None) as advance:
+            is_sound = show_checks(output, verify_ranges(settings, wire_format(settings), ranges, advance))
+    raise typer.Exit(0 if is_sound else 1)

@@ -18,11 +18,9 @@ import numpy as np
 
 from pipeline.breaker.answer_counts import ALL
 from pipeline.decide.verdict import Mode, Regime, decide
-from pipeline.domain.decision import BreakerState, Outcome, Route
-from pipeline.domain.log import Source
+from pipeline.domain.decision import BreakerState, Decision, Outcome, Route
 from pipeline.domain.refusals import refusal_of
-from pipeline.io.avro.wire import Datum, StoredDecision
-from pipeline.replay.archive_files import Missing, RegimeArchive
+from pipeline.replay.regimes import Missing, RegimeKey, RegimeOf
 from pipeline.replay.verify import recomputed
 
 ROWS_MAX: Final = 2048
@@ -34,11 +32,18 @@ class Basis(StrEnum):
     CLOSED = "CLOSED"
 
 
-class Good(NamedTuple):
-    """What is decided again under. None: what each decision was made under. At least one is given."""
+class Version(NamedTuple):
+    """A model or a policy, by its name and what it was archived as."""
 
-    model: tuple[str, bytes] | None  # version and hash
-    policy: tuple[str, bytes] | None
+    version: str
+    sha256: bytes
+
+
+class Good(NamedTuple):
+    """The versions to decide again under. None: the one that each decision was made under. At least one is given."""
+
+    model: Version | None
+    policy: Version | None
     basis: Basis
 
 
@@ -50,21 +55,22 @@ class Redecided(NamedTuple):
 
 
 class RegimeMissing(Exception):
-    """What a decision is to be decided under is not in the archive."""
+    """The archive does not hold the version that a decision is to be decided under."""
 
 
-def redecide(decisions: Sequence[StoredDecision], good: Good, archive: RegimeArchive) -> list[Redecided]:
+def redecide(decisions: Sequence[Decision], good: Good, regime_of: RegimeOf) -> list[Redecided]:
     """One for each, in order. Raises RegimeMissing: a plan that leaves decisions out would say too little."""
     answers: dict[int, Redecided] = {}
-    groups: dict[tuple[bytes, str, bytes], list[int]] = {}
+    groups: dict[RegimeKey, list[int]] = {}
     for place, decision in enumerate(decisions):
-        refusal = refusal_of(decision.transaction, decision.transaction.account_id.encode(), _source(decision.fields))
+        payment = decision.snapshot.transaction
+        refusal = refusal_of(payment, payment.account_id.encode(), decision.source)
         if refusal is not None:
             answers[place] = Redecided(None, f"its payment would be refused as {refusal.code}: {refusal.detail}")
         else:
-            groups.setdefault(_regime_key(decision.fields, good), []).append(place)
+            groups.setdefault(_regime_key(decision, good), []).append(place)
     for key, group in groups.items():
-        in_force = archive.regime_of(*key)
+        in_force = regime_of(key)
         if isinstance(in_force, Missing):
             raise RegimeMissing(in_force.why)
         for begin in range(0, len(group), ROWS_MAX):
@@ -73,26 +79,21 @@ def redecide(decisions: Sequence[StoredDecision], good: Good, archive: RegimeArc
     return [answers[place] for place in range(len(decisions))]
 
 
-def mode_of(fields: Datum, basis: Basis) -> Mode:
+def mode_of(decision: Decision, basis: Basis) -> Mode:
     """The breaker's word. Where a hard guardrail no longer hits, the model may answer only if all was closed."""
     if basis is Basis.CLOSED:
         return Mode(BreakerState.CLOSED, ALL, True)
-    state = BreakerState(fields["breaker_state"])
-    return Mode(state, fields["breaker_scope"], state is BreakerState.CLOSED or fields["route"] == Route.MODEL)
+    state = decision.breaker_state
+    return Mode(state, decision.breaker_scope, state is BreakerState.CLOSED or decision.route is Route.MODEL)
 
 
-def _decided(stored: Sequence[StoredDecision], in_force: Regime, basis: Basis) -> Iterator[Redecided]:
-    features = np.array([decision.features for decision in stored], dtype=np.int64)
-    modes = [mode_of(decision.fields, basis) for decision in stored]
-    for verdict in decide(recomputed(stored, features, in_force), modes, in_force):
+def _decided(decisions: Sequence[Decision], in_force: Regime, basis: Basis) -> Iterator[Redecided]:
+    features = np.array([decision.snapshot.features for decision in decisions], dtype=np.int64)
+    modes = [mode_of(decision, basis) for decision in decisions]
+    for verdict in decide(recomputed(decisions, features, in_force), modes, in_force):
         yield Redecided(verdict.outcome, verdict.summary)
 
 
-def _regime_key(fields: Datum, good: Good) -> tuple[bytes, str, bytes]:
-    policy_hash = fields["policy_hash"] if good.policy is None else good.policy[1]
-    version, model_hash = (fields["model_version"], fields["model_hash"]) if good.model is None else good.model
-    return policy_hash, version, model_hash
-
-
-def _source(fields: Datum) -> Source:
-    return Source(fields["source_partition"], fields["source_offset"], fields["source_timestamp_ms"])
+def _regime_key(decision: Decision, good: Good) -> RegimeKey:
+    model = good.model or Version(decision.model_version, decision.model_hash)
+    return RegimeKey(decision.policy_hash if good.policy is None else good.policy.sha256, *model)

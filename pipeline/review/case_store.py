@@ -24,14 +24,11 @@ class CaseMoved(Exception):
     """Somebody else has appended to the case since it was read."""
 
 
-class Place(NamedTuple):
-    """Of the record on decisions.v1 that was read; none where a person acted, or time did."""
+class RecordPlace(NamedTuple):
+    """The place of the record that was read, on decisions.v1."""
 
-    partition: int | None = None
-    offset: int | None = None
-
-
-NO_PLACE: Final = Place()
+    partition: int
+    offset: int
 
 
 class CaseFile(NamedTuple):
@@ -48,7 +45,7 @@ class Opening(NamedTuple):
     case: Case
     cause_id: str  # of the decision or the reversal
     summary: str
-    place: Place
+    place: RecordPlace
 
 
 class Rounds(NamedTuple):
@@ -56,12 +53,18 @@ class Rounds(NamedTuple):
     causes: frozenset[str]
 
 
-class Planned(NamedTuple):
-    """What a rollback plan says about a decision that its reversal sends to review."""
+class Worth(NamedTuple):
+    """The amount of a case in its own currency and in pounds; UNKNOWN where that can't be said."""
 
     currency: str
     amount_minor: int
     amount_gbp_minor: int
+
+
+class Planned(NamedTuple):
+    """A rollback plan's word about a decision that its reversal sends to review."""
+
+    worth: Worth
     summary: str
 
 
@@ -75,8 +78,8 @@ def open_cases(connection: Connection, openings: Sequence[Opening], events: Sequ
         )
 
 
-def append_event(connection: Connection, case: Case, event: CaseEvent, place: Place = NO_PLACE) -> None:
-    """Raises CaseMoved."""
+def append_event(connection: Connection, case: Case, event: CaseEvent, place: RecordPlace | None = None) -> None:
+    """`place`: None where a person acted, or time did. Raises CaseMoved."""
     try:
         connection.execute(_SQL["append_event"], _event_row(case, event, place))
     except UniqueViolation:
@@ -89,7 +92,7 @@ def lock_cases(connection: Connection, decision_ids: Iterable[str]) -> None:
 
 
 def rounds_of(connection: Connection, decision_ids: Iterable[str]) -> dict[str, Rounds]:
-    """Of every decision that has a case."""
+    """The rounds of every decision that has a case."""
     causes: dict[str, set[str]] = {}
     for decision_id, _, cause_id in connection.execute(_SQL["rounds_of"], [list(decision_ids)]).fetchall():
         causes.setdefault(str(decision_id), set()).add(str(cause_id))
@@ -100,7 +103,10 @@ def planned_amounts(connection: Connection, reversals: Sequence[tuple[str, str]]
     """By (plan, decision)."""
     plans, decisions = [plan for plan, _ in reversals], [decision for _, decision in reversals]
     rows = connection.execute(_SQL["planned_amounts"], [plans, decisions]).fetchall()
-    return {(str(plan), str(decision)): Planned(*rest) for plan, decision, *rest in rows}
+    return {
+        (str(plan), str(decision)): Planned(Worth(currency, amount_minor, gbp_minor), summary)
+        for plan, decision, currency, amount_minor, gbp_minor, summary in rows
+    }
 
 
 def latest_cases(connection: Connection, decision_ids: Iterable[str]) -> list[CaseFile]:
@@ -140,19 +146,19 @@ def unpublished_cases(connection: Connection, partitions: Sequence[int], limit: 
 
 
 def count_cases(connection: Connection) -> tuple[int, int]:
-    """How many are open, and how many wait to be published."""
+    """Count the cases that are open, and those that wait to be published."""
     found = connection.execute(_SQL["count_cases"]).fetchone()
     assert found is not None, "an aggregate has one row"
     return found[0], found[1]
 
 
 def _of_rounds(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> list[CaseFile]:
-    decisions, rounds = [row[0] for row in rows], [row[1] for row in rows]
+    decisions, rounds = [decision_id for decision_id, _ in rows], [case_round for _, case_round in rows]
     return _files(connection, connection.execute(_SQL["cases_of_round"], [decisions, rounds]).fetchall())
 
 
 def _files(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> list[CaseFile]:
-    """In the order of `rows`, each with its events."""
+    """The cases in the order of `rows`, each with its events."""
     cases = [Case(*row[:_CASE_COLUMNS]) for row in rows]
     decisions, rounds = [case.decision_id for case in cases], [case.round for case in cases]
     events: dict[tuple[str, int], list[CaseEvent]] = {}
@@ -182,11 +188,11 @@ def _opening_row(opening: Opening) -> dict[str, object]:
     }
 
 
-def _event_row(case: Case, event: CaseEvent, place: Place) -> dict[str, object]:
+def _event_row(case: Case, event: CaseEvent, place: RecordPlace | None) -> dict[str, object]:
     return {
         "decision_id": case.decision_id,
         "round": case.round,
         **event._asdict(),
-        "topic_partition": place.partition,
-        "topic_offset": place.offset,
+        "topic_partition": None if place is None else place.partition,
+        "topic_offset": None if place is None else place.offset,
     }

@@ -19,6 +19,7 @@ from typing import Final, Literal, NamedTuple
 
 from pipeline.domain.decision import Outcome
 from pipeline.domain.features import UNKNOWN
+from pipeline.domain.identities import DecisionId
 from pipeline.people.roles import Person, Role
 
 EXPIRY: Final = "system:expiry"
@@ -80,7 +81,7 @@ class ReviewRules(NamedTuple):
 class Case(NamedTuple):
     """`amount_gbp_minor` is UNKNOWN where the currency has no rate, or the decision can't be found any more."""
 
-    decision_id: str
+    decision_id: DecisionId
     round: int
     transaction_id: str
     account_id: str
@@ -104,7 +105,7 @@ class CaseEvent(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """What a case's events come to. `first` is the open claim or proposal, `last` the event that decided."""
+    """The sum of a case's events. `first` is the open claim or proposal, `last` the event that decided."""
 
     state: State
     sequence: int
@@ -121,7 +122,7 @@ class Judgement(NamedTuple):
 
 
 class ReviewRefusal(StrEnum):
-    """In order of precedence; each is the sentence that the person reads."""
+    """Refusals of an act, in order of precedence; each is the sentence that the person reads."""
 
     ALREADY_DECIDED = "the case is decided already"
     EXPIRED = "the case has expired, to BLOCK"
@@ -161,7 +162,7 @@ def needs_second(case: Case, rules: ReviewRules) -> bool:
 
 
 def claim(case: Case, at: Standing, person: Person, now_ms: int, rules: ReviewRules) -> CaseEvent | ReviewRefusal:
-    """Also renews one's own claim, and takes over one that has lapsed."""
+    """Claim a case. A claim of one's own is renewed, and one that has lapsed is taken over."""
     if refusal := _refusal(case, at, person, now_ms):
         return refusal
     if at.state is State.PROPOSED:
@@ -233,7 +234,7 @@ class Authors(NamedTuple):
 
 
 def authors(at: Standing) -> Authors:
-    """Of the outcome of a decided case: who judged first, and who confirmed."""
+    """The authors of a decided case's outcome: who judged first, and who confirmed."""
     assert at.last is not None, "the case is decided"
     if at.last.kind is Kind.DECIDED and at.first is not None and at.first.kind is Kind.PROPOSED:
         return Authors(at.first.actor, at.last.actor)

@@ -1,30 +1,23 @@
-"""`fraud review` and `fraud person`: what people do with cases."""
+"""`fraud review`: what people do with cases."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import Final, TypeVar
 
-from pipeline.decide.decision_topics import money_text
 from pipeline.domain.decision import Outcome
 from pipeline.domain.features import UNKNOWN
-from pipeline.io.postgres import (
-    Connection,
-    DatabaseRefused,
-    DatabaseUnavailable,
-    connect,
-    failures_named,
-)
+from pipeline.domain.money import money_text
+from pipeline.domain.times import utc_text
+from pipeline.io.clock import now_ms
 from pipeline.io.settings import Settings
-from pipeline.people.roles import Role
-from pipeline.people.store import Granted, change_role, read_grants
 from pipeline.review.case_store import CaseFile
 from pipeline.review.cases import CaseEvent, JudgedOutcome, Judgement, Kind, ReviewRefusal, ReviewRules, needs_second
 from pipeline.review.desk_store import Acted, NoSuchCase, ReviewDesk
-from pipeline.terminal.failures import FAILED_CHECK, Failure, without_password
-from pipeline.terminal.output import OUTCOME_COLOUR, Output, coloured, utc_text
+from pipeline.terminal.connection import connected
+from pipeline.terminal.failures import FAILED_CHECK, Failure
+from pipeline.terminal.output import OUTCOME_COLOUR, Output, coloured
 
 MINUTE_MS: Final = 60_000
 T = TypeVar("T")
@@ -52,19 +45,6 @@ def rounds(settings: Settings, wanted: str) -> list[CaseFile]:
         return desk.rounds(wanted)
 
 
-def grant(settings: Settings, name: str, role: Role, by: str, *, is_held: bool) -> None:
-    """Failure where the grant is refused, by the rules or by the database's rights."""
-    with connected(settings) as connection, failures_named():
-        refusal = change_role(connection, name, role, by, is_held=is_held)
-    if refusal is not None:
-        raise Failure(f"Refused: {refusal}.", "`fraud person list` shows who holds what.", FAILED_CHECK)
-
-
-def grants(settings: Settings) -> list[Granted]:
-    with connected(settings) as connection, failures_named():
-        return list(read_grants(connection))
-
-
 def show_case(output: Output, file: CaseFile, rules: ReviewRules) -> None:
     """One line a case."""
     case, at = file.case, file.standing
@@ -84,13 +64,6 @@ def show_events(output: Output, file: CaseFile) -> None:
 
 def show_act(output: Output, acted: Acted, rules: ReviewRules) -> None:
     output.record(case_json(acted.file, rules), _SENTENCE[acted.event.kind](acted))
-
-
-def show_grant(output: Output, granted: Granted) -> None:
-    at = granted.granted_at.isoformat(timespec="seconds")
-    fields = {**granted._asdict(), "granted_at": at}
-    verb = "granted to" if granted.is_held else "revoked from"
-    output.record(fields, f"{at} {granted.role} {verb} {granted.name} by {granted.granted_by}")
 
 
 def case_json(file: CaseFile, rules: ReviewRules) -> Mapping[str, object]:
@@ -114,30 +87,6 @@ def rules_of(settings: Settings) -> ReviewRules:
         settings.review_four_eyes_gbp_minor,
         settings.review_claim_minutes * MINUTE_MS,
         settings.review_reason_characters_min,
-    )
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
-@contextmanager
-def connected(settings: Settings) -> Iterator[Connection]:
-    """For a command that a person waits for: tries once."""
-    try:
-        with closing(connect(settings.database_url, "fraud-command")) as connection:
-            yield connection
-    except DatabaseUnavailable as error:
-        raise database_away(settings) from error
-    except DatabaseRefused as error:
-        fix = "Use the FRAUD_DATABASE_URL of a role that may, and `fraud database migrate`."
-        raise Failure(f"{str(error)[:1].upper()}{str(error)[1:]}.", fix) from error
-
-
-def database_away(settings: Settings) -> Failure:
-    return Failure(
-        f"PostgreSQL does not answer at {without_password(settings.database_url)}.",
-        "Start it, and set FRAUD_DATABASE_URL to its address.",
     )
 
 

@@ -1,4 +1,5 @@
-"""What people do with cases: each act is one transaction that locks the case, asks the core, and appends its answer.
+"""The desk where people act on cases: each act is one transaction that locks the case, asks the core, and appends its
+answer.
 
 The functions are the command's and the console's alike. Who a person is, the caller has found out; what they may do,
 the grants say.

@@ -13,15 +13,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import Final, Generic, NamedTuple, TypeVar
 
 import structlog
 
-from pipeline.domain.decision import Outcome
-from pipeline.domain.features import UNKNOWN
-from pipeline.domain.identities import review_id
-from pipeline.domain.log import LogRecord, Outgoing
-from pipeline.io.avro.wire import Datum, WireFormat
+from pipeline.domain.decision import Decision, Outcome
+from pipeline.domain.decision_records import DecisionRecord
+from pipeline.domain.features import COLUMN, UNKNOWN
+from pipeline.domain.identities import ReviewId, review_id
+from pipeline.domain.log import Outgoing
+from pipeline.domain.reversal import Reversal
+from pipeline.domain.review_outcome import ReviewOutcome
+from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.appender import Appender
 from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.kafka.positioned_log import LogBatch, PositionedLog
@@ -29,8 +32,10 @@ from pipeline.io.postgres import Connection, Positions, failures_named
 from pipeline.review.case_store import (
     CaseFile,
     Opening,
-    Place,
+    Planned,
+    RecordPlace,
     Rounds,
+    Worth,
     append_event,
     cases_by_review,
     count_cases,
@@ -55,7 +60,9 @@ CASES_A_LOOK: Final = 500
 RESEND_S: Final = 30.0
 """An outcome that was acknowledged is read back in milliseconds; this long means that it was lost."""
 QUIET_READS: Final = 2
-NO_CURRENCY: Final = "XXX"  # ISO 4217's code for none
+UNKNOWN_WORTH: Final = Worth("XXX", UNKNOWN, UNKNOWN)  # ISO 4217's code for no currency
+
+RecordT = TypeVar("RecordT")
 
 log = structlog.get_logger("review")
 
@@ -70,7 +77,7 @@ class CaughtUp:
         self._ends: dict[int, int] | None = None
         self._quiet = 0
 
-    def saw(self, source: PositionedLog, batch: LogBatch) -> bool:
+    def saw(self, source: PositionedLog[DecisionRecord], batch: LogBatch[DecisionRecord]) -> bool:
         """After every read."""
         positions = source.positions
         if self._ends is None or self._ends.keys() != positions.keys():
@@ -79,6 +86,14 @@ class CaughtUp:
         self._quiet = 0 if batch.records else self._quiet + 1
         is_past = all(positions[partition] >= end for partition, end in self._ends.items())
         return is_past or self._quiet >= QUIET_READS
+
+
+class _Read(NamedTuple, Generic[RecordT]):
+    """A record of decisions.v1 and where it was read."""
+
+    record: RecordT
+    place: RecordPlace
+    timestamp_ms: int
 
 
 class ReviewTopics(NamedTuple):
@@ -90,7 +105,7 @@ class ReviewService:
 
     def __init__(
         self,
-        source: PositionedLog,
+        source: PositionedLog[DecisionRecord],
         appender: Appender,
         wire: WireFormat,
         topics: ReviewTopics,
@@ -123,15 +138,24 @@ class ReviewService:
             self._looked_at = time.monotonic()
         return None
 
-    def store(self, connection: Connection, batch: LogBatch) -> None:
+    def store(self, connection: Connection, batch: LogBatch[DecisionRecord]) -> None:
         """A batch and the positions after it."""
-        kinds: dict[str, list[LogRecord]] = {"Decision": [], "Reversal": [], "ReviewOutcome": []}
+        decisions: list[_Read[Decision]] = []
+        reversals: list[_Read[Reversal]] = []
+        outcomes: list[_Read[ReviewOutcome]] = []
         for record in batch.records:
-            kinds[record.fields["record"]].append(record)
+            place = RecordPlace(record.partition, record.offset)
+            match record.content:
+                case Decision() as decision:
+                    decisions.append(_Read(decision, place, record.timestamp_ms))
+                case Reversal() as reversal:
+                    reversals.append(_Read(reversal, place, record.timestamp_ms))
+                case ReviewOutcome() as outcome:
+                    outcomes.append(_Read(outcome, place, record.timestamp_ms))
         with connection.transaction():
-            self._open_escalated(connection, kinds["Decision"])
-            self._take_back(connection, kinds["Reversal"])
-            self._read_back(connection, kinds["ReviewOutcome"])
+            self._open_escalated(connection, decisions)
+            self._take_back(connection, reversals)
+            self._read_back(connection, outcomes)
             for span in batch.spans:
                 self._positions.advance(connection, *span)
 
@@ -145,75 +169,73 @@ class ReviewService:
         REVIEW_CASES.labels("open").set(is_open)
         REVIEW_CASES.labels("unpublished").set(is_waiting)
 
-    def _open_escalated(self, connection: Connection, records: Sequence[LogRecord]) -> None:
+    def _open_escalated(self, connection: Connection, decisions: Sequence[_Read[Decision]]) -> None:
         """Round 1 of every decision that has none; a record that stands on the topic twice opens one case."""
-        escalated = {r.fields["decision_id"]: r for r in records[::-1] if r.fields["outcome"] == Outcome.ESCALATE}
+        escalated = {
+            read.record.decision_id: read for read in decisions[::-1] if read.record.outcome is Outcome.ESCALATE
+        }
         known = rounds_of(connection, escalated) if escalated else {}
-        fresh = [record for decision_id, record in escalated.items() if decision_id not in known]
-        self._open(connection, [self._escalated(record) for record in fresh])
+        fresh = [read for decision_id, read in escalated.items() if decision_id not in known]
+        self._open(connection, [self._escalated(read) for read in fresh])
 
-    def _escalated(self, record: LogRecord) -> Opening:
-        fields, snapshot = record.fields, record.fields["snapshot"]
-        payment, gbp_minor = snapshot["transaction"], snapshot["features"]["amount_gbp_minor"]
-        amounts = payment["currency"], payment["amount_minor"], gbp_minor
-        case = self._case(record, 1, *amounts)
-        return Opening(case, case.decision_id, fields["summary"], Place(record.partition, record.offset))
+    def _escalated(self, read: _Read[Decision]) -> Opening:
+        decision = read.record
+        payment, features = decision.snapshot
+        worth = Worth(payment.currency, payment.amount_minor, features[COLUMN["amount_gbp_minor"]])
+        case = self._case(decision, 1, worth, read.timestamp_ms)
+        return Opening(case, case.decision_id, decision.summary, read.place)
 
-    def _take_back(self, connection: Connection, records: Sequence[LogRecord]) -> None:
+    def _take_back(self, connection: Connection, reversals: Sequence[_Read[Reversal]]) -> None:
         """Withdraws what is under review of decisions that are reversed; opens a round for those to be reviewed."""
-        if not records:
+        if not reversals:
             return
-        decision_ids = [record.fields["decision_id"] for record in records]
+        decision_ids = [read.record.decision_id for read in reversals]
         lock_cases(connection, decision_ids)
         rounds = rounds_of(connection, decision_ids)
-        planned = planned_amounts(connection, [_planned_key(record.fields) for record in records])
-        for record in records:
-            fields = record.fields
-            before = rounds.get(fields["decision_id"], Rounds(0, frozenset()))
-            if fields["reversal_id"] in before.causes:
+        planned = planned_amounts(connection, [_planned_key(read.record) for read in reversals])
+        for read in reversals:
+            reversal = read.record
+            before = rounds.get(reversal.decision_id, Rounds(0, frozenset()))
+            if reversal.reversal_id in before.causes:
                 continue
-            self._withdraw(connection, record)
-            if fields["corrected_outcome"] != Outcome.ESCALATE:
+            self._withdraw(connection, read)
+            if reversal.corrected_outcome is not Outcome.ESCALATE:
                 continue
-            amounts = planned.get(_planned_key(fields))
-            worth = (NO_CURRENCY, UNKNOWN, UNKNOWN) if amounts is None else amounts[:3]
-            case = self._case(record, before.number + 1, *worth)
-            summary = fields["reason"] if amounts is None else amounts.summary
-            self._open(
-                connection, [Opening(case, fields["reversal_id"], summary, Place(record.partition, record.offset))]
-            )
-            rounds[case.decision_id] = Rounds(case.round, before.causes | {fields["reversal_id"]})
+            worth, summary = planned.get(_planned_key(reversal), Planned(UNKNOWN_WORTH, reversal.reason))
+            case = self._case(reversal, before.number + 1, worth, read.timestamp_ms)
+            self._open(connection, [Opening(case, reversal.reversal_id, summary, read.place)])
+            rounds[case.decision_id] = Rounds(case.round, before.causes | {reversal.reversal_id})
 
-    def _withdraw(self, connection: Connection, record: LogRecord) -> None:
-        for file in latest_cases(connection, [record.fields["decision_id"]]):
-            event = withdrawal(file.standing, record.fields["reason"], record.timestamp_ms)
+    def _withdraw(self, connection: Connection, read: _Read[Reversal]) -> None:
+        for file in latest_cases(connection, [read.record.decision_id]):
+            event = withdrawal(file.standing, read.record.reason, read.timestamp_ms)
             if event is not None:
-                self._append(connection, file.case, event, Place(record.partition, record.offset))
+                self._append(connection, file.case, event, read.place)
 
-    def _read_back(self, connection: Connection, records: Sequence[LogRecord]) -> None:
+    def _read_back(self, connection: Connection, outcomes: Sequence[_Read[ReviewOutcome]]) -> None:
         """Marks as published what stands on the topic as it was decided; its second copy changes nothing."""
-        if not records:
+        if not outcomes:
             return
-        lock_cases(connection, [record.fields["decision_id"] for record in records])
-        files = cases_by_review(connection, {record.fields["review_id"] for record in records})
-        for record in records:
-            name = record.fields["review_id"]
+        lock_cases(connection, [read.record.decision_id for read in outcomes])
+        files = cases_by_review(connection, {read.record.review_id for read in outcomes})
+        for read in outcomes:
+            name = read.record.review_id
             file = files.get(name)
-            if file is None or not _is_as_decided(record.fields, name, file):
+            if file is None or not _is_as_decided(read.record, file):
                 REVIEW_FOREIGN.inc()
-                log.error("foreign_outcome", review_id=name, partition=record.partition, offset=record.offset)
+                log.error("foreign_outcome", review_id=name, **read.place._asdict())
                 continue
             self._sent.pop(name, None)
-            event = publication(file.standing, record.timestamp_ms)
+            event = publication(file.standing, read.timestamp_ms)
             if event is not None:
-                self._append(connection, file.case, event, Place(record.partition, record.offset))
+                self._append(connection, file.case, event, read.place)
                 files[name] = file._replace(events=(*file.events, event))
 
     def _expire(self, connection: Connection, partitions: Sequence[int]) -> None:
         now_ms = self._clock_ms()
         for file in due_cases(connection, partitions, now_ms, CASES_A_LOOK):
             if (event := expiry(file.case, file.standing, now_ms)) is not None:
-                self._append(connection, file.case, event, Place())
+                self._append(connection, file.case, event, None)
 
     def _publish(self, files: Iterable[CaseFile]) -> None:
         now = time.monotonic()
@@ -229,52 +251,49 @@ class ReviewService:
         self._sent.update(dict.fromkeys(due, now))
         REVIEW_PUBLISHED.inc(len(due))
 
-    def _outgoing(self, name: str, file: CaseFile) -> Outgoing:
-        value = self._wire.encode("decision.v1", review_outcome(name, file))
+    def _outgoing(self, name: ReviewId, file: CaseFile) -> Outgoing:
+        value = self._wire.encode(review_outcome(name, file))
         return Outgoing(self._topics.decisions, file.case.account_id.encode(), value)
 
-    def _case(self, record: LogRecord, case_round: int, currency: str, amount_minor: int, gbp_minor: int) -> Case:
-        fields, at_ms = record.fields, record.timestamp_ms
-        ids = fields["decision_id"], case_round, fields["transaction_id"], fields["account_id"]
-        return Case(*ids, currency, amount_minor, gbp_minor, at_ms, at_ms + self._expiry_ms)
+    def _case(self, about: Decision | Reversal, case_round: int, worth: Worth, at_ms: int) -> Case:
+        ids = about.decision_id, case_round, about.transaction_id, about.account_id
+        return Case(*ids, *worth, at_ms, at_ms + self._expiry_ms)
 
     def _open(self, connection: Connection, openings: Sequence[Opening]) -> None:
         if openings:
             open_cases(connection, openings, [opening(one.case) for one in openings])
             REVIEW_EVENTS.labels("OPENED").inc(len(openings))
 
-    def _append(self, connection: Connection, case: Case, event: CaseEvent, place: Place) -> None:
+    def _append(self, connection: Connection, case: Case, event: CaseEvent, place: RecordPlace | None) -> None:
         append_event(connection, case, event, place)
         REVIEW_EVENTS.labels(event.kind).inc()
         log.info("case", decision_id=case.decision_id, round=case.round, kind=str(event.kind))
 
 
-def review_outcome(name: str, file: CaseFile) -> Datum:
+def review_outcome(name: ReviewId, file: CaseFile) -> ReviewOutcome:
     """The record of a decided case: the same each time."""
     decided = file.standing.last
     assert decided is not None, "the case is decided"
+    assert decided.outcome is not None, "what decides has an outcome"
+    assert decided.reason is not None, "what decides has a reason"
     reviewed_by, second_reviewer = authors(file.standing)
-    return {
-        "-type": "fraud.v1.ReviewOutcome",
-        "review_id": name,
-        "decision_id": file.case.decision_id,
-        "transaction_id": file.case.transaction_id,
-        "account_id": file.case.account_id,
-        "reviewed_at_ms": decided.at_ms,
-        "outcome": decided.outcome,
-        "reason": decided.reason,
-        "reviewed_by": reviewed_by,
-        "second_reviewer": second_reviewer,
-    }
+    return ReviewOutcome(
+        name,
+        file.case.decision_id,
+        file.case.transaction_id,
+        file.case.account_id,
+        decided.at_ms,
+        decided.outcome,
+        decided.reason,
+        reviewed_by,
+        second_reviewer,
+    )
 
 
-def _is_as_decided(fields: Datum, name: str, file: CaseFile) -> bool:
+def _is_as_decided(read: ReviewOutcome, file: CaseFile) -> bool:
     """Whether the record says what was decided here; who may write the topic could say otherwise."""
-    if file.standing.last is None:
-        return False
-    expected = {key: value for key, value in review_outcome(name, file).items() if key != "-type"}
-    return {key: value for key, value in fields.items() if key != "record"} == expected
+    return file.standing.last is not None and read == review_outcome(read.review_id, file)
 
 
-def _planned_key(fields: Datum) -> tuple[str, str]:
-    return fields["plan_id"], fields["decision_id"]
+def _planned_key(reversal: Reversal) -> tuple[str, str]:
+    return reversal.plan_id, reversal.decision_id

@@ -6,13 +6,14 @@ import threading
 from functools import partial
 from typing import Final, NoReturn
 
+from pipeline.domain.decision_records import DecisionRecord
 from pipeline.io.avro.wire import WireFormat
+from pipeline.io.clock import now_ms
 from pipeline.io.kafka.appender import Appender
 from pipeline.io.kafka.positioned_log import PositionedLog
 from pipeline.io.postgres import Held, Positions, connect
 from pipeline.io.runner import Terms, run_service
 from pipeline.io.settings import Settings
-from pipeline.review.desk_command import now_ms
 from pipeline.review.service import CONSUMER, GROUP, ReviewService, ReviewTopics
 
 HOUR_MS: Final = 3_600_000
@@ -21,14 +22,14 @@ HOUR_MS: Final = 3_600_000
 class Reviewing:
     """The review service on one connection."""
 
-    def __init__(self, service: ReviewService, source: PositionedLog, held: Held) -> None:
+    def __init__(self, service: ReviewService, source: PositionedLog[DecisionRecord], held: Held) -> None:
         self._service, self._source, self._held = service, source, held
 
     def step(self, _stopping: threading.Event) -> str | None:
         return self._service.step(self._held.connection())
 
     def begin_again(self) -> None:
-        """What was read but not stored is read again."""
+        """Read again what was read but not stored."""
         self._held.drop()
         self._source.rewind()
 
@@ -38,16 +39,15 @@ class Reviewing:
 
 
 def run_review(settings: Settings, wire: WireFormat) -> NoReturn:
-    """As a service (pipeline.io.runner)."""
+    """Run as a service (pipeline.io.runner)."""
     topic = settings.topic("decisions.v1")
     held, positions = Held(partial(connect, settings.database_url, GROUP)), Positions(CONSUMER, topic)
-    source = PositionedLog(
+    source: PositionedLog[DecisionRecord] = PositionedLog(
         settings.bootstrap_servers,
         topic,
-        "decision.v1",
+        wire.decode_decision_record,
         GROUP,
         slot=settings.worker_slot,
-        wire=wire,
         positions=lambda partitions: positions.read(held.connection(), partitions),
         options=settings.kafka_options,
     )

@@ -19,12 +19,12 @@ from typing import Final, NamedTuple
 import psycopg
 import structlog
 
-from pipeline.domain.identities import reversal_id
-from pipeline.domain.log import Outgoing
+from pipeline.domain.identities import ReversalId, reversal_id
+from pipeline.domain.log import Outgoing, TopicPartition
 from pipeline.domain.payment import Decoded
-from pipeline.domain.refusals import Refusal
-from pipeline.io.avro.wire import Datum, WireFormat
-from pipeline.io.kafka.appender import Place, TransactionalAppender
+from pipeline.domain.reversal import Reversal
+from pipeline.io.avro.wire import WireFormat
+from pipeline.io.kafka.appender import TransactionalAppender
 from pipeline.io.postgres import Connection, failures_named
 from pipeline.people.store import read_person
 from pipeline.rollback.plan_store import (
@@ -55,7 +55,7 @@ from pipeline.rollback.reversal import (
 
 CHUNK_RECORDS_MAX: Final = 500
 CHUNKS_A_SECOND: Final = 5
-"""What is appended comes in this many portions a second, so that a rate is kept within a fifth of it."""
+"""Portions a second in which records are appended, so that a rate is kept within a fifth of it."""
 
 log = structlog.get_logger("rollback")
 
@@ -69,7 +69,7 @@ class AnotherIsApplied(Exception):
 
 
 class ProgressBroken(Exception):
-    """What stands on the topic is not what the plan's order leads to: somebody else has appended under its id."""
+    """The topic does not hold what the plan's order leads to: somebody else has appended under its id."""
 
 
 class Topics(NamedTuple):
@@ -179,7 +179,7 @@ class Applier:
             return approved
 
     def _resume(self, plan: StoredPlan, approver: str) -> Progress:
-        """How far the plan came, by what was written down and what stands on the topic after that."""
+        """The number of records done, by what was written down and what stands on the topic after that."""
         plan_id = plan.header.plan_id
         written = read_progress(self._connection, plan_id)
         if not written:
@@ -197,16 +197,15 @@ class Applier:
         log.info("rollback_resumed", plan_id=plan_id, written=last.appended, found=fresh)
         return resumed
 
-    def _ours(self, value: bytes, plan_id: str) -> str | None:
+    def _ours(self, value: bytes, plan_id: str) -> ReversalId | None:
         """The reversal id, where the record is a reversal of this plan."""
         if plan_id.encode() not in value:
             return None
-        fields = self._wire.decode("decision.v1", value)
-        is_ours = not isinstance(fields, Refusal) and fields["record"] == "Reversal" and fields["plan_id"] == plan_id
-        return _text(fields, "reversal_id") if is_ours and not isinstance(fields, Refusal) else None
+        record = self._wire.decode_decision_record(value)
+        return record.reversal_id if isinstance(record, Reversal) and record.plan_id == plan_id else None
 
-    def _not_counted(self, plan_id: str, counted: int, found: Sequence[str]) -> int:
-        """How many of those found were not written down: the next ones of the plan's order, or something is wrong."""
+    def _not_counted(self, plan_id: str, counted: int, found: Sequence[ReversalId]) -> int:
+        """The number found that were not written down: the next ones of the plan's order, or something is wrong."""
         with self._connection.transaction():
             ids = [reversal_id(plan_id, line.decision_id) for line in read_changing_lines(self._connection, plan_id)]
         fresh = set(found).difference(ids[:counted])
@@ -217,7 +216,7 @@ class Applier:
     def _chunks(
         self, plan: StoredPlan, approval: Approval, skipped: int, rate_per_s: float
     ) -> Iterator[list[list[Outgoing]]]:
-        """What is appended together: for each line its record, and the payment that is given back with it."""
+        """The records that are appended together: for each line its own, and the payment that is given back with it."""
         size = max(1, min(CHUNK_RECORDS_MAX, int(rate_per_s / CHUNKS_A_SECOND)))
         for begin in range(skipped, plan.changing, size):
             with self._connection.transaction():
@@ -226,8 +225,7 @@ class Applier:
 
     def _outgoing(self, plan: StoredPlan, line: PlanLine, approval: Approval) -> list[Outgoing]:
         key, record = line.account_id.encode(), reversal(plan.header, line, approval)
-        value = self._wire.encode("decision.v1", {"-type": "fraud.v1.Reversal", **record._asdict()})
-        outgoing = [Outgoing(self._topics.decisions, key, value)]
+        outgoing = [Outgoing(self._topics.decisions, key, self._wire.encode(record))]
         if line.disposition is Disposition.RELEASE:
             decoded = self._wire.decode_transaction(bytes.fromhex(line.payment_hex))
             assert isinstance(decoded, Decoded), "the plan's hash covers the payment"
@@ -243,7 +241,7 @@ class _Run:
         self._connection, self._plan, self._approver = connection, plan, approver
         self.progress = progress
 
-    def appended(self, count: int, ends: Mapping[Place, int], topics: Topics) -> None:
+    def appended(self, count: int, ends: Mapping[TopicPartition, int], topics: Topics) -> None:
         ours = {partition: end for (topic, partition), end in ends.items() if topic == topics.decisions}
         after = {**self.progress.end_offsets, **ours}
         self.progress = self.progress._replace(appended=self.progress.appended + count, end_offsets=after)
@@ -257,7 +255,3 @@ class _Run:
 def _is_told_to_stop(stopping: threading.Event, begun: float, due_s: float) -> bool:
     """Waits until as much time has passed as what was appended may take."""
     return stopping.wait(max(0.0, begun + due_s - time.monotonic()))
-
-
-def _text(fields: Datum, name: str) -> str:
-    return str(fields[name])

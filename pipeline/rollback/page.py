@@ -4,106 +4,104 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
-from typing import Any, Final
+from typing import Final
 
-from pipeline.decide.decision_topics import money_text
+from pipeline.domain.money import money_text
+from pipeline.domain.times import utc_text
+from pipeline.replay.redecide import Basis
+from pipeline.rollback.blast_radius import Share
+from pipeline.rollback.report_store import Report
+from pipeline.rollback.reversal import CHANGING, Disposition, PlanLine
 from pipeline.web.html import badge, cards, document, table
 
 LINES_MAX: Final = 2000
 """Rows that a browser still scrolls well; the JSON report has all."""
 
 
-def page(report: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> str:
-    """`report` as report_json gives it; `lines` of the plan, in order."""
-    return document(f"Rollback {report['plan_id']}", _body(report, lines))
+def page(report: Report) -> str:
+    return document(f"Rollback {report.plan.header.plan_id}", _body(report))
 
 
-def _body(report: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    radius = report["blast_radius"]
-    state = report["state"]
-    yield f"<h1>Rollback plan {badge(state)}</h1>"
-    yield f"<p>{escape(report['reason'])}</p><p class=soft><code>{escape(report['plan_id'])}</code></p>"
-    yield from _cards(report, radius)
+def _body(report: Report) -> Iterator[str]:
+    header, radius = report.plan.header, report.plan.blast_radius
+    yield f"<h1>Rollback plan {badge(report.state)}</h1>"
+    yield f"<p>{escape(header.reason)}</p><p class=soft><code>{escape(header.plan_id)}</code></p>"
+    yield from _cards(report)
     yield "<h2>Who, what and when</h2>" + table(["", ""], _facts(report))
-    yield "<h2>What it changes</h2>" + table(_SHARE_HEAD, _shares(radius["by_change"].items()), (1, 2, 3))
-    yield "<h2>What was looked at</h2>" + table(
-        _SHARE_HEAD,
-        _shares((_DISPOSITIONS[name], share) for name, share in radius["by_disposition"].items()),
-        (1, 2, 3),
-    )
+    changes = [(_change(*change), share) for change, share in radius.by_change.items()]
+    yield "<h2>What it changes</h2>" + table(_SHARE_HEAD, _shares(changes), (1, 2, 3))
+    looked_at = [(escape(_DISPOSITIONS[each]), share) for each, share in radius.by_disposition.items()]
+    yield "<h2>What was looked at</h2>" + table(_SHARE_HEAD, _shares(looked_at), (1, 2, 3))
     yield from _afterwards(report)
-    yield from _each(lines)
+    yield from _each(report.lines)
 
 
-def _cards(report: Mapping[str, Any], radius: Mapping[str, Any]) -> Iterator[str]:
-    changing = radius["changing"]
+def _cards(report: Report) -> Iterator[str]:
+    radius = report.plan.blast_radius
     values = {
-        "decisions looked at": f"{report['decisions']:,}",
-        "to be reversed": f"{report['changing']:,}",
-        "customers": f"{changing['customers']:,}",
-        "amount": _amounts(changing["amount_minor"]) or "none",
-        "with held funds": f"{radius['held_funds']['decisions']:,}",
-        "under review": f"{radius['open_reviews']['decisions']:,}",
-        "reversals appended": f"{report['appended']:,}",
+        "decisions looked at": f"{report.plan.decisions:,}",
+        "to be reversed": f"{report.plan.changing:,}",
+        "customers": f"{radius.changing.customers:,}",
+        "amount": _amounts(radius.changing.amount_minor) or "none",
+        "with held funds": f"{radius.held_funds.decisions:,}",
+        "under review": f"{radius.open_reviews.decisions:,}",
+        "reversals appended": f"{report.appended:,}",
     }
     yield cards(values.items())
 
 
-def _facts(report: Mapping[str, Any]) -> Iterator[list[str]]:
-    asked = ", ".join(f"{name} {value}" for name, value in report["criteria"].items())
+def _facts(report: Report) -> Iterator[list[str]]:
+    header, approval = report.plan.header, report.approval
+    asked = ", ".join(f"{name} {value}" for name, value in header.criteria.items())
     yield ["Selected", escape(asked)]
     yield [
         "Decided again under",
-        escape(f"model {report['good_model_version']}, policy {report['good_policy_version']}"),
+        escape(f"model {header.good_model_version}, policy {header.good_policy_version}"),
     ]
-    breaker = "as it was recorded" if report["breaker"] == "RECORDED" else "as if it had been closed throughout"
-    yield ["Circuit breaker", breaker]
-    yield ["Requested", f"{escape(report['requested_by'])}, {report['requested_at']}"]
-    yield ["Expires", report["expires_at"]]
-    approved = (
-        "not yet" if report["approved_by"] is None else f"{escape(report['approved_by'])}, {report['approved_at']}"
-    )
+    is_recorded = header.breaker == Basis.RECORDED
+    yield ["Circuit breaker", "as it was recorded" if is_recorded else "as if it had been closed throughout"]
+    yield ["Requested", f"{escape(header.requested_by)}, {utc_text(header.requested_at_ms)}"]
+    yield ["Expires", utc_text(header.expires_at_ms)]
+    approved = "not yet" if approval is None else f"{escape(approval.approved_by)}, {utc_text(approval.approved_at_ms)}"
     yield ["Approved", approved]
-    for each in report["progress"]:
-        said = f"{escape(each['applied_by'])}, {each['at']}, {each['appended']:,} appended so far"
-        yield [each["kind"].capitalize(), said]
+    for each in report.milestones:
+        said = f"{escape(each.applied_by)}, {utc_text(each.at_ms)}, {each.appended:,} appended so far"
+        yield [each.kind.capitalize(), said]
     intact = (
-        ""
-        if report["is_intact"]
-        else ' <span class="bad">The stored lines do not give it: the plan was altered.</span>'
+        "" if report.is_intact else ' <span class="bad">The stored lines do not give it: the plan was altered.</span>'
     )
-    yield ["SHA-256 of header and lines", f"<code>{report['content_hash']}</code>{intact}"]
+    yield ["SHA-256 of header and lines", f"<code>{report.plan.content_hash.hex()}</code>{intact}"]
 
 
-def _afterwards(report: Mapping[str, Any]) -> Iterator[str]:
-    if report["approved_by"] is None:
+def _afterwards(report: Report) -> Iterator[str]:
+    if report.approval is None:
         return
     rows = [
-        [_change(each["before"], each["after"]), escape(each["state"] or "not there yet"), f"{each['decisions']:,}",
-         _amounts({each["currency"]: each["amount_minor"]})]
-        for each in report["settled"]
+        [_change(each.before, each.after), escape(each.state or "not there yet"), f"{each.decisions:,}",
+         _amounts({each.currency: each.amount_minor})]
+        for each in report.settled
     ]  # fmt: skip
     head = ["Change", "Payment in the ledger", "Decisions", "Amount"]
     yield "<h2>What became of it</h2>" + table(head, rows, numbers=(2, 3))
-    logged = f"{report['reversals_logged']:,} reversals of the plan stand in the audit log, "
-    yield f"<p>{logged}{report['reversals_logged_distinct']:,} different ones.</p>"
-    if report["decided_anew"]:
-        anew = ", ".join(f"{count:,} {outcome}" for outcome, count in report["decided_anew"].items())
+    logged = f"{report.logged:,} reversals of the plan stand in the audit log, "
+    yield f"<p>{logged}{report.logged_distinct:,} different ones.</p>"
+    if report.anew:
+        anew = ", ".join(f"{count:,} {outcome}" for outcome, count in report.anew.items())
         yield f"<p>Payments given back and decided anew: {escape(anew)}.</p>"
-    sums = _amounts(report["ledger_sums"])
+    sums = _amounts(report.ledger_sums)
     if sums:
         yield f"<p>Sum over all entries of the ledger, by currency: {escape(sums)}.</p>"
 
 
-def _each(lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    changing = [line for line in lines if line["disposition"] in ("REVERSE", "RELEASE")]
+def _each(lines: Sequence[PlanLine]) -> Iterator[str]:
+    changing = [line for line in lines if line.disposition in CHANGING]
     yield "<h2>Each decision that changes</h2>"
     if len(changing) > LINES_MAX:
         yield f"<p class=soft>The first {LINES_MAX:,} of {len(changing):,}; the JSON report has all.</p>"
     rows = [
-        [f"<code>{escape(line['transaction_id'])}</code>", f"<code>{escape(line['account_id'])}</code>",
-         _amounts({line["currency"]: line["amount_minor"]}), _change(line["before"], line["after"]),
-         _DISPOSITIONS[line["disposition"]], escape(line["why"])]
+        [f"<code>{escape(line.transaction_id)}</code>", f"<code>{escape(line.account_id)}</code>",
+         _amounts({line.currency: line.amount_minor}), _change(line.before or "", line.after or ""),
+         _DISPOSITIONS[line.disposition], escape(line.why)]
         for line in changing[:LINES_MAX]
     ]  # fmt: skip
     head = ["Transaction", "Account", "Amount", "Change", "How", "Why, under the good version"]
@@ -111,21 +109,20 @@ def _each(lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 _DISPOSITIONS: Final = {
-    "GIVEN_BACK": "Left: given back by an earlier reversal",
-    "REVIEWED": "Left: a person decided",
-    "UNDECIDABLE": "Left: the payment would be refused today",
-    "UNCHANGED": "Left: the answer is the same",
-    "REVERSE": "Reversed",
-    "RELEASE": "Given back, to be decided anew",
+    Disposition.GIVEN_BACK: "Left: given back by an earlier reversal",
+    Disposition.REVIEWED: "Left: a person decided",
+    Disposition.UNDECIDABLE: "Left: the payment would be refused today",
+    Disposition.UNCHANGED: "Left: the answer is the same",
+    Disposition.REVERSE: "Reversed",
+    Disposition.RELEASE: "Given back, to be decided anew",
 }
 _SHARE_HEAD: Final = ["", "Decisions", "Customers", "Amount"]
 
 
-def _shares(shares: Iterable[tuple[str, Mapping[str, Any]]]) -> Iterator[list[str]]:
-    for name, share in shares:
-        before, found, after = name.partition("->")
-        words = _change(before, after) if found else escape(name)
-        yield [words, f"{share['decisions']:,}", f"{share['customers']:,}", _amounts(share["amount_minor"])]
+def _shares(shares: Iterable[tuple[str, Share]]) -> Iterator[list[str]]:
+    """What each share is of comes as HTML."""
+    for words, share in shares:
+        yield [words, f"{share.decisions:,}", f"{share.customers:,}", _amounts(share.amount_minor)]
 
 
 def _change(before: str, after: str) -> str:

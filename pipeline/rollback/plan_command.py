@@ -15,14 +15,14 @@ from models.artefact.files import ModelRefused, load_version
 from pipeline.decide.policy import PolicyRefused, parse_policy
 from pipeline.decide.verdict import decision_id
 from pipeline.io.avro.wire import WireFormat
+from pipeline.io.clock import now_ms
 from pipeline.io.kafka.appender import TransactionalAppender
 from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import Connection, failures_named
 from pipeline.io.settings import Settings
 from pipeline.replay.archive_files import RegimeArchive
-from pipeline.replay.redecide import Basis, Good, RegimeMissing
-from pipeline.review.desk_command import connected, now_ms
+from pipeline.replay.redecide import Basis, Good, RegimeMissing, Version
 from pipeline.rollback.apply_service import (
     AnotherIsApplied,
     Applied,
@@ -35,6 +35,7 @@ from pipeline.rollback.apply_service import (
 from pipeline.rollback.plan_store import StoredPlan, is_plan_id, read_plan, read_plans
 from pipeline.rollback.planning_service import Criteria, Planner, PlanRefused, Request
 from pipeline.rollback.reversal import ApplyRefusal
+from pipeline.terminal.connection import connected
 from pipeline.terminal.failures import FAILED_CHECK, Failure
 from pipeline.terminal.output import Advance
 
@@ -44,7 +45,7 @@ RATE_DEFAULT: Final = 500.0
 
 
 class Asked(NamedTuple):
-    """As the command was given it; None where an option was left out."""
+    """The request as the command was given it; None where an option was left out."""
 
     by: str
     reason: str
@@ -69,7 +70,7 @@ def make_plan(settings: Settings, wire: WireFormat, asked: Asked, advance: Advan
     archive = RegimeArchive(folder, settings.model_registry)
     topic, lifetime_ms = settings.topic("decisions.v1"), settings.rollback_plan_hours * HOUR_MS
     with connected(settings) as connection:
-        planner = Planner(connection, wire, archive, topic, lifetime_ms)
+        planner = Planner(connection, wire, archive.regime_of, topic, lifetime_ms)
         try:
             return planner.plan(request, str(uuid4()), now_ms(), advance)
         except PlanRefused as refusal:
@@ -112,7 +113,7 @@ def latest_plans(settings: Settings, limit: int) -> list[StoredPlan]:
 
 
 def changing_count(settings: Settings, plan_id: str) -> int:
-    """How many records the plan leads to."""
+    """The number of records that the plan leads to."""
     with connected(settings) as connection:
         return find_plan(connection, plan_id).changing
 
@@ -157,13 +158,13 @@ def _plan_id(text: str) -> str:
 
 
 def _good(settings: Settings, asked: Asked) -> tuple[Good, Path]:
-    """What to decide again under, and the folder of the policies."""
+    """The versions to decide again under, and the folder of the policies."""
     if asked.good_model is None and asked.good_policy is None:
         raise Failure("Nothing says what is good.", "Give --good-model VERSION, --good-policy PATH, or both.")
     model, policy, folder = None, None, settings.policy_archive
     if asked.good_model is not None:
         try:
-            model = asked.good_model, load_version(settings.model_registry, asked.good_model).hash
+            model = Version(asked.good_model, load_version(settings.model_registry, asked.good_model).hash)
         except ModelRefused as refusal:
             raise Failure(f"{refusal}.", "Give a version of FRAUD_MODEL_REGISTRY.") from refusal
     if asked.good_policy is not None:
@@ -171,7 +172,7 @@ def _good(settings: Settings, asked: Asked) -> tuple[Good, Path]:
     return Good(model, policy, asked.basis), folder
 
 
-def _policy(path: Path) -> tuple[str, bytes]:
+def _policy(path: Path) -> Version:
     if path.suffix != ".toml":
         raise Failure(f"{path} is no policy file.", "Give the path of a .toml file.")
     try:
@@ -180,7 +181,7 @@ def _policy(path: Path) -> tuple[str, bytes]:
         raise Failure(f"{path} can't be read ({error.strerror}).", "Give the path of a policy file.") from error
     except PolicyRefused as refusal:
         raise Failure(f"{path} can't be used: {refusal}.", "Give a policy that is accepted.") from refusal
-    return policy.version, policy.sha256
+    return Version(policy.version, policy.sha256)
 
 
 def _criteria(asked: Asked) -> Criteria:
@@ -198,7 +199,7 @@ def _criteria(asked: Asked) -> Criteria:
 
 
 def _criteria_text(asked: Asked) -> dict[str, str]:
-    """What was asked, as people read it."""
+    """The request, as people read it."""
     said: Mapping[str, object | None] = {
         "model": asked.model,
         "policy": asked.policy,
@@ -223,7 +224,7 @@ def _segment(text: str | None) -> tuple[str, str] | None:
 
 
 def _ids(path: Path) -> tuple[str, ...]:
-    """Of decisions, from a file with an id of a decision or of a transaction on each line."""
+    """The ids of decisions, from a file with an id of a decision or of a transaction on each line."""
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:

@@ -10,8 +10,10 @@ from uuid import UUID
 from psycopg.types.json import Jsonb
 
 from pipeline.domain.decision import Outcome
+from pipeline.domain.identities import DecisionId
 from pipeline.io.postgres import Connection, statements
 from pipeline.review.cases import EXPIRY
+from pipeline.rollback.blast_radius import BlastRadius, radius_json, radius_of
 from pipeline.rollback.reversal import Approval, Disposition, PlanHeader, PlanLine
 
 _SQL: Final = statements("pipeline.rollback", "rollback")
@@ -21,7 +23,7 @@ ROWS_A_FETCH: Final = 2048
 class Selected(NamedTuple):
     """A decision of the audit log; `record` as it stands on the topic."""
 
-    decision_id: str
+    decision_id: DecisionId
     topic_partition: int
     topic_offset: int
     execution_id: str
@@ -29,7 +31,7 @@ class Selected(NamedTuple):
 
 
 class InForce(NamedTuple):
-    """What holds for a decision now; `outcome` None where it was given back to be decided anew.
+    """The outcome in force for a decision; `outcome` None where it was given back to be decided anew.
 
     `is_reviewed`: by a person; an escalation that expired was decided by nobody.
     """
@@ -38,12 +40,20 @@ class InForce(NamedTuple):
     is_reviewed: bool
 
 
+class _Said(NamedTuple):
+    """A reversal's or a review's effect on a decision; `outcome` None where it was given back."""
+
+    outcome: Outcome | None
+    offset: int
+    by: str = ""
+
+
 class StoredPlan(NamedTuple):
     header: PlanHeader
     audited_until: Mapping[str, int]
     decisions: int
     changing: int
-    blast_radius: Mapping[str, Any]  # as BlastRadius.as_json gave it
+    blast_radius: BlastRadius
     content_hash: bytes
 
 
@@ -88,34 +98,40 @@ def audited_until(connection: Connection, topic: str) -> dict[str, int]:
 
 
 def select_decisions(connection: Connection, criteria: Mapping[str, object]) -> Iterator[list[Selected]]:
-    """In the topic's order, ROWS_A_FETCH at a time, within the caller's transaction."""
+    """The selected decisions in the topic's order, ROWS_A_FETCH at a time, within the caller's transaction."""
     with connection.cursor("plan_selection") as cursor:
         cursor.execute(_SQL["select_decisions"], criteria)
         while rows := cursor.fetchmany(ROWS_A_FETCH):
             yield [Selected(*row) for row in rows]
 
 
-def in_force(connection: Connection, decided: Mapping[str, Outcome]) -> dict[str, InForce]:
-    """What holds for each: its own outcome, or what a review or a reversal made of it since; the later one counts."""
+def in_force(connection: Connection, decided: Mapping[DecisionId, Outcome]) -> dict[DecisionId, InForce]:
+    """The outcome in force for each: its own, or what a review or a reversal made of it since; the later one counts."""
     ids = list(decided)
-    reversals = {row[0]: row[1:] for row in connection.execute(_SQL["latest_reversals"], [ids]).fetchall()}
-    reviews = {row[0]: row[1:] for row in connection.execute(_SQL["latest_reviews"], [ids]).fetchall()}
+    reversals = {
+        decision_id: _Said(_outcome(corrected), offset)
+        for decision_id, corrected, offset in connection.execute(_SQL["latest_reversals"], [ids]).fetchall()
+    }
+    reviews = {
+        decision_id: _Said(_outcome(outcome), offset, by)
+        for decision_id, outcome, by, offset in connection.execute(_SQL["latest_reviews"], [ids]).fetchall()
+    }
     found = {}
     for decision_id, outcome in decided.items():
-        corrected, reversed_at = reversals.get(decision_id, (outcome, -1))
-        reviewed, reviewed_by, reviewed_at = reviews.get(decision_id, (None, EXPIRY, -1))
-        held = reviewed if reviewed_at > reversed_at else corrected
-        is_reviewed = reviewed_at > reversed_at and reviewed_by != EXPIRY
-        found[decision_id] = InForce(None if held is None else Outcome(held), is_reviewed)
+        reversal, review = reversals.get(decision_id), reviews.get(decision_id)
+        if review is not None and (reversal is None or review.offset > reversal.offset):
+            found[decision_id] = InForce(review.outcome, review.by != EXPIRY)
+        else:
+            found[decision_id] = InForce(outcome if reversal is None else reversal.outcome, is_reviewed=False)
     return found
 
 
 def held_executions(connection: Connection, execution_ids: Sequence[str]) -> set[str]:
-    return {row[0] for row in connection.execute(_SQL["held_executions"], [list(execution_ids)]).fetchall()}
+    return _first_column(connection, "held_executions", execution_ids)
 
 
 def open_reviews(connection: Connection, decision_ids: Sequence[str]) -> set[str]:
-    return {row[0] for row in connection.execute(_SQL["open_reviews"], [list(decision_ids)]).fetchall()}
+    return _first_column(connection, "open_reviews", decision_ids)
 
 
 def copy_lines(connection: Connection, plan_id: str, position: int, lines: Sequence[PlanLine]) -> None:
@@ -131,7 +147,7 @@ def insert_plan(connection: Connection, plan: StoredPlan) -> None:
         "audited_until": Jsonb(dict(plan.audited_until)),
         "decisions": plan.decisions,
         "changing": plan.changing,
-        "blast_radius": Jsonb(dict(plan.blast_radius)),
+        "blast_radius": Jsonb(radius_json(plan.blast_radius)),
         "content_hash": plan.content_hash,
     }
     connection.execute(_SQL["insert_plan"], {**header, **sums})
@@ -143,13 +159,14 @@ def read_plan(connection: Connection, plan_id: str) -> StoredPlan | None:
         return None
     columns = len(PlanHeader._fields)
     until, decisions, changing, blast_radius, content_hash = row[columns:]
-    return StoredPlan(PlanHeader(*row[:columns]), until, decisions, changing, blast_radius, bytes(content_hash))
+    header, radius = PlanHeader(*row[:columns]), radius_of(blast_radius)
+    return StoredPlan(header, until, decisions, changing, radius, bytes(content_hash))
 
 
 def read_plans(connection: Connection, limit: int) -> list[StoredPlan]:
     """Newest first."""
-    ids = [row[0] for row in connection.execute(_SQL["read_plan_ids"], [limit]).fetchall()]
-    return [plan for plan_id in ids if (plan := read_plan(connection, plan_id)) is not None]
+    ids = connection.execute(_SQL["read_plan_ids"], [limit]).fetchall()
+    return [plan for (plan_id,) in ids if (plan := read_plan(connection, plan_id)) is not None]
 
 
 def read_lines(connection: Connection, plan_id: str) -> Iterator[PlanLine]:
@@ -160,7 +177,7 @@ def read_lines(connection: Connection, plan_id: str) -> Iterator[PlanLine]:
 def read_changing_lines(
     connection: Connection, plan_id: str, skipped: int = 0, limit: int | None = None
 ) -> Iterator[PlanLine]:
-    """Those that lead to a record, in order, without the first `skipped`; within the caller's transaction."""
+    """The lines that lead to a record, in order, without the first `skipped`; within the caller's transaction."""
     yield from _lines(connection, "read_changing_lines", [plan_id, limit, skipped])
 
 
@@ -210,7 +227,8 @@ def logged_reversals(connection: Connection, plan_id: str) -> tuple[int, int]:
     """Records, and different reversals among them."""
     row = connection.execute(_SQL["logged_reversals"], [plan_id]).fetchone()
     assert row is not None, "an aggregate has one row"
-    return row[0], row[1]
+    records, distinct = row
+    return records, distinct
 
 
 def decided_anew(connection: Connection, decision_ids: Sequence[str]) -> dict[str, int]:
@@ -239,13 +257,20 @@ def _lines(connection: Connection, name: str, values: Sequence[object]) -> Itera
 def _line(row: Sequence[Any]) -> PlanLine:
     line = PlanLine(*row)
     return line._replace(
-        before=None if line.before is None else Outcome(line.before),
-        after=None if line.after is None else Outcome(line.after),
-        disposition=Disposition(line.disposition),
+        before=_outcome(line.before), after=_outcome(line.after), disposition=Disposition(line.disposition)
     )
+
+
+def _outcome(text: str | None) -> Outcome | None:
+    return None if text is None else Outcome(text)
+
+
+def _first_column(connection: Connection, name: str, ids: Sequence[str]) -> set[str]:
+    return {found for (found,) in connection.execute(_SQL[name], [list(ids)]).fetchall()}
 
 
 def _number(connection: Connection, name: str, values: Sequence[object]) -> int:
     row = connection.execute(_SQL[name], values).fetchone()
     assert row is not None, "an aggregate has one row"
-    return int(row[0])
+    [count] = row
+    return int(count)

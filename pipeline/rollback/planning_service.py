@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
-from pipeline.domain.decision import Outcome
-from pipeline.domain.refusals import Refusal
-from pipeline.io.avro.wire import StoredDecision, WireFormat, stored_decision
+from pipeline.domain.decision import Decision
+from pipeline.domain.features import COLUMN
+from pipeline.io.avro.wire import WireFormat
 from pipeline.io.postgres import Connection, failures_named
 from pipeline.people.store import read_person
-from pipeline.replay.archive_files import RegimeArchive
-from pipeline.replay.redecide import AS_RECORDED, Good, Redecided, redecide
+from pipeline.replay.redecide import AS_RECORDED, Good, Redecided, Version, redecide
+from pipeline.replay.regimes import RegimeOf
+from pipeline.rollback.blast_radius import Adding
 from pipeline.rollback.plan_store import (
     Selected,
     StoredPlan,
@@ -32,7 +33,6 @@ from pipeline.rollback.plan_store import (
 )
 from pipeline.rollback.reversal import (
     CHANGING,
-    BlastRadius,
     Disposition,
     PlanDigest,
     PlanHeader,
@@ -42,7 +42,8 @@ from pipeline.rollback.reversal import (
 )
 
 DECISIONS_MAX: Final = 1_000_000
-"""Of one plan; a day's at a dozen a second. Whoever needs more splits the time span."""
+"""Lines of one plan; a day's decisions at a dozen a second. Split the time span if you need more."""
+_AS_RECORDED: Final = Version(AS_RECORDED, b"")
 
 
 class PlanRefused(Exception):
@@ -67,7 +68,7 @@ class Criteria(NamedTuple):
         return all(value is None for value in self)
 
     def columns(self) -> dict[str, object]:
-        """As the statement takes them."""
+        """The criteria as the statement takes them."""
         name, value = self.segment or (None, None)
         rest = {key: wanted for key, wanted in self._asdict().items() if key not in ("segment", "ids")}
         ids = None if self.ids is None else list(self.ids)
@@ -88,9 +89,9 @@ class Planner:
     """Raises PlanRefused, RegimeMissing, DatabaseUnavailable, DatabaseRefused."""
 
     def __init__(
-        self, connection: Connection, wire: WireFormat, archive: RegimeArchive, decisions_topic: str, lifetime_ms: int
+        self, connection: Connection, wire: WireFormat, regime_of: RegimeOf, decisions_topic: str, lifetime_ms: int
     ) -> None:
-        self._connection, self._wire, self._archive = connection, wire, archive
+        self._connection, self._wire, self._regime_of = connection, wire, regime_of
         self._decisions_topic, self._lifetime_ms = decisions_topic, lifetime_ms
 
     def plan(
@@ -106,7 +107,7 @@ class Planner:
             return self._store(header, request, advance)
 
     def _store(self, header: PlanHeader, request: Request, advance: Callable[[int], None]) -> StoredPlan:
-        digest, radius, done = PlanDigest(header), BlastRadius(), 0
+        digest, adding, done = PlanDigest(header), Adding(), 0
         until = audited_until(self._connection, self._decisions_topic)
         for lines in self._lines(request):
             if done + len(lines) > DECISIONS_MAX:
@@ -114,32 +115,33 @@ class Planner:
             copy_lines(self._connection, header.plan_id, done, lines)
             for line in lines:
                 digest.add(line)
-                radius.add(line)
+                adding.add(line)
             done += len(lines)
             advance(done)
         if not done:
             raise PlanRefused("No decision in the audit log is as described")
-        plan = StoredPlan(header, until, done, radius.changing.decisions, radius.as_json(), digest.value())
+        radius = adding.radius()
+        plan = StoredPlan(header, until, done, radius.changing.decisions, radius, digest.value())
         insert_plan(self._connection, plan)
         return plan
 
     def _lines(self, request: Request) -> Iterator[list[PlanLine]]:
         for chunk in select_decisions(self._connection, request.criteria.columns()):
-            stored = [self._stored(selected) for selected in chunk]
-            yield self._chunk_lines(chunk, stored, redecide(stored, request.good, self._archive))
+            decisions = [self._decision(selected) for selected in chunk]
+            yield self._chunk_lines(chunk, decisions, redecide(decisions, request.good, self._regime_of))
 
     def _chunk_lines(
-        self, chunk: Sequence[Selected], stored: Sequence[StoredDecision], redecided: Sequence[Redecided]
+        self, chunk: Sequence[Selected], decisions: Sequence[Decision], redecided: Sequence[Redecided]
     ) -> list[PlanLine]:
-        decided = {each.decision_id: Outcome(one.fields["outcome"]) for each, one in zip(chunk, stored, strict=True)}
+        decided = {each.decision_id: decision.outcome for each, decision in zip(chunk, decisions, strict=True)}
         held_now = in_force(self._connection, decided)
         held = held_executions(self._connection, [each.execution_id for each in chunk])
         reviews = open_reviews(self._connection, list(decided))
         lines = []
-        for each, one, again in zip(chunk, stored, redecided, strict=True):
+        for each, decision, again in zip(chunk, decisions, redecided, strict=True):
             before, is_reviewed = held_now[each.decision_id]
             what = disposition(before, again.outcome, is_reviewed=is_reviewed)
-            payment, is_held = one.transaction, each.execution_id in held
+            (payment, features), is_held = decision.snapshot, each.execution_id in held
             released = self._wire.encode_transaction(payment).hex() if what is Disposition.RELEASE else ""
             lines.append(
                 PlanLine(
@@ -150,7 +152,7 @@ class Planner:
                     each.topic_offset,
                     payment.currency,
                     payment.amount_minor,
-                    one.features[0],
+                    features[COLUMN["amount_gbp_minor"]],
                     before,
                     again.outcome,
                     what,
@@ -162,16 +164,15 @@ class Planner:
             )
         return lines
 
-    def _stored(self, selected: Selected) -> StoredDecision:
-        fields = self._wire.decode("decision.v1", selected.record)
-        if isinstance(fields, Refusal):
+    def _decision(self, selected: Selected) -> Decision:
+        decision = self._wire.decode_decision_record(selected.record)
+        if not isinstance(decision, Decision):
             raise PlanRefused(f"The audit log's record of decision {selected.decision_id} can't be read")
-        return stored_decision(fields, selected.record)
+        return decision
 
     def _header(self, request: Request, plan_id: str, now_ms: int) -> PlanHeader:
         good = request.good
-        model_version, model_hash = good.model or (AS_RECORDED, b"")
-        policy_version, policy_hash = good.policy or (AS_RECORDED, b"")
+        model, policy = good.model or _AS_RECORDED, good.policy or _AS_RECORDED
         return PlanHeader(
             plan_id,
             request.requested_by,
@@ -179,9 +180,9 @@ class Planner:
             now_ms + self._lifetime_ms,
             request.reason.strip(),
             request.criteria_text,
-            model_version,
-            model_hash.hex(),
-            policy_version,
-            policy_hash.hex(),
+            model.version,
+            model.sha256.hex(),
+            policy.version,
+            policy.sha256.hex(),
             good.basis.value,
         )

@@ -1,68 +1,30 @@
-"""What is shown of a rollback plan: lines for people and pipes, and the report for Risk and Compliance."""
+"""A rollback plan as it is shown: lines for people and pipes, and the report for Risk and Compliance."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
-from pipeline.decide.decision_topics import money_text
-from pipeline.decide.verdict import decision_id
-from pipeline.io.postgres import Connection, failures_named
+from pipeline.domain.money import money_text
+from pipeline.domain.times import utc_text
+from pipeline.io.postgres import failures_named
 from pipeline.io.settings import Settings
-from pipeline.review.desk_command import connected
 from pipeline.rollback.apply_service import Applied
+from pipeline.rollback.blast_radius import Share, radius_json
 from pipeline.rollback.page import page
 from pipeline.rollback.plan_command import find_plan
-from pipeline.rollback.plan_store import (
-    Progress,
-    ProgressKind,
-    Settled,
-    StoredPlan,
-    decided_anew,
-    ledger_sums,
-    logged_reversals,
-    read_approval,
-    read_lines,
-    read_progress,
-    settled,
-)
-from pipeline.rollback.reversal import Approval, Disposition, PlanLine, plan_digest, released_id
-from pipeline.terminal.output import Output, coloured, utc_text
+from pipeline.rollback.plan_store import StoredPlan
+from pipeline.rollback.report_store import Report, read_report
+from pipeline.rollback.reversal import Disposition
+from pipeline.terminal.connection import connected
+from pipeline.terminal.output import Output, coloured
 from pipeline.web.page_files import write
-
-
-class Report(NamedTuple):
-    """A plan and everything that followed from it, from one moment of the database."""
-
-    plan: StoredPlan
-    is_intact: bool  # the stored lines give the hash
-    approval: Approval | None
-    progress: Sequence[Progress]
-    settled: Sequence[Settled]
-    logged: int  # reversals in the audit log
-    logged_distinct: int
-    anew: Mapping[str, int]  # decisions about payments that were given back, by outcome
-    ledger_sums: Mapping[str, int]
-    lines: Sequence[PlanLine]
-
-    @property
-    def appended(self) -> int:
-        return self.progress[-1].appended if self.progress else 0
-
-    @property
-    def state(self) -> str:
-        if self.approval is None:
-            return "PLANNED"
-        is_complete = bool(self.progress) and self.progress[-1].kind is ProgressKind.COMPLETED
-        return "COMPLETED" if is_complete else "UNDER_WAY"
 
 
 def report_of(settings: Settings, plan_id: str) -> Report:
     with connected(settings) as connection:
         plan = find_plan(connection, plan_id)
         with failures_named(), connection.transaction():
-            return _report(connection, plan)
+            return read_report(connection, plan)
 
 
 def show_plan(output: Output, plan: StoredPlan, *, is_brief: bool = False) -> None:
@@ -95,7 +57,7 @@ def show_applied(output: Output, applied: Applied) -> None:
 
 
 def show_report(output: Output, report: Report) -> None:
-    """In short, for the terminal."""
+    """Show the report in short, for the terminal."""
     plan, state = report.plan, report.state
     line = f"{plan.header.plan_id} {coloured(state, _COLOUR[state], is_bold=True)} {report.appended:,} of "
     output.record(report_json(report), f"{line}{plan.changing:,} reversals appended. {plan.header.reason}")
@@ -113,10 +75,10 @@ def show_whole_report(output: Output, report: Report) -> None:
 
 
 def write_page(path: Path, report: Report) -> None:
-    write(path, page(report_json(report), [line._asdict() for line in report.lines]))
+    write(path, page(report))
 
 
-def plan_json(plan: StoredPlan) -> dict[str, Any]:
+def plan_json(plan: StoredPlan) -> dict[str, object]:
     header = plan.header
     return {
         **header._asdict(),
@@ -124,13 +86,13 @@ def plan_json(plan: StoredPlan) -> dict[str, Any]:
         "expires_at": utc_text(header.expires_at_ms),
         "decisions": plan.decisions,
         "changing": plan.changing,
-        "blast_radius": plan.blast_radius,
+        "blast_radius": radius_json(plan.blast_radius),
         "audited_until": plan.audited_until,
         "content_hash": plan.content_hash.hex(),
     }
 
 
-def report_json(report: Report) -> dict[str, Any]:
+def report_json(report: Report) -> dict[str, object]:
     approval = report.approval
     return {
         **plan_json(report.plan),
@@ -139,7 +101,7 @@ def report_json(report: Report) -> dict[str, Any]:
         "approved_by": None if approval is None else approval.approved_by,
         "approved_at": None if approval is None else utc_text(approval.approved_at_ms),
         "appended": report.appended,
-        "progress": [{**each._asdict(), "at": utc_text(each.at_ms)} for each in _milestones(report.progress)],
+        "progress": [{**each._asdict(), "at": utc_text(each.at_ms)} for each in report.milestones],
         "reversals_logged": report.logged,
         "reversals_logged_distinct": report.logged_distinct,
         "settled": [each._asdict() for each in report.settled],
@@ -150,16 +112,13 @@ def report_json(report: Report) -> dict[str, Any]:
 
 def radius_sentences(plan: StoredPlan) -> list[str]:
     radius = plan.blast_radius
-    changes = [f"{change.replace('->', ' to ')}: {_share(share)}" for change, share in radius["by_change"].items()]
-    more = [
-        f"{words}: {_share(radius[name])}"
-        for name, words in {"held_funds": "of these with held funds", "open_reviews": "of these under review"}.items()
-        if radius[name]["decisions"]
-    ]
+    changes = [f"{before} to {after}: {_share(share)}" for (before, after), share in radius.by_change.items()]
+    within = {"of these with held funds": radius.held_funds, "of these under review": radius.open_reviews}
+    more = [f"{words}: {_share(share)}" for words, share in within.items() if share.decisions]
     kept = [
-        f"left as they are, {_KEPT[Disposition(name)]}: {_share(share)}"
-        for name, share in radius["by_disposition"].items()
-        if Disposition(name) in _KEPT
+        f"left as they are, {_KEPT[disposition]}: {_share(share)}"
+        for disposition, share in radius.by_disposition.items()
+        if disposition in _KEPT
     ]
     return [*changes, *more, *kept]
 
@@ -170,7 +129,7 @@ def history_sentences(report: Report) -> list[str]:
         said.append(f"approved by {report.approval.approved_by} at {utc_text(report.approval.approved_at_ms)}")
     return said + [
         f"{each.kind.lower()} by {each.applied_by} at {utc_text(each.at_ms)}, {each.appended:,} appended"
-        for each in _milestones(report.progress)
+        for each in report.milestones
     ]
 
 
@@ -195,35 +154,11 @@ _KEPT = {
 }
 
 
-def _report(connection: Connection, plan: StoredPlan) -> Report:
-    plan_id = plan.header.plan_id
-    lines = list(read_lines(connection, plan_id))
-    released = [line.transaction_id for line in lines if line.disposition is Disposition.RELEASE]
-    logged, distinct = logged_reversals(connection, plan_id)
-    return Report(
-        plan,
-        plan_digest(plan.header, lines) == plan.content_hash,
-        read_approval(connection, plan_id),
-        read_progress(connection, plan_id),
-        settled(connection, plan_id),
-        logged,
-        distinct,
-        decided_anew(connection, [decision_id(released_id(name)) for name in released]),
-        ledger_sums(connection),
-        lines,
-    )
-
-
-def _milestones(progress: Sequence[Progress]) -> list[Progress]:
-    """Without the steps in between; the last stays, whatever it is."""
-    return [each for each in progress if each.kind is not ProgressKind.APPENDED or each is progress[-1]]
-
-
 def _good(plan: StoredPlan) -> str:
     header = plan.header
     return f"model {header.good_model_version} and policy {header.good_policy_version}"
 
 
-def _share(share: Mapping[str, Any]) -> str:
-    amounts = ", ".join(money_text(minor, currency) for currency, minor in share["amount_minor"].items())
-    return f"{share['decisions']:,} decisions of {share['customers']:,} customers, {amounts or 'no amount'}"
+def _share(share: Share) -> str:
+    amounts = ", ".join(money_text(minor, currency) for currency, minor in share.amount_minor.items())
+    return f"{share.decisions:,} decisions of {share.customers:,} customers, {amounts or 'no amount'}"

@@ -15,14 +15,14 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, NamedTuple
 from uuid import UUID, uuid5
 
 from pipeline.domain.decision import Outcome
-from pipeline.domain.identities import reversal_id
+from pipeline.domain.identities import DecisionId, reversal_id
 from pipeline.domain.payment import Transaction
+from pipeline.domain.reversal import Reversal
 from pipeline.people.roles import Person, Role
 
 TRANSACTION_ID_CHARACTERS_MAX: Final = 64
@@ -33,7 +33,7 @@ _ROUND: Final = re.compile(r"(.*):r([1-9][0-9]{0,5})", re.ASCII)
 
 
 class Disposition(StrEnum):
-    """What a plan does about a decision, in order of precedence."""
+    """A plan's effect on a decision, in order of precedence."""
 
     GIVEN_BACK = "GIVEN_BACK"  # an earlier reversal released it to be decided anew
     REVIEWED = "REVIEWED"  # a person decided: that stands
@@ -60,7 +60,8 @@ def disposition(before: Outcome | None, after: Outcome | None, *, is_reviewed: b
 
 
 class PlanHeader(NamedTuple):
-    """What was asked, under what it is decided again, and when. `criteria`: names and values as they were given."""
+    """The request: criteria, versions to decide again under, and time. `criteria`: names and values as they were
+    given."""
 
     plan_id: str
     requested_by: str
@@ -82,7 +83,7 @@ class PlanLine(NamedTuple):
     `amount_gbp_minor`: UNKNOWN where the currency has no rate. `payment_hex`: of RELEASE only, the payment in Avro.
     """
 
-    decision_id: str
+    decision_id: DecisionId
     transaction_id: str
     account_id: str
     topic_partition: int
@@ -124,63 +125,8 @@ def _canonical(fields: tuple[object, ...]) -> bytes:
     return json.dumps(fields, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
 
 
-@dataclass(slots=True)
-class Share:
-    """Some of a plan's decisions: how many, of how many customers, and their amounts by currency in minor units."""
-
-    decisions: int = 0
-    accounts: set[str] = field(default_factory=set)
-    amount_minor: dict[str, int] = field(default_factory=dict)
-
-    def add(self, line: PlanLine) -> None:
-        self.decisions += 1
-        self.accounts.add(line.account_id)
-        self.amount_minor[line.currency] = self.amount_minor.get(line.currency, 0) + line.amount_minor
-
-    def as_json(self) -> dict[str, object]:
-        amounts = dict(sorted(self.amount_minor.items()))
-        return {"decisions": self.decisions, "customers": len(self.accounts), "amount_minor": amounts}
-
-
-class BlastRadius:
-    """What a plan touches, added up a line at a time."""
-
-    def __init__(self) -> None:
-        self.selected, self.changing, self.held, self.in_review = Share(), Share(), Share(), Share()
-        self.by_disposition: dict[Disposition, Share] = {}
-        self.by_change: dict[tuple[Outcome, Outcome], Share] = {}
-
-    def add(self, line: PlanLine) -> None:
-        self.selected.add(line)
-        self.by_disposition.setdefault(line.disposition, Share()).add(line)
-        if line.disposition not in CHANGING:
-            return
-        assert line.before is not None, "what changes is in force"
-        assert line.after is not None, "what changes was decided again"
-        self.changing.add(line)
-        self.by_change.setdefault((line.before, line.after), Share()).add(line)
-        if line.is_held:
-            self.held.add(line)
-        if line.is_in_review:
-            self.in_review.add(line)
-
-    def as_json(self) -> dict[str, object]:
-        dispositions = {
-            each.value: self.by_disposition[each].as_json() for each in Disposition if each in self.by_disposition
-        }
-        changes = {f"{before}->{after}": share.as_json() for (before, after), share in sorted(self.by_change.items())}
-        return {
-            "selected": self.selected.as_json(),
-            "changing": self.changing.as_json(),
-            "held_funds": self.held.as_json(),
-            "open_reviews": self.in_review.as_json(),
-            "by_disposition": dispositions,
-            "by_change": changes,
-        }
-
-
 class ApplyRefusal(StrEnum):
-    """In order of precedence; each is the sentence that the person reads."""
+    """Refusals of a plan, in order of precedence; each is the sentence that the person reads."""
 
     ALTERED = "the stored plan is not the one that was made: its hash differs"
     NOT_AUTHORISED = "only a ROLLBACK_APPROVER applies a plan"
@@ -213,22 +159,6 @@ def apply_refusal(
     if now_ms >= header.expires_at_ms:
         return ApplyRefusal.EXPIRED
     return ApplyRefusal.OVERTAKEN if overtaken else None
-
-
-class Reversal(NamedTuple):
-    """A value of `decisions.v1`, fields in the order of the record in `schemas/decision.v1.avsc`."""
-
-    reversal_id: str
-    decision_id: str
-    transaction_id: str
-    account_id: str
-    plan_id: str
-    reversed_at_ms: int
-    reversed_outcome: Outcome
-    corrected_outcome: Outcome | None
-    reason: str
-    requested_by: str
-    approved_by: str
 
 
 def reversal(header: PlanHeader, line: PlanLine, approval: Approval) -> Reversal:

@@ -1,24 +1,24 @@
-"""Context that decisions are made with: accounts, risk signals and labels, as idempotent upserts.
+"""The context that decisions need (accounts, risk signals and labels), taken in by idempotent upserts.
 
-At-least-once delivery is enough: the newest wins, and a label marks the same payment however often it comes.
+At-least-once delivery is enough: the newest value wins, and a label marks the same payment however often it comes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
+from pipeline.domain.context import Account, Label, RiskSignal, RiskSignalKind
 from pipeline.domain.log import Record
 from pipeline.domain.refusals import Refusal, RefusalCode, canonical_ip_address
-from pipeline.io.avro.wire import Datum, WireFormat
+from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.state.store import RedisState, StateUnavailable
-from pipeline.state.windows import LabelEvent
 
-CONTEXT_TOPICS: Final = {"accounts.v1": "account.v1", "risk_signals.v1": "risk_signal.v1", "labels.v1": "label.v1"}
-"""Topic → schema of its values, in the order in which a rebuild replays them."""
+CONTEXT_TOPICS: Final = ("accounts.v1", "risk_signals.v1", "labels.v1")
+"""Topics of context, in the order in which a rebuild replays them."""
 RECORDS_MAX: Final = 1000
 RETRY_INTERVAL_S: Final = 0.25
 
@@ -31,22 +31,28 @@ class Context:
         open_reader: Callable[[], LogReader],
         full_name: Callable[[str], str],
     ) -> None:
-        """full_name: of a topic, its prefix included."""
-        self._state, self._wire, self._open_reader, self._full_name = state, wire, open_reader, full_name
+        """Keep what to read with. full_name: gives a topic's name with its prefix."""
+        self._state, self._open_reader, self._full_name = state, open_reader, full_name
+        self._decode: Mapping[str, Callable[[bytes | None], Account | RiskSignal | Label | Refusal]] = {
+            "accounts.v1": wire.decode_account,
+            "risk_signals.v1": wire.decode_risk_signal,
+            "labels.v1": wire.decode_label,
+        }
 
     async def apply(self, topic: str, value: bytes | None) -> Refusal | None:
-        """Takes one record in; a Refusal says why it can't be used. Raises StateUnavailable."""
-        fields = self._wire.decode(CONTEXT_TOPICS[topic], value)
-        if isinstance(fields, Refusal):
-            return fields
-        if topic == "accounts.v1":
-            return await self._account(fields)
-        if topic == "risk_signals.v1":
-            return await self._risk_signal(fields)
-        return await self._label(fields)
+        """Take in one record; a Refusal says why it can't be used. Raises StateUnavailable."""
+        match self._decode[topic](value):
+            case Account() as account:
+                return await self._account(account)
+            case RiskSignal() as signal:
+                return await self._risk_signal(signal)
+            case Label() as label:
+                return await self._label(label)
+            case refusal:
+                return refusal
 
     async def apply_held(self, topic: str, value: bytes | None, patience_s: float) -> Refusal | None:
-        """`apply`, tried again while the state store is away, for at most `patience_s`."""
+        """Call `apply`, and try again while the state store is away, for at most `patience_s`."""
         deadline = time.monotonic() + patience_s
         while True:
             try:
@@ -57,7 +63,7 @@ class Context:
                 await asyncio.sleep(RETRY_INTERVAL_S)
 
     async def replay(self) -> int:
-        """All context that the log keeps, again; returns how many records were read."""
+        """Take in all context that the log keeps once more; return how many records were read."""
         count = 0
         with self._open_reader() as reader:
             for topic in CONTEXT_TOPICS:
@@ -69,36 +75,34 @@ class Context:
     async def _replay_partition(self, topic: str, reader: LogReader, partition: int, offset: int, end: int) -> int:
         count, is_at_end = 0, False
         while not is_at_end:
-            stretch = await asyncio.to_thread(
-                reader.stretch, self._full_name(topic), partition, offset, end, RECORDS_MAX, _value
+            found = await asyncio.to_thread(
+                reader.read_range, self._full_name(topic), partition, offset, end, RECORDS_MAX, _value
             )
-            for value in stretch.taken:
+            for value in found.taken:
                 await self.apply(topic, value)
-            offset, is_at_end = stretch.end_offset, stretch.is_at_end
-            count += len(stretch.taken)
+            offset, is_at_end = found.end_offset, found.is_at_end
+            count += len(found.taken)
         return count
 
-    async def _account(self, fields: Datum) -> Refusal | None:
-        normal_month = fields["normal_month_gbp_minor"]
+    async def _account(self, account: Account) -> Refusal | None:
+        normal_month = account.normal_month_gbp_minor
         if normal_month is not None and normal_month < 0:
             return Refusal(RefusalCode.AMOUNT_OUT_OF_RANGE, "normal_month_gbp_minor is below 0")
-        await self._state.upsert_account(fields["account_id"], fields["updated_at_ms"], normal_month)
+        await self._state.upsert_account(account.account_id, account.updated_at_ms, normal_month)
         return None
 
-    async def _risk_signal(self, fields: Datum) -> Refusal | None:
-        kind, entity = fields["kind"], fields["entity"]
-        if fields["fraud_reports"] < 0:
+    async def _risk_signal(self, signal: RiskSignal) -> Refusal | None:
+        kind, entity, fraud_reports, observed_at_ms = signal
+        if fraud_reports < 0:
             return Refusal(RefusalCode.AMOUNT_OUT_OF_RANGE, "fraud_reports is below 0")
-        if kind == "IP_ADDRESS":
-            entity = canonical_ip_address(entity)
-        if not entity:
+        named = canonical_ip_address(entity) if kind is RiskSignalKind.IP_ADDRESS else entity
+        if not named:
             return Refusal(RefusalCode.IP_ADDRESS_INVALID, "entity is no address and no device")
-        await self._state.upsert_risk_signal(kind, entity, fields["fraud_reports"], fields["observed_at_ms"])
+        await self._state.upsert_risk_signal(kind, named, fraud_reports, observed_at_ms)
         return None
 
-    async def _label(self, fields: Datum) -> Refusal | None:
-        names = LabelEvent._fields
-        if await self._state.label(LabelEvent._make(fields[name] for name in names)):
+    async def _label(self, label: Label) -> Refusal | None:
+        if await self._state.label(label):
             return None
         return Refusal(RefusalCode.LABEL_UNMATCHED, "no payment with this id is in the beneficiary's windows")
 

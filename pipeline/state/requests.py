@@ -1,8 +1,7 @@
-"""What the state store's scripts are sent and answer, as bytes. Layouts are named at the top of each .lua file.
+"""The requests to the state store's scripts and their replies, as bytes. The head of each .lua file names its layout.
 
-A chunk is at most CHUNK_EVENTS events of one partition: over more, a script blocks Redis for more than 5 ms; over
-fewer, it costs more a payment.
-Stored times count from 2015-01-01, so that 5 bytes last until 2049.
+A chunk is at most CHUNK_EVENTS events of one partition. With more, a script blocks Redis for more than 5 ms; with
+fewer, each payment costs more. Stored times count from 2015-01-01, so that 5 bytes last until 2049.
 """
 
 from __future__ import annotations
@@ -17,23 +16,25 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.domain.context import Label
 from pipeline.domain.features import ACCOUNT_STATE, STATE, UNKNOWN
-from pipeline.state.events import StateEvent
-from pipeline.state.windows import DEVICE, IP_ADDRESS, Freshness, Labelled, PartitionEvents
+from pipeline.state.state_event import StateEvent
+from pipeline.state.windows import DEVICE, IP_ADDRESS, Freshness, PartitionEvents
 
 LAYOUT: Final = 2
-"""Of what stands under the keys, and part of their names: a release with another finds nothing, and builds it anew."""
+"""Version of the values' layout. It is part of the keys' names, so a release with another layout finds nothing, and
+builds the state anew."""
 CHUNK_EVENTS: Final = 256
 ORIGIN_MS: Final = 1_420_070_400_000
 HASHES_CACHED: Final = 131_072
-"""Ids of accounts come again; 131,072 hashes are about 20 MB."""
+"""Most hashes of party ids that are cached, because the ids come again; 131,072 hashes are about 20 MB."""
 ID_HASH_BYTES: Final = 9
-"""Among 10^8 ids an unseen one is taken for seen once in 4·10^13 times."""
+"""Length of a transaction id's hash. Among 10^8 ids an unseen one is taken for seen once in 4·10^13 times."""
 ROW_LENGTH: Final = 14
-"""Offset and 13 features; in a row of shared state the last is the declared month."""
+"""Numbers in a row: the offset and 13 features. In a row of shared state the last is the declared month."""
 _MONTH: Final = ACCOUNT_STATE.index("account_normal_month_minor")
 _BENEFICIARY, _DECLARED_MONTH = "b", "m"
-_FACTS: Final = {IP_ADDRESS: "i", DEVICE: "d"}
+_FACT_KINDS: Final = {IP_ADDRESS: "i", DEVICE: "d"}
 
 _CLAIMS: Final = Struct(">HHIHIB")
 _CLAIM: Final = Struct(">H9s4sBIHHI")
@@ -49,7 +50,7 @@ class Chunk(NamedTuple):
     last: int  # exclusive
     committed: int
     events: Sequence[StateEvent]
-    place: int  # of the first event in its partition's share of the batch
+    place: int  # index of its first event in the partition's share of the batch
     id_hashes: Sequence[bytes]  # ID_HASH_BYTES each
 
 
@@ -59,7 +60,7 @@ class Request(NamedTuple):
 
 
 class Keys:
-    """Names of keys; what is in braces decides a key's slot."""
+    """Names of the keys in Redis. The part in braces decides a key's slot."""
 
     def __init__(self, prefix: str, shards: int) -> None:
         self._prefix, self.shards = f"{prefix}:{LAYOUT}", shards
@@ -83,29 +84,29 @@ class Keys:
         return f"{self._prefix}:{{s{shard}}}progress:{partition}"
 
     def buckets(self, shard: int) -> str:
-        """Completed by the number of the bucket."""
+        """Return the prefix of the shard's id buckets; the number of a bucket completes it."""
         return f"{self._prefix}:{{s{shard}}}c:"
 
     def accounts(self, partition: int) -> str:
-        """Completed by the account's id."""
+        """Return the prefix of the partition's accounts; an account's id completes it."""
         return f"{self._prefix}:{{p{partition}}}a:"
 
     def beneficiary(self, beneficiary_id: str) -> str:
         return self.shared(self.shard(beneficiary_id), _BENEFICIARY) + beneficiary_id
 
     def fact(self, kind: str, entity: str) -> str:
-        return self.shared(self.shard(entity), _FACTS[kind]) + entity
+        return self.shared(self.shard(entity), _FACT_KINDS[kind]) + entity
 
     def declared_month(self, account_id: str) -> str:
         return self.shared(self.shard(account_id), _DECLARED_MONTH) + account_id
 
     def shared(self, shard: int, kind: str) -> str:
-        """Completed by the id."""
+        """Return the prefix of one kind of key in the shard; an id completes it."""
         return f"{self._prefix}:{{s{shard}}}{kind}:"
 
 
 def chunks(share: PartitionEvents) -> Iterator[Chunk]:
-    """The share in order; each chunk ends where the next one's first event stands."""
+    """Split the share into chunks, in order; each chunk ends at the first event of the next."""
     events, first = share.events, share.start_offset
     for place in range(0, max(len(events), 1), CHUNK_EVENTS):
         past = place + CHUNK_EVENTS
@@ -117,7 +118,7 @@ def chunks(share: PartitionEvents) -> Iterator[Chunk]:
 
 
 def claim_request(chunk: Chunk, shard: int, names: Keys, buckets: int, initial: bool) -> tuple[Request, list[int]]:
-    """The request, and which of the chunk's events it asks for."""
+    """Return the request, and the indices of the chunk's events that it asks about."""
     keys = [names.claim_progress(shard), names.exceptions(shard, chunk.partition)]
     prefix, shards, pack = names.buckets(shard), names.shards, _CLAIM.pack
     parts = [_CLAIMS.pack(chunk.partition, *_six(chunk.first), *_six(chunk.last), initial)]
@@ -158,10 +159,10 @@ def account_request(chunk: Chunk, names: Keys, initial: bool, rebuild: bool) -> 
 
 
 def shared_request(chunk: Chunk, shard: int, names: Keys, initial: bool, rebuild: bool) -> Request:
-    """Events that have nothing in this shard are left out."""
+    """Return the request for one shard; it leaves out events that have nothing in this shard."""
     pack, shard_of, is_only = _SHARED.pack, names.shard, names.shards == 1
     of_beneficiary, of_month = names.shared(shard, _BENEFICIARY), names.shared(shard, _DECLARED_MONTH)
-    of_address, of_device = names.shared(shard, _FACTS[IP_ADDRESS]), names.shared(shard, _FACTS[DEVICE])
+    of_address, of_device = names.shared(shard, _FACT_KINDS[IP_ADDRESS]), names.shared(shard, _FACT_KINDS[DEVICE])
     beneficiaries: dict[str, int] = {}
     facts: dict[str, int] = {}
     parts: list[bytes] = []
@@ -192,8 +193,8 @@ def shared_request(chunk: Chunk, shard: int, names: Keys, initial: bool, rebuild
     return Request(keys, header + b"".join(parts))
 
 
-def label_arguments(label: Labelled) -> tuple[int, bytes, int]:
-    """Event time, payment and sender hash, fraud."""
+def label_arguments(label: Label) -> tuple[int, bytes, int]:
+    """Return the arguments of label.lua: the event time, the payment hash with the sender hash, and 1 for fraud."""
     id_hash = blake2b(label.transaction_id.encode(), digest_size=ID_HASH_BYTES).digest()
     payment = payment_hash(id_hash, label.event_time_ms) + party_hash(label.account_id)
     return label.event_time_ms - ORIGIN_MS, payment, int(label.fraud)
@@ -201,20 +202,20 @@ def label_arguments(label: Labelled) -> tuple[int, bytes, int]:
 
 @lru_cache(HASHES_CACHED)
 def party_hash(party_id: str) -> bytes:
-    """6 bytes that stand for an account or a beneficiary among those that one account or beneficiary deals with.
+    """Return 6 bytes that tell apart the accounts or beneficiaries that one beneficiary or account deals with.
 
-    An account keeps the first 5: among 1,000 beneficiaries a new one is taken for known once in 10^9 times.
+    An account keeps the first 5. Among 1,000 beneficiaries a new one is taken for a known one once in 10^9 times.
     """
     return blake2b(party_id.encode(), digest_size=6).digest()
 
 
 def payment_hash(id_hash: bytes, event_time_ms: int) -> bytes:
-    """4 bytes that, with the sender's hash, tell a beneficiary's payments apart."""
+    """Return 4 bytes that, together with the sender's hash, tell a beneficiary's payments apart."""
     return ((int.from_bytes(id_hash[:4]) ^ event_time_ms) & 0xFFFFFFFF).to_bytes(4)
 
 
 class Answers:
-    """The observation of one partition's share, filled in as replies come."""
+    """The observation of one partition's share, which the replies fill in as they come."""
 
     def __init__(self, events: int) -> None:
         self.freshness = np.full(events, Freshness.FRESH, dtype=np.int8)
@@ -222,14 +223,14 @@ class Answers:
         self._declared = np.full(events, UNKNOWN, dtype=np.int64)
 
     def claimed(self, chunk: Chunk, places: Sequence[int], body: bytes) -> None:
-        """`body`: a byte for each of the chunk's events named by `places`."""
+        """Take in a claim's reply; `body` holds a byte for each of the chunk's events at the indices `places`."""
         if len(places) == len(chunk.events):
             self.freshness[chunk.place : chunk.place + len(places)] = np.frombuffer(body, dtype=np.int8)
         else:
             self.freshness[np.array(places, dtype=np.intp) + chunk.place] = np.frombuffer(body, dtype=np.int8)
 
     def freshness_of(self, chunk: Chunk) -> bytes:
-        """A byte for each of the chunk's events."""
+        """Return the freshness of the chunk's events, a byte for each."""
         return self.freshness[chunk.place : chunk.place + len(chunk.events)].tobytes()
 
     def account(self, chunk: Chunk, body: bytes) -> None:
@@ -237,7 +238,10 @@ class Answers:
         self.state[places, : len(ACCOUNT_STATE)] = rows[:, 1:]
 
     def shared(self, chunk: Chunk, body: bytes) -> None:
-        """A shard knows its own part of a payment, and answers UNKNOWN, the least of all values, for the rest."""
+        """Merge in one shard's reply.
+
+        A shard knows its own part of a payment; it answers UNKNOWN, the least of all values, for the rest.
+        """
         rows, places = _rows(chunk, body)
         columns = slice(len(ACCOUNT_STATE), len(STATE))
         self.state[places, columns] = np.maximum(self.state[places, columns], rows[:, 1:-1])
@@ -254,14 +258,14 @@ def _windows_header(chunk: Chunk, initial: bool, rebuild: bool) -> bytes:
 
 
 def _six(number: int) -> tuple[int, int]:
-    """A 6-byte integer as its upper 2 and lower 4 bytes."""
+    """Split a 6-byte integer into its upper 2 and its lower 4 bytes."""
     return number >> 32, number & 0xFFFFFFFF
 
 
 def _rows(chunk: Chunk, body: bytes) -> tuple[NDArray[np.int64], slice | NDArray[np.intp]]:
-    """Rows of a reply, and where they belong in the partition's share."""
+    """Return the rows of a reply, and their indices in the partition's share."""
     rows = np.frombuffer(body, dtype="<i8").reshape(-1, ROW_LENGTH)
-    if len(rows) == len(chunk.events):  # one each, both by ascending offset
+    if len(rows) == len(chunk.events):  # one row for each event, both by ascending offset
         return rows, slice(chunk.place, chunk.place + len(rows))
     offsets = np.array([event.offset for event in chunk.events], dtype=np.int64)
     return rows, np.searchsorted(offsets, rows[:, 0]) + chunk.place

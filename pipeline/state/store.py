@@ -1,13 +1,14 @@
-"""The state store in Redis: dedupe, exact sliding windows, idempotence. What it answers is pipeline.state.windows'.
+"""The state store in Redis: dedupe, exact sliding windows, idempotence. pipeline.state.windows defines its answers.
 
-Keys: `{p3}` tags what belongs to partition 3 (its accounts), `{s0}` what belongs to shard 0 (ids, beneficiaries, IP
-addresses, devices, declared months). With one shard one server holds everything, and a batch takes one round trip. With
-more it takes two, and each script touches one slot of a cluster: claims first, since only a FRESH payment counts; then
-accounts and shared windows together. Every tag keeps how far each partition was observed (`reached`), in the same
-script that counts: whatever a crash leaves between the scripts, each goes on from its own place, and a tag that lost
-writes says so.
+The tag `{p3}` marks the keys that belong to partition 3 (its accounts), and `{s0}` those that belong to shard 0 (ids,
+beneficiaries, IP addresses, devices, declared months). With one shard, one server holds everything, and a batch takes
+one round trip. With more shards a batch takes two, and each script touches one slot of a cluster: claims come first,
+since only a FRESH payment counts; then come accounts and shared windows together. Under every tag, the script that
+counts also stores how far each partition was observed (`reached`). So whatever a crash leaves between the scripts, each
+goes on from its own position, and a tag that lost writes says so.
 
-A script is sent with what it shares in front, called by its SHA, and loaded again where a server has forgotten it.
+A script is sent with the code that it shares in front of it. It is called by its SHA, and loaded again where a server
+has forgotten it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any, Final, NamedTuple
 
 from redis.exceptions import NoScriptError, RedisError
 
+from pipeline.domain.context import Label
 from pipeline.domain.features import UNKNOWN
 from pipeline.io.redis_batches import Command, RedisBatches
 from pipeline.state.requests import (
@@ -40,7 +42,6 @@ from pipeline.state.windows import (
     BENEFICIARY_PAYMENTS_MAX,
     CLAIM_KEPT_MS,
     DAY_MS,
-    Labelled,
     PartitionEvents,
     PartitionObservation,
     SnapshotPruned,
@@ -50,20 +51,20 @@ from pipeline.state.windows import (
 __all__ = ["RedisState", "SnapshotPruned", "StateLost", "StateUnavailable"]
 
 CLAIM_BUCKETS: Final = 32_768
-"""A shard's ids are spread over so many hashes. Redis keeps a hash of at most 512 fields flat, 24 bytes an id: with
-room for ids that are not purged yet, 13 million ids of the last 7 days a shard (22 payments/s); with more, an id takes
-three times as much, so raise this or the shards. A hash costs 100 bytes before its first id, and up to 16 ids, however
-old, are not worth purging: 16 MB a shard at most."""
+"""Number of hashes that a shard's ids are spread over. Redis keeps a hash of at most 512 fields flat, at 24 bytes an
+id. With room for ids that are not purged yet, that makes 13 million ids of the last 7 days in a shard (22 payments/s).
+Beyond that, an id takes three times as much, so raise this number or that of the shards. A hash costs 100 bytes before
+its first id, and up to 16 ids, however old, are not worth a purge: 16 MB a shard at most."""
 EXCEPTIONS_KEPT: Final = 65_536
-"""Freshness other than FRESH that a shard remembers for each partition, so that what a rebuild passes again stands as
-it stood; 8 bytes each."""
+"""Answers other than FRESH that a shard remembers for each partition, so that a rebuild gives the same ones again; each
+takes 8 bytes."""
 
 _LUA: Final = Path(__file__).parent / "lua"
 _OFFSET: Final = Struct("<q")
 
 
 class StateUnavailable(Exception):
-    """Redis can't be reached in time, or answers that it failed."""
+    """Redis could not be reached in time, or answered that it failed."""
 
 
 class _Script(NamedTuple):
@@ -75,23 +76,23 @@ _Call = tuple[_Script, list[str], tuple[Any, ...]]
 
 
 class _Requests(NamedTuple):
-    """What is asked of one chunk."""
+    """The requests about one chunk."""
 
     chunk: Chunk
-    claims: Sequence[tuple[Request, Sequence[int]]]  # by shard; which of the chunk's events each is about
+    claims: Sequence[tuple[Request, Sequence[int]]]  # by shard, with the indices of the chunk's events it is about
     account: Request
     shared: Sequence[Request]  # by shard
 
 
 class Prepared(NamedTuple):
-    """A batch with all that will be asked of Redis; may be observed again and again."""
+    """A batch with all the requests to Redis about it; it may be observed again and again."""
 
     batch: Sequence[PartitionEvents]
     requests: Sequence[_Requests]
 
 
 _AnswersBy = Mapping[int, Answers]
-"""Partition → what is known of its share of a batch."""
+"""Partition → the answers about its share of a batch so far."""
 
 
 class RedisState:
@@ -107,7 +108,7 @@ class RedisState:
         timeout_s: float = 2.0,
         claim_buckets: int = CLAIM_BUCKETS,
     ) -> None:
-        """`shards`, `label_delay_days` and `claim_buckets` are for ever: changed, the state must be rebuilt."""
+        """Connect on first use. If `shards`, `label_delay_days` or `claim_buckets` change, rebuild the state."""
         self._redis = RedisBatches(url, timeout_s=timeout_s)
         self._keys, self._shards, self._buckets = Keys(prefix, shards), range(shards), claim_buckets
         self._is_one_server = shards == 1
@@ -118,16 +119,16 @@ class RedisState:
     async def observe(
         self, batch: Sequence[PartitionEvents], *, initial: bool = False, is_rebuild: bool = False
     ) -> list[PartitionObservation]:
-        """Counts what was not counted yet; answers what it answered the first time.
+        """Count the payments that are not counted yet; answer for the others as the first time.
 
-        initial: what was never observed starts at the batch's start offsets; for when nothing older can be had.
-        is_rebuild: snapshots that were dropped because they were committed are not missed. `initial` implies it.
-        Raises StateLost, SnapshotPruned or StateUnavailable; whatever was counted by then stays counted.
+        initial: a partition that was never observed starts at the batch's start offset, for when nothing older can be
+        had. is_rebuild: a snapshot that was dropped because it was committed is not an error; `initial` implies it.
+        Raises StateLost, SnapshotPruned or StateUnavailable; a payment that was counted by then stays counted.
         """
         return await self.observe_prepared(self.prepare(batch, initial=initial, is_rebuild=is_rebuild))
 
     def prepare(self, batch: Sequence[PartitionEvents], *, initial: bool = False, is_rebuild: bool = False) -> Prepared:
-        """All of `observe` that can be done ahead: while the batch before is observed, say."""
+        """Do the part of `observe` that can be done ahead, such as while the previous batch is observed."""
         keys, is_passing = self._keys, initial or is_rebuild
         requests = [
             _Requests(
@@ -142,9 +143,9 @@ class RedisState:
         return Prepared(batch, requests)
 
     async def observe_prepared(self, prepared: Prepared, *, when_ready: bool = False) -> list[PartitionObservation]:
-        """The rest of `observe`.
+        """Do the rest of `observe`.
 
-        when_ready: StateLost, with nothing counted, where the state was never built as a whole (see `mark_ready`).
+        when_ready: where the state was never built as a whole (see `mark_ready`), count nothing and raise StateLost.
         """
         answers = {share.partition: Answers(len(share.events)) for share in prepared.batch}
         if self._is_one_server:
@@ -155,7 +156,7 @@ class RedisState:
         return [PartitionObservation(answer.freshness, answer.finished()) for answer in answers.values()]
 
     async def positions(self, partition: int) -> int | None:
-        """The offset up to which all of the partition was observed; None where some of it was lost or never seen."""
+        """Return the offset below which all of the partition was observed; None where some was lost or never seen."""
         keys = self._keys
         commands: list[Command] = [("HGET", keys.account_progress(partition), "reached")]
         for shard in self._shards:
@@ -169,37 +170,37 @@ class RedisState:
         return min(int(reached), *shared, *claimed)
 
     async def mark_ready(self) -> None:
-        """The state is built, of every partition."""
+        """Record that the state of every partition is built."""
         await self._run([("SET", self._keys.ready(), 1)])
 
-    async def label(self, label: Labelled) -> bool:
-        """Marks the payment, in windows that it is in already as in those to come; False where none holds it."""
+    async def label(self, label: Label) -> bool:
+        """Mark the payment, in the windows that hold it and in those that it will enter; False where none holds it."""
         key = self._keys.beneficiary(label.beneficiary_account_id)
         arguments = label_arguments(label)
         (answer,) = await self._call([(_LABEL, [key], arguments)])
         return bool(answer)
 
     async def upsert_account(self, account_id: str, updated_at_ms: int, normal_month_gbp_minor: int | None) -> None:
-        """The newest wins; None takes a declaration back."""
+        """Store what an account declares; the newest wins, and None takes a declaration back."""
         declared = UNKNOWN if normal_month_gbp_minor is None else normal_month_gbp_minor
         await self._call([(_NEWEST, [self._keys.declared_month(account_id)], (updated_at_ms, declared))])
 
     async def upsert_risk_signal(self, kind: str, entity: str, fraud_reports: int, observed_at_ms: int) -> None:
-        """`kind` is IP_ADDRESS or DEVICE; the newest wins."""
+        """Store the fraud reports of an entity; the newest wins. `kind` is IP_ADDRESS or DEVICE."""
         await self._call([(_NEWEST, [self._keys.fact(kind, entity)], (observed_at_ms, fraud_reports))])
 
     async def close(self) -> None:
         await self._redis.close()
 
     async def _observe_at_once(self, prepared: Prepared, answers: _AnswersBy, when_ready: bool) -> None:
-        """With one shard."""
+        """Claim and count in one round trip, which takes a single shard."""
         groups = list(_groups(prepared.requests))
         replies = await self._call([self._observing(group, when_ready) for group in groups])
         for group, replies_of_group in zip(groups, replies, strict=True):
             if not replies_of_group:
                 raise StateLost(prepared.batch[0].partition, None)
             in_order = iter(replies_of_group)
-            for chunk, ((_, places),), _, _ in group:  # a failure is the last reply, and raises
+            for chunk, ((_, places),), _, _ in group:  # a failure is the last reply, and raises an exception
                 answer = answers[chunk.partition]
                 answer.claimed(chunk, places, await self._body(chunk, next(in_order)))
                 answer.account(chunk, await self._body(chunk, next(in_order)))
@@ -217,7 +218,7 @@ class RedisState:
         return _OBSERVE, keys, (b"".join(shape), *limits, *bodies)
 
     async def _claim(self, prepared: Prepared, answers: _AnswersBy, when_ready: bool) -> None:
-        """Whether the state is ready is asked on the way, since a round trip is dear."""
+        """Claim the ids. The same round trip, because each is dear, asks whether the state is ready."""
         asked = [(requests.chunk, *claim) for requests in prepared.requests for claim in requests.claims]
         calls = [(_CLAIM, request.keys, (request.body, *self._claim_limits)) for _, request, _ in asked]
         is_ready, *replies = await self._call(calls, [("EXISTS", self._keys.ready())])
@@ -227,7 +228,7 @@ class RedisState:
             raise StateLost(prepared.batch[0].partition, None)
 
     async def _count(self, prepared: Prepared, answers: _AnswersBy) -> None:
-        """State that was lost after the claim is noticed by the next batch's claim."""
+        """Count what is FRESH. The next batch's claim notices state that was lost after this one's."""
         calls: list[_Call] = []
         takes: list[tuple[Chunk, Callable[[Chunk, bytes], None]]] = []
         for chunk, _, account, shared in prepared.requests:
@@ -242,7 +243,7 @@ class RedisState:
             take(chunk, await self._body(chunk, reply))
 
     async def _body(self, chunk: Chunk, reply: bytes) -> bytes:
-        """What follows the first byte of a reply that is no failure."""
+        """Return what follows the first byte of a reply; raise StateLost or SnapshotPruned where that is a failure."""
         if reply[0] == _LOST:
             raise StateLost(chunk.partition, await self.positions(chunk.partition))
         if reply[0] == _PRUNED:
@@ -250,17 +251,17 @@ class RedisState:
         return reply[1:]
 
     async def _call(self, calls: Sequence[_Call], before: Sequence[Command] = ()) -> list[Any]:
-        """Replies to the commands `before`, then to the calls."""
+        """Return the replies to the commands `before`, then those to the calls."""
         scripts = [("EVALSHA", script.sha, len(keys), *keys, *arguments) for script, keys, arguments in calls]
         commands = [*before, *scripts]
         try:
             return await self._run(commands)
         except NoScriptError:
             await self._run([("SCRIPT", "LOAD", script.text) for script in _SCRIPTS])
-            return await self._run(commands)  # what ran before the missing script is not counted again
+            return await self._run(commands)  # payments counted before the missing script are not counted again
 
     async def _run(self, commands: Sequence[Command]) -> list[Any]:
-        """Replies in order. Raises NoScriptError, or StateUnavailable, which never quotes a key (I10)."""
+        """Return the replies in order. Raises NoScriptError, or StateUnavailable, which never quotes a key (I10)."""
         try:
             replies = await self._redis.run(commands)
         except (RedisError, OSError) as error:
@@ -275,7 +276,7 @@ class RedisState:
 
 
 def _groups(requests: Sequence[_Requests]) -> Iterator[list[_Requests]]:
-    """For one call each: as many chunks as make CHUNK_EVENTS, or one."""
+    """Group the requests into calls; a call takes chunks of up to CHUNK_EVENTS events in all, and at least one."""
     group: list[_Requests] = []
     events = 0
     for request in requests:
@@ -292,7 +293,7 @@ def _text(*names: str) -> str:
 
 
 def _function(name: str, *names: str) -> str:
-    """A script as a Lua function of its KEYS and ARGV."""
+    """Return a script as a Lua function of its KEYS and ARGV."""
     return f"local function {name}(KEYS, ARGV)\n{_text(*names, name)}\nend\n"
 
 

@@ -1,14 +1,15 @@
 """State features by exact sliding windows: their records, and the reference that the state store is held to.
 
 Invariants
-1. Effective time, per account and per beneficiary, is max(event time, the latest seen): it never runs backwards.
+1. Effective time, per account and per beneficiary, is max(event time, the latest seen), so it never runs backwards.
 2. A window (t - w, t] is exact to the millisecond and holds the current payment; it holds at most the latest
    ACCOUNT_PAYMENTS_MAX (BENEFICIARY_PAYMENTS_MAX) payments.
-3. The answer for an event depends on the log before it alone: neither on batch boundaries nor on redelivery.
-4. A transaction id is FRESH at one place of the log only, however late its copies come.
+3. The answer for an event depends only on the log before it, neither on batch boundaries nor on redelivery.
+4. A transaction id is FRESH at one offset of the log only, however late its copies come.
 
-`Windows` is the plain reference, an event at a time: training computes its features with it. `MemoryState` adds what
-the store does around it: ids, positions, snapshots. Redis (pipeline/state/store.py) answers exactly the same.
+`Windows` is the plain reference and takes one event at a time; training computes its features with it. `MemoryState`
+adds what the store does around the windows: ids, positions, snapshots. Redis (pipeline/state/store.py) gives exactly
+the same answers.
 """
 
 from __future__ import annotations
@@ -16,14 +17,15 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.domain.context import Label
 from pipeline.domain.features import STATE, UNKNOWN
-from pipeline.state.events import StateEvent
+from pipeline.state.state_event import StateEvent
 
 HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 86_400_000
@@ -36,13 +38,15 @@ NORMAL_MONTH_BLOCKS: Final = 3
 CLAIM_KEPT_MS: Final = 7 * DAY_MS
 """An id is remembered until its event time is this far behind the latest event time of its partition."""
 ACCOUNT_PAYMENTS_MAX: Final = 50_000
-"""In 30 days, 1,667 a day: 50,000 of the largest amount still sum below 2^53. More push the oldest out."""
+"""Most payments of an account in 30 days, 1,667 a day; more push the oldest out. 50,000 payments of the largest amount
+still sum below 2^53."""
 BENEFICIARY_PAYMENTS_MAX: Final = 100_000
-"""In 30 days and the label delay. More push the oldest out."""
+"""Most payments to a beneficiary in 30 days and the label delay; more push the oldest out."""
 ACCOUNT_BENEFICIARIES_MAX: Final = 65_536
-"""Remembered for ever. Beyond, each payment to an unknown one counts as new and as one more distinct."""
+"""Most beneficiaries that an account remembers, for ever. Beyond that, each payment to an unknown one counts as new and
+as one more distinct beneficiary."""
 BLOCK_SUM_MINOR_MAX: Final = 2**51
-"""Three still sum below 2^53, the largest integer that Lua holds exactly."""
+"""Largest sum of a block. Three still sum below 2^53, the largest integer that Lua holds exactly."""
 
 IP_ADDRESS: Final = "IP_ADDRESS"
 DEVICE: Final = "DEVICE"
@@ -52,7 +56,7 @@ _UNKNOWN_ROW: Final = (UNKNOWN,) * len(STATE)
 
 
 class Freshness(IntEnum):
-    """Whether a transaction id is new; see invariant 4."""
+    """The freshness of a transaction id; see invariant 4."""
 
     FRESH = 0
     DUPLICATE = 1  # seen before with the same body
@@ -64,45 +68,22 @@ class PartitionEvents(NamedTuple):
     """A partition's share of a batch."""
 
     partition: int
-    start_offset: int  # where the batch before ended: the place in the log that this one follows on
+    start_offset: int  # the end offset of the previous batch, which this one follows
     end_offset: int  # exclusive
-    committed_offset: int  # all below is committed: snapshots below may go
+    committed_offset: int  # everything below is committed, so snapshots below may be dropped
     events: Sequence[StateEvent]  # by ascending offset; some offsets may be missing
 
 
 class PartitionObservation(NamedTuple):
-    freshness: NDArray[np.int8]  # (n,), of Freshness
+    freshness: NDArray[np.int8]  # (n,), values of Freshness
     state: NDArray[np.int64]  # (n, len(STATE)); UNKNOWN rows where not FRESH or not counted
 
 
-class LabelEvent(NamedTuple):
-    """What a payment turned out to be. Of several for one payment the last in the log holds."""
-
-    transaction_id: str
-    account_id: str
-    beneficiary_account_id: str
-    event_time_ms: int  # of the payment
-    fraud: bool
-    labelled_at_ms: int
-
-
-class Labelled(Protocol):
-    """What a label must say."""
-
-    @property
-    def transaction_id(self) -> str: ...
-    @property
-    def account_id(self) -> str: ...
-    @property
-    def beneficiary_account_id(self) -> str: ...
-    @property
-    def event_time_ms(self) -> int: ...
-    @property
-    def fraud(self) -> bool: ...
-
-
 class StateLost(Exception):
-    """The state does not reach where a batch starts: observe the log again from `resume_from` (None: the oldest)."""
+    """The state does not reach the start of a batch.
+
+    The log must be observed again from `resume_from`; None stands for the oldest record.
+    """
 
     def __init__(self, partition: int, resume_from: int | None) -> None:
         super().__init__(f"the state of partition {partition} reaches {resume_from}")
@@ -110,7 +91,7 @@ class StateLost(Exception):
 
 
 class SnapshotPruned(Exception):
-    """Asked for what was committed and dropped long ago: whoever asks no longer owns the partition."""
+    """A snapshot was asked for that was committed and dropped long ago, so the asker no longer owns the partition."""
 
     def __init__(self, partition: int, offset: int) -> None:
         super().__init__(f"the snapshot of partition {partition} at {offset} is gone: it was committed")
@@ -118,7 +99,7 @@ class SnapshotPruned(Exception):
 
 
 class Windows:
-    """STATE features of payments in log order."""
+    """The STATE features of payments, computed in log order."""
 
     def __init__(self, *, label_delay_days: int = 7) -> None:
         self._label_delay_ms = label_delay_days * DAY_MS
@@ -128,7 +109,7 @@ class Windows:
         self._reports: dict[tuple[str, str], tuple[int, int]] = {}  # kind and entity → observed at, reports
 
     def observe(self, event: StateEvent) -> tuple[int, ...]:
-        """Counts `event` and returns its STATE features; all UNKNOWN where it does not count."""
+        """Count `event` and return its STATE features, which are all UNKNOWN where it does not count."""
         if not event.is_counted:
             return _UNKNOWN_ROW
         account_id, beneficiary_id = event.account_id, event.beneficiary_account_id
@@ -146,20 +127,20 @@ class Windows:
             self._reports_of(DEVICE, event.device_id),
         )
 
-    def label(self, label: Labelled) -> bool:
-        """Marks the payment; False where no window holds it. Idempotent."""
+    def label(self, label: Label) -> bool:
+        """Mark the payment; return False where no window holds it. Idempotent."""
         beneficiary = self._beneficiaries.get(label.beneficiary_account_id)
         return beneficiary is not None and beneficiary.label(label)
 
     def upsert_account(self, account_id: str, updated_at_ms: int, normal_month_gbp_minor: int | None) -> None:
-        """The newest wins; None takes a declaration back."""
+        """Store what an account declares; the newest wins, and None takes a declaration back."""
         held = self._normal_months.get(account_id)
         if held is None or held[0] <= updated_at_ms:
             declared = UNKNOWN if normal_month_gbp_minor is None else normal_month_gbp_minor
             self._normal_months[account_id] = (updated_at_ms, declared)
 
     def upsert_risk_signal(self, kind: str, entity: str, fraud_reports: int, observed_at_ms: int) -> None:
-        """`kind` is IP_ADDRESS or DEVICE; the newest wins."""
+        """Store the fraud reports of an entity; the newest wins. `kind` is IP_ADDRESS or DEVICE."""
         held = self._reports.get((kind, entity))
         if held is None or held[0] <= observed_at_ms:
             self._reports[kind, entity] = (observed_at_ms, fraud_reports)
@@ -169,7 +150,7 @@ class Windows:
 
 
 class MemoryState:
-    """The state store in memory: the contract that RedisState keeps, in the plainest form."""
+    """The state store in memory: the plainest form of the contract that RedisState keeps."""
 
     def __init__(self, *, label_delay_days: int = 7, shards: int = 1) -> None:
         self.windows = Windows(label_delay_days=label_delay_days)
@@ -181,7 +162,7 @@ class MemoryState:
     def observe(
         self, batch: Sequence[PartitionEvents], *, initial: bool = False, is_rebuild: bool = False
     ) -> list[PartitionObservation]:
-        """As RedisState.observe."""
+        """Observe a batch as RedisState.observe does."""
         observations: list[PartitionObservation] = []
         failures: list[StateLost | SnapshotPruned] = []
         for share in batch:
@@ -193,7 +174,7 @@ class MemoryState:
             raise failures[0]
         return observations
 
-    def label(self, label: Labelled) -> bool:
+    def label(self, label: Label) -> bool:
         return self.windows.label(label)
 
     def upsert_account(self, account_id: str, updated_at_ms: int, normal_month_gbp_minor: int | None) -> None:
@@ -259,7 +240,7 @@ class MemoryState:
 
 
 class _Claim(NamedTuple):
-    """The payment that has a transaction id."""
+    """The payment that holds a transaction id."""
 
     body_digest: bytes
     event_time_ms: int
@@ -267,7 +248,7 @@ class _Claim(NamedTuple):
 
 
 class _Progress:
-    """How far a partition was observed, and what was answered."""
+    """How far a partition was observed, and the answers that were given."""
 
     __slots__ = ("exceptions", "pruned_below", "reached", "snapshots")
 
@@ -319,7 +300,7 @@ class _Account:
         return row
 
     def _enter(self, payment: _Paid) -> list[int]:
-        """Count and sum of each window."""
+        """Enter the payment into each window; return the count and sum of each."""
         now_ms, amount, _, _ = payment
         row: list[int] = []
         sums = self.sums
@@ -342,7 +323,7 @@ class _Account:
         _count_down(self.recent, beneficiary)
 
     def _normal_month(self, block: int, amount: int) -> int:
-        """Enters `amount` in its block; the mean of the complete blocks before, rounded half up."""
+        """Add `amount` to its block; return the mean of the complete blocks before it, rounded half up."""
         if not self.first_block:
             self.first_block = self.block = block
         elif block > self.block:
@@ -379,7 +360,10 @@ class _Beneficiary:
         self.frauds = [0] * len(LABEL_WINDOWS_MS)
 
     def observe(self, event: StateEvent) -> list[int]:
-        """Counts 24 h and 7 d, senders 24 h and 7 d, then labelled and frauds for each label window."""
+        """Count `event`.
+
+        Return the payments of 24 h and 7 d, the senders of both, then labelled and frauds for each label window.
+        """
         sender = event.account_id
         now_ms = self.latest_ms = max(event.event_time_ms, self.latest_ms)
         payment = _Received(now_ms, (sender, event.transaction_id, event.event_time_ms))
@@ -400,7 +384,7 @@ class _Beneficiary:
             counts += (len(queue), self.frauds[place])
         return counts
 
-    def label(self, label: Labelled) -> bool:
+    def label(self, label: Label) -> bool:
         payment, fraud = self.by_key.get((label.account_id, label.transaction_id, label.event_time_ms)), label.fraud
         if payment is None:
             return False
@@ -413,7 +397,7 @@ class _Beneficiary:
         return True
 
     def _keep(self, payment: _Received) -> None:
-        """Makes `payment` known to labels, and forgets what no window can hold."""
+        """Make `payment` known to labels, and forget the payments that no window can hold any more."""
         payments = self.payments
         kept_after_ms = payment.time_ms - self.delay_ms - LABEL_WINDOWS_MS[-1]
         while payments and payments[0].time_ms <= kept_after_ms:
@@ -428,7 +412,7 @@ class _Beneficiary:
             del self.by_key[payment.key]
 
     def _push_out(self, oldest: _Received) -> None:
-        """Every window that holds the oldest payment holds it first."""
+        """Drop the oldest payment, which stands first in every window that holds it."""
         self._forget(oldest)
         for _, queue, senders in self.windows:
             if queue and queue[0] is oldest:
@@ -440,7 +424,7 @@ class _Beneficiary:
                 self.frauds[place] -= queue.popleft().fraud
 
     def _move_labels(self, until_ms: int) -> None:
-        """What is old enough enters the label windows; what is too old leaves them."""
+        """Let payments that are old enough enter the label windows, and those that are too old leave them."""
         waiting, frauds = self.waiting, self.frauds
         while waiting and waiting[0].time_ms <= until_ms:
             entering = waiting.popleft()
@@ -453,7 +437,7 @@ class _Beneficiary:
 
 
 def _count_down(counts: dict[str, int], name: str) -> None:
-    """Names with a count of 0 are not kept: the length of `counts` is how many are distinct."""
+    """Count a name down, and drop it at 0, so that the length of `counts` is the number of distinct names."""
     if counts[name] == 1:
         del counts[name]
     else:

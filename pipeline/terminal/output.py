@@ -1,4 +1,4 @@
-"""How commands answer: a line a record for people and pipes, or a JSON object a line; notes go to stderr."""
+"""The answers of commands: a line a record for people and pipes, or a JSON object a line; notes go to stderr."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import Final
 
 import typer
@@ -28,7 +27,7 @@ class Output:
         typer.echo(json.dumps(fields, ensure_ascii=False) if self.as_json else line, color=_colour())
 
     def line(self, line: str) -> None:
-        """Of a text that is no record; only without --json."""
+        """Write a line of a text that is no record; only without --json."""
         assert not self.as_json, "JSON output holds objects only"
         typer.echo(line, color=_colour())
 
@@ -47,10 +46,6 @@ def unseen(_done: int) -> None:
 
 def _colour() -> bool | None:
     return False if "NO_COLOR" in os.environ else None
-
-
-def utc_text(at_ms: int) -> str:
-    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @contextmanager

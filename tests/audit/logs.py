@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,11 +13,13 @@ from ops.stack.postgres import PostgresServer
 from pipeline.audit.anchor_topics import Anchors
 from pipeline.audit.key_files import SigningKey, create_signing_key
 from pipeline.audit.log_store import AuditLog
-from pipeline.domain.identities import reversal_id, review_id
+from pipeline.domain.decision import Decision
+from pipeline.domain.decision_records import DecisionRecord
 from pipeline.domain.log import LogRecord
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.postgres import Connection, connect
 from tests.archive import CLOSED, OPEN, Archive, payment
+from tests.decisions import decision_of, record_of, reversal_of, review_of, written
 from tests.records import NOON_MS
 from tests.servers import url_as
 
@@ -44,7 +46,7 @@ class Bench:
     def open(self) -> dict[int, int]:
         return self.log.open(self.connection, PARTITIONS)
 
-    def store(self, records: Sequence[LogRecord]) -> None:
+    def store(self, records: Sequence[LogRecord[DecisionRecord]]) -> None:
         self.log.store(self.connection, records)
 
     def restart(self) -> dict[int, int]:
@@ -89,61 +91,27 @@ def values(count: int) -> tuple[bytes, ...]:
         return tuple(Archive(Path(folder)).values(payments, [OPEN if n % 3 == 0 else CLOSED for n in range(count)]))
 
 
-def records(count: int, *, begin: int = 0) -> list[LogRecord]:
+def records(count: int, *, begin: int = 0) -> list[LogRecord[DecisionRecord]]:
     """Decisions, and now and then a review or a reversal of the one before, in two partitions.
 
     Offsets have gaps, as those of commit markers.
     """
     found = []
     for number, value in enumerate(values(begin + count)[begin:], start=begin):
-        fields = WIRE.decode("decision.v1", value)
-        assert isinstance(fields, dict)
+        decision = decision_of(value)
         found.append(_record(number, value))
         if number % 7 == 3:
-            found.append(_record(number, WIRE.encode("decision.v1", _review(fields)), within=1))
+            found.append(_record(number, WIRE.encode(review_of(decision)), within=1))
         if number % 7 == 5:
-            found.append(_record(number, WIRE.encode("decision.v1", _reversal(fields)), within=1))
+            found.append(_record(number, WIRE.encode(reversal_of(decision)), within=1))
     return found
 
 
-def record(number: int, fields: Mapping[str, object]) -> LogRecord:
-    """One with other fields than a worker would write."""
-    return _record(number, WIRE.encode("decision.v1", {key: v for key, v in fields.items() if key != "record"}))
+def record(number: int, decision: Decision) -> LogRecord[DecisionRecord]:
+    """One that says what a worker would not write."""
+    return _record(number, written(decision))
 
 
-def _record(number: int, value: bytes, *, within: int = 0) -> LogRecord:
-    fields = WIRE.decode("decision.v1", value)
-    assert isinstance(fields, dict)
-    return LogRecord(number % 2, number // 2 * 4 + within, NOON_MS, fields["account_id"].encode(), value, fields)
-
-
-def _review(fields: Mapping[str, object]) -> dict[str, object]:
-    decided = str(fields["decision_id"])
-    return {
-        **_named(fields),
-        "review_id": review_id(decided, 1),
-        "reviewed_at_ms": NOON_MS + 60_000,
-        "outcome": "ALLOW",
-        "reason": 'The customer said so, "in person" \\ twice',
-        "reviewed_by": "rita",
-        "second_reviewer": None,
-    }
-
-
-def _reversal(fields: Mapping[str, object]) -> dict[str, object]:
-    decided = str(fields["decision_id"])
-    return {
-        **_named(fields),
-        "reversal_id": reversal_id("plan-1", decided),
-        "plan_id": "plan-1",
-        "reversed_at_ms": NOON_MS + 120_000,
-        "reversed_outcome": fields["outcome"],
-        "corrected_outcome": None,
-        "reason": "A bad model",
-        "requested_by": "ana",
-        "approved_by": "bo",
-    }
-
-
-def _named(fields: Mapping[str, object]) -> dict[str, object]:
-    return {name: fields[name] for name in ("decision_id", "transaction_id", "account_id")}
+def _record(number: int, value: bytes, *, within: int = 0) -> LogRecord[DecisionRecord]:
+    content = record_of(value)
+    return LogRecord(number % 2, number // 2 * 4 + within, NOON_MS, content.account_id.encode(), value, content)

@@ -10,12 +10,15 @@ import pytest
 from pipeline.audit.chain import ENTRY_BYTES, Entry, Tree, grown, leaf_hash
 from pipeline.audit.leaf_files import LeafFileBusy, leaf_path, partitions_of, read_entries
 from pipeline.audit.log_store import AuditBroken, AuditLog, RecordRefused
+from pipeline.domain.decision import Decision
 from pipeline.domain.identities import execution_id
 from pipeline.io.postgres import DatabaseUnavailable, PositionMoved, connect
-from tests.audit.logs import PARTITIONS, TOPIC, WIRE, Bench, record, records
+from tests.audit.logs import PARTITIONS, TOPIC, WIRE, Bench, record, records, values
+from tests.decisions import avro_fields, decision_of
 from tests.records import NOON_MS
 
 COUNT = 20
+FIRST = decision_of(values(1)[0])
 TABLES = ("ai_decision_log", "reversal_log", "review_log")
 
 
@@ -50,7 +53,7 @@ def test_every_record_is_stored_as_it_stood_with_leaf_and_chain(bench: Bench) ->
 def test_columns_say_what_the_record_says(bench: Bench) -> None:
     bench.open()
     bench.store(records(COUNT))
-    fields = records(1)[0].fields
+    fields = avro_fields(FIRST)
     query = """SELECT decision_id::text, transaction_id, account_id, agent_id, model_version, model_hash,
         policy_version, policy_hash, input_hash, input_snapshot, decision, (confidence * 10000)::int, reasoning,
         reasons, rules_triggered, route, breaker_state, breaker_scope, execution_id::text, created_at, source_partition,
@@ -87,7 +90,7 @@ def test_columns_say_what_the_record_says(bench: Bench) -> None:
 @pytest.mark.parametrize("confidence_bp", [0, 1, 9, 10, 999, 5000, 9731, 9999, 10_000])
 def test_confidence_is_exact(bench: Bench, confidence_bp: int) -> None:
     bench.open()
-    bench.store([record(0, {**records(1)[0].fields, "confidence_bp": confidence_bp})])
+    bench.store([record(0, FIRST._replace(confidence_bp=confidence_bp))])
     written = f"{confidence_bp // 10_000}.{confidence_bp % 10_000:04}"
     assert [(written,)] == bench.rows("SELECT confidence::text FROM audit.ai_decision_log")
 
@@ -231,10 +234,10 @@ def test_cut_tail_under_a_signed_head_stops_the_log_until_it_is_told_to_refill(b
 def test_decision_without_reasoning_is_refused_named_and_all_before_it_kept(bench: Bench) -> None:
     bench.open()
     every = records(COUNT)
-    place = next(n for n, each in enumerate(every) if n > 8 and each.fields["record"] == "Decision")
+    place = next(n for n, each in enumerate(every) if n > 8 and isinstance(each.content, Decision))
     poison = every[place]
     number = poison.offset // 4 * 2 + poison.partition
-    every[place] = record(number, {**poison.fields, "summary": " \t"})
+    every[place] = record(number, poison.content._replace(summary=" \t"))
     with pytest.raises(
         RecordRefused, match=rf"decisions.v1\[{poison.partition}\] at {poison.offset} .*reasoning_is_given"
     ):
@@ -252,14 +255,14 @@ def test_decision_without_reasoning_is_refused_named_and_all_before_it_kept(benc
 def test_field_without_a_place_in_its_column_is_refused_by_name(bench: Bench, changes: dict[str, object]) -> None:
     bench.open()
     with pytest.raises(RecordRefused, match=r"decisions.v1\[0\] at 0 can't be stored"):
-        bench.store([record(0, {**records(1)[0].fields, **changes})])
+        bench.store([record(0, FIRST._replace(**changes))])
     assert [] == stored(bench)
 
 
 def test_refusal_quotes_nothing_of_the_row(bench: Bench) -> None:
     bench.open()
     with pytest.raises(RecordRefused) as raised:
-        bench.store([record(0, {**records(1)[0].fields, "summary": ""})])
+        bench.store([record(0, FIRST._replace(summary=""))])
     assert "Jane Smith" not in f"{raised.value}{raised.value.__cause__}"
 
 

@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterable
 
 import pytest
 from confluent_kafka import Producer
 
 from ops.stack.embedded import EmbeddedStack
 from ops.stack.topics import create_topics
-from pipeline.domain.log import LogRecord
-from pipeline.io.kafka.positioned_log import PositionedLog, RecordUndecodable, Span
+from pipeline.domain.decision import Decision
+from pipeline.domain.decision_records import DecisionRecord
+from pipeline.domain.log import LogRecord, RecordUndecodable
+from pipeline.domain.refusals import Refusal
+from pipeline.io.kafka.positioned_log import PositionedLog, PositionMove, undecoded
 from tests.audit.logs import WIRE, values
+from tests.servers import SOON_FREE, unused_prefix
 
 DEADLINE_S = 60.0
 PARTITION = 2
 
 
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStack]:
-    with EmbeddedStack(tmp_path_factory.mktemp("stack")) as started:
-        yield started
-
-
 @pytest.fixture
-def topic(stack: EmbeddedStack, tmp_path: Path) -> str:
+def topic(stack: EmbeddedStack) -> str:
     """With ten decisions in one partition."""
-    prefix = f"{tmp_path.name}."
+    prefix = unused_prefix()
     create_topics(stack.bootstrap_servers, prefix=prefix)
     send(stack, f"{prefix}decisions.v1", values(10))
     return f"{prefix}decisions.v1"
@@ -41,25 +38,30 @@ def send(stack: EmbeddedStack, topic: str, sent: Iterable[bytes]) -> None:
     assert 0 == producer.flush(DEADLINE_S)
 
 
+Decode = Callable[[bytes | None], DecisionRecord | Refusal | None]
+
+
 class Reading:
     """A log, and the position that a database would hold for it."""
 
-    def __init__(self, stack: EmbeddedStack, topic: str, position: int = 0, schema: str | None = "decision.v1") -> None:
+    def __init__(
+        self, stack: EmbeddedStack, topic: str, position: int = 0, decode: Decode = WIRE.decode_decision_record
+    ) -> None:
         self.position, self.released = position, 0
         self.log = PositionedLog(
-            stack.bootstrap_servers, topic, schema, f"group-{topic}", slot=0, wire=WIRE, positions=self._positions,
-            options={}, release=self._release,
+            stack.bootstrap_servers, topic, decode, f"group-{topic}", slot=0, positions=self._positions,
+            options=SOON_FREE, release=self._release,
         )  # fmt: skip
 
-    def records(self, count: int) -> list[LogRecord]:
+    def records(self, count: int) -> list[LogRecord[DecisionRecord | None]]:
         """The next so many, stored as they come."""
-        found: list[LogRecord] = []
+        found: list[LogRecord[DecisionRecord | None]] = []
         deadline = time.monotonic() + DEADLINE_S
         while len(found) < count:
             assert time.monotonic() < deadline, f"{len(found)} of {count} records came"
             batch = self.log.read(count - len(found), 0.2)
             if batch.records:
-                assert (Span(PARTITION, self.position, batch.records[-1].offset + 1),) == tuple(batch.spans)
+                assert (PositionMove(PARTITION, self.position, batch.records[-1].offset + 1),) == tuple(batch.spans)
                 self.position = batch.spans[0].after
             found += batch.records
         return found
@@ -90,14 +92,14 @@ def test_batch_that_was_not_stored_is_read_again(stack: EmbeddedStack, topic: st
     reading.log.close()
 
 
-def test_fields_are_decoded_where_a_schema_is_given(stack: EmbeddedStack, topic: str) -> None:
+def test_values_are_decoded_where_that_is_asked_for(stack: EmbeddedStack, topic: str) -> None:
     reading, raw = Reading(stack, topic), None
     (record,) = reading.records(1)
-    assert "Decision" == record.fields["record"]
+    assert isinstance(record.content, Decision)
     reading.log.close()
-    raw = Reading(stack, topic, position=1, schema=None)
+    raw = Reading(stack, topic, position=1, decode=undecoded)
     (record,) = raw.records(1)
-    assert ({}, values(10)[1]) == (record.fields, record.value)
+    assert (None, values(10)[1]) == (record.content, record.value)
     raw.log.close()
 
 

@@ -14,18 +14,26 @@ import ops.verifier
 from ops.verifier.columns import EXECUTIONS
 from ops.verifier.export import Report, verify_export
 from ops.verifier.findings import Finding, Kind
+from pipeline.audit import export_files
 from pipeline.audit.chain import ENTRY_BYTES
 from pipeline.audit.export_files import export
 from pipeline.audit.head import file_text
 from pipeline.audit.key_files import create_signing_key, public_key
 from pipeline.audit.leaf_files import head_paths, leaf_path, read_head
 from pipeline.audit.proof_store import Unproved, place_of, proof
+from pipeline.domain.decision import Decision
 from pipeline.domain.identities import NAMESPACE_EXECUTION
 from pipeline.io.avro.schema_files import schema_text
 from pipeline.io.postgres import connect
 from tests.audit.logs import TOPIC, Bench, records
 
 COUNT = 40
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_on_its_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No service is running here that an export would have to wait for."""
+    monkeypatch.setattr(export_files, "CATCH_UP_S", 0.2)
 
 
 @pytest.fixture
@@ -263,7 +271,7 @@ def test_head_left_out_of_the_files_is_missed_by_the_next_or_by_the_topic(writte
 
 
 def test_proof_of_a_decision_holds_and_of_any_other_record_does_not(written: Bench, tmp_path: Path) -> None:
-    decision = records(COUNT)[3].fields["decision_id"]
+    decision = records(COUNT)[3].content.decision_id
     with connect(written.owner_url, "prove") as connection:
         proved = proof(written.outside, TOPIC, place_of(connection, decision))
     assert 0 == run_alone(written, tmp_path, "proof", proved)
@@ -274,9 +282,9 @@ def test_proof_of_a_decision_holds_and_of_any_other_record_does_not(written: Ben
 
 
 def test_record_after_the_last_head_has_no_proof_yet(written: Bench) -> None:
-    last = [each for each in records(COUNT) if each.fields["record"] == "Decision"][-1]
+    last = [each for each in records(COUNT) if isinstance(each.content, Decision)][-1]
     with connect(written.owner_url, "prove") as connection:
-        place = place_of(connection, last.fields["decision_id"])
+        place = place_of(connection, last.content.decision_id)
         with pytest.raises(Unproved, match="younger than the last signed head"):
             proof(written.outside, TOPIC, place)
         with pytest.raises(Unproved, match="has no decision"):

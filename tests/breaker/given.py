@@ -30,7 +30,7 @@ def record(state: BreakerState = BreakerState.CLOSED, scope: str = "model:m1", *
 
 
 def answers(total: int, block: int = 0, escalate: int = 0, **changed: object) -> Counts:
-    """Scores such that the mean is 2 % and the standard deviation 10 %."""
+    """Return counts whose scores have a mean of 2 % and a standard deviation of 10 %."""
     return Counts(total - block - escalate, block, escalate, 0, 20_000 * total, 10_400 * total)._replace(**changed)
 
 

@@ -16,7 +16,7 @@ USUAL = baseline(100_000, 55_000, 40_000)
 
 
 def seen(window: Counts, usual=USUAL, drift=None, error_window=None, span=None) -> Observation:
-    """By default judged on rates alone, and the last span saw nothing that a cumulative sum could use."""
+    """Return an observation to judge by its rates alone, by default; its span holds nothing for a cumulative sum."""
     calm = answers(0)
     return Observation(window, error_window or window, span or calm, usual, drift)
 
@@ -120,7 +120,7 @@ def test_trip_says_observed_limit_and_by_how_much():
 
 
 def evaluations(state_record, observation, count, settings=DEFAULTS, from_ms=START_MS):
-    """Events of `count` evaluations running; None where nothing came of one."""
+    """Return the events of `count` evaluations running; None stands for one that led to nothing."""
     watch, events = Watch(), []
     for place in range(count):
         judgement = judge(state_record.scope, observation, watch, settings)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from pipeline.breaker import BreakerRecord, History, ScopeReading, Watch, advance, touched
+from pipeline.breaker import BreakerRecord, History, ScopeReading, Watch, advance, hours_touched
 from pipeline.breaker.answer_counts import Counts, difference
 from pipeline.domain.decision import BreakerState
 from tests.breaker.given import DEFAULTS, START_MS, record
@@ -26,7 +26,7 @@ SCOPE = "model:m1"
 def traffic(
     steps: int, seed: int, from_step: int = 0, block_factor: float = 1.0, score_factor: float = 1.0, peak: int = 50
 ) -> list[Counts]:
-    """Counts of each step. Blocked payments bring the mean score up with them, as far as `score_factor` says."""
+    """Return the counts of each step. Blocked payments raise the mean score too, as far as `score_factor` says."""
     random = np.random.default_rng(seed)
     hour = (from_step + np.arange(steps)) / STEPS_AN_HOUR % 24
     rate = peak * (0.55 - 0.45 * np.cos((hour - 3) * np.pi / 12))
@@ -56,7 +56,7 @@ class Simulation:
         self.history.add(START_MS, {SCOPE: Counts()})
 
     def feed(self, steps: list[Counts]) -> None:
-        """History alone; nothing is judged."""
+        """Add to the history alone; nothing is judged."""
         for counts in steps:
             self._count(counts)
 
@@ -96,7 +96,7 @@ class Simulation:
         )
 
     def _exclude(self, from_ms: int, to_ms: int) -> None:
-        self.excluded.update(touched(SCOPE, from_ms, to_ms))
+        self.excluded.update(hours_touched(SCOPE, from_ms, to_ms))
         self.history.exclude(frozenset(self.excluded))
 
 
@@ -113,7 +113,7 @@ def test_nothing_trips_in_30_ordinary_days(peak):
 
 
 def minutes_to_trip(week: list[Counts], trials: int, **shift: float) -> list[float]:
-    """After a shift at `trials` moments spread over the eighth day; at most an hour each."""
+    """Measure how long a shift takes to trip, at `trials` moments spread over the eighth day, an hour at most each."""
     minutes = []
     for trial in range(trials):
         simulation = Simulation()

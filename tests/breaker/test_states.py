@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.breaker import TRANSITIONS, BreakerRecord, Cause, Event, diagram, is_possible, step, unwritten
-from pipeline.breaker.evaluating import lost
+from pipeline.breaker.evaluating import transitions_after_loss
 from pipeline.domain.decision import BreakerState
 from tests.breaker.given import DEFAULTS, PAGE, START_MS, record
 
@@ -48,7 +48,7 @@ events = st.lists(st.tuples(st.sampled_from(Event), st.integers(0, 10**6)), max_
 
 
 def walked(first: BreakerRecord, events: list[tuple[Event, int]]) -> list[tuple[Event, BreakerRecord]]:
-    """Those of the events that the table has, each with the record after it."""
+    """Yield the events that the table has, each with the record after it."""
     at, now_ms, path = first, START_MS, []
     for event, later_ms in events:
         now_ms += later_ms
@@ -104,7 +104,10 @@ records = st.dictionaries(
 
 @given(records, records)
 def test_after_a_loss_every_remembered_scope_is_at_least_as_strict(stored, remembered):
-    after = {**stored, **{made.after.scope: made.after for made in lost(stored, remembered, START_MS, DEFAULTS, 9)}}
+    after = {
+        **stored,
+        **{made.after.scope: made.after for made in transitions_after_loss(stored, remembered, START_MS, DEFAULTS, 9)},
+    }
     assert after["all"].state in (BreakerState.OPEN, BreakerState.FORCED_OPEN)
     for scope, before in remembered.items():
         state = after[scope].state if scope in after else BreakerState.CLOSED
@@ -114,7 +117,7 @@ def test_after_a_loss_every_remembered_scope_is_at_least_as_strict(stored, remem
 def test_after_a_loss_the_kill_switch_keeps_its_author_and_a_trip_its_condition():
     forced = record(BreakerState.FORCED_OPEN, "all", cause=Cause("drill", "a.person"))
     tripped = record(BreakerState.OPEN, cause=Cause("blocks 40 %", "monitor", ("BLOCK_RATE_SPIKE",)))
-    made = lost({}, {"all": forced, "model:m1": tripped}, START_MS, DEFAULTS, 9)
+    made = transitions_after_loss({}, {"all": forced, "model:m1": tripped}, START_MS, DEFAULTS, 9)
     assert [(one.after.scope, one.event) for one in made] == [("all", "FORCE_OPEN"), ("model:m1", "STATE_LOST")]
     assert made[0].after.cause == forced.cause
     assert made[1].after.cause.tripped_by == ("BLOCK_RATE_SPIKE",)

@@ -46,7 +46,7 @@ class World:
         self.offset += 100
 
     async def seconds(self, store: BreakerStore, count: int, counts: Counts) -> list[Transition]:
-        """`count` seconds, each with a batch of `counts` and an evaluation."""
+        """Let `count` seconds pass, each with a batch of `counts` and an evaluation."""
         made: list[Transition] = []
         for _ in range(count):
             await self.batch(store, counts)
@@ -150,7 +150,7 @@ def test_failover_to_an_older_state_is_a_loss(world):
 
 
 def test_an_answer_that_an_evaluation_overtakes_is_not_a_loss(world, monkeypatch):
-    """The state is written between Redis' answer to a read and its arrival."""
+    """The state changes between Redis' answer to a read and the arrival of that answer."""
 
     async def steps():
         store = world.worker()

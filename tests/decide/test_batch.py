@@ -1,10 +1,12 @@
 from pipeline.decide.batch import DUPLICATE, Judge, Judged, TopicNames
 from pipeline.decide.verdict import Mode, decision_id, regime
 from pipeline.domain.decision import BreakerState
+from pipeline.domain.features import COLUMN
 from pipeline.domain.log import Record, Source, Span
 from pipeline.domain.refusals import RefusalCode
 from pipeline.io.avro.wire import WireFormat
 from pipeline.state.windows import MemoryState
+from tests.decisions import decision_of
 from tests.records import NOON_MS, PAYMENT, policy, small_model
 
 WIRE = WireFormat()
@@ -34,7 +36,7 @@ def judged(records, state=None):
 
 
 def decisions_of(result):
-    return [WIRE.decode("decision.v1", out.value) for out in result.outgoing if out.topic == "decisions.v1"]
+    return [decision_of(out.value) for out in result.outgoing if out.topic == "decisions.v1"]
 
 
 def test_i1_every_record_of_a_batch_comes_out_once():
@@ -48,7 +50,7 @@ def test_i1_every_record_of_a_batch_comes_out_once():
         record(0, PAYMENT._replace(transaction_id="tx-3"), partition=1),
     ]
     result = judged(records)
-    decided = {(d["source_partition"], d["source_offset"]): d["transaction_id"] for d in decisions_of(result)}
+    decided = {(d.source_partition, d.source_offset): d.transaction_id for d in decisions_of(result)}
     assert decided == {(0, 0): PAYMENT.transaction_id, (0, 2): "tx-2", (1, 0): "tx-3"}
     assert [(each.record.source.offset, each.code, each.keep_payload) for each in result.set_aside] == [
         (1, RefusalCode.FRAMING_UNKNOWN, True),
@@ -70,10 +72,10 @@ def test_decisions_are_keyed_like_the_payment_and_carry_its_snapshot():
     result = judged([record(0)])
     assert [out.key for out in result.outgoing] == [PAYMENT.account_id.encode()]
     decision = decisions_of(result)[0]
-    assert decision["decision_id"] == decision_id(PAYMENT.transaction_id)
-    assert decision["snapshot"]["transaction"] == PAYMENT._asdict()
-    assert decision["snapshot"]["features"]["account_count_1h"] == 1
-    assert decision["snapshot"]["features"]["is_new_beneficiary"] == 1
+    assert decision.decision_id == decision_id(PAYMENT.transaction_id)
+    assert decision.snapshot.transaction == PAYMENT
+    assert decision.snapshot.features[COLUMN["account_count_1h"]] == 1
+    assert decision.snapshot.features[COLUMN["is_new_beneficiary"]] == 1
 
 
 def test_what_a_static_guardrail_blocked_counts_towards_nothing():
@@ -81,9 +83,9 @@ def test_what_a_static_guardrail_blocked_counts_towards_nothing():
     blocked = PAYMENT._replace(transaction_id="tx-b", amount_minor=6_000_000)
     result = judged([record(0, blocked), record(1)], state)
     first, second = decisions_of(result)
-    assert (first["route"], first["outcome"]) == ("GUARDRAIL", "BLOCK")
-    assert first["snapshot"]["features"]["account_count_1h"] == -1
-    assert second["snapshot"]["features"]["account_count_1h"] == 1
+    assert (first.route, first.outcome) == ("GUARDRAIL", "BLOCK")
+    assert first.snapshot.features[COLUMN["account_count_1h"]] == -1
+    assert second.snapshot.features[COLUMN["account_count_1h"]] == 1
 
 
 def test_a_redelivered_batch_gives_the_same_bytes():

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 from typing import NamedTuple
@@ -13,14 +12,16 @@ from typing import NamedTuple
 import psutil
 import pytest
 
+from ops.bench.rig.waiting import wait_until
+from ops.processes.servers import free_port
 from ops.stack.embedded import EmbeddedStack
-from ops.stack.processes import free_port
 from ops.stack.topics import create_topics
 from pipeline.io.kafka.bulk_publisher import BulkPublisher
 from pipeline.io.settings import Settings
 from tests.archive import WIRE, payment
 
 START_S = 120.0
+POLL_S = 0.05
 END_S = 60.0
 
 
@@ -66,7 +67,7 @@ def _worker(own_stack, tmp_path, *options):
         "FRAUD_WEB_PORT": str(port),
         "FRAUD_STATE_PATIENCE_S": "1",
     }
-    command = [sys.executable, "-m", "ops.cli", "worker", *options]
+    command = [sys.executable, "-m", "ops.cli", "worker", "run", *options]
     with log_path.open("wb") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=tmp_path)
     worker = Worker(process, log_path, port)
@@ -79,10 +80,10 @@ def _worker(own_stack, tmp_path, *options):
 
 
 def _await_ready(worker):
-    deadline = time.monotonic() + START_S
-    while not _is_ready(worker.port):
+    def require_running():
         assert worker.process.poll() is None, worker.log_path.read_text()[-2000:]
-        assert time.monotonic() < deadline
+
+    wait_until(lambda: _is_ready(worker.port), START_S, "getting ready", every_s=POLL_S, meanwhile=require_running)
 
 
 def _is_ready(port):
@@ -139,7 +140,7 @@ def test_a_worker_does_not_outlive_its_keeper(kept_worker):
 
 
 def test_a_keeper_gives_up_where_a_worker_can_not_start(tmp_path):
-    command = [sys.executable, "-m", "ops.cli", "worker", "--keep"]
+    command = [sys.executable, "-m", "ops.cli", "worker", "run", "--keep"]
     environment = {**os.environ, "FRAUD_POLICY_PATH": str(tmp_path / "none.toml"), "FRAUD_WEB_HOST": "192.0.2.1"}
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=START_S, check=False)
     assert ended.returncode == 2

@@ -7,8 +7,12 @@ from collections import Counter
 from uuid import uuid4
 
 from pipeline.decide.verdict import decision_id
-from pipeline.domain.identities import execution_id, review_id
+from pipeline.domain.decision import Decision, Outcome
+from pipeline.domain.decision_records import DecisionRecord
+from pipeline.domain.identities import ExecutionId, execution_id, review_id
 from pipeline.domain.log import LogRecord
+from pipeline.domain.reversal import Reversal
+from pipeline.domain.review_outcome import ReviewOutcome
 from pipeline.execute.batch_service import Execution
 from pipeline.execute.ledger_admin_store import Opening, append_openings, findings
 from pipeline.execute.ledger_store import Ledger
@@ -16,63 +20,44 @@ from pipeline.execute.notice_topics import Notices
 from pipeline.execute.rail_client import Rail
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.appender import Appender
-from pipeline.io.kafka.positioned_log import LogBatch, Span
+from pipeline.io.kafka.positioned_log import LogBatch, PositionMove
 from pipeline.io.postgres import Connection, connect
+from tests.decisions import DECISION, reversal_of, review_of
+from tests.records import NOON_MS, PAYMENT
 
-NOON_MS = 1_764_072_000_000  # 2025-11-25T12:00:00Z
 WIRE = WireFormat()
 PAYER, PAYEE = "GB29-0001", "GB29-0002"
 _numbers = itertools.count(1)
 
 
-def decision(outcome="ALLOW", *, amount_minor=700, payer=PAYER, payee=PAYEE, transaction_id=None):
-    """The fields of a Decision that the executor looks at."""
+def decision(outcome="ALLOW", *, amount_minor=700, payer=PAYER, payee=PAYEE, transaction_id=None) -> Decision:
     transaction_id = transaction_id or f"tx-{next(_numbers):06d}"
-    return {
-        "record": "Decision",
-        "decision_id": decision_id(transaction_id),
-        "transaction_id": transaction_id,
-        "account_id": payer,
-        "outcome": outcome,
-        "snapshot": {
-            "transaction": {
-                "transaction_id": transaction_id,
-                "account_id": payer,
-                "beneficiary_account_id": payee,
-                "currency": "GBP",
-                "amount_minor": amount_minor,
-                "event_time_ms": NOON_MS,
-            }
-        },
-    }
+    payment = PAYMENT._replace(
+        transaction_id=transaction_id,
+        account_id=payer,
+        beneficiary_account_id=payee,
+        amount_minor=amount_minor,
+        event_time_ms=NOON_MS,
+    )
+    return DECISION._replace(
+        decision_id=decision_id(transaction_id),
+        transaction_id=transaction_id,
+        account_id=payer,
+        outcome=Outcome(outcome),
+        snapshot=DECISION.snapshot._replace(transaction=payment),
+    )
 
 
-def review(of, outcome, review_round=1):
-    return {
-        "record": "ReviewOutcome",
-        "review_id": review_id(of["decision_id"], review_round),
-        "outcome": outcome,
-        "reviewed_at_ms": NOON_MS + 60_000,
-        **_about(of),
-    }
+def review(of: Decision, outcome: str, review_round: int = 1) -> ReviewOutcome:
+    return review_of(of, Outcome(outcome), name=review_id(of.decision_id, review_round))
 
 
-def reversal(of, corrected):
-    return {
-        "record": "Reversal",
-        "reversal_id": str(uuid4()),
-        "corrected_outcome": corrected,
-        "reversed_at_ms": NOON_MS + 3_600_000,
-        **_about(of),
-    }
+def reversal(of: Decision, corrected: str | None) -> Reversal:
+    return reversal_of(of, corrected and Outcome(corrected), plan_id=str(uuid4()))
 
 
-def _about(of):
-    return {name: of[name] for name in ("decision_id", "transaction_id", "account_id")}
-
-
-def execution_of(fields):
-    return execution_id(fields["decision_id"])
+def execution_of(record: DecisionRecord) -> ExecutionId:
+    return execution_id(record.decision_id)
 
 
 class Desk:
@@ -93,14 +78,14 @@ class Desk:
         openings = [Opening(name.replace("_", "-"), "GBP", 0, minor) for name, minor in balances_minor.items()]
         append_openings(self.connection, openings, NOON_MS)
 
-    def batch(self, *records) -> LogBatch:
+    def batch(self, *records) -> LogBatch[DecisionRecord]:
         first = self.next_offset
         found = [
-            LogRecord(self.partition, first + number, NOON_MS + number, b"", b"-", fields)
-            for number, fields in enumerate(records)
+            LogRecord(self.partition, first + number, NOON_MS + number, b"", b"-", record)
+            for number, record in enumerate(records)
         ]
         self.next_offset = first + len(found)
-        return LogBatch(found, [Span(self.partition, first, self.next_offset)])
+        return LogBatch(found, [PositionMove(self.partition, first, self.next_offset)])
 
     def hear(self, *records) -> None:
         self.execution.accept(self.connection, self.batch(*records))
@@ -115,22 +100,22 @@ class Desk:
         rows = self.connection.execute("SELECT state, count(*) FROM ledger.execution_state GROUP BY state").fetchall()
         return dict(Counter(dict(rows)))
 
-    def state(self, fields) -> str:
+    def state(self, record) -> str:
         row = self.connection.execute(
-            "SELECT state FROM ledger.execution_state WHERE execution_id = %s", [execution_of(fields)]
+            "SELECT state FROM ledger.execution_state WHERE execution_id = %s", [execution_of(record)]
         ).fetchone()
         return "" if row is None else row[0]
 
-    def reason(self, fields) -> str | None:
+    def reason(self, record) -> str | None:
         rows = self.connection.execute(
             "SELECT reason FROM ledger.transition WHERE execution_id = %s AND reason IS NOT NULL",
-            [execution_of(fields)],
+            [execution_of(record)],
         ).fetchall()
         return rows[-1][0] if rows else None
 
-    def steps(self, fields) -> list[str]:
+    def steps(self, record) -> list[str]:
         rows = self.connection.execute(
-            "SELECT step FROM ledger.saga_transition WHERE execution_id = %s ORDER BY sequence", [execution_of(fields)]
+            "SELECT step FROM ledger.saga_transition WHERE execution_id = %s ORDER BY sequence", [execution_of(record)]
         ).fetchall()
         return [row[0] for row in rows]
 

@@ -30,21 +30,23 @@ def test_balances_now_and_then(fraud, desk):
     desk.hear(reversal(paid, "BLOCK"))
     expected = {"account_id": PAYER, "currency": "GBP", "balance_minor": 1_000, "postings": 3}
     assert fraud("ledger", "balance", PAYER, "--json") == (0, [expected])
-    _, then = fraud("ledger", "balance", PAYER, "--as-of", "2025-11-25T12:30:00Z", "--json")
+    _, then = fraud("ledger", "balance", PAYER, "--as-of", "2025-11-25T12:01:00Z", "--json")
     assert then[0]["balance_minor"] == 300
     _, unknown = fraud("ledger", "balance", PAYER, "--recorded-as-of", "2020-01-01T00:00:00Z", "--json")
     assert unknown == []
 
 
 def test_accounts_are_opened_and_funded_once(fraud, desk, tmp_path):
-    assert fraud("ledger", "open", "GB29-0005", "GBP", "--balance", "500")[0] == 0
-    for _ in range(2):
-        assert fraud("ledger", "fund", "GB29-0005", "GBP", "250", "--reference", "salary 1")[0] == 0
+    _, [opened] = fraud("ledger", "open", "GB29-0005", "GBP", "--balance", "500", "--json")
+    assert opened == {"account_id": "GB29-0005", "currency": "GBP", "is_new": True}
+    for is_new in (True, False):
+        _, [funded] = fraud("ledger", "fund", "GB29-0005", "GBP", "250", "--reference", "salary 1", "--json")
+        assert funded["is_new"] is is_new
     file = tmp_path / "accounts.csv"
     file.write_text(
         "account_id,currency,overdraft_limit_minor,opening_balance_minor\nGB29-0005,GBP,0,9\nGB29-0006,EUR,10,40\n"
     )
-    assert fraud("ledger", "import", str(file))[0] == 0
+    assert fraud("ledger", "import", str(file), "--json") == (0, [{"accounts": 2, "opened": 1}])
     balances = [fraud("ledger", "balance", account, "--json")[1][0] for account in ("GB29-0005", "GB29-0006")]
     assert [(each["currency"], each["balance_minor"]) for each in balances] == [("GBP", 750), ("EUR", 40)]
 

@@ -1,6 +1,8 @@
-"""`fraud executor` as a process on a broker: from its topic to its rest, twice the same, and what stops it."""
+"""`fraud executor run` as a process on a broker: from its topic to its rest, twice the same, and what stops it."""
 
 from __future__ import annotations
+
+import json
 
 import pytest
 from confluent_kafka import Producer
@@ -13,7 +15,7 @@ from pipeline.execute.ledger_admin_store import Opening, append_openings
 from pipeline.io.avro.wire import WireFormat
 from tests.archive import CLOSED, Archive, payment
 from tests.execute.given import NOON_MS
-from tests.servers import unused_prefix
+from tests.servers import SOON_FREE, unused_prefix
 
 WIRE = WireFormat()
 WAIT_S = 60.0
@@ -35,7 +37,7 @@ class Topics:
 
     def told(self):
         news = Tail(self.servers, f"{self.prefix}executions.v1").news()
-        return [WIRE.decode("execution.v1", found.value) for found in news]
+        return [WIRE.decode_execution(found.value) for found in news]
 
 
 @pytest.fixture
@@ -50,7 +52,7 @@ def executor(stack, database_url, topics, rail_of, tmp_path):
         stack.bootstrap_servers,
         database_url,
         rail_of(),
-        environment={"FRAUD_TOPIC_PREFIX": topics.prefix},
+        environment={"FRAUD_TOPIC_PREFIX": topics.prefix, "FRAUD_KAFKA_OPTIONS": json.dumps(dict(SOON_FREE))},
     )
     yield process
     process.stop()
@@ -77,8 +79,8 @@ def test_decisions_are_settled_and_told(executor, topics, owner, database_url, t
     wait_until(lambda: settled_offsets(database_url) == {0: 20})
     assert states(owner) == {"SETTLED": 20}
     told = topics.told()
-    assert sorted(each["transaction_id"] for each in told) == [each.transaction_id for each in payments]
-    assert {(each["state"], each["why"]) for each in told} == {("SETTLED", "DECIDED_ALLOW")}
+    assert sorted(each.transaction_id for each in told) == [each.transaction_id for each in payments]
+    assert {(each.state, each.why) for each in told} == {("SETTLED", "DECIDED_ALLOW")}
 
 
 def test_a_killed_executor_goes_on_where_it_stood(executor, topics, owner, database_url, tmp_path):

@@ -24,12 +24,12 @@ from pipeline.domain.log import LogRecord, Source
 from pipeline.domain.payment import Decoded
 from pipeline.io.kafka.appender import Appender
 from pipeline.io.kafka.log_reader import LogReader
-from pipeline.io.kafka.positioned_log import LogBatch, PositionedLog, Span
+from pipeline.io.kafka.positioned_log import LogBatch, PositionedLog, PositionMove
 from pipeline.io.postgres import connect
 from pipeline.io.settings import Settings
 from pipeline.people.roles import Role
 from pipeline.people.store import change_role
-from pipeline.replay.redecide import Basis, Good
+from pipeline.replay.redecide import Basis, Good, Version
 from pipeline.review.case_store import cases_by_name
 from pipeline.review.cases import Judgement
 from pipeline.review.desk_store import Acted, ReviewDesk
@@ -37,6 +37,7 @@ from pipeline.review.service import GROUP, ReviewService, ReviewTopics, review_o
 from pipeline.rollback.plan_command import _applier
 from pipeline.rollback.planning_service import Criteria, Planner, Request
 from tests.archive import CLOSED, payment
+from tests.decisions import record_of
 from tests.execute.given import Desk
 from tests.records import features, policy
 from tests.review.given import RULES
@@ -96,20 +97,20 @@ class Bank:
         self._audit.open(self._audit_connection, [self.partition])
         self._review_connection = connect(self.url_of("fraud_review"), "test")
         self._source = PositionedLog(
-            servers, self.topic, "decision.v1", GROUP, slot=0, wire=WIRE, positions=lambda _: {}, options={}
+            servers, self.topic, WIRE.decode_decision_record, GROUP, slot=0, positions=lambda _: {}, options={}
         )
         topics = ReviewTopics(self.topic)
         self._reviews = ReviewService(self._source, appender, WIRE, topics, 24 * HOUR_MS, now_ms)
         self.desk = ReviewDesk(self._review_connection, RULES, now_ms)
         self._next_offset = 0
-        self._decided_at_ms = 0
+        self._acted_at_ms = 0
 
     def decide(self, transaction_id: str, mode=CLOSED, *, by="small-1", amount_minor=12_345, **state: int) -> str:
         """One payment from ACCOUNT, decided just now and appended; its transaction's id."""
         self.archive.decide_by(by)
         at_ms = now_ms()
-        made_at_ms = max(at_ms - 400, self._decided_at_ms)  # what a decision led to comes after it
-        self._decided_at_ms = at_ms
+        made_at_ms = max(at_ms - 400, self._acted_at_ms)  # what a decision or a plan led to comes after it
+        self._acted_at_ms = at_ms
         paid = payment(1, amount_minor=amount_minor, event_time_ms=made_at_ms)._replace(
             transaction_id=transaction_id, account_id=ACCOUNT, account_time_zone=midday_zone(at_ms)
         )
@@ -130,11 +131,11 @@ class Bank:
     def settle(self) -> None:
         """Audit log, execution and review hear what is new on the topic."""
         records = [
-            LogRecord(*one.source, one.key or b"", one.value or b"", _fields(one.value or b""))
+            LogRecord(*one.source, one.key or b"", one.value or b"", record_of(one.value or b""))
             for one in self._log.read(self.topic, {self.partition: self._next_offset})
         ]
         end = self._log.extents(self.topic)[self.partition].high
-        batch = LogBatch(records, [Span(self.partition, self._next_offset, end)])
+        batch = LogBatch(records, [PositionMove(self.partition, self._next_offset, end)])
         self._audit.store(self._audit_connection, records)
         self.executor.execution.accept(self.executor.connection, batch)
         self._reviews.store(self._review_connection, batch)
@@ -157,14 +158,14 @@ class Bank:
         """The outcome of the case that was decided last, onto the topic."""
         file = cases_by_name(self._review_connection, transaction_id)[-1]
         outcome = review_outcome(review_id(file.case.decision_id, file.case.round), file)
-        self.append(WIRE.encode("decision.v1", outcome))
+        self.append(WIRE.encode(outcome))
 
     def plan(self, reason: str, **criteria: str) -> str:
         """By rae, as small-1 would have decided; the plan's id."""
-        good = Good(("small-1", self.archive.good.model.hash), None, Basis.RECORDED)
+        good = Good(Version("small-1", self.archive.good.model.hash), None, Basis.RECORDED)
         request = Request(Criteria(**criteria), criteria, good, reason, "rae")
         with closing(connect(self.url_of("fraud_rollback"), "test")) as connection:
-            planner = Planner(connection, WIRE, self.archive.regimes(), self.topic, HOUR_MS)
+            planner = Planner(connection, WIRE, self.archive.regime_of, self.topic, HOUR_MS)
             return planner.plan(request, str(uuid4()), now_ms()).header.plan_id
 
     def apply(self, plan_id: str) -> None:
@@ -172,6 +173,7 @@ class Bank:
         with closing(connect(self.url_of("fraud_rollback"), "test")) as connection:
             applier = _applier(self.settings, WIRE, connection, self._log)
             assert applier.apply(plan_id, "abe", 1e9, threading.Event(), lambda _: None).is_complete
+        self._acted_at_ms = now_ms()
 
     def close(self) -> None:
         self.executor.close()
@@ -179,9 +181,3 @@ class Bank:
         self._audit.close()
         for connection in (self.owner, self._audit_connection, self._review_connection):
             connection.close()
-
-
-def _fields(value: bytes):
-    fields = WIRE.decode("decision.v1", value)
-    assert isinstance(fields, dict)
-    return fields

@@ -4,15 +4,15 @@ from pipeline.domain.features import FEATURES
 from pipeline.explain.as_json import explanation_json
 from pipeline.explain.explanation import ModelAccount, explanation
 from pipeline.explain.guardrails import Standing
-from pipeline.explain.text import explanation_lines
-from pipeline.replay.archive_files import Missing
+from pipeline.explain.text_page import explanation_lines
+from pipeline.replay.regimes import Missing
 from pipeline.replay.verify import Result
 from tests.archive import CLOSED, OPEN, payment, stored
 
 
 def explained(archive, mode=CLOSED, **fields):
     [value] = archive.values([payment(1, **fields)], [mode], ip_fraud_reports=3, is_new_beneficiary=1)
-    return explanation(stored(value), 2, 17, archive.regimes())
+    return explanation(stored(value), 2, 17, archive.regime_of)
 
 
 def test_the_terms_and_the_intercept_add_up_to_the_recorded_score(archive):
@@ -84,7 +84,7 @@ def test_every_rule_is_told_in_the_policys_order_and_those_triggered_are_those_r
         in_order = (*rules.hard.rules, *rules.soft.rules, *rules.fallback.rules)
         assert [each.code for each in found.guardrails] == [each.code for each in in_order]
         triggered = [each.code for each in found.guardrails if each.standing is Standing.TRIGGERED]
-        assert triggered == found.stored.fields["rules_triggered"]
+        assert tuple(triggered) == found.decision.rules_triggered
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_how_far_a_rule_was_from_its_limit(archive, fields, code, limit, distanc
 def test_a_rule_that_was_met_and_did_not_count_says_why(archive):
     assert rule(explained(archive), "FALLBACK_REPORTED_IP").note.endswith("the model answered")
     blocked = explained(archive, amount_minor=600_000)
-    assert blocked.stored.fields["outcome"] == "BLOCK"
+    assert blocked.decision.outcome == "BLOCK"
     assert rule(blocked, "SOFT_NEW_PAYEE_HIGH_VALUE").note.startswith("the model had blocked")
     guarded = explained(archive, amount_minor=600_000, reference=None)
     assert rule(guarded, "SOFT_NEW_PAYEE_HIGH_VALUE").note.startswith("a hard guardrail had blocked")

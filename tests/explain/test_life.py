@@ -10,9 +10,9 @@ import pytest
 from pipeline.decide.verdict import decision_id
 from pipeline.domain.decision import Outcome
 from pipeline.domain.identities import execution_id
-from pipeline.explain.command import CONTRADICTED, FROM_AUDIT_LOG, FROM_BOTH, FROM_TOPIC, whole
-from pipeline.explain.text import whole_lines
-from pipeline.explain.whole_life_store import NotShown
+from pipeline.explain.life import NotShown
+from pipeline.explain.text_page import whole_lines
+from pipeline.explain.whole_command import CONTRADICTED, FROM_AUDIT_LOG, FROM_BOTH, FROM_TOPIC, whole
 from pipeline.review.cases import Judgement
 from pipeline.rollback.reversal import released_id
 from tests.archive import OPEN
@@ -185,7 +185,8 @@ def test_a_record_that_the_topic_holds_otherwise_is_named(bank, explained):
     assert explained("tx-first").origin == CONTRADICTED
 
 
-def test_without_a_broker_the_audit_log_still_explains(bank):
+def test_without_a_broker_the_audit_log_still_explains(bank, monkeypatch):
+    monkeypatch.setattr("pipeline.io.kafka.client.ANSWER_S", 0.3)
     bank.decide("tx-kept")
     bank.settle()
     settings = bank.settings.model_copy(update={"bootstrap_servers": "127.0.0.1:1"})

@@ -1,3 +1,4 @@
+import hashlib
 import io
 import json
 
@@ -10,13 +11,14 @@ from hypothesis import strategies as st
 
 from pipeline.decide.decision_encoder import DecisionEncoder, encode_longs
 from pipeline.decide.verdict import Mode, decide, decision_id, regime
-from pipeline.domain.decision import BreakerState
+from pipeline.domain.decision import BreakerState, StoredDecision
 from pipeline.domain.features import FEATURES
 from pipeline.domain.log import Source
 from pipeline.domain.payment import Decoded, Transaction
 from pipeline.domain.refusals import Refusal, RefusalCode
 from pipeline.io.avro.schema_files import SCHEMAS, schema_text
-from pipeline.io.avro.wire import Framing, WireFormat, stored_decision
+from pipeline.io.avro.wire import Framing, WireFormat
+from tests.decisions import avro_fields, body_of
 from tests.records import NOON_MS, PAYMENT, features, policy, small_model
 
 WIRE = WireFormat()
@@ -101,13 +103,6 @@ def test_feature_fields_are_the_schema_s_in_order():
     assert snapshot["fields"][0]["type"] == json.loads(schema_text("transaction.v1"))
 
 
-def by_fastavro(fields):
-    stream = io.BytesIO()
-    schema = parse_schema(json.loads(schema_text("decision.v1")))
-    fastavro.schemaless_writer(stream, schema, ("fraud.v1.Decision", fields))
-    return stream.getvalue()
-
-
 LONGS = st.lists(st.integers(-1, 2**62), min_size=len(FEATURES), max_size=len(FEATURES))
 
 
@@ -128,15 +123,14 @@ def test_decisions_are_encoded_byte_for_byte_as_fastavro_does(longs, mode, repor
     written = np.array([longs], dtype=np.int64)
     encoder = DecisionEncoder(WIRE.header("decision.v1"), in_force, "decide/test")
     [value] = encoder.encode([decoded], [SOURCE], written, [verdict], [NOON_MS + 99])
-    fields = dict(WIRE.decode("decision.v1", value))
-    assert fields.pop("record") == "Decision"
-    assert by_fastavro(fields) == value[10:]
-    assert fields["decision_id"] == decision_id(payment.transaction_id)
-    assert fields["snapshot"]["transaction"] == payment._asdict()
-    assert list(fields["snapshot"]["features"].values()) == longs
-    stored = stored_decision({"record": "Decision", **fields}, value)
+    stored = WIRE.decode_stored_decision(value)
+    assert isinstance(stored, StoredDecision)
+    decision = stored.decision
+    assert body_of("Decision", avro_fields(decision)) == value[10:] == stored.body
+    assert decision.decision_id == decision_id(payment.transaction_id)
+    assert decision.snapshot == (payment, tuple(longs))
     assert stored.snapshot == decoded.body + encode_longs(written)[0]
-    assert (stored.transaction, stored.features) == (payment, tuple(longs))
+    assert decision.input_hash == hashlib.sha256(stored.snapshot).digest()
 
 
 @given(st.lists(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=3, max_size=3), min_size=1, max_size=5))

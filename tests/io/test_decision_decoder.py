@@ -7,12 +7,16 @@ from fastavro import parse_schema, schemaless_reader, schemaless_writer
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.domain.decision import BreakerState, Decision, InputSnapshot, Outcome, Reason, Route
+from pipeline.domain.features import FEATURES
+from pipeline.domain.payment import Channel, Transaction
 from pipeline.domain.refusals import Refusal, RefusalCode
 from pipeline.io.avro.decision_decoder import decode_decision
 from pipeline.io.avro.reading import Malformed
 from pipeline.io.avro.schema_files import schema_text
 from pipeline.io.avro.wire import WireFormat
 from tests.audit.logs import values
+from tests.decisions import avro_fields, decision_of
 
 BRANCHES = json.loads(schema_text("decision.v1"))
 SCHEMA = parse_schema(BRANCHES)
@@ -29,7 +33,7 @@ PRIMITIVES = {
 
 
 def any_of(schema, named):
-    """Whatever a schema allows, so that a field that it gains is among it."""
+    """Generate any value that a schema allows, so that a field that the schema gains is among them."""
     if isinstance(schema, list):
         return st.one_of([any_of(branch, named) for branch in schema])
     if isinstance(schema, str):
@@ -64,27 +68,44 @@ def by_fastavro(body):
     return schemaless_reader(io.BytesIO(body), SCHEMA, None)
 
 
+def decoded(body):
+    return decode_decision(body, 1)[0]
+
+
 @given(DECISIONS)
 def test_whatever_fastavro_writes_is_read_as_fastavro_reads_it(fields):
     # Compared as text, so that a field of another name, place or type shows too.
     body = written(fields)
-    assert repr(decode_decision(body, 1)) == repr((by_fastavro(body), len(body)))
-    assert decode_decision(body + b"more", 1) == (fields, len(body))
+    decision, snapshot_begin, end = decode_decision(body, 1)
+    assert repr(avro_fields(decision)) == repr(by_fastavro(body))
+    assert end == len(body)
+    assert body[snapshot_begin:] == snapshot_of(fields)
+    assert decode_decision(body + b"more", 1) == (decision, snapshot_begin, len(body))
+
+
+def snapshot_of(fields):
+    stream = io.BytesIO()
+    schema = next(field["type"] for field in BRANCHES[0]["fields"] if field["name"] == "snapshot")
+    schemaless_writer(stream, parse_schema(schema), fields["snapshot"])
+    return stream.getvalue()
 
 
 def test_whatever_the_worker_writes_is_read_as_fastavro_reads_it():
     assert len({value[10:] for value in VALUES}) == 40
     for value in VALUES:
-        fields = WIRE.decode("decision.v1", value)
-        assert repr(fields) == repr({**by_fastavro(value[10:]), "record": "Decision"})
+        assert repr(avro_fields(decision_of(value))) == repr(by_fastavro(value[10:]))
 
 
 def test_fields_are_the_schema_s_in_order():
-    fields, _ = decode_decision(BODY, 1)
-    found = {"Decision": fields, "Reason": fields["reasons"][0], "InputSnapshot": fields["snapshot"]}
-    found |= {"Transaction": fields["snapshot"]["transaction"], "Features": fields["snapshot"]["features"]}
     expected = {schema["name"]: [field["name"] for field in schema["fields"]] for schema in records_in(BRANCHES[0])}
-    assert expected == {name: list(each) for name, each in found.items()}
+    found = {kind.__name__: list(kind._fields) for kind in (Decision, Reason, InputSnapshot, Transaction)}
+    assert expected == {**found, "Features": list(FEATURES)}
+
+
+@pytest.mark.parametrize(("name", "kind"), [("outcome", Outcome), ("route", Route), ("breaker_state", BreakerState)])
+def test_what_is_of_an_enum_is_its_member(name, kind):
+    assert all(isinstance(getattr(decision_of(value), name), kind) for value in VALUES)
+    assert isinstance(decision_of(VALUES[0]).snapshot.transaction.channel, Channel)
 
 
 def records_in(schema):
@@ -98,10 +119,10 @@ def records_in(schema):
 
 @pytest.mark.parametrize("name", ["outcome", "route", "breaker_state"])
 def test_symbols_are_the_schema_s_in_order(name):
-    fields, _ = decode_decision(BODY, 1)
+    fields = by_fastavro(BODY)
     symbols = next(field["type"]["symbols"] for field in BRANCHES[0]["fields"] if field["name"] == name)
     bodies = [written({**fields, name: symbol}) for symbol in symbols]
-    assert [decode_decision(body, 1)[0][name] for body in bodies] == symbols
+    assert [getattr(decoded(body), name) for body in bodies] == symbols
     place = next(at for at, pair in enumerate(zip(*bodies[:2], strict=True)) if pair[0] != pair[1])
     for byte in (2 * len(symbols), 1, 0x80):  # beyond the last; -1; none
         with pytest.raises(Malformed):
@@ -113,17 +134,17 @@ def test_what_is_accepted_is_what_fastavro_reads(value, data):
     position = data.draw(st.integers(11, len(value) - 1))
     patch = data.draw(st.binary(min_size=1, max_size=3))
     changed = value[:position] + patch + value[position + data.draw(st.integers(0, 3)) :]
-    fields = WIRE.decode("decision.v1", changed)
-    if isinstance(fields, Refusal):
-        assert fields.code in (RefusalCode.DECODE_FAILED, RefusalCode.TRAILING_BYTES)
+    decision = WIRE.decode_decision_record(changed)
+    if isinstance(decision, Refusal):
+        assert decision.code in (RefusalCode.DECODE_FAILED, RefusalCode.TRAILING_BYTES)
     else:
-        assert fields == {**by_fastavro(changed[10:]), "record": "Decision"}
+        assert avro_fields(decision) == by_fastavro(changed[10:])
 
 
 @given(st.binary(max_size=400))
 def test_no_bytes_do_more_than_be_refused(body):
     with contextlib.suppress(Malformed):
-        assert decode_decision(body, 0)[1] <= len(body)
+        assert decode_decision(body, 0)[2] <= len(body)
 
 
 def test_every_truncation_is_refused():
@@ -133,7 +154,7 @@ def test_every_truncation_is_refused():
 
 
 def test_trailing_bytes_are_refused():
-    refused = WIRE.decode("decision.v1", VALUES[1] + b"\0")
+    refused = WIRE.decode_decision_record(VALUES[1] + b"\0")
     assert isinstance(refused, Refusal)
     assert refused.code is RefusalCode.TRAILING_BYTES
 
@@ -171,12 +192,12 @@ RULES = b"\x04\x06one\x06two\x00"
     ],
 )
 def test_an_array_is_read_in_blocks_that_are_as_long_as_they_say(blocks, is_read):
-    fields = {**decode_decision(BODY, 1)[0], "rules_triggered": ["one", "two"]}
+    fields = {**by_fastavro(BODY), "rules_triggered": ["one", "two"]}
     body = written(fields)
     assert body.count(RULES) == 1
     changed = body.replace(RULES, blocks)
     if is_read:
-        assert decode_decision(changed, 1) == (fields, len(changed))
+        assert avro_fields(decoded(changed)) == fields
     else:
         with pytest.raises(Malformed):
             decode_decision(changed, 1)

@@ -22,7 +22,7 @@ def publish(servers: str, topic: str) -> None:
 
 
 def with_log(servers: str, topic: str, steps: Callable[[TransactionLog, Batch], Awaitable[None]]) -> None:
-    """Runs `steps` with one small batch that was read; then another must be committed as ever."""
+    """Run `steps` with one small batch that was read; then another batch must be committed as usual."""
 
     async def run() -> None:
         log = TransactionLog(
@@ -71,7 +71,7 @@ def test_a_dropped_batch_takes_it_back(servers: str) -> None:
 
 
 def test_a_batch_that_waits_takes_it_back_and_commits_later(servers: str) -> None:
-    """The broker would fence us at the transaction's timeout."""
+    """Otherwise the broker would fence us at the transaction's timeout."""
 
     async def steps(log: TransactionLog, batch: Batch) -> None:
         wait_until(lambda: log._opened is None, 3.0, "the transaction is taken back", every_s=0.01)

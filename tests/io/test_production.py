@@ -1,4 +1,4 @@
-"""The production profile: what it refuses to start with, each named with its fix."""
+"""The production profile refuses to start with each of these faults, and names it with its fix."""
 
 import pytest
 
@@ -91,9 +91,9 @@ def test_what_a_process_does_not_use_is_not_asked_for() -> None:
     assert [] == production_faults(_settings(redis_url="redis://127.0.0.1:6379/0", dead_letter_key=None), "executor")
 
 
-@pytest.mark.parametrize("arguments", [("worker",), ("audit", "run"), ("executor",), ("review", "run")])
-def test_process_does_not_start_and_says_why(fraud: Fraud, arguments: tuple[str, ...]) -> None:
-    answer = fraud(*arguments, profile="production", redis_url="redis://:correct-horse@127.0.0.1/0")
+@pytest.mark.parametrize("service", ["worker", "audit", "executor", "review", "reconcile"])
+def test_process_does_not_start_and_says_why(fraud: Fraud, service: str) -> None:
+    answer = fraud(service, "run", profile="production", redis_url="redis://:correct-horse@127.0.0.1/0")
     assert answer.code == 2
     assert "FRAUD_REDIS_URL stands in the environment" in answer.err
     assert "Kafka is spoken to without TLS" in answer.err

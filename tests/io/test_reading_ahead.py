@@ -1,4 +1,4 @@
-"""How many batches a worker has under way: one while little waits, BATCHES_AHEAD_MAX while batches are full."""
+"""A worker has one batch under way while little waits, and BATCHES_AHEAD_MAX while batches are full."""
 
 from __future__ import annotations
 

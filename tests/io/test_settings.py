@@ -1,4 +1,4 @@
-"""Where the settings take secrets from, which of them stand in the open, and that none is shown."""
+"""The settings know where secrets come from and which of them stand in the open, and show none."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from pipeline.io.secret_settings import SECRET_NAMES
-from pipeline.io.settings import Settings
+from pipeline.io.settings import EnvFileMissing, Settings
 from tests.io.vault_server import TOKEN, running_vault
 
 PASSWORD = "correct-horse"
@@ -16,7 +16,7 @@ KAFKA = {"security.protocol": "SASL_SSL", "sasl.username": "fraud-worker", "sasl
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Of secrets; and the working directory, away from any .env file."""
+    """Provide a folder of secrets, and work in a directory that has no .env file."""
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "secrets"
     folder.mkdir()
@@ -74,3 +74,33 @@ def test_secret_of_the_wrong_kind_is_not_quoted() -> None:
     with pytest.raises(ValidationError) as refused:
         Settings(kafka_options=PASSWORD)
     assert PASSWORD not in str(refused.value)
+
+
+def test_named_file_goes_before_dotenv_and_the_environment_before_both(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text("FRAUD_TOPIC_PREFIX=dotenv.\nFRAUD_WORKER_SLOT=1\nFRAUD_LOG_LEVEL=ERROR\n")
+    (tmp_path / "stack.env").write_text("FRAUD_TOPIC_PREFIX=named.\nFRAUD_WORKER_SLOT=2\n")
+    monkeypatch.setenv("FRAUD_ENV_FILE", str(tmp_path / "stack.env"))
+    monkeypatch.setenv("FRAUD_TOPIC_PREFIX", "environment.")
+    settings = Settings()
+    assert ("environment.", 2, "ERROR") == (settings.topic_prefix, settings.worker_slot, settings.log_level)
+
+
+def test_secret_in_a_named_file_stands_in_the_open(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "stack.env").write_text(f"FRAUD_REDIS_URL=redis://:{PASSWORD}@redis:6379/0\n")
+    monkeypatch.setenv("FRAUD_ENV_FILE", str(tmp_path / "stack.env"))
+    assert frozenset({"redis_url"}) == Settings().plain_secrets
+
+
+def test_named_file_that_is_not_there_is_not_passed_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FRAUD_ENV_FILE", str(tmp_path / "stack.env"))
+    with pytest.raises(EnvFileMissing, match=r"stack\.env"):
+        Settings()
+
+
+def test_role_is_put_in_only_where_the_address_leaves_it_open() -> None:
+    left_open = Settings(database_url="postgresql://{role}@127.0.0.1/fraud")
+    named = Settings(database_url="postgresql://fraud_audit@127.0.0.1/fraud")
+    assert left_open.as_role("fraud_executor").database_url == "postgresql://fraud_executor@127.0.0.1/fraud"
+    assert named.as_role("fraud_executor") == named

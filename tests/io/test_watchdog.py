@@ -1,4 +1,4 @@
-"""What stands still ends the process; what goes on, or was stopped as a whole, doesn't."""
+"""A part that stands still ends the process; one that goes on, or a process stopped as a whole, doesn't."""
 
 import json
 import os
@@ -6,7 +6,7 @@ import subprocess
 import sys
 import textwrap
 
-from pipeline.io.watchdog import TICK_S, Pulse, Standing
+from pipeline.io.watchdog import TICK_S, Pulse, TurnAges
 
 END_S = 30.0
 
@@ -18,46 +18,46 @@ def pulse(ticks):
 def test_a_turn_past_its_limit_is_found():
     turn = pulse(2)
     turn.begin()
-    standing = Standing([turn])
-    assert [None, None, turn] == [standing.tick() for _ in range(3)]
+    ages = TurnAges([turn])
+    assert [None, None, turn] == [ages.tick() for _ in range(3)]
 
 
 def test_a_turn_that_ends_and_begins_again_is_another():
     turn = pulse(2)
-    standing = Standing([turn])
+    ages = TurnAges([turn])
     for _ in range(10):
         turn.begin()
-        assert standing.tick() is None
-        assert standing.tick() is None
+        assert ages.tick() is None
+        assert ages.tick() is None
         turn.end()
 
 
 def test_a_turn_begun_again_without_an_end_is_another():
     turn = pulse(1)
-    standing = Standing([turn])
+    ages = TurnAges([turn])
     for _ in range(10):
         turn.begin()
-        assert standing.tick() is None
+        assert ages.tick() is None
 
 
 def test_what_is_not_under_way_stands_as_long_as_it_likes():
     turn = pulse(1)
-    standing = Standing([turn])
-    assert [None] * 10 == [standing.tick() for _ in range(10)]
+    ages = TurnAges([turn])
+    assert [None] * 10 == [ages.tick() for _ in range(10)]
     turn.begin()
     turn.end()
-    assert [None] * 10 == [standing.tick() for _ in range(10)]
+    assert [None] * 10 == [ages.tick() for _ in range(10)]
 
 
 def test_the_first_of_several_is_named():
     going, standing_still = pulse(1), pulse(1)
     standing_still.begin()
-    standing = Standing([going, standing_still])
-    assert [None, standing_still] == [standing.tick() for _ in range(2)]
+    ages = TurnAges([going, standing_still])
+    assert [None, standing_still] == [ages.tick() for _ in range(2)]
 
 
 def ended(body):
-    """A process in which a watch runs while the event loop does `body`."""
+    """Run a process in which a watch runs while the event loop does `body`."""
     program = f"""
         import asyncio, threading, time
         from pipeline.io import logs, watchdog

@@ -17,7 +17,7 @@ TOKEN = "hvs.token-of-the-worker"
 
 @dataclass
 class Vault:
-    """secrets: fields by mount/path. failures: HTTP codes that the next requests are answered with."""
+    """A server with secrets (fields by mount/path) that answers the next requests with `failures` (HTTP codes)."""
 
     secrets: dict[str, dict[str, object]] = field(default_factory=dict)
     failures: list[int] = field(default_factory=list)
@@ -57,11 +57,11 @@ def running_vault() -> Iterator[Vault]:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Nothing: a test's output is its own."""
+            """Log nothing, because a test's output is its own."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     vault.address = f"http://127.0.0.1:{server.server_port}/secret/fraud/worker"
-    serving = threading.Thread(target=server.serve_forever)
+    serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     serving.start()
     try:
         yield vault

@@ -12,10 +12,11 @@ import pytest
 
 from models.artefact.files import load_champion
 from models.artefact.scoring import score
-from models.simulator import Label, LabelledTransaction, TrafficSettings, events, transactions
+from models.simulator import LabelledTransaction, TrafficSettings, events, transactions
 from models.train.history import DEFAULT_POLICY, HistoryRefused, events_of, examples_of, payments_of, read
 from pipeline.decide.policy import parse_policy
 from pipeline.decide.verdict import Mode, decide, regime
+from pipeline.domain.context import Label
 from pipeline.domain.decision import BreakerState, Outcome
 from pipeline.domain.features import COLUMN, FEATURES, UNKNOWN
 from pipeline.domain.payment import Transaction

@@ -9,16 +9,14 @@ from typing import Any
 import pytest
 
 from models.simulator import (
-    AccountProfile,
-    Label,
     LabelledTransaction,
-    RiskSignal,
     Scenario,
     TrafficEvent,
     TrafficSettings,
     events,
     transactions,
 )
+from pipeline.domain.context import Account, Label, RiskSignal
 from pipeline.domain.log import Source
 from pipeline.domain.refusals import refusal_of
 
@@ -98,7 +96,7 @@ def test_reports_of_an_entity_count_up_after_its_first_fraud(stream: list[Traffi
 
 
 def test_profiles_come_first_one_an_account(stream: list[TrafficEvent]) -> None:
-    profiles = [event for event in stream if isinstance(event, AccountProfile)]
+    profiles = [event for event in stream if isinstance(event, Account)]
     assert stream[: len(profiles)] == profiles
     assert 450 < len({profile.account_id for profile in profiles}) == len(profiles) <= 600
 
@@ -122,7 +120,7 @@ def test_settings_out_of_range_are_refused() -> None:
 def _time_ms(event: TrafficEvent) -> int:
     if isinstance(event, LabelledTransaction):
         return event.transaction.event_time_ms
-    if isinstance(event, AccountProfile):
+    if isinstance(event, Account):
         return event.updated_at_ms
     return event.observed_at_ms if isinstance(event, RiskSignal) else event.labelled_at_ms
 
@@ -135,7 +133,7 @@ def test_a_quiet_month_holds_few_payments_and_a_normal_months_money() -> None:
     quiet, spent, normal = settings(**QUIET), Counter[str](), dict[str, int]()
     count = 0
     for event in itertools.takewhile(lambda event: _time_ms(event) < quiet.busy_from_ms, events(quiet)):
-        if isinstance(event, AccountProfile):
+        if isinstance(event, Account):
             normal[event.account_id] = event.normal_month_gbp_minor or 0
         elif isinstance(event, LabelledTransaction):
             count += 1

@@ -13,11 +13,11 @@ from models.artefact.files import load_champion
 from ops.bench.bad_input.bad_records import cases
 from ops.bench.rig.payments import payments
 from pipeline.audit.chain import Entry, Tree, chained, leaf_hash
-from pipeline.audit.rows import Proof, kind_of
+from pipeline.audit.rows import Proof, row_of
 from pipeline.decide import batch as judging
 from pipeline.decide.policy import parse_policy
 from pipeline.decide.verdict import Mode, regime
-from pipeline.domain.decision import BreakerState
+from pipeline.domain.decision import BreakerState, Decision
 from pipeline.domain.log import LogRecord, Record, Source, Span
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.settings import Settings
@@ -51,13 +51,13 @@ def main() -> None:
 
 
 def audit_rows(wire: WireFormat, decisions: list[bytes]) -> Iterator[bytes]:
-    log = [LogRecord(0, place, NOW_MS, b"", value, {}) for place, value in enumerate(decisions)]
+    log = [LogRecord(0, place, NOW_MS, b"", value, None) for place, value in enumerate(decisions)]
     entries = [Entry(record.offset, NOW_MS * 1000, leaf_hash(0, record.offset, record.value)) for record in log]
     for record, entry, link in zip(log, entries, chained(Tree(), entries)[0], strict=True):
-        fields = wire.decode("decision.v1", record.value)
-        assert isinstance(fields, dict)
-        yield repr(fields).encode()
-        yield kind_of(record.value).row(record, fields, Proof(entry, link))
+        content = wire.decode_decision_record(record.value)
+        assert isinstance(content, Decision)
+        yield repr(content).encode()
+        yield row_of(record, content, Proof(entry, link))
 
 
 def spoilt(wire: WireFormat, decisions: list[bytes], pick: random.Random) -> Iterator[bytes]:
@@ -65,8 +65,8 @@ def spoilt(wire: WireFormat, decisions: list[bytes], pick: random.Random) -> Ite
     for value in decisions:
         changed = bytearray(value)
         changed[pick.randrange(11, len(value))] = pick.randrange(256)
-        yield repr(wire.decode("decision.v1", bytes(changed))).encode()
-        yield repr(wire.decode("decision.v1", value[: pick.randrange(10, len(value))])).encode()
+        yield repr(wire.decode_decision_record(bytes(changed))).encode()
+        yield repr(wire.decode_decision_record(value[: pick.randrange(10, len(value))])).encode()
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ HANDBOOK = """transaction_id,tx_time_s,customer_id,terminal_id,amount_minor,frau
 
 def test_a_replayed_handbook_csv_is_payments_that_are_accepted(ask, settings, tmp_path):
     (tmp_path / "handbook.csv").write_text(HANDBOOK)
-    answer = lines(ask("replay-file", tmp_path / "handbook.csv", "--labels", "--json"))
+    answer = lines(ask("payments", "publish", tmp_path / "handbook.csv", "--labels", "--json"))
     assert (answer[0]["transactions"], answer[0]["labels"]) == (3, 1)
     found = sorted(records(settings, "transactions.v1"), key=lambda each: each.source.timestamp_ms)
     decoded = [WIRE.decode_transaction(each.value) for each in found]
@@ -87,8 +87,8 @@ def test_a_replayed_handbook_csv_is_payments_that_are_accepted(ask, settings, tm
     assert [each.transaction.amount_minor for each in decoded] == [5716, 8151, 14600]
     assert decoded[0].transaction.account_id == "cust-000596"
     assert decoded[0].transaction.beneficiary_account_id == "term-003156"
-    [label] = [WIRE.decode("label.v1", each.value) for each in records(settings, "labels.v1")]
-    assert (label["transaction_id"], label["fraud"]) == (decoded[1].transaction.transaction_id, True)
+    [label] = [WIRE.decode_label(each.value) for each in records(settings, "labels.v1")]
+    assert (label.transaction_id, label.fraud) == (decoded[1].transaction.transaction_id, True)
 
 
 def test_a_file_of_whole_transactions_comes_back_as_it_was(ask, settings, tmp_path):
@@ -100,13 +100,13 @@ def test_a_file_of_whole_transactions_comes_back_as_it_was(ask, settings, tmp_pa
             writer.writerow(
                 [json.dumps(value) if name == "segments" else value for name, value in each._asdict().items()]
             )
-    assert lines(ask("replay-file", tmp_path / "payments.csv", "--json"))[0]["transactions"] == 2
+    assert lines(ask("payments", "publish", tmp_path / "payments.csv", "--json"))[0]["transactions"] == 2
     found = [WIRE.decode_transaction(each.value).transaction for each in records(settings, "transactions.v1")]
     assert sorted(found, key=lambda each: each.transaction_id) == wanted
 
 
 def test_generated_traffic_is_accepted_and_keyed_by_account(ask, settings):
-    [counts] = lines(ask("generate", "--count", 500, "--accounts", 100, "--labels", "--json"))
+    [counts] = lines(ask("traffic", "generate", "--count", 500, "--accounts", 100, "--labels", "--json"))
     assert counts["transactions"] == 500
     assert counts["accounts"] > 50
     found = records(settings, "transactions.v1")
@@ -119,7 +119,7 @@ def test_generated_traffic_is_accepted_and_keyed_by_account(ask, settings):
 def test_tail_shows_the_latest_and_only_the_outcome_asked_for(ask, settings, archive):
     values = publish_decisions(settings, archive)
     assert len(lines(ask("decisions", "tail", "-n", 7, "--json"))) == 7
-    escalated = [value for value in values if stored(value).fields["outcome"] == "ESCALATE"]
+    escalated = [value for value in values if stored(value).decision.outcome == "ESCALATE"]
     assert len(lines(ask("decisions", "tail", "--outcome", "ESCALATE", "-n", 100, "--json"))) == len(escalated)
 
 

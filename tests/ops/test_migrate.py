@@ -12,8 +12,8 @@ import psycopg
 import pytest
 
 from ops.migrations.migrate import FOLDER, MigrationRefused, migrate, migrations
+from ops.processes.servers import free_port
 from ops.stack.postgres import bundled_folder, postgres_server, postgres_url
-from ops.stack.processes import free_port
 from pipeline.io.postgres import PositionMoved, Positions, connect, statements
 
 SERVICES = ("fraud_audit", "fraud_executor", "fraud_review", "fraud_rollback", "fraud_reconcile")

@@ -6,10 +6,10 @@ from contextlib import closing
 
 import pytest
 
+from ops.processes.servers import free_port
 from ops.rail.books import Books, Status, Transfer
 from ops.rail.misbehaviour import Misbehaviour
 from ops.rail.process import rail_process, rail_url
-from ops.stack.processes import free_port
 from pipeline.execute import rail_client as rail
 from pipeline.execute.rail_client import ATTEMPTS_MAX, Rail
 from pipeline.execute.saga import Answer

@@ -14,10 +14,14 @@ from ops.stack.embedded import EmbeddedStack
 from pipeline.alerts.publisher_topics import AlertPublisher
 from pipeline.audit.letter_store import Letters
 from pipeline.audit.log_store import AuditLog
+from pipeline.domain.alert import Alert
+from pipeline.domain.dead_letter import DeadLetter
+from pipeline.domain.decision_records import DecisionRecord
 from pipeline.domain.log import LogRecord
+from pipeline.domain.refusals import Refusal
 from pipeline.io.kafka.appender import Appender
 from pipeline.io.kafka.log_reader import LogReader
-from pipeline.io.kafka.positioned_log import LogBatch, Span
+from pipeline.io.kafka.positioned_log import LogBatch, PositionMove
 from pipeline.io.postgres import Connection, connect
 from pipeline.reconcile.comparison_store import Looked, Looking, Topics
 from pipeline.reconcile.finding_store import Findings
@@ -75,19 +79,19 @@ class Desk:
 
     def letter(self, partition: int, offset: int, code: str | None = None) -> bytes:
         duplicate_or_not = "DUPLICATE" if offset % 3 == 0 else "BAD_FRAMING"
-        fields = {
-            "code": code or duplicate_or_not,
-            "detail": "for tests",
-            "source_topic": self.topics.intake,
-            "source_partition": partition,
-            "source_offset": offset,
-            "source_timestamp_ms": NOON_MS,
-            "payload_sha256": hashlib.sha256(f"{partition}:{offset}".encode()).digest(),
-            "payload_length": 7,
-            "key_id": "",
-            "payload": b"",
-        }
-        return WIRE.encode("dead_letter.v1", fields)
+        letter = DeadLetter(
+            code or duplicate_or_not,
+            "for tests",
+            self.topics.intake,
+            partition,
+            offset,
+            NOON_MS,
+            payload_sha256=hashlib.sha256(f"{partition}:{offset}".encode()).digest(),
+            payload_length=7,
+            key_id="",
+            payload=b"",
+        )
+        return WIRE.encode(letter)
 
     def audit(self) -> None:
         """What stands on the results topics and isn't audited yet, by the audit service's own code and role."""
@@ -100,7 +104,7 @@ class Desk:
             letters = Letters(self.topics.letters)
             before = letters.open(connection, (0,))[0]
             late = [each for each in self.records[self.topics.letters] if each.offset >= before]
-            letters.store(connection, LogBatch(late, [Span(0, before, late[-1].offset + 1)] if late else []))
+            letters.store(connection, LogBatch(late, [PositionMove(0, before, late[-1].offset + 1)] if late else []))
 
     def execute(self) -> None:
         """Every audited decision, to where it rests."""
@@ -160,12 +164,12 @@ class Desk:
         with closing(psycopg.connect(self.database_url)) as connection:
             return connection.execute(query.encode()).fetchall()
 
-    def alerts(self) -> list[dict[str, object]]:
+    def alerts(self) -> list[Alert]:
         found = []
         for record in self.log_reader.read_all(self.prefix + "alerts.v1"):
-            fields = WIRE.decode("alert.v1", record.value)
-            assert isinstance(fields, dict)
-            found.append(fields)
+            alert = WIRE.decode_alert(record.value)
+            assert isinstance(alert, Alert)
+            found.append(alert)
         return found
 
     def close(self) -> None:
@@ -175,12 +179,12 @@ class Desk:
     def _url(self, role: str) -> str:
         return url_as(self.database_url, role)
 
-    def _log_record(self, topic: str, message: Message) -> LogRecord:
-        schema = "decision.v1" if topic == self.topics.decisions else "dead_letter.v1"
+    def _log_record(self, topic: str, message: Message) -> LogRecord[DecisionRecord | DeadLetter]:
         value, partition, offset = message.value(), message.partition(), message.offset()
         assert isinstance(value, bytes)
         assert partition is not None
         assert offset is not None
-        fields = WIRE.decode(schema, value)
-        assert isinstance(fields, dict)
-        return LogRecord(partition, offset, NOON_MS, b"key", value, fields)
+        is_decision = topic == self.topics.decisions
+        content = WIRE.decode_decision_record(value) if is_decision else WIRE.decode_dead_letter(value)
+        assert not isinstance(content, Refusal), content
+        return LogRecord(partition, offset, NOON_MS, b"key", value, content)

@@ -15,12 +15,11 @@ from ops.access.rights import Principal
 from ops.access.roles import ROLES, set_passwords
 from ops.bench.rig.feeder import known_records
 from ops.bench.rig.services import status
-from ops.bench.rig.topics_io import Outbound
+from ops.bench.rig.topics_io import Outbound, prepare_topics
 from ops.bench.rig.waiting import wait_until
 from ops.migrations.migrate import migrate
-from ops.stack.processes import ServerFailed, ServerProcess, free_port
+from ops.processes.servers import ServerFailed, ServerProcess, free_port
 from ops.stack.real import RealStack
-from ops.stack.topics import create_topics
 from pipeline.audit.key_files import create_signing_key
 from pipeline.io.kafka.bulk_publisher import BulkPublisher
 from pipeline.io.kafka.log_reader import LogReader
@@ -37,14 +36,14 @@ PASSWORD = "correct-horse-battery-staple"  # of every role; each has its own rig
 class Scene:
     def __init__(self, directory: Path, stack: RealStack) -> None:
         self.stack, self.directory = stack, directory
-        create_topics(stack.bootstrap_servers, partitions=PARTITIONS, client_settings=stack.admin_options)
+        prepare_topics(stack.bootstrap_servers, "", PARTITIONS, stack.admin_options)
         migrate(stack.database_url)
         set_passwords(stack.database_url, dict.fromkeys(ROLES, PASSWORD))
         options = stack.client_options(Principal.RECONCILE)
         self.reading = LogReader(stack.bootstrap_servers, "fraud-reconcile", options)
-        self.worker = self._process("worker", ["worker"], "FRAUD_WEB_PORT", "/ready")
+        self.worker = self._process("worker", ["worker", "run"], "FRAUD_WEB_PORT", "/ready")
         self.audit = self._process("audit", ["audit", "run"], "FRAUD_AUDIT_PORT", "/metrics")
-        self.executor = self._process("executor", ["executor"], "FRAUD_EXECUTOR_PORT", "/metrics")
+        self.executor = self._process("executor", ["executor", "run"], "FRAUD_EXECUTOR_PORT", "/metrics")
         self._records = known_records(11)
         self.published = 0
 
@@ -128,7 +127,7 @@ class Scene:
     def follower(self, grace_s: float) -> ServerProcess:
         return self._process(
             "reconcile",
-            ["reconcile", "--follow"],
+            ["reconcile", "run"],
             "FRAUD_RECONCILE_PORT",
             "/live",
             FRAUD_RECONCILE_GRACE_S=str(grace_s),

@@ -5,20 +5,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.domain.decision import Outcome
+from pipeline.domain.log import TopicPartition
 from pipeline.execute.saga import State
 from pipeline.reconcile.gaps import (
     RESTING,
     Execution,
     Gap,
     GapKind,
-    Place,
     accounting_gaps,
     audit_gaps,
     execution_gaps,
     expired_gaps,
 )
 
-INTAKE, DECISIONS = Place("transactions.v1", 3), Place("decisions.v1", 2)
+INTAKE, DECISIONS = TopicPartition("transactions.v1", 3), TopicPartition("decisions.v1", 2)
 
 offsets = st.lists(st.integers(0, 200), unique=True, min_size=1, max_size=60).map(sorted)
 shuffled = st.randoms(use_true_random=False)

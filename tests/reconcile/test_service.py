@@ -57,7 +57,7 @@ def test_records_that_became_nothing_are_one_named_gap(desk: Desk) -> None:
     (alert,) = desk.alerts()
     evidence = {"kind": "UNACCOUNTED", "topic": desk.topics.intake, "partition": "2", "side": "decisions.v1"}
     place = {"first_offset": "40", "last_offset": "42", "records": "3"}
-    assert ("RECONCILIATION_GAP", evidence | place) == (alert["code"], alert["evidence"])
+    assert ("RECONCILIATION_GAP", evidence | place) == (alert.code, alert.evidence)
     assert [("OPENED", "UNACCOUNTED", 2, 40, 42, 3)] == desk.ask(
         "SELECT event, kind, partition, first_offset, last_offset, records FROM control.reconciliation_gap"
     )
@@ -164,7 +164,7 @@ def test_many_gaps_are_told_in_bounds_and_stored_in_full(desk: Desk, monkeypatch
     desk.tamper("DELETE FROM audit.dead_letter WHERE topic_offset % 2 = 0 AND topic_offset < 12")
     assert len(desk.reconciled()[0]) == 6
     assert ["RECONCILIATION_GAP", "RECONCILIATION_GAP", "RECONCILIATION_GAPS"] == sorted(
-        str(alert["code"]) for alert in desk.alerts()
+        str(alert.code) for alert in desk.alerts()
     )
     assert [(6,)] == desk.ask("SELECT count(*) FROM control.reconciliation_gap")
 

@@ -12,9 +12,10 @@ from ops.access.rights import Principal
 from ops.bench.rig.waiting import wait_until
 from ops.stack.postgres import bundled_folder, system_folder
 from ops.stack.real import RealStack
+from pipeline.domain.alert import Alert
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.log_reader import LogReader
-from pipeline.reconcile.command import reconcile_once
+from pipeline.reconcile.service_command import reconcile_once
 from pipeline.terminal.output import Output
 from tests.reconcile.scene import SECONDS_MAX, Scene
 
@@ -167,8 +168,8 @@ def test_follower_tells_what_is_missing_and_when_it_has_come(scene: Scene) -> No
         wait_until(lambda: _reached(scene), SECONDS_MAX, "reconciling what came since")
     finally:
         follower.stop()
-    alerts = [WireFormat().decode("alert.v1", value) for value in _alerts(scene)]
-    assert "RECONCILIATION_GAP" in {alert["code"] for alert in alerts if isinstance(alert, dict)}
+    alerts = [WireFormat().decode_alert(value) for value in _alerts(scene)]
+    assert "RECONCILIATION_GAP" in {alert.code for alert in alerts if isinstance(alert, Alert)}
 
 
 def _gaps(scene: Scene, event: str) -> list[tuple[object, ...]]:

@@ -1,4 +1,3 @@
-import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -8,27 +7,28 @@ from hypothesis import strategies as st
 
 from pipeline.decide.decision_encoder import DecisionEncoder, encode_longs
 from pipeline.decide.verdict import Mode, decide
-from pipeline.domain.decision import BreakerState
+from pipeline.domain.decision import BreakerState, StoredDecision
 from pipeline.domain.features import COLUMN
 from pipeline.domain.log import Source
 from pipeline.domain.payment import Decoded
-from pipeline.domain.refusals import Refusal
-from pipeline.replay.archive_files import Missing, RegimeArchive
+from pipeline.replay.archive_files import RegimeArchive
+from pipeline.replay.regimes import Missing, RegimeKey
 from pipeline.replay.verify import Result, verify
 from tests.archive import CLOSED, OPEN, WIRE, payment, stored
+from tests.decisions import decision_of, written
 
 SANCTIONED = {"beneficiary_country": "KP"}
 
 
 def results(archive, values):
-    return [check.result for check in verify([stored(value) for value in values], archive.regimes())]
+    return [check.result for check in verify([stored(value) for value in values], archive.regime_of)]
 
 
 def test_decisions_of_every_route_are_identical_when_decided_again(archive):
     payments = [payment(n) for n in range(60)] + [payment(n, **SANCTIONED) for n in range(60, 70)]
     modes = [CLOSED if n % 3 else OPEN for n in range(70)]
     values = archive.values(payments, modes, ip_fraud_reports=2)
-    routes = {stored(value).fields["route"] for value in values}
+    routes = {stored(value).decision.route for value in values}
     assert routes == {"MODEL", "FALLBACK", "GUARDRAIL"}
     assert results(archive, values) == [Result.IDENTICAL] * 70
 
@@ -36,31 +36,29 @@ def test_decisions_of_every_route_are_identical_when_decided_again(archive):
 def test_order_is_the_order_asked_for(archive):
     values = archive.values([payment(n) for n in range(5)], [CLOSED] * 5)
     decisions = [stored(value) for value in values]
-    checks = verify(decisions[::-1], archive.regimes())
-    assert [check.decision_id for check in checks] == [d.fields["decision_id"] for d in decisions[::-1]]
+    checks = verify(decisions[::-1], archive.regime_of)
+    assert [check.decision_id for check in checks] == [each.decision.decision_id for each in decisions[::-1]]
 
 
 @pytest.mark.parametrize(
     ("name", "altered"),
-    [("outcome", "ALLOW"), ("confidence_bp", 1), ("summary", "Blocked because."), ("score_micro", 5), ("reasons", [])],
+    [("outcome", "ALLOW"), ("confidence_bp", 1), ("summary", "Blocked because."), ("score_micro", 5), ("reasons", ())],
 )
 def test_an_altered_field_is_named(archive, name, altered):
     [value] = archive.values([payment(1)], [CLOSED], ip_fraud_reports=3)
-    fields = WIRE.decode("decision.v1", value)
-    assert fields[name] != altered
-    changed = {**fields, "-type": "fraud.v1.Decision", name: altered}
-    del changed["record"]
-    [check] = verify([stored(WIRE.encode("decision.v1", changed))], archive.regimes())
+    decision = decision_of(value)
+    assert getattr(decision, name) != altered
+    [check] = verify([stored(written(decision._replace(**{name: altered})))], archive.regime_of)
     assert check.result is Result.DIFFERS
     assert name in check.differing
 
 
 def with_feature(value, name, number):
     """The stored record with one feature changed and everything else, its hash included, as it was."""
-    decision = stored(value)
-    changed = list(decision.features)
+    features = decision_of(value).snapshot.features
+    changed = list(features)
     changed[COLUMN[name]] = number
-    tail, other = encode_longs(np.array([decision.features, changed], dtype=np.int64))
+    tail, other = encode_longs(np.array([features, changed], dtype=np.int64))
     assert value.endswith(tail)
     return value[: -len(tail)] + other
 
@@ -68,8 +66,8 @@ def with_feature(value, name, number):
 @pytest.mark.parametrize("name", ["account_count_24h", "amount_gbp_minor", "beneficiary_frauds_30d"])
 def test_an_altered_feature_is_found(archive, name):
     [value] = archive.values([payment(1)], [CLOSED])
-    changed = with_feature(value, name, stored(value).features[COLUMN[name]] + 1)
-    [check] = verify([stored(changed)], archive.regimes())
+    changed = with_feature(value, name, decision_of(value).snapshot.features[COLUMN[name]] + 1)
+    [check] = verify([stored(changed)], archive.regime_of)
     assert check.result is Result.DIFFERS
     assert "input_hash" in check.differing
 
@@ -77,14 +75,14 @@ def test_an_altered_feature_is_found(archive, name):
 @pytest.mark.parametrize("name", ["account_age_days", "account_average_minor_30d"])
 def test_a_feature_that_follows_from_others_is_found_although_its_hash_fits(archive, name):
     [value] = archive.values([payment(1)], [CLOSED])
-    decision = stored(value)
-    matrix = np.array([decision.features], dtype=np.int64)
+    transaction, features = decision_of(value).snapshot
+    matrix = np.array([features], dtype=np.int64)
     matrix[0, COLUMN[name]] += 1
     encoder = DecisionEncoder(WIRE.header("decision.v1"), archive.in_force, "decide/test")
     [verdict] = decide(matrix, [CLOSED], archive.in_force)
-    body = WIRE.encode_transaction(decision.transaction)[10:]
-    [forged] = encoder.encode([Decoded(decision.transaction, body)], [Source(0, 0, 0)], matrix, [verdict], [1])
-    [check] = verify([stored(forged)], archive.regimes())
+    body = WIRE.encode_transaction(transaction)[10:]
+    [forged] = encoder.encode([Decoded(transaction, body)], [Source(0, 0, 0)], matrix, [verdict], [1])
+    [check] = verify([stored(forged)], archive.regime_of)
     assert check.result is Result.UNVERIFIABLE or f"snapshot.features.{name}" in check.differing
 
 
@@ -92,18 +90,16 @@ def test_a_missing_policy_makes_a_decision_unverifiable(archive):
     values = archive.values([payment(1)], [CLOSED])
     for path in archive.policies.iterdir():
         path.unlink()
-    [check] = verify([stored(values[0])], archive.regimes())
+    [check] = verify([stored(values[0])], archive.regime_of)
     assert check.result is Result.UNVERIFIABLE
     assert "no policy" in check.why
 
 
-def test_a_model_with_another_hash_makes_a_decision_unverifiable(archive, tmp_path):
-    other = tmp_path / "other"
-    other.mkdir()
+def test_a_model_with_another_hash_makes_a_decision_unverifiable(archive):
     values = archive.values([payment(1)], [CLOSED])
-    decision = stored(values[0])
-    fields = {**decision.fields, "model_hash": bytes(32)}
-    [check] = verify([dataclasses.replace(decision, fields=fields)], archive.regimes())
+    found = stored(values[0])
+    other = found._replace(decision=found.decision._replace(model_hash=bytes(32)))
+    [check] = verify([other], archive.regime_of)
     assert check.result is Result.UNVERIFIABLE
     assert "another hash" in check.why
 
@@ -116,17 +112,16 @@ def test_no_byte_can_change_unseen(archive, data):
     place = data.draw(st.integers(10, len(value) - 1))
     changed = bytearray(value)
     changed[place] ^= data.draw(st.integers(1, 255))
-    fields = WIRE.decode("decision.v1", bytes(changed))
-    if isinstance(fields, Refusal) or fields["record"] != "Decision":
+    again = WIRE.decode_stored_decision(bytes(changed))
+    if not isinstance(again, StoredDecision):
         return
-    again = stored(bytes(changed))
-    original = stored(value)
+    original = decision_of(value)
     free = ("decided_at_ms", "agent_id", "source_partition", "source_offset", "source_timestamp_ms", "breaker_scope")
-    if any(again.fields[name] != original.fields[name] for name in free):
+    if any(getattr(again.decision, name) != getattr(original, name) for name in free):
         return
-    if again.fields["breaker_state"] == "HALF_OPEN":
+    if again.decision.breaker_state is BreakerState.HALF_OPEN:
         return
-    [check] = verify([again], archive.regimes())
+    [check] = verify([again], archive.regime_of)
     assert check.result is not Result.IDENTICAL
 
 
@@ -140,10 +135,10 @@ def test_no_byte_can_change_unseen(archive, data):
 )
 def test_a_route_that_the_breaker_s_state_does_not_allow_differs(archive, mode, state):
     [value] = archive.values([payment(1)], [mode])
-    assert stored(value).fields["breaker_state"] == state
-    [check] = verify([stored(value)], archive.regimes())
+    assert decision_of(value).breaker_state == state
+    [check] = verify([stored(value)], archive.regime_of)
     assert check.differing == ("route",)
 
 
 def test_archive_folders_may_be_empty(tmp_path: Path):
-    assert isinstance(RegimeArchive(tmp_path, tmp_path).regime_of(bytes(32), "none", bytes(32)), Missing)
+    assert isinstance(RegimeArchive(tmp_path, tmp_path).regime_of(RegimeKey(bytes(32), "none", bytes(32))), Missing)

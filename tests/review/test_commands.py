@@ -1,4 +1,4 @@
-"""`fraud review` and `fraud person` as people type them."""
+"""`fraud review` and `fraud people` as people type them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from uuid import uuid4
 import pytest
 
 from ops import cli
-from pipeline.review.case_store import Opening, Place, open_cases
+from pipeline.io.clock import now_ms
+from pipeline.review.case_store import Opening, RecordPlace, open_cases
 from pipeline.review.cases import opening
-from pipeline.review.desk_command import now_ms
 from tests.review.given import HOUR_MS, LARGE, SMALL
 from tests.servers import url_as
 
@@ -29,8 +29,8 @@ def fraud(database_url, capsys, monkeypatch, tmp_path):
         return code, *capsys.readouterr()
 
     for name, role in {"ann": "REVIEWER", "sue": "SENIOR_REVIEWER"}.items():
-        run("person", "grant", "ada", "ADMIN", "--by", "ada", role="fraud_owner")
-        assert run("person", "grant", name, role, "--by", "ada", role="fraud_owner") == (0, "", "")
+        run("people", "grant", "ada", "ADMIN", "--by", "ada", role="fraud_owner")
+        assert run("people", "grant", name, role, "--by", "ada", role="fraud_owner")[::2] == (0, "")
     return run
 
 
@@ -38,7 +38,7 @@ def opened(owner, case):
     at_ms = now_ms()
     case = case._replace(decision_id=str(uuid4()), opened_at_ms=at_ms, expires_at_ms=at_ms + HOUR_MS)
     with owner.transaction():
-        open_cases(owner, [Opening(case, case.decision_id, "Escalated because.", Place(0, 7))], [opening(case)])
+        open_cases(owner, [Opening(case, case.decision_id, "Escalated because.", RecordPlace(0, 7))], [opening(case)])
     return case.decision_id
 
 
@@ -97,22 +97,28 @@ def test_an_unknown_case_is_named(fraud):
     assert err.startswith("fraud: There is no case of tx-gone.")
 
 
+def test_a_grant_says_what_it_granted(fraud):
+    asked = ("people", "grant", "ann", "ROLLBACK_REQUESTER", "--by", "ada", "--json")
+    granted = {"name": "ann", "role": "ROLLBACK_REQUESTER", "is_held": True, "granted_by": "ada"}
+    assert json.loads(fraud(*asked, role="fraud_owner")[1]) == granted
+
+
 def test_only_the_owner_appoints(fraud):
-    code, _, err = fraud("person", "grant", "eve", "REVIEWER", "--by", "ada")
+    code, _, err = fraud("people", "grant", "eve", "REVIEWER", "--by", "ada")
     assert code == 2
     assert "InsufficientPrivilege" in err
 
 
 def test_grants_are_listed_with_who_made_them(fraud):
-    fraud("person", "revoke", "ann", "REVIEWER", "--by", "ada", role="fraud_owner")
-    _, out, _ = fraud("person", "list", "--json")
+    fraud("people", "revoke", "ann", "REVIEWER", "--by", "ada", role="fraud_owner")
+    _, out, _ = fraud("people", "list", "--json")
     grants = [json.loads(line) for line in out.splitlines()]
     assert (grants[-1]["name"], grants[-1]["role"], grants[-1]["is_held"]) == ("ann", "REVIEWER", False)
     assert {grant["granted_by"] for grant in grants} == {"ada"}
 
 
 def test_nobody_grants_to_themselves(fraud):
-    code, _, err = fraud("person", "grant", "ada", "ROLLBACK_APPROVER", "--by", "ada", role="fraud_owner")
+    code, _, err = fraud("people", "grant", "ada", "ROLLBACK_APPROVER", "--by", "ada", role="fraud_owner")
     assert code == 1
     assert "nobody changes their own roles" in err
 

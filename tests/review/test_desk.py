@@ -14,7 +14,7 @@ from pipeline.domain.decision import Outcome
 from pipeline.io.postgres import DatabaseRefused, connect, failures_named
 from pipeline.people.roles import GrantRefusal, Role
 from pipeline.people.store import change_role
-from pipeline.review.case_store import CaseMoved, Opening, Place, append_event, cases_by_name, open_cases
+from pipeline.review.case_store import CaseMoved, Opening, RecordPlace, append_event, cases_by_name, open_cases
 from pipeline.review.cases import CaseEvent, Judgement, Kind, ReviewRefusal, State, opening
 from pipeline.review.desk_store import Acted, NoSuchCase, ReviewDesk
 from tests.records import NOON_MS
@@ -47,7 +47,7 @@ def opened(connection, case=SMALL):
     """A new case like `case`; its decision's id."""
     case = case._replace(decision_id=str(uuid4()), transaction_id=f"tx-{uuid4()}")
     with connection.transaction():
-        open_cases(connection, [Opening(case, case.decision_id, "why", Place(0, 7))], [opening(case)])
+        open_cases(connection, [Opening(case, case.decision_id, "why", RecordPlace(0, 7))], [opening(case)])
     return case.decision_id
 
 

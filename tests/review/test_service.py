@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
-import time
 from collections import Counter
 from contextlib import closing, contextmanager
 from uuid import uuid4
@@ -15,23 +15,26 @@ from confluent_kafka import Producer
 
 from ops.bench.rig.services import status
 from ops.bench.rig.stored import Tail
-from ops.stack.processes import LOOPBACK, ServerProcess, free_port
+from ops.bench.rig.waiting import wait_until
+from ops.processes.servers import LOOPBACK, ServerProcess, free_port
 from pipeline.domain.decision import Outcome
 from pipeline.domain.features import UNKNOWN
-from pipeline.domain.identities import reversal_id, review_id
+from pipeline.domain.identities import review_id
+from pipeline.domain.review_outcome import ReviewOutcome
 from pipeline.io.avro.wire import WireFormat
+from pipeline.io.clock import now_ms
 from pipeline.io.kafka.appender import Appender
 from pipeline.io.kafka.positioned_log import PositionedLog
 from pipeline.io.postgres import Positions, connect
 from pipeline.people.store import Role, change_role
 from pipeline.review.case_store import cases_by_name
 from pipeline.review.cases import EXPIRY, Kind, State
-from pipeline.review.desk_command import now_ms
 from pipeline.review.desk_store import ReviewDesk
 from pipeline.review.service import CONSUMER, ReviewService, ReviewTopics
 from tests.archive import OPEN, payment
+from tests.decisions import decision_of, record_of, reversal_of, review_of
 from tests.review.given import BLOCK, HOUR_MS, RULES
-from tests.servers import unused_prefix, url_as
+from tests.servers import SOON_FREE, unused_prefix, url_as
 
 WIRE = WireFormat()
 WAIT_S = 30.0
@@ -49,20 +52,19 @@ class Topic:
         self._producer = Producer({"bootstrap.servers": servers, "enable.idempotence": True, "log_level": 2})
         self._tail = Tail(servers, self.name)
         self._producer.list_topics(self.name, timeout=WAIT_S)  # the mock broker makes it
-        self.outcomes: list[dict[str, object]] = []
+        self.outcomes: list[ReviewOutcome] = []
 
     def append(self, values, timestamp_ms=0):
         for value in values:
-            fields = WIRE.decode("decision.v1", value)
-            self._producer.produce(self.name, value, fields["account_id"].encode(), timestamp=timestamp_ms)
+            self._producer.produce(self.name, value, record_of(value).account_id.encode(), timestamp=timestamp_ms)
         assert self._producer.flush(WAIT_S) == 0
 
     def read_outcomes(self):
         """All ReviewOutcomes so far."""
         for found in self._tail.news():
-            fields = WIRE.decode("decision.v1", found.value)
-            if fields["record"] == "ReviewOutcome":
-                self.outcomes.append(fields)
+            record = record_of(found.value)
+            if isinstance(record, ReviewOutcome):
+                self.outcomes.append(record)
         return self.outcomes
 
 
@@ -82,31 +84,13 @@ def connection(owner):
 def escalations(archive, numbers, amount_minor=AMOUNT_MINOR):
     payments = [payment(number, amount_minor=amount_minor) for number in numbers]
     values = archive.values(payments, [OPEN] * len(payments), **SUSPICIOUS)
-    assert {WIRE.decode("decision.v1", value)["outcome"] for value in values} == {"ESCALATE"}
+    assert {decision_of(value).outcome for value in values} == {"ESCALATE"}
     return values
 
 
-def decision_of(value):
-    return WIRE.decode("decision.v1", value)
-
-
-def reversal_of(value, corrected, plan_id=None):
-    fields, plan_id = decision_of(value), plan_id or str(uuid4())
-    return WIRE.encode(
-        "decision.v1",
-        {
-            "-type": "fraud.v1.Reversal",
-            "reversal_id": reversal_id(plan_id, fields["decision_id"]),
-            **{name: fields[name] for name in ("decision_id", "transaction_id", "account_id")},
-            "plan_id": plan_id,
-            "reversed_at_ms": now_ms(),
-            "reversed_outcome": fields["outcome"],
-            "corrected_outcome": corrected,
-            "reason": "the model was wrong",
-            "requested_by": "rae",
-            "approved_by": "abe",
-        },
-    )
+def reversed_to(value, corrected, plan_id=None):
+    reversal = reversal_of(decision_of(value), corrected and Outcome(corrected), plan_id=plan_id or str(uuid4()))
+    return WIRE.encode(reversal)
 
 
 @contextmanager
@@ -122,12 +106,11 @@ def running(stack, topic, url, expiry_ms=24 * HOUR_MS):
                 source = PositionedLog(
                     stack.bootstrap_servers,
                     topic.name,
-                    "decision.v1",
+                    WIRE.decode_decision_record,
                     f"{topic.prefix}review",
                     slot=0,
-                    wire=WIRE,
                     positions=lambda partitions: positions.read(own, partitions),
-                    options={},
+                    options=SOON_FREE,
                 )
                 appender = Appender(stack.bootstrap_servers, "review", {})
                 with closing(source):
@@ -148,15 +131,14 @@ def running(stack, topic, url, expiry_ms=24 * HOUR_MS):
 
 
 def eventually(is_true, failures=()):
-    deadline = time.monotonic() + WAIT_S
-    while not is_true():
+    def require_running():
         assert not failures, failures
-        assert time.monotonic() < deadline, "it did not become true in time"
-        time.sleep(0.05)
+
+    wait_until(is_true, WAIT_S, "what was waited for", every_s=0.05, meanwhile=require_running)
 
 
 def files_of(connection, value):
-    return cases_by_name(connection, decision_of(value)["decision_id"])
+    return cases_by_name(connection, decision_of(value).decision_id)
 
 
 def states(connection, values):
@@ -172,18 +154,18 @@ def test_each_escalation_opens_one_case_however_often_it_stands_there(stack, top
         eventually(lambda: states(connection, values)[State.OPEN] == 20, failures)
     assert states(connection, [*values, *allowed]) == {State.OPEN: 20}
     [file] = files_of(connection, values[0])
-    fields = decision_of(values[0])
+    decision = decision_of(values[0])
     assert (file.case.amount_minor, file.case.amount_gbp_minor, file.case.currency) == (
         AMOUNT_MINOR,
         AMOUNT_MINOR,
         "GBP",
     )
-    assert (file.case.transaction_id, file.summary) == (fields["transaction_id"], fields["summary"])
+    assert (file.case.transaction_id, file.summary) == (decision.transaction_id, decision.summary)
 
 
 def test_what_was_decided_stands_on_the_topic_once_and_is_marked_so(stack, topic, database_url, connection, archive):
     [value] = escalations(archive, [1])
-    decision_id = decision_of(value)["decision_id"]
+    decision_id = decision_of(value).decision_id
     desk = ReviewDesk(connection, RULES, now_ms)
     with running(stack, topic, database_url) as failures:
         topic.append([value])
@@ -192,9 +174,9 @@ def test_what_was_decided_stands_on_the_topic_once_and_is_marked_so(stack, topic
         desk.judge(decision_id, "ann", BLOCK)
         eventually(lambda: states(connection, [value])[State.CLOSED] == 1, failures)
     [outcome] = topic.read_outcomes()
-    assert outcome["review_id"] == review_id(decision_id, 1)
-    assert (outcome["outcome"], outcome["reason"]) == ("BLOCK", BLOCK.reason)
-    assert (outcome["reviewed_by"], outcome["second_reviewer"]) == ("ann", None)
+    assert outcome.review_id == review_id(decision_id, 1)
+    assert (outcome.outcome, outcome.reason) == ("BLOCK", BLOCK.reason)
+    assert (outcome.reviewed_by, outcome.second_reviewer) == ("ann", None)
     with running(stack, topic, database_url):  # and again, from where it stood
         pass
     assert len(topic.read_outcomes()) == 1
@@ -202,7 +184,7 @@ def test_what_was_decided_stands_on_the_topic_once_and_is_marked_so(stack, topic
 
 def test_two_authors_of_a_large_one_stand_on_the_topic(stack, topic, database_url, connection, archive):
     [value] = escalations(archive, [1], amount_minor=RULES.four_eyes_gbp_minor)
-    decision_id = decision_of(value)["decision_id"]
+    decision_id = decision_of(value).decision_id
     desk = ReviewDesk(connection, RULES, now_ms)
     with running(stack, topic, database_url) as failures:
         topic.append([value])
@@ -212,7 +194,7 @@ def test_two_authors_of_a_large_one_stand_on_the_topic(stack, topic, database_ur
         desk.judge(decision_id, "sue", BLOCK)
         eventually(topic.read_outcomes, failures)
     [outcome] = topic.outcomes
-    assert (outcome["reviewed_by"], outcome["second_reviewer"]) == ("ann", "sue")
+    assert (outcome.reviewed_by, outcome.second_reviewer) == ("ann", "sue")
 
 
 def test_what_nobody_decides_expires_to_block(stack, topic, database_url, connection, archive):
@@ -221,7 +203,7 @@ def test_what_nobody_decides_expires_to_block(stack, topic, database_url, connec
         topic.append(values, timestamp_ms=now_ms() - 2 * HOUR_MS)
         eventually(lambda: states(connection, values)[State.CLOSED] == 5, failures)
     outcomes = topic.read_outcomes()
-    assert [(each["outcome"], each["reviewed_by"]) for each in outcomes] == [("BLOCK", EXPIRY)] * 5
+    assert [(each.outcome, each.reviewed_by) for each in outcomes] == [("BLOCK", EXPIRY)] * 5
 
 
 @pytest.mark.parametrize("corrected", [None, "ALLOW", "BLOCK"])
@@ -232,7 +214,7 @@ def test_a_reversal_withdraws_the_case_and_nothing_is_published(
     with running(stack, topic, database_url) as failures:
         topic.append([value])
         eventually(lambda: files_of(connection, value), failures)
-        reversal = reversal_of(value, corrected)
+        reversal = reversed_to(value, corrected)
         topic.append([reversal, reversal])
         eventually(lambda: states(connection, [value])[State.CLOSED] == 1, failures)
     [file] = files_of(connection, value)
@@ -242,15 +224,15 @@ def test_a_reversal_withdraws_the_case_and_nothing_is_published(
 
 def test_a_reversal_to_review_opens_a_round_with_the_plans_amounts(stack, topic, database_url, connection, archive):
     [allowed] = archive.values([payment(1, amount_minor=100)], [OPEN])
-    fields, plan_id = decision_of(allowed), str(uuid4())
+    decision, plan_id = decision_of(allowed), str(uuid4())
     connection.execute(
         """INSERT INTO control.rollback_plan_decision VALUES
         (%s, 0, %s, %s, %s, 0, 0, 'GBP', 100, 100, 'ALLOW', 'ESCALATE', 'REVERSE', false, false, 'a mule', '')""",
-        [plan_id, fields["decision_id"], fields["transaction_id"], fields["account_id"]],
+        [plan_id, decision.decision_id, decision.transaction_id, decision.account_id],
     )
-    other = reversal_of(allowed, "ESCALATE")  # of no plan that is known: its worth is unknown
+    other = reversed_to(allowed, "ESCALATE")  # of no plan that is known: its worth is unknown
     with running(stack, topic, database_url) as failures:
-        known = reversal_of(allowed, "ESCALATE", plan_id)
+        known = reversed_to(allowed, "ESCALATE", plan_id)
         topic.append([allowed, known, known, other])
         eventually(lambda: len(files_of(connection, allowed)) == 2, failures)
     first, second = files_of(connection, allowed)
@@ -273,6 +255,7 @@ def test_a_killed_service_neither_loses_nor_doubts_an_outcome(
             "FRAUD_BOOTSTRAP_SERVERS": stack.bootstrap_servers,
             "FRAUD_DATABASE_URL": url_as(database_url, "fraud_review"),
             "FRAUD_TOPIC_PREFIX": topic.prefix,
+            "FRAUD_KAFKA_OPTIONS": json.dumps(dict(SOON_FREE)),
             "FRAUD_WEB_HOST": LOOPBACK,
             "FRAUD_REVIEW_PORT": str(port),
         },
@@ -282,7 +265,7 @@ def test_a_killed_service_neither_loses_nor_doubts_an_outcome(
     topic.append(values)
     eventually(lambda: states(connection, values)[State.OPEN] == 60)
     for number, value in enumerate(values):
-        decision_id = decision_of(value)["decision_id"]
+        decision_id = decision_of(value).decision_id
         desk.claim(decision_id, "ann")
         desk.judge(decision_id, "ann", BLOCK)
         if number % 12 == 5:
@@ -291,26 +274,16 @@ def test_a_killed_service_neither_loses_nor_doubts_an_outcome(
     eventually(lambda: states(connection, values)[State.CLOSED] == 60)
     process.stop()
     outcomes = topic.read_outcomes()
-    assert {each["review_id"] for each in outcomes} == {review_id(decision_of(v)["decision_id"], 1) for v in values}
+    assert {each.review_id for each in outcomes} == {review_id(decision_of(v).decision_id, 1) for v in values}
     assert len(outcomes) == 60, "what a restart found unread was not sent again before the topic was read to its end"
 
 
 def test_an_outcome_that_nobody_here_decided_changes_no_case(stack, topic, database_url, connection, archive):
     """Who may write decisions.v1 could append one; the case is still people's to decide."""
     [value] = escalations(archive, [1])
-    fields = decision_of(value)
-    forged = {
-        "-type": "fraud.v1.ReviewOutcome",
-        "review_id": review_id(fields["decision_id"], 1),
-        **{name: fields[name] for name in ("decision_id", "transaction_id", "account_id")},
-        "reviewed_at_ms": now_ms(),
-        "outcome": Outcome.ALLOW,
-        "reason": "because I say so",
-        "reviewed_by": "mallory",
-        "second_reviewer": None,
-    }
+    forged = review_of(decision_of(value), Outcome.ALLOW, by="mallory")
     with running(stack, topic, database_url) as failures:
-        topic.append([value, WIRE.encode("decision.v1", forged)])
+        topic.append([value, WIRE.encode(forged)])
         eventually(lambda: files_of(connection, value), failures)
     assert states(connection, [value]) == {State.OPEN: 1}
 
@@ -319,28 +292,18 @@ def test_a_decided_case_is_not_published_by_a_record_that_says_otherwise(
     stack, topic, database_url, connection, archive
 ):
     [value] = escalations(archive, [1])
-    fields = decision_of(value)
-    name = review_id(fields["decision_id"], 1)
+    decision = decision_of(value)
     with running(stack, topic, database_url) as failures:
         topic.append([value])
         eventually(lambda: files_of(connection, value), failures)
         desk = ReviewDesk(connection, RULES, now_ms)
-        desk.claim(fields["decision_id"], "ann")
-    forged = {
-        "-type": "fraud.v1.ReviewOutcome",
-        "review_id": name,
-        **{each: fields[each] for each in ("decision_id", "transaction_id", "account_id")},
-        "reviewed_at_ms": now_ms(),
-        "outcome": Outcome.ALLOW,
-        "reason": "because I say so",
-        "reviewed_by": "ann",
-        "second_reviewer": None,
-    }
-    topic.append([WIRE.encode("decision.v1", forged)])
-    desk.judge(fields["decision_id"], "ann", BLOCK)
+        desk.claim(decision.decision_id, "ann")
+    forged = review_of(decision, Outcome.ALLOW, by="ann")
+    topic.append([WIRE.encode(forged)])
+    desk.judge(decision.decision_id, "ann", BLOCK)
     with running(stack, topic, database_url) as failures:
         eventually(lambda: states(connection, [value])[State.CLOSED] == 1, failures)
-    assert [each["outcome"] for each in topic.read_outcomes()] == ["ALLOW", "BLOCK"]
+    assert [each.outcome for each in topic.read_outcomes()] == ["ALLOW", "BLOCK"]
 
 
 def test_the_worker_role_sees_no_case(database_url):

@@ -10,14 +10,16 @@ from uuid import uuid4
 from ops.bench.rig.stored import Tail
 from ops.stack.topics import create_topics
 from pipeline.domain.identities import reversal_id
+from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.settings import Settings
-from pipeline.replay.redecide import Basis, Good
+from pipeline.replay.redecide import Basis, Good, Version
 from pipeline.rollback.plan_command import _applier
 from pipeline.rollback.plan_store import read_lines
 from pipeline.rollback.planning_service import Criteria, Planner, Request
 from pipeline.rollback.reversal import released_id
 from tests.archive import CLOSED, payment
-from tests.rollback.stand import WIRE, Audited, fields_of
+from tests.decisions import record_of
+from tests.rollback.stand import WIRE, Audited
 from tests.servers import unused_prefix, url_as
 
 HOUR_MS = 3_600_000
@@ -57,15 +59,16 @@ class Scene:
         self.plan_id = self.make_plan()
 
     def make_plan(self, lifetime_ms=HOUR_MS, now_ms=None):
-        good = Good(("small-1", self.archive.good.model.hash), None, Basis.RECORDED)
+        good = Good(Version("small-1", self.archive.good.model.hash), None, Basis.RECORDED)
         request = Request(Criteria(route="MODEL"), {"route": "MODEL"}, good, "it went wrong", "rae")
-        planner = Planner(self.connection, WIRE, self.archive.regimes(), f"{self.prefix}decisions.v1", lifetime_ms)
+        planner = Planner(self.connection, WIRE, self.archive.regime_of, f"{self.prefix}decisions.v1", lifetime_ms)
         now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
         return planner.plan(request, str(uuid4()), now_ms).header.plan_id
 
     def apply(self, by="abe", plan_id=None, rate=FLAT_OUT, stopping=None, advance=lambda _: None):
-        applier = _applier(self.settings, WIRE, self.connection)
-        return applier.apply(plan_id or self.plan_id, by, rate, stopping or threading.Event(), advance)
+        with LogReader.of(self.settings) as log:
+            applier = _applier(self.settings, WIRE, self.connection, log)
+            return applier.apply(plan_id or self.plan_id, by, rate, stopping or threading.Event(), advance)
 
     def news(self, topic):
         self.read[topic] += self.tails[topic].news()
@@ -78,15 +81,15 @@ class Scene:
     def require_done_once(self):
         """The topics hold exactly what the plan leads to."""
         lines = [line for line in self.lines() if line.disposition in ("REVERSE", "RELEASE")]
-        found = [fields_of(one.value) for one in self.news("decisions.v1")]
-        assert Counter(each["reversal_id"] for each in found) == Counter(
+        found = [record_of(one.value) for one in self.news("decisions.v1")]
+        assert Counter(each.reversal_id for each in found) == Counter(
             reversal_id(self.plan_id, line.decision_id) for line in lines
         )
-        by_decision = {each["decision_id"]: each for each in found}
+        by_decision = {each.decision_id: each for each in found}
         for line in lines:
             record = by_decision[line.decision_id]
-            assert record["corrected_outcome"] == (None if line.disposition == "RELEASE" else line.after)
-            assert (record["reversed_outcome"], record["account_id"]) == (line.before, line.account_id)
+            assert record.corrected_outcome == (None if line.disposition == "RELEASE" else line.after)
+            assert (record.reversed_outcome, record.account_id) == (line.before, line.account_id)
         published = self.news("transactions.v1")
         payments = [WIRE.decode_transaction(one.value).transaction for one in published]
         expected = Counter(released_id(line.transaction_id) for line in lines if line.disposition == "RELEASE")

@@ -17,6 +17,7 @@ from pipeline.domain.log import LogRecord
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.postgres import Connection
 from tests.archive import MODEL_FEATURES, Archive
+from tests.decisions import record_of
 from tests.records import NOON_MS, policy, small_model
 
 WIRE = WireFormat()
@@ -63,14 +64,6 @@ class Audited:
     def append(self, values: Sequence[bytes]) -> None:
         records = []
         for offset, value in enumerate(values, start=self._next):
-            fields = WIRE.decode("decision.v1", value)
-            assert isinstance(fields, dict)
-            records.append(LogRecord(0, offset, NOON_MS, fields["account_id"].encode(), value, fields))
+            records.append(LogRecord(0, offset, NOON_MS, record_of(value).account_id.encode(), value, None))
         self._log.store(self._connection, records)
         self._next += len(records)
-
-
-def fields_of(value: bytes) -> dict[str, object]:
-    fields = WIRE.decode("decision.v1", value)
-    assert isinstance(fields, dict)
-    return fields

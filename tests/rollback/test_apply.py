@@ -11,12 +11,14 @@ import pytest
 from confluent_kafka import Producer
 
 from pipeline.io.postgres import connect
+from pipeline.rollback import plan_store
 from pipeline.rollback.apply_service import AnotherIsApplied, NoSuchPlan, ProgressBroken
 from pipeline.rollback.plan_store import ProgressKind, read_progress
 from pipeline.rollback.reversal import ApplyRefusal
+from tests.decisions import record_of
 from tests.records import NOON_MS
 from tests.rollback.scene import WAIT_S, Scene
-from tests.rollback.stand import WIRE, fields_of
+from tests.rollback.stand import WIRE
 
 
 @pytest.fixture
@@ -46,9 +48,9 @@ def test_applied_again_it_appends_nothing(scene):
 def test_records_name_both_people_and_say_why(scene):
     scene = scene()
     scene.apply()
-    records = [fields_of(one.value) for one in scene.news("decisions.v1")]
-    assert {(each["requested_by"], each["approved_by"]) for each in records} == {("rae", "abe")}
-    assert all(each["reason"].startswith("it went wrong. Under model small-1") for each in records)
+    records = [record_of(one.value) for one in scene.news("decisions.v1")]
+    assert {(each.requested_by, each.approved_by) for each in records} == {("rae", "abe")}
+    assert all(each.reason.startswith("it went wrong. Under model small-1") for each in records)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +108,7 @@ def test_what_is_told_to_stop_is_taken_up_where_it_stood(scene):
     finished = scene.apply(by="both")  # another approver may finish it; the records still name the first
     assert (finished.appended, finished.here) == (20, 16)
     scene.require_done_once()
-    assert {fields_of(one.value)["approved_by"] for one in scene.read["decisions.v1"]} == {"abe"}
+    assert {record_of(one.value).approved_by for one in scene.read["decisions.v1"]} == {"abe"}
 
 
 def test_a_rate_is_kept(scene):
@@ -116,11 +118,11 @@ def test_a_rate_is_kept(scene):
     assert time.monotonic() - begun >= 30 / 20
 
 
-def test_two_are_not_applied_at_once(scene, database_url):
+def test_two_are_not_applied_at_once(scene, database_url, monkeypatch):
     scene = scene()
     with closing(connect(database_url, "other")) as other:
         other.execute("SELECT pg_advisory_lock(hashtext('control.rollback_apply'))")
-        scene.connection.execute("SET lock_timeout = '100ms'")
+        monkeypatch.setitem(plan_store._SQL, "limit_wait", "SET lock_timeout = '100ms'")
         with pytest.raises(AnotherIsApplied):
             scene.apply()
 
@@ -129,11 +131,9 @@ def test_records_under_the_plans_id_that_it_does_not_lead_to_stop_it(scene):
     scene = scene(blocked=5, allowed=5)
     stopping = threading.Event()
     scene.apply(rate=5, stopping=stopping, advance=lambda done: stopping.set() if done >= 2 else None)
-    genuine = fields_of(scene.news("decisions.v1")[0].value)
-    del genuine["record"]
-    forged = {**genuine, "-type": "fraud.v1.Reversal", "reversal_id": str(uuid4())}
+    forged = record_of(scene.news("decisions.v1")[0].value)._replace(reversal_id=str(uuid4()))
     producer = Producer({"bootstrap.servers": scene.settings.bootstrap_servers})
-    producer.produce(f"{scene.prefix}decisions.v1", WIRE.encode("decision.v1", forged), b"key")
+    producer.produce(f"{scene.prefix}decisions.v1", WIRE.encode(forged), b"key")
     assert producer.flush(WAIT_S) == 0
     with pytest.raises(ProgressBroken):
         scene.apply()

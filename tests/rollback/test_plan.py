@@ -9,15 +9,18 @@ import psycopg
 import pytest
 
 from pipeline.decide.verdict import Mode
-from pipeline.domain.decision import BreakerState
-from pipeline.replay.redecide import Basis, Good, RegimeMissing
+from pipeline.domain.decision import BreakerState, Outcome
+from pipeline.domain.identities import ReviewId
+from pipeline.replay.redecide import Basis, Good, RegimeMissing, Version
 from pipeline.review.cases import EXPIRY
+from pipeline.rollback.blast_radius import Change, Share
 from pipeline.rollback.plan_store import read_lines, read_plan
 from pipeline.rollback.planning_service import Criteria, Planner, PlanRefused, Request
 from pipeline.rollback.reversal import plan_digest, released_id
 from tests.archive import CLOSED, OPEN, payment
+from tests.decisions import decision_of, reversal_of, review_of
 from tests.records import NOON_MS
-from tests.rollback.stand import TOPIC, WIRE, fields_of
+from tests.rollback.stand import TOPIC, WIRE
 
 HOUR_MS = 3_600_000
 
@@ -27,9 +30,9 @@ def planned(connection, archive):
     """Makes a plan and reads it back, with its lines."""
 
     def plan(criteria, good_model="small-1", *, basis=Basis.RECORDED, by="rae", policy=None):
-        model = None if good_model is None else (good_model, archive.good.model.hash)
+        model = None if good_model is None else Version(good_model, archive.good.model.hash)
         request = Request(criteria, {"asked": "test"}, Good(model, policy, basis), "it went wrong", by)
-        planner = Planner(connection, WIRE, archive.regimes(), TOPIC, HOUR_MS)
+        planner = Planner(connection, WIRE, archive.regime_of, TOPIC, HOUR_MS)
         made = planner.plan(request, str(uuid4()), NOON_MS)
         stored = read_plan(connection, made.header.plan_id)
         assert stored == made
@@ -59,13 +62,13 @@ def test_what_a_model_blocked_and_should_not_have_is_given_back(planned, mixed):
     changing, rest = lines[:40], lines[40:]
     assert {(line.before, line.after, line.disposition) for line in changing} == {("BLOCK", "ALLOW", "RELEASE")}
     assert {(line.before, line.after, line.disposition) for line in rest} == {("ALLOW", "ALLOW", "UNCHANGED")}
-    assert [line.decision_id for line in changing] == [fields_of(value)["decision_id"] for value in mixed[0]]
+    assert [line.decision_id for line in changing] == [decision_of(value).decision_id for value in mixed[0]]
     decoded = WIRE.decode_transaction(bytes.fromhex(changing[3].payment_hex))
     assert decoded.transaction == payment(3, amount_minor=5_000)
     assert {line.payment_hex for line in rest} == {""}
     radius = plan.blast_radius
-    assert radius["changing"] == {"decisions": 40, "customers": 40, "amount_minor": {"GBP": 200_000}}
-    assert radius["by_change"] == {"BLOCK->ALLOW": radius["changing"]}
+    assert radius.changing == Share(40, 40, {"GBP": 200_000})
+    assert radius.by_change == {Change(Outcome.BLOCK, Outcome.ALLOW): radius.changing}
     assert plan.audited_until == {"0": 90}
 
 
@@ -95,7 +98,7 @@ def test_a_changed_policy_decides_with_its_own_limits(planned, archive, audited,
     assert strict != text
     (archive.policies / "strict.toml").write_text(strict)
     sha256 = hashlib.sha256(strict.encode()).digest()
-    _, [line] = planned(Criteria(model_version="small-1"), None, policy=("strict", sha256))
+    _, [line] = planned(Criteria(model_version="small-1"), None, policy=Version("strict", sha256))
     assert before.after != line.after == "BLOCK"
     assert "Blocked because" in line.why
 
@@ -104,7 +107,7 @@ def test_the_recorded_breaker_keeps_the_fallbacks_answers_and_closed_asks_the_mo
     suspected = {"ip_fraud_reports": 2, "is_new_beneficiary": 1}  # enough for the model, not for the fallback
     answered = archive.values([payment(1, amount_minor=150_000)], [OPEN], **suspected)
     audited.append(answered)
-    by_fallback = fields_of(answered[0])["outcome"]
+    by_fallback = decision_of(answered[0]).outcome
     assert by_fallback != "BLOCK"
     _, [recorded] = planned(Criteria(route="FALLBACK"))
     _, [closed] = planned(Criteria(route="FALLBACK"), basis=Basis.CLOSED)
@@ -157,9 +160,9 @@ def test_a_plan_about_nothing_is_refused(planned, mixed, criteria):
 def test_a_rule_and_a_list_select(planned, archive, audited):
     values = archive.values([payment(n, beneficiary_country="KP" if n < 3 else "GB") for n in range(8)], [CLOSED] * 8)
     audited.append(values)
-    [rule] = fields_of(values[0])["rules_triggered"]
+    [rule] = decision_of(values[0]).rules_triggered
     assert planned(Criteria(rule=rule))[0].decisions == 3
-    ids = tuple(fields_of(value)["decision_id"] for value in values[2:5])
+    ids = tuple(decision_of(value).decision_id for value in values[2:5])
     assert [line.decision_id for line in planned(Criteria(ids=ids))[1]] == list(ids)
 
 
@@ -179,46 +182,20 @@ def test_a_regime_that_is_gone_stops_the_plan(planned, mixed):
         planned(Criteria(model_version="blocks-all"), "no-such-model")
 
 
-def review_of(fields, outcome, by="ann"):
-    return WIRE.encode(
-        "decision.v1",
-        {
-            "-type": "fraud.v1.ReviewOutcome",
-            "review_id": str(uuid4()),
-            **{name: fields[name] for name in ("decision_id", "transaction_id", "account_id")},
-            "reviewed_at_ms": NOON_MS + 10,
-            "outcome": outcome,
-            "reason": "as the customer said",
-            "reviewed_by": by,
-            "second_reviewer": None,
-        },
-    )
+def reviewed(decision, outcome, by="ann"):
+    return WIRE.encode(review_of(decision, Outcome(outcome), name=ReviewId(str(uuid4())), by=by))
 
 
-def reversal_of(fields, corrected):
-    return WIRE.encode(
-        "decision.v1",
-        {
-            "-type": "fraud.v1.Reversal",
-            "reversal_id": str(uuid4()),
-            **{name: fields[name] for name in ("decision_id", "transaction_id", "account_id")},
-            "plan_id": str(uuid4()),
-            "reversed_at_ms": NOON_MS + 10,
-            "reversed_outcome": fields["outcome"],
-            "corrected_outcome": corrected,
-            "reason": "it went wrong",
-            "requested_by": "rae",
-            "approved_by": "abe",
-        },
-    )
+def reversed_to(decision, corrected):
+    return WIRE.encode(reversal_of(decision, corrected and Outcome(corrected), plan_id=str(uuid4())))
 
 
 def test_what_people_decided_stands_and_what_was_reversed_counts_as_corrected(planned, archive, audited):
     archive.decide_by("blocks-all")
     values = archive.values([payment(n, amount_minor=5_000) for n in range(4)], [CLOSED] * 4)
-    fields = [fields_of(value) for value in values]
+    first, second, third, _ = map(decision_of, values)
     audited.append(values)
-    audited.append([review_of(fields[0], "BLOCK"), reversal_of(fields[1], "ALLOW"), reversal_of(fields[2], None)])
+    audited.append([reviewed(first, "BLOCK"), reversed_to(second, "ALLOW"), reversed_to(third, None)])
     _, lines = planned(Criteria(model_version="blocks-all"))
     assert [(line.before, line.disposition) for line in lines] == [
         ("BLOCK", "REVIEWED"),
@@ -231,10 +208,10 @@ def test_what_people_decided_stands_and_what_was_reversed_counts_as_corrected(pl
 def test_what_expired_was_decided_by_nobody_and_is_given_back(planned, archive, audited):
     """A model that escalates too much, and a queue that nobody got through: the customers are still owed an answer."""
     escalated = archive.values([payment(1, amount_minor=600_000)], [OPEN], is_new_beneficiary=1)
-    fields = fields_of(escalated[0])
-    audited.append([*escalated, review_of(fields, "BLOCK", EXPIRY)])
+    decision = decision_of(escalated[0])
+    audited.append([*escalated, reviewed(decision, "BLOCK", EXPIRY)])
     _, [line] = planned(Criteria(model_version="small-1"))
-    assert (fields["outcome"], line.before, line.after, line.disposition) == (
+    assert (decision.outcome, line.before, line.after, line.disposition) == (
         "ESCALATE",
         "BLOCK",
         "ESCALATE",
@@ -245,9 +222,9 @@ def test_what_expired_was_decided_by_nobody_and_is_given_back(planned, archive, 
 def test_the_last_word_counts_of_review_and_reversal(planned, archive, audited):
     archive.decide_by("blocks-all")
     values = archive.values([payment(n, amount_minor=5_000) for n in range(2)], [CLOSED] * 2)
-    first, second = [fields_of(value) for value in values]
-    audited.append([*values, review_of(first, "BLOCK"), reversal_of(first, "ESCALATE")])
-    audited.append([reversal_of(second, "ESCALATE"), review_of(second, "ALLOW")])
+    first, second = map(decision_of, values)
+    audited.append([*values, reviewed(first, "BLOCK"), reversed_to(first, "ESCALATE")])
+    audited.append([reversed_to(second, "ESCALATE"), reviewed(second, "ALLOW")])
     _, lines = planned(Criteria(model_version="blocks-all"))
     assert [(line.before, line.disposition) for line in lines] == [("ESCALATE", "REVERSE"), ("ALLOW", "REVIEWED")]
 

@@ -11,7 +11,7 @@ import pytest
 
 from ops import cli
 from pipeline.rollback.page import LINES_MAX, page
-from pipeline.rollback.report_command import report_json, report_of
+from pipeline.rollback.report_command import report_of
 from tests.rollback.scene import Scene
 
 LOADING = re.compile(r"https?:|//|url\(|@import|<script|<link|<img|<iframe|\ssrc=|\son[a-z]+=", re.IGNORECASE)
@@ -67,18 +67,18 @@ def test_a_page_loads_nothing_and_is_sound(scene, fraud, tmp_path):
 
 
 def test_what_people_wrote_is_text_on_the_page(scene):
-    report = report_json(report_of(scene.settings, scene.plan_id))
+    report = report_of(scene.settings, scene.plan_id)
     hostile = '<script>alert("x")</script>'
-    lines = [line._asdict() | {"why": hostile, "transaction_id": hostile} for line in scene.lines()]
-    text = page({**report, "reason": hostile, "requested_by": hostile, "criteria": {hostile: hostile}}, lines)
+    header = report.plan.header._replace(reason=hostile, requested_by=hostile, criteria={hostile: hostile})
+    lines = [line._replace(why=hostile, transaction_id=hostile) for line in scene.lines()]
+    text = page(report._replace(plan=report.plan._replace(header=header), lines=lines))
     assert "<script" not in text
     assert "&lt;script&gt;" in text
 
 
 def test_a_page_of_a_large_plan_says_what_it_leaves_out(scene):
-    report = report_json(report_of(scene.settings, scene.plan_id))
     [line] = scene.lines()[:1]
-    text = page(report, [line._asdict()] * (LINES_MAX + 1))
+    text = page(report_of(scene.settings, scene.plan_id)._replace(lines=[line] * (LINES_MAX + 1)))
     assert f"The first {LINES_MAX:,} of {LINES_MAX + 1:,}" in text
     assert text.count(line.transaction_id) == LINES_MAX
 

@@ -1,4 +1,5 @@
 import itertools
+import json
 import re
 
 import pytest
@@ -8,11 +9,11 @@ from hypothesis import strategies as st
 from pipeline.domain.decision import Outcome
 from pipeline.domain.identities import reversal_id
 from pipeline.people.roles import Person, Role
+from pipeline.rollback.blast_radius import Adding, radius_json, radius_of
 from pipeline.rollback.reversal import (
     CHANGING,
     EVENT_TIME_KEPT_MS,
     ApplyRefusal,
-    BlastRadius,
     Disposition,
     apply_refusal,
     disposition,
@@ -96,17 +97,32 @@ def test_the_order_in_which_criteria_were_given_is_not_in_the_hash():
 
 @given(st.lists(plan_lines(), max_size=30))
 def test_the_blast_radius_adds_up(lines):
-    radius = BlastRadius()
+    adding = Adding()
     for line in lines:
-        radius.add(line)
+        adding.add(line)
+    radius = adding.radius()
     changing = [line for line in lines if line.disposition in CHANGING]
     assert radius.selected.decisions == len(lines)
-    assert radius.selected.accounts == {line.account_id for line in lines}
+    assert radius.selected.customers == len({line.account_id for line in lines})
     assert radius.changing.decisions == len(changing)
     assert sum(share.decisions for share in radius.by_change.values()) == len(changing)
     assert sum(share.decisions for share in radius.by_disposition.values()) == len(lines)
     assert sum(radius.changing.amount_minor.values()) == sum(line.amount_minor for line in changing)
-    assert radius.held.decisions == sum(line.is_held for line in changing)
+    assert radius.held_funds.decisions == sum(line.is_held for line in changing)
+    assert radius_of(json.loads(json.dumps(radius_json(radius)))) == radius
+
+
+@pytest.mark.parametrize("spoilt", [None, [], {}, {"selected": 1}, {"selected": {"decisions": "3"}}])
+def test_what_is_no_blast_radius_is_refused(spoilt):
+    with pytest.raises(ValueError, match="stored blast radius"):
+        radius_of(spoilt)
+
+
+@pytest.mark.parametrize("count", [True, 1.0, "1", None])
+def test_a_blast_radius_counts_in_whole_numbers(count):
+    stored = radius_json(Adding().radius())
+    with pytest.raises(ValueError, match="no whole number"):
+        radius_of({**stored, "changing": {"decisions": count, "customers": 0, "amount_minor": {}}})
 
 
 changing_lines = st.builds(

@@ -14,7 +14,7 @@ MEMORY = "memory"
 
 @pytest.fixture
 def redis_state(redis_at: str) -> Iterator[Callable[..., SyncRedisState]]:
-    """Makes stores on the same Redis; all are closed in the end."""
+    """Make stores on the same Redis, and close all of them in the end."""
     made: list[SyncRedisState] = []
 
     def make(**settings: Any) -> SyncRedisState:
@@ -28,7 +28,7 @@ def redis_state(redis_at: str) -> Iterator[Callable[..., SyncRedisState]]:
 
 @pytest.fixture(params=[MEMORY, *REDIS_NAMES])
 def store(request: pytest.FixtureRequest, started_redis: StartedRedis) -> Iterator[Store]:
-    """The same contract holds on the reference and on every Redis."""
+    """Provide the reference and every Redis; the same contract holds on all of them."""
     if request.param == MEMORY:
         yield MemoryState()
         return

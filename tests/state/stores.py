@@ -9,10 +9,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from pipeline.domain.context import Label
 from pipeline.domain.features import STATE
-from pipeline.state.events import StateEvent
+from pipeline.state.state_event import StateEvent
 from pipeline.state.store import RedisState, StateUnavailable
-from pipeline.state.windows import Labelled, PartitionEvents, PartitionObservation, StateLost
+from pipeline.state.windows import PartitionEvents, PartitionObservation, StateLost
 
 START_MS = 1_700_000_000_000
 MINUTE_MS = 60_000
@@ -21,19 +22,19 @@ DAY_MS = 86_400_000
 
 
 class Store(Protocol):
-    """What MemoryState and SyncRedisState have in common."""
+    """The interface that MemoryState and SyncRedisState share."""
 
     def observe(
         self, batch: Sequence[PartitionEvents], *, initial: bool = False, is_rebuild: bool = False
     ) -> list[PartitionObservation]: ...
     def positions(self, partition: int) -> int | None: ...
-    def label(self, label: Labelled) -> bool: ...
+    def label(self, label: Label) -> bool: ...
     def upsert_account(self, account_id: str, updated_at_ms: int, normal_month_gbp_minor: int | None) -> None: ...
     def upsert_risk_signal(self, kind: str, entity: str, fraud_reports: int, observed_at_ms: int) -> None: ...
 
 
 class TornRedisState(RedisState):
-    """Loses its connection after `commands_left` more commands, None: never. What was sent by then is done."""
+    """A connection that is lost after `commands_left` more commands (None: never); those sent by then are done."""
 
     commands_left: int | None = None
 
@@ -61,7 +62,7 @@ class SyncRedisState:
     def positions(self, partition: int) -> int | None:
         return self._runner.run(self.state.positions(partition))
 
-    def label(self, label: Labelled) -> bool:
+    def label(self, label: Label) -> bool:
         return self._runner.run(self.state.label(label))
 
     def upsert_account(self, account_id: str, updated_at_ms: int, normal_month_gbp_minor: int | None) -> None:
@@ -109,7 +110,7 @@ def share(events: Sequence[StateEvent], *, start: int = 0, partition: int = 0, c
 
 
 def observe_all(store: Store, events: Sequence[StateEvent], *, batch: int = 100) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """State rows of a log of one partition from offset 0, in batches of so many events."""
+    """Return the state rows of a log of one partition from offset 0, observed in batches of `batch` events."""
     rows, start = [], 0
     for place in range(0, len(events), batch):
         part = share(events[place : place + batch], start=start, committed=start)
@@ -124,7 +125,7 @@ def column(rows: np.ndarray[Any, np.dtype[np.int64]], name: str) -> list[int]:
 
 
 def last(store: Store, events: Iterable[StateEvent]) -> dict[str, int]:
-    """The features of the last event of a log from offset 0."""
+    """Return the features of the last event of a log from offset 0."""
     return dict(zip(STATE, observe_all(store, list(events))[-1].tolist(), strict=True))
 
 

@@ -8,8 +8,9 @@ from typing import Final
 
 from hypothesis import strategies as st
 
-from pipeline.state.events import StateEvent
-from pipeline.state.windows import LabelEvent, PartitionEvents
+from pipeline.domain.context import Label
+from pipeline.state.state_event import StateEvent
+from pipeline.state.windows import PartitionEvents
 from tests.state.stores import DAY_MS, HOUR_MS, MINUTE_MS, START_MS
 
 PARTITIONS: Final = (0, 3)
@@ -26,12 +27,12 @@ class Log:
     ends: list[int]  # ascending, the last len(records)
 
     def of_one_partition(self) -> Log:
-        """The same records, all in the first partition."""
+        """Return the same records, all in the first partition."""
         events = [replace(event, offset=place) for place, (_, event) in enumerate(self.records)]
         return Log([(PARTITIONS[0], event) for event in events], self.ends)
 
     def batches(self) -> list[list[PartitionEvents]]:
-        """Each holds a share of every partition, some empty."""
+        """Yield the batches; each holds a share of every partition, and some shares are empty."""
         begin, starts, result = 0, dict.fromkeys(PARTITIONS, 0), []
         for end in self.ends:
             shares = []
@@ -82,11 +83,13 @@ def logs(draw: st.DrawFn, *, records_max: int = 120) -> Log:
     return Log(records, ends)
 
 
-def label_of(event: StateEvent, *, fraud: bool = True) -> LabelEvent:
+def label_of(event: StateEvent, *, fraud: bool = True) -> Label:
     e = event
-    return LabelEvent(e.transaction_id, e.account_id, e.beneficiary_account_id, e.event_time_ms, fraud, e.event_time_ms)
+    return Label(
+        e.transaction_id, e.account_id, e.beneficiary_account_id, e.event_time_ms, fraud, e.event_time_ms, "test"
+    )
 
 
-def labels_of(log: Log) -> list[LabelEvent]:
-    """Of every third record, alternately fraud and not."""
+def labels_of(log: Log) -> list[Label]:
+    """Return a label of every third record, alternately fraud and not."""
     return [label_of(event, fraud=place % 2 == 0) for place, (_, event) in enumerate(log.records[::3])]

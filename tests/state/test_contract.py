@@ -1,4 +1,4 @@
-"""What every state store does: run on the reference and on Redis."""
+"""The contract of every state store, run on the reference and on Redis."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.domain.features import STATE, UNKNOWN
-from pipeline.state.events import StateEvent
+from pipeline.state.state_event import StateEvent
 from pipeline.state.windows import (
     ACCOUNT_WINDOWS_MS,
     BLOCK_MS,

@@ -22,7 +22,7 @@ on_redis = settings(max_examples=40, deadline=None, suppress_health_check=[Healt
 
 @pytest.fixture
 def fresh(redis_at: str, redis_state: MakeState) -> Callable[..., SyncRedisState]:
-    """Each example needs an empty Redis; the connection stays."""
+    """Empty Redis for each example; the connection stays."""
     stores: dict[int, SyncRedisState] = {}
 
     def make(shards: int = 1) -> SyncRedisState:
@@ -36,7 +36,7 @@ def fresh(redis_at: str, redis_state: MakeState) -> Callable[..., SyncRedisState
 
 
 def feed_context(stores: list[Store], log: Log, number: int, batches: int) -> None:
-    """Labels spread over the batches; now and then a signal and a declaration."""
+    """Apply labels spread over the batches, and now and then a signal and a declaration."""
     labels = labels_of(log)
     for label in labels[number * len(labels) // batches : (number + 1) * len(labels) // batches]:
         assert len({store.label(label) for store in stores}) == 1
@@ -93,14 +93,14 @@ def test_a_torn_batch_read_again_with_other_boundaries_is_answered_as_if_never_t
 
 
 def joined(share: PartitionEvents, following: PartitionEvents, random: Random) -> PartitionEvents:
-    """The share together with the beginning of the next."""
+    """Return the share together with the beginning of the next one."""
     taken = following.events[: random.randint(0, len(following.events))]
     end = taken[-1].offset + 1 if taken else share.end_offset
     return share._replace(end_offset=end, events=[*share.events, *taken])
 
 
 def rebuild(store: Store, log: Log, partition: int, resume_from: int | None, until: int) -> None:
-    """What the worker does: the log of the partition again, from where the state ends."""
+    """Observe the partition's log again from where the state ends, as the worker does."""
     begin = resume_from or 0
     events = [event for place, event in log.records if place == partition and begin <= event.offset < until]
     if resume_from is None:

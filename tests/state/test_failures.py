@@ -1,4 +1,4 @@
-"""What the world does to Redis: away, full, restarted, emptied."""
+"""The state store while Redis is away, full, restarted or emptied."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import redis
 
-from ops.stack.processes import free_port
+from ops.processes.servers import free_port
 from ops.stack.redis_server import redis_url
 from pipeline.state.store import StateLost, StateUnavailable
 from tests.redis_servers import REDIS_MEMORY_MAX_BYTES

@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from pipeline.state import windows
-from pipeline.state.events import StateEvent
+from pipeline.state.state_event import StateEvent
 from pipeline.state.windows import ACCOUNT_PAYMENTS_MAX, MemoryState
 from tests.state.stores import DAY_MS, HOUR_MS, START_MS, SyncRedisState, column, observe_all, payment
 from tests.state.streams import label_of
@@ -20,7 +20,7 @@ MakeState = Callable[..., SyncRedisState]
 
 
 def busy(count: int, *, step_ms: int, payees: int, seed: int = 1) -> list[StateEvent]:
-    """One account that pays now one, now the other; bursts, and silences of hours."""
+    """Return events of one account that pays its payees at random, with bursts and silences of hours."""
     random, now_ms, events = Random(seed), START_MS, []
     for offset in range(count):
         now_ms += 10 * HOUR_MS if random.random() < 0.002 else random.randrange(2 * step_ms)
@@ -77,7 +77,7 @@ def test_payments_beyond_the_cap_push_the_oldest_out(redis_state: MakeState) -> 
 
 @pytest.fixture
 def small_caps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same code with bounds that a test reaches."""
+    """Hold the same code to bounds that a test can reach."""
     for module in (windows, __import__("pipeline.state.store", fromlist=["state"])):
         monkeypatch.setattr(module, "ACCOUNT_PAYMENTS_MAX", 40)
         monkeypatch.setattr(module, "BENEFICIARY_PAYMENTS_MAX", 60)

@@ -1,4 +1,4 @@
-"""Where a payment stands in its log, among the recent ones or in the past, makes no difference to what is answered."""
+"""A payment's place in its log, among the recent payments or in the past, makes no difference to the answers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import redis
 
-from pipeline.state.events import StateEvent
+from pipeline.state.state_event import StateEvent
 from pipeline.state.windows import MemoryState
 from tests.redis_servers import REDIS_MEMORY_MAX_BYTES
 from tests.state.stores import (
@@ -27,11 +27,11 @@ from tests.state.streams import label_of
 
 MakeState = Callable[..., SyncRedisState]
 RECENT_MAX, RECEIVED_MAX = 11, 15
-"""Of an account and of a beneficiary: with one more, a page of 4 goes to the past."""
+"""Most recent payments of an account and of a beneficiary; with one more, a page of 4 goes to the past."""
 
 
 def steady(count: int, step_ms: int, *, parties: int = 1, first: int = 0) -> list[StateEvent]:
-    """Payments in equal steps; payers and payees take turns, a payer's payees change."""
+    """Return payments in equal steps; payers and payees take turns, and a payer's payees change."""
     return [
         payment(
             offset,

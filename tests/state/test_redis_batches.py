@@ -1,4 +1,4 @@
-"""One connection for all: who is answered what, and what a failure of one does to those behind it."""
+"""One connection serves all: each caller gets its own answer, and a failure of one reaches those behind it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import pytest
 import redis
 from redis.exceptions import RedisError, ResponseError
 
-from ops.stack.processes import LOOPBACK, free_port
+from ops.processes.servers import LOOPBACK, free_port
 from ops.stack.redis_server import redis_url
 from pipeline.io.redis_batches import RedisBatches
 
 PATIENCE_S = 10.0
 COUNT = 50
 SLOW = ("EVAL", "local sum = 0 for number = 1, 3e6 do sum = sum + number end return 'slow'", 0)
-"""Some ten milliseconds of Redis' time."""
+"""A script that takes some ten milliseconds of Redis' time."""
 
 Scenario = Callable[[RedisBatches], Awaitable[None]]
 

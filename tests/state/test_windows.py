@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 
 from pipeline.domain.features import STATE, UNKNOWN
-from pipeline.state.events import StateEvent
+from pipeline.state.state_event import StateEvent
 from pipeline.state.windows import ACCOUNT_WINDOWS_MS, BENEFICIARY_WINDOWS_MS, BLOCK_MS, LABEL_WINDOWS_MS, Windows
 from tests.state.stores import DAY_MS
 from tests.state.streams import Log, label_of, logs

@@ -23,7 +23,7 @@ from ops.bench.afterlife.crashing_executor import STEPS
 from ops.bench.afterlife.rig import CRASH_S, POLL_S, AfterlifeRig, open_rig
 from ops.bench.rig.database import append_all
 from ops.bench.rig.payments import START_MS, outbound, paid
-from ops.stack.processes import ServerFailed
+from ops.processes.servers import ServerFailed
 from pipeline.domain.payment import Transaction
 from pipeline.execute.ledger_admin_store import Opening
 from pipeline.io.avro.wire import WireFormat

@@ -16,7 +16,11 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from ops.bench.rig.stored import Tail
+from pipeline.domain.decision import Decision, Outcome
 from pipeline.domain.identities import execution_id, posting_id
+from pipeline.domain.refusals import Refusal
+from pipeline.domain.reversal import Reversal
+from pipeline.domain.review_outcome import ReviewOutcome
 from pipeline.execute.ledger_admin_store import findings
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.postgres import Connection
@@ -26,12 +30,19 @@ _NOT_PAID: Final = frozenset({"INSUFFICIENT_FUNDS", "ACCOUNT_NOT_OPEN", "RAIL_RE
 _NOT_RECALLED: Final = frozenset({"BENEFICIARY_FUNDS_GONE", "RECALL_REFUSED"})
 
 
+class Decided(NamedTuple):
+    """What is kept of a decision: the snapshots of 100,000 would take half a gigabyte."""
+
+    transaction_id: str
+    outcome: Outcome
+
+
 @dataclass(slots=True)
-class Told:
+class RecordsTold:
     """What decisions.v1 says of one payment, each record once, in log order."""
 
-    decision: Mapping[str, Any] | None = None
-    later: list[Mapping[str, Any]] = field(default_factory=list)
+    decided: Decided | None = None
+    later: list[Reversal | ReviewOutcome] = field(default_factory=list)
 
 
 class Execution(NamedTuple):
@@ -76,27 +87,26 @@ def check(bootstrap_servers: str, connection: Connection, rail_address: str, pay
     return report
 
 
-def _told(bootstrap_servers: str, report: Report) -> dict[str, Told]:
+def _told(bootstrap_servers: str, report: Report) -> dict[str, RecordsTold]:
     """By execution id."""
-    wire, told, seen = WireFormat(), defaultdict[str, Told](Told), set[bytes]()
+    wire, told, seen = WireFormat(), defaultdict[str, RecordsTold](RecordsTold), set[bytes]()
     for found in Tail(bootstrap_servers, "decisions.v1").news():
         report.records += 1
         digest = hashlib.blake2b(found.value, digest_size=16).digest()
         if digest in seen:
             continue
         seen.add(digest)
-        fields = wire.decode("decision.v1", found.value)
-        assert isinstance(fields, dict), "what stands on decisions.v1 can be read"
-        about = told[execution_id(fields["decision_id"])]
-        fields.pop("snapshot", None)  # 100,000 of them would take half a gigabyte
-        if fields["record"] != "Decision":
-            about.later.append(fields)
-            report.reversals += fields["record"] == "Reversal"
-            report.reviews += fields["record"] == "ReviewOutcome"
-        elif about.decision is not None:
-            report.violate("DECIDED_TWICE", fields["transaction_id"])
+        record = wire.decode_decision_record(found.value)
+        assert not isinstance(record, Refusal), "what stands on decisions.v1 can be read"
+        about = told[execution_id(record.decision_id)]
+        if not isinstance(record, Decision):
+            about.later.append(record)
+            report.reversals += isinstance(record, Reversal)
+            report.reviews += isinstance(record, ReviewOutcome)
+        elif about.decided is not None:
+            report.violate("DECIDED_TWICE", record.transaction_id)
         else:
-            about.decision = fields
+            about.decided = Decided(record.transaction_id, record.outcome)
             report.decisions += 1
     return dict(told)
 
@@ -111,14 +121,14 @@ def _executions(connection: Connection) -> dict[str, Execution]:
         "SELECT execution_id::text, coalesce(state, 'NEW'), account_id, beneficiary_account_id, currency, amount_minor"
         " FROM ledger.execution_state"
     ).fetchall()
-    return {row[0]: Execution(row[1], frozenset(reasons[row[0]]), *row[2:]) for row in rows}
+    return {name: Execution(state, frozenset(reasons[name]), *paid) for name, state, *paid in rows}
 
 
 def _check_each_payment(
-    payment_ids: Sequence[str], told: Mapping[str, Told], executions: Mapping[str, Execution], report: Report
+    payment_ids: Sequence[str], told: Mapping[str, RecordsTold], executions: Mapping[str, Execution], report: Report
 ) -> None:
     """Every payment was decided, every decision executed, and each ended where its records may lead."""
-    decided = {about.decision["transaction_id"] for about in told.values() if about.decision is not None}
+    decided = {about.decided.transaction_id for about in told.values() if about.decided is not None}
     for missing in set(payment_ids) - decided:
         report.violate("NOT_DECIDED", missing)
     for strange in executions.keys() - told.keys():
@@ -143,21 +153,25 @@ _REVERSED, _RELEASED = End("REVERSED"), End("RELEASED")
 _UNPAID, _KEPT = End("REFUSED", _NOT_PAID), End("SETTLED", _NOT_RECALLED)
 
 
-def _is_possible(about: Told, execution: Execution) -> bool:
+def _is_possible(about: RecordsTold, execution: Execution) -> bool:
     return any(
         end.state == execution.state and (not end.excuses or end.excuses & execution.reasons) for end in ends(about)
     )
 
 
-def ends(about: Told) -> frozenset[End]:
+def ends(about: RecordsTold) -> frozenset[End]:
     """Every end that the records allow, taken one after the other as they stand in the log."""
-    assert about.decision is not None
-    possible = _DECIDED[about.decision["outcome"]]
-    for fields in about.later:
-        follows = _reviewed if fields["record"] == "ReviewOutcome" else _reversed
-        said = fields["outcome"] if fields["record"] == "ReviewOutcome" else fields["corrected_outcome"]
-        possible = frozenset(after for before in possible for after in follows(before, said))
+    assert about.decided is not None
+    possible = _DECIDED[about.decided.outcome]
+    for record in about.later:
+        possible = frozenset(after for before in possible for after in _after(before, record))
     return possible
+
+
+def _after(before: End, record: Reversal | ReviewOutcome) -> set[End]:
+    if isinstance(record, ReviewOutcome):
+        return _reviewed(before, record.outcome)
+    return _reversed(before, record.corrected_outcome)
 
 
 _DECIDED: Final = {
@@ -252,13 +266,13 @@ def _check_notices(bootstrap_servers: str, executions: Mapping[str, Execution], 
     digests: dict[str, bytes] = {}
     last: dict[str, tuple[int, str]] = {}
     for found in Tail(bootstrap_servers, "executions.v1").news():
-        fields = wire.decode("execution.v1", found.value)
-        assert isinstance(fields, dict), "what stands on executions.v1 can be read"
+        notice = wire.decode_execution(found.value)
+        assert not isinstance(notice, Refusal), "what stands on executions.v1 can be read"
         digest = hashlib.blake2b(found.value, digest_size=16).digest()
-        if digests.setdefault(fields["event_id"], digest) != digest:
-            report.violate("TOLD_DIFFERENTLY", fields["event_id"])
-        told = fields["sequence"], fields["state"]
-        last[fields["execution_id"]] = max(last.get(fields["execution_id"], told), told)
+        if digests.setdefault(notice.event_id, digest) != digest:
+            report.violate("TOLD_DIFFERENTLY", notice.event_id)
+        told = notice.sequence, notice.state
+        last[notice.execution_id] = max(last.get(notice.execution_id, told), told)
     for name, execution in executions.items():
         if name not in last or last[name][1] != execution.state:
             report.violate("TOLD_WRONG", f"{name} is {execution.state}, told {last.get(name)}")
@@ -273,6 +287,6 @@ def _check_audit(connection: Connection, report: Report) -> None:
         " SELECT count(*), count(DISTINCT (topic_partition, topic_offset)) FROM kept"
     ).fetchone()
     assert row is not None
-    report.audited = row[0]
-    if row != (report.records, report.records):
-        report.violate("AUDIT_DIFFERS", f"{row[0]} rows of {row[1]} places, {report.records} records")
+    report.audited, places = row
+    if not report.audited == places == report.records:
+        report.violate("AUDIT_DIFFERS", f"{report.audited} rows of {places} places, {report.records} records")

@@ -25,8 +25,8 @@ from ops.bench.rig.stored import Tail
 from ops.bench.rig.supervision import running, stop_all
 from ops.bench.rig.waiting import wait_until
 from ops.migrations.migrate import migrate
+from ops.processes.servers import ServerProcess, free_port
 from ops.rail.process import rail_process, rail_url
-from ops.stack.processes import ServerProcess, free_port
 from ops.stack.real import RealStack
 from pipeline.execute.ledger_admin_store import findings
 from pipeline.io.avro.wire import WireFormat

@@ -19,9 +19,9 @@ from ops.bench.rig.stored import record_count
 from ops.bench.rig.supervision import Supervisor, stop_all
 from ops.bench.rig.topics_io import Outbound, prepare_topics
 from ops.bench.rig.waiting import wait_committed, wait_until
+from ops.processes.servers import ServerProcess, free_port
 from ops.rail.misbehaviour import Misbehaviour
 from ops.rail.process import rail_process, rail_url
-from ops.stack.processes import ServerProcess, free_port
 from ops.stack.real import RealStack
 from pipeline.io.kafka.client import ANSWER_S
 
@@ -88,12 +88,13 @@ class AfterlifeRig:
         self._wait_until(lambda: not self._doubtful(), "getting out of doubt")
 
     def reconcile(self) -> tuple[bool, list[str]]:
-        """`fraud reconcile` over everything: whether it found nothing missing, and the lines that it printed."""
+        """`fraud reconcile check` over everything: whether it found nothing missing, and the lines that it printed."""
         settings = {
             "FRAUD_BOOTSTRAP_SERVERS": self.stack.bootstrap_servers,
             "FRAUD_DATABASE_URL": url_of(self.stack.database_url, "fraud_reconcile"),
         }
-        command, log_path = [sys.executable, "-m", "ops.cli", "reconcile", "--json"], self.directory / "reconcile.log"
+        command = [sys.executable, "-m", "ops.cli", "reconcile", "check", "--json"]
+        log_path = self.directory / "reconcile.log"
         done = completed(command, log_path, timeout_s=SETTLE_S, environment=with_settings(settings))
         return done.returncode == 0, [*done.stdout.splitlines(), *done.stderr.splitlines()]
 

@@ -11,7 +11,7 @@ import heapq
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 from confluent_kafka import KafkaException
 
@@ -19,7 +19,12 @@ from ops.bench.rig.publisher import Publisher
 from ops.bench.rig.stored import Found, Tail
 from ops.bench.rig.threads import Thread
 from ops.bench.rig.topics_io import Outbound
+from pipeline.domain.decision import Decision, Outcome
+from pipeline.domain.decision_records import DecisionRecord
 from pipeline.domain.identities import reversal_id, review_id
+from pipeline.domain.refusals import Refusal
+from pipeline.domain.reversal import Reversal
+from pipeline.domain.review_outcome import ReviewOutcome
 from pipeline.io.avro.wire import WireFormat
 
 AGAIN_AFTER: Final = 300
@@ -80,9 +85,10 @@ class Echo:
         self._seen.add(digest)
         self.echoed += 1
         self._schedule(_share(found.value, "again") * DELAY_S_MAX, found.partition, found.key, found.value)
-        fields = self._wire.decode("decision.v1", found.value)
-        assert isinstance(fields, dict), "the worker writes what can be read"
-        for value in said_of(self._wire, fields):
+        record = self._wire.decode_decision_record(found.value)
+        assert not isinstance(record, Refusal), "the worker writes what can be read"
+        if (said := said_of(record)) is not None:
+            value = self._wire.encode(said)
             self.said += 1
             self._schedule(_share(value, "said") * DELAY_S_MAX, found.partition, found.key, value)
 
@@ -97,60 +103,59 @@ class Echo:
         self._publisher.flush()
 
 
-def said_of(wire: WireFormat, fields: dict[str, Any]) -> list[bytes]:
+def said_of(record: DecisionRecord) -> Reversal | ReviewOutcome | None:
     """Reversals of some decisions, and reviews of what is held: of escalations, and of what a reversal escalates."""
-    name = fields["decision_id"]
-    about = {each: fields[each] for each in ("decision_id", "transaction_id", "account_id")}
-    at_ms = fields.get("decided_at_ms", fields.get("reversed_at_ms", 0))
-    if fields["record"] == "Decision":
-        if _share(name.encode(), "reversed") * 100 < REVERSED_PERCENT:
-            return [_reversal(wire, about, fields["outcome"], at_ms)]
-        return _review(wire, about, at_ms) if fields["outcome"] == "ESCALATE" else []
-    if fields["record"] == "Reversal" and fields["corrected_outcome"] == "ESCALATE":
-        return _review(wire, about, at_ms)
-    return []
+    match record:
+        case Decision(decision_id=name) if _share(name.encode(), "reversed") * 100 < REVERSED_PERCENT:
+            return _reversal(record)
+        case Decision(outcome=Outcome.ESCALATE, decided_at_ms=at_ms):
+            return _review(record, at_ms)
+        case Reversal(corrected_outcome=Outcome.ESCALATE, reversed_at_ms=at_ms):
+            return _review(record, at_ms)
+        case _:
+            return None
 
 
-_CORRECTED: Final[dict[str, tuple[str | None, ...]]] = {
-    "ALLOW": ("BLOCK", "ESCALATE", None),
-    "ESCALATE": ("BLOCK", "ALLOW", None),
-    "BLOCK": ("ALLOW", "ESCALATE", None),
+_CORRECTED: Final[dict[Outcome, tuple[Outcome | None, ...]]] = {
+    Outcome.ALLOW: (Outcome.BLOCK, Outcome.ESCALATE, None),
+    Outcome.ESCALATE: (Outcome.BLOCK, Outcome.ALLOW, None),
+    Outcome.BLOCK: (Outcome.ALLOW, Outcome.ESCALATE, None),
 }
 
 
-def _reversal(wire: WireFormat, about: dict[str, Any], outcome: str, at_ms: int) -> bytes:
-    corrected = _CORRECTED[outcome][int(_share(about["decision_id"].encode(), "corrected") * 3)]
-    fields = {
-        "-type": "fraud.v1.Reversal",
-        "reversal_id": reversal_id(PLAN_ID, about["decision_id"]),
-        "plan_id": PLAN_ID,
-        "reversed_at_ms": at_ms,
-        "reversed_outcome": outcome,
-        "corrected_outcome": corrected,
-        "reason": "decided by a version that was taken out",
-        "requested_by": "ann",
-        "approved_by": "sue",
-        **about,
-    }
-    return wire.encode("decision.v1", fields)
+def _reversal(decision: Decision) -> Reversal:
+    choices = _CORRECTED[decision.outcome]
+    return Reversal(
+        reversal_id(PLAN_ID, decision.decision_id),
+        decision.decision_id,
+        decision.transaction_id,
+        decision.account_id,
+        plan_id=PLAN_ID,
+        reversed_at_ms=decision.decided_at_ms,
+        reversed_outcome=decision.outcome,
+        corrected_outcome=choices[int(_share(decision.decision_id.encode(), "corrected") * 3)],
+        reason="decided by a version that was taken out",
+        requested_by="ann",
+        approved_by="sue",
+    )
 
 
-def _review(wire: WireFormat, about: dict[str, Any], at_ms: int) -> list[bytes]:
-    """Of round 1: no escalation here is escalated again."""
-    share = _share(about["decision_id"].encode(), "reviewed") * 100
+def _review(escalated: Decision | Reversal, at_ms: int) -> ReviewOutcome | None:
+    """The outcome of round 1: no escalation here is escalated again."""
+    share = _share(escalated.decision_id.encode(), "reviewed") * 100
     if share >= REVIEWED_PERCENT:
-        return []
-    fields = {
-        "-type": "fraud.v1.ReviewOutcome",
-        "review_id": review_id(about["decision_id"], 1),
-        "reviewed_at_ms": at_ms,
-        "outcome": "ALLOW" if share < REVIEWED_PERCENT / 2 else "BLOCK",
-        "reason": "the customer was called",
-        "reviewed_by": "sue",
-        "second_reviewer": None,
-        **about,
-    }
-    return [wire.encode("decision.v1", fields)]
+        return None
+    return ReviewOutcome(
+        review_id(escalated.decision_id, 1),
+        escalated.decision_id,
+        escalated.transaction_id,
+        escalated.account_id,
+        reviewed_at_ms=at_ms,
+        outcome=Outcome.ALLOW if share < REVIEWED_PERCENT / 2 else Outcome.BLOCK,
+        reason="the customer was called",
+        reviewed_by="sue",
+        second_reviewer=None,
+    )
 
 
 def _share(what: bytes, salt: str) -> float:

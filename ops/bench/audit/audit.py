@@ -23,7 +23,7 @@ from ops.bench.rig.services import audit_process
 from ops.bench.rig.supervision import running
 from ops.bench.rig.waiting import wait_until
 from ops.compiled import compiled_tree_or_none, python_path
-from ops.stack.processes import ServerProcess, process_cpu_seconds
+from ops.processes.servers import ServerProcess, process_cpu_seconds
 from ops.stack.real import RealStack
 from pipeline.audit.log_store import RECORDS_MAX
 from pipeline.audit.rows import COPY_END, COPY_START

@@ -10,9 +10,11 @@ from ops.bench.rig.publisher import publish
 from ops.bench.rig.stored import Tail
 from ops.bench.rig.topics_io import Outbound
 from ops.stack.real import RealStack
+from pipeline.domain.decision import Decision, Outcome
 from pipeline.domain.identities import reversal_id, review_id
-from pipeline.domain.refusals import Refusal
-from pipeline.io.avro.wire import Datum, WireFormat
+from pipeline.domain.reversal import Reversal
+from pipeline.domain.review_outcome import ReviewOutcome
+from pipeline.io.avro.wire import WireFormat
 
 SECONDS_MAX: Final = 600
 REVIEWED_EVERY: Final = 13
@@ -33,41 +35,45 @@ def publish_reviews_and_reversals(stack: RealStack) -> int:
     wire, records, decisions = WireFormat(), [], 0
     for found in Tail(stack.bootstrap_servers, "decisions.v1").news():
         decisions += 1
-        fields = wire.decode("decision.v1", found.value)
-        assert not isinstance(fields, Refusal)
+        decision = wire.decode_decision_record(found.value)
+        assert isinstance(decision, Decision)
         if decisions % REVIEWED_EVERY == 0:
-            records.append(_after(wire, fields, _review(fields)))
+            records.append(_after(wire, decision, _review(decision)))
         if decisions % REVERSED_EVERY == 0:
-            records.append(_after(wire, fields, _reversal(fields)))
+            records.append(_after(wire, decision, _reversal(decision)))
     publish(stack.bootstrap_servers, "decisions.v1", records)
     return decisions + len(records)
 
 
-def _after(wire: WireFormat, fields: Datum, of_its_own: dict[str, object]) -> Outbound:
-    named = {name: fields[name] for name in ("decision_id", "transaction_id", "account_id")}
-    value = wire.encode("decision.v1", {**named, **of_its_own})
-    return Outbound(str(fields["account_id"]).encode(), value, fields["decided_at_ms"])
+def _after(wire: WireFormat, decision: Decision, later: Reversal | ReviewOutcome) -> Outbound:
+    return Outbound(decision.account_id.encode(), wire.encode(later), decision.decided_at_ms)
 
 
-def _review(fields: Datum) -> dict[str, object]:
-    return {
-        "review_id": review_id(fields["decision_id"], 1),
-        "reviewed_at_ms": fields["decided_at_ms"] + 60_000,
-        "outcome": "ALLOW",
-        "reason": "The customer was called back and knew of it.",
-        "reviewed_by": "reviewer-1",
-        "second_reviewer": None,
-    }
+def _review(decision: Decision) -> ReviewOutcome:
+    return ReviewOutcome(
+        review_id(decision.decision_id, 1),
+        decision.decision_id,
+        decision.transaction_id,
+        decision.account_id,
+        reviewed_at_ms=decision.decided_at_ms + 60_000,
+        outcome=Outcome.ALLOW,
+        reason="The customer was called back and knew of it.",
+        reviewed_by="reviewer-1",
+        second_reviewer=None,
+    )
 
 
-def _reversal(fields: Datum) -> dict[str, object]:
-    return {
-        "reversal_id": reversal_id("plan-1", fields["decision_id"]),
-        "plan_id": "plan-1",
-        "reversed_at_ms": fields["decided_at_ms"] + 120_000,
-        "reversed_outcome": fields["outcome"],
-        "corrected_outcome": None,
-        "reason": "Decided by a bad version.",
-        "requested_by": "risk-1",
-        "approved_by": "risk-2",
-    }
+def _reversal(decision: Decision) -> Reversal:
+    return Reversal(
+        reversal_id("plan-1", decision.decision_id),
+        decision.decision_id,
+        decision.transaction_id,
+        decision.account_id,
+        plan_id="plan-1",
+        reversed_at_ms=decision.decided_at_ms + 120_000,
+        reversed_outcome=decision.outcome,
+        corrected_outcome=None,
+        reason="Decided by a bad version.",
+        requested_by="risk-1",
+        approved_by="risk-2",
+    )

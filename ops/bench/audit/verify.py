@@ -22,8 +22,8 @@ from ops.bench.rig.services import audit_process
 from ops.bench.rig.supervision import running
 from ops.bench.rig.waiting import wait_until
 from ops.stack.real import RealStack
-from pipeline.domain.refusals import Refusal
-from pipeline.io.avro.wire import StoredDecision, WireFormat, stored_decision
+from pipeline.domain.decision import StoredDecision
+from pipeline.io.avro.wire import WireFormat
 from pipeline.io.postgres import statements
 from pipeline.io.settings import Settings
 from pipeline.replay.archive_files import RegimeArchive
@@ -63,7 +63,7 @@ def _verify_all(say: Callable[[str], None], connection: psycopg.Connection) -> C
     archive = RegimeArchive(Settings().policy_archive, Settings().model_registry)
     results: Counter[str] = Counter()
     for decisions in _stored(connection):
-        checks = verify(decisions, archive)
+        checks = verify(decisions, archive.regime_of)
         results.update(check.result for check in checks)
         for check in checks:
             if check.result is not Result.IDENTICAL:
@@ -78,7 +78,7 @@ def _stored(connection: psycopg.Connection) -> Iterator[list[StoredDecision]]:
         while rows := cursor.fetchmany(ROWS_AT_ONCE):
             decisions = []
             for _, _, record in rows:
-                fields = wire.decode("decision.v1", bytes(record))
-                assert not isinstance(fields, Refusal), fields
-                decisions.append(stored_decision(fields, bytes(record)))
+                stored = wire.decode_stored_decision(bytes(record))
+                assert isinstance(stored, StoredDecision), stored
+                decisions.append(stored)
             yield decisions

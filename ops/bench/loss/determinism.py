@@ -23,11 +23,11 @@ from ops.bench.rig.stored import Tail, decision_of, without_wall_clock
 from ops.bench.rig.supervision import running
 from ops.bench.rig.topics_io import Outbound, prepare_topics
 from ops.bench.rig.waiting import wait_committed, wait_until
-from ops.stack.processes import ServerProcess
+from ops.processes.servers import ServerProcess
 from ops.stack.real import RealStack
+from pipeline.domain.decision import StoredDecision
 from pipeline.domain.features import ACCOUNT_STATE
-from pipeline.domain.refusals import Refusal
-from pipeline.io.avro.wire import StoredDecision, WireFormat, stored_decision
+from pipeline.io.avro.wire import WireFormat
 from pipeline.io.settings import Settings
 from pipeline.replay.archive_files import RegimeArchive
 from pipeline.replay.verify import Result, verify
@@ -175,13 +175,13 @@ def _features_of(decision: Stored | None) -> tuple[int, ...] | None:
 
 def _verified(bootstrap_servers: str, prefix: str, archive: RegimeArchive) -> Counter[str]:
     """Every stored decision, decided again from its snapshot."""
-    checks = verify(list(_stored(bootstrap_servers, prefix)), archive)
+    checks = verify(list(_stored(bootstrap_servers, prefix)), archive.regime_of)
     return Counter(check.result for check in checks)
 
 
 def _stored(bootstrap_servers: str, prefix: str) -> Iterator[StoredDecision]:
     wire = WireFormat()
     for found in Tail(bootstrap_servers, f"{prefix}decisions.v1").news():
-        fields = wire.decode("decision.v1", found.value)
-        assert not isinstance(fields, Refusal), fields
-        yield stored_decision(fields, found.value)
+        stored = wire.decode_stored_decision(found.value)
+        assert isinstance(stored, StoredDecision), stored
+        yield stored

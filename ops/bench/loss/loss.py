@@ -2,8 +2,8 @@
 
 After each fault the traffic pauses until everything is committed, and the independent checker reads what is new; at the
 end another one reads everything from the beginning. Recovery counts from the fault to decisions, made after it, in the
-hands of a read_committed reader. Workers have a keeper (`fraud worker --keep`), which follows one that is killed; in a
-cold start the keeper is killed too, and starting Python is part of the recovery.
+hands of a read_committed reader. Workers have a keeper (`fraud worker run --keep`), which replaces one that is killed;
+in a cold start the keeper is killed too, and starting Python is part of the recovery.
 """
 
 from __future__ import annotations

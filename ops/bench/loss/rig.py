@@ -18,7 +18,7 @@ from ops.bench.rig.stored import record_count
 from ops.bench.rig.supervision import Supervisor, stop_all
 from ops.bench.rig.topics_io import committed_counts, prepare_topics
 from ops.bench.rig.waiting import GROUP, wait_committed
-from ops.stack.processes import ServerProcess
+from ops.processes.servers import ServerProcess
 from ops.stack.real import RealStack
 from pipeline.io.settings import Settings
 

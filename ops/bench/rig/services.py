@@ -17,7 +17,7 @@ from typing import Final
 import psutil
 
 from ops.bench.rig.evidence import SCRATCH
-from ops.stack.processes import LOOPBACK, ServerProcess, free_port
+from ops.processes.servers import LOOPBACK, ServerProcess, free_port
 from ops.stack.real import RealStack
 
 FOLLOWED_S: Final = 120.0
@@ -31,13 +31,13 @@ def worker_process(
     *,
     slot: int = 0,
     name: str = "worker",
-    command: Sequence[str] = ("ops.cli", "worker"),
+    command: Sequence[str] = ("ops.cli", "worker", "run"),
     options: Sequence[str] = (),
     page: str | None = "/live",
     environment: Mapping[str, str] | None = None,
 ) -> ServerProcess:
-    """`options` are those of `fraud worker`; `name` is that of its log. It finds what Python compiled in the bench's
-    folder, as it would where pip installed it. `page` None: it counts as started at once."""
+    """`options` are those of `fraud worker run`; `name` is that of its log. It finds what Python compiled in the
+    bench's folder, as it would where pip installed it. `page` None: it counts as started at once."""
     settings = {
         "FRAUD_BOOTSTRAP_SERVERS": bootstrap_servers,
         "FRAUD_REDIS_URL": redis_url,
@@ -56,7 +56,7 @@ def executor_process(
     rail: str,
     *,
     slot: int = 0,
-    command: Sequence[str] = ("ops.cli", "executor"),
+    command: Sequence[str] = ("ops.cli", "executor", "run"),
     environment: Mapping[str, str] | None = None,
 ) -> ServerProcess:
     """In its own role; `database_url` is the owner's."""
@@ -95,7 +95,7 @@ def url_of(database_url: str, role: str) -> str:
 
 
 def kept(keeper: ServerProcess) -> psutil.Process:
-    """The worker of a keeper (`fraud worker --keep`); waits for the next one where it has just lost one."""
+    """The worker of a keeper (`fraud worker run --keep`); waits for the next one where it has just lost one."""
     process, deadline = psutil.Process(keeper.pid), time.monotonic() + FOLLOWED_S
     while time.monotonic() < deadline:
         for child in process.children():

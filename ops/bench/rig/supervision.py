@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from ops.stack.processes import START_DEADLINE_S, ServerFailed, ServerProcess
+from ops.processes.servers import START_DEADLINE_S, ServerFailed, ServerProcess
 
 
 @contextmanager

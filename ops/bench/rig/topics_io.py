@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its types say less than it exports
-    AdminClient,
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
@@ -14,6 +15,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its types s
 )
 
 from ops.stack.topics import create_topics
+from pipeline.io.kafka.client import admin_client
 
 REQUEST_TIMEOUT_S: Final = 30.0
 _NO_COORDINATOR_YET: Final = (
@@ -30,10 +32,12 @@ class Outbound(NamedTuple):
     timestamp_ms: int
 
 
-def prepare_topics(bootstrap_servers: str, prefix: str, partitions: int = 4) -> None:
+def prepare_topics(
+    bootstrap_servers: str, prefix: str, partitions: int = 4, client_settings: Mapping[str, str] = MappingProxyType({})
+) -> None:
     """The project's topics under a prefix, kept for ever: what a bench replays may be years old."""
-    create_topics(bootstrap_servers, partitions=partitions, prefix=prefix)
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+    create_topics(bootstrap_servers, partitions=partitions, prefix=prefix, client_settings=client_settings)
+    admin = admin_client(bootstrap_servers, client_settings)
     keep = ConfigEntry("retention.ms", "-1", incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ResourceType.TOPIC, f"{prefix}transactions.v1", incremental_configs=[keep])
     for future in admin.incremental_alter_configs([resource]).values():

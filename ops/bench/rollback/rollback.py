@@ -29,8 +29,12 @@ from ops.bench.rig.stored import Tail, record_count
 from ops.bench.rig.topics_io import Outbound
 from ops.bench.rig.waiting import wait_committed, wait_until
 from ops.bench.rollback.scene import BAD, GOOD, Stage, open_stage
+from pipeline.domain.decision import Decision, Outcome
+from pipeline.domain.decision_records import DecisionRecord
 from pipeline.domain.identities import reversal_id
 from pipeline.domain.payment import Decoded, Transaction
+from pipeline.domain.refusals import Refusal
+from pipeline.domain.reversal import Reversal
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.postgres import connect
 from pipeline.rollback.reversal import released_id
@@ -103,7 +107,7 @@ class _Act:
         """`count` and some more decisions by the wrong model, executed and audited; then a good one decides."""
         self._publish(WARM_UP)
         self._wait_decided()
-        scores = [each["score_micro"] for each in self._news() if each["fraud_probability_ppm"] >= 0]
+        scores = [each.score_micro for each in self._news() if each.fraud_probability_ppm >= 0]
         self._stage.add_models(scores)
         self._switch(BAD)
         self._publish(count)
@@ -181,9 +185,9 @@ class _Act:
             for name, _, what, before, after in lines
         }
         released = Counter(released_id(name) for _, name, what, _, _ in lines if what == "RELEASE")
-        records = [self._fields(found.value) for found in Tail(self._servers, "decisions.v1").news()]
-        reversals = [each for each in records if each["record"] == "Reversal"]
-        found = {each["reversal_id"]: (each["reversed_outcome"], each["corrected_outcome"]) for each in reversals}
+        records = [self._record(found.value) for found in Tail(self._servers, "decisions.v1").news()]
+        reversals = [each for each in records if isinstance(each, Reversal)]
+        found = {each.reversal_id: (each.reversed_outcome, each.corrected_outcome) for each in reversals}
         republished = self._republished()
         [(cases,)] = stage.rows("SELECT count(*) FROM review.review_case")
         counts = {
@@ -210,10 +214,11 @@ class _Act:
         return Counter(names) - Counter(self._published)
 
     @staticmethod
-    def _escalations(records: list[dict[str, Any]]) -> int:
+    def _escalations(records: list[DecisionRecord]) -> int:
         """How many cases there must be: one for each decision or reversal that escalates."""
-        outcome_of = {"Decision": "outcome", "Reversal": "corrected_outcome"}
-        return [each.get(outcome_of.get(each["record"], "")) for each in records].count("ESCALATE")
+        decided = [each.outcome for each in records if isinstance(each, Decision)]
+        corrected = [each.corrected_outcome for each in records if isinstance(each, Reversal)]
+        return decided.count(Outcome.ESCALATE) + corrected.count(Outcome.ESCALATE)
 
     def _publish(self, count: int) -> None:
         payments = list(islice(self._payments, count))
@@ -230,7 +235,7 @@ class _Act:
         for _ in range(PROBES_MAX):
             self._publish(1)
             self._wait_decided()
-            if any(each["model_version"] == version for each in self._news()):
+            if any(each.model_version == version for each in self._news()):
                 return
         raise TimeoutError(f"the worker did not take up {version}")
 
@@ -238,15 +243,15 @@ class _Act:
         in_log = record_count(self._servers, "transactions.v1")
         wait_committed(self._servers, in_log, WAIT_S, "deciding")
 
-    def _news(self) -> list[dict[str, Any]]:
+    def _news(self) -> list[Decision]:
         """Decisions since the last call."""
-        fields = [self._fields(found.value) for found in self._decisions.news()]
-        return [each for each in fields if each["record"] == "Decision"]
+        records = [self._record(found.value) for found in self._decisions.news()]
+        return [each for each in records if isinstance(each, Decision)]
 
-    def _fields(self, value: bytes) -> dict[str, Any]:
-        fields = self._wire.decode("decision.v1", value)
-        assert isinstance(fields, dict), "what stands on decisions.v1 can be read"
-        return fields
+    def _record(self, value: bytes) -> DecisionRecord:
+        record = self._wire.decode_decision_record(value)
+        assert not isinstance(record, Refusal), "what stands on decisions.v1 can be read"
+        return record
 
     def _has_come_to(self, plan: dict[str, Any], due: float) -> bool:
         return self._appended(plan) >= due

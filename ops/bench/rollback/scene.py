@@ -25,8 +25,8 @@ from ops.bench.rig.services import audit_process, executor_process, review_proce
 from ops.bench.rig.supervision import running
 from ops.bench.rig.topics_io import prepare_topics
 from ops.demo.scene import block_from_micro, clean_environment, golden_rows
+from ops.processes.servers import ServerProcess, free_port
 from ops.rail.process import rail_process, rail_url
-from ops.stack.processes import ServerProcess, free_port
 from ops.stack.real import RealStack
 from pipeline.breaker.answer_counts import LATENCY_BOUNDS_MS
 from pipeline.decide.policy import Policy, parse_policy

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple, TypeVar
 
 import redis
 
-from ops.stack.processes import free_port
+from ops.processes.servers import free_port
 from ops.stack.redis_server import Persistence, redis_server, redis_url, system_executable
 from pipeline.decide.app import AGENT_ID, RegimeSource
 from pipeline.decide.batch import Judge, TopicNames
@@ -26,7 +26,7 @@ from pipeline.decide.verdict import Mode
 from pipeline.decide.worker_command import calm_garbage_collector
 from pipeline.domain.decision import BreakerState
 from pipeline.domain.log import Record, Source, Span
-from pipeline.domain.payment import Transaction
+from pipeline.domain.payment import Channel, Transaction
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.settings import Settings
 from pipeline.state.store import RedisState
@@ -88,7 +88,7 @@ class Traffic:
             beneficiary_country="GB",
             beneficiary_opened_at_ms=START_MS - 1000 * DAY_MS,
             reference="a bill",
-            channel="FASTER_PAYMENT",
+            channel=Channel.FASTER_PAYMENT,
             ip_address=f"10.{account % 200}.{account // 200 % 250}.1",
             device_id=f"device-{account}",
             account_opened_epoch_day=18_000,

@@ -1,7 +1,7 @@
 """The Fraud Detection Handbook's 1,754,155 payments through the real stack: as many distinct decisions, and the rate.
 
-The file is published by `fraud replay-file` while the worker decides; the time counts from the first record published
-to the last decision committed. The decisions are counted by reading the topic, not by trusting a counter. The worker's
+`fraud payments publish` publishes the file while the worker decides; the time counts from the first record published to
+the last decision committed. The decisions are counted by reading the topic, not by trusting a counter. The worker's
 hot path is compiled, as the image has it, where a C compiler is found.
 """
 
@@ -19,9 +19,10 @@ from ops.bench.rig.topics_io import prepare_topics
 from ops.bench.rig.waiting import wait_committed
 from ops.compiled import compiled_tree_or_none, python_path
 from ops.stack.real import RealStack
+from pipeline.domain.decision import Decision
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.settings import Settings
-from pipeline.publish.command import replay_file
+from pipeline.publish.file_command import publish_file
 
 PATH: Final = Path("../shared/data/handbook.parquet")
 PAYMENTS: Final = 1_754_155
@@ -42,7 +43,7 @@ def _measure(say: Callable[[str], None], stack: RealStack, *, is_quick: bool) ->
     settings = Settings(bootstrap_servers=stack.bootstrap_servers, redis_url=stack.redis_url)
     started = time.monotonic()
     limit = QUICK_PAYMENTS if is_quick else None
-    published = replay_file(settings, WireFormat(), PATH, limit=limit).transactions
+    published = publish_file(settings, WireFormat(), PATH, limit=limit).transactions
     say(f"{published:,} published after {time.monotonic() - started:.0f} s")
 
     wait_committed(stack.bootstrap_servers, published, SECONDS_MAX, "deciding", every_s=1.0)
@@ -70,10 +71,10 @@ def _count(bootstrap_servers: str) -> tuple[dict[str, int], int, int]:
     seen: set[str] = set()
     total = 0
     for found in Tail(bootstrap_servers, "decisions.v1").news():
-        fields = wire.decode("decision.v1", found.value)
-        assert isinstance(fields, dict)
+        decision = wire.decode_decision_record(found.value)
+        assert isinstance(decision, Decision)
         total += 1
-        seen.add(fields["transaction_id"])
-        name = f"{fields['outcome']}/{fields['route']}"
+        seen.add(decision.transaction_id)
+        name = f"{decision.outcome}/{decision.route}"
         outcomes[name] = outcomes.get(name, 0) + 1
     return dict(sorted(outcomes.items())), len(seen), total

@@ -25,10 +25,11 @@ from numpy.typing import NDArray
 from models.train.history import DEFAULT_POLICY, short_transaction
 from pipeline.decide.event_features import EventRows
 from pipeline.decide.policy import parse_policy
+from pipeline.domain.context import Label
 from pipeline.domain.features import EVENT, STATE
-from pipeline.state.events import StateEvent
+from pipeline.state.state_event import StateEvent
 from pipeline.state.store import RedisState
-from pipeline.state.windows import DAY_MS, LabelEvent, PartitionEvents, Windows
+from pipeline.state.windows import DAY_MS, PartitionEvents, Windows
 
 START_MS: Final = 1_522_540_800_000  # 2018-04-01T00:00:00Z
 LABELLED_AFTER_MS: Final = 3 * DAY_MS  # well before the windows ask, after 7 days
@@ -54,7 +55,7 @@ class Streamed(NamedTuple):
     """The payments of the file in order, and the labels due before each."""
 
     events: list[StateEvent]
-    labels: list[list[LabelEvent]]
+    labels: list[list[Label]]
 
 
 def main() -> None:
@@ -104,10 +105,10 @@ def streamed(table: Any) -> Streamed:
         strict=True,
     )  # fmt: skip
     events: list[StateEvent] = []
-    labels: list[list[LabelEvent]] = []
-    pending: deque[LabelEvent] = deque()
+    labels: list[list[Label]] = []
+    pending: deque[Label] = deque()
     for offset, (time_ms, transaction, card, terminal, amount, fraud) in enumerate(columns):
-        due: list[LabelEvent] = []
+        due: list[Label] = []
         while pending and pending[0].labelled_at_ms <= time_ms:
             due.append(pending.popleft())
         labels.append(due)
@@ -119,7 +120,7 @@ def streamed(table: Any) -> Streamed:
         )
         if fraud:
             labelled_at_ms = time_ms + LABELLED_AFTER_MS
-            pending.append(LabelEvent(transaction_id, card_id, terminal_id, time_ms, True, labelled_at_ms))
+            pending.append(Label(transaction_id, card_id, terminal_id, time_ms, True, labelled_at_ms, "handbook"))
     return Streamed(events, labels)
 
 

@@ -28,6 +28,7 @@ from ops.bench.rig.topics_io import REQUEST_TIMEOUT_S, prepare_topics
 from ops.bench.speed.throughput import TRANSPORT, WORKER, case_process
 from ops.compiled import compiled_tree_or_none
 from ops.stack.real import RealStack
+from pipeline.domain.decision import Decision
 from pipeline.io.avro.wire import WireFormat
 
 RATE_PER_S: Final = 1_000
@@ -169,9 +170,9 @@ def _intended_of_payment(message: Message) -> float:
 def _intended_of_decision(message: Message) -> float:
     value = message.value()
     assert isinstance(value, bytes)
-    fields = _WIRE.decode("decision.v1", value)
-    assert isinstance(fields, dict)
-    return float(fields["source_timestamp_ms"])
+    decision = _WIRE.decode_decision_record(value)
+    assert isinstance(decision, Decision)
+    return float(decision.source_timestamp_ms)
 
 
 _WIRE: Final = WireFormat()

@@ -21,7 +21,7 @@ from ops.bench.rig.supervision import running
 from ops.bench.rig.topics_io import committed_counts, prepare_topics
 from ops.bench.rig.waiting import wait_until
 from ops.compiled import compiled_tree_or_none, python_path
-from ops.stack.processes import ServerProcess, process_cpu_seconds
+from ops.processes.servers import ServerProcess, process_cpu_seconds
 from ops.stack.real import RealStack
 from pipeline.io.avro.wire import WireFormat
 
@@ -120,7 +120,7 @@ def case_process(directory: Path, stack: RealStack, case: Case, tree: Path | Non
         "FRAUD_CONSUMER_GROUP": case.name,
         **python_path(tree),
     }
-    command: tuple[str, ...] = ("ops.cli", "worker")
+    command: tuple[str, ...] = ("ops.cli", "worker", "run")
     if case.module is not None:
         command = (case.module, "worker") if case.module == PLAIN_FAUST else (case.module,)
     return worker_process(

@@ -10,9 +10,9 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from ops.access.rights import ADMINISTRATOR
+from ops.processes.servers import LOOPBACK, ServerProcess
 from ops.stack.kafka.jars import java_executable, kafka_jars
 from ops.stack.kafka.security import PROTOCOL, BrokerSecurity
-from ops.stack.processes import LOOPBACK, ServerProcess
 from ops.stack.versions import BROKER_SETTINGS
 
 NODE_ID = 1

@@ -1,10 +1,10 @@
--- Claims an evaluation: one worker an interval gets the readings, the others nothing.
+-- Claims an evaluation: in each interval one worker gets the readings, the others nothing.
 -- KEYS: 1 totals, 2 marks (zset of ms), 3 hour marks (zset of ms), 4 states (hash), 5 watch (string),
---       6 excluded (zset), 7 name before the ms of a stored reading of the totals
+--       6 excluded (zset), 7 prefix of the stored readings of the totals; the ms of the reading follows it
 -- ARGV: 1 now in ms, or '' for this server's clock; 2 interval ms; 3 error window ms; 4 window ms; 5 how long readings
---       are kept, ms; 6 how long the hourly ones are kept, ms
--- Returns {now, 0} or {now, 1, states, watch, excluded, hour marks, totals, totals at the evaluation before,
--- totals an error window ago, ms of the reading a window ago, totals then}.
+--       are kept, ms; 6 how long the hourly readings are kept, ms
+-- Returns {now, 0} or {now, 1, states, watch, excluded, hour marks, totals, totals at the previous evaluation,
+-- totals an error window ago, ms of the reading a window ago, totals at that reading}.
 local now = tonumber(ARGV[1])
 if not now then
   local time = redis.call('TIME')
@@ -17,7 +17,7 @@ local function text(ms)
 end
 
 local before = redis.call('ZREVRANGE', KEYS[2], 0, 0)[1]
--- A mark ahead of the clock was set by another server, before a failover; it must not stop evaluations for long.
+-- Another server set a mark that is ahead of the clock, before a failover; it must not stop evaluations for long.
 if before and now - tonumber(before) < interval and tonumber(before) - now < interval then
   return {now, 0}
 end
@@ -26,7 +26,7 @@ local function totals_at(mark)
   return mark and redis.call('HGETALL', KEYS[7] .. mark) or redis.call('HGETALL', KEYS[1])
 end
 
--- The latest reading that is at least `age` old, else the oldest there is.
+-- Returns the latest reading that is at least `age` old, or else the oldest there is.
 local function mark_before(age)
   return redis.call('ZREVRANGEBYSCORE', KEYS[2], text(now - age), '-inf', 'LIMIT', 0, 1)[1]
     or redis.call('ZRANGE', KEYS[2], 0, 0)[1]

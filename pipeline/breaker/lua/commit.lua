@@ -1,9 +1,9 @@
--- Writes what an evaluation or a person decided, if the store is still as it was read (compare-and-set).
+-- Writes what an evaluation or a person decided, provided the store is still as it was read (compare-and-set).
 -- KEYS: 1 states (hash: scope -> record, and 'revision'), 2 watch (string), 3 excluded (zset), 4 transitions (stream)
--- ARGV: 1 revision as read, 2 revision now, 3 watch or '' to leave it, 4 excluded hours before this ms are dropped,
---       5 transitions kept; then the number of excluded members, and score, member of each;
+-- ARGV: 1 revision as read, 2 new revision, 3 watch or '' to leave it as it is, 4 excluded hours before this ms are
+--       dropped, 5 transitions kept; then the number of excluded members, and the score and member of each;
 --       then scope, record and transition, repeated.
--- Returns 1 when written, 0 when somebody else wrote first.
+-- Returns 1 where it wrote, 0 where somebody else wrote first.
 if (redis.call('HGET', KEYS[1], 'revision') or '0') ~= ARGV[1] then
   return 0
 end

@@ -1,9 +1,9 @@
 -- Adds one batch's counts to the running totals, once.
 -- KEYS: 1 totals (hash: counter|scope), 2 reached (hash: partition -> end offset), 3 segments (set)
 -- ARGV: number of spans, then partition, start and end offset of each;
---       segments_max, scope_bytes_max, name of the scope for the rest;
---       then scope, number of counters, and counter, increment of each, repeated.
--- Returns 1 when counted, 0 when any span of the batch was counted before.
+--       segments_max, scope_bytes_max, name of the scope for the other segments;
+--       then scope, number of counters, and the counter and increment of each, repeated.
+-- Returns 1 where it counted the batch, 0 where any span of the batch had been counted before.
 -- A batch is committed as a whole, so its spans were counted together or not at all.
 local spans, at = tonumber(ARGV[1]), 2
 for span = 0, spans - 1 do
@@ -31,7 +31,7 @@ while at <= #ARGV do
     end
   end
   for _ = 1, counters do
-    -- HINCRBY adds 64-bit integers; the increment stays a string, so no double is involved.
+    -- HINCRBY adds 64-bit integers, and the increment stays a string, so no double is involved.
     redis.call('HINCRBY', KEYS[1], ARGV[at] .. '|' .. scope, ARGV[at + 1])
     at = at + 2
   end

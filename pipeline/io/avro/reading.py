@@ -7,7 +7,9 @@ Python's last, and varints beyond 64 bits.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypeVar
+
+SymbolT = TypeVar("SymbolT")
 
 _SHIFT_MAX: Final = 7 * 10  # a varint of 64 bits takes ten bytes
 _NO_BRANCH: Final = "a union has no such branch"
@@ -62,7 +64,22 @@ def read_int(body: bytes, at: int) -> tuple[int, int]:
     return number, at
 
 
-def read_symbol(body: bytes, at: int, symbols: tuple[str, ...]) -> tuple[str, int]:
+def read_boolean(body: bytes, at: int) -> tuple[bool, int]:
+    byte = body[at]
+    if byte > 1:
+        raise Malformed("a boolean is neither true nor false")
+    return byte == 1, at + 1
+
+
+def read_bytes(body: bytes, at: int) -> tuple[bytes, int]:
+    length, at = read_long(body, at)
+    if length < 0:
+        raise Malformed("a length is negative")
+    return read_fixed(body, at, length)
+
+
+def read_symbol(body: bytes, at: int, symbols: tuple[SymbolT, ...]) -> tuple[SymbolT, int]:
+    """`symbols`: the enum's, in the schema's order; there are at most 64."""
     number = body[at]
     if number & 1 or number >= 2 * len(symbols):
         raise Malformed("an enum has no such symbol")
@@ -88,7 +105,7 @@ def read_optional_long(body: bytes, at: int) -> tuple[int | None, int]:
 
 
 def open_block(body: bytes, at: int) -> tuple[int, int | None, int]:
-    """Of an array or a map: how many entries follow, 0 at its end; where they must end, None where it isn't said."""
+    """Open a block of an array or a map: how many entries follow, 0 at its end; where they must end, None if unsaid."""
     count, at = read_long(body, at)
     if count >= 0:
         return count, None, at
@@ -99,3 +116,17 @@ def open_block(body: bytes, at: int) -> tuple[int, int | None, int]:
 def close_block(end: int | None, at: int) -> None:
     if end is not None and end != at:
         raise Malformed("a block is not as long as it says")
+
+
+def read_text_map(body: bytes, at: int) -> tuple[dict[str, str], int]:
+    texts: dict[str, str] = {}
+    while True:
+        count, end, at = open_block(body, at)
+        if count == 0:
+            return texts, at
+        for _ in range(count):  # a count that lies ends with the bytes: an entry takes two at least
+            name, at = read_text(body, at)
+            if name in texts:
+                raise Malformed("a map names a key twice")
+            texts[name], at = read_text(body, at)
+        close_block(end, at)

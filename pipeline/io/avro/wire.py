@@ -1,37 +1,70 @@
-"""Avro on the wire: framing, pinned writer schemas, decoding of what comes in, encoding of what goes out.
+"""Avro on the wire: framing, pinned writer schemas, typed records from what comes in and bytes of what goes out.
 
-fastavro encodes and decodes, but for the two records of the hot path (ADR 0003): payments are decoded by
-pipeline.io.avro.payment_decoder and decisions by decision_decoder, both strictly; decision_codec encodes decisions, a
-batch at a time.
+Every record is decoded strictly, by the functions of this package, into its own type: bytes that aren't of the schema,
+an enum's symbol that it doesn't have among them, are refused. fastavro encodes, but for decisions, which
+pipeline.decide.decision_encoder encodes a batch at a time (ADR 0003).
 """
 
 from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from functools import lru_cache
 from io import BytesIO
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, TypeVar
 
-from fastavro import parse_schema, schemaless_reader, schemaless_writer
+from fastavro import parse_schema, schemaless_writer
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 
-from pipeline.domain.features import FEATURES
+from pipeline.domain.alert import Alert
+from pipeline.domain.anchor import Anchor
+from pipeline.domain.context import Account, Label, RiskSignal
+from pipeline.domain.dead_letter import DeadLetter
+from pipeline.domain.decision import Decision, StoredDecision
+from pipeline.domain.decision_records import DecisionRecord
+from pipeline.domain.execution import Execution
 from pipeline.domain.payment import Decoded, Transaction
 from pipeline.domain.refusals import RECORD_BYTES_MAX, Refusal, RefusalCode
-from pipeline.io.avro.decision_decoder import DECISION, decode_decision, snapshot_begin
+from pipeline.domain.reversal import Reversal
+from pipeline.domain.review_outcome import ReviewOutcome
+from pipeline.io.avro.decision_decoder import DECISION, decode_decision
 from pipeline.io.avro.payment_decoder import decode_payment
 from pipeline.io.avro.reading import Malformed
+from pipeline.io.avro.record_decoders import (
+    read_account,
+    read_alert,
+    read_anchor,
+    read_dead_letter,
+    read_execution,
+    read_label,
+    read_reversal,
+    read_review_outcome,
+    read_risk_signal,
+)
 from pipeline.io.avro.schema_files import SCHEMAS, schema_text
 
 _SINGLE_OBJECT: Final = b"\xc3\x01"
 _CONFLUENT: Final = b"\x00"
+_REVERSAL: Final = b"\x02"
+_REVIEW_OUTCOME: Final = b"\x04"
+"""Branches of decision.v1's union, beside DECISION."""
 
-Datum = Mapping[str, Any]
-"""A decoded Avro record; past this module only its typed form travels."""
+RecordT = TypeVar("RecordT")
+Encoded = Reversal | ReviewOutcome | DeadLetter | Alert | Execution | Anchor | Account | RiskSignal | Label
+"""The records that `WireFormat.encode` takes."""
+_SCHEMA_OF: Final[Mapping[type[Encoded], str]] = {
+    Reversal: "decision.v1",
+    ReviewOutcome: "decision.v1",
+    DeadLetter: "dead_letter.v1",
+    Alert: "alert.v1",
+    Execution: "execution.v1",
+    Anchor: "anchor.v1",
+    Account: "account.v1",
+    RiskSignal: "risk_signal.v1",
+    Label: "label.v1",
+}
 
 
 class Framing(StrEnum):
@@ -70,41 +103,84 @@ class WireFormat:
             return Refusal(RefusalCode.TRAILING_BYTES, "bytes follow the Transaction")
         return Decoded(transaction, body)
 
-    def decode(self, name: str, value: bytes | None) -> Datum | Refusal:
-        """Any other record of the schema `name`."""
-        body = self._body(name, value)
+    def decode_decision_record(self, value: bytes | None) -> DecisionRecord | Refusal:
+        """The record in a value of `decisions.v1`."""
+        body = self._body("decision.v1", value)
         if isinstance(body, Refusal):
             return body
-        if name == "decision.v1" and body[:1] == DECISION:
-            return _decision(body)
-        branch = _branch(name, body)
-        if isinstance(branch, Refusal):
-            return branch
-        stream = BytesIO(body)
-        stream.seek(branch.begin)
-        try:
-            fields = schemaless_reader(stream, branch.schema, None)
-        except _DECODE_ERRORS as error:
-            return Refusal(RefusalCode.DECODE_FAILED, f"the bytes are no {name} ({type(error).__name__})")
-        if stream.tell() != len(body):
-            return Refusal(RefusalCode.TRAILING_BYTES, f"bytes follow the {name}")
-        assert isinstance(fields, dict)
-        if branch.record is not None:
-            fields["record"] = branch.record
-        return fields
+        branch = body[:1]
+        if branch == DECISION:
+            stored = _decision(body)
+            return stored if isinstance(stored, Refusal) else stored[0]
+        if branch == _REVERSAL:
+            return _whole(Reversal, read_reversal, body, 1)
+        if branch == _REVIEW_OUTCOME:
+            return _whole(ReviewOutcome, read_review_outcome, body, 1)
+        return Refusal(RefusalCode.DECODE_FAILED, "the bytes are no decision.v1 (no such record)")
 
-    def encode(self, name: str, datum: Datum) -> bytes:
-        stream = BytesIO()
-        stream.write(self._headers[name])
-        schemaless_writer(stream, _parsed(name), dict(datum))
-        return stream.getvalue()
+    def decode_stored_decision(self, value: bytes | None) -> StoredDecision | Refusal | None:
+        """The decision in a value of `decisions.v1` with its exact bytes; None where it holds another record."""
+        body = self._body("decision.v1", value)
+        if isinstance(body, Refusal):
+            return body
+        if body[:1] != DECISION:
+            other = self.decode_decision_record(value)
+            return other if isinstance(other, Refusal) else None
+        found = _decision(body)
+        if isinstance(found, Refusal):
+            return found
+        decision, snapshot_begin = found
+        return StoredDecision(decision, body, body[snapshot_begin:])
+
+    def decode_dead_letter(self, value: bytes | None) -> DeadLetter | Refusal:
+        return self._decoded("dead_letter.v1", DeadLetter, read_dead_letter, value)
+
+    def decode_alert(self, value: bytes | None) -> Alert | Refusal:
+        return self._decoded("alert.v1", Alert, read_alert, value)
+
+    def decode_execution(self, value: bytes | None) -> Execution | Refusal:
+        return self._decoded("execution.v1", Execution, read_execution, value)
+
+    def decode_anchor(self, value: bytes | None) -> Anchor | Refusal:
+        return self._decoded("anchor.v1", Anchor, read_anchor, value)
+
+    def decode_account(self, value: bytes | None) -> Account | Refusal:
+        return self._decoded("account.v1", Account, read_account, value)
+
+    def decode_risk_signal(self, value: bytes | None) -> RiskSignal | Refusal:
+        return self._decoded("risk_signal.v1", RiskSignal, read_risk_signal, value)
+
+    def decode_label(self, value: bytes | None) -> Label | Refusal:
+        return self._decoded("label.v1", Label, read_label, value)
+
+    def encode(self, record: Encoded) -> bytes:
+        kind = type(record)
+        fields = record._asdict()
+        is_in_union = _SCHEMA_OF[kind] == "decision.v1"
+        return self._encoded(_SCHEMA_OF[kind], (f"fraud.v1.{kind.__name__}", fields) if is_in_union else fields)
 
     def encode_transaction(self, transaction: Transaction) -> bytes:
-        return self.encode("transaction.v1", transaction._asdict())
+        return self._encoded("transaction.v1", transaction._asdict())
 
     def header(self, name: str) -> bytes:
         """The framing that every value of the schema `name` begins with."""
         return self._headers[name]
+
+    def _encoded(self, name: str, datum: object) -> bytes:
+        stream = BytesIO()
+        stream.write(self._headers[name])
+        schemaless_writer(stream, _parsed(name), datum)
+        return stream.getvalue()
+
+    def _decoded(
+        self,
+        name: str,
+        kind: type[RecordT],
+        read: Callable[[bytes, int], tuple[RecordT, int]],
+        value: bytes | None,
+    ) -> RecordT | Refusal:
+        body = self._body(name, value)
+        return body if isinstance(body, Refusal) else _whole(kind, read, body, 0)
 
     def _body(self, name: str, value: bytes | None) -> bytes | Refusal:
         if not value:
@@ -122,76 +198,41 @@ class WireFormat:
         return value[length:]
 
 
-# What fastavro 1.13 raises on bytes that don't fit the schema; tests/io/test_avro.py fuzzes for others.
-_DECODE_ERRORS: Final = (
-    EOFError, ValueError, IndexError, KeyError, TypeError, OverflowError, StopIteration, MemoryError, AssertionError,
-)  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class StoredDecision:
-    """A decision as read back: its fields, and the exact bytes that it hashes."""
-
-    fields: Datum
-    transaction: Transaction
-    features: tuple[int, ...]
-    body: bytes  # without framing
-    snapshot: bytes
-
-
-def stored_decision(fields: Datum, value: bytes) -> StoredDecision:
-    """From `WireFormat.decode("decision.v1", value)`; raises ValueError where it is no Decision."""
-    if fields.get("record") != "Decision":
-        raise ValueError(f"the record is a {fields.get('record')}, not a Decision")
-    body = value[10:] if value[:2] == _SINGLE_OBJECT else value[5:]
-    snapshot = fields["snapshot"]
-    features = tuple(snapshot["features"][name] for name in FEATURES)
-    transaction = Transaction(**snapshot["transaction"])
-    return StoredDecision(fields, transaction, features, body, body[snapshot_begin(body, len(DECISION)) :])
-
-
-def _decision(body: bytes) -> Datum | Refusal:
+def _whole(
+    kind: type[RecordT], read: Callable[[bytes, int], tuple[RecordT, int]], body: bytes, begin: int
+) -> RecordT | Refusal:
+    """The record that begins there and ends with the body, or why there is none."""
     try:
-        fields, end = decode_decision(body, len(DECISION))
+        record, end = read(body, begin)
+    except IndexError:
+        return _no(kind, "it is truncated")
+    except UnicodeDecodeError:
+        return _no(kind, "a text is not UTF-8")
     except Malformed as error:
-        return Refusal(RefusalCode.DECODE_FAILED, f"the bytes are no Decision: {error}")
-    if end != len(body):
-        return Refusal(RefusalCode.TRAILING_BYTES, "bytes follow the Decision")
-    fields["record"] = "Decision"
-    return fields
+        return _no(kind, str(error))
+    return record if end == len(body) else _trailing(kind)
+
+
+def _decision(body: bytes) -> tuple[Decision, int] | Refusal:
+    """The decision, and where its snapshot begins in the body."""
+    try:
+        decision, snapshot_begin, end = decode_decision(body, len(DECISION))
+    except Malformed as error:
+        return _no(Decision, str(error))
+    return (decision, snapshot_begin) if end == len(body) else _trailing(Decision)
+
+
+def _no(kind: type[object], why: str) -> Refusal:
+    return Refusal(RefusalCode.DECODE_FAILED, f"the bytes are no {kind.__name__}: {why}")
+
+
+def _trailing(kind: type[object]) -> Refusal:
+    return Refusal(RefusalCode.TRAILING_BYTES, f"bytes follow the {kind.__name__}")
 
 
 @lru_cache
 def _parsed(name: str) -> Any:
     return parse_schema(json.loads(schema_text(name)))
-
-
-class _Branch(NamedTuple):
-    """What a record is read with, and from where in its body. record: of which of a union's records, else None."""
-
-    record: str | None
-    schema: Any
-    begin: int
-
-
-def _branch(name: str, body: bytes) -> _Branch | Refusal:
-    """A union's record is read by its own schema: a fifth faster than fastavro reads unions."""
-    branches = _branches(name)
-    if len(branches) == 1:
-        return branches[0]
-    number = body[0] >> 1 if body else len(branches)
-    if number >= len(branches) or body[0] & 1:
-        return Refusal(RefusalCode.DECODE_FAILED, f"the bytes are no {name} (no such record)")
-    return branches[number]
-
-
-@lru_cache
-def _branches(name: str) -> tuple[_Branch, ...]:
-    schema = json.loads(schema_text(name))
-    if not isinstance(schema, list):
-        return (_Branch(None, _parsed(name), 0),)
-    named: dict[str, Any] = {}
-    return tuple(_Branch(each["name"], parse_schema(each, named), 1) for each in schema)
 
 
 def _header(name: str, framing: Framing, confluent_ids: Mapping[str, int]) -> bytes:

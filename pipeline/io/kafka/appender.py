@@ -1,9 +1,9 @@
-"""Records that are appended and waited for: alerts, anchors, executions, reviews, reversals, dead letters of context.
+"""Appending records and waiting for them: alerts, anchors, executions, reviews, reversals, dead letters of context.
 
 Invariants
-1. What `Appender.append` or `TransactionalAppender.append` returned from is acknowledged by every replica in step.
-2. A transactional append is whole or not there for a read_committed reader; starting anew under the same transactional
-   id ends what a predecessor left open, and shuts the predecessor out.
+1. Once `Appender.append` or `TransactionalAppender.append` returns, every replica in step has acknowledged the records.
+2. For a read_committed reader a transactional append is there as a whole or not at all. A start under the same
+   transactional id ends what a predecessor left open, and shuts the predecessor out.
 """
 
 from __future__ import annotations
@@ -11,53 +11,51 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, NamedTuple
+from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from pipeline.domain.log import Outgoing
+from pipeline.domain.log import Outgoing, TopicPartition
 from pipeline.io.kafka import client
 from pipeline.io.kafka.client import BrokerAway, BrokerFailed, broker_failure, is_transient
 
 DELIVERY_S: Final = 20.0
 LINGER_MS: Final = 100
-"""Whoever appends then flushes, which waits for no linger: each partition is sent once."""
+"""Every append ends with a flush, which waits for no linger; so each partition is sent once."""
 TRANSACTION_TIMEOUT_MS: Final = 15_000
 RETRIES_MAX: Final = 5
-"""Of a step that the broker says can be tried again; each waits up to DELIVERY_S by itself."""
-
-
-class Place(NamedTuple):
-    topic: str
-    partition: int
+"""Most attempts at a step that the broker says can be tried again; each waits up to DELIVERY_S by itself."""
 
 
 class Appender:
-    """Idempotent: a retry inside the client writes nothing twice. For one thread."""
+    """An idempotent appender, for one thread: a retry inside the client writes nothing twice."""
 
     def __init__(self, bootstrap_servers: str, client_id: str, options: Mapping[str, str]) -> None:
         tuning = {"client.id": client_id, "delivery.timeout.ms": int(DELIVERY_S * 1000), "linger.ms": LINGER_MS}
         self._producer = Producer(client.writer_options(bootstrap_servers, options, tuning))
 
     def append(self, records: Sequence[Outgoing]) -> None:
-        """Returns once all are acknowledged; BrokerAway or BrokerFailed otherwise, and then some may stand there."""
+        """Append the records and return once all are acknowledged.
+
+        Raises BrokerAway or BrokerFailed otherwise; some of the records may then stand on the topic.
+        """
         _deliver(self._producer, records)
 
 
 class AsyncAppender:
-    """An Appender for coroutines of one event loop, in a thread of its own: one append follows the other."""
+    """An Appender for coroutines of one event loop. It has a thread of its own, where one append follows the other."""
 
     def __init__(self, bootstrap_servers: str, client_id: str, options: Mapping[str, str]) -> None:
         self._appender = Appender(bootstrap_servers, client_id, options)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="kafka-append")
 
     async def append(self, records: Sequence[Outgoing]) -> None:
-        """As `Appender.append`."""
+        """Append as `Appender.append` does."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self._appender.append, records)
 
 
 class TransactionalAppender:
-    """One Kafka transaction an append. For one thread."""
+    """An appender that makes one Kafka transaction of each append, for one thread."""
 
     def __init__(self, bootstrap_servers: str, transactional_id: str, options: Mapping[str, str]) -> None:
         tuning = {
@@ -70,13 +68,13 @@ class TransactionalAppender:
         self._producer = Producer(client.writer_options(bootstrap_servers, options, tuning))
 
     def start(self) -> None:
-        """From here on a predecessor's transaction has ended and can't be taken up again. BrokerFailed."""
+        """End a predecessor's transaction, so that it can't be taken up again. Raises BrokerFailed."""
         _persistently("starting", lambda: self._producer.init_transactions(DELIVERY_S))
 
-    def append(self, records: Sequence[Outgoing]) -> dict[Place, int]:
-        """All or nothing. The offset after the last of them, by topic and partition.
+    def append(self, records: Sequence[Outgoing]) -> dict[TopicPartition, int]:
+        """Append all of the records or none; return the offset after the last of them in each partition.
 
-        BrokerFailed where the broker refuses, or does not say how it ended: read the topic then.
+        Raises BrokerFailed where the broker refuses, or does not say how the transaction ended; read the topic then.
         """
         try:
             self._producer.begin_transaction()
@@ -108,17 +106,20 @@ def _persistently(what: str, step: Callable[[], object]) -> None:
     raise BrokerAway(f"{what} a transaction was tried {RETRIES_MAX} times")
 
 
-def _deliver(producer: Producer, records: Sequence[Outgoing]) -> dict[Place, int]:
-    """Where a retry was recognised as one, the broker doesn't say the offset, and the end is an earlier one."""
+def _deliver(producer: Producer, records: Sequence[Outgoing]) -> dict[TopicPartition, int]:
+    """Deliver the records; return the offset after the last of them in each partition.
+
+    Where the broker recognised a retry, it doesn't say the offset, and the end is that of an earlier record.
+    """
     failures: list[KafkaError] = []
-    ends: dict[Place, int] = {}
+    ends: dict[TopicPartition, int] = {}
 
     def delivered(error: KafkaError | None, message: Message) -> None:
         topic, partition, offset = message.topic(), message.partition(), message.offset()
         if error is not None:
             failures.append(error)
         elif topic is not None and partition is not None and offset is not None and offset >= 0:
-            ends[Place(topic, partition)] = offset + 1
+            ends[TopicPartition(topic, partition)] = offset + 1
 
     for record in records:
         producer.produce(record.topic, record.value, record.key, on_delivery=delivered)

@@ -1,8 +1,9 @@
 """The Faust channel that carries batches from librdkafka to the decision agent.
 
-A channel's queue is Faust's: on every rebalance of its own consumer (here: of the context topics) Faust holds back what
-is sent, clears what is queued, and skips events of the generation before. A batch dropped so would be passed over by
-the commit of the next one. This queue is therefore ours, and what travels is the batch itself, not a Faust event.
+By default Faust owns a channel's queue. On every rebalance of its own consumer, which reads the context topics here,
+Faust holds back what is sent, clears what is queued, and skips events of the previous generation. The commit of the
+next batch would pass over a batch that was dropped so. This queue is therefore ours, and it carries the batch itself,
+not a Faust event.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from mode.utils.queues import FlowControlEvent, ThrowableQueue
 
 
 class BatchChannel(Channel):  # type: ignore[type-arg]
-    """For one agent with one stream: every clone that Faust makes of it reads the one queue."""
+    """A channel for one agent with one stream; every clone that Faust makes of it reads the one queue."""
 
     @property
     def queue(self) -> Any:
@@ -26,5 +27,5 @@ class BatchChannel(Channel):  # type: ignore[type-arg]
         return self._queue
 
     def put_batch(self, batch: object) -> None:
-        """From the event loop only; raises asyncio.QueueFull where more is sent than `maxsize` allows."""
+        """Queue a batch, from the event loop only. Raises asyncio.QueueFull where `maxsize` allows no more."""
         self.queue.put_nowait(batch)

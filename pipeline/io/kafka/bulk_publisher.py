@@ -1,4 +1,4 @@
-"""Publishing in bulk: tens of thousands of records a second, every one acknowledged or the command fails."""
+"""Publishing in bulk: tens of thousands of records a second. Every one is acknowledged, or the command fails."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pipeline.io.settings import Settings
 FLUSH_S: Final = 60.0
 FULL_POLL_S: Final = 0.1
 FULL_POLLS_MAX: Final = 600
-"""A minute of a full queue that nothing leaves: the broker is gone."""
+"""Most polls while the queue is full. If nothing leaves it for a minute, the broker is gone."""
 QUEUE_RECORDS: Final = 100_000
 SERVED_EVERY: Final = 1000
 
 
 class BulkPublisher:
-    """Keyed records to any topic, in order for each key. Raises TopicMissing, BrokerAway, BrokerFailed."""
+    """Publishes keyed records to any topic, in order for each key. Raises TopicMissing, BrokerAway, BrokerFailed."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -41,12 +41,12 @@ class BulkPublisher:
         client.require_topics(self._producer, map(self._settings.topic, topics))
 
     def publish(self, topic: str, key: bytes, value: bytes, timestamp_ms: int) -> None:
-        """`topic` with its prefix; a timestamp of 0 is now."""
+        """Publish one record. `topic` has its prefix; a timestamp of 0 stands for now."""
         for _ in range(FULL_POLLS_MAX):
             try:
                 self._producer.produce(topic, value, key, timestamp=timestamp_ms)
                 break
-            except BufferError:  # the queue is full: let deliveries make room
+            except BufferError:  # the queue is full, so let deliveries make room
                 self._producer.poll(FULL_POLL_S)
         else:
             raise BrokerAway("nothing was acknowledged for a minute")
@@ -56,7 +56,7 @@ class BulkPublisher:
             self._raise_failure()
 
     def flush(self) -> None:
-        """Returns when every record is acknowledged."""
+        """Wait until every record is acknowledged."""
         left = self._producer.flush(FLUSH_S)
         self._raise_failure()
         if left:
@@ -71,7 +71,7 @@ class BulkPublisher:
 
 
 class Pace:
-    """Keeps to `rate` records a second from its first call on; None is flat out. Waits in small steps, never drifts."""
+    """Keeps to `rate` records a second from its first call on, in small waits and without drift; None is flat out."""
 
     AHEAD_S_MAX: Final = 0.002
 

@@ -1,11 +1,11 @@
-"""What holds for every Kafka client of the pipeline: its options, how long it waits, and what its failures mean.
+"""The rules for every Kafka client of the pipeline: its options, how long it waits, and what its failures mean.
 
-Readers and writers of this package are made of these; nothing else in the pipeline makes a client.
+The readers and writers of this package are made with them; nothing else in the pipeline makes a client.
 
 - Isolation: every reader reads `read_committed`, Faust's included (`context_transport`).
-- Failures: one family. `BrokerAway` may pass, so that a service holds and tries again; every other `BrokerFailed` does
-  not, so that its process ends and says why.
-- Time: a record's timestamp is what `timestamp_ms` says it is.
+- Failures: there is one family. `BrokerAway` may pass, so a service holds and tries again. Any other `BrokerFailed`
+  does not pass, so the process ends and says why.
+- Time: `timestamp_ms` defines a record's timestamp.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from pipeline.domain.log import Record, Source
 Options = dict[str, Any]
 
 ANSWER_S: Final = 10.0
-"""For one question that a broker is asked: an idle one takes milliseconds, one that has just started seconds."""
+"""Time limit of one question to a broker. An idle one takes milliseconds, one that has just started seconds."""
 COMPRESSION: Final = "lz4"
 COMPRESSION_FOR_FAUST: Final = "none"
-"""Of what Faust's agents read, the context topics: without a further library they can't read lz4."""
+"""Compression of the context topics. Faust's agents read them, and can't read lz4 without a further library."""
 
 PASSING: Final = frozenset(
     {KafkaError._PARTITION_EOF, KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._TIMED_OUT}
 )
-"""A reader goes on by itself: the broker comes back, or the session ends."""
+"""Errors after which a reader goes on by itself: the broker comes back, or the session ends."""
 NO_COORDINATOR_YET: Final = frozenset(
     {
         KafkaError.NOT_COORDINATOR,
@@ -38,7 +38,7 @@ NO_COORDINATOR_YET: Final = frozenset(
         KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
     }
 )
-"""A broker that has just started may not know of its groups yet."""
+"""Errors of a broker that has just started and may not know of its groups yet."""
 TRANSIENT: Final = (
     PASSING
     | NO_COORDINATOR_YET
@@ -58,16 +58,16 @@ TRANSIENT: Final = (
         KafkaError.UNSTABLE_OFFSET_COMMIT,
     }
 )
-"""The same question, or the same record, may succeed later. What is neither here nor retriable by librdkafka's own
-word will fail again: a missing right, a fenced client, an offset that is no longer there."""
+"""Errors after which the same question, or the same record, may succeed later. An error that is neither here nor
+retriable according to librdkafka will recur: a missing right, a fenced client, an offset that is no longer there."""
 
 
 class BrokerFailed(Exception):
-    """Kafka refused for good (fenced, forbidden, fatal, or out of attempts): whoever asked can't go on."""
+    """Kafka refused for good (fenced, forbidden, fatal, or out of attempts), so the caller can't go on."""
 
 
 class BrokerAway(BrokerFailed):
-    """Kafka can't be reached, or not yet; another attempt may succeed."""
+    """Kafka can't be reached at the moment; another attempt may succeed."""
 
 
 class TopicMissing(BrokerFailed):
@@ -79,7 +79,7 @@ class TopicMissing(BrokerFailed):
 
 
 def broker_failure(what: str, exception: KafkaException) -> BrokerFailed:
-    """`exception` as one of ours; `what` failed."""
+    """Turn `exception` into one of ours; `what` says what failed."""
     error = exception.args[0]
     if not isinstance(error, KafkaError):
         return BrokerFailed(f"{what}: {error}")
@@ -92,7 +92,10 @@ def is_transient(error: KafkaError) -> bool:
 
 
 def raise_unless_passing(error: KafkaError | None, what: str = "reading failed") -> None:
-    """BrokerFailed for an error among a reader's messages that never heals by itself: an offset out of range, say."""
+    """Raise BrokerFailed for an error among a reader's messages that never heals by itself.
+
+    An offset out of range is such an error.
+    """
     if error is None:
         return
     if error.fatal() or not (error.retriable() or error.code() in PASSING):
@@ -102,32 +105,39 @@ def raise_unless_passing(error: KafkaError | None, what: str = "reading failed")
 def client_options(
     bootstrap_servers: str, options: Mapping[str, str], tuning: Mapping[str, object] = MappingProxyType({})
 ) -> Options:
-    """What every client is given. tuning: of one kind of client. options: the deployment's own, SASL and TLS for
-    instance; they win over both."""
+    """Return the options of every client.
+
+    tuning: options of one kind of client. options: those of the deployment, such as SASL and TLS, which win over both.
+    """
     return {
         "bootstrap.servers": bootstrap_servers,
         "socket.nagle.disable": True,
-        "retry.backoff.ms": 2,  # the default of 100 ms is what back-to-back transactions would wait for each other
+        "retry.backoff.ms": 2,  # back-to-back transactions would wait for each other for the default of 100 ms
         "retry.backoff.max.ms": 100,
         "reconnect.backoff.ms": 20,
         "reconnect.backoff.max.ms": 500,
         # By default librdkafka forgets its brokers when none answers. A producer then waits for ever for the group's
-        # coordinator under its forgotten name (its issue 5511): most outages of over 10 s left a worker standing so.
+        # coordinator under its forgotten name (librdkafka's issue 5511). Most outages of over 10 s left a worker so.
         "metadata.recovery.strategy": "none",
         "log.connection.close": False,
-        "log_level": 2,  # while a broker is away librdkafka says so every 13 ms; what matters is raised to us anyway
+        "log_level": 2,  # while a broker is away librdkafka says so every 13 ms; it raises what matters anyway
         **tuning,
         **options,
     }
 
 
 def reader_options(
-    bootstrap_servers: str, group: str, options: Mapping[str, str], tuning: Mapping[str, object]
+    bootstrap_servers: str,
+    group: str,
+    options: Mapping[str, str],
+    tuning: Mapping[str, object] = MappingProxyType({}),
 ) -> Options:
-    """Of every consumer. What correctness rests on stands last: committed records only, and no position kept by the
-    library."""
+    """Return the options of every consumer.
+
+    The options that correctness rests on stand last: the library reads committed records only, and keeps no position.
+    """
     return {
-        "auto.offset.reset": "error",  # a gap between a position and the log is never skipped
+        "auto.offset.reset": "error",  # never skip a gap between a position and the log
         **client_options(bootstrap_servers, options, tuning),
         "group.id": group,
         "enable.auto.commit": False,
@@ -136,7 +146,10 @@ def reader_options(
 
 
 def writer_options(bootstrap_servers: str, options: Mapping[str, str], tuning: Mapping[str, object]) -> Options:
-    """Of every producer. A retry inside the client writes nothing twice, and an acknowledgement is every replica's."""
+    """Return the options of every producer.
+
+    A retry inside the client writes nothing twice, and every replica acknowledges.
+    """
     return {
         "compression.type": COMPRESSION,
         **client_options(bootstrap_servers, options, tuning),
@@ -149,7 +162,7 @@ def admin_client(bootstrap_servers: str, options: Mapping[str, str]) -> AdminCli
 
 
 def partitions_of(client: Consumer | Producer | AdminClient, topic: str, timeout_s: float | None = None) -> list[int]:
-    """The partitions of a topic, ascending. Raises TopicMissing, BrokerAway, BrokerFailed."""
+    """Return the partitions of a topic, ascending. Raises TopicMissing, BrokerAway, BrokerFailed."""
     try:
         found = client.list_topics(topic, timeout=timeout_s or ANSWER_S).topics[topic]
         if found.error is not None and found.error.code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
@@ -162,7 +175,7 @@ def partitions_of(client: Consumer | Producer | AdminClient, topic: str, timeout
 
 
 def require_broker(bootstrap_servers: str, options: Mapping[str, str]) -> None:
-    """BrokerAway where none answers, BrokerFailed where it refuses."""
+    """Raise BrokerAway where no broker answers, BrokerFailed where one refuses."""
     try:
         admin_client(bootstrap_servers, options).list_topics(timeout=ANSWER_S)
     except KafkaException as exception:
@@ -170,24 +183,25 @@ def require_broker(bootstrap_servers: str, options: Mapping[str, str]) -> None:
 
 
 def require_topics(client: Consumer | Producer | AdminClient, topics: Iterable[str]) -> None:
-    """Raises what `partitions_of` raises for the first that can't be had."""
+    """Raise what `partitions_of` raises, for the first topic that can't be had."""
     for topic in topics:
         partitions_of(client, topic)
 
 
 def timestamp_ms(message: Message) -> int:
-    """Milliseconds since 1970 by whichever clock the topic is set to: its producer's (CreateTime, Kafka's default) or
-    the broker's (LogAppendTime). A record without a timestamp, as by clients of before 2016, has -1."""
+    """Return the milliseconds since 1970 by the clock that the topic is set to.
+
+    It is the producer's clock (CreateTime, Kafka's default) or the broker's (LogAppendTime). A record without a
+    timestamp, as clients of before 2016 wrote it, has -1.
+    """
     return message.timestamp()[1]
 
 
 def record_of(message: Message) -> Record:
-    """A consumer's message that is no error. A tombstone has no value; a record may have no key."""
-    partition, offset = message.partition(), message.offset()
+    """Return a message that is no error as a record. A tombstone has no value; a record may have no key."""
+    partition, offset, key, value = message.partition(), message.offset(), message.key(), message.value()
     assert partition is not None, "a record has a place"
     assert offset is not None, "a record has a place"
-    return Record(_bytes(message.key()), _bytes(message.value()), Source(partition, offset, timestamp_ms(message)))
-
-
-def _bytes(part: str | bytes | None) -> bytes | None:
-    return part.encode() if isinstance(part, str) else part
+    assert not isinstance(key, str), "raw bytes were asked for"
+    assert not isinstance(value, str), "raw bytes were asked for"
+    return Record(key, value, Source(partition, offset, timestamp_ms(message)))

@@ -1,8 +1,8 @@
-"""Faust's own transport, reading as everything else does: committed records only, with the same log-in.
+"""Faust's own transport, made to read as everything else does: committed records only, with the same log-in.
 
 Faust (0.15.3) chooses the isolation level itself: `read_committed` under `processing_guarantee="exactly_once"`, which
-has open faults of duplicates and loss, and `read_uncommitted` otherwise; no setting says it apart. An aborted
-transaction on a context topic would then be taken in, and be gone after a rebuild, which reads what is committed.
+has open faults of duplicates and loss, and `read_uncommitted` otherwise. No setting changes the level alone. The state
+would then take in an aborted transaction of a context topic, and lose it in a rebuild, which reads what is committed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pipeline.domain.log import Record, Source
 
 class _CommittedThread(AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: Transport) -> aiokafka.AIOKafkaConsumer:
-        """The consumer that Faust makes; its isolation level is first looked at when it starts."""
+        """Return the consumer that Faust makes, with our isolation level, which it first looks at when it starts."""
         consumer = super()._create_worker_consumer(transport)
         assert consumer._isolation_level in ("read_uncommitted", "read_committed"), "aiokafka keeps it there"
         consumer._isolation_level = "read_committed"
@@ -31,18 +31,21 @@ class _CommittedConsumer(Consumer):
 
 
 class ContextTransport(Transport):
-    """For `app.transport`."""
+    """Faust's transport with a consumer that reads committed records only; for `app.transport`."""
 
     Consumer = _CommittedConsumer
 
 
 def read_committed(app: AppT) -> None:
-    """Makes the app's agents read committed records only; before it starts."""
+    """Make the app's agents read committed records only; call it before the app starts."""
     app.transport = ContextTransport(app.conf.broker_consumer, app)
 
 
 def record_of_event(event: EventT[Any]) -> Record:
-    """As `client.record_of`. Faust keeps the timestamp in seconds, so the milliseconds are what it was rounded from."""
+    """Return an event as a record, as `client.record_of` does.
+
+    Faust keeps the timestamp in seconds; rounding gives back the milliseconds that they were made from.
+    """
     message = event.message
     return Record(
         message.key, message.value, Source(message.partition, message.offset, round(message.timestamp * 1000))

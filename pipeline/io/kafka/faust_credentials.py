@@ -1,4 +1,4 @@
-"""librdkafka's security options in Faust's terms: the context agents log in as the decisions' transport does."""
+"""librdkafka's security options in Faust's terms, so that context agents log in as the decisions' transport does."""
 
 from __future__ import annotations
 
@@ -27,11 +27,14 @@ _TRANSLATED: Final = frozenset(
 
 
 class CredentialsRefused(Exception):
-    """Faust's client can't do what these options ask for. The message holds names, never values."""
+    """Faust's client can't do what the options ask for. The message holds names of options, never values."""
 
 
 def faust_credentials(options: Mapping[str, str]) -> CredentialsT | None:
-    """None without security. An option of SASL or TLS that would silently not hold for Faust is refused."""
+    """Translate the options; return None where they ask for no security.
+
+    An option of SASL or TLS that Faust would silently ignore is refused.
+    """
     unknown = sorted(name for name in options if name.startswith(("sasl.", "ssl.")) and name not in _TRANSLATED)
     if unknown:
         raise CredentialsRefused(f"Faust's client doesn't know {', '.join(unknown)}")
@@ -56,7 +59,7 @@ def _sasl(options: Mapping[str, str], tls: ssl.SSLContext | None) -> SASLCredent
 
 
 def _tls(options: Mapping[str, str]) -> ssl.SSLContext:
-    """Verifies the broker's certificate and name, as librdkafka does."""
+    """Make a context that verifies the broker's certificate and name, as librdkafka does."""
     try:
         context = ssl.create_default_context(cafile=options.get("ssl.ca.location"), cadata=options.get("ssl.ca.pem"))
         if certificate := options.get("ssl.certificate.location"):

@@ -1,6 +1,6 @@
-"""The one reader outside any group: what a rebuild, a comparison or a command reads of a topic, from here to there.
+"""The one reader outside any group, by which a rebuild, a comparison or a command reads a range of a topic.
 
-It commits nothing and keeps no position beyond itself. Blocking: coroutines call it in a thread.
+It commits nothing, and its position ends with it. It blocks, so coroutines call it in a thread.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from pipeline.io.kafka.client import BrokerAway, broker_failure, raise_unless_pa
 from pipeline.io.settings import Settings
 
 SILENCE_S_MAX: Final = 30.0
-"""A broker that says nothing for so long, with records still to come, is given up."""
+"""Longest silence of a broker, with records still to come, before it is given up."""
 RECORDS_A_READ: Final = 2_000
 POLL_S: Final = 0.2
 COORDINATOR_TRIES: Final = 50
 COORDINATOR_PAUSE_S: Final = 0.1
-"""5 s in all: more than a broker that has just started needs to find its groups."""
+"""Pause between tries: 5 s in all, which is more than a broker that has just started needs to find its groups."""
 CONNECTION_MS: Final = 5_000
 COMMAND_GROUP: Final = "fraud-command"
 
@@ -34,16 +34,19 @@ Taken = TypeVar("Taken")
 
 
 class Extent(NamedTuple):
-    """Offsets of a partition: the oldest kept, and the one that the next record will get."""
+    """Offsets of a partition: the oldest that is kept, and the one that the next record will get."""
 
     low: int
     high: int
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch(Generic[Taken]):
-    """`taken`: one for each record, in order. The next record has end_offset or a later one, for commit markers have
-    offsets too. is_at_end: there was no more to read."""
+class RangeRead(Generic[Taken]):
+    """The result of reading a range of a partition.
+
+    `taken` holds one value for each record, in order. The next record has end_offset or a later offset, because commit
+    markers have offsets too. is_at_end: there was no more to read.
+    """
 
     taken: Sequence[Taken]
     end_offset: int
@@ -51,9 +54,10 @@ class Stretch(Generic[Taken]):
 
 
 class LogReader:
-    """For one thread at a time, and one reading at a time. Every method raises TopicMissing, BrokerAway, BrokerFailed.
+    """A reader for one thread at a time, and one reading at a time.
 
-    A stretch that begins where the last one ended goes on without asking the broker for its records again.
+    Every method raises TopicMissing, BrokerAway, BrokerFailed. A range that begins where the last one ended continues
+    without asking the broker for its records again.
     """
 
     def __init__(
@@ -65,16 +69,19 @@ class LogReader:
         timeout_s: float | None = None,
         is_expiry_expected: bool = False,
     ) -> None:
-        """group: asked for by the library and never joined; a role may use its own only. timeout_s: for one question
-        to the broker; None for client.ANSWER_S. is_expiry_expected: where the records asked for have been deleted
-        since, the reading begins with the oldest that is there; else it fails."""
+        """Make the consumer.
+
+        group: the library asks for one, but the reader never joins it; a role may use only its own. timeout_s: limit of
+        one question to the broker; None stands for client.ANSWER_S. is_expiry_expected: where the records asked for
+        have been deleted since, the reading begins with the oldest that is there; otherwise it fails.
+        """
         self._bootstrap_servers, self._group, self._options = bootstrap_servers, group, options
         self._timeout_s = timeout_s or client.ANSWER_S
-        self._place: tuple[str, int, int] | None = None  # topic, partition and next offset of what is being read
+        self._read_to: tuple[str, int, int] | None = None  # topic, partition and next offset of the range being read
         self._admin: AdminClient | None = None
         tuning: client.Options = {
             "enable.partition.eof": True,  # commit markers at the log's end have offsets but are no records
-            "fetch.wait.max.ms": 10,  # an end is found by a fetch that waits this long; there is one a partition
+            "fetch.wait.max.ms": 10,  # in each partition, one fetch that waits this long finds the end
             "socket.connection.setup.timeout.ms": CONNECTION_MS,
         }
         if is_expiry_expected:
@@ -83,7 +90,7 @@ class LogReader:
 
     @classmethod
     def of(cls, settings: Settings, group: str = COMMAND_GROUP) -> Self:
-        """For a command, which shows what there is."""
+        """Make a reader for a command, which shows the records that there are."""
         return cls(settings.bootstrap_servers, group, settings.kafka_options, is_expiry_expected=True)
 
     def __enter__(self) -> Self:
@@ -98,23 +105,29 @@ class LogReader:
         self._consumer.close()
 
     def extents(self, topic: str) -> dict[int, Extent]:
-        """By partition, ascending."""
+        """Return the extent of each partition, ascending."""
         partitions = client.partitions_of(self._consumer, topic, self._timeout_s)
         return {partition: self._extent(topic, partition) for partition in partitions}
 
     def partition_of(self, topic: str, key: str) -> int:
-        """Where librdkafka puts a key by default."""
+        """Return the partition that librdkafka chooses for a key by default."""
         return crc32(key.encode()) % len(client.partitions_of(self._consumer, topic, self._timeout_s))
 
-    def committed(self, topic: str) -> dict[int, int]:
-        """The next offset of this reader's own group in each partition where it has committed one. The broker answers
-        once nothing of it is pending in an open transaction."""
-        places = self._places(topic)
+    def committed(self, topic: str, partitions: Iterable[int] | None = None) -> dict[int, int]:
+        """Return the next offset of this reader's own group in each partition where it has committed one.
+
+        `partitions`: None for all. The broker answers once no open transaction holds a pending offset of the group, so
+        a caller that holds one open for a partition waits for itself by asking about it.
+        """
+        places = self._places(topic) if partitions is None else [TopicPartition(topic, each) for each in partitions]
         answer = self._asked(f"the offsets of {self._group}", self._consumer.committed, places, self._timeout_s)
         return {place.partition: place.offset for place in answer if place.offset >= 0}
 
     def committed_of(self, group: str, topic: str) -> dict[int, int]:
-        """Any group's, as it stands: what is pending doesn't count and isn't waited for."""
+        """Return the committed offsets of any group as they stand.
+
+        A pending offset doesn't count, and the broker doesn't wait for it.
+        """
         wanted = [ConsumerGroupTopicPartitions(group, self._places(topic))]
         if self._admin is None:
             self._admin = client.admin_client(self._bootstrap_servers, self._options)
@@ -128,31 +141,33 @@ class LogReader:
         answer = self._asked(f"the offsets of {group}", ask)
         return {place.partition: place.offset for place in answer.topic_partitions or () if place.offset >= 0}
 
-    def stretch(
+    def read_range(
         self, topic: str, partition: int, first: int, end: int | None, records_max: int, take: Callable[[Record], Taken]
-    ) -> Stretch[Taken]:
-        """From `first` on: to `end`, or to the end of what is committed; no more than records_max records."""
+    ) -> RangeRead[Taken]:
+        """Read from `first` to `end`, or to the end of the committed records; take no more than records_max records."""
         taken: list[Taken] = []
         if end is not None and end <= first:
-            return Stretch(taken, first, True)
+            return RangeRead(taken, first, True)
         next_offset = self._begin(topic, partition, first)
         for message in self._messages(topic, lambda: min(RECORDS_A_READ, records_max - len(taken))):
             offset = _offset(message)
             if message.error() is not None:
-                return Stretch(taken, max(next_offset, offset), True)
+                return RangeRead(taken, max(next_offset, offset), True)
             if end is not None and offset >= end:
-                return Stretch(taken, end, True)
+                return RangeRead(taken, end, True)
             taken.append(take(record_of(message)))
             next_offset = offset + 1
             if len(taken) == records_max:
-                self._place = topic, partition, next_offset
-                return Stretch(taken, next_offset, end == next_offset)
+                self._read_to = topic, partition, next_offset
+                return RangeRead(taken, next_offset, end == next_offset)
         raise AssertionError("a reading ends at an end or in an exception")
 
     def read(self, topic: str, starts: Mapping[int, int], *, is_followed: bool = False) -> Iterator[Record]:
-        """Records from `starts` (partition → offset) to each partition's end as it is met, or on and on. Partitions
-        are mixed; within each, records come in order."""
-        self._place = None
+        """Yield records from `starts` (partition → offset) to the end of each partition as it is met.
+
+        With is_followed the reading never ends. Partitions are mixed; within each, records come in order.
+        """
+        self._read_to = None
         self._consumer.assign([TopicPartition(topic, partition, offset) for partition, offset in starts.items()])
         unfinished = set(starts)
         if not unfinished and not is_followed:
@@ -172,19 +187,21 @@ class LogReader:
         return self.read(topic, starts)
 
     def _begin(self, topic: str, partition: int, first: int) -> int:
-        if self._place != (topic, partition, first):
+        if self._read_to != (topic, partition, first):
             self._consumer.assign([TopicPartition(topic, partition, first)])
-        self._place = None  # until a stretch says where it ended
+        self._read_to = None  # until the range says where it ended
         return first
 
     def _messages(self, topic: str, wanted: Callable[[], int], *, is_patient: bool = False) -> Iterator[Message]:
-        """Records, and the ends of partitions as messages with an error. Never asks for more than `wanted`, so that
-        nothing is taken from the library and dropped."""
+        """Yield records, and the ends of partitions as messages with an error.
+
+        It never asks for more than `wanted`, so that nothing is taken from the library and dropped.
+        """
         heard = time.monotonic()
         while True:
             messages = self._consumer.consume(1, POLL_S)
             if messages and (more := wanted() - 1):
-                messages += self._consumer.consume(more, 0)  # consume(n, t) waits out t unless n records come
+                messages += self._consumer.consume(more, 0)  # consume(n, t) waits for the whole of t unless n come
             for message in messages:
                 error = message.error()
                 if error is None or error.code() == KafkaError._PARTITION_EOF:

@@ -1,37 +1,32 @@
-"""A topic read by a service that stores what it reads in PostgreSQL, its position in the same transaction.
+"""A topic for a service that stores in PostgreSQL what it reads, together with its position in the same transaction.
 
-Partitions are shared out by a consumer group; where to go on in each is the database's word, never Kafka's. So a batch
-whose transaction failed, or whose process was killed, is read again from where the database stands, and what was stored
-is not read again. Records are those of committed Kafka transactions, in log order within each partition. Offsets have
-gaps where commit markers and aborted records stand; a position that the log no longer reaches back to is an error.
+A consumer group shares out the partitions, but the database, never Kafka, says where to go on in each. So a batch whose
+transaction failed, or whose process was killed, is read again from the database's position, and a batch that was stored
+is not. The records are those of committed Kafka transactions, in log order within each partition. Offsets have gaps
+where commit markers and aborted records stand. A position that the log no longer reaches back to is an error.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final, Generic, NamedTuple
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
-from pipeline.domain.log import LogRecord
+from pipeline.domain.log import ContentT, LogRecord, RecordUndecodable
 from pipeline.domain.refusals import Refusal
-from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka import client
 from pipeline.io.kafka.client import broker_failure, raise_unless_passing, record_of
 
 SESSION_TIMEOUT_MS: Final = 6_000
 PENDING_KILOBYTES_MAX: Final = 32_768
-"""Fetched ahead of the batch that is being stored."""
+"""Most records, by size, that are fetched ahead of the batch that is being stored."""
 
 PositionsOf = Callable[[Iterable[int]], Mapping[int, int]]
-"""Next offset by partition, as `Positions.read` gives them on a connection of its own choice."""
+"""A function that gives the next offset by partition, as `Positions.read` does on a connection of its own choice."""
 
 
-class RecordUndecodable(Exception):
-    """A record that no writer of ours wrote. The service stops: passing over it would leave a hole in what it keeps."""
-
-
-class Span(NamedTuple):
+class PositionMove(NamedTuple):
     """A partition's share of a batch, as `Positions.advance` takes it."""
 
     partition: int
@@ -39,39 +34,43 @@ class Span(NamedTuple):
     after: int
 
 
-class LogBatch(NamedTuple):
-    records: Sequence[LogRecord]  # in log order within each partition
-    spans: Sequence[Span]  # one for each partition that has records, in their order
+class LogBatch(NamedTuple, Generic[ContentT]):
+    records: Sequence[LogRecord[ContentT]]  # in log order within each partition
+    spans: Sequence[PositionMove]  # one for each partition that has records, ascending
 
 
-class PositionedLog:
-    """For one thread. Partitions come and go inside `read` only."""
+def undecoded(_value: bytes | None) -> None:
+    """Decode nothing: the `decode` for a PositionedLog of which only the bytes are wanted."""
+
+
+class PositionedLog(Generic[ContentT]):
+    """A reader for one thread; partitions come and go inside `read` only."""
 
     def __init__(
         self,
         bootstrap_servers: str,
         topic: str,
-        schema: str | None,
+        decode: Callable[[bytes | None], ContentT | Refusal],
         group: str,
         *,
         slot: int,
-        wire: WireFormat,
         positions: PositionsOf,
         options: Mapping[str, str],
         release: Callable[[], None] = lambda: None,
     ) -> None:
-        """schema: None leaves the values undecoded. group: unique to what the service stores.
+        """Subscribe to the topic.
 
-        positions: asked whenever partitions are assigned; release: called when they are taken away.
+        decode: gives a record's content from its value. group: unique to what the service stores. positions: asked
+        whenever partitions are assigned; release: called when they are taken away.
         """
-        self._topic, self._schema, self._wire = topic, schema, wire
+        self._topic, self._decode = topic, decode
         self._positions, self._release = positions, release
         self._assigned_partitions: list[int] = []
         self._next: dict[int, int] = {}
         self._raised: BaseException | None = None
         tuning = {
             "client.id": f"{group}-{slot}",
-            # A static member: a restart in its slot takes its partitions back at once.
+            # The member is static, so a restart in its slot takes its partitions back at once.
             "group.instance.id": f"{group}-{slot}",
             "session.timeout.ms": SESSION_TIMEOUT_MS,
             "heartbeat.interval.ms": SESSION_TIMEOUT_MS // 6,
@@ -81,11 +80,11 @@ class PositionedLog:
         self._consumer = Consumer(client.reader_options(bootstrap_servers, group, options, tuning))
         self._consumer.subscribe([topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked)
 
-    def read(self, records_max: int, wait_s: float) -> LogBatch:
-        """What has arrived, up to records_max: waits for one record, then takes what is there without waiting.
+    def read(self, records_max: int, wait_s: float) -> LogBatch[ContentT]:
+        """Read what has arrived, up to records_max: wait for one record, then take what is there without waiting.
 
-        Raises BrokerFailed, RecordUndecodable, and what `positions` raises; then, and whenever a batch could not be
-        stored, call `rewind` before reading on.
+        Raises BrokerFailed, RecordUndecodable, and what `positions` raises. After that, and whenever a batch could not
+        be stored, call `rewind` before reading on.
         """
         messages = self._consumer.consume(1, wait_s)
         if messages and records_max > 1:
@@ -96,10 +95,12 @@ class PositionedLog:
         before = dict(self._next)
         records = [record for message in messages if (record := self._record(message)) is not None]
         ends = {record.partition: record.offset + 1 for record in records}
-        return LogBatch(records, [Span(partition, before[partition], ends[partition]) for partition in sorted(ends)])
+        return LogBatch(
+            records, [PositionMove(partition, before[partition], ends[partition]) for partition in sorted(ends)]
+        )
 
     def rewind(self) -> None:
-        """Reads on from where the database stands. Raises what `positions` raises."""
+        """Go back to the database's positions. Raises what `positions` raises."""
         self._next = dict(self._positions(self._assigned_partitions))
         self._consumer.assign([TopicPartition(self._topic, *position) for position in self._next.items()])
 
@@ -109,7 +110,7 @@ class PositionedLog:
         return dict(self._next)
 
     def end_offsets(self) -> dict[int, int]:
-        """Of every assigned partition, the offset after its last stable record or marker. Raises BrokerFailed."""
+        """Return the offset after the last stable record or marker of each assigned partition. Raises BrokerFailed."""
         try:
             return {partition: self._end(partition) for partition in self._next}
         except KafkaException as error:
@@ -127,7 +128,7 @@ class PositionedLog:
         self._assigned_partitions, self._next = [where.partition for where in partitions], {}
         try:
             self.rewind()
-        except Exception as error:  # handed on by `read`: an exception can't leave a callback
+        except Exception as error:  # an exception can't leave a callback, so `read` raises it
             self._raised = error
             consumer.assign([])
 
@@ -136,7 +137,7 @@ class PositionedLog:
         self._release()
         consumer.unassign()
 
-    def _record(self, message: Message) -> LogRecord | None:
+    def _record(self, message: Message) -> LogRecord[ContentT] | None:
         if (error := message.error()) is not None:
             raise_unless_passing(error, f"reading {self._topic} failed")
             return None
@@ -144,10 +145,10 @@ class PositionedLog:
         partition, offset, timestamp_ms = record.source
         if offset < self._next.get(partition, offset + 1):
             return None  # stored already, or no longer ours
-        fields = self._wire.decode(self._schema, record.value) if self._schema is not None else {}
-        if isinstance(fields, Refusal):
-            raise RecordUndecodable(f"{self._topic}[{partition}] at {offset}: {fields.code}, {fields.detail}")
+        content = self._decode(record.value)
+        if isinstance(content, Refusal):
+            raise RecordUndecodable(f"{self._topic}[{partition}] at {offset}: {content.code}, {content.detail}")
         if record.value is None:
             raise RecordUndecodable(f"{self._topic}[{partition}] at {offset} has no value")
         self._next[partition] = offset + 1
-        return LogRecord(partition, offset, timestamp_ms, record.key or b"", record.value, fields)
+        return LogRecord(partition, offset, timestamp_ms, record.key or b"", record.value, content)

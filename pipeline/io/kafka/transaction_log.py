@@ -1,18 +1,18 @@
-"""Kafka: batches in, one transaction a batch out.
+"""The decision worker's Kafka: batches in, and one transaction out for each batch.
 
 Invariants
 1. Records, dead letters and offsets of a batch commit together or not at all.
-2. A batch read before a partition was taken away is never committed after (`Batch.epoch`); a group generation that
-   is no longer current is refused by the broker, so a zombie can't commit either.
-3. Every partition is read and committed without gaps: a batch starts where the one before it ended.
+2. A batch that was read before a partition was taken away is never committed afterwards (`Batch.epoch`). The broker
+   refuses a group generation that is no longer current, so a zombie can't commit either.
+3. Every partition is read and committed without gaps: a batch starts where the previous one ended.
 4. A transaction stands open only while its batch is under way, without a wait, and its partitions are held.
 
-While little waits, a batch's transaction is opened, with its offsets, as soon as the batch is read: two of the five
+While little waits, a batch's transaction is opened, with its offsets, as soon as the batch is read. Two of the five
 questions that a commit asks the broker one after another are then answered while the batch is decided.
 
 Blocking calls run in two threads: one reads, one commits. They meet in `_lock`, so that a partition is given away
-only between two transactions. The group's metadata is asked for by the reader alone: asked for by the committer while
-the reader is in a rebalance callback, librdkafka answers only after the callback, which waits for the committer.
+only between two transactions. Only the reader asks for the group's metadata. If the committer asked while the reader
+is in a rebalance callback, librdkafka would answer only after the callback, which waits for the committer.
 """
 
 from __future__ import annotations
@@ -33,32 +33,34 @@ from pipeline.io.kafka.client import BrokerFailed, raise_unless_passing, record_
 from pipeline.io.watchdog import Pulse
 
 BATCHES_AHEAD_MAX: Final = 5
-"""Taken up but not yet committed, while batches are at least half full: one is read, one observed, one waits to be
-judged, one is judged, one commits. While less waits there is one: read earlier, a batch would be smaller and only wait
-for those before it."""
+"""Most batches that are taken up but not yet committed, while batches are at least half full: one is read, one is
+observed, one waits to be judged, one is judged, one commits. While less waits there is one batch; one that was read
+earlier would be smaller, and would only wait for the others."""
 LINGER_MS: Final = 100
-"""Longer than it takes to hand a batch over. Whoever produces here then flushes, which waits for no linger: so each
-partition is sent once a batch, not once for each millisecond that handing over takes."""
+"""Longer than it takes to hand a batch over. A commit flushes, and a flush waits for no linger; so each partition is
+sent once a batch, not once for each millisecond that handing over takes."""
 FETCH_WAIT_MS: Final = 2
 FETCH_BYTES_MIN: Final = 65_536
-"""The broker gathers this much, or for so long: answered record by record, fetching costs it a core at 1,000/s."""
+"""The broker gathers this many bytes, or waits for FETCH_WAIT_MS. To answer a fetch for each record would cost it a
+core at 1,000/s."""
 IDLE_POLL_S: Final = 0.2
 MEMBERSHIP_INTERVAL_S: Final = 2.0
-"""How often the group hears of us while batches wait. Not oftener: pausing throws away what was fetched ahead, and a
-batch under load takes a few tenths of a second."""
+"""How often the group hears from us while batches wait. It isn't oftener because a pause throws away what was fetched
+ahead, and a batch under load takes a few tenths of a second."""
 BROKER_TIMEOUT_S: Final = 30.0
 COMMIT_MARGIN_S: Final = 2.0
-"""By which one attempt at a commit may exceed the transaction's timeout. By then the broker has aborted it, but
-librdkafka may wait on: send_offsets_to_transaction ignores its timeout (its issue 5456) while a coordinator is away."""
+"""Margin by which one attempt at a commit may exceed the transaction's timeout. By then the broker has aborted the
+transaction, but librdkafka may wait on: while a coordinator is away, send_offsets_to_transaction ignores its timeout
+(librdkafka's issue 5456)."""
 ASSIGN_TIMEOUT_S: Final = 8.0
-"""For one question that a rebalance asks the broker, while the group waits for us."""
+"""Limit of one question that a rebalance asks the broker, while the group waits for us."""
 READ_LIMIT_S: Final = 30.0
-"""For one look at the log, rebalances within it included: they wait for a commit and ask two questions at most. What
-takes longer stands still."""
+"""Limit of one look at the log, with the rebalances in it, which wait for a commit and ask two questions at most. A
+look that takes longer stands still."""
 COMMIT_ATTEMPTS_MAX: Final = 12
 REJOIN_WAIT_S: Final = 1.0
-"""For the group's next generation, before a commit that was refused for the old one is tried again; 12 of them are
-twice the default session timeout."""
+"""Wait for the group's next generation, before a commit that was refused for the old one is tried again. 12 such waits
+are twice the default session timeout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +87,8 @@ class TransactionLog:
     ) -> None:
         self._topic, self._batch_records_max = topic, batch_records_max
         reading = {
-            # A static member: a restart in its slot takes its partitions back at once, without waiting for the
-            # session of its killed self, and a zombie of the slot is fenced by the group too.
+            # The member is static, so a restart in its slot takes its partitions back at once, without waiting for the
+            # session of its killed predecessor, and the group fences a zombie of the slot, too.
             "group.instance.id": f"{group}-{slot}",
             "client.id": f"{group}-{slot}",
             "partition.assignment.strategy": "cooperative-sticky",
@@ -111,10 +113,10 @@ class TransactionLog:
         self._committed: dict[int, int] = {}
         self._must_seek = False
         self._metadata: object = None
-        self._metadata_renewed = threading.Event()  # since the group's last change, or a commit that was refused
+        self._metadata_renewed = threading.Event()  # set since the group's last change or the last refused commit
         self._stopping = threading.Event()
         self._is_closed = False
-        self._opened: Batch | None = None  # whose transaction was opened ahead; changed under `_lock` only
+        self._opened: Batch | None = None  # the batch whose transaction was opened ahead; changes under `_lock` only
         self._under_way = 0  # batches read but neither committed nor dropped
         self._ahead_max = 1
         self._released = threading.Condition()
@@ -129,27 +131,29 @@ class TransactionLog:
     # Life cycle
 
     def join(self) -> None:
-        """Asks for partitions; they are taken, and read, from `start` on."""
+        """Ask for partitions; they are assigned and read once `start` has been called."""
         self._consumer.subscribe([self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
 
     def fence(self) -> Awaitable[None]:
-        """Aborts what a predecessor of the same slot left open, and keeps it from writing more. Commits wait for it, if
-        it was called before `start`; so does the question for committed offsets, which the broker answers only when
-        none is pending."""
+        """Abort what a predecessor of the same slot left open, and keep it from writing more.
+
+        Commits wait for this, if it is called before `start`. So does the question for committed offsets, which the
+        broker answers only when none is pending.
+        """
         initialise = self._producer.init_transactions
         return asyncio.get_running_loop().run_in_executor(self._committer, initialise, BROKER_TIMEOUT_S)
 
     def start(self, deliver: Callable[[Batch], None], fail: Callable[[BaseException], object]) -> None:
-        """Reads, and calls `deliver` on the event loop per batch.
+        """Start reading, and call `deliver` on the event loop for each batch.
 
-        `fail` is called in the reader's thread, at most once: what stops the reader may have stopped the loop too.
+        `fail` is called in the reader's thread, at most once, because what stops the reader may have stopped the loop.
         """
         loop = asyncio.get_running_loop()
 
         def read() -> None:
             try:
                 self._read(lambda batch: loop.call_soon_threadsafe(deliver, batch))
-            except Exception as error:  # the thread's outermost loop: a reader that ended in silence reads no more
+            except Exception as error:  # the thread's outermost loop; a reader must not end in silence
                 if not self._stopping.is_set():
                     fail(error)
 
@@ -157,14 +161,14 @@ class TransactionLog:
         self._reader.start()
 
     async def stop(self) -> None:
-        """Leaves the group; a batch that was not committed is read again by whoever gets its partitions."""
+        """Leave the group; whoever gets its partitions reads an uncommitted batch again."""
         self._stopping.set()
         with self._released:
             self._released.notify()
         loop = asyncio.get_running_loop()
         if self._reader is not None:
             await loop.run_in_executor(None, self._reader.join, BROKER_TIMEOUT_S)
-        with contextlib.suppress(BrokerFailed):  # it can't be told, and aborts by itself in the end
+        with contextlib.suppress(BrokerFailed):  # the broker can't be told, and aborts in the end without it
             await loop.run_in_executor(self._committer, self._take_back)
         await loop.run_in_executor(self._committer, self._consumer.close)
         self._is_closed = True
@@ -172,7 +176,7 @@ class TransactionLog:
 
     @property
     def pulses(self) -> tuple[Pulse, ...]:
-        """What must not stand still (pipeline.io.watchdog)."""
+        """The pulses that must not stand still (pipeline.io.watchdog)."""
         return self._read_pulse, self._commit_pulse
 
     @property
@@ -185,18 +189,19 @@ class TransactionLog:
     # Writing
 
     async def commit(self, batch: Batch, outgoing: Sequence[Outgoing]) -> bool:
-        """True once committed; False where a partition was taken away (or all were given back) meanwhile and nothing
-        was written.
+        """Commit a batch with its results.
 
-        Raises BrokerFailed when this worker is fenced or the broker stays out of reach.
+        Returns True once it is committed, and False where nothing was written because a partition was taken away
+        meanwhile, or all were given back. Raises BrokerFailed when this worker is fenced or the broker stays out of
+        reach.
         """
         if self._is_closed:
             return False
         return await asyncio.get_running_loop().run_in_executor(self._committer, self._commit, batch, outgoing)
 
     def release(self) -> None:
-        """One batch is through (committed or dropped): another may be read."""
-        if self._opened is not None:  # dropped
+        """Record that one batch is through, committed or dropped, so that another may be read."""
+        if self._opened is not None:  # the batch was dropped
             self._committer.submit(self._take_back)
         with self._released:
             self._under_way -= 1
@@ -230,7 +235,7 @@ class TransactionLog:
         produce = self._producer.produce
         for topic, key, value in outgoing:
             produce(topic, value, key)
-        # Flushing first lets AddOffsetsToTxn find the last transaction's markers written (FACTS: p50 60 → 12 ms).
+        # Flushing first lets AddOffsetsToTxn find the last transaction's markers written (measured: p50 60 → 12 ms).
         self._producer.flush(self._commit_timeout_s)
         if not is_open:
             self._send_offsets(batch)
@@ -243,8 +248,10 @@ class TransactionLog:
         self._producer.send_offsets_to_transaction(offsets, self._metadata, self._commit_timeout_s)
 
     def _open_ahead(self, batch: Batch) -> None:
-        """Opens the batch's transaction, in the committer's thread. Where it fails the commit does all of it, and meets
-        what can't be mended."""
+        """Open the batch's transaction, in the committer's thread.
+
+        Where that fails, the commit does all of it, and meets any failure that can't be mended.
+        """
         with self._lock:
             if batch.epoch != self._epoch:
                 return
@@ -259,7 +266,7 @@ class TransactionLog:
                 self._commit_pulse.end()
 
     def _take_back(self) -> None:
-        if self._opened is not None:  # else the reader would wait for a commit under way
+        if self._opened is not None:  # otherwise the reader would wait for a commit under way
             with self._lock:
                 self._abort_opened()
 
@@ -269,7 +276,7 @@ class TransactionLog:
             self._abort_transaction()
 
     def _abort(self, error: KafkaError) -> str:
-        """Aborts after `error` and returns it in words; raises BrokerFailed where no further attempt can succeed."""
+        """Abort after `error` and return it in words; raise BrokerFailed where no further attempt can succeed."""
         if error.fatal():
             raise BrokerFailed(f"this worker was fenced or failed for good: {error.str()}")
         if error.code() == KafkaError._TIMED_OUT:
@@ -313,7 +320,7 @@ class TransactionLog:
             return self._released.wait_for(may, patience_s)
 
     def _next_batch(self) -> Batch | None:
-        """What has arrived, up to the limit: waits for one record, then takes what is there without waiting."""
+        """Read what has arrived, up to the limit: wait for one record, then take what is there without waiting."""
         epoch = self._epoch
         messages, self._stashed = self._stashed, []
         messages += self._consumer.consume(self._batch_records_max - len(messages), 0)
@@ -323,7 +330,7 @@ class TransactionLog:
         if not self._metadata_renewed.is_set():
             self._renew_metadata()
         for message in messages:
-            raise_unless_passing(message.error())  # before anything is dropped: a fatal error is told once
+            raise_unless_passing(message.error())  # before anything is dropped, as a fatal error is told only once
         if epoch != self._epoch or self._must_seek:
             self._seek_to_committed()
             return None
@@ -348,21 +355,23 @@ class TransactionLog:
         return Batch(records, spans, epoch)
 
     def _keep_membership(self) -> None:
-        """While batches wait (Redis is away, say) the group must still hear from us, but nothing more is read, and no
-        transaction may stand open: the broker would fence us at its timeout."""
+        """Let the group hear from us while batches wait, for instance because Redis is away.
+
+        Nothing more is read meanwhile. No transaction may stand open, or the broker would fence us at its timeout.
+        """
         self._take_back()
         partitions = self._consumer.assignment()
         self._consumer.pause(partitions)
         message = self._consumer.poll(0)
         if message is not None:
-            raise_unless_passing(message.error())  # at once: while batches wait for a commit, this may be why
+            raise_unless_passing(message.error())  # at once, as this may be why batches wait for a commit
             self._stashed.append(message)
         self._renew_metadata()
         held = {(p.topic, p.partition) for p in self._consumer.assignment()}
         self._consumer.resume([p for p in partitions if (p.topic, p.partition) in held])
 
     def _seek_to_committed(self) -> None:
-        """After a rebalance, batches in flight are dropped, so what we keep is read again from its last commit."""
+        """Go back to the last commits after a rebalance, which drops the batches in flight."""
         with self._lock:
             self._must_seek = False
             for partition, offset in self._committed.items():
@@ -383,7 +392,7 @@ class TransactionLog:
             for partition in committed:
                 self._position[partition.partition] = self._committed[partition.partition] = partition.offset
         consumer.incremental_assign(committed)
-        consumer.resume(committed)  # lost while paused (see _keep_membership), a partition comes back paused
+        consumer.resume(committed)  # a partition that was lost while paused (see _keep_membership) comes back paused
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._give_up(partitions)
@@ -394,7 +403,7 @@ class TransactionLog:
         consumer.incremental_unassign(partitions)
 
     def _give_up(self, partitions: list[TopicPartition]) -> None:
-        """Waits for a transaction under way; what is read but not committed will not be."""
+        """Wait for a transaction under way; a batch that is read but not committed will never be committed."""
         self._metadata_renewed.clear()
         with self._lock:
             self._abort_opened()  # the partitions' next owner waits for pending offsets

@@ -1,15 +1,15 @@
--- How the scripts call Redis: a local name is found faster than a field of a global table.
+-- The scripts' calls to Redis. They go by a local name, because Lua finds it faster than a field of a global table.
 
 local call = redis.call
 
--- Redis writes a number as '%.17g', which takes as long as many a command; an integer as text is three times cheaper.
+-- Redis writes a number as '%.17g', which takes as long as a whole command may; an integer as text costs a third.
 local format = string.format
 
 local function integer(number)
   return format('%d', number)
 end
 
-local SLICE = 512  -- Lua passes at most some thousand arguments
+local SLICE = 512  -- Lua passes some thousand arguments at most
 
 local function delete_fields(hash, fields)
   for first = 1, #fields, SLICE do

@@ -1,15 +1,15 @@
--- Claims the transaction ids of one chunk of a partition for one shard; answers with the freshness of each.
+-- Claims the transaction ids of one chunk of a partition for one shard; returns the freshness of each.
 -- KEYS: progress (hash: partition → reached, watermark), exceptions (string: offset, freshness), then the id buckets
--- (hashes: id hash → body hash 4, time 5, partition 2 bytes), which Redis keeps flat while they are small.
--- ARGV[1]: partition, first, last, initial; then for each event its bucket's place among KEYS, id hash, its claim,
--- offset.
+-- (hashes: id hash → body hash of 4 bytes, time of 5, partition of 2), which Redis keeps flat while they are small.
+-- ARGV[1]: partition, first, last, initial; then for each event the index of its bucket in KEYS, its id hash, its claim
+-- and its offset.
 -- ARGV[2], ARGV[3]: how long an id is kept in ms; how many exceptions are kept.
--- An exception is offset 7 and freshness 1 bytes, in order of offset.
+-- An exception is an offset of 7 bytes and a freshness of 1 byte; exceptions stand in order of offset.
 
 local DUPLICATE, CONFLICT, TOO_OLD = 1, 2, 3
-local KEPT = 'n'  -- in a bucket: how many ids its last purge left
-local LOOK_SHARE = 4  -- one new id in 4, by its hash, looks whether its bucket grew by a fifth since
-local PURGED_FROM = 16  -- fields of a bucket: fewer are not worth a purge
+local KEPT = 'n'  -- field of a bucket that holds how many ids its last purge left
+local LOOK_SHARE = 4  -- one new id in 4, by its hash, checks whether its bucket grew by a fifth since that purge
+local PURGED_FROM = 16  -- a bucket of fewer fields is not worth a purge
 
 local byte, unpack_at = string.byte, struct.unpack
 local request, kept_ms, exceptions_max = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -56,7 +56,7 @@ local function purge(bucket)
   call('HSET', bucket, KEPT, integer(kept))
 end
 
--- After an id was added.
+-- Purges a bucket that has grown enough, after an id was added to it.
 local function look(bucket, id)
   if byte(id, 9) % LOOK_SHARE == 0 then
     local kept = tonumber(call('HGET', bucket, KEPT)) or 0

@@ -1,6 +1,6 @@
--- Marks a payment as fraud or not; 1 where a window of the beneficiary holds it, else 0. The same again changes
--- nothing.
--- KEYS: the beneficiary. ARGV: event time, payment and sender hash, '1' or '0'.
+-- Marks a payment as fraud or as none. Returns 1 where a window of the beneficiary holds it, else 0. The same label a
+-- second time changes nothing.
+-- KEYS: the beneficiary. ARGV: event time, payment hash with sender hash, '1' or '0'.
 
 local SCAN_EVENTS = 4096
 
@@ -10,15 +10,16 @@ if not text then return 0 end
 bytes = #text - HEADER_BYTES
 local header = {unpack_at(FORMAT, text, bytes + 1)}
 past, room = header[1], header[2]
-local COUNTS, FRAUDS = 3, 17  -- in the header, plus the window: 1 to 6, and 1 to 3
+local COUNTS, FRAUDS = 3, 17  -- the header holds a window's values at these indices plus its number, 1 to 6 and 1 to 3
 local head = past + bytes / EVENT_BYTES
-local labelled = head - header[COUNTS + 3]  -- events before it are as old as the label delay
+local labelled = head - header[COUNTS + 3]  -- events before this index are as old as the label delay
 
 local function time_of(index)
   return (unpack_at('>I5', event_at(index)))
 end
 
--- The first payment at or after `time`: a late one was counted at the beneficiary's latest time, so later in the log.
+-- Returns the index of the first payment at or after `time`. A late payment was counted at the beneficiary's latest
+-- time, so it stands later in the log.
 local function search()
   local low, high = head - header[COUNTS + 6], head
   while low < high do
@@ -28,12 +29,12 @@ local function search()
   return low
 end
 
--- Where in the string of the past an event stands, from 0.
+-- Returns the position of an event in the string of the past, counted from 0.
 local function past_place(index)
   return index % (room * PAGE_EVENTS) * EVENT_BYTES
 end
 
--- Events from `index` on as far as one string holds them.
+-- Returns the events from `index` on, as far as one string holds them.
 local function events_from(index)
   if index >= past then return sub(text, (index - past) * EVENT_BYTES + 1, bytes) end
   local from = past_place(index)

@@ -1,4 +1,4 @@
--- Keeps the newest of what is said about an entity. KEYS: the fact. ARGV: observed at in ms, value (UNKNOWN: -1).
+-- Keeps the newest value of a fact about an entity. KEYS: the fact. ARGV: observed at in ms, value (-1 for UNKNOWN).
 
 local held = redis.call('GET', KEYS[1])
 if held and struct.unpack('<l', held) > tonumber(ARGV[1]) then return 0 end

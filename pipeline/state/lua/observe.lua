@@ -1,10 +1,10 @@
--- Observes chunks in one call, where one server holds everything: claims their ids, then counts what is FRESH.
+-- Observes chunks in one call, where one server holds everything: it claims their ids, then counts what is FRESH.
 -- `claim`, `observe_accounts` and `observe_shared` are the scripts of these names, as functions of KEYS and ARGV.
--- KEYS: ready; then for each chunk the keys of the three.
--- ARGV[1]: 1 where the state must be ready; then for each chunk how many keys each of the three has.
--- ARGV[2..7]: the limits of the three, two each; then for each chunk the requests of the three.
--- Answers with the replies of the three for each chunk, of which a failure is the last; with none where the state isn't
--- ready.
+-- KEYS: ready; then for each chunk the keys of the three scripts.
+-- ARGV[1]: 1 where the state must be ready; then for each chunk how many keys each of the three scripts has.
+-- ARGV[2..7]: the limits of the three scripts, two each; then for each chunk the requests to the three.
+-- Returns the replies of the three scripts for each chunk; a failure is the last of them. Returns no replies where the
+-- state isn't ready.
 
 local shape = ARGV[1]
 local must_be_ready, at = struct.unpack('B', shape)

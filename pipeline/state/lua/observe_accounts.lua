@@ -1,24 +1,25 @@
--- Counts one chunk of a partition's payments in the windows of their accounts; answers with the features of each.
--- KEYS: progress of the partition, then the accounts (kind a); the past of each (kind p) and its beneficiaries (hash:
--- beneficiary hash → last payment to it in the past, kind r) stand beside it.
--- ARGV[1]: first, last, committed, initial, rebuild; then for each payment its account's place among KEYS, offset,
--- place in the chunk, time, 2 · amount + is near limit, beneficiary hash. ARGV[2..3]: payments and beneficiaries an
--- account may hold. ARGV[4]: the freshness of the chunk, a byte each; what is not FRESH is not counted.
--- An event is time 4, 2 · amount + is near limit 5, beneficiary hash 5 bytes. Header: past, room, latest time; count,
--- sum and expiry of each window; near limit, distinct, beneficiaries; first block, block, sums of blocks, the current
--- first.
--- Of an event's time the lower 4 bytes are kept: 49 days, and no window looks back further.
+-- Counts one chunk of a partition's payments in the windows of their accounts; returns the features of each.
+-- KEYS: progress of the partition, then the accounts (kind a). The past of each (kind p) and its beneficiaries (a hash
+-- of kind r: beneficiary hash → last payment to it in the past) stand beside it.
+-- ARGV[1]: first, last, committed, initial, rebuild; then for each payment the index of its account in KEYS, its
+-- offset, its index in the chunk, its time, 2 · amount + is near limit, and its beneficiary hash. ARGV[2..3]: how many
+-- payments and beneficiaries an account may hold. ARGV[4]: the freshness of the chunk, a byte for each payment; one
+-- that is not FRESH is not counted.
+-- An event holds the time in 4 bytes, 2 · amount + is near limit in 5, and the beneficiary hash in 5. The header holds
+-- past, room and latest time; count, sum and expiry of each window; near limit, distinct and beneficiaries; first
+-- block, block, and the sums of blocks, beginning with the current one.
+-- The lower 4 bytes of an event's time are kept; they span 49 days, and no window looks back further.
 
 FORMAT = '>I5I2I5' .. 'I3I3I3I3' .. 'I7I7I7I7' .. 'I5I5I5I5' .. 'I3I3I3' .. 'I2I2' .. 'I7I7I7I7'
 HEADER_BYTES, EVENT_FORMAT, EVENT_BYTES, PARTY_AT, PARTY_BYTES = 113, '>I4I5c5', 14, 10, 5
 PAST_KIND, PARTY_KIND = 'p', 'r'
-SPILL_BYTES = 11 * EVENT_BYTES  -- with 15, 2 % less to do, and 64 bytes an account more
+SPILL_BYTES = 11 * EVENT_BYTES  -- 15 events would save 2 % of the work, but cost 64 bytes more an account
 local EMPTY = string.rep('\0', HEADER_BYTES)
 local WRAP = 2^32
 local HOUR_MS, DAY_MS, WEEK_MS, MONTH_MS = 3600000, 86400000, 7 * 86400000, 30 * 86400000
 local ORIGIN_MS = 1420070400000  -- 2015-01-01, from which stored times count
 local BLOCK_MS = MONTH_MS
-local BLOCK_SUM_MAX = 2^51  -- three still sum exactly
+local BLOCK_SUM_MAX = 2^51  -- three of them still sum exactly
 
 local request, payments_max, beneficiaries_max, freshness = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local first, last, committed, is_initial, is_rebuild, at = unpack_at('>I6I6I6BB', request)
@@ -29,9 +30,9 @@ if not reached then return lost end
 local texts = {}
 if #KEYS > 1 then texts = call('MGET', unpack(KEYS, 2)) end
 
--- The oldest events of a window leave it, at least one: what is too old at `time`, and what is too many. Answers with
--- what is left, count, sum and expiry, and how many of those that left are near a limit; their beneficiaries, the
--- oldest first, are added to `left`.
+-- Lets the oldest events leave a window, at least one: those that are too old at `time`, and those that are too many.
+-- Returns the window's new count, sum and expiry, and how many of the events that left are near a limit. It adds their
+-- beneficiaries, the oldest first, to `left`.
 local function leave(count, sum, width, time, latest, left)
   local head, near = past + bytes / EVENT_BYTES, 0
   local events, place, size = event_at(head - count)
@@ -57,7 +58,7 @@ local function leave(count, sum, width, time, latest, left)
   until false
 end
 
--- Half up; 2 · total would pass 2^53, so the half is looked for in the remainder.
+-- Returns the mean, rounded half up. 2 · total would exceed 2^53, so the remainder decides about the half.
 local function mean_of(total, count)
   local mean = floor(total / count)
   if 2 * (total - mean * count) >= count then mean = mean + 1 end
@@ -96,8 +97,8 @@ local function observe(number, offset, time, amount, beneficiary)
     end
   end
 
-  -- A payment that left the day takes its beneficiary along where it is the last to it. Of recent payments the events
-  -- tell that; all that the hash must be asked, whether this payment's beneficiary is new included, is asked at once.
+  -- A payment that left the day takes its beneficiary along where it is the last one to it. For recent payments the
+  -- events tell that. All other questions go to the hash at once, including whether this payment's beneficiary is new.
   local parties, indexes, is_known = {}, {}, is_recent(beneficiary, 0)
   for number = 1, #left do
     local party, index = left[number], from + number - 1

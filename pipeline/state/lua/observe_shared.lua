@@ -1,12 +1,13 @@
 -- Counts one chunk of a partition's payments in the windows of their beneficiaries, and looks up fraud reports and
--- declared months, for what one shard holds; answers with the features of each payment, UNKNOWN for what is elsewhere.
+-- declared months, as far as one shard holds them. Returns the features of each payment; those that another shard holds
+-- are UNKNOWN.
 -- KEYS: progress of the partition in this shard; beneficiaries (see beneficiary.lua); then facts (strings: observed at,
 -- value; see newest.lua).
--- ARGV[1]: first, last, committed, initial, rebuild, number of beneficiaries; then for each payment offset, place in
--- the chunk, place among the beneficiaries, places among the facts of its IP address, device and declared month (0: not
--- in this shard), time, sender hash, payment hash.
--- ARGV[2]: payments a beneficiary may hold; ARGV[3]: label delay in ms. ARGV[4]: the freshness of the chunk, a byte
--- each; what is not FRESH is not counted.
+-- ARGV[1]: first, last, committed, initial, rebuild, number of beneficiaries; then for each payment its offset, its
+-- index in the chunk, the index of its beneficiary, the indices among the facts of its IP address, its device and its
+-- declared month (0 where this shard doesn't hold it), its time, its sender hash and its payment hash.
+-- ARGV[2]: how many payments a beneficiary may hold; ARGV[3]: label delay in ms. ARGV[4]: the freshness of the chunk, a
+-- byte for each payment; one that is not FRESH is not counted.
 
 local request, payments_max, delay_ms, freshness = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local first, last, committed, is_initial, is_rebuild, beneficiaries, at = unpack_at('>I6I6I6BBI2', request)
@@ -19,7 +20,7 @@ if not reached then return lost end
 local texts = {}
 if #KEYS > 1 then texts = call('MGET', unpack(KEYS, 2)) end
 
--- The value of a fact; `otherwise` where nothing is known of it.
+-- Returns the value of a fact, or `otherwise` where nothing is known of it.
 local function fact(number, otherwise)
   if number == 0 then return UNKNOWN end
   local text = texts[beneficiaries + number]
@@ -28,8 +29,8 @@ local function fact(number, otherwise)
   return value
 end
 
--- The oldest payments of a window leave it, at least one: what is too old at `time`. Answers with what is left, count
--- and expiry, and how many frauds left; the senders, the oldest first, are added to `left`.
+-- Lets the oldest payments leave a window, at least one: those that are too old at `time`. Returns the window's new
+-- count and expiry, and how many frauds left it. It adds the senders, the oldest first, to `left`.
 local function leave(count, width, time, left)
   local head, frauds, next_time = past + bytes / EVENT_BYTES, 0, nil
   local events, place, size = event_at(head - count)
@@ -53,7 +54,7 @@ local function leave(count, width, time, left)
   return count, next_time + width, frauds
 end
 
--- Of the payments of `senders`, at index `from` on, how many are the sender's last; in the past that is told by `places`
+-- Counts how many payments of `senders`, from index `from` on, are the sender's last. In the past, `places` tells that,
 -- from number `skip` on.
 local function count_last(senders, from, places, skip)
   local count = 0
@@ -65,7 +66,8 @@ local function count_last(senders, from, places, skip)
   return count
 end
 
--- Those of `senders`, who left the week from index `from` on, whose last payment in the past it was leave the hash.
+-- Removes senders from the hash: those whose payment that left the week, from index `from` on, was their last in the
+-- past.
 local function remove(senders, from, places, skip)
   local removed = {}
   for number = 1, min(#senders, past - from) do
@@ -95,9 +97,10 @@ local function observe(number, time, sender, payment, offset, ip_reports, device
     left_day = {}
     c1, e1 = leave(c1, DAY_MS, time, left_day)
   end
-  -- What grew as old as the label delay enters the label windows, then what is older than a window leaves it.
+  -- Payments that have become as old as the label delay enter the label windows; then those too old for a window leave
+  -- it.
   if e3 <= time then
-    if delay_ms == WEEK_MS then  -- the same payments have left the week
+    if delay_ms == WEEK_MS then  -- the payments that have left the week are the same ones
       c3, e3 = c2, e2
     else
       c3, e3, frauds = leave(c3, delay_ms, time)
@@ -116,8 +119,8 @@ local function observe(number, time, sender, payment, offset, ip_reports, device
     c6, e6, frauds = leave(c6, delay_ms + MONTH_MS, time)
     f3 = f3 - frauds
   end
-  -- The oldest payment makes room for one more, and leaves every window that holds it; one that waits is in no label
-  -- window.
+  -- The oldest payment makes room for one more, and leaves every window that holds it. A payment that still waits is in
+  -- no label window.
   while c6 >= payments_max do
     local full, is_labelled = c6, c3 < c6 and 1 or 0
     if c1 == full then
@@ -141,7 +144,7 @@ local function observe(number, time, sender, payment, offset, ip_reports, device
     f3 = f3 - frauds * is_labelled
   end
 
-  -- The hash is asked for those in the past, all at once.
+  -- The hash is asked about all senders in the past at once.
   local days, weeks = max(min(#left_day, past - from_day), 0), max(min(#left_week, past - from_week), 0)
   local day, week = head - c1, head - c2
   local is_in_day, places = is_recent(sender, day), NONE

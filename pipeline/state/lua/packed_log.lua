@@ -1,34 +1,36 @@
--- A log of events of one length, in two strings. The recent ones stand before the header: all logs of a chunk are read
--- by one MGET and written by one MSET. Those before them, its past, stand in pages in a string beside it that is used
--- round and round: a page is written when the recent events are so many that one can go, and read when an event in it
--- leaves a window. So a payment costs the same however many events a log holds.
--- The last payments in the past to or from each party stand in a hash: party hash → index. Of recent ones the events
--- tell.
--- An event is named by its index among all that there ever were, from 0.
--- Lua hashes each byte of every string it makes, 2 ns a byte, and a step takes 10 ns: hence locals, and few strings.
+-- A log of events of one length, in two strings. The recent events stand before the header, so that one MGET reads all
+-- logs of a chunk and one MSET writes them. The earlier events, the log's past, stand in pages in a second string,
+-- which is a ring. A page is written once the recent events are so many that one page can go, and read when an event in
+-- it leaves a window. So a payment costs the same however many events a log holds.
+-- A hash holds the last payment in the past to or from each party: party hash → index. For recent payments the events
+-- themselves tell.
+-- An event's name is its index among all that there ever were, from 0.
+-- Lua hashes each byte of every string that it makes, at 2 ns a byte, and a step takes 10 ns. Hence the locals, and few
+-- strings.
 
 local PAGE_EVENTS = 4
-local READ_PAGES = 2  -- at once: what leaves a window, and what comes next in it
-local PAGES_KEPT = 64  -- half as many texts: to look through all that a long silence lets leave would take seconds
+local READ_PAGES = 2  -- pages read at once: the one that leaves a window, and the next one in it
+local PAGES_KEPT = 64  -- half as many texts; to look through all that leave after a long silence would take seconds
 local ROOM_KEPT = 16  -- pages of room that are not worth giving back
-local STRING_BYTES = 6  -- that Redis adds to one
+local STRING_BYTES = 6  -- bytes that Redis adds to a string
 local NEVER = 2^40 - 1
-local UNMAPPED = '\0\0\0\0\0'  -- a party that is no known one: each time another
+local UNMAPPED = '\0\0\0\0\0'  -- a party that isn't mapped; it stands for another one each time
 local NONE = {}
 
--- Of what is counted; every header begins with `past` and `room`. An event's party begins at PARTY_AT, from 1. A log
--- whose recent events take SPILL_BYTES sends a page to the past before it takes one more.
+-- The layout of what is counted. Every header begins with `past` and `room`. An event's party begins at PARTY_AT,
+-- counted from 1. A log whose recent events take SPILL_BYTES sends a page to the past before it takes one more event.
 local FORMAT, HEADER_BYTES, EVENT_FORMAT, EVENT_BYTES, SPILL_BYTES, PARTY_AT, PARTY_BYTES, PAST_KIND, PARTY_KIND
 
--- The log at hand: its key; its string, and how many bytes of it are events; events in the past, and pages of room
--- there; the key of its past, once it was needed.
+-- The current log: its key; its string, and how many bytes of it are events; the number of events in the past, and of
+-- pages of room there; the key of its past, once it was needed.
 local key, text, bytes, past, room, past_key
 
 local sub, find, byte = string.sub, string.find, string.byte
 local floor, max, min = math.floor, math.max, math.min
 local unpack_at, pack = struct.unpack, struct.pack
 
--- The key of another kind for the same id. Kinds stand before ids, so that no id can make one key look like another.
+-- Returns the key of another kind for the same id. Kinds stand before ids, so that no id can make one key look like
+-- another.
 local KIND_AT = find(KEYS[1], '}', 1, true) + 1
 local TAG = sub(KEYS[1], 1, KIND_AT - 1)
 
@@ -36,7 +38,7 @@ local function of_kind(kind)
   return TAG .. kind .. sub(key, KIND_AT + 1)
 end
 
-local pages_read = {}  -- by key, a list of the index of the first event and the text of each
+local pages_read = {}  -- key → a list that alternates the index of a page's first event and the page's text
 
 local function past_event_at(index)
   local pages = pages_read[key]
@@ -59,18 +61,18 @@ local function past_event_at(index)
   return page, (index - first) * EVENT_BYTES + 1, #page
 end
 
--- The text that holds an event, where in it, and how many bytes of it are events.
+-- Returns the text that holds an event, the event's position in it, and how many bytes of it are events.
 local function event_at(index)
   if index < past then return past_event_at(index) end
   return text, (index - past) * EVENT_BYTES + 1, bytes
 end
 
--- The party of an event that begins at `place`.
+-- Returns the party of the event that begins at `place`.
 local function party_at(events, place)
   return sub(events, place + PARTY_AT - 1, place + PARTY_AT + PARTY_BYTES - 2)
 end
 
--- Whether one of the recent events, from index `from` on, is of `party`.
+-- Returns whether one of the recent events, from index `from` on, belongs to `party`.
 local function is_recent(party, from)
   local at = find(text, party, from > past and (from - past) * EVENT_BYTES + 1 or 1, true)
   while at and at <= bytes do
@@ -80,7 +82,7 @@ local function is_recent(party, from)
   return false
 end
 
--- Last payments in the past for a list of parties.
+-- Returns the indices of the last payments in the past for a list of parties.
 local function last_places(parties)
   local hash, count = of_kind(PARTY_KIND), #parties
   if count == 1 then return {call('HGET', hash, parties[1])} end
@@ -93,7 +95,8 @@ local function last_places(parties)
   return places
 end
 
--- Room for so many pages: as many as fit into what the allocator takes anyway, in steps of a quarter of a power of two.
+-- Returns the room for `pages` pages: as many as fit into what the allocator takes anyway, which goes in steps of a
+-- quarter of a power of two.
 local function room_for(pages, page_bytes)
   local needed = pages * page_bytes + STRING_BYTES
   local _, exponent = math.frexp(needed - 1)
@@ -101,8 +104,8 @@ local function room_for(pages, page_bytes)
   return floor((math.ceil(needed / step) * step - STRING_BYTES) / page_bytes)
 end
 
--- Writes the page of number `page`, where those from number `live` on are still needed. Where there is no room for
--- them, or room for four times as many, the past is laid out anew.
+-- Writes the page of number `page`; the pages from number `live` on are still needed. Where there is no room for them,
+-- or room for four times as many, it lays the past out anew.
 local function write_page(live, page, written)
   local size, count = #written, page + 1 - live
   past_key = past_key or of_kind(PAST_KIND)
@@ -126,8 +129,8 @@ local function write_page(live, page, written)
   call('SET', past_key, written)
 end
 
--- Moves the oldest page of the recent events to the past, where those from index `live` on are in a window; its parties
--- with the index of each, from index `known` on, enter the hash.
+-- Moves the oldest page of the recent events to the past, whose events from index `live` on are in a window. The page's
+-- parties enter the hash with their indices, from index `known` on.
 local function spill(live, known)
   local first, size = past, PAGE_EVENTS * EVENT_BYTES
   local page = first / PAGE_EVENTS
@@ -144,7 +147,7 @@ local function spill(live, known)
   text, bytes, past = sub(text, size + 1), bytes - size, first + PAGE_EVENTS
 end
 
--- How to pack the log's string: so many bytes of the string as it was, one more event, and the header.
+-- The formats that pack a log's string: a number of bytes of the string as it was, one more event, and the header.
 local formats = {}
 
 local function format_of(kept)
@@ -156,7 +159,7 @@ local function format_of(kept)
   return format
 end
 
--- Writes the strings of the logs of KEYS[2..]; a shard may have been asked for some and have counted none.
+-- Writes the strings of the logs of KEYS[2..]. A shard may have been asked about some of them without counting any.
 local function write_logs(texts, count)
   local written = {}
   for place = 1, count do

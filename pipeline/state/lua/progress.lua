@@ -1,6 +1,8 @@
--- How far a partition was observed under one hash tag, and the answers given for what is not committed yet.
--- A hash: `reached` (exclusive end of the latest call), `pruned` (snapshots below may be gone), and for each call that
--- answered anything its end offset → its reply: OBSERVED, then rows of 14 little-endian int64 each, the offset first.
+-- The progress of a partition under one hash tag: how far it was observed, and the answers about payments that are not
+-- committed yet.
+-- It is a hash: `reached` (exclusive end of the latest call), `pruned` (snapshots below it may be gone), and for each
+-- call that answered anything its end offset → its reply: OBSERVED, then rows of 14 little-endian int64 each, the
+-- offset first.
 
 local ROW_BYTES = 14 * 8
 local UNKNOWN = -1
@@ -11,7 +13,8 @@ local function failure(kind, offset)
   return kind .. struct.pack('<l', offset)
 end
 
--- Where the caller may go on, or nil and what `reached` is: state that ends before `first` has lost something.
+-- Returns the offset where the caller may go on, or nil and `reached`: state that ends before `first` has lost
+-- something.
 local function follow_on(reached, first, is_initial)
   if not reached then
     if is_initial or first == 0 then return first end
@@ -24,15 +27,15 @@ local function follow_on(reached, first, is_initial)
   return reached
 end
 
--- Where a chunk's windows may go on; nil and a reply where they can't.
+-- Returns the offset where a chunk's windows may go on, or nil and a reply where they can't.
 local function begin(key, first, is_initial)
   local reached, reaches = follow_on(tonumber(call('HGET', key, 'reached')), first, is_initial == 1)
   if not reached then return nil, failure(LOST, reaches) end
-  call('HSET', key, 'reached', integer(reached))  -- a full Redis refuses this, before anything is done
+  call('HSET', key, 'reached', integer(reached))  -- a full Redis refuses this before anything is done
   return reached
 end
 
--- All rows kept, by offset.
+-- Returns all rows that are kept, by offset.
 local function snapshots(key)
   local rows = {}
   local fields = call('HGETALL', key)
@@ -68,7 +71,7 @@ local function move_on(key, reached, last, committed, reply)
   if pruned and not is_pruned(key, pruned - 1) then call('HSET', key, 'pruned', integer(pruned)) end
 end
 
--- `fresh` are OBSERVED and the rows of what was counted now, as one list, so that one string is stored and sent.
+-- Returns the reply. `fresh` is OBSERVED and the rows counted now, as one string, which is both stored and sent.
 local function reply_of(fresh, answers)
   if #answers == 0 then return fresh end
   return OBSERVED .. table.concat(answers) .. string.sub(fresh, #OBSERVED + 1)

@@ -10,8 +10,8 @@ from psycopg import sql
 
 from ops.access.roles import ROLES, set_passwords
 from ops.migrations.migrate import migrate
+from ops.processes.servers import free_port
 from ops.stack.postgres import bundled_folder, postgres_server, postgres_url
-from ops.stack.processes import free_port
 
 WORKER = "fraud_worker"
 # Written down apart from the migrations: a grant added there by mistake is found here. By table, who may append.

@@ -20,7 +20,7 @@ MADE_OTHERWISE = {  # certificates, keys, and what names the administrator
 
 @pytest.fixture
 def folder(fraud: Fraud, tmp_path: Path) -> Path:
-    assert fraud("access", "passwords", tmp_path / "made").code == 0
+    assert fraud("passwords", "create", tmp_path / "made").code == 0
     return tmp_path / "made"
 
 
@@ -37,7 +37,7 @@ def test_nobody_else_reads_it(folder: Path) -> None:
 def test_nothing_is_overwritten(fraud: Fraud, folder: Path) -> None:
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     (folder / "redis_password").unlink()
-    assert "made" in fraud("access", "passwords", folder).out
+    assert "made" in fraud("passwords", "create", folder).out
     after = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert before.keys() == after.keys()
     assert ["redis_password"] == [name for name in before if before[name] != after[name]]

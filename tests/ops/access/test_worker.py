@@ -10,10 +10,11 @@ import pytest
 
 from ops.access.rights import Principal
 from ops.bench.rig.services import status
-from ops.stack.processes import ServerFailed, ServerProcess, free_port
+from ops.processes.servers import ServerFailed, ServerProcess, free_port
 from ops.stack.real import RealStack
 from ops.stack.topics import create_topics
 from pipeline.decide.decision_topics import Located, located
+from pipeline.domain.dead_letter import DeadLetter
 from pipeline.io.kafka.bulk_publisher import BulkPublisher
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.sealing import create_key_file
@@ -57,7 +58,7 @@ def _production_worker(directory: Path, stack: RealStack, secrets: Path) -> Serv
     port = free_port()
     return ServerProcess(
         "worker in production",
-        [sys.executable, "-m", "ops.cli", "worker"],
+        [sys.executable, "-m", "ops.cli", "worker", "run"],
         is_ready=lambda: status(port, "/ready") == 200,
         log_path=directory / "worker.log",
         environment={
@@ -89,16 +90,16 @@ def _first_decision(settings: Settings) -> str:
     with LogReader.of(settings) as log:
         decision = located(WIRE, next(log.read("decisions.v1", {0: 0}, is_followed=True)))
     assert isinstance(decision, Located)
-    return decision.stored.transaction.transaction_id
+    return decision.stored.decision.transaction_id
 
 
 def _first_context_letter(settings: Settings) -> str:
     """Followed until it comes; pytest's time-out ends a wait for nothing."""
     with LogReader.of(settings) as log:
         found = next(log.read("transactions.dead.v1", {0: 0}, is_followed=True))
-    fields = WIRE.decode("dead_letter.v1", found.value)
-    assert isinstance(fields, dict)
-    return str(fields["source_topic"])
+    letter = WIRE.decode_dead_letter(found.value)
+    assert isinstance(letter, DeadLetter)
+    return letter.source_topic
 
 
 def _settings(stack: RealStack, principal: Principal) -> Settings:

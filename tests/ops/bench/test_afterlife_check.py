@@ -8,14 +8,14 @@ import pytest
 
 from ops.bench.afterlife import afterlife_loss
 from ops.bench.afterlife import check as afterlife_check
-from ops.bench.afterlife.check import Execution, Report, Told, ends
+from ops.bench.afterlife.check import Decided, Execution, RecordsTold, Report, ends
+from pipeline.domain.decision import Outcome
 from pipeline.execute.rail_client import Transfer
 from tests.execute.given import decision, reversal, review
 
 
 def told(decided, *later):
-    about = Told(decision=decided)
-    about.later += later
+    about = RecordsTold(Decided(decided.transaction_id, decided.outcome), list(later))
     return {end.state for end in ends(about)}
 
 
@@ -40,7 +40,7 @@ def test_what_may_become_of_a_payment():
 ])  # fmt: skip
 def test_a_refusal_needs_its_reason(state, reasons, is_possible):
     execution = Execution(state, frozenset(reasons), "a", "b", "GBP", 1)
-    assert afterlife_check._is_possible(Told(decision=decision()), execution) == is_possible
+    assert afterlife_check._is_possible(RecordsTold(Decided("tx-1", Outcome.ALLOW)), execution) == is_possible
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from ops.bench.loss.checker import Checker, Finding
 from ops.bench.rig.stored import without_wall_clock
 from pipeline.decide.decision_encoder import DecisionEncoder
 from pipeline.decide.verdict import Mode, Verdict, decide, regime
+from pipeline.domain.dead_letter import DeadLetter
 from pipeline.domain.decision import BreakerState, Outcome, Reason
 from pipeline.domain.features import Matrix
 from pipeline.domain.log import Source
@@ -50,19 +51,17 @@ class Log:
 
     def bury(self, source: Source, code: str, payment: Transaction = PAYMENT) -> None:
         value = WIRE.encode_transaction(payment)
-        letter = {
-            "code": code,
-            "detail": "",
-            "source_topic": f"{self.prefix}transactions.v1",
-            "source_partition": source.partition,
-            "source_offset": source.offset,
-            "source_timestamp_ms": source.timestamp_ms,
-            "payload_sha256": hashlib.sha256(value).digest(),
-            "payload_length": len(value),
-            "key_id": "",
-            "payload": b"",
-        }
-        self.produce("transactions.dead.v1", "place", WIRE.encode("dead_letter.v1", letter))
+        letter = DeadLetter(
+            code,
+            "",
+            f"{self.prefix}transactions.v1",
+            *source,
+            payload_sha256=hashlib.sha256(value).digest(),
+            payload_length=len(value),
+            key_id="",
+            payload=b"",
+        )
+        self.produce("transactions.dead.v1", "place", WIRE.encode(letter))
 
     def produce(self, topic: str, key: str, value: bytes) -> None:
         self.producer.produce(f"{self.prefix}{topic}", value, key.encode(), partition=0)

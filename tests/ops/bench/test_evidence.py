@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from ops.bench.rig.evidence import carry_out
 from ops.bench.rig.supervision import running
-from ops.stack.processes import ServerProcess
+from ops.processes.servers import ServerProcess
 
 ECHO = "import sys, time; print('started as', sys.argv[1], flush=True); time.sleep(600)"
 

@@ -25,6 +25,7 @@ from ops.stack.versions import (
     REDIS_SETTINGS,
 )
 from pipeline.io.secret_settings import SECRET_NAMES
+from pipeline.io.settings import Settings
 
 ROOT = Path(__file__).parents[3]
 SCHEMA_PACKAGE = "check-jsonschema"  # ships the compose specification's schema
@@ -126,6 +127,24 @@ def test_service_has_limits_and_a_health_check(service: str) -> None:
     settings = BASE["services"][service]
     assert {"cpus", "memory"} == settings["deploy"]["resources"]["limits"].keys()
     assert service in RUN_ONCE or "healthcheck" in settings
+
+
+@pytest.mark.parametrize(
+    ("service", "setting"),
+    {
+        "worker": "web_port",
+        "audit": "audit_port",
+        "executor": "executor_port",
+        "review": "review_port",
+        "reconcile": "reconcile_port",
+    }.items(),
+)
+def test_process_of_ours_is_probed_for_readiness_at_its_port(service: str, setting: str) -> None:
+    settings = BASE["services"][service]
+    port = settings["environment"][f"FRAUD_{setting.upper()}"]
+    assert Settings.model_fields[setting].default == int(port)
+    assert f"'http://127.0.0.1:{port}/ready'" in settings["healthcheck"]["test"][-1]
+    assert "healthcheck" not in PRODUCTION["services"][service], "production changes nothing about it"
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -56,5 +56,4 @@ def test_servers_end_with_whoever_holds_them(tmp_path: Path, number: signal.Sign
         addresses = json.loads(holder.stdout.readline())
         holder.send_signal(number)
         assert (-number if number is signal.SIGKILL else 0) == holder.wait(TIMEOUT_S)
-    assert has_ended(addresses["broker_pid"])
-    assert has_ended(addresses["redis_pid"])
+    assert all(has_ended(addresses[f"{server}_pid"]) for server in ("broker", "redis", "postgres", "rail"))

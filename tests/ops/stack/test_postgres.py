@@ -9,6 +9,7 @@ import psutil
 import psycopg
 import pytest
 
+from ops.processes.servers import LOOPBACK, free_port
 from ops.stack.embedded import EmbeddedStack
 from ops.stack.postgres import (
     PostgresServer,
@@ -18,7 +19,6 @@ from ops.stack.postgres import (
     postgres_url,
     system_folder,
 )
-from ops.stack.processes import LOOPBACK, free_port
 from ops.stack.versions import POSTGRES_SETTINGS
 from tests.ops.stack.rounds import has_ended
 

@@ -14,9 +14,9 @@ import pytest
 from psycopg.pq import ExecStatus
 
 from ops.migrations.migrate import migrate
+from ops.processes.servers import free_port
 from ops.stack.postgres import INSTEAD_OF_BUNDLED, postgres_server, postgres_url
 from ops.stack.postgres_releases.programs import released_folder
-from ops.stack.processes import free_port
 from ops.stack.versions import POSTGRES_MAJORS
 from pipeline.io.postgres import statements
 

@@ -11,8 +11,8 @@ import psutil
 import pytest
 import redis
 
+from ops.processes.servers import LOOPBACK, ServerFailed, free_port, process_cpu_seconds
 from ops.stack.kafka.broker import answers
-from ops.stack.processes import LOOPBACK, ServerFailed, free_port, process_cpu_seconds
 from ops.stack.real import RealStack
 from ops.stack.redis_server import Persistence, redis_server, redis_url, system_executable
 from ops.stack.topics import TOPICS, TopicOutcome, create_topics

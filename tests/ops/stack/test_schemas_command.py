@@ -40,7 +40,7 @@ class Registry(BaseHTTPRequestHandler):
 def registry() -> Iterator[str]:
     Registry.ids, Registry.seen = {}, []
     with ThreadingHTTPServer(("127.0.0.1", 0), Registry) as server:
-        serving = threading.Thread(target=server.serve_forever)
+        serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         serving.start()
         yield f"127.0.0.1:{server.server_port}"
         server.shutdown()

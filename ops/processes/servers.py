@@ -1,6 +1,7 @@
 """A server as a process of its own: start it until it answers, stop it, kill it, pause it."""
 
 import contextlib
+import itertools
 import os
 import signal
 import socket
@@ -17,6 +18,10 @@ START_DEADLINE_S = 60.0  # Kafka answers after 4 s on two idle cores; a loaded m
 STOP_GRACE_S = 20.0  # a broker flushes its logs on SIGTERM; what needs longer is killed
 POLL_INTERVAL_S = 0.05
 LOG_TAIL_CHARACTERS = 2_000
+PORTS_FIRST = 10_240
+PORTS_A_SHARE = 100
+PORT_SHARES = 220  # the last port of the last share is 32239
+_port_turns = itertools.count()
 _TIED = Path(__file__).with_name("tied.py")
 
 
@@ -122,11 +127,19 @@ class ServerProcess:
 
 
 def free_port() -> int:
-    """A TCP port of the loopback interface that nothing listens on now. Another process may still take it first."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port of the loopback interface that nothing listens on, and that no process is likely to take meanwhile.
+
+    Systems pick the ports of outgoing connections from 32768 or 49152 up, so none below is taken by one. A process
+    looks in a share of its own, by its id, and takes turns there: two that ask at once get different ports, and one
+    that asks twice before it uses the first gets two. Raises ServerFailed.
+    """
+    first = PORTS_FIRST + os.getpid() % PORT_SHARES * PORTS_A_SHARE
+    for _ in range(PORTS_A_SHARE):
+        port = first + next(_port_turns) % PORTS_A_SHARE
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((LOOPBACK, port))
+            return port
+    raise ServerFailed(f"Every port from {first} to {first + PORTS_A_SHARE - 1} is in use.")
 
 
 def process_cpu_seconds(pid: int) -> float:

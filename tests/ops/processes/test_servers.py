@@ -1,10 +1,20 @@
 """A server as a process: what is said when it doesn't start, and how it ends."""
 
+import os
+import socket
 from pathlib import Path
 
 import pytest
 
-from ops.stack.processes import ServerFailed, ServerProcess
+from ops.processes.servers import (
+    LOOPBACK,
+    PORT_SHARES,
+    PORTS_A_SHARE,
+    PORTS_FIRST,
+    ServerFailed,
+    ServerProcess,
+    free_port,
+)
 
 
 def test_server_that_ends_while_starting_is_reported_with_its_log(tmp_path: Path) -> None:
@@ -47,6 +57,15 @@ def test_stopping_what_does_not_run_does_nothing(tmp_path: Path) -> None:
     server.stop()
     with pytest.raises(ServerFailed, match="The shell is not running"):
         _ = server.pid
+
+
+def test_ports_are_handed_out_in_turn_and_passed_over_while_in_use() -> None:
+    with socket.socket() as listening:
+        listening.bind((LOOPBACK, free_port()))
+        ports = [free_port() for _ in range(PORTS_A_SHARE)]
+        assert listening.getsockname()[1] not in ports
+        assert len(set(ports[:10])) == 10
+        assert {(port - PORTS_FIRST) // PORTS_A_SHARE for port in ports} == {os.getpid() % PORT_SHARES}
 
 
 def _shell(script: str, directory: Path, *, is_ready: bool) -> ServerProcess:

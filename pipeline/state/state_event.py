@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(init=False)
 class StateEvent:
-    """What the state store sees of a payment. Times are from 2015 to 2048 (pipeline.domain.refusals)."""
+    """A payment as the state store sees it. Times are from 2015 to 2048 (pipeline.domain.refusals)."""
 
     offset: int
     transaction_id: str
@@ -19,7 +19,7 @@ class StateEvent:
     is_near_limit: bool
     ip_address: str | None
     device_id: str | None
-    is_counted: bool  # False where a static guardrail blocked it: its id is claimed, but no window sees it
+    is_counted: bool  # False where a static guardrail blocked it; its id is claimed then, but no window counts it
 
     def __init__(
         self,

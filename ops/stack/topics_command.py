@@ -1,0 +1,30 @@
+"""`fraud topics create`: the topics, as they should be."""
+
+from __future__ import annotations
+
+from ops.stack.topics import TopicOutcome, TopicReport, TopicsFailed, create_topics
+from pipeline.io.settings import Settings
+from pipeline.terminal.failures import Failure
+from pipeline.terminal.output import Output, coloured
+
+
+def created_topics(settings: Settings, partitions: int, replication_factor: int) -> list[TopicReport]:
+    try:
+        return create_topics(
+            settings.bootstrap_servers,
+            partitions=partitions,
+            prefix=settings.topic_prefix,
+            replication_factor=replication_factor,
+            client_settings={**settings.kafka_options, "log_level": "2"},
+        )
+    except TopicsFailed as failure:
+        raise Failure(str(failure).rstrip(".") + ".", "Is the broker up, and may you create topics?") from failure
+
+
+def show_topics(output: Output, reports: list[TopicReport]) -> bool:
+    """True when every topic is as it should be."""
+    for report in reports:
+        colour = "red" if report.outcome is TopicOutcome.DIFFERS else "green"
+        line = f"{coloured(f'{report.outcome:<8}', colour)} {report.name}  {'; '.join(report.differences)}".rstrip()
+        output.record({"topic": report.name, "outcome": report.outcome, "differences": list(report.differences)}, line)
+    return all(report.outcome is not TopicOutcome.DIFFERS for report in reports)

@@ -1,0 +1,24 @@
+"""Alerts as values: what a person must know."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class Severity(StrEnum):
+    INFO = "INFO"
+    WARNING = "WARNING"
+    CRITICAL = "CRITICAL"
+
+
+class Alert(NamedTuple):
+    """A value of `alerts.v1`; fields in the order of `schemas/alert.v1.avsc`. A repeat has the same `alert_id`."""
+
+    alert_id: str
+    raised_at_ms: int
+    severity: Severity
+    code: str  # one of pipeline.alerts.catalogue's, as whoever raised it named it
+    summary: str
+    scope: str
+    evidence: dict[str, str]

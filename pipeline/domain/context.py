@@ -1,0 +1,41 @@
+"""Context of payments, as values: accounts, risk signals and labels."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from pipeline.domain.enums import FastStrEnum
+
+
+class Account(NamedTuple):
+    """A value of `accounts.v1`; fields in the order of `schemas/account.v1.avsc`. The newest `updated_at_ms` wins."""
+
+    account_id: str
+    updated_at_ms: int
+    normal_month_gbp_minor: int | None  # None where none is declared; it takes an earlier one back
+
+
+class RiskSignalKind(FastStrEnum):
+    IP_ADDRESS = "IP_ADDRESS"
+    DEVICE = "DEVICE"
+
+
+class RiskSignal(NamedTuple):
+    """A value of `risk_signals.v1`; fields in the order of `schemas/risk_signal.v1.avsc`. The newest wins."""
+
+    kind: RiskSignalKind
+    entity: str  # the address or the device
+    fraud_reports: int
+    observed_at_ms: int
+
+
+class Label(NamedTuple):
+    """The truth about a payment, as a value of `labels.v1`; fields in the order of `schemas/label.v1.avsc`."""
+
+    transaction_id: str
+    account_id: str
+    beneficiary_account_id: str
+    event_time_ms: int  # of the payment
+    fraud: bool
+    labelled_at_ms: int
+    labelled_by: str

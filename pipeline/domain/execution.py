@@ -1,0 +1,37 @@
+"""Executions as values: where payments stand, as the executor tells upstream systems."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple
+
+from pipeline.domain.identities import DecisionId, ExecutionId
+
+
+class ExecutionState(StrEnum):
+    """SETTLED: with the beneficiary. HELD: set aside until a review. REFUSED, REVERSED: with the payer. RELEASED: with
+    the payer, and decided anew under another id. OTHER: what a reader of this release doesn't know."""
+
+    OTHER = "OTHER"
+    SETTLED = "SETTLED"
+    HELD = "HELD"
+    REFUSED = "REFUSED"
+    REVERSED = "REVERSED"
+    RELEASED = "RELEASED"
+
+
+class Execution(NamedTuple):
+    """A value of `executions.v1`; fields in the order of `schemas/execution.v1.avsc`. The highest sequence holds."""
+
+    event_id: str
+    execution_id: ExecutionId
+    sequence: int
+    decision_id: DecisionId
+    transaction_id: str
+    account_id: str
+    beneficiary_account_id: str
+    amount_minor: int
+    currency: str
+    state: ExecutionState
+    why: str
+    event_time_ms: int

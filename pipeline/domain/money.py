@@ -1,0 +1,32 @@
+"""Amounts as people read them; money itself is integer minor units with a currency (I8)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pipeline.domain.payment import Transaction
+
+_MINOR_DIGITS: Final = {
+    **dict.fromkeys(("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "VND", "VUV"), 0),
+    **dict.fromkeys(("XAF", "XOF", "XPF"), 0),
+    **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
+}
+"""ISO 4217's exceptions from two, for showing an amount; what it is worth is the policy's to say."""
+
+
+def amount_text(payment: Transaction) -> str:
+    """The payment's amount in its own currency."""
+    return money_text(payment.amount_minor, payment.currency)
+
+
+def money_text(amount_minor: int, currency: str) -> str:
+    """£1,234.50 for pounds; else the currency's code and the amount with as many decimals as ISO 4217 gives it."""
+    if currency == "GBP":
+        return pounds_text(amount_minor)
+    digits = _MINOR_DIGITS.get(currency, 2)
+    whole, part = divmod(amount_minor, 10**digits)
+    return f"{currency} {whole:,}" + (f".{part:0{digits}d}" if digits else "")
+
+
+def pounds_text(amount_minor: int) -> str:
+    return f"£{amount_minor // 100:,}.{amount_minor % 100:02d}"

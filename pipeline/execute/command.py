@@ -1,0 +1,113 @@
+"""`fraud executor run` and `fraud ledger`. Each command imports what it needs when it is called."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.terminal.configuration import settings_from_environment, wire_format
+from pipeline.terminal.options import Json, utc_time
+from pipeline.terminal.output import Output
+
+executor_app = typer.Typer()
+ledger_app = typer.Typer()
+
+AccountId = Annotated[str, typer.Argument(metavar="ACCOUNT", help="The account's id.")]
+Currency = Annotated[str, typer.Argument(help="An ISO 4217 code, such as GBP.")]
+
+
+@executor_app.command("run")
+def run() -> None:
+    """Run the execution service until SIGTERM. FRAUD_* variables configure it."""
+    from pipeline.execute.service_command import run_executor
+
+    settings = settings_from_environment("executor")
+    run_executor(settings, wire_format(settings))
+
+
+@ledger_app.command("open")
+def open_account(
+    account_id: AccountId,
+    currency: Currency,
+    overdraft: Annotated[int, typer.Option(min=0, help="How far below zero it may go, in minor units.")] = 0,
+    balance: Annotated[int, typer.Option(min=0, help="What it has to begin with, in minor units.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Open an account, so that it can pay. One that is open stays as it is."""
+    from pipeline.execute.ledger_admin_store import Opening, open_accounts
+
+    opened = open_accounts(settings_from_environment("bookkeeper"), [Opening(account_id, currency, overdraft, balance)])
+    fields = {"account_id": account_id, "currency": currency, "is_new": bool(opened)}
+    Output(as_json=as_json).record(fields, "Opened." if opened else "It is open already.")
+
+
+@ledger_app.command("import")
+def import_accounts(
+    path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="CSV: account_id, currency, overdraft_limit_minor, opening_balance_minor.",
+        ),
+    ],
+    as_json: Json = False,
+) -> None:
+    """Open the accounts of a file."""
+    from pipeline.execute.ledger_admin_store import open_accounts, read_openings
+
+    openings = read_openings(path)
+    opened = open_accounts(settings_from_environment("bookkeeper"), openings)
+    line = f"{opened:,} of {len(openings):,} accounts opened; the others were open."
+    Output(as_json=as_json).record({"accounts": len(openings), "opened": opened}, line)
+
+
+@ledger_app.command("fund")
+def fund_account(
+    account_id: AccountId,
+    currency: Currency,
+    amount_minor: Annotated[int, typer.Argument(min=1, help="In minor units.")],
+    reference: Annotated[str, typer.Option(help="Where the money comes from. One reference is posted once.")],
+    as_json: Json = False,
+) -> None:
+    """Move money into an open account from outside."""
+    from pipeline.execute.ledger_admin_store import fund
+
+    is_new = fund(settings_from_environment("bookkeeper"), account_id, currency, amount_minor, reference)
+    fields = {"account_id": account_id, "currency": currency, "reference": reference, "is_new": is_new}
+    line = "Posted." if is_new else "This reference was posted before; nothing was done."
+    Output(as_json=as_json).record(fields, line)
+
+
+@ledger_app.command("balance")
+def show_balances(
+    account_id: AccountId,
+    as_of: Annotated[
+        datetime | None, typer.Option(parser=utc_time, metavar="TIME", help="Count what had happened by then.")
+    ] = None,
+    recorded_as_of: Annotated[
+        datetime | None, typer.Option(parser=utc_time, metavar="TIME", help="Count what was known then.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what an account has, or had. ACCOUNT/held is what is set aside of it, /clearing what is on its way."""
+    from pipeline.execute.ledger_admin_store import balances, show_balance
+
+    output = Output(as_json=as_json)
+    found = balances(settings_from_environment(), account_id, as_of, recorded_as_of)
+    for balance in found:
+        show_balance(output, account_id, balance)
+    if not found:
+        output.note("No postings.")
+
+
+@ledger_app.command("check")
+def check_books(as_json: Json = False) -> None:
+    """Check that the books are whole. Every currency sums to zero, no account is overdrawn, and all money is where its
+    state says. Exit 1 otherwise.
+    """
+    from pipeline.execute.ledger_admin_store import check, show_check
+
+    raise typer.Exit(0 if show_check(Output(as_json=as_json), *check(settings_from_environment())) else 1)

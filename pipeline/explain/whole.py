@@ -1,0 +1,25 @@
+"""One decision and its life, put into one order and three sentences."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from pipeline.explain.explanation import Explanation
+from pipeline.explain.life import Life, NotShown
+from pipeline.explain.moments import moments
+from pipeline.explain.summary import sentences
+from pipeline.explain.timeline import Moment, timeline
+
+
+class Whole(NamedTuple):
+    """Everything that is said of one decision. `origin`: where it was read, as a clause."""
+
+    explained: Explanation
+    life: Life | NotShown
+    timeline: tuple[Moment, ...]
+    sentences: tuple[str, str, str]
+    origin: str
+
+
+def assembled(explained: Explanation, life: Life | NotShown, origin: str) -> Whole:
+    return Whole(explained, life, timeline(moments(explained, life)), sentences(explained, life), origin)

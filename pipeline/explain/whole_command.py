@@ -1,0 +1,108 @@
+"""`fraud explain`: the decision found, its life gathered, and both put into one order and three sentences."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from pipeline.decide.decision_topics import decision_ids, find_decision
+from pipeline.domain.decision import StoredDecision
+from pipeline.domain.refusals import Refusal
+from pipeline.explain.explanation import explanation
+from pipeline.explain.life import AuditRow, Life, NotShown
+from pipeline.explain.life_store import read_audited
+from pipeline.explain.whole import Whole, assembled
+from pipeline.explain.whole_life_store import database, life_of, not_shown, unreadable
+from pipeline.io.avro.wire import WireFormat
+from pipeline.io.kafka.client import BrokerFailed
+from pipeline.io.kafka.log_reader import LogReader
+from pipeline.io.postgres import Connection, DatabaseRefused, DatabaseUnavailable
+from pipeline.io.settings import Settings
+from pipeline.replay.verify_command import archive_of
+
+FROM_TOPIC: Final = "read from decisions.v1"
+FROM_BOTH: Final = "read from decisions.v1; the audit log holds the same bytes"
+FROM_AUDIT_LOG: Final = "read from the audit log: decisions.v1 can't be read, or no longer has it"
+CONTRADICTED: Final = "read from the audit log, and decisions.v1 holds OTHER bytes at its place"
+
+
+class _Kept(NamedTuple):
+    """A decision in the audit log."""
+
+    row: AuditRow
+    stored: StoredDecision
+
+
+class _Decision(NamedTuple):
+    stored: StoredDecision
+    partition: int
+    offset: int
+    origin: str
+    has_topic: bool  # it answers
+
+
+def whole(settings: Settings, wire: WireFormat, wanted: str, account_id: str | None) -> Whole:
+    """By decision or transaction id. Failure where neither the topic nor the audit log has it."""
+    with database(settings) as source:
+        kept = _kept(source, settings, wire, wanted)
+        decision = (
+            _kept_decision(settings, kept)
+            if isinstance(kept, _Kept)
+            else _topic_decision(settings, wire, wanted, account_id)
+        )
+        life = kept if isinstance(kept, NotShown) else _life(source, settings, wire, decision)
+    explained = explanation(decision.stored, decision.partition, decision.offset, archive_of(settings).regime_of)
+    return assembled(explained, life, decision.origin)
+
+
+def _kept(source: Connection | NotShown, settings: Settings, wire: WireFormat, wanted: str) -> _Kept | NotShown | None:
+    """The decision's record in the audit log; None where it has none."""
+    if isinstance(source, NotShown):
+        return source
+    try:
+        for wanted_id in decision_ids(wanted):
+            for row in read_audited(source, wanted_id):
+                stored = wire.decode_stored_decision(row.record)
+                if isinstance(stored, Refusal):
+                    raise unreadable(row, stored)
+                if stored is not None:
+                    return _Kept(row, stored)
+    except (DatabaseUnavailable, DatabaseRefused) as error:
+        return not_shown(settings, str(error))
+    return None
+
+
+def _kept_decision(settings: Settings, kept: _Kept) -> _Decision:
+    """The audit log's, held against the topic where that can be read."""
+    row, stored = kept
+    try:
+        value = _value_at(settings, row.partition, row.offset)
+    except BrokerFailed:
+        return _Decision(stored, row.partition, row.offset, FROM_AUDIT_LOG, has_topic=False)
+    origin = FROM_AUDIT_LOG if value is None else FROM_BOTH if value == row.record else CONTRADICTED
+    return _Decision(stored, row.partition, row.offset, origin, has_topic=True)
+
+
+def _value_at(settings: Settings, partition: int, offset: int) -> bytes | None:
+    """The record that stands there; None where the topic has nothing there any more, or never had."""
+    topic = settings.topic("decisions.v1")
+    with LogReader.of(settings) as log:
+        extent = log.extents(topic).get(partition)
+        if extent is None or not extent.low <= offset < extent.high:
+            return None
+        found = log.read_range(topic, partition, offset, offset + 1, 1, lambda record: record.value)
+    return found.taken[0] if found.taken else None
+
+
+def _topic_decision(settings: Settings, wire: WireFormat, wanted: str, account_id: str | None) -> _Decision:
+    found = find_decision(settings, wire, wanted, account_id)
+    return _Decision(found.stored, found.found.source.partition, found.found.source.offset, FROM_TOPIC, has_topic=True)
+
+
+def _life(source: Connection | NotShown, settings: Settings, wire: WireFormat, decision: _Decision) -> Life | NotShown:
+    if isinstance(source, NotShown):
+        return source
+    transaction_id = decision.stored.decision.transaction_id
+    try:
+        return life_of(source, settings, wire, transaction_id, with_topic=decision.has_topic)
+    except (DatabaseUnavailable, DatabaseRefused) as error:
+        return not_shown(settings, str(error))

@@ -1,0 +1,103 @@
+"""`fraud payments publish`: a file of payments, published in its order at a given rate or flat out."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from pipeline.domain.context import Label
+from pipeline.domain.payment import Transaction
+from pipeline.io.avro.wire import WireFormat
+from pipeline.io.kafka.bulk_publisher import BulkPublisher, Pace
+from pipeline.io.settings import Settings
+from pipeline.publish.payment_files import open_payments
+from pipeline.terminal.output import Advance, Output, unseen
+
+DAY_MS: Final = 86_400_000
+LABELLED_AFTER_MS: Final = DAY_MS
+"""A fraud is labelled a day of event time after its payment, well before the label delay lets it count."""
+KEPT_DAYS: Final = 45
+ADVANCE_EVERY: Final = 2000
+
+
+class Published(NamedTuple):
+    transactions: int
+    labels: int
+    first_event_time_ms: int  # 0 for an empty file
+    seconds: float
+
+
+def publish_file(
+    settings: Settings,
+    wire: WireFormat,
+    path: Path,
+    *,
+    rate: float | None = None,
+    with_labels: bool = False,
+    is_now: bool = False,
+    limit: int | None = None,
+    advance: Advance = unseen,
+) -> Published:
+    """Publishes up to `limit` payments, keyed by account; returns when all are acknowledged. Raises Failure.
+
+    A record's timestamp is the payment's event time, so that a replay gives the same decisions, or with `is_now` the
+    clock's. Labels (of frauds only) follow a day of event time later, or at the end.
+    """
+    payments = open_payments(path, with_labels=with_labels)
+    publisher, pace = BulkPublisher(settings), Pace(rate)
+    topic, label_topic = settings.topic("transactions.v1"), settings.topic("labels.v1")
+    publisher.require_topics("transactions.v1", *(["labels.v1"] if with_labels else []))
+    waiting: deque[Transaction] = deque()
+    count, labels, first_ms, started = 0, 0, 0, time.monotonic()
+    encode = wire.encode_transaction
+    for payment, is_fraud in payments:
+        if count == limit:
+            break
+        at_ms = payment.event_time_ms
+        while waiting and waiting[0].event_time_ms + LABELLED_AFTER_MS <= at_ms:
+            _publish_label(publisher, wire, label_topic, waiting.popleft())
+            labels += 1
+        pace.wait()
+        publisher.publish(topic, payment.account_id.encode(), encode(payment), 0 if is_now else at_ms)
+        if with_labels and is_fraud:
+            waiting.append(payment)
+        first_ms = first_ms or at_ms
+        count += 1
+        if count % ADVANCE_EVERY == 0:
+            advance(count)
+    for payment in waiting:
+        _publish_label(publisher, wire, label_topic, payment)
+        labels += 1
+    publisher.flush()
+    return Published(count, labels, first_ms, time.monotonic() - started)
+
+
+def advice(published: Published) -> str | None:
+    """Advice for payments that are older, by their own timestamps, than the broker keeps records."""
+    if not published.transactions or time.time() * 1000 - published.first_event_time_ms < KEPT_DAYS * DAY_MS:
+        return None
+    return (
+        f"Its payments are older than the {KEPT_DAYS} days that transactions.v1 is kept for, and their records are "
+        "stamped with that time: a real broker will delete them in minutes. With --now they are stamped with the clock."
+    )
+
+
+def show_published(output: Output, path: Path, published: Published) -> None:
+    speed = published.transactions / max(published.seconds, 0.001)
+    line = f"{published.transactions:,} payments and {published.labels:,} labels of {path.name} published"
+    output.record(published._asdict(), f"{line} in {published.seconds:.1f} s ({speed:,.0f} a second).")
+
+
+def _publish_label(publisher: BulkPublisher, wire: WireFormat, topic: str, payment: Transaction) -> None:
+    label = Label(
+        payment.transaction_id,
+        payment.account_id,
+        payment.beneficiary_account_id,
+        payment.event_time_ms,
+        fraud=True,
+        labelled_at_ms=payment.event_time_ms + LABELLED_AFTER_MS,
+        labelled_by="replay",
+    )
+    publisher.publish(topic, payment.beneficiary_account_id.encode(), wire.encode(label), 0)

@@ -1,0 +1,115 @@
+"""`fraud reconcile`: everything held against everything, once or without end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from functools import partial
+from typing import Final, NamedTuple, NoReturn
+
+from pipeline.alerts.publisher_topics import AlertPublisher
+from pipeline.io.avro.wire import WireFormat
+from pipeline.io.clock import now_ms
+from pipeline.io.kafka.appender import Appender
+from pipeline.io.kafka.client import BrokerFailed
+from pipeline.io.kafka.log_reader import LogReader
+from pipeline.io.postgres import Connection, DatabaseRefused, DatabaseUnavailable, Held, connect
+from pipeline.io.runner import Terms, run_service
+from pipeline.io.settings import Settings
+from pipeline.reconcile.comparison_store import Looked, Looking, Topics
+from pipeline.reconcile.finding_store import Findings
+from pipeline.reconcile.following_service import LOOK_AGAIN_S, Following
+from pipeline.reconcile.gaps import Gap
+from pipeline.reconcile.service import CONSUMER, GROUP, Comparison, IntakeOf, Reconciler
+from pipeline.terminal.failures import Failure, without_password
+from pipeline.terminal.output import Output, coloured
+
+_ONCE: Final = f"{CONSUMER}-once"
+"""A consumer that has no positions, for a run that begins with the oldest records."""
+
+
+class Totals(NamedTuple):
+    """The sums of one run."""
+
+    taken_in: int = 0
+    decisions: int = 0
+    dead_letters: int = 0
+    duplicates: int = 0
+    audited: int = 0
+    executed: int = 0
+    gaps: int = 0
+
+    def plus(self, looked: Looked, gaps: int) -> Totals:
+        added = (*looked[1:], gaps)
+        return Totals(*(before + more for before, more in zip(self, added, strict=True)))
+
+
+def reconcile_once(settings: Settings, wire: WireFormat, output: Output) -> bool:
+    """From the oldest records that the topics hold to what is committed now; True when nothing is missing."""
+    totals = Totals()
+    try:
+        with _reconciler(settings, wire, is_stored=False) as reconciler, closing(_connect(settings)) as connection:
+            while (stretch := reconciler.open(connection)) is not None:
+                looked = _settled(reconciler, connection, stretch, settings.reconcile_grace_s)
+                gaps = reconciler.close(connection, stretch, looked)
+                totals = totals.plus(looked, len(gaps))
+                for gap in gaps:
+                    show_gap(output, gap)
+    except BrokerFailed as error:
+        raise Failure(f"{error}.", "Is the broker up, and may you read the topics and tell alerts?") from error
+    except (DatabaseUnavailable, DatabaseRefused) as error:
+        what = f"The database at {without_password(settings.database_url)} can't be used: {error}."
+        raise Failure(what, "Is it up and migrated, and are you fraud_reconcile?") from error
+    show_totals(output, totals)
+    return totals.gaps == 0
+
+
+def run_reconcile(settings: Settings, wire: WireFormat) -> NoReturn:
+    """Run as a service (pipeline.io.runner)."""
+    held = Held(partial(_connect, settings))
+    with _reconciler(settings, wire, is_stored=True) as reconciler:
+        following = Following(reconciler, held, settings.reconcile_grace_s)
+        run_service(following, settings, Terms("reconcile", settings.reconcile_port, "FRAUD_RECONCILE_PORT"))
+
+
+def show_gap(output: Output, gap: Gap) -> None:
+    offsets = f"{gap.first_offset}" if gap.records == 1 else f"{gap.first_offset} to {gap.last_offset}"
+    place = f"{gap.topic}[{gap.partition}] {offsets}"
+    line = f"{coloured('GAP', 'red', is_bold=True)} {gap.kind:<19} {place}, {gap.records:,} records, by {gap.side}"
+    output.record({"gap": {**gap._asdict(), "side": gap.side}}, line)
+
+
+def show_totals(output: Output, totals: Totals) -> None:
+    colour = "red" if totals.gaps else "green"
+    sums = f"{totals.decisions:,} decisions + {totals.dead_letters:,} dead letters + {totals.duplicates:,} duplicates"
+    line = (
+        f"{totals.taken_in:,} taken in = {sums}; {totals.audited:,} records audited, {totals.executed:,} executions; "
+    )
+    output.record(totals._asdict(), line + coloured(f"{totals.gaps:,} gaps", colour))
+
+
+def _settled(reconciler: Reconciler, connection: Connection, stretch: Comparison, grace_s: float) -> Looked:
+    """Looked at again until nothing in it may still be on its way, or its grace is over."""
+    deadline = time.monotonic() + grace_s
+    while True:
+        looked = reconciler.look(connection, stretch)
+        if not looked.may_be_late or time.monotonic() > deadline:
+            return looked
+        time.sleep(LOOK_AGAIN_S)
+
+
+def _connect(settings: Settings) -> Connection:
+    return connect(settings.database_url, GROUP)
+
+
+@contextmanager
+def _reconciler(settings: Settings, wire: WireFormat, *, is_stored: bool) -> Iterator[Reconciler]:
+    names = ("transactions.v1", "decisions.v1", "transactions.dead.v1")
+    topics = Topics(*map(settings.topic, names))
+    appender = Appender(settings.bootstrap_servers, GROUP, settings.kafka_options)
+    with LogReader(settings.bootstrap_servers, GROUP, settings.kafka_options) as log_reader:
+        looking = Looking(wire, log_reader, topics, CONSUMER if is_stored else _ONCE)
+        findings = Findings(AlertPublisher(appender.append, wire, settings.topic("alerts.v1")))
+        intake = IntakeOf(topics, settings.consumer_group)
+        yield Reconciler(log_reader, looking, findings, intake, now_ms, is_stored=is_stored)

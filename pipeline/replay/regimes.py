@@ -1,0 +1,29 @@
+"""The regime that a stored decision was made under, as a value, or why it can't be had."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from pipeline.decide.verdict import Regime
+
+NO_MODEL: Final = "none"
+"""The model version of a decision that no model could have answered."""
+
+
+class Missing(NamedTuple):
+    """Why a regime can't be restored: one sentence."""
+
+    why: str
+
+
+class RegimeKey(NamedTuple):
+    """The versions that a decision names; the model's hash counts only where its version isn't NO_MODEL."""
+
+    policy_hash: bytes
+    model_version: str
+    model_hash: bytes
+
+
+RegimeOf = Callable[[RegimeKey], Regime | Missing]
+"""An archive's answer: the same for the same key, byte for byte what the decision was made under."""

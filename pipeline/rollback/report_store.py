@@ -1,0 +1,74 @@
+"""A rollback plan and all that followed from it, read for a report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from pipeline.decide.verdict import decision_id
+from pipeline.io.postgres import Connection
+from pipeline.rollback.plan_store import (
+    Progress,
+    ProgressKind,
+    Settled,
+    StoredPlan,
+    decided_anew,
+    ledger_sums,
+    logged_reversals,
+    read_approval,
+    read_lines,
+    read_progress,
+    settled,
+)
+from pipeline.rollback.reversal import Approval, Disposition, PlanLine, plan_digest, released_id
+
+
+class Report(NamedTuple):
+    """A plan and everything that followed from it, from one moment of the database."""
+
+    plan: StoredPlan
+    is_intact: bool  # the stored lines give the hash
+    approval: Approval | None
+    progress: Sequence[Progress]
+    settled: Sequence[Settled]
+    logged: int  # reversals in the audit log
+    logged_distinct: int
+    anew: Mapping[str, int]  # decisions about payments that were given back, by outcome
+    ledger_sums: Mapping[str, int]
+    lines: Sequence[PlanLine]
+
+    @property
+    def appended(self) -> int:
+        return self.progress[-1].appended if self.progress else 0
+
+    @property
+    def state(self) -> str:
+        if self.approval is None:
+            return "PLANNED"
+        is_complete = bool(self.progress) and self.progress[-1].kind is ProgressKind.COMPLETED
+        return "COMPLETED" if is_complete else "UNDER_WAY"
+
+    @property
+    def milestones(self) -> list[Progress]:
+        """Without the steps in between; the last stays, whatever it is."""
+        return [each for each in self.progress if each.kind is not ProgressKind.APPENDED or each is self.progress[-1]]
+
+
+def read_report(connection: Connection, plan: StoredPlan) -> Report:
+    """Within the caller's transaction."""
+    plan_id = plan.header.plan_id
+    lines = list(read_lines(connection, plan_id))
+    released = [line.transaction_id for line in lines if line.disposition is Disposition.RELEASE]
+    logged, distinct = logged_reversals(connection, plan_id)
+    return Report(
+        plan,
+        plan_digest(plan.header, lines) == plan.content_hash,
+        read_approval(connection, plan_id),
+        read_progress(connection, plan_id),
+        settled(connection, plan_id),
+        logged,
+        distinct,
+        decided_anew(connection, [decision_id(released_id(name)) for name in released]),
+        ledger_sums(connection),
+        lines,
+    )

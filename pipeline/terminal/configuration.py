@@ -1,0 +1,73 @@
+"""The first things that every command gathers: its settings, and the wire format that they name.
+
+Imports wait until a command asks: most of a command's start would otherwise go into modules that `--help` never uses.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pipeline.terminal.failures import Failure
+
+if TYPE_CHECKING:
+    from pipeline.io.avro.wire import WireFormat
+    from pipeline.io.settings import Settings
+
+
+def settings_from_environment(process: str = "command") -> Settings:
+    """The settings of FRAUD_* variables, files and the store of secrets; Failure names what is wrong with them.
+
+    process: one of NEEDS; the production profile asks for what it needs, and its role in the database follows from it.
+    """
+    from pydantic import ValidationError
+    from pydantic_settings import SettingsError
+
+    from pipeline.io.production import DATABASE_ROLES, READER, production_faults
+    from pipeline.io.secrets import SecretsUnavailable
+    from pipeline.io.settings import EnvFileMissing, Settings
+
+    try:
+        settings = Settings().as_role(DATABASE_ROLES.get(process, READER))
+    except EnvFileMissing as missing:
+        what = f"There is no file {missing}, which FRAUD_ENV_FILE or --env-file names."
+        raise Failure(what, "Start the stack that writes it (`fraud stack embedded`), or name none.") from missing
+    except SecretsUnavailable as error:
+        raise Failure(f"{_sentence(str(error))}.", "Look at FRAUD_SECRETS_FROM, and who may read there.") from error
+    except SettingsError as error:  # it quotes no value
+        raise Failure(f"{_sentence(str(error))}.", "Write it as JSON, or unset it.") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = "FRAUD_" + "_".join(str(part) for part in first["loc"]).upper()
+        what = f"{name} can't be used: {first['msg'].lower()}."
+        raise Failure(what, f"Set {name} otherwise, or unset it.") from error
+    if faults := production_faults(settings, process):
+        what = f"In production this may not start. {'. '.join(faults)}."
+        raise Failure(what, "`fraud config check` looks at the rest.")
+    _require_addresses(settings)
+    return settings
+
+
+def wire_format(settings: Settings) -> WireFormat:
+    """Failure where the schema ids of FRAUD_CONFLUENT_IDS don't fit."""
+    from pipeline.io.avro.wire import WireFormat
+
+    try:
+        return WireFormat(settings.framing, settings.confluent_ids)
+    except ValueError as error:
+        fix = "Set FRAUD_CONFLUENT_IDS to what `fraud schemas register` prints."
+        raise Failure(f"FRAUD_CONFLUENT_IDS can't be used: {error}.", fix) from error
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _require_addresses(settings: Settings) -> None:
+    from redis.connection import parse_url
+
+    try:
+        parse_url(settings.redis_url)  # type: ignore[no-untyped-call]  # redis ships it without types
+    except ValueError as error:
+        raise Failure("FRAUD_REDIS_URL is no Redis address.", "Write it as redis://HOST:PORT/0.") from error
+    if not settings.bootstrap_servers.strip():
+        raise Failure("FRAUD_BOOTSTRAP_SERVERS is empty.", "Write it as HOST:PORT, or unset it.")

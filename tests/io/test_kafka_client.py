@@ -1,0 +1,161 @@
+"""One set of options and failures for every client, and the one reader outside any group."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from pipeline.domain.log import Record
+from pipeline.io.kafka import client
+from pipeline.io.kafka.client import BrokerAway, BrokerFailed, TopicMissing, broker_failure, raise_unless_passing
+from pipeline.io.kafka.log_reader import LogReader
+from pipeline.io.settings import Settings
+from pipeline.terminal.failures import failure_of
+from tests.servers import unused_prefix
+
+ROOT = Path(__file__).parents[2]
+STAMP_MS = 1_764_072_000_123
+COUNT = 25
+
+
+def test_no_module_outside_this_package_makes_a_client() -> None:
+    places = [path for folder in ("pipeline", "models") for path in (ROOT / folder).rglob("*.py")]
+    strays = [path for path in places if "confluent_kafka" in path.read_text(encoding="utf-8")]
+    assert {ROOT / "pipeline" / "io" / "kafka"} == {path.parent for path in strays}
+
+
+def test_nothing_overrides_what_correctness_rests_on() -> None:
+    loose = {"isolation.level": "read_uncommitted", "enable.auto.commit": "true", "enable.idempotence": "false"}
+    reading, writing = client.reader_options("", "g", loose, {}), client.writer_options("", loose, {})
+    assert ("read_committed", False) == (reading["isolation.level"], reading["enable.auto.commit"])
+    assert writing["enable.idempotence"] is True
+
+
+def test_a_deployment_overrides_what_tunes() -> None:
+    found = client.client_options("here:9092", {"linger.ms": "7", "log_level": "6"}, {"linger.ms": 2})
+    assert ("7", "6", "here:9092") == (found["linger.ms"], found["log_level"], found["bootstrap.servers"])
+
+
+@pytest.mark.parametrize("code", sorted(client.PASSING))
+def test_a_reader_goes_on_past_what_heals_by_itself(code: int) -> None:
+    raise_unless_passing(KafkaError(code))
+
+
+@pytest.mark.parametrize(
+    "code", [KafkaError.OFFSET_OUT_OF_RANGE, KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.FENCED_INSTANCE_ID]
+)
+def test_a_reader_fails_on_what_does_not(code: int) -> None:
+    with pytest.raises(BrokerFailed, match="reading x failed"):
+        raise_unless_passing(KafkaError(code), "reading x failed")
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (KafkaError._TRANSPORT, BrokerAway),
+        (KafkaError._MSG_TIMED_OUT, BrokerAway),
+        (KafkaError.NOT_ENOUGH_REPLICAS, BrokerAway),
+        (KafkaError.COORDINATOR_LOAD_IN_PROGRESS, BrokerAway),
+        (KafkaError.TOPIC_AUTHORIZATION_FAILED, BrokerFailed),
+        (KafkaError.MSG_SIZE_TOO_LARGE, BrokerFailed),
+        (KafkaError.INVALID_PRODUCER_EPOCH, BrokerFailed),
+    ],
+)
+def test_only_what_may_pass_is_a_broker_that_is_away(code: int, kind: type[BrokerFailed]) -> None:
+    failure = broker_failure("asking failed", KafkaException(KafkaError(code)))
+    assert kind is type(failure)
+    assert str(failure).startswith("asking failed: ")
+
+
+def test_each_failure_has_a_sentence_for_a_person() -> None:
+    address = Settings().bootstrap_servers
+    said = [failure_of(each) for each in (TopicMissing("a.v1"), BrokerAway("x"), BrokerFailed("reading failed"))]
+    assert ["There is no topic a.v1.", f"No Kafka broker answers at {address}.", "Reading failed."] == [
+        each.what for each in said if each is not None
+    ]
+    assert failure_of(ValueError()) is None
+
+
+class Topic:
+    """Publish COUNT records in partition 1 and one in partition 3."""
+
+    def __init__(self, servers: str) -> None:
+        self.name = f"{unused_prefix()}things.v1"
+        self._producer = Producer({"bootstrap.servers": servers, "log_level": 2})
+        for number in range(COUNT):
+            self._producer.produce(self.name, str(number), b"key", partition=1, timestamp=STAMP_MS + number)
+        self._producer.produce(self.name, None, None, partition=3)
+        assert 0 == self._producer.flush(30)
+
+
+@pytest.fixture(scope="module")
+def topic(servers: str) -> str:
+    return Topic(servers).name
+
+
+@pytest.fixture
+def reader(servers: str) -> Iterator[LogReader]:
+    with LogReader(servers, "test", {}) as reader:
+        yield reader
+
+
+def offset_of(record: Record) -> int:
+    return record.source.offset
+
+
+def test_a_record_is_its_key_value_place_and_timestamp(reader: LogReader, topic: str) -> None:
+    first, *_ = reader.read(topic, {1: 0})
+    assert (b"key", b"0", (1, 0, STAMP_MS)) == first
+    [tombstone] = reader.read(topic, {3: 0})
+    assert (None, None) == (tombstone.key, tombstone.value)
+
+
+def test_extents_are_by_partition(reader: LogReader, topic: str) -> None:
+    assert {0: (0, 0), 1: (0, COUNT), 2: (0, 0), 3: (0, 1)} == reader.extents(topic)
+
+
+def test_reading_all_ends_with_the_last_record(reader: LogReader, topic: str) -> None:
+    assert COUNT + 1 == len(list(reader.read_all(topic)))
+    assert [] == list(reader.read_all(topic, [0]))
+
+
+def test_a_range_goes_on_where_the_last_one_ended(reader: LogReader, topic: str) -> None:
+    taken, first = [], 0
+    for _ in itertools.repeat(None, COUNT):
+        found = reader.read_range(topic, 1, first, None, 10, offset_of)
+        assert len(found.taken) <= 10
+        taken += found.taken
+        first = found.end_offset
+        if found.is_at_end:
+            break
+    assert (list(range(COUNT)), COUNT) == (taken, first)
+
+
+@pytest.mark.parametrize(
+    ("first", "end", "records_max", "taken", "end_offset", "is_at_end"),
+    [
+        (3, 6, 10, [3, 4, 5], 6, True),
+        (3, 6, 3, [3, 4, 5], 6, True),
+        (3, 6, 2, [3, 4], 5, False),
+        (20, None, 10, [20, 21, 22, 23, 24], COUNT, True),
+        (COUNT, None, 10, [], COUNT, True),
+        (6, 6, 10, [], 6, True),
+        (20, 40, 10, [20, 21, 22, 23, 24], COUNT, True),
+    ],
+)
+def test_a_range_ends_at_its_end_its_bound_or_the_log_s(
+    reader: LogReader, topic: str, first: int, end: int | None, records_max: int, taken: list[int], end_offset: int,
+    is_at_end: bool,
+) -> None:  # fmt: skip
+    for _ in range(2):  # the second time from the same offset, whatever the first reading has left behind
+        found = reader.read_range(topic, 1, first, end, records_max, offset_of)
+        assert (taken, end_offset, is_at_end) == (found.taken, found.end_offset, found.is_at_end)
+
+
+def test_a_topic_that_is_not_there_is_named(reader: LogReader) -> None:
+    with pytest.raises(TopicMissing, match=r"there is no topic none\.v1"):
+        reader.extents("none.v1")

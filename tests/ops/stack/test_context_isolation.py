@@ -1,0 +1,90 @@
+"""What nobody committed on a context topic is not taken in: Faust's agents read as everything else does."""
+
+from __future__ import annotations
+
+import sys
+from itertools import islice
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+
+from ops.bench.rig.services import status
+from ops.processes.servers import ServerProcess, free_port
+from ops.stack.real import RealStack
+from ops.stack.topics import create_topics
+from pipeline.domain.context import RiskSignal, RiskSignalKind
+from pipeline.domain.dead_letter import DeadLetter
+from pipeline.domain.decision import Decision
+from pipeline.domain.features import COLUMN
+from pipeline.domain.log import Record
+from pipeline.io.kafka.bulk_publisher import BulkPublisher
+from pipeline.io.kafka.log_reader import LogReader
+from pipeline.io.settings import Settings
+from tests.archive import WIRE
+from tests.records import PAYMENT
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
+
+TOPIC = "risk_signals.v1"
+GARBAGE = b"\xc3\x01 is no signal"
+REPORTS = 9
+DELIVERY_S = 30.0
+COMMITTED_OFFSET = 3
+"""Offset of the committed record: two were aborted before it, and a marker says so."""
+
+
+def signal_of(address: str, fraud_reports: int) -> bytes:
+    return WIRE.encode(RiskSignal(RiskSignalKind.IP_ADDRESS, address, fraud_reports, observed_at_ms=1))
+
+
+def abort(servers: str, *values: bytes) -> None:
+    """Written, so that whoever reads uncommitted records sees them, and then aborted."""
+    producer = Producer({"bootstrap.servers": servers, "transactional.id": "aborter", "log_level": 2})
+    producer.init_transactions(DELIVERY_S)
+    producer.begin_transaction()
+    for value in values:
+        producer.produce(TOPIC, value, b"key")
+    assert 0 == producer.flush(DELIVERY_S)
+    producer.abort_transaction(DELIVERY_S)
+
+
+def first(settings: Settings, topic: str, count: int) -> list[Record]:
+    """Followed until they come; pytest's time-out ends a wait for nothing."""
+    with LogReader.of(settings) as log:
+        return list(islice(log.read(topic, {0: 0}, is_followed=True), count))
+
+
+def test_an_aborted_risk_signal_is_not_taken_in(tmp_path: Path) -> None:
+    with RealStack(tmp_path / "stack") as stack:
+        settings = Settings(bootstrap_servers=stack.bootstrap_servers)
+        create_topics(stack.bootstrap_servers, partitions=1)
+        abort(stack.bootstrap_servers, GARBAGE, signal_of(PAYMENT.ip_address or "", REPORTS))
+        publisher = BulkPublisher(settings)
+        publisher.publish(TOPIC, b"key", GARBAGE, 0)
+        publisher.flush()
+        port = free_port()
+        worker = ServerProcess(
+            "worker",
+            [sys.executable, "-m", "ops.cli", "worker", "run"],
+            is_ready=lambda: status(port, "/ready") == 200,
+            log_path=tmp_path / "worker.log",
+            environment={
+                "FRAUD_BOOTSTRAP_SERVERS": stack.bootstrap_servers,
+                "FRAUD_REDIS_URL": stack.redis_url,
+                "FRAUD_WEB_PORT": str(port),
+            },
+        )
+        worker.start()
+        try:
+            [letter] = first(settings, "transactions.dead.v1", 1)
+            publisher.publish("transactions.v1", PAYMENT.account_id.encode(), WIRE.encode_transaction(PAYMENT), 0)
+            publisher.flush()
+            [decided] = first(settings, "decisions.v1", 1)
+        finally:
+            worker.stop()
+    told, decision = WIRE.decode_dead_letter(letter.value), WIRE.decode_decision_record(decided.value)
+    assert isinstance(told, DeadLetter)
+    assert isinstance(decision, Decision)
+    assert (TOPIC, COMMITTED_OFFSET) == (told.source_topic, told.source_offset)
+    assert REPORTS != decision.snapshot.features[COLUMN["ip_fraud_reports"]]
