@@ -11,8 +11,7 @@ from typing import Final, NamedTuple
 
 from pipeline.breaker.answer_counts import Counts, latency_p99_ms, score_mean_ppm
 from pipeline.breaker.baselines import Baseline, cusum, drift_z, proportion_z
-from pipeline.breaker.settings import BreakerSettings
-from pipeline.breaker.states import Condition
+from pipeline.breaker.settings import BreakerSettings, Condition
 
 
 class Observation(NamedTuple):
@@ -69,6 +68,16 @@ class Limits(NamedTuple):
 
 _STEPS_TO_SHIFT: Final = 3
 """One burst, a card being tested, must not look like a shift however large it is."""
+
+
+def service_findings(seen: Observation, settings: BreakerSettings) -> list[Finding]:
+    """Judges everything together on what the service does."""
+    return [errors(seen, settings), latency(seen, settings)]
+
+
+def model_findings(seen: Observation, watch: Watch, limits: Limits) -> list[Finding]:
+    """Judges a model version or a segment on how the model behaves; `watch` holds this span's cumulative sums."""
+    return [blocks(seen, watch, limits), allows(seen, watch, limits), drift(seen, limits)]
 
 
 def errors(seen: Observation, settings: BreakerSettings) -> Finding:

@@ -1,8 +1,8 @@
 """The yardstick: the same work as an idiomatic Faust agent, one record at a time, on Faust's own transport.
 
 It uses the same core, the same Redis features and the same encoding as the worker; what differs is the shape: a topic
-agent, one state look-up, one decision and one `send` a record. No Kafka transactions: Faust has none that hold (ADR 0001).
-It asks Redis through redis-py's own pipelines; in the group WITH_WORKER_CLIENT as the worker does.
+agent, one state look-up, one decision and one `send` a record. No Kafka transactions: Faust has none that hold (ADR
+0001). It asks Redis through redis-py's own pipelines; in the group WITH_WORKER_CLIENT as the worker does.
 """
 
 from __future__ import annotations
