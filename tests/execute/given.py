@@ -53,7 +53,9 @@ def review(of: Decision, outcome: str, review_round: int = 1) -> ReviewOutcome:
 
 
 def reversal(of: Decision, corrected: str | None) -> Reversal:
-    return reversal_of(of, corrected and Outcome(corrected), plan_id=str(uuid4()))
+    """An hour after the payment."""
+    made = reversal_of(of, corrected and Outcome(corrected), plan_id=str(uuid4()))
+    return made._replace(reversed_at_ms=NOON_MS + 3_600_000)
 
 
 def execution_of(record: DecisionRecord) -> ExecutionId:
