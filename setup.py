@@ -9,7 +9,7 @@ COMPILED = (
     "pipeline/domain/decision.py",
     "pipeline/domain/log.py",
     "pipeline/domain/payment.py",
-    "pipeline/state/events.py",
+    "pipeline/state/state_event.py",
     "pipeline/domain/refusals.py",
     "pipeline/domain/reversal.py",
     "pipeline/domain/review_outcome.py",

@@ -59,6 +59,8 @@ class Principal(StrEnum):
     """The schema registry, where there is one."""
 
 
+SERVICES: Final = (Principal.WORKER, Principal.AUDIT, Principal.EXECUTOR, Principal.REVIEW, Principal.RECONCILE)
+"""Those that run without a person."""
 ADMINISTRATOR: Final = "fraud-admin"
 """Creates topics, users and rights; no process of the pipeline has its password."""
 BROKER: Final = "fraud-broker"

@@ -8,16 +8,12 @@ from typing import Final
 import psycopg
 from psycopg import sql
 
+from pipeline.io.production import DATABASE_ROLES, READER
+
 POSTGRES_OWNER: Final = "fraud_owner"
 """Who lays out the database; no process of the pipeline runs as it."""
-ROLES: Final = (
-    "fraud_audit",
-    "fraud_executor",
-    "fraud_review",
-    "fraud_rollback",
-    "fraud_reconcile",
-    "fraud_reader",
-)
+_WITHOUT_PASSWORD: Final = frozenset({POSTGRES_OWNER, DATABASE_ROLES["worker"]})
+ROLES: Final = (*dict.fromkeys(role for role in DATABASE_ROLES.values() if role not in _WITHOUT_PASSWORD), READER)
 """Those that log in, but for the owner, who sets them. fraud_worker gets none: it has no business there."""
 PASSWORD_CHARACTERS_MIN: Final = 16
 

@@ -10,19 +10,12 @@ import secrets
 from pathlib import Path
 from typing import Final
 
-from ops.access.rights import Principal
+from ops.access.rights import SERVICES, Principal
 from ops.access.roles import POSTGRES_OWNER, ROLES
 from pipeline.terminal.failures import Failure
 
 PASSWORD_BYTES: Final = 24
 _AUTHORITY: Final = "/run/secrets/ca.pem"
-_SERVICES: Final = {
-    "worker": Principal.WORKER,
-    "audit": Principal.AUDIT,
-    "executor": Principal.EXECUTOR,
-    "review": Principal.REVIEW,
-    "reconcile": Principal.RECONCILE,
-}
 _REDIS_RIGHTS: Final = "~* &* +@all -@admin -flushall -flushdb"
 
 
@@ -57,7 +50,8 @@ def _following(folder: Path) -> dict[str, str]:
         "worker_redis_url": f"rediss://worker:{redis}@redis:6379/0?ssl_ca_certs={_AUTHORITY}",
         "owner_database_url": _database_url(folder, POSTGRES_OWNER),
     }
-    for service, principal in _SERVICES.items():
+    for principal in SERVICES:
+        service = principal.removeprefix("fraud-")
         password = (folder / kafka_password_file(principal)).read_text().strip()
         found[f"{service}_kafka_options"] = json.dumps(_kafka_options(principal, password), indent=2)
         if (role := f"fraud_{service}") in ROLES:

@@ -8,13 +8,12 @@ from pipeline.breaker.evaluating import ScopeReading, Transition, advance, trans
 from pipeline.breaker.history import HISTORY_MS, History, Totals, hour_of, hours_touched
 from pipeline.breaker.judging import Judgement, judge, next_event
 from pipeline.breaker.routing import SEGMENT_OTHER, SEGMENTS_MAX, Governing, Routing
-from pipeline.breaker.settings import BreakerSettings
+from pipeline.breaker.settings import BreakerSettings, Condition
 from pipeline.breaker.states import (
     MONITOR,
     TRANSITIONS,
     BreakerRecord,
     Cause,
-    Condition,
     Event,
     diagram,
     is_possible,

@@ -12,8 +12,7 @@ from typing import Final, NamedTuple
 
 from pipeline.breaker.answer_counts import Counts, latency_p99_ms, score_mean_ppm
 from pipeline.breaker.baselines import Baseline, cusum, drift_z, proportion_z
-from pipeline.breaker.settings import BreakerSettings
-from pipeline.breaker.states import Condition
+from pipeline.breaker.settings import BreakerSettings, Condition
 
 
 class Observation(NamedTuple):
@@ -75,6 +74,16 @@ class Limits(NamedTuple):
 _STEPS_TO_SHIFT: Final = 3
 """A shift takes at least this many evaluations. One burst, such as the testing of a card, must not look like a shift
 however large it is."""
+
+
+def service_findings(seen: Observation, settings: BreakerSettings) -> list[Finding]:
+    """Judge everything together on what the service does."""
+    return [error_rate(seen, settings), latency_p99(seen, settings)]
+
+
+def model_findings(seen: Observation, watch: Watch, limits: Limits) -> list[Finding]:
+    """Judge a model version or a segment on how the model behaves; `watch` holds this span's cumulative sums."""
+    return [block_rate_spike(seen, watch, limits), allow_rate_spike(seen, watch, limits), model_drift(seen, limits)]
 
 
 def error_rate(seen: Observation, settings: BreakerSettings) -> Finding:

@@ -14,20 +14,16 @@ from typing import NamedTuple
 
 from pipeline.breaker.answer_counts import ALL
 from pipeline.breaker.conditions import (
-    Finding,
     Limits,
     Observation,
     Trip,
     Watch,
-    allow_rate_spike,
-    block_rate_spike,
-    error_rate,
-    latency_p99,
-    model_drift,
+    model_findings,
+    service_findings,
     shifts_cumulated,
 )
-from pipeline.breaker.settings import BreakerSettings
-from pipeline.breaker.states import MONITOR, BreakerRecord, Cause, Condition, Event
+from pipeline.breaker.settings import BreakerSettings, Condition
+from pipeline.breaker.states import MONITOR, BreakerRecord, Cause, Event
 from pipeline.domain.decision import BreakerState
 
 
@@ -40,15 +36,11 @@ class Judgement(NamedTuple):
 def judge(scope: str, seen: Observation, watch: Watch, settings: BreakerSettings, peers: int = 1) -> Judgement:
     """Judge which conditions hold now. `peers` is how many scopes of this kind are judged side by side."""
     if scope == ALL:
-        found: list[Finding] = [error_rate(seen, settings), latency_p99(seen, settings)]
+        found = service_findings(seen, settings)
     else:
         limits = Limits(settings, peers)
         watch = shifts_cumulated(seen, watch, limits)
-        found = [
-            block_rate_spike(seen, watch, limits),
-            allow_rate_spike(seen, watch, limits),
-            model_drift(seen, limits),
-        ]
+        found = model_findings(seen, watch, limits)
     trips = tuple([finding for finding in found if isinstance(finding, Trip)])
     judged = frozenset([finding.condition for finding in found if finding is not None])
     held = {trip.condition for trip in trips}

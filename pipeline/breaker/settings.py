@@ -1,4 +1,4 @@
-"""The breaker's settings: the `[breaker]` table of the policy file.
+"""The conditions that trip the breaker, and what a person may set about it: the `[breaker]` table of the policy file.
 
 A condition holds as soon as its limit is reached; it need not be exceeded.
 """
@@ -6,6 +6,7 @@ A condition holds as soon as its limit is reached; it need not be exceeded.
 from __future__ import annotations
 
 import tomllib
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import ConfigDict, Field
@@ -17,6 +18,16 @@ Points = Annotated[int, Field(strict=True, ge=1, le=100)]
 Seconds = Annotated[int, Field(strict=True, ge=1, le=86_400)]
 Sample = Annotated[int, Field(strict=True, ge=20, le=1_000_000)]
 """Below 20 answers a share has no meaning: one more block moves it by 5 points."""
+
+
+class Condition(StrEnum):
+    """What trips, in the order in which causes are named."""
+
+    ERROR_RATE = "ERROR_RATE"
+    LATENCY_P99 = "LATENCY_P99"
+    BLOCK_RATE_SPIKE = "BLOCK_RATE_SPIKE"
+    ALLOW_RATE_SPIKE = "ALLOW_RATE_SPIKE"
+    MODEL_DRIFT = "MODEL_DRIFT"
 
 
 @dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))

@@ -20,7 +20,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from pipeline.breaker.baselines import Baseline
-from pipeline.breaker.settings import BreakerSettings
+from pipeline.breaker.settings import BreakerSettings, Condition
 from pipeline.domain.decision import BreakerState
 
 
@@ -56,16 +56,6 @@ TRANSITIONS: Final[dict[tuple[BreakerState, Event], BreakerState]] = {
     (_S.HALF_OPEN, _E.FORCE_OPEN): _S.FORCED_OPEN,
     (_S.FORCED_OPEN, _E.RELEASE): _S.HALF_OPEN,
 }
-
-
-class Condition(StrEnum):
-    """The conditions that trip the breaker, in the order in which causes name them."""
-
-    ERROR_RATE = "ERROR_RATE"
-    LATENCY_P99 = "LATENCY_P99"
-    BLOCK_RATE_SPIKE = "BLOCK_RATE_SPIKE"
-    ALLOW_RATE_SPIKE = "ALLOW_RATE_SPIKE"
-    MODEL_DRIFT = "MODEL_DRIFT"
 
 
 class Cause(NamedTuple):

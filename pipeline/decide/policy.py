@@ -129,7 +129,9 @@ def _contradictions(policy: Policy) -> Iterator[str]:
                 yield f"{tier}.rules: {rule.code} could never decide: {stricter.code} blocks all that it speaks of"
     if not any(rule.speaks_only_of(AMOUNT) and rule.when[0].holds_when_missing for rule in hard):
         yield "hard.rules: none blocks a payment whose amount is unknown because its currency has no exchange rate"
-    blocks_sanctioned = any(rule.speaks_only_of(SANCTIONED) and rule.when[0].low == 1 for rule in hard)
+    blocks_sanctioned = any(
+        rule.speaks_only_of(SANCTIONED) and rule.when[0].has_bounds and rule.when[0].low == 1 for rule in hard
+    )
     if policy.sanctioned_countries and not blocks_sanctioned:
         yield f"sanctioned_countries: no hard rule blocks payments to them; one on '{SANCTIONED}' alone must"
     yield from _near_limit_contradictions(policy)

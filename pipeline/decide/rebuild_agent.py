@@ -50,10 +50,10 @@ class Rebuild:
         count = 0
         with self._open_reader() as reader:
             extents = await asyncio.to_thread(reader.extents, self._topic)
-            # A partition with a target is this worker's, and may have its batch's offsets pending.
+            # Not of the targets' partitions: this worker may hold a transaction open that has their offsets pending,
+            # and the broker answers once nothing is.
             others = [partition for partition in extents if partition not in targets]
-            committed = await asyncio.to_thread(reader.committed, self._topic, others) if others else {}
-            targets = {**committed, **targets}
+            targets = {**await asyncio.to_thread(reader.committed, self._topic, others), **targets}
             for partition, (oldest, _) in extents.items():
                 count += await self._partition(judge, reader, partition, oldest, targets.get(partition))
         return count

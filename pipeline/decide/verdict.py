@@ -39,6 +39,7 @@ MODEL_REASONS: Final = 3
 """More than three contributions read as noise; `fraud explain` shows all."""
 
 _AMOUNT: Final = COLUMN[AMOUNT]
+_NO_RULES: Final[list[Rule]] = []
 _BYTES: Final = 8
 """Bytes that a number takes where a matrix is read as bytes: to take it out of an array costs 0.1 µs, this nothing."""
 _NAMESPACE: Final = UUID("8f0c9a3e-1f1b-5c52-9d7e-6c1a5f0e2b47").bytes
@@ -199,11 +200,11 @@ def verdicts_of(features: Matrix, modes: Sequence[Mode], in_force: Regime) -> It
         if row in hard:
             yield _guardrail_verdict(features[row], mode, hard[row])
         elif answers is not None and mode.use_model:
-            yield answers.verdict(row, mode, soft.get(row, []))
+            yield answers.verdict(row, mode, soft.get(row, _NO_RULES))
         else:
-            softened = soft.get(row, [])
-            shadow = answers.answer(row, softened) if answers is not None else None
-            yield _fallback_verdict(features[row], mode, fallback.get(row, []), softened, shadow)
+            softened = soft.get(row, _NO_RULES)
+            shadow = answers.shadow(row, softened) if answers is not None else None
+            yield _fallback_verdict(features[row], mode, fallback.get(row, _NO_RULES), softened, shadow)
 
 
 def _any_fallback(modes: Sequence[Mode]) -> bool:
@@ -239,15 +240,13 @@ class _Answers:
         self._score_micro: list[int] = scores.score_micro.tolist()
         self._contributions = scores.contribution_micro.astype("<i8").tobytes()  # a row each
 
-    def answer(self, row: int, soft: list[Rule]) -> ModelAnswer:
-        """`soft` are the soft rules that the row meets; they make an ALLOW an ESCALATE."""
-        position = self._position[row]
-        allowed = Outcome.ESCALATE if soft else Outcome.ALLOW
-        outcome = Outcome.BLOCK if self._is_fraud[position] else allowed
-        return ModelAnswer(outcome, self._probability_ppm[position], self._score_micro[position])
+    def shadow(self, row: int, soft: list[Rule]) -> ModelAnswer:
+        """What the model would have answered, where the fallback decides."""
+        return self._answer(self._position[row], soft)
 
     def verdict(self, row: int, mode: Mode, soft: list[Rule]) -> Verdict:
-        position, answer = self._position[row], self.answer(row, soft)
+        position = self._position[row]
+        answer = self._answer(position, soft)
         outcome, confidence_bp = answer.outcome, self._confidence_bp[position]
         facts: list[str] = []
         reasons: list[Reason] = []
@@ -262,6 +261,12 @@ class _Answers:
         self._model_reasons(row, position, facts, reasons, is_lowering=outcome is Outcome.ALLOW)
         summary = f"{_VERB[outcome]} because {join(facts)}."
         return Verdict(outcome, Route.MODEL, mode, confidence_bp, answer, summary, reasons, triggered)
+
+    def _answer(self, position: int, soft: list[Rule]) -> ModelAnswer:
+        """`soft` are the soft rules that the row meets; they make an ALLOW an ESCALATE."""
+        allowed = Outcome.ESCALATE if soft else Outcome.ALLOW
+        outcome = Outcome.BLOCK if self._is_fraud[position] else allowed
+        return ModelAnswer(outcome, self._probability_ppm[position], self._score_micro[position])
 
     def _model_reasons(
         self, row: int, position: int, facts: list[str], reasons: list[Reason], *, is_lowering: bool

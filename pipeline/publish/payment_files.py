@@ -10,7 +10,8 @@ import csv
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from types import NoneType
+from typing import Any, Final, NamedTuple, get_args, get_type_hints
 
 from pipeline.domain.payment import Channel, Transaction
 from pipeline.terminal.failures import Failure
@@ -19,10 +20,9 @@ HANDBOOK_EPOCH_MS: Final = 1_522_540_800_000  # 2018-04-01T00:00:00Z, which its 
 HANDBOOK_COLUMNS: Final = ("transaction_id", "tx_time_s", "customer_id", "terminal_id", "amount_minor")
 LABEL_COLUMN: Final = "fraud"
 ROWS_A_READ: Final = 8192
-_NUMBERS: Final = frozenset({"amount_minor", "event_time_ms", "beneficiary_opened_at_ms", "account_opened_epoch_day"})
-_NULLABLE: Final = frozenset(
-    {"beneficiary_name", "beneficiary_opened_at_ms", "reference", "ip_address", "device_id", "segments"}
-)
+_TYPES: Final = get_type_hints(Transaction)
+_NUMBERS: Final = frozenset(name for name, held in _TYPES.items() if held in (int, int | None))
+_NULLABLE: Final = frozenset({"segments", *(name for name, held in _TYPES.items() if NoneType in get_args(held))})
 _PARQUET: Final = frozenset({".parquet", ".pq"})
 _OPENED_EPOCH_DAY: Final = 16_436  # 2015-01-01, what training takes a payment of the Handbook to have
 

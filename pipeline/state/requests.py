@@ -17,21 +17,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.domain.context import Label
-from pipeline.domain.features import ACCOUNT_STATE, STATE, UNKNOWN
+from pipeline.domain.features import ACCOUNT_STATE, SHARED_STATE, STATE, UNKNOWN
 from pipeline.state.state_event import StateEvent
-from pipeline.state.windows import DEVICE, IP_ADDRESS, Freshness, PartitionEvents
+from pipeline.state.windows import DEVICE, IP_ADDRESS, LAYOUT, Freshness, PartitionEvents
 
-LAYOUT: Final = 2
-"""Version of the values' layout. It is part of the keys' names, so a release with another layout finds nothing, and
-builds the state anew."""
 CHUNK_EVENTS: Final = 256
 ORIGIN_MS: Final = 1_420_070_400_000
 HASHES_CACHED: Final = 131_072
 """Most hashes of party ids that are cached, because the ids come again; 131,072 hashes are about 20 MB."""
 ID_HASH_BYTES: Final = 9
 """Length of a transaction id's hash. Among 10^8 ids an unseen one is taken for seen once in 4·10^13 times."""
-ROW_LENGTH: Final = 14
-"""Numbers in a row: the offset and 13 features. In a row of shared state the last is the declared month."""
+ACCOUNT_ROW_LENGTH: Final = 1 + len(ACCOUNT_STATE)
+"""Numbers in a row of account state: the offset and the features."""
+SHARED_ROW_LENGTH: Final = 1 + len(SHARED_STATE) + 1
+"""Numbers in a row of shared state: the offset, the features, and the declared month."""
 _MONTH: Final = ACCOUNT_STATE.index("account_normal_month_minor")
 _BENEFICIARY, _DECLARED_MONTH = "b", "m"
 _FACT_KINDS: Final = {IP_ADDRESS: "i", DEVICE: "d"}
@@ -234,7 +233,7 @@ class Answers:
         return self.freshness[chunk.place : chunk.place + len(chunk.events)].tobytes()
 
     def account(self, chunk: Chunk, body: bytes) -> None:
-        rows, places = _rows(chunk, body)
+        rows, places = _rows(chunk, body, ACCOUNT_ROW_LENGTH)
         self.state[places, : len(ACCOUNT_STATE)] = rows[:, 1:]
 
     def shared(self, chunk: Chunk, body: bytes) -> None:
@@ -242,7 +241,7 @@ class Answers:
 
         A shard knows its own part of a payment; it answers UNKNOWN, the least of all values, for the rest.
         """
-        rows, places = _rows(chunk, body)
+        rows, places = _rows(chunk, body, SHARED_ROW_LENGTH)
         columns = slice(len(ACCOUNT_STATE), len(STATE))
         self.state[places, columns] = np.maximum(self.state[places, columns], rows[:, 1:-1])
         self._declared[places] = np.maximum(self._declared[places], rows[:, -1])
@@ -262,9 +261,9 @@ def _six(number: int) -> tuple[int, int]:
     return number >> 32, number & 0xFFFFFFFF
 
 
-def _rows(chunk: Chunk, body: bytes) -> tuple[NDArray[np.int64], slice | NDArray[np.intp]]:
+def _rows(chunk: Chunk, body: bytes, length: int) -> tuple[NDArray[np.int64], slice | NDArray[np.intp]]:
     """Return the rows of a reply, and their indices in the partition's share."""
-    rows = np.frombuffer(body, dtype="<i8").reshape(-1, ROW_LENGTH)
+    rows = np.frombuffer(body, dtype="<i8").reshape(-1, length)
     if len(rows) == len(chunk.events):  # one row for each event, both by ascending offset
         return rows, slice(chunk.place, chunk.place + len(rows))
     offsets = np.array([event.offset for event in chunk.events], dtype=np.int64)

@@ -27,6 +27,9 @@ from pipeline.domain.context import Label
 from pipeline.domain.features import STATE, UNKNOWN
 from pipeline.state.state_event import StateEvent
 
+LAYOUT: Final = 2
+"""The version of what a state store holds, and part of its keys' names: a release with another finds nothing, and
+builds the state anew. Raise it with every change of the STATE features, of these windows or of how they are stored."""
 HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 86_400_000
 ACCOUNT_WINDOWS_MS: Final = (HOUR_MS, DAY_MS, 7 * DAY_MS, 30 * DAY_MS)

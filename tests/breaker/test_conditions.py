@@ -8,7 +8,8 @@ from pydantic import TypeAdapter, ValidationError
 from pipeline.breaker import BreakerSettings, Observation, ScopeReading, Watch, advance, judge, next_event
 from pipeline.breaker.answer_counts import LATENCY_BOUNDS_MS, Answer, Counts, counts_of
 from pipeline.breaker.baselines import Hour, baseline_of, hourly_score_sigma_ppm
-from pipeline.breaker.states import Cause, Condition, Event
+from pipeline.breaker.settings import Condition
+from pipeline.breaker.states import Cause, Event
 from pipeline.domain.decision import BreakerState, Outcome
 from tests.breaker.given import DEFAULTS, START_MS, answers, baseline, record, settings
 

@@ -208,6 +208,13 @@ def test_a_sanction_that_blocks_the_unsanctioned_instead_is_no_guardrail():
     assert "no hard rule blocks payments to them" in refused(text)
 
 
+def test_a_sanction_that_only_a_missing_value_would_meet_is_no_guardrail():
+    """Whether a country is sanctioned is always known, so such a rule blocks nobody."""
+    old = f'"is_beneficiary_country_sanctioned", at_least = 1, {NOT_MISSING}'
+    text = changed(old, f'"is_beneficiary_country_sanctioned", {MISSING}')
+    assert "no hard rule blocks payments to them" in refused(text)
+
+
 def test_the_rule_of_a_missing_amount_must_stand_alone():
     """With a second condition it would let some payments of an unknown amount pass."""
     old = f'{{ feature = "amount_gbp_minor", {MISSING} }}'

@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from pipeline.domain.log import Record
 from pipeline.io.kafka import client
 from pipeline.io.kafka.client import BrokerAway, BrokerFailed, TopicMissing, broker_failure, raise_unless_passing
-from pipeline.io.kafka.log_reader import LogReader
+from pipeline.io.kafka.log_reader import LogReader, _offsets
 from pipeline.io.settings import Settings
 from pipeline.terminal.failures import failure_of
 from tests.servers import unused_prefix
@@ -33,6 +33,14 @@ def test_nothing_overrides_what_correctness_rests_on() -> None:
     reading, writing = client.reader_options("", "g", loose, {}), client.writer_options("", loose, {})
     assert ("read_committed", False) == (reading["isolation.level"], reading["enable.auto.commit"])
     assert writing["enable.idempotence"] is True
+
+
+def test_a_deployment_never_has_a_gap_skipped_nor_two_workers_share_a_name() -> None:
+    copied = {"auto.offset.reset": "latest", "group.instance.id": "x", "transactional.id": "x"}
+    assert "error" == client.reader_options("", "g", copied)["auto.offset.reset"]
+    member = client.reader_options("", "g", copied, {"auto.offset.reset": "earliest", "group.instance.id": "g-3"})
+    assert ("earliest", "g-3") == (member["auto.offset.reset"], member["group.instance.id"])
+    assert "g-3" == client.writer_options("", copied, {"transactional.id": "g-3"})["transactional.id"]
 
 
 def test_a_deployment_overrides_what_tunes() -> None:
@@ -121,6 +129,26 @@ def test_extents_are_by_partition(reader: LogReader, topic: str) -> None:
 def test_reading_all_ends_with_the_last_record(reader: LogReader, topic: str) -> None:
     assert COUNT + 1 == len(list(reader.read_all(topic)))
     assert [] == list(reader.read_all(topic, [0]))
+
+
+class Answer:
+    """Of a broker about one partition, as librdkafka hands it on."""
+
+    def __init__(self, offset: int, error: KafkaError | None) -> None:
+        self.partition, self.offset, self.error = 1, offset, error
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [(KafkaError.TOPIC_AUTHORIZATION_FAILED, BrokerFailed), (KafkaError.UNSTABLE_OFFSET_COMMIT, BrokerAway)],
+)
+def test_a_partition_that_can_t_be_asked_for_is_not_one_without_an_offset(code: int, kind: type[BrokerFailed]) -> None:
+    """Else a deployment would count as one that has never decided, and a rebuild would leave records out."""
+    with pytest.raises(kind, match="the offsets of g in partition 1") as failed:
+        _offsets("the offsets of g", [Answer(-1001, KafkaError(code))])
+    assert kind is failed.type
+    assert {1: 7} == _offsets("", [Answer(7, None)])
+    assert {} == _offsets("", [Answer(-1001, None)])
 
 
 def test_a_range_goes_on_where_the_last_one_ended(reader: LogReader, topic: str) -> None:

@@ -14,6 +14,7 @@ import pytest
 import structlog
 
 from ops.processes.servers import free_port
+from pipeline.io import runner
 from pipeline.io.health import Health, PortUnavailable, health_pages
 from pipeline.io.kafka.client import BrokerAway, BrokerFailed
 from pipeline.io.postgres import DatabaseRefused, DatabaseUnavailable
@@ -89,6 +90,26 @@ def test_what_outlasts_the_patience_ends_it() -> None:
         run(Scripted(BrokerAway("away"), BrokerAway("away"), None), patience_s=0)
 
 
+def test_a_turn_that_found_nothing_does_not_make_patience_whole_again() -> None:
+    """Begun again, a service first finds nothing to read, and then the batch that can't be stored."""
+    with pytest.raises(DatabaseUnavailable):
+        run(Scripted(DatabaseUnavailable("read-only"), None, DatabaseUnavailable("read-only"), None), patience_s=0)
+
+
+def test_patience_is_whole_again_after_a_while_without_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(runner, "time", clock)
+
+    class Minutely(Scripted):
+        def step(self, stopping: threading.Event) -> str | None:
+            clock.now_s += 61
+            return super().step(stopping)
+
+    away = BrokerAway("away")
+    run(service := Minutely(away, None, None, away, None), patience_s=60)
+    assert 5 == service.done.count("step")
+
+
 @pytest.mark.parametrize("failure", [BrokerFailed("fenced"), DatabaseRefused("no right")])
 def test_what_does_not_pass_ends_it_at_once(failure: Exception) -> None:
     service = Scripted(failure, None)
@@ -160,6 +181,8 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now_s
+
+    monotonic = __call__
 
 
 def test_pages_fail_when_the_loop_stands_still_and_heal_when_it_turns() -> None:

@@ -17,17 +17,6 @@ import schemas
 
 SINGLE_OBJECT: Final = b"\xc3\x01"
 CHANNELS: Final = ("OTHER", "CARD", "FASTER_PAYMENT", "BACS", "CHAPS", "SEPA", "SWIFT", "INTERNAL")
-STRINGS: Final = (
-    "transaction_id",
-    "account_id",
-    "currency",
-    "beneficiary_account_id",
-    "beneficiary_country",
-    "account_time_zone",
-)
-OPTIONAL_STRINGS: Final = ("beneficiary_name", "reference", "ip_address", "device_id")
-LONGS: Final = ("amount_minor", "event_time_ms", "account_opened_epoch_day")
-OPTIONAL_LONGS: Final = ("beneficiary_opened_at_ms",)
 
 Parts = dict[str, bytes]
 """Field names → their Avro encodings, in the schema's order."""
@@ -96,3 +85,14 @@ def header_of(avsc: Any) -> bytes:
 
 def schema(name: str) -> Any:
     return json.loads(Path(schemas.__path__[0], f"{name}.avsc").read_text(encoding="utf-8"))
+
+
+def _fields_of(*types: object) -> tuple[str, ...]:
+    """The payment's fields of one of these Avro types, in the schema's order."""
+    return tuple(field["name"] for field in schema("transaction.v1")["fields"] if field["type"] in types)
+
+
+STRINGS: Final = _fields_of("string")
+OPTIONAL_STRINGS: Final = _fields_of(["null", "string"])
+LONGS: Final = _fields_of("long", "int")
+OPTIONAL_LONGS: Final = _fields_of(["null", "long"])

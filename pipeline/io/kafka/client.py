@@ -62,6 +62,17 @@ TRANSIENT: Final = (
 retriable according to librdkafka will recur: a missing right, a fenced client, an offset that is no longer there."""
 
 
+_NOT_THE_DEPLOYMENT_S: Final = (
+    "auto.offset.reset",
+    "enable.partition.eof",
+    "group.instance.id",
+    "partition.assignment.strategy",
+    "transactional.id",
+)
+"""Tuning that a client can't do without. Options that people copy from another consumer's configuration would have it
+skip a gap in the log (`auto.offset.reset` above all), or have two workers shut each other out."""
+
+
 class BrokerFailed(Exception):
     """Kafka refused for good (fenced, forbidden, fatal, or out of attempts), so the caller can't go on."""
 
@@ -134,11 +145,13 @@ def reader_options(
 ) -> Options:
     """Return the options of every consumer.
 
-    The options that correctness rests on stand last: the library reads committed records only, and keeps no position.
+    The options that correctness rests on stand last: the library reads committed records only, keeps no position, and
+    skips no gap.
     """
     return {
-        "auto.offset.reset": "error",  # never skip a gap between a position and the log
         **client_options(bootstrap_servers, options, tuning),
+        "auto.offset.reset": "error",  # a gap between a position and the log is never skipped
+        **_held(tuning),
         "group.id": group,
         "enable.auto.commit": False,
         "isolation.level": "read_committed",
@@ -153,8 +166,13 @@ def writer_options(bootstrap_servers: str, options: Mapping[str, str], tuning: M
     return {
         "compression.type": COMPRESSION,
         **client_options(bootstrap_servers, options, tuning),
+        **_held(tuning),
         "enable.idempotence": True,
     }
+
+
+def _held(tuning: Mapping[str, object]) -> Options:
+    return {name: tuning[name] for name in _NOT_THE_DEPLOYMENT_S if name in tuning}
 
 
 def admin_client(bootstrap_servers: str, options: Mapping[str, str]) -> AdminClient:

@@ -114,14 +114,17 @@ class LogReader:
         return crc32(key.encode()) % len(client.partitions_of(self._consumer, topic, self._timeout_s))
 
     def committed(self, topic: str, partitions: Iterable[int] | None = None) -> dict[int, int]:
-        """Return the next offset of this reader's own group in each partition where it has committed one.
+        """Return the next offset of this reader's own group in each of `partitions` where it has committed one.
 
         `partitions`: None for all. The broker answers once no open transaction holds a pending offset of the group, so
         a caller that holds one open for a partition waits for itself by asking about it.
         """
-        places = self._places(topic) if partitions is None else [TopicPartition(topic, each) for each in partitions]
-        answer = self._asked(f"the offsets of {self._group}", self._consumer.committed, places, self._timeout_s)
-        return {place.partition: place.offset for place in answer if place.offset >= 0}
+        wanted = self._places(topic) if partitions is None else [TopicPartition(topic, each) for each in partitions]
+        if not wanted:
+            return {}
+        what = f"the offsets of {self._group}"
+        answer = self._asked(what, self._consumer.committed, wanted, self._timeout_s)
+        return _offsets(what, answer)
 
     def committed_of(self, group: str, topic: str) -> dict[int, int]:
         """Return the committed offsets of any group as they stand.
@@ -138,8 +141,8 @@ class LogReader:
             found: ConsumerGroupTopicPartitions = answers[group].result()
             return found
 
-        answer = self._asked(f"the offsets of {group}", ask)
-        return {place.partition: place.offset for place in answer.topic_partitions or () if place.offset >= 0}
+        what = f"the offsets of {group}"
+        return _offsets(what, self._asked(what, ask).topic_partitions or ())
 
     def read_range(
         self, topic: str, partition: int, first: int, end: int | None, records_max: int, take: Callable[[Record], Taken]
@@ -231,6 +234,18 @@ class LogReader:
                     raise broker_failure(f"the broker was asked in vain for {what}", exception) from exception
             time.sleep(COORDINATOR_PAUSE_S)
         raise AssertionError("the last try returns or raises")
+
+
+def _offsets(what: str, answer: Iterable[TopicPartition]) -> dict[int, int]:
+    """By partition, where there is one. A partition that could not be asked for is no partition without an offset."""
+    offsets: dict[int, int] = {}
+    for place in answer:
+        if place.error is not None:
+            failed = f"the broker was asked in vain for {what} in partition {place.partition}"
+            raise broker_failure(failed, KafkaException(place.error))
+        if place.offset >= 0:
+            offsets[place.partition] = place.offset
+    return offsets
 
 
 def _offset(message: Message) -> int:

@@ -11,7 +11,7 @@
 
 local request, payments_max, delay_ms, freshness = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local first, last, committed, is_initial, is_rebuild, beneficiaries, at = unpack_at('>I6I6I6BBI2', request)
-local ROW = '<llllllllllllll'
+local ROW = '<' .. string.rep('l', 14)  -- offset, features, declared month
 local EMPTY = string.rep('\0', HEADER_BYTES)
 
 local reached, lost = begin(KEYS[1], first, is_initial)
@@ -191,7 +191,7 @@ while at <= #request do
   if byte(freshness, place + 1) ~= FRESH then
     -- not counted
   elseif offset < reached then
-    kept = kept or snapshots(KEYS[1])
+    kept = kept or snapshots(KEYS[1], ROW)
     if kept[offset] then
       answers[#answers + 1] = kept[offset]
     elseif is_rebuild == 0 and is_pruned(KEYS[1], offset) then

@@ -1,10 +1,9 @@
 -- The progress of a partition under one hash tag: how far it was observed, and the answers about payments that are not
 -- committed yet.
 -- It is a hash: `reached` (exclusive end of the latest call), `pruned` (snapshots below it may be gone), and for each
--- call that answered anything its end offset → its reply: OBSERVED, then rows of 14 little-endian int64 each, the
--- offset first.
+-- call that answered anything its end offset → its reply: OBSERVED, then rows of little-endian int64, the offset
+-- first in each.
 
-local ROW_BYTES = 14 * 8
 local UNKNOWN = -1
 local OBSERVED, LOST, PRUNED = '\0', '\1', '\2'  -- the first byte of a reply; LOST and PRUNED carry an int64
 local FRESH = 0  -- the freshness of an id that is new
@@ -35,15 +34,15 @@ local function begin(key, first, is_initial)
   return reached
 end
 
--- Returns all rows that are kept, by offset.
-local function snapshots(key)
-  local rows = {}
+-- Returns all rows that are kept, by offset; `row` is their format.
+local function snapshots(key, row)
+  local rows, row_bytes = {}, struct.size(row)
   local fields = call('HGETALL', key)
   for place = 1, #fields, 2 do
     if tonumber(fields[place]) then
       local text = fields[place + 1]
-      for at = #OBSERVED + 1, #text, ROW_BYTES do
-        rows[struct.unpack('<l', text, at)] = string.sub(text, at, at + ROW_BYTES - 1)
+      for at = #OBSERVED + 1, #text, row_bytes do
+        rows[struct.unpack('<l', text, at)] = string.sub(text, at, at + row_bytes - 1)
       end
     end
   end
