@@ -1,5 +1,7 @@
-"""A payment's bytes, field by field, so that a bench can spoil any one of them. Avro written by hand, on purpose:
-an encoder refuses to write what has to be tried here."""
+"""A payment's bytes, field by field, so that a bench can spoil any one of them.
+
+The Avro is written by hand on purpose: an encoder refuses to write what has to be tried here.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +19,11 @@ SINGLE_OBJECT: Final = b"\xc3\x01"
 CHANNELS: Final = ("OTHER", "CARD", "FASTER_PAYMENT", "BACS", "CHAPS", "SEPA", "SWIFT", "INTERNAL")
 
 Parts = dict[str, bytes]
-"""Field name → its Avro encoding, in the schema's order."""
+"""Field names → their Avro encodings, in the schema's order."""
 
 
 def long(number: int) -> bytes:
-    """Zigzag, variable length; beyond 64 bits it is what no reader should accept."""
+    """Encode a number in zigzag and variable length; beyond 64 bits no reader should accept it."""
     rest = number << 1 if number >= 0 else (-number << 1) - 1
     encoded = bytearray()
     while rest > 0x7F:
@@ -46,7 +48,7 @@ def segments(entries: Mapping[str, str]) -> bytes:
 
 
 def parts_of(payment: Mapping[str, Any]) -> Parts:
-    """The field encodings of a sound payment."""
+    """Return the encodings of a sound payment's fields."""
     parts: Parts = {}
     for name, value in payment.items():
         if name in STRINGS:
