@@ -6,6 +6,8 @@ Signals, logs, pages, patience, shutdown and exit codes are decided here, once.
   group, its connection). Exit 0.
 - A failure that may pass, PostgreSQL or the broker being away above all, is waited out: the service holds, says so on
   /ready, and begins again from what is stored, for as long as its patience lasts.
+- A turn that goes well proves little: one that found nothing to do goes well while the next one fails again. Patience
+  is whole again only after RECOVERED_S without a failure, so that nothing is held for ever.
 - What outlasts the patience, and what must not be passed over, ends the service with one line of its log, `NAME_ended`,
   and exit 1. Started again, it goes on where it stood. A bug ends it with a traceback.
 """
@@ -33,6 +35,9 @@ from pipeline.io.settings import Settings
 Failures = tuple[type[Exception], ...]
 
 HOLD_WAIT_S: Final = 0.5
+RECOVERED_S: Final = 5.0
+"""More than it takes to read again what failed: a batch that can never be stored comes back within a second or two,
+after turns that found nothing because its partition was only just assigned anew."""
 ENDED: Final = 1
 """Exit code of a service that ended by itself."""
 PASSING: Final[Failures] = (BrokerAway, DatabaseUnavailable)
@@ -91,17 +96,23 @@ def keep_stepping(service: Service, terms: Terms, health: Health, patience_s: fl
     """Raises what can't be waited out, or was waited for in vain."""
     log = structlog.get_logger(terms.name)
     log.info(f"{terms.name}_started")
-    held_since_s: float | None = None
+    failing_since_s: float | None = None
+    went_well_since_s: float | None = None
+    is_held = False
     while not stopping.is_set():
         health.turn()
         try:
-            if held_since_s is not None:
+            if is_held:
                 service.begin_again()
             health.tell(service.step(stopping))
-            held_since_s = None
+            is_held, now_s = False, time.monotonic()
+            went_well_since_s = now_s if went_well_since_s is None else went_well_since_s
+            if now_s - went_well_since_s > RECOVERED_S:
+                failing_since_s = None
         except PASSING + terms.passing as error:
-            held_since_s = time.monotonic() if held_since_s is None else held_since_s
-            if time.monotonic() - held_since_s > patience_s:
+            is_held, went_well_since_s = True, None
+            failing_since_s = time.monotonic() if failing_since_s is None else failing_since_s
+            if time.monotonic() - failing_since_s > patience_s:
                 raise
             kind = type(error).__name__
             health.tell(f"it holds: {kind}, {error}")
