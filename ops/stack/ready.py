@@ -28,6 +28,8 @@ from pipeline.io.settings import ROLE_PLACEHOLDER
 
 SETTINGS_FILE: Final = "stack.env"
 LOCK_FILE: Final = "stack.lock"
+_KEPT, _BEGUN_ANEW = "kept from one time to the next", "begun anew each time"
+"""The kinds of stacks: a folder of one is never the other's, which would remove its books, or keep untrue ones."""
 _WITHOUT_A_BROKER_MEANINGLESS: Final = ("postgres", "audit", "rail")
 """Folders of what refers to offsets of a log: a broker that forgets everything makes them all untrue."""
 
@@ -71,18 +73,25 @@ def made_ready(open_stack: OpenStack, directory: Path, *, is_kept: bool) -> Iter
 
 @contextmanager
 def _held_alone(directory: Path, *, is_kept: bool) -> Iterator[None]:
-    """The lock file also says that the folder is a stack's, so that nothing else is ever removed."""
+    """The lock file also says that the folder is a stack's, and of which kind, so that nothing else is ever removed."""
     lock_path = directory / LOCK_FILE
     is_ours = lock_path.exists()
     found = [name for name in _WITHOUT_A_BROKER_MEANINGLESS if (directory / name).exists()]
     if found and not is_ours:
         raise StackFailure(f"{directory / found[0]} is not of a stack. Give another --directory.")
     directory.mkdir(parents=True, exist_ok=True)
-    with lock_path.open("a") as lock:
+    with lock_path.open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as failure:
             raise StackFailure(f"Another stack runs in {directory}. End it, or give another --directory.") from failure
+        lock.seek(0)
+        kind, held_as = _KEPT if is_kept else _BEGUN_ANEW, lock.read()
+        if held_as not in ("", kind):
+            raise StackFailure(f"The stack in {directory} is {held_as}, this one {kind}. Give another --directory.")
+        if not held_as:
+            lock.write(kind)
+            lock.flush()
         for name in found if not is_kept else ():
             shutil.rmtree(directory / name)
         yield

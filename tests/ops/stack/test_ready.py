@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shlex
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -12,7 +14,7 @@ import pytest
 from ops.access.roles import ROLES
 from ops.stack.embedded import embedded_stack
 from ops.stack.ready import LOCK_FILE, SETTINGS_FILE, ReadyStack, made_ready
-from ops.stack.stack import StackFailure
+from ops.stack.stack import Stack, StackFailure
 from pipeline.io.production import DATABASE_ROLES, NEEDS, READER
 
 
@@ -39,6 +41,24 @@ def test_what_is_kept_is_not_removed(tmp_path: Path) -> None:
     (tmp_path / "audit").mkdir()
     with made_ready(embedded_stack, tmp_path, is_kept=True):
         assert (tmp_path / "audit").exists()
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_folder_of_a_stack_of_the_other_kind_is_refused_and_left_alone(tmp_path: Path, is_kept: bool) -> None:
+    @contextmanager
+    def never(_directory: Path) -> Iterator[Stack]:
+        raise StackFailure("it was not to be started")
+        yield
+
+    with pytest.raises(StackFailure, match="not to be started"), made_ready(never, tmp_path, is_kept=is_kept):
+        pass
+    (tmp_path / "postgres").mkdir()
+    with (
+        pytest.raises(StackFailure, match="Give another --directory"),
+        made_ready(never, tmp_path, is_kept=not is_kept),
+    ):
+        pass
+    assert (tmp_path / "postgres").exists()
 
 
 def test_folder_of_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:
