@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.domain.context import Label
-from pipeline.domain.features import STATE, UNKNOWN
+from pipeline.domain.features import ACCOUNT_PAYMENTS_MAX, BENEFICIARY_PAYMENTS_MAX, STATE, UNKNOWN
 from pipeline.state.events import StateEvent
 
 HOUR_MS: Final = 3_600_000
@@ -36,10 +36,6 @@ BLOCK_MS: Final = 30 * DAY_MS
 NORMAL_MONTH_BLOCKS: Final = 3
 CLAIM_KEPT_MS: Final = 7 * DAY_MS
 """An id is remembered until its event time is this far behind the latest event time of its partition."""
-ACCOUNT_PAYMENTS_MAX: Final = 50_000
-"""In 30 days, 1,667 a day: 50,000 of the largest amount still sum below 2^53. More push the oldest out."""
-BENEFICIARY_PAYMENTS_MAX: Final = 100_000
-"""In 30 days and the label delay. More push the oldest out."""
 ACCOUNT_BENEFICIARIES_MAX: Final = 65_536
 """Remembered for ever. Beyond, each payment to an unknown one counts as new and as one more distinct."""
 BLOCK_SUM_MINOR_MAX: Final = 2**51
