@@ -80,9 +80,10 @@ STATE_SLICE: Final = slice(len(EVENT), len(EVENT) + len(STATE))
 
 Matrix = NDArray[np.int64]
 ACCOUNT_PAYMENTS_MAX: Final = 50_000
-"""In 30 days, 1,667 a day: 50,000 of the largest amount still sum below 2^53. More push the oldest out."""
+"""Most payments of an account in 30 days, 1,667 a day; more push the oldest out. 50,000 payments of the largest amount
+still sum below 2^53."""
 BENEFICIARY_PAYMENTS_MAX: Final = 100_000
-"""In 30 days and the label delay. More push the oldest out."""
+"""Most payments to a beneficiary in 30 days and the label delay; more push the oldest out."""
 RATIO_PERCENT_MAX: Final = 1_000_000
 """A ratio of 10,000 to 1 and more is reported as this, so that a tiny divisor can't overflow a table or a sentence."""
 
