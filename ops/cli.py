@@ -62,7 +62,7 @@ TABLE: Final = (
         (
             Verb("explain", "Tell the whole life of a payment.", "pipeline.explain.command"),
             Verb("verify", "Decide again and compare the bytes.", "pipeline.replay.command"),
-            Group("decisions", "tail", "Show decisions as they are made.", "pipeline.decide.command"),
+            Group("decisions", "tail", "Show the latest decisions.", "pipeline.decide.command"),
             Group("dead-letters", "list", "List the records that became no decision.", "pipeline.decide.command"),
             Group(
                 "ledger",

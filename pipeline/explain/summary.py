@@ -110,7 +110,7 @@ def _standing(explained: Explanation, life: Life) -> str:
     rows = life.rows
     since = utc_text(rows.steps[-1].recorded_at_ms) if rows.steps else "it was heard"
     turned = next((step.reason for step in reversed(rows.steps) if step.reason is not None), None)
-    why = f", after {REASON_WORDS[Reason(turned)]}" if turned is not None else ""
+    why = f", because {REASON_WORDS[Reason(turned)]}" if turned is not None else ""
     return f"The payment has been {state} since {since}{why}: {STATE_WORDS[state].format(amount=amount)}{_anew(life)}."
 
 
