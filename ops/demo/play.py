@@ -219,7 +219,9 @@ class Play:
                 self._go_wrong()
             case Act.WRONG if is_open:
                 self.act, self.tripped_s = Act.TRIPPED, self.second
-                self.tell("the model is out of the loop for these customers: fallback rules decide, the model is watched")
+                self.tell(
+                    "the model is out of the loop for these customers: fallback rules decide, the model is watched"
+                )
             case Act.TRIPPED if self.second >= self.tripped_s + BLOCK_SEEN_S:
                 self._restore()
             case Act.RESTORED if state is BreakerState.CLOSED:
