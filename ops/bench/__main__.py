@@ -1,7 +1,8 @@
-"""`python -m ops.bench NAME`: one measurement; progress on stderr, one JSON object as the last line of stdout.
+"""`python -m ops.bench NAME` takes one measurement; it shows progress on stderr and ends stdout with one JSON object.
 
-Every process that it starts writes its log into one folder. The folder goes with a run that goes well. It stays where a
-run fails, and the last line on stderr names it. The exit code is 0 for a run that went well and 1 for one that failed.
+Every process that it starts writes its log into one folder. The folder is removed after a run that went well. It stays
+where a run failed, and the last line on stderr names it. The exit code is 0 for a run that went well and 1 for one that
+failed.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from ops.bench.rig.evidence import PARENT, carry_out, folder_for
 
 
 class Bench(NamedTuple):
-    family: str  # the folder that it is in
+    family: str  # the folder that the bench is in
     what: str
 
 

@@ -2,7 +2,7 @@
 
 100,000 payments, each published twice, flow through the worker and two executors, while every record of decisions.v1
 is appended a second time, some decisions are reversed or reviewed, and the rail fails one request in seven. Meanwhile
-processes and servers are killed, at random and, the executor, at every boundary of its saga. Then an independent
+processes and servers are killed at random, and the executor also at every boundary of its saga. Then an independent
 checker compares the topics, the ledger's rows, upstream's announcements and the rail's own books, payment by payment.
 """
 
@@ -33,10 +33,10 @@ SEED: Final = 20_264
 PAYMENTS: Final = 100_000
 RATE_PER_S: Final = 300
 QUICK_RATE_PER_S: Final = 50
-"""Of published records, half of them repeats: so that they flow while the faults last."""
+"""Rate of published records, half of which are repeats. It is low so that they flow for as long as the faults last."""
 ACCOUNTS: Final = 3_000
 SHORT_OF_MONEY_EVERY: Final = 12
-"""One account in so many has half of what it spends, so that payments are refused for want of funds too."""
+"""One account in this many has half of what it spends, so that some payments are refused for want of funds."""
 DELAY_S: Final = (0.3, 2.5)
 RANDOM_KILLS: Final = 40
 SERVER_FAULTS: Final = 4
@@ -44,7 +44,7 @@ SERVER_FAULTS: Final = 4
 
 class Fault(NamedTuple):
     name: str
-    strike: Callable[[AfterlifeRig], bool]  # whether it struck: a crash waits for its boundary to be reached
+    strike: Callable[[AfterlifeRig], bool]  # returns whether it struck; a crash waits until its boundary is reached
 
 
 class Struck(NamedTuple):
@@ -109,7 +109,10 @@ def _strike_all(say: Callable[[str], None], rig: AfterlifeRig, *, is_quick: bool
 
 
 def _faults(*, is_quick: bool) -> Iterator[Fault]:
-    """Shuffled by a seed. Crashes at boundaries alternate with the rest, so that all of them meet payments in flow."""
+    """Yield the faults, shuffled by a seed.
+
+    Crashes at boundaries alternate with the other faults, so that all of them meet payments in flow.
+    """
     random = Random(SEED)  # noqa: S311 - a schedule, seeded on purpose
     steps = list(STEPS)[:: 6 if is_quick else 1]
     crashes = [Fault(f"executor killed {step}", partial(_crash, step)) for step in steps]
@@ -130,7 +133,7 @@ def _kills(count: int) -> list[Fault]:
 
 
 def _server_faults(count: int) -> list[Fault]:
-    """Half as many of each other kind as kills of PostgreSQL."""
+    """List the faults of servers: kills of PostgreSQL, and half as many of each other kind."""
     others = [
         Fault("PostgreSQL restarted", _postgres_restart),
         Fault("broker kill -9 and started", _broker_kill),
@@ -145,7 +148,7 @@ def _after_a_while(delay_s: float, strike: Callable[[AfterlifeRig], bool], rig: 
 
 
 def _crash(step: str, rig: AfterlifeRig) -> bool:
-    """The executor of slot 0 makes room for one that kills itself at `step`; then it comes back."""
+    """Replace the executor of slot 0 by one that kills itself at `step`; then let it come back."""
     executor = rig.executors.pop(0)
     executor.kill()
     doomed = rig.executor(0, step)
@@ -190,9 +193,9 @@ def _broker_kill(rig: AfterlifeRig) -> bool:
 
 
 BROKER_START_S: Final = 240.0
-"""It reads its log again, on a machine that others may keep busy."""
+"""Time for a broker to start. It reads its log again, on a machine that others may keep busy."""
 ZOMBIE_S: Final = 10.0
-"""More than the group's session of 6 s: its partitions are another's by then."""
+"""Time for which an executor is stopped: more than the group's session of 6 s, so another takes its partitions."""
 
 
 def _zombie(rig: AfterlifeRig) -> bool:
@@ -204,7 +207,7 @@ def _zombie(rig: AfterlifeRig) -> bool:
 
 
 def _open_accounts(transactions: Sequence[Transaction], database_url: str) -> None:
-    """With twice what each spends, but for those that are short of money."""
+    """Open the accounts with twice what each spends, except those that are to be short of money."""
     spent: dict[tuple[str, str], int] = defaultdict(int)
     for transaction in transactions:
         spent[transaction.account_id, transaction.currency] += transaction.amount_minor

@@ -1,7 +1,7 @@
-"""What became of every payment, from the topics, the ledger's rows and the rail's own books, compared with each other.
+"""The check of what became of every payment: topics, ledger rows and the rail's own books are compared with each other.
 
-It shares no code with the executor beyond the ids: what each decision, review and reversal asks for is written down
-here a second time, as what may have become of a payment in the end.
+It shares no code with the executor beyond the ids. It states a second time what each decision, review and reversal asks
+for, in terms of what may have become of a payment in the end.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _NOT_RECALLED: Final = frozenset({"BENEFICIARY_FUNDS_GONE", "RECALL_REFUSED"})
 
 
 class Decided(NamedTuple):
-    """What is kept of a decision: the snapshots of 100,000 would take half a gigabyte."""
+    """The fields of a decision that are kept; the snapshots of 100,000 decisions would take half a gigabyte."""
 
     transaction_id: str
     outcome: Outcome
@@ -39,7 +39,7 @@ class Decided(NamedTuple):
 
 @dataclass(slots=True)
 class RecordsTold:
-    """What decisions.v1 says of one payment, each record once, in log order."""
+    """The records of decisions.v1 about one payment, each once, in log order."""
 
     decided: Decided | None = None
     later: list[Reversal | ReviewOutcome] = field(default_factory=list)
@@ -60,7 +60,7 @@ class Report:
     decisions: int = 0
     reversals: int = 0
     reviews: int = 0
-    records: int = 0  # of decisions.v1, repeats included
+    records: int = 0  # records of decisions.v1, repeats included
     audited: int = 0  # rows of the audit log
     states: dict[str, int] = field(default_factory=dict)
     rail: dict[str, Any] = field(default_factory=dict)
@@ -88,7 +88,7 @@ def check(bootstrap_servers: str, connection: Connection, rail_address: str, pay
 
 
 def _told(bootstrap_servers: str, report: Report) -> dict[str, RecordsTold]:
-    """By execution id."""
+    """Read the records of decisions.v1 by execution id."""
     wire, told, seen = WireFormat(), defaultdict[str, RecordsTold](RecordsTold), set[bytes]()
     for found in Tail(bootstrap_servers, "decisions.v1").news():
         report.records += 1
@@ -127,7 +127,7 @@ def _executions(connection: Connection) -> dict[str, Execution]:
 def _check_each_payment(
     payment_ids: Sequence[str], told: Mapping[str, RecordsTold], executions: Mapping[str, Execution], report: Report
 ) -> None:
-    """Every payment was decided, every decision executed, and each ended where its records may lead."""
+    """Check that every payment was decided, every decision executed, and that each ended where its records may lead."""
     decided = {about.decided.transaction_id for about in told.values() if about.decided is not None}
     for missing in set(payment_ids) - decided:
         report.violate("NOT_DECIDED", missing)
@@ -142,7 +142,7 @@ def _check_each_payment(
 
 
 class End(NamedTuple):
-    """Where a payment may be, and of which reasons the executor must have given one; empty: it needs none."""
+    """A state that a payment may end in, and reasons; where there are any, the executor must have given one of them."""
 
     state: str
     excuses: frozenset[str] = frozenset()
@@ -160,7 +160,7 @@ def _is_possible(about: RecordsTold, execution: Execution) -> bool:
 
 
 def ends(about: RecordsTold) -> frozenset[End]:
-    """Every end that the records allow, taken one after the other as they stand in the log."""
+    """Return every end that the records allow, taken one after the other as they stand in the log."""
     assert about.decided is not None
     possible = _DECIDED[about.decided.outcome]
     for record in about.later:
@@ -183,7 +183,7 @@ _DECIDED: Final = {
 
 def _reviewed(before: End, outcome: str) -> set[End]:
     if before.state != "HELD":
-        return {before}  # too late
+        return {before}  # the record came too late
     return {_SETTLED, _UNPAID} if outcome == "ALLOW" else {_REFUSED}
 
 
@@ -208,7 +208,7 @@ def _check_ledger(connection: Connection, report: Report) -> None:
 
 
 def _check_postings(connection: Connection, executions: Mapping[str, Execution], report: Report) -> None:
-    """Summed here from the postings: what the payer is out of pocket, what is set aside, and what the payee has."""
+    """Check the sums of the postings: what the payer is out of pocket, what is set aside, and what the payee has."""
     moved: dict[str, Counter[str]] = defaultdict(Counter)
     rows = connection.execute(
         "SELECT execution_id::text, source_account_id, destination_account_id, amount_minor FROM ledger.posting"
@@ -230,7 +230,7 @@ def _check_postings(connection: Connection, executions: Mapping[str, Execution],
 
 
 def _check_rail(connection: Connection, rail_address: str, executions: Mapping[str, Execution], report: Report) -> None:
-    """The rail's own entries: money is out for exactly what is settled, once, and as the decision said."""
+    """Check the rail's own entries: money is out for exactly what is settled, once, and as the decision said."""
     with urllib.request.urlopen(f"{rail_address}/v1/books", timeout=30) as answer:  # noqa: S310 - http, on loopback
         report.rail = orjson.loads(answer.read())
     with urllib.request.urlopen(f"{rail_address}/v1/entries", timeout=30) as answer:  # noqa: S310
@@ -253,7 +253,7 @@ def _check_rail(connection: Connection, rail_address: str, executions: Mapping[s
 
 
 def _owners_of_keys(connection: Connection) -> dict[str, str]:
-    """Every key that the rail may have been asked with: one for each SUBMIT of an execution."""
+    """Return the execution of every key that the rail may have been asked with: one for each SUBMIT of an execution."""
     rows = connection.execute(
         "SELECT execution_id::text, count(*) FROM ledger.transition WHERE step = 'SUBMIT' GROUP BY execution_id"
     ).fetchall()
@@ -261,7 +261,7 @@ def _owners_of_keys(connection: Connection) -> dict[str, str]:
 
 
 def _check_notices(bootstrap_servers: str, executions: Mapping[str, Execution], report: Report) -> None:
-    """Upstream's last word on each execution is its state, and repeats are the same bytes."""
+    """Check that the last announcement of each execution is its state, and that repeats have the same bytes."""
     wire = WireFormat()
     digests: dict[str, bytes] = {}
     last: dict[str, tuple[int, str]] = {}
@@ -279,7 +279,7 @@ def _check_notices(bootstrap_servers: str, executions: Mapping[str, Execution], 
 
 
 def _check_audit(connection: Connection, report: Report) -> None:
-    """Every record of the topic stands in the audit log once, repeats included."""
+    """Check that every record of the topic, repeats included, stands in the audit log once."""
     row = connection.execute(
         "WITH kept AS (SELECT topic_partition, topic_offset FROM audit.ai_decision_log UNION ALL"
         " SELECT topic_partition, topic_offset FROM audit.reversal_log UNION ALL"

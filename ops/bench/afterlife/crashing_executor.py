@@ -1,8 +1,8 @@
-"""The executor, killed with SIGKILL by itself at a step of a batch.
+"""An executor that kills itself with SIGKILL at a step of a batch.
 
 `python -m ops.bench.afterlife.crashing_executor STEP`
 
-Production code knows nothing of this: methods are wrapped here, then the same service runs.
+Production code knows nothing of this: this module wraps methods, then runs the same service.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from pipeline.io.avro.wire import WireFormat
 from pipeline.io.settings import Settings
 
 BATCHES_BEFORE: Final = 4
-"""Let through, so that the crash meets an executor in full flow."""
+"""Batches that pass before the crash, so that it meets an executor in full flow."""
 
 
 class Step(NamedTuple):
-    """Where to end: before or after the n-th call of a method."""
+    """The point at which to end: before or after the n-th call of a method."""
 
     owner: Any
     method: str
@@ -54,7 +54,7 @@ STEPS: Final = {
     "after the rail has taken it back": Step(Rail, "recall", True, 1),
     "after looking for what is in doubt": Step(Ledger, "doubtful", True, 2),
 }
-"""In the order of a batch."""
+"""Steps by name, in the order of a batch."""
 
 
 def crash_at(step: Step) -> None:

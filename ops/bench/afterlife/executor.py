@@ -1,9 +1,9 @@
 """Payments settled a second: decisions of the worker through the executor, on real Kafka, PostgreSQL and a rail.
 
-The worker decides first and ends; then two executors take all decisions from their topic to settled payments, with the
-rail, the broker and the database on the same machine. After it, on the same server and into the same tables, a bare
-client inserts the same rows one payment at a time, each in a transaction of its own: without a rail, a topic, locks or
-looking at a balance. That is what batching has to beat.
+The worker decides first and ends. Then two executors take all decisions from their topic to settled payments, with the
+rail, the broker and the database on the same machine. Afterwards, on the same server and into the same tables, a bare
+client inserts the same rows one payment at a time, each in a transaction of its own, without a rail, a topic, locks or
+a look at a balance. Batching has to beat that.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from pipeline.io.postgres import connect
 
 PAYMENTS: Final = 60_000
 EXECUTORS: Final = 2
-"""They share the partitions; while one waits for PostgreSQL or the rail, the other computes."""
+"""Executors, which share the partitions; while one waits for PostgreSQL or the rail, the other computes."""
 BARE_PAYMENTS: Final = 3_000
 SECONDS_MAX: Final = 300.0
 GOAL: Final = {"settled_per_s_min": 2_000, "ratio_to_bare_min": 1.0}
@@ -91,7 +91,7 @@ def _execute(directory: Path, stack: RealStack) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _ended_with(executors: Sequence[ServerProcess]) -> Iterator[None]:
-    """Ends executors that are started within."""
+    """End the executors that are started within the block."""
     try:
         yield
     finally:
@@ -99,7 +99,7 @@ def _ended_with(executors: Sequence[ServerProcess]) -> Iterator[None]:
 
 
 def _started(executor: ServerProcess) -> float:
-    """The CPU time that it took to start: what it imports is no part of a payment."""
+    """Start the executor; return the CPU time that this took, because its imports are no part of a payment."""
     executor.start()
     return tree_cpu_seconds(executor.pid)
 
@@ -109,7 +109,10 @@ def _cpu_s(processes: Sequence[ServerProcess]) -> float:
 
 
 def tree_cpu_seconds(pid: int) -> float:
-    """Of a process, of those it started that live, and of those it has waited for: PostgreSQL's sessions are such."""
+    """Return the CPU time of a process, of its children that live, and of those that it has waited for.
+
+    PostgreSQL's sessions are such children.
+    """
     parent = psutil.Process(pid)
     own = parent.cpu_times()
     total = own.user + own.system + own.children_user + own.children_system
@@ -162,7 +165,7 @@ _SELECTS: Final = {
 
 
 def _bare(database_url: str, count: int) -> float:
-    """Payments a second, into an empty database of the same server."""
+    """Measure the bare client's payments a second, into an empty database of the same server."""
     payments = _rows(database_url, count)
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("CREATE DATABASE bare")
@@ -178,11 +181,11 @@ def _bare(database_url: str, count: int) -> float:
 
 
 def _rows(database_url: str, count: int) -> list[list[tuple[bytes, list[Any]]]]:
-    """The statements of each payment: one a table, all its rows in it."""
+    """Return the statements of each payment: one for each table, with all the payment's rows in it."""
     with connect(database_url, "bench") as connection:
         ids = [
-            row[0]
-            for row in connection.execute(
+            execution_id
+            for (execution_id,) in connection.execute(
                 "SELECT execution_id FROM ledger.execution_state WHERE state = 'SETTLED' LIMIT %s", [count]
             ).fetchall()
         ]

@@ -1,4 +1,4 @@
-"""Everything that a payment passes through, as processes to kill: worker, executors, audit, rail, and their servers."""
+"""The processes that a payment passes through and a bench kills: worker, executors, audit, rail, and their servers."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ SLOTS: Final = (0, 1)
 SETTLE_S: Final = 600.0
 POLL_S: Final = 0.5
 RESTARTS_MAX: Final = 60
-"""Of processes that ended by themselves, in one bench: more is one that can't live."""
+"""Most restarts, in one bench, of processes that ended by themselves. A process that needs more can't live."""
 CRASH_S: Final = 40.0
-"""For an executor to reach the boundary that it is to crash at."""
+"""Time for an executor to reach the boundary that it is to crash at."""
 MISBEHAVIOUR: Final = Misbehaviour(
     seed=20_264,
     slow_share=0.02,
@@ -44,7 +44,7 @@ MISBEHAVIOUR: Final = Misbehaviour(
     refused_share=0.002,
     recall_refused_share=0.02,
 )
-"""One request in seven fails one way or another, one in ten is carried out twice."""
+"""Misbehaviour of the rail: one request in seven fails one way or another, one in ten is carried out twice."""
 
 
 class AfterlifeRig:
@@ -69,7 +69,7 @@ class AfterlifeRig:
 
     @property
     def processes(self) -> dict[str, ServerProcess]:
-        """All that a supervisor keeps running."""
+        """Return all processes that a supervisor keeps running."""
         executors = {f"executor {slot}": process for slot, process in self.executors.items()}
         return {"worker": self.worker, "rail": self.rail, "audit": self.audit, **executors}
 
@@ -79,7 +79,7 @@ class AfterlifeRig:
         self.supervisor.look_after(self.processes.values())
 
     def settle(self) -> None:
-        """Returns once everything published is decided, echoed, executed, announced, audited, and out of doubt."""
+        """Wait until everything published is decided, echoed, executed, announced, audited, and out of doubt."""
         servers = self.stack.bootstrap_servers
         self._wait_until(lambda: self.feeder.has_ended, "publishing")
         in_log = record_count(servers, "transactions.v1")
@@ -88,7 +88,7 @@ class AfterlifeRig:
         self._wait_until(lambda: not self._doubtful(), "getting out of doubt")
 
     def reconcile(self) -> tuple[bool, list[str]]:
-        """`fraud reconcile check` over everything: whether it found nothing missing, and the lines that it printed."""
+        """Run `fraud reconcile check` over everything; return whether nothing is missing, and the lines it printed."""
         settings = {
             "FRAUD_BOOTSTRAP_SERVERS": self.stack.bootstrap_servers,
             "FRAUD_DATABASE_URL": url_of(self.stack.database_url, "fraud_reconcile"),
@@ -102,18 +102,17 @@ class AfterlifeRig:
         wait_until(is_done, SETTLE_S, what, every_s=POLL_S, meanwhile=self.supervise)
 
     def _positions(self) -> tuple[dict[int, int], bool]:
-        """How far executors are, and whether audit is as far."""
+        """Return how far the executors are, and whether the audit service is as far."""
         executed = settled_offsets(self.stack.database_url)
         return executed, positions(self.stack.database_url, "audit") == executed
 
     def _doubtful(self) -> int:
         with psycopg.connect(self.stack.database_url, connect_timeout=2) as connection:
-            row = connection.execute(
+            [(count,)] = connection.execute(
                 "SELECT count(*) FROM ledger.execution_state"
                 " WHERE state IN ('SUBMITTED', 'IN_DOUBT', 'RECALLING', 'RECALL_IN_DOUBT') OR state IS NULL"
-            ).fetchone()
-            assert row is not None
-            return int(row[0])
+            ).fetchall()
+            return int(count)
 
 
 class Still:
@@ -137,7 +136,7 @@ class Still:
 def open_rig(
     directory: Path, records: list[Outbound], rate_per_s: int, fill: Callable[[str], None]
 ) -> Iterator[AfterlifeRig]:
-    """`fill`: opens accounts, given the database's address. Everything is ended on leaving."""
+    """Open a rig, and end everything on leaving. `fill` opens accounts, given the database's address."""
     with RealStack(directory / "stack", with_postgres=True) as stack:
         prepare_topics(stack.bootstrap_servers, "")
         prepare_database(stack, directory)

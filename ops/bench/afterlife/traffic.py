@@ -1,7 +1,7 @@
-"""What flows while the afterlife bench breaks things: payments twice, every record of decisions.v1 twice, and what
-people and rollbacks say of some of the decisions afterwards.
+"""The traffic while the afterlife bench breaks things: payments, records of decisions.v1, reviews and reversals.
 
-What is said of a decision follows from its id alone, so a second run of the traffic would say the same.
+Every payment and every record of decisions.v1 is published twice. People review, and rollbacks reverse, some of the
+decisions afterwards. A decision's id alone determines this, so a second run of the traffic would do the same.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from pipeline.domain.review_outcome import ReviewOutcome
 from pipeline.io.avro.wire import WireFormat
 
 AGAIN_AFTER: Final = 300
-"""A payment is published again so many payments later."""
+"""Number of payments after which a payment is published again."""
 LOOK_S: Final = 0.5
 FAILED_LOOKS_MAX: Final = 10
-"""In a row, of up to 30 s each: more is no broker that was killed and comes back."""
+"""Most failed looks in a row, of up to 30 s each. A broker that was killed and comes back takes fewer."""
 DELAY_S_MAX: Final = 3.0
 PLAN_ID: Final = "6f9d1c9e-52f4-4f0c-8a55-3e1d0c5f7b21"
 REVERSED_PERCENT: Final = 4
@@ -49,7 +49,7 @@ def twice(records: Sequence[Outbound]) -> Iterator[Outbound]:
 
 
 class Echo:
-    """Reads decisions.v1; appends every record again, and says what people say of some decisions."""
+    """Reads decisions.v1, appends every record again, and publishes reviews and reversals of some decisions."""
 
     def __init__(self, bootstrap_servers: str, topic: str) -> None:
         self._publisher, self._tail, self._topic = Publisher(bootstrap_servers), Tail(bootstrap_servers, topic), topic
@@ -62,7 +62,7 @@ class Echo:
 
     @property
     def is_idle(self) -> bool:
-        """Everything that was read is echoed; to be asked twice in a row, for what came meanwhile."""
+        """Return whether everything that was read is echoed; ask twice in a row, because more may come meanwhile."""
         return not self._due
 
     def _run(self) -> None:
@@ -72,7 +72,7 @@ class Echo:
                 for found in self._tail.news():
                     self._hear(found)
                 failed_looks = 0
-            except (TimeoutError, KafkaException):  # the broker is away: what was read stays read
+            except (TimeoutError, KafkaException):  # the broker is away; records that were read stay read
                 failed_looks += 1
                 if failed_looks > FAILED_LOOKS_MAX:
                     raise
@@ -104,7 +104,10 @@ class Echo:
 
 
 def said_of(record: DecisionRecord) -> Reversal | ReviewOutcome | None:
-    """Reversals of some decisions, and reviews of what is held: of escalations, and of what a reversal escalates."""
+    """Return the reversal or the review of a record, where it has one.
+
+    Some decisions are reversed. Escalations are reviewed, both those of decisions and those of reversals.
+    """
     match record:
         case Decision(decision_id=name) if _share(name.encode(), "reversed") * 100 < REVERSED_PERCENT:
             return _reversal(record)
@@ -141,7 +144,7 @@ def _reversal(decision: Decision) -> Reversal:
 
 
 def _review(escalated: Decision | Reversal, at_ms: int) -> ReviewOutcome | None:
-    """The outcome of round 1: no escalation here is escalated again."""
+    """Return the outcome of round 1; no escalation here is escalated again."""
     share = _share(escalated.decision_id.encode(), "reviewed") * 100
     if share >= REVIEWED_PERCENT:
         return None
@@ -159,6 +162,6 @@ def _review(escalated: Decision | Reversal, at_ms: int) -> ReviewOutcome | None:
 
 
 def _share(what: bytes, salt: str) -> float:
-    """0 to 1, from the bytes alone."""
+    """Return a number from 0 to 1 that follows from the bytes alone."""
     digest = hashlib.blake2b(what, digest_size=8, person=salt.encode()[:16]).digest()
     return int.from_bytes(digest, "big") / 2**64

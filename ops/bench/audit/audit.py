@@ -1,9 +1,9 @@
 """Decisions a second into the audit log on the real stack, bytes a row on disk, and a bare COPY of the same rows.
 
-The worker decides the generator's payments first, and ends. Then the audit service starts on the whole topic; counted
-is from its first committed row to its last, in committed rows. Then the same rows, encoded beforehand, are copied into
-a table of the same shape (constraints, partitions and indexes) in batches of the same size: what PostgreSQL alone can.
-The service's rows are built by compiled code, as in the image, where a C compiler is found.
+The worker decides the generator's payments first, and ends. Then the audit service starts on the whole topic; the count
+runs from its first committed row to its last, in committed rows. Then the same rows, encoded beforehand, are copied
+into a table of the same shape (constraints, partitions and indexes) in batches of the same size, which shows what
+PostgreSQL alone can do. Compiled code builds the service's rows, as in the image, where a C compiler is found.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _ingest(
 
 
 def _first_rows(service: ServerProcess, connection: psycopg.Connection) -> tuple[int, float]:
-    """How many are there as soon as some are, and when."""
+    """Wait for the first rows; return how many there are, and when."""
 
     def is_begun() -> bool:
         assert service.is_running, "the audit service has ended; see its log"
@@ -127,7 +127,7 @@ def _bare_copy(say: Callable[[str], None], connection: psycopg.Connection) -> di
 
 
 def _batches(connection: psycopg.Connection) -> Iterator[bytes]:
-    """The table's rows in PostgreSQL's binary format, as many at once as the service stores at once."""
+    """Yield the table's rows in PostgreSQL's binary format, as many at once as the service stores at once."""
     rows: list[bytes] = []
     query = "COPY (SELECT * FROM audit.ai_decision_log ORDER BY topic_offset) TO STDOUT (FORMAT binary)"
     with connection.cursor().copy(query) as copy:

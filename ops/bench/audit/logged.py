@@ -1,4 +1,4 @@
-"""What the audit benches have logged: how much of it is stored, and what people say of the decisions on the topic."""
+"""The log of the audit benches: how much of it is stored, and the reviews and reversals that join it on the topic."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REVERSED_EVERY: Final = 17
 
 
 def stored(connection: psycopg.Connection) -> int:
-    """Records in the audit log, by its links: cheap to ask while it is written."""
+    """Count the records in the audit log by its links, which is cheap while it is written."""
     query = """SELECT coalesce(sum(size), 0)::bigint
         FROM (SELECT max(tree_size) AS size FROM audit.chain_link GROUP BY topic_partition) AS sizes"""
     found = connection.execute(query).fetchone()
@@ -31,7 +31,7 @@ def stored(connection: psycopg.Connection) -> int:
 
 
 def publish_reviews_and_reversals(stack: RealStack) -> int:
-    """After the decisions, some of them reviewed and some reversed; how many records stand on decisions.v1."""
+    """Publish reviews of some of the decisions and reversals of others; return how many records decisions.v1 holds."""
     wire, records, decisions = WireFormat(), [], 0
     for found in Tail(stack.bootstrap_servers, "decisions.v1").news():
         decisions += 1

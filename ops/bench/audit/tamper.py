@@ -1,12 +1,12 @@
-"""10,000 tamperings of the stored log by a superuser: each found and located by the offline verifier, none made up.
+"""10,000 tamperings of the stored log by a superuser: the offline verifier finds and locates each, and invents none.
 
 The worker decides payments of the generator on the real stack, reviews and reversals join them on the topic, and the
-audit service stores and anchors all of it in 64 partitions. Then, again and again, with triggers switched off and in a
-transaction that is rolled back, rows are changed, deleted, exchanged, put in, moved or cut off by SQL, with hashes,
-links and positions made to fit where a careful forger would (ops/bench/audit/tamperings.py). The partitions that were
-touched are read as an export writes them, and verified against the leaf files. Located means: a finding at every row
-that was touched, and at no other. Every 400 times the whole log is verified untouched. A few times the whole way
-is gone: a committed tampering, `fraud audit export`, and the verifier's own command.
+audit service stores and anchors all of it in 64 partitions. Then, again and again, SQL changes, deletes, exchanges,
+inserts, moves or cuts off rows, with triggers switched off and in a transaction that is rolled back. It makes hashes,
+links and positions fit where a careful forger would (ops/bench/audit/tamperings.py). The partitions that were touched
+are read as an export writes them, and verified against the leaf files. A tampering is located if there is a finding at
+every row that was touched, and at no other. Every 400 times the whole log is verified untouched. A few runs take the
+whole way: a committed tampering, `fraud audit export`, and the verifier's own command.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any, Final
 import psycopg
 
 from ops.bench.audit.logged import SECONDS_MAX, publish_reviews_and_reversals, stored
-from ops.bench.audit.tamperings import LOG, TAMPERINGS, Forger, Place, Tampered
+from ops.bench.audit.tamperings import LOG, TAMPERINGS, Forger, RowKey, Tampered
 from ops.bench.rig.commands import completed, with_settings
 from ops.bench.rig.database import prepare_database
 from ops.bench.rig.deciding import decide
@@ -43,7 +43,7 @@ from pipeline.io.avro.schema_files import schema_text
 SEED: Final = 20_264
 LOG_SEED: Final = 7
 PAYMENTS: Final = 1_600
-"""With duplicates, conflicts and garbage among them, which end as dead letters."""
+"""Number of payments; there are duplicates, conflicts and garbage among them, which end as dead letters."""
 PARTITIONS: Final = 64
 TAMPERED: Final = 10_000
 WHOLE_WAYS: Final = 10
@@ -53,7 +53,7 @@ _OFFLINE_S: Final = 120
 
 
 class Log:
-    """The stored log as the database holds it in the transaction at hand, and the leaf files outside it."""
+    """The stored log as the database holds it in the current transaction, and the leaf files outside it."""
 
     def __init__(self, connection: psycopg.Connection[Any], outside: Path) -> None:
         self._connection = connection
@@ -63,14 +63,14 @@ class Log:
             for number in partitions_of(outside, TOPIC)
         }
 
-    def places(self) -> dict[int, list[Place]]:
-        """Of every row, in the order of the topic."""
-        found: dict[int, list[Place]] = {number: [] for number in self.partitions}
+    def keys(self) -> dict[int, list[RowKey]]:
+        """Return the key of every row by partition, in the order of the topic."""
+        found: dict[int, list[RowKey]] = {number: [] for number in self.partitions}
         for table in TABLES:
             query = f"SELECT topic_partition, topic_offset FROM audit.{table}"
             for partition, offset in self._connection.execute(query.encode()).fetchall():
-                found[partition].append(Place(table, partition, offset))
-        return {number: sorted(places, key=lambda place: place.offset) for number, places in found.items() if places}
+                found[partition].append(RowKey(table, partition, offset))
+        return {number: sorted(keys, key=lambda row: row.offset) for number, keys in found.items() if keys}
 
     def findings(self, numbers: Sequence[int]) -> list[Finding]:
         found = []
@@ -82,7 +82,7 @@ class Log:
         return found
 
     def _rows(self, table: str, number: int) -> list[Placed]:
-        """As an export writes them and the verifier reads them."""
+        """Return the rows as an export writes them and the verifier reads them."""
         query = f"SELECT row_to_json(logged)::text FROM audit.{table} AS logged WHERE topic_partition = %s"
         lines = self._connection.execute(query.encode(), [number]).fetchall()
         return [Placed(table, json.loads(line, parse_float=str)) for (line,) in lines]
@@ -117,7 +117,7 @@ def _write_log(say: Callable[[str], None], stack: RealStack, directory: Path) ->
 
 
 def _become_superuser(connection: psycopg.Connection[Any]) -> None:
-    """Past every trigger; and with an index for this bench alone, so that a partition is read without all others."""
+    """Bypass every trigger, and add an index for this bench alone, so that one partition is read without the others."""
     connection.execute("SET session_replication_role = replica")
     connection.execute(f"CREATE INDEX tamper_bench ON audit.{LOG} (topic_partition, topic_offset)".encode())
     connection.commit()
@@ -127,7 +127,7 @@ def _tamper_all(
     say: Callable[[str], None], log: Log, connection: psycopg.Connection[Any], wanted: int
 ) -> dict[str, Any]:
     chance = random.Random(SEED)  # noqa: S311 - which rows are tampered with is no secret
-    forger = Forger(connection, log.places(), chance)
+    forger = Forger(connection, log.keys(), chance)
     by_kind: Counter[str] = Counter()
     rows, failed, untouched_findings, untouched_checks = 0, [], 0, 0
     for number in range(wanted):
@@ -157,13 +157,16 @@ def _tamper_all(
 
 
 def _is_located(tampered: Tampered, findings: Sequence[Finding]) -> bool:
-    """A finding at every row that was touched and at no other; or, where only links were, at least one."""
+    """Return whether there is a finding at every row that was touched and at no other.
+
+    Where only links were touched, one finding is enough.
+    """
     found = {(finding.partition, finding.offset) for finding in findings if finding.offset is not None}
     return found == tampered.rows and bool(findings)
 
 
 def _whole_ways(say: Callable[[str], None], stack: RealStack, directory: Path, wanted: int) -> dict[str, Any]:
-    """Tampered and committed, exported by the command, verified by the verifier alone; then put back."""
+    """Commit a tampering, export by the command, verify by the verifier alone, and put the rows back."""
     chance = random.Random(SEED + 1)  # noqa: S311 - as above
     is_sound_told = _verified(stack, directory, "untouched") == set()
     located = 0
@@ -173,7 +176,7 @@ def _whole_ways(say: Callable[[str], None], stack: RealStack, directory: Path, w
             connection.execute("SET session_replication_role = replica")
             _back_up(connection)
             log = Log(connection, directory / "outside")
-            tampered = act(Forger(connection, log.places(), chance))
+            tampered = act(Forger(connection, log.keys(), chance))
             connection.commit()
             found = _verified(stack, directory, f"tampered-{number}")
             located += found == tampered.rows if tampered.rows else None in {offset for _, offset in found}
@@ -202,7 +205,7 @@ def _put_back(connection: psycopg.Connection[Any]) -> None:
 
 
 def _verified(stack: RealStack, directory: Path, name: str) -> set[tuple[int, int | None]]:
-    """The places of what the verifier finds, run as an auditor would, from a copy of its folder."""
+    """Run the verifier as an auditor would, from a copy of its folder; return the positions of its findings."""
     out = directory / name
     environment = {
         "FRAUD_BOOTSTRAP_SERVERS": stack.bootstrap_servers,
@@ -217,8 +220,8 @@ def _verified(stack: RealStack, directory: Path, name: str) -> set[tuple[int, in
     command = [sys.executable, "-m", "verifier", "log", str(out), "--public-key", str(directory / "key.pub"), "--json"]
     report = json.loads(_call([*command, "--all"], directory / "verifier.log", None, {0, 1}, folder=alone))
     shutil.rmtree(out)
-    places = {(finding["partition"], finding["offset"]) for finding in report["findings"]}
-    return {place for place in places if place[1] is not None} or places
+    found = {(finding["partition"], finding["offset"]) for finding in report["findings"]}
+    return {(partition, offset) for partition, offset in found if offset is not None} or found
 
 
 def _call(

@@ -1,7 +1,8 @@
-"""What a superuser may do to the stored log, in SQL with every trigger switched off: each a function that does it once,
-at random, and says which rows it touched. The transaction is the caller's, who rolls it back.
+"""Tamperings that a superuser may do to the stored log, in SQL with every trigger switched off.
 
-Rows that only another row's deletion or insertion moves count as untouched: nothing in them has changed.
+Each is a function that does it once, at random, and says which rows it touched. The transaction belongs to the caller,
+who rolls it back. A row that only the deletion or insertion of another row moves counts as untouched, because nothing
+in it has changed.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ from pipeline.audit.chain import CHAIN_START, Entry, chain_hash, entry_bytes, le
 LOG: Final = "ai_decision_log"
 
 
-class Place(NamedTuple):
+class RowKey(NamedTuple):
     table: str
     partition: int
     offset: int
 
 
 class Tampered(NamedTuple):
-    """rows: (partition, offset) of each that was changed, removed or put in; empty where only links were."""
+    """The rows that were touched, as (partition, offset): changed, removed or inserted; none where only links were."""
 
     rows: frozenset[tuple[int, int]]
     partitions: frozenset[int]
@@ -34,34 +35,34 @@ class Tampered(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Forger:
-    """A superuser's connection, the places of all rows as they were written, and chance."""
+    """A superuser's connection, the keys of all rows as they were written, and chance."""
 
     connection: psycopg.Connection[Any]
-    places: Mapping[int, Sequence[Place]]  # by partition, in the order of the topic
+    keys: Mapping[int, Sequence[RowKey]]  # by partition, in the order of the topic
     chance: random.Random
 
-    def place(self, table: str | None = None) -> Place:
-        """Of any row, or of any in `table`."""
+    def key(self, table: str | None = None) -> RowKey:
+        """Choose any row, or any row in `table`."""
         while True:
-            found = self.chance.choice(self.places[self.partition()])
+            found = self.chance.choice(self.keys[self.partition()])
             if table in (None, found.table):
                 return found
 
     def partition(self) -> int:
-        return self.chance.choice(list(self.places))
+        return self.chance.choice(list(self.keys))
 
     def run(self, statement: str, *arguments: object) -> None:
         changed = self.connection.execute(statement.encode(), arguments).rowcount
         assert changed > 0, f"it changed nothing: {statement}"
 
 
-def at(place: Place) -> str:
-    return f"topic_partition = {place.partition} AND topic_offset = {place.offset}"
+def at(key: RowKey) -> str:
+    return f"topic_partition = {key.partition} AND topic_offset = {key.offset}"
 
 
-def tampered(*places: Place) -> Tampered:
-    rows = frozenset((place.partition, place.offset) for place in places)
-    return Tampered(rows, frozenset(place.partition for place in places))
+def tampered(*keys: RowKey) -> Tampered:
+    rows = frozenset((key.partition, key.offset) for key in keys)
+    return Tampered(rows, frozenset(key.partition for key in keys))
 
 
 # Edits of one row
@@ -111,83 +112,83 @@ _CHANGES_OF: Final[Mapping[str, Mapping[str, str]]] = {
 
 
 def edit_column(forger: Forger) -> Tampered:
-    place = forger.place(forger.chance.choice(TABLES))
-    column, change = forger.chance.choice(list(_CHANGES_OF[place.table].items()))
-    forger.run(f"UPDATE audit.{place.table} SET {column} = {change} WHERE {at(place)}")
-    return tampered(place)
+    key = forger.key(forger.chance.choice(TABLES))
+    column, change = forger.chance.choice(list(_CHANGES_OF[key.table].items()))
+    forger.run(f"UPDATE audit.{key.table} SET {column} = {change} WHERE {at(key)}")
+    return tampered(key)
 
 
 def edit_snapshot(forger: Forger) -> Tampered:
-    """One number of the input among its 41 features, by one."""
-    place = forger.place(LOG)
-    names = f"SELECT key FROM audit.{LOG}, jsonb_each(input_snapshot -> 'features') WHERE {at(place)}"
+    """Change one of the 41 features of the input by one."""
+    key = forger.key(LOG)
+    names = f"SELECT key FROM audit.{LOG}, jsonb_each(input_snapshot -> 'features') WHERE {at(key)}"
     (name,) = forger.chance.choice(forger.connection.execute(names.encode()).fetchall())
     path = f"'{{features,{name}}}'"
     value = f"jsonb_set(input_snapshot, {path}, to_jsonb((input_snapshot #>> {path})::bigint + 1))"
-    forger.run(f"UPDATE audit.{LOG} SET input_snapshot = {value} WHERE {at(place)}")
-    return tampered(place)
+    forger.run(f"UPDATE audit.{LOG} SET input_snapshot = {value} WHERE {at(key)}")
+    return tampered(key)
 
 
 def flip_record(forger: Forger) -> Tampered:
-    """One bit of the record's bytes, no hash with it."""
-    place = forger.place()
-    flipped = _FLIP.format("record", _some_byte(forger, place), 1 << forger.chance.randrange(8))
-    forger.run(f"UPDATE audit.{place.table} SET record = {flipped} WHERE {at(place)}")
-    return tampered(place)
+    """Flip one bit of the record's bytes, without its hashes."""
+    key = forger.key()
+    flipped = _FLIP.format("record", _some_byte(forger, key), 1 << forger.chance.randrange(8))
+    forger.run(f"UPDATE audit.{key.table} SET record = {flipped} WHERE {at(key)}")
+    return tampered(key)
 
 
 def flip_record_and_leaf(forger: Forger) -> Tampered:
-    """One bit of the record's bytes, and the leaf made anew."""
-    place = forger.place()
-    flipped = _FLIP.format("record", _some_byte(forger, place), 1 << forger.chance.randrange(8))
+    """Flip one bit of the record's bytes, and make the leaf anew."""
+    key = forger.key()
+    flipped = _FLIP.format("record", _some_byte(forger, key), 1 << forger.chance.randrange(8))
     leaf = f"sha256('\\x00'::bytea || int4send(topic_partition) || int8send(topic_offset) || {flipped})"
-    forger.run(f"UPDATE audit.{place.table} SET record = {flipped}, leaf_hash = {leaf} WHERE {at(place)}")
-    return tampered(place)
+    forger.run(f"UPDATE audit.{key.table} SET record = {flipped}, leaf_hash = {leaf} WHERE {at(key)}")
+    return tampered(key)
 
 
 def forge_record_and_chain(forger: Forger) -> Tampered:
-    """A record's bytes, its leaf, and the chain of every row after it, links included: the table agrees with itself."""
-    place = forger.place()
-    flipped = _FLIP.format("record", _some_byte(forger, place), 1 << forger.chance.randrange(8))
-    forger.run(f"UPDATE audit.{place.table} SET record = {flipped} WHERE {at(place)}")
-    _chain_anew(forger, place.partition)
-    return tampered(*(other for other in forger.places[place.partition] if other.offset >= place.offset))
+    """Change a record's bytes, its leaf, and the chain of every later row with its links, so that all of it agrees."""
+    key = forger.key()
+    flipped = _FLIP.format("record", _some_byte(forger, key), 1 << forger.chance.randrange(8))
+    forger.run(f"UPDATE audit.{key.table} SET record = {flipped} WHERE {at(key)}")
+    _chain_anew(forger, key.partition)
+    return tampered(*(other for other in forger.keys[key.partition] if other.offset >= key.offset))
 
 
-# Rows removed, put in and moved
+# Rows that are removed, inserted and moved
 
 
 def delete_row(forger: Forger) -> Tampered:
-    place = forger.place()
-    forger.run(f"DELETE FROM audit.{place.table} WHERE {at(place)}")
-    return tampered(place)
+    key = forger.key()
+    forger.run(f"DELETE FROM audit.{key.table} WHERE {at(key)}")
+    return tampered(key)
 
 
-def delete_stretch(forger: Forger) -> Tampered:
-    """Two to ten rows in a row."""
-    places = forger.places[forger.partition()]
-    begin = forger.chance.randrange(len(places) - 1)
-    gone = places[begin : begin + forger.chance.randint(2, 10)]
+def delete_run(forger: Forger) -> Tampered:
+    """Delete two to ten consecutive rows."""
+    keys = forger.keys[forger.partition()]
+    begin = forger.chance.randrange(len(keys) - 1)
+    gone = keys[begin : begin + forger.chance.randint(2, 10)]
     _delete(forger, gone)
     return tampered(*gone)
 
 
 def delete_and_forge_chain(forger: Forger) -> Tampered:
-    """A row goes, and the chain of all after it is made as if it had never been."""
-    place = forger.place()
-    forger.run(f"DELETE FROM audit.{place.table} WHERE {at(place)}")
-    _chain_anew(forger, place.partition)
-    return tampered(*(other for other in forger.places[place.partition] if other.offset >= place.offset))
+    """Delete a row, and make the chain of all later rows as if it had never existed."""
+    key = forger.key()
+    forger.run(f"DELETE FROM audit.{key.table} WHERE {at(key)}")
+    _chain_anew(forger, key.partition)
+    return tampered(*(other for other in forger.keys[key.partition] if other.offset >= key.offset))
 
 
 def cut_tail(forger: Forger) -> Tampered:
-    """The last rows go, and with them their links; the position is put back, as if they had not come yet."""
+    """Delete the last rows and their links, and put the position back as if they had not come yet."""
     partition = forger.partition()
-    places = forger.places[partition]
-    gone = places[-forger.chance.randint(1, len(places) - 1) :]
+    keys = forger.keys[partition]
+    gone = keys[-forger.chance.randint(1, len(keys) - 1) :]
     _delete(forger, gone)
     forger.run("DELETE FROM audit.chain_link WHERE topic_partition = %s", partition)
-    _link(forger, partition, len(places) - len(gone))
+    _link(forger, partition, len(keys) - len(gone))
     forger.run(
         "UPDATE control.consumer_position SET next_offset = %s WHERE consumer = 'audit' AND partition = %s",
         gone[0].offset, partition,
@@ -196,46 +197,46 @@ def cut_tail(forger: Forger) -> Tampered:
 
 
 def delete_partition(forger: Forger) -> Tampered:
-    """All that there is of a partition, links and position included."""
+    """Delete all that there is of a partition, links and position included."""
     partition = forger.partition()
-    _delete(forger, forger.places[partition])
+    _delete(forger, forger.keys[partition])
     forger.run("DELETE FROM audit.chain_link WHERE topic_partition = %s", partition)
     forger.run("DELETE FROM control.consumer_position WHERE consumer = 'audit' AND partition = %s", partition)
-    return tampered(*forger.places[partition])
+    return tampered(*forger.keys[partition])
 
 
 def insert_row(forger: Forger) -> Tampered:
-    """A decision that was never made: another's, at a free offset, its leaf made for it."""
-    place = forger.place(LOG)
-    offset = _free_offset(forger, place.partition)
-    _copy_row(forger, place, {"topic_offset": str(offset)})
-    new = place._replace(offset=offset)
+    """Insert a decision that was never made: a copy of another's at a free offset, with a leaf made for it."""
+    key = forger.key(LOG)
+    offset = _free_offset(forger, key.partition)
+    _copy_row(forger, key, {"topic_offset": str(offset)})
+    new = key._replace(offset=offset)
     leaf = "sha256('\\x00'::bytea || int4send(topic_partition) || int8send(topic_offset) || record)"
     forger.run(f"UPDATE audit.{LOG} SET leaf_hash = {leaf} WHERE {at(new)}")
     return tampered(new)
 
 
 def append_row(forger: Forger) -> Tampered:
-    """A decision after the last one, with chain, link and position as the service would have written them."""
-    place = forger.place(LOG)
-    last = forger.places[place.partition][-1]
-    new = place._replace(offset=last.offset + forger.chance.randint(1, 9))
-    _copy_row(forger, place, {"topic_offset": str(new.offset)})
-    _chain_anew(forger, place.partition)
+    """Append a decision after the last one, with chain, link and position as the service would have written them."""
+    key = forger.key(LOG)
+    last = forger.keys[key.partition][-1]
+    new = key._replace(offset=last.offset + forger.chance.randint(1, 9))
+    _copy_row(forger, key, {"topic_offset": str(new.offset)})
+    _chain_anew(forger, key.partition)
     return tampered(new)
 
 
 def repeat_row(forger: Forger) -> Tampered:
-    """A decision stored twice, under another time."""
-    place = forger.place(LOG)
-    _copy_row(forger, place, {"created_at": "created_at + interval '1 second'"})
-    return tampered(place)
+    """Store a decision a second time, under another time."""
+    key = forger.key(LOG)
+    _copy_row(forger, key, {"created_at": "created_at + interval '1 second'"})
+    return tampered(key)
 
 
 def exchange_rows(forger: Forger) -> Tampered:
-    """Two rows of a partition change places, each taking all of its content along."""
-    one = forger.place(LOG)
-    other = forger.chance.choice([p for p in forger.places[one.partition] if p.table == LOG and p != one])
+    """Exchange the offsets of two rows of a partition; each takes all of its content along."""
+    one = forger.key(LOG)
+    other = forger.chance.choice([p for p in forger.keys[one.partition] if p.table == LOG and p != one])
     far = 2**40
     for before, after in ((one.offset, far), (other.offset, one.offset), (far, other.offset)):
         forger.run(
@@ -246,34 +247,34 @@ def exchange_rows(forger: Forger) -> Tampered:
 
 
 def exchange_rows_and_forge_chain(forger: Forger) -> Tampered:
-    """The same, with every hash made anew."""
+    """Exchange two rows, and make every hash anew."""
     rows = exchange_rows(forger).rows
     first = min(offset for _, offset in rows)
     (partition,) = {partition for partition, _ in rows}
     _chain_anew(forger, partition)
-    return tampered(*(place for place in forger.places[partition] if place.offset >= first))
+    return tampered(*(key for key in forger.keys[partition] if key.offset >= first))
 
 
 def move_row(forger: Forger) -> Tampered:
-    """To another partition of the topic, at an offset that is free there."""
-    place = forger.place(LOG)
-    there = forger.chance.choice([number for number in forger.places if number != place.partition])
-    new = Place(LOG, there, _free_offset(forger, there))
+    """Move a row to another partition of the topic, at an offset that is free there."""
+    key = forger.key(LOG)
+    there = forger.chance.choice([number for number in forger.keys if number != key.partition])
+    new = RowKey(LOG, there, _free_offset(forger, there))
     forger.run(
-        f"UPDATE audit.{LOG} SET topic_partition = %s, topic_offset = %s WHERE {at(place)}",
+        f"UPDATE audit.{LOG} SET topic_partition = %s, topic_offset = %s WHERE {at(key)}",
         new.partition, new.offset,
     )  # fmt: skip
-    return tampered(place, new)
+    return tampered(key, new)
 
 
 def move_month(forger: Forger) -> Tampered:
-    """Into the table's partition of the next month."""
-    place = forger.place(LOG)
-    forger.run(f"UPDATE audit.{LOG} SET created_at = created_at + interval '1 month' WHERE {at(place)}")
-    return tampered(place)
+    """Move a row into the table's partition of the next month."""
+    key = forger.key(LOG)
+    forger.run(f"UPDATE audit.{LOG} SET created_at = created_at + interval '1 month' WHERE {at(key)}")
+    return tampered(key)
 
 
-# Links, which are no records but what the service starts from
+# Links, which are not records but what the service starts from
 
 
 def edit_link(forger: Forger) -> Tampered:
@@ -301,44 +302,44 @@ def delete_links(forger: Forger) -> Tampered:
 
 TAMPERINGS: Final[tuple[Callable[[Forger], Tampered], ...]] = (
     edit_column, edit_column, edit_column, edit_snapshot, flip_record, flip_record_and_leaf, forge_record_and_chain,
-    delete_row, delete_stretch, delete_and_forge_chain, cut_tail, delete_partition, insert_row, append_row, repeat_row,
+    delete_row, delete_run, delete_and_forge_chain, cut_tail, delete_partition, insert_row, append_row, repeat_row,
     exchange_rows, exchange_rows_and_forge_chain, move_row, move_month, edit_link, delete_links,
 )  # fmt: skip
-"""Columns are many, so their edits come three times as often."""
+"""All tamperings. There are many columns, so edits of them come three times as often."""
 
 
-def _some_byte(forger: Forger, place: Place) -> int:
-    query = f"SELECT length(record) FROM audit.{place.table} WHERE {at(place)}"
+def _some_byte(forger: Forger, key: RowKey) -> int:
+    query = f"SELECT length(record) FROM audit.{key.table} WHERE {at(key)}"
     found = forger.connection.execute(query.encode()).fetchone()
     assert found is not None
     return forger.chance.randrange(found[0])
 
 
 def _free_offset(forger: Forger, partition: int) -> int:
-    """Between others, where a commit marker stands, or else after the last."""
-    taken = {place.offset for place in forger.places[partition]}
+    """Choose a free offset between others, where a commit marker stands, or else the one after the last."""
+    taken = {key.offset for key in forger.keys[partition]}
     free = [offset for offset in range(max(taken)) if offset not in taken]
     return forger.chance.choice(free) if free else max(taken) + 1
 
 
-def _delete(forger: Forger, places: Sequence[Place]) -> None:
-    for table in {place.table for place in places}:
-        offsets = [place.offset for place in places if place.table == table]
+def _delete(forger: Forger, keys: Sequence[RowKey]) -> None:
+    for table in {key.table for key in keys}:
+        offsets = [key.offset for key in keys if key.table == table]
         forger.run(
             f"DELETE FROM audit.{table} WHERE topic_partition = %s AND topic_offset = ANY(%s)",
-            places[0].partition, offsets,
+            keys[0].partition, offsets,
         )  # fmt: skip
 
 
-def _copy_row(forger: Forger, place: Place, changes: Mapping[str, str]) -> None:
+def _copy_row(forger: Forger, key: RowKey, changes: Mapping[str, str]) -> None:
     kept = [name for name in (*_CHANGES, "record", "topic_partition", "topic_offset") if name not in changes]
     columns = ", ".join([*changes, *kept])
     values = ", ".join([*changes.values(), *kept])
-    forger.run(f"INSERT INTO audit.{LOG} ({columns}) SELECT {values} FROM audit.{LOG} WHERE {at(place)}")
+    forger.run(f"INSERT INTO audit.{LOG} ({columns}) SELECT {values} FROM audit.{LOG} WHERE {at(key)}")
 
 
 def _chain_anew(forger: Forger, partition: int) -> None:
-    """Leaves, chain, links and position of a partition, from what its rows say now."""
+    """Make the leaves, chain, links and position of a partition anew from its present rows."""
     rows = []
     for table in TABLES:
         query = f"""SELECT topic_offset, (extract(epoch FROM recorded_at) * 1000000)::bigint, record
@@ -350,7 +351,7 @@ def _chain_anew(forger: Forger, partition: int) -> None:
         leaf = leaf_hash(partition, offset, record)
         chain = chain_hash(chain, entry_bytes(Entry(offset, at_us, leaf)))
         forger.run(
-            f"UPDATE audit.{table} SET leaf_hash = %s, chain_hash = %s WHERE {at(Place(table, partition, offset))}",
+            f"UPDATE audit.{table} SET leaf_hash = %s, chain_hash = %s WHERE {at(RowKey(table, partition, offset))}",
             leaf, chain,
         )  # fmt: skip
     forger.run("DELETE FROM audit.chain_link WHERE topic_partition = %s", partition)
@@ -358,7 +359,7 @@ def _chain_anew(forger: Forger, partition: int) -> None:
 
 
 def _link(forger: Forger, partition: int, size: int) -> None:
-    """A link to the last row that there is."""
+    """Insert a link to the last row that there is."""
     every = " UNION ALL ".join(
         f"SELECT topic_offset, chain_hash, recorded_at FROM audit.{table} WHERE topic_partition = {partition}"
         for table in TABLES

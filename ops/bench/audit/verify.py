@@ -1,4 +1,4 @@
-"""100,000 decisions, read back from the audit table and decided again at their original versions: the same bytes.
+"""100,000 decisions are read from the audit table and decided again at their original versions, with the same bytes.
 
 The worker decides the generator's payments on the real stack, the audit service stores them, and both end. Then every
 row's record is decoded from the table alone and given to `pipeline.replay.verify`.

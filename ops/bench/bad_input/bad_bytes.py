@@ -43,7 +43,7 @@ def bad_bytes() -> Iterator[Case]:
         yield from group()
 
 
-# What is not even framed
+# Values that are not even framed
 
 
 def _framings() -> Iterator[Case]:
@@ -78,7 +78,7 @@ def _framings() -> Iterator[Case]:
 
 
 def _schemas() -> Iterator[Case]:
-    """Well-formed records of other writer schemas, and fingerprints of none."""
+    """Yield well-formed records of other writer schemas, and fingerprints of no schema."""
     body = sound_value("schemas")[10:]
     for name in ("decision.v1", "dead_letter.v1", "account.v1", "risk_signal.v1", "label.v1", "alert.v1"):
         yield case(f"schema: {name}", framed(body, header_of(schema(name))), Code.SCHEMA_UNKNOWN)
@@ -102,7 +102,7 @@ def _schemas() -> Iterator[Case]:
 
 
 def _altered(field: str, avro_type: Any) -> bytes:
-    """The header of records written with one field of another type."""
+    """Return the header of records that are written with one field of another type."""
     transaction = schema("transaction.v1")
     transaction["fields"] = [
         {"name": field, "type": avro_type} if f["name"] == field else f for f in transaction["fields"]
@@ -119,7 +119,7 @@ _WRONG_TYPES: Final[Mapping[str, tuple[Any, bytes]]] = {
 }
 
 
-# Bytes under the right fingerprint that are no payment
+# Bytes under the right fingerprint that make no payment
 
 
 def _structures() -> Iterator[Case]:

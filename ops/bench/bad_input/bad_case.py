@@ -1,4 +1,4 @@
-"""What a case of the bad-input bench is, and the sound payment that cases spoil."""
+"""The cases of the bad-input bench, and the sound payment that they spoil."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pipeline.domain.refusals import RefusalCode as Code
 INT64_MIN: Final = -(2**63)
 INT64_MAX: Final = 2**63 - 1
 STRUCTURAL: Final = frozenset({Code.DECODE_FAILED, Code.TRAILING_BYTES})
-"""For bytes that can't be a payment, but may be one with something behind it."""
+"""Codes for bytes that can't be a payment, but may be one with something behind it."""
 SHIFTED: Final = frozenset(set(Code) - {Code.RECORD_EMPTY, Code.RECORD_TOO_LARGE, Code.FRAMING_UNKNOWN, Code.POISON})
-"""For bytes that shift all that follow: they may read as a payment that makes no sense."""
+"""Codes for bytes that shift all later ones, so that they may read as a payment that makes no sense."""
 DAY_MS: Final = 86_400_000
-EVENT_TIME_MS: Final = 1_767_225_600_000 + DAY_MS // 2  # 2026-01-01, noon: among the sound payments of the bench
+EVENT_TIME_MS: Final = 1_767_225_600_000 + DAY_MS // 2  # noon on 2026-01-01, among the bench's sound payments
 
 SOUND: Final[Mapping[str, Any]] = {
     "transaction_id": "bad",
@@ -54,7 +54,7 @@ def parts(name: str, changes: Mapping[str, Any]) -> Parts:
 
 
 def _transaction_id(name: str) -> str:
-    """Each case has its own, so that none is a duplicate of another."""
+    """Return an id of the case's own, so that none is a duplicate of another."""
     return "bad-" + "".join(c if c.isascii() and c.isalnum() else "-" for c in name)[:60]
 
 
@@ -63,11 +63,11 @@ def case(name: str, value: bytes | None, *expected: str) -> Case:
 
 
 def changed(name: str, *expected: str, **changes: Any) -> Case:
-    """A payment that is sound but for `changes`, keyed by its account."""
+    """Make a payment that is sound but for `changes`, keyed by its account."""
     key = str(changes.get("account_id", SOUND["account_id"])).encode("utf-8", "surrogatepass")
     return Case(name, key, sound_value(name, **changes), frozenset(expected))
 
 
 def spoilt(name: str, field: str, encoded: bytes, *expected: str) -> Case:
-    """A payment with one field's bytes replaced."""
+    """Make a payment with the bytes of one field replaced."""
     return case(name, joined({**parts(name, {}), field: encoded}), *expected)

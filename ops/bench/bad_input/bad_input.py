@@ -1,7 +1,7 @@
-"""Hundreds of bad records among sound payments, through the worker on the real stack.
+"""Hundreds of bad records pass through the worker on the real stack, among sound payments.
 
-Each record's outcome is looked up by its place in the log: a dead letter with the right code, or a BLOCK by the right
-guardrail; never an ALLOW, never a crash. Sound payments among them must all be decided.
+Each record's outcome is looked up by its position in the log. It must be a dead letter with the right code, or a BLOCK
+by the right guardrail; never an ALLOW, and never a crash. All the sound payments must be decided.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ops.bench.bad_input.bad_records import cases
 from ops.bench.loss.checker import CONFLICT, DUPLICATE, Checker
 from ops.bench.rig.payments import payments
 from ops.bench.rig.services import worker_process
-from ops.bench.rig.stored import Place, Tail, decision_of, letter_of
+from ops.bench.rig.stored import IntakePosition, Tail, decision_of, letter_of
 from ops.bench.rig.supervision import running
 from ops.bench.rig.topics_io import REQUEST_TIMEOUT_S, prepare_topics
 from ops.bench.rig.waiting import wait_committed
@@ -36,7 +36,7 @@ _DAILY_MINOR: Final = 4_900_000
 
 
 class Answer(NamedTuple):
-    """What became of one record: a dead letter's code, or a decision's outcome and the rules behind it."""
+    """The answer to one record: a dead letter's code, or a decision's outcome and the rules behind it."""
 
     codes: frozenset[str]
     outcome: str | None
@@ -48,7 +48,7 @@ def run(say: Callable[[str], None], folder: Path, *, is_quick: bool) -> dict[str
         worker = worker_process(folder, stack.bootstrap_servers, stack.redis_url)
         with running(worker):
             pid, groups = worker.pid, _groups(200 if is_quick else SOUND_PAYMENTS)
-            placed: dict[Place, Case] = {}
+            placed: dict[IntakePosition, Case] = {}
             for group in groups:
                 placed |= _publish(stack.bootstrap_servers, group)
             say(f"{len(placed)} records published")
@@ -56,8 +56,8 @@ def run(say: Callable[[str], None], folder: Path, *, is_quick: bool) -> dict[str
             has_survived = worker.is_running and worker.pid == pid
         answers = _answers(stack.bootstrap_servers)
         report = Checker(stack.bootstrap_servers, "", [Settings().policy_path]).check()
-    wrong = [wrong for place, case in placed.items() if (wrong := _wrong(case, answers.get(place)))]
-    bad = {place: case for place, case in placed.items() if case.expected != DECIDED}
+    wrong = [wrong for position, case in placed.items() if (wrong := _wrong(case, answers.get(position)))]
+    bad = {position: case for position, case in placed.items() if case.expected != DECIDED}
     return {
         "ok": not wrong and report.is_whole and has_survived,
         "bad_records": len(bad),
@@ -65,17 +65,17 @@ def run(say: Callable[[str], None], folder: Path, *, is_quick: bool) -> dict[str
         "sound_records": len(placed) - len(bad),
         "answered_as_expected": len(placed) - len(wrong),
         "wrong": wrong[:20],
-        "allowed_bad_records": sum(answers[place].outcome == "ALLOW" for place in bad if place in answers),
+        "allowed_bad_records": sum(answers[position].outcome == "ALLOW" for position in bad if position in answers),
         "same_process_at_the_end": has_survived,
         "codes": dict(
-            Counter(code for place in bad if place in answers for code in answers[place].codes).most_common()
+            Counter(code for position in bad if position in answers for code in answers[position].codes).most_common()
         ),
         **report.as_json(),
     }
 
 
 def _groups(sound_payments: int) -> list[list[Case]]:
-    """Published one after the other; within a group, in a seeded order."""
+    """Return groups of cases, to be published one after the other; within a group the order is seeded."""
     first = [*cases(), *_sound(sound_payments), changed("original", *DECIDED, transaction_id="original")]
     Random(SEED).shuffle(first)  # noqa: S311 - an order, seeded on purpose
     return [first, _after()]
@@ -87,7 +87,7 @@ def _sound(count: int) -> Iterable[Case]:
 
 
 def _after() -> list[Case]:
-    """What depends on what came before it, in this order."""
+    """Return the cases that depend on earlier ones, in the order that they need."""
     amount = SOUND["amount_minor"]
     found = [
         changed("published again", DUPLICATE, transaction_id="original"),
@@ -115,8 +115,8 @@ def _reversed_segments() -> dict[str, str]:
     return dict(reversed(SOUND["segments"].items()))
 
 
-def _publish(bootstrap_servers: str, group: Iterable[Case]) -> Mapping[Place, Case]:
-    """Where each record came to stand."""
+def _publish(bootstrap_servers: str, group: Iterable[Case]) -> Mapping[IntakePosition, Case]:
+    """Publish the cases; return the case of each position."""
     producer = Producer(
         {
             "bootstrap.servers": bootstrap_servers,
@@ -125,15 +125,15 @@ def _publish(bootstrap_servers: str, group: Iterable[Case]) -> Mapping[Place, Ca
             "queue.buffering.max.messages": 100_000,
         }
     )
-    placed: dict[Place, Case] = {}
+    placed: dict[IntakePosition, Case] = {}
 
     def deliver(case: Case) -> Callable[[KafkaError | None, Message], None]:
         def delivered(error: KafkaError | None, message: Message) -> None:
             partition, offset = message.partition(), message.offset()
             assert error is None, f"{case.name} could not be published: {error}"
-            assert partition is not None, "a delivered record has a place"
-            assert offset is not None, "a delivered record has a place"
-            placed[Place(partition, offset)] = case
+            assert partition is not None, "a delivered record has a position"
+            assert offset is not None, "a delivered record has a position"
+            placed[IntakePosition(partition, offset)] = case
 
         return delivered
 
@@ -147,20 +147,20 @@ def _publish(bootstrap_servers: str, group: Iterable[Case]) -> Mapping[Place, Ca
     return placed
 
 
-def _answers(bootstrap_servers: str) -> dict[Place, Answer]:
-    answers: dict[Place, Answer] = {}
+def _answers(bootstrap_servers: str) -> dict[IntakePosition, Answer]:
+    answers: dict[IntakePosition, Answer] = {}
     for found in Tail(bootstrap_servers, "transactions.dead.v1").news():
         letter = letter_of(found.value)
-        answers[letter.place] = Answer(frozenset({letter.code}), None)
+        answers[letter.position] = Answer(frozenset({letter.code}), None)
     for found in Tail(bootstrap_servers, "decisions.v1").news():
         decision = decision_of(found.key, found.value)
         fields = decision.fields
-        answers[decision.place] = Answer(frozenset(fields["rules_triggered"]), fields["outcome"])
+        answers[decision.position] = Answer(frozenset(fields["rules_triggered"]), fields["outcome"])
     return answers
 
 
 def _wrong(case: Case, answer: Answer | None) -> str | None:
-    """What is wrong with the answer, or None."""
+    """Return what is wrong with the answer, or None."""
     if answer is None:
         return f"{case.name}: no answer"
     if case.expected == DECIDED:

@@ -1,4 +1,4 @@
-"""Payments that are well encoded and must not pass: they make no sense, or a hard guardrail blocks them."""
+"""Payments that are well encoded but must not pass, because they make no sense or a hard guardrail blocks them."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""A payment's bytes, field by field, so that a bench can spoil any one of them. Avro written by hand, on purpose:
-an encoder refuses to write what has to be tried here."""
+"""A payment's bytes, field by field, so that a bench can spoil any one of them.
+
+The Avro is written by hand on purpose: an encoder refuses to write what has to be tried here.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +19,11 @@ SINGLE_OBJECT: Final = b"\xc3\x01"
 CHANNELS: Final = ("OTHER", "CARD", "FASTER_PAYMENT", "BACS", "CHAPS", "SEPA", "SWIFT", "INTERNAL")
 
 Parts = dict[str, bytes]
-"""Field name → its Avro encoding, in the schema's order."""
+"""Field names → their Avro encodings, in the schema's order."""
 
 
 def long(number: int) -> bytes:
-    """Zigzag, variable length; beyond 64 bits it is what no reader should accept."""
+    """Encode a number in zigzag and variable length; beyond 64 bits no reader should accept it."""
     rest = number << 1 if number >= 0 else (-number << 1) - 1
     encoded = bytearray()
     while rest > 0x7F:
@@ -46,9 +48,11 @@ def segments(entries: Mapping[str, str]) -> bytes:
 
 
 def parts_of(payment: Mapping[str, Any]) -> Parts:
-    """The field encodings of a sound payment."""
+    """Return the encodings of a sound payment's fields; a field that it doesn't give has the schema's default."""
     parts: Parts = {}
-    for name, value in payment.items():
+    for field in _FIELDS:
+        name = field["name"]
+        value = payment.get(name, field.get("default"))
         if name in STRINGS:
             parts[name] = text(value)
         elif name in LONGS:
@@ -85,9 +89,12 @@ def schema(name: str) -> Any:
     return json.loads(Path(schemas.__path__[0], f"{name}.avsc").read_text(encoding="utf-8"))
 
 
+_FIELDS: Final = tuple(schema("transaction.v1")["fields"])
+
+
 def _fields_of(*types: object) -> tuple[str, ...]:
     """The payment's fields of one of these Avro types, in the schema's order."""
-    return tuple(field["name"] for field in schema("transaction.v1")["fields"] if field["type"] in types)
+    return tuple(field["name"] for field in _FIELDS if field["type"] in types)
 
 
 STRINGS: Final = _fields_of("string")

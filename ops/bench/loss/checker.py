@@ -1,10 +1,10 @@
-"""An independent check of what the pipeline wrote: it reads the topics and trusts nothing of the code that wrote them.
+"""An independent check of the pipeline's records: it reads the topics and trusts nothing of the code that wrote them.
 
-Framing is read by hand and Avro with fastavro and the published .avsc files. Of the pipeline only the pure core is
-used: the policy and the fallback rules, to say what they would have answered to the features that were stored.
+It reads framing by hand, and Avro with fastavro and the published .avsc files. Of the pipeline it uses only the pure
+core: the policy and the fallback rules say what they would have answered to the features that were stored.
 
-A checker goes on from where it stopped, so that a bench can check after every fault at the cost of what is new.
-Check when the pipeline has nothing left to do: a payment without an outcome counts as lost.
+A checker goes on from where it stopped, so that a bench can check after every fault at the cost of the new records.
+Check when the pipeline has nothing left to do, because a payment without an outcome counts as lost.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from ops.bench.rig.stored import Decision, Letter, Place, Tail, decision_of, letter_of, payment_of
+from ops.bench.rig.stored import Decision, IntakePosition, Letter, Tail, decision_of, letter_of, payment_of
 from pipeline.decide.policy import Policy, parse_policy
 from pipeline.decide.verdict import Mode, decide, regime
 from pipeline.domain.decision import BreakerState, Outcome, Route
@@ -30,35 +30,38 @@ VIOLATIONS_SHOWN: Final = 20
 DUPLICATE: Final = "DUPLICATE"
 CONFLICT: Final = "TRANSACTION_ID_CONFLICT"
 NAMESPACE: Final = uuid.UUID("8f0c9a3e-1f1b-5c52-9d7e-6c1a5f0e2b47")
-"""Published: whoever knows a transaction id can compute its decision id."""
+"""The namespace of decision ids. It is published, so whoever knows a transaction id can compute its decision id."""
 _STRICTNESS: Final = {Outcome.ALLOW: 0, Outcome.ESCALATE: 1, Outcome.BLOCK: 2}
 
 
 class Finding(StrEnum):
-    LOST = "LOST"  # a payment without decision, dead letter or recorded duplicate (I1)
+    LOST = "LOST"  # a payment without a decision, a dead letter or a recorded duplicate (I1)
     ACCOUNTED_TWICE = "ACCOUNTED_TWICE"  # two outcomes for one record (I1)
     INVENTED = "INVENTED"  # an outcome for a record that was never published (I1)
     SECOND_DECISION = "SECOND_DECISION"  # one transaction id, two decisions (I2)
-    WRONG_DECISION_ID = "WRONG_DECISION_ID"  # not uuid5 of the transaction id (I2)
-    ALTERED_PAYMENT = "ALTERED_PAYMENT"  # not the bytes that were published
-    WRONG_INPUT_HASH = "WRONG_INPUT_HASH"  # not the SHA-256 of the snapshot
+    WRONG_DECISION_ID = "WRONG_DECISION_ID"  # an id that isn't uuid5 of the transaction id (I2)
+    ALTERED_PAYMENT = "ALTERED_PAYMENT"  # bytes other than those that were published
+    WRONG_INPUT_HASH = "WRONG_INPUT_HASH"  # a hash that isn't the SHA-256 of the snapshot
     WRONG_KEY = "WRONG_KEY"  # a decision that is not keyed by its account
-    FALSE_DUPLICATE = "FALSE_DUPLICATE"  # recorded as a duplicate, but no equal payment was decided
-    FALSE_CONFLICT = "FALSE_CONFLICT"  # recorded as a conflict, but no other payment of that id was decided
-    POLICY_UNKNOWN = "POLICY_UNKNOWN"  # names a policy that was never in force
-    TOO_PERMISSIVE = "TOO_PERMISSIVE"  # the fallback rules would have been stricter (I4)
-    UNEXPLAINED = "UNEXPLAINED"  # without reasons or without a summary (I9)
+    FALSE_DUPLICATE = "FALSE_DUPLICATE"  # a recorded duplicate, although no equal payment was decided
+    FALSE_CONFLICT = "FALSE_CONFLICT"  # a recorded conflict, although no other payment of that id was decided
+    POLICY_UNKNOWN = "POLICY_UNKNOWN"  # a decision that names a policy that was never in force
+    TOO_PERMISSIVE = "TOO_PERMISSIVE"  # a decision where the fallback rules would have been stricter (I4)
+    UNEXPLAINED = "UNEXPLAINED"  # a decision without reasons or without a summary (I9)
 
 
 class Violation(NamedTuple):
     finding: Finding
-    place: Place
+    position: IntakePosition
     detail: str
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Counts since the checker's first look. transactions = decisions + dead letters + duplicates, when whole."""
+    """Counts since the checker's first look.
+
+    Where nothing is missing, transactions = decisions + dead letters + duplicates.
+    """
 
     transactions: int
     decisions: int
@@ -66,8 +69,8 @@ class Report:
     duplicates: int
     routes: Mapping[str, int]
     breaker_states: Mapping[str, int]
-    policies: int  # that decisions name
-    judged_by_fallback: int  # decisions that were compared with what the fallback rules say
+    policies: int  # policies that decisions name
+    judged_by_fallback: int  # decisions that were compared with the fallback rules' answers
     violations: Mapping[str, int]
     first_violations: tuple[Violation, ...]
 
@@ -86,7 +89,7 @@ class Report:
             "policies": self.policies,
             "judged_by_fallback": self.judged_by_fallback,
             "violations": dict(self.violations),
-            "first_violations": [f"{v.finding} at {v.place}: {v.detail}" for v in self.first_violations],
+            "first_violations": [f"{v.finding} at {v.position}: {v.detail}" for v in self.first_violations],
         }
 
 
@@ -97,12 +100,12 @@ class _Published(NamedTuple):
 
 
 class _Decided(NamedTuple):
-    place: Place
+    position: IntakePosition
     body_sha256: bytes
 
 
 class Checker:
-    """`policies` is every policy file that was in force at some time."""
+    """Checks the topics. `policies` holds every policy file that was in force at some time."""
 
     def __init__(self, bootstrap_servers: str, prefix: str, policies: Iterable[Path]) -> None:
         self._policies = {hashlib.sha256(c).digest(): parse_policy(c) for c in (path.read_bytes() for path in policies)}
@@ -110,9 +113,9 @@ class Checker:
         self._decisions = Tail(bootstrap_servers, f"{prefix}decisions.v1")
         self._letters = Tail(bootstrap_servers, f"{prefix}transactions.dead.v1")
         self._transactions_topic = f"{prefix}transactions.v1"
-        self._published: dict[Place, _Published] = {}
-        self._outcomes: dict[Place, str] = {}
-        self._lost: set[Place] = set()
+        self._published: dict[IntakePosition, _Published] = {}
+        self._outcomes: dict[IntakePosition, str] = {}
+        self._lost: set[IntakePosition] = set()
         self._decided: dict[str, _Decided] = {}
         self._letter_codes: Counter[str] = Counter()
         self._routes: Counter[str] = Counter()
@@ -123,85 +126,87 @@ class Checker:
         self._violations: list[Violation] = []
 
     def allow_policy(self, content: bytes) -> None:
-        """One more policy that may be in force from now on."""
+        """Add a policy that may be in force from now on."""
         self._policies[hashlib.sha256(content).digest()] = parse_policy(content)
 
     def check(self) -> Report:
-        """Everything published and written since the last check."""
+        """Check everything published and written since the last check."""
         for message in self._transactions.news():
             payment = payment_of(message.value)
             body_sha256 = hashlib.sha256(payment.body).digest()
             value_sha256 = hashlib.sha256(message.value).digest()
-            place = Place(message.partition, message.offset)
-            self._published[place] = _Published(value_sha256, body_sha256, payment.transaction_id)
-            self._lost.add(place)
+            position = IntakePosition(message.partition, message.offset)
+            self._published[position] = _Published(value_sha256, body_sha256, payment.transaction_id)
+            self._lost.add(position)
         decisions = [decision_of(message.key, message.value) for message in self._decisions.news()]
         letters = [letter_of(message.value) for message in self._letters.news()]
         letters = [letter for letter in letters if letter.source_topic == self._transactions_topic]
         for decision in decisions:
             self._check_decision(decision)
         for letter in letters:
-            self._account(letter.place, letter.code)
+            self._account(letter.position, letter.code)
         for letter in letters:
             self._check_letter(letter)
         self._check_strictness(decisions)
-        for place in self._lost:
-            self._found(Finding.LOST, place, "no decision, dead letter or duplicate names it")
+        for position in self._lost:
+            self._found(Finding.LOST, position, "no decision, dead letter or duplicate names it")
         self._lost.clear()
         return self._report()
 
-    def _account(self, place: Place, outcome: str) -> None:
-        if place not in self._published:
-            self._found(Finding.INVENTED, place, outcome)
-        if place in self._outcomes:
-            self._found(Finding.ACCOUNTED_TWICE, place, f"{self._outcomes[place]} and {outcome}")
-        self._outcomes[place] = outcome
-        self._lost.discard(place)
+    def _account(self, position: IntakePosition, outcome: str) -> None:
+        if position not in self._published:
+            self._found(Finding.INVENTED, position, outcome)
+        if position in self._outcomes:
+            self._found(Finding.ACCOUNTED_TWICE, position, f"{self._outcomes[position]} and {outcome}")
+        self._outcomes[position] = outcome
+        self._lost.discard(position)
 
     def _check_decision(self, decision: Decision) -> None:
-        place, fields = decision.place, decision.fields
-        self._account(place, f"decision {fields['outcome']}")
+        position, fields = decision.position, decision.fields
+        self._account(position, f"decision {fields['outcome']}")
         self._routes[fields["route"]] += 1
         self._states[fields["breaker_state"]] += 1
         transaction_id = fields["transaction_id"]
         body_sha256 = hashlib.sha256(decision.payment_body).digest()
         if transaction_id in self._decided:
-            self._found(Finding.SECOND_DECISION, place, f"{transaction_id} at {self._decided[transaction_id].place}")
-        self._decided[transaction_id] = _Decided(place, body_sha256)
+            self._found(
+                Finding.SECOND_DECISION, position, f"{transaction_id} at {self._decided[transaction_id].position}"
+            )
+        self._decided[transaction_id] = _Decided(position, body_sha256)
         if fields["decision_id"] != str(uuid.uuid5(NAMESPACE, transaction_id)):
-            self._found(Finding.WRONG_DECISION_ID, place, fields["decision_id"])
-        published = self._published.get(place)
+            self._found(Finding.WRONG_DECISION_ID, position, fields["decision_id"])
+        published = self._published.get(position)
         names_its_payment = fields["transaction_id"] == decision.payment["transaction_id"]
         if not names_its_payment or (published is not None and published.body_sha256 != body_sha256):
-            self._found(Finding.ALTERED_PAYMENT, place, transaction_id)
+            self._found(Finding.ALTERED_PAYMENT, position, transaction_id)
         if fields["input_hash"] != hashlib.sha256(decision.snapshot).digest():
-            self._found(Finding.WRONG_INPUT_HASH, place, transaction_id)
+            self._found(Finding.WRONG_INPUT_HASH, position, transaction_id)
         if not decision.key == fields["account_id"].encode() == decision.payment["account_id"].encode():
-            self._found(Finding.WRONG_KEY, place, transaction_id)
+            self._found(Finding.WRONG_KEY, position, transaction_id)
         if not fields["summary"].strip() or not fields["reasons"] or not all(r["text"] for r in fields["reasons"]):
-            self._found(Finding.UNEXPLAINED, place, transaction_id)
+            self._found(Finding.UNEXPLAINED, position, transaction_id)
 
     def _check_letter(self, letter: Letter) -> None:
         self._letter_codes[letter.code] += 1
-        published = self._published.get(letter.place)
+        published = self._published.get(letter.position)
         if published is None:
             return
         if letter.payload_sha256 != published.value_sha256:
-            self._found(Finding.ALTERED_PAYMENT, letter.place, letter.code)
+            self._found(Finding.ALTERED_PAYMENT, letter.position, letter.code)
         decided = self._decided.get(published.transaction_id or "")
         if letter.code == DUPLICATE and (decided is None or decided.body_sha256 != published.body_sha256):
-            self._found(Finding.FALSE_DUPLICATE, letter.place, "no equal payment was decided")
+            self._found(Finding.FALSE_DUPLICATE, letter.position, "no equal payment was decided")
         if letter.code == CONFLICT and (decided is None or decided.body_sha256 == published.body_sha256):
-            self._found(Finding.FALSE_CONFLICT, letter.place, "no other payment of this id was decided")
+            self._found(Finding.FALSE_CONFLICT, letter.position, "no other payment of this id was decided")
 
     def _check_strictness(self, decisions: Iterable[Decision]) -> None:
-        """Where the model may not have answered, nothing may pass that the fallback rules would have stopped."""
+        """Check that no decision passes that the fallback rules would have stopped, where the model may not answer."""
         by_policy: dict[bytes, list[Decision]] = {}
         for decision in decisions:
             policy_hash = decision.fields["policy_hash"]
             self._policies_named.add(policy_hash)
             if policy_hash not in self._policies:
-                self._found(Finding.POLICY_UNKNOWN, decision.place, policy_hash.hex())
+                self._found(Finding.POLICY_UNKNOWN, decision.position, policy_hash.hex())
             elif _is_governed_by_fallback(decision):
                 by_policy.setdefault(policy_hash, []).append(decision)
         for policy_hash, judged in by_policy.items():
@@ -212,12 +217,12 @@ class Checker:
                 outcome = Outcome(decision.fields["outcome"])
                 if _STRICTNESS[outcome] < _STRICTNESS[strictest]:
                     by = f"{decision.fields['route']} while {decision.fields['breaker_state']}"
-                    self._found(Finding.TOO_PERMISSIVE, decision.place, f"{outcome} by {by}, fallback {strictest}")
+                    self._found(Finding.TOO_PERMISSIVE, decision.position, f"{outcome} by {by}, fallback {strictest}")
 
-    def _found(self, finding: Finding, place: Place, detail: str) -> None:
+    def _found(self, finding: Finding, position: IntakePosition, detail: str) -> None:
         self._counts[finding] += 1
         if len(self._violations) < VIOLATIONS_SHOWN:
-            self._violations.append(Violation(finding, place, detail))
+            self._violations.append(Violation(finding, position, detail))
 
     def _report(self) -> Report:
         codes = {code: count for code, count in sorted(self._letter_codes.items()) if code != DUPLICATE}
@@ -236,13 +241,13 @@ class Checker:
 
 
 def _is_governed_by_fallback(decision: Decision) -> bool:
-    """Where the model must not have answered. While HALF_OPEN, a sample is the model's by design."""
+    """Return whether the model must not have answered. In HALF_OPEN it answers a sample by design."""
     state = decision.fields["breaker_state"]
     return decision.fields["route"] == Route.FALLBACK or state not in (BreakerState.CLOSED, BreakerState.HALF_OPEN)
 
 
 def _fallback_outcomes(policy: Policy, decisions: list[Decision]) -> list[Outcome]:
-    """What the policy's guardrails and fallback rules answer to the stored features, with no model at hand."""
+    """Return what the policy's guardrails and fallback rules answer to the stored features, without a model."""
     rows = [[decision.features[name] for name in FEATURES] for decision in decisions]
     mode = Mode(BreakerState.OPEN, "all", False)
     verdicts = decide(np.array(rows, dtype=np.int64), [mode] * len(rows), regime(policy, None))

@@ -1,7 +1,8 @@
-"""The worker, killed with SIGKILL by itself at a chosen step of a batch, and followed by its keeper:
-`python -m ops.bench.loss.crashing_worker STEP MARK`. MARK is a file that says that the crash is done with.
+"""A worker that kills itself with SIGKILL at a chosen step of a batch, and that its keeper then replaces.
 
-Production code knows nothing of this: the methods of the composed worker are wrapped here, then the same app runs.
+`python -m ops.bench.loss.crashing_worker STEP MARK`, where the file MARK says that the crash has happened.
+
+Production code knows nothing of this: this module wraps methods of the composed worker, then runs the same app.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from pipeline.decide.worker_command import run_worker
 from pipeline.io.settings import Settings
 
 BATCHES_BEFORE: Final = 12
-"""Let through, so that the crash meets a worker in full flow."""
+"""Batches that pass before the crash, so that it meets a worker in full flow."""
 
 
 class Step(NamedTuple):
-    """Where to end: before or after the n-th call of a method."""
+    """The point at which to end: before or after the n-th call of a method."""
 
     owner: Callable[[app.Worker], Any]
     method: str
@@ -48,7 +49,7 @@ def _state(worker: app.Worker) -> Any:
 
 
 def _judge(_worker: app.Worker) -> Any:
-    return Judge  # the class: the instance is replaced when the policy changes
+    return Judge  # the class, because a change of the policy replaces the instance
 
 
 def _breaker(worker: app.Worker) -> Any:
@@ -73,11 +74,11 @@ STEPS: Final = {
     "before the breaker counts": Step(_breaker, "record", False),
     "after the breaker counts": Step(_breaker, "record", True),
 }
-"""In the order of a batch."""
+"""Steps by name, in the order of a batch."""
 
 
 class _Wrapped:
-    """Passes everything on to an object whose own attributes can't be replaced."""
+    """A wrapper that passes everything on to an object whose own attributes can't be replaced."""
 
     def __init__(self, target: Any) -> None:
         self._target = target

@@ -1,9 +1,9 @@
-"""The same log, the same bytes: decisions compared across batch sizes, restarts, hash seeds, slots and partitions.
+"""The same log gives the same bytes, across batch sizes, restarts, hash seeds, slots and partitions.
 
 Every run reads the same payments, byte for byte and with the same timestamps, from topics of its own and keeps state of
-its own. With one partition, decisions must be equal in every byte but for `decided_at_ms`. With four partitions and two
-workers, what several accounts share depends on the order in which partitions were read, so there account features must
-be equal, and every decision must follow from its own snapshot.
+its own. With one partition, decisions must be equal in every byte except `decided_at_ms`. With four partitions and two
+workers, the features that several accounts share depend on the order in which partitions were read. There, account
+features must be equal, and every decision must follow from its own snapshot.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from pipeline.replay.verify import Result, verify
 SEED: Final = 77
 RECORDS: Final = 16_000
 RECORDS_IN_SINGLE_BATCHES: Final = 2_000
-"""A batch of 1 costs a Kafka transaction of 5 ms: the run with such batches reads the log's first part."""
+"""Records that the run with batches of 1 reads: only the log's first part, as each costs a transaction of 5 ms."""
 SECONDS_MAX: Final = 300
 VERIFIED_MINIMUM: Final = 100_000
 
@@ -51,7 +51,7 @@ class Variant(NamedTuple):
 
 
 VARIANTS: Final = (
-    Variant("batches of 500"),  # what the others are compared with
+    Variant("batches of 500"),  # the reference for the others
     Variant("batches of 7", batch_records_max=7),
     Variant("batches of 1", batch_records_max=1, records=RECORDS_IN_SINGLE_BATCHES),
     Variant("restarted on the way", restarts=2),
@@ -69,7 +69,7 @@ class Stored(NamedTuple):
 
 
 Decisions = dict[str, Stored]
-"""By transaction id."""
+"""Decisions by transaction id."""
 
 
 def run(say: Callable[[str], None], folder: Path, *, is_quick: bool) -> dict[str, object]:
@@ -102,7 +102,7 @@ def run(say: Callable[[str], None], folder: Path, *, is_quick: bool) -> dict[str
 
 
 def _run_variant(stack: RealStack, directory: Path, prefix: str, variant: Variant) -> None:
-    """Publishes the log, has it decided, and returns when all of it is committed."""
+    """Publish the log, have it decided, and wait until all of it is committed."""
     servers, topic = stack.bootstrap_servers, f"{prefix}transactions.v1"
     prepare_topics(servers, prefix, variant.partitions)
     workers = [_worker(stack, directory, prefix, variant, slot) for slot in variant.slots]
@@ -112,7 +112,7 @@ def _run_variant(stack: RealStack, directory: Path, prefix: str, variant: Varian
             _wait_until_committed(servers, prefix, publish(servers, topic, _log(variant.records)))
         return
     published = publish(servers, topic, _log(variant.records))
-    with running(*workers):  # only now: the whole log waits, so that batches are as large as they may be
+    with running(*workers):  # only now, when the whole log waits, so that batches are as large as they may be
         for number in range(variant.restarts):
             _wait_until_committed(servers, prefix, published * (number + 1) // (variant.restarts + 1))
             workers[0].kill()
@@ -121,7 +121,7 @@ def _run_variant(stack: RealStack, directory: Path, prefix: str, variant: Varian
 
 
 def _wait_until_shared(servers: str, prefix: str, slots: tuple[int, ...]) -> None:
-    """Returns when every worker has partitions: one alone would be done before the other has started."""
+    """Wait until every worker has partitions; one alone would be done before the other has started."""
     wait_until(lambda: all(partitions_held(servers, prefix, slot) for slot in slots), SECONDS_MAX, "sharing partitions")
 
 
@@ -131,7 +131,7 @@ def _wait_until_committed(servers: str, prefix: str, count: int) -> None:
 
 
 def _log(records: int) -> Iterator[Outbound]:
-    """Duplicates, conflicts and garbage included."""
+    """Yield the records of the log, duplicates, conflicts and garbage included."""
     return islice(known_records(SEED), records)
 
 
@@ -144,7 +144,7 @@ def _worker(stack: RealStack, directory: Path, prefix: str, variant: Variant, sl
         "PYTHONHASHSEED": variant.hash_seed,
     }
     servers = stack.bootstrap_servers, stack.redis_url
-    # With a keeper: on a starved machine a worker may be ended for standing still, and the run must go on.
+    # It has a keeper, because on a starved machine a worker may be ended for standing still, and the run must go on.
     name = f"worker-{prefix.rstrip('.')}"
     return worker_process(directory, *servers, slot=slot, name=name, options=("--keep",), environment=environment)
 
@@ -154,13 +154,13 @@ def _decisions(bootstrap_servers: str, prefix: str) -> Decisions:
     for found in Tail(bootstrap_servers, f"{prefix}decisions.v1").news():
         decision = decision_of(found.key, found.value)
         account = tuple(decision.features[name] for name in ACCOUNT_STATE)
-        stored = Stored(decision.place.offset, without_wall_clock(found.value), account)
+        stored = Stored(decision.position.offset, without_wall_clock(found.value), account)
         decisions[decision.fields["transaction_id"]] = stored
     return decisions
 
 
 def _differing(reference: Decisions, decisions: Decisions, *, is_one_partition: bool) -> list[str]:
-    """Transaction ids whose decisions differ, or that only one of the two has, as far as both read the log."""
+    """Return the ids whose decisions differ, or that only one of the two has, as far as both read the log."""
     if not is_one_partition:
         equal = {name for name, d in decisions.items() if d.account_features == _features_of(reference.get(name))}
         return sorted((reference.keys() | decisions.keys()) - equal)
@@ -174,7 +174,7 @@ def _features_of(decision: Stored | None) -> tuple[int, ...] | None:
 
 
 def _verified(bootstrap_servers: str, prefix: str, archive: RegimeArchive) -> Counter[str]:
-    """Every stored decision, decided again from its snapshot."""
+    """Decide every stored decision again from its snapshot; count the results."""
     checks = verify(list(_stored(bootstrap_servers, prefix)), archive.regime_of)
     return Counter(check.result for check in checks)
 

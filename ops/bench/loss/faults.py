@@ -1,6 +1,6 @@
 """The faults of the loss bench: each breaks one thing on a rig in full flow and waits until decisions flow again.
 
-Recovery counts from the loss of a worker, and from the return of a broker or a Redis that was away.
+Recovery is measured from the loss of a worker, and from the return of a broker or a Redis that was away.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ TAKEOVERS: Final = 3
 CRASH_S: Final = 120.0
 CRASH_POLL_S: Final = 0.01
 ZOMBIE_S: Final = 15.0
-"""In which a resumed worker must have noticed that its place is taken."""
+"""Time within which a resumed worker must notice that its slot is taken."""
 OUTAGE_S: Final = 3.0
 LONG_OUTAGE_S: Final = 15.0
-"""Of the broker: longer than the session of a worker and than its transaction may last."""
+"""Outage of the broker that is longer than a worker's session and its transaction may last."""
 COLD_STARTS: Final = 3
 
 
 class Fault(NamedTuple):
     name: str
-    strike: Callable[[Rig], Recovery | None]  # None: decisions never stopped
+    strike: Callable[[Rig], Recovery | None]  # returns None where decisions never stopped
     group: str
 
 
 def faults(seed: int, *, is_quick: bool) -> Iterator[Fault]:
-    """In the order in which they strike. A second worker runs from the takeovers on."""
+    """Yield the faults in the order in which they strike. A second worker runs from the takeovers on."""
     random = Random(seed)  # noqa: S311 - a schedule, seeded on purpose
     for number in range(3 if is_quick else RANDOM_KILLS):
         delay_s = random.uniform(*RANDOM_DELAY_S)
@@ -75,7 +75,7 @@ def _killer(delay_s: float) -> Callable[[Rig], Recovery]:
 
 
 def _cold_start(rig: Rig) -> Recovery:
-    """What a machine or a container that starts anew takes, Python's imports included."""
+    """Measure a cold start, as on a new machine or in a new container, Python's imports included."""
     worker = rig.workers[SLOT]
     worker.kill()
     fault_ms = now_ms()
@@ -84,8 +84,10 @@ def _cold_start(rig: Rig) -> Recovery:
 
 
 def _crasher(step: str) -> Callable[[Rig], Recovery]:
-    """The worker of slot 0 is retired; one that kills itself at `step` takes its place, and is followed by its keeper.
-    Then the first comes back."""
+    """Make a fault that replaces the worker of slot 0 by one that kills itself at `step`.
+
+    A keeper replaces that one when it has died. Then the first worker comes back.
+    """
 
     def strike(rig: Rig) -> Recovery:
         worker = rig.workers.pop(SLOT)
@@ -94,7 +96,7 @@ def _crasher(step: str) -> Callable[[Rig], Recovery]:
         followed = rig.followed(doomed)
         doomed.start()
         try:
-            # By its keeper's word: a child of the keeper's may be one that an import starts and ends.
+            # The keeper's log tells it; a child of the keeper may be a process that an import starts and ends.
             wait_until(lambda: rig.followed(doomed) > followed, CRASH_S, f"the crash {step}", every_s=CRASH_POLL_S)
             recovery = rig.recovery(now_ms())
             assert rig.followed(doomed) == followed + 1, f"a second end after the crash {step}"
@@ -108,7 +110,7 @@ def _crasher(step: str) -> Callable[[Rig], Recovery]:
 
 
 def _takeover(rig: Rig) -> Recovery:
-    """Both workers run; one is killed and not started again until the other decides for every partition."""
+    """Kill one of two workers, and don't start it again until the other decides for every partition."""
     _ensure_second(rig)
     worker = rig.workers.pop(SLOT)
     worker.kill()
@@ -119,13 +121,13 @@ def _takeover(rig: Rig) -> Recovery:
 
 
 def _zombie(rig: Rig) -> Recovery:
-    """Stopped, replaced, resumed: what it still held must not come out."""
+    """Stop a worker, let another replace it, and resume it; the decisions that it still held must not come out."""
     _ensure_second(rig)
     zombie = rig.workers.pop(SLOT)
     zombie.pause()
     recovery = rig.recovery(now_ms())
     zombie.resume()
-    # It may end, fenced, or drop what it held and join again; either way decisions go on everywhere.
+    # It may be fenced and end, or drop what it held and join again; either way decisions go on everywhere.
     rig.workers[SLOT] = zombie
     resumed_ms = now_ms()
     time.sleep(ZOMBIE_S)
@@ -134,7 +136,7 @@ def _zombie(rig: Rig) -> Recovery:
 
 
 def _ensure_second(rig: Rig) -> None:
-    """Both workers decide: each has partitions."""
+    """Make sure that both workers decide, which they do once each has partitions."""
     if OTHER_SLOT not in rig.workers:
         rig.start_worker(OTHER_SLOT)
     wait_until(
@@ -190,7 +192,7 @@ def _redis_pause(rig: Rig) -> Recovery:
 
 
 def _policy_written(rig: Rig) -> None:
-    """Half a policy changes nothing; the whole of it comes into force."""
+    """Write half a policy, which must change nothing, then the whole of it, which must come into force."""
     content = Settings().policy_path.read_bytes() + b"# written again\n"
     rig.policy_path.write_bytes(content[: len(content) // 2])
     time.sleep(2 * RELOAD_INTERVAL_S)

@@ -1,9 +1,9 @@
 """Nothing lost, nothing twice, nothing too permissive: faults on the real stack under continuous traffic.
 
-After each fault the traffic pauses until everything is committed, and the independent checker reads what is new; at the
-end another one reads everything from the beginning. Recovery counts from the fault to decisions, made after it, in the
-hands of a read_committed reader. Workers have a keeper (`fraud worker run --keep`), which replaces one that is killed;
-in a cold start the keeper is killed too, and starting Python is part of the recovery.
+After each fault the traffic pauses until everything is committed, and the independent checker reads the new records; at
+the end another checker reads everything from the beginning. Recovery is measured from the fault until a read_committed
+reader has decisions that were made after it. Workers have a keeper (`fraud worker run --keep`), which replaces one that
+is killed. In a cold start the keeper is killed too, and starting Python is part of the recovery.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Struck(NamedTuple):
     name: str
     group: str
     recovery: Recovery | None
-    violations: int  # found by the check after this fault
+    violations: int  # violations that the check after this fault found
 
 
 def run(say: Callable[[str], None], folder: Path, *, is_quick: bool) -> dict[str, object]:
@@ -66,7 +66,7 @@ def _strike_all(say: Callable[[str], None], rig: Rig, *, is_quick: bool) -> list
         struck.append(Struck(fault.name, fault.group, recovery, _new_violations(before, report)))
         say(_line(struck[-1]))
         for violation in report.first_violations[len(before.first_violations) :]:
-            say(f"  {violation.finding} at {violation.place}: {violation.detail}")
+            say(f"  {violation.finding} at {violation.position}: {violation.detail}")
         before = report
     return struck
 

@@ -1,4 +1,4 @@
-"""A stack, workers and traffic, to break and to check again and again."""
+"""A stack with workers and traffic, which a bench breaks and checks again and again."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from pipeline.io.settings import Settings
 PARTITIONS: Final = 4
 SETTLE_S: Final = 240.0
 RECOVERY_S: Final = 180.0
-"""Bounds of a bench, not goals: on a machine that is shared with ten others a start alone may take a minute."""
+"""A bound of the bench, not a goal: on a machine that is shared with ten others a start alone may take a minute."""
 START_S: Final = 180.0
 POLL_S: Final = 0.1
 COORDINATOR_S: Final = 25.0
 COORDINATORS_LOST_MAX: Final = 2
 RESTARTS_MAX: Final = 20
-"""Of keepers that gave up by themselves, in one bench: more is a worker that can't live."""
+"""Most restarts, in one bench, of keepers that gave up by themselves. If more are needed, the worker can't live."""
 
 
 class Rig:
-    """`with open_rig(...) as rig:`; slots are the worker places that a supervisor would keep filled."""
+    """A rig, opened by `with open_rig(...) as rig:`. Its slots are those that a supervisor would keep filled."""
 
     def __init__(self, directory: Path, stack: RealStack, rate_per_s: int, seed: int) -> None:
         self.stack, self.directory = stack, directory
@@ -47,7 +47,7 @@ class Rig:
         self.feeder = Feeder(directory, stack.bootstrap_servers, "transactions.v1", records, rate_per_s)
         self.watcher = Watcher(stack.bootstrap_servers, "decisions.v1")
         self.workers: dict[int, ServerProcess] = {}
-        self.coordinators_lost = 0  # brokers that were started again because their group coordinator was lost
+        self.coordinators_lost = 0  # brokers that were started again because their group coordinator got lost
         self.keepers = Supervisor(RESTARTS_MAX, START_S)
 
     @property
@@ -55,7 +55,7 @@ class Rig:
         return {"FRAUD_POLICY_PATH": str(self.policy_path)}
 
     def start_worker(self, slot: int) -> ServerProcess:
-        """Returns once it is live."""
+        """Start the worker of a slot, and wait until it is live."""
         if slot not in self.workers:
             servers = self.stack.bootstrap_servers, self.stack.redis_url
             self.workers[slot] = worker_process(
@@ -68,8 +68,10 @@ class Rig:
         self.workers.pop(slot).stop()
 
     def crashing_worker(self, step: str) -> ServerProcess:
-        """In slot 0; not started yet. It is live at once: it may crash before its pages answer. Its keeper replaces it
-        by a sound one."""
+        """Make a worker for slot 0 that crashes; it isn't started yet.
+
+        It counts as live at once, because it may crash before its pages answer. Its keeper replaces it by a sound one.
+        """
         name = step.replace(" ", "-")
         return worker_process(
             self.directory,
@@ -82,21 +84,21 @@ class Rig:
         )
 
     def kill_worker(self, slot: int) -> None:
-        """kill -9 of the process that decides; its keeper fills the slot again."""
+        """Send kill -9 to the process that decides; its keeper fills the slot again."""
         worker = kept(self.workers[slot])
         worker.kill()
         worker.wait()
 
     def followed(self, worker: ServerProcess) -> int:
-        """How often a keeper had to follow its worker by another, by its log."""
+        """Count how often a keeper had to replace its worker, according to its log."""
         return worker.log_path.read_text().count('"event": "worker_followed"') if worker.log_path.exists() else 0
 
     def start_broker(self) -> float:
-        """Returns once it knows the group of the workers again: when it was back, in milliseconds.
+        """Start the broker, wait until it knows the workers' group again, and return when it was back, in milliseconds.
 
         Kafka 4.1 may start with a group coordinator that lost track of its own log ("out of sync with the underlying
         log" in the broker's log) and answers NOT_COORDINATOR from then on, about once in 30 starts on a busy machine.
-        No client can help that; elsewhere another broker takes over, a single one must be started once more.
+        No client can help that. Elsewhere another broker takes over; a single one must be started once more.
         """
         self.stack.broker.start(deadline_s=START_S)
         back_ms, deadline = now_ms(), time.monotonic() + COORDINATOR_S
@@ -111,17 +113,17 @@ class Rig:
         return back_ms
 
     def ended_by_themselves(self) -> Counter[str]:
-        """Why workers ended that nobody had killed, by their own logs."""
+        """Count the reasons why workers ended that nobody had killed, according to their own logs."""
         lines = (line for log in self.directory.glob("worker-*.log") for line in log.read_text().splitlines())
         ends = (json.loads(line) for line in lines if '"event": "worker_ended"' in line)
         return Counter(end["why"] for end in ends)
 
     def supervise(self) -> None:
-        """Starts keepers again that gave up, as what keeps them does."""
+        """Start keepers that gave up again, as their supervisor does."""
         self.keepers.look_after(self.workers.values())
 
     def recovery(self, fault_ms: float, partitions: Sequence[int] = range(PARTITIONS)) -> Recovery:
-        """Waits until decisions flow again on `partitions`; raises TimeoutError when they don't."""
+        """Wait until decisions flow again on `partitions`; raise TimeoutError when they don't."""
         deadline = time.monotonic() + RECOVERY_S
         while time.monotonic() < deadline:
             if (recovery := self.watcher.recovery(fault_ms, partitions, 1.0)) is not None:
@@ -132,9 +134,9 @@ class Rig:
         )
 
     def settle(self) -> Report:
-        """Stops the traffic, waits until every record is committed, checks, and lets the traffic flow again."""
+        """Stop the traffic, wait until every record is committed, check, and let the traffic flow again."""
         published = self.feeder.pause()
-        # A broker that is killed may forget which batches of a producer it has: then the log holds some twice.
+        # A broker that is killed may forget which batches of a producer it has; then the log holds some twice.
         in_log = record_count(self.stack.bootstrap_servers, "transactions.v1")
         assert in_log >= published, f"{published} were published, {in_log} are in the log"
         what = "committing what was published"
@@ -145,7 +147,7 @@ class Rig:
         return report
 
     def partitions_held(self, slot: int) -> int:
-        """How many partitions the group's coordinator has given to a slot."""
+        """Count the partitions that the group's coordinator has given to a slot."""
         return partitions_held(self.stack.bootstrap_servers, GROUP, slot)
 
     def committed(self) -> int:
@@ -154,7 +156,7 @@ class Rig:
 
 @contextlib.contextmanager
 def open_rig(directory: Path, *, rate_per_s: int, seed: int) -> Iterator[Rig]:
-    """The real stack with one worker in slot 0 and traffic flowing; everything is ended on leaving."""
+    """Open the real stack with one worker in slot 0 and traffic flowing; end everything on leaving."""
     with RealStack(directory / "stack") as stack:
         prepare_topics(stack.bootstrap_servers, "", PARTITIONS)
         rig = Rig(directory, stack, rate_per_s, seed)

@@ -1,4 +1,4 @@
-"""Commands that a bench runs to their end, with what they said in a log of their own."""
+"""Commands that a bench runs to their end; their output goes into a log of their own."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def completed(
     environment: Mapping[str, str] | None = None,
     folder: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Runs it and appends what it wrote, and how it ended, to the log. Raises subprocess.TimeoutExpired.
+    """Run a command, and append its output and how it ended to the log. Raises subprocess.TimeoutExpired.
 
-    `environment` is all of it; None is this process's own. `folder` is where it runs.
+    `environment` is the whole environment; None stands for this process's own. The command runs in `folder`.
     """
     try:
         done = subprocess.run(  # noqa: S603 - the command is ours
@@ -33,7 +33,7 @@ def completed(
 
 
 def with_settings(settings: Mapping[str, str]) -> dict[str, str]:
-    """This process's environment with `settings` on top."""
+    """Return this process's environment with `settings` on top."""
     return {**os.environ, **settings}
 
 

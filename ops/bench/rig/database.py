@@ -1,4 +1,4 @@
-"""The database of a bench: migrated, with accounts that have money, and what it says of how far everything has come."""
+"""The database of a bench: its migration, accounts with money, and the progress of all services as it records it."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ from pipeline.execute.ledger_admin_store import Opening, append_openings
 from pipeline.io.postgres import Connection, connect
 
 AMPLE_MINOR: Final = 10**13
-"""More than any account of the traffic spends, so that funds are never why a payment isn't settled."""
+"""Balance above what any account of the traffic spends, so that no payment remains unsettled for want of funds."""
 CONNECT_S: Final = 2
 SAMPLE_S: Final = 4.0
 
 
 def prepare_database(stack: RealStack, directory: Path) -> None:
-    """Migrates it, and makes a key to sign heads of the audit log with, `directory`/key."""
+    """Migrate the database, and make the key `directory`/key, which signs heads of the audit log."""
     migrate(stack.database_url)
     create_signing_key(directory / "key")
 
 
 def open_payers(database_url: str, transactions: Iterable[Transaction], balance_minor: int = AMPLE_MINOR) -> int:
-    """Opens every account that pays, in each of its currencies, and returns how many there are."""
+    """Open every account that pays, in each of its currencies, and return how many there are."""
     payers = {(transaction.account_id, transaction.currency): transaction.event_time_ms for transaction in transactions}
     openings = [Opening(account_id, currency, 0, balance_minor) for account_id, currency in sorted(payers)]
     return append_all(database_url, openings, min(payers.values(), default=0))
 
 
 def append_all(database_url: str, openings: Iterable[Opening], opened_at_ms: int) -> int:
-    """Opens accounts in the executor's role, the only one that may."""
+    """Open accounts in the executor's role, the only one that may."""
     with connect(url_of(database_url, "fraud_executor"), "bench") as connection:
         return append_openings(connection, list(openings), opened_at_ms)
 
 
 def states(connection: Connection) -> dict[str, int]:
-    """How many executions stand in each state; NEW where no step was taken yet."""
+    """Count the executions in each state; the state is NEW where no step was taken yet."""
     rows = connection.execute(
         "SELECT coalesce(state, 'NEW'), count(*) FROM ledger.execution_state GROUP BY 1 ORDER BY 1"
     ).fetchall()
@@ -52,12 +52,15 @@ def states(connection: Connection) -> dict[str, int]:
 
 
 def settled_offsets(database_url: str) -> dict[int, int]:
-    """Up to where each partition of decisions.v1 is executed and announced; empty while the database is away."""
+    """Return the offset up to which each partition of decisions.v1 is executed and announced.
+
+    It is empty while the database is away.
+    """
     return positions(database_url, "executor-settled")
 
 
 def positions(database_url: str, consumer: str) -> dict[int, int]:
-    """Up to where a consumer of decisions.v1 has come, by partition; empty while the database is away."""
+    """Return how far a consumer of decisions.v1 has come, by partition; empty while the database is away."""
     try:
         with psycopg.connect(database_url, connect_timeout=CONNECT_S) as connection:
             rows = connection.execute(
@@ -71,7 +74,7 @@ def positions(database_url: str, consumer: str) -> dict[int, int]:
 
 
 class Sampler:
-    """Looks, again and again while everything runs, whether all accounts sum to zero and none is overdrawn."""
+    """Checks again and again, while everything runs, that all accounts sum to zero and that none is overdrawn."""
 
     def __init__(self, database_url: str) -> None:
         self._database_url = database_url
@@ -81,11 +84,11 @@ class Sampler:
 
     def _run(self) -> None:
         while not self.thread.stopping.wait(SAMPLE_S):
-            with contextlib.suppress(psycopg.OperationalError):  # the server is away: that is one of the faults
+            with contextlib.suppress(psycopg.OperationalError):  # the server is away, which is one of the faults
                 self._sample()
 
     def _sample(self) -> None:
-        """One snapshot. The sums are taken entry by entry, not by the ledger's own views of them."""
+        """Take one snapshot. It sums entry by entry, and doesn't use the ledger's own views."""
         with psycopg.connect(self._database_url, connect_timeout=CONNECT_S) as connection:
             rows = connection.execute(
                 "WITH entry AS (SELECT currency, amount_minor FROM ledger.posting UNION ALL"

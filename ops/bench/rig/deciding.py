@@ -1,4 +1,4 @@
-"""A worker that decides what was published, and ends."""
+"""A worker that decides all that was published, and ends."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DECIDING_S: Final = 600
 
 
 def decide(stack: RealStack, directory: Path, records: Iterable[Outbound], *, partitions: int = 4) -> int:
-    """Publishes the records, has a worker decide them, and returns how many there were."""
+    """Publish the records, have a worker decide them, and return how many there were."""
     servers = stack.bootstrap_servers
     prepare_topics(servers, "", partitions)
     published = publish(servers, "transactions.v1", records)

@@ -1,7 +1,8 @@
-"""One folder a bench, in which every process that it starts leaves its log. It goes with a run that went well.
+"""The folder of a bench, in which every process that it starts leaves its log. A run that goes well removes it.
 
-A run that fails keeps its folder, whether by a violation, an exception, a wait that took too long, Ctrl-C or SIGTERM,
-and the last line on stderr names it. A run that is killed says nothing more, but it named the folder when it began.
+A run that fails keeps its folder, whether it fails by a violation, an exception, a wait that took too long, Ctrl-C or
+SIGTERM, and the last line on stderr names it. A run that is killed says nothing more, but it named the folder when it
+began.
 """
 
 from __future__ import annotations
@@ -21,32 +22,35 @@ from typing import Final, NamedTuple
 PARENT: Final = Path("var/bench")
 LOG_NAME: Final = "bench.log"
 KEPT_BYTES_MAX: Final = 1024**3
-"""Of a folder that stays. What servers hold goes first, the largest files before the others: logs are the evidence."""
+"""Size of a folder that stays. The servers' files are removed first, the largest before the others, because the logs
+are the evidence."""
 LOG_BYTES_MAX: Final = 64 * 1024**2
-"""Of each log in a folder that stays: its first tenth and its latest nine; what is between them is cut out."""
+"""Size of each log in a folder that stays: its first tenth and its latest nine tenths. The part between them is cut."""
 SCRATCH: Final = "bytecode"
-"""What Python compiled, in a folder of this name: no evidence of anything."""
+"""Name of the folder of what Python compiled, which is no evidence of anything."""
 CUT_LIST: Final = "cut-to-size.txt"
 
 Say = Callable[[str], None]
 Run = Callable[..., dict[str, object]]
-"""`run(say, folder, *, is_quick)`: measures, and answers with what it measured; "ok" is False where it failed."""
+"""`run(say, folder, *, is_quick)` measures and returns what it measured; "ok" is False where it failed."""
 
 
 class Ending(NamedTuple):
-    """How a run ended: its answer, and the exit code of the process."""
+    """The end of a run: its answer, and the exit code of the process."""
 
     answer: dict[str, object]
     code: int
 
 
 class _Terminated(BaseException):
-    """SIGTERM, raised like Ctrl-C so that whatever was started is ended."""
+    """SIGTERM, raised like Ctrl-C so that all that was started is ended."""
 
 
 def folder_for(name: str, directory: Path | None) -> Path:
-    """A new folder: `directory`, or one of its own under PARENT. FileExistsError where it holds something: a run that
-    goes well removes all of it."""
+    """Make a new folder: `directory`, or one of the bench's own under PARENT.
+
+    Raises FileExistsError where it holds something, because a run that goes well removes all of it.
+    """
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     folder = (directory or PARENT / f"{name}-{stamp}").resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -56,9 +60,9 @@ def folder_for(name: str, directory: Path | None) -> Path:
 
 
 def carry_out(name: str, run: Run, folder: Path, *, is_quick: bool, is_kept: bool) -> int:
-    """Runs a bench in `folder`, prints its answer as the last line of stdout, and returns the exit code.
+    """Run a bench in `folder`, print its answer as the last line of stdout, and return the exit code.
 
-    From here on stderr is the folder's log; what people are to read is said on the terminal too.
+    From here on stderr is the folder's log; messages for people go to the terminal too.
     """
     say = divert_stderr(folder / LOG_NAME)
     say(f"{name}: logs are in {folder} while it runs")
@@ -74,8 +78,11 @@ def carry_out(name: str, run: Run, folder: Path, *, is_quick: bool, is_kept: boo
 
 
 def divert_stderr(log_path: Path) -> Say:
-    """Sends whatever this process and those it starts write to stderr to the log: client libraries and threads write
-    there when they please, and must not come after the last line. The answer writes to the terminal and to the log."""
+    """Send all that this process and those that it starts write to stderr to the log.
+
+    Client libraries and threads write there when they please, and must not come after the last line. The function that
+    is returned writes to the terminal and to the log.
+    """
     sys.stderr.flush()
     terminal = os.dup(2)
     log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
@@ -83,14 +90,14 @@ def divert_stderr(log_path: Path) -> Say:
     os.close(log)
 
     def say(line: str) -> None:
-        for descriptor in (2, terminal):  # what somebody has read is in the log
+        for descriptor in (2, terminal):  # the log first, so that it holds whatever somebody has read
             os.write(descriptor, f"{line}\n".encode())
 
     return say
 
 
 def cut_to_size(folder: Path, kept_bytes_max: int = KEPT_BYTES_MAX, log_bytes_max: int = LOG_BYTES_MAX) -> None:
-    """Bounds what a folder takes. CUT_LIST in it names what is gone."""
+    """Bound the size of a folder. CUT_LIST in it names what was removed."""
     for scratch in folder.rglob(SCRATCH):
         shutil.rmtree(scratch)
     files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
@@ -117,7 +124,7 @@ def _ending(run: Run, say: Say, folder: Path, *, is_quick: bool) -> Ending:
         return Ending({"ok": False, "error": "interrupted"}, 128 + signal.SIGINT)
     except _Terminated:
         return Ending({"ok": False, "error": "terminated"}, 128 + signal.SIGTERM)
-    except Exception as error:  # the outermost loop of a bench: whatever ended it is its answer
+    except Exception as error:  # the outermost loop of a bench, whose answer is whatever ended it
         say(traceback.format_exc().rstrip())
         return Ending({"ok": False, "error": f"{type(error).__name__}: {error}"}, 1)
     return Ending(answer, 0 if answer.get("ok", True) else 1)
@@ -128,7 +135,7 @@ def _terminate(_number: int, _frame: FrameType | None) -> None:
 
 
 def _shorten(log_path: Path, bytes_max: int) -> bool:
-    """Whether it was too long."""
+    """Cut a log to its bound; return whether it was too long."""
     size = log_path.stat().st_size
     if size <= bytes_max:
         return False

@@ -24,14 +24,14 @@ DUPLICATE_EVERY: Final = 37
 CONFLICT_EVERY: Final = 211
 GARBAGE_EVERY: Final = 307
 REPUBLISHED_FROM: Final = 400
-"""A republished payment is one of the latest so many: up to a second old, or from before the fault."""
+"""A republished payment is one of this many latest ones: up to a second old, or from before the fault."""
 TICK_S: Final = 0.01
 PAYMENTS_MAX: Final = 2_000_000
 NEWS_POLL_S: Final = 0.05
 
 
 def known_records(seed: int) -> Iterator[Outbound]:
-    """Sound payments, some of them published again, some under the id of another, and some garbage."""
+    """Yield sound payments, of which some are published again and some under the id of another, and some garbage."""
     wire, recent = WireFormat(), deque[Outbound](maxlen=REPUBLISHED_FROM)
     for number, record in enumerate(payments(wire, PAYMENTS_MAX, seed=seed), start=1):
         yield record
@@ -45,7 +45,7 @@ def known_records(seed: int) -> Iterator[Outbound]:
 
 
 def _conflicting(wire: WireFormat, record: Outbound, timestamp_ms: int) -> Outbound:
-    """The same transaction id with another amount."""
+    """Return the record with another amount under the same transaction id."""
     decoded = wire.decode_transaction(record.value)
     assert isinstance(decoded, Decoded)
     other = decoded.transaction._replace(amount_minor=decoded.transaction.amount_minor + 1)
@@ -53,8 +53,10 @@ def _conflicting(wire: WireFormat, record: Outbound, timestamp_ms: int) -> Outbo
 
 
 class Feeder:
-    """Publishes at a steady rate from a thread of its own, until its records end or it is stopped. What it did and when
-    stands in feeder.log."""
+    """Publishes at a steady rate from a thread of its own, until its records end or it is stopped.
+
+    It writes what it did, and when, to feeder.log.
+    """
 
     def __init__(
         self, directory: Path, bootstrap_servers: str, topic: str, records: Iterable[Outbound], rate_per_s: int
@@ -69,12 +71,12 @@ class Feeder:
 
     @property
     def has_ended(self) -> bool:
-        """Every record was published. Raises RuntimeError where that failed."""
+        """Return whether every record was published. Raises RuntimeError where that failed."""
         self._thread.check()
         return not self._thread.is_alive
 
     def check(self) -> None:
-        """Raises RuntimeError where a record could not be published."""
+        """Raise RuntimeError where a record could not be published."""
         self._thread.check()
 
     def start(self) -> None:
@@ -83,7 +85,7 @@ class Feeder:
         self._note(f"started at {self._rate_per_s:,} records/s")
 
     def pause(self) -> int:
-        """Returns how many records were published in all, once every one of them is acknowledged."""
+        """Pause, wait until every record is acknowledged, and return how many were published in all."""
         self._flowing.clear()
         self._idle.wait()
         self._thread.check()
@@ -103,7 +105,7 @@ class Feeder:
         return published
 
     def abandon(self) -> None:
-        """Ends it without waiting, where the bench ends before its traffic."""
+        """End the feeder without waiting, for a bench that ends before its traffic."""
         self._thread.stopping.set()
         self._flowing.set()
 
@@ -113,7 +115,7 @@ class Feeder:
                 self._idle.clear()
                 has_more = self._flow()
                 if self._thread.stopping.is_set():
-                    return  # abandoned: nobody waits for what is under way
+                    return  # it was abandoned, so nobody waits for records under way
                 self._publisher.flush()
                 self._idle.set()
                 if not has_more:
@@ -125,7 +127,7 @@ class Feeder:
             self._idle.set()
 
     def _flow(self) -> bool:
-        """False once there are no more records."""
+        """Publish for as long as the traffic flows; return False once there are no more records."""
         started, before = time.monotonic(), self.published
         while self._flowing.is_set() and not self._thread.stopping.is_set():
             due = int((time.monotonic() - started) * self._rate_per_s) - (self.published - before)
@@ -145,8 +147,10 @@ class Feeder:
 
 
 class Recovery(NamedTuple):
-    """Seconds from a fault to decisions made after it that a read_committed reader has: the first, and the last of
-    the partitions to have one."""
+    """Seconds from a fault until a read_committed reader has decisions that were made after it.
+
+    They are those of the first partition and of the last one to have such a decision.
+    """
 
     first_s: float
     all_partitions_s: float
@@ -159,13 +163,13 @@ class _Arrival(NamedTuple):
 
 
 class Watcher:
-    """Reads decisions.v1 all the time, as a consumer of decisions would."""
+    """Reads decisions.v1 continuously, as a consumer of decisions would."""
 
     def __init__(self, bootstrap_servers: str, topic: str) -> None:
         self._consumer = Consumer(
             {
                 "bootstrap.servers": bootstrap_servers,
-                "group.id": "watcher",  # asked for by the library, never joined
+                "group.id": "watcher",  # the library asks for one; it is never joined
                 "enable.auto.commit": False,
                 "isolation.level": "read_committed",
                 "fetch.wait.max.ms": 20,
@@ -190,9 +194,9 @@ class Watcher:
         self._consumer.close()
 
     def recovery(self, fault_ms: float, partitions: Iterable[int], deadline_s: float) -> Recovery | None:
-        """Waits until every one of `partitions` has a decision made after the fault; None where one has none in time.
+        """Wait until each of `partitions` has a decision made after the fault; return None where one has none in time.
 
-        Decisions made before the fault may become readable after it: they don't count.
+        Decisions made before the fault may become readable after it; they don't count.
         """
         wanted = set(partitions)
         with self._changed:
@@ -224,4 +228,4 @@ def _arrival(message: Message, now_ms: float) -> _Arrival:
     value = message.value()
     assert isinstance(value, bytes), "raw bytes were asked for"
     decision = decision_of(b"", value)
-    return _Arrival(now_ms, decision.fields["decided_at_ms"], decision.place.partition)
+    return _Arrival(now_ms, decision.fields["decided_at_ms"], decision.position.partition)

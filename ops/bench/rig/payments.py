@@ -17,12 +17,12 @@ SEED: Final = 11
 
 
 def payments(wire: WireFormat, count: int, *, accounts: int = ACCOUNTS, seed: int = SEED) -> Iterator[Outbound]:
-    """The first `count` payments of the traffic, each with its event time as the record's timestamp."""
+    """Yield the first `count` payments of the traffic, each with its event time as the record's timestamp."""
     return (outbound(wire, transaction) for transaction in paid(count, accounts=accounts, seed=seed))
 
 
 def paid(count: int, *, accounts: int = ACCOUNTS, seed: int = SEED) -> Iterator[Transaction]:
-    """The same payments, decoded."""
+    """Yield the same payments, decoded."""
     days = min(max(count // accounts + 2, 2), 3650)
     settings = TrafficSettings(seed=seed, accounts=accounts, start_ms=START_MS, days=days)
     return (labelled.transaction for labelled in islice(transactions(settings), count))

@@ -1,4 +1,4 @@
-"""Publishing to the topics of a bench: every record acknowledged, in order for each key, or the bench fails."""
+"""Publishing to the topics of a bench. Every record is acknowledged, in order for each key, or the bench fails."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from ops.bench.rig.topics_io import Outbound
 
 DELIVERY_TIMEOUT_MS: Final = 300_000
-"""Longer than any outage of a bench: what was handed over is delivered, in order, or the bench fails."""
+"""Longer than any outage of a bench; records that were handed over are delivered, in order, or the bench fails."""
 LINGER_MS: Final = 2
 QUEUE_RECORDS: Final = 200_000
 FULL_POLL_S: Final = 0.1
-ANY_PARTITION: Final = -1  # by the key
+ANY_PARTITION: Final = -1  # librdkafka's number for a partition that it chooses by the key
 
 
 class Publisher:
-    """Raises KafkaException, from any call, once a record could not be delivered."""
+    """A producer of records. Any call raises KafkaException once a record could not be delivered."""
 
     def __init__(self, bootstrap_servers: str, *, linger_ms: int = LINGER_MS, compression: str = "none") -> None:
         self._failures: list[KafkaError] = []
@@ -36,23 +36,23 @@ class Publisher:
         )
 
     def publish(self, topic: str, record: Outbound, partition: int = ANY_PARTITION) -> None:
-        """A timestamp of 0 is now."""
+        """Publish a record; a timestamp of 0 stands for now."""
         while True:
             try:
                 self._producer.produce(topic, record.value, record.key, partition, timestamp=record.timestamp_ms)
                 break
-            except BufferError:  # bounded by DELIVERY_TIMEOUT_MS, after which what is queued has failed
+            except BufferError:  # DELIVERY_TIMEOUT_MS bounds the loop: by then the queued records have failed
                 self.serve(FULL_POLL_S)
         self.serve(0)
 
     def serve(self, wait_s: float) -> None:
-        """Hears of deliveries, for up to so long."""
+        """Take in reports of deliveries, for up to `wait_s`."""
         self._producer.poll(wait_s)
         if self._failures:
             raise KafkaException(self._failures[0])
 
     def flush(self) -> None:
-        """Returns once every record is acknowledged."""
+        """Wait until every record is acknowledged."""
         left = self._producer.flush(DELIVERY_TIMEOUT_MS / 1000)
         self.serve(0)
         if left:
@@ -64,7 +64,7 @@ class Publisher:
 
 
 def publish(bootstrap_servers: str, topic: str, records: Iterable[Outbound]) -> int:
-    """Publishes in order, as fast as it goes, and returns how many records were acknowledged."""
+    """Publish in order, as fast as it goes, and return how many records were acknowledged."""
     publisher, count = Publisher(bootstrap_servers, linger_ms=20, compression="lz4"), 0
     for record in records:
         publisher.publish(topic, record)

@@ -1,6 +1,6 @@
-"""The project's services as users run them, as child processes on a stack of the bench. None is started yet.
+"""The project's services as users run them, made as child processes on a stack of the bench, but not started yet.
 
-Each writes a log of its own in the bench's folder, to which a process that is started again in its place appends.
+Each writes a log of its own in the bench's folder; a process that is started again in its place appends to it.
 """
 
 from __future__ import annotations
@@ -36,8 +36,11 @@ def worker_process(
     page: str | None = "/live",
     environment: Mapping[str, str] | None = None,
 ) -> ServerProcess:
-    """`options` are those of `fraud worker run`; `name` is that of its log. It finds what Python compiled in the
-    bench's folder, as it would where pip installed it. `page` None: it counts as started at once."""
+    """Make a worker.
+
+    `options` are those of `fraud worker run`; `name` names its log. It finds what Python compiled in the bench's
+    folder, as it would where pip installed it. Without a `page` it counts as started at once.
+    """
     settings = {
         "FRAUD_BOOTSTRAP_SERVERS": bootstrap_servers,
         "FRAUD_REDIS_URL": redis_url,
@@ -59,7 +62,7 @@ def executor_process(
     command: Sequence[str] = ("ops.cli", "executor", "run"),
     environment: Mapping[str, str] | None = None,
 ) -> ServerProcess:
-    """In its own role; `database_url` is the owner's."""
+    """Make an executor in its own role; `database_url` is the owner's."""
     settings = {
         "FRAUD_BOOTSTRAP_SERVERS": bootstrap_servers,
         "FRAUD_DATABASE_URL": url_of(database_url, "fraud_executor"),
@@ -71,8 +74,10 @@ def executor_process(
 
 
 def audit_process(stack: RealStack, directory: Path, environment: Mapping[str, str] | None = None) -> ServerProcess:
-    """`fraud audit run` in its own role, signing with `directory`/key (see `prepare_database`). It counts as started at
-    once: its rows are watched."""
+    """Make `fraud audit run` in its own role, signing with `directory`/key (see `prepare_database`).
+
+    It counts as started at once, because the bench watches its rows.
+    """
     settings = {
         "FRAUD_BOOTSTRAP_SERVERS": stack.bootstrap_servers,
         "FRAUD_DATABASE_URL": url_of(stack.database_url, "fraud_audit"),
@@ -84,30 +89,30 @@ def audit_process(stack: RealStack, directory: Path, environment: Mapping[str, s
 
 
 def review_process(stack: RealStack, directory: Path, environment: Mapping[str, str]) -> ServerProcess:
-    """`fraud review run` in its own role."""
+    """Make `fraud review run` in its own role."""
     settings = {**environment, "FRAUD_DATABASE_URL": url_of(stack.database_url, "fraud_review")}
     return _service(directory, "review", ("ops.cli", "review", "run"), "FRAUD_REVIEW_PORT", settings)
 
 
 def url_of(database_url: str, role: str) -> str:
-    """The owner's address as another role's, on a server that asks for no password."""
+    """Turn the owner's address into another role's, on a server that asks for no password."""
     return database_url.replace("//fraud_owner@", f"//{role}@")
 
 
 def kept(keeper: ServerProcess) -> psutil.Process:
-    """The worker of a keeper (`fraud worker run --keep`); waits for the next one where it has just lost one."""
+    """Return the worker of a keeper (`fraud worker run --keep`); wait for the next one where it has just lost one."""
     process, deadline = psutil.Process(keeper.pid), time.monotonic() + FOLLOWED_S
     while time.monotonic() < deadline:
         for child in process.children():
             with contextlib.suppress(psutil.NoSuchProcess):
-                if child.cmdline() == process.cmdline():  # forked; what an import starts runs another command
+                if child.cmdline() == process.cmdline():  # it is forked; a child of an import runs another command
                     return child
         time.sleep(POLL_S)
     raise TimeoutError(f"{keeper.name} has no worker for {FOLLOWED_S:.0f} s")
 
 
 def status(port: int, page: str) -> int | None:
-    """The HTTP status of a page of a service; None where nothing answers."""
+    """Return the HTTP status of a service's page, or None where nothing answers."""
     try:
         with urllib.request.urlopen(f"http://{LOOPBACK}:{port}{page}", timeout=1) as answer:
             return int(answer.status)
@@ -125,7 +130,10 @@ def _service(
     environment: Mapping[str, str],
     page: str | None = "/live",
 ) -> ServerProcess:
-    """A module with its arguments; it counts as started once its page answers, or at once where there is none."""
+    """Make a service from a module with its arguments.
+
+    It counts as started once its page answers, or at once where it has none.
+    """
     port = free_port()
     return ServerProcess(
         name.replace("-", " "),

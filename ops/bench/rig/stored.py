@@ -1,4 +1,4 @@
-"""Reading what was published and written, with fastavro and the .avsc files alone."""
+"""Reading of published and written records, with fastavro and the .avsc files alone."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ import schemas
 BROKER_TIMEOUT_S: Final = 30.0
 RECORDS_A_READ: Final = 5_000
 _SINGLE_OBJECT: Final = b"\xc3\x01"
-_HEADER_BYTES: Final = {True: 10, False: 5}  # single-object encoding; Confluent framing
+_HEADER_BYTES: Final = {True: 10, False: 5}  # True: single-object encoding; False: Confluent framing
 
 
-class Place(NamedTuple):
-    """Where a payment stood on transactions.v1."""
+class IntakePosition(NamedTuple):
+    """The position of a payment on transactions.v1."""
 
     partition: int
     offset: int
@@ -41,7 +41,7 @@ class Payment(NamedTuple):
 
 class Decision(NamedTuple):
     key: bytes
-    place: Place
+    position: IntakePosition
     fields: Mapping[str, Any]  # all but the snapshot
     snapshot: bytes
     payment: Mapping[str, Any]
@@ -50,30 +50,33 @@ class Decision(NamedTuple):
 
 
 class Letter(NamedTuple):
-    place: Place
+    position: IntakePosition
     source_topic: str
     code: str
     payload_sha256: bytes
 
 
 class Tail:
-    """A topic's committed records, each handed out once."""
+    """The committed records of a topic, each of which is handed out once."""
 
     def __init__(self, bootstrap_servers: str, topic: str) -> None:
         self._bootstrap_servers, self._topic = bootstrap_servers, topic
         self._next: dict[int, int] = {}
 
     def news(self) -> Iterator[Found]:
-        """What was committed since the last call, partition by partition. Raises TimeoutError, KafkaException."""
+        """Yield the records committed since the last call, partition by partition.
+
+        Raises TimeoutError and KafkaException.
+        """
         consumer = Consumer(
             {
                 "bootstrap.servers": self._bootstrap_servers,
-                "group.id": "checker",  # asked for by the library, never joined
+                "group.id": "checker",  # the library asks for one; it is never joined
                 "enable.auto.commit": False,
                 "auto.offset.reset": "error",
                 "isolation.level": "read_committed",
                 "enable.partition.eof": True,
-                "fetch.wait.max.ms": 10,  # an end is found by a fetch that waits this long; there is one a partition
+                "fetch.wait.max.ms": 10,  # in each partition, one fetch that waits this long finds the end
                 "log_level": 2,
             }
         )
@@ -90,7 +93,7 @@ class Tail:
             messages = consumer.consume(1, BROKER_TIMEOUT_S)
             if not messages:
                 raise TimeoutError(f"{self._topic} could not be read to its end")
-            messages += consumer.consume(RECORDS_A_READ, 0)  # consume(n, t) waits out t unless n records come
+            messages += consumer.consume(RECORDS_A_READ, 0)  # consume(n, t) waits for the whole of t unless n come
             for message in messages:
                 error = message.error()
                 if error is None:
@@ -104,7 +107,7 @@ class Tail:
 
 
 def record_count(bootstrap_servers: str, topic: str) -> int:
-    """Of a topic that nothing was deleted from and that no transaction writes to."""
+    """Count the records of a topic from which nothing was deleted and to which no transaction writes."""
     consumer = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": "checker", "log_level": 2})
     try:
         partitions = consumer.list_topics(topic, timeout=BROKER_TIMEOUT_S).topics[topic].partitions
@@ -125,14 +128,14 @@ def payment_of(value: bytes) -> Payment:
     return Payment(body, fields["transaction_id"])
 
 
-# What fastavro raises on bytes that are no payment, which is all that is asked here.
+# fastavro raises these on bytes that are no payment, and nothing more is asked here.
 _UNREADABLE: Final = (
     EOFError, ValueError, IndexError, KeyError, TypeError, OverflowError, StopIteration, MemoryError, AssertionError,
 )  # fmt: skip
 
 
 def decision_of(key: bytes, value: bytes) -> Decision:
-    """Raises AssertionError where the value is anything but one whole Decision."""
+    """Read a decision. Raises AssertionError where the value is anything but one whole Decision."""
     body = body_of(value)
     assert body[:1] == b"\0", "the first branch of the union is Decision"
     stream = io.BytesIO(body)
@@ -146,12 +149,12 @@ def decision_of(key: bytes, value: bytes) -> Decision:
     assert isinstance(fields, dict)
     assert isinstance(payment, dict)
     assert isinstance(features, dict)
-    place = Place(fields["source_partition"], fields["source_offset"])
-    return Decision(key, place, fields, body[begin:], payment, body[begin:middle], features)
+    position = IntakePosition(fields["source_partition"], fields["source_offset"])
+    return Decision(key, position, fields, body[begin:], payment, body[begin:middle], features)
 
 
 def without_wall_clock(value: bytes) -> bytes:
-    """A Decision's bytes but for its one field that is no function of its input, `decided_at_ms`."""
+    """Return a Decision's bytes without `decided_at_ms`, the one field that is no function of its input."""
     body = body_of(value)
     stream = io.BytesIO(body)
     stream.seek(1)
@@ -164,19 +167,19 @@ def without_wall_clock(value: bytes) -> bytes:
 def letter_of(value: bytes) -> Letter:
     fields = schemaless_reader(io.BytesIO(body_of(value)), _schema("dead_letter.v1"), None)
     assert isinstance(fields, dict)
-    place = Place(fields["source_partition"], fields["source_offset"])
-    return Letter(place, fields["source_topic"], fields["code"], fields["payload_sha256"])
+    position = IntakePosition(fields["source_partition"], fields["source_offset"])
+    return Letter(position, fields["source_topic"], fields["code"], fields["payload_sha256"])
 
 
 def body_of(value: bytes) -> bytes:
-    """The Avro encoding without its framing."""
+    """Return the Avro encoding without its framing."""
     return value[_HEADER_BYTES[value[:2] == _SINGLE_OBJECT] :]
 
 
 def _found(message: Message) -> Found:
     partition, offset, key, value = message.partition(), message.offset(), message.key(), message.value()
-    assert partition is not None, "a record has a place"
-    assert offset is not None, "a record has a place"
+    assert partition is not None, "a record has a position"
+    assert offset is not None, "a record has a position"
     assert not isinstance(key, str), "raw bytes were asked for"
     assert not isinstance(value, str), "raw bytes were asked for"
     return Found(partition, offset, key or b"", value or b"")

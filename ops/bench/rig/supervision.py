@@ -1,4 +1,4 @@
-"""Processes of a bench that run together: they start in order, are replaced where they end, and are ended together."""
+"""Processes of a bench that run together. They start in order, are started again where they end, and end together."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ops.processes.servers import START_DEADLINE_S, ServerFailed, ServerProcess
 
 @contextmanager
 def running(*processes: ServerProcess) -> Iterator[None]:
-    """Starts them in order and ends them on leaving, those too that were killed and started again meanwhile."""
+    """Start processes in order, and end them on leaving, even those that were killed and started again meanwhile."""
     try:
         for process in processes:
             process.start()
@@ -26,7 +26,7 @@ def stop_all(processes: Iterable[ServerProcess]) -> None:
 
 
 class Supervisor:
-    """Starts processes again that ended by themselves, as what keeps them would."""
+    """Starts processes that ended by themselves again, as a supervisor in production would."""
 
     def __init__(self, restarts_max: int, start_deadline_s: float = START_DEADLINE_S) -> None:
         self._restarts_max, self._start_deadline_s = restarts_max, start_deadline_s

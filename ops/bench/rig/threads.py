@@ -1,4 +1,4 @@
-"""A thread of a bench that can be stopped, and whose failure is heard."""
+"""A thread of a bench that can be stopped, and whose failure doesn't go unnoticed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Thread:
         return self._thread.is_alive()
 
     def stop(self) -> None:
-        """Asks it to end and returns when it has. Raises RuntimeError where it failed."""
+        """Ask the thread to end, and wait until it has. Raises RuntimeError where it failed."""
         self.stopping.set()
         if self._thread.ident is not None:
             self._thread.join()

@@ -1,4 +1,4 @@
-"""The topics of a bench, and how far a group has come on them, asked outside the system under measurement."""
+"""The topics of a bench, and a group's progress on them, asked for outside the system under measurement."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NO_COORDINATOR_YET: Final = (
     KafkaError.COORDINATOR_NOT_AVAILABLE,
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
 )
-"""For a moment after a group's first use, and after a broker's start."""
+"""Errors for a moment after a group's first use, and after a broker's start."""
 
 
 class Outbound(NamedTuple):
@@ -35,7 +35,7 @@ class Outbound(NamedTuple):
 def prepare_topics(
     bootstrap_servers: str, prefix: str, partitions: int = 4, client_settings: Mapping[str, str] = MappingProxyType({})
 ) -> None:
-    """The project's topics under a prefix, kept for ever: what a bench replays may be years old."""
+    """Create the project's topics under a prefix, kept for ever, because a bench may replay records of years ago."""
     create_topics(bootstrap_servers, partitions=partitions, prefix=prefix, client_settings=client_settings)
     admin = admin_client(bootstrap_servers, client_settings)
     keep = ConfigEntry("retention.ms", "-1", incremental_operation=AlterConfigOpType.SET)
@@ -45,7 +45,7 @@ def prepare_topics(
 
 
 def committed_counts(bootstrap_servers: str, group: str, topic: str) -> int:
-    """How many records of the topic the group has committed; 0 while the broker still looks for the group."""
+    """Count the records of the topic that the group has committed; 0 while the broker still looks for the group."""
     consumer = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": group, "enable.auto.commit": False})
     try:
         partitions = consumer.list_topics(topic, timeout=REQUEST_TIMEOUT_S).topics[topic].partitions

@@ -1,4 +1,4 @@
-"""Waiting for what a bench is to bring about, with a deadline each."""
+"""Waiting for what a bench brings about; every wait has a deadline."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 from ops.bench.rig.topics_io import committed_counts
 
 GROUP: Final = "fraud-decide"
-"""The worker's, unless it is told otherwise."""
+"""Consumer group of the worker, unless it is told otherwise."""
 POLL_S: Final = 0.25
 
 
@@ -21,7 +21,7 @@ def wait_until(
     every_s: float = POLL_S,
     meanwhile: Callable[[], None] = lambda: None,
 ) -> None:
-    """Raises TimeoutError once `what` took longer. `meanwhile` is called between two looks."""
+    """Wait until `is_done`; raise TimeoutError once `what` took longer. `meanwhile` is called between two looks."""
     deadline = time.monotonic() + deadline_s
     while not is_done():
         if time.monotonic() > deadline:
@@ -41,7 +41,7 @@ def wait_committed(
     every_s: float = POLL_S,
     meanwhile: Callable[[], None] = lambda: None,
 ) -> None:
-    """Returns once the group has committed `count` records of transactions.v1."""
+    """Wait until the group has committed `count` records of transactions.v1."""
 
     def is_committed() -> bool:
         return committed_counts(bootstrap_servers, group, f"{prefix}transactions.v1") >= count

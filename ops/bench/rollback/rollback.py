@@ -1,10 +1,10 @@
-"""10,000 decisions of a wrong model taken back while payments go on flowing, with kill -9 in the middle.
+"""10,000 decisions of a wrong model are taken back while payments go on flowing, with kill -9 in the middle.
 
-A model answers the wrong way round for a while: it blocks what looks most honest and allows what looks least. A strict
-one takes its place, a plan decides every wrong decision again, and applying it is killed three times, the executor
-once. Then everything is compared with everything: the plan with the topics, record by record, and decisions, ledger,
-announcements and the rail's books with each other, payment by payment. A second plan about the same decisions must find
-nothing left to do.
+A model answers the wrong way round for a while: it blocks the payments that look most honest and allows those that look
+least honest. A strict model takes its place, and a plan decides every wrong decision again. Its application is killed
+three times, and the executor once. Then everything is compared: the plan with the topics, record by record, and
+decisions, ledger, announcements and the rail's books with each other, payment by payment. A second plan about the same
+decisions must find nothing left to do.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ from pipeline.rollback.reversal import released_id
 SEED: Final = 20_265
 ACCOUNTS: Final = 5_000
 DAYS_BACK: Final = 6
-"""Of event time: recent enough for payments that are given back to keep theirs, and long enough ago for all that flows
-meanwhile to be of the past: a broker refuses records of the future."""
+"""Days by which event time lies in the past. It is recent enough for payments that are given back to keep theirs, and
+long enough ago for all that flows meanwhile to lie in the past, because a broker refuses records of the future."""
 HOUR_MS: Final = 3_600_000
 WARM_UP: Final = 1_500
 WRONG: Final = 12_000
@@ -51,7 +51,7 @@ REVERSED_MIN: Final = 10_000
 MEANWHILE_PER_S: Final = 60
 MEANWHILE_MAX: Final = 20_000
 APPLIED_PER_S: Final = 500
-KILLED_AT: Final = (0.25, 0.5, 0.75)  # of the reversals
+KILLED_AT: Final = (0.25, 0.5, 0.75)  # shares of the reversals
 WAIT_S: Final = 400.0
 PROBES_MAX: Final = 200
 LAST: Final = 300
@@ -104,7 +104,7 @@ class _Act:
         self.meanwhile = 0
 
     def go_wrong(self, count: int) -> None:
-        """`count` and some more decisions by the wrong model, executed and audited; then a good one decides."""
+        """Let the wrong model make at least `count` decisions, executed and audited; then let a good one decide."""
         self._publish(WARM_UP)
         self._wait_decided()
         scores = [each.score_micro for each in self._news() if each.fraud_probability_ppm >= 0]
@@ -126,7 +126,7 @@ class _Act:
 
     @contextmanager
     def traffic(self) -> Iterator[None]:
-        """Payments flow at a steady rate while the block runs."""
+        """Let payments flow at a steady rate while the block runs."""
         payments = list(islice(self._payments, MEANWHILE_MAX))
         open_payers(self._stage.stack.database_url, payments)
         coming = [self._outbound(payment) for payment in payments]
@@ -140,7 +140,7 @@ class _Act:
         self._payments = chain(payments[self.meanwhile :], self._payments)
 
     def apply(self, plan: dict[str, Any]) -> dict[str, Any]:
-        """Killed on the way, and started again each time."""
+        """Apply the plan, by a process that is killed on the way and started again each time."""
         stage, changing, kills = self._stage, int(plan["changing"]), 0
         applying = stage.applying(plan["plan_id"], APPLIED_PER_S)
         began = time.monotonic()
@@ -160,10 +160,10 @@ class _Act:
         return {"kills": kills, "apply_s": round(seconds, 1), "reversed_per_s": round(changing / seconds)}
 
     def rest(self) -> float:
-        """Returns once everything is decided, executed and audited; seconds that took.
+        """Wait until everything is decided, executed and audited; return the seconds that this took.
 
-        Each partition of transactions.v1 may end with a rollback's commit marker, which no worker's position passes:
-        payments after it say when everything before was decided.
+        Each partition of transactions.v1 may end with a rollback's commit marker, which no worker's position passes.
+        Payments after it therefore say when everything before was decided.
         """
         began = time.monotonic()
         self._publish(LAST)
@@ -173,7 +173,7 @@ class _Act:
         return round(time.monotonic() - began, 1)
 
     def findings(self, plan: dict[str, Any]) -> dict[str, int]:
-        """What is otherwise than it should be; empty where plan, topics, ledger, rail and announcements agree."""
+        """Count all that is wrong; the result is empty where plan, topics, ledger, rail and announcements agree."""
         stage, plan_id = self._stage, plan["plan_id"]
         lines = stage.rows(
             "SELECT decision_id::text, transaction_id, disposition, outcome_before, outcome_after"
@@ -205,7 +205,7 @@ class _Act:
         return {name: count for name, count in {**counts, **report.violations}.items() if count}
 
     def _republished(self) -> Counter[str]:
-        """Payments on transactions.v1 under an id that was made for them."""
+        """Count the payments on transactions.v1 whose id was made for a republished payment."""
         names = []
         for found in Tail(self._servers, "transactions.v1").news():
             decoded = self._wire.decode_transaction(found.value)
@@ -215,7 +215,7 @@ class _Act:
 
     @staticmethod
     def _escalations(records: list[DecisionRecord]) -> int:
-        """How many cases there must be: one for each decision or reversal that escalates."""
+        """Count the cases that there must be: one for each decision or reversal that escalates."""
         decided = [each.outcome for each in records if isinstance(each, Decision)]
         corrected = [each.corrected_outcome for each in records if isinstance(each, Reversal)]
         return decided.count(Outcome.ESCALATE) + corrected.count(Outcome.ESCALATE)
@@ -230,7 +230,7 @@ class _Act:
         return outbound(self._wire, payment)
 
     def _switch(self, version: str) -> None:
-        """Rolls a model out, and publishes payments one by one until it has decided one."""
+        """Roll a model out, and publish payments one by one until it has decided one."""
         self._stage.name_champion(version)
         for _ in range(PROBES_MAX):
             self._publish(1)
@@ -244,7 +244,7 @@ class _Act:
         wait_committed(self._servers, in_log, WAIT_S, "deciding")
 
     def _news(self) -> list[Decision]:
-        """Decisions since the last call."""
+        """Return the decisions since the last call."""
         records = [self._record(found.value) for found in self._decisions.news()]
         return [each for each in records if isinstance(each, Decision)]
 
@@ -261,7 +261,7 @@ class _Act:
         return int(self._stage.rows(query, [plan["plan_id"]])[0][0])
 
     def _is_all_done(self) -> bool:
-        """Every decision that stands on the topic is in the audit log, and its execution has come to rest."""
+        """Return whether every decision on the topic is in the audit log and its execution has come to rest."""
         [(unexecuted,)] = self._stage.rows(
             "SELECT count(*) FROM audit.ai_decision_log d LEFT JOIN ledger.execution_state s USING (execution_id)"
             " WHERE s.state IS NULL OR s.state NOT IN"
@@ -270,7 +270,7 @@ class _Act:
         return not unexecuted and self._are_positions_at_the_end()
 
     def _are_positions_at_the_end(self) -> bool:
-        """Audit, executor and review have stored as many records as the topic holds."""
+        """Return whether audit, executor and review have stored as many records as the topic holds."""
         self._on_topic += sum(1 for _ in self._counted.news())
         [(audited,)] = self._stage.rows(
             "SELECT (SELECT count(*) FROM audit.ai_decision_log) + (SELECT count(*) FROM audit.reversal_log)"

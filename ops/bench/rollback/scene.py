@@ -35,9 +35,9 @@ from pipeline.io.settings import Settings
 BAD: Final = "answers-backwards"
 GOOD: Final = "answers-strictly"
 BAD_BLOCKS_PERCENT: Final = 50
-"""Of the payments, those that look most honest."""
+"""Share of the payments that the bad model blocks: those that look most honest."""
 GOOD_BLOCKS_PERCENT: Final = 30
-"""Those that look least honest; strict, so that many payments are to be recalled."""
+"""Share that the good model blocks: those that look least honest. It is strict, so that many payments are recalled."""
 COMMAND_S: Final = 600
 PEOPLE: Final = {"rae": "ROLLBACK_REQUESTER", "abe": "ROLLBACK_APPROVER"}
 
@@ -59,13 +59,16 @@ class Stage:
     sampler: Sampler
 
     def name_champion(self, version: str) -> None:
-        """What a roll-out does."""
+        """Name a champion, as a roll-out does."""
         partial = self.registry / "champion.partial"
         partial.write_text(f"{version}\n")
         partial.rename(self.registry / "champion")
 
     def add_models(self, scores_micro: Sequence[int]) -> None:
-        """BAD has the champion's tables with the sign turned, GOOD its own; both shifted to block their share."""
+        """Add BAD, which has the champion's tables with the sign turned, and GOOD, which has them as they are.
+
+        Both are shifted so that they block their share.
+        """
         champion, at_micro = load_champion(self.registry), np.array(scores_micro)
         edge_micro = block_from_micro(champion, self.policy)
         strict_micro = edge_micro - int(np.percentile(at_micro, 100 - GOOD_BLOCKS_PERCENT))
@@ -86,19 +89,22 @@ class Stage:
         write(self.registry / model.version, tables_json(model), b"# For the rollback bench\n", manifest)
 
     def rollback(self, *arguments: str) -> list[str]:
-        """The command as people call it."""
+        """Return the command as people call it."""
         return [sys.executable, "-P", "-m", "ops.cli", "rollback", *arguments]
 
     @property
     def environment(self) -> dict[str, str]:
-        """Of the rollback commands, in the database role that they run as."""
+        """Return the environment of the rollback commands, in the database role that they run as."""
         return {
             **_shared(self.stack, self.registry, self.directory),
             "FRAUD_DATABASE_URL": url_of(self.stack.database_url, "fraud_rollback"),
         }
 
     def answer(self, *arguments: str) -> list[dict[str, Any]]:
-        """What a rollback command says with --json; raises CalledProcessError, its sentence among the notes."""
+        """Return what a rollback command says with --json.
+
+        Raises CalledProcessError, with the command's own sentence among the notes.
+        """
         command, environment = self.rollback(*arguments, "--json"), {**clean_environment(), **self.environment}
         log_path = self.directory / f"rollback-{arguments[0]}.log"
         done = completed(command, log_path, timeout_s=COMMAND_S, environment=environment)
@@ -109,7 +115,7 @@ class Stage:
         return [json.loads(line) for line in done.stdout.splitlines()]
 
     def applying(self, plan_id: str, rate_per_s: int) -> ServerProcess:
-        """`fraud rollback apply`, to be killed and started again."""
+        """Make `fraud rollback apply`, which will be killed and started again."""
         return ServerProcess(
             "rollback apply",
             self.rollback("apply", plan_id, "--by", "abe", "--rate", str(rate_per_s)),
@@ -125,7 +131,7 @@ class Stage:
 
 @contextmanager
 def open_stage(directory: Path) -> Iterator[Stage]:
-    """Everything runs; everything is ended on leaving."""
+    """Start everything; end everything on leaving."""
     with RealStack(directory / "stack", with_postgres=True) as stack:
         prepare_topics(stack.bootstrap_servers, "")
         prepare_database(stack, directory)
@@ -175,8 +181,11 @@ def _shared(stack: RealStack, registry: Path, directory: Path) -> dict[str, str]
 
 
 def _patient(policy_text: str) -> str:
-    """The shipped policy with a breaker that doesn't trip: the bench wants the wrong model to go on being wrong, and
-    payments that were published all at once wait longer than any breaker would have it."""
+    """Return the shipped policy with a breaker that doesn't trip.
+
+    The bench wants the wrong model to go on being wrong, and payments that were published all at once wait longer than
+    any breaker would allow.
+    """
     patient = {"minimum_sample": 1_000_000, "latency_p99_ms": LATENCY_BOUNDS_MS[-1], "error_minimum_count": 10_000}
     for name, value in patient.items():
         policy_text, replaced = re.subn(rf"(?m)^{name} = .*$", f"{name} = {value}", policy_text)

@@ -1,6 +1,6 @@
-"""The ceiling: the worker's transport with nothing decided. Consume, decode, encode a decision, produce, commit.
+"""The ceiling: the worker's transport, which decides nothing but consumes, decodes, encodes, produces and commits.
 
-Every record gets the same constant verdict and features, so all bytes that a real decision needs are moved.
+Every record gets the same constant verdict and features, so all the bytes that a real decision needs are moved.
 """
 
 from __future__ import annotations

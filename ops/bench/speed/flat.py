@@ -1,12 +1,14 @@
 """µs of CPU a decision by number of accounts and by past payments, and bytes an account, on redis-server.
 
-Accounts: N accounts with one payment each in 30 days, evenly, so that windows fill and drain as they would. Past
-payments: a few accounts with so many in the last 30 days each. What is measured comes to each account as often in every
-case, and a payee gets 3 payments a month however many its payers make; a third table has payees as busy as the
-accounts. A decision is what a worker does with a payment but for Kafka:
-reading, windows, judging, encoding; its CPU is that of Redis and of the deciding process, which runs the hot path
-compiled, as the image has it, where a C compiler is found. Figures of cases are taken in turns, a slice of each a
-round, and the least of a case's slices counts: what else runs on the machine can only add.
+The table by accounts has N accounts with one payment each in 30 days, evenly, so that windows fill and drain as usual.
+The table by past payments has a few accounts with that many payments each in the last 30 days. The measured payments
+come to each account as often in every case, and a payee gets 3 payments a month however many its payers make. A third
+table has payees as busy as the accounts.
+
+A decision is all that a worker does with a payment except Kafka: reading, windows, judging, encoding. Its CPU is that
+of Redis and of the deciding process, which runs the hot path compiled, as the image has it, where a C compiler is
+found. The cases are measured in turns, a slice of each in a round, and the least of a case's slices counts, because
+whatever else runs on the machine can only add.
 """
 
 from __future__ import annotations
@@ -31,13 +33,13 @@ ACCOUNT_BYTES_MAX: Final = 2048
 HISTORIES: Final = (10, 1_000, 10_000)
 HISTORY_ACCOUNTS: Final = 64
 CASES_S_MAX: Final = 3_600
-"""A million accounts are a million payments before the first is measured."""
+"""Time limit of the cases. A million accounts make a million payments before the first that is measured."""
 PAYEES: Final = 15
 PAYMENTS_A_PAYEE: Final = 3
 PAYMENTS_A_MONTH: Final = 60
 BYTES_ACCOUNTS: Final = {PAYEES: 40_000, PAYMENTS_A_MONTH: 4_000}
-"""Beneficiaries an account pays → accounts. Ids share their buckets, so few accounts would bear the whole of them: with
-PAYMENTS_A_MONTH beneficiaries only windows and beneficiaries are looked at."""
+"""Number of beneficiaries that an account pays → number of accounts. Ids share their buckets, so few accounts would
+bear the whole of them; with PAYMENTS_A_MONTH beneficiaries only windows and beneficiaries are looked at."""
 _KINDS: Final = {
     "windows": "fraud:*{p0}[ap]:*",
     "beneficiaries": "fraud:*{p0}r:*",
@@ -88,7 +90,7 @@ def run(say: Callable[[str], None], folder: Path, *, is_quick: bool) -> dict[str
 
 
 def _case(name: str, accounts: int, monthly: int, preload: int, payees: int | None = None) -> Case:
-    """A payee gets PAYMENTS_A_PAYEE a month, unless there are just so many `payees`."""
+    """Make a case. A payee gets PAYMENTS_A_PAYEE payments a month, unless the number of `payees` is given."""
     payees = payees or accounts * monthly // PAYMENTS_A_PAYEE + 1
     return Case(name, accounts, monthly, max(PAYEES, monthly // PAYMENTS_A_PAYEE), payees, preload)
 
@@ -107,13 +109,13 @@ def _measured(say: Callable[[str], None], folder: Path, tree: Path | None, name:
 
 
 def _spread(figures: Table, which: str) -> float:
-    """How far the dearest case is above the cheapest, as a share of the cheapest."""
+    """Return how far the dearest case is above the cheapest, as a share of the cheapest."""
     sums = [figure[which] for figure in figures.values()]
     return round(max(sums) / min(sums) - 1, 3)
 
 
 def _bytes_an_account(accounts: int, payees: int, port: int) -> dict[str, int]:
-    """After 60 payments in 30 days; `total` is all but what accounts share."""
+    """Measure after 60 payments in 30 days; `total` is everything except what accounts share."""
     case = Case("b", accounts, PAYMENTS_A_MONTH, payees, accounts * payees // 3, accounts * PAYMENTS_A_MONTH)
     asyncio.run(_load(redis_url(port), Traffic(case, 0)))
     with redis.Redis.from_url(redis_url(port)) as client:
@@ -133,7 +135,7 @@ async def _load(url: str, traffic: Traffic) -> None:
 
 
 def _bytes_of(client: redis.Redis, pattern: str) -> int:
-    """By MEMORY USAGE, which counts the key, its entry in the table and what the allocator rounds up."""
+    """Measure by MEMORY USAGE, which counts the key, its entry in the table, and the allocator's rounding."""
     total, keys = 0, list(client.scan_iter(pattern, count=10_000))
     for begin in range(0, len(keys), 10_000):
         pipeline = client.pipeline(transaction=False)

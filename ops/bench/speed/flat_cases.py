@@ -1,7 +1,7 @@
-"""What the flat bench measures: one case after another on a redis-server, in a process that may run the compiled tree.
+"""The cases of the flat bench, one after another on a redis-server, in a process that may run the compiled tree.
 
 `python -P -m ops.bench.speed.flat_cases DIRECTORY CASES`, where the server's log goes into DIRECTORY, and CASES is a
-JSON list of `Case`; progress on stderr, figures on stdout.
+JSON list of `Case`. Progress goes to stderr, the figures to stdout.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ MONTH_MS: Final = 30 * DAY_MS
 BATCH: Final = 512
 SLICE_EVENTS: Final = 2_048
 ROUNDS: Final = 5
-AMOUNT_MINOR_MAX: Final = 1_000  # 10,000 of them in 30 days are within every limit: all cases are decided alike
+AMOUNT_MINOR_MAX: Final = 1_000  # 10,000 of them in 30 days are within every limit, so all cases are decided alike
 REDIS_MEMORY_MAX_BYTES: Final = 6 * 1024**3
 _CLOSED: Final = Mode(BreakerState.CLOSED, "all", True)
 
@@ -45,8 +45,10 @@ Figures = TypeVar("Figures")
 
 
 class Case(NamedTuple):
-    """`accounts` that make `monthly` payments each in 30 days, each to some of all `payees`; `preload` come before what
-    is measured."""
+    """A number of `accounts`, each of which makes `monthly` payments in 30 days to some of all `payees`.
+
+    The first `preload` payments come before the measurement.
+    """
 
     name: str
     accounts: int
@@ -58,7 +60,7 @@ class Case(NamedTuple):
 
 @dataclass(slots=True)
 class Traffic:
-    """Payments of one case without end, evenly over time."""
+    """An endless stream of one case's payments, evenly over time."""
 
     case: Case
     partition: int
@@ -73,7 +75,7 @@ class Traffic:
 
     def _record(self, wire: WireFormat, offset: int, random: Random) -> Record:
         case = self.case
-        # Every account once before any comes again, in a scattered order: each holds the same number of payments.
+        # Every account comes once before any comes again, in a scattered order, so each holds as many payments.
         account = offset * 7_368_787 % case.accounts
         step_ms = MONTH_MS / (case.accounts * case.monthly)
         payee = account * case.payees_an_account + random.randrange(case.payees_an_account)
@@ -100,7 +102,7 @@ class Traffic:
 
 
 class Decider:
-    """Decides batches as a worker does, without Kafka; what the store's client takes of it is counted apart."""
+    """Decides batches as a worker does, but without Kafka; the share of the store's client is counted apart."""
 
     def __init__(self, url: str) -> None:
         wire = WireFormat()
@@ -121,7 +123,7 @@ class Decider:
         assert sum(part.accounted_for for part in judged) == len(batch), "every payment is decided"
 
     async def count(self, batch: list[Record]) -> None:
-        """Only in the windows."""
+        """Count a batch in the windows, and decide nothing."""
         await self._state.observe(self._judge.state_events(self._judge.read(batch), [self._span(batch)]))
 
     async def close(self) -> None:
@@ -149,8 +151,8 @@ def with_redis(directory: Path, measure: Callable[[int], Figures]) -> Figures:
 
 
 async def measured(cases: list[Case], port: int) -> dict[str, dict[str, float]]:
-    """The least of each figure over all rounds: whatever else runs on the machine can only add."""
-    # A decider each: what it remembers of texts is that of a worker with this traffic.
+    """Return the least of each figure over all rounds, because whatever else runs on the machine can only add."""
+    # Each case has a decider, which then remembers the texts that a worker with this traffic would.
     pairs = [(Decider(redis_url(port)), Traffic(case, partition)) for partition, case in enumerate(cases)]
     client = redis.Redis.from_url(redis_url(port))
     best: dict[str, dict[str, float]] = {}
@@ -185,7 +187,7 @@ async def _slice(decider: Decider, client: redis.Redis, traffic: Traffic) -> dic
 
 
 def _cpu_seconds(client: redis.Redis) -> float:
-    """Of the server, to the microsecond."""
+    """Return the CPU time of the server, to the microsecond."""
     spent = client.info("cpu")
     return float(spent["used_cpu_user"] + spent["used_cpu_sys"])
 

@@ -1,6 +1,6 @@
 """The Fraud Detection Handbook's 1,754,155 payments through the real stack: as many distinct decisions, and the rate.
 
-`fraud payments publish` publishes the file while the worker decides; the time counts from the first record published to
+`fraud payments publish` publishes the file while the worker decides. The time counts from the first record published to
 the last decision committed. The decisions are counted by reading the topic, not by trusting a counter. The worker's
 hot path is compiled, as the image has it, where a C compiler is found.
 """
@@ -65,7 +65,7 @@ def _measure(say: Callable[[str], None], stack: RealStack, *, is_quick: bool) ->
 
 
 def _count(bootstrap_servers: str) -> tuple[dict[str, int], int, int]:
-    """Decisions by outcome and route, distinct transaction ids, and all decisions."""
+    """Count decisions by outcome and route, distinct transaction ids, and all decisions."""
     wire = WireFormat()
     outcomes: dict[str, int] = {}
     seen: set[str] = set()

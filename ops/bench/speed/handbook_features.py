@@ -1,9 +1,9 @@
-"""The 15 features of the Handbook's protocol, streamed payment by payment, against its own batch values.
+"""The 15 features of the Handbook's protocol, streamed payment by payment and compared with its own batch values.
 
 `python -m ops.bench.speed.handbook_features DATA_DIRECTORY [--redis URL] [--every N]` prints one JSON object. The
 directory holds handbook.parquet and handbook_protocol.py. Without --redis the pure reference is compared; with --every
-only the payments to each Nth terminal. Averages and risks are compared as sums over counts. Rows of the same second at
-the same card or terminal are counted apart, as ties: there the batch goes by its sort order.
+only the payments to each Nth terminal are. Averages and risks are compared as sums over counts. Rows of the same second
+at the same card or terminal are counted apart, as ties, because there the batch goes by its sort order.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ START_MS: Final = 1_522_540_800_000  # 2018-04-01T00:00:00Z
 LABELLED_AFTER_MS: Final = 3 * DAY_MS  # well before the windows ask, after 7 days
 BATCH: Final = 1000
 NO_DIGEST: Final = bytes(6)
-_PAIRS: Final = {  # the protocol's average or share, its count, our total and our count; money is in minor units
+_PAIRS: Final = {  # the protocol's average or share → its count, our total, our count, and minor units a unit of money
     **{
         f"CUSTOMER_ID_AVG_AMOUNT_{days}DAY_WINDOW": (
             f"CUSTOMER_ID_NB_TX_{days}DAY_WINDOW", f"account_sum_minor_{ours}", f"account_count_{ours}", 100
@@ -52,7 +52,7 @@ _PAIRS: Final = {  # the protocol's average or share, its count, our total and o
 
 
 class Streamed(NamedTuple):
-    """The payments of the file in order, and the labels due before each."""
+    """The payments of the file in order, and the labels that are due before each."""
 
     events: list[StateEvent]
     labels: list[list[Label]]
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def compare(directory: Path, redis_url: str | None = None, every: int = 1) -> dict[str, Any]:
-    """Streams the payments to each `every`th terminal through the reference, or through an empty Redis."""
+    """Stream the payments to each `every`th terminal through the reference, or through an empty Redis."""
     protocol = load_protocol(directory)
     table = protocol.load(directory / "handbook.parquet")
     table = table[table.TERMINAL_ID % every == 0].reset_index(drop=True)
@@ -153,7 +153,10 @@ async def _observe(stream: Streamed, url: str) -> list[NDArray[np.int64]]:
 
 
 def _batches(stream: Streamed) -> Iterator[tuple[int, int]]:
-    """A batch ends before the next label is due, which may be early: labels have 4 days before they are asked for."""
+    """Yield batches as (start, end); one ends before the next label is due.
+
+    A label may come early, because it has 4 days before anybody asks for it.
+    """
     start = 0
     for place in range(1, len(stream.events) + 1):
         if place == len(stream.events) or place - start == BATCH or stream.labels[place]:
@@ -162,7 +165,7 @@ def _batches(stream: Streamed) -> Iterator[tuple[int, int]]:
 
 
 def ties(table: Any) -> NDArray[np.bool_]:
-    """Rows that share their second with another of the same card or terminal."""
+    """Mark the rows that share their second with another of the same card or terminal."""
     tied = np.zeros(len(table), dtype=bool)
     seconds = table.TX_TIME_SECONDS.to_numpy()
     for name in ("CUSTOMER_ID", "TERMINAL_ID"):
@@ -173,7 +176,7 @@ def ties(table: Any) -> NDArray[np.bool_]:
 
 
 def event_differences(expected: Any) -> NDArray[np.bool_]:
-    """Rows where amount, weekend or night differs from the protocol's."""
+    """Mark the rows where amount, weekend or night differs from the protocol's."""
     columns = ("TRANSACTION_ID", "TX_TIME_SECONDS", "CUSTOMER_ID", "TERMINAL_ID")
     amounts = (expected.TX_AMOUNT * 100).round().astype(int)
     fields = zip(*(expected[name].tolist() for name in columns), amounts.tolist(), strict=True)
@@ -188,7 +191,7 @@ def event_differences(expected: Any) -> NDArray[np.bool_]:
 
 
 def window_differences(expected: Any, state: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Rows where any of the 12 features over windows differs from the protocol's."""
+    """Mark the rows where any of the 12 features over windows differs from the protocol's."""
     differing = np.zeros(len(state), dtype=bool)
     for ratio_name, (count_name, total, count, unit) in _PAIRS.items():
         counted = expected[count_name].to_numpy().astype(np.int64)

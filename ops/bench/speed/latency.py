@@ -1,12 +1,12 @@
-"""Latency on the real stack: open loop, from when a payment should have been sent to when its committed decision can
-be read, beside two shorter paths in the same run.
+"""Latency on the real stack, in an open loop, beside two shorter paths in the same run.
 
-Each payment has an intended time, and a late sender counts against the result (no coordinated omission). One after
-another: the bare path (generator, broker, reader of the payments themselves, `bare_path_ms`), the worker's transport
-with nothing decided (`transport_ms`: consume, decode, encode, one Kafka transaction a batch), and the worker. A minute
-of each passes unmeasured: a broker that was started just now still compiles itself, on the same cores. Generator and
-reader are processes of their own; all share the machine's cores with broker, Redis and worker. The hot path is
-compiled, as the image has it, where a C compiler is found.
+It counts from when a payment should have been sent until its committed decision can be read. Each payment has an
+intended time, and a late sender counts against the result (no coordinated omission). Three paths are measured one after
+another: the bare path (`bare_path_ms`: generator, broker, and a reader of the payments themselves), the worker's
+transport, which decides nothing (`transport_ms`: consume, decode, encode, one Kafka transaction a batch), and the
+worker. A minute of each passes unmeasured, because a broker that has just been started still compiles itself, on the
+same cores. Generator and reader are processes of their own; all share the machine's cores with broker, Redis and
+worker. The hot path is compiled, as the image has it, where a C compiler is found.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ RATE_PER_S: Final = 1_000
 WARM_S: Final = 60
 MEASURED_S: Final = 60
 QUICK_S: Final = 10
-"""Of a quick run: warm and measured."""
+"""Length of both the warm and the measured part of a quick run."""
 GOAL_MS: Final = {"p50": 15, "p99": 50}
 START_DELAY_S: Final = 3.0
 DRAIN_S: Final = 15.0
@@ -79,7 +79,7 @@ class _Bench(NamedTuple):
     measured_s: int
 
     def flow(self, prefix: str, read_topic: str) -> _Flow:
-        """Sends payments and reads them, or their decisions, back."""
+        """Send payments, and read them or their decisions back."""
         seconds = self.warm_s + self.measured_s
         count = str(RATE_PER_S * seconds)
         reader = self._child("read", prefix, read_topic, count, str(RATE_PER_S * self.warm_s))
@@ -110,7 +110,7 @@ def _percentiles(latencies_ms: list[float]) -> dict[str, float]:
 
 
 def generate(bootstrap_servers: str, prefix: str, count: int) -> None:
-    """Sends each payment at its intended time, which is the record's timestamp; prints how late the latest was, ms."""
+    """Send each payment at its intended time, which is the record's timestamp; print how late the latest was, in ms."""
     producer = Producer(
         {
             "bootstrap.servers": bootstrap_servers,
@@ -125,7 +125,7 @@ def generate(bootstrap_servers: str, prefix: str, count: int) -> None:
     for number, record in enumerate(records):
         intended_s = start_s + number / RATE_PER_S
         while (ahead_s := intended_s - time.time()) > 0:
-            time.sleep(ahead_s)  # poll() counts in whole milliseconds: waiting there would keep a core busy
+            time.sleep(ahead_s)  # poll() counts in whole milliseconds, so waiting there would keep a core busy
         latest_s = max(latest_s, -ahead_s)
         producer.poll(0)
         producer.produce(f"{prefix}transactions.v1", record.value, record.key, timestamp=int(intended_s * 1000))
@@ -134,7 +134,7 @@ def generate(bootstrap_servers: str, prefix: str, count: int) -> None:
 
 
 def read(bootstrap_servers: str, prefix: str, kind: str, count: int, unmeasured: int) -> None:
-    """Prints the latency of every record after the first ones: arrival here less the payment's intended time, ms."""
+    """Print the latency of each record after the first `unmeasured`: its arrival less its intended time, in ms."""
     topic = f"{prefix}{kind}"
     consumer = Consumer(
         {
@@ -149,7 +149,7 @@ def read(bootstrap_servers: str, prefix: str, kind: str, count: int, unmeasured:
     partitions = consumer.list_topics(topic, timeout=REQUEST_TIMEOUT_S).topics[topic].partitions
     consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions])
     intended_ms = _intended_of_decision if kind == "decisions.v1" else _intended_of_payment
-    arrivals: list[tuple[float, Message]] = []  # decoded at the end: while this process decodes, others wait for it
+    arrivals: list[tuple[float, Message]] = []  # decoded at the end, as others wait while this process decodes
     deadline = time.monotonic() + count / RATE_PER_S + START_DELAY_S + DRAIN_S
     while len(arrivals) < count and time.monotonic() < deadline:
         messages = consumer.consume(1, 1.0)

@@ -1,8 +1,8 @@
 """The yardstick: the same work as an idiomatic Faust agent, one record at a time, on Faust's own transport.
 
-It uses the same core, the same Redis features and the same encoding as the worker; what differs is the shape: a topic
-agent, one state look-up, one decision and one `send` a record. No Kafka transactions: Faust has none that hold (ADR
-0001). It asks Redis through redis-py's own pipelines; in the group WITH_WORKER_CLIENT as the worker does.
+It uses the same core, the same Redis features and the same encoding as the worker. It differs in shape: a topic agent,
+with one state look-up, one decision and one `send` a record. It uses no Kafka transactions, because Faust has none that
+hold (ADR 0001). It asks Redis through redis-py's own pipelines, and in the group WITH_WORKER_CLIENT as the worker does.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def build(settings: Settings) -> faust.App:
         topic_disable_leader=True,
         consumer_auto_offset_reset="earliest",
         stream_buffer_maxsize=FAUST_BUFFER_RECORDS,
-        producer_linger=0.005,  # measured: the default linger makes `send` 2.5 times dearer
+        producer_linger=0.005,  # the default linger makes `send` 2.5 times dearer, as measured
         web_bind=settings.web_host,
         web_port=settings.web_port,
         datadir=FAUST_DIRECTORY,
@@ -71,7 +71,7 @@ def build(settings: Settings) -> faust.App:
 
 
 class _RedisPy(RedisBatches):
-    """The same commands by redis-py's own pipelines."""
+    """A client that sends the same commands by redis-py's own pipelines."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url, timeout_s=0)
@@ -89,7 +89,7 @@ class _RedisPy(RedisBatches):
 
 
 def _use_redis_py(worker: Worker, url: str) -> None:
-    """Ids first, then windows, as agents do that wait for what they need next."""
+    """Ask for ids first, then for windows, as agents do that wait for what they need next."""
     worker.state._is_one_server = False
     worker.state._redis = _RedisPy(url)
     worker.breaker._store._batches = _RedisPy(url)

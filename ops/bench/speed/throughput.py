@@ -1,10 +1,10 @@
 """Decisions a second on the real stack: the transport alone, the worker and a plain Faust agent, one after another.
 
-Each reads the same payments from a topic of its own that was filled before. Some pass unmeasured; then time and
-committed records are counted until half of the topic is through, or for 40 s, and with them the CPU time of the
+Each reads the same payments from a topic of its own that was filled before. Some pass unmeasured. Then time and
+committed records are counted until half of the topic is through, or for 40 s, together with the CPU time of the
 process, of Redis and of the broker. All three run with the hot path compiled, as the container image has it, where a C
-compiler is found; the worker also as plain Python. The Faust agent asks Redis through redis-py, and another time as the
-worker does.
+compiler is found; the worker also runs as plain Python. The Faust agent asks Redis through redis-py, and a second time
+as the worker does.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ from pipeline.io.avro.wire import WireFormat
 SECONDS_MAX = 300
 MEASURED_S_MAX = 40
 ASK_EVERY_S = 1.0
-"""What is committed. To answer costs the broker CPU, which counts as the measured case's."""
+"""How often to ask for the committed offsets. The answer costs the broker CPU, which counts as the measured case's."""
 
 
 class Case(NamedTuple):
     name: str
-    module: str | None  # None: the worker itself
-    warm_records: int  # pass before the measurement starts
+    module: str | None  # None for the worker itself
+    warm_records: int  # records that pass before the measurement starts
     records: int
     is_compiled: bool = True
 
 
 PLAIN_FAUST = "ops.bench.speed.plain_faust"
 WITH_WORKER_CLIENT = "plain_faust_worker_client"
-"""The case, and so the consumer group, in which the plain agent asks Redis as the worker does."""
+"""Name of the case, and so of the consumer group, in which the plain agent asks Redis as the worker does."""
 WORKER = Case("worker", None, 40_000, 400_000)
 TRANSPORT = Case("transport", "ops.bench.speed.bare_transport", 60_000, 800_000)
 CASES = (
-    # First, so that the broker has warmed up by the others: until then it takes twice as much of the two cores.
+    # It comes first, so that the broker is warm by the others; until then it takes twice as much of the two cores.
     Case("worker_interpreted", None, 40_000, 200_000, is_compiled=False),
     TRANSPORT,
     WORKER,
@@ -113,7 +113,7 @@ def _measure(
 
 
 def case_process(directory: Path, stack: RealStack, case: Case, tree: Path | None) -> ServerProcess:
-    """Not started yet; it reads and writes the topics with the case's name and a dot in front."""
+    """Make the process of a case, not started yet; its topics have the case's name and a dot in front."""
     environment = {
         "FRAUD_TOPIC_PREFIX": f"{case.name}.",
         "FRAUD_STATE_PREFIX": case.name,

@@ -4,5 +4,5 @@ import sys
 
 
 def say(line: str) -> None:
-    """What a bench tells, shown by pytest where its test fails."""
+    """Print what a bench tells, which pytest shows where its test fails."""
     print(line, file=sys.stderr)

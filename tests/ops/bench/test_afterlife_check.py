@@ -1,4 +1,4 @@
-"""The afterlife bench's checker, on what it must let pass and on planted violations."""
+"""The afterlife bench's checker, on sound records, which it must let pass, and on planted violations."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_refusal_needs_its_reason(state, reasons, is_possible):
 
 @pytest.fixture
 def rail_address(rail_of):
-    """One of the test's own: the checker looks at all that a rail knows."""
+    """Provide a rail of the test's own, because the checker looks at all that a rail knows."""
     return rail_of()
 
 

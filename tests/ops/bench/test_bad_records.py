@@ -1,4 +1,4 @@
-"""Every bad record of the bench through decoding, refusals and static guardrails: no broker, no Redis."""
+"""Every bad record of the bench goes through decoding, refusals and static guardrails, without broker and Redis."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ CASES = cases()
 
 
 def codes_of(case: Case) -> set[str]:
-    """The code of the dead letter that the record becomes, or those of the guardrails that it meets."""
+    """Return the code of the dead letter that the record becomes, or those of the guardrails that it meets."""
     decoded = WIRE.decode_transaction(case.value)
     if isinstance(decoded, Refusal):
         return {decoded.code}

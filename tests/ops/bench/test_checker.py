@@ -1,4 +1,4 @@
-"""The checker finds what it is there to find: planted on librdkafka's mock broker, one violation at a time."""
+"""The checker finds every violation, planted on librdkafka's mock broker one at a time."""
 
 from __future__ import annotations
 
@@ -213,7 +213,7 @@ def test_wall_clock_is_the_only_thing_left_out_of_a_decision_s_bytes() -> None:
 
 @pytest.mark.parametrize("state", [BreakerState.OPEN, BreakerState.FORCED_OPEN, BreakerState.UNKNOWN])
 def test_model_may_not_answer_while_the_breaker_is_not_closed(log: Log, state: BreakerState) -> None:
-    """What the model allows here, the fallback rules escalate; only a HALF_OPEN probe may come out so."""
+    """The fallback rules escalate what the model allows here; only a HALF_OPEN probe may come out so."""
     row = features(ip_fraud_reports=0, account_count_1h=9)  # FALLBACK_BURST
     in_force = regime(policy(), small_model())
     verdict = decide(row, [Mode(state, "all", True)], in_force)[0]

@@ -1,4 +1,4 @@
-"""A bench that fails keeps the logs of its processes and says where, on the last line; a good one leaves nothing."""
+"""A bench that fails keeps the logs of its processes and says where in its last line; a good one leaves nothing."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_a_bench_that_is_ended_keeps_the_logs_and_ends_its_processes(tmp_path: P
 
 
 def test_the_command_keeps_its_folder_where_no_stack_can_be_had(tmp_path: Path) -> None:
-    """The whole command, on a machine that has neither Redis nor Java."""
+    """The whole command runs on a machine that has neither Redis nor Java."""
     command = [sys.executable, "-m", "ops.bench", "bad-input", "--quick"]
     environment = {**os.environ, "PATH": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[3])}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
