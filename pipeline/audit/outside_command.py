@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -43,7 +43,7 @@ def export_log(settings: Settings, wire: WireFormat, out: Path, *, with_topic: b
         raise Failure(f"{out} exists; an export is never overwritten.", "Give another path.") from error
 
 
-def proof_of(settings: Settings, wanted: str) -> dict[str, Any]:
+def proof_of(settings: Settings, wanted: str) -> dict[str, object]:
     """The proof of the decision with this id, or with this transaction."""
     topic = settings.topic("decisions.v1")
     try:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pipeline.audit.chain import Entry, consistency_proof, inclusion_proof
 from pipeline.audit.head import SignedHead, file_text
@@ -19,23 +19,25 @@ class Unproved(Exception):
     """There is no proof; the message says why, in one sentence."""
 
 
-class Place(NamedTuple):
+class RecordPlace(NamedTuple):
+    """Where a decision's record stands on its topic, and the record."""
+
     partition: int
     offset: int
     record: bytes
 
 
-def place_of(connection: Connection, decision_id: str) -> Place:
+def place_of(connection: Connection, decision_id: str) -> RecordPlace:
     """Raises Unproved, DatabaseUnavailable, DatabaseRefused."""
     with failures_named():
         found = connection.execute(statements("pipeline.audit", "audit")["place_of_decision"], [decision_id]).fetchone()
     if found is None:
         raise Unproved(f"the audit log has no decision {decision_id}")
     partition, offset, _, record = found
-    return Place(partition, offset, bytes(record))
+    return RecordPlace(partition, offset, bytes(record))
 
 
-def proof(directory: Path, topic: str, place: Place) -> dict[str, Any]:
+def proof(directory: Path, topic: str, place: RecordPlace) -> dict[str, object]:
     """The proof as JSON. Raises Unproved, HeadRefused."""
     heads = [read_head(path) for path in head_paths(directory, topic, place.partition)]
     if not heads:
@@ -62,13 +64,13 @@ def proof(directory: Path, topic: str, place: Place) -> dict[str, Any]:
     }
 
 
-def _index(entries: list[Entry], place: Place) -> int:
+def _index(entries: list[Entry], place: RecordPlace) -> int:
     for index, entry in enumerate(entries):
         if entry.offset == place.offset:
             return index
     raise Unproved(f"the record at offset {place.offset} is younger than the last signed head")
 
 
-def _as_json(signed: SignedHead) -> dict[str, Any]:
-    read: dict[str, Any] = json.loads(file_text(signed))
+def _as_json(signed: SignedHead) -> dict[str, object]:
+    read: dict[str, object] = json.loads(file_text(signed))
     return read

@@ -136,14 +136,16 @@ def transition_to_json(transition: Transition) -> str:
 
 def transition_from(text: str) -> Transition:
     try:
-        fields = json.loads(text)
-        *sums, latency = fields["window"]
+        stored = _Object(json.loads(text))
+        *sums, latency = stored.array("window")
+        if not isinstance(latency, list):
+            raise TypeError("window ends with no latencies")
         return Transition(
-            BreakerState(fields["before"]),
-            Event(fields["event"]),
-            _record(fields["scope"], fields["after"]),
-            fields["at_ms"],
-            _counts([*sums, *latency]),
+            BreakerState(stored.text("before")),
+            Event(stored.text("event")),
+            _record(stored.text("scope"), stored.text("after")),
+            stored.number("at_ms"),
+            _counts([_number(each) for each in (*sums, *latency)]),
         )
     except (ValueError, TypeError, KeyError) as error:
         raise Unreadable(f"a stored transition can't be read: {error}") from error
@@ -162,18 +164,76 @@ def _counts(row: Sequence[int]) -> Counts:
 
 
 def _record(scope: str, text: str) -> BreakerRecord:
-    fields = json.loads(text)
-    cause, frozen = fields["cause"], fields["frozen"]
+    stored = _Object(json.loads(text))
     return BreakerRecord(
         scope=scope,
-        state=BreakerState(fields["state"]),
-        version=int(fields["version"]),
-        since_ms=int(fields["since_ms"]),
-        open_until_ms=int(fields["open_until_ms"]),
-        cause=Cause(cause["text"], cause["author"], tuple([Condition(name) for name in cause["tripped_by"]])),
-        reopenings=int(fields["reopenings"]),
-        frozen=None if frozen is None else Baseline(**frozen),
+        state=BreakerState(stored.text("state")),
+        version=stored.number("version"),
+        since_ms=stored.number("since_ms"),
+        open_until_ms=stored.number("open_until_ms"),
+        cause=_cause(stored.member("cause")),
+        reopenings=stored.number("reopenings"),
+        frozen=None if stored["frozen"] is None else _baseline(stored.member("frozen")),
     )
+
+
+def _cause(stored: _Object) -> Cause:
+    tripped_by = tuple([Condition(_text(name)) for name in stored.array("tripped_by")])
+    return Cause(stored.text("text"), stored.text("author"), tripped_by)
+
+
+def _baseline(stored: _Object) -> Baseline:
+    sigma_ppm, is_seasonal = stored["score_sigma_ppm"], stored["is_seasonal"]
+    if not isinstance(is_seasonal, bool):
+        raise TypeError("is_seasonal is neither true nor false")
+    return Baseline(
+        answered=stored.number("answered"),
+        allow=stored.number("allow"),
+        block=stored.number("block"),
+        correlation=_real(stored["correlation"]),
+        score_mean_ppm=_real(stored["score_mean_ppm"]),
+        score_sigma_ppm=None if sigma_ppm is None else _real(sigma_ppm),
+        is_seasonal=is_seasonal,
+    )
+
+
+class _Object:
+    """A JSON object whose members are what they are taken for, or TypeError; KeyError where one is missing."""
+
+    def __init__(self, read: object) -> None:
+        if not isinstance(read, dict):
+            raise TypeError("it is no object")
+        self._read = read
+
+    def __getitem__(self, name: str) -> object:
+        return self._read[name]
+
+    def member(self, name: str) -> _Object:
+        return _Object(self[name])
+
+    def array(self, name: str) -> list[object]:
+        found = self[name]
+        if not isinstance(found, list):
+            raise TypeError(f"{name} is no array")
+        return found
+
+    def text(self, name: str) -> str:
+        return _text(self[name])
+
+    def number(self, name: str) -> int:
+        return _number(self[name])
+
+
+def _text(found: object) -> str:
+    if not isinstance(found, str):
+        raise TypeError("a text is none")
+    return found
+
+
+def _number(found: object) -> int:
+    if not isinstance(found, int) or isinstance(found, bool):
+        raise TypeError("a whole number is none")
+    return found
 
 
 def _optional(baseline: Baseline | None) -> dict[str, object] | None:
@@ -183,3 +243,8 @@ def _optional(baseline: Baseline | None) -> dict[str, object] | None:
 def _member(text: str) -> tuple[str, int]:
     hour_ms, _, scope = text.partition("|")
     return scope, int(hour_ms)
+
+
+def _real(found: object) -> float:
+    """A statistic; JSON writes one that is whole as an integer where Python had one."""
+    return found if isinstance(found, float) else _number(found)

@@ -188,7 +188,7 @@ class BreakerStore:
     async def history(self, count: int = 100) -> list[Transition]:
         """Return the latest transitions, newest first."""
         entries = await _reached(self._redis.xrevrange(self._key["transitions"], count=count))
-        return [_readable(codec.transition_from, fields["transition"]) for _, fields in entries]
+        return [_readable(codec.transition_from, entry["transition"]) for _, entry in entries]
 
     # Helpers, in call order
 

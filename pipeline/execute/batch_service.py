@@ -36,7 +36,7 @@ from pipeline.execute.metrics import (
     EXECUTION_STEPS,
     EXECUTION_TURNS,
 )
-from pipeline.execute.notice_topics import Notices, Told
+from pipeline.execute.notice_topics import Notice, Notices
 from pipeline.execute.orders import Said, said
 from pipeline.execute.postings import Advance, Funds, Subject, advance, guarded_account, posting_of
 from pipeline.execute.rail_client import Rail, Transfer
@@ -107,7 +107,7 @@ class Rows:
         work.saga = moved.saga
 
 
-class Execution:
+class Executor:
     """For one thread. `connection` is replaced by the caller when it was lost."""
 
     def __init__(self, ledger: Ledger, rail: Rail, notices: Notices, topic: str) -> None:
@@ -156,7 +156,7 @@ class Execution:
                 self._finish(connection, works, [])
             doubtful = [work for work in works if work.saga.state in DOUBTFUL]
             EXECUTION_IN_DOUBT.set(len(doubtful))
-            self._notices.raise_doubt([_told(work) for work in doubtful])
+            self._notices.raise_doubt([_notice(work) for work in doubtful])
             return len(doubtful)
 
     # Hearing
@@ -227,7 +227,7 @@ class Execution:
             saga, transition = take(work.saga, step)
             rows.add(work, Advance(saga, [transition], []))
         with _timed("announce"):
-            self._notices.tell([_told(work) for work in resting])
+            self._notices.tell([_notice(work) for work in resting])
         with _timed("complete"), connection.transaction():
             self._append(connection, rows)
             for partition, _, after in spans:
@@ -391,8 +391,8 @@ def _work(stored: Stored) -> Work:
 _ORIGINS: Final = {"DECIDED": "DECISION", "REVIEWED": "REVIEW", "REVERSED": "REVERSAL"}
 
 
-def _told(work: Work) -> Told:
-    return Told(work.subject, work.saga.state, work.saga.sequence, work.why, work.event_time_ms)
+def _notice(work: Work) -> Notice:
+    return Notice(work.subject, work.saga.state, work.saga.sequence, work.why, work.event_time_ms)
 
 
 @contextmanager

@@ -99,12 +99,15 @@ class Ledger:
         rows = connection.execute(self._statements["read_executions"], [list(execution_ids)]).fetchall()
         if not rows:
             return {}
-        known = [row[0] for row in rows]
-        causes: dict[str, list[tuple[str, str, str | None, int, int]]] = {each: [] for each in known}
-        for row in connection.execute(self._statements["read_causes"], [known]).fetchall():
-            causes[row[0]].append(row[1:])
-        transitions = self._transitions(connection, {row[0]: row[10] for row in rows})
-        return {row[0]: _stored(row, transitions[row[0]], causes[row[0]]) for row in rows}
+        caused_at_ms = {execution_id: at_ms for execution_id, *_, at_ms, _ in rows}
+        causes: dict[str, list[_LaterCause]] = {execution_id: [] for execution_id in caused_at_ms}
+        for execution_id, *cause in connection.execute(self._statements["read_causes"], [list(causes)]).fetchall():
+            causes[execution_id].append(_LaterCause(*cause))
+        transitions = self._transitions(connection, caused_at_ms)
+        return {
+            execution_id: _stored((execution_id, *rest), transitions[execution_id], causes[execution_id])
+            for execution_id, *rest in rows
+        }
 
     def cause_ids(self, connection: Connection, execution_ids: Sequence[str]) -> dict[str, set[str]]:
         """Ids of what was heard about executions after, or before, their decisions."""
@@ -117,11 +120,12 @@ class Ledger:
     def unfinished(self, connection: Connection, partition: int, offset: int) -> list[str]:
         """Executions that something was heard about at or after `offset`."""
         wanted = {"partition": partition, "offset": offset}
-        return [row[0] for row in connection.execute(self._statements["unfinished"], wanted).fetchall()]
+        rows = connection.execute(self._statements["unfinished"], wanted).fetchall()
+        return [execution_id for (execution_id,) in rows]
 
     def doubtful(self, connection: Connection, partitions: Sequence[int], count_max: int) -> list[str]:
         rows = connection.execute(self._statements["doubtful"], [list(partitions), count_max]).fetchall()
-        return [row[0] for row in rows]
+        return [execution_id for (execution_id,) in rows]
 
     def limits(
         self, connection: Connection, keys: Iterable[AccountKey]
@@ -131,13 +135,14 @@ class Ledger:
         if not wanted:
             return {}, []
         connection.execute(self._statements["lock_accounts"], [sorted({_lock_key(key) for key in wanted})])
-        accounts, currencies = [key[0] for key in wanted], [key[1] for key in wanted]
+        accounts, currencies = [account_id for account_id, _ in wanted], [currency for _, currency in wanted]
         found: dict[AccountKey, Limit] = {}
         long_tails = []
-        for row in connection.execute(self._statements["read_limits"], [accounts, currencies]).fetchall():
-            found[row[0], row[1]] = Limit(row[2], row[3])
-            if row[4] > TAIL_POSTINGS_MAX:
-                long_tails.append((row[0], row[1]))
+        rows = connection.execute(self._statements["read_limits"], [accounts, currencies]).fetchall()
+        for account_id, currency, balance_minor, overdraft_limit_minor, tail in rows:
+            found[account_id, currency] = Limit(balance_minor, overdraft_limit_minor)
+            if tail > TAIL_POSTINGS_MAX:
+                long_tails.append((account_id, currency))
         return found, long_tails
 
     # Writing
@@ -188,10 +193,20 @@ def _lock_key(key: AccountKey) -> int:
     return int.from_bytes(digest, "big", signed=True)
 
 
+class _LaterCause(NamedTuple):
+    """What was heard about an execution after its decision; `aim` None where it changed nothing."""
+
+    cause_id: str
+    cause: str
+    aim: str | None
+    after_sequence: int
+    event_time_ms: int
+
+
 def _stored(
     row: tuple[object, ...],
     transitions: Sequence[Transition],
-    causes: Sequence[tuple[str, str, str | None, int, int]],
+    causes: Sequence[_LaterCause],
 ) -> Stored:
     execution_id, payer, beneficiary, currency, amount_minor, decision_id, transaction_id, cause, aim, *times = row
     payment = Payment(
@@ -200,17 +215,19 @@ def _stored(
     event_time_ms, caused_at_ms, partition = (int(str(number)) for number in times)
     subject = Subject(payment, DecisionId(str(decision_id)), str(transaction_id), caused_at_ms, partition)
     heard, why, heard_at = [Heard(0, Aim(str(aim)))], str(cause), 0
-    for _, later_cause, later_aim, sequence, later_ms in causes:
-        if later_aim is not None:
-            heard.append(Heard(sequence, Aim(later_aim)))
-            why, event_time_ms, heard_at = later_cause, later_ms, sequence
-    review_round: int | None = sum(opens_review(Cause(each)) for each in (str(cause), *(later[1] for later in causes)))
+    for later in causes:
+        if later.aim is not None:
+            heard.append(Heard(later.after_sequence, Aim(later.aim)))
+            why, event_time_ms, heard_at = later.cause, later.event_time_ms, later.after_sequence
+    review_round: int | None = sum(
+        opens_review(Cause(each)) for each in (str(cause), *(later.cause for later in causes))
+    )
     for transition in transitions:
         if transition.reason is not None and transition.sequence > heard_at:
             why = transition.reason
     if any(transition.reason is Reason.OUT_OF_ORDER for transition in transitions):
         review_round = None
-    cause_ids = frozenset([str(decision_id), *(each[0] for each in causes)])
+    cause_ids = frozenset([str(decision_id), *(later.cause_id for later in causes)])
     return Stored(subject, restore(transitions, heard), event_time_ms, why, cause_ids, review_round)
 
 

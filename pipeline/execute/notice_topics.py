@@ -25,7 +25,9 @@ _ALERTED: Final = {
 }
 
 
-class Told(NamedTuple):
+class Notice(NamedTuple):
+    """Where a saga has come to rest, or is in doubt, and why."""
+
     subject: Subject
     state: State
     sequence: int
@@ -39,49 +41,49 @@ class Notices:
         self._executions = executions_topic
         self._alerts = AlertPublisher(appender.append, wire, alerts_topic)
 
-    def tell(self, all_told: Sequence[Told]) -> None:
+    def tell(self, notices: Sequence[Notice]) -> None:
         """Returns once acknowledged; raises BrokerFailed."""
-        outgoing = [self._execution(told) for told in all_told]
-        outgoing += self._alerts.records(_turned(told) for told in all_told if told.why in _ALERTED)
+        outgoing = [self._execution(notice) for notice in notices]
+        outgoing += self._alerts.records(_turned(notice) for notice in notices if notice.why in _ALERTED)
         if outgoing:
             self._appender.append(outgoing)
 
-    def raise_doubt(self, all_told: Sequence[Told]) -> None:
+    def raise_doubt(self, notices: Sequence[Notice]) -> None:
         """Each time that the rail was asked in vain; the alert's id stays the same while the doubt does."""
-        if all_told:
-            self._alerts.publish(map(_doubt, all_told))
+        if notices:
+            self._alerts.publish(map(_doubt, notices))
 
     def raise_orphans(self, orphans: Sequence[Said]) -> None:
         if orphans:
             self._alerts.publish(map(_orphan, orphans))
 
-    def _execution(self, told: Told) -> Outgoing:
-        payment, decision_id, transaction_id, _, _ = told.subject
+    def _execution(self, notice: Notice) -> Outgoing:
+        payment, decision_id, transaction_id, _, _ = notice.subject
         execution = Execution(
-            event_id=posting_id(payment.execution_id, "TOLD", told.sequence),
+            event_id=posting_id(payment.execution_id, "TOLD", notice.sequence),
             execution_id=payment.execution_id,
-            sequence=told.sequence,
+            sequence=notice.sequence,
             decision_id=decision_id,
             transaction_id=transaction_id,
             account_id=payment.account_id,
             beneficiary_account_id=payment.beneficiary_account_id,
             amount_minor=payment.amount_minor,
             currency=payment.currency,
-            state=ExecutionState(told.state.value),
-            why=str(told.why),
-            event_time_ms=told.event_time_ms,
+            state=ExecutionState(notice.state.value),
+            why=str(notice.why),
+            event_time_ms=notice.event_time_ms,
         )
         return Outgoing(self._executions, payment.account_id.encode(), self._wire.encode(execution))
 
 
-def _turned(told: Told) -> Alert:
-    code = _ALERTED[Reason(told.why)]
-    return alert(code, CATALOGUE[code].meaning, "execution", _evidence(told), told.event_time_ms)
+def _turned(notice: Notice) -> Alert:
+    code = _ALERTED[Reason(notice.why)]
+    return alert(code, CATALOGUE[code].meaning, "execution", _evidence(notice), notice.event_time_ms)
 
 
-def _doubt(told: Told) -> Alert:
+def _doubt(notice: Notice) -> Alert:
     text = "The rail does not say what became of a payment; it is asked again until it does."
-    return alert(AlertCode(f"EXECUTION_{told.state}"), text, "execution", _evidence(told), _now_ms())
+    return alert(AlertCode(f"EXECUTION_{notice.state}"), text, "execution", _evidence(notice), _now_ms())
 
 
 def _orphan(record: Said) -> Alert:
@@ -90,11 +92,11 @@ def _orphan(record: Said) -> Alert:
     return alert(AlertCode.EXECUTION_WITHOUT_DECISION, text, "execution", evidence, record.event_time_ms)
 
 
-def _evidence(told: Told) -> dict[str, str]:
+def _evidence(notice: Notice) -> dict[str, str]:
     return {
-        "decision_id": told.subject.decision_id,
-        "execution_id": told.subject.payment.execution_id,
-        "sequence": str(told.sequence),
+        "decision_id": notice.subject.decision_id,
+        "execution_id": notice.subject.payment.execution_id,
+        "sequence": str(notice.sequence),
     }
 
 

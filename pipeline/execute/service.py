@@ -14,7 +14,7 @@ from typing import Final
 import structlog
 
 from pipeline.domain.decision_records import DecisionRecord
-from pipeline.execute.batch_service import DOUBTFUL_MAX, Execution
+from pipeline.execute.batch_service import DOUBTFUL_MAX, Executor
 from pipeline.execute.ledger_store import Ledger
 from pipeline.io.kafka.positioned_log import PositionedLog
 from pipeline.io.postgres import Connection, Held, failures_named
@@ -30,7 +30,7 @@ log = structlog.get_logger("executor")
 class ExecutionService:
     """`connect`: a new connection, or DatabaseUnavailable at once."""
 
-    def __init__(self, execution: Execution, ledger: Ledger, connect: Callable[[], Connection]) -> None:
+    def __init__(self, execution: Executor, ledger: Ledger, connect: Callable[[], Connection]) -> None:
         self._execution, self._ledger, self._connect = execution, ledger, connect
         self._held = Held(self._connected)
         self._source: PositionedLog[DecisionRecord] | None = None

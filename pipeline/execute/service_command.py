@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Final, NoReturn
 
-from pipeline.execute.batch_service import Execution
+from pipeline.execute.batch_service import Executor
 from pipeline.execute.ledger_store import Ledger
 from pipeline.execute.notice_topics import Notices
 from pipeline.execute.rail_client import Rail
@@ -43,5 +43,5 @@ def _service(settings: Settings, wire: WireFormat) -> ExecutionService:
     appender = Appender(settings.bootstrap_servers, f"fraud-executor-{settings.worker_slot}", settings.kafka_options)
     notices = Notices(appender, wire, settings.topic("executions.v1"), settings.topic("alerts.v1"))
     rail = Rail(settings.rail_url, timeout_s=settings.rail_timeout_s)
-    execution = Execution(ledger, rail, notices, settings.topic("decisions.v1"))
+    execution = Executor(ledger, rail, notices, settings.topic("decisions.v1"))
     return ExecutionService(execution, ledger, partial(connect, settings.database_url, "fraud-executor"))

@@ -28,7 +28,7 @@ class Tier(StrEnum):
     FALLBACK = "FALLBACK"
 
 
-class Standing(StrEnum):
+class RuleStanding(StrEnum):
     TRIGGERED = "TRIGGERED"  # and the decision names it
     MET = "MET"  # what it looks for is there, but something else had decided
     CLEAR = "CLEAR"
@@ -55,7 +55,7 @@ class Guardrail(NamedTuple):
     code: str
     tier: Tier
     outcome: str
-    standing: Standing
+    standing: RuleStanding
     conditions: tuple[Condition, ...]
     note: str
 
@@ -90,7 +90,7 @@ def _unsure(rule: Rule, decision: Decision, block_ppm: int) -> Guardrail:
     ppm = decision.fraud_probability_ppm
     if ppm == UNKNOWN or ppm >= block_ppm:
         note = "the model was not asked" if ppm == UNKNOWN else "the model blocked; it is asked of an ALLOW only"
-        return Guardrail(rule.code, Tier.SOFT, rule.outcome, Standing.NOT_ASKED, (), note)
+        return Guardrail(rule.code, Tier.SOFT, rule.outcome, RuleStanding.NOT_ASKED, (), note)
     confidence_bp = (PROBABILITY_PPM_MAX - ppm) // PPM_A_BP  # as pipeline.decide.verdict defines it
     values = (*decision.snapshot.features, confidence_bp)
     conditions = tuple(_condition(bound, values[RULE_COLUMN[bound.feature]]) for bound in rule.bounds)
@@ -98,17 +98,17 @@ def _unsure(rule: Rule, decision: Decision, block_ppm: int) -> Guardrail:
     if decision.route is Route.MODEL:
         standing, note = _standing(rule.code, Tier.SOFT, decision, is_met=is_met)
     else:
-        standing = Standing.MET if is_met else Standing.CLEAR
+        standing = RuleStanding.MET if is_met else RuleStanding.CLEAR
         note = "the model answered in shadow only" if is_met else ""
     return Guardrail(rule.code, Tier.SOFT, rule.outcome, standing, conditions, note)
 
 
-def _standing(code: str, tier: Tier, decision: Decision, *, is_met: bool) -> tuple[Standing, str]:
+def _standing(code: str, tier: Tier, decision: Decision, *, is_met: bool) -> tuple[RuleStanding, str]:
     if code in decision.rules_triggered:
-        return Standing.TRIGGERED, ""
+        return RuleStanding.TRIGGERED, ""
     if not is_met:
-        return Standing.CLEAR, ""
-    return Standing.MET, _why_met_is_not_enough(tier, decision)
+        return RuleStanding.CLEAR, ""
+    return RuleStanding.MET, _why_met_is_not_enough(tier, decision)
 
 
 def _why_met_is_not_enough(tier: Tier, decision: Decision) -> str:

@@ -16,7 +16,7 @@ from pipeline.domain.features import UNKNOWN
 from pipeline.domain.money import amount_text, money_text
 from pipeline.domain.times import utc_text
 from pipeline.explain.explanation import ModelAccount
-from pipeline.explain.guardrails import Guardrail, Standing
+from pipeline.explain.guardrails import Guardrail, RuleStanding
 from pipeline.explain.life import Audited, NotShown
 from pipeline.explain.moments import record_name
 from pipeline.explain.timeline import Moment, Thread
@@ -150,10 +150,10 @@ def _reasons(told: Whole) -> Iterator[str]:
 
 
 _STANDINGS: Final = {
-    Standing.TRIGGERED: "triggered",
-    Standing.MET: "met, did not count",
-    Standing.CLEAR: "clear",
-    Standing.NOT_ASKED: "not asked",
+    RuleStanding.TRIGGERED: "triggered",
+    RuleStanding.MET: "met, did not count",
+    RuleStanding.CLEAR: "clear",
+    RuleStanding.NOT_ASKED: "not asked",
 }
 
 
@@ -170,7 +170,7 @@ def _guardrails(told: Whole) -> Iterator[str]:
 
 def _rule_rows(guardrail: Guardrail) -> Iterator[list[str]]:
     standing = _STANDINGS[guardrail.standing]
-    mark = f'<span class="bad">{standing}</span>' if guardrail.standing is Standing.TRIGGERED else standing
+    mark = f'<span class="bad">{standing}</span>' if guardrail.standing is RuleStanding.TRIGGERED else standing
     note = f"<br><span class=soft>{escape(guardrail.note)}</span>" if guardrail.note else ""
     head = [f"<code>{escape(guardrail.code)}</code>", _outcome(guardrail.outcome), mark + note]
     for condition in guardrail.conditions:

@@ -8,7 +8,7 @@ from pipeline.domain.features import UNKNOWN
 from pipeline.domain.times import utc_text
 from pipeline.explain.as_json import whole_json
 from pipeline.explain.explanation import Explanation
-from pipeline.explain.guardrails import Standing
+from pipeline.explain.guardrails import RuleStanding
 from pipeline.explain.life import Audited, NotShown
 from pipeline.explain.whole import Whole
 from pipeline.explain.words import (
@@ -72,7 +72,7 @@ def _guardrails(explained: Explanation) -> Iterator[str]:
         yield f"  Not shown: {explained.guardrails.why}."
         return
     for rule in explained.guardrails:
-        colour = OUTCOME_COLOUR[rule.outcome] if rule.standing is Standing.TRIGGERED else None
+        colour = OUTCOME_COLOUR[rule.outcome] if rule.standing is RuleStanding.TRIGGERED else None
         word = coloured(f"{rule.standing.replace('_', ' '):<9}", colour, is_bold=colour is not None)
         yield f"  {word} {rule.code} to {rule.outcome}{f': {rule.note}' if rule.note else ''}"
         for condition in rule.conditions:

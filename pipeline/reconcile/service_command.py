@@ -41,8 +41,15 @@ class Totals(NamedTuple):
     gaps: int = 0
 
     def plus(self, looked: Looked, gaps: int) -> Totals:
-        added = (*looked[1:], gaps)
-        return Totals(*(before + more for before, more in zip(self, added, strict=True)))
+        return Totals(
+            self.taken_in + looked.taken_in,
+            self.decisions + looked.decisions,
+            self.dead_letters + looked.dead_letters,
+            self.duplicates + looked.duplicates,
+            self.audited + looked.audited,
+            self.executed + looked.executed,
+            self.gaps + gaps,
+        )
 
 
 def reconcile_once(settings: Settings, wire: WireFormat, output: Output) -> bool:

@@ -14,7 +14,7 @@ from psycopg.errors import UniqueViolation
 from pipeline.domain.decision import Outcome
 from pipeline.domain.identities import review_id
 from pipeline.io.postgres import Connection, statements
-from pipeline.review.cases import Case, CaseEvent, Kind, Standing, standing
+from pipeline.review.cases import Case, CaseEvent, CaseStanding, Kind, standing
 
 _SQL: Final = statements("pipeline.review", "review")
 _CASE_COLUMNS: Final = len(Case._fields)
@@ -37,7 +37,7 @@ class CaseFile(NamedTuple):
     events: tuple[CaseEvent, ...]
 
     @property
-    def standing(self) -> Standing:
+    def standing(self) -> CaseStanding:
         return standing(self.events)
 
 

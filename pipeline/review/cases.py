@@ -104,7 +104,7 @@ class CaseEvent(NamedTuple):
     claimed_until_ms: int | None = None
 
 
-class Standing(NamedTuple):
+class CaseStanding(NamedTuple):
     """The sum of a case's events. `first` is the open claim or proposal, `last` the event that decided."""
 
     state: State
@@ -113,7 +113,7 @@ class Standing(NamedTuple):
     last: CaseEvent | None
 
 
-UNOPENED: Final = Standing(State.NEW, 0, None, None)
+UNOPENED: Final = CaseStanding(State.NEW, 0, None, None)
 
 
 class Judgement(NamedTuple):
@@ -137,7 +137,7 @@ class ReviewRefusal(StrEnum):
     ACTED_MEANWHILE = "somebody acted on the case at the same moment; look at it again"
 
 
-def standing(events: Iterable[CaseEvent]) -> Standing:
+def standing(events: Iterable[CaseEvent]) -> CaseStanding:
     """`events` in the order of their sequence."""
     at = UNOPENED
     for event in events:
@@ -145,15 +145,15 @@ def standing(events: Iterable[CaseEvent]) -> Standing:
     return at
 
 
-def advanced(at: Standing, event: CaseEvent) -> Standing:
+def advanced(at: CaseStanding, event: CaseEvent) -> CaseStanding:
     after = TRANSITIONS.get((at.state, event.kind))
     assert after is not None, f"no transition from {at.state} on {event.kind}"
     assert event.sequence == at.sequence + 1, "events of a case have no gaps"
     first = event if after in (State.CLAIMED, State.PROPOSED) else at.first if after is State.DECIDED else None
-    return Standing(after, event.sequence, first, event if after is State.DECIDED else at.last)
+    return CaseStanding(after, event.sequence, first, event if after is State.DECIDED else at.last)
 
 
-def is_possible(at: Standing, kind: Kind) -> bool:
+def is_possible(at: CaseStanding, kind: Kind) -> bool:
     return (at.state, kind) in TRANSITIONS
 
 
@@ -161,7 +161,7 @@ def needs_second(case: Case, rules: ReviewRules) -> bool:
     return case.amount_gbp_minor == UNKNOWN or case.amount_gbp_minor >= rules.four_eyes_gbp_minor
 
 
-def claim(case: Case, at: Standing, person: Person, now_ms: int, rules: ReviewRules) -> CaseEvent | ReviewRefusal:
+def claim(case: Case, at: CaseStanding, person: Person, now_ms: int, rules: ReviewRules) -> CaseEvent | ReviewRefusal:
     """Claim a case. A claim of one's own is renewed, and one that has lapsed is taken over."""
     if refusal := _refusal(case, at, person, now_ms):
         return refusal
@@ -173,7 +173,7 @@ def claim(case: Case, at: Standing, person: Person, now_ms: int, rules: ReviewRu
     return CaseEvent(at.sequence + 1, Kind.CLAIMED, person.name, now_ms, claimed_until_ms=until_ms)
 
 
-def release(case: Case, at: Standing, person: Person, now_ms: int) -> CaseEvent | ReviewRefusal:
+def release(case: Case, at: CaseStanding, person: Person, now_ms: int) -> CaseEvent | ReviewRefusal:
     """Gives one's own claim back."""
     if refusal := _refusal(case, at, person, now_ms):
         return refusal
@@ -187,7 +187,7 @@ def release(case: Case, at: Standing, person: Person, now_ms: int) -> CaseEvent 
 
 
 def judge(
-    case: Case, at: Standing, person: Person, judgement: Judgement, now_ms: int, rules: ReviewRules
+    case: Case, at: CaseStanding, person: Person, judgement: Judgement, now_ms: int, rules: ReviewRules
 ) -> CaseEvent | ReviewRefusal:
     """A person's outcome: it decides, proposes to a second person, or answers what a first one proposed."""
     if refusal := _refusal(case, at, person, now_ms) or _reason_refusal(judgement.reason, rules):
@@ -202,7 +202,7 @@ def judge(
     return _judged(at, kind, person, judgement, now_ms)
 
 
-def expiry(case: Case, at: Standing, now_ms: int) -> CaseEvent | None:
+def expiry(case: Case, at: CaseStanding, now_ms: int) -> CaseEvent | None:
     """The event that ends a case which nobody decided in time; None where there is nothing to end."""
     if now_ms < case.expires_at_ms or not is_possible(at, Kind.EXPIRED):
         return None
@@ -210,7 +210,7 @@ def expiry(case: Case, at: Standing, now_ms: int) -> CaseEvent | None:
     return CaseEvent(at.sequence + 1, Kind.EXPIRED, EXPIRY, now_ms, Outcome.BLOCK, reason)
 
 
-def withdrawal(at: Standing, reason: str, at_ms: int) -> CaseEvent | None:
+def withdrawal(at: CaseStanding, reason: str, at_ms: int) -> CaseEvent | None:
     """A reversal took the decision back: what people would say of it counts no more."""
     if not is_possible(at, Kind.WITHDRAWN):
         return None
@@ -221,7 +221,7 @@ def opening(case: Case) -> CaseEvent:
     return CaseEvent(1, Kind.OPENED, SERVICE, case.opened_at_ms)
 
 
-def publication(at: Standing, at_ms: int) -> CaseEvent | None:
+def publication(at: CaseStanding, at_ms: int) -> CaseEvent | None:
     """The outcome was read back from the topic; None where that is recorded, or the case was withdrawn meanwhile."""
     if not is_possible(at, Kind.PUBLISHED):
         return None
@@ -233,7 +233,7 @@ class Authors(NamedTuple):
     second_reviewer: str | None
 
 
-def authors(at: Standing) -> Authors:
+def authors(at: CaseStanding) -> Authors:
     """The authors of a decided case's outcome: who judged first, and who confirmed."""
     assert at.last is not None, "the case is decided"
     if at.last.kind is Kind.DECIDED and at.first is not None and at.first.kind is Kind.PROPOSED:
@@ -247,7 +247,7 @@ def diagram() -> str:
     return "\n".join(["stateDiagram-v2", "    [*] --> NEW", *arrows, "    CLOSED --> [*]"]) + "\n"
 
 
-def _answer(at: Standing, person: Person, judgement: Judgement, now_ms: int) -> CaseEvent | ReviewRefusal:
+def _answer(at: CaseStanding, person: Person, judgement: Judgement, now_ms: int) -> CaseEvent | ReviewRefusal:
     assert at.first is not None, "a proposal has an author"
     if at.first.actor == person.name:
         return ReviewRefusal.OWN_PROPOSAL
@@ -257,11 +257,11 @@ def _answer(at: Standing, person: Person, judgement: Judgement, now_ms: int) -> 
     return _judged(at, kind, person, judgement, now_ms)
 
 
-def _judged(at: Standing, kind: Kind, person: Person, judgement: Judgement, now_ms: int) -> CaseEvent:
+def _judged(at: CaseStanding, kind: Kind, person: Person, judgement: Judgement, now_ms: int) -> CaseEvent:
     return CaseEvent(at.sequence + 1, kind, person.name, now_ms, judgement.outcome, judgement.reason.strip())
 
 
-def _refusal(case: Case, at: Standing, person: Person, now_ms: int) -> ReviewRefusal | None:
+def _refusal(case: Case, at: CaseStanding, person: Person, now_ms: int) -> ReviewRefusal | None:
     if at.state in (State.DECIDED, State.CLOSED):
         return ReviewRefusal.ALREADY_DECIDED
     if now_ms >= case.expires_at_ms:
@@ -282,9 +282,9 @@ def _is_live(claimed: CaseEvent | None, now_ms: int) -> bool:
     return claimed is not None and claimed.claimed_until_ms is not None and now_ms < claimed.claimed_until_ms
 
 
-def _is_claimed_by(at: Standing, person: Person, now_ms: int) -> bool:
+def _is_claimed_by(at: CaseStanding, person: Person, now_ms: int) -> bool:
     return _is_live(at.first, now_ms) and at.first is not None and at.first.actor == person.name
 
 
-def _is_claimed_by_another(at: Standing, person: Person, now_ms: int) -> bool:
+def _is_claimed_by_another(at: CaseStanding, person: Person, now_ms: int) -> bool:
     return _is_live(at.first, now_ms) and at.first is not None and at.first.actor != person.name

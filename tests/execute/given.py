@@ -13,7 +13,7 @@ from pipeline.domain.identities import ExecutionId, execution_id, review_id
 from pipeline.domain.log import LogRecord
 from pipeline.domain.reversal import Reversal
 from pipeline.domain.review_outcome import ReviewOutcome
-from pipeline.execute.batch_service import Execution
+from pipeline.execute.batch_service import Executor
 from pipeline.execute.ledger_admin_store import Opening, append_openings, findings
 from pipeline.execute.ledger_store import Ledger
 from pipeline.execute.notice_topics import Notices
@@ -71,7 +71,7 @@ class Desk:
         self.rail = Rail(rail_address, timeout_s=timeout_s, wait=lambda _: None)
         self.ledger = Ledger()
         notices = Notices(appender, WIRE, "executions.v1", "alerts.v1")
-        self.execution = Execution(self.ledger, self.rail, notices, "decisions.v1")
+        self.execution = Executor(self.ledger, self.rail, notices, "decisions.v1")
         self.connection: Connection = connect(url, "test-executor")
         self.ledger.prepare(self.connection)
         self.next_offset = 0

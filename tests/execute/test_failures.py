@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from ops.rail.misbehaviour import Misbehaviour
-from pipeline.execute.batch_service import Execution
+from pipeline.execute.batch_service import Executor
 from pipeline.execute.notice_topics import Notices
 from pipeline.execute.rail_client import Rail
 from pipeline.io.postgres import DatabaseRefused, PositionMoved
@@ -21,13 +21,13 @@ class Crash(Exception):
 
 
 BOUNDARIES = {
-    "before it is heard": (Execution, "_hear", True),
-    "once it is reserved": (Execution, "_finish", True),
+    "before it is heard": (Executor, "_hear", True),
+    "once it is reserved": (Executor, "_finish", True),
     "before the rail is asked": (Rail, "pay", True),
     "after the rail has paid": (Rail, "pay", False),
-    "once the answer is stored": (Execution, "_complete", True),
+    "once the answer is stored": (Executor, "_complete", True),
     "after upstream was told": (Notices, "tell", False),
-    "once it is complete": (Execution, "_take_checkpoints", True),
+    "once it is complete": (Executor, "_take_checkpoints", True),
 }
 
 

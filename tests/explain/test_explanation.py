@@ -3,7 +3,7 @@ import pytest
 from pipeline.domain.features import FEATURES
 from pipeline.explain.as_json import explanation_json
 from pipeline.explain.explanation import ModelAccount, explanation
-from pipeline.explain.guardrails import Standing
+from pipeline.explain.guardrails import RuleStanding
 from pipeline.explain.text_page import explanation_lines
 from pipeline.replay.regimes import Missing
 from pipeline.replay.verify import Result
@@ -83,7 +83,7 @@ def test_every_rule_is_told_in_the_policys_order_and_those_triggered_are_those_r
         rules = archive.in_force.rules
         in_order = (*rules.hard.rules, *rules.soft.rules, *rules.fallback.rules)
         assert [each.code for each in found.guardrails] == [each.code for each in in_order]
-        triggered = [each.code for each in found.guardrails if each.standing is Standing.TRIGGERED]
+        triggered = [each.code for each in found.guardrails if each.standing is RuleStanding.TRIGGERED]
         assert tuple(triggered) == found.decision.rules_triggered
 
 

@@ -7,10 +7,10 @@ from pipeline.people.roles import Person, Role
 from pipeline.review.cases import (
     Case,
     CaseEvent,
+    CaseStanding,
     Judgement,
     ReviewRefusal,
     ReviewRules,
-    Standing,
     advanced,
     claim,
     judge,
@@ -31,20 +31,20 @@ SMALL = Case("d-1", 1, "tx-1", "GB29-0001", "GBP", 12_345, 12_345, NOON_MS, NOON
 LARGE = SMALL._replace(amount_minor=2_000_000, amount_gbp_minor=2_000_000)
 
 
-def opened(case: Case = SMALL) -> Standing:
+def opened(case: Case = SMALL) -> CaseStanding:
     return standing([opening(case)])
 
 
-def after(at: Standing, event: CaseEvent | ReviewRefusal) -> Standing:
+def after(at: CaseStanding, event: CaseEvent | ReviewRefusal) -> CaseStanding:
     assert isinstance(event, CaseEvent), event
     return advanced(at, event)
 
 
-def claimed(case: Case = SMALL, by: Person = ANN, now_ms: int = NOON_MS + 1) -> Standing:
+def claimed(case: Case = SMALL, by: Person = ANN, now_ms: int = NOON_MS + 1) -> CaseStanding:
     at = opened(case)
     return after(at, claim(case, at, by, now_ms, RULES))
 
 
-def proposed(case: Case = LARGE, by: Person = ANN) -> Standing:
+def proposed(case: Case = LARGE, by: Person = ANN) -> CaseStanding:
     at = claimed(case, by)
     return after(at, judge(case, at, by, ALLOW, NOON_MS + 2, RULES))

@@ -13,7 +13,7 @@ import signal
 import sys
 from typing import Any, Final, NamedTuple
 
-from pipeline.execute.batch_service import Execution
+from pipeline.execute.batch_service import Executor
 from pipeline.execute.ledger_store import Ledger
 from pipeline.execute.notice_topics import Notices
 from pipeline.execute.rail_client import Rail
@@ -35,21 +35,21 @@ class Step(NamedTuple):
 
 
 STEPS: Final = {
-    "while taking up what another left": Step(Execution, "resume", True, 1),
-    "before hearing": Step(Execution, "_hear", False),
+    "while taking up what another left": Step(Executor, "resume", True, 1),
+    "before hearing": Step(Executor, "_hear", False),
     "after looking at the balances": Step(Ledger, "limits", True),
     "between decisions and steps": Step(Ledger, "append_executions", True),
     "between steps and postings": Step(Ledger, "append_transitions", True),
-    "before the reservation is committed": Step(Execution, "_hear", True),
-    "once it is reserved": Step(Execution, "_finish", False),
+    "before the reservation is committed": Step(Executor, "_hear", True),
+    "once it is reserved": Step(Executor, "_finish", False),
     "before the rail is asked": Step(Rail, "pay", False),
     "after the rail has paid": Step(Rail, "pay", True),
-    "before the rail's answers are committed": Step(Execution, "_append", True, 3 * BATCHES_BEFORE - 1),
-    "once they are stored": Step(Execution, "_complete", False),
+    "before the rail's answers are committed": Step(Executor, "_append", True, 3 * BATCHES_BEFORE - 1),
+    "once they are stored": Step(Executor, "_complete", False),
     "before upstream is told": Step(Notices, "tell", False),
     "after upstream was told": Step(Notices, "tell", True),
-    "before its completion is committed": Step(Execution, "_append", True, 3 * BATCHES_BEFORE),
-    "once it is complete": Step(Execution, "_take_checkpoints", False),
+    "before its completion is committed": Step(Executor, "_append", True, 3 * BATCHES_BEFORE),
+    "once it is complete": Step(Executor, "_take_checkpoints", False),
     "before a recall is asked for": Step(Rail, "recall", False, 1),
     "after the rail has taken it back": Step(Rail, "recall", True, 1),
     "after looking for what is in doubt": Step(Ledger, "doubtful", True, 2),
