@@ -88,7 +88,7 @@ def schema(name: str) -> Any:
 
 
 def _fields_of(*types: object) -> tuple[str, ...]:
-    """The payment's fields of one of these Avro types, in the schema's order."""
+    """Return the payment's fields of one of these Avro types, in the schema's order."""
     return tuple(field["name"] for field in schema("transaction.v1")["fields"] if field["type"] in types)
 
 

@@ -1,4 +1,4 @@
-"""docs/architecture.md speaks of what is there: its paths and tests exist, and every invariant is held."""
+"""docs/architecture.md is true: its paths and tests exist, and a test holds every invariant."""
 
 import re
 from pathlib import Path
