@@ -44,7 +44,6 @@ _ACCOUNTED: Final = b"""
         (SELECT count(*) FROM audit.review_log)
 """
 _STATES: Final = b"SELECT coalesce(state, 'NEW'), count(*) FROM ledger.execution_state GROUP BY 1 ORDER BY 1"
-_RECORD: Final = b"SELECT record, topic_partition, topic_offset FROM audit.ai_decision_log WHERE decision_id = %s"
 
 
 class CustomerFunds(NamedTuple):
@@ -71,14 +70,6 @@ class Accounted(NamedTuple):
     reversals: int
     reviews: int
     states: Mapping[str, int]
-
-
-class LoggedRecord(NamedTuple):
-    """A record as it stood on decisions.v1."""
-
-    record: bytes
-    partition: int
-    offset: int
 
 
 def at_rest(connection: Connection, settings: Settings, meter: Meter) -> bool:
@@ -124,12 +115,6 @@ def accounted(connection: Connection, settings: Settings) -> Accounted:
     decisions, dead_letters, reversals, reviews = row
     states: dict[str, int] = dict(connection.execute(_STATES).fetchall())
     return Accounted(decisions, dead_letters, reversals, reviews, states)
-
-
-def logged_record(connection: Connection, decision_id: str) -> LoggedRecord:
-    row = connection.execute(_RECORD, [decision_id]).fetchone()
-    assert row is not None, "a plan is made from the audit log"
-    return LoggedRecord(*row)
 
 
 def _have_come(connection: Connection, positions: Positions, wanted: Mapping[int, int]) -> bool:

@@ -17,7 +17,7 @@ from typing import Annotated, Final, Literal, Self, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pipeline.domain.decision import Outcome
-from pipeline.domain.features import COLUMN, GREATEST
+from pipeline.domain.features import ALWAYS_KNOWN, COLUMN, GREATEST
 
 NUMBER_MAX: Final = 2**62
 """Bounds, and the limits that are one beside them, stay within the 64 bits of a feature; no feature is above it."""
@@ -83,6 +83,11 @@ class Condition(PolicyTable):
                 raise ValueError(f"'{CONFIDENCE}' is always known where a rule asks for it; leave out {min(said)}")
             if self.at_least is None and self.at_most is None:
                 raise ValueError(f"the condition on '{CONFIDENCE}' has neither at_least nor at_most")
+        elif self.feature in ALWAYS_KNOWN and self.at_least is None and self.at_most is None:
+            raise ValueError(
+                f"the condition on '{self.feature}' has neither at_least nor at_most, and a value that is always known"
+                " never meets it"
+            )
         elif self.when_none is not self.when_unknown:
             raise ValueError(
                 f"when_none and when_unknown differ for '{self.feature}', and a snapshot can't tell the two apart yet;"

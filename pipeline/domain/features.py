@@ -74,15 +74,30 @@ DERIVED: Final = (
 )
 FEATURES: Final = EVENT + STATE + DERIVED
 COLUMN: Final = {name: index for index, name in enumerate(FEATURES)}
+ALWAYS_KNOWN: Final = frozenset(EVENT) - {"amount_gbp_minor", "beneficiary_age_hours"}
+"""They follow from the payment alone, and are never UNKNOWN."""
 STATE_SLICE: Final = slice(len(EVENT), len(EVENT) + len(STATE))
 
 Matrix = NDArray[np.int64]
+ACCOUNT_PAYMENTS_MAX: Final = 50_000
+"""Most payments of an account in 30 days, 1,667 a day; more push the oldest out. 50,000 payments of the largest amount
+still sum below 2^53."""
+BENEFICIARY_PAYMENTS_MAX: Final = 100_000
+"""Most payments to a beneficiary in 30 days and the label delay; more push the oldest out."""
 RATIO_PERCENT_MAX: Final = 1_000_000
 """A ratio of 10,000 to 1 and more is reported as this, so that a tiny divisor can't overflow a table or a sentence."""
 
 GREATEST: Final = {
     "amount_gbp_minor": AMOUNT_MINOR_MAX,
     "local_minute_of_day": 1439,
+    **{name: ACCOUNT_PAYMENTS_MAX for name in ACCOUNT_STATE if name.startswith("account_count_")},
+    **{
+        name: ACCOUNT_PAYMENTS_MAX * AMOUNT_MINOR_MAX for name in ACCOUNT_STATE if name.startswith("account_sum_minor_")
+    },
+    "account_distinct_beneficiaries_24h": ACCOUNT_PAYMENTS_MAX,
+    "account_near_limit_count_24h": ACCOUNT_PAYMENTS_MAX,
+    **{name: BENEFICIARY_PAYMENTS_MAX for name in SHARED_STATE if name.startswith("beneficiary_")},
+    **{name: AMOUNT_MINOR_MAX for name in DERIVED if name.startswith("account_average_minor_")},
     "amount_percent_of_average_30d": RATIO_PERCENT_MAX,
     "account_volume_percent_of_normal_month": RATIO_PERCENT_MAX,
     **{name: 1_000_000 for name in DERIVED if name.startswith("beneficiary_risk_ppm_")},

@@ -171,16 +171,13 @@ LIMIT %s;
 WITH moved AS (
     SELECT execution_id, sum(amount_minor) FILTER (WHERE destination_account_id = '/clearing') AS into_clearing,
         sum(amount_minor) FILTER (WHERE source_account_id = '/clearing') AS out_of_clearing,
-        sum(amount_minor) FILTER (WHERE step = 'RESERVE') AS reserved,
-        sum(amount_minor) FILTER (WHERE step = 'UNRESERVE') AS unreserved,
-        sum(amount_minor) FILTER (WHERE step IN ('DEBIT')) AS debited,
-        sum(amount_minor) FILTER (WHERE step IN ('UNDEBIT')) AS undebited
+        sum(amount_minor) FILTER (WHERE right(destination_account_id, 5) = '/held') AS into_reserve,
+        sum(amount_minor) FILTER (WHERE right(source_account_id, 5) = '/held') AS out_of_reserve
     FROM ledger.posting WHERE step <> 'FUND' GROUP BY execution_id
 ), place AS (
     SELECT stands.execution_id, coalesce(stands.state, 'NEW') AS state, stands.amount_minor,
         coalesce(moved.into_clearing, 0) - coalesce(moved.out_of_clearing, 0) AS in_clearing,
-        coalesce(moved.reserved, 0) - coalesce(moved.unreserved, 0) - coalesce(moved.debited, 0)
-            + coalesce(moved.undebited, 0) AS set_aside
+        coalesce(moved.into_reserve, 0) - coalesce(moved.out_of_reserve, 0) AS set_aside
     FROM ledger.execution_state AS stands LEFT JOIN moved USING (execution_id)
 )
 SELECT execution_id::text, state FROM place

@@ -79,7 +79,7 @@ def production_faults(settings: Settings, process: str) -> list[str]:
 
 def _plain(name: str) -> str:
     fix = f"put it where FRAUD_SECRETS_FROM says, as {name}, and unset the variable"
-    return f"FRAUD_{name.upper()} stands in the environment or in .env: {fix}"
+    return f"FRAUD_{name.upper()} stands in the environment, in .env or in a settings file: {fix}"
 
 
 def _kafka(settings: Settings) -> Iterator[str]:

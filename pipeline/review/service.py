@@ -26,7 +26,7 @@ from pipeline.domain.reversal import Reversal
 from pipeline.domain.review_outcome import ReviewOutcome
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.appender import Appender
-from pipeline.io.kafka.client import BrokerFailed
+from pipeline.io.kafka.client import BrokerAway
 from pipeline.io.kafka.positioned_log import LogBatch, PositionedLog
 from pipeline.io.postgres import Connection, Positions, failures_named
 from pipeline.review.case_store import (
@@ -118,6 +118,7 @@ class ReviewService:
         self._sent: dict[str, float] = {}  # review id → when; not yet read back
         self._caught_up = CaughtUp()
         self._looked_at = 0.0
+        self._unpublished: str | None = None  # why outcomes wait, as the last look found
 
     def step(self, connection: Connection) -> str | None:
         """A batch, and what is due. Why it isn't ready: before it has read to the end it publishes nothing.
@@ -134,9 +135,9 @@ class ReviewService:
             return "no partition of decisions.v1 is its own"
         if time.monotonic() - self._looked_at >= DUE_INTERVAL_S:
             with failures_named():
-                self.look(connection)
+                self._unpublished = self.look(connection)
             self._looked_at = time.monotonic()
-        return None
+        return self._unpublished
 
     def store(self, connection: Connection, batch: LogBatch[DecisionRecord]) -> None:
         """A batch and the positions after it."""
@@ -159,15 +160,35 @@ class ReviewService:
             for span in batch.spans:
                 self._positions.advance(connection, *span)
 
-    def look(self, connection: Connection) -> None:
-        """Ends what is due, publishes what is decided."""
+    def look(self, connection: Connection) -> str | None:
+        """Ends what is due, publishes what is decided. Why that still waits, or None."""
         partitions = list(self._source.positions)
         with connection.transaction():
             self._expire(connection, partitions)
-        self._publish(unpublished_cases(connection, partitions, CASES_A_LOOK))
+        unpublished = self.publish(unpublished_cases(connection, partitions, CASES_A_LOOK))
         is_open, is_waiting = count_cases(connection)
         REVIEW_CASES.labels("open").set(is_open)
         REVIEW_CASES.labels("unpublished").set(is_waiting)
+        return unpublished
+
+    def publish(self, files: Iterable[CaseFile]) -> str | None:
+        """Sends the outcomes of decided cases, each again after RESEND_S. Why they wait for a broker, or None.
+
+        While it is away, escalations are still taken in. What it refuses for good raises BrokerFailed.
+        """
+        now = time.monotonic()
+        due = {review_id(file.case.decision_id, file.case.round): file for file in files}
+        due = {name: file for name, file in due.items() if now - self._sent.get(name, -RESEND_S) >= RESEND_S}
+        if not due:
+            return None
+        try:
+            self._appender.append([self._outgoing(name, file) for name, file in due.items()])
+        except BrokerAway as error:
+            log.warning("outcomes_not_published", count=len(due), why=str(error))
+            return f"{len(due)} outcomes are not published: {error}"
+        self._sent.update(dict.fromkeys(due, now))
+        REVIEW_PUBLISHED.inc(len(due))
+        return None
 
     def _open_escalated(self, connection: Connection, decisions: Sequence[_Read[Decision]]) -> None:
         """Round 1 of every decision that has none; a record that stands on the topic twice opens one case."""
@@ -236,20 +257,6 @@ class ReviewService:
         for file in due_cases(connection, partitions, now_ms, CASES_A_LOOK):
             if (event := expiry(file.case, file.standing, now_ms)) is not None:
                 self._append(connection, file.case, event, None)
-
-    def _publish(self, files: Iterable[CaseFile]) -> None:
-        now = time.monotonic()
-        due = {review_id(file.case.decision_id, file.case.round): file for file in files}
-        due = {name: file for name, file in due.items() if now - self._sent.get(name, -RESEND_S) >= RESEND_S}
-        if not due:
-            return
-        try:
-            self._appender.append([self._outgoing(name, file) for name, file in due.items()])
-        except BrokerFailed as error:
-            log.warning("outcomes_not_published", count=len(due), why=str(error))
-            return
-        self._sent.update(dict.fromkeys(due, now))
-        REVIEW_PUBLISHED.inc(len(due))
 
     def _outgoing(self, name: ReviewId, file: CaseFile) -> Outgoing:
         value = self._wire.encode(review_outcome(name, file))

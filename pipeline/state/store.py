@@ -22,7 +22,7 @@ from typing import Any, Final, NamedTuple
 from redis.exceptions import NoScriptError, RedisError
 
 from pipeline.domain.context import Label
-from pipeline.domain.features import UNKNOWN
+from pipeline.domain.features import ACCOUNT_PAYMENTS_MAX, BENEFICIARY_PAYMENTS_MAX, UNKNOWN
 from pipeline.io.redis_batches import Command, RedisBatches
 from pipeline.state.requests import (
     CHUNK_EVENTS,
@@ -38,8 +38,6 @@ from pipeline.state.requests import (
 )
 from pipeline.state.windows import (
     ACCOUNT_BENEFICIARIES_MAX,
-    ACCOUNT_PAYMENTS_MAX,
-    BENEFICIARY_PAYMENTS_MAX,
     CLAIM_KEPT_MS,
     DAY_MS,
     PartitionEvents,

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.domain.context import Label
-from pipeline.domain.features import STATE, UNKNOWN
+from pipeline.domain.features import ACCOUNT_PAYMENTS_MAX, BENEFICIARY_PAYMENTS_MAX, STATE, UNKNOWN
 from pipeline.state.state_event import StateEvent
 
 LAYOUT: Final = 2
@@ -40,11 +40,6 @@ BLOCK_MS: Final = 30 * DAY_MS
 NORMAL_MONTH_BLOCKS: Final = 3
 CLAIM_KEPT_MS: Final = 7 * DAY_MS
 """An id is remembered until its event time is this far behind the latest event time of its partition."""
-ACCOUNT_PAYMENTS_MAX: Final = 50_000
-"""Most payments of an account in 30 days, 1,667 a day; more push the oldest out. 50,000 payments of the largest amount
-still sum below 2^53."""
-BENEFICIARY_PAYMENTS_MAX: Final = 100_000
-"""Most payments to a beneficiary in 30 days and the label delay; more push the oldest out."""
 ACCOUNT_BENEFICIARIES_MAX: Final = 65_536
 """Most beneficiaries that an account remembers, for ever. Beyond that, each payment to an unknown one counts as new and
 as one more distinct beneficiary."""

@@ -85,6 +85,13 @@ def test_default_policy_says_of_every_feature_what_a_missing_value_means_and_onl
         ("= 5_000_001", "= -1", "hard.rules.0.when.0.at_least: Input should be greater than or equal to 0"),
         ("= 5_000_001", f"= {10**30}", "hard.rules.0.when.0.at_least: Input should be "),
         ("= 5_000_001", f"= {10**11 + 1}", "hard.rules.0.when.0: at_least is above 100000000000, the most"),
+        ("= 20_000_001", f"= {10**16}", "hard.rules.6.when.0: at_least is above 5000000000000000, the most"),
+        ("at_least = 8,", "at_least = 50_001,", "fallback.rules.9.when.0: at_least is above 50000, the most"),
+        (
+            f'"is_reference_missing", at_least = 1, {NOT_MISSING}',
+            f'"is_reference_missing", {MISSING}',
+            "hard.rules.2.when.0: the condition on 'is_reference_missing' has neither at_least nor at_most, and a",
+        ),
         ("= 5_000_001, ", "= 0, ", "hard.rules.0.when.0: the condition on 'amount_gbp_minor' holds for every known"),
         ("at_least = 5_000_001, ", "", "hard.rules.0.when.0: the condition on 'amount_gbp_minor' has neither at_least"),
         (f", at_least = 5_000_001, {NOT_MISSING}", "", "hard.rules.0.when.0: the condition on 'amount_gbp_minor' has "),
@@ -212,7 +219,7 @@ def test_a_sanction_that_only_a_missing_value_would_meet_is_no_guardrail():
     """Whether a country is sanctioned is always known, so such a rule blocks nobody."""
     old = f'"is_beneficiary_country_sanctioned", at_least = 1, {NOT_MISSING}'
     text = changed(old, f'"is_beneficiary_country_sanctioned", {MISSING}')
-    assert "no hard rule blocks payments to them" in refused(text)
+    assert "a value that is always known never meets it" in refused(text)
 
 
 def test_the_rule_of_a_missing_amount_must_stand_alone():

@@ -26,6 +26,7 @@ from tests.decisions import DECISION, reversal_of, review_of
 from tests.records import NOON_MS, PAYMENT
 
 WIRE = WireFormat()
+HOUR_MS = 3_600_000
 PAYER, PAYEE = "GB29-0001", "GB29-0002"
 _numbers = itertools.count(1)
 
@@ -53,7 +54,9 @@ def review(of: Decision, outcome: str, review_round: int = 1) -> ReviewOutcome:
 
 
 def reversal(of: Decision, corrected: str | None) -> Reversal:
-    return reversal_of(of, corrected and Outcome(corrected), plan_id=str(uuid4()))
+    """Reverse the decision an hour after the payment."""
+    taken_back = reversal_of(of, corrected and Outcome(corrected), plan_id=str(uuid4()))
+    return taken_back._replace(reversed_at_ms=NOON_MS + HOUR_MS)
 
 
 def execution_of(record: DecisionRecord) -> ExecutionId:

@@ -105,8 +105,8 @@ def test_it_stops_when_told_to_and_says_so(executor, topics):
 def test_what_no_writer_of_ours_wrote_stops_it(executor, topics, owner, database_url, tmp_path):
     payments, values = decisions(tmp_path, 3)
     open_payers(owner, payments)
-    topics.append(values[0], b"\xc3\x01 is no decision", values[1])
     executor.start()
+    topics.append(values[0], b"\xc3\x01 is no decision", values[1])
     wait_until(lambda: not executor.is_running)
     log = executor.log_path.read_text()
     assert '"error": "RecordUndecodable"' in log

@@ -90,24 +90,47 @@ def test_what_outlasts_the_patience_ends_it() -> None:
         run(Scripted(BrokerAway("away"), BrokerAway("away"), None), patience_s=0)
 
 
-def test_a_turn_that_found_nothing_does_not_make_patience_whole_again() -> None:
-    """Begun again, a service first finds nothing to read, and then the batch that can't be stored."""
-    with pytest.raises(DatabaseUnavailable):
-        run(Scripted(DatabaseUnavailable("read-only"), None, DatabaseUnavailable("read-only"), None), patience_s=0)
+class Clock:
+    now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+    monotonic = __call__
 
 
-def test_patience_is_whole_again_after_a_while_without_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+class Timed(Scripted):
+    """Each turn takes so long."""
+
+    def __init__(self, clock: Clock, turn_s: float, *turns: Exception | str | None) -> None:
+        super().__init__(*turns)
+        self._clock, self._turn_s = clock, turn_s
+
+    def step(self, stopping: threading.Event) -> str | None:
+        self._clock.now_s += self._turn_s
+        return super().step(stopping)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(runner, "time", clock)
+    monkeypatch.setattr(runner, "HOLD_WAIT_S", 0)
+    return clock
 
-    class Minutely(Scripted):
-        def step(self, stopping: threading.Event) -> str | None:
-            clock.now_s += 61
-            return super().step(stopping)
 
-    away = BrokerAway("away")
-    run(service := Minutely(away, None, None, away, None), patience_s=60)
-    assert 5 == service.done.count("step")
+def test_a_turn_that_found_nothing_does_not_make_patience_whole_again(clock: Clock) -> None:
+    """Begun again, a service first finds nothing to read, and then the batch that can't be stored."""
+    locked = DatabaseUnavailable("locked")
+    with pytest.raises(DatabaseUnavailable):
+        run(Timed(clock, 1, *[locked, None] * 40), patience_s=60)
+    assert 60 < clock.now_s < 65
+
+
+def test_patience_is_whole_again_after_a_while_without_a_failure(clock: Clock) -> None:
+    away, well = BrokerAway("away"), [None] * 10
+    run(Timed(clock, 1, *[away, *well] * 10), patience_s=60)
+    assert 110 == clock.now_s
 
 
 @pytest.mark.parametrize("failure", [BrokerFailed("fenced"), DatabaseRefused("no right")])
@@ -174,15 +197,6 @@ def test_what_else_it_can_be_told_is_heard() -> None:
     finally:
         signal.signal(signal.SIGUSR1, before)
     assert ["SIGUSR1"] == heard
-
-
-class Clock:
-    now_s = 0.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-    monotonic = __call__
 
 
 def test_pages_fail_when_the_loop_stands_still_and_heal_when_it_turns() -> None:

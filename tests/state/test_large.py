@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import redis
 
+from pipeline.domain.features import ACCOUNT_PAYMENTS_MAX
 from pipeline.state import windows
 from pipeline.state.state_event import StateEvent
-from pipeline.state.windows import ACCOUNT_PAYMENTS_MAX, MemoryState
+from pipeline.state.windows import MemoryState
 from tests.state.stores import DAY_MS, HOUR_MS, START_MS, SyncRedisState, column, observe_all, payment
 from tests.state.streams import label_of
 

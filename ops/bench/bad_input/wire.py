@@ -48,9 +48,11 @@ def segments(entries: Mapping[str, str]) -> bytes:
 
 
 def parts_of(payment: Mapping[str, Any]) -> Parts:
-    """Return the encodings of a sound payment's fields."""
+    """Return the encodings of a sound payment's fields; a field that it doesn't give has the schema's default."""
     parts: Parts = {}
-    for name, value in payment.items():
+    for field in _FIELDS:
+        name = field["name"]
+        value = payment.get(name, field.get("default"))
         if name in STRINGS:
             parts[name] = text(value)
         elif name in LONGS:
@@ -87,9 +89,12 @@ def schema(name: str) -> Any:
     return json.loads(Path(schemas.__path__[0], f"{name}.avsc").read_text(encoding="utf-8"))
 
 
+_FIELDS: Final = tuple(schema("transaction.v1")["fields"])
+
+
 def _fields_of(*types: object) -> tuple[str, ...]:
     """Return the payment's fields of one of these Avro types, in the schema's order."""
-    return tuple(field["name"] for field in schema("transaction.v1")["fields"] if field["type"] in types)
+    return tuple(field["name"] for field in _FIELDS if field["type"] in types)
 
 
 STRINGS: Final = _fields_of("string")

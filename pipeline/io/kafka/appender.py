@@ -122,7 +122,10 @@ def _deliver(producer: Producer, records: Sequence[Outgoing]) -> dict[TopicParti
             ends[TopicPartition(topic, partition)] = offset + 1
 
     for record in records:
-        producer.produce(record.topic, record.value, record.key, on_delivery=delivered)
+        try:
+            producer.produce(record.topic, record.value, record.key, on_delivery=delivered)
+        except KafkaException as exception:  # too large, say: the library refuses it before any broker is asked
+            raise broker_failure(f"a record for {record.topic} was refused", exception) from exception
     left = producer.flush(DELIVERY_S)
     if left or failures:
         why = failures[0].str() if failures else f"nothing within {DELIVERY_S:.0f} s"

@@ -10,11 +10,11 @@ The readers and writers of this package are made with them; nothing else in the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from pipeline.domain.log import Record, Source
@@ -87,6 +87,26 @@ class TopicMissing(BrokerFailed):
     def __init__(self, topic: str) -> None:
         super().__init__(f"there is no topic {topic}")
         self.topic = topic
+
+
+RebalanceCallback = Callable[[Consumer, list[TopicPartition]], None]
+
+
+def raising_whole(callback: RebalanceCallback) -> RebalanceCallback:
+    """Make a rebalance callback raise what it raises as an exception.
+
+    The error of a client's own call, say a question that timed out, would leave `consume` or `close` as a bare
+    KafkaError, which is no exception: no `except` meets it, so its thread dies and whoever waits for that waits for
+    ever. Caught and raised anew, it is one.
+    """
+
+    def call(consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        try:
+            callback(consumer, partitions)
+        except KafkaException as error:
+            raise KafkaException(*error.args) from error
+
+    return call
 
 
 def broker_failure(what: str, exception: KafkaException) -> BrokerFailed:

@@ -78,7 +78,8 @@ class PositionedLog(Generic[ContentT]):
             "queued.max.messages.kbytes": PENDING_KILOBYTES_MAX,
         }
         self._consumer = Consumer(client.reader_options(bootstrap_servers, group, options, tuning))
-        self._consumer.subscribe([topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked)
+        assigned, revoked = client.raising_whole(self._assigned), client.raising_whole(self._revoked)
+        self._consumer.subscribe([topic], on_assign=assigned, on_revoke=revoked, on_lost=revoked)
 
     def read(self, records_max: int, wait_s: float) -> LogBatch[ContentT]:
         """Read what has arrived, up to records_max: wait for one record, then take what is there without waiting.

@@ -132,7 +132,8 @@ class TransactionLog:
 
     def join(self) -> None:
         """Ask for partitions; they are assigned and read once `start` has been called."""
-        self._consumer.subscribe([self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
+        assigned, revoked, lost = map(client.raising_whole, (self._assigned, self._revoked, self._lost))
+        self._consumer.subscribe([self._topic], on_assign=assigned, on_revoke=revoked, on_lost=lost)
 
     def fence(self) -> Awaitable[None]:
         """Abort what a predecessor of the same slot left open, and keep it from writing more.
@@ -382,6 +383,8 @@ class TransactionLog:
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._metadata_renewed.clear()
+        if self._stopping.is_set():
+            return  # handed over while leaving the group: nothing of it will be read
         committed = consumer.committed(partitions, timeout=ASSIGN_TIMEOUT_S) if partitions else []
         for partition in committed:
             if partition.error is not None:

@@ -1,5 +1,6 @@
 """The layout of the code keeps within the limits that docs/architecture.md states."""
 
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -46,6 +47,13 @@ def test_no_folder_holds_more_than_twenty_modules(top: str) -> None:
 def test_no_module_is_longer_than_the_fence() -> None:
     lengths = {module: len(path.read_text().splitlines()) for module, path in modules_of(ROOT).items()}
     assert {} == {module: length for module, length in lengths.items() if length > LINES_A_MODULE_MAX}
+
+
+def test_every_module_that_is_compiled_exists() -> None:
+    """setup.py names them by path, and a module that has moved would fail only where an image is built."""
+    compiled = re.findall(r'"((?:pipeline|models)/[\w/]+\.py)"', (ROOT / "setup.py").read_text(encoding="utf-8"))
+    assert compiled
+    assert [] == [path for path in compiled if not (ROOT / path).exists()]
 
 
 def planted(root: Path, name: str, source: str) -> None:
