@@ -1,6 +1,6 @@
 """The project with its hot path compiled, as the container image has it, in a folder for PYTHONPATH (ADR 0005).
 
-A folder is named by a hash of all it was made from, so that it never stands for other sources than today's.
+The folder's name is a hash of all that it was made from, so that it never stands for sources other than today's.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ _ROOT: Final = Path(__file__).resolve().parents[1]
 _PACKAGES: Final = ("pipeline", "models", "ops", "schemas")
 _PLAIN: Final = ("setup.py", "pyproject.toml", "README.md")
 _COMPILE_TIMEOUT_S: Final = 900
-"""mypyc and a C compiler take 40 s on two idle cores."""
+"""Time limit of the compilation. mypyc and a C compiler take 40 s on two idle cores."""
 
 
 class CompilerMissing(Exception):
-    """There is no C compiler, or no mypyc; the project runs without them, slower."""
+    """There is no C compiler, or no mypyc. The project runs without them, but slower."""
 
 
 def compiled_tree(say: Callable[[str], None]) -> Path:
-    """Raises CompilerMissing; whatever else goes wrong is a CalledProcessError."""
+    """Return the folder, compiled if need be. Raises CompilerMissing; any other failure is a CalledProcessError."""
     folder = _ROOT / "var" / "compiled" / _fingerprint()
     if not folder.exists():
         _require_compiler()
@@ -37,7 +37,7 @@ def compiled_tree(say: Callable[[str], None]) -> Path:
 
 
 def compiled_tree_or_none(say: Callable[[str], None]) -> Path | None:
-    """None, and a word why, where it can't be compiled here."""
+    """Return the folder, or say why and return None where it can't be compiled here."""
     try:
         return compiled_tree(say)
     except CompilerMissing as missing:
@@ -46,7 +46,7 @@ def compiled_tree_or_none(say: Callable[[str], None]) -> Path | None:
 
 
 def python_path(tree: Path | None) -> dict[str, str]:
-    """The environment in which `python -P` runs the tree; None: the sources."""
+    """Return the environment in which `python -P` runs the tree; None stands for the sources."""
     return {"PYTHONPATH": "" if tree is None else str(tree)}
 
 

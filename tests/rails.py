@@ -14,7 +14,7 @@ from ops.rail.process import rail_process, rail_url
 
 @pytest.fixture(scope="session")
 def rail_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """One that behaves, for tests that don't look at its books: it knows every test's transfers."""
+    """Provide a rail that behaves, for tests that don't look at its books, which hold every test's transfers."""
     port = free_port()
     process = rail_process(tmp_path_factory.mktemp("rail"), port)
     process.start()
@@ -24,7 +24,7 @@ def rail_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def rail_of(tmp_path: Path) -> Iterator[Callable[..., str]]:
-    """Starts a rail of the test's own, which may misbehave; all are stopped after the test."""
+    """Start rails of the test's own, which may misbehave, and stop all of them after the test."""
     started: list[ServerProcess] = []
 
     def start(misbehaviour: Misbehaviour | None = None) -> str:

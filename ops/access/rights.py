@@ -1,8 +1,8 @@
-"""Who may do what on the broker: one table, and one idempotent call that makes the broker say the same (I7).
+"""The rights on the broker: one table of who may do what, and one idempotent call that applies it (I7).
 
-Everything that the table doesn't grant is denied: the brokers run Kafka's StandardAuthorizer, which denies by default.
-Kafka grants rights on topics, not on kinds of record: review and rollback may write decisions.v1 because their
-outcomes stand there, so who wrote a record of which kind is checked by its readers (docs/security.md).
+Everything that the table doesn't grant is denied, because the brokers run Kafka's StandardAuthorizer, which denies by
+default. Kafka grants rights on topics, not on kinds of record. Review and rollback may write decisions.v1 because their
+outcomes stand there, so the readers check who wrote a record of which kind (docs/security.md).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from pipeline.io.kafka.client import admin_client
 
 REQUEST_TIMEOUT_S: Final = 15.0
 SCRAM_ITERATIONS: Final = 4096
-"""The least that RFC 7677 asks for; the passwords are random and long, so that more buys nothing."""
+"""Iterations of SCRAM: the least that RFC 7677 asks for. Passwords are random and long, so more would buy nothing."""
 ANY_HOST: Final = "*"
 _KEEPING: Final = (
     AclOperation.CREATE,
@@ -43,7 +43,7 @@ _KEEPING: Final = (
 
 
 class Principal(StrEnum):
-    """One for each process, so that a stolen credential can do what that process does and no more."""
+    """The users of the broker: one for each process, so that a stolen credential can do no more than that process."""
 
     WORKER = "fraud-worker"
     AUDIT = "fraud-audit"
@@ -52,19 +52,19 @@ class Principal(StrEnum):
     ROLLBACK = "fraud-rollback"
     RECONCILE = "fraud-reconcile"
     READER = "fraud-reader"
-    """People's commands that only look: tail, explain, verify."""
+    """The commands by which people only look: tail, explain, verify."""
     PUBLISHER = "fraud-publisher"
-    """Upstream payment systems."""
+    """The upstream payment systems."""
     REGISTRY = "fraud-registry"
     """The schema registry, where there is one."""
 
 
 SERVICES: Final = (Principal.WORKER, Principal.AUDIT, Principal.EXECUTOR, Principal.REVIEW, Principal.RECONCILE)
-"""Those that run without a person."""
+"""Principals that run without a person."""
 ADMINISTRATOR: Final = "fraud-admin"
-"""Creates topics, users and rights; no process of the pipeline has its password."""
+"""The user that creates topics, users and rights; no process of the pipeline has its password."""
 BROKER: Final = "fraud-broker"
-"""The brokers among themselves."""
+"""The user that the brokers are to each other."""
 SUPER_USERS: Final = (ADMINISTRATOR, BROKER)
 
 EVERY_TOPIC: Final = (
@@ -82,10 +82,10 @@ EVERY_TOPIC: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Rights:
-    """Topics by name. Groups and transactional ids by what they begin with.
+    """The rights of one principal: topics by name, groups and transactional ids by what they begin with.
 
-    watched_groups: whose committed offsets may be looked at, without being in them. keeps: a topic that it makes for
-    itself, so outside our prefix.
+    watched_groups: groups whose committed offsets it may look at, without being a member. keeps: a topic that it makes
+    for itself, and which is therefore outside our prefix.
     """
 
     reads: tuple[str, ...] = ()
@@ -101,7 +101,7 @@ ACCESS: Final[Mapping[Principal, Rights]] = MappingProxyType(
         Principal.WORKER: Rights(
             reads=("transactions.v1", "accounts.v1", "risk_signals.v1", "labels.v1"),
             writes=("decisions.v1", "transactions.dead.v1", "alerts.v1"),
-            groups=("fraud-decide",),  # and fraud-decide-context, of its Faust agents
+            groups=("fraud-decide",),  # and so fraud-decide-context, the group of its Faust agents
             transactional_ids=("fraud-decide-",),  # one for each worker's slot
         ),
         Principal.AUDIT: Rights(
@@ -121,7 +121,7 @@ ACCESS: Final[Mapping[Principal, Rights]] = MappingProxyType(
         ),
         Principal.ROLLBACK: Rights(
             reads=("decisions.v1",),
-            writes=("decisions.v1", "transactions.v1", "alerts.v1"),  # released payments are decided anew
+            writes=("decisions.v1", "transactions.v1", "alerts.v1"),  # released payments go back to be decided anew
             groups=("fraud-rollback",),
             transactional_ids=("fraud-rollback-",),  # one for each plan
         ),
@@ -146,7 +146,7 @@ ACCESS: Final[Mapping[Principal, Rights]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class AccessReport:
-    """Counts of rights (Kafka calls them ACLs) and the principals whose password was set."""
+    """The counts of a principal's rights (Kafka calls them ACLs), and whether its password was set."""
 
     principal: Principal
     granted: int
@@ -180,7 +180,7 @@ def apply_access(
 
 
 def bindings(principal: Principal, prefix: str = "") -> Iterator[AclBinding]:
-    """The table's row in Kafka's terms."""
+    """Yield a principal's row of the table in Kafka's terms."""
     rights = ACCESS[principal]
     literal, prefixed = ResourcePatternType.LITERAL, ResourcePatternType.PREFIXED
     for topic in rights.reads:

@@ -11,21 +11,22 @@ from psycopg import sql
 from pipeline.io.production import DATABASE_ROLES, READER
 
 POSTGRES_OWNER: Final = "fraud_owner"
-"""Who lays out the database; no process of the pipeline runs as it."""
+"""The role that lays out the database; no process of the pipeline runs as it."""
 _WITHOUT_PASSWORD: Final = frozenset({POSTGRES_OWNER, DATABASE_ROLES["worker"]})
 ROLES: Final = (*dict.fromkeys(role for role in DATABASE_ROLES.values() if role not in _WITHOUT_PASSWORD), READER)
-"""Those that log in, but for the owner, who sets them. fraud_worker gets none: it has no business there."""
+"""Roles that log in, except the owner, who sets the passwords. fraud_worker gets none: it has no business there."""
 PASSWORD_CHARACTERS_MIN: Final = 16
 
 
 class RolesRefused(Exception):
-    """A role is not there, or the caller may not set its password. The message holds no password."""
+    """A role does not exist, or the caller may not set its password. The message holds no password."""
 
 
 def set_passwords(url: str, passwords: Mapping[str, str]) -> None:
-    """All or none. Salted here (SCRAM-SHA-256), so that no statement and no log of the server shows a password.
+    """Set all the passwords or none.
 
-    Raises RolesRefused, psycopg.OperationalError when out of reach.
+    They are salted here (SCRAM-SHA-256), so that no statement and no log of the server shows a password. Raises
+    RolesRefused, and psycopg.OperationalError when the server is out of reach.
     """
     with psycopg.connect(url) as connection:
         for role, password in passwords.items():

@@ -1,5 +1,7 @@
-"""`fraud passwords create`: the secret files that follow from passwords alone, as docker-compose.production.yml wants
-them. Keys have commands of their own; certificates are the bank's to sign."""
+"""The secret files that follow from passwords alone, as docker-compose.production.yml wants them.
+
+`fraud passwords create` makes them. Keys have commands of their own, and the bank signs its certificates.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,7 @@ def database_password_file(role: str) -> str:
 
 
 def make_secret_folder(folder: Path) -> list[str]:
-    """The names of the files that were missing and are now there, each readable by its owner only."""
+    """Make the files that are missing, each readable by its owner only; return their names."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         made = [name for name in _password_files() if _is_made(folder / name, secrets.token_urlsafe(PASSWORD_BYTES))]
@@ -43,7 +45,7 @@ def _password_files() -> list[str]:
 
 
 def _following(folder: Path) -> dict[str, str]:
-    """What is written with the passwords that the folder holds."""
+    """Return the contents of the files that hold the folder's passwords, by file name."""
     redis = (folder / "redis_password").read_text().strip()
     found = {
         "redis_acl": f"user default off\nuser worker on #{hashlib.sha256(redis.encode()).hexdigest()} {_REDIS_RIGHTS}",
@@ -75,7 +77,7 @@ def _database_url(folder: Path, role: str) -> str:
 
 
 def _is_made(path: Path, content: str) -> bool:
-    """False where it is there already: nothing is overwritten."""
+    """Make a file and return True; return False where it exists, because nothing is overwritten."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:

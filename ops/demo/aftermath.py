@@ -1,4 +1,4 @@
-"""What came of decisions in the demonstration: audited, executed, taken back where wrong; in lines and JSON."""
+"""The aftermath of the demonstration's decisions, in lines and JSON: audited, executed, and taken back where wrong."""
 
 from __future__ import annotations
 
@@ -24,13 +24,14 @@ _STATE_WORDS: Final[Mapping[State, str]] = {
     State.REVERSED: "reversed",
     State.RELEASED: "given back to be decided anew",
 }
-"""Of the states that a payment rests in; in any other it is still under way."""
+"""Words for the states that a payment rests in; in any other state it is still under way."""
 
 
 class Aftermath(NamedTuple):
-    """`undone` None: the model never went wrong. `reversals`, `reviews`: as a reader of the topic saw them.
+    """The fate of the decisions.
 
-    `explained`: the reversed decision as `fraud explain` tells it, in text or parsed JSON; None without one.
+    `undone` is None where the model never went wrong. `reversals` and `reviews` are as a reader of the topic saw them.
+    `explained` is the reversed decision as `fraud explain` tells it, in text or parsed JSON; None without one.
     """
 
     accounted: Accounted
@@ -41,7 +42,7 @@ class Aftermath(NamedTuple):
     explained: Any
 
     def is_whole(self, decisions: int, dead_letters: int) -> bool:
-        """I1 and I4: what was decided is audited and executed, each once, and rests."""
+        """Return whether everything decided is audited and executed, each once, and rests (I1 and I4)."""
         seen = self.accounted
         return (
             seen.decisions == decisions == sum(seen.states.values())

@@ -1,4 +1,4 @@
-"""The audit log in the demonstration: signed now, exported, and verified by a process that knows no database."""
+"""The audit log in the demonstration: signed at once, exported, and verified by a process without a database."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ ANCHOR_S: Final = 60.0
 VERIFIER_S: Final = 300
 TICK_S: Final = 0.1
 UNANSWERED: Final = 2
-"""The verifier's exit code for: it can't be said."""
+"""The verifier's exit code where it can't say."""
 
 
 class Verified(NamedTuple):
-    """What the offline verifier says of an export: rows, those under a signed head, and what doesn't fit."""
+    """The offline verifier's answer about an export: its rows, those under a signed head, and what doesn't fit."""
 
     rows: int
     partitions: int
@@ -41,7 +41,10 @@ class Verified(NamedTuple):
 
 
 def verify_audit(scene: Scene, wire: WireFormat, audit: ServerProcess, folder: Path) -> Verified:
-    """Failure where it can't be said. Nothing is written meanwhile, so every row must be under a signed head."""
+    """Verify the audit log. Nothing is written meanwhile, so every row must be under a signed head.
+
+    Raises Failure where the verifier can't say.
+    """
     os.kill(audit.pid, signal.SIGUSR1)
     deadline_s = time.monotonic() + ANCHOR_S
     while _signed(scene) < _leaves(scene):
@@ -54,7 +57,7 @@ def verify_audit(scene: Scene, wire: WireFormat, audit: ServerProcess, folder: P
 
 
 def _signed(scene: Scene) -> int:
-    """Records under the latest head of each partition."""
+    """Count the records under the latest head of each partition."""
     latest: dict[int, int] = {}
     for signed in heads(scene.settings):
         latest[signed.head.partition] = max(signed.head.tree_size, latest.get(signed.head.partition, 0))

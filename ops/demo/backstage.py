@@ -1,4 +1,4 @@
-"""What comes up while the first payments flow: PostgreSQL, accounts with money, people, and the services behind.
+"""Everything behind the stage that starts while the first payments flow: PostgreSQL, accounts, people, and services.
 
 All of it stands or falls with one thread, since a server ends with the thread that started it.
 """
@@ -37,20 +37,21 @@ ROLES: Final = (
     (ADMINISTRATOR, Role.ADMIN),
     (PLANNER, Role.REVIEWER),
     (PLANNER, Role.ROLLBACK_REQUESTER),
-    (PLANNER, Role.ROLLBACK_APPROVER),  # so that only its being her own plan keeps her from applying it
+    (PLANNER, Role.ROLLBACK_APPROVER),  # so that she may not apply the plan only because it is her own
     (APPROVER, Role.ROLLBACK_APPROVER),
 )
 FUNDED_TIMES: Final = 2
-"""What an account spends in all of the traffic, twice over: nothing is refused for want of funds."""
+"""Balance of an account against what it spends in all of the traffic: nothing is refused for want of funds."""
 LOST_REPLY_SHARE: Final = 0.02
-"""Of the rail's answers: it did what it was asked, and nobody hears of it. The executor asks again, never guesses."""
+"""Share of the rail's answers that get lost: it did what it was asked, but nobody hears of it. The executor asks again,
+and never guesses."""
 PAGE_TIMEOUT_S: Final = 1.0
 START_S: Final = 120.0
 POLL_S: Final = 0.1
 
 
 class Backstage:
-    """Starts in a thread of its own and holds everything until `stop`. `steps` tells what was done, in sentences."""
+    """Starts everything in a thread of its own, and holds it until `stop`. `steps` tells in sentences what was done."""
 
     def __init__(self, scene: Scene, directory: Path, traffic: TrafficSettings) -> None:
         self._scene, self._directory, self._traffic = scene, directory, traffic
@@ -74,7 +75,7 @@ class Backstage:
         return self._standing.is_set()
 
     def require_running(self) -> None:
-        """Failure where something could not start, or has ended."""
+        """Raise Failure where something could not start, or has ended."""
         if self.failure is not None:
             raise self.failure
         for service in self.services.values() if self.stands else ():
@@ -109,7 +110,7 @@ class Backstage:
         server.start()
 
     def _await_pages(self) -> None:
-        """They start side by side; returns when all answer, or when it is to stop."""
+        """Wait until all services, which start side by side, answer, or until `stop` is called."""
         deadline_s = time.monotonic() + START_S
         awaited = dict(self._pages)
         while awaited and not self._stopping.wait(POLL_S):
@@ -124,7 +125,7 @@ class Backstage:
         for labelled in transactions(self._traffic):
             payment = labelled.transaction
             if payment.event_time_ms < self._traffic.busy_from_ms:
-                continue  # made before there was a ledger
+                continue  # this one was made before there was a ledger
             spent[payment.account_id, payment.currency] += payment.amount_minor
         openings = [Opening(*key, 0, total * FUNDED_TIMES) for key, total in sorted(spent.items())]
         with connect(self._scene.as_role("fraud_executor").database_url, "fraud-demo") as connection:
@@ -137,7 +138,7 @@ class Backstage:
         self.steps.put(f"{ADMINISTRATOR} lets {PLANNER} review and plan rollbacks, and {APPROVER} approve them")
 
     def _made(self) -> dict[str, ServerProcess]:
-        """By their names for people, in the order in which they start."""
+        """Make the services, by their names for people, in the order in which they start."""
         rail = rail_process(
             self._directory / "rail", self._scene.rail_port, Misbehaviour(lost_reply_share=LOST_REPLY_SHARE)
         )
@@ -149,7 +150,7 @@ class Backstage:
         }
 
     def _service(self, title: str, name: str, arguments: tuple[str, ...], port_name: str) -> ServerProcess:
-        """In a database role of its own, `fraud_NAME`."""
+        """Make a service in a database role of its own, `fraud_NAME`."""
         port, scene = free_port(), self._scene
         self._pages[title] = f"http://{scene.settings.web_host}:{port}/metrics"
         environment = {
@@ -175,7 +176,7 @@ def service_process(
     environment: Mapping[str, str],
     is_ready: Callable[[], bool] = lambda: True,
 ) -> ServerProcess:
-    """`fraud ARGUMENTS`, as users run it; it counts as started at once, or when `is_ready`."""
+    """Make `fraud ARGUMENTS` as users run it; it counts as started at once, or when `is_ready`."""
     return ServerProcess(
         name,
         [sys.executable, "-m", "ops.cli", *arguments],

@@ -1,4 +1,4 @@
-"""What the database says in the demonstration: how far everything has come, whose money is where, and what moved it."""
+"""The demonstration's questions to the database: how far everything has come, where the money is, and what moved it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FUNDS: Final = b"""
         ON owned.currency = entry.currency AND owned.account_id = split_part(entry.account_id, '/', 1)
     GROUP BY owned.currency ORDER BY owned.currency
 """
-"""What is held stands on ACCOUNT/held, and no customer's id has a slash."""
+"""Statement of the funds. Money that is held stands on ACCOUNT/held, and no customer's id has a slash."""
 
 _OF_CUSTOMER: Final = b"""
     SELECT coalesce(sum(amount_minor) FILTER (WHERE account_id = %(account)s), 0)::bigint,
@@ -44,11 +44,10 @@ _ACCOUNTED: Final = b"""
         (SELECT count(*) FROM audit.review_log)
 """
 _STATES: Final = b"SELECT coalesce(state, 'NEW'), count(*) FROM ledger.execution_state GROUP BY 1 ORDER BY 1"
-_RECORD: Final = b"SELECT record, topic_partition, topic_offset FROM audit.ai_decision_log WHERE decision_id = %s"
 
 
 class CustomerFunds(NamedTuple):
-    """Of one customer in one currency; `held_minor` is set aside until a person decides."""
+    """The funds of one customer in one currency; `held_minor` is set aside until a person decides."""
 
     account_id: str
     currency: str
@@ -57,7 +56,7 @@ class CustomerFunds(NamedTuple):
 
 
 class Funds(NamedTuple):
-    """With all customers, what is held for review included, by currency; up to the posting with `number`."""
+    """All customers' funds by currency, those held for review included, up to the posting with `number`."""
 
     by_currency: Mapping[str, int]
     number: int
@@ -73,16 +72,8 @@ class Accounted(NamedTuple):
     states: Mapping[str, int]
 
 
-class LoggedRecord(NamedTuple):
-    """As it stood on decisions.v1."""
-
-    record: bytes
-    partition: int
-    offset: int
-
-
 def at_rest(connection: Connection, settings: Settings, meter: Meter) -> bool:
-    """Everything that the meter has read is audited, executed, looked at for review, and out of doubt."""
+    """Return whether everything that the meter has read is audited, executed, seen by review, and out of doubt."""
     decisions, letters = meter.decisions_read(), meter.dead_letters_read()
     have_come = [
         _have_come(connection, Positions(reader, settings.topic("decisions.v1")), decisions)
@@ -105,16 +96,16 @@ def customer_funds(connection: Connection, account_id: str, currency: str) -> Cu
 
 
 def strangers(connection: Connection, after: int, transactions: list[str]) -> int:
-    """Postings after the one with number `after` that are about none of these transactions."""
+    """Count the postings after the one with number `after` that are about none of these transactions."""
     with connection.transaction():
-        # Statistics of a minute ago know of no posting after that one, so either table would be walked once for every
-        # row of the other: 12,000 times 36,000, which ran into the statement timeout. A hash join takes 0.1 s.
+        # Statistics of a minute ago know of no posting after that one, so the planner would walk one table once for
+        # every row of the other: 12,000 times 36,000, which ran into the statement timeout. A hash join takes 0.1 s.
         connection.execute(b"SET LOCAL enable_nestloop = off")
         return _number(connection, _STRANGERS, {"after": after, "transactions": transactions})
 
 
 def paid(connection: Connection, transactions: list[str]) -> dict[str, int]:
-    """What these payments have moved to their beneficiaries, by currency."""
+    """Return what these payments have moved to their beneficiaries, by currency."""
     return dict(connection.execute(_PAID, [transactions]).fetchall())
 
 
@@ -124,12 +115,6 @@ def accounted(connection: Connection, settings: Settings) -> Accounted:
     decisions, dead_letters, reversals, reviews = row
     states: dict[str, int] = dict(connection.execute(_STATES).fetchall())
     return Accounted(decisions, dead_letters, reversals, reviews, states)
-
-
-def logged_record(connection: Connection, decision_id: str) -> LoggedRecord:
-    row = connection.execute(_RECORD, [decision_id]).fetchone()
-    assert row is not None, "a plan is made from the audit log"
-    return LoggedRecord(*row)
 
 
 def _have_come(connection: Connection, positions: Positions, wanted: Mapping[int, int]) -> bool:

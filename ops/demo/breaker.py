@@ -1,4 +1,4 @@
-"""The breaker as the demonstration sees it: polled, every change of state noted with its cause."""
+"""The breaker as the demonstration sees it: it is polled, and every change of state is noted with its cause."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SEGMENT: Final = "segment:"
 
 
 class BreakerWatcher:
-    """For one thread."""
+    """Watches the breaker, from one thread."""
 
     def __init__(self, settings: Settings) -> None:
         self._loop = asyncio.new_event_loop()
@@ -33,12 +33,14 @@ class BreakerWatcher:
         self.changes: list[BreakerChange] = []
 
     def begin(self, settings: BreakerSettings) -> None:
-        """Closes the breaker of a new deployment. The worker would do so by itself on an empty log; on this one it
-        can't know that no state was lost."""
+        """Close the breaker of a new deployment.
+
+        On an empty log the worker would do so by itself; on this one it can't know that no state was lost.
+        """
         self._loop.run_until_complete(self._store.initialise("demo", settings))
 
     def poll(self, second: float) -> list[BreakerChange]:
-        """What changed since the last call; `second` is when, on the demonstration's clock."""
+        """Return what changed since the last call; `second` is the time on the demonstration's clock."""
         try:
             records = dict(self._loop.run_until_complete(self._store.read()).records)
         except BreakerUnavailable:
@@ -58,12 +60,15 @@ class BreakerWatcher:
         return BreakerState.CLOSED if ALL in self._records else BreakerState.UNKNOWN
 
     def strictest(self, model_version: str) -> BreakerState:
-        """Of all that govern some payment now; what another model's version once did governs none."""
+        """Return the strictest of all states that govern some payment now.
+
+        The state that another model's version once caused governs none.
+        """
         states = {self.state_of(scope) for scope in self._governing(model_version)}
         return next(state for state in _STRICTEST_FIRST if state in states)
 
     def shown(self, model_version: str) -> str:
-        """The strictest state, and where it is that of some segments only, of how many."""
+        """Say the strictest state, and in how many segments where it is that of some segments only."""
         state = self.strictest(model_version)
         held = [scope for scope in self._governing(model_version) if self.state_of(scope) is state]
         if state is BreakerState.CLOSED or not all(scope.startswith(_SEGMENT) for scope in held):
@@ -80,7 +85,7 @@ class BreakerWatcher:
 
 
 def told(changes: Sequence[BreakerChange]) -> list[str]:
-    """Changes that came at once and are alike, in one sentence each; the cause is the first one's."""
+    """Tell the changes, those that came at once and are alike in one sentence with the cause of the first."""
     alike: dict[tuple[str, str], list[BreakerChange]] = {}
     for change in changes:
         alike.setdefault((change.before, change.after), []).append(change)

@@ -1,4 +1,4 @@
-"""What the demonstration measures: decisions and dead letters as a `read_committed` reader sees them."""
+"""The demonstration's meter: it counts decisions and dead letters as a `read_committed` reader sees them."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from pipeline.io.settings import Settings
 
 ALLOWED_SHOWN: Final = 3
 STOPPED_SHOWN: Final = 5
-"""Of the latest decisions: few are no ALLOW, and those are what there is to read."""
+"""Number of latest decisions shown that are no ALLOW: there are few of them, and they are the ones to read."""
 FIRST_LOOKED_AT: Final = 500
-"""Decisions from which it is told whether accounts have a past."""
+"""Number of first decisions that show whether accounts have a past."""
 SCORES_KEPT: Final = 2000
 LATENCIES_KEPT: Final = 200_000
 WAIT_S: Final = 0.02
@@ -31,7 +31,7 @@ RECORDS_A_READ: Final = 500
 
 
 class Snapshot(NamedTuple):
-    """Counts so far and, over the last `WINDOW_S`, speed and latency."""
+    """The counts so far, and speed and latency over the last `WINDOW_S`."""
 
     decisions: int
     by_outcome: dict[str, int]
@@ -79,13 +79,13 @@ class Meter:
         self._first_months_percent: list[int] = []
         self._measured_from_ms = 0
         self.first_decision_s: float | None = None
-        """On time.monotonic(): when the first decision could be read."""
+        """Time by time.monotonic() when the first decision could be read."""
 
     def start(self) -> None:
         self._thread.start()
 
     def measure_from_now(self) -> None:
-        """Latency counts for records published from now on: earlier ones waited for the worker to start."""
+        """Measure latency for records published from now on only; earlier ones waited for the worker to start."""
         self._measured_from_ms = time.time_ns() // 1_000_000
 
     def stop(self) -> None:
@@ -128,7 +128,7 @@ class Meter:
             return dict(self._dead_letters)
 
     def accounted_for(self) -> int:
-        """Decisions, dead letters and duplicates: what offsets in must come to (I1)."""
+        """Return the decisions, dead letters and duplicates, which must come to the offsets in (I1)."""
         with self._lock:
             return self._counts.total() + self._dead_letters.total()
 
@@ -141,7 +141,7 @@ class Meter:
             return self._after["ReviewOutcome"]
 
     def decisions_read(self) -> dict[int, int]:
-        """The offset after the last record of decisions.v1, of whatever kind, by partition."""
+        """Return the offset after the last record of decisions.v1, of whatever kind, by partition."""
         with self._lock:
             return dict(self._next[self._decisions_topic])
 
@@ -150,17 +150,17 @@ class Meter:
             return dict(self._next[self._dead_topic])
 
     def first_months_percent(self) -> list[int]:
-        """Of each of the first decisions that knew it: the account's last 30 days against its normal month."""
+        """Return the account's last 30 days against its normal month, for each of the first decisions that knew it."""
         with self._lock:
             return list(self._first_months_percent)
 
     def scores_micro(self) -> list[int]:
-        """What the model gave the latest payments that it was asked about."""
+        """Return the model's scores of the latest payments that it was asked about."""
         with self._lock:
             return list(self._scores)
 
     def examples(self) -> list[Located]:
-        """One decision of each outcome, where there was one; of the model's if possible, the latest."""
+        """Return one decision of each outcome, where there was one: the latest, and of the model's if possible."""
         with self._lock:
             return [self._kept[outcome] for outcome in Outcome if outcome in self._kept]
 
@@ -185,7 +185,7 @@ class Meter:
             consumer.close()
 
     def _everywhere(self, consumer: Consumer) -> list[TopicPartition]:
-        """All partitions from their start: taking them by hand, without a group, spares the wait for joining one."""
+        """Return all partitions from their start. Without a group, no wait for joining one is needed."""
         topics = (self._decisions_topic, self._dead_topic)
         listed = {topic: client.partitions_of(consumer, topic) for topic in topics}
         return [TopicPartition(topic, partition, 0) for topic, partitions in listed.items() for partition in partitions]
@@ -233,7 +233,7 @@ class Meter:
 
 
 def percentile(values: Iterable[int], percent: int) -> int:
-    """Nearest rank; 0 of nothing."""
+    """Return the percentile by nearest rank; 0 where there are no values."""
     ordered = sorted(values)
     return ordered[min(len(ordered) * percent // 100, len(ordered) - 1)] if ordered else 0
 

@@ -1,4 +1,4 @@
-"""What was before the demonstration: a month of payments on the log, which the worker counts and does not decide."""
+"""The past before the demonstration: a month of payments on the log, which the worker counts but does not decide."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from pipeline.io.kafka import client
 from pipeline.io.settings import Settings
 
 DAYS_MAX: Final = 30
-"""As far as windows reach back."""
+"""Most days of the past, as far as windows reach back."""
 PAYMENTS_MAX: Final = 20_000
-"""Before the first decision all of them are counted, some thousands a second: with more accounts it is fewer days."""
+"""Most payments of the past. All are counted before the first decision, some thousands a second, so more accounts have
+fewer days."""
 SHARE: Final = 0.1
-"""How often accounts shop, against the time that is shown; each time for ten times as much. Bills come on top."""
+"""Rate at which accounts shop in the past, against the time that is shown; they spend ten times as much each time.
+Bills come on top."""
 BILLS_A_DAY: Final = 0.1
-"""Of each account: three a month."""
+"""Bills of each account: three a month."""
 
 
 class Past(NamedTuple):
@@ -29,14 +31,17 @@ NO_PAST: Final = Past(0, 0)
 
 
 def past_days(accounts: int, payments_a_day: float) -> int:
-    """How many days before what is shown can be had; at least one."""
+    """Return how many days there can be before the time that is shown; at least one."""
     a_day = accounts * (payments_a_day * SHARE + BILLS_A_DAY)
     return max(min(int(PAYMENTS_MAX / a_day), DAYS_MAX), 1)
 
 
 def begin_behind(settings: Settings, plan: TrafficSettings) -> Past:
-    """Commits the end of transactions.v1 as the worker's position. A worker that finds no state up to its position
-    counts what the log holds before it, as after a loss of Redis, and decides what comes behind it."""
+    """Commit the end of transactions.v1 as the worker's position.
+
+    A worker that finds no state up to its position counts what the log holds before it, as after a loss of Redis, and
+    decides what comes after it.
+    """
     topic = settings.topic("transactions.v1")
     options = client.reader_options(settings.bootstrap_servers, settings.consumer_group, settings.kafka_options)
     consumer = Consumer(options)

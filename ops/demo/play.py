@@ -1,4 +1,4 @@
-"""One run of the demonstration: what happens when, and what is waited for."""
+"""One run of the demonstration: the order of what happens, and the waits in between."""
 
 from __future__ import annotations
 
@@ -33,18 +33,19 @@ from pipeline.io.settings import Settings
 from pipeline.terminal.failures import Failure
 
 WRONG_AFTER_SHARE: Final = 0.45
-"""Of the demonstration's time: before it, what is usual is learned; after it, there must be time to recover."""
+"""Share of the demonstration's time after which the model goes wrong. Before it the breaker learns what is usual; after
+it there must be time to recover."""
 BLOCK_SEEN_S: Final = 2.0
-"""From the trip to the good model's return: long enough to see the fallback at work."""
+"""Time from the trip to the good model's return: long enough to see the fallback at work."""
 OVERTIME_S: Final = 40.0
-"""How much longer payments keep coming where the breaker has not closed again in time."""
+"""Time for which payments keep coming where the breaker has not closed again in time."""
 FIRST_DECISION_S: Final = 120.0
 BACKSTAGE_S: Final = 180.0
 REST_S: Final = 180.0
-"""For everything to be decided, audited and executed once nothing more comes: seconds, but for a busy machine."""
+"""Time for everything to be decided, audited and executed at the end: seconds, except on a busy machine."""
 TICK_S: Final = 0.1
 LOOK_S: Final = 0.3
-"""Between two looks into the database."""
+"""Time between two looks into the database."""
 PAGE_TIMEOUT_S: Final = 5.0
 
 
@@ -58,7 +59,7 @@ class Act(StrEnum):
 
 @dataclass(slots=True)
 class Play:
-    """One run, once broker, Redis and the files stand."""
+    """One run of the demonstration, once broker, Redis and the files are there."""
 
     scene: Scene
     wire: WireFormat
@@ -86,7 +87,7 @@ class Play:
         self.view.tell(self.second, sentence)
 
     def perform(self, seconds: int) -> Summary:
-        """Everything, in order. Failure where something does not come."""
+        """Perform everything in order. Raises Failure where something does not happen in time."""
         self.champion = self.scene.good_version
         self._begin()
         self._stand()
@@ -100,7 +101,7 @@ class Play:
             return self._finish(connection, undone)
 
     def _begin(self) -> None:
-        """Returns when the first decision can be read."""
+        """Begin, and wait until the first decision can be read."""
         self.traffic.publish_past()
         self.past = begin_behind(self.scene.settings, self.traffic.plan)
         self.watcher.begin(self.scene.policy.breaker)
@@ -117,7 +118,7 @@ class Play:
         self.tell(f"payments of {self.traffic.plan.accounts:,} accounts come in; hours pass in seconds")
 
     def _stand(self) -> None:
-        """Returns when decisions are audited and executed, too."""
+        """Wait until decisions are audited and executed, too."""
         self.backstage.start()
         self._wait(lambda: self.backstage.stands, BACKSTAGE_S, "Not everything would start.")
         self._tick()
@@ -125,7 +126,7 @@ class Play:
         self.tell(f"from here on {self.traffic.rate:,} payments a second")
 
     def _run(self, seconds: int) -> None:
-        """Returns when the time is over and the breaker has recovered, or when it won't any more."""
+        """Run until the time is over and the breaker has recovered, or won't any more."""
         began_s = self.second
         while (passed_s := self.second - began_s) < seconds or (
             self.act is not Act.RECOVERED and passed_s < seconds + OVERTIME_S
@@ -134,7 +135,7 @@ class Play:
             self._tick()
 
     def _rest(self, connection: Connection, reversals: int, released: int) -> None:
-        """Returns when everything is decided, audited and executed, so many reversals and released payments too."""
+        """Wait until everything is decided, audited and executed, including the reversals and released payments."""
         settings, wanted = self.scene.settings, self.traffic.published + released
 
         def has_come() -> bool:
@@ -146,7 +147,7 @@ class Play:
         self._wait(has_come, REST_S, "Not everything was decided, audited and executed.")
 
     def _review(self, connection: Connection) -> None:
-        """Returns when what a person decided is audited and executed."""
+        """Have a person decide a case, and wait until the outcome is audited and executed."""
         sentence = review_one(self.scene)
         if sentence is not None:
             self.tell(sentence)
@@ -154,14 +155,14 @@ class Play:
             self._rest(connection, 0, 0)
 
     def _undo(self, connection: Connection) -> Undone | None:
-        """None where the model never went wrong, since the breaker would not close before."""
+        """Take back the wrong decisions; None where the model never went wrong, as the breaker did not close before."""
         if not self.wrong:
             return None
         rest = partial(self._rest, connection)
         return Rollback(self.scene, self.wire, connection, self.tell, rest).carry_out(self.wrong)
 
     def _finish(self, connection: Connection, undone: Undone | None) -> Summary:
-        """Ends the worker, and counts."""
+        """End the worker, and count."""
         offsets_in = _committed_records(self.scene.settings)
         self.worker.stop()
         released = 0 if undone is None else undone.released
@@ -247,7 +248,7 @@ class Play:
         self.champion = version
 
     def _first_decision_s(self) -> float:
-        """Since the demonstration began."""
+        """Return the time of the first decision, since the demonstration began."""
         first_s = self.meter.first_decision_s
         return 0.0 if first_s is None else first_s - self.started_s
 
@@ -260,9 +261,9 @@ class Play:
 
 
 def _committed_records(settings: Settings) -> int:
-    """Records of transactions.v1 whose offsets the worker has committed, by its own count.
+    """Return the number of records of transactions.v1 whose offsets the worker has committed, by its own count.
 
-    The mock broker can't be asked: it forgets offsets that were committed in a transaction.
+    The mock broker can't be asked, because it forgets offsets that were committed in a transaction.
     """
     address = f"http://{settings.web_host}:{settings.web_port}/metrics"
     with urllib.request.urlopen(address, timeout=PAGE_TIMEOUT_S) as answer:

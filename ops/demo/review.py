@@ -1,4 +1,4 @@
-"""A person at work in the demonstration: an escalation, claimed and decided."""
+"""A person at work in the demonstration, who claims and decides an escalation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REASON: Final = "The customer was called back and knows the payment."
 
 
 def review_one(scene: Scene) -> str | None:
-    """What was decided, in a sentence; None where nothing waits that one person may decide."""
+    """Decide one case and say so in a sentence; None where no case waits that one person may decide."""
     settings = scene.as_role("fraud_review")
     for file in open_cases(settings, CASES_LOOKED_AT):
         if not needs_second(file.case, rules_of(settings)):

@@ -1,4 +1,4 @@
-"""Taking back, in the demonstration, what the wrong model decided: a plan, two people, and whose money is where."""
+"""The demonstration's rollback of what the wrong model decided: a plan, two people, and where the money is."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ REVERSALS_A_SECOND: Final = 500.0
 EXPLAIN_S: Final = 120
 REASON: Final = "A model was rolled out that takes fraud for honest and honest for fraud"
 _TELLING: Final = (
-    (Outcome.ALLOW, Outcome.BLOCK),  # fraud that was paid: the money comes back
+    (Outcome.ALLOW, Outcome.BLOCK),  # fraud that was paid, whose money comes back
     (Outcome.ALLOW, Outcome.ESCALATE),
     (Outcome.BLOCK, Outcome.ALLOW),
     (Outcome.ESCALATE, Outcome.ALLOW),
 )
-"""Which change to show in full, where there are several: first that which moves most."""
+"""Changes in the order in which one is chosen to be shown in full: first the one that moves most."""
 
 
 class Undone(NamedTuple):
-    """What came of the rollback. `shown`: the line that is explained in full, `before` and `after` its customer's."""
+    """The result of the rollback. `shown` is the line explained in full; `before` and `after` are its customer's."""
 
     plan: StoredPlan
     own_plan_refused: str
@@ -52,7 +52,7 @@ class Undone(NamedTuple):
     customer_after: CustomerFunds
     findings: Sequence[Finding]
     strangers: int
-    paid_anew: Mapping[str, int]  # of what was given back, by currency
+    paid_anew: Mapping[str, int]  # what payments that were given back have paid since, by currency
 
     @property
     def released(self) -> int:
@@ -60,7 +60,7 @@ class Undone(NamedTuple):
 
     @property
     def is_good(self) -> bool:
-        """All that was planned is done, and nothing else; the books are whole."""
+        """Return whether all that was planned is done, and nothing else, and the books are whole."""
         report = self.report
         return (
             report.state == "COMPLETED"
@@ -75,7 +75,10 @@ class Undone(NamedTuple):
 
 @dataclass(slots=True)
 class Rollback:
-    """`tell` a step of the story; `wait` until so many reversals, and so many payments given back, are dealt with."""
+    """A rollback in the demonstration.
+
+    `tell` tells a step of the story. `wait` waits until that many reversals and payments given back are dealt with.
+    """
 
     scene: Scene
     wire: WireFormat
@@ -84,7 +87,7 @@ class Rollback:
     wait: Callable[[int, int], None]
 
     def carry_out(self, version: str) -> Undone:
-        """Of all that the model `version` decided. Failure where it can't be."""
+        """Take back all that the model `version` decided. Raises Failure where that can't be done."""
         settings = self.scene.as_role("fraud_rollback")
         plan = make_plan(settings, self.wire, self._asked(version), _silent)
         plan_id = plan.header.plan_id
@@ -132,7 +135,7 @@ class Rollback:
         )
 
     def _refused_own(self, plan_id: str) -> str:
-        """What whoever made the plan is told when they apply it."""
+        """Return what the person who made the plan is told when they apply it."""
         settings = self.scene.as_role("fraud_rollback")
         try:
             with _own_signals():
@@ -150,7 +153,7 @@ class Rollback:
 
 
 def explained_by_command(scene: Scene, line: PlanLine, *, as_json: bool) -> Any:
-    """What `fraud explain` says of the payment: its text, or its JSON parsed."""
+    """Return what `fraud explain` says of the payment: its text, or its parsed JSON."""
     command = [sys.executable, "-m", "ops.cli", "explain", line.transaction_id, "--account", line.account_id]
     done = subprocess.run(  # noqa: S603 - the command is ours
         [*command, "--json"] if as_json else command,
@@ -170,7 +173,10 @@ def _released(lines: Sequence[PlanLine]) -> list[PlanLine]:
 
 
 def _telling(lines: Sequence[PlanLine]) -> PlanLine:
-    """The largest of the first kind in _TELLING that there is. Failure where the plan changes nothing."""
+    """Choose the largest line of the first kind in _TELLING that there is.
+
+    Raises Failure where the plan changes nothing.
+    """
     changing = [line for line in lines if line.disposition in CHANGING]
     for change in _TELLING:
         alike = [line for line in changing if (line.before, line.after) == change]
@@ -183,7 +189,7 @@ def _telling(lines: Sequence[PlanLine]) -> PlanLine:
 
 @contextmanager
 def _own_signals() -> Iterator[None]:
-    """What Ctrl-C does is the demonstration's to say again afterwards."""
+    """Restore the demonstration's signal handlers on leaving, so that it decides again what Ctrl-C does."""
     numbers = (signal.SIGTERM, signal.SIGINT)
     kept = {number: signal.getsignal(number) for number in numbers}
     try:
@@ -194,4 +200,4 @@ def _own_signals() -> Iterator[None]:
 
 
 def _silent(_count: int) -> None:
-    """Progress is not shown: it takes a second or two."""
+    """Show no progress, because it takes only a second or two."""

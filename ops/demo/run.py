@@ -1,8 +1,8 @@
 """The demonstration: the whole pipeline in a minute and a half, from nothing but what pip installs.
 
-Payments with fraud rings, bursts and card testing are decided by a worker of its own process, audited, and executed.
-Half-way the model goes wrong on purpose; the breaker takes it out of the loop, the fallback rules answer, and when the
-good model is back it is first tried on a sample. Then what the wrong model decided is taken back, by two people. The
+A worker in a process of its own decides payments with fraud rings, bursts and card testing; they are audited and
+executed. Half-way the model goes wrong on purpose. The breaker takes it out of the loop, the fallback rules answer, and
+when the good model is back it is first tried on a sample. Then two people take back what the wrong model decided. The
 end accounts for every record and every penny.
 """
 
@@ -42,8 +42,11 @@ class Asked(NamedTuple):
 
 
 def run_demo(directory: Path, *, seconds: int, seed: int, rate: int, as_json: bool) -> bool:
-    """True when the breaker tripped and closed again, what the wrong model decided is taken back, and every record and
-    all money is accounted for. Raises Failure."""
+    """Run the demonstration; return True when all went well. Raises Failure.
+
+    All went well when the breaker tripped and closed again, what the wrong model decided is taken back, and every
+    record and all money is accounted for.
+    """
     started_s = time.monotonic() - (time.time() - psutil.Process().create_time())
     view = view_for(as_json=as_json)
     try:

@@ -1,4 +1,4 @@
-"""What the demonstration needs on disk: a policy with short windows, the shipped model, one gone wrong, and keys."""
+"""The demonstration's files: a policy with short windows, the shipped model, one that has gone wrong, and keys."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from pipeline.io.sealing import create_key_file
 from pipeline.io.settings import Profile, Settings
 
 BLOCKED_TOO_MUCH_PERCENT: Final = 40
-"""Of the payments, once the model has gone wrong: those that look most honest, many times what it blocks when well."""
+"""Share of the payments that the wrong model blocks: those that look most honest, many times what a good one blocks."""
 
 SHORT_WINDOWS: Final[Mapping[str, int]] = {
     "window_s": 6,
@@ -43,7 +43,8 @@ SHORT_WINDOWS: Final[Mapping[str, int]] = {
 }
 """The breaker's settings in the demonstration. In earnest it looks at 5 minutes, stays open longer, and is quicker."""
 WINDOW_SHARE: Final = 7
-"""The least sample is a seventh of a window: one of five age bands has as much, one of 16 postcode areas has not."""
+"""The least sample is a seventh of a window. One of five age bands has as many payments, one of 16 postcode areas has
+not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Scene:
     rail_port: int
 
     def environment(self) -> dict[str, str]:
-        """What makes a worker use this scene, whatever is set outside."""
+        """Return the settings that make a worker use this scene, whatever is set outside."""
         s = self.settings
         return {
             "FRAUD_BOOTSTRAP_SERVERS": s.bootstrap_servers,
@@ -79,20 +80,21 @@ class Scene:
         }
 
     def as_role(self, role: str) -> Settings:
-        """The settings of whoever comes to the database as `role`."""
+        """Return the settings of a process that comes to the database as `role`."""
         return self.settings.model_copy(update={"database_url": postgres_url(self.postgres_port, user=role)})
 
     def name_champion(self, version: str) -> None:
-        """What a roll-out does: one file changes, and every worker looks at it every two seconds."""
+        """Name a champion, as a roll-out does: one file changes, and every worker looks at it every two seconds."""
         partial = self.registry / "champion.partial"
         partial.write_text(f"{version}\n")
         partial.rename(self.registry / "champion")
 
     def add_wrong_model(self, scores_micro: Sequence[int]) -> str:
-        """The version of a new artefact: the good model with every sign turned, as if fraud and honest had been swapped
-        in training. It blocks the BLOCKED_TOO_MUCH_PERCENT that look most honest, and lets fraud pass.
+        """Write a wrong model and return its version: the good model with every sign turned.
 
-        `scores_micro` are the good model's scores of late, which say where to cut.
+        It is as if fraud and honest payments had been swapped in training. It blocks the BLOCKED_TOO_MUCH_PERCENT that
+        look most honest, and lets fraud pass. `scores_micro` are the good model's latest scores, which say where to
+        cut.
         """
         good = load_champion(self.registry)
         version = f"{self.good_version[:24]}-wrong"
@@ -113,7 +115,7 @@ class Scene:
 
 
 def set_scene(directory: Path, bootstrap_servers: str, redis_url: str, rate: int) -> Scene:
-    """Writes the scene's files into `directory`, which it empties first. ModelRefused, PolicyRefused or OSError."""
+    """Write the scene's files into `directory`, emptied first. Raises ModelRefused, PolicyRefused or OSError."""
     if directory.exists():
         shutil.rmtree(directory)
     shipped = Settings.model_construct()
@@ -147,12 +149,12 @@ def set_scene(directory: Path, bootstrap_servers: str, redis_url: str, rate: int
 
 
 def clean_environment() -> dict[str, str]:
-    """FRAUD_* variables of the caller, emptied of effect, are the scene's to set; the rest is kept."""
+    """Return the caller's environment without its FRAUD_* variables, which the scene sets itself."""
     return {name: value for name, value in os.environ.items() if not name.startswith("FRAUD_")}
 
 
 def _with_short_windows(policy_text: str, rate: int) -> str:
-    """The shipped policy under another version, its breaker's settings replaced line by line."""
+    """Return the shipped policy under another version, with its breaker's settings replaced line by line."""
     wanted = {**SHORT_WINDOWS, "minimum_sample": max(SHORT_WINDOWS["window_s"] * rate // WINDOW_SHARE, 20)}
     shipped_version = parse_policy(policy_text.encode()).version
     section, lines, replaced = "", [], set()
@@ -171,7 +173,7 @@ def _with_short_windows(policy_text: str, rate: int) -> str:
 
 
 def block_from_micro(model: Model, policy: Policy) -> int:
-    """The lowest score that the policy blocks."""
+    """Return the lowest score that the policy blocks."""
     steps = model.calibration.probability_ppm.searchsorted(policy.model.block_probability_ppm, side="left")
     return int(model.calibration.edges[min(int(steps), len(model.calibration.edges)) - 1])
 

@@ -1,4 +1,4 @@
-"""The end of the demonstration: what came of every record, how fast, what the breaker did, decisions in full."""
+"""The end of the demonstration: what became of every record, how fast, what the breaker did, and decisions in full."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class BreakerChange(NamedTuple):
 class Summary(NamedTuple):
     snapshot: Snapshot
     past: Past
-    first_months_percent: Sequence[int]  # of each of the first decisions: 30 days against the account's normal month
+    first_months_percent: Sequence[int]  # for each first decision, 30 days against the account's normal month
     published: int
-    offsets_in: int  # what the worker committed on transactions.v1
+    offsets_in: int  # the records that the worker committed on transactions.v1
     distinct_decisions: int
     dead_letters: dict[str, int]  # by code, duplicates included
     latency_ms_p50: int
@@ -47,7 +47,7 @@ class Summary(NamedTuple):
 
     @property
     def is_whole(self) -> bool:
-        """I1 and I2: every record in is a decision, a dead letter or a duplicate, and no decision stands twice."""
+        """Return whether every record is a decision, a dead letter or a duplicate, and none stands twice (I1, I2)."""
         return (
             self.published == self.offsets_in == self.accounted_for
             and self.distinct_decisions == self.snapshot.decisions

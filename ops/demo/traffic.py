@@ -1,5 +1,7 @@
-"""The demonstration's payments: a past, then seeded traffic at a steady rate, now and then a record republished or
-broken."""
+"""The demonstration's payments: a past, then seeded traffic at a steady rate.
+
+Now and then a record is republished or broken.
+"""
 
 from __future__ import annotations
 
@@ -18,29 +20,30 @@ from pipeline.io.settings import Settings
 from pipeline.terminal.failures import Failure, failure_of
 
 DAYS: Final = 5
-"""Of event time, however long it takes: a payment that is given back to be decided anew must not be 6 days old."""
+"""Days of event time, however long the run takes. A payment that is given back to be decided anew must not be 6 days
+old."""
 PAYMENTS_A_DAY: Final = 2.0
-"""Of each account; what there are more of are accounts."""
+"""Payments of each account a day; a higher rate takes more accounts."""
 ACCOUNTS_MIN: Final = 400
 EARLY_RATE: Final = 50
-"""Payments a second at most until everything stands: the broker keeps 5 MB a partition for whoever comes late."""
+"""Most payments a second until everything has started. The broker keeps 5 MB a partition for readers that come late."""
 FRAUD_SHARE: Final = 0.03
 GUARDRAIL_SHARE: Final = 0.01
 FIRST_PAYMENTS: Final = 20
-"""Published while the worker still starts; the rest comes when they are decided, so that nothing ever waits in line."""
+"""Payments published while the worker still starts. The others come once these are decided, so that none waits."""
 HOUR_MS: Final = 3_600_000
 REPUBLISHED_EVERY: Final = 400
 BROKEN_EVERY: Final = 700
 EARLY_S: Final = 30
-"""How long that may take; where it takes longer, a busy machine's payments end a little later in event time."""
+"""Time that this may take. Where a busy machine takes longer, its payments end a little later in event time."""
 _BROKEN: Final = b"\xc3\x01not a payment at all"
 
 
 class Traffic:
-    """Days of event time pass in seconds, and end at about now.
+    """Traffic in which days of event time pass in seconds, and end at about now.
 
-    `publish_past` returns when the accounts and their past are on the log. Everything else is published in a thread of
-    its own until `stop`: by `start` FIRST_PAYMENTS, by `go` the rest, slowly, until `go_on`.
+    `publish_past` returns when the accounts and their past are on the log. A thread publishes everything else until
+    `stop`: FIRST_PAYMENTS after `start`, and the rest after `go`, slowly until `go_on`.
     """
 
     def __init__(self, settings: Settings, wire: WireFormat, *, seed: int, rate: int, seconds_max: int) -> None:
@@ -64,11 +67,11 @@ class Traffic:
             quiet_share=SHARE,
         )
         self._events = traffic_events(self.plan)
-        self._next: TrafficEvent | None = None  # the first that is no past
+        self._next: TrafficEvent | None = None  # the first event that doesn't belong to the past
         self._stopping, self._going, self._is_all_there = threading.Event(), threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="demo-traffic", daemon=True)
         self.published = 0
-        """Records on transactions.v1 behind the past, of whatever kind."""
+        """Number of records on transactions.v1 after the past, of whatever kind."""
         self.failure: Failure | None = None
 
     def publish_past(self) -> None:
@@ -87,11 +90,11 @@ class Traffic:
         self._going.set()
 
     def go_on(self) -> None:
-        """At the full rate: everything stands."""
+        """Go on at the full rate, because everything has started."""
         self._is_all_there.set()
 
     def stop(self) -> None:
-        """Returns when every record is acknowledged."""
+        """Stop, and wait until every record is acknowledged."""
         self._stopping.set()
         self._going.set()
         self._thread.join()

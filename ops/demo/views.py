@@ -1,4 +1,4 @@
-"""How the demonstration is shown: live in a terminal, as plain lines in a pipe, as JSON objects for programs."""
+"""The views of the demonstration: live in a terminal, plain lines in a pipe, JSON objects for programs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STORY_SHOWN: Final = 9
 
 
 class Moment(NamedTuple):
-    """What is shown at one time."""
+    """The figures that are shown at one time."""
 
     second: float  # since the demonstration began
     breaker: str
@@ -34,7 +34,7 @@ class Moment(NamedTuple):
 
 class View(Protocol):
     def tell(self, second: float, sentence: str) -> None:
-        """A step of the story."""
+        """Tell a step of the story."""
 
     def show(self, moment: Moment) -> None: ...
 
@@ -170,7 +170,7 @@ def _latest(decisions: tuple[Located, ...]) -> Table:
 
 
 def _shares(s: Snapshot) -> dict[str, str]:
-    """Of the last seconds."""
+    """Return the shares of the outcomes in the last seconds."""
     total = max(sum(s.recent_outcomes.values()), 1)
     return {outcome.value: f"{100 * s.recent_outcomes.get(outcome, 0) / total:4.1f} %" for outcome in Outcome}
 

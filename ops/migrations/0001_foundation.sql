@@ -1,8 +1,8 @@
--- Schemas, roles, the refusal to change what is append-only, the services' positions, and partitions by month.
+-- Schemas, roles, the refusal to change append-only tables, the services' positions, and partitions by month.
 
--- Roles. Each process logs in as its own; none has a password until `fraud database set-passwords` gives it one, so where the
--- server asks for passwords none can log in before that. What all services share is granted to fraud_service.
--- Roles belong to the whole server, so another database of it may have them already.
+-- Roles. Each process logs in as its own role. None has a password until `fraud database set-passwords` gives it one,
+-- so where the server asks for passwords nobody can log in before that. Rights that all services share are granted to
+-- fraud_service. Roles belong to the whole server, so another of its databases may have them already.
 DO $roles$
 DECLARE
     role_name text;
@@ -21,7 +21,7 @@ END
 $roles$;
 
 GRANT fraud_service TO fraud_audit, fraud_executor, fraud_review, fraud_rollback, fraud_reconcile;
--- A reversal is planned, and all is reconciled, from everything that is written.
+-- The planning of a reversal and reconciliation need everything that is written.
 GRANT fraud_reader TO fraud_rollback, fraud_reconcile;
 
 CREATE SCHEMA audit;
@@ -29,7 +29,7 @@ CREATE SCHEMA ledger;
 CREATE SCHEMA review;
 CREATE SCHEMA api;
 
--- Nobody has what was not granted to them by name; that goes for everything that later migrations make.
+-- Nobody has a right that was not granted to them by name. That holds for everything that later migrations make, too.
 DO $nobody$
 BEGIN
     EXECUTE format('REVOKE ALL ON DATABASE %I FROM PUBLIC', current_database());
@@ -42,14 +42,14 @@ ALTER DEFAULT PRIVILEGES REVOKE ALL ON SEQUENCES FROM PUBLIC;
 ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
 ALTER DEFAULT PRIVILEGES REVOKE USAGE ON TYPES FROM PUBLIC;
 
--- The reader reads everything, what is made later included.
+-- The reader reads everything, including what is made later.
 GRANT USAGE ON SCHEMA audit, ledger, review, control, api TO fraud_reader;
 ALTER DEFAULT PRIVILEGES IN SCHEMA audit, ledger, review, control, api GRANT SELECT ON TABLES TO fraud_reader;
 GRANT SELECT ON control.migration TO fraud_reader;
 GRANT USAGE ON SCHEMA control TO fraud_service;
 
--- Append-only (I5): the trigger function of every table that is. Superusers and session_replication_role pass it by;
--- that is why the audit log is anchored outside the database too.
+-- The trigger function of every append-only table (I5). Superusers and session_replication_role bypass it, which is why
+-- the audit log is also anchored outside the database.
 CREATE FUNCTION control.refuse_change() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 BEGIN
     RAISE EXCEPTION '%.% is append-only: % is refused', TG_TABLE_SCHEMA, TG_TABLE_NAME, TG_OP
@@ -57,7 +57,7 @@ BEGIN
 END
 $$;
 
--- Makes a table refuse UPDATE, DELETE and TRUNCATE. Of a partitioned table, every partition made later refuses too.
+-- Makes a table refuse UPDATE, DELETE and TRUNCATE. Every later partition of a partitioned table refuses them, too.
 CREATE FUNCTION control.make_append_only(parent regclass) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog
 AS $$
 BEGIN
@@ -70,8 +70,8 @@ $$;
 
 SELECT control.make_append_only('control.migration');
 
--- Partitions by month, of UTC. Services may call these and so need no right to create tables; only partitions of our
--- own tables can be made, and only for months that a record may be of.
+-- Partitions by month in UTC. Services may call these functions, and so need no right to create tables. Only partitions
+-- of our own tables can be made, and only for months that a record may belong to.
 CREATE FUNCTION control.ensure_partition(parent regclass, at_time timestamptz) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog SET timezone = 'UTC' AS $$
 DECLARE
@@ -98,7 +98,7 @@ BEGIN
     IF to_regclass(format('%I.%I', parent_schema, partition_name)) IS NULL THEN
         EXECUTE format('CREATE TABLE %I.%I PARTITION OF %s FOR VALUES FROM (%L) TO (%L)', parent_schema,
                        partition_name, parent, month_start, month_start + interval '1 month');
-        -- Row triggers are inherited from the parent; the one for TRUNCATE is not.
+        -- A partition inherits row triggers from its parent, but not the one for TRUNCATE.
         IF EXISTS (SELECT FROM pg_trigger WHERE tgrelid = parent AND tgname = 'refuse_truncate') THEN
             EXECUTE format('CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON %I.%I
                             FOR EACH STATEMENT EXECUTE FUNCTION control.refuse_change()',
@@ -109,7 +109,7 @@ BEGIN
 END
 $$;
 
--- This month's partition and those of the next months_ahead.
+-- Makes this month's partition and those of the next months_ahead months.
 CREATE FUNCTION control.ensure_partitions(parent regclass, months_ahead integer) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog SET timezone = 'UTC' AS $$
 BEGIN
@@ -122,7 +122,7 @@ BEGIN
 END
 $$;
 
--- The same for every partitioned table; the migrations end with it.
+-- Does the same for every partitioned table; the migrations end with it.
 CREATE FUNCTION control.ensure_all_partitions(months_ahead integer) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
 DECLARE
@@ -141,16 +141,16 @@ REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA control FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION control.ensure_partition(regclass, timestamptz),
     control.ensure_partitions(regclass, integer), control.ensure_all_partitions(integer) TO fraud_service;
 
--- Where each consumer goes on reading: the one table whose rows services change, always in the transaction that stores
--- what was read. A position never goes back, and each role moves only its own: role fraud_audit those of the consumers
--- "audit" and "audit-...".
+-- The offset from which each consumer goes on reading. This is the one table whose rows services change, always in the
+-- transaction that stores what was read. A position never goes back, and each role moves only its own: role fraud_audit
+-- moves those of the consumers "audit" and "audit-...".
 CREATE TABLE control.consumer_position (
     consumer text NOT NULL,
     topic text NOT NULL,
     partition integer NOT NULL CHECK (partition >= 0),
     next_offset bigint NOT NULL CHECK (next_offset >= 0),
     PRIMARY KEY (consumer, topic, partition)
-) WITH (fillfactor = 50);  -- a few rows that change all the time: room for their next versions on the same page
+) WITH (fillfactor = 50);  -- the few rows change all the time; this leaves room for their next versions on the page
 
 CREATE FUNCTION control.refuse_going_back() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 BEGIN

@@ -1,8 +1,8 @@
--- The audit log: what stands on decisions.v1, row by row, as it stood there; and what was refused.
+-- The audit log: the records of decisions.v1, row by row, as they stood there; and the payments that were refused.
 --
--- `record` is the value's bytes on the topic; every other column follows from it, from its place on the topic, or is
--- one of the three that the audit service adds: recorded_at, leaf_hash and chain_hash. All three are held outside the
--- database too (docs/audit.md), so the offline verifier finds any column that was changed.
+-- `record` is the value's bytes on the topic. Every other column follows from it or from its position on the topic, or
+-- is one of the three that the audit service adds: recorded_at, leaf_hash and chain_hash. All three are also held
+-- outside the database (docs/audit.md), so the offline verifier finds any column that was changed.
 
 CREATE TABLE audit.ai_decision_log (
     decision_id uuid NOT NULL,
@@ -24,7 +24,7 @@ CREATE TABLE audit.ai_decision_log (
     breaker_state text NOT NULL CHECK (breaker_state IN ('CLOSED', 'OPEN', 'HALF_OPEN', 'FORCED_OPEN', 'UNKNOWN')),
     breaker_scope text NOT NULL,
     execution_id uuid NOT NULL,
-    created_at timestamptz NOT NULL,  -- when it was decided, by the worker's clock
+    created_at timestamptz NOT NULL,  -- time of the decision, by the worker's clock
     source_partition integer NOT NULL,
     source_offset bigint NOT NULL,
     topic_partition integer NOT NULL CHECK (topic_partition >= 0),
@@ -36,8 +36,8 @@ CREATE TABLE audit.ai_decision_log (
     PRIMARY KEY (created_at, topic_partition, topic_offset)
 ) PARTITION BY RANGE (created_at);
 
--- PostgreSQL's own pglz takes a third of all that storing a row costs; lz4 hardly any, for as few bytes. A server that
--- was built without lz4 keeps pglz.
+-- PostgreSQL's own pglz takes a third of all that storing a row costs. lz4 takes hardly any, for as few bytes. A server
+-- that was built without lz4 keeps pglz.
 DO $$
 BEGIN
     IF 'lz4' = ANY ((SELECT enumvals FROM pg_settings WHERE name = 'default_toast_compression')::text[]) THEN
@@ -58,7 +58,7 @@ CREATE TABLE audit.reversal_log (
     reason text NOT NULL CONSTRAINT reason_is_given CHECK (length(btrim(reason, E' \t\n\r\f\v')) > 0),
     requested_by text NOT NULL,
     approved_by text NOT NULL,
-    created_at timestamptz NOT NULL,  -- when it was reversed
+    created_at timestamptz NOT NULL,  -- time of the reversal
     topic_partition integer NOT NULL CHECK (topic_partition >= 0),
     topic_offset bigint NOT NULL CHECK (topic_offset >= 0),
     record bytea NOT NULL,
@@ -77,7 +77,7 @@ CREATE TABLE audit.review_log (
     reason text NOT NULL CONSTRAINT reason_is_given CHECK (length(btrim(reason, E' \t\n\r\f\v')) > 0),
     reviewed_by text NOT NULL,
     second_reviewer text,
-    created_at timestamptz NOT NULL,  -- when it was reviewed
+    created_at timestamptz NOT NULL,  -- time of the review
     topic_partition integer NOT NULL CHECK (topic_partition >= 0),
     topic_offset bigint NOT NULL CHECK (topic_offset >= 0),
     record bytea NOT NULL,
@@ -87,12 +87,13 @@ CREATE TABLE audit.review_log (
     PRIMARY KEY (created_at, topic_partition, topic_offset)
 ) PARTITION BY RANGE (created_at);
 
--- A transaction's rows are found by its decision's id, which follows from the transaction's.
+-- Queries find a transaction's rows by its decision's id, which follows from the transaction's.
 CREATE INDEX ai_decision_log_decision ON audit.ai_decision_log (decision_id);
 CREATE INDEX reversal_log_decision ON audit.reversal_log (decision_id);
 CREATE INDEX review_log_decision ON audit.review_log (decision_id);
 
--- A row for each batch that was stored: how far each partition's log had come. The service starts from the last one.
+-- One row for each batch that was stored, which says how far its partition's log had come. The service starts from the
+-- last one.
 CREATE TABLE audit.chain_link (
     topic_partition integer NOT NULL CHECK (topic_partition >= 0),
     tree_size bigint NOT NULL CHECK (tree_size > 0),
@@ -102,7 +103,7 @@ CREATE TABLE audit.chain_link (
     PRIMARY KEY (topic_partition, tree_size)
 );
 
--- Payments that became no decision, duplicates among them, without their payload.
+-- Payments that did not become decisions, including duplicates, without their payload.
 CREATE TABLE audit.dead_letter (
     source_topic text NOT NULL,
     source_partition integer NOT NULL,
@@ -114,7 +115,7 @@ CREATE TABLE audit.dead_letter (
     payload_length bigint NOT NULL,
     topic_partition integer NOT NULL CHECK (topic_partition >= 0),
     topic_offset bigint NOT NULL CHECK (topic_offset >= 0),
-    created_at timestamptz NOT NULL,  -- of the dead letter on its topic
+    created_at timestamptz NOT NULL,  -- time of the dead letter on its topic
     recorded_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (created_at, topic_partition, topic_offset)
 ) PARTITION BY RANGE (created_at);
@@ -124,7 +125,7 @@ SELECT control.make_append_only(logged)
 FROM unnest(ARRAY['audit.ai_decision_log', 'audit.reversal_log', 'audit.review_log', 'audit.chain_link',
                   'audit.dead_letter']::regclass[]) AS logged;
 
--- A decision with what people did to it since: the latest review and reversal that were appended.
+-- Each decision with what people have done to it since: the latest review and the latest reversal appended.
 CREATE VIEW audit.ai_decision AS
 SELECT decided.*, reviewed.reviewed_by, reviewed.reviewed_at, reviewed.reviewed_outcome,
     reversed.reversal_id, reversed.reversed_at, reversed.corrected_outcome

@@ -1,7 +1,7 @@
 -- The ledger: accounts, what was to be done about each decision, the steps taken, and double-entry postings.
 --
--- Everything here is only ever appended. What a saga's state is, and what an account has, follows from the rows.
--- caused_at is the time of the decision's record on decisions.v1, for all rows of an execution: so a primary key of a
+-- Everything here is only ever appended. The state of a saga and the balance of an account follow from the rows. In all
+-- rows of an execution, caused_at is the time of the decision's record on decisions.v1. So a primary key of a
 -- partitioned table is unique over all time, because the register below holds one caused_at for each execution.
 
 CREATE TABLE ledger.account (
@@ -13,7 +13,8 @@ CREATE TABLE ledger.account (
     PRIMARY KEY (account_id, currency)
 );
 
--- The register: one row for each decision that was heard. Not partitioned, so that its key holds over all time.
+-- The register holds one row for each decision that was heard. It isn't partitioned, so that its key holds over all
+-- time.
 CREATE TABLE ledger.execution (
     execution_id uuid PRIMARY KEY,
     decision_id uuid NOT NULL,
@@ -21,7 +22,7 @@ CREATE TABLE ledger.execution (
     account_id text NOT NULL,
     beneficiary_account_id text NOT NULL,
     currency text NOT NULL CHECK (currency ~ '^[A-Z]{3}$'),
-    amount_minor bigint NOT NULL CHECK (amount_minor >= 0),  -- 0: a check of the account, which posts nothing
+    amount_minor bigint NOT NULL CHECK (amount_minor >= 0),  -- 0 is a check of the account, which posts nothing
     cause text NOT NULL CHECK (cause IN ('DECIDED_ALLOW', 'DECIDED_ESCALATE', 'DECIDED_BLOCK')),
     aim text NOT NULL,
     event_time timestamptz NOT NULL,
@@ -30,21 +31,21 @@ CREATE TABLE ledger.execution (
     topic_offset bigint NOT NULL CHECK (topic_offset >= 0),
     recorded_at timestamptz NOT NULL DEFAULT now()
 );
--- A restart looks for what was heard last.
+-- A restart looks for the decision that was heard last.
 CREATE INDEX execution_place ON ledger.execution (topic_partition, topic_offset);
 
--- What was heard about an execution after its decision: reviews and reversals, also those that changed nothing.
+-- Reviews and reversals that were heard about an execution after its decision, including those that changed nothing.
 CREATE TABLE ledger.cause (
     execution_id uuid NOT NULL,
     cause_id uuid NOT NULL,  -- the review's or the reversal's own
     cause text NOT NULL,
     aim text,
-    ignored text CHECK ((aim IS NULL) <> (ignored IS NULL)),  -- why it changed nothing
-    after_sequence integer NOT NULL CHECK (after_sequence >= 0),  -- steps taken before it was heard
+    ignored text CHECK ((aim IS NULL) <> (ignored IS NULL)),  -- the reason why it changed nothing
+    after_sequence integer NOT NULL CHECK (after_sequence >= 0),  -- number of steps taken before it was heard
     transaction_id text NOT NULL,
     account_id text NOT NULL,
     event_time timestamptz NOT NULL,
-    caused_at timestamptz NOT NULL,  -- of its own record
+    caused_at timestamptz NOT NULL,  -- time of its own record
     topic_partition integer NOT NULL CHECK (topic_partition >= 0),
     topic_offset bigint NOT NULL CHECK (topic_offset >= 0),
     recorded_at timestamptz NOT NULL DEFAULT now(),
@@ -52,7 +53,7 @@ CREATE TABLE ledger.cause (
 );
 CREATE INDEX cause_place ON ledger.cause (topic_partition, topic_offset);
 
--- The steps of every saga; the last one's to_state is its state.
+-- The steps of every saga; the to_state of the last one is the saga's state.
 CREATE TABLE ledger.transition (
     execution_id uuid NOT NULL,
     sequence integer NOT NULL CHECK (sequence > 0),
@@ -66,7 +67,7 @@ CREATE TABLE ledger.transition (
     recorded_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (caused_at, execution_id, sequence)
 ) PARTITION BY RANGE (caused_at);
--- What the rail owes an answer on is found by this; it holds few rows.
+-- This index finds the steps on which the rail owes an answer; it holds few rows.
 CREATE INDEX transition_doubt ON ledger.transition (execution_id, sequence)
     WHERE to_state IN ('IN_DOUBT', 'RECALL_IN_DOUBT');
 
@@ -91,7 +92,7 @@ CREATE TABLE ledger.posting (
 CREATE INDEX posting_source ON ledger.posting (source_account_id, currency, number) INCLUDE (amount_minor);
 CREATE INDEX posting_destination ON ledger.posting (destination_account_id, currency, number) INCLUDE (amount_minor);
 
--- Money that came in from outside, each once: the register of the postings that no decision caused.
+-- The register of the postings that no decision caused: money that came in from outside, each once.
 CREATE TABLE ledger.funding (
     execution_id uuid PRIMARY KEY,
     account_id text NOT NULL,
@@ -102,7 +103,7 @@ CREATE TABLE ledger.funding (
     FOREIGN KEY (account_id, currency) REFERENCES ledger.account
 );
 
--- What an account had through a posting's number, so that a balance never sums more than the tail after it.
+-- The balance of an account through a posting's number, so that a balance never sums more than the tail after it.
 CREATE TABLE ledger.balance_checkpoint (
     account_id text NOT NULL,
     currency text NOT NULL,
@@ -112,8 +113,9 @@ CREATE TABLE ledger.balance_checkpoint (
     PRIMARY KEY (account_id, currency, through_number)
 );
 
--- Numbers are given before commits, so "through number n" is only whole while nobody has one under way: whoever posts
--- shares a lock until its commit, and a checkpoint takes it alone. The database sees to it, not the program.
+-- Numbers are given before commits, so "through number n" is only whole while nobody has one under way. A transaction
+-- that posts therefore shares a lock until its commit, and a checkpoint takes it alone. The database sees to this, not
+-- the program.
 CREATE FUNCTION ledger.share_numbers() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 BEGIN
     PERFORM pg_advisory_xact_lock_shared(hashtext('ledger.posting_number'));
@@ -123,7 +125,7 @@ $$;
 CREATE TRIGGER share_numbers BEFORE INSERT ON ledger.posting
     FOR EACH STATEMENT EXECUTE FUNCTION ledger.share_numbers();
 
--- Appends where an account stands now; true where there was anything to append.
+-- Appends an account's present balance; returns true where there was anything to append.
 CREATE FUNCTION ledger.take_checkpoint(of_account text, of_currency text) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
@@ -148,7 +150,7 @@ BEGIN
 END
 $$;
 
--- What an account has now, from its last checkpoint on, and how many postings that took to sum.
+-- Returns an account's present balance, summed from its last checkpoint on, and how many postings that took.
 CREATE FUNCTION ledger.standing(of_account text, of_currency text, OUT balance_minor bigint, OUT tail bigint)
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog AS $$
     WITH checkpoint AS (
@@ -169,7 +171,7 @@ LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog AS $$
     FROM entry
 $$;
 
--- Each posting as the two entries that it is.
+-- Each posting as its two entries.
 CREATE VIEW ledger.entry AS
 SELECT source_account_id AS account_id, -amount_minor AS amount_minor, currency, number, posting_id, execution_id, step,
     event_time, caused_at, recorded_at
@@ -179,7 +181,7 @@ SELECT destination_account_id, amount_minor, currency, number, posting_id, execu
     recorded_at
 FROM ledger.posting;
 
--- Where each execution stands; state is NULL where it was heard of and no step was taken yet.
+-- Each execution with its state, which is NULL where its decision was heard but no step was taken yet.
 CREATE VIEW ledger.execution_state AS
 SELECT heard.*, last.to_state AS state, coalesce(last.aim, heard.aim) AS last_aim, last.sequence, last.reason,
     last.recorded_at AS changed_at
@@ -190,7 +192,7 @@ LEFT JOIN LATERAL (
     ORDER BY sequence DESC LIMIT 1
 ) AS last ON true;
 
--- The steps with what they are about.
+-- The steps with the executions that they belong to.
 CREATE VIEW ledger.saga_transition AS
 SELECT transition.execution_id, heard.decision_id, heard.transaction_id, heard.account_id, transition.sequence,
     transition.step, transition.from_state, transition.to_state, transition.cause,

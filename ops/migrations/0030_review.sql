@@ -1,7 +1,7 @@
--- People and their roles, and the cases that they review: one case a round of a decision, and what happened to it.
+-- People and their roles, and the cases that they review: one case for each round of a decision, and its events.
 
--- A word about a role: held from now on, or no longer. The latest about (name, role) counts. Only the owner writes it:
--- a service that could appoint an approver could approve by itself.
+-- A record about a role: it is held from now on, or no longer. The latest about (name, role) counts. Only the owner
+-- writes it, because a service that could appoint an approver could approve by itself.
 CREATE TABLE control.person_grant (
     sequence bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name text NOT NULL CHECK (name ~ '^[A-Za-z][A-Za-z0-9._@-]{1,63}$'),
@@ -14,8 +14,8 @@ CREATE TABLE control.person_grant (
 CREATE INDEX person_grant_name ON control.person_grant (name, sequence);
 SELECT control.make_append_only('control.person_grant');
 
--- A case. cause_id: of the decision or the reversal that escalated; the topic's place is that record's. Of a case that
--- a reversal opened, amounts and summary are the plan's; amount_gbp_minor is -1 where the worth is not known.
+-- A case. cause_id: the id of the decision or the reversal that escalated, whose position on the topic the case holds.
+-- A case that a reversal opened has the plan's amounts and summary. amount_gbp_minor is -1 where the worth is unknown.
 CREATE TABLE review.review_case (
     decision_id uuid NOT NULL,
     round integer NOT NULL CHECK (round >= 1),
@@ -38,8 +38,8 @@ CREATE INDEX review_case_account ON review.review_case (account_id);
 CREATE INDEX review_case_transaction ON review.review_case (transaction_id);
 SELECT control.make_append_only('review.review_case');
 
--- What happened to a case, in the order of its sequence; pipeline/review/cases.py has the states. Two people who act at
--- once write the same sequence, and one of them is refused. topic_*: of the record that was read, where one was.
+-- The events of a case, in the order of their sequence; pipeline/review/cases.py has the states. Two people who act at
+-- once write the same sequence, and one of them is refused. topic_*: the position of the record that was read, if any.
 CREATE TABLE review.case_event (
     decision_id uuid NOT NULL,
     round integer NOT NULL,

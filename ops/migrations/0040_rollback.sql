@@ -1,7 +1,7 @@
--- Rollback plans, who approved them, and how far each was carried out. All append-only.
+-- Rollback plans, who approved them, and how far each was carried out. All tables are append-only.
 
--- A plan. content_hash covers the header and every line; the lines are written in the same transaction.
--- audited_until: by partition of decisions.v1, the offset up to which the audit log had been written.
+-- A plan. content_hash covers the header and every line; the lines are written in the same transaction. audited_until:
+-- for each partition of decisions.v1, the offset up to which the audit log had been written.
 CREATE TABLE control.rollback_plan (
     plan_id uuid PRIMARY KEY,
     requested_by text NOT NULL,
@@ -23,8 +23,8 @@ CREATE TABLE control.rollback_plan (
 );
 SELECT control.make_append_only('control.rollback_plan');
 
--- One decision of a plan; columns as pipeline/rollback/reversal.py's PlanLine. payment_hex: of a payment that is to be
--- decided anew, its Avro encoding.
+-- One decision of a plan; its columns are those of PlanLine in pipeline/rollback/reversal.py. payment_hex: the Avro
+-- encoding of a payment that is to be decided anew.
 CREATE TABLE control.rollback_plan_decision (
     plan_id uuid NOT NULL,
     position integer NOT NULL CHECK (position >= 0),
@@ -52,7 +52,7 @@ CREATE TABLE control.rollback_plan_decision (
 CREATE INDEX rollback_plan_decision_decision ON control.rollback_plan_decision (decision_id);
 SELECT control.make_append_only('control.rollback_plan_decision');
 
--- That another person approved exactly this content.
+-- The approval of exactly this content by another person.
 CREATE TABLE control.rollback_approval (
     plan_id uuid PRIMARY KEY REFERENCES control.rollback_plan,
     approved_by text NOT NULL,
@@ -77,8 +77,8 @@ $$;
 CREATE TRIGGER refuse_own_approval BEFORE INSERT ON control.rollback_approval
     FOR EACH ROW EXECUTE FUNCTION control.refuse_own_approval();
 
--- How far a plan was carried out: every so often the number of records that stand on the topic so far, and the topic's
--- ends, from where on a resumed run looks for what was appended after this row was written.
+-- How far a plan was carried out. Every so often a row gives the number of records that stand on the topic so far, and
+-- the topic's ends, from which a resumed run looks for records that were appended after the row was written.
 CREATE TABLE control.rollback_progress (
     plan_id uuid NOT NULL REFERENCES control.rollback_approval,
     sequence integer NOT NULL CHECK (sequence >= 1),

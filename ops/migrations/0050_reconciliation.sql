@@ -1,4 +1,5 @@
--- Reconciliation: what was compared, how far, and every gap that was found or has closed since. Append-only.
+-- Reconciliation: what was compared, how far, and every gap that was found or has closed since. All of it is
+-- append-only.
 
 CREATE TABLE control.reconciliation (
     reconciliation_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -15,7 +16,7 @@ CREATE TABLE control.reconciliation (
 );
 
 CREATE TABLE control.reconciliation_gap (
-    gap_id uuid NOT NULL,  -- follows from what the gap is
+    gap_id uuid NOT NULL,  -- follows from the gap's content
     event text NOT NULL CHECK (event IN ('OPENED', 'CLOSED')),
     kind text NOT NULL,
     side text NOT NULL,
@@ -31,8 +32,8 @@ CREATE TABLE control.reconciliation_gap (
 SELECT control.make_append_only(logged)
 FROM unnest(ARRAY['control.reconciliation', 'control.reconciliation_gap']::regclass[]) AS logged;
 
--- Stretches are looked up by offset. Rows are appended in about that order, so a summary of each few pages is enough
--- and costs an insert next to nothing.
+-- Reconciliation looks up rows by offset. Rows are appended in about that order, so a summary of each few pages is
+-- enough, and it costs an insert next to nothing.
 CREATE INDEX ai_decision_log_place ON audit.ai_decision_log
     USING brin (topic_offset, source_offset) WITH (pages_per_range = 16, autosummarize = on);
 CREATE INDEX reversal_log_place ON audit.reversal_log

@@ -1,4 +1,4 @@
--- What the migrations themselves need; run before them every time, and changes nothing that is there.
+-- The objects that the migrations themselves need. This runs before them every time, and changes nothing that exists.
 
 CREATE SCHEMA IF NOT EXISTS control;
 

@@ -1,7 +1,7 @@
 """The database's migrations: `ops/migrations/NNNN_name.sql`, each applied once, in order, in a transaction of its own.
 
-What was applied is recorded with its SHA-256 in control.migration. A file that was changed after it was applied, or
-that was added before one that is applied, is refused: the schema of two databases would differ unnoticed.
+control.migration records each applied file with its SHA-256. A file that was changed after it was applied, or that was
+added before one that is applied, is refused, because the schemas of two databases would differ unnoticed.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ MONTHS_AHEAD: Final = 2
 FOLDER: Final = Path(__file__).parent
 _BOOTSTRAP: Final = "bootstrap.sql"
 _FILE_NAME: Final = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
-_LOCK: Final = 0x6D696772  # one migration at a time, whoever starts it
+_LOCK: Final = 0x6D696772  # lets one migration run at a time, whoever starts it
 
 
 class MigrationRefused(Exception):
-    """The files and what was applied don't go together, or a statement failed; nothing of that file was kept."""
+    """The files don't fit what was applied, or a statement failed; in that case nothing of its file was kept."""
 
 
 class Migration(NamedTuple):
@@ -36,10 +36,13 @@ class Migration(NamedTuple):
 
 
 def migrate(url: str, folder: Path = FOLDER) -> list[Migration]:
-    """Applies what is missing and returns it. Raises MigrationRefused, psycopg.OperationalError when out of reach."""
+    """Apply the migrations that are missing, and return them.
+
+    Raises MigrationRefused, and psycopg.OperationalError when the server is out of reach.
+    """
     wanted = migrations(folder)
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK])  # goes with the connection
+        connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK])  # released with the connection
         with connection.transaction():
             connection.execute((folder / _BOOTSTRAP).read_bytes())
         due = _due(wanted, _applied(connection))
@@ -50,7 +53,7 @@ def migrate(url: str, folder: Path = FOLDER) -> list[Migration]:
 
 
 def migrations(folder: Path = FOLDER) -> list[Migration]:
-    """Every file, in the order of their numbers. Raises MigrationRefused where two have the same."""
+    """Read every file, in the order of their numbers. Raises MigrationRefused where two have the same number."""
     found = []
     for path in sorted(folder.glob("*.sql")):
         if path.name == _BOOTSTRAP:

@@ -1,4 +1,4 @@
-"""`python -m ops.rail --port PORT --directory DIRECTORY`: the rail in the foreground until SIGTERM."""
+"""`python -m ops.rail --port PORT --directory DIRECTORY` runs the rail in the foreground until SIGTERM."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What the rail has done: a dictionary, and a file of lines that it is read back from after a restart.
+"""The rail's books: a dictionary, and a file of lines from which it is read again after a restart.
 
 Invariants
 1. A key is paid or refused once; asking again gives the first answer and is counted.
-2. What was answered is in the file: lines are written and synced before an answer leaves.
+2. Every answer is in the file: its lines are written and synced before the answer leaves.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Status(StrEnum):
     ACCEPTED = "ACCEPTED"
     REFUSED = "REFUSED"
     RECALLED = "RECALLED"
-    UNKNOWN = "UNKNOWN"  # no such key
+    UNKNOWN = "UNKNOWN"  # there is no such key
 
 
 class Transfer(NamedTuple):
@@ -44,7 +44,7 @@ class Books:
     def __init__(self, path: Path) -> None:
         self._entries: dict[str, Entry] = {}
         self.refused_duplicates = 0
-        """Since this process started."""
+        """Number of refused duplicates since this process started."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self._read(path)
         self._file = path.open("ab")
@@ -60,7 +60,10 @@ class Books:
         return entry.status
 
     def recall(self, key: str, *, is_refused: bool) -> Status:
-        """RECALLED, REFUSED where the money can't be had back, UNKNOWN where it was never paid."""
+        """Recall a transfer.
+
+        Return RECALLED, or REFUSED where the money can't be had back, or UNKNOWN where it was never paid.
+        """
         known = self._entries.get(key)
         if known is None or known.status is Status.REFUSED:
             return Status.UNKNOWN
@@ -76,7 +79,7 @@ class Books:
         return Status.UNKNOWN if known is None else known.status
 
     def recall_status(self, key: str) -> Status:
-        """RECALLED or REFUSED where a recall was answered, else UNKNOWN."""
+        """Return RECALLED or REFUSED where a recall was answered, else UNKNOWN."""
         known = self._entries.get(key)
         if known is None:
             return Status.UNKNOWN
@@ -85,7 +88,7 @@ class Books:
         return Status.REFUSED if known.is_recall_refused else Status.UNKNOWN
 
     def sync(self) -> None:
-        """Before an answer leaves."""
+        """Write and sync the lines; this must happen before an answer leaves."""
         if self._lines:
             self._file.write(b"".join(self._lines))
             self._file.flush()
@@ -93,7 +96,7 @@ class Books:
             self._lines.clear()
 
     def summary(self) -> dict[str, object]:
-        """Counts by status, what is out in each currency, and how many duplicates were refused."""
+        """Return counts by status, what is out in each currency, and how many duplicates were refused."""
         counts = Counter(entry.status.value for entry in self._entries.values())
         paid: Counter[str] = Counter()
         for entry in self._entries.values():
@@ -112,7 +115,7 @@ class Books:
         self._lines.append(orjson.dumps([*entry.transfer, entry.status, entry.is_recall_refused]) + b"\n")
 
     def _read(self, path: Path) -> None:
-        """A last line that a crash cut short was never answered, so it is cut off."""
+        """Read the file. A last line that a crash cut short was never answered, so it is cut off."""
         if not path.exists():
             return
         whole = path.read_bytes()

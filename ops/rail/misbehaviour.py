@@ -1,4 +1,4 @@
-"""How the rail misbehaves: for each request, drawn from a seed; for each transfer, by its key, so always the same."""
+"""The rail's misbehaviour: a seed decides for each request, and its key for each transfer, so always the same way."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ SLOW_MS_MAX: Final = 60_000
 
 @dataclass(frozen=True, slots=True)
 class Misbehaviour:
-    """Shares of requests, 0 to 1, in the order in which they are drawn; all 0 is a rail that behaves.
+    """Shares of requests, from 0 to 1, in the order in which they are drawn; with all 0 the rail behaves.
 
-    refused_share and recall_refused_share are of transfers, by key.
+    refused_share and recall_refused_share are shares of transfers, by key.
     """
 
     seed: int = 0
     slow_share: float = 0.0
     slow_ms: int = 2_000
-    error_before_share: float = 0.0  # 503, and nothing was done
-    partial_share: float = 0.0  # the first half of the list is done, then 500
-    error_after_share: float = 0.0  # 500, and everything was done
-    lost_reply_share: float = 0.0  # everything was done; the connection is closed without an answer
-    duplicate_share: float = 0.0  # the request is carried out twice, as by a network that repeats it
+    error_before_share: float = 0.0  # the answer is 503, and nothing was done
+    partial_share: float = 0.0  # the first half of the list is done, then the answer is 500
+    error_after_share: float = 0.0  # the answer is 500, and everything was done
+    lost_reply_share: float = 0.0  # everything was done, but the connection is closed without an answer
+    duplicate_share: float = 0.0  # the request is carried out twice, as if the network repeated it
     refused_share: float = 0.0
     recall_refused_share: float = 0.0
 
@@ -41,7 +41,7 @@ class Misbehaviour:
 
 
 class Whim(NamedTuple):
-    """What becomes of one request."""
+    """The treatment of one request."""
 
     slow_s: float
     is_error_before: bool
@@ -52,7 +52,7 @@ class Whim(NamedTuple):
 
 
 class Whims:
-    """One a request."""
+    """Draws one whim for each request."""
 
     def __init__(self, misbehaviour: Misbehaviour) -> None:
         self._misbehaviour = misbehaviour

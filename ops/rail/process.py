@@ -1,4 +1,4 @@
-"""The rail as a process that tests may kill and start again; it comes back on the same port with the same books."""
+"""The rail as a process that tests may kill and start again. It comes back on the same port with the same books."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ops.rail.misbehaviour import Misbehaviour
 
 
 def rail_process(directory: Path, port: int, misbehaviour: Misbehaviour | None = None) -> ServerProcess:
-    """Not started yet."""
+    """Make the rail, not started yet."""
     command = [sys.executable, "-m", "ops.rail", "--port", str(port), "--directory", str(directory)]
     for name, value in asdict(misbehaviour or Misbehaviour()).items():
         command += [f"--{name.replace('_', '-')}", str(value)]

@@ -1,4 +1,4 @@
-"""A certificate authority and one server certificate for the loopback interface: for stacks that live for a test."""
+"""A certificate authority and one server certificate for the loopback interface, for stacks that live for a test."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CLOCK_SLACK: Final = datetime.timedelta(minutes=5)
 
 @dataclass(frozen=True, slots=True)
 class Certificates:
-    """PEM files. keystore_path: the key, the certificate and its authority in one, as Kafka wants them."""
+    """PEM files. keystore_path: the key, the certificate and its authority in one file, as Kafka wants them."""
 
     authority_path: Path
     certificate_path: Path
@@ -31,7 +31,7 @@ class Certificates:
 
 
 def certificates(directory: Path) -> Certificates:
-    """Made on first use, then the same; the keys are readable by their owner only."""
+    """Return the certificates, made on first use; the keys are readable by their owner only."""
     made = Certificates(*(directory / name for name in ("ca.pem", "server.pem", "server.key", "server.keystore.pem")))
     if not made.keystore_path.exists():
         directory.mkdir(parents=True, exist_ok=True)

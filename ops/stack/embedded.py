@@ -1,7 +1,7 @@
-"""The embedded stack: nothing but what pip installs. For trying and for fast tests; no evidence about durability.
+"""The embedded stack needs nothing but what pip installs. It is for trying and for fast tests, not for durability.
 
-`with EmbeddedStack(directory) as stack:` or, in the foreground, `python -m ops.stack.embedded [--json]`.
-The broker is librdkafka's mock cluster: it keeps about 5 MB a partition, in memory, then drops the oldest.
+Use `with EmbeddedStack(directory) as stack:` or, in the foreground, `python -m ops.stack.embedded [--json]`. The broker
+is librdkafka's mock cluster, which keeps about 5 MB a partition in memory and then drops the oldest records.
 """
 
 import sys
@@ -20,13 +20,13 @@ _MOCK_BROKER = Path(__file__).with_name("mock_broker.py")
 
 
 class EmbeddedStack:
-    """The mock broker and Redis, and PostgreSQL where asked for, each a process of its own, so that none shares its
-    caller's cores or lock.
+    """The mock broker and Redis, and PostgreSQL where it is asked for.
 
-    A stopped broker has forgotten everything, its address included. Start it from a thread that lives as long.
+    Each is a process of its own, so that none shares its caller's cores or lock. A broker that was stopped has
+    forgotten everything, its address included. Start the stack from a thread that lives as long as it.
     """
 
-    bootstrap_servers: str  # known once started
+    bootstrap_servers: str  # known once the stack is started
 
     def __init__(self, directory: Path, *, redis_port: int = 0, with_postgres: bool = False) -> None:
         directory = directory.resolve()
@@ -39,7 +39,7 @@ class EmbeddedStack:
             log_path=directory / "broker.log",
         )
         self.postgres: PostgresServer | None = None
-        self.database_url = ""  # of the owner, who runs the migrations; empty without PostgreSQL
+        self.database_url = ""  # for the owner, who runs the migrations; empty without PostgreSQL
         try:
             self.redis = redis_server(
                 bundled_executable(),
@@ -57,7 +57,7 @@ class EmbeddedStack:
         self.redis_url = redis_url(redis_port)
 
     def start(self) -> None:
-        """Raises StackFailure, with nothing left running."""
+        """Start everything. Raises StackFailure, with nothing left running."""
         self._address_path.unlink(missing_ok=True)
         try:
             self.broker.start()
@@ -97,7 +97,7 @@ class EmbeddedStack:
 
 
 def embedded_stack(directory: Path) -> EmbeddedStack:
-    """With PostgreSQL, as people hold it up."""
+    """Make the stack with PostgreSQL, as people run it."""
     return EmbeddedStack(directory, with_postgres=True)
 
 

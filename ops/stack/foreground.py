@@ -1,4 +1,4 @@
-"""Hold a stack up in the foreground until Ctrl-C or SIGTERM; print where it is and what it takes to use it."""
+"""Run a stack in the foreground until Ctrl-C or SIGTERM; print its addresses and the settings that use it."""
 
 import argparse
 import json
@@ -16,7 +16,7 @@ from ops.stack.stack import OpenStack, StackFailure
 
 
 class Form(StrEnum):
-    """How a stack says what it takes to use it."""
+    """The form in which a stack prints what it takes to use it."""
 
     TABLE = "table"
     JSON = "json"
@@ -39,7 +39,7 @@ def hold(name: str, open_stack: OpenStack, directory: Path, *, is_kept: bool, fo
 
 
 def main(name: str, open_stack: OpenStack, default_directory: Path, *, is_kept: bool) -> None:
-    """The command line of one stack; ends the process with 1 and one sentence when the stack can't be had."""
+    """Run the command line of one stack; end the process with 1 and one sentence when the stack can't be had."""
     parser = argparse.ArgumentParser(prog=f"python -m ops.stack.{name}", description=f"Hold the {name} stack up.")
     parser.add_argument("--directory", type=Path, default=default_directory, help="where its files stand")
     form = parser.add_mutually_exclusive_group()
@@ -74,5 +74,5 @@ def _print_table(name: str, ready: ReadyStack) -> None:
     console = Console()
     console.print(table)
     console.print("To use it from another terminal:")
-    # Not wrapped: it is to be pasted.
+    # The line isn't wrapped, because people paste it.
     console.print(f"export FRAUD_ENV_FILE={ready.settings_path}", soft_wrap=True, markup=False, highlight=False)

@@ -1,4 +1,4 @@
-"""Files that Maven resolves once from a pom.xml of ours, kept in the user's cache."""
+"""Files that Maven resolves once from a pom.xml of ours, and that the user's cache keeps."""
 
 import hashlib
 import os
@@ -13,14 +13,14 @@ OUTPUT_TAIL_CHARACTERS = 1_000
 
 
 class MavenFailed(Exception):
-    """Maven is missing, or could not resolve what was asked for."""
+    """Maven is missing, or could not resolve the files that it was asked for."""
 
 
 def kept(name: str, pom: Path, goal: Sequence[str], unpack: Callable[[Path], None] = lambda _: None) -> Path:
-    """The folder of what `goal` puts into its outputDirectory, then `unpack` changed. Raises MavenFailed.
+    """Return the folder of the files that `goal` puts into its outputDirectory, as `unpack` then changes them.
 
-    A folder in the cache is complete: it is filled under another name and moved there in one step. Its name ends with
-    a hash of the pom.
+    A folder in the cache is complete, because it is filled under another name and moved there in one step. Its name
+    ends with a hash of the pom. Raises MavenFailed.
     """
     folder = cache() / f"{name}-{hashlib.sha256(pom.read_bytes()).hexdigest()[:12]}"
     if folder.is_dir():

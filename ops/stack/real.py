@@ -1,7 +1,7 @@
 """The real stack without Docker: Apache Kafka from its published jars, the system's Redis and PostgreSQL, on loopback.
 
-`with RealStack(directory) as stack:` or, in the foreground, `python -m ops.stack.real [--directory D] [--json]`.
-Needs Java 17 and Maven (once, to resolve the jars) and redis-server on the PATH.
+Use `with RealStack(directory) as stack:` or, in the foreground, `python -m ops.stack.real [--directory D] [--json]`.
+It needs Java 17 and Maven (once, to resolve the jars) and redis-server on the PATH.
 """
 
 from pathlib import Path
@@ -32,11 +32,11 @@ SECURE_START_DEADLINE_S = 3 * START_DEADLINE_S  # Java's TLS and SCRAM are slow 
 
 
 class RealStack:
-    """Kafka and Redis, and PostgreSQL where asked for, each a process: `stack.broker`, `stack.redis` and
-    `stack.postgres` can be killed, paused, stopped, started again.
+    """Kafka and Redis, and PostgreSQL where it is asked for.
 
-    A port of 0 is picked free. A directory used before keeps its topics, and its Redis state where that is persisted.
-    Start it from a thread that lives as long as the servers shall.
+    Each is a process: `stack.broker`, `stack.redis` and `stack.postgres` can be killed, paused, stopped and started
+    again. A port of 0 picks a free one. A directory that was used before keeps its topics, and its Redis state where
+    that is persisted. Start the stack from a thread that lives as long as the servers shall.
     """
 
     def __init__(
@@ -50,9 +50,9 @@ class RealStack:
         secure: bool = False,
         with_postgres: bool = False,
     ) -> None:
-        """secure: Kafka and Redis ask for TLS and a password, and every server for rights, as in production.
+        """Make the servers. secure: Kafka and Redis ask for TLS and a password, and every server for rights.
 
-        Raises StackFailure with one sentence on what is missing.
+        That is as in production. Raises StackFailure with one sentence on what is missing.
         """
         kafka_port, redis_port = kafka_port or free_port(), redis_port or free_port()
         directory = directory.resolve()
@@ -73,12 +73,12 @@ class RealStack:
         self.bootstrap_servers = bootstrap_servers(kafka_port)
         self.redis_url = redis_url(redis_port, redis_security)
         self.postgres: PostgresServer | None = None
-        self.database_url = ""  # of the owner, who runs the migrations; empty without PostgreSQL
+        self.database_url = ""  # for the owner, who runs the migrations; empty without PostgreSQL
         if with_postgres:
             self._add_postgres(directory / "postgres")
 
     def start(self) -> None:
-        """Raises StackFailure, with nothing left running."""
+        """Start everything. Raises StackFailure, with nothing left running."""
         try:
             self.redis.start()
             self.broker.start(deadline_s=START_DEADLINE_S if self._security is None else SECURE_START_DEADLINE_S)
@@ -92,11 +92,11 @@ class RealStack:
 
     @property
     def admin_options(self) -> dict[str, str]:
-        """librdkafka's, of the administrator; none on a stack without security."""
+        """Return librdkafka's options for the administrator; none on a stack without security."""
         return {} if self._security is None else self._security.client_options(ADMINISTRATOR)
 
     def client_options(self, principal: Principal) -> dict[str, str]:
-        """librdkafka's, of one process; none on a stack without security."""
+        """Return librdkafka's options for one process; none on a stack without security."""
         return {} if self._security is None else self._security.client_options(principal)
 
     def stop(self) -> None:
@@ -122,7 +122,7 @@ class RealStack:
         return RedisSecurity(self._security.certificates, self._security.secret("redis_password"))
 
     def _add_postgres(self, directory: Path) -> None:
-        """On a secure stack with a password, and with TLS where a PostgreSQL is installed: pip's is built without."""
+        """Add PostgreSQL, on a secure stack with a password, and with TLS where one is installed: pip's has none."""
         try:
             folder, port = system_folder(), free_port()
             settings, password, verifying = {}, None, ""
@@ -147,7 +147,7 @@ class RealStack:
 
 
 def real_stack(directory: Path) -> RealStack:
-    """With PostgreSQL, as people hold it up."""
+    """Make the stack with PostgreSQL, as people run it."""
     return RealStack(directory, with_postgres=True)
 
 

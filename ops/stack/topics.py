@@ -1,4 +1,4 @@
-"""The topics: what each holds, for how long and why; and one idempotent call that creates and verifies them."""
+"""The topics: what each holds, how long and why; and one idempotent call that creates and verifies them."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -20,9 +20,9 @@ from ops.stack.versions import MESSAGE_MAX_BYTES
 from pipeline.io.kafka.client import admin_client
 
 PARTITIONS_DEFAULT: Final = 4
-MOCK_PARTITIONS: Final = 4  # what librdkafka's mock cluster gives every topic; it can't be told otherwise
+MOCK_PARTITIONS: Final = 4  # librdkafka's mock cluster gives every topic this many; no setting changes it
 REQUEST_TIMEOUT_S: Final = 15.0
-VISIBLE_DEADLINE_S: Final = 15.0  # from a topic's creation until every partition of it has a leader
+VISIBLE_DEADLINE_S: Final = 15.0  # time from a topic's creation until every partition of it has a leader
 POLL_INTERVAL_S: Final = 0.05
 FOR_EVER: Final = -1
 DAY_MS: Final = 24 * 60 * 60 * 1000
@@ -30,13 +30,14 @@ _MOCK_CLUSTER_PREFIX = "mockCluster"
 
 
 class Cleanup(StrEnum):
-    DELETE = "delete"  # the oldest go once past the retention
-    COMPACT = "compact"  # the latest of each key stays for ever
+    DELETE = "delete"  # records are deleted once they are past the retention
+    COMPACT = "compact"  # the latest record of each key stays for ever
 
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """is_partitioned: has as many partitions as transactions.v1, else one. retention_ms: unused where compacted."""
+    """One topic. is_partitioned: it has as many partitions as transactions.v1, else one. retention_ms: unused where
+    it is compacted."""
 
     name: str
     is_partitioned: bool
@@ -46,7 +47,7 @@ class Topic:
     why: str
 
 
-# A dead letter carries the record that it is about, so records in must stay well below what it may weigh.
+# A dead letter carries the record that it is about, so incoming records must stay well below its own limit.
 _TRANSACTION_MAX_BYTES = MESSAGE_MAX_BYTES * 3 // 4
 _RECORD_MAX_BYTES = 1024 * 1024
 
@@ -121,14 +122,17 @@ TOPICS: Final[tuple[Topic, ...]] = (
 
 class TopicOutcome(StrEnum):
     CREATED = "created"
-    MATCHES = "matches"  # was there, as the table says
-    DIFFERS = "differs"  # was there, otherwise than the table says; left as it is
-    TOUCHED = "touched"  # the mock broker: made by asking for it, without settings
+    MATCHES = "matches"  # it existed, as the table says
+    DIFFERS = "differs"  # it existed, but not as the table says, and was left as it is
+    TOUCHED = "touched"  # on the mock broker, asking for it has made it, without settings
 
 
 @dataclass(frozen=True, slots=True)
 class TopicReport:
-    """differences: sentences such as "retention.ms is 604800000, should be 3888000000"; empty unless DIFFERS."""
+    """The outcome for one topic.
+
+    differences: sentences such as "retention.ms is 604800000, should be 3888000000"; empty unless DIFFERS.
+    """
 
     name: str
     outcome: TopicOutcome
@@ -149,8 +153,8 @@ def create_topics(
 ) -> list[TopicReport]:
     """Create what is missing and compare what is there, in the order of TOPICS; nothing that exists is changed.
 
-    partitions: of transactions.v1 and decisions.v1; the others have one. prefix: put before every name.
-    client_settings: librdkafka's, for security. Raises TopicsFailed.
+    partitions: how many transactions.v1 and decisions.v1 have; the other topics have one. prefix: put before every
+    name. client_settings: librdkafka's own, for security. Raises TopicsFailed.
     """
     admin = admin_client(bootstrap_servers, client_settings or {})
     wanted = [_new_topic(topic, prefix, partitions, replication_factor) for topic in TOPICS]
@@ -168,7 +172,7 @@ def create_topics(
 
 
 def topic_settings(topic: Topic, replication_factor: int) -> dict[str, str]:
-    """The topic's own settings, by Kafka's names for them."""
+    """Return the topic's own settings, by Kafka's names for them."""
     settings = {
         "cleanup.policy": topic.cleanup.value,
         "max.message.bytes": str(topic.message_max_bytes),
@@ -201,7 +205,7 @@ def _touch(admin: AdminClient, wanted: Sequence[NewTopic]) -> list[TopicReport]:
 
 
 def _create_missing(admin: AdminClient, wanted: Sequence[NewTopic]) -> set[str]:
-    """The names that were created; those that existed are no failure."""
+    """Create the topics that are missing, and return their names; one that existed is no failure."""
     created = set()
     futures: dict[str, Future[None]] = admin.create_topics(list(wanted), request_timeout=REQUEST_TIMEOUT_S)
     for name, future in futures.items():

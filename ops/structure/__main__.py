@@ -1,6 +1,6 @@
-"""`python -m ops.structure [CHECKOUT]`: how the code is laid out, as one JSON object; exit 1 on an impure module.
+"""`python -m ops.structure [CHECKOUT]` shows the layout of the code as one JSON object; it exits 1 on an impure module.
 
-Another checkout's folder may be given, to compare two states of the project by the same measure.
+The folder of another checkout may be given, to compare two states of the project by the same measure.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How the code is laid out, in numbers: sizes, flat folders, imports inside packages, upward imports and cycles."""
+"""The layout of the code in numbers: sizes, flat folders, imports inside packages, upward imports and cycles."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from typing import Final, NamedTuple
 from ops.structure.modules import import_graph, modules_of
 
 CONTRACTS: Final = Path(__file__).parents[2] / ".importlinter"
-"""Where the order of the layers is laid down; any checkout is measured by this one's."""
+"""File with the order of the layers; this checkout's order is the measure of any other."""
 SHARED: Final = frozenset({"pipeline.web", "pipeline.terminal", "pipeline.io", "pipeline.domain"})
 """Packages of `pipeline` that are no concern of their own but serve all concerns."""
 
 
 class Figures(NamedTuple):
-    modules: int  # without empty ones, which only make a package
+    modules: int  # without the empty ones, which only make a package
     lines: int
-    lines_median: float  # a module
+    lines_median: float  # of each module
     largest_folder: str
     largest_folder_modules: int
     concern_imports: int  # between modules that belong to a concern of `pipeline`
@@ -29,7 +29,7 @@ class Figures(NamedTuple):
     largest_package: str
     largest_package_percent: float  # of all lines
     upward_imports: tuple[str, ...]
-    cycles: tuple[str, ...]  # of packages that import each other, each named once
+    cycles: tuple[str, ...]  # groups of packages that import each other, each named once
 
 
 def figures_of(root: Path) -> Figures:
@@ -64,7 +64,7 @@ def figures_of(root: Path) -> Figures:
 
 
 def package_of(module: str) -> str:
-    """The concern that a module belongs to: `pipeline.audit`, `models.train`, a bench's family."""
+    """Return the concern that a module belongs to: `pipeline.audit`, `models.train`, a bench's family."""
     parts = module.split(".")
     depth = 3 if parts[:2] == ["ops", "bench"] else 2
     return ".".join(parts[:depth])
@@ -89,7 +89,7 @@ def _concern_imports(graph: Mapping[str, set[str]]) -> Iterator[tuple[str, str]]
 
 @cache
 def layers() -> tuple[str, ...]:
-    """From the top down: a layer imports those below it only."""
+    """Return the layers from the top down; a layer imports only those below it."""
     contracts = ConfigParser()
     contracts.read_string(CONTRACTS.read_text(encoding="utf-8"))
     return tuple(contracts["importlinter:contract:project"]["layers"].split())
@@ -108,7 +108,7 @@ def _is_upward(importer: str, imported: str) -> bool:
 
 
 def _cycles(graph: Mapping[str, set[str]]) -> Iterator[str]:
-    """Packages that reach each other by imports, each group once, by name."""
+    """Yield the groups of packages that reach each other by imports, each once, by name."""
     reach: dict[str, set[str]] = {}
     for importer, imported in _edges(graph):
         if (start := package_of(importer)) != (end := package_of(imported)):

@@ -11,7 +11,7 @@ PACKAGES: Final = ("pipeline", "models", "ops", "schemas")
 
 
 def modules_of(root: Path) -> dict[str, Path]:
-    """Dotted name → file, of every module below `root` that PACKAGES hold; a package goes by its own name."""
+    """Return dotted name → file for every module below `root` in PACKAGES; a package goes by its own name."""
     found: dict[str, Path] = {}
     for package in PACKAGES:
         for path in sorted((root / package).rglob("*.py")):
@@ -21,7 +21,7 @@ def modules_of(root: Path) -> dict[str, Path]:
 
 
 def imports_of(module: str, path: Path, modules: Collection[str]) -> set[str]:
-    """The project's modules that `module` imports anywhere in its file."""
+    """Return the project's modules that `module` imports anywhere in its file."""
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

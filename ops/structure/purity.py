@@ -1,8 +1,8 @@
-"""Pure and impure modules, told apart by their names, and what a pure one must not do.
+"""Pure and impure modules, told apart by their names, and the things that a pure one must not do.
 
-A module of `pipeline` or of the artefact that serving loads is pure unless its name says otherwise: then it maps values
-to values, and what it decides can be decided again (I3). A pure module imports pure modules only, so that purity can't
-be lost by way of another.
+A module of `pipeline` or of the artefact that serving loads is pure unless its name says otherwise. A pure module maps
+values to values, so what it decides can be decided again (I3). It imports pure modules only, so that it can't lose its
+purity by way of another.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 ROOTS: Final = ("pipeline", "models.artefact")
-"""The rule holds in these packages; what learns, operates or tests may do as it needs."""
+"""Packages in which the rule holds; code that learns, operates or tests may do as it needs."""
 IMPURE_WORDS: Final = frozenset(
     {"agent", "app", "client", "command", "files", "metrics", "page", "service", "store", "topics"}
 )
-"""A module whose name holds one of these words does what the word says."""
+"""Words in the names of impure modules; such a module does what the word says."""
 IMPURE_PACKAGES: Final = ("pipeline.io", "pipeline.terminal")
 CODECS: Final = "pipeline.io.avro"
-"""Codecs map bytes to values. Their schemas are read once, from files that ship with the code."""
+"""Package of codecs, which map bytes to values. They read their schemas once, from files that ship with the code."""
 SCHEMA_LIBRARY: Final = frozenset({"fastavro", "importlib", "io"})
 
 CLIENTS: Final = frozenset(
@@ -43,7 +43,7 @@ CALLS: Final[Mapping[str, frozenset[str]]] = {
     "randomness": frozenset({"hash", "uuid1", "uuid4"}),
     "input or output": frozenset({"__import__", "breakpoint", "eval", "exec", "input", "open", "print"}),
 }
-"""By the last name of what is called. `hash` differs from one process to the next for texts."""
+"""Forbidden calls by the last name of what is called. `hash` of a text differs from one process to the next."""
 
 
 class Violation(NamedTuple):
@@ -56,7 +56,7 @@ class Violation(NamedTuple):
 
 
 def is_impure(module: str) -> bool:
-    """Whether the module's own name, or the package that it stands in, says that it acts on the world."""
+    """Return whether the module's own name, or its package, says that it acts on the world."""
     if _is_in(module, CODECS):
         return False
     if any(_is_in(module, package) for package in IMPURE_PACKAGES):
@@ -65,14 +65,14 @@ def is_impure(module: str) -> bool:
 
 
 def violations(modules: Mapping[str, Path]) -> Iterator[Violation]:
-    """What the pure modules among `modules` (dotted name → file) do that they must not, in order of name and line."""
+    """Yield the violations of the pure modules among `modules` (dotted name → file), in order of name and line."""
     for module in sorted(modules):
         if any(_is_in(module, root) for root in ROOTS) and not is_impure(module):
             yield from violations_of(module, modules[module].read_text(encoding="utf-8"), modules)
 
 
 def violations_of(module: str, source: str, modules: Collection[str]) -> Iterator[Violation]:
-    """What one pure module's source does that it must not; `modules` are all of the project's, by dotted name."""
+    """Yield the violations of one pure module's source; `modules` are all of the project's, by dotted name."""
     for node in ast.walk(ast.parse(source)):
         match node:
             case ast.Import():
@@ -92,7 +92,7 @@ def violations_of(module: str, source: str, modules: Collection[str]) -> Iterato
 
 
 def _imported(node: ast.ImportFrom, modules: Collection[str]) -> Iterator[str]:
-    """The modules that `from package import name` imports: the package's own module where a name is none."""
+    """Yield the modules that `from package import name` imports; a name that is no module stands for the package's."""
     for alias in node.names:
         dotted = f"{node.module}.{alias.name}"
         yield dotted if dotted in modules else str(node.module)

@@ -1,4 +1,4 @@
-"""The offline verifier of the audit log. This folder stands alone: copied anywhere, `python -m verifier` runs.
+"""The offline verifier of the audit log. The folder stands alone: copied anywhere, it runs by `python -m verifier`.
 
-Needs Python 3.11, and `cryptography` for the signatures; neither the database nor any other part of the project.
+It needs Python 3.11, and `cryptography` for the signatures, but neither the database nor another part of the project.
 """

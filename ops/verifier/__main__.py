@@ -1,10 +1,10 @@
-"""Is this audit log as it was written? `python -m verifier log EXPORT --public-key FILE [--outside DIRECTORY]`,
-or of one decision: `python -m verifier proof FILE --public-key FILE`.
+"""Is this audit log as it was written? `python -m verifier log EXPORT --public-key FILE [--outside DIRECTORY]` tells.
+For one decision, `python -m verifier proof FILE --public-key FILE` does.
 
-Reads an export (`fraud audit export`), and what stands outside the database: leaf files and signed heads. From a
-record's bytes follow its leaf and every column; from the leaf files the chain and the Merkle roots; the heads sign
-both. What doesn't fit is told with its table, partition and offset. Exit 0: all as it was written; 1: something is not;
-2: it can't be said.
+It reads an export (`fraud audit export`), and what stands outside the database: leaf files and signed heads. A record's
+bytes determine its leaf and every column; the leaf files determine the chain and the Merkle roots; the heads sign both.
+Everything that doesn't fit is told with its table, partition and offset. Exit 0 means that all is as it was written, 1
+that something is not, and 2 that the verifier can't say.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Avro, as far as the schema of decisions.v1 uses it, and no further."""
+"""Avro as far as the schema of decisions.v1 uses it, and no further."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Read = Callable[[bytes, int], tuple[Any, int]]
 
 
 def avro_reader(schema: Any, named: dict[str, Read] | None = None) -> Read:
-    """A function from bytes and a position to the value there and the position after it."""
+    """Make a function from bytes and a position to the value there and the position after it."""
     named = {} if named is None else named
     if isinstance(schema, list):
         return _union([avro_reader(branch, named) for branch in schema])
@@ -123,9 +123,9 @@ def _map(item: Read) -> Read:
 
 
 def _block(content: bytes, at: int) -> tuple[int, int]:
-    """How many items come, and where."""
+    """Return how many items follow, and where they begin."""
     count, at = read_long(content, at)
-    if count < 0:  # a block that says its length in bytes too
+    if count < 0:  # the block says its length in bytes too
         _, at = read_long(content, at)
     if abs(count) > len(content):
         raise ValueError("a block holds more items than the record has bytes")

@@ -1,4 +1,4 @@
-"""What every column of the audit tables must hold, from the record's own bytes, as PostgreSQL writes it in JSON."""
+"""The values that columns of the audit tables must hold, from a record's bytes, as PostgreSQL writes them in JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .avro import Read, avro_reader, read_long
 
 EXECUTIONS: Final = UUID("2d3f1c52-7b0e-5a44-9c1d-51f7a0c8e6b1")
 TABLES: Final = ("ai_decision_log", "reversal_log", "review_log")
-# Columns of ai_decision_log that are named as in the record and hold what stands there.
+# Columns of ai_decision_log that have the name and the value of the record's field.
 _SAME: Final = (
     "decision_id", "transaction_id", "account_id", "agent_id", "model_version", "policy_version", "reasons",
     "rules_triggered", "route", "breaker_state", "breaker_scope", "source_partition", "source_offset",
@@ -22,7 +22,7 @@ _SINGLE_OBJECT: Final = b"\xc3\x01"
 
 
 class Records:
-    """Reads the values of decisions.v1: (table, columns that follow from it), or ValueError."""
+    """A reader of decisions.v1's values: it gives the table and the columns that follow, or raises ValueError."""
 
     def __init__(self, schema_text: str) -> None:
         named: dict[str, Read] = {}
@@ -79,7 +79,7 @@ def hex_text(content: bytes) -> str:
 
 
 def time_text(at_us: int) -> str:
-    """As PostgreSQL writes it in JSON, in UTC."""
+    """Write a time as PostgreSQL does in JSON, in UTC."""
     fraction = at_us % 1_000_000
     return f"{_second(at_us // 1_000_000)}{f'.{fraction:06}'.rstrip('0') if fraction else ''}+00:00"
 

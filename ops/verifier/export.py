@@ -1,4 +1,4 @@
-"""An export on disk: tables as lines of JSON, the schema of their records, what stands outside the database."""
+"""An export on disk: tables as lines of JSON, the schema of their records, and what stands outside the database."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ class Unreadable(Exception):
 
 
 class Report(NamedTuple):
-    """signed: rows under a signed head. younger: leaves whose rows may have come after the export."""
+    """The verifier's report.
+
+    signed: rows under a signed head. younger: leaves whose rows may have come after the export.
+    """
 
     rows: int
     partitions: int
@@ -33,7 +36,7 @@ class Report(NamedTuple):
 
 
 def verify_export(folder: Path, outside: Path, key: Ed25519PublicKey, *, is_all: bool = False) -> Report:
-    """is_all: no leaf may be without its row. Raises Unreadable, OSError."""
+    """Verify an export. is_all: no leaf may be without its row. Raises Unreadable and OSError."""
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     topic = manifest["topic"]
     records = Records((folder / "schema.avsc").read_text(encoding="utf-8"))
@@ -75,7 +78,7 @@ def _links(folder: Path) -> dict[Any, list[Row]]:
 
 
 def _heads(outside: Path, anchors: Path, topic: str) -> dict[Any, list[Head]]:
-    """Those of the files, and those of the topic anchors.v1 where the export has a copy of it."""
+    """Read the heads of the files, and those of the topic anchors.v1 where the export has a copy of it."""
     by_partition: dict[Any, list[Head]] = defaultdict(list)
     for path in sorted((outside / "heads").glob(f"{topic}-*/*.json")):
         by_partition[_number(path.parent)].append(_head(path.read_text(encoding="utf-8"), str(path)))
@@ -96,7 +99,7 @@ def _head(content: str, where: str) -> Head:
 def _lines(path: Path) -> Iterator[Row]:
     with path.open(encoding="utf-8") as file:
         for line in file:
-            yield json.loads(line, parse_float=str)  # a decimal is compared as it is written
+            yield json.loads(line, parse_float=str)  # decimals are compared as they are written
 
 
 def _number(path: Path) -> int:

@@ -1,4 +1,4 @@
-"""What the verifier may find."""
+"""The findings of the verifier."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 
 class Kind(StrEnum):
-    """What may be found."""
+    """The kinds of findings."""
 
     ROW_MISSING = "ROW_MISSING"
     ROW_INSERTED = "ROW_INSERTED"
     ROW_TWICE = "ROW_TWICE"
-    ROW_MISPLACED = "ROW_MISPLACED"  # in the table of another kind of record
+    ROW_MISPLACED = "ROW_MISPLACED"  # the row stands in the table of another kind of record
     RECORD_CHANGED = "RECORD_CHANGED"
     COLUMN_CHANGED = "COLUMN_CHANGED"
     LINK_CHANGED = "LINK_CHANGED"
@@ -22,7 +22,7 @@ class Kind(StrEnum):
 
 
 class Finding(NamedTuple):
-    """offset: on the topic; None where it is not about one record."""
+    """One finding. offset: that of the record on the topic; None where the finding is not about one record."""
 
     kind: Kind
     table: str

@@ -1,4 +1,4 @@
-"""The leaf file of one partition against its signed heads."""
+"""The check of one partition's leaf file against its signed heads."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Head(NamedTuple):
     root: bytes
     chain: bytes
     previous: bytes
-    text: bytes  # what is signed
+    text: bytes  # the bytes that are signed
     signature: bytes
 
 
 def head_of(content: str) -> Head:
-    """From a head's file, or a line of anchors.jsonl. Raises ValueError."""
+    """Read a head from its file, or from a line of anchors.jsonl. Raises ValueError."""
     try:
         read = json.loads(content)
         head, signature = read["head"], bytes.fromhex(read["signature"])
@@ -53,9 +53,9 @@ def is_signed(head: Head, key: Ed25519PublicKey) -> bool:
 
 
 def check_heads(topic: str, partition: Partition, heads: Sequence[Head], key: Ed25519PublicKey) -> list[Finding]:
-    """Each is signed, names the one before it, and has the leaf file's root and chain at its size.
+    """Check that each head is signed, names the previous one, and has the leaf file's root and chain at its size.
 
-    Also those of another source (the topic anchors.v1) may be among them: the same head twice is one.
+    Heads of another source (the topic anchors.v1) may be among them; the same head twice counts as one.
     """
     findings, previous = [], ZEROS
     of_size = roots(partition.entries, {head.tree_size for head in heads})

@@ -1,4 +1,4 @@
-"""Leaf files: 48 bytes a record, and the hashes over them (RFC 6962, and a chain)."""
+"""Leaf files, which hold 48 bytes a record, and the hashes over them (RFC 6962, and a chain)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Entry(NamedTuple):
 
 
 def read_leaves(path: Path) -> list[Entry]:
-    """Whole entries; one that is just being written is not there yet."""
+    """Read the whole entries; one that is just being written is not there yet."""
     content = path.read_bytes()
     return [Entry(*fields) for fields in _ENTRY.iter_unpack(content[: len(content) // _ENTRY.size * _ENTRY.size])]
 
@@ -35,12 +35,13 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 
 
 def chain_values(entries: Iterable[Entry]) -> list[bytes]:
-    """After each of `entries`."""
-    return list(accumulate(entries, _linked, initial=ZEROS))[1:]
+    """Return the chain value after each of `entries`."""
+    _, *values = accumulate(entries, _linked, initial=ZEROS)
+    return values
 
 
 def roots(entries: Sequence[Entry], sizes: set[int]) -> dict[int, bytes]:
-    """Of the Merkle tree at each of `sizes` that the entries reach."""
+    """Return the root of the Merkle tree at each of `sizes` that the entries reach."""
     frontier: list[bytes] = []
     found = {}
     for number, entry in enumerate(entries):

@@ -1,4 +1,4 @@
-"""The rows of one partition against its leaf file."""
+"""The check of one partition's rows against its leaf file."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ class Placed(NamedTuple):
 
 
 class Partition(NamedTuple):
-    """chain: the chain value after each of `entries`. required: so many of them must have a row; those after may be
-    younger than the export."""
+    """One partition. chain: the chain value after each of `entries`.
+
+    required: this many of the entries must have a row; the later ones may be younger than the export.
+    """
 
     number: int
     entries: Sequence[Entry]
@@ -33,7 +35,7 @@ def partition_of(number: int, entries: Sequence[Entry], required: int | None = N
 
 
 def check_rows(partition: Partition, rows: Iterable[Placed], records: Records) -> list[Finding]:
-    """One finding or more for every row that is not as it was written."""
+    """Return one finding or more for every row that is not as it was written."""
     by_offset: dict[object, list[Placed]] = {}
     for placed in rows:
         by_offset.setdefault(placed.row.get("topic_offset"), []).append(placed)
@@ -53,7 +55,7 @@ def check_rows(partition: Partition, rows: Iterable[Placed], records: Records) -
 
 
 def check_links(partition: Partition, links: Iterable[Row], rows: int) -> list[Finding]:
-    """chain_link says how far the log had come after a batch; its last row, that all rows are linked."""
+    """Check chain_link: each row says how far the log had come after a batch, and the last that all rows are linked."""
     findings, reached = [], 0
     for link in links:
         size = link["tree_size"]
@@ -107,7 +109,7 @@ def _is_same(row: Row, expected: Row, name: str) -> bool:
     one, other = row[name], expected[name]
     if type(one) is not type(other) or one != other:
         return False
-    # In Python true is 1, which the line above lets pass inside a document.
+    # In Python true equals 1, which the line above lets pass inside a document.
     return not isinstance(one, dict | list) or json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 

@@ -41,7 +41,7 @@ class AlertCode(StrEnum):
 
 
 class Entry(NamedTuple):
-    """What holds for every alert of one code.
+    """The properties of every alert of one code.
 
     severities: the ones that it may be raised with; most codes have one. runbook: an anchor of docs/operations.md.
     """

@@ -3,10 +3,10 @@
 `settings` holds what a person may set, `states` the state machine, `judging` the conditions and `routing` the hot path.
 """
 
-from pipeline.breaker.conditions import Observation, Trip, Watch
+from pipeline.breaker.conditions import Observation, Watch
 from pipeline.breaker.evaluating import ScopeReading, Transition, advance, transitions_after_loss
-from pipeline.breaker.history import HISTORY_MS, History, Totals, hour_of, hours_touched
-from pipeline.breaker.judging import Judgement, judge, next_event
+from pipeline.breaker.history import HISTORY_MS, History, hours_touched
+from pipeline.breaker.judging import judge, next_event
 from pipeline.breaker.routing import SEGMENT_OTHER, SEGMENTS_MAX, Governing, Routing
 from pipeline.breaker.settings import BreakerSettings, Condition
 from pipeline.breaker.states import (
@@ -35,17 +35,13 @@ __all__ = [
     "Event",
     "Governing",
     "History",
-    "Judgement",
     "Observation",
     "Routing",
     "ScopeReading",
-    "Totals",
     "Transition",
-    "Trip",
     "Watch",
     "advance",
     "diagram",
-    "hour_of",
     "hours_touched",
     "is_possible",
     "judge",

@@ -1,4 +1,4 @@
-"""From counts to events: which of the five conditions hold, for how long, and what that means for the state.
+"""Judging counts: which of the five conditions hold, for how long, and what event that is for the state.
 
 Invariants
 1. `all` is judged on how the service does (errors, latency), a model version and a segment on how the model behaves

@@ -21,7 +21,7 @@ Sample = Annotated[int, Field(strict=True, ge=20, le=1_000_000)]
 
 
 class Condition(StrEnum):
-    """What trips, in the order in which causes are named."""
+    """The conditions that trip the breaker, in the order in which causes name them."""
 
     ERROR_RATE = "ERROR_RATE"
     LATENCY_P99 = "LATENCY_P99"

@@ -62,7 +62,7 @@ class Service(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """How a service runs.
+    """The terms on which a service runs.
 
     `passing` and `ending` are failures of its own, besides PASSING and ENDING; `on_signal` holds what further signals
     make it do.

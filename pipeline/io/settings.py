@@ -30,7 +30,7 @@ class EnvFileMissing(Exception):
 class Profile(StrEnum):
     DEVELOPMENT = "development"
     PRODUCTION = "production"
-    """In production a process refuses to start without passwords, TLS and keys, or with secrets in the environment."""
+    """The profile that refuses to start without passwords, TLS and keys, or with secrets in the environment."""
 
 
 class Settings(BaseSettings):
@@ -55,7 +55,7 @@ class Settings(BaseSettings):
     """Address for the role that the process runs as; only migrations run as the owner. With {role} in its place, one
     address serves every process, and each puts in its own role."""
     service_patience_s: Annotated[float, Field(ge=0, le=3600)] = 60.0
-    """How long a service waits for PostgreSQL or the broker before it gives up its partitions and exits."""
+    """Time that a service waits for PostgreSQL or the broker before it gives up its partitions and exits."""
     service_standstill_s: Annotated[float, Field(gt=0, le=3600)] = 120.0
     """Longest turn of a service's loop; one that takes longer stands still, and /live says so. A statement of
     PostgreSQL may take 60 s, a delivery to the broker 20 s."""
@@ -72,7 +72,7 @@ class Settings(BaseSettings):
     session_timeout_ms: Annotated[int, Field(ge=1000, le=300_000)] = 6000
     transaction_timeout_ms: Annotated[int, Field(ge=1000, le=300_000)] = 5000
     state_patience_s: Annotated[float, Field(gt=0, le=3600)] = 60.0
-    """How long a worker holds a batch while Redis can't be reached, before it gives up its partitions and exits."""
+    """Time that a worker holds a batch while Redis can't be reached, before it gives up its partitions and exits."""
     kafka_options: Annotated[dict[str, str], Field(repr=False)] = {}
     """Options for librdkafka, passed on as they are: SASL, TLS and the like."""
 
@@ -95,10 +95,10 @@ class Settings(BaseSettings):
     review_four_eyes_gbp_minor: Annotated[int, Field(ge=0)] = 1_000_000
     """Amount from which two people decide an escalation: 10,000 GBP."""
     review_claim_minutes: Annotated[int, Field(ge=1, le=24 * 60)] = 30
-    """How long a claim keeps others out; a reviewer who needs longer claims again."""
+    """Time for which a claim keeps others out; a reviewer who needs longer claims again."""
     review_reason_characters_min: Annotated[int, Field(ge=1, le=1000)] = 20
     rollback_plan_hours: Annotated[int, Field(ge=1, le=24 * 30)] = 24
-    """How long a plan can be approved, because the records that it was made from change."""
+    """Time for which a plan can be approved; it is limited because the records that it was made from grow old."""
 
     rail_url: Annotated[str, Field(pattern=r"^http://[^/]+$")] = "http://127.0.0.1:8090"
     """Address of the payment rail that the executor pays by; a proxy beside the executor provides TLS."""
@@ -110,7 +110,7 @@ class Settings(BaseSettings):
     reconcile_port: Annotated[int, Field(ge=0, le=65535)] = 6070
 
     reconcile_grace_s: Annotated[float, Field(ge=0, le=3600)] = 30.0
-    """How long a record may be on its way to the audit log and the ledger before it is called missing."""
+    """Time that a record may be on its way to the audit log and the ledger before it is called missing."""
 
     audit_directory: Path = Path("var/audit")
     """Folder of the audit log's leaf files and signed heads, where no superuser of the database can write."""

@@ -59,7 +59,7 @@ class Pulse:
 
 
 class TurnAges:
-    """How many ticks each pulse has been in the same turn; it knows neither threads nor clocks."""
+    """The number of ticks that each pulse has been in the same turn; it knows neither threads nor clocks."""
 
     def __init__(self, pulses: Sequence[Pulse]) -> None:
         self._turns: dict[Pulse, tuple[int, int]] = {pulse: (pulse.turn, 0) for pulse in pulses}

@@ -246,7 +246,7 @@ class _Claim(NamedTuple):
 
 
 class _Progress:
-    """How far a partition was observed, and the answers that were given."""
+    """The progress of a partition's observation, and the answers that were given."""
 
     __slots__ = ("exceptions", "pruned_below", "reached", "snapshots")
 

@@ -132,7 +132,7 @@ def test_reading_all_ends_with_the_last_record(reader: LogReader, topic: str) ->
 
 
 class Answer:
-    """Of a broker about one partition, as librdkafka hands it on."""
+    """A broker's answer about one partition, as librdkafka hands it on."""
 
     def __init__(self, offset: int, error: KafkaError | None) -> None:
         self.partition, self.offset, self.error = 1, offset, error

@@ -129,7 +129,7 @@ QUIET: dict[str, Any] = {"accounts": 2_000, "days": 32, "quiet_days": 30, "quiet
 
 
 def test_a_quiet_month_holds_few_payments_and_a_normal_months_money() -> None:
-    """What accounts spend in 30 quiet days is what they declare, for half of them within a fifth or so."""
+    """Accounts spend in 30 quiet days what they declare, half of them to within a fifth or so."""
     quiet, spent, normal = settings(**QUIET), Counter[str](), dict[str, int]()
     count = 0
     for event in itertools.takewhile(lambda event: _time_ms(event) < quiet.busy_from_ms, traffic_events(quiet)):

@@ -61,7 +61,7 @@ def audit_rows(wire: WireFormat, decisions: list[bytes]) -> Iterator[bytes]:
 
 
 def spoilt(wire: WireFormat, decisions: list[bytes], pick: random.Random) -> Iterator[bytes]:
-    """What decisions with a byte changed, and others cut short, are read as: most are refused."""
+    """Yield what decisions with a byte changed, and others cut short, are read as; most are refused."""
     for value in decisions:
         changed = bytearray(value)
         changed[pick.randrange(11, len(value))] = pick.randrange(256)

@@ -110,7 +110,7 @@ def test_help_shows_every_command_under_its_section(capsys: pytest.CaptureFixtur
 
 @pytest.mark.parametrize("arguments", [("--help",), ("decisions", "tail", "--help"), ("rollback", "--help")])
 def test_help_imports_nothing_heavy(arguments: tuple[str, ...]) -> None:
-    """What makes help and completion answer at once: 0.1 s of CPU, where the libraries of the pipeline take 1."""
+    """Help and completion answer at once: they take 0.1 s of CPU, where the libraries of the pipeline take 1."""
     code = f"import sys; from ops.cli import run; run({arguments!r}); print(*sorted(sys.modules), file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert HEAVY & set(done.stderr.split()) == set()

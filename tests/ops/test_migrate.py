@@ -1,4 +1,4 @@
-"""Migrations: each once, in order, whole or not at all; and what the first of them makes."""
+"""Migrations are applied once each, in order, as a whole or not at all; and the first of them keeps its promises."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ PAID = Transfer("key-1", "GB29-0001", "GB29-0002", "GBP", 700)
 
 @pytest.fixture
 def books_of(tmp_path):
-    """Opens the books; all are closed after the test."""
+    """Open the books, and close all of them after the test."""
     opened = []
 
     def open_books() -> Books:

@@ -1,4 +1,4 @@
-"""What people expect of a repository is there, is valid, and says what is so."""
+"""The files that people expect of a repository are there, are valid, and are true."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 WORKFLOW = ROOT / ".github" / "workflows" / "ci.yml"
 DEPENDABOT = ROOT / ".github" / "dependabot.yml"
 APACHE_2_0_SHA256 = "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"
-"""Of the licence's text as the Apache Software Foundation publishes it."""
+"""SHA-256 of the licence's text as the Apache Software Foundation publishes it."""
 MANIFESTS = {"pip": "pyproject.toml", "docker": "Dockerfile", "maven": "pom.xml", "github-actions": ".github/workflows"}
 
 

@@ -1,4 +1,4 @@
-"""From the generator to the settled payment, with everything breaking: each payment ends once, and the books are whole.
+"""Each payment ends once and the books are whole, from the generator to the settled payment, with everything breaking.
 
 100,000 payments, each published twice, flow through the worker and two executors, while every record of decisions.v1
 is appended a second time, some decisions are reversed or reviewed, and the rail fails one request in seven. Meanwhile

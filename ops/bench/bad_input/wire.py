@@ -93,7 +93,7 @@ _FIELDS: Final = tuple(schema("transaction.v1")["fields"])
 
 
 def _fields_of(*types: object) -> tuple[str, ...]:
-    """The payment's fields of one of these Avro types, in the schema's order."""
+    """Return the payment's fields of one of these Avro types, in the schema's order."""
     return tuple(field["name"] for field in _FIELDS if field["type"] in types)
 
 

@@ -64,9 +64,6 @@ class Rig:
         self.workers[slot].start(deadline_s=START_S)
         return self.workers[slot]
 
-    def retire_worker(self, slot: int) -> None:
-        self.workers.pop(slot).stop()
-
     def crashing_worker(self, step: str) -> ServerProcess:
         """Make a worker for slot 0 that crashes; it isn't started yet.
 

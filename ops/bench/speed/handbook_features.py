@@ -34,7 +34,6 @@ from pipeline.state.windows import DAY_MS, PartitionEvents, Windows
 START_MS: Final = 1_522_540_800_000  # 2018-04-01T00:00:00Z
 LABELLED_AFTER_MS: Final = 3 * DAY_MS  # well before the windows ask, after 7 days
 BATCH: Final = 1000
-NO_DIGEST: Final = bytes(6)
 _PAIRS: Final = {  # the protocol's average or share → its count, our total, our count, and minor units a unit of money
     **{
         f"CUSTOMER_ID_AVG_AMOUNT_{days}DAY_WINDOW": (

@@ -28,7 +28,7 @@ from pipeline.io.avro.wire import WireFormat
 SECONDS_MAX = 300
 MEASURED_S_MAX = 40
 ASK_EVERY_S = 1.0
-"""How often to ask for the committed offsets. The answer costs the broker CPU, which counts as the measured case's."""
+"""Interval of questions for committed offsets. An answer costs the broker CPU, which counts as the measured case's."""
 
 
 class Case(NamedTuple):

@@ -18,8 +18,8 @@ from ops.stack.versions import BROKER_SETTINGS
 NODE_ID = 1
 FORMAT_TIMEOUT_S = 60
 PROBE_TIMEOUT_S = 1.0
-SECURE_PROBE_TIMEOUT_S = 5.0  # TLS and SCRAM take a few round trips and some work; on a loaded machine a second or two
-# After kill -9 the restarted node is refused until the session of its former self has lapsed: 9 s by default.
+SECURE_PROBE_TIMEOUT_S = 5.0  # TLS and SCRAM take a few round trips and some work; a second or two on a loaded machine
+# After kill -9 the restarted node is refused until the session of its predecessor has lapsed, 9 s by default.
 SESSION_TIMEOUT_MS = 3_000
 HEARTBEAT_INTERVAL_MS = 500
 JVM_OPTIONS = ("-XX:+UseSerialGC", "-Xms256m", "-Xmx1g", "-Djava.awt.headless=true")
@@ -27,15 +27,15 @@ _LOG_SETTINGS = Path(__file__).with_name("log4j2.properties")
 
 
 class BrokerFormatFailed(Exception):
-    """The broker's storage could not be laid out. The message holds the tool's words."""
+    """The broker's storage could not be laid out. The message holds the tool's own words."""
 
 
 def kafka_broker(
     directory: Path, port: int, controller_port: int, security: BrokerSecurity | None = None
 ) -> ServerProcess:
-    """The broker, not started yet; its storage is laid out on first use. security: None for a plain one.
+    """Make the broker, not started yet; its storage is laid out on first use. security: None for a plain one.
 
-    Raises KafkaUnavailable, BrokerFormatFailed.
+    Raises KafkaUnavailable and BrokerFormatFailed.
     """
     settings_path = directory / "server.properties"
     directory.mkdir(parents=True, exist_ok=True)
@@ -58,8 +58,8 @@ def bootstrap_servers(port: int) -> str:
 
 
 def answers(servers: str, client_options: Mapping[str, str] | None = None) -> bool:
-    """True once the cluster's own metadata lists the broker: it is registered and serves."""
-    # The connections refused meanwhile are what is waited out: nothing to log below "emergency".
+    """Return whether the cluster's own metadata lists the broker, which then is registered and serves."""
+    # Connections that are refused meanwhile are only waited out, so nothing below "emergency" is logged.
     probe: dict[str, str | int | float | bool] = {
         "bootstrap.servers": servers,
         "reconnect.backoff.max.ms": 200,

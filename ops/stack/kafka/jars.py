@@ -1,4 +1,4 @@
-"""The jars of Apache Kafka, resolved once by Maven from pom.xml: 43 MB, 7 s where the registry is near."""
+"""The jars of Apache Kafka, which Maven resolves once from pom.xml: 43 MB, and 7 s where the registry is near."""
 
 import shutil
 from pathlib import Path
@@ -14,7 +14,7 @@ class KafkaUnavailable(Exception):
 
 
 def kafka_jars() -> Path:
-    """The folder of the jars. Raises KafkaUnavailable."""
+    """Return the folder of the jars. Raises KafkaUnavailable."""
     try:
         return kept(f"kafka-{KAFKA_VERSION}", _POM, ["dependency:copy-dependencies", "-DincludeScope=runtime"])
     except MavenFailed as failure:

@@ -1,7 +1,7 @@
-"""A broker that asks who is there: TLS, SCRAM-SHA-512, and rights that are denied by default.
+"""A broker with security: TLS, SCRAM-SHA-512, and rights that are denied by default.
 
-The administrator and the broker itself are made when the storage is laid out, from salted passwords (RFC 5802), so
-that no password stands in a command line; everybody else by ops/access/rights.py.
+The users of the administrator and of the broker itself are made when the storage is laid out, from salted passwords
+(RFC 5802), so that no password stands in a command line. ops/access/rights.py makes all the others.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PLAIN_LOGIN: Final = "org.apache.kafka.common.security.plain.PlainLoginModule"
 
 @dataclass(frozen=True, slots=True)
 class BrokerSecurity:
-    """The secret files of one broker's directory; made on first use, then the same."""
+    """The secret files of one broker's directory, which are made on first use."""
 
     directory: Path
 
@@ -35,7 +35,7 @@ class BrokerSecurity:
         return certificates(self.directory)
 
     def password(self, user: str) -> str:
-        """Of a user of the broker."""
+        """Return the password of a user of the broker."""
         return self.secret(f"kafka_password_{user}")
 
     def secret(self, name: str) -> str:
@@ -51,7 +51,7 @@ class BrokerSecurity:
         return {principal: self.password(principal) for principal in Principal}
 
     def client_options(self, user: str) -> dict[str, str]:
-        """librdkafka's options for one user."""
+        """Return librdkafka's options for one user."""
         return {
             "security.protocol": PROTOCOL,
             "sasl.mechanism": MECHANISM,
@@ -61,13 +61,13 @@ class BrokerSecurity:
         }
 
     def settings(self) -> dict[str, str]:
-        """The broker's own, over those of a broker without security."""
+        """Return the broker's settings of security, which go over those of a broker without security."""
         return {
             "sasl.enabled.mechanisms": MECHANISM,
             "security.inter.broker.protocol": PROTOCOL,
             "sasl.mechanism.inter.broker.protocol": MECHANISM,
             "listener.security.protocol.map": f"{PROTOCOL}:{PROTOCOL},CONTROLLER:SASL_PLAINTEXT",
-            # The controller answers before it can read SCRAM credentials, which stand in its own log.
+            # The controller answers before it can read SCRAM credentials, because these stand in its own log.
             "sasl.mechanism.controller.protocol": "PLAIN",
             "listener.name.controller.sasl.enabled.mechanisms": "PLAIN",
             "listener.name.controller.plain.sasl.jaas.config": self._login(_PLAIN_LOGIN, is_server=True),
@@ -82,7 +82,7 @@ class BrokerSecurity:
         }
 
     def format_arguments(self) -> list[str]:
-        """Of the storage tool: the two users that must be there before anybody can make others."""
+        """Return the storage tool's arguments for the two users that must exist before anybody can make others."""
         return [part for user in (ADMINISTRATOR, BROKER) for part in ("--add-scram", self._salted(user))]
 
     def _login(self, module: str, *, is_server: bool = False) -> str:

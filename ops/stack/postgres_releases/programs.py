@@ -1,4 +1,4 @@
-"""PostgreSQL's programs of every major version that the migrations and statements must hold on: 60 MB, 240 unpacked."""
+"""PostgreSQL's programs of every major version on which migrations and statements must hold: 60 MB, unpacked 240 MB."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MACHINES: Final = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64v8", "
 
 
 def released_folder(major: int) -> Path:
-    """The folder of initdb and postgres of the newest release of a major version in the pom. Raises PostgresMissing."""
+    """Return the folder of initdb and postgres of a major version's release in the pom. Raises PostgresMissing."""
     assert major in POSTGRES_MAJORS, f"the pom has no PostgreSQL {major}"
     name = f"{sys.platform}-{_MACHINES.get(platform.machine().lower(), platform.machine())}"
     try:

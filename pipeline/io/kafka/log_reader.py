@@ -237,14 +237,17 @@ class LogReader:
 
 
 def _offsets(what: str, answer: Iterable[TopicPartition]) -> dict[int, int]:
-    """By partition, where there is one. A partition that could not be asked for is no partition without an offset."""
+    """Return the offsets by partition, where there are any.
+
+    A partition about which the broker could not answer is not one without an offset, so that raises BrokerFailed.
+    """
     offsets: dict[int, int] = {}
-    for place in answer:
-        if place.error is not None:
-            failed = f"the broker was asked in vain for {what} in partition {place.partition}"
-            raise broker_failure(failed, KafkaException(place.error))
-        if place.offset >= 0:
-            offsets[place.partition] = place.offset
+    for where in answer:
+        if where.error is not None:
+            failed = f"the broker was asked in vain for {what} in partition {where.partition}"
+            raise broker_failure(failed, KafkaException(where.error))
+        if where.offset >= 0:
+            offsets[where.partition] = where.offset
     return offsets
 
 

@@ -45,8 +45,8 @@ FETCH_BYTES_MIN: Final = 65_536
 core at 1,000/s."""
 IDLE_POLL_S: Final = 0.2
 MEMBERSHIP_INTERVAL_S: Final = 2.0
-"""How often the group hears from us while batches wait. It isn't oftener because a pause throws away what was fetched
-ahead, and a batch under load takes a few tenths of a second."""
+"""Interval at which the group hears from us while batches wait. It isn't shorter because a pause throws away what was
+fetched ahead, and a batch under load takes a few tenths of a second."""
 BROKER_TIMEOUT_S: Final = 30.0
 COMMIT_MARGIN_S: Final = 2.0
 """Margin by which one attempt at a commit may exceed the transaction's timeout. By then the broker has aborted the

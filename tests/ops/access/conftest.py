@@ -9,7 +9,7 @@ from tests.ops.access.kafka_acts import make_missing_topics
 
 @pytest.fixture(scope="session")
 def secure_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealStack]:
-    """Kafka with TLS, passwords and rights. Nobody decides on it."""
+    """Provide Kafka with TLS, passwords and rights; no worker decides on it."""
     with RealStack(tmp_path_factory.mktemp("secure"), secure=True) as stack:
         create_topics(stack.bootstrap_servers, partitions=1, client_settings=stack.admin_options)
         make_missing_topics(stack)

@@ -1,4 +1,4 @@
-"""What a credential may try on the broker. Each act returns None when it was done, or the broker's refusal."""
+"""The acts that a credential may try on the broker. Each returns None when it was done, or the broker's refusal."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ DENIED = {
 
 
 class NoAnswer(Exception):
-    """Neither done nor refused: the test can't say."""
+    """An act was neither done nor refused, so the test can't say."""
 
 
 class Credential:
-    """One user's clients on one stack."""
+    """The clients of one user on one stack."""
 
     def __init__(self, stack: RealStack, principal: Principal) -> None:
         self.principal = principal
@@ -61,7 +61,7 @@ class Credential:
         self._admin = AdminClient(self._options)
 
     def write(self, topic: str) -> KafkaError | None:
-        """One record."""
+        """Write one record."""
         outcomes: list[KafkaError | None] = []
 
         def told(error: KafkaError | None, _message: Message) -> None:
@@ -73,7 +73,7 @@ class Credential:
         return _only(outcomes)
 
     def read(self, topic: str, group: str) -> KafkaError | None:
-        """From its start to its end, as nobody's member; the group is only asked for by the library."""
+        """Read a topic from its start to its end, as no group's member; only the library asks for the group."""
         consumer = Consumer({**self._options, "group.id": group, "enable.partition.eof": True})
         try:
             # Of a topic that it may not even see, the library waits to hear for ever.
@@ -88,7 +88,7 @@ class Credential:
         raise NoAnswer(topic)
 
     def move_offsets(self, group: str, topic: str) -> KafkaError | None:
-        """As if it were a member that had read: whoever may can make a group pass records over."""
+        """Commit as if this were a member that had read; whoever may do so can make a group pass over records."""
         wanted = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, 0, 0)])
         return _refusal_of_offsets(self._admin.alter_consumer_group_offsets([wanted], request_timeout=ANSWER_S))
 
@@ -97,12 +97,12 @@ class Credential:
         return _refusal_of_offsets(self._admin.list_consumer_group_offsets([wanted], request_timeout=ANSWER_S))
 
     def fence(self, transactional_id: str) -> KafkaError | None:
-        """Take the place of whoever writes under this id."""
+        """Shut out whoever writes under this id."""
         producer = Producer({**self._options, "transactional.id": transactional_id})
         return _refusal(lambda: producer.init_transactions(ANSWER_S))
 
     def administer(self, act: str) -> KafkaError | None:
-        """One of ADMINISTRATION."""
+        """Do one act of ADMINISTRATION."""
         return _refusal_in(ADMINISTRATION[act](self._admin, self.principal))
 
 
@@ -115,7 +115,7 @@ def _delete_topic(admin: AdminClient, _: Principal) -> Mapping[Any, Future[Any]]
 
 
 def _delete_records(admin: AdminClient, principal: Principal) -> Mapping[Any, Future[Any]]:
-    """Of a topic that it may see: of another, the library would not find the leader to ask."""
+    """Delete from a topic that the user may see; for another, the library would not find the leader to ask."""
     topic = (ACCESS[principal].writes + ACCESS[principal].reads + ACCESS[principal].keeps)[0]
     return admin.delete_records([TopicPartition(topic, 0, 0)], request_timeout=ANSWER_S)
 
@@ -156,7 +156,7 @@ ADMINISTRATION = {
 
 
 def make_missing_topics(stack: RealStack) -> None:
-    """Those of the access table that the stack's own table doesn't have yet."""
+    """Create the topics of the access table that the stack's own table doesn't have yet."""
     admin = AdminClient({**stack.admin_options, "bootstrap.servers": stack.bootstrap_servers})
     for future in admin.create_topics([NewTopic(name, 1, 1) for name in (*EVERY_TOPIC, "_schemas")]).values():
         with contextlib.suppress(KafkaException):  # it is there
@@ -164,7 +164,7 @@ def make_missing_topics(stack: RealStack) -> None:
 
 
 def is_denied(error: KafkaError | None) -> bool:
-    """True for a refusal, False for an act that was done. Anything else answers another question."""
+    """Return True for a refusal and False for an act that was done; anything else answers another question."""
     if error is None:
         return False
     if error.code() not in DENIED:

@@ -1,4 +1,4 @@
-"""I7 in PostgreSQL, with passwords: every right that no process should have is tried by every role."""
+"""I7 in PostgreSQL, with passwords: every role tries every right that no process should have."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,7 +50,7 @@ FORBIDDEN_STATEMENTS = (
 
 
 class Database(NamedTuple):
-    """owner_url: with its password. address: what follows a login in a URL."""
+    """A server. owner_url: the owner's URL, with its password. address: what follows a login in a URL."""
 
     owner_url: str
     address: str
@@ -77,7 +77,7 @@ def owner(roles: Database) -> Iterator[psycopg.Connection]:
 
 @pytest.fixture
 def session(roles: Database, request: pytest.FixtureRequest) -> Iterator[psycopg.Connection]:
-    """Of the role that the test is for."""
+    """Provide a connection of the role that the test is for."""
     with psycopg.connect(_url(roles, request.param), autocommit=True) as connection:
         yield connection
 
@@ -145,7 +145,7 @@ def test_statement_is_forbidden_to_every_role(session: psycopg.Connection, state
 def test_every_role_is_refused_every_write_that_is_not_its_own(
     session: psycopg.Connection, owner: psycopg.Connection
 ) -> None:
-    """Tried, not asked: an INSERT, UPDATE and DELETE of no row and a TRUNCATE, of each table."""
+    """The test tries an INSERT, UPDATE and DELETE of no row and a TRUNCATE of each table; it doesn't ask for rights."""
     role = session.info.user
     done = []
     for table in _tables(owner):

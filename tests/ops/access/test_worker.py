@@ -79,7 +79,7 @@ def _start_as_a_supervisor_does(worker: ServerProcess) -> None:
 
 
 def _publish(stack: RealStack) -> None:
-    """One payment that can be decided, and one account that can't be read."""
+    """Publish one payment that can be decided, and one account that can't be read."""
     publisher = BulkPublisher(_settings(stack, Principal.PUBLISHER))
     publisher.publish("transactions.v1", PAYMENT.account_id.encode(), WIRE.encode_transaction(PAYMENT), 0)
     publisher.publish("accounts.v1", b"acc", b"\xc3\x01 is no account", 0)
@@ -94,7 +94,7 @@ def _first_decision(settings: Settings) -> str:
 
 
 def _first_context_letter(settings: Settings) -> str:
-    """Followed until it comes; pytest's time-out ends a wait for nothing."""
+    """Follow the topic until the record comes; pytest's time-out ends a wait in vain."""
     with LogReader.of(settings) as log:
         found = next(log.read("transactions.dead.v1", {0: 0}, is_followed=True))
     letter = WIRE.decode_dead_letter(found.value)

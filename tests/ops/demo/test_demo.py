@@ -111,7 +111,7 @@ def test_the_books_are_whole_and_nothing_else_moved(rollback):
 
 
 def test_customers_funds_move_by_what_became_of_their_payments(rollback):
-    """What was recalled is back, what was released or held wrongly has been paid; what is held is still theirs."""
+    """Recalled money is back, payments released or held wrongly have been paid, and held money is still theirs."""
     moved = Counter()
     for settled in rollback["settled"]:
         change = settled["before"], settled["after"]

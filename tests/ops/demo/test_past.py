@@ -1,4 +1,4 @@
-"""How much of a past the demonstration has, and that the worker begins behind it."""
+"""The demonstration has a past of the right length, and the worker begins after it."""
 
 from __future__ import annotations
 

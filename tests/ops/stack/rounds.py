@@ -1,4 +1,4 @@
-"""One record through a broker and one key through Redis: what every stack must be able to do."""
+"""One record through a broker and one key through Redis, which every stack must be able to carry."""
 
 import os
 import select
@@ -9,7 +9,7 @@ TIMEOUT_S = 30.0
 
 
 def publish(servers: str, topic: str, values: list[bytes], *, transactional_id: str = "round") -> None:
-    """Commits the values in one Kafka transaction, to the topic's first partition."""
+    """Commit the values in one Kafka transaction, to the topic's first partition."""
     producer = Producer({"bootstrap.servers": servers, "transactional.id": transactional_id, "log_level": 2})
     producer.init_transactions(TIMEOUT_S)
     producer.begin_transaction()
@@ -37,7 +37,7 @@ def published(servers: str, topic: str, count: int) -> list[bytes]:
 
 
 def has_ended(pid: int) -> bool:
-    """Waits up to TIMEOUT_S for any process, a child or not, to end."""
+    """Wait up to TIMEOUT_S for any process, a child or not, to end."""
     try:
         handle = os.pidfd_open(pid)
     except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""What nobody committed on a context topic is not taken in: Faust's agents read as everything else does."""
+"""An uncommitted record of a context topic is not taken in, because Faust's agents read as everything else does."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ GARBAGE = b"\xc3\x01 is no signal"
 REPORTS = 9
 DELIVERY_S = 30.0
 COMMITTED_OFFSET = 3
-"""Offset of the committed record: two were aborted before it, and a marker says so."""
+"""Offset of the committed record. Two were aborted before it, and a marker says so."""
 
 
 def signal_of(address: str, fraud_reports: int) -> bytes:
@@ -39,7 +39,7 @@ def signal_of(address: str, fraud_reports: int) -> bytes:
 
 
 def abort(servers: str, *values: bytes) -> None:
-    """Written, so that whoever reads uncommitted records sees them, and then aborted."""
+    """Write records, so that a reader of uncommitted records sees them, and then abort them."""
     producer = Producer({"bootstrap.servers": servers, "transactional.id": "aborter", "log_level": 2})
     producer.init_transactions(DELIVERY_S)
     producer.begin_transaction()
@@ -50,7 +50,7 @@ def abort(servers: str, *values: bytes) -> None:
 
 
 def first(settings: Settings, topic: str, count: int) -> list[Record]:
-    """Followed until they come; pytest's time-out ends a wait for nothing."""
+    """Follow the topic until the records come; pytest's time-out ends a wait in vain."""
     with LogReader.of(settings) as log:
         return list(islice(log.read(topic, {0: 0}, is_followed=True), count))
 

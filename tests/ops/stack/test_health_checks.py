@@ -59,7 +59,7 @@ class Running:
         return {expected} == {status(port, page) for port in self.ports.values()}
 
     def give_work(self) -> None:
-        """To whoever would ask nothing of PostgreSQL otherwise."""
+        """Publish to a service that would ask nothing of PostgreSQL otherwise."""
         producer = Producer({"bootstrap.servers": self.stack.bootstrap_servers, "log_level": 2})
         producer.produce("decisions.v1", values(1)[0], b"key", partition=0)
         assert 0 == producer.flush(WAIT_S)
@@ -98,7 +98,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 def test_health_checks_fail_with_what_they_are_about_and_heal_with_it(running: Running) -> None:
-    """One story: a stack and four services take seconds to start."""
+    """One test covers the whole story, because a stack and four services take seconds to start."""
     postgres = running.stack.postgres
     assert postgres is not None
     wait_until(lambda: running.are("/ready", 200), WAIT_S, "getting ready")

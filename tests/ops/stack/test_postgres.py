@@ -1,4 +1,4 @@
-"""PostgreSQL as a process, from the binaries that pip brings: killed, paused, stopped, started again."""
+"""PostgreSQL as a process, from the binaries that pip brings, is killed, paused, stopped and started again."""
 
 from __future__ import annotations
 

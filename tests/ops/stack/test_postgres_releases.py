@@ -28,13 +28,13 @@ PLACEHOLDER = re.compile(r"%%|%s|%b|%\(\w+\)[sb]")
 # What only runs in a transaction of its own, several commands at once, and so can't be prepared.
 SETTINGS_ONLY = {"plan_for_points"}
 ON_EVERY_MAJOR = ("tests/ops/test_migrate.py", "tests/execute/test_ledger_store.py")
-"""Grants, row security, partitions and triggers; and the ledger, whose rules the database itself holds."""
+"""Tests of grants, row security, partitions and triggers, and of the ledger, whose rules the database itself holds."""
 MODULES_TIMEOUT_S = 600
 
 
 @pytest.fixture(scope="module", params=POSTGRES_MAJORS)
 def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Of a migrated database."""
+    """Provide the address of a migrated database."""
     port = free_port()
     server = postgres_server(released_folder(request.param), tmp_path_factory.mktemp(f"postgres-{request.param}"), port)
     server.start()
@@ -79,7 +79,7 @@ def test_stores_pass_their_tests_on(major: int, tmp_path: Path) -> None:
 
 
 def _numbered(statement: bytes) -> bytes:
-    """psycopg's placeholders as PostgreSQL's own."""
+    """Turn psycopg's placeholders into PostgreSQL's own."""
     number = 0
 
     def replaced(match: re.Match[str]) -> str:

@@ -61,7 +61,7 @@ def _use_it() -> tuple[str, list[str]]:
 
 
 def _audited(settings_path: Path) -> int:
-    """Rows of the audit log, as the reader counts them."""
+    """Count the rows of the audit log, as the reader does."""
     settings = dict(line.split("=", 1) for line in settings_path.read_text().splitlines())
     (url,) = shlex.split(settings["FRAUD_DATABASE_URL"])
     with psycopg.connect(url.replace("{role}", "fraud_reader")) as connection:
@@ -71,7 +71,7 @@ def _audited(settings_path: Path) -> int:
 
 
 class _Shell:
-    """Runs what a person pastes, in a folder of its own, with the README's settings and ports that are free."""
+    """A shell that runs what a person pastes, in a folder of its own, with the README's settings and free ports."""
 
     def __init__(self, folder: Path, stack_folder: str) -> None:
         self._folder = folder
@@ -84,7 +84,7 @@ class _Shell:
         }
 
     def run(self, line: str) -> str:
-        """What it prints. It must end well."""
+        """Run a command, which must end well, and return what it prints."""
         done = subprocess.run(
             shlex.split(line), cwd=self._folder, env=self._environment, capture_output=True, text=True, timeout=DONE_S
         )
@@ -93,7 +93,7 @@ class _Shell:
 
     @contextmanager
     def service(self, line: str) -> Iterator[None]:
-        """Stopped in the end as a person stops it; it must end well then."""
+        """Start a command that is stopped in the end as a person stops it; it must end well then."""
         command, _, log_name = line.strip().partition("2>")
         command = command.removeprefix(".venv/bin/")
         log_path = self._folder / (log_name or "var/stack.log")

@@ -11,7 +11,7 @@ from tests.records import PAYMENT
 
 
 class Registry(BaseHTTPRequestHandler):
-    """Answers as the Confluent schema registry does: the same schema under the same subject keeps its id."""
+    """A server that answers as the Confluent schema registry does: a schema keeps its id under its subject."""
 
     ids: dict[str, int]
     seen: list[tuple[str, str | None]]

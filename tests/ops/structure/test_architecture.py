@@ -1,4 +1,4 @@
-"""The docs speak of what is there: paths, tests and links exist, and docs/architecture.md names a test an invariant."""
+"""The docs are true: paths, tests and links exist, and docs/architecture.md names a test for each invariant."""
 
 import re
 from pathlib import Path
