@@ -97,15 +97,14 @@ def radius_json(radius: BlastRadius) -> dict[str, object]:
 def radius_of(read: object) -> BlastRadius:
     """From what `radius_json` gave. Raises ValueError where it is anything else."""
     fields = _mapping(read)
-    selected, changing, held, in_review = (_share(fields.get(name)) for name in BlastRadius._fields[:4])
-    by_disposition, by_change = (_mapping(fields.get(name)) for name in BlastRadius._fields[4:])
+    by_disposition, by_change = _mapping(fields.get("by_disposition")), _mapping(fields.get("by_change"))
     return BlastRadius(
-        selected,
-        changing,
-        held,
-        in_review,
-        {Disposition(name): _share(share) for name, share in by_disposition.items()},
-        {_change(name): _share(share) for name, share in by_change.items()},
+        selected=_share(fields.get("selected")),
+        changing=_share(fields.get("changing")),
+        held_funds=_share(fields.get("held_funds")),
+        open_reviews=_share(fields.get("open_reviews")),
+        by_disposition={Disposition(name): _share(share) for name, share in by_disposition.items()},
+        by_change={_change(name): _share(share) for name, share in by_change.items()},
     )
 
 
