@@ -8,11 +8,13 @@ from collections.abc import Awaitable, Callable
 from confluent_kafka import Producer
 
 from ops.bench.rig.waiting import wait_until
+from ops.stack.embedded import EmbeddedStack
+from ops.stack.topics import create_topics
 from pipeline.domain.log import Outgoing
 from pipeline.io.kafka.transaction_log import Batch, TransactionLog
+from tests.servers import unused_prefix
 
 PATIENCE_S = 30.0
-DECISION = [Outgoing("decisions.v1", b"account", b"decision")]
 
 
 def publish(servers: str, topic: str) -> None:
@@ -21,8 +23,16 @@ def publish(servers: str, topic: str) -> None:
     assert producer.flush(PATIENCE_S) == 0
 
 
-def with_log(servers: str, topic: str, steps: Callable[[TransactionLog, Batch], Awaitable[None]]) -> None:
+Steps = Callable[[TransactionLog, Batch, list[Outgoing]], Awaitable[None]]
+
+
+def with_log(servers: str, steps: Steps) -> None:
     """Run `steps` with one small batch that was read; then another batch must be committed as usual."""
+
+    prefix = unused_prefix()
+    create_topics(servers, prefix=prefix)
+    topic = f"{prefix}transactions.v1"
+    decision = [Outgoing(f"{prefix}decisions.v1", b"account", b"decision")]
 
     async def run() -> None:
         log = TransactionLog(
@@ -38,10 +48,10 @@ def with_log(servers: str, topic: str, steps: Callable[[TransactionLog, Batch], 
         try:
             batch = await asyncio.wait_for(batches.get(), PATIENCE_S)
             wait_until(lambda: log._opened is batch, PATIENCE_S, "the transaction opens", every_s=0.01)
-            await steps(log, batch)
+            await steps(log, batch, decision)
             publish(servers, topic)
             following = await asyncio.wait_for(batches.get(), PATIENCE_S)
-            assert await log.commit(following, DECISION)
+            assert await log.commit(following, decision)
             log.release()
             assert log._committed[0] == 2
         finally:
@@ -52,30 +62,30 @@ def with_log(servers: str, topic: str, steps: Callable[[TransactionLog, Batch], 
     asyncio.run(run())
 
 
-def test_its_commit_ends_it(servers: str) -> None:
-    async def steps(log: TransactionLog, batch: Batch) -> None:
-        assert await log.commit(batch, DECISION)
+def test_its_commit_ends_it(stack: EmbeddedStack) -> None:
+    async def steps(log: TransactionLog, batch: Batch, decision: list[Outgoing]) -> None:
+        assert await log.commit(batch, decision)
         log.release()
         assert log._opened is None
 
-    with_log(servers, "commits", steps)
+    with_log(stack.bootstrap_servers, steps)
 
 
-def test_a_dropped_batch_takes_it_back(servers: str) -> None:
-    async def steps(log: TransactionLog, batch: Batch) -> None:
+def test_a_dropped_batch_takes_it_back(stack: EmbeddedStack) -> None:
+    async def steps(log: TransactionLog, batch: Batch, decision: list[Outgoing]) -> None:
         log.release()
         wait_until(lambda: log._opened is None, PATIENCE_S, "the transaction is taken back", every_s=0.01)
         log._committed[0] = batch.spans[0].end_offset  # as if it had been passed over on purpose
 
-    with_log(servers, "drops", steps)
+    with_log(stack.bootstrap_servers, steps)
 
 
-def test_a_batch_that_waits_takes_it_back_and_commits_later(servers: str) -> None:
+def test_a_batch_that_waits_takes_it_back_and_commits_later(stack: EmbeddedStack) -> None:
     """Otherwise the broker would fence us at the transaction's timeout."""
 
-    async def steps(log: TransactionLog, batch: Batch) -> None:
+    async def steps(log: TransactionLog, batch: Batch, decision: list[Outgoing]) -> None:
         wait_until(lambda: log._opened is None, 3.0, "the transaction is taken back", every_s=0.01)
-        assert await log.commit(batch, DECISION)
+        assert await log.commit(batch, decision)
         log.release()
 
-    with_log(servers, "waits", steps)
+    with_log(stack.bootstrap_servers, steps)

@@ -7,24 +7,29 @@ import asyncio
 import pytest
 from confluent_kafka import Producer
 
+from ops.stack.topics import create_topics
 from pipeline.io.kafka.transaction_log import BATCHES_AHEAD_MAX, Batch, TransactionLog
+from tests.servers import unused_prefix
 
-TOPIC = "transactions.v1"
 FULL = 10
 PATIENCE_S = 30.0
 
 
-def publish(servers: str, count: int) -> None:
+def publish(servers: str, topic: str, count: int) -> None:
     producer = Producer({"bootstrap.servers": servers})
     for _ in range(count):
-        producer.produce(TOPIC, b"payment", b"account", partition=0)
+        producer.produce(topic, b"payment", b"account", partition=0)
     assert producer.flush(PATIENCE_S) == 0
 
 
-def test_a_small_batch_is_committed_before_the_next_is_read(servers):
+def test_a_small_batch_is_committed_before_the_next_is_read(stack):
+    servers, prefix = stack.bootstrap_servers, unused_prefix()
+    create_topics(servers, prefix=prefix)  # a reader of a topic that comes later learns of it in minutes
+    topic = f"{prefix}transactions.v1"
+
     async def steps() -> None:
         log = TransactionLog(
-            servers, TOPIC, "test", 0, batch_records_max=FULL, session_timeout_ms=6_000, transaction_timeout_ms=10_000,
+            servers, topic, topic, 0, batch_records_max=FULL, session_timeout_ms=6_000, transaction_timeout_ms=10_000,
             options={},
         )  # fmt: skip
         batches: asyncio.Queue[Batch] = asyncio.Queue()
@@ -36,9 +41,9 @@ def test_a_small_batch_is_committed_before_the_next_is_read(servers):
         log.join()
         log.start(batches.put_nowait, failures.append)
         try:
-            publish(servers, 1)
+            publish(servers, topic, 1)
             assert await sizes(1) == [1]
-            publish(servers, FULL * (BATCHES_AHEAD_MAX + 1))
+            publish(servers, topic, FULL * (BATCHES_AHEAD_MAX + 1))
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(batches.get(), 0.5)
             log.release()
