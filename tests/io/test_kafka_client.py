@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Producer
 
+from ops.stack.embedded import EmbeddedStack
 from pipeline.domain.log import Record
 from pipeline.io.kafka import client
 from pipeline.io.kafka.client import BrokerAway, BrokerFailed, TopicMissing, broker_failure, raise_unless_passing
@@ -101,13 +102,13 @@ class Topic:
 
 
 @pytest.fixture(scope="module")
-def topic(servers: str) -> str:
-    return Topic(servers).name
+def topic(stack: EmbeddedStack) -> str:
+    return Topic(stack.bootstrap_servers).name
 
 
 @pytest.fixture
-def reader(servers: str) -> Iterator[LogReader]:
-    with LogReader(servers, "test", {}) as reader:
+def reader(stack: EmbeddedStack) -> Iterator[LogReader]:
+    with LogReader(stack.bootstrap_servers, "test", {}) as reader:
         yield reader
 
 
