@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 
 from ops.bench.afterlife import afterlife_loss
@@ -12,6 +10,7 @@ from ops.bench.afterlife.check import Decided, Execution, RecordsTold, Report, e
 from pipeline.domain.decision import Outcome
 from pipeline.execute.rail_client import Transfer
 from tests.execute.given import decision, reversal, review
+from tests.ops.bench.saying import say
 
 
 def told(decided, *later):
@@ -88,6 +87,6 @@ def test_what_the_rail_did_otherwise_is_found(settled, owner):
 
 @pytest.mark.real
 @pytest.mark.timeout(1200)
-def test_the_afterlife_survives_its_faults():
-    result = afterlife_loss.run(lambda line: print(line, file=sys.stderr), is_quick=True)
+def test_the_afterlife_survives_its_faults(tmp_path):
+    result = afterlife_loss.run(say, tmp_path, is_quick=True)
     assert result["ok"], result
