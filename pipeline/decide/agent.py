@@ -192,7 +192,7 @@ class DecisionAgent:
         _log_committed(batch, judged)
         await self._breaker.record(batch, judged.answers, work.judge.in_force.model, done_s - since_s)
 
-    # What the stages do
+    # The work of each stage
 
     async def _read(self, judge: Judge, records: Sequence[Record]) -> Reading:
         parts = []

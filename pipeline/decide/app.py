@@ -81,16 +81,7 @@ class Worker:
         self.alerts = AlertPublisher(self.appender.append, self.wire, settings.topic("alerts.v1"))
         self.breaker = BreakerWatch(BreakerStore(settings.redis_url, settings.state_prefix))
         self.context = Context(self.state, self.wire, self._open_reader, settings.topic)
-        self.transactions = TransactionLog(
-            settings.bootstrap_servers,
-            settings.topic("transactions.v1"),
-            settings.consumer_group,
-            settings.worker_slot,
-            batch_records_max=settings.batch_records_max,
-            session_timeout_ms=settings.session_timeout_ms,
-            transaction_timeout_ms=settings.transaction_timeout_ms,
-            options=settings.kafka_options,
-        )
+        self.transactions = TransactionLog.of(settings)
         self.source = RegimeSource(settings)
         self.agent = DecisionAgent(
             self.transactions,

@@ -241,7 +241,7 @@ class _Answers:
         self._contributions = scores.contribution_micro.astype("<i8").tobytes()  # a row each
 
     def shadow(self, row: int, soft: list[Rule]) -> ModelAnswer:
-        """What the model would have answered, where the fallback decides."""
+        """The answer that the model would have given about a row that the fallback decides."""
         return self._answer(self._position[row], soft)
 
     def verdict(self, row: int, mode: Mode, soft: list[Rule]) -> Verdict:

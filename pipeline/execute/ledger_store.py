@@ -194,7 +194,7 @@ def _lock_key(key: AccountKey) -> int:
 
 
 class _LaterCause(NamedTuple):
-    """What was heard about an execution after its decision; `aim` None where it changed nothing."""
+    """A record about an execution that came after its decision; `aim` None where it changed nothing."""
 
     cause_id: str
     cause: str

@@ -1,4 +1,4 @@
-"""What a rollback plan touches: added up a line at a time, and as it is stored with the plan."""
+"""The blast radius of a rollback plan: added up a line at a time, and as it is stored with the plan."""
 
 from __future__ import annotations
 

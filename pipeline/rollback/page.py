@@ -120,7 +120,7 @@ _SHARE_HEAD: Final = ["", "Decisions", "Customers", "Amount"]
 
 
 def _shares(shares: Iterable[tuple[str, Share]]) -> Iterator[list[str]]:
-    """What each share is of comes as HTML."""
+    """The rows of a table of shares; the words that name each share are HTML."""
     for words, share in shares:
         yield [words, f"{share.decisions:,}", f"{share.customers:,}", _amounts(share.amount_minor)]
 

@@ -45,16 +45,7 @@ async def run(settings: Settings) -> None:
     wire = WireFormat(settings.framing, settings.confluent_ids)
     encoder = DecisionEncoder(wire.header("decision.v1"), RegimeSource(settings).current, AGENT_ID)
     topic = settings.topic("decisions.v1")
-    log = TransactionLog(
-        settings.bootstrap_servers,
-        settings.topic("transactions.v1"),
-        settings.consumer_group,
-        settings.worker_slot,
-        batch_records_max=settings.batch_records_max,
-        session_timeout_ms=settings.session_timeout_ms,
-        transaction_timeout_ms=settings.transaction_timeout_ms,
-        options=settings.kafka_options,
-    )
+    log = TransactionLog.of(settings)
     batches: asyncio.Queue[Batch] = asyncio.Queue()
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -23,13 +23,14 @@ import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from pipeline.domain.log import Outgoing, Record, Span
 from pipeline.io.kafka import client
 from pipeline.io.kafka.client import BrokerFailed, raise_unless_passing, record_of
+from pipeline.io.settings import Settings
 from pipeline.io.watchdog import Pulse
 
 BATCHES_AHEAD_MAX: Final = 5
@@ -127,6 +128,20 @@ class TransactionLog:
         self._membership_interval_s = min(MEMBERSHIP_INTERVAL_S, self._commit_timeout_s / 3)
         self._commit_pulse = Pulse("an attempt to commit", self._commit_timeout_s + COMMIT_MARGIN_S)
         self._read_pulse = Pulse("a look at the log", READ_LIMIT_S)
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The log of the payments that a worker with these settings decides."""
+        return cls(
+            settings.bootstrap_servers,
+            settings.topic("transactions.v1"),
+            settings.consumer_group,
+            settings.worker_slot,
+            batch_records_max=settings.batch_records_max,
+            session_timeout_ms=settings.session_timeout_ms,
+            transaction_timeout_ms=settings.transaction_timeout_ms,
+            options=settings.kafka_options,
+        )
 
     # Life cycle
 
