@@ -36,7 +36,7 @@ _BENEFICIARY, _DECLARED_MONTH = "b", "m"
 _FACT_KINDS: Final = {IP_ADDRESS: "i", DEVICE: "d"}
 
 _CLAIMS: Final = Struct(">HHIHIB")
-_CLAIM: Final = Struct(">H9s4sBIHHI")
+_CLAIM: Final = Struct(">H9s16sBIHHI")
 _WINDOWS: Final = Struct(">HIHIHIBB")
 _PAYMENT: Final = Struct(">HHIHBIBI5s")
 _SHARED: Final = Struct(">HIHHHHHBI6s4s")
@@ -129,9 +129,9 @@ def claim_request(chunk: Chunk, shard: int, names: Keys, buckets: int, initial: 
             continue
         bucket = checksum // shards % buckets
         number = numbers.setdefault(bucket, len(numbers) + 3)
-        time, offset = event.event_time_ms - ORIGIN_MS, event.offset
+        time, offset = event.log_time_ms - ORIGIN_MS, event.offset
         parts.append(
-            pack(number, id_hash, event.body_digest, time >> 32, time & 0xFFFFFFFF, chunk.partition,
+            pack(number, id_hash, event.payment_digest, time >> 32, time & 0xFFFFFFFF, chunk.partition,
                  offset >> 32, offset & 0xFFFFFFFF)
         )  # fmt: skip
         places.append(place)

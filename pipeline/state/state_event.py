@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+CLAIM_DIGEST_BYTES: Final = 16
+"""Bytes of a payment's digest that a claim keeps: among 10^8 payments two share them once in 10^22 times."""
 
 
 @dataclass(init=False)
 class StateEvent:
-    """A payment as the state store sees it. Times are from 2015 to 2048 (pipeline.domain.refusals)."""
+    """A payment as the state store sees it. Event times are from 2015 to 2048 (pipeline.domain.refusals)."""
 
     offset: int
     transaction_id: str
-    body_digest: bytes  # the first 6 bytes of the SHA-256 of the record's body
+    payment_digest: bytes  # CLAIM_DIGEST_BYTES of pipeline.domain.payment_digest: what makes it the same payment
     account_id: str
     beneficiary_account_id: str
     event_time_ms: int
+    log_time_ms: int  # of the record; no producer can move it where the broker stamps records
     amount_gbp_minor: int
     is_near_limit: bool
     ip_address: str | None
@@ -25,10 +30,11 @@ class StateEvent:
         self,
         offset: int,
         transaction_id: str,
-        body_digest: bytes,
+        payment_digest: bytes,
         account_id: str,
         beneficiary_account_id: str,
         event_time_ms: int,
+        log_time_ms: int,
         amount_gbp_minor: int,
         is_near_limit: bool,
         ip_address: str | None,
@@ -37,10 +43,11 @@ class StateEvent:
     ) -> None:
         self.offset = offset
         self.transaction_id = transaction_id
-        self.body_digest = body_digest
+        self.payment_digest = payment_digest
         self.account_id = account_id
         self.beneficiary_account_id = beneficiary_account_id
         self.event_time_ms = event_time_ms
+        self.log_time_ms = log_time_ms
         self.amount_gbp_minor = amount_gbp_minor
         self.is_near_limit = is_near_limit
         self.ip_address = ip_address

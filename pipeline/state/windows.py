@@ -5,7 +5,8 @@ Invariants
 2. A window (t - w, t] is exact to the millisecond and holds the current payment; it holds at most the latest
    ACCOUNT_PAYMENTS_MAX (BENEFICIARY_PAYMENTS_MAX) payments.
 3. The answer for an event depends only on the log before it, neither on batch boundaries nor on redelivery.
-4. A transaction id is FRESH at one offset of the log only, however late its copies come.
+4. A payment is FRESH at one offset of the log only, until CLAIM_KEPT_MS of log time have passed; its copy is late then
+   (pipeline.domain.identities), which its decision says.
 
 `Windows` is the plain reference and takes one event at a time; training computes its features with it. `MemoryState`
 adds what the store does around the windows: ids, positions, snapshots. Redis (pipeline/state/store.py) gives exactly
@@ -25,9 +26,11 @@ from numpy.typing import NDArray
 
 from pipeline.domain.context import Label
 from pipeline.domain.features import ACCOUNT_PAYMENTS_MAX, BENEFICIARY_PAYMENTS_MAX, STATE, UNKNOWN
+from pipeline.domain.identities import LATE_AFTER_MS
+from pipeline.domain.refusals import FUTURE_TOLERANCE_MS
 from pipeline.state.state_event import StateEvent
 
-LAYOUT: Final = 2
+LAYOUT: Final = 3
 """The version of what a state store holds, and part of its keys' names: a release with another finds nothing, and
 builds the state anew. Raise it with every change of the STATE features, of these windows or of how they are stored."""
 HOUR_MS: Final = 3_600_000
@@ -38,8 +41,9 @@ LABEL_WINDOWS_MS: Final = (DAY_MS, 7 * DAY_MS, 30 * DAY_MS)
 BLOCK_MS: Final = 30 * DAY_MS
 """A normal month is the mean of complete blocks of 30 days, counted from 1970-01-01."""
 NORMAL_MONTH_BLOCKS: Final = 3
-CLAIM_KEPT_MS: Final = 7 * DAY_MS
-"""An id is remembered until its event time is this far behind the latest event time of its partition."""
+CLAIM_KEPT_MS: Final = LATE_AFTER_MS + FUTURE_TOLERANCE_MS
+"""An id is remembered for this much log time. A payment may be dated FUTURE_TOLERANCE_MS ahead of the log; so a copy that
+comes when its id is forgotten is late, whatever its date."""
 ACCOUNT_BENEFICIARIES_MAX: Final = 65_536
 """Most beneficiaries that an account remembers, for ever. Beyond that, each payment to an unknown one counts as new and
 as one more distinct beneficiary."""
@@ -57,9 +61,8 @@ class Freshness(IntEnum):
     """The freshness of a transaction id; see invariant 4."""
 
     FRESH = 0
-    DUPLICATE = 1  # seen before with the same body
-    CONFLICT = 2  # seen before with another body
-    TOO_OLD = 3  # so far behind its partition's latest event time that its id may have been forgotten
+    DUPLICATE = 1  # the same payment was seen before
+    CONFLICT = 2  # another payment was seen before under its id
 
 
 class PartitionEvents(NamedTuple):
@@ -154,7 +157,7 @@ class MemoryState:
         self.windows = Windows(label_delay_days=label_delay_days)
         self._shards = shards
         self._claims: dict[str, _Claim] = {}  # by transaction id
-        self._watermarks: Counter[tuple[int, int]] = Counter()  # shard and partition → latest event time
+        self._watermarks: Counter[tuple[int, int]] = Counter()  # shard and partition → latest log time
         self._progress: dict[int, _Progress] = {}
 
     def observe(
@@ -215,33 +218,36 @@ class MemoryState:
         return progress
 
     def _freshness(self, partition: int, progress: _Progress, event: StateEvent) -> Freshness:
-        claim = _Claim(event.body_digest, event.event_time_ms, partition)
+        claim = _Claim(event.payment_digest, event.log_time_ms, partition)
         if event.offset < progress.reached:
             freshness = progress.exceptions.get(event.offset, Freshness.FRESH)
             if freshness == Freshness.FRESH:
                 self._claims.setdefault(event.transaction_id, claim)
             return freshness
         shard = crc32(event.transaction_id.encode()) % self._shards
-        freshness = self._first_freshness(shard, claim, self._claims.get(event.transaction_id))
+        now_ms = self._watermarks[shard, partition] = max(self._watermarks[shard, partition], event.log_time_ms)
+        freshness = self._first_freshness(shard, claim, self._claims.get(event.transaction_id), now_ms)
         if freshness == Freshness.FRESH:
-            self._claims[event.transaction_id] = claim
+            self._claims[event.transaction_id] = claim._replace(log_time_ms=now_ms)
         else:
             progress.exceptions[event.offset] = freshness
-        self._watermarks[shard, partition] = max(self._watermarks[shard, partition], event.event_time_ms)
         return freshness
 
-    def _first_freshness(self, shard: int, claim: _Claim, held: _Claim | None) -> Freshness:
-        if held is not None and held.event_time_ms >= self._watermarks[shard, held.partition] - CLAIM_KEPT_MS:
-            return Freshness.DUPLICATE if held.body_digest == claim.body_digest else Freshness.CONFLICT
-        is_late = claim.event_time_ms < self._watermarks[shard, claim.partition] - CLAIM_KEPT_MS
-        return Freshness.TOO_OLD if is_late else Freshness.FRESH
+    def _first_freshness(self, shard: int, claim: _Claim, held: _Claim | None, now_ms: int) -> Freshness:
+        if held is None:
+            return Freshness.FRESH
+        # The partition of the first may have come to rest before that of the second went on.
+        latest_ms = max(now_ms, self._watermarks[shard, held.partition])
+        if held.log_time_ms < latest_ms - CLAIM_KEPT_MS:
+            return Freshness.FRESH
+        return Freshness.DUPLICATE if held.digest == claim.digest else Freshness.CONFLICT
 
 
 class _Claim(NamedTuple):
-    """The payment that holds a transaction id."""
+    """The payment that holds a transaction id. Its log time is the latest of its partition at that place of the log."""
 
-    body_digest: bytes
-    event_time_ms: int
+    digest: bytes
+    log_time_ms: int
     partition: int
 
 
