@@ -29,8 +29,7 @@ LATE_AFTER_MS: Final = 7 * 86_400_000
 it is decided strictly, and its decision's id says where it stands."""
 
 NAMESPACE_DECISION: Final = UUID("8f0c9a3e-1f1b-5c52-9d7e-6c1a5f0e2b47")
-NAMESPACE_DECISION: Final = NAMESPACE_DECISION.bytes
-_EXECUTION: Final = UUID("2d3f1c52-7b0e-5a44-9c1d-51f7a0c8e6b1")
+NAMESPACE_EXECUTION: Final = UUID("2d3f1c52-7b0e-5a44-9c1d-51f7a0c8e6b1")
 NAMESPACE_REVERSAL: Final = UUID("b1f6c9a4-0d2e-5f83-8a57-3e94d2c7f018")
 NAMESPACE_REVIEW: Final = UUID("6e0a7d19-c43b-5e21-b7f8-90d15a2c4e63")
 NAMESPACE_POSTING: Final = UUID("94c8e2b7-51fa-5d06-a3c9-7f1b6e0d8a25")
@@ -41,25 +40,23 @@ _REVERSAL: Final = NAMESPACE_REVERSAL.bytes
 _REVIEW: Final = NAMESPACE_REVIEW.bytes
 _POSTING: Final = NAMESPACE_POSTING.bytes
 
-_NO_SYSTEM: Final = ""
-
 _VARIANTS: Final = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 """The digit with a UUID's variant, by the one that the hash has there."""
 
 
 def decision_id(transaction: Transaction, digest: bytes, source: Source) -> DecisionId:
     """`digest`: the payment's, whole. `source`: of the record that was decided, which counts where that is late."""
-    transaction_id, hexadecimal = transaction.transaction_id, digest.hex()
+    system, transaction_id = transaction.source_system or "", transaction.transaction_id
     if source.timestamp_ms - transaction.event_time_ms > LATE_AFTER_MS:
         place = str(source.partition), str(source.offset)
-        return DecisionId(uuid5_text(_DECISION, _NO_SYSTEM, transaction_id, hexadecimal, *place))
-    return DecisionId(uuid5_text(_DECISION, _NO_SYSTEM, transaction_id, hexadecimal))
+        return DecisionId(uuid5_text(_DECISION, system, transaction_id, digest.hex(), *place))
+    return DecisionId(uuid5_text(_DECISION, system, transaction_id, digest.hex()))
 
 
 def execution_id(transaction: Transaction) -> ExecutionId:
     """The id of everything that is done about one payment, whatever is decided about it, and however often."""
-    digest = payment_digest(transaction)
-    return ExecutionId(uuid5_text(_EXECUTION, _NO_SYSTEM, transaction.transaction_id, digest.hex()))
+    system, digest = transaction.source_system or "", payment_digest(transaction)
+    return ExecutionId(uuid5_text(_EXECUTION, system, transaction.transaction_id, digest.hex()))
 
 
 def reversal_id(plan_id: str, decision_id: str) -> ReversalId:

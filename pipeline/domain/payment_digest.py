@@ -8,7 +8,8 @@ Invariants
    payments that have it.
 
 The canonical encoding is Avro's, of the fields of the first version of `transaction.v1` in their order, with the
-segments sorted by name in one block that says no size. So the bytes of most payments are canonical as they are.
+segments sorted by name in one block that says no size; so the bytes of most payments are canonical as they are. Behind
+it stand the later fields that the payment has, each as its name and its value.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ def canonical_payment(transaction: Transaction) -> bytes:
             _number(t.account_opened_epoch_day),
             _text(t.account_time_zone),
             canonical_segments(t.segments),
+            later_fields(t),
         )
     )
 
@@ -58,6 +60,13 @@ def canonical_segments(segments: dict[str, str]) -> bytes:
         return _END
     entries = [_text(name) + _text(segments[name]) for name in sorted(segments)]
     return b"".join((_number(len(entries)), *entries, _END))
+
+
+def later_fields(transaction: Transaction) -> bytes:
+    """The fields that the first version of the schema didn't have. That version's encoding says itself where it ends, so
+    what follows can't be taken for a part of it."""
+    system = transaction.source_system
+    return b"" if system is None else _text("source_system") + _text(system)
 
 
 def _text(text: str) -> bytes:

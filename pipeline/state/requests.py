@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.domain.context import Label
-from pipeline.domain.features import ACCOUNT_STATE, SHARED_STATE, STATE, UNKNOWN
-from pipeline.state.state_event import StateEvent
-from pipeline.state.windows import DEVICE, IP_ADDRESS, LAYOUT, Freshness, PartitionEvents
+from pipeline.domain.features import ACCOUNT_STATE, NONE, SHARED_STATE, STATE
+from pipeline.state.state_event import StateEvent, claim_name
+from pipeline.state.windows import DEVICE, IP_ADDRESS, LAYOUT, Freshness, PartitionEvents, PartitionObservation
 
 CHUNK_EVENTS: Final = 256
 ORIGIN_MS: Final = 1_420_070_400_000
@@ -27,9 +27,9 @@ HASHES_CACHED: Final = 131_072
 """Most hashes of party ids that are cached, because the ids come again; 131,072 hashes are about 20 MB."""
 ID_HASH_BYTES: Final = 9
 """Length of a transaction id's hash. Among 10^8 ids an unseen one is taken for seen once in 4·10^13 times."""
-ACCOUNT_ROW_LENGTH: Final = 1 + len(ACCOUNT_STATE)
+ACCOUNT_ROW_LENGTH: Final = 1 + len(ACCOUNT_STATE) - 4
 """Numbers in a row of account state: the offset and the features."""
-SHARED_ROW_LENGTH: Final = 1 + len(SHARED_STATE) + 1
+SHARED_ROW_LENGTH: Final = 1 + len(SHARED_STATE)
 """Numbers in a row of shared state: the offset, the features, and the declared month."""
 _MONTH: Final = ACCOUNT_STATE.index("account_normal_month_minor")
 _BENEFICIARY, _DECLARED_MONTH = "b", "m"
@@ -50,7 +50,7 @@ class Chunk(NamedTuple):
     committed: int
     events: Sequence[StateEvent]
     place: int  # index of its first event in the partition's share of the batch
-    id_hashes: Sequence[bytes]  # ID_HASH_BYTES each
+    id_hashes: Sequence[bytes]  # of the transaction ids, ID_HASH_BYTES each
 
 
 class Request(NamedTuple):
@@ -111,7 +111,7 @@ def chunks(share: PartitionEvents) -> Iterator[Chunk]:
         past = place + CHUNK_EVENTS
         last = events[past].offset if past < len(events) else share.end_offset
         chunk = events[place:past]
-        hashes = [blake2b(event.transaction_id.encode(), digest_size=ID_HASH_BYTES).digest() for event in chunk]
+        hashes = [_id_hash(event.transaction_id) for event in chunk]
         yield Chunk(share.partition, first, last, share.committed_offset, chunk, place, hashes)
         first = last
 
@@ -124,14 +124,16 @@ def claim_request(chunk: Chunk, shard: int, names: Keys, buckets: int, initial: 
     numbers: dict[int, int] = {}
     places: list[int] = []
     for place, (event, id_hash) in enumerate(zip(chunk.events, chunk.id_hashes, strict=True)):
-        checksum = crc32(event.transaction_id.encode())
+        name = claim_name(event)
+        checksum = crc32(name.encode())
         if checksum % shards != shard:
             continue
         bucket = checksum // shards % buckets
         number = numbers.setdefault(bucket, len(numbers) + 3)
+        claimed = id_hash if event.source_system is None else _id_hash(name)
         time, offset = event.log_time_ms - ORIGIN_MS, event.offset
         parts.append(
-            pack(number, id_hash, event.payment_digest, time >> 32, time & 0xFFFFFFFF, chunk.partition,
+            pack(number, claimed, event.payment_digest, time >> 32, time & 0xFFFFFFFF, chunk.partition,
                  offset >> 32, offset & 0xFFFFFFFF)
         )  # fmt: skip
         places.append(place)
@@ -194,8 +196,7 @@ def shared_request(chunk: Chunk, shard: int, names: Keys, initial: bool, rebuild
 
 def label_arguments(label: Label) -> tuple[int, bytes, int]:
     """Return the arguments of label.lua: the event time, the payment hash with the sender hash, and 1 for fraud."""
-    id_hash = blake2b(label.transaction_id.encode(), digest_size=ID_HASH_BYTES).digest()
-    payment = payment_hash(id_hash, label.event_time_ms) + party_hash(label.account_id)
+    payment = payment_hash(_id_hash(label.transaction_id), label.event_time_ms) + party_hash(label.account_id)
     return label.event_time_ms - ORIGIN_MS, payment, int(label.fraud)
 
 
@@ -213,13 +214,17 @@ def payment_hash(id_hash: bytes, event_time_ms: int) -> bytes:
     return ((int.from_bytes(id_hash[:4]) ^ event_time_ms) & 0xFFFFFFFF).to_bytes(4)
 
 
+def _id_hash(name: str) -> bytes:
+    return blake2b(name.encode(), digest_size=ID_HASH_BYTES).digest()
+
+
 class Answers:
     """The observation of one partition's share, which the replies fill in as they come."""
 
     def __init__(self, events: int) -> None:
         self.freshness = np.full(events, Freshness.FRESH, dtype=np.int8)
-        self.state = np.full((events, len(STATE)), UNKNOWN, dtype=np.int64)
-        self._declared = np.full(events, UNKNOWN, dtype=np.int64)
+        self.state = np.full((events, len(STATE)), NONE, dtype=np.int64)
+        self._declared = np.full(events, NONE, dtype=np.int64)
 
     def claimed(self, chunk: Chunk, places: Sequence[int], body: bytes) -> None:
         """Take in a claim's reply; `body` holds a byte for each of the chunk's events at the indices `places`."""
@@ -234,22 +239,24 @@ class Answers:
 
     def account(self, chunk: Chunk, body: bytes) -> None:
         rows, places = _rows(chunk, body, ACCOUNT_ROW_LENGTH)
-        self.state[places, : len(ACCOUNT_STATE)] = rows[:, 1:]
+        self.state[places, : len(ACCOUNT_STATE) - 4] = rows[:, 1:]
+        self.state[places, len(ACCOUNT_STATE) - 4 : len(ACCOUNT_STATE) - 1] = rows[:, [4, 7, 8]]
+        self.state[places, len(ACCOUNT_STATE) - 1] = 1
 
     def shared(self, chunk: Chunk, body: bytes) -> None:
         """Merge in one shard's reply.
 
-        A shard knows its own part of a payment; it answers UNKNOWN, the least of all values, for the rest.
+        A shard knows its own part of a payment; it answers NONE, the least of all values, for the rest.
         """
         rows, places = _rows(chunk, body, SHARED_ROW_LENGTH)
-        columns = slice(len(ACCOUNT_STATE), len(STATE))
+        columns = slice(len(ACCOUNT_STATE), len(STATE) - 1)
         self.state[places, columns] = np.maximum(self.state[places, columns], rows[:, 1:-1])
         self._declared[places] = np.maximum(self._declared[places], rows[:, -1])
 
-    def finished(self) -> NDArray[np.int64]:
+    def finished(self) -> PartitionObservation:
         month = self.state[:, _MONTH]
         month[:] = np.where(self._declared >= 0, self._declared, month)
-        return self.state
+        return PartitionObservation(self.freshness, self.state, np.full(len(self.state), NONE, dtype=np.int64))
 
 
 def _windows_header(chunk: Chunk, initial: bool, rebuild: bool) -> bytes:

@@ -25,6 +25,7 @@ class StateEvent:
     ip_address: str | None
     device_id: str | None
     is_counted: bool  # False where a static guardrail blocked it; its id is claimed then, but no window counts it
+    source_system: str | None  # that gave transaction_id; None where the payment names none
 
     def __init__(
         self,
@@ -40,6 +41,7 @@ class StateEvent:
         ip_address: str | None,
         device_id: str | None,
         is_counted: bool,
+        source_system: str | None = None,
     ) -> None:
         self.offset = offset
         self.transaction_id = transaction_id
@@ -53,3 +55,10 @@ class StateEvent:
         self.ip_address = ip_address
         self.device_id = device_id
         self.is_counted = is_counted
+        self.source_system = source_system
+
+
+def claim_name(event: StateEvent) -> str:
+    """The name that a payment claims: ids of different systems never meet."""
+    system = event.source_system
+    return event.transaction_id if system is None else f"{system}\n{event.transaction_id}"

@@ -25,10 +25,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.domain.context import Label
-from pipeline.domain.features import ACCOUNT_PAYMENTS_MAX, BENEFICIARY_PAYMENTS_MAX, STATE, UNKNOWN
+from pipeline.domain.features import ACCOUNT_PAYMENTS_MAX, BENEFICIARY_PAYMENTS_MAX, NONE, STATE
 from pipeline.domain.identities import LATE_AFTER_MS
 from pipeline.domain.refusals import FUTURE_TOLERANCE_MS
-from pipeline.state.state_event import StateEvent
+from pipeline.state.state_event import StateEvent, claim_name
 
 LAYOUT: Final = 3
 """The version of what a state store holds, and part of its keys' names: a release with another finds nothing, and
@@ -54,7 +54,7 @@ IP_ADDRESS: Final = "IP_ADDRESS"
 DEVICE: Final = "DEVICE"
 _Paid = tuple[int, int, str, bool]  # effective time, amount, beneficiary, is near limit
 _DAY: Final = ACCOUNT_WINDOWS_MS.index(DAY_MS)
-_UNKNOWN_ROW: Final = (UNKNOWN,) * len(STATE)
+_UNKNOWN_ROW: Final = (NONE,) * len(STATE)
 
 
 class Freshness(IntEnum):
@@ -77,7 +77,8 @@ class PartitionEvents(NamedTuple):
 
 class PartitionObservation(NamedTuple):
     freshness: NDArray[np.int8]  # (n,), values of Freshness
-    state: NDArray[np.int64]  # (n, len(STATE)); UNKNOWN rows where not FRESH or not counted
+    state: NDArray[np.int64]  # (n, len(STATE)); NONE rows where not FRESH or not counted
+    outcomes_position: NDArray[np.int64]  # (n,): next offset of the outcomes that the row had taken in; -1 for none
 
 
 class StateLost(Exception):
@@ -110,7 +111,7 @@ class Windows:
         self._reports: dict[tuple[str, str], tuple[int, int]] = {}  # kind and entity → observed at, reports
 
     def observe(self, event: StateEvent) -> tuple[int, ...]:
-        """Count `event` and return its STATE features, which are all UNKNOWN where it does not count."""
+        """Count `event` and return its STATE features, which are all NONE where it does not count."""
         if not event.is_counted:
             return _UNKNOWN_ROW
         account_id, beneficiary_id = event.account_id, event.beneficiary_account_id
@@ -120,12 +121,13 @@ class Windows:
         beneficiary = self._beneficiaries.get(beneficiary_id)
         if beneficiary is None:
             beneficiary = self._beneficiaries[beneficiary_id] = _Beneficiary(self._label_delay_ms)
-        declared = self._normal_months.get(account_id, (0, UNKNOWN))[1]
+        declared = self._normal_months.get(account_id, (0, NONE))[1]
         return (
             *account.observe(event, declared),
             *beneficiary.observe(event),
             self._reports_of(IP_ADDRESS, event.ip_address),
             self._reports_of(DEVICE, event.device_id),
+            NONE,
         )
 
     def label(self, label: Label) -> bool:
@@ -137,7 +139,7 @@ class Windows:
         """Store what an account declares; the newest wins, and None takes a declaration back."""
         held = self._normal_months.get(account_id)
         if held is None or held[0] <= updated_at_ms:
-            declared = UNKNOWN if normal_month_gbp_minor is None else normal_month_gbp_minor
+            declared = NONE if normal_month_gbp_minor is None else normal_month_gbp_minor
             self._normal_months[account_id] = (updated_at_ms, declared)
 
     def upsert_risk_signal(self, kind: str, entity: str, fraud_reports: int, observed_at_ms: int) -> None:
@@ -147,7 +149,7 @@ class Windows:
             self._reports[kind, entity] = (observed_at_ms, fraud_reports)
 
     def _reports_of(self, kind: str, entity: str | None) -> int:
-        return UNKNOWN if entity is None else self._reports.get((kind, entity), (0, 0))[1]
+        return NONE if entity is None else self._reports.get((kind, entity), (0, 0))[1]
 
 
 class MemoryState:
@@ -156,7 +158,7 @@ class MemoryState:
     def __init__(self, *, label_delay_days: int = 7, shards: int = 1) -> None:
         self.windows = Windows(label_delay_days=label_delay_days)
         self._shards = shards
-        self._claims: dict[str, _Claim] = {}  # by transaction id
+        self._claims: dict[str, _Claim] = {}  # by claim_name
         self._watermarks: Counter[tuple[int, int]] = Counter()  # shard and partition → latest log time
         self._progress: dict[int, _Progress] = {}
 
@@ -203,7 +205,7 @@ class MemoryState:
                 raise SnapshotPruned(share.partition, event.offset)
         progress.move_on(share)
         state = np.array(rows, dtype=np.int64).reshape(-1, len(STATE))
-        return PartitionObservation(np.array(freshness, dtype=np.int8), state)
+        return PartitionObservation(np.array(freshness, dtype=np.int8), state, np.full(len(state), NONE, np.int64))
 
     def _progress_at(self, partition: int, start_offset: int, initial: bool) -> _Progress:
         progress = self._progress.get(partition)
@@ -218,17 +220,17 @@ class MemoryState:
         return progress
 
     def _freshness(self, partition: int, progress: _Progress, event: StateEvent) -> Freshness:
-        claim = _Claim(event.payment_digest, event.log_time_ms, partition)
+        claim, name = _Claim(event.payment_digest, event.log_time_ms, partition), claim_name(event)
         if event.offset < progress.reached:
             freshness = progress.exceptions.get(event.offset, Freshness.FRESH)
             if freshness == Freshness.FRESH:
-                self._claims.setdefault(event.transaction_id, claim)
+                self._claims.setdefault(name, claim)
             return freshness
-        shard = crc32(event.transaction_id.encode()) % self._shards
+        shard = crc32(name.encode()) % self._shards
         now_ms = self._watermarks[shard, partition] = max(self._watermarks[shard, partition], event.log_time_ms)
-        freshness = self._first_freshness(shard, claim, self._claims.get(event.transaction_id), now_ms)
+        freshness = self._first_freshness(shard, claim, self._claims.get(name), now_ms)
         if freshness == Freshness.FRESH:
-            self._claims[event.transaction_id] = claim._replace(log_time_ms=now_ms)
+            self._claims[name] = claim._replace(log_time_ms=now_ms)
         else:
             progress.exceptions[event.offset] = freshness
         return freshness
@@ -275,7 +277,7 @@ class _Account:
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self.latest_ms, self.count = UNKNOWN, 0
+        self.latest_ms, self.count = NONE, 0
         # (time, amount, beneficiary, is near limit), oldest first, one queue a window
         self.windows = [(place, width, deque[_Paid]()) for place, width in enumerate(ACCOUNT_WINDOWS_MS)]
         self.sums = [0, 0, 0, 0]
@@ -297,10 +299,11 @@ class _Account:
         self.recent[beneficiary] = self.recent.get(beneficiary, 0) + 1
         self.near_limit += event.is_near_limit
         row = self._enter((now_ms, amount, beneficiary, event.is_near_limit))
-        since_last_ms = UNKNOWN if previous_ms == UNKNOWN else now_ms - previous_ms
+        since_last_ms = NONE if previous_ms == NONE else now_ms - previous_ms
         month_minor = self._normal_month(now_ms // BLOCK_MS, amount)
-        month_minor = month_minor if declared_month_minor == UNKNOWN else declared_month_minor
+        month_minor = month_minor if declared_month_minor == NONE else declared_month_minor
         row += (since_last_ms, len(self.recent), self.near_limit, month_minor, int(is_new))
+        row += (row[3], row[6], row[7], 1)  # no outcome is known, so all volume stands and no payee is paid
         return row
 
     def _enter(self, payment: _Paid) -> list[int]:
@@ -338,17 +341,18 @@ class _Account:
         sums[0] = min(sums[0] + amount, BLOCK_SUM_MINOR_MAX)
         complete = min(NORMAL_MONTH_BLOCKS, block - self.first_block)
         if not complete:
-            return UNKNOWN
+            return NONE
         return (2 * sum(sums[1 : complete + 1]) + complete) // (2 * complete)
 
 
 class _Received:
-    """One payment in the windows of a beneficiary."""
+    """One payment in the windows of a beneficiary. A `later` one has the same key; a label is about the first."""
 
-    __slots__ = ("fraud", "key", "time_ms")
+    __slots__ = ("fraud", "key", "later", "time_ms")
 
     def __init__(self, time_ms: int, key: tuple[str, str, int]) -> None:
         self.time_ms, self.key, self.fraud = time_ms, key, False
+        self.later: _Received | None = None
 
 
 class _Beneficiary:
@@ -409,11 +413,17 @@ class _Beneficiary:
         if len(payments) == BENEFICIARY_PAYMENTS_MAX:
             self._push_out(payments.popleft())
         payments.append(payment)
-        self.by_key[payment.key] = payment
+        held = self.by_key.setdefault(payment.key, payment)
+        if held is not payment:
+            while held.later is not None:
+                held = held.later
+            held.later = payment
 
     def _forget(self, payment: _Received) -> None:
-        if self.by_key.get(payment.key) is payment:
+        if payment.later is None:
             del self.by_key[payment.key]
+        else:
+            self.by_key[payment.key] = payment.later
 
     def _push_out(self, oldest: _Received) -> None:
         """Drop the oldest payment, which stands first in every window that holds it."""

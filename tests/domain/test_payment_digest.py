@@ -108,8 +108,8 @@ def test_invariant_2_every_field_takes_part(name):
 
 @given(PAYMENTS)
 def test_invariant_3_the_canonical_encoding_is_avros_of_the_first_version(payment):
-    in_order = payment._replace(segments=dict(sorted(payment.segments.items())))
-    assert canonical_payment(payment) == first_version(in_order)
+    in_order = payment._replace(segments=dict(sorted(payment.segments.items())), source_system=None)
+    assert canonical_payment(payment._replace(source_system=None)) == first_version(in_order)
 
 
 def test_invariant_3_the_digest_of_a_payment_is_for_ever():
