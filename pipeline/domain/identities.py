@@ -25,8 +25,8 @@ ReviewId = NewType("ReviewId", str)
 PostingId = NewType("PostingId", str)
 
 LATE_AFTER_MS: Final = 7 * 86_400_000
-"""A payment is late whose event time lies more than this before its log time: it may have been decided and forgotten, so
-it is decided strictly, and its decision's id says where it stands."""
+"""A payment is late whose event time lies more than this before its log time: it may have been decided and forgotten.
+So it is decided strictly, and its decision's id says where it stands."""
 
 NAMESPACE_DECISION: Final = UUID("8f0c9a3e-1f1b-5c52-9d7e-6c1a5f0e2b47")
 NAMESPACE_EXECUTION: Final = UUID("2d3f1c52-7b0e-5a44-9c1d-51f7a0c8e6b1")

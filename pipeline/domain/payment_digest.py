@@ -63,8 +63,8 @@ def canonical_segments(segments: dict[str, str]) -> bytes:
 
 
 def later_fields(transaction: Transaction) -> bytes:
-    """The fields that the first version of the schema didn't have. That version's encoding says itself where it ends, so
-    what follows can't be taken for a part of it."""
+    """The fields that the first version of the schema didn't have. That version's encoding says itself where it ends,
+    so what follows can't be taken for a part of it."""
     system = transaction.source_system
     return b"" if system is None else _text("source_system") + _text(system)
 

@@ -42,8 +42,8 @@ BLOCK_MS: Final = 30 * DAY_MS
 """A normal month is the mean of complete blocks of 30 days, counted from 1970-01-01."""
 NORMAL_MONTH_BLOCKS: Final = 3
 CLAIM_KEPT_MS: Final = LATE_AFTER_MS + FUTURE_TOLERANCE_MS
-"""An id is remembered for this much log time. A payment may be dated FUTURE_TOLERANCE_MS ahead of the log; so a copy that
-comes when its id is forgotten is late, whatever its date."""
+"""An id is remembered for this much log time. A payment may be dated FUTURE_TOLERANCE_MS ahead of the log; so a copy
+that comes when its id is forgotten is late, whatever its date."""
 ACCOUNT_BENEFICIARIES_MAX: Final = 65_536
 """Most beneficiaries that an account remembers, for ever. Beyond that, each payment to an unknown one counts as new and
 as one more distinct beneficiary."""

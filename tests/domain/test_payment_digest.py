@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from fastavro import parse_schema, schemaless_writer
 from hypothesis import assume, given
-from hypothesis import strategies as st
 
 from pipeline.domain.payment import Channel
 from pipeline.domain.payment_digest import canonical_payment, payment_digest

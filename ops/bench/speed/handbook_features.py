@@ -114,9 +114,19 @@ def streamed(table: Any) -> Streamed:
         card_id, terminal_id, transaction_id = f"card-{card}", f"terminal-{terminal}", f"tx-{transaction}"
         events.append(
             StateEvent(
-                offset, transaction_id, bytes(CLAIM_DIGEST_BYTES), card_id, terminal_id, time_ms, time_ms, amount, False,
-                None, None, True,
-            )  # fmt: skip
+                offset,
+                transaction_id,
+                bytes(CLAIM_DIGEST_BYTES),
+                card_id,
+                terminal_id,
+                time_ms,
+                time_ms,
+                amount,
+                False,
+                None,
+                None,
+                True,
+            )
         )
         if fraud:
             labelled_at_ms = time_ms + LABELLED_AFTER_MS

@@ -89,22 +89,27 @@ def _payment(body: bytes, at: int) -> tuple[Transaction, int, int, int]:
     segments, at = read_text_map(body, at)
     segments_end = at
     source_system, at = read_optional_text(body, at)
-    return Transaction(
-        transaction_id,
-        account_id,
-        amount_minor,
-        currency,
-        event_time_ms,
-        beneficiary_account_id,
-        beneficiary_name,
-        beneficiary_country,
-        beneficiary_opened_at_ms,
-        reference,
-        channel,
-        ip_address,
-        device_id,
-        account_opened_epoch_day,
-        account_time_zone,
-        segments,
-        source_system,
-    ), segments_begin, segments_end, at
+    return (
+        Transaction(
+            transaction_id,
+            account_id,
+            amount_minor,
+            currency,
+            event_time_ms,
+            beneficiary_account_id,
+            beneficiary_name,
+            beneficiary_country,
+            beneficiary_opened_at_ms,
+            reference,
+            channel,
+            ip_address,
+            device_id,
+            account_opened_epoch_day,
+            account_time_zone,
+            segments,
+            source_system,
+        ),
+        segments_begin,
+        segments_end,
+        at,
+    )
