@@ -61,7 +61,7 @@ class Archive:
 
     def values(self, payments: Sequence[Transaction], modes: Sequence[Mode], **state: int) -> list[bytes]:
         """The payments' decisions, as the worker encodes them, with a quiet account's state but for `state`."""
-        event = np.array([EventRows(policy()).row(payment) for payment in payments], dtype=np.int64)
+        event = np.array([EventRows(policy()).row(payment, NOON_MS) for payment in payments], dtype=np.int64)
         quiet = features(**state)[:, STATE_SLICE]
         matrix = feature_matrix(event, np.repeat(quiet, len(payments), axis=0))
         assert matrix.shape[1] == len(FEATURES) > len(EVENT)

@@ -26,7 +26,7 @@ from pipeline.decide import metrics
 from pipeline.decide.agent import DecisionAgent
 from pipeline.decide.batch import Judge, SetAside, TopicNames
 from pipeline.decide.breaker_agent import BreakerWatch
-from pipeline.decide.policy import PolicyRefused, parse_policy
+from pipeline.decide.policy import PolicyRefused, parse_new_policy
 from pipeline.decide.rebuild_agent import Rebuild
 from pipeline.decide.verdict import Regime, regime
 from pipeline.domain.log import Outgoing
@@ -148,7 +148,7 @@ class RegimeSource:
         self._settings = settings
         self._policy_bytes = settings.policy_path.read_bytes()
         self._champion_bytes = self._read_champion()
-        self.current = regime(parse_policy(self._policy_bytes), self._load_model())
+        self.current = regime(parse_new_policy(self._policy_bytes), self._load_model())
         self._report()
 
     def changed(self) -> Regime | None:
@@ -158,7 +158,7 @@ class RegimeSource:
             return None
         self._policy_bytes, self._champion_bytes = policy_bytes, champion_bytes
         try:
-            self.current = regime(parse_policy(policy_bytes), self._load_model())
+            self.current = regime(parse_new_policy(policy_bytes), self._load_model())
         except (PolicyRefused, ModelRefused) as error:
             metrics.POLICY_REFUSED.inc()
             log.error("change_refused", why=str(error), kept=self.current.policy.version)

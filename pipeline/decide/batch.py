@@ -155,7 +155,7 @@ class Judge:
                 refused.append((record, refusal))
             else:
                 assert isinstance(decoded, Decoded)
-                payments.append(Payment(record, decoded, row(decoded.transaction)))
+                payments.append(Payment(record, decoded, row(decoded.transaction, record.source.timestamp_ms)))
         for blocked in hits_of(self.in_force.rules.static_hard, _event_matrix(payments)):
             payments[blocked].is_counted = False
         return Reading(payments, refused)

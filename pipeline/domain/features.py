@@ -24,7 +24,7 @@ UNKNOWN: Final = -1
 
 EVENT: Final = (
     "amount_gbp_minor",  # UNKNOWN where the policy has no rate for the currency
-    "is_beneficiary_country_sanctioned",  # 0 or 1, at the payment's event time
+    "is_beneficiary_country_sanctioned",  # 0 or 1, from event to log time; UNKNOWN where the policy knows no such country
     "is_reference_missing",  # 0 or 1; made of invisible characters is missing
     "is_beneficiary_name_missing",  # 0 or 1
     "account_age_days",
@@ -74,7 +74,11 @@ DERIVED: Final = (
 )
 FEATURES: Final = EVENT + STATE + DERIVED
 COLUMN: Final = {name: index for index, name in enumerate(FEATURES)}
-ALWAYS_KNOWN: Final = frozenset(EVENT) - {"amount_gbp_minor", "beneficiary_age_hours"}
+ALWAYS_KNOWN: Final = frozenset(EVENT) - {
+    "amount_gbp_minor",
+    "beneficiary_age_hours",
+    "is_beneficiary_country_sanctioned",
+}
 """They follow from the payment alone, and are never UNKNOWN."""
 STATE_SLICE: Final = slice(len(EVENT), len(EVENT) + len(STATE))
 

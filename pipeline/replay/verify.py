@@ -116,7 +116,8 @@ def _is_route_allowed(decision: Decision, in_force: Regime) -> bool:
 def recomputed(decisions: Sequence[Decision], features: Matrix, in_force: Regime) -> Matrix:
     """The features again, from payment, policy and the recorded state."""
     row_of = EventRows(in_force.policy).row
-    event = np.array([row_of(decision.snapshot.transaction) for decision in decisions], dtype=np.int64)
+    rows = [row_of(decision.snapshot.transaction, decision.source.timestamp_ms) for decision in decisions]
+    event = np.array(rows, dtype=np.int64)
     for column, name in enumerate(EVENT):
         if name in _ZONE_DEPENDENT:
             event[:, column] = features[:, column]

@@ -99,7 +99,7 @@ def test_decisions_are_the_bytes_that_they_were():
     unnamed = policy().model_copy(update={"version": "any", "sha256": bytes(32)})
     transactions = list(paid(pick))
     rows = EventRows(unnamed)
-    event = np.array([rows.row(each) for each in transactions], dtype=np.int64).reshape(-1, len(EVENT))
+    event = np.array([rows.row(each, NOW_MS) for each in transactions], dtype=np.int64).reshape(-1, len(EVENT))
     state = np.array([state_row(pick) for _ in transactions], dtype=np.int64)
     matrix, modes = feature_matrix(event, state), [pick.choice(MODES) for _ in transactions]
     payload = [Decoded(each, WIRE.encode_transaction(each)[10:]) for each in transactions]
