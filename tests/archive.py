@@ -10,7 +10,7 @@ import numpy as np
 
 from models.artefact.files import golden_json, load, tables_json, write
 from models.artefact.vectors import golden_vectors
-from pipeline.decide.decision_encoder import DecisionEncoder
+from pipeline.decide.decision_encoder import DecisionEncoder, with_position
 from pipeline.decide.event_features import EventRows
 from pipeline.decide.verdict import Mode, Regime, decide, regime
 from pipeline.domain.decision import BreakerState, StoredDecision
@@ -69,7 +69,7 @@ class Archive:
         decoded = [Decoded(payment, WIRE.encode_transaction(payment)[10:]) for payment in payments]
         sources = [Source(place % 4, place, NOON_MS) for place in range(len(payments))]
         verdicts = decide(matrix, modes, self.in_force)
-        return encoder.encode(decoded, sources, matrix, verdicts, [NOON_MS + 7] * len(payments))
+        return encoder.encode(decoded, sources, with_position(matrix, -1), verdicts, [NOON_MS + 7] * len(payments))
 
 
 def payment(number: int, **fields: object) -> Transaction:

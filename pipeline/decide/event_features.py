@@ -4,7 +4,7 @@ Invariants
 1. A row is a function of (transaction, log time, policy, time zone rules); the row itself is in the snapshot, so a
    later change of the zone rules changes no replay.
 2. A converted amount is rounded up: never below what the payment is worth.
-3. What the policy's lists don't name (a currency, a country) is UNKNOWN, and never "not sanctioned".
+3. What the policy's lists don't name (a currency, a country) is NONE, and never "not sanctioned".
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Final
 
 from pipeline.decide.policy import Policy, Sanction
-from pipeline.domain.features import UNKNOWN
+from pipeline.domain.features import NONE
 from pipeline.domain.payment import AMOUNT_MINOR_MAX, Transaction
 from pipeline.domain.refusals import zone_of
 
@@ -40,7 +40,7 @@ class EventRows:
         self._near_limit_minor, self._limit_minor = (1, 0) if near_limit is None else near_limit
 
     def row(self, transaction: Transaction, log_time_ms: int) -> tuple[int, ...]:
-        """One value per name in features.EVENT. About 2.5 µs. `log_time_ms`: the record's timestamp."""
+        """One value per name in features.EVENT. `log_time_ms` is the record's timestamp. About 2.5 µs."""
         t = transaction
         when_ms = t.event_time_ms
         local_ms = when_ms + _utc_offset_ms(t.account_time_zone, when_ms // QUARTER_MS)
@@ -51,9 +51,10 @@ class EventRows:
             int(not _is_visible(t.reference)),
             int(not _is_visible(t.beneficiary_name)),
             max(when_ms // DAY_MS - t.account_opened_epoch_day, 0),
-            UNKNOWN if opened_at_ms is None else max((when_ms - opened_at_ms) // HOUR_MS, 0),
+            NONE if opened_at_ms is None else max((when_ms - opened_at_ms) // HOUR_MS, 0),
             local_ms // MINUTE_MS % 1440,
             int((local_ms // DAY_MS + _EPOCH_WEEKDAY) % 7 >= 5),
+            max((log_time_ms - when_ms) // HOUR_MS, 0),
         )
 
     def is_near_limit(self, amount_gbp_minor: int) -> bool:
@@ -63,7 +64,7 @@ class EventRows:
     def _gbp_minor(self, amount_minor: int, currency: str) -> int:
         rate = self._rates.get(currency)
         if rate is None:
-            return UNKNOWN
+            return NONE
         return min(-(-amount_minor * rate[0] // rate[1]), AMOUNT_MINOR_MAX)
 
     def _is_sanctioned(self, country: str, event_time_ms: int, log_time_ms: int) -> int:
@@ -75,7 +76,7 @@ class EventRows:
         if self._countries is None:
             log_time_ms = event_time_ms
         elif country not in self._countries:
-            return UNKNOWN
+            return NONE
         spans = self._sanctions.get(country)
         if spans is None:
             return 0
