@@ -71,6 +71,15 @@ class Refusal(NamedTuple):
     detail: str
 
 
+def is_identifier(text: str) -> bool:
+    """Whether it is sound as an id of a payment, an account or a device. Case counts: `A` and `a` are two."""
+    return _DEVICE.fullmatch(text) is not None
+
+
+def is_log_time(timestamp_ms: int) -> bool:
+    return EVENT_TIME_MS_MIN <= timestamp_ms < EVENT_TIME_MS_MAX
+
+
 def refusal_of(transaction: Transaction, key: bytes | None, source: Source) -> Refusal | None:
     """The first reason why this well-encoded payment can't be decided, or None. About 3 µs."""
     t = transaction
@@ -97,7 +106,7 @@ def _text_refusal(t: Transaction) -> Refusal | None:
 
 
 def _time_refusal(t: Transaction, source: Source) -> Refusal | None:
-    if not EVENT_TIME_MS_MIN <= source.timestamp_ms < EVENT_TIME_MS_MAX:
+    if not is_log_time(source.timestamp_ms):
         return Refusal(RefusalCode.TIME_OUT_OF_RANGE, "the record's timestamp is missing or outside 2015 to 2048")
     if not EVENT_TIME_MS_MIN <= t.event_time_ms < EVENT_TIME_MS_MAX:
         return Refusal(RefusalCode.TIME_OUT_OF_RANGE, "event_time_ms is outside 2015 to 2048")
