@@ -33,6 +33,7 @@ from pipeline.domain.features import EVENT, STATE, Matrix, feature_matrix
 from pipeline.domain.log import Source
 from pipeline.domain.payment import Channel, Transaction
 from pipeline.domain.refusals import canonical_ip_address, refusal_of
+from pipeline.state.facts import LogPlace
 from pipeline.state.state_event import StateEvent
 from pipeline.state.windows import Windows
 
@@ -171,9 +172,9 @@ class _Observer:
             case Label():
                 self._windows.label(context)
             case Account():
-                self._windows.upsert_account(*context)
+                self._windows.upsert_account(context, LogPlace(context.updated_at_ms, 0))
             case RiskSignal():
-                self._windows.upsert_risk_signal(*context)
+                self._windows.upsert_risk_signal(context, LogPlace(context.observed_at_ms, 0))
 
     def _event_row(self, transaction: Transaction) -> tuple[int, ...]:
         source = Source(0, 0, transaction.event_time_ms)

@@ -96,6 +96,9 @@ class Keys:
     def fact(self, kind: str, entity: str) -> str:
         return self.shared(self.shard(entity), _FACT_KINDS[kind]) + entity
 
+    def refusal_told(self, topic: str, partition: int) -> str:
+        return f"{self._prefix}:{{s0}}refused:{topic}:{partition}"
+
     def declared_month(self, account_id: str) -> str:
         return self.shared(self.shard(account_id), _DECLARED_MONTH) + account_id
 

@@ -21,9 +21,11 @@ from typing import Any, Final, NamedTuple
 
 from redis.exceptions import NoScriptError, RedisError
 
-from pipeline.domain.context import Label
+from pipeline.domain.context import Account, Label, RiskSignal, RiskSignalKind
 from pipeline.domain.features import ACCOUNT_PAYMENTS_MAX, BENEFICIARY_PAYMENTS_MAX, NONE
+from pipeline.domain.refusals import FUTURE_TOLERANCE_MS
 from pipeline.io.redis_batches import Command, RedisBatches
+from pipeline.state.facts import LogPlace
 from pipeline.state.requests import (
     CHUNK_EVENTS,
     Answers,
@@ -59,6 +61,7 @@ takes 8 bytes."""
 
 _LUA: Final = Path(__file__).parent / "lua"
 _OFFSET: Final = Struct("<q")
+_PLACE: Final = Struct(">qq")
 
 
 class StateUnavailable(Exception):
@@ -178,14 +181,36 @@ class RedisState:
         (answer,) = await self._call([(_LABEL, [key], arguments)])
         return bool(answer)
 
-    async def upsert_account(self, account_id: str, updated_at_ms: int, normal_month_gbp_minor: int | None) -> None:
-        """Store what an account declares; the newest wins, and None takes a declaration back."""
-        declared = NONE if normal_month_gbp_minor is None else normal_month_gbp_minor
-        await self._call([(_NEWEST, [self._keys.declared_month(account_id)], (updated_at_ms, declared))])
+    async def upsert_account(self, account: Account, place: LogPlace) -> None:
+        """Take in what an account declares, as `facts` says; None takes a declaration back."""
+        month = account.normal_month_gbp_minor
+        key = self._keys.declared_month(account.account_id)
+        await self._state_fact(key, account.updated_at_ms, NONE if month is None else month, place)
 
-    async def upsert_risk_signal(self, kind: str, entity: str, fraud_reports: int, observed_at_ms: int) -> None:
-        """Store the fraud reports of an entity; the newest wins. `kind` is IP_ADDRESS or DEVICE."""
-        await self._call([(_NEWEST, [self._keys.fact(kind, entity)], (observed_at_ms, fraud_reports))])
+    async def upsert_risk_signal(self, signal: RiskSignal, place: LogPlace) -> None:
+        """Take in the fraud reports of an entity, as `facts` says; an address is in its canonical spelling."""
+        key = self._keys.fact(signal.kind, signal.entity)
+        await self._state_fact(key, signal.observed_at_ms, signal.fraud_reports, place)
+
+    async def withdraw_account(self, account_id: str, place: LogPlace) -> None:
+        """Take back what an account declared before `place`: none is declared then."""
+        await self._state_fact(self._keys.declared_month(account_id), None, NONE, place)
+
+    async def withdraw_risk_signal(self, kind: RiskSignalKind, entity: str, place: LogPlace) -> None:
+        """Take back the reports of an entity that were made before `place`: there are 0 then."""
+        await self._state_fact(self._keys.fact(kind, entity), None, 0, place)
+
+    async def refusal_told(self, topic: str, partition: int) -> LogPlace | None:
+        """Return the place of the last context record of a partition whose refusal has been told."""
+        [text] = await self._run([("GET", self._keys.refusal_told(topic, partition))])
+        return None if text is None else LogPlace(*_PLACE.unpack(text))
+
+    async def tell_refusal(self, topic: str, partition: int, place: LogPlace) -> None:
+        await self._run([("SET", self._keys.refusal_told(topic, partition), _PLACE.pack(*place))])
+
+    async def _state_fact(self, key: str, observed_at_ms: int | None, value: int, place: LogPlace) -> None:
+        observed_at = "" if observed_at_ms is None else observed_at_ms
+        await self._call([(_NEWEST, [key], (observed_at, value, *place, FUTURE_TOLERANCE_MS))])
 
     async def close(self) -> None:
         await self._redis.close()

@@ -24,10 +24,11 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.domain.context import Label
+from pipeline.domain.context import Account, Label, RiskSignal, RiskSignalKind
 from pipeline.domain.features import ACCOUNT_PAYMENTS_MAX, BENEFICIARY_PAYMENTS_MAX, NONE, STATE
 from pipeline.domain.identities import LATE_AFTER_MS
 from pipeline.domain.refusals import FUTURE_TOLERANCE_MS
+from pipeline.state.facts import Facts, LogPlace
 from pipeline.state.state_event import StateEvent, claim_name
 
 LAYOUT: Final = 3
@@ -107,8 +108,8 @@ class Windows:
         self._label_delay_ms = label_delay_days * DAY_MS
         self._accounts: dict[str, _Account] = {}
         self._beneficiaries: dict[str, _Beneficiary] = {}
-        self._normal_months: dict[str, tuple[int, int]] = {}  # account → updated at, GBP minor
-        self._reports: dict[tuple[str, str], tuple[int, int]] = {}  # kind and entity → observed at, reports
+        self._normal_months = Facts(absent=NONE)  # by account, GBP minor
+        self._reports = Facts(absent=0)  # by kind and entity
 
     def observe(self, event: StateEvent) -> tuple[int, ...]:
         """Count `event` and return its STATE features, which are all NONE where it does not count."""
@@ -121,7 +122,7 @@ class Windows:
         beneficiary = self._beneficiaries.get(beneficiary_id)
         if beneficiary is None:
             beneficiary = self._beneficiaries[beneficiary_id] = _Beneficiary(self._label_delay_ms)
-        declared = self._normal_months.get(account_id, (0, NONE))[1]
+        declared = self._normal_months[account_id]
         return (
             *account.observe(event, declared),
             *beneficiary.observe(event),
@@ -135,21 +136,25 @@ class Windows:
         beneficiary = self._beneficiaries.get(label.beneficiary_account_id)
         return beneficiary is not None and beneficiary.label(label)
 
-    def upsert_account(self, account_id: str, updated_at_ms: int, normal_month_gbp_minor: int | None) -> None:
-        """Store what an account declares; the newest wins, and None takes a declaration back."""
-        held = self._normal_months.get(account_id)
-        if held is None or held[0] <= updated_at_ms:
-            declared = NONE if normal_month_gbp_minor is None else normal_month_gbp_minor
-            self._normal_months[account_id] = (updated_at_ms, declared)
+    def upsert_account(self, account: Account, place: LogPlace) -> None:
+        """Take in what an account declares, as `facts` says; None takes a declaration back."""
+        month = account.normal_month_gbp_minor
+        self._normal_months.state(account.account_id, NONE if month is None else month, account.updated_at_ms, place)
 
-    def upsert_risk_signal(self, kind: str, entity: str, fraud_reports: int, observed_at_ms: int) -> None:
-        """Store the fraud reports of an entity; the newest wins. `kind` is IP_ADDRESS or DEVICE."""
-        held = self._reports.get((kind, entity))
-        if held is None or held[0] <= observed_at_ms:
-            self._reports[kind, entity] = (observed_at_ms, fraud_reports)
+    def upsert_risk_signal(self, signal: RiskSignal, place: LogPlace) -> None:
+        """Take in the fraud reports of an entity, as `facts` says; an address is in its canonical spelling."""
+        self._reports.state((signal.kind, signal.entity), signal.fraud_reports, signal.observed_at_ms, place)
+
+    def withdraw_account(self, account_id: str, place: LogPlace) -> None:
+        """Take back what an account declared before `place`: none is declared then."""
+        self._normal_months.withdraw(account_id, place)
+
+    def withdraw_risk_signal(self, kind: RiskSignalKind, entity: str, place: LogPlace) -> None:
+        """Take back the reports of an entity that were made before `place`: there are 0 then."""
+        self._reports.withdraw((kind, entity), place)
 
     def _reports_of(self, kind: str, entity: str | None) -> int:
-        return NONE if entity is None else self._reports.get((kind, entity), (0, 0))[1]
+        return NONE if entity is None else self._reports[kind, entity]
 
 
 class MemoryState:
@@ -180,11 +185,17 @@ class MemoryState:
     def label(self, label: Label) -> bool:
         return self.windows.label(label)
 
-    def upsert_account(self, account_id: str, updated_at_ms: int, normal_month_gbp_minor: int | None) -> None:
-        self.windows.upsert_account(account_id, updated_at_ms, normal_month_gbp_minor)
+    def upsert_account(self, account: Account, place: LogPlace) -> None:
+        self.windows.upsert_account(account, place)
 
-    def upsert_risk_signal(self, kind: str, entity: str, fraud_reports: int, observed_at_ms: int) -> None:
-        self.windows.upsert_risk_signal(kind, entity, fraud_reports, observed_at_ms)
+    def upsert_risk_signal(self, signal: RiskSignal, place: LogPlace) -> None:
+        self.windows.upsert_risk_signal(signal, place)
+
+    def withdraw_account(self, account_id: str, place: LogPlace) -> None:
+        self.windows.withdraw_account(account_id, place)
+
+    def withdraw_risk_signal(self, kind: RiskSignalKind, entity: str, place: LogPlace) -> None:
+        self.windows.withdraw_risk_signal(kind, entity, place)
 
     def positions(self, partition: int) -> int | None:
         progress = self._progress.get(partition)

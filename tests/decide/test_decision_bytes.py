@@ -47,6 +47,7 @@ CHANGES: list[dict[str, object]] = [
     {"reference": "\u200b"},
     {"beneficiary_name": " "},
     {"beneficiary_country": "KP"},
+    {"beneficiary_country": "ZZ"},
     {"beneficiary_opened_at_ms": None},
 ]
 STATES = {

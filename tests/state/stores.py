@@ -9,8 +9,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from pipeline.domain.context import Label
+from pipeline.domain.context import Account, Label, RiskSignal, RiskSignalKind
 from pipeline.domain.features import STATE
+from pipeline.state.facts import LogPlace
 from pipeline.state.state_event import StateEvent
 from pipeline.state.store import RedisState, StateUnavailable
 from pipeline.state.windows import PartitionEvents, PartitionObservation, StateLost
@@ -29,8 +30,10 @@ class Store(Protocol):
     ) -> list[PartitionObservation]: ...
     def positions(self, partition: int) -> int | None: ...
     def label(self, label: Label) -> bool: ...
-    def upsert_account(self, account_id: str, updated_at_ms: int, normal_month_gbp_minor: int | None) -> None: ...
-    def upsert_risk_signal(self, kind: str, entity: str, fraud_reports: int, observed_at_ms: int) -> None: ...
+    def upsert_account(self, account: Account, place: LogPlace) -> None: ...
+    def upsert_risk_signal(self, signal: RiskSignal, place: LogPlace) -> None: ...
+    def withdraw_account(self, account_id: str, place: LogPlace) -> None: ...
+    def withdraw_risk_signal(self, kind: RiskSignalKind, entity: str, place: LogPlace) -> None: ...
 
 
 class TornRedisState(RedisState):
@@ -65,11 +68,17 @@ class SyncRedisState:
     def label(self, label: Label) -> bool:
         return self._runner.run(self.state.label(label))
 
-    def upsert_account(self, account_id: str, updated_at_ms: int, normal_month_gbp_minor: int | None) -> None:
-        self._runner.run(self.state.upsert_account(account_id, updated_at_ms, normal_month_gbp_minor))
+    def upsert_account(self, account: Account, place: LogPlace) -> None:
+        self._runner.run(self.state.upsert_account(account, place))
 
-    def upsert_risk_signal(self, kind: str, entity: str, fraud_reports: int, observed_at_ms: int) -> None:
-        self._runner.run(self.state.upsert_risk_signal(kind, entity, fraud_reports, observed_at_ms))
+    def upsert_risk_signal(self, signal: RiskSignal, place: LogPlace) -> None:
+        self._runner.run(self.state.upsert_risk_signal(signal, place))
+
+    def withdraw_account(self, account_id: str, place: LogPlace) -> None:
+        self._runner.run(self.state.withdraw_account(account_id, place))
+
+    def withdraw_risk_signal(self, kind: RiskSignalKind, entity: str, place: LogPlace) -> None:
+        self._runner.run(self.state.withdraw_risk_signal(kind, entity, place))
 
     def is_ready(self) -> bool:
         try:

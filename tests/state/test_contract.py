@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pipeline.domain.context import Account, RiskSignal, RiskSignalKind
 from pipeline.domain.features import NONE, STATE
+from pipeline.state.facts import LogPlace
 from pipeline.state.state_event import StateEvent
 from pipeline.state.windows import (
     ACCOUNT_WINDOWS_MS,
@@ -18,6 +20,12 @@ from pipeline.state.windows import (
 )
 from tests.state.stores import DAY_MS, HOUR_MS, START_MS, Store, column, last, observe_all, payment, share
 from tests.state.streams import label_of
+
+
+def at(offset: int) -> LogPlace:
+    """Return the place of a context record at START_MS."""
+    return LogPlace(START_MS, offset)
+
 
 LABEL_DELAY_MS = 7 * DAY_MS
 WINDOW_NAMES = ("1h", "24h", "7d", "30d")
@@ -148,19 +156,19 @@ def test_normal_month_is_the_mean_of_the_last_complete_blocks_rounded_half_up(st
 
 
 def test_declared_month_goes_before_the_observed_one_and_the_newest_declaration_holds(store: Store) -> None:
-    store.upsert_account("payer", 5, 777)
-    store.upsert_account("payer", 4, 111)
+    store.upsert_account(Account("payer", 5, 777), at(0))
+    store.upsert_account(Account("payer", 4, 111), at(1))
     (first,) = store.observe([share([payment(0)])])
-    store.upsert_account("payer", 6, None)
+    store.upsert_account(Account("payer", 6, None), at(2))
     (second,) = store.observe([share([payment(1)], start=1)])
     months = [column(each.state, "account_normal_month_minor") for each in (first, second)]
     assert months == [[777], [NONE]]
 
 
 def test_newest_fraud_reports_hold(store: Store) -> None:
-    store.upsert_risk_signal("IP_ADDRESS", "192.0.2.1", 3, 10)
-    store.upsert_risk_signal("IP_ADDRESS", "192.0.2.1", 9, 9)
-    store.upsert_risk_signal("DEVICE", "192.0.2.1", 5, 10)
+    store.upsert_risk_signal(RiskSignal(RiskSignalKind.IP_ADDRESS, "192.0.2.1", 3, 10), at(0))
+    store.upsert_risk_signal(RiskSignal(RiskSignalKind.IP_ADDRESS, "192.0.2.1", 9, 9), at(1))
+    store.upsert_risk_signal(RiskSignal(RiskSignalKind.DEVICE, "192.0.2.1", 5, 10), at(2))
     row = last(store, [payment(0, ip_address="192.0.2.1", device_id="d")])
     assert (row["ip_fraud_reports"], row["device_fraud_reports"]) == (3, 0)
 

@@ -60,6 +60,8 @@ _ADDED_SINCE: Final[Mapping[tuple[str, int], bytes]] = {
 RecordT = TypeVar("RecordT")
 Encoded = Reversal | ReviewOutcome | DeadLetter | Alert | Execution | Anchor | Account | RiskSignal | Label
 """The records that `WireFormat.encode` takes."""
+_BOUNDED: Final = frozenset({"transaction.v1", "account.v1", "risk_signal.v1", "label.v1"})
+"""Schemas of what comes from outside; the rest is of our own making."""
 _SCHEMA_OF: Final[Mapping[type[Encoded], str]] = {
     Reversal: "decision.v1",
     ReviewOutcome: "decision.v1",
@@ -192,7 +194,7 @@ class WireFormat:
     def _body(self, name: str, value: bytes | None) -> bytes | Refusal:
         if not value:
             return Refusal(RefusalCode.RECORD_EMPTY, "the record has no value")
-        if len(value) > RECORD_BYTES_MAX and name == "transaction.v1":
+        if len(value) > RECORD_BYTES_MAX and name in _BOUNDED:
             return Refusal(RefusalCode.RECORD_TOO_LARGE, f"the record is over {RECORD_BYTES_MAX} bytes")
         if value[:2] == _SINGLE_OBJECT:
             length = 10
