@@ -23,7 +23,7 @@ PAYMENTS = st.builds(
     Transaction,
     TEXTS, TEXTS, LONGS, TEXTS, LONGS, TEXTS, TEXTS | st.none(), TEXTS, LONGS | st.none(), TEXTS | st.none(),
     st.sampled_from(Channel), TEXTS | st.none(), TEXTS | st.none(), st.integers(-(2**31), 2**31 - 1), TEXTS,
-    st.dictionaries(TEXTS, TEXTS, max_size=5), TEXTS | st.none(),
+    st.dictionaries(TEXTS, TEXTS, max_size=5),
 )  # fmt: skip
 
 
@@ -84,7 +84,6 @@ def test_what_other_readers_would_refuse_is_refused(old, new):
 
 def test_a_map_in_sized_blocks_is_read():
     tail = BODY[BODY.index(b"\x04\x1apostcode_area") :]
-    assert tail.endswith(b"\0\0"), "the map's end, and no source system"
     entries = tail[1:-2]
     first, second = entries[: entries.index(b"\x10age_band")], entries[entries.index(b"\x10age_band") :]
     blocks = b"".join(b"\x01" + bytes([2 * len(each)]) + each for each in (first, second)) + b"\0\0"

@@ -22,7 +22,7 @@ from pipeline.io.kafka.bulk_publisher import BulkPublisher
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.settings import Settings
 from tests.archive import WIRE
-from tests.records import PAYMENT
+from tests.records import NOON_MS, PAYMENT
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
 
@@ -35,7 +35,7 @@ COMMITTED_OFFSET = 3
 
 
 def signal_of(address: str, fraud_reports: int) -> bytes:
-    return WIRE.encode(RiskSignal(RiskSignalKind.IP_ADDRESS, address, fraud_reports, observed_at_ms=1))
+    return WIRE.encode(RiskSignal(RiskSignalKind.IP_ADDRESS, address, fraud_reports, NOON_MS))
 
 
 def abort(servers: str, *values: bytes) -> None:
@@ -44,7 +44,7 @@ def abort(servers: str, *values: bytes) -> None:
     producer.init_transactions(DELIVERY_S)
     producer.begin_transaction()
     for value in values:
-        producer.produce(TOPIC, value, b"key")
+        producer.produce(TOPIC, value, PAYMENT.ip_address)
     assert 0 == producer.flush(DELIVERY_S)
     producer.abort_transaction(DELIVERY_S)
 
