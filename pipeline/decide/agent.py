@@ -243,7 +243,7 @@ class DecisionAgent:
             part = attempt.part
             if attempt.is_poison:
                 await self._observe(work, part, Reading([], []))  # the state store must know that it was passed
-                judged.extend(work.judge.poison(part.records[0]))
+                judged.extend(work.judge.poison(part.records[0], self._clock_ms()))
                 bisection.succeeded()
                 continue
             try:

@@ -70,6 +70,9 @@ class Keys:
     def ready(self) -> str:
         return f"{self._prefix}:{{s0}}ready"
 
+    def partitions(self) -> str:
+        return f"{self._prefix}:{{s0}}partitions"
+
     def account_progress(self, partition: int) -> str:
         return f"{self._prefix}:{{p{partition}}}progress"
 

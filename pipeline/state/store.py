@@ -171,6 +171,17 @@ class RedisState:
         """Record that the state of every partition is built."""
         await self._run([("SET", self._keys.ready(), 1)])
 
+    async def hold_partitions(self, partitions: int) -> int:
+        """Record the number of partitions that the state is built for, and return it; the first number stands.
+
+        With another number an account's payments would count on two partitions, so nothing may be counted then.
+        """
+        key = self._keys.partitions()
+        (held,) = await self._run([("GET", key)])
+        if held is None:
+            _, held = await self._run([("SET", key, partitions, "NX"), ("GET", key)])
+        return int(held)
+
     async def label(self, label: Label) -> bool:
         """Mark the payment, in the windows that hold it and in those that it will enter; False where none holds it."""
         key = self._keys.beneficiary(label.beneficiary_account_id)

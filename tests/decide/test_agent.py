@@ -104,7 +104,7 @@ class JudgeInPlace:
             raise RuntimeError("our code fails in the middle")
         yield Judged(outcomes=Counter({(Outcome.ALLOW, Route.MODEL): len(offsets)}))
 
-    def poison(self, record: Record) -> Judged:
+    def poison(self, record: Record, _now_ms: int) -> Judged:
         return Judged(set_aside=[SetAside(record, "POISON", "")], dead_letters=Counter(POISON=1))
 
 
