@@ -27,7 +27,6 @@ from pipeline.decide import metrics
 from pipeline.decide.agent import DecisionAgent
 from pipeline.decide.batch import Judge, SetAside, TopicNames
 from pipeline.decide.breaker_agent import BreakerWatch
-from pipeline.decide.decided_topics import DecidedLog, DecidedTopics
 from pipeline.decide.policy import PolicyRefused, parse_policy
 from pipeline.decide.rebuild_agent import Rebuild, require_partitions
 from pipeline.decide.verdict import Regime, regime
@@ -45,6 +44,7 @@ from pipeline.io.kafka.transaction_log import BATCHES_AHEAD_MAX, BROKER_TIMEOUT_
 from pipeline.io.sealing import DeadLetterKey
 from pipeline.io.settings import Settings
 from pipeline.io.watchdog import Pulse, Watch, end_process
+from pipeline.resume.decided_topics import DecidedLog, DecidedTopics
 from pipeline.state.context_agent import CONTEXT_TOPICS, Context
 from pipeline.state.store import RedisState, StateUnavailable
 

@@ -33,6 +33,7 @@ from pipeline.state.requests import (
     account_request,
     chunks,
     claim_request,
+    claims_of,
     label_arguments,
     shared_request,
 )
@@ -182,6 +183,15 @@ class RedisState:
             _, held = await self._run([("SET", key, partitions, "NX"), ("GET", key)])
         return int(held)
 
+    async def release_claims(self, batch: Sequence[PartitionEvents]) -> int:
+        """Give back the ids of payments that were set aside undecided, so that they can be decided once more.
+
+        Return how many were held. Release only what is committed as set aside: a record that is read again claims anew.
+        """
+        claims = [claim for share in batch for claim in claims_of(share, self._keys, self._buckets)]
+        calls = [(_RELEASE, [claim.bucket], (claim.id_hash, claim.held)) for claim in claims]
+        return sum(await self._call(calls)) if calls else 0
+
     async def label(self, label: Label) -> bool:
         """Mark the payment, in the windows that hold it and in those that it will enter; False where none holds it."""
         key = self._keys.beneficiary(label.beneficiary_account_id)
@@ -326,4 +336,5 @@ _OBSERVE: Final = _script(
 )
 _LABEL: Final = _script(_text("calls", "packed_log", "beneficiary", "label"))
 _NEWEST: Final = _script(_text("newest"))
-_SCRIPTS: Final = (_CLAIM, _ACCOUNTS, _SHARED, _OBSERVE, _LABEL, _NEWEST)
+_RELEASE: Final = _script(_text("calls", "release"))
+_SCRIPTS: Final = (_CLAIM, _ACCOUNTS, _SHARED, _OBSERVE, _LABEL, _NEWEST, _RELEASE)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its types say less than it exports
     AdminClient,
+    ConfigEntry,
     ConfigResource,
     ConfigSource,
     ResourceType,
@@ -89,8 +90,8 @@ def partitioning_of(settings: Settings) -> Partitioning:
     return Partitioning(settings.partitioner, incoming)
 
 
-def _clock(found: Mapping[str, Any]) -> Clock:
+def _clock(found: Mapping[str, ConfigEntry]) -> Clock:
     entry = found[TIMESTAMP_TYPE]
     if entry.value == LOG_APPEND_TIME:
         return Clock.LOG
-    return Clock.HISTORY if entry.source == ConfigSource.DYNAMIC_TOPIC_CONFIG.value else Clock.UNSET
+    return Clock.HISTORY if entry.source == ConfigSource.DYNAMIC_TOPIC_CONFIG else Clock.UNSET

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.decide.resuming import Decided, start_of
+from pipeline.resume.starts import Decided, start_of
 
 OFFSETS = st.integers(0, 40)
 COMMITTED = st.none() | OFFSETS

@@ -12,12 +12,12 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from pipeline.decide.resuming import Decided, start_of
 from pipeline.domain.log import Record
 from pipeline.domain.refusals import Refusal
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.client import BrokerAway, BrokerFailed
 from pipeline.io.kafka.log_reader import Extent, LogReader
+from pipeline.resume.starts import Decided, start_of
 
 RECORDS_FIRST: Final = 64
 RECORDS_MAX: Final = 4_096
