@@ -65,8 +65,14 @@ def redrive(settings: Settings, wire: WireFormat, asked: Asked) -> Iterator[Redr
             lambda: {partition: extent.high for partition, extent in log.extents(topic).items()},
             lambda starts: log.read(topic, starts),
         )
-        appender = TransactionalAppender.of(settings, TRANSACTIONAL_ID)
-        redriver = Redriver(connection, appender, wire, transactions, key, _ids(settings, wire))
+        redriver = Redriver(
+            connection,
+            lambda: TransactionalAppender.of(settings, TRANSACTIONAL_ID),
+            wire,
+            transactions,
+            key,
+            _ids(settings, wire),
+        )
         request = Request(asked.by, asked.reason, _criteria_text(asked))
         yield from redriver.run(letters, request, is_dry=asked.is_dry)
 
@@ -136,6 +142,10 @@ def _key(settings: Settings, key_file: Path | None) -> DeadLetterKey:
         what = f"{str(refusal)[:1].upper()}{str(refusal)[1:]}."
         raise Failure(what, "Give the file that `fraud keys create dead-letter` made.") from refusal
     raise Failure("Nothing opens the payloads.", "Give --open KEYFILE, or set FRAUD_DEAD_LETTER_KEY_FILE.")
+
+
+def _appender(settings: Settings) -> TransactionalAppender:
+    return TransactionalAppender.of(settings, TRANSACTIONAL_ID)
 
 
 def _ids(settings: Settings, wire: WireFormat) -> Ids:

@@ -77,12 +77,13 @@ class Redriver:
     def __init__(
         self,
         connection: Connection,
-        appender: TransactionalAppender,
+        appender: Callable[[], TransactionalAppender],
         wire: WireFormat,
         topic: TransactionsTopic,
         key: DeadLetterKey,
         ids: Ids,
     ) -> None:
+        """Keep what to redrive with. appender: makes one for each run, which starts it."""
         self._connection, self._appender, self._wire = connection, appender, wire
         self._topic, self._key, self._ids = topic, key, ids
 
@@ -90,12 +91,13 @@ class Redriver:
         """Redrive the letters, and yield the fate of each; where it `is_dry`, change nothing and say what would be."""
         with failures_named():
             if is_dry:
-                yield from self._portions(letters, request, is_dry=True)
+                yield from self._portions(letters, request, None)
                 return
             self._take_turn()
             try:
-                self._appender.start()
-                yield from self._portions(letters, request, is_dry=False)
+                appender = self._appender()
+                appender.start()
+                yield from self._portions(letters, request, appender)
             finally:
                 if not self._connection.closed:
                     end_turn(self._connection)
@@ -106,15 +108,18 @@ class Redriver:
         except psycopg.errors.LockNotAvailable:
             raise AnotherRedrives from None
 
-    def _portions(self, letters: Iterable[DeadLetter], request: Request, *, is_dry: bool) -> Iterator[Redriven]:
+    def _portions(
+        self, letters: Iterable[DeadLetter], request: Request, appender: TransactionalAppender | None
+    ) -> Iterator[Redriven]:
+        """`appender`: None where nothing may be changed."""
         left = iter(letters)
         while portion := list(islice(left, LETTERS_AT_ONCE)):
             sent = read_sent(self._connection, portion)
-            opened, fates = self._open(portion, self._published(portion, sent, request, is_dry=is_dry))
+            opened, fates = self._open(portion, self._published(portion, sent, request, is_dry=appender is None))
             fates |= self._judged(opened)
             due = [each for each in opened if place_of(each.letter) not in fates]
-            if due and not is_dry:
-                self._send(due, sent, request)
+            if due and appender is not None:
+                self._send(appender, due, sent, request)
             for letter in portion:
                 yield Redriven(letter, fates.get(place_of(letter), Fate.REDRIVEN))
 
@@ -186,10 +191,12 @@ class Redriver:
                 found.setdefault(payment.transaction_id, []).append(payment)
         return found
 
-    def _send(self, due: Sequence[_Opened], sent: Mapping[Place, Sent], request: Request) -> None:
+    def _send(
+        self, appender: TransactionalAppender, due: Sequence[_Opened], sent: Mapping[Place, Sent], request: Request
+    ) -> None:
         fresh = [each.letter for each in due if place_of(each.letter) not in sent]
         if fresh:
             append_redrive(self._connection, uuid4(), request, self._topic.ends(), fresh)
         self._ids.release([each.record for each in due])
-        self._appender.append([Outgoing(self._topic.name, record.key, record.value or b"") for _, record, _ in due])
+        appender.append([Outgoing(self._topic.name, record.key, record.value or b"") for _, record, _ in due])
         append_published(self._connection, [each.letter for each in due], request.by)
