@@ -50,6 +50,7 @@ class Rebuild:
         count = 0
         with self._open_reader() as reader:
             extents = await asyncio.to_thread(reader.extents, self._topic)
+            await require_partitions(self._state, len(extents))
             # Not of the targets' partitions: this worker may hold a transaction open that has their offsets pending,
             # and the broker answers once nothing is.
             others = [partition for partition in extents if partition not in targets]
@@ -81,6 +82,19 @@ class Rebuild:
 
     async def _observe(self, judge: Judge, records: Sequence[Record], span: Span) -> None:
         await self._state.observe(judge.state_events(judge.read(records), [span]), is_rebuild=True)
+
+
+class PartitionsChanged(Exception):
+    """transactions.v1 has another number of partitions than the state was built for."""
+
+
+async def require_partitions(state: RedisState, partitions: int) -> None:
+    """Raise PartitionsChanged where the state was built for another number; record this one where it is new."""
+    if (held := await state.hold_partitions(partitions)) != partitions:
+        raise PartitionsChanged(
+            f"transactions.v1 has {partitions} partitions, but the state was built for {held}: payments of one account "
+            "would count on two of them"
+        )
 
 
 def _itself(record: Record) -> Record:

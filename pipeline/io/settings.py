@@ -14,6 +14,7 @@ from typing import Annotated, Final
 from pydantic import Field
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from pipeline.domain.partitioner import Partitioner
 from pipeline.io.avro.wire import Framing
 from pipeline.io.secret_settings import PlainSecrets, StoredSecrets
 
@@ -75,6 +76,9 @@ class Settings(BaseSettings):
     """Time that a worker holds a batch while Redis can't be reached, before it gives up its partitions and exits."""
     kafka_options: Annotated[dict[str, str], Field(repr=False)] = {}
     """Options for librdkafka, passed on as they are: SASL, TLS and the like."""
+    partitioner: Partitioner = Partitioner.CRC32
+    """Partitioner of whoever publishes payments, and of every producer of ours. A payment on another partition than
+    its account belongs to is refused."""
 
     policy_path: Path = _ROOT / "pipeline" / "decide" / "policies" / "default.toml"
     policy_archive: Path = _ROOT / "pipeline" / "decide" / "policies"

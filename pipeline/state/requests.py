@@ -49,6 +49,7 @@ _SHARED: Final = Struct(">HIHHHHHBI6s4s")
 _COUNT: Final = Struct(">H")
 _RANGE: Final = Struct(">HIHIBHIII")
 _OUTCOME: Final = Struct(">HBBIBIHI5s6s")
+_OFFSET_BYTES: Final = 6
 
 
 class Chunk(NamedTuple):
@@ -83,6 +84,14 @@ class Request(NamedTuple):
     body: bytes
 
 
+class Claim(NamedTuple):
+    """A payment's hold on its id: the field `id_hash` of the hash `bucket` has the value `held`."""
+
+    bucket: str
+    id_hash: bytes
+    held: bytes
+
+
 class Keys:
     """Names of the keys in Redis. The part in braces decides a key's slot."""
 
@@ -94,6 +103,9 @@ class Keys:
 
     def ready(self) -> str:
         return f"{self._prefix}:{{s0}}ready"
+
+    def partitions(self) -> str:
+        return f"{self._prefix}:{{s0}}partitions"
 
     def account_progress(self, partition: int) -> str:
         return f"{self._prefix}:{{p{partition}}}progress"
@@ -174,6 +186,17 @@ def claim_request(chunk: Chunk, shard: int, names: Keys, buckets: int, initial: 
         places.append(place)
     keys += [f"{prefix}{bucket}" for bucket in numbers]
     return Request(keys, b"".join(parts)), places
+
+
+def claims_of(share: PartitionEvents, names: Keys, buckets: int) -> Iterator[Claim]:
+    """Yield the claims by which the share's events hold their ids, as claim_request writes them."""
+    for chunk in chunks(share):
+        for shard in range(names.shards):
+            request, _ = claim_request(chunk, shard, names, buckets, initial=False)
+            for place in range(_CLAIMS.size, len(request.body), _CLAIM.size):
+                entry = request.body[place : place + _CLAIM.size]
+                number, claimed = int.from_bytes(entry[:2]), entry[2:-_OFFSET_BYTES]
+                yield Claim(request.keys[number - 1], claimed[:ID_HASH_BYTES], claimed[ID_HASH_BYTES:])
 
 
 def account_request(chunk: Chunk, names: Keys, start: Start) -> Request:

@@ -40,6 +40,7 @@ from pipeline.state.requests import (
     account_request,
     chunks,
     claim_request,
+    claims_of,
     label_arguments,
     outcomes_request,
     shared_request,
@@ -236,6 +237,26 @@ class RedisState:
         """Record that the state of every partition is built."""
         await self._run([("SET", self._keys.ready(), 1)])
 
+    async def hold_partitions(self, partitions: int) -> int:
+        """Record the number of partitions that the state is built for, and return it; the first number stands.
+
+        With another number an account's payments would count on two partitions, so nothing may be counted then.
+        """
+        key = self._keys.partitions()
+        (held,) = await self._run([("GET", key)])
+        if held is None:
+            _, held = await self._run([("SET", key, partitions, "NX"), ("GET", key)])
+        return int(held)
+
+    async def release_claims(self, batch: Sequence[PartitionEvents]) -> int:
+        """Give back the ids of payments that were set aside undecided, so that they can be decided once more.
+
+        Return how many were held. Release only what is committed as set aside: a record that is read again claims anew.
+        """
+        claims = [claim for share in batch for claim in claims_of(share, self._keys, self._buckets)]
+        calls = [(_RELEASE, [claim.bucket], (claim.id_hash, claim.held)) for claim in claims]
+        return sum(await self._call(calls)) if calls else 0
+
     async def label(self, label: Label) -> bool:
         """Mark the payment, in the windows that hold it and in those that it will enter; False where none holds it."""
         key = self._keys.beneficiary(label.beneficiary_account_id)
@@ -409,4 +430,5 @@ _OBSERVE: Final = _script(
 _OUTCOMES: Final = _script(_text("calls", "progress", "withdrawn", "outcomes"))
 _LABEL: Final = _script(_text("calls", "packed_log", "beneficiary", "label"))
 _NEWEST: Final = _script(_text("newest"))
-_SCRIPTS: Final = (_CLAIM, _ACCOUNTS, _SHARED, _OBSERVE, _OUTCOMES, _LABEL, _NEWEST)
+_RELEASE: Final = _script(_text("calls", "release"))
+_SCRIPTS: Final = (_CLAIM, _ACCOUNTS, _SHARED, _OBSERVE, _OUTCOMES, _LABEL, _NEWEST, _RELEASE)

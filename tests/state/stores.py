@@ -88,6 +88,12 @@ class SyncRedisState:
     def positions(self, partition: int) -> int | None:
         return self._runner.run(self.state.positions(partition))
 
+    def release_claims(self, released: PartitionEvents) -> int:
+        return self._runner.run(self.state.release_claims([released]))
+
+    def hold_partitions(self, partitions: int) -> int:
+        return self._runner.run(self.state.hold_partitions(partitions))
+
     def label(self, label: Label) -> bool:
         return self._runner.run(self.state.label(label))
 
