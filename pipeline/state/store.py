@@ -1,9 +1,9 @@
 """The state store in Redis: dedupe, exact sliding windows, idempotence. pipeline.state.windows defines its answers.
 
 The tag `{p3}` marks the keys that belong to partition 3 (its accounts), and `{s0}` those that belong to shard 0 (ids,
-beneficiaries, IP addresses, devices, declared months). With one shard, one server holds everything, and a batch takes
-one round trip. With more shards a batch takes two, and each script touches one slot of a cluster: claims come first,
-since only a FRESH payment counts; then come accounts and shared windows together. Under every tag, the script that
+beneficiaries, IP addresses, devices, declared months). With one shard on one server, a batch takes one round trip. With
+more shards, or on a cluster, a batch takes two, and each script touches one slot: claims come first, since only a FRESH
+payment counts; then come accounts and shared windows together. Under every tag, the script that
 counts also stores how far each partition was observed (`reached`). So whatever a crash leaves between the scripts, each
 goes on from its own position, and a tag that lost writes says so.
 
@@ -13,16 +13,19 @@ has forgotten it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import sha1
 from pathlib import Path
 from struct import Struct
 from typing import Any, Final, NamedTuple
 
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from pipeline.domain.context import Label
 from pipeline.domain.features import ACCOUNT_PAYMENTS_MAX, BENEFICIARY_PAYMENTS_MAX, UNKNOWN
+from pipeline.io.redis.conditions import condition_of
+from pipeline.io.redis.topology import Topology
 from pipeline.io.redis_batches import Command, RedisBatches
 from pipeline.state.requests import (
     CHUNK_EVENTS,
@@ -46,7 +49,7 @@ from pipeline.state.windows import (
     StateLost,
 )
 
-__all__ = ["RedisState", "SnapshotPruned", "StateLost", "StateUnavailable"]
+__all__ = ["RedisState", "SnapshotPruned", "StateFault", "StateLost", "StateUnavailable"]
 
 CLAIM_BUCKETS: Final = 32_768
 """Number of hashes that a shard's ids are spread over. Redis keeps a hash of at most 512 fields flat, at 24 bytes an
@@ -57,12 +60,19 @@ EXCEPTIONS_KEPT: Final = 65_536
 """Answers other than FRESH that a shard remembers for each partition, so that a rebuild gives the same ones again; each
 takes 8 bytes."""
 
+FAULT_CHARACTERS_MAX: Final = 300
+
 _LUA: Final = Path(__file__).parent / "lua"
+_QUOTED: Final = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`")
 _OFFSET: Final = Struct("<q")
 
 
 class StateUnavailable(Exception):
-    """Redis could not be reached in time, or answered that it failed."""
+    """Redis could not be reached in time, or answered that it can't serve now."""
+
+
+class StateFault(Exception):
+    """A script failed on what it was given, which is a fault of ours: the same request would fail again."""
 
 
 class _Script(NamedTuple):
@@ -109,7 +119,6 @@ class RedisState:
         """Connect on first use. If `shards`, `label_delay_days` or `claim_buckets` change, rebuild the state."""
         self._redis = RedisBatches(url, timeout_s=timeout_s)
         self._keys, self._shards, self._buckets = Keys(prefix, shards), range(shards), claim_buckets
-        self._is_one_server = shards == 1
         self._claim_limits = (CLAIM_KEPT_MS, EXCEPTIONS_KEPT)
         self._account_limits = (ACCOUNT_PAYMENTS_MAX, ACCOUNT_BENEFICIARIES_MAX)
         self._shared_limits = (BENEFICIARY_PAYMENTS_MAX, label_delay_days * DAY_MS)
@@ -146,7 +155,7 @@ class RedisState:
         when_ready: where the state was never built as a whole (see `mark_ready`), count nothing and raise StateLost.
         """
         answers = {share.partition: Answers(len(share.events)) for share in prepared.batch}
-        if self._is_one_server:
+        if len(self._shards) == 1 and await self._topology() is not Topology.CLUSTER:
             await self._observe_at_once(prepared, answers, when_ready)
         else:
             await self._claim(prepared, answers, when_ready)
@@ -258,19 +267,42 @@ class RedisState:
             await self._run([("SCRIPT", "LOAD", script.text) for script in _SCRIPTS])
             return await self._run(commands)  # payments counted before the missing script are not counted again
 
+    async def _topology(self) -> Topology:
+        try:
+            return await self._redis.topology()
+        except (RedisError, OSError) as error:
+            raise StateUnavailable(f"Redis can't be reached: {type(error).__name__}") from error
+
     async def _run(self, commands: Sequence[Command]) -> list[Any]:
-        """Return the replies in order. Raises NoScriptError, or StateUnavailable, which never quotes a key (I10)."""
+        """Return the replies in order. Raises NoScriptError, StateUnavailable or StateFault; none quotes a key (I10)."""
         try:
             replies = await self._redis.run(commands)
         except (RedisError, OSError) as error:
             raise StateUnavailable(f"Redis can't be reached: {type(error).__name__}") from error
-        failures = [reply for reply in replies if isinstance(reply, Exception)]
-        for failure in failures:
-            if isinstance(failure, NoScriptError):
-                raise failure
-        if failures:
-            raise StateUnavailable(f"Redis failed: {type(failures[0]).__name__}") from failures[0]
+        if failures := [reply for reply in replies if isinstance(reply, ResponseError)]:
+            raise _failure(failures)
         return replies
+
+
+def _failure(failures: Sequence[ResponseError]) -> Exception:
+    """Return the exception that the errors among a batch's replies come to.
+
+    A condition of the server's goes first: while it lasts, whatever else failed may be due to it.
+    """
+    for failure in failures:
+        if (condition := condition_of(failure)) is not None:
+            return StateUnavailable(f"Redis can't serve now: {condition}")
+    for failure in failures:
+        if isinstance(failure, NoScriptError):
+            return failure
+    fault = StateFault(f"a script failed: {_without_values(str(failures[0]))}")
+    fault.__cause__ = failures[0]
+    return fault
+
+
+def _without_values(text: str) -> str:
+    """Return what a script's error says about the script: its line and Lua's or Redis' words, no key and no value."""
+    return _QUOTED.sub("'...'", text)[:FAULT_CHARACTERS_MAX]
 
 
 def _groups(requests: Sequence[_Requests]) -> Iterator[list[_Requests]]:
