@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from pipeline.state.windows import MemoryState
-from tests.redis_servers import REDIS_NAMES, StartedRedis
+from tests.redis_servers import REDIS_NAMES, StartedRedis, emptied
 from tests.state.stores import Store, SyncRedisState
 
 MEMORY = "memory"
+CLUSTER_SHARDS = {"cluster of 3, one shard": 1, "cluster of 3, five shards": 5}
 
 
 @pytest.fixture
@@ -26,12 +27,15 @@ def redis_state(redis_at: str) -> Iterator[Callable[..., SyncRedisState]]:
         store.close()
 
 
-@pytest.fixture(params=[MEMORY, *REDIS_NAMES])
+@pytest.fixture(params=[MEMORY, *REDIS_NAMES, *CLUSTER_SHARDS])
 def store(request: pytest.FixtureRequest, started_redis: StartedRedis) -> Iterator[Store]:
-    """Provide the reference and every Redis; the same contract holds on all of them."""
+    """Provide the reference, every Redis, and a cluster; the same contract holds on all of them."""
     if request.param == MEMORY:
         yield MemoryState()
         return
-    made = SyncRedisState(started_redis(request.param))
+    if shards := CLUSTER_SHARDS.get(request.param):
+        made = SyncRedisState(emptied(request.getfixturevalue("started_cluster")), shards=shards)
+    else:
+        made = SyncRedisState(started_redis(request.param))
     yield made
     made.close()
