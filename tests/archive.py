@@ -10,7 +10,7 @@ import numpy as np
 
 from models.artefact.files import golden_json, load, tables_json, write
 from models.artefact.vectors import golden_vectors
-from pipeline.decide.decision_encoder import DecisionEncoder
+from pipeline.decide.decision_encoder import DecisionEncoder, with_position
 from pipeline.decide.event_features import EventRows
 from pipeline.decide.verdict import Mode, Regime, decide, regime
 from pipeline.domain.decision import BreakerState, StoredDecision
@@ -61,7 +61,7 @@ class Archive:
 
     def values(self, payments: Sequence[Transaction], modes: Sequence[Mode], **state: int) -> list[bytes]:
         """The payments' decisions, as the worker encodes them, with a quiet account's state but for `state`."""
-        event = np.array([EventRows(policy()).row(payment) for payment in payments], dtype=np.int64)
+        event = np.array([EventRows(policy()).row(payment, NOON_MS) for payment in payments], dtype=np.int64)
         quiet = features(**state)[:, STATE_SLICE]
         matrix = feature_matrix(event, np.repeat(quiet, len(payments), axis=0))
         assert matrix.shape[1] == len(FEATURES) > len(EVENT)
@@ -69,7 +69,7 @@ class Archive:
         decoded = [Decoded(payment, WIRE.encode_transaction(payment)[10:]) for payment in payments]
         sources = [Source(place % 4, place, NOON_MS) for place in range(len(payments))]
         verdicts = decide(matrix, modes, self.in_force)
-        return encoder.encode(decoded, sources, matrix, verdicts, [NOON_MS + 7] * len(payments))
+        return encoder.encode(decoded, sources, with_position(matrix, -1), verdicts, [NOON_MS + 7] * len(payments))
 
 
 def payment(number: int, **fields: object) -> Transaction:

@@ -179,7 +179,7 @@ class _Observer:
         source = Source(0, 0, transaction.event_time_ms)
         if refusal := refusal_of(transaction, transaction.account_id.encode(), source):
             raise HistoryRefused(f"payment '{transaction.transaction_id}' can't be decided: {refusal.detail}")
-        return self._event_rows.row(transaction)
+        return self._event_rows.row(transaction, transaction.event_time_ms)
 
     def _state_event(self, transaction: Transaction, amount_gbp_minor: int) -> StateEvent:
         """Make the windows' event. Offset and body digest are of no use here, as nothing is delivered twice."""

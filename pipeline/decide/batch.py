@@ -22,7 +22,7 @@ from librt.strings import BytesWriter, write_i64_le
 from pipeline.alerts.catalogue import conflict_alert
 from pipeline.alerts.encoding import alert_record
 from pipeline.breaker.answer_counts import Answer
-from pipeline.decide.decision_encoder import DecisionEncoder
+from pipeline.decide.decision_encoder import DecisionEncoder, with_position
 from pipeline.decide.event_features import EventRows
 from pipeline.decide.rules import hits_of
 from pipeline.decide.verdict import Mode, Regime, Verdict, verdicts_of
@@ -155,7 +155,7 @@ class Judge:
                 refused.append((record, refusal))
             else:
                 assert isinstance(decoded, Decoded)
-                payments.append(Payment(record, decoded, row(decoded.transaction)))
+                payments.append(Payment(record, decoded, row(decoded.transaction, record.source.timestamp_ms)))
         for blocked in hits_of(self.in_force.rules.static_hard, _event_matrix(payments)):
             payments[blocked].is_counted = False
         return Reading(payments, refused)
@@ -181,18 +181,21 @@ class Judge:
         payments = sorted(reading.payments, key=_partition)
         state = np.concatenate([observation.state for observation in observations])
         freshness = np.concatenate([observation.freshness for observation in observations])
+        positions = np.concatenate([observation.outcomes_position for observation in observations])
         fresh = freshness == Freshness.FRESH
         for place in np.flatnonzero(~fresh).tolist():
             self._set_aside(judged, payments[place].record, Freshness(freshness[place]), now_ms)
         yield judged
         if not fresh.all():
-            payments, state = [payments[place] for place in np.flatnonzero(fresh).tolist()], state[fresh]
+            payments = [payments[place] for place in np.flatnonzero(fresh).tolist()]
+            state, positions = state[fresh], positions[fresh]
         features = feature_matrix(_event_matrix(payments), state)
         verdicts = verdicts_of(features, [modes(p.decoded.transaction) for p in payments], self.in_force)
+        observed = with_position(features, positions)
         for start in range(0, len(payments), SLICE_RECORDS):
             end = start + SLICE_RECORDS
             part = payments[start:end]
-            yield self._decided(part, features[start:end], list(islice(verdicts, len(part))), now_ms)
+            yield self._decided(part, observed[start:end], list(islice(verdicts, len(part))), now_ms)
 
     def poison(self, record: Record) -> Judged:
         """A record that made this code fail again and again, set aside."""
@@ -218,10 +221,10 @@ class Judge:
         )
 
     def _decided(
-        self, payments: Sequence[Payment], features: Matrix, verdicts: Sequence[Verdict], now_ms: int
+        self, payments: Sequence[Payment], observed: Matrix, verdicts: Sequence[Verdict], now_ms: int
     ) -> Judged:
         decoded, sources = [p.decoded for p in payments], [p.record.source for p in payments]
-        values = self._encoder.encode(decoded, sources, features, verdicts, [now_ms] * len(payments))
+        values = self._encoder.encode(decoded, sources, observed, verdicts, [now_ms] * len(payments))
         topic = self._topics.decisions
         keyed = zip(payments, values, strict=True)
         judged = Judged([Outgoing(topic, payment.record.key, value) for payment, value in keyed])

@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Final
 
+import numpy as np
 from librt.strings import BytesWriter, read_i64_le
 from mypy_extensions import i64
 
@@ -52,12 +53,13 @@ class DecisionEncoder:
         self,
         payments: Sequence[Decoded],
         sources: Sequence[Source],
-        features: Matrix,
+        observed: Matrix,
         verdicts: Sequence[Verdict],
         decided_at_ms: Sequence[int],
     ) -> list[bytes]:
-        """A value each; `features` is (n, len(FEATURES)), everything else has n entries."""
-        rows = zip(payments, sources, encode_longs(features), verdicts, decided_at_ms, strict=True)
+        """A value each; `observed` is (n, len(FEATURES) + 1): features, then the position of outcomes that they had
+        taken in. Everything else has n entries."""
+        rows = zip(payments, sources, encode_longs(observed), verdicts, decided_at_ms, strict=True)
         return [self._value(payment, source, row, verdict, at_ms) for payment, source, row, verdict, at_ms in rows]
 
     def _value(self, payment: Decoded, source: Source, row: bytes, verdict: Verdict, decided_at_ms: int) -> bytes:
@@ -87,6 +89,11 @@ class DecisionEncoder:
         out.write(hashlib.sha256(snapshot).digest())
         out.write(snapshot)
         return out.getvalue()
+
+
+def with_position(features: Matrix, outcomes_position: int | Matrix) -> Matrix:
+    """The features of payments with the position of outcomes that each had taken in."""
+    return np.column_stack((features, np.broadcast_to(outcomes_position, len(features))))
 
 
 def encode_longs(rows: Matrix) -> list[bytes]:

@@ -48,6 +48,7 @@ class Transaction(NamedTuple):
     account_opened_epoch_day: int
     account_time_zone: str
     segments: dict[str, str]
+    source_system: str | None = None  # that gave transaction_id; ids of different systems are different payments
 
 
 class Decoded(NamedTuple):

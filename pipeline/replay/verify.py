@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from pipeline.decide.decision_encoder import DecisionEncoder, encode_longs
+from pipeline.decide.decision_encoder import DecisionEncoder, encode_longs, with_position
 from pipeline.decide.event_features import EventRows
 from pipeline.decide.verdict import Mode, Regime, decide
 from pipeline.domain.decision import BreakerState, Decision, Route, StoredDecision
@@ -116,7 +116,9 @@ def _is_route_allowed(decision: Decision, in_force: Regime) -> bool:
 def recomputed(decisions: Sequence[Decision], features: Matrix, in_force: Regime) -> Matrix:
     """The features again, from payment, policy and the recorded state."""
     row_of = EventRows(in_force.policy).row
-    event = np.array([row_of(decision.snapshot.transaction) for decision in decisions], dtype=np.int64)
+    event = np.array(
+        [row_of(each.snapshot.transaction, each.source_timestamp_ms) for each in decisions], dtype=np.int64
+    )
     for column, name in enumerate(EVENT):
         if name in _ZONE_DEPENDENT:
             event[:, column] = features[:, column]
@@ -127,12 +129,14 @@ def _decided_again(stored: Sequence[StoredDecision], features: Matrix, in_force:
     encoder = DecisionEncoder(WireFormat().header("decision.v1"), in_force, agent_id)
     decisions = [each.decision for each in stored]
     verdicts = decide(features, [mode_of(decision) for decision in decisions], in_force)
+    positions = np.array([decision.snapshot.outcomes_position for decision in decisions], dtype=np.int64)
+    observed = with_position(features, positions)
     payments = [
         Decoded(each.decision.snapshot.transaction, each.snapshot[: len(each.snapshot) - len(row)])
-        for each, row in zip(stored, encode_longs(features), strict=True)
+        for each, row in zip(stored, encode_longs(observed), strict=True)
     ]
     sources = [decision.source for decision in decisions]
-    return encoder.encode(payments, sources, features, verdicts, [decision.decided_at_ms for decision in decisions])
+    return encoder.encode(payments, sources, observed, verdicts, [decision.decided_at_ms for decision in decisions])
 
 
 def _differing(decision: Decision, value: bytes) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Final, TypeVar
 
 from pipeline.domain.decision import Outcome
-from pipeline.domain.features import UNKNOWN
+from pipeline.domain.features import NONE
 from pipeline.domain.money import money_text
 from pipeline.domain.times import utc_text
 from pipeline.io.clock import now_ms
@@ -79,7 +79,7 @@ def case_json(file: CaseFile, rules: ReviewRules) -> Mapping[str, object]:
 
 def amount(file: CaseFile) -> str:
     case = file.case
-    return "amount unknown" if case.amount_minor == UNKNOWN else money_text(case.amount_minor, case.currency)
+    return "amount unknown" if case.amount_minor == NONE else money_text(case.amount_minor, case.currency)
 
 
 def rules_of(settings: Settings) -> ReviewRules:

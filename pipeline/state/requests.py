@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.domain.context import Label
-from pipeline.domain.features import ACCOUNT_STATE, SHARED_STATE, STATE, UNKNOWN
+from pipeline.domain.features import ACCOUNT_STATE, NONE, SHARED_STATE, STATE
 from pipeline.state.state_event import StateEvent
-from pipeline.state.windows import DEVICE, IP_ADDRESS, LAYOUT, Freshness, PartitionEvents
+from pipeline.state.windows import DEVICE, IP_ADDRESS, LAYOUT, Freshness, PartitionEvents, PartitionObservation
 
 CHUNK_EVENTS: Final = 256
 ORIGIN_MS: Final = 1_420_070_400_000
@@ -27,9 +27,9 @@ HASHES_CACHED: Final = 131_072
 """Most hashes of party ids that are cached, because the ids come again; 131,072 hashes are about 20 MB."""
 ID_HASH_BYTES: Final = 9
 """Length of a transaction id's hash. Among 10^8 ids an unseen one is taken for seen once in 4·10^13 times."""
-ACCOUNT_ROW_LENGTH: Final = 1 + len(ACCOUNT_STATE)
+ACCOUNT_ROW_LENGTH: Final = 1 + len(ACCOUNT_STATE) - 4
 """Numbers in a row of account state: the offset and the features."""
-SHARED_ROW_LENGTH: Final = 1 + len(SHARED_STATE) + 1
+SHARED_ROW_LENGTH: Final = 1 + len(SHARED_STATE)
 """Numbers in a row of shared state: the offset, the features, and the declared month."""
 _MONTH: Final = ACCOUNT_STATE.index("account_normal_month_minor")
 _BENEFICIARY, _DECLARED_MONTH = "b", "m"
@@ -218,8 +218,8 @@ class Answers:
 
     def __init__(self, events: int) -> None:
         self.freshness = np.full(events, Freshness.FRESH, dtype=np.int8)
-        self.state = np.full((events, len(STATE)), UNKNOWN, dtype=np.int64)
-        self._declared = np.full(events, UNKNOWN, dtype=np.int64)
+        self.state = np.full((events, len(STATE)), NONE, dtype=np.int64)
+        self._declared = np.full(events, NONE, dtype=np.int64)
 
     def claimed(self, chunk: Chunk, places: Sequence[int], body: bytes) -> None:
         """Take in a claim's reply; `body` holds a byte for each of the chunk's events at the indices `places`."""
@@ -234,22 +234,24 @@ class Answers:
 
     def account(self, chunk: Chunk, body: bytes) -> None:
         rows, places = _rows(chunk, body, ACCOUNT_ROW_LENGTH)
-        self.state[places, : len(ACCOUNT_STATE)] = rows[:, 1:]
+        self.state[places, : len(ACCOUNT_STATE) - 4] = rows[:, 1:]
+        self.state[places, len(ACCOUNT_STATE) - 4 : len(ACCOUNT_STATE) - 1] = rows[:, [4, 7, 8]]
+        self.state[places, len(ACCOUNT_STATE) - 1] = 1
 
     def shared(self, chunk: Chunk, body: bytes) -> None:
         """Merge in one shard's reply.
 
-        A shard knows its own part of a payment; it answers UNKNOWN, the least of all values, for the rest.
+        A shard knows its own part of a payment; it answers NONE, the least of all values, for the rest.
         """
         rows, places = _rows(chunk, body, SHARED_ROW_LENGTH)
-        columns = slice(len(ACCOUNT_STATE), len(STATE))
+        columns = slice(len(ACCOUNT_STATE), len(STATE) - 1)
         self.state[places, columns] = np.maximum(self.state[places, columns], rows[:, 1:-1])
         self._declared[places] = np.maximum(self._declared[places], rows[:, -1])
 
-    def finished(self) -> NDArray[np.int64]:
+    def finished(self) -> PartitionObservation:
         month = self.state[:, _MONTH]
         month[:] = np.where(self._declared >= 0, self._declared, month)
-        return self.state
+        return PartitionObservation(self.freshness, self.state, np.full(len(self.state), NONE, dtype=np.int64))
 
 
 def _windows_header(chunk: Chunk, initial: bool, rebuild: bool) -> bytes:

@@ -23,7 +23,7 @@ from typing import Any, Final, NamedTuple
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from pipeline.domain.context import Label
-from pipeline.domain.features import ACCOUNT_PAYMENTS_MAX, BENEFICIARY_PAYMENTS_MAX, UNKNOWN
+from pipeline.domain.features import ACCOUNT_PAYMENTS_MAX, BENEFICIARY_PAYMENTS_MAX, NONE
 from pipeline.io.redis.conditions import condition_of
 from pipeline.io.redis.topology import Topology
 from pipeline.io.redis_batches import Command, RedisBatches
@@ -160,7 +160,7 @@ class RedisState:
         else:
             await self._claim(prepared, answers, when_ready)
             await self._count(prepared, answers)
-        return [PartitionObservation(answer.freshness, answer.finished()) for answer in answers.values()]
+        return [answer.finished() for answer in answers.values()]
 
     async def positions(self, partition: int) -> int | None:
         """Return the offset below which all of the partition was observed; None where some was lost or never seen."""
@@ -189,7 +189,7 @@ class RedisState:
 
     async def upsert_account(self, account_id: str, updated_at_ms: int, normal_month_gbp_minor: int | None) -> None:
         """Store what an account declares; the newest wins, and None takes a declaration back."""
-        declared = UNKNOWN if normal_month_gbp_minor is None else normal_month_gbp_minor
+        declared = NONE if normal_month_gbp_minor is None else normal_month_gbp_minor
         await self._call([(_NEWEST, [self._keys.declared_month(account_id)], (updated_at_ms, declared))])
 
     async def upsert_risk_signal(self, kind: str, entity: str, fraud_reports: int, observed_at_ms: int) -> None:

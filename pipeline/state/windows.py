@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.domain.context import Label
-from pipeline.domain.features import ACCOUNT_PAYMENTS_MAX, BENEFICIARY_PAYMENTS_MAX, STATE, UNKNOWN
+from pipeline.domain.features import ACCOUNT_PAYMENTS_MAX, BENEFICIARY_PAYMENTS_MAX, NONE, STATE
 from pipeline.state.state_event import StateEvent
 
 LAYOUT: Final = 2
@@ -50,7 +50,7 @@ IP_ADDRESS: Final = "IP_ADDRESS"
 DEVICE: Final = "DEVICE"
 _Paid = tuple[int, int, str, bool]  # effective time, amount, beneficiary, is near limit
 _DAY: Final = ACCOUNT_WINDOWS_MS.index(DAY_MS)
-_UNKNOWN_ROW: Final = (UNKNOWN,) * len(STATE)
+_UNKNOWN_ROW: Final = (NONE,) * len(STATE)
 
 
 class Freshness(IntEnum):
@@ -74,7 +74,8 @@ class PartitionEvents(NamedTuple):
 
 class PartitionObservation(NamedTuple):
     freshness: NDArray[np.int8]  # (n,), values of Freshness
-    state: NDArray[np.int64]  # (n, len(STATE)); UNKNOWN rows where not FRESH or not counted
+    state: NDArray[np.int64]  # (n, len(STATE)); NONE rows where not FRESH or not counted
+    outcomes_position: NDArray[np.int64]  # (n,): next offset of the outcomes that the row had taken in; -1 for none
 
 
 class StateLost(Exception):
@@ -107,7 +108,7 @@ class Windows:
         self._reports: dict[tuple[str, str], tuple[int, int]] = {}  # kind and entity → observed at, reports
 
     def observe(self, event: StateEvent) -> tuple[int, ...]:
-        """Count `event` and return its STATE features, which are all UNKNOWN where it does not count."""
+        """Count `event` and return its STATE features, which are all NONE where it does not count."""
         if not event.is_counted:
             return _UNKNOWN_ROW
         account_id, beneficiary_id = event.account_id, event.beneficiary_account_id
@@ -117,12 +118,13 @@ class Windows:
         beneficiary = self._beneficiaries.get(beneficiary_id)
         if beneficiary is None:
             beneficiary = self._beneficiaries[beneficiary_id] = _Beneficiary(self._label_delay_ms)
-        declared = self._normal_months.get(account_id, (0, UNKNOWN))[1]
+        declared = self._normal_months.get(account_id, (0, NONE))[1]
         return (
             *account.observe(event, declared),
             *beneficiary.observe(event),
             self._reports_of(IP_ADDRESS, event.ip_address),
             self._reports_of(DEVICE, event.device_id),
+            NONE,
         )
 
     def label(self, label: Label) -> bool:
@@ -134,7 +136,7 @@ class Windows:
         """Store what an account declares; the newest wins, and None takes a declaration back."""
         held = self._normal_months.get(account_id)
         if held is None or held[0] <= updated_at_ms:
-            declared = UNKNOWN if normal_month_gbp_minor is None else normal_month_gbp_minor
+            declared = NONE if normal_month_gbp_minor is None else normal_month_gbp_minor
             self._normal_months[account_id] = (updated_at_ms, declared)
 
     def upsert_risk_signal(self, kind: str, entity: str, fraud_reports: int, observed_at_ms: int) -> None:
@@ -144,7 +146,7 @@ class Windows:
             self._reports[kind, entity] = (observed_at_ms, fraud_reports)
 
     def _reports_of(self, kind: str, entity: str | None) -> int:
-        return UNKNOWN if entity is None else self._reports.get((kind, entity), (0, 0))[1]
+        return NONE if entity is None else self._reports.get((kind, entity), (0, 0))[1]
 
 
 class MemoryState:
@@ -200,7 +202,7 @@ class MemoryState:
                 raise SnapshotPruned(share.partition, event.offset)
         progress.move_on(share)
         state = np.array(rows, dtype=np.int64).reshape(-1, len(STATE))
-        return PartitionObservation(np.array(freshness, dtype=np.int8), state)
+        return PartitionObservation(np.array(freshness, dtype=np.int8), state, np.full(len(state), NONE, np.int64))
 
     def _progress_at(self, partition: int, start_offset: int, initial: bool) -> _Progress:
         progress = self._progress.get(partition)
@@ -269,7 +271,7 @@ class _Account:
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self.latest_ms, self.count = UNKNOWN, 0
+        self.latest_ms, self.count = NONE, 0
         # (time, amount, beneficiary, is near limit), oldest first, one queue a window
         self.windows = [(place, width, deque[_Paid]()) for place, width in enumerate(ACCOUNT_WINDOWS_MS)]
         self.sums = [0, 0, 0, 0]
@@ -291,10 +293,11 @@ class _Account:
         self.recent[beneficiary] = self.recent.get(beneficiary, 0) + 1
         self.near_limit += event.is_near_limit
         row = self._enter((now_ms, amount, beneficiary, event.is_near_limit))
-        since_last_ms = UNKNOWN if previous_ms == UNKNOWN else now_ms - previous_ms
+        since_last_ms = NONE if previous_ms == NONE else now_ms - previous_ms
         month_minor = self._normal_month(now_ms // BLOCK_MS, amount)
-        month_minor = month_minor if declared_month_minor == UNKNOWN else declared_month_minor
+        month_minor = month_minor if declared_month_minor == NONE else declared_month_minor
         row += (since_last_ms, len(self.recent), self.near_limit, month_minor, int(is_new))
+        row += (row[3], row[6], row[7], 1)  # no outcome is known, so all volume stands and no payee is paid
         return row
 
     def _enter(self, payment: _Paid) -> list[int]:
@@ -332,7 +335,7 @@ class _Account:
         sums[0] = min(sums[0] + amount, BLOCK_SUM_MINOR_MAX)
         complete = min(NORMAL_MONTH_BLOCKS, block - self.first_block)
         if not complete:
-            return UNKNOWN
+            return NONE
         return (2 * sum(sums[1 : complete + 1]) + complete) // (2 * complete)
 
 

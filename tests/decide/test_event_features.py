@@ -3,14 +3,15 @@ from datetime import UTC, datetime
 import pytest
 
 from pipeline.decide.event_features import EventRows
-from pipeline.domain.features import EVENT, UNKNOWN
+from pipeline.domain.features import EVENT, NONE
 from tests.records import NOON_MS, PAYMENT, policy
 
 ROWS = EventRows(policy())
 
 
 def value(name, **changes):
-    return ROWS.row(PAYMENT._replace(**changes))[EVENT.index(name)]
+    payment = PAYMENT._replace(**changes)
+    return ROWS.row(payment, payment.event_time_ms)[EVENT.index(name)]
 
 
 def ms(text):
@@ -24,7 +25,7 @@ def ms(text):
         ("EUR", 100, 88),  # 87.2 pence, rounded up
         ("JPY", 1000, 496),  # 1000 yen at 0.00496
         ("KWD", 1000, 248),  # 1 dinar of 1000 fils at 2.478, rounded up
-        ("XAU", 1, UNKNOWN),
+        ("XAU", 1, NONE),
     ],
 )
 def test_amounts_are_converted_and_rounded_up(currency, amount_minor, gbp_minor):
@@ -69,7 +70,7 @@ def test_local_time_follows_the_account_s_zone(zone, when, minute, weekend):
 
 
 def test_ages():
-    assert value("beneficiary_age_hours", beneficiary_opened_at_ms=None) == UNKNOWN
+    assert value("beneficiary_age_hours", beneficiary_opened_at_ms=None) == NONE
     assert value("beneficiary_age_hours", beneficiary_opened_at_ms=NOON_MS - 6 * 3_600_000) == 6
     assert value("beneficiary_age_hours", beneficiary_opened_at_ms=NOON_MS + 5) == 0
     assert value("account_age_days", account_opened_epoch_day=NOON_MS // 86_400_000 - 3) == 3

@@ -9,7 +9,7 @@ from fastavro.schema import parse_schema
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.decide.decision_encoder import DecisionEncoder, encode_longs
+from pipeline.decide.decision_encoder import DecisionEncoder, encode_longs, with_position
 from pipeline.decide.verdict import Mode, decide, decision_id, regime
 from pipeline.domain.decision import BreakerState, StoredDecision
 from pipeline.domain.features import FEATURES
@@ -122,7 +122,7 @@ def test_decisions_are_encoded_byte_for_byte_as_fastavro_does(longs, mode, repor
     verdict = decide(row, [mode], in_force)[0]
     written = np.array([longs], dtype=np.int64)
     encoder = DecisionEncoder(WIRE.header("decision.v1"), in_force, "decide/test")
-    [value] = encoder.encode([decoded], [SOURCE], written, [verdict], [NOON_MS + 99])
+    [value] = encoder.encode([decoded], [SOURCE], with_position(written, -1), [verdict], [NOON_MS + 99])
     stored = WIRE.decode_stored_decision(value)
     assert isinstance(stored, StoredDecision)
     decision = stored.decision

@@ -18,7 +18,7 @@ from pipeline.decide.policy import parse_policy
 from pipeline.decide.verdict import Mode, decide, regime
 from pipeline.domain.context import Label
 from pipeline.domain.decision import BreakerState, Outcome
-from pipeline.domain.features import COLUMN, FEATURES, UNKNOWN
+from pipeline.domain.features import COLUMN, FEATURES, NONE
 from pipeline.domain.payment import Transaction
 
 DAY_S = 86_400
@@ -62,7 +62,7 @@ def test_label_windows_ask_seven_days_back(short_file: Path) -> None:
     frauds = examples.features[:, COLUMN["beneficiary_frauds_30d"]].tolist()
     assert labelled == [max(number - 6, 0) for number in range(20)]
     assert frauds == [min(max(number - 6, 0), 5) for number in range(20)]
-    assert examples.features[:7, COLUMN["beneficiary_risk_ppm_30d"]].tolist() == [UNKNOWN] * 7
+    assert examples.features[:7, COLUMN["beneficiary_risk_ppm_30d"]].tolist() == [NONE] * 7
 
 
 def test_labels_of_a_file_come_days_after_their_payments(short_file: Path) -> None:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.decide.decision_encoder import DecisionEncoder, encode_longs
+from pipeline.decide.decision_encoder import DecisionEncoder, encode_longs, with_position
 from pipeline.decide.verdict import Mode, decide
 from pipeline.domain.decision import BreakerState, StoredDecision
 from pipeline.domain.features import COLUMN
@@ -81,7 +81,9 @@ def test_a_feature_that_follows_from_others_is_found_although_its_hash_fits(arch
     encoder = DecisionEncoder(WIRE.header("decision.v1"), archive.in_force, "decide/test")
     [verdict] = decide(matrix, [CLOSED], archive.in_force)
     body = WIRE.encode_transaction(transaction)[10:]
-    [forged] = encoder.encode([Decoded(transaction, body)], [Source(0, 0, 0)], matrix, [verdict], [1])
+    [forged] = encoder.encode(
+        [Decoded(transaction, body)], [Source(0, 0, 0)], with_position(matrix, -1), [verdict], [1]
+    )
     [check] = verify([stored(forged)], archive.regime_of)
     assert check.result is Result.UNVERIFIABLE or f"snapshot.features.{name}" in check.differing
 

@@ -10,7 +10,7 @@ from tests.redis_servers import REDIS_NAMES, StartedRedis, emptied
 from tests.state.stores import Store, SyncRedisState
 
 MEMORY = "memory"
-CLUSTER_SHARDS = {"cluster of 3, one shard": 1, "cluster of 3, five shards": 5}
+CLUSTER = "cluster"
 
 
 @pytest.fixture
@@ -27,15 +27,14 @@ def redis_state(redis_at: str) -> Iterator[Callable[..., SyncRedisState]]:
         store.close()
 
 
-@pytest.fixture(params=[MEMORY, *REDIS_NAMES, *CLUSTER_SHARDS])
+@pytest.fixture(params=[MEMORY, *REDIS_NAMES, CLUSTER])
 def store(request: pytest.FixtureRequest, started_redis: StartedRedis) -> Iterator[Store]:
     """Provide the reference, every Redis, and a cluster; the same contract holds on all of them."""
     if request.param == MEMORY:
         yield MemoryState()
         return
-    if shards := CLUSTER_SHARDS.get(request.param):
-        made = SyncRedisState(emptied(request.getfixturevalue("started_cluster")), shards=shards)
-    else:
-        made = SyncRedisState(started_redis(request.param))
+    is_cluster = request.param == CLUSTER
+    url = emptied(request.getfixturevalue("started_cluster")) if is_cluster else started_redis(request.param)
+    made = SyncRedisState(url)
     yield made
     made.close()

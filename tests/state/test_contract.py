@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.domain.features import STATE, UNKNOWN
+from pipeline.domain.features import NONE, STATE
 from pipeline.state.state_event import StateEvent
 from pipeline.state.windows import (
     ACCOUNT_WINDOWS_MS,
@@ -33,16 +33,16 @@ def test_first_payment_is_known_by_itself_alone(store: Store) -> None:
     assert row == dict.fromkeys(STATE, 0) | {
         **{f"account_count_{name}": 1 for name in WINDOW_NAMES},
         **{f"account_sum_minor_{name}": 250 for name in WINDOW_NAMES},
-        "account_ms_since_last": UNKNOWN,
+        "account_ms_since_last": NONE,
         "account_distinct_beneficiaries_24h": 1,
         "account_near_limit_count_24h": 1,
-        "account_normal_month_minor": UNKNOWN,
+        "account_normal_month_minor": NONE,
         "is_new_beneficiary": 1,
         "beneficiary_count_24h": 1,
         "beneficiary_count_7d": 1,
         "beneficiary_senders_24h": 1,
         "beneficiary_senders_7d": 1,
-        "device_fraud_reports": UNKNOWN,
+        "device_fraud_reports": NONE,
     }
 
 
@@ -121,7 +121,7 @@ def test_label_finds_a_payment_that_came_late(store: Store) -> None:
 def test_effective_time_never_runs_backwards(store: Store) -> None:
     events = [payment(0), payment(1, START_MS - 5 * HOUR_MS), payment(2, START_MS + 10)]
     rows = observe_all(store, events)
-    assert column(rows, "account_ms_since_last") == [UNKNOWN, 0, 10]
+    assert column(rows, "account_ms_since_last") == [NONE, 0, 10]
     assert column(rows, "account_count_1h") == [1, 2, 3]
 
 
@@ -144,7 +144,7 @@ def test_normal_month_is_the_mean_of_the_last_complete_blocks_rounded_half_up(st
         for place, (block, amount) in enumerate(amounts)
     ]
     months = column(observe_all(store, events), "account_normal_month_minor")
-    assert months == [UNKNOWN, 100, 100, (100 + 11 + 0 + 1) // 3, 4, 0]
+    assert months == [NONE, 100, 100, (100 + 11 + 0 + 1) // 3, 4, 0]
 
 
 def test_declared_month_goes_before_the_observed_one_and_the_newest_declaration_holds(store: Store) -> None:
@@ -154,7 +154,7 @@ def test_declared_month_goes_before_the_observed_one_and_the_newest_declaration_
     store.upsert_account("payer", 6, None)
     (second,) = store.observe([share([payment(1)], start=1)])
     months = [column(each.state, "account_normal_month_minor") for each in (first, second)]
-    assert months == [[777], [UNKNOWN]]
+    assert months == [[777], [NONE]]
 
 
 def test_newest_fraud_reports_hold(store: Store) -> None:
@@ -176,16 +176,16 @@ def test_a_copy_is_a_duplicate_and_another_body_a_conflict_in_any_partition(stor
 
 def test_only_a_fresh_payment_counts_and_a_copy_has_no_features(store: Store) -> None:
     rows = observe_all(store, [payment(0), payment(1, transaction_id="tx-0"), payment(2)])
-    assert column(rows, "account_count_24h") == [1, UNKNOWN, 2]
-    assert set(rows[1].tolist()) == {UNKNOWN}
+    assert column(rows, "account_count_24h") == [1, NONE, 2]
+    assert set(rows[1].tolist()) == {NONE}
 
 
 def test_what_a_guardrail_blocked_is_claimed_but_not_counted(store: Store) -> None:
     events = [payment(0, is_counted=False), payment(1, transaction_id="tx-0"), payment(2)]
     (observation,) = store.observe([share(events)])
     assert observation.freshness.tolist() == [Freshness.FRESH, Freshness.DUPLICATE, Freshness.FRESH]
-    assert set(observation.state[0].tolist()) == {UNKNOWN}
-    assert column(observation.state, "account_count_24h") == [UNKNOWN, UNKNOWN, 1]
+    assert set(observation.state[0].tolist()) == {NONE}
+    assert column(observation.state, "account_count_24h") == [NONE, NONE, 1]
 
 
 @pytest.mark.parametrize(
@@ -260,4 +260,4 @@ def test_offsets_without_a_payment_move_the_position(store: Store) -> None:
 def test_an_offset_passed_without_a_payment_has_unknown_features_when_it_comes_as_one(store: Store) -> None:
     store.observe([share([payment(0)])._replace(end_offset=3)])
     (observation,) = store.observe([share([payment(1), payment(3)], start=1)])
-    assert column(observation.state, "account_count_24h") == [UNKNOWN, 2]
+    assert column(observation.state, "account_count_24h") == [NONE, 2]

@@ -87,7 +87,9 @@ def test_a_torn_batch_read_again_with_other_boundaries_is_answered_as_if_never_t
             longer = batch if following is None else joined(batch, following[0], random)
             (again,) = actual.observe([longer])
             count = len(batch.events)
-            observed = [PartitionObservation(again.freshness[:count], again.state[:count])]
+            observed = [
+                PartitionObservation(again.freshness[:count], again.state[:count], again.outcomes_position[:count])
+            ]
         actual.state.commands_left = None
         assert same(expected.observe([batch]), observed)
 

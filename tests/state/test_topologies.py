@@ -27,6 +27,7 @@ from ops.stack.redis_server import (
 )
 from pipeline.io.redis.topology import slot_of
 from pipeline.state.requests import Keys
+from pipeline.state.state_event import StateEvent
 from pipeline.state.store import StateFault, StateLost, StateUnavailable
 from pipeline.state.windows import PartitionObservation
 from tests.state.stores import SyncRedisState, column, payment, share
@@ -133,11 +134,11 @@ def test_a_master_without_a_replica_fails_its_own_slots_only(tmp_path: Path, sta
         here, there = _two_partitions(cluster, keys, shared)
         store = state_at(cluster.url)
         for partition in (here, there):
-            store.observe([share([payment(0)], partition=partition)])
+            store.observe([share([_payment_of(partition, 0)], partition=partition)])
         cluster.servers[cluster.master_of(keys.account_progress(there))].kill()
         with pytest.raises(StateUnavailable):
-            store.observe([share([payment(1)], start=1, partition=there)])
-        (observation,) = store.observe([share([payment(1)], start=1, partition=here)])
+            store.observe([share([_payment_of(there, 1)], start=1, partition=there)])
+        (observation,) = store.observe([share([_payment_of(here, 1)], start=1, partition=here)])
         assert column(observation.state, "account_count_24h") == [2]
 
 
@@ -242,6 +243,10 @@ def _counted_when_served(store: SyncRedisState, offset: int) -> list[int]:
             assert time.monotonic() < deadline
         except StateLost as lost:
             pytest.fail(f"what was replicated is lost: {lost}")
+
+
+def _payment_of(partition: int, offset: int) -> StateEvent:
+    return payment(offset, transaction_id=f"tx-{partition}-{offset}")
 
 
 def _two_partitions(cluster: RedisCluster, keys: Keys, shared: int) -> tuple[int, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 
-from pipeline.domain.features import STATE, UNKNOWN
+from pipeline.domain.features import NONE, STATE
 from pipeline.state.state_event import StateEvent
 from pipeline.state.windows import ACCOUNT_WINDOWS_MS, BENEFICIARY_WINDOWS_MS, BLOCK_MS, LABEL_WINDOWS_MS, Windows
 from tests.state.stores import DAY_MS
@@ -30,7 +30,7 @@ def normal_month(payments: Timed, now_ms: int) -> int:
     block, first = now_ms // BLOCK_MS, payments[0][0] // BLOCK_MS
     complete = range(max(first, block - 3), block)
     total = sum(event.amount_gbp_minor for time_ms, event in payments if time_ms // BLOCK_MS in complete)
-    return (2 * total + len(complete)) // (2 * len(complete)) if complete else UNKNOWN
+    return (2 * total + len(complete)) // (2 * len(complete)) if complete else NONE
 
 
 def account_features(payments: Timed) -> list[int]:
@@ -39,7 +39,7 @@ def account_features(payments: Timed) -> list[int]:
     row = [number for window in windows for number in (len(window), sum(each.amount_gbp_minor for each in window))]
     return [
         *row,
-        now_ms - payments[-2][0] if len(payments) > 1 else UNKNOWN,
+        now_ms - payments[-2][0] if len(payments) > 1 else NONE,
         len({each.beneficiary_account_id for each in windows[1]}),
         sum(each.is_near_limit for each in windows[1]),
         normal_month(payments, now_ms),

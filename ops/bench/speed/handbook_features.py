@@ -180,7 +180,9 @@ def event_differences(expected: Any) -> NDArray[np.bool_]:
     amounts = (expected.TX_AMOUNT * 100).round().astype(int)
     fields = zip(*(expected[name].tolist() for name in columns), amounts.tolist(), strict=True)
     rows_of = EventRows(parse_policy(DEFAULT_POLICY.read_bytes()))
-    event = np.array([rows_of.row(short_transaction(*each)) for each in fields], dtype=np.int64)
+    event = np.array(
+        [rows_of.row(each, each.event_time_ms) for each in (short_transaction(*one) for one in fields)], dtype=np.int64
+    )
     amount, minute, weekend = (
         event[:, EVENT.index(name)] for name in ("amount_gbp_minor", "local_minute_of_day", "is_weekend")
     )

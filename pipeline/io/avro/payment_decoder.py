@@ -51,6 +51,7 @@ def _payment(body: bytes, at: int) -> tuple[Transaction, int]:
     account_opened_epoch_day, at = read_int(body, at)
     account_time_zone, at = read_text(body, at)
     segments, at = read_text_map(body, at)
+    source_system, at = read_optional_text(body, at)
     return Transaction(
         transaction_id,
         account_id,
@@ -68,4 +69,5 @@ def _payment(body: bytes, at: int) -> tuple[Transaction, int]:
         account_opened_epoch_day,
         account_time_zone,
         segments,
+        source_system,
     ), at

@@ -43,13 +43,19 @@ from pipeline.io.avro.record_decoders import (
     read_review_outcome,
     read_risk_signal,
 )
-from pipeline.io.avro.schema_files import SCHEMAS, schema_text
+from pipeline.io.avro.schema_files import SCHEMAS, released_text, schema_text
 
 _SINGLE_OBJECT: Final = b"\xc3\x01"
 _CONFLUENT: Final = b"\x00"
 _REVERSAL: Final = b"\x02"
 _REVIEW_OUTCOME: Final = b"\x04"
 """Branches of decision.v1's union, beside DECISION."""
+
+_ADDED_SINCE: Final[Mapping[tuple[str, int], bytes]] = {
+    ("transaction.v1", 1): b"\x00",  # source_system: null
+    ("execution.v1", 1): b"\x01\x01",  # payment_time_ms and amount_gbp_minor: -1
+}
+"""Earlier releases that are read too, and the defaults of the fields that the newest has at its end beside them."""
 
 RecordT = TypeVar("RecordT")
 Encoded = Reversal | ReviewOutcome | DeadLetter | Alert | Execution | Anchor | Account | RiskSignal | Label
@@ -89,6 +95,7 @@ class WireFormat:
         self._headers = {name: _header(name, written, ids) for name in SCHEMAS}
         self._names_by_header = {_header(name, Framing.SINGLE_OBJECT, ids): name for name in SCHEMAS}
         self._names_by_header |= {_header(name, Framing.CONFLUENT, ids): name for name in ids}
+        self._earlier = {_fingerprint(released_text(*release)): release for release in _ADDED_SINCE}
 
     def decode_transaction(self, value: bytes | None) -> Decoded | Refusal:
         """The payment in a record's value, or why there is none."""
@@ -193,9 +200,12 @@ class WireFormat:
             length = 5
         else:
             return Refusal(RefusalCode.FRAMING_UNKNOWN, "neither single-object encoding nor Confluent framing")
-        if self._names_by_header.get(value[:length]) != name:
+        if self._names_by_header.get(value[:length]) == name:
+            return value[length:]
+        release = self._earlier.get(value[:length])
+        if release is None or release[0] != name:
             return Refusal(RefusalCode.SCHEMA_UNKNOWN, "the writer schema is not one that is accepted here")
-        return value[length:]
+        return value[length:] + _ADDED_SINCE[release]
 
 
 def _whole(
@@ -238,5 +248,10 @@ def _parsed(name: str) -> Any:
 def _header(name: str, framing: Framing, confluent_ids: Mapping[str, int]) -> bytes:
     if framing is Framing.CONFLUENT:
         return _CONFLUENT + struct.pack(">I", confluent_ids[name])
-    canonical = to_parsing_canonical_form(json.loads(schema_text(name)))
+    return _fingerprint(schema_text(name))
+
+
+def _fingerprint(text: str) -> bytes:
+    """The header of single-object encoding for a schema."""
+    canonical = to_parsing_canonical_form(json.loads(text))
     return _SINGLE_OBJECT + bytes.fromhex(fingerprint(canonical, "CRC-64-AVRO"))
