@@ -78,7 +78,7 @@ class RedisSentinels:
                 return False
         (replica,) = set(self.servers) - {self.first_primary}
         with redis.Redis.from_url(self.server_url(replica), decode_responses=True) as client:
-            return client.info("replication")["master_link_status"] == "up"
+            return bool(client.info("replication")["master_link_status"] == "up")
 
 
 @contextlib.contextmanager

@@ -67,8 +67,19 @@ class Keys:
     def shard(self, name: str) -> int:
         return crc32(name.encode()) % self.shards if self.shards > 1 else 0
 
-    def ready(self) -> str:
-        return f"{self._prefix}:{{s0}}ready"
+    def ready(self, shard: int = 0) -> str:
+        """Return the key that is there once everything under a shard's tag was built; it goes where that goes."""
+        return f"{self._prefix}:{{s{shard}}}ready"
+
+    def account_ready(self, partition: int) -> str:
+        return f"{self._prefix}:{{p{partition}}}ready"
+
+    def since(self, tag: str) -> str:
+        """Return the key of the log time since which a tag holds all; `tag` is `p3` or `s0`."""
+        return f"{self._prefix}:{{{tag}}}since"
+
+    def lease(self, partition: int) -> str:
+        return f"{self._prefix}:{{p{partition}}}rebuilder"
 
     def account_progress(self, partition: int) -> str:
         return f"{self._prefix}:{{p{partition}}}progress"

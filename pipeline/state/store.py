@@ -14,7 +14,7 @@ has forgotten it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha1
 from pathlib import Path
 from struct import Struct
@@ -39,6 +39,7 @@ from pipeline.state.requests import (
     label_arguments,
     shared_request,
 )
+from pipeline.state.survey import Survey
 from pipeline.state.windows import (
     ACCOUNT_BENEFICIARIES_MAX,
     CLAIM_KEPT_MS,
@@ -97,6 +98,7 @@ class Prepared(NamedTuple):
 
     batch: Sequence[PartitionEvents]
     requests: Sequence[_Requests]
+    is_rebuild: bool  # nobody wants the rows
 
 
 _AnswersBy = Mapping[int, Answers]
@@ -147,12 +149,13 @@ class RedisState:
             for share in batch
             for chunk in chunks(share)
         ]
-        return Prepared(batch, requests)
+        return Prepared(batch, requests, is_passing)
 
     async def observe_prepared(self, prepared: Prepared, *, when_ready: bool = False) -> list[PartitionObservation]:
         """Do the rest of `observe`.
 
-        when_ready: where the state was never built as a whole (see `mark_ready`), count nothing and raise StateLost.
+        when_ready: where what the batch's features come from was never built as a whole (see `mark_ready`), count
+        nothing and raise StateLost.
         """
         answers = {share.partition: Answers(len(share.events)) for share in prepared.batch}
         if len(self._shards) == 1 and await self._topology() is not Topology.CLUSTER:
@@ -164,21 +167,71 @@ class RedisState:
 
     async def positions(self, partition: int) -> int | None:
         """Return the offset below which all of the partition was observed; None where some was lost or never seen."""
-        keys = self._keys
-        commands: list[Command] = [("HGET", keys.account_progress(partition), "reached")]
-        for shard in self._shards:
-            commands.append(("HGET", keys.shared_progress(shard, partition), "reached"))
-            commands.append(("HGET", keys.claim_progress(shard), partition))
-        reached, *others = await self._run(commands)
-        if reached is None or None in others:
-            return None
-        shared = [int(reply) for reply in others[0::2]]
-        claimed = [int.from_bytes(reply[:7]) for reply in others[1::2]]
-        return min(int(reached), *shared, *claimed)
+        return (await self.survey([partition])).reached(partition)
 
-    async def mark_ready(self) -> None:
-        """Record that the state of every partition is built."""
-        await self._run([("SET", self._keys.ready(), 1)])
+    async def survey(self, partitions: Sequence[int]) -> Survey:
+        """Return what the state holds of these partitions."""
+        keys, shards = self._keys, self._shards
+        commands: list[Command] = [("EXISTS", keys.ready(shard)) for shard in shards]
+        for partition in partitions:
+            commands.append(("EXISTS", keys.account_ready(partition)))
+            commands.append(("HGET", keys.account_progress(partition), "reached"))
+            commands += [("HGET", keys.shared_progress(shard, partition), "reached") for shard in shards]
+            commands += [("HGET", keys.claim_progress(shard), partition) for shard in shards]
+        replies = iter(await self._run(commands))
+        is_shared_ready = all([next(replies) for _ in shards])
+        ready: set[int] = set()
+        accounts: dict[int, int | None] = {}
+        shared: dict[int, int | None] = {}
+        for partition in partitions:
+            if next(replies):
+                ready.add(partition)
+            accounts[partition] = _number(next(replies))
+            counted = [_number(next(replies)) for _ in shards]
+            claimed = [
+                None if reply is None else int.from_bytes(reply[:7]) for reply in (next(replies) for _ in shards)
+            ]
+            reached = [offset for offset in (*counted, *claimed) if offset is not None]
+            shared[partition] = min(reached) if len(reached) == 2 * len(shards) else None
+        return Survey(accounts, shared, frozenset(ready), is_shared_ready)
+
+    async def begin(self, partition: int, start: int, since_ms: int | None) -> None:
+        """Start a partition, under every tag that never saw it, at an offset before which nothing can be had.
+
+        since_ms: the log time of the oldest record that can be had, from which on the tags hold all; None where the log
+        begins there.
+        """
+        await self.observe([PartitionEvents(partition, start, start, start, [])], initial=True)
+        if since_ms is None:
+            return
+        keys = [self._keys.since(tag) for tag in (f"p{partition}", *[f"s{shard}" for shard in self._shards])]
+        held = await self._run([("GET", key) for key in keys])
+        later = [key for key, reply in zip(keys, held, strict=True) if reply is None or int(reply) < since_ms]
+        await self._run([("SET", key, since_ms) for key in later])
+
+    async def mark_ready(self, partitions: Iterable[int], *, is_shared: bool) -> None:
+        """Record that all is built under the partitions' own tags and, with `is_shared`, under those that all share."""
+        keys = [self._keys.account_ready(partition) for partition in partitions]
+        keys += [self._keys.ready(shard) for shard in self._shards] if is_shared else []
+        await self._run([("SET", key, 1) for key in keys])
+
+    async def mark_lost(self) -> None:
+        """Record that something is missing under the shared tags, so that no worker decides until they are ready."""
+        await self._run([("DEL", self._keys.ready(shard)) for shard in self._shards])
+
+    async def take_lease(self, partition: int, holder: str, lease_ms: int) -> bool:
+        """Return whether `holder` is the one to rebuild the partition, for another `lease_ms`.
+
+        Two may for a moment believe it; what one has observed, the other passes over.
+        """
+        key = self._keys.lease(partition)
+        taken, held = await self._run([("SET", key, holder, "NX", "PX", lease_ms), ("GET", key)])
+        if taken is None and held == holder.encode():
+            await self._run([("PEXPIRE", key, lease_ms)])
+        return bool(held == holder.encode())
+
+    async def release_lease(self, partition: int) -> None:
+        await self._run([("DEL", self._keys.lease(partition))])
 
     async def label(self, label: Label) -> bool:
         """Mark the payment, in the windows that hold it and in those that it will enter; False where none holds it."""
@@ -228,7 +281,10 @@ class RedisState:
         """Claim the ids. The same round trip, because each is dear, asks whether the state is ready."""
         asked = [(requests.chunk, *claim) for requests in prepared.requests for claim in requests.claims]
         calls = [(_CLAIM, request.keys, (request.body, *self._claim_limits)) for _, request, _ in asked]
-        is_ready, *replies = await self._call(calls, [("EXISTS", self._keys.ready())])
+        keys = [self._keys.ready(shard) for shard in self._shards]
+        keys += [self._keys.account_ready(share.partition) for share in prepared.batch]
+        replies = await self._call(calls, [("EXISTS", key) for key in keys])
+        is_ready, replies = all(replies[: len(keys)]), replies[len(keys) :]
         for (chunk, _, places), reply in zip(asked, replies, strict=True):
             answers[chunk.partition].claimed(chunk, places, await self._body(chunk, reply))
         if when_ready and not is_ready:
@@ -303,6 +359,10 @@ def _failure(failures: Sequence[ResponseError]) -> Exception:
 def _without_values(text: str) -> str:
     """Return what a script's error says about the script: its line and Lua's or Redis' words, no key and no value."""
     return _QUOTED.sub("'...'", text)[:FAULT_CHARACTERS_MAX]
+
+
+def _number(reply: bytes | None) -> int | None:
+    return None if reply is None else int(reply)
 
 
 def _groups(requests: Sequence[_Requests]) -> Iterator[list[_Requests]]:

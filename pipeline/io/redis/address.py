@@ -63,7 +63,9 @@ def parse_address(url: str) -> RedisAddress:
     if scheme == "unix" and not topology:
         return RedisAddress(AddressKind.SERVER, (), "", {}, _checked(url))
     if scheme not in ("redis", "rediss") or topology not in ("", AddressKind.SENTINEL, AddressKind.CLUSTER):
-        raise AddressRefused("its scheme is not redis, rediss or unix, nor one of the first two with +sentinel, +cluster")
+        raise AddressRefused(
+            "its scheme is not redis, rediss or unix, nor one of the first two with +sentinel, +cluster"
+        )
     kind = AddressKind(topology) if topology else AddressKind.SERVER
     parts = urlsplit(url)
     credentials, found, places = parts.netloc.rpartition("@")

@@ -30,4 +30,9 @@ def is_elsewhere(error: object) -> bool:
     """Return whether a command may succeed on another server or a little later, having done nothing here."""
     if isinstance(error, (AskError, TryAgainError, ClusterDownError, ReadOnlyError)):  # MovedError is an AskError
         return True
-    return isinstance(error, ResponseError) and condition_of(error) in ("READONLY", "MASTERDOWN", "UNBLOCKED", "FAILOVER")
+    return isinstance(error, ResponseError) and condition_of(error) in (
+        "READONLY",
+        "MASTERDOWN",
+        "UNBLOCKED",
+        "FAILOVER",
+    )

@@ -39,7 +39,7 @@ class Line:
 
     def __init__(self, node: str) -> None:
         """Connect on first use, to the address that the host's name stands for then."""
-        classes = {redis.Connection: _PlainConnection, redis.SSLConnection: _SecureConnection}
+        classes: dict[Any, Any] = {redis.Connection: _PlainConnection, redis.SSLConnection: _SecureConnection}
         pool = redis.ConnectionPool.from_url(
             node,
             socket_timeout=None,  # RedisBatches keeps the time limit; redis-py would add its own to each reply

@@ -16,10 +16,9 @@ from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
-from redis.cluster import RedisClusterException
 from redis.crc import key_slot
 from redis.exceptions import ConnectionError as ConnectionLost
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisClusterException, ResponseError
 
 from pipeline.io.redis.address import AddressKind, RedisAddress
 
@@ -70,7 +69,9 @@ async def find(address: RedisAddress, timeout_s: float, known: Collection[str] =
             if facts.get("cluster_enabled"):
                 return await _cluster(address, timeout_s, known)
             if facts.get("redis_mode") == "sentinel":
-                raise ConnectionLost("that is a Sentinel; its address begins with redis+sentinel:// and names a service")
+                raise ConnectionLost(
+                    "that is a Sentinel; its address begins with redis+sentinel:// and names a service"
+                )
             _check_role(facts)
             return Layout(Topology.ONE_SERVER, (address.first,))
 
@@ -100,7 +101,7 @@ async def _behind_sentinels(address: RedisAddress, timeout_s: float) -> Layout:
     options = {name: value for name, value in parse_url(address.first).items() if name.startswith("ssl_")}
     options |= {name.removeprefix("sentinel_"): value for name, value in address.sentinel_options.items()}
     limits = {"socket_timeout": timeout_s / 2, "socket_connect_timeout": timeout_s / 2}
-    asked = Sentinel(
+    asked = Sentinel(  # type: ignore[no-untyped-call]  # redis-py annotates it in part only
         list(address.hosts),
         sentinel_kwargs={**options, **limits, "ssl": address.is_tls, "retry": Retry(NoBackoff(), 0)},
     )
@@ -127,7 +128,7 @@ async def _cluster(address: RedisAddress, timeout_s: float, known: Collection[st
     try:
         await client.nodes_manager.initialize()
         slots = client.nodes_manager.slots_cache
-        masters = sorted({(nodes[0].host, nodes[0].port) for nodes in slots.values()})
+        masters = sorted({(str(nodes[0].host), int(nodes[0].port)) for nodes in slots.values()})
     except (RedisClusterException, ResponseError) as error:
         raise ConnectionLost("no server of the cluster says who serves what") from error
     finally:
@@ -138,7 +139,7 @@ async def _cluster(address: RedisAddress, timeout_s: float, known: Collection[st
     numbers = {place: number for number, place in enumerate(masters)}
     owners = bytearray([NOBODY] * SLOTS)
     for slot, nodes in slots.items():
-        owners[slot] = numbers[nodes[0].host, nodes[0].port]
+        owners[slot] = numbers[str(nodes[0].host), int(nodes[0].port)]
     return Layout(Topology.CLUSTER, tuple(address.node(*place) for place in masters), bytes(owners))
 
 
