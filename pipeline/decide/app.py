@@ -29,6 +29,7 @@ from pipeline.decide.batch import Judge, SetAside, TopicNames
 from pipeline.decide.breaker_agent import BreakerWatch
 from pipeline.decide.policy import PolicyRefused, parse_new_policy
 from pipeline.decide.rebuild_agent import Rebuild, require_partitions
+from pipeline.decide.rebuilding.partition_agent import Topics
 from pipeline.decide.verdict import Regime, regime
 from pipeline.domain.log import Outgoing, Record
 from pipeline.domain.refusals import Refusal
@@ -95,11 +96,20 @@ class Worker:
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         self.source = RegimeSource(settings)
+        self.rebuild = Rebuild(
+            self.state,
+            self._open_reader,
+            self.wire,
+            self.context,
+            Topics(settings.topic("transactions.v1"), settings.topic("decisions.v1")),
+            assigned=lambda: self.transactions.assigned_partitions,
+            patience_s=settings.state_patience_s,
+        )
         self.agent = DecisionAgent(
             self.transactions,
             self.state,
             self.breaker,
-            Rebuild(self.state, self._open_reader, self.context, settings.topic("transactions.v1")),
+            self.rebuild,
             self.judge_of(self.source.current),
             letter_of=self._letter_of,
             state_patience_s=settings.state_patience_s,
@@ -160,6 +170,8 @@ class Worker:
             **state_page("ready", self._not_ready()).body,
             "partitions": list(self.transactions.assigned_partitions),
             "holding": self.agent.is_holding,
+            "set_aside": list(self.transactions.set_aside_partitions),
+            "rebuild": self.rebuild.summary(),
             "policy": self.agent.judge.in_force.policy.version,
             "model": None if model is None else model.version,
             "breaker": self.breaker.summary(),

@@ -101,8 +101,15 @@ class Keys:
     def shard(self, name: str) -> int:
         return crc32(name.encode()) % self.shards if self.shards > 1 else 0
 
-    def ready(self) -> str:
-        return f"{self._prefix}:{{s0}}ready"
+    def ready(self, shard: int = 0) -> str:
+        """Return the key that is there once everything under a shard's tag was built; it goes where that goes."""
+        return f"{self._prefix}:{{s{shard}}}ready"
+
+    def account_ready(self, partition: int) -> str:
+        return f"{self._prefix}:{{p{partition}}}ready"
+
+    def lease(self, partition: int) -> str:
+        return f"{self._prefix}:{{p{partition}}}rebuilder"
 
     def partitions(self) -> str:
         return f"{self._prefix}:{{s0}}partitions"

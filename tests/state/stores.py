@@ -118,7 +118,7 @@ class SyncRedisState:
         return True
 
     def mark_ready(self) -> None:
-        self._runner.run(self.state.mark_ready())
+        self._runner.run(self.state.mark_ready([0], is_shared=True))
 
     def close(self) -> None:
         self._runner.run(self.state.close())
