@@ -11,12 +11,13 @@ Invariants
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import Final
+from typing import Final, NamedTuple
 
-from pipeline.domain.decision import Decision, Outcome
+from pipeline.domain.decision import Decision
 from pipeline.domain.execution import Execution, ExecutionState
 from pipeline.domain.features import COLUMN, NONE
 from pipeline.domain.outcome import OutcomeKind, PaymentOutcome, is_effective
+from pipeline.domain.refusals import Refusal
 
 KINDS: Final = {
     ExecutionState.SETTLED: OutcomeKind.MADE,
@@ -31,6 +32,16 @@ _AMOUNT: Final = COLUMN["amount_gbp_minor"]
 _COUNT_1H: Final = COLUMN["account_count_1h"]
 
 
+class Unusable(NamedTuple):
+    """A record from which nothing can be learned, and why."""
+
+    refusal: Refusal
+
+
+Told = PaymentOutcome | Unusable | None
+"""The content of a record; None where it changes nothing that is known."""
+
+
 def counted_amount_gbp_minor(decision: Decision) -> int:
     """Return the amount as the state counted it; NONE where a static guardrail blocked the payment before.
 
@@ -38,6 +49,10 @@ def counted_amount_gbp_minor(decision: Decision) -> int:
     """
     features = decision.snapshot.features
     return NONE if features[_COUNT_1H] == NONE else features[_AMOUNT]
+
+
+def told_by_execution(execution: Execution | Refusal) -> Told:
+    return Unusable(execution) if isinstance(execution, Refusal) else outcome_of_execution(execution)
 
 
 def outcome_of_execution(execution: Execution) -> PaymentOutcome | None:
