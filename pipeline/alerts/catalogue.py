@@ -33,6 +33,8 @@ class AlertCode(StrEnum):
     BREAKER_PROBE_GOOD = "BREAKER_PROBE_GOOD"
     BREAKER_RELEASE = "BREAKER_RELEASE"
     BREAKER_INITIALISE = "BREAKER_INITIALISE"
+    OUTCOMES_REFUSED = "OUTCOMES_REFUSED"
+    OUTCOMES_NOT_FOLLOWED = "OUTCOMES_NOT_FOLLOWED"
     OUT_OF_ORDER = "OUT_OF_ORDER"
     BENEFICIARY_FUNDS_GONE = "BENEFICIARY_FUNDS_GONE"
     RECALL_REFUSED = "RECALL_REFUSED"
@@ -85,6 +87,12 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
     AlertCode.BREAKER_PROBE_GOOD: Entry(_INFO, "The model is back in the loop.", "breaker"),
     AlertCode.BREAKER_RELEASE: Entry(_INFO, "A person let the model back on probation.", "breaker"),
     AlertCode.BREAKER_INITIALISE: Entry(_INFO, "A deployment that has never decided began with the model.", "breaker"),
+    AlertCode.OUTCOMES_REFUSED: Entry(
+        _CRITICAL, "Records that say what became of payments can't be used, so their payees stay unknown.", "outcomes"
+    ),
+    AlertCode.OUTCOMES_NOT_FOLLOWED: Entry(
+        _CRITICAL, "A worker doesn't learn what became of payments, so no further payee becomes known.", "outcomes"
+    ),
     AlertCode.OUT_OF_ORDER: Entry(
         _CRITICAL, "A decision came after the record that takes it back; the payment was refused.", "out-of-order"
     ),
