@@ -7,10 +7,9 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
-from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
-from confluent_kafka.admin import AdminClient
 
 from ops.bench.loss.checker import Checker
+from ops.bench.loss.groups import delete_offsets, is_empty, move_offsets
 from ops.bench.rig.feeder import known_records
 from ops.bench.rig.publisher import publish
 from ops.bench.rig.services import worker_process
@@ -27,7 +26,6 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 PARTITIONS = 2
 RECORDS = 300
 DECIDED_S = 90.0
-ANSWER_S = 20.0
 Offsets = dict[int, int]
 TOPIC = "transactions.v1"
 
@@ -37,7 +35,6 @@ class Scene:
         self.directory, self.stack = directory, stack
         prepare_topics(stack.bootstrap_servers, "", PARTITIONS)
         self.checker = Checker(stack.bootstrap_servers, "", [Settings().policy_path])
-        self.admin = AdminClient({"bootstrap.servers": stack.bootstrap_servers, "log_level": 2})
         self._records = known_records(5)
 
     def publish(self) -> None:
@@ -61,7 +58,7 @@ class Scene:
             return sum(1 for _ in reader.read_all(topic))
 
     def _is_group_empty(self) -> bool:
-        return not self.admin.describe_consumer_groups([GROUP])[GROUP].result(ANSWER_S).members
+        return is_empty(self.stack.bootstrap_servers, GROUP)
 
     def committed(self) -> Offsets:
         with LogReader(self.stack.bootstrap_servers, GROUP, {}) as reader:
@@ -72,14 +69,10 @@ class Scene:
             return {partition: extent.high for partition, extent in reader.extents(TOPIC).items()}
 
     def move(self, offsets: Offsets) -> None:
-        places = [TopicPartition(TOPIC, partition, offset) for partition, offset in offsets.items()]
-        answers = self.admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(GROUP, places)])
-        for answer in answers.values():
-            answer.result(ANSWER_S)
+        move_offsets(self.stack.bootstrap_servers, GROUP, TOPIC, offsets)
 
     def forget(self) -> None:
-        for answer in self.admin.delete_consumer_groups([GROUP], request_timeout=ANSWER_S).values():
-            answer.result(ANSWER_S)
+        delete_offsets(self.stack.bootstrap_servers, GROUP)
 
     def told(self) -> int:
         """Count the lines in which workers told of moved offsets."""
