@@ -183,12 +183,12 @@ class _Observer:
         return self._event_rows.row(transaction, transaction.event_time_ms)
 
     def _state_event(self, transaction: Transaction, amount_gbp_minor: int) -> StateEvent:
-        """Make the windows' event. Offset and body digest are of no use here, as nothing is delivered twice."""
+        """Make the windows' event. Offset, digest and log time are of no use here, as nothing comes twice."""
         t, near = transaction, self._event_rows.is_near_limit(amount_gbp_minor)
         ip_address = None if t.ip_address is None else canonical_ip_address(t.ip_address)
         return StateEvent(
-            0, t.transaction_id, b"", t.account_id, t.beneficiary_account_id, t.event_time_ms, amount_gbp_minor, near,
-            ip_address, t.device_id, True,
+            0, t.transaction_id, b"", t.account_id, t.beneficiary_account_id, t.event_time_ms, t.event_time_ms,
+            amount_gbp_minor, near, ip_address, t.device_id, True,
         )  # fmt: skip
 
 

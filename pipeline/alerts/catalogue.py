@@ -36,6 +36,7 @@ class AlertCode(StrEnum):
     EXECUTION_IN_DOUBT = "EXECUTION_IN_DOUBT"
     EXECUTION_RECALL_IN_DOUBT = "EXECUTION_RECALL_IN_DOUBT"
     EXECUTION_WITHOUT_DECISION = "EXECUTION_WITHOUT_DECISION"
+    DECIDED_AGAIN = "DECIDED_AGAIN"
     RECONCILIATION_GAP = "RECONCILIATION_GAP"
     RECONCILIATION_GAPS = "RECONCILIATION_GAPS"
 
@@ -55,7 +56,7 @@ _INFO, _CRITICAL = (Severity.INFO,), (Severity.CRITICAL,)
 _PASSING_OR_NOT = (Severity.WARNING, Severity.CRITICAL)
 CATALOGUE: Final[dict[AlertCode, Entry]] = {
     AlertCode.TRANSACTION_ID_CONFLICT: Entry(
-        _CRITICAL, "A transaction id was published again with another body; the second was refused.", "conflict"
+        _CRITICAL, "A transaction id was published again for another payment; the second was refused.", "conflict"
     ),
     AlertCode.BREAKER_TRIP: Entry(_CRITICAL, "The breaker took the model out of the loop.", "breaker"),
     AlertCode.BREAKER_STATE_LOST: Entry(
@@ -90,6 +91,9 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
     AlertCode.EXECUTION_WITHOUT_DECISION: Entry(
         _CRITICAL, "A review or a reversal is about a decision that the executor has not heard.", "out-of-order"
     ),
+    AlertCode.DECIDED_AGAIN: Entry(
+        _CRITICAL, "A payment has a second decision; it is executed as the first says.", "decided-again"
+    ),
     AlertCode.RECONCILIATION_GAP: Entry(
         _PASSING_OR_NOT, "Records are missing, or stand otherwise, in the audit log or the ledger.", "gap"
     ),
@@ -121,7 +125,7 @@ def alert(
 def conflict_alert(source: Source, raised_at_ms: int) -> Alert:
     return alert(
         AlertCode.TRANSACTION_ID_CONFLICT,
-        "A transaction id was published again with another body; the second record was refused.",
+        "A transaction id was published again for another payment; the second record was refused.",
         "all",
         {"partition": str(source.partition), "offset": str(source.offset)},
         raised_at_ms,

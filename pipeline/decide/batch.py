@@ -9,7 +9,6 @@ What is set aside becomes a dead letter, which the shell makes: sealing a payloa
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -31,15 +30,21 @@ from pipeline.domain.decision import Outcome, Route
 from pipeline.domain.features import EVENT, Matrix, feature_matrix
 from pipeline.domain.log import Outgoing, Record, Span
 from pipeline.domain.payment import Decoded, Transaction
-from pipeline.domain.refusals import Refusal, RefusalCode, canonical_ip_address, refusal_of
+from pipeline.domain.refusals import (
+    EVENT_TIME_MS_MAX,
+    EVENT_TIME_MS_MIN,
+    Refusal,
+    RefusalCode,
+    canonical_ip_address,
+    refusal_of,
+)
 from pipeline.io.avro.wire import WireFormat
-from pipeline.state.state_event import StateEvent
+from pipeline.state.state_event import CLAIM_DIGEST_BYTES, StateEvent
 from pipeline.state.windows import Freshness, PartitionEvents, PartitionObservation
 
 DUPLICATE: Final = "DUPLICATE"
 SLICE_RECORDS: Final = 100
 """A few ms of work: what a reply of Redis may wait for the event loop, and a reply takes several turns of it."""
-_BODY_DIGEST_BYTES: Final = 6
 _AMOUNT: Final = EVENT.index("amount_gbp_minor")
 
 ModesOf = Callable[[Transaction], Mode]
@@ -209,15 +214,17 @@ class Judge:
         return StateEvent(
             payment.record.source.offset,
             transaction.transaction_id,
-            hashlib.sha256(payment.decoded.body).digest()[:_BODY_DIGEST_BYTES],
+            payment.decoded.digest[:CLAIM_DIGEST_BYTES],
             transaction.account_id,
             transaction.beneficiary_account_id,
             transaction.event_time_ms,
+            min(max(payment.record.source.timestamp_ms, EVENT_TIME_MS_MIN), EVENT_TIME_MS_MAX),
             max(amount_gbp_minor, 0),
             self._event_rows.is_near_limit(amount_gbp_minor),
             None if ip_address is None else canonical_ip_address(ip_address),
             transaction.device_id,
             payment.is_counted,
+            transaction.source_system,
         )
 
     def _decided(
@@ -232,16 +239,14 @@ class Judge:
         return judged
 
     def _set_aside(self, judged: Judged, record: Record, freshness: Freshness, now_ms: int) -> None:
-        """Set aside a payment whose id was seen before, or is too old for that to be known."""
+        """Set aside a payment whose id was seen before."""
         match freshness:
             case Freshness.DUPLICATE:
                 judged.duplicates += 1
-                detail = "the same record was published before"
+                detail = "the same payment was published before"
                 judged.set_aside.append(SetAside(record, DUPLICATE, detail, keep_payload=False))
-            case Freshness.TOO_OLD:
-                _refuse(judged, record, Refusal(RefusalCode.TOO_OLD, "older than ids are remembered"))
             case Freshness.CONFLICT:
-                detail = "the transaction id was published before with another body"
+                detail = "another payment was published before under the same transaction id"
                 _refuse(judged, record, Refusal(RefusalCode.TRANSACTION_ID_CONFLICT, detail))
                 self._alert(judged, conflict_alert(record.source, now_ms))
             case Freshness.FRESH:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pipeline.domain.context import Label
 from pipeline.domain.features import ACCOUNT_STATE, NONE, SHARED_STATE, STATE
-from pipeline.state.state_event import StateEvent
+from pipeline.state.state_event import StateEvent, claim_name
 from pipeline.state.windows import DEVICE, IP_ADDRESS, LAYOUT, Freshness, PartitionEvents, PartitionObservation
 
 CHUNK_EVENTS: Final = 256
@@ -36,7 +36,7 @@ _BENEFICIARY, _DECLARED_MONTH = "b", "m"
 _FACT_KINDS: Final = {IP_ADDRESS: "i", DEVICE: "d"}
 
 _CLAIMS: Final = Struct(">HHIHIB")
-_CLAIM: Final = Struct(">H9s4sBIHHI")
+_CLAIM: Final = Struct(">H9s16sBIHHI")
 _WINDOWS: Final = Struct(">HIHIHIBB")
 _PAYMENT: Final = Struct(">HHIHBIBI5s")
 _SHARED: Final = Struct(">HIHHHHHBI6s4s")
@@ -50,7 +50,7 @@ class Chunk(NamedTuple):
     committed: int
     events: Sequence[StateEvent]
     place: int  # index of its first event in the partition's share of the batch
-    id_hashes: Sequence[bytes]  # ID_HASH_BYTES each
+    id_hashes: Sequence[bytes]  # of the transaction ids, ID_HASH_BYTES each
 
 
 class Request(NamedTuple):
@@ -114,7 +114,7 @@ def chunks(share: PartitionEvents) -> Iterator[Chunk]:
         past = place + CHUNK_EVENTS
         last = events[past].offset if past < len(events) else share.end_offset
         chunk = events[place:past]
-        hashes = [blake2b(event.transaction_id.encode(), digest_size=ID_HASH_BYTES).digest() for event in chunk]
+        hashes = [_id_hash(event.transaction_id) for event in chunk]
         yield Chunk(share.partition, first, last, share.committed_offset, chunk, place, hashes)
         first = last
 
@@ -127,14 +127,16 @@ def claim_request(chunk: Chunk, shard: int, names: Keys, buckets: int, initial: 
     numbers: dict[int, int] = {}
     places: list[int] = []
     for place, (event, id_hash) in enumerate(zip(chunk.events, chunk.id_hashes, strict=True)):
-        checksum = crc32(event.transaction_id.encode())
+        name = claim_name(event)
+        checksum = crc32(name.encode())
         if checksum % shards != shard:
             continue
         bucket = checksum // shards % buckets
         number = numbers.setdefault(bucket, len(numbers) + 3)
-        time, offset = event.event_time_ms - ORIGIN_MS, event.offset
+        claimed = id_hash if event.source_system is None else _id_hash(name)
+        time, offset = event.log_time_ms - ORIGIN_MS, event.offset
         parts.append(
-            pack(number, id_hash, event.body_digest, time >> 32, time & 0xFFFFFFFF, chunk.partition,
+            pack(number, claimed, event.payment_digest, time >> 32, time & 0xFFFFFFFF, chunk.partition,
                  offset >> 32, offset & 0xFFFFFFFF)
         )  # fmt: skip
         places.append(place)
@@ -197,8 +199,7 @@ def shared_request(chunk: Chunk, shard: int, names: Keys, initial: bool, rebuild
 
 def label_arguments(label: Label) -> tuple[int, bytes, int]:
     """Return the arguments of label.lua: the event time, the payment hash with the sender hash, and 1 for fraud."""
-    id_hash = blake2b(label.transaction_id.encode(), digest_size=ID_HASH_BYTES).digest()
-    payment = payment_hash(id_hash, label.event_time_ms) + party_hash(label.account_id)
+    payment = payment_hash(_id_hash(label.transaction_id), label.event_time_ms) + party_hash(label.account_id)
     return label.event_time_ms - ORIGIN_MS, payment, int(label.fraud)
 
 
@@ -214,6 +215,10 @@ def party_hash(party_id: str) -> bytes:
 def payment_hash(id_hash: bytes, event_time_ms: int) -> bytes:
     """Return 4 bytes that, together with the sender's hash, tell a beneficiary's payments apart."""
     return ((int.from_bytes(id_hash[:4]) ^ event_time_ms) & 0xFFFFFFFF).to_bytes(4)
+
+
+def _id_hash(name: str) -> bytes:
+    return blake2b(name.encode(), digest_size=ID_HASH_BYTES).digest()
 
 
 class Answers:

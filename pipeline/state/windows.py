@@ -5,7 +5,8 @@ Invariants
 2. A window (t - w, t] is exact to the millisecond and holds the current payment; it holds at most the latest
    ACCOUNT_PAYMENTS_MAX (BENEFICIARY_PAYMENTS_MAX) payments.
 3. The answer for an event depends only on the log before it, neither on batch boundaries nor on redelivery.
-4. A transaction id is FRESH at one offset of the log only, however late its copies come.
+4. A payment is FRESH at one offset of the log only, until CLAIM_KEPT_MS of log time have passed; its copy is late then
+   (pipeline.domain.identities), which its decision says.
 
 `Windows` is the plain reference and takes one event at a time; training computes its features with it. `MemoryState`
 adds what the store does around the windows: ids, positions, snapshots. Redis (pipeline/state/store.py) gives exactly
@@ -25,8 +26,10 @@ from numpy.typing import NDArray
 
 from pipeline.domain.context import Account, Label, RiskSignal, RiskSignalKind
 from pipeline.domain.features import ACCOUNT_PAYMENTS_MAX, BENEFICIARY_PAYMENTS_MAX, NONE, STATE
+from pipeline.domain.identities import LATE_AFTER_MS
+from pipeline.domain.refusals import FUTURE_TOLERANCE_MS
 from pipeline.state.facts import Facts, LogPlace
-from pipeline.state.state_event import StateEvent
+from pipeline.state.state_event import StateEvent, claim_name
 
 LAYOUT: Final = 3
 """The version of what a state store holds, and part of its keys' names: a release with another finds nothing, and
@@ -39,8 +42,9 @@ LABEL_WINDOWS_MS: Final = (DAY_MS, 7 * DAY_MS, 30 * DAY_MS)
 BLOCK_MS: Final = 30 * DAY_MS
 """A normal month is the mean of complete blocks of 30 days, counted from 1970-01-01."""
 NORMAL_MONTH_BLOCKS: Final = 3
-CLAIM_KEPT_MS: Final = 7 * DAY_MS
-"""An id is remembered until its event time is this far behind the latest event time of its partition."""
+CLAIM_KEPT_MS: Final = LATE_AFTER_MS + FUTURE_TOLERANCE_MS
+"""An id is remembered for this much log time. A payment may be dated FUTURE_TOLERANCE_MS ahead of the log; so a copy
+that comes when its id is forgotten is late, whatever its date."""
 ACCOUNT_BENEFICIARIES_MAX: Final = 65_536
 """Most beneficiaries that an account remembers, for ever. Beyond that, each payment to an unknown one counts as new and
 as one more distinct beneficiary."""
@@ -58,9 +62,8 @@ class Freshness(IntEnum):
     """The freshness of a transaction id; see invariant 4."""
 
     FRESH = 0
-    DUPLICATE = 1  # seen before with the same body
-    CONFLICT = 2  # seen before with another body
-    TOO_OLD = 3  # so far behind its partition's latest event time that its id may have been forgotten
+    DUPLICATE = 1  # the same payment was seen before
+    CONFLICT = 2  # another payment was seen before under its id
 
 
 class PartitionEvents(NamedTuple):
@@ -160,8 +163,8 @@ class MemoryState:
     def __init__(self, *, label_delay_days: int = 7, shards: int = 1) -> None:
         self.windows = Windows(label_delay_days=label_delay_days)
         self._shards = shards
-        self._claims: dict[str, _Claim] = {}  # by transaction id
-        self._watermarks: Counter[tuple[int, int]] = Counter()  # shard and partition → latest event time
+        self._claims: dict[str, _Claim] = {}  # by claim_name
+        self._watermarks: Counter[tuple[int, int]] = Counter()  # shard and partition → latest log time
         self._progress: dict[int, _Progress] = {}
 
     def observe(
@@ -228,33 +231,36 @@ class MemoryState:
         return progress
 
     def _freshness(self, partition: int, progress: _Progress, event: StateEvent) -> Freshness:
-        claim = _Claim(event.body_digest, event.event_time_ms, partition)
+        claim, name = _Claim(event.payment_digest, event.log_time_ms, partition), claim_name(event)
         if event.offset < progress.reached:
             freshness = progress.exceptions.get(event.offset, Freshness.FRESH)
             if freshness == Freshness.FRESH:
-                self._claims.setdefault(event.transaction_id, claim)
+                self._claims.setdefault(name, claim)
             return freshness
-        shard = crc32(event.transaction_id.encode()) % self._shards
-        freshness = self._first_freshness(shard, claim, self._claims.get(event.transaction_id))
+        shard = crc32(name.encode()) % self._shards
+        now_ms = self._watermarks[shard, partition] = max(self._watermarks[shard, partition], event.log_time_ms)
+        freshness = self._first_freshness(shard, claim, self._claims.get(name), now_ms)
         if freshness == Freshness.FRESH:
-            self._claims[event.transaction_id] = claim
+            self._claims[name] = claim._replace(log_time_ms=now_ms)
         else:
             progress.exceptions[event.offset] = freshness
-        self._watermarks[shard, partition] = max(self._watermarks[shard, partition], event.event_time_ms)
         return freshness
 
-    def _first_freshness(self, shard: int, claim: _Claim, held: _Claim | None) -> Freshness:
-        if held is not None and held.event_time_ms >= self._watermarks[shard, held.partition] - CLAIM_KEPT_MS:
-            return Freshness.DUPLICATE if held.body_digest == claim.body_digest else Freshness.CONFLICT
-        is_late = claim.event_time_ms < self._watermarks[shard, claim.partition] - CLAIM_KEPT_MS
-        return Freshness.TOO_OLD if is_late else Freshness.FRESH
+    def _first_freshness(self, shard: int, claim: _Claim, held: _Claim | None, now_ms: int) -> Freshness:
+        if held is None:
+            return Freshness.FRESH
+        # The partition of the first may have come to rest before that of the second went on.
+        latest_ms = max(now_ms, self._watermarks[shard, held.partition])
+        if held.log_time_ms < latest_ms - CLAIM_KEPT_MS:
+            return Freshness.FRESH
+        return Freshness.DUPLICATE if held.digest == claim.digest else Freshness.CONFLICT
 
 
 class _Claim(NamedTuple):
-    """The payment that holds a transaction id."""
+    """The payment that holds a transaction id. Its log time is the latest of its partition at that place of the log."""
 
-    body_digest: bytes
-    event_time_ms: int
+    digest: bytes
+    log_time_ms: int
     partition: int
 
 
@@ -351,12 +357,13 @@ class _Account:
 
 
 class _Received:
-    """One payment in the windows of a beneficiary."""
+    """One payment in the windows of a beneficiary. A `later` one has the same key; a label is about the first."""
 
-    __slots__ = ("fraud", "key", "time_ms")
+    __slots__ = ("fraud", "key", "later", "time_ms")
 
     def __init__(self, time_ms: int, key: tuple[str, str, int]) -> None:
         self.time_ms, self.key, self.fraud = time_ms, key, False
+        self.later: _Received | None = None
 
 
 class _Beneficiary:
@@ -417,11 +424,17 @@ class _Beneficiary:
         if len(payments) == BENEFICIARY_PAYMENTS_MAX:
             self._push_out(payments.popleft())
         payments.append(payment)
-        self.by_key[payment.key] = payment
+        held = self.by_key.setdefault(payment.key, payment)
+        if held is not payment:
+            while held.later is not None:
+                held = held.later
+            held.later = payment
 
     def _forget(self, payment: _Received) -> None:
-        if self.by_key.get(payment.key) is payment:
+        if payment.later is None:
             del self.by_key[payment.key]
+        else:
+            self.by_key[payment.key] = payment.later
 
     def _push_out(self, oldest: _Received) -> None:
         """Drop the oldest payment, which stands first in every window that holds it."""

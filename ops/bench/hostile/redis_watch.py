@@ -86,6 +86,9 @@ class RedisWatch:
 
     def _take_in(self) -> None:
         with self._lock:
-            entries, _ = self._redis.pipeline().slowlog_get(ENTRIES_MAX).slowlog_reset().execute()
+            both = self._redis.pipeline()  # in one transaction, so that no entry is lost in between
+            both.slowlog_get(ENTRIES_MAX)
+            both.slowlog_reset()
+            entries, _ = both.execute()
             self._slow_us += [each["duration"] for each in entries if each["command"].upper().startswith(SCRIPTS)]
             self.memory_peak = max(self.memory_peak, self.memory_bytes())

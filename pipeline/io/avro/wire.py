@@ -30,7 +30,7 @@ from pipeline.domain.refusals import RECORD_BYTES_MAX, Refusal, RefusalCode
 from pipeline.domain.reversal import Reversal
 from pipeline.domain.review_outcome import ReviewOutcome
 from pipeline.io.avro.decision_decoder import DECISION, decode_decision
-from pipeline.io.avro.payment_decoder import decode_payment
+from pipeline.io.avro.payment_decoder import decode_with_digest
 from pipeline.io.avro.reading import Malformed
 from pipeline.io.avro.record_decoders import (
     read_account,
@@ -105,12 +105,12 @@ class WireFormat:
         if isinstance(body, Refusal):
             return body
         try:
-            transaction, end = decode_payment(body)
+            transaction, digest, end = decode_with_digest(body)
         except Malformed as error:
             return Refusal(RefusalCode.DECODE_FAILED, f"the bytes are no Transaction: {error}")
         if end != len(body):
             return Refusal(RefusalCode.TRAILING_BYTES, "bytes follow the Transaction")
-        return Decoded(transaction, body)
+        return Decoded(transaction, body, digest)
 
     def decode_decision_record(self, value: bytes | None) -> DecisionRecord | Refusal:
         """The record in a value of `decisions.v1`."""
