@@ -15,7 +15,7 @@ from pipeline.domain.context import Account, RiskSignal, RiskSignalKind
 from pipeline.state.facts import LogPlace
 from pipeline.state.store import StateLost, StateUnavailable
 from pipeline.state.windows import Freshness, MemoryState, PartitionEvents, PartitionObservation
-from tests.state.stores import Store, SyncRedisState, payment, same, share
+from tests.state.stores import START_MS, Store, SyncRedisState, payment, same, share
 from tests.state.streams import Log, labels_of, logs
 
 MakeState = Callable[..., SyncRedisState]
