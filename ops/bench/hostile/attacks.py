@@ -19,8 +19,9 @@ from pipeline.io.avro.wire import WireFormat
 DAY_MS: Final = 86_400_000
 STRIKE_DAYS: Final = (1, 8, 16, 46, 130)
 """When a day, a week, the label delay, everything, and a normal month's blocks lie behind what came on day 0."""
-TOGETHER: Final = 3
-"""Payments of each strike that come at once, so that several large windows empty in one batch."""
+ENTITIES: Final = 3
+"""Accounts or beneficiaries whose windows an attack fills, so that several large ones empty in one batch."""
+HOUR_MS: Final = 3_600_000
 BATCH: Final = 5_000
 """Payments that come to one beneficiary before its day passes: more than a worker takes up at once."""
 OPENED_DAY: Final = 17_000
@@ -31,11 +32,11 @@ _WIRE: Final = WireFormat()
 class Sizes:
     """How large each attack is, and at which rates it is offered."""
 
-    payroll: int = 100_000  # payees of one account
-    senders: int = 100_000  # to each of TOGETHER beneficiaries
-    dormant: int = 50_000  # payments of an account that wakes
+    payroll: int = 100_000  # payees of each of ENTITIES accounts
+    senders: int = 100_000  # to each of ENTITIES beneficiaries
+    dormant: int = 50_000  # payments of each of ENTITIES accounts that wake
     made_up: int = 1_000_000  # payees that nobody has heard of
-    burst: int = 8_100  # payments to one beneficiary in one second
+    burst: int = 8_100  # payments to each of ENTITIES beneficiaries at one moment
     large_burst: int = 81_000
     one_beneficiary: int = 50_000  # payments, whole batches of them to one beneficiary
     junk: int = 50_000
@@ -69,25 +70,25 @@ def phases_of(name: str, sizes: Sizes) -> list[Phase]:
 
 def _payroll(sizes: Sizes) -> list[Phase]:
     def pay(number: int, at_ms: int) -> Outbound:
-        return _paid(f"payroll-{at_ms}-{number}", at_ms, "evil-payroll", f"employee-{number}")
+        return _paid(f"payroll-{at_ms}-{number}", at_ms, f"evil-payroll-{number % ENTITIES}", f"employee-{number}")
 
-    return [Phase(0, sizes.payroll, pay), *_strikes(TOGETHER, pay)]
+    return [Phase(0, sizes.payroll * ENTITIES, pay), *_strikes(pay)]
 
 
 def _senders(sizes: Sizes) -> list[Phase]:
     def pay(number: int, at_ms: int) -> Outbound:
-        return _paid(
-            f"senders-{at_ms}-{number}", at_ms, f"evil-sender-{number // TOGETHER}", f"mule-{number % TOGETHER}"
-        )
+        sender = f"evil-sender-{number // ENTITIES}"
+        return _paid(f"senders-{at_ms}-{number}", at_ms, sender, f"mule-{number % ENTITIES}")
 
-    return [Phase(0, sizes.senders * TOGETHER, pay), *_strikes(TOGETHER, pay)]
+    return [Phase(0, sizes.senders * ENTITIES, pay), *_strikes(pay)]
 
 
 def _dormant(sizes: Sizes) -> list[Phase]:
     def pay(number: int, at_ms: int) -> Outbound:
-        return _paid(f"dormant-{at_ms}-{number}", at_ms, "evil-dormant", f"shop-{number % 10}")
+        account = f"evil-dormant-{number % ENTITIES}"
+        return _paid(f"dormant-{at_ms}-{number}", at_ms, account, f"shop-{number // ENTITIES % 10}")
 
-    return [Phase(0, sizes.dormant, pay), *_strikes(TOGETHER, pay)]
+    return [Phase(0, sizes.dormant * ENTITIES, pay), *_strikes(pay)]
 
 
 def _made_up(sizes: Sizes) -> list[Phase]:
@@ -99,9 +100,10 @@ def _made_up(sizes: Sizes) -> list[Phase]:
 
 def _burst_of(count: int) -> list[Phase]:
     def pay(number: int, at_ms: int) -> Outbound:
-        return _paid(f"burst-{count}-{at_ms}-{number}", at_ms, f"evil-{number % 1000}", "target", amount_minor=0)
+        sender, target = f"evil-{number // ENTITIES % 1000}", f"target-{number % ENTITIES}"
+        return _paid(f"burst-{count}-{at_ms}-{number}", at_ms, sender, target, amount_minor=0)
 
-    return [Phase(0, count, pay, is_at_once=True), *_strikes(TOGETHER, pay)]
+    return [Phase(0, count * ENTITIES, pay, is_at_once=True), *_strikes(pay)]
 
 
 def _one_beneficiary(sizes: Sizes) -> list[Phase]:
@@ -111,7 +113,7 @@ def _one_beneficiary(sizes: Sizes) -> list[Phase]:
         at_ms += number // BATCH * DAY_MS
         return _paid(f"batch-{at_ms}-{number}", at_ms, f"evil-{number % 1000}", "target")
 
-    return [Phase(0, sizes.one_beneficiary, pay), *_strikes(TOGETHER, pay, after=sizes.one_beneficiary // BATCH)]
+    return [Phase(0, sizes.one_beneficiary, pay), *_strikes(pay, after=sizes.one_beneficiary // BATCH)]
 
 
 def _junk(sizes: Sizes) -> list[Phase]:
@@ -166,8 +168,17 @@ def restamped(transaction: Transaction, transaction_id: str, at_ms: int) -> Outb
     return outbound(_WIRE, moved)
 
 
-def _strikes(count: int, pay: Callable[[int, int], Outbound], *, after: int = 0) -> list[Phase]:
-    return [Phase(after + day, count, pay) for day in STRIKE_DAYS]
+def _strikes(pay: Callable[[int, int], Outbound], *, after: int = 0) -> list[Phase]:
+    """One payment to each of the entities that were filled, in one batch, when their windows have become too old.
+
+    The first has one an hour before, so that its window empties but for that one; those of the others empty wholly.
+    It alone is struck on the first day.
+    """
+
+    def strike(number: int, at_ms: int) -> Outbound:
+        return pay(0, at_ms - HOUR_MS) if number == 0 else pay(number - 1, at_ms)
+
+    return [Phase(after + day, 2 if day == STRIKE_DAYS[0] else 1 + ENTITIES, strike) for day in STRIKE_DAYS]
 
 
 def _paid(transaction_id: str, at_ms: int, account_id: str, payee: str, *, amount_minor: int = 100) -> Outbound:

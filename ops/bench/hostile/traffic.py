@@ -39,6 +39,7 @@ class _Generator:
                 "bootstrap.servers": servers,
                 "enable.idempotence": True,
                 "linger.ms": 1,
+                "message.max.bytes": 2_000_000,
                 "socket.nagle.disable": True,
                 "queue.buffering.max.messages": 1_000_000,
             }
