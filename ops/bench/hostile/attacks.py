@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 from ops.bench.bad_input.bad_records import cases
 from ops.bench.rig.payments import START_MS, outbound, paid
 from ops.bench.rig.topics_io import Outbound
+from pipeline.domain.context import RiskSignal, RiskSignalKind
 from pipeline.domain.payment import Channel, Transaction
 from pipeline.io.avro.wire import WireFormat
 
@@ -56,12 +57,16 @@ QUICK: Final = Sizes(1_500, 1_000, 1_500, 5_000, 8_100, 9_000, 5_001, 2_000, 2_0
 
 
 class Phase(NamedTuple):
-    """Payments offered one after another. is_at_once: as fast as they can be written, else at the attack's rate."""
+    """Payments offered one after another. is_at_once: as fast as they can be written, else at the attack's rate.
+
+    `topic` is without its prefix: an attack may also come by a topic of context.
+    """
 
     day: int
     payments: int
     payment: Callable[[int, int], Outbound]  # of a number and the phase's event time
     is_at_once: bool = False
+    topic: str = "transactions.v1"
 
 
 def phases_of(name: str, sizes: Sizes) -> list[Phase]:
@@ -127,6 +132,18 @@ def _junk(sizes: Sizes) -> list[Phase]:
     return [Phase(0, sizes.junk, pay)]
 
 
+def _junk_context(sizes: Sizes) -> list[Phase]:
+    """Fraud reports that can't be used: no bytes of a report, a key of another, a time in microseconds."""
+
+    def report(number: int, at_ms: int) -> Outbound:
+        address = f"2001:db8::{number % 65_536:x}"
+        signal = RiskSignal(RiskSignalKind.IP_ADDRESS, address, 9, at_ms * 1000 if number % 2 else at_ms)
+        value = b"\xc3\x01 is no report" if number % 3 == 0 else _WIRE.encode(signal)
+        return Outbound(address.encode() if number % 2 else b"another", value, at_ms)
+
+    return [Phase(0, sizes.junk, report, topic="risk_signals.v1")]
+
+
 def _ordinary_burst(sizes: Sizes) -> list[Phase]:
     """What the others are compared with: as many sound payments of many accounts to many beneficiaries, at once."""
     stream = ordinary()
@@ -148,6 +165,7 @@ _ATTACKS: Final[dict[str, Callable[[Sizes], list[Phase]]]] = {
     "large-burst": lambda sizes: _burst_of(sizes.large_burst),
     "one-beneficiary": _one_beneficiary,
     "junk": _junk,
+    "junk-context": _junk_context,
 }
 ATTACKS: Final = tuple(_ATTACKS)
 

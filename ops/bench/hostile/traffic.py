@@ -33,7 +33,7 @@ QUEUE_FULL_S: Final = 0.01
 class _Generator:
     """Sends ordinary payments at a steady rate, and an attack's beside them."""
 
-    def __init__(self, servers: str, topic: str, sizes: Sizes) -> None:
+    def __init__(self, servers: str, prefix: str, sizes: Sizes) -> None:
         self._producer = Producer(
             {
                 "bootstrap.servers": servers,
@@ -44,7 +44,7 @@ class _Generator:
                 "queue.buffering.max.messages": 1_000_000,
             }
         )
-        self._topic, self._sizes = topic, sizes
+        self._prefix, self._sizes = prefix, sizes
         self._ordinary = ordinary()
         self.sent = {"attack": 0, "ordinary": 0}
         self.late_ms_max = 0.0
@@ -57,7 +57,7 @@ class _Generator:
             due = phase.payments if phase.is_at_once else min(int(elapsed * self._sizes.rate) + 1, phase.payments)
             # In short stretches, so that an attack offered at once doesn't hold the ordinary payments back.
             for number in range(attacked, min(due, attacked + 200)):
-                self._send(phase.payment(number, base_ms))
+                self._send(phase.payment(number, base_ms), phase.topic)
                 attacked += 1
             while (intended_s := started + paid / self._sizes.ordinary_rate) <= time.time():
                 self.late_ms_max = max(self.late_ms_max, (time.time() - intended_s) * 1000)
@@ -73,10 +73,12 @@ class _Generator:
         if left := self._producer.flush(FLUSH_S):
             raise RuntimeError(f"{left} records were not acknowledged")
 
-    def _send(self, record: Outbound) -> None:
+    def _send(self, record: Outbound, topic: str = "transactions.v1") -> None:
         while True:
             try:
-                self._producer.produce(self._topic, record.value, record.key, timestamp=record.timestamp_ms)
+                self._producer.produce(
+                    f"{self._prefix}{topic}", record.value, record.key, timestamp=record.timestamp_ms
+                )
                 break
             except BufferError:
                 self._producer.poll(QUEUE_FULL_S)
@@ -85,7 +87,7 @@ class _Generator:
 
 def generate(servers: str, prefix: str, attack: str, sizes: Sizes, warm_s: float, rest_s: float) -> None:
     """Offer ordinary payments for `warm_s`, then the attack; print how many of each were sent, and how late."""
-    generator = _Generator(servers, f"{prefix}transactions.v1", sizes)
+    generator = _Generator(servers, prefix, sizes)
     phases = phases_of(attack, sizes)
     generator.phase(Phase(0, 0, phases[0].payment), warm_s)
     print(time.time() * 1000, flush=True)  # from here on it counts
