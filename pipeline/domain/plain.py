@@ -22,8 +22,9 @@ def _plain(value: object) -> object:
     match value:
         case bytes():
             return value.hex()
-        case InputSnapshot(transaction=transaction, features=features):
-            return {"transaction": _plain(transaction), "features": dict(zip(FEATURES, features, strict=True))}
+        case InputSnapshot(transaction=transaction, features=features, outcomes_position=position):
+            named = dict(zip(FEATURES, features, strict=True))
+            return {"transaction": _plain(transaction), "features": named, "outcomes_position": position}
         case Mapping():
             return plain(value)
         case tuple() if (names := getattr(value, "_fields", None)) is not None:
