@@ -5,7 +5,7 @@ arriving when they did; so training sees what serving saw. Payments that a stati
 the model is never asked about them.
 
 A history file is parquet or CSV, in one of two forms:
-- the full form: the fields of `transaction.v1` (segments are ignored) and `fraud`;
+- the full form: the fields of `transaction.v1` (segments and source_system are ignored) and `fraud`;
 - the short form: transaction_id, tx_time_s (seconds since 2018-04-01T00:00:00Z), customer_id, terminal_id,
   amount_minor, fraud; the fields that it lacks get the same neutral values everywhere (`short_transaction`).
 """
@@ -46,7 +46,7 @@ CHUNK_EVENTS: Final = 8192
 DEFAULT_POLICY: Final = Path(__file__).parents[2] / "pipeline" / "decide" / "policies" / "default.toml"
 
 _SHORT: Final = ("transaction_id", "tx_time_s", "customer_id", "terminal_id", "amount_minor", "fraud")
-_FULL: Final = (*(name for name in Transaction._fields if name != "segments"), "fraud")
+_FULL: Final = (*Transaction._fields[: Transaction._fields.index("segments")], "fraud")
 _AMOUNT: Final = EVENT.index("amount_gbp_minor")
 _SHORT_FORM_OPENED_DAY: Final = 16_436  # 2015-01-01; the short form does not say
 
@@ -107,7 +107,7 @@ def payments_of(path: Path) -> Iterator[LabelledTransaction]:
     elif set(_FULL) <= set(table.column_names):
         ordered = table.select(_FULL).sort_by([("event_time_ms", "ascending"), ("transaction_id", "ascending")])
         for *fields, fraud in _rows(ordered):
-            yield LabelledTransaction(Transaction._make((*fields, {})), bool(fraud), "")
+            yield LabelledTransaction(Transaction._make((*fields, {}, None)), bool(fraud), "")
     else:
         missing = sorted(set(_SHORT) - set(table.column_names))
         raise HistoryRefused(f"'{path.name}' has neither form of a history; the short form lacks {', '.join(missing)}")

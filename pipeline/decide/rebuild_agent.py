@@ -63,7 +63,8 @@ class Rebuild:
         start = max(oldest, reached or 0)
         if reached is None or reached < oldest:  # nothing older can be had: what was never seen starts here
             nothing = judge.state_events(judge.read([]), [Span(partition, start, start, start)])
-            await self._state.observe(nothing, initial=True)
+            since_ms = await asyncio.to_thread(self._oldest_ms, reader, partition, start)
+            await self._state.observe(nothing, initial=True, since_ms=since_ms)
         if target is None or start >= target:
             return 0
         count = 0
@@ -78,6 +79,12 @@ class Rebuild:
             metrics.REBUILT_RECORDS.inc(len(stretch.taken))
             count, start = count + len(stretch.taken), end
         return count
+
+    def _oldest_ms(self, reader: LogReader, partition: int, start: int) -> int:
+        """Returns the log time of the oldest record from `start` on; the present where the log has none."""
+        end = reader.extents(self._topic)[partition][1]
+        first = reader.read_range(self._topic, partition, start, end, 1, _itself).taken
+        return first[0].source.timestamp_ms if first else time.time_ns() // 1_000_000
 
     async def _observe(self, judge: Judge, records: Sequence[Record], span: Span) -> None:
         await self._state.observe(judge.state_events(judge.read(records), [span]), is_rebuild=True)
