@@ -29,7 +29,7 @@ ID_HASH_BYTES: Final = 9
 """Length of a transaction id's hash. Among 10^8 ids an unseen one is taken for seen once in 4·10^13 times."""
 ACCOUNT_ROW_LENGTH: Final = 1 + len(ACCOUNT_STATE) - 4
 """Numbers in a row of account state: the offset and the features."""
-SHARED_ROW_LENGTH: Final = 1 + len(SHARED_STATE)
+SHARED_ROW_LENGTH: Final = 2 + len(SHARED_STATE)
 """Numbers in a row of shared state: the offset, the features, and the declared month."""
 _MONTH: Final = ACCOUNT_STATE.index("account_normal_month_minor")
 _BENEFICIARY, _DECLARED_MONTH = "b", "m"
@@ -244,7 +244,7 @@ class Answers:
         A shard knows its own part of a payment; it answers NONE, the least of all values, for the rest.
         """
         rows, places = _rows(chunk, body, SHARED_ROW_LENGTH)
-        columns = slice(len(ACCOUNT_STATE), len(STATE) - 1)
+        columns = slice(len(ACCOUNT_STATE), len(STATE))
         self.state[places, columns] = np.maximum(self.state[places, columns], rows[:, 1:-1])
         self._declared[places] = np.maximum(self._declared[places], rows[:, -1])
 

@@ -27,7 +27,7 @@ from pipeline.domain.context import Label
 from pipeline.domain.features import ACCOUNT_PAYMENTS_MAX, BENEFICIARY_PAYMENTS_MAX, NONE, STATE
 from pipeline.state.state_event import StateEvent
 
-LAYOUT: Final = 2
+LAYOUT: Final = 3
 """The version of what a state store holds, and part of its keys' names: a release with another finds nothing, and
 builds the state anew. Raise it with every change of the STATE features, of these windows or of how they are stored."""
 HOUR_MS: Final = 3_600_000
@@ -124,7 +124,7 @@ class Windows:
             *beneficiary.observe(event),
             self._reports_of(IP_ADDRESS, event.ip_address),
             self._reports_of(DEVICE, event.device_id),
-            NONE,
+            beneficiary.confirmed_frauds,
         )
 
     def label(self, label: Label) -> bool:
@@ -349,7 +349,10 @@ class _Received:
 
 
 class _Beneficiary:
-    __slots__ = ("by_key", "delay_ms", "frauds", "labelled", "latest_ms", "payments", "senders", "waiting", "windows")
+    __slots__ = (
+        "by_key", "confirmed_frauds", "delay_ms", "frauds", "labelled", "latest_ms", "payments", "senders", "waiting",
+        "windows",
+    )  # fmt: skip
 
     def __init__(self, label_delay_ms: int) -> None:
         self.delay_ms, self.latest_ms = label_delay_ms, 0
@@ -359,6 +362,7 @@ class _Beneficiary:
         self.waiting: deque[_Received] = deque()  # younger than the label delay
         self.labelled = [(place, width, deque[_Received]()) for place, width in enumerate(LABEL_WINDOWS_MS)]
         self.frauds = [0] * len(LABEL_WINDOWS_MS)
+        self.confirmed_frauds = 0  # among `payments`, however young they are
 
     def observe(self, event: StateEvent) -> list[int]:
         """Count `event`.
@@ -391,6 +395,7 @@ class _Beneficiary:
             return False
         if payment.fraud != fraud:
             payment.fraud = fraud
+            self.confirmed_frauds += 1 if fraud else -1
             until_ms = self.latest_ms - self.delay_ms
             for place, width_ms, _ in self.labelled:
                 is_inside = until_ms - width_ms < payment.time_ms <= until_ms
@@ -409,6 +414,7 @@ class _Beneficiary:
         self.by_key[payment.key] = payment
 
     def _forget(self, payment: _Received) -> None:
+        self.confirmed_frauds -= payment.fraud
         if self.by_key.get(payment.key) is payment:
             del self.by_key[payment.key]
 

@@ -5,7 +5,9 @@
 -- first in each.
 
 local UNKNOWN = -1
-local OBSERVED, LOST, PRUNED = '\0', '\1', '\2'  -- the first byte of a reply; LOST and PRUNED carry an int64
+-- The first byte of a reply. LOST and PRUNED carry an int64; the others the rows of all payments that were counted.
+-- TOO_MUCH stopped before one whose windows have too much to let go of at once; the same request goes on from there.
+local OBSERVED, LOST, PRUNED, TOO_MUCH = '\0', '\1', '\2', '\3'
 local FRESH = 0  -- the freshness of an id that is new
 
 local function failure(kind, offset)
@@ -34,17 +36,22 @@ local function begin(key, first, is_initial)
   return reached
 end
 
--- Returns all rows that are kept, by offset; `row` is their format.
-local function snapshots(key, row)
+-- Returns the rows that are kept of offsets from `first` to `last` (exclusive), by offset, and maybe more; `row` is
+-- their format. A call's rows lie between the end of the call before and its own.
+local function snapshots(key, row, first, last)
+  local ends = {}
+  for _, field in ipairs(call('HKEYS', key)) do
+    local past = tonumber(field)
+    if past and past > first then ends[#ends + 1] = past end
+  end
+  table.sort(ends)
   local rows, row_bytes = {}, struct.size(row)
-  local fields = call('HGETALL', key)
-  for place = 1, #fields, 2 do
-    if tonumber(fields[place]) then
-      local text = fields[place + 1]
-      for at = #OBSERVED + 1, #text, row_bytes do
-        rows[struct.unpack('<l', text, at)] = string.sub(text, at, at + row_bytes - 1)
-      end
+  for _, past in ipairs(ends) do
+    local text = call('HGET', key, integer(past))
+    for at = #OBSERVED + 1, #text, row_bytes do
+      rows[struct.unpack('<l', text, at)] = string.sub(text, at, at + row_bytes - 1)
     end
+    if past >= last then break end
   end
   return rows
 end
@@ -71,7 +78,7 @@ local function move_on(key, reached, last, committed, reply)
 end
 
 -- Returns the reply. `fresh` is OBSERVED and the rows counted now, as one string, which is both stored and sent.
-local function reply_of(fresh, answers)
-  if #answers == 0 then return fresh end
-  return OBSERVED .. table.concat(answers) .. string.sub(fresh, #OBSERVED + 1)
+local function reply_of(kind, fresh, answers)
+  if kind == OBSERVED and #answers == 0 then return fresh end
+  return kind .. table.concat(answers) .. string.sub(fresh, #OBSERVED + 1)
 end
