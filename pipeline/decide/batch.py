@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from librt.strings import BytesWriter, write_i64_le
 
-from pipeline.alerts.catalogue import conflict_alert
+from pipeline.alerts.catalogue import conflict_alert, mismatch_alert, poison_alert
 from pipeline.alerts.encoding import alert_record
 from pipeline.breaker.answer_counts import Answer
 from pipeline.decide.decision_encoder import DecisionEncoder, with_position
@@ -49,6 +49,8 @@ _AMOUNT: Final = EVENT.index("amount_gbp_minor")
 
 ModesOf = Callable[[Transaction], Mode]
 """The breaker's word on a payment."""
+PartitionOf = Callable[[bytes], int]
+"""The partition that a record with this key belongs to (pipeline.domain.partitioner)."""
 
 
 class Payment:
@@ -154,9 +156,12 @@ class TopicNames(NamedTuple):
 class Judge:
     """Decides under one regime; made anew when policy or model change."""
 
-    def __init__(self, in_force: Regime, wire: WireFormat, topics: TopicNames, agent_id: str) -> None:
+    def __init__(
+        self, in_force: Regime, wire: WireFormat, topics: TopicNames, agent_id: str, partition_of: PartitionOf
+    ) -> None:
+        """partition_of: of transactions.v1; a payment on another partition than its account's is refused."""
         self.in_force = in_force
-        self._wire, self._topics = wire, topics
+        self._wire, self._topics, self._partition_of = wire, topics, partition_of
         self._event_rows = EventRows(in_force.policy)
         self._encoder: DecisionEncoder = DecisionEncoder(wire.header("decision.v1"), in_force, agent_id)
 
@@ -167,7 +172,9 @@ class Judge:
         for record in records:
             decoded = decode(record.value)
             refusal = (
-                decoded if isinstance(decoded, Refusal) else refusal_of(decoded.transaction, record.key, record.source)
+                decoded
+                if isinstance(decoded, Refusal)
+                else refusal_of(decoded.transaction, record.key, record.source) or self._misplaced(record)
             )
             if refusal is not None:
                 refused.append((record, refusal))
@@ -195,6 +202,7 @@ class Judge:
         judged = Judged()
         for record, refusal in reading.refused:
             _refuse(judged, record, refusal)
+        self._alert_of_misplaced(judged, reading, now_ms)
         # By partition, as the observations are; the sort is stable, so each partition stays in log order.
         payments = sorted(reading.payments, key=_partition)
         state = np.concatenate([observation.state for observation in observations])
@@ -215,11 +223,25 @@ class Judge:
             part = payments[start:end]
             yield self._decided(part, observed[start:end], list(islice(verdicts, len(part))), now_ms)
 
-    def poison(self, record: Record) -> Judged:
+    def poison(self, record: Record, now_ms: int) -> Judged:
         """A record that made this code fail again and again, set aside."""
         judged = Judged()
         _refuse(judged, record, Refusal(RefusalCode.POISON, "deciding this record failed repeatedly"))
+        self._alert(judged, poison_alert(record.source, now_ms))
         return judged
+
+    def _misplaced(self, record: Record) -> Refusal | None:
+        assert record.key is not None, "a payment's key is its account"
+        if self._partition_of(record.key) == record.source.partition:
+            return None
+        detail = "the record is on another partition than FRAUD_PARTITIONER gives its account"
+        return Refusal(RefusalCode.PARTITION_MISMATCH, detail)
+
+    def _alert_of_misplaced(self, judged: Judged, reading: Reading, now_ms: int) -> None:
+        """Raise one alert for each partition that holds payments of accounts that don't belong there."""
+        misplaced = [record for record, refusal in reading.refused if refusal.code is RefusalCode.PARTITION_MISMATCH]
+        for partition in sorted({record.source.partition for record in misplaced}):
+            self._alert(judged, mismatch_alert(partition, now_ms))
 
     def _state_event(self, payment: Payment) -> StateEvent:
         transaction, amount_gbp_minor = payment.decoded.transaction, payment.event[_AMOUNT]

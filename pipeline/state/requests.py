@@ -32,7 +32,7 @@ ID_HASH_BYTES: Final = 9
 """Length of a transaction id's hash. Among 10^8 ids an unseen one is taken for seen once in 4·10^13 times."""
 ACCOUNT_ROW_LENGTH: Final = 1 + len(ACCOUNT_STATE) + 1
 """Numbers in a row of account state: the offset, the features, and the position of the outcomes."""
-SHARED_ROW_LENGTH: Final = 1 + len(SHARED_STATE)
+SHARED_ROW_LENGTH: Final = 2 + len(SHARED_STATE)
 """Numbers in a row of shared state: the offset, the features, and the declared month."""
 OUTCOMES_MAX: Final = 256
 """Most outcomes in one call. Each asks Redis up to three times, so that a call takes about a millisecond."""
@@ -49,6 +49,7 @@ _SHARED: Final = Struct(">HIHHHHHBI6s4s")
 _COUNT: Final = Struct(">H")
 _RANGE: Final = Struct(">HIHIBHIII")
 _OUTCOME: Final = Struct(">HBBIBIHI5s6s")
+_OFFSET_BYTES: Final = 6
 
 
 class Chunk(NamedTuple):
@@ -83,6 +84,14 @@ class Request(NamedTuple):
     body: bytes
 
 
+class Claim(NamedTuple):
+    """A payment's hold on its id: the field `id_hash` of the hash `bucket` has the value `held`."""
+
+    bucket: str
+    id_hash: bytes
+    held: bytes
+
+
 class Keys:
     """Names of the keys in Redis. The part in braces decides a key's slot."""
 
@@ -92,8 +101,18 @@ class Keys:
     def shard(self, name: str) -> int:
         return crc32(name.encode()) % self.shards if self.shards > 1 else 0
 
-    def ready(self) -> str:
-        return f"{self._prefix}:{{s0}}ready"
+    def ready(self, shard: int = 0) -> str:
+        """Return the key that is there once everything under a shard's tag was built; it goes where that goes."""
+        return f"{self._prefix}:{{s{shard}}}ready"
+
+    def account_ready(self, partition: int) -> str:
+        return f"{self._prefix}:{{p{partition}}}ready"
+
+    def lease(self, partition: int) -> str:
+        return f"{self._prefix}:{{p{partition}}}rebuilder"
+
+    def partitions(self) -> str:
+        return f"{self._prefix}:{{s0}}partitions"
 
     def account_progress(self, partition: int) -> str:
         return f"{self._prefix}:{{p{partition}}}progress"
@@ -174,6 +193,17 @@ def claim_request(chunk: Chunk, shard: int, names: Keys, buckets: int, initial: 
         places.append(place)
     keys += [f"{prefix}{bucket}" for bucket in numbers]
     return Request(keys, b"".join(parts)), places
+
+
+def claims_of(share: PartitionEvents, names: Keys, buckets: int) -> Iterator[Claim]:
+    """Yield the claims by which the share's events hold their ids, as claim_request writes them."""
+    for chunk in chunks(share):
+        for shard in range(names.shards):
+            request, _ = claim_request(chunk, shard, names, buckets, initial=False)
+            for place in range(_CLAIMS.size, len(request.body), _CLAIM.size):
+                entry = request.body[place : place + _CLAIM.size]
+                number, claimed = int.from_bytes(entry[:2]), entry[2:-_OFFSET_BYTES]
+                yield Claim(request.keys[number - 1], claimed[:ID_HASH_BYTES], claimed[ID_HASH_BYTES:])
 
 
 def account_request(chunk: Chunk, names: Keys, start: Start) -> Request:
@@ -311,7 +341,7 @@ class Answers:
         received_ms, _ = _SINCE.unpack_from(body)
         self._coverage = self._coverage._replace(received_ms=max(self._coverage.received_ms, received_ms))
         rows, places = _rows(chunk, body, SHARED_ROW_LENGTH)
-        columns = slice(len(ACCOUNT_STATE), len(STATE) - 1)
+        columns = slice(len(ACCOUNT_STATE), len(STATE))
         self.state[places, columns] = np.maximum(self.state[places, columns], rows[:, 1:-1])
         self._declared[places] = np.maximum(self._declared[places], rows[:, -1])
 

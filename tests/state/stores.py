@@ -88,6 +88,12 @@ class SyncRedisState:
     def positions(self, partition: int) -> int | None:
         return self._runner.run(self.state.positions(partition))
 
+    def release_claims(self, released: PartitionEvents) -> int:
+        return self._runner.run(self.state.release_claims([released]))
+
+    def hold_partitions(self, partitions: int) -> int:
+        return self._runner.run(self.state.hold_partitions(partitions))
+
     def label(self, label: Label) -> bool:
         return self._runner.run(self.state.label(label))
 
@@ -112,7 +118,7 @@ class SyncRedisState:
         return True
 
     def mark_ready(self) -> None:
-        self._runner.run(self.state.mark_ready())
+        self._runner.run(self.state.mark_ready([0], is_shared=True))
 
     def close(self) -> None:
         self._runner.run(self.state.close())

@@ -64,7 +64,7 @@ class Stand:
         """The declared month of the account, and the reports of the address, as the next payment sees them."""
         offset, self._next_offset = self._next_offset, self._next_offset + 1
         paid = share([payment(offset, ip_address=ADDRESS)], start=offset)
-        [observation] = self.run(self.state.observe([paid], initial=True))
+        [observation] = self.run(self.state.observe([paid], initial=True, since_ms=paid.events[0].log_time_ms))
         names = "account_normal_month_minor", "ip_fraud_reports"
         month, reports = (column(observation.state, name)[0] for name in names)
         return month, reports
