@@ -188,9 +188,8 @@ class RedisState:
                 ready.add(partition)
             accounts[partition] = _number(next(replies))
             counted = [_number(next(replies)) for _ in shards]
-            claimed = [
-                None if reply is None else int.from_bytes(reply[:7]) for reply in (next(replies) for _ in shards)
-            ]
+            replied = [next(replies) for _ in shards]
+            claimed = [None if reply is None else int.from_bytes(reply[:7]) for reply in replied]
             reached = [offset for offset in (*counted, *claimed) if offset is not None]
             shared[partition] = min(reached) if len(reached) == 2 * len(shards) else None
         return Survey(accounts, shared, frozenset(ready), is_shared_ready)
@@ -330,7 +329,7 @@ class RedisState:
             raise StateUnavailable(f"Redis can't be reached: {type(error).__name__}") from error
 
     async def _run(self, commands: Sequence[Command]) -> list[Any]:
-        """Return the replies in order. Raises NoScriptError, StateUnavailable or StateFault; none quotes a key (I10)."""
+        """Return the replies. Raises NoScriptError, StateUnavailable or StateFault; none quotes a key (I10)."""
         try:
             replies = await self._redis.run(commands)
         except (RedisError, OSError) as error:
