@@ -28,6 +28,7 @@ from pipeline.decide.batch import Judge, SetAside, TopicNames
 from pipeline.decide.breaker_agent import BreakerWatch
 from pipeline.decide.policy import PolicyRefused, parse_policy
 from pipeline.decide.rebuild_agent import Rebuild
+from pipeline.decide.rebuilding.backup_agent import BackupWatch
 from pipeline.decide.rebuilding.partition_agent import Topics
 from pipeline.decide.verdict import Regime, regime
 from pipeline.domain.log import Outgoing
@@ -49,6 +50,7 @@ from pipeline.state.store import RedisState
 AGENT_ID = f"decide/{__version__}"
 RELOAD_INTERVAL_S = 2.0
 BREAKER_INTERVAL_S = 1.0
+BACKUP_INTERVAL_S = 60.0
 START_LIMIT_S = 60.0
 """Until the predecessor is fenced; twice librdkafka's own timeout for that."""
 STOP_LIMIT_S = 25.0
@@ -315,6 +317,14 @@ def _add_timers(app: faust.App, worker: Worker) -> None:
     async def reload() -> None:
         if (changed := worker.source.changed()) is not None:
             worker.agent.judge = worker.judge_of(changed)
+
+    if worker.settings.state_backup_alert_minutes:
+        watch = BackupWatch(worker.state, worker.settings.state_backup_alert_minutes)
+
+        @app.timer(BACKUP_INTERVAL_S)
+        async def watch_backups() -> None:
+            if (raised := await watch.look(time.time_ns() // 1_000_000)) is not None:
+                await worker.alerts.publish([raised])
 
     @app.timer(BREAKER_INTERVAL_S)
     async def watch_breaker() -> None:
