@@ -8,6 +8,7 @@ failed.
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib
 import sys
 from pathlib import Path
@@ -26,6 +27,7 @@ BENCHES: Final = {
     "throughput": Bench("speed", "decisions a second: this worker, a plain Faust agent, the transport alone"),
     "latency": Bench("speed", "open loop at 1,000 payments a second, to the committed decision"),
     "flat": Bench("speed", "cost a decision by number of accounts and of past payments; bytes an account"),
+    "rebuild": Bench("speed", "the state from nothing and from an older RDB: minutes, payments a second"),
     "loss": Bench("loss", "kill -9, SIGSTOP, broker and Redis restarts, FLUSHALL: nothing lost, nothing twice"),
     "bad-input": Bench("bad_input", "hundreds of malformed records: never a crash, never an ALLOW"),
     "audit": Bench("audit", "decisions a second into the audit log, against a bare COPY; bytes a row"),
@@ -50,6 +52,9 @@ def main() -> None:
         sys.exit(f"{refusal}; a bench that goes well removes its folder, so give an empty one.")
     family, module_name = BENCHES[arguments.name].family, arguments.name.replace("-", "_")
     run = importlib.import_module(f"ops.bench.{family}.{module_name}").run
+    sizes = {name: size for name in ("accounts", "payments") if (size := getattr(arguments, name)) is not None}
+    if sizes:
+        run = functools.partial(run, **sizes)
     sys.exit(carry_out(arguments.name, run, folder, is_quick=arguments.quick, is_kept=arguments.keep))
 
 
@@ -62,6 +67,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--directory", type=Path, help=f"put the logs of all processes here, not in a new folder under {PARENT}"
     )
+    parser.add_argument("--accounts", type=int, help="the number of accounts (rebuild)")
+    parser.add_argument("--payments", type=int, help="the number of payments (rebuild)")
     parser.add_argument("--keep", action="store_true", help="keep that folder of a run that goes well, too")
     return parser
 
