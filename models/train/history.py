@@ -187,7 +187,7 @@ class _Observer:
         ip_address = None if t.ip_address is None else canonical_ip_address(t.ip_address)
         return StateEvent(
             0, t.transaction_id, b"", t.account_id, t.beneficiary_account_id, t.event_time_ms, amount_gbp_minor, near,
-            ip_address, t.device_id, True,
+            ip_address, t.device_id, True, t.account_opened_epoch_day,
         )  # fmt: skip
 
 

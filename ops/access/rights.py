@@ -99,9 +99,10 @@ class Rights:
 ACCESS: Final[Mapping[Principal, Rights]] = MappingProxyType(
     {
         Principal.WORKER: Rights(
-            reads=("transactions.v1", "accounts.v1", "risk_signals.v1", "labels.v1"),
+            reads=("transactions.v1", "accounts.v1", "risk_signals.v1", "labels.v1", "executions.v1", "decisions.v1"),
             writes=("decisions.v1", "transactions.dead.v1", "alerts.v1"),
-            groups=("fraud-decide",),  # and so fraud-decide-context, the group of its Faust agents
+            # And so fraud-decide-context, the group of its Faust agents, and fraud-decide-outcomes.
+            groups=("fraud-decide",),
             transactional_ids=("fraud-decide-",),  # one for each worker's slot
         ),
         Principal.AUDIT: Rights(

@@ -26,6 +26,7 @@ from pipeline.decide import metrics
 from pipeline.decide.agent import DecisionAgent
 from pipeline.decide.batch import Judge, SetAside, TopicNames
 from pipeline.decide.breaker_agent import BreakerWatch
+from pipeline.decide.outcomes.topics import OutcomesTopic
 from pipeline.decide.policy import PolicyRefused, parse_policy
 from pipeline.decide.rebuild_agent import Rebuild
 from pipeline.decide.verdict import Regime, regime
@@ -82,12 +83,21 @@ class Worker:
         self.breaker = BreakerWatch(BreakerStore(settings.redis_url, settings.state_prefix))
         self.context = Context(self.state, self.wire, self._open_reader, settings.topic)
         self.transactions = TransactionLog.of(settings)
+        self.outcomes = OutcomesTopic(
+            settings, self.wire, self._open_reader, self.dead_letters, self.appender.append
+        ).follower(self.state)
         self.source = RegimeSource(settings)
         self.agent = DecisionAgent(
             self.transactions,
             self.state,
             self.breaker,
-            Rebuild(self.state, self._open_reader, self.context, settings.topic("transactions.v1")),
+            Rebuild(
+                self.state,
+                self._open_reader,
+                self.context,
+                settings.topic("transactions.v1"),
+                settings.topic(settings.outcomes.topic),
+            ),
             self.judge_of(self.source.current),
             letter_of=self._letter_of,
             state_patience_s=settings.state_patience_s,
@@ -117,6 +127,7 @@ class Worker:
             **state_page("ready", self._not_ready()).body,
             "partitions": list(self.transactions.assigned_partitions),
             "holding": self.agent.is_holding,
+            "outcomes": self.outcomes.summary,
             "policy": self.agent.judge.in_force.policy.version,
             "model": None if model is None else model.version,
             "breaker": self.breaker.summary(),
@@ -232,12 +243,14 @@ def _add_decisions(app: WorkerApp, worker: Worker) -> None:
                 app.give_up(error)
 
     app.decision_transport = Transport(app, worker, batches)
+    app.outcomes_following = Following(worker)
 
 
 class WorkerApp(faust.App):
     """Starts the transport right after the agents: decisions don't wait until the context topics are joined."""
 
     decision_transport: Transport
+    outcomes_following: Following
 
     async def start(self) -> None:
         self.decision_transport.watch_start()
@@ -260,7 +273,8 @@ class WorkerApp(faust.App):
 
     class BootStrategy(FaustBootStrategy):
         def agents(self) -> Iterable[Any]:
-            return [*super().agents(), cast(WorkerApp, self.app).decision_transport]
+            app = cast(WorkerApp, self.app)
+            return [*super().agents(), app.decision_transport, app.outcomes_following]
 
 
 class Transport(Service):
@@ -296,6 +310,23 @@ class Transport(Service):
             await self._worker.transactions.stop()
             await self._worker.state.close()
             await self._worker.breaker.close()
+
+
+class Following(Service):
+    """Follows what became of payments for as long as the app runs. Decisions neither wait for it nor end with it."""
+
+    def __init__(self, worker: Worker) -> None:
+        super().__init__()
+        self._worker = worker
+        self._following: asyncio.Task[None] | None = None
+
+    async def on_start(self) -> None:
+        self._following = asyncio.create_task(self._worker.outcomes.run())
+
+    async def on_stop(self) -> None:
+        self._worker.outcomes.stop()
+        if self._following is not None:
+            await self._following
 
 
 def _add_timers(app: faust.App, worker: Worker) -> None:

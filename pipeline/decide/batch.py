@@ -218,6 +218,7 @@ class Judge:
             None if ip_address is None else canonical_ip_address(ip_address),
             transaction.device_id,
             payment.is_counted,
+            transaction.account_opened_epoch_day,
         )
 
     def _decided(

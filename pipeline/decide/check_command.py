@@ -41,6 +41,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
         ("schemas", _schemas),
         ("dead-letter key", _key),
         ("broker", _broker),
+        ("outcomes", _outcomes),
         ("redis", _redis),
     )
     for what, check in checks:
@@ -132,6 +133,16 @@ def _broker(settings: Settings) -> str:
     with LogReader.of(settings) as log:
         incoming, outgoing = (len(log.extents(settings.topic(name))) for name in ("transactions.v1", "decisions.v1"))
     return f"{settings.bootstrap_servers}, {incoming} partitions of transactions, {outgoing} of decisions"
+
+
+def _outcomes(settings: Settings) -> str:
+    name = settings.outcomes.topic
+    with LogReader.of(settings) as log:
+        payments, outcomes = (len(log.extents(settings.topic(each))) for each in ("transactions.v1", name))
+    if payments != outcomes:
+        what = f"{name} has {outcomes} partitions and transactions.v1 {payments}, so no payee would ever be known."
+        raise Failure(what, f"Make {name} with {payments} partitions, before anything is written to it.")
+    return f"{name}, {outcomes} partitions, as many as payments have"
 
 
 def _redis(settings: Settings) -> str:

@@ -16,7 +16,7 @@ import structlog
 from pipeline.decide import metrics
 from pipeline.decide.batch import Judge
 from pipeline.domain.log import Record, Span
-from pipeline.io.kafka.client import BrokerFailed
+from pipeline.io.kafka.client import BrokerFailed, TopicMissing
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.state.context_agent import Context
 from pipeline.state.store import RedisState
@@ -28,10 +28,16 @@ log = structlog.get_logger("rebuild")
 
 class Rebuild:
     def __init__(
-        self, state: RedisState, open_reader: Callable[[], LogReader], context: Context, transactions_topic: str
+        self,
+        state: RedisState,
+        open_reader: Callable[[], LogReader],
+        context: Context,
+        transactions_topic: str,
+        outcomes_topic: str,
     ) -> None:
         """open_reader: of the workers' group."""
         self._state, self._open_reader, self._context, self._topic = state, open_reader, context, transactions_topic
+        self._outcomes_topic = outcomes_topic
         self._running = asyncio.Lock()
 
     async def run(self, judge: Judge, targets: Mapping[int, int]) -> None:
@@ -40,11 +46,23 @@ class Rebuild:
         async with self._running:
             started = time.monotonic()
             log.warning("state_rebuild_started")
+            await self._await_outcomes()
             records = await self._transactions(judge, targets)
             context = await self._context.replay()
             await self._state.mark_ready()
             seconds = round(time.monotonic() - started, 3)
             log.warning("state_rebuild_finished", records=records, context_records=context, seconds=seconds)
+
+    async def _await_outcomes(self) -> None:
+        """Make UNKNOWN what outcomes could tell, until the follower has read as many as there are now."""
+        with self._open_reader() as reader:
+            try:
+                extents = await asyncio.to_thread(reader.extents, self._outcomes_topic)
+            except TopicMissing as missing:
+                log.error("outcomes_missing", topic=missing.topic)
+                return
+        for partition, extent in extents.items():
+            await self._state.await_outcomes(partition, extent.high)
 
     async def _transactions(self, judge: Judge, targets: Mapping[int, int]) -> int:
         count = 0

@@ -14,7 +14,7 @@ from pipeline.domain.reversal import Reversal
 from pipeline.domain.review_outcome import ReviewOutcome
 from pipeline.execute.postings import Payment, Subject
 from pipeline.execute.saga import Cause
-from pipeline.state.outcomes import counted_amount_gbp_minor
+from pipeline.state.outcome_records import counted_amount_gbp_minor
 
 _IDS: Final = re.compile(r"[A-Za-z0-9._:\-]{1,64}\n[A-Za-z0-9._:\-]{1,64}\n[A-Za-z0-9._:\-]{1,64}\n[A-Z]{3}", re.ASCII)
 _DECIDED: Final = {

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+OPENED_LONG_AGO_DAY: Final = 0
+"""The day that an account counts as opened on where nothing says which: before all that a state may lack."""
 
 
 @dataclass(init=False)
@@ -20,6 +24,7 @@ class StateEvent:
     ip_address: str | None
     device_id: str | None
     is_counted: bool  # False where a static guardrail blocked it; its id is claimed then, but no window counts it
+    account_opened_epoch_day: int = OPENED_LONG_AGO_DAY
 
     def __init__(
         self,
@@ -34,6 +39,7 @@ class StateEvent:
         ip_address: str | None,
         device_id: str | None,
         is_counted: bool,
+        account_opened_epoch_day: int = OPENED_LONG_AGO_DAY,
     ) -> None:
         self.offset = offset
         self.transaction_id = transaction_id
@@ -46,3 +52,4 @@ class StateEvent:
         self.ip_address = ip_address
         self.device_id = device_id
         self.is_counted = is_counted
+        self.account_opened_epoch_day = account_opened_epoch_day

@@ -23,30 +23,35 @@ from redis.exceptions import NoScriptError, RedisError
 
 from pipeline.domain.context import Label
 from pipeline.domain.features import ACCOUNT_PAYMENTS_MAX, BENEFICIARY_PAYMENTS_MAX, NONE
+from pipeline.domain.outcome import PaymentOutcome
 from pipeline.io.redis_batches import Command, RedisBatches
+from pipeline.state.outcomes import WITHDRAWN_KEPT_MS, WITHDRAWN_MAX
+from pipeline.state.periods import ACCOUNT_BENEFICIARIES_MAX, DAY_MS
 from pipeline.state.requests import (
     CHUNK_EVENTS,
     Answers,
     Chunk,
     Keys,
+    OutcomeRange,
     Request,
+    Start,
     account_request,
     chunks,
     claim_request,
     label_arguments,
+    outcomes_request,
     shared_request,
 )
 from pipeline.state.windows import (
-    ACCOUNT_BENEFICIARIES_MAX,
     CLAIM_KEPT_MS,
-    DAY_MS,
     PartitionEvents,
     PartitionObservation,
     SnapshotPruned,
     StateLost,
+    start_of,
 )
 
-__all__ = ["RedisState", "SnapshotPruned", "StateLost", "StateUnavailable"]
+__all__ = ["RedisState", "SnapshotPruned", "StateFault", "StateLost", "StateUnavailable"]
 
 CLAIM_BUCKETS: Final = 32_768
 """Number of hashes that a shard's ids are spread over. Redis keeps a hash of at most 512 fields flat, at 24 bytes an
@@ -63,6 +68,10 @@ _OFFSET: Final = Struct("<q")
 
 class StateUnavailable(Exception):
     """Redis could not be reached in time, or answered that it failed."""
+
+
+class StateFault(Exception):
+    """A script failed on what it was given, which is a fault of ours: the same request would fail again."""
 
 
 class _Script(NamedTuple):
@@ -87,6 +96,7 @@ class Prepared(NamedTuple):
 
     batch: Sequence[PartitionEvents]
     requests: Sequence[_Requests]
+    is_passing: bool  # some payments may be passed over
 
 
 _AnswersBy = Mapping[int, Answers]
@@ -112,46 +122,106 @@ class RedisState:
         self._is_one_server = shards == 1
         self._claim_limits = (CLAIM_KEPT_MS, EXCEPTIONS_KEPT)
         self._account_limits = (ACCOUNT_PAYMENTS_MAX, ACCOUNT_BENEFICIARIES_MAX)
-        self._shared_limits = (BENEFICIARY_PAYMENTS_MAX, label_delay_days * DAY_MS)
+        self._label_delay_ms = label_delay_days * DAY_MS
+        self._shared_limits = (BENEFICIARY_PAYMENTS_MAX, self._label_delay_ms)
+        self._outcome_limits = (ACCOUNT_BENEFICIARIES_MAX, WITHDRAWN_MAX, WITHDRAWN_KEPT_MS)
 
     async def observe(
-        self, batch: Sequence[PartitionEvents], *, initial: bool = False, is_rebuild: bool = False
+        self,
+        batch: Sequence[PartitionEvents],
+        *,
+        initial: bool = False,
+        since_ms: int | None = None,
+        is_rebuild: bool = False,
     ) -> list[PartitionObservation]:
         """Count the payments that are not counted yet; answer for the others as the first time.
 
-        initial: a partition that was never observed starts at the batch's start offset, for when nothing older can be
-        had. is_rebuild: a snapshot that was dropped because it was committed is not an error; `initial` implies it.
-        Raises StateLost, SnapshotPruned or StateUnavailable; a payment that was counted by then stays counted.
+        initial: a partition that was never observed, or whose state ends before the batch, starts at the batch's start
+        offset, for when nothing older can be had. since_ms: the log time of the oldest record that could be had, which
+        a start above offset 0 needs; what only older ones could tell is UNKNOWN from then on. is_rebuild: the answers
+        are of no use, so that payments are passed over of which nothing is known any more; `initial` implies it.
+        Raises StateLost, SnapshotPruned, StateFault or StateUnavailable; a payment that was counted by then stays
+        counted.
         """
-        return await self.observe_prepared(self.prepare(batch, initial=initial, is_rebuild=is_rebuild))
+        prepared = self.prepare(batch, initial=initial, since_ms=since_ms, is_rebuild=is_rebuild)
+        return await self.observe_prepared(prepared)
 
-    def prepare(self, batch: Sequence[PartitionEvents], *, initial: bool = False, is_rebuild: bool = False) -> Prepared:
+    def prepare(
+        self,
+        batch: Sequence[PartitionEvents],
+        *,
+        initial: bool = False,
+        since_ms: int | None = None,
+        is_rebuild: bool = False,
+    ) -> Prepared:
         """Do the part of `observe` that can be done ahead, such as while the previous batch is observed."""
-        keys, is_passing = self._keys, initial or is_rebuild
+        is_late = initial and any(share.start_offset > 0 for share in batch)
+        keys, start = self._keys, Start(initial, start_of(since_ms) if is_late else 0, initial or is_rebuild)
         requests = [
             _Requests(
                 chunk,
                 [claim_request(chunk, shard, keys, self._buckets, initial) for shard in self._shards],
-                account_request(chunk, keys, initial, is_passing),
-                [shared_request(chunk, shard, keys, initial, is_passing) for shard in self._shards],
+                account_request(chunk, keys, start),
+                [shared_request(chunk, shard, keys, start) for shard in self._shards],
             )
             for share in batch
             for chunk in chunks(share)
         ]
-        return Prepared(batch, requests)
+        return Prepared(batch, requests, start.is_passing)
 
     async def observe_prepared(self, prepared: Prepared, *, when_ready: bool = False) -> list[PartitionObservation]:
         """Do the rest of `observe`.
 
         when_ready: where the state was never built as a whole (see `mark_ready`), count nothing and raise StateLost.
         """
-        answers = {share.partition: Answers(len(share.events)) for share in prepared.batch}
+        answers = {share.partition: Answers(share.events) for share in prepared.batch}
         if self._is_one_server:
             await self._observe_at_once(prepared, answers, when_ready)
         else:
             await self._claim(prepared, answers, when_ready)
             await self._count(prepared, answers)
-        return [answer.finished() for answer in answers.values()]
+        if not prepared.is_passing:
+            _refuse_missing(answers)
+        return [answer.finished(self._label_delay_ms) for answer in answers.values()]
+
+    async def apply_outcomes(
+        self,
+        partition: int,
+        first: int,
+        last: int,
+        outcomes: Sequence[PaymentOutcome],
+        *,
+        initial: bool = False,
+        since_ms: int | None = None,
+    ) -> int:
+        """Take in the outcomes that the offsets `first` to `last` (exclusive) of the partition's outcomes hold.
+
+        Return the position that the state holds afterwards, the next offset to be read; NONE where it holds none.
+        Nothing is taken in where the position wasn't `first`: the caller reads again from what is returned.
+        initial: as for `observe`; what older outcomes could tell is UNKNOWN from then on. Raises StateUnavailable.
+        """
+        start = Start(initial, start_of(since_ms) if initial and first > 0 else 0)
+        taken, place = OutcomeRange(first, last, outcomes, start), 0
+        while True:
+            request = outcomes_request(partition, taken, place, self._keys)
+            call = (_OUTCOMES, request.keys, (request.body, *self._outcome_limits))
+            ((position, applied),) = await self._call([call])
+            if position != first or first == last or applied <= place:
+                return int(position)
+            place = applied  # a call does as much as doesn't take long
+
+    async def await_outcomes(self, partition: int, due: int) -> None:
+        """Make what outcomes could tell UNKNOWN until the state has taken in all below the offset `due`.
+
+        That is for a state that had them and lost them, as the first of them tell less than all: a payee is known whose
+        payment was reversed later, and what was blocked later counts towards the volume of a normal month.
+        """
+        await self._run([("HSET", self._keys.outcomes(partition), "due", due)])
+
+    async def outcomes_position(self, partition: int) -> int | None:
+        """Return the next offset of the partition's outcomes that is to be read; None where none was taken in yet."""
+        (position,) = await self._run([("HGET", self._keys.outcomes(partition), "position")])
+        return None if position is None else int(position)
 
     async def positions(self, partition: int) -> int | None:
         """Return the offset below which all of the partition was observed; None where some was lost or never seen."""
@@ -273,6 +343,12 @@ class RedisState:
         return replies
 
 
+def _refuse_missing(answers: _AnswersBy) -> None:
+    for partition, answer in answers.items():
+        if (offset := answer.missing()) is not None:
+            raise StateFault(f"the state of partition {partition} says nothing of the payment at {offset}")
+
+
 def _groups(requests: Sequence[_Requests]) -> Iterator[list[_Requests]]:
     """Group the requests into calls; a call takes chunks of up to CHUNK_EVENTS events in all, and at least one."""
     group: list[_Requests] = []
@@ -304,15 +380,16 @@ _PRUNED: Final = 2
 _READY: Final = Struct("B")
 _KEY_COUNTS: Final = Struct(">HHH")
 _CLAIM: Final = _script(_text("calls", "progress", "claim"))
-_ACCOUNTS: Final = _script(_text("calls", "progress", "packed_log", "observe_accounts"))
-_SHARED: Final = _script(_text("calls", "progress", "packed_log", "beneficiary", "observe_shared"))
+_ACCOUNTS: Final = _script(_text("calls", "progress", "packed_log", "coverage", "withdrawn", "observe_accounts"))
+_SHARED: Final = _script(_text("calls", "progress", "packed_log", "coverage", "beneficiary", "observe_shared"))
 _OBSERVE: Final = _script(
     _text("calls", "progress")
     + _function("claim")
-    + _function("observe_accounts", "packed_log")
-    + _function("observe_shared", "packed_log", "beneficiary")
+    + _function("observe_accounts", "packed_log", "coverage", "withdrawn")
+    + _function("observe_shared", "packed_log", "coverage", "beneficiary")
     + _text("observe")
 )
+_OUTCOMES: Final = _script(_text("calls", "progress", "withdrawn", "outcomes"))
 _LABEL: Final = _script(_text("calls", "packed_log", "beneficiary", "label"))
 _NEWEST: Final = _script(_text("newest"))
-_SCRIPTS: Final = (_CLAIM, _ACCOUNTS, _SHARED, _OBSERVE, _LABEL, _NEWEST)
+_SCRIPTS: Final = (_CLAIM, _ACCOUNTS, _SHARED, _OBSERVE, _OUTCOMES, _LABEL, _NEWEST)

@@ -11,6 +11,7 @@ import numpy as np
 
 from pipeline.domain.context import Label
 from pipeline.domain.features import STATE
+from pipeline.domain.outcome import PaymentOutcome
 from pipeline.state.state_event import StateEvent
 from pipeline.state.store import RedisState, StateUnavailable
 from pipeline.state.windows import PartitionEvents, PartitionObservation, StateLost
@@ -25,8 +26,25 @@ class Store(Protocol):
     """The interface that MemoryState and SyncRedisState share."""
 
     def observe(
-        self, batch: Sequence[PartitionEvents], *, initial: bool = False, is_rebuild: bool = False
+        self,
+        batch: Sequence[PartitionEvents],
+        *,
+        initial: bool = False,
+        since_ms: int | None = None,
+        is_rebuild: bool = False,
     ) -> list[PartitionObservation]: ...
+    def apply_outcomes(
+        self,
+        partition: int,
+        first: int,
+        last: int,
+        outcomes: Sequence[PaymentOutcome],
+        *,
+        initial: bool = False,
+        since_ms: int | None = None,
+    ) -> int: ...
+    def await_outcomes(self, partition: int, due: int) -> None: ...
+    def outcomes_position(self, partition: int) -> int | None: ...
     def positions(self, partition: int) -> int | None: ...
     def label(self, label: Label) -> bool: ...
     def upsert_account(self, account_id: str, updated_at_ms: int, normal_month_gbp_minor: int | None) -> None: ...
@@ -54,10 +72,19 @@ class SyncRedisState:
         self._runner = asyncio.Runner()
         self.state = TornRedisState(url, **settings)
 
-    def observe(
-        self, batch: Sequence[PartitionEvents], *, initial: bool = False, is_rebuild: bool = False
-    ) -> list[PartitionObservation]:
-        return self._runner.run(self.state.observe(batch, initial=initial, is_rebuild=is_rebuild))
+    def observe(self, batch: Sequence[PartitionEvents], **start: Any) -> list[PartitionObservation]:
+        return self._runner.run(self.state.observe(batch, **start))
+
+    def apply_outcomes(
+        self, partition: int, first: int, last: int, outcomes: Sequence[PaymentOutcome], **start: Any
+    ) -> int:
+        return self._runner.run(self.state.apply_outcomes(partition, first, last, outcomes, **start))
+
+    def await_outcomes(self, partition: int, due: int) -> None:
+        self._runner.run(self.state.await_outcomes(partition, due))
+
+    def outcomes_position(self, partition: int) -> int | None:
+        return self._runner.run(self.state.outcomes_position(partition))
 
     def positions(self, partition: int) -> int | None:
         return self._runner.run(self.state.positions(partition))
@@ -131,6 +158,8 @@ def last(store: Store, events: Iterable[StateEvent]) -> dict[str, int]:
 
 def same(expected: Sequence[PartitionObservation], actual: Sequence[PartitionObservation]) -> bool:
     return all(
-        np.array_equal(one.freshness, other.freshness) and np.array_equal(one.state, other.state)
+        np.array_equal(one.freshness, other.freshness)
+        and np.array_equal(one.state, other.state)
+        and np.array_equal(one.outcomes_position, other.outcomes_position)
         for one, other in zip(expected, actual, strict=True)
     )

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from pipeline.domain.features import NONE, STATE
+from pipeline.state.periods import ACCOUNT_WINDOWS_MS, BLOCK_MS, LABEL_WINDOWS_MS
 from pipeline.state.state_event import StateEvent
-from pipeline.state.windows import (
-    ACCOUNT_WINDOWS_MS,
-    BLOCK_MS,
-    CLAIM_KEPT_MS,
-    LABEL_WINDOWS_MS,
-    Freshness,
-    SnapshotPruned,
-    StateLost,
-)
+from pipeline.state.windows import CLAIM_KEPT_MS, Freshness, SnapshotPruned, StateLost
 from tests.state.stores import DAY_MS, HOUR_MS, START_MS, Store, column, last, observe_all, payment, share
 from tests.state.streams import label_of
 
@@ -38,11 +33,16 @@ def test_first_payment_is_known_by_itself_alone(store: Store) -> None:
         "account_near_limit_count_24h": 1,
         "account_normal_month_minor": NONE,
         "is_new_beneficiary": 1,
+        "account_volume_minor_24h": 250,
+        "account_volume_count_30d": 1,
+        "account_volume_minor_30d": 250,
+        "is_unpaid_beneficiary": 1,
         "beneficiary_count_24h": 1,
         "beneficiary_count_7d": 1,
         "beneficiary_senders_24h": 1,
         "beneficiary_senders_7d": 1,
         "device_fraud_reports": NONE,
+        "beneficiary_confirmed_frauds": NONE,
     }
 
 
@@ -243,7 +243,7 @@ def test_state_that_ends_before_a_batch_starts_is_lost(store: Store) -> None:
 
 
 def test_a_first_start_may_begin_anywhere(store: Store) -> None:
-    store.observe([share([], start=5)], initial=True)
+    store.observe([share([], start=5)], initial=True, since_ms=START_MS)
     assert store.positions(0) == 5
     store.observe([share([payment(5)], start=5)])
     assert store.positions(0) == 6
@@ -257,7 +257,39 @@ def test_offsets_without_a_payment_move_the_position(store: Store) -> None:
     assert store.positions(1) is None
 
 
-def test_an_offset_passed_without_a_payment_has_unknown_features_when_it_comes_as_one(store: Store) -> None:
+def test_an_offset_passed_without_a_payment_counts_when_it_comes_as_one(store: Store) -> None:
+    """Late, in the order in which it comes; and the same again where it is read once more."""
     store.observe([share([payment(0)])._replace(end_offset=3)])
-    (observation,) = store.observe([share([payment(1), payment(3)], start=1)])
-    assert column(observation.state, "account_count_24h") == [NONE, 2]
+    for _ in range(2):
+        (observation,) = store.observe([share([payment(1), payment(3)], start=1)])
+        assert column(observation.state, "account_count_24h") == [2, 3]
+        assert column(observation.state, "beneficiary_count_24h") == [2, 3]
+
+
+def test_what_a_guardrail_blocked_counts_late_where_it_is_read_again_without_one(store: Store) -> None:
+    blocked = [payment(offset, START_MS + offset, is_counted=offset % 2 == 0) for offset in range(5)]
+    counted = [replace(event, is_counted=True) for event in blocked]
+    store.observe([share(blocked)])
+    for _ in range(2):
+        (observation,) = store.observe([share([*counted, payment(5)])])
+        assert column(observation.state, "account_count_24h") == [1, 4, 2, 5, 3, 6]
+        assert column(observation.state, "beneficiary_count_24h") == [1, 4, 2, 5, 3, 6]
+    (observation,) = store.observe([share(counted[1:4], start=1)])
+    assert column(observation.state, "account_count_24h") == [4, 2, 5]
+
+
+def test_what_counted_stays_counted_where_it_is_read_again_as_blocked(store: Store) -> None:
+    store.observe([share([payment(0), payment(1)])])
+    blocked = [payment(0), payment(1, is_counted=False), payment(2)]
+    (observation,) = store.observe([share(blocked)])
+    assert column(observation.state, "account_count_24h") == [1, NONE, 3]
+
+
+def test_an_old_owner_does_not_count_late_what_was_committed_as_blocked(store: Store) -> None:
+    store.observe([share([payment(0, is_counted=False)])])
+    store.observe([share([payment(1)], start=1, committed=1)])
+    with pytest.raises(SnapshotPruned):
+        store.observe([share([payment(0)])])
+    store.observe([share([payment(0)])], is_rebuild=True)
+    (observation,) = store.observe([share([payment(2)], start=2, committed=1)])
+    assert column(observation.state, "account_count_24h") == [2]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from hypothesis import given, settings
 
 from pipeline.domain.features import NONE, STATE
+from pipeline.state.periods import ACCOUNT_WINDOWS_MS, BENEFICIARY_WINDOWS_MS, BLOCK_MS, LABEL_WINDOWS_MS
 from pipeline.state.state_event import StateEvent
-from pipeline.state.windows import ACCOUNT_WINDOWS_MS, BENEFICIARY_WINDOWS_MS, BLOCK_MS, LABEL_WINDOWS_MS, Windows
+from pipeline.state.windows import Windows
 from tests.state.stores import DAY_MS
 from tests.state.streams import Log, label_of, logs
 
