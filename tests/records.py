@@ -10,8 +10,10 @@ import numpy as np
 from models.artefact.scoring import Calibration, Model, Term
 from pipeline.decide.policy import Policy, parse_policy
 from pipeline.domain.features import COLUMN, FEATURES, Matrix
-from pipeline.domain.payment import Transaction
+from pipeline.domain.payment import Decoded, Transaction
+from pipeline.io.avro.wire import WireFormat
 
+WIRE = WireFormat()
 POLICY_PATH = Path("pipeline/decide/policies/default.toml")
 NOON_MS = 1_764_072_000_000  # 2025-11-25T12:00:00Z, a Tuesday
 
@@ -33,6 +35,13 @@ PAYMENT = Transaction(
     account_time_zone="Europe/London",
     segments={"postcode_area": "SW", "age_band": "30-39"},
 )
+
+
+def decoded_of(payment: Transaction) -> Decoded:
+    """The payment as it is read from a record."""
+    read = WIRE.decode_transaction(WIRE.encode_transaction(payment))
+    assert isinstance(read, Decoded), read
+    return read
 
 
 @lru_cache

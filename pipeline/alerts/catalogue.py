@@ -21,6 +21,9 @@ class AlertCode(StrEnum):
     """Codes in the order of the concerns that raise them."""
 
     TRANSACTION_ID_CONFLICT = "TRANSACTION_ID_CONFLICT"
+    POISON = "POISON"
+    PARTITION_MISMATCH = "PARTITION_MISMATCH"
+    OFFSETS_MOVED = "OFFSETS_MOVED"
     BREAKER_TRIP = "BREAKER_TRIP"
     BREAKER_STATE_LOST = "BREAKER_STATE_LOST"
     BREAKER_STILL_BAD = "BREAKER_STILL_BAD"
@@ -38,6 +41,7 @@ class AlertCode(StrEnum):
     EXECUTION_IN_DOUBT = "EXECUTION_IN_DOUBT"
     EXECUTION_RECALL_IN_DOUBT = "EXECUTION_RECALL_IN_DOUBT"
     EXECUTION_WITHOUT_DECISION = "EXECUTION_WITHOUT_DECISION"
+    DECIDED_AGAIN = "DECIDED_AGAIN"
     RECONCILIATION_GAP = "RECONCILIATION_GAP"
     RECONCILIATION_GAPS = "RECONCILIATION_GAPS"
 
@@ -57,7 +61,16 @@ _INFO, _CRITICAL = (Severity.INFO,), (Severity.CRITICAL,)
 _PASSING_OR_NOT = (Severity.WARNING, Severity.CRITICAL)
 CATALOGUE: Final[dict[AlertCode, Entry]] = {
     AlertCode.TRANSACTION_ID_CONFLICT: Entry(
-        _CRITICAL, "A transaction id was published again with another body; the second was refused.", "conflict"
+        _CRITICAL, "A transaction id was published again for another payment; the second was refused.", "conflict"
+    ),
+    AlertCode.POISON: Entry(
+        _CRITICAL, "Deciding a payment failed again and again; it was set aside, undecided.", "poison"
+    ),
+    AlertCode.PARTITION_MISMATCH: Entry(
+        _CRITICAL, "Payments stand on other partitions than their accounts belong to; they were refused.", "partitions"
+    ),
+    AlertCode.OFFSETS_MOVED: Entry(
+        _CRITICAL, "The group's committed offsets were lost or moved; deciding went on where it had stopped.", "offsets"
     ),
     AlertCode.BREAKER_TRIP: Entry(_CRITICAL, "The breaker took the model out of the loop.", "breaker"),
     AlertCode.BREAKER_STATE_LOST: Entry(
@@ -98,6 +111,9 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
     AlertCode.EXECUTION_WITHOUT_DECISION: Entry(
         _CRITICAL, "A review or a reversal is about a decision that the executor has not heard.", "out-of-order"
     ),
+    AlertCode.DECIDED_AGAIN: Entry(
+        _CRITICAL, "A payment has a second decision; it is executed as the first says.", "decided-again"
+    ),
     AlertCode.RECONCILIATION_GAP: Entry(
         _PASSING_OR_NOT, "Records are missing, or stand otherwise, in the audit log or the ledger.", "gap"
     ),
@@ -129,8 +145,40 @@ def alert(
 def conflict_alert(source: Source, raised_at_ms: int) -> Alert:
     return alert(
         AlertCode.TRANSACTION_ID_CONFLICT,
-        "A transaction id was published again with another body; the second record was refused.",
+        "A transaction id was published again for another payment; the second record was refused.",
         "all",
         {"partition": str(source.partition), "offset": str(source.offset)},
+        raised_at_ms,
+    )
+
+
+def poison_alert(source: Source, raised_at_ms: int) -> Alert:
+    return alert(
+        AlertCode.POISON,
+        "Deciding a payment failed again and again; it was set aside, undecided. `fraud dead-letters redrive` decides "
+        "it again once the fault is mended.",
+        "all",
+        {"partition": str(source.partition), "offset": str(source.offset)},
+        raised_at_ms,
+    )
+
+
+def mismatch_alert(partition: int, raised_at_ms: int) -> Alert:
+    return alert(
+        AlertCode.PARTITION_MISMATCH,
+        f"Payments on partition {partition} of transactions.v1 belong on others, by their accounts; they were refused.",
+        "all",
+        {"partition": str(partition)},
+        raised_at_ms,
+    )
+
+
+def moved_alert(partition: int, committed: int | None, start: int, raised_at_ms: int) -> Alert:
+    found = "is gone" if committed is None else f"was {committed}"
+    return alert(
+        AlertCode.OFFSETS_MOVED,
+        f"The committed offset of partition {partition} {found}; by what was decided, deciding goes on at {start}.",
+        "all",
+        {"partition": str(partition), "committed": str(committed), "start": str(start)},
         raised_at_ms,
     )

@@ -9,7 +9,6 @@ What is set aside becomes a dead letter, which the shell makes: sealing a payloa
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from librt.strings import BytesWriter, write_i64_le
 
-from pipeline.alerts.catalogue import conflict_alert
+from pipeline.alerts.catalogue import conflict_alert, mismatch_alert, poison_alert
 from pipeline.alerts.encoding import alert_record
 from pipeline.breaker.answer_counts import Answer
 from pipeline.decide.decision_encoder import DecisionEncoder, with_position
@@ -31,19 +30,27 @@ from pipeline.domain.decision import Outcome, Route
 from pipeline.domain.features import EVENT, Matrix, feature_matrix
 from pipeline.domain.log import Outgoing, Record, Span
 from pipeline.domain.payment import Decoded, Transaction
-from pipeline.domain.refusals import Refusal, RefusalCode, canonical_ip_address, refusal_of
+from pipeline.domain.refusals import (
+    EVENT_TIME_MS_MAX,
+    EVENT_TIME_MS_MIN,
+    Refusal,
+    RefusalCode,
+    canonical_ip_address,
+    refusal_of,
+)
 from pipeline.io.avro.wire import WireFormat
-from pipeline.state.state_event import StateEvent
+from pipeline.state.state_event import CLAIM_DIGEST_BYTES, StateEvent
 from pipeline.state.windows import Freshness, PartitionEvents, PartitionObservation
 
 DUPLICATE: Final = "DUPLICATE"
 SLICE_RECORDS: Final = 100
 """A few ms of work: what a reply of Redis may wait for the event loop, and a reply takes several turns of it."""
-_BODY_DIGEST_BYTES: Final = 6
 _AMOUNT: Final = EVENT.index("amount_gbp_minor")
 
 ModesOf = Callable[[Transaction], Mode]
 """The breaker's word on a payment."""
+PartitionOf = Callable[[bytes], int]
+"""The partition that a record with this key belongs to (pipeline.domain.partitioner)."""
 
 
 class Payment:
@@ -136,9 +143,12 @@ class TopicNames(NamedTuple):
 class Judge:
     """Decides under one regime; made anew when policy or model change."""
 
-    def __init__(self, in_force: Regime, wire: WireFormat, topics: TopicNames, agent_id: str) -> None:
+    def __init__(
+        self, in_force: Regime, wire: WireFormat, topics: TopicNames, agent_id: str, partition_of: PartitionOf
+    ) -> None:
+        """partition_of: of transactions.v1; a payment on another partition than its account's is refused."""
         self.in_force = in_force
-        self._wire, self._topics = wire, topics
+        self._wire, self._topics, self._partition_of = wire, topics, partition_of
         self._event_rows = EventRows(in_force.policy)
         self._encoder: DecisionEncoder = DecisionEncoder(wire.header("decision.v1"), in_force, agent_id)
 
@@ -149,7 +159,9 @@ class Judge:
         for record in records:
             decoded = decode(record.value)
             refusal = (
-                decoded if isinstance(decoded, Refusal) else refusal_of(decoded.transaction, record.key, record.source)
+                decoded
+                if isinstance(decoded, Refusal)
+                else refusal_of(decoded.transaction, record.key, record.source) or self._misplaced(record)
             )
             if refusal is not None:
                 refused.append((record, refusal))
@@ -177,6 +189,7 @@ class Judge:
         judged = Judged()
         for record, refusal in reading.refused:
             _refuse(judged, record, refusal)
+        self._alert_of_misplaced(judged, reading, now_ms)
         # By partition, as the observations are; the sort is stable, so each partition stays in log order.
         payments = sorted(reading.payments, key=_partition)
         state = np.concatenate([observation.state for observation in observations])
@@ -197,11 +210,25 @@ class Judge:
             part = payments[start:end]
             yield self._decided(part, observed[start:end], list(islice(verdicts, len(part))), now_ms)
 
-    def poison(self, record: Record) -> Judged:
+    def poison(self, record: Record, now_ms: int) -> Judged:
         """A record that made this code fail again and again, set aside."""
         judged = Judged()
         _refuse(judged, record, Refusal(RefusalCode.POISON, "deciding this record failed repeatedly"))
+        self._alert(judged, poison_alert(record.source, now_ms))
         return judged
+
+    def _misplaced(self, record: Record) -> Refusal | None:
+        assert record.key is not None, "a payment's key is its account"
+        if self._partition_of(record.key) == record.source.partition:
+            return None
+        detail = "the record is on another partition than FRAUD_PARTITIONER gives its account"
+        return Refusal(RefusalCode.PARTITION_MISMATCH, detail)
+
+    def _alert_of_misplaced(self, judged: Judged, reading: Reading, now_ms: int) -> None:
+        """Raise one alert for each partition that holds payments of accounts that don't belong there."""
+        misplaced = [record for record, refusal in reading.refused if refusal.code is RefusalCode.PARTITION_MISMATCH]
+        for partition in sorted({record.source.partition for record in misplaced}):
+            self._alert(judged, mismatch_alert(partition, now_ms))
 
     def _state_event(self, payment: Payment) -> StateEvent:
         transaction, amount_gbp_minor = payment.decoded.transaction, payment.event[_AMOUNT]
@@ -209,15 +236,17 @@ class Judge:
         return StateEvent(
             payment.record.source.offset,
             transaction.transaction_id,
-            hashlib.sha256(payment.decoded.body).digest()[:_BODY_DIGEST_BYTES],
+            payment.decoded.digest[:CLAIM_DIGEST_BYTES],
             transaction.account_id,
             transaction.beneficiary_account_id,
             transaction.event_time_ms,
+            min(max(payment.record.source.timestamp_ms, EVENT_TIME_MS_MIN), EVENT_TIME_MS_MAX),
             max(amount_gbp_minor, 0),
             self._event_rows.is_near_limit(amount_gbp_minor),
             None if ip_address is None else canonical_ip_address(ip_address),
             transaction.device_id,
             payment.is_counted,
+            transaction.source_system,
             transaction.account_opened_epoch_day,
         )
 
@@ -233,16 +262,14 @@ class Judge:
         return judged
 
     def _set_aside(self, judged: Judged, record: Record, freshness: Freshness, now_ms: int) -> None:
-        """Set aside a payment whose id was seen before, or is too old for that to be known."""
+        """Set aside a payment whose id was seen before."""
         match freshness:
             case Freshness.DUPLICATE:
                 judged.duplicates += 1
-                detail = "the same record was published before"
+                detail = "the same payment was published before"
                 judged.set_aside.append(SetAside(record, DUPLICATE, detail, keep_payload=False))
-            case Freshness.TOO_OLD:
-                _refuse(judged, record, Refusal(RefusalCode.TOO_OLD, "older than ids are remembered"))
             case Freshness.CONFLICT:
-                detail = "the transaction id was published before with another body"
+                detail = "another payment was published before under the same transaction id"
                 _refuse(judged, record, Refusal(RefusalCode.TRANSACTION_ID_CONFLICT, detail))
                 self._alert(judged, conflict_alert(record.source, now_ms))
             case Freshness.FRESH:

@@ -162,7 +162,9 @@ PHRASES: Final[dict[str, Phrase]] = {
         pounds_text,
     ),
     "is_beneficiary_country_sanctioned": _flag(
-        "the beneficiary's country is under sanctions", "the beneficiary's country is not under sanctions"
+        "the beneficiary's country is under sanctions",
+        "the beneficiary's country is not under sanctions",
+        "the beneficiary's country is not one that the policy knows",
     ),
     "is_reference_missing": _flag("the payment reference is missing", "the payment has a reference"),
     "is_beneficiary_name_missing": _flag("the beneficiary's name is missing", "the beneficiary is named"),

@@ -18,7 +18,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
-from uuid import UUID
 
 import numpy as np
 from librt.strings import read_i64_le
@@ -32,7 +31,6 @@ from pipeline.decide.policy_rules import AMOUNT, NO_RULE
 from pipeline.decide.rules import Rule, RuleBook, Statement, hits_of, rule_book
 from pipeline.domain.decision import BreakerState, Outcome, Reason, Route
 from pipeline.domain.features import COLUMN, NONE, Matrix
-from pipeline.domain.identities import DecisionId, uuid5_text
 
 CONFIDENCE_CERTAIN_BP: Final = 10_000
 MODEL_REASONS: Final = 3
@@ -42,7 +40,6 @@ _AMOUNT: Final = COLUMN[AMOUNT]
 _NO_RULES: Final[list[Rule]] = []
 _BYTES: Final = 8
 """Bytes that a number takes where a matrix is read as bytes: to take it out of an array costs 0.1 µs, this nothing."""
-_NAMESPACE: Final = UUID("8f0c9a3e-1f1b-5c52-9d7e-6c1a5f0e2b47").bytes
 _VERB: Final = {Outcome.ALLOW: "Allowed", Outcome.BLOCK: "Blocked", Outcome.ESCALATE: "Escalated"}
 
 
@@ -176,11 +173,6 @@ def _term_views(model: Model) -> Iterator[_TermView]:
         code = "MODEL_" + "_AND_".join(name.upper() for name in term.features)
         columns = [COLUMN[name] for name in term.features]
         yield _TermView(code, columns, [words[name] for name in term.features], model.typical[term.features[0]])
-
-
-def decision_id(transaction_id: str) -> DecisionId:
-    """uuid5 of the transaction id (I2)."""
-    return DecisionId(uuid5_text(_NAMESPACE, transaction_id))
 
 
 def decide(features: Matrix, modes: Sequence[Mode], in_force: Regime) -> list[Verdict]:

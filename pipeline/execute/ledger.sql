@@ -20,8 +20,16 @@ ORDER BY step.execution_id, step.sequence;
 
 -- name: read_causes
 -- All that was heard about these executions after their decisions, in order.
-SELECT execution_id::text, cause_id::text, cause, aim, after_sequence, (extract(epoch FROM event_time) * 1000)::bigint
+SELECT execution_id::text, cause_id::text, cause, aim, after_sequence, (extract(epoch FROM event_time) * 1000)::bigint,
+    ignored
 FROM ledger.cause WHERE execution_id = ANY(%s::uuid[]) ORDER BY execution_id, after_sequence, topic_offset;
+
+-- name: executions_of
+-- The executions that decisions belong to: as the one that is executed, or as a second one about the same payment.
+SELECT decision_id::text, execution_id::text FROM ledger.execution WHERE decision_id = ANY(%(ids)s::uuid[])
+UNION ALL
+SELECT cause_id::text, execution_id::text FROM ledger.cause
+WHERE cause_id = ANY(%(ids)s::uuid[]) AND cause IN ('DECIDED_ALLOW', 'DECIDED_ESCALATE', 'DECIDED_BLOCK');
 
 -- name: unfinished
 -- Executions that something was heard about at or after an offset.

@@ -16,7 +16,19 @@ from typing import Final, NamedTuple
 from pipeline.domain.features import NONE
 from pipeline.domain.identities import DecisionId, ExecutionId
 from pipeline.execute.postings import Limit, Payment, Posting, Subject
-from pipeline.execute.saga import Aim, Cause, Heard, Reason, Saga, State, Step, Transition, opens_review, restore
+from pipeline.execute.saga import (
+    Aim,
+    Cause,
+    Heard,
+    Ignored,
+    Reason,
+    Saga,
+    State,
+    Step,
+    Transition,
+    opens_review,
+    restore,
+)
 from pipeline.io.postgres import Connection, Statements, statements
 
 TAIL_POSTINGS_MAX: Final = 500
@@ -101,9 +113,11 @@ class Ledger:
         if not rows:
             return {}
         caused_at_ms = {execution_id: at_ms for execution_id, *_, at_ms, _, _, _ in rows}
+        # What was heard before the decision was is kept under the decision's own id.
+        names = {name: str(row[0]) for row in rows for name in (str(row[0]), str(row[5]))}
         causes: dict[str, list[_LaterCause]] = {execution_id: [] for execution_id in caused_at_ms}
-        for execution_id, *cause in connection.execute(self._statements["read_causes"], [list(causes)]).fetchall():
-            causes[execution_id].append(_LaterCause(*cause))
+        for name, *cause in connection.execute(self._statements["read_causes"], [list(names)]).fetchall():
+            causes[names[name]].append(_LaterCause(*cause))
         transitions = self._transitions(connection, caused_at_ms)
         return {
             execution_id: _stored((execution_id, *rest), transitions[execution_id], causes[execution_id])
@@ -117,6 +131,13 @@ class Ledger:
         for execution_id, cause_id, *_ in rows:
             found.setdefault(execution_id, set()).add(cause_id)
         return found
+
+    def executions_of(self, connection: Connection, decision_ids: Sequence[str]) -> dict[DecisionId, ExecutionId]:
+        """The executions of the payments that decisions are about, by the decisions that were heard."""
+        if not decision_ids:
+            return {}
+        rows = connection.execute(self._statements["executions_of"], {"ids": list(decision_ids)}).fetchall()
+        return {DecisionId(decision_id): ExecutionId(execution_id) for decision_id, execution_id in rows}
 
     def unfinished(self, connection: Connection, partition: int, offset: int) -> list[str]:
         """Executions that something was heard about at or after `offset`."""
@@ -202,6 +223,7 @@ class _LaterCause(NamedTuple):
     aim: str | None
     after_sequence: int
     event_time_ms: int
+    ignored: str | None
 
 
 def _stored(
@@ -221,9 +243,8 @@ def _stored(
         if later.aim is not None:
             heard.append(Heard(later.after_sequence, Aim(later.aim)))
             why, event_time_ms, heard_at = later.cause, later.event_time_ms, later.after_sequence
-    review_round: int | None = sum(
-        opens_review(Cause(each)) for each in (str(cause), *(later.cause for later in causes))
-    )
+    opening = [later.cause for later in causes if later.ignored not in _OF_ANOTHER_DECISION]
+    review_round: int | None = sum(opens_review(Cause(each)) for each in (str(cause), *opening))
     for transition in transitions:
         if transition.reason is not None and transition.sequence > heard_at:
             why = transition.reason
@@ -231,6 +252,9 @@ def _stored(
         review_round = None
     cause_ids = frozenset([str(decision_id), *(later.cause_id for later in causes)])
     return Stored(subject, restore(transitions, heard), event_time_ms, why, cause_ids, review_round)
+
+
+_OF_ANOTHER_DECISION: Final = frozenset({Ignored.ALREADY_DECIDED, Ignored.OTHER_DECISION})
 
 
 def _execution_row(row: NewExecution) -> str:

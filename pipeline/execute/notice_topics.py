@@ -57,6 +57,10 @@ class Notices:
         if orphans:
             self._alerts.publish(map(_orphan, orphans))
 
+    def raise_decided_again(self, records: Sequence[Said]) -> None:
+        if records:
+            self._alerts.publish(map(_decided_again, records))
+
     def _execution(self, notice: Notice) -> Outgoing:
         payment, decision_id, transaction_id = notice.subject[:3]
         execution = Execution(
@@ -93,6 +97,22 @@ def _orphan(record: Said) -> Alert:
     text = "A review or a reversal is about a decision that the executor has not heard; nothing was done."
     evidence = {"decision_id": record.decision_id, "cause": record.cause.value, "cause_id": record.cause_id}
     return alert(AlertCode.EXECUTION_WITHOUT_DECISION, text, "execution", evidence, record.event_time_ms)
+
+
+def _decided_again(record: Said) -> Alert:
+    if record.subject is not None:
+        text = "A payment was decided once more; it is executed as its first decision says, and nothing else was done."
+    else:
+        text = (
+            "A review or a reversal is about a second decision on a payment, which is not executed; nothing was done."
+        )
+    evidence = {
+        "decision_id": record.decision_id,
+        "execution_id": record.execution_id,
+        "cause": record.cause.value,
+        "cause_id": record.cause_id,
+    }
+    return alert(AlertCode.DECIDED_AGAIN, text, "execution", evidence, record.timestamp_ms)
 
 
 def _evidence(notice: Notice) -> dict[str, str]:

@@ -14,6 +14,7 @@ from typing import Annotated, Final
 from pydantic import Field
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from pipeline.domain.partitioner import Partitioner
 from pipeline.io.avro.wire import Framing
 from pipeline.io.secret_settings import PlainSecrets, StoredSecrets
 
@@ -89,6 +90,9 @@ class Settings(BaseSettings):
     """The topic from which a worker learns which payments were made. It has as many partitions as transactions.v1."""
     kafka_options: Annotated[dict[str, str], Field(repr=False)] = {}
     """Options for librdkafka, passed on as they are: SASL, TLS and the like."""
+    partitioner: Partitioner = Partitioner.CRC32
+    """Partitioner of whoever publishes payments, and of every producer of ours. A payment on another partition than
+    its account belongs to is refused."""
 
     policy_path: Path = _ROOT / "pipeline" / "decide" / "policies" / "default.toml"
     policy_archive: Path = _ROOT / "pipeline" / "decide" / "policies"

@@ -20,6 +20,7 @@ from pipeline.decide.verdict import Mode, Regime, decide
 from pipeline.domain.decision import BreakerState, Decision, Route, StoredDecision
 from pipeline.domain.features import EVENT, FEATURES, STATE_SLICE, Matrix, feature_matrix
 from pipeline.domain.payment import Decoded
+from pipeline.domain.payment_digest import payment_digest
 from pipeline.domain.refusals import refusal_of
 from pipeline.io.avro.wire import WireFormat
 from pipeline.replay.regimes import Missing, RegimeKey, RegimeOf
@@ -132,7 +133,11 @@ def _decided_again(stored: Sequence[StoredDecision], features: Matrix, in_force:
     positions = np.array([decision.snapshot.outcomes_position for decision in decisions], dtype=np.int64)
     observed = with_position(features, positions)
     payments = [
-        Decoded(each.decision.snapshot.transaction, each.snapshot[: len(each.snapshot) - len(row)])
+        Decoded(
+            each.decision.snapshot.transaction,
+            each.snapshot[: len(each.snapshot) - len(row)],
+            payment_digest(each.decision.snapshot.transaction),
+        )
         for each, row in zip(stored, encode_longs(observed), strict=True)
     ]
     sources = [decision.source for decision in decisions]

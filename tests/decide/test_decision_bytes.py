@@ -24,7 +24,7 @@ from pipeline.domain.features import EVENT, NONE, STATE, STATE_SLICE, feature_ma
 from pipeline.domain.log import Source
 from pipeline.domain.payment import Decoded, Transaction
 from pipeline.io.avro.wire import WireFormat
-from tests.records import features, policy
+from tests.records import decoded_of, features, policy
 
 WIRE = WireFormat()
 MODEL = load_version(Path("models/registry"), "glass-2026-11-02")
@@ -47,6 +47,7 @@ CHANGES: list[dict[str, object]] = [
     {"reference": "\u200b"},
     {"beneficiary_name": " "},
     {"beneficiary_country": "KP"},
+    {"beneficiary_country": "ZZ"},
     {"beneficiary_opened_at_ms": None},
 ]
 STATES = {
@@ -104,7 +105,7 @@ def test_decisions_are_the_bytes_that_they_were():
     )
     state = np.array([state_row(pick) for _ in transactions], dtype=np.int64)
     matrix, modes = feature_matrix(event, state), [pick.choice(MODES) for _ in transactions]
-    payload = [Decoded(each, WIRE.encode_transaction(each)[10:]) for each in transactions]
+    payload = [decoded_of(each) for each in transactions]
     sources = [Source(number % 4, number, NOW_MS) for number in range(len(transactions))]
     sha256, codes = hashlib.sha256(), Counter[str]()
     for model in (MODEL, None):

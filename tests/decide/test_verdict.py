@@ -1,5 +1,4 @@
 from pathlib import Path
-from uuid import UUID, uuid5
 
 import numpy as np
 import pytest
@@ -7,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.artefact.files import load_champion
-from pipeline.decide.verdict import CONFIDENCE_CERTAIN_BP, Mode, decide, decision_id, regime
+from pipeline.decide.verdict import CONFIDENCE_CERTAIN_BP, Mode, decide, regime
 from pipeline.domain.decision import BreakerState, Outcome, Route
 from pipeline.domain.features import COLUMN, FEATURES, NONE
 from tests.records import features, policy, small_model
@@ -147,12 +146,6 @@ def test_quiet_payment_is_allowed_by_the_fallback_with_a_reason():
 def test_missing_model_means_fallback_though_the_breaker_is_closed():
     v = verdict(CLOSED, regime(policy(), None))
     assert (v.route, v.model_answer) == (Route.FALLBACK, None)
-
-
-def test_decision_id_is_uuid5():
-    namespace = UUID("8f0c9a3e-1f1b-5c52-9d7e-6c1a5f0e2b47")
-    for name in ("tx-1", "", "ü", "x" * 64):
-        assert decision_id(name) == str(uuid5(namespace, name))
 
 
 VALUES = st.one_of(st.integers(-1, 10), st.integers(-1, 10**7), st.sampled_from([0, 1, 60, 300, 5_000_000]))

@@ -1,8 +1,8 @@
 -- Counts one chunk of a partition's payments in the windows of their beneficiaries, and looks up fraud reports and
 -- declared months, as far as one shard holds them. Returns the features of each payment; those that another shard holds
 -- are UNKNOWN.
--- KEYS: progress of the partition in this shard; beneficiaries (see beneficiary.lua); then facts (strings: observed at,
--- value; see newest.lua).
+-- KEYS: progress of the partition in this shard; beneficiaries (see beneficiary.lua); then facts (strings that begin with
+-- observed at and value; see newest.lua).
 -- ARGV[1]: first, last, committed, initial, rebuild, since, number of beneficiaries; then for each payment its offset, its
 -- index in the chunk, the index of its beneficiary, the indices among the facts of its IP address, its device and its
 -- declared month (0 where this shard doesn't hold it), its time, its sender hash and its payment hash.
