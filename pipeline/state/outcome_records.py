@@ -10,7 +10,6 @@ Invariants
 
 from __future__ import annotations
 
-from hashlib import sha256
 from typing import Final, NamedTuple
 
 from pipeline.domain.decision import Decision
@@ -27,7 +26,6 @@ KINDS: Final = {
     ExecutionState.RELEASED: OutcomeKind.WITHDRAWN,  # the payment that is decided anew counts itself
     ExecutionState.OTHER: OutcomeKind.UNMADE,
 }
-NAME_BYTES: Final = 16
 _AMOUNT: Final = COLUMN["amount_gbp_minor"]
 _COUNT_1H: Final = COLUMN["account_count_1h"]
 
@@ -38,8 +36,8 @@ class Unusable(NamedTuple):
     refusal: Refusal
 
 
-Told = PaymentOutcome | Unusable | None
-"""The content of a record; None where it changes nothing that is known."""
+Told = PaymentOutcome | Unusable
+"""The content of a record."""
 
 
 def counted_amount_gbp_minor(decision: Decision) -> int:
@@ -55,24 +53,18 @@ def told_by_execution(execution: Execution | Refusal) -> Told:
     return Unusable(execution) if isinstance(execution, Refusal) else outcome_of_execution(execution)
 
 
-def outcome_of_execution(execution: Execution) -> PaymentOutcome | None:
-    """Return what an execution says of its payment; None where that can change nothing that is known."""
+def outcome_of_execution(execution: Execution) -> PaymentOutcome:
+    """Return what an execution says of its payment. What it doesn't know, the state takes strictly."""
     kind = KINDS[execution.state]
     made_at_ms = NONE
     if kind is OutcomeKind.MADE:
         made_at_ms = max(execution.payment_time_ms, execution.payment_logged_at_ms, execution.event_time_ms)
-    outcome = PaymentOutcome(
+    return PaymentOutcome(
         execution.account_id,
         execution.beneficiary_account_id,
         kind,
         execution.payment_time_ms,
         made_at_ms,
         execution.amount_gbp_minor,
-        outcome_name(execution.execution_id),
+        execution.execution_id.encode(),
     )
-    return outcome
-
-
-def outcome_name(execution_id: str) -> bytes:
-    """Return the name of a payment, 16 bytes. Its id is hashed, so that the name is even where a writer's id is not."""
-    return sha256(execution_id.encode()).digest()[:NAME_BYTES]

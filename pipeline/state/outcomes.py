@@ -34,7 +34,7 @@ class Effect(IntEnum):
     WITHDRAW = 1
     MAKE = 2  # makes the payee known
     ALLOW = 3  # takes a withdrawal back, and makes no payee known
-    UNMAKE = 4
+    UNMAKE = 4  # takes a withdrawal back, and the payee's knowledge
 
 
 def effect_of(outcome: PaymentOutcome) -> Effect:
@@ -83,6 +83,7 @@ class AccountOutcomes:
             case Effect.ALLOW:
                 self._allow(name)
             case Effect.UNMAKE:
+                self._allow(name)
                 self._unmake(payee, name)
 
     def is_paid(self, payee: str, now_ms: int) -> bool:

@@ -357,7 +357,8 @@ class Answers:
 
     def finished(self, label_delay_ms: int) -> PartitionObservation:
         is_declared = self._declared != NONE
-        enter_unknown(self.state, self._events, is_declared, self._coverage, label_delay_ms)
+        positions = self._outcomes_position
+        enter_unknown(self.state, self._events, is_declared, positions, self._coverage, label_delay_ms)
         month = self.state[:, _MONTH]
         month[:] = np.where(is_declared, self._declared, month)
         return PartitionObservation(self.freshness, self.state, self._outcomes_position)

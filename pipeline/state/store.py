@@ -243,6 +243,14 @@ class RedisState:
                 return int(position)
             place = applied  # a call does as much as doesn't take long
 
+    async def await_outcomes(self, partition: int, due: int) -> None:
+        """Make what outcomes could tell UNKNOWN until the state has taken in all below the offset `due`.
+
+        That is for a state that had them and lost them, as the first of them tell less than all: a payee is known whose
+        payment was reversed later, and what was blocked later counts towards the volume of a normal month.
+        """
+        await self._run([("HSET", self._keys.outcomes(partition), "due", due)])
+
     async def outcomes_position(self, partition: int) -> int | None:
         """Return the next offset of the partition's outcomes that is to be read; None where none was taken in yet."""
         (position,) = await self._run([("HGET", self._keys.outcomes(partition), "position")])

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.domain.context import Account, Label, RiskSignal, RiskSignalKind
-from pipeline.domain.features import BENEFICIARY_PAYMENTS_MAX, NONE, STATE
+from pipeline.domain.features import BENEFICIARY_PAYMENTS_MAX, NONE, STATE, UNKNOWN
 from pipeline.domain.identities import LATE_AFTER_MS
 from pipeline.domain.outcome import PaymentOutcome
 from pipeline.domain.refusals import FUTURE_TOLERANCE_MS
@@ -112,7 +112,7 @@ class Windows:
         self._normal_months = Facts(absent=NONE)  # by account, GBP minor
         self._reports = Facts(absent=0)  # by kind and entity
 
-    def observe(self, event: StateEvent) -> tuple[int, ...]:
+    def observe(self, event: StateEvent, *, with_outcomes: bool = True) -> tuple[int, ...]:
         """Count `event` and return its STATE features, which are all NONE where it does not count."""
         if not event.is_counted:
             return _NO_ROW
@@ -123,8 +123,9 @@ class Windows:
         beneficiary = self._beneficiaries.get(beneficiary_id)
         if beneficiary is None:
             beneficiary = self._beneficiaries[beneficiary_id] = _Beneficiary(self._label_delay_ms)
+        outcomes = self._outcomes.get(account_id) if with_outcomes else None
         return (
-            *account.observe(event, self.declared_month(account_id), self._outcomes.get(account_id)),
+            *account.observe(event, self.declared_month(account_id), outcomes),
             *beneficiary.observe(event),
             self._reports_of(IP_ADDRESS, event.ip_address),
             self._reports_of(DEVICE, event.device_id),
@@ -180,6 +181,7 @@ class MemoryState:
         self._progress: dict[int, _Progress] = {}
         self._outcomes: dict[int, int] = {}  # partition → position
         self._outcomes_since: dict[int, int] = {}
+        self._outcomes_due: dict[int, int] = {}  # partition → position from which on what is held is whole again
 
     def observe(
         self,
@@ -227,6 +229,10 @@ class MemoryState:
         self._outcomes[partition] = position
         return position
 
+    def await_outcomes(self, partition: int, due: int) -> None:
+        """Make what outcomes could tell UNKNOWN, as RedisState.await_outcomes does."""
+        self._outcomes_due[partition] = due
+
     def outcomes_position(self, partition: int) -> int | None:
         return self._outcomes.get(partition)
 
@@ -268,14 +274,18 @@ class MemoryState:
         progress.move_on(share)
         state = np.array([snapshot.row for snapshot in snapshots], dtype=np.int64).reshape(-1, len(STATE))
         is_declared = np.array([snapshot.is_month_declared for snapshot in snapshots], dtype=np.bool_)
-        enter_unknown(state, share.events, is_declared, self._coverage(share.partition), self._label_delay_ms)
         positions = np.array([snapshot.outcomes_position for snapshot in snapshots], dtype=np.int64)
+        coverage = self._coverage(share.partition)
+        enter_unknown(state, share.events, is_declared, positions, coverage, self._label_delay_ms)
         return PartitionObservation(np.array(freshness, dtype=np.int8), state, positions)
 
     def _count(self, partition: int, progress: _Progress, event: StateEvent) -> _Snapshot:
         is_declared = self.windows.declared_month(event.account_id) != NONE
-        row = self.windows.observe(event)
-        snapshot = progress.snapshots[event.offset] = _Snapshot(row, is_declared, self._outcomes.get(partition, NONE))
+        position = self._outcomes.get(partition, NONE)
+        is_whole = max(position, 0) >= self._outcomes_due.get(partition, 0)
+        row = self.windows.observe(event, with_outcomes=is_whole)
+        snapshot = _Snapshot(row, is_declared, position if is_whole else UNKNOWN)
+        progress.snapshots[event.offset] = snapshot
         return snapshot
 
     def _coverage(self, partition: int) -> Coverage:

@@ -42,6 +42,7 @@ class Topics(NamedTuple):
 
     transactions: str
     decisions: str
+    outcomes: str
 
 
 class Sources(NamedTuple):

@@ -20,6 +20,7 @@ local EMPTY = string.rep('\0', HEADER_BYTES)
 local WRAP = 2^32
 local HOUR_MS, DAY_MS, WEEK_MS, MONTH_MS = 3600000, 86400000, 7 * 86400000, 30 * 86400000
 local KNOWN_AFTER_MS = DAY_MS  -- PAYEE_KNOWN_AFTER_MS of pipeline/domain/features.py
+local NOT_WHOLE = -2  -- position in the row of a payment while outcomes that were known are still to be taken in
 local ORIGIN_MS = 1420070400000  -- 2015-01-01, from which stored times count
 local BLOCK_MS = MONTH_MS
 local BLOCK_SUM_MAX = 2^51  -- three of them still sum exactly
@@ -31,8 +32,12 @@ local first, last, committed, is_initial, is_rebuild, since, at = unpack_at('>I6
 local reached, lost, pruned, is_missing = begin(KEYS[1], first, is_initial)
 if not reached then return lost end
 since = since_of(is_missing, since)
-local position, outcomes_since, has_outcomes = unpack(call('HMGET', TAG .. 'outcomes', 'position', 'since', 'held'))
+local position, applied, due, outcomes_since, has_outcomes =
+  unpack(call('HMGET', TAG .. 'outcomes', 'position', 'applied', 'due', 'since', 'held'))
 position, outcomes_since = tonumber(position) or UNKNOWN, tonumber(outcomes_since) or UNKNOWN
+if max(position, 0) < (tonumber(due) or 0) or (tonumber(applied) or 0) > 0 then
+  position, has_outcomes = NOT_WHOLE, nil
+end
 
 local texts = {}
 if #KEYS > 1 then texts = call('MGET', unpack(KEYS, 2)) end

@@ -1,7 +1,8 @@
 -- Takes in what became of payments of one partition, in the order of the outcomes' log. Returns the position that the
 -- state holds, and how many outcomes it has taken in beyond it.
 -- KEYS: outcomes of the partition (hash: `position`, the offset below which all outcomes are taken in; `applied`, how
--- many are beyond it; `since`, where older ones are missing, see coverage.lua; `held`, where any account has some); then
+-- many are beyond it; `due`, the offset from which on what is held is whole again after a loss; `since`, where older
+-- ones are missing, see coverage.lua; `held`, where any account has some); then
 -- for each account the hash of its payees (kind o: beneficiary hash → up to two payments that were made to it, each with
 -- the time in 5 bytes and 2 bytes of name). Its withdrawn payments stand beside it (kind w, see withdrawn.lua).
 -- ARGV[1]: first, last, initial, since, how many outcomes the range has, and how many of them come before; then for each
@@ -152,7 +153,7 @@ while at <= #request and cost < COST_MAX do
   local payments, flag = unpack(call('HMGET', KEYS[number], payee, WITHDRAWN_FIELD))
   if effect == WITHDRAW or effect == UNMAKE then unmake(number, payee, payments, short) end
   if effect == WITHDRAW then withdraw(number, flag, time, amount, name) end
-  if effect == MAKE or effect == ALLOW then allow(number, flag, name) end
+  if effect == MAKE or effect == ALLOW or effect == UNMAKE then allow(number, flag, name) end
   if effect == MAKE then make(number, payee, payments, flag, made_at, short) end
   applied = applied + 1
 end

@@ -3,8 +3,8 @@
 Invariants
 1. The state alone says where to go on. It takes a slice in only where that follows what it has, so a slice that comes
    twice, or from two workers at once, counts once.
-2. No decision waits for an outcome. While outcomes are late, their payees are taken for unpaid and what was withdrawn
-   for volume, which is never more permissive (I4).
+2. No decision waits for an outcome. What isn't known yet makes no payee known, and leaves every payment in the volume.
+   What was known and was lost is UNKNOWN until all of it is back (I4).
 3. A record that can't be used is passed over only once its dead letter stands on the topic.
 
 Partitions of outcomes are shared out by a consumer group of their own; whoever follows one writes to the state of all.
@@ -54,8 +54,17 @@ class OutcomesState(Protocol):
     """The part of the state store that takes in outcomes."""
 
     async def apply_outcomes(
-        self, partition: int, first: int, last: int, outcomes: Sequence[PaymentOutcome], *, initial: bool = False
+        self,
+        partition: int,
+        first: int,
+        last: int,
+        outcomes: Sequence[PaymentOutcome],
+        *,
+        initial: bool = False,
+        since_ms: int | None = None,
     ) -> int: ...
+    async def await_outcomes(self, partition: int, due: int) -> None: ...
+    async def outcomes_position(self, partition: int) -> int | None: ...
 
 
 class OutcomesMisplaced(Exception):
@@ -67,6 +76,7 @@ class Logs(NamedTuple):
 
     open_source: Callable[[PositionsOf], PositionedLog[Told]]
     extents: Callable[[], Mapping[int, Extent]]  # of the topic of outcomes
+    time_of: Callable[[int, int], int]  # log time of a partition's record at an offset, or now where there is none
     payment_partitions: Callable[[], int]
 
 
@@ -95,7 +105,7 @@ class Follower:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="kafka-outcomes")
         self._stopping = asyncio.Event()
         self._source: PositionedLog[Told] | None = None
-        self._initial: set[int] = set()  # partitions whose oldest outcomes are no longer on the log
+        self._reached: dict[int, int] = {}  # the furthest that the state was known to be, by partition
         self._failures, self._went_well_s = 0, clock_s()
         self._refused = 0
         self._lag_due_s = 0.0
@@ -140,19 +150,25 @@ class Follower:
 
     async def _starts(self, partitions: Sequence[int]) -> dict[int, int]:
         """Return where the state goes on in each partition; where it has nothing, it begins with the oldest record."""
-        extents = await asyncio.get_running_loop().run_in_executor(None, self._logs.extents)
+        in_any_thread = asyncio.get_running_loop().run_in_executor
+        extents = await in_any_thread(None, self._logs.extents)
         starts: dict[int, int] = {}
         for partition in partitions:
             low, high = extents[partition]
-            reached = await self._state.apply_outcomes(partition, low, low, (), initial=low > 0)
-            if reached > high:
-                raise OutcomesMisplaced(
-                    f"the state has outcomes of [{partition}] up to {reached}, the log up to {high}"
-                )
-            if reached < low:
-                log.error("outcomes_expired", partition=partition, reached=reached, oldest=low)
-            starts[partition] = reached
-            log.info("outcomes_followed", partition=partition, offset=reached, end=high)
+            held = await self._state.outcomes_position(partition)
+            if (held or 0) < self._reached.get(partition, 0):  # it had more, and lost that
+                await self._state.await_outcomes(partition, high)
+            since_ms = None
+            if low > (held or 0):  # nothing older can be had
+                since_ms = await in_any_thread(None, self._logs.time_of, partition, low)
+                log.error("outcomes_expired", partition=partition, reached=held, oldest=low)
+            start = await self._state.apply_outcomes(
+                partition, low, low, (), initial=since_ms is not None, since_ms=since_ms
+            )
+            if not low <= start <= high:
+                raise OutcomesMisplaced(f"the state has outcomes of [{partition}] to {start}, the log {low} to {high}")
+            starts[partition] = self._reached[partition] = start
+            log.info("outcomes_followed", partition=partition, offset=start, end=high)
         return starts
 
     async def _turn(self) -> None:
@@ -179,12 +195,13 @@ class Follower:
             told = _checked(record)
             if isinstance(told, Unusable):
                 await self._refuse(record, told.refusal)
-            elif told is not None:
+            else:
                 outcomes.append(told)
         reached = await self._state.apply_outcomes(span.partition, span.before, span.after, outcomes)
         if reached != span.after:
             log.warning("outcomes_elsewhere", partition=span.partition, expected=span.after, reached=reached)
             return False
+        self._reached[span.partition] = reached
         for kind, count in Counter(outcome.kind for outcome in outcomes).items():
             metrics.OUTCOMES.labels(kind).inc(count)
         return True
