@@ -279,12 +279,33 @@ class RedisState:
                 ready.add(partition)
             accounts[partition] = _number(next(replies))
             counted = [_number(next(replies)) for _ in shards]
-            claimed = [
-                None if reply is None else int.from_bytes(reply[:7]) for reply in (next(replies) for _ in shards)
-            ]
+            replied = [next(replies) for _ in shards]
+            claimed = [None if reply is None else int.from_bytes(reply[:7]) for reply in replied]
             reached = [offset for offset in (*counted, *claimed) if offset is not None]
             shared[partition] = min(reached) if len(reached) == 2 * len(shards) else None
         return Survey(accounts, shared, frozenset(ready), is_shared_ready)
+
+    async def partitions(self) -> list[int]:
+        """Return the partitions that the state ever saw."""
+        replies = await self._run([("HKEYS", self._keys.claim_progress(shard)) for shard in self._shards])
+        return sorted({int(partition) for reply in replies for partition in reply})
+
+    async def facts(self) -> list[dict[str, str]]:
+        """Return what each master says about itself (INFO)."""
+        try:
+            replies = await self._redis.each(("INFO",))
+        except (RedisError, OSError) as error:
+            raise StateUnavailable(f"Redis can't be reached: {type(error).__name__}") from error
+        lines = [[line.partition(":") for line in bytes(reply).decode().splitlines()] for reply in replies]
+        return [{name: value for name, found, value in each if found} for each in lines]
+
+    async def backup_at_ms(self) -> int | None:
+        """Return when `fraud state backup` last ended well."""
+        (held,) = await self._run([("GET", self._keys.backup())])
+        return _number(held)
+
+    async def remember_backup(self, at_ms: int) -> None:
+        await self._run([("SET", self._keys.backup(), at_ms)])
 
     async def begin(self, partition: int, start: int, since_ms: int | None) -> None:
         """Start a partition, under every tag that never saw it, at an offset before which nothing can be had.
@@ -489,7 +510,7 @@ class RedisState:
             raise StateUnavailable(f"Redis can't be reached: {type(error).__name__}") from error
 
     async def _run(self, commands: Sequence[Command]) -> list[Any]:
-        """Return the replies in order. Raises NoScriptError, StateUnavailable or StateFault; none quotes a key (I10)."""
+        """Return the replies. Raises NoScriptError, StateUnavailable or StateFault; none quotes a key (I10)."""
         try:
             replies = await self._redis.run(commands)
         except (RedisError, OSError) as error:

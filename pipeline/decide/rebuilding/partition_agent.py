@@ -85,7 +85,7 @@ class PartitionRebuild:
             past = self._past_decisions()
             if past is not None:
                 opened.callback(past.close)
-            at = await self._begun(payments, oldest, target)
+            at = await self._begun(payments, oldest)
             restarts, away_since_s = 0, time.monotonic()
             while at < target:
                 began_at = at
@@ -110,7 +110,7 @@ class PartitionRebuild:
             return None
         return PastDecisions(open_reader, wire, topics.decisions, self._partition, extent.high)
 
-    async def _begun(self, payments: LogReader, oldest: int, target: int) -> int:
+    async def _begun(self, payments: LogReader, oldest: int) -> int:
         """Return where to go on; what was never seen begins with the oldest record."""
         reached = await self._state.positions(self._partition)
         if reached is not None and reached >= oldest:
