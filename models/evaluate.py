@@ -23,7 +23,7 @@ import numpy as np
 from models.artefact.scoring import Calibration, Column, Model, score
 from models.train.compile import compile_terms
 from models.train.learn import Learner, fit
-from pipeline.domain.features import COLUMN, FEATURES, UNKNOWN, Matrix
+from pipeline.domain.features import COLUMN, FEATURES, NONE, Matrix
 
 _DAYS: Final = ((1, "24h", "1d"), (7, "7d", "7d"), (30, "30d", "30d"))
 HANDBOOK_FEATURES: Final = (
@@ -60,8 +60,8 @@ def handbook(path: Path, bags: int, jobs: int) -> dict[str, Any]:
 
 
 def handbook_matrix(payments: Any) -> Matrix:
-    """Map the book's columns to ours; return (n, len(FEATURES)), in which all other features are UNKNOWN."""
-    matrix = np.full((len(payments), len(FEATURES)), UNKNOWN, dtype=np.int64)
+    """Map the book's columns to ours; return (n, len(FEATURES)), in which all other features are NONE."""
+    matrix = np.full((len(payments), len(FEATURES)), NONE, dtype=np.int64)
     matrix[:, COLUMN["amount_gbp_minor"]] = np.round(payments.TX_AMOUNT * 100)
     matrix[:, COLUMN["is_weekend"]] = payments.TX_DURING_WEEKEND
     matrix[:, COLUMN["local_minute_of_day"]] = payments.TX_TIME_SECONDS // 60 % 1440
@@ -73,7 +73,7 @@ def handbook_matrix(payments: Any) -> Matrix:
         labelled = payments[f"TERMINAL_ID_NB_TX_{window}"]
         risk_ppm = np.round(payments[f"TERMINAL_ID_RISK_{window}"] * 1_000_000)
         matrix[:, COLUMN[f"beneficiary_labelled_{beneficiary_window}"]] = labelled
-        matrix[:, COLUMN[f"beneficiary_risk_ppm_{beneficiary_window}"]] = np.where(labelled > 0, risk_ppm, UNKNOWN)
+        matrix[:, COLUMN[f"beneficiary_risk_ppm_{beneficiary_window}"]] = np.where(labelled > 0, risk_ppm, NONE)
     return matrix
 
 

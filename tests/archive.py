@@ -10,17 +10,17 @@ import numpy as np
 
 from models.artefact.files import golden_json, load, tables_json, write
 from models.artefact.vectors import golden_vectors
-from pipeline.decide.decision_encoder import DecisionEncoder
+from pipeline.decide.decision_encoder import DecisionEncoder, with_position
 from pipeline.decide.event_features import EventRows
 from pipeline.decide.verdict import Mode, Regime, decide, regime
 from pipeline.domain.decision import BreakerState, StoredDecision
 from pipeline.domain.features import COLUMN, EVENT, FEATURES, STATE_SLICE, feature_matrix
 from pipeline.domain.log import Source
-from pipeline.domain.payment import Decoded, Transaction
+from pipeline.domain.payment import Transaction
 from pipeline.io.avro.wire import WireFormat
 from pipeline.replay.archive_files import RegimeArchive
 from pipeline.replay.regimes import Missing, RegimeKey
-from tests.records import NOON_MS, PAYMENT, POLICY_PATH, features, policy, small_model
+from tests.records import NOON_MS, PAYMENT, POLICY_PATH, decoded_of, features, policy, small_model
 
 WIRE = WireFormat()
 CLOSED = Mode(BreakerState.CLOSED, "all", True)
@@ -61,15 +61,15 @@ class Archive:
 
     def values(self, payments: Sequence[Transaction], modes: Sequence[Mode], **state: int) -> list[bytes]:
         """The payments' decisions, as the worker encodes them, with a quiet account's state but for `state`."""
-        event = np.array([EventRows(policy()).row(payment) for payment in payments], dtype=np.int64)
+        event = np.array([EventRows(policy()).row(payment, NOON_MS) for payment in payments], dtype=np.int64)
         quiet = features(**state)[:, STATE_SLICE]
         matrix = feature_matrix(event, np.repeat(quiet, len(payments), axis=0))
         assert matrix.shape[1] == len(FEATURES) > len(EVENT)
         encoder = DecisionEncoder(WIRE.header("decision.v1"), self.in_force, "decide/test")
-        decoded = [Decoded(payment, WIRE.encode_transaction(payment)[10:]) for payment in payments]
+        decoded = [decoded_of(payment) for payment in payments]
         sources = [Source(place % 4, place, NOON_MS) for place in range(len(payments))]
         verdicts = decide(matrix, modes, self.in_force)
-        return encoder.encode(decoded, sources, matrix, verdicts, [NOON_MS + 7] * len(payments))
+        return encoder.encode(decoded, sources, with_position(matrix, -1), verdicts, [NOON_MS + 7] * len(payments))
 
 
 def payment(number: int, **fields: object) -> Transaction:

@@ -9,7 +9,7 @@ from typing import Final, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.domain.features import UNKNOWN
+from pipeline.domain.features import NONE
 
 FEATURE_VALUE_MAX: Final = 2**53
 
@@ -71,8 +71,8 @@ def integer(value: Json, place: str, magnitude_max: int) -> int:
 
 def feature_value(value: Json, place: str) -> int:
     number = integer(value, place, FEATURE_VALUE_MAX)
-    if number < UNKNOWN:
-        refuse(f"{place} is below {UNKNOWN}")
+    if number < NONE:
+        refuse(f"{place} is below {NONE}")
     return number
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from models.artefact.scoring import Model, score
-from pipeline.domain.features import COLUMN, FEATURES, UNKNOWN, Matrix
+from pipeline.domain.features import COLUMN, FEATURES, NONE, Matrix
 
 
 class GoldenVector(NamedTuple):
@@ -21,9 +21,9 @@ class GoldenVector(NamedTuple):
 def golden_matrix(vectors: Sequence[GoldenVector], names: Sequence[str]) -> Matrix:
     """Return the vectors' features as a matrix (vectors, len(FEATURES)).
 
-    A feature that the model does not see is UNKNOWN, so a new feature changes no golden vector.
+    A feature that the model does not see is NONE, so a new feature changes no golden vector.
     """
-    matrix = np.full((len(vectors), len(FEATURES)), UNKNOWN, dtype=np.int64)
+    matrix = np.full((len(vectors), len(FEATURES)), NONE, dtype=np.int64)
     for row, vector in enumerate(vectors):
         matrix[row, [COLUMN[name] for name in names]] = vector.features
     return matrix

@@ -13,7 +13,7 @@ from interpret.glassbox import ExplainableBoostingClassifier  # type: ignore[imp
 from numpy.typing import NDArray
 from scipy.stats import rankdata  # type: ignore[import-untyped]
 
-from pipeline.domain.features import COLUMN, UNKNOWN, Matrix
+from pipeline.domain.features import COLUMN, NONE, Matrix
 
 TWIN_CORRELATION: Final = 0.95
 RISING: Final = 1
@@ -93,7 +93,7 @@ def fit(learner: Learner, features: Matrix, fraud: NDArray[np.bool_], jobs: int 
         n_jobs=jobs,
     )
     with warnings.catch_warnings():
-        # It warns that its plots don't show missing values. Ours are the bin of UNKNOWN, and the reasons name them.
+        # It warns that its plots don't show missing values. Ours are the bin of NONE, and the reasons name them.
         warnings.filterwarnings("ignore", message="Missing values detected")
         booster.fit(columns, fraud.astype(np.int64))
     return booster
@@ -102,11 +102,11 @@ def fit(learner: Learner, features: Matrix, fraud: NDArray[np.bool_], jobs: int 
 def twins(columns: NDArray[np.float64]) -> list[tuple[int, int]]:
     """Return the pairs of columns that rise together so much that they may not form a term.
 
-    The measure is rank correlation, with UNKNOWN the lowest rank. The mass of such a pair lies along its diagonal, and
+    The measure is rank correlation, with NONE the lowest rank. The mass of such a pair lies along its diagonal, and
     to separate its table from the two one-feature tables is ill-conditioned: the averages over 7 and over 30 days got
     entries of 463 and of 1,819 log-odds that way.
     """
-    ranks = rankdata(np.nan_to_num(columns, nan=UNKNOWN), axis=0)
+    ranks = rankdata(np.nan_to_num(columns, nan=NONE), axis=0)
     varying = np.flatnonzero(ranks.std(axis=0) > 0)
     correlation = np.atleast_2d(np.corrcoef(ranks[:, varying], rowvar=False))
     found = np.argwhere(np.triu(np.abs(correlation) > TWIN_CORRELATION, k=1))
@@ -114,6 +114,6 @@ def twins(columns: NDArray[np.float64]) -> list[tuple[int, int]]:
 
 
 def booster_input(features: Matrix, names: Sequence[str]) -> NDArray[np.float64]:
-    """Return the named columns as floats, UNKNOWN as missing. They are exact, because values stay below 2^53."""
+    """Return the named columns as floats, NONE as missing. They are exact, because values stay below 2^53."""
     columns = features[:, [COLUMN[name] for name in names]]
-    return np.where(columns == UNKNOWN, np.nan, columns.astype(np.float64))
+    return np.where(columns == NONE, np.nan, columns.astype(np.float64))

@@ -29,7 +29,7 @@ from models.train.compile import calibrate, compile_terms
 from models.train.history import Examples, HistoryRefused, generated, read
 from models.train.learn import Learner, fit
 from models.train.metrics import Metrics, measure
-from pipeline.domain.features import COLUMN, FEATURES, UNKNOWN, Matrix
+from pipeline.domain.features import COLUMN, FEATURES, NONE, Matrix
 
 LEARNED_PERCENT: Final = 65
 CALIBRATED_PERCENT: Final = 15
@@ -127,13 +127,13 @@ def _golden_rows(features: Matrix, score_micro: Matrix) -> Matrix:
     """Choose rows from the lowest to the highest score, and add one of which nothing is known."""
     order = np.argsort(score_micro, kind="stable")
     chosen = order[np.linspace(0, len(order) - 1, GOLDEN_VECTORS - 1).astype(np.int64)]
-    return np.concatenate([features[chosen], np.full((1, len(FEATURES)), UNKNOWN, dtype=np.int64)])
+    return np.concatenate([features[chosen], np.full((1, len(FEATURES)), NONE, dtype=np.int64)])
 
 
 def _median(column: Matrix) -> int:
-    """Return the median of the known values, the lower of two middle ones; UNKNOWN where none is known."""
-    known = np.sort(column[column != UNKNOWN])
-    return int(known[(len(known) - 1) // 2]) if len(known) else UNKNOWN
+    """Return the median of the known values, the lower of two middle ones; NONE where none is known."""
+    known = np.sort(column[column != NONE])
+    return int(known[(len(known) - 1) // 2]) if len(known) else NONE
 
 
 def _sha256(examples: Examples) -> str:

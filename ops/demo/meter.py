@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from pipeline.decide.decision_topics import Located, Unreadable, located
 from pipeline.domain.decision import Outcome, Route
-from pipeline.domain.features import COLUMN, UNKNOWN
+from pipeline.domain.features import COLUMN, NONE
 from pipeline.domain.log import Record
 from pipeline.domain.refusals import Refusal
 from pipeline.io.avro.wire import WireFormat
@@ -219,7 +219,7 @@ class Meter:
         self._counts[outcome, route] += 1
         self._ids.add(decision.decision_id)
         month_percent = decision.snapshot.features[_MONTH]
-        if len(self._ids) <= FIRST_LOOKED_AT and month_percent != UNKNOWN:
+        if len(self._ids) <= FIRST_LOOKED_AT and month_percent != NONE:
             self._first_months_percent.append(month_percent)
         if self._measured_from_ms and decision.source_timestamp_ms >= self._measured_from_ms:
             self._seen.append(_Seen(now_s, latency_ms, outcome))

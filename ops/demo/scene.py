@@ -21,7 +21,7 @@ from ops.rail.process import rail_url
 from ops.stack.postgres import postgres_url
 from pipeline.audit.key_files import create_signing_key
 from pipeline.decide.policy import Policy, parse_policy
-from pipeline.domain.features import COLUMN, FEATURES, UNKNOWN, Matrix
+from pipeline.domain.features import COLUMN, FEATURES, NONE, Matrix
 from pipeline.io.sealing import create_key_file
 from pipeline.io.settings import Profile, Settings
 
@@ -182,7 +182,7 @@ def golden_rows(manifest: Mapping[str, object]) -> Matrix:
     names, golden = manifest["features"], manifest["golden"]
     assert isinstance(names, list)
     assert isinstance(golden, list)
-    rows = np.full((len(golden), len(FEATURES)), UNKNOWN, dtype=np.int64)
+    rows = np.full((len(golden), len(FEATURES)), NONE, dtype=np.int64)
     for row, vector in enumerate(golden):
         rows[row, [COLUMN[name] for name in names]] = vector["features"]
     return rows

@@ -28,7 +28,7 @@ from pipeline.domain.log import Outgoing, Record, Span
 from pipeline.domain.refusals import RefusalCode
 from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.kafka.transaction_log import Batch, TransactionLog
-from pipeline.state.store import Prepared, RedisState
+from pipeline.state.store import Prepared, RedisState, StateFault
 
 log = structlog.get_logger("decide")
 
@@ -99,7 +99,14 @@ class DecisionAgent:
         self.judge = judge
         self.on_failure: Callable[[BaseException], None] = _unheard
         self._transactions, self._state, self._breaker = transactions, state, breaker
-        self._observer = Observer(transactions, state, breaker, rebuild, patience_s=state_patience_s)
+        self._observer = Observer(
+            transactions,
+            state,
+            breaker,
+            rebuild,
+            patience_s=state_patience_s,
+            fail=lambda error: self.on_failure(error),  # which is set later
+        )
         self._letter_of, self._clock_ms = letter_of, clock_ms
         self._stages = _Stages()
 
@@ -268,6 +275,8 @@ class DecisionAgent:
                 raise
             except Exception as error:  # whatever a record makes our code raise
                 number = attempt.failures + 1
+                if isinstance(error, StateFault):
+                    metrics.STATE_FAULTS.inc()
                 log.exception("judging_failed", attempt=number, records=len(part.records), error=type(error).__name__)
                 bisection.failed()
         return judged
@@ -287,6 +296,8 @@ class DecisionAgent:
         """Called while the error is handled."""
         work.failures += 1
         records = len(work.batch.records)
+        if isinstance(error, StateFault):
+            metrics.STATE_FAULTS.inc()
         log.exception(event, attempt=work.failures, records=records, error=type(error).__name__)
 
     def _drop(self, batch: Batch) -> None:

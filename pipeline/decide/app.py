@@ -27,10 +27,12 @@ from pipeline.decide import metrics
 from pipeline.decide.agent import DecisionAgent
 from pipeline.decide.batch import Judge, SetAside, TopicNames
 from pipeline.decide.breaker_agent import BreakerWatch
-from pipeline.decide.policy import PolicyRefused, parse_policy
+from pipeline.decide.policy import PolicyRefused, parse_new_policy
 from pipeline.decide.rebuild_agent import Rebuild, require_partitions
+from pipeline.decide.rebuilding.partition_agent import Topics
 from pipeline.decide.verdict import Regime, regime
-from pipeline.domain.log import Outgoing
+from pipeline.domain.log import Outgoing, Record
+from pipeline.domain.refusals import Refusal
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.dead_letters import DeadLetters
 from pipeline.io.health import state_page
@@ -94,11 +96,20 @@ class Worker:
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         self.source = RegimeSource(settings)
+        self.rebuild = Rebuild(
+            self.state,
+            self._open_reader,
+            self.wire,
+            self.context,
+            Topics(settings.topic("transactions.v1"), settings.topic("decisions.v1")),
+            assigned=lambda: self.transactions.assigned_partitions,
+            patience_s=settings.state_patience_s,
+        )
         self.agent = DecisionAgent(
             self.transactions,
             self.state,
             self.breaker,
-            Rebuild(self.state, self._open_reader, self.context, settings.topic("transactions.v1")),
+            self.rebuild,
             self.judge_of(self.source.current),
             letter_of=self._letter_of,
             state_patience_s=settings.state_patience_s,
@@ -159,6 +170,8 @@ class Worker:
             **state_page("ready", self._not_ready()).body,
             "partitions": list(self.transactions.assigned_partitions),
             "holding": self.agent.is_holding,
+            "set_aside": list(self.transactions.set_aside_partitions),
+            "rebuild": self.rebuild.summary(),
             "policy": self.agent.judge.in_force.policy.version,
             "model": None if model is None else model.version,
             "breaker": self.breaker.summary(),
@@ -190,7 +203,7 @@ class RegimeSource:
         self._settings = settings
         self._policy_bytes = settings.policy_path.read_bytes()
         self._champion_bytes = self._read_champion()
-        self.current = regime(parse_policy(self._policy_bytes), self._load_model())
+        self.current = regime(parse_new_policy(self._policy_bytes), self._load_model())
         self._report()
 
     def changed(self) -> Regime | None:
@@ -200,7 +213,7 @@ class RegimeSource:
             return None
         self._policy_bytes, self._champion_bytes = policy_bytes, champion_bytes
         try:
-            self.current = regime(parse_policy(policy_bytes), self._load_model())
+            self.current = regime(parse_new_policy(policy_bytes), self._load_model())
         except (PolicyRefused, ModelRefused) as error:
             metrics.POLICY_REFUSED.inc()
             log.error("change_refused", why=str(error), kept=self.current.policy.version)
@@ -360,13 +373,14 @@ def _add_context(app: faust.App, worker: Worker) -> None:
 def _context_agent(worker: Worker, topic_name: str) -> Any:
     async def take_in(stream: Any) -> None:
         async for event in stream.events():
-            message = event.message
+            record = record_of_event(event)
+
+            async def tell(refusal: Refusal, record: Record = record) -> None:
+                log.warning("context_refused", topic=topic_name, code=refusal.code, detail=refusal.detail)
+                await worker.appender.append([worker.dead_letters.letter(topic_name, record, *refusal)])
+
             try:
-                refusal = await worker.context.apply_held(topic_name, message.value, worker.settings.state_patience_s)
-                if refusal is not None:
-                    log.warning("context_refused", topic=topic_name, code=refusal.code, detail=refusal.detail)
-                    letter = worker.dead_letters.letter(topic_name, record_of_event(event), *refusal)
-                    await worker.appender.append([letter])
+                await worker.context.take_in(topic_name, record, worker.settings.state_patience_s, tell)
             except Exception as error:  # the outermost loop
                 # Faust acknowledges a record whose handler raised (ADR 0001). A process that ends here has not
                 # acknowledged it, so it is delivered again; decisions under way are aborted by their transaction.

@@ -9,7 +9,6 @@ What is set aside becomes a dead letter, which the shell makes: sealing a payloa
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ from librt.strings import BytesWriter, write_i64_le
 from pipeline.alerts.catalogue import conflict_alert, mismatch_alert, poison_alert
 from pipeline.alerts.encoding import alert_record
 from pipeline.breaker.answer_counts import Answer
-from pipeline.decide.decision_encoder import DecisionEncoder
+from pipeline.decide.decision_encoder import DecisionEncoder, with_position
 from pipeline.decide.event_features import EventRows
 from pipeline.decide.rules import hits_of
 from pipeline.decide.verdict import Mode, Regime, Verdict, verdicts_of
@@ -31,15 +30,21 @@ from pipeline.domain.decision import Outcome, Route
 from pipeline.domain.features import EVENT, Matrix, feature_matrix
 from pipeline.domain.log import Outgoing, Record, Span
 from pipeline.domain.payment import Decoded, Transaction
-from pipeline.domain.refusals import Refusal, RefusalCode, canonical_ip_address, refusal_of
+from pipeline.domain.refusals import (
+    EVENT_TIME_MS_MAX,
+    EVENT_TIME_MS_MIN,
+    Refusal,
+    RefusalCode,
+    canonical_ip_address,
+    refusal_of,
+)
 from pipeline.io.avro.wire import WireFormat
-from pipeline.state.state_event import StateEvent
+from pipeline.state.state_event import CLAIM_DIGEST_BYTES, StateEvent
 from pipeline.state.windows import Freshness, PartitionEvents, PartitionObservation
 
 DUPLICATE: Final = "DUPLICATE"
 SLICE_RECORDS: Final = 100
 """A few ms of work: what a reply of Redis may wait for the event loop, and a reply takes several turns of it."""
-_BODY_DIGEST_BYTES: Final = 6
 _AMOUNT: Final = EVENT.index("amount_gbp_minor")
 
 ModesOf = Callable[[Transaction], Mode]
@@ -162,7 +167,7 @@ class Judge:
                 refused.append((record, refusal))
             else:
                 assert isinstance(decoded, Decoded)
-                payments.append(Payment(record, decoded, row(decoded.transaction)))
+                payments.append(Payment(record, decoded, row(decoded.transaction, record.source.timestamp_ms)))
         for blocked in hits_of(self.in_force.rules.static_hard, _event_matrix(payments)):
             payments[blocked].is_counted = False
         return Reading(payments, refused)
@@ -189,18 +194,21 @@ class Judge:
         payments = sorted(reading.payments, key=_partition)
         state = np.concatenate([observation.state for observation in observations])
         freshness = np.concatenate([observation.freshness for observation in observations])
+        positions = np.concatenate([observation.outcomes_position for observation in observations])
         fresh = freshness == Freshness.FRESH
         for place in np.flatnonzero(~fresh).tolist():
             self._set_aside(judged, payments[place].record, Freshness(freshness[place]), now_ms)
         yield judged
         if not fresh.all():
-            payments, state = [payments[place] for place in np.flatnonzero(fresh).tolist()], state[fresh]
+            payments = [payments[place] for place in np.flatnonzero(fresh).tolist()]
+            state, positions = state[fresh], positions[fresh]
         features = feature_matrix(_event_matrix(payments), state)
         verdicts = verdicts_of(features, [modes(p.decoded.transaction) for p in payments], self.in_force)
+        observed = with_position(features, positions)
         for start in range(0, len(payments), SLICE_RECORDS):
             end = start + SLICE_RECORDS
             part = payments[start:end]
-            yield self._decided(part, features[start:end], list(islice(verdicts, len(part))), now_ms)
+            yield self._decided(part, observed[start:end], list(islice(verdicts, len(part))), now_ms)
 
     def poison(self, record: Record, now_ms: int) -> Judged:
         """A record that made this code fail again and again, set aside."""
@@ -228,22 +236,25 @@ class Judge:
         return StateEvent(
             payment.record.source.offset,
             transaction.transaction_id,
-            hashlib.sha256(payment.decoded.body).digest()[:_BODY_DIGEST_BYTES],
+            payment.decoded.digest[:CLAIM_DIGEST_BYTES],
             transaction.account_id,
             transaction.beneficiary_account_id,
             transaction.event_time_ms,
+            min(max(payment.record.source.timestamp_ms, EVENT_TIME_MS_MIN), EVENT_TIME_MS_MAX),
             max(amount_gbp_minor, 0),
             self._event_rows.is_near_limit(amount_gbp_minor),
             None if ip_address is None else canonical_ip_address(ip_address),
             transaction.device_id,
             payment.is_counted,
+            transaction.source_system,
+            transaction.account_opened_epoch_day,
         )
 
     def _decided(
-        self, payments: Sequence[Payment], features: Matrix, verdicts: Sequence[Verdict], now_ms: int
+        self, payments: Sequence[Payment], observed: Matrix, verdicts: Sequence[Verdict], now_ms: int
     ) -> Judged:
         decoded, sources = [p.decoded for p in payments], [p.record.source for p in payments]
-        values = self._encoder.encode(decoded, sources, features, verdicts, [now_ms] * len(payments))
+        values = self._encoder.encode(decoded, sources, observed, verdicts, [now_ms] * len(payments))
         topic = self._topics.decisions
         keyed = zip(payments, values, strict=True)
         judged = Judged([Outgoing(topic, payment.record.key, value) for payment, value in keyed])
@@ -251,16 +262,14 @@ class Judge:
         return judged
 
     def _set_aside(self, judged: Judged, record: Record, freshness: Freshness, now_ms: int) -> None:
-        """Set aside a payment whose id was seen before, or is too old for that to be known."""
+        """Set aside a payment whose id was seen before."""
         match freshness:
             case Freshness.DUPLICATE:
                 judged.duplicates += 1
-                detail = "the same record was published before"
+                detail = "the same payment was published before"
                 judged.set_aside.append(SetAside(record, DUPLICATE, detail, keep_payload=False))
-            case Freshness.TOO_OLD:
-                _refuse(judged, record, Refusal(RefusalCode.TOO_OLD, "older than ids are remembered"))
             case Freshness.CONFLICT:
-                detail = "the transaction id was published before with another body"
+                detail = "another payment was published before under the same transaction id"
                 _refuse(judged, record, Refusal(RefusalCode.TRANSACTION_ID_CONFLICT, detail))
                 self._alert(judged, conflict_alert(record.source, now_ms))
             case Freshness.FRESH:

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 import redis
 
 from models.artefact.files import ModelRefused, load_champion, load_version
-from pipeline.decide.policy import PolicyRefused, parse_policy
+from pipeline.decide.policy import PolicyRefused, parse_new_policy
 from pipeline.io.avro.schema_files import SCHEMAS, schema_text
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.client import BrokerFailed
@@ -75,7 +75,7 @@ def _profile(settings: Settings) -> str:
 def _policy(settings: Settings) -> str:
     content = _policy_bytes(settings)
     try:
-        policy = parse_policy(content)
+        policy = parse_new_policy(content)
     except PolicyRefused as refusal:
         raise Failure(f"{settings.policy_path} is refused: {refusal}.", "Correct the file.") from refusal
     return f"{policy.version} of {settings.policy_path}, sha256 {policy.sha256.hex()[:16]}"

@@ -11,12 +11,14 @@ import hashlib
 from collections.abc import Sequence
 from typing import Final
 
+import numpy as np
 from librt.strings import BytesWriter, read_i64_le
 from mypy_extensions import i64
 
-from pipeline.decide.verdict import Regime, Verdict, decision_id
+from pipeline.decide.verdict import Regime, Verdict
 from pipeline.domain.decision import BreakerState, Outcome, Reason, Route
 from pipeline.domain.features import Matrix
+from pipeline.domain.identities import decision_id
 from pipeline.domain.log import Source
 from pipeline.domain.payment import Decoded
 from pipeline.io.avro.decision_decoder import DECISION
@@ -52,19 +54,20 @@ class DecisionEncoder:
         self,
         payments: Sequence[Decoded],
         sources: Sequence[Source],
-        features: Matrix,
+        observed: Matrix,
         verdicts: Sequence[Verdict],
         decided_at_ms: Sequence[int],
     ) -> list[bytes]:
-        """A value each; `features` is (n, len(FEATURES)), everything else has n entries."""
-        rows = zip(payments, sources, encode_longs(features), verdicts, decided_at_ms, strict=True)
+        """A value each; `observed` is (n, len(FEATURES) + 1): features, then the position of outcomes that they had
+        taken in. Everything else has n entries."""
+        rows = zip(payments, sources, encode_longs(observed), verdicts, decided_at_ms, strict=True)
         return [self._value(payment, source, row, verdict, at_ms) for payment, source, row, verdict, at_ms in rows]
 
     def _value(self, payment: Decoded, source: Source, row: bytes, verdict: Verdict, decided_at_ms: int) -> bytes:
-        transaction, body = payment
+        transaction, body, digest = payment
         out = BytesWriter()
         out.write(self._start)
-        out.write(decision_id(transaction.transaction_id).encode())
+        out.write(decision_id(transaction, digest, source).encode())
         _write_text(out, transaction.transaction_id)
         _write_text(out, transaction.account_id)
         _write_long(out, decided_at_ms)
@@ -87,6 +90,11 @@ class DecisionEncoder:
         out.write(hashlib.sha256(snapshot).digest())
         out.write(snapshot)
         return out.getvalue()
+
+
+def with_position(features: Matrix, outcomes_position: int | Matrix) -> Matrix:
+    """The features of payments with the position of outcomes that each had taken in."""
+    return np.column_stack((features, np.broadcast_to(outcomes_position, len(features))))
 
 
 def encode_longs(rows: Matrix) -> list[bytes]:

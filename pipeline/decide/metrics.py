@@ -26,7 +26,10 @@ DECISION_AGE_SECONDS = Histogram(
 )
 BREAKER_STATE = Gauge("fraud_breaker_state", "1 for the state that the scope is in", ["scope", "state"])
 STATE_HOLDS = Counter("fraud_state_holds_total", "Times a batch waited for the state store", ["why"])
+STATE_FAULTS = Counter("fraud_state_faults_total", "Times that a script of the state store failed on a request of ours")
 REBUILT_RECORDS = Counter("fraud_rebuilt_records_total", "Records observed again to rebuild state")
+OUTCOMES = Counter("fraud_outcomes_total", "Outcomes of payments that the state has taken in, or refused", ["kind"])
+OUTCOMES_LAG = Gauge("fraud_outcomes_lag_records", "Records of outcomes not taken in, where followed", ["partition"])
 POLICY_REFUSED = Counter("fraud_policy_refused_total", "Times a changed policy file was refused")
 IN_FORCE = Gauge("fraud_in_force", "1 for the policy and model in force", ["policy", "model"])
 SHADOW_DISAGREEMENTS = Counter(

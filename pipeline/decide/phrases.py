@@ -1,7 +1,7 @@
 """Features in plain English: the one place where a number becomes words.
 
 Invariants
-1. Every feature has a phrase for every value it can take, UNKNOWN included; a phrase states a fact and no judgement.
+1. Every feature has a phrase for every value it can take, NONE included; a phrase states a fact and no judgement.
 2. No phrase holds an id, name, address or reference (I10).
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from pipeline.domain.features import UNKNOWN
+from pipeline.domain.features import NONE
 from pipeline.domain.money import pounds_text
 
 WORDS_REMEMBERED: Final = 8192
@@ -52,7 +52,7 @@ def short_fact_of(feature: str, observed: int) -> str:
 def compared(feature: str, fact: str, observed: int, limit: int) -> str:
     """The fact, and by how much the observed value is over or short of the limit."""
     amount = PHRASES[feature].amount
-    if amount is None or observed == UNKNOWN:
+    if amount is None or observed == NONE:
         return fact
     if observed > limit:
         return f"{fact}, {amount(observed - limit)} over the limit of {amount(limit)}"
@@ -61,7 +61,7 @@ def compared(feature: str, fact: str, observed: int, limit: int) -> str:
 
 def with_typical(feature: str, fact: str, observed: int, typical: int) -> str:
     """The fact, as `fact_of` gives it, and what is typical."""
-    if typical == UNKNOWN or observed == typical:
+    if typical == NONE or observed == typical:
         return fact
     amount = typical_of(feature, typical)
     return fact if amount is None else f"{fact} ({amount} is typical)"
@@ -85,11 +85,11 @@ def _unit(noun: str) -> Callable[[int], str]:
 
 
 def _known(fact: Callable[[int], str], unknown: str) -> Callable[[int], str]:
-    return lambda value: unknown if value == UNKNOWN else fact(value)
+    return lambda value: unknown if value == NONE else fact(value)
 
 
 def _flag(yes: str, no: str, unknown: str = "this was not looked up") -> Phrase:
-    return Phrase(lambda value: unknown if value == UNKNOWN else yes if value else no, None)
+    return Phrase(lambda value: unknown if value == NONE else yes if value else no, None)
 
 
 def _counted(sentence: str, noun: str) -> Phrase:
@@ -162,7 +162,9 @@ PHRASES: Final[dict[str, Phrase]] = {
         pounds_text,
     ),
     "is_beneficiary_country_sanctioned": _flag(
-        "the beneficiary's country is under sanctions", "the beneficiary's country is not under sanctions"
+        "the beneficiary's country is under sanctions",
+        "the beneficiary's country is not under sanctions",
+        "the beneficiary's country is not one that the policy knows",
     ),
     "is_reference_missing": _flag("the payment reference is missing", "the payment has a reference"),
     "is_beneficiary_name_missing": _flag("the beneficiary's name is missing", "the beneficiary is named"),
@@ -243,6 +245,30 @@ PHRASES: Final[dict[str, Phrase]] = {
     "beneficiary_risk_ppm_1d": _risk("day"),
     "beneficiary_risk_ppm_7d": _risk("7 days"),
     "beneficiary_risk_ppm_30d": _risk("30 days"),
+    "event_age_hours": Phrase(
+        lambda hours: f"the payment reached us {_hours(hours)} after it was made", _hours, _rounded_hours
+    ),
+    "account_volume_minor_24h": _summed(
+        "the account's payments in the last 24 hours, without those that were refused, come to {}"
+    ),
+    "account_volume_count_30d": _counted(
+        "the account made {} in the last 30 days, not counting those that were refused", "payment"
+    ),
+    "account_volume_minor_30d": _summed(
+        "the account's payments in the last 30 days, without those that were refused, come to {}"
+    ),
+    "is_unpaid_beneficiary": _flag(
+        "no payment from the account to this beneficiary was completed a day or more ago",
+        "the account has paid this beneficiary before",
+    ),
+    "beneficiary_confirmed_frauds": _counted("the beneficiary received {}", "payment known to be fraudulent"),
+    "amount_percent_of_earlier_average_30d": Phrase(
+        _known(
+            lambda p: f"the payment is {p:,} % of the average of the account's earlier payments in 30 days",
+            "the account has made no earlier payment in 30 days",
+        ),
+        _percent,
+    ),
     # No feature, but what a soft guardrail may read beside them.
     "confidence_bp": Phrase(
         lambda bp: f"the model is {percent_of_bp(bp)} sure that the payment is honest",

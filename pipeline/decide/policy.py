@@ -6,7 +6,8 @@ Invariants
 2. The hash is the SHA-256 of the file's bytes: a decision names exactly the file that it was made under.
 3. Money and rates are integers or decimal strings, never floats.
 4. A file says in which format it is written; one that this release does not read is refused before anything else.
-5. Whatever the rules are, a payment in a currency without a rate, and one to a sanctioned country, is blocked.
+5. Whatever the rules are, a payment in a currency without a rate, and one to a sanctioned country or to one that the
+   policy doesn't know, is blocked.
 """
 
 from __future__ import annotations
@@ -90,6 +91,20 @@ class Sanction(PolicyTable):
         return self
 
 
+class KnownCountries(PolicyTable):
+    """The countries that there are. A payment to any other is not one to a country without sanctions."""
+
+    as_of: date
+    codes: Annotated[tuple[CountryCode, ...], Field(min_length=1, max_length=26 * 26)]
+
+    @field_validator("codes")
+    @classmethod
+    def _differ(cls, codes: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(codes)) < len(codes):
+            raise ValueError("a country stands twice")
+        return codes
+
+
 class Policy(PolicyTable):
     format: Literal[1]
     version: Annotated[str, Field(strict=True, pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,31}$")]
@@ -99,6 +114,8 @@ class Policy(PolicyTable):
     soft: SoftRules
     fallback: FallbackRules
     exchange_rates: ExchangeRates
+    known_countries: KnownCountries | None = None
+    """None in a file of a release that knew no such list; parse_new_policy refuses it where there are sanctions."""
     sanctioned_countries: Annotated[tuple[Sanction, ...], Field(max_length=1000)]
     breaker: BreakerSettings
     sha256: bytes
@@ -134,9 +151,23 @@ def _contradictions(policy: Policy) -> Iterator[str]:
     )
     if policy.sanctioned_countries and not blocks_sanctioned:
         yield f"sanctioned_countries: no hard rule blocks payments to them; one on '{SANCTIONED}' alone must"
+    yield from _country_contradictions(policy)
     yield from _near_limit_contradictions(policy)
     for rule in policy.soft.rules:
         yield from _confidence_contradictions(rule, policy.model.block_probability_ppm)
+
+
+def _country_contradictions(policy: Policy) -> Iterator[str]:
+    if policy.known_countries is None:
+        return
+    if not any(rule.speaks_only_of(SANCTIONED) and rule.when[0].holds_when_missing for rule in policy.hard.rules):
+        yield (
+            f"known_countries: no hard rule blocks payments to a country that is not among them; one on '{SANCTIONED}'"
+            " alone, with when_none and when_unknown = 'holds', must"
+        )
+    unknown = sorted({each.country for each in policy.sanctioned_countries} - set(policy.known_countries.codes))
+    if unknown:
+        yield f"sanctioned_countries: {', '.join(unknown)} is not among known_countries"
 
 
 def _near_limit_contradictions(policy: Policy) -> Iterator[str]:
@@ -163,8 +194,21 @@ def _confidence_contradictions(rule: SoftRule, block_probability_ppm: int) -> It
             )
 
 
+def parse_new_policy(content: bytes) -> Policy:
+    """The policy in the bytes of a file that is to be in force, or PolicyRefused.
+
+    It must have what older files lack, which `parse_policy` reads because decisions were made under them.
+    """
+    policy = parse_policy(content)
+    if policy.sanctioned_countries and policy.known_countries is None:
+        raise PolicyRefused(
+            "known_countries: is missing; without it a country code that nobody uses passes as not sanctioned"
+        )
+    return policy
+
+
 def parse_policy(content: bytes) -> Policy:
-    """The policy in a TOML file's bytes, or PolicyRefused."""
+    """The policy in a TOML file's bytes, in force now or once, or PolicyRefused."""
     if len(content) > POLICY_BYTES_MAX:
         raise PolicyRefused(f"the policy is larger than {POLICY_BYTES_MAX} bytes")
     try:

@@ -3,7 +3,7 @@
 Invariants
 1. Rules are evaluated and reported in this order: static hard, stateful hard, soft, fallback; within each, the file's.
 2. A hard rule is static where it reads EVENT columns alone; it can be evaluated before any state is looked up.
-3. A missing value (UNKNOWN in a matrix) meets a condition if the policy says so of it, and no bound whatever it is.
+3. A missing value (NONE in a matrix) meets a condition if the policy says so of it, and no bound whatever it is.
 4. Nothing here knows a rule by its name, so the rules of any policy that was ever in force can be evaluated.
 """
 
@@ -19,7 +19,7 @@ from pipeline.decide.phrases import PHRASES, WORDS_REMEMBERED, compared, fact_of
 from pipeline.decide.policy import Policy
 from pipeline.decide.policy_rules import CONFIDENCE, Condition, PolicyRule
 from pipeline.domain.decision import Outcome, Reason
-from pipeline.domain.features import COLUMN, EVENT, FEATURES, UNKNOWN, Matrix
+from pipeline.domain.features import COLUMN, EVENT, FEATURES, NONE, Matrix
 
 RULE_COLUMN: Final = {**COLUMN, CONFIDENCE: len(FEATURES)}
 """The columns of a row that rules are asked of: the features, and for soft rules the model's confidence behind them."""
@@ -36,11 +36,11 @@ class Bound(NamedTuple):
 
     @property
     def is_met_when_missing(self) -> bool:
-        """One mark stands for NONE and UNKNOWN, and a policy that would tell them apart is refused (ADR 0010)."""
+        """One mark stands for NONE and NONE, and a policy that would tell them apart is refused (ADR 0010)."""
         return self.holds_when_none and self.holds_when_unknown
 
     def is_met_by(self, observed: int) -> bool:
-        return self.is_met_when_missing if observed == UNKNOWN else self.low <= observed <= self.high
+        return self.is_met_when_missing if observed == NONE else self.low <= observed <= self.high
 
 
 class Statement(NamedTuple):
@@ -78,7 +78,7 @@ class Rule:
             return Statement(fact, Reason(self.code, fact, first, None, None, None))
         fact = short_fact_of(feature, first) if first < limit else fact_of(feature, first)
         text = join([compared(feature, fact, first, limit), *others])
-        excess = None if first == UNKNOWN else first - limit
+        excess = None if first == NONE else first - limit
         return Statement(join([fact, *others]), Reason(self.code, text, first, limit, excess, None))
 
 
@@ -129,7 +129,7 @@ def hits_of(table: RuleTable, rows: Matrix) -> dict[int, list[Rule]]:
     observed = rows[:, table.columns]
     holds = (observed >= table.low) & (observed <= table.high)
     if table.met_when_missing.size:
-        holds[:, table.met_when_missing] |= observed[:, table.met_when_missing] == UNKNOWN
+        holds[:, table.met_when_missing] |= observed[:, table.met_when_missing] == NONE
     met = np.logical_and.reduceat(holds, table.starts, axis=1)
     row_numbers, rule_numbers = np.nonzero(met)
     for row, number in zip(row_numbers.tolist(), rule_numbers.tolist(), strict=True):

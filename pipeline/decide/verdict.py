@@ -18,7 +18,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
-from uuid import UUID
 
 import numpy as np
 from librt.strings import read_i64_le
@@ -31,8 +30,7 @@ from pipeline.decide.policy import Policy
 from pipeline.decide.policy_rules import AMOUNT, NO_RULE
 from pipeline.decide.rules import Rule, RuleBook, Statement, hits_of, rule_book
 from pipeline.domain.decision import BreakerState, Outcome, Reason, Route
-from pipeline.domain.features import COLUMN, UNKNOWN, Matrix
-from pipeline.domain.identities import DecisionId, uuid5_text
+from pipeline.domain.features import COLUMN, NONE, Matrix
 
 CONFIDENCE_CERTAIN_BP: Final = 10_000
 MODEL_REASONS: Final = 3
@@ -42,7 +40,6 @@ _AMOUNT: Final = COLUMN[AMOUNT]
 _NO_RULES: Final[list[Rule]] = []
 _BYTES: Final = 8
 """Bytes that a number takes where a matrix is read as bytes: to take it out of an array costs 0.1 µs, this nothing."""
-_NAMESPACE: Final = UUID("8f0c9a3e-1f1b-5c52-9d7e-6c1a5f0e2b47").bytes
 _VERB: Final = {Outcome.ALLOW: "Allowed", Outcome.BLOCK: "Blocked", Outcome.ESCALATE: "Escalated"}
 
 
@@ -120,7 +117,7 @@ class _Words:
     def of(self, observed: int) -> tuple[str, str]:
         if observed == self._typical:
             return self._of_typical
-        key = observed if self._rounded is None or observed == UNKNOWN else self._rounded(observed)
+        key = observed if self._rounded is None or observed == NONE else self._rounded(observed)
         words = self._known.get(key)
         if words is None:
             fact = fact_of(self._feature, observed)
@@ -178,11 +175,6 @@ def _term_views(model: Model) -> Iterator[_TermView]:
         yield _TermView(code, columns, [words[name] for name in term.features], model.typical[term.features[0]])
 
 
-def decision_id(transaction_id: str) -> DecisionId:
-    """uuid5 of the transaction id (I2)."""
-    return DecisionId(uuid5_text(_NAMESPACE, transaction_id))
-
-
 def decide(features: Matrix, modes: Sequence[Mode], in_force: Regime) -> list[Verdict]:
     """One verdict a row. `features` is (n, len(FEATURES)) int64; `modes` has n entries."""
     return list(verdicts_of(features, modes, in_force))
@@ -212,11 +204,11 @@ def _any_fallback(modes: Sequence[Mode]) -> bool:
 
 
 def _with_confidence(features: Matrix, asked: list[int], answers: _Answers | None) -> Matrix:
-    """Rows as soft rules read them: the features, and how sure a model that would allow is; UNKNOWN where none would.
+    """Rows as soft rules read them: the features, and how sure a model that would allow is; NONE where none would.
 
     A missing confidence meets no condition.
     """
-    confidence_bp = np.full(len(features), UNKNOWN, dtype=np.int64)
+    confidence_bp = np.full(len(features), NONE, dtype=np.int64)
     if answers is not None:
         confidence_bp[asked] = answers.allowing_bp
     return np.column_stack((features, confidence_bp))
@@ -233,7 +225,7 @@ class _Answers:
         scores = score(in_force.model, features if len(asked) == len(features) else features[asked])
         is_fraud = scores.fraud_probability_ppm >= in_force.policy.model.block_probability_ppm
         confidence_bp = _confidence_bp(scores.fraud_probability_ppm, is_fraud)
-        self.allowing_bp = np.where(is_fraud, UNKNOWN, confidence_bp)
+        self.allowing_bp = np.where(is_fraud, NONE, confidence_bp)
         self._is_fraud: list[bool] = is_fraud.tolist()
         self._confidence_bp: list[int] = confidence_bp.tolist()
         self._probability_ppm: list[int] = scores.fraud_probability_ppm.tolist()

@@ -56,7 +56,9 @@ class InputSnapshot(NamedTuple):
 
     transaction: Transaction
     features: tuple[int, ...]
-    """Values in the order of `pipeline.domain.features.FEATURES`; UNKNOWN (-1) where one is not known."""
+    """Values in the order of `pipeline.domain.features.FEATURES`; NONE or UNKNOWN where there is no value."""
+    outcomes_position: int = -1
+    """Next offset of the partition of outcomes that the features had taken in; -1 where none were followed."""
 
 
 class Decision(NamedTuple):
@@ -75,7 +77,7 @@ class Decision(NamedTuple):
     breaker_state: BreakerState
     breaker_scope: str  # all, model:VERSION or segment:NAME=VALUE
     confidence_bp: int
-    fraud_probability_ppm: int  # UNKNOWN (-1) where the model was not asked
+    fraud_probability_ppm: int  # NONE (-1) where the model was not asked
     score_micro: int  # 0 where the model was not asked
     summary: str
     reasons: tuple[Reason, ...]

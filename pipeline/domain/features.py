@@ -1,7 +1,7 @@
 """The features of a decision: their names, order, units, and those that follow from others.
 
 Invariants
-1. A feature is an integer; UNKNOWN (-1) or at least 0.
+1. A feature is an integer: at least 0 where it is known, else NONE (-1) or UNKNOWN (-2).
 2. Order is the order of FEATURES; a snapshot, the decision schema and a model artefact all use it.
 3. Windows are (t - w, t] on effective event time and hold the current payment.
 
@@ -19,18 +19,23 @@ from numpy.typing import NDArray
 
 from pipeline.domain.payment import AMOUNT_MINOR_MAX
 
-UNKNOWN: Final = -1
-"""The value of a feature that is not known. Every known value is at least 0."""
+NONE: Final = -1
+"""The value of a feature that is known to be absent: no payment yet, no device given. A policy says what it means."""
+UNKNOWN: Final = -2
+"""The value of a feature that was lost or can't be had. It is met by every condition that doesn't say otherwise, and no
+model is asked about it (I4). Decisions made before there were two values have NONE for both, under policies that say
+the same of both (ADR 0010)."""
 
 EVENT: Final = (
-    "amount_gbp_minor",  # UNKNOWN where the policy has no rate for the currency
-    "is_beneficiary_country_sanctioned",  # 0 or 1, at the payment's event time
+    "amount_gbp_minor",  # NONE where the policy has no rate for the currency
+    "is_beneficiary_country_sanctioned",  # 0 or 1, from event to log time; NONE where the policy knows no such country
     "is_reference_missing",  # 0 or 1; made of invisible characters is missing
     "is_beneficiary_name_missing",  # 0 or 1
     "account_age_days",
     "beneficiary_age_hours",
     "local_minute_of_day",  # 0 to 1439 in the account's time zone
     "is_weekend",  # 0 or 1 in the account's time zone
+    "event_age_hours",  # by which the event time lies before the log's; a week and more is late
 )
 ACCOUNT_STATE: Final = (
     "account_count_1h",
@@ -41,11 +46,15 @@ ACCOUNT_STATE: Final = (
     "account_sum_minor_7d",
     "account_count_30d",
     "account_sum_minor_30d",
-    "account_ms_since_last",  # UNKNOWN for the first payment
+    "account_ms_since_last",  # NONE for the first payment
     "account_distinct_beneficiaries_24h",
     "account_near_limit_count_24h",
-    "account_normal_month_minor",  # declared by accounts.v1, else the mean of up to 3 past 30-day blocks, else UNKNOWN
-    "is_new_beneficiary",  # 1 for the account's first payment to this beneficiary
+    "account_normal_month_minor",  # declared by accounts.v1, else the mean volume of up to 3 past 30-day blocks
+    "is_new_beneficiary",  # 1 for the account's first attempt to pay this beneficiary
+    "account_volume_minor_24h",  # volume: attempted, and not blocked, refused or rejected as far as is known
+    "account_volume_count_30d",
+    "account_volume_minor_30d",
+    "is_unpaid_beneficiary",  # 1 where no payment to this beneficiary was made at least PAYEE_KNOWN_AFTER_MS before
 )
 SHARED_STATE: Final = (
     "beneficiary_count_24h",
@@ -60,6 +69,7 @@ SHARED_STATE: Final = (
     "beneficiary_frauds_30d",
     "ip_fraud_reports",
     "device_fraud_reports",
+    "beneficiary_confirmed_frauds",  # known by now of the payments of 30 days and the label delay
 )
 STATE: Final = ACCOUNT_STATE + SHARED_STATE
 DERIVED: Final = (
@@ -71,11 +81,16 @@ DERIVED: Final = (
     "beneficiary_risk_ppm_1d",  # frauds over labelled, in millionths
     "beneficiary_risk_ppm_7d",
     "beneficiary_risk_ppm_30d",
+    "amount_percent_of_earlier_average_30d",  # against the volume before this payment; NONE where there is none
 )
 FEATURES: Final = EVENT + STATE + DERIVED
 COLUMN: Final = {name: index for index, name in enumerate(FEATURES)}
-ALWAYS_KNOWN: Final = frozenset(EVENT) - {"amount_gbp_minor", "beneficiary_age_hours"}
-"""They follow from the payment alone, and are never UNKNOWN."""
+ALWAYS_KNOWN: Final = frozenset(EVENT) - {
+    "amount_gbp_minor",
+    "beneficiary_age_hours",
+    "is_beneficiary_country_sanctioned",
+}
+"""They follow from the payment and its place in the log, and always have a value."""
 STATE_SLICE: Final = slice(len(EVENT), len(EVENT) + len(STATE))
 
 Matrix = NDArray[np.int64]
@@ -94,28 +109,45 @@ GREATEST: Final = {
     **{
         name: ACCOUNT_PAYMENTS_MAX * AMOUNT_MINOR_MAX for name in ACCOUNT_STATE if name.startswith("account_sum_minor_")
     },
+    "account_volume_count_30d": ACCOUNT_PAYMENTS_MAX,
+    "account_volume_minor_24h": ACCOUNT_PAYMENTS_MAX * AMOUNT_MINOR_MAX,
+    "account_volume_minor_30d": ACCOUNT_PAYMENTS_MAX * AMOUNT_MINOR_MAX,
     "account_distinct_beneficiaries_24h": ACCOUNT_PAYMENTS_MAX,
     "account_near_limit_count_24h": ACCOUNT_PAYMENTS_MAX,
     **{name: BENEFICIARY_PAYMENTS_MAX for name in SHARED_STATE if name.startswith("beneficiary_")},
     **{name: AMOUNT_MINOR_MAX for name in DERIVED if name.startswith("account_average_minor_")},
     "amount_percent_of_average_30d": RATIO_PERCENT_MAX,
+    "amount_percent_of_earlier_average_30d": RATIO_PERCENT_MAX,
     "account_volume_percent_of_normal_month": RATIO_PERCENT_MAX,
     **{name: 1_000_000 for name in DERIVED if name.startswith("beneficiary_risk_ppm_")},
     **{name: 1 for name in FEATURES if name.startswith("is_")},
 }
 """The greatest value of each feature that has one."""
 
+PAYEE_KNOWN_AFTER_MS: Final = 24 * 3_600_000
+"""A payment makes its payee known to the account only after this time: whoever has taken an account over could
+otherwise prepare the large payment by a small one."""
+LATE_HOURS: Final = 7 * 24
+"""A payment whose event time lies this far before the log's is late: whether it was decided before is not remembered,
+and windows have moved on. A policy must decide it strictly."""
+
 _RATIOS: Final = (  # derived, numerator, denominator, scale
     ("account_average_minor_24h", "account_sum_minor_24h", "account_count_24h", 1),
     ("account_average_minor_7d", "account_sum_minor_7d", "account_count_7d", 1),
     ("account_average_minor_30d", "account_sum_minor_30d", "account_count_30d", 1),
-    ("account_volume_percent_of_normal_month", "account_sum_minor_30d", "account_normal_month_minor", 100),
+    ("account_volume_percent_of_normal_month", "account_volume_minor_30d", "account_normal_month_minor", 100),
     ("beneficiary_risk_ppm_1d", "beneficiary_frauds_1d", "beneficiary_labelled_1d", 1_000_000),
     ("beneficiary_risk_ppm_7d", "beneficiary_frauds_7d", "beneficiary_labelled_7d", 1_000_000),
     ("beneficiary_risk_ppm_30d", "beneficiary_frauds_30d", "beneficiary_labelled_30d", 1_000_000),
 )
 _RATIOS_OF_RATIOS: Final = (("amount_percent_of_average_30d", "amount_gbp_minor", "account_average_minor_30d", 100),)
-_CAPPED: Final = [COLUMN["amount_percent_of_average_30d"], COLUMN["account_volume_percent_of_normal_month"]]
+_PERCENT_OF_EARLIER: Final = COLUMN["amount_percent_of_earlier_average_30d"]
+_PERCENT_OF_MONTH: Final = COLUMN["account_volume_percent_of_normal_month"]
+_CAPPED: Final = [COLUMN["amount_percent_of_average_30d"], _PERCENT_OF_MONTH, _PERCENT_OF_EARLIER]
+_AMOUNT: Final = COLUMN["amount_gbp_minor"]
+_MONTH: Final = COLUMN["account_normal_month_minor"]
+_VOLUME_30D: Final = COLUMN["account_volume_minor_30d"]
+_VOLUME_COUNT_30D: Final = COLUMN["account_volume_count_30d"]
 
 
 class _Ratios:
@@ -143,15 +175,39 @@ def feature_matrix(event: Matrix, state: Matrix) -> Matrix:
     features[:, STATE_SLICE] = state
     for ratios in _IN_ORDER:
         ratios.enter(features)
+    _enter_percent_of_month(features)
+    _enter_percent_of_earlier(features)
     features[:, _CAPPED] = np.minimum(features[:, _CAPPED], RATIO_PERCENT_MAX)
     return features
 
 
 def _ratio(numerator: Matrix, denominator: Matrix, scale: Matrix) -> Matrix:
-    """round-half-up(numerator · scale / denominator); 0 over 0 and anything unknown is UNKNOWN.
+    """round-half-up(numerator · scale / denominator); UNKNOWN where one of them is, else NONE where there is no ratio.
 
     numerator · scale · 2 stays below 2^63: sums are at most 50,000 · 10^11 = 5·10^15, times 200 = 10^18.
     """
     known = (numerator >= 0) & (denominator > 0)
     divisor = np.where(known, denominator, 1)
-    return np.where(known, (2 * scale * numerator + divisor) // (2 * divisor), UNKNOWN)
+    missing = np.where((numerator == UNKNOWN) | (denominator == UNKNOWN), UNKNOWN, NONE)
+    return np.where(known, (2 * scale * numerator + divisor) // (2 * divisor), missing)
+
+
+def _enter_percent_of_month(features: Matrix) -> None:
+    """A normal month of nothing is known, and any volume is the extreme of it."""
+    is_extreme = (features[:, _MONTH] == 0) & (features[:, _VOLUME_30D] > 0)
+    features[is_extreme, _PERCENT_OF_MONTH] = RATIO_PERCENT_MAX
+
+
+def _enter_percent_of_earlier(features: Matrix) -> None:
+    """amount · earlier payments · 100 / their sum, rounded half up: at most 2 · 10^18, so below 2^63."""
+    amount, volume, count = features[:, _AMOUNT], features[:, _VOLUME_30D], features[:, _VOLUME_COUNT_30D]
+    is_unknown = (amount == UNKNOWN) | (volume == UNKNOWN) | (count == UNKNOWN)
+    earlier, earlier_sum = count - 1, volume - amount
+    has_earlier = (amount >= 0) & (volume >= 0) & (earlier > 0)
+    divisor = np.where(has_earlier & (earlier_sum > 0), earlier_sum, 1)
+    percent = np.where(
+        earlier_sum > 0,
+        (200 * amount * earlier + divisor) // (2 * divisor),
+        np.where(amount > 0, RATIO_PERCENT_MAX, NONE),  # all earlier ones came to nothing
+    )
+    features[:, _PERCENT_OF_EARLIER] = np.where(is_unknown, UNKNOWN, np.where(has_earlier, percent, NONE))

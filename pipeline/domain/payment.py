@@ -48,8 +48,10 @@ class Transaction(NamedTuple):
     account_opened_epoch_day: int
     account_time_zone: str
     segments: dict[str, str]
+    source_system: str | None = None  # that gave transaction_id; ids of different systems are different payments
 
 
 class Decoded(NamedTuple):
     transaction: Transaction
     body: bytes  # the Avro encoding without framing
+    digest: bytes  # of the payment, 32 bytes; see pipeline.domain.payment_digest

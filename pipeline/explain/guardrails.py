@@ -16,7 +16,7 @@ from pipeline.decide.policy_rules import NUMBER_MAX
 from pipeline.decide.rules import RULE_COLUMN, Bound, Rule
 from pipeline.decide.verdict import Regime
 from pipeline.domain.decision import Decision, Route
-from pipeline.domain.features import COLUMN, GREATEST, UNKNOWN
+from pipeline.domain.features import COLUMN, GREATEST, NONE
 from pipeline.replay.regimes import NO_MODEL, Missing, RegimeKey, RegimeOf
 
 
@@ -88,8 +88,8 @@ def _guardrail(rule: Rule, tier: Tier, decision: Decision) -> Guardrail:
 def _unsure(rule: Rule, decision: Decision, block_ppm: int) -> Guardrail:
     """A soft guardrail that asks how sure a model is that would allow the payment."""
     ppm = decision.fraud_probability_ppm
-    if ppm == UNKNOWN or ppm >= block_ppm:
-        note = "the model was not asked" if ppm == UNKNOWN else "the model blocked; it is asked of an ALLOW only"
+    if ppm == NONE or ppm >= block_ppm:
+        note = "the model was not asked" if ppm == NONE else "the model blocked; it is asked of an ALLOW only"
         return Guardrail(rule.code, Tier.SOFT, rule.outcome, RuleStanding.NOT_ASKED, (), note)
     confidence_bp = (PROBABILITY_PPM_MAX - ppm) // PPM_A_BP  # as pipeline.decide.verdict defines it
     values = (*decision.snapshot.features, confidence_bp)
@@ -144,7 +144,7 @@ def _applies(bound: Bound) -> tuple[str, tuple[int, ...]]:
     known, edges = _applies_to_known(bound)
     if not bound.is_met_when_missing:
         return known, edges
-    missing = f"where {fact_of(bound.feature, UNKNOWN)}"
+    missing = f"where {fact_of(bound.feature, NONE)}"
     return (f"{known}, or {missing}", edges) if bound.low <= bound.high else (missing, ())
 
 
@@ -168,7 +168,7 @@ def _rounder(feature: str, exclusive: tuple[str, int], inclusive: tuple[str, int
 
 def _distance(edges: tuple[int, ...], observed: int, *, is_met: bool) -> int | None:
     """To the nearest of the values that the limit names; 0 within a span."""
-    if not edges or observed == UNKNOWN:
+    if not edges or observed == NONE:
         return None
     return 0 if is_met and len(edges) > 1 else min(abs(observed - edge) for edge in edges)
 
@@ -176,7 +176,7 @@ def _distance(edges: tuple[int, ...], observed: int, *, is_met: bool) -> int | N
 def _distance_text(feature: str, observed: int, distance: int | None, *, is_met: bool) -> str:
     if is_met:
         return f"met, by {_span(feature, distance)}" if distance else "met"
-    if observed == UNKNOWN:
+    if observed == NONE:
         return "unknown, so it does not apply"
     return "not so" if distance is None else f"{_span(feature, distance)} away"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from pipeline.decide.phrases import percent_of_bp
-from pipeline.domain.features import UNKNOWN
+from pipeline.domain.features import NONE
 from pipeline.domain.money import amount_text, money_text
 from pipeline.domain.times import utc_text
 from pipeline.explain.explanation import ModelAccount
@@ -86,7 +86,7 @@ def _cards(told: Whole) -> Rows:
     yield "amount", amount_text(told.explained.decision.snapshot.transaction)
     yield "sure", percent_of_bp(decision.confidence_bp)
     ppm = decision.fraud_probability_ppm
-    yield "fraud, by the model", "not asked" if ppm == UNKNOWN else percent_of_bp(ppm // 100)
+    yield "fraud, by the model", "not asked" if ppm == NONE else percent_of_bp(ppm // 100)
     check = told.explained.check.result
     words = {Result.IDENTICAL: "identical", Result.DIFFERS: "DIFFERS", Result.UNVERIFIABLE: "not possible"}
     yield "decided again", words[check]
@@ -219,7 +219,7 @@ def _bar(micro: int, largest: int) -> str:
 def _features(told: Whole) -> Iterator[str]:
     rows, group = [], ""
     for fact in told.explained.features:
-        value = "unknown" if fact.value == UNKNOWN else f"{fact.value:,}"
+        value = "unknown" if fact.value == NONE else f"{fact.value:,}"
         title = f"<b>{escape(fact.group)}</b>" if fact.group != group else ""
         group = fact.group
         rows.append([title, f"<code>{escape(fact.name)}</code>", value, escape(fact.fact)])

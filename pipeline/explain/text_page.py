@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pipeline.domain.features import UNKNOWN
+from pipeline.domain.features import NONE
 from pipeline.domain.times import utc_text
 from pipeline.explain.as_json import whole_json
 from pipeline.explain.explanation import Explanation
@@ -114,7 +114,7 @@ def _features(explained: Explanation) -> Iterator[str]:
         if fact.group != group:
             group = fact.group
             yield f"  of {group}" if group.startswith("the ") else f"  {group}"
-        value = "unknown" if fact.value == UNKNOWN else f"{fact.value:,}"
+        value = "unknown" if fact.value == NONE else f"{fact.value:,}"
         yield f"    {fact.name:<40} {value:>16}  {fact.fact}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pipeline.decide.phrases import percent_of_bp
-from pipeline.domain.features import UNKNOWN
+from pipeline.domain.features import NONE
 from pipeline.domain.money import amount_text
 from pipeline.domain.times import utc_text
 from pipeline.explain.explanation import Explanation
@@ -30,7 +30,7 @@ def decision_rows(explained: Explanation) -> Iterator[tuple[str, str]]:
     yield "outcome", decision.outcome
     yield "route", f"{decision.route}. {explained.why_route}"
     yield "confidence", f"{percent_of_bp(decision.confidence_bp)} that the answer behind the outcome is right"
-    if decision.fraud_probability_ppm != UNKNOWN:
+    if decision.fraud_probability_ppm != NONE:
         yield "model's answer", f"fraud with probability {percent_of_bp(decision.fraud_probability_ppm // 100)}"
     yield "decided at", f"{utc_text(decision.decided_at_ms)} by {decision.agent_id}"
     yield "rules triggered", ", ".join(decision.rules_triggered) or "(none)"

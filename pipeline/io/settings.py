@@ -34,6 +34,18 @@ class Profile(StrEnum):
     """The profile that refuses to start without passwords, TLS and keys, or with secrets in the environment."""
 
 
+class Outcomes(StrEnum):
+    """The topic that says what became of payments, for the decision worker."""
+
+    EXECUTIONS = "executions"
+    DECISIONS = "decisions"
+    """For a deployment whose payments another system than our executor carries out, as they were decided."""
+
+    @property
+    def topic(self) -> str:
+        return f"{self.value}.v1"
+
+
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="FRAUD_", env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
@@ -74,6 +86,8 @@ class Settings(BaseSettings):
     transaction_timeout_ms: Annotated[int, Field(ge=1000, le=300_000)] = 5000
     state_patience_s: Annotated[float, Field(gt=0, le=3600)] = 60.0
     """Time that a worker holds a batch while Redis can't be reached, before it gives up its partitions and exits."""
+    outcomes: Outcomes = Outcomes.EXECUTIONS
+    """The topic from which a worker learns which payments were made. It has as many partitions as transactions.v1."""
     kafka_options: Annotated[dict[str, str], Field(repr=False)] = {}
     """Options for librdkafka, passed on as they are: SASL, TLS and the like."""
     partitioner: Partitioner = Partitioner.CRC32

@@ -14,12 +14,13 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from pipeline.decide.decision_encoder import DecisionEncoder, encode_longs
+from pipeline.decide.decision_encoder import DecisionEncoder, encode_longs, with_position
 from pipeline.decide.event_features import EventRows
 from pipeline.decide.verdict import Mode, Regime, decide
 from pipeline.domain.decision import BreakerState, Decision, Route, StoredDecision
 from pipeline.domain.features import EVENT, FEATURES, STATE_SLICE, Matrix, feature_matrix
 from pipeline.domain.payment import Decoded
+from pipeline.domain.payment_digest import payment_digest
 from pipeline.domain.refusals import refusal_of
 from pipeline.io.avro.wire import WireFormat
 from pipeline.replay.regimes import Missing, RegimeKey, RegimeOf
@@ -116,7 +117,9 @@ def _is_route_allowed(decision: Decision, in_force: Regime) -> bool:
 def recomputed(decisions: Sequence[Decision], features: Matrix, in_force: Regime) -> Matrix:
     """The features again, from payment, policy and the recorded state."""
     row_of = EventRows(in_force.policy).row
-    event = np.array([row_of(decision.snapshot.transaction) for decision in decisions], dtype=np.int64)
+    event = np.array(
+        [row_of(each.snapshot.transaction, each.source_timestamp_ms) for each in decisions], dtype=np.int64
+    )
     for column, name in enumerate(EVENT):
         if name in _ZONE_DEPENDENT:
             event[:, column] = features[:, column]
@@ -127,12 +130,18 @@ def _decided_again(stored: Sequence[StoredDecision], features: Matrix, in_force:
     encoder = DecisionEncoder(WireFormat().header("decision.v1"), in_force, agent_id)
     decisions = [each.decision for each in stored]
     verdicts = decide(features, [mode_of(decision) for decision in decisions], in_force)
+    positions = np.array([decision.snapshot.outcomes_position for decision in decisions], dtype=np.int64)
+    observed = with_position(features, positions)
     payments = [
-        Decoded(each.decision.snapshot.transaction, each.snapshot[: len(each.snapshot) - len(row)])
-        for each, row in zip(stored, encode_longs(features), strict=True)
+        Decoded(
+            each.decision.snapshot.transaction,
+            each.snapshot[: len(each.snapshot) - len(row)],
+            payment_digest(each.decision.snapshot.transaction),
+        )
+        for each, row in zip(stored, encode_longs(observed), strict=True)
     ]
     sources = [decision.source for decision in decisions]
-    return encoder.encode(payments, sources, features, verdicts, [decision.decided_at_ms for decision in decisions])
+    return encoder.encode(payments, sources, observed, verdicts, [decision.decided_at_ms for decision in decisions])
 
 
 def _differing(decision: Decision, value: bytes) -> tuple[str, ...]:

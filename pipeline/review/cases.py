@@ -18,7 +18,7 @@ from enum import StrEnum
 from typing import Final, Literal, NamedTuple
 
 from pipeline.domain.decision import Outcome
-from pipeline.domain.features import UNKNOWN
+from pipeline.domain.features import NONE
 from pipeline.domain.identities import DecisionId
 from pipeline.people.roles import Person, Role
 
@@ -79,7 +79,7 @@ class ReviewRules(NamedTuple):
 
 
 class Case(NamedTuple):
-    """`amount_gbp_minor` is UNKNOWN where the currency has no rate, or the decision can't be found any more."""
+    """`amount_gbp_minor` is NONE where the currency has no rate, or the decision can't be found any more."""
 
     decision_id: DecisionId
     round: int
@@ -158,7 +158,7 @@ def is_possible(at: CaseStanding, kind: Kind) -> bool:
 
 
 def needs_second(case: Case, rules: ReviewRules) -> bool:
-    return case.amount_gbp_minor == UNKNOWN or case.amount_gbp_minor >= rules.four_eyes_gbp_minor
+    return case.amount_gbp_minor == NONE or case.amount_gbp_minor >= rules.four_eyes_gbp_minor
 
 
 def claim(case: Case, at: CaseStanding, person: Person, now_ms: int, rules: ReviewRules) -> CaseEvent | ReviewRefusal:

@@ -7,14 +7,14 @@ from contextlib import contextmanager
 from typing import Final, TypeVar
 
 from pipeline.domain.decision import Outcome
-from pipeline.domain.features import UNKNOWN
+from pipeline.domain.features import NONE
 from pipeline.domain.money import money_text
 from pipeline.domain.times import utc_text
 from pipeline.io.clock import now_ms
 from pipeline.io.settings import Settings
 from pipeline.review.case_store import CaseFile
 from pipeline.review.cases import CaseEvent, JudgedOutcome, Judgement, Kind, ReviewRefusal, ReviewRules, needs_second
-from pipeline.review.desk_store import Acted, NoSuchCase, ReviewDesk
+from pipeline.review.desk_store import Acted, NoSuchCase, ReviewDesk, SeveralDecisions
 from pipeline.terminal.connection import connected
 from pipeline.terminal.failures import FAILED_CHECK, Failure
 from pipeline.terminal.output import OUTCOME_COLOUR, Output, coloured
@@ -79,7 +79,7 @@ def case_json(file: CaseFile, rules: ReviewRules) -> Mapping[str, object]:
 
 def amount(file: CaseFile) -> str:
     case = file.case
-    return "amount unknown" if case.amount_minor == UNKNOWN else money_text(case.amount_minor, case.currency)
+    return "amount unknown" if case.amount_minor == NONE else money_text(case.amount_minor, case.currency)
 
 
 def rules_of(settings: Settings) -> ReviewRules:
@@ -112,6 +112,9 @@ def _found(wanted: str) -> Iterator[None]:
     except NoSuchCase as error:
         fix = "`fraud review list` shows what is open; a fresh escalation appears within a second."
         raise Failure(f"There is no case of {wanted}.", fix) from error
+    except SeveralDecisions as error:
+        what = f"Several decisions are about a transaction with the id {wanted}: {', '.join(error.decision_ids)}."
+        raise Failure(what, f"`fraud review show {wanted}` shows their cases. Give the id of the decision.") from error
 
 
 def _acted(settings: Settings, wanted: str, act: Callable[[ReviewDesk], Acted | ReviewRefusal]) -> Acted:

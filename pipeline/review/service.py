@@ -19,7 +19,7 @@ import structlog
 
 from pipeline.domain.decision import Decision, Outcome
 from pipeline.domain.decision_records import DecisionRecord
-from pipeline.domain.features import COLUMN, UNKNOWN
+from pipeline.domain.features import COLUMN, NONE
 from pipeline.domain.identities import ReviewId, review_id
 from pipeline.domain.log import Outgoing
 from pipeline.domain.reversal import Reversal
@@ -60,7 +60,7 @@ CASES_A_LOOK: Final = 500
 RESEND_S: Final = 30.0
 """An outcome that was acknowledged is read back in milliseconds; this long means that it was lost."""
 QUIET_READS: Final = 2
-UNKNOWN_WORTH: Final = Worth("XXX", UNKNOWN, UNKNOWN)  # ISO 4217's code for no currency
+UNKNOWN_WORTH: Final = Worth("XXX", NONE, NONE)  # ISO 4217's code for no currency
 
 RecordT = TypeVar("RecordT")
 
@@ -201,7 +201,7 @@ class ReviewService:
 
     def _escalated(self, read: _Read[Decision]) -> Opening:
         decision = read.record
-        payment, features = decision.snapshot
+        payment, features, _ = decision.snapshot
         worth = Worth(payment.currency, payment.amount_minor, features[COLUMN["amount_gbp_minor"]])
         case = self._case(decision, 1, worth, read.timestamp_ms)
         return Opening(case, case.decision_id, decision.summary, read.place)

@@ -57,6 +57,7 @@ class State:
         self.away_at: int | None = None  # batch that is refused once, with those behind it until it is asked for again
         self.is_lost = False
         self.released: list[int] = []
+        self.is_only_accounts = False
 
     def prepare(self, events: int) -> int:
         return events
@@ -117,6 +118,12 @@ class Rebuild:
     def __init__(self, log: Log, state: State) -> None:
         self._log, self._state = log, state
         self.committed_before: list[list[int]] = []
+
+    async def reaches(self, targets: dict[int, int]) -> bool:
+        return not self._state.is_lost
+
+    async def is_shared_whole(self, targets: dict[int, int]) -> bool:
+        return self._state.is_only_accounts
 
     async def run(self, judge: object, positions: dict[int, int]) -> None:
         self.committed_before.append(list(self._log.committed))

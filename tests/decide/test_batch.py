@@ -1,5 +1,5 @@
 from pipeline.decide.batch import DUPLICATE, Judge, Judged, TopicNames
-from pipeline.decide.verdict import Mode, decision_id, regime
+from pipeline.decide.verdict import Mode, regime
 from pipeline.domain.decision import BreakerState
 from pipeline.domain.features import COLUMN
 from pipeline.domain.log import Record, Source, Span
@@ -7,7 +7,7 @@ from pipeline.domain.partitioner import Partitioner, Partitioning
 from pipeline.domain.refusals import RefusalCode
 from pipeline.io.avro.wire import WireFormat
 from pipeline.state.windows import MemoryState
-from tests.decisions import decision_of
+from tests.decisions import decision_id_of, decision_of
 from tests.records import NOON_MS, PAYMENT, policy, small_model
 
 WIRE = WireFormat()
@@ -75,7 +75,7 @@ def test_decisions_are_keyed_like_the_payment_and_carry_its_snapshot():
     result = judged([record(0)])
     assert [out.key for out in result.outgoing] == [PAYMENT.account_id.encode()]
     decision = decisions_of(result)[0]
-    assert decision.decision_id == decision_id(PAYMENT.transaction_id)
+    assert decision.decision_id == decision_id_of(PAYMENT)
     assert decision.snapshot.transaction == PAYMENT
     assert decision.snapshot.features[COLUMN["account_count_1h"]] == 1
     assert decision.snapshot.features[COLUMN["is_new_beneficiary"]] == 1

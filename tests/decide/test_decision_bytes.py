@@ -16,15 +16,15 @@ import numpy as np
 
 from models.artefact.files import load_version
 from ops.bench.rig.payments import payments
-from pipeline.decide.decision_encoder import DecisionEncoder
+from pipeline.decide.decision_encoder import DecisionEncoder, with_position
 from pipeline.decide.event_features import EventRows
 from pipeline.decide.verdict import Mode, decide, regime
 from pipeline.domain.decision import BreakerState
-from pipeline.domain.features import EVENT, STATE, STATE_SLICE, UNKNOWN, feature_matrix
+from pipeline.domain.features import EVENT, NONE, STATE, STATE_SLICE, feature_matrix
 from pipeline.domain.log import Source
 from pipeline.domain.payment import Decoded, Transaction
 from pipeline.io.avro.wire import WireFormat
-from tests.records import features, policy
+from tests.records import decoded_of, features, policy
 
 WIRE = WireFormat()
 MODEL = load_version(Path("models/registry"), "glass-2026-11-02")
@@ -47,22 +47,28 @@ CHANGES: list[dict[str, object]] = [
     {"reference": "\u200b"},
     {"beneficiary_name": " "},
     {"beneficiary_country": "KP"},
+    {"beneficiary_country": "ZZ"},
     {"beneficiary_opened_at_ms": None},
 ]
 STATES = {
-    "account_count_1h": (UNKNOWN, 1, 4, 7, 8),
-    "account_sum_minor_24h": (UNKNOWN, 20_000_000, 20_000_001),
-    "account_count_30d": (UNKNOWN, 1, 30),
-    "account_sum_minor_30d": (UNKNOWN, 150_000, 2_000_000),
-    "account_normal_month_minor": (UNKNOWN, 1, 160_000, 500_000),
-    "account_ms_since_last": (UNKNOWN, 1_000, 60_000),
-    "account_distinct_beneficiaries_24h": (UNKNOWN, 1, 7, 8),
-    "account_near_limit_count_24h": (UNKNOWN, 0, 1, 2),
-    "is_new_beneficiary": (UNKNOWN, 0, 1),
-    "beneficiary_frauds_30d": (UNKNOWN, 0, 1, 2),
-    "beneficiary_labelled_30d": (UNKNOWN, 0, 50),
-    "ip_fraud_reports": (UNKNOWN, 0, 1, 3),
-    "device_fraud_reports": (UNKNOWN, 0, 1, 3),
+    "account_count_1h": (NONE, 1, 4, 7, 8),
+    "account_sum_minor_24h": (NONE, 20_000_000, 20_000_001),
+    "account_volume_minor_24h": (NONE, 20_000_000, 20_000_001),
+    "account_volume_minor_30d": (NONE, 150_000, 2_000_000),
+    "account_volume_count_30d": (NONE, 1, 30),
+    "account_count_30d": (NONE, 1, 30),
+    "account_sum_minor_30d": (NONE, 150_000, 2_000_000),
+    "account_normal_month_minor": (NONE, 1, 160_000, 500_000),
+    "account_ms_since_last": (NONE, 1_000, 60_000),
+    "account_distinct_beneficiaries_24h": (NONE, 1, 7, 8),
+    "account_near_limit_count_24h": (NONE, 0, 1, 2),
+    "is_new_beneficiary": (NONE, 0, 1),
+    "is_unpaid_beneficiary": (NONE, 0, 1),
+    "beneficiary_confirmed_frauds": (NONE, 0, 1, 2),
+    "beneficiary_frauds_30d": (NONE, 0, 1, 2),
+    "beneficiary_labelled_30d": (NONE, 0, 50),
+    "ip_fraud_reports": (NONE, 0, 1, 3),
+    "device_fraud_reports": (NONE, 0, 1, 3),
 }
 """What each is now and then; otherwise a quiet account's, so that most payments meet few rules."""
 
@@ -99,17 +105,19 @@ def test_decisions_are_the_bytes_that_they_were():
     unnamed = policy().model_copy(update={"version": "any", "sha256": bytes(32)})
     transactions = list(paid(pick))
     rows = EventRows(unnamed)
-    event = np.array([rows.row(each) for each in transactions], dtype=np.int64).reshape(-1, len(EVENT))
+    event = np.array([rows.row(each, each.event_time_ms) for each in transactions], dtype=np.int64).reshape(
+        -1, len(EVENT)
+    )
     state = np.array([state_row(pick) for _ in transactions], dtype=np.int64)
     matrix, modes = feature_matrix(event, state), [pick.choice(MODES) for _ in transactions]
-    payload = [Decoded(each, WIRE.encode_transaction(each)[10:]) for each in transactions]
+    payload = [decoded_of(each) for each in transactions]
     sources = [Source(number % 4, number, NOW_MS) for number in range(len(transactions))]
     sha256, codes = hashlib.sha256(), Counter[str]()
     for model in (MODEL, None):
         in_force = regime(unnamed, model)
         verdicts = decide(matrix, modes, in_force)
         encoder = DecisionEncoder(WIRE.header("decision.v1"), in_force, "decide/test")
-        for value in encoder.encode(payload, sources, matrix, verdicts, [NOW_MS] * len(verdicts)):
+        for value in encoder.encode(payload, sources, with_position(matrix, -1), verdicts, [NOW_MS] * len(verdicts)):
             sha256.update(value)
         codes.update(code for verdict in verdicts for code in verdict.rules_triggered)
     every = (*unnamed.hard.rules, *unnamed.soft.rules, *unnamed.fallback.rules)

@@ -12,7 +12,7 @@ from pipeline.decide.policy_rules import CONFIDENCE_BP_MAX, Condition, HardRule,
 from pipeline.decide.rules import RULE_COLUMN, hits_of, rule_book
 from pipeline.decide.verdict import Mode, Verdict, decide, regime
 from pipeline.domain.decision import BreakerState, Outcome, Route
-from pipeline.domain.features import COLUMN, EVENT, FEATURES, UNKNOWN
+from pipeline.domain.features import COLUMN, EVENT, FEATURES, NONE
 from tests.records import POLICY_PATH, features, small_model
 
 CLOSED, OPEN = Mode(BreakerState.CLOSED, "all", True), Mode(BreakerState.OPEN, "all", False)
@@ -79,10 +79,10 @@ def test_a_soft_rule_leaves_a_models_block_as_it_is():
 @pytest.mark.parametrize("mode", [CLOSED, OPEN])
 def test_a_missing_value_meets_a_condition_that_says_so_and_its_reason_has_no_difference(mode):
     strict = policy_with("soft", "SOFT_X", "ESCALATE", 'feature = "ip_fraud_reports", at_least = 5')
-    v = verdict(strict, mode, ip_fraud_reports=UNKNOWN)
+    v = verdict(strict, mode, ip_fraud_reports=NONE)
     assert (v.outcome, v.rules_triggered[0]) == (Outcome.ESCALATE, "SOFT_X")
     assert v.reasons[0].text == "no IP address is known"
-    assert (v.reasons[0].observed, v.reasons[0].limit, v.reasons[0].excess) == (UNKNOWN, 4, None)
+    assert (v.reasons[0].observed, v.reasons[0].limit, v.reasons[0].excess) == (NONE, 4, None)
     assert "SOFT_X" not in verdict(strict, OPEN, ip_fraud_reports=4).rules_triggered
     assert "SOFT_X" in verdict(strict, OPEN, ip_fraud_reports=5).rules_triggered
 
@@ -102,14 +102,14 @@ def conditions(draw: st.DrawFn, names: st.SearchStrategy[str] = NAMES) -> Condit
     return Condition(feature=draw(names), at_least=low, at_most=high, when_none=missing, when_unknown=missing)
 
 
-@given(conditions(), st.one_of(st.just(UNKNOWN), st.integers(0, 1_100)))
+@given(conditions(), st.one_of(st.just(NONE), st.integers(0, 1_100)))
 def test_invariant_3_a_table_holds_what_the_file_s_words_say(condition, observed):
     rule = HardRule(code="HARD_X", outcome=Outcome.BLOCK, when=(condition,))
     shipped = parse_policy(POLICY_PATH.read_bytes())
     table = rule_book(shipped.model_copy(update={"hard": shipped.hard.model_copy(update={"rules": (rule,)})})).hard
-    row = np.full((1, len(FEATURES)), UNKNOWN, dtype=np.int64)
+    row = np.full((1, len(FEATURES)), NONE, dtype=np.int64)
     row[0, COLUMN[condition.feature]] = observed
-    if observed == UNKNOWN:
+    if observed == NONE:
         expected = condition.when_unknown is WhenMissing.HOLDS
     else:
         low = 0 if condition.at_least is None else condition.at_least

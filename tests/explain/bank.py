@@ -15,13 +15,12 @@ from ops.stack.topics import create_topics
 from pipeline.audit.anchor_topics import Anchors
 from pipeline.audit.key_files import create_signing_key
 from pipeline.audit.log_store import AuditLog
-from pipeline.decide.decision_encoder import DecisionEncoder
+from pipeline.decide.decision_encoder import DecisionEncoder, with_position
 from pipeline.decide.event_features import EventRows
 from pipeline.decide.verdict import decide
 from pipeline.domain.features import STATE_SLICE, feature_matrix
 from pipeline.domain.identities import review_id
 from pipeline.domain.log import LogRecord, Source
-from pipeline.domain.payment import Decoded
 from pipeline.io.kafka.appender import Appender
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.kafka.positioned_log import LogBatch, PositionedLog, PositionMove
@@ -39,7 +38,7 @@ from pipeline.rollback.planning_service import Criteria, Planner, Request
 from tests.archive import CLOSED, payment
 from tests.decisions import record_of
 from tests.execute.given import Desk
-from tests.records import features, policy
+from tests.records import decoded_of, features, policy
 from tests.review.given import RULES
 from tests.rollback.stand import WIRE, WrongArchive
 from tests.servers import unused_prefix, url_as
@@ -114,13 +113,13 @@ class Bank:
         paid = payment(1, amount_minor=amount_minor, event_time_ms=made_at_ms)._replace(
             transaction_id=transaction_id, account_id=ACCOUNT, account_time_zone=midday_zone(at_ms)
         )
-        event = np.array([EventRows(policy()).row(paid)], dtype=np.int64)
+        event = np.array([EventRows(policy()).row(paid, paid.event_time_ms)], dtype=np.int64)
         matrix = feature_matrix(event, features(**state)[:, STATE_SLICE])
         encoder = DecisionEncoder(WIRE.header("decision.v1"), self.archive.in_force, "decide/test")
         verdicts = decide(matrix, [mode], self.archive.in_force)
         sources = [Source(0, self._next_offset, max(at_ms - 200, made_at_ms))]
-        decoded = [Decoded(paid, WIRE.encode_transaction(paid)[10:])]
-        self.append(*encoder.encode(decoded, sources, matrix, verdicts, [at_ms]))
+        decoded = [decoded_of(paid)]
+        self.append(*encoder.encode(decoded, sources, with_position(matrix, -1), verdicts, [at_ms]))
         return transaction_id
 
     def append(self, *values: bytes) -> None:

@@ -7,7 +7,6 @@ from html import escape
 
 import pytest
 
-from pipeline.decide.verdict import decision_id
 from pipeline.domain.decision import Outcome
 from pipeline.domain.identities import execution_id
 from pipeline.explain.life import NotShown
@@ -64,7 +63,8 @@ def test_every_row_about_a_payment_is_in_its_timeline_once(bank, explained):
     bank.anchor()
     told = explained("tx-long")
     places = [moment.where for moment in told.timeline]
-    ids = {"decision": decision_id("tx-long"), "execution": execution_id(decision_id("tx-long"))}
+    decision = told.explained.decision
+    ids = {"decision": decision.decision_id, "execution": execution_id(decision.snapshot.transaction)}
     for query, prefix in (
         ("SELECT posting_id::text FROM ledger.posting WHERE execution_id = %(execution)s", "ledger.posting "),
         ("SELECT cause_id::text FROM ledger.cause WHERE execution_id = %(execution)s", "ledger.cause "),
@@ -128,13 +128,14 @@ def test_a_payment_that_was_given_back_leads_to_its_new_decision_and_back(bank, 
     bank.apply(bank.plan("the model blocked honest payments", model_version="blocks-all"))
     bank.settle()
     assert explained("tx-stopped").sentences[2].endswith("goes on under another id, which is yet to be decided.")
-    bank.decide(released_id("tx-stopped"), amount_minor=5_000)
+    released = released_id("tx-stopped", explained("tx-stopped").explained.decision.decision_id)
+    bank.decide(released, amount_minor=5_000)
     bank.settle()
     told = explained("tx-stopped")
-    assert "tx-stopped:r1, which was allowed at" in told.sentences[2]
+    assert f"{released}, which was allowed at" in told.sentences[2]
     assert told.sentences[2].endswith("and is SETTLED.")
     assert told_kinds(told)[-1] == "DECIDED_AFTER"
-    assert told_kinds(explained("tx-stopped:r1"))[0] == "DECIDED_BEFORE"
+    assert told_kinds(explained(released))[0] == "DECIDED_BEFORE"
 
 
 def test_the_place_in_the_audit_log_is_exact_and_names_the_first_head_over_it(bank, explained):
@@ -223,12 +224,12 @@ def test_what_is_not_audited_yet_is_told_from_the_topic(bank, explained):
     assert told.sentences[2] == "The execution service has not heard of it, so the payer has the £123.45."
 
 
-def test_the_command_answers_in_json(bank, fraud):
+def test_the_command_answers_in_json(bank, explained, fraud):
     bank.decide("tx-json", by="allows-all", ip_fraud_reports=3)
     bank.settle()
     bank.apply(bank.plan("wrong", model_version="allows-all"))
     bank.settle()
-    answer = fraud("explain", decision_id("tx-json"), "--json", **bank.environment)
+    answer = fraud("explain", explained("tx-json").explained.decision.decision_id, "--json", **bank.environment)
     assert answer.code == 0
     told = json.loads(answer.out)
     assert told["life"]["state"] == "REVERSED"

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.artefact.scoring import Calibration, Model, Term, probability_ppm, score
-from pipeline.domain.features import COLUMN, FEATURES, UNKNOWN, Matrix
+from pipeline.domain.features import COLUMN, FEATURES, NONE, Matrix
 
 SEEN: Final = ("amount_gbp_minor", "beneficiary_age_hours", "ip_fraud_reports", "is_new_beneficiary")
 EDGES = st.lists(st.integers(0, 60) | st.just(2**53), max_size=6, unique=True).map(sorted)
-VALUES = st.integers(UNKNOWN, 70) | st.sampled_from((-(2**63), 2**53 - 1, 2**53, 2**53 + 1, 2**63 - 1))
+VALUES = st.integers(NONE, 70) | st.sampled_from((-(2**63), 2**53 - 1, 2**53, 2**53 + 1, 2**63 - 1))
 """Values up to the largest, and some that no feature has but that a stored decision may hold."""
 ENTRIES = st.integers(-(10**9), 10**9)
 
@@ -104,5 +104,5 @@ def test_unknown_has_a_bin_of_its_own_below_an_edge_at_0() -> None:
     step = Calibration(np.array([], dtype=np.int64), np.array([5], dtype=np.int64))
     model = Model("v", bytes(32), 1, (term,), step, {"ip_fraud_reports": 0})
     features = np.zeros((5, len(FEATURES)), dtype=np.int64)
-    features[:, COLUMN["ip_fraud_reports"]] = [UNKNOWN, 0, 2, 3, 10**15]
+    features[:, COLUMN["ip_fraud_reports"]] = [NONE, 0, 2, 3, 10**15]
     assert score(model, features).score_micro.tolist() == [11, 21, 21, 31, 31]

@@ -17,7 +17,7 @@ from models.train.compile import calibrate, compile_terms
 from models.train.history import Examples, HistoryRefused
 from models.train.learn import MODEL_FEATURES, MONOTONE, Learner, booster_input, fit, twins
 from models.train.train import train_examples
-from pipeline.domain.features import COLUMN, FEATURES, UNKNOWN
+from pipeline.domain.features import COLUMN, FEATURES, NONE
 
 SEEN = ("amount_gbp_minor", "beneficiary_age_hours", "ip_fraud_reports", "is_new_beneficiary", "account_count_1h")
 LEARNER = Learner(seed=3, features=SEEN, pairs=2, outer_bags=2, bins=64, pair_bins=16, samples_in_leaf_min=10)
@@ -25,10 +25,10 @@ LEARNER = Learner(seed=3, features=SEEN, pairs=2, outer_bags=2, bins=64, pair_bi
 
 def examples(seed: int, count: int = 12_000) -> Examples:
     rng = np.random.default_rng(seed)
-    features = np.full((count, len(FEATURES)), UNKNOWN, dtype=np.int64)
+    features = np.full((count, len(FEATURES)), NONE, dtype=np.int64)
     amount = rng.integers(1, 400_000, count)
-    age_hours = np.where(rng.random(count) < 0.2, UNKNOWN, rng.integers(0, 5_000, count))
-    reports = np.where(rng.random(count) < 0.3, UNKNOWN, rng.poisson(0.3, count))
+    age_hours = np.where(rng.random(count) < 0.2, NONE, rng.integers(0, 5_000, count))
+    reports = np.where(rng.random(count) < 0.3, NONE, rng.poisson(0.3, count))
     is_new, count_1h = rng.integers(0, 2, count), rng.integers(1, 9, count)
     for name, column in zip(SEEN, (amount, age_hours, reports, is_new, count_1h), strict=True):
         features[:, COLUMN[name]] = column

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.domain.decision import Outcome
-from pipeline.domain.features import UNKNOWN
+from pipeline.domain.features import NONE
 from pipeline.people.roles import Person, Role
 from pipeline.review.cases import (
     EXPIRY,
@@ -80,7 +80,7 @@ def test_one_person_decides_a_small_case():
     assert authors(at) == Authors("ann", None)
 
 
-@pytest.mark.parametrize("amount_gbp_minor", [RULES.four_eyes_gbp_minor, UNKNOWN])
+@pytest.mark.parametrize("amount_gbp_minor", [RULES.four_eyes_gbp_minor, NONE])
 def test_two_people_decide_a_large_case_or_one_of_unknown_worth(amount_gbp_minor):
     case = SMALL._replace(amount_gbp_minor=amount_gbp_minor)
     at = proposed(case)
@@ -195,7 +195,7 @@ acts = st.lists(
     ),
     max_size=25,
 )
-cases = st.sampled_from([SMALL, LARGE, SMALL._replace(amount_gbp_minor=UNKNOWN)])
+cases = st.sampled_from([SMALL, LARGE, SMALL._replace(amount_gbp_minor=NONE)])
 
 
 def act(case, at, name, person, now_ms):

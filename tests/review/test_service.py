@@ -18,7 +18,7 @@ from ops.bench.rig.stored import Tail
 from ops.bench.rig.waiting import wait_until
 from ops.processes.servers import LOOPBACK, ServerProcess, free_port
 from pipeline.domain.decision import Outcome
-from pipeline.domain.features import UNKNOWN
+from pipeline.domain.features import NONE
 from pipeline.domain.identities import review_id
 from pipeline.domain.review_outcome import ReviewOutcome
 from pipeline.io.avro.wire import WireFormat
@@ -237,7 +237,7 @@ def test_a_reversal_to_review_opens_a_round_with_the_plans_amounts(stack, topic,
         eventually(lambda: len(files_of(connection, allowed)) == 2, failures)
     first, second = files_of(connection, allowed)
     assert (first.case.round, first.case.amount_gbp_minor, first.summary) == (1, 100, "a mule")
-    assert (second.case.round, second.case.amount_gbp_minor, second.case.currency) == (2, UNKNOWN, "XXX")
+    assert (second.case.round, second.case.amount_gbp_minor, second.case.currency) == (2, NONE, "XXX")
     assert (first.standing.state, second.standing.state) == (State.CLOSED, State.OPEN)
 
 

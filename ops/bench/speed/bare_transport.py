@@ -12,7 +12,7 @@ import time
 import numpy as np
 
 from pipeline.decide.app import AGENT_ID, RegimeSource
-from pipeline.decide.decision_encoder import DecisionEncoder
+from pipeline.decide.decision_encoder import DecisionEncoder, with_position
 from pipeline.decide.verdict import CONFIDENCE_CERTAIN_BP, Mode, ModelAnswer, Verdict
 from pipeline.domain.decision import BreakerState, Outcome, Reason, Route
 from pipeline.domain.features import FEATURES
@@ -68,7 +68,9 @@ async def run(settings: Settings) -> None:
             count = len(payments)
             sources = [record.source for record in batch.records]
             features = np.broadcast_to(_FEATURES, (count, len(FEATURES)))
-            values = encoder.encode(payments, sources, features, [_VERDICT] * count, [now_ms] * count)
+            values = encoder.encode(
+                payments, sources, with_position(features, -1), [_VERDICT] * count, [now_ms] * count
+            )
             outgoing = [Outgoing(topic, record.key, value) for record, value in zip(batch.records, values, strict=True)]
             if under_way is not None:
                 await under_way

@@ -29,8 +29,8 @@ from pipeline.domain.log import Record, Source, Span
 from pipeline.domain.payment import Channel, Transaction
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.settings import Settings
+from pipeline.state.periods import DAY_MS
 from pipeline.state.store import RedisState
-from pipeline.state.windows import DAY_MS
 
 START_MS: Final = 1_700_000_000_000
 MONTH_MS: Final = 30 * DAY_MS

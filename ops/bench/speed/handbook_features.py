@@ -27,9 +27,10 @@ from pipeline.decide.event_features import EventRows
 from pipeline.decide.policy import parse_policy
 from pipeline.domain.context import Label
 from pipeline.domain.features import EVENT, STATE
-from pipeline.state.state_event import StateEvent
+from pipeline.state.periods import DAY_MS
+from pipeline.state.state_event import CLAIM_DIGEST_BYTES, StateEvent
 from pipeline.state.store import RedisState
-from pipeline.state.windows import DAY_MS, PartitionEvents, Windows
+from pipeline.state.windows import PartitionEvents, Windows
 
 START_MS: Final = 1_522_540_800_000  # 2018-04-01T00:00:00Z
 LABELLED_AFTER_MS: Final = 3 * DAY_MS  # well before the windows ask, after 7 days
@@ -114,7 +115,18 @@ def streamed(table: Any) -> Streamed:
         card_id, terminal_id, transaction_id = f"card-{card}", f"terminal-{terminal}", f"tx-{transaction}"
         events.append(
             StateEvent(
-                offset, transaction_id, b"\0" * 6, card_id, terminal_id, time_ms, amount, False, None, None, True
+                offset,
+                transaction_id,
+                bytes(CLAIM_DIGEST_BYTES),
+                card_id,
+                terminal_id,
+                time_ms,
+                time_ms,
+                amount,
+                False,
+                None,
+                None,
+                True,
             )
         )
         if fraud:
@@ -180,7 +192,9 @@ def event_differences(expected: Any) -> NDArray[np.bool_]:
     amounts = (expected.TX_AMOUNT * 100).round().astype(int)
     fields = zip(*(expected[name].tolist() for name in columns), amounts.tolist(), strict=True)
     rows_of = EventRows(parse_policy(DEFAULT_POLICY.read_bytes()))
-    event = np.array([rows_of.row(short_transaction(*each)) for each in fields], dtype=np.int64)
+    event = np.array(
+        [rows_of.row(each, each.event_time_ms) for each in (short_transaction(*one) for one in fields)], dtype=np.int64
+    )
     amount, minute, weekend = (
         event[:, EVENT.index(name)] for name in ("amount_gbp_minor", "local_minute_of_day", "is_weekend")
     )

@@ -73,6 +73,7 @@ def _decision(body: bytes, at: int) -> tuple[Decision, int, int]:
     snapshot_begin = at
     transaction, at = decode_payment(body, at)
     observed, at = _features(body, at)
+    outcomes_position, at = read_long(body, at)
     decision = Decision(
         DecisionId(decision_id),
         transaction_id,
@@ -97,7 +98,7 @@ def _decision(body: bytes, at: int) -> tuple[Decision, int, int]:
         policy_version,
         policy_hash,
         input_hash,
-        InputSnapshot(transaction, observed),
+        InputSnapshot(transaction, observed, outcomes_position),
     )
     return decision, snapshot_begin, at
 

@@ -165,6 +165,9 @@ def read_execution(body: bytes, at: int) -> tuple[Execution, int]:
     state, at = read_symbol(body, at, _EXECUTION_STATES)
     why, at = read_text(body, at)
     event_time_ms, at = read_long(body, at)
+    payment_time_ms, at = read_long(body, at)
+    amount_gbp_minor, at = read_long(body, at)
+    payment_logged_at_ms, at = read_long(body, at)
     return Execution(
         event_id,
         ExecutionId(execution_id),
@@ -178,6 +181,9 @@ def read_execution(body: bytes, at: int) -> tuple[Execution, int]:
         state,
         why,
         event_time_ms,
+        payment_time_ms,
+        amount_gbp_minor,
+        payment_logged_at_ms,
     ), at
 
 

@@ -18,5 +18,9 @@ SCHEMAS: Final = (
 )
 
 
+def released_text(name: str, version: int) -> str:
+    return resources.files("schemas").joinpath("released", name, f"{version}.avsc").read_text(encoding="utf-8")
+
+
 def schema_text(name: str) -> str:
     return resources.files("schemas").joinpath(f"{name}.avsc").read_text(encoding="utf-8")

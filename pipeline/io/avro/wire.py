@@ -30,7 +30,7 @@ from pipeline.domain.refusals import RECORD_BYTES_MAX, Refusal, RefusalCode
 from pipeline.domain.reversal import Reversal
 from pipeline.domain.review_outcome import ReviewOutcome
 from pipeline.io.avro.decision_decoder import DECISION, decode_decision
-from pipeline.io.avro.payment_decoder import decode_payment
+from pipeline.io.avro.payment_decoder import decode_with_digest
 from pipeline.io.avro.reading import Malformed
 from pipeline.io.avro.record_decoders import (
     read_account,
@@ -43,7 +43,8 @@ from pipeline.io.avro.record_decoders import (
     read_review_outcome,
     read_risk_signal,
 )
-from pipeline.io.avro.schema_files import SCHEMAS, schema_text
+from pipeline.io.avro.schema_files import SCHEMAS, released_text, schema_text
+from pipeline.io.avro.verdict_heads import VerdictHead, verdict_head
 
 _SINGLE_OBJECT: Final = b"\xc3\x01"
 _CONFLUENT: Final = b"\x00"
@@ -51,9 +52,17 @@ _REVERSAL: Final = b"\x02"
 _REVIEW_OUTCOME: Final = b"\x04"
 """Branches of decision.v1's union, beside DECISION."""
 
+_ADDED_SINCE: Final[Mapping[tuple[str, int], bytes]] = {
+    ("transaction.v1", 1): b"\x00",  # source_system: null
+    ("execution.v1", 1): b"\x01\x01\x01",  # payment_time_ms, amount_gbp_minor and payment_logged_at_ms: -1
+}
+"""Earlier releases that are read too, and the defaults of the fields that the newest has at its end beside them."""
+
 RecordT = TypeVar("RecordT")
 Encoded = Reversal | ReviewOutcome | DeadLetter | Alert | Execution | Anchor | Account | RiskSignal | Label
 """The records that `WireFormat.encode` takes."""
+_BOUNDED: Final = frozenset({"transaction.v1", "account.v1", "risk_signal.v1", "label.v1"})
+"""Schemas of what comes from outside; the rest is of our own making."""
 _SCHEMA_OF: Final[Mapping[type[Encoded], str]] = {
     Reversal: "decision.v1",
     ReviewOutcome: "decision.v1",
@@ -89,6 +98,7 @@ class WireFormat:
         self._headers = {name: _header(name, written, ids) for name in SCHEMAS}
         self._names_by_header = {_header(name, Framing.SINGLE_OBJECT, ids): name for name in SCHEMAS}
         self._names_by_header |= {_header(name, Framing.CONFLUENT, ids): name for name in ids}
+        self._earlier = {_fingerprint(released_text(*release)): release for release in _ADDED_SINCE}
 
     def decode_transaction(self, value: bytes | None) -> Decoded | Refusal:
         """The payment in a record's value, or why there is none."""
@@ -96,12 +106,12 @@ class WireFormat:
         if isinstance(body, Refusal):
             return body
         try:
-            transaction, end = decode_payment(body)
+            transaction, digest, end = decode_with_digest(body)
         except Malformed as error:
             return Refusal(RefusalCode.DECODE_FAILED, f"the bytes are no Transaction: {error}")
         if end != len(body):
             return Refusal(RefusalCode.TRAILING_BYTES, "bytes follow the Transaction")
-        return Decoded(transaction, body)
+        return Decoded(transaction, body, digest)
 
     def decode_decision_record(self, value: bytes | None) -> DecisionRecord | Refusal:
         """The record in a value of `decisions.v1`."""
@@ -117,6 +127,16 @@ class WireFormat:
         if branch == _REVIEW_OUTCOME:
             return _whole(ReviewOutcome, read_review_outcome, body, 1)
         return Refusal(RefusalCode.DECODE_FAILED, "the bytes are no decision.v1 (no such record)")
+
+    def decode_verdict_head(self, value: bytes | None) -> VerdictHead | Refusal | None:
+        """The head of the decision in a value of `decisions.v1`; None where it holds another record."""
+        body = self._body("decision.v1", value)
+        if isinstance(body, Refusal):
+            return body
+        try:
+            return verdict_head(body)
+        except Malformed as error:
+            return Refusal(RefusalCode.DECODE_FAILED, f"the bytes are no Decision: {error}")
 
     def decode_stored_decision(self, value: bytes | None) -> StoredDecision | Refusal | None:
         """The decision in a value of `decisions.v1` with its exact bytes; None where it holds another record."""
@@ -185,7 +205,7 @@ class WireFormat:
     def _body(self, name: str, value: bytes | None) -> bytes | Refusal:
         if not value:
             return Refusal(RefusalCode.RECORD_EMPTY, "the record has no value")
-        if len(value) > RECORD_BYTES_MAX and name == "transaction.v1":
+        if len(value) > RECORD_BYTES_MAX and name in _BOUNDED:
             return Refusal(RefusalCode.RECORD_TOO_LARGE, f"the record is over {RECORD_BYTES_MAX} bytes")
         if value[:2] == _SINGLE_OBJECT:
             length = 10
@@ -193,9 +213,12 @@ class WireFormat:
             length = 5
         else:
             return Refusal(RefusalCode.FRAMING_UNKNOWN, "neither single-object encoding nor Confluent framing")
-        if self._names_by_header.get(value[:length]) != name:
+        if self._names_by_header.get(value[:length]) == name:
+            return value[length:]
+        release = self._earlier.get(value[:length])
+        if release is None or release[0] != name:
             return Refusal(RefusalCode.SCHEMA_UNKNOWN, "the writer schema is not one that is accepted here")
-        return value[length:]
+        return value[length:] + _ADDED_SINCE[release]
 
 
 def _whole(
@@ -238,5 +261,10 @@ def _parsed(name: str) -> Any:
 def _header(name: str, framing: Framing, confluent_ids: Mapping[str, int]) -> bytes:
     if framing is Framing.CONFLUENT:
         return _CONFLUENT + struct.pack(">I", confluent_ids[name])
-    canonical = to_parsing_canonical_form(json.loads(schema_text(name)))
+    return _fingerprint(schema_text(name))
+
+
+def _fingerprint(text: str) -> bytes:
+    """The header of single-object encoding for a schema."""
+    canonical = to_parsing_canonical_form(json.loads(text))
     return _SINGLE_OBJECT + bytes.fromhex(fingerprint(canonical, "CRC-64-AVRO"))

@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, Self
@@ -125,6 +125,8 @@ class TransactionLog:
         self._position: dict[int, int] = {}  # next offset to read, by assigned partition
         self._committed: dict[int, int] = {}
         self._must_seek = False
+        self._aside: frozenset[int] = frozenset()  # partitions that are not read for now
+        self._paused: frozenset[int] = frozenset()  # those of them that the reader has paused
         self._metadata: object = None
         self._metadata_renewed = threading.Event()  # set since the group's last change or the last refused commit
         self._stopping = threading.Event()
@@ -215,6 +217,29 @@ class TransactionLog:
 
     def is_current(self, batch: Batch) -> bool:
         return batch.epoch == self._epoch
+
+    async def set_aside(self, partitions: Iterable[int]) -> None:
+        """Read no more of these partitions until they are taken up; they stay this worker's.
+
+        Batches under way are dropped, and read again without them.
+        """
+        await asyncio.get_running_loop().run_in_executor(None, self._change_aside, frozenset(partitions), True)
+
+    async def take_up(self, partitions: Iterable[int]) -> None:
+        """Read these partitions on from where they were committed."""
+        await asyncio.get_running_loop().run_in_executor(None, self._change_aside, frozenset(partitions), False)
+
+    @property
+    def set_aside_partitions(self) -> tuple[int, ...]:
+        return tuple(sorted(self._aside & set(self._position)))
+
+    def _change_aside(self, partitions: frozenset[int], is_aside: bool) -> None:
+        with self._lock:
+            self._abort_opened()
+            self._aside = self._aside | partitions if is_aside else self._aside - partitions
+            self._epoch += 1
+            self._must_seek = True
+        self._metadata_renewed.clear()
 
     # Writing
 
@@ -352,6 +377,7 @@ class TransactionLog:
     def _next_batch(self) -> Batch | None:
         """Read what has arrived, up to the limit: wait for one record, then take what is there without waiting."""
         epoch = self._epoch
+        self._pause_what_is_aside()
         messages, self._stashed = self._stashed, []
         messages += self._consumer.consume(self._batch_records_max - len(messages), 0)
         if not messages:
@@ -365,6 +391,14 @@ class TransactionLog:
             self._seek_to_committed()
             return None
         return self._batch(messages, epoch) if messages else None
+
+    def _pause_what_is_aside(self) -> None:
+        held = {place.partition for place in self._consumer.assignment()}
+        aside = self._aside & held
+        if aside != self._paused:
+            self._consumer.resume([TopicPartition(self._topic, each) for each in (self._paused - aside) & held])
+            self._consumer.pause([TopicPartition(self._topic, each) for each in aside])
+            self._paused = frozenset(aside)
 
     def _renew_metadata(self) -> None:
         self._metadata = self._consumer.consumer_group_metadata()
@@ -398,7 +432,9 @@ class TransactionLog:
             self._stashed.append(message)
         self._renew_metadata()
         held = {(p.topic, p.partition) for p in self._consumer.assignment()}
-        self._consumer.resume([p for p in partitions if (p.topic, p.partition) in held])
+        self._consumer.resume(
+            [p for p in partitions if (p.topic, p.partition) in held and p.partition not in self._paused]
+        )
 
     def _seek_to_committed(self) -> None:
         """Go back to the last commits after a rebalance, which drops the batches in flight."""
@@ -448,4 +484,5 @@ class TransactionLog:
             for partition in partitions:
                 self._position.pop(partition.partition, None)
                 self._committed.pop(partition.partition, None)
+            self._paused -= {partition.partition for partition in partitions}  # it comes back running
             self._must_seek = True

@@ -1,12 +1,14 @@
 -- Claims the transaction ids of one chunk of a partition for one shard; returns the freshness of each.
 -- KEYS: progress (hash: partition → reached, watermark), exceptions (string: offset, freshness), then the id buckets
--- (hashes: id hash → body hash of 4 bytes, time of 5, partition of 2), which Redis keeps flat while they are small.
+-- (hashes: id hash of 9 bytes → claim: payment digest of 16 bytes, log time of 5, partition of 2), which Redis keeps
+-- flat while they are small. The log time of a claim, like a watermark, is the latest of its partition so far.
 -- ARGV[1]: partition, first, last, initial; then for each event the index of its bucket in KEYS, its id hash, its claim
--- and its offset.
+-- with the record's own log time, and its offset.
 -- ARGV[2], ARGV[3]: how long an id is kept in ms; how many exceptions are kept.
 -- An exception is an offset of 7 bytes and a freshness of 1 byte; exceptions stand in order of offset.
 
-local DUPLICATE, CONFLICT, TOO_OLD = 1, 2, 3
+local DUPLICATE, CONFLICT = 1, 2
+local DIGEST, TIME_AT, PARTITION_AT = 16, 17, 22  -- of a claim: bytes of its digest, and where the rest begins
 local KEPT = 'n'  -- field of a bucket that holds how many ids its last purge left
 local LOOK_SHARE = 4  -- one new id in 4, by its hash, checks whether its bucket grew by a fifth since that purge
 local PURGED_FROM = 16  -- a bucket of fewer fields is not worth a purge
@@ -38,9 +40,9 @@ local reaches
 reached, reaches = follow_on(reached, first, is_initial == 1)
 if not reached then return failure(LOST, reaches) end
 
-local function is_expired(claim)
-  local time_ms, number = unpack_at('>I5I2', claim, 5)
-  return time_ms < (watermarks[number] or watermark_of(number)) - kept_ms
+local function is_expired(claim, now_ms)
+  local time_ms, number = unpack_at('>I5I2', claim, TIME_AT)
+  return time_ms < math.max(now_ms, watermarks[number] or watermark_of(number)) - kept_ms
 end
 
 local function purge(bucket)
@@ -49,7 +51,7 @@ local function purge(bucket)
   for place = 1, #claims, 2 do
     local id = claims[place]
     if id ~= KEPT then
-      if is_expired(claims[place + 1]) then gone[#gone + 1] = id else kept = kept + 1 end
+      if is_expired(claims[place + 1], 0) then gone[#gone + 1] = id else kept = kept + 1 end
     end
   end
   delete_fields(bucket, gone)
@@ -83,17 +85,23 @@ local function freshness_again(bucket, id, claim, offset)
   return freshness
 end
 
+-- Where the log's time ran backwards, a claim is as of the watermark: it would have expired too early.
+local function as_of(claim, now_ms)
+  return string.sub(claim, 1, DIGEST) .. struct.pack('>I5', now_ms) .. string.sub(claim, PARTITION_AT)
+end
+
 local function freshness_of(bucket, id, claim, time_ms)
-  local is_old = time_ms < watermarks[partition] - kept_ms
-  if not is_old and call('HSETNX', bucket, id, claim) == 1 then
+  local now_ms = math.max(time_ms, watermarks[partition])
+  watermarks[partition] = now_ms
+  if now_ms > time_ms then claim = as_of(claim, now_ms) end
+  if call('HSETNX', bucket, id, claim) == 1 then
     look(bucket, id)
     return FRESH
   end
   local held = call('HGET', bucket, id)
-  if held and not is_expired(held) then
-    return string.sub(held, 1, 4) == string.sub(claim, 1, 4) and DUPLICATE or CONFLICT
+  if not is_expired(held, now_ms) then
+    return string.sub(held, 1, DIGEST) == string.sub(claim, 1, DIGEST) and DUPLICATE or CONFLICT
   end
-  if is_old then return TOO_OLD end
   call('HSET', bucket, id, claim)
   return FRESH
 end
@@ -102,15 +110,13 @@ local answered = {}
 local raised = {}
 while at <= #request do
   local number, id, claim, offset
-  number, id, claim, offset, at = unpack_at('>I2c9c11I6', request, at)
-  local time_ms = unpack_at('>I5', claim, 5)
+  number, id, claim, offset, at = unpack_at('>I2c9c23I6', request, at)
   local bucket = KEYS[number]
   local freshness
   if offset < reached then
     freshness = freshness_again(bucket, id, claim, offset)
   else
-    freshness = freshness_of(bucket, id, claim, time_ms)
-    if time_ms > watermarks[partition] then watermarks[partition] = time_ms end
+    freshness = freshness_of(bucket, id, claim, (unpack_at('>I5', claim, TIME_AT)))
     if freshness ~= FRESH then raised[#raised + 1] = struct.pack('>I7B', offset, freshness) end
   end
   answered[#answered + 1] = freshness

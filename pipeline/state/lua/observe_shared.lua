@@ -1,21 +1,22 @@
 -- Counts one chunk of a partition's payments in the windows of their beneficiaries, and looks up fraud reports and
 -- declared months, as far as one shard holds them. Returns the features of each payment; those that another shard holds
 -- are UNKNOWN.
--- KEYS: progress of the partition in this shard; beneficiaries (see beneficiary.lua); then facts (strings: observed at,
--- value; see newest.lua).
--- ARGV[1]: first, last, committed, initial, rebuild, number of beneficiaries; then for each payment its offset, its
+-- KEYS: progress of the partition in this shard; beneficiaries (see beneficiary.lua); then facts (strings that begin with
+-- observed at and value; see newest.lua).
+-- ARGV[1]: first, last, committed, initial, rebuild, since, number of beneficiaries; then for each payment its offset, its
 -- index in the chunk, the index of its beneficiary, the indices among the facts of its IP address, its device and its
 -- declared month (0 where this shard doesn't hold it), its time, its sender hash and its payment hash.
 -- ARGV[2]: how many payments a beneficiary may hold; ARGV[3]: label delay in ms. ARGV[4]: the freshness of the chunk, a
 -- byte for each payment; one that is not FRESH is not counted.
 
 local request, payments_max, delay_ms, freshness = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
-local first, last, committed, is_initial, is_rebuild, beneficiaries, at = unpack_at('>I6I6I6BBI2', request)
+local first, last, committed, is_initial, is_rebuild, since, beneficiaries, at = unpack_at('>I6I6I6BBI6I2', request)
 local ROW = '<' .. string.rep('l', 14)  -- offset, features, declared month
 local EMPTY = string.rep('\0', HEADER_BYTES)
 
-local reached, lost = begin(KEYS[1], first, is_initial)
+local reached, lost, pruned, is_missing = begin(KEYS[1], first, is_initial)
 if not reached then return lost end
+since = since_of(is_missing, since)
 
 local texts = {}
 if #KEYS > 1 then texts = call('MGET', unpack(KEYS, 2)) end
@@ -182,31 +183,37 @@ local function observe(number, time, sender, payment, offset, ip_reports, device
     device_reports, declared)
 end
 
-local rows, answers = {OBSERVED}, {}
-local kept
+local function count(number, time, sender, payment, offset, ip_address, device, account)
+  local ip_reports, device_reports, declared = fact(ip_address, 0), fact(device, 0), fact(account, UNKNOWN)
+  if number == 0 then
+    return pack(ROW, offset, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, ip_reports, device_reports, declared)
+  end
+  return observe(number, time, sender, payment, offset, ip_reports, device_reports, declared)
+end
+
+local rows, answers = {OBSERVED .. pack('<ll', since, UNKNOWN)}, {}
+local kept, late = nil, 0
 while at <= #request do
   local offset, place, number, ip_address, device, account, time, sender, payment
   offset, place, number, ip_address, device, account, time, sender, payment, at =
     unpack_at('>I6I2I2I2I2I2I5c6c4', request, at)
   if byte(freshness, place + 1) ~= FRESH then
     -- not counted
-  elseif offset < reached then
-    kept = kept or snapshots(KEYS[1], ROW)
-    if kept[offset] then
-      answers[#answers + 1] = kept[offset]
-    elseif is_rebuild == 0 and is_pruned(KEYS[1], offset) then
-      return failure(PRUNED, offset)
-    end
+  elseif offset >= reached then
+    rows[#rows + 1] = count(number, time, sender, payment, offset, ip_address, device, account)
   else
-    local ip_reports, device_reports, declared = fact(ip_address, 0), fact(device, 0), fact(account, UNKNOWN)
-    if number == 0 then
-      rows[#rows + 1] = pack(ROW, offset, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, ip_reports, device_reports, declared)
-    else
-      rows[#rows + 1] = observe(number, time, sender, payment, offset, ip_reports, device_reports, declared)
+    kept = kept or snapshots(KEYS[1], ROW)
+    local row = kept[offset]
+    if not row and is_rebuild == 0 then
+      if offset < pruned then return failure(PRUNED, offset) end
+      row = count(number, time, sender, payment, offset, ip_address, device, account)
+      rows[#rows + 1] = row
+      late = late + 1
     end
+    answers[#answers + 1] = row
   end
 end
 if #rows > 1 then write_logs(texts, beneficiaries) end
-rows = table.concat(rows)
-move_on(KEYS[1], reached, last, committed, rows)
-return reply_of(rows, answers)
+local fresh = table.concat(rows)
+move_on(KEYS[1], reached, last, committed, pruned, fresh)
+return reply_of(rows, late, fresh, answers)

@@ -13,7 +13,7 @@ from confluent_kafka import Producer
 
 from ops.bench.loss.checker import Checker, Finding
 from ops.bench.rig.stored import without_wall_clock
-from pipeline.decide.decision_encoder import DecisionEncoder
+from pipeline.decide.decision_encoder import DecisionEncoder, with_position
 from pipeline.decide.verdict import Mode, Verdict, decide, regime
 from pipeline.domain.dead_letter import DeadLetter
 from pipeline.domain.decision import BreakerState, Outcome, Reason
@@ -90,7 +90,7 @@ def decision(source: Source, payment: Transaction, mode: Mode, **changes: Any) -
 
 def encoded(decoded: Decoded, source: Source, row: Matrix, verdict: Verdict) -> bytes:
     encoder = DecisionEncoder(WIRE.header("decision.v1"), regime(policy(), small_model()), "decide/test")
-    return encoder.encode([decoded], [source], row, [verdict], [NOON_MS])[0]
+    return encoder.encode([decoded], [source], with_position(row, -1), [verdict], [NOON_MS])[0]
 
 
 def test_whole_log_has_no_violation(log: Log) -> None:
