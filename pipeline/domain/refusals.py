@@ -73,7 +73,7 @@ class Refusal(NamedTuple):
 
 def is_identifier(text: str) -> bool:
     """Whether it is sound as an id of a payment, an account or a device. Case counts: `A` and `a` are two."""
-    return _DEVICE.fullmatch(text) is not None
+    return _ONE_IDENTIFIER.fullmatch(text) is not None
 
 
 def is_log_time(timestamp_ms: int) -> bool:

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from pipeline.domain.decision import Decision
 from pipeline.domain.execution import Execution, ExecutionState
 from pipeline.domain.features import COLUMN, NONE
-from pipeline.domain.outcome import OutcomeKind, PaymentOutcome, is_effective
+from pipeline.domain.outcome import OutcomeKind, PaymentOutcome
 from pipeline.domain.refusals import Refusal
 
 KINDS: Final = {
@@ -70,7 +70,7 @@ def outcome_of_execution(execution: Execution) -> PaymentOutcome | None:
         execution.amount_gbp_minor,
         outcome_name(execution.execution_id),
     )
-    return outcome if is_effective(outcome) else None
+    return outcome
 
 
 def outcome_name(execution_id: str) -> bytes:
