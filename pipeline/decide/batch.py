@@ -50,7 +50,7 @@ _AMOUNT: Final = EVENT.index("amount_gbp_minor")
 ModesOf = Callable[[Transaction], Mode]
 """The breaker's word on a payment."""
 PartitionOf = Callable[[bytes], int]
-"""The partition that a record with this key belongs to (pipeline.domain.partitioner)."""
+"""The partition that a record with this key belongs to (pipeline.io.partitioner)."""
 
 
 class Payment:

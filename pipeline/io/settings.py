@@ -14,8 +14,8 @@ from typing import Annotated, Final
 from pydantic import Field
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from pipeline.domain.partitioner import Partitioner
 from pipeline.io.avro.wire import Framing
+from pipeline.io.partitioner import Partitioner
 from pipeline.io.secret_settings import PlainSecrets, StoredSecrets
 
 ENV_FILE: Final = "FRAUD_ENV_FILE"

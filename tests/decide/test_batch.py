@@ -3,9 +3,9 @@ from pipeline.decide.verdict import Mode, regime
 from pipeline.domain.decision import BreakerState
 from pipeline.domain.features import COLUMN
 from pipeline.domain.log import Record, Source, Span
-from pipeline.domain.partitioner import Partitioner, Partitioning
 from pipeline.domain.refusals import RefusalCode
 from pipeline.io.avro.wire import WireFormat
+from pipeline.io.partitioner import Partitioner, Partitioning
 from pipeline.state.windows import MemoryState
 from tests.decisions import decision_id_of, decision_of
 from tests.records import NOON_MS, PAYMENT, policy, small_model
