@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.decide.decision_choice import Candidate, as_decision_id, the_one
+from pipeline.terminal.decision_choice import Candidate, as_decision_id, the_one
 from pipeline.terminal.failures import Failure
 from tests.records import NOON_MS
 
