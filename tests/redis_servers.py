@@ -12,6 +12,7 @@ import pytest
 import redis
 
 from ops.processes.servers import free_port
+from ops.stack.redis_cluster import RedisCluster, running_cluster
 from ops.stack.redis_server import Persistence, bundled_executable, redis_server, redis_url, system_executable
 
 REDIS_MEMORY_MAX_BYTES = 1024**3
@@ -59,6 +60,21 @@ def started_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartedR
 def redis_at(request: pytest.FixtureRequest, started_redis: StartedRedis) -> str:
     """The URL of an empty server; every test that asks for it runs on each of them."""
     return started_redis(request.param)
+
+
+@pytest.fixture(scope="session")
+def started_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
+    """A cluster of three masters that the whole run shares; who asks for it empties it."""
+    with running_cluster(bundled_executable(), tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
+
+
+def emptied(cluster: RedisCluster) -> str:
+    """Empty a cluster and return its URL."""
+    for port in cluster.masters:
+        with redis.Redis.from_url(cluster.server_url(port)) as client:
+            client.flushall()
+    return cluster.url
 
 
 def _executable(name: RedisName) -> str:

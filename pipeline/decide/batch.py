@@ -10,7 +10,7 @@ What is set aside becomes a dead letter, which the shell makes: sealing a payloa
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final, NamedTuple
@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from librt.strings import BytesWriter, write_i64_le
 
-from pipeline.alerts.catalogue import conflict_alert
+from pipeline.alerts.catalogue import conflict_alert, mismatch_alert, poison_alert
 from pipeline.alerts.encoding import alert_record
 from pipeline.breaker.answer_counts import Answer
 from pipeline.decide.decision_encoder import DecisionEncoder, with_position
@@ -26,7 +26,7 @@ from pipeline.decide.event_features import EventRows
 from pipeline.decide.rules import hits_of
 from pipeline.decide.verdict import Mode, Regime, Verdict, verdicts_of
 from pipeline.domain.alert import Alert
-from pipeline.domain.decision import Outcome, Route
+from pipeline.domain.decision import Outcome, Route, Silence
 from pipeline.domain.features import EVENT, Matrix, feature_matrix
 from pipeline.domain.log import Outgoing, Record, Span
 from pipeline.domain.payment import Decoded, Transaction
@@ -49,6 +49,8 @@ _AMOUNT: Final = EVENT.index("amount_gbp_minor")
 
 ModesOf = Callable[[Transaction], Mode]
 """The breaker's word on a payment."""
+PartitionOf = Callable[[bytes], int]
+"""The partition that a record with this key belongs to (pipeline.domain.partitioner)."""
 
 
 class Payment:
@@ -93,6 +95,8 @@ class Judged:
     dead_letters: Counter[str] = field(default_factory=Counter)
     duplicates: int = 0
     shadow_disagreements: int = 0
+    unasked: int = 0  # decisions whose model wasn't asked because something is UNKNOWN
+    model_faults: Counter[str] = field(default_factory=Counter)  # payments that it failed on, by the error's class
 
     @property
     def accounted_for(self) -> int:
@@ -115,6 +119,8 @@ class Judged:
         self.dead_letters.update(other.dead_letters)
         self.duplicates += other.duplicates
         self.shadow_disagreements += other.shadow_disagreements
+        self.unasked += other.unasked
+        self.model_faults.update(other.model_faults)
 
     def count(self, payments: Sequence[Payment], verdicts: Sequence[Verdict]) -> None:
         """Count what metrics and the breaker hear of decisions."""
@@ -126,11 +132,20 @@ class Judged:
                 continue
             segments = payment.decoded.transaction.segments
             if answer is None:
-                self.answers.append(Answer(None, None, segments))
+                self._count_silence(verdict, segments)
                 continue
             self.answers.append(Answer(answer.outcome, answer.fraud_probability_ppm, segments))
             if route is Route.FALLBACK and answer.outcome is not verdict.outcome:
                 self.shadow_disagreements += 1
+
+    def _count_silence(self, verdict: Verdict, segments: Mapping[str, str]) -> None:
+        """A model that fails, or that there is none of, is an error for the breaker; one that nobody asked is not."""
+        if verdict.silence is Silence.NOT_ASKED:
+            self.unasked += 1
+            return
+        self.answers.append(Answer(None, None, segments))
+        if verdict.silence is Silence.FAILED:
+            self.model_faults[verdict.fault] += 1
 
 
 class TopicNames(NamedTuple):
@@ -141,9 +156,12 @@ class TopicNames(NamedTuple):
 class Judge:
     """Decides under one regime; made anew when policy or model change."""
 
-    def __init__(self, in_force: Regime, wire: WireFormat, topics: TopicNames, agent_id: str) -> None:
+    def __init__(
+        self, in_force: Regime, wire: WireFormat, topics: TopicNames, agent_id: str, partition_of: PartitionOf
+    ) -> None:
+        """partition_of: of transactions.v1; a payment on another partition than its account's is refused."""
         self.in_force = in_force
-        self._wire, self._topics = wire, topics
+        self._wire, self._topics, self._partition_of = wire, topics, partition_of
         self._event_rows = EventRows(in_force.policy)
         self._encoder: DecisionEncoder = DecisionEncoder(wire.header("decision.v1"), in_force, agent_id)
 
@@ -154,7 +172,9 @@ class Judge:
         for record in records:
             decoded = decode(record.value)
             refusal = (
-                decoded if isinstance(decoded, Refusal) else refusal_of(decoded.transaction, record.key, record.source)
+                decoded
+                if isinstance(decoded, Refusal)
+                else refusal_of(decoded.transaction, record.key, record.source) or self._misplaced(record)
             )
             if refusal is not None:
                 refused.append((record, refusal))
@@ -182,6 +202,7 @@ class Judge:
         judged = Judged()
         for record, refusal in reading.refused:
             _refuse(judged, record, refusal)
+        self._alert_of_misplaced(judged, reading, now_ms)
         # By partition, as the observations are; the sort is stable, so each partition stays in log order.
         payments = sorted(reading.payments, key=_partition)
         state = np.concatenate([observation.state for observation in observations])
@@ -202,11 +223,25 @@ class Judge:
             part = payments[start:end]
             yield self._decided(part, observed[start:end], list(islice(verdicts, len(part))), now_ms)
 
-    def poison(self, record: Record) -> Judged:
+    def poison(self, record: Record, now_ms: int) -> Judged:
         """A record that made this code fail again and again, set aside."""
         judged = Judged()
         _refuse(judged, record, Refusal(RefusalCode.POISON, "deciding this record failed repeatedly"))
+        self._alert(judged, poison_alert(record.source, now_ms))
         return judged
+
+    def _misplaced(self, record: Record) -> Refusal | None:
+        assert record.key is not None, "a payment's key is its account"
+        if self._partition_of(record.key) == record.source.partition:
+            return None
+        detail = "the record is on another partition than FRAUD_PARTITIONER gives its account"
+        return Refusal(RefusalCode.PARTITION_MISMATCH, detail)
+
+    def _alert_of_misplaced(self, judged: Judged, reading: Reading, now_ms: int) -> None:
+        """Raise one alert for each partition that holds payments of accounts that don't belong there."""
+        misplaced = [record for record, refusal in reading.refused if refusal.code is RefusalCode.PARTITION_MISMATCH]
+        for partition in sorted({record.source.partition for record in misplaced}):
+            self._alert(judged, mismatch_alert(partition, now_ms))
 
     def _state_event(self, payment: Payment) -> StateEvent:
         transaction, amount_gbp_minor = payment.decoded.transaction, payment.event[_AMOUNT]
@@ -225,6 +260,7 @@ class Judge:
             transaction.device_id,
             payment.is_counted,
             transaction.source_system,
+            transaction.account_opened_epoch_day,
         )
 
     def _decided(

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from pipeline.domain.features import NONE
 from pipeline.domain.identities import DecisionId, ExecutionId
 from pipeline.execute.postings import Limit, Payment, Posting, Subject
 from pipeline.execute.saga import (
@@ -111,7 +112,7 @@ class Ledger:
         rows = connection.execute(self._statements["read_executions"], [list(execution_ids)]).fetchall()
         if not rows:
             return {}
-        caused_at_ms = {execution_id: at_ms for execution_id, *_, at_ms, _ in rows}
+        caused_at_ms = {execution_id: at_ms for execution_id, *_, at_ms, _, _, _ in rows}
         # What was heard before the decision was is kept under the decision's own id.
         names = {name: str(row[0]) for row in rows for name in (str(row[0]), str(row[5]))}
         causes: dict[str, list[_LaterCause]] = {execution_id: [] for execution_id in caused_at_ms}
@@ -230,12 +231,13 @@ def _stored(
     transitions: Sequence[Transition],
     causes: Sequence[_LaterCause],
 ) -> Stored:
-    execution_id, payer, beneficiary, currency, amount_minor, decision_id, transaction_id, cause, aim, *times = row
+    execution_id, payer, beneficiary, currency, amount_minor, decision_id, transaction_id, cause, aim, *numbers = row
     payment = Payment(
         ExecutionId(str(execution_id)), str(payer), str(beneficiary), str(currency), int(str(amount_minor))
     )
-    event_time_ms, caused_at_ms, partition = (int(str(number)) for number in times)
-    subject = Subject(payment, DecisionId(str(decision_id)), str(transaction_id), caused_at_ms, partition)
+    event_time_ms, caused_at_ms, partition, amount_gbp_minor, logged_at_ms = (int(str(number)) for number in numbers)
+    known = event_time_ms, amount_gbp_minor, logged_at_ms
+    subject = Subject(payment, DecisionId(str(decision_id)), str(transaction_id), caused_at_ms, partition, *known)
     heard, why, heard_at = [Heard(0, Aim(str(aim)))], str(cause), 0
     for later in causes:
         if later.aim is not None:
@@ -256,11 +258,13 @@ _OF_ANOTHER_DECISION: Final = frozenset({Ignored.ALREADY_DECIDED, Ignored.OTHER_
 
 
 def _execution_row(row: NewExecution) -> str:
-    payment, decision_id, transaction_id, caused_at_ms, partition = row.subject
+    payment, decision_id, transaction_id, caused_at_ms, partition, _, amount_gbp_minor, logged_at_ms = row.subject
+    logged_at = _NULL if logged_at_ms == NONE else timestamp(logged_at_ms)
     return (
         f"{payment.execution_id}\t{decision_id}\t{transaction_id}\t{payment.account_id}\t"
         f"{payment.beneficiary_account_id}\t{payment.currency}\t{payment.amount_minor}\t{row.cause}\t{row.aim}\t"
-        f"{timestamp(row.event_time_ms)}\t{timestamp(caused_at_ms)}\t{partition}\t{row.topic_offset}\n"
+        f"{timestamp(row.event_time_ms)}\t{timestamp(caused_at_ms)}\t{partition}\t{row.topic_offset}\t"
+        f"{amount_gbp_minor}\t{logged_at}\n"
     )
 
 

@@ -62,7 +62,7 @@ class Notices:
             self._alerts.publish(map(_decided_again, records))
 
     def _execution(self, notice: Notice) -> Outgoing:
-        payment, decision_id, transaction_id, _, _ = notice.subject
+        payment, decision_id, transaction_id = notice.subject[:3]
         execution = Execution(
             event_id=posting_id(payment.execution_id, "TOLD", notice.sequence),
             execution_id=payment.execution_id,
@@ -76,6 +76,9 @@ class Notices:
             state=ExecutionState(notice.state.value),
             why=str(notice.why),
             event_time_ms=notice.event_time_ms,
+            payment_time_ms=notice.subject.payment_time_ms,
+            amount_gbp_minor=notice.subject.amount_gbp_minor,
+            payment_logged_at_ms=notice.subject.payment_logged_at_ms,
         )
         return Outgoing(self._executions, payment.account_id.encode(), self._wire.encode(execution))
 

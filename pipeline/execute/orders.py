@@ -14,6 +14,7 @@ from pipeline.domain.reversal import Reversal
 from pipeline.domain.review_outcome import ReviewOutcome
 from pipeline.execute.postings import Payment, Subject
 from pipeline.execute.saga import Cause
+from pipeline.state.outcome_records import counted_amount_gbp_minor
 
 _IDS: Final = re.compile(r"[A-Za-z0-9._:\-]{1,64}\n[A-Za-z0-9._:\-]{1,64}\n[A-Za-z0-9._:\-]{1,64}\n[A-Z]{3}", re.ASCII)
 _DECIDED: Final = {
@@ -71,7 +72,16 @@ def _decision(record: LogRecord[DecisionRecord], decision: Decision) -> Said:
     ids = f"{decision.transaction_id}\n{payment.account_id}\n{payment.beneficiary_account_id}\n{payment.currency}"
     if not _IDS.fullmatch(ids) or not 0 <= payment.amount_minor <= AMOUNT_MINOR_MAX:
         raise RecordUndecodable(f"{_place(record)}: a decision on what is no payment")
-    subject = Subject(payment, decision.decision_id, decision.transaction_id, record.timestamp_ms, record.partition)
+    subject = Subject(
+        payment,
+        decision.decision_id,
+        decision.transaction_id,
+        record.timestamp_ms,
+        record.partition,
+        paid.event_time_ms,
+        counted_amount_gbp_minor(decision),
+        decision.source_timestamp_ms,
+    )
     return Said(
         execution,
         decision.decision_id,

@@ -14,6 +14,7 @@ from typing import Annotated, Final
 from pydantic import Field
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from pipeline.domain.partitioner import Partitioner
 from pipeline.io.avro.wire import Framing
 from pipeline.io.secret_settings import PlainSecrets, StoredSecrets
 
@@ -31,6 +32,18 @@ class Profile(StrEnum):
     DEVELOPMENT = "development"
     PRODUCTION = "production"
     """The profile that refuses to start without passwords, TLS and keys, or with secrets in the environment."""
+
+
+class Outcomes(StrEnum):
+    """The topic that says what became of payments, for the decision worker."""
+
+    EXECUTIONS = "executions"
+    DECISIONS = "decisions"
+    """For a deployment whose payments another system than our executor carries out, as they were decided."""
+
+    @property
+    def topic(self) -> str:
+        return f"{self.value}.v1"
 
 
 class Settings(BaseSettings):
@@ -73,8 +86,13 @@ class Settings(BaseSettings):
     transaction_timeout_ms: Annotated[int, Field(ge=1000, le=300_000)] = 5000
     state_patience_s: Annotated[float, Field(gt=0, le=3600)] = 60.0
     """Time that a worker holds a batch while Redis can't be reached, before it gives up its partitions and exits."""
+    outcomes: Outcomes = Outcomes.EXECUTIONS
+    """The topic from which a worker learns which payments were made. It has as many partitions as transactions.v1."""
     kafka_options: Annotated[dict[str, str], Field(repr=False)] = {}
     """Options for librdkafka, passed on as they are: SASL, TLS and the like."""
+    partitioner: Partitioner = Partitioner.CRC32
+    """Partitioner of whoever publishes payments, and of every producer of ours. A payment on another partition than
+    its account belongs to is refused."""
 
     policy_path: Path = _ROOT / "pipeline" / "decide" / "policies" / "default.toml"
     policy_archive: Path = _ROOT / "pipeline" / "decide" / "policies"

@@ -128,7 +128,7 @@ def _applier(settings: Settings, wire: WireFormat, connection: Connection, log: 
     )
 
     def appender(transactional_id: str) -> TransactionalAppender:
-        return TransactionalAppender(settings.bootstrap_servers, transactional_id, settings.kafka_options)
+        return TransactionalAppender.of(settings, transactional_id)
 
     return Applier(connection, appender, wire, topics, decisions, now_ms)
 

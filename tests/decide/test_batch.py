@@ -7,6 +7,7 @@ from pipeline.domain.decision import BreakerState
 from pipeline.domain.features import COLUMN
 from pipeline.domain.identities import decision_id, execution_id
 from pipeline.domain.log import Record, Source, Span
+from pipeline.domain.partitioner import Partitioner, Partitioning
 from pipeline.domain.payment_digest import payment_digest
 from pipeline.domain.refusals import FUTURE_TOLERANCE_MS, RefusalCode
 from pipeline.io.avro.schema_files import released_text
@@ -18,10 +19,12 @@ from tests.records import NOON_MS, PAYMENT, policy, small_model
 WIRE = WireFormat()
 TOPICS = TopicNames("decisions.v1", "alerts.v1")
 CLOSED = Mode(BreakerState.CLOSED, "all", True)
+PARTITIONING = Partitioning(Partitioner.CRC32, 13)
+ON_1 = "GB29-0038"  # an account whose payments belong on partition 1; PAYMENT belongs on 0
 
 
 def new_judge():
-    return Judge(regime(policy(), small_model()), WIRE, TOPICS, "decide/test")
+    return Judge(regime(policy(), small_model()), WIRE, TOPICS, "decide/test", PARTITIONING.of)
 
 
 def record(offset, payment=PAYMENT, *, value=None, partition=0, log_time_ms=NOON_MS):
@@ -53,7 +56,7 @@ def test_i1_every_record_of_a_batch_comes_out_once():
         record(2, second),
         record(3),  # the first again
         record(4, PAYMENT._replace(amount_minor=9)),  # its id with another body
-        record(0, PAYMENT._replace(transaction_id="tx-3"), partition=1),
+        record(0, PAYMENT._replace(transaction_id="tx-3", account_id=ON_1), partition=1),
     ]
     result = judged(records)
     decided = {(d.source_partition, d.source_offset): d.transaction_id for d in decisions_of(result)}
@@ -181,6 +184,22 @@ def test_a_redelivered_batch_gives_the_same_bytes():
 
 
 def test_a_poisoned_record_is_set_aside_whole():
-    result = new_judge().poison(record(3))
+    result = new_judge().poison(record(3), NOON_MS)
     assert [(each.record.source.offset, each.code) for each in result.set_aside] == [(3, RefusalCode.POISON)]
     assert result.accounted_for == 1
+    assert [out.topic for out in result.outgoing] == ["alerts.v1"]
+
+
+def test_a_payment_on_another_partition_than_its_account_belongs_to_is_refused_and_told_once():
+    state = MemoryState()
+    strays = [record(offset, PAYMENT._replace(transaction_id=f"tx-{offset}"), partition=1) for offset in range(3)]
+    result = judged([record(0), *strays], state)
+    assert [each.code for each in result.set_aside] == [RefusalCode.PARTITION_MISMATCH] * 3
+    assert [out.topic for out in result.outgoing] == ["alerts.v1", "decisions.v1"]
+    assert decisions_of(result)[0].snapshot.features[COLUMN["account_count_1h"]] == 1
+    assert result.accounted_for == 4
+
+
+def test_a_record_with_another_fault_says_that_one_and_not_its_partition():
+    result = judged([record(0, PAYMENT._replace(currency="pounds"), partition=1)])
+    assert [each.code for each in result.set_aside] == [RefusalCode.CURRENCY_MALFORMED]

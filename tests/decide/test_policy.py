@@ -1,8 +1,9 @@
 import hashlib
+from importlib.resources import files
 
 import pytest
 
-from pipeline.decide.policy import PolicyRefused, parse_policy
+from pipeline.decide.policy import PolicyRefused, parse_new_policy, parse_policy
 from pipeline.decide.policy_rules import WhenMissing
 from tests.records import POLICY_PATH
 
@@ -33,8 +34,12 @@ def with_rule(*parts):
 
 def without_rule(code):
     """The policy whose rule `code` is retired."""
-    [of_rule] = [part for part in DEFAULT.split("\n\n") if f'code = "{code}"' in part]
-    return DEFAULT.replace(of_rule + "\n\n", "")
+    return DEFAULT.replace(rule_text(code, DEFAULT), "")
+
+
+def rule_text(code, text):
+    [of_rule] = [part for part in text.split("\n\n") if f'code = "{code}"' in part]
+    return of_rule + "\n\n"
 
 
 def test_default_policy_parses_and_carries_its_hash():
@@ -47,6 +52,7 @@ def test_default_policy_parses_and_carries_its_hash():
         "HARD_BENEFICIARY_NAME_MISSING",
         "HARD_YOUNG_ACCOUNT_HIGH_VALUE",
         "HARD_UNSUPPORTED_CURRENCY",
+        "HARD_UNKNOWN_COUNTRY",
         "HARD_MAX_DAILY_VOLUME",
     ]
     assert [rule.code for rule in policy.soft.rules] == [
@@ -58,7 +64,7 @@ def test_default_policy_parses_and_carries_its_hash():
     assert policy.near_limit_gbp_minor() == (4_500_000, 5_000_000)
 
 
-def test_default_policy_says_of_every_feature_what_a_missing_value_means_and_only_the_currency_s_rule_is_met_by_one():
+def test_default_policy_says_of_every_feature_what_a_missing_value_means_and_only_what_no_list_names_meets_a_rule():
     policy = parse_policy(DEFAULT.encode())
     met = set()
     for each in (*policy.hard.rules, *policy.soft.rules, *policy.fallback.rules):
@@ -67,7 +73,7 @@ def test_default_policy_says_of_every_feature_what_a_missing_value_means_and_onl
             assert len(said) == (0 if condition.feature == "confidence_bp" else 2)
             if condition.holds_when_missing:
                 met.add(each.code)
-    assert met == {"HARD_UNSUPPORTED_CURRENCY"}
+    assert met == {"HARD_UNSUPPORTED_CURRENCY", "HARD_UNKNOWN_COUNTRY"}
 
 
 @pytest.mark.parametrize(
@@ -85,7 +91,7 @@ def test_default_policy_says_of_every_feature_what_a_missing_value_means_and_onl
         ("= 5_000_001", "= -1", "hard.rules.0.when.0.at_least: Input should be greater than or equal to 0"),
         ("= 5_000_001", f"= {10**30}", "hard.rules.0.when.0.at_least: Input should be "),
         ("= 5_000_001", f"= {10**11 + 1}", "hard.rules.0.when.0: at_least is above 100000000000, the most"),
-        ("= 20_000_001", f"= {10**16}", "hard.rules.6.when.0: at_least is above 5000000000000000, the most"),
+        ("= 20_000_001", f"= {10**16}", "hard.rules.7.when.0: at_least is above 5000000000000000, the most"),
         ("at_least = 8,", "at_least = 50_001,", "fallback.rules.9.when.0: at_least is above 50000, the most"),
         (
             f'"is_reference_missing", at_least = 1, {NOT_MISSING}',
@@ -142,7 +148,7 @@ def test_default_policy_says_of_every_feature_what_a_missing_value_means_and_onl
             '{ feature = "amount_gbp_minor", at_most = 29',
             "hard.rules.4.when: two conditions on 'amount_gbp_minor'",
         ),
-        ('"account_sum_minor_24h", at_least = 20_', '"confidence_bp", at_least = 20_', "hard.rules.6.when.0: "),
+        ('"account_sum_minor_24h", at_least = 20_', '"confidence_bp", at_least = 20_', "hard.rules.7.when.0: "),
         ('"HARD_MAX_SINGLE_TRANSACTION"\nfrom', '"HARD_MAX"\nfrom', "near_limit.rule: there is no hard rule HARD_MAX"),
         (
             '"HARD_MAX_SINGLE_TRANSACTION"\nfrom',
@@ -216,10 +222,50 @@ def test_a_sanction_that_blocks_the_unsanctioned_instead_is_no_guardrail():
 
 
 def test_a_sanction_that_only_a_missing_value_would_meet_is_no_guardrail():
-    """Whether a country is sanctioned is always known, so such a rule blocks nobody."""
     old = f'"is_beneficiary_country_sanctioned", at_least = 1, {NOT_MISSING}'
-    text = changed(old, f'"is_beneficiary_country_sanctioned", {MISSING}')
-    assert "a value that is always known never meets it" in refused(text)
+    text = without_countries(changed(old, f'"is_beneficiary_country_sanctioned", {MISSING}'))
+    text = text.replace(rule_text("HARD_UNKNOWN_COUNTRY", text), "")
+    assert "no hard rule blocks payments to them" in refused(text)
+
+
+def without_countries(text=DEFAULT):
+    start = text.index("[known_countries]")
+    return text[:start] + text[text.index("[[sanctioned_countries]]", start) :]
+
+
+def test_a_policy_in_force_with_sanctions_names_the_countries_that_there_are():
+    older = without_countries().encode()
+    assert parse_policy(older).known_countries is None, "decisions were made under it, and are still verified"
+    with pytest.raises(PolicyRefused, match="known_countries: is missing"):
+        parse_new_policy(older)
+    assert parse_new_policy(DEFAULT.encode()) == parse_policy(DEFAULT.encode())
+
+
+def test_a_policy_without_sanctions_needs_no_countries():
+    text = without_countries()
+    text = "sanctioned_countries = []\n" + text[: text.index("[[sanctioned_countries]]")]
+    assert parse_new_policy(text.encode()).known_countries is None
+
+
+def test_an_unknown_country_must_be_blocked_by_a_rule_of_its_own():
+    assert "no hard rule blocks payments to a country" in refused(without_rule("HARD_UNKNOWN_COUNTRY"))
+    old = f'{{ feature = "is_beneficiary_country_sanctioned", {MISSING} }}'
+    text = changed(old, old + f', {{ feature = "is_weekend", at_least = 1, {NOT_MISSING} }}')
+    assert "no hard rule blocks payments to a country" in refused(text)
+
+
+def test_a_sanction_on_a_country_that_the_list_lacks_is_refused():
+    assert refused(changed('"KP", ', "")).startswith("sanctioned_countries: KP is not among")
+
+
+def test_the_shipped_countries_are_those_of_iso_3166_and_kosovo():
+    """The list is data of the policy file, so that a decision names it; only this test asks a library."""
+    table = files("tzdata").joinpath("zoneinfo/iso3166.tab").read_text(encoding="utf-8")
+    listed = {line.split("\t")[0] for line in table.splitlines() if not line.startswith("#")}
+    assert len(listed) == 249
+    known = parse_policy(DEFAULT.encode()).known_countries
+    assert known is not None
+    assert list(known.codes) == sorted(listed | {"XK"})
 
 
 def test_the_rule_of_a_missing_amount_must_stand_alone():

@@ -104,7 +104,7 @@ def test_feature_fields_are_the_schema_s_in_order():
     assert snapshot["fields"][0]["type"] == json.loads(schema_text("transaction.v1"))
 
 
-LONGS = st.lists(st.integers(-1, 2**62), min_size=len(FEATURES), max_size=len(FEATURES))
+LONGS = st.lists(st.integers(-2, 2**62), min_size=len(FEATURES), max_size=len(FEATURES))
 
 
 @given(

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from pipeline.domain.context import Account, RiskSignal, RiskSignalKind
 from pipeline.domain.features import NONE, STATE
+from pipeline.state.facts import LogPlace
+from pipeline.state.periods import ACCOUNT_WINDOWS_MS, BLOCK_MS, LABEL_WINDOWS_MS
 from pipeline.state.state_event import StateEvent
-from pipeline.state.windows import (
-    ACCOUNT_WINDOWS_MS,
-    BLOCK_MS,
-    CLAIM_KEPT_MS,
-    LABEL_WINDOWS_MS,
-    Freshness,
-    SnapshotPruned,
-    StateLost,
-)
+from pipeline.state.windows import CLAIM_KEPT_MS, Freshness, SnapshotPruned, StateLost
 from tests.state.stores import DAY_MS, HOUR_MS, START_MS, Store, column, last, observe_all, payment, share
 from tests.state.streams import label_of
+
+
+def at(offset: int) -> LogPlace:
+    """Return the place of a context record at START_MS."""
+    return LogPlace(START_MS, offset)
+
 
 LABEL_DELAY_MS = 7 * DAY_MS
 WINDOW_NAMES = ("1h", "24h", "7d", "30d")
@@ -38,11 +41,16 @@ def test_first_payment_is_known_by_itself_alone(store: Store) -> None:
         "account_near_limit_count_24h": 1,
         "account_normal_month_minor": NONE,
         "is_new_beneficiary": 1,
+        "account_volume_minor_24h": 250,
+        "account_volume_count_30d": 1,
+        "account_volume_minor_30d": 250,
+        "is_unpaid_beneficiary": 1,
         "beneficiary_count_24h": 1,
         "beneficiary_count_7d": 1,
         "beneficiary_senders_24h": 1,
         "beneficiary_senders_7d": 1,
         "device_fraud_reports": NONE,
+        "beneficiary_confirmed_frauds": NONE,
     }
 
 
@@ -148,19 +156,19 @@ def test_normal_month_is_the_mean_of_the_last_complete_blocks_rounded_half_up(st
 
 
 def test_declared_month_goes_before_the_observed_one_and_the_newest_declaration_holds(store: Store) -> None:
-    store.upsert_account("payer", 5, 777)
-    store.upsert_account("payer", 4, 111)
+    store.upsert_account(Account("payer", 5, 777), at(0))
+    store.upsert_account(Account("payer", 4, 111), at(1))
     (first,) = store.observe([share([payment(0)])])
-    store.upsert_account("payer", 6, None)
+    store.upsert_account(Account("payer", 6, None), at(2))
     (second,) = store.observe([share([payment(1)], start=1)])
     months = [column(each.state, "account_normal_month_minor") for each in (first, second)]
     assert months == [[777], [NONE]]
 
 
 def test_newest_fraud_reports_hold(store: Store) -> None:
-    store.upsert_risk_signal("IP_ADDRESS", "192.0.2.1", 3, 10)
-    store.upsert_risk_signal("IP_ADDRESS", "192.0.2.1", 9, 9)
-    store.upsert_risk_signal("DEVICE", "192.0.2.1", 5, 10)
+    store.upsert_risk_signal(RiskSignal(RiskSignalKind.IP_ADDRESS, "192.0.2.1", 3, 10), at(0))
+    store.upsert_risk_signal(RiskSignal(RiskSignalKind.IP_ADDRESS, "192.0.2.1", 9, 9), at(1))
+    store.upsert_risk_signal(RiskSignal(RiskSignalKind.DEVICE, "192.0.2.1", 5, 10), at(2))
     row = last(store, [payment(0, ip_address="192.0.2.1", device_id="d")])
     assert (row["ip_fraud_reports"], row["device_fraud_reports"]) == (3, 0)
 
@@ -291,7 +299,7 @@ def test_state_that_ends_before_a_batch_starts_is_lost(store: Store) -> None:
 
 
 def test_a_first_start_may_begin_anywhere(store: Store) -> None:
-    store.observe([share([], start=5)], initial=True)
+    store.observe([share([], start=5)], initial=True, since_ms=START_MS)
     assert store.positions(0) == 5
     store.observe([share([payment(5)], start=5)])
     assert store.positions(0) == 6
@@ -305,7 +313,39 @@ def test_offsets_without_a_payment_move_the_position(store: Store) -> None:
     assert store.positions(1) is None
 
 
-def test_an_offset_passed_without_a_payment_has_unknown_features_when_it_comes_as_one(store: Store) -> None:
+def test_an_offset_passed_without_a_payment_counts_when_it_comes_as_one(store: Store) -> None:
+    """Late, in the order in which it comes; and the same again where it is read once more."""
     store.observe([share([payment(0)])._replace(end_offset=3)])
-    (observation,) = store.observe([share([payment(1), payment(3)], start=1)])
-    assert column(observation.state, "account_count_24h") == [NONE, 2]
+    for _ in range(2):
+        (observation,) = store.observe([share([payment(1), payment(3)], start=1)])
+        assert column(observation.state, "account_count_24h") == [2, 3]
+        assert column(observation.state, "beneficiary_count_24h") == [2, 3]
+
+
+def test_what_a_guardrail_blocked_counts_late_where_it_is_read_again_without_one(store: Store) -> None:
+    blocked = [payment(offset, START_MS + offset, is_counted=offset % 2 == 0) for offset in range(5)]
+    counted = [replace(event, is_counted=True) for event in blocked]
+    store.observe([share(blocked)])
+    for _ in range(2):
+        (observation,) = store.observe([share([*counted, payment(5)])])
+        assert column(observation.state, "account_count_24h") == [1, 4, 2, 5, 3, 6]
+        assert column(observation.state, "beneficiary_count_24h") == [1, 4, 2, 5, 3, 6]
+    (observation,) = store.observe([share(counted[1:4], start=1)])
+    assert column(observation.state, "account_count_24h") == [4, 2, 5]
+
+
+def test_what_counted_stays_counted_where_it_is_read_again_as_blocked(store: Store) -> None:
+    store.observe([share([payment(0), payment(1)])])
+    blocked = [payment(0), payment(1, is_counted=False), payment(2)]
+    (observation,) = store.observe([share(blocked)])
+    assert column(observation.state, "account_count_24h") == [1, NONE, 3]
+
+
+def test_an_old_owner_does_not_count_late_what_was_committed_as_blocked(store: Store) -> None:
+    store.observe([share([payment(0, is_counted=False)])])
+    store.observe([share([payment(1)], start=1, committed=1)])
+    with pytest.raises(SnapshotPruned):
+        store.observe([share([payment(0)])])
+    store.observe([share([payment(0)])], is_rebuild=True)
+    (observation,) = store.observe([share([payment(2)], start=2, committed=1)])
+    assert column(observation.state, "account_count_24h") == [2]

@@ -11,9 +11,11 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipeline.domain.context import Account, RiskSignal, RiskSignalKind
+from pipeline.state.facts import LogPlace
 from pipeline.state.store import StateLost, StateUnavailable
 from pipeline.state.windows import Freshness, MemoryState, PartitionEvents, PartitionObservation
-from tests.state.stores import Store, SyncRedisState, payment, same, share
+from tests.state.stores import START_MS, Store, SyncRedisState, payment, same, share
 from tests.state.streams import Log, labels_of, logs
 
 MakeState = Callable[..., SyncRedisState]
@@ -41,9 +43,10 @@ def feed_context(stores: list[Store], log: Log, number: int, batches: int) -> No
     for label in labels[number * len(labels) // batches : (number + 1) * len(labels) // batches]:
         assert len({store.label(label) for store in stores}) == 1
     for store in stores:
-        store.upsert_risk_signal("IP_ADDRESS", "192.0.2.1", number, number % 3)
+        place = LogPlace(START_MS, number)
+        store.upsert_risk_signal(RiskSignal(RiskSignalKind.IP_ADDRESS, "192.0.2.1", number, number % 3), place)
         if number % 2:
-            store.upsert_account("account-0-1", number, None if number % 3 else number)
+            store.upsert_account(Account("account-0-1", number, None if number % 3 else number), place)
 
 
 @given(log=logs(), shards=st.sampled_from((1, 3)))

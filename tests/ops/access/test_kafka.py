@@ -94,6 +94,7 @@ def test_right_beyond_the_table_is_revoked(secure_stack: RealStack, credential) 
     apply_access(secure_stack.bootstrap_servers, secure_stack.admin_options, prefix="other.")
     reports = apply_access(secure_stack.bootstrap_servers, secure_stack.admin_options)
     worker = next(report for report in reports if report.principal is Principal.WORKER)
-    topics = len(ACCESS[Principal.WORKER].reads + ACCESS[Principal.WORKER].writes)
+    rights = ACCESS[Principal.WORKER]
+    topics = len(rights.reads + rights.writes + rights.settings_of)
     assert worker == AccessReport(Principal.WORKER, granted=topics, revoked=topics, kept=2, has_new_password=False)
     assert is_denied(credential(Principal.WORKER).write("other.decisions.v1"))

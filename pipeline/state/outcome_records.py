@@ -1,0 +1,78 @@
+"""Records as outcomes of payments: what the state is to know of each payment that was decided.
+
+Invariants
+1. Each record of a payment says all that is known of it, so the last one holds: what is MADE is volume, what is UNMADE
+   is volume too, and what is WITHDRAWN is neither.
+2. What this release can't read makes nobody known, and takes nothing out of the volume (I4).
+3. A payee's age never counts from before the payment's place in the log, whatever event time the payment claims.
+4. The same record gives the same outcome, so a record that is told twice changes nothing.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Final, NamedTuple
+
+from pipeline.domain.decision import Decision
+from pipeline.domain.execution import Execution, ExecutionState
+from pipeline.domain.features import COLUMN, NONE
+from pipeline.domain.outcome import OutcomeKind, PaymentOutcome
+from pipeline.domain.refusals import Refusal
+
+KINDS: Final = {
+    ExecutionState.SETTLED: OutcomeKind.MADE,
+    ExecutionState.HELD: OutcomeKind.UNMADE,
+    ExecutionState.REFUSED: OutcomeKind.WITHDRAWN,
+    ExecutionState.REVERSED: OutcomeKind.UNMADE,  # the money came back, but it was spent once
+    ExecutionState.RELEASED: OutcomeKind.WITHDRAWN,  # the payment that is decided anew counts itself
+    ExecutionState.OTHER: OutcomeKind.UNMADE,
+}
+NAME_BYTES: Final = 16
+_AMOUNT: Final = COLUMN["amount_gbp_minor"]
+_COUNT_1H: Final = COLUMN["account_count_1h"]
+
+
+class Unusable(NamedTuple):
+    """A record from which nothing can be learned, and why."""
+
+    refusal: Refusal
+
+
+Told = PaymentOutcome | Unusable | None
+"""The content of a record; None where it changes nothing that is known."""
+
+
+def counted_amount_gbp_minor(decision: Decision) -> int:
+    """Return the amount as the state counted it; NONE where a static guardrail blocked the payment before.
+
+    A payment that was counted has counts of its account; they are UNKNOWN at least, where some of them were lost.
+    """
+    features = decision.snapshot.features
+    return NONE if features[_COUNT_1H] == NONE else features[_AMOUNT]
+
+
+def told_by_execution(execution: Execution | Refusal) -> Told:
+    return Unusable(execution) if isinstance(execution, Refusal) else outcome_of_execution(execution)
+
+
+def outcome_of_execution(execution: Execution) -> PaymentOutcome | None:
+    """Return what an execution says of its payment; None where that can change nothing that is known."""
+    kind = KINDS[execution.state]
+    made_at_ms = NONE
+    if kind is OutcomeKind.MADE:
+        made_at_ms = max(execution.payment_time_ms, execution.payment_logged_at_ms, execution.event_time_ms)
+    outcome = PaymentOutcome(
+        execution.account_id,
+        execution.beneficiary_account_id,
+        kind,
+        execution.payment_time_ms,
+        made_at_ms,
+        execution.amount_gbp_minor,
+        outcome_name(execution.execution_id),
+    )
+    return outcome
+
+
+def outcome_name(execution_id: str) -> bytes:
+    """Return the name of a payment, 16 bytes. Its id is hashed, so that the name is even where a writer's id is not."""
+    return sha256(execution_id.encode()).digest()[:NAME_BYTES]
