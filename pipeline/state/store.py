@@ -61,10 +61,10 @@ from pipeline.state.windows import (
 __all__ = ["RedisState", "SnapshotPruned", "StateFault", "StateLost", "StateUnavailable"]
 
 CLAIM_BUCKETS: Final = 32_768
-"""Number of hashes that a shard's ids are spread over. Redis keeps a hash of at most 512 fields flat, at 24 bytes an
-id. With room for ids that are not purged yet, that makes 13 million ids of the last 7 days in a shard (22 payments/s).
-Beyond that, an id takes three times as much, so raise this number or that of the shards. A hash costs 100 bytes before
-its first id, and up to 16 ids, however old, are not worth a purge: 16 MB a shard at most."""
+"""Number of hashes that a shard's ids are spread over. Redis keeps a hash of at most 512 fields flat, at 36 bytes an
+id. With room for ids that are not purged yet, that makes 13 million ids of the last 7 days in a shard (22 payments/s),
+in 0.5 GB. Beyond that, an id takes three times as much, so raise this number or that of the shards. A hash costs 100
+bytes before its first id, and up to 16 ids, however old, are not worth a purge: 24 MB a shard at most."""
 EXCEPTIONS_KEPT: Final = 65_536
 """Answers other than FRESH that a shard remembers for each partition, so that a rebuild gives the same ones again; each
 takes 8 bytes."""
