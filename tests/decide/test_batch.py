@@ -1,10 +1,13 @@
 from collections import Counter
 from random import Random
 
-from pipeline.decide.batch import DUPLICATE, Judge, Judged, TopicNames
+import numpy as np
+import pytest
+
+from pipeline.decide.batch import DUPLICATE, Judge, Judged, ObservationMissing, TopicNames
 from pipeline.decide.verdict import Mode, regime
 from pipeline.domain.decision import BreakerState
-from pipeline.domain.features import COLUMN
+from pipeline.domain.features import COLUMN, NONE
 from pipeline.domain.identities import decision_id, execution_id
 from pipeline.domain.log import Record, Source, Span
 from pipeline.domain.payment_digest import payment_digest
@@ -175,6 +178,19 @@ def test_what_a_static_guardrail_blocked_counts_towards_nothing():
     assert (first.route, first.outcome) == ("GUARDRAIL", "BLOCK")
     assert first.snapshot.features[COLUMN["account_count_1h"]] == -1
     assert second.snapshot.features[COLUMN["account_count_1h"]] == 1
+
+
+def test_a_payment_that_counts_is_not_judged_without_its_account_s_features():
+    """Seen by another worker as one that a static guardrail blocks, or whatever else may lose its row."""
+
+    class Forgetful(MemoryState):
+        def observe(self, batch):
+            return [each._replace(state=np.full_like(each.state, NONE)) for each in super().observe(batch)]
+
+    with pytest.raises(ObservationMissing, match="partition 0 at 0"):
+        judged([record(0)], Forgetful())
+    blocked = PAYMENT._replace(amount_minor=6_000_000)
+    assert [d.outcome for d in decisions_of(judged([record(0, blocked)], Forgetful()))] == ["BLOCK"]
 
 
 def test_a_redelivered_batch_gives_the_same_bytes():

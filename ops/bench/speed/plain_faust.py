@@ -80,10 +80,10 @@ class _RedisPy(RedisBatches):
         self._client: Redis = Redis.from_url(url)
 
     async def topology(self) -> Topology:
-        """Return what makes the state ask for ids first, then for windows, as agents do that wait for what comes next."""
+        """Return what makes the state ask for ids first, then for windows, as agents wait for what they need next."""
         return Topology.CLUSTER
 
-    async def run(self, commands: Sequence[Command], *, is_repeatable: bool = True) -> list[Any]:
+    async def run(self, commands: Sequence[Command], *, is_repeatable: bool = True) -> list[Any]:  # noqa: ARG002
         pipeline = self._client.pipeline(transaction=False)
         for command in commands:
             pipeline.execute_command(*command)
