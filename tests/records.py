@@ -64,8 +64,12 @@ def features(**values: int) -> Matrix:
         "account_sum_minor_30d": 150_000,
         "account_ms_since_last": 86_400_000,
         "account_normal_month_minor": 160_000,
+        "account_volume_minor_24h": 12_345,
+        "account_volume_count_30d": 15,
+        "account_volume_minor_30d": 150_000,
         "account_volume_percent_of_normal_month": 94,
         "amount_percent_of_average_30d": 123,
+        "amount_percent_of_earlier_average_30d": 126,
     }
     row = np.zeros((1, len(FEATURES)), dtype=np.int64)
     for name, value in (quiet | values).items():

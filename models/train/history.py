@@ -47,7 +47,7 @@ CHUNK_EVENTS: Final = 8192
 DEFAULT_POLICY: Final = Path(__file__).parents[2] / "pipeline" / "decide" / "policies" / "default.toml"
 
 _SHORT: Final = ("transaction_id", "tx_time_s", "customer_id", "terminal_id", "amount_minor", "fraud")
-_FULL: Final = (*(name for name in Transaction._fields if name != "segments"), "fraud")
+_FULL: Final = (*(name for name in Transaction._fields if name not in ("segments", "source_system")), "fraud")
 _AMOUNT: Final = EVENT.index("amount_gbp_minor")
 _SHORT_FORM_OPENED_DAY: Final = 16_436  # 2015-01-01; the short form does not say
 
@@ -108,7 +108,7 @@ def payments_of(path: Path) -> Iterator[LabelledTransaction]:
     elif set(_FULL) <= set(table.column_names):
         ordered = table.select(_FULL).sort_by([("event_time_ms", "ascending"), ("transaction_id", "ascending")])
         for *fields, fraud in _rows(ordered):
-            yield LabelledTransaction(Transaction._make((*fields, {})), bool(fraud), "")
+            yield LabelledTransaction(Transaction._make((*fields, {}, None)), bool(fraud), "")
     else:
         missing = sorted(set(_SHORT) - set(table.column_names))
         raise HistoryRefused(f"'{path.name}' has neither form of a history; the short form lacks {', '.join(missing)}")

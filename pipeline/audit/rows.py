@@ -239,6 +239,7 @@ def _snapshot(snapshot: InputSnapshot) -> dict[str, object]:
     return {
         "transaction": _named(_BLANK_TRANSACTION, _TRANSACTION_NAMES, snapshot.transaction),
         "features": _named(_BLANK_FEATURES, _FEATURE_NAMES, snapshot.features),
+        "outcomes_position": snapshot.outcomes_position,
     }
 
 

@@ -176,6 +176,10 @@ class DecisionAgent:
         except BatchDropped:
             self._drop(work.batch)
             return
+        if judged.model_faults:
+            model = work.judge.in_force.model
+            version = None if model is None else model.version
+            log.error("model_failed", model=version, payments=dict(judged.model_faults), answered_by="FALLBACK")
         metrics.STAGE_SECONDS.labels("judge").observe(time.perf_counter() - work.started_s)
         is_whole = judged.accounted_for == len(work.batch.records)
         assert is_whole, "every record is a decision, a dead letter or a duplicate"

@@ -10,7 +10,7 @@ What is set aside becomes a dead letter, which the shell makes: sealing a payloa
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final, NamedTuple
@@ -26,7 +26,7 @@ from pipeline.decide.event_features import EventRows
 from pipeline.decide.rules import hits_of
 from pipeline.decide.verdict import Mode, Regime, Verdict, verdicts_of
 from pipeline.domain.alert import Alert
-from pipeline.domain.decision import Outcome, Route
+from pipeline.domain.decision import Outcome, Route, Silence
 from pipeline.domain.features import EVENT, Matrix, feature_matrix
 from pipeline.domain.log import Outgoing, Record, Span
 from pipeline.domain.payment import Decoded, Transaction
@@ -95,6 +95,8 @@ class Judged:
     dead_letters: Counter[str] = field(default_factory=Counter)
     duplicates: int = 0
     shadow_disagreements: int = 0
+    unasked: int = 0  # decisions whose model wasn't asked because something is UNKNOWN
+    model_faults: Counter[str] = field(default_factory=Counter)  # payments that it failed on, by the error's class
 
     @property
     def accounted_for(self) -> int:
@@ -117,6 +119,8 @@ class Judged:
         self.dead_letters.update(other.dead_letters)
         self.duplicates += other.duplicates
         self.shadow_disagreements += other.shadow_disagreements
+        self.unasked += other.unasked
+        self.model_faults.update(other.model_faults)
 
     def count(self, payments: Sequence[Payment], verdicts: Sequence[Verdict]) -> None:
         """Count what metrics and the breaker hear of decisions."""
@@ -128,11 +132,20 @@ class Judged:
                 continue
             segments = payment.decoded.transaction.segments
             if answer is None:
-                self.answers.append(Answer(None, None, segments))
+                self._count_silence(verdict, segments)
                 continue
             self.answers.append(Answer(answer.outcome, answer.fraud_probability_ppm, segments))
             if route is Route.FALLBACK and answer.outcome is not verdict.outcome:
                 self.shadow_disagreements += 1
+
+    def _count_silence(self, verdict: Verdict, segments: Mapping[str, str]) -> None:
+        """A model that fails, or that there is none of, is an error for the breaker; one that nobody asked is not."""
+        if verdict.silence is Silence.NOT_ASKED:
+            self.unasked += 1
+            return
+        self.answers.append(Answer(None, None, segments))
+        if verdict.silence is Silence.FAILED:
+            self.model_faults[verdict.fault] += 1
 
 
 class TopicNames(NamedTuple):

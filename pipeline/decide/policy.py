@@ -7,7 +7,7 @@ Invariants
 3. Money and rates are integers or decimal strings, never floats.
 4. A file says in which format it is written; one that this release does not read is refused before anything else.
 5. Whatever the rules are, a payment in a currency without a rate, and one to a sanctioned country or to one that the
-   policy doesn't know, is blocked.
+   policy doesn't know, is blocked; and a late one is not allowed.
 """
 
 from __future__ import annotations
@@ -24,13 +24,24 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from models.artefact.scoring import PROBABILITY_PPM_MAX
 from pipeline.breaker import BreakerSettings
-from pipeline.decide.policy_rules import AMOUNT, CONFIDENCE, FallbackRules, HardRules, PolicyTable, SoftRule, SoftRules
+from pipeline.decide.policy_rules import (
+    AMOUNT,
+    CONFIDENCE,
+    FallbackRules,
+    HardRules,
+    PolicyRule,
+    PolicyTable,
+    SoftRule,
+    SoftRules,
+)
+from pipeline.domain.features import LATE_HOURS
 
 POLICY_BYTES_MAX: Final = 256 * 1024
 FORMAT: Final = 1
 PPM_A_BP: Final = 100
 SANCTIONED: Final = "is_beneficiary_country_sanctioned"
 NEAR_LIMIT_COUNT: Final = "account_near_limit_count_24h"
+EVENT_AGE: Final = "event_age_hours"
 
 CountryCode = Annotated[str, Field(strict=True, pattern=r"^[A-Z]{2}$")]
 
@@ -139,11 +150,11 @@ class Policy(PolicyTable):
 def _contradictions(policy: Policy) -> Iterator[str]:
     """A sentence for each rule that could never decide, and for each list or number that nothing would use."""
     hard = policy.hard.rules
-    for rule in (*hard, *policy.soft.rules, *policy.fallback.rules):
+    for rule in rules_of(policy):
         for stricter in hard:
             if stricter is not rule and stricter.covers(rule):
-                tier = rule.code.partition("_")[0].lower()
-                yield f"{tier}.rules: {rule.code} could never decide: {stricter.code} blocks all that it speaks of"
+                never = f"{rule.code} could never decide: {stricter.code} blocks all that it speaks of"
+                yield f"{_tier(rule)}.rules: {never}"
     if not any(rule.speaks_only_of(AMOUNT) and rule.when[0].holds_when_missing for rule in hard):
         yield "hard.rules: none blocks a payment whose amount is unknown because its currency has no exchange rate"
     blocks_sanctioned = any(
@@ -172,7 +183,7 @@ def _country_contradictions(policy: Policy) -> Iterator[str]:
 
 def _near_limit_contradictions(policy: Policy) -> Iterator[str]:
     if policy.near_limit is None:
-        for rule in (*policy.hard.rules, *policy.soft.rules, *policy.fallback.rules):
+        for rule in rules_of(policy):
             if any(condition.feature == NEAR_LIMIT_COUNT for condition in rule.when):
                 yield f"near_limit: is missing; {rule.code} reads {NEAR_LIMIT_COUNT}"
         return
@@ -204,7 +215,40 @@ def parse_new_policy(content: bytes) -> Policy:
         raise PolicyRefused(
             "known_countries: is missing; without it a country code that nobody uses passes as not sanctioned"
         )
+    shortfall = next(_shortfalls(policy), None)
+    if shortfall is not None:
+        raise PolicyRefused(shortfall)
     return policy
+
+
+def _shortfalls(policy: Policy) -> Iterator[str]:
+    """A sentence for each thing that a policy in force must have, and that a policy of before may lack."""
+    if not any(_escalates_late(rule) for rule in policy.soft.rules):
+        yield (
+            f"soft.rules: none escalates what is late; one on '{EVENT_AGE}' alone, with at_least = {LATE_HOURS} or"
+            " less, must: whether such a payment was decided before is not remembered"
+        )
+    every = rules_of(policy)
+    for rule in every:
+        feature = rule.silent_on_unknown
+        if feature is not None and not any(each.stands_in_for(rule) for each in every if each is not rule):
+            yield (
+                f"{_tier(rule)}.rules: {rule.code} would not apply where '{feature}' is unknown, and no rule stands in"
+                " for it there; leave out when_unknown, or add a rule that holds on unknown values"
+            )
+
+
+def _escalates_late(rule: SoftRule) -> bool:
+    [first, *others] = rule.when
+    return not others and first.feature == EVENT_AGE and first.low <= LATE_HOURS and first.at_most is None
+
+
+def rules_of(policy: Policy) -> tuple[PolicyRule, ...]:
+    return (*policy.hard.rules, *policy.soft.rules, *policy.fallback.rules)
+
+
+def _tier(rule: PolicyRule) -> str:
+    return rule.code.partition("_")[0].lower()
 
 
 def parse_policy(content: bytes) -> Policy:

@@ -29,7 +29,7 @@ SEGMENTS_MAX: Final = 8
 
 _IDENTIFIER: Final = r"[A-Za-z0-9._:\-]{1,64}"
 _IDENTIFIERS: Final = re.compile(rf"{_IDENTIFIER}\n{_IDENTIFIER}\n{_IDENTIFIER}", re.ASCII)
-_DEVICE: Final = re.compile(_IDENTIFIER, re.ASCII)
+_ONE_IDENTIFIER: Final = re.compile(_IDENTIFIER, re.ASCII)
 _CURRENCY_AND_COUNTRY: Final = re.compile(r"[A-Z]{3} [A-Z]{2}", re.ASCII)
 _SEGMENT_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}", re.ASCII)
 _SEGMENT_VALUE: Final = re.compile(r"(?! )[A-Za-z0-9 ._+\-]{1,32}(?<! )", re.ASCII)
@@ -60,7 +60,6 @@ class RefusalCode(StrEnum):
     OPENING_DATE_INVALID = "OPENING_DATE_INVALID"
     TIME_ZONE_UNKNOWN = "TIME_ZONE_UNKNOWN"
     SEGMENTS_INVALID = "SEGMENTS_INVALID"
-    TOO_OLD = "TOO_OLD"
     TRANSACTION_ID_CONFLICT = "TRANSACTION_ID_CONFLICT"
     POISON = "POISON"
     LABEL_UNMATCHED = "LABEL_UNMATCHED"
@@ -74,7 +73,7 @@ class Refusal(NamedTuple):
 
 def is_identifier(text: str) -> bool:
     """Whether it is sound as an id of a payment, an account or a device. Case counts: `A` and `a` are two."""
-    return _DEVICE.fullmatch(text) is not None
+    return _ONE_IDENTIFIER.fullmatch(text) is not None
 
 
 def is_log_time(timestamp_ms: int) -> bool:
@@ -88,6 +87,8 @@ def refusal_of(transaction: Transaction, key: bytes | None, source: Source) -> R
         return Refusal(RefusalCode.KEY_MISMATCH, "the record's key is not its account_id")
     if not _IDENTIFIERS.fullmatch(f"{t.transaction_id}\n{t.account_id}\n{t.beneficiary_account_id}"):
         return Refusal(RefusalCode.IDENTIFIER_INVALID, "an id is not 1 to 64 of A-Z a-z 0-9 . _ : -")
+    if t.source_system is not None and not _ONE_IDENTIFIER.fullmatch(t.source_system):
+        return Refusal(RefusalCode.IDENTIFIER_INVALID, "source_system is not 1 to 64 of A-Z a-z 0-9 . _ : -")
     if not 0 <= t.amount_minor <= AMOUNT_MINOR_MAX:
         return Refusal(RefusalCode.AMOUNT_OUT_OF_RANGE, f"amount_minor is not 0 to {AMOUNT_MINOR_MAX}")
     if not _CURRENCY_AND_COUNTRY.fullmatch(f"{t.currency} {t.beneficiary_country}"):
@@ -101,7 +102,7 @@ def _text_refusal(t: Transaction) -> Refusal | None:
             return Refusal(RefusalCode.TEXT_INVALID, f"a text is over {TEXT_CHARACTERS_MAX} characters or has controls")
     if t.ip_address is not None and canonical_ip_address(t.ip_address) is None:
         return Refusal(RefusalCode.IP_ADDRESS_INVALID, "ip_address is neither IPv4 nor IPv6")
-    if t.device_id is not None and not _DEVICE.fullmatch(t.device_id):
+    if t.device_id is not None and not _ONE_IDENTIFIER.fullmatch(t.device_id):
         return Refusal(RefusalCode.DEVICE_INVALID, "device_id is not 1 to 64 of A-Z a-z 0-9 . _ : -")
     return None
 

@@ -32,7 +32,7 @@ ID_HASH_BYTES: Final = 9
 """Length of a transaction id's hash. Among 10^8 ids an unseen one is taken for seen once in 4·10^13 times."""
 ACCOUNT_ROW_LENGTH: Final = 1 + len(ACCOUNT_STATE) + 1
 """Numbers in a row of account state: the offset, the features, and the position of the outcomes."""
-SHARED_ROW_LENGTH: Final = 1 + len(SHARED_STATE)
+SHARED_ROW_LENGTH: Final = 2 + len(SHARED_STATE)
 """Numbers in a row of shared state: the offset, the features, and the declared month."""
 OUTCOMES_MAX: Final = 256
 """Most outcomes in one call. Each asks Redis up to three times, so that a call takes about a millisecond."""
@@ -341,7 +341,7 @@ class Answers:
         received_ms, _ = _SINCE.unpack_from(body)
         self._coverage = self._coverage._replace(received_ms=max(self._coverage.received_ms, received_ms))
         rows, places = _rows(chunk, body, SHARED_ROW_LENGTH)
-        columns = slice(len(ACCOUNT_STATE), len(STATE) - 1)
+        columns = slice(len(ACCOUNT_STATE), len(STATE))
         self.state[places, columns] = np.maximum(self.state[places, columns], rows[:, 1:-1])
         self._declared[places] = np.maximum(self._declared[places], rows[:, -1])
 

@@ -31,7 +31,7 @@ from pipeline.io.redis.topology import Topology
 from pipeline.io.redis_batches import Command, RedisBatches
 from pipeline.state.facts import LogPlace
 from pipeline.state.outcomes import WITHDRAWN_KEPT_MS, WITHDRAWN_MAX
-from pipeline.state.periods import ACCOUNT_BENEFICIARIES_MAX, DAY_MS
+from pipeline.state.periods import ACCOUNT_BENEFICIARIES_MAX, DAY_MS, LABEL_WINDOWS_MS
 from pipeline.state.requests import (
     CHUNK_EVENTS,
     Answers,
@@ -70,6 +70,11 @@ EXCEPTIONS_KEPT: Final = 65_536
 takes 8 bytes."""
 
 FAULT_CHARACTERS_MAX: Final = 300
+LEAVERS_MAX: Final = 600
+"""Payments that leave windows in one call, beside one for each window of each payment that enters; those whose sender
+must be looked up count six times. They take Redis some 2 ms."""
+LOG_KEPT_MS: Final = 45 * DAY_MS
+"""How far a worker may lag behind the log: records are kept that long by default."""
 
 _LUA: Final = Path(__file__).parent / "lua"
 _QUOTED: Final = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`")
@@ -110,6 +115,14 @@ class Prepared(NamedTuple):
     is_passing: bool  # some payments may be passed over
 
 
+class _Asked(NamedTuple):
+    """A call that counts, and what takes its reply."""
+
+    chunk: Chunk
+    call: _Call
+    take: Callable[[Chunk, bytes], None]
+
+
 _AnswersBy = Mapping[int, Answers]
 """Partition → the answers about its share of a batch so far."""
 
@@ -126,14 +139,23 @@ class RedisState:
         prefix: str = "fraud",
         timeout_s: float = 2.0,
         claim_buckets: int = CLAIM_BUCKETS,
+        leavers_max: int = LEAVERS_MAX,
+        beneficiary_kept_ms: int | None = None,
     ) -> None:
-        """Connect on first use. If `shards`, `label_delay_days` or `claim_buckets` change, rebuild the state."""
+        """Connect on first use. If `shards`, `label_delay_days` or `claim_buckets` change, rebuild the state.
+
+        leavers_max: payments that leave windows in one call; more calls follow where it takes more.
+        beneficiary_kept_ms: how long after its last payment Redis drops a beneficiary; None for as long as its windows
+        reach, as a worker sees them that lags by LOG_KEPT_MS, and the day that it isn't renewed in.
+        """
         self._redis = RedisBatches(url, timeout_s=timeout_s)
         self._keys, self._shards, self._buckets = Keys(prefix, shards), range(shards), claim_buckets
         self._claim_limits = (CLAIM_KEPT_MS, EXCEPTIONS_KEPT)
-        self._account_limits = (ACCOUNT_PAYMENTS_MAX, ACCOUNT_BENEFICIARIES_MAX)
         self._label_delay_ms = label_delay_days * DAY_MS
-        self._shared_limits = (BENEFICIARY_PAYMENTS_MAX, self._label_delay_ms)
+        if beneficiary_kept_ms is None:
+            beneficiary_kept_ms = self._label_delay_ms + LABEL_WINDOWS_MS[-1] + LOG_KEPT_MS + DAY_MS
+        self._account_limits = (ACCOUNT_PAYMENTS_MAX, ACCOUNT_BENEFICIARIES_MAX, leavers_max)
+        self._shared_limits = (BENEFICIARY_PAYMENTS_MAX, self._label_delay_ms, beneficiary_kept_ms, leavers_max)
         self._outcome_limits = (ACCOUNT_BENEFICIARIES_MAX, WITHDRAWN_MAX, WITHDRAWN_KEPT_MS)
 
     async def observe(
@@ -358,18 +380,38 @@ class RedisState:
         await self._redis.close()
 
     async def _observe_at_once(self, prepared: Prepared, answers: _AnswersBy, when_ready: bool) -> None:
-        """Claim and count in one round trip, which takes a single shard."""
-        groups = list(_groups(prepared.requests))
-        replies = await self._call([self._observing(group, when_ready) for group in groups])
-        for group, replies_of_group in zip(groups, replies, strict=True):
-            if not replies_of_group:
-                raise StateLost(prepared.batch[0].partition, None)
-            in_order = iter(replies_of_group)
-            for chunk, ((_, places),), _, _ in group:  # a failure is the last reply, and raises an exception
-                answer = answers[chunk.partition]
-                answer.claimed(chunk, places, await self._body(chunk, next(in_order)))
-                answer.account(chunk, await self._body(chunk, next(in_order)))
-                answer.shared(chunk, await self._body(chunk, next(in_order)))
+        """Claim and count in one round trip, which takes a single shard.
+
+        A call that stops early asks again from where it stopped. The calls behind it are refused, since they don't
+        follow on, and come again once it is through. It is, because each time more of the windows' payments are gone.
+        """
+        requests, is_stopped = prepared.requests, False
+        while requests:
+            groups = list(_groups(requests))[: 1 if is_stopped else None]
+            replies = await self._call([self._observing(group, when_ready) for group in groups])
+            through = 0
+            for group, replies_of_group in zip(groups, replies, strict=True):
+                if not replies_of_group:
+                    raise StateLost(prepared.batch[0].partition, None)
+                through_of_group = await self._take_in_order(group, replies_of_group, answers)
+                through += through_of_group
+                is_stopped = through_of_group < len(group)
+                if is_stopped:
+                    break
+            requests = requests[through:]
+
+    async def _take_in_order(self, group: Sequence[_Requests], replies: Sequence[bytes], answers: _AnswersBy) -> int:
+        """Return how many chunks of the group are through. A reply of failure is the last, and raises an exception."""
+        in_order = iter(replies)
+        for through, (chunk, ((_, places),), _, _) in enumerate(group):
+            answer = answers[chunk.partition]
+            answer.claimed(chunk, places, await self._body(chunk, next(in_order)))
+            for take in (answer.account, answer.shared):
+                reply = next(in_order)
+                take(chunk, await self._body(chunk, reply))
+                if reply[0] == _TOO_MUCH:
+                    return through
+        return len(group)
 
     def _observing(self, group: Sequence[_Requests], when_ready: bool) -> _Call:
         keys = [self._keys.ready()]
@@ -397,18 +439,30 @@ class RedisState:
 
     async def _count(self, prepared: Prepared, answers: _AnswersBy) -> None:
         """Count what is FRESH. The next batch's claim notices state that was lost after this one's."""
-        calls: list[_Call] = []
-        takes: list[tuple[Chunk, Callable[[Chunk, bytes], None]]] = []
+        asked: list[_Asked] = []
         for chunk, _, account, shared in prepared.requests:
             answer = answers[chunk.partition]
             freshness = answer.freshness_of(chunk)
-            calls.append((_ACCOUNTS, account.keys, (account.body, *self._account_limits, freshness)))
-            takes.append((chunk, answer.account))
+            call: _Call = (_ACCOUNTS, account.keys, (account.body, *self._account_limits, freshness))
+            asked.append(_Asked(chunk, call, answer.account))
             for request in shared:
-                calls.append((_SHARED, request.keys, (request.body, *self._shared_limits, freshness)))
-                takes.append((chunk, answer.shared))
-        for (chunk, take), reply in zip(takes, await self._call(calls), strict=True):
-            take(chunk, await self._body(chunk, reply))
+                call = (_SHARED, request.keys, (request.body, *self._shared_limits, freshness))
+                asked.append(_Asked(chunk, call, answer.shared))
+        while asked:
+            asked = await self._count_on(asked)
+
+    async def _count_on(self, asked: Sequence[_Asked]) -> list[_Asked]:
+        """Return what must be asked again: the calls that stopped early, and those behind that don't follow on."""
+        replies = await self._call([each.call for each in asked])
+        again: list[_Asked] = []
+        for each, reply in zip(asked, replies, strict=True):
+            if again and reply[0] == _LOST:
+                again.append(each)
+                continue
+            each.take(each.chunk, await self._body(each.chunk, reply))
+            if reply[0] == _TOO_MUCH:
+                again.append(each)
+        return again
 
     async def _body(self, chunk: Chunk, reply: bytes) -> bytes:
         """Return what follows the first byte of a reply; raise StateLost or SnapshotPruned where that is a failure."""
@@ -504,6 +558,7 @@ def _script(text: str) -> _Script:
 
 _LOST: Final = 1
 _PRUNED: Final = 2
+_TOO_MUCH: Final = 3
 _READY: Final = Struct("B")
 _KEY_COUNTS: Final = Struct(">HHH")
 _CLAIM: Final = _script(_text("calls", "progress", "claim"))

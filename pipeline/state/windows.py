@@ -129,7 +129,7 @@ class Windows:
             *beneficiary.observe(event),
             self._reports_of(IP_ADDRESS, event.ip_address),
             self._reports_of(DEVICE, event.device_id),
-            NONE,
+            beneficiary.confirmed_frauds,
         )
 
     def declared_month(self, account_id: str) -> int:
@@ -379,7 +379,10 @@ class _Received:
 
 
 class _Beneficiary:
-    __slots__ = ("by_key", "delay_ms", "frauds", "labelled", "latest_ms", "payments", "senders", "waiting", "windows")
+    __slots__ = (
+        "by_key", "confirmed_frauds", "delay_ms", "frauds", "labelled", "latest_ms", "payments", "senders", "waiting",
+        "windows",
+    )  # fmt: skip
 
     def __init__(self, label_delay_ms: int) -> None:
         self.delay_ms, self.latest_ms = label_delay_ms, 0
@@ -389,6 +392,7 @@ class _Beneficiary:
         self.waiting: deque[_Received] = deque()  # younger than the label delay
         self.labelled = [(place, width, deque[_Received]()) for place, width in enumerate(LABEL_WINDOWS_MS)]
         self.frauds = [0] * len(LABEL_WINDOWS_MS)
+        self.confirmed_frauds = 0  # among `payments`, however young they are
 
     def observe(self, event: StateEvent) -> list[int]:
         """Count `event`.
@@ -421,6 +425,7 @@ class _Beneficiary:
             return False
         if payment.fraud != fraud:
             payment.fraud = fraud
+            self.confirmed_frauds += 1 if fraud else -1
             until_ms = self.latest_ms - self.delay_ms
             for place, width_ms, _ in self.labelled:
                 is_inside = until_ms - width_ms < payment.time_ms <= until_ms
@@ -443,6 +448,7 @@ class _Beneficiary:
             held.later = payment
 
     def _forget(self, payment: _Received) -> None:
+        self.confirmed_frauds -= payment.fraud
         if payment.later is None:
             del self.by_key[payment.key]
         else:

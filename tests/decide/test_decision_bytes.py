@@ -53,6 +53,9 @@ CHANGES: list[dict[str, object]] = [
 STATES = {
     "account_count_1h": (NONE, 1, 4, 7, 8),
     "account_sum_minor_24h": (NONE, 20_000_000, 20_000_001),
+    "account_volume_minor_24h": (NONE, 20_000_000, 20_000_001),
+    "account_volume_minor_30d": (NONE, 150_000, 2_000_000),
+    "account_volume_count_30d": (NONE, 1, 30),
     "account_count_30d": (NONE, 1, 30),
     "account_sum_minor_30d": (NONE, 150_000, 2_000_000),
     "account_normal_month_minor": (NONE, 1, 160_000, 500_000),
@@ -60,6 +63,8 @@ STATES = {
     "account_distinct_beneficiaries_24h": (NONE, 1, 7, 8),
     "account_near_limit_count_24h": (NONE, 0, 1, 2),
     "is_new_beneficiary": (NONE, 0, 1),
+    "is_unpaid_beneficiary": (NONE, 0, 1),
+    "beneficiary_confirmed_frauds": (NONE, 0, 1, 2),
     "beneficiary_frauds_30d": (NONE, 0, 1, 2),
     "beneficiary_labelled_30d": (NONE, 0, 50),
     "ip_fraud_reports": (NONE, 0, 1, 3),

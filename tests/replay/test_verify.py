@@ -58,7 +58,7 @@ def with_feature(value, name, number):
     features = decision_of(value).snapshot.features
     changed = list(features)
     changed[COLUMN[name]] = number
-    tail, other = encode_longs(np.array([features, changed], dtype=np.int64))
+    tail, other = encode_longs(with_position(np.array([features, changed], dtype=np.int64), -1))
     assert value.endswith(tail)
     return value[: -len(tail)] + other
 
@@ -75,7 +75,7 @@ def test_an_altered_feature_is_found(archive, name):
 @pytest.mark.parametrize("name", ["account_age_days", "account_average_minor_30d"])
 def test_a_feature_that_follows_from_others_is_found_although_its_hash_fits(archive, name):
     [value] = archive.values([payment(1)], [CLOSED])
-    transaction, features = decision_of(value).snapshot
+    transaction, features, _ = decision_of(value).snapshot
     matrix = np.array([features], dtype=np.int64)
     matrix[0, COLUMN[name]] += 1
     encoder = DecisionEncoder(WIRE.header("decision.v1"), archive.in_force, "decide/test")

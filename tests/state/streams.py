@@ -10,6 +10,7 @@ from typing import Final
 from hypothesis import strategies as st
 
 from pipeline.domain.context import Label
+from pipeline.domain.outcome import OutcomeKind, PaymentOutcome
 from pipeline.state.state_event import StateEvent
 from pipeline.state.windows import CLAIM_KEPT_MS, PartitionEvents
 from tests.state.stores import DAY_MS, HOUR_MS, MINUTE_MS, START_MS
@@ -89,6 +90,22 @@ def logs(draw: st.DrawFn, *, records_max: int = 120) -> Log:
         records.append((partition, event))
     ends = sorted({random.randint(1, count) for _ in range(random.randint(0, 12))} | {count})
     return Log(records, ends)
+
+
+def outcome_of(
+    event: StateEvent, kind: OutcomeKind = OutcomeKind.MADE, *, made_at_ms: int | None = None
+) -> PaymentOutcome:
+    """Return an outcome of a payment, which settles when it was made unless it is told when."""
+    e = event
+    return PaymentOutcome(
+        e.account_id,
+        e.beneficiary_account_id,
+        kind,
+        e.event_time_ms,
+        e.event_time_ms if made_at_ms is None else made_at_ms,
+        e.amount_gbp_minor,
+        e.transaction_id.encode(),
+    )
 
 
 def label_of(event: StateEvent, *, fraud: bool = True) -> Label:

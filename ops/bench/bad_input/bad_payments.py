@@ -52,7 +52,7 @@ _FOREIGN: Final = {
 
 
 def _identifiers() -> Iterator[Case]:
-    for field in ("transaction_id", "account_id", "beneficiary_account_id"):
+    for field in ("transaction_id", "account_id", "beneficiary_account_id", "source_system"):
         for name, characters in _FOREIGN.items():
             yield changed(f"{field} with a {name}", Code.IDENTIFIER_INVALID, **{field: f"GB29{characters}0001"})
         yield changed(f"{field} empty", Code.IDENTIFIER_INVALID, **{field: ""})

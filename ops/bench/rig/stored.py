@@ -161,6 +161,7 @@ def decision_of(key: bytes, value: bytes) -> Decision:
     payment = schemaless_reader(stream, _schema("transaction.v1"), None)
     middle = stream.tell()
     features = schemaless_reader(stream, _features(), None)
+    schemaless_reader(stream, parse_schema("long"), None)  # outcomes_position
     assert stream.tell() == len(body), "nothing follows a Decision"
     assert isinstance(fields, dict)
     assert isinstance(payment, dict)

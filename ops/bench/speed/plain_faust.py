@@ -58,7 +58,8 @@ def build(settings: Settings) -> faust.App:
             spans = [Span(source.partition, start, source.offset + 1, start)]
             reading = judge.read([Record(message.key, message.value, source)])
             modes = await worker.breaker.modes(judge.in_force)
-            observed = await worker.state.observe(judge.state_events(reading, spans), initial=is_first)
+            events = judge.state_events(reading, spans)
+            observed = await worker.state.observe(events, initial=is_first, since_ms=source.timestamp_ms)
             judged = Judged.whole(judge.judge(reading, observed, modes, time.time_ns() // 1_000_000))
             for outgoing in judged.outgoing:
                 await decisions.send(key=outgoing.key, value=outgoing.value)

@@ -94,4 +94,5 @@ def _clock(found: Mapping[str, ConfigEntry]) -> Clock:
     entry = found[TIMESTAMP_TYPE]
     if entry.value == LOG_APPEND_TIME:
         return Clock.LOG
-    return Clock.HISTORY if entry.source == ConfigSource.DYNAMIC_TOPIC_CONFIG else Clock.UNSET
+    is_set_on_topic = ConfigSource(entry.source) is ConfigSource.DYNAMIC_TOPIC_CONFIG  # the library gives a number
+    return Clock.HISTORY if is_set_on_topic else Clock.UNSET

@@ -10,8 +10,11 @@
 local DUPLICATE, CONFLICT = 1, 2
 local DIGEST, TIME_AT, PARTITION_AT = 16, 17, 22  -- of a claim: bytes of its digest, and where the rest begins
 local KEPT = 'n'  -- field of a bucket that holds how many ids its last purge left
+local CURSOR = 'u'  -- field of a bucket that holds where its purge goes on, while one is under way
 local LOOK_SHARE = 4  -- one new id in 4, by its hash, checks whether its bucket grew by a fifth since that purge
 local PURGED_FROM = 16  -- a bucket of fewer fields is not worth a purge
+local SCANNED = 512  -- ids that a purge looks at in one step; ids that somebody made for one bucket could be any number
+local PURGES = 8  -- steps of purges in one call; the normal number is 3, and one that is left out comes later
 
 local byte, unpack_at = string.byte, struct.unpack
 local request, kept_ms, exceptions_max = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -45,32 +48,55 @@ local function is_expired(claim, now_ms)
   return time_ms < math.max(now_ms, watermarks[number] or watermark_of(number)) - kept_ms
 end
 
-local function purge(bucket)
-  local claims = call('HGETALL', bucket)
-  local kept, gone = 0, {}
+-- Deletes what is expired among some hundred ids. Redis keeps ids that it holds flat in one step.
+local function purge(bucket, cursor)
+  local following, claims = unpack(call('HSCAN', bucket, cursor, 'COUNT', integer(SCANNED)))
+  local gone = {}
   for place = 1, #claims, 2 do
     local id = claims[place]
-    if id ~= KEPT then
-      if is_expired(claims[place + 1], 0) then gone[#gone + 1] = id else kept = kept + 1 end
-    end
+    if #id > 1 and is_expired(claims[place + 1], 0) then gone[#gone + 1] = id end
   end
   delete_fields(bucket, gone)
-  call('HSET', bucket, KEPT, integer(kept))
+  if following == '0' then
+    if cursor ~= '0' then call('HDEL', bucket, CURSOR) end
+    call('HSET', bucket, KEPT, integer(call('HLEN', bucket)))
+  else
+    call('HSET', bucket, CURSOR, following)
+  end
 end
 
 -- Purges a bucket that has grown enough, after an id was added to it.
+local purges = 0
 local function look(bucket, id)
-  if byte(id, 9) % LOOK_SHARE == 0 then
-    local kept = tonumber(call('HGET', bucket, KEPT)) or 0
-    if call('HLEN', bucket) > math.max(kept * 1.2, PURGED_FROM) then purge(bucket) end
+  if byte(id, 9) % LOOK_SHARE == 0 and purges < PURGES then
+    local kept, cursor = unpack(call('HMGET', bucket, KEPT, CURSOR))
+    if cursor or call('HLEN', bucket) > math.max((tonumber(kept) or 0) * 1.2, PURGED_FROM) then
+      purges = purges + 1
+      purge(bucket, cursor or '0')
+    end
   end
+end
+
+-- Returns the place among the exceptions of the first one from `offset` on.
+local function exception_place(offset)
+  local low, high = 0, call('STRLEN', KEYS[2]) / 8
+  while low < high do
+    local middle = math.floor((low + high) / 2)
+    if unpack_at('>I7', call('GETRANGE', KEYS[2], integer(middle * 8), integer(middle * 8 + 6))) < offset then
+      low = middle + 1
+    else
+      high = middle
+    end
+  end
+  return low
 end
 
 local exceptions
 local function exception_at(offset)
   if not exceptions then
     exceptions = {}
-    local text = call('GET', KEYS[2]) or ''
+    local from, to = exception_place(first) * 8, exception_place(last) * 8
+    local text = to > from and call('GETRANGE', KEYS[2], integer(from), integer(to - 1)) or ''
     for place = 1, #text, 8 do
       local where, freshness = unpack_at('>I7B', text, place)
       exceptions[where] = freshness
