@@ -24,7 +24,8 @@ from pipeline.decide.bisection import Bisection, Part
 from pipeline.decide.breaker_agent import BreakerWatch
 from pipeline.decide.observing_agent import Ahead, BatchDropped, Observations, Observer, StateGivenUp, Subject
 from pipeline.decide.rebuild_agent import Rebuild
-from pipeline.domain.log import Outgoing, Record
+from pipeline.domain.log import Outgoing, Record, Span
+from pipeline.domain.refusals import RefusalCode
 from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.kafka.transaction_log import Batch, TransactionLog
 from pipeline.state.store import Prepared, RedisState, StateFault
@@ -175,6 +176,10 @@ class DecisionAgent:
         except BatchDropped:
             self._drop(work.batch)
             return
+        if judged.model_faults:
+            model = work.judge.in_force.model
+            version = None if model is None else model.version
+            log.error("model_failed", model=version, payments=dict(judged.model_faults), answered_by="FALLBACK")
         metrics.STAGE_SECONDS.labels("judge").observe(time.perf_counter() - work.started_s)
         is_whole = judged.accounted_for == len(work.batch.records)
         assert is_whole, "every record is a decision, a dead letter or a duplicate"
@@ -198,6 +203,20 @@ class DecisionAgent:
         metrics.count_batch(judged, len(batch.records), self._clock_ms() - batch.records[0].source.timestamp_ms)
         _log_committed(batch, judged)
         await self._breaker.record(batch, judged.answers, work.judge.in_force.model, done_s - since_s)
+        await self._release(work.judge, judged)
+
+    async def _release(self, judge: Judge, judged: Judged) -> None:
+        """Give back the ids of poison, now that it is committed as such: the same payment may be published again.
+
+        Where that fails, the id stays claimed until a redrive gives it back.
+        """
+        for record in [each.record for each in judged.set_aside if each.code == RefusalCode.POISON]:
+            partition, offset, _ = record.source
+            try:
+                events = judge.state_events(judge.read([record]), [Span(partition, offset, offset + 1, offset)])
+                await self._state.release_claims(events)
+            except Exception as error:  # whatever a record makes our code raise
+                log.warning("claim_kept", partition=partition, offset=offset, error=type(error).__name__)
 
     # The work of each stage
 
@@ -250,7 +269,7 @@ class DecisionAgent:
             part = attempt.part
             if attempt.is_poison:
                 await self._observe(work, part, Reading([], []))  # the state store must know that it was passed
-                judged.extend(work.judge.poison(part.records[0]))
+                judged.extend(work.judge.poison(part.records[0], self._clock_ms()))
                 bisection.succeeded()
                 continue
             try:

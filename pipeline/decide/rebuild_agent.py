@@ -24,6 +24,7 @@ from pipeline.decide.rebuilding.partition_agent import LEASE_MS, PartitionRebuil
 from pipeline.decide.rebuilding.plan import Plan, plan
 from pipeline.decide.rebuilding.progress import Progress
 from pipeline.io.avro.wire import WireFormat
+from pipeline.io.kafka.client import TopicMissing
 from pipeline.io.kafka.log_reader import Extent, LogReader
 from pipeline.state.context_agent import Context
 from pipeline.state.store import RedisState
@@ -93,6 +94,7 @@ class Rebuild:
     async def _run(self, judge: Judge, awaited: Mapping[int, int], progress: Progress) -> int:
         with self._open_reader() as reader:
             extents = await self._extents(reader)
+            await require_partitions(self._state, len(extents))
             targets = await self._targets(reader, extents, awaited)
             decisions = await asyncio.to_thread(reader.extents, self._topics.decisions)
         if len(decisions) != len(extents):
@@ -103,6 +105,7 @@ class Rebuild:
         found = plan(survey, targets, own)
         if found.is_shared_lost:
             await self._state.mark_lost()
+        await self._await_outcomes(found.partitions)
         for partition in found.partitions:
             reached = survey.reached(partition)
             progress.plan(partition, max(extents[partition].low, reached or 0), targets[partition])
@@ -113,6 +116,17 @@ class Rebuild:
         context = await self._context.replay()
         await self._state.mark_ready([], is_shared=True)
         return context
+
+    async def _await_outcomes(self, partitions: Collection[int]) -> None:
+        """Make UNKNOWN what outcomes could tell, until as many are taken in as there are now."""
+        with self._open_reader() as reader:
+            try:
+                extents = await asyncio.to_thread(reader.extents, self._topics.outcomes)
+            except TopicMissing as missing:
+                log.error("outcomes_missing", topic=missing.topic)
+                return
+        for partition in set(partitions) & set(extents):
+            await self._state.await_outcomes(partition, extents[partition].high)
 
     async def _partitions(
         self,
@@ -187,6 +201,19 @@ class Rebuild:
         others = [partition for partition in extents if partition not in awaited]
         committed = await asyncio.to_thread(reader.committed, self._topics.transactions, others)
         return {partition: awaited.get(partition, committed.get(partition, 0)) for partition in extents}
+
+
+class PartitionsChanged(Exception):
+    """transactions.v1 has another number of partitions than the state was built for."""
+
+
+async def require_partitions(state: RedisState, partitions: int) -> None:
+    """Raise PartitionsChanged where the state was built for another number; record this one where it is new."""
+    if (held := await state.hold_partitions(partitions)) != partitions:
+        raise PartitionsChanged(
+            f"transactions.v1 has {partitions} partitions, but the state was built for {held}: payments of one account "
+            "would count on two of them"
+        )
 
 
 async def _tell(progress: Progress) -> None:

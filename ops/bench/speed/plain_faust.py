@@ -59,7 +59,8 @@ def build(settings: Settings) -> faust.App:
             spans = [Span(source.partition, start, source.offset + 1, start)]
             reading = judge.read([Record(message.key, message.value, source)])
             modes = await worker.breaker.modes(judge.in_force)
-            observed = await worker.state.observe(judge.state_events(reading, spans), initial=is_first)
+            events = judge.state_events(reading, spans)
+            observed = await worker.state.observe(events, initial=is_first, since_ms=source.timestamp_ms)
             judged = Judged.whole(judge.judge(reading, observed, modes, time.time_ns() // 1_000_000))
             for outgoing in judged.outgoing:
                 await decisions.send(key=outgoing.key, value=outgoing.value)
@@ -79,7 +80,7 @@ class _RedisPy(RedisBatches):
         self._client: Redis = Redis.from_url(url)
 
     async def topology(self) -> Topology:
-        """Have ids asked for first, then windows, as agents do that wait for what they need next."""
+        """Return what makes the state ask for ids first, then for windows, as agents wait for what they need next."""
         return Topology.CLUSTER
 
     async def run(self, commands: Sequence[Command], *, is_repeatable: bool = True) -> list[Any]:  # noqa: ARG002

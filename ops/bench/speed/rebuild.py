@@ -12,8 +12,9 @@ import contextlib
 import json
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import redis
@@ -54,9 +55,10 @@ def run(
     folder: Path,
     *,
     is_quick: bool,
-    accounts: int = ACCOUNTS,
-    payments: int = PAYMENTS,
+    sizes: Mapping[str, int] = MappingProxyType({}),
 ) -> dict[str, object]:
+    """Measure. sizes: `accounts` and `payments`, where they differ from the goal's."""
+    accounts, payments = sizes.get("accounts", ACCOUNTS), sizes.get("payments", PAYMENTS)
     if is_quick:
         accounts, payments = accounts // QUICK, payments // QUICK
     tree = compiled_tree_or_none(say)

@@ -30,6 +30,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from pipeline.domain.log import Outgoing, Record, Span
 from pipeline.io.kafka import client
 from pipeline.io.kafka.client import BrokerFailed, raise_unless_passing, record_of
+from pipeline.io.partitioner import Partitioner
 from pipeline.io.settings import Settings
 from pipeline.io.watchdog import Pulse
 
@@ -55,13 +56,16 @@ transaction, but librdkafka may wait on: while a coordinator is away, send_offse
 (librdkafka's issue 5456)."""
 ASSIGN_TIMEOUT_S: Final = 8.0
 """Limit of one question that a rebalance asks the broker, while the group waits for us."""
-READ_LIMIT_S: Final = 30.0
-"""Limit of one look at the log, with the rebalances in it, which wait for a commit and ask two questions at most. A
-look that takes longer stands still."""
+READ_LIMIT_S: Final = 45.0
+"""Limit of one look at the log, with the rebalances in it, which wait for a commit, ask two questions at most, and look
+for what was decided last. A look that takes longer stands still."""
 COMMIT_ATTEMPTS_MAX: Final = 12
 REJOIN_WAIT_S: Final = 1.0
 """Wait for the group's next generation, before a commit that was refused for the old one is tried again. 12 such waits
 are twice the default session timeout."""
+
+
+StartsOf = Callable[[Mapping[int, int | None]], Mapping[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +89,16 @@ class TransactionLog:
         session_timeout_ms: int,
         transaction_timeout_ms: int,
         options: Mapping[str, str],
+        partitioner: Partitioner = Partitioner.CRC32,
+        starts_of: StartsOf | None = None,
     ) -> None:
-        self._topic, self._batch_records_max = topic, batch_records_max
+        """Make the clients.
+
+        starts_of: says where the partitions that are assigned are read from, by the offsets that the group committed,
+        None for none; called in the reader's thread, during a rebalance. Without it a partition starts at the group's
+        offset, or at its oldest record.
+        """
+        self._topic, self._batch_records_max, self._starts_of = topic, batch_records_max, starts_of
         reading = {
             # The member is static, so a restart in its slot takes its partitions back at once, without waiting for the
             # session of its killed predecessor, and the group fences a zombie of the slot, too.
@@ -107,7 +119,7 @@ class TransactionLog:
             "queue.buffering.max.kbytes": 262_144,
         }
         self._consumer = Consumer(client.reader_options(bootstrap_servers, group, options, reading))
-        self._producer = Producer(client.writer_options(bootstrap_servers, options, writing))
+        self._producer = Producer(client.writer_options(bootstrap_servers, options, partitioner, writing))
         self._lock = threading.Lock()
         self._epoch = 0
         self._position: dict[int, int] = {}  # next offset to read, by assigned partition
@@ -132,7 +144,7 @@ class TransactionLog:
         self._read_pulse = Pulse("a look at the log", READ_LIMIT_S)
 
     @classmethod
-    def of(cls, settings: Settings) -> Self:
+    def of(cls, settings: Settings, starts_of: StartsOf | None = None) -> Self:
         """The log of the payments that a worker with these settings decides."""
         return cls(
             settings.bootstrap_servers,
@@ -143,6 +155,8 @@ class TransactionLog:
             session_timeout_ms=settings.session_timeout_ms,
             transaction_timeout_ms=settings.transaction_timeout_ms,
             options=settings.kafka_options,
+            partitioner=settings.partitioner,
+            starts_of=starts_of,
         )
 
     # Life cycle
@@ -440,7 +454,12 @@ class TransactionLog:
         for partition in committed:
             if partition.error is not None:
                 raise KafkaException(partition.error)
-            if partition.offset < 0:
+        offsets = {each.partition: each.offset if each.offset >= 0 else None for each in committed}
+        starts = self._starts_of(offsets) if self._starts_of is not None else {}
+        for partition in committed:
+            if partition.partition in starts:
+                partition.offset = starts[partition.partition]
+            elif partition.offset < 0:
                 partition.offset = consumer.get_watermark_offsets(partition, timeout=ASSIGN_TIMEOUT_S)[0]
         with self._lock:
             for partition in committed:
