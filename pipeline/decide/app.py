@@ -30,6 +30,7 @@ from pipeline.decide.breaker_agent import BreakerWatch
 from pipeline.decide.outcomes.topics import OutcomesTopic
 from pipeline.decide.policy import PolicyRefused, parse_new_policy
 from pipeline.decide.rebuild_agent import Rebuild, require_partitions
+from pipeline.decide.rebuilding.backup_agent import BackupWatch
 from pipeline.decide.rebuilding.partition_agent import Topics
 from pipeline.decide.verdict import Regime, regime
 from pipeline.domain.log import Outgoing, Record
@@ -54,6 +55,7 @@ from pipeline.state.store import RedisState, StateUnavailable
 AGENT_ID = f"decide/{__version__}"
 RELOAD_INTERVAL_S = 2.0
 BREAKER_INTERVAL_S = 1.0
+BACKUP_INTERVAL_S = 60.0
 START_LIMIT_S = 60.0
 """Until the predecessor is fenced; twice librdkafka's own timeout for that."""
 STATE_PATIENCE_S_MAX = 45.0
@@ -383,6 +385,14 @@ def _add_timers(app: faust.App, worker: Worker) -> None:
     async def reload() -> None:
         if (changed := worker.source.changed()) is not None:
             worker.agent.judge = worker.judge_of(changed)
+
+    if worker.settings.state_backup_alert_minutes:
+        watch = BackupWatch(worker.state, worker.settings.state_backup_alert_minutes)
+
+        @app.timer(BACKUP_INTERVAL_S)
+        async def watch_backups() -> None:
+            if (raised := await watch.look(time.time_ns() // 1_000_000)) is not None:
+                await worker.alerts.publish([raised])
 
     @app.timer(BREAKER_INTERVAL_S)
     async def watch_breaker() -> None:

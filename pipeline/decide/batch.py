@@ -3,6 +3,7 @@
 Invariants
 1. Every record of a batch comes to exactly one decision, or is set aside with a code (I1).
 2. What a batch comes to is a function of its records, their observations, the breaker's modes and the time given.
+3. A payment that counts is judged on what was observed of it, or not at all (I4).
 
 What is set aside becomes a dead letter, which the shell makes: sealing a payload takes randomness.
 """
@@ -27,7 +28,7 @@ from pipeline.decide.rules import hits_of
 from pipeline.decide.verdict import Mode, Regime, Verdict, verdicts_of
 from pipeline.domain.alert import Alert
 from pipeline.domain.decision import Outcome, Route, Silence
-from pipeline.domain.features import EVENT, Matrix, feature_matrix
+from pipeline.domain.features import EVENT, NONE, STATE, Matrix, feature_matrix
 from pipeline.domain.log import Outgoing, Record, Span
 from pipeline.domain.payment import Decoded, Transaction
 from pipeline.domain.refusals import (
@@ -46,11 +47,12 @@ DUPLICATE: Final = "DUPLICATE"
 SLICE_RECORDS: Final = 100
 """A few ms of work: what a reply of Redis may wait for the event loop, and a reply takes several turns of it."""
 _AMOUNT: Final = EVENT.index("amount_gbp_minor")
+_COUNT_1H: Final = STATE.index("account_count_1h")
 
 ModesOf = Callable[[Transaction], Mode]
 """The breaker's word on a payment."""
 PartitionOf = Callable[[bytes], int]
-"""The partition that a record with this key belongs to (pipeline.domain.partitioner)."""
+"""The partition that a record with this key belongs to (pipeline.io.partitioner)."""
 
 
 class Payment:
@@ -215,6 +217,7 @@ class Judge:
         if not fresh.all():
             payments = [payments[place] for place in np.flatnonzero(fresh).tolist()]
             state, positions = state[fresh], positions[fresh]
+        _refuse_unobserved(payments, state)
         features = feature_matrix(_event_matrix(payments), state)
         verdicts = verdicts_of(features, [modes(p.decoded.transaction) for p in payments], self.in_force)
         observed = with_position(features, positions)
@@ -290,6 +293,18 @@ class Judge:
 
     def _alert(self, judged: Judged, raised: Alert) -> None:
         judged.outgoing.append(alert_record(self._wire, self._topics.alerts, raised))
+
+
+class ObservationMissing(Exception):
+    """A payment that counts was answered as one that doesn't: a fault of ours, which no judgement may rest on."""
+
+
+def _refuse_unobserved(payments: Sequence[Payment], state: Matrix) -> None:
+    """Raises ObservationMissing. A payment that counts is itself in its account's windows, so its count is never NONE."""
+    for place in np.flatnonzero(state[:, _COUNT_1H] == NONE).tolist():
+        if payments[place].is_counted:
+            source = payments[place].record.source
+            raise ObservationMissing(f"no account features of partition {source.partition} at {source.offset}")
 
 
 def _refuse(judged: Judged, record: Record, refusal: Refusal) -> None:

@@ -158,7 +158,7 @@ class Rebuild:
 
         try:
             while waiting or running:
-                for partition in await self._free(waiting, targets, PARTITIONS_AT_ONCE - len(running)):
+                for partition in await self._free(waiting, PARTITIONS_AT_ONCE - len(running)):
                     waiting.remove(partition)
                     running.add(asyncio.create_task(rebuild(partition)))
                 if not running:
@@ -173,7 +173,7 @@ class Rebuild:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
 
-    async def _free(self, waiting: list[int], targets: Mapping[int, int], most: int) -> list[int]:
+    async def _free(self, waiting: list[int], most: int) -> list[int]:
         """Return partitions that no other worker rebuilds, leased to this one."""
         free: list[int] = []
         for partition in waiting:

@@ -108,6 +108,19 @@ class Keys:
     def account_ready(self, partition: int) -> str:
         return f"{self._prefix}:{{p{partition}}}ready"
 
+    def backup(self) -> str:
+        """Return the key of the time, in ms, of the last backup that ended well."""
+        return f"{self._prefix}:{{s0}}backup"
+
+    def is_mark(self, key: str) -> bool:
+        """Return whether a key says that something is whole, so that it may only stand beside what it speaks of."""
+        name = key.rpartition("}")[2]
+        return name in ("ready", "progress", "claims", "outcomes") or name.startswith("progress:")
+
+    def everything(self) -> str:
+        """Return the pattern of all keys of this layout."""
+        return f"{self._prefix}:*"
+
     def lease(self, partition: int) -> str:
         return f"{self._prefix}:{{p{partition}}}rebuilder"
 

@@ -63,10 +63,10 @@ __all__ = ["RedisState", "SnapshotPruned", "StateFault", "StateLost", "StateUnav
 HELD_KEPT_S: Final = 100 * 86_400
 """Longer than a case may be open (FRAUD_REVIEW_EXPIRY_HOURS)."""
 CLAIM_BUCKETS: Final = 32_768
-"""Number of hashes that a shard's ids are spread over. Redis keeps a hash of at most 512 fields flat, at 24 bytes an
-id. With room for ids that are not purged yet, that makes 13 million ids of the last 7 days in a shard (22 payments/s).
-Beyond that, an id takes three times as much, so raise this number or that of the shards. A hash costs 100 bytes before
-its first id, and up to 16 ids, however old, are not worth a purge: 16 MB a shard at most."""
+"""Number of hashes that a shard's ids are spread over. Redis keeps a hash of at most 512 fields flat, at 36 bytes an
+id. With room for ids that are not purged yet, that makes 13 million ids of the last 7 days in a shard (22 payments/s),
+in 0.5 GB. Beyond that, an id takes three times as much, so raise this number or that of the shards. A hash costs 100
+bytes before its first id, and up to 16 ids, however old, are not worth a purge: 24 MB a shard at most."""
 EXCEPTIONS_KEPT: Final = 65_536
 """Answers other than FRESH that a shard remembers for each partition, so that a rebuild gives the same ones again; each
 takes 8 bytes."""
@@ -296,12 +296,33 @@ class RedisState:
                 ready.add(partition)
             accounts[partition] = _number(next(replies))
             counted = [_number(next(replies)) for _ in shards]
-            claimed = [
-                None if reply is None else int.from_bytes(reply[:7]) for reply in (next(replies) for _ in shards)
-            ]
+            replied = [next(replies) for _ in shards]
+            claimed = [None if reply is None else int.from_bytes(reply[:7]) for reply in replied]
             reached = [offset for offset in (*counted, *claimed) if offset is not None]
             shared[partition] = min(reached) if len(reached) == 2 * len(shards) else None
         return Survey(accounts, shared, frozenset(ready), is_shared_ready)
+
+    async def partitions(self) -> list[int]:
+        """Return the partitions that the state ever saw."""
+        replies = await self._run([("HKEYS", self._keys.claim_progress(shard)) for shard in self._shards])
+        return sorted({int(partition) for reply in replies for partition in reply})
+
+    async def facts(self) -> list[dict[str, str]]:
+        """Return what each master says about itself (INFO)."""
+        try:
+            replies = await self._redis.each(("INFO",))
+        except (RedisError, OSError) as error:
+            raise StateUnavailable(f"Redis can't be reached: {type(error).__name__}") from error
+        lines = [[line.partition(":") for line in bytes(reply).decode().splitlines()] for reply in replies]
+        return [{name: value for name, found, value in each if found} for each in lines]
+
+    async def backup_at_ms(self) -> int | None:
+        """Return when `fraud state backup` last ended well."""
+        (held,) = await self._run([("GET", self._keys.backup())])
+        return _number(held)
+
+    async def remember_backup(self, at_ms: int) -> None:
+        await self._run([("SET", self._keys.backup(), at_ms)])
 
     async def begin(self, partition: int, start: int, since_ms: int | None) -> None:
         """Start a partition, under every tag that never saw it, at an offset before which nothing can be had.
@@ -506,7 +527,7 @@ class RedisState:
             raise StateUnavailable(f"Redis can't be reached: {type(error).__name__}") from error
 
     async def _run(self, commands: Sequence[Command]) -> list[Any]:
-        """Return the replies in order. Raises NoScriptError, StateUnavailable or StateFault; none quotes a key (I10)."""
+        """Return the replies. Raises NoScriptError, StateUnavailable or StateFault; none quotes a key (I10)."""
         try:
             replies = await self._redis.run(commands)
         except (RedisError, OSError) as error:

@@ -69,9 +69,7 @@ async def find(address: RedisAddress, timeout_s: float, known: Collection[str] =
             if facts.get("cluster_enabled"):
                 return await _cluster(address, timeout_s, known)
             if facts.get("redis_mode") == "sentinel":
-                raise ConnectionLost(
-                    "that is a Sentinel; its address begins with redis+sentinel:// and names a service"
-                )
+                raise ConnectionLost("that is a Sentinel, whose address begins with redis+sentinel://")
             _check_role(facts)
             return Layout(Topology.ONE_SERVER, (address.first,))
 
@@ -145,5 +143,6 @@ async def _cluster(address: RedisAddress, timeout_s: float, known: Collection[st
 
 def _place(node: str) -> tuple[str, int]:
     parts = urlsplit(node)
-    assert parts.hostname is not None and parts.port is not None, "a master of a cluster has a host and a port"
+    assert parts.hostname is not None, "a master of a cluster has a host"
+    assert parts.port is not None, "a master of a cluster has a port"
     return parts.hostname, parts.port
