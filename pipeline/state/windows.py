@@ -27,7 +27,7 @@ from pipeline.domain.context import Label
 from pipeline.domain.features import BENEFICIARY_PAYMENTS_MAX, NONE, STATE
 from pipeline.domain.outcome import PaymentOutcome
 from pipeline.state.account_windows import AccountWindows, count_down
-from pipeline.state.coverage import Coverage, enter_unknown
+from pipeline.state.coverage import DECLARED_MONTH, Coverage, enter_unknown
 from pipeline.state.outcomes import AccountOutcomes
 from pipeline.state.periods import BENEFICIARY_WINDOWS_MS, DAY_MS, LABEL_WINDOWS_MS
 from pipeline.state.state_event import StateEvent
@@ -119,17 +119,20 @@ class Windows:
         beneficiary = self._beneficiaries.get(beneficiary_id)
         if beneficiary is None:
             beneficiary = self._beneficiaries[beneficiary_id] = _Beneficiary(self._label_delay_ms)
+        declared = self._normal_months.get(account_id, (0, NONE))[1]
         return (
-            *account.observe(event, self.declared_month(account_id), self._outcomes.get(account_id)),
+            *account.observe(event, declared, self._outcomes.get(account_id)),
             *beneficiary.observe(event),
             self._reports_of(IP_ADDRESS, event.ip_address),
             self._reports_of(DEVICE, event.device_id),
             NONE,
         )
 
-    def declared_month(self, account_id: str) -> int:
-        """Return the normal month that the account declares, in GBP minor; NONE where it declares none."""
-        return self._normal_months.get(account_id, (0, NONE))[1]
+    def month_blocks(self, account_id: str) -> int:
+        """Return how many blocks the account's normal month is the mean of, or DECLARED_MONTH."""
+        if self._normal_months.get(account_id, (0, NONE))[1] != NONE:
+            return DECLARED_MONTH
+        return self._accounts[account_id].month_blocks
 
     def apply(self, outcome: PaymentOutcome) -> None:
         """Take in what became of a payment."""
@@ -253,15 +256,15 @@ class MemoryState:
                 snapshots[place] = self._count(share.partition, progress, event)
         progress.move_on(share)
         state = np.array([snapshot.row for snapshot in snapshots], dtype=np.int64).reshape(-1, len(STATE))
-        is_declared = np.array([snapshot.is_month_declared for snapshot in snapshots], dtype=np.bool_)
-        enter_unknown(state, share.events, is_declared, self._coverage(share.partition), self._label_delay_ms)
+        month_blocks = np.array([snapshot.month_blocks for snapshot in snapshots], dtype=np.int64)
+        enter_unknown(state, share.events, month_blocks, self._coverage(share.partition), self._label_delay_ms)
         positions = np.array([snapshot.outcomes_position for snapshot in snapshots], dtype=np.int64)
         return PartitionObservation(np.array(freshness, dtype=np.int8), state, positions)
 
     def _count(self, partition: int, progress: _Progress, event: StateEvent) -> _Snapshot:
-        is_declared = self.windows.declared_month(event.account_id) != NONE
-        row = self.windows.observe(event)
-        snapshot = progress.snapshots[event.offset] = _Snapshot(row, is_declared, self._outcomes.get(partition, NONE))
+        row, position = self.windows.observe(event), self._outcomes.get(partition, NONE)
+        snapshot = _Snapshot(row, self.windows.month_blocks(event.account_id), position)
+        progress.snapshots[event.offset] = snapshot
         return snapshot
 
     def _coverage(self, partition: int) -> Coverage:
@@ -309,11 +312,11 @@ class _Snapshot(NamedTuple):
     """What was answered about a payment."""
 
     row: tuple[int, ...]
-    is_month_declared: bool
+    month_blocks: int
     outcomes_position: int
 
 
-_NOT_COUNTED: Final = _Snapshot(_NO_ROW, False, NONE)
+_NOT_COUNTED: Final = _Snapshot(_NO_ROW, 0, NONE)
 
 
 class _Claim(NamedTuple):
