@@ -93,6 +93,12 @@ TABLE: Final = (
                 "pipeline.rollback.command",
             ),
             Group(
+                "state",
+                "backup restore status",
+                "Keep copies of what decisions need to know.",
+                "ops.state.command",
+            ),
+            Group(
                 "people",
                 "grant revoke list",
                 "Say who may review and roll back.",

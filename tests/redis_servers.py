@@ -40,7 +40,7 @@ def started_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartedR
             if name not in urls:
                 port = free_port()
                 server = redis_server(
-                    _executable(name),
+                    executable_of(name),
                     tmp_path_factory.mktemp(name),
                     port,
                     persistence=Persistence.NONE,
@@ -77,7 +77,7 @@ def emptied(cluster: RedisCluster) -> str:
     return cluster.url
 
 
-def _executable(name: RedisName) -> str:
+def executable_of(name: RedisName) -> str:
     match name:
         case RedisName.VALKEY_9:
             return bundled_executable()

@@ -102,10 +102,11 @@ ACCESS: Final[Mapping[Principal, Rights]] = MappingProxyType(
     {
         Principal.WORKER: Rights(
             # Its own decisions and dead letters say how far it came, where the group's offsets are gone.
-            reads=(*STAMPED_TOPICS, "decisions.v1", "transactions.dead.v1"),
+            reads=(*STAMPED_TOPICS, "decisions.v1", "transactions.dead.v1", "executions.v1"),
             writes=("decisions.v1", "transactions.dead.v1", "alerts.v1"),
             settings_of=STAMPED_TOPICS,  # whose clock stamps what it decides by
-            groups=("fraud-decide",),  # and so fraud-decide-context, the group of its Faust agents
+            # And so fraud-decide-context, the group of its Faust agents, and fraud-decide-outcomes.
+            groups=("fraud-decide",),
             transactional_ids=("fraud-decide-",),  # one for each worker's slot
         ),
         Principal.AUDIT: Rights(

@@ -44,6 +44,7 @@ class AlertCode(StrEnum):
     DECIDED_AGAIN = "DECIDED_AGAIN"
     RECONCILIATION_GAP = "RECONCILIATION_GAP"
     RECONCILIATION_GAPS = "RECONCILIATION_GAPS"
+    STATE_BACKUP_OLD = "STATE_BACKUP_OLD"
 
 
 class Entry(NamedTuple):
@@ -118,6 +119,12 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
         _PASSING_OR_NOT, "Records are missing, or stand otherwise, in the audit log or the ledger.", "gap"
     ),
     AlertCode.RECONCILIATION_GAPS: Entry(_CRITICAL, "More gaps were found than are told one by one.", "gap"),
+    AlertCode.STATE_BACKUP_OLD: Entry(
+        (Severity.WARNING,),
+        "The latest copy of the state is old, so a loss would take long to read again, or lose what the log no longer "
+        "has.",
+        "state-backup",
+    ),
 }
 
 
@@ -182,3 +189,12 @@ def moved_alert(partition: int, committed: int | None, start: int, raised_at_ms:
         {"partition": str(partition), "committed": str(committed), "start": str(start)},
         raised_at_ms,
     )
+
+
+def backup_alert(copied_at_ms: int | None, raised_at_ms: int) -> Alert:
+    """Make the alert about a state whose latest copy is of that time; None where there is no copy."""
+    age = "There is no copy of the state."
+    if copied_at_ms is not None:
+        age = f"The latest copy of the state is {(raised_at_ms - copied_at_ms) // 60_000} minutes old."
+    evidence = {"copied_at_ms": "none" if copied_at_ms is None else str(copied_at_ms)}
+    return alert(AlertCode.STATE_BACKUP_OLD, age, "all", evidence, raised_at_ms)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from pipeline.decide.decision_choice import Candidate, as_decision_id
 from pipeline.domain.identities import DecisionId
 from pipeline.io.postgres import Connection, failures_named, statements
+from pipeline.terminal.decision_choice import Candidate, as_decision_id
 
 _SQL = statements("pipeline.audit", "audit")
 

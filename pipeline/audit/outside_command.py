@@ -15,7 +15,6 @@ from pipeline.audit.key_files import SigningKeyRefused, is_signed, public_key
 from pipeline.audit.leaf_files import HeadRefused, head_paths, partitions_of, read_head
 from pipeline.audit.lookup_store import candidates
 from pipeline.audit.proof_store import Unproved, place_of, proof
-from pipeline.decide.decision_choice import the_one
 from pipeline.domain.identities import DecisionId
 from pipeline.domain.refusals import Refusal
 from pipeline.domain.times import utc_text
@@ -24,6 +23,7 @@ from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import Connection, DatabaseRefused, DatabaseUnavailable, connect
 from pipeline.io.settings import Settings
+from pipeline.terminal.decision_choice import the_one
 from pipeline.terminal.failures import Failure, database_away
 from pipeline.terminal.output import Output, coloured
 

@@ -27,8 +27,10 @@ from pipeline.decide import metrics
 from pipeline.decide.agent import DecisionAgent
 from pipeline.decide.batch import Judge, SetAside, TopicNames
 from pipeline.decide.breaker_agent import BreakerWatch
+from pipeline.decide.outcomes.topics import OutcomesTopic
 from pipeline.decide.policy import PolicyRefused, parse_new_policy
 from pipeline.decide.rebuild_agent import Rebuild, require_partitions
+from pipeline.decide.rebuilding.backup_agent import BackupWatch
 from pipeline.decide.rebuilding.partition_agent import Topics
 from pipeline.decide.verdict import Regime, regime
 from pipeline.domain.log import Outgoing, Record
@@ -53,6 +55,7 @@ from pipeline.state.store import RedisState, StateUnavailable
 AGENT_ID = f"decide/{__version__}"
 RELOAD_INTERVAL_S = 2.0
 BREAKER_INTERVAL_S = 1.0
+BACKUP_INTERVAL_S = 60.0
 START_LIMIT_S = 60.0
 """Until the predecessor is fenced; twice librdkafka's own timeout for that."""
 STATE_PATIENCE_S_MAX = 45.0
@@ -94,6 +97,9 @@ class Worker:
             self.wire,
             DecidedTopics(*map(settings.topic, ("transactions.v1", "decisions.v1", "transactions.dead.v1"))),
         )
+        self.outcomes = OutcomesTopic(
+            settings, self.wire, self._open_reader, self.dead_letters, self.appender.append
+        ).follower(self.state)
         self._loop: asyncio.AbstractEventLoop | None = None
         self.source = RegimeSource(settings)
         self.rebuild = Rebuild(
@@ -101,7 +107,7 @@ class Worker:
             self._open_reader,
             self.wire,
             self.context,
-            Topics(settings.topic("transactions.v1"), settings.topic("decisions.v1")),
+            Topics(*map(settings.topic, ("transactions.v1", "decisions.v1", settings.outcomes.topic))),
             assigned=lambda: self.transactions.assigned_partitions,
             patience_s=settings.state_patience_s,
         )
@@ -172,6 +178,7 @@ class Worker:
             "holding": self.agent.is_holding,
             "set_aside": list(self.transactions.set_aside_partitions),
             "rebuild": self.rebuild.summary(),
+            "outcomes": self.outcomes.summary,
             "policy": self.agent.judge.in_force.policy.version,
             "model": None if model is None else model.version,
             "breaker": self.breaker.summary(),
@@ -287,12 +294,14 @@ def _add_decisions(app: WorkerApp, worker: Worker) -> None:
                 app.give_up(error)
 
     app.decision_transport = Transport(app, worker, batches)
+    app.outcomes_following = Following(worker)
 
 
 class WorkerApp(faust.App):
     """Starts the transport right after the agents: decisions don't wait until the context topics are joined."""
 
     decision_transport: Transport
+    outcomes_following: Following
 
     async def start(self) -> None:
         self.decision_transport.watch_start()
@@ -315,7 +324,8 @@ class WorkerApp(faust.App):
 
     class BootStrategy(FaustBootStrategy):
         def agents(self) -> Iterable[Any]:
-            return [*super().agents(), cast(WorkerApp, self.app).decision_transport]
+            app = cast(WorkerApp, self.app)
+            return [*super().agents(), app.decision_transport, app.outcomes_following]
 
 
 class Transport(Service):
@@ -353,11 +363,36 @@ class Transport(Service):
             await self._worker.breaker.close()
 
 
+class Following(Service):
+    """Follows what became of payments for as long as the app runs. Decisions neither wait for it nor end with it."""
+
+    def __init__(self, worker: Worker) -> None:
+        super().__init__()
+        self._worker = worker
+        self._following: asyncio.Task[None] | None = None
+
+    async def on_start(self) -> None:
+        self._following = asyncio.create_task(self._worker.outcomes.run())
+
+    async def on_stop(self) -> None:
+        self._worker.outcomes.stop()
+        if self._following is not None:
+            await self._following
+
+
 def _add_timers(app: faust.App, worker: Worker) -> None:
     @app.timer(RELOAD_INTERVAL_S)
     async def reload() -> None:
         if (changed := worker.source.changed()) is not None:
             worker.agent.judge = worker.judge_of(changed)
+
+    if worker.settings.state_backup_alert_minutes:
+        watch = BackupWatch(worker.state, worker.settings.state_backup_alert_minutes)
+
+        @app.timer(BACKUP_INTERVAL_S)
+        async def watch_backups() -> None:
+            if (raised := await watch.look(time.time_ns() // 1_000_000)) is not None:
+                await worker.alerts.publish([raised])
 
     @app.timer(BREAKER_INTERVAL_S)
     async def watch_breaker() -> None:

@@ -58,7 +58,7 @@ _LEAST: Final = np.array(
 ModesOf = Callable[[Transaction], Mode]
 """The breaker's word on a payment."""
 PartitionOf = Callable[[bytes], int]
-"""The partition that a record with this key belongs to (pipeline.domain.partitioner)."""
+"""The partition that a record with this key belongs to (pipeline.io.partitioner)."""
 
 
 class Payment:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
-import redis
+from redis.exceptions import RedisError
 
 from models.artefact.files import ModelRefused, load_champion, load_version
 from pipeline.decide.policy import PolicyRefused, parse_new_policy
@@ -16,8 +16,10 @@ from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.kafka.topic_settings import LOG_APPEND_TIME, STAMPED_TOPICS, TIMESTAMP_TYPE, Clock, clocks_of
 from pipeline.io.production import production_faults
+from pipeline.io.redis.servers import Server, servers
 from pipeline.io.sealing import DeadLetterKey, KeyRefused
 from pipeline.io.settings import Profile, Settings
+from pipeline.state.persistence import persistence_in_words
 from pipeline.terminal.failures import Failure, failure_of, redis_away, without_password
 from pipeline.terminal.output import Output, coloured
 
@@ -155,16 +157,29 @@ def _clock(settings: Settings) -> str:
 def _redis(settings: Settings) -> str:
     url = settings.redis_url
     try:
-        with redis.Redis.from_url(
-            url, socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=REDIS_TIMEOUT_S
-        ) as client:
-            version = str(client.info("server")["redis_version"])
-            eviction = str(client.info("memory").get("maxmemory_policy", "noeviction"))
-    except (redis.RedisError, ValueError) as error:
+        found = servers(url, REDIS_TIMEOUT_S)
+    except (RedisError, OSError, ValueError) as error:
         raise redis_away(url) from error
-    if tuple(int(part) for part in version.split(".")[:2]) < REDIS_VERSION_MINIMUM:
-        raise Failure(f"Redis at {without_password(url)} is {version}.", "Version 6.2 or later is needed.")
+    for master in found.masters:
+        _check_redis(master)
+    if found.unserved_slots:
+        what = f"{found.unserved_slots:,} slots of the cluster at {without_password(url)} are served by nobody."
+        raise Failure(what, "Look at `CLUSTER NODES`: a master is away and has no replica.")
+    kept = {persistence_in_words(master.facts) for master in found.masters}
+    names = {master.name for master in found.masters}
+    count = f" of {len(found.masters)} masters" if len(found.masters) > 1 else ""
+    said = (f"{found.topology}{count}", *sorted(names), *sorted(kept), "noeviction")
+    return f"{without_password(url)}, {', '.join(said)}"
+
+
+def _check_redis(master: Server) -> None:
+    """Raise Failure for a server that may not hold the state."""
+    if master.version[:2] < REDIS_VERSION_MINIMUM:
+        raise Failure(f"Redis at {master.place} is {master.facts['redis_version']}.", "Version 6.2 or later is needed.")
+    eviction = master.facts.get("maxmemory_policy", "noeviction")
     if eviction != "noeviction":
-        what = f"Redis at {without_password(url)} may evict keys ({eviction}), and so forget payments in silence."
+        what = f"Redis at {master.place} may evict keys ({eviction}), and so forget payments in silence."
         raise Failure(what, "Set maxmemory-policy to noeviction.")
-    return f"{without_password(url)}, version {version}, {eviction}"
+    if master.moving_slots:
+        what = f"{master.moving_slots} slots are on their way to or from {master.place}, key by key."
+        raise Failure(what, "Let the move end first; with workers that decide, move slots atomically only (Valkey 9).")

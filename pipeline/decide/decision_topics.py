@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from pipeline.decide.decision_choice import as_decision_id, candidate_of, the_one
 from pipeline.domain.dead_letter import DeadLetter
 from pipeline.domain.decision import Decision, Outcome, StoredDecision
 from pipeline.domain.identities import DecisionId
@@ -20,6 +19,7 @@ from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.sealing import DeadLetterKey, KeyRefused
 from pipeline.io.settings import Settings
+from pipeline.terminal.decision_choice import as_decision_id, candidate_of, the_one
 from pipeline.terminal.failures import Failure
 from pipeline.terminal.output import OUTCOME_COLOUR, Output, coloured
 

@@ -24,6 +24,7 @@ from pipeline.decide.rebuilding.partition_agent import LEASE_MS, PartitionRebuil
 from pipeline.decide.rebuilding.plan import Plan, plan
 from pipeline.decide.rebuilding.progress import Progress
 from pipeline.io.avro.wire import WireFormat
+from pipeline.io.kafka.client import TopicMissing
 from pipeline.io.kafka.log_reader import Extent, LogReader
 from pipeline.state.context_agent import Context
 from pipeline.state.store import RedisState
@@ -104,6 +105,7 @@ class Rebuild:
         found = plan(survey, targets, own)
         if found.is_shared_lost:
             await self._state.mark_lost()
+        await self._await_outcomes(found.partitions)
         for partition in found.partitions:
             reached = survey.reached(partition)
             progress.plan(partition, max(extents[partition].low, reached or 0), targets[partition])
@@ -114,6 +116,23 @@ class Rebuild:
         context = await self._context.replay()
         await self._state.mark_ready([], is_shared=True)
         return context
+
+    async def _await_outcomes(self, partitions: Collection[int]) -> None:
+        """Make UNKNOWN what outcomes could tell, until as many are taken in as there are now.
+
+        Where all that was ever told can be read, what is lost begins again with the first outcome, so that every
+        decision says which ones it had.
+        """
+        with self._open_reader() as reader:
+            try:
+                extents = await asyncio.to_thread(reader.extents, self._topics.outcomes)
+            except TopicMissing as missing:
+                log.error("outcomes_missing", topic=missing.topic)
+                return
+        for partition in set(partitions) & set(extents):
+            await self._state.await_outcomes(partition, extents[partition].high)
+            if extents[partition].low == 0:
+                await self._state.apply_outcomes(partition, 0, 0, ())
 
     async def _partitions(
         self,
@@ -145,7 +164,7 @@ class Rebuild:
 
         try:
             while waiting or running:
-                for partition in await self._free(waiting, targets, PARTITIONS_AT_ONCE - len(running)):
+                for partition in await self._free(waiting, PARTITIONS_AT_ONCE - len(running)):
                     waiting.remove(partition)
                     running.add(asyncio.create_task(rebuild(partition)))
                 if not running:
@@ -160,7 +179,7 @@ class Rebuild:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
 
-    async def _free(self, waiting: list[int], targets: Mapping[int, int], most: int) -> list[int]:
+    async def _free(self, waiting: list[int], most: int) -> list[int]:
         """Return partitions that no other worker rebuilds, leased to this one."""
         free: list[int] = []
         for partition in waiting:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from pipeline.audit.lookup_store import candidates
-from pipeline.decide.decision_choice import the_one
 from pipeline.decide.decision_topics import find_decision
 from pipeline.domain.decision import StoredDecision
 from pipeline.domain.refusals import Refusal
@@ -20,6 +19,7 @@ from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import Connection, DatabaseRefused, DatabaseUnavailable
 from pipeline.io.settings import Settings
 from pipeline.replay.verify_command import archive_of
+from pipeline.terminal.decision_choice import the_one
 
 FROM_TOPIC: Final = "read from decisions.v1"
 FROM_BOTH: Final = "read from decisions.v1; the audit log holds the same bytes"

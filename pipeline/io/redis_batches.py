@@ -113,6 +113,21 @@ class RedisBatches:
                     return request.replies
                 await asyncio.sleep(pause_s)
 
+    async def each(self, command: Command) -> list[Any]:
+        """Return the reply of every server that holds keys. Raises what `run` raises, and a command's ResponseError."""
+        packed = [hiredis.pack_command(command)]
+        async with asyncio.timeout(self._timeout_s):
+            layout = self._layout or await self._find()
+            try:
+                replies = await asyncio.gather(*[self._line_to(node).exchange(packed, 1) for node in layout.masters])
+            except BaseException:
+                self._forget(layout)
+                raise
+        for (reply,) in replies:
+            if isinstance(reply, ResponseError):
+                raise reply
+        return [reply for (reply,) in replies]
+
     async def close(self) -> None:
         for line in self._lines.values():
             await line.close()

@@ -14,8 +14,8 @@ from typing import Annotated, Final
 from pydantic import Field
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from pipeline.domain.partitioner import Partitioner
 from pipeline.io.avro.wire import Framing
+from pipeline.io.partitioner import Partitioner
 from pipeline.io.secret_settings import PlainSecrets, StoredSecrets
 
 ENV_FILE: Final = "FRAUD_ENV_FILE"
@@ -84,6 +84,9 @@ class Settings(BaseSettings):
     second, but on a slow machine they wait for each other longer than the breaker's limit of latency."""
     session_timeout_ms: Annotated[int, Field(ge=1000, le=300_000)] = 6000
     transaction_timeout_ms: Annotated[int, Field(ge=1000, le=300_000)] = 5000
+    state_backup_alert_minutes: Annotated[int, Field(ge=0, le=10_080)] = 60
+    """Age from which the latest copy of the state raises an alert: what `fraud state backup` took, or what Redis saved
+    itself. 0 for never, where somebody else watches the backups of a managed service."""
     state_patience_s: Annotated[float, Field(gt=0, le=3600)] = 60.0
     """Time that a worker holds a batch while Redis can't be reached, before it gives up its partitions and exits."""
     outcomes: Outcomes = Outcomes.EXECUTIONS

@@ -13,7 +13,6 @@ from uuid import uuid4
 
 from models.artefact.files import ModelRefused, load_version
 from pipeline.audit.lookup_store import candidates_of
-from pipeline.decide.decision_choice import the_one
 from pipeline.decide.policy import PolicyRefused, parse_policy
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.clock import now_ms
@@ -37,6 +36,7 @@ from pipeline.rollback.plan_store import StoredPlan, is_plan_id, read_plan, read
 from pipeline.rollback.planning_service import Criteria, Planner, PlanRefused, Request
 from pipeline.rollback.reversal import ApplyRefusal
 from pipeline.terminal.connection import connected
+from pipeline.terminal.decision_choice import the_one
 from pipeline.terminal.failures import FAILED_CHECK, Failure
 from pipeline.terminal.output import Advance
 

@@ -30,7 +30,7 @@ from pipeline.io.redis.conditions import condition_of
 from pipeline.io.redis.topology import Topology
 from pipeline.io.redis_batches import Command, RedisBatches
 from pipeline.state.facts import LogPlace
-from pipeline.state.outcomes import WITHDRAWN_KEPT_MS, WITHDRAWN_MAX
+from pipeline.state.outcomes import PAYEES_SEARCHED_MAX, WITHDRAWN_KEPT_MS, WITHDRAWN_MAX
 from pipeline.state.periods import ACCOUNT_BENEFICIARIES_MAX, DAY_MS, LABEL_WINDOWS_MS
 from pipeline.state.requests import (
     CHUNK_EVENTS,
@@ -60,11 +60,13 @@ from pipeline.state.windows import (
 
 __all__ = ["RedisState", "SnapshotPruned", "StateFault", "StateLost", "StateUnavailable"]
 
+HELD_KEPT_S: Final = 100 * 86_400
+"""Longer than a case may be open (FRAUD_REVIEW_EXPIRY_HOURS)."""
 CLAIM_BUCKETS: Final = 32_768
-"""Number of hashes that a shard's ids are spread over. Redis keeps a hash of at most 512 fields flat, at 24 bytes an
-id. With room for ids that are not purged yet, that makes 13 million ids of the last 7 days in a shard (22 payments/s).
-Beyond that, an id takes three times as much, so raise this number or that of the shards. A hash costs 100 bytes before
-its first id, and up to 16 ids, however old, are not worth a purge: 16 MB a shard at most."""
+"""Number of hashes that a shard's ids are spread over. Redis keeps a hash of at most 512 fields flat, at 36 bytes an
+id. With room for ids that are not purged yet, that makes 13 million ids of the last 7 days in a shard (22 payments/s),
+in 0.5 GB. Beyond that, an id takes three times as much, so raise this number or that of the shards. A hash costs 100
+bytes before its first id, and up to 16 ids, however old, are not worth a purge: 24 MB a shard at most."""
 EXCEPTIONS_KEPT: Final = 65_536
 """Answers other than FRESH that a shard remembers for each partition, so that a rebuild gives the same ones again; each
 takes 8 bytes."""
@@ -156,7 +158,7 @@ class RedisState:
             beneficiary_kept_ms = self._label_delay_ms + LABEL_WINDOWS_MS[-1] + LOG_KEPT_MS + DAY_MS
         self._account_limits = (ACCOUNT_PAYMENTS_MAX, ACCOUNT_BENEFICIARIES_MAX, leavers_max)
         self._shared_limits = (BENEFICIARY_PAYMENTS_MAX, self._label_delay_ms, beneficiary_kept_ms, leavers_max)
-        self._outcome_limits = (ACCOUNT_BENEFICIARIES_MAX, WITHDRAWN_MAX, WITHDRAWN_KEPT_MS)
+        self._outcome_limits = (ACCOUNT_BENEFICIARIES_MAX, WITHDRAWN_MAX, WITHDRAWN_KEPT_MS, PAYEES_SEARCHED_MAX)
 
     async def observe(
         self,
@@ -243,6 +245,29 @@ class RedisState:
                 return int(position)
             place = applied  # a call does as much as doesn't take long
 
+    async def await_outcomes(self, partition: int, due: int) -> None:
+        """Make what outcomes could tell UNKNOWN until the state has taken in all below the offset `due`.
+
+        That is for a state that had them and lost them, as the first of them tell less than all: a payee is known whose
+        payment was reversed later, and what was blocked later counts towards the volume of a normal month.
+        """
+        await self._run([("HSET", self._keys.outcomes(partition), "due", due)])
+
+    async def hold_payments(self, partition: int, held: Mapping[str, bytes]) -> None:
+        """Remember what was decided, by decision id, for as long as a review of it may come."""
+        keys, kept_s = self._keys, HELD_KEPT_S
+        commands: list[Command] = [
+            ("SET", keys.held(partition, name), text, "EX", kept_s) for name, text in held.items()
+        ]
+        if commands:
+            await self._run(commands)
+
+    async def held_payments(self, partition: int, decision_ids: Sequence[str]) -> dict[str, bytes]:
+        """Return what is remembered of these decisions."""
+        commands: list[Command] = [("GET", self._keys.held(partition, name)) for name in decision_ids]
+        texts = await self._run(commands) if commands else []
+        return {name: text for name, text in zip(decision_ids, texts, strict=True) if text is not None}
+
     async def outcomes_position(self, partition: int) -> int | None:
         """Return the next offset of the partition's outcomes that is to be read; None where none was taken in yet."""
         (position,) = await self._run([("HGET", self._keys.outcomes(partition), "position")])
@@ -271,12 +296,33 @@ class RedisState:
                 ready.add(partition)
             accounts[partition] = _number(next(replies))
             counted = [_number(next(replies)) for _ in shards]
-            claimed = [
-                None if reply is None else int.from_bytes(reply[:7]) for reply in (next(replies) for _ in shards)
-            ]
+            replied = [next(replies) for _ in shards]
+            claimed = [None if reply is None else int.from_bytes(reply[:7]) for reply in replied]
             reached = [offset for offset in (*counted, *claimed) if offset is not None]
             shared[partition] = min(reached) if len(reached) == 2 * len(shards) else None
         return Survey(accounts, shared, frozenset(ready), is_shared_ready)
+
+    async def partitions(self) -> list[int]:
+        """Return the partitions that the state ever saw."""
+        replies = await self._run([("HKEYS", self._keys.claim_progress(shard)) for shard in self._shards])
+        return sorted({int(partition) for reply in replies for partition in reply})
+
+    async def facts(self) -> list[dict[str, str]]:
+        """Return what each master says about itself (INFO)."""
+        try:
+            replies = await self._redis.each(("INFO",))
+        except (RedisError, OSError) as error:
+            raise StateUnavailable(f"Redis can't be reached: {type(error).__name__}") from error
+        lines = [[line.partition(":") for line in bytes(reply).decode().splitlines()] for reply in replies]
+        return [{name: value for name, found, value in each if found} for each in lines]
+
+    async def backup_at_ms(self) -> int | None:
+        """Return when `fraud state backup` last ended well."""
+        (held,) = await self._run([("GET", self._keys.backup())])
+        return _number(held)
+
+    async def remember_backup(self, at_ms: int) -> None:
+        await self._run([("SET", self._keys.backup(), at_ms)])
 
     async def begin(self, partition: int, start: int, since_ms: int | None) -> None:
         """Start a partition, under every tag that never saw it, at an offset before which nothing can be had.
@@ -481,7 +527,7 @@ class RedisState:
             raise StateUnavailable(f"Redis can't be reached: {type(error).__name__}") from error
 
     async def _run(self, commands: Sequence[Command]) -> list[Any]:
-        """Return the replies in order. Raises NoScriptError, StateUnavailable or StateFault; none quotes a key (I10)."""
+        """Return the replies. Raises NoScriptError, StateUnavailable or StateFault; none quotes a key (I10)."""
         try:
             replies = await self._redis.run(commands)
         except (RedisError, OSError) as error:

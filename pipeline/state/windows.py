@@ -25,12 +25,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.domain.context import Account, Label, RiskSignal, RiskSignalKind
-from pipeline.domain.features import BENEFICIARY_PAYMENTS_MAX, NONE, STATE
+from pipeline.domain.features import BENEFICIARY_PAYMENTS_MAX, NONE, STATE, UNKNOWN
 from pipeline.domain.identities import LATE_AFTER_MS
 from pipeline.domain.outcome import PaymentOutcome
 from pipeline.domain.refusals import FUTURE_TOLERANCE_MS
 from pipeline.state.account_windows import AccountWindows, count_down
-from pipeline.state.coverage import Coverage, enter_unknown
+from pipeline.state.coverage import DECLARED_MONTH, Coverage, enter_unknown
 from pipeline.state.facts import Facts, LogPlace
 from pipeline.state.outcomes import AccountOutcomes
 from pipeline.state.periods import BENEFICIARY_WINDOWS_MS, DAY_MS, LABEL_WINDOWS_MS
@@ -112,7 +112,7 @@ class Windows:
         self._normal_months = Facts(absent=NONE)  # by account, GBP minor
         self._reports = Facts(absent=0)  # by kind and entity
 
-    def observe(self, event: StateEvent) -> tuple[int, ...]:
+    def observe(self, event: StateEvent, *, with_outcomes: bool = True) -> tuple[int, ...]:
         """Count `event` and return its STATE features, which are all NONE where it does not count."""
         if not event.is_counted:
             return _NO_ROW
@@ -123,17 +123,20 @@ class Windows:
         beneficiary = self._beneficiaries.get(beneficiary_id)
         if beneficiary is None:
             beneficiary = self._beneficiaries[beneficiary_id] = _Beneficiary(self._label_delay_ms)
+        outcomes = self._outcomes.get(account_id) if with_outcomes else None
         return (
-            *account.observe(event, self.declared_month(account_id), self._outcomes.get(account_id)),
+            *account.observe(event, self._normal_months[account_id], outcomes),
             *beneficiary.observe(event),
             self._reports_of(IP_ADDRESS, event.ip_address),
             self._reports_of(DEVICE, event.device_id),
             beneficiary.confirmed_frauds,
         )
 
-    def declared_month(self, account_id: str) -> int:
-        """Return the normal month that the account declares, in GBP minor; NONE where it declares none."""
-        return self._normal_months[account_id]
+    def month_blocks(self, account_id: str) -> int:
+        """Return how many blocks the account's normal month is the mean of, or DECLARED_MONTH."""
+        if self._normal_months[account_id] != NONE:
+            return DECLARED_MONTH
+        return self._accounts[account_id].month_blocks
 
     def apply(self, outcome: PaymentOutcome) -> None:
         """Take in what became of a payment."""
@@ -180,6 +183,7 @@ class MemoryState:
         self._progress: dict[int, _Progress] = {}
         self._outcomes: dict[int, int] = {}  # partition → position
         self._outcomes_since: dict[int, int] = {}
+        self._outcomes_due: dict[int, int] = {}  # partition → position from which on what is held is whole again
 
     def observe(
         self,
@@ -227,6 +231,10 @@ class MemoryState:
         self._outcomes[partition] = position
         return position
 
+    def await_outcomes(self, partition: int, due: int) -> None:
+        """Make what outcomes could tell UNKNOWN, as RedisState.await_outcomes does."""
+        self._outcomes_due[partition] = due
+
     def outcomes_position(self, partition: int) -> int | None:
         return self._outcomes.get(partition)
 
@@ -267,15 +275,19 @@ class MemoryState:
                 snapshots[place] = self._count(share.partition, progress, event)
         progress.move_on(share)
         state = np.array([snapshot.row for snapshot in snapshots], dtype=np.int64).reshape(-1, len(STATE))
-        is_declared = np.array([snapshot.is_month_declared for snapshot in snapshots], dtype=np.bool_)
-        enter_unknown(state, share.events, is_declared, self._coverage(share.partition), self._label_delay_ms)
+        month_blocks = np.array([snapshot.month_blocks for snapshot in snapshots], dtype=np.int64)
         positions = np.array([snapshot.outcomes_position for snapshot in snapshots], dtype=np.int64)
+        coverage = self._coverage(share.partition)
+        enter_unknown(state, share.events, month_blocks, positions, coverage, self._label_delay_ms)
         return PartitionObservation(np.array(freshness, dtype=np.int8), state, positions)
 
     def _count(self, partition: int, progress: _Progress, event: StateEvent) -> _Snapshot:
-        is_declared = self.windows.declared_month(event.account_id) != NONE
-        row = self.windows.observe(event)
-        snapshot = progress.snapshots[event.offset] = _Snapshot(row, is_declared, self._outcomes.get(partition, NONE))
+        position = self._outcomes.get(partition, NONE)
+        is_whole = max(position, 0) >= self._outcomes_due.get(partition, 0)
+        row = self.windows.observe(event, with_outcomes=is_whole)
+        blocks = self.windows.month_blocks(event.account_id)
+        snapshot = _Snapshot(row, blocks, position if is_whole else UNKNOWN)
+        progress.snapshots[event.offset] = snapshot
         return snapshot
 
     def _coverage(self, partition: int) -> Coverage:
@@ -326,11 +338,11 @@ class _Snapshot(NamedTuple):
     """What was answered about a payment."""
 
     row: tuple[int, ...]
-    is_month_declared: bool
+    month_blocks: int
     outcomes_position: int
 
 
-_NOT_COUNTED: Final = _Snapshot(_NO_ROW, False, NONE)
+_NOT_COUNTED: Final = _Snapshot(_NO_ROW, 0, NONE)
 
 
 class _Claim(NamedTuple):

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 from html import escape
 
 import pytest
 
 from pipeline.domain.decision import Outcome
-from pipeline.domain.identities import execution_id
+from pipeline.domain.identities import decision_id, execution_id
+from pipeline.domain.log import Source
+from pipeline.domain.payment import payment_digest
 from pipeline.explain.life import NotShown
 from pipeline.explain.text_page import whole_lines
 from pipeline.explain.whole_command import CONTRADICTED, FROM_AUDIT_LOG, FROM_BOTH, FROM_TOPIC, whole
 from pipeline.review.cases import Judgement
 from pipeline.rollback.reversal import released_id
 from tests.archive import OPEN
+from tests.decisions import written
 from tests.rollback.stand import WIRE
 
 SUSPICIOUS = {"ip_fraud_reports": 1}
@@ -222,6 +226,35 @@ def test_what_is_not_audited_yet_is_told_from_the_topic(bank, explained):
     told = explained("tx-fresh")
     assert (told.origin, told.life.audited, told.life.state) == (FROM_TOPIC, (), None)
     assert told.sentences[2] == "The execution service has not heard of it, so the payer has the £123.45."
+
+
+def test_a_transactions_id_that_two_payments_have_is_answered_with_both(bank, explained, fraud):
+    for amount_minor in (5_000, 6_000):
+        bank.decide("tx-again", amount_minor=amount_minor)
+    for is_audited in (False, True):  # from the topic, then from the audit log
+        if is_audited:
+            bank.settle()
+        answer = fraud("explain", "tx-again", "--json", **bank.environment)
+        assert answer.code == 2
+        found = re.findall(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", answer.err)
+        assert len(set(found)) == 2
+    amounts = {explained(name).explained.decision.snapshot.transaction.amount_minor for name in set(found)}
+    assert amounts == {5_000, 6_000}
+
+
+def test_a_payment_decided_twice_is_told_as_executed_once(bank, explained):
+    """The second decision is of a copy that came a month later."""
+    bank.decide("tx-copied", amount_minor=5_000)
+    first = explained("tx-copied").explained.decision
+    late = Source(0, first.source_offset + 1, first.source_timestamp_ms + 30 * 24 * 3_600_000)
+    digest = payment_digest(first.snapshot.transaction)
+    second = decision_id(first.snapshot.transaction, digest, late)
+    bank.append(written(first._replace(decision_id=second, source_offset=late.offset)))
+    bank.settle()
+    told = explained(second)
+    assert any(f"of an earlier decision on it, {first.decision_id}" in moment.what for moment in told.timeline)
+    assert "HEARD_IGNORED" in told_kinds(told)
+    assert [row.step for row in explained(first.decision_id).life.rows.steps].count("COMPLETE") == 1
 
 
 def test_the_command_answers_in_json(bank, explained, fraud):

@@ -11,10 +11,10 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from ops.stack.embedded import EmbeddedStack
 from pipeline.domain.log import Record
-from pipeline.domain.partitioner import Partitioner
 from pipeline.io.kafka import client
 from pipeline.io.kafka.client import BrokerAway, BrokerFailed, TopicMissing, broker_failure, raise_unless_passing
 from pipeline.io.kafka.log_reader import LogReader, _offsets
+from pipeline.io.partitioner import Partitioner
 from pipeline.io.settings import Settings
 from pipeline.terminal.failures import failure_of
 from tests.servers import unused_prefix

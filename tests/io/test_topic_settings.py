@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from ops.bench.rig.waiting import wait_until
 from ops.stack.embedded import EmbeddedStack
 from ops.stack.real import RealStack
 from ops.stack.topics import TOPICS, TopicOutcome, create_topics
@@ -28,6 +29,7 @@ from tests.servers import unused_prefix
 
 OLD_MS = 1_522_540_800_000  # 2018-04-01
 BY_HAND, STAMPED, HISTORY = "hand.", "stamped.", "history."
+MADE_S = 30.0
 PRODUCTION = {"profile": Profile.PRODUCTION}
 
 
@@ -40,6 +42,8 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealStack]:
         made = [NewTopic(BY_HAND + topic.name, 3 if topic.name == "decisions.v1" else 2, 1) for topic in TOPICS]
         for future in admin.create_topics(made).values():
             future.result()
+        names = {topic.topic for topic in made}
+        wait_until(lambda: names <= admin.list_topics(timeout=MADE_S).topics.keys(), MADE_S, "making topics")
         yield stack
 
 

@@ -44,6 +44,7 @@ class Store(Protocol):
         initial: bool = False,
         since_ms: int | None = None,
     ) -> int: ...
+    def await_outcomes(self, partition: int, due: int) -> None: ...
     def outcomes_position(self, partition: int) -> int | None: ...
     def positions(self, partition: int) -> int | None: ...
     def label(self, label: Label) -> bool: ...
@@ -81,6 +82,9 @@ class SyncRedisState:
         self, partition: int, first: int, last: int, outcomes: Sequence[PaymentOutcome], **start: Any
     ) -> int:
         return self._runner.run(self.state.apply_outcomes(partition, first, last, outcomes, **start))
+
+    def await_outcomes(self, partition: int, due: int) -> None:
+        self._runner.run(self.state.await_outcomes(partition, due))
 
     def outcomes_position(self, partition: int) -> int | None:
         return self._runner.run(self.state.outcomes_position(partition))

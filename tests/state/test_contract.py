@@ -50,7 +50,6 @@ def test_first_payment_is_known_by_itself_alone(store: Store) -> None:
         "beneficiary_senders_24h": 1,
         "beneficiary_senders_7d": 1,
         "device_fraud_reports": NONE,
-        "beneficiary_confirmed_frauds": NONE,
     }
 
 

@@ -25,7 +25,7 @@ def test_an_id_that_was_given_back_is_fresh_once_more(redis_state: MakeState, sh
 
 def test_an_id_that_another_payment_holds_is_not_given_back(redis_state: MakeState) -> None:
     store = redis_state()
-    held = payment(0, body_digest=b"other!")
+    held = payment(0, payment_digest=b"another digest!!")
     store.observe([share([held])])
     assert store.release_claims(share([payment(0)])) == 0
     (observation,) = store.observe([share([payment(1, transaction_id="tx-0")], start=1)])

@@ -168,7 +168,7 @@ def test_a_slot_on_its_way_is_waited_for_and_never_followed_halfway(tmp_path: Pa
         slot = slot_of(progress)
         _ask(new, "CLUSTER", "SETSLOT", slot, "IMPORTING", identities[old])
         _ask(old, "CLUSTER", "SETSLOT", slot, "MIGRATING", identities[new])
-        with pytest.raises(StateUnavailable, match="ASK|TRYAGAIN"):
+        with pytest.raises(StateUnavailable, match=r"ASK|TRYAGAIN"):
             store.observe([share([payment(1, account_id="another")], start=1)])
         _ask(old, "CLUSTER", "SETSLOT", slot, "STABLE")
         _ask(new, "CLUSTER", "SETSLOT", slot, "STABLE")

@@ -42,6 +42,7 @@ class Topics(NamedTuple):
 
     transactions: str
     decisions: str
+    outcomes: str
 
 
 class Sources(NamedTuple):
@@ -84,7 +85,7 @@ class PartitionRebuild:
             past = self._past_decisions()
             if past is not None:
                 opened.callback(past.close)
-            at = await self._begun(payments, oldest, target)
+            at = await self._begun(payments, oldest)
             restarts, away_since_s = 0, time.monotonic()
             while at < target:
                 began_at = at
@@ -109,7 +110,7 @@ class PartitionRebuild:
             return None
         return PastDecisions(open_reader, wire, topics.decisions, self._partition, extent.high)
 
-    async def _begun(self, payments: LogReader, oldest: int, target: int) -> int:
+    async def _begun(self, payments: LogReader, oldest: int) -> int:
         """Return where to go on; what was never seen begins with the oldest record."""
         reached = await self._state.positions(self._partition)
         if reached is not None and reached >= oldest:
@@ -178,11 +179,27 @@ class PartitionRebuild:
     async def _events(self, stretch: _Stretch) -> list[PartitionEvents]:
         parts = []
         for first in range(0, len(stretch.records), SLICE_RECORDS):
-            parts.append(self._judge.read(stretch.records[first : first + SLICE_RECORDS]))
+            parts.append(self._reading(stretch.records[first : first + SLICE_RECORDS], stretch.past))
             await asyncio.sleep(0)  # whoever decides meanwhile has his turn here
         reading = Reading.whole(parts)
         count_as_then(reading, stretch.past)
         return self._judge.state_events(reading, [stretch.span])
+
+    def _reading(self, records: Sequence[Record], past: Mapping[int, PastDecision]) -> Reading:
+        """Read records, but for those that our code fails on: they were set aside as poison, and never counted.
+
+        One that was decided then is another matter, and fails.
+        """
+        try:
+            return self._judge.read(records)
+        except Exception:  # whatever a record makes our code raise
+            if len(records) > 1:
+                return Reading.whole([self._reading([record], past) for record in records])
+            partition, offset, _ = records[0].source
+            if offset in past:
+                raise
+            log.exception("poison_passed_over", partition=partition, offset=offset)
+            return Reading([], [])
 
     async def _observe(self, prepared: Prepared, stretch: _Stretch) -> None:
         await self._state.observe_prepared(prepared)

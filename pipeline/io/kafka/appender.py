@@ -16,9 +16,9 @@ from typing import Final, Self
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from pipeline.domain.log import Outgoing, TopicPartition
-from pipeline.domain.partitioner import Partitioner
 from pipeline.io.kafka import client
 from pipeline.io.kafka.client import BrokerAway, BrokerFailed, broker_failure, is_transient
+from pipeline.io.partitioner import Partitioner
 from pipeline.io.settings import Settings
 
 DELIVERY_S: Final = 20.0

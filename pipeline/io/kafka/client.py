@@ -18,7 +18,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from confluent_kafka.admin import AdminClient
 
 from pipeline.domain.log import Record, Source
-from pipeline.domain.partitioner import Partitioner
+from pipeline.io.partitioner import Partitioner
 
 Options = dict[str, Any]
 

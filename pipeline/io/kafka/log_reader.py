@@ -23,9 +23,9 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # types say less than it exports
 
 from pipeline.domain.log import Record
-from pipeline.domain.partitioner import Partitioner, Partitioning
 from pipeline.io.kafka import client
 from pipeline.io.kafka.client import BrokerAway, broker_failure, raise_unless_passing, record_of
+from pipeline.io.partitioner import Partitioner, Partitioning
 from pipeline.io.settings import Settings
 
 SILENCE_S_MAX: Final = 30.0

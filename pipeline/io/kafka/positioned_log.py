@@ -61,8 +61,8 @@ class PositionedLog(Generic[ContentT]):
     ) -> None:
         """Subscribe to the topic.
 
-        decode: gives a record's content from its value, or the Refusal that `read` raises. group: unique to what the service stores. positions: asked
-        whenever partitions are assigned; release: called when they are taken away.
+        decode: gives a record's content from its value, or the Refusal that `read` raises. group: unique to what the
+        service stores. positions: asked whenever partitions are assigned; release: called when they are taken away.
         """
         self._topic, self._decode = topic, decode
         self._positions, self._release = positions, release

@@ -20,9 +20,9 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its types s
     ResourceType,
 )
 
-from pipeline.domain.partitioner import Partitioning
 from pipeline.io.kafka import client
 from pipeline.io.kafka.client import BrokerFailed, broker_failure
+from pipeline.io.partitioner import Partitioning
 from pipeline.io.settings import Profile, Settings
 
 TIMESTAMP_TYPE: Final = "message.timestamp.type"

@@ -28,9 +28,9 @@ from typing import Final, Self
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from pipeline.domain.log import Outgoing, Record, Span
-from pipeline.domain.partitioner import Partitioner
 from pipeline.io.kafka import client
 from pipeline.io.kafka.client import BrokerFailed, raise_unless_passing, record_of
+from pipeline.io.partitioner import Partitioner
 from pipeline.io.settings import Settings
 from pipeline.io.watchdog import Pulse
 

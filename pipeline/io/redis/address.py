@@ -1,7 +1,7 @@
 """Addresses of the state store, as FRAUD_REDIS_URL writes them.
 
-redis://HOST:PORT/0, rediss:// (TLS) and unix:// name one server or any server of a cluster; which of them it is, it says
-itself. redis+sentinel://H1:P1,H2:P2/SERVICE and redis+cluster://H1:P1,H2:P2 name several to ask, so that one may be
+redis://HOST:PORT/0, rediss:// (TLS) and unix:// name one server, or any server of a cluster: the server says which of
+the two it is. redis+sentinel://H1:P1,H2:P2/SERVICE and redis+cluster://H1:P1,H2:P2 name several to ask, as one may be
 away; rediss+sentinel:// and rediss+cluster:// speak TLS to all. Options stand behind a question mark, as redis-py names
 them, besides sentinel_username and sentinel_password.
 """

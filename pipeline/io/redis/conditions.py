@@ -11,6 +11,7 @@ _CONDITIONS: Final = (
     "OOM", "READONLY", "LOADING", "BUSY", "MISCONF", "MASTERDOWN", "CLUSTERDOWN", "NOREPLICAS", "TRYAGAIN", "NOAUTH",
     "NOPERM", "WRONGPASS", "MOVED", "ASK", "UNBLOCKED", "UNKILLABLE", "NOTBUSY", "FAILOVER",
 )  # fmt: skip
+_ELSEWHERE: Final = frozenset({"READONLY", "MASTERDOWN", "UNBLOCKED", "FAILOVER"})
 _CODE: Final = re.compile(rf"-?({'|'.join(_CONDITIONS)})\b")
 _IN_SCRIPT: Final = re.compile(rf"@?user_script:\s*\d+: (?:@user_script: \d+: )?-?({'|'.join(_CONDITIONS)})\b")
 """Redis 6.2 reports an error of a command in a script as an error of the script, with the code in its midst."""

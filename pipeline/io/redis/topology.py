@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from enum import StrEnum
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from redis import asyncio as redis
@@ -69,20 +69,18 @@ async def find(address: RedisAddress, timeout_s: float, known: Collection[str] =
             if facts.get("cluster_enabled"):
                 return await _cluster(address, timeout_s, known)
             if facts.get("redis_mode") == "sentinel":
-                raise ConnectionLost(
-                    "that is a Sentinel; its address begins with redis+sentinel:// and names a service"
-                )
+                raise ConnectionLost("that is a Sentinel, whose address begins with redis+sentinel://")
             _check_role(facts)
             return Layout(Topology.ONE_SERVER, (address.first,))
 
 
-async def server_facts(node: str, timeout_s: float, *sections: str) -> dict[str, Any]:
+async def server_facts(node: str, timeout_s: float, *sections: str) -> dict[str, object]:
     """Return what a server tells about itself, as redis-py parses it."""
     client = redis.Redis.from_url(
         node, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=Retry(NoBackoff(), 0)
     )
     try:
-        facts: dict[str, Any] = await client.info(*sections)
+        facts: dict[str, object] = await client.info(*sections)
     finally:
         await client.aclose()
     return facts
@@ -92,7 +90,7 @@ def slot_of(key: str | bytes) -> int:
     return key_slot(key.encode() if isinstance(key, str) else key)
 
 
-def _check_role(facts: dict[str, Any]) -> None:
+def _check_role(facts: dict[str, object]) -> None:
     if facts.get("role") != "master":
         raise ConnectionLost("a replica answers there: its name has not moved to the new primary yet")
 
@@ -145,5 +143,6 @@ async def _cluster(address: RedisAddress, timeout_s: float, known: Collection[st
 
 def _place(node: str) -> tuple[str, int]:
     parts = urlsplit(node)
-    assert parts.hostname is not None and parts.port is not None, "a master of a cluster has a host and a port"
+    assert parts.hostname is not None, "a master of a cluster has a host"
+    assert parts.port is not None, "a master of a cluster has a port"
     return parts.hostname, parts.port

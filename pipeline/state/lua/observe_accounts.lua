@@ -6,6 +6,7 @@
 -- offset, its index in the chunk, its time, 2 · amount + is near limit, and its beneficiary hash. ARGV[2..3]: how many
 -- payments and beneficiaries an account may hold. ARGV[4]: the allowance (see calls.lua). ARGV[5]: the freshness of the
 -- chunk, a byte for each payment; one that is not FRESH is not counted.
+-- In a row, whether the beneficiary is new stands together with 2 · the blocks that the normal month is the mean of.
 -- An event holds the time in 4 bytes, 2 · amount + is near limit in 5, and the beneficiary hash in 5. The header holds
 -- past, room and latest time; count, sum and expiry of each window; near limit, distinct and beneficiaries; first
 -- block, block, and the sums of blocks, beginning with the current one.
@@ -20,6 +21,7 @@ local EMPTY = string.rep('\0', HEADER_BYTES)
 local WRAP = 2^32
 local HOUR_MS, DAY_MS, WEEK_MS, MONTH_MS = 3600000, 86400000, 7 * 86400000, 30 * 86400000
 local KNOWN_AFTER_MS = DAY_MS  -- PAYEE_KNOWN_AFTER_MS of pipeline/domain/features.py
+local NOT_WHOLE = -2  -- position in the row of a payment while outcomes that were known are still to be taken in
 local ORIGIN_MS = 1420070400000  -- 2015-01-01, from which stored times count
 local BLOCK_MS = MONTH_MS
 local BLOCK_SUM_MAX = 2^51  -- three of them still sum exactly
@@ -31,8 +33,12 @@ local first, last, committed, is_initial, is_rebuild, since, at = unpack_at('>I6
 local reached, lost, pruned, is_missing = begin(KEYS[1], first, is_initial)
 if not reached then return lost end
 since = since_of(is_missing, since)
-local position, outcomes_since, has_outcomes = unpack(call('HMGET', TAG .. 'outcomes', 'position', 'since', 'held'))
+local position, applied, due, outcomes_since, has_outcomes =
+  unpack(call('HMGET', TAG .. 'outcomes', 'position', 'applied', 'due', 'since', 'held'))
 position, outcomes_since = tonumber(position) or UNKNOWN, tonumber(outcomes_since) or UNKNOWN
+if max(position, 0) < (tonumber(due) or 0) or (tonumber(applied) or 0) > 0 then
+  position, has_outcomes = NOT_WHOLE, nil
+end
 
 local texts = {}
 if #KEYS > 1 then texts = call('MGET', unpack(KEYS, 2)) end
@@ -224,8 +230,8 @@ local function observe(number, offset, time, amount, beneficiary)
   if bytes >= SPILL_BYTES then spill(head + 1 - c4, 0) end
   texts[number - 1] = pack(format_of(bytes), text, time % WRAP, amount, beneficiary, past, room, time, c1, c2, c3, c4,
     s1, s2, s3, s4, e1, e2, e3, e4, near, distinct, beneficiaries, first_block, now, b1, b2, b3, b4)
-  return pack(ROW, offset, c1, s1, c2, s2, c3, s3, c4, s4, since_last, distinct, near, month, is_new,
-    volume_day, volume_count, volume_month, is_unpaid, position)
+  return pack(ROW, offset, c1, s1, c2, s2, c3, s3, c4, s4, since_last, distinct, near, month,
+    is_new + 2 * min(complete, 3), volume_day, volume_count, volume_month, is_unpaid, position)
 end
 
 local rows, answers = {OBSERVED .. pack('<ll', since, outcomes_since)}, {}

@@ -22,9 +22,15 @@ WRITERS = {
     "executions.v1": {Principal.EXECUTOR},
     "anchors.v1": {Principal.AUDIT},
 }
+READERS_OF_OUTCOMES = {
+    "executions.v1": {Principal.EXECUTOR, Principal.WORKER, Principal.RECONCILE, Principal.READER},
+    "decisions.v1": set(Principal) - {Principal.PUBLISHER, Principal.REGISTRY},
+}
+"""Written down apart, too: what became of payments is read by the worker, and never written by it."""
 OWNERS = {
     "fraud-decide": Principal.WORKER,
     "fraud-decide-context": Principal.WORKER,
+    "fraud-decide-outcomes": Principal.WORKER,
     "fraud-audit": Principal.AUDIT,
     "fraud-executor": Principal.EXECUTOR,
     "fraud-review": Principal.REVIEW,
@@ -35,7 +41,7 @@ OWNERS = {
 }
 WRITES_AS = {"fraud-decide-0": Principal.WORKER, "fraud-rollback-1": Principal.ROLLBACK}
 OWN_GROUP = {Principal.PUBLISHER: "none"} | {
-    owner: group for group, owner in OWNERS.items() if group != "fraud-decide-context"
+    owner: group for group, owner in OWNERS.items() if not group.startswith("fraud-decide-")
 }
 
 
@@ -54,6 +60,13 @@ def test_topic_is_written_by_its_writers_only(credential, principal: Principal, 
 @pytest.mark.parametrize("principal", Principal)
 def test_topic_is_read_by_its_readers_only(credential, principal: Principal, topic: str) -> None:
     is_reader = topic in ACCESS[principal].reads
+    assert is_denied(credential(principal).read(topic, OWN_GROUP[principal])) == (not is_reader)
+
+
+@pytest.mark.parametrize("topic", READERS_OF_OUTCOMES)
+@pytest.mark.parametrize("principal", Principal)
+def test_what_became_of_payments_is_read_by_these_only(credential, principal: Principal, topic: str) -> None:
+    is_reader = principal in READERS_OF_OUTCOMES[topic]
     assert is_denied(credential(principal).read(topic, OWN_GROUP[principal])) == (not is_reader)
 
 

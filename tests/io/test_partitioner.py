@@ -7,7 +7,7 @@ from confluent_kafka import Producer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.domain.partitioner import Partitioner, Partitioning, murmur2
+from pipeline.io.partitioner import Partitioner, Partitioning, murmur2
 
 JAVA = {
     b"21": -973932308,

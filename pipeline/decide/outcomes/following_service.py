@@ -3,8 +3,8 @@
 Invariants
 1. The state alone says where to go on. It takes a slice in only where that follows what it has, so a slice that comes
    twice, or from two workers at once, counts once.
-2. No decision waits for an outcome. While outcomes are late, their payees are taken for unpaid and what was withdrawn
-   for volume, which is never more permissive (I4).
+2. No decision waits for an outcome. What isn't known yet makes no payee known, and leaves every payment in the volume.
+   What was known and was lost is UNKNOWN until all of it is back (I4).
 3. A record that can't be used is passed over only once its dead letter stands on the topic.
 
 Partitions of outcomes are shared out by a consumer group of their own; whoever follows one writes to the state of all.
@@ -30,7 +30,7 @@ from pipeline.domain.refusals import Refusal, RefusalCode
 from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.kafka.log_reader import Extent
 from pipeline.io.kafka.positioned_log import PositionedLog, PositionMove, PositionsOf
-from pipeline.state.outcome_records import Told, Unusable
+from pipeline.state.outcome_records import Held, Later, Told, Unusable, held_outcome, held_text, outcome_of_later
 
 RECORDS_MAX: Final = 256
 """Records that the state takes in by one call; so many are a millisecond of Redis."""
@@ -54,8 +54,19 @@ class OutcomesState(Protocol):
     """The part of the state store that takes in outcomes."""
 
     async def apply_outcomes(
-        self, partition: int, first: int, last: int, outcomes: Sequence[PaymentOutcome], *, initial: bool = False
+        self,
+        partition: int,
+        first: int,
+        last: int,
+        outcomes: Sequence[PaymentOutcome],
+        *,
+        initial: bool = False,
+        since_ms: int | None = None,
     ) -> int: ...
+    async def await_outcomes(self, partition: int, due: int) -> None: ...
+    async def outcomes_position(self, partition: int) -> int | None: ...
+    async def hold_payments(self, partition: int, held: Mapping[str, bytes]) -> None: ...
+    async def held_payments(self, partition: int, decision_ids: Sequence[str]) -> dict[str, bytes]: ...
 
 
 class OutcomesMisplaced(Exception):
@@ -67,6 +78,7 @@ class Logs(NamedTuple):
 
     open_source: Callable[[PositionsOf], PositionedLog[Told]]
     extents: Callable[[], Mapping[int, Extent]]  # of the topic of outcomes
+    time_of: Callable[[int, int], int]  # log time of a partition's record at an offset, or now where there is none
     payment_partitions: Callable[[], int]
 
 
@@ -95,7 +107,7 @@ class Follower:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="kafka-outcomes")
         self._stopping = asyncio.Event()
         self._source: PositionedLog[Told] | None = None
-        self._initial: set[int] = set()  # partitions whose oldest outcomes are no longer on the log
+        self._reached: dict[int, int] = {}  # the furthest that the state was known to be, by partition
         self._failures, self._went_well_s = 0, clock_s()
         self._refused = 0
         self._lag_due_s = 0.0
@@ -140,19 +152,25 @@ class Follower:
 
     async def _starts(self, partitions: Sequence[int]) -> dict[int, int]:
         """Return where the state goes on in each partition; where it has nothing, it begins with the oldest record."""
-        extents = await asyncio.get_running_loop().run_in_executor(None, self._logs.extents)
+        in_any_thread = asyncio.get_running_loop().run_in_executor
+        extents = await in_any_thread(None, self._logs.extents)
         starts: dict[int, int] = {}
         for partition in partitions:
             low, high = extents[partition]
-            reached = await self._state.apply_outcomes(partition, low, low, (), initial=low > 0)
-            if reached > high:
-                raise OutcomesMisplaced(
-                    f"the state has outcomes of [{partition}] up to {reached}, the log up to {high}"
-                )
-            if reached < low:
-                log.error("outcomes_expired", partition=partition, reached=reached, oldest=low)
-            starts[partition] = reached
-            log.info("outcomes_followed", partition=partition, offset=reached, end=high)
+            held = await self._state.outcomes_position(partition)
+            if (held or 0) < self._reached.get(partition, 0):  # it had more, and lost that
+                await self._state.await_outcomes(partition, high)
+            since_ms = None
+            if low > (held or 0):  # nothing older can be had
+                since_ms = await in_any_thread(None, self._logs.time_of, partition, low)
+                log.error("outcomes_expired", partition=partition, reached=held, oldest=low)
+            start = await self._state.apply_outcomes(
+                partition, low, low, (), initial=since_ms is not None, since_ms=since_ms
+            )
+            if not low <= start <= high:
+                raise OutcomesMisplaced(f"the state has outcomes of [{partition}] to {start}, the log {low} to {high}")
+            starts[partition] = self._reached[partition] = start
+            log.info("outcomes_followed", partition=partition, offset=start, end=high)
         return starts
 
     async def _turn(self) -> None:
@@ -174,20 +192,41 @@ class Follower:
 
     async def _take_in(self, span: PositionMove, records: Sequence[LogRecord[Told]]) -> bool:
         """Return False where the state has meanwhile come further, or lost what it had: then it says where to go on."""
-        outcomes: list[PaymentOutcome] = []
+        told: list[PaymentOutcome | Held | Later] = []
         for record in records:
-            told = _checked(record)
-            if isinstance(told, Unusable):
-                await self._refuse(record, told.refusal)
-            elif told is not None:
-                outcomes.append(told)
+            content = _checked(record)
+            if isinstance(content, Unusable):
+                await self._refuse(record, content.refusal)
+            else:
+                told.append(content)
+        outcomes = await self._outcomes(span.partition, told)
         reached = await self._state.apply_outcomes(span.partition, span.before, span.after, outcomes)
         if reached != span.after:
             log.warning("outcomes_elsewhere", partition=span.partition, expected=span.after, reached=reached)
             return False
+        self._reached[span.partition] = reached
         for kind, count in Counter(outcome.kind for outcome in outcomes).items():
             metrics.OUTCOMES.labels(kind).inc(count)
         return True
+
+    async def _outcomes(self, partition: int, told: Sequence[PaymentOutcome | Held | Later]) -> list[PaymentOutcome]:
+        """Return what was told as outcomes. Decisions that wait are remembered, for what is said of them later."""
+        held = {each.decision_id: held_text(each.outcome) for each in told if isinstance(each, Held)}
+        await self._state.hold_payments(partition, held)
+        asked = list({each.decision_id for each in told if isinstance(each, Later)})
+        known = await self._state.held_payments(partition, asked)
+        outcomes: list[PaymentOutcome] = []
+        for each in told:
+            match each:
+                case Held():
+                    outcomes.append(each.outcome)
+                case Later():
+                    text = known.get(each.decision_id)
+                    before = None if text is None else held_outcome(each.account_id, each.decision_id, text)
+                    outcomes.append(outcome_of_later(each, before))
+                case PaymentOutcome():
+                    outcomes.append(each)
+        return outcomes
 
     async def _refuse(self, record: LogRecord[Told], refusal: Refusal) -> None:
         log.warning("outcome_refused", partition=record.partition, offset=record.offset, **refusal._asdict())
@@ -250,6 +289,9 @@ class Follower:
 def _checked(record: LogRecord[Told]) -> Told:
     """Return what the record tells; an account is followed on its own partition only, which its key decides."""
     told = record.content
-    if isinstance(told, PaymentOutcome) and record.key != told.account_id.encode():
+    if isinstance(told, Unusable):
+        return told
+    account_id = told.outcome.account_id if isinstance(told, Held) else told.account_id
+    if record.key != account_id.encode():
         return Unusable(Refusal(RefusalCode.KEY_MISMATCH, "the record's key is not its account_id"))
     return told
