@@ -41,6 +41,7 @@ class Fault(NamedTuple):
 
 # Payments
 
+
 def _truncated_payment(path: Path, pick: Random) -> None:
     def spoil(record: Record) -> Record:
         value = record.value or b""
@@ -80,6 +81,7 @@ def _read_twice(path: Path, pick: Random) -> None:
 
 
 # The state's answers
+
 
 def _away(path: Path, pick: Random) -> None:
     """Redis raises now and then, before it counted or after."""
@@ -174,6 +176,7 @@ def _uncounted(event):  # type: ignore[no-untyped-def]
 
 # Outcomes and context
 
+
 def _outcomes_again(path: Path, pick: Random) -> None:
     path.hear = lambda item: [item] * (2 if isinstance(item, Told) else 1)
 
@@ -206,6 +209,27 @@ def _outcomes_lost(path: Path, pick: Random) -> None:
     _lose(path, is_log_whole=True)
 
 
+def _outcomes_to_come(path: Path, pick: Random) -> None:
+    """The state is gone; payments are back at once, and outcomes only some items later."""
+    path.settle()
+    path.state = MemoryState()
+    for partition, told in path.outcomes.items():
+        path.state.await_outcomes(partition, len(told))
+    path.is_following, left = False, [pick.randint(1, 30)]
+    path.rebuild()
+
+    def hear(item: Item) -> list[Item]:
+        left[0] -= 1
+        if left[0] == 0:
+            path.settle()
+            path.is_following = True
+            for partition in path.outcomes:
+                path.follow_outcomes(partition)
+        return [item]
+
+    path.hear = hear
+
+
 def _context_again(path: Path, pick: Random) -> None:
     def hear(item: Item) -> list[Item]:
         return [item, pick.choice(path.context)] if isinstance(item, Stated) and path.context else [item]
@@ -215,6 +239,7 @@ def _context_again(path: Path, pick: Random) -> None:
 
 def _context_reordered(path: Path, pick: Random) -> None:
     """An older record of a topic that is read after a newer one."""
+
     def hear(item: Item) -> list[Item]:
         if not isinstance(item, Stated) or isinstance(item.record, Label):
             return [item]
@@ -225,6 +250,7 @@ def _context_reordered(path: Path, pick: Random) -> None:
 
 
 # Model, policy and breaker
+
 
 def _model(scorer: Callable[[object, np.ndarray, Random], object]) -> Callable[[Path, Random], None]:
     def strike(path: Path, pick: Random) -> None:
@@ -283,6 +309,7 @@ def _mode(mode: Mode) -> Callable[[Path, Random], None]:
 
 # State that is lost, or restored from an old copy
 
+
 def _lose(path: Path, *, is_log_whole: bool, pick: Random | None = None) -> None:
     path.settle()
     path.state = MemoryState()
@@ -304,7 +331,7 @@ def _lost_and_log_cut(path: Path, pick: Random) -> None:
 def _restored(*, is_log_whole: bool) -> Callable[[Path, Random], None]:
     def strike(path: Path, pick: Random) -> None:
         path.settle()
-        path.state = path.backup  # type: ignore[attr-defined]
+        path.state = path.backup
         if not is_log_whole:
             for partition, log in path.log.items():
                 path.low[partition] = pick.randint(0, len(log))
@@ -335,6 +362,7 @@ FAULTS: Final = (
     Fault("outcomes", "timeout", _outcomes_held_back(None)),
     Fault("outcomes", "stale", _outcomes_held_back(12)),
     Fault("outcomes", "truncated", _outcomes_lost),
+    Fault("outcomes", "lost", _outcomes_to_come),
     Fault("outcomes", "duplicate", _outcomes_again),
     Fault("context", "duplicate", _context_again),
     Fault("context", "reordered", _context_reordered),

@@ -48,7 +48,7 @@ class Path:
 
     def __init__(self, in_force: Regime) -> None:
         self.in_force = in_force
-        self.state = MemoryState()
+        self.state = self.backup = MemoryState()
         self.mode = CLOSED
         self.scorer: Callable[[Model, Matrix], Scores] = asking.score
         self.spoil_record: Callable[[Record], Record] = lambda record: record
@@ -60,6 +60,7 @@ class Path:
         self.log: dict[int, list[Record]] = {partition: [] for partition in range(PARTITIONING.partitions)}
         self.outcomes: dict[int, list[Told]] = {partition: [] for partition in self.log}
         self.outcomes_low = dict.fromkeys(self.log, 0)  # the oldest that the topic still holds
+        self.is_following = True
         self.low = dict.fromkeys(self.log, 0)
         self.context: list[Stated] = []
         self.decided: dict[str, Decided] = {}
@@ -109,6 +110,8 @@ class Path:
 
     def follow_outcomes(self, partition: int) -> None:
         """Read the outcomes from the position that the state holds, or from the oldest that there are."""
+        if not self.is_following:
+            return
         log, low = self.outcomes[partition], self.outcomes_low[partition]
         first = self.state.outcomes_position(partition)
         if first is None or first < low:

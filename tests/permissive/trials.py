@@ -71,7 +71,7 @@ def try_out(trials: Trials, world: Known, fault: Fault) -> None:
     path = Path(world.in_force)
     backed_up_at = pick.randint(0, strikes_at)
     path.run(world.items[:backed_up_at])
-    path.backup = path.copy_of_state()  # type: ignore[attr-defined]
+    path.backup = path.copy_of_state()
     path.run(world.items[backed_up_at:strikes_at])
     fault.strike(path, pick)
     path.run(world.items[strikes_at:])
@@ -88,7 +88,9 @@ def without(world: Known, path: Path) -> dict[str, Decided]:
     """
     never = path.ids_of(path.uncounted)
     other = Path(world.in_force)
-    other.run([each for each in world.items if not (isinstance(each, Paid) and each.transaction.transaction_id in never)])
+    other.run(
+        [each for each in world.items if not (isinstance(each, Paid) and each.transaction.transaction_id in never)]
+    )
     return world.decided | other.decided
 
 

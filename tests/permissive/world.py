@@ -1,7 +1,7 @@
 """What happens in the world, in the order in which it is heard: payments, what became of them, and context.
 
-A world is a function of its seed. It spans five months, so that normal months, 30-day windows and what the log no longer
-holds all matter; it is small, so that thousands fit into a minute.
+A world is a function of its seed. It spans some months, so that normal months, 30-day windows and what the log no
+longer holds all matter; it is small, so that a hundred fit into a minute.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Final
 
 from pipeline.domain.context import Account, Label, RiskSignal, RiskSignalKind
 from pipeline.domain.outcome import OutcomeKind, PaymentOutcome
-from pipeline.domain.partitioner import Partitioner, Partitioning
 from pipeline.domain.payment import Transaction
+from pipeline.io.partitioner import Partitioner, Partitioning
 from pipeline.state.facts import LogPlace
 from tests.records import PAYMENT
 
@@ -31,7 +31,8 @@ OPENED_DAY: Final = {
 PAYEES: Final = ("GB47-0001", "GB47-0002", "GB47-0003", "GB47-0004", "GB47-0005")
 ADDRESSES: Final = ("192.0.2.1", "192.0.2.2", None)
 DEVICES: Final = ("device-1", "device-2", None)
-AMOUNTS: Final = (0, 1_000, 1_000, 9_900, 25_000, 90_000, 199_900, 500_000, 900_000, 4_600_000, 6_000_000)
+AMOUNTS: Final = (0, 1_000, 9_900, 25_000, 90_000, 199_900, 500_000, 900_000, 4_600_000, 6_000_000)
+AMOUNT_WEIGHTS: Final = (3, 25, 20, 15, 10, 8, 8, 8, 2, 1)
 GAPS_MS: Final = (1_000, 60_000, 1_200_000, 6 * HOUR_MS, 30 * HOUR_MS, 9 * DAY_MS)
 PAYMENTS: Final = 44
 
@@ -88,8 +89,8 @@ def world_of(seed: int) -> list[Item]:
             add(now_ms + pick.choice((1, 30)) * HOUR_MS, Stated(_label(pick, payment, now_ms), LogPlace(0, 0)))
         if pick.random() < 0.2:
             add(now_ms + 5_000, Stated(_signal(pick, now_ms), LogPlace(0, 0)))
-        if pick.random() < 0.06:
-            month = pick.choice((None, 0, 1, 50_000, 3_000_000))
+        if pick.random() < 0.15:
+            month = pick.choice((None, 0, 1, 50_000, 3_000_000, 9_000_000))
             add(now_ms + 7_000, Stated(Account(payment.account_id, now_ms, month), LogPlace(0, 0)))
     items.sort(key=lambda each: each[:2])
     return [_placed(item, LogPlace(at_ms, place)) for place, (at_ms, _, item) in enumerate(items)]
@@ -101,7 +102,7 @@ def _payment(pick: Random, number: int, now_ms: int) -> Transaction:
     return PAYMENT._replace(
         transaction_id=f"tx-{number:04d}",
         account_id=account,
-        amount_minor=pick.choice(AMOUNTS),
+        amount_minor=pick.choices(AMOUNTS, AMOUNT_WEIGHTS)[0],
         currency=pick.choices(("GBP", "EUR", "XXX"), (90, 9, 1))[0],
         event_time_ms=now_ms,
         beneficiary_account_id=payee,
@@ -109,7 +110,9 @@ def _payment(pick: Random, number: int, now_ms: int) -> Transaction:
         reference=pick.choices(("invoice", None), (98, 2))[0],
         ip_address=pick.choice(ADDRESSES),
         device_id=pick.choice(DEVICES),
-        beneficiary_opened_at_ms=pick.choice((None, now_ms - 900 * DAY_MS, now_ms - 900 * DAY_MS, now_ms - 20 * HOUR_MS)),
+        beneficiary_opened_at_ms=pick.choice(
+            (None, now_ms - 900 * DAY_MS, now_ms - 900 * DAY_MS, now_ms - 20 * HOUR_MS)
+        ),
         account_opened_epoch_day=OPENED_DAY[account],
     )
 
