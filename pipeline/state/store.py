@@ -58,7 +58,7 @@ EXCEPTIONS_KEPT: Final = 65_536
 """Answers other than FRESH that a shard remembers for each partition, so that a rebuild gives the same ones again; each
 takes 8 bytes."""
 
-LEAVERS_MAX: Final = 600
+LEAVERS_MAX: Final = 2_000
 """Payments that leave windows in one call, beside one for each window of each payment that enters; those whose sender
 must be looked up count six times. They take Redis some 2 ms."""
 LOG_KEPT_MS: Final = 45 * DAY_MS
@@ -276,11 +276,11 @@ class RedisState:
         for chunk, _, account, shared in prepared.requests:
             answer = answers[chunk.partition]
             freshness = answer.freshness_of(chunk)
-            arguments = (account.body, *self._account_limits, freshness)
-            asked.append(_Asked(chunk, (_ACCOUNTS, account.keys, arguments), answer.account))
+            call: _Call = (_ACCOUNTS, account.keys, (account.body, *self._account_limits, freshness))
+            asked.append(_Asked(chunk, call, answer.account))
             for request in shared:
-                arguments = (request.body, *self._shared_limits, freshness)
-                asked.append(_Asked(chunk, (_SHARED, request.keys, arguments), answer.shared))
+                call = (_SHARED, request.keys, (request.body, *self._shared_limits, freshness))
+                asked.append(_Asked(chunk, call, answer.shared))
         while asked:
             asked = await self._count_on(asked)
 
