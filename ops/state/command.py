@@ -67,7 +67,10 @@ def restore(
 
 @state_app.command("status")
 def status(as_json: Json = False) -> None:
-    """Show the servers, how far each partition was observed, and the backups. Exit 1 where these are too old."""
+    """Show the servers, the positions and the age of the backup.
+
+    Exit 1 where the latest copy of the state is older than FRAUD_STATE_BACKUP_ALERT_MINUTES.
+    """
     from ops.state.status import read_status, show_status
 
     settings = settings_from_environment()

@@ -45,7 +45,11 @@ class Restored(NamedTuple):
 
 
 def restore_backup(settings: Settings, backup: Backup, *, is_replacing: bool, server: Path | None) -> Restored:
-    """Copy a backup into the state store. server: the redis-server that reads the files; None for any that can. Raises Failure, RedisError, OSError or StateUnavailable."""
+    """Copy a backup into the state store.
+
+    server: the redis-server that reads the files; None for any that can. Raises Failure, RedisError, OSError or
+    StateUnavailable.
+    """
     manifest = backup.manifest
     for name, here in (
         ("prefix", settings.state_prefix),

@@ -57,7 +57,7 @@ class Scene:
         producer = Producer({"bootstrap.servers": self.servers})
         for number, payment in enumerate(payments):
             partition, value, at_ms = number % PARTITIONS, WIRE.encode_transaction(payment), payment.event_time_ms
-            producer.produce(f"{self.prefix}transactions.v1", value, b"key", partition, timestamp=at_ms)
+            producer.produce(f"{self.prefix}transactions.v1", value, payment.account_id, partition, timestamp=at_ms)
             source = Source(partition, self.targets[partition], at_ms)
             self._records.append(Record(payment.account_id.encode(), value, source))
             self.targets[partition] += 1
@@ -80,7 +80,8 @@ class Scene:
             return LogReader(self.servers, GROUP, {})
 
         context = Context(state, WIRE, open_reader, lambda name: f"{self.prefix}{name}")
-        topics = Topics(f"{self.prefix}transactions.v1", f"{self.prefix}decisions.v1")
+        names = ("transactions.v1", "decisions.v1", "executions.v1")
+        topics = Topics(*(f"{self.prefix}{name}" for name in names))
         return Rebuild(state, open_reader, WIRE, context, topics, assigned=lambda: self.targets, patience_s=PATIENCE_S)
 
     async def features(self, state: RedisState, judge: Judge) -> list[list[int]]:
@@ -92,12 +93,18 @@ class Scene:
                 for number in range(14)
             ]
             records = [
-                Record(b"", WIRE.encode_transaction(each), Source(partition, start + number, each.event_time_ms))
+                Record(
+                    each.account_id.encode(),
+                    WIRE.encode_transaction(each),
+                    Source(partition, start + number, each.event_time_ms),
+                )
                 for number, each in enumerate(payments)
             ]
             span = Span(partition, start, start + len(records), start)
             (observation,) = await state.observe(judge.state_events(judge.read(records), [span]))
             rows += np.asarray(observation.state).tolist()
+        assert len(rows) == 14 * PARTITIONS
+        assert all(row[STATE.index("account_count_30d")] > 30 for row in rows)
         return rows
 
 
@@ -117,7 +124,13 @@ def paid(number: int, *, account: str | None = None, **fields: Any) -> Transacti
 
 def judge_of(text: str) -> Judge:
     topics = TopicNames("decisions.v1", "alerts.v1")
-    return Judge(regime(parse_policy(text.encode()), small_model()), WIRE, topics, "decide/test")
+    return Judge(
+        regime(parse_policy(text.encode()), small_model()),
+        WIRE,
+        topics,
+        "decide/test",
+        lambda key: int(key.rpartition(b"-")[2]),
+    )
 
 
 TEXT = POLICY_PATH.read_text()
