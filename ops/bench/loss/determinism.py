@@ -178,10 +178,11 @@ def _decide(servers: str, prefix: str, variant: Variant, workers: Sequence[Serve
 def _decide_in_parts(servers: str, prefix: str, variant: Variant, workers: Sequence[ServerProcess]) -> None:
     """Publish each part of the log once the one before is decided, so that its outcomes come in between."""
     log, size, published = _log(variant.records), variant.records // PARTS, 0
+    restarted = {PARTS * (number + 1) // (variant.restarts + 1) for number in range(variant.restarts)}
     with running(*workers):
         _wait_until_shared(servers, prefix, variant.slots)
         for part in range(PARTS):
-            if part and part * variant.restarts % PARTS < variant.restarts:
+            if part in restarted:
                 workers[0].kill()
                 workers[0].start()
             published += publish(servers, f"{prefix}transactions.v1", islice(log, size))
