@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,8 @@ START_MS = 1_700_000_000_000
 MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
 DAY_MS = 86_400_000
+
+Answer = TypeVar("Answer")
 
 
 class Store(Protocol):
@@ -93,6 +95,9 @@ class SyncRedisState:
 
     def upsert_risk_signal(self, kind: str, entity: str, fraud_reports: int, observed_at_ms: int) -> None:
         self._runner.run(self.state.upsert_risk_signal(kind, entity, fraud_reports, observed_at_ms))
+
+    def run(self, answer: Coroutine[Any, Any, Answer]) -> Answer:
+        return self._runner.run(answer)
 
     def is_ready(self) -> bool:
         try:
