@@ -79,6 +79,7 @@ def enter_unknown(
     state: Matrix,
     events: Sequence[StateEvent],
     month_blocks: Matrix,
+    outcomes_position: NDArray[np.int64],
     coverage: Coverage,
     label_delay_ms: int,
 ) -> None:
@@ -86,13 +87,18 @@ def enter_unknown(
 
     state: (n, len(STATE)). month_blocks: (n,), how many blocks the normal month is the mean of. With fewer than
     NORMAL_MONTH_BLOCKS it depends on when the account first paid. DECLARED_MONTH: it is declared, and needs no past.
+    outcomes_position: (n,), UNKNOWN where outcomes that were known before are still to be taken in.
     """
-    if coverage == WHOLE or not events:
+    lacks_outcomes = outcomes_position == UNKNOWN
+    if not events or (coverage == WHOLE and not lacks_outcomes.any()):
         return
     times = np.array([event.event_time_ms for event in events], dtype=np.int64)
     opened_ms = np.array([event.account_opened_epoch_day for event in events], dtype=np.int64) * DAY_MS
     counted = state[:, 0] != NONE
-    _enter_accounts(state, times, opened_ms, counted, month_blocks, coverage)
+    outcomes_ms = np.where(lacks_outcomes, np.iinfo(np.int64).max, _missing_until_ms(coverage.outcomes_ms))
+    _enter_accounts(
+        state, times, opened_ms, counted, month_blocks, _missing_until_ms(coverage.payments_ms), outcomes_ms
+    )
     missing_until_ms = _missing_until_ms(coverage.received_ms)
     for width_ms, columns in _RECEIVED:
         _enter(state, columns, counted & (times - width_ms < missing_until_ms))
@@ -108,9 +114,10 @@ def _enter_accounts(
     opened_ms: NDArray[np.int64],
     counted: NDArray[np.bool_],
     month_blocks: Matrix,
-    coverage: Coverage,
+    payments_ms: int,
+    outcomes_ms: NDArray[np.int64],
 ) -> None:
-    payments_ms, outcomes_ms = _missing_until_ms(coverage.payments_ms), _missing_until_ms(coverage.outcomes_ms)
+    """payments_ms, outcomes_ms: event time from which on none is missing; that of outcomes differs by row."""
     by_payments = counted & _is_older(opened_ms, payments_ms)
     by_outcomes = counted & _is_older(opened_ms, outcomes_ms)
     for width_ms, columns in _BY_PAYMENTS:
@@ -135,7 +142,7 @@ def _missing_until_ms(since_ms: int) -> int:
     return np.iinfo(np.int64).min if since_ms == NONE else since_ms + FUTURE_TOLERANCE_MS
 
 
-def _is_older(opened_ms: NDArray[np.int64], missing_until_ms: int) -> NDArray[np.bool_]:
+def _is_older(opened_ms: NDArray[np.int64], missing_until_ms: int | NDArray[np.int64]) -> NDArray[np.bool_]:
     """Return which accounts may have paid before that time. A day of a time zone begins up to a day before UTC's."""
     return opened_ms - DAY_MS < missing_until_ms
 

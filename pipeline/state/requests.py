@@ -20,8 +20,8 @@ from pipeline.domain.context import Label
 from pipeline.domain.features import ACCOUNT_STATE, NONE, SHARED_STATE, STATE
 from pipeline.domain.outcome import PaymentOutcome
 from pipeline.state.coverage import DECLARED_MONTH, Coverage, enter_unknown
-from pipeline.state.outcomes import Effect, effect_of
-from pipeline.state.state_event import StateEvent
+from pipeline.state.outcomes import TO_ANYONE, Effect, effect_of
+from pipeline.state.state_event import StateEvent, claim_name
 from pipeline.state.windows import DEVICE, IP_ADDRESS, LAYOUT, Freshness, PartitionEvents, PartitionObservation
 
 CHUNK_EVENTS: Final = 256
@@ -32,7 +32,7 @@ ID_HASH_BYTES: Final = 9
 """Length of a transaction id's hash. Among 10^8 ids an unseen one is taken for seen once in 4·10^13 times."""
 ACCOUNT_ROW_LENGTH: Final = 1 + len(ACCOUNT_STATE) + 1
 """Numbers in a row of account state: the offset, the features, and the position of the outcomes."""
-SHARED_ROW_LENGTH: Final = 1 + len(SHARED_STATE)
+SHARED_ROW_LENGTH: Final = 2 + len(SHARED_STATE)
 """Numbers in a row of shared state: the offset, the features, and the declared month."""
 OUTCOMES_MAX: Final = 256
 """Most outcomes in one call. Each asks Redis up to three times, so that a call takes about a millisecond."""
@@ -42,7 +42,7 @@ _BENEFICIARY, _DECLARED_MONTH = "b", "m"
 _FACT_KINDS: Final = {IP_ADDRESS: "i", DEVICE: "d"}
 
 _CLAIMS: Final = Struct(">HHIHIB")
-_CLAIM: Final = Struct(">H9s4sBIHHI")
+_CLAIM: Final = Struct(">H9s16sBIHHI")
 _WINDOWS: Final = Struct(">HIHIHIBBHI")
 _SINCE: Final = Struct("<qq")
 _PAYMENT: Final = Struct(">HHIHBIBI5s")
@@ -50,6 +50,7 @@ _SHARED: Final = Struct(">HIHHHHHBI6s4s")
 _COUNT: Final = Struct(">H")
 _RANGE: Final = Struct(">HIHIBHIII")
 _OUTCOME: Final = Struct(">HBBIBIHI5s6s")
+_OFFSET_BYTES: Final = 6
 
 
 class Chunk(NamedTuple):
@@ -59,7 +60,7 @@ class Chunk(NamedTuple):
     committed: int
     events: Sequence[StateEvent]
     place: int  # index of its first event in the partition's share of the batch
-    id_hashes: Sequence[bytes]  # ID_HASH_BYTES each
+    id_hashes: Sequence[bytes]  # of the transaction ids, ID_HASH_BYTES each
 
 
 class Start(NamedTuple):
@@ -84,6 +85,14 @@ class Request(NamedTuple):
     body: bytes
 
 
+class Claim(NamedTuple):
+    """A payment's hold on its id: the field `id_hash` of the hash `bucket` has the value `held`."""
+
+    bucket: str
+    id_hash: bytes
+    held: bytes
+
+
 class Keys:
     """Names of the keys in Redis. The part in braces decides a key's slot."""
 
@@ -93,14 +102,40 @@ class Keys:
     def shard(self, name: str) -> int:
         return crc32(name.encode()) % self.shards if self.shards > 1 else 0
 
-    def ready(self) -> str:
-        return f"{self._prefix}:{{s0}}ready"
+    def ready(self, shard: int = 0) -> str:
+        """Return the key that is there once everything under a shard's tag was built; it goes where that goes."""
+        return f"{self._prefix}:{{s{shard}}}ready"
+
+    def account_ready(self, partition: int) -> str:
+        return f"{self._prefix}:{{p{partition}}}ready"
+
+    def backup(self) -> str:
+        """Return the key of the time, in ms, of the last backup that ended well."""
+        return f"{self._prefix}:{{s0}}backup"
+
+    def is_mark(self, key: str) -> bool:
+        """Return whether a key says that something is whole, so that it may only stand beside what it speaks of."""
+        name = key.rpartition("}")[2]
+        return name in ("ready", "progress", "claims", "outcomes") or name.startswith("progress:")
+
+    def everything(self) -> str:
+        """Return the pattern of all keys of this layout."""
+        return f"{self._prefix}:*"
+
+    def lease(self, partition: int) -> str:
+        return f"{self._prefix}:{{p{partition}}}rebuilder"
+
+    def partitions(self) -> str:
+        return f"{self._prefix}:{{s0}}partitions"
 
     def account_progress(self, partition: int) -> str:
         return f"{self._prefix}:{{p{partition}}}progress"
 
     def outcomes(self, partition: int) -> str:
         return f"{self._prefix}:{{p{partition}}}outcomes"
+
+    def held(self, partition: int, decision_id: str) -> str:
+        return f"{self._prefix}:{{p{partition}}}h:{decision_id}"
 
     def account_outcomes(self, partition: int) -> str:
         """Return the prefix of the outcomes of the partition's accounts; an account's id completes it."""
@@ -129,6 +164,9 @@ class Keys:
     def fact(self, kind: str, entity: str) -> str:
         return self.shared(self.shard(entity), _FACT_KINDS[kind]) + entity
 
+    def refusal_told(self, topic: str, partition: int) -> str:
+        return f"{self._prefix}:{{s0}}refused:{topic}:{partition}"
+
     def declared_month(self, account_id: str) -> str:
         return self.shared(self.shard(account_id), _DECLARED_MONTH) + account_id
 
@@ -144,7 +182,7 @@ def chunks(share: PartitionEvents) -> Iterator[Chunk]:
         past = place + CHUNK_EVENTS
         last = events[past].offset if past < len(events) else share.end_offset
         chunk = events[place:past]
-        hashes = [blake2b(event.transaction_id.encode(), digest_size=ID_HASH_BYTES).digest() for event in chunk]
+        hashes = [_id_hash(event.transaction_id) for event in chunk]
         yield Chunk(share.partition, first, last, share.committed_offset, chunk, place, hashes)
         first = last
 
@@ -157,19 +195,32 @@ def claim_request(chunk: Chunk, shard: int, names: Keys, buckets: int, initial: 
     numbers: dict[int, int] = {}
     places: list[int] = []
     for place, (event, id_hash) in enumerate(zip(chunk.events, chunk.id_hashes, strict=True)):
-        checksum = crc32(event.transaction_id.encode())
+        name = claim_name(event)
+        checksum = crc32(name.encode())
         if checksum % shards != shard:
             continue
         bucket = checksum // shards % buckets
         number = numbers.setdefault(bucket, len(numbers) + 3)
-        time, offset = event.event_time_ms - ORIGIN_MS, event.offset
+        claimed = id_hash if event.source_system is None else _id_hash(name)
+        time, offset = event.log_time_ms - ORIGIN_MS, event.offset
         parts.append(
-            pack(number, id_hash, event.body_digest, time >> 32, time & 0xFFFFFFFF, chunk.partition,
+            pack(number, claimed, event.payment_digest, time >> 32, time & 0xFFFFFFFF, chunk.partition,
                  offset >> 32, offset & 0xFFFFFFFF)
         )  # fmt: skip
         places.append(place)
     keys += [f"{prefix}{bucket}" for bucket in numbers]
     return Request(keys, b"".join(parts)), places
+
+
+def claims_of(share: PartitionEvents, names: Keys, buckets: int) -> Iterator[Claim]:
+    """Yield the claims by which the share's events hold their ids, as claim_request writes them."""
+    for chunk in chunks(share):
+        for shard in range(names.shards):
+            request, _ = claim_request(chunk, shard, names, buckets, initial=False)
+            for place in range(_CLAIMS.size, len(request.body), _CLAIM.size):
+                entry = request.body[place : place + _CLAIM.size]
+                number, claimed = int.from_bytes(entry[:2]), entry[2:-_OFFSET_BYTES]
+                yield Claim(request.keys[number - 1], claimed[:ID_HASH_BYTES], claimed[ID_HASH_BYTES:])
 
 
 def account_request(chunk: Chunk, names: Keys, start: Start) -> Request:
@@ -203,8 +254,9 @@ def outcomes_request(partition: int, taken: OutcomeRange, place: int, names: Key
             (outcome.payment_time_ms - ORIGIN_MS, outcome.amount_gbp_minor) if effect is Effect.WITHDRAW else (0, 0)
         )
         made_at = outcome.made_at_ms - ORIGIN_MS if effect is Effect.MAKE else 0
+        told = effect if outcome.beneficiary_account_id else effect + TO_ANYONE
         parts.append(
-            _OUTCOME.pack(number, effect, time >> 32, time & 0xFFFFFFFF, made_at >> 32, made_at & 0xFFFFFFFF,
+            _OUTCOME.pack(number, told, time >> 32, time & 0xFFFFFFFF, made_at >> 32, made_at & 0xFFFFFFFF,
                           *_six(amount), party_hash(outcome.beneficiary_account_id),
                           blake2b(outcome.name, digest_size=6).digest())
         )  # fmt: skip
@@ -248,8 +300,7 @@ def shared_request(chunk: Chunk, shard: int, names: Keys, start: Start) -> Reque
 
 def label_arguments(label: Label) -> tuple[int, bytes, int]:
     """Return the arguments of label.lua: the event time, the payment hash with the sender hash, and 1 for fraud."""
-    id_hash = blake2b(label.transaction_id.encode(), digest_size=ID_HASH_BYTES).digest()
-    payment = payment_hash(id_hash, label.event_time_ms) + party_hash(label.account_id)
+    payment = payment_hash(_id_hash(label.transaction_id), label.event_time_ms) + party_hash(label.account_id)
     return label.event_time_ms - ORIGIN_MS, payment, int(label.fraud)
 
 
@@ -265,6 +316,10 @@ def party_hash(party_id: str) -> bytes:
 def payment_hash(id_hash: bytes, event_time_ms: int) -> bytes:
     """Return 4 bytes that, together with the sender's hash, tell a beneficiary's payments apart."""
     return ((int.from_bytes(id_hash[:4]) ^ event_time_ms) & 0xFFFFFFFF).to_bytes(4)
+
+
+def _id_hash(name: str) -> bytes:
+    return blake2b(name.encode(), digest_size=ID_HASH_BYTES).digest()
 
 
 class Answers:
@@ -307,7 +362,7 @@ class Answers:
         received_ms, _ = _SINCE.unpack_from(body)
         self._coverage = self._coverage._replace(received_ms=max(self._coverage.received_ms, received_ms))
         rows, places = _rows(chunk, body, SHARED_ROW_LENGTH)
-        columns = slice(len(ACCOUNT_STATE), len(STATE) - 1)
+        columns = slice(len(ACCOUNT_STATE), len(STATE))
         self.state[places, columns] = np.maximum(self.state[places, columns], rows[:, 1:-1])
         self._declared[places] = np.maximum(self._declared[places], rows[:, -1])
 
@@ -323,8 +378,9 @@ class Answers:
 
     def finished(self, label_delay_ms: int) -> PartitionObservation:
         is_declared = self._declared != NONE
+        positions = self._outcomes_position
         month_blocks = np.where(is_declared, DECLARED_MONTH, self._month_blocks)
-        enter_unknown(self.state, self._events, month_blocks, self._coverage, label_delay_ms)
+        enter_unknown(self.state, self._events, month_blocks, positions, self._coverage, label_delay_ms)
         month = self.state[:, _MONTH]
         month[:] = np.where(is_declared, self._declared, month)
         return PartitionObservation(self.freshness, self.state, self._outcomes_position)

@@ -5,7 +5,8 @@ Invariants
 2. A window (t - w, t] is exact to the millisecond and holds the current payment; it holds at most the latest
    ACCOUNT_PAYMENTS_MAX (BENEFICIARY_PAYMENTS_MAX) payments.
 3. The answer for an event depends only on the log before it, neither on batch boundaries nor on redelivery.
-4. A transaction id is FRESH at one offset of the log only, however late its copies come.
+4. A payment is FRESH at one offset of the log only, until CLAIM_KEPT_MS of log time have passed; its copy is late then
+   (pipeline.domain.identities), which its decision says.
 
 `Windows` is the plain reference and takes one event at a time; training computes its features with it. `MemoryState`
 adds what the store does around the windows: ids, positions, snapshots. Redis (pipeline/state/store.py) gives exactly
@@ -23,20 +24,24 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.domain.context import Label
-from pipeline.domain.features import BENEFICIARY_PAYMENTS_MAX, NONE, STATE
+from pipeline.domain.context import Account, Label, RiskSignal, RiskSignalKind
+from pipeline.domain.features import BENEFICIARY_PAYMENTS_MAX, NONE, STATE, UNKNOWN
+from pipeline.domain.identities import LATE_AFTER_MS
 from pipeline.domain.outcome import PaymentOutcome
+from pipeline.domain.refusals import FUTURE_TOLERANCE_MS
 from pipeline.state.account_windows import AccountWindows, count_down
 from pipeline.state.coverage import DECLARED_MONTH, Coverage, enter_unknown
+from pipeline.state.facts import Facts, LogPlace
 from pipeline.state.outcomes import AccountOutcomes
 from pipeline.state.periods import BENEFICIARY_WINDOWS_MS, DAY_MS, LABEL_WINDOWS_MS
-from pipeline.state.state_event import StateEvent
+from pipeline.state.state_event import StateEvent, claim_name
 
 LAYOUT: Final = 3
 """The version of what a state store holds, and part of its keys' names: a release with another finds nothing, and
 builds the state anew. Raise it with every change of the STATE features, of these windows or of how they are stored."""
-CLAIM_KEPT_MS: Final = 7 * DAY_MS
-"""An id is remembered until its event time is this far behind the latest event time of its partition."""
+CLAIM_KEPT_MS: Final = LATE_AFTER_MS + FUTURE_TOLERANCE_MS
+"""An id is remembered for this much log time. A payment may be dated FUTURE_TOLERANCE_MS ahead of the log; so a copy
+that comes when its id is forgotten is late, whatever its date."""
 
 IP_ADDRESS: Final = "IP_ADDRESS"
 DEVICE: Final = "DEVICE"
@@ -47,9 +52,8 @@ class Freshness(IntEnum):
     """The freshness of a transaction id; see invariant 4."""
 
     FRESH = 0
-    DUPLICATE = 1  # seen before with the same body
-    CONFLICT = 2  # seen before with another body
-    TOO_OLD = 3  # so far behind its partition's latest event time that its id may have been forgotten
+    DUPLICATE = 1  # the same payment was seen before
+    CONFLICT = 2  # another payment was seen before under its id
 
 
 class PartitionEvents(NamedTuple):
@@ -105,10 +109,10 @@ class Windows:
         self._accounts: dict[str, AccountWindows] = {}
         self._outcomes: dict[str, AccountOutcomes] = {}
         self._beneficiaries: dict[str, _Beneficiary] = {}
-        self._normal_months: dict[str, tuple[int, int]] = {}  # account → updated at, GBP minor
-        self._reports: dict[tuple[str, str], tuple[int, int]] = {}  # kind and entity → observed at, reports
+        self._normal_months = Facts(absent=NONE)  # by account, GBP minor
+        self._reports = Facts(absent=0)  # by kind and entity
 
-    def observe(self, event: StateEvent) -> tuple[int, ...]:
+    def observe(self, event: StateEvent, *, with_outcomes: bool = True) -> tuple[int, ...]:
         """Count `event` and return its STATE features, which are all NONE where it does not count."""
         if not event.is_counted:
             return _NO_ROW
@@ -119,18 +123,18 @@ class Windows:
         beneficiary = self._beneficiaries.get(beneficiary_id)
         if beneficiary is None:
             beneficiary = self._beneficiaries[beneficiary_id] = _Beneficiary(self._label_delay_ms)
-        declared = self._normal_months.get(account_id, (0, NONE))[1]
+        outcomes = self._outcomes.get(account_id) if with_outcomes else None
         return (
-            *account.observe(event, declared, self._outcomes.get(account_id)),
+            *account.observe(event, self._normal_months[account_id], outcomes),
             *beneficiary.observe(event),
             self._reports_of(IP_ADDRESS, event.ip_address),
             self._reports_of(DEVICE, event.device_id),
-            NONE,
+            beneficiary.confirmed_frauds,
         )
 
     def month_blocks(self, account_id: str) -> int:
         """Return how many blocks the account's normal month is the mean of, or DECLARED_MONTH."""
-        if self._normal_months.get(account_id, (0, NONE))[1] != NONE:
+        if self._normal_months[account_id] != NONE:
             return DECLARED_MONTH
         return self._accounts[account_id].month_blocks
 
@@ -146,21 +150,25 @@ class Windows:
         beneficiary = self._beneficiaries.get(label.beneficiary_account_id)
         return beneficiary is not None and beneficiary.label(label)
 
-    def upsert_account(self, account_id: str, updated_at_ms: int, normal_month_gbp_minor: int | None) -> None:
-        """Store what an account declares; the newest wins, and None takes a declaration back."""
-        held = self._normal_months.get(account_id)
-        if held is None or held[0] <= updated_at_ms:
-            declared = NONE if normal_month_gbp_minor is None else normal_month_gbp_minor
-            self._normal_months[account_id] = (updated_at_ms, declared)
+    def upsert_account(self, account: Account, place: LogPlace) -> None:
+        """Take in what an account declares, as `facts` says; None takes a declaration back."""
+        month = account.normal_month_gbp_minor
+        self._normal_months.state(account.account_id, NONE if month is None else month, account.updated_at_ms, place)
 
-    def upsert_risk_signal(self, kind: str, entity: str, fraud_reports: int, observed_at_ms: int) -> None:
-        """Store the fraud reports of an entity; the newest wins. `kind` is IP_ADDRESS or DEVICE."""
-        held = self._reports.get((kind, entity))
-        if held is None or held[0] <= observed_at_ms:
-            self._reports[kind, entity] = (observed_at_ms, fraud_reports)
+    def upsert_risk_signal(self, signal: RiskSignal, place: LogPlace) -> None:
+        """Take in the fraud reports of an entity, as `facts` says; an address is in its canonical spelling."""
+        self._reports.state((signal.kind, signal.entity), signal.fraud_reports, signal.observed_at_ms, place)
+
+    def withdraw_account(self, account_id: str, place: LogPlace) -> None:
+        """Take back what an account declared before `place`: none is declared then."""
+        self._normal_months.withdraw(account_id, place)
+
+    def withdraw_risk_signal(self, kind: RiskSignalKind, entity: str, place: LogPlace) -> None:
+        """Take back the reports of an entity that were made before `place`: there are 0 then."""
+        self._reports.withdraw((kind, entity), place)
 
     def _reports_of(self, kind: str, entity: str | None) -> int:
-        return NONE if entity is None else self._reports.get((kind, entity), (0, 0))[1]
+        return NONE if entity is None else self._reports[kind, entity]
 
 
 class MemoryState:
@@ -170,11 +178,12 @@ class MemoryState:
         self.windows = Windows(label_delay_days=label_delay_days)
         self._label_delay_ms = label_delay_days * DAY_MS
         self._shards = shards
-        self._claims: dict[str, _Claim] = {}  # by transaction id
-        self._watermarks: Counter[tuple[int, int]] = Counter()  # shard and partition → latest event time
+        self._claims: dict[str, _Claim] = {}  # by claim_name
+        self._watermarks: Counter[tuple[int, int]] = Counter()  # shard and partition → latest log time
         self._progress: dict[int, _Progress] = {}
         self._outcomes: dict[int, int] = {}  # partition → position
         self._outcomes_since: dict[int, int] = {}
+        self._outcomes_due: dict[int, int] = {}  # partition → position from which on what is held is whole again
 
     def observe(
         self,
@@ -222,17 +231,27 @@ class MemoryState:
         self._outcomes[partition] = position
         return position
 
+    def await_outcomes(self, partition: int, due: int) -> None:
+        """Make what outcomes could tell UNKNOWN, as RedisState.await_outcomes does."""
+        self._outcomes_due[partition] = due
+
     def outcomes_position(self, partition: int) -> int | None:
         return self._outcomes.get(partition)
 
     def label(self, label: Label) -> bool:
         return self.windows.label(label)
 
-    def upsert_account(self, account_id: str, updated_at_ms: int, normal_month_gbp_minor: int | None) -> None:
-        self.windows.upsert_account(account_id, updated_at_ms, normal_month_gbp_minor)
+    def upsert_account(self, account: Account, place: LogPlace) -> None:
+        self.windows.upsert_account(account, place)
 
-    def upsert_risk_signal(self, kind: str, entity: str, fraud_reports: int, observed_at_ms: int) -> None:
-        self.windows.upsert_risk_signal(kind, entity, fraud_reports, observed_at_ms)
+    def upsert_risk_signal(self, signal: RiskSignal, place: LogPlace) -> None:
+        self.windows.upsert_risk_signal(signal, place)
+
+    def withdraw_account(self, account_id: str, place: LogPlace) -> None:
+        self.windows.withdraw_account(account_id, place)
+
+    def withdraw_risk_signal(self, kind: RiskSignalKind, entity: str, place: LogPlace) -> None:
+        self.windows.withdraw_risk_signal(kind, entity, place)
 
     def positions(self, partition: int) -> int | None:
         progress = self._progress.get(partition)
@@ -257,13 +276,17 @@ class MemoryState:
         progress.move_on(share)
         state = np.array([snapshot.row for snapshot in snapshots], dtype=np.int64).reshape(-1, len(STATE))
         month_blocks = np.array([snapshot.month_blocks for snapshot in snapshots], dtype=np.int64)
-        enter_unknown(state, share.events, month_blocks, self._coverage(share.partition), self._label_delay_ms)
         positions = np.array([snapshot.outcomes_position for snapshot in snapshots], dtype=np.int64)
+        coverage = self._coverage(share.partition)
+        enter_unknown(state, share.events, month_blocks, positions, coverage, self._label_delay_ms)
         return PartitionObservation(np.array(freshness, dtype=np.int8), state, positions)
 
     def _count(self, partition: int, progress: _Progress, event: StateEvent) -> _Snapshot:
-        row, position = self.windows.observe(event), self._outcomes.get(partition, NONE)
-        snapshot = _Snapshot(row, self.windows.month_blocks(event.account_id), position)
+        position = self._outcomes.get(partition, NONE)
+        is_whole = max(position, 0) >= self._outcomes_due.get(partition, 0)
+        row = self.windows.observe(event, with_outcomes=is_whole)
+        blocks = self.windows.month_blocks(event.account_id)
+        snapshot = _Snapshot(row, blocks, position if is_whole else UNKNOWN)
         progress.snapshots[event.offset] = snapshot
         return snapshot
 
@@ -286,26 +309,29 @@ class MemoryState:
         return progress
 
     def _freshness(self, partition: int, progress: _Progress, event: StateEvent) -> Freshness:
-        claim = _Claim(event.body_digest, event.event_time_ms, partition)
+        claim, name = _Claim(event.payment_digest, event.log_time_ms, partition), claim_name(event)
         if event.offset < progress.reached:
             freshness = progress.exceptions.get(event.offset, Freshness.FRESH)
             if freshness == Freshness.FRESH:
-                self._claims.setdefault(event.transaction_id, claim)
+                self._claims.setdefault(name, claim)
             return freshness
-        shard = crc32(event.transaction_id.encode()) % self._shards
-        freshness = self._first_freshness(shard, claim, self._claims.get(event.transaction_id))
+        shard = crc32(name.encode()) % self._shards
+        now_ms = self._watermarks[shard, partition] = max(self._watermarks[shard, partition], event.log_time_ms)
+        freshness = self._first_freshness(shard, claim, self._claims.get(name), now_ms)
         if freshness == Freshness.FRESH:
-            self._claims[event.transaction_id] = claim
+            self._claims[name] = claim._replace(log_time_ms=now_ms)
         else:
             progress.exceptions[event.offset] = freshness
-        self._watermarks[shard, partition] = max(self._watermarks[shard, partition], event.event_time_ms)
         return freshness
 
-    def _first_freshness(self, shard: int, claim: _Claim, held: _Claim | None) -> Freshness:
-        if held is not None and held.event_time_ms >= self._watermarks[shard, held.partition] - CLAIM_KEPT_MS:
-            return Freshness.DUPLICATE if held.body_digest == claim.body_digest else Freshness.CONFLICT
-        is_late = claim.event_time_ms < self._watermarks[shard, claim.partition] - CLAIM_KEPT_MS
-        return Freshness.TOO_OLD if is_late else Freshness.FRESH
+    def _first_freshness(self, shard: int, claim: _Claim, held: _Claim | None, now_ms: int) -> Freshness:
+        if held is None:
+            return Freshness.FRESH
+        # The partition of the first may have come to rest before that of the second went on.
+        latest_ms = max(now_ms, self._watermarks[shard, held.partition])
+        if held.log_time_ms < latest_ms - CLAIM_KEPT_MS:
+            return Freshness.FRESH
+        return Freshness.DUPLICATE if held.digest == claim.digest else Freshness.CONFLICT
 
 
 class _Snapshot(NamedTuple):
@@ -320,10 +346,10 @@ _NOT_COUNTED: Final = _Snapshot(_NO_ROW, 0, NONE)
 
 
 class _Claim(NamedTuple):
-    """The payment that holds a transaction id."""
+    """The payment that holds a transaction id. Its log time is the latest of its partition at that place of the log."""
 
-    body_digest: bytes
-    event_time_ms: int
+    digest: bytes
+    log_time_ms: int
     partition: int
 
 
@@ -345,16 +371,20 @@ class _Progress:
 
 
 class _Received:
-    """One payment in the windows of a beneficiary."""
+    """One payment in the windows of a beneficiary. A `later` one has the same key; a label is about the first."""
 
-    __slots__ = ("fraud", "key", "time_ms")
+    __slots__ = ("fraud", "key", "later", "time_ms")
 
     def __init__(self, time_ms: int, key: tuple[str, str, int]) -> None:
         self.time_ms, self.key, self.fraud = time_ms, key, False
+        self.later: _Received | None = None
 
 
 class _Beneficiary:
-    __slots__ = ("by_key", "delay_ms", "frauds", "labelled", "latest_ms", "payments", "senders", "waiting", "windows")
+    __slots__ = (
+        "by_key", "confirmed_frauds", "delay_ms", "frauds", "labelled", "latest_ms", "payments", "senders", "waiting",
+        "windows",
+    )  # fmt: skip
 
     def __init__(self, label_delay_ms: int) -> None:
         self.delay_ms, self.latest_ms = label_delay_ms, 0
@@ -364,6 +394,7 @@ class _Beneficiary:
         self.waiting: deque[_Received] = deque()  # younger than the label delay
         self.labelled = [(place, width, deque[_Received]()) for place, width in enumerate(LABEL_WINDOWS_MS)]
         self.frauds = [0] * len(LABEL_WINDOWS_MS)
+        self.confirmed_frauds = 0  # among `payments`, however young they are
 
     def observe(self, event: StateEvent) -> list[int]:
         """Count `event`.
@@ -396,6 +427,7 @@ class _Beneficiary:
             return False
         if payment.fraud != fraud:
             payment.fraud = fraud
+            self.confirmed_frauds += 1 if fraud else -1
             until_ms = self.latest_ms - self.delay_ms
             for place, width_ms, _ in self.labelled:
                 is_inside = until_ms - width_ms < payment.time_ms <= until_ms
@@ -411,11 +443,18 @@ class _Beneficiary:
         if len(payments) == BENEFICIARY_PAYMENTS_MAX:
             self._push_out(payments.popleft())
         payments.append(payment)
-        self.by_key[payment.key] = payment
+        held = self.by_key.setdefault(payment.key, payment)
+        if held is not payment:
+            while held.later is not None:
+                held = held.later
+            held.later = payment
 
     def _forget(self, payment: _Received) -> None:
-        if self.by_key.get(payment.key) is payment:
+        self.confirmed_frauds -= payment.fraud
+        if payment.later is None:
             del self.by_key[payment.key]
+        else:
+            self.by_key[payment.key] = payment.later
 
     def _push_out(self, oldest: _Received) -> None:
         """Drop the oldest payment, which stands first in every window that holds it."""

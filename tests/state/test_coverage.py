@@ -12,8 +12,10 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipeline.domain.context import Account
 from pipeline.domain.features import ACCOUNT_STATE, NONE, STATE, UNKNOWN
 from pipeline.domain.outcome import OutcomeKind
+from pipeline.state.facts import LogPlace
 from pipeline.state.state_event import StateEvent
 from pipeline.state.windows import CLAIM_KEPT_MS, MemoryState
 from tests.state.stores import DAY_MS, HOUR_MS, START_MS, Store, SyncRedisState, payment, same, share
@@ -87,7 +89,7 @@ def test_a_normal_month_is_known_once_its_blocks_are_whole(store: Store) -> None
 
 def test_a_declared_month_needs_no_past(store: Store) -> None:
     late_start(store)
-    store.upsert_account("payer", 1, 777)
+    store.upsert_account(Account("payer", 1, 777), LogPlace(START_MS, 0))
     assert observe(store, payment(5))["account_normal_month_minor"] == 777
 
 

@@ -28,7 +28,7 @@ from pipeline.decide.policy import parse_policy
 from pipeline.domain.context import Label
 from pipeline.domain.features import EVENT, STATE
 from pipeline.state.periods import DAY_MS
-from pipeline.state.state_event import StateEvent
+from pipeline.state.state_event import CLAIM_DIGEST_BYTES, StateEvent
 from pipeline.state.store import RedisState
 from pipeline.state.windows import PartitionEvents, Windows
 
@@ -115,7 +115,18 @@ def streamed(table: Any) -> Streamed:
         card_id, terminal_id, transaction_id = f"card-{card}", f"terminal-{terminal}", f"tx-{transaction}"
         events.append(
             StateEvent(
-                offset, transaction_id, b"\0" * 6, card_id, terminal_id, time_ms, amount, False, None, None, True
+                offset,
+                transaction_id,
+                bytes(CLAIM_DIGEST_BYTES),
+                card_id,
+                terminal_id,
+                time_ms,
+                time_ms,
+                amount,
+                False,
+                None,
+                None,
+                True,
             )
         )
         if fraud:

@@ -5,7 +5,9 @@
 -- times since when the tag is whole (see coverage.lua), then rows of little-endian int64, the offset first in each.
 
 local UNKNOWN = -1
-local OBSERVED, LOST, PRUNED = '\0', '\1', '\2'  -- the first byte of a reply; LOST and PRUNED carry an int64
+-- The first byte of a reply. LOST and PRUNED carry an int64; the others the rows of all payments that were counted.
+-- TOO_MUCH stopped before one whose windows have too much to let go of at once; the same request goes on from there.
+local OBSERVED, LOST, PRUNED, TOO_MUCH = '\0', '\1', '\2', '\3'
 local FRESH = 0  -- the freshness of an id that is new
 
 local function failure(kind, offset)
@@ -39,13 +41,14 @@ end
 
 local HEAD_BYTES = #OBSERVED + struct.size('<ll')  -- of a reply, before its rows
 
--- Returns all rows that are kept, by offset; `row` is their format.
-local function snapshots(key, row)
+-- Returns the rows that are kept of offsets from `first` on, by offset, and maybe more; `row` is their format. A call's
+-- rows lie before its end; those that counted late may lie before the end of the call before, too.
+local function snapshots(key, row, first)
   local rows, row_bytes = {}, struct.size(row)
-  local fields = call('HGETALL', key)
-  for place = 1, #fields, 2 do
-    if tonumber(fields[place]) then
-      local text = fields[place + 1]
+  for _, field in ipairs(call('HKEYS', key)) do
+    local past = tonumber(field)
+    if past and past > first then
+      local text = call('HGET', key, field)
       for at = HEAD_BYTES + 1, #text, row_bytes do
         rows[struct.unpack('<l', text, at)] = string.sub(text, at, at + row_bytes - 1)
       end
@@ -77,7 +80,7 @@ end
 
 -- Returns the reply. `rows` is a reply's head and the rows counted now, which `fresh` holds as one string; the first
 -- `late` of them stand among `answers`, the rows that go before the others.
-local function reply_of(rows, late, fresh, answers)
-  if #answers == 0 then return fresh end
-  return rows[1] .. table.concat(answers) .. table.concat(rows, '', late + 2)
+local function reply_of(kind, rows, late, fresh, answers)
+  if kind == OBSERVED and #answers == 0 then return fresh end
+  return kind .. string.sub(rows[1], #OBSERVED + 1) .. table.concat(answers) .. table.concat(rows, '', late + 2)
 end

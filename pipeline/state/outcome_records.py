@@ -1,0 +1,158 @@
+"""Records as outcomes of payments: what the state is to know of each payment that was decided.
+
+Invariants
+1. Each record of a payment says all that is known of it, so the last one holds: what is MADE is volume, what is UNMADE
+   is volume too, and what is WITHDRAWN is neither.
+2. What this release can't read makes nobody known, and takes nothing out of the volume (I4).
+3. A payee's age never counts from before the payment's place in the log, whatever event time the payment claims.
+4. The same record gives the same outcome, so a record that is told twice changes nothing.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import Final, NamedTuple
+
+from pipeline.domain.decision import Decision, Outcome
+from pipeline.domain.decision_records import DecisionRecord
+from pipeline.domain.execution import Execution, ExecutionState
+from pipeline.domain.features import COLUMN, NONE
+from pipeline.domain.outcome import OutcomeKind, PaymentOutcome
+from pipeline.domain.refusals import Refusal
+from pipeline.domain.reversal import Reversal
+from pipeline.domain.review_outcome import ReviewOutcome
+
+KINDS: Final = {
+    ExecutionState.SETTLED: OutcomeKind.MADE,
+    ExecutionState.HELD: OutcomeKind.UNMADE,
+    ExecutionState.REFUSED: OutcomeKind.WITHDRAWN,
+    ExecutionState.REVERSED: OutcomeKind.UNMADE,  # the money came back, but it was spent once
+    ExecutionState.RELEASED: OutcomeKind.WITHDRAWN,  # the payment that is decided anew counts itself
+    ExecutionState.OTHER: OutcomeKind.UNMADE,
+}
+_AMOUNT: Final = COLUMN["amount_gbp_minor"]
+_COUNT_1H: Final = COLUMN["account_count_1h"]
+
+
+class Unusable(NamedTuple):
+    """A record from which nothing can be learned, and why."""
+
+    refusal: Refusal
+
+
+class Later(NamedTuple):
+    """What is said of a decision after it was made. The record doesn't say whom the payment was to."""
+
+    account_id: str
+    decision_id: str
+    kind: OutcomeKind
+    at_ms: int
+
+
+class Held(NamedTuple):
+    """A decision that waits for a person. It is remembered, because the person's record says less."""
+
+    decision_id: str
+    outcome: PaymentOutcome
+
+
+Told = PaymentOutcome | Held | Later | Unusable
+"""The content of a record."""
+
+_DECIDED: Final = {
+    Outcome.ALLOW: OutcomeKind.MADE,
+    Outcome.BLOCK: OutcomeKind.WITHDRAWN,
+    Outcome.ESCALATE: OutcomeKind.UNMADE,
+}
+_REVERSED: Final = {
+    Outcome.ALLOW: OutcomeKind.MADE,
+    Outcome.BLOCK: OutcomeKind.UNMADE,  # the money came back, but it was spent once
+    Outcome.ESCALATE: OutcomeKind.UNMADE,
+    None: OutcomeKind.WITHDRAWN,  # the payment that is decided anew counts itself
+}
+_HELD: Final = Struct(">qqq")
+
+
+def counted_amount_gbp_minor(decision: Decision) -> int:
+    """Return the amount as the state counted it; NONE where a static guardrail blocked the payment before.
+
+    A payment that was counted has counts of its account; they are UNKNOWN at least, where some of them were lost.
+    """
+    features = decision.snapshot.features
+    return NONE if features[_COUNT_1H] == NONE else features[_AMOUNT]
+
+
+def told_by_execution(execution: Execution | Refusal) -> Told:
+    return Unusable(execution) if isinstance(execution, Refusal) else outcome_of_execution(execution)
+
+
+def told_by_decision(record: DecisionRecord | Refusal) -> Told:
+    """Return what decisions say where no executor of ours does: what is allowed is made, what is blocked is not."""
+    match record:
+        case Refusal():
+            return Unusable(record)
+        case Decision():
+            outcome = outcome_of_decision(record)
+            return Held(record.decision_id, outcome) if record.outcome is Outcome.ESCALATE else outcome
+        case ReviewOutcome():
+            return Later(record.account_id, record.decision_id, _DECIDED[record.outcome], record.reviewed_at_ms)
+        case Reversal():
+            kind = _REVERSED[record.corrected_outcome]
+            return Later(record.account_id, record.decision_id, kind, record.reversed_at_ms)
+
+
+def outcome_of_decision(decision: Decision) -> PaymentOutcome:
+    payment, kind = decision.snapshot.transaction, _DECIDED[decision.outcome]
+    made_at_ms = max(payment.event_time_ms, decision.source_timestamp_ms)
+    return PaymentOutcome(
+        payment.account_id,
+        payment.beneficiary_account_id,
+        kind,
+        payment.event_time_ms,
+        NONE if kind is OutcomeKind.WITHDRAWN else made_at_ms,
+        counted_amount_gbp_minor(decision),
+        decision.decision_id.encode(),
+    )
+
+
+def outcome_of_later(later: Later, held: PaymentOutcome | None) -> PaymentOutcome:
+    """Return what was said later of a decision; `held`: as it was remembered, None where it wasn't.
+
+    Without memory of it nobody becomes known and nothing leaves the volume, but what was made is taken back all the
+    same.
+    """
+    if held is None:
+        kind = OutcomeKind.WITHDRAWN if later.kind is OutcomeKind.WITHDRAWN else OutcomeKind.UNMADE
+        return PaymentOutcome(later.account_id, "", kind, NONE, NONE, NONE, later.decision_id.encode())
+    made_at_ms = max(held.made_at_ms, later.at_ms) if later.kind is OutcomeKind.MADE else NONE
+    return held._replace(kind=later.kind, made_at_ms=made_at_ms)
+
+
+def held_text(outcome: PaymentOutcome) -> bytes:
+    """Encode what is remembered of a decision that waits; its account and name are the reader's."""
+    numbers = outcome.payment_time_ms, outcome.made_at_ms, outcome.amount_gbp_minor
+    return _HELD.pack(*numbers) + outcome.beneficiary_account_id.encode()
+
+
+def held_outcome(account_id: str, decision_id: str, text: bytes) -> PaymentOutcome:
+    payment_time_ms, made_at_ms, amount_gbp_minor = _HELD.unpack_from(text)
+    beneficiary = text[_HELD.size :].decode()
+    numbers = payment_time_ms, made_at_ms, amount_gbp_minor
+    return PaymentOutcome(account_id, beneficiary, OutcomeKind.UNMADE, *numbers, decision_id.encode())
+
+
+def outcome_of_execution(execution: Execution) -> PaymentOutcome:
+    """Return what an execution says of its payment. What it doesn't know, the state takes strictly."""
+    kind = KINDS[execution.state]
+    made_at_ms = NONE
+    if kind is OutcomeKind.MADE:
+        made_at_ms = max(execution.payment_time_ms, execution.payment_logged_at_ms, execution.event_time_ms)
+    return PaymentOutcome(
+        execution.account_id,
+        execution.beneficiary_account_id,
+        kind,
+        execution.payment_time_ms,
+        made_at_ms,
+        execution.amount_gbp_minor,
+        execution.execution_id.encode(),
+    )
