@@ -110,7 +110,10 @@ class Scene:
 
 
 def paid(number: int, *, account: str | None = None, **fields: Any) -> Transaction:
-    """Return a payment, with payees of its partition's own, since what partitions share depends on their order. Each tenth is over 50,000 GBP, as many are of 8,000, and each 25th is in euros."""
+    """Return a payment; each tenth is over 50,000 GBP, as many are of 8,000, and each 25th is in euros.
+
+    Its payee is paid on one partition only, because what partitions share depends on their order.
+    """
     account = account or f"account-{number // PARTITIONS % 7}-{number % PARTITIONS}"
     amount = {0: 6_000_000, 5: 800_000}.get(number % 10, 1_000 + number)
     return PAYMENT._replace(
