@@ -62,12 +62,14 @@ def run(say: Callable[[str], None], folder: Path, *, is_quick: bool) -> dict[str
         ("sentinel", _sentinel),
         ("cluster", _cluster),
     ):
-        with constellation(folder / name) as (url, faults):
-            with open_rig(folder / name / "rig", rate_per_s=RATE_PER_S, seed=SEED, redis_url=url) as rig:
-                for _ in range(times):
-                    struck += [_struck(say, rig, fault) for fault in faults]
-                published += rig.feeder.stop()
-                whole[name] = rig.checker.check().is_whole
+        with (
+            constellation(folder / name) as (url, faults),
+            open_rig(folder / name / "rig", rate_per_s=RATE_PER_S, seed=SEED, redis_url=url) as rig,
+        ):
+            for _ in range(times):
+                struck += [_struck(say, rig, fault) for fault in faults]
+            published += rig.feeder.stop()
+            whole[name] = rig.checker.check().is_whole
     return {
         "ok": all(whole.values()) and not any(each.violations for each in struck),
         "published": published,
