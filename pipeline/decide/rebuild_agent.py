@@ -118,7 +118,11 @@ class Rebuild:
         return context
 
     async def _await_outcomes(self, partitions: Collection[int]) -> None:
-        """Make UNKNOWN what outcomes could tell, until as many are taken in as there are now."""
+        """Make UNKNOWN what outcomes could tell, until as many are taken in as there are now.
+
+        Where all that was ever told can be read, what is lost begins again with the first outcome, so that every
+        decision says which ones it had.
+        """
         with self._open_reader() as reader:
             try:
                 extents = await asyncio.to_thread(reader.extents, self._topics.outcomes)
@@ -127,6 +131,8 @@ class Rebuild:
                 return
         for partition in set(partitions) & set(extents):
             await self._state.await_outcomes(partition, extents[partition].high)
+            if extents[partition].low == 0:
+                await self._state.apply_outcomes(partition, 0, 0, ())
 
     async def _partitions(
         self,

@@ -20,7 +20,7 @@ from pipeline.domain.context import Label
 from pipeline.domain.features import ACCOUNT_STATE, NONE, SHARED_STATE, STATE
 from pipeline.domain.outcome import PaymentOutcome
 from pipeline.state.coverage import Coverage, enter_unknown
-from pipeline.state.outcomes import Effect, effect_of
+from pipeline.state.outcomes import TO_ANYONE, Effect, effect_of
 from pipeline.state.state_event import StateEvent, claim_name
 from pipeline.state.windows import DEVICE, IP_ADDRESS, LAYOUT, Freshness, PartitionEvents, PartitionObservation
 
@@ -132,6 +132,9 @@ class Keys:
 
     def outcomes(self, partition: int) -> str:
         return f"{self._prefix}:{{p{partition}}}outcomes"
+
+    def held(self, partition: int, decision_id: str) -> str:
+        return f"{self._prefix}:{{p{partition}}}h:{decision_id}"
 
     def account_outcomes(self, partition: int) -> str:
         """Return the prefix of the outcomes of the partition's accounts; an account's id completes it."""
@@ -250,8 +253,9 @@ def outcomes_request(partition: int, taken: OutcomeRange, place: int, names: Key
             (outcome.payment_time_ms - ORIGIN_MS, outcome.amount_gbp_minor) if effect is Effect.WITHDRAW else (0, 0)
         )
         made_at = outcome.made_at_ms - ORIGIN_MS if effect is Effect.MAKE else 0
+        told = effect if outcome.beneficiary_account_id else effect + TO_ANYONE
         parts.append(
-            _OUTCOME.pack(number, effect, time >> 32, time & 0xFFFFFFFF, made_at >> 32, made_at & 0xFFFFFFFF,
+            _OUTCOME.pack(number, told, time >> 32, time & 0xFFFFFFFF, made_at >> 32, made_at & 0xFFFFFFFF,
                           *_six(amount), party_hash(outcome.beneficiary_account_id),
                           blake2b(outcome.name, digest_size=6).digest())
         )  # fmt: skip

@@ -30,7 +30,7 @@ from pipeline.io.redis.conditions import condition_of
 from pipeline.io.redis.topology import Topology
 from pipeline.io.redis_batches import Command, RedisBatches
 from pipeline.state.facts import LogPlace
-from pipeline.state.outcomes import WITHDRAWN_KEPT_MS, WITHDRAWN_MAX
+from pipeline.state.outcomes import PAYEES_SEARCHED_MAX, WITHDRAWN_KEPT_MS, WITHDRAWN_MAX
 from pipeline.state.periods import ACCOUNT_BENEFICIARIES_MAX, DAY_MS, LABEL_WINDOWS_MS
 from pipeline.state.requests import (
     CHUNK_EVENTS,
@@ -60,6 +60,8 @@ from pipeline.state.windows import (
 
 __all__ = ["RedisState", "SnapshotPruned", "StateFault", "StateLost", "StateUnavailable"]
 
+HELD_KEPT_S: Final = 100 * 86_400
+"""Longer than a case may be open (FRAUD_REVIEW_EXPIRY_HOURS)."""
 CLAIM_BUCKETS: Final = 32_768
 """Number of hashes that a shard's ids are spread over. Redis keeps a hash of at most 512 fields flat, at 36 bytes an
 id. With room for ids that are not purged yet, that makes 13 million ids of the last 7 days in a shard (22 payments/s),
@@ -156,7 +158,7 @@ class RedisState:
             beneficiary_kept_ms = self._label_delay_ms + LABEL_WINDOWS_MS[-1] + LOG_KEPT_MS + DAY_MS
         self._account_limits = (ACCOUNT_PAYMENTS_MAX, ACCOUNT_BENEFICIARIES_MAX, leavers_max)
         self._shared_limits = (BENEFICIARY_PAYMENTS_MAX, self._label_delay_ms, beneficiary_kept_ms, leavers_max)
-        self._outcome_limits = (ACCOUNT_BENEFICIARIES_MAX, WITHDRAWN_MAX, WITHDRAWN_KEPT_MS)
+        self._outcome_limits = (ACCOUNT_BENEFICIARIES_MAX, WITHDRAWN_MAX, WITHDRAWN_KEPT_MS, PAYEES_SEARCHED_MAX)
 
     async def observe(
         self,
@@ -250,6 +252,21 @@ class RedisState:
         payment was reversed later, and what was blocked later counts towards the volume of a normal month.
         """
         await self._run([("HSET", self._keys.outcomes(partition), "due", due)])
+
+    async def hold_payments(self, partition: int, held: Mapping[str, bytes]) -> None:
+        """Remember what was decided, by decision id, for as long as a review of it may come."""
+        keys, kept_s = self._keys, HELD_KEPT_S
+        commands: list[Command] = [
+            ("SET", keys.held(partition, name), text, "EX", kept_s) for name, text in held.items()
+        ]
+        if commands:
+            await self._run(commands)
+
+    async def held_payments(self, partition: int, decision_ids: Sequence[str]) -> dict[str, bytes]:
+        """Return what is remembered of these decisions."""
+        commands: list[Command] = [("GET", self._keys.held(partition, name)) for name in decision_ids]
+        texts = await self._run(commands) if commands else []
+        return {name: text for name, text in zip(decision_ids, texts, strict=True) if text is not None}
 
     async def outcomes_position(self, partition: int) -> int | None:
         """Return the next offset of the partition's outcomes that is to be read; None where none was taken in yet."""

@@ -164,16 +164,15 @@ def test_a_failure_is_an_error_for_the_breaker_and_a_payment_that_nobody_asked_a
 
 
 class Reported:
-    """A state whose rows are quiet but for the fraud reports of the IP address."""
+    """A state that names other fraud reports of the IP address, payment by payment."""
 
     def __init__(self, reports: list[int]) -> None:
         self._reports = reports
 
     def observe(self, shares):
         [observation] = MemoryState().observe(shares)
-        quiet = np.repeat(features()[:, STATE_SLICE], len(self._reports), axis=0)
-        quiet[:, REPORTS - STATE_SLICE.start] = self._reports
-        return [observation._replace(state=quiet)]
+        observation.state[:, REPORTS - STATE_SLICE.start] = self._reports
+        return [observation]
 
 
 def test_a_decision_of_a_failed_model_is_verified_from_what_it_records(archive, failing):
