@@ -83,7 +83,16 @@ class Scene:
         context = Context(state, WIRE, open_reader, lambda name: f"{self.prefix}{name}")
         names = ("transactions.v1", "decisions.v1", "executions.v1")
         topics = Topics(*(f"{self.prefix}{name}" for name in names))
-        return Rebuild(state, open_reader, WIRE, context, topics, assigned=lambda: self.targets, patience_s=PATIENCE_S)
+        return Rebuild(
+            state,
+            open_reader,
+            WIRE,
+            context,
+            topics,
+            assigned=lambda: self.targets,
+            decided=lambda committed: {partition: self.targets[partition] for partition in committed},
+            patience_s=PATIENCE_S,
+        )
 
     async def features(self, state: RedisState, judge: Judge) -> list[list[int]]:
         """Return what one more payment of each account to each beneficiary would see, by partition."""
