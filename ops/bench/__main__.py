@@ -30,6 +30,9 @@ BENCHES: Final = {
     "flat": Bench("speed", "cost a decision by number of accounts and of past payments; bytes an account"),
     "rebuild": Bench("speed", "the state from nothing and from an older RDB: minutes, payments a second"),
     "loss": Bench("loss", "kill -9, SIGSTOP, broker and Redis restarts, FLUSHALL: nothing lost, nothing twice"),
+    "state-loss": Bench(
+        "loss", "failovers (managed, Sentinel, cluster), an older RDB, a full disk: nothing lost, nothing twice"
+    ),
     "bad-input": Bench("bad_input", "hundreds of malformed records: never a crash, never an ALLOW"),
     "hostile": Bench("hostile", "payments made to hurt: payrolls, bursts, made-up payees, junk, beside ordinary ones"),
     "audit": Bench("audit", "decisions a second into the audit log, against a bare COPY; bytes a row"),

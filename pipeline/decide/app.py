@@ -109,6 +109,7 @@ class Worker:
             self.context,
             Topics(*map(settings.topic, ("transactions.v1", "decisions.v1", settings.outcomes.topic))),
             assigned=lambda: self.transactions.assigned_partitions,
+            decided=lambda committed: {each.partition: each.offset for each in self.decided.starts(committed)},
             patience_s=settings.state_patience_s,
         )
         self.agent = DecisionAgent(

@@ -48,9 +48,14 @@ class Rebuild:
         topics: Topics,
         *,
         assigned: Callable[[], Collection[int]],
+        decided: Callable[[Mapping[int, int | None]], Mapping[int, int]],
         patience_s: float,
     ) -> None:
-        """open_reader: of the workers' group. assigned: the partitions that this worker decides."""
+        """open_reader: of the workers' group. assigned: the partitions that this worker decides.
+
+        decided: says how far partitions were decided, by what the group committed (None for nothing). It blocks.
+        """
+        self._decided = decided
         self._state, self._open_reader, self._wire, self._context = state, open_reader, wire, context
         self._topics, self._assigned, self._patience_s = topics, assigned, patience_s
         self._running = asyncio.Lock()
@@ -206,7 +211,8 @@ class Rebuild:
         # and the broker answers once nothing is.
         others = [partition for partition in extents if partition not in awaited]
         committed = await asyncio.to_thread(reader.committed, self._topics.transactions, others)
-        return {partition: awaited.get(partition, committed.get(partition, 0)) for partition in extents}
+        decided = await asyncio.to_thread(self._decided, {each: committed.get(each) for each in others})
+        return {partition: awaited[partition] if partition in awaited else decided[partition] for partition in extents}
 
 
 class PartitionsChanged(Exception):

@@ -12,7 +12,8 @@ import contextlib
 import json
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -26,12 +27,14 @@ from ops.bench.rig.supervision import running
 from ops.bench.rig.topics_io import Outbound, prepare_topics
 from ops.bench.rig.waiting import GROUP, wait_until
 from ops.compiled import compiled_tree_or_none, python_path
-from ops.processes.servers import free_port, process_cpu_seconds
+from ops.processes.servers import ServerProcess, free_port, process_cpu_seconds
 from ops.stack.kafka.broker import bootstrap_servers, kafka_broker
 from ops.stack.redis_cluster import running_cluster
 from ops.stack.redis_server import Persistence, redis_server, redis_url, system_executable
+from pipeline.domain.log import Record, Source
 from pipeline.domain.payment import Channel, Transaction
 from pipeline.io.avro.wire import WireFormat
+from pipeline.io.dead_letters import DeadLetters
 
 ACCOUNTS: Final = 1_000_000
 PAYMENTS: Final = 20_000_000
@@ -48,6 +51,7 @@ SHARDS: Final = 2
 GOAL_PER_S: Final = 20_000
 MEMORY_BYTES: Final = 12 * 1024**3
 TOPIC: Final = "transactions.v1"
+LETTERS: Final = "transactions.dead.v1"
 
 
 def run(
@@ -72,15 +76,21 @@ def run(
         say(f"publishing {payments:,} payments of {accounts:,} accounts")
         log.fill(payments)
         with _one_server(folder / "one") as server:
-            results["from_nothing"] = _measured(say, "from_nothing", folder, log, server.url, environment)
+            results["from_nothing"] = _measured(
+                say, "from_nothing", folder, log, server.url, environment, [server.process]
+            )
             server.keep_copy()
             more = payments // BEHIND_SHARE
             log.fill(more)
             server.start_from_copy()
-            results["from_older_rdb"] = _measured(say, "from_older_rdb", folder, log, server.url, environment)
+            results["from_older_rdb"] = _measured(
+                say, "from_older_rdb", folder, log, server.url, environment, [server.process]
+            )
         sharded = {**environment, "FRAUD_STATE_SHARDS": str(SHARDS)}
         with running_cluster(system_executable(), folder / "cluster") as cluster:
-            results["second_shard"] = _measured(say, "second_shard", folder, log, cluster.url, sharded)
+            results["second_shard"] = _measured(
+                say, "second_shard", folder, log, cluster.url, sharded, list(cluster.servers.values())
+            )
     rate = results["from_nothing"]["payments_per_s"]
     assert isinstance(rate, int)
     return {
@@ -103,7 +113,8 @@ class _Log:
         self._wire = WireFormat()
 
     def fill(self, payments: int) -> None:
-        """Publish more payments, and set the group's offsets behind them."""
+        """Publish more payments, and say that all were decided: by the group's offsets, and by a dead letter for each
+        partition's last payment, which is what a worker believes."""
         publisher = Publisher(self.servers, linger_ms=50, compression="lz4")
         for _ in range(payments):
             publisher.publish(TOPIC, self.next())
@@ -136,11 +147,18 @@ class _Log:
 
     def commit_all(self) -> None:
         consumer = Consumer({"bootstrap.servers": self.servers, "group.id": GROUP, "enable.auto.commit": False})
+        letters = DeadLetters(self._wire, LETTERS, None)
+        publisher = Publisher(self.servers)
         try:
             ends = [
                 TopicPartition(TOPIC, each, consumer.get_watermark_offsets(TopicPartition(TOPIC, each), timeout=30)[1])
                 for each in range(PARTITIONS)
             ]
+            for end in ends:
+                record = Record(b"", b"", Source(end.partition, end.offset - 1, time.time_ns() // 1_000_000))
+                letter = letters.letter(TOPIC, record, "DUPLICATE", "the last of a bench", keep_payload=False)
+                publisher.publish(LETTERS, Outbound(letter.key or b"", letter.value, 0))
+            publisher.flush()
             consumer.commit(offsets=ends, asynchronous=False)
         finally:
             consumer.close()
@@ -187,7 +205,13 @@ def _one_server(folder: Path) -> Iterator[_Server]:
 
 
 def _measured(
-    say: Callable[[str], None], name: str, folder: Path, log: _Log, url: str, environment: dict[str, str]
+    say: Callable[[str], None],
+    name: str,
+    folder: Path,
+    log: _Log,
+    url: str,
+    environment: dict[str, str],
+    holders: Sequence[ServerProcess],
 ) -> dict[str, object]:
     """Start a worker on what the servers hold, and return what its rebuild told, and what was decided meanwhile."""
     before = log.committed()
@@ -201,6 +225,7 @@ def _measured(
         try:
             wait_until(lambda: bool(_events(told, "state_rebuild_started")), DEADLINE_S, f"{name}: the loss")
             started_cpu_s = process_cpu_seconds(worker.pid)
+            redis_cpu_s = sum(process_cpu_seconds(each.pid) for each in holders)
 
             def look() -> None:
                 nonlocal deciding
@@ -214,6 +239,7 @@ def _measured(
                 meanwhile=look,
             )
             cpu_s = process_cpu_seconds(worker.pid) - started_cpu_s
+            redis_cpu_s = sum(process_cpu_seconds(each.pid) for each in holders) - redis_cpu_s
             wait_until(
                 lambda: all(end > before[part] for part, end in log.committed().items()), 120, f"{name}: deciding again"
             )
@@ -228,6 +254,7 @@ def _measured(
         "payments_observed": records,
         "payments_per_s": round(records / seconds),
         "worker_cpu_us": round(cpu_s / max(records, 1) * 1e6, 1),
+        "redis_cpu_us": round(redis_cpu_s / max(records, 1) * 1e6, 1),
         "deciding_partitions_meanwhile": deciding,
         "decided_after": True,
     }
