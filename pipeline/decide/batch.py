@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 from librt.strings import BytesWriter, write_i64_le
+from numpy.typing import NDArray
 
 from pipeline.alerts.catalogue import conflict_alert, mismatch_alert, poison_alert
 from pipeline.alerts.encoding import alert_record
@@ -215,6 +216,7 @@ class Judge:
         state = np.concatenate([observation.state for observation in observations])
         freshness = np.concatenate([observation.freshness for observation in observations])
         positions = np.concatenate([observation.outcomes_position for observation in observations])
+        _refuse_incomplete(len(payments), state, freshness, positions)
         fresh = freshness == Freshness.FRESH
         for place in np.flatnonzero(~fresh).tolist():
             self._set_aside(judged, payments[place].record, Freshness(freshness[place]), now_ms)
@@ -303,6 +305,12 @@ class Judge:
 
 class ObservationWrong(Exception):
     """What was observed of a payment that counts can't be true of it: a fault of ours, which nothing is judged on."""
+
+
+def _refuse_incomplete(count: int, state: Matrix, freshness: NDArray[np.int8], positions: Matrix) -> None:
+    """Raises ObservationWrong. One row too few would be spread over all payments, as numpy does it."""
+    if not (state.shape == (count, len(STATE)) and freshness.shape == positions.shape == (count,)):
+        raise ObservationWrong(f"{len(state)} observations answer {count} payments")
 
 
 def _refuse_impossible(payments: Sequence[Payment], event: Matrix, state: Matrix) -> None:

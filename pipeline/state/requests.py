@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pipeline.domain.context import Label
 from pipeline.domain.features import ACCOUNT_STATE, NONE, SHARED_STATE, STATE
 from pipeline.domain.outcome import PaymentOutcome
-from pipeline.state.coverage import Coverage, enter_unknown
+from pipeline.state.coverage import DECLARED_MONTH, Coverage, enter_unknown
 from pipeline.state.outcomes import TO_ANYONE, Effect, effect_of
 from pipeline.state.state_event import StateEvent, claim_name
 from pipeline.state.windows import DEVICE, IP_ADDRESS, LAYOUT, Freshness, PartitionEvents, PartitionObservation
@@ -37,6 +37,7 @@ SHARED_ROW_LENGTH: Final = 2 + len(SHARED_STATE)
 OUTCOMES_MAX: Final = 256
 """Most outcomes in one call. Each asks Redis up to three times, so that a call takes about a millisecond."""
 _MONTH: Final = ACCOUNT_STATE.index("account_normal_month_minor")
+_IS_NEW: Final = ACCOUNT_STATE.index("is_new_beneficiary")
 _BENEFICIARY, _DECLARED_MONTH = "b", "m"
 _FACT_KINDS: Final = {IP_ADDRESS: "i", DEVICE: "d"}
 
@@ -330,6 +331,7 @@ class Answers:
         self.state = np.full((len(events), len(STATE)), NONE, dtype=np.int64)
         self._declared = np.full(len(events), NONE, dtype=np.int64)
         self._outcomes_position = np.full(len(events), NONE, dtype=np.int64)
+        self._month_blocks = np.zeros(len(events), dtype=np.int64)
         self._coverage = Coverage()
 
     def claimed(self, chunk: Chunk, places: Sequence[int], body: bytes) -> None:
@@ -349,6 +351,8 @@ class Answers:
         rows, places = _rows(chunk, body, ACCOUNT_ROW_LENGTH)
         self.state[places, : len(ACCOUNT_STATE)] = rows[:, 1:-1]
         self._outcomes_position[places] = rows[:, -1]
+        self._month_blocks[places] = rows[:, 1 + _IS_NEW] >> 1
+        self.state[places, _IS_NEW] = rows[:, 1 + _IS_NEW] & 1
 
     def shared(self, chunk: Chunk, body: bytes) -> None:
         """Merge in one shard's reply.
@@ -375,7 +379,8 @@ class Answers:
     def finished(self, label_delay_ms: int) -> PartitionObservation:
         is_declared = self._declared != NONE
         positions = self._outcomes_position
-        enter_unknown(self.state, self._events, is_declared, positions, self._coverage, label_delay_ms)
+        month_blocks = np.where(is_declared, DECLARED_MONTH, self._month_blocks)
+        enter_unknown(self.state, self._events, month_blocks, positions, self._coverage, label_delay_ms)
         month = self.state[:, _MONTH]
         month[:] = np.where(is_declared, self._declared, month)
         return PartitionObservation(self.freshness, self.state, self._outcomes_position)

@@ -72,7 +72,7 @@ EXCEPTIONS_KEPT: Final = 65_536
 takes 8 bytes."""
 
 FAULT_CHARACTERS_MAX: Final = 300
-LEAVERS_MAX: Final = 600
+LEAVERS_MAX: Final = 2_000
 """Payments that leave windows in one call, beside one for each window of each payment that enters; those whose sender
 must be looked up count six times. They take Redis some 2 ms."""
 LOG_KEPT_MS: Final = 45 * DAY_MS

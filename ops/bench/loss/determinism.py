@@ -61,6 +61,8 @@ class Variant(NamedTuple):
     outcomes_held_back: int | None = None  # by the executor, in decisions; None where nothing is executed
 
 
+PARTS: Final = 16
+"""Parts of the log that are published one after the other where outcomes are to come in between."""
 HELD_BACK: Final = 3_000
 """Decisions by which the late executor lags: a fifth of the log, more than a day of its event time."""
 VARIANTS: Final = (
@@ -152,7 +154,9 @@ def _run_variant(stack: RealStack, directory: Path, prefix: str, variant: Varian
     with ExitStack() as executing:
         if held_back is not None:
             executing.enter_context(LateExecutor(servers, prefix, held_back))
-        _decide(servers, prefix, variant, workers)
+            _decide_in_parts(servers, prefix, variant, workers)
+        else:
+            _decide(servers, prefix, variant, workers)
 
 
 def _decide(servers: str, prefix: str, variant: Variant, workers: Sequence[ServerProcess]) -> None:
@@ -169,6 +173,20 @@ def _decide(servers: str, prefix: str, variant: Variant, workers: Sequence[Serve
             workers[0].kill()
             workers[0].start()
         _wait_until_committed(servers, prefix, published)
+
+
+def _decide_in_parts(servers: str, prefix: str, variant: Variant, workers: Sequence[ServerProcess]) -> None:
+    """Publish each part of the log once the one before is decided, so that its outcomes come in between."""
+    log, size, published = _log(variant.records), variant.records // PARTS, 0
+    restarted = {PARTS * (number + 1) // (variant.restarts + 1) for number in range(variant.restarts)}
+    with running(*workers):
+        _wait_until_shared(servers, prefix, variant.slots)
+        for part in range(PARTS):
+            if part in restarted:
+                workers[0].kill()
+                workers[0].start()
+            published += publish(servers, f"{prefix}transactions.v1", islice(log, size))
+            _wait_until_committed(servers, prefix, published)
 
 
 def _wait_until_shared(servers: str, prefix: str, slots: tuple[int, ...]) -> None:
