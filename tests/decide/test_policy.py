@@ -114,8 +114,8 @@ def test_default_policy_says_of_every_feature_what_missing_values_mean_and_what_
         ),
         (", at_most = 7_999 }", " }", "soft.rules.4.when.0: the condition on 'confidence_bp' has neither"),
         (
-            '"account_volume_minor_24h", at_least = 20_000_001, when_none = "does_not_hold", when_unknown = "does_not_hold"',
-            '"account_volume_minor_24h", when_none = "does_not_hold", when_unknown = "does_not_hold"',
+            'at_least = 20_000_001, when_none = "does_not_hold", when_unknown = "does_not_hold"',
+            'when_none = "does_not_hold", when_unknown = "does_not_hold"',
             "hard.rules.7.when.0: the condition on 'account_volume_minor_24h' has neither at_least nor at_most, so it",
         ),
         (
