@@ -231,8 +231,8 @@ def _is_followed(group: RedisSentinels) -> bool:
 def _is_sound(cluster: RedisCluster) -> bool:
     for port in cluster.servers:
         with contextlib.suppress(redis.RedisError):
-            state = _asked(cluster.server_url(port), "CLUSTER", "INFO")
-            if state["cluster_state"] == "ok" and state["cluster_slots_ok"] == "16384":
+            state = str(_asked(cluster.server_url(port), "CLUSTER", "INFO"))
+            if "cluster_state:ok" in state and "cluster_slots_ok:16384" in state:
                 facts = _facts(cluster.server_url(port))
                 if facts["role"] == "master" or facts.get("master_link_status") == "up":
                     continue

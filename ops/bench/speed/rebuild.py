@@ -19,7 +19,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import redis
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from ops.bench.rig.publisher import Publisher
 from ops.bench.rig.services import worker_process
@@ -48,6 +48,7 @@ BEHIND_SHARE: Final = 10
 TRICKLE_PAUSE_S: Final = 0.5
 DEADLINE_S: Final = 4 * 3600.0
 SHARDS: Final = 2
+GROUP_S: Final = 60.0
 GOAL_PER_S: Final = 20_000
 MEMORY_BYTES: Final = 12 * 1024**3
 TOPIC: Final = "transactions.v1"
@@ -159,7 +160,7 @@ class _Log:
                 letter = letters.letter(TOPIC, record, "DUPLICATE", "the last of a bench", keep_payload=False)
                 publisher.publish(LETTERS, Outbound(letter.key or b"", letter.value, 0))
             publisher.flush()
-            consumer.commit(offsets=ends, asynchronous=False)
+            wait_until(lambda: _is_committed(consumer, ends), GROUP_S, "the group's last member leaves")
         finally:
             consumer.close()
 
@@ -170,6 +171,15 @@ class _Log:
             return {each.partition: each.offset for each in consumer.committed(places, timeout=30)}
         finally:
             consumer.close()
+
+
+def _is_committed(consumer: Consumer, ends: list[TopicPartition]) -> bool:
+    """Set the group's offsets; the broker refuses that while a worker that has ended counts as its member."""
+    try:
+        consumer.commit(offsets=ends, asynchronous=False)
+    except KafkaException:
+        return False
+    return True
 
 
 class _Server:
