@@ -94,6 +94,15 @@ class Claim(NamedTuple):
     held: bytes
 
 
+class ChunkRequests(NamedTuple):
+    """The requests about one chunk."""
+
+    chunk: Chunk
+    claims: Sequence[tuple[Request, Sequence[int]]]  # by shard, with the indices of the chunk's events it is about
+    account: Request
+    shared: Sequence[Request]  # by shard
+
+
 class Keys:
     """Names of the keys in Redis. The part in braces decides a key's slot."""
 
@@ -321,6 +330,19 @@ def payment_hash(id_hash: bytes, event_time_ms: int) -> bytes:
 
 def _id_hash(name: str) -> bytes:
     return blake2b(name.encode(), digest_size=ID_HASH_BYTES).digest()
+
+
+def in_groups(requests: Sequence[ChunkRequests]) -> Iterator[list[ChunkRequests]]:
+    """Group the requests into calls; a call takes chunks of up to CHUNK_EVENTS events in all, and at least one."""
+    group: list[ChunkRequests] = []
+    events = 0
+    for request in requests:
+        if group and events + len(request.chunk.events) > CHUNK_EVENTS:
+            yield group
+            group, events = [], 0
+        group.append(request)
+        events += len(request.chunk.events)
+    yield group
 
 
 class Answers:
