@@ -86,11 +86,16 @@ class Request(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """A payment's hold on its id: the field `id_hash` of the hash `bucket` has the value `held`."""
+    """A record's hold on its id: the field `id_hash` of the hash `bucket` has the value `held`.
+
+    Where the record was answered as no first one, `exceptions` says so, and it holds nothing.
+    """
 
     bucket: str
+    exceptions: str
     id_hash: bytes
     held: bytes
+    offset: int
 
 
 class Keys:
@@ -220,7 +225,9 @@ def claims_of(share: PartitionEvents, names: Keys, buckets: int) -> Iterator[Cla
             for place in range(_CLAIMS.size, len(request.body), _CLAIM.size):
                 entry = request.body[place : place + _CLAIM.size]
                 number, claimed = int.from_bytes(entry[:2]), entry[2:-_OFFSET_BYTES]
-                yield Claim(request.keys[number - 1], claimed[:ID_HASH_BYTES], claimed[ID_HASH_BYTES:])
+                offset = int.from_bytes(entry[-_OFFSET_BYTES:])
+                id_hash, held = claimed[:ID_HASH_BYTES], claimed[ID_HASH_BYTES:]
+                yield Claim(request.keys[number - 1], request.keys[1], id_hash, held, offset)
 
 
 def account_request(chunk: Chunk, names: Keys, start: Start) -> Request:

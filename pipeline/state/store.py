@@ -370,10 +370,13 @@ class RedisState:
     async def release_claims(self, batch: Sequence[PartitionEvents]) -> int:
         """Give back the ids of payments that were set aside undecided, so that they can be decided once more.
 
-        Return how many were held. Release only what is committed as set aside: a record that is read again claims anew.
+        Return how many were held: a copy of what was decided before holds none. Release only what is committed as set
+        aside: a record that is read again claims anew.
         """
         claims = [claim for share in batch for claim in claims_of(share, self._keys, self._buckets)]
-        calls = [(_RELEASE, [claim.bucket], (claim.id_hash, claim.held)) for claim in claims]
+        calls: list[_Call] = [
+            (_RELEASE, [each.bucket, each.exceptions], (each.id_hash, each.held, each.offset)) for each in claims
+        ]
         return sum(await self._call(calls)) if calls else 0
 
     async def label(self, label: Label) -> bool:
