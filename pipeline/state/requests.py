@@ -88,11 +88,13 @@ class Request(NamedTuple):
 class Claim(NamedTuple):
     """A record's hold on its id: the field `id_hash` of the hash `bucket` has the value `held`.
 
-    Where the record was answered as no first one, `exceptions` says so, and it holds nothing.
+    Where the record was answered as no first one, `exceptions` says so, and it holds nothing; nor does it where `given`
+    says that it gave its id back.
     """
 
     bucket: str
     exceptions: str
+    given: str
     id_hash: bytes
     held: bytes
     offset: int
@@ -151,6 +153,9 @@ class Keys:
 
     def exceptions(self, shard: int, partition: int) -> str:
         return f"{self._prefix}:{{s{shard}}}exceptions:{partition}"
+
+    def given_back(self, shard: int, partition: int) -> str:
+        return f"{self._prefix}:{{s{shard}}}given:{partition}"
 
     def shared_progress(self, shard: int, partition: int) -> str:
         return f"{self._prefix}:{{s{shard}}}progress:{partition}"
@@ -227,7 +232,8 @@ def claims_of(share: PartitionEvents, names: Keys, buckets: int) -> Iterator[Cla
                 number, claimed = int.from_bytes(entry[:2]), entry[2:-_OFFSET_BYTES]
                 offset = int.from_bytes(entry[-_OFFSET_BYTES:])
                 id_hash, held = claimed[:ID_HASH_BYTES], claimed[ID_HASH_BYTES:]
-                yield Claim(request.keys[number - 1], request.keys[1], id_hash, held, offset)
+                given = names.given_back(shard, chunk.partition)
+                yield Claim(request.keys[number - 1], request.keys[1], given, id_hash, held, offset)
 
 
 def account_request(chunk: Chunk, names: Keys, start: Start) -> Request:

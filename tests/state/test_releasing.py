@@ -50,6 +50,19 @@ def test_a_copy_gives_back_nothing_of_what_the_first_one_holds(
     assert [Freshness.DUPLICATE] == list(observation.freshness)
 
 
+def test_an_id_is_given_back_once_and_then_a_copy_holds_it(redis_state: MakeState) -> None:
+    """I2: poison gave its id back and its copy was decided; a redrive of the poison must not free the copy's id."""
+    store = redis_state()
+    store.observe([share([payment(0)])])
+    assert store.release_claims(share([payment(0)])) == 1
+    copies = [payment(offset, transaction_id="tx-0") for offset in (1, 2)]
+    (observation,) = store.observe([share(copies[:1], start=1)])
+    assert [Freshness.FRESH] == list(observation.freshness)
+    assert store.release_claims(share([payment(0)])) == 0
+    (observation,) = store.observe([share(copies[1:], start=2)])
+    assert [Freshness.DUPLICATE] == list(observation.freshness)
+
+
 def test_poison_that_never_claimed_gives_back_nothing_of_what_a_copy_before_holds(redis_state: MakeState) -> None:
     store = redis_state()
     store.observe([share([payment(0)])])

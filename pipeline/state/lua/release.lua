@@ -1,9 +1,11 @@
 -- Gives back the claims of payments that were set aside undecided; returns how many were held.
--- KEYS: for each its id bucket, and the exceptions of its partition (see claim.lua). ARGV: for each its id hash, its
--- claim, as claim.lua writes them, and its offset.
+-- KEYS: for each its id bucket, the exceptions of its partition (see claim.lua), and the offsets of its partition that
+-- gave theirs back already (a set). ARGV: how long such an offset is kept in ms; then for each its id hash, its claim, as
+-- claim.lua writes them, and its offset.
 -- A record gives back what it claimed itself, and nothing else: a copy of a payment that was decided before holds no id,
 -- although it has the same digest. So a claim of another digest or partition stays, one that is older than the record,
--- and any where the record's answer was an exception. A claim's log time may be later than the record's own.
+-- and any where the record's answer was an exception. A claim's log time may be later than the record's own. A record
+-- gives back once: who holds the id after that is a copy, which may be decided by now.
 
 local DIGEST_BYTES, TIME_AT = 16, 17
 local unpack_at = struct.unpack
@@ -28,10 +30,12 @@ local function is_held(held, claim)
 end
 
 local released = 0
-for place = 1, #KEYS / 2 do
-  local bucket, exceptions = KEYS[2 * place - 1], KEYS[2 * place]
-  local id, claim, offset = ARGV[3 * place - 2], ARGV[3 * place - 1], tonumber(ARGV[3 * place])
-  if is_held(call('HGET', bucket, id), claim) and not is_exception(exceptions, offset) then
+for place = 1, #KEYS / 3 do
+  local bucket, exceptions, given = KEYS[3 * place - 2], KEYS[3 * place - 1], KEYS[3 * place]
+  local id, claim, offset = ARGV[3 * place - 1], ARGV[3 * place], tonumber(ARGV[3 * place + 1])
+  local is_first = call('SADD', given, integer(offset)) == 1
+  call('PEXPIRE', given, ARGV[1])
+  if is_first and is_held(call('HGET', bucket, id), claim) and not is_exception(exceptions, offset) then
     call('HDEL', bucket, id)
     released = released + 1
   end
