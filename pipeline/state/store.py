@@ -64,6 +64,8 @@ EXCEPTIONS_KEPT: Final = 65_536
 """Answers other than FRESH that a shard remembers for each partition, so that a rebuild gives the same ones again; each
 takes 8 bytes."""
 
+GIVEN_KEPT_MS: Final = CLAIM_KEPT_MS + DAY_MS
+"""How long it is remembered which records gave their ids back: longer than a copy of one holds the id."""
 LEAVERS_MAX: Final = 2_000
 """Payments that leave windows in one call, beside one for each window of each payment that enters; those whose sender
 must be looked up count six times. They take Redis some 2 ms."""
@@ -334,10 +336,18 @@ class RedisState(ScriptStore):
     async def release_claims(self, batch: Sequence[PartitionEvents]) -> int:
         """Give back the ids of payments that were set aside undecided, so that they can be decided once more.
 
-        Return how many were held. Release only what is committed as set aside: a record that is read again claims anew.
+        Return how many were held: a copy of what was decided before holds none, and a record gives its id back once.
+        Release only what is committed as set aside: a record that is read again claims anew.
         """
         claims = [claim for share in batch for claim in claims_of(share, self._keys, self._buckets)]
-        calls = [(scripts.RELEASE, [claim.bucket], (claim.id_hash, claim.held)) for claim in claims]
+        calls: list[Call] = [
+            (
+                scripts.RELEASE,
+                [each.bucket, each.exceptions, each.given],
+                (GIVEN_KEPT_MS, each.id_hash, each.held, each.offset),
+            )
+            for each in claims
+        ]
         return sum(await self._call(calls)) if calls else 0
 
     async def label(self, label: Label) -> bool:
