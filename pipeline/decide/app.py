@@ -29,7 +29,7 @@ from pipeline.decide.batch import Judge, SetAside, TopicNames
 from pipeline.decide.breaker_agent import BreakerWatch
 from pipeline.decide.outcomes.topics import OutcomesTopic
 from pipeline.decide.policy import PolicyRefused, parse_new_policy
-from pipeline.decide.rebuild_agent import Rebuild, require_partitions
+from pipeline.decide.rebuild_agent import Rebuild, require_partitioning
 from pipeline.decide.rebuilding.backup_agent import BackupWatch
 from pipeline.decide.rebuilding.partition_agent import Topics
 from pipeline.decide.verdict import Regime, regime
@@ -109,6 +109,7 @@ class Worker:
             self.wire,
             self.context,
             Topics(*map(settings.topic, ("transactions.v1", "decisions.v1", settings.outcomes.topic))),
+            partitioner=settings.partitioner,
             assigned=lambda: self.transactions.assigned_partitions,
             decided=lambda committed: {each.partition: each.offset for each in self.decided.starts(committed)},
             patience_s=settings.state_patience_s,
@@ -135,18 +136,18 @@ class Worker:
     async def prepare(self) -> None:
         """Make sure that the state fits the topics, and let a deployment that has never decided begin with the model.
 
-        Raises PartitionsChanged, or StateUnavailable where the state store stays away for the patience of a worker.
+        Raises PartitioningChanged, or StateUnavailable where the state store stays away for the patience of a worker.
         """
         self._loop = asyncio.get_running_loop()
-        await self._require_partitions()
+        await self._require_partitioning()
         if await asyncio.to_thread(self._has_never_decided):
             await self.breaker.initialise(self.agent.judge.in_force.policy)
 
-    async def _require_partitions(self) -> None:
+    async def _require_partitioning(self) -> None:
         deadline_s = time.monotonic() + min(self.settings.state_patience_s, STATE_PATIENCE_S_MAX)
         while True:
             try:
-                return await require_partitions(self.state, self.partitioning.partitions)
+                return await require_partitioning(self.state, self.settings.partitioner, self.partitioning.partitions)
             except StateUnavailable:
                 if time.monotonic() > deadline_s:
                     raise

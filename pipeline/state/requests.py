@@ -142,8 +142,8 @@ class Keys:
     def lease(self, partition: int) -> str:
         return f"{self._prefix}:{{p{partition}}}rebuilder"
 
-    def partitions(self) -> str:
-        return f"{self._prefix}:{{s0}}partitions"
+    def partitioning(self) -> str:
+        return f"{self._prefix}:{{s0}}partitioning"
 
     def account_progress(self, partition: int) -> str:
         return f"{self._prefix}:{{p{partition}}}progress"

@@ -322,16 +322,17 @@ class RedisState(ScriptStore):
     async def release_lease(self, partition: int) -> None:
         await self._run([("DEL", self._keys.lease(partition))])
 
-    async def hold_partitions(self, partitions: int) -> int:
-        """Record the number of partitions that the state is built for, and return it; the first number stands.
+    async def hold_partitioning(self, partitions: int, partitioner: str) -> tuple[int, str]:
+        """Record how accounts are spread that the state is built for, and return it; what came first stands.
 
-        With another number an account's payments would count on two partitions, so nothing may be counted then.
+        Otherwise an account's payments would count on two partitions, so nothing may be counted then.
         """
-        key = self._keys.partitions()
+        key = self._keys.partitioning()
         (held,) = await self._run([("GET", key)])
         if held is None:
-            _, held = await self._run([("SET", key, partitions, "NX"), ("GET", key)])
-        return int(held)
+            _, held = await self._run([("SET", key, f"{partitions} {partitioner}", "NX"), ("GET", key)])
+        number, name = held.decode().split()
+        return int(number), name
 
     async def release_claims(self, batch: Sequence[PartitionEvents]) -> int:
         """Give back the ids of payments that were set aside undecided, so that they can be decided once more.

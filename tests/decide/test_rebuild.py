@@ -28,6 +28,7 @@ from pipeline.domain.log import Record, Source, Span
 from pipeline.domain.payment import Transaction
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.log_reader import LogReader
+from pipeline.io.partitioner import Partitioner
 from pipeline.state.context_agent import Context
 from pipeline.state.requests import Keys
 from pipeline.state.store import RedisState
@@ -112,6 +113,7 @@ class Scene:
             WIRE,
             context,
             topics,
+            partitioner=Partitioner.CRC32,
             assigned=lambda: self.targets,
             decided=lambda committed: {partition: self.targets[partition] for partition in committed},
             patience_s=PATIENCE_S,

@@ -74,9 +74,10 @@ def test_what_is_not_held_is_given_back_in_vain(redis_state: MakeState) -> None:
     assert (0, 0) == (store.release_claims(share([payment(0)])), store.release_claims(share([])))
 
 
-def test_the_first_number_of_partitions_stands_until_the_state_is_lost(redis_at: str, redis_state: MakeState) -> None:
+def test_the_first_way_to_spread_accounts_stands_until_the_state_is_lost(redis_at: str, redis_state: MakeState) -> None:
     store = redis_state()
-    assert [4, 4, 4] == [store.hold_partitions(each) for each in (4, 6, 4)]
+    asked = (4, "crc32"), (6, "crc32"), (4, "murmur2"), (4, "crc32")
+    assert [(4, "crc32")] * 4 == [store.hold_partitioning(*each) for each in asked]
     with redis.Redis.from_url(redis_at) as client:
         client.flushall()
-    assert 6 == store.hold_partitions(6)
+    assert (6, "murmur2") == store.hold_partitioning(6, "murmur2")
