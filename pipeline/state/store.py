@@ -341,21 +341,16 @@ class RedisState(ScriptStore):
         Release only what is committed as set aside: a record that is read again claims anew.
         """
         claims = [claim for share in batch for claim in claims_of(share, self._keys, self._buckets)]
-        calls: list[Call] = [
-            (
-                scripts.RELEASE,
-                [each.bucket, each.exceptions, each.given],
-                (GIVEN_KEPT_MS, each.id_hash, each.held, each.offset),
-            )
-            for each in claims
-        ]
+        calls: list[Call] = []
+        for each in claims:
+            keys, given = [each.bucket, each.exceptions, each.given], (each.id_hash, each.held, each.offset)
+            calls.append((scripts.RELEASE, keys, (GIVEN_KEPT_MS, *given)))
         return sum(await self._call(calls)) if calls else 0
 
     async def label(self, label: Label) -> bool:
         """Mark the payment, in the windows that hold it and in those that it will enter; False where none holds it."""
         key = self._keys.beneficiary(label.beneficiary_account_id)
-        arguments = label_arguments(label)
-        (answer,) = await self._call([(scripts.LABEL, [key], arguments)])
+        (answer,) = await self._call([(scripts.LABEL, [key], label_arguments(label))])
         return bool(answer)
 
     async def upsert_account(self, account: Account, place: LogPlace) -> None:
