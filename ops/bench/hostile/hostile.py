@@ -79,7 +79,7 @@ def run(
 
 
 def _faults(figures: Figures, peaceful_per_s: float | None, is_quick: bool) -> list[str]:
-    """What falls short. Of a quick run times and shares say nothing, as few payments pass beside a cold broker."""
+    """Return what falls short. A quick run's times and shares say nothing: few payments pass, beside a cold broker."""
     faults = []
     if figures["is_stuck"]:
         faults.append(f"stuck with {figures['left']:,} records left")
