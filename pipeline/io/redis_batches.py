@@ -39,6 +39,10 @@ _KEYLESS: Final = frozenset({"SCRIPT", "PING", "ECHO", "CLIENT"})
 Command = tuple[Any, ...]
 
 
+class ConnectionsChanged(Exception):
+    """A batch was only to go over connections that are there no more; it may have been carried out in part."""
+
+
 class _Share(NamedTuple):
     """The part of a batch that goes to one server."""
 
@@ -49,7 +53,8 @@ class _Share(NamedTuple):
 class _Request:
     """A batch, and what is known of it so far."""
 
-    def __init__(self, commands: Sequence[Command]) -> None:
+    def __init__(self, commands: Sequence[Command], connections: int | None) -> None:
+        self.connections = connections  # that were made when nothing was new; None where a new one may be used
         self.packed = [hiredis.pack_command(command) for command in commands]
         self.replies: list[Any] = [None] * len(commands)
         self.waiting: Sequence[int] = range(len(commands))  # places that are to be sent
@@ -78,6 +83,8 @@ class RedisBatches:
         self._known: tuple[str, ...] = ()  # masters of a cluster when it was last found
         self._finding = asyncio.Lock()
         self._lines: dict[str, Line] = {}
+        self.connections = 0
+        """Number of connections that were made so far."""
 
     async def topology(self) -> Topology:
         """Return what the servers are. Raises RedisError, OSError or TimeoutError where that can't be found out."""
@@ -86,14 +93,17 @@ class RedisBatches:
         async with asyncio.timeout(self._timeout_s):
             return (await self._find()).topology
 
-    async def run(self, commands: Sequence[Command], *, is_repeatable: bool = True) -> list[Any]:
+    async def run(
+        self, commands: Sequence[Command], *, is_repeatable: bool = True, connections: int | None = None
+    ) -> list[Any]:
         """Return the replies; that of a command that failed is its ResponseError.
 
         is_repeatable: the commands may be carried out twice. Others are not sent again where a connection fails before
-        it brings the reply. Raises RedisError, OSError or TimeoutError where no replies can be had; some commands may
-        still have been carried out.
+        it brings the reply. connections: raise ConnectionsChanged before one is used that was made after so many.
+        Raises RedisError, OSError or TimeoutError where no replies can be had; some commands may still have been
+        carried out.
         """
-        request = _Request(commands)
+        request = _Request(commands, connections)
         losses, pauses = 0, iter(PAUSES_S)
         async with asyncio.timeout(self._timeout_s):
             while True:
@@ -147,6 +157,7 @@ class RedisBatches:
         line = self._lines.get(node)
         if line is None or line.is_closed:
             line = self._lines[node] = Line(node)
+            self.connections += 1
         return line
 
     async def _exchange(self, layout: Layout, request: _Request) -> bool:
@@ -173,7 +184,7 @@ class RedisBatches:
 
     async def _exchange_with_one(self, layout: Layout, request: _Request) -> bool:
         (node,) = layout.masters
-        line = self._line_to(node)
+        line = self._line_of(node, request)
         try:
             request.replies = await line.exchange(request.packed, len(request.packed))
         except BaseException:
@@ -188,7 +199,13 @@ class RedisBatches:
 
     async def _share(self, share: _Share, request: _Request) -> list[Any]:
         packed = [request.packed[place] for place in share.places]
-        return await self._line_to(share.node).exchange(packed, len(packed))
+        return await self._line_of(share.node, request).exchange(packed, len(packed))
+
+    def _line_of(self, node: str, request: _Request) -> Line:
+        line = self._line_to(node)
+        if request.connections is not None and request.connections != self.connections:
+            raise ConnectionsChanged
+        return line
 
     def _taken(self, share: _Share, answers: Sequence[Any], request: _Request) -> set[int]:
         """Take in a server's replies; return the places that are to be sent again."""

@@ -2,6 +2,8 @@
 
 Invariants
 1. Of the statements that are not withdrawn, the newest holds; of two as new, the one that is later in the log.
+   Within a partition the offset says which record is later, because clocks of brokers differ and those of publishers
+   run backwards. Log time says it only between partitions.
 2. A withdrawal takes back every statement before it in the log, and none after it, in whichever order they are read:
    live, read again, or replayed beside the live reading. (A replay hands in withdrawals first.)
 3. A statement that is newer than its own record can be pins nothing: any later one replaces it.
@@ -22,6 +24,19 @@ class LogPlace(NamedTuple):
 
     log_time_ms: int
     offset: int
+    partition: int = 0
+    incarnation: int = 0  # of the topic: a topic that was made anew counts its offsets from 0 again
+
+    def is_before(self, other: LogPlace) -> bool:
+        """Return whether a record here stands before one there; NOWHERE is before every record."""
+        if NOWHERE in (self, other):
+            return other != NOWHERE
+        if self.partition != other.partition:
+            return (self.log_time_ms, self.partition) < (other.log_time_ms, other.partition)
+        return (self.incarnation, self.offset) < (other.incarnation, other.offset)
+
+
+NOWHERE: Final = LogPlace(0, 0)
 
 
 class _Fact(NamedTuple):
@@ -31,15 +46,11 @@ class _Fact(NamedTuple):
     withdrawn: LogPlace  # by the last withdrawal
 
 
-_NOWHERE: Final = LogPlace(0, 0)
-"""Before the place of any record."""
-
-
 class Facts:
     """The facts of one kind, by entity. `absent` is the value where nothing was stated, or it was withdrawn."""
 
     def __init__(self, absent: int) -> None:
-        self._nothing = _Fact(-1, absent, _NOWHERE, _NOWHERE)
+        self._nothing = _Fact(-1, absent, NOWHERE, NOWHERE)
         self._facts: dict[Hashable, _Fact] = {}
 
     def __getitem__(self, entity: Hashable) -> int:
@@ -47,14 +58,16 @@ class Facts:
 
     def state(self, entity: Hashable, value: int, observed_at_ms: int, place: LogPlace) -> None:
         held = self._facts.get(entity, self._nothing)
-        is_older = (observed_at_ms, place) < (held.observed_at_ms, held.stated)
-        if held.withdrawn < place and not (is_older and _is_possible(held)):
+        is_older = observed_at_ms < held.observed_at_ms or (
+            observed_at_ms == held.observed_at_ms and place.is_before(held.stated)
+        )
+        if held.withdrawn.is_before(place) and not (is_older and _is_possible(held)):
             self._facts[entity] = _Fact(observed_at_ms, value, place, held.withdrawn)
 
     def withdraw(self, entity: Hashable, place: LogPlace) -> None:
         held = self._facts.get(entity, self._nothing)
-        if held.withdrawn < place:
-            left = held if place < held.stated else self._nothing
+        if held.withdrawn.is_before(place):
+            left = held if place.is_before(held.stated) else self._nothing
             self._facts[entity] = left._replace(withdrawn=place)
 
 

@@ -133,7 +133,7 @@ class Keys:
     def is_mark(self, key: str) -> bool:
         """Return whether a key says that something is whole, so that it may only stand beside what it speaks of."""
         name = key.rpartition("}")[2]
-        return name in ("ready", "progress", "claims", "outcomes") or name.startswith("progress:")
+        return name in ("ready", "progress", "claims", "outcomes", "context") or name.startswith("progress:")
 
     def everything(self) -> str:
         """Return the pattern of all keys of this layout."""
@@ -183,6 +183,16 @@ class Keys:
 
     def fact(self, kind: str, entity: str) -> str:
         return self.shared(self.shard(entity), _FACT_KINDS[kind]) + entity
+
+    def context(self, shard: int) -> str:
+        """Return the key of how far the context topics were taken in under a shard's tag."""
+        return f"{self._prefix}:{{s{shard}}}context"
+
+    def labels_waiting(self, shard: int) -> str:
+        return f"{self._prefix}:{{s{shard}}}labels"
+
+    def labels_lease(self) -> str:
+        return f"{self._prefix}:{{s0}}labels-looker"
 
     def refusal_told(self, topic: str, partition: int) -> str:
         return f"{self._prefix}:{{s0}}refused:{topic}:{partition}"

@@ -45,6 +45,10 @@ OBSERVE: Final = _script(
 )
 OUTCOMES: Final = _script(_text("calls", "progress", "withdrawn", "outcomes"))
 LABEL: Final = _script(_text("calls", "packed_log", "beneficiary", "label"))
-NEWEST: Final = _script(_text("newest"))
+TAKE_LABEL: Final = _script(
+    _text("calls", "context") + _function("label", "packed_log", "beneficiary") + _text("take_label")
+)
+NEWEST: Final = _script(_text("context", "newest"))
+PASS_CONTEXT: Final = _script(_text("context", "pass_context"))
 RELEASE: Final = _script(_text("calls", "release"))
-ALL: Final = (CLAIM, ACCOUNTS, SHARED, OBSERVE, OUTCOMES, LABEL, NEWEST, RELEASE)
+ALL: Final = (CLAIM, ACCOUNTS, SHARED, OBSERVE, OUTCOMES, LABEL, TAKE_LABEL, NEWEST, PASS_CONTEXT, RELEASE)

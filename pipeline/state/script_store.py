@@ -41,15 +41,17 @@ class ScriptStore:
         lines = [[line.partition(":") for line in bytes(reply).decode().splitlines()] for reply in replies]
         return [{name: value for name, found, value in each if found} for each in lines]
 
-    async def _call(self, calls: Sequence[Call], before: Sequence[Command] = ()) -> list[Any]:
-        """Return the replies to the commands `before`, then those to the calls."""
+    async def _call(
+        self, calls: Sequence[Call], before: Sequence[Command] = (), connections: int | None = None
+    ) -> list[Any]:
+        """Return the replies to the commands `before`, then those to the calls; `connections` as for RedisBatches."""
         scripts = [("EVALSHA", script.sha, len(keys), *keys, *arguments) for script, keys, arguments in calls]
         commands = [*before, *scripts]
         try:
-            return await self._run(commands)
+            return await self._run(commands, connections)
         except NoScriptError:
             await self._run([("SCRIPT", "LOAD", script.text) for script in ALL])
-            return await self._run(commands)  # payments counted before the missing script are not counted again
+            return await self._run(commands, connections)  # payments counted before the missing script are not counted again
 
     async def _is_cluster(self) -> bool:
         try:
@@ -57,10 +59,10 @@ class ScriptStore:
         except (RedisError, OSError) as error:
             raise StateUnavailable(f"Redis can't be reached: {type(error).__name__}") from error
 
-    async def _run(self, commands: Sequence[Command]) -> list[Any]:
+    async def _run(self, commands: Sequence[Command], connections: int | None = None) -> list[Any]:
         """Return the replies. Raises NoScriptError, StateUnavailable or StateFault; none quotes a key (I10)."""
         try:
-            replies = await self._redis.run(commands)
+            replies = await self._redis.run(commands, connections=connections)
         except (RedisError, OSError) as error:
             raise StateUnavailable(f"Redis can't be reached: {type(error).__name__}") from error
         if failures := [reply for reply in replies if isinstance(reply, ResponseError)]:

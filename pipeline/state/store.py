@@ -14,13 +14,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from struct import Struct
 from typing import Final, NamedTuple
 
-from pipeline.domain.context import Account, Label, RiskSignal, RiskSignalKind
 from pipeline.domain.features import ACCOUNT_PAYMENTS_MAX, BENEFICIARY_PAYMENTS_MAX, NONE
 from pipeline.domain.outcome import PaymentOutcome
-from pipeline.domain.refusals import FUTURE_TOLERANCE_MS
 from pipeline.io.redis_batches import Command, RedisBatches
 from pipeline.state import script_files as scripts
-from pipeline.state.facts import LogPlace
+from pipeline.state.context_store import ContextStore
 from pipeline.state.outcomes import PAYEES_SEARCHED_MAX, WITHDRAWN_KEPT_MS, WITHDRAWN_MAX
 from pipeline.state.periods import ACCOUNT_BENEFICIARIES_MAX, DAY_MS, LABEL_WINDOWS_MS
 from pipeline.state.requests import (
@@ -35,12 +33,11 @@ from pipeline.state.requests import (
     claim_request,
     claims_of,
     in_groups,
-    label_arguments,
     outcomes_request,
     shared_request,
 )
 from pipeline.state.script_files import Call
-from pipeline.state.script_store import ScriptStore, StateFault, StateUnavailable
+from pipeline.state.script_store import StateFault, StateUnavailable
 from pipeline.state.survey import Survey
 from pipeline.state.windows import (
     CLAIM_KEPT_MS,
@@ -73,7 +70,6 @@ LOG_KEPT_MS: Final = 45 * DAY_MS
 """How far a worker may lag behind the log: records are kept that long by default."""
 
 _OFFSET: Final = Struct("<q")
-_PLACE: Final = Struct(">qq")
 
 
 class Prepared(NamedTuple):
@@ -97,7 +93,7 @@ _AnswersBy = Mapping[int, Answers]
 """Partition → the answers about its share of a batch so far."""
 
 
-class RedisState(ScriptStore):
+class RedisState(ContextStore):
     """Exact state features of payments, each counted once."""
 
     def __init__(
@@ -118,8 +114,8 @@ class RedisState(ScriptStore):
         beneficiary_kept_ms: how long after its last payment Redis drops a beneficiary; None for as long as its windows
         reach, as a worker sees them that lags by LOG_KEPT_MS, and the day that it isn't renewed in.
         """
-        super().__init__(RedisBatches(url, timeout_s=timeout_s))
-        self._keys, self._shards, self._buckets = Keys(prefix, shards), range(shards), claim_buckets
+        super().__init__(RedisBatches(url, timeout_s=timeout_s), Keys(prefix, shards))
+        self._buckets = claim_buckets
         self._claim_limits = (CLAIM_KEPT_MS, EXCEPTIONS_KEPT)
         self._label_delay_ms = label_delay_days * DAY_MS
         if beneficiary_kept_ms is None:
@@ -180,14 +176,14 @@ class RedisState(ScriptStore):
         """Do the rest of `observe`.
 
         when_ready: where what the batch's features come from was never built as a whole (see `mark_ready`), count
-        nothing and raise StateLost.
+        nothing and raise StateLost; where context may have been lost (see `trust_context`), raise ContextUnsure.
         """
         answers = {share.partition: Answers(share.events) for share in prepared.batch}
         if len(self._shards) == 1 and not await self._is_cluster():
             await self._observe_at_once(prepared, answers, when_ready)
         else:
             await self._claim(prepared, answers, when_ready)
-            await self._count(prepared, answers)
+            await self._count(prepared, answers, when_ready)
         if prepared.is_silent:
             return []
         if not prepared.is_passing:
@@ -313,11 +309,7 @@ class RedisState(ScriptStore):
 
         Two may for a moment believe it; what one has observed, the other passes over.
         """
-        key = self._keys.lease(partition)
-        taken, held = await self._run([("SET", key, holder, "NX", "PX", lease_ms), ("GET", key)])
-        if taken is None and held == holder.encode():
-            await self._run([("PEXPIRE", key, lease_ms)])
-        return bool(held == holder.encode())
+        return await self._take_lease(self._keys.lease(partition), holder, lease_ms)
 
     async def release_lease(self, partition: int) -> None:
         await self._run([("DEL", self._keys.lease(partition))])
@@ -347,43 +339,6 @@ class RedisState(ScriptStore):
             calls.append((scripts.RELEASE, keys, (GIVEN_KEPT_MS, *given)))
         return sum(await self._call(calls)) if calls else 0
 
-    async def label(self, label: Label) -> bool:
-        """Mark the payment, in the windows that hold it and in those that it will enter; False where none holds it."""
-        key = self._keys.beneficiary(label.beneficiary_account_id)
-        (answer,) = await self._call([(scripts.LABEL, [key], label_arguments(label))])
-        return bool(answer)
-
-    async def upsert_account(self, account: Account, place: LogPlace) -> None:
-        """Take in what an account declares, as `facts` says; None takes a declaration back."""
-        month = account.normal_month_gbp_minor
-        key = self._keys.declared_month(account.account_id)
-        await self._state_fact(key, account.updated_at_ms, NONE if month is None else month, place)
-
-    async def upsert_risk_signal(self, signal: RiskSignal, place: LogPlace) -> None:
-        """Take in the fraud reports of an entity, as `facts` says; an address is in its canonical spelling."""
-        key = self._keys.fact(signal.kind, signal.entity)
-        await self._state_fact(key, signal.observed_at_ms, signal.fraud_reports, place)
-
-    async def withdraw_account(self, account_id: str, place: LogPlace) -> None:
-        """Take back what an account declared before `place`: none is declared then."""
-        await self._state_fact(self._keys.declared_month(account_id), None, NONE, place)
-
-    async def withdraw_risk_signal(self, kind: RiskSignalKind, entity: str, place: LogPlace) -> None:
-        """Take back the reports of an entity that were made before `place`: there are 0 then."""
-        await self._state_fact(self._keys.fact(kind, entity), None, 0, place)
-
-    async def refusal_told(self, topic: str, partition: int) -> LogPlace | None:
-        """Return the place of the last context record of a partition whose refusal has been told."""
-        [text] = await self._run([("GET", self._keys.refusal_told(topic, partition))])
-        return None if text is None else LogPlace(*_PLACE.unpack(text))
-
-    async def tell_refusal(self, topic: str, partition: int, place: LogPlace) -> None:
-        await self._run([("SET", self._keys.refusal_told(topic, partition), _PLACE.pack(*place))])
-
-    async def _state_fact(self, key: str, observed_at_ms: int | None, value: int, place: LogPlace) -> None:
-        observed_at = "" if observed_at_ms is None else observed_at_ms
-        await self._call([(scripts.NEWEST, [key], (observed_at, value, *place, FUTURE_TOLERANCE_MS))])
-
     async def close(self) -> None:
         await self._redis.close()
 
@@ -396,7 +351,8 @@ class RedisState(ScriptStore):
         requests, is_stopped = prepared.requests, False
         while requests:
             groups = list(in_groups(requests))[: 1 if is_stopped else None]
-            replies = await self._call([self._observing(group, when_ready) for group in groups])
+            call = self._call_trusting if when_ready else self._call
+            replies = await call([self._observing(group, when_ready) for group in groups])
             through = 0
             for group, replies_of_group in zip(groups, replies, strict=True):
                 if not replies_of_group:
@@ -440,14 +396,15 @@ class RedisState(ScriptStore):
         calls = [(scripts.CLAIM, request.keys, (request.body, *self._claim_limits)) for _, request, _ in asked]
         keys = [self._keys.ready(shard) for shard in self._shards]
         keys += [self._keys.account_ready(share.partition) for share in prepared.batch]
-        replies = await self._call(calls, [("EXISTS", key) for key in keys])
+        call = self._call_trusting if when_ready else self._call
+        replies = await call(calls, [("EXISTS", key) for key in keys])
         is_ready, replies = all(replies[: len(keys)]), replies[len(keys) :]
         for (chunk, _, places), reply in zip(asked, replies, strict=True):
             answers[chunk.partition].claimed(chunk, places, await self._body(chunk, reply))
         if when_ready and not is_ready:
             raise StateLost(prepared.batch[0].partition, None)
 
-    async def _count(self, prepared: Prepared, answers: _AnswersBy) -> None:
+    async def _count(self, prepared: Prepared, answers: _AnswersBy, when_ready: bool) -> None:
         """Count what is FRESH. The next batch's claim notices state that was lost after this one's."""
         asked: list[_Asked] = []
         for chunk, _, account, shared in prepared.requests:
@@ -459,11 +416,12 @@ class RedisState(ScriptStore):
                 call = (scripts.SHARED, request.keys, (request.body, *self._shared_limits, freshness))
                 asked.append(_Asked(chunk, call, answer.shared))
         while asked:
-            asked = await self._count_on(asked)
+            asked = await self._count_on(asked, when_ready)
 
-    async def _count_on(self, asked: Sequence[_Asked]) -> list[_Asked]:
+    async def _count_on(self, asked: Sequence[_Asked], when_ready: bool) -> list[_Asked]:
         """Return what must be asked again: the calls that stopped early, and those behind that don't follow on."""
-        replies = await self._call([each.call for each in asked])
+        ask = self._call_trusting if when_ready else self._call
+        replies = await ask([each.call for each in asked])
         again: list[_Asked] = []
         for each, reply in zip(asked, replies, strict=True):
             if again and reply[0] == _LOST:

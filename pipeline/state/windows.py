@@ -83,6 +83,13 @@ class StateLost(Exception):
         self.partition, self.resume_from = partition, resume_from
 
 
+class ContextUnsure(Exception):
+    """A server may have lost context that was taken in: it must be compared with the log before anything is counted."""
+
+    def __init__(self) -> None:
+        super().__init__("the connections to the state store are new, and context was not compared with the log since")
+
+
 class SnapshotPruned(Exception):
     """A snapshot was asked for that was committed and dropped long ago, so the asker no longer owns the partition."""
 

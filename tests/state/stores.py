@@ -61,11 +61,11 @@ class TornRedisState(RedisState):
 
     commands_left: int | None = None
 
-    async def _run(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    async def _run(self, commands: Sequence[tuple[Any, ...]], connections: int | None = None) -> list[Any]:
         if self.commands_left is None or self.commands_left >= len(commands):
             if self.commands_left is not None:
                 self.commands_left -= len(commands)
-            return await super()._run(commands)
+            return await super()._run(commands, connections)
         sent, self.commands_left = commands[: self.commands_left], None
         if sent:
             await super()._run(sent)
@@ -121,6 +121,7 @@ class SyncRedisState:
     def is_ready(self) -> bool:
         try:
             nothing = self.state.prepare([PartitionEvents(0, 0, 0, 0, [])])
+            self.state.trust_context(self._runner.run(self.state.connect()))
             self._runner.run(self.state.observe_prepared(nothing, when_ready=True))
         except StateLost:
             return False
