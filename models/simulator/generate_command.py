@@ -97,7 +97,7 @@ def publish_event(
             publisher.publish(settings.topic("accounts.v1"), event.account_id.encode(), value, 0)
         case RiskSignal():
             value = wire.encode(event)
-            publisher.publish(settings.topic("risk_signals.v1"), event.entity.encode(), value, 0)
+            publisher.publish(settings.topic("risk_signals.v1"), event.key.encode(), value, 0)
         case Label():
             named_label = event._replace(transaction_id=f"{run}-{event.transaction_id}")
             value = wire.encode(named_label)

@@ -40,6 +40,7 @@ from pipeline.io.dead_letters import DeadLetters
 from pipeline.io.health import state_page
 from pipeline.io.kafka.appender import DELIVERY_S, Appender, AsyncAppender
 from pipeline.io.kafka.batch_channel import BatchChannel
+from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.kafka.context_transport import read_committed, record_of_event
 from pipeline.io.kafka.faust_credentials import faust_credentials
 from pipeline.io.kafka.log_reader import LogReader
@@ -50,12 +51,15 @@ from pipeline.io.settings import Beginning, Settings
 from pipeline.io.watchdog import Pulse, Watch, end_process
 from pipeline.resume.decided_topics import DecidedLog, DecidedTopics
 from pipeline.state.context_agent import CONTEXT_TOPICS, Context
+from pipeline.state.context_store import LABELS
+from pipeline.state.labels_agent import WaitingLabels
 from pipeline.state.store import RedisState, StateUnavailable
 
 AGENT_ID = f"decide/{__version__}"
 RELOAD_INTERVAL_S = 2.0
 BREAKER_INTERVAL_S = 1.0
 BACKUP_INTERVAL_S = 60.0
+CONTEXT_INTERVAL_S = 1.0
 START_LIMIT_S = 60.0
 """Until the predecessor is fenced; twice librdkafka's own timeout for that."""
 STATE_PATIENCE_S_MAX = 45.0
@@ -91,7 +95,11 @@ class Worker:
         self.alerts = AlertPublisher(self.appender.append, self.wire, settings.topic("alerts.v1"))
         self.breaker = BreakerWatch(BreakerStore(settings.redis_url, settings.state_prefix))
         self.context = Context(self.state, self.wire, self._open_reader, settings.topic)
+        self.context.tell_of_label = self._refuse_label
         self.partitioning = partitioning_of(settings)
+        self.waiting_labels = WaitingLabels(
+            self.state, self.context, self._open_reader, settings.topic, self.partitioning.of
+        )
         self.transactions = TransactionLog.of(settings, self._starts_of)
         self.decided = DecidedLog(
             self._open_reader,
@@ -133,6 +141,22 @@ class Worker:
     def _letter_of(self, each: SetAside) -> Outgoing:
         topic, keep_payload = self.settings.topic("transactions.v1"), each.keep_payload
         return self.dead_letters.letter(topic, each.record, each.code, each.detail, keep_payload=keep_payload)
+
+    async def _refuse_label(self, record: Record, refusal: Refusal) -> None:
+        await self.refuse_context(LABELS, record, refusal)
+
+    async def refuse_context(self, topic_name: str, record: Record, refusal: Refusal) -> None:
+        """Write the dead letter of a context record; `topic_name` is without its prefix."""
+        log.warning("context_refused", topic=topic_name, code=refusal.code, detail=refusal.detail)
+        await self.appender.append([self.dead_letters.letter(topic_name, record, *refusal)])
+
+    async def look_at_context(self) -> None:
+        """Compare context with the log where some may be lost, and look for the payments of labels that wait."""
+        try:
+            await self.context.look()
+            await self.waiting_labels.look()
+        except (StateUnavailable, BrokerFailed) as error:  # whoever decides holds, or gives up, by itself
+            log.warning("context_not_looked_at", error=type(error).__name__, why=str(error))
 
     async def prepare(self) -> None:
         """Make sure that the state fits the topics, and let a deployment that has never decided begin with the model.
@@ -415,6 +439,14 @@ def _add_timers(app: faust.App, worker: Worker) -> None:
 
 
 def _add_context(app: faust.App, worker: Worker) -> None:
+    @app.on_partitions_assigned.connect
+    async def assigned(*_: Any, **__: Any) -> None:
+        worker.context.reading_anew()
+
+    @app.timer(CONTEXT_INTERVAL_S)
+    async def look() -> None:
+        await worker.look_at_context()
+
     for topic_name in CONTEXT_TOPICS:
         app.agent(app.topic(worker.settings.topic(topic_name)), name=topic_name)(_context_agent(worker, topic_name))
 
@@ -425,8 +457,7 @@ def _context_agent(worker: Worker, topic_name: str) -> Any:
             record = record_of_event(event)
 
             async def tell(refusal: Refusal, record: Record = record) -> None:
-                log.warning("context_refused", topic=topic_name, code=refusal.code, detail=refusal.detail)
-                await worker.appender.append([worker.dead_letters.letter(topic_name, record, *refusal)])
+                await worker.refuse_context(topic_name, record, refusal)
 
             try:
                 await worker.context.take_in(topic_name, record, worker.settings.state_patience_s, tell)

@@ -2,7 +2,8 @@
 
 A failure of the world holds the batch: without the state store a republished payment can't be told from a new one, so
 nothing may be decided (ADR 0002). A store that is away is waited for; one that lost something is rebuilt from the log.
-Where only accounts of some partitions were lost, these are set aside until they are whole, and the others go on. A
+Where only accounts of some partitions were lost, these are set aside until they are whole, and the others go on. Where
+a connection is new, its server may have lost context, which is compared with the log before anything is counted. A
 fault of ours (StateFault) is neither: it leaves, and the batch is tried in parts.
 """
 
@@ -23,7 +24,7 @@ from pipeline.decide.rebuild_agent import Rebuild
 from pipeline.domain.log import Span
 from pipeline.io.kafka.transaction_log import Batch, TransactionLog
 from pipeline.state.store import Prepared, RedisState, StateUnavailable
-from pipeline.state.windows import PartitionObservation, SnapshotPruned, StateLost
+from pipeline.state.windows import ContextUnsure, PartitionObservation, SnapshotPruned, StateLost
 
 HOLD_BACKOFF_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 REBUILDS_MAX: Final = 5
@@ -79,7 +80,7 @@ class Observer:
         self._beside: set[asyncio.Task[None]] = set()  # rebuilds of partitions that were set aside
 
     def ask(self, prepared: Prepared) -> Coroutine[Any, Any, Observations]:
-        """Redis' answer, without holding; raises StateLost, SnapshotPruned or StateUnavailable."""
+        """Redis' answer, without holding; raises ContextUnsure, StateLost, SnapshotPruned or StateUnavailable."""
         return self._state.observe_prepared(prepared, when_ready=True)
 
     async def observe(
@@ -91,7 +92,7 @@ class Observer:
         Raises BatchDropped or StateGivenUp.
         """
         if asked is not None:
-            with contextlib.suppress(StateLost, SnapshotPruned, StateUnavailable):
+            with contextlib.suppress(ContextUnsure, StateLost, SnapshotPruned, StateUnavailable):
                 return await self._with_modes(subject.judge, ahead, asked)
         started_s = time.perf_counter()
         try:
@@ -103,13 +104,21 @@ class Observer:
 
     async def _hold_until_observed(self, subject: Subject, ahead: Ahead) -> tuple[Observations, ModesOf | None]:
         deadline_s = time.monotonic() + self._patience_s
-        rebuilds, waits, is_lost = 0, 0, False
+        rebuilds, waits, is_lost, is_unsure = 0, 0, False, False
         while True:
             try:
+                if is_unsure:
+                    await self._compare_context()
+                    is_unsure, deadline_s = False, time.monotonic() + self._patience_s
                 if is_lost:
                     await self._restore(subject, ahead)
                     is_lost, deadline_s = False, time.monotonic() + self._patience_s
                 return await self._with_modes(subject.judge, ahead, self.ask(subject.prepared))
+            except ContextUnsure as unsure:
+                rebuilds += 1
+                if rebuilds > REBUILDS_MAX:
+                    raise StateGivenUp("context became unsure again while it was compared with the log") from unsure
+                is_unsure = True
             except StateLost as lost:
                 rebuilds += 1
                 if rebuilds > REBUILDS_MAX:
@@ -131,6 +140,11 @@ class Observer:
         if not ahead.is_judged():
             return await answer, None
         return await asyncio.gather(answer, self._breaker.modes(judge.in_force))
+
+    async def _compare_context(self) -> None:
+        self.is_holding = True
+        metrics.STATE_HOLDS.labels("context").inc()
+        await self._rebuild.compare_context()
 
     async def _restore(self, subject: Subject, ahead: Ahead) -> None:
         """Rebuild the state up to where the spans start; the commit before it must be through by then.

@@ -82,6 +82,10 @@ class Rebuild:
         survey = await self._state.survey(list(everywhere))
         return not plan(survey, everywhere, targets).is_shared_lost
 
+    async def compare_context(self) -> None:
+        """Take in the context that the log has and the state lacks. Raises StateUnavailable or BrokerFailed."""
+        await self._context.compare()
+
     async def run(self, judge: Judge, targets: Mapping[int, int]) -> None:
         """Make the store hold all below the targets (partition → offset), and below what was decided elsewhere.
 

@@ -28,6 +28,18 @@ class RiskSignal(NamedTuple):
     fraud_reports: int
     observed_at_ms: int
 
+    @property
+    def key(self) -> str:
+        """The key of its record: the kind goes in front, as a device may be named like an address.
+
+        The key of an address holds it in its canonical spelling (`canonical_ip_address`); compaction compares bytes.
+        """
+        return signal_key(self.kind, self.entity)
+
+
+def signal_key(kind: RiskSignalKind, entity: str) -> str:
+    return f"{kind}:{entity}"
+
 
 class Label(NamedTuple):
     """The truth about a payment, as a value of `labels.v1`; fields in the order of `schemas/label.v1.avsc`."""

@@ -2,6 +2,9 @@
 
 At-least-once delivery is enough: of statements about an entity the newest holds, a withdrawal takes back those before
 it (`facts`), and a label marks the same payment however often it comes.
+
+Each record is taken in in its turn: the state holds how far every partition was taken in, and refuses what doesn't
+follow on. What it lacks is read again from the log, whoever's reading the records were part of.
 """
 
 from __future__ import annotations
@@ -9,22 +12,47 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
+from typing import Final, NamedTuple
+
+import structlog
 
 from pipeline.domain.context import Account, Label, RiskSignal
 from pipeline.domain.log import Record
-from pipeline.domain.refusals import Refusal, RefusalCode
+from pipeline.domain.refusals import FUTURE_TOLERANCE_MS, Refusal, RefusalCode
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.log_reader import Extent, LogReader
-from pipeline.state.context_checks import AccountWithdrawn, RiskSignalsWithdrawn, checked, withdrawn
+from pipeline.state.context_checks import AccountWithdrawn, RiskSignalWithdrawn, checked, withdrawn
+from pipeline.state.context_store import ACCOUNTS, LABELS, SIGNALS, ContextBehind, LabelFate, Turn, WaitingLabel
 from pipeline.state.facts import LogPlace
 from pipeline.state.store import RedisState, StateUnavailable
 
-CONTEXT_TOPICS: Final = ("accounts.v1", "risk_signals.v1", "labels.v1")
+CONTEXT_TOPICS: Final = (ACCOUNTS, SIGNALS, LABELS)
 """Topics of context, in the order in which a rebuild replays them."""
-_WITHDRAWN_FROM: Final = ("accounts.v1", "risk_signals.v1")
 RECORDS_MAX: Final = 1000
 RETRY_INTERVAL_S: Final = 0.25
+COMPARED_MAX: Final = 5
+"""Comparisons with the log after which connections that change all the time are an outage."""
+UNMATCHED: Final = Refusal(RefusalCode.LABEL_UNMATCHED, "no payment with this id is in the beneficiary's windows")
+NO_ROOM: Final = Refusal(
+    RefusalCode.LABEL_UNMATCHED,
+    "its payment was not observed yet, and too many labels wait for theirs already; publish it again",
+)
+
+PAYMENTS: Final = "transactions.v1"
+NEVER_MS: Final = 1 << 48
+
+Tell = Callable[[Refusal], Awaitable[None]]
+
+log = structlog.get_logger("context")
+
+
+class Reading(NamedTuple):
+    """A reading of a context partition beside the live one."""
+
+    topic: str
+    partition: int
+    is_beginning: bool  # nothing before its start can be had any more
+    waiting_since_ms: int = 0  # labels that are older by the log's time don't wait for their payments
 
 
 class Context:
@@ -38,52 +66,107 @@ class Context:
         """Keep what to read with. full_name: gives a topic's name with its prefix."""
         self._state, self._open_reader, self._full_name = state, open_reader, full_name
         self._decode: Mapping[str, Callable[[bytes | None], Account | RiskSignal | Label | Refusal]] = {
-            "accounts.v1": wire.decode_account,
-            "risk_signals.v1": wire.decode_risk_signal,
-            "labels.v1": wire.decode_label,
+            ACCOUNTS: wire.decode_account,
+            SIGNALS: wire.decode_risk_signal,
+            LABELS: wire.decode_label,
         }
+        self._next: dict[tuple[str, int], int] = {}  # offset behind the last record that this worker was given
+        self._known: dict[tuple[str, int], int] = {}  # the furthest position that this worker knows of
+        self._comparing = asyncio.Lock()
+        self.tell_of_label: Callable[[Record, Refusal], Awaitable[None]] = _log_of_label
+        """Tells of a label that can't wait, or waited in vain; it is set later."""
 
-    async def apply(self, topic: str, record: Record) -> Refusal | None:
-        """Take in one record; a Refusal says why it can't be used. Raises StateUnavailable."""
+    async def apply(
+        self, topic: str, record: Record, turn: Turn | None = None, *, may_wait: bool = True
+    ) -> Refusal | None:
+        """Take in one record; a Refusal says why it can't be used. A label waits for its payment, where it may.
+
+        turn: None for a record that is handed in ahead of its turn; it moves no position, and its label doesn't wait.
+        Raises StateUnavailable, or ContextBehind where records before it are missing.
+        """
         place = _place_of(record)
-        match self._read(topic, record):
+        match self.content_of(topic, record):
             case Account() as account:
-                await self._state.upsert_account(account, place)
+                await self._state.upsert_account(account, place, turn)
             case RiskSignal() as signal:
-                await self._state.upsert_risk_signal(signal, place)
+                await self._state.upsert_risk_signal(signal, place, turn)
             case Label() as label:
-                if not await self._state.label(label):
-                    why = "no payment with this id is in the beneficiary's windows"
-                    return Refusal(RefusalCode.LABEL_UNMATCHED, why)
+                return await self._label(label, record, turn, may_wait)
             case AccountWithdrawn(account_id):
-                await self._state.withdraw_account(account_id, place)
-            case RiskSignalsWithdrawn(entities):
-                for kind, entity in entities:
-                    await self._state.withdraw_risk_signal(kind, entity, place)
+                await self._state.withdraw_account(account_id, place, turn)
+            case RiskSignalWithdrawn(kind, entity):
+                await self._state.withdraw_risk_signal(kind, entity, place, turn)
             case Refusal() as refusal:
+                if turn is not None:
+                    await self._state.pass_context(topic, place, turn)
                 return refusal
         return None
 
-    async def take_in(
-        self, topic: str, record: Record, patience_s: float, tell: Callable[[Refusal], Awaitable[None]]
-    ) -> None:
-        """Call `apply`, and `tell` of a refusal, once for each record however often it is delivered.
+    def content_of(
+        self, topic: str, record: Record
+    ) -> Account | RiskSignal | Label | AccountWithdrawn | RiskSignalWithdrawn | Refusal:
+        """Return what a record comes to."""
+        if record.value is None:
+            return withdrawn(topic, record)
+        content = self._decode[topic](record.value)
+        return content if isinstance(content, Refusal) else checked(content, record)
 
-        While the state store is away it is tried again, for at most `patience_s`; then StateUnavailable is raised. A
-        worker that ends between telling and remembering it, which is one command to the store, tells once more.
+    async def take_in(self, topic: str, record: Record, patience_s: float, tell: Tell) -> None:
+        """Call `apply` in the record's turn, and `tell` of a refusal, once for each record however often it comes.
+
+        What the state lacks before the record is read from the log first. While the state store is away it is tried
+        again, for at most `patience_s`; then StateUnavailable is raised. A worker that ends between telling and
+        remembering it, which is one command to the store, tells once more.
         """
         deadline = time.monotonic() + patience_s
         while True:
             try:
-                refusal = await self.apply(topic, record)
+                refusal = await self._apply_in_turn(topic, record)
                 if refusal is not None and not await self._is_told(topic, record):
                     await tell(refusal)
-                    await self._state.tell_refusal(topic, record.source.partition, _place_of(record))
+                    await self._state.tell_refusal(topic, _place_of(record))
                 return
             except StateUnavailable:
                 if time.monotonic() > deadline:
                     raise
                 await asyncio.sleep(RETRY_INTERVAL_S)
+
+    def reading_anew(self) -> None:
+        """Note that partitions are assigned anew: the next record of each need not follow the last one."""
+        self._next.clear()
+
+    async def compare(self) -> None:
+        """Take in whatever the log has and the state lacks; then payments may be counted over today's connections.
+
+        Raises StateUnavailable, TopicMissing, BrokerAway or BrokerFailed.
+        """
+        async with self._comparing:
+            for _ in range(COMPARED_MAX):
+                if self._state.is_context_trusted:
+                    return
+                connections = await self._state.connect()
+                if (
+                    await self._state.survey([])
+                ).is_shared_ready:  # else a rebuild replays all, and says when it's done
+                    log.info("context_compared", records=await self._take_in_missing())
+                if self._state.trust_context(connections):
+                    return
+        raise StateUnavailable("the connections to Redis change all the time")
+
+    async def look(self) -> None:
+        """Compare with the log where the state may have lost something, or has less than this worker knows of.
+
+        Raises what `compare` raises.
+        """
+        for topic in CONTEXT_TOPICS:
+            held = await self._state.context_positions(topic)
+            lacking = [each for (its, each), known in self._known.items() if its == topic and held.get(each, 0) < known]
+            if lacking:
+                log.error("context_lost", topic=topic, partitions=sorted(lacking))
+                self._known = {place: known for place, known in self._known.items() if place[0] != topic}
+                self._state.distrust_context()
+            self._know(topic, held)
+        await self.compare()
 
     async def replay(self) -> int:
         """Take in all context that the log keeps once more; return how many records were read.
@@ -94,36 +177,119 @@ class Context:
         """
         count = 0
         with self._open_reader() as reader:
+            undecided_ms = await self._undecided_since_ms(reader)
             for topic in CONTEXT_TOPICS:
+                held = await self._state.context_positions(topic)
                 extents = await asyncio.to_thread(reader.extents, self._full_name(topic))
                 for partition, extent in extents.items():
-                    if topic in _WITHDRAWN_FROM:
-                        await self._replay_partition(topic, reader, partition, extent, _is_tombstone)
-                    count += await self._replay_partition(topic, reader, partition, extent, _is_any)
+                    await self._begin_anew_if_made_anew(topic, partition, held.get(partition, 0), extent)
+                    if topic != LABELS:
+                        await self._withdraw_ahead(topic, reader, partition, extent)
+                    reading = Reading(topic, partition, is_beginning=True, waiting_since_ms=undecided_ms)
+                    count += await self._read_on(reading, reader, extent.low, extent.high)
+                    self._know(topic, {partition: extent.high})
         return count
 
-    async def _replay_partition(
-        self, topic: str, reader: LogReader, partition: int, extent: Extent, is_wanted: Callable[[Record], bool]
-    ) -> int:
-        count, offset, is_at_end = 0, extent.low, False
+    async def _apply_in_turn(self, topic: str, record: Record) -> Refusal | None:
+        partition, offset, _ = record.source
+        place = topic, partition
+        turn = Turn(min(self._next.get(place, offset), offset))
+        try:
+            refusal = await self.apply(topic, record, turn)
+        except ContextBehind as behind:
+            log.warning("context_behind", topic=topic, partition=partition, position=behind.position, offset=offset)
+            with self._open_reader() as reader:
+                low = (await asyncio.to_thread(reader.extents, self._full_name(topic), [partition]))[partition].low
+                start = max(behind.position, low)
+                reading = Reading(topic, partition, is_beginning=start > behind.position)
+                await self._read_on(reading, reader, start, offset)
+            refusal = await self.apply(topic, record, Turn(offset))
+        self._next[place] = offset + 1
+        self._know(topic, {partition: offset + 1})
+        return refusal
+
+    def _know(self, topic: str, held: Mapping[int, int]) -> None:
+        for partition, position in held.items():
+            self._known[topic, partition] = max(self._known.get((topic, partition), 0), position)
+
+    async def _take_in_missing(self) -> int:
+        """Read each partition from where the state stands to its end, as it is now; return the number of records."""
+        count = 0
+        with self._open_reader() as reader:
+            for topic in CONTEXT_TOPICS:
+                held = await self._state.context_positions(topic)
+                extents = await asyncio.to_thread(reader.extents, self._full_name(topic))
+                for partition, extent in extents.items():
+                    position = held.get(partition, 0)
+                    if await self._begin_anew_if_made_anew(topic, partition, position, extent):
+                        position = extent.low
+                    start = max(position, extent.low)
+                    reading = Reading(topic, partition, is_beginning=start > position)
+                    count += await self._read_on(reading, reader, start, extent.high)
+                    self._know(topic, {partition: extent.high})
+        return count
+
+    async def _begin_anew_if_made_anew(self, topic: str, partition: int, position: int, extent: Extent) -> bool:
+        if position <= extent.high:
+            return False
+        log.error("context_topic_made_anew", topic=topic, partition=partition, position=position, end=extent.high)
+        await self._state.begin_context_anew(topic, partition, position, extent.low)
+        self._known.pop((topic, partition), None)
+        return True
+
+    async def _read_on(self, reading: Reading, reader: LogReader, start: int, end: int) -> int:
+        """Take in the records from `start` to `end`. Refusals are told by the worker that has them delivered."""
+        topic, partition, is_beginning, since_ms = reading
+        count, offset, name = 0, start, self._full_name(topic)
+        while offset < end:
+            found = await asyncio.to_thread(reader.read_range, name, partition, offset, end, RECORDS_MAX, _itself)
+            for record in found.taken:
+                may_wait = record.source.timestamp_ms >= since_ms
+                await self.apply(topic, record, Turn(offset, is_beginning), may_wait=may_wait)
+                offset = record.source.offset + 1
+            count += len(found.taken)
+            after = end if found.is_at_end else found.end_offset
+            await self._state.reach_context(topic, partition, offset, after, is_beginning=is_beginning)
+            offset = after
+        return count
+
+    async def _undecided_since_ms(self, reader: LogReader) -> int:
+        """Return the log time since which labels may be about payments that were not observed yet.
+
+        Of all labels before it, those whose payment isn't there have waited for it already.
+        """
+        name, times_ms = self._full_name(PAYMENTS), [NEVER_MS]
+        extents = await asyncio.to_thread(reader.extents, name)
+        survey = await self._state.survey(list(extents))
+        for partition, (low, high) in extents.items():
+            start = max(survey.reached(partition) or 0, low)
+            if start < high:
+                found = await asyncio.to_thread(reader.read_range, name, partition, start, high, 1, _itself)
+                times_ms += [record.source.timestamp_ms - FUTURE_TOLERANCE_MS for record in found.taken]
+        return min(times_ms)
+
+    async def _withdraw_ahead(self, topic: str, reader: LogReader, partition: int, extent: Extent) -> None:
+        offset, name, is_at_end = extent.low, self._full_name(topic), extent.low >= extent.high
         while not is_at_end:
             found = await asyncio.to_thread(
-                reader.read_range, self._full_name(topic), partition, offset, extent.high, RECORDS_MAX, _itself
+                reader.read_range, name, partition, offset, extent.high, RECORDS_MAX, _itself
             )
             for record in found.taken:
-                if is_wanted(record):
+                if record.value is None:
                     await self.apply(topic, record)
             offset, is_at_end = found.end_offset, found.is_at_end
-            count += len(found.taken)
-        return count
 
-    def _read(
-        self, topic: str, record: Record
-    ) -> Account | RiskSignal | Label | AccountWithdrawn | RiskSignalsWithdrawn | Refusal:
-        if record.value is None:
-            return withdrawn(topic, record)
-        content = self._decode[topic](record.value)
-        return content if isinstance(content, Refusal) else checked(content, record)
+    async def _label(self, label: Label, record: Record, turn: Turn | None, may_wait: bool) -> Refusal | None:
+        if turn is None:
+            return None if await self._state.label(label) else UNMATCHED
+        waiting = WaitingLabel(record, time.time_ns() // 1_000_000) if may_wait else None
+        match await self._state.take_label(label, _place_of(record), turn, waiting):
+            case LabelFate.NO_ROOM:
+                await self.tell_of_label(record, NO_ROOM)
+                return None
+            case LabelFate.UNMATCHED:
+                return UNMATCHED
+        return None
 
     async def _is_told(self, topic: str, record: Record) -> bool:
         """Offset and time both: a topic that was made anew begins at 0 again, and times may run backwards."""
@@ -132,16 +298,13 @@ class Context:
 
 
 def _place_of(record: Record) -> LogPlace:
-    return LogPlace(record.source.timestamp_ms, record.source.offset)
-
-
-def _is_tombstone(record: Record) -> bool:
-    return record.value is None
-
-
-def _is_any(_record: Record) -> bool:
-    return True
+    partition, offset, log_time_ms = record.source
+    return LogPlace(log_time_ms, offset, partition)
 
 
 def _itself(record: Record) -> Record:
     return record
+
+
+async def _log_of_label(record: Record, refusal: Refusal) -> None:
+    log.warning("label_refused", partition=record.source.partition, offset=record.source.offset, **refusal._asdict())

@@ -1,8 +1,8 @@
 """What a record of a context topic comes to: something to take in, a withdrawal, or a refusal.
 
 Invariants
-1. A record is taken in only where its key names the entity that its value is about, so that the log keeps the latest
-   of each entity, and a withdrawal finds it.
+1. A record is taken in only where its key names the entity that its value is about, and in the one spelling that it
+   has, so that the log keeps the latest of each entity and of no other, and a withdrawal finds it.
 2. No time that is taken in is outside 2015 to 2048, or more than 5 minutes ahead of the record's own.
 3. No refusal quotes a value of the record (I10).
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from pipeline.domain.context import Account, Label, RiskSignal, RiskSignalKind
+from pipeline.domain.context import Account, Label, RiskSignal, RiskSignalKind, signal_key
 from pipeline.domain.features import ACCOUNT_PAYMENTS_MAX
 from pipeline.domain.log import Record
 from pipeline.domain.payment import AMOUNT_MINOR_MAX
@@ -28,14 +28,22 @@ NORMAL_MONTH_MINOR_MAX: Final = ACCOUNT_PAYMENTS_MAX * AMOUNT_MINOR_MAX
 """As much as all payments of an account in 30 days can come to: below 2^53, the largest integer that Lua holds."""
 
 
+_KEYS: Final = " or ".join(signal_key(kind, "...") for kind in RiskSignalKind)
+_NOT_CANONICAL: Final = Refusal(
+    RefusalCode.KEY_MISMATCH,
+    "the key's address is not in its canonical spelling: RFC 5952's, in lower case and shortened, and where an IPv4"
+    " address stands in it (mapped, NAT64, 6to4, Teredo) that one as a.b.c.d",
+)
+"""It doesn't quote the right key, because a refusal is in the clear and an address is personal."""
+
+
 class AccountWithdrawn(NamedTuple):
     account_id: str
 
 
-class RiskSignalsWithdrawn(NamedTuple):
-    """A key doesn't say whether it is an address or a device, so both that it can be are withdrawn."""
-
-    entities: tuple[tuple[RiskSignalKind, str], ...]
+class RiskSignalWithdrawn(NamedTuple):
+    kind: RiskSignalKind
+    entity: str
 
 
 def checked(content: Account | RiskSignal | Label, record: Record) -> Account | RiskSignal | Label | Refusal:
@@ -51,9 +59,8 @@ def checked(content: Account | RiskSignal | Label, record: Record) -> Account | 
         case RiskSignal(kind, entity, fraud_reports, observed_at_ms):
             named = _entity(kind, entity)
             refusal = (
-                _key_refusal(record, entity)
+                (named if isinstance(named, Refusal) else _signal_key_refusal(record, kind, entity, named))
                 or _number_refusal("fraud_reports", fraud_reports, None)
-                or (named if isinstance(named, Refusal) else None)
                 or _time_refusal(record, observed_at_ms=observed_at_ms)
             )
             if not isinstance(named, Refusal):
@@ -67,7 +74,7 @@ def checked(content: Account | RiskSignal | Label, record: Record) -> Account | 
     return content if refusal is None else refusal
 
 
-def withdrawn(topic: str, record: Record) -> AccountWithdrawn | RiskSignalsWithdrawn | Refusal:
+def withdrawn(topic: str, record: Record) -> AccountWithdrawn | RiskSignalWithdrawn | Refusal:
     """What a record without a value, a tombstone, takes back. `topic` is without its prefix."""
     if topic not in ("accounts.v1", "risk_signals.v1"):
         why = "a tombstone here names a beneficiary and no payment; take a label back by another, with fraud = false"
@@ -80,17 +87,32 @@ def withdrawn(topic: str, record: Record) -> AccountWithdrawn | RiskSignalsWithd
         return refusal
     if topic == "accounts.v1":
         return _identifier_refusal(key) or AccountWithdrawn(key)
-    named = [(kind, _entity(kind, key)) for kind in RiskSignalKind]
-    entities = tuple((kind, entity) for kind, entity in named if not isinstance(entity, Refusal))
-    if entities:
-        return RiskSignalsWithdrawn(entities)
-    return Refusal(RefusalCode.IDENTIFIER_INVALID, "the key of a tombstone is neither an address nor a device")
+    return _signal_withdrawn(key)
+
+
+def _signal_withdrawn(key: str) -> RiskSignalWithdrawn | Refusal:
+    name, _, entity = key.partition(":")
+    kind = next((each for each in RiskSignalKind if each == name), None)
+    if kind is None:
+        return Refusal(RefusalCode.IDENTIFIER_INVALID, f"the key of a tombstone is none of {_KEYS}")
+    named = _entity(kind, entity)
+    if isinstance(named, Refusal):
+        return named
+    return RiskSignalWithdrawn(kind, named) if named == entity else _NOT_CANONICAL
 
 
 def _key_refusal(record: Record, entity: str) -> Refusal | None:
     if record.key == entity.encode():
         return None
     return Refusal(RefusalCode.KEY_MISMATCH, "the record's key is not the entity that its value is about")
+
+
+def _signal_key_refusal(record: Record, kind: RiskSignalKind, entity: str, named: str) -> Refusal | None:
+    if record.key == signal_key(kind, named).encode():
+        return None
+    if record.key == signal_key(kind, entity).encode():
+        return _NOT_CANONICAL
+    return Refusal(RefusalCode.KEY_MISMATCH, f"the record's key is not what its value is about, as {_KEYS}")
 
 
 def _identifier_refusal(*identifiers: str) -> Refusal | None:

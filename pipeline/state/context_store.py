@@ -1,12 +1,13 @@
 """The part of the state store that holds context: facts, labels, and how far the log of either was taken in.
 
 Invariants
-1. Under every shard's tag stands how far each partition of each context topic was taken in, moved by the same script that
-   changes what the record says there. So a tag that lost a record has lost the position too, and says so.
-2. A record that doesn't follow on is refused (ContextBehind), and nothing is changed: what is missing before it must come
-   first, or the position would hide it.
-3. Nothing is counted with context over a connection by which the positions were not compared with the log (ContextUnsure).
-   A server that lost acknowledged writes has closed its connections, or another one has taken its place.
+1. Under every shard's tag stands how far each partition of each context topic was taken in, moved by the same script
+   that changes what the record says there. So a tag that lost a record has lost the position too, and says so.
+2. A record that doesn't follow on is refused (ContextBehind), and nothing is changed: what is missing before it must
+   come first, or the position would hide it.
+3. No payment is decided by what came over a connection by which the positions were not compared with the log
+   (ContextUnsure). A server that lost acknowledged writes has closed its connections, or another one has taken its
+   place.
 """
 
 from __future__ import annotations
@@ -35,11 +36,13 @@ WAITING_MAX: Final = 65_536
 """Most labels of a shard that wait for their payments: some 20 MB. More come of an outage of days only."""
 WAITING_READ: Final = 512
 """Labels that one step of a look at those that wait reads."""
+TOLD_KEPT_S: Final = 7 * 86_400
+"""How long it is remembered that a label waited in vain. Kafka delivers it again after seconds, if at all."""
 
 _MOVE: Final = Struct(">HIHIHIB")
 _POSITION: Final = Struct(">HIHHI")
 _PLACE: Final = Struct(">qq")
-_WAITING: Final = Struct(">qH")
+_WAITING: Final = Struct(">qqH")
 
 
 class ContextBehind(Exception):
@@ -62,7 +65,13 @@ class LabelFate(IntEnum):
 
     NO_ROOM = 0  # its payment isn't there, and too many labels wait
     MARKED = 1
-    WAITS = 2  # for its payment; or it did so, when it was first read
+    WAITS = 2  # for its payment; or it did so in vain, and that was told
+    UNMATCHED = 3  # its payment isn't there, and it doesn't wait
+
+
+class WaitingLabel(NamedTuple):
+    record: Record
+    since_ms: int
 
 
 class _How(IntEnum):
@@ -122,7 +131,7 @@ class ContextStore(ScriptStore):
 
     async def pass_context(self, topic: str, place: LogPlace, turn: Turn) -> None:
         """Move the position over a record that changes nothing. Raises ContextBehind."""
-        await self._in_turn(topic, place, turn)
+        await self._move(topic, place.partition, _turn(topic, place, turn))
 
     async def reach_context(self, topic: str, partition: int, first: int, last: int, *, is_beginning: bool) -> None:
         """Move the position from `first` to `last`, between which the log has no record. Raises ContextBehind."""
@@ -160,36 +169,33 @@ class ContextStore(ScriptStore):
         (answer,) = await self._call([(scripts.LABEL, [key], label_arguments(label))])
         return bool(answer)
 
-    async def take_label(self, label: Label, record: Record, place: LogPlace, turn: Turn) -> LabelFate:
-        """Mark the payment, or let the label wait for it; `record` is what `waiting_labels` returns. One that was read
-        before doesn't wait again. Raises ContextBehind.
+    async def take_label(self, label: Label, place: LogPlace, turn: Turn, waiting: WaitingLabel | None) -> LabelFate:
+        """Mark the payment, or let the label wait for it as `waiting`; None where it may not.
+
+        One that was read before doesn't wait again. Raises ContextBehind.
         """
-        shard = self._keys.shard(label.beneficiary_account_id)
-        move = _turn(LABELS, place, turn)
-        text = _WAITING.pack(place.log_time_ms, len(record.key or b"")) + (record.key or b"") + (record.value or b"")
+        shard, name = self._keys.shard(label.beneficiary_account_id), f"{place.partition}:{place.offset}"
         keys = [
             self._keys.beneficiary(label.beneficiary_account_id),
             self._keys.context(shard),
             self._keys.labels_waiting(shard),
+            self._keys.label_told(shard, name),
         ]
-        call = (
-            scripts.TAKE_LABEL,
-            keys,
-            (*label_arguments(label), move, f"{place.partition}:{place.offset}", text, WAITING_MAX),
-        )
+        move, text = _turn(LABELS, place, turn), b"" if waiting is None else _waiting_text(waiting)
+        call = (scripts.TAKE_LABEL, keys, (*label_arguments(label), move, name, text, WAITING_MAX))
         return LabelFate(await self._move(LABELS, place.partition, move, call, shard))
 
-    async def waiting_labels(self, shard: int, cursor: int) -> tuple[int, dict[str, Record]]:
+    async def waiting_labels(self, shard: int, cursor: int) -> tuple[int, dict[str, WaitingLabel]]:
         """Return some of the labels of a shard that wait, by name, and where the next step goes on; 0 at the end."""
         scanned = ("HSCAN", self._keys.labels_waiting(shard), cursor, "COUNT", WAITING_READ)
         ((following, pairs),) = await self._run([scanned])
-        return int(following), {
-            name.decode(): _waiting_record(name.decode(), text)
-            for name, text in zip(pairs[::2], pairs[1::2], strict=True)
-        }
+        names = [name.decode() for name in pairs[::2]]
+        return int(following), {name: _waiting_label(name, text) for name, text in zip(names, pairs[1::2], strict=True)}
 
-    async def end_waiting(self, shard: int, name: str) -> None:
-        await self._run([("HDEL", self._keys.labels_waiting(shard), name)])
+    async def end_waiting(self, shard: int, name: str, *, is_told: bool) -> None:
+        """Let a label wait no more. is_told: it waited in vain, and people know."""
+        told: list[Command] = [("SET", self._keys.label_told(shard, name), 1, "EX", TOLD_KEPT_S)] if is_told else []
+        await self._run([*told, ("HDEL", self._keys.labels_waiting(shard), name)])
 
     async def count_waiting(self) -> list[int]:
         """Return how many labels wait, by shard."""
@@ -203,7 +209,7 @@ class ContextStore(ScriptStore):
     async def refusal_told(self, topic: str, partition: int) -> LogPlace | None:
         """Return the place of the last context record of a partition whose refusal has been told."""
         [text] = await self._run([("GET", self._keys.refusal_told(topic, partition))])
-        return None if text is None else LogPlace(*_PLACE.unpack(text), partition)
+        return None if text is None else LogPlace(*_PLACE.unpack(text), partition=partition)
 
     async def tell_refusal(self, topic: str, place: LogPlace) -> None:
         text = _PLACE.pack(place.log_time_ms, place.offset)
@@ -215,9 +221,7 @@ class ContextStore(ScriptStore):
             await self._run([("PEXPIRE", key, lease_ms)])
         return bool(held == holder.encode())
 
-    async def _month(
-        self, account_id: str, at_ms: int | None, value: int, place: LogPlace, turn: Turn | None
-    ) -> None:
+    async def _month(self, account_id: str, at_ms: int | None, value: int, place: LogPlace, turn: Turn | None) -> None:
         key, shard = self._keys.declared_month(account_id), self._keys.shard(account_id)
         await self._state_fact(ACCOUNTS, key, shard, at_ms, value, place, turn)
 
@@ -237,9 +241,6 @@ class ContextStore(ScriptStore):
             await self._call([call])
         else:
             await self._move(topic, place.partition, move, call, shard)
-
-    async def _in_turn(self, topic: str, place: LogPlace, turn: Turn) -> None:
-        await self._move(topic, place.partition, _turn(topic, place, turn))
 
     async def _move(
         self, topic: str, partition: int, move: bytes, call: Call | None = None, its_shard: int | None = None
@@ -270,10 +271,11 @@ def _move(topic: str, partition: int, first: int, last: int, log_time_ms: int, h
     return _MOVE.pack(*numbers, log_time_ms >> 32, log_time_ms & 0xFFFFFFFF, how) + f"{topic}:{partition}".encode()
 
 
-def _positions(reply: Sequence[bytes], topic: str) -> Mapping[int, int]:
-    """Return by partition the positions in one topic, from a hash of all."""
+def _positions(reply: Mapping[bytes, bytes] | Sequence[bytes], topic: str) -> Mapping[int, int]:
+    """Return by partition the positions in one topic, from a hash of all as either version of the protocol gives it."""
+    pairs = reply.items() if isinstance(reply, Mapping) else zip(reply[::2], reply[1::2], strict=True)
     found: dict[int, int] = {}
-    for name, text in zip(reply[::2], reply[1::2], strict=True):
+    for name, text in pairs:
         its_topic, _, partition = name.decode().rpartition(":")
         if its_topic == topic:
             upper, lower, *_ = _POSITION.unpack_from(text)
@@ -281,8 +283,14 @@ def _positions(reply: Sequence[bytes], topic: str) -> Mapping[int, int]:
     return found
 
 
-def _waiting_record(name: str, text: bytes) -> Record:
-    log_time_ms, key_bytes = _WAITING.unpack_from(text)
+def _waiting_text(label: WaitingLabel) -> bytes:
+    key, value, (_, _, log_time_ms) = label.record
+    return _WAITING.pack(log_time_ms, label.since_ms, len(key or b"")) + (key or b"") + (value or b"")
+
+
+def _waiting_label(name: str, text: bytes) -> WaitingLabel:
+    log_time_ms, since_ms, key_bytes = _WAITING.unpack_from(text)
     partition, _, offset = name.partition(":")
     value_at = _WAITING.size + key_bytes
-    return Record(text[_WAITING.size : value_at], text[value_at:], Source(int(partition), int(offset), log_time_ms))
+    source = Source(int(partition), int(offset), log_time_ms)
+    return WaitingLabel(Record(text[_WAITING.size : value_at], text[value_at:], source), since_ms)

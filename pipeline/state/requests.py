@@ -191,6 +191,9 @@ class Keys:
     def labels_waiting(self, shard: int) -> str:
         return f"{self._prefix}:{{s{shard}}}labels"
 
+    def label_told(self, shard: int, name: str) -> str:
+        return f"{self._prefix}:{{s{shard}}}label-told:{name}"
+
     def labels_lease(self) -> str:
         return f"{self._prefix}:{{s0}}labels-looker"
 

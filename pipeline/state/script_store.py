@@ -51,7 +51,9 @@ class ScriptStore:
             return await self._run(commands, connections)
         except NoScriptError:
             await self._run([("SCRIPT", "LOAD", script.text) for script in ALL])
-            return await self._run(commands, connections)  # payments counted before the missing script are not counted again
+            return await self._run(
+                commands, connections
+            )  # payments counted before the missing script are not counted again
 
     async def _is_cluster(self) -> bool:
         try:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from struct import Struct
 from typing import Final, NamedTuple
 
-from pipeline.domain.features import ACCOUNT_PAYMENTS_MAX, BENEFICIARY_PAYMENTS_MAX, NONE
+from pipeline.domain.features import ACCOUNT_PAYMENTS_MAX, BENEFICIARY_PAYMENTS_MAX
 from pipeline.domain.outcome import PaymentOutcome
 from pipeline.io.redis_batches import Command, RedisBatches
 from pipeline.state import script_files as scripts

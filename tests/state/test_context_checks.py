@@ -10,7 +10,7 @@ from pipeline.domain.refusals import FUTURE_TOLERANCE_MS, Refusal, RefusalCode
 from pipeline.state.context_checks import (
     NORMAL_MONTH_MINOR_MAX,
     AccountWithdrawn,
-    RiskSignalsWithdrawn,
+    RiskSignalWithdrawn,
     checked,
     withdrawn,
 )
@@ -20,7 +20,7 @@ ACCOUNT = Account("acc-1", NOON_MS, 160_000)
 SIGNAL = RiskSignal(RiskSignalKind.DEVICE, "device-1", 3, NOON_MS)
 ADDRESS = RiskSignal(RiskSignalKind.IP_ADDRESS, "192.0.2.1", 3, NOON_MS)
 LABEL = Label("tx-1", "acc-1", "payee-1", NOON_MS - 1, True, NOON_MS, "desk")
-KEYS = {Account: "account_id", RiskSignal: "entity", Label: "beneficiary_account_id"}
+KEYS = {Account: "account_id", RiskSignal: "key", Label: "beneficiary_account_id"}
 MICROSECONDS = NOON_MS * 1000
 SECONDS = NOON_MS // 1000
 
@@ -93,7 +93,13 @@ def test_a_record_without_a_usable_time_of_its_own_is_refused(
 
 
 @pytest.mark.parametrize("content", [ACCOUNT, SIGNAL, ADDRESS, LABEL])
-@pytest.mark.parametrize("key", [None, b"", b"other", b"\xff", b"192.0.2.1 ", b"::ffff:192.0.2.1"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        None, b"", b"other", b"\xff", b"192.0.2.1", b"device-1", b"DEVICE:other", b"DEVICE:192.0.2.1",
+        b"IP_ADDRESS:device-1", b"IP_ADDRESS:192.0.2.1 ", b"IP_ADDRESS:::ffff:192.0.2.1", b"ip_address:192.0.2.1",
+    ],
+)  # fmt: skip
 def test_a_key_that_names_another_entity_is_refused(content: Account | RiskSignal | Label, key: bytes | None) -> None:
     assert code(content, record(key)) is RefusalCode.KEY_MISMATCH
 
@@ -119,10 +125,27 @@ def test_junk_is_refused(content: Account | RiskSignal | Label, expected: Refusa
     assert code(content) is expected
 
 
-@pytest.mark.parametrize("spelling", ["::ffff:192.0.2.1", "::ffff:c000:201", "64:ff9b::c000:201", "192.0.2.1"])
+SPELLINGS = ["::ffff:192.0.2.1", "::ffff:c000:201", "64:ff9b::c000:201", "2002:c000:201::"]
+
+
+@pytest.mark.parametrize("spelling", [*SPELLINGS, "192.0.2.1"])
 def test_a_report_on_any_spelling_of_an_address_is_one_on_the_address(spelling: str) -> None:
+    assert checked(ADDRESS._replace(entity=spelling), keyed(ADDRESS)) == ADDRESS
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_a_key_in_another_spelling_is_refused_since_compaction_would_keep_both(spelling: str) -> None:
     signal = ADDRESS._replace(entity=spelling)
-    assert checked(signal, keyed(signal)) == ADDRESS
+    for answer in (checked(signal, keyed(signal)), withdrawn("risk_signals.v1", record(signal.key))):
+        assert isinstance(answer, Refusal)
+        assert answer.code is RefusalCode.KEY_MISMATCH
+        assert "canonical spelling" in answer.detail
+
+
+def test_a_device_that_is_named_like_an_address_has_another_key() -> None:
+    device = SIGNAL._replace(entity=ADDRESS.entity)
+    assert checked(device, keyed(device)) == device
+    assert keyed(device).key != keyed(ADDRESS).key
 
 
 def test_a_tombstone_of_an_account_withdraws_what_it_declared() -> None:
@@ -130,19 +153,10 @@ def test_a_tombstone_of_an_account_withdraws_what_it_declared() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "entities"),
-    [
-        ("device-1", {(RiskSignalKind.DEVICE, "device-1")}),
-        ("192.0.2.1", {(RiskSignalKind.DEVICE, "192.0.2.1"), (RiskSignalKind.IP_ADDRESS, "192.0.2.1")}),
-        ("::ffff:192.0.2.1", {(RiskSignalKind.DEVICE, "::ffff:192.0.2.1"), (RiskSignalKind.IP_ADDRESS, "192.0.2.1")}),
-    ],
+    "signal", [SIGNAL, ADDRESS, SIGNAL._replace(entity="192.0.2.1"), SIGNAL._replace(entity="a:b")]
 )
-def test_a_tombstone_of_a_signal_withdraws_both_kinds_that_its_key_can_be(
-    key: str, entities: set[tuple[RiskSignalKind, str]]
-) -> None:
-    answer = withdrawn("risk_signals.v1", record(key))
-    assert isinstance(answer, RiskSignalsWithdrawn)
-    assert set(answer.entities) == entities
+def test_a_tombstone_of_a_signal_withdraws_the_kind_that_its_key_says(signal: RiskSignal) -> None:
+    assert withdrawn("risk_signals.v1", record(signal.key)) == RiskSignalWithdrawn(signal.kind, signal.entity)
 
 
 def test_a_tombstone_of_a_label_is_refused_with_what_to_do_instead() -> None:
@@ -158,6 +172,21 @@ def test_a_tombstone_that_names_nobody_is_refused(topic: str, key: bytes | None)
     answer = withdrawn(topic, record(key))
     assert isinstance(answer, Refusal)
     assert answer.code is RefusalCode.IDENTIFIER_INVALID
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("192.0.2.1", RefusalCode.IDENTIFIER_INVALID),
+        ("CARD:1", RefusalCode.IDENTIFIER_INVALID),
+        ("IP_ADDRESS:device-1", RefusalCode.IP_ADDRESS_INVALID),
+        ("DEVICE:", RefusalCode.DEVICE_INVALID),
+    ],
+)
+def test_a_tombstone_that_names_no_signal_is_refused(key: str, expected: RefusalCode) -> None:
+    answer = withdrawn("risk_signals.v1", record(key))
+    assert isinstance(answer, Refusal)
+    assert answer.code is expected
 
 
 def test_a_tombstone_without_a_usable_time_is_refused() -> None:

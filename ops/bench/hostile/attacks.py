@@ -139,7 +139,7 @@ def _junk_context(sizes: Sizes) -> list[Phase]:
         address = f"2001:db8::{number % 65_536:x}"
         signal = RiskSignal(RiskSignalKind.IP_ADDRESS, address, 9, at_ms * 1000 if number % 2 else at_ms)
         value = b"\xc3\x01 is no report" if number % 3 == 0 else _WIRE.encode(signal)
-        return Outbound(address.encode() if number % 2 else b"another", value, at_ms)
+        return Outbound(signal.key.encode() if number % 2 else b"another", value, at_ms)
 
     return [Phase(0, sizes.junk, report, topic="risk_signals.v1")]
 

@@ -133,7 +133,7 @@ def _to_abort(payments: Sequence[Transaction]) -> Iterator[tuple[str, Outbound]]
         yield "accounts.v1", Outbound(account, wire.encode(month), 0)
         if payment.ip_address is not None:
             signal = RiskSignal(RiskSignalKind.IP_ADDRESS, payment.ip_address, MARK, at_ms)
-            yield "risk_signals.v1", Outbound(payment.ip_address.encode(), wire.encode(signal), 0)
+            yield "risk_signals.v1", Outbound(signal.key.encode(), wire.encode(signal), 0)
         label = Label(
             stray.transaction_id, payment.account_id, payment.beneficiary_account_id, payment.event_time_ms,
             fraud=True, labelled_at_ms=at_ms, labelled_by="aborter",

@@ -33,6 +33,7 @@ GARBAGE = b"\xc3\x01 is no signal"
 REPORTS = 9
 ADDRESS = "192.0.2.17"
 """The address that PAYMENT comes from."""
+KEY = f"IP_ADDRESS:{ADDRESS}"
 DELIVERY_S = 30.0
 COMMITTED_OFFSET = 3
 """Offset of the committed record. Two were aborted before it, and a marker says so."""
@@ -48,7 +49,7 @@ def abort(servers: str, *values: bytes) -> None:
     producer.init_transactions(DELIVERY_S)
     producer.begin_transaction()
     for value in values:
-        producer.produce(TOPIC, value, ADDRESS)
+        producer.produce(TOPIC, value, KEY)
     assert 0 == producer.flush(DELIVERY_S)
     producer.abort_transaction(DELIVERY_S)
 
@@ -109,14 +110,14 @@ def test_a_tombstone_takes_a_risk_signal_back(tmp_path: Path) -> None:
         settings = Settings(bootstrap_servers=stack.bootstrap_servers)
         create_topics(stack.bootstrap_servers, partitions=1)
         publisher = BulkPublisher(settings)
-        publisher.publish(TOPIC, ADDRESS.encode(), signal_of(ADDRESS, REPORTS), 0)
+        publisher.publish(TOPIC, KEY.encode(), signal_of(ADDRESS, REPORTS), 0)
         publisher.publish(TOPIC, b"key", GARBAGE, 0)
         publisher.flush()
         with deciding(tmp_path, stack):
             first(settings, "transactions.dead.v1", 1)  # what stands before the garbage is taken in
             pay(publisher, 1)
             first(settings, "decisions.v1", 1)
-            publish_tombstone(stack.bootstrap_servers, ADDRESS)
+            publish_tombstone(stack.bootstrap_servers, KEY)
             publisher.publish(TOPIC, b"key", GARBAGE, 0)
             publisher.flush()
             first(settings, "transactions.dead.v1", 2)
