@@ -397,6 +397,7 @@ class Transport(Service):
             await self._worker.agent.settle()
         finally:
             await self._worker.transactions.stop()
+            await self._worker.waiting_labels.close()
             await self._worker.state.close()
             await self._worker.breaker.close()
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Final, NamedTuple
 
 import structlog
@@ -44,6 +45,16 @@ NEVER_MS: Final = 1 << 48
 Tell = Callable[[Refusal], Awaitable[None]]
 
 log = structlog.get_logger("context")
+
+
+@asynccontextmanager
+async def reading(open_reader: Callable[[], LogReader]) -> AsyncIterator[LogReader]:
+    """Open a reader, and close it in a thread: that asks the broker, and payments are decided meanwhile."""
+    reader = open_reader()
+    try:
+        yield reader
+    finally:
+        await asyncio.to_thread(reader.close)
 
 
 class Reading(NamedTuple):
@@ -176,7 +187,7 @@ class Context:
         would hold that nothing was ever reported.
         """
         count = 0
-        with self._open_reader() as reader:
+        async with reading(self._open_reader) as reader:
             undecided_ms = await self._undecided_since_ms(reader)
             for topic in CONTEXT_TOPICS:
                 held = await self._state.context_positions(topic)
@@ -185,8 +196,8 @@ class Context:
                     await self._begin_anew_if_made_anew(topic, partition, held.get(partition, 0), extent)
                     if topic != LABELS:
                         await self._withdraw_ahead(topic, reader, partition, extent)
-                    reading = Reading(topic, partition, is_beginning=True, waiting_since_ms=undecided_ms)
-                    count += await self._read_on(reading, reader, extent.low, extent.high)
+                    beside = Reading(topic, partition, is_beginning=True, waiting_since_ms=undecided_ms)
+                    count += await self._read_on(beside, reader, extent.low, extent.high)
                     self._know(topic, {partition: extent.high})
         return count
 
@@ -198,11 +209,11 @@ class Context:
             refusal = await self.apply(topic, record, turn)
         except ContextBehind as behind:
             log.warning("context_behind", topic=topic, partition=partition, position=behind.position, offset=offset)
-            with self._open_reader() as reader:
+            async with reading(self._open_reader) as reader:
                 low = (await asyncio.to_thread(reader.extents, self._full_name(topic), [partition]))[partition].low
                 start = max(behind.position, low)
-                reading = Reading(topic, partition, is_beginning=start > behind.position)
-                await self._read_on(reading, reader, start, offset)
+                beside = Reading(topic, partition, is_beginning=start > behind.position)
+                await self._read_on(beside, reader, start, offset)
             refusal = await self.apply(topic, record, Turn(offset))
         self._next[place] = offset + 1
         self._know(topic, {partition: offset + 1})
@@ -215,7 +226,7 @@ class Context:
     async def _take_in_missing(self) -> int:
         """Read each partition from where the state stands to its end, as it is now; return the number of records."""
         count = 0
-        with self._open_reader() as reader:
+        async with reading(self._open_reader) as reader:
             for topic in CONTEXT_TOPICS:
                 held = await self._state.context_positions(topic)
                 extents = await asyncio.to_thread(reader.extents, self._full_name(topic))
@@ -224,8 +235,8 @@ class Context:
                     if await self._begin_anew_if_made_anew(topic, partition, position, extent):
                         position = extent.low
                     start = max(position, extent.low)
-                    reading = Reading(topic, partition, is_beginning=start > position)
-                    count += await self._read_on(reading, reader, start, extent.high)
+                    beside = Reading(topic, partition, is_beginning=start > position)
+                    count += await self._read_on(beside, reader, start, extent.high)
                     self._know(topic, {partition: extent.high})
         return count
 
@@ -237,9 +248,9 @@ class Context:
         self._known.pop((topic, partition), None)
         return True
 
-    async def _read_on(self, reading: Reading, reader: LogReader, start: int, end: int) -> int:
+    async def _read_on(self, beside: Reading, reader: LogReader, start: int, end: int) -> int:
         """Take in the records from `start` to `end`. Refusals are told by the worker that has them delivered."""
-        topic, partition, is_beginning, since_ms = reading
+        topic, partition, is_beginning, since_ms = beside
         count, offset, name = 0, start, self._full_name(topic)
         while offset < end:
             found = await asyncio.to_thread(reader.read_range, name, partition, offset, end, RECORDS_MAX, _itself)

@@ -50,19 +50,38 @@ class WaitingLabels:
         self._payments, self._partition_of = full_name(PAYMENTS), partition_of
         self._holder = uuid4().hex
         self._due: dict[str, _Due] = {}  # by the label's name
+        self._reader: LogReader | None = None  # while labels wait
+        self._looking, self._is_closed = asyncio.Lock(), False
 
     async def look(self) -> None:
         """Look at all labels that wait, if no other worker does. Raises StateUnavailable or BrokerFailed."""
+        async with self._looking:
+            if not self._is_closed:
+                await self._look()
+
+    async def close(self) -> None:
+        """Look no more."""
+        async with self._looking:
+            self._is_closed = True
+            await self._forget()
+
+    async def _look(self) -> None:
         counts = await self._state.count_waiting()
         if not any(counts):
-            self._due.clear()
+            await self._forget()
             return
         if not await self._state.take_labels_lease(self._holder, LEASE_MS):
             return
-        with self._open_reader() as reader:
-            ends = await asyncio.to_thread(reader.uncommitted_ends, self._payments)
-            for shard in range(len(counts)):
-                await self._look_at_shard(shard, reader, ends)
+        reader = self._reader = self._reader or self._open_reader()
+        ends = await asyncio.to_thread(reader.uncommitted_ends, self._payments)
+        for shard in range(len(counts)):
+            await self._look_at_shard(shard, reader, ends)
+
+    async def _forget(self) -> None:
+        self._due.clear()
+        if self._reader is not None:
+            reader, self._reader = self._reader, None
+            await asyncio.to_thread(reader.close)
 
     async def _look_at_shard(self, shard: int, reader: LogReader, ends: Mapping[int, int]) -> None:
         cursor = 0

@@ -45,10 +45,14 @@ class Stand:
         self._runner = asyncio.Runner()
         self._next_offset = self._published = 0
         self.told: list[tuple[int, RefusalCode]] = []
+        self.state = RedisState(redis_url)
         self.start()
 
     def start(self, shards: int = 1) -> None:
         """Be another process, which remembers nothing."""
+        if hasattr(self, "labels"):
+            self.run(self.labels.close())
+        self.run(self.state.close())
         self.state = RedisState(self.redis_url, shards=shards)
         self.context = Context(self.state, WIRE, self.reader, self.name)
         self.labels = WaitingLabels(self.state, self.context, self.reader, self.name, lambda _: 0)
@@ -126,5 +130,6 @@ class Stand:
         return month, reports
 
     def close(self) -> None:
+        self.run(self.labels.close())
         self.run(self.state.close())
         self._runner.close()
