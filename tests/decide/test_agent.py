@@ -16,7 +16,7 @@ from pipeline.domain.decision import Outcome, Route
 from pipeline.domain.log import Outgoing, Record, Source, Span
 from pipeline.io.kafka.transaction_log import Batch
 from pipeline.state.store import StateUnavailable
-from pipeline.state.windows import StateLost
+from pipeline.state.windows import ContextUnsure, StateLost
 
 PATIENCE_S = 10.0
 COUNT = 5
@@ -56,6 +56,7 @@ class State:
         self.lost_at: tuple[int, int] | None = None  # batch, and the how manieth time that it is asked for
         self.away_at: int | None = None  # batch that is refused once, with those behind it until it is asked for again
         self.is_lost = False
+        self.unsure_at: int | None = None  # batch from which on context is unsure, until it was compared
         self.released: list[int] = []
         self.is_only_accounts = False
 
@@ -72,6 +73,8 @@ class State:
         await self.may_answer.wait()
         if self.away_at == prepared and self.asked[prepared] == 1:
             raise StateUnavailable
+        if self.unsure_at is not None and prepared >= self.unsure_at:
+            raise ContextUnsure
         self.is_lost |= self.lost_at == (prepared, self.asked[prepared])
         is_behind = self.away_at is not None and prepared > self.away_at and self.asked[self.away_at] == 1
         if self.is_lost or is_behind:
@@ -118,6 +121,11 @@ class Rebuild:
     def __init__(self, log: Log, state: State) -> None:
         self._log, self._state = log, state
         self.committed_before: list[list[int]] = []
+        self.comparisons = 0
+
+    async def compare_context(self) -> None:
+        self.comparisons += 1
+        self._state.unsure_at = None
 
     async def reaches(self, targets: dict[int, int]) -> bool:
         return not self._state.is_lost
@@ -202,6 +210,19 @@ def test_what_was_asked_for_behind_a_batch_that_failed_is_asked_for_again_and_no
         await stages.settle()
         assert stages.state.asked[away] == 2
         assert stages.rebuild.committed_before == []
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("unsure", range(COUNT))
+def test_context_is_compared_before_a_batch_is_counted_by_it_and_nothing_is_rebuilt(unsure):
+    async def scenario(stages: Stages) -> None:
+        stages.state.unsure_at = unsure
+        await stages.decide()
+        await stages.settle()
+        assert stages.rebuild.comparisons == 1
+        assert stages.rebuild.committed_before == []
+        assert stages.log.committed == list(range(COUNT))
 
     run(scenario)
 

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from ops.processes.servers import LOOPBACK, free_port
 from ops.stack.redis_server import redis_url
-from pipeline.io.redis_batches import RedisBatches
+from pipeline.io.redis_batches import ConnectionsChanged, RedisBatches
 
 PATIENCE_S = 10.0
 COUNT = 50
@@ -43,6 +43,21 @@ def test_all_are_carried_out_in_the_order_in_which_they_were_asked_for_and_each_
         connection = slow[1]
         assert replies == [[number + 1, str(number).encode(), connection] for number in range(COUNT)]
         assert await batches.run([("GET", "order")]) == [bytes(range(COUNT))]
+
+    run(redis_at, scenario)
+
+
+def test_a_batch_goes_over_no_connection_that_was_made_since(redis_at: str):
+    async def scenario(batches: RedisBatches) -> None:
+        await batches.run([("PING",)])
+        known = batches.connections
+        assert await batches.run([("SET", "key", 1)], connections=known) == [b"OK"]
+        with redis.Redis.from_url(redis_at) as client:
+            client.client_kill_filter(_type="normal", skipme=True)
+        with pytest.raises(ConnectionsChanged):
+            await batches.run([("SET", "key", 2)], connections=known)
+        assert await batches.run([("GET", "key")]) == [b"1"]
+        assert batches.connections > known
 
     run(redis_at, scenario)
 

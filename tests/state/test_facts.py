@@ -12,7 +12,7 @@ from pipeline.domain.context import Account, RiskSignal, RiskSignalKind
 from pipeline.domain.features import NONE
 from pipeline.domain.refusals import FUTURE_TOLERANCE_MS
 from pipeline.state.facts import Facts, LogPlace
-from tests.state.stores import START_MS, Store, column, payment, share
+from tests.state.stores import HOUR_MS, START_MS, Store, column, payment, share
 
 ADDRESS = "192.0.2.1"
 Step = tuple[int, int, int | None]  # offset, observed at, value; None is a withdrawal
@@ -48,6 +48,32 @@ def test_a_withdrawal_takes_back_what_was_stated_before_it_and_nothing_after_it(
     assert reports(store, 3) == 5
     withdraw(store, 2)  # read again
     assert reports(store, 4) == 5
+
+
+def test_a_report_behind_a_tombstone_holds_where_the_next_leaders_clock_is_behind(store: Store) -> None:
+    behind_ms = START_MS - HOUR_MS
+    store.withdraw_risk_signal(RiskSignalKind.IP_ADDRESS, ADDRESS, LogPlace(START_MS, 10))
+    report = RiskSignal(RiskSignalKind.IP_ADDRESS, ADDRESS, 9, behind_ms)
+    store.upsert_risk_signal(report, LogPlace(behind_ms, 11))
+    assert reports(store, 0) == 9
+    store.withdraw_risk_signal(RiskSignalKind.IP_ADDRESS, ADDRESS, LogPlace(behind_ms - 1, 12))
+    store.upsert_risk_signal(report, LogPlace(behind_ms, 11))
+    assert reports(store, 1) == 0
+
+
+def test_between_partitions_the_logs_time_says_which_record_is_later(store: Store) -> None:
+    signal(store, 3, START_MS, offset=100)
+    store.withdraw_risk_signal(RiskSignalKind.IP_ADDRESS, ADDRESS, LogPlace(START_MS + 1, 0, partition=1))
+    assert reports(store, 0) == 0
+    signal(store, 4, START_MS, offset=101)
+    assert reports(store, 1) == 0
+
+
+def test_a_record_of_a_later_incarnation_is_later_whatever_its_offset() -> None:
+    facts = Facts(absent=0)
+    facts.withdraw("e", LogPlace(START_MS, 100))
+    facts.state("e", 9, START_MS, LogPlace(START_MS - 1, 0, incarnation=1))
+    assert facts["e"] == 9
 
 
 def test_a_withdrawn_declaration_is_none(store: Store) -> None:
