@@ -25,7 +25,7 @@ from pipeline.io.kafka.log_reader import Extent, LogReader
 from pipeline.state.context_checks import AccountWithdrawn, RiskSignalWithdrawn, checked, withdrawn
 from pipeline.state.context_store import ACCOUNTS, LABELS, SIGNALS, ContextBehind, LabelFate, Turn, WaitingLabel
 from pipeline.state.facts import LogPlace
-from pipeline.state.store import RedisState, StateUnavailable
+from pipeline.state.store import RedisState, StateLost, StateUnavailable
 
 CONTEXT_TOPICS: Final = (ACCOUNTS, SIGNALS, LABELS)
 """Topics of context, in the order in which a rebuild replays them."""
@@ -62,7 +62,7 @@ class Reading(NamedTuple):
 
     topic: str
     partition: int
-    is_beginning: bool  # nothing before its start can be had any more
+    is_beginning: bool  # nothing before its start can be had any more, or it is to be had from there on again
     waiting_since_ms: int = 0  # labels that are older by the log's time don't wait for their payments
 
 
@@ -137,7 +137,7 @@ class Context:
                     await tell(refusal)
                     await self._state.tell_refusal(topic, _place_of(record))
                 return
-            except StateUnavailable:
+            except (StateUnavailable, ContextBehind):  # the latter where Redis goes back while records are read again
                 if time.monotonic() > deadline:
                     raise
                 await asyncio.sleep(RETRY_INTERVAL_S)
@@ -156,10 +156,13 @@ class Context:
                 if self._state.is_context_trusted:
                     return
                 connections = await self._state.connect()
-                if (
-                    await self._state.survey([])
-                ).is_shared_ready:  # else a rebuild replays all, and says when it's done
-                    log.info("context_compared", records=await self._take_in_missing())
+                survey = await self._state.survey([])
+                try:
+                    if survey.is_shared_ready:  # else nothing is decided until a rebuild has replayed everything
+                        log.info("context_compared", records=await self._take_in_missing())
+                except ContextBehind as behind:  # Redis went back once more
+                    log.warning("context_behind", topic=behind.topic, partition=behind.partition)
+                    continue
                 if self._state.trust_context(connections):
                     return
         raise StateUnavailable("the connections to Redis change all the time")
@@ -170,11 +173,13 @@ class Context:
         Raises what `compare` raises.
         """
         for topic in CONTEXT_TOPICS:
+            known = {each: position for (its, each), position in self._known.items() if its == topic}
             held = await self._state.context_positions(topic)
-            lacking = [each for (its, each), known in self._known.items() if its == topic and held.get(each, 0) < known]
+            lacking = [each for each, position in known.items() if held.get(each, 0) < position]
             if lacking:
                 log.error("context_lost", topic=topic, partitions=sorted(lacking))
-                self._known = {place: known for place, known in self._known.items() if place[0] != topic}
+                for each in lacking:
+                    del self._known[topic, each]
                 self._state.distrust_context()
             self._know(topic, held)
         await self.compare()
@@ -184,8 +189,14 @@ class Context:
 
         Withdrawals come first, so that what they take back never stands beside what the live reading has stated since.
         Raises TopicMissing, BrokerAway or BrokerFailed where a topic can't be read as a whole: a rebuild without it
-        would hold that nothing was ever reported.
+        would hold that nothing was ever reported; StateLost where Redis goes back meanwhile.
         """
+        try:
+            return await self._replay()
+        except ContextBehind as behind:
+            raise StateLost(behind.partition, behind.position) from behind
+
+    async def _replay(self) -> int:
         count = 0
         async with reading(self._open_reader) as reader:
             undecided_ms = await self._undecided_since_ms(reader)
@@ -250,16 +261,17 @@ class Context:
 
     async def _read_on(self, beside: Reading, reader: LogReader, start: int, end: int) -> int:
         """Take in the records from `start` to `end`. Refusals are told by the worker that has them delivered."""
-        topic, partition, is_beginning, since_ms = beside
+        topic, partition, _, since_ms = beside
         count, offset, name = 0, start, self._full_name(topic)
         while offset < end:
             found = await asyncio.to_thread(reader.read_range, name, partition, offset, end, RECORDS_MAX, _itself)
             for record in found.taken:
-                may_wait = record.source.timestamp_ms >= since_ms
-                await self.apply(topic, record, Turn(offset, is_beginning), may_wait=may_wait)
+                turn = Turn(offset, beside.is_beginning and offset == start)
+                await self.apply(topic, record, turn, may_wait=record.source.timestamp_ms >= since_ms)
                 offset = record.source.offset + 1
             count += len(found.taken)
             after = end if found.is_at_end else found.end_offset
+            is_beginning = beside.is_beginning and offset == start
             await self._state.reach_context(topic, partition, offset, after, is_beginning=is_beginning)
             offset = after
         return count

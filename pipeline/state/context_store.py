@@ -209,7 +209,10 @@ class ContextStore(ScriptStore):
     async def refusal_told(self, topic: str, partition: int) -> LogPlace | None:
         """Return the place of the last context record of a partition whose refusal has been told."""
         [text] = await self._run([("GET", self._keys.refusal_told(topic, partition))])
-        return None if text is None else LogPlace(*_PLACE.unpack(text), partition=partition)
+        if text is None:
+            return None
+        log_time_ms, offset = _PLACE.unpack(text)
+        return LogPlace(log_time_ms, offset, partition)
 
     async def tell_refusal(self, topic: str, place: LogPlace) -> None:
         text = _PLACE.pack(place.log_time_ms, place.offset)

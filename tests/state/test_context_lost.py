@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import redis
@@ -10,10 +11,13 @@ import redis
 from ops.stack.embedded import EmbeddedStack
 from ops.stack.topics import create_topics
 from pipeline.domain.features import NONE
+from pipeline.io.kafka.log_reader import LogReader
+from pipeline.state import context_agent
+from pipeline.state.context_agent import Context
 from pipeline.state.context_store import ACCOUNTS, SIGNALS
-from pipeline.state.store import RedisState
+from pipeline.state.windows import PartitionEvents, StateLost
 from tests.records import NOON_MS
-from tests.state.context_stand import KEY, Stand, account, signal
+from tests.state.context_stand import KEY, PATIENCE_S, WIRE, Stand, account, signal
 
 
 @pytest.fixture(params=[1, 3], ids=["1 shard", "3 shards"])
@@ -149,5 +153,39 @@ def test_a_connection_made_while_a_batch_is_sent_counts_nothing(redis_at: str) -
         client.client_kill_filter(_type="normal", skipme=True)
     assert not stand.is_sure()
     assert not stand.state.is_context_trusted
-    assert isinstance(stand.state, RedisState)
     stand.close()
+
+
+class Losing(LogReader):
+    """Redis goes back while the part of a topic with this number is read."""
+
+    def __init__(self, stand: Stand, lost_at: int) -> None:
+        super().__init__(stand.servers, "test", {}, timeout_s=PATIENCE_S)
+        self._redis_url, self._reads, self._lost_at = stand.redis_url, 0, lost_at
+
+    def read_range(self, topic: str, *range_: Any) -> Any:
+        self._reads += topic.endswith(SIGNALS)
+        if self._reads == self._lost_at:
+            with redis.Redis.from_url(self._redis_url) as client:
+                client.flushall()
+        return super().read_range(topic, *range_)
+
+
+def losing(stand: Stand, monkeypatch: pytest.MonkeyPatch, lost_at: int) -> Context:
+    monkeypatch.setattr(context_agent, "RECORDS_MAX", 1)
+    stand.publish(SIGNALS, *[(KEY, signal(each)) for each in (9, 8, 7)])
+    return Context(stand.state, WIRE, lambda: Losing(stand, lost_at), stand.name)
+
+
+def test_a_replay_does_not_step_over_what_is_lost_under_it(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(StateLost):
+        stand.run(losing(stand, monkeypatch, 5).replay())  # three reads look for withdrawals
+
+
+def test_a_comparison_does_not_step_over_what_is_lost_under_it(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand.state.distrust_context()
+    stand.run(losing(stand, monkeypatch, 2).compare())
+    assert stand.run(stand.state.context_positions(SIGNALS)) == {}
+    nothing = stand.state.prepare([PartitionEvents(0, 0, 0, 0, [])])
+    with pytest.raises(StateLost):
+        stand.run(stand.state.observe_prepared(nothing, when_ready=True))

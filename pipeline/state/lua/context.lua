@@ -27,7 +27,8 @@ local function move_context(key, move)
   if how == BEGIN and position < first then position = first end
   local is_behind, is_new = position < first, last > position
   if not is_behind then position, latest = math.max(position, last), math.max(latest, time) end
-  redis.call('HSET', key, field, struct.pack(CONTEXT, position, incarnation, latest))
+  local moved = struct.pack(CONTEXT, position, incarnation, latest)
+  if moved ~= text and (text or not is_behind) then redis.call('HSET', key, field, moved) end
   if is_behind then return nil, -1 - position end
   return incarnation, is_new
 end
