@@ -17,7 +17,7 @@ from pipeline.state.context_agent import Context
 from pipeline.state.context_store import ACCOUNTS, SIGNALS
 from pipeline.state.windows import PartitionEvents, StateLost
 from tests.records import NOON_MS
-from tests.state.context_stand import KEY, PATIENCE_S, WIRE, Stand, account, signal
+from tests.state.context.stand import KEY, PATIENCE_S, WIRE, Stand, account, signal
 
 
 @pytest.fixture(params=[1, 3], ids=["1 shard", "3 shards"])

@@ -17,7 +17,7 @@ from pipeline.state.context_agent import PAYMENTS
 from pipeline.state.context_store import LABELS
 from pipeline.state.state_event import StateEvent
 from tests.records import NOON_MS
-from tests.state.context_stand import PATIENCE_S, WIRE, Stand
+from tests.state.context.stand import PATIENCE_S, WIRE, Stand
 from tests.state.stores import column, payment, share
 
 HOUR_MS = 3_600_000

@@ -19,7 +19,7 @@ from pipeline.io.kafka.client import TopicMissing
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.state.context_agent import Context
 from tests.records import NOON_MS
-from tests.state.context_stand import ADDRESS, KEY, PATIENCE_S, WIRE, Stand, account, signal
+from tests.state.context.stand import ADDRESS, KEY, PATIENCE_S, WIRE, Stand, account, signal
 
 
 @pytest.fixture
