@@ -1,7 +1,7 @@
 """The requests to the state store's scripts and their replies, as bytes. The head of each .lua file names its layout.
 
-A chunk is at most CHUNK_EVENTS events of one partition. With more, a script blocks Redis for more than 5 ms; with
-fewer, each payment costs more. Stored times count from 2015-01-01, so that 5 bytes last until 2049.
+A chunk is at most CHUNK_EVENTS events of one partition. With more, a script takes more than 5 ms of Redis' CPU; with
+fewer, each payment costs more (ADR 0016). Stored times count from 2015-01-01, so that 5 bytes last until 2049.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pipeline.state.outcomes import TO_ANYONE, Effect, counted_until_ms, effect_
 from pipeline.state.state_event import StateEvent, claim_name
 from pipeline.state.windows import DEVICE, IP_ADDRESS, LAYOUT, Freshness, PartitionEvents, PartitionObservation
 
-CHUNK_EVENTS: Final = 256
+CHUNK_EVENTS: Final = 128
 ORIGIN_MS: Final = 1_420_070_400_000
 HASHES_CACHED: Final = 131_072
 """Most hashes of party ids that are cached, because the ids come again; 131,072 hashes are about 20 MB."""
@@ -196,10 +196,15 @@ class Keys:
 
 
 def chunks(share: PartitionEvents) -> Iterator[Chunk]:
-    """Split the share into chunks, in order; each chunk ends at the first event of the next."""
+    """Split the share into chunks that are as few and as even as can be, in order.
+
+    Each chunk ends at the first event of the next.
+    """
     events, first = share.events, share.start_offset
-    for place in range(0, max(len(events), 1), CHUNK_EVENTS):
-        past = place + CHUNK_EVENTS
+    count = -(-len(events) // CHUNK_EVENTS) or 1
+    size = -(-len(events) // count) or 1
+    for place in range(0, max(len(events), 1), size):
+        past = place + size
         last = events[past].offset if past < len(events) else share.end_offset
         chunk = events[place:past]
         hashes = [_id_hash(event.transaction_id) for event in chunk]

@@ -33,6 +33,9 @@ RESTARTS_MAX: Final = 5
 """Most times in a row that a partition is begun again without getting on."""
 LEASE_MS: Final = 10_000
 """Time after which another worker takes a partition up that this one no longer gets on with."""
+LEASE_RENEWED_S: Final = LEASE_MS / 4 / 1000
+"""Time after which a partition that gets on renews its lease. After every stretch, the two round trips would wait
+behind what other partitions have at hand, and Redis would count nothing for this one meanwhile."""
 
 log = structlog.get_logger("rebuild")
 
@@ -75,9 +78,13 @@ class PartitionRebuild:
         holder: str,
         patience_s: float,
     ) -> None:
-        """holder: the name that leases of this worker have. patience_s: time to wait for a state store that is away."""
+        """holder: the name that leases of this worker have; it has just taken the partition's.
+
+        patience_s: time to wait for a state store that is away.
+        """
         self._state, self._judge, self._sources, self._progress = state, judge, sources, progress
         self._partition, self._holder, self._patience_s = partition, holder, patience_s
+        self._leased_s = time.monotonic()
 
     async def run(self, oldest: int, target: int) -> None:
         """Observe all below the target. Raises StateLost, StateUnavailable or BrokerFailed."""
@@ -205,8 +212,11 @@ class PartitionRebuild:
         await self._state.observe_prepared(prepared)
         records = len(stretch.records)
         metrics.REBUILT_RECORDS.inc(records)
-        self._progress.advance(self._partition, stretch.span.end_offset, records, time.monotonic())
-        await self._state.take_lease(self._partition, self._holder, LEASE_MS)
+        now_s = time.monotonic()
+        self._progress.advance(self._partition, stretch.span.end_offset, records, now_s)
+        if now_s - self._leased_s >= LEASE_RENEWED_S:
+            self._leased_s = now_s
+            await self._state.take_lease(self._partition, self._holder, LEASE_MS)
 
 
 def _itself(record: Record) -> Record:
