@@ -25,6 +25,8 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
 PARTITIONS = 2
 RECORDS = 300
+REPEATED = 60
+ENDING = 20
 DECIDED_S = 90.0
 Offsets = dict[int, int]
 TOPIC = "transactions.v1"
@@ -39,6 +41,12 @@ class Scene:
 
     def publish(self) -> None:
         publish(self.stack.bootstrap_servers, TOPIC, islice(self._records, RECORDS))
+
+    def publish_what_ends_in_garbage(self) -> None:
+        """Publish payments, the same again, and then what can't be read: a batch finds the last of them first."""
+        payments = list(islice(self._records, RECORDS))
+        garbage = [record._replace(value=b"no payment") for record in payments[:ENDING]]
+        publish(self.stack.bootstrap_servers, TOPIC, [*payments, *payments[:REPEATED], *garbage])
 
     def decide_all(self) -> None:
         """Run a worker until nothing is left to decide, and check every record."""
@@ -128,3 +136,12 @@ def test_i1_and_i2_deciding_goes_on_behind_what_was_decided(scene: Scene, fault:
     fault(scene)
     scene.decide_all()
     assert scene.told() == told + PARTITIONS
+
+
+def test_i1_what_a_batch_sets_aside_in_another_order_than_it_was_published_moves_nothing(scene: Scene) -> None:
+    told = scene.told()
+    scene.publish_what_ends_in_garbage()
+    scene.decide_all()
+    scene.publish()
+    scene.decide_all()
+    assert scene.told() == told
