@@ -52,6 +52,7 @@ class Rig:
         self.watcher = Watcher(stack.bootstrap_servers, "decisions.v1")
         self.workers: dict[int, ServerProcess] = {}
         self.unseen = 0  # offsets of transactions.v1 that hold no committed record: what was aborted, and its markers
+        self.coordinators_lost_max = COORDINATORS_LOST_MAX
         self.coordinators_lost = 0  # brokers that were started again because their group coordinator got lost
         self.keepers = Supervisor(RESTARTS_MAX, START_S)
 
@@ -107,7 +108,9 @@ class Rig:
         while self.committed() == 0:
             if time.monotonic() > deadline:
                 self.coordinators_lost += 1
-                assert self.coordinators_lost <= COORDINATORS_LOST_MAX, "the broker's group coordinator never answers"
+                assert self.coordinators_lost <= self.coordinators_lost_max, (
+                    "the broker's group coordinator never answers"
+                )
                 self.stack.broker.stop()
                 self.stack.broker.start(deadline_s=START_S)
                 deadline = time.monotonic() + COORDINATOR_S
