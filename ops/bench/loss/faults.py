@@ -159,7 +159,7 @@ def ensure_second(rig: Rig) -> None:
 
 
 def _broker_restart(rig: Rig) -> Recovery:
-    rig.stack.broker.stop()
+    rig.stop_broker()
     return rig.recovery(rig.start_broker())
 
 
@@ -170,7 +170,7 @@ def _broker_kill(rig: Rig) -> Recovery:
 
 def broker_away(rig: Rig) -> Recovery:
     """Stop the broker for longer than a session and a transaction may last; raise TimeoutError without recovery."""
-    rig.stack.broker.stop()
+    rig.stop_broker()
     time.sleep(LONG_OUTAGE_S)
     return rig.recovery(rig.start_broker())
 
