@@ -26,6 +26,7 @@ PARTITIONS: Final = 4
 SETTLE_S: Final = 240.0
 RECOVERY_S: Final = 180.0
 """A bound of the bench, not a goal: on a machine that is shared with ten others a start alone may take a minute."""
+NEW_READER_S: Final = 30.0
 START_S: Final = 180.0
 POLL_S: Final = 0.1
 BROKER_STOP_S: Final = 120.0
@@ -141,8 +142,18 @@ class Rig:
                 return recovery
             self.supervise()
         raise TimeoutError(
-            f"no decisions on some of the partitions {list(partitions)} {RECOVERY_S:.0f} s after the fault"
+            f"no decisions on some of the partitions {list(partitions)} {RECOVERY_S:.0f} s after the fault;"
+            f" a new reader {'finds some on all' if self._is_recovered(fault_ms, partitions) else 'finds none either'}"
         )
+
+    def _is_recovered(self, fault_ms: float, partitions: Sequence[int]) -> bool:
+        """Return whether a new reader finds decisions: then the bench's own reader stood still, and not the workers."""
+        watcher = Watcher(self.stack.bootstrap_servers, "decisions.v1")
+        watcher.start()
+        try:
+            return watcher.recovery(fault_ms, partitions, NEW_READER_S) is not None
+        finally:
+            watcher.stop()
 
     def settle(self) -> Report:
         """Stop the traffic, wait until every record is committed, check, and let the traffic flow again."""
