@@ -30,6 +30,7 @@ BENCHES: Final = {
     "flat": Bench("speed", "cost a decision by number of accounts and of past payments; bytes an account"),
     "rebuild": Bench("speed", "the state from nothing and from an older RDB: minutes, payments a second"),
     "loss": Bench("loss", "kill -9, SIGSTOP, broker and Redis restarts, FLUSHALL: nothing lost, nothing twice"),
+    "broker-away": Bench("loss", "the broker away for 15 s, 150 times, with two workers and a busy disk"),
     "state-loss": Bench(
         "loss", "failovers (managed, Sentinel, cluster), an older RDB, a full disk: nothing lost, nothing twice"
     ),

@@ -183,7 +183,7 @@ class DecisionAgent:
         metrics.STAGE_SECONDS.labels("judge").observe(time.perf_counter() - work.started_s)
         is_whole = judged.accounted_for == len(work.batch.records)
         assert is_whole, "every record is a decision, a dead letter or a duplicate"
-        outgoing = [*map(self._letter_of, judged.set_aside), *judged.outgoing]
+        outgoing = [*map(self._letter_of, judged.set_aside_in_log_order), *judged.outgoing]
         await _done(self._stages.committing)
         # Waiting for the state store is no slowness of the model's, so the breaker doesn't hear of it.
         since_s = work.started_s + self._observer.held_s - work.held_s

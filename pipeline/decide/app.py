@@ -61,7 +61,6 @@ START_LIMIT_S = 60.0
 STATE_PATIENCE_S_MAX = 45.0
 """Wait for a state store that is away at the start, within START_LIMIT_S."""
 STATE_PAUSE_S = 0.25
-SURVEY_S = 5.0
 STOP_LIMIT_S = 25.0
 """For a graceful stop, all of Faust's included; under the 30 s after which an orchestrator kills."""
 FAUST_BUFFER_RECORDS = 131_072  # measured: with the default of 4096 the fetcher sleeps a second whenever buffers fill
@@ -163,7 +162,7 @@ class Worker:
 
     def _starts_of(self, committed: Mapping[int, int | None]) -> dict[int, int]:
         """Where assigned partitions are read from; told loudly where that isn't where the group's offsets stand."""
-        starts = self.decided.starts(committed, self._observed(committed))
+        starts = self.decided.starts(committed)
         moved = [start for start in starts if start.is_moved]
         for start in moved:
             log.error("offsets_moved", partition=start.partition, committed=start.committed, goes_on_at=start.offset)
@@ -173,16 +172,6 @@ class Worker:
             raised = [moved_alert(start.partition, start.committed, start.offset, now_ms) for start in moved]
             asyncio.run_coroutine_threadsafe(self.alerts.publish(raised), self._loop).result(DELIVERY_S)
         return {start.partition: start.offset for start in starts}
-
-    def _observed(self, partitions: Iterable[int]) -> dict[int, int | None]:
-        """How far the state has observed each partition; empty where it doesn't say."""
-        assert self._loop is not None, "partitions are assigned after the start"
-        wanted = list(partitions)
-        try:
-            survey = asyncio.run_coroutine_threadsafe(self.state.survey(wanted), self._loop).result(SURVEY_S)
-        except (StateUnavailable, TimeoutError):
-            return {}
-        return {partition: survey.reached(partition) for partition in wanted}
 
     def readiness(self) -> dict[str, object]:
         model = self.agent.judge.in_force.model

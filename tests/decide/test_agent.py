@@ -281,3 +281,23 @@ def test_a_failure_of_an_earlier_stage_is_one_of_the_three():
         assert stages.log.sent == [("dead", 0), ("decisions", 1)]
 
     run(scenario)
+
+
+def test_the_letters_of_a_batch_leave_in_log_order_whatever_was_found_first():
+    """The last letter of a partition then names the last record of it that has one, which a restart goes by."""
+
+    async def scenario(stages: Stages) -> None:
+        found = [
+            Record(b"", b"", Source(partition, offset, 0)) for partition, offset in ((1, 4), (0, 9), (1, 2), (0, 3))
+        ]
+
+        def judge(_: Reading, *__: object):
+            yield Judged(set_aside=[SetAside(record, "garbage", "") for record in found[:2]], duplicates=2)
+            yield Judged(set_aside=[SetAside(record, "duplicate", "") for record in found[2:]], duplicates=2)
+
+        stages.judge.judge = judge
+        await stages.agent.decide(Batch(found, [Span(0, 3, 10, 3), Span(1, 2, 5, 2)], epoch=0))
+        await stages.agent.settle()
+        assert [offset for _, offset in stages.log.sent] == [3, 9, 2, 4]
+
+    run(scenario)
