@@ -146,15 +146,16 @@ local function observe(number, time, sender, payment, offset, ip_reports, device
     end
     f1, f2, f3 = f1 + frauds, f2 + frauds, f3 + frauds
   end
-  if e4 <= time then
+  -- While some still wait that are old enough, the label windows stand: nothing leaves them that has not entered yet.
+  if e4 <= time and e3 > time then
     c4, e4, frauds = leave(c4, delay_ms + DAY_MS, time)
     f1 = f1 - frauds
   end
-  if e5 <= time then
+  if e5 <= time and e3 > time then
     c5, e5, frauds = leave(c5, delay_ms + WEEK_MS, time)
     f2 = f2 - frauds
   end
-  if e6 <= time then
+  if e6 <= time and e3 > time then
     c6, e6, frauds = leave(c6, delay_ms + MONTH_MS, time)
     f3, all_frauds = f3 - frauds, all_frauds - frauds
   end
