@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import redis
 from confluent_kafka import Producer
+from structlog.testing import capture_logs
 
 from ops.stack.embedded import EmbeddedStack
 from ops.stack.redis_cluster import RedisCluster
@@ -342,6 +343,27 @@ def test_a_state_restored_from_an_older_copy_reads_the_rest_of_the_log_and_of_th
         assert await scene.features(state, judge) == await scene.features(whole, judge)
         await state.close()
         await whole.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(("payments", "level"), [(0, "info"), (PARTITIONS, "warning")])
+def test_only_a_rebuild_of_what_was_decided_is_a_warning(
+    stack: EmbeddedStack, redis_at: str, payments: int, level: str
+):
+    """A first start on empty topics builds nothing anew."""
+
+    async def run() -> None:
+        scene, judge = Scene(stack), judge_of(TEXT)
+        scene.publish([paid(number) for number in range(payments)])
+        state = RedisState(redis_at)
+        with capture_logs() as told:
+            await scene.rebuild(state).run(judge, scene.targets)
+        names = {"state_rebuild_started", "partition_rebuilt", "state_rebuild_finished"}
+        assert {line["event"]: line["log_level"] for line in told if line["event"] in names} == dict.fromkeys(
+            names, level
+        )
+        await state.close()
 
     asyncio.run(run())
 
