@@ -108,7 +108,12 @@ class Worker:
             self._open_reader,
             self.wire,
             self.context,
-            Topics(*map(settings.topic, ("transactions.v1", "decisions.v1", settings.outcomes.topic))),
+            Topics(
+                settings.topic("transactions.v1"),
+                settings.topic("decisions.v1"),
+                settings.topic(settings.outcomes.topic),
+                settings.topic("transactions.dead.v1"),
+            ),
             partitioner=settings.partitioner,
             assigned=lambda: self.transactions.assigned_partitions,
             decided=lambda committed: {each.partition: each.offset for each in self.decided.starts(committed)},

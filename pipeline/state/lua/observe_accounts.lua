@@ -21,7 +21,7 @@ local EMPTY = string.rep('\0', HEADER_BYTES)
 local WRAP = 2^32
 local HOUR_MS, DAY_MS, WEEK_MS, MONTH_MS = 3600000, 86400000, 7 * 86400000, 30 * 86400000
 local KNOWN_AFTER_MS = DAY_MS  -- PAYEE_KNOWN_AFTER_MS of pipeline/domain/features.py
-local NOT_WHOLE = -2  -- position in the row of a payment while outcomes that were known are still to be taken in
+local UNKNOWN = -2  -- position in the row of a payment while outcomes that were known are still to be taken in
 local ORIGIN_MS = 1420070400000  -- 2015-01-01, from which stored times count
 local BLOCK_MS = MONTH_MS
 local BLOCK_SUM_MAX = 2^51  -- three of them still sum exactly
@@ -36,9 +36,9 @@ if not reached then return lost end
 since = since_of(is_missing, since)
 local position, applied, due, outcomes_since, has_outcomes =
   unpack(call('HMGET', TAG .. 'outcomes', 'position', 'applied', 'due', 'since', 'held'))
-position, outcomes_since = tonumber(position) or UNKNOWN, tonumber(outcomes_since) or UNKNOWN
+position, outcomes_since = tonumber(position) or NONE, tonumber(outcomes_since) or NONE
 if max(position, 0) < (tonumber(due) or 0) or (tonumber(applied) or 0) > 0 then
-  position, has_outcomes = NOT_WHOLE, nil
+  position, has_outcomes = UNKNOWN, nil
 end
 
 local texts = {}
@@ -134,8 +134,8 @@ local function observe(number, offset, time, amount, beneficiary)
   local b1, b2, b3, b4
   past, room, latest, c1, c2, c3, c4, s1, s2, s3, s4, e1, e2, e3, e4, near, distinct, beneficiaries, first_block, block,
     b1, b2, b3, b4 = unpack_at(FORMAT, text, bytes + 1)
-  local head, since_last = past + bytes / EVENT_BYTES, UNKNOWN
-  local now, left, from = floor((max(time, latest) + ORIGIN_MS) / BLOCK_MS), NONE, head - c2
+  local head, since_last = past + bytes / EVENT_BYTES, NONE
+  local now, left, from = floor((max(time, latest) + ORIGIN_MS) / BLOCK_MS), NOTHING, head - c2
   if head == 0 then
     text, e1, e2, e3, e4 = '', time + HOUR_MS, time + DAY_MS, time + WEEK_MS, time + MONTH_MS
     first_block, block = now, now
@@ -181,7 +181,7 @@ local function observe(number, offset, time, amount, beneficiary)
     end
   end
   if past > 0 and not is_known then parties[#parties + 1] = beneficiary end
-  local places = #parties > 0 and last_places(parties) or NONE
+  local places = #parties > 0 and last_places(parties) or NOTHING
   for number = 1, #indexes do
     if tonumber(places[number]) == indexes[number] then distinct = distinct - 1 end
   end
@@ -223,7 +223,7 @@ local function observe(number, offset, time, amount, beneficiary)
       v2, v3, v4 = block_volumes(withdrawn, now, b2, b3, b4)
     end
   end
-  local month, complete = UNKNOWN, now - first_block
+  local month, complete = NONE, now - first_block
   if complete == 1 then month = v2 end
   if complete == 2 then month = mean_of(v2 + v3, 2) end
   if complete > 2 then month = mean_of(v2 + v3 + v4, 3) end
@@ -277,6 +277,4 @@ if #rows > 1 or kind == TOO_MUCH then
   end
   call('MSET', unpack(written))
 end
-local fresh = table.concat(rows)
-move_on(KEYS[1], reached, ends, committed, pruned, fresh)
-return reply_of(kind, rows, late, fresh, answers)
+return finish(KEYS[1], reached, ends, committed, pruned, kind, rows, late, answers)
