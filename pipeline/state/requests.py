@@ -20,7 +20,7 @@ from pipeline.domain.context import Label
 from pipeline.domain.features import ACCOUNT_STATE, NONE, SHARED_STATE, STATE
 from pipeline.domain.outcome import PaymentOutcome
 from pipeline.state.coverage import DECLARED_MONTH, Coverage, enter_unknown
-from pipeline.state.outcomes import TO_ANYONE, Effect, counted_until_ms, effect_of
+from pipeline.state.outcomes import DOUBTFUL, TO_ANYONE, Effect, counted_until_ms, effect_of, is_doubtful
 from pipeline.state.state_event import StateEvent, claim_name
 from pipeline.state.windows import DEVICE, IP_ADDRESS, LAYOUT, Freshness, PartitionEvents, PartitionObservation
 
@@ -273,12 +273,11 @@ def outcomes_request(partition: int, taken: OutcomeRange, place: int, names: Key
     numbers: dict[str, int] = {}
     for outcome in outcomes:
         number, effect = numbers.setdefault(outcome.account_id, len(numbers) + 2), effect_of(outcome)
-        time, amount = (
-            (outcome.payment_time_ms - ORIGIN_MS, outcome.amount_gbp_minor) if effect is Effect.WITHDRAW else (0, 0)
-        )
+        is_taken_out, is_doubted = effect in (Effect.WITHDRAW, Effect.HOLD), is_doubtful(outcome)
+        time, amount = (outcome.payment_time_ms - ORIGIN_MS, outcome.amount_gbp_minor) if is_taken_out else (0, 0)
         until_ms = outcome.made_at_ms if effect is Effect.MAKE else counted_until_ms(outcome)
-        made_at = until_ms - ORIGIN_MS if effect in (Effect.MAKE, Effect.WITHDRAW) else 0
-        told = effect if outcome.beneficiary_account_id else effect + TO_ANYONE
+        made_at = until_ms - ORIGIN_MS if effect is Effect.MAKE or is_taken_out or is_doubted else 0
+        told = effect + (not outcome.beneficiary_account_id) * TO_ANYONE + is_doubted * DOUBTFUL
         parts.append(
             _OUTCOME.pack(number, told, time >> 32, time & 0xFFFFFFFF, made_at >> 32, made_at & 0xFFFFFFFF,
                           *_six(amount), party_hash(outcome.beneficiary_account_id),

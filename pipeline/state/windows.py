@@ -36,7 +36,7 @@ from pipeline.state.outcomes import AccountOutcomes
 from pipeline.state.periods import BENEFICIARY_WINDOWS_MS, DAY_MS, LABEL_WINDOWS_MS
 from pipeline.state.state_event import StateEvent, claim_name
 
-LAYOUT: Final = 3
+LAYOUT: Final = 4
 """The version of what a state store holds, and part of its keys' names: a release with another finds nothing, and
 builds the state anew. Raise it with every change of the STATE features, of these windows or of how they are stored."""
 CLAIM_KEPT_MS: Final = LATE_AFTER_MS + FUTURE_TOLERANCE_MS

@@ -21,10 +21,9 @@ local EMPTY = string.rep('\0', HEADER_BYTES)
 local WRAP = 2^32
 local HOUR_MS, DAY_MS, WEEK_MS, MONTH_MS = 3600000, 86400000, 7 * 86400000, 30 * 86400000
 local KNOWN_AFTER_MS = DAY_MS  -- PAYEE_KNOWN_AFTER_MS of pipeline/domain/features.py
-local NOT_WHOLE = -2  -- position in the row of a payment while outcomes that were known are still to be taken in
+local NOT_KNOWN = -2  -- of a month; and position in a row while outcomes that were known are still to be taken in
 local ORIGIN_MS = 1420070400000  -- 2015-01-01, from which stored times count
 local BLOCK_MS = MONTH_MS
-local BLOCK_SUM_MAX = 2^51  -- three of them still sum exactly
 
 local request, payments_max, beneficiaries_max, freshness = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[5]
 allowance = allowance or tonumber(ARGV[4])
@@ -38,7 +37,7 @@ local position, applied, due, outcomes_since, has_outcomes =
   unpack(call('HMGET', TAG .. 'outcomes', 'position', 'applied', 'due', 'since', 'held'))
 position, outcomes_since = tonumber(position) or UNKNOWN, tonumber(outcomes_since) or UNKNOWN
 if max(position, 0) < (tonumber(due) or 0) or (tonumber(applied) or 0) > 0 then
-  position, has_outcomes = NOT_WHOLE, nil
+  position, has_outcomes = NOT_KNOWN, nil
 end
 
 local texts = {}
@@ -104,20 +103,31 @@ local function unpaid(made, time)
   return 1
 end
 
--- Returns the count and sum of a window without what was withdrawn, which the current payment never is. A full window
--- looks back only as far as its oldest payment; what was withdrawn before has left it already.
-local function volume(withdrawn, count, sum, width, expiry, time, minor)
-  local from = withdrawn_until(withdrawn, count < payments_max and time - width or expiry - width - 1)
-  local to = withdrawn_until(withdrawn, time)
+-- Returns the count and sum of a window without those of the withdrawn payments that lie in it, which the current payment
+-- never is. A full window looks back only as far as its oldest payment; what was withdrawn before has left it already.
+local function volume(withdrawn, entries, count, sum, width, expiry, time, minor)
+  local after = count < payments_max and time - width or expiry - width - 1
+  local from = payments_until(withdrawn, WITHDRAWN_HEADER_BYTES, entries, after)
+  local to = payments_until(withdrawn, WITHDRAWN_HEADER_BYTES, entries, time)
   local taken = (withdrawn_sum(withdrawn, to) - withdrawn_sum(withdrawn, from)) % SUM_WRAP
   return max(count - to + from, 1), max(sum - taken, minor)
 end
 
--- Returns the sums of the three blocks before `block` without what was withdrawn.
+-- Returns what was taken out of the block at `place` of the sums; BLOCK_SUM_MAX where that isn't kept any more.
+local function taken_of(sums, place)
+  if place > BLOCKS_KEPT then return BLOCK_SUM_MAX end
+  return sums[place] or 0
+end
+
+-- Returns the sums of the three blocks before `block` without what was withdrawn or set aside, of how many of them, from
+-- the first on, that is known, and how many withdrawn payments there are.
 local function block_volumes(withdrawn, block, b2, b3, b4)
-  local latest, w1, w2, w3, w4 = unpack_at(WITHDRAWN_HEADER, withdrawn)
-  local taken, back = {w1, w2, w3, w4}, latest - block + 1  -- of `block`
-  return max(b2 - (taken[back + 1] or 0), 0), max(b3 - (taken[back + 2] or 0), 0), max(b4 - (taken[back + 3] or 0), 0)
+  local latest, t1, t2, t3, t4, t5, _, _, aside = unpack_at(WITHDRAWN_HEADER, withdrawn)
+  local sums, place = {t1, t2, t3, t4, t5}, latest - block + 2  -- of the block before
+  t2, t3, t4 = taken_of(sums, place), taken_of(sums, place + 1), taken_of(sums, place + 2)
+  local known = t2 >= BLOCK_SUM_MAX and 0 or t3 >= BLOCK_SUM_MAX and 1 or t4 >= BLOCK_SUM_MAX and 2 or 3
+  local entries = (#withdrawn - WITHDRAWN_HEADER_BYTES) / WITHDRAWN_BYTES - aside
+  return max(b2 - t2, 0), max(b3 - t3, 0), max(b4 - t4, 0), known, entries
 end
 
 -- Returns the mean, rounded half up. 2 · total would exceed 2^53, so the remainder decides about the half.
@@ -212,28 +222,29 @@ local function observe(number, offset, time, amount, beneficiary)
   b1 = b1 + minor
   if b1 > BLOCK_SUM_MAX then b1 = BLOCK_SUM_MAX end
 
-  local v2, v3, v4, volume_day, volume_count, volume_month, is_unpaid = b2, b3, b4, s2, c4, s4, 1
+  local v2, v3, v4, known, volume_day, volume_count, volume_month, is_unpaid = b2, b3, b4, 3, s2, c4, s4, 1
   if has_outcomes then
     local made, withdrawn = outcomes_of(number, paid)
     is_unpaid = unpaid(made, time)
     if withdrawn then
-      local _
-      _, volume_day = volume(withdrawn, c2, s2, DAY_MS, e2, time, minor)
-      volume_count, volume_month = volume(withdrawn, c4, s4, MONTH_MS, e4, time, minor)
-      v2, v3, v4 = block_volumes(withdrawn, now, b2, b3, b4)
+      local entries, _
+      v2, v3, v4, known, entries = block_volumes(withdrawn, now, b2, b3, b4)
+      _, volume_day = volume(withdrawn, entries, c2, s2, DAY_MS, e2, time, minor)
+      volume_count, volume_month = volume(withdrawn, entries, c4, s4, MONTH_MS, e4, time, minor)
     end
   end
-  local month, complete = UNKNOWN, now - first_block
+  local month, complete = UNKNOWN, min(now - first_block, 3)
   if complete == 1 then month = v2 end
   if complete == 2 then month = mean_of(v2 + v3, 2) end
-  if complete > 2 then month = mean_of(v2 + v3 + v4, 3) end
+  if complete == 3 then month = mean_of(v2 + v3 + v4, 3) end
+  if complete > known then month = NOT_KNOWN end
 
   if bytes >= SPILL_BYTES then spill(head + 1 - c4, 0) end
   texts[number - 1] = pack(format_of(bytes), text, time % WRAP, amount, beneficiary, past, room, time, c1, c2, c3, c4,
     s1, s2, s3, s4, e1, e2, e3, e4, near, distinct, beneficiaries, first_block, now, b1, b2, b3, b4)
   if is_silent then return '' end
   return pack(ROW, offset, c1, s1, c2, s2, c3, s3, c4, s4, since_last, distinct, near, month,
-    is_new + 2 * min(complete, 3), volume_day, volume_count, volume_month, is_unpaid, position)
+    is_new + 2 * complete, volume_day, volume_count, volume_month, is_unpaid, position)
 end
 
 local rows, answers = {OBSERVED .. pack('<ll', since, outcomes_since)}, {}
