@@ -24,16 +24,16 @@ from pipeline.domain.refusals import EVENT_TIME_MS_MAX, EVENT_TIME_MS_MIN, FUTUR
 from pipeline.state.periods import ACCOUNT_BENEFICIARIES_MAX, BLOCK_MS, BLOCK_SUM_MINOR_MAX, DAY_MS, NORMAL_MONTH_BLOCKS
 
 WITHDRAWN_KEPT_MS: Final = 30 * DAY_MS
-"""The longest window of volume; an older withdrawn payment has left it. One that was set aside is remembered as long, so
-that it comes back into the normal month if it is made after all; later it stays out."""
+"""The longest window of volume; an older withdrawn payment has left it. One that was set aside is remembered as long,
+so that it comes back into the normal month if it is made after all; later it stays out."""
 WITHDRAWN_MAX: Final = 1_024
-"""Most withdrawn payments of an account in 30 days, and as many that are set aside. Older ones beyond count as attempted,
-and stay out of the month. They take 15 KB each in Redis, and an account that has 1,024 payments blocked in a month needs
-no larger volume."""
+"""Most withdrawn payments of an account in 30 days, and as many that are set aside. Older ones beyond count as
+attempted, and stay out of the month. So many take 15 KB in Redis, and an account that has 1,024 payments blocked in a
+month needs no larger volume."""
 BLOCKS_KEPT: Final = NORMAL_MONTH_BLOCKS + 2
-"""Blocks of which the sums that were taken out are kept: the three of a normal month, the account's own, and the one after
-it, because outcomes follow the log's time, and an account's may be behind that. A payment that lies a whole block behind
-the log is late (LATE_HOURS), and its month is UNKNOWN."""
+"""Blocks of which the sums that were taken out are kept: the three of a normal month, the account's own, and the one
+after it. That one is needed because a payment is taken out up to the log's time, of which an account's may be behind by
+LATE_HOURS. Where it is behind by a whole block and more, the payment is late, and its month is UNKNOWN."""
 PAYEE_PAYMENTS_MAX: Final = 2
 """Payments that are remembered as what made a payee known. A reversed one takes the knowledge back where no other gave
 it; where both are reversed, a third that wasn't remembered gives nothing."""

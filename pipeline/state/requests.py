@@ -48,6 +48,7 @@ _SINCE: Final = Struct("<qq")
 _PAYMENT: Final = Struct(">HHIHBIBI5s")
 _SHARED: Final = Struct(">HIHHHHHBI6s4s")
 _COUNT: Final = Struct(">H")
+_DUE: Final = Struct(">HI")
 _RANGE: Final = Struct(">HIHIBHIII")
 _OUTCOME: Final = Struct(">HBBIBIHI5s6s")
 _OFFSET_BYTES: Final = 6
@@ -61,6 +62,7 @@ class Chunk(NamedTuple):
     events: Sequence[StateEvent]
     place: int  # index of its first event in the partition's share of the batch
     id_hashes: Sequence[bytes]  # of the transaction ids, ID_HASH_BYTES each
+    outcomes_due: int = 0
 
 
 class Start(NamedTuple):
@@ -203,7 +205,7 @@ def chunks(share: PartitionEvents) -> Iterator[Chunk]:
         last = events[past].offset if past < len(events) else share.end_offset
         chunk = events[place:past]
         hashes = [_id_hash(event.transaction_id) for event in chunk]
-        yield Chunk(share.partition, first, last, share.committed_offset, chunk, place, hashes)
+        yield Chunk(share.partition, first, last, share.committed_offset, chunk, place, hashes, share.outcomes_due)
         first = last
 
 
@@ -248,7 +250,7 @@ def claims_of(share: PartitionEvents, names: Keys, buckets: int) -> Iterator[Cla
 
 def account_request(chunk: Chunk, names: Keys, start: Start) -> Request:
     prefix, pack = names.accounts(chunk.partition), _PAYMENT.pack
-    parts = [_windows_header(chunk, start)]
+    parts = [_windows_header(chunk, start), _DUE.pack(*_six(chunk.outcomes_due))]
     numbers: dict[str, int] = {}
     for place, event in enumerate(chunk.events):
         if not event.is_counted:

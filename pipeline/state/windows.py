@@ -64,6 +64,7 @@ class PartitionEvents(NamedTuple):
     end_offset: int  # exclusive
     committed_offset: int  # everything below is committed, so snapshots below may be dropped
     events: Sequence[StateEvent]  # by ascending offset; some offsets may be missing
+    outcomes_due: int = 0  # with outcomes below it still to be taken in, what outcomes could tell is UNKNOWN
 
 
 class PartitionObservation(NamedTuple):
@@ -264,7 +265,7 @@ class MemoryState:
             if freshness[place] != Freshness.FRESH or not event.is_counted:
                 continue
             if event.offset >= progress.reached:
-                snapshots[place] = self._count(share.partition, progress, event)
+                snapshots[place] = self._count(share, progress, event)
             elif event.offset in progress.snapshots:
                 snapshots[place] = progress.snapshots[event.offset]
             elif is_passing:
@@ -272,7 +273,7 @@ class MemoryState:
             elif event.offset < progress.pruned_below:
                 raise SnapshotPruned(share.partition, event.offset)
             else:  # it didn't count when it was first observed
-                snapshots[place] = self._count(share.partition, progress, event)
+                snapshots[place] = self._count(share, progress, event)
         progress.move_on(share)
         state = np.array([snapshot.row for snapshot in snapshots], dtype=np.int64).reshape(-1, len(STATE))
         month_blocks = np.array([snapshot.month_blocks for snapshot in snapshots], dtype=np.int64)
@@ -281,9 +282,9 @@ class MemoryState:
         enter_unknown(state, share.events, month_blocks, positions, coverage, self._label_delay_ms)
         return PartitionObservation(np.array(freshness, dtype=np.int8), state, positions)
 
-    def _count(self, partition: int, progress: _Progress, event: StateEvent) -> _Snapshot:
-        position = self._outcomes.get(partition, NONE)
-        is_whole = max(position, 0) >= self._outcomes_due.get(partition, 0)
+    def _count(self, share: PartitionEvents, progress: _Progress, event: StateEvent) -> _Snapshot:
+        position = self._outcomes.get(share.partition, NONE)
+        is_whole = max(position, 0) >= max(self._outcomes_due.get(share.partition, 0), share.outcomes_due)
         row = self.windows.observe(event, with_outcomes=is_whole)
         blocks = self.windows.month_blocks(event.account_id)
         snapshot = _Snapshot(row, blocks, position if is_whole else UNKNOWN)

@@ -1,4 +1,4 @@
-"""A normal month holds what was made and nothing else, and a volume all that may still be made: each is strict in its own
+"""A normal month holds nothing that wasn't made, and a volume all that may still be made: each is strict in its own
 direction, whatever becomes of payments, and in whatever order that is told."""
 
 from __future__ import annotations

@@ -2,10 +2,11 @@
 -- KEYS: progress of the partition, then the accounts (kind a). The past of each (kind p) and its beneficiaries (a hash
 -- of kind r: beneficiary hash → last payment to it in the past) stand beside it, and so does what became of its payments
 -- (kinds o and w; see outcomes.lua).
--- ARGV[1]: first, last, committed, initial, rebuild (2: without rows), since; then for each payment the index of its
--- account in KEYS, its offset, its index in the chunk, its time, 2 · amount + is near limit, and its beneficiary hash. ARGV[2..3]: how many
--- payments and beneficiaries an account may hold. ARGV[4]: the allowance (see calls.lua). ARGV[5]: the freshness of the
--- chunk, a byte for each payment; one that is not FRESH is not counted.
+-- ARGV[1]: first, last, committed, initial, rebuild (2: without rows), since, and the offset below which outcomes must be
+-- taken in for what they tell to be known; then for each payment the index of its account in KEYS, its offset, its index
+-- in the chunk, its time, 2 · amount + is near limit, and its beneficiary hash. ARGV[2..3]: how many payments and
+-- beneficiaries an account may hold. ARGV[4]: the allowance (see calls.lua). ARGV[5]: the freshness of the chunk, a byte
+-- for each payment; one that is not FRESH is not counted.
 -- In a row, whether the beneficiary is new stands together with 2 · the blocks that the normal month is the mean of.
 -- An event holds the time in 4 bytes, 2 · amount + is near limit in 5, and the beneficiary hash in 5. The header holds
 -- past, room and latest time; count, sum and expiry of each window; near limit, distinct and beneficiaries; first
@@ -27,7 +28,7 @@ local BLOCK_MS = MONTH_MS
 
 local request, payments_max, beneficiaries_max, freshness = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[5]
 allowance = allowance or tonumber(ARGV[4])
-local first, last, committed, is_initial, is_rebuild, since, at = unpack_at('>I6I6I6BBI6', request)
+local first, last, committed, is_initial, is_rebuild, since, awaited, at = unpack_at('>I6I6I6BBI6I6', request)
 local is_silent = is_rebuild == 2  -- nobody wants the rows
 
 local reached, lost, pruned, is_missing = begin(KEYS[1], first, is_initial)
@@ -36,7 +37,7 @@ since = since_of(is_missing, since)
 local position, applied, due, outcomes_since, has_outcomes =
   unpack(call('HMGET', TAG .. 'outcomes', 'position', 'applied', 'due', 'since', 'held'))
 position, outcomes_since = tonumber(position) or UNKNOWN, tonumber(outcomes_since) or UNKNOWN
-if max(position, 0) < (tonumber(due) or 0) or (tonumber(applied) or 0) > 0 then
+if max(position, 0) < max(tonumber(due) or 0, awaited) or (tonumber(applied) or 0) > 0 then
   position, has_outcomes = NOT_KNOWN, nil
 end
 
