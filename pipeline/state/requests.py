@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.domain.context import Label
-from pipeline.domain.features import ACCOUNT_STATE, NONE, SHARED_STATE, STATE
+from pipeline.domain.features import ACCOUNT_STATE, NONE, SHARED_STATE, STATE, UNKNOWN
 from pipeline.domain.outcome import PaymentOutcome
-from pipeline.state.coverage import DECLARED_MONTH, Coverage, enter_unknown
+from pipeline.state.coverage import DECLARED_MONTH, Coverage, enter_stale, enter_unknown
 from pipeline.state.outcomes import DOUBTFUL, TO_ANYONE, Effect, counted_until_ms, effect_of, is_doubtful
 from pipeline.state.state_event import StateEvent, claim_name
 from pipeline.state.windows import DEVICE, IP_ADDRESS, LAYOUT, Freshness, PartitionEvents, PartitionObservation
@@ -370,6 +370,7 @@ class Answers:
         self._declared = np.full(len(events), NONE, dtype=np.int64)
         self._outcomes_position = np.full(len(events), NONE, dtype=np.int64)
         self._month_blocks = np.zeros(len(events), dtype=np.int64)
+        self._is_stale = np.zeros(len(events), dtype=np.bool_)
         self._coverage = Coverage()
 
     def claimed(self, chunk: Chunk, places: Sequence[int], body: bytes) -> None:
@@ -389,8 +390,10 @@ class Answers:
         rows, places = _rows(chunk, body, ACCOUNT_ROW_LENGTH)
         self.state[places, : len(ACCOUNT_STATE)] = rows[:, 1:-1]
         self._outcomes_position[places] = rows[:, -1]
-        self._month_blocks[places] = rows[:, 1 + _IS_NEW] >> 1
-        self.state[places, _IS_NEW] = rows[:, 1 + _IS_NEW] & 1
+        packed = rows[:, 1 + _IS_NEW]
+        self._month_blocks[places] = packed >> 1
+        self.state[places, _IS_NEW] = packed & 1
+        self._is_stale[places] = packed == UNKNOWN
 
     def shared(self, chunk: Chunk, body: bytes) -> None:
         """Merge in one shard's reply.
@@ -419,6 +422,7 @@ class Answers:
         positions = self._outcomes_position
         month_blocks = np.where(is_declared, DECLARED_MONTH, self._month_blocks)
         enter_unknown(self.state, self._events, month_blocks, positions, self._coverage, label_delay_ms)
+        enter_stale(self.state, self._is_stale, month_blocks)
         month = self.state[:, _MONTH]
         month[:] = np.where(is_declared, self._declared, month)
         return PartitionObservation(self.freshness, self.state, self._outcomes_position)

@@ -206,7 +206,7 @@ def a_life(random: Random, lags_ms: tuple[int, ...]) -> list[StateEvent | Paymen
 
 
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=2_000, deadline=None)
+@settings(max_examples=500, deadline=None)
 def test_i4_a_month_is_never_larger_and_a_volume_never_smaller_than_with_full_knowledge(seed: int) -> None:
     """What isn't late is also known: nothing that its month reads is forgotten."""
     store, truth, position = MemoryState(), Truth(), 0

@@ -131,11 +131,27 @@ local function block_volumes(withdrawn, block, b2, b3, b4)
   return max(b2 - t2, 0), max(b3 - t3, 0), max(b4 - t4, 0), known, entries
 end
 
+-- Returns the row of a payment of which nothing is known.
+local function unknown_row(offset)
+  local row = pack('<l', offset)
+  return row .. string.rep(pack('<l', NOT_KNOWN), 18)
+end
+
 -- Returns the mean, rounded half up. 2 · total would exceed 2^53, so the remainder decides about the half.
 local function mean_of(total, count)
   local mean = floor(total / count)
   if 2 * (total - mean * count) >= count then mean = mean + 1 end
   return mean
+end
+
+-- Answers that were given without a payment that counted late, before theirs in the log, tell too little. They lie behind
+-- `late_after`, and before `late_until`.
+local late_after, late_until = unpack_at('>I6I6', call('HGET', KEYS[1], 'late') or string.rep('\0', 12))
+local is_late_told = false
+
+local function count_late(offset)
+  if late_until <= committed then late_after = offset end
+  late_after, late_until, is_late_told = min(late_after, offset), max(late_until, reached), true
 end
 
 local function observe(number, offset, time, amount, beneficiary)
@@ -266,7 +282,9 @@ while at <= #request do
   else
     kept = kept or snapshots(KEYS[1], ROW, first)
     local row = kept[offset]
-    if not row and is_rebuild == 0 then
+    if row and offset > late_after and offset < late_until then
+      row = unknown_row(offset)
+    elseif not row and is_rebuild == 0 then
       if offset < pruned then return failure(PRUNED, offset) end
       row = observe(number, offset, time, amount, beneficiary)  -- didn't count when it was first observed
       if not row then
@@ -275,6 +293,7 @@ while at <= #request do
       end
       rows[#rows + 1] = row
       late = late + 1
+      count_late(offset)
     end
     answers[#answers + 1] = row
   end
@@ -289,6 +308,7 @@ if #rows > 1 or kind == TOO_MUCH then
   end
   call('MSET', unpack(written))
 end
+if is_late_told then call('HSET', KEYS[1], 'late', pack('>I6I6', late_after, late_until)) end
 local fresh = table.concat(rows)
 move_on(KEYS[1], reached, ends, committed, pruned, fresh)
 return reply_of(kind, rows, late, fresh, answers)
