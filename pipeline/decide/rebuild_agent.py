@@ -115,7 +115,7 @@ class Rebuild:
         found = plan(survey, targets, own)
         if found.is_shared_lost:
             await self._state.mark_lost()
-        await self._await_outcomes(found.partitions)
+        await self._await_outcomes(extents, found.partitions)
         for partition in found.partitions:
             reached = survey.reached(partition)
             progress.plan(partition, max(extents[partition].low, reached or 0), targets[partition])
@@ -129,11 +129,12 @@ class Rebuild:
         await self._state.mark_ready([], is_shared=True)
         return context, level
 
-    async def _await_outcomes(self, partitions: Collection[int]) -> None:
+    async def _await_outcomes(self, partitions: Collection[int], lost: Collection[int]) -> None:
         """Make UNKNOWN what outcomes could tell, until as many are taken in as there are now.
 
-        Where all that was ever told can be read, what is lost begins again with the first outcome, so that every
-        decision says which ones it had.
+        That holds for all partitions: where no payment came between a snapshot and the loss, outcomes may have. Where
+        all that was ever told can be read, what is lost begins again with the first outcome, so that every decision
+        says which ones it had.
         """
         with self._open_reader() as reader:
             try:
@@ -143,7 +144,7 @@ class Rebuild:
                 return
         for partition in set(partitions) & set(extents):
             await self._state.await_outcomes(partition, extents[partition].high)
-            if extents[partition].low == 0:
+            if partition in lost and extents[partition].low == 0:
                 await self._state.apply_outcomes(partition, 0, 0, ())
 
     async def _partitions(

@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from pipeline.domain.decision import Decision
+from pipeline.domain.features import NONE
 from pipeline.domain.log import Record
 from pipeline.domain.refusals import Refusal
 from pipeline.io.avro.wire import WireFormat
@@ -46,6 +48,7 @@ class Start(NamedTuple):
     committed: int | None
     offset: int
     is_moved: bool  # the committed offset is not what was decided
+    outcomes_position: int = NONE  # of the latest decision; NONE or UNKNOWN where it doesn't say
 
 
 class DecidedLog:
@@ -73,8 +76,11 @@ class DecidedLog:
         with self._open_reader() as reader:
             extents = reader.extents(self._topics.transactions, committed)
             held = [partition for partition, extent in extents.items() if extent.high > extent.low]
-            decided = self._decided(reader, held)
-        return [self._start(each, offset, extents[each], decided.get(each)) for each, offset in committed.items()]
+            latest = {partition: self._latest_decision(reader, partition) for partition in held}
+            decided = self._decided(reader, latest)
+        starts = [self._start(each, offset, extents[each], decided.get(each)) for each, offset in committed.items()]
+        seen = {partition: each.outcomes_position for partition, each in latest.items()}
+        return [start._replace(outcomes_position=seen.get(start.partition, NONE)) for start in starts]
 
     def _start(self, partition: int, committed: int | None, extent: Extent, decided: Decided | None) -> Start:
         """`decided`: None where the log holds nothing, so that nothing can be lost or decided again."""
@@ -89,8 +95,7 @@ class DecidedLog:
         is_first = committed is None and decided.end is None
         return Start(partition, committed, start, start != committed and not is_first)
 
-    def _decided(self, reader: LogReader, partitions: Sequence[int]) -> dict[int, Decided]:
-        latest = {partition: self._latest_decision(reader, partition) for partition in partitions}
+    def _decided(self, reader: LogReader, latest: Mapping[int, _Latest]) -> dict[int, Decided]:
         letters = self._latest_letters(reader, {partition: each.written_ms for partition, each in latest.items()})
         found: dict[int, Decided] = {}
         for partition, decision in latest.items():
@@ -104,18 +109,18 @@ class DecidedLog:
         end = reader.uncommitted_ends(topic, [partition])[partition]
         for records in _backwards(reader, topic, partition, extent.low, end):
             for record in reversed(records):
-                offset = self._decided_offset(record, partition)
-                if offset is not None:
-                    return _Latest(offset, record.source.timestamp_ms, True)
+                decision = self._decision(record, partition)
+                if decision is not None:
+                    position = decision.snapshot.outcomes_position
+                    return _Latest(decision.source_offset, record.source.timestamp_ms, True, position)
         return _Latest(None, 0, extent.low == 0)
 
-    def _decided_offset(self, record: Record, partition: int) -> int | None:
-        """Return the payment's offset where the record is a decision of this partition; what is none is no writing of
-        the worker's."""
+    def _decision(self, record: Record, partition: int) -> Decision | None:
+        """Return the record's decision where it is one of this partition; what is none isn't written by the worker."""
         stored = self._wire.decode_stored_decision(record.value)
         if stored is None or isinstance(stored, Refusal) or stored.decision.source_partition != partition:
             return None
-        return stored.decision.source_offset
+        return stored.decision
 
     def _latest_letters(self, reader: LogReader, since_ms: Mapping[int, int]) -> _Letters:
         """Look for each partition's latest dead letter that may be later than its latest decision."""
@@ -150,6 +155,7 @@ class _Latest(NamedTuple):
     offset: int | None  # of the payment that was decided last; None for none
     written_ms: int  # when that was written; 0 for none
     is_whole: bool  # the topic was read far enough, or holds everything that ever stood on it
+    outcomes_position: int = NONE
 
 
 class _Letters(NamedTuple):

@@ -76,6 +76,9 @@ _LABELLED: Final = [
 _CONFIRMED: Final = _COLUMN["beneficiary_confirmed_frauds"]
 _SINCE_LAST: Final = _COLUMN["account_ms_since_last"]
 _MONTH: Final = _COLUMN["account_normal_month_minor"]
+_OF_PAYMENTS: Final = [
+    place for name, place in _COLUMN.items() if not name.endswith("fraud_reports") and place != _MONTH
+]
 _IS_NEW: Final = _COLUMN["is_new_beneficiary"]
 _IS_UNPAID: Final = _COLUMN["is_unpaid_beneficiary"]
 
@@ -108,6 +111,16 @@ def enter_unknown(
         _enter(state, columns, counted & (times - label_delay_ms - width_ms < missing_until_ms))
     longest_ms = label_delay_ms + LABEL_WINDOWS_MS[-1]
     _enter(state, [_CONFIRMED], counted & (times - longest_ms < missing_until_ms))
+
+
+def enter_stale(state: Matrix, is_stale: NDArray[np.bool_], month_blocks: Matrix) -> None:
+    """Make UNKNOWN, in place, what rows can't know that were made without a payment that counted late, before them.
+
+    is_stale: (n,). Reports and declared months follow from no payment. month_blocks: as for `enter_unknown`.
+    """
+    if is_stale.any():
+        _enter(state, _OF_PAYMENTS, is_stale)
+        _enter(state, [_MONTH], is_stale & (month_blocks != DECLARED_MONTH))
 
 
 def _enter_accounts(

@@ -251,9 +251,12 @@ def outcomes_of(log: Log, random: Random) -> list[PaymentOutcome]:
     for event in events:
         for _ in range(random.choice((0, 1, 1, 2))):
             made_at_ms = event.event_time_ms + random.choice((0, DAY_MS, 40 * DAY_MS))
-            told.append(
-                outcome_of(event, random.choice((MADE, MADE, WITHDRAWN, WITHDRAWN, UNMADE)), made_at_ms=made_at_ms)
-            )
+            kind = random.choice((MADE, MADE, WITHDRAWN, WITHDRAWN, UNMADE, UNMADE))
+            outcome = outcome_of(event, kind, made_at_ms=made_at_ms)
+            if random.random() < 0.1:
+                outcome = outcome._replace(beneficiary_account_id="", payment_time_ms=-1, amount_gbp_minor=-1)
+                outcome = outcome._replace(counted_until_ms=random.choice((-1, -1, event.log_time_ms)))
+            told.append(outcome)
     places = sorted(range(len(told)), key=lambda place: place + random.randrange(8))
     return [told[place] for place in places]
 

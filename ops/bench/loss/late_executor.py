@@ -15,9 +15,10 @@ from ops.bench.rig.publisher import Publisher
 from ops.bench.rig.stored import Tail
 from ops.bench.rig.topics_io import Outbound
 from pipeline.decide.batch import Judge
+from pipeline.decide.outcomes.due import ALL
 from pipeline.domain.decision import Decision, Outcome
 from pipeline.domain.execution import Execution, ExecutionState
-from pipeline.domain.features import ACCOUNT_STATE, COLUMN
+from pipeline.domain.features import ACCOUNT_STATE, COLUMN, UNKNOWN
 from pipeline.domain.identities import execution_id, posting_id
 from pipeline.domain.log import Span
 from pipeline.domain.outcome import PaymentOutcome
@@ -134,9 +135,11 @@ def recompute(bootstrap_servers: str, prefix: str, judge: Judge) -> Recomputed:
     for record in payments:
         partition, offset, _ = record.source
         decided = decisions.get((partition, offset))
-        if decided is not None:
-            _take_in(state, partition, outcomes.get(partition, []), decided.snapshot.outcomes_position)
         [share] = judge.state_events(judge.read([record]), [Span(partition, offset, offset + 1, offset)])
+        if decided is not None and decided.snapshot.outcomes_position == UNKNOWN:
+            share = share._replace(outcomes_due=ALL)
+        elif decided is not None:
+            _take_in(state, partition, outcomes.get(partition, []), decided.snapshot.outcomes_position)
         [observed] = state.observe([share])
         if decided is not None:
             recorded = decided.snapshot.features[_ACCOUNT]

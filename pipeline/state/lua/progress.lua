@@ -1,8 +1,9 @@
 -- The progress of a partition under one hash tag: how far it was observed, and the answers about payments that are not
 -- committed yet.
 -- It is a hash: `reached` (exclusive end of the latest call), `pruned` (the highest committed offset that was told;
--- snapshots below it may be gone), and for each call that counted anything its end offset → its reply: OBSERVED, two
--- times since when the tag is whole (see coverage.lua), then rows of little-endian int64, the offset first in each.
+-- snapshots below it may be gone), `late` (of accounts: between which offsets answers tell too little), and for each call
+-- that counted anything its end offset → its reply: OBSERVED, two times since when the tag is whole (see coverage.lua),
+-- then rows of little-endian int64, the offset first in each.
 
 local NONE = -1  -- known to be absent, as in pipeline/domain/features.py
 -- The first byte of a reply. LOST and PRUNED carry an int64; the others the rows of all payments that were counted.
