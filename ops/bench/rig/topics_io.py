@@ -33,10 +33,21 @@ class Outbound(NamedTuple):
 
 
 def prepare_topics(
-    bootstrap_servers: str, prefix: str, partitions: int = 4, client_settings: Mapping[str, str] = MappingProxyType({})
+    bootstrap_servers: str,
+    prefix: str,
+    partitions: int = 4,
+    client_settings: Mapping[str, str] = MappingProxyType({}),
+    *,
+    replication_factor: int = 1,
 ) -> None:
     """Create the project's topics under a prefix, kept for ever, because a bench may replay records of years ago."""
-    create_topics(bootstrap_servers, partitions=partitions, prefix=prefix, client_settings=client_settings)
+    create_topics(
+        bootstrap_servers,
+        partitions=partitions,
+        prefix=prefix,
+        replication_factor=replication_factor,
+        client_settings=client_settings,
+    )
     admin = admin_client(bootstrap_servers, client_settings)
     keep = ConfigEntry("retention.ms", "-1", incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ResourceType.TOPIC, f"{prefix}transactions.v1", incremental_configs=[keep])
