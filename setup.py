@@ -9,6 +9,7 @@ COMPILED = (
     "pipeline/domain/decision.py",
     "pipeline/domain/log.py",
     "pipeline/domain/payment.py",
+    "pipeline/domain/payment_digest.py",
     "pipeline/state/state_event.py",
     "pipeline/domain/refusals.py",
     "pipeline/domain/money.py",

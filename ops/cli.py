@@ -63,7 +63,12 @@ TABLE: Final = (
             Verb("explain", "Tell the whole life of a payment.", "pipeline.explain.command"),
             Verb("verify", "Decide again and compare the bytes.", "pipeline.replay.command"),
             Group("decisions", "tail", "Show the latest decisions.", "pipeline.decide.command"),
-            Group("dead-letters", "list", "List the records that became no decision.", "pipeline.decide.command"),
+            Group(
+                "dead-letters",
+                "list redrive",
+                "List the records that became no decision, and redrive them.",
+                "pipeline.decide.command pipeline.redrive.command",
+            ),
             Group(
                 "ledger",
                 "open import fund balance check",
@@ -86,6 +91,12 @@ TABLE: Final = (
                 "plan apply list show report",
                 "Reverse what a wrong model or policy decided.",
                 "pipeline.rollback.command",
+            ),
+            Group(
+                "state",
+                "backup restore status",
+                "Keep copies of what decisions need to know.",
+                "ops.state.command",
             ),
             Group(
                 "people",

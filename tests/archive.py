@@ -16,11 +16,11 @@ from pipeline.decide.verdict import Mode, Regime, decide, regime
 from pipeline.domain.decision import BreakerState, StoredDecision
 from pipeline.domain.features import COLUMN, EVENT, FEATURES, STATE_SLICE, feature_matrix
 from pipeline.domain.log import Source
-from pipeline.domain.payment import Decoded, Transaction
+from pipeline.domain.payment import Transaction
 from pipeline.io.avro.wire import WireFormat
 from pipeline.replay.archive_files import RegimeArchive
 from pipeline.replay.regimes import Missing, RegimeKey
-from tests.records import NOON_MS, PAYMENT, POLICY_PATH, features, policy, small_model
+from tests.records import NOON_MS, PAYMENT, POLICY_PATH, decoded_of, features, policy, small_model
 
 WIRE = WireFormat()
 CLOSED = Mode(BreakerState.CLOSED, "all", True)
@@ -66,7 +66,7 @@ class Archive:
         matrix = feature_matrix(event, np.repeat(quiet, len(payments), axis=0))
         assert matrix.shape[1] == len(FEATURES) > len(EVENT)
         encoder = DecisionEncoder(WIRE.header("decision.v1"), self.in_force, "decide/test")
-        decoded = [Decoded(payment, WIRE.encode_transaction(payment)[10:]) for payment in payments]
+        decoded = [decoded_of(payment) for payment in payments]
         sources = [Source(place % 4, place, NOON_MS) for place in range(len(payments))]
         verdicts = decide(matrix, modes, self.in_force)
         return encoder.encode(decoded, sources, with_position(matrix, -1), verdicts, [NOON_MS + 7] * len(payments))

@@ -12,7 +12,7 @@ import pytest
 from tests.archive import Archive
 from tests.commands import fraud
 from tests.rails import rail_address, rail_of
-from tests.redis_servers import redis_at, started_redis
+from tests.redis_servers import redis_at, started_cluster, started_redis
 from tests.servers import database_url, owner, postgres, stack
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "rail_of",
     "redis_at",
     "stack",
+    "started_cluster",
     "started_redis",
 ]
 

@@ -7,11 +7,13 @@ import json
 
 import fastavro
 
-from pipeline.decide.verdict import decision_id
 from pipeline.domain.decision import BreakerState, Decision, InputSnapshot, Outcome, Reason, Route
 from pipeline.domain.decision_records import DecisionRecord
 from pipeline.domain.features import FEATURES
-from pipeline.domain.identities import ReviewId, reversal_id, review_id
+from pipeline.domain.identities import DecisionId, ReviewId, decision_id, reversal_id, review_id
+from pipeline.domain.log import Source
+from pipeline.domain.payment import Transaction
+from pipeline.domain.payment_digest import payment_digest
 from pipeline.domain.plain import plain_record
 from pipeline.domain.refusals import Refusal
 from pipeline.domain.reversal import Reversal
@@ -25,7 +27,7 @@ UNION = fastavro.parse_schema(json.loads(schema_text("decision.v1")))
 
 
 DECISION = Decision(
-    decision_id=decision_id(PAYMENT.transaction_id),
+    decision_id=decision_id(PAYMENT, payment_digest(PAYMENT), Source(1, 7, NOON_MS)),
     transaction_id=PAYMENT.transaction_id,
     account_id=PAYMENT.account_id,
     decided_at_ms=NOON_MS + 7,
@@ -51,6 +53,11 @@ DECISION = Decision(
     snapshot=InputSnapshot(PAYMENT, tuple(range(-1, len(FEATURES) - 1))),
 )
 """One that no worker has made: its hashes are of nothing."""
+
+
+def decision_id_of(payment: Transaction) -> DecisionId:
+    """The id of the decision about a payment that isn't late."""
+    return decision_id(payment, payment_digest(payment), Source(0, 0, payment.event_time_ms))
 
 
 def record_of(value: bytes) -> DecisionRecord:

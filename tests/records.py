@@ -10,8 +10,10 @@ import numpy as np
 from models.artefact.scoring import Calibration, Model, Term
 from pipeline.decide.policy import Policy, parse_policy
 from pipeline.domain.features import COLUMN, FEATURES, Matrix
-from pipeline.domain.payment import Transaction
+from pipeline.domain.payment import Decoded, Transaction
+from pipeline.io.avro.wire import WireFormat
 
+WIRE = WireFormat()
 POLICY_PATH = Path("pipeline/decide/policies/default.toml")
 NOON_MS = 1_764_072_000_000  # 2025-11-25T12:00:00Z, a Tuesday
 
@@ -35,6 +37,13 @@ PAYMENT = Transaction(
 )
 
 
+def decoded_of(payment: Transaction) -> Decoded:
+    """The payment as it is read from a record."""
+    read = WIRE.decode_transaction(WIRE.encode_transaction(payment))
+    assert isinstance(read, Decoded), read
+    return read
+
+
 @lru_cache
 def policy() -> Policy:
     return parse_policy(POLICY_PATH.read_bytes())
@@ -55,8 +64,12 @@ def features(**values: int) -> Matrix:
         "account_sum_minor_30d": 150_000,
         "account_ms_since_last": 86_400_000,
         "account_normal_month_minor": 160_000,
+        "account_volume_minor_24h": 12_345,
+        "account_volume_count_30d": 15,
+        "account_volume_minor_30d": 150_000,
         "account_volume_percent_of_normal_month": 94,
         "amount_percent_of_average_30d": 123,
+        "amount_percent_of_earlier_average_30d": 126,
     }
     row = np.zeros((1, len(FEATURES)), dtype=np.int64)
     for name, value in (quiet | values).items():

@@ -12,6 +12,7 @@ import pytest
 import redis
 
 from ops.processes.servers import free_port
+from ops.stack.redis_cluster import RedisCluster, running_cluster
 from ops.stack.redis_server import Persistence, bundled_executable, redis_server, redis_url, system_executable
 
 REDIS_MEMORY_MAX_BYTES = 1024**3
@@ -39,7 +40,7 @@ def started_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartedR
             if name not in urls:
                 port = free_port()
                 server = redis_server(
-                    _executable(name),
+                    executable_of(name),
                     tmp_path_factory.mktemp(name),
                     port,
                     persistence=Persistence.NONE,
@@ -61,7 +62,22 @@ def redis_at(request: pytest.FixtureRequest, started_redis: StartedRedis) -> str
     return started_redis(request.param)
 
 
-def _executable(name: RedisName) -> str:
+@pytest.fixture(scope="session")
+def started_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
+    """A cluster of three masters that the whole run shares; who asks for it empties it."""
+    with running_cluster(bundled_executable(), tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
+
+
+def emptied(cluster: RedisCluster) -> str:
+    """Empty a cluster and return its URL."""
+    for port in cluster.masters:
+        with redis.Redis.from_url(cluster.server_url(port)) as client:
+            client.flushall()
+    return cluster.url
+
+
+def executable_of(name: RedisName) -> str:
     match name:
         case RedisName.VALKEY_9:
             return bundled_executable()

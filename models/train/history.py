@@ -33,6 +33,7 @@ from pipeline.domain.features import EVENT, STATE, Matrix, feature_matrix
 from pipeline.domain.log import Source
 from pipeline.domain.payment import Channel, Transaction
 from pipeline.domain.refusals import canonical_ip_address, refusal_of
+from pipeline.state.facts import LogPlace
 from pipeline.state.state_event import StateEvent
 from pipeline.state.windows import Windows
 
@@ -46,7 +47,7 @@ CHUNK_EVENTS: Final = 8192
 DEFAULT_POLICY: Final = Path(__file__).parents[2] / "pipeline" / "decide" / "policies" / "default.toml"
 
 _SHORT: Final = ("transaction_id", "tx_time_s", "customer_id", "terminal_id", "amount_minor", "fraud")
-_FULL: Final = (*(name for name in Transaction._fields if name != "segments"), "fraud")
+_FULL: Final = (*(name for name in Transaction._fields if name not in ("segments", "source_system")), "fraud")
 _AMOUNT: Final = EVENT.index("amount_gbp_minor")
 _SHORT_FORM_OPENED_DAY: Final = 16_436  # 2015-01-01; the short form does not say
 
@@ -107,7 +108,7 @@ def payments_of(path: Path) -> Iterator[LabelledTransaction]:
     elif set(_FULL) <= set(table.column_names):
         ordered = table.select(_FULL).sort_by([("event_time_ms", "ascending"), ("transaction_id", "ascending")])
         for *fields, fraud in _rows(ordered):
-            yield LabelledTransaction(Transaction._make((*fields, {})), bool(fraud), "")
+            yield LabelledTransaction(Transaction._make((*fields, {}, None)), bool(fraud), "")
     else:
         missing = sorted(set(_SHORT) - set(table.column_names))
         raise HistoryRefused(f"'{path.name}' has neither form of a history; the short form lacks {', '.join(missing)}")
@@ -171,9 +172,9 @@ class _Observer:
             case Label():
                 self._windows.label(context)
             case Account():
-                self._windows.upsert_account(*context)
+                self._windows.upsert_account(context, LogPlace(context.updated_at_ms, 0))
             case RiskSignal():
-                self._windows.upsert_risk_signal(*context)
+                self._windows.upsert_risk_signal(context, LogPlace(context.observed_at_ms, 0))
 
     def _event_row(self, transaction: Transaction) -> tuple[int, ...]:
         source = Source(0, 0, transaction.event_time_ms)
@@ -182,12 +183,12 @@ class _Observer:
         return self._event_rows.row(transaction, transaction.event_time_ms)
 
     def _state_event(self, transaction: Transaction, amount_gbp_minor: int) -> StateEvent:
-        """Make the windows' event. Offset and body digest are of no use here, as nothing is delivered twice."""
+        """Make the windows' event. Offset, digest and log time are of no use here, as nothing comes twice."""
         t, near = transaction, self._event_rows.is_near_limit(amount_gbp_minor)
         ip_address = None if t.ip_address is None else canonical_ip_address(t.ip_address)
         return StateEvent(
-            0, t.transaction_id, b"", t.account_id, t.beneficiary_account_id, t.event_time_ms, amount_gbp_minor, near,
-            ip_address, t.device_id, True,
+            0, t.transaction_id, b"", t.account_id, t.beneficiary_account_id, t.event_time_ms, t.event_time_ms,
+            amount_gbp_minor, near, ip_address, t.device_id, True, None, t.account_opened_epoch_day,
         )  # fmt: skip
 
 

@@ -29,6 +29,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its types s
 )
 
 from pipeline.io.kafka.client import admin_client
+from pipeline.io.kafka.topic_settings import STAMPED_TOPICS
 
 REQUEST_TIMEOUT_S: Final = 15.0
 SCRAM_ITERATIONS: Final = 4096
@@ -84,12 +85,13 @@ EVERY_TOPIC: Final = (
 class Rights:
     """The rights of one principal: topics by name, groups and transactional ids by what they begin with.
 
-    watched_groups: groups whose committed offsets it may look at, without being a member. keeps: a topic that it makes
-    for itself, and which is therefore outside our prefix.
+    settings_of: topics whose settings it may look at. watched_groups: groups whose committed offsets it may look at,
+    without being a member. keeps: a topic that it makes for itself, and which is therefore outside our prefix.
     """
 
     reads: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
+    settings_of: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     watched_groups: tuple[str, ...] = ()
     transactional_ids: tuple[str, ...] = ()
@@ -99,9 +101,12 @@ class Rights:
 ACCESS: Final[Mapping[Principal, Rights]] = MappingProxyType(
     {
         Principal.WORKER: Rights(
-            reads=("transactions.v1", "accounts.v1", "risk_signals.v1", "labels.v1"),
+            # Its own decisions and dead letters say how far it came, where the group's offsets are gone.
+            reads=(*STAMPED_TOPICS, "decisions.v1", "transactions.dead.v1", "executions.v1"),
             writes=("decisions.v1", "transactions.dead.v1", "alerts.v1"),
-            groups=("fraud-decide",),  # and so fraud-decide-context, the group of its Faust agents
+            settings_of=STAMPED_TOPICS,  # whose clock stamps what it decides by
+            # And so fraud-decide-context, the group of its Faust agents, and fraud-decide-outcomes.
+            groups=("fraud-decide",),
             transactional_ids=("fraud-decide-",),  # one for each worker's slot
         ),
         Principal.AUDIT: Rights(
@@ -120,10 +125,10 @@ ACCESS: Final[Mapping[Principal, Rights]] = MappingProxyType(
             groups=("fraud-review",),
         ),
         Principal.ROLLBACK: Rights(
-            reads=("decisions.v1",),
+            reads=("decisions.v1", "transactions.v1", "transactions.dead.v1"),
             writes=("decisions.v1", "transactions.v1", "alerts.v1"),  # released payments go back to be decided anew
             groups=("fraud-rollback",),
-            transactional_ids=("fraud-rollback-",),  # one for each plan
+            transactional_ids=("fraud-rollback-",),  # one for each plan, and one for what is redriven
         ),
         Principal.RECONCILE: Rights(
             reads=("transactions.v1", "decisions.v1", "transactions.dead.v1", "executions.v1"),
@@ -133,6 +138,7 @@ ACCESS: Final[Mapping[Principal, Rights]] = MappingProxyType(
         ),
         Principal.READER: Rights(
             reads=EVERY_TOPIC,
+            settings_of=EVERY_TOPIC,
             groups=("fraud-command", "fraud-reader"),
             watched_groups=("fraud-",),
         ),
@@ -187,6 +193,8 @@ def bindings(principal: Principal, prefix: str = "") -> Iterator[AclBinding]:
         yield _binding(principal, ResourceType.TOPIC, prefix + topic, literal, AclOperation.READ)
     for topic in rights.writes:
         yield _binding(principal, ResourceType.TOPIC, prefix + topic, literal, AclOperation.WRITE)
+    for topic in rights.settings_of:
+        yield _binding(principal, ResourceType.TOPIC, prefix + topic, literal, AclOperation.DESCRIBE_CONFIGS)
     for group in rights.groups:
         yield _binding(principal, ResourceType.GROUP, group, prefixed, AclOperation.READ)
     for group in rights.watched_groups:

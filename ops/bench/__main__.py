@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import inspect
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -28,6 +30,7 @@ BENCHES: Final = {
     "flat": Bench("speed", "cost a decision by number of accounts and of past payments; bytes an account"),
     "loss": Bench("loss", "kill -9, SIGSTOP, broker and Redis restarts, FLUSHALL: nothing lost, nothing twice"),
     "bad-input": Bench("bad_input", "hundreds of malformed records: never a crash, never an ALLOW"),
+    "hostile": Bench("hostile", "payments made to hurt: payrolls, bursts, made-up payees, junk, beside ordinary ones"),
     "audit": Bench("audit", "decisions a second into the audit log, against a bare COPY; bytes a row"),
     "tamper": Bench("audit", "10,000 tamperings of the stored log by a superuser: each found and located offline"),
     "verify": Bench("audit", "100,000 decisions of the audit table, decided again: the same bytes"),
@@ -51,6 +54,10 @@ def main() -> None:
         sys.exit(f"{refusal}; a bench that goes well removes its folder, so give an empty one.")
     family, module_name = BENCHES[arguments.name].family, arguments.name.replace("-", "_")
     run = importlib.import_module(f"ops.bench.{family}.{module_name}").run
+    if arguments.size:
+        if "sizes" not in inspect.signature(run).parameters:
+            sys.exit(f"The bench {arguments.name} takes no sizes.")
+        run = partial(run, sizes=dict(arguments.size))
     sys.exit(carry_out(arguments.name, run, folder, is_quick=arguments.quick, is_kept=arguments.keep))
 
 
@@ -63,8 +70,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--directory", type=Path, help=f"put the logs of all processes here, not in a new folder under {PARENT}"
     )
+    parser.add_argument(
+        "--size",
+        type=_size,
+        action="append",
+        metavar="NAME=COUNT",
+        help="change a size or rate of the bench hostile, as ops.bench.hostile.attacks names them; may be repeated",
+    )
     parser.add_argument("--keep", action="store_true", help="keep that folder of a run that goes well, too")
     return parser
+
+
+def _size(text: str) -> tuple[str, int]:
+    name, _, count = text.partition("=")
+    return name, int(count)
 
 
 if __name__ == "__main__":

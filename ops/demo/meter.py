@@ -46,6 +46,7 @@ class Snapshot(NamedTuple):
 
 
 WINDOW_S: Final = 5.0
+_UNPAID: Final = COLUMN["is_unpaid_beneficiary"]
 _MONTH: Final = COLUMN["account_volume_percent_of_normal_month"]
 
 
@@ -77,6 +78,7 @@ class Meter:
         self._next: dict[str, dict[int, int]] = {self._decisions_topic: {}, self._dead_topic: {}}
         self._scores: deque[int] = deque(maxlen=SCORES_KEPT)
         self._first_months_percent: list[int] = []
+        self._first_unpaid: list[int] = []
         self._measured_from_ms = 0
         self.first_decision_s: float | None = None
         """Time by time.monotonic() when the first decision could be read."""
@@ -149,6 +151,12 @@ class Meter:
         with self._lock:
             return dict(self._next[self._dead_topic])
 
+    def first_paid_percent(self) -> int:
+        """Return the share of the first decisions whose payee had been paid before."""
+        with self._lock:
+            paid = sum(unpaid == 0 for unpaid in self._first_unpaid)
+            return 100 * paid // max(len(self._first_unpaid), 1)
+
     def first_months_percent(self) -> list[int]:
         """Return the account's last 30 days against its normal month, for each of the first decisions that knew it."""
         with self._lock:
@@ -219,7 +227,9 @@ class Meter:
         self._counts[outcome, route] += 1
         self._ids.add(decision.decision_id)
         month_percent = decision.snapshot.features[_MONTH]
-        if len(self._ids) <= FIRST_LOOKED_AT and month_percent != NONE:
+        if len(self._ids) <= FIRST_LOOKED_AT:
+            self._first_unpaid.append(decision.snapshot.features[_UNPAID])
+        if len(self._ids) <= FIRST_LOOKED_AT and month_percent > NONE:
             self._first_months_percent.append(month_percent)
         if self._measured_from_ms and decision.source_timestamp_ms >= self._measured_from_ms:
             self._seen.append(_Seen(now_s, latency_ms, outcome))

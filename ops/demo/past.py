@@ -6,7 +6,12 @@ from typing import Final, NamedTuple
 
 from confluent_kafka import Consumer, TopicPartition
 
-from models.simulator import TrafficSettings
+from models.simulator import LabelledTransaction, TrafficSettings
+from pipeline.decide.event_features import EventRows
+from pipeline.decide.policy import Policy
+from pipeline.domain.execution import Execution, ExecutionState
+from pipeline.domain.features import EVENT
+from pipeline.domain.identities import DecisionId, execution_id, posting_id
 from pipeline.io.kafka import client
 from pipeline.io.settings import Settings
 
@@ -20,6 +25,42 @@ SHARE: Final = 0.1
 Bills come on top."""
 BILLS_A_DAY: Final = 0.1
 """Bills of each account: three a month."""
+
+
+class PastOutcomes:
+    """What became of the past's payments, as an executor would have told it: without it no payee would be known."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._rows = EventRows(policy)
+
+    def of(self, event: LabelledTransaction, transaction_id: str) -> Execution | None:
+        """Return the payment as settled; None for fraud, which may have been stopped, and for what never counted."""
+        payment = event.transaction._replace(transaction_id=transaction_id)
+        time_ms = payment.event_time_ms
+        amount_gbp_minor = self._rows.row(payment, time_ms)[_AMOUNT]
+        if event.fraud or amount_gbp_minor < 0:
+            return None
+        execution = execution_id(payment)
+        return Execution(
+            event_id=posting_id(execution, "TOLD", 1),
+            execution_id=execution,
+            sequence=1,
+            decision_id=DecisionId(execution),  # nobody here decided it
+            transaction_id=transaction_id,
+            account_id=payment.account_id,
+            beneficiary_account_id=payment.beneficiary_account_id,
+            amount_minor=payment.amount_minor,
+            currency=payment.currency,
+            state=ExecutionState.SETTLED,
+            why="DECIDED_ALLOW",
+            event_time_ms=time_ms,
+            payment_time_ms=time_ms,
+            amount_gbp_minor=amount_gbp_minor,
+            payment_logged_at_ms=time_ms,
+        )
+
+
+_AMOUNT: Final = EVENT.index("amount_gbp_minor")
 
 
 class Past(NamedTuple):

@@ -171,6 +171,7 @@ class Play:
             snapshot=self.meter.snapshot(),
             past=self.past,
             first_months_percent=self.meter.first_months_percent(),
+            first_paid_percent=self.meter.first_paid_percent(),
             published=self.traffic.published + released,
             offsets_in=offsets_in,
             distinct_decisions=self.meter.distinct_decisions(),

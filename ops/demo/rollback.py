@@ -104,9 +104,9 @@ class Rollback:
         self.wait(plan.changing, len(_released(lines)))
         after = funds(self.connection)
         report, (findings, _) = report_of(settings, plan_id), check(settings)
-        concerned = [name for line in lines for name in (line.transaction_id, released_id(line.transaction_id))]
+        concerned = [name for line in lines for name in (line.transaction_id, _released_name(line))]
         foreign = strangers(self.connection, before.number, concerned)
-        paid_anew = paid(self.connection, [released_id(line.transaction_id) for line in _released(lines)])
+        paid_anew = paid(self.connection, [_released_name(line) for line in _released(lines)])
         undone = Undone(
             plan, refused, report, before, after, shown, customer, self._customer(shown), findings, foreign, paid_anew
         )
@@ -166,6 +166,10 @@ def explained_by_command(scene: Scene, line: PlanLine, *, as_json: bool) -> Any:
     if done.returncode:
         raise Failure("The reversed decision can't be explained.", done.stderr.strip())
     return json.loads(done.stdout) if as_json else done.stdout
+
+
+def _released_name(line: PlanLine) -> str:
+    return released_id(line.transaction_id, line.decision_id)
 
 
 def _released(lines: Sequence[PlanLine]) -> list[PlanLine]:

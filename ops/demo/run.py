@@ -92,7 +92,7 @@ def _set_up(stack: ExitStack, directory: Path, view: View, started_s: float, ask
     tell(f"it is the shipped policy, but the breaker looks at {window_s} s and {sample} payments, not 5 minutes")
     watcher = BreakerWatcher(settings)
     stack.callback(watcher.close)
-    traffic = Traffic(settings, wire, seed=seed, rate=rate, seconds_max=seconds + int(OVERTIME_S))
+    traffic = Traffic(settings, wire, scene.policy, seed=seed, rate=rate, seconds_max=seconds + int(OVERTIME_S))
     stack.callback(traffic.stop)
     backstage = Backstage(scene, run, traffic.plan)
     stack.callback(backstage.stop)

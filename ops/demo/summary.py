@@ -29,6 +29,7 @@ class Summary(NamedTuple):
     snapshot: Snapshot
     past: Past
     first_months_percent: Sequence[int]  # for each first decision, 30 days against the account's normal month
+    first_paid_percent: int  # of the first decisions, those whose payee was paid before
     published: int
     offsets_in: int  # the records that the worker committed on transactions.v1
     distinct_decisions: int
@@ -117,6 +118,7 @@ def _summary_json(summary: Summary) -> dict[str, object]:
         "first_decision_s": round(summary.first_decision_s, 2),
         "past": summary.past._asdict(),
         "first_decisions_month_percent_p50": percentile(summary.first_months_percent, 50),
+        "first_decisions_paid_before_percent": summary.first_paid_percent,
         "published": summary.published,
         "offsets_in": summary.offsets_in,
         "decisions": s.decisions,

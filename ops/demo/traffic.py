@@ -12,7 +12,8 @@ from typing import Final
 
 from models.simulator import LabelledTransaction, TrafficEvent, TrafficSettings, traffic_events
 from models.simulator.generate_command import publish_event
-from ops.demo.past import SHARE, past_days
+from ops.demo.past import SHARE, PastOutcomes, past_days
+from pipeline.decide.policy import Policy
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.bulk_publisher import BulkPublisher, Pace
 from pipeline.io.kafka.client import BrokerFailed
@@ -31,6 +32,8 @@ FRAUD_SHARE: Final = 0.03
 GUARDRAIL_SHARE: Final = 0.01
 FIRST_PAYMENTS: Final = 20
 """Payments published while the worker still starts. The others come once these are decided, so that none waits."""
+RUN: Final = "demo"
+"""Begins the payments' ids."""
 HOUR_MS: Final = 3_600_000
 REPUBLISHED_EVERY: Final = 400
 BROKEN_EVERY: Final = 700
@@ -42,12 +45,14 @@ _BROKEN: Final = b"\xc3\x01not a payment at all"
 class Traffic:
     """Traffic in which days of event time pass in seconds, and end at about now.
 
-    `publish_past` returns when the accounts and their past are on the log. A thread publishes everything else until
-    `stop`: FIRST_PAYMENTS after `start`, and the rest after `go`, slowly until `go_on`.
+    `publish_past` returns when the accounts, their past and what became of it are on the log. A thread publishes
+    everything else until `stop`: FIRST_PAYMENTS after `start`, and the rest after `go`, slowly until `go_on`.
     """
 
-    def __init__(self, settings: Settings, wire: WireFormat, *, seed: int, rate: int, seconds_max: int) -> None:
-        self._settings, self._wire = settings, wire
+    def __init__(
+        self, settings: Settings, wire: WireFormat, policy: Policy, *, seed: int, rate: int, seconds_max: int
+    ) -> None:
+        self._settings, self._wire, self._outcomes = settings, wire, PastOutcomes(policy)
         self._early_pace, self._pace = Pace(min(EARLY_RATE, rate)), Pace(rate)
         self.rate = rate
         payments = rate * seconds_max + EARLY_RATE * EARLY_S
@@ -80,8 +85,16 @@ class Traffic:
             if isinstance(event, LabelledTransaction) and event.transaction.event_time_ms >= self.plan.busy_from_ms:
                 self._next = event
                 break
-            publish_event(self._settings, publisher, self._wire, event, "demo", is_now=False)
+            publish_event(self._settings, publisher, self._wire, event, RUN, is_now=False)
+            if isinstance(event, LabelledTransaction):
+                self._publish_outcome(publisher, event)
         publisher.flush()
+
+    def _publish_outcome(self, publisher: BulkPublisher, event: LabelledTransaction) -> None:
+        told = self._outcomes.of(event, f"{RUN}-{event.transaction.transaction_id}")
+        if told is not None:
+            topic = self._settings.topic("executions.v1")
+            publisher.publish(topic, told.account_id.encode(), self._wire.encode(told), 0)
 
     def start(self) -> None:
         self._thread.start()
@@ -116,11 +129,11 @@ class Traffic:
                 self._going.wait()
             if is_payment and self._going.is_set():
                 (self._pace if self._is_all_there.is_set() else self._early_pace).wait()
-            publish_event(self._settings, publisher, self._wire, event, "demo", is_now=True)
+            publish_event(self._settings, publisher, self._wire, event, RUN, is_now=True)
             if is_payment:
                 self.published += 1
                 if self.published % REPUBLISHED_EVERY == 0:
-                    publish_event(self._settings, publisher, self._wire, event, "demo", is_now=True)
+                    publish_event(self._settings, publisher, self._wire, event, RUN, is_now=True)
                     self.published += 1
                 elif self.published % BROKEN_EVERY == 0:
                     publisher.publish(self._settings.topic("transactions.v1"), b"broken", _BROKEN, 0)

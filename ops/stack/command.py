@@ -50,15 +50,22 @@ def hold_real(directory: Folder = Path("var/stack"), as_exports: Exports = False
 @topics_app.command("create")
 def create_topics(
     partitions: Annotated[
-        int, typer.Option(min=1, max=10_000, help="How many partitions transactions.v1 and decisions.v1 have.")
+        int,
+        typer.Option(min=1, max=10_000, help="How many partitions the topics keyed by account have."),
     ] = 4,
     replication_factor: Annotated[int, typer.Option(min=1, max=7, help="How many brokers keep each record.")] = 1,
+    history: Annotated[
+        bool, typer.Option("--history", help="For replays of old payments: keep their timestamps. Not for production.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Create the topics that are missing. Exit 1 when one that exists differs from what it should be."""
+    """Create the topics that are missing. Exit 1 when one that exists differs from what it should be.
+
+    The broker stamps every record by its own clock, except on topics made with --history.
+    """
     from ops.stack.topics_command import created_topics, show_topics
 
-    reports = created_topics(settings_from_environment("topics"), partitions, replication_factor)
+    reports = created_topics(settings_from_environment("topics"), partitions, replication_factor, is_history=history)
     raise typer.Exit(0 if show_topics(Output(as_json=as_json), reports) else 1)
 
 

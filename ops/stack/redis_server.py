@@ -4,6 +4,7 @@ import importlib.util
 import os
 import shutil
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -45,8 +46,12 @@ def redis_server(
     persistence: Persistence,
     memory_max_bytes: int = REDIS_MEMORY_MAX_BYTES,
     security: RedisSecurity | None = None,
+    more: Mapping[str, str] | None = None,
 ) -> ServerProcess:
-    """Make the server, not started yet. Its files and its log stand in `directory`. security: None for a plain one."""
+    """Make the server, not started yet. Its files and its log stand in `directory`.
+
+    security: None for a plain one. more: further settings, by Redis' names for them.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     settings_path = directory / "redis.conf"
     settings_path.touch(mode=0o600)
@@ -61,6 +66,7 @@ def redis_server(
         "appendfsync": "everysec" if persistence is Persistence.NONE else persistence.value,
         "maxmemory": str(memory_max_bytes),
         **REDIS_SETTINGS,
+        **(more or {}),
     }
     return ServerProcess(
         "Redis",
@@ -87,14 +93,20 @@ def answers(url: str) -> bool:
 
 
 def _security_settings(port: int, security: RedisSecurity) -> str:
-    """Return the settings of security, which go into a file because everybody can see a command line."""
+    """Return the settings of security, which go into a file because everybody can see a command line.
+
+    Replicas and the servers of a cluster speak TLS to each other, too.
+    """
     lines = {
         "tls-port": str(port),
         "tls-cert-file": str(security.certificates.certificate_path),
         "tls-key-file": str(security.certificates.key_path),
         "tls-ca-cert-file": str(security.certificates.authority_path),
         "tls-auth-clients": "no",
+        "tls-replication": "yes",
+        "tls-cluster": "yes",
         "requirepass": security.password,
+        "masterauth": security.password,
     }
     return "".join(f"{name} {value}\n" for name, value in lines.items())
 

@@ -18,6 +18,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its types s
 
 from ops.stack.versions import MESSAGE_MAX_BYTES
 from pipeline.io.kafka.client import admin_client
+from pipeline.io.kafka.topic_settings import CREATE_TIME, LOG_APPEND_TIME, STAMPED_TOPICS, TIMESTAMP_TYPE, is_embedded
 
 PARTITIONS_DEFAULT: Final = 4
 MOCK_PARTITIONS: Final = 4  # librdkafka's mock cluster gives every topic this many; no setting changes it
@@ -26,7 +27,8 @@ VISIBLE_DEADLINE_S: Final = 15.0  # time from a topic's creation until every par
 POLL_INTERVAL_S: Final = 0.05
 FOR_EVER: Final = -1
 DAY_MS: Final = 24 * 60 * 60 * 1000
-_MOCK_CLUSTER_PREFIX = "mockCluster"
+AHEAD_MS_MAX: Final = 60 * 60 * 1000
+"""How far ahead of the broker's clock a publisher may stamp a record, where it is the publisher that stamps it."""
 
 
 class Cleanup(StrEnum):
@@ -149,17 +151,19 @@ def create_topics(
     partitions: int = PARTITIONS_DEFAULT,
     prefix: str = "",
     replication_factor: int = 1,
+    is_history: bool = False,
     client_settings: Mapping[str, str] | None = None,
 ) -> list[TopicReport]:
     """Create what is missing and compare what is there, in the order of TOPICS; nothing that exists is changed.
 
-    partitions: how many transactions.v1 and decisions.v1 have; the other topics have one. prefix: put before every
-    name. client_settings: librdkafka's own, for security. Raises TopicsFailed.
+    partitions: how many transactions.v1, decisions.v1 and executions.v1 have; the other topics have one. prefix: put
+    before every name. is_history: the topics take in records of long ago, with their publishers' timestamps.
+    client_settings: librdkafka's own, for security. Raises TopicsFailed.
     """
     admin = admin_client(bootstrap_servers, client_settings or {})
-    wanted = [_new_topic(topic, prefix, partitions, replication_factor) for topic in TOPICS]
+    wanted = [_new_topic(topic, prefix, partitions, replication_factor, is_history) for topic in TOPICS]
     try:
-        if _is_mock(admin):
+        if is_embedded(admin):
             return _touch(admin, wanted)
         created = _create_missing(admin, wanted)
         _wait_until_led(admin, wanted)
@@ -171,31 +175,33 @@ def create_topics(
         raise TopicsFailed(f"The topics could not be made on {bootstrap_servers}: {_sentence(failure)}") from failure
 
 
-def topic_settings(topic: Topic, replication_factor: int) -> dict[str, str]:
-    """Return the topic's own settings, by Kafka's names for them."""
+def topic_settings(topic: Topic, replication_factor: int, is_history: bool = False) -> dict[str, str]:
+    """Return the topic's own settings, by Kafka's names for them.
+
+    A history topic that others publish to keeps the publishers' timestamps, and its records for ever: by their
+    timestamps they would be past any retention.
+    """
+    is_stamped_by_publishers = is_history and topic.name in STAMPED_TOPICS
     settings = {
+        TIMESTAMP_TYPE: CREATE_TIME if is_stamped_by_publishers else LOG_APPEND_TIME,
+        "message.timestamp.after.max.ms": str(AHEAD_MS_MAX),
         "cleanup.policy": topic.cleanup.value,
         "max.message.bytes": str(topic.message_max_bytes),
         # An acknowledged write outlives the loss of one replica, and one may be down for upkeep.
         "min.insync.replicas": str(max(1, replication_factor - 1)),
     }
     if topic.cleanup is Cleanup.DELETE:
-        settings["retention.ms"] = str(topic.retention_ms)
+        settings["retention.ms"] = str(FOR_EVER if is_stamped_by_publishers else topic.retention_ms)
     return settings
 
 
-def _new_topic(topic: Topic, prefix: str, partitions: int, replication_factor: int) -> NewTopic:
+def _new_topic(topic: Topic, prefix: str, partitions: int, replication_factor: int, is_history: bool) -> NewTopic:
     return NewTopic(
         prefix + topic.name,
         num_partitions=partitions if topic.is_partitioned else 1,
         replication_factor=replication_factor,
-        config=topic_settings(topic, replication_factor),
+        config=topic_settings(topic, replication_factor, is_history),
     )
-
-
-def _is_mock(admin: AdminClient) -> bool:
-    cluster_id = admin.list_topics(timeout=REQUEST_TIMEOUT_S).cluster_id
-    return cluster_id is not None and cluster_id.startswith(_MOCK_CLUSTER_PREFIX)
 
 
 def _touch(admin: AdminClient, wanted: Sequence[NewTopic]) -> list[TopicReport]:

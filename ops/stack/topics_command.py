@@ -8,13 +8,16 @@ from pipeline.terminal.failures import Failure
 from pipeline.terminal.output import Output, coloured
 
 
-def created_topics(settings: Settings, partitions: int, replication_factor: int) -> list[TopicReport]:
+def created_topics(
+    settings: Settings, partitions: int, replication_factor: int, *, is_history: bool
+) -> list[TopicReport]:
     try:
         return create_topics(
             settings.bootstrap_servers,
             partitions=partitions,
             prefix=settings.topic_prefix,
             replication_factor=replication_factor,
+            is_history=is_history,
             client_settings={**settings.kafka_options, "log_level": "2"},
         )
     except TopicsFailed as failure:
@@ -23,6 +26,8 @@ def created_topics(settings: Settings, partitions: int, replication_factor: int)
 
 def show_topics(output: Output, reports: list[TopicReport]) -> bool:
     """True when every topic is as it should be."""
+    if any(report.outcome is TopicOutcome.TOUCHED for report in reports):
+        output.note("The embedded broker has no settings of topics: records keep their publishers' timestamps.")
     for report in reports:
         colour = "red" if report.outcome is TopicOutcome.DIFFERS else "green"
         line = f"{coloured(f'{report.outcome:<8}', colour)} {report.name}  {'; '.join(report.differences)}".rstrip()

@@ -7,11 +7,10 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final
-from uuid import UUID, uuid5
 
 from .avro import Read, avro_reader, read_long
+from .identity import execution_id
 
-EXECUTIONS: Final = UUID("2d3f1c52-7b0e-5a44-9c1d-51f7a0c8e6b1")
 TABLES: Final = ("ai_decision_log", "reversal_log", "review_log")
 # Columns of ai_decision_log that have the name and the value of the record's field.
 _SAME: Final = (
@@ -52,7 +51,7 @@ def _decision_columns(fields: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         "decision": fields["outcome"],
         "confidence": f"{confidence_bp // 10_000}.{confidence_bp % 10_000:04}",
         "reasoning": fields["summary"],
-        "execution_id": str(uuid5(EXECUTIONS, fields["decision_id"])),
+        "execution_id": execution_id(fields["snapshot"]["transaction"]),
         "created_at": time_text(fields["decided_at_ms"] * 1000),
     }
 

@@ -21,6 +21,9 @@ class AlertCode(StrEnum):
     """Codes in the order of the concerns that raise them."""
 
     TRANSACTION_ID_CONFLICT = "TRANSACTION_ID_CONFLICT"
+    POISON = "POISON"
+    PARTITION_MISMATCH = "PARTITION_MISMATCH"
+    OFFSETS_MOVED = "OFFSETS_MOVED"
     BREAKER_TRIP = "BREAKER_TRIP"
     BREAKER_STATE_LOST = "BREAKER_STATE_LOST"
     BREAKER_STILL_BAD = "BREAKER_STILL_BAD"
@@ -30,14 +33,18 @@ class AlertCode(StrEnum):
     BREAKER_PROBE_GOOD = "BREAKER_PROBE_GOOD"
     BREAKER_RELEASE = "BREAKER_RELEASE"
     BREAKER_INITIALISE = "BREAKER_INITIALISE"
+    OUTCOMES_REFUSED = "OUTCOMES_REFUSED"
+    OUTCOMES_NOT_FOLLOWED = "OUTCOMES_NOT_FOLLOWED"
     OUT_OF_ORDER = "OUT_OF_ORDER"
     BENEFICIARY_FUNDS_GONE = "BENEFICIARY_FUNDS_GONE"
     RECALL_REFUSED = "RECALL_REFUSED"
     EXECUTION_IN_DOUBT = "EXECUTION_IN_DOUBT"
     EXECUTION_RECALL_IN_DOUBT = "EXECUTION_RECALL_IN_DOUBT"
     EXECUTION_WITHOUT_DECISION = "EXECUTION_WITHOUT_DECISION"
+    DECIDED_AGAIN = "DECIDED_AGAIN"
     RECONCILIATION_GAP = "RECONCILIATION_GAP"
     RECONCILIATION_GAPS = "RECONCILIATION_GAPS"
+    STATE_BACKUP_OLD = "STATE_BACKUP_OLD"
 
 
 class Entry(NamedTuple):
@@ -55,7 +62,16 @@ _INFO, _CRITICAL = (Severity.INFO,), (Severity.CRITICAL,)
 _PASSING_OR_NOT = (Severity.WARNING, Severity.CRITICAL)
 CATALOGUE: Final[dict[AlertCode, Entry]] = {
     AlertCode.TRANSACTION_ID_CONFLICT: Entry(
-        _CRITICAL, "A transaction id was published again with another body; the second was refused.", "conflict"
+        _CRITICAL, "A transaction id was published again for another payment; the second was refused.", "conflict"
+    ),
+    AlertCode.POISON: Entry(
+        _CRITICAL, "Deciding a payment failed again and again; it was set aside, undecided.", "poison"
+    ),
+    AlertCode.PARTITION_MISMATCH: Entry(
+        _CRITICAL, "Payments stand on other partitions than their accounts belong to; they were refused.", "partitions"
+    ),
+    AlertCode.OFFSETS_MOVED: Entry(
+        _CRITICAL, "The group's committed offsets were lost or moved; deciding went on where it had stopped.", "offsets"
     ),
     AlertCode.BREAKER_TRIP: Entry(_CRITICAL, "The breaker took the model out of the loop.", "breaker"),
     AlertCode.BREAKER_STATE_LOST: Entry(
@@ -72,6 +88,12 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
     AlertCode.BREAKER_PROBE_GOOD: Entry(_INFO, "The model is back in the loop.", "breaker"),
     AlertCode.BREAKER_RELEASE: Entry(_INFO, "A person let the model back on probation.", "breaker"),
     AlertCode.BREAKER_INITIALISE: Entry(_INFO, "A deployment that has never decided began with the model.", "breaker"),
+    AlertCode.OUTCOMES_REFUSED: Entry(
+        _CRITICAL, "Records that say what became of payments can't be used, so their payees stay unknown.", "outcomes"
+    ),
+    AlertCode.OUTCOMES_NOT_FOLLOWED: Entry(
+        _CRITICAL, "A worker doesn't learn what became of payments, so no further payee becomes known.", "outcomes"
+    ),
     AlertCode.OUT_OF_ORDER: Entry(
         _CRITICAL, "A decision came after the record that takes it back; the payment was refused.", "out-of-order"
     ),
@@ -90,8 +112,17 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
     AlertCode.EXECUTION_WITHOUT_DECISION: Entry(
         _CRITICAL, "A review or a reversal is about a decision that the executor has not heard.", "out-of-order"
     ),
+    AlertCode.DECIDED_AGAIN: Entry(
+        _CRITICAL, "A payment has a second decision; it is executed as the first says.", "decided-again"
+    ),
     AlertCode.RECONCILIATION_GAP: Entry(
         _PASSING_OR_NOT, "Records are missing, or stand otherwise, in the audit log or the ledger.", "gap"
+    ),
+    AlertCode.STATE_BACKUP_OLD: Entry(
+        (Severity.WARNING,),
+        "The latest copy of the state is old, so a loss would take long to read again, or lose what the log no longer "
+        "has.",
+        "state-backup",
     ),
     AlertCode.RECONCILIATION_GAPS: Entry(_CRITICAL, "More gaps were found than are told one by one.", "gap"),
 }
@@ -121,8 +152,49 @@ def alert(
 def conflict_alert(source: Source, raised_at_ms: int) -> Alert:
     return alert(
         AlertCode.TRANSACTION_ID_CONFLICT,
-        "A transaction id was published again with another body; the second record was refused.",
+        "A transaction id was published again for another payment; the second record was refused.",
         "all",
         {"partition": str(source.partition), "offset": str(source.offset)},
         raised_at_ms,
     )
+
+
+def poison_alert(source: Source, raised_at_ms: int) -> Alert:
+    return alert(
+        AlertCode.POISON,
+        "Deciding a payment failed again and again; it was set aside, undecided. `fraud dead-letters redrive` decides "
+        "it again once the fault is mended.",
+        "all",
+        {"partition": str(source.partition), "offset": str(source.offset)},
+        raised_at_ms,
+    )
+
+
+def mismatch_alert(partition: int, raised_at_ms: int) -> Alert:
+    return alert(
+        AlertCode.PARTITION_MISMATCH,
+        f"Payments on partition {partition} of transactions.v1 belong on others, by their accounts; they were refused.",
+        "all",
+        {"partition": str(partition)},
+        raised_at_ms,
+    )
+
+
+def moved_alert(partition: int, committed: int | None, start: int, raised_at_ms: int) -> Alert:
+    found = "is gone" if committed is None else f"was {committed}"
+    return alert(
+        AlertCode.OFFSETS_MOVED,
+        f"The committed offset of partition {partition} {found}; by what was decided, deciding goes on at {start}.",
+        "all",
+        {"partition": str(partition), "committed": str(committed), "start": str(start)},
+        raised_at_ms,
+    )
+
+
+def backup_alert(copied_at_ms: int | None, raised_at_ms: int) -> Alert:
+    """Make the alert about a state whose latest copy is of that time; None where there is no copy."""
+    age = "There is no copy of the state."
+    if copied_at_ms is not None:
+        age = f"The latest copy of the state is {(raised_at_ms - copied_at_ms) // 60_000} minutes old."
+    evidence = {"copied_at_ms": "none" if copied_at_ms is None else str(copied_at_ms)}
+    return alert(AlertCode.STATE_BACKUP_OLD, age, "all", evidence, raised_at_ms)

@@ -49,6 +49,17 @@ SELECT control.ensure_partitions(logged, %s)
 FROM unnest(ARRAY['audit.ai_decision_log', 'audit.reversal_log', 'audit.review_log', 'audit.dead_letter']::regclass[])
     AS logged;
 
+-- name: decisions_by_id
+-- The decisions with these ids, as far as it takes to choose one.
+SELECT transaction_id, decision_id::text, account_id, decision, (extract(epoch FROM created_at) * 1000)::bigint
+FROM audit.ai_decision_log WHERE decision_id = ANY(%s::uuid[]);
+
+-- name: decisions_of_transactions
+-- The decisions about transactions with these ids, oldest first.
+SELECT transaction_id, decision_id::text, account_id, decision, (extract(epoch FROM created_at) * 1000)::bigint
+FROM audit.ai_decision_log WHERE transaction_id = ANY(%s::text[])
+ORDER BY created_at, topic_partition, topic_offset;
+
 -- name: place_of_decision
 -- Where a decision stands on its topic, and its leaf and record; the first, should it be there more than once.
 SELECT topic_partition, topic_offset, leaf_hash, record FROM audit.ai_decision_log

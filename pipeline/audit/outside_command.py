@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
-from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -14,8 +13,9 @@ from pipeline.audit.export_files import Exported, export
 from pipeline.audit.head import SignedHead, file_text, head_of_anchor, signed_text
 from pipeline.audit.key_files import SigningKeyRefused, is_signed, public_key
 from pipeline.audit.leaf_files import HeadRefused, head_paths, partitions_of, read_head
+from pipeline.audit.lookup_store import candidates
 from pipeline.audit.proof_store import Unproved, place_of, proof
-from pipeline.decide.verdict import decision_id
+from pipeline.domain.identities import DecisionId
 from pipeline.domain.refusals import Refusal
 from pipeline.domain.times import utc_text
 from pipeline.io.avro.schema_files import schema_text
@@ -23,6 +23,7 @@ from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import Connection, DatabaseRefused, DatabaseUnavailable, connect
 from pipeline.io.settings import Settings
+from pipeline.terminal.decision_choice import the_one
 from pipeline.terminal.failures import Failure, database_away
 from pipeline.terminal.output import Output, coloured
 
@@ -47,7 +48,7 @@ def proof_of(settings: Settings, wanted: str) -> dict[str, object]:
     """The proof of the decision with this id, or with this transaction."""
     topic = settings.topic("decisions.v1")
     try:
-        place = _with_database(settings, lambda connection: place_of(connection, _decision_id(wanted)))
+        place = _with_database(settings, lambda connection: place_of(connection, _decision_id(connection, wanted)))
         return proof(settings.audit_directory, topic, place)
     except Unproved as error:
         raise Failure(f"There is no proof: {error}.", "The audit service anchors every hour, or on SIGUSR1.") from error
@@ -97,11 +98,11 @@ def _anchors_on_topic(settings: Settings, wire: WireFormat) -> Iterator[str]:
             yield file_text(SignedHead(head_of_anchor(anchor), (), anchor.key_id, anchor.signature))
 
 
-def _decision_id(wanted: str) -> str:
-    try:
-        return str(UUID(wanted))
-    except ValueError:
-        return decision_id(wanted)
+def _decision_id(connection: Connection, wanted: str) -> DecisionId:
+    found = the_one(wanted, None, candidates(connection, wanted))
+    if found is None:
+        raise Unproved(f"the audit log has no decision with the id {wanted}, and none about such a transaction")
+    return found
 
 
 def _with_database(settings: Settings, ask: Callable[[Connection], T]) -> T:

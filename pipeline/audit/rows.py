@@ -82,7 +82,7 @@ def _decision_row(record: LogRecord[None], decision: Decision, proof: Proof) -> 
             _ROUTES[decision.route],
             _STATES[decision.breaker_state],
             _word(decision.breaker_scope),
-            _uuid(execution_id(decision.decision_id)),
+            _uuid(execution_id(decision.snapshot.transaction)),
             _time_ms(decision.decided_at_ms),
             _integer(4, decision.source_partition),
             _bigint(8, decision.source_offset),
@@ -239,6 +239,7 @@ def _snapshot(snapshot: InputSnapshot) -> dict[str, object]:
     return {
         "transaction": _named(_BLANK_TRANSACTION, _TRANSACTION_NAMES, snapshot.transaction),
         "features": _named(_BLANK_FEATURES, _FEATURE_NAMES, snapshot.features),
+        "outcomes_position": snapshot.outcomes_position,
     }
 
 

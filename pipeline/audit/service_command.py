@@ -97,6 +97,6 @@ def _source(
 
 
 def _publish(settings: Settings) -> Publish:
-    appender = Appender(settings.bootstrap_servers, f"fraud-audit-{settings.worker_slot}", settings.kafka_options)
+    appender = Appender.of(settings, f"fraud-audit-{settings.worker_slot}")
     topic = settings.topic("anchors.v1")
     return lambda key, value: appender.append([Outgoing(topic, key, value)])

@@ -12,15 +12,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from hashlib import sha1
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.commands.core import AsyncScript
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from pipeline.breaker import (
     HISTORY_MS,
@@ -58,6 +55,9 @@ hour."""
 REASON_CHARACTERS_MAX: Final = 500
 _SCOPE: Final = re.compile(r"all|model:\S+|segment:[^=]+=.+|segment:other")
 _LUA: Final = Path(__file__).parent / "lua"
+_RECORD, _CLAIM, _COMMIT = ((_LUA / f"{name}.lua").read_text("utf-8") for name in ("record", "claim", "commit"))
+_TIME: Final = "return redis.call('TIME')"
+"""The clock of the server that holds the key, so that on a cluster, too, all workers go by one."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -83,30 +83,19 @@ class BreakerStore:
         self, url: str, prefix: str = "fraud", *, timeout_s: float = 1.0, clock_ms: Callable[[], int] | None = None
     ) -> None:
         """Connect on first use. Without `clock_ms` the clock is Redis TIME, one clock for all workers."""
-        self._redis: Redis = Redis.from_url(
-            url,
-            decode_responses=True,
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
-            retry=Retry(NoBackoff(), 0),  # a commit whose answer was lost must not be tried again unnoticed
-        )
         tag = f"{prefix}:{{breaker}}:"
         names = ("totals", "reached", "segments", "marks", "hours", "states", "watch", "excluded", "transitions")
         self._key = {name: tag + name for name in names}
         self._at_key = tag + "at:"
-        self._batches = RedisBatches(url, timeout_s=timeout_s)  # for the question that each batch asks
+        self._redis = RedisBatches(url, timeout_s=timeout_s)
         self._clock_ms = clock_ms
-        self._record = self._script("record")
-        self._claim = self._script("claim")
-        self._commit = self._script("commit")
         self._history = History()
         self._remembered = codec.States(0, {})
         self._reply: dict[bytes, bytes] = {}
         self._read = codec.States(0, {})  # parsed from that reply
 
     async def close(self) -> None:
-        await self._batches.close()
-        await self._redis.aclose()
+        await self._redis.close()
 
     # The hot path
 
@@ -120,7 +109,7 @@ class BreakerStore:
         rest = states.records.get(SEGMENT_OTHER)
         if rest is None or rest.state is BreakerState.CLOSED:
             return View(states.records, frozenset())
-        return View(states.records, frozenset(await _reached(self._redis.smembers(self._key["segments"]))))
+        return View(states.records, frozenset(_text(await self._ask("SMEMBERS", self._key["segments"]))))
 
     async def record(self, spans: Iterable[tuple[int, int, int]], counts_by_scope: Mapping[str, Counts]) -> bool:
         """Add a committed batch's counts; False where they were counted before.
@@ -133,7 +122,7 @@ class BreakerStore:
         for scope, counts in counts_by_scope.items():
             pairs = list(codec.counters(counts))
             arguments += [scope, len(pairs), *(part for pair in pairs for part in pair)]
-        return bool(await _reached(self._record(self._keys("totals", "reached", "segments"), arguments)))
+        return bool(await self._call(_RECORD, self._keys("totals", "reached", "segments"), arguments))
 
     # Evaluating
 
@@ -187,15 +176,13 @@ class BreakerStore:
 
     async def history(self, count: int = 100) -> list[Transition]:
         """Return the latest transitions, newest first."""
-        entries = await _reached(self._redis.xrevrange(self._key["transitions"], count=count))
-        return [_readable(codec.transition_from, entry["transition"]) for _, entry in entries]
+        entries = _text(await self._ask("XREVRANGE", self._key["transitions"], "+", "-", "COUNT", count))
+        return [_readable(codec.transition_from, transition) for _, (_, transition) in entries]
 
     # Helpers, in call order
 
     async def _states(self) -> codec.States:
-        (reply,) = await _reached(self._batches.run([("HGETALL", self._key["states"])]))
-        if isinstance(reply, ResponseError):
-            raise BreakerUnavailable(str(reply)) from reply
+        reply = await self._ask("HGETALL", self._key["states"])
         if reply != self._reply:  # it seldom changes, but every batch asks for it
             self._reply, self._read = reply, _readable(codec.states_from_bytes, reply)
         return self._read
@@ -210,14 +197,14 @@ class BreakerStore:
         now = "" if self._clock_ms is None else self._clock_ms()
         kept_ms = 2 * (window_ms + interval_ms)
         arguments = [now, interval_ms, settings.error_window_s * 1000, window_ms, kept_ms, HISTORY_MS]
-        answer = await _reached(self._claim([*self._keys(*names), self._at_key], arguments))
+        answer = await self._call(_CLAIM, [*self._keys(*names), self._at_key], arguments)
         return _readable(codec.claimed_from, answer)
 
     async def _learn(self, claimed: codec.Claimed) -> None:
         """Read the hourly totals that this worker hasn't seen: one in each hour, and all of them after a start."""
         for mark in claimed.hours:
             if self._history.last_ms is None or int(mark) > self._history.last_ms:
-                fields = await _reached(self._redis.hgetall(self._at_key + mark))
+                fields = _text(await self._ask("HGETALL", self._at_key + mark))
                 flat = [part for pair in fields.items() for part in pair]
                 self._history.add(int(mark), codec.totals_from(flat))
         self._history.exclude(claimed.excluded)
@@ -289,7 +276,7 @@ class BreakerStore:
         raise BreakerUnavailable(f"others kept changing the breaker {ATTEMPTS_MAX} times in a row")
 
     async def _every_hour(self, scope: str) -> list[tuple[str, int]]:
-        marks = await _reached(self._redis.zrange(self._key["hours"], 0, -1))
+        marks = _text(await self._ask("ZRANGE", self._key["hours"], 0, -1))
         return [hour for mark in marks for hour in hours_touched(scope, int(mark), int(mark))]
 
     async def _write(
@@ -314,7 +301,8 @@ class BreakerStore:
             after = transition.after
             arguments += [after.scope, codec.record_to_json(after), codec.transition_to_json(transition)]
         keys = self._keys("states", "watch", "excluded", "transitions")
-        is_written = bool(await _reached(self._commit(keys, arguments)))
+        # A commit whose answer was lost must not be tried again unnoticed.
+        is_written = bool(await self._call(_COMMIT, keys, arguments, is_repeatable=False))
         if is_written:
             changed = {transition.after.scope: transition.after for transition in made}
             self._remembered = codec.States(following, {**self._remembered.records, **changed})
@@ -323,11 +311,31 @@ class BreakerStore:
     async def _now_ms(self) -> int:
         if self._clock_ms is not None:
             return self._clock_ms()
-        seconds, microseconds = await _reached(self._redis.time())
+        seconds, microseconds = await self._call(_TIME, [self._key["states"]], [])
         return int(seconds) * 1000 + int(microseconds) // 1000
 
-    def _script(self, name: str) -> AsyncScript:
-        return self._redis.register_script((_LUA / f"{name}.lua").read_text("utf-8"))
+    async def _ask(self, *command: Any, is_repeatable: bool = True) -> Any:
+        """Return the reply to a command; its failures as BreakerUnavailable, but for NoScriptError."""
+        try:
+            (reply,) = await self._redis.run([command], is_repeatable=is_repeatable)
+        except (TimeoutError, RedisError, OSError) as error:
+            raise BreakerUnavailable(str(error) or type(error).__name__) from error
+        if isinstance(reply, NoScriptError):
+            raise reply
+        if isinstance(reply, ResponseError):
+            raise BreakerUnavailable(str(reply)) from reply
+        return reply
+
+    async def _call(
+        self, script: str, keys: Sequence[str], arguments: Sequence[str | int], *, is_repeatable: bool = True
+    ) -> Any:
+        """Call a script by its hash, or by its text where the server has forgotten it; return the reply as text."""
+        rest = (len(keys), *keys, *arguments)
+        sha = sha1(script.encode(), usedforsecurity=False).hexdigest()
+        try:
+            return _text(await self._ask("EVALSHA", sha, *rest, is_repeatable=is_repeatable))
+        except NoScriptError:
+            return _text(await self._ask("EVAL", script, *rest, is_repeatable=is_repeatable))
 
     def _keys(self, *names: str) -> list[str]:
         return [self._key[name] for name in names]
@@ -372,15 +380,17 @@ def _check(scope: str, cause: Cause) -> None:
         raise BreakerRefused("say who asks for this")
 
 
-async def _reached(answer: Awaitable[Any]) -> Any:
-    """Await a command's answer, with its failures as BreakerUnavailable.
-
-    The client's types cover bytes and text at once; the caller knows what its command gives with decoding on.
-    """
-    try:
-        return await answer
-    except (TimeoutError, RedisError, OSError) as error:
-        raise BreakerUnavailable(str(error) or type(error).__name__) from error
+def _text(reply: Any) -> Any:
+    """Return a reply with its bytes as text."""
+    match reply:
+        case bytes():
+            return reply.decode()
+        case dict():
+            return {_text(name): _text(value) for name, value in reply.items()}
+        case list() | set():
+            return [_text(part) for part in reply]
+        case _:
+            return reply
 
 
 def _readable(parse: Callable[[T], R], stored: T) -> R:

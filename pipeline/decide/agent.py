@@ -24,10 +24,11 @@ from pipeline.decide.bisection import Bisection, Part
 from pipeline.decide.breaker_agent import BreakerWatch
 from pipeline.decide.observing_agent import Ahead, BatchDropped, Observations, Observer, StateGivenUp, Subject
 from pipeline.decide.rebuild_agent import Rebuild
-from pipeline.domain.log import Outgoing, Record
+from pipeline.domain.log import Outgoing, Record, Span
+from pipeline.domain.refusals import RefusalCode
 from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.kafka.transaction_log import Batch, TransactionLog
-from pipeline.state.store import Prepared, RedisState
+from pipeline.state.store import Prepared, RedisState, StateFault
 
 log = structlog.get_logger("decide")
 
@@ -98,7 +99,14 @@ class DecisionAgent:
         self.judge = judge
         self.on_failure: Callable[[BaseException], None] = _unheard
         self._transactions, self._state, self._breaker = transactions, state, breaker
-        self._observer = Observer(transactions, state, breaker, rebuild, patience_s=state_patience_s)
+        self._observer = Observer(
+            transactions,
+            state,
+            breaker,
+            rebuild,
+            patience_s=state_patience_s,
+            fail=lambda error: self.on_failure(error),  # which is set later
+        )
         self._letter_of, self._clock_ms = letter_of, clock_ms
         self._stages = _Stages()
 
@@ -168,6 +176,10 @@ class DecisionAgent:
         except BatchDropped:
             self._drop(work.batch)
             return
+        if judged.model_faults:
+            model = work.judge.in_force.model
+            version = None if model is None else model.version
+            log.error("model_failed", model=version, payments=dict(judged.model_faults), answered_by="FALLBACK")
         metrics.STAGE_SECONDS.labels("judge").observe(time.perf_counter() - work.started_s)
         is_whole = judged.accounted_for == len(work.batch.records)
         assert is_whole, "every record is a decision, a dead letter or a duplicate"
@@ -191,6 +203,20 @@ class DecisionAgent:
         metrics.count_batch(judged, len(batch.records), self._clock_ms() - batch.records[0].source.timestamp_ms)
         _log_committed(batch, judged)
         await self._breaker.record(batch, judged.answers, work.judge.in_force.model, done_s - since_s)
+        await self._release(work.judge, judged)
+
+    async def _release(self, judge: Judge, judged: Judged) -> None:
+        """Give back the ids of poison, now that it is committed as such: the same payment may be published again.
+
+        Where that fails, the id stays claimed until a redrive gives it back.
+        """
+        for record in [each.record for each in judged.set_aside if each.code == RefusalCode.POISON]:
+            partition, offset, _ = record.source
+            try:
+                events = judge.state_events(judge.read([record]), [Span(partition, offset, offset + 1, offset)])
+                await self._state.release_claims(events)
+            except Exception as error:  # whatever a record makes our code raise
+                log.warning("claim_kept", partition=partition, offset=offset, error=type(error).__name__)
 
     # The work of each stage
 
@@ -243,7 +269,7 @@ class DecisionAgent:
             part = attempt.part
             if attempt.is_poison:
                 await self._observe(work, part, Reading([], []))  # the state store must know that it was passed
-                judged.extend(work.judge.poison(part.records[0]))
+                judged.extend(work.judge.poison(part.records[0], self._clock_ms()))
                 bisection.succeeded()
                 continue
             try:
@@ -253,6 +279,8 @@ class DecisionAgent:
                 raise
             except Exception as error:  # whatever a record makes our code raise
                 number = attempt.failures + 1
+                if isinstance(error, StateFault):
+                    metrics.STATE_FAULTS.inc()
                 log.exception("judging_failed", attempt=number, records=len(part.records), error=type(error).__name__)
                 bisection.failed()
         return judged
@@ -272,6 +300,8 @@ class DecisionAgent:
         """Called while the error is handled."""
         work.failures += 1
         records = len(work.batch.records)
+        if isinstance(error, StateFault):
+            metrics.STATE_FAULTS.inc()
         log.exception(event, attempt=work.failures, records=records, error=type(error).__name__)
 
     def _drop(self, batch: Batch) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import tempfile
 import time
-from collections.abc import AsyncIterable, Iterable
+from collections.abc import AsyncIterable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,36 +20,47 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from models.artefact.files import ModelRefused, load_champion, load_version
 from models.artefact.scoring import Model
 from pipeline import __version__
+from pipeline.alerts.catalogue import moved_alert
 from pipeline.alerts.publisher_topics import AlertPublisher
 from pipeline.breaker.store import BreakerStore
 from pipeline.decide import metrics
 from pipeline.decide.agent import DecisionAgent
 from pipeline.decide.batch import Judge, SetAside, TopicNames
 from pipeline.decide.breaker_agent import BreakerWatch
-from pipeline.decide.policy import PolicyRefused, parse_policy
-from pipeline.decide.rebuild_agent import Rebuild
+from pipeline.decide.outcomes.topics import OutcomesTopic
+from pipeline.decide.policy import PolicyRefused, parse_new_policy
+from pipeline.decide.rebuild_agent import Rebuild, require_partitions
+from pipeline.decide.rebuilding.backup_agent import BackupWatch
+from pipeline.decide.rebuilding.partition_agent import Topics
 from pipeline.decide.verdict import Regime, regime
-from pipeline.domain.log import Outgoing
+from pipeline.domain.log import Outgoing, Record
+from pipeline.domain.refusals import Refusal
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.dead_letters import DeadLetters
 from pipeline.io.health import state_page
-from pipeline.io.kafka.appender import AsyncAppender
+from pipeline.io.kafka.appender import DELIVERY_S, Appender, AsyncAppender
 from pipeline.io.kafka.batch_channel import BatchChannel
 from pipeline.io.kafka.context_transport import read_committed, record_of_event
 from pipeline.io.kafka.faust_credentials import faust_credentials
 from pipeline.io.kafka.log_reader import LogReader
+from pipeline.io.kafka.topic_settings import partitioning_of
 from pipeline.io.kafka.transaction_log import BATCHES_AHEAD_MAX, BROKER_TIMEOUT_S, Batch, TransactionLog
 from pipeline.io.sealing import DeadLetterKey
 from pipeline.io.settings import Settings
 from pipeline.io.watchdog import Pulse, Watch, end_process
+from pipeline.resume.decided_topics import DecidedLog, DecidedTopics
 from pipeline.state.context_agent import CONTEXT_TOPICS, Context
-from pipeline.state.store import RedisState
+from pipeline.state.store import RedisState, StateUnavailable
 
 AGENT_ID = f"decide/{__version__}"
 RELOAD_INTERVAL_S = 2.0
 BREAKER_INTERVAL_S = 1.0
+BACKUP_INTERVAL_S = 60.0
 START_LIMIT_S = 60.0
 """Until the predecessor is fenced; twice librdkafka's own timeout for that."""
+STATE_PATIENCE_S_MAX = 45.0
+"""Wait for a state store that is away at the start, within START_LIMIT_S."""
+STATE_PAUSE_S = 0.25
 STOP_LIMIT_S = 25.0
 """For a graceful stop, all of Faust's included; under the 30 s after which an orchestrator kills."""
 FAUST_BUFFER_RECORDS = 131_072  # measured: with the default of 4096 the fetcher sleeps a second whenever buffers fill
@@ -64,7 +75,7 @@ class Worker:
     """Everything one worker process is made of."""
 
     def __init__(self, settings: Settings) -> None:
-        """Raises PolicyRefused, ModelRefused or KeyRefused when it can't start as configured."""
+        """Raises PolicyRefused, ModelRefused, KeyRefused or BrokerFailed when it can't start as configured."""
         self.settings = settings
         self.wire = WireFormat(settings.framing, settings.confluent_ids)
         self.state = RedisState(
@@ -75,19 +86,36 @@ class Worker:
             timeout_s=settings.redis_timeout_s,
         )
         self.dead_letters = DeadLetters(self.wire, settings.topic("transactions.dead.v1"), _dead_letter_key(settings))
-        self.appender = AsyncAppender(
-            settings.bootstrap_servers, f"{settings.consumer_group}-{settings.worker_slot}", settings.kafka_options
-        )
+        self.appender = AsyncAppender(Appender.of(settings, f"{settings.consumer_group}-{settings.worker_slot}"))
         self.alerts = AlertPublisher(self.appender.append, self.wire, settings.topic("alerts.v1"))
         self.breaker = BreakerWatch(BreakerStore(settings.redis_url, settings.state_prefix))
         self.context = Context(self.state, self.wire, self._open_reader, settings.topic)
-        self.transactions = TransactionLog.of(settings)
+        self.partitioning = partitioning_of(settings)
+        self.transactions = TransactionLog.of(settings, self._starts_of)
+        self.decided = DecidedLog(
+            self._open_reader,
+            self.wire,
+            DecidedTopics(*map(settings.topic, ("transactions.v1", "decisions.v1", "transactions.dead.v1"))),
+        )
+        self.outcomes = OutcomesTopic(
+            settings, self.wire, self._open_reader, self.dead_letters, self.appender.append
+        ).follower(self.state)
+        self._loop: asyncio.AbstractEventLoop | None = None
         self.source = RegimeSource(settings)
+        self.rebuild = Rebuild(
+            self.state,
+            self._open_reader,
+            self.wire,
+            self.context,
+            Topics(*map(settings.topic, ("transactions.v1", "decisions.v1", settings.outcomes.topic))),
+            assigned=lambda: self.transactions.assigned_partitions,
+            patience_s=settings.state_patience_s,
+        )
         self.agent = DecisionAgent(
             self.transactions,
             self.state,
             self.breaker,
-            Rebuild(self.state, self._open_reader, self.context, settings.topic("transactions.v1")),
+            self.rebuild,
             self.judge_of(self.source.current),
             letter_of=self._letter_of,
             state_patience_s=settings.state_patience_s,
@@ -96,20 +124,51 @@ class Worker:
 
     def judge_of(self, in_force: Regime) -> Judge:
         topics = TopicNames(self.settings.topic("decisions.v1"), self.settings.topic("alerts.v1"))
-        return Judge(in_force, self.wire, topics, AGENT_ID)
+        return Judge(in_force, self.wire, topics, AGENT_ID, self.partitioning.of)
 
     def _letter_of(self, each: SetAside) -> Outgoing:
         topic, keep_payload = self.settings.topic("transactions.v1"), each.keep_payload
         return self.dead_letters.letter(topic, each.record, each.code, each.detail, keep_payload=keep_payload)
 
-    async def initialise_breaker(self) -> None:
-        if await self._has_never_decided():
+    async def prepare(self) -> None:
+        """Make sure that the state fits the topics, and let a deployment that has never decided begin with the model.
+
+        Raises PartitionsChanged, or StateUnavailable where the state store stays away for the patience of a worker.
+        """
+        self._loop = asyncio.get_running_loop()
+        await self._require_partitions()
+        if await asyncio.to_thread(self._has_never_decided):
             await self.breaker.initialise(self.agent.judge.in_force.policy)
 
-    async def _has_never_decided(self) -> bool:
-        """Whether the group has committed nothing on any partition."""
+    async def _require_partitions(self) -> None:
+        deadline_s = time.monotonic() + min(self.settings.state_patience_s, STATE_PATIENCE_S_MAX)
+        while True:
+            try:
+                return await require_partitions(self.state, self.partitioning.partitions)
+            except StateUnavailable:
+                if time.monotonic() > deadline_s:
+                    raise
+            await asyncio.sleep(STATE_PAUSE_S)
+
+    def _has_never_decided(self) -> bool:
+        """Whether the group has committed nothing, and nothing was ever decided: committed offsets alone can expire."""
         with self._open_reader() as reader:
-            return not await asyncio.to_thread(reader.committed, self.settings.topic("transactions.v1"))
+            if reader.committed(self.settings.topic("transactions.v1")):
+                return False
+            return not any(extent.high for extent in reader.extents(self.settings.topic("decisions.v1")).values())
+
+    def _starts_of(self, committed: Mapping[int, int | None]) -> dict[int, int]:
+        """Where assigned partitions are read from; told loudly where that isn't where the group's offsets stand."""
+        starts = self.decided.starts(committed)
+        moved = [start for start in starts if start.is_moved]
+        for start in moved:
+            log.error("offsets_moved", partition=start.partition, committed=start.committed, goes_on_at=start.offset)
+        if moved:
+            assert self._loop is not None, "partitions are assigned after the start"
+            now_ms = time.time_ns() // 1_000_000
+            raised = [moved_alert(start.partition, start.committed, start.offset, now_ms) for start in moved]
+            asyncio.run_coroutine_threadsafe(self.alerts.publish(raised), self._loop).result(DELIVERY_S)
+        return {start.partition: start.offset for start in starts}
 
     def readiness(self) -> dict[str, object]:
         model = self.agent.judge.in_force.model
@@ -117,6 +176,9 @@ class Worker:
             **state_page("ready", self._not_ready()).body,
             "partitions": list(self.transactions.assigned_partitions),
             "holding": self.agent.is_holding,
+            "set_aside": list(self.transactions.set_aside_partitions),
+            "rebuild": self.rebuild.summary(),
+            "outcomes": self.outcomes.summary,
             "policy": self.agent.judge.in_force.policy.version,
             "model": None if model is None else model.version,
             "breaker": self.breaker.summary(),
@@ -148,7 +210,7 @@ class RegimeSource:
         self._settings = settings
         self._policy_bytes = settings.policy_path.read_bytes()
         self._champion_bytes = self._read_champion()
-        self.current = regime(parse_policy(self._policy_bytes), self._load_model())
+        self.current = regime(parse_new_policy(self._policy_bytes), self._load_model())
         self._report()
 
     def changed(self) -> Regime | None:
@@ -158,7 +220,7 @@ class RegimeSource:
             return None
         self._policy_bytes, self._champion_bytes = policy_bytes, champion_bytes
         try:
-            self.current = regime(parse_policy(policy_bytes), self._load_model())
+            self.current = regime(parse_new_policy(policy_bytes), self._load_model())
         except (PolicyRefused, ModelRefused) as error:
             metrics.POLICY_REFUSED.inc()
             log.error("change_refused", why=str(error), kept=self.current.policy.version)
@@ -232,12 +294,14 @@ def _add_decisions(app: WorkerApp, worker: Worker) -> None:
                 app.give_up(error)
 
     app.decision_transport = Transport(app, worker, batches)
+    app.outcomes_following = Following(worker)
 
 
 class WorkerApp(faust.App):
     """Starts the transport right after the agents: decisions don't wait until the context topics are joined."""
 
     decision_transport: Transport
+    outcomes_following: Following
 
     async def start(self) -> None:
         self.decision_transport.watch_start()
@@ -260,7 +324,8 @@ class WorkerApp(faust.App):
 
     class BootStrategy(FaustBootStrategy):
         def agents(self) -> Iterable[Any]:
-            return [*super().agents(), cast(WorkerApp, self.app).decision_transport]
+            app = cast(WorkerApp, self.app)
+            return [*super().agents(), app.decision_transport, app.outcomes_following]
 
 
 class Transport(Service):
@@ -281,7 +346,7 @@ class Transport(Service):
         try:
             self._worker.transactions.join()
             fenced = self._worker.transactions.fence()
-            await self._worker.initialise_breaker()
+            await self._worker.prepare()
             self._worker.agent.on_failure = self._app.give_up
             self._worker.transactions.start(self._batches.put_batch, self._app.give_up)
             await fenced
@@ -298,11 +363,36 @@ class Transport(Service):
             await self._worker.breaker.close()
 
 
+class Following(Service):
+    """Follows what became of payments for as long as the app runs. Decisions neither wait for it nor end with it."""
+
+    def __init__(self, worker: Worker) -> None:
+        super().__init__()
+        self._worker = worker
+        self._following: asyncio.Task[None] | None = None
+
+    async def on_start(self) -> None:
+        self._following = asyncio.create_task(self._worker.outcomes.run())
+
+    async def on_stop(self) -> None:
+        self._worker.outcomes.stop()
+        if self._following is not None:
+            await self._following
+
+
 def _add_timers(app: faust.App, worker: Worker) -> None:
     @app.timer(RELOAD_INTERVAL_S)
     async def reload() -> None:
         if (changed := worker.source.changed()) is not None:
             worker.agent.judge = worker.judge_of(changed)
+
+    if worker.settings.state_backup_alert_minutes:
+        watch = BackupWatch(worker.state, worker.settings.state_backup_alert_minutes)
+
+        @app.timer(BACKUP_INTERVAL_S)
+        async def watch_backups() -> None:
+            if (raised := await watch.look(time.time_ns() // 1_000_000)) is not None:
+                await worker.alerts.publish([raised])
 
     @app.timer(BREAKER_INTERVAL_S)
     async def watch_breaker() -> None:
@@ -318,13 +408,14 @@ def _add_context(app: faust.App, worker: Worker) -> None:
 def _context_agent(worker: Worker, topic_name: str) -> Any:
     async def take_in(stream: Any) -> None:
         async for event in stream.events():
-            message = event.message
+            record = record_of_event(event)
+
+            async def tell(refusal: Refusal, record: Record = record) -> None:
+                log.warning("context_refused", topic=topic_name, code=refusal.code, detail=refusal.detail)
+                await worker.appender.append([worker.dead_letters.letter(topic_name, record, *refusal)])
+
             try:
-                refusal = await worker.context.apply_held(topic_name, message.value, worker.settings.state_patience_s)
-                if refusal is not None:
-                    log.warning("context_refused", topic=topic_name, code=refusal.code, detail=refusal.detail)
-                    letter = worker.dead_letters.letter(topic_name, record_of_event(event), *refusal)
-                    await worker.appender.append([letter])
+                await worker.context.take_in(topic_name, record, worker.settings.state_patience_s, tell)
             except Exception as error:  # the outermost loop
                 # Faust acknowledges a record whose handler raised (ADR 0001). A process that ends here has not
                 # acknowledged it, so it is delivered again; decisions under way are aborted by their transaction.

@@ -3,15 +3,15 @@
 Invariants
 1. Every record of a batch comes to exactly one decision, or is set aside with a code (I1).
 2. What a batch comes to is a function of its records, their observations, the breaker's modes and the time given.
+3. A payment that counts is judged on what was observed of it, or not at all (I4).
 
 What is set aside becomes a dead letter, which the shell makes: sealing a payload takes randomness.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final, NamedTuple
@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from librt.strings import BytesWriter, write_i64_le
 
-from pipeline.alerts.catalogue import conflict_alert
+from pipeline.alerts.catalogue import conflict_alert, mismatch_alert, poison_alert
 from pipeline.alerts.encoding import alert_record
 from pipeline.breaker.answer_counts import Answer
 from pipeline.decide.decision_encoder import DecisionEncoder, with_position
@@ -27,23 +27,32 @@ from pipeline.decide.event_features import EventRows
 from pipeline.decide.rules import hits_of
 from pipeline.decide.verdict import Mode, Regime, Verdict, verdicts_of
 from pipeline.domain.alert import Alert
-from pipeline.domain.decision import Outcome, Route
-from pipeline.domain.features import EVENT, Matrix, feature_matrix
+from pipeline.domain.decision import Outcome, Route, Silence
+from pipeline.domain.features import EVENT, NONE, STATE, Matrix, feature_matrix
 from pipeline.domain.log import Outgoing, Record, Span
 from pipeline.domain.payment import Decoded, Transaction
-from pipeline.domain.refusals import Refusal, RefusalCode, canonical_ip_address, refusal_of
+from pipeline.domain.refusals import (
+    EVENT_TIME_MS_MAX,
+    EVENT_TIME_MS_MIN,
+    Refusal,
+    RefusalCode,
+    canonical_ip_address,
+    refusal_of,
+)
 from pipeline.io.avro.wire import WireFormat
-from pipeline.state.state_event import StateEvent
+from pipeline.state.state_event import CLAIM_DIGEST_BYTES, StateEvent
 from pipeline.state.windows import Freshness, PartitionEvents, PartitionObservation
 
 DUPLICATE: Final = "DUPLICATE"
 SLICE_RECORDS: Final = 100
 """A few ms of work: what a reply of Redis may wait for the event loop, and a reply takes several turns of it."""
-_BODY_DIGEST_BYTES: Final = 6
 _AMOUNT: Final = EVENT.index("amount_gbp_minor")
+_COUNT_1H: Final = STATE.index("account_count_1h")
 
 ModesOf = Callable[[Transaction], Mode]
 """The breaker's word on a payment."""
+PartitionOf = Callable[[bytes], int]
+"""The partition that a record with this key belongs to (pipeline.io.partitioner)."""
 
 
 class Payment:
@@ -88,6 +97,8 @@ class Judged:
     dead_letters: Counter[str] = field(default_factory=Counter)
     duplicates: int = 0
     shadow_disagreements: int = 0
+    unasked: int = 0  # decisions whose model wasn't asked because something is UNKNOWN
+    model_faults: Counter[str] = field(default_factory=Counter)  # payments that it failed on, by the error's class
 
     @property
     def accounted_for(self) -> int:
@@ -110,6 +121,8 @@ class Judged:
         self.dead_letters.update(other.dead_letters)
         self.duplicates += other.duplicates
         self.shadow_disagreements += other.shadow_disagreements
+        self.unasked += other.unasked
+        self.model_faults.update(other.model_faults)
 
     def count(self, payments: Sequence[Payment], verdicts: Sequence[Verdict]) -> None:
         """Count what metrics and the breaker hear of decisions."""
@@ -121,11 +134,20 @@ class Judged:
                 continue
             segments = payment.decoded.transaction.segments
             if answer is None:
-                self.answers.append(Answer(None, None, segments))
+                self._count_silence(verdict, segments)
                 continue
             self.answers.append(Answer(answer.outcome, answer.fraud_probability_ppm, segments))
             if route is Route.FALLBACK and answer.outcome is not verdict.outcome:
                 self.shadow_disagreements += 1
+
+    def _count_silence(self, verdict: Verdict, segments: Mapping[str, str]) -> None:
+        """A model that fails, or that there is none of, is an error for the breaker; one that nobody asked is not."""
+        if verdict.silence is Silence.NOT_ASKED:
+            self.unasked += 1
+            return
+        self.answers.append(Answer(None, None, segments))
+        if verdict.silence is Silence.FAILED:
+            self.model_faults[verdict.fault] += 1
 
 
 class TopicNames(NamedTuple):
@@ -136,9 +158,12 @@ class TopicNames(NamedTuple):
 class Judge:
     """Decides under one regime; made anew when policy or model change."""
 
-    def __init__(self, in_force: Regime, wire: WireFormat, topics: TopicNames, agent_id: str) -> None:
+    def __init__(
+        self, in_force: Regime, wire: WireFormat, topics: TopicNames, agent_id: str, partition_of: PartitionOf
+    ) -> None:
+        """partition_of: of transactions.v1; a payment on another partition than its account's is refused."""
         self.in_force = in_force
-        self._wire, self._topics = wire, topics
+        self._wire, self._topics, self._partition_of = wire, topics, partition_of
         self._event_rows = EventRows(in_force.policy)
         self._encoder: DecisionEncoder = DecisionEncoder(wire.header("decision.v1"), in_force, agent_id)
 
@@ -149,7 +174,9 @@ class Judge:
         for record in records:
             decoded = decode(record.value)
             refusal = (
-                decoded if isinstance(decoded, Refusal) else refusal_of(decoded.transaction, record.key, record.source)
+                decoded
+                if isinstance(decoded, Refusal)
+                else refusal_of(decoded.transaction, record.key, record.source) or self._misplaced(record)
             )
             if refusal is not None:
                 refused.append((record, refusal))
@@ -177,6 +204,7 @@ class Judge:
         judged = Judged()
         for record, refusal in reading.refused:
             _refuse(judged, record, refusal)
+        self._alert_of_misplaced(judged, reading, now_ms)
         # By partition, as the observations are; the sort is stable, so each partition stays in log order.
         payments = sorted(reading.payments, key=_partition)
         state = np.concatenate([observation.state for observation in observations])
@@ -189,6 +217,7 @@ class Judge:
         if not fresh.all():
             payments = [payments[place] for place in np.flatnonzero(fresh).tolist()]
             state, positions = state[fresh], positions[fresh]
+        _refuse_unobserved(payments, state)
         features = feature_matrix(_event_matrix(payments), state)
         verdicts = verdicts_of(features, [modes(p.decoded.transaction) for p in payments], self.in_force)
         observed = with_position(features, positions)
@@ -197,11 +226,25 @@ class Judge:
             part = payments[start:end]
             yield self._decided(part, observed[start:end], list(islice(verdicts, len(part))), now_ms)
 
-    def poison(self, record: Record) -> Judged:
+    def poison(self, record: Record, now_ms: int) -> Judged:
         """A record that made this code fail again and again, set aside."""
         judged = Judged()
         _refuse(judged, record, Refusal(RefusalCode.POISON, "deciding this record failed repeatedly"))
+        self._alert(judged, poison_alert(record.source, now_ms))
         return judged
+
+    def _misplaced(self, record: Record) -> Refusal | None:
+        assert record.key is not None, "a payment's key is its account"
+        if self._partition_of(record.key) == record.source.partition:
+            return None
+        detail = "the record is on another partition than FRAUD_PARTITIONER gives its account"
+        return Refusal(RefusalCode.PARTITION_MISMATCH, detail)
+
+    def _alert_of_misplaced(self, judged: Judged, reading: Reading, now_ms: int) -> None:
+        """Raise one alert for each partition that holds payments of accounts that don't belong there."""
+        misplaced = [record for record, refusal in reading.refused if refusal.code is RefusalCode.PARTITION_MISMATCH]
+        for partition in sorted({record.source.partition for record in misplaced}):
+            self._alert(judged, mismatch_alert(partition, now_ms))
 
     def _state_event(self, payment: Payment) -> StateEvent:
         transaction, amount_gbp_minor = payment.decoded.transaction, payment.event[_AMOUNT]
@@ -209,15 +252,18 @@ class Judge:
         return StateEvent(
             payment.record.source.offset,
             transaction.transaction_id,
-            hashlib.sha256(payment.decoded.body).digest()[:_BODY_DIGEST_BYTES],
+            payment.decoded.digest[:CLAIM_DIGEST_BYTES],
             transaction.account_id,
             transaction.beneficiary_account_id,
             transaction.event_time_ms,
+            min(max(payment.record.source.timestamp_ms, EVENT_TIME_MS_MIN), EVENT_TIME_MS_MAX),
             max(amount_gbp_minor, 0),
             self._event_rows.is_near_limit(amount_gbp_minor),
             None if ip_address is None else canonical_ip_address(ip_address),
             transaction.device_id,
             payment.is_counted,
+            transaction.source_system,
+            transaction.account_opened_epoch_day,
         )
 
     def _decided(
@@ -232,16 +278,14 @@ class Judge:
         return judged
 
     def _set_aside(self, judged: Judged, record: Record, freshness: Freshness, now_ms: int) -> None:
-        """Set aside a payment whose id was seen before, or is too old for that to be known."""
+        """Set aside a payment whose id was seen before."""
         match freshness:
             case Freshness.DUPLICATE:
                 judged.duplicates += 1
-                detail = "the same record was published before"
+                detail = "the same payment was published before"
                 judged.set_aside.append(SetAside(record, DUPLICATE, detail, keep_payload=False))
-            case Freshness.TOO_OLD:
-                _refuse(judged, record, Refusal(RefusalCode.TOO_OLD, "older than ids are remembered"))
             case Freshness.CONFLICT:
-                detail = "the transaction id was published before with another body"
+                detail = "another payment was published before under the same transaction id"
                 _refuse(judged, record, Refusal(RefusalCode.TRANSACTION_ID_CONFLICT, detail))
                 self._alert(judged, conflict_alert(record.source, now_ms))
             case Freshness.FRESH:
@@ -249,6 +293,18 @@ class Judge:
 
     def _alert(self, judged: Judged, raised: Alert) -> None:
         judged.outgoing.append(alert_record(self._wire, self._topics.alerts, raised))
+
+
+class ObservationMissing(Exception):
+    """A payment that counts was answered as one that doesn't: a fault of ours, which no judgement may rest on."""
+
+
+def _refuse_unobserved(payments: Sequence[Payment], state: Matrix) -> None:
+    """Raises ObservationMissing. A payment that counts is itself in its account's windows, so its count is never NONE."""
+    for place in np.flatnonzero(state[:, _COUNT_1H] == NONE).tolist():
+        if payments[place].is_counted:
+            source = payments[place].record.source
+            raise ObservationMissing(f"no account features of partition {source.partition} at {source.offset}")
 
 
 def _refuse(judged: Judged, record: Record, refusal: Refusal) -> None:

@@ -6,22 +6,26 @@ import hashlib
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
-import redis
+from redis.exceptions import RedisError
 
 from models.artefact.files import ModelRefused, load_champion, load_version
-from pipeline.decide.policy import PolicyRefused, parse_policy
+from pipeline.decide.policy import PolicyRefused, parse_new_policy
 from pipeline.io.avro.schema_files import SCHEMAS, schema_text
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.kafka.log_reader import LogReader
+from pipeline.io.kafka.topic_settings import LOG_APPEND_TIME, STAMPED_TOPICS, TIMESTAMP_TYPE, Clock, clocks_of
 from pipeline.io.production import production_faults
+from pipeline.io.redis.servers import Server, servers
 from pipeline.io.sealing import DeadLetterKey, KeyRefused
-from pipeline.io.settings import Settings
+from pipeline.io.settings import Profile, Settings
+from pipeline.state.persistence import persistence_in_words
 from pipeline.terminal.failures import Failure, failure_of, redis_away, without_password
 from pipeline.terminal.output import Output, coloured
 
 REDIS_TIMEOUT_S: Final = 3.0
 REDIS_VERSION_MINIMUM: Final = (6, 2)
+PARTITIONED_TOPICS: Final = ("transactions.v1", "decisions.v1", "executions.v1")
 
 
 class Finding(NamedTuple):
@@ -41,6 +45,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
         ("schemas", _schemas),
         ("dead-letter key", _key),
         ("broker", _broker),
+        ("clock", _clock),
         ("redis", _redis),
     )
     for what, check in checks:
@@ -72,7 +77,7 @@ def _profile(settings: Settings) -> str:
 def _policy(settings: Settings) -> str:
     content = _policy_bytes(settings)
     try:
-        policy = parse_policy(content)
+        policy = parse_new_policy(content)
     except PolicyRefused as refusal:
         raise Failure(f"{settings.policy_path} is refused: {refusal}.", "Correct the file.") from refusal
     return f"{policy.version} of {settings.policy_path}, sha256 {policy.sha256.hex()[:16]}"
@@ -130,23 +135,51 @@ def _key(settings: Settings) -> str:
 
 def _broker(settings: Settings) -> str:
     with LogReader.of(settings) as log:
-        incoming, outgoing = (len(log.extents(settings.topic(name))) for name in ("transactions.v1", "decisions.v1"))
-    return f"{settings.bootstrap_servers}, {incoming} partitions of transactions, {outgoing} of decisions"
+        counts = {name: log.partition_count(settings.topic(name)) for name in PARTITIONED_TOPICS}
+    if len(set(counts.values())) > 1:
+        found = ", ".join(f"{name} {count}" for name, count in counts.items())
+        what = f"The topics have different numbers of partitions ({found}), so an account is not on the same of each."
+        raise Failure(what, "Make them anew with `fraud topics create`, under another FRAUD_TOPIC_PREFIX.")
+    return f"{settings.bootstrap_servers}, {counts['transactions.v1']} partitions, chosen by {settings.partitioner}"
+
+
+def _clock(settings: Settings) -> str:
+    clocks = clocks_of(settings, (*STAMPED_TOPICS, "decisions.v1", "executions.v1"))
+    is_production = settings.profile is Profile.PRODUCTION
+    unfit = {Clock.UNSET, Clock.HISTORY, Clock.EMBEDDED} if is_production else {Clock.UNSET}
+    if faults := [f"{name} has {clock}" for name, clock in clocks.items() if clock in unfit]:
+        fix = f"Set {TIMESTAMP_TYPE}={LOG_APPEND_TIME} on it, as `fraud topics create` does."
+        raise Failure(f"Publishers could move the log's time: {'; '.join(faults)}.", fix)
+    told = sorted({clock for clock in clocks.values() if clock is not Clock.LOG})
+    return "; ".join([f"{clock}: not for production" for clock in told]) or "every record is stamped by the broker"
 
 
 def _redis(settings: Settings) -> str:
     url = settings.redis_url
     try:
-        with redis.Redis.from_url(
-            url, socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=REDIS_TIMEOUT_S
-        ) as client:
-            version = str(client.info("server")["redis_version"])
-            eviction = str(client.info("memory").get("maxmemory_policy", "noeviction"))
-    except (redis.RedisError, ValueError) as error:
+        found = servers(url, REDIS_TIMEOUT_S)
+    except (RedisError, OSError, ValueError) as error:
         raise redis_away(url) from error
-    if tuple(int(part) for part in version.split(".")[:2]) < REDIS_VERSION_MINIMUM:
-        raise Failure(f"Redis at {without_password(url)} is {version}.", "Version 6.2 or later is needed.")
+    for master in found.masters:
+        _check_redis(master)
+    if found.unserved_slots:
+        what = f"{found.unserved_slots:,} slots of the cluster at {without_password(url)} are served by nobody."
+        raise Failure(what, "Look at `CLUSTER NODES`: a master is away and has no replica.")
+    kept = {persistence_in_words(master.facts) for master in found.masters}
+    names = {master.name for master in found.masters}
+    count = f" of {len(found.masters)} masters" if len(found.masters) > 1 else ""
+    said = (f"{found.topology}{count}", *sorted(names), *sorted(kept), "noeviction")
+    return f"{without_password(url)}, {', '.join(said)}"
+
+
+def _check_redis(master: Server) -> None:
+    """Raise Failure for a server that may not hold the state."""
+    if master.version[:2] < REDIS_VERSION_MINIMUM:
+        raise Failure(f"Redis at {master.place} is {master.facts['redis_version']}.", "Version 6.2 or later is needed.")
+    eviction = master.facts.get("maxmemory_policy", "noeviction")
     if eviction != "noeviction":
-        what = f"Redis at {without_password(url)} may evict keys ({eviction}), and so forget payments in silence."
+        what = f"Redis at {master.place} may evict keys ({eviction}), and so forget payments in silence."
         raise Failure(what, "Set maxmemory-policy to noeviction.")
-    return f"{without_password(url)}, version {version}, {eviction}"
+    if master.moving_slots:
+        what = f"{master.moving_slots} slots are on their way to or from {master.place}, key by key."
+        raise Failure(what, "Let the move end first; with workers that decide, move slots atomically only (Valkey 9).")

@@ -15,9 +15,10 @@ import numpy as np
 from librt.strings import BytesWriter, read_i64_le
 from mypy_extensions import i64
 
-from pipeline.decide.verdict import Regime, Verdict, decision_id
+from pipeline.decide.verdict import Regime, Verdict
 from pipeline.domain.decision import BreakerState, Outcome, Reason, Route
 from pipeline.domain.features import Matrix
+from pipeline.domain.identities import decision_id
 from pipeline.domain.log import Source
 from pipeline.domain.payment import Decoded
 from pipeline.io.avro.decision_decoder import DECISION
@@ -63,10 +64,10 @@ class DecisionEncoder:
         return [self._value(payment, source, row, verdict, at_ms) for payment, source, row, verdict, at_ms in rows]
 
     def _value(self, payment: Decoded, source: Source, row: bytes, verdict: Verdict, decided_at_ms: int) -> bytes:
-        transaction, body = payment
+        transaction, body, digest = payment
         out = BytesWriter()
         out.write(self._start)
-        out.write(decision_id(transaction.transaction_id).encode())
+        out.write(decision_id(transaction, digest, source).encode())
         _write_text(out, transaction.transaction_id)
         _write_text(out, transaction.account_id)
         _write_long(out, decided_at_ms)

@@ -6,9 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
-from uuid import UUID
 
-from pipeline.decide.verdict import decision_id
 from pipeline.domain.dead_letter import DeadLetter
 from pipeline.domain.decision import Decision, Outcome, StoredDecision
 from pipeline.domain.identities import DecisionId
@@ -21,6 +19,7 @@ from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.sealing import DeadLetterKey, KeyRefused
 from pipeline.io.settings import Settings
+from pipeline.terminal.decision_choice import as_decision_id, candidate_of, the_one
 from pipeline.terminal.failures import Failure
 from pipeline.terminal.output import OUTCOME_COLOUR, Output, coloured
 
@@ -49,27 +48,38 @@ def located(wire: WireFormat, found: Record) -> Located | Unreadable | None:
 
 
 def find_decision(settings: Settings, wire: WireFormat, wanted: str, account_id: str | None) -> Located:
-    """By decision id or transaction id; Failure where it isn't on the topic.
+    """By decision id or transaction id; Failure where it isn't on the topic, or where several are meant.
 
     Reads the topic once from its start; with the account known, only the partition that the account's key falls into.
     """
-    topic, by_id = settings.topic("decisions.v1"), decision_ids(wanted)
-    needles = [each.encode() for each in by_id]
+    topic, own = settings.topic("decisions.v1"), as_decision_id(wanted)
+    carrying: dict[DecisionId, Located] = {}
     with LogReader.of(settings) as log:
         partitions = None if account_id is None else [log.partition_of(topic, account_id)]
         for found in log.read_all(topic, partitions):
-            if any(needle in (found.value or b"") for needle in needles):
-                decision = located(wire, found)
-                if isinstance(decision, Located) and decision.stored.decision.decision_id in by_id:
-                    return decision
+            decision = _carrying(wire, found, wanted, own)
+            if decision is not None:
+                name = decision.stored.decision.decision_id
+                carrying.setdefault(name, decision)
+                if name == own:
+                    break
+    chosen = the_one(wanted, account_id, [candidate_of(each.stored.decision) for each in carrying.values()])
+    if chosen is not None:
+        return carrying[chosen]
     where = f"decisions.v1 on {settings.bootstrap_servers}"
     raise Failure(f"No decision with the id {wanted} is on {where}.", "`fraud decisions tail` shows ids that are.")
 
 
-def decision_ids(wanted: str) -> list[DecisionId]:
-    """The decisions that an id may mean: a UUID may be a decision's, and any text a transaction's."""
-    own = [DecisionId(wanted.lower())] if _is_uuid(wanted) else []
-    return [*own, decision_id(wanted)]
+def _carrying(wire: WireFormat, found: Record, wanted: str, own: DecisionId | None) -> Located | None:
+    """The decision in a record, where it or its transaction has the id."""
+    value = found.value or b""
+    if wanted.encode() not in value and (own is None or own.encode() not in value):
+        return None
+    decision = located(wire, found)
+    if not isinstance(decision, Located):
+        return None
+    made = decision.stored.decision
+    return decision if made.decision_id == own or made.transaction_id == wanted else None
 
 
 def tail(
@@ -174,10 +184,3 @@ def _sentence(text: str) -> str:
 
 def _is_wanted(decision: Located, outcome: Outcome | None) -> bool:
     return outcome is None or decision.stored.decision.outcome is outcome
-
-
-def _is_uuid(text: str) -> bool:
-    try:
-        return str(UUID(text)) == text.lower()
-    except ValueError:
-        return False

@@ -1,9 +1,10 @@
 """The EVENT columns of the features: all that follows from a payment and the policy alone.
 
 Invariants
-1. A row is a function of (transaction, policy, time zone rules); the row itself is in the snapshot, so a later
-   change of the zone rules changes no replay.
+1. A row is a function of (transaction, log time, policy, time zone rules); the row itself is in the snapshot, so a
+   later change of the zone rules changes no replay.
 2. A converted amount is rounded up: never below what the payment is worth.
+3. What the policy's lists don't name (a currency, a country) is NONE, and never "not sanctioned".
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ class EventRows:
     def __init__(self, policy: Policy) -> None:
         self._rates = {rate.code: _ratio(rate.gbp, rate.minor_digits) for rate in policy.exchange_rates.currencies}
         self._sanctions = _days_in_force(policy.sanctioned_countries)
+        known = policy.known_countries
+        self._countries = None if known is None else frozenset(known.codes)
         near_limit = policy.near_limit_gbp_minor()
         self._near_limit_minor, self._limit_minor = (1, 0) if near_limit is None else near_limit
 
@@ -44,7 +47,7 @@ class EventRows:
         opened_at_ms = t.beneficiary_opened_at_ms
         return (
             self._gbp_minor(t.amount_minor, t.currency),
-            self._is_sanctioned(t.beneficiary_country, when_ms),
+            self._is_sanctioned(t.beneficiary_country, when_ms, log_time_ms),
             int(not _is_visible(t.reference)),
             int(not _is_visible(t.beneficiary_name)),
             max(when_ms // DAY_MS - t.account_opened_epoch_day, 0),
@@ -64,18 +67,27 @@ class EventRows:
             return NONE
         return min(-(-amount_minor * rate[0] // rate[1]), AMOUNT_MINOR_MAX)
 
-    def _is_sanctioned(self, country: str, when_ms: int) -> int:
+    def _is_sanctioned(self, country: str, event_time_ms: int, log_time_ms: int) -> int:
+        """1 where the country is under sanctions on the day of the event, on that of the log, or on one in between.
+
+        The event time is the payer's word. A payment dated before a sanction begins, and handed in after, would pass
+        it. A policy of a release that judged by event time alone has no list of countries; it is replayed as it was.
+        """
+        if self._countries is None:
+            log_time_ms = event_time_ms
+        elif country not in self._countries:
+            return NONE
         spans = self._sanctions.get(country)
         if spans is None:
             return 0
-        day = when_ms // DAY_MS
-        return int(any(start <= day and (end is None or day < end) for start, end in spans))
+        first, last = min(event_time_ms, log_time_ms) // DAY_MS, max(event_time_ms, log_time_ms) // DAY_MS
+        return int(any(start <= last and (end is None or first < end) for start, end in spans))
 
 
 # Anything but white space and what no reader shows: Unicode's Default_Ignorable_Code_Point, and the blank Braille cell.
 _VISIBLE: Final = re.compile(
     "[^\\s\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164"
-    "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+    "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
 
 

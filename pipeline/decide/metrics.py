@@ -26,12 +26,17 @@ DECISION_AGE_SECONDS = Histogram(
 )
 BREAKER_STATE = Gauge("fraud_breaker_state", "1 for the state that the scope is in", ["scope", "state"])
 STATE_HOLDS = Counter("fraud_state_holds_total", "Times a batch waited for the state store", ["why"])
+STATE_FAULTS = Counter("fraud_state_faults_total", "Times that a script of the state store failed on a request of ours")
 REBUILT_RECORDS = Counter("fraud_rebuilt_records_total", "Records observed again to rebuild state")
+OUTCOMES = Counter("fraud_outcomes_total", "Outcomes of payments that the state has taken in, or refused", ["kind"])
+OUTCOMES_LAG = Gauge("fraud_outcomes_lag_records", "Records of outcomes not taken in, where followed", ["partition"])
 POLICY_REFUSED = Counter("fraud_policy_refused_total", "Times a changed policy file was refused")
 IN_FORCE = Gauge("fraud_in_force", "1 for the policy and model in force", ["policy", "model"])
 SHADOW_DISAGREEMENTS = Counter(
     "fraud_shadow_disagreements_total", "Decisions of the fallback where the model would have differed"
 )
+MODEL_FAULTS = Counter("fraud_model_faults_total", "Payments that the model failed on", ["error"])
+MODEL_UNASKED = Counter("fraud_model_unasked_total", "Decisions whose model was not asked because something is unknown")
 AUDIT_RECORDS = Counter("fraud_audit_records_total", "Records stored in the audit log", ["kind"])
 AUDIT_BATCH_SECONDS = Histogram(
     "fraud_audit_batch_seconds",
@@ -50,6 +55,9 @@ def count_batch(judged: Judged, records: int, age_ms: int) -> None:
     for code, count in judged.dead_letters.items():
         DEAD_LETTERS.labels(code).inc(count)
     SHADOW_DISAGREEMENTS.inc(judged.shadow_disagreements)
+    MODEL_UNASKED.inc(judged.unasked)
+    for error, count in judged.model_faults.items():
+        MODEL_FAULTS.labels(error).inc(count)
     for (outcome, route), count in judged.outcomes.items():
         DECISIONS.labels(outcome, route).inc(count)
     for code, count in judged.rules.items():

@@ -2,6 +2,8 @@
 
 A failure of the world holds the batch: without the state store a republished payment can't be told from a new one, so
 nothing may be decided (ADR 0002). A store that is away is waited for; one that lost something is rebuilt from the log.
+Where only accounts of some partitions were lost, these are set aside until they are whole, and the others go on. A
+fault of ours (StateFault) is neither: it leaves, and the batch is tried in parts.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import structlog
@@ -67,11 +69,14 @@ class Observer:
         rebuild: Rebuild,
         *,
         patience_s: float,
+        fail: Callable[[BaseException], None],
     ) -> None:
+        """fail: hears of a rebuild beside the batches that can't go on."""
         self.is_holding = False
         self.held_s = 0.0  # in all, by holding and rebuilding
         self._transactions, self._state, self._breaker, self._rebuild = transactions, state, breaker, rebuild
-        self._patience_s = patience_s
+        self._patience_s, self._fail = patience_s, fail
+        self._beside: set[asyncio.Task[None]] = set()  # rebuilds of partitions that were set aside
 
     def ask(self, prepared: Prepared) -> Coroutine[Any, Any, Observations]:
         """Redis' answer, without holding; raises StateLost, SnapshotPruned or StateUnavailable."""
@@ -98,15 +103,18 @@ class Observer:
 
     async def _hold_until_observed(self, subject: Subject, ahead: Ahead) -> tuple[Observations, ModesOf | None]:
         deadline_s = time.monotonic() + self._patience_s
-        rebuilds, waits = 0, 0
+        rebuilds, waits, is_lost = 0, 0, False
         while True:
             try:
+                if is_lost:
+                    await self._restore(subject, ahead)
+                    is_lost, deadline_s = False, time.monotonic() + self._patience_s
                 return await self._with_modes(subject.judge, ahead, self.ask(subject.prepared))
             except StateLost as lost:
                 rebuilds += 1
                 if rebuilds > REBUILDS_MAX:
                     raise StateGivenUp("the state was lost again while it was rebuilt") from lost
-                await self._restore(subject, ahead)
+                is_lost = True
             except SnapshotPruned as pruned:
                 self._drop_if_stale(subject.batch)
                 raise StateGivenUp(str(pruned)) from pruned
@@ -125,13 +133,41 @@ class Observer:
         return await asyncio.gather(answer, self._breaker.modes(judge.in_force))
 
     async def _restore(self, subject: Subject, ahead: Ahead) -> None:
-        """Rebuilds the state up to where the spans start; the commit before it must be through by then."""
+        """Rebuild the state up to where the spans start; the commit before it must be through by then.
+
+        Raises BatchDropped where the partitions that lost something were set aside instead, and StateUnavailable.
+        """
         self.is_holding = True
-        metrics.STATE_HOLDS.labels("lost").inc()
+        targets = {span.partition: span.start_offset for span in subject.spans}
         await ahead.settled()
         self._drop_if_stale(subject.batch)
+        if await self._rebuild.reaches(targets):
+            return
+        metrics.STATE_HOLDS.labels("lost").inc()
+        if await self._rebuild.is_shared_whole(targets):
+            lacking = {
+                place: start for place, start in targets.items() if not await self._rebuild.reaches({place: start})
+            }
+            await self._transactions.set_aside(lacking)
+            self._start_beside(subject.judge, lacking)
+            raise BatchDropped
         with contextlib.suppress(StateLost):  # lost again meanwhile: found again at the next look, REBUILDS_MAX times
-            await self._rebuild.run(subject.judge, {span.partition: span.start_offset for span in subject.spans})
+            await self._rebuild.run(subject.judge, targets)
+
+    def _start_beside(self, judge: Judge, targets: Mapping[int, int]) -> None:
+        async def rebuild() -> None:
+            with contextlib.suppress(StateLost):  # found again when the partitions are read again
+                await self._rebuild.run(judge, targets)
+            await self._transactions.take_up(targets)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._beside.discard(task)
+            if not task.cancelled() and (error := task.exception()) is not None:
+                self._fail(error)
+
+        task = asyncio.create_task(rebuild())
+        self._beside.add(task)
+        task.add_done_callback(ended)
 
     def _drop_if_stale(self, batch: Batch) -> None:
         if not self._transactions.is_current(batch):

@@ -1,8 +1,10 @@
 """Features in plain English: the one place where a number becomes words.
 
 Invariants
-1. Every feature has a phrase for every value it can take, NONE included; a phrase states a fact and no judgement.
+1. Every feature has a phrase for every value it can take, and one each for NONE and UNKNOWN; a phrase states a fact and
+   no judgement.
 2. No phrase holds an id, name, address or reference (I10).
+3. A phrase names what it counts: what was attempted, what stands (was not blocked or refused), or what was completed.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from pipeline.domain.features import NONE
+from pipeline.domain.features import UNKNOWN
 from pipeline.domain.money import pounds_text
 
 WORDS_REMEMBERED: Final = 8192
@@ -52,7 +54,7 @@ def short_fact_of(feature: str, observed: int) -> str:
 def compared(feature: str, fact: str, observed: int, limit: int) -> str:
     """The fact, and by how much the observed value is over or short of the limit."""
     amount = PHRASES[feature].amount
-    if amount is None or observed == NONE:
+    if amount is None or observed < 0:
         return fact
     if observed > limit:
         return f"{fact}, {amount(observed - limit)} over the limit of {amount(limit)}"
@@ -61,7 +63,7 @@ def compared(feature: str, fact: str, observed: int, limit: int) -> str:
 
 def with_typical(feature: str, fact: str, observed: int, typical: int) -> str:
     """The fact, as `fact_of` gives it, and what is typical."""
-    if typical == NONE or observed == typical:
+    if typical < 0 or observed < 0 or observed == typical:
         return fact
     amount = typical_of(feature, typical)
     return fact if amount is None else f"{fact} ({amount} is typical)"
@@ -84,33 +86,72 @@ def _unit(noun: str) -> Callable[[int], str]:
     return lambda number: f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
-def _known(fact: Callable[[int], str], unknown: str) -> Callable[[int], str]:
-    return lambda value: unknown if value == NONE else fact(value)
+def _told(fact: Callable[[int], str], asked: str, none: str | None = None) -> Callable[[int], str]:
+    """The words of a fact. `asked` is what it answers, and what is said where the answer is UNKNOWN; `none` is said of
+    NONE, which most features have only where nobody asked: a payment that the policy blocks unseen."""
+    unknown, absent = f"{asked} is not known", none or f"{asked} was not looked up"
+    return lambda value: fact(value) if value >= 0 else unknown if value == UNKNOWN else absent
 
 
-def _flag(yes: str, no: str, unknown: str = "this was not looked up") -> Phrase:
-    return Phrase(lambda value: unknown if value == NONE else yes if value else no, None)
+def _flag(yes: str, no: str, asked: str, none: str | None = None) -> Phrase:
+    return Phrase(_told(lambda value: yes if value else no, asked, none), None)
 
 
-def _counted(sentence: str, noun: str) -> Phrase:
+def _counted(sentence: str, noun: str, asked: str) -> Phrase:
     """`sentence` holds {} where "3 payments" goes."""
-    unknown = sentence.format(f"an unknown number of {noun}s")
-    return Phrase(_known(lambda number: sentence.format(_count(number, noun)), unknown), _unit(noun))
+    return Phrase(_told(lambda number: sentence.format(_count(number, noun)), asked), _unit(noun))
 
 
-def _summed(sentence: str) -> Phrase:
-    return Phrase(
-        _known(lambda minor: sentence.format(pounds_text(minor)), sentence.format("an unknown amount")), pounds_text
-    )
+def _attempted_count(span: str) -> Phrase:
+    when = f"in the last {span}"
+    asked = f"how many payments the account attempted {when}"
+    return _counted(f"the account attempted {{}} {when}", "payment", asked)
+
+
+def _attempted_sum(span: str) -> Phrase:
+    what = f"the payments that the account attempted in the last {span}"
+    return _summed(f"{what} come to {{}}", f"what {what} come to")
+
+
+def _standing_sum(span: str) -> Phrase:
+    what = f"the account's payments in the last {span}, without those that were blocked or refused,"
+    return _summed(f"{what} come to {{}}", f"what {what} come to")
+
+
+def _summed(sentence: str, asked: str, none: str | None = None) -> Phrase:
+    return Phrase(_told(lambda minor: sentence.format(pounds_text(minor)), asked, none), pounds_text)
+
+
+def _average(span: str) -> Phrase:
+    asked = f"the average payment that the account attempted in the last {span}"
+    return _summed(f"{asked} is {{}}", asked, f"the account attempted no payment in the last {span}")
+
+
+def _named_by(when: str, noun: str = "attempted payment") -> Phrase:
+    return _counted(f"the beneficiary is named by {{}} {when}", noun, f"how many {noun}s {when} name the beneficiary")
+
+
+def _senders(span: str) -> Phrase:
+    when = f"attempted payments to the beneficiary in the last {span}"
+    return _counted(f"{{}} {when}", "account", f"how many accounts {when}")
+
+
+def _reports(entity: str, none: str) -> Phrase:
+    fact = f"{entity} is linked to {{}}"
+    asked = f"how many fraud reports {entity} is linked to"
+    told = _told(lambda number: fact.format(_count(number, "fraud report")), asked, none)
+    return Phrase(told, _unit("fraud report"))
 
 
 def _risk(window: str) -> Phrase:
+    asked = f"what share of the payments to the beneficiary in the checked {window} turned out to be fraud"
+
     def fact(ppm: int) -> str:
         share = percent_of_bp(ppm // 100)
         return f"{share} of the payments to the beneficiary in the checked {window} turned out to be fraud"
 
-    unknown = f"the beneficiary has no payments in the checked {window}"
-    return Phrase(_known(fact, unknown), lambda ppm: percent_of_bp(ppm // 100))
+    none = f"the beneficiary has no payments in the checked {window}"
+    return Phrase(_told(fact, asked, none), lambda ppm: percent_of_bp(ppm // 100))
 
 
 _SPANS: Final = ((86_400, "day"), (3_600, "hour"), (60, "minute"))
@@ -144,126 +185,153 @@ def _clock(minute: int) -> str:
     return f"{minute // 60:02d}:{minute % 60:02d}"
 
 
+_MONTH: Final = "the account's payments in the last 30 days, without those that were blocked or refused,"
+
+
 def _volume(percent: int) -> str:
     if percent > 100:
-        return f"the account's payments in the last 30 days are {percent - 100:,} % above its normal month"
-    return f"the account's payments in the last 30 days are {percent} % of its normal month"
+        return f"{_MONTH} are {percent - 100:,} % above its normal month"
+    return f"{_MONTH} are {percent} % of its normal month"
 
 
 def _percent(percent: int) -> str:
     return f"{percent:,} %"
 
 
-_UNKNOWN_AVERAGE = "the account has no average payment yet"
-
 PHRASES: Final[dict[str, Phrase]] = {
-    "amount_gbp_minor": Phrase(
-        _known(lambda minor: f"the payment is {pounds_text(minor)}", "the payment's currency has no exchange rate"),
-        pounds_text,
+    "amount_gbp_minor": _summed(
+        "the payment is {}", "what the payment is worth", "the payment's currency has no exchange rate"
     ),
     "is_beneficiary_country_sanctioned": _flag(
-        "the beneficiary's country is under sanctions", "the beneficiary's country is not under sanctions"
+        "the beneficiary's country is under sanctions",
+        "the beneficiary's country is not under sanctions",
+        "whether the beneficiary's country is under sanctions",
+        "the beneficiary's country is not one that the policy knows",
     ),
-    "is_reference_missing": _flag("the payment reference is missing", "the payment has a reference"),
-    "is_beneficiary_name_missing": _flag("the beneficiary's name is missing", "the beneficiary is named"),
+    "is_reference_missing": _flag(
+        "the payment reference is missing", "the payment has a reference", "whether the payment has a reference"
+    ),
+    "is_beneficiary_name_missing": _flag(
+        "the beneficiary's name is missing", "the beneficiary is named", "whether the beneficiary is named"
+    ),
     "account_age_days": Phrase(
-        _known(lambda days: f"the account is {_unit('day')(days)} old", "the account's age is unknown"), _unit("day")
+        _told(lambda days: f"the account is {_unit('day')(days)} old", "the account's age"), _unit("day")
     ),
     "beneficiary_age_hours": Phrase(
-        _known(
+        _told(
             lambda hours: f"the beneficiary account was opened {_hours(hours)} ago",
-            "the beneficiary account's age is unknown",
+            "when the beneficiary account was opened",
+            "nobody says when the beneficiary account was opened",
         ),
         _hours,
         _rounded_hours,
     ),
-    "local_minute_of_day": Phrase(lambda minute: f"the payment was made at {_clock(minute)} local time", None),
-    "is_weekend": _flag("the payment was made at a weekend", "the payment was made on a weekday"),
-    "account_count_1h": _counted("the account made {} in the last hour", "payment"),
-    "account_sum_minor_1h": _summed("the account's payments in the last hour come to {}"),
-    "account_count_24h": _counted("the account made {} in the last 24 hours", "payment"),
-    "account_sum_minor_24h": _summed("the account's payments in the last 24 hours come to {}"),
-    "account_count_7d": _counted("the account made {} in the last 7 days", "payment"),
-    "account_sum_minor_7d": _summed("the account's payments in the last 7 days come to {}"),
-    "account_count_30d": _counted("the account made {} in the last 30 days", "payment"),
-    "account_sum_minor_30d": _summed("the account's payments in the last 30 days come to {}"),
+    "local_minute_of_day": Phrase(
+        _told(lambda minute: f"the payment was made at {_clock(minute)} local time", "the payment's local time"), None
+    ),
+    "is_weekend": _flag(
+        "the payment was made at a weekend",
+        "the payment was made on a weekday",
+        "whether the payment was made at a weekend",
+    ),
+    "event_age_hours": Phrase(
+        _told(lambda hours: f"the payment reached us {_hours(hours)} after it was made", "the payment's delay"),
+        _hours,
+        _rounded_hours,
+    ),
+    "account_count_1h": _attempted_count("hour"),
+    "account_sum_minor_1h": _attempted_sum("hour"),
+    "account_count_24h": _attempted_count("24 hours"),
+    "account_sum_minor_24h": _attempted_sum("24 hours"),
+    "account_count_7d": _attempted_count("7 days"),
+    "account_sum_minor_7d": _attempted_sum("7 days"),
+    "account_count_30d": _attempted_count("30 days"),
+    "account_sum_minor_30d": _attempted_sum("30 days"),
     "account_ms_since_last": Phrase(
-        _known(lambda ms: f"the account's last payment was {_span(ms)} earlier", "this is the account's first payment"),
+        _told(
+            lambda ms: f"the account attempted its last payment {_span(ms)} earlier",
+            "when the account attempted its last payment",
+            "this is the first payment that the account attempts",
+        ),
         _span,
         _rounded_span,
     ),
     "account_distinct_beneficiaries_24h": Phrase(
-        _known(
-            lambda number: f"the account paid {_count(number, 'different beneficiary account')} in the last 24 hours",
-            "how many beneficiaries the account paid in the last 24 hours is unknown",
+        _told(
+            lambda number: (
+                f"the account attempted to pay {_count(number, 'different beneficiary account')} in the last 24 hours"
+            ),
+            "how many beneficiaries the account attempted to pay in the last 24 hours",
         ),
         _unit("beneficiary account"),
     ),
     "account_near_limit_count_24h": _counted(
-        "the account made {} just under the single-payment limit in the last 24 hours", "payment"
+        "the account attempted {} just under the single-payment limit in the last 24 hours",
+        "payment",
+        "how many payments just under the single-payment limit the account attempted in the last 24 hours",
     ),
-    "account_normal_month_minor": _summed("the account's normal month is {}"),
+    "account_normal_month_minor": _summed(
+        "the account's normal month is {}", "the account's normal month", "the account has no normal month yet"
+    ),
     "is_new_beneficiary": _flag(
-        "the account has never paid this beneficiary before", "the account has paid this beneficiary before"
+        "the account has never attempted to pay this beneficiary before",
+        "the account has attempted to pay this beneficiary before",
+        "whether the account has attempted to pay this beneficiary before",
     ),
-    "beneficiary_count_24h": _counted("the beneficiary received {} in the last 24 hours", "payment"),
-    "beneficiary_count_7d": _counted("the beneficiary received {} in the last 7 days", "payment"),
-    "beneficiary_senders_24h": _counted("the beneficiary was paid from {} in the last 24 hours", "account"),
-    "beneficiary_senders_7d": _counted("the beneficiary was paid from {} in the last 7 days", "account"),
-    "beneficiary_labelled_1d": _counted("the beneficiary received {} on the checked day", "payment"),
-    "beneficiary_frauds_1d": _counted("the beneficiary received {} on the checked day", "fraudulent payment"),
-    "beneficiary_labelled_7d": _counted("the beneficiary received {} in the checked 7 days", "payment"),
-    "beneficiary_frauds_7d": _counted("the beneficiary received {} in the checked 7 days", "fraudulent payment"),
-    "beneficiary_labelled_30d": _counted("the beneficiary received {} in the checked 30 days", "payment"),
-    "beneficiary_frauds_30d": _counted("the beneficiary received {} in the checked 30 days", "fraudulent payment"),
-    "ip_fraud_reports": Phrase(
-        _known(lambda n: f"the IP address is linked to {_count(n, 'fraud report')}", "no IP address is known"),
-        _unit("fraud report"),
+    "account_volume_minor_24h": _standing_sum("24 hours"),
+    "account_volume_count_30d": _counted(
+        "the account attempted {} in the last 30 days that were not blocked or refused",
+        "payment",
+        "how many payments of the account in the last 30 days were not blocked or refused",
     ),
-    "device_fraud_reports": Phrase(
-        _known(lambda n: f"the device is linked to {_count(n, 'fraud report')}", "no device is known"),
-        _unit("fraud report"),
+    "account_volume_minor_30d": _standing_sum("30 days"),
+    "is_unpaid_beneficiary": _flag(
+        "no payment from the account to this beneficiary was completed a day or more ago",
+        "the account paid this beneficiary a day or more ago",
+        "whether the account has paid this beneficiary before",
     ),
-    "account_average_minor_24h": Phrase(
-        _known(lambda m: f"the account's average payment of the last 24 hours is {pounds_text(m)}", _UNKNOWN_AVERAGE),
-        pounds_text,
+    "beneficiary_count_24h": _named_by("of the last 24 hours"),
+    "beneficiary_count_7d": _named_by("of the last 7 days"),
+    "beneficiary_senders_24h": _senders("24 hours"),
+    "beneficiary_senders_7d": _senders("7 days"),
+    "beneficiary_labelled_1d": _named_by("of the checked day"),
+    "beneficiary_frauds_1d": _named_by("of the checked day", "fraudulent payment"),
+    "beneficiary_labelled_7d": _named_by("of the checked 7 days"),
+    "beneficiary_frauds_7d": _named_by("of the checked 7 days", "fraudulent payment"),
+    "beneficiary_labelled_30d": _named_by("of the checked 30 days"),
+    "beneficiary_frauds_30d": _named_by("of the checked 30 days", "fraudulent payment"),
+    "ip_fraud_reports": _reports("the IP address", "no IP address is given"),
+    "device_fraud_reports": _reports("the device", "no device is given"),
+    "beneficiary_confirmed_frauds": _counted(
+        "the beneficiary is linked to {}", "confirmed fraud", "how many confirmed frauds the beneficiary is linked to"
     ),
-    "account_average_minor_7d": Phrase(
-        _known(lambda m: f"the account's average payment of the last 7 days is {pounds_text(m)}", _UNKNOWN_AVERAGE),
-        pounds_text,
-    ),
-    "account_average_minor_30d": Phrase(
-        _known(lambda m: f"the account's average payment of the last 30 days is {pounds_text(m)}", _UNKNOWN_AVERAGE),
-        pounds_text,
-    ),
+    "account_average_minor_24h": _average("24 hours"),
+    "account_average_minor_7d": _average("7 days"),
+    "account_average_minor_30d": _average("30 days"),
     "amount_percent_of_average_30d": Phrase(
-        _known(lambda p: f"the payment is {p:,} % of the account's 30-day average", _UNKNOWN_AVERAGE), _percent
+        _told(
+            lambda p: f"the payment is {p:,} % of the average that the account attempted in the last 30 days",
+            "how the payment compares with the account's average",
+            "the account attempted no payment in the last 30 days to compare with",
+        ),
+        _percent,
     ),
-    "account_volume_percent_of_normal_month": Phrase(_known(_volume, "the account has no normal month yet"), _percent),
+    "account_volume_percent_of_normal_month": Phrase(
+        _told(
+            _volume,
+            "how the account's payments in the last 30 days compare with its normal month",
+            "the account has no normal month yet",
+        ),
+        _percent,
+    ),
     "beneficiary_risk_ppm_1d": _risk("day"),
     "beneficiary_risk_ppm_7d": _risk("7 days"),
     "beneficiary_risk_ppm_30d": _risk("30 days"),
-    "event_age_hours": Phrase(
-        lambda hours: f"the payment reached us {_hours(hours)} after it was made", _hours, _rounded_hours
-    ),
-    "account_volume_minor_24h": _summed(
-        "the account's payments in the last 24 hours, without those that were refused, come to {}"
-    ),
-    "account_volume_count_30d": _counted(
-        "the account made {} in the last 30 days, not counting those that were refused", "payment"
-    ),
-    "account_volume_minor_30d": _summed(
-        "the account's payments in the last 30 days, without those that were refused, come to {}"
-    ),
-    "is_unpaid_beneficiary": _flag(
-        "no payment from the account to this beneficiary was completed a day or more ago",
-        "the account has paid this beneficiary before",
-    ),
-    "beneficiary_confirmed_frauds": _counted("the beneficiary received {}", "payment known to be fraudulent"),
     "amount_percent_of_earlier_average_30d": Phrase(
-        _known(
+        _told(
             lambda p: f"the payment is {p:,} % of the average of the account's earlier payments in 30 days",
-            "the account has made no earlier payment in 30 days",
+            "how the payment compares with the account's earlier payments",
+            "the account has no earlier payment in 30 days to compare with",
         ),
         _percent,
     ),

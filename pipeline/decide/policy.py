@@ -6,7 +6,8 @@ Invariants
 2. The hash is the SHA-256 of the file's bytes: a decision names exactly the file that it was made under.
 3. Money and rates are integers or decimal strings, never floats.
 4. A file says in which format it is written; one that this release does not read is refused before anything else.
-5. Whatever the rules are, a payment in a currency without a rate, and one to a sanctioned country, is blocked.
+5. Whatever the rules are, a payment in a currency without a rate, and one to a sanctioned country or to one that the
+   policy doesn't know, is blocked; and a late one is not allowed.
 """
 
 from __future__ import annotations
@@ -23,13 +24,24 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from models.artefact.scoring import PROBABILITY_PPM_MAX
 from pipeline.breaker import BreakerSettings
-from pipeline.decide.policy_rules import AMOUNT, CONFIDENCE, FallbackRules, HardRules, PolicyTable, SoftRule, SoftRules
+from pipeline.decide.policy_rules import (
+    AMOUNT,
+    CONFIDENCE,
+    FallbackRules,
+    HardRules,
+    PolicyRule,
+    PolicyTable,
+    SoftRule,
+    SoftRules,
+)
+from pipeline.domain.features import LATE_HOURS
 
 POLICY_BYTES_MAX: Final = 256 * 1024
 FORMAT: Final = 1
 PPM_A_BP: Final = 100
 SANCTIONED: Final = "is_beneficiary_country_sanctioned"
 NEAR_LIMIT_COUNT: Final = "account_near_limit_count_24h"
+EVENT_AGE: Final = "event_age_hours"
 
 CountryCode = Annotated[str, Field(strict=True, pattern=r"^[A-Z]{2}$")]
 
@@ -90,6 +102,20 @@ class Sanction(PolicyTable):
         return self
 
 
+class KnownCountries(PolicyTable):
+    """The countries that there are. A payment to any other is not one to a country without sanctions."""
+
+    as_of: date
+    codes: Annotated[tuple[CountryCode, ...], Field(min_length=1, max_length=26 * 26)]
+
+    @field_validator("codes")
+    @classmethod
+    def _differ(cls, codes: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(codes)) < len(codes):
+            raise ValueError("a country stands twice")
+        return codes
+
+
 class Policy(PolicyTable):
     format: Literal[1]
     version: Annotated[str, Field(strict=True, pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,31}$")]
@@ -99,6 +125,8 @@ class Policy(PolicyTable):
     soft: SoftRules
     fallback: FallbackRules
     exchange_rates: ExchangeRates
+    known_countries: KnownCountries | None = None
+    """None in a file of a release that knew no such list; parse_new_policy refuses it where there are sanctions."""
     sanctioned_countries: Annotated[tuple[Sanction, ...], Field(max_length=1000)]
     breaker: BreakerSettings
     sha256: bytes
@@ -122,11 +150,11 @@ class Policy(PolicyTable):
 def _contradictions(policy: Policy) -> Iterator[str]:
     """A sentence for each rule that could never decide, and for each list or number that nothing would use."""
     hard = policy.hard.rules
-    for rule in (*hard, *policy.soft.rules, *policy.fallback.rules):
+    for rule in rules_of(policy):
         for stricter in hard:
             if stricter is not rule and stricter.covers(rule):
-                tier = rule.code.partition("_")[0].lower()
-                yield f"{tier}.rules: {rule.code} could never decide: {stricter.code} blocks all that it speaks of"
+                never = f"{rule.code} could never decide: {stricter.code} blocks all that it speaks of"
+                yield f"{_tier(rule)}.rules: {never}"
     if not any(rule.speaks_only_of(AMOUNT) and rule.when[0].holds_when_missing for rule in hard):
         yield "hard.rules: none blocks a payment whose amount is unknown because its currency has no exchange rate"
     blocks_sanctioned = any(
@@ -134,14 +162,28 @@ def _contradictions(policy: Policy) -> Iterator[str]:
     )
     if policy.sanctioned_countries and not blocks_sanctioned:
         yield f"sanctioned_countries: no hard rule blocks payments to them; one on '{SANCTIONED}' alone must"
+    yield from _country_contradictions(policy)
     yield from _near_limit_contradictions(policy)
     for rule in policy.soft.rules:
         yield from _confidence_contradictions(rule, policy.model.block_probability_ppm)
 
 
+def _country_contradictions(policy: Policy) -> Iterator[str]:
+    if policy.known_countries is None:
+        return
+    if not any(rule.speaks_only_of(SANCTIONED) and rule.when[0].holds_when_missing for rule in policy.hard.rules):
+        yield (
+            f"known_countries: no hard rule blocks payments to a country that is not among them; one on '{SANCTIONED}'"
+            " alone, with when_none and when_unknown = 'holds', must"
+        )
+    unknown = sorted({each.country for each in policy.sanctioned_countries} - set(policy.known_countries.codes))
+    if unknown:
+        yield f"sanctioned_countries: {', '.join(unknown)} is not among known_countries"
+
+
 def _near_limit_contradictions(policy: Policy) -> Iterator[str]:
     if policy.near_limit is None:
-        for rule in (*policy.hard.rules, *policy.soft.rules, *policy.fallback.rules):
+        for rule in rules_of(policy):
             if any(condition.feature == NEAR_LIMIT_COUNT for condition in rule.when):
                 yield f"near_limit: is missing; {rule.code} reads {NEAR_LIMIT_COUNT}"
         return
@@ -163,8 +205,54 @@ def _confidence_contradictions(rule: SoftRule, block_probability_ppm: int) -> It
             )
 
 
+def parse_new_policy(content: bytes) -> Policy:
+    """The policy in the bytes of a file that is to be in force, or PolicyRefused.
+
+    It must have what older files lack, which `parse_policy` reads because decisions were made under them.
+    """
+    policy = parse_policy(content)
+    if policy.sanctioned_countries and policy.known_countries is None:
+        raise PolicyRefused(
+            "known_countries: is missing; without it a country code that nobody uses passes as not sanctioned"
+        )
+    shortfall = next(_shortfalls(policy), None)
+    if shortfall is not None:
+        raise PolicyRefused(shortfall)
+    return policy
+
+
+def _shortfalls(policy: Policy) -> Iterator[str]:
+    """A sentence for each thing that a policy in force must have, and that a policy of before may lack."""
+    if not any(_escalates_late(rule) for rule in policy.soft.rules):
+        yield (
+            f"soft.rules: none escalates what is late; one on '{EVENT_AGE}' alone, with at_least = {LATE_HOURS} or"
+            " less, must: whether such a payment was decided before is not remembered"
+        )
+    every = rules_of(policy)
+    for rule in every:
+        feature = rule.silent_on_unknown
+        if feature is not None and not any(each.stands_in_for(rule) for each in every if each is not rule):
+            yield (
+                f"{_tier(rule)}.rules: {rule.code} would not apply where '{feature}' is unknown, and no rule stands in"
+                " for it there; leave out when_unknown, or add a rule that holds on unknown values"
+            )
+
+
+def _escalates_late(rule: SoftRule) -> bool:
+    [first, *others] = rule.when
+    return not others and first.feature == EVENT_AGE and first.low <= LATE_HOURS and first.at_most is None
+
+
+def rules_of(policy: Policy) -> tuple[PolicyRule, ...]:
+    return (*policy.hard.rules, *policy.soft.rules, *policy.fallback.rules)
+
+
+def _tier(rule: PolicyRule) -> str:
+    return rule.code.partition("_")[0].lower()
+
+
 def parse_policy(content: bytes) -> Policy:
-    """The policy in a TOML file's bytes, or PolicyRefused."""
+    """The policy in a TOML file's bytes, in force now or once, or PolicyRefused."""
     if len(content) > POLICY_BYTES_MAX:
         raise PolicyRefused(f"the policy is larger than {POLICY_BYTES_MAX} bytes")
     try:

@@ -6,7 +6,9 @@ Invariants
 2. Every condition can hold for some payment and fail for another: its bounds lie within what its feature can be.
 3. Every condition says what it says of a value that is NONE (known to be absent) and of one that is UNKNOWN (lost).
    What the file leaves out is "holds", the strict answer (ADR 0010).
-4. A rule means what the file says: no code knows any rule by its name.
+4. No rule that would hold with full knowledge is silent where a value is UNKNOWN, but for one that another rule, which
+   then holds, stands in for (I4). A policy that is to be in force is held to it.
+5. A rule means what the file says: no code knows any rule by its name.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from typing import Annotated, Final, Literal, Self, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pipeline.domain.decision import Outcome
-from pipeline.domain.features import ALWAYS_KNOWN, COLUMN, GREATEST
+from pipeline.domain.features import ALWAYS_KNOWN, COLUMN, EVENT, GREATEST
 
 NUMBER_MAX: Final = 2**62
 """Bounds, and the limits that are one beside them, stay within the 64 bits of a feature; no feature is above it."""
@@ -31,8 +33,8 @@ RULES_MAX: Final = 64
 NO_RULE: Final = "FALLBACK_NO_RULE"
 """The reason of a payment that no fallback rule speaks of; no rule may have its name."""
 
-_SUMS: Final = frozenset(name for name in COLUMN if name.startswith("account_sum_minor_"))
-"""Each holds the payment itself, so it is never below the amount."""
+_SUMS: Final = frozenset(name for name in COLUMN if name.startswith(("account_sum_minor_", "account_volume_minor_")))
+"""Each holds the payment itself, attempted and not refused yet, so it is never below the amount."""
 
 Number = Annotated[int, Field(strict=True, ge=0, le=NUMBER_MAX)]
 
@@ -49,11 +51,7 @@ class WhenMissing(StrEnum):
 
 
 class Condition(PolicyTable):
-    """Holds when at_least ≤ feature ≤ at_most. Without either bound it holds for no known value.
-
-    A snapshot has one mark, −1, for NONE and UNKNOWN alike. Until it has two, a condition that would tell them apart
-    is refused, so that every decision made meanwhile is replayed the same when it has.
-    """
+    """Holds when at_least ≤ feature ≤ at_most. Without either bound it holds for no known value."""
 
     feature: str
     at_least: Number | None = None
@@ -88,15 +86,10 @@ class Condition(PolicyTable):
                 f"the condition on '{self.feature}' has neither at_least nor at_most, and a value that is always known"
                 " never meets it"
             )
-        elif self.when_none is not self.when_unknown:
-            raise ValueError(
-                f"when_none and when_unknown differ for '{self.feature}', and a snapshot can't tell the two apart yet;"
-                f" say the same for both (what is left out is '{WhenMissing.HOLDS}')"
-            )
-        elif self.at_least is None and self.at_most is None and not (said and self.holds_when_missing):
+        elif not self.has_bounds and not (said and self._may_hold_for_missing):
             raise ValueError(
                 f"the condition on '{self.feature}' has neither at_least nor at_most, so it could only hold for a"
-                f" missing value; say when_none and when_unknown = '{WhenMissing.HOLDS}' if that is meant"
+                f" missing value; say when_none or when_unknown = '{WhenMissing.HOLDS}' if that is meant"
             )
         return self
 
@@ -127,17 +120,32 @@ class Condition(PolicyTable):
     def holds_when_missing(self) -> bool:
         return self.holds_when_none and self.holds_when_unknown
 
+    @property
+    def _may_hold_for_missing(self) -> bool:
+        """Whether there is a missing value that it holds for; what an event says is never UNKNOWN."""
+        return self.holds_when_none or (self.holds_when_unknown and self.feature not in EVENT)
+
+    @property
+    def may_be_silent_on_unknown(self) -> bool:
+        """Whether its value may be UNKNOWN, and it would then not hold."""
+        return self.feature not in EVENT and self.feature != CONFIDENCE and not self.holds_when_unknown
+
     def covers(self, other: Condition) -> bool:
         """Whether this one holds wherever `other` does, but for an amount that is missing beside known ones: a policy
         always has a hard rule that blocks those."""
+        is_unknown_covered = self.holds_when_unknown or not other.holds_when_unknown or self.feature in EVENT
+        return is_unknown_covered and self.covers_known(other)
+
+    def covers_known(self, other: Condition) -> bool:
+        """As `covers`, where nothing is UNKNOWN."""
         if other.feature == AMOUNT and self.feature in _SUMS and self.at_most is None:
             return self.has_bounds and other.has_bounds and self.low <= other.low
         if self.feature != other.feature:
             return False
-        is_missing_covered = self.holds_when_missing or not other.holds_when_missing
+        is_none_covered = self.holds_when_none or not other.holds_when_none
         if not other.has_bounds:
-            return is_missing_covered
-        return (is_missing_covered or self.feature == AMOUNT) and self.low <= other.low and other.high <= self.high
+            return is_none_covered
+        return (is_none_covered or self.feature == AMOUNT) and self.low <= other.low and other.high <= self.high
 
 
 def greatest_of(feature: str) -> int:
@@ -173,6 +181,17 @@ class PolicyRule(PolicyTable):
     def covers(self, other: PolicyRule) -> bool:
         """Whether this one applies wherever `other` does."""
         return all(any(mine.covers(its) for its in other.when) for mine in self.when)
+
+    def stands_in_for(self, other: PolicyRule) -> bool:
+        """Whether this one applies wherever `other` does with full knowledge, also where something is UNKNOWN then."""
+        if any(mine.may_be_silent_on_unknown or mine.feature == CONFIDENCE for mine in self.when):
+            return False
+        return all(any(mine.covers_known(its) for its in other.when) for mine in self.when)
+
+    @property
+    def silent_on_unknown(self) -> str | None:
+        """The first feature on which an UNKNOWN value keeps it from applying; None where none does."""
+        return next((each.feature for each in self.when if each.may_be_silent_on_unknown), None)
 
     def speaks_only_of(self, feature: str) -> bool:
         return len(self.when) == 1 and self.when[0].feature == feature

@@ -3,7 +3,7 @@
 Invariants
 1. Rules are evaluated and reported in this order: static hard, stateful hard, soft, fallback; within each, the file's.
 2. A hard rule is static where it reads EVENT columns alone; it can be evaluated before any state is looked up.
-3. A missing value (NONE in a matrix) meets a condition if the policy says so of it, and no bound whatever it is.
+3. NONE and UNKNOWN each meet a condition if the policy says so of it, and no bound whatever it is.
 4. Nothing here knows a rule by its name, so the rules of any policy that was ever in force can be evaluated.
 """
 
@@ -19,7 +19,7 @@ from pipeline.decide.phrases import PHRASES, WORDS_REMEMBERED, compared, fact_of
 from pipeline.decide.policy import Policy
 from pipeline.decide.policy_rules import CONFIDENCE, Condition, PolicyRule
 from pipeline.domain.decision import Outcome, Reason
-from pipeline.domain.features import COLUMN, EVENT, FEATURES, NONE, Matrix
+from pipeline.domain.features import COLUMN, EVENT, FEATURES, NONE, UNKNOWN, Matrix
 
 RULE_COLUMN: Final = {**COLUMN, CONFIDENCE: len(FEATURES)}
 """The columns of a row that rules are asked of: the features, and for soft rules the model's confidence behind them."""
@@ -34,13 +34,10 @@ class Bound(NamedTuple):
     holds_when_none: bool
     holds_when_unknown: bool
 
-    @property
-    def is_met_when_missing(self) -> bool:
-        """One mark stands for NONE and NONE, and a policy that would tell them apart is refused (ADR 0010)."""
-        return self.holds_when_none and self.holds_when_unknown
-
     def is_met_by(self, observed: int) -> bool:
-        return self.is_met_when_missing if observed == NONE else self.low <= observed <= self.high
+        if observed == NONE:
+            return self.holds_when_none
+        return self.holds_when_unknown if observed == UNKNOWN else self.low <= observed <= self.high
 
 
 class Statement(NamedTuple):
@@ -76,9 +73,9 @@ class Rule:
         if limit is None:
             fact = join([fact_of(feature, first), *others])
             return Statement(fact, Reason(self.code, fact, first, None, None, None))
-        fact = short_fact_of(feature, first) if first < limit else fact_of(feature, first)
+        fact = short_fact_of(feature, first) if 0 <= first < limit else fact_of(feature, first)
         text = join([compared(feature, fact, first, limit), *others])
-        excess = None if first == NONE else first - limit
+        excess = None if first < 0 else first - limit
         return Statement(join([fact, *others]), Reason(self.code, text, first, limit, excess, None))
 
 
@@ -92,7 +89,8 @@ class RuleTable:
         self.columns = np.array([RULE_COLUMN[bound.feature] for bound in bounds], dtype=np.intp)
         self.low = np.array([bound.low for bound in bounds], dtype=np.int64)
         self.high = np.array([bound.high for bound in bounds], dtype=np.int64)
-        self.met_when_missing = np.flatnonzero([bound.is_met_when_missing for bound in bounds])
+        self.met_when_none = np.flatnonzero([bound.holds_when_none for bound in bounds])
+        self.met_when_unknown = np.flatnonzero([bound.holds_when_unknown for bound in bounds])
         self.starts = np.array([sum(counts[:number]) for number in range(len(rules))], dtype=np.intp)
 
 
@@ -128,8 +126,10 @@ def hits_of(table: RuleTable, rows: Matrix) -> dict[int, list[Rule]]:
         return hits
     observed = rows[:, table.columns]
     holds = (observed >= table.low) & (observed <= table.high)
-    if table.met_when_missing.size:
-        holds[:, table.met_when_missing] |= observed[:, table.met_when_missing] == NONE
+    if table.met_when_none.size:
+        holds[:, table.met_when_none] |= observed[:, table.met_when_none] == NONE
+    if table.met_when_unknown.size and (observed == UNKNOWN).any():  # seldom, and nearly all conditions are among them
+        holds[:, table.met_when_unknown] |= observed[:, table.met_when_unknown] == UNKNOWN
     met = np.logical_and.reduceat(holds, table.starts, axis=1)
     row_numbers, rule_numbers = np.nonzero(met)
     for row, number in zip(row_numbers.tolist(), rule_numbers.tolist(), strict=True):

@@ -3,8 +3,11 @@
 Invariants
 1. Order: hard guardrails, then the route's answer, then soft guardrails. A hard hit is BLOCK; the model isn't asked.
 2. Soft guardrails only make ALLOW into ESCALATE; nothing makes a decision more permissive (I4).
-3. Row i of the answer depends on row i of the input alone: batches of any size give the same verdicts.
+3. Row i of the answer depends on row i of the input alone: batches of any size give the same verdicts. Only what a
+   broken model costs the rows behind those that it failed on depends on the batch, and the decision records it.
 4. Every verdict has a summary and at least one reason (I9).
+5. The model is not asked about a row with an UNKNOWN value; the fallback answers it, at least as strictly as it would
+   with full knowledge (I4). Neither does a row that the model fails on get any answer but the fallback's.
 
 Confidence is defined here and nowhere else: the calibrated probability that the answer behind the outcome is right.
 The model answers BLOCK (the payment is fraud) from the policy's `block_probability_ppm` on, and ALLOW (it is not)
@@ -15,24 +18,23 @@ its confidence is 1. In ten-thousandths, rounded down.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
-from uuid import UUID
 
 import numpy as np
 from librt.strings import read_i64_le
 from mypy_extensions import i64
 from numpy.typing import NDArray
 
-from models.artefact.scoring import PROBABILITY_PPM_MAX, Column, Model, score
+from models.artefact.asking import ask
+from models.artefact.scoring import PROBABILITY_PPM_MAX, Column, Model
 from pipeline.decide.phrases import PHRASES, WORDS_REMEMBERED, fact_of, join, with_typical
 from pipeline.decide.policy import Policy
 from pipeline.decide.policy_rules import AMOUNT, NO_RULE
 from pipeline.decide.rules import Rule, RuleBook, Statement, hits_of, rule_book
-from pipeline.domain.decision import BreakerState, Outcome, Reason, Route
-from pipeline.domain.features import COLUMN, NONE, Matrix
-from pipeline.domain.identities import DecisionId, uuid5_text
+from pipeline.domain.decision import BreakerState, Outcome, Reason, Route, Silence
+from pipeline.domain.features import COLUMN, FEATURES, NONE, UNKNOWN, Matrix
 
 CONFIDENCE_CERTAIN_BP: Final = 10_000
 MODEL_REASONS: Final = 3
@@ -42,7 +44,6 @@ _AMOUNT: Final = COLUMN[AMOUNT]
 _NO_RULES: Final[list[Rule]] = []
 _BYTES: Final = 8
 """Bytes that a number takes where a matrix is read as bytes: to take it out of an array costs 0.1 µs, this nothing."""
-_NAMESPACE: Final = UUID("8f0c9a3e-1f1b-5c52-9d7e-6c1a5f0e2b47").bytes
 _VERB: Final = {Outcome.ALLOW: "Allowed", Outcome.BLOCK: "Blocked", Outcome.ESCALATE: "Escalated"}
 
 
@@ -72,10 +73,12 @@ class Verdict:
     route: Route
     mode: Mode
     confidence_bp: int
-    model_answer: ModelAnswer | None  # None where the model was not asked
+    model_answer: ModelAnswer | None  # None where the model was not asked, or failed
     summary: str
     reasons: list[Reason]
     rules_triggered: list[str]
+    silence: Silence | None  # why there is no answer of a model that was in force, or would have been asked
+    fault: str  # the class of the model's error where it failed just now; no part of the decision
 
     def __init__(
         self,
@@ -87,10 +90,13 @@ class Verdict:
         summary: str,
         reasons: list[Reason],
         rules_triggered: list[str],
+        silence: Silence | None = None,
+        fault: str = "",
     ) -> None:
         self.outcome, self.route, self.mode, self.confidence_bp = outcome, route, mode, confidence_bp
         self.model_answer, self.summary = model_answer, summary
         self.reasons, self.rules_triggered = reasons, rules_triggered
+        self.silence, self.fault = silence, fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +126,7 @@ class _Words:
     def of(self, observed: int) -> tuple[str, str]:
         if observed == self._typical:
             return self._of_typical
-        key = observed if self._rounded is None or observed == NONE else self._rounded(observed)
+        key = observed if self._rounded is None or observed < 0 else self._rounded(observed)
         words = self._known.get(key)
         if words is None:
             fact = fact_of(self._feature, observed)
@@ -161,7 +167,7 @@ class _TermView:
             reasons.append(self._reason(f"{text} and {second_text}", observed, contribution_micro))
 
     def _reason(self, text: str, observed: int, contribution_micro: int) -> Reason:
-        excess = None if self._typical is None else observed - self._typical
+        excess = None if self._typical is None or observed < 0 else observed - self._typical
         return Reason(self._code, text, observed, self._typical, excess, contribution_micro)
 
 
@@ -178,59 +184,80 @@ def _term_views(model: Model) -> Iterator[_TermView]:
         yield _TermView(code, columns, [words[name] for name in term.features], model.typical[term.features[0]])
 
 
-def decision_id(transaction_id: str) -> DecisionId:
-    """uuid5 of the transaction id (I2)."""
-    return DecisionId(uuid5_text(_NAMESPACE, transaction_id))
+def decide(features: Matrix, modes: Sequence[Mode], in_force: Regime, *, failed: Collection[int] = ()) -> list[Verdict]:
+    """One verdict a row. `features` is (n, len(FEATURES)) int64; `modes` has n entries.
+
+    `failed` are rows that the model is recorded to have failed on: it isn't asked again.
+    """
+    return list(verdicts_of(features, modes, in_force, failed=failed))
 
 
-def decide(features: Matrix, modes: Sequence[Mode], in_force: Regime) -> list[Verdict]:
-    """One verdict a row. `features` is (n, len(FEATURES)) int64; `modes` has n entries."""
-    return list(verdicts_of(features, modes, in_force))
-
-
-def verdicts_of(features: Matrix, modes: Sequence[Mode], in_force: Regime) -> Iterator[Verdict]:
+def verdicts_of(
+    features: Matrix, modes: Sequence[Mode], in_force: Regime, *, failed: Collection[int] = ()
+) -> Iterator[Verdict]:
     """`decide`, a row at a time. What numpy does is done for all rows at the first: rules and scores, a quarter."""
     rules = in_force.rules
     hard = hits_of(rules.hard, features)
-    asked = [row for row in range(len(modes)) if row not in hard]
+    silent = _silent(features, failed if in_force.model is not None else ())
+    asked = [row for row in range(len(modes)) if row not in hard and row not in silent]
     answers = _Answers(features, asked, in_force) if in_force.model is not None else None
-    soft = hits_of(rules.soft, _with_confidence(features, asked, answers))
-    fallback = hits_of(rules.fallback, features) if answers is None or _any_fallback(modes) else {}
+    if answers is not None:
+        silent.update(answers.failed)
+    soft = hits_of(rules.soft, _with_confidence(features, answers))
+    fallback = hits_of(rules.fallback, features) if answers is None or silent or _any_fallback(modes) else {}
     for row, mode in enumerate(modes):
+        silence = silent.get(row)
         if row in hard:
             yield _guardrail_verdict(features[row], mode, hard[row])
-        elif answers is not None and mode.use_model:
+        elif answers is not None and mode.use_model and silence is None:
             yield answers.verdict(row, mode, soft.get(row, _NO_RULES))
         else:
             softened = soft.get(row, _NO_RULES)
-            shadow = answers.shadow(row, softened) if answers is not None else None
-            yield _fallback_verdict(features[row], mode, fallback.get(row, _NO_RULES), softened, shadow)
+            shadow = answers.shadow(row, softened) if answers is not None and silence is None else None
+            yield _fallback_verdict(features[row], mode, fallback.get(row, _NO_RULES), softened, shadow, silence)
+
+
+class _Silent(NamedTuple):
+    """Why the model gives no answer about a row."""
+
+    why: Silence
+    fault: str
+
+
+def _silent(features: Matrix, failed: Collection[int]) -> dict[int, _Silent]:
+    """The rows that the model isn't asked about: with a value that is UNKNOWN, or recorded as failed."""
+    silent = dict.fromkeys(failed, _Silent(Silence.FAILED, ""))
+    unknown = np.flatnonzero((features == UNKNOWN).any(axis=1)).tolist()
+    silent.update(dict.fromkeys(unknown, _Silent(Silence.NOT_ASKED, "")))
+    return silent
 
 
 def _any_fallback(modes: Sequence[Mode]) -> bool:
     return not all(mode.use_model for mode in modes)
 
 
-def _with_confidence(features: Matrix, asked: list[int], answers: _Answers | None) -> Matrix:
+def _with_confidence(features: Matrix, answers: _Answers | None) -> Matrix:
     """Rows as soft rules read them: the features, and how sure a model that would allow is; NONE where none would.
 
     A missing confidence meets no condition.
     """
     confidence_bp = np.full(len(features), NONE, dtype=np.int64)
     if answers is not None:
-        confidence_bp[asked] = answers.allowing_bp
+        confidence_bp[answers.rows] = answers.allowing_bp
     return np.column_stack((features, confidence_bp))
 
 
 class _Answers:
-    """The model's answers for the rows that no hard guardrail decided."""
+    """The model's answers for the rows that it was asked about and did not fail on."""
 
     def __init__(self, features: Matrix, asked: list[int], in_force: Regime) -> None:
         assert in_force.model is not None
         self._features, self._terms = features, in_force.terms
         self._values, self._width = features.astype("<i8").tobytes(), len(COLUMN)
-        self._position = {row: position for position, row in enumerate(asked)}
-        scores = score(in_force.model, features if len(asked) == len(features) else features[asked])
+        answered, scores, failed = ask(in_force.model, features if len(asked) == len(features) else features[asked])
+        self.rows = [asked[place] for place in answered.tolist()]
+        self.failed = {asked[place]: _Silent(Silence.FAILED, fault) for place, fault in failed.items()}
+        self._position = {row: position for position, row in enumerate(self.rows)}
         is_fraud = scores.fraud_probability_ppm >= in_force.policy.model.block_probability_ppm
         confidence_bp = _confidence_bp(scores.fraud_probability_ppm, is_fraud)
         self.allowing_bp = np.where(is_fraud, NONE, confidence_bp)
@@ -311,22 +338,54 @@ def _confidence_bp(probability_ppm: Column, is_fraud: NDArray[np.bool_]) -> Colu
 
 def _guardrail_verdict(row: Matrix, mode: Mode, rules: list[Rule]) -> Verdict:
     statements = [rule.statement(row) for rule in rules]
-    summary = f"Blocked because {join([each.fact for each in statements])}."
+    summary = f"Blocked because {_facts(statements)}."
     reasons, codes = [each.reason for each in statements], [rule.code for rule in rules]
     return Verdict(Outcome.BLOCK, Route.GUARDRAIL, mode, CONFIDENCE_CERTAIN_BP, None, summary, reasons, codes)
 
 
 def _fallback_verdict(
-    row: Matrix, mode: Mode, rules: list[Rule], soft: list[Rule], shadow: ModelAnswer | None
+    row: Matrix,
+    mode: Mode,
+    rules: list[Rule],
+    soft: list[Rule],
+    shadow: ModelAnswer | None,
+    silence: _Silent | None,
 ) -> Verdict:
     """The soft rules without those that read the model's confidence: its doubts in shadow are no reason of the
     fallback's."""
     applied = [*(rule for rule in soft if not rule.reads_confidence), *rules]
     outcome = _strictest(applied)
     statements = [rule.statement(row) for rule in applied] or [_calm(int(row[_AMOUNT]))]
-    summary = f"{_VERB[outcome]} by the fallback rules because {join([each.fact for each in statements])}."
+    summary = f"{_VERB[outcome]} by the fallback rules because {_facts(statements)}."
     reasons, codes = [each.reason for each in statements], [rule.code for rule in applied]
-    return Verdict(outcome, Route.FALLBACK, mode, CONFIDENCE_CERTAIN_BP, shadow, summary, reasons, codes)
+    if silence is None:
+        return Verdict(outcome, Route.FALLBACK, mode, CONFIDENCE_CERTAIN_BP, shadow, summary, reasons, codes)
+    why, fault = silence
+    said = _not_asked(row) if why is Silence.NOT_ASKED else _FAILED
+    summary = f"{summary} {said.text[0].upper()}{said.text[1:]}."
+    return Verdict(
+        outcome, Route.FALLBACK, mode, CONFIDENCE_CERTAIN_BP, None, summary, [*reasons, said], codes, why, fault
+    )
+
+
+def _facts(statements: list[Statement]) -> str:
+    """Joins their facts; what two rules say of one value is said once."""
+    return join(list(dict.fromkeys([each.fact for each in statements])))
+
+
+_FAILED: Final = Reason(
+    Silence.FAILED, "the model was asked, but gave no answer that can be used", NONE, None, None, None
+)
+
+
+def _not_asked(row: Matrix) -> Reason:
+    """Names the first of the values that are UNKNOWN, and counts the others."""
+    first, *others = np.flatnonzero(row == UNKNOWN).tolist()
+    rest = (
+        "" if not others else ", nor is one thing more" if len(others) == 1 else f", nor are {len(others)} things more"
+    )
+    text = f"the model was not asked, because {fact_of(FEATURES[first], UNKNOWN)}{rest}"
+    return Reason(Silence.NOT_ASKED, text, UNKNOWN, None, None, None)
 
 
 def _calm(amount_gbp_minor: int) -> Statement:

@@ -35,6 +35,13 @@ class BreakerState(FastStrEnum):
     UNKNOWN = "UNKNOWN"
 
 
+class Silence(FastStrEnum):
+    """Why the fallback answered although the breaker was not asked to keep the model out; the code of a reason."""
+
+    NOT_ASKED = "MODEL_NOT_ASKED"  # something that a model or a rule may read is UNKNOWN
+    FAILED = "MODEL_FAILED"  # it raised, or answered nonsense
+
+
 class Reason(NamedTuple):
     """One reason of a decision (I9). `observed`, `limit` and `excess` share the unit that `text` names.
 
@@ -62,7 +69,10 @@ class InputSnapshot(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """One immutable decision; all but `decided_at_ms` follows from snapshot, model, policy and breaker mode (I3)."""
+    """One immutable decision.
+
+    All but `decided_at_ms` follows from snapshot, model, policy, breaker mode and whether the model failed (I3).
+    """
 
     decision_id: DecisionId
     transaction_id: str
@@ -88,6 +98,11 @@ class Decision(NamedTuple):
     policy_hash: bytes
     input_hash: bytes  # the SHA-256 of the snapshot's encoding
     snapshot: InputSnapshot
+
+    @property
+    def has_model_failed(self) -> bool:
+        """Whether the model was asked and failed: a fact that follows from nothing else, and is recorded."""
+        return any(reason.code == Silence.FAILED for reason in self.reasons)
 
     @property
     def source(self) -> Source:

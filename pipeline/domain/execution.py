@@ -37,3 +37,4 @@ class Execution(NamedTuple):
     event_time_ms: int
     payment_time_ms: int = -1  # the payment's event time; -1 where it isn't known
     amount_gbp_minor: int = -1  # as the state counted it; -1 where it never counted, or isn't known
+    payment_logged_at_ms: int = -1  # of the payment's record on transactions.v1; -1 where it isn't known

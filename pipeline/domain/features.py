@@ -28,7 +28,7 @@ the same of both (ADR 0010)."""
 
 EVENT: Final = (
     "amount_gbp_minor",  # NONE where the policy has no rate for the currency
-    "is_beneficiary_country_sanctioned",  # 0 or 1, at the payment's event time
+    "is_beneficiary_country_sanctioned",  # 0 or 1, from event to log time; NONE where the policy knows no such country
     "is_reference_missing",  # 0 or 1; made of invisible characters is missing
     "is_beneficiary_name_missing",  # 0 or 1
     "account_age_days",
@@ -85,7 +85,11 @@ DERIVED: Final = (
 )
 FEATURES: Final = EVENT + STATE + DERIVED
 COLUMN: Final = {name: index for index, name in enumerate(FEATURES)}
-ALWAYS_KNOWN: Final = frozenset(EVENT) - {"amount_gbp_minor", "beneficiary_age_hours"}
+ALWAYS_KNOWN: Final = frozenset(EVENT) - {
+    "amount_gbp_minor",
+    "beneficiary_age_hours",
+    "is_beneficiary_country_sanctioned",
+}
 """They follow from the payment and its place in the log, and always have a value."""
 STATE_SLICE: Final = slice(len(EVENT), len(EVENT) + len(STATE))
 

@@ -4,6 +4,8 @@ Invariants
 1. Same arguments, same id; on every machine, for ever. The namespaces below never change.
 2. Ids of different kinds never meet: each kind has a namespace of its own.
 3. Arguments can't be shifted into each other: parts are joined by a line feed, and no id holds one.
+4. No two payments share an id: the ids of decision and execution follow from the payment's digest too, since a
+   publisher's reference may come again. What is decided about a payment once more is executed under the same id.
 """
 
 from __future__ import annotations
@@ -12,17 +14,27 @@ import hashlib
 from typing import Final, NewType
 from uuid import UUID
 
+from pipeline.domain.log import Source
+from pipeline.domain.payment import Transaction
+from pipeline.domain.payment_digest import payment_digest
+
 DecisionId = NewType("DecisionId", str)
 ExecutionId = NewType("ExecutionId", str)
 ReversalId = NewType("ReversalId", str)
 ReviewId = NewType("ReviewId", str)
 PostingId = NewType("PostingId", str)
 
+LATE_AFTER_MS: Final = 7 * 86_400_000
+"""A payment is late whose event time lies more than this before its log time: it may have been decided and forgotten.
+So it is decided strictly, and its decision's id says where it stands."""
+
+NAMESPACE_DECISION: Final = UUID("8f0c9a3e-1f1b-5c52-9d7e-6c1a5f0e2b47")
 NAMESPACE_EXECUTION: Final = UUID("2d3f1c52-7b0e-5a44-9c1d-51f7a0c8e6b1")
 NAMESPACE_REVERSAL: Final = UUID("b1f6c9a4-0d2e-5f83-8a57-3e94d2c7f018")
 NAMESPACE_REVIEW: Final = UUID("6e0a7d19-c43b-5e21-b7f8-90d15a2c4e63")
 NAMESPACE_POSTING: Final = UUID("94c8e2b7-51fa-5d06-a3c9-7f1b6e0d8a25")
 
+_DECISION: Final = NAMESPACE_DECISION.bytes
 _EXECUTION: Final = NAMESPACE_EXECUTION.bytes
 _REVERSAL: Final = NAMESPACE_REVERSAL.bytes
 _REVIEW: Final = NAMESPACE_REVIEW.bytes
@@ -32,9 +44,19 @@ _VARIANTS: Final = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789ab
 """The digit with a UUID's variant, by the one that the hash has there."""
 
 
-def execution_id(decision_id: str) -> ExecutionId:
-    """The id of everything that is done about one decision, also after a review or a reversal."""
-    return ExecutionId(uuid5_text(_EXECUTION, decision_id))
+def decision_id(transaction: Transaction, digest: bytes, source: Source) -> DecisionId:
+    """`digest`: the payment's, whole. `source`: of the record that was decided, which counts where that is late."""
+    system, transaction_id = transaction.source_system or "", transaction.transaction_id
+    if source.timestamp_ms - transaction.event_time_ms > LATE_AFTER_MS:
+        place = str(source.partition), str(source.offset)
+        return DecisionId(uuid5_text(_DECISION, system, transaction_id, digest.hex(), *place))
+    return DecisionId(uuid5_text(_DECISION, system, transaction_id, digest.hex()))
+
+
+def execution_id(transaction: Transaction) -> ExecutionId:
+    """The id of everything that is done about one payment, whatever is decided about it, and however often."""
+    system, digest = transaction.source_system or "", payment_digest(transaction)
+    return ExecutionId(uuid5_text(_EXECUTION, system, transaction.transaction_id, digest.hex()))
 
 
 def reversal_id(plan_id: str, decision_id: str) -> ReversalId:

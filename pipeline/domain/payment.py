@@ -54,3 +54,4 @@ class Transaction(NamedTuple):
 class Decoded(NamedTuple):
     transaction: Transaction
     body: bytes  # the Avro encoding without framing
+    digest: bytes  # of the payment, 32 bytes; see pipeline.domain.payment_digest

@@ -22,8 +22,9 @@ def _plain(value: object) -> object:
     match value:
         case bytes():
             return value.hex()
-        case InputSnapshot(transaction=transaction, features=features):
-            return {"transaction": _plain(transaction), "features": dict(zip(FEATURES, features, strict=True))}
+        case InputSnapshot():
+            by_name = dict(zip(FEATURES, value.features, strict=True))
+            return {**_by_name(value._fields, value), "features": by_name}
         case Mapping():
             return plain(value)
         case tuple() if (names := getattr(value, "_fields", None)) is not None:

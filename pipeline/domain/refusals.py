@@ -11,8 +11,9 @@ import ipaddress
 import re
 from enum import StrEnum
 from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address
 from typing import Final, NamedTuple
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo, available_timezones
 
 from pipeline.domain.log import Source
 from pipeline.domain.payment import AMOUNT_MINOR_MAX, Transaction
@@ -28,10 +29,13 @@ SEGMENTS_MAX: Final = 8
 
 _IDENTIFIER: Final = r"[A-Za-z0-9._:\-]{1,64}"
 _IDENTIFIERS: Final = re.compile(rf"{_IDENTIFIER}\n{_IDENTIFIER}\n{_IDENTIFIER}", re.ASCII)
-_DEVICE: Final = re.compile(_IDENTIFIER, re.ASCII)
+_ONE_IDENTIFIER: Final = re.compile(_IDENTIFIER, re.ASCII)
 _CURRENCY_AND_COUNTRY: Final = re.compile(r"[A-Z]{3} [A-Z]{2}", re.ASCII)
 _SEGMENT_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}", re.ASCII)
-_SEGMENT_VALUE: Final = re.compile(r"[A-Za-z0-9 ._+\-]{1,32}", re.ASCII)
+_SEGMENT_VALUE: Final = re.compile(r"(?! )[A-Za-z0-9 ._+\-]{1,32}(?<! )", re.ASCII)
+_SEGMENT_CHARACTERS_MAX: Final = 32
+_IP_CHARACTERS_MAX: Final = 45  # an IPv6 address that ends with an IPv4 address, all digits written
+_ZONE_CHARACTERS_MAX: Final = 64
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
@@ -56,15 +60,24 @@ class RefusalCode(StrEnum):
     OPENING_DATE_INVALID = "OPENING_DATE_INVALID"
     TIME_ZONE_UNKNOWN = "TIME_ZONE_UNKNOWN"
     SEGMENTS_INVALID = "SEGMENTS_INVALID"
-    TOO_OLD = "TOO_OLD"
     TRANSACTION_ID_CONFLICT = "TRANSACTION_ID_CONFLICT"
     POISON = "POISON"
     LABEL_UNMATCHED = "LABEL_UNMATCHED"
+    PARTITION_MISMATCH = "PARTITION_MISMATCH"
 
 
 class Refusal(NamedTuple):
     code: RefusalCode
     detail: str
+
+
+def is_identifier(text: str) -> bool:
+    """Whether it is sound as an id of a payment, an account or a device. Case counts: `A` and `a` are two."""
+    return _ONE_IDENTIFIER.fullmatch(text) is not None
+
+
+def is_log_time(timestamp_ms: int) -> bool:
+    return EVENT_TIME_MS_MIN <= timestamp_ms < EVENT_TIME_MS_MAX
 
 
 def refusal_of(transaction: Transaction, key: bytes | None, source: Source) -> Refusal | None:
@@ -74,6 +87,8 @@ def refusal_of(transaction: Transaction, key: bytes | None, source: Source) -> R
         return Refusal(RefusalCode.KEY_MISMATCH, "the record's key is not its account_id")
     if not _IDENTIFIERS.fullmatch(f"{t.transaction_id}\n{t.account_id}\n{t.beneficiary_account_id}"):
         return Refusal(RefusalCode.IDENTIFIER_INVALID, "an id is not 1 to 64 of A-Z a-z 0-9 . _ : -")
+    if t.source_system is not None and not _ONE_IDENTIFIER.fullmatch(t.source_system):
+        return Refusal(RefusalCode.IDENTIFIER_INVALID, "source_system is not 1 to 64 of A-Z a-z 0-9 . _ : -")
     if not 0 <= t.amount_minor <= AMOUNT_MINOR_MAX:
         return Refusal(RefusalCode.AMOUNT_OUT_OF_RANGE, f"amount_minor is not 0 to {AMOUNT_MINOR_MAX}")
     if not _CURRENCY_AND_COUNTRY.fullmatch(f"{t.currency} {t.beneficiary_country}"):
@@ -87,12 +102,14 @@ def _text_refusal(t: Transaction) -> Refusal | None:
             return Refusal(RefusalCode.TEXT_INVALID, f"a text is over {TEXT_CHARACTERS_MAX} characters or has controls")
     if t.ip_address is not None and canonical_ip_address(t.ip_address) is None:
         return Refusal(RefusalCode.IP_ADDRESS_INVALID, "ip_address is neither IPv4 nor IPv6")
-    if t.device_id is not None and not _DEVICE.fullmatch(t.device_id):
+    if t.device_id is not None and not _ONE_IDENTIFIER.fullmatch(t.device_id):
         return Refusal(RefusalCode.DEVICE_INVALID, "device_id is not 1 to 64 of A-Z a-z 0-9 . _ : -")
     return None
 
 
 def _time_refusal(t: Transaction, source: Source) -> Refusal | None:
+    if not is_log_time(source.timestamp_ms):
+        return Refusal(RefusalCode.TIME_OUT_OF_RANGE, "the record's timestamp is missing or outside 2015 to 2048")
     if not EVENT_TIME_MS_MIN <= t.event_time_ms < EVENT_TIME_MS_MAX:
         return Refusal(RefusalCode.TIME_OUT_OF_RANGE, "event_time_ms is outside 2015 to 2048")
     if t.event_time_ms > source.timestamp_ms + FUTURE_TOLERANCE_MS:
@@ -111,9 +128,11 @@ def _segments_refusal(segments: dict[str, str]) -> Refusal | None:
     if len(segments) > SEGMENTS_MAX:
         return Refusal(RefusalCode.SEGMENTS_INVALID, f"more than {SEGMENTS_MAX} segments")
     for name, value in segments.items():
-        if not _is_segment(name, value):
+        is_short = len(name) <= _SEGMENT_CHARACTERS_MAX and len(value) <= _SEGMENT_CHARACTERS_MAX
+        if not (is_short and _is_segment(name, value)):
             return Refusal(
-                RefusalCode.SEGMENTS_INVALID, "a segment's name or value has other characters or is too long"
+                RefusalCode.SEGMENTS_INVALID,
+                "a segment's name or value has other characters, is too long, or begins or ends with a blank",
             )
     return None
 
@@ -129,22 +148,68 @@ def _is_segment(name: str, value: str) -> bool:
     return bool(_SEGMENT_NAME.fullmatch(name) and _SEGMENT_VALUE.fullmatch(value))
 
 
-@lru_cache(maxsize=65536)
 def canonical_ip_address(text: str) -> str | None:
-    """One spelling for each address (`::FFFF` and `0:0::ffff` are the same), or None."""
-    if len(text) > 45 or "%" in text:
+    """One spelling for each address, or None where the text is no address.
+
+    `::FFFF` and `0:0::ffff` are the same, and so is an IPv6 address with the IPv4 address that stands in it: whoever
+    holds the one holds the other, and what is reported of one must be known of both. No text that is too long to be an
+    address is remembered.
+    """
+    return _canonical_ip_address(text) if len(text) <= _IP_CHARACTERS_MAX else None
+
+
+@lru_cache(maxsize=65536)
+def _canonical_ip_address(text: str) -> str | None:
+    if "%" in text:  # a zone means something on one machine only
         return None
     try:
-        return str(ipaddress.ip_address(text))
+        address = ipaddress.ip_address(text)
     except ValueError:
         return None
+    embedded = _embedded(address) if isinstance(address, IPv6Address) else None
+    return str(address if embedded is None else embedded)
+
+
+_EMBEDDING: Final = tuple(
+    ipaddress.IPv6Network(network)
+    for network in (
+        "::ffff:0:0/96",  # IPv4-mapped (RFC 4291)
+        "::ffff:0:0:0/96",  # IPv4-translated (RFC 2765)
+        "64:ff9b::/96",  # NAT64 (RFC 6052): the address of an IPv4 host, as an IPv6 host sees it
+    )
+)
+_COMPATIBLE_MIN: Final = 1 << 24
+"""IPv4-compatible addresses (RFC 4291, `::192.0.2.1`) begin behind 0.0.0.0/8, which is no host's; `::1` is another."""
+
+
+def _embedded(address: IPv6Address) -> IPv4Address | None:
+    """The IPv4 address whose holder is the holder of this one, or None.
+
+    A 6to4 network and a Teredo address are made from an IPv4 address by its holder, who can make as many as 2^80 of
+    them: none of these sheds what was reported of it.
+    """
+    number = int(address)
+    if any(address in network for network in _EMBEDDING) or _COMPATIBLE_MIN <= number < 1 << 32:
+        return IPv4Address(number & 0xFFFFFFFF)
+    if address.sixtofour is not None:
+        return address.sixtofour
+    return None if address.teredo is None else address.teredo[1]
+
+
+def zone_of(name: str) -> ZoneInfo | None:
+    """The IANA time zone of this name, or None. No name that is too long to be one is remembered."""
+    return _zone_of(name) if len(name) <= _ZONE_CHARACTERS_MAX else None
 
 
 @lru_cache(maxsize=1024)
-def zone_of(name: str) -> ZoneInfo | None:
-    if len(name) > 64 or not name.isascii() or not name or name.startswith((".", "/")) or ".." in name:
-        return None
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        return None
+def _zone_of(name: str) -> ZoneInfo | None:
+    return ZoneInfo(name) if name in _zone_names() else None
+
+
+@lru_cache(maxsize=1)
+def _zone_names() -> frozenset[str]:
+    """All of them, so that a flood of made-up names doesn't look for as many files.
+
+    `localtime`, where a system has it, is another zone on each machine.
+    """
+    return frozenset(available_timezones() - {"localtime"})

@@ -164,9 +164,10 @@ class Executor:
     def _hear(self, connection: Connection, spans: Sequence[PositionMove], records: Sequence[Said]) -> list[Work]:
         for partition, before, after in spans:
             self.heard.advance(connection, partition, before, after)
+        records = self._placed(connection, records)
         wanted = list({record.execution_id for record in records})
         stored = self._ledger.read(connection, wanted)
-        early = self._ledger.cause_ids(connection, [each for each in wanted if each not in stored])
+        early = self._early(connection, [record for record in records if record.execution_id not in stored])
         limits, long_tails = self._ledger.limits(connection, _guarded(records, stored))
         self._long_tails += long_tails
         hearing = _Hearing(Funds(limits), {key: _work(each) for key, each in stored.items()}, early)
@@ -174,7 +175,26 @@ class Executor:
             EXECUTION_RECORDS.labels(end).inc(count)
         self._append(connection, hearing.rows)
         self._notices.raise_orphans(hearing.orphans)
+        self._notices.raise_decided_again(hearing.decided_again)
         return [work for work in hearing.touched.values() if not work.saga.is_at_rest]
+
+    def _placed(self, connection: Connection, records: Sequence[Said]) -> list[Said]:
+        """The records, each with the execution of the payment that its decision is about, where one was heard."""
+        known = {record.decision_id: record.execution_id for record in records if record.subject is not None}
+        asked = {record.decision_id for record in records if record.decision_id not in known}
+        known |= self._ledger.executions_of(connection, sorted(asked))
+        return [record._replace(execution_id=known.get(record.decision_id, record.execution_id)) for record in records]
+
+    def _early(self, connection: Connection, records: Sequence[Said]) -> dict[str, set[str]]:
+        """What was heard about executions before any decision was, when it was kept under the decision's own id."""
+        names = {each for record in records for each in (record.execution_id, record.decision_id)}
+        found = self._ledger.cause_ids(connection, sorted(names))
+        early: dict[str, set[str]] = {}
+        for record in records:
+            heard = found.get(record.execution_id, set()) | found.get(record.decision_id, set())
+            if heard:
+                early.setdefault(record.execution_id, set()).update(heard)
+        return early
 
     # Finishing
 
@@ -263,6 +283,7 @@ class _Hearing:
         self.rows = Rows()
         self.touched: dict[str, Work] = {}
         self.orphans: list[Said] = []
+        self.decided_again: list[Said] = []  # second decisions about a payment, and what is said about those
 
     def hear(self, record: Said) -> str:
         """The state of the saga after the record."""
@@ -274,6 +295,8 @@ class _Hearing:
         if record.cause_id in work.cause_ids:
             return Ignored.DUPLICATE
         work.cause_ids.add(record.cause_id)
+        if record.decision_id != work.subject.decision_id:
+            return self._ignore_other_decision(record, work)
         if opens_review(record.cause) and work.review_round is not None:
             work.review_round += 1
         heard = hear(work.saga, record.cause, is_of_open_round=_is_of_open_round(record, work))
@@ -285,6 +308,14 @@ class _Hearing:
         work.origin = _ORIGINS[record.cause.partition("_")[0]]
         self._go_on(work)
         return "HEARD"
+
+    def _ignore_other_decision(self, record: Said, work: Work) -> str:
+        """The payment is executed as its first decision says, and the second is told: it is never dropped silently."""
+        heard = hear(work.saga, record.cause) if record.subject is not None else Ignored.OTHER_DECISION
+        assert isinstance(heard, Ignored), "a payment is decided once"
+        self._keep_cause(record, work.saga, heard)
+        self.decided_again.append(record)
+        return heard
 
     def _begin(self, record: Said, subject: Subject) -> str:
         saga = hear(Saga(), record.cause)

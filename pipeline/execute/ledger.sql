@@ -7,7 +7,8 @@ SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;
 -- What the register has of these executions.
 SELECT execution_id::text, account_id, beneficiary_account_id, currency, amount_minor, decision_id::text,
     transaction_id, cause, aim, (extract(epoch FROM event_time) * 1000)::bigint,
-    (extract(epoch FROM caused_at) * 1000)::bigint, topic_partition
+    (extract(epoch FROM caused_at) * 1000)::bigint, topic_partition, amount_gbp_minor,
+    coalesce((extract(epoch FROM payment_logged_at) * 1000)::bigint, -1)
 FROM ledger.execution WHERE execution_id = ANY(%s::uuid[]);
 
 -- name: read_transitions
@@ -19,8 +20,16 @@ ORDER BY step.execution_id, step.sequence;
 
 -- name: read_causes
 -- All that was heard about these executions after their decisions, in order.
-SELECT execution_id::text, cause_id::text, cause, aim, after_sequence, (extract(epoch FROM event_time) * 1000)::bigint
+SELECT execution_id::text, cause_id::text, cause, aim, after_sequence, (extract(epoch FROM event_time) * 1000)::bigint,
+    ignored
 FROM ledger.cause WHERE execution_id = ANY(%s::uuid[]) ORDER BY execution_id, after_sequence, topic_offset;
+
+-- name: executions_of
+-- The executions that decisions belong to: as the one that is executed, or as a second one about the same payment.
+SELECT decision_id::text, execution_id::text FROM ledger.execution WHERE decision_id = ANY(%(ids)s::uuid[])
+UNION ALL
+SELECT cause_id::text, execution_id::text FROM ledger.cause
+WHERE cause_id = ANY(%(ids)s::uuid[]) AND cause IN ('DECIDED_ALLOW', 'DECIDED_ESCALATE', 'DECIDED_BLOCK');
 
 -- name: unfinished
 -- Executions that something was heard about at or after an offset.
@@ -84,7 +93,7 @@ FROM unnest(ARRAY['ledger.transition', 'ledger.posting']::regclass[]) AS parent;
 -- Decisions that were heard for the first time.
 COPY ledger.execution (
     execution_id, decision_id, transaction_id, account_id, beneficiary_account_id, currency, amount_minor, cause, aim,
-    event_time, caused_at, topic_partition, topic_offset
+    event_time, caused_at, topic_partition, topic_offset, amount_gbp_minor, payment_logged_at
 ) FROM STDIN;
 
 -- name: copy_causes

@@ -13,9 +13,22 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from pipeline.domain.features import NONE
 from pipeline.domain.identities import DecisionId, ExecutionId
 from pipeline.execute.postings import Limit, Payment, Posting, Subject
-from pipeline.execute.saga import Aim, Cause, Heard, Reason, Saga, State, Step, Transition, opens_review, restore
+from pipeline.execute.saga import (
+    Aim,
+    Cause,
+    Heard,
+    Ignored,
+    Reason,
+    Saga,
+    State,
+    Step,
+    Transition,
+    opens_review,
+    restore,
+)
 from pipeline.io.postgres import Connection, Statements, statements
 
 TAIL_POSTINGS_MAX: Final = 500
@@ -99,10 +112,12 @@ class Ledger:
         rows = connection.execute(self._statements["read_executions"], [list(execution_ids)]).fetchall()
         if not rows:
             return {}
-        caused_at_ms = {execution_id: at_ms for execution_id, *_, at_ms, _ in rows}
+        caused_at_ms = {execution_id: at_ms for execution_id, *_, at_ms, _, _, _ in rows}
+        # What was heard before the decision was is kept under the decision's own id.
+        names = {name: str(row[0]) for row in rows for name in (str(row[0]), str(row[5]))}
         causes: dict[str, list[_LaterCause]] = {execution_id: [] for execution_id in caused_at_ms}
-        for execution_id, *cause in connection.execute(self._statements["read_causes"], [list(causes)]).fetchall():
-            causes[execution_id].append(_LaterCause(*cause))
+        for name, *cause in connection.execute(self._statements["read_causes"], [list(names)]).fetchall():
+            causes[names[name]].append(_LaterCause(*cause))
         transitions = self._transitions(connection, caused_at_ms)
         return {
             execution_id: _stored((execution_id, *rest), transitions[execution_id], causes[execution_id])
@@ -116,6 +131,13 @@ class Ledger:
         for execution_id, cause_id, *_ in rows:
             found.setdefault(execution_id, set()).add(cause_id)
         return found
+
+    def executions_of(self, connection: Connection, decision_ids: Sequence[str]) -> dict[DecisionId, ExecutionId]:
+        """The executions of the payments that decisions are about, by the decisions that were heard."""
+        if not decision_ids:
+            return {}
+        rows = connection.execute(self._statements["executions_of"], {"ids": list(decision_ids)}).fetchall()
+        return {DecisionId(decision_id): ExecutionId(execution_id) for decision_id, execution_id in rows}
 
     def unfinished(self, connection: Connection, partition: int, offset: int) -> list[str]:
         """Executions that something was heard about at or after `offset`."""
@@ -201,6 +223,7 @@ class _LaterCause(NamedTuple):
     aim: str | None
     after_sequence: int
     event_time_ms: int
+    ignored: str | None
 
 
 def _stored(
@@ -208,20 +231,20 @@ def _stored(
     transitions: Sequence[Transition],
     causes: Sequence[_LaterCause],
 ) -> Stored:
-    execution_id, payer, beneficiary, currency, amount_minor, decision_id, transaction_id, cause, aim, *times = row
+    execution_id, payer, beneficiary, currency, amount_minor, decision_id, transaction_id, cause, aim, *numbers = row
     payment = Payment(
         ExecutionId(str(execution_id)), str(payer), str(beneficiary), str(currency), int(str(amount_minor))
     )
-    event_time_ms, caused_at_ms, partition = (int(str(number)) for number in times)
-    subject = Subject(payment, DecisionId(str(decision_id)), str(transaction_id), caused_at_ms, partition)
+    event_time_ms, caused_at_ms, partition, amount_gbp_minor, logged_at_ms = (int(str(number)) for number in numbers)
+    known = event_time_ms, amount_gbp_minor, logged_at_ms
+    subject = Subject(payment, DecisionId(str(decision_id)), str(transaction_id), caused_at_ms, partition, *known)
     heard, why, heard_at = [Heard(0, Aim(str(aim)))], str(cause), 0
     for later in causes:
         if later.aim is not None:
             heard.append(Heard(later.after_sequence, Aim(later.aim)))
             why, event_time_ms, heard_at = later.cause, later.event_time_ms, later.after_sequence
-    review_round: int | None = sum(
-        opens_review(Cause(each)) for each in (str(cause), *(later.cause for later in causes))
-    )
+    opening = [later.cause for later in causes if later.ignored not in _OF_ANOTHER_DECISION]
+    review_round: int | None = sum(opens_review(Cause(each)) for each in (str(cause), *opening))
     for transition in transitions:
         if transition.reason is not None and transition.sequence > heard_at:
             why = transition.reason
@@ -231,12 +254,17 @@ def _stored(
     return Stored(subject, restore(transitions, heard), event_time_ms, why, cause_ids, review_round)
 
 
+_OF_ANOTHER_DECISION: Final = frozenset({Ignored.ALREADY_DECIDED, Ignored.OTHER_DECISION})
+
+
 def _execution_row(row: NewExecution) -> str:
-    payment, decision_id, transaction_id, caused_at_ms, partition = row.subject
+    payment, decision_id, transaction_id, caused_at_ms, partition, _, amount_gbp_minor, logged_at_ms = row.subject
+    logged_at = _NULL if logged_at_ms == NONE else timestamp(logged_at_ms)
     return (
         f"{payment.execution_id}\t{decision_id}\t{transaction_id}\t{payment.account_id}\t"
         f"{payment.beneficiary_account_id}\t{payment.currency}\t{payment.amount_minor}\t{row.cause}\t{row.aim}\t"
-        f"{timestamp(row.event_time_ms)}\t{timestamp(caused_at_ms)}\t{partition}\t{row.topic_offset}\n"
+        f"{timestamp(row.event_time_ms)}\t{timestamp(caused_at_ms)}\t{partition}\t{row.topic_offset}\t"
+        f"{amount_gbp_minor}\t{logged_at}\n"
     )
 
 

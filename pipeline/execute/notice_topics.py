@@ -57,8 +57,12 @@ class Notices:
         if orphans:
             self._alerts.publish(map(_orphan, orphans))
 
+    def raise_decided_again(self, records: Sequence[Said]) -> None:
+        if records:
+            self._alerts.publish(map(_decided_again, records))
+
     def _execution(self, notice: Notice) -> Outgoing:
-        payment, decision_id, transaction_id, _, _ = notice.subject
+        payment, decision_id, transaction_id = notice.subject[:3]
         execution = Execution(
             event_id=posting_id(payment.execution_id, "TOLD", notice.sequence),
             execution_id=payment.execution_id,
@@ -72,6 +76,9 @@ class Notices:
             state=ExecutionState(notice.state.value),
             why=str(notice.why),
             event_time_ms=notice.event_time_ms,
+            payment_time_ms=notice.subject.payment_time_ms,
+            amount_gbp_minor=notice.subject.amount_gbp_minor,
+            payment_logged_at_ms=notice.subject.payment_logged_at_ms,
         )
         return Outgoing(self._executions, payment.account_id.encode(), self._wire.encode(execution))
 
@@ -90,6 +97,22 @@ def _orphan(record: Said) -> Alert:
     text = "A review or a reversal is about a decision that the executor has not heard; nothing was done."
     evidence = {"decision_id": record.decision_id, "cause": record.cause.value, "cause_id": record.cause_id}
     return alert(AlertCode.EXECUTION_WITHOUT_DECISION, text, "execution", evidence, record.event_time_ms)
+
+
+def _decided_again(record: Said) -> Alert:
+    if record.subject is not None:
+        text = "A payment was decided once more; it is executed as its first decision says, and nothing else was done."
+    else:
+        text = (
+            "A review or a reversal is about a second decision on a payment, which is not executed; nothing was done."
+        )
+    evidence = {
+        "decision_id": record.decision_id,
+        "execution_id": record.execution_id,
+        "cause": record.cause.value,
+        "cause_id": record.cause_id,
+    }
+    return alert(AlertCode.DECIDED_AGAIN, text, "execution", evidence, record.timestamp_ms)
 
 
 def _evidence(notice: Notice) -> dict[str, str]:

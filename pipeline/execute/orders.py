@@ -14,6 +14,7 @@ from pipeline.domain.reversal import Reversal
 from pipeline.domain.review_outcome import ReviewOutcome
 from pipeline.execute.postings import Payment, Subject
 from pipeline.execute.saga import Cause
+from pipeline.state.outcome_records import counted_amount_gbp_minor
 
 _IDS: Final = re.compile(r"[A-Za-z0-9._:\-]{1,64}\n[A-Za-z0-9._:\-]{1,64}\n[A-Za-z0-9._:\-]{1,64}\n[A-Z]{3}", re.ASCII)
 _DECIDED: Final = {
@@ -31,7 +32,10 @@ _REVERSED: Final = {
 
 
 class Said(NamedTuple):
-    """One record. `subject` is None where it is no decision: then the payment must be known from one."""
+    """One record. `subject` is None where it is no decision: then the payment must be known from one.
+
+    `execution_id` of what is no decision is the decision's own id, until it is known which payment that is about.
+    """
 
     execution_id: ExecutionId
     cause_id: str  # the decision's, the review's or the reversal's own
@@ -63,12 +67,21 @@ def said(record: LogRecord[DecisionRecord]) -> Said:
 
 def _decision(record: LogRecord[DecisionRecord], decision: Decision) -> Said:
     paid = decision.snapshot.transaction
-    execution = execution_id(decision.decision_id)
+    execution = execution_id(paid)
     payment = Payment(execution, paid.account_id, paid.beneficiary_account_id, paid.currency, paid.amount_minor)
     ids = f"{decision.transaction_id}\n{payment.account_id}\n{payment.beneficiary_account_id}\n{payment.currency}"
     if not _IDS.fullmatch(ids) or not 0 <= payment.amount_minor <= AMOUNT_MINOR_MAX:
         raise RecordUndecodable(f"{_place(record)}: a decision on what is no payment")
-    subject = Subject(payment, decision.decision_id, decision.transaction_id, record.timestamp_ms, record.partition)
+    subject = Subject(
+        payment,
+        decision.decision_id,
+        decision.transaction_id,
+        record.timestamp_ms,
+        record.partition,
+        paid.event_time_ms,
+        counted_amount_gbp_minor(decision),
+        decision.source_timestamp_ms,
+    )
     return Said(
         execution,
         decision.decision_id,
@@ -90,7 +103,7 @@ def _later(
     if not _IDS.fullmatch(f"{about.transaction_id}\n{about.account_id}\n-\nXXX"):
         raise RecordUndecodable(f"{_place(record)}: ids that are none")
     return Said(
-        execution_id(about.decision_id),
+        ExecutionId(about.decision_id),
         cause_id,
         cause,
         about.decision_id,

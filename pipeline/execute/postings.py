@@ -217,3 +217,6 @@ class Subject(NamedTuple):
     transaction_id: str
     caused_at_ms: int  # the time of the decision's record; the same for all rows of the execution
     topic_partition: int
+    payment_time_ms: int
+    amount_gbp_minor: int  # as the state counted it; NONE where it never counted, or isn't known
+    payment_logged_at_ms: int  # of the payment's record on transactions.v1; NONE where it isn't known

@@ -75,9 +75,10 @@ class Ignored(StrEnum):
 
     DUPLICATE = "DUPLICATE"  # it was heard before
     NO_DECISION = "NO_DECISION"  # it is about a payment that no decision was heard of
-    ALREADY_DECIDED = "ALREADY_DECIDED"
+    ALREADY_DECIDED = "ALREADY_DECIDED"  # a second decision about the payment
     ALREADY_RELEASED = "ALREADY_RELEASED"
     NOT_HELD = "NOT_HELD"  # a review of what isn't, or is no longer, in review
+    OTHER_DECISION = "OTHER_DECISION"  # of a second decision about the payment, which was executed as the first says
     OTHER_ROUND = "OTHER_ROUND"  # a review that a reversal has overtaken: another round is open since
 
 

@@ -40,7 +40,7 @@ def run_executor(settings: Settings, wire: WireFormat) -> NoReturn:
 
 def _service(settings: Settings, wire: WireFormat) -> ExecutionService:
     ledger = Ledger()
-    appender = Appender(settings.bootstrap_servers, f"fraud-executor-{settings.worker_slot}", settings.kafka_options)
+    appender = Appender.of(settings, f"fraud-executor-{settings.worker_slot}")
     notices = Notices(appender, wire, settings.topic("executions.v1"), settings.topic("alerts.v1"))
     rail = Rail(settings.rail_url, timeout_s=settings.rail_timeout_s)
     execution = Executor(ledger, rail, notices, settings.topic("decisions.v1"))

@@ -33,8 +33,8 @@ FROM review.case_event AS happened JOIN review.review_case AS opened USING (deci
 WHERE happened.decision_id = %(decision_id)s ORDER BY happened.round, happened.sequence LIMIT 10000;
 
 -- name: execution
--- What the executor heard the decision as.
-SELECT execution_id::text, cause, aim, currency, amount_minor, (extract(epoch FROM caused_at) * 1000)::bigint,
+-- What the executor heard first about the payment: this decision, or an earlier one about the same payment.
+SELECT execution_id::text, decision_id::text, cause, aim, currency, amount_minor, (extract(epoch FROM caused_at) * 1000)::bigint,
     topic_partition, topic_offset, (extract(epoch FROM recorded_at) * 1000)::bigint
 FROM ledger.execution WHERE execution_id = %(execution_id)s;
 
@@ -42,7 +42,7 @@ FROM ledger.execution WHERE execution_id = %(execution_id)s;
 -- Reviews and reversals that the executor heard about it, in order, also those that changed nothing.
 SELECT cause_id::text, cause, ignored, after_sequence, (extract(epoch FROM caused_at) * 1000)::bigint,
     topic_partition, topic_offset, (extract(epoch FROM recorded_at) * 1000)::bigint
-FROM ledger.cause WHERE execution_id = %(execution_id)s ORDER BY after_sequence, topic_offset LIMIT 1000;
+FROM ledger.cause WHERE execution_id IN (%(execution_id)s, %(decision_id)s) ORDER BY after_sequence, topic_offset LIMIT 1000;
 
 -- name: steps
 -- The steps of the saga in order; only the month of the decision is looked at.
@@ -73,10 +73,18 @@ LEFT JOIN control.rollback_progress AS started ON started.plan_id = plan.plan_id
 LEFT JOIN control.rollback_progress AS completed ON completed.plan_id = plan.plan_id AND completed.kind = 'COMPLETED'
 WHERE line.decision_id = %(decision_id)s ORDER BY plan.requested_at, plan.plan_id LIMIT 1000;
 
--- name: other_decision
--- A decision about the same payment under another id, and where that payment stands; NULL where nothing was done yet.
+-- name: decision_of_transaction
+-- The decision about a payment that was given back under this id, and where it stands; NULL where nothing was done yet.
 SELECT decided.decision_id::text, decided.transaction_id, decided.decision,
     (extract(epoch FROM decided.created_at) * 1000)::bigint, decided.reasoning, stands.state
 FROM audit.ai_decision_log AS decided
 LEFT JOIN ledger.execution_state AS stands ON stands.execution_id = decided.execution_id
-WHERE decided.decision_id = %(decision_id)s ORDER BY decided.created_at LIMIT 1;
+WHERE decided.transaction_id = %(transaction_id)s ORDER BY decided.created_at LIMIT 1;
+
+-- name: decisions_between
+-- The decisions whose ids begin as a released payment's id says, and where their payments stand: one, or by chance two.
+SELECT decided.decision_id::text, decided.transaction_id, decided.decision,
+    (extract(epoch FROM decided.created_at) * 1000)::bigint, decided.reasoning, stands.state
+FROM audit.ai_decision_log AS decided
+LEFT JOIN ledger.execution_state AS stands ON stands.execution_id = decided.execution_id
+WHERE decided.decision_id BETWEEN %(first)s AND %(last)s ORDER BY decided.created_at LIMIT 100;

@@ -11,7 +11,7 @@ from models.artefact.scoring import Model, score
 from pipeline.decide.phrases import fact_of, join, percent_of_bp
 from pipeline.domain.decision import BreakerState, Decision, Route, StoredDecision
 from pipeline.domain.features import ACCOUNT_STATE, COLUMN, DERIVED, EVENT, NONE, SHARED_STATE
-from pipeline.explain.guardrails import Guardrail, guardrails_of
+from pipeline.explain.guardrails import NOT_ASKED, Guardrail, guardrails_of, silence_of
 from pipeline.replay.regimes import Missing, RegimeOf
 from pipeline.replay.verify import Check, regime_key, verify
 
@@ -76,7 +76,7 @@ def _feature_fact(group: str, name: str, features: Sequence[int]) -> FeatureFact
 
 def _model_account(decision: Decision, regime_of: RegimeOf) -> ModelAccount | Missing:
     if decision.fraud_probability_ppm == NONE:
-        return Missing("the model was not asked")
+        return Missing(silence_of(decision))
     in_force = regime_of(regime_key(decision))
     if isinstance(in_force, Missing):
         return in_force
@@ -112,5 +112,7 @@ def _why_route(decision: Decision) -> str:
             return f"The model decided: {breaker}."
         case Route.FALLBACK:
             shadow = decision.fraud_probability_ppm
+            if (said := silence_of(decision)) != NOT_ASKED:
+                return f"The fallback rules decided: {said}; {breaker}."
             asked = "" if shadow == NONE else f" The model, in shadow, put fraud at {percent_of_bp(shadow // 100)}."
             return f"The fallback rules decided: {breaker}.{asked}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from models.artefact.scoring import PROBABILITY_PPM_MAX
 from pipeline.decide.phrases import PHRASES, fact_of
@@ -15,9 +15,11 @@ from pipeline.decide.policy import PPM_A_BP
 from pipeline.decide.policy_rules import NUMBER_MAX
 from pipeline.decide.rules import RULE_COLUMN, Bound, Rule
 from pipeline.decide.verdict import Regime
-from pipeline.domain.decision import Decision, Route
-from pipeline.domain.features import COLUMN, GREATEST, NONE
+from pipeline.domain.decision import Decision, Route, Silence
+from pipeline.domain.features import COLUMN, EVENT, GREATEST, NONE, UNKNOWN
 from pipeline.replay.regimes import NO_MODEL, Missing, RegimeKey, RegimeOf
+
+NOT_ASKED: Final = "the model was not asked"
 
 
 class Tier(StrEnum):
@@ -68,6 +70,12 @@ def guardrails_of(decision: Decision, regime_of: RegimeOf) -> tuple[Guardrail, .
     return tuple(_guardrails(decision, in_force))
 
 
+def silence_of(decision: Decision) -> str:
+    """Why the model gave no answer about the payment, in words."""
+    said = [reason.text for reason in decision.reasons if reason.code in (Silence.NOT_ASKED, Silence.FAILED)]
+    return said[0] if said else NOT_ASKED
+
+
 def _guardrails(decision: Decision, in_force: Regime) -> Iterator[Guardrail]:
     rules, block_ppm = in_force.rules, in_force.policy.model.block_probability_ppm
     for rule in rules.hard.rules:
@@ -89,7 +97,7 @@ def _unsure(rule: Rule, decision: Decision, block_ppm: int) -> Guardrail:
     """A soft guardrail that asks how sure a model is that would allow the payment."""
     ppm = decision.fraud_probability_ppm
     if ppm == NONE or ppm >= block_ppm:
-        note = "the model was not asked" if ppm == NONE else "the model blocked; it is asked of an ALLOW only"
+        note = silence_of(decision) if ppm == NONE else "the model blocked; it is asked of an ALLOW only"
         return Guardrail(rule.code, Tier.SOFT, rule.outcome, RuleStanding.NOT_ASKED, (), note)
     confidence_bp = (PROBABILITY_PPM_MAX - ppm) // PPM_A_BP  # as pipeline.decide.verdict defines it
     values = (*decision.snapshot.features, confidence_bp)
@@ -140,12 +148,15 @@ def _condition(bound: Bound, observed: int) -> Condition:
 
 
 def _applies(bound: Bound) -> tuple[str, tuple[int, ...]]:
-    """When it is met, in words, and the values that these name; none for a yes or no."""
+    """When it is met, in words, also by a missing value, and the values that these name; none for a yes or no."""
     known, edges = _applies_to_known(bound)
-    if not bound.is_met_when_missing:
-        return known, edges
-    missing = f"where {fact_of(bound.feature, NONE)}"
-    return (f"{known}, or {missing}", edges) if bound.low <= bound.high else (missing, ())
+    has_known = bound.low <= bound.high
+    parts = [known] if has_known else []
+    if bound.holds_when_none:
+        parts.append(f"where {fact_of(bound.feature, NONE)}")
+    if bound.holds_when_unknown and bound.feature not in EVENT:  # what an event says is never unknown
+        parts.append("if unknown" if parts else f"where {fact_of(bound.feature, UNKNOWN)}")
+    return ", or ".join(parts), edges if has_known else ()
 
 
 def _applies_to_known(bound: Bound) -> tuple[str, tuple[int, ...]]:
@@ -168,16 +179,18 @@ def _rounder(feature: str, exclusive: tuple[str, int], inclusive: tuple[str, int
 
 def _distance(edges: tuple[int, ...], observed: int, *, is_met: bool) -> int | None:
     """To the nearest of the values that the limit names; 0 within a span."""
-    if not edges or observed == NONE:
+    if not edges or observed < 0:
         return None
     return 0 if is_met and len(edges) > 1 else min(abs(observed - edge) for edge in edges)
 
 
 def _distance_text(feature: str, observed: int, distance: int | None, *, is_met: bool) -> str:
     if is_met:
+        if observed == UNKNOWN:
+            return "met, as what is unknown counts as the worst"
         return f"met, by {_span(feature, distance)}" if distance else "met"
-    if observed == NONE:
-        return "unknown, so it does not apply"
+    if observed < 0:
+        return f"{'unknown' if observed == UNKNOWN else 'none'}, so it does not apply"
     return "not so" if distance is None else f"{_span(feature, distance)} away"
 
 

@@ -41,6 +41,7 @@ class ExecutionRow(NamedTuple):
     """`caused_at_ms`: of the decision's record on its topic."""
 
     execution_id: str
+    decision_id: str  # the one that is executed: the first that was heard about the payment
     cause: str
     aim: str
     currency: str

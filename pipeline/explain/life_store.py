@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from pipeline.domain.decision import Outcome
+from pipeline.domain.decision import Decision, Outcome
 from pipeline.domain.identities import execution_id
 from pipeline.explain.life import (
     AuditRow,
@@ -19,16 +19,14 @@ from pipeline.explain.life import (
     StepRow,
 )
 from pipeline.io.postgres import Connection, failures_named, statements
+from pipeline.rollback.reversal import origin_ids, released_id
 
 _SQL: Final = statements("pipeline.explain", "explain")
 
 
-def read_life(connection: Connection, decision_id: str, released: str | None, origin: str | None) -> LifeRows:
-    """`released` and `origin`: ids of the decisions that the payment may have had after and before this one.
-
-    Raises DatabaseUnavailable, DatabaseRefused.
-    """
-    ids = {"decision_id": decision_id, "execution_id": execution_id(decision_id)}
+def read_life(connection: Connection, decision: Decision) -> LifeRows:
+    """Raises DatabaseUnavailable, DatabaseRefused."""
+    ids = {"decision_id": decision.decision_id, "execution_id": execution_id(decision.snapshot.transaction)}
 
     def rows(name: str) -> list[tuple[Any, ...]]:
         return connection.execute(_SQL[name], ids).fetchall()
@@ -46,8 +44,8 @@ def read_life(connection: Connection, decision_id: str, released: str | None, or
             tuple(map(StepRow._make, rows("steps"))),
             tuple(map(PostingRow._make, rows("postings"))),
             tuple(map(PlanRow._make, rows("plans"))),
-            _other(connection, released),
-            _other(connection, origin),
+            _released_as(connection, decision),
+            _released_from(connection, decision),
         )
 
 
@@ -69,11 +67,25 @@ def _batch(connection: Connection, row: AuditRow) -> Batch | None:
     return None if found is None else Batch._make(found)
 
 
-def _other(connection: Connection, decision_id: str | None) -> OtherDecision | None:
-    if decision_id is None:
+def _released_as(connection: Connection, decision: Decision) -> OtherDecision | None:
+    """The decision about the payment after a reversal gave it back."""
+    name = released_id(decision.transaction_id, decision.decision_id)
+    found = connection.execute(_SQL["decision_of_transaction"], {"transaction_id": name}).fetchone()
+    return None if found is None else _other(found)
+
+
+def _released_from(connection: Connection, decision: Decision) -> OtherDecision | None:
+    """The decision about the payment before a reversal gave it back under this id."""
+    origin = origin_ids(decision.transaction_id)
+    if origin is None:
         return None
-    found = connection.execute(_SQL["other_decision"], {"decision_id": decision_id}).fetchone()
-    if found is None:
-        return None
+    for found in connection.execute(_SQL["decisions_between"], origin._asdict()).fetchall():
+        other = _other(found)
+        if released_id(other.transaction_id, other.decision_id) == decision.transaction_id:
+            return other
+    return None
+
+
+def _other(found: tuple[Any, ...]) -> OtherDecision:
     other = OtherDecision._make(found)
     return other._replace(outcome=Outcome(other.outcome))

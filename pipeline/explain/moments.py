@@ -78,6 +78,7 @@ IGNORED_WORDS: Final = {
     Ignored.DUPLICATE: "it was heard before",
     Ignored.NO_DECISION: "no decision about the payment had been heard",
     Ignored.ALREADY_DECIDED: "the payment was decided already",
+    Ignored.OTHER_DECISION: "the payment is executed as an earlier decision says",
     Ignored.ALREADY_RELEASED: "the payment goes on under another id",
     Ignored.NOT_HELD: "the payment was not in review",
     Ignored.OTHER_ROUND: "a reversal had sent the payment into another round of review since",
@@ -267,7 +268,7 @@ def _execution(explained: Explanation, life: Life) -> Iterator[Moment]:
     execution = life.rows.execution
     if execution is None:
         return
-    yield _heard(execution)
+    yield _heard(execution, explained.decision.decision_id)
     causes, taken = list(life.rows.causes), Counter[str]()
     moved = {(row.step, row.attempt): row for row in life.rows.postings}
     for step in life.rows.steps:
@@ -282,8 +283,9 @@ def _execution(explained: Explanation, life: Life) -> Iterator[Moment]:
     yield from map(_posting, moved.values())  # none: the ledger's own checks look for that
 
 
-def _heard(row: ExecutionRow) -> Moment:
-    what = f"Heard {CAUSE_WORDS[Cause(row.cause)]}, and set out to {row.aim}."
+def _heard(row: ExecutionRow, decision_id: str) -> Moment:
+    earlier = "" if row.decision_id == decision_id else f" (of an earlier decision on it, {row.decision_id})"
+    what = f"Heard {CAUSE_WORDS[Cause(row.cause)]}{earlier}, and set out to {row.aim}."
     return Moment(row.recorded_at_ms, "HEARD", what, EXECUTOR, f"ledger.execution {row.execution_id}")
 
 

@@ -29,6 +29,7 @@ from pipeline.explain.words import (
     payment_rows,
     position_words,
     provenance_rows,
+    value_words,
 )
 from pipeline.io.clock import now_ms
 from pipeline.replay.regimes import Missing
@@ -86,7 +87,10 @@ def _cards(told: Whole) -> Rows:
     yield "amount", amount_text(told.explained.decision.snapshot.transaction)
     yield "sure", percent_of_bp(decision.confidence_bp)
     ppm = decision.fraud_probability_ppm
-    yield "fraud, by the model", "not asked" if ppm == NONE else percent_of_bp(ppm // 100)
+    yield (
+        "fraud, by the model",
+        ("failed" if decision.has_model_failed else "not asked") if ppm == NONE else percent_of_bp(ppm // 100),
+    )
     check = told.explained.check.result
     words = {Result.IDENTICAL: "identical", Result.DIFFERS: "DIFFERS", Result.UNVERIFIABLE: "not possible"}
     yield "decided again", words[check]
@@ -140,7 +144,7 @@ def _reasons(told: Whole) -> Iterator[str]:
     for reason in told.explained.decision.reasons:
         limit, excess, micro = reason.limit, reason.excess, reason.contribution_micro
         rows.append([
-            escape(reason.text), f"<code>{escape(reason.code)}</code>", f"{reason.observed:,}",
+            escape(reason.text), f"<code>{escape(reason.code)}</code>", value_words(reason.observed),
             "" if limit is None else f"{limit:,}", "" if excess is None else f"{excess:+,}",
             "" if micro is None else log_odds(micro),
         ])  # fmt: skip
@@ -219,7 +223,7 @@ def _bar(micro: int, largest: int) -> str:
 def _features(told: Whole) -> Iterator[str]:
     rows, group = [], ""
     for fact in told.explained.features:
-        value = "unknown" if fact.value == NONE else f"{fact.value:,}"
+        value = value_words(fact.value)
         title = f"<b>{escape(fact.group)}</b>" if fact.group != group else ""
         group = fact.group
         rows.append([title, f"<code>{escape(fact.name)}</code>", value, escape(fact.fact)])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pipeline.domain.features import NONE
 from pipeline.domain.times import utc_text
 from pipeline.explain.as_json import whole_json
 from pipeline.explain.explanation import Explanation
@@ -20,6 +19,7 @@ from pipeline.explain.words import (
     position_words,
     provenance_rows,
     reason_rows,
+    value_words,
 )
 from pipeline.replay.regimes import Missing
 from pipeline.terminal.output import OUTCOME_COLOUR, Output, coloured
@@ -114,7 +114,7 @@ def _features(explained: Explanation) -> Iterator[str]:
         if fact.group != group:
             group = fact.group
             yield f"  of {group}" if group.startswith("the ") else f"  {group}"
-        value = "unknown" if fact.value == NONE else f"{fact.value:,}"
+        value = value_words(fact.value)
         yield f"    {fact.name:<40} {value:>16}  {fact.fact}"
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from pipeline.decide.decision_topics import decision_ids, find_decision
+from pipeline.audit.lookup_store import candidates
+from pipeline.decide.decision_topics import find_decision
 from pipeline.domain.decision import StoredDecision
 from pipeline.domain.refusals import Refusal
 from pipeline.explain.explanation import explanation
@@ -18,6 +19,7 @@ from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import Connection, DatabaseRefused, DatabaseUnavailable
 from pipeline.io.settings import Settings
 from pipeline.replay.verify_command import archive_of
+from pipeline.terminal.decision_choice import the_one
 
 FROM_TOPIC: Final = "read from decisions.v1"
 FROM_BOTH: Final = "read from decisions.v1; the audit log holds the same bytes"
@@ -43,7 +45,7 @@ class _Decision(NamedTuple):
 def whole(settings: Settings, wire: WireFormat, wanted: str, account_id: str | None) -> Whole:
     """By decision or transaction id. Failure where neither the topic nor the audit log has it."""
     with database(settings) as source:
-        kept = _kept(source, settings, wire, wanted)
+        kept = _kept(source, settings, wire, wanted, account_id)
         decision = (
             _kept_decision(settings, kept)
             if isinstance(kept, _Kept)
@@ -54,18 +56,20 @@ def whole(settings: Settings, wire: WireFormat, wanted: str, account_id: str | N
     return assembled(explained, life, decision.origin)
 
 
-def _kept(source: Connection | NotShown, settings: Settings, wire: WireFormat, wanted: str) -> _Kept | NotShown | None:
-    """The decision's record in the audit log; None where it has none."""
+def _kept(
+    source: Connection | NotShown, settings: Settings, wire: WireFormat, wanted: str, account_id: str | None
+) -> _Kept | NotShown | None:
+    """The decision's record in the audit log; None where it has none. Failure where several carry the id."""
     if isinstance(source, NotShown):
         return source
     try:
-        for wanted_id in decision_ids(wanted):
-            for row in read_audited(source, wanted_id):
-                stored = wire.decode_stored_decision(row.record)
-                if isinstance(stored, Refusal):
-                    raise unreadable(row, stored)
-                if stored is not None:
-                    return _Kept(row, stored)
+        chosen = the_one(wanted, account_id, candidates(source, wanted))
+        for row in [] if chosen is None else read_audited(source, chosen):
+            stored = wire.decode_stored_decision(row.record)
+            if isinstance(stored, Refusal):
+                raise unreadable(row, stored)
+            if stored is not None:
+                return _Kept(row, stored)
     except (DatabaseUnavailable, DatabaseRefused) as error:
         return not_shown(settings, str(error))
     return None
@@ -101,8 +105,7 @@ def _topic_decision(settings: Settings, wire: WireFormat, wanted: str, account_i
 def _life(source: Connection | NotShown, settings: Settings, wire: WireFormat, decision: _Decision) -> Life | NotShown:
     if isinstance(source, NotShown):
         return source
-    transaction_id = decision.stored.decision.transaction_id
     try:
-        return life_of(source, settings, wire, transaction_id, with_topic=decision.has_topic)
+        return life_of(source, settings, wire, decision.stored.decision, with_topic=decision.has_topic)
     except (DatabaseUnavailable, DatabaseRefused) as error:
         return not_shown(settings, str(error))

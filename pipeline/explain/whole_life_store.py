@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pipeline.decide.verdict import decision_id
+from pipeline.domain.decision import Decision
 from pipeline.domain.decision_records import DecisionRecord
 from pipeline.domain.refusals import Refusal
 from pipeline.explain.audit_trail_files import AuditFiles
@@ -14,7 +14,6 @@ from pipeline.explain.life_store import read_life
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.postgres import Connection, DatabaseRefused, DatabaseUnavailable, connect
 from pipeline.io.settings import Settings
-from pipeline.rollback.reversal import released_id
 from pipeline.terminal.failures import Failure, without_password
 
 
@@ -39,16 +38,10 @@ def not_shown(settings: Settings, why: str) -> NotShown:
 
 
 def life_of(
-    connection: Connection, settings: Settings, wire: WireFormat, transaction_id: str, *, with_topic: bool
+    connection: Connection, settings: Settings, wire: WireFormat, decision: Decision, *, with_topic: bool
 ) -> Life:
     """`with_topic`: signed heads may be looked for on theirs. Raises DatabaseUnavailable, DatabaseRefused."""
-    origin = origin_id(transaction_id)
-    rows = read_life(
-        connection,
-        decision_id(transaction_id),
-        decision_id(released_id(transaction_id)),
-        None if origin is None else decision_id(origin),
-    )
+    rows = read_life(connection, decision)
     outside = AuditFiles(settings, wire, with_topic=with_topic)
     audited = (
         outside.audited(row, batch, content_of(wire, row))
@@ -68,12 +61,3 @@ def content_of(wire: WireFormat, row: AuditRow) -> DecisionRecord:
 def unreadable(row: AuditRow, refusal: Refusal) -> Failure:
     what = f"The audit log's record {row.partition}:{row.offset} can't be read: {refusal.detail}."
     return Failure(what, "`fraud audit export` and `fraud audit verify` say whether it was altered.")
-
-
-def origin_id(transaction_id: str) -> str | None:
-    """The id that the payment had before a reversal gave it back under this one; None where it says nothing of that."""
-    name, found, number = transaction_id.rpartition(":r")
-    if not (found and number.isdecimal() and name):
-        return None
-    before = name if int(number) == 1 else f"{name}:r{int(number) - 1}"
-    return before if released_id(before) == transaction_id else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pipeline.decide.phrases import percent_of_bp
-from pipeline.domain.features import NONE
+from pipeline.domain.features import NONE, UNKNOWN
 from pipeline.domain.money import amount_text
 from pipeline.domain.times import utc_text
 from pipeline.explain.explanation import Explanation
@@ -39,13 +39,20 @@ def decision_rows(explained: Explanation) -> Iterator[tuple[str, str]]:
 def reason_rows(explained: Explanation) -> Iterator[tuple[str, str]]:
     for number, reason in enumerate(explained.decision.reasons, 1):
         yield f"{number}.", reason.text
-        compared = f"observed {reason.observed:,}"
+        compared = f"observed {value_words(reason.observed)}"
         if reason.limit is not None:
             name = "limit" if reason.contribution_micro is None else "typical"
-            compared += f", {name} {reason.limit:,}, difference {reason.excess:+,}"
+            compared += f", {name} {reason.limit:,}"
+        if reason.excess is not None:
+            compared += f", difference {reason.excess:+,}"
         if reason.contribution_micro is not None:
             compared += f", {log_odds(reason.contribution_micro)} log-odds"
         yield "", f"{reason.code}: {compared}"
+
+
+def value_words(value: int) -> str:
+    """A feature's value: a number, "none" where there is nothing to have one, "unknown" where it can't be had."""
+    return {NONE: "none", UNKNOWN: "unknown"}.get(value, f"{value:,}")
 
 
 def position_words(audited: Audited) -> str:

@@ -36,6 +36,7 @@ NEEDS: Final[Mapping[str, frozenset[Need]]] = MappingProxyType(
         "executor": frozenset({Need.KAFKA, Need.DATABASE}),
         "review": frozenset({Need.KAFKA, Need.DATABASE}),
         "rollback": frozenset({Need.KAFKA, Need.DATABASE}),
+        "redrive": frozenset({Need.KAFKA, Need.REDIS, Need.DATABASE}),
         "reconcile": frozenset({Need.KAFKA, Need.DATABASE}),
         "desk": frozenset({Need.DATABASE}),
         "bookkeeper": frozenset({Need.DATABASE}),
@@ -55,6 +56,7 @@ DATABASE_ROLES: Final[Mapping[str, str]] = MappingProxyType(
         "executor": "fraud_executor",
         "review": "fraud_review",
         "rollback": "fraud_rollback",
+        "redrive": "fraud_rollback",
         "reconcile": "fraud_reconcile",
         "desk": "fraud_review",
         "bookkeeper": "fraud_executor",
@@ -99,10 +101,12 @@ def _kafka(settings: Settings) -> Iterator[str]:
 
 def _redis(settings: Settings) -> Iterator[str]:
     parts = urlsplit(settings.redis_url)
-    if parts.scheme != "rediss":
+    if parts.scheme.partition("+")[0] != "rediss":
         yield "Redis is spoken to without TLS: write the secret redis_url as rediss://USER:PASSWORD@HOST:PORT/0"
     if not parts.password:
         yield "Redis gets no password: write the secret redis_url as rediss://USER:PASSWORD@HOST:PORT/0"
+    if parts.scheme.endswith("+sentinel") and not parse_qs(parts.query).get("sentinel_password"):
+        yield "The Sentinels get no password: add ?sentinel_password=... to the secret redis_url"
     if parse_qs(parts.query).get("ssl_cert_reqs", ["required"]) != ["required"]:
         yield "Redis's certificate is not verified: take ssl_cert_reqs out of the secret redis_url"
     if parse_qs(parts.query).get("ssl_check_hostname", ["true"])[0].lower() not in ("true", "yes", "1"):

@@ -15,6 +15,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from pipeline.io.avro.wire import Framing
+from pipeline.io.partitioner import Partitioner
 from pipeline.io.secret_settings import PlainSecrets, StoredSecrets
 
 ENV_FILE: Final = "FRAUD_ENV_FILE"
@@ -31,6 +32,18 @@ class Profile(StrEnum):
     DEVELOPMENT = "development"
     PRODUCTION = "production"
     """The profile that refuses to start without passwords, TLS and keys, or with secrets in the environment."""
+
+
+class Outcomes(StrEnum):
+    """The topic that says what became of payments, for the decision worker."""
+
+    EXECUTIONS = "executions"
+    DECISIONS = "decisions"
+    """For a deployment whose payments another system than our executor carries out, as they were decided."""
+
+    @property
+    def topic(self) -> str:
+        return f"{self.value}.v1"
 
 
 class Settings(BaseSettings):
@@ -71,10 +84,18 @@ class Settings(BaseSettings):
     second, but on a slow machine they wait for each other longer than the breaker's limit of latency."""
     session_timeout_ms: Annotated[int, Field(ge=1000, le=300_000)] = 6000
     transaction_timeout_ms: Annotated[int, Field(ge=1000, le=300_000)] = 5000
+    state_backup_alert_minutes: Annotated[int, Field(ge=0, le=10_080)] = 60
+    """Age from which the latest copy of the state raises an alert: what `fraud state backup` took, or what Redis saved
+    itself. 0 for never, where somebody else watches the backups of a managed service."""
     state_patience_s: Annotated[float, Field(gt=0, le=3600)] = 60.0
     """Time that a worker holds a batch while Redis can't be reached, before it gives up its partitions and exits."""
+    outcomes: Outcomes = Outcomes.EXECUTIONS
+    """The topic from which a worker learns which payments were made. It has as many partitions as transactions.v1."""
     kafka_options: Annotated[dict[str, str], Field(repr=False)] = {}
     """Options for librdkafka, passed on as they are: SASL, TLS and the like."""
+    partitioner: Partitioner = Partitioner.CRC32
+    """Partitioner of whoever publishes payments, and of every producer of ours. A payment on another partition than
+    its account belongs to is refused."""
 
     policy_path: Path = _ROOT / "pipeline" / "decide" / "policies" / "default.toml"
     policy_archive: Path = _ROOT / "pipeline" / "decide" / "policies"

@@ -80,7 +80,8 @@ def advice(published: Published) -> str | None:
         return None
     return (
         f"Its payments are older than the {KEPT_DAYS} days that transactions.v1 is kept for, and their records are "
-        "stamped with that time: a real broker will delete them in minutes. With --now they are stamped with the clock."
+        "stamped with that time: publish them to topics that `fraud topics create --history` made. On others the "
+        "broker stamps them by its own clock, and they are decided as payments that come very late."
     )
 
 

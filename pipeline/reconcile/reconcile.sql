@@ -31,7 +31,7 @@ WHERE topic_partition = %(partition)s AND topic_offset >= %(first)s AND topic_of
 -- name: executions
 -- What became of the audited decisions of a stretch of the decisions topic.
 SELECT decided.topic_offset, decided.decision, executed.execution_id IS NOT NULL, executed.state,
-    EXISTS (SELECT FROM ledger.cause WHERE cause.execution_id = decided.execution_id)
+    EXISTS (SELECT FROM ledger.cause WHERE cause.execution_id IN (decided.execution_id, decided.decision_id))
 FROM audit.ai_decision_log AS decided
 LEFT JOIN ledger.execution_state AS executed ON executed.execution_id = decided.execution_id
 WHERE decided.topic_partition = %(partition)s AND decided.topic_offset >= %(first)s AND decided.topic_offset < %(end)s;

@@ -114,7 +114,7 @@ def _connect(settings: Settings) -> Connection:
 def _reconciler(settings: Settings, wire: WireFormat, *, is_stored: bool) -> Iterator[Reconciler]:
     names = ("transactions.v1", "decisions.v1", "transactions.dead.v1")
     topics = Topics(*map(settings.topic, names))
-    appender = Appender(settings.bootstrap_servers, GROUP, settings.kafka_options)
+    appender = Appender.of(settings, GROUP)
     with LogReader(settings.bootstrap_servers, GROUP, settings.kafka_options) as log_reader:
         looking = Looking(wire, log_reader, topics, CONSUMER if is_stored else _ONCE)
         findings = Findings(AlertPublisher(appender.append, wire, settings.topic("alerts.v1")))

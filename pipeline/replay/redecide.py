@@ -6,6 +6,9 @@ its exchange rates, sanctions and limits hold. What was counted (windows, paymen
 The breaker's word is the recorded one by default: what the fallback answered because the model was out of the loop, the
 fallback answers again, so the difference is the version's and nothing else's. Basis.CLOSED asks what would have been
 had the model never been taken out. Either way hard guardrails come first and soft ones escalate, as in any decision.
+
+A model that failed on a payment is recorded to have, and stays silent where the same model decides again as recorded;
+another one is asked. Where something was UNKNOWN it still is, and no model is asked.
 """
 
 from __future__ import annotations
@@ -75,7 +78,7 @@ def redecide(decisions: Sequence[Decision], good: Good, regime_of: RegimeOf) -> 
             raise RegimeMissing(in_force.why)
         for begin in range(0, len(group), ROWS_MAX):
             part = group[begin : begin + ROWS_MAX]
-            answers.update(zip(part, _decided([decisions[place] for place in part], in_force, good.basis), strict=True))
+            answers.update(zip(part, _decided([decisions[place] for place in part], in_force, good), strict=True))
     return [answers[place] for place in range(len(decisions))]
 
 
@@ -87,10 +90,12 @@ def mode_of(decision: Decision, basis: Basis) -> Mode:
     return Mode(state, decision.breaker_scope, state is BreakerState.CLOSED or decision.route is Route.MODEL)
 
 
-def _decided(decisions: Sequence[Decision], in_force: Regime, basis: Basis) -> Iterator[Redecided]:
+def _decided(decisions: Sequence[Decision], in_force: Regime, good: Good) -> Iterator[Redecided]:
     features = np.array([decision.snapshot.features for decision in decisions], dtype=np.int64)
-    modes = [mode_of(decision, basis) for decision in decisions]
-    for verdict in decide(recomputed(decisions, features, in_force), modes, in_force):
+    modes = [mode_of(decision, good.basis) for decision in decisions]
+    is_same_model = good.model is None and good.basis is Basis.RECORDED
+    failed = [row for row, decision in enumerate(decisions) if is_same_model and decision.has_model_failed]
+    for verdict in decide(recomputed(decisions, features, in_force), modes, in_force, failed=failed):
         yield Redecided(verdict.outcome, verdict.summary)
 
 

@@ -1,9 +1,10 @@
 """Decide again, from what a stored decision holds, and compare the bytes (I3).
 
-The snapshot, the archived policy and model, and the recorded breaker mode give the verdict; the recorded wall clock and
-agent complete the record. Also recomputed: every feature that follows from the payment and the policy, and every
-feature that follows from other features, so that those can't be altered even together with their hash. Window counts
-came from state that is gone: that these are as they were written is what the audit log's chain shows, not this.
+The snapshot, the archived policy and model, the recorded breaker mode and whether the model failed give the verdict;
+the recorded wall clock and agent complete the record. Also recomputed: every feature that follows from the payment and
+the policy, and every feature that follows from other features, so that those can't be altered even together with their
+hash. Window counts came from state that is gone, and so did the model's failure: that these are as they were written is
+what the audit log's chain shows, not this.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from pipeline.decide.decision_encoder import DecisionEncoder, encode_longs, with
 from pipeline.decide.event_features import EventRows
 from pipeline.decide.verdict import Mode, Regime, decide
 from pipeline.domain.decision import BreakerState, Decision, Route, StoredDecision
-from pipeline.domain.features import EVENT, FEATURES, STATE_SLICE, Matrix, feature_matrix
+from pipeline.domain.features import EVENT, FEATURES, STATE_SLICE, UNKNOWN, Matrix, feature_matrix
 from pipeline.domain.payment import Decoded
+from pipeline.domain.payment_digest import payment_digest
 from pipeline.domain.refusals import refusal_of
 from pipeline.io.avro.wire import WireFormat
 from pipeline.replay.regimes import Missing, RegimeKey, RegimeOf
@@ -105,11 +107,15 @@ def _unequal(row: Matrix, again: Matrix) -> list[str]:
 
 
 def _is_route_allowed(decision: Decision, in_force: Regime) -> bool:
-    """The model answers while the breaker is CLOSED, never while it is OPEN or UNKNOWN, and some of HALF_OPEN (I4)."""
+    """The model answers while the breaker is CLOSED, never while it is OPEN or UNKNOWN, and some of HALF_OPEN (I4).
+
+    It never answers where something is UNKNOWN, or where the decision says that it failed.
+    """
     state, route = decision.breaker_state, decision.route
-    if route is Route.GUARDRAIL or state is BreakerState.HALF_OPEN:
+    is_silent = UNKNOWN in decision.snapshot.features or decision.has_model_failed
+    if route is Route.GUARDRAIL or (state is BreakerState.HALF_OPEN and not is_silent):
         return True
-    is_model_due = state is BreakerState.CLOSED and in_force.model is not None
+    is_model_due = state is BreakerState.CLOSED and in_force.model is not None and not is_silent
     return is_model_due == (route is Route.MODEL)
 
 
@@ -128,11 +134,16 @@ def recomputed(decisions: Sequence[Decision], features: Matrix, in_force: Regime
 def _decided_again(stored: Sequence[StoredDecision], features: Matrix, in_force: Regime, agent_id: str) -> list[bytes]:
     encoder = DecisionEncoder(WireFormat().header("decision.v1"), in_force, agent_id)
     decisions = [each.decision for each in stored]
-    verdicts = decide(features, [mode_of(decision) for decision in decisions], in_force)
+    failed = [row for row, decision in enumerate(decisions) if decision.has_model_failed]
+    verdicts = decide(features, [mode_of(decision) for decision in decisions], in_force, failed=failed)
     positions = np.array([decision.snapshot.outcomes_position for decision in decisions], dtype=np.int64)
     observed = with_position(features, positions)
     payments = [
-        Decoded(each.decision.snapshot.transaction, each.snapshot[: len(each.snapshot) - len(row)])
+        Decoded(
+            each.decision.snapshot.transaction,
+            each.snapshot[: len(each.snapshot) - len(row)],
+            payment_digest(each.decision.snapshot.transaction),
+        )
         for each, row in zip(stored, encode_longs(observed), strict=True)
     ]
     sources = [decision.source for decision in decisions]

@@ -121,7 +121,7 @@ def cases_by_review(connection: Connection, review_ids: Iterable[str]) -> dict[s
 
 
 def cases_by_name(connection: Connection, wanted: str) -> list[CaseFile]:
-    """Every round of a decision, found by its id or its transaction's, oldest first."""
+    """Every round of a decision, or of every decision about a transaction, found by the id of either; oldest first."""
     return _files(connection, connection.execute(_SQL["cases_by_name"], {"wanted": wanted}).fetchall())
 
 

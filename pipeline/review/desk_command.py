@@ -14,7 +14,7 @@ from pipeline.io.clock import now_ms
 from pipeline.io.settings import Settings
 from pipeline.review.case_store import CaseFile
 from pipeline.review.cases import CaseEvent, JudgedOutcome, Judgement, Kind, ReviewRefusal, ReviewRules, needs_second
-from pipeline.review.desk_store import Acted, NoSuchCase, ReviewDesk
+from pipeline.review.desk_store import Acted, NoSuchCase, ReviewDesk, SeveralDecisions
 from pipeline.terminal.connection import connected
 from pipeline.terminal.failures import FAILED_CHECK, Failure
 from pipeline.terminal.output import OUTCOME_COLOUR, Output, coloured
@@ -112,6 +112,9 @@ def _found(wanted: str) -> Iterator[None]:
     except NoSuchCase as error:
         fix = "`fraud review list` shows what is open; a fresh escalation appears within a second."
         raise Failure(f"There is no case of {wanted}.", fix) from error
+    except SeveralDecisions as error:
+        what = f"Several decisions are about a transaction with the id {wanted}: {', '.join(error.decision_ids)}."
+        raise Failure(what, f"`fraud review show {wanted}` shows their cases. Give the id of the decision.") from error
 
 
 def _acted(settings: Settings, wanted: str, act: Callable[[ReviewDesk], Acted | ReviewRefusal]) -> Acted:

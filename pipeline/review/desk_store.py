@@ -7,7 +7,7 @@ the grants say.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from pipeline.io.postgres import Connection, failures_named
@@ -23,6 +23,14 @@ class NoSuchCase(Exception):
     """No decision or transaction with this id was ever escalated, as far as the review service has read."""
 
 
+class SeveralDecisions(Exception):
+    """Several decisions are about a transaction with this id; an act is on one of them."""
+
+    def __init__(self, decision_ids: Sequence[str]) -> None:
+        super().__init__(f"{len(decision_ids)} decisions")
+        self.decision_ids = decision_ids
+
+
 class Acted(NamedTuple):
     """The case after the act."""
 
@@ -34,7 +42,8 @@ Act = Callable[[CaseFile, Person, int], CaseEvent | ReviewRefusal]
 
 
 class ReviewDesk:
-    """Raises DatabaseUnavailable and DatabaseRefused; NoSuchCase where an id leads to no case."""
+    """Raises DatabaseUnavailable and DatabaseRefused; NoSuchCase where an id leads to no case, and SeveralDecisions
+    where an act is asked for on the id of several payments."""
 
     def __init__(self, connection: Connection, rules: ReviewRules, clock_ms: Callable[[], int]) -> None:
         self._connection, self._rules, self._clock_ms = connection, rules, clock_ms
@@ -45,7 +54,7 @@ class ReviewDesk:
             return cases_to_act_on(self._connection, min(limit, LISTED_MAX))
 
     def rounds(self, wanted: str) -> list[CaseFile]:
-        """All cases of a decision, oldest first; `wanted` is its id or its transaction's."""
+        """All cases of a decision, or of all about a transaction, oldest first; `wanted` is the id of either."""
         with failures_named(), self._connection.transaction():
             return self._rounds(wanted)
 
@@ -70,7 +79,9 @@ class ReviewDesk:
                 return ReviewRefusal.ACTED_MEANWHILE
 
     def _locked_act(self, wanted: str, name: str, act: Act) -> Acted | ReviewRefusal:
-        decision_id = self._rounds(wanted)[-1].case.decision_id
+        decision_id, *others = dict.fromkeys(file.case.decision_id for file in self._rounds(wanted))
+        if others:
+            raise SeveralDecisions([decision_id, *others])
         lock_cases(self._connection, [decision_id])
         file = self._rounds(decision_id)[-1]
         event = act(file, read_person(self._connection, name), self._clock_ms())

@@ -63,11 +63,12 @@ SELECT
 FROM review.review_case WHERE review_id = ANY(%s::uuid[]);
 
 -- name: cases_by_name
--- Every round of the decision or of the transaction with this id, oldest first.
+-- Every round of the decision, or of every decision about a transaction, with this id; oldest first.
 SELECT
     decision_id::text, round, transaction_id, account_id, currency, amount_minor, amount_gbp_minor,
     (extract(epoch FROM opened_at) * 1000)::bigint, (extract(epoch FROM expires_at) * 1000)::bigint, summary
-FROM review.review_case WHERE decision_id::text = %(wanted)s OR transaction_id = %(wanted)s ORDER BY round;
+FROM review.review_case WHERE decision_id::text = %(wanted)s OR transaction_id = %(wanted)s
+ORDER BY opened_at, decision_id, round;
 
 -- name: events_of
 -- What happened to these cases, in order.

@@ -201,7 +201,7 @@ class ReviewService:
 
     def _escalated(self, read: _Read[Decision]) -> Opening:
         decision = read.record
-        payment, features = decision.snapshot
+        payment, features, _ = decision.snapshot
         worth = Worth(payment.currency, payment.amount_minor, features[COLUMN["amount_gbp_minor"]])
         case = self._case(decision, 1, worth, read.timestamp_ms)
         return Opening(case, case.decision_id, decision.summary, read.place)

@@ -51,7 +51,7 @@ def run_review(settings: Settings, wire: WireFormat) -> NoReturn:
         positions=lambda partitions: positions.read(held.connection(), partitions),
         options=settings.kafka_options,
     )
-    appender = Appender(settings.bootstrap_servers, f"{GROUP}-{settings.worker_slot}", settings.kafka_options)
+    appender = Appender.of(settings, f"{GROUP}-{settings.worker_slot}")
     expiry_ms = settings.review_expiry_hours * HOUR_MS
     service = ReviewService(source, appender, wire, ReviewTopics(topic), expiry_ms, now_ms)
     run_service(Reviewing(service, source, held), settings, Terms("review", settings.review_port, "FRAUD_REVIEW_PORT"))

@@ -229,7 +229,7 @@ class Applier:
         if line.disposition is Disposition.RELEASE:
             decoded = self._wire.decode_transaction(bytes.fromhex(line.payment_hex))
             assert isinstance(decoded, Decoded), "the plan's hash covers the payment"
-            payment = released_payment(decoded.transaction, approval)
+            payment = released_payment(decoded.transaction, line.decision_id, approval)
             outgoing.append(Outgoing(self._topics.transactions, key, self._wire.encode_transaction(payment)))
         return outgoing
 

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from models.artefact.files import ModelRefused, load_version
+from pipeline.audit.lookup_store import candidates_of
 from pipeline.decide.policy import PolicyRefused, parse_policy
-from pipeline.decide.verdict import decision_id
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.clock import now_ms
 from pipeline.io.kafka.appender import TransactionalAppender
@@ -36,6 +36,7 @@ from pipeline.rollback.plan_store import StoredPlan, is_plan_id, read_plan, read
 from pipeline.rollback.planning_service import Criteria, Planner, PlanRefused, Request
 from pipeline.rollback.reversal import ApplyRefusal
 from pipeline.terminal.connection import connected
+from pipeline.terminal.decision_choice import the_one
 from pipeline.terminal.failures import FAILED_CHECK, Failure
 from pipeline.terminal.output import Advance
 
@@ -66,10 +67,11 @@ class Asked(NamedTuple):
 def make_plan(settings: Settings, wire: WireFormat, asked: Asked, advance: Advance) -> StoredPlan:
     """The new plan. Failure says what is missing."""
     good, folder = _good(settings, asked)
-    request = Request(_criteria(asked), _criteria_text(asked), good, asked.reason, asked.by)
     archive = RegimeArchive(folder, settings.model_registry)
     topic, lifetime_ms = settings.topic("decisions.v1"), settings.rollback_plan_hours * HOUR_MS
     with connected(settings) as connection:
+        criteria = _criteria(connection, asked)
+        request = Request(criteria, _criteria_text(asked), good, asked.reason, asked.by)
         planner = Planner(connection, wire, archive.regime_of, topic, lifetime_ms)
         try:
             return planner.plan(request, str(uuid4()), now_ms(), advance)
@@ -126,7 +128,7 @@ def _applier(settings: Settings, wire: WireFormat, connection: Connection, log: 
     )
 
     def appender(transactional_id: str) -> TransactionalAppender:
-        return TransactionalAppender(settings.bootstrap_servers, transactional_id, settings.kafka_options)
+        return TransactionalAppender.of(settings, transactional_id)
 
     return Applier(connection, appender, wire, topics, decisions, now_ms)
 
@@ -184,7 +186,7 @@ def _policy(path: Path) -> Version:
     return Version(policy.version, policy.sha256)
 
 
-def _criteria(asked: Asked) -> Criteria:
+def _criteria(connection: Connection, asked: Asked) -> Criteria:
     return Criteria(
         asked.model,
         asked.policy,
@@ -194,7 +196,7 @@ def _criteria(asked: Asked) -> Criteria:
         asked.rule,
         asked.route,
         asked.outcome,
-        None if asked.ids_file is None else _ids(asked.ids_file),
+        None if asked.ids_file is None else _ids(connection, asked.ids_file),
     )
 
 
@@ -223,8 +225,9 @@ def _segment(text: str | None) -> tuple[str, str] | None:
     return name, value
 
 
-def _ids(path: Path) -> tuple[str, ...]:
-    """The ids of decisions, from a file with an id of a decision or of a transaction on each line."""
+def _ids(connection: Connection, path: Path) -> tuple[str, ...]:
+    """The ids of decisions, from a file with an id of a decision or of a transaction on each line. What the audit log
+    doesn't know names no decision. Failure where a transaction's id names several."""
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
@@ -232,14 +235,8 @@ def _ids(path: Path) -> tuple[str, ...]:
     wanted = [line for line in lines if line]
     if not 1 <= len(wanted) <= IDS_MAX:
         raise Failure(f"The list {path} has {len(wanted):,} ids.", f"Give one with 1 to {IDS_MAX:,}.")
-    return tuple(dict.fromkeys(line.lower() if _is_uuid(line) else decision_id(line) for line in wanted))
-
-
-def _is_uuid(text: str) -> bool:
-    try:
-        return str(UUID(text)) == text.lower()
-    except ValueError:
-        return False
+    found = (the_one(line, None, carrying) for line, carrying in candidates_of(connection, wanted).items())
+    return tuple(dict.fromkeys(name for name in found if name is not None))
 
 
 def _ms(at: datetime | None) -> int | None:

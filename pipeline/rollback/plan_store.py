@@ -231,8 +231,8 @@ def logged_reversals(connection: Connection, plan_id: str) -> tuple[int, int]:
     return records, distinct
 
 
-def decided_anew(connection: Connection, decision_ids: Sequence[str]) -> dict[str, int]:
-    return dict(connection.execute(_SQL["decided_anew"], [list(decision_ids)]).fetchall())
+def decided_anew(connection: Connection, transaction_ids: Sequence[str]) -> dict[str, int]:
+    return dict(connection.execute(_SQL["decided_anew"], [list(transaction_ids)]).fetchall())
 
 
 def ledger_sums(connection: Connection) -> dict[str, int]:

@@ -141,7 +141,7 @@ class Planner:
         for each, decision, again in zip(chunk, decisions, redecided, strict=True):
             before, is_reviewed = held_now[each.decision_id]
             what = disposition(before, again.outcome, is_reviewed=is_reviewed)
-            (payment, features), is_held = decision.snapshot, each.execution_id in held
+            (payment, features, _), is_held = decision.snapshot, each.execution_id in held
             released = self._wire.encode_transaction(payment).hex() if what is Disposition.RELEASE else ""
             lines.append(
                 PlanLine(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from pipeline.decide.verdict import decision_id
 from pipeline.io.postgres import Connection
 from pipeline.rollback.plan_store import (
     Progress,
@@ -58,7 +57,7 @@ def read_report(connection: Connection, plan: StoredPlan) -> Report:
     """Within the caller's transaction."""
     plan_id = plan.header.plan_id
     lines = list(read_lines(connection, plan_id))
-    released = [line.transaction_id for line in lines if line.disposition is Disposition.RELEASE]
+    released = [line for line in lines if line.disposition is Disposition.RELEASE]
     logged, distinct = logged_reversals(connection, plan_id)
     return Report(
         plan,
@@ -68,7 +67,7 @@ def read_report(connection: Connection, plan: StoredPlan) -> Report:
         settled(connection, plan_id),
         logged,
         distinct,
-        decided_anew(connection, [decision_id(released_id(name)) for name in released]),
+        decided_anew(connection, [released_id(line.transaction_id, line.decision_id) for line in released]),
         ledger_sums(connection),
         lines,
     )

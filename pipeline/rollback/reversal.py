@@ -27,9 +27,9 @@ from pipeline.people.roles import Person, Role
 
 TRANSACTION_ID_CHARACTERS_MAX: Final = 64
 EVENT_TIME_KEPT_MS: Final = 6 * 86_400_000
-"""The worker remembers ids for 7 days of event time and refuses what is older; a day to spare for backlog."""
+"""A payment is late from 7 days on, and decided strictly for that; a day to spare for backlog."""
 _NAMESPACE_RELEASED: Final = UUID("c7a1e0d4-63b9-5b1f-9e28-4d05f8a6b372")
-_ROUND: Final = re.compile(r"(.*):r([1-9][0-9]{0,5})", re.ASCII)
+_ROUND: Final = re.compile(r"(.*):r([1-9][0-9]{0,5})-([0-9a-f]{8})", re.ASCII)
 
 
 class Disposition(StrEnum):
@@ -184,15 +184,36 @@ def _reason(header: PlanHeader, line: PlanLine) -> str:
     return f"{header.reason.rstrip('.')}. Under {regime}: {line.why}"
 
 
-def released_payment(payment: Transaction, approval: Approval) -> Transaction:
-    """The payment as a new transaction. What is too old to be told from a duplicate is asked for as of the approval."""
+def released_payment(payment: Transaction, decision_id: str, approval: Approval) -> Transaction:
+    """The payment as a new transaction. What would be late is asked for as of the approval."""
     age_ms = approval.approved_at_ms - payment.event_time_ms
     event_time_ms = payment.event_time_ms if age_ms < EVENT_TIME_KEPT_MS else approval.approved_at_ms
-    return payment._replace(transaction_id=released_id(payment.transaction_id), event_time_ms=event_time_ms)
+    name = released_id(payment.transaction_id, decision_id)
+    return payment._replace(transaction_id=name, event_time_ms=event_time_ms)
 
 
-def released_id(transaction_id: str) -> str:
-    """`T:r1`, then `T:r2`; where that is too long, the UUID that follows from it."""
+class OriginIds(NamedTuple):
+    """The range that the id of a decision lies in."""
+
+    first: str
+    last: str
+
+
+def released_id(transaction_id: str, decision_id: str) -> str:
+    """`T:r1-` and the first 8 digits of the decision's id, since several payments may have the id T; then `T:r2-` and
+    so on. Where that is too long, the UUID that follows from it."""
     found = _ROUND.fullmatch(transaction_id)
-    name = f"{transaction_id}:r1" if found is None else f"{found[1]}:r{int(found[2]) + 1}"
-    return name if len(name) <= TRANSACTION_ID_CHARACTERS_MAX else str(uuid5(_NAMESPACE_RELEASED, name))
+    begun = f"{transaction_id}:r1" if found is None else f"{found[1]}:r{int(found[2]) + 1}"
+    name = f"{begun}-{decision_id[:8]}"
+    if len(name) <= TRANSACTION_ID_CHARACTERS_MAX:
+        return name
+    return str(uuid5(_NAMESPACE_RELEASED, f"{begun}-{decision_id}"))
+
+
+def origin_ids(transaction_id: str) -> OriginIds | None:
+    """The ids that the decision may have whose reversal gave the payment back under this id; None where it says
+    nothing of that."""
+    found = _ROUND.fullmatch(transaction_id)
+    if found is None:
+        return None
+    return OriginIds(f"{found[3]}-0000-0000-0000-000000000000", f"{found[3]}-ffff-ffff-ffff-ffffffffffff")

@@ -153,7 +153,8 @@ SELECT count(*), count(DISTINCT reversal_id) FROM audit.reversal_log WHERE plan_
 
 -- name: decided_anew
 -- What became of payments under these new ids.
-SELECT decision, count(*) FROM audit.ai_decision_log WHERE decision_id = ANY(%s::uuid[]) GROUP BY decision ORDER BY 1;
+SELECT decision, count(DISTINCT transaction_id) FROM audit.ai_decision_log
+WHERE transaction_id = ANY(%s::text[]) GROUP BY decision ORDER BY 1;
 
 -- name: ledger_sums
 -- The sum over all entries of each currency: zero (I6).

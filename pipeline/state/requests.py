@@ -18,7 +18,10 @@ from numpy.typing import NDArray
 
 from pipeline.domain.context import Label
 from pipeline.domain.features import ACCOUNT_STATE, NONE, SHARED_STATE, STATE
-from pipeline.state.state_event import StateEvent
+from pipeline.domain.outcome import PaymentOutcome
+from pipeline.state.coverage import Coverage, enter_unknown
+from pipeline.state.outcomes import Effect, effect_of
+from pipeline.state.state_event import StateEvent, claim_name
 from pipeline.state.windows import DEVICE, IP_ADDRESS, LAYOUT, Freshness, PartitionEvents, PartitionObservation
 
 CHUNK_EVENTS: Final = 256
@@ -27,20 +30,26 @@ HASHES_CACHED: Final = 131_072
 """Most hashes of party ids that are cached, because the ids come again; 131,072 hashes are about 20 MB."""
 ID_HASH_BYTES: Final = 9
 """Length of a transaction id's hash. Among 10^8 ids an unseen one is taken for seen once in 4·10^13 times."""
-ACCOUNT_ROW_LENGTH: Final = 1 + len(ACCOUNT_STATE) - 4
-"""Numbers in a row of account state: the offset and the features."""
-SHARED_ROW_LENGTH: Final = 1 + len(SHARED_STATE)
+ACCOUNT_ROW_LENGTH: Final = 1 + len(ACCOUNT_STATE) + 1
+"""Numbers in a row of account state: the offset, the features, and the position of the outcomes."""
+SHARED_ROW_LENGTH: Final = 2 + len(SHARED_STATE)
 """Numbers in a row of shared state: the offset, the features, and the declared month."""
+OUTCOMES_MAX: Final = 256
+"""Most outcomes in one call. Each asks Redis up to three times, so that a call takes about a millisecond."""
 _MONTH: Final = ACCOUNT_STATE.index("account_normal_month_minor")
 _BENEFICIARY, _DECLARED_MONTH = "b", "m"
 _FACT_KINDS: Final = {IP_ADDRESS: "i", DEVICE: "d"}
 
 _CLAIMS: Final = Struct(">HHIHIB")
-_CLAIM: Final = Struct(">H9s4sBIHHI")
-_WINDOWS: Final = Struct(">HIHIHIBB")
+_CLAIM: Final = Struct(">H9s16sBIHHI")
+_WINDOWS: Final = Struct(">HIHIHIBBHI")
+_SINCE: Final = Struct("<qq")
 _PAYMENT: Final = Struct(">HHIHBIBI5s")
 _SHARED: Final = Struct(">HIHHHHHBI6s4s")
 _COUNT: Final = Struct(">H")
+_RANGE: Final = Struct(">HIHIBHIII")
+_OUTCOME: Final = Struct(">HBBIBIHI5s6s")
+_OFFSET_BYTES: Final = 6
 
 
 class Chunk(NamedTuple):
@@ -50,12 +59,37 @@ class Chunk(NamedTuple):
     committed: int
     events: Sequence[StateEvent]
     place: int  # index of its first event in the partition's share of the batch
-    id_hashes: Sequence[bytes]  # ID_HASH_BYTES each
+    id_hashes: Sequence[bytes]  # of the transaction ids, ID_HASH_BYTES each
+
+
+class Start(NamedTuple):
+    """How a tag that doesn't reach a batch's start may go on."""
+
+    initial: bool = False  # from that start, where nothing older can be had
+    since_ms: int = 0  # the log time of the oldest record that could be had
+    is_passing: bool = False  # over payments that count for nothing any more
+
+
+class OutcomeRange(NamedTuple):
+    """Outcomes of the offsets `first` to `last` of their log."""
+
+    first: int
+    last: int  # exclusive
+    outcomes: Sequence[PaymentOutcome]
+    start: Start
 
 
 class Request(NamedTuple):
     keys: list[str]
     body: bytes
+
+
+class Claim(NamedTuple):
+    """A payment's hold on its id: the field `id_hash` of the hash `bucket` has the value `held`."""
+
+    bucket: str
+    id_hash: bytes
+    held: bytes
 
 
 class Keys:
@@ -67,11 +101,41 @@ class Keys:
     def shard(self, name: str) -> int:
         return crc32(name.encode()) % self.shards if self.shards > 1 else 0
 
-    def ready(self) -> str:
-        return f"{self._prefix}:{{s0}}ready"
+    def ready(self, shard: int = 0) -> str:
+        """Return the key that is there once everything under a shard's tag was built; it goes where that goes."""
+        return f"{self._prefix}:{{s{shard}}}ready"
+
+    def account_ready(self, partition: int) -> str:
+        return f"{self._prefix}:{{p{partition}}}ready"
+
+    def backup(self) -> str:
+        """Return the key of the time, in ms, of the last backup that ended well."""
+        return f"{self._prefix}:{{s0}}backup"
+
+    def is_mark(self, key: str) -> bool:
+        """Return whether a key says that something is whole, so that it may only stand beside what it speaks of."""
+        name = key.rpartition("}")[2]
+        return name in ("ready", "progress", "claims", "outcomes") or name.startswith("progress:")
+
+    def everything(self) -> str:
+        """Return the pattern of all keys of this layout."""
+        return f"{self._prefix}:*"
+
+    def lease(self, partition: int) -> str:
+        return f"{self._prefix}:{{p{partition}}}rebuilder"
+
+    def partitions(self) -> str:
+        return f"{self._prefix}:{{s0}}partitions"
 
     def account_progress(self, partition: int) -> str:
         return f"{self._prefix}:{{p{partition}}}progress"
+
+    def outcomes(self, partition: int) -> str:
+        return f"{self._prefix}:{{p{partition}}}outcomes"
+
+    def account_outcomes(self, partition: int) -> str:
+        """Return the prefix of the outcomes of the partition's accounts; an account's id completes it."""
+        return f"{self._prefix}:{{p{partition}}}o:"
 
     def claim_progress(self, shard: int) -> str:
         return f"{self._prefix}:{{s{shard}}}claims"
@@ -96,6 +160,9 @@ class Keys:
     def fact(self, kind: str, entity: str) -> str:
         return self.shared(self.shard(entity), _FACT_KINDS[kind]) + entity
 
+    def refusal_told(self, topic: str, partition: int) -> str:
+        return f"{self._prefix}:{{s0}}refused:{topic}:{partition}"
+
     def declared_month(self, account_id: str) -> str:
         return self.shared(self.shard(account_id), _DECLARED_MONTH) + account_id
 
@@ -111,7 +178,7 @@ def chunks(share: PartitionEvents) -> Iterator[Chunk]:
         past = place + CHUNK_EVENTS
         last = events[past].offset if past < len(events) else share.end_offset
         chunk = events[place:past]
-        hashes = [blake2b(event.transaction_id.encode(), digest_size=ID_HASH_BYTES).digest() for event in chunk]
+        hashes = [_id_hash(event.transaction_id) for event in chunk]
         yield Chunk(share.partition, first, last, share.committed_offset, chunk, place, hashes)
         first = last
 
@@ -124,14 +191,16 @@ def claim_request(chunk: Chunk, shard: int, names: Keys, buckets: int, initial: 
     numbers: dict[int, int] = {}
     places: list[int] = []
     for place, (event, id_hash) in enumerate(zip(chunk.events, chunk.id_hashes, strict=True)):
-        checksum = crc32(event.transaction_id.encode())
+        name = claim_name(event)
+        checksum = crc32(name.encode())
         if checksum % shards != shard:
             continue
         bucket = checksum // shards % buckets
         number = numbers.setdefault(bucket, len(numbers) + 3)
-        time, offset = event.event_time_ms - ORIGIN_MS, event.offset
+        claimed = id_hash if event.source_system is None else _id_hash(name)
+        time, offset = event.log_time_ms - ORIGIN_MS, event.offset
         parts.append(
-            pack(number, id_hash, event.body_digest, time >> 32, time & 0xFFFFFFFF, chunk.partition,
+            pack(number, claimed, event.payment_digest, time >> 32, time & 0xFFFFFFFF, chunk.partition,
                  offset >> 32, offset & 0xFFFFFFFF)
         )  # fmt: skip
         places.append(place)
@@ -139,9 +208,20 @@ def claim_request(chunk: Chunk, shard: int, names: Keys, buckets: int, initial: 
     return Request(keys, b"".join(parts)), places
 
 
-def account_request(chunk: Chunk, names: Keys, initial: bool, rebuild: bool) -> Request:
+def claims_of(share: PartitionEvents, names: Keys, buckets: int) -> Iterator[Claim]:
+    """Yield the claims by which the share's events hold their ids, as claim_request writes them."""
+    for chunk in chunks(share):
+        for shard in range(names.shards):
+            request, _ = claim_request(chunk, shard, names, buckets, initial=False)
+            for place in range(_CLAIMS.size, len(request.body), _CLAIM.size):
+                entry = request.body[place : place + _CLAIM.size]
+                number, claimed = int.from_bytes(entry[:2]), entry[2:-_OFFSET_BYTES]
+                yield Claim(request.keys[number - 1], claimed[:ID_HASH_BYTES], claimed[ID_HASH_BYTES:])
+
+
+def account_request(chunk: Chunk, names: Keys, start: Start) -> Request:
     prefix, pack = names.accounts(chunk.partition), _PAYMENT.pack
-    parts = [_windows_header(chunk, initial, rebuild)]
+    parts = [_windows_header(chunk, start)]
     numbers: dict[str, int] = {}
     for place, event in enumerate(chunk.events):
         if not event.is_counted:
@@ -157,7 +237,28 @@ def account_request(chunk: Chunk, names: Keys, initial: bool, rebuild: bool) -> 
     return Request(keys, b"".join(parts))
 
 
-def shared_request(chunk: Chunk, shard: int, names: Keys, initial: bool, rebuild: bool) -> Request:
+def outcomes_request(partition: int, taken: OutcomeRange, place: int, names: Keys) -> Request:
+    """Return the request to take in up to OUTCOMES_MAX outcomes of a range, from index `place` on."""
+    prefix, first, last, start = names.account_outcomes(partition), taken.first, taken.last, taken.start
+    outcomes = taken.outcomes[place : place + OUTCOMES_MAX]
+    total = len(taken.outcomes)
+    parts = [_RANGE.pack(*_six(first), *_six(last), start.initial, *_six(start.since_ms), total, place)]
+    numbers: dict[str, int] = {}
+    for outcome in outcomes:
+        number, effect = numbers.setdefault(outcome.account_id, len(numbers) + 2), effect_of(outcome)
+        time, amount = (
+            (outcome.payment_time_ms - ORIGIN_MS, outcome.amount_gbp_minor) if effect is Effect.WITHDRAW else (0, 0)
+        )
+        made_at = outcome.made_at_ms - ORIGIN_MS if effect is Effect.MAKE else 0
+        parts.append(
+            _OUTCOME.pack(number, effect, time >> 32, time & 0xFFFFFFFF, made_at >> 32, made_at & 0xFFFFFFFF,
+                          *_six(amount), party_hash(outcome.beneficiary_account_id),
+                          blake2b(outcome.name, digest_size=6).digest())
+        )  # fmt: skip
+    return Request([names.outcomes(partition), *[prefix + account_id for account_id in numbers]], b"".join(parts))
+
+
+def shared_request(chunk: Chunk, shard: int, names: Keys, start: Start) -> Request:
     """Return the request for one shard; it leaves out events that have nothing in this shard."""
     pack, shard_of, is_only = _SHARED.pack, names.shard, names.shards == 1
     of_beneficiary, of_month = names.shared(shard, _BENEFICIARY), names.shared(shard, _DECLARED_MONTH)
@@ -187,15 +288,14 @@ def shared_request(chunk: Chunk, shard: int, names: Keys, initial: bool, rebuild
                      time >> 32, time & 0xFFFFFFFF, party_hash(account_id),
                      payment_hash(chunk.id_hashes[place], event.event_time_ms))
             )  # fmt: skip
-    header = _windows_header(chunk, initial, rebuild) + _COUNT.pack(len(beneficiaries))
+    header = _windows_header(chunk, start) + _COUNT.pack(len(beneficiaries))
     keys = [names.shared_progress(shard, chunk.partition), *beneficiaries, *facts]
     return Request(keys, header + b"".join(parts))
 
 
 def label_arguments(label: Label) -> tuple[int, bytes, int]:
     """Return the arguments of label.lua: the event time, the payment hash with the sender hash, and 1 for fraud."""
-    id_hash = blake2b(label.transaction_id.encode(), digest_size=ID_HASH_BYTES).digest()
-    payment = payment_hash(id_hash, label.event_time_ms) + party_hash(label.account_id)
+    payment = payment_hash(_id_hash(label.transaction_id), label.event_time_ms) + party_hash(label.account_id)
     return label.event_time_ms - ORIGIN_MS, payment, int(label.fraud)
 
 
@@ -213,13 +313,20 @@ def payment_hash(id_hash: bytes, event_time_ms: int) -> bytes:
     return ((int.from_bytes(id_hash[:4]) ^ event_time_ms) & 0xFFFFFFFF).to_bytes(4)
 
 
+def _id_hash(name: str) -> bytes:
+    return blake2b(name.encode(), digest_size=ID_HASH_BYTES).digest()
+
+
 class Answers:
     """The observation of one partition's share, which the replies fill in as they come."""
 
-    def __init__(self, events: int) -> None:
-        self.freshness = np.full(events, Freshness.FRESH, dtype=np.int8)
-        self.state = np.full((events, len(STATE)), NONE, dtype=np.int64)
-        self._declared = np.full(events, NONE, dtype=np.int64)
+    def __init__(self, events: Sequence[StateEvent]) -> None:
+        self._events = events
+        self.freshness = np.full(len(events), Freshness.FRESH, dtype=np.int8)
+        self.state = np.full((len(events), len(STATE)), NONE, dtype=np.int64)
+        self._declared = np.full(len(events), NONE, dtype=np.int64)
+        self._outcomes_position = np.full(len(events), NONE, dtype=np.int64)
+        self._coverage = Coverage()
 
     def claimed(self, chunk: Chunk, places: Sequence[int], body: bytes) -> None:
         """Take in a claim's reply; `body` holds a byte for each of the chunk's events at the indices `places`."""
@@ -233,29 +340,46 @@ class Answers:
         return self.freshness[chunk.place : chunk.place + len(chunk.events)].tobytes()
 
     def account(self, chunk: Chunk, body: bytes) -> None:
+        payments_ms, outcomes_ms = _SINCE.unpack_from(body)
+        self._coverage = self._coverage._replace(payments_ms=payments_ms, outcomes_ms=outcomes_ms)
         rows, places = _rows(chunk, body, ACCOUNT_ROW_LENGTH)
-        self.state[places, : len(ACCOUNT_STATE) - 4] = rows[:, 1:]
-        self.state[places, len(ACCOUNT_STATE) - 4 : len(ACCOUNT_STATE) - 1] = rows[:, [4, 7, 8]]
-        self.state[places, len(ACCOUNT_STATE) - 1] = 1
+        self.state[places, : len(ACCOUNT_STATE)] = rows[:, 1:-1]
+        self._outcomes_position[places] = rows[:, -1]
 
     def shared(self, chunk: Chunk, body: bytes) -> None:
         """Merge in one shard's reply.
 
         A shard knows its own part of a payment; it answers NONE, the least of all values, for the rest.
         """
+        received_ms, _ = _SINCE.unpack_from(body)
+        self._coverage = self._coverage._replace(received_ms=max(self._coverage.received_ms, received_ms))
         rows, places = _rows(chunk, body, SHARED_ROW_LENGTH)
-        columns = slice(len(ACCOUNT_STATE), len(STATE) - 1)
+        columns = slice(len(ACCOUNT_STATE), len(STATE))
         self.state[places, columns] = np.maximum(self.state[places, columns], rows[:, 1:-1])
         self._declared[places] = np.maximum(self._declared[places], rows[:, -1])
 
-    def finished(self) -> PartitionObservation:
+    def missing(self) -> int | None:
+        """Return the offset of the first payment that counts and of which Redis told nothing; None where there is none.
+
+        A payment that is judged on nothing would look like an account's first one.
+        """
+        counted = np.fromiter([event.is_counted for event in self._events], np.bool_, len(self._events))
+        is_told = (self.state[:, 0] != NONE) & (self.state[:, len(ACCOUNT_STATE)] != NONE)
+        missing = np.flatnonzero(counted & (self.freshness == Freshness.FRESH) & ~is_told)
+        return self._events[missing[0]].offset if missing.size else None
+
+    def finished(self, label_delay_ms: int) -> PartitionObservation:
+        is_declared = self._declared != NONE
+        positions = self._outcomes_position
+        enter_unknown(self.state, self._events, is_declared, positions, self._coverage, label_delay_ms)
         month = self.state[:, _MONTH]
-        month[:] = np.where(self._declared >= 0, self._declared, month)
-        return PartitionObservation(self.freshness, self.state, np.full(len(self.state), NONE, dtype=np.int64))
+        month[:] = np.where(is_declared, self._declared, month)
+        return PartitionObservation(self.freshness, self.state, self._outcomes_position)
 
 
-def _windows_header(chunk: Chunk, initial: bool, rebuild: bool) -> bytes:
-    return _WINDOWS.pack(*_six(chunk.first), *_six(chunk.last), *_six(chunk.committed), initial, rebuild)
+def _windows_header(chunk: Chunk, start: Start) -> bytes:
+    ends = (*_six(chunk.first), *_six(chunk.last), *_six(chunk.committed))
+    return _WINDOWS.pack(*ends, start.initial, start.is_passing, *_six(start.since_ms))
 
 
 def _six(number: int) -> tuple[int, int]:
@@ -265,7 +389,7 @@ def _six(number: int) -> tuple[int, int]:
 
 def _rows(chunk: Chunk, body: bytes, length: int) -> tuple[NDArray[np.int64], slice | NDArray[np.intp]]:
     """Return the rows of a reply, and their indices in the partition's share."""
-    rows = np.frombuffer(body, dtype="<i8").reshape(-1, length)
+    rows = np.frombuffer(body, dtype="<i8", offset=_SINCE.size).reshape(-1, length)
     if len(rows) == len(chunk.events):  # one row for each event, both by ascending offset
         return rows, slice(chunk.place, chunk.place + len(rows))
     offsets = np.array([event.offset for event in chunk.events], dtype=np.int64)

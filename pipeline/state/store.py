@@ -1,9 +1,9 @@
 """The state store in Redis: dedupe, exact sliding windows, idempotence. pipeline.state.windows defines its answers.
 
 The tag `{p3}` marks the keys that belong to partition 3 (its accounts), and `{s0}` those that belong to shard 0 (ids,
-beneficiaries, IP addresses, devices, declared months). With one shard, one server holds everything, and a batch takes
-one round trip. With more shards a batch takes two, and each script touches one slot of a cluster: claims come first,
-since only a FRESH payment counts; then come accounts and shared windows together. Under every tag, the script that
+beneficiaries, IP addresses, devices, declared months). With one shard on one server, a batch takes one round trip. With
+more shards, or on a cluster, a batch takes two, and each script touches one slot: claims come first, since only a FRESH
+payment counts; then come accounts and shared windows together. Under every tag, the script that
 counts also stores how far each partition was observed (`reached`). So whatever a crash leaves between the scripts, each
 goes on from its own position, and a tag that lost writes says so.
 
@@ -13,56 +13,81 @@ has forgotten it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha1
 from pathlib import Path
 from struct import Struct
 from typing import Any, Final, NamedTuple
 
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
-from pipeline.domain.context import Label
+from pipeline.domain.context import Account, Label, RiskSignal, RiskSignalKind
 from pipeline.domain.features import ACCOUNT_PAYMENTS_MAX, BENEFICIARY_PAYMENTS_MAX, NONE
+from pipeline.domain.outcome import PaymentOutcome
+from pipeline.domain.refusals import FUTURE_TOLERANCE_MS
+from pipeline.io.redis.conditions import condition_of
+from pipeline.io.redis.topology import Topology
 from pipeline.io.redis_batches import Command, RedisBatches
+from pipeline.state.facts import LogPlace
+from pipeline.state.outcomes import WITHDRAWN_KEPT_MS, WITHDRAWN_MAX
+from pipeline.state.periods import ACCOUNT_BENEFICIARIES_MAX, DAY_MS, LABEL_WINDOWS_MS
 from pipeline.state.requests import (
     CHUNK_EVENTS,
     Answers,
     Chunk,
     Keys,
+    OutcomeRange,
     Request,
+    Start,
     account_request,
     chunks,
     claim_request,
+    claims_of,
     label_arguments,
+    outcomes_request,
     shared_request,
 )
+from pipeline.state.survey import Survey
 from pipeline.state.windows import (
-    ACCOUNT_BENEFICIARIES_MAX,
     CLAIM_KEPT_MS,
-    DAY_MS,
     PartitionEvents,
     PartitionObservation,
     SnapshotPruned,
     StateLost,
+    start_of,
 )
 
-__all__ = ["RedisState", "SnapshotPruned", "StateLost", "StateUnavailable"]
+__all__ = ["RedisState", "SnapshotPruned", "StateFault", "StateLost", "StateUnavailable"]
 
 CLAIM_BUCKETS: Final = 32_768
-"""Number of hashes that a shard's ids are spread over. Redis keeps a hash of at most 512 fields flat, at 24 bytes an
-id. With room for ids that are not purged yet, that makes 13 million ids of the last 7 days in a shard (22 payments/s).
-Beyond that, an id takes three times as much, so raise this number or that of the shards. A hash costs 100 bytes before
-its first id, and up to 16 ids, however old, are not worth a purge: 16 MB a shard at most."""
+"""Number of hashes that a shard's ids are spread over. Redis keeps a hash of at most 512 fields flat, at 36 bytes an
+id. With room for ids that are not purged yet, that makes 13 million ids of the last 7 days in a shard (22 payments/s),
+in 0.5 GB. Beyond that, an id takes three times as much, so raise this number or that of the shards. A hash costs 100
+bytes before its first id, and up to 16 ids, however old, are not worth a purge: 24 MB a shard at most."""
 EXCEPTIONS_KEPT: Final = 65_536
 """Answers other than FRESH that a shard remembers for each partition, so that a rebuild gives the same ones again; each
 takes 8 bytes."""
 
+FAULT_CHARACTERS_MAX: Final = 300
+LEAVERS_MAX: Final = 600
+"""Payments that leave windows in one call, beside one for each window of each payment that enters; those whose sender
+must be looked up count six times. They take Redis some 2 ms."""
+LOG_KEPT_MS: Final = 45 * DAY_MS
+"""How far a worker may lag behind the log: records are kept that long by default."""
+
 _LUA: Final = Path(__file__).parent / "lua"
+_QUOTED: Final = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`")
 _OFFSET: Final = Struct("<q")
+_PLACE: Final = Struct(">qq")
 
 
 class StateUnavailable(Exception):
-    """Redis could not be reached in time, or answered that it failed."""
+    """Redis could not be reached in time, or answered that it can't serve now."""
+
+
+class StateFault(Exception):
+    """A script failed on what it was given, which is a fault of ours: the same request would fail again."""
 
 
 class _Script(NamedTuple):
@@ -87,6 +112,15 @@ class Prepared(NamedTuple):
 
     batch: Sequence[PartitionEvents]
     requests: Sequence[_Requests]
+    is_passing: bool  # some payments may be passed over
+
+
+class _Asked(NamedTuple):
+    """A call that counts, and what takes its reply."""
+
+    chunk: Chunk
+    call: _Call
+    take: Callable[[Chunk, bytes], None]
 
 
 _AnswersBy = Mapping[int, Answers]
@@ -105,71 +139,225 @@ class RedisState:
         prefix: str = "fraud",
         timeout_s: float = 2.0,
         claim_buckets: int = CLAIM_BUCKETS,
+        leavers_max: int = LEAVERS_MAX,
+        beneficiary_kept_ms: int | None = None,
     ) -> None:
-        """Connect on first use. If `shards`, `label_delay_days` or `claim_buckets` change, rebuild the state."""
+        """Connect on first use. If `shards`, `label_delay_days` or `claim_buckets` change, rebuild the state.
+
+        leavers_max: payments that leave windows in one call; more calls follow where it takes more.
+        beneficiary_kept_ms: how long after its last payment Redis drops a beneficiary; None for as long as its windows
+        reach, as a worker sees them that lags by LOG_KEPT_MS, and the day that it isn't renewed in.
+        """
         self._redis = RedisBatches(url, timeout_s=timeout_s)
         self._keys, self._shards, self._buckets = Keys(prefix, shards), range(shards), claim_buckets
-        self._is_one_server = shards == 1
         self._claim_limits = (CLAIM_KEPT_MS, EXCEPTIONS_KEPT)
-        self._account_limits = (ACCOUNT_PAYMENTS_MAX, ACCOUNT_BENEFICIARIES_MAX)
-        self._shared_limits = (BENEFICIARY_PAYMENTS_MAX, label_delay_days * DAY_MS)
+        self._label_delay_ms = label_delay_days * DAY_MS
+        if beneficiary_kept_ms is None:
+            beneficiary_kept_ms = self._label_delay_ms + LABEL_WINDOWS_MS[-1] + LOG_KEPT_MS + DAY_MS
+        self._account_limits = (ACCOUNT_PAYMENTS_MAX, ACCOUNT_BENEFICIARIES_MAX, leavers_max)
+        self._shared_limits = (BENEFICIARY_PAYMENTS_MAX, self._label_delay_ms, beneficiary_kept_ms, leavers_max)
+        self._outcome_limits = (ACCOUNT_BENEFICIARIES_MAX, WITHDRAWN_MAX, WITHDRAWN_KEPT_MS)
 
     async def observe(
-        self, batch: Sequence[PartitionEvents], *, initial: bool = False, is_rebuild: bool = False
+        self,
+        batch: Sequence[PartitionEvents],
+        *,
+        initial: bool = False,
+        since_ms: int | None = None,
+        is_rebuild: bool = False,
     ) -> list[PartitionObservation]:
         """Count the payments that are not counted yet; answer for the others as the first time.
 
-        initial: a partition that was never observed starts at the batch's start offset, for when nothing older can be
-        had. is_rebuild: a snapshot that was dropped because it was committed is not an error; `initial` implies it.
-        Raises StateLost, SnapshotPruned or StateUnavailable; a payment that was counted by then stays counted.
+        initial: a partition that was never observed, or whose state ends before the batch, starts at the batch's start
+        offset, for when nothing older can be had. since_ms: the log time of the oldest record that could be had, which
+        a start above offset 0 needs; what only older ones could tell is UNKNOWN from then on. is_rebuild: the answers
+        are of no use, so that payments are passed over of which nothing is known any more; `initial` implies it.
+        Raises StateLost, SnapshotPruned, StateFault or StateUnavailable; a payment that was counted by then stays
+        counted.
         """
-        return await self.observe_prepared(self.prepare(batch, initial=initial, is_rebuild=is_rebuild))
+        prepared = self.prepare(batch, initial=initial, since_ms=since_ms, is_rebuild=is_rebuild)
+        return await self.observe_prepared(prepared)
 
-    def prepare(self, batch: Sequence[PartitionEvents], *, initial: bool = False, is_rebuild: bool = False) -> Prepared:
+    def prepare(
+        self,
+        batch: Sequence[PartitionEvents],
+        *,
+        initial: bool = False,
+        since_ms: int | None = None,
+        is_rebuild: bool = False,
+    ) -> Prepared:
         """Do the part of `observe` that can be done ahead, such as while the previous batch is observed."""
-        keys, is_passing = self._keys, initial or is_rebuild
+        is_late = initial and any(share.start_offset > 0 for share in batch)
+        keys, start = self._keys, Start(initial, start_of(since_ms) if is_late else 0, initial or is_rebuild)
         requests = [
             _Requests(
                 chunk,
                 [claim_request(chunk, shard, keys, self._buckets, initial) for shard in self._shards],
-                account_request(chunk, keys, initial, is_passing),
-                [shared_request(chunk, shard, keys, initial, is_passing) for shard in self._shards],
+                account_request(chunk, keys, start),
+                [shared_request(chunk, shard, keys, start) for shard in self._shards],
             )
             for share in batch
             for chunk in chunks(share)
         ]
-        return Prepared(batch, requests)
+        return Prepared(batch, requests, start.is_passing)
 
     async def observe_prepared(self, prepared: Prepared, *, when_ready: bool = False) -> list[PartitionObservation]:
         """Do the rest of `observe`.
 
-        when_ready: where the state was never built as a whole (see `mark_ready`), count nothing and raise StateLost.
+        when_ready: where what the batch's features come from was never built as a whole (see `mark_ready`), count
+        nothing and raise StateLost.
         """
-        answers = {share.partition: Answers(len(share.events)) for share in prepared.batch}
-        if self._is_one_server:
+        answers = {share.partition: Answers(share.events) for share in prepared.batch}
+        if len(self._shards) == 1 and await self._topology() is not Topology.CLUSTER:
             await self._observe_at_once(prepared, answers, when_ready)
         else:
             await self._claim(prepared, answers, when_ready)
             await self._count(prepared, answers)
-        return [answer.finished() for answer in answers.values()]
+        if not prepared.is_passing:
+            _refuse_missing(answers)
+        return [answer.finished(self._label_delay_ms) for answer in answers.values()]
+
+    async def apply_outcomes(
+        self,
+        partition: int,
+        first: int,
+        last: int,
+        outcomes: Sequence[PaymentOutcome],
+        *,
+        initial: bool = False,
+        since_ms: int | None = None,
+    ) -> int:
+        """Take in the outcomes that the offsets `first` to `last` (exclusive) of the partition's outcomes hold.
+
+        Return the position that the state holds afterwards, the next offset to be read; NONE where it holds none.
+        Nothing is taken in where the position wasn't `first`: the caller reads again from what is returned.
+        initial: as for `observe`; what older outcomes could tell is UNKNOWN from then on. Raises StateUnavailable.
+        """
+        start = Start(initial, start_of(since_ms) if initial and first > 0 else 0)
+        taken, place = OutcomeRange(first, last, outcomes, start), 0
+        while True:
+            request = outcomes_request(partition, taken, place, self._keys)
+            call = (_OUTCOMES, request.keys, (request.body, *self._outcome_limits))
+            ((position, applied),) = await self._call([call])
+            if position != first or first == last or applied <= place:
+                return int(position)
+            place = applied  # a call does as much as doesn't take long
+
+    async def await_outcomes(self, partition: int, due: int) -> None:
+        """Make what outcomes could tell UNKNOWN until the state has taken in all below the offset `due`.
+
+        That is for a state that had them and lost them, as the first of them tell less than all: a payee is known whose
+        payment was reversed later, and what was blocked later counts towards the volume of a normal month.
+        """
+        await self._run([("HSET", self._keys.outcomes(partition), "due", due)])
+
+    async def outcomes_position(self, partition: int) -> int | None:
+        """Return the next offset of the partition's outcomes that is to be read; None where none was taken in yet."""
+        (position,) = await self._run([("HGET", self._keys.outcomes(partition), "position")])
+        return None if position is None else int(position)
 
     async def positions(self, partition: int) -> int | None:
         """Return the offset below which all of the partition was observed; None where some was lost or never seen."""
-        keys = self._keys
-        commands: list[Command] = [("HGET", keys.account_progress(partition), "reached")]
-        for shard in self._shards:
-            commands.append(("HGET", keys.shared_progress(shard, partition), "reached"))
-            commands.append(("HGET", keys.claim_progress(shard), partition))
-        reached, *others = await self._run(commands)
-        if reached is None or None in others:
-            return None
-        shared = [int(reply) for reply in others[0::2]]
-        claimed = [int.from_bytes(reply[:7]) for reply in others[1::2]]
-        return min(int(reached), *shared, *claimed)
+        return (await self.survey([partition])).reached(partition)
 
-    async def mark_ready(self) -> None:
-        """Record that the state of every partition is built."""
-        await self._run([("SET", self._keys.ready(), 1)])
+    async def survey(self, partitions: Sequence[int]) -> Survey:
+        """Return what the state holds of these partitions."""
+        keys, shards = self._keys, self._shards
+        commands: list[Command] = [("EXISTS", keys.ready(shard)) for shard in shards]
+        for partition in partitions:
+            commands.append(("EXISTS", keys.account_ready(partition)))
+            commands.append(("HGET", keys.account_progress(partition), "reached"))
+            commands += [("HGET", keys.shared_progress(shard, partition), "reached") for shard in shards]
+            commands += [("HGET", keys.claim_progress(shard), partition) for shard in shards]
+        replies = iter(await self._run(commands))
+        is_shared_ready = all([next(replies) for _ in shards])
+        ready: set[int] = set()
+        accounts: dict[int, int | None] = {}
+        shared: dict[int, int | None] = {}
+        for partition in partitions:
+            if next(replies):
+                ready.add(partition)
+            accounts[partition] = _number(next(replies))
+            counted = [_number(next(replies)) for _ in shards]
+            replied = [next(replies) for _ in shards]
+            claimed = [None if reply is None else int.from_bytes(reply[:7]) for reply in replied]
+            reached = [offset for offset in (*counted, *claimed) if offset is not None]
+            shared[partition] = min(reached) if len(reached) == 2 * len(shards) else None
+        return Survey(accounts, shared, frozenset(ready), is_shared_ready)
+
+    async def partitions(self) -> list[int]:
+        """Return the partitions that the state ever saw."""
+        replies = await self._run([("HKEYS", self._keys.claim_progress(shard)) for shard in self._shards])
+        return sorted({int(partition) for reply in replies for partition in reply})
+
+    async def facts(self) -> list[dict[str, str]]:
+        """Return what each master says about itself (INFO)."""
+        try:
+            replies = await self._redis.each(("INFO",))
+        except (RedisError, OSError) as error:
+            raise StateUnavailable(f"Redis can't be reached: {type(error).__name__}") from error
+        lines = [[line.partition(":") for line in bytes(reply).decode().splitlines()] for reply in replies]
+        return [{name: value for name, found, value in each if found} for each in lines]
+
+    async def backup_at_ms(self) -> int | None:
+        """Return when `fraud state backup` last ended well."""
+        (held,) = await self._run([("GET", self._keys.backup())])
+        return _number(held)
+
+    async def remember_backup(self, at_ms: int) -> None:
+        await self._run([("SET", self._keys.backup(), at_ms)])
+
+    async def begin(self, partition: int, start: int, since_ms: int | None) -> None:
+        """Start a partition, under every tag that never saw it, at an offset before which nothing can be had.
+
+        since_ms: the log time of the oldest record that can be had, from which on the tags hold all; None where the log
+        begins there.
+        """
+        await self.observe([PartitionEvents(partition, start, start, start, [])], initial=True, since_ms=since_ms)
+
+    async def mark_ready(self, partitions: Iterable[int], *, is_shared: bool) -> None:
+        """Record that all is built under the partitions' own tags and, with `is_shared`, under those that all share."""
+        keys = [self._keys.account_ready(partition) for partition in partitions]
+        keys += [self._keys.ready(shard) for shard in self._shards] if is_shared else []
+        await self._run([("SET", key, 1) for key in keys])
+
+    async def mark_lost(self) -> None:
+        """Record that something is missing under the shared tags, so that no worker decides until they are ready."""
+        await self._run([("DEL", self._keys.ready(shard)) for shard in self._shards])
+
+    async def take_lease(self, partition: int, holder: str, lease_ms: int) -> bool:
+        """Return whether `holder` is the one to rebuild the partition, for another `lease_ms`.
+
+        Two may for a moment believe it; what one has observed, the other passes over.
+        """
+        key = self._keys.lease(partition)
+        taken, held = await self._run([("SET", key, holder, "NX", "PX", lease_ms), ("GET", key)])
+        if taken is None and held == holder.encode():
+            await self._run([("PEXPIRE", key, lease_ms)])
+        return bool(held == holder.encode())
+
+    async def release_lease(self, partition: int) -> None:
+        await self._run([("DEL", self._keys.lease(partition))])
+
+    async def hold_partitions(self, partitions: int) -> int:
+        """Record the number of partitions that the state is built for, and return it; the first number stands.
+
+        With another number an account's payments would count on two partitions, so nothing may be counted then.
+        """
+        key = self._keys.partitions()
+        (held,) = await self._run([("GET", key)])
+        if held is None:
+            _, held = await self._run([("SET", key, partitions, "NX"), ("GET", key)])
+        return int(held)
+
+    async def release_claims(self, batch: Sequence[PartitionEvents]) -> int:
+        """Give back the ids of payments that were set aside undecided, so that they can be decided once more.
+
+        Return how many were held. Release only what is committed as set aside: a record that is read again claims anew.
+        """
+        claims = [claim for share in batch for claim in claims_of(share, self._keys, self._buckets)]
+        calls = [(_RELEASE, [claim.bucket], (claim.id_hash, claim.held)) for claim in claims]
+        return sum(await self._call(calls)) if calls else 0
 
     async def label(self, label: Label) -> bool:
         """Mark the payment, in the windows that hold it and in those that it will enter; False where none holds it."""
@@ -178,31 +366,73 @@ class RedisState:
         (answer,) = await self._call([(_LABEL, [key], arguments)])
         return bool(answer)
 
-    async def upsert_account(self, account_id: str, updated_at_ms: int, normal_month_gbp_minor: int | None) -> None:
-        """Store what an account declares; the newest wins, and None takes a declaration back."""
-        declared = NONE if normal_month_gbp_minor is None else normal_month_gbp_minor
-        await self._call([(_NEWEST, [self._keys.declared_month(account_id)], (updated_at_ms, declared))])
+    async def upsert_account(self, account: Account, place: LogPlace) -> None:
+        """Take in what an account declares, as `facts` says; None takes a declaration back."""
+        month = account.normal_month_gbp_minor
+        key = self._keys.declared_month(account.account_id)
+        await self._state_fact(key, account.updated_at_ms, NONE if month is None else month, place)
 
-    async def upsert_risk_signal(self, kind: str, entity: str, fraud_reports: int, observed_at_ms: int) -> None:
-        """Store the fraud reports of an entity; the newest wins. `kind` is IP_ADDRESS or DEVICE."""
-        await self._call([(_NEWEST, [self._keys.fact(kind, entity)], (observed_at_ms, fraud_reports))])
+    async def upsert_risk_signal(self, signal: RiskSignal, place: LogPlace) -> None:
+        """Take in the fraud reports of an entity, as `facts` says; an address is in its canonical spelling."""
+        key = self._keys.fact(signal.kind, signal.entity)
+        await self._state_fact(key, signal.observed_at_ms, signal.fraud_reports, place)
+
+    async def withdraw_account(self, account_id: str, place: LogPlace) -> None:
+        """Take back what an account declared before `place`: none is declared then."""
+        await self._state_fact(self._keys.declared_month(account_id), None, NONE, place)
+
+    async def withdraw_risk_signal(self, kind: RiskSignalKind, entity: str, place: LogPlace) -> None:
+        """Take back the reports of an entity that were made before `place`: there are 0 then."""
+        await self._state_fact(self._keys.fact(kind, entity), None, 0, place)
+
+    async def refusal_told(self, topic: str, partition: int) -> LogPlace | None:
+        """Return the place of the last context record of a partition whose refusal has been told."""
+        [text] = await self._run([("GET", self._keys.refusal_told(topic, partition))])
+        return None if text is None else LogPlace(*_PLACE.unpack(text))
+
+    async def tell_refusal(self, topic: str, partition: int, place: LogPlace) -> None:
+        await self._run([("SET", self._keys.refusal_told(topic, partition), _PLACE.pack(*place))])
+
+    async def _state_fact(self, key: str, observed_at_ms: int | None, value: int, place: LogPlace) -> None:
+        observed_at = "" if observed_at_ms is None else observed_at_ms
+        await self._call([(_NEWEST, [key], (observed_at, value, *place, FUTURE_TOLERANCE_MS))])
 
     async def close(self) -> None:
         await self._redis.close()
 
     async def _observe_at_once(self, prepared: Prepared, answers: _AnswersBy, when_ready: bool) -> None:
-        """Claim and count in one round trip, which takes a single shard."""
-        groups = list(_groups(prepared.requests))
-        replies = await self._call([self._observing(group, when_ready) for group in groups])
-        for group, replies_of_group in zip(groups, replies, strict=True):
-            if not replies_of_group:
-                raise StateLost(prepared.batch[0].partition, None)
-            in_order = iter(replies_of_group)
-            for chunk, ((_, places),), _, _ in group:  # a failure is the last reply, and raises an exception
-                answer = answers[chunk.partition]
-                answer.claimed(chunk, places, await self._body(chunk, next(in_order)))
-                answer.account(chunk, await self._body(chunk, next(in_order)))
-                answer.shared(chunk, await self._body(chunk, next(in_order)))
+        """Claim and count in one round trip, which takes a single shard.
+
+        A call that stops early asks again from where it stopped. The calls behind it are refused, since they don't
+        follow on, and come again once it is through. It is, because each time more of the windows' payments are gone.
+        """
+        requests, is_stopped = prepared.requests, False
+        while requests:
+            groups = list(_groups(requests))[: 1 if is_stopped else None]
+            replies = await self._call([self._observing(group, when_ready) for group in groups])
+            through = 0
+            for group, replies_of_group in zip(groups, replies, strict=True):
+                if not replies_of_group:
+                    raise StateLost(prepared.batch[0].partition, None)
+                through_of_group = await self._take_in_order(group, replies_of_group, answers)
+                through += through_of_group
+                is_stopped = through_of_group < len(group)
+                if is_stopped:
+                    break
+            requests = requests[through:]
+
+    async def _take_in_order(self, group: Sequence[_Requests], replies: Sequence[bytes], answers: _AnswersBy) -> int:
+        """Return how many chunks of the group are through. A reply of failure is the last, and raises an exception."""
+        in_order = iter(replies)
+        for through, (chunk, ((_, places),), _, _) in enumerate(group):
+            answer = answers[chunk.partition]
+            answer.claimed(chunk, places, await self._body(chunk, next(in_order)))
+            for take in (answer.account, answer.shared):
+                reply = next(in_order)
+                take(chunk, await self._body(chunk, reply))
+                if reply[0] == _TOO_MUCH:
+                    return through
+        return len(group)
 
     def _observing(self, group: Sequence[_Requests], when_ready: bool) -> _Call:
         keys = [self._keys.ready()]
@@ -219,7 +449,10 @@ class RedisState:
         """Claim the ids. The same round trip, because each is dear, asks whether the state is ready."""
         asked = [(requests.chunk, *claim) for requests in prepared.requests for claim in requests.claims]
         calls = [(_CLAIM, request.keys, (request.body, *self._claim_limits)) for _, request, _ in asked]
-        is_ready, *replies = await self._call(calls, [("EXISTS", self._keys.ready())])
+        keys = [self._keys.ready(shard) for shard in self._shards]
+        keys += [self._keys.account_ready(share.partition) for share in prepared.batch]
+        replies = await self._call(calls, [("EXISTS", key) for key in keys])
+        is_ready, replies = all(replies[: len(keys)]), replies[len(keys) :]
         for (chunk, _, places), reply in zip(asked, replies, strict=True):
             answers[chunk.partition].claimed(chunk, places, await self._body(chunk, reply))
         if when_ready and not is_ready:
@@ -227,18 +460,30 @@ class RedisState:
 
     async def _count(self, prepared: Prepared, answers: _AnswersBy) -> None:
         """Count what is FRESH. The next batch's claim notices state that was lost after this one's."""
-        calls: list[_Call] = []
-        takes: list[tuple[Chunk, Callable[[Chunk, bytes], None]]] = []
+        asked: list[_Asked] = []
         for chunk, _, account, shared in prepared.requests:
             answer = answers[chunk.partition]
             freshness = answer.freshness_of(chunk)
-            calls.append((_ACCOUNTS, account.keys, (account.body, *self._account_limits, freshness)))
-            takes.append((chunk, answer.account))
+            call: _Call = (_ACCOUNTS, account.keys, (account.body, *self._account_limits, freshness))
+            asked.append(_Asked(chunk, call, answer.account))
             for request in shared:
-                calls.append((_SHARED, request.keys, (request.body, *self._shared_limits, freshness)))
-                takes.append((chunk, answer.shared))
-        for (chunk, take), reply in zip(takes, await self._call(calls), strict=True):
-            take(chunk, await self._body(chunk, reply))
+                call = (_SHARED, request.keys, (request.body, *self._shared_limits, freshness))
+                asked.append(_Asked(chunk, call, answer.shared))
+        while asked:
+            asked = await self._count_on(asked)
+
+    async def _count_on(self, asked: Sequence[_Asked]) -> list[_Asked]:
+        """Return what must be asked again: the calls that stopped early, and those behind that don't follow on."""
+        replies = await self._call([each.call for each in asked])
+        again: list[_Asked] = []
+        for each, reply in zip(asked, replies, strict=True):
+            if again and reply[0] == _LOST:
+                again.append(each)
+                continue
+            each.take(each.chunk, await self._body(each.chunk, reply))
+            if reply[0] == _TOO_MUCH:
+                again.append(each)
+        return again
 
     async def _body(self, chunk: Chunk, reply: bytes) -> bytes:
         """Return what follows the first byte of a reply; raise StateLost or SnapshotPruned where that is a failure."""
@@ -258,19 +503,52 @@ class RedisState:
             await self._run([("SCRIPT", "LOAD", script.text) for script in _SCRIPTS])
             return await self._run(commands)  # payments counted before the missing script are not counted again
 
+    async def _topology(self) -> Topology:
+        try:
+            return await self._redis.topology()
+        except (RedisError, OSError) as error:
+            raise StateUnavailable(f"Redis can't be reached: {type(error).__name__}") from error
+
     async def _run(self, commands: Sequence[Command]) -> list[Any]:
-        """Return the replies in order. Raises NoScriptError, or StateUnavailable, which never quotes a key (I10)."""
+        """Return the replies. Raises NoScriptError, StateUnavailable or StateFault; none quotes a key (I10)."""
         try:
             replies = await self._redis.run(commands)
         except (RedisError, OSError) as error:
             raise StateUnavailable(f"Redis can't be reached: {type(error).__name__}") from error
-        failures = [reply for reply in replies if isinstance(reply, Exception)]
-        for failure in failures:
-            if isinstance(failure, NoScriptError):
-                raise failure
-        if failures:
-            raise StateUnavailable(f"Redis failed: {type(failures[0]).__name__}") from failures[0]
+        if failures := [reply for reply in replies if isinstance(reply, ResponseError)]:
+            raise _failure(failures)
         return replies
+
+
+def _refuse_missing(answers: _AnswersBy) -> None:
+    for partition, answer in answers.items():
+        if (offset := answer.missing()) is not None:
+            raise StateFault(f"the state of partition {partition} says nothing of the payment at {offset}")
+
+
+def _failure(failures: Sequence[ResponseError]) -> Exception:
+    """Return the exception that the errors among a batch's replies come to.
+
+    A condition of the server's goes first: while it lasts, whatever else failed may be due to it.
+    """
+    for failure in failures:
+        if (condition := condition_of(failure)) is not None:
+            return StateUnavailable(f"Redis can't serve now: {condition}")
+    for failure in failures:
+        if isinstance(failure, NoScriptError):
+            return failure
+    fault = StateFault(f"a script failed: {_without_values(str(failures[0]))}")
+    fault.__cause__ = failures[0]
+    return fault
+
+
+def _without_values(text: str) -> str:
+    """Return what a script's error says about the script: its line and Lua's or Redis' words, no key and no value."""
+    return _QUOTED.sub("'...'", text)[:FAULT_CHARACTERS_MAX]
+
+
+def _number(reply: bytes | None) -> int | None:
+    return None if reply is None else int(reply)
 
 
 def _groups(requests: Sequence[_Requests]) -> Iterator[list[_Requests]]:
@@ -301,18 +579,21 @@ def _script(text: str) -> _Script:
 
 _LOST: Final = 1
 _PRUNED: Final = 2
+_TOO_MUCH: Final = 3
 _READY: Final = Struct("B")
 _KEY_COUNTS: Final = Struct(">HHH")
 _CLAIM: Final = _script(_text("calls", "progress", "claim"))
-_ACCOUNTS: Final = _script(_text("calls", "progress", "packed_log", "observe_accounts"))
-_SHARED: Final = _script(_text("calls", "progress", "packed_log", "beneficiary", "observe_shared"))
+_ACCOUNTS: Final = _script(_text("calls", "progress", "packed_log", "coverage", "withdrawn", "observe_accounts"))
+_SHARED: Final = _script(_text("calls", "progress", "packed_log", "coverage", "beneficiary", "observe_shared"))
 _OBSERVE: Final = _script(
     _text("calls", "progress")
     + _function("claim")
-    + _function("observe_accounts", "packed_log")
-    + _function("observe_shared", "packed_log", "beneficiary")
+    + _function("observe_accounts", "packed_log", "coverage", "withdrawn")
+    + _function("observe_shared", "packed_log", "coverage", "beneficiary")
     + _text("observe")
 )
+_OUTCOMES: Final = _script(_text("calls", "progress", "withdrawn", "outcomes"))
 _LABEL: Final = _script(_text("calls", "packed_log", "beneficiary", "label"))
 _NEWEST: Final = _script(_text("newest"))
-_SCRIPTS: Final = (_CLAIM, _ACCOUNTS, _SHARED, _OBSERVE, _LABEL, _NEWEST)
+_RELEASE: Final = _script(_text("calls", "release"))
+_SCRIPTS: Final = (_CLAIM, _ACCOUNTS, _SHARED, _OBSERVE, _OUTCOMES, _LABEL, _NEWEST, _RELEASE)

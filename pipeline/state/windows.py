@@ -5,7 +5,8 @@ Invariants
 2. A window (t - w, t] is exact to the millisecond and holds the current payment; it holds at most the latest
    ACCOUNT_PAYMENTS_MAX (BENEFICIARY_PAYMENTS_MAX) payments.
 3. The answer for an event depends only on the log before it, neither on batch boundaries nor on redelivery.
-4. A transaction id is FRESH at one offset of the log only, however late its copies come.
+4. A payment is FRESH at one offset of the log only, until CLAIM_KEPT_MS of log time have passed; its copy is late then
+   (pipeline.domain.identities), which its decision says.
 
 `Windows` is the plain reference and takes one event at a time; training computes its features with it. `MemoryState`
 adds what the store does around the windows: ids, positions, snapshots. Redis (pipeline/state/store.py) gives exactly
@@ -23,43 +24,36 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.domain.context import Label
-from pipeline.domain.features import ACCOUNT_PAYMENTS_MAX, BENEFICIARY_PAYMENTS_MAX, NONE, STATE
-from pipeline.state.state_event import StateEvent
+from pipeline.domain.context import Account, Label, RiskSignal, RiskSignalKind
+from pipeline.domain.features import BENEFICIARY_PAYMENTS_MAX, NONE, STATE, UNKNOWN
+from pipeline.domain.identities import LATE_AFTER_MS
+from pipeline.domain.outcome import PaymentOutcome
+from pipeline.domain.refusals import FUTURE_TOLERANCE_MS
+from pipeline.state.account_windows import AccountWindows, count_down
+from pipeline.state.coverage import Coverage, enter_unknown
+from pipeline.state.facts import Facts, LogPlace
+from pipeline.state.outcomes import AccountOutcomes
+from pipeline.state.periods import BENEFICIARY_WINDOWS_MS, DAY_MS, LABEL_WINDOWS_MS
+from pipeline.state.state_event import StateEvent, claim_name
 
-LAYOUT: Final = 2
+LAYOUT: Final = 3
 """The version of what a state store holds, and part of its keys' names: a release with another finds nothing, and
 builds the state anew. Raise it with every change of the STATE features, of these windows or of how they are stored."""
-HOUR_MS: Final = 3_600_000
-DAY_MS: Final = 86_400_000
-ACCOUNT_WINDOWS_MS: Final = (HOUR_MS, DAY_MS, 7 * DAY_MS, 30 * DAY_MS)
-BENEFICIARY_WINDOWS_MS: Final = (DAY_MS, 7 * DAY_MS)
-LABEL_WINDOWS_MS: Final = (DAY_MS, 7 * DAY_MS, 30 * DAY_MS)
-BLOCK_MS: Final = 30 * DAY_MS
-"""A normal month is the mean of complete blocks of 30 days, counted from 1970-01-01."""
-NORMAL_MONTH_BLOCKS: Final = 3
-CLAIM_KEPT_MS: Final = 7 * DAY_MS
-"""An id is remembered until its event time is this far behind the latest event time of its partition."""
-ACCOUNT_BENEFICIARIES_MAX: Final = 65_536
-"""Most beneficiaries that an account remembers, for ever. Beyond that, each payment to an unknown one counts as new and
-as one more distinct beneficiary."""
-BLOCK_SUM_MINOR_MAX: Final = 2**51
-"""Largest sum of a block. Three still sum below 2^53, the largest integer that Lua holds exactly."""
+CLAIM_KEPT_MS: Final = LATE_AFTER_MS + FUTURE_TOLERANCE_MS
+"""An id is remembered for this much log time. A payment may be dated FUTURE_TOLERANCE_MS ahead of the log; so a copy
+that comes when its id is forgotten is late, whatever its date."""
 
 IP_ADDRESS: Final = "IP_ADDRESS"
 DEVICE: Final = "DEVICE"
-_Paid = tuple[int, int, str, bool]  # effective time, amount, beneficiary, is near limit
-_DAY: Final = ACCOUNT_WINDOWS_MS.index(DAY_MS)
-_UNKNOWN_ROW: Final = (NONE,) * len(STATE)
+_NO_ROW: Final = (NONE,) * len(STATE)
 
 
 class Freshness(IntEnum):
     """The freshness of a transaction id; see invariant 4."""
 
     FRESH = 0
-    DUPLICATE = 1  # seen before with the same body
-    CONFLICT = 2  # seen before with another body
-    TOO_OLD = 3  # so far behind its partition's latest event time that its id may have been forgotten
+    DUPLICATE = 1  # the same payment was seen before
+    CONFLICT = 2  # another payment was seen before under its id
 
 
 class PartitionEvents(NamedTuple):
@@ -97,56 +91,82 @@ class SnapshotPruned(Exception):
         self.partition, self.offset = partition, offset
 
 
+def start_of(since_ms: int | None) -> int:
+    """Return the log time since which a state is whole that starts after its log's beginning.
+
+    Raises ValueError where it isn't told: such a state must not pass for whole.
+    """
+    if since_ms is None:
+        raise ValueError("a state that starts after its log's beginning must be told since when it is whole")
+    return since_ms
+
+
 class Windows:
     """The STATE features of payments, computed in log order."""
 
     def __init__(self, *, label_delay_days: int = 7) -> None:
         self._label_delay_ms = label_delay_days * DAY_MS
-        self._accounts: dict[str, _Account] = {}
+        self._accounts: dict[str, AccountWindows] = {}
+        self._outcomes: dict[str, AccountOutcomes] = {}
         self._beneficiaries: dict[str, _Beneficiary] = {}
-        self._normal_months: dict[str, tuple[int, int]] = {}  # account → updated at, GBP minor
-        self._reports: dict[tuple[str, str], tuple[int, int]] = {}  # kind and entity → observed at, reports
+        self._normal_months = Facts(absent=NONE)  # by account, GBP minor
+        self._reports = Facts(absent=0)  # by kind and entity
 
-    def observe(self, event: StateEvent) -> tuple[int, ...]:
+    def observe(self, event: StateEvent, *, with_outcomes: bool = True) -> tuple[int, ...]:
         """Count `event` and return its STATE features, which are all NONE where it does not count."""
         if not event.is_counted:
-            return _UNKNOWN_ROW
+            return _NO_ROW
         account_id, beneficiary_id = event.account_id, event.beneficiary_account_id
         account = self._accounts.get(account_id)
         if account is None:
-            account = self._accounts[account_id] = _Account()
+            account = self._accounts[account_id] = AccountWindows()
         beneficiary = self._beneficiaries.get(beneficiary_id)
         if beneficiary is None:
             beneficiary = self._beneficiaries[beneficiary_id] = _Beneficiary(self._label_delay_ms)
-        declared = self._normal_months.get(account_id, (0, NONE))[1]
+        outcomes = self._outcomes.get(account_id) if with_outcomes else None
         return (
-            *account.observe(event, declared),
+            *account.observe(event, self.declared_month(account_id), outcomes),
             *beneficiary.observe(event),
             self._reports_of(IP_ADDRESS, event.ip_address),
             self._reports_of(DEVICE, event.device_id),
-            NONE,
+            beneficiary.confirmed_frauds,
         )
+
+    def declared_month(self, account_id: str) -> int:
+        """Return the normal month that the account declares, in GBP minor; NONE where it declares none."""
+        return self._normal_months[account_id]
+
+    def apply(self, outcome: PaymentOutcome) -> None:
+        """Take in what became of a payment."""
+        outcomes = self._outcomes.get(outcome.account_id)
+        if outcomes is None:
+            outcomes = self._outcomes[outcome.account_id] = AccountOutcomes()
+        outcomes.apply(outcome)
 
     def label(self, label: Label) -> bool:
         """Mark the payment; return False where no window holds it. Idempotent."""
         beneficiary = self._beneficiaries.get(label.beneficiary_account_id)
         return beneficiary is not None and beneficiary.label(label)
 
-    def upsert_account(self, account_id: str, updated_at_ms: int, normal_month_gbp_minor: int | None) -> None:
-        """Store what an account declares; the newest wins, and None takes a declaration back."""
-        held = self._normal_months.get(account_id)
-        if held is None or held[0] <= updated_at_ms:
-            declared = NONE if normal_month_gbp_minor is None else normal_month_gbp_minor
-            self._normal_months[account_id] = (updated_at_ms, declared)
+    def upsert_account(self, account: Account, place: LogPlace) -> None:
+        """Take in what an account declares, as `facts` says; None takes a declaration back."""
+        month = account.normal_month_gbp_minor
+        self._normal_months.state(account.account_id, NONE if month is None else month, account.updated_at_ms, place)
 
-    def upsert_risk_signal(self, kind: str, entity: str, fraud_reports: int, observed_at_ms: int) -> None:
-        """Store the fraud reports of an entity; the newest wins. `kind` is IP_ADDRESS or DEVICE."""
-        held = self._reports.get((kind, entity))
-        if held is None or held[0] <= observed_at_ms:
-            self._reports[kind, entity] = (observed_at_ms, fraud_reports)
+    def upsert_risk_signal(self, signal: RiskSignal, place: LogPlace) -> None:
+        """Take in the fraud reports of an entity, as `facts` says; an address is in its canonical spelling."""
+        self._reports.state((signal.kind, signal.entity), signal.fraud_reports, signal.observed_at_ms, place)
+
+    def withdraw_account(self, account_id: str, place: LogPlace) -> None:
+        """Take back what an account declared before `place`: none is declared then."""
+        self._normal_months.withdraw(account_id, place)
+
+    def withdraw_risk_signal(self, kind: RiskSignalKind, entity: str, place: LogPlace) -> None:
+        """Take back the reports of an entity that were made before `place`: there are 0 then."""
+        self._reports.withdraw((kind, entity), place)
 
     def _reports_of(self, kind: str, entity: str | None) -> int:
-        return NONE if entity is None else self._reports.get((kind, entity), (0, 0))[1]
+        return NONE if entity is None else self._reports[kind, entity]
 
 
 class MemoryState:
@@ -154,202 +174,215 @@ class MemoryState:
 
     def __init__(self, *, label_delay_days: int = 7, shards: int = 1) -> None:
         self.windows = Windows(label_delay_days=label_delay_days)
+        self._label_delay_ms = label_delay_days * DAY_MS
         self._shards = shards
-        self._claims: dict[str, _Claim] = {}  # by transaction id
-        self._watermarks: Counter[tuple[int, int]] = Counter()  # shard and partition → latest event time
+        self._claims: dict[str, _Claim] = {}  # by claim_name
+        self._watermarks: Counter[tuple[int, int]] = Counter()  # shard and partition → latest log time
         self._progress: dict[int, _Progress] = {}
+        self._outcomes: dict[int, int] = {}  # partition → position
+        self._outcomes_since: dict[int, int] = {}
+        self._outcomes_due: dict[int, int] = {}  # partition → position from which on what is held is whole again
 
     def observe(
-        self, batch: Sequence[PartitionEvents], *, initial: bool = False, is_rebuild: bool = False
+        self,
+        batch: Sequence[PartitionEvents],
+        *,
+        initial: bool = False,
+        since_ms: int | None = None,
+        is_rebuild: bool = False,
     ) -> list[PartitionObservation]:
         """Observe a batch as RedisState.observe does."""
         observations: list[PartitionObservation] = []
         failures: list[StateLost | SnapshotPruned] = []
         for share in batch:
             try:
-                observations.append(self._observe(share, initial, initial or is_rebuild))
+                progress = self._progress_at(share.partition, share.start_offset, initial, since_ms)
+                observations.append(self._observe(share, progress, initial or is_rebuild))
             except (StateLost, SnapshotPruned) as failure:
                 failures.append(failure)
         if failures:
             raise failures[0]
         return observations
 
+    def apply_outcomes(
+        self,
+        partition: int,
+        first: int,
+        last: int,
+        outcomes: Sequence[PaymentOutcome],
+        *,
+        initial: bool = False,
+        since_ms: int | None = None,
+    ) -> int:
+        """Take in outcomes as RedisState.apply_outcomes does."""
+        position = self._outcomes.get(partition)
+        if (position is None and first == 0) or (initial and (position is None or position < first)):
+            if first > 0:
+                self._outcomes_since[partition] = max(self._outcomes_since.get(partition, 0), start_of(since_ms))
+            position = first
+        if position is None:
+            return NONE
+        if position == first:
+            for outcome in outcomes:
+                self.windows.apply(outcome)
+            position = last
+        self._outcomes[partition] = position
+        return position
+
+    def await_outcomes(self, partition: int, due: int) -> None:
+        """Make what outcomes could tell UNKNOWN, as RedisState.await_outcomes does."""
+        self._outcomes_due[partition] = due
+
+    def outcomes_position(self, partition: int) -> int | None:
+        return self._outcomes.get(partition)
+
     def label(self, label: Label) -> bool:
         return self.windows.label(label)
 
-    def upsert_account(self, account_id: str, updated_at_ms: int, normal_month_gbp_minor: int | None) -> None:
-        self.windows.upsert_account(account_id, updated_at_ms, normal_month_gbp_minor)
+    def upsert_account(self, account: Account, place: LogPlace) -> None:
+        self.windows.upsert_account(account, place)
 
-    def upsert_risk_signal(self, kind: str, entity: str, fraud_reports: int, observed_at_ms: int) -> None:
-        self.windows.upsert_risk_signal(kind, entity, fraud_reports, observed_at_ms)
+    def upsert_risk_signal(self, signal: RiskSignal, place: LogPlace) -> None:
+        self.windows.upsert_risk_signal(signal, place)
+
+    def withdraw_account(self, account_id: str, place: LogPlace) -> None:
+        self.windows.withdraw_account(account_id, place)
+
+    def withdraw_risk_signal(self, kind: RiskSignalKind, entity: str, place: LogPlace) -> None:
+        self.windows.withdraw_risk_signal(kind, entity, place)
 
     def positions(self, partition: int) -> int | None:
         progress = self._progress.get(partition)
         return None if progress is None else progress.reached
 
-    def _observe(self, share: PartitionEvents, initial: bool, is_pruned_allowed: bool) -> PartitionObservation:
-        progress = self._progress_at(share.partition, share.start_offset, initial)
+    def _observe(self, share: PartitionEvents, progress: _Progress, is_passing: bool) -> PartitionObservation:
         freshness = [self._freshness(share.partition, progress, event) for event in share.events]
-        rows = [_UNKNOWN_ROW] * len(freshness)
+        snapshots = [_NOT_COUNTED] * len(freshness)
         for place, event in enumerate(share.events):
             if freshness[place] != Freshness.FRESH or not event.is_counted:
                 continue
             if event.offset >= progress.reached:
-                progress.snapshots[event.offset] = rows[place] = self.windows.observe(event)
+                snapshots[place] = self._count(share.partition, progress, event)
             elif event.offset in progress.snapshots:
-                rows[place] = progress.snapshots[event.offset]
-            elif event.offset < progress.pruned_below and not is_pruned_allowed:
+                snapshots[place] = progress.snapshots[event.offset]
+            elif is_passing:
+                pass
+            elif event.offset < progress.pruned_below:
                 raise SnapshotPruned(share.partition, event.offset)
+            else:  # it didn't count when it was first observed
+                snapshots[place] = self._count(share.partition, progress, event)
         progress.move_on(share)
-        state = np.array(rows, dtype=np.int64).reshape(-1, len(STATE))
-        return PartitionObservation(np.array(freshness, dtype=np.int8), state, np.full(len(state), NONE, np.int64))
+        state = np.array([snapshot.row for snapshot in snapshots], dtype=np.int64).reshape(-1, len(STATE))
+        is_declared = np.array([snapshot.is_month_declared for snapshot in snapshots], dtype=np.bool_)
+        positions = np.array([snapshot.outcomes_position for snapshot in snapshots], dtype=np.int64)
+        coverage = self._coverage(share.partition)
+        enter_unknown(state, share.events, is_declared, positions, coverage, self._label_delay_ms)
+        return PartitionObservation(np.array(freshness, dtype=np.int8), state, positions)
 
-    def _progress_at(self, partition: int, start_offset: int, initial: bool) -> _Progress:
+    def _count(self, partition: int, progress: _Progress, event: StateEvent) -> _Snapshot:
+        is_declared = self.windows.declared_month(event.account_id) != NONE
+        position = self._outcomes.get(partition, NONE)
+        is_whole = max(position, 0) >= self._outcomes_due.get(partition, 0)
+        row = self.windows.observe(event, with_outcomes=is_whole)
+        snapshot = _Snapshot(row, is_declared, position if is_whole else UNKNOWN)
+        progress.snapshots[event.offset] = snapshot
+        return snapshot
+
+    def _coverage(self, partition: int) -> Coverage:
+        received_ms = max(progress.since_ms for progress in self._progress.values())
+        outcomes_ms = self._outcomes_since.get(partition, NONE)
+        return Coverage(self._progress[partition].since_ms, outcomes_ms, received_ms)
+
+    def _progress_at(self, partition: int, start_offset: int, initial: bool, since_ms: int | None) -> _Progress:
         progress = self._progress.get(partition)
+        if progress is not None and progress.reached >= start_offset:
+            return progress
+        if start_offset > 0 and not initial:
+            raise StateLost(partition, None if progress is None else progress.reached)
         if progress is None:
-            if start_offset > 0 and not initial:
-                raise StateLost(partition, None)
-            progress = self._progress[partition] = _Progress(start_offset)
-        elif progress.reached < start_offset:
-            if not initial:
-                raise StateLost(partition, progress.reached)
-            progress.reached = start_offset
+            progress = self._progress[partition] = _Progress()
+        if start_offset > 0:
+            progress.since_ms = max(progress.since_ms, start_of(since_ms))
+        progress.reached = start_offset
         return progress
 
     def _freshness(self, partition: int, progress: _Progress, event: StateEvent) -> Freshness:
-        claim = _Claim(event.body_digest, event.event_time_ms, partition)
+        claim, name = _Claim(event.payment_digest, event.log_time_ms, partition), claim_name(event)
         if event.offset < progress.reached:
             freshness = progress.exceptions.get(event.offset, Freshness.FRESH)
             if freshness == Freshness.FRESH:
-                self._claims.setdefault(event.transaction_id, claim)
+                self._claims.setdefault(name, claim)
             return freshness
-        shard = crc32(event.transaction_id.encode()) % self._shards
-        freshness = self._first_freshness(shard, claim, self._claims.get(event.transaction_id))
+        shard = crc32(name.encode()) % self._shards
+        now_ms = self._watermarks[shard, partition] = max(self._watermarks[shard, partition], event.log_time_ms)
+        freshness = self._first_freshness(shard, claim, self._claims.get(name), now_ms)
         if freshness == Freshness.FRESH:
-            self._claims[event.transaction_id] = claim
+            self._claims[name] = claim._replace(log_time_ms=now_ms)
         else:
             progress.exceptions[event.offset] = freshness
-        self._watermarks[shard, partition] = max(self._watermarks[shard, partition], event.event_time_ms)
         return freshness
 
-    def _first_freshness(self, shard: int, claim: _Claim, held: _Claim | None) -> Freshness:
-        if held is not None and held.event_time_ms >= self._watermarks[shard, held.partition] - CLAIM_KEPT_MS:
-            return Freshness.DUPLICATE if held.body_digest == claim.body_digest else Freshness.CONFLICT
-        is_late = claim.event_time_ms < self._watermarks[shard, claim.partition] - CLAIM_KEPT_MS
-        return Freshness.TOO_OLD if is_late else Freshness.FRESH
+    def _first_freshness(self, shard: int, claim: _Claim, held: _Claim | None, now_ms: int) -> Freshness:
+        if held is None:
+            return Freshness.FRESH
+        # The partition of the first may have come to rest before that of the second went on.
+        latest_ms = max(now_ms, self._watermarks[shard, held.partition])
+        if held.log_time_ms < latest_ms - CLAIM_KEPT_MS:
+            return Freshness.FRESH
+        return Freshness.DUPLICATE if held.digest == claim.digest else Freshness.CONFLICT
+
+
+class _Snapshot(NamedTuple):
+    """What was answered about a payment."""
+
+    row: tuple[int, ...]
+    is_month_declared: bool
+    outcomes_position: int
+
+
+_NOT_COUNTED: Final = _Snapshot(_NO_ROW, False, NONE)
 
 
 class _Claim(NamedTuple):
-    """The payment that holds a transaction id."""
+    """The payment that holds a transaction id. Its log time is the latest of its partition at that place of the log."""
 
-    body_digest: bytes
-    event_time_ms: int
+    digest: bytes
+    log_time_ms: int
     partition: int
 
 
 class _Progress:
     """The progress of a partition's observation, and the answers that were given."""
 
-    __slots__ = ("exceptions", "pruned_below", "reached", "snapshots")
+    __slots__ = ("exceptions", "pruned_below", "reached", "since_ms", "snapshots")
 
-    def __init__(self, reached: int) -> None:
-        self.reached, self.pruned_below = reached, 0
-        self.snapshots: dict[int, tuple[int, ...]] = {}
+    def __init__(self) -> None:
+        self.reached, self.pruned_below, self.since_ms = 0, 0, NONE
+        self.snapshots: dict[int, _Snapshot] = {}
         self.exceptions: dict[int, Freshness] = {}  # offset → freshness, where not FRESH
 
     def move_on(self, share: PartitionEvents) -> None:
         self.reached = max(self.reached, share.end_offset)
+        self.pruned_below = max(self.pruned_below, share.committed_offset)
         for offset in [offset for offset in self.snapshots if offset < share.committed_offset]:
             del self.snapshots[offset]
-            self.pruned_below = max(self.pruned_below, offset + 1)
-
-
-class _Account:
-    __slots__ = (
-        "beneficiaries", "block", "block_sums", "count", "first_block", "latest_ms", "near_limit", "recent", "sums",
-        "windows",
-    )  # fmt: skip
-
-    def __init__(self) -> None:
-        self.latest_ms, self.count = NONE, 0
-        # (time, amount, beneficiary, is near limit), oldest first, one queue a window
-        self.windows = [(place, width, deque[_Paid]()) for place, width in enumerate(ACCOUNT_WINDOWS_MS)]
-        self.sums = [0, 0, 0, 0]
-        self.near_limit = 0
-        self.recent: dict[str, int] = {}  # beneficiary → payments in 24 h
-        self.beneficiaries: set[str] = set()
-        self.first_block = self.block = 0
-        self.block_sums = [0] * (NORMAL_MONTH_BLOCKS + 1)  # the current block first
-
-    def observe(self, event: StateEvent, declared_month_minor: int) -> list[int]:
-        amount, beneficiary, previous_ms = event.amount_gbp_minor, event.beneficiary_account_id, self.latest_ms
-        now_ms = self.latest_ms = max(event.event_time_ms, previous_ms)
-        self.count += 1
-        is_new = beneficiary not in self.beneficiaries
-        if is_new and len(self.beneficiaries) < ACCOUNT_BENEFICIARIES_MAX:
-            self.beneficiaries.add(beneficiary)
-        elif is_new:
-            beneficiary = f"\0{self.count}"  # no id: it counts as one more distinct each time
-        self.recent[beneficiary] = self.recent.get(beneficiary, 0) + 1
-        self.near_limit += event.is_near_limit
-        row = self._enter((now_ms, amount, beneficiary, event.is_near_limit))
-        since_last_ms = NONE if previous_ms == NONE else now_ms - previous_ms
-        month_minor = self._normal_month(now_ms // BLOCK_MS, amount)
-        month_minor = month_minor if declared_month_minor == NONE else declared_month_minor
-        row += (since_last_ms, len(self.recent), self.near_limit, month_minor, int(is_new))
-        row += (row[3], row[6], row[7], 1)  # no outcome is known, so all volume stands and no payee is paid
-        return row
-
-    def _enter(self, payment: _Paid) -> list[int]:
-        """Enter the payment into each window; return the count and sum of each."""
-        now_ms, amount, _, _ = payment
-        row: list[int] = []
-        sums = self.sums
-        for place, width_ms, queue in self.windows:
-            queue.append(payment)
-            count, total, until_ms = len(queue), sums[place] + amount, now_ms - width_ms
-            while queue[0][0] <= until_ms or count > ACCOUNT_PAYMENTS_MAX:
-                leaving = queue.popleft()
-                count -= 1
-                total -= leaving[1]
-                if place == _DAY:
-                    self._leave_day(leaving)
-            sums[place] = total
-            row += (count, total)
-        return row
-
-    def _leave_day(self, payment: _Paid) -> None:
-        _, _, beneficiary, is_near_limit = payment
-        self.near_limit -= is_near_limit
-        _count_down(self.recent, beneficiary)
-
-    def _normal_month(self, block: int, amount: int) -> int:
-        """Add `amount` to its block; return the mean of the complete blocks before it, rounded half up."""
-        if not self.first_block:
-            self.first_block = self.block = block
-        elif block > self.block:
-            passed = min(block - self.block, len(self.block_sums))
-            self.block_sums = ([0] * passed + self.block_sums)[: len(self.block_sums)]
-            self.block = block
-        sums = self.block_sums
-        sums[0] = min(sums[0] + amount, BLOCK_SUM_MINOR_MAX)
-        complete = min(NORMAL_MONTH_BLOCKS, block - self.first_block)
-        if not complete:
-            return NONE
-        return (2 * sum(sums[1 : complete + 1]) + complete) // (2 * complete)
 
 
 class _Received:
-    """One payment in the windows of a beneficiary."""
+    """One payment in the windows of a beneficiary. A `later` one has the same key; a label is about the first."""
 
-    __slots__ = ("fraud", "key", "time_ms")
+    __slots__ = ("fraud", "key", "later", "time_ms")
 
     def __init__(self, time_ms: int, key: tuple[str, str, int]) -> None:
         self.time_ms, self.key, self.fraud = time_ms, key, False
+        self.later: _Received | None = None
 
 
 class _Beneficiary:
-    __slots__ = ("by_key", "delay_ms", "frauds", "labelled", "latest_ms", "payments", "senders", "waiting", "windows")
+    __slots__ = (
+        "by_key", "confirmed_frauds", "delay_ms", "frauds", "labelled", "latest_ms", "payments", "senders", "waiting",
+        "windows",
+    )  # fmt: skip
 
     def __init__(self, label_delay_ms: int) -> None:
         self.delay_ms, self.latest_ms = label_delay_ms, 0
@@ -359,6 +392,7 @@ class _Beneficiary:
         self.waiting: deque[_Received] = deque()  # younger than the label delay
         self.labelled = [(place, width, deque[_Received]()) for place, width in enumerate(LABEL_WINDOWS_MS)]
         self.frauds = [0] * len(LABEL_WINDOWS_MS)
+        self.confirmed_frauds = 0  # among `payments`, however young they are
 
     def observe(self, event: StateEvent) -> list[int]:
         """Count `event`.
@@ -375,7 +409,7 @@ class _Beneficiary:
             queue.append(payment)
             senders[sender] = senders.get(sender, 0) + 1
             while queue[0].time_ms <= now_ms - width_ms:
-                _count_down(senders, queue.popleft().key[0])
+                count_down(senders, queue.popleft().key[0])
             counts.append(len(queue))
             distinct.append(len(senders))
         counts += distinct
@@ -391,6 +425,7 @@ class _Beneficiary:
             return False
         if payment.fraud != fraud:
             payment.fraud = fraud
+            self.confirmed_frauds += 1 if fraud else -1
             until_ms = self.latest_ms - self.delay_ms
             for place, width_ms, _ in self.labelled:
                 is_inside = until_ms - width_ms < payment.time_ms <= until_ms
@@ -406,18 +441,25 @@ class _Beneficiary:
         if len(payments) == BENEFICIARY_PAYMENTS_MAX:
             self._push_out(payments.popleft())
         payments.append(payment)
-        self.by_key[payment.key] = payment
+        held = self.by_key.setdefault(payment.key, payment)
+        if held is not payment:
+            while held.later is not None:
+                held = held.later
+            held.later = payment
 
     def _forget(self, payment: _Received) -> None:
-        if self.by_key.get(payment.key) is payment:
+        self.confirmed_frauds -= payment.fraud
+        if payment.later is None:
             del self.by_key[payment.key]
+        else:
+            self.by_key[payment.key] = payment.later
 
     def _push_out(self, oldest: _Received) -> None:
         """Drop the oldest payment, which stands first in every window that holds it."""
         self._forget(oldest)
         for _, queue, senders in self.windows:
             if queue and queue[0] is oldest:
-                _count_down(senders, queue.popleft().key[0])
+                count_down(senders, queue.popleft().key[0])
         if self.waiting and self.waiting[0] is oldest:
             self.waiting.popleft()
         for place, _, queue in self.labelled:
@@ -435,11 +477,3 @@ class _Beneficiary:
         for place, width_ms, queue in self.labelled:
             while queue and queue[0].time_ms <= until_ms - width_ms:
                 frauds[place] -= queue.popleft().fraud
-
-
-def _count_down(counts: dict[str, int], name: str) -> None:
-    """Count a name down, and drop it at 0, so that the length of `counts` is the number of distinct names."""
-    if counts[name] == 1:
-        del counts[name]
-    else:
-        counts[name] -= 1

@@ -63,11 +63,11 @@ def _sentence(text: str) -> str:
 
 
 def _require_addresses(settings: Settings) -> None:
-    from redis.connection import parse_url
+    from pipeline.io.redis.address import AddressRefused, parse_address
 
     try:
-        parse_url(settings.redis_url)  # type: ignore[no-untyped-call]  # redis ships it without types
-    except ValueError as error:
-        raise Failure("FRAUD_REDIS_URL is no Redis address.", "Write it as redis://HOST:PORT/0.") from error
+        parse_address(settings.redis_url)
+    except AddressRefused as error:
+        raise Failure(f"FRAUD_REDIS_URL is no Redis address: {error}.", "Write it as redis://HOST:PORT/0.") from error
     if not settings.bootstrap_servers.strip():
         raise Failure("FRAUD_BOOTSTRAP_SERVERS is empty.", "Write it as HOST:PORT, or unset it.")

@@ -78,7 +78,7 @@ def test_columns_say_what_the_record_says(bench: Bench) -> None:
         fields["route"],
         fields["breaker_state"],
         fields["breaker_scope"],
-        execution_id(fields["decision_id"]),
+        execution_id(FIRST.snapshot.transaction),
         datetime.fromtimestamp(NOON_MS / 1000, UTC) + timedelta(milliseconds=7),
         0,
         0,

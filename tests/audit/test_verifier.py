@@ -9,11 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
 
 import ops.verifier
-from ops.verifier.columns import EXECUTIONS
 from ops.verifier.export import Report, verify_export
 from ops.verifier.findings import Finding, Kind
+from ops.verifier.identity import EXECUTIONS, execution_id
 from pipeline.audit import export_files
 from pipeline.audit.chain import ENTRY_BYTES
 from pipeline.audit.export_files import export
@@ -21,11 +22,14 @@ from pipeline.audit.head import file_text
 from pipeline.audit.key_files import create_signing_key, public_key
 from pipeline.audit.leaf_files import head_paths, leaf_path, read_head
 from pipeline.audit.proof_store import Unproved, place_of, proof
+from pipeline.domain import identities
 from pipeline.domain.decision import Decision
 from pipeline.domain.identities import NAMESPACE_EXECUTION
+from pipeline.domain.payment import Transaction
 from pipeline.io.avro.schema_files import schema_text
 from pipeline.io.postgres import connect
 from tests.audit.logs import TOPIC, Bench, records
+from tests.io.test_payment_decoder import PAYMENTS
 
 COUNT = 40
 
@@ -325,6 +329,11 @@ def test_verifier_imports_nothing_of_the_project() -> None:
 
 def test_execution_ids_are_of_the_same_namespace() -> None:
     assert NAMESPACE_EXECUTION == EXECUTIONS
+
+
+@given(PAYMENTS)
+def test_execution_id_is_the_one_that_the_executor_uses(payment: Transaction) -> None:
+    assert execution_id(payment._asdict()) == identities.execution_id(payment)
 
 
 def test_finding_says_where() -> None:

@@ -56,9 +56,15 @@ class State:
         self.lost_at: tuple[int, int] | None = None  # batch, and the how manieth time that it is asked for
         self.away_at: int | None = None  # batch that is refused once, with those behind it until it is asked for again
         self.is_lost = False
+        self.released: list[int] = []
+        self.is_only_accounts = False
 
     def prepare(self, events: int) -> int:
         return events
+
+    async def release_claims(self, start_offset: int) -> int:
+        self.released.append(start_offset)
+        return 1
 
     async def observe_prepared(self, prepared: int, *, when_ready: bool) -> list[object]:
         self.asked[prepared] += 1
@@ -104,7 +110,7 @@ class JudgeInPlace:
             raise RuntimeError("our code fails in the middle")
         yield Judged(outcomes=Counter({(Outcome.ALLOW, Route.MODEL): len(offsets)}))
 
-    def poison(self, record: Record) -> Judged:
+    def poison(self, record: Record, _now_ms: int) -> Judged:
         return Judged(set_aside=[SetAside(record, "POISON", "")], dead_letters=Counter(POISON=1))
 
 
@@ -112,6 +118,12 @@ class Rebuild:
     def __init__(self, log: Log, state: State) -> None:
         self._log, self._state = log, state
         self.committed_before: list[list[int]] = []
+
+    async def reaches(self, targets: dict[int, int]) -> bool:
+        return not self._state.is_lost
+
+    async def is_shared_whole(self, targets: dict[int, int]) -> bool:
+        return self._state.is_only_accounts
 
     async def run(self, judge: object, positions: dict[int, int]) -> None:
         self.committed_before.append(list(self._log.committed))
@@ -233,6 +245,7 @@ def test_poison_records_become_dead_letters_and_all_others_are_decided_once(stag
         assert sorted(offset for topic, offset in stages.log.sent if topic == "dead") == sorted(poisoned)
         decided = [offset for topic, offset in stages.log.sent if topic == "decisions"]
         assert decided == [offset for offset in range(7) if offset not in poisoned]
+        assert sorted(stages.state.released) == (sorted(poisoned) if stage == "judge" else []), "only what was claimed"
 
     run(scenario)
 
@@ -264,7 +277,7 @@ def test_a_failure_of_an_earlier_stage_is_one_of_the_three():
         records = [Record(b"", b"", Source(0, offset, 0)) for offset in range(2)]
         await stages.agent.decide(Batch(records, [Span(0, 0, 2, 0)], epoch=0))
         await stages.agent.settle()
-        assert attempts == Counter({2: 3, 1: 2 + 1})
+        assert attempts == Counter({2: 3, 1: 2 + 1 + 1}), "once more, for the id that it may hold"
         assert stages.log.sent == [("dead", 0), ("decisions", 1)]
 
     run(scenario)

@@ -1,17 +1,23 @@
+import unicodedata
 from datetime import UTC, datetime
 
+import numpy as np
 import pytest
 
 from pipeline.decide.event_features import EventRows
+from pipeline.decide.rules import hits_of, rule_book
+from pipeline.domain.decision import Outcome
 from pipeline.domain.features import EVENT, NONE
+from pipeline.domain.log import Source
+from pipeline.domain.refusals import refusal_of
 from tests.records import NOON_MS, PAYMENT, policy
 
 ROWS = EventRows(policy())
 
 
-def value(name, **changes):
+def value(name, *, log_time_ms=None, rows=ROWS, **changes):
     payment = PAYMENT._replace(**changes)
-    return ROWS.row(payment, payment.event_time_ms)[EVENT.index(name)]
+    return rows.row(payment, payment.event_time_ms if log_time_ms is None else log_time_ms)[EVENT.index(name)]
 
 
 def ms(text):
@@ -45,6 +51,55 @@ def test_amounts_are_converted_and_rounded_up(currency, amount_minor, gbp_minor)
 def test_sanctions_hold_from_the_first_day_to_before_the_last(country, when, expected):
     changes = {"beneficiary_country": country, "event_time_ms": ms(when)}
     assert value("is_beneficiary_country_sanctioned", **changes) == expected
+
+
+@pytest.mark.parametrize(
+    ("country", "event", "log", "expected"),
+    [
+        ("RU", "2022-02-23T23:59", "2022-02-24T00:00", 1),  # dated the evening before, handed in when it is in force
+        ("RU", "2022-02-20T12:00", "2022-02-23T23:59", 0),
+        ("RU", "2022-02-24T00:01", "2022-02-23T23:58", 1),  # ahead of the log, by less than is refused
+        ("SY", "2025-05-19T23:59", "2025-06-01T00:00", 1),  # it was in force when the payment was made
+        ("SY", "2025-05-20T00:00", "2025-06-01T00:00", 0),
+        ("SY", "2011-05-01T00:00", "2025-06-01T00:00", 1),  # it began and ended in between
+    ],
+)
+def test_a_sanction_counts_on_every_day_from_event_to_log_time(country, event, log, expected):
+    changes = {"beneficiary_country": country, "event_time_ms": ms(event), "log_time_ms": ms(log)}
+    assert value("is_beneficiary_country_sanctioned", **changes) == expected
+
+
+@pytest.mark.parametrize("country", ["ZZ", "XX", "UK", "AA", "SU", "EU", "QM", "AN", "YU"])
+def test_a_country_that_the_policy_does_not_know_is_blocked(country):
+    payment = PAYMENT._replace(beneficiary_country=country)
+    row = np.array([ROWS.row(payment, NOON_MS)], dtype=np.int64)
+    assert row[0, EVENT.index("is_beneficiary_country_sanctioned")] == NONE
+    [[rule]] = hits_of(rule_book(policy()).static_hard, row).values()
+    assert (rule.code, rule.outcome) == ("HARD_UNKNOWN_COUNTRY", Outcome.BLOCK)
+    assert rule.statement(row[0]).reason.text == "the beneficiary's country is not one that the policy knows"
+
+
+@pytest.mark.parametrize("country", ["GB", "XK", "SS", "CW"])
+def test_a_country_that_there_is_passes(country):
+    assert value("is_beneficiary_country_sanctioned", beneficiary_country=country) == 0
+
+
+def test_a_policy_of_a_release_without_the_list_is_replayed_as_it_was():
+    older = EventRows(policy().model_copy(update={"known_countries": None}))
+    assert value("is_beneficiary_country_sanctioned", rows=older, beneficiary_country="ZZ") == 0
+    late = {"beneficiary_country": "RU", "event_time_ms": ms("2022-02-23T23:59"), "log_time_ms": ms("2022-03-01T00:00")}
+    assert value("is_beneficiary_country_sanctioned", rows=older, **late) == 0
+
+
+def test_what_no_reader_shows_is_missing():
+    """Every character that Unicode calls a separator, a control or a format, but for those that Arabic and Indic
+    scripts show, is refused as a control or does not count as text."""
+    shown = {*range(0x600, 0x606), 0x6DD, 0x70F, 0x890, 0x891, 0x8E2, 0x110BD, 0x110CD}
+    for point in range(0x110000):
+        if unicodedata.category(chr(point)) in ("Zs", "Zl", "Zp", "Cc", "Cf") and point not in shown:
+            payment = PAYMENT._replace(reference=chr(point) * 3)
+            refusal = refusal_of(payment, payment.account_id.encode(), Source(0, 0, NOON_MS))
+            assert refusal is not None or value("is_reference_missing", reference=chr(point) * 3), hex(point)
 
 
 @pytest.mark.parametrize(("text", "expected"), [(None, 1), ("", 1), ("  ", 1), ("rent", 0)])

@@ -1,13 +1,14 @@
 import hashlib
+from importlib.resources import files
 
 import pytest
 
-from pipeline.decide.policy import PolicyRefused, parse_policy
+from pipeline.decide.policy import PolicyRefused, parse_new_policy, parse_policy
 from pipeline.decide.policy_rules import WhenMissing
 from tests.records import POLICY_PATH
 
 DEFAULT = POLICY_PATH.read_text()
-NOT_MISSING = 'when_none = "does_not_hold", when_unknown = "does_not_hold"'
+NOT_MISSING = 'when_none = "does_not_hold", when_unknown = "holds"'
 MISSING = 'when_none = "holds", when_unknown = "holds"'
 
 
@@ -33,8 +34,12 @@ def with_rule(*parts):
 
 def without_rule(code):
     """The policy whose rule `code` is retired."""
-    [of_rule] = [part for part in DEFAULT.split("\n\n") if f'code = "{code}"' in part]
-    return DEFAULT.replace(of_rule + "\n\n", "")
+    return DEFAULT.replace(rule_text(code, DEFAULT), "")
+
+
+def rule_text(code, text):
+    [of_rule] = [part for part in text.split("\n\n") if f'code = "{code}"' in part]
+    return of_rule + "\n\n"
 
 
 def test_default_policy_parses_and_carries_its_hash():
@@ -47,33 +52,36 @@ def test_default_policy_parses_and_carries_its_hash():
         "HARD_BENEFICIARY_NAME_MISSING",
         "HARD_YOUNG_ACCOUNT_HIGH_VALUE",
         "HARD_UNSUPPORTED_CURRENCY",
+        "HARD_UNKNOWN_COUNTRY",
         "HARD_MAX_DAILY_VOLUME",
     ]
     assert [rule.code for rule in policy.soft.rules] == [
         "SOFT_VELOCITY",
         "SOFT_NEW_PAYEE_HIGH_VALUE",
         "SOFT_UNUSUAL_HOURS",
+        "SOFT_LATE",
         "SOFT_CONFIDENCE_MINIMUM",
     ]
     assert policy.near_limit_gbp_minor() == (4_500_000, 5_000_000)
 
 
-def test_default_policy_says_of_every_feature_what_a_missing_value_means_and_only_the_currency_s_rule_is_met_by_one():
+def test_default_policy_says_of_every_feature_what_missing_values_mean_and_what_is_unknown_meets_every_rule():
     policy = parse_policy(DEFAULT.encode())
-    met = set()
+    met_by_none = set()
     for each in (*policy.hard.rules, *policy.soft.rules, *policy.fallback.rules):
         for condition in each.when:
             said = condition.model_fields_set & {"when_none", "when_unknown"}
             assert len(said) == (0 if condition.feature == "confidence_bp" else 2)
-            if condition.holds_when_missing:
-                met.add(each.code)
-    assert met == {"HARD_UNSUPPORTED_CURRENCY"}
+            assert condition.holds_when_unknown or condition.feature == "confidence_bp"
+            if condition.holds_when_none:
+                met_by_none.add(each.code)
+    assert met_by_none == {"HARD_UNSUPPORTED_CURRENCY", "HARD_UNKNOWN_COUNTRY"}
 
 
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
-        ('version = "2026-11-28"', "", "version: is missing"),
+        ('version = "2026-11-29"', "", "version: is missing"),
         ("format = 1", "", "format: is missing; this release reads format 1"),
         ("format = 1", "format = 2\nrules_of_tomorrow = 1", "format: this release reads format 1, not 2"),
         ("format = 1", 'format = "1"', "format: this release reads format 1, not '1'"),
@@ -85,7 +93,7 @@ def test_default_policy_says_of_every_feature_what_a_missing_value_means_and_onl
         ("= 5_000_001", "= -1", "hard.rules.0.when.0.at_least: Input should be greater than or equal to 0"),
         ("= 5_000_001", f"= {10**30}", "hard.rules.0.when.0.at_least: Input should be "),
         ("= 5_000_001", f"= {10**11 + 1}", "hard.rules.0.when.0: at_least is above 100000000000, the most"),
-        ("= 20_000_001", f"= {10**16}", "hard.rules.6.when.0: at_least is above 5000000000000000, the most"),
+        ("= 20_000_001", f"= {10**16}", "hard.rules.7.when.0: at_least is above 5000000000000000, the most"),
         ("at_least = 8,", "at_least = 50_001,", "fallback.rules.9.when.0: at_least is above 50000, the most"),
         (
             f'"is_reference_missing", at_least = 1, {NOT_MISSING}',
@@ -101,13 +109,18 @@ def test_default_policy_says_of_every_feature_what_a_missing_value_means_and_onl
         (
             '"confidence_bp", at_most = 7_999',
             f'"confidence_bp", at_most = 7_999, {NOT_MISSING}',
-            "soft.rules.3.when.0: 'confidence_bp' is always known where a rule asks for it; leave out when_none",
+            "soft.rules.4.when.0: 'confidence_bp' is always known where a rule asks for it; leave out when_none",
         ),
-        (", at_most = 7_999 }", " }", "soft.rules.3.when.0: the condition on 'confidence_bp' has neither"),
+        (", at_most = 7_999 }", " }", "soft.rules.4.when.0: the condition on 'confidence_bp' has neither"),
         (
-            'when_none = "does_not_hold", when_unknown = "does_not_hold"',
-            'when_none = "does_not_hold"',
-            "hard.rules.0.when.0: when_none and when_unknown differ for 'amount_gbp_minor'",
+            f'"account_volume_minor_24h", at_least = 20_000_001, {NOT_MISSING}',
+            '"account_volume_minor_24h", when_none = "does_not_hold", when_unknown = "does_not_hold"',
+            "hard.rules.7.when.0: the condition on 'account_volume_minor_24h' has neither at_least nor at_most, so it",
+        ),
+        (
+            f'"beneficiary_age_hours", at_most = 48, {NOT_MISSING}',
+            f'"beneficiary_age_hours", {NOT_MISSING}',
+            "fallback.rules.8.when.0: the condition on 'beneficiary_age_hours' has neither at_least nor at_most, so it",
         ),
         (
             'when_none = "does_not_hold"',
@@ -142,7 +155,7 @@ def test_default_policy_says_of_every_feature_what_a_missing_value_means_and_onl
             '{ feature = "amount_gbp_minor", at_most = 29',
             "hard.rules.4.when: two conditions on 'amount_gbp_minor'",
         ),
-        ('"account_sum_minor_24h", at_least = 20_', '"confidence_bp", at_least = 20_', "hard.rules.6.when.0: "),
+        ('"account_volume_minor_24h", at_least = 20_', '"confidence_bp", at_least = 20_', "hard.rules.7.when.0: "),
         ('"HARD_MAX_SINGLE_TRANSACTION"\nfrom', '"HARD_MAX"\nfrom', "near_limit.rule: there is no hard rule HARD_MAX"),
         (
             '"HARD_MAX_SINGLE_TRANSACTION"\nfrom',
@@ -216,10 +229,116 @@ def test_a_sanction_that_blocks_the_unsanctioned_instead_is_no_guardrail():
 
 
 def test_a_sanction_that_only_a_missing_value_would_meet_is_no_guardrail():
-    """Whether a country is sanctioned is always known, so such a rule blocks nobody."""
     old = f'"is_beneficiary_country_sanctioned", at_least = 1, {NOT_MISSING}'
-    text = changed(old, f'"is_beneficiary_country_sanctioned", {MISSING}')
-    assert "a value that is always known never meets it" in refused(text)
+    text = without_countries(changed(old, f'"is_beneficiary_country_sanctioned", {MISSING}'))
+    text = text.replace(rule_text("HARD_UNKNOWN_COUNTRY", text), "")
+    assert "no hard rule blocks payments to them" in refused(text)
+
+
+def without_countries(text=DEFAULT):
+    start = text.index("[known_countries]")
+    return text[:start] + text[text.index("[[sanctioned_countries]]", start) :]
+
+
+def test_a_policy_in_force_with_sanctions_names_the_countries_that_there_are():
+    older = without_countries().encode()
+    assert parse_policy(older).known_countries is None, "decisions were made under it, and are still verified"
+    with pytest.raises(PolicyRefused, match="known_countries: is missing"):
+        parse_new_policy(older)
+    assert parse_new_policy(DEFAULT.encode()) == parse_policy(DEFAULT.encode())
+
+
+def test_a_policy_of_before_is_read_and_none_in_force_lets_late_payments_pass():
+    older = without_rule("SOFT_LATE").encode()
+    assert parse_policy(older).version == "2026-11-29"
+    for text in (
+        older.decode(),
+        changed('"event_age_hours", at_least = 168', '"event_age_hours", at_least = 169'),
+        changed('"event_age_hours", at_least = 168', '"event_age_hours", at_least = 168, at_most = 5_000'),
+        changed(
+            f'{{ feature = "event_age_hours", at_least = 168, {NOT_MISSING} }}',
+            '{ feature = "event_age_hours", at_least = 168 }, { feature = "is_weekend", at_least = 1 }',
+        ),
+    ):
+        with pytest.raises(PolicyRefused, match="none escalates what is late"):
+            parse_new_policy(text.encode())
+    parse_new_policy(changed('"event_age_hours", at_least = 168', '"event_age_hours", at_least = 24').encode())
+
+
+SILENT = 'when_none = "does_not_hold", when_unknown = "does_not_hold"'
+
+
+@pytest.mark.parametrize(
+    ("tier", "code", "outcome", "condition"),
+    [
+        ("hard", "HARD_X", "BLOCK", f'feature = "beneficiary_senders_7d", at_least = 900, {SILENT}'),
+        ("soft", "SOFT_X", "ESCALATE", f'feature = "beneficiary_senders_24h", at_least = 90, {SILENT}'),
+        ("fallback", "FALLBACK_X", "BLOCK", f'feature = "beneficiary_risk_ppm_7d", at_least = 90, {SILENT}'),
+    ],
+)
+def test_no_rule_in_force_is_silent_on_what_is_unknown(tier, code, outcome, condition):
+    text = with_rule(tier, code, outcome, condition).encode()
+    assert parse_policy(text), "an archived policy is read as it was"
+    with pytest.raises(PolicyRefused, match=f"^{tier}.rules: {code} would not apply where '.*' is unknown"):
+        parse_new_policy(text)
+
+
+def test_a_rule_may_be_silent_on_what_is_unknown_where_another_speaks_of_all_that_it_does():
+    """A bank may want a person to look at what is unknown, where it blocks what is known."""
+    old = f'"ip_fraud_reports", at_least = 3, {NOT_MISSING}'
+    text = changed(old, f'"ip_fraud_reports", at_least = 3, {SILENT}')
+    parse_new_policy(text.encode())
+    for mistaken in (
+        text.replace(f'"ip_fraud_reports", at_least = 1, {NOT_MISSING}', f'"ip_fraud_reports", at_least = 1, {SILENT}'),
+        text.replace(
+            f'"ip_fraud_reports", at_least = 1, {NOT_MISSING}', f'"ip_fraud_reports", at_least = 4, {NOT_MISSING}'
+        ),
+    ):
+        assert mistaken != text
+        with pytest.raises(PolicyRefused, match="would not apply where 'ip_fraud_reports' is unknown"):
+            parse_new_policy(mistaken.encode())
+
+
+def test_a_rule_that_asks_for_certainty_stands_in_for_none():
+    """It is not asked where the model is silent, and the model is silent where anything is unknown."""
+    confidence = 'feature = "confidence_bp", at_most = 9_999'
+    silent = f'feature = "beneficiary_senders_24h", at_least = 90, {SILENT}'
+    loud = f'feature = "beneficiary_senders_24h", at_least = 90, {NOT_MISSING}'
+    both = rule("soft", "SOFT_X", "ESCALATE", silent, confidence) + rule("soft", "SOFT_Y", "ESCALATE", loud, confidence)
+    with pytest.raises(PolicyRefused, match="SOFT_X would not apply"):
+        parse_new_policy(changed("[[soft.rules]]", both + "\n[[soft.rules]]").encode())
+
+
+def test_what_the_payment_says_is_never_unknown():
+    text = with_rule("soft", "SOFT_X", "ESCALATE", f'feature = "is_weekend", at_least = 1, {SILENT}')
+    parse_new_policy(text.encode())
+
+
+def test_a_policy_without_sanctions_needs_no_countries():
+    text = without_countries()
+    text = "sanctioned_countries = []\n" + text[: text.index("[[sanctioned_countries]]")]
+    assert parse_new_policy(text.encode()).known_countries is None
+
+
+def test_an_unknown_country_must_be_blocked_by_a_rule_of_its_own():
+    assert "no hard rule blocks payments to a country" in refused(without_rule("HARD_UNKNOWN_COUNTRY"))
+    old = f'{{ feature = "is_beneficiary_country_sanctioned", {MISSING} }}'
+    text = changed(old, old + f', {{ feature = "is_weekend", at_least = 1, {NOT_MISSING} }}')
+    assert "no hard rule blocks payments to a country" in refused(text)
+
+
+def test_a_sanction_on_a_country_that_the_list_lacks_is_refused():
+    assert refused(changed('"KP", ', "")).startswith("sanctioned_countries: KP is not among")
+
+
+def test_the_shipped_countries_are_those_of_iso_3166_and_kosovo():
+    """The list is data of the policy file, so that a decision names it; only this test asks a library."""
+    table = files("tzdata").joinpath("zoneinfo/iso3166.tab").read_text(encoding="utf-8")
+    listed = {line.split("\t")[0] for line in table.splitlines() if not line.startswith("#")}
+    assert len(listed) == 249
+    known = parse_policy(DEFAULT.encode()).known_countries
+    assert known is not None
+    assert list(known.codes) == sorted(listed | {"XK"})
 
 
 def test_the_rule_of_a_missing_amount_must_stand_alone():

@@ -12,7 +12,7 @@ from pipeline.decide.policy_rules import CONFIDENCE_BP_MAX, Condition, HardRule,
 from pipeline.decide.rules import RULE_COLUMN, hits_of, rule_book
 from pipeline.decide.verdict import Mode, Verdict, decide, regime
 from pipeline.domain.decision import BreakerState, Outcome, Route
-from pipeline.domain.features import COLUMN, EVENT, FEATURES, NONE
+from pipeline.domain.features import COLUMN, EVENT, FEATURES, NONE, UNKNOWN
 from tests.records import POLICY_PATH, features, small_model
 
 CLOSED, OPEN = Mode(BreakerState.CLOSED, "all", True), Mode(BreakerState.OPEN, "all", False)
@@ -81,7 +81,7 @@ def test_a_missing_value_meets_a_condition_that_says_so_and_its_reason_has_no_di
     strict = policy_with("soft", "SOFT_X", "ESCALATE", 'feature = "ip_fraud_reports", at_least = 5')
     v = verdict(strict, mode, ip_fraud_reports=NONE)
     assert (v.outcome, v.rules_triggered[0]) == (Outcome.ESCALATE, "SOFT_X")
-    assert v.reasons[0].text == "no IP address is known"
+    assert v.reasons[0].text == "no IP address is given"
     assert (v.reasons[0].observed, v.reasons[0].limit, v.reasons[0].excess) == (NONE, 4, None)
     assert "SOFT_X" not in verdict(strict, OPEN, ip_fraud_reports=4).rules_triggered
     assert "SOFT_X" in verdict(strict, OPEN, ip_fraud_reports=5).rules_triggered
@@ -98,11 +98,11 @@ def conditions(draw: st.DrawFn, names: st.SearchStrategy[str] = NAMES) -> Condit
         low, high = min(low, high), max(low, high)
     if high is None and not low:
         low = 1
-    missing = draw(st.sampled_from(WhenMissing))
-    return Condition(feature=draw(names), at_least=low, at_most=high, when_none=missing, when_unknown=missing)
+    none, unknown = draw(st.sampled_from(WhenMissing)), draw(st.sampled_from(WhenMissing))
+    return Condition(feature=draw(names), at_least=low, at_most=high, when_none=none, when_unknown=unknown)
 
 
-@given(conditions(), st.one_of(st.just(NONE), st.integers(0, 1_100)))
+@given(conditions(), st.one_of(st.sampled_from([NONE, UNKNOWN]), st.integers(0, 1_100)))
 def test_invariant_3_a_table_holds_what_the_file_s_words_say(condition, observed):
     rule = HardRule(code="HARD_X", outcome=Outcome.BLOCK, when=(condition,))
     shipped = parse_policy(POLICY_PATH.read_bytes())
@@ -110,6 +110,8 @@ def test_invariant_3_a_table_holds_what_the_file_s_words_say(condition, observed
     row = np.full((1, len(FEATURES)), NONE, dtype=np.int64)
     row[0, COLUMN[condition.feature]] = observed
     if observed == NONE:
+        expected = condition.when_none is WhenMissing.HOLDS
+    elif observed == UNKNOWN:
         expected = condition.when_unknown is WhenMissing.HOLDS
     else:
         low = 0 if condition.at_least is None else condition.at_least
@@ -130,7 +132,8 @@ def test_what_covers_a_condition_holds_wherever_that_holds(first, second, observ
         assert first.feature == second.feature
         assert holds(first) or not holds(second)
         if first.feature != "amount_gbp_minor":
-            assert first.holds_when_missing or not second.holds_when_missing
+            assert first.holds_when_none or not second.holds_when_none
+            assert first.holds_when_unknown or not second.holds_when_unknown
 
 
 def test_rules_read_the_features_and_the_confidence_behind_them():

@@ -1,8 +1,11 @@
+import gc
+
 import pytest
 
+from pipeline.domain import refusals
 from pipeline.domain.log import Source
 from pipeline.domain.payment import AMOUNT_MINOR_MAX
-from pipeline.domain.refusals import RefusalCode, canonical_ip_address, refusal_of
+from pipeline.domain.refusals import RefusalCode, canonical_ip_address, refusal_of, zone_of
 from tests.records import NOON_MS, PAYMENT
 
 SOURCE = Source(0, 7, NOON_MS)
@@ -107,8 +110,105 @@ def test_the_first_code_in_order_is_the_reason():
     assert code_of(transaction_id="", amount_minor=-1) == RefusalCode.IDENTIFIER_INVALID
 
 
-def test_one_address_has_one_spelling():
-    assert canonical_ip_address("2001:0DB8:0::0001") == canonical_ip_address("2001:db8::1") == "2001:db8::1"
+@pytest.mark.parametrize(
+    ("spelling", "address"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("::ffff:c000:201", "192.0.2.1"),
+        ("::FFFF:C000:0201", "192.0.2.1"),
+        ("0:0:0:0:0:ffff:192.0.2.1", "192.0.2.1"),
+        ("0000:0000:0000:0000:0000:ffff:c000:0201", "192.0.2.1"),
+        ("0000:0000:0000:0000:0000:ffff:192.0.2.1", "192.0.2.1"),
+        ("::ffff:0:192.0.2.1", "192.0.2.1"),
+        ("::192.0.2.1", "192.0.2.1"),
+        ("64:ff9b::192.0.2.1", "192.0.2.1"),
+        ("2002:c000:201::", "192.0.2.1"),
+        ("2002:c000:201:7::9", "192.0.2.1"),
+        ("2001:0:4136:e378:8000:63bf:3fff:fdfe", "192.0.2.1"),
+        ("2001:0DB8:0::0001", "2001:db8::1"),
+        ("2001:db8::1", "2001:db8::1"),
+        ("::1", "::1"),
+        ("::", "::"),
+        ("0:0:0:0:0:fffe:c000:201", "::fffe:c000:201"),
+        ("64:ff9b:1::192.0.2.1", "64:ff9b:1::c000:201"),  # for each network to use as it likes
+    ],
+)
+def test_one_address_has_one_spelling(spelling, address):
+    assert canonical_ip_address(spelling) == address
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "192.0.2.01", "::ffff:192.0.2.01", "192.0.2.1 ", " 192.0.2.1", "192.0.2", "3221225985", "0xc0000201",
+        "192.0.2.1/32",
+        "192.0.2.1:443", "[2001:db8::1]", "fe80::1%eth0", "::ffff:192.0.2.1%1",
+        "\uff11\uff192.0.2.1", "192\u30020.2.1",
+        "2001:db8::\u0661", "02001:db8::1",
+    ],
+)  # fmt: skip
+def test_what_only_looks_like_an_address_is_none(text):
+    assert canonical_ip_address(text) is None
+
+
+def test_no_long_text_is_remembered():
+    for number in range(100):
+        text = f"{number}:{'9' * 16_000}"
+        assert canonical_ip_address(text) is None
+        assert zone_of(text) is None
+        assert code_of(segments={"postcode": text}) is RefusalCode.SEGMENTS_INVALID
+        assert code_of(segments={text: "SW"}) is RefusalCode.SEGMENTS_INVALID
+    held = [each for each in gc.get_objects() if isinstance(each, str) and len(each) > 16_000]
+    assert held == []
+    kept = refusals._canonical_ip_address, refusals._zone_of, refusals._is_segment
+    assert all(cache.cache_info().currsize < 100 for cache in kept)
+
+
+@pytest.mark.parametrize("log_time_ms", [-1, 0, 1_420_070_399_999, 2_493_072_000_000, NOON_MS * 1000])
+def test_a_record_without_a_usable_log_time_is_refused(log_time_ms):
+    refusal = refusal_of(PAYMENT, PAYMENT.account_id.encode(), Source(0, 7, log_time_ms))
+    assert refusal is not None
+    assert refusal.code is RefusalCode.TIME_OUT_OF_RANGE
+
+
+@pytest.mark.parametrize("value", [" SW", "SW ", " ", "\u00a0SW", "S\u200bW", "ＳＷ", "SW\n"])
+def test_a_segment_has_one_spelling_that_a_reader_sees(value):
+    """Else a blank that nobody sees would make a segment of its own, which no breaker has tripped for."""
+    assert code_of(segments={"postcode_area": value}) is RefusalCode.SEGMENTS_INVALID
+
+
+@pytest.mark.parametrize(
+    "country",
+    ["gb", "Gb", "GB ", " GB", "G", "GBR", "ＧＢ", "\u0420U", "R\u0423", "GB\n", "G\u0412", "G\u200bB", "", "12"],
+)
+def test_a_country_that_only_looks_like_a_code_is_refused(country):
+    assert code_of(beneficiary_country=country) is RefusalCode.CURRENCY_MALFORMED
+
+
+@pytest.mark.parametrize("currency", ["gbp", "GBP ", "ＧＢＰ", "GB\u0420", "£", "GBP\n", ""])
+def test_a_currency_that_only_looks_like_a_code_is_refused(currency):
+    assert code_of(currency=currency) is RefusalCode.CURRENCY_MALFORMED
+
+
+@pytest.mark.parametrize("field", ["transaction_id", "account_id", "beneficiary_account_id"])
+@pytest.mark.parametrize(
+    "text", ["GB29 0001", "GB29\u00a00001", "GB29\u20110001", "GB29/1", "ＧＢ29", "a\u0301", "ß\n", "a b"]
+)
+def test_an_id_has_one_spelling(field, text):
+    assert code_of(**{field: text}) is RefusalCode.IDENTIFIER_INVALID
+
+
+@pytest.mark.parametrize("device", ["", "d 1", " d", "d ", "ｄ1", "d\u200b", "d\n"])
+def test_a_device_has_one_spelling(device):
+    assert code_of(device_id=device) is RefusalCode.DEVICE_INVALID
+
+
+@pytest.mark.parametrize(
+    "zone", ["europe/london", "Europe/London ", "posix/Europe/London", "right/UTC", "localtime", "\0", "zone.tab"]
+)
+def test_a_time_zone_has_its_name_only(zone):
+    assert code_of(account_time_zone=zone) is RefusalCode.TIME_ZONE_UNKNOWN
 
 
 def test_no_refusal_quotes_the_payment():

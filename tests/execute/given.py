@@ -6,7 +6,6 @@ import itertools
 from collections import Counter
 from uuid import uuid4
 
-from pipeline.decide.verdict import decision_id
 from pipeline.domain.decision import Decision, Outcome
 from pipeline.domain.decision_records import DecisionRecord
 from pipeline.domain.identities import ExecutionId, execution_id, review_id
@@ -22,7 +21,7 @@ from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.appender import Appender
 from pipeline.io.kafka.positioned_log import LogBatch, PositionMove
 from pipeline.io.postgres import Connection, connect
-from tests.decisions import DECISION, reversal_of, review_of
+from tests.decisions import DECISION, decision_id_of, reversal_of, review_of
 from tests.records import NOON_MS, PAYMENT
 
 WIRE = WireFormat()
@@ -41,7 +40,7 @@ def decision(outcome="ALLOW", *, amount_minor=700, payer=PAYER, payee=PAYEE, tra
         event_time_ms=NOON_MS,
     )
     return DECISION._replace(
-        decision_id=decision_id(transaction_id),
+        decision_id=decision_id_of(payment),
         transaction_id=transaction_id,
         account_id=payer,
         outcome=Outcome(outcome),
@@ -59,8 +58,8 @@ def reversal(of: Decision, corrected: str | None) -> Reversal:
     return taken_back._replace(reversed_at_ms=NOON_MS + HOUR_MS)
 
 
-def execution_of(record: DecisionRecord) -> ExecutionId:
-    return execution_id(record.decision_id)
+def execution_of(record: Decision) -> ExecutionId:
+    return execution_id(record.snapshot.transaction)
 
 
 class Desk:

@@ -2,7 +2,93 @@
 
 from __future__ import annotations
 
-from tests.execute.given import PAYEE, PAYER, decision, reversal, review
+from uuid import uuid4
+
+import pytest
+
+from ops.bench.rig.stored import Tail
+from tests.execute.given import PAYEE, PAYER, WIRE, decision, reversal, review
+
+
+def second_decision(of, outcome="ALLOW"):
+    """Another decision about the same payment, as of one that came late."""
+    return decision(outcome, transaction_id=of.transaction_id)._replace(decision_id=str(uuid4()))
+
+
+def decided_again(stack, about):
+    """The causes that alerts name about the decision."""
+    alerts = [WIRE.decode_alert(found.value) for found in Tail(stack.bootstrap_servers, "alerts.v1").news()]
+    told = [alert.evidence for alert in alerts if alert.code == "DECIDED_AGAIN"]
+    return sorted(evidence["cause"] for evidence in told if evidence["decision_id"] == about.decision_id)
+
+
+def ignored(owner, record):
+    """What changed nothing about the record's payment."""
+    query = "SELECT cause, ignored FROM ledger.cause WHERE ignored IS NOT NULL AND cause_id = %s"
+    return owner.execute(query, [record.decision_id]).fetchall()
+
+
+def test_two_payments_with_one_transaction_id_are_both_paid(desk):
+    desk.open(GB29_0001=1_000)
+    first = decision(amount_minor=700)
+    second = decision(amount_minor=200, transaction_id=first.transaction_id)
+    assert first.decision_id != second.decision_id
+    desk.hear(first, second)
+    assert (desk.state(first), desk.state(second), desk.balance(PAYEE)) == ("SETTLED", "SETTLED", 900)
+    desk.hear(reversal(second, "BLOCK"))
+    assert (desk.state(first), desk.state(second), desk.balance(PAYEE)) == ("SETTLED", "REVERSED", 700)
+    assert desk.findings() == []
+
+
+@pytest.mark.parametrize("is_one_batch", [True, False])
+def test_a_second_decision_on_a_payment_is_told_and_not_executed(desk, owner, stack, is_one_batch):
+    desk.open(GB29_0001=10_000)
+    first = decision("BLOCK")
+    second = second_decision(first)
+    for batch in ([first, second],) if is_one_batch else ([first], [second]):
+        desk.hear(*batch)
+    assert (desk.state(first), desk.balance(PAYEE)) == ("REFUSED", 0)
+    assert ignored(owner, second) == [("DECIDED_ALLOW", "ALREADY_DECIDED")]
+    assert decided_again(stack, second) == ["DECIDED_ALLOW"]
+    desk.hear(second)
+    assert decided_again(stack, second) == ["DECIDED_ALLOW"]
+    assert desk.findings() == []
+
+
+@pytest.mark.parametrize("is_one_batch", [True, False])
+def test_what_is_said_about_a_second_decision_is_told_and_changes_nothing(desk, stack, is_one_batch):
+    desk.open(GB29_0001=10_000)
+    first = decision("ESCALATE")
+    second = second_decision(first, "ESCALATE")
+    records = [first, second, review(second, "ALLOW"), reversal(second, "ALLOW")]
+    for batch in (records,) if is_one_batch else ([record] for record in records):
+        desk.hear(*batch)
+    assert (desk.state(first), desk.balance(PAYEE)) == ("HELD", 0)
+    assert decided_again(stack, second) == ["DECIDED_ESCALATE", "REVERSED_TO_ALLOW", "REVIEWED_ALLOW"]
+    desk.hear(review(first, "ALLOW"))
+    assert (desk.state(first), desk.balance(PAYEE)) == ("SETTLED", 700)
+
+
+def test_a_second_decision_opens_no_round_of_the_first_ones_review(desk):
+    """Its ESCALATE must not make the review of the first round one of an earlier round."""
+    desk.open(GB29_0001=10_000)
+    held = decision("ESCALATE")
+    desk.hear(held)
+    desk.hear(second_decision(held, "ESCALATE"))
+    desk.hear(review(held, "ALLOW"))
+    assert desk.state(held) == "SETTLED"
+
+
+@pytest.mark.parametrize("is_one_batch", [True, False])
+def test_a_reversal_before_its_decision_stops_the_payment_for_good(desk, is_one_batch):
+    desk.open(GB29_0001=10_000)
+    paid = decision()
+    early = reversal(paid, "ALLOW")
+    for batch in ([early, paid],) if is_one_batch else ([early], [paid]):
+        desk.hear(*batch)
+    assert (desk.state(paid), desk.reason(paid)) == ("REFUSED", "OUT_OF_ORDER")
+    desk.hear(early)
+    assert (desk.state(paid), desk.balance(PAYEE)) == ("REFUSED", 0)
 
 
 def test_an_allowed_payment_is_settled(desk):

@@ -21,7 +21,6 @@ from pipeline.decide.verdict import decide
 from pipeline.domain.features import STATE_SLICE, feature_matrix
 from pipeline.domain.identities import review_id
 from pipeline.domain.log import LogRecord, Source
-from pipeline.domain.payment import Decoded
 from pipeline.io.kafka.appender import Appender
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.kafka.positioned_log import LogBatch, PositionedLog, PositionMove
@@ -39,7 +38,7 @@ from pipeline.rollback.planning_service import Criteria, Planner, Request
 from tests.archive import CLOSED, payment
 from tests.decisions import record_of
 from tests.execute.given import Desk
-from tests.records import features, policy
+from tests.records import decoded_of, features, policy
 from tests.review.given import RULES
 from tests.rollback.stand import WIRE, WrongArchive
 from tests.servers import unused_prefix, url_as
@@ -119,7 +118,7 @@ class Bank:
         encoder = DecisionEncoder(WIRE.header("decision.v1"), self.archive.in_force, "decide/test")
         verdicts = decide(matrix, [mode], self.archive.in_force)
         sources = [Source(0, self._next_offset, max(at_ms - 200, made_at_ms))]
-        decoded = [Decoded(paid, WIRE.encode_transaction(paid)[10:])]
+        decoded = [decoded_of(paid)]
         self.append(*encoder.encode(decoded, sources, with_position(matrix, -1), verdicts, [at_ms]))
         return transaction_id
 

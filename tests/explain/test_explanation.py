@@ -1,6 +1,6 @@
 import pytest
 
-from pipeline.domain.features import FEATURES
+from pipeline.domain.features import FEATURES, NONE, UNKNOWN
 from pipeline.explain.as_json import explanation_json
 from pipeline.explain.explanation import ModelAccount, explanation
 from pipeline.explain.guardrails import RuleStanding
@@ -11,8 +11,33 @@ from tests.archive import CLOSED, OPEN, payment, stored
 
 
 def explained(archive, mode=CLOSED, **fields):
-    [value] = archive.values([payment(1, **fields)], [mode], ip_fraud_reports=3, is_new_beneficiary=1)
+    [value] = archive.values(
+        [payment(1, **fields)], [mode], ip_fraud_reports=3, is_new_beneficiary=1, is_unpaid_beneficiary=1
+    )
     return explanation(stored(value), 2, 17, archive.regime_of)
+
+
+def test_none_and_unknown_are_told_apart_and_a_rule_says_what_it_makes_of_each(archive):
+    [value] = archive.values(
+        [payment(1, ip_address=None)], [CLOSED], ip_fraud_reports=NONE, device_fraud_reports=UNKNOWN
+    )
+    found = explanation(stored(value), 2, 17, archive.regime_of)
+    assert found.check.result is Result.IDENTICAL
+    lines = "\n".join(explanation_lines(found))
+    assert "The fallback rules decided: the model was not asked, because how many fraud reports the device is" in lines
+    assert "none  no IP address is given" in lines
+    assert "unknown  how many fraud reports the device is linked to is not known" in lines
+    [of_address] = rule(found, "FALLBACK_REPORTED_IP").conditions
+    assert (of_address.is_met, of_address.distance_text) == (False, "none, so it does not apply")
+    [of_device] = rule(found, "FALLBACK_REPORTED_DEVICE").conditions
+    assert (of_device.is_met, of_device.limit_text) == (True, "applies from 3 fraud reports, or if unknown")
+    assert of_device.distance_text == "met, as what is unknown counts as the worst"
+
+
+def test_a_reason_without_a_difference_is_told(archive):
+    [value] = archive.values([payment(1)], [OPEN], device_fraud_reports=UNKNOWN)
+    lines = "\n".join(explanation_lines(explanation(stored(value), 2, 17, archive.regime_of)))
+    assert "FALLBACK_REPORTED_DEVICE: observed unknown, limit 2" in lines
 
 
 def test_the_terms_and_the_intercept_add_up_to_the_recorded_score(archive):

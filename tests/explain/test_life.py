@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 from html import escape
 
 import pytest
 
-from pipeline.decide.verdict import decision_id
 from pipeline.domain.decision import Outcome
-from pipeline.domain.identities import execution_id
+from pipeline.domain.identities import decision_id, execution_id
+from pipeline.domain.log import Source
+from pipeline.domain.payment_digest import payment_digest
 from pipeline.explain.life import NotShown
 from pipeline.explain.text_page import whole_lines
 from pipeline.explain.whole_command import CONTRADICTED, FROM_AUDIT_LOG, FROM_BOTH, FROM_TOPIC, whole
 from pipeline.review.cases import Judgement
 from pipeline.rollback.reversal import released_id
 from tests.archive import OPEN
+from tests.decisions import written
 from tests.rollback.stand import WIRE
 
 SUSPICIOUS = {"ip_fraud_reports": 1}
@@ -64,7 +67,8 @@ def test_every_row_about_a_payment_is_in_its_timeline_once(bank, explained):
     bank.anchor()
     told = explained("tx-long")
     places = [moment.where for moment in told.timeline]
-    ids = {"decision": decision_id("tx-long"), "execution": execution_id(decision_id("tx-long"))}
+    decision = told.explained.decision
+    ids = {"decision": decision.decision_id, "execution": execution_id(decision.snapshot.transaction)}
     for query, prefix in (
         ("SELECT posting_id::text FROM ledger.posting WHERE execution_id = %(execution)s", "ledger.posting "),
         ("SELECT cause_id::text FROM ledger.cause WHERE execution_id = %(execution)s", "ledger.cause "),
@@ -128,13 +132,14 @@ def test_a_payment_that_was_given_back_leads_to_its_new_decision_and_back(bank, 
     bank.apply(bank.plan("the model blocked honest payments", model_version="blocks-all"))
     bank.settle()
     assert explained("tx-stopped").sentences[2].endswith("goes on under another id, which is yet to be decided.")
-    bank.decide(released_id("tx-stopped"), amount_minor=5_000)
+    released = released_id("tx-stopped", explained("tx-stopped").explained.decision.decision_id)
+    bank.decide(released, amount_minor=5_000)
     bank.settle()
     told = explained("tx-stopped")
-    assert "tx-stopped:r1, which was allowed at" in told.sentences[2]
+    assert f"{released}, which was allowed at" in told.sentences[2]
     assert told.sentences[2].endswith("and is SETTLED.")
     assert told_kinds(told)[-1] == "DECIDED_AFTER"
-    assert told_kinds(explained("tx-stopped:r1"))[0] == "DECIDED_BEFORE"
+    assert told_kinds(explained(released))[0] == "DECIDED_BEFORE"
 
 
 def test_the_place_in_the_audit_log_is_exact_and_names_the_first_head_over_it(bank, explained):
@@ -223,12 +228,41 @@ def test_what_is_not_audited_yet_is_told_from_the_topic(bank, explained):
     assert told.sentences[2] == "The execution service has not heard of it, so the payer has the £123.45."
 
 
-def test_the_command_answers_in_json(bank, fraud):
+def test_a_transactions_id_that_two_payments_have_is_answered_with_both(bank, explained, fraud):
+    for amount_minor in (5_000, 6_000):
+        bank.decide("tx-again", amount_minor=amount_minor)
+    for is_audited in (False, True):  # from the topic, then from the audit log
+        if is_audited:
+            bank.settle()
+        answer = fraud("explain", "tx-again", "--json", **bank.environment)
+        assert answer.code == 2
+        found = re.findall(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", answer.err)
+        assert len(set(found)) == 2
+    amounts = {explained(name).explained.decision.snapshot.transaction.amount_minor for name in set(found)}
+    assert amounts == {5_000, 6_000}
+
+
+def test_a_payment_decided_twice_is_told_as_executed_once(bank, explained):
+    """The second decision is of a copy that came a month later."""
+    bank.decide("tx-copied", amount_minor=5_000)
+    first = explained("tx-copied").explained.decision
+    late = Source(0, first.source_offset + 1, first.source_timestamp_ms + 30 * 24 * 3_600_000)
+    digest = payment_digest(first.snapshot.transaction)
+    second = decision_id(first.snapshot.transaction, digest, late)
+    bank.append(written(first._replace(decision_id=second, source_offset=late.offset)))
+    bank.settle()
+    told = explained(second)
+    assert any(f"of an earlier decision on it, {first.decision_id}" in moment.what for moment in told.timeline)
+    assert "HEARD_IGNORED" in told_kinds(told)
+    assert [row.step for row in explained(first.decision_id).life.rows.steps].count("COMPLETE") == 1
+
+
+def test_the_command_answers_in_json(bank, explained, fraud):
     bank.decide("tx-json", by="allows-all", ip_fraud_reports=3)
     bank.settle()
     bank.apply(bank.plan("wrong", model_version="allows-all"))
     bank.settle()
-    answer = fraud("explain", decision_id("tx-json"), "--json", **bank.environment)
+    answer = fraud("explain", explained("tx-json").explained.decision.decision_id, "--json", **bank.environment)
     assert answer.code == 0
     told = json.loads(answer.out)
     assert told["life"]["state"] == "REVERSED"

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.decide.decision_encoder import DecisionEncoder, encode_longs, with_position
-from pipeline.decide.verdict import Mode, decide, decision_id, regime
+from pipeline.decide.verdict import Mode, decide, regime
 from pipeline.domain.decision import BreakerState, StoredDecision
 from pipeline.domain.features import FEATURES
+from pipeline.domain.identities import decision_id
 from pipeline.domain.log import Source
 from pipeline.domain.payment import Decoded, Transaction
 from pipeline.domain.refusals import Refusal, RefusalCode
@@ -103,7 +104,7 @@ def test_feature_fields_are_the_schema_s_in_order():
     assert snapshot["fields"][0]["type"] == json.loads(schema_text("transaction.v1"))
 
 
-LONGS = st.lists(st.integers(-1, 2**62), min_size=len(FEATURES), max_size=len(FEATURES))
+LONGS = st.lists(st.integers(-2, 2**62), min_size=len(FEATURES), max_size=len(FEATURES))
 
 
 @given(
@@ -127,9 +128,9 @@ def test_decisions_are_encoded_byte_for_byte_as_fastavro_does(longs, mode, repor
     assert isinstance(stored, StoredDecision)
     decision = stored.decision
     assert body_of("Decision", avro_fields(decision)) == value[10:] == stored.body
-    assert decision.decision_id == decision_id(payment.transaction_id)
-    assert decision.snapshot == (payment, tuple(longs))
-    assert stored.snapshot == decoded.body + encode_longs(written)[0]
+    assert decision.decision_id == decision_id(payment, decoded.digest, SOURCE)
+    assert decision.snapshot == (payment, tuple(longs), -1)
+    assert stored.snapshot == decoded.body + encode_longs(with_position(written, -1))[0]
     assert decision.input_hash == hashlib.sha256(stored.snapshot).digest()
 
 

@@ -14,6 +14,7 @@ from pipeline.domain.log import Record
 from pipeline.io.kafka import client
 from pipeline.io.kafka.client import BrokerAway, BrokerFailed, TopicMissing, broker_failure, raise_unless_passing
 from pipeline.io.kafka.log_reader import LogReader, _offsets
+from pipeline.io.partitioner import Partitioner
 from pipeline.io.settings import Settings
 from pipeline.terminal.failures import failure_of
 from tests.servers import unused_prefix
@@ -31,9 +32,13 @@ def test_no_module_outside_this_package_makes_a_client() -> None:
 
 def test_nothing_overrides_what_correctness_rests_on() -> None:
     loose = {"isolation.level": "read_uncommitted", "enable.auto.commit": "true", "enable.idempotence": "false"}
-    reading, writing = client.reader_options("", "g", loose, {}), client.writer_options("", loose, {})
+    loose["partitioner"] = "random"
+    reading, writing = (
+        client.reader_options("", "g", loose, {}),
+        client.writer_options("", loose, Partitioner.MURMUR2, {}),
+    )
     assert ("read_committed", False) == (reading["isolation.level"], reading["enable.auto.commit"])
-    assert writing["enable.idempotence"] is True
+    assert (True, "murmur2_random") == (writing["enable.idempotence"], writing["partitioner"])
 
 
 def test_a_deployment_never_has_a_gap_skipped_nor_two_workers_share_a_name() -> None:
@@ -41,7 +46,9 @@ def test_a_deployment_never_has_a_gap_skipped_nor_two_workers_share_a_name() -> 
     assert "error" == client.reader_options("", "g", copied)["auto.offset.reset"]
     member = client.reader_options("", "g", copied, {"auto.offset.reset": "earliest", "group.instance.id": "g-3"})
     assert ("earliest", "g-3") == (member["auto.offset.reset"], member["group.instance.id"])
-    assert "g-3" == client.writer_options("", copied, {"transactional.id": "g-3"})["transactional.id"]
+    assert (
+        "g-3" == client.writer_options("", copied, Partitioner.CRC32, {"transactional.id": "g-3"})["transactional.id"]
+    )
 
 
 def test_a_deployment_overrides_what_tunes() -> None:

@@ -84,8 +84,8 @@ def test_what_other_readers_would_refuse_is_refused(old, new):
 
 def test_a_map_in_sized_blocks_is_read():
     tail = BODY[BODY.index(b"\x04\x1apostcode_area") :]
-    entries = tail[1:-1]
+    entries = tail[1:-2]
     first, second = entries[: entries.index(b"\x10age_band")], entries[entries.index(b"\x10age_band") :]
-    blocks = b"".join(b"\x01" + bytes([2 * len(each)]) + each for each in (first, second)) + b"\0"
+    blocks = b"".join(b"\x01" + bytes([2 * len(each)]) + each for each in (first, second)) + b"\0\0"
     body = BODY[: -len(tail)] + blocks
     assert decode_payment(body) == (PAYMENT, len(body))

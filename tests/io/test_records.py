@@ -36,7 +36,10 @@ RECORDS = {
         Alert, TEXT, LONG, st.sampled_from(Severity), TEXT, TEXT, TEXT, st.dictionaries(TEXT, TEXT, max_size=4)
     ),
     Execution: st.builds(
-        Execution, TEXT, TEXT, LONG, TEXT, TEXT, TEXT, TEXT, LONG, TEXT, st.sampled_from(ExecutionState), TEXT, LONG
+        Execution,
+        *(TEXT, TEXT, LONG, TEXT, TEXT, TEXT, TEXT, LONG, TEXT),
+        st.sampled_from(ExecutionState),
+        *(TEXT, LONG, LONG, LONG, LONG),
     ),
     Anchor: st.builds(Anchor, TEXT, INT, LONG, LONG, LONG, HASH, HASH, HASH, LONG, TEXT, st.binary(max_size=90)),
     Account: st.builds(Account, TEXT, LONG, st.none() | LONG),

@@ -32,7 +32,7 @@ def main() -> None:
     settings, wire = Settings(), WireFormat()
     in_force = regime(parse_policy(settings.policy_path.read_bytes()), load_champion(settings.model_registry))
     topics = judging.TopicNames("decisions.v1", "alerts.v1")
-    judge = judging.Judge(in_force, wire, topics, "decide/test")
+    judge = judging.Judge(in_force, wire, topics, "decide/test", lambda _key: 0)
     published = [(payment.key, payment.value, payment.timestamp_ms) for payment in payments(wire, PAYMENTS)]
     published += [(case.key, case.value, NOW_MS) for case in cases()]
     records = [Record(key, value, Source(0, place, at_ms)) for place, (key, value, at_ms) in enumerate(published)]

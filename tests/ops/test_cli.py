@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import pytest
 
 from ops.stack.topics import create_topics
-from pipeline.decide.verdict import decision_id
 from pipeline.domain.decision import Outcome
 from pipeline.domain.log import Record, Source
 from pipeline.domain.payment import Decoded, Transaction
@@ -18,6 +17,7 @@ from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.sealing import DeadLetterKey, create_key_file
 from pipeline.io.settings import Settings
 from tests.archive import CLOSED, OPEN, WIRE, Archive, payment, stored
+from tests.decisions import decision_id_of
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ def test_tail_in_a_pipe_is_one_plain_line_a_decision(ask, settings, archive):
 @pytest.mark.parametrize("is_decision_id", [True, False])
 def test_explain_finds_a_decision_by_either_id(ask, settings, archive, by_account, is_decision_id):
     publish_decisions(settings, archive)
-    wanted = decision_id("tx-000017") if is_decision_id else "tx-000017"
+    wanted = decision_id_of(payment(17)) if is_decision_id else "tx-000017"
     account = ("--account", payment(17).account_id) if by_account else ()
     [fields] = lines(ask("explain", wanted, *account, "--json"))
     assert fields["transaction_id"] == "tx-000017"

@@ -15,11 +15,12 @@ from ops.access.rights import Principal
 from ops.access.roles import ROLES, set_passwords
 from ops.bench.rig.feeder import known_records
 from ops.bench.rig.services import status
-from ops.bench.rig.topics_io import Outbound, prepare_topics
+from ops.bench.rig.topics_io import Outbound
 from ops.bench.rig.waiting import wait_until
 from ops.migrations.migrate import migrate
 from ops.processes.servers import ServerFailed, ServerProcess, free_port
 from ops.stack.real import RealStack
+from ops.stack.topics import create_topics
 from pipeline.audit.key_files import create_signing_key
 from pipeline.io.kafka.bulk_publisher import BulkPublisher
 from pipeline.io.kafka.log_reader import LogReader
@@ -36,7 +37,7 @@ PASSWORD = "correct-horse-battery-staple"  # of every role; each has its own rig
 class Scene:
     def __init__(self, directory: Path, stack: RealStack) -> None:
         self.stack, self.directory = stack, directory
-        prepare_topics(stack.bootstrap_servers, "", PARTITIONS, stack.admin_options)
+        create_topics(stack.bootstrap_servers, partitions=PARTITIONS, client_settings=stack.admin_options)
         migrate(stack.database_url)
         set_passwords(stack.database_url, dict.fromkeys(ROLES, PASSWORD))
         options = stack.client_options(Principal.RECONCILE)

@@ -10,12 +10,12 @@ from pipeline.decide.verdict import Mode, decide
 from pipeline.domain.decision import BreakerState, StoredDecision
 from pipeline.domain.features import COLUMN
 from pipeline.domain.log import Source
-from pipeline.domain.payment import Decoded
 from pipeline.replay.archive_files import RegimeArchive
 from pipeline.replay.regimes import Missing, RegimeKey
 from pipeline.replay.verify import Result, verify
 from tests.archive import CLOSED, OPEN, WIRE, payment, stored
 from tests.decisions import decision_of, written
+from tests.records import decoded_of
 
 SANCTIONED = {"beneficiary_country": "KP"}
 
@@ -58,7 +58,7 @@ def with_feature(value, name, number):
     features = decision_of(value).snapshot.features
     changed = list(features)
     changed[COLUMN[name]] = number
-    tail, other = encode_longs(np.array([features, changed], dtype=np.int64))
+    tail, other = encode_longs(with_position(np.array([features, changed], dtype=np.int64), -1))
     assert value.endswith(tail)
     return value[: -len(tail)] + other
 
@@ -75,15 +75,12 @@ def test_an_altered_feature_is_found(archive, name):
 @pytest.mark.parametrize("name", ["account_age_days", "account_average_minor_30d"])
 def test_a_feature_that_follows_from_others_is_found_although_its_hash_fits(archive, name):
     [value] = archive.values([payment(1)], [CLOSED])
-    transaction, features = decision_of(value).snapshot
+    transaction, features, _ = decision_of(value).snapshot
     matrix = np.array([features], dtype=np.int64)
     matrix[0, COLUMN[name]] += 1
     encoder = DecisionEncoder(WIRE.header("decision.v1"), archive.in_force, "decide/test")
     [verdict] = decide(matrix, [CLOSED], archive.in_force)
-    body = WIRE.encode_transaction(transaction)[10:]
-    [forged] = encoder.encode(
-        [Decoded(transaction, body)], [Source(0, 0, 0)], with_position(matrix, -1), [verdict], [1]
-    )
+    [forged] = encoder.encode([decoded_of(transaction)], [Source(0, 0, 0)], with_position(matrix, -1), [verdict], [1])
     [check] = verify([stored(forged)], archive.regime_of)
     assert check.result is Result.UNVERIFIABLE or f"snapshot.features.{name}" in check.differing
 

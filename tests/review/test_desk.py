@@ -16,7 +16,7 @@ from pipeline.people.roles import GrantRefusal, Role
 from pipeline.people.store import change_role
 from pipeline.review.case_store import CaseMoved, Opening, RecordPlace, append_event, cases_by_name, open_cases
 from pipeline.review.cases import CaseEvent, Judgement, Kind, ReviewRefusal, State, opening
-from pipeline.review.desk_store import Acted, NoSuchCase, ReviewDesk
+from pipeline.review.desk_store import Acted, NoSuchCase, ReviewDesk, SeveralDecisions
 from tests.records import NOON_MS
 from tests.review.given import ALLOW, BLOCK, LARGE, RULES, SMALL
 
@@ -43,9 +43,9 @@ def desk(connection):
     return ReviewDesk(connection, RULES, lambda: NOW_MS)
 
 
-def opened(connection, case=SMALL):
+def opened(connection, case=SMALL, transaction_id=None):
     """A new case like `case`; its decision's id."""
-    case = case._replace(decision_id=str(uuid4()), transaction_id=f"tx-{uuid4()}")
+    case = case._replace(decision_id=str(uuid4()), transaction_id=transaction_id or f"tx-{uuid4()}")
     with connection.transaction():
         open_cases(connection, [Opening(case, case.decision_id, "why", RecordPlace(0, 7))], [opening(case)])
     return case.decision_id
@@ -69,6 +69,20 @@ def test_a_case_is_found_by_its_transaction(desk, connection):
     assert desk.rounds(file.case.transaction_id) == [file]
     with pytest.raises(NoSuchCase):
         desk.rounds("tx-unknown")
+
+
+def test_an_act_on_the_id_of_several_payments_is_refused_until_one_is_named(desk, connection):
+    first, second = opened(connection, transaction_id="tx-again"), opened(connection, transaction_id="tx-again")
+    assert {file.case.decision_id for file in desk.rounds("tx-again")} == {first, second}
+    for act in (lambda: desk.claim("tx-again", "ann"), lambda: desk.judge("tx-again", "ann", BLOCK)):
+        with pytest.raises(SeveralDecisions) as caught:
+            act()
+        assert set(caught.value.decision_ids) == {first, second}
+    assert isinstance(desk.claim(second, "ann"), Acted)
+    assert {file.case.decision_id: file.standing.state for file in desk.rounds("tx-again")} == {
+        first: State.OPEN,
+        second: State.CLAIMED,
+    }
 
 
 def test_a_large_case_takes_two(desk, connection):

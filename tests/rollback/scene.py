@@ -92,7 +92,9 @@ class Scene:
             assert (record.reversed_outcome, record.account_id) == (line.before, line.account_id)
         published = self.news("transactions.v1")
         payments = [WIRE.decode_transaction(one.value).transaction for one in published]
-        expected = Counter(released_id(line.transaction_id) for line in lines if line.disposition == "RELEASE")
+        expected = Counter(
+            released_id(line.transaction_id, line.decision_id) for line in lines if line.disposition == "RELEASE"
+        )
         assert Counter(each.transaction_id for each in payments) == expected
         assert all(
             one.key == each.account_id.encode()

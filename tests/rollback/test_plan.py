@@ -256,4 +256,4 @@ def test_the_database_itself_refuses_own_approval_and_other_content(planned, mix
 
 def test_released_ids_of_a_plan_are_all_different(planned, mixed):
     _, lines = planned(Criteria(model_version="blocks-all"))
-    assert len({released_id(line.transaction_id) for line in lines}) == len(lines)
+    assert len({released_id(line.transaction_id, line.decision_id) for line in lines}) == len(lines)

@@ -17,6 +17,7 @@ from pipeline.rollback.reversal import (
     Disposition,
     apply_refusal,
     disposition,
+    origin_ids,
     plan_digest,
     plan_refusal,
     released_id,
@@ -144,6 +145,8 @@ def test_a_record_follows_from_plan_and_approval(line):
     assert record.reason.startswith("the model blocked honest payments. Under model glass-good")
 
 
+DECISION_ID = "6f9619ff-8b86-5011-b42d-00cf4fc964ff"
+OTHER_ID = "7f9619ff-8b86-5011-b42d-00cf4fc964ff"
 NOW_MS = HEADER.requested_at_ms + 1
 
 
@@ -173,25 +176,41 @@ def test_an_expired_or_overtaken_plan_is_refused_but_what_was_begun_is_finished(
 
 def test_a_released_payment_is_the_same_payment_under_a_new_id():
     late = APPROVAL._replace(approved_at_ms=PAYMENT.event_time_ms + EVENT_TIME_KEPT_MS - 1)
-    assert released_payment(PAYMENT, late) == PAYMENT._replace(transaction_id=f"{PAYMENT.transaction_id}:r1")
+    name = f"{PAYMENT.transaction_id}:r1-6f9619ff"
+    assert released_payment(PAYMENT, DECISION_ID, late) == PAYMENT._replace(transaction_id=name)
 
 
 def test_a_payment_whose_id_may_be_forgotten_is_asked_for_anew():
     later = APPROVAL._replace(approved_at_ms=PAYMENT.event_time_ms + EVENT_TIME_KEPT_MS)
-    assert released_payment(PAYMENT, later).event_time_ms == later.approved_at_ms
+    assert released_payment(PAYMENT, DECISION_ID, later).event_time_ms == later.approved_at_ms
+
+
+@pytest.mark.parametrize("transaction_id", ["tx-1", "x" * 64])
+def test_payments_that_share_an_id_are_given_back_under_different_ids(transaction_id):
+    assert len({released_id(transaction_id, name) for name in (DECISION_ID, OTHER_ID)}) == 2
+
+
+def test_a_released_id_says_which_decision_it_was():
+    for name in ("tx-1", "tx-1:r3-00000000"):
+        origin = origin_ids(released_id(name, DECISION_ID))
+        assert origin.first <= DECISION_ID <= origin.last
+        assert not origin.first <= OTHER_ID <= origin.last
+    assert origin_ids("tx-1") is None
+    assert origin_ids("tx-1:r1") is None
 
 
 @given(st.from_regex(r"[A-Za-z0-9._:\-]{1,64}", fullmatch=True))
 def test_a_released_id_is_new_and_can_be_a_transactions(name):
     seen = [name]
     for _ in range(3):
-        seen.append(released_id(seen[-1]))
+        seen.append(released_id(seen[-1], DECISION_ID))
     assert len(set(seen)) == len(seen)
     assert all(re.fullmatch(r"[A-Za-z0-9._:\-]{1,64}", each, re.ASCII) for each in seen)
 
 
 def test_released_ids_count_up():
-    assert (released_id("tx-1"), released_id("tx-1:r1"), released_id("tx-1:r9")) == ("tx-1:r1", "tx-1:r2", "tx-1:r10")
-    assert released_id("x" * 62).startswith(
+    names = [released_id(name, DECISION_ID) for name in ("tx-1", "tx-1:r1-00000000", "tx-1:r9-00000000")]
+    assert names == ["tx-1:r1-6f9619ff", "tx-1:r2-6f9619ff", "tx-1:r10-6f9619ff"]
+    assert released_id("x" * 62, DECISION_ID).startswith(
         ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "a", "b", "c", "d", "e", "f")
     )

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from pipeline.state.windows import MemoryState
-from tests.redis_servers import REDIS_NAMES, StartedRedis
+from tests.redis_servers import REDIS_NAMES, StartedRedis, emptied
 from tests.state.stores import Store, SyncRedisState
 
 MEMORY = "memory"
+CLUSTER = "cluster"
 
 
 @pytest.fixture
@@ -26,12 +27,14 @@ def redis_state(redis_at: str) -> Iterator[Callable[..., SyncRedisState]]:
         store.close()
 
 
-@pytest.fixture(params=[MEMORY, *REDIS_NAMES])
+@pytest.fixture(params=[MEMORY, *REDIS_NAMES, CLUSTER])
 def store(request: pytest.FixtureRequest, started_redis: StartedRedis) -> Iterator[Store]:
-    """Provide the reference and every Redis; the same contract holds on all of them."""
+    """Provide the reference, every Redis, and a cluster; the same contract holds on all of them."""
     if request.param == MEMORY:
         yield MemoryState()
         return
-    made = SyncRedisState(started_redis(request.param))
+    is_cluster = request.param == CLUSTER
+    url = emptied(request.getfixturevalue("started_cluster")) if is_cluster else started_redis(request.param)
+    made = SyncRedisState(url)
     yield made
     made.close()

@@ -9,8 +9,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from pipeline.domain.context import Label
+from pipeline.domain.context import Account, Label, RiskSignal, RiskSignalKind
 from pipeline.domain.features import STATE
+from pipeline.domain.outcome import PaymentOutcome
+from pipeline.state.facts import LogPlace
 from pipeline.state.state_event import StateEvent
 from pipeline.state.store import RedisState, StateUnavailable
 from pipeline.state.windows import PartitionEvents, PartitionObservation, StateLost
@@ -25,12 +27,31 @@ class Store(Protocol):
     """The interface that MemoryState and SyncRedisState share."""
 
     def observe(
-        self, batch: Sequence[PartitionEvents], *, initial: bool = False, is_rebuild: bool = False
+        self,
+        batch: Sequence[PartitionEvents],
+        *,
+        initial: bool = False,
+        since_ms: int | None = None,
+        is_rebuild: bool = False,
     ) -> list[PartitionObservation]: ...
+    def apply_outcomes(
+        self,
+        partition: int,
+        first: int,
+        last: int,
+        outcomes: Sequence[PaymentOutcome],
+        *,
+        initial: bool = False,
+        since_ms: int | None = None,
+    ) -> int: ...
+    def await_outcomes(self, partition: int, due: int) -> None: ...
+    def outcomes_position(self, partition: int) -> int | None: ...
     def positions(self, partition: int) -> int | None: ...
     def label(self, label: Label) -> bool: ...
-    def upsert_account(self, account_id: str, updated_at_ms: int, normal_month_gbp_minor: int | None) -> None: ...
-    def upsert_risk_signal(self, kind: str, entity: str, fraud_reports: int, observed_at_ms: int) -> None: ...
+    def upsert_account(self, account: Account, place: LogPlace) -> None: ...
+    def upsert_risk_signal(self, signal: RiskSignal, place: LogPlace) -> None: ...
+    def withdraw_account(self, account_id: str, place: LogPlace) -> None: ...
+    def withdraw_risk_signal(self, kind: RiskSignalKind, entity: str, place: LogPlace) -> None: ...
 
 
 class TornRedisState(RedisState):
@@ -54,22 +75,43 @@ class SyncRedisState:
         self._runner = asyncio.Runner()
         self.state = TornRedisState(url, **settings)
 
-    def observe(
-        self, batch: Sequence[PartitionEvents], *, initial: bool = False, is_rebuild: bool = False
-    ) -> list[PartitionObservation]:
-        return self._runner.run(self.state.observe(batch, initial=initial, is_rebuild=is_rebuild))
+    def observe(self, batch: Sequence[PartitionEvents], **start: Any) -> list[PartitionObservation]:
+        return self._runner.run(self.state.observe(batch, **start))
+
+    def apply_outcomes(
+        self, partition: int, first: int, last: int, outcomes: Sequence[PaymentOutcome], **start: Any
+    ) -> int:
+        return self._runner.run(self.state.apply_outcomes(partition, first, last, outcomes, **start))
+
+    def await_outcomes(self, partition: int, due: int) -> None:
+        self._runner.run(self.state.await_outcomes(partition, due))
+
+    def outcomes_position(self, partition: int) -> int | None:
+        return self._runner.run(self.state.outcomes_position(partition))
 
     def positions(self, partition: int) -> int | None:
         return self._runner.run(self.state.positions(partition))
 
+    def release_claims(self, released: PartitionEvents) -> int:
+        return self._runner.run(self.state.release_claims([released]))
+
+    def hold_partitions(self, partitions: int) -> int:
+        return self._runner.run(self.state.hold_partitions(partitions))
+
     def label(self, label: Label) -> bool:
         return self._runner.run(self.state.label(label))
 
-    def upsert_account(self, account_id: str, updated_at_ms: int, normal_month_gbp_minor: int | None) -> None:
-        self._runner.run(self.state.upsert_account(account_id, updated_at_ms, normal_month_gbp_minor))
+    def upsert_account(self, account: Account, place: LogPlace) -> None:
+        self._runner.run(self.state.upsert_account(account, place))
 
-    def upsert_risk_signal(self, kind: str, entity: str, fraud_reports: int, observed_at_ms: int) -> None:
-        self._runner.run(self.state.upsert_risk_signal(kind, entity, fraud_reports, observed_at_ms))
+    def upsert_risk_signal(self, signal: RiskSignal, place: LogPlace) -> None:
+        self._runner.run(self.state.upsert_risk_signal(signal, place))
+
+    def withdraw_account(self, account_id: str, place: LogPlace) -> None:
+        self._runner.run(self.state.withdraw_account(account_id, place))
+
+    def withdraw_risk_signal(self, kind: RiskSignalKind, entity: str, place: LogPlace) -> None:
+        self._runner.run(self.state.withdraw_risk_signal(kind, entity, place))
 
     def is_ready(self) -> bool:
         try:
@@ -80,7 +122,7 @@ class SyncRedisState:
         return True
 
     def mark_ready(self) -> None:
-        self._runner.run(self.state.mark_ready())
+        self._runner.run(self.state.mark_ready([0], is_shared=True))
 
     def close(self) -> None:
         self._runner.run(self.state.close())
@@ -91,10 +133,11 @@ def payment(offset: int, time_ms: int = START_MS, **fields: Any) -> StateEvent:
     event = StateEvent(
         offset=offset,
         transaction_id=f"tx-{offset}",
-        body_digest=b"digest",
+        payment_digest=b"digest",
         account_id="payer",
         beneficiary_account_id="payee",
         event_time_ms=time_ms,
+        log_time_ms=time_ms,
         amount_gbp_minor=100,
         is_near_limit=False,
         ip_address=None,
@@ -131,6 +174,8 @@ def last(store: Store, events: Iterable[StateEvent]) -> dict[str, int]:
 
 def same(expected: Sequence[PartitionObservation], actual: Sequence[PartitionObservation]) -> bool:
     return all(
-        np.array_equal(one.freshness, other.freshness) and np.array_equal(one.state, other.state)
+        np.array_equal(one.freshness, other.freshness)
+        and np.array_equal(one.state, other.state)
+        and np.array_equal(one.outcomes_position, other.outcomes_position)
         for one, other in zip(expected, actual, strict=True)
     )

@@ -1,4 +1,5 @@
-"""Random logs: few parties, ties, late events, copies, conflicts, gaps between offsets, long silences."""
+"""Random logs: few parties, ties, late events, copies, conflicts, gaps between offsets, long silences, and a log's time
+that runs backwards, as that of history does."""
 
 from __future__ import annotations
 
@@ -9,13 +10,15 @@ from typing import Final
 from hypothesis import strategies as st
 
 from pipeline.domain.context import Label
+from pipeline.domain.outcome import OutcomeKind, PaymentOutcome
 from pipeline.state.state_event import StateEvent
-from pipeline.state.windows import PartitionEvents
+from pipeline.state.windows import CLAIM_KEPT_MS, PartitionEvents
 from tests.state.stores import DAY_MS, HOUR_MS, MINUTE_MS, START_MS
 
 PARTITIONS: Final = (0, 3)
 STEPS_MS: Final = (0, 0, 1, MINUTE_MS, HOUR_MS - 1, HOUR_MS, 7 * HOUR_MS, DAY_MS, DAY_MS - 1, 3 * DAY_MS, 7 * DAY_MS)
 LONG_STEPS_MS: Final = (30 * DAY_MS, 37 * DAY_MS - 1, 90 * DAY_MS)
+CLAIM_STEPS_MS: Final = (CLAIM_KEPT_MS, CLAIM_KEPT_MS + 1)
 LATE_MS: Final = (0, 0, 0, 0, 1, HOUR_MS, 6 * DAY_MS, 8 * DAY_MS, 31 * DAY_MS)
 
 
@@ -50,8 +53,10 @@ class Log:
 def logs(draw: st.DrawFn, *, records_max: int = 120) -> Log:
     count = draw(st.integers(1, records_max))
     random = Random(draw(st.integers(0, 2**32)))  # one draw: a draw for each choice takes hypothesis seconds a log
-    steps_ms = STEPS_MS + LONG_STEPS_MS * draw(st.booleans())
+    steps_ms = STEPS_MS + LONG_STEPS_MS * draw(st.booleans()) + CLAIM_STEPS_MS
     accounts, payees = draw(st.sampled_from(((3, 4), (1, 1), (1, 4), (3, 1))))  # few have many payments in a batch
+    behind_ms = draw(st.sampled_from(((0,), (0, 0, 1, DAY_MS, 9 * DAY_MS))))  # of the log's time
+    systems = draw(st.sampled_from(((None,), (None, "a", "b"))))
     now_ms, offsets, records = START_MS, dict.fromkeys(PARTITIONS, -1), []
     for number in range(count):
         now_ms += random.choice(steps_ms)
@@ -61,26 +66,46 @@ def logs(draw: st.DrawFn, *, records_max: int = 120) -> Log:
             source, event = random.choice(records)
             partition = source if random.random() < 0.8 else partition
             offset = offsets[partition] = offsets[partition] + 1
-            body = event.body_digest if random.random() < 0.7 else b"others"
+            digest = event.payment_digest if random.random() < 0.7 else b"others"
             account_id = f"account-{partition}-{event.account_id[-1]}"  # an account stands in one partition
-            records.append((partition, replace(event, offset=offset, body_digest=body, account_id=account_id)))
+            copy = replace(event, offset=offset, payment_digest=digest, account_id=account_id)
+            copy = replace(copy, log_time_ms=now_ms - random.choice(behind_ms), source_system=random.choice(systems))
+            records.append((partition, copy))
             continue
         event = StateEvent(
             offset=offsets[partition],
             transaction_id=f"tx-{number}",
-            body_digest=b"digest",
+            payment_digest=b"digest",
             account_id=f"account-{partition}-{random.randrange(accounts)}",
             beneficiary_account_id=f"payee-{random.randrange(payees)}",
             event_time_ms=now_ms - random.choice(LATE_MS),
+            log_time_ms=now_ms - random.choice(behind_ms),
             amount_gbp_minor=random.choice((0, 1, 99, 10**11)),
             is_near_limit=random.random() < 0.3,
             ip_address=random.choice((None, "192.0.2.1", "2001:db8::1")),
             device_id=random.choice((None, "d")),
             is_counted=random.random() < 0.9,
+            source_system=random.choice(systems),
         )
         records.append((partition, event))
     ends = sorted({random.randint(1, count) for _ in range(random.randint(0, 12))} | {count})
     return Log(records, ends)
+
+
+def outcome_of(
+    event: StateEvent, kind: OutcomeKind = OutcomeKind.MADE, *, made_at_ms: int | None = None
+) -> PaymentOutcome:
+    """Return an outcome of a payment, which settles when it was made unless it is told when."""
+    e = event
+    return PaymentOutcome(
+        e.account_id,
+        e.beneficiary_account_id,
+        kind,
+        e.event_time_ms,
+        e.event_time_ms if made_at_ms is None else made_at_ms,
+        e.amount_gbp_minor,
+        e.transaction_id.encode(),
+    )
 
 
 def label_of(event: StateEvent, *, fraud: bool = True) -> Label:

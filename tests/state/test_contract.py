@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from pipeline.domain.context import Account, RiskSignal, RiskSignalKind
 from pipeline.domain.features import NONE, STATE
+from pipeline.state.facts import LogPlace
+from pipeline.state.periods import ACCOUNT_WINDOWS_MS, BLOCK_MS, LABEL_WINDOWS_MS
 from pipeline.state.state_event import StateEvent
-from pipeline.state.windows import (
-    ACCOUNT_WINDOWS_MS,
-    BLOCK_MS,
-    CLAIM_KEPT_MS,
-    LABEL_WINDOWS_MS,
-    Freshness,
-    SnapshotPruned,
-    StateLost,
-)
+from pipeline.state.windows import CLAIM_KEPT_MS, Freshness, SnapshotPruned, StateLost
 from tests.state.stores import DAY_MS, HOUR_MS, START_MS, Store, column, last, observe_all, payment, share
 from tests.state.streams import label_of
+
+
+def at(offset: int) -> LogPlace:
+    """Return the place of a context record at START_MS."""
+    return LogPlace(START_MS, offset)
+
 
 LABEL_DELAY_MS = 7 * DAY_MS
 WINDOW_NAMES = ("1h", "24h", "7d", "30d")
@@ -38,6 +41,10 @@ def test_first_payment_is_known_by_itself_alone(store: Store) -> None:
         "account_near_limit_count_24h": 1,
         "account_normal_month_minor": NONE,
         "is_new_beneficiary": 1,
+        "account_volume_minor_24h": 250,
+        "account_volume_count_30d": 1,
+        "account_volume_minor_30d": 250,
+        "is_unpaid_beneficiary": 1,
         "beneficiary_count_24h": 1,
         "beneficiary_count_7d": 1,
         "beneficiary_senders_24h": 1,
@@ -148,26 +155,26 @@ def test_normal_month_is_the_mean_of_the_last_complete_blocks_rounded_half_up(st
 
 
 def test_declared_month_goes_before_the_observed_one_and_the_newest_declaration_holds(store: Store) -> None:
-    store.upsert_account("payer", 5, 777)
-    store.upsert_account("payer", 4, 111)
+    store.upsert_account(Account("payer", 5, 777), at(0))
+    store.upsert_account(Account("payer", 4, 111), at(1))
     (first,) = store.observe([share([payment(0)])])
-    store.upsert_account("payer", 6, None)
+    store.upsert_account(Account("payer", 6, None), at(2))
     (second,) = store.observe([share([payment(1)], start=1)])
     months = [column(each.state, "account_normal_month_minor") for each in (first, second)]
     assert months == [[777], [NONE]]
 
 
 def test_newest_fraud_reports_hold(store: Store) -> None:
-    store.upsert_risk_signal("IP_ADDRESS", "192.0.2.1", 3, 10)
-    store.upsert_risk_signal("IP_ADDRESS", "192.0.2.1", 9, 9)
-    store.upsert_risk_signal("DEVICE", "192.0.2.1", 5, 10)
+    store.upsert_risk_signal(RiskSignal(RiskSignalKind.IP_ADDRESS, "192.0.2.1", 3, 10), at(0))
+    store.upsert_risk_signal(RiskSignal(RiskSignalKind.IP_ADDRESS, "192.0.2.1", 9, 9), at(1))
+    store.upsert_risk_signal(RiskSignal(RiskSignalKind.DEVICE, "192.0.2.1", 5, 10), at(2))
     row = last(store, [payment(0, ip_address="192.0.2.1", device_id="d")])
     assert (row["ip_fraud_reports"], row["device_fraud_reports"]) == (3, 0)
 
 
-def test_a_copy_is_a_duplicate_and_another_body_a_conflict_in_any_partition(store: Store) -> None:
+def test_a_copy_is_a_duplicate_and_another_payment_a_conflict_in_any_partition(store: Store) -> None:
     first, copy = payment(0), payment(1, transaction_id="tx-0")
-    other = payment(2, transaction_id="tx-0", body_digest=b"others")
+    other = payment(2, transaction_id="tx-0", payment_digest=b"others")
     assert freshness(store, first, copy, other) == [Freshness.FRESH, Freshness.DUPLICATE, Freshness.CONFLICT]
     elsewhere = share([payment(0, transaction_id="tx-0"), payment(1, transaction_id="tx-new")], partition=7)
     (observation,) = store.observe([elsewhere])
@@ -188,28 +195,76 @@ def test_what_a_guardrail_blocked_is_claimed_but_not_counted(store: Store) -> No
     assert column(observation.state, "account_count_24h") == [NONE, NONE, 1]
 
 
-@pytest.mark.parametrize(
-    ("behind_ms", "copy", "unseen"),
-    [
-        (CLAIM_KEPT_MS, Freshness.DUPLICATE, Freshness.FRESH),
-        (CLAIM_KEPT_MS + 1, Freshness.TOO_OLD, Freshness.TOO_OLD),
-    ],
-)
-def test_an_id_is_kept_for_7_days_and_what_is_older_is_too_old(
-    store: Store, behind_ms: int, copy: Freshness, unseen: Freshness
-) -> None:
+@pytest.mark.parametrize("after_ms", [CLAIM_KEPT_MS, CLAIM_KEPT_MS + 1])
+def test_an_id_is_claimed_for_7_days_of_the_logs_time_and_free_afterwards(store: Store, after_ms: int) -> None:
+    is_kept, again_ms = after_ms == CLAIM_KEPT_MS, START_MS + after_ms
     events = [
         payment(0),
-        payment(1, START_MS + behind_ms),
-        payment(2, transaction_id="tx-0"),
-        payment(3, transaction_id="tx-unseen"),
+        payment(1, log_time_ms=again_ms, transaction_id="tx-0"),
+        payment(2, log_time_ms=again_ms, transaction_id="tx-0", payment_digest=b"others"),
     ]
-    assert freshness(store, *events)[2:] == [copy, unseen]
+    once = [Freshness.FRESH, Freshness.DUPLICATE, Freshness.CONFLICT]
+    again = [Freshness.FRESH, Freshness.FRESH, Freshness.CONFLICT]
+    assert freshness(store, *events) == (once if is_kept else again)
 
 
-def test_lateness_is_a_matter_of_its_own_partition(store: Store) -> None:
-    store.observe([share([payment(0, START_MS + 100 * DAY_MS)], partition=1)])
-    assert freshness(store, payment(0, transaction_id="late")) == [Freshness.FRESH]
+def test_an_id_that_came_again_as_another_payment_is_claimed_by_that_one(store: Store) -> None:
+    later_ms = START_MS + CLAIM_KEPT_MS + 1
+    events = [
+        payment(0),
+        payment(1, log_time_ms=later_ms, transaction_id="tx-0", payment_digest=b"others"),
+        payment(2, log_time_ms=later_ms + DAY_MS, transaction_id="tx-0", payment_digest=b"others"),
+        payment(3, log_time_ms=later_ms + DAY_MS, transaction_id="tx-0"),
+    ]
+    expected = [Freshness.FRESH, Freshness.FRESH, Freshness.DUPLICATE, Freshness.CONFLICT]
+    assert freshness(store, *events) == expected
+    (again,) = store.observe([share(events)])
+    assert again.freshness.tolist() == expected
+
+
+@pytest.mark.parametrize("event_time_ms", [START_MS - 400 * DAY_MS, START_MS, START_MS + 400 * DAY_MS])
+def test_an_event_time_neither_makes_a_payment_too_old_nor_forgets_an_id(store: Store, event_time_ms: int) -> None:
+    events = [
+        payment(0),
+        payment(1, event_time_ms=event_time_ms),
+        payment(2, event_time_ms=START_MS - 30 * DAY_MS),
+        payment(3, transaction_id="tx-0"),
+    ]
+    assert freshness(store, *events) == [*[Freshness.FRESH] * 3, Freshness.DUPLICATE]
+
+
+def test_a_log_whose_time_runs_backwards_forgets_no_id_early(store: Store) -> None:
+    early_ms = START_MS - 30 * DAY_MS
+    events = [payment(0), payment(1, log_time_ms=early_ms), payment(2, log_time_ms=early_ms, transaction_id="tx-1")]
+    assert freshness(store, *events) == [Freshness.FRESH, Freshness.FRESH, Freshness.DUPLICATE]
+
+
+def test_an_id_of_a_partition_at_rest_is_free_for_another_payment_of_another_partition(store: Store) -> None:
+    assert freshness(store, payment(0)) == [Freshness.FRESH]
+    later_ms = START_MS + CLAIM_KEPT_MS + 1
+    other = payment(0, log_time_ms=later_ms, payment_digest=b"others")
+    (observation,) = store.observe([share([other], partition=1)])
+    assert observation.freshness.tolist() == [Freshness.FRESH]
+
+
+def test_the_time_of_another_partition_forgets_no_id_of_ones_own(store: Store) -> None:
+    assert freshness(store, payment(0)) == [Freshness.FRESH]
+    store.observe([share([payment(0, START_MS + 100 * DAY_MS, transaction_id="later")], partition=1)])
+    (observation,) = store.observe([share([payment(1, transaction_id="tx-0")], start=1)])
+    assert observation.freshness.tolist() == [Freshness.DUPLICATE]
+
+
+def test_ids_of_different_systems_never_meet(store: Store) -> None:
+    events = [payment(place, transaction_id="tx", source_system=name) for place, name in enumerate((None, "a", "b"))]
+    other = payment(3, transaction_id="tx", source_system="a", payment_digest=b"others")
+    copy = payment(4, transaction_id="tx", source_system="b")
+    assert freshness(store, *events, other, copy) == [*[Freshness.FRESH] * 3, Freshness.CONFLICT, Freshness.DUPLICATE]
+
+
+def test_a_digest_is_compared_whole(store: Store) -> None:
+    one, other = b"d" * 15 + b"1", b"d" * 15 + b"2"
+    events = [payment(0, payment_digest=one), payment(1, payment_digest=other, transaction_id="tx-0")]
+    assert freshness(store, *events) == [Freshness.FRESH, Freshness.CONFLICT]
 
 
 def test_a_redelivered_batch_is_answered_as_before_whatever_its_boundaries(store: Store) -> None:
@@ -243,7 +298,7 @@ def test_state_that_ends_before_a_batch_starts_is_lost(store: Store) -> None:
 
 
 def test_a_first_start_may_begin_anywhere(store: Store) -> None:
-    store.observe([share([], start=5)], initial=True)
+    store.observe([share([], start=5)], initial=True, since_ms=START_MS)
     assert store.positions(0) == 5
     store.observe([share([payment(5)], start=5)])
     assert store.positions(0) == 6
@@ -257,7 +312,39 @@ def test_offsets_without_a_payment_move_the_position(store: Store) -> None:
     assert store.positions(1) is None
 
 
-def test_an_offset_passed_without_a_payment_has_unknown_features_when_it_comes_as_one(store: Store) -> None:
+def test_an_offset_passed_without_a_payment_counts_when_it_comes_as_one(store: Store) -> None:
+    """Late, in the order in which it comes; and the same again where it is read once more."""
     store.observe([share([payment(0)])._replace(end_offset=3)])
-    (observation,) = store.observe([share([payment(1), payment(3)], start=1)])
-    assert column(observation.state, "account_count_24h") == [NONE, 2]
+    for _ in range(2):
+        (observation,) = store.observe([share([payment(1), payment(3)], start=1)])
+        assert column(observation.state, "account_count_24h") == [2, 3]
+        assert column(observation.state, "beneficiary_count_24h") == [2, 3]
+
+
+def test_what_a_guardrail_blocked_counts_late_where_it_is_read_again_without_one(store: Store) -> None:
+    blocked = [payment(offset, START_MS + offset, is_counted=offset % 2 == 0) for offset in range(5)]
+    counted = [replace(event, is_counted=True) for event in blocked]
+    store.observe([share(blocked)])
+    for _ in range(2):
+        (observation,) = store.observe([share([*counted, payment(5)])])
+        assert column(observation.state, "account_count_24h") == [1, 4, 2, 5, 3, 6]
+        assert column(observation.state, "beneficiary_count_24h") == [1, 4, 2, 5, 3, 6]
+    (observation,) = store.observe([share(counted[1:4], start=1)])
+    assert column(observation.state, "account_count_24h") == [4, 2, 5]
+
+
+def test_what_counted_stays_counted_where_it_is_read_again_as_blocked(store: Store) -> None:
+    store.observe([share([payment(0), payment(1)])])
+    blocked = [payment(0), payment(1, is_counted=False), payment(2)]
+    (observation,) = store.observe([share(blocked)])
+    assert column(observation.state, "account_count_24h") == [1, NONE, 3]
+
+
+def test_an_old_owner_does_not_count_late_what_was_committed_as_blocked(store: Store) -> None:
+    store.observe([share([payment(0, is_counted=False)])])
+    store.observe([share([payment(1)], start=1, committed=1)])
+    with pytest.raises(SnapshotPruned):
+        store.observe([share([payment(0)])])
+    store.observe([share([payment(0)])], is_rebuild=True)
+    (observation,) = store.observe([share([payment(2)], start=2, committed=1)])
+    assert column(observation.state, "account_count_24h") == [2]

@@ -11,8 +11,10 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipeline.domain.context import Account, RiskSignal, RiskSignalKind
+from pipeline.state.facts import LogPlace
 from pipeline.state.store import StateLost, StateUnavailable
-from pipeline.state.windows import CLAIM_KEPT_MS, MemoryState, PartitionEvents, PartitionObservation
+from pipeline.state.windows import Freshness, MemoryState, PartitionEvents, PartitionObservation
 from tests.state.stores import START_MS, Store, SyncRedisState, payment, same, share
 from tests.state.streams import Log, labels_of, logs
 
@@ -41,9 +43,10 @@ def feed_context(stores: list[Store], log: Log, number: int, batches: int) -> No
     for label in labels[number * len(labels) // batches : (number + 1) * len(labels) // batches]:
         assert len({store.label(label) for store in stores}) == 1
     for store in stores:
-        store.upsert_risk_signal("IP_ADDRESS", "192.0.2.1", number, number % 3)
+        place = LogPlace(START_MS, number)
+        store.upsert_risk_signal(RiskSignal(RiskSignalKind.IP_ADDRESS, "192.0.2.1", number, number % 3), place)
         if number % 2:
-            store.upsert_account("account-0-1", number, None if number % 3 else number)
+            store.upsert_account(Account("account-0-1", number, None if number % 3 else number), place)
 
 
 @given(log=logs(), shards=st.sampled_from((1, 3)))
@@ -57,15 +60,16 @@ def test_redis_answers_as_the_reference(fresh: MakeState, log: Log, shards: int)
 
 
 def test_a_shard_that_counts_for_none_of_its_beneficiaries_still_answers(fresh: MakeState) -> None:
-    """One payment is too old, and its beneficiary's shard has nothing but a fact for the other."""
-    assert [crc32(name.encode()) % 3 for name in ("tx-0", "tx-3")] == [1, 1]  # a shard tells what is old by its ids
+    """One payment is a conflict, and its beneficiary's shard has nothing but a fact for the other."""
     assert [crc32(name.encode()) % 3 for name in ("payer", "payee-0", "payee-4")] == [2, 1, 2]
     events = [
-        payment(0, START_MS + CLAIM_KEPT_MS + 1, beneficiary_account_id="payee-0"),
-        payment(3, START_MS, beneficiary_account_id="payee-4"),
+        payment(0, beneficiary_account_id="payee-0"),
+        payment(3, transaction_id="tx-0", payment_digest=b"others", beneficiary_account_id="payee-4"),
     ]
     actual, expected = fresh(shards=3), MemoryState(shards=3)
-    assert same(expected.observe([share(events)]), actual.observe([share(events)]))
+    observed = expected.observe([share(events)])
+    assert observed[0].freshness.tolist() == [Freshness.FRESH, Freshness.CONFLICT]
+    assert same(observed, actual.observe([share(events)]))
 
 
 @given(log=logs(), shards=st.sampled_from((1, 3)), seed=st.integers(0, 2**32))

@@ -79,10 +79,13 @@ def test_payments_beyond_the_cap_push_the_oldest_out(redis_state: MakeState) -> 
 @pytest.fixture
 def small_caps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hold the same code to bounds that a test can reach."""
-    for module in (windows, __import__("pipeline.state.store", fromlist=["state"])):
-        monkeypatch.setattr(module, "ACCOUNT_PAYMENTS_MAX", 40)
-        monkeypatch.setattr(module, "BENEFICIARY_PAYMENTS_MAX", 60)
-        monkeypatch.setattr(module, "ACCOUNT_BENEFICIARIES_MAX", 5)
+    for name, module, bound in (
+        ("ACCOUNT_PAYMENTS_MAX", "account_windows", 40),
+        ("BENEFICIARY_PAYMENTS_MAX", "windows", 60),
+        ("ACCOUNT_BENEFICIARIES_MAX", "account_windows", 5),
+    ):
+        monkeypatch.setattr(f"pipeline.state.{module}.{name}", bound)
+        monkeypatch.setattr(f"pipeline.state.store.{name}", bound)
 
 
 @pytest.mark.usefixtures("small_caps")

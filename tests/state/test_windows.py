@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from random import Random
+
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipeline.domain.features import NONE, STATE
+from pipeline.domain.outcome import OutcomeKind
+from pipeline.state.outcomes import PAYEE_PAYMENTS_MAX
+from pipeline.state.periods import ACCOUNT_WINDOWS_MS, BENEFICIARY_WINDOWS_MS, BLOCK_MS, LABEL_WINDOWS_MS
 from pipeline.state.state_event import StateEvent
-from pipeline.state.windows import ACCOUNT_WINDOWS_MS, BENEFICIARY_WINDOWS_MS, BLOCK_MS, LABEL_WINDOWS_MS, Windows
+from pipeline.state.windows import Windows
 from tests.state.stores import DAY_MS
-from tests.state.streams import Log, label_of, logs
+from tests.state.streams import Log, label_of, logs, outcome_of
 
 DELAY_MS = 7 * DAY_MS
 Timed = list[tuple[int, StateEvent]]  # effective time, oldest first
@@ -26,24 +33,68 @@ def within(payments: Timed, now_ms: int, width_ms: int) -> list[StateEvent]:
     return [event for time_ms, event in payments if now_ms - width_ms < time_ms <= now_ms]
 
 
-def normal_month(payments: Timed, now_ms: int) -> int:
+class Outcomes:
+    """What became of payments: at most one outcome each, by transaction id."""
+
+    def __init__(self) -> None:
+        self.known: set[str] = set()
+        self.withdrawn: set[str] = set()
+        self.made_at_ms: dict[str, int] = {}
+        self.payments_made: Counter[tuple[str, str]] = Counter()
+
+    def make(self, event: StateEvent, made_at_ms: int) -> None:
+        """Remember that the payment was made, unless two to the same payee are remembered."""
+        pair = (event.account_id, event.beneficiary_account_id)
+        self.payments_made[pair] += 1
+        if self.payments_made[pair] <= PAYEE_PAYMENTS_MAX:
+            self.made_at_ms[event.transaction_id] = made_at_ms
+
+    def volume(self, window: list[StateEvent], after_ms: int, own: int) -> tuple[int, int]:
+        """Return the count and sum of a window without withdrawn payments, each of which leaves at its own time.
+
+        A late payment counts from when it came, and stays for longer than what is withdrawn of it.
+        """
+        gone = [each for each in window if each.transaction_id in self.withdrawn and each.event_time_ms > after_ms]
+        total = sum(each.amount_gbp_minor for each in window) - sum(each.amount_gbp_minor for each in gone)
+        return max(len(window) - len(gone), 1), max(total, own)
+
+    def is_unpaid(self, payments: Timed, now_ms: int, payee: str) -> bool:
+        made = [
+            self.made_at_ms.get(each.transaction_id) for _, each in payments if each.beneficiary_account_id == payee
+        ]
+        return not any(at_ms is not None and at_ms <= now_ms - DAY_MS for at_ms in made)
+
+
+def normal_month(payments: Timed, now_ms: int, outcomes: Outcomes) -> int:
     block, first = now_ms // BLOCK_MS, payments[0][0] // BLOCK_MS
     complete = range(max(first, block - 3), block)
-    total = sum(event.amount_gbp_minor for time_ms, event in payments if time_ms // BLOCK_MS in complete)
+    total = 0
+    for each in complete:
+        attempted = sum(event.amount_gbp_minor for time_ms, event in payments if time_ms // BLOCK_MS == each)
+        withdrawn = sum(
+            event.amount_gbp_minor
+            for _, event in payments
+            if event.transaction_id in outcomes.withdrawn and event.event_time_ms // BLOCK_MS == each
+        )
+        total += max(attempted - withdrawn, 0)
     return (2 * total + len(complete)) // (2 * len(complete)) if complete else NONE
 
 
-def account_features(payments: Timed) -> list[int]:
+def account_features(payments: Timed, outcomes: Outcomes) -> list[int]:
     now_ms, event = payments[-1]
     windows = [within(payments, now_ms, width_ms) for width_ms in ACCOUNT_WINDOWS_MS]
     row = [number for window in windows for number in (len(window), sum(each.amount_gbp_minor for each in window))]
+    own, payee = event.amount_gbp_minor, event.beneficiary_account_id
     return [
         *row,
         now_ms - payments[-2][0] if len(payments) > 1 else NONE,
         len({each.beneficiary_account_id for each in windows[1]}),
         sum(each.is_near_limit for each in windows[1]),
-        normal_month(payments, now_ms),
-        int(all(each.beneficiary_account_id != event.beneficiary_account_id for _, each in payments[:-1])),
+        normal_month(payments, now_ms, outcomes),
+        int(all(each.beneficiary_account_id != payee for _, each in payments[:-1])),
+        outcomes.volume(windows[1], now_ms - DAY_MS, own)[1],
+        *outcomes.volume(windows[3], now_ms - 30 * DAY_MS, own),
+        int(outcomes.is_unpaid(payments, now_ms, payee)),
     ]
 
 
@@ -58,18 +109,35 @@ def beneficiary_features(payments: Timed, frauds: set[str]) -> list[int]:
     ]
 
 
-@given(logs())
+@given(log=logs(), seed=st.integers(0, 2**32))
 @settings(max_examples=150, deadline=None)
-def test_invariants_1_and_2_the_reference_counts_what_the_definition_says(log: Log) -> None:
+def test_invariants_1_and_2_the_reference_counts_what_the_definition_says(log: Log, seed: int) -> None:
     unique = {event.transaction_id: event for _, event in log.records if event.is_counted}
-    windows, seen, frauds = Windows(), [], set[str]()
+    windows, seen, frauds, outcomes, random = Windows(), [], set[str](), Outcomes(), Random(seed)
     for event in unique.values():
         seen.append(event)
         row = dict(zip(STATE, windows.observe(event), strict=True))
         paid = timed([each for each in seen if each.account_id == event.account_id])
         received = timed([each for each in seen if each.beneficiary_account_id == event.beneficiary_account_id])
-        expected = account_features(paid) + beneficiary_features(received, frauds)
+        expected = account_features(paid, outcomes) + beneficiary_features(received, frauds)
         assert expected == list(row.values())[: len(expected)]
         if len(seen) % 3 == 0:
             assert windows.label(label_of(event))
             frauds.add(event.transaction_id)
+        become(windows, outcomes, random.choice(seen), random)
+
+
+def become(windows: Windows, outcomes: Outcomes, event: StateEvent, random: Random) -> None:
+    """Let something become of a payment of which nothing has become yet."""
+    name = event.transaction_id
+    if name in outcomes.known:
+        return
+    outcomes.known.add(name)
+    if random.random() < 0.5:
+        outcomes.withdrawn.add(name)
+        windows.apply(outcome_of(event, OutcomeKind.WITHDRAWN))
+    else:
+        made_at_ms = event.event_time_ms + random.choice((0, DAY_MS, 9 * DAY_MS))
+        if event.amount_gbp_minor:
+            outcomes.make(event, made_at_ms)
+        windows.apply(outcome_of(event, made_at_ms=made_at_ms))

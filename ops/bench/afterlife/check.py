@@ -90,6 +90,7 @@ def check(bootstrap_servers: str, connection: Connection, rail_address: str, pay
 def _told(bootstrap_servers: str, report: Report) -> dict[str, RecordsTold]:
     """Read the records of decisions.v1 by execution id."""
     wire, told, seen = WireFormat(), defaultdict[str, RecordsTold](RecordsTold), set[bytes]()
+    executions: dict[str, str] = {}  # by decision: one comes before what is said about it
     for found in Tail(bootstrap_servers, "decisions.v1").news():
         report.records += 1
         digest = hashlib.blake2b(found.value, digest_size=16).digest()
@@ -98,7 +99,9 @@ def _told(bootstrap_servers: str, report: Report) -> dict[str, RecordsTold]:
         seen.add(digest)
         record = wire.decode_decision_record(found.value)
         assert not isinstance(record, Refusal), "what stands on decisions.v1 can be read"
-        about = told[execution_id(record.decision_id)]
+        if isinstance(record, Decision):
+            executions[record.decision_id] = execution_id(record.snapshot.transaction)
+        about = told[executions.get(record.decision_id, record.decision_id)]
         if not isinstance(record, Decision):
             about.later.append(record)
             report.reversals += isinstance(record, Reversal)

@@ -34,6 +34,7 @@ SOUND: Final[Mapping[str, Any]] = {
     "account_opened_epoch_day": 17_000,
     "account_time_zone": "Europe/London",
     "segments": {"postcode_area": "SW", "age_band": "30-39"},
+    "source_system": None,
 }
 
 

@@ -96,7 +96,10 @@ def _after() -> list[Case]:
         changed("same id, another beneficiary", CONFLICT, transaction_id="original", beneficiary_account_id="X"),
         changed("same id, another account", CONFLICT, transaction_id="original", account_id="GB29-0003"),
         changed(
-            "same id, segments in another order", CONFLICT, transaction_id="original", segments=_reversed_segments()
+            "same payment, segments in another order",
+            DUPLICATE,
+            transaction_id="original",
+            segments=_reversed_segments(),
         ),
         changed("same id, above the limit", CONFLICT, transaction_id="original", amount_minor=5_000_001),
     ]
@@ -106,8 +109,8 @@ def _after() -> list[Case]:
         changed(f"beyond the daily volume {number}", "HARD_MAX_DAILY_VOLUME", **spender) for number in range(1, 4)
     ]
     late = {"event_time_ms": EVENT_TIME_MS - 8 * DAY_MS, "account_opened_epoch_day": 17_000}
-    found.append(changed("8 days behind its partition", "TOO_OLD", **late))
-    found.append(changed("8 days behind, to a sanctioned country", "TOO_OLD", beneficiary_country="KP", **late))
+    found.append(changed("8 days late", *DECIDED, **late))
+    found.append(changed("8 days late, to North Korea", "HARD_SANCTIONED_COUNTRY", beneficiary_country="KP", **late))
     return found
 
 

@@ -52,7 +52,7 @@ _FOREIGN: Final = {
 
 
 def _identifiers() -> Iterator[Case]:
-    for field in ("transaction_id", "account_id", "beneficiary_account_id"):
+    for field in ("transaction_id", "account_id", "beneficiary_account_id", "source_system"):
         for name, characters in _FOREIGN.items():
             yield changed(f"{field} with a {name}", Code.IDENTIFIER_INVALID, **{field: f"GB29{characters}0001"})
         yield changed(f"{field} empty", Code.IDENTIFIER_INVALID, **{field: ""})
@@ -175,6 +175,8 @@ def _segments() -> Iterator[Case]:
         "a name of 33 characters": {"a" * 33: "a"},
         "a value of 33 characters": {"age_band": "a" * 33},
         "a value with a newline": {"age_band": "a\n"},
+        "a value that begins with a blank": {"postcode_area": " SW"},
+        "a value that ends with a blank": {"postcode_area": "SW "},
         "a value with a homoglyph": {"postcode_area": "\u0405W"},
         "a value with a colon": {"postcode_area": "S:W"},
         "a value with an equals sign": {"postcode_area": "S=W"},
@@ -239,6 +241,8 @@ def _guardrails() -> Iterator[Case]:
         yield changed(f"{amount} {currency}", "HARD_MAX_SINGLE_TRANSACTION", amount_minor=amount, currency=currency)
     for country in ("KP", "IR", "BY", "RU"):
         yield changed(f"payment to {country}", "HARD_SANCTIONED_COUNTRY", beneficiary_country=country)
+    for country in ("ZZ", "XX", "UK", "AA", "SU", "EU", "YU", "AN", "QZ", "XA"):
+        yield changed(f"payment to {country}", "HARD_UNKNOWN_COUNTRY", beneficiary_country=country)
     for currency in ("ZZZ", "XXX", "XTS", "BTC", "XAU", "RUB", "AAA"):
         yield changed(f"payment in {currency}", "HARD_UNSUPPORTED_CURRENCY", currency=currency)
     for field, code in (("reference", "HARD_REFERENCE_MISSING"), ("beneficiary_name", "HARD_BENEFICIARY_NAME_MISSING")):

@@ -16,11 +16,20 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from ops.bench.rig.stored import Decision, IntakePosition, Letter, Tail, decision_of, letter_of, payment_of
+from ops.bench.rig.stored import (
+    Decision,
+    IntakePosition,
+    Letter,
+    Tail,
+    decision_of,
+    letter_of,
+    payment_digest,
+    payment_of,
+)
 from pipeline.decide.policy import Policy, parse_policy
 from pipeline.decide.verdict import Mode, decide, regime
 from pipeline.domain.decision import BreakerState, Outcome, Route
@@ -30,7 +39,9 @@ VIOLATIONS_SHOWN: Final = 20
 DUPLICATE: Final = "DUPLICATE"
 CONFLICT: Final = "TRANSACTION_ID_CONFLICT"
 NAMESPACE: Final = uuid.UUID("8f0c9a3e-1f1b-5c52-9d7e-6c1a5f0e2b47")
-"""The namespace of decision ids. It is published, so whoever knows a transaction id can compute its decision id."""
+"""The namespace of decision ids. It is published, so whoever knows a payment can compute its decision id."""
+KEPT_MS: Final = 7 * 86_400_000
+"""For so long, in the log's time, a transaction id stands for one payment; a payment that is older is late."""
 _STRICTNESS: Final = {Outcome.ALLOW: 0, Outcome.ESCALATE: 1, Outcome.BLOCK: 2}
 
 
@@ -38,8 +49,8 @@ class Finding(StrEnum):
     LOST = "LOST"  # a payment without a decision, a dead letter or a recorded duplicate (I1)
     ACCOUNTED_TWICE = "ACCOUNTED_TWICE"  # two outcomes for one record (I1)
     INVENTED = "INVENTED"  # an outcome for a record that was never published (I1)
-    SECOND_DECISION = "SECOND_DECISION"  # one transaction id, two decisions (I2)
-    WRONG_DECISION_ID = "WRONG_DECISION_ID"  # an id that isn't uuid5 of the transaction id (I2)
+    SECOND_DECISION = "SECOND_DECISION"  # two decisions on one payment, or within 7 days on one transaction id (I2)
+    WRONG_DECISION_ID = "WRONG_DECISION_ID"  # an id that doesn't follow from the payment (I2)
     ALTERED_PAYMENT = "ALTERED_PAYMENT"  # bytes other than those that were published
     WRONG_INPUT_HASH = "WRONG_INPUT_HASH"  # a hash that isn't the SHA-256 of the snapshot
     WRONG_KEY = "WRONG_KEY"  # a decision that is not keyed by its account
@@ -93,15 +104,21 @@ class Report:
         }
 
 
+_Name = tuple[str, str]  # source system and transaction id
+
+
 class _Published(NamedTuple):
     value_sha256: bytes
     body_sha256: bytes  # without framing
-    transaction_id: str | None  # None where the bytes are no payment
+    name: _Name | None  # None where the bytes are no payment
+    digest: bytes | None
 
 
 class _Decided(NamedTuple):
     position: IntakePosition
-    body_sha256: bytes
+    digest: bytes
+    log_time_ms: int
+    is_late: bool
 
 
 class Checker:
@@ -116,7 +133,7 @@ class Checker:
         self._published: dict[IntakePosition, _Published] = {}
         self._outcomes: dict[IntakePosition, str] = {}
         self._lost: set[IntakePosition] = set()
-        self._decided: dict[str, _Decided] = {}
+        self._decided: dict[_Name, list[_Decided]] = {}
         self._letter_codes: Counter[str] = Counter()
         self._routes: Counter[str] = Counter()
         self._states: Counter[str] = Counter()
@@ -136,7 +153,7 @@ class Checker:
             body_sha256 = hashlib.sha256(payment.body).digest()
             value_sha256 = hashlib.sha256(message.value).digest()
             position = IntakePosition(message.partition, message.offset)
-            self._published[position] = _Published(value_sha256, body_sha256, payment.transaction_id)
+            self._published[position] = _Published(value_sha256, body_sha256, _name(payment.fields), payment.digest)
             self._lost.add(position)
         decisions = [decision_of(message.key, message.value) for message in self._decisions.news()]
         letters = [letter_of(message.value) for message in self._letters.news()]
@@ -168,13 +185,7 @@ class Checker:
         self._states[fields["breaker_state"]] += 1
         transaction_id = fields["transaction_id"]
         body_sha256 = hashlib.sha256(decision.payment_body).digest()
-        if transaction_id in self._decided:
-            self._found(
-                Finding.SECOND_DECISION, position, f"{transaction_id} at {self._decided[transaction_id].position}"
-            )
-        self._decided[transaction_id] = _Decided(position, body_sha256)
-        if fields["decision_id"] != str(uuid.uuid5(NAMESPACE, transaction_id)):
-            self._found(Finding.WRONG_DECISION_ID, position, fields["decision_id"])
+        self._check_identity(decision)
         published = self._published.get(position)
         names_its_payment = fields["transaction_id"] == decision.payment["transaction_id"]
         if not names_its_payment or (published is not None and published.body_sha256 != body_sha256):
@@ -186,6 +197,21 @@ class Checker:
         if not fields["summary"].strip() or not fields["reasons"] or not all(r["text"] for r in fields["reasons"]):
             self._found(Finding.UNEXPLAINED, position, transaction_id)
 
+    def _check_identity(self, decision: Decision) -> None:
+        position, fields, payment = decision.position, decision.fields, decision.payment
+        name, log_time_ms = _name(payment), fields["source_timestamp_ms"]
+        assert name is not None
+        is_late = log_time_ms - payment["event_time_ms"] > KEPT_MS
+        made = _Decided(position, payment_digest(payment), log_time_ms, is_late)
+        before = self._decided.setdefault(name, [])
+        for other in before:
+            if _is_second(made, other):
+                self._found(Finding.SECOND_DECISION, position, f"{fields['transaction_id']} at {other.position}")
+        before.append(made)
+        parts = [*name, made.digest.hex(), *(map(str, position) if is_late else ())]
+        if fields["decision_id"] != str(uuid.uuid5(NAMESPACE, "\n".join(parts))):
+            self._found(Finding.WRONG_DECISION_ID, position, fields["decision_id"])
+
     def _check_letter(self, letter: Letter) -> None:
         self._letter_codes[letter.code] += 1
         published = self._published.get(letter.position)
@@ -193,10 +219,10 @@ class Checker:
             return
         if letter.payload_sha256 != published.value_sha256:
             self._found(Finding.ALTERED_PAYMENT, letter.position, letter.code)
-        decided = self._decided.get(published.transaction_id or "")
-        if letter.code == DUPLICATE and (decided is None or decided.body_sha256 != published.body_sha256):
+        decided = [] if published.name is None else self._decided.get(published.name, [])
+        if letter.code == DUPLICATE and all(each.digest != published.digest for each in decided):
             self._found(Finding.FALSE_DUPLICATE, letter.position, "no equal payment was decided")
-        if letter.code == CONFLICT and (decided is None or decided.body_sha256 == published.body_sha256):
+        if letter.code == CONFLICT and all(each.digest == published.digest for each in decided):
             self._found(Finding.FALSE_CONFLICT, letter.position, "no other payment of this id was decided")
 
     def _check_strictness(self, decisions: Iterable[Decision]) -> None:
@@ -252,3 +278,14 @@ def _fallback_outcomes(policy: Policy, decisions: list[Decision]) -> list[Outcom
     mode = Mode(BreakerState.OPEN, "all", False)
     verdicts = decide(np.array(rows, dtype=np.int64), [mode] * len(rows), regime(policy, None))
     return [verdict.outcome for verdict in verdicts]
+
+
+def _name(payment: Mapping[str, Any] | None) -> _Name | None:
+    return None if payment is None else (payment["source_system"] or "", payment["transaction_id"])
+
+
+def _is_second(made: _Decided, before: _Decided) -> bool:
+    """Whether a payment must not have been decided, since another decision is on it, or holds its id."""
+    if made.digest == before.digest:
+        return not made.is_late
+    return abs(made.log_time_ms - before.log_time_ms) <= KEPT_MS

@@ -155,7 +155,7 @@ def _decisions(bootstrap_servers: str, prefix: str) -> Decisions:
         decision = decision_of(found.key, found.value)
         account = tuple(decision.features[name] for name in ACCOUNT_STATE)
         stored = Stored(decision.position.offset, without_wall_clock(found.value), account)
-        decisions[decision.fields["transaction_id"]] = stored
+        decisions[decision.fields["decision_id"]] = stored
     return decisions
 
 

@@ -14,6 +14,12 @@ from typing import Final, NamedTuple
 import redis
 
 from ops.bench.loss.crashing_worker import STEPS
+from ops.bench.loss.log_faults import (
+    aborted_on_every_input,
+    offsets_at_the_beginning,
+    offsets_at_the_end,
+    offsets_gone,
+)
 from ops.bench.loss.rig import RECOVERY_S, START_S, Rig, now_ms
 from ops.bench.rig.feeder import Recovery
 from ops.bench.rig.waiting import wait_until
@@ -63,6 +69,10 @@ def faults(seed: int, *, is_quick: bool) -> Iterator[Fault]:
     yield Fault("Redis kill -9 and started empty", _redis_loss, "redis")
     yield Fault("Redis stopped answering for 3 s", _redis_pause, "redis")
     yield Fault("policy file half written, then whole", _policy_written, "policy")
+    yield Fault("offsets deleted", offsets_gone, "offsets lost")
+    yield Fault("offsets moved to the beginning", offsets_at_the_beginning, "offsets lost")
+    yield Fault("offsets moved to the end", offsets_at_the_end, "offsets lost")
+    yield Fault("aborted records on every input topic", aborted_on_every_input, "aborted")
 
 
 def _killer(delay_s: float) -> Callable[[Rig], Recovery]:

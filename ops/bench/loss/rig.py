@@ -47,6 +47,7 @@ class Rig:
         self.feeder = Feeder(directory, stack.bootstrap_servers, "transactions.v1", records, rate_per_s)
         self.watcher = Watcher(stack.bootstrap_servers, "decisions.v1")
         self.workers: dict[int, ServerProcess] = {}
+        self.unseen = 0  # offsets of transactions.v1 that hold no committed record: what was aborted, and its markers
         self.coordinators_lost = 0  # brokers that were started again because their group coordinator got lost
         self.keepers = Supervisor(RESTARTS_MAX, START_S)
 
@@ -139,7 +140,8 @@ class Rig:
         what = "committing what was published"
         wait_committed(self.stack.bootstrap_servers, in_log, SETTLE_S, what, every_s=POLL_S, meanwhile=self.supervise)
         report = self.checker.check()
-        assert report.transactions == in_log, f"{in_log} are in the log, {report.transactions} were checked"
+        committed = in_log - self.unseen
+        assert report.transactions == committed, f"{committed} are in the log, {report.transactions} were checked"
         self.feeder.resume()
         return report
 

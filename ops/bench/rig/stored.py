@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from collections.abc import Iterator, Mapping
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
-from fastavro import parse_schema, schemaless_reader
+from fastavro import parse_schema, schemaless_reader, schemaless_writer
 
 import schemas
 
@@ -36,7 +37,11 @@ class Found(NamedTuple):
 
 class Payment(NamedTuple):
     body: bytes  # without framing
-    transaction_id: str | None  # None where the bytes are no payment
+    fields: Mapping[str, Any] | None  # None where the bytes are no payment
+
+    @property
+    def digest(self) -> bytes | None:
+        return None if self.fields is None else payment_digest(self.fields)
 
 
 class Decision(NamedTuple):
@@ -125,7 +130,18 @@ def payment_of(value: bytes) -> Payment:
     except _UNREADABLE:
         return Payment(body, None)
     assert isinstance(fields, dict)
-    return Payment(body, fields["transaction_id"])
+    return Payment(body, fields)
+
+
+def payment_digest(fields: Mapping[str, Any]) -> bytes:
+    """Return what makes a payment the same: the SHA-256 of its fields of the first schema with the segments sorted,
+    then of what it has of later ones."""
+    stream = io.BytesIO()
+    in_order = {**fields, "segments": dict(sorted(fields["segments"].items()))}
+    schemaless_writer(stream, _first_schema(), in_order)
+    if fields["source_system"] is not None:
+        schemaless_writer(stream, _PAIR, {"name": "source_system", "value": fields["source_system"]})
+    return hashlib.sha256(stream.getvalue()).digest()
 
 
 # fastavro raises these on bytes that are no payment, and nothing more is asked here.
@@ -145,6 +161,7 @@ def decision_of(key: bytes, value: bytes) -> Decision:
     payment = schemaless_reader(stream, _schema("transaction.v1"), None)
     middle = stream.tell()
     features = schemaless_reader(stream, _features(), None)
+    schemaless_reader(stream, parse_schema("long"), None)  # outcomes_position
     assert stream.tell() == len(body), "nothing follows a Decision"
     assert isinstance(fields, dict)
     assert isinstance(payment, dict)
@@ -187,6 +204,21 @@ def _found(message: Message) -> Found:
 
 def _avsc(name: str) -> Any:
     return json.loads(Path(schemas.__path__[0], f"{name}.avsc").read_text(encoding="utf-8"))
+
+
+_PAIR: Final = parse_schema(
+    {
+        "type": "record",
+        "name": "Pair",
+        "fields": [{"name": "name", "type": "string"}, {"name": "value", "type": "string"}],
+    }
+)
+
+
+@lru_cache
+def _first_schema() -> Any:
+    path = Path(schemas.__file__).parent / "released" / "transaction.v1" / "1.avsc"
+    return parse_schema(json.loads(path.read_text(encoding="utf-8")))
 
 
 @lru_cache

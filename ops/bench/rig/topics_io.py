@@ -7,15 +7,8 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its types say less than it exports
-    AlterConfigOpType,
-    ConfigEntry,
-    ConfigResource,
-    ResourceType,
-)
 
 from ops.stack.topics import create_topics
-from pipeline.io.kafka.client import admin_client
 
 REQUEST_TIMEOUT_S: Final = 30.0
 _NO_COORDINATOR_YET: Final = (
@@ -40,19 +33,15 @@ def prepare_topics(
     *,
     replication_factor: int = 1,
 ) -> None:
-    """Create the project's topics under a prefix, kept for ever, because a bench may replay records of years ago."""
+    """Create the project's topics under a prefix, for history, because a bench may replay records of years ago."""
     create_topics(
         bootstrap_servers,
         partitions=partitions,
         prefix=prefix,
         replication_factor=replication_factor,
+        is_history=True,
         client_settings=client_settings,
     )
-    admin = admin_client(bootstrap_servers, client_settings)
-    keep = ConfigEntry("retention.ms", "-1", incremental_operation=AlterConfigOpType.SET)
-    resource = ConfigResource(ResourceType.TOPIC, f"{prefix}transactions.v1", incremental_configs=[keep])
-    for future in admin.incremental_alter_configs([resource]).values():
-        future.result(REQUEST_TIMEOUT_S)
 
 
 def committed_counts(bootstrap_servers: str, group: str, topic: str) -> int:

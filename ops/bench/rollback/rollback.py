@@ -184,7 +184,7 @@ class _Act:
             reversal_id(plan_id, name): (before, None if what == "RELEASE" else after)
             for name, _, what, before, after in lines
         }
-        released = Counter(released_id(name) for _, name, what, _, _ in lines if what == "RELEASE")
+        released = Counter(released_id(name, decision) for decision, name, what, _, _ in lines if what == "RELEASE")
         records = [self._record(found.value) for found in Tail(self._servers, "decisions.v1").news()]
         reversals = [each for each in records if isinstance(each, Reversal)]
         found = {each.reversal_id: (each.reversed_outcome, each.corrected_outcome) for each in reversals}

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -27,7 +27,7 @@ from ops.bench.rig.waiting import wait_until
 from ops.compiled import compiled_tree_or_none, python_path
 from ops.processes.servers import LOOPBACK, ServerProcess, free_port, process_cpu_seconds
 from ops.stack.kafka.broker import Node, kafka_cluster
-from ops.stack.redis_cluster import RedisCluster
+from ops.stack.redis_cluster import RedisCluster, running_cluster
 from ops.stack.redis_server import Persistence, redis_server, redis_url, system_executable
 from pipeline.domain.decision import StoredDecision
 from pipeline.domain.features import ACCOUNT_STATE
@@ -77,10 +77,10 @@ def run(say: Callable[[str], None], folder: Path, *, is_quick: bool) -> dict[str
     tree = compiled_tree_or_none(say)
     results: dict[str, dict[str, object]] = {}
     costs: dict[int, Cost] = {}
-    with _brokers(folder) as scene, RedisCluster(folder / "cluster", replicas=1) as cluster, _single(folder) as single:
+    with _brokers(folder) as scene, _cluster(folder) as cluster, _single(folder) as single:
         scene = scene._replace(tree=tree)
         one = Backend(redis_url(single[1]), 1, lambda: [single[0]])
-        three = Backend(cluster.url, SHARDS, lambda: cluster.servers)
+        three = Backend(cluster.url, SHARDS, lambda: list(cluster.servers.values()))
         cost = _measured(say, scene, one, "reference.", 1, records)
         reference = _account_features(scene, "reference.")
         results["reference"] = {**cost._asdict(), **_checked(scene, "reference.", reference)}
@@ -121,6 +121,11 @@ def _brokers(folder: Path) -> Iterator[Scene]:
         yield Scene(folder, ",".join(f"{LOOPBACK}:{node.port}" for node in nodes), brokers, None)
     finally:
         stop_all(brokers)
+
+
+def _cluster(folder: Path) -> AbstractContextManager[RedisCluster]:
+    executable, durable = system_executable(), Persistence.APPEND_EVERY_SECOND
+    return running_cluster(executable, folder / "cluster", replicas=1, persistence=durable)
 
 
 @contextmanager
@@ -166,7 +171,7 @@ def _faults(
     kinds: Mapping[str, Callable[[list[ServerProcess]], ServerProcess]] = {
         "worker": lambda workers: workers[1],
         "broker": lambda _: scene.brokers[1],
-        "redis master": lambda _: cluster.masters[1],
+        "redis master": lambda _: cluster.servers[cluster.masters[1]],
     }
     found: dict[str, dict[str, int]] = {}
     for number, (name, victim_of) in enumerate(kinds.items()):

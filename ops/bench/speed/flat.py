@@ -126,7 +126,7 @@ def _bytes_an_account(accounts: int, payees: int, port: int) -> dict[str, int]:
 
 
 async def _load(url: str, traffic: Traffic) -> None:
-    decider = Decider(url)
+    decider = Decider(url, traffic.partition)
     try:
         for batch in traffic.batches(traffic.case.preload):
             await decider.count(batch)

@@ -29,8 +29,8 @@ from pipeline.domain.log import Record, Source, Span
 from pipeline.domain.payment import Channel, Transaction
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.settings import Settings
+from pipeline.state.periods import DAY_MS
 from pipeline.state.store import RedisState
-from pipeline.state.windows import DAY_MS
 
 START_MS: Final = 1_700_000_000_000
 MONTH_MS: Final = 30 * DAY_MS
@@ -104,10 +104,10 @@ class Traffic:
 class Decider:
     """Decides batches as a worker does, but without Kafka; the share of the store's client is counted apart."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, partition: int) -> None:
         wire = WireFormat()
         topics = TopicNames("decisions.v1", "alerts.v1")
-        self._judge = Judge(RegimeSource(Settings()).current, wire, topics, AGENT_ID)
+        self._judge = Judge(RegimeSource(Settings()).current, wire, topics, AGENT_ID, lambda _key: partition)
         self._state = RedisState(url)
         self.client_s = 0.0
 
@@ -153,7 +153,7 @@ def with_redis(directory: Path, measure: Callable[[int], Figures]) -> Figures:
 async def measured(cases: list[Case], port: int) -> dict[str, dict[str, float]]:
     """Return the least of each figure over all rounds, because whatever else runs on the machine can only add."""
     # Each case has a decider, which then remembers the texts that a worker with this traffic would.
-    pairs = [(Decider(redis_url(port)), Traffic(case, partition)) for partition, case in enumerate(cases)]
+    pairs = [(Decider(redis_url(port), partition), Traffic(case, partition)) for partition, case in enumerate(cases)]
     client = redis.Redis.from_url(redis_url(port))
     best: dict[str, dict[str, float]] = {}
     for decider, traffic in pairs:

@@ -27,9 +27,10 @@ from pipeline.decide.event_features import EventRows
 from pipeline.decide.policy import parse_policy
 from pipeline.domain.context import Label
 from pipeline.domain.features import EVENT, STATE
-from pipeline.state.state_event import StateEvent
+from pipeline.state.periods import DAY_MS
+from pipeline.state.state_event import CLAIM_DIGEST_BYTES, StateEvent
 from pipeline.state.store import RedisState
-from pipeline.state.windows import DAY_MS, PartitionEvents, Windows
+from pipeline.state.windows import PartitionEvents, Windows
 
 START_MS: Final = 1_522_540_800_000  # 2018-04-01T00:00:00Z
 LABELLED_AFTER_MS: Final = 3 * DAY_MS  # well before the windows ask, after 7 days
@@ -114,7 +115,18 @@ def streamed(table: Any) -> Streamed:
         card_id, terminal_id, transaction_id = f"card-{card}", f"terminal-{terminal}", f"tx-{transaction}"
         events.append(
             StateEvent(
-                offset, transaction_id, b"\0" * 6, card_id, terminal_id, time_ms, amount, False, None, None, True
+                offset,
+                transaction_id,
+                bytes(CLAIM_DIGEST_BYTES),
+                card_id,
+                terminal_id,
+                time_ms,
+                time_ms,
+                amount,
+                False,
+                None,
+                None,
+                True,
             )
         )
         if fraud:

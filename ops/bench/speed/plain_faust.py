@@ -19,6 +19,7 @@ from ops.bench.speed.throughput import WITH_WORKER_CLIENT
 from pipeline.decide.app import FAUST_BUFFER_RECORDS, FAUST_DIRECTORY, Worker
 from pipeline.decide.batch import Judge, Judged
 from pipeline.domain.log import Record, Source, Span
+from pipeline.io.redis.topology import Topology
 from pipeline.io.redis_batches import Command, RedisBatches
 from pipeline.io.settings import Settings
 
@@ -58,7 +59,8 @@ def build(settings: Settings) -> faust.App:
             spans = [Span(source.partition, start, source.offset + 1, start)]
             reading = judge.read([Record(message.key, message.value, source)])
             modes = await worker.breaker.modes(judge.in_force)
-            observed = await worker.state.observe(judge.state_events(reading, spans), initial=is_first)
+            events = judge.state_events(reading, spans)
+            observed = await worker.state.observe(events, initial=is_first, since_ms=source.timestamp_ms)
             judged = Judged.whole(judge.judge(reading, observed, modes, time.time_ns() // 1_000_000))
             for outgoing in judged.outgoing:
                 await decisions.send(key=outgoing.key, value=outgoing.value)
@@ -77,7 +79,11 @@ class _RedisPy(RedisBatches):
         super().__init__(url, timeout_s=0)
         self._client: Redis = Redis.from_url(url)
 
-    async def run(self, commands: Sequence[Command]) -> list[Any]:
+    async def topology(self) -> Topology:
+        """Return what makes the state ask for ids first, then for windows, as agents wait for what they need next."""
+        return Topology.CLUSTER
+
+    async def run(self, commands: Sequence[Command], *, is_repeatable: bool = True) -> list[Any]:  # noqa: ARG002
         pipeline = self._client.pipeline(transaction=False)
         for command in commands:
             pipeline.execute_command(*command)
@@ -89,10 +95,8 @@ class _RedisPy(RedisBatches):
 
 
 def _use_redis_py(worker: Worker, url: str) -> None:
-    """Ask for ids first, then for windows, as agents do that wait for what they need next."""
-    worker.state._is_one_server = False
     worker.state._redis = _RedisPy(url)
-    worker.breaker._store._batches = _RedisPy(url)
+    worker.breaker._store._redis = _RedisPy(url)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,11 @@ does both. tests/io/test_payment_decoder.py holds it to fastavro on whatever bot
 
 from __future__ import annotations
 
+import hashlib
 from typing import Final
 
 from pipeline.domain.payment import Channel, Transaction
+from pipeline.domain.payment_digest import canonical_segments, later_fields
 from pipeline.io.avro.reading import (
     Malformed,
     read_int,
@@ -26,6 +28,38 @@ _CHANNELS: Final = tuple(Channel)
 
 def decode_payment(body: bytes, begin: int = 0) -> tuple[Transaction, int]:
     """The payment that begins there and where it ends; raises Malformed."""
+    transaction, _, _, end = _whole_payment(body, begin)
+    return transaction, end
+
+
+def decode_with_digest(body: bytes) -> tuple[Transaction, bytes, int]:
+    """The payment that the body begins with, its digest (pipeline.domain.payment_digest) and where it ends.
+
+    Raises Malformed. The digest is taken from the payment's own bytes, which are canonical up to the segments, since
+    every other form of them is refused here: 1 µs, where encoding the payment again takes 8.
+    """
+    transaction, segments_begin, segments_end, end = _whole_payment(body, 0)
+    segments = transaction.segments
+    if _is_canonical(body[segments_begin], segments):
+        canonical = body[:segments_end]
+    else:
+        canonical = body[:segments_begin] + canonical_segments(segments)
+    if transaction.source_system is not None:
+        canonical += later_fields(transaction)
+    return transaction, hashlib.sha256(canonical).digest(), end
+
+
+def _is_canonical(count: int, segments: dict[str, str]) -> bool:
+    """Whether the encoding of the segments, whose first byte is `count`, is the canonical one.
+
+    A block that says its size has an odd first byte, and the first of several blocks counts fewer entries.
+    """
+    if count != 2 * len(segments):
+        return False
+    return len(segments) < 2 or list(segments) == sorted(segments)
+
+
+def _whole_payment(body: bytes, begin: int) -> tuple[Transaction, int, int, int]:
     try:
         return _payment(body, begin)
     except IndexError as error:
@@ -34,7 +68,8 @@ def decode_payment(body: bytes, begin: int = 0) -> tuple[Transaction, int]:
         raise Malformed("a text is not UTF-8") from error
 
 
-def _payment(body: bytes, at: int) -> tuple[Transaction, int]:
+def _payment(body: bytes, at: int) -> tuple[Transaction, int, int, int]:
+    """The payment, where its segments begin and end, and where it ends."""
     transaction_id, at = read_text(body, at)
     account_id, at = read_text(body, at)
     amount_minor, at = read_long(body, at)
@@ -50,24 +85,31 @@ def _payment(body: bytes, at: int) -> tuple[Transaction, int]:
     device_id, at = read_optional_text(body, at)
     account_opened_epoch_day, at = read_int(body, at)
     account_time_zone, at = read_text(body, at)
+    segments_begin = at
     segments, at = read_text_map(body, at)
+    segments_end = at
     source_system, at = read_optional_text(body, at)
-    return Transaction(
-        transaction_id,
-        account_id,
-        amount_minor,
-        currency,
-        event_time_ms,
-        beneficiary_account_id,
-        beneficiary_name,
-        beneficiary_country,
-        beneficiary_opened_at_ms,
-        reference,
-        channel,
-        ip_address,
-        device_id,
-        account_opened_epoch_day,
-        account_time_zone,
-        segments,
-        source_system,
-    ), at
+    return (
+        Transaction(
+            transaction_id,
+            account_id,
+            amount_minor,
+            currency,
+            event_time_ms,
+            beneficiary_account_id,
+            beneficiary_name,
+            beneficiary_country,
+            beneficiary_opened_at_ms,
+            reference,
+            channel,
+            ip_address,
+            device_id,
+            account_opened_epoch_day,
+            account_time_zone,
+            segments,
+            source_system,
+        ),
+        segments_begin,
+        segments_end,
+        at,
+    )

@@ -167,6 +167,7 @@ def read_execution(body: bytes, at: int) -> tuple[Execution, int]:
     event_time_ms, at = read_long(body, at)
     payment_time_ms, at = read_long(body, at)
     amount_gbp_minor, at = read_long(body, at)
+    payment_logged_at_ms, at = read_long(body, at)
     return Execution(
         event_id,
         ExecutionId(execution_id),
@@ -182,6 +183,7 @@ def read_execution(body: bytes, at: int) -> tuple[Execution, int]:
         event_time_ms,
         payment_time_ms,
         amount_gbp_minor,
+        payment_logged_at_ms,
     ), at
 
 

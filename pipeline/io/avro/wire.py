@@ -30,7 +30,7 @@ from pipeline.domain.refusals import RECORD_BYTES_MAX, Refusal, RefusalCode
 from pipeline.domain.reversal import Reversal
 from pipeline.domain.review_outcome import ReviewOutcome
 from pipeline.io.avro.decision_decoder import DECISION, decode_decision
-from pipeline.io.avro.payment_decoder import decode_payment
+from pipeline.io.avro.payment_decoder import decode_with_digest
 from pipeline.io.avro.reading import Malformed
 from pipeline.io.avro.record_decoders import (
     read_account,
@@ -44,6 +44,7 @@ from pipeline.io.avro.record_decoders import (
     read_risk_signal,
 )
 from pipeline.io.avro.schema_files import SCHEMAS, released_text, schema_text
+from pipeline.io.avro.verdict_heads import VerdictHead, verdict_head
 
 _SINGLE_OBJECT: Final = b"\xc3\x01"
 _CONFLUENT: Final = b"\x00"
@@ -53,13 +54,15 @@ _REVIEW_OUTCOME: Final = b"\x04"
 
 _ADDED_SINCE: Final[Mapping[tuple[str, int], bytes]] = {
     ("transaction.v1", 1): b"\x00",  # source_system: null
-    ("execution.v1", 1): b"\x01\x01",  # payment_time_ms and amount_gbp_minor: -1
+    ("execution.v1", 1): b"\x01\x01\x01",  # payment_time_ms, amount_gbp_minor and payment_logged_at_ms: -1
 }
 """Earlier releases that are read too, and the defaults of the fields that the newest has at its end beside them."""
 
 RecordT = TypeVar("RecordT")
 Encoded = Reversal | ReviewOutcome | DeadLetter | Alert | Execution | Anchor | Account | RiskSignal | Label
 """The records that `WireFormat.encode` takes."""
+_BOUNDED: Final = frozenset({"transaction.v1", "account.v1", "risk_signal.v1", "label.v1"})
+"""Schemas of what comes from outside; the rest is of our own making."""
 _SCHEMA_OF: Final[Mapping[type[Encoded], str]] = {
     Reversal: "decision.v1",
     ReviewOutcome: "decision.v1",
@@ -103,12 +106,12 @@ class WireFormat:
         if isinstance(body, Refusal):
             return body
         try:
-            transaction, end = decode_payment(body)
+            transaction, digest, end = decode_with_digest(body)
         except Malformed as error:
             return Refusal(RefusalCode.DECODE_FAILED, f"the bytes are no Transaction: {error}")
         if end != len(body):
             return Refusal(RefusalCode.TRAILING_BYTES, "bytes follow the Transaction")
-        return Decoded(transaction, body)
+        return Decoded(transaction, body, digest)
 
     def decode_decision_record(self, value: bytes | None) -> DecisionRecord | Refusal:
         """The record in a value of `decisions.v1`."""
@@ -124,6 +127,16 @@ class WireFormat:
         if branch == _REVIEW_OUTCOME:
             return _whole(ReviewOutcome, read_review_outcome, body, 1)
         return Refusal(RefusalCode.DECODE_FAILED, "the bytes are no decision.v1 (no such record)")
+
+    def decode_verdict_head(self, value: bytes | None) -> VerdictHead | Refusal | None:
+        """The head of the decision in a value of `decisions.v1`; None where it holds another record."""
+        body = self._body("decision.v1", value)
+        if isinstance(body, Refusal):
+            return body
+        try:
+            return verdict_head(body)
+        except Malformed as error:
+            return Refusal(RefusalCode.DECODE_FAILED, f"the bytes are no Decision: {error}")
 
     def decode_stored_decision(self, value: bytes | None) -> StoredDecision | Refusal | None:
         """The decision in a value of `decisions.v1` with its exact bytes; None where it holds another record."""
@@ -192,7 +205,7 @@ class WireFormat:
     def _body(self, name: str, value: bytes | None) -> bytes | Refusal:
         if not value:
             return Refusal(RefusalCode.RECORD_EMPTY, "the record has no value")
-        if len(value) > RECORD_BYTES_MAX and name == "transaction.v1":
+        if len(value) > RECORD_BYTES_MAX and name in _BOUNDED:
             return Refusal(RefusalCode.RECORD_TOO_LARGE, f"the record is over {RECORD_BYTES_MAX} bytes")
         if value[:2] == _SINGLE_OBJECT:
             length = 10

@@ -11,13 +11,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Final, Self
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from pipeline.domain.log import Outgoing, TopicPartition
 from pipeline.io.kafka import client
 from pipeline.io.kafka.client import BrokerAway, BrokerFailed, broker_failure, is_transient
+from pipeline.io.partitioner import Partitioner
+from pipeline.io.settings import Settings
 
 DELIVERY_S: Final = 20.0
 LINGER_MS: Final = 100
@@ -30,9 +32,19 @@ RETRIES_MAX: Final = 5
 class Appender:
     """An idempotent appender, for one thread: a retry inside the client writes nothing twice."""
 
-    def __init__(self, bootstrap_servers: str, client_id: str, options: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        client_id: str,
+        options: Mapping[str, str],
+        partitioner: Partitioner = Partitioner.CRC32,
+    ) -> None:
         tuning = {"client.id": client_id, "delivery.timeout.ms": int(DELIVERY_S * 1000), "linger.ms": LINGER_MS}
-        self._producer = Producer(client.writer_options(bootstrap_servers, options, tuning))
+        self._producer = Producer(client.writer_options(bootstrap_servers, options, partitioner, tuning))
+
+    @classmethod
+    def of(cls, settings: Settings, client_id: str) -> Self:
+        return cls(settings.bootstrap_servers, client_id, settings.kafka_options, settings.partitioner)
 
     def append(self, records: Sequence[Outgoing]) -> None:
         """Append the records and return once all are acknowledged.
@@ -45,8 +57,8 @@ class Appender:
 class AsyncAppender:
     """An Appender for coroutines of one event loop. It has a thread of its own, where one append follows the other."""
 
-    def __init__(self, bootstrap_servers: str, client_id: str, options: Mapping[str, str]) -> None:
-        self._appender = Appender(bootstrap_servers, client_id, options)
+    def __init__(self, appender: Appender) -> None:
+        self._appender = appender
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="kafka-append")
 
     async def append(self, records: Sequence[Outgoing]) -> None:
@@ -57,7 +69,13 @@ class AsyncAppender:
 class TransactionalAppender:
     """An appender that makes one Kafka transaction of each append, for one thread."""
 
-    def __init__(self, bootstrap_servers: str, transactional_id: str, options: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        transactional_id: str,
+        options: Mapping[str, str],
+        partitioner: Partitioner = Partitioner.CRC32,
+    ) -> None:
         tuning = {
             "client.id": transactional_id,
             "transactional.id": transactional_id,
@@ -65,7 +83,11 @@ class TransactionalAppender:
             "delivery.timeout.ms": TRANSACTION_TIMEOUT_MS,
             "linger.ms": LINGER_MS,
         }
-        self._producer = Producer(client.writer_options(bootstrap_servers, options, tuning))
+        self._producer = Producer(client.writer_options(bootstrap_servers, options, partitioner, tuning))
+
+    @classmethod
+    def of(cls, settings: Settings, transactional_id: str) -> Self:
+        return cls(settings.bootstrap_servers, transactional_id, settings.kafka_options, settings.partitioner)
 
     def start(self) -> None:
         """End a predecessor's transaction, so that it can't be taken up again. Raises BrokerFailed."""

@@ -35,7 +35,7 @@ class BulkPublisher:
             "on_delivery": self._undelivered,
         }
         servers, options = settings.bootstrap_servers, settings.kafka_options
-        self._producer = Producer(client.writer_options(servers, options, tuning))
+        self._producer = Producer(client.writer_options(servers, options, settings.partitioner, tuning))
 
     def require_topics(self, *topics: str) -> None:
         client.require_topics(self._producer, map(self._settings.topic, topics))

@@ -18,6 +18,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from confluent_kafka.admin import AdminClient
 
 from pipeline.domain.log import Record, Source
+from pipeline.io.partitioner import Partitioner
 
 Options = dict[str, Any]
 
@@ -178,16 +179,20 @@ def reader_options(
     }
 
 
-def writer_options(bootstrap_servers: str, options: Mapping[str, str], tuning: Mapping[str, object]) -> Options:
+def writer_options(
+    bootstrap_servers: str, options: Mapping[str, str], partitioner: Partitioner, tuning: Mapping[str, object]
+) -> Options:
     """Return the options of every producer.
 
-    A retry inside the client writes nothing twice, and every replica acknowledges.
+    A retry inside the client writes nothing twice, every replica acknowledges, and every producer puts a key on the
+    same partition.
     """
     return {
         "compression.type": COMPRESSION,
         **client_options(bootstrap_servers, options, tuning),
         **_held(tuning),
         "enable.idempotence": True,
+        "partitioner": partitioner.librdkafka_name,
     }
 
 

@@ -10,14 +10,22 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Generic, NamedTuple, Self, TypeVar
-from zlib import crc32
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, Message, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # types say less than it exports
 
 from pipeline.domain.log import Record
 from pipeline.io.kafka import client
 from pipeline.io.kafka.client import BrokerAway, broker_failure, raise_unless_passing, record_of
+from pipeline.io.partitioner import Partitioner, Partitioning
 from pipeline.io.settings import Settings
 
 SILENCE_S_MAX: Final = 30.0
@@ -68,6 +76,7 @@ class LogReader:
         *,
         timeout_s: float | None = None,
         is_expiry_expected: bool = False,
+        partitioner: Partitioner = Partitioner.CRC32,
     ) -> None:
         """Make the consumer.
 
@@ -77,6 +86,7 @@ class LogReader:
         """
         self._bootstrap_servers, self._group, self._options = bootstrap_servers, group, options
         self._timeout_s = timeout_s or client.ANSWER_S
+        self._partitioner = partitioner
         self._read_to: tuple[str, int, int] | None = None  # topic, partition and next offset of the range being read
         self._admin: AdminClient | None = None
         tuning: client.Options = {
@@ -91,7 +101,13 @@ class LogReader:
     @classmethod
     def of(cls, settings: Settings, group: str = COMMAND_GROUP) -> Self:
         """Make a reader for a command, which shows the records that there are."""
-        return cls(settings.bootstrap_servers, group, settings.kafka_options, is_expiry_expected=True)
+        return cls(
+            settings.bootstrap_servers,
+            group,
+            settings.kafka_options,
+            is_expiry_expected=True,
+            partitioner=settings.partitioner,
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -104,14 +120,45 @@ class LogReader:
     def close(self) -> None:
         self._consumer.close()
 
-    def extents(self, topic: str) -> dict[int, Extent]:
-        """Return the extent of each partition, ascending."""
-        partitions = client.partitions_of(self._consumer, topic, self._timeout_s)
-        return {partition: self._extent(topic, partition) for partition in partitions}
+    def extents(self, topic: str, partitions: Iterable[int] | None = None) -> dict[int, Extent]:
+        """Return the extent of each partition, ascending, or of `partitions` in their order."""
+        wanted = client.partitions_of(self._consumer, topic, self._timeout_s) if partitions is None else partitions
+        return {partition: self._extent(topic, partition) for partition in wanted}
+
+    def uncommitted_ends(self, topic: str, partitions: Iterable[int] | None = None) -> dict[int, int]:
+        """Return the end of each partition, what open transactions have written included.
+
+        Such records aren't read; but a reader that has come this far has everything that was committed by now.
+        """
+        places = self._places(topic) if partitions is None else [TopicPartition(topic, each) for each in partitions]
+        admin = self._administrator()
+
+        def ask() -> dict[int, int]:
+            latest: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call,unused-ignore]
+            wanted = {place: latest for place in places}
+            answers = admin.list_offsets(
+                wanted, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=self._timeout_s
+            )
+            return {where.partition: answer.result().offset for where, answer in answers.items()}
+
+        found: dict[int, int] = self._asked(f"the ends of {topic}", ask)
+        return found
+
+    def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int:
+        """Return the offset of the first record of that time or later; the partition's end where there is none."""
+        wanted = [TopicPartition(topic, partition, timestamp_ms)]
+        (found,) = self._asked(f"a time of {topic}", self._consumer.offsets_for_times, wanted, self._timeout_s)
+        if found.error is not None:
+            raise broker_failure(f"the broker was asked in vain for a time of {topic}", KafkaException(found.error))
+        low, high = self._extent(topic, partition)
+        return max(found.offset, low) if found.offset >= 0 else high
 
     def partition_of(self, topic: str, key: str) -> int:
-        """Return the partition that librdkafka chooses for a key by default."""
-        return crc32(key.encode()) % len(client.partitions_of(self._consumer, topic, self._timeout_s))
+        """Return the partition that a producer chooses for a key by the settings' partitioner."""
+        return Partitioning(self._partitioner, self.partition_count(topic)).of(key.encode())
+
+    def partition_count(self, topic: str) -> int:
+        return len(client.partitions_of(self._consumer, topic, self._timeout_s))
 
     def committed(self, topic: str, partitions: Iterable[int] | None = None) -> dict[int, int]:
         """Return the next offset of this reader's own group in each of `partitions` where it has committed one.
@@ -132,9 +179,7 @@ class LogReader:
         A pending offset doesn't count, and the broker doesn't wait for it.
         """
         wanted = [ConsumerGroupTopicPartitions(group, self._places(topic))]
-        if self._admin is None:
-            self._admin = client.admin_client(self._bootstrap_servers, self._options)
-        admin = self._admin
+        admin = self._administrator()
 
         def ask() -> ConsumerGroupTopicPartitions:
             answers = admin.list_consumer_group_offsets(wanted, request_timeout=self._timeout_s)
@@ -188,6 +233,11 @@ class LogReader:
         wanted = extents if partitions is None else {partition: extents[partition] for partition in partitions}
         starts = {partition: extent.low for partition, extent in wanted.items() if extent.high > extent.low}
         return self.read(topic, starts)
+
+    def _administrator(self) -> AdminClient:
+        if self._admin is None:
+            self._admin = client.admin_client(self._bootstrap_servers, self._options)
+        return self._admin
 
     def _begin(self, topic: str, partition: int, first: int) -> int:
         if self._read_to != (topic, partition, first):

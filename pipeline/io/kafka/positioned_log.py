@@ -14,7 +14,7 @@ from typing import Final, Generic, NamedTuple
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from pipeline.domain.log import ContentT, LogRecord, RecordUndecodable
-from pipeline.domain.refusals import Refusal
+from pipeline.domain.refusals import Refusal, RefusalCode
 from pipeline.io.kafka import client
 from pipeline.io.kafka.client import broker_failure, raise_unless_passing, record_of
 
@@ -39,8 +39,9 @@ class LogBatch(NamedTuple, Generic[ContentT]):
     spans: Sequence[PositionMove]  # one for each partition that has records, ascending
 
 
-def undecoded(_value: bytes | None) -> None:
+def undecoded(value: bytes | None) -> Refusal | None:
     """Decode nothing: the `decode` for a PositionedLog of which only the bytes are wanted."""
+    return Refusal(RefusalCode.RECORD_EMPTY, "the record has no value") if value is None else None
 
 
 class PositionedLog(Generic[ContentT]):
@@ -60,8 +61,8 @@ class PositionedLog(Generic[ContentT]):
     ) -> None:
         """Subscribe to the topic.
 
-        decode: gives a record's content from its value. group: unique to what the service stores. positions: asked
-        whenever partitions are assigned; release: called when they are taken away.
+        decode: gives a record's content from its value, or the Refusal that `read` raises. group: unique to what the
+        service stores. positions: asked whenever partitions are assigned; release: called when they are taken away.
         """
         self._topic, self._decode = topic, decode
         self._positions, self._release = positions, release
@@ -149,7 +150,5 @@ class PositionedLog(Generic[ContentT]):
         content = self._decode(record.value)
         if isinstance(content, Refusal):
             raise RecordUndecodable(f"{self._topic}[{partition}] at {offset}: {content.code}, {content.detail}")
-        if record.value is None:
-            raise RecordUndecodable(f"{self._topic}[{partition}] at {offset} has no value")
         self._next[partition] = offset + 1
-        return LogRecord(partition, offset, timestamp_ms, record.key or b"", record.value, content)
+        return LogRecord(partition, offset, timestamp_ms, record.key or b"", record.value or b"", content)

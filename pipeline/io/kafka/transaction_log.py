@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, Self
@@ -30,6 +30,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from pipeline.domain.log import Outgoing, Record, Span
 from pipeline.io.kafka import client
 from pipeline.io.kafka.client import BrokerFailed, raise_unless_passing, record_of
+from pipeline.io.partitioner import Partitioner
 from pipeline.io.settings import Settings
 from pipeline.io.watchdog import Pulse
 
@@ -55,13 +56,16 @@ transaction, but librdkafka may wait on: while a coordinator is away, send_offse
 (librdkafka's issue 5456)."""
 ASSIGN_TIMEOUT_S: Final = 8.0
 """Limit of one question that a rebalance asks the broker, while the group waits for us."""
-READ_LIMIT_S: Final = 30.0
-"""Limit of one look at the log, with the rebalances in it, which wait for a commit and ask two questions at most. A
-look that takes longer stands still."""
+READ_LIMIT_S: Final = 45.0
+"""Limit of one look at the log, with the rebalances in it, which wait for a commit, ask two questions at most, and look
+for what was decided last. A look that takes longer stands still."""
 COMMIT_ATTEMPTS_MAX: Final = 12
 REJOIN_WAIT_S: Final = 1.0
 """Wait for the group's next generation, before a commit that was refused for the old one is tried again. 12 such waits
 are twice the default session timeout."""
+
+
+StartsOf = Callable[[Mapping[int, int | None]], Mapping[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +89,16 @@ class TransactionLog:
         session_timeout_ms: int,
         transaction_timeout_ms: int,
         options: Mapping[str, str],
+        partitioner: Partitioner = Partitioner.CRC32,
+        starts_of: StartsOf | None = None,
     ) -> None:
-        self._topic, self._batch_records_max = topic, batch_records_max
+        """Make the clients.
+
+        starts_of: says where the partitions that are assigned are read from, by the offsets that the group committed,
+        None for none; called in the reader's thread, during a rebalance. Without it a partition starts at the group's
+        offset, or at its oldest record.
+        """
+        self._topic, self._batch_records_max, self._starts_of = topic, batch_records_max, starts_of
         reading = {
             # The member is static, so a restart in its slot takes its partitions back at once, without waiting for the
             # session of its killed predecessor, and the group fences a zombie of the slot, too.
@@ -107,12 +119,14 @@ class TransactionLog:
             "queue.buffering.max.kbytes": 262_144,
         }
         self._consumer = Consumer(client.reader_options(bootstrap_servers, group, options, reading))
-        self._producer = Producer(client.writer_options(bootstrap_servers, options, writing))
+        self._producer = Producer(client.writer_options(bootstrap_servers, options, partitioner, writing))
         self._lock = threading.Lock()
         self._epoch = 0
         self._position: dict[int, int] = {}  # next offset to read, by assigned partition
         self._committed: dict[int, int] = {}
         self._must_seek = False
+        self._aside: frozenset[int] = frozenset()  # partitions that are not read for now
+        self._paused: frozenset[int] = frozenset()  # those of them that the reader has paused
         self._metadata: object = None
         self._metadata_renewed = threading.Event()  # set since the group's last change or the last refused commit
         self._stopping = threading.Event()
@@ -130,7 +144,7 @@ class TransactionLog:
         self._read_pulse = Pulse("a look at the log", READ_LIMIT_S)
 
     @classmethod
-    def of(cls, settings: Settings) -> Self:
+    def of(cls, settings: Settings, starts_of: StartsOf | None = None) -> Self:
         """The log of the payments that a worker with these settings decides."""
         return cls(
             settings.bootstrap_servers,
@@ -141,6 +155,8 @@ class TransactionLog:
             session_timeout_ms=settings.session_timeout_ms,
             transaction_timeout_ms=settings.transaction_timeout_ms,
             options=settings.kafka_options,
+            partitioner=settings.partitioner,
+            starts_of=starts_of,
         )
 
     # Life cycle
@@ -201,6 +217,29 @@ class TransactionLog:
 
     def is_current(self, batch: Batch) -> bool:
         return batch.epoch == self._epoch
+
+    async def set_aside(self, partitions: Iterable[int]) -> None:
+        """Read no more of these partitions until they are taken up; they stay this worker's.
+
+        Batches under way are dropped, and read again without them.
+        """
+        await asyncio.get_running_loop().run_in_executor(None, self._change_aside, frozenset(partitions), True)
+
+    async def take_up(self, partitions: Iterable[int]) -> None:
+        """Read these partitions on from where they were committed."""
+        await asyncio.get_running_loop().run_in_executor(None, self._change_aside, frozenset(partitions), False)
+
+    @property
+    def set_aside_partitions(self) -> tuple[int, ...]:
+        return tuple(sorted(self._aside & set(self._position)))
+
+    def _change_aside(self, partitions: frozenset[int], is_aside: bool) -> None:
+        with self._lock:
+            self._abort_opened()
+            self._aside = self._aside | partitions if is_aside else self._aside - partitions
+            self._epoch += 1
+            self._must_seek = True
+        self._metadata_renewed.clear()
 
     # Writing
 
@@ -338,6 +377,7 @@ class TransactionLog:
     def _next_batch(self) -> Batch | None:
         """Read what has arrived, up to the limit: wait for one record, then take what is there without waiting."""
         epoch = self._epoch
+        self._pause_what_is_aside()
         messages, self._stashed = self._stashed, []
         messages += self._consumer.consume(self._batch_records_max - len(messages), 0)
         if not messages:
@@ -351,6 +391,14 @@ class TransactionLog:
             self._seek_to_committed()
             return None
         return self._batch(messages, epoch) if messages else None
+
+    def _pause_what_is_aside(self) -> None:
+        held = {place.partition for place in self._consumer.assignment()}
+        aside = self._aside & held
+        if aside != self._paused:
+            self._consumer.resume([TopicPartition(self._topic, each) for each in (self._paused - aside) & held])
+            self._consumer.pause([TopicPartition(self._topic, each) for each in aside])
+            self._paused = frozenset(aside)
 
     def _renew_metadata(self) -> None:
         self._metadata = self._consumer.consumer_group_metadata()
@@ -384,7 +432,9 @@ class TransactionLog:
             self._stashed.append(message)
         self._renew_metadata()
         held = {(p.topic, p.partition) for p in self._consumer.assignment()}
-        self._consumer.resume([p for p in partitions if (p.topic, p.partition) in held])
+        self._consumer.resume(
+            [p for p in partitions if (p.topic, p.partition) in held and p.partition not in self._paused]
+        )
 
     def _seek_to_committed(self) -> None:
         """Go back to the last commits after a rebalance, which drops the batches in flight."""
@@ -404,7 +454,12 @@ class TransactionLog:
         for partition in committed:
             if partition.error is not None:
                 raise KafkaException(partition.error)
-            if partition.offset < 0:
+        offsets = {each.partition: each.offset if each.offset >= 0 else None for each in committed}
+        starts = self._starts_of(offsets) if self._starts_of is not None else {}
+        for partition in committed:
+            if partition.partition in starts:
+                partition.offset = starts[partition.partition]
+            elif partition.offset < 0:
                 partition.offset = consumer.get_watermark_offsets(partition, timeout=ASSIGN_TIMEOUT_S)[0]
         with self._lock:
             for partition in committed:
@@ -429,4 +484,5 @@ class TransactionLog:
             for partition in partitions:
                 self._position.pop(partition.partition, None)
                 self._committed.pop(partition.partition, None)
+            self._paused -= {partition.partition for partition in partitions}  # it comes back running
             self._must_seek = True

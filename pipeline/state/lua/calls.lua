@@ -9,7 +9,11 @@ local function integer(number)
   return format('%d', number)
 end
 
-local SLICE = 512  -- Lua passes some thousand arguments at most
+local SLICE = 512  -- Lua passes some thousand arguments at most, so whatever grows with traffic is passed in slices
+
+-- How many payments more may leave windows in this call, beside one for each window of each payment that enters. With
+-- none left, a payment whose windows aren't up to its time yet waits for the next call.
+local allowance
 
 local function delete_fields(hash, fields)
   for first = 1, #fields, SLICE do

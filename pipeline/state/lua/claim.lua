@@ -1,15 +1,20 @@
 -- Claims the transaction ids of one chunk of a partition for one shard; returns the freshness of each.
 -- KEYS: progress (hash: partition → reached, watermark), exceptions (string: offset, freshness), then the id buckets
--- (hashes: id hash → body hash of 4 bytes, time of 5, partition of 2), which Redis keeps flat while they are small.
+-- (hashes: id hash of 9 bytes → claim: payment digest of 16 bytes, log time of 5, partition of 2), which Redis keeps
+-- flat while they are small. The log time of a claim, like a watermark, is the latest of its partition so far.
 -- ARGV[1]: partition, first, last, initial; then for each event the index of its bucket in KEYS, its id hash, its claim
--- and its offset.
+-- with the record's own log time, and its offset.
 -- ARGV[2], ARGV[3]: how long an id is kept in ms; how many exceptions are kept.
 -- An exception is an offset of 7 bytes and a freshness of 1 byte; exceptions stand in order of offset.
 
-local DUPLICATE, CONFLICT, TOO_OLD = 1, 2, 3
+local DUPLICATE, CONFLICT = 1, 2
+local DIGEST, TIME_AT, PARTITION_AT = 16, 17, 22  -- of a claim: bytes of its digest, and where the rest begins
 local KEPT = 'n'  -- field of a bucket that holds how many ids its last purge left
+local CURSOR = 'u'  -- field of a bucket that holds where its purge goes on, while one is under way
 local LOOK_SHARE = 4  -- one new id in 4, by its hash, checks whether its bucket grew by a fifth since that purge
 local PURGED_FROM = 16  -- a bucket of fewer fields is not worth a purge
+local SCANNED = 512  -- ids that a purge looks at in one step; ids that somebody made for one bucket could be any number
+local PURGES = 8  -- steps of purges in one call; the normal number is 3, and one that is left out comes later
 
 local byte, unpack_at = string.byte, struct.unpack
 local request, kept_ms, exceptions_max = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -38,37 +43,60 @@ local reaches
 reached, reaches = follow_on(reached, first, is_initial == 1)
 if not reached then return failure(LOST, reaches) end
 
-local function is_expired(claim)
-  local time_ms, number = unpack_at('>I5I2', claim, 5)
-  return time_ms < (watermarks[number] or watermark_of(number)) - kept_ms
+local function is_expired(claim, now_ms)
+  local time_ms, number = unpack_at('>I5I2', claim, TIME_AT)
+  return time_ms < math.max(now_ms, watermarks[number] or watermark_of(number)) - kept_ms
 end
 
-local function purge(bucket)
-  local claims = call('HGETALL', bucket)
-  local kept, gone = 0, {}
+-- Deletes what is expired among some hundred ids. Redis keeps ids that it holds flat in one step.
+local function purge(bucket, cursor)
+  local following, claims = unpack(call('HSCAN', bucket, cursor, 'COUNT', integer(SCANNED)))
+  local gone = {}
   for place = 1, #claims, 2 do
     local id = claims[place]
-    if id ~= KEPT then
-      if is_expired(claims[place + 1]) then gone[#gone + 1] = id else kept = kept + 1 end
-    end
+    if #id > 1 and is_expired(claims[place + 1], 0) then gone[#gone + 1] = id end
   end
   delete_fields(bucket, gone)
-  call('HSET', bucket, KEPT, integer(kept))
+  if following == '0' then
+    if cursor ~= '0' then call('HDEL', bucket, CURSOR) end
+    call('HSET', bucket, KEPT, integer(call('HLEN', bucket)))
+  else
+    call('HSET', bucket, CURSOR, following)
+  end
 end
 
 -- Purges a bucket that has grown enough, after an id was added to it.
+local purges = 0
 local function look(bucket, id)
-  if byte(id, 9) % LOOK_SHARE == 0 then
-    local kept = tonumber(call('HGET', bucket, KEPT)) or 0
-    if call('HLEN', bucket) > math.max(kept * 1.2, PURGED_FROM) then purge(bucket) end
+  if byte(id, 9) % LOOK_SHARE == 0 and purges < PURGES then
+    local kept, cursor = unpack(call('HMGET', bucket, KEPT, CURSOR))
+    if cursor or call('HLEN', bucket) > math.max((tonumber(kept) or 0) * 1.2, PURGED_FROM) then
+      purges = purges + 1
+      purge(bucket, cursor or '0')
+    end
   end
+end
+
+-- Returns the place among the exceptions of the first one from `offset` on.
+local function exception_place(offset)
+  local low, high = 0, call('STRLEN', KEYS[2]) / 8
+  while low < high do
+    local middle = math.floor((low + high) / 2)
+    if unpack_at('>I7', call('GETRANGE', KEYS[2], integer(middle * 8), integer(middle * 8 + 6))) < offset then
+      low = middle + 1
+    else
+      high = middle
+    end
+  end
+  return low
 end
 
 local exceptions
 local function exception_at(offset)
   if not exceptions then
     exceptions = {}
-    local text = call('GET', KEYS[2]) or ''
+    local from, to = exception_place(first) * 8, exception_place(last) * 8
+    local text = to > from and call('GETRANGE', KEYS[2], integer(from), integer(to - 1)) or ''
     for place = 1, #text, 8 do
       local where, freshness = unpack_at('>I7B', text, place)
       exceptions[where] = freshness
@@ -83,17 +111,23 @@ local function freshness_again(bucket, id, claim, offset)
   return freshness
 end
 
+-- Where the log's time ran backwards, a claim is as of the watermark: it would have expired too early.
+local function as_of(claim, now_ms)
+  return string.sub(claim, 1, DIGEST) .. struct.pack('>I5', now_ms) .. string.sub(claim, PARTITION_AT)
+end
+
 local function freshness_of(bucket, id, claim, time_ms)
-  local is_old = time_ms < watermarks[partition] - kept_ms
-  if not is_old and call('HSETNX', bucket, id, claim) == 1 then
+  local now_ms = math.max(time_ms, watermarks[partition])
+  watermarks[partition] = now_ms
+  if now_ms > time_ms then claim = as_of(claim, now_ms) end
+  if call('HSETNX', bucket, id, claim) == 1 then
     look(bucket, id)
     return FRESH
   end
   local held = call('HGET', bucket, id)
-  if held and not is_expired(held) then
-    return string.sub(held, 1, 4) == string.sub(claim, 1, 4) and DUPLICATE or CONFLICT
+  if not is_expired(held, now_ms) then
+    return string.sub(held, 1, DIGEST) == string.sub(claim, 1, DIGEST) and DUPLICATE or CONFLICT
   end
-  if is_old then return TOO_OLD end
   call('HSET', bucket, id, claim)
   return FRESH
 end
@@ -102,15 +136,13 @@ local answered = {}
 local raised = {}
 while at <= #request do
   local number, id, claim, offset
-  number, id, claim, offset, at = unpack_at('>I2c9c11I6', request, at)
-  local time_ms = unpack_at('>I5', claim, 5)
+  number, id, claim, offset, at = unpack_at('>I2c9c23I6', request, at)
   local bucket = KEYS[number]
   local freshness
   if offset < reached then
     freshness = freshness_again(bucket, id, claim, offset)
   else
-    freshness = freshness_of(bucket, id, claim, time_ms)
-    if time_ms > watermarks[partition] then watermarks[partition] = time_ms end
+    freshness = freshness_of(bucket, id, claim, (unpack_at('>I5', claim, TIME_AT)))
     if freshness ~= FRESH then raised[#raised + 1] = struct.pack('>I7B', offset, freshness) end
   end
   answered[#answered + 1] = freshness

@@ -7,10 +7,16 @@ local SCAN_EVENTS = 4096
 local time, payment, fraud = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
 key, text = KEYS[1], call('GET', KEYS[1])
 if not text then return 0 end
+if #text == EVENT_BYTES then  -- one payment alone
+  if sub(text, PAYMENT_AT, FRAUD_AT - 1) ~= payment then return 0 end
+  call('SETRANGE', key, integer(FRAUD_AT - 1), string.char(fraud))
+  return 1
+end
 bytes = #text - HEADER_BYTES
 local header = {unpack_at(FORMAT, text, bytes + 1)}
 past, room = header[1], header[2]
-local COUNTS, FRAUDS = 3, 17  -- the header holds a window's values at these indices plus its number, 1 to 6 and 1 to 3
+-- The header holds a window's values at these indices plus its number, 1 to 6 and 1 to 3; then the frauds of all.
+local COUNTS, FRAUDS, ALL_FRAUDS = 3, 17, 21
 local head = past + bytes / EVENT_BYTES
 local labelled = head - header[COUNTS + 3]  -- events before this index are as old as the label delay
 
@@ -67,6 +73,7 @@ local index, marked = find_payment(search())
 if not index then return 0 end
 if marked ~= fraud then
   mark(index)
+  header[ALL_FRAUDS] = header[ALL_FRAUDS] + fraud - marked
   for window = 1, 3 do
     if index < labelled and index >= head - header[COUNTS + 3 + window] then
       header[FRAUDS + window] = header[FRAUDS + window] + fraud - marked

@@ -2,22 +2,25 @@
 -- `claim`, `observe_accounts` and `observe_shared` are the scripts of these names, as functions of KEYS and ARGV.
 -- KEYS: ready; then for each chunk the keys of the three scripts.
 -- ARGV[1]: 1 where the state must be ready; then for each chunk how many keys each of the three scripts has.
--- ARGV[2..7]: the limits of the three scripts, two each; then for each chunk the requests to the three.
--- Returns the replies of the three scripts for each chunk; a failure is the last of them. Returns no replies where the
--- state isn't ready.
+-- ARGV[2..10]: the limits of the three scripts: two, three and four; then for each chunk the requests to the three.
+-- Returns the replies of the three scripts for each chunk; one that isn't OBSERVED is the last of them. Returns no
+-- replies where the state isn't ready.
 
 local shape = ARGV[1]
 local must_be_ready, at = struct.unpack('B', shape)
 if must_be_ready == 1 and call('EXISTS', KEYS[1]) == 0 then return {} end
 
-local key, argument = 1, 7
+local key, argument = 1, 10
 local replies = {}
 
-local function run(script, keys_count, limit_at, freshness)
+local function run(script, keys_count, limit_at, limits, freshness)
   local keys = {}
   for place = 1, keys_count do keys[place] = KEYS[key + place] end
   key, argument = key + keys_count, argument + 1
-  local reply = script(keys, {ARGV[argument], ARGV[limit_at], ARGV[limit_at + 1], freshness})
+  local arguments = {ARGV[argument]}
+  for place = limit_at, limit_at + limits - 1 do arguments[#arguments + 1] = ARGV[place] end
+  arguments[#arguments + 1] = freshness
+  local reply = script(keys, arguments)
   replies[#replies + 1] = reply
   return string.sub(reply, 1, 1) == OBSERVED and string.sub(reply, 2)
 end
@@ -25,9 +28,9 @@ end
 while at <= #shape do
   local of_claim, of_accounts, of_shared
   of_claim, of_accounts, of_shared, at = struct.unpack('>I2I2I2', shape, at)
-  local freshness = run(claim, of_claim, 2)
+  local freshness = run(claim, of_claim, 2, 2)
   if not freshness then break end
-  if not run(observe_accounts, of_accounts, 4, freshness) then break end
-  if not run(observe_shared, of_shared, 6, freshness) then break end
+  if not run(observe_accounts, of_accounts, 4, 3, freshness) then break end
+  if not run(observe_shared, of_shared, 7, 4, freshness) then break end
 end
 return replies

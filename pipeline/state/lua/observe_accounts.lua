@@ -1,10 +1,11 @@
 -- Counts one chunk of a partition's payments in the windows of their accounts; returns the features of each.
 -- KEYS: progress of the partition, then the accounts (kind a). The past of each (kind p) and its beneficiaries (a hash
--- of kind r: beneficiary hash → last payment to it in the past) stand beside it.
--- ARGV[1]: first, last, committed, initial, rebuild; then for each payment the index of its account in KEYS, its
+-- of kind r: beneficiary hash → last payment to it in the past) stand beside it, and so does what became of its payments
+-- (kinds o and w; see outcomes.lua).
+-- ARGV[1]: first, last, committed, initial, rebuild, since; then for each payment the index of its account in KEYS, its
 -- offset, its index in the chunk, its time, 2 · amount + is near limit, and its beneficiary hash. ARGV[2..3]: how many
--- payments and beneficiaries an account may hold. ARGV[4]: the freshness of the chunk, a byte for each payment; one
--- that is not FRESH is not counted.
+-- payments and beneficiaries an account may hold. ARGV[4]: the allowance (see calls.lua). ARGV[5]: the freshness of the
+-- chunk, a byte for each payment; one that is not FRESH is not counted.
 -- An event holds the time in 4 bytes, 2 · amount + is near limit in 5, and the beneficiary hash in 5. The header holds
 -- past, room and latest time; count, sum and expiry of each window; near limit, distinct and beneficiaries; first
 -- block, block, and the sums of blocks, beginning with the current one.
@@ -14,28 +15,41 @@ FORMAT = '>I5I2I5' .. 'I3I3I3I3' .. 'I7I7I7I7' .. 'I5I5I5I5' .. 'I3I3I3' .. 'I2I
 HEADER_BYTES, EVENT_FORMAT, EVENT_BYTES, PARTY_AT, PARTY_BYTES = 113, '>I4I5c5', 14, 10, 5
 PAST_KIND, PARTY_KIND = 'p', 'r'
 SPILL_BYTES = 11 * EVENT_BYTES  -- 15 events would save 2 % of the work, but cost 64 bytes more an account
-local ROW = '<' .. string.rep('l', 14)  -- offset, features
+local ROW = '<' .. string.rep('l', 19)  -- offset, features, position of the outcomes
 local EMPTY = string.rep('\0', HEADER_BYTES)
 local WRAP = 2^32
 local HOUR_MS, DAY_MS, WEEK_MS, MONTH_MS = 3600000, 86400000, 7 * 86400000, 30 * 86400000
+local KNOWN_AFTER_MS = DAY_MS  -- PAYEE_KNOWN_AFTER_MS of pipeline/domain/features.py
+local NOT_WHOLE = -2  -- position in the row of a payment while outcomes that were known are still to be taken in
 local ORIGIN_MS = 1420070400000  -- 2015-01-01, from which stored times count
 local BLOCK_MS = MONTH_MS
 local BLOCK_SUM_MAX = 2^51  -- three of them still sum exactly
 
-local request, payments_max, beneficiaries_max, freshness = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
-local first, last, committed, is_initial, is_rebuild, at = unpack_at('>I6I6I6BB', request)
+local request, payments_max, beneficiaries_max, freshness = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[5]
+allowance = allowance or tonumber(ARGV[4])
+local first, last, committed, is_initial, is_rebuild, since, at = unpack_at('>I6I6I6BBI6', request)
 
-local reached, lost = begin(KEYS[1], first, is_initial)
+local reached, lost, pruned, is_missing = begin(KEYS[1], first, is_initial)
 if not reached then return lost end
+since = since_of(is_missing, since)
+local position, applied, due, outcomes_since, has_outcomes =
+  unpack(call('HMGET', TAG .. 'outcomes', 'position', 'applied', 'due', 'since', 'held'))
+position, outcomes_since = tonumber(position) or UNKNOWN, tonumber(outcomes_since) or UNKNOWN
+if max(position, 0) < (tonumber(due) or 0) or (tonumber(applied) or 0) > 0 then
+  position, has_outcomes = NOT_WHOLE, nil
+end
 
 local texts = {}
 if #KEYS > 1 then texts = call('MGET', unpack(KEYS, 2)) end
 
--- Lets the oldest events leave a window, at least one: those that are too old at `time`, and those that are too many.
--- Returns the window's new count, sum and expiry, and how many of the events that left are near a limit. It adds their
--- beneficiaries, the oldest first, to `left`.
+-- Lets the oldest events leave a window, at least one: those that are too old at `time`, and those that are too many,
+-- as far as the allowance goes. Returns the window's new count, sum and expiry, and how many of the events that left
+-- are near a limit. It adds their beneficiaries, the oldest first, to `left`.
 local function leave(count, sum, width, time, latest, left)
   local head, near = past + bytes / EVENT_BYTES, 0
+  local weight = left and PARTY_WEIGHT or 1
+  local free = count - 1
+  local least = free - floor(allowance / weight)
   local events, place, size = event_at(head - count)
   repeat
     local amount, next_time
@@ -53,10 +67,55 @@ local function leave(count, sum, width, time, latest, left)
     end
     local is_near = amount % 2
     sum, near = sum - (amount - is_near) / 2, near + is_near
-    if count == 0 then return 0, sum, time + width, near end
+    if count == 0 then
+      allowance = allowance - free * weight
+      return 0, sum, time + width, near
+    end
     local expiry = latest - (latest - next_time) % WRAP + width
-    if expiry > time and count < payments_max then return count, sum, expiry, near end
+    if expiry > time and count < payments_max or count <= least then
+      allowance = allowance - (free - count) * weight
+      return count, sum, expiry, near
+    end
   until false
+end
+
+-- Returns the current account's payments to a beneficiary that were made, and its withdrawn payments; nil or false where
+-- it has none.
+local withdrawn_texts = {}
+
+local function outcomes_of(number, beneficiary)
+  local made, flag = unpack(call('HMGET', of_kind(MADE_KIND), beneficiary, WITHDRAWN_FIELD))
+  if not flag then return made end
+  local withdrawn = withdrawn_texts[number]
+  if not withdrawn then
+    withdrawn = call('GET', of_kind(WITHDRAWN_KIND))
+    withdrawn_texts[number] = withdrawn
+  end
+  return made, withdrawn
+end
+
+-- Returns 1 where none of these payments was made long enough before `time`.
+local function unpaid(made, time)
+  for place = 1, made and #made or 0, 7 do
+    if unpack_at('>I5', made, place) <= time - KNOWN_AFTER_MS then return 0 end
+  end
+  return 1
+end
+
+-- Returns the count and sum of a window without what was withdrawn, which the current payment never is. A full window
+-- looks back only as far as its oldest payment; what was withdrawn before has left it already.
+local function volume(withdrawn, count, sum, width, expiry, time, minor)
+  local from = withdrawn_until(withdrawn, count < payments_max and time - width or expiry - width - 1)
+  local to = withdrawn_until(withdrawn, time)
+  local taken = (withdrawn_sum(withdrawn, to) - withdrawn_sum(withdrawn, from)) % SUM_WRAP
+  return max(count - to + from, 1), max(sum - taken, minor)
+end
+
+-- Returns the sums of the three blocks before `block` without what was withdrawn.
+local function block_volumes(withdrawn, block, b2, b3, b4)
+  local latest, w1, w2, w3, w4 = unpack_at(WITHDRAWN_HEADER, withdrawn)
+  local taken, back = {w1, w2, w3, w4}, latest - block + 1  -- of `block`
+  return max(b2 - (taken[back + 1] or 0), 0), max(b3 - (taken[back + 2] or 0), 0), max(b4 - (taken[back + 3] or 0), 0)
 end
 
 -- Returns the mean, rounded half up. 2 · total would exceed 2^53, so the remainder decides about the half.
@@ -81,8 +140,17 @@ local function observe(number, offset, time, amount, beneficiary)
   else
     if time < latest then time = latest end
     since_last = time - latest
-    if e4 <= time or c4 >= payments_max then c4, s4, e4 = leave(c4, s4, MONTH_MS, time, latest) end
-    if e3 <= time or c3 >= payments_max then c3, s3, e3 = leave(c3, s3, WEEK_MS, time, latest) end
+    -- A window that no earlier payment is in any more is emptied without a look at them.
+    if latest + MONTH_MS <= time then
+      c4, s4, e4 = 0, 0, time + MONTH_MS
+    elseif e4 <= time or c4 >= payments_max then
+      c4, s4, e4 = leave(c4, s4, MONTH_MS, time, latest)
+    end
+    if latest + WEEK_MS <= time then
+      c3, s3, e3 = 0, 0, time + WEEK_MS
+    elseif e3 <= time or c3 >= payments_max then
+      c3, s3, e3 = leave(c3, s3, WEEK_MS, time, latest)
+    end
     if latest + DAY_MS <= time then
       c2, s2, e2, near, distinct = 0, 0, time + DAY_MS, 0, 0
     elseif e2 <= time or c2 >= payments_max then
@@ -100,7 +168,8 @@ local function observe(number, offset, time, amount, beneficiary)
 
   -- A payment that left the day takes its beneficiary along where it is the last one to it. For recent payments the
   -- events tell that. All other questions go to the hash at once, including whether this payment's beneficiary is new.
-  local parties, indexes, is_known = {}, {}, is_recent(beneficiary, 0)
+  local is_whole = e1 > time and e2 > time and e3 > time and e4 > time
+  local parties, indexes, is_known = {}, {}, not is_whole or is_recent(beneficiary, 0)
   for number = 1, #left do
     local party, index = left[number], from + number - 1
     if party == UNMAPPED or index >= past and not is_recent(party, index + 1) then
@@ -114,8 +183,14 @@ local function observe(number, offset, time, amount, beneficiary)
   for number = 1, #indexes do
     if tonumber(places[number]) == indexes[number] then distinct = distinct - 1 end
   end
+  if not is_whole then
+    -- The latest time stays, since the same payment comes again: until it is counted, none behind it is.
+    texts[number - 1] = sub(text, 1, bytes) .. pack(FORMAT, past, room, latest, c1, c2, c3, c4, s1, s2, s3, s4,
+      e1, e2, e3, e4, near, distinct, beneficiaries, first_block, block, b1, b2, b3, b4)
+    return nil
+  end
 
-  local is_new, place = 0, tonumber(places[#indexes + 1])
+  local is_new, place, paid = 0, tonumber(places[#indexes + 1]), beneficiary
   if not is_recent(beneficiary, head - c2) then
     if not place or place < head - c2 then distinct = distinct + 1 end
     if not (is_known or place) then
@@ -134,36 +209,71 @@ local function observe(number, offset, time, amount, beneficiary)
   end
   b1 = b1 + minor
   if b1 > BLOCK_SUM_MAX then b1 = BLOCK_SUM_MAX end
+
+  local v2, v3, v4, volume_day, volume_count, volume_month, is_unpaid = b2, b3, b4, s2, c4, s4, 1
+  if has_outcomes then
+    local made, withdrawn = outcomes_of(number, paid)
+    is_unpaid = unpaid(made, time)
+    if withdrawn then
+      local _
+      _, volume_day = volume(withdrawn, c2, s2, DAY_MS, e2, time, minor)
+      volume_count, volume_month = volume(withdrawn, c4, s4, MONTH_MS, e4, time, minor)
+      v2, v3, v4 = block_volumes(withdrawn, now, b2, b3, b4)
+    end
+  end
   local month, complete = UNKNOWN, now - first_block
-  if complete == 1 then month = b2 end
-  if complete == 2 then month = mean_of(b2 + b3, 2) end
-  if complete > 2 then month = mean_of(b2 + b3 + b4, 3) end
+  if complete == 1 then month = v2 end
+  if complete == 2 then month = mean_of(v2 + v3, 2) end
+  if complete > 2 then month = mean_of(v2 + v3 + v4, 3) end
 
   if bytes >= SPILL_BYTES then spill(head + 1 - c4, 0) end
   texts[number - 1] = pack(format_of(bytes), text, time % WRAP, amount, beneficiary, past, room, time, c1, c2, c3, c4,
     s1, s2, s3, s4, e1, e2, e3, e4, near, distinct, beneficiaries, first_block, now, b1, b2, b3, b4)
-  return pack(ROW, offset, c1, s1, c2, s2, c3, s3, c4, s4, since_last, distinct, near, month, is_new)
+  return pack(ROW, offset, c1, s1, c2, s2, c3, s3, c4, s4, since_last, distinct, near, month, is_new,
+    volume_day, volume_count, volume_month, is_unpaid, position)
 end
 
-local rows, answers = {OBSERVED}, {}
-local kept
+local rows, answers = {OBSERVED .. pack('<ll', since, outcomes_since)}, {}
+local kept, late = nil, 0
+local kind, ends = OBSERVED, last
 while at <= #request do
   local number, offset, place, time, amount, beneficiary
   number, offset, place, time, amount, beneficiary, at = unpack_at('>I2I6I2I5I5c5', request, at)
   if byte(freshness, place + 1) ~= FRESH then
     -- not counted
   elseif offset >= reached then
-    rows[#rows + 1] = observe(number, offset, time, amount, beneficiary)
-  else
-    kept = kept or snapshots(KEYS[1], ROW)
-    if kept[offset] then
-      answers[#answers + 1] = kept[offset]
-    elseif is_rebuild == 0 and is_pruned(KEYS[1], offset) then
-      return failure(PRUNED, offset)
+    local row = observe(number, offset, time, amount, beneficiary)
+    if not row then
+      kind, ends = TOO_MUCH, offset
+      break
     end
+    rows[#rows + 1] = row
+  else
+    kept = kept or snapshots(KEYS[1], ROW, first)
+    local row = kept[offset]
+    if not row and is_rebuild == 0 then
+      if offset < pruned then return failure(PRUNED, offset) end
+      row = observe(number, offset, time, amount, beneficiary)  -- didn't count when it was first observed
+      if not row then
+        kind, ends = TOO_MUCH, offset
+        break
+      end
+      rows[#rows + 1] = row
+      late = late + 1
+    end
+    answers[#answers + 1] = row
   end
 end
-if #rows > 1 then write_logs(texts, #KEYS - 1) end
-rows = table.concat(rows)
-move_on(KEYS[1], reached, last, committed, rows)
-return reply_of(rows, answers)
+if #rows > 1 or kind == TOO_MUCH then
+  local written = {}
+  for place = 1, #KEYS - 1 do
+    if texts[place] then
+      written[#written + 1] = KEYS[place + 1]
+      written[#written + 1] = texts[place]
+    end
+  end
+  call('MSET', unpack(written))
+end
+local fresh = table.concat(rows)
+move_on(KEYS[1], reached, ends, committed, pruned, fresh)
+return reply_of(kind, rows, late, fresh, answers)

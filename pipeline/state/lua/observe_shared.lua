@@ -1,21 +1,24 @@
 -- Counts one chunk of a partition's payments in the windows of their beneficiaries, and looks up fraud reports and
 -- declared months, as far as one shard holds them. Returns the features of each payment; those that another shard holds
 -- are UNKNOWN.
--- KEYS: progress of the partition in this shard; beneficiaries (see beneficiary.lua); then facts (strings: observed at,
--- value; see newest.lua).
--- ARGV[1]: first, last, committed, initial, rebuild, number of beneficiaries; then for each payment its offset, its
+-- KEYS: progress of the partition in this shard; beneficiaries (see beneficiary.lua); then facts (strings that begin with
+-- observed at and value; see newest.lua).
+-- ARGV[1]: first, last, committed, initial, rebuild, since, number of beneficiaries; then for each payment its offset, its
 -- index in the chunk, the index of its beneficiary, the indices among the facts of its IP address, its device and its
 -- declared month (0 where this shard doesn't hold it), its time, its sender hash and its payment hash.
--- ARGV[2]: how many payments a beneficiary may hold; ARGV[3]: label delay in ms. ARGV[4]: the freshness of the chunk, a
--- byte for each payment; one that is not FRESH is not counted.
+-- ARGV[2]: how many payments a beneficiary may hold; ARGV[3]: label delay in ms; ARGV[4]: how long a beneficiary is kept
+-- after its last payment, in ms. ARGV[5]: the allowance (see calls.lua). ARGV[6]: the freshness of the chunk, a byte for
+-- each payment; one that is not FRESH is not counted.
 
-local request, payments_max, delay_ms, freshness = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
-local first, last, committed, is_initial, is_rebuild, beneficiaries, at = unpack_at('>I6I6I6BBI2', request)
-local ROW = '<' .. string.rep('l', 14)  -- offset, features, declared month
-local EMPTY = string.rep('\0', HEADER_BYTES)
+local request, payments_max, delay_ms, freshness = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[6]
+kept_ms, allowance = ARGV[4], allowance or tonumber(ARGV[5])
+local first, last, committed, is_initial, is_rebuild, since, beneficiaries, at = unpack_at('>I6I6I6BBI6I2', request)
+local ROW = '<' .. string.rep('l', 15)  -- offset, features, declared month
+local is_changed, is_renewed = {}, {}  -- by number of the beneficiary
 
-local reached, lost = begin(KEYS[1], first, is_initial)
+local reached, lost, pruned, is_missing = begin(KEYS[1], first, is_initial)
 if not reached then return lost end
+since = since_of(is_missing, since)
 
 local texts = {}
 if #KEYS > 1 then texts = call('MGET', unpack(KEYS, 2)) end
@@ -29,11 +32,15 @@ local function fact(number, otherwise)
   return value
 end
 
--- Lets the oldest payments leave a window, at least one: those that are too old at `time`. Returns the window's new
--- count and expiry, and how many frauds left it. It adds the senders, the oldest first, to `left`.
+-- Lets the oldest payments leave a window, at least one: those that are too old at `time`, as far as the allowance goes.
+-- Returns the window's new count and expiry, and how many frauds left it. It adds the senders, the oldest first, to
+-- `left`.
 local function leave(count, width, time, left)
   local head, frauds, next_time = past + bytes / EVENT_BYTES, 0, nil
   local events, place, size = event_at(head - count)
+  local weight = left and PARTY_WEIGHT or 1
+  local free = count - 1
+  local least = free - floor(allowance / weight)
   repeat
     local fraud
     if left then left[#left + 1] = party_at(events, place) end
@@ -49,9 +56,9 @@ local function leave(count, width, time, left)
       end
     end
     frauds = frauds + fraud
-    if count == 0 then return 0, NEVER, frauds end
-  until next_time + width > time
-  return count, next_time + width, frauds
+  until count == 0 or next_time + width > time or count <= least
+  allowance = allowance - (free - count) * weight
+  return count, count > 0 and next_time + width or NEVER, frauds
 end
 
 -- Counts how many payments of `senders`, from index `from` on, are the sender's last. In the past, `places` tells that,
@@ -77,25 +84,56 @@ local function remove(senders, from, places, skip)
 end
 
 local function observe(number, time, sender, payment, offset, ip_reports, device_reports, declared)
-  key, text, past_key = KEYS[number + 1], texts[number] or EMPTY, nil
+  key, text, past_key = KEYS[number + 1], texts[number] or '', nil
   bytes = #text - HEADER_BYTES
-  local latest, c1, c2, c3, c4, c5, c6, e1, e2, e3, e4, e5, e6, senders_day, senders_week, f1, f2, f3
-  past, room, latest, c1, c2, c3, c4, c5, c6, e1, e2, e3, e4, e5, e6, senders_day, senders_week, f1, f2, f3 =
-    unpack_at(FORMAT, text, bytes + 1)
+  local latest, c1, c2, c3, c4, c5, c6, e1, e2, e3, e4, e5, e6, senders_day, senders_week, f1, f2, f3, all_frauds
+  if bytes > 0 then
+    past, room, latest, c1, c2, c3, c4, c5, c6, e1, e2, e3, e4, e5, e6, senders_day, senders_week, f1, f2, f3,
+      all_frauds = unpack_at(FORMAT, text, bytes + 1)
+  else  -- none, or one payment alone
+    bytes, past, room, latest = #text, 0, 0, 0
+    c1, is_renewed[number] = bytes / EVENT_BYTES, is_renewed[number] or bytes == 0
+    c2, c4, c5, c6, senders_day, senders_week, all_frauds = c1, c1, c1, c1, c1, c1, 0
+    if c1 == 1 then latest, all_frauds = unpack_at('>I5xxxxxxxxxxB', text) end
+    c3, f1 = c1, 0
+    if delay_ms == 0 then c3, f1 = 0, all_frauds end
+    f2, f3 = f1, f1
+    e1, e2, e3 = latest + DAY_MS, latest + WEEK_MS, latest + delay_ms
+    e4, e5, e6 = e3 + DAY_MS, e3 + WEEK_MS, e3 + MONTH_MS
+    if c3 == 0 then e3 = NEVER end
+  end
   if time < latest then time = latest end
-  local head, frauds = past + bytes / EVENT_BYTES, 0
-  if head == 0 then text, e1, e2, e3, e4, e5, e6 = '', NEVER, NEVER, NEVER, NEVER, NEVER, NEVER end
+  if floor(time / DAY_MS) > floor(latest / DAY_MS) then is_renewed[number] = true end
+  local frauds = 0
 
+  -- Windows that no earlier payment is in any more are emptied without a look at them.
+  if e1 <= time and latest + DAY_MS <= time then c1, e1, senders_day = 0, NEVER, 0 end
+  if e2 <= time and latest + WEEK_MS <= time then
+    c2, e2, senders_week = 0, NEVER, 0
+    if past > 0 then call('UNLINK', of_kind(PARTY_KIND)) end
+  end
+  if e3 <= time and latest + delay_ms <= time then
+    local waiting = all_frauds - f3  -- the longest label window holds all payments that don't wait
+    c3, e3, f1, f2, f3 = 0, NEVER, f1 + waiting, f2 + waiting, all_frauds
+  end
+  if e4 <= time and latest + delay_ms + DAY_MS <= time then c4, e4, f1 = 0, NEVER, 0 end
+  if e5 <= time and latest + delay_ms + WEEK_MS <= time then c5, e5, f2 = 0, NEVER, 0 end
+  if e6 <= time and latest + delay_ms + MONTH_MS <= time then
+    c6, e6, f3, all_frauds = 0, NEVER, 0, 0
+    if past > 0 then call('UNLINK', of_kind(PAST_KIND)) end
+    text, bytes, past, room, pages_read[key] = '', 0, 0, 0, nil
+  end
+
+  -- The day goes before the week, which takes the senders along, and the delay before the label windows.
+  local head = past + bytes / EVENT_BYTES
   local from_day, from_week, left_day, left_week = head - c1, head - c2, NONE, NONE
+  if e1 <= time then
+    left_day = {}
+    c1, e1 = leave(c1, DAY_MS, time, left_day)
+  end
   if e2 <= time then
     left_week = {}
     c2, e2, frauds = leave(c2, WEEK_MS, time, left_week)
-  end
-  if latest + DAY_MS <= time then
-    c1, e1, senders_day = 0, NEVER, 0
-  elseif e1 <= time then
-    left_day = {}
-    c1, e1 = leave(c1, DAY_MS, time, left_day)
   end
   -- Payments that have become as old as the label delay enter the label windows; then those too old for a window leave
   -- it.
@@ -117,11 +155,12 @@ local function observe(number, time, sender, payment, offset, ip_reports, device
   end
   if e6 <= time then
     c6, e6, frauds = leave(c6, delay_ms + MONTH_MS, time)
-    f3 = f3 - frauds
+    f3, all_frauds = f3 - frauds, all_frauds - frauds
   end
+  local is_whole = e1 > time and e2 > time and e3 > time and e4 > time and e5 > time and e6 > time
   -- The oldest payment makes room for one more, and leaves every window that holds it. A payment that still waits is in
   -- no label window.
-  while c6 >= payments_max do
+  while is_whole and c6 >= payments_max do
     local full, is_labelled = c6, c3 < c6 and 1 or 0
     if c1 == full then
       left_day = left_day == NONE and {} or left_day
@@ -141,15 +180,16 @@ local function observe(number, time, sender, payment, offset, ip_reports, device
       f2 = f2 - frauds * is_labelled
     end
     c6, e6, frauds = leave(c6, delay_ms + MONTH_MS, 0)
-    f3 = f3 - frauds * is_labelled
+    f3, all_frauds = f3 - frauds * is_labelled, all_frauds - frauds
   end
 
   -- The hash is asked about all senders in the past at once.
   local days, weeks = max(min(#left_day, past - from_day), 0), max(min(#left_week, past - from_week), 0)
   local day, week = head - c1, head - c2
-  local is_in_day, places = is_recent(sender, day), NONE
+  local is_in_day, places = not is_whole or is_recent(sender, day), NONE
   if from_week < past and not (is_in_day and days + weeks == 0) then
-    local parties = {unpack(left_day, 1, days)}
+    local parties = {}
+    for place = 1, days do parties[place] = left_day[place] end
     for place = 1, weeks do parties[days + place] = left_week[place] end
     parties[days + weeks + 1] = sender
     places = last_places(parties)
@@ -158,6 +198,13 @@ local function observe(number, time, sender, payment, offset, ip_reports, device
   if #left_week > 0 then
     senders_week = senders_week - count_last(left_week, from_week, places, days)
     if weeks > 0 then remove(left_week, from_week, places, days) end
+  end
+  if not is_whole then
+    -- Whoever comes meanwhile counts at this time too, and lets go of the rest first.
+    texts[number] = sub(text, 1, bytes) .. pack(FORMAT, past, room, time, c1, c2, c3, c4, c5, c6, e1, e2, e3, e4, e5,
+      e6, senders_day, senders_week, f1, f2, f3, all_frauds)
+    is_changed[number] = true
+    return nil
   end
   if not is_in_day then
     local previous = tonumber(places[days + weeks + 1]) or -1
@@ -176,37 +223,78 @@ local function observe(number, time, sender, payment, offset, ip_reports, device
   end
   c1, c2, c4, c5, c6 = c1 + 1, c2 + 1, c4 + 1, c5 + 1, c6 + 1
   if bytes >= SPILL_BYTES then spill(head + 1 - c6, head + 1 - c2) end
-  texts[number] = pack(format_of(bytes), text, time, payment, sender, 0, past, room, time, c1, c2, c3, c4, c5, c6,
-    e1, e2, e3, e4, e5, e6, senders_day, senders_week, f1, f2, f3)
+  if head == 0 then
+    texts[number] = pack(EVENT_FORMAT, time, payment, sender, 0)
+  else
+    texts[number] = pack(format_of(bytes), text, time, payment, sender, 0, past, room, time, c1, c2, c3, c4, c5, c6,
+      e1, e2, e3, e4, e5, e6, senders_day, senders_week, f1, f2, f3, all_frauds)
+  end
+  is_changed[number] = true
   return pack(ROW, offset, c1, c2, senders_day, senders_week, c4 - c3, f1, c5 - c3, f2, c6 - c3, f3, ip_reports,
-    device_reports, declared)
+    device_reports, all_frauds, declared)
 end
 
-local rows, answers = {OBSERVED}, {}
-local kept
+-- Writes the logs that were changed. A log's own string is the first of its keys to expire. It is renewed with the first
+-- payment of each day, which costs a third of doing so every time.
+local function write_logs()
+  for number = 1, beneficiaries do
+    local written, log = texts[number], KEYS[number + 1]
+    if not is_changed[number] then
+      -- nothing was counted
+    elseif is_renewed[number] then
+      call('SET', log, written, 'PX', kept_ms)
+      if #written > HEADER_BYTES and unpack_at('>I5', written, #written - HEADER_BYTES + 1) > 0 then
+        key = log
+        call('PEXPIRE', of_kind(PAST_KIND), kept_ms)
+        call('PEXPIRE', of_kind(PARTY_KIND), kept_ms)
+      end
+    else
+      call('SET', log, written, 'KEEPTTL')
+    end
+  end
+end
+
+local function count(number, time, sender, payment, offset, ip_address, device, account)
+  local ip_reports, device_reports, declared = fact(ip_address, 0), fact(device, 0), fact(account, UNKNOWN)
+  if number == 0 then
+    return pack(ROW, offset, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, ip_reports, device_reports, -1, declared)
+  end
+  return observe(number, time, sender, payment, offset, ip_reports, device_reports, declared)
+end
+
+local rows, answers = {OBSERVED .. pack('<ll', since, UNKNOWN)}, {}
+local kept, late = nil, 0
+local kind, ends = OBSERVED, last
 while at <= #request do
   local offset, place, number, ip_address, device, account, time, sender, payment
   offset, place, number, ip_address, device, account, time, sender, payment, at =
     unpack_at('>I6I2I2I2I2I2I5c6c4', request, at)
   if byte(freshness, place + 1) ~= FRESH then
     -- not counted
-  elseif offset < reached then
-    kept = kept or snapshots(KEYS[1], ROW)
-    if kept[offset] then
-      answers[#answers + 1] = kept[offset]
-    elseif is_rebuild == 0 and is_pruned(KEYS[1], offset) then
-      return failure(PRUNED, offset)
+  elseif offset >= reached then
+    local row = count(number, time, sender, payment, offset, ip_address, device, account)
+    if not row then
+      kind, ends = TOO_MUCH, offset
+      break
     end
+    rows[#rows + 1] = row
   else
-    local ip_reports, device_reports, declared = fact(ip_address, 0), fact(device, 0), fact(account, UNKNOWN)
-    if number == 0 then
-      rows[#rows + 1] = pack(ROW, offset, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, ip_reports, device_reports, declared)
-    else
-      rows[#rows + 1] = observe(number, time, sender, payment, offset, ip_reports, device_reports, declared)
+    kept = kept or snapshots(KEYS[1], ROW, first)
+    local row = kept[offset]
+    if not row and is_rebuild == 0 then
+      if offset < pruned then return failure(PRUNED, offset) end
+      row = count(number, time, sender, payment, offset, ip_address, device, account)
+      if not row then
+        kind, ends = TOO_MUCH, offset
+        break
+      end
+      rows[#rows + 1] = row
+      late = late + 1
     end
+    answers[#answers + 1] = row
   end
 end
-if #rows > 1 then write_logs(texts, beneficiaries) end
-rows = table.concat(rows)
-move_on(KEYS[1], reached, last, committed, rows)
-return reply_of(rows, answers)
+write_logs()
+local fresh = table.concat(rows)
+move_on(KEYS[1], reached, ends, committed, pruned, fresh)
+return reply_of(kind, rows, late, fresh, answers)

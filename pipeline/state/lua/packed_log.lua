@@ -16,10 +16,14 @@ local STRING_BYTES = 6  -- bytes that Redis adds to a string
 local NEVER = 2^40 - 1
 local UNMAPPED = '\0\0\0\0\0'  -- a party that isn't mapped; it stands for another one each time
 local NONE = {}
+local PARTY_WEIGHT = 6  -- a payment that leaves costs this many times more where its party must be looked up
 
 -- The layout of what is counted. Every header begins with `past` and `room`. An event's party begins at PARTY_AT,
 -- counted from 1. A log whose recent events take SPILL_BYTES sends a page to the past before it takes one more event.
 local FORMAT, HEADER_BYTES, EVENT_FORMAT, EVENT_BYTES, SPILL_BYTES, PARTY_AT, PARTY_BYTES, PAST_KIND, PARTY_KIND
+
+-- How long the keys of a log are kept after they were last written, in ms as text; nil: for ever.
+local kept_ms
 
 -- The current log: its key; its string, and how many bytes of it are events; the number of events in the past, and of
 -- pages of room there; the key of its past, once it was needed.
@@ -104,29 +108,32 @@ local function room_for(pages, page_bytes)
   return floor((math.ceil(needed / step) * step - STRING_BYTES) / page_bytes)
 end
 
+-- Lays the past out anew for `count` pages of `size` bytes, and keeps the pages from number `live` to before `page`.
+-- Each stretch of pages that both layouts keep together is copied whole, because every further string costs its length.
+local function lay_out(live, page, count, size)
+  local room_before = room
+  local stretches = {}
+  room = room_for(count, size)
+  while live < page do
+    local pages = min(page - live, room_before - live % room_before, room - live % room)
+    local from = live % room_before * size
+    stretches[#stretches + 1] = live % room * size
+    stretches[#stretches + 1] = call('GETRANGE', past_key, integer(from), integer(from + pages * size - 1))
+    live = live + pages
+  end
+  call('UNLINK', past_key)
+  call('SETRANGE', past_key, integer(room * size - 1), '\0')
+  for number = 1, #stretches, 2 do call('SETRANGE', past_key, integer(stretches[number]), stretches[number + 1]) end
+  if kept_ms then call('PEXPIRE', past_key, kept_ms) end
+end
+
 -- Writes the page of number `page`; the pages from number `live` on are still needed. Where there is no room for them,
--- or room for four times as many, it lays the past out anew.
+-- or room for four times as many, the past is laid out anew.
 local function write_page(live, page, written)
   local size, count = #written, page + 1 - live
   past_key = past_key or of_kind(PAST_KIND)
-  if count <= room and (room <= ROOM_KEPT or room < count * 4) then
-    call('SETRANGE', past_key, integer(page % room * size), written)
-    return
-  end
-  if page > live then
-    local held, from = call('GET', past_key), live % room * size
-    if from > 0 then held = sub(held, from + 1) .. sub(held, 1, from) end
-    written = sub(held, 1, (page - live) * size) .. written
-  end
-  room = room_for(count, size)
-  local from, spare = live % room * size, string.rep('\0', (room - count) * size)
-  local until_end = room * size - from
-  if #written > until_end then
-    written = sub(written, until_end + 1) .. spare .. sub(written, 1, until_end)
-  else
-    written = sub(spare, 1, from) .. written .. sub(spare, from + 1)
-  end
-  call('SET', past_key, written)
+  if count > room or (room > ROOM_KEPT and room >= count * 4) then lay_out(live, page, count, size) end
+  call('SETRANGE', past_key, integer(page % room * size), written)
 end
 
 -- Moves the oldest page of the recent events to the past, whose events from index `live` on are in a window. The page's
@@ -134,6 +141,7 @@ end
 local function spill(live, known)
   local first, size = past, PAGE_EVENTS * EVENT_BYTES
   local page = first / PAGE_EVENTS
+  if first == 0 and kept_ms then call('UNLINK', of_kind(PARTY_KIND)) end  -- of a log before, which expired first
   write_page(min(floor(live / PAGE_EVENTS), page), page, sub(text, 1, size))
   local places = {}
   for index = max(first, known), first + PAGE_EVENTS - 1 do
@@ -143,7 +151,10 @@ local function spill(live, known)
       places[#places + 1] = integer(index)
     end
   end
-  if #places > 0 then call('HSET', of_kind(PARTY_KIND), unpack(places)) end
+  if #places > 0 then
+    call('HSET', of_kind(PARTY_KIND), unpack(places))
+    if kept_ms then call('PEXPIRE', of_kind(PARTY_KIND), kept_ms) end  -- it may have been empty, and gone
+  end
   text, bytes, past = sub(text, size + 1), bytes - size, first + PAGE_EVENTS
 end
 
@@ -159,14 +170,3 @@ local function format_of(kept)
   return format
 end
 
--- Writes the strings of the logs of KEYS[2..]. A shard may have been asked about some of them without counting any.
-local function write_logs(texts, count)
-  local written = {}
-  for place = 1, count do
-    if texts[place] then
-      written[#written + 1] = KEYS[place + 1]
-      written[#written + 1] = texts[place]
-    end
-  end
-  if #written > 0 then call('MSET', unpack(written)) end
-end

@@ -1,11 +1,13 @@
 -- The progress of a partition under one hash tag: how far it was observed, and the answers about payments that are not
 -- committed yet.
--- It is a hash: `reached` (exclusive end of the latest call), `pruned` (snapshots below it may be gone), and for each
--- call that answered anything its end offset → its reply: OBSERVED, then rows of little-endian int64, the offset
--- first in each.
+-- It is a hash: `reached` (exclusive end of the latest call), `pruned` (the highest committed offset that was told;
+-- snapshots below it may be gone), and for each call that counted anything its end offset → its reply: OBSERVED, two
+-- times since when the tag is whole (see coverage.lua), then rows of little-endian int64, the offset first in each.
 
 local UNKNOWN = -1
-local OBSERVED, LOST, PRUNED = '\0', '\1', '\2'  -- the first byte of a reply; LOST and PRUNED carry an int64
+-- The first byte of a reply. LOST and PRUNED carry an int64; the others the rows of all payments that were counted.
+-- TOO_MUCH stopped before one whose windows have too much to let go of at once; the same request goes on from there.
+local OBSERVED, LOST, PRUNED, TOO_MUCH = '\0', '\1', '\2', '\3'
 local FRESH = 0  -- the freshness of an id that is new
 
 local function failure(kind, offset)
@@ -26,22 +28,28 @@ local function follow_on(reached, first, is_initial)
   return reached
 end
 
--- Returns the offset where a chunk's windows may go on, or nil and a reply where they can't.
+-- Returns the offset where a chunk's windows may go on, or nil and a reply where they can't; then `pruned`, and whether
+-- records before `first` are missing for good.
 local function begin(key, first, is_initial)
-  local reached, reaches = follow_on(tonumber(call('HGET', key, 'reached')), first, is_initial == 1)
+  local held = call('HMGET', key, 'reached', 'pruned')
+  local before = tonumber(held[1])
+  local reached, reaches = follow_on(before, first, is_initial == 1)
   if not reached then return nil, failure(LOST, reaches) end
   call('HSET', key, 'reached', integer(reached))  -- a full Redis refuses this before anything is done
-  return reached
+  return reached, nil, tonumber(held[2]) or 0, first > (before or 0)
 end
 
--- Returns all rows that are kept, by offset; `row` is their format.
-local function snapshots(key, row)
+local HEAD_BYTES = #OBSERVED + struct.size('<ll')  -- of a reply, before its rows
+
+-- Returns the rows that are kept of offsets from `first` on, by offset, and maybe more; `row` is their format. A call's
+-- rows lie before its end; those that counted late may lie before the end of the call before, too.
+local function snapshots(key, row, first)
   local rows, row_bytes = {}, struct.size(row)
-  local fields = call('HGETALL', key)
-  for place = 1, #fields, 2 do
-    if tonumber(fields[place]) then
-      local text = fields[place + 1]
-      for at = #OBSERVED + 1, #text, row_bytes do
+  for _, field in ipairs(call('HKEYS', key)) do
+    local past = tonumber(field)
+    if past and past > first then
+      local text = call('HGET', key, field)
+      for at = HEAD_BYTES + 1, #text, row_bytes do
         rows[struct.unpack('<l', text, at)] = string.sub(text, at, at + row_bytes - 1)
       end
     end
@@ -49,29 +57,30 @@ local function snapshots(key, row)
   return rows
 end
 
-local function is_pruned(key, offset)
-  return offset < tonumber(call('HGET', key, 'pruned') or 0)
-end
-
-local function move_on(key, reached, last, committed, reply)
-  if last > reached and reply ~= OBSERVED then
-    call('HSET', key, 'reached', integer(last), integer(last), reply)
+-- Records what was observed. `fresh` is a reply of the rows counted now. Payments that are counted late stand in a range
+-- that was observed before, and may have a reply already.
+local function move_on(key, reached, last, committed, pruned, fresh)
+  local reaches = integer(math.max(reached, last))
+  if #fresh > HEAD_BYTES then
+    if last <= reached then
+      local held = call('HGET', key, integer(last))
+      if held then fresh = held .. string.sub(fresh, HEAD_BYTES + 1) end
+    end
+    call('HSET', key, 'reached', reaches, integer(last), fresh)
   else
-    call('HSET', key, 'reached', integer(math.max(reached, last)))
+    call('HSET', key, 'reached', reaches)
   end
-  local pruned
+  if committed <= pruned then return end
   for _, field in ipairs(call('HKEYS', key)) do
     local ends = tonumber(field)
-    if ends and ends <= committed then
-      call('HDEL', key, field)
-      pruned = math.max(pruned or 0, ends)
-    end
+    if ends and ends <= committed then call('HDEL', key, field) end
   end
-  if pruned and not is_pruned(key, pruned - 1) then call('HSET', key, 'pruned', integer(pruned)) end
+  call('HSET', key, 'pruned', integer(committed))
 end
 
--- Returns the reply. `fresh` is OBSERVED and the rows counted now, as one string, which is both stored and sent.
-local function reply_of(fresh, answers)
-  if #answers == 0 then return fresh end
-  return OBSERVED .. table.concat(answers) .. string.sub(fresh, #OBSERVED + 1)
+-- Returns the reply. `rows` is a reply's head and the rows counted now, which `fresh` holds as one string; the first
+-- `late` of them stand among `answers`, the rows that go before the others.
+local function reply_of(kind, rows, late, fresh, answers)
+  if kind == OBSERVED and #answers == 0 then return fresh end
+  return kind .. string.sub(rows[1], #OBSERVED + 1) .. table.concat(answers) .. table.concat(rows, '', late + 2)
 end

@@ -23,6 +23,9 @@ CONTROL_APPENDERS = {
     "control.rollback_plan_decision": {"fraud_rollback"},
     "control.rollback_approval": {"fraud_rollback"},
     "control.rollback_progress": {"fraud_rollback"},
+    "control.redrive": {"fraud_rollback"},
+    "control.redrive_letter": {"fraud_rollback"},
+    "control.redrive_published": {"fraud_rollback"},
     "control.reconciliation": {"fraud_reconcile"},
     "control.reconciliation_gap": {"fraud_reconcile"},
 }

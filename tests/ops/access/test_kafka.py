@@ -22,9 +22,15 @@ WRITERS = {
     "executions.v1": {Principal.EXECUTOR},
     "anchors.v1": {Principal.AUDIT},
 }
+READERS_OF_OUTCOMES = {
+    "executions.v1": {Principal.EXECUTOR, Principal.WORKER, Principal.RECONCILE, Principal.READER},
+    "decisions.v1": set(Principal) - {Principal.PUBLISHER, Principal.REGISTRY},
+}
+"""Written down apart, too: what became of payments is read by the worker, and never written by it."""
 OWNERS = {
     "fraud-decide": Principal.WORKER,
     "fraud-decide-context": Principal.WORKER,
+    "fraud-decide-outcomes": Principal.WORKER,
     "fraud-audit": Principal.AUDIT,
     "fraud-executor": Principal.EXECUTOR,
     "fraud-review": Principal.REVIEW,
@@ -35,7 +41,7 @@ OWNERS = {
 }
 WRITES_AS = {"fraud-decide-0": Principal.WORKER, "fraud-rollback-1": Principal.ROLLBACK}
 OWN_GROUP = {Principal.PUBLISHER: "none"} | {
-    owner: group for group, owner in OWNERS.items() if group != "fraud-decide-context"
+    owner: group for group, owner in OWNERS.items() if not group.startswith("fraud-decide-")
 }
 
 
@@ -54,6 +60,13 @@ def test_topic_is_written_by_its_writers_only(credential, principal: Principal, 
 @pytest.mark.parametrize("principal", Principal)
 def test_topic_is_read_by_its_readers_only(credential, principal: Principal, topic: str) -> None:
     is_reader = topic in ACCESS[principal].reads
+    assert is_denied(credential(principal).read(topic, OWN_GROUP[principal])) == (not is_reader)
+
+
+@pytest.mark.parametrize("topic", READERS_OF_OUTCOMES)
+@pytest.mark.parametrize("principal", Principal)
+def test_what_became_of_payments_is_read_by_these_only(credential, principal: Principal, topic: str) -> None:
+    is_reader = principal in READERS_OF_OUTCOMES[topic]
     assert is_denied(credential(principal).read(topic, OWN_GROUP[principal])) == (not is_reader)
 
 
@@ -94,6 +107,7 @@ def test_right_beyond_the_table_is_revoked(secure_stack: RealStack, credential) 
     apply_access(secure_stack.bootstrap_servers, secure_stack.admin_options, prefix="other.")
     reports = apply_access(secure_stack.bootstrap_servers, secure_stack.admin_options)
     worker = next(report for report in reports if report.principal is Principal.WORKER)
-    topics = len(ACCESS[Principal.WORKER].reads + ACCESS[Principal.WORKER].writes)
+    rights = ACCESS[Principal.WORKER]
+    topics = len(rights.reads + rights.writes + rights.settings_of)
     assert worker == AccessReport(Principal.WORKER, granted=topics, revoked=topics, kept=2, has_new_password=False)
     assert is_denied(credential(Principal.WORKER).write("other.decisions.v1"))

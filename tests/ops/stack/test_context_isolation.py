@@ -1,8 +1,10 @@
-"""An uncommitted record of a context topic is not taken in, because Faust's agents read as everything else does."""
+"""Context through Faust: an uncommitted record is not taken in, and a tombstone takes back what stands before it."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
@@ -22,20 +24,22 @@ from pipeline.io.kafka.bulk_publisher import BulkPublisher
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.settings import Settings
 from tests.archive import WIRE
-from tests.records import PAYMENT
+from tests.records import NOON_MS, PAYMENT
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
 
 TOPIC = "risk_signals.v1"
 GARBAGE = b"\xc3\x01 is no signal"
 REPORTS = 9
+ADDRESS = "192.0.2.17"
+"""The address that PAYMENT comes from."""
 DELIVERY_S = 30.0
 COMMITTED_OFFSET = 3
 """Offset of the committed record. Two were aborted before it, and a marker says so."""
 
 
 def signal_of(address: str, fraud_reports: int) -> bytes:
-    return WIRE.encode(RiskSignal(RiskSignalKind.IP_ADDRESS, address, fraud_reports, observed_at_ms=1))
+    return WIRE.encode(RiskSignal(RiskSignalKind.IP_ADDRESS, address, fraud_reports, NOON_MS))
 
 
 def abort(servers: str, *values: bytes) -> None:
@@ -44,7 +48,7 @@ def abort(servers: str, *values: bytes) -> None:
     producer.init_transactions(DELIVERY_S)
     producer.begin_transaction()
     for value in values:
-        producer.produce(TOPIC, value, b"key")
+        producer.produce(TOPIC, value, ADDRESS)
     assert 0 == producer.flush(DELIVERY_S)
     producer.abort_transaction(DELIVERY_S)
 
@@ -55,36 +59,79 @@ def first(settings: Settings, topic: str, count: int) -> list[Record]:
         return list(islice(log.read(topic, {0: 0}, is_followed=True), count))
 
 
+@contextmanager
+def deciding(folder: Path, stack: RealStack) -> Iterator[None]:
+    port = free_port()
+    worker = ServerProcess(
+        "worker",
+        [sys.executable, "-m", "ops.cli", "worker", "run"],
+        is_ready=lambda: status(port, "/ready") == 200,
+        log_path=folder / "worker.log",
+        environment={
+            "FRAUD_BOOTSTRAP_SERVERS": stack.bootstrap_servers,
+            "FRAUD_REDIS_URL": stack.redis_url,
+            "FRAUD_WEB_PORT": str(port),
+        },
+    )
+    worker.start()
+    try:
+        yield
+    finally:
+        worker.stop()
+
+
+def reports_of(record: Record) -> int:
+    decision = WIRE.decode_decision_record(record.value)
+    assert isinstance(decision, Decision)
+    return decision.snapshot.features[COLUMN["ip_fraud_reports"]]
+
+
 def test_an_aborted_risk_signal_is_not_taken_in(tmp_path: Path) -> None:
     with RealStack(tmp_path / "stack") as stack:
         settings = Settings(bootstrap_servers=stack.bootstrap_servers)
         create_topics(stack.bootstrap_servers, partitions=1)
-        abort(stack.bootstrap_servers, GARBAGE, signal_of(PAYMENT.ip_address or "", REPORTS))
+        abort(stack.bootstrap_servers, GARBAGE, signal_of(ADDRESS, REPORTS))
         publisher = BulkPublisher(settings)
         publisher.publish(TOPIC, b"key", GARBAGE, 0)
         publisher.flush()
-        port = free_port()
-        worker = ServerProcess(
-            "worker",
-            [sys.executable, "-m", "ops.cli", "worker", "run"],
-            is_ready=lambda: status(port, "/ready") == 200,
-            log_path=tmp_path / "worker.log",
-            environment={
-                "FRAUD_BOOTSTRAP_SERVERS": stack.bootstrap_servers,
-                "FRAUD_REDIS_URL": stack.redis_url,
-                "FRAUD_WEB_PORT": str(port),
-            },
-        )
-        worker.start()
-        try:
+        with deciding(tmp_path, stack):
             [letter] = first(settings, "transactions.dead.v1", 1)
-            publisher.publish("transactions.v1", PAYMENT.account_id.encode(), WIRE.encode_transaction(PAYMENT), 0)
-            publisher.flush()
+            pay(publisher, 1)
             [decided] = first(settings, "decisions.v1", 1)
-        finally:
-            worker.stop()
-    told, decision = WIRE.decode_dead_letter(letter.value), WIRE.decode_decision_record(decided.value)
+    told = WIRE.decode_dead_letter(letter.value)
     assert isinstance(told, DeadLetter)
-    assert isinstance(decision, Decision)
     assert (TOPIC, COMMITTED_OFFSET) == (told.source_topic, told.source_offset)
-    assert REPORTS != decision.snapshot.features[COLUMN["ip_fraud_reports"]]
+    assert REPORTS != reports_of(decided)
+
+
+def test_a_tombstone_takes_a_risk_signal_back(tmp_path: Path) -> None:
+    with RealStack(tmp_path / "stack") as stack:
+        settings = Settings(bootstrap_servers=stack.bootstrap_servers)
+        create_topics(stack.bootstrap_servers, partitions=1)
+        publisher = BulkPublisher(settings)
+        publisher.publish(TOPIC, ADDRESS.encode(), signal_of(ADDRESS, REPORTS), 0)
+        publisher.publish(TOPIC, b"key", GARBAGE, 0)
+        publisher.flush()
+        with deciding(tmp_path, stack):
+            first(settings, "transactions.dead.v1", 1)  # what stands before the garbage is taken in
+            pay(publisher, 1)
+            first(settings, "decisions.v1", 1)
+            publish_tombstone(stack.bootstrap_servers, ADDRESS)
+            publisher.publish(TOPIC, b"key", GARBAGE, 0)
+            publisher.flush()
+            first(settings, "transactions.dead.v1", 2)
+            pay(publisher, 2)
+            decided = first(settings, "decisions.v1", 2)
+    assert [REPORTS, 0] == [reports_of(each) for each in decided]
+
+
+def pay(publisher: BulkPublisher, number: int) -> None:
+    paid = PAYMENT._replace(transaction_id=f"tx-{number}")
+    publisher.publish("transactions.v1", paid.account_id.encode(), WIRE.encode_transaction(paid), 0)
+    publisher.flush()
+
+
+def publish_tombstone(servers: str, key: str) -> None:
+    producer = Producer({"bootstrap.servers": servers})
+    producer.produce(TOPIC, None, key)
+    assert 0 == producer.flush(DELIVERY_S)

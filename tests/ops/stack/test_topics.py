@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ops.stack.topics import DAY_MS, FOR_EVER, TOPICS, Cleanup, topic_settings
 from ops.stack.versions import KAFKA_VERSION, MESSAGE_MAX_BYTES
+from pipeline.io.kafka.topic_settings import STAMPED_TOPICS
 
 POM = Path(__file__).parents[3] / "ops" / "stack" / "kafka" / "pom.xml"
 WINDOW_REACH_DAYS = 30 + 7  # the longest window, and the delay of labels before it
@@ -35,8 +36,19 @@ def test_compacted_topics_have_no_retention() -> None:
     assert topic_settings(TABLE["accounts.v1"], 1) == {
         "cleanup.policy": "compact",
         "max.message.bytes": "1048576",
+        "message.timestamp.after.max.ms": "3600000",
+        "message.timestamp.type": "LogAppendTime",
         "min.insync.replicas": "1",
     }
+
+
+def test_the_broker_stamps_every_topic_but_those_of_history_that_others_publish_to() -> None:
+    stamped = {topic.name: topic_settings(topic, 1)["message.timestamp.type"] for topic in TOPICS}
+    assert set(stamped.values()) == {"LogAppendTime"}
+    history = {topic.name: topic_settings(topic, 1, is_history=True) for topic in TOPICS}
+    ours = {name for name, found in history.items() if found["message.timestamp.type"] == "LogAppendTime"}
+    assert ours == set(TABLE) - set(STAMPED_TOPICS)
+    assert history["transactions.v1"]["retention.ms"] == str(FOR_EVER)
 
 
 def test_replicated_topics_bear_the_loss_of_one_replica() -> None:

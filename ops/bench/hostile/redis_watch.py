@@ -1,0 +1,94 @@
+"""What an attack does to Redis: how long its scripts take, by its own SLOWLOG, and how much it holds."""
+
+from __future__ import annotations
+
+import threading
+from typing import Final
+
+import redis
+
+from ops.bench.rig.threads import Thread
+
+SLOWER_THAN_US: Final = 500
+"""What the SLOWLOG keeps. Of the rest only the number is known, so a percentile below this is given as this."""
+ENTRIES_MAX: Final = 4_096
+SAMPLE_S: Final = 0.5
+SCRIPTS: Final = (b"EVALSHA", b"EVAL", b"FCALL")
+PAGE: Final = 1_000
+_COUNTED: Final = tuple(f"cmdstat_{name.decode().lower()}" for name in SCRIPTS)
+
+
+class RedisWatch:
+    """Takes the SLOWLOG in before it is full, from a thread of its own, and looks at the memory."""
+
+    def __init__(self, url: str) -> None:
+        self._redis = redis.Redis.from_url(url)
+        self._slow_us: list[int] = []
+        self._lock = threading.Lock()
+        self._thread = Thread("redis watch", self._run)
+        self.memory_peak = 0
+
+    def start(self) -> None:
+        self._redis.config_set("slowlog-log-slower-than", SLOWER_THAN_US)
+        self._redis.config_set("slowlog-max-len", ENTRIES_MAX)
+        self._redis.config_resetstat()
+        self._redis.slowlog_reset()
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._thread.stopping.set()
+        self._thread.stop()
+        self._take_in()
+
+    def close(self) -> None:
+        self._redis.close()
+
+    def scripts(self) -> dict[str, float]:
+        """Return how many scripts ran, their 99.9th percentile and the longest of them in ms."""
+        statistics = self._redis.info("commandstats")
+        calls = sum(int(statistics[name]["calls"]) for name in _COUNTED if name in statistics)
+        longest = sorted(self._slow_us, reverse=True)
+        place = calls // 1_000  # this many are slower than the percentile
+        at_999 = longest[place] if place < len(longest) else SLOWER_THAN_US
+        return {
+            "calls": calls,
+            "p99.9_ms": round(at_999 / 1_000, 2),
+            "longest_ms": round((longest or [SLOWER_THAN_US])[0] / 1_000, 2),
+        }
+
+    def memory_bytes(self) -> int:
+        return int(self._redis.info("memory")["used_memory"])
+
+    def expire(self) -> int:
+        """Let every key that expires do so now, and return how many are left: those that never would."""
+        keys: list[bytes] = []
+        for key in self._redis.scan_iter(count=PAGE):
+            keys.append(key)
+            if len(keys) == PAGE:
+                self._expire(keys)
+                keys = []
+        self._expire(keys)
+        return int(self._redis.dbsize())
+
+    def _expire(self, keys: list[bytes]) -> None:
+        asked = self._redis.pipeline(transaction=False)
+        for key in keys:
+            asked.pttl(key)
+        ended = self._redis.pipeline(transaction=False)
+        for key, left_ms in zip(keys, asked.execute(), strict=True):
+            if left_ms >= 0:
+                ended.delete(key)  # as its expiry would
+        ended.execute()
+
+    def _run(self) -> None:
+        while not self._thread.stopping.wait(SAMPLE_S):
+            self._take_in()
+
+    def _take_in(self) -> None:
+        with self._lock:
+            both = self._redis.pipeline()  # in one transaction, so that no entry is lost in between
+            both.slowlog_get(ENTRIES_MAX)
+            both.slowlog_reset()
+            entries, _ = both.execute()
+            self._slow_us += [each["duration"] for each in entries if each["command"].upper().startswith(SCRIPTS)]
+            self.memory_peak = max(self.memory_peak, self.memory_bytes())

@@ -1,0 +1,95 @@
+"""What there is of the state: its servers, how far it was observed against the log, and its backups."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final, NamedTuple
+
+from ops.state.positions import Positions, asked, read_positions
+from pipeline.domain.times import utc_text
+from pipeline.io.kafka.client import BrokerFailed
+from pipeline.io.kafka.log_reader import LogReader
+from pipeline.io.redis.servers import Servers, servers
+from pipeline.io.settings import Settings
+from pipeline.state.persistence import persistence_in_words, recoverable_at_ms
+from pipeline.terminal.output import Output
+
+MINUTE_MS: Final = 60_000
+
+
+class Status(NamedTuple):
+    found: Servers
+    positions: Positions
+    ends: dict[int, int] | None  # of transactions.v1; None where no broker answers
+    backup_at_ms: int | None
+    recoverable_at_ms: int | None
+    now_ms: int
+
+    @property
+    def is_recoverable(self) -> bool:
+        """Whether the state can be brought back without reading the whole log."""
+        return self.recoverable_at_ms is not None
+
+
+def read_status(settings: Settings) -> Status:
+    """Raise RedisError, OSError or StateUnavailable where the state store can't be asked."""
+    found = servers(settings.redis_url)
+    now_ms = time.time_ns() // 1_000_000
+    backed_up = asked(settings, lambda state: state.backup_at_ms())
+    recoverable = recoverable_at_ms([master.facts for master in found.masters], backed_up, now_ms)
+    return Status(found, read_positions(settings), _ends(settings), backed_up, recoverable, now_ms)
+
+
+def show_status(output: Output, status: Status, alert_minutes: int) -> bool:
+    """Show it; return whether what it could be brought back to is young enough."""
+    topology = status.found.topology
+    for master in status.found.masters:
+        _show_server(output, topology.value, master.place, master.name, master.facts)
+    for partition, reached in status.positions.items():
+        end = None if status.ends is None else status.ends.get(partition)
+        left = None if end is None or reached is None else max(end - reached, 0)
+        fields = {"partition": partition, "reached": reached, "end": end, "behind": left}
+        line = f"partition {partition:<4} observed to {'nothing whole' if reached is None else f'{reached:,}'}"
+        output.record(fields, line + ("" if end is None else f" of {end:,}"))
+    return _show_backup(output, status, alert_minutes)
+
+
+def _show_server(output: Output, topology: str, place: str, name: str, facts: Any) -> None:
+    used = int(facts.get("used_memory", 0))
+    fields = {
+        "server": place,
+        "topology": topology,
+        "version": name,
+        "persistence": persistence_in_words(facts),
+        "used_memory": used,
+        "maxmemory": int(facts.get("maxmemory", 0)),
+        "maxmemory_policy": facts.get("maxmemory_policy"),
+    }
+    limit = f" of {fields['maxmemory'] / 2**20:,.0f}" if fields["maxmemory"] else ""
+    line = f"{place:<24} {topology}, {name}, {fields['persistence']}, {used / 2**20:,.0f}{limit} MiB"
+    output.record(fields, line)
+
+
+def _show_backup(output: Output, status: Status, alert_minutes: int) -> bool:
+    at_ms = status.recoverable_at_ms
+    age_minutes = None if at_ms is None else (status.now_ms - at_ms) // MINUTE_MS
+    is_young = age_minutes is not None and (alert_minutes == 0 or age_minutes < alert_minutes)
+    fields = {
+        "last_backup": None if status.backup_at_ms is None else utc_text(status.backup_at_ms),
+        "recoverable_at": None if at_ms is None else utc_text(at_ms),
+        "age_minutes": age_minutes,
+    }
+    line = "nothing to bring the state back from: a loss means reading the whole log"
+    if at_ms is not None:
+        line = f"can be brought back to {utc_text(at_ms)}, {age_minutes} minutes ago"
+    output.record(fields, line)
+    return is_young
+
+
+def _ends(settings: Settings) -> dict[int, int] | None:
+    try:
+        with LogReader.of(settings) as reader:
+            topic = settings.topic("transactions.v1")
+            return {partition: extent.high for partition, extent in reader.extents(topic).items()}
+    except BrokerFailed:
+        return None

@@ -1,0 +1,93 @@
+"""What became of past payments, read from the decisions that are kept, so that a rebuild counts what was counted then.
+
+A payment that a static guardrail blocked was not counted; under today's limits it might be, and the other way round.
+Decisions of a partition of transactions.v1 stand in the partition of decisions.v1 with its number, in log order, so
+both are read side by side. Where no decision is kept, today's policy says what counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from pipeline.decide.batch import Reading
+from pipeline.domain.features import COLUMN
+from pipeline.domain.log import Record, RecordUndecodable
+from pipeline.domain.refusals import Refusal
+from pipeline.io.avro.verdict_heads import VerdictHead
+from pipeline.io.avro.wire import WireFormat
+from pipeline.io.kafka.log_reader import LogReader
+
+RECORDS_MAX: Final = 2_000
+SKEW_MS: Final = 10 * 60 * 1000
+"""Most by which the clocks may differ that stamp a payment and, later, its decision."""
+HOME_CURRENCY: Final = "GBP"
+_AMOUNT: Final = COLUMN["amount_gbp_minor"]
+
+
+class PastDecision:
+    """A decision that was made about one payment."""
+
+    def __init__(self, head: VerdictHead, value: bytes, wire: WireFormat) -> None:
+        self.was_counted = head.was_counted
+        self._value, self._wire = value, wire
+
+    def amount_gbp_minor(self) -> int:
+        """Return the amount as the exchange rates of that time had it."""
+        stored = self._wire.decode_decision_record(self._value)
+        if isinstance(stored, Refusal):
+            raise RecordUndecodable(f"a decision can't be read: {stored.detail}")
+        return stored.snapshot.features[_AMOUNT]  # type: ignore[union-attr]  # its head says that it is a decision
+
+
+class PastDecisions:
+    """The decisions about one partition's payments, in log order. It blocks; for one thread at a time."""
+
+    def __init__(
+        self, open_reader: Callable[[], LogReader], wire: WireFormat, topic: str, partition: int, end: int
+    ) -> None:
+        """topic: decisions.v1 with its prefix. end: nothing at or behind this offset of the topic is read."""
+        self._reader, self._wire, self._topic, self._partition = open_reader(), wire, topic, partition
+        self._at, self._end = 0, end
+        self._ahead: list[tuple[VerdictHead, bytes]] = []  # read, but of payments that nobody asked for yet
+
+    def close(self) -> None:
+        self._reader.close()
+
+    def begin(self, timestamp_ms: int) -> None:
+        """Begin with the decisions made from that time on; -1 for all."""
+        self._at = self._reader.offset_at(self._topic, self._partition, max(timestamp_ms - SKEW_MS, 0))
+        self._ahead = []
+
+    def below(self, offset: int) -> Mapping[int, PastDecision]:
+        """Return the decisions about payments below this offset that were not returned before, by the payment's."""
+        while self._at < self._end and not (self._ahead and self._ahead[-1][0].offset >= offset):
+            found = self._reader.read_range(self._topic, self._partition, self._at, self._end, RECORDS_MAX, _value_of)
+            self._ahead += [(head, value) for value in found.taken if (head := self._head(value)) is not None]
+            self._at = self._end if found.is_at_end else found.end_offset
+        taken = [pair for pair in self._ahead if pair[0].offset < offset]
+        self._ahead = [pair for pair in self._ahead if pair[0].offset >= offset]
+        return {head.offset: PastDecision(head, value, self._wire) for head, value in taken}
+
+    def _head(self, value: bytes) -> VerdictHead | None:
+        head = self._wire.decode_verdict_head(value)
+        if isinstance(head, Refusal):
+            raise RecordUndecodable(f"a record of {self._topic}[{self._partition}] can't be read: {head.detail}")
+        return head if head is not None and head.partition == self._partition else None
+
+
+def count_as_then(reading: Reading, past: Mapping[int, PastDecision]) -> None:
+    """Let payments count as their decisions say that they did, at the amounts of that time."""
+    if not past:
+        return
+    for payment in reading.payments:
+        decision = past.get(payment.record.source.offset)
+        if decision is None:
+            continue
+        payment.is_counted = decision.was_counted
+        if payment.is_counted and payment.decoded.transaction.currency != HOME_CURRENCY:
+            payment.event = (decision.amount_gbp_minor(), *payment.event[1:])
+
+
+def _value_of(record: Record) -> bytes:
+    return record.value or b""

@@ -1,0 +1,98 @@
+"""The settings of topics that deciding rests on: whose clock stamps a topic's records, asked of the broker.
+
+With LogAppendTime the broker stamps them, so no publisher can move time: neither ahead, which would make every later
+payment of the partition look late, nor back, which would have retention delete the record undecided. Replays of old
+payments need CreateTime, and so topics of their own (`fraud topics create --history`), which production refuses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from typing import Final
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its types say less than it exports
+    AdminClient,
+    ConfigEntry,
+    ConfigResource,
+    ConfigSource,
+    ResourceType,
+)
+
+from pipeline.io.kafka import client
+from pipeline.io.kafka.client import BrokerFailed, broker_failure
+from pipeline.io.partitioner import Partitioning
+from pipeline.io.settings import Profile, Settings
+
+TIMESTAMP_TYPE: Final = "message.timestamp.type"
+LOG_APPEND_TIME: Final = "LogAppendTime"
+CREATE_TIME: Final = "CreateTime"
+STAMPED_TOPICS: Final = ("transactions.v1", "accounts.v1", "risk_signals.v1", "labels.v1")
+"""Topics that others publish to and that the worker decides by."""
+_MOCK_CLUSTER_PREFIX: Final = "mockCluster"
+
+
+class Clock(StrEnum):
+    """Whose clock stamps the records of a topic."""
+
+    LOG = "the broker's clock"
+    HISTORY = "the publishers' clock, by `fraud topics create --history`"
+    UNSET = "the publishers' clock, because nothing was set"
+    EMBEDDED = "the publishers' clock, because the embedded broker has no settings"
+
+
+class TopicsUnfit(BrokerFailed):
+    """The topics are not as deciding needs them; the message says what differs."""
+
+
+def is_embedded(admin: AdminClient) -> bool:
+    """Whether the broker is librdkafka's mock cluster, which has no settings of topics."""
+    cluster_id = admin.list_topics(timeout=client.ANSWER_S).cluster_id
+    return cluster_id is not None and cluster_id.startswith(_MOCK_CLUSTER_PREFIX)
+
+
+def clocks_of(settings: Settings, names: Iterable[str]) -> dict[str, Clock]:
+    """Return the clock of each topic; `names` have no prefix. Raises BrokerAway, BrokerFailed, TopicMissing."""
+    admin = client.admin_client(settings.bootstrap_servers, settings.kafka_options)
+    try:
+        if is_embedded(admin):
+            return dict.fromkeys(names, Clock.EMBEDDED)
+        resources = {name: ConfigResource(ResourceType.TOPIC, settings.topic(name)) for name in names}
+        client.require_topics(admin, map(settings.topic, resources))
+        answers = admin.describe_configs(list(resources.values()), request_timeout=client.ANSWER_S)
+        return {name: _clock(answers[resource].result()) for name, resource in resources.items()}
+    except KafkaException as exception:
+        raise broker_failure("the settings of the topics can't be read", exception) from exception
+
+
+def require_log_clock(settings: Settings) -> None:
+    """Raise TopicsUnfit where the production profile meets a topic that its publishers stamp."""
+    if settings.profile is not Profile.PRODUCTION:
+        return
+    stamped = {name: clock for name, clock in clocks_of(settings, STAMPED_TOPICS).items() if clock is not Clock.LOG}
+    if stamped:
+        told = "; ".join(f"{name} has {clock}" for name, clock in stamped.items())
+        raise TopicsUnfit(f"{TIMESTAMP_TYPE} must be {LOG_APPEND_TIME} in production, but {told}")
+
+
+def partitioning_of(settings: Settings) -> Partitioning:
+    """Return the partitioning of transactions.v1.
+
+    Raises TopicsUnfit where decisions.v1 has another number of partitions, and BrokerAway, BrokerFailed, TopicMissing.
+    """
+    admin = client.admin_client(settings.bootstrap_servers, settings.kafka_options)
+    incoming, outgoing = (
+        len(client.partitions_of(admin, settings.topic(name))) for name in ("transactions.v1", "decisions.v1")
+    )
+    if incoming != outgoing:
+        raise TopicsUnfit(f"transactions.v1 has {incoming} partitions, and decisions.v1 {outgoing}; they must be equal")
+    return Partitioning(settings.partitioner, incoming)
+
+
+def _clock(found: Mapping[str, ConfigEntry]) -> Clock:
+    entry = found[TIMESTAMP_TYPE]
+    if entry.value == LOG_APPEND_TIME:
+        return Clock.LOG
+    is_set_on_topic = ConfigSource(entry.source) is ConfigSource.DYNAMIC_TOPIC_CONFIG  # the library gives a number
+    return Clock.HISTORY if is_set_on_topic else Clock.UNSET

@@ -1,0 +1,1 @@
+"""Deciding again, once, what became a dead letter by a fault of ours."""

@@ -1,0 +1,60 @@
+"""Which dead letters are decided again, and what becomes of each that was asked for."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from pipeline.domain.dead_letter import DeadLetter
+from pipeline.domain.refusals import RefusalCode
+
+REDRIVABLE: Final = frozenset(RefusalCode) - {RefusalCode.TRANSACTION_ID_CONFLICT, RefusalCode.LABEL_UNMATCHED}
+"""Codes of letters that can be decided again: POISON, and refusals that a fault of ours may have caused, such as a
+schema that was not rolled out, a wrong partitioner or old time zones. A conflict is the publisher's to mend."""
+
+
+class Place(NamedTuple):
+    """The place of a record on transactions.v1."""
+
+    partition: int
+    offset: int
+
+
+class Criteria(NamedTuple):
+    """What is asked for; a letter must meet all of it. `places`: None for any; times are those of the records."""
+
+    codes: frozenset[RefusalCode]
+    places: frozenset[Place] | None
+    since_ms: int | None
+    until_ms: int | None
+
+
+class Fate(StrEnum):
+    """What becomes of a letter, in order of precedence; only the last is sent."""
+
+    SENT_BEFORE = "it was redriven before"
+    NO_PAYLOAD = "no payload was kept"
+    OTHER_KEY = "the payload was sealed with another key"
+    DECIDED = "the same payment was decided since"
+    STILL_REFUSED = "it would be refused again"
+    STILL_FAILS = "reading it fails still"
+    REDRIVEN = "it is decided again"
+
+
+UNSENT: Final = frozenset({Fate.NO_PAYLOAD, Fate.OTHER_KEY, Fate.STILL_REFUSED, Fate.STILL_FAILS})
+"""Fates of letters that were to be decided again, and are not."""
+
+
+def is_selected(letter: DeadLetter, transactions_topic: str, criteria: Criteria) -> bool:
+    if letter.source_topic != transactions_topic or letter.code not in criteria.codes:
+        return False
+    if criteria.places is not None and place_of(letter) not in criteria.places:
+        return False
+    at_ms = letter.source_timestamp_ms
+    return (criteria.since_ms is None or at_ms >= criteria.since_ms) and (
+        criteria.until_ms is None or at_ms < criteria.until_ms
+    )
+
+
+def place_of(letter: DeadLetter) -> Place:
+    return Place(letter.source_partition, letter.source_offset)

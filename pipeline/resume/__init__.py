@@ -1,0 +1,1 @@
+"""Going on where deciding stopped, whatever became of the group's committed offsets."""

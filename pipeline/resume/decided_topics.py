@@ -1,0 +1,172 @@
+"""How far each partition of transactions.v1 was decided, read from the decisions and dead letters themselves.
+
+The group's committed offsets are where a worker goes on, but they may be gone (expired, deleted) or moved by hand.
+What was decided stands on decisions.v1 and on the dead letters, each of which names its source. They are written in the
+transaction that commits the offset, in log order and without gaps, so behind the last of them nothing was decided, and
+before it everything was.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from pipeline.domain.log import Record
+from pipeline.domain.refusals import Refusal
+from pipeline.io.avro.wire import WireFormat
+from pipeline.io.kafka.client import BrokerAway, BrokerFailed
+from pipeline.io.kafka.log_reader import Extent, LogReader
+from pipeline.resume.starts import Decided, start_of
+
+RECORDS_FIRST: Final = 64
+RECORDS_MAX: Final = 4_096
+"""Offsets that are read at once, from a topic's end backwards: few at first, and twice as many each time."""
+SETTLED_S: Final = 20.0
+"""Time that an open transaction may hide the end of a topic: a dead worker's is aborted 5 s after its start, and the
+broker looks for such every 10 s. A longer one ends this attempt, and the next one waits again."""
+SKEW_MS: Final = 10 * 60 * 1000
+"""Most by which two clocks that stamp the decisions and the dead letters of one transaction may differ."""
+
+
+class DecidedTopics(NamedTuple):
+    """Names of the topics, with their prefix."""
+
+    transactions: str
+    decisions: str
+    dead_letters: str
+
+
+class Start(NamedTuple):
+    """Where a partition is read from, and the offset that the group had committed, None for none."""
+
+    partition: int
+    committed: int | None
+    offset: int
+    is_moved: bool  # the committed offset is not what was decided
+
+
+class DecidedLog:
+    """Says where to go on. For one thread at a time; raises BrokerAway, BrokerFailed, TopicMissing."""
+
+    def __init__(self, open_reader: Callable[[], LogReader], wire: WireFormat, topics: DecidedTopics) -> None:
+        self._open_reader, self._wire, self._topics = open_reader, wire, topics
+
+    def starts(self, committed: Mapping[int, int | None]) -> list[Start]:
+        """Return the start of each partition, by what the group committed and what was decided.
+
+        Ask when no commit for these partitions is pending, as the broker's answer about committed offsets says.
+        """
+        if not committed:
+            return []
+        with self._open_reader() as reader:
+            extents = reader.extents(self._topics.transactions, committed)
+            held = [partition for partition, extent in extents.items() if extent.high > extent.low]
+            decided = self._decided(reader, held)
+        return [self._start(each, offset, extents[each], decided.get(each)) for each, offset in committed.items()]
+
+    def _start(self, partition: int, committed: int | None, extent: Extent, decided: Decided | None) -> Start:
+        """`decided`: None where the log holds nothing, so that nothing can be lost or decided again."""
+        if decided is None:
+            return Start(partition, committed, extent.low if committed is None else committed, False)
+        name = f"{self._topics.transactions}[{partition}]"
+        if decided.end is not None and decided.end > extent.high:
+            raise BrokerFailed(f"{name} ends at {extent.high}, but was decided up to {decided.end}: it is another log")
+        start = start_of(committed, decided, extent.low)
+        if start is None:
+            raise BrokerFailed(f"the group has no offset for {name}, and what was decided of it is no longer kept")
+        is_first = committed is None and decided.end is None
+        return Start(partition, committed, start, start != committed and not is_first)
+
+    def _decided(self, reader: LogReader, partitions: Sequence[int]) -> dict[int, Decided]:
+        latest = {partition: self._latest_decision(reader, partition) for partition in partitions}
+        letters = self._latest_letters(reader, {partition: each.written_ms for partition, each in latest.items()})
+        found: dict[int, Decided] = {}
+        for partition, decision in latest.items():
+            ends = [offset + 1 for offset in (decision.offset, letters.offsets.get(partition)) if offset is not None]
+            found[partition] = Decided(max(ends, default=None), decision.is_whole and letters.is_whole)
+        return found
+
+    def _latest_decision(self, reader: LogReader, partition: int) -> _Latest:
+        topic = self._topics.decisions
+        extent = reader.extents(topic, [partition])[partition]
+        end = reader.uncommitted_ends(topic, [partition])[partition]
+        for records in _backwards(reader, topic, partition, extent.low, end):
+            for record in reversed(records):
+                offset = self._decided_offset(record, partition)
+                if offset is not None:
+                    return _Latest(offset, record.source.timestamp_ms, True)
+        return _Latest(None, 0, extent.low == 0)
+
+    def _decided_offset(self, record: Record, partition: int) -> int | None:
+        """Return the payment's offset where the record is a decision of this partition; what is none is no writing of
+        the worker's."""
+        stored = self._wire.decode_stored_decision(record.value)
+        if stored is None or isinstance(stored, Refusal) or stored.decision.source_partition != partition:
+            return None
+        return stored.decision.source_offset
+
+    def _latest_letters(self, reader: LogReader, since_ms: Mapping[int, int]) -> _Letters:
+        """Look for each partition's latest dead letter that may be later than its latest decision."""
+        topic = self._topics.dead_letters
+        found: dict[int, int] = {}
+        is_whole = True
+        if not since_ms:
+            return _Letters(found, is_whole)
+        ends = reader.uncommitted_ends(topic)
+        for place, extent in reader.extents(topic).items():
+            is_whole &= extent.low == 0
+            wanted = dict(since_ms)
+            for records in _backwards(reader, topic, place, extent.low, ends[place]):
+                for record in reversed(records):
+                    self._take_letter(record, wanted, found)
+                oldest_ms = records[0].source.timestamp_ms if records else None
+                if oldest_ms is not None:
+                    wanted = {each: ms for each, ms in wanted.items() if ms - SKEW_MS <= oldest_ms}
+                if not wanted:
+                    break
+        return _Letters(found, is_whole)
+
+    def _take_letter(self, record: Record, wanted: dict[int, int], found: dict[int, int]) -> None:
+        letter = self._wire.decode_dead_letter(record.value)
+        if isinstance(letter, Refusal) or letter.source_topic != self._topics.transactions:
+            return
+        if wanted.pop(letter.source_partition, None) is not None:
+            found[letter.source_partition] = max(letter.source_offset, found.get(letter.source_partition, 0))
+
+
+class _Latest(NamedTuple):
+    offset: int | None  # of the payment that was decided last; None for none
+    written_ms: int  # when that was written; 0 for none
+    is_whole: bool  # the topic was read far enough, or holds everything that ever stood on it
+
+
+class _Letters(NamedTuple):
+    offsets: Mapping[int, int]
+    is_whole: bool
+
+
+def _backwards(reader: LogReader, topic: str, partition: int, low: int, end: int) -> Iterable[list[Record]]:
+    """Yield stretches of committed records from the end to the beginning; within each they stand in order."""
+    width = RECORDS_FIRST
+    while end > low:
+        start = max(low, end - width)
+        yield _settled(reader, topic, partition, start, end)
+        end, width = start, min(2 * width, RECORDS_MAX)
+
+
+def _settled(reader: LogReader, topic: str, partition: int, start: int, end: int) -> list[Record]:
+    """Read all committed records of a stretch, once no open transaction hides any."""
+    deadline = time.monotonic() + SETTLED_S
+    records: list[Record] = []
+    while start < end:
+        stretch = reader.read_range(topic, partition, start, end, RECORDS_MAX, _itself)
+        records += stretch.taken
+        start = stretch.end_offset
+        if start < end and time.monotonic() > deadline:
+            raise BrokerAway(f"an open transaction hides the end of {topic}[{partition}] for {SETTLED_S:.0f} s")
+    return records
+
+
+def _itself(record: Record) -> Record:
+    return record

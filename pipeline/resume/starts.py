@@ -1,0 +1,36 @@
+"""Where a worker goes on in a partition, by the offset that its group committed and by what was decided.
+
+Invariants
+1. Nothing that was decided is read again, whatever the group's offset says (I2).
+2. Nothing is passed over that the log still holds and that was not decided (I1).
+3. Without an offset, deciding begins at the oldest record only where nothing of the partition was ever decided.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Decided(NamedTuple):
+    """How far a partition was decided.
+
+    end: the offset behind the last payment with a decision or a dead letter; None where there is none. is_whole: what
+    was decided is kept from the beginning, so that None means that nothing ever was.
+    """
+
+    end: int | None
+    is_whole: bool
+
+
+def start_of(committed: int | None, decided: Decided, oldest: int) -> int | None:
+    """Return the offset to go on from; None where neither the group nor what is kept says.
+
+    committed: the group's offset, None for none. oldest: the oldest offset that the log holds.
+    """
+    if decided.end is None:
+        if not decided.is_whole:
+            return committed
+        return committed if committed is not None and committed <= oldest else oldest
+    if committed is None or committed < decided.end:
+        return decided.end
+    return min(committed, max(decided.end, oldest))

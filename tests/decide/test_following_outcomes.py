@@ -1,0 +1,279 @@
+"""Following outcomes from a broker into a state that says where to go on."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import wraps
+from typing import Any
+
+from confluent_kafka import Producer
+
+from ops.stack.embedded import EmbeddedStack
+from ops.stack.topics import create_topics
+from pipeline.alerts.catalogue import AlertCode
+from pipeline.decide.outcomes.following_service import Follower, Logs, Telling
+from pipeline.domain.alert import Alert
+from pipeline.domain.log import Record
+from pipeline.domain.outcome import PaymentOutcome
+from pipeline.domain.refusals import Refusal, RefusalCode
+from pipeline.io.avro.wire import WireFormat
+from pipeline.io.kafka.client import BrokerFailed
+from pipeline.io.kafka.log_reader import Extent, LogReader
+from pipeline.io.kafka.positioned_log import PositionedLog
+from pipeline.state.outcome_records import outcome_of_execution, told_by_execution
+from pipeline.state.store import StateUnavailable
+from tests.servers import SOON_FREE, unused_prefix
+from tests.state.test_outcome_records import TOLD
+
+WIRE = WireFormat()
+PARTITION = 2
+DEADLINE_S = 60.0
+OLDEST_MS = 1_700_000_000_000
+
+
+def in_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Run a test in an event loop of its own."""
+
+    @wraps(test)
+    def run(*arguments: Any, **named: Any) -> None:
+        asyncio.run(test(*arguments, **named))
+
+    return run
+
+
+class State:
+    """What a state store does with outcomes: it takes in what follows, and says where it stands."""
+
+    def __init__(self) -> None:
+        self.positions: dict[int, int] = {}
+        self.taken: list[PaymentOutcome] = []
+        self.calls: list[tuple[int, int, int, int | None]] = []
+        self.due: dict[int, int] = {}
+        self.is_away = False
+
+    async def outcomes_position(self, partition: int) -> int | None:
+        return self.positions.get(partition)
+
+    async def await_outcomes(self, partition: int, due: int) -> None:
+        self.due[partition] = due
+
+    async def apply_outcomes(
+        self,
+        partition: int,
+        first: int,
+        last: int,
+        outcomes: Sequence[PaymentOutcome],
+        *,
+        initial: bool = False,
+        since_ms: int | None = None,
+    ) -> int:
+        if self.is_away:
+            raise StateUnavailable("Redis can't be reached: ConnectionError")
+        self.calls.append((partition, first, last, since_ms))
+        assert initial is (since_ms is not None)
+        reached = self.positions.setdefault(partition, first if initial else 0)
+        if reached == first and last > first:
+            self.positions[partition] = last
+            self.taken += outcomes
+        return self.positions[partition]
+
+
+class Bench:
+    """A topic of outcomes on the shared broker, and a state."""
+
+    def __init__(self, stack: EmbeddedStack, state: State | None = None) -> None:
+        self.servers, self.prefix = stack.bootstrap_servers, unused_prefix()
+        create_topics(self.servers, prefix=self.prefix)
+        self.topic = f"{self.prefix}executions.v1"
+        self.state = state or State()
+        self.letters: list[tuple[Record, Refusal]] = []
+        self.alerts: list[Alert] = []
+        self.payment_partitions = 4
+        self.oldest: dict[int, int] = {}
+        self.now_s = 0.0
+        self._producer = Producer({"bootstrap.servers": self.servers, "log_level": 2})
+
+    def send(self, *values: bytes | None, key: bytes = b"payer") -> None:
+        for value in values:
+            self._producer.produce(self.topic, value, key, PARTITION)
+        assert self._producer.flush(DEADLINE_S) == 0
+
+    def follower(self, slot: int = 0) -> Follower:
+        def open_source(positions: Callable[[Iterable[int]], Mapping[int, int]]) -> PositionedLog:
+            return PositionedLog(
+                self.servers,
+                self.topic,
+                lambda value: told_by_execution(WIRE.decode_execution(value)),
+                f"{self.prefix}follow",
+                slot=slot,
+                positions=positions,
+                options=SOON_FREE,
+            )
+
+        logs = Logs(open_source, self._extents, lambda *_: OLDEST_MS, lambda: self.payment_partitions)
+        telling = Telling(self._refuse, self._raise_alert)
+        return Follower(self.state, logs, telling, patience_s=60.0, clock_s=lambda: self.now_s)
+
+    @asynccontextmanager
+    async def following(self, slot: int = 0) -> AsyncIterator[Follower]:
+        follower = self.follower(slot)
+        running = asyncio.create_task(follower.run())
+        try:
+            yield follower
+        finally:
+            follower.stop()
+            await running
+
+    async def until(self, is_so: Callable[[], bool]) -> None:
+        deadline_s = time.monotonic() + DEADLINE_S
+        while not is_so():
+            assert time.monotonic() < deadline_s, "it takes too long"
+            await asyncio.sleep(0.02)
+
+    async def until_taken(self, count: int) -> None:
+        await self.until(lambda: len(self.state.taken) >= count)
+
+    def _extents(self) -> Mapping[int, Extent]:
+        with LogReader(self.servers, "extents", {}) as reader:
+            found = reader.extents(self.topic)
+        return {partition: Extent(self.oldest.get(partition, low), high) for partition, (low, high) in found.items()}
+
+    async def _refuse(self, record: Record, refusal: Refusal) -> None:
+        self.letters.append((record, refusal))
+
+    async def _raise_alert(self, raised: Alert) -> None:
+        self.alerts.append(raised)
+
+
+def executions(count: int, first: int = 0) -> list[bytes]:
+    return [WIRE.encode(TOLD._replace(execution_id=f"execution-{number}")) for number in range(first, first + count)]
+
+
+def outcomes(count: int) -> list[PaymentOutcome | None]:
+    return [outcome_of_execution(TOLD._replace(execution_id=f"execution-{number}")) for number in range(count)]
+
+
+@in_loop
+async def test_outcomes_are_taken_in_once_and_in_order(stack):
+    bench = Bench(stack)
+    bench.send(*executions(700))
+    async with bench.following() as follower:
+        await bench.until_taken(700)
+        bench.send(*executions(5, first=700))
+        await bench.until_taken(705)
+        assert follower.summary == {"positions": {"0": 0, "1": 0, "2": 705, "3": 0}, "why": None}
+    assert bench.state.taken == outcomes(705)
+    assert max(last - first for _, first, last, _ in bench.state.calls) <= 256
+
+
+@in_loop
+async def test_another_worker_goes_on_where_the_state_stands(stack):
+    bench = Bench(stack)
+    bench.send(*executions(10))
+    async with bench.following():
+        await bench.until_taken(10)
+    bench.send(*executions(10, first=10))
+    async with bench.following(slot=1):
+        await bench.until_taken(20)
+    assert bench.state.taken == outcomes(20)
+
+
+@in_loop
+async def test_two_workers_at_once_do_no_harm(stack):
+    """The second one has taken a slice in while the first was asleep: the first goes on where the state stands."""
+    bench = Bench(stack)
+    async with bench.following() as follower:
+        await bench.until(lambda: follower.summary["why"] is None)
+        bench.state.positions[PARTITION] = 4
+        bench.send(*executions(10))
+        await bench.until_taken(6)
+    assert bench.state.taken == outcomes(10)[4:]
+
+
+@in_loop
+async def test_a_state_that_lost_outcomes_gets_them_again(stack):
+    bench = Bench(stack)
+    bench.send(*executions(10))
+    async with bench.following():
+        await bench.until_taken(10)
+        bench.state.positions.clear()
+        bench.state.taken.clear()
+        bench.send(*executions(1, first=10))
+        await bench.until_taken(11)
+    assert bench.state.taken == outcomes(11)
+    assert bench.state.due == {PARTITION: 11}
+
+
+@in_loop
+async def test_a_state_that_is_away_is_waited_for(stack):
+    bench = Bench(stack)
+    async with bench.following() as follower:
+        await bench.until(lambda: follower.summary["why"] is None)
+        bench.state.is_away = True
+        bench.send(*executions(10))
+        await bench.until(lambda: str(follower.summary["why"]).startswith("StateUnavailable"))
+        bench.state.is_away = False
+        await bench.until_taken(10)
+    assert bench.state.taken == outcomes(10)
+
+
+@in_loop
+async def test_where_the_oldest_outcomes_are_gone_it_begins_with_what_is_there(stack):
+    bench = Bench(stack)
+    bench.oldest[PARTITION] = 3
+    bench.send(*executions(10))
+    async with bench.following():
+        await bench.until_taken(7)
+    assert bench.state.taken == outcomes(10)[3:]
+    assert (PARTITION, 3, 3, OLDEST_MS) in bench.state.calls
+
+
+@in_loop
+async def test_what_cannot_be_used_is_told_and_passed_over(stack):
+    bench = Bench(stack)
+    [one, other, foreign] = executions(3)
+    bench.send(b"\xc3\x01 is no execution", one, None, other)
+    bench.send(foreign, key=b"another")
+    bench.send(*executions(1, first=2))
+    async with bench.following():
+        await bench.until_taken(3)
+    assert bench.state.taken == outcomes(3)
+    assert bench.state.positions[PARTITION] == 6
+    told = [(record.source.offset, refusal.code) for record, refusal in bench.letters]
+    assert told == [
+        (0, RefusalCode.SCHEMA_UNKNOWN),
+        (2, RefusalCode.RECORD_EMPTY),
+        (4, RefusalCode.KEY_MISMATCH),
+    ]
+    assert [alert.code for alert in bench.alerts] == [AlertCode.OUTCOMES_REFUSED]
+
+
+@in_loop
+async def test_a_letter_that_cannot_be_written_lets_nothing_pass(stack, monkeypatch):
+    bench = Bench(stack)
+    bench.send(b"no execution", *executions(1))
+
+    async def away(_record: Record, _refusal: Refusal) -> None:
+        raise BrokerFailed("no broker")
+
+    monkeypatch.setattr(bench, "_refuse", away)
+    async with bench.following() as follower:
+        await bench.until(lambda: follower.summary["why"] == "BrokerFailed: no broker")
+    assert (bench.state.taken, bench.state.positions[PARTITION]) == ([], 0)
+
+
+@in_loop
+async def test_topics_of_different_shape_are_refused_aloud(stack):
+    bench = Bench(stack)
+    bench.payment_partitions = 12
+    bench.send(*executions(1))
+    async with bench.following() as follower:
+        await bench.until(lambda: "payments have 12" in str(follower.summary["why"]))
+        assert bench.alerts == []
+        bench.now_s = 61.0
+        await bench.until(lambda: bool(bench.alerts))
+    assert [alert.code for alert in bench.alerts] == [AlertCode.OUTCOMES_NOT_FOLLOWED]
+    assert bench.state.taken == []

@@ -1,0 +1,275 @@
+"""A rebuild: what was lost is counted again as it was counted then, and as if it had never been lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import redis
+from confluent_kafka import Producer
+
+from ops.stack.embedded import EmbeddedStack
+from ops.stack.redis_cluster import RedisCluster
+from ops.stack.topics import create_topics
+from pipeline.decide.batch import Judge, TopicNames
+from pipeline.decide.policy import parse_policy
+from pipeline.decide.rebuild_agent import Rebuild
+from pipeline.decide.rebuilding.partition_agent import Topics
+from pipeline.decide.rebuilding.plan import plan
+from pipeline.decide.rebuilding.progress import Progress
+from pipeline.decide.verdict import Mode, regime
+from pipeline.domain.decision import BreakerState
+from pipeline.domain.features import STATE
+from pipeline.domain.log import Record, Source, Span
+from pipeline.domain.payment import Transaction
+from pipeline.io.avro.wire import WireFormat
+from pipeline.io.kafka.log_reader import LogReader
+from pipeline.state.context_agent import Context
+from pipeline.state.requests import Keys
+from pipeline.state.store import RedisState
+from pipeline.state.survey import Survey
+from tests.records import NOON_MS, PAYMENT, POLICY_PATH, small_model
+from tests.redis_servers import emptied
+from tests.servers import unused_prefix
+
+WIRE = WireFormat()
+PATIENCE_S = 30.0
+PAYMENTS = 2_500
+PARTITIONS = 4
+MINUTE_MS = 60_000
+GROUP = "rebuild-test"
+
+
+class Scene:
+    """Payments on the mock broker, decided once with one store; a rebuild must give the same again."""
+
+    def __init__(self, stack: EmbeddedStack) -> None:
+        self.prefix = unused_prefix()
+        create_topics(stack.bootstrap_servers, prefix=self.prefix)
+        self.servers = stack.bootstrap_servers
+        self.targets = dict.fromkeys(range(PARTITIONS), 0)
+        self._records: list[Record] = []
+
+    def publish(self, payments: Sequence[Transaction]) -> None:
+        producer = Producer({"bootstrap.servers": self.servers})
+        for number, payment in enumerate(payments):
+            partition, value, at_ms = number % PARTITIONS, WIRE.encode_transaction(payment), payment.event_time_ms
+            producer.produce(f"{self.prefix}transactions.v1", value, b"key", partition, timestamp=at_ms)
+            source = Source(partition, self.targets[partition], at_ms)
+            self._records.append(Record(payment.account_id.encode(), value, source))
+            self.targets[partition] += 1
+        assert producer.flush(PATIENCE_S) == 0
+
+    async def decide(self, state: RedisState, judge: Judge) -> None:
+        producer = Producer({"bootstrap.servers": self.servers})
+        for partition, end in self.targets.items():
+            records = [record for record in self._records if record.source.partition == partition]
+            reading, span = judge.read(records), Span(partition, 0, end, end)
+            observations = await state.observe(judge.state_events(reading, [span]))
+            for judged in judge.judge(reading, observations, lambda _: Mode(BreakerState.CLOSED, "all", True), NOON_MS):
+                for each in judged.outgoing:
+                    producer.produce(f"{self.prefix}{each.topic}", each.value, b"key", partition)
+        await state.mark_ready(self.targets, is_shared=True)
+        assert producer.flush(PATIENCE_S) == 0
+
+    def rebuild(self, state: RedisState) -> Rebuild:
+        def open_reader() -> LogReader:
+            return LogReader(self.servers, GROUP, {})
+
+        context = Context(state, WIRE, open_reader, lambda name: f"{self.prefix}{name}")
+        topics = Topics(f"{self.prefix}transactions.v1", f"{self.prefix}decisions.v1")
+        return Rebuild(state, open_reader, WIRE, context, topics, assigned=lambda: self.targets, patience_s=PATIENCE_S)
+
+    async def features(self, state: RedisState, judge: Judge) -> list[list[int]]:
+        """Return what one more payment of each account to each beneficiary would see, by partition."""
+        rows: list[Any] = []
+        for partition, start in self.targets.items():
+            payments = [
+                paid(10_000 + partition * 100 + number, account=f"account-{number % 7}-{partition}")
+                for number in range(14)
+            ]
+            records = [
+                Record(b"", WIRE.encode_transaction(each), Source(partition, start + number, each.event_time_ms))
+                for number, each in enumerate(payments)
+            ]
+            span = Span(partition, start, start + len(records), start)
+            (observation,) = await state.observe(judge.state_events(judge.read(records), [span]))
+            rows += np.asarray(observation.state).tolist()
+        return rows
+
+
+def paid(number: int, *, account: str | None = None, **fields: Any) -> Transaction:
+    """Return a payment; each tenth is over 50,000 GBP, as many are of 8,000, and each 25th is in euros."""
+    amount = {0: 6_000_000, 5: 800_000}.get(number % 10, 1_000 + number)
+    return PAYMENT._replace(
+        transaction_id=f"tx-{number}",
+        account_id=account or f"account-{number // PARTITIONS % 7}-{number % PARTITIONS}",
+        beneficiary_account_id=f"payee-{number % 11}",
+        amount_minor=amount,
+        currency="EUR" if number % 25 == 1 else "GBP",
+        event_time_ms=NOON_MS + number * MINUTE_MS,
+        **fields,
+    )
+
+
+def judge_of(text: str) -> Judge:
+    topics = TopicNames("decisions.v1", "alerts.v1")
+    return Judge(regime(parse_policy(text.encode()), small_model()), WIRE, topics, "decide/test")
+
+
+TEXT = POLICY_PATH.read_text()
+
+
+def test_a_rebuilt_state_gives_what_one_that_was_never_lost_gives(stack: EmbeddedStack, redis_at: str):
+    async def run() -> None:
+        scene, judge = Scene(stack), judge_of(TEXT)
+        scene.publish([paid(number) for number in range(PAYMENTS)])
+        kept, lost = RedisState(redis_at, prefix="kept"), RedisState(redis_at, prefix="lost")
+        await scene.decide(kept, judge)
+        rebuild = scene.rebuild(lost)
+        assert not await rebuild.reaches(scene.targets)
+        await rebuild.run(judge, scene.targets)
+        assert await rebuild.reaches(scene.targets)
+        assert await scene.features(lost, judge) == await scene.features(kept, judge)
+        await kept.close()
+        await lost.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        ("at_least = 5_000_001", "at_least = 9_000_001"),
+        ("at_least = 5_000_001", "at_least = 600_001"),
+        ('gbp = "0.8720"', 'gbp = "0.5000"'),
+    ],
+    ids=["limit raised", "limit lowered", "rate changed"],
+)
+def test_it_counts_what_was_counted_then_whatever_the_policy_says_now(
+    stack: EmbeddedStack, redis_at: str, changed: tuple[str, str]
+):
+    """Finding 11: what was blocked then stays uncounted, what passed stays counted, at the rates of that time."""
+    assert changed[0] in TEXT
+
+    async def run() -> None:
+        scene, then = Scene(stack), judge_of(TEXT)
+        now = judge_of(TEXT.replace(*changed))
+        scene.publish([paid(number) for number in range(PAYMENTS)])
+        kept, lost = RedisState(redis_at, prefix="kept"), RedisState(redis_at, prefix="lost")
+        await scene.decide(kept, then)
+        await scene.rebuild(lost).run(now, scene.targets)
+        near = STATE.index("account_near_limit_count_24h")
+        expected, actual = [
+            [row[:near] + row[near + 1 :] for row in await scene.features(state, then)] for state in (kept, lost)
+        ]
+        assert actual == expected
+        await kept.close()
+        await lost.close()
+
+    asyncio.run(run())
+
+
+def test_a_state_restored_from_an_older_copy_reads_the_rest_of_the_log(stack: EmbeddedStack, redis_at: str):
+    async def run() -> None:
+        scene, judge = Scene(stack), judge_of(TEXT)
+        scene.publish([paid(number) for number in range(PAYMENTS // 2)])
+        state = RedisState(redis_at)
+        await scene.decide(state, judge)
+        copies = _dumped(redis_at)
+        scene.publish([paid(number) for number in range(PAYMENTS // 2, PAYMENTS)])
+        whole = RedisState(redis_at, prefix="whole")
+        await scene.rebuild(whole).run(judge, scene.targets)
+        _restore(redis_at, copies, "whole")
+        assert not await scene.rebuild(state).reaches(scene.targets)
+        await scene.rebuild(state).run(judge, scene.targets)
+        assert await scene.features(state, judge) == await scene.features(whole, judge)
+        await state.close()
+        await whole.close()
+
+    asyncio.run(run())
+
+
+def test_two_workers_share_the_partitions(stack: EmbeddedStack, redis_at: str):
+    async def run() -> None:
+        scene, judge = Scene(stack), judge_of(TEXT)
+        scene.publish([paid(number) for number in range(PAYMENTS)])
+        one, other, alone = (RedisState(redis_at, prefix=name) for name in ("both", "both", "alone"))
+        await asyncio.gather(
+            scene.rebuild(one).run(judge, scene.targets), scene.rebuild(other).run(judge, scene.targets)
+        )
+        await scene.rebuild(alone).run(judge, scene.targets)
+        assert await scene.features(one, judge) == await scene.features(alone, judge)
+        for state in (one, other, alone):
+            await state.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_a_master_that_lost_accounts_only_holds_none_but_its_own(
+    stack: EmbeddedStack, started_cluster: RedisCluster, shards: int
+):
+    async def run() -> None:
+        scene, judge = Scene(stack), judge_of(TEXT)
+        scene.publish([paid(number) for number in range(PAYMENTS)])
+        kept = RedisState(emptied(started_cluster), prefix="kept", shards=shards)
+        lost = RedisState(started_cluster.url, prefix="lost", shards=shards)
+        for state in (kept, lost):
+            await scene.decide(state, judge)
+        _forget_accounts(started_cluster, Keys("lost", shards), 2)
+        rebuild = scene.rebuild(lost)
+        assert [await rebuild.reaches({part: end}) for part, end in scene.targets.items()] == [True, True, False, True]
+        assert await rebuild.is_shared_whole({2: scene.targets[2]})
+        await rebuild.run(judge, {2: scene.targets[2]})
+        assert await scene.features(lost, judge) == await scene.features(kept, judge)
+        await kept.close()
+        await lost.close()
+
+    asyncio.run(run())
+
+
+def test_what_partitions_share_is_whole_only_when_every_partition_is_there():
+    accounts, targets = dict.fromkeys(range(3), 10), dict.fromkeys(range(3), 10)
+    whole = Survey(accounts, accounts, frozenset(range(3)), True)
+    assert plan(whole, targets, [1]) == ([], False)
+    assert plan(whole._replace(is_shared_ready=False), targets, [1]) == ([], True)
+    assert plan(whole._replace(shared={0: 10, 1: 9, 2: 10}), targets, [2]) == ([1], True)
+    assert plan(whole._replace(accounts={0: 10, 1: 10, 2: None}), targets, [1]) == ([2], False)
+    assert plan(whole._replace(ready=frozenset({2})), targets, [1]) == ([1, 0], False)
+
+
+def test_progress_tells_the_rate_and_an_estimate():
+    progress = Progress(100.0)
+    progress.plan(0, 0, 1_000)
+    progress.plan(1, 500, 1_000)
+    assert progress.summary(100.0)["estimate_s"] is None
+    progress.advance(0, 600, 600, 110.0)
+    summary = progress.summary(110.0)
+    assert (summary["records_a_second"], summary["records_left"], summary["estimate_s"]) == (60, 900, 15)
+    assert summary["partitions_left"] == [0, 1]
+
+
+def _dumped(url: str) -> dict[bytes, bytes]:
+    with redis.Redis.from_url(url) as client:
+        return {key: client.dump(key) for key in client.scan_iter()}
+
+
+def _restore(url: str, copies: dict[bytes, bytes], kept_prefix: str) -> None:
+    with redis.Redis.from_url(url) as client:
+        for key in client.scan_iter():
+            if not key.startswith(kept_prefix.encode()):
+                client.delete(key)
+        for key, value in copies.items():
+            client.restore(key, 0, value)
+
+
+def _forget_accounts(cluster: RedisCluster, keys: Keys, partition: int) -> None:
+    """Delete all that the tag of one partition holds."""
+    tag = keys.account_progress(partition).removesuffix("progress")
+    with redis.Redis.from_url(cluster.server_url(cluster.master_of(tag))) as client:
+        for key in client.scan_iter(match=f"{tag}*"):
+            client.delete(key)

@@ -1,0 +1,255 @@
+"""A backup brings the state back as it was, into whatever topology, and the log brings it up to date."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from ops.processes.servers import free_port
+from ops.stack.redis_cluster import RedisCluster
+from ops.stack.redis_server import Persistence, bundled_executable, redis_server, redis_url
+from pipeline.alerts.catalogue import AlertCode
+from pipeline.decide.rebuilding.backup_agent import BackupWatch
+from pipeline.io.redis.snapshot import Snapshot, SnapshotBroken, SnapshotForbidden, fetch_snapshot
+from pipeline.state.persistence import recoverable_at_ms, saved_at_ms
+from pipeline.state.store import RedisState
+from tests.commands import Fraud
+from tests.redis_servers import REDIS_NAMES, RedisName, StartedRedis, emptied, executable_of
+from tests.state.stores import DAY_MS, START_MS, SyncRedisState, payment, same, share
+
+NOW_MS = 1_800_000_000_000
+COUNT = 600
+
+
+@pytest.mark.parametrize("name", REDIS_NAMES)
+def test_a_restored_state_goes_on_as_if_it_had_never_been_lost(
+    started_redis: StartedRedis, tmp_path: Path, fraud: Fraud, name: RedisName
+):
+    redis_at = started_redis(name)
+    _observe(redis_at, 0, COUNT // 2)
+    taken = fraud("state", "backup", tmp_path / "backups", "--json", redis_url=redis_at)
+    assert taken.code == 0, taken.err
+    _observe(redis_at, COUNT // 2, COUNT)
+    expected = _next(redis_at)
+    with redis.Redis.from_url(redis_at) as client:
+        client.flushall()
+    server = executable_of(name)
+    restored = fraud("state", "restore", tmp_path / "backups", "--server", server, "--json", redis_url=redis_at)
+    assert restored.code == 0, restored.err
+    assert json.loads(restored.out)["positions"] == {"0": COUNT // 2}
+    _observe(redis_at, COUNT // 2, COUNT)
+    assert same([expected], [_next(redis_at)])
+
+
+@pytest.mark.parametrize("is_from_cluster", [False, True])
+def test_a_backup_goes_into_another_topology(
+    started_redis: StartedRedis, started_cluster: RedisCluster, tmp_path: Path, fraud: Fraud, is_from_cluster: bool
+):
+    urls = [started_redis(RedisName.VALKEY_9), emptied(started_cluster)]
+    source, target = urls[::-1] if is_from_cluster else urls
+    _observe(source, 0, COUNT)
+    taken = fraud("state", "backup", tmp_path, "--json", redis_url=source)
+    assert taken.code == 0, taken.err
+    assert len(json.loads(taken.out)["files"]) == (3 if is_from_cluster else 1)
+    restored = fraud("state", "restore", tmp_path, redis_url=target)
+    assert restored.code == 0, restored.err
+    assert same([_next(source)], [_next(target)])
+
+
+def test_a_state_that_is_there_is_only_replaced_when_told(started_redis: StartedRedis, tmp_path: Path, fraud: Fraud):
+    url = started_redis(RedisName.VALKEY_9)
+    _observe(url, 0, 10)
+    assert fraud("state", "backup", tmp_path, redis_url=url).code == 0
+    _observe(url, 10, 20)
+    refused = fraud("state", "restore", tmp_path, redis_url=url)
+    assert (refused.code, "--replace" in refused.err) == (2, True)
+    assert fraud("state", "restore", tmp_path, "--replace", redis_url=url).code == 0
+    store = SyncRedisState(url)
+    assert store.positions(0) == 10
+    store.close()
+
+
+def test_a_file_that_was_changed_is_refused(started_redis: StartedRedis, tmp_path: Path, fraud: Fraud):
+    url = started_redis(RedisName.VALKEY_9)
+    _observe(url, 0, 10)
+    assert fraud("state", "backup", tmp_path, redis_url=url).code == 0
+    (file,) = tmp_path.glob("*/master-0.rdb")
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    refused = fraud("state", "restore", tmp_path, "--replace", redis_url=url)
+    assert (refused.code, "not what was written" in refused.err) == (2, True)
+
+
+def test_workers_that_decide_keep_a_backup_out(started_redis: StartedRedis, tmp_path: Path, fraud: Fraud):
+    url = started_redis(RedisName.VALKEY_9)
+    _observe(url, 0, 10)
+    assert fraud("state", "backup", tmp_path, redis_url=url).code == 0
+    ended = threading.Event()
+
+    def decide() -> None:
+        offset = 10
+        while not ended.wait(0.1):
+            _observe(url, offset, offset + 1)
+            offset += 1
+
+    deciding = threading.Thread(target=decide)
+    deciding.start()
+    try:
+        refused = fraud("state", "restore", tmp_path, "--replace", redis_url=url)
+    finally:
+        ended.set()
+        deciding.join()
+    assert (refused.code, "Workers are deciding" in refused.err) == (2, True)
+
+
+def test_a_server_that_gives_nothing_away_is_told_in_words(started_redis: StartedRedis, tmp_path: Path, fraud: Fraud):
+    url = started_redis(RedisName.VALKEY_9)
+    with redis.Redis.from_url(url) as client:
+        client.acl_setuser(
+            "managed",
+            enabled=True,
+            passwords=["+secret"],
+            categories=["+@all"],
+            commands=["-sync", "-psync"],
+            keys=["*"],
+        )
+    with pytest.raises(SnapshotForbidden):
+        fetch_snapshot(url.replace("redis://", "redis://managed:secret@"), tmp_path / "file")
+    refused = fraud("state", "backup", tmp_path, redis_url=url.replace("redis://", "redis://managed:secret@"))
+    assert (refused.code, "managed service" in refused.err, "secret" in refused.err) == (2, True, False)
+
+
+RDB = b"REDIS0011" + b"key" * 50 + b"\xff" + b"checksum"
+MARK = b"m" * 40
+
+
+@pytest.mark.parametrize("piece", [1, 7, 4096])
+@pytest.mark.parametrize(
+    "reply", [b"\n\n$%d\r\n" % len(RDB) + RDB, b"\n$EOF:" + MARK + b"\r\n" + RDB + MARK], ids=["length", "end mark"]
+)
+def test_both_forms_of_a_file_are_taken(tmp_path: Path, reply: bytes, piece: int):
+    found = _served(reply, piece, lambda url: fetch_snapshot(url, tmp_path / "file"))
+    assert (tmp_path / "file").read_bytes() == RDB
+    assert found.size == len(RDB)
+
+
+@pytest.mark.parametrize(
+    "reply", [b"$%d\r\n" % len(RDB) + RDB[:-1], b"$3\r\nabc", b"+OK\r\n", b"$EOF:short\r\n", b"x" * 2000]
+)
+def test_what_is_no_whole_file_is_none(tmp_path: Path, reply: bytes):
+    with pytest.raises((SnapshotBroken, OSError)):
+        _served(reply, 4096, lambda url: fetch_snapshot(url, tmp_path / "file"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_server_saved_itself_counts_as_a_copy():
+    never = {"aof_enabled": 0, "rdb_last_save_time": NOW_MS // 1000 - 500, "uptime_in_seconds": 500}
+    assert saved_at_ms(never, NOW_MS) is None
+    assert saved_at_ms({**never, "aof_enabled": 1, "aof_last_write_status": "ok"}, NOW_MS) == NOW_MS
+    assert saved_at_ms({**never, "aof_enabled": 1, "aof_last_write_status": "err"}, NOW_MS) is None
+    saved = {**never, "rdb_last_save_time": NOW_MS // 1000 - 60}
+    assert saved_at_ms(saved, NOW_MS) == NOW_MS - 60_000
+    assert recoverable_at_ms([saved, never], None, NOW_MS) is None
+    assert recoverable_at_ms([saved, never], NOW_MS - 7, NOW_MS) == NOW_MS - 7
+    assert recoverable_at_ms([saved, saved], NOW_MS - DAY_MS, NOW_MS) == NOW_MS - 60_000
+
+
+def test_a_copy_older_than_an_hour_raises_one_alert(started_redis: StartedRedis):
+    url = started_redis(RedisName.VALKEY_9)
+
+    async def run() -> None:
+        state = RedisState(url)
+        watch = BackupWatch(state, 60)
+        await state.remember_backup(NOW_MS)
+        assert await watch.look(NOW_MS + 59 * 60_000) is None
+        raised = await watch.look(NOW_MS + 61 * 60_000)
+        assert raised is not None
+        assert (raised.code, raised.evidence) == (AlertCode.STATE_BACKUP_OLD, {"copied_at_ms": str(NOW_MS)})
+        assert await watch.look(NOW_MS + 62 * 60_000) is None
+        await state.close()
+
+    asyncio.run(run())
+
+
+def test_status_tells_servers_positions_and_backups(tmp_path: Path, fraud: Fraud):
+    port = free_port()
+    server = redis_server(bundled_executable(), tmp_path / "server", port, persistence=Persistence.NONE)
+    server.start()
+    try:
+        _status_of(redis_url(port), tmp_path / "backups", fraud)
+    finally:
+        server.stop()
+
+
+def _status_of(url: str, folder: Path, fraud: Fraud) -> None:
+    _observe(url, 0, 10)
+    unknown = {"redis_url": url, "bootstrap_servers": "127.0.0.1:1"}
+    before = fraud("state", "status", "--json", **unknown)
+    assert before.code == 1
+    server, partition, copies = map(json.loads, before.out.splitlines())
+    assert (server["topology"], server["maxmemory_policy"]) == ("one server", "noeviction")
+    assert (partition["partition"], partition["reached"], partition["end"]) == (0, 10, None)
+    assert copies["recoverable_at"] is None
+    assert fraud("state", "backup", folder, redis_url=url).code == 0
+    after = fraud("state", "status", "--json", **unknown)
+    assert after.code == 0
+    assert json.loads(after.out.splitlines()[-1])["age_minutes"] == 0
+
+
+def _events(first: int, end: int) -> list[Any]:
+    return [
+        payment(
+            number,
+            START_MS + number * 60_000,
+            account_id=f"payer-{number % 17}",
+            beneficiary_account_id=f"payee-{number % 5}",
+            amount_gbp_minor=number,
+        )
+        for number in range(first, end)
+    ]
+
+
+def _observe(url: str, first: int, end: int) -> None:
+    store = SyncRedisState(url)
+    store.observe([share(_events(first, end), start=first, committed=first)])
+    store.mark_ready()
+    store.close()
+
+
+def _next(url: str) -> Any:
+    store = SyncRedisState(url)
+    (observation,) = store.observe([share(_events(COUNT, COUNT + 20), start=COUNT, committed=COUNT)])
+    store.close()
+    return observation
+
+
+def _served(reply: bytes, piece: int, fetch: Callable[[str], Snapshot]) -> Snapshot:
+    """Answer as a server that says `reply` to SYNC, in pieces, and then ends."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer() -> None:
+            peer, _ = listening.accept()
+            with peer:
+                seen = b""
+                while b"SYNC" not in seen:
+                    part = peer.recv(4096)
+                    peer.sendall(b"+OK\r\n" * (part.count(b"*") - part.count(b"SYNC")))
+                    seen += part.replace(b"*", b"")
+                    if b"SYNC" in part:
+                        break
+                for at in range(0, len(reply), piece):
+                    peer.sendall(reply[at : at + piece])
+
+        serving = threading.Thread(target=answer)
+        serving.start()
+        try:
+            return fetch(f"redis://127.0.0.1:{listening.getsockname()[1]}/0")
+        finally:
+            serving.join()

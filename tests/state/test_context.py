@@ -1,0 +1,211 @@
+"""Context as the worker takes it in: live, delivered again, and replayed from the log after a loss of Redis."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+from confluent_kafka import Producer
+
+from ops.stack.embedded import EmbeddedStack
+from ops.stack.topics import create_topics
+from pipeline.domain.context import Account, Label, RiskSignal, RiskSignalKind
+from pipeline.domain.features import NONE
+from pipeline.domain.log import Record, Source
+from pipeline.domain.refusals import Refusal, RefusalCode
+from pipeline.io.avro.wire import WireFormat
+from pipeline.io.kafka.client import TopicMissing
+from pipeline.io.kafka.log_reader import LogReader
+from pipeline.state.context_agent import Context
+from pipeline.state.store import RedisState
+from tests.records import NOON_MS
+from tests.servers import unused_prefix
+from tests.state.stores import column, payment, share
+
+WIRE = WireFormat()
+PATIENCE_S = 30.0
+ADDRESS = "192.0.2.1"
+
+
+def account(month: int | None, at_ms: int = NOON_MS) -> bytes:
+    return WIRE.encode(Account("payer", at_ms, month))
+
+
+def signal(reports: int, at_ms: int = NOON_MS, entity: str = ADDRESS) -> bytes:
+    return WIRE.encode(RiskSignal(RiskSignalKind.IP_ADDRESS, entity, reports, at_ms))
+
+
+class Stand:
+    """A worker's context on a Redis, with topics of its own."""
+
+    def __init__(self, redis_url: str, servers: str) -> None:
+        self.redis_url, self.servers, self.prefix = redis_url, servers, unused_prefix()
+        self._runner = asyncio.Runner()
+        self.state = RedisState(redis_url)
+        self.context = Context(self.state, WIRE, self.reader, lambda name: f"{self.prefix}{name}")
+        self._next_offset = 0
+
+    def reader(self) -> LogReader:
+        return LogReader(self.servers, "test", {}, timeout_s=PATIENCE_S)
+
+    def run(self, steps: Any) -> Any:
+        return self._runner.run(steps)
+
+    def apply(self, topic: str, offset: int, key: str, value: bytes | None, at_ms: int = NOON_MS) -> Refusal | None:
+        refusal: Refusal | None = self.run(
+            self.context.apply(topic, Record(key.encode(), value, Source(0, offset, at_ms)))
+        )
+        return refusal
+
+    def known(self) -> tuple[int, int]:
+        """The declared month of the account, and the reports of the address, as the next payment sees them."""
+        offset, self._next_offset = self._next_offset, self._next_offset + 1
+        paid = share([payment(offset, ip_address=ADDRESS)], start=offset)
+        [observation] = self.run(self.state.observe([paid], initial=True, since_ms=paid.events[0].log_time_ms))
+        names = "account_normal_month_minor", "ip_fraud_reports"
+        month, reports = (column(observation.state, name)[0] for name in names)
+        return month, reports
+
+    def close(self) -> None:
+        self.run(self.state.close())
+        self._runner.close()
+
+
+@pytest.fixture
+def stand(redis_at: str, stack: EmbeddedStack) -> Iterator[Stand]:
+    stand = Stand(redis_at, stack.bootstrap_servers)
+    yield stand
+    stand.close()
+
+
+def test_a_microsecond_stamp_is_refused_and_pins_nothing(stand: Stand) -> None:
+    for topic, key, value in (
+        ("accounts.v1", "payer", account(1, NOON_MS * 1000)),
+        ("risk_signals.v1", ADDRESS, signal(0, NOON_MS * 1000)),
+    ):
+        refusal = stand.apply(topic, 0, key, value)
+        assert refusal is not None
+        assert refusal.code is RefusalCode.TIME_OUT_OF_RANGE
+    assert stand.apply("accounts.v1", 1, "payer", account(777)) is None
+    assert stand.apply("risk_signals.v1", 1, ADDRESS, signal(9)) is None
+    assert stand.known() == (777, 9)
+
+
+def test_a_tombstone_withdraws_and_an_older_record_read_again_does_not_come_back(stand: Stand) -> None:
+    stand.apply("accounts.v1", 0, "payer", account(777))
+    stand.apply("risk_signals.v1", 0, ADDRESS, signal(9))
+    assert stand.known() == (777, 9)
+    assert stand.apply("accounts.v1", 1, "payer", None) is None
+    assert stand.apply("risk_signals.v1", 1, ADDRESS, None) is None
+    assert stand.known() == (NONE, 0)
+    stand.apply("accounts.v1", 0, "payer", account(777))
+    stand.apply("risk_signals.v1", 0, ADDRESS, signal(9))
+    assert stand.known() == (NONE, 0)
+    stand.apply("accounts.v1", 2, "payer", account(5))
+    stand.apply("risk_signals.v1", 2, ADDRESS, signal(1))
+    assert stand.known() == (5, 1)
+
+
+def test_a_tombstone_on_another_spelling_of_an_address_withdraws_it(stand: Stand) -> None:
+    stand.apply("risk_signals.v1", 0, "::ffff:192.0.2.1", signal(9, entity="::ffff:192.0.2.1"))
+    assert stand.known() == (NONE, 9)
+    stand.apply("risk_signals.v1", 1, "64:ff9b::c000:201", None)
+    assert stand.known() == (NONE, 0)
+
+
+def test_a_refusal_is_told_once_however_often_its_record_is_delivered(stand: Stand) -> None:
+    told: list[tuple[int, RefusalCode]] = []
+
+    def deliver(offset: int, value: bytes, at_ms: int = NOON_MS) -> None:
+        async def tell(refusal: Refusal) -> None:
+            told.append((offset, refusal.code))
+
+        record = Record(b"payer", value, Source(0, offset, at_ms))
+        stand.run(stand.context.take_in("accounts.v1", record, 0.0, tell))
+
+    for offset in (3, 4, 3, 4):
+        deliver(offset, b"junk")
+    assert told == [(3, RefusalCode.FRAMING_UNKNOWN), (4, RefusalCode.FRAMING_UNKNOWN)]
+    deliver(5, account(777))
+    deliver(6, b"junk", NOON_MS - 1)  # a producer's own, earlier, time
+    deliver(0, b"junk", NOON_MS + 1)  # the topic was made anew
+    assert [offset for offset, _ in told] == [3, 4, 6, 0]
+    assert stand.known()[0] == 777
+
+
+def test_a_value_that_is_not_there_is_no_tombstone(stand: Stand) -> None:
+    stand.apply("accounts.v1", 0, "payer", account(777))
+    refusal = stand.apply("accounts.v1", 1, "payer", b"")
+    assert refusal is not None
+    assert refusal.code is RefusalCode.RECORD_EMPTY
+    assert stand.known()[0] == 777
+
+
+def test_a_context_record_over_16_kb_is_refused(stand: Stand) -> None:
+    value = WIRE.encode(Account("a" * 17_000, NOON_MS, 1))
+    refusal = stand.apply("accounts.v1", 0, "a" * 17_000, value)
+    assert refusal is not None
+    assert refusal.code is RefusalCode.RECORD_TOO_LARGE
+
+
+def test_a_label_is_not_withdrawn_by_a_tombstone(stand: Stand) -> None:
+    refusal = stand.apply("labels.v1", 0, "payee", None)
+    assert refusal is not None
+    assert refusal.code is RefusalCode.RECORD_EMPTY
+    label = Label("tx-0", "payer", "payee", NOON_MS, True, NOON_MS, "desk")
+    refusal = stand.apply("labels.v1", 1, "someone", WIRE.encode(label))
+    assert refusal is not None
+    assert refusal.code is RefusalCode.KEY_MISMATCH
+
+
+LOG = [
+    ("accounts.v1", "payer", account(777)),
+    ("accounts.v1", "payer", None),
+    ("accounts.v1", "payer", account(888, NOON_MS - 1)),
+    ("accounts.v1", "payer", account(1, NOON_MS * 1000)),
+    ("risk_signals.v1", ADDRESS, signal(9)),
+    ("risk_signals.v1", ADDRESS, signal(7, NOON_MS - 1)),
+    ("risk_signals.v1", "2002:c000:201::", None),
+    ("risk_signals.v1", ADDRESS, signal(2, NOON_MS - 2)),
+    ("risk_signals.v1", "key", signal(50)),
+    ("risk_signals.v1", ADDRESS, b"junk"),
+]
+
+
+def test_a_replay_gives_what_was_known_live(stand: Stand) -> None:
+    create_topics(stand.servers, partitions=1, prefix=stand.prefix)
+    producer = Producer({"bootstrap.servers": stand.servers})
+    for number, (topic, key, value) in enumerate(LOG):
+        producer.produce(f"{stand.prefix}{topic}", value, key, partition=0, timestamp=NOON_MS + number)
+    assert producer.flush(PATIENCE_S) == 0
+    offsets = {"accounts.v1": 0, "risk_signals.v1": 0}
+    for number, (topic, key, value) in enumerate(LOG):
+        stand.apply(topic, offsets[topic], key, value, NOON_MS + number)
+        offsets[topic] += 1
+    assert stand.known() == (888, 2)
+    with redis.Redis.from_url(stand.redis_url) as client:
+        client.flushall()
+    # The live reading goes on from where it was, while everything is replayed.
+    assert stand.apply("accounts.v1", 2, "payer", account(888, NOON_MS - 1), NOON_MS + 2) is None
+    stand.run(stand.context.replay())
+    assert stand.known() == (888, 2)
+    stand.run(stand.context.replay())
+    assert stand.known() == (888, 2)
+
+
+def test_a_context_topic_that_is_not_there_ends_a_replay_loudly(stand: Stand) -> None:
+    class Absent(LogReader):
+        def extents(self, topic: str) -> Any:
+            if topic.endswith("risk_signals.v1"):
+                raise TopicMissing(topic)
+            return super().extents(topic)
+
+    create_topics(stand.servers, partitions=1, prefix=stand.prefix)
+    absent = Context(
+        stand.state, WIRE, lambda: Absent(stand.servers, "test", {}, timeout_s=PATIENCE_S), lambda n: stand.prefix + n
+    )
+    with pytest.raises(TopicMissing):
+        stand.run(absent.replay())

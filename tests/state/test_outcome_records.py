@@ -1,0 +1,70 @@
+"""Records as outcomes of payments."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.domain.execution import Execution, ExecutionState
+from pipeline.domain.identities import DecisionId, ExecutionId
+from pipeline.domain.outcome import OutcomeKind, PaymentOutcome
+from pipeline.state.outcome_records import KINDS, outcome_of_execution
+from tests.records import NOON_MS
+
+HOUR_MS = 3_600_000
+TOLD = Execution(
+    "event",
+    ExecutionId("execution"),
+    5,
+    DecisionId("decision"),
+    "tx-1",
+    "payer",
+    "payee",
+    700,
+    "EUR",
+    ExecutionState.SETTLED,
+    "DECIDED_ALLOW",
+    NOON_MS,
+    NOON_MS,
+    600,
+    NOON_MS + 40,
+)
+
+
+def test_every_state_has_an_outcome():
+    assert set(KINDS) == set(ExecutionState)
+
+
+def test_what_was_settled_was_made_to_its_payee():
+    made = PaymentOutcome("payer", "payee", OutcomeKind.MADE, NOON_MS, NOON_MS + 40, 600, b"execution")
+    assert outcome_of_execution(TOLD) == made
+
+
+@pytest.mark.parametrize(
+    ("state", "kind"),
+    [
+        ("HELD", "UNMADE"),
+        ("REFUSED", "WITHDRAWN"),
+        ("REVERSED", "UNMADE"),
+        ("RELEASED", "WITHDRAWN"),
+        ("OTHER", "UNMADE"),
+    ],
+)
+def test_nothing_but_what_was_settled_makes_a_payee_known(state, kind):
+    outcome = outcome_of_execution(TOLD._replace(state=ExecutionState(state)))
+    assert (outcome.kind, outcome.payment_time_ms, outcome.made_at_ms) == (kind, NOON_MS, -1)
+
+
+@pytest.mark.parametrize(
+    ("payment_time_ms", "logged_at_ms", "event_time_ms"),
+    [
+        (NOON_MS, NOON_MS - 30 * HOUR_MS, NOON_MS),  # a clock that runs ahead
+        (NOON_MS - 30 * HOUR_MS, NOON_MS, NOON_MS - 30 * HOUR_MS),  # dated back, to make its payee known at once
+        (NOON_MS - 30 * HOUR_MS, NOON_MS - 30 * HOUR_MS, NOON_MS),  # reviewed a day later
+    ],
+)
+def test_a_payee_is_known_from_the_latest_time_that_the_payment_has(payment_time_ms, logged_at_ms, event_time_ms):
+    told = TOLD._replace(
+        payment_time_ms=payment_time_ms, payment_logged_at_ms=logged_at_ms, event_time_ms=event_time_ms
+    )
+    outcome = outcome_of_execution(told)
+    assert (outcome.payment_time_ms, outcome.made_at_ms) == (payment_time_ms, NOON_MS)
