@@ -9,7 +9,6 @@ COMPILED = (
     "pipeline/domain/decision.py",
     "pipeline/domain/log.py",
     "pipeline/domain/payment.py",
-    "pipeline/domain/payment_digest.py",
     "pipeline/state/state_event.py",
     "pipeline/domain/refusals.py",
     "pipeline/domain/money.py",

@@ -12,8 +12,7 @@ from pipeline.domain.decision_records import DecisionRecord
 from pipeline.domain.features import FEATURES
 from pipeline.domain.identities import DecisionId, ReviewId, decision_id, reversal_id, review_id
 from pipeline.domain.log import Source
-from pipeline.domain.payment import Transaction
-from pipeline.domain.payment_digest import payment_digest
+from pipeline.domain.payment import Transaction, payment_digest
 from pipeline.domain.plain import plain_record
 from pipeline.domain.refusals import Refusal
 from pipeline.domain.reversal import Reversal

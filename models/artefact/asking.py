@@ -1,8 +1,9 @@
 """A model's answers about a batch of payments, and which payments it failed on.
 
 Invariants
-1. An answer is whole or not given: integers of the right shapes, a probability within its bounds, contributions that
-   sum to the score. A model that raises or says anything else has failed on the payment, and nothing more.
+1. An answer is whole or not given: integers of the right shapes, contributions that sum to the score, and the
+   probability that follows from it, within its bounds. A model that raises or says anything else has failed on the
+   payment, and nothing more.
 2. A payment that the model fails on costs the others of its batch nothing, until FAILED_ALONE_MAX have failed alone:
    then the model is taken to be broken, and the rest of the batch counts as failed too.
 """
@@ -14,7 +15,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.artefact.scoring import PROBABILITY_PPM_MAX, Model, Scores, score
+from models.artefact.scoring import PROBABILITY_PPM_MAX, Model, Scores, probability_ppm, score
 from pipeline.domain.features import Matrix
 
 FAILED_ALONE_MAX: Final = 8
@@ -75,7 +76,8 @@ def _have_shapes(scores: Scores, rows: int, terms: int) -> bool:
 def _are_sound(model: Model, scores: Scores) -> NDArray[np.bool_]:
     ppm = scores.fraud_probability_ppm
     is_sum = scores.contribution_micro.sum(axis=1) + model.intercept_micro == scores.score_micro
-    is_sound: NDArray[np.bool_] = is_sum & (ppm >= 0) & (ppm <= PROBABILITY_PPM_MAX)
+    is_calibrated = ppm == probability_ppm(model.calibration, scores.score_micro)
+    is_sound: NDArray[np.bool_] = is_sum & is_calibrated & (ppm >= 0) & (ppm <= PROBABILITY_PPM_MAX)
     return is_sound
 
 

@@ -28,7 +28,11 @@ BENCHES: Final = {
     "throughput": Bench("speed", "decisions a second: this worker, a plain Faust agent, the transport alone"),
     "latency": Bench("speed", "open loop at 1,000 payments a second, to the committed decision"),
     "flat": Bench("speed", "cost a decision by number of accounts and of past payments; bytes an account"),
+    "rebuild": Bench("speed", "the state from nothing and from an older RDB: minutes, payments a second"),
     "loss": Bench("loss", "kill -9, SIGSTOP, broker and Redis restarts, FLUSHALL: nothing lost, nothing twice"),
+    "state-loss": Bench(
+        "loss", "failovers (managed, Sentinel, cluster), an older RDB, a full disk: nothing lost, nothing twice"
+    ),
     "bad-input": Bench("bad_input", "hundreds of malformed records: never a crash, never an ALLOW"),
     "hostile": Bench("hostile", "payments made to hurt: payrolls, bursts, made-up payees, junk, beside ordinary ones"),
     "audit": Bench("audit", "decisions a second into the audit log, against a bare COPY; bytes a row"),
@@ -75,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         type=_size,
         action="append",
         metavar="NAME=COUNT",
-        help="change a size or rate of the bench hostile, as ops.bench.hostile.attacks names them; may be repeated",
+        help="change a size: of hostile, as ops.bench.hostile.attacks names them; accounts or payments of rebuild",
     )
     parser.add_argument("--keep", action="store_true", help="keep that folder of a run that goes well, too")
     return parser

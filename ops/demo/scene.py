@@ -23,7 +23,7 @@ from pipeline.audit.key_files import create_signing_key
 from pipeline.decide.policy import Policy, parse_policy
 from pipeline.domain.features import COLUMN, FEATURES, NONE, Matrix
 from pipeline.io.sealing import create_key_file
-from pipeline.io.settings import Profile, Settings
+from pipeline.io.settings import Beginning, Profile, Settings
 
 BLOCKED_TOO_MUCH_PERCENT: Final = 40
 """Share of the payments that the wrong model blocks: those that look most honest, many times what a good one blocks."""
@@ -71,6 +71,7 @@ class Scene:
             "FRAUD_WEB_HOST": s.web_host,
             "FRAUD_WEB_PORT": str(s.web_port),
             "FRAUD_CONSUMER_GROUP": s.consumer_group,
+            "FRAUD_BEGIN_AT": Beginning.COMMITTED.value,  # behind the month that the demo begins with
             "FRAUD_TOPIC_PREFIX": s.topic_prefix,
             "FRAUD_AUDIT_DIRECTORY": str(s.audit_directory),
             "FRAUD_AUDIT_KEY_FILE": str(s.audit_key_file),

@@ -39,7 +39,12 @@ def backup(folder: Folder, as_json: Json = False) -> None:
 
 @state_app.command("restore")
 def restore(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A backup, or a folder of them: the latest.")],
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="FOLDER", help="A backup, or a folder of them: the latest.")
+    ] = None,
+    is_from_audit: Annotated[
+        bool, typer.Option("--from-audit", help="Count anew what the audit table has and the log no longer has.")
+    ] = False,
     is_replacing: Annotated[bool, typer.Option("--replace", help="Delete the state that is there first.")] = False,
     server: Annotated[
         Path | None, typer.Option("--server", metavar="PATH", help="A redis-server of the target's version.")
@@ -49,8 +54,13 @@ def restore(
     """Copy a backup into the state store, whatever its topology. Stop the workers first.
 
     Workers that start afterwards read the rest of the log. The breaker's state is left out: the model proves itself
-    anew.
+    anew. Without a backup, --from-audit gives back what accounts did before the log begins.
     """
+    if (folder is None) != is_from_audit:
+        raise Failure("Say what to restore from.", "Name a FOLDER, or say --from-audit.")
+    if folder is None:
+        _restore_audited(Output(as_json=as_json), is_replacing=is_replacing)
+        return
     from ops.state.backup import read_backup
     from ops.state.restore import restore_backup
 
@@ -65,9 +75,24 @@ def restore(
     Output(as_json=as_json).record(fields, f"{done.keys:,} keys of {found.taken_at} are restored. Start the workers.")
 
 
+def _restore_audited(output: Output, *, is_replacing: bool) -> None:
+    from ops.state.restore import restore_audited
+
+    settings = settings_from_environment()
+    done = _asked(settings.redis_url, lambda: restore_audited(settings, is_replacing=is_replacing))
+    for partition, (payments, position, is_whole) in sorted(done.items()):
+        fields = {"partition": partition, "payments": payments, "position": position, "is_whole": is_whole}
+        known = "whole" if is_whole else "UNKNOWN before its first decision there, or after its last"
+        output.record(fields, f"partition {partition}: {payments:,} payments up to {position:,}, {known}")
+    output.record({"partitions": len(done)}, f"{len(done)} partitions are restored. Start the workers.")
+
+
 @state_app.command("status")
 def status(as_json: Json = False) -> None:
-    """Show the servers, how far each partition was observed, and the backups. Exit 1 where these are too old."""
+    """Show the servers, the positions and the age of the backup.
+
+    Exit 1 where the latest copy of the state is older than FRAUD_STATE_BACKUP_ALERT_MINUTES.
+    """
     from ops.state.status import read_status, show_status
 
     settings = settings_from_environment()

@@ -21,14 +21,19 @@ from redis.exceptions import ResponseError
 
 from ops.processes.servers import ServerFailed, ServerProcess
 from ops.stack.redis_server import RedisMissing, bundled_executable, system_executable
+from ops.state.audited import Refilled, read_audited, refill
 from ops.state.backup import Backup
-from ops.state.positions import Positions, read_positions
+from ops.state.positions import Positions, asked, read_positions
+from pipeline.io.avro.wire import WireFormat
+from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.redis.servers import Servers, client_of, servers
 from pipeline.io.redis_batches import Command, RedisBatches
 from pipeline.io.settings import Settings
 from pipeline.state.requests import Keys
+from pipeline.terminal.connection import connected
 from pipeline.terminal.failures import Failure
 
+GROUP: Final = "fraud-command"
 KEYS_A_BATCH: Final = 500
 BATCH_BYTES_MAX: Final = 8 << 20
 BATCH_S: Final = 30.0
@@ -45,7 +50,11 @@ class Restored(NamedTuple):
 
 
 def restore_backup(settings: Settings, backup: Backup, *, is_replacing: bool, server: Path | None) -> Restored:
-    """Copy a backup into the state store. server: the redis-server that reads the files; None for any that can. Raises Failure, RedisError, OSError or StateUnavailable."""
+    """Copy a backup into the state store.
+
+    server: the redis-server that reads the files; None for any that can. Raises Failure, RedisError, OSError or
+    StateUnavailable.
+    """
     manifest = backup.manifest
     for name, here in (
         ("prefix", settings.state_prefix),
@@ -65,6 +74,23 @@ def restore_backup(settings: Settings, backup: Backup, *, is_replacing: bool, se
     if behind:
         raise Failure(f"Partitions {behind} are not as the backup has them.", "Restore again with --replace.")
     return Restored(count, positions)
+
+
+def restore_audited(settings: Settings, *, is_replacing: bool) -> dict[int, Refilled]:
+    """Count what the log no longer has, from the audit table, into an empty state store.
+
+    Raises BrokerFailed, Failure, RedisError or StateUnavailable.
+    """
+    wire = WireFormat(settings.framing, settings.confluent_ids)
+    topic = settings.topic("transactions.v1")
+    with LogReader(settings.bootstrap_servers, GROUP, settings.kafka_options) as log:
+        oldest = {partition: extent.low for partition, extent in log.extents(topic).items()}
+    _refuse_while_deciding(settings)
+    _make_room(
+        servers(settings.redis_url), Keys(settings.state_prefix, settings.state_shards), is_replacing=is_replacing
+    )
+    with connected(settings) as connection:
+        return asked(settings, lambda state: refill(state, read_audited(connection), oldest, wire))
 
 
 def _refuse_while_deciding(settings: Settings) -> None:

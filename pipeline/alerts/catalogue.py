@@ -118,13 +118,13 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
     AlertCode.RECONCILIATION_GAP: Entry(
         _PASSING_OR_NOT, "Records are missing, or stand otherwise, in the audit log or the ledger.", "gap"
     ),
+    AlertCode.RECONCILIATION_GAPS: Entry(_CRITICAL, "More gaps were found than are told one by one.", "gap"),
     AlertCode.STATE_BACKUP_OLD: Entry(
         (Severity.WARNING,),
         "The latest copy of the state is old, so a loss would take long to read again, or lose what the log no longer "
         "has.",
         "state-backup",
     ),
-    AlertCode.RECONCILIATION_GAPS: Entry(_CRITICAL, "More gaps were found than are told one by one.", "gap"),
 }
 
 

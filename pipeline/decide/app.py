@@ -46,7 +46,7 @@ from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.kafka.topic_settings import partitioning_of
 from pipeline.io.kafka.transaction_log import BATCHES_AHEAD_MAX, BROKER_TIMEOUT_S, Batch, TransactionLog
 from pipeline.io.sealing import DeadLetterKey
-from pipeline.io.settings import Settings
+from pipeline.io.settings import Beginning, Settings
 from pipeline.io.watchdog import Pulse, Watch, end_process
 from pipeline.resume.decided_topics import DecidedLog, DecidedTopics
 from pipeline.state.context_agent import CONTEXT_TOPICS, Context
@@ -96,6 +96,7 @@ class Worker:
             self._open_reader,
             self.wire,
             DecidedTopics(*map(settings.topic, ("transactions.v1", "decisions.v1", "transactions.dead.v1"))),
+            begins_at_committed=settings.begin_at is Beginning.COMMITTED,
         )
         self.outcomes = OutcomesTopic(
             settings, self.wire, self._open_reader, self.dead_letters, self.appender.append
@@ -109,6 +110,7 @@ class Worker:
             self.context,
             Topics(*map(settings.topic, ("transactions.v1", "decisions.v1", settings.outcomes.topic))),
             assigned=lambda: self.transactions.assigned_partitions,
+            decided=lambda committed: {each.partition: each.offset for each in self.decided.starts(committed)},
             patience_s=settings.state_patience_s,
         )
         self.agent = DecisionAgent(

@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 from librt.strings import BytesWriter, write_i64_le
+from numpy.typing import NDArray
 
 from pipeline.alerts.catalogue import conflict_alert, mismatch_alert, poison_alert
 from pipeline.alerts.encoding import alert_record
@@ -28,7 +29,7 @@ from pipeline.decide.rules import hits_of
 from pipeline.decide.verdict import Mode, Regime, Verdict, verdicts_of
 from pipeline.domain.alert import Alert
 from pipeline.domain.decision import Outcome, Route, Silence
-from pipeline.domain.features import EVENT, NONE, STATE, Matrix, feature_matrix
+from pipeline.domain.features import EVENT, NONE, STATE, UNKNOWN, Matrix, feature_matrix
 from pipeline.domain.log import Outgoing, Record, Span
 from pipeline.domain.payment import Decoded, Transaction
 from pipeline.domain.refusals import (
@@ -47,7 +48,12 @@ DUPLICATE: Final = "DUPLICATE"
 SLICE_RECORDS: Final = 100
 """A few ms of work: what a reply of Redis may wait for the event loop, and a reply takes several turns of it."""
 _AMOUNT: Final = EVENT.index("amount_gbp_minor")
-_COUNT_1H: Final = STATE.index("account_count_1h")
+_WINDOW_COUNTS: Final = ("_count_", "_senders_", "_distinct_beneficiaries_")
+_IS_SUM: Final = np.array([name.startswith(("account_sum_minor_", "account_volume_minor_")) for name in STATE])
+_LEAST: Final = np.array(
+    [1 if any(part in name for part in _WINDOW_COUNTS) and "near_limit" not in name else NONE for name in STATE]
+)
+"""The least value of each STATE feature of a payment that counts, but for sums: those hold the payment."""
 
 ModesOf = Callable[[Transaction], Mode]
 """The breaker's word on a payment."""
@@ -210,6 +216,7 @@ class Judge:
         state = np.concatenate([observation.state for observation in observations])
         freshness = np.concatenate([observation.freshness for observation in observations])
         positions = np.concatenate([observation.outcomes_position for observation in observations])
+        _refuse_incomplete(len(payments), state, freshness, positions)
         fresh = freshness == Freshness.FRESH
         for place in np.flatnonzero(~fresh).tolist():
             self._set_aside(judged, payments[place].record, Freshness(freshness[place]), now_ms)
@@ -217,8 +224,9 @@ class Judge:
         if not fresh.all():
             payments = [payments[place] for place in np.flatnonzero(fresh).tolist()]
             state, positions = state[fresh], positions[fresh]
-        _refuse_unobserved(payments, state)
-        features = feature_matrix(_event_matrix(payments), state)
+        event = _event_matrix(payments)
+        _refuse_impossible(payments, event, state)
+        features = feature_matrix(event, state)
         verdicts = verdicts_of(features, [modes(p.decoded.transaction) for p in payments], self.in_force)
         observed = with_position(features, positions)
         for start in range(0, len(payments), SLICE_RECORDS):
@@ -295,16 +303,27 @@ class Judge:
         judged.outgoing.append(alert_record(self._wire, self._topics.alerts, raised))
 
 
-class ObservationMissing(Exception):
-    """A payment that counts was answered as one that doesn't: a fault of ours, which no judgement may rest on."""
+class ObservationWrong(Exception):
+    """What was observed of a payment that counts can't be true of it: a fault of ours, which nothing is judged on."""
 
 
-def _refuse_unobserved(payments: Sequence[Payment], state: Matrix) -> None:
-    """Raises ObservationMissing. A payment that counts is itself in its account's windows, so its count is never NONE."""
-    for place in np.flatnonzero(state[:, _COUNT_1H] == NONE).tolist():
+def _refuse_incomplete(count: int, state: Matrix, freshness: NDArray[np.int8], positions: Matrix) -> None:
+    """Raises ObservationWrong. One row too few would be spread over all payments, as numpy does it."""
+    if not (state.shape == (count, len(STATE)) and freshness.shape == positions.shape == (count,)):
+        raise ObservationWrong(f"{len(state)} observations answer {count} payments")
+
+
+def _refuse_impossible(payments: Sequence[Payment], event: Matrix, state: Matrix) -> None:
+    """Raises ObservationWrong. A payment that counts is itself in every window, so no count is 0 and no sum below it.
+
+    A row of −1s, of zeros, or of a smaller payment is thus never taken for an account that has done nothing.
+    """
+    least = np.where(_IS_SUM, np.maximum(event[:, _AMOUNT : _AMOUNT + 1], 0), _LEAST)
+    is_wrong = ((state < least) & (state != UNKNOWN)).any(axis=1)
+    for place in np.flatnonzero(is_wrong).tolist():
         if payments[place].is_counted:
             source = payments[place].record.source
-            raise ObservationMissing(f"no account features of partition {source.partition} at {source.offset}")
+            raise ObservationWrong(f"the features of partition {source.partition} at {source.offset} can't be so")
 
 
 def _refuse(judged: Judged, record: Record, refusal: Refusal) -> None:

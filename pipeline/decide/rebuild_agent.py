@@ -48,9 +48,14 @@ class Rebuild:
         topics: Topics,
         *,
         assigned: Callable[[], Collection[int]],
+        decided: Callable[[Mapping[int, int | None]], Mapping[int, int]],
         patience_s: float,
     ) -> None:
-        """open_reader: of the workers' group. assigned: the partitions that this worker decides."""
+        """open_reader: of the workers' group. assigned: the partitions that this worker decides.
+
+        decided: says how far partitions were decided, by what the group committed (None for nothing). It blocks.
+        """
+        self._decided = decided
         self._state, self._open_reader, self._wire, self._context = state, open_reader, wire, context
         self._topics, self._assigned, self._patience_s = topics, assigned, patience_s
         self._running = asyncio.Lock()
@@ -118,7 +123,11 @@ class Rebuild:
         return context
 
     async def _await_outcomes(self, partitions: Collection[int]) -> None:
-        """Make UNKNOWN what outcomes could tell, until as many are taken in as there are now."""
+        """Make UNKNOWN what outcomes could tell, until as many are taken in as there are now.
+
+        Where all that was ever told can be read, what is lost begins again with the first outcome, so that every
+        decision says which ones it had.
+        """
         with self._open_reader() as reader:
             try:
                 extents = await asyncio.to_thread(reader.extents, self._topics.outcomes)
@@ -127,6 +136,8 @@ class Rebuild:
                 return
         for partition in set(partitions) & set(extents):
             await self._state.await_outcomes(partition, extents[partition].high)
+            if extents[partition].low == 0:
+                await self._state.apply_outcomes(partition, 0, 0, ())
 
     async def _partitions(
         self,
@@ -200,7 +211,8 @@ class Rebuild:
         # and the broker answers once nothing is.
         others = [partition for partition in extents if partition not in awaited]
         committed = await asyncio.to_thread(reader.committed, self._topics.transactions, others)
-        return {partition: awaited.get(partition, committed.get(partition, 0)) for partition in extents}
+        decided = await asyncio.to_thread(self._decided, {each: committed.get(each) for each in others})
+        return {partition: awaited[partition] if partition in awaited else decided[partition] for partition in extents}
 
 
 class PartitionsChanged(Exception):

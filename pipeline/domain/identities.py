@@ -15,8 +15,7 @@ from typing import Final, NewType
 from uuid import UUID
 
 from pipeline.domain.log import Source
-from pipeline.domain.payment import Transaction
-from pipeline.domain.payment_digest import payment_digest
+from pipeline.domain.payment import Transaction, payment_digest
 
 DecisionId = NewType("DecisionId", str)
 ExecutionId = NewType("ExecutionId", str)

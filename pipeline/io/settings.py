@@ -46,6 +46,14 @@ class Outcomes(StrEnum):
         return f"{self.value}.v1"
 
 
+class Beginning(StrEnum):
+    """The record of transactions.v1 that deciding begins with where nothing of a partition was ever decided."""
+
+    OLDEST = "oldest"
+    COMMITTED = "committed"
+    """For a deployment that takes over a log whose past another system decided: the offset that the group committed."""
+
+
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="FRAUD_", env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
@@ -90,6 +98,7 @@ class Settings(BaseSettings):
     state_patience_s: Annotated[float, Field(gt=0, le=3600)] = 60.0
     """Time that a worker holds a batch while Redis can't be reached, before it gives up its partitions and exits."""
     outcomes: Outcomes = Outcomes.EXECUTIONS
+    begin_at: Beginning = Beginning.OLDEST
     """The topic from which a worker learns which payments were made. It has as many partitions as transactions.v1."""
     kafka_options: Annotated[dict[str, str], Field(repr=False)] = {}
     """Options for librdkafka, passed on as they are: SASL, TLS and the like."""

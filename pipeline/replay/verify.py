@@ -20,8 +20,7 @@ from pipeline.decide.event_features import EventRows
 from pipeline.decide.verdict import Mode, Regime, decide
 from pipeline.domain.decision import BreakerState, Decision, Route, StoredDecision
 from pipeline.domain.features import EVENT, FEATURES, STATE_SLICE, UNKNOWN, Matrix, feature_matrix
-from pipeline.domain.payment import Decoded
-from pipeline.domain.payment_digest import payment_digest
+from pipeline.domain.payment import Decoded, payment_digest
 from pipeline.domain.refusals import refusal_of
 from pipeline.io.avro.wire import WireFormat
 from pipeline.replay.regimes import Missing, RegimeKey, RegimeOf

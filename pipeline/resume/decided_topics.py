@@ -49,8 +49,17 @@ class Start(NamedTuple):
 class DecidedLog:
     """Says where to go on. For one thread at a time; raises BrokerAway, BrokerFailed, TopicMissing."""
 
-    def __init__(self, open_reader: Callable[[], LogReader], wire: WireFormat, topics: DecidedTopics) -> None:
+    def __init__(
+        self,
+        open_reader: Callable[[], LogReader],
+        wire: WireFormat,
+        topics: DecidedTopics,
+        *,
+        begins_at_committed: bool = False,
+    ) -> None:
+        """begins_at_committed: see `start_of`."""
         self._open_reader, self._wire, self._topics = open_reader, wire, topics
+        self._begins_at_committed = begins_at_committed
 
     def starts(self, committed: Mapping[int, int | None]) -> list[Start]:
         """Return the start of each partition, by what the group committed and what was decided.
@@ -72,7 +81,7 @@ class DecidedLog:
         name = f"{self._topics.transactions}[{partition}]"
         if decided.end is not None and decided.end > extent.high:
             raise BrokerFailed(f"{name} ends at {extent.high}, but was decided up to {decided.end}: it is another log")
-        start = start_of(committed, decided, extent.low)
+        start = start_of(committed, decided, extent.low, begins_at_committed=self._begins_at_committed)
         if start is None:
             raise BrokerFailed(f"the group has no offset for {name}, and what was decided of it is no longer kept")
         is_first = committed is None and decided.end is None

@@ -3,7 +3,8 @@
 Invariants
 1. Nothing that was decided is read again, whatever the group's offset says (I2).
 2. Nothing is passed over that the log still holds and that was not decided (I1).
-3. Without an offset, deciding begins at the oldest record only where nothing of the partition was ever decided.
+3. Without an offset, deciding begins at the oldest record only where nothing of the partition was ever decided; with
+   one, it begins there only where a person has said so.
 """
 
 from __future__ import annotations
@@ -22,13 +23,14 @@ class Decided(NamedTuple):
     is_whole: bool
 
 
-def start_of(committed: int | None, decided: Decided, oldest: int) -> int | None:
+def start_of(committed: int | None, decided: Decided, oldest: int, *, begins_at_committed: bool = False) -> int | None:
     """Return the offset to go on from; None where neither the group nor what is kept says.
 
-    committed: the group's offset, None for none. oldest: the oldest offset that the log holds.
+    committed: the group's offset, None for none. oldest: the oldest offset that the log holds. begins_at_committed:
+    what lies before the group's offset is not ours to decide, where nothing was decided yet.
     """
     if decided.end is None:
-        if not decided.is_whole:
+        if not decided.is_whole or (begins_at_committed and committed is not None):
             return committed
         return committed if committed is not None and committed <= oldest else oldest
     if committed is None or committed < decided.end:

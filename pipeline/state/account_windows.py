@@ -39,6 +39,11 @@ class AccountWindows:
         self.first_block = self.block = 0
         self.block_sums = [0] * (NORMAL_MONTH_BLOCKS + 1)  # the current block first
 
+    @property
+    def month_blocks(self) -> int:
+        """Blocks that the normal month is the mean of."""
+        return min(NORMAL_MONTH_BLOCKS, self.block - self.first_block)
+
     def observe(self, event: StateEvent, declared_month_minor: int, outcomes: AccountOutcomes | None) -> list[int]:
         """Count `event`; return its ACCOUNT_STATE features."""
         amount, beneficiary, previous_ms = event.amount_gbp_minor, event.beneficiary_account_id, self.latest_ms
@@ -108,7 +113,7 @@ class AccountWindows:
             self.block = block
         sums = self.block_sums
         sums[0] = min(sums[0] + amount, BLOCK_SUM_MINOR_MAX)
-        complete = min(NORMAL_MONTH_BLOCKS, block - self.first_block)
+        complete = self.month_blocks
         if not complete:
             return NONE
         volumes = sums[1 : complete + 1]

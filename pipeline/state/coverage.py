@@ -39,6 +39,7 @@ class Coverage(NamedTuple):
 
 
 WHOLE: Final = Coverage()
+DECLARED_MONTH: Final = NORMAL_MONTH_BLOCKS + 1
 
 _COLUMN: Final = {name: place for place, name in enumerate(STATE)}
 _NAMES: Final = ("1h", "24h", "7d", "30d")
@@ -77,14 +78,15 @@ _IS_UNPAID: Final = _COLUMN["is_unpaid_beneficiary"]
 def enter_unknown(
     state: Matrix,
     events: Sequence[StateEvent],
-    is_declared: NDArray[np.bool_],
+    month_blocks: Matrix,
     outcomes_position: NDArray[np.int64],
     coverage: Coverage,
     label_delay_ms: int,
 ) -> None:
     """Make UNKNOWN, in place, what the rows of counted events can't know.
 
-    state: (n, len(STATE)). is_declared: (n,), whether the account declares its normal month, which then needs no past.
+    state: (n, len(STATE)). month_blocks: (n,), how many blocks the normal month is the mean of. With fewer than
+    NORMAL_MONTH_BLOCKS it depends on when the account first paid. DECLARED_MONTH: it is declared, and needs no past.
     outcomes_position: (n,), UNKNOWN where outcomes that were known before are still to be taken in.
     """
     lacks_outcomes = outcomes_position == UNKNOWN
@@ -94,7 +96,9 @@ def enter_unknown(
     opened_ms = np.array([event.account_opened_epoch_day for event in events], dtype=np.int64) * DAY_MS
     counted = state[:, 0] != NONE
     outcomes_ms = np.where(lacks_outcomes, np.iinfo(np.int64).max, _missing_until_ms(coverage.outcomes_ms))
-    _enter_accounts(state, times, opened_ms, counted, is_declared, _missing_until_ms(coverage.payments_ms), outcomes_ms)
+    _enter_accounts(
+        state, times, opened_ms, counted, month_blocks, _missing_until_ms(coverage.payments_ms), outcomes_ms
+    )
     missing_until_ms = _missing_until_ms(coverage.received_ms)
     for width_ms, columns in _RECEIVED:
         _enter(state, columns, counted & (times - width_ms < missing_until_ms))
@@ -109,7 +113,7 @@ def _enter_accounts(
     times: NDArray[np.int64],
     opened_ms: NDArray[np.int64],
     counted: NDArray[np.bool_],
-    is_declared: NDArray[np.bool_],
+    month_blocks: Matrix,
     payments_ms: int,
     outcomes_ms: NDArray[np.int64],
 ) -> None:
@@ -122,13 +126,15 @@ def _enter_accounts(
         is_missing = by_payments & (times - width_ms < payments_ms) | by_outcomes & (times - width_ms < outcomes_ms)
         _enter(state, columns, is_missing)
     first_block_ms = (times // BLOCK_MS - NORMAL_MONTH_BLOCKS) * BLOCK_MS
-    is_missing = by_payments & (first_block_ms < payments_ms) | by_outcomes & (first_block_ms < outcomes_ms)
-    _enter(state, [_MONTH], is_missing & ~is_declared)
+    is_partial = (first_block_ms < payments_ms) | (month_blocks < NORMAL_MONTH_BLOCKS)
+    is_missing = by_payments & is_partial | by_outcomes & (first_block_ms < outcomes_ms)
+    _enter(state, [_MONTH], is_missing & (month_blocks != DECLARED_MONTH))
     since_last_ms = state[:, _SINCE_LAST]
     is_missing = (since_last_ms == NONE) | (times - since_last_ms < payments_ms)
     _enter(state, [_SINCE_LAST], by_payments & is_missing)
     _enter(state, [_IS_NEW], by_payments & (state[:, _IS_NEW] == 1))
-    _enter(state, [_IS_UNPAID], by_outcomes & (state[:, _IS_UNPAID] == 1))
+    is_missing = by_outcomes | by_payments & (times < payments_ms)  # a missing payment may have moved the clock on
+    _enter(state, [_IS_UNPAID], is_missing & (state[:, _IS_UNPAID] == 1))
 
 
 def _missing_until_ms(since_ms: int) -> int:

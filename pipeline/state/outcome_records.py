@@ -10,13 +10,17 @@ Invariants
 
 from __future__ import annotations
 
+from struct import Struct
 from typing import Final, NamedTuple
 
-from pipeline.domain.decision import Decision
+from pipeline.domain.decision import Decision, Outcome
+from pipeline.domain.decision_records import DecisionRecord
 from pipeline.domain.execution import Execution, ExecutionState
 from pipeline.domain.features import COLUMN, NONE
 from pipeline.domain.outcome import OutcomeKind, PaymentOutcome
 from pipeline.domain.refusals import Refusal
+from pipeline.domain.reversal import Reversal
+from pipeline.domain.review_outcome import ReviewOutcome
 
 KINDS: Final = {
     ExecutionState.SETTLED: OutcomeKind.MADE,
@@ -36,8 +40,37 @@ class Unusable(NamedTuple):
     refusal: Refusal
 
 
-Told = PaymentOutcome | Unusable
+class Later(NamedTuple):
+    """What is said of a decision after it was made. The record doesn't say whom the payment was to."""
+
+    account_id: str
+    decision_id: str
+    kind: OutcomeKind
+    at_ms: int
+
+
+class Held(NamedTuple):
+    """A decision that waits for a person. It is remembered, because the person's record says less."""
+
+    decision_id: str
+    outcome: PaymentOutcome
+
+
+Told = PaymentOutcome | Held | Later | Unusable
 """The content of a record."""
+
+_DECIDED: Final = {
+    Outcome.ALLOW: OutcomeKind.MADE,
+    Outcome.BLOCK: OutcomeKind.WITHDRAWN,
+    Outcome.ESCALATE: OutcomeKind.UNMADE,
+}
+_REVERSED: Final = {
+    Outcome.ALLOW: OutcomeKind.MADE,
+    Outcome.BLOCK: OutcomeKind.UNMADE,  # the money came back, but it was spent once
+    Outcome.ESCALATE: OutcomeKind.UNMADE,
+    None: OutcomeKind.WITHDRAWN,  # the payment that is decided anew counts itself
+}
+_HELD: Final = Struct(">qqq")
 
 
 def counted_amount_gbp_minor(decision: Decision) -> int:
@@ -51,6 +84,61 @@ def counted_amount_gbp_minor(decision: Decision) -> int:
 
 def told_by_execution(execution: Execution | Refusal) -> Told:
     return Unusable(execution) if isinstance(execution, Refusal) else outcome_of_execution(execution)
+
+
+def told_by_decision(record: DecisionRecord | Refusal) -> Told:
+    """Return what decisions say where no executor of ours does: what is allowed is made, what is blocked is not."""
+    match record:
+        case Refusal():
+            return Unusable(record)
+        case Decision():
+            outcome = outcome_of_decision(record)
+            return Held(record.decision_id, outcome) if record.outcome is Outcome.ESCALATE else outcome
+        case ReviewOutcome():
+            return Later(record.account_id, record.decision_id, _DECIDED[record.outcome], record.reviewed_at_ms)
+        case Reversal():
+            kind = _REVERSED[record.corrected_outcome]
+            return Later(record.account_id, record.decision_id, kind, record.reversed_at_ms)
+
+
+def outcome_of_decision(decision: Decision) -> PaymentOutcome:
+    payment, kind = decision.snapshot.transaction, _DECIDED[decision.outcome]
+    made_at_ms = max(payment.event_time_ms, decision.source_timestamp_ms)
+    return PaymentOutcome(
+        payment.account_id,
+        payment.beneficiary_account_id,
+        kind,
+        payment.event_time_ms,
+        NONE if kind is OutcomeKind.WITHDRAWN else made_at_ms,
+        counted_amount_gbp_minor(decision),
+        decision.decision_id.encode(),
+    )
+
+
+def outcome_of_later(later: Later, held: PaymentOutcome | None) -> PaymentOutcome:
+    """Return what was said later of a decision; `held`: as it was remembered, None where it wasn't.
+
+    Without memory of it nobody becomes known and nothing leaves the volume, but what was made is taken back all the
+    same.
+    """
+    if held is None:
+        kind = OutcomeKind.WITHDRAWN if later.kind is OutcomeKind.WITHDRAWN else OutcomeKind.UNMADE
+        return PaymentOutcome(later.account_id, "", kind, NONE, NONE, NONE, later.decision_id.encode())
+    made_at_ms = max(held.made_at_ms, later.at_ms) if later.kind is OutcomeKind.MADE else NONE
+    return held._replace(kind=later.kind, made_at_ms=made_at_ms)
+
+
+def held_text(outcome: PaymentOutcome) -> bytes:
+    """Encode what is remembered of a decision that waits; its account and name are the reader's."""
+    numbers = outcome.payment_time_ms, outcome.made_at_ms, outcome.amount_gbp_minor
+    return _HELD.pack(*numbers) + outcome.beneficiary_account_id.encode()
+
+
+def held_outcome(account_id: str, decision_id: str, text: bytes) -> PaymentOutcome:
+    payment_time_ms, made_at_ms, amount_gbp_minor = _HELD.unpack_from(text)
+    beneficiary = text[_HELD.size :].decode()
+    numbers = payment_time_ms, made_at_ms, amount_gbp_minor
+    return PaymentOutcome(account_id, beneficiary, OutcomeKind.UNMADE, *numbers, decision_id.encode())
 
 
 def outcome_of_execution(execution: Execution) -> PaymentOutcome:

@@ -28,13 +28,23 @@ PAYEE_PAYMENTS_MAX: Final = 2
 it; where both are reversed, a third that wasn't remembered gives nothing."""
 
 
+PAYEES_SEARCHED_MAX: Final = 2_048
+"""Payees of an account among which a payment is looked for of which it isn't known who was paid. An account that has
+more knows none of them any more, which is strict, and quick."""
+
+
+TO_ANYONE: Final = 16
+"""Added to an effect, for the store's script, where the outcome doesn't say who was paid."""
+
+
 class Effect(IntEnum):
     """What an outcome changes, as the store's script is told it."""
 
     WITHDRAW = 1
     MAKE = 2  # makes the payee known
     ALLOW = 3  # takes a withdrawal back, and makes no payee known
-    UNMAKE = 4  # takes a withdrawal back, and the payee's knowledge
+    HOLD = 4  # takes a withdrawal back, and what made the payee known
+    UNMAKE = 5  # takes back what made the payee known
 
 
 def effect_of(outcome: PaymentOutcome) -> Effect:
@@ -52,7 +62,7 @@ def effect_of(outcome: PaymentOutcome) -> Effect:
             was_counted = 0 <= amount <= AMOUNT_MINOR_MAX and _is_time(outcome.payment_time_ms)
             return Effect.WITHDRAW if was_counted else Effect.UNMAKE
         case OutcomeKind.UNMADE:
-            return Effect.UNMAKE
+            return Effect.HOLD
 
 
 class _Withdrawn(NamedTuple):
@@ -82,8 +92,10 @@ class AccountOutcomes:
                 self._make(payee, name, outcome.made_at_ms)
             case Effect.ALLOW:
                 self._allow(name)
-            case Effect.UNMAKE:
+            case Effect.HOLD:
                 self._allow(name)
+                self._unmake(payee, name)
+            case Effect.UNMAKE:
                 self._unmake(payee, name)
 
     def is_paid(self, payee: str, now_ms: int) -> bool:
@@ -108,6 +120,15 @@ class AccountOutcomes:
             payments.append((name, made_at_ms))
 
     def _unmake(self, payee: str, name: bytes) -> None:
+        if payee:
+            self._unmake_to(payee, name)
+        elif len(self.made) > PAYEES_SEARCHED_MAX:
+            self.made.clear()
+        else:
+            for each in list(self.made):
+                self._unmake_to(each, name)
+
+    def _unmake_to(self, payee: str, name: bytes) -> None:
         left = [payment for payment in self.made.get(payee, ()) if payment[0] != name]
         if left:
             self.made[payee] = left

@@ -7,13 +7,12 @@ INFO says is the latest state on the server's disk; a copy elsewhere (`fraud sta
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 START_SLACK_S = 2
 """A server that never saved names its own start as its last save."""
 
 
-def saved_at_ms(facts: Mapping[str, Any], now_ms: int) -> int | None:
+def saved_at_ms(facts: Mapping[str, object], now_ms: int) -> int | None:
     """Return the time of what the server's disk holds; None where it holds nothing, or none that can be trusted.
 
     facts: what INFO says. An append-only file that was written well holds all up to a second ago.
@@ -27,7 +26,7 @@ def saved_at_ms(facts: Mapping[str, Any], now_ms: int) -> int | None:
     return saved_s * 1000
 
 
-def recoverable_at_ms(masters: Sequence[Mapping[str, Any]], backup_at_ms: int | None, now_ms: int) -> int | None:
+def recoverable_at_ms(masters: Sequence[Mapping[str, object]], backup_at_ms: int | None, now_ms: int) -> int | None:
     """Return the time that the whole state can be brought back to; None where there is no copy of it.
 
     masters: what INFO says of each. backup_at_ms: when `fraud state backup` last ended well.
@@ -37,7 +36,7 @@ def recoverable_at_ms(masters: Sequence[Mapping[str, Any]], backup_at_ms: int | 
     return max((each for each in (on_disk, backup_at_ms) if each is not None), default=None)
 
 
-def persistence_in_words(facts: Mapping[str, Any]) -> str:
+def persistence_in_words(facts: Mapping[str, object]) -> str:
     parts = []
     if _number(facts, "aof_enabled"):
         parts.append(f"AOF ({facts.get('aof_last_write_status', 'ok')})")
@@ -46,6 +45,6 @@ def persistence_in_words(facts: Mapping[str, Any]) -> str:
     return " and ".join(parts) or "nothing on disk"
 
 
-def _number(facts: Mapping[str, Any], name: str) -> int:
-    value = facts.get(name, 0)
-    return int(value) if str(value).isdigit() else 0
+def _number(facts: Mapping[str, object], name: str) -> int:
+    text = str(facts.get(name, 0))
+    return int(text) if text.isdigit() else 0

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from pipeline.domain.context import Label
 from pipeline.domain.features import ACCOUNT_STATE, NONE, SHARED_STATE, STATE
 from pipeline.domain.outcome import PaymentOutcome
-from pipeline.state.coverage import Coverage, enter_unknown
-from pipeline.state.outcomes import Effect, effect_of
+from pipeline.state.coverage import DECLARED_MONTH, Coverage, enter_unknown
+from pipeline.state.outcomes import TO_ANYONE, Effect, effect_of
 from pipeline.state.state_event import StateEvent, claim_name
 from pipeline.state.windows import DEVICE, IP_ADDRESS, LAYOUT, Freshness, PartitionEvents, PartitionObservation
 
@@ -37,6 +37,7 @@ SHARED_ROW_LENGTH: Final = 2 + len(SHARED_STATE)
 OUTCOMES_MAX: Final = 256
 """Most outcomes in one call. Each asks Redis up to three times, so that a call takes about a millisecond."""
 _MONTH: Final = ACCOUNT_STATE.index("account_normal_month_minor")
+_IS_NEW: Final = ACCOUNT_STATE.index("is_new_beneficiary")
 _BENEFICIARY, _DECLARED_MONTH = "b", "m"
 _FACT_KINDS: Final = {IP_ADDRESS: "i", DEVICE: "d"}
 
@@ -92,6 +93,15 @@ class Claim(NamedTuple):
     held: bytes
 
 
+class ChunkRequests(NamedTuple):
+    """The requests about one chunk."""
+
+    chunk: Chunk
+    claims: Sequence[tuple[Request, Sequence[int]]]  # by shard, with the indices of the chunk's events it is about
+    account: Request
+    shared: Sequence[Request]  # by shard
+
+
 class Keys:
     """Names of the keys in Redis. The part in braces decides a key's slot."""
 
@@ -132,6 +142,9 @@ class Keys:
 
     def outcomes(self, partition: int) -> str:
         return f"{self._prefix}:{{p{partition}}}outcomes"
+
+    def held(self, partition: int, decision_id: str) -> str:
+        return f"{self._prefix}:{{p{partition}}}h:{decision_id}"
 
     def account_outcomes(self, partition: int) -> str:
         """Return the prefix of the outcomes of the partition's accounts; an account's id completes it."""
@@ -250,8 +263,9 @@ def outcomes_request(partition: int, taken: OutcomeRange, place: int, names: Key
             (outcome.payment_time_ms - ORIGIN_MS, outcome.amount_gbp_minor) if effect is Effect.WITHDRAW else (0, 0)
         )
         made_at = outcome.made_at_ms - ORIGIN_MS if effect is Effect.MAKE else 0
+        told = effect if outcome.beneficiary_account_id else effect + TO_ANYONE
         parts.append(
-            _OUTCOME.pack(number, effect, time >> 32, time & 0xFFFFFFFF, made_at >> 32, made_at & 0xFFFFFFFF,
+            _OUTCOME.pack(number, told, time >> 32, time & 0xFFFFFFFF, made_at >> 32, made_at & 0xFFFFFFFF,
                           *_six(amount), party_hash(outcome.beneficiary_account_id),
                           blake2b(outcome.name, digest_size=6).digest())
         )  # fmt: skip
@@ -317,6 +331,19 @@ def _id_hash(name: str) -> bytes:
     return blake2b(name.encode(), digest_size=ID_HASH_BYTES).digest()
 
 
+def in_groups(requests: Sequence[ChunkRequests]) -> Iterator[list[ChunkRequests]]:
+    """Group the requests into calls; a call takes chunks of up to CHUNK_EVENTS events in all, and at least one."""
+    group: list[ChunkRequests] = []
+    events = 0
+    for request in requests:
+        if group and events + len(request.chunk.events) > CHUNK_EVENTS:
+            yield group
+            group, events = [], 0
+        group.append(request)
+        events += len(request.chunk.events)
+    yield group
+
+
 class Answers:
     """The observation of one partition's share, which the replies fill in as they come."""
 
@@ -326,6 +353,7 @@ class Answers:
         self.state = np.full((len(events), len(STATE)), NONE, dtype=np.int64)
         self._declared = np.full(len(events), NONE, dtype=np.int64)
         self._outcomes_position = np.full(len(events), NONE, dtype=np.int64)
+        self._month_blocks = np.zeros(len(events), dtype=np.int64)
         self._coverage = Coverage()
 
     def claimed(self, chunk: Chunk, places: Sequence[int], body: bytes) -> None:
@@ -345,6 +373,8 @@ class Answers:
         rows, places = _rows(chunk, body, ACCOUNT_ROW_LENGTH)
         self.state[places, : len(ACCOUNT_STATE)] = rows[:, 1:-1]
         self._outcomes_position[places] = rows[:, -1]
+        self._month_blocks[places] = rows[:, 1 + _IS_NEW] >> 1
+        self.state[places, _IS_NEW] = rows[:, 1 + _IS_NEW] & 1
 
     def shared(self, chunk: Chunk, body: bytes) -> None:
         """Merge in one shard's reply.
@@ -371,7 +401,8 @@ class Answers:
     def finished(self, label_delay_ms: int) -> PartitionObservation:
         is_declared = self._declared != NONE
         positions = self._outcomes_position
-        enter_unknown(self.state, self._events, is_declared, positions, self._coverage, label_delay_ms)
+        month_blocks = np.where(is_declared, DECLARED_MONTH, self._month_blocks)
+        enter_unknown(self.state, self._events, month_blocks, positions, self._coverage, label_delay_ms)
         month = self.state[:, _MONTH]
         month[:] = np.where(is_declared, self._declared, month)
         return PartitionObservation(self.freshness, self.state, self._outcomes_position)

@@ -17,7 +17,7 @@ class StateEvent:
 
     offset: int
     transaction_id: str
-    payment_digest: bytes  # CLAIM_DIGEST_BYTES of pipeline.domain.payment_digest: what makes it the same payment
+    payment_digest: bytes  # CLAIM_DIGEST_BYTES of pipeline.domain.payment: what makes it the same payment
     account_id: str
     beneficiary_account_id: str
     event_time_ms: int

@@ -6,48 +6,41 @@ more shards, or on a cluster, a batch takes two, and each script touches one slo
 payment counts; then come accounts and shared windows together. Under every tag, the script that
 counts also stores how far each partition was observed (`reached`). So whatever a crash leaves between the scripts, each
 goes on from its own position, and a tag that lost writes says so.
-
-A script is sent with the code that it shares in front of it. It is called by its SHA, and loaded again where a server
-has forgotten it.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from hashlib import sha1
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from struct import Struct
-from typing import Any, Final, NamedTuple
-
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from typing import Final, NamedTuple
 
 from pipeline.domain.context import Account, Label, RiskSignal, RiskSignalKind
 from pipeline.domain.features import ACCOUNT_PAYMENTS_MAX, BENEFICIARY_PAYMENTS_MAX, NONE
 from pipeline.domain.outcome import PaymentOutcome
 from pipeline.domain.refusals import FUTURE_TOLERANCE_MS
-from pipeline.io.redis.conditions import condition_of
-from pipeline.io.redis.topology import Topology
 from pipeline.io.redis_batches import Command, RedisBatches
+from pipeline.state import script_files as scripts
 from pipeline.state.facts import LogPlace
-from pipeline.state.outcomes import WITHDRAWN_KEPT_MS, WITHDRAWN_MAX
+from pipeline.state.outcomes import PAYEES_SEARCHED_MAX, WITHDRAWN_KEPT_MS, WITHDRAWN_MAX
 from pipeline.state.periods import ACCOUNT_BENEFICIARIES_MAX, DAY_MS, LABEL_WINDOWS_MS
 from pipeline.state.requests import (
-    CHUNK_EVENTS,
     Answers,
     Chunk,
+    ChunkRequests,
     Keys,
     OutcomeRange,
-    Request,
     Start,
     account_request,
     chunks,
     claim_request,
     claims_of,
+    in_groups,
     label_arguments,
     outcomes_request,
     shared_request,
 )
+from pipeline.state.script_files import Call
+from pipeline.state.script_store import ScriptStore, StateFault, StateUnavailable
 from pipeline.state.survey import Survey
 from pipeline.state.windows import (
     CLAIM_KEPT_MS,
@@ -60,6 +53,8 @@ from pipeline.state.windows import (
 
 __all__ = ["RedisState", "SnapshotPruned", "StateFault", "StateLost", "StateUnavailable"]
 
+HELD_KEPT_S: Final = 100 * 86_400
+"""Longer than a case may be open (FRAUD_REVIEW_EXPIRY_HOURS)."""
 CLAIM_BUCKETS: Final = 32_768
 """Number of hashes that a shard's ids are spread over. Redis keeps a hash of at most 512 fields flat, at 36 bytes an
 id. With room for ids that are not purged yet, that makes 13 million ids of the last 7 days in a shard (22 payments/s),
@@ -69,49 +64,21 @@ EXCEPTIONS_KEPT: Final = 65_536
 """Answers other than FRESH that a shard remembers for each partition, so that a rebuild gives the same ones again; each
 takes 8 bytes."""
 
-FAULT_CHARACTERS_MAX: Final = 300
-LEAVERS_MAX: Final = 600
+LEAVERS_MAX: Final = 2_000
 """Payments that leave windows in one call, beside one for each window of each payment that enters; those whose sender
 must be looked up count six times. They take Redis some 2 ms."""
 LOG_KEPT_MS: Final = 45 * DAY_MS
 """How far a worker may lag behind the log: records are kept that long by default."""
 
-_LUA: Final = Path(__file__).parent / "lua"
-_QUOTED: Final = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`")
 _OFFSET: Final = Struct("<q")
 _PLACE: Final = Struct(">qq")
-
-
-class StateUnavailable(Exception):
-    """Redis could not be reached in time, or answered that it can't serve now."""
-
-
-class StateFault(Exception):
-    """A script failed on what it was given, which is a fault of ours: the same request would fail again."""
-
-
-class _Script(NamedTuple):
-    text: str
-    sha: str
-
-
-_Call = tuple[_Script, list[str], tuple[Any, ...]]
-
-
-class _Requests(NamedTuple):
-    """The requests about one chunk."""
-
-    chunk: Chunk
-    claims: Sequence[tuple[Request, Sequence[int]]]  # by shard, with the indices of the chunk's events it is about
-    account: Request
-    shared: Sequence[Request]  # by shard
 
 
 class Prepared(NamedTuple):
     """A batch with all the requests to Redis about it; it may be observed again and again."""
 
     batch: Sequence[PartitionEvents]
-    requests: Sequence[_Requests]
+    requests: Sequence[ChunkRequests]
     is_passing: bool  # some payments may be passed over
 
 
@@ -119,7 +86,7 @@ class _Asked(NamedTuple):
     """A call that counts, and what takes its reply."""
 
     chunk: Chunk
-    call: _Call
+    call: Call
     take: Callable[[Chunk, bytes], None]
 
 
@@ -127,7 +94,7 @@ _AnswersBy = Mapping[int, Answers]
 """Partition → the answers about its share of a batch so far."""
 
 
-class RedisState:
+class RedisState(ScriptStore):
     """Exact state features of payments, each counted once."""
 
     def __init__(
@@ -148,7 +115,7 @@ class RedisState:
         beneficiary_kept_ms: how long after its last payment Redis drops a beneficiary; None for as long as its windows
         reach, as a worker sees them that lags by LOG_KEPT_MS, and the day that it isn't renewed in.
         """
-        self._redis = RedisBatches(url, timeout_s=timeout_s)
+        super().__init__(RedisBatches(url, timeout_s=timeout_s))
         self._keys, self._shards, self._buckets = Keys(prefix, shards), range(shards), claim_buckets
         self._claim_limits = (CLAIM_KEPT_MS, EXCEPTIONS_KEPT)
         self._label_delay_ms = label_delay_days * DAY_MS
@@ -156,7 +123,7 @@ class RedisState:
             beneficiary_kept_ms = self._label_delay_ms + LABEL_WINDOWS_MS[-1] + LOG_KEPT_MS + DAY_MS
         self._account_limits = (ACCOUNT_PAYMENTS_MAX, ACCOUNT_BENEFICIARIES_MAX, leavers_max)
         self._shared_limits = (BENEFICIARY_PAYMENTS_MAX, self._label_delay_ms, beneficiary_kept_ms, leavers_max)
-        self._outcome_limits = (ACCOUNT_BENEFICIARIES_MAX, WITHDRAWN_MAX, WITHDRAWN_KEPT_MS)
+        self._outcome_limits = (ACCOUNT_BENEFICIARIES_MAX, WITHDRAWN_MAX, WITHDRAWN_KEPT_MS, PAYEES_SEARCHED_MAX)
 
     async def observe(
         self,
@@ -190,7 +157,7 @@ class RedisState:
         is_late = initial and any(share.start_offset > 0 for share in batch)
         keys, start = self._keys, Start(initial, start_of(since_ms) if is_late else 0, initial or is_rebuild)
         requests = [
-            _Requests(
+            ChunkRequests(
                 chunk,
                 [claim_request(chunk, shard, keys, self._buckets, initial) for shard in self._shards],
                 account_request(chunk, keys, start),
@@ -208,7 +175,7 @@ class RedisState:
         nothing and raise StateLost.
         """
         answers = {share.partition: Answers(share.events) for share in prepared.batch}
-        if len(self._shards) == 1 and await self._topology() is not Topology.CLUSTER:
+        if len(self._shards) == 1 and not await self._is_cluster():
             await self._observe_at_once(prepared, answers, when_ready)
         else:
             await self._claim(prepared, answers, when_ready)
@@ -237,7 +204,7 @@ class RedisState:
         taken, place = OutcomeRange(first, last, outcomes, start), 0
         while True:
             request = outcomes_request(partition, taken, place, self._keys)
-            call = (_OUTCOMES, request.keys, (request.body, *self._outcome_limits))
+            call = (scripts.OUTCOMES, request.keys, (request.body, *self._outcome_limits))
             ((position, applied),) = await self._call([call])
             if position != first or first == last or applied <= place:
                 return int(position)
@@ -250,6 +217,21 @@ class RedisState:
         payment was reversed later, and what was blocked later counts towards the volume of a normal month.
         """
         await self._run([("HSET", self._keys.outcomes(partition), "due", due)])
+
+    async def hold_payments(self, partition: int, held: Mapping[str, bytes]) -> None:
+        """Remember what was decided, by decision id, for as long as a review of it may come."""
+        keys, kept_s = self._keys, HELD_KEPT_S
+        commands: list[Command] = [
+            ("SET", keys.held(partition, name), text, "EX", kept_s) for name, text in held.items()
+        ]
+        if commands:
+            await self._run(commands)
+
+    async def held_payments(self, partition: int, decision_ids: Sequence[str]) -> dict[str, bytes]:
+        """Return what is remembered of these decisions."""
+        commands: list[Command] = [("GET", self._keys.held(partition, name)) for name in decision_ids]
+        texts = await self._run(commands) if commands else []
+        return {name: text for name, text in zip(decision_ids, texts, strict=True) if text is not None}
 
     async def outcomes_position(self, partition: int) -> int | None:
         """Return the next offset of the partition's outcomes that is to be read; None where none was taken in yet."""
@@ -289,15 +271,6 @@ class RedisState:
         """Return the partitions that the state ever saw."""
         replies = await self._run([("HKEYS", self._keys.claim_progress(shard)) for shard in self._shards])
         return sorted({int(partition) for reply in replies for partition in reply})
-
-    async def facts(self) -> list[dict[str, str]]:
-        """Return what each master says about itself (INFO)."""
-        try:
-            replies = await self._redis.each(("INFO",))
-        except (RedisError, OSError) as error:
-            raise StateUnavailable(f"Redis can't be reached: {type(error).__name__}") from error
-        lines = [[line.partition(":") for line in bytes(reply).decode().splitlines()] for reply in replies]
-        return [{name: value for name, found, value in each if found} for each in lines]
 
     async def backup_at_ms(self) -> int | None:
         """Return when `fraud state backup` last ended well."""
@@ -356,14 +329,14 @@ class RedisState:
         Return how many were held. Release only what is committed as set aside: a record that is read again claims anew.
         """
         claims = [claim for share in batch for claim in claims_of(share, self._keys, self._buckets)]
-        calls = [(_RELEASE, [claim.bucket], (claim.id_hash, claim.held)) for claim in claims]
+        calls = [(scripts.RELEASE, [claim.bucket], (claim.id_hash, claim.held)) for claim in claims]
         return sum(await self._call(calls)) if calls else 0
 
     async def label(self, label: Label) -> bool:
         """Mark the payment, in the windows that hold it and in those that it will enter; False where none holds it."""
         key = self._keys.beneficiary(label.beneficiary_account_id)
         arguments = label_arguments(label)
-        (answer,) = await self._call([(_LABEL, [key], arguments)])
+        (answer,) = await self._call([(scripts.LABEL, [key], arguments)])
         return bool(answer)
 
     async def upsert_account(self, account: Account, place: LogPlace) -> None:
@@ -395,7 +368,7 @@ class RedisState:
 
     async def _state_fact(self, key: str, observed_at_ms: int | None, value: int, place: LogPlace) -> None:
         observed_at = "" if observed_at_ms is None else observed_at_ms
-        await self._call([(_NEWEST, [key], (observed_at, value, *place, FUTURE_TOLERANCE_MS))])
+        await self._call([(scripts.NEWEST, [key], (observed_at, value, *place, FUTURE_TOLERANCE_MS))])
 
     async def close(self) -> None:
         await self._redis.close()
@@ -408,7 +381,7 @@ class RedisState:
         """
         requests, is_stopped = prepared.requests, False
         while requests:
-            groups = list(_groups(requests))[: 1 if is_stopped else None]
+            groups = list(in_groups(requests))[: 1 if is_stopped else None]
             replies = await self._call([self._observing(group, when_ready) for group in groups])
             through = 0
             for group, replies_of_group in zip(groups, replies, strict=True):
@@ -421,7 +394,9 @@ class RedisState:
                     break
             requests = requests[through:]
 
-    async def _take_in_order(self, group: Sequence[_Requests], replies: Sequence[bytes], answers: _AnswersBy) -> int:
+    async def _take_in_order(
+        self, group: Sequence[ChunkRequests], replies: Sequence[bytes], answers: _AnswersBy
+    ) -> int:
         """Return how many chunks of the group are through. A reply of failure is the last, and raises an exception."""
         in_order = iter(replies)
         for through, (chunk, ((_, places),), _, _) in enumerate(group):
@@ -434,7 +409,7 @@ class RedisState:
                     return through
         return len(group)
 
-    def _observing(self, group: Sequence[_Requests], when_ready: bool) -> _Call:
+    def _observing(self, group: Sequence[ChunkRequests], when_ready: bool) -> Call:
         keys = [self._keys.ready()]
         shape = [_READY.pack(when_ready)]
         bodies: list[bytes] = []
@@ -443,12 +418,12 @@ class RedisState:
             keys += [*claim.keys, *account.keys, *shared.keys]
             bodies += [claim.body, account.body, shared.body]
         limits = (*self._claim_limits, *self._account_limits, *self._shared_limits)
-        return _OBSERVE, keys, (b"".join(shape), *limits, *bodies)
+        return scripts.OBSERVE, keys, (b"".join(shape), *limits, *bodies)
 
     async def _claim(self, prepared: Prepared, answers: _AnswersBy, when_ready: bool) -> None:
         """Claim the ids. The same round trip, because each is dear, asks whether the state is ready."""
         asked = [(requests.chunk, *claim) for requests in prepared.requests for claim in requests.claims]
-        calls = [(_CLAIM, request.keys, (request.body, *self._claim_limits)) for _, request, _ in asked]
+        calls = [(scripts.CLAIM, request.keys, (request.body, *self._claim_limits)) for _, request, _ in asked]
         keys = [self._keys.ready(shard) for shard in self._shards]
         keys += [self._keys.account_ready(share.partition) for share in prepared.batch]
         replies = await self._call(calls, [("EXISTS", key) for key in keys])
@@ -464,10 +439,10 @@ class RedisState:
         for chunk, _, account, shared in prepared.requests:
             answer = answers[chunk.partition]
             freshness = answer.freshness_of(chunk)
-            call: _Call = (_ACCOUNTS, account.keys, (account.body, *self._account_limits, freshness))
+            call: Call = (scripts.ACCOUNTS, account.keys, (account.body, *self._account_limits, freshness))
             asked.append(_Asked(chunk, call, answer.account))
             for request in shared:
-                call = (_SHARED, request.keys, (request.body, *self._shared_limits, freshness))
+                call = (scripts.SHARED, request.keys, (request.body, *self._shared_limits, freshness))
                 asked.append(_Asked(chunk, call, answer.shared))
         while asked:
             asked = await self._count_on(asked)
@@ -493,32 +468,6 @@ class RedisState:
             raise SnapshotPruned(chunk.partition, _OFFSET.unpack_from(reply, 1)[0])
         return reply[1:]
 
-    async def _call(self, calls: Sequence[_Call], before: Sequence[Command] = ()) -> list[Any]:
-        """Return the replies to the commands `before`, then those to the calls."""
-        scripts = [("EVALSHA", script.sha, len(keys), *keys, *arguments) for script, keys, arguments in calls]
-        commands = [*before, *scripts]
-        try:
-            return await self._run(commands)
-        except NoScriptError:
-            await self._run([("SCRIPT", "LOAD", script.text) for script in _SCRIPTS])
-            return await self._run(commands)  # payments counted before the missing script are not counted again
-
-    async def _topology(self) -> Topology:
-        try:
-            return await self._redis.topology()
-        except (RedisError, OSError) as error:
-            raise StateUnavailable(f"Redis can't be reached: {type(error).__name__}") from error
-
-    async def _run(self, commands: Sequence[Command]) -> list[Any]:
-        """Return the replies. Raises NoScriptError, StateUnavailable or StateFault; none quotes a key (I10)."""
-        try:
-            replies = await self._redis.run(commands)
-        except (RedisError, OSError) as error:
-            raise StateUnavailable(f"Redis can't be reached: {type(error).__name__}") from error
-        if failures := [reply for reply in replies if isinstance(reply, ResponseError)]:
-            raise _failure(failures)
-        return replies
-
 
 def _refuse_missing(answers: _AnswersBy) -> None:
     for partition, answer in answers.items():
@@ -526,55 +475,8 @@ def _refuse_missing(answers: _AnswersBy) -> None:
             raise StateFault(f"the state of partition {partition} says nothing of the payment at {offset}")
 
 
-def _failure(failures: Sequence[ResponseError]) -> Exception:
-    """Return the exception that the errors among a batch's replies come to.
-
-    A condition of the server's goes first: while it lasts, whatever else failed may be due to it.
-    """
-    for failure in failures:
-        if (condition := condition_of(failure)) is not None:
-            return StateUnavailable(f"Redis can't serve now: {condition}")
-    for failure in failures:
-        if isinstance(failure, NoScriptError):
-            return failure
-    fault = StateFault(f"a script failed: {_without_values(str(failures[0]))}")
-    fault.__cause__ = failures[0]
-    return fault
-
-
-def _without_values(text: str) -> str:
-    """Return what a script's error says about the script: its line and Lua's or Redis' words, no key and no value."""
-    return _QUOTED.sub("'...'", text)[:FAULT_CHARACTERS_MAX]
-
-
 def _number(reply: bytes | None) -> int | None:
     return None if reply is None else int(reply)
-
-
-def _groups(requests: Sequence[_Requests]) -> Iterator[list[_Requests]]:
-    """Group the requests into calls; a call takes chunks of up to CHUNK_EVENTS events in all, and at least one."""
-    group: list[_Requests] = []
-    events = 0
-    for request in requests:
-        if group and events + len(request.chunk.events) > CHUNK_EVENTS:
-            yield group
-            group, events = [], 0
-        group.append(request)
-        events += len(request.chunk.events)
-    yield group
-
-
-def _text(*names: str) -> str:
-    return "\n".join((_LUA / f"{name}.lua").read_text() for name in names)
-
-
-def _function(name: str, *names: str) -> str:
-    """Return a script as a Lua function of its KEYS and ARGV."""
-    return f"local function {name}(KEYS, ARGV)\n{_text(*names, name)}\nend\n"
-
-
-def _script(text: str) -> _Script:
-    return _Script(text, sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
 _LOST: Final = 1
@@ -582,18 +484,3 @@ _PRUNED: Final = 2
 _TOO_MUCH: Final = 3
 _READY: Final = Struct("B")
 _KEY_COUNTS: Final = Struct(">HHH")
-_CLAIM: Final = _script(_text("calls", "progress", "claim"))
-_ACCOUNTS: Final = _script(_text("calls", "progress", "packed_log", "coverage", "withdrawn", "observe_accounts"))
-_SHARED: Final = _script(_text("calls", "progress", "packed_log", "coverage", "beneficiary", "observe_shared"))
-_OBSERVE: Final = _script(
-    _text("calls", "progress")
-    + _function("claim")
-    + _function("observe_accounts", "packed_log", "coverage", "withdrawn")
-    + _function("observe_shared", "packed_log", "coverage", "beneficiary")
-    + _text("observe")
-)
-_OUTCOMES: Final = _script(_text("calls", "progress", "withdrawn", "outcomes"))
-_LABEL: Final = _script(_text("calls", "packed_log", "beneficiary", "label"))
-_NEWEST: Final = _script(_text("newest"))
-_RELEASE: Final = _script(_text("calls", "release"))
-_SCRIPTS: Final = (_CLAIM, _ACCOUNTS, _SHARED, _OBSERVE, _OUTCOMES, _LABEL, _NEWEST, _RELEASE)

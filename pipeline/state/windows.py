@@ -30,7 +30,7 @@ from pipeline.domain.identities import LATE_AFTER_MS
 from pipeline.domain.outcome import PaymentOutcome
 from pipeline.domain.refusals import FUTURE_TOLERANCE_MS
 from pipeline.state.account_windows import AccountWindows, count_down
-from pipeline.state.coverage import Coverage, enter_unknown
+from pipeline.state.coverage import DECLARED_MONTH, Coverage, enter_unknown
 from pipeline.state.facts import Facts, LogPlace
 from pipeline.state.outcomes import AccountOutcomes
 from pipeline.state.periods import BENEFICIARY_WINDOWS_MS, DAY_MS, LABEL_WINDOWS_MS
@@ -125,16 +125,18 @@ class Windows:
             beneficiary = self._beneficiaries[beneficiary_id] = _Beneficiary(self._label_delay_ms)
         outcomes = self._outcomes.get(account_id) if with_outcomes else None
         return (
-            *account.observe(event, self.declared_month(account_id), outcomes),
+            *account.observe(event, self._normal_months[account_id], outcomes),
             *beneficiary.observe(event),
             self._reports_of(IP_ADDRESS, event.ip_address),
             self._reports_of(DEVICE, event.device_id),
             beneficiary.confirmed_frauds,
         )
 
-    def declared_month(self, account_id: str) -> int:
-        """Return the normal month that the account declares, in GBP minor; NONE where it declares none."""
-        return self._normal_months[account_id]
+    def month_blocks(self, account_id: str) -> int:
+        """Return how many blocks the account's normal month is the mean of, or DECLARED_MONTH."""
+        if self._normal_months[account_id] != NONE:
+            return DECLARED_MONTH
+        return self._accounts[account_id].month_blocks
 
     def apply(self, outcome: PaymentOutcome) -> None:
         """Take in what became of a payment."""
@@ -273,18 +275,18 @@ class MemoryState:
                 snapshots[place] = self._count(share.partition, progress, event)
         progress.move_on(share)
         state = np.array([snapshot.row for snapshot in snapshots], dtype=np.int64).reshape(-1, len(STATE))
-        is_declared = np.array([snapshot.is_month_declared for snapshot in snapshots], dtype=np.bool_)
+        month_blocks = np.array([snapshot.month_blocks for snapshot in snapshots], dtype=np.int64)
         positions = np.array([snapshot.outcomes_position for snapshot in snapshots], dtype=np.int64)
         coverage = self._coverage(share.partition)
-        enter_unknown(state, share.events, is_declared, positions, coverage, self._label_delay_ms)
+        enter_unknown(state, share.events, month_blocks, positions, coverage, self._label_delay_ms)
         return PartitionObservation(np.array(freshness, dtype=np.int8), state, positions)
 
     def _count(self, partition: int, progress: _Progress, event: StateEvent) -> _Snapshot:
-        is_declared = self.windows.declared_month(event.account_id) != NONE
         position = self._outcomes.get(partition, NONE)
         is_whole = max(position, 0) >= self._outcomes_due.get(partition, 0)
         row = self.windows.observe(event, with_outcomes=is_whole)
-        snapshot = _Snapshot(row, is_declared, position if is_whole else UNKNOWN)
+        blocks = self.windows.month_blocks(event.account_id)
+        snapshot = _Snapshot(row, blocks, position if is_whole else UNKNOWN)
         progress.snapshots[event.offset] = snapshot
         return snapshot
 
@@ -336,11 +338,11 @@ class _Snapshot(NamedTuple):
     """What was answered about a payment."""
 
     row: tuple[int, ...]
-    is_month_declared: bool
+    month_blocks: int
     outcomes_position: int
 
 
-_NOT_COUNTED: Final = _Snapshot(_NO_ROW, False, NONE)
+_NOT_COUNTED: Final = _Snapshot(_NO_ROW, 0, NONE)
 
 
 class _Claim(NamedTuple):

@@ -1,16 +1,15 @@
 from collections import Counter
 from random import Random
 
-import numpy as np
 import pytest
 
-from pipeline.decide.batch import DUPLICATE, Judge, Judged, ObservationMissing, TopicNames
+from pipeline.decide.batch import DUPLICATE, Judge, Judged, ObservationWrong, TopicNames
 from pipeline.decide.verdict import Mode, regime
 from pipeline.domain.decision import BreakerState
-from pipeline.domain.features import COLUMN, NONE
+from pipeline.domain.features import COLUMN, NONE, STATE, UNKNOWN
 from pipeline.domain.identities import decision_id, execution_id
 from pipeline.domain.log import Record, Source, Span
-from pipeline.domain.payment_digest import payment_digest
+from pipeline.domain.payment import payment_digest
 from pipeline.domain.refusals import FUTURE_TOLERANCE_MS, RefusalCode
 from pipeline.io.avro.schema_files import released_text
 from pipeline.io.avro.wire import WireFormat, _fingerprint
@@ -133,11 +132,13 @@ def test_a_late_payment_is_decided_and_no_dead_letter():
 def test_no_two_decisions_of_a_stream_whose_references_repeat_share_an_id():
     """References repeat after hours to weeks on other accounts, as on a public stream where 15,048 of 124,996 did."""
     pick, day_ms = Random(20), CLAIM_KEPT_MS // 7
+    names = (f"card-{number}" for number in range(1_000))
+    cards = [name for name in names if PARTITIONING.of(name.encode()) == 0]
     records, held = [], {}
     expected = Counter[str]()
     for offset in range(4_000):
         at_ms = NOON_MS + offset * day_ms // 50  # 80 days
-        name, account = f"ref-{pick.randrange(1_500)}", f"card-{pick.randrange(300)}"
+        name, account = f"ref-{pick.randrange(1_500)}", pick.choice(cards)
         paid = PAYMENT._replace(transaction_id=name, account_id=account, amount_minor=offset, event_time_ms=at_ms)
         is_held = name in held and at_ms - held[name] <= CLAIM_KEPT_MS
         expected["CONFLICT" if is_held else "DECIDED"] += 1
@@ -180,17 +181,33 @@ def test_what_a_static_guardrail_blocked_counts_towards_nothing():
     assert second.snapshot.features[COLUMN["account_count_1h"]] == 1
 
 
-def test_a_payment_that_counts_is_not_judged_without_its_account_s_features():
-    """Seen by another worker as one that a static guardrail blocks, or whatever else may lose its row."""
-
-    class Forgetful(MemoryState):
+@pytest.mark.parametrize(
+    ("names", "value", "is_refused"),
+    [
+        (STATE, NONE, True),  # first seen by a worker whose policy blocks it, or whose row was lost
+        (STATE, 0, True),
+        (["account_count_1h"], 0, True),
+        (["beneficiary_senders_7d"], NONE, True),
+        (["account_volume_minor_24h"], PAYMENT.amount_minor - 1, True),
+        (["account_volume_minor_24h"], PAYMENT.amount_minor, False),
+        (["account_near_limit_count_24h"], 0, False),
+        (STATE, UNKNOWN, False),
+    ],
+)
+def test_a_payment_that_counts_is_not_judged_on_what_can_not_be_true_of_it(names, value, is_refused):
+    class Altered(MemoryState):
         def observe(self, batch):
-            return [each._replace(state=np.full_like(each.state, NONE)) for each in super().observe(batch)]
+            [observation] = super().observe(batch)
+            observation.state[:, [STATE.index(name) for name in names]] = value
+            return [observation]
 
-    with pytest.raises(ObservationMissing, match="partition 0 at 0"):
-        judged([record(0)], Forgetful())
+    if is_refused:
+        with pytest.raises(ObservationWrong, match="partition 0 at 0"):
+            judged([record(0)], Altered())
+    else:
+        assert len(decisions_of(judged([record(0)], Altered()))) == 1
     blocked = PAYMENT._replace(amount_minor=6_000_000)
-    assert [d.outcome for d in decisions_of(judged([record(0, blocked)], Forgetful()))] == ["BLOCK"]
+    assert [d.outcome for d in decisions_of(judged([record(0, blocked)], Altered()))] == ["BLOCK"]
 
 
 def test_a_redelivered_batch_gives_the_same_bytes():

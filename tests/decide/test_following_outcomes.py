@@ -16,6 +16,9 @@ from ops.stack.topics import create_topics
 from pipeline.alerts.catalogue import AlertCode
 from pipeline.decide.outcomes.following_service import Follower, Logs, Telling
 from pipeline.domain.alert import Alert
+from pipeline.domain.decision import Decision, Outcome
+from pipeline.domain.features import FEATURES
+from pipeline.domain.identities import DecisionId
 from pipeline.domain.log import Record
 from pipeline.domain.outcome import PaymentOutcome
 from pipeline.domain.refusals import Refusal, RefusalCode
@@ -23,8 +26,11 @@ from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.kafka.log_reader import Extent, LogReader
 from pipeline.io.kafka.positioned_log import PositionedLog
-from pipeline.state.outcome_records import outcome_of_execution, told_by_execution
+from pipeline.state.outcome_records import Told, outcome_of_execution, told_by_decision, told_by_execution
+from pipeline.state.outcomes import Effect, effect_of
 from pipeline.state.store import StateUnavailable
+from tests.decisions import DECISION, reversal_of, review_of, written
+from tests.records import NOON_MS, PAYMENT
 from tests.servers import SOON_FREE, unused_prefix
 from tests.state.test_outcome_records import TOLD
 
@@ -52,10 +58,17 @@ class State:
         self.taken: list[PaymentOutcome] = []
         self.calls: list[tuple[int, int, int, int | None]] = []
         self.due: dict[int, int] = {}
+        self.held: dict[tuple[int, str], bytes] = {}
         self.is_away = False
 
     async def outcomes_position(self, partition: int) -> int | None:
         return self.positions.get(partition)
+
+    async def hold_payments(self, partition: int, held: Mapping[str, bytes]) -> None:
+        self.held |= {(partition, name): text for name, text in held.items()}
+
+    async def held_payments(self, partition: int, decision_ids: Sequence[str]) -> dict[str, bytes]:
+        return {name: self.held[partition, name] for name in decision_ids if (partition, name) in self.held}
 
     async def await_outcomes(self, partition: int, due: int) -> None:
         self.due[partition] = due
@@ -84,11 +97,12 @@ class State:
 class Bench:
     """A topic of outcomes on the shared broker, and a state."""
 
-    def __init__(self, stack: EmbeddedStack, state: State | None = None) -> None:
+    def __init__(self, stack: EmbeddedStack, topic: str = "executions.v1") -> None:
         self.servers, self.prefix = stack.bootstrap_servers, unused_prefix()
         create_topics(self.servers, prefix=self.prefix)
-        self.topic = f"{self.prefix}executions.v1"
-        self.state = state or State()
+        self.topic = f"{self.prefix}{topic}"
+        self.told = told_of_execution if topic == "executions.v1" else told_of_decision
+        self.state = State()
         self.letters: list[tuple[Record, Refusal]] = []
         self.alerts: list[Alert] = []
         self.payment_partitions = 4
@@ -106,7 +120,7 @@ class Bench:
             return PositionedLog(
                 self.servers,
                 self.topic,
-                lambda value: told_by_execution(WIRE.decode_execution(value)),
+                self.told,
                 f"{self.prefix}follow",
                 slot=slot,
                 positions=positions,
@@ -146,6 +160,14 @@ class Bench:
 
     async def _raise_alert(self, raised: Alert) -> None:
         self.alerts.append(raised)
+
+
+def told_of_execution(value: bytes | None) -> Told:
+    return told_by_execution(WIRE.decode_execution(value))
+
+
+def told_of_decision(value: bytes | None) -> Told:
+    return told_by_decision(WIRE.decode_decision_record(value))
 
 
 def executions(count: int, first: int = 0) -> list[bytes]:
@@ -277,3 +299,56 @@ async def test_topics_of_different_shape_are_refused_aloud(stack):
         await bench.until(lambda: bool(bench.alerts))
     assert [alert.code for alert in bench.alerts] == [AlertCode.OUTCOMES_NOT_FOLLOWED]
     assert bench.state.taken == []
+
+
+def decided(name: str, outcome: str, **features: int) -> Decision:
+    known = {"account_count_1h": 1, "amount_gbp_minor": 600} | features
+    values = [known.get(each, 0) for each in FEATURES]
+    payment = PAYMENT._replace(account_id="payer", beneficiary_account_id="payee", event_time_ms=NOON_MS)
+    return DECISION._replace(
+        decision_id=DecisionId(name),
+        account_id="payer",
+        outcome=Outcome(outcome),
+        source_timestamp_ms=NOON_MS + 40,
+        snapshot=DECISION.snapshot._replace(transaction=payment, features=tuple(values)),
+    )
+
+
+@in_loop
+async def test_where_no_executor_of_ours_runs_decisions_say_what_became_of_payments(stack):
+    bench = Bench(stack, "decisions.v1")
+    held, refused = decided("held", "ESCALATE"), decided("refused", "ESCALATE")
+    bench.send(
+        written(decided("allowed", "ALLOW")),
+        written(decided("blocked", "BLOCK")),
+        written(decided("guardrail", "BLOCK", account_count_1h=-1)),
+        written(held),
+        written(refused),
+        WIRE.encode(review_of(held, Outcome.ALLOW)),
+        WIRE.encode(review_of(refused, Outcome.BLOCK)),
+        WIRE.encode(reversal_of(held, Outcome.BLOCK)),
+    )
+    async with bench.following():
+        await bench.until_taken(8)
+    made_ms, reviewed_ms = NOON_MS + 40, NOON_MS + 60_000
+    assert [(each.name.decode(), each.kind, each.made_at_ms, effect_of(each)) for each in bench.state.taken] == [
+        ("allowed", "MADE", made_ms, Effect.MAKE),
+        ("blocked", "WITHDRAWN", -1, Effect.WITHDRAW),
+        ("guardrail", "WITHDRAWN", -1, Effect.UNMAKE),
+        ("held", "UNMADE", made_ms, Effect.HOLD),
+        ("refused", "UNMADE", made_ms, Effect.HOLD),
+        ("held", "MADE", reviewed_ms, Effect.MAKE),
+        ("refused", "WITHDRAWN", -1, Effect.WITHDRAW),
+        ("held", "UNMADE", -1, Effect.HOLD),
+    ]
+    assert {(each.beneficiary_account_id, each.payment_time_ms) for each in bench.state.taken} == {("payee", NOON_MS)}
+
+
+@in_loop
+async def test_a_review_of_what_is_not_remembered_makes_nobody_known(stack):
+    bench = Bench(stack, "decisions.v1")
+    unknown = decided("unknown", "ESCALATE")
+    bench.send(WIRE.encode(review_of(unknown, Outcome.ALLOW)), WIRE.encode(reversal_of(unknown, None)))
+    async with bench.following():
+        await bench.until_taken(2)
+    assert [effect_of(each) for each in bench.state.taken] == [Effect.HOLD, Effect.UNMAKE]

@@ -17,6 +17,7 @@ from ops.stack.topics import create_topics
 from pipeline.decide.batch import Judge, TopicNames
 from pipeline.decide.policy import parse_policy
 from pipeline.decide.rebuild_agent import Rebuild
+from pipeline.decide.rebuilding import past_topics
 from pipeline.decide.rebuilding.partition_agent import Topics
 from pipeline.decide.rebuilding.plan import plan
 from pipeline.decide.rebuilding.progress import Progress
@@ -57,20 +58,20 @@ class Scene:
         producer = Producer({"bootstrap.servers": self.servers})
         for number, payment in enumerate(payments):
             partition, value, at_ms = number % PARTITIONS, WIRE.encode_transaction(payment), payment.event_time_ms
-            producer.produce(f"{self.prefix}transactions.v1", value, b"key", partition, timestamp=at_ms)
+            producer.produce(f"{self.prefix}transactions.v1", value, payment.account_id, partition, timestamp=at_ms)
             source = Source(partition, self.targets[partition], at_ms)
             self._records.append(Record(payment.account_id.encode(), value, source))
             self.targets[partition] += 1
         assert producer.flush(PATIENCE_S) == 0
 
-    async def decide(self, state: RedisState, judge: Judge) -> None:
+    async def decide(self, state: RedisState, judge: Judge, *, is_published: bool = True) -> None:
         producer = Producer({"bootstrap.servers": self.servers})
         for partition, end in self.targets.items():
             records = [record for record in self._records if record.source.partition == partition]
             reading, span = judge.read(records), Span(partition, 0, end, end)
             observations = await state.observe(judge.state_events(reading, [span]))
             for judged in judge.judge(reading, observations, lambda _: Mode(BreakerState.CLOSED, "all", True), NOON_MS):
-                for each in judged.outgoing:
+                for each in judged.outgoing if is_published else []:
                     producer.produce(f"{self.prefix}{each.topic}", each.value, b"key", partition)
         await state.mark_ready(self.targets, is_shared=True)
         assert producer.flush(PATIENCE_S) == 0
@@ -80,34 +81,54 @@ class Scene:
             return LogReader(self.servers, GROUP, {})
 
         context = Context(state, WIRE, open_reader, lambda name: f"{self.prefix}{name}")
-        topics = Topics(f"{self.prefix}transactions.v1", f"{self.prefix}decisions.v1")
-        return Rebuild(state, open_reader, WIRE, context, topics, assigned=lambda: self.targets, patience_s=PATIENCE_S)
+        names = ("transactions.v1", "decisions.v1", "executions.v1")
+        topics = Topics(*(f"{self.prefix}{name}" for name in names))
+        return Rebuild(
+            state,
+            open_reader,
+            WIRE,
+            context,
+            topics,
+            assigned=lambda: self.targets,
+            decided=lambda committed: {partition: self.targets[partition] for partition in committed},
+            patience_s=PATIENCE_S,
+        )
 
     async def features(self, state: RedisState, judge: Judge) -> list[list[int]]:
         """Return what one more payment of each account to each beneficiary would see, by partition."""
         rows: list[Any] = []
         for partition, start in self.targets.items():
             payments = [
-                paid(10_000 + partition * 100 + number, account=f"account-{number % 7}-{partition}")
+                paid(10_001 + partition * 1_000 + number * 10, account=f"account-{number % 7}-{partition}")
                 for number in range(14)
             ]
             records = [
-                Record(b"", WIRE.encode_transaction(each), Source(partition, start + number, each.event_time_ms))
+                Record(
+                    each.account_id.encode(),
+                    WIRE.encode_transaction(each),
+                    Source(partition, start + number, each.event_time_ms),
+                )
                 for number, each in enumerate(payments)
             ]
             span = Span(partition, start, start + len(records), start)
             (observation,) = await state.observe(judge.state_events(judge.read(records), [span]))
             rows += np.asarray(observation.state).tolist()
+        assert len(rows) == 14 * PARTITIONS
+        assert min(row[STATE.index("account_count_30d")] for row in rows) > 30
         return rows
 
 
 def paid(number: int, *, account: str | None = None, **fields: Any) -> Transaction:
-    """Return a payment; each tenth is over 50,000 GBP, as many are of 8,000, and each 25th is in euros."""
+    """Return a payment; each tenth is over 50,000 GBP, as many are of 8,000, and each 25th is in euros.
+
+    Its payee is paid on one partition only, because what partitions share depends on their order.
+    """
+    account = account or f"account-{number // PARTITIONS % 7}-{number % PARTITIONS}"
     amount = {0: 6_000_000, 5: 800_000}.get(number % 10, 1_000 + number)
     return PAYMENT._replace(
         transaction_id=f"tx-{number}",
-        account_id=account or f"account-{number // PARTITIONS % 7}-{number % PARTITIONS}",
-        beneficiary_account_id=f"payee-{number % 11}",
+        account_id=account,
+        beneficiary_account_id=f"payee-{number % 11}-{account[-1]}",
         amount_minor=amount,
         currency="EUR" if number % 25 == 1 else "GBP",
         event_time_ms=NOON_MS + number * MINUTE_MS,
@@ -117,7 +138,13 @@ def paid(number: int, *, account: str | None = None, **fields: Any) -> Transacti
 
 def judge_of(text: str) -> Judge:
     topics = TopicNames("decisions.v1", "alerts.v1")
-    return Judge(regime(parse_policy(text.encode()), small_model()), WIRE, topics, "decide/test")
+    return Judge(
+        regime(parse_policy(text.encode()), small_model()),
+        WIRE,
+        topics,
+        "decide/test",
+        lambda key: int(key.rpartition(b"-")[2]),
+    )
 
 
 TEXT = POLICY_PATH.read_text()
@@ -173,19 +200,24 @@ def test_it_counts_what_was_counted_then_whatever_the_policy_says_now(
     asyncio.run(run())
 
 
-def test_a_state_restored_from_an_older_copy_reads_the_rest_of_the_log(stack: EmbeddedStack, redis_at: str):
+def test_a_state_restored_from_an_older_copy_reads_the_rest_of_the_log_and_of_the_decisions(
+    stack: EmbeddedStack, redis_at: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(past_topics, "RECORDS_MAX", 40)  # so that their beginning is looked for in the topic's midst
+
     async def run() -> None:
         scene, judge = Scene(stack), judge_of(TEXT)
+        later = judge_of(TEXT.replace("at_least = 5_000_001", "at_least = 9_000_001"))
         scene.publish([paid(number) for number in range(PAYMENTS // 2)])
         state = RedisState(redis_at)
-        await scene.decide(state, judge)
+        await scene.decide(state, judge, is_published=False)
         copies = _dumped(redis_at)
         scene.publish([paid(number) for number in range(PAYMENTS // 2, PAYMENTS)])
         whole = RedisState(redis_at, prefix="whole")
-        await scene.rebuild(whole).run(judge, scene.targets)
+        await scene.decide(whole, judge)
         _restore(redis_at, copies, "whole")
         assert not await scene.rebuild(state).reaches(scene.targets)
-        await scene.rebuild(state).run(judge, scene.targets)
+        await scene.rebuild(state).run(later, scene.targets)
         assert await scene.features(state, judge) == await scene.features(whole, judge)
         await state.close()
         await whole.close()

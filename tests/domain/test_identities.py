@@ -7,7 +7,7 @@ from hypothesis import assume, given
 
 from pipeline.domain.identities import LATE_AFTER_MS, decision_id, execution_id
 from pipeline.domain.log import Source
-from pipeline.domain.payment_digest import payment_digest
+from pipeline.domain.payment import payment_digest
 from tests.io.test_payment_decoder import PAYMENTS
 from tests.records import NOON_MS, PAYMENT
 

@@ -11,7 +11,7 @@ import pytest
 from pipeline.domain.decision import Outcome
 from pipeline.domain.identities import decision_id, execution_id
 from pipeline.domain.log import Source
-from pipeline.domain.payment_digest import payment_digest
+from pipeline.domain.payment import payment_digest
 from pipeline.explain.life import NotShown
 from pipeline.explain.text_page import whole_lines
 from pipeline.explain.whole_command import CONTRADICTED, FROM_AUDIT_LOG, FROM_BOTH, FROM_TOPIC, whole

@@ -31,6 +31,18 @@ def test_invariant_3_a_partition_that_never_decided_begins_at_its_oldest_record(
     assert start == (oldest if committed is None else min(committed, oldest))
 
 
+@given(COMMITTED, OFFSETS)
+def test_invariant_3_a_person_may_say_that_the_past_is_not_ours(committed: int | None, oldest: int) -> None:
+    start = start_of(committed, Decided(None, True), oldest, begins_at_committed=True)
+    assert start == (oldest if committed is None else committed)
+
+
+@given(COMMITTED, OFFSETS, OFFSETS)
+def test_what_was_decided_goes_before_what_a_person_said(committed: int | None, end: int, oldest: int) -> None:
+    begun = start_of(committed, Decided(end, True), oldest, begins_at_committed=True)
+    assert begun == start_of(committed, Decided(end, True), oldest)
+
+
 @pytest.mark.parametrize("committed", [None, 0, 7])
 def test_where_what_was_decided_is_no_longer_kept_the_group_s_offset_stands(committed: int | None) -> None:
     assert start_of(committed, Decided(None, False), 3) == committed

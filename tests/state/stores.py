@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -21,6 +21,8 @@ START_MS = 1_700_000_000_000
 MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
 DAY_MS = 86_400_000
+
+Answer = TypeVar("Answer")
 
 
 class Store(Protocol):
@@ -112,6 +114,9 @@ class SyncRedisState:
 
     def withdraw_risk_signal(self, kind: RiskSignalKind, entity: str, place: LogPlace) -> None:
         self._runner.run(self.state.withdraw_risk_signal(kind, entity, place))
+
+    def run(self, answer: Coroutine[Any, Any, Answer]) -> Answer:
+        return self._runner.run(answer)
 
     def is_ready(self) -> bool:
         try:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.domain.context import Account, RiskSignal, RiskSignalKind
-from pipeline.domain.features import NONE, STATE
+from pipeline.domain.features import COLUMN, EVENT, NONE, RATIO_PERCENT_MAX, STATE, feature_matrix
 from pipeline.state.facts import LogPlace
 from pipeline.state.periods import ACCOUNT_WINDOWS_MS, BLOCK_MS, LABEL_WINDOWS_MS
 from pipeline.state.state_event import StateEvent
@@ -348,3 +348,34 @@ def test_an_old_owner_does_not_count_late_what_was_committed_as_blocked(store: S
     store.observe([share([payment(0)])], is_rebuild=True)
     (observation,) = store.observe([share([payment(2)], start=2, committed=1)])
     assert column(observation.state, "account_count_24h") == [2]
+
+
+@pytest.mark.parametrize(("silent_days", "month"), [(60, 40), (100, 0), (130, 0), (400, 0)])
+def test_a_dormant_accounts_normal_month_is_known_and_0(store: Store, silent_days: int, month: int) -> None:
+    """Finding 10: £1.20 in one of three blocks is 40p a month; after three silent blocks it is nothing, and known."""
+    begin_ms = (START_MS // BLOCK_MS + 1) * BLOCK_MS
+    early = payment(0, begin_ms - 2 * BLOCK_MS, amount_gbp_minor=0)
+    events = [early, payment(1, begin_ms + BLOCK_MS - DAY_MS, amount_gbp_minor=120)]
+    events.append(payment(2, begin_ms + BLOCK_MS - DAY_MS + silent_days * DAY_MS, amount_gbp_minor=480_000))
+    state = observe_all(store, events)
+    assert column(state, "account_normal_month_minor")[-1] == month
+    features = feature_matrix(np.zeros((1, len(EVENT)), dtype=np.int64), state[-1:])[0]
+    percent = features[COLUMN["account_volume_percent_of_normal_month"]]
+    assert percent == (RATIO_PERCENT_MAX if month == 0 else min(480_000 * 100 // month, RATIO_PERCENT_MAX))
+
+
+@pytest.mark.parametrize(("declared", "percent"), [(0, RATIO_PERCENT_MAX), (1, RATIO_PERCENT_MAX), (480_000, 100)])
+def test_a_declared_month_of_nothing_is_as_strict_as_one_of_a_penny(store: Store, declared: int, percent: int) -> None:
+    store.upsert_account(Account("payer", 1, declared), LogPlace(START_MS, 0))
+    state = observe_all(store, [payment(0, amount_gbp_minor=480_000)])
+    features = feature_matrix(np.zeros((1, len(EVENT)), dtype=np.int64), state)[0]
+    assert features[COLUMN["account_normal_month_minor"]] == declared
+    assert features[COLUMN["account_volume_percent_of_normal_month"]] == percent
+
+
+def test_an_account_in_its_first_block_has_no_normal_month(store: Store) -> None:
+    begin_ms = (START_MS // BLOCK_MS + 1) * BLOCK_MS
+    state = observe_all(store, [payment(0, begin_ms), payment(1, begin_ms + BLOCK_MS - 1)])
+    assert column(state, "account_normal_month_minor") == [NONE, NONE]
+    features = feature_matrix(np.zeros((2, len(EVENT)), dtype=np.int64), state)
+    assert features[:, COLUMN["account_volume_percent_of_normal_month"]].tolist() == [NONE, NONE]

@@ -13,26 +13,28 @@ from hypothesis import strategies as st
 
 from pipeline.domain.context import Account, RiskSignal, RiskSignalKind
 from pipeline.state.facts import LogPlace
-from pipeline.state.store import StateLost, StateUnavailable
+from pipeline.state.store import LEAVERS_MAX, StateLost, StateUnavailable
 from pipeline.state.windows import Freshness, MemoryState, PartitionEvents, PartitionObservation
 from tests.state.stores import START_MS, Store, SyncRedisState, payment, same, share
 from tests.state.streams import Log, labels_of, logs
 
 MakeState = Callable[..., SyncRedisState]
+LEAVERS = st.sampled_from((LEAVERS_MAX, 3, 0))
 on_redis = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture
 def fresh(redis_at: str, redis_state: MakeState) -> Callable[..., SyncRedisState]:
     """Empty Redis for each example; the connection stays."""
-    stores: dict[int, SyncRedisState] = {}
+    stores: dict[tuple[int, int], SyncRedisState] = {}
 
-    def make(shards: int = 1) -> SyncRedisState:
+    def make(shards: int = 1, leavers_max: int = LEAVERS_MAX) -> SyncRedisState:
         with redis.Redis.from_url(redis_at) as client:
             client.flushall()
-        if shards not in stores:
-            stores[shards] = redis_state(shards=shards, claim_buckets=3)
-        return stores[shards]
+        if (shards, leavers_max) not in stores:
+            made = redis_state(shards=shards, claim_buckets=3, leavers_max=leavers_max)
+            stores[shards, leavers_max] = made
+        return stores[shards, leavers_max]
 
     return make
 
@@ -49,11 +51,12 @@ def feed_context(stores: list[Store], log: Log, number: int, batches: int) -> No
             store.upsert_account(Account("account-0-1", number, None if number % 3 else number), place)
 
 
-@given(log=logs(), shards=st.sampled_from((1, 3)))
+@given(log=logs(), shards=st.sampled_from((1, 3)), leavers_max=LEAVERS)
 @on_redis
-def test_redis_answers_as_the_reference(fresh: MakeState, log: Log, shards: int) -> None:
-    actual, expected = fresh(shards=shards), MemoryState(shards=shards)
-    batches = log.batches()
+def test_redis_answers_as_the_reference(fresh: MakeState, log: Log, shards: int, leavers_max: int) -> None:
+    """One shard counts the partitions of a batch in order; with more, what stops early doesn't stop the others."""
+    actual, expected = fresh(shards, leavers_max), MemoryState(shards=shards)
+    batches = log.batches() if shards == 1 else [[part] for batch in log.batches() for part in batch]
     for number, batch in enumerate(batches):
         assert same(expected.observe(batch), actual.observe(batch))
         feed_context([expected, actual], log, number, len(batches))
@@ -72,16 +75,16 @@ def test_a_shard_that_counts_for_none_of_its_beneficiaries_still_answers(fresh: 
     assert same(observed, actual.observe([share(events)]))
 
 
-@given(log=logs(), shards=st.sampled_from((1, 3)), seed=st.integers(0, 2**32))
+@given(log=logs(), shards=st.sampled_from((1, 3)), leavers_max=LEAVERS, seed=st.integers(0, 2**32))
 @on_redis
 def test_a_torn_batch_read_again_with_other_boundaries_is_answered_as_if_never_torn(
-    fresh: MakeState, log: Log, shards: int, seed: int
+    fresh: MakeState, log: Log, shards: int, leavers_max: int, seed: int
 ) -> None:
     """Some scripts of a batch ran, others did not; nothing was committed; the next reading is longer.
 
     One partition: with several, what they share depends on the order in which they are read.
     """
-    actual, expected = fresh(shards=shards), MemoryState(shards=shards)
+    actual, expected = fresh(shards, leavers_max), MemoryState(shards=shards)
     batches, random = log.of_one_partition().batches(), Random(seed)
     for (batch, *_), following in zip(batches, [*batches[1:], None], strict=True):
         actual.state.commands_left = random.randint(0, 2 + 2 * shards)
@@ -121,7 +124,7 @@ def test_state_that_was_lost_or_partly_lost_says_so_and_is_rebuilt(
 ) -> None:
     """A flush, or a failover that set some hash tags back to what they were some batches ago."""
     log = log.of_one_partition()
-    actual, expected = fresh(), MemoryState()
+    actual, expected = fresh(leavers_max=data.draw(LEAVERS)), MemoryState()
     batches = [[batch[0]] for batch in log.batches()]
     lost_at = data.draw(st.integers(0, len(batches) - 1))
     saved_at = data.draw(st.one_of(st.none(), st.integers(0, lost_at)))

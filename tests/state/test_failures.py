@@ -10,11 +10,14 @@ import redis
 
 from ops.processes.servers import free_port
 from ops.stack.redis_server import redis_url
-from pipeline.state.store import StateLost, StateUnavailable
+from pipeline.domain.features import NONE
+from pipeline.state.requests import ACCOUNT_ROW_LENGTH
+from pipeline.state.store import SnapshotPruned, StateFault, StateLost, StateUnavailable
 from tests.redis_servers import REDIS_MEMORY_MAX_BYTES
 from tests.state.stores import SyncRedisState, column, payment, share
 
 MakeState = Callable[..., SyncRedisState]
+ROW_BYTES = 8 * ACCOUNT_ROW_LENGTH
 
 
 def test_no_redis_is_unavailable_not_a_crash() -> None:
@@ -88,6 +91,27 @@ def test_two_workers_that_read_the_same_batch_get_the_same_answer(redis_state: M
     (first,), (second,) = redis_state().observe(batch), redis_state().observe(batch)
     assert np.array_equal(first.state, second.state)
     assert column(second.state, "account_count_24h")[-1] == 200
+
+
+def test_a_counted_payment_of_which_redis_says_nothing_is_a_fault_and_no_judgement(
+    redis_at: str, redis_state: MakeState
+) -> None:
+    """Finding 12: it would be judged as the account's first. Here an answer was cut off in Redis."""
+    store = redis_state()
+    store.observe([share([payment(0), payment(1)])])
+    with redis.Redis.from_url(redis_at) as client:
+        (progress,) = client.scan_iter("fraud:*{p0}progress")
+        client.hset(progress, "1", client.hget(progress, "2")[:-ROW_BYTES])
+        client.hset(progress, "pruned", 2)
+        client.hdel(progress, "2")
+    with pytest.raises(SnapshotPruned):
+        store.observe([share([payment(0), payment(1)])])
+    share_of_two = [share([payment(0), payment(1)])]
+    prepared = store.state.prepare(share_of_two, is_rebuild=True)._replace(is_passing=False)
+    with pytest.raises(StateFault, match="the payment at 1"):
+        store.run(store.state.observe_prepared(prepared))
+    (rebuilt,) = store.observe(share_of_two, is_rebuild=True)
+    assert column(rebuilt.state, "account_count_24h") == [1, NONE]
 
 
 @pytest.mark.parametrize("suffix", [":b", ":s", "}r:payer", "/s", "\0"])

@@ -108,9 +108,13 @@ def test_every_bound_is_kept_as_the_reference_keeps_it(redis_state: MakeState, s
         start = part.end_offset
 
 
-def test_ids_that_are_no_longer_kept_leave_their_buckets(redis_state: MakeState, redis_at: str) -> None:
-    events = [payment(offset, START_MS + offset * HOUR_MS) for offset in range(4_000)]
-    observe_all(redis_state(claim_buckets=4), events)
+@pytest.mark.parametrize(("buckets", "hourly"), [(4, 1), (1, 10)])
+def test_ids_that_are_no_longer_kept_leave_their_buckets(
+    redis_state: MakeState, redis_at: str, buckets: int, hourly: int
+) -> None:
+    """A bucket of 1,680 ids takes a purge several steps."""
+    events = [payment(offset, START_MS + offset * HOUR_MS // hourly) for offset in range(4_000)]
+    observe_all(redis_state(claim_buckets=buckets), events)
     with redis.Redis.from_url(redis_at) as client:
         kept = sum(client.hlen(key) for key in client.scan_iter("fraud:*{s0}c:*"))
-    assert 7 * 24 <= kept <= 1.5 * 7 * 24
+    assert 7 * 24 * hourly <= kept <= 1.5 * 7 * 24 * hourly

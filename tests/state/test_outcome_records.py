@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.domain.execution import Execution, ExecutionState
 from pipeline.domain.identities import DecisionId, ExecutionId
 from pipeline.domain.outcome import OutcomeKind, PaymentOutcome
-from pipeline.state.outcome_records import KINDS, outcome_of_execution
+from pipeline.state.outcome_records import KINDS, held_outcome, held_text, outcome_of_execution
 from tests.records import NOON_MS
 
 HOUR_MS = 3_600_000
@@ -68,3 +70,10 @@ def test_a_payee_is_known_from_the_latest_time_that_the_payment_has(payment_time
     )
     outcome = outcome_of_execution(told)
     assert (outcome.payment_time_ms, outcome.made_at_ms) == (payment_time_ms, NOON_MS)
+
+
+@given(st.integers(-1, 2**50), st.integers(-1, 2**50), st.integers(-1, 10**11), st.text(max_size=64))
+def test_what_is_remembered_of_a_decision_reads_back(payment_time_ms, made_at_ms, amount_gbp_minor, beneficiary):
+    numbers = payment_time_ms, made_at_ms, amount_gbp_minor
+    outcome = PaymentOutcome("payer", beneficiary, OutcomeKind.UNMADE, *numbers, b"decision")
+    assert held_outcome("payer", "decision", held_text(outcome)) == outcome

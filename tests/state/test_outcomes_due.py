@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from pipeline.domain.features import UNKNOWN
 from pipeline.domain.outcome import OutcomeKind, PaymentOutcome
+from pipeline.state.outcomes import PAYEES_SEARCHED_MAX
 from tests.state.stores import DAY_MS, START_MS, Store, column, payment, share
 
 BY_OUTCOMES = (
@@ -70,3 +73,28 @@ def test_a_payment_that_is_held_again_counts_towards_volume_again(store: Store) 
     store.apply_outcomes(0, 1, 2, [outcome("UNMADE")])
     held, _ = observed(store, 2, START_MS + 2)
     assert (without["account_volume_minor_30d"], held["account_volume_minor_30d"]) == (100, 300)
+
+
+@pytest.mark.parametrize("kind", ["UNMADE", "WITHDRAWN"])
+def test_a_payment_is_taken_back_although_it_is_not_said_who_was_paid(store: Store, kind: str) -> None:
+    first, other = outcome("MADE"), outcome("MADE", b"other")._replace(beneficiary_account_id="other")
+    store.apply_outcomes(0, 0, 3, [first, other, outcome("WITHDRAWN", b"second")])
+    to_anyone = PaymentOutcome("payer", "", OutcomeKind(kind), -1, -1, -1, b"first")
+    store.apply_outcomes(0, 3, 4, [to_anyone])
+    known, _ = observed(store, 0, START_MS + DAY_MS)
+    payment_to_other = payment(1, START_MS + DAY_MS, beneficiary_account_id="other")
+    (observation,) = store.observe([share([payment_to_other], start=1)])
+    assert (known["is_unpaid_beneficiary"], column(observation.state, "is_unpaid_beneficiary")) == (1, [0])
+
+
+def test_an_account_with_very_many_payees_knows_none_of_them_where_one_cannot_be_found(store: Store) -> None:
+    made = [
+        outcome("MADE", b"%d" % number)._replace(beneficiary_account_id=f"payee-{number}")
+        for number in range(PAYEES_SEARCHED_MAX + 1)
+    ]
+    store.apply_outcomes(0, 0, len(made), made)
+    store.apply_outcomes(0, len(made), len(made) + 1, [outcome("WITHDRAWN")])
+    store.apply_outcomes(0, len(made) + 1, len(made) + 2, [outcome("UNMADE", b"1")._replace(beneficiary_account_id="")])
+    last = payment(0, START_MS + DAY_MS, beneficiary_account_id="payee-2")
+    (observation,) = store.observe([share([last])])
+    assert column(observation.state, "is_unpaid_beneficiary") == [1]

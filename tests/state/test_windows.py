@@ -121,6 +121,8 @@ def test_invariants_1_and_2_the_reference_counts_what_the_definition_says(log: L
         received = timed([each for each in seen if each.beneficiary_account_id == event.beneficiary_account_id])
         expected = account_features(paid, outcomes) + beneficiary_features(received, frauds)
         assert expected == list(row.values())[: len(expected)]
+        held = within(received, received[-1][0], DELAY_MS + LABEL_WINDOWS_MS[-1])
+        assert row["beneficiary_confirmed_frauds"] == sum(each.transaction_id in frauds for each in held)
         if len(seen) % 3 == 0:
             assert windows.label(label_of(event))
             frauds.add(event.transaction_id)

@@ -4,18 +4,24 @@ Every run reads the same payments, byte for byte and with the same timestamps, f
 its own. With one partition, decisions must be equal in every byte except `decided_at_ms`. With four partitions and two
 workers, the features that several accounts share depend on the order in which partitions were read. There, account
 features must be equal, and every decision must follow from its own snapshot.
+
+In the last runs an executor tells what became of the decisions, at once or late. Which outcomes a decision had taken in
+then differs from run to run, and is recorded with it: computed anew from the two logs by that, its account features
+must be the same.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from ops.bench.loss.checker import Checker
 from ops.bench.loss.groups import partitions_held
+from ops.bench.loss.late_executor import LateExecutor, recompute
 from ops.bench.rig.feeder import known_records
 from ops.bench.rig.publisher import publish
 from ops.bench.rig.services import worker_process
@@ -25,9 +31,12 @@ from ops.bench.rig.topics_io import Outbound, prepare_topics
 from ops.bench.rig.waiting import wait_committed, wait_until
 from ops.processes.servers import ServerProcess
 from ops.stack.real import RealStack
+from pipeline.decide.app import RegimeSource
+from pipeline.decide.batch import Judge, TopicNames
 from pipeline.domain.decision import StoredDecision
 from pipeline.domain.features import ACCOUNT_STATE
 from pipeline.io.avro.wire import WireFormat
+from pipeline.io.partitioner import Partitioner, Partitioning
 from pipeline.io.settings import Settings
 from pipeline.replay.archive_files import RegimeArchive
 from pipeline.replay.verify import Result, verify
@@ -38,6 +47,7 @@ RECORDS_IN_SINGLE_BATCHES: Final = 2_000
 """Records that the run with batches of 1 reads: only the log's first part, as each costs a transaction of 5 ms."""
 SECONDS_MAX: Final = 300
 VERIFIED_MINIMUM: Final = 100_000
+NO_TOPICS: Final = TopicNames("", "")
 
 
 class Variant(NamedTuple):
@@ -48,8 +58,13 @@ class Variant(NamedTuple):
     partitions: int = 1
     records: int = RECORDS
     restarts: int = 0
+    outcomes_held_back: int | None = None  # by the executor, in decisions; None where nothing is executed
 
 
+PARTS: Final = 16
+"""Parts of the log that are published one after the other where outcomes are to come in between."""
+HELD_BACK: Final = 3_000
+"""Decisions by which the late executor lags: a fifth of the log, more than a day of its event time."""
 VARIANTS: Final = (
     Variant("batches of 500"),  # the reference for the others
     Variant("batches of 7", batch_records_max=7),
@@ -59,6 +74,10 @@ VARIANTS: Final = (
     Variant("hash seed random", hash_seed="random"),
     Variant("slot 7", slots=(7,)),
     Variant("4 partitions, 2 workers", slots=(0, 1), partitions=4),
+    Variant("executor at once", batch_records_max=100, outcomes_held_back=0),
+    Variant("executor late", batch_records_max=100, outcomes_held_back=HELD_BACK),
+    Variant("executor late, restarted", batch_records_max=100, restarts=2, outcomes_held_back=HELD_BACK),
+    Variant("executor late, 2 workers", slots=(0, 1), partitions=4, outcomes_held_back=HELD_BACK),
 )
 
 
@@ -80,16 +99,17 @@ def run(say: Callable[[str], None], folder: Path, *, is_quick: bool) -> dict[str
     archive = RegimeArchive(Settings().policy_archive, Settings().model_registry)
     with RealStack(folder / "stack") as stack:
         for number, variant in enumerate(VARIANTS):
-            _run_variant(stack, folder, f"v{number}.", variant._replace(records=variant.records // share))
+            _run_variant(stack, folder, f"v{number}.", _shortened(variant, share))
             decisions = _decisions(stack.bootstrap_servers, f"v{number}.")
             reference = reference or decisions
-            differing = _differing(reference, decisions, is_one_partition=variant.partitions == 1)
+            differing, positions = _compared(stack, f"v{number}.", variant, reference, decisions)
             verified = _verified(stack.bootstrap_servers, f"v{number}.", archive)
             report = Checker(stack.bootstrap_servers, f"v{number}.", [Settings().policy_path]).check()
             checks += verified
             is_same = is_same and not differing and report.is_whole and set(verified) == {Result.IDENTICAL}
             results[variant.name] = {
                 "decisions": len(decisions),
+                "outcomes_positions": positions,
                 "differing": len(differing),
                 "first_differing": differing[:3],
                 "verify": dict(verified),
@@ -101,11 +121,46 @@ def run(say: Callable[[str], None], folder: Path, *, is_quick: bool) -> dict[str
     return {"ok": is_same and is_enough, "verified": checks.total(), "verify": dict(checks), "runs": results}
 
 
+def _shortened(variant: Variant, share: int) -> Variant:
+    held_back = variant.outcomes_held_back
+    return variant._replace(
+        records=variant.records // share, outcomes_held_back=None if held_back is None else held_back // share
+    )
+
+
+def _compared(
+    stack: RealStack, prefix: str, variant: Variant, reference: Decisions, decisions: Decisions
+) -> tuple[list[str], int]:
+    """Return the ids of decisions that differ, and how many positions of outcomes there were.
+
+    Where outcomes come in meanwhile, a decision is compared with what its recorded position says it should have been.
+    """
+    if variant.outcomes_held_back is None:
+        return _differing(reference, decisions, is_one_partition=variant.partitions == 1), 1
+    partitioning = Partitioning(Partitioner.CRC32, variant.partitions)
+    judge = Judge(RegimeSource(Settings()).current, WireFormat(), NO_TOPICS, "determinism", partitioning.of)
+    recomputed = recompute(stack.bootstrap_servers, prefix, judge)
+    assert recomputed.decisions == len(decisions), "each decision is recomputed"
+    assert recomputed.positions > variant.partitions, "outcomes came in between"
+    return recomputed.differing, recomputed.positions
+
+
 def _run_variant(stack: RealStack, directory: Path, prefix: str, variant: Variant) -> None:
     """Publish the log, have it decided, and wait until all of it is committed."""
-    servers, topic = stack.bootstrap_servers, f"{prefix}transactions.v1"
+    servers = stack.bootstrap_servers
     prepare_topics(servers, prefix, variant.partitions)
     workers = [_worker(stack, directory, prefix, variant, slot) for slot in variant.slots]
+    held_back = variant.outcomes_held_back
+    with ExitStack() as executing:
+        if held_back is not None:
+            executing.enter_context(LateExecutor(servers, prefix, held_back))
+            _decide_in_parts(servers, prefix, variant, workers)
+        else:
+            _decide(servers, prefix, variant, workers)
+
+
+def _decide(servers: str, prefix: str, variant: Variant, workers: Sequence[ServerProcess]) -> None:
+    topic = f"{prefix}transactions.v1"
     if len(workers) > 1:
         with running(*workers):
             _wait_until_shared(servers, prefix, variant.slots)
@@ -118,6 +173,20 @@ def _run_variant(stack: RealStack, directory: Path, prefix: str, variant: Varian
             workers[0].kill()
             workers[0].start()
         _wait_until_committed(servers, prefix, published)
+
+
+def _decide_in_parts(servers: str, prefix: str, variant: Variant, workers: Sequence[ServerProcess]) -> None:
+    """Publish each part of the log once the one before is decided, so that its outcomes come in between."""
+    log, size, published = _log(variant.records), variant.records // PARTS, 0
+    restarted = {PARTS * (number + 1) // (variant.restarts + 1) for number in range(variant.restarts)}
+    with running(*workers):
+        _wait_until_shared(servers, prefix, variant.slots)
+        for part in range(PARTS):
+            if part in restarted:
+                workers[0].kill()
+                workers[0].start()
+            published += publish(servers, f"{prefix}transactions.v1", islice(log, size))
+            _wait_until_committed(servers, prefix, published)
 
 
 def _wait_until_shared(servers: str, prefix: str, slots: tuple[int, ...]) -> None:

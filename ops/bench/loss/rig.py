@@ -37,8 +37,12 @@ RESTARTS_MAX: Final = 20
 class Rig:
     """A rig, opened by `with open_rig(...) as rig:`. Its slots are those that a supervisor would keep filled."""
 
-    def __init__(self, directory: Path, stack: RealStack, rate_per_s: int, seed: int) -> None:
+    def __init__(
+        self, directory: Path, stack: RealStack, rate_per_s: int, seed: int, *, redis_url: str | None = None
+    ) -> None:
+        """Make the rig. redis_url: of servers for the state other than the stack's."""
         self.stack, self.directory = stack, directory
+        self.redis_url = redis_url or stack.redis_url
         self.policy_path = directory / "policy.toml"
         policy = Settings().policy_path
         self.policy_path.write_bytes(policy.read_bytes())
@@ -58,7 +62,7 @@ class Rig:
     def start_worker(self, slot: int) -> ServerProcess:
         """Start the worker of a slot, and wait until it is live."""
         if slot not in self.workers:
-            servers = self.stack.bootstrap_servers, self.stack.redis_url
+            servers = self.stack.bootstrap_servers, self.redis_url
             self.workers[slot] = worker_process(
                 self.directory, *servers, slot=slot, options=("--keep",), environment=self.environment
             )
@@ -74,7 +78,7 @@ class Rig:
         return worker_process(
             self.directory,
             self.stack.bootstrap_servers,
-            self.stack.redis_url,
+            self.redis_url,
             name=f"worker-that-crashes-{name}",
             command=("ops.bench.loss.crashing_worker", step, str(self.directory / f"crashed-{name}")),
             page=None,
@@ -154,11 +158,14 @@ class Rig:
 
 
 @contextlib.contextmanager
-def open_rig(directory: Path, *, rate_per_s: int, seed: int) -> Iterator[Rig]:
-    """Open the real stack with one worker in slot 0 and traffic flowing; end everything on leaving."""
+def open_rig(directory: Path, *, rate_per_s: int, seed: int, redis_url: str | None = None) -> Iterator[Rig]:
+    """Open the real stack with one worker in slot 0 and traffic flowing; end everything on leaving.
+
+    redis_url: of servers for the state other than the stack's.
+    """
     with RealStack(directory / "stack") as stack:
         prepare_topics(stack.bootstrap_servers, "", PARTITIONS)
-        rig = Rig(directory, stack, rate_per_s, seed)
+        rig = Rig(directory, stack, rate_per_s, seed, redis_url=redis_url)
         rig.watcher.start()
         try:
             rig.start_worker(0)

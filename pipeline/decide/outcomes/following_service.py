@@ -30,7 +30,7 @@ from pipeline.domain.refusals import Refusal, RefusalCode
 from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.kafka.log_reader import Extent
 from pipeline.io.kafka.positioned_log import PositionedLog, PositionMove, PositionsOf
-from pipeline.state.outcome_records import Told, Unusable
+from pipeline.state.outcome_records import Held, Later, Told, Unusable, held_outcome, held_text, outcome_of_later
 
 RECORDS_MAX: Final = 256
 """Records that the state takes in by one call; so many are a millisecond of Redis."""
@@ -65,6 +65,8 @@ class OutcomesState(Protocol):
     ) -> int: ...
     async def await_outcomes(self, partition: int, due: int) -> None: ...
     async def outcomes_position(self, partition: int) -> int | None: ...
+    async def hold_payments(self, partition: int, held: Mapping[str, bytes]) -> None: ...
+    async def held_payments(self, partition: int, decision_ids: Sequence[str]) -> dict[str, bytes]: ...
 
 
 class OutcomesMisplaced(Exception):
@@ -190,13 +192,14 @@ class Follower:
 
     async def _take_in(self, span: PositionMove, records: Sequence[LogRecord[Told]]) -> bool:
         """Return False where the state has meanwhile come further, or lost what it had: then it says where to go on."""
-        outcomes: list[PaymentOutcome] = []
+        told: list[PaymentOutcome | Held | Later] = []
         for record in records:
-            told = _checked(record)
-            if isinstance(told, Unusable):
-                await self._refuse(record, told.refusal)
+            content = _checked(record)
+            if isinstance(content, Unusable):
+                await self._refuse(record, content.refusal)
             else:
-                outcomes.append(told)
+                told.append(content)
+        outcomes = await self._outcomes(span.partition, told)
         reached = await self._state.apply_outcomes(span.partition, span.before, span.after, outcomes)
         if reached != span.after:
             log.warning("outcomes_elsewhere", partition=span.partition, expected=span.after, reached=reached)
@@ -205,6 +208,25 @@ class Follower:
         for kind, count in Counter(outcome.kind for outcome in outcomes).items():
             metrics.OUTCOMES.labels(kind).inc(count)
         return True
+
+    async def _outcomes(self, partition: int, told: Sequence[PaymentOutcome | Held | Later]) -> list[PaymentOutcome]:
+        """Return what was told as outcomes. Decisions that wait are remembered, for what is said of them later."""
+        held = {each.decision_id: held_text(each.outcome) for each in told if isinstance(each, Held)}
+        await self._state.hold_payments(partition, held)
+        asked = list({each.decision_id for each in told if isinstance(each, Later)})
+        known = await self._state.held_payments(partition, asked)
+        outcomes: list[PaymentOutcome] = []
+        for each in told:
+            match each:
+                case Held():
+                    outcomes.append(each.outcome)
+                case Later():
+                    text = known.get(each.decision_id)
+                    before = None if text is None else held_outcome(each.account_id, each.decision_id, text)
+                    outcomes.append(outcome_of_later(each, before))
+                case PaymentOutcome():
+                    outcomes.append(each)
+        return outcomes
 
     async def _refuse(self, record: LogRecord[Told], refusal: Refusal) -> None:
         log.warning("outcome_refused", partition=record.partition, offset=record.offset, **refusal._asdict())
@@ -267,6 +289,9 @@ class Follower:
 def _checked(record: LogRecord[Told]) -> Told:
     """Return what the record tells; an account is followed on its own partition only, which its key decides."""
     told = record.content
-    if isinstance(told, PaymentOutcome) and record.key != told.account_id.encode():
+    if isinstance(told, Unusable):
+        return told
+    account_id = told.outcome.account_id if isinstance(told, Held) else told.account_id
+    if record.key != account_id.encode():
         return Unusable(Refusal(RefusalCode.KEY_MISMATCH, "the record's key is not its account_id"))
     return told

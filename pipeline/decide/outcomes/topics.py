@@ -15,8 +15,8 @@ from pipeline.io.avro.wire import WireFormat
 from pipeline.io.dead_letters import DeadLetters
 from pipeline.io.kafka.log_reader import Extent, LogReader
 from pipeline.io.kafka.positioned_log import PositionedLog, PositionsOf
-from pipeline.io.settings import Settings
-from pipeline.state.outcome_records import Told, told_by_execution
+from pipeline.io.settings import Outcomes, Settings
+from pipeline.state.outcome_records import Told, told_by_decision, told_by_execution
 from pipeline.state.store import RedisState
 
 GROUP_SUFFIX: Final = "-outcomes"
@@ -58,6 +58,8 @@ class OutcomesTopic:
         )
 
     def _told(self, value: bytes | None) -> Told:
+        if self._settings.outcomes is Outcomes.DECISIONS:
+            return told_by_decision(self._wire.decode_decision_record(value))
         return told_by_execution(self._wire.decode_execution(value))
 
     def _extents(self) -> Mapping[int, Extent]:

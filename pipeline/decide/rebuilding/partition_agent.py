@@ -172,7 +172,7 @@ class PartitionRebuild:
         if found.is_at_end and end < target:
             raise BrokerFailed(f"{topic}[{partition}] ends at {end}, before the {target} that are committed")
         if past is not None and is_first and found.taken:
-            past.begin(found.taken[0].source.timestamp_ms)
+            past.begin(start)
         decided = {} if past is None else past.below(end)
         return _Stretch(found.taken, Span(partition, start, end, end), decided)
 

@@ -19,8 +19,8 @@ from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.log_reader import LogReader
 
 RECORDS_MAX: Final = 2_000
-SKEW_MS: Final = 10 * 60 * 1000
-"""Most by which the clocks may differ that stamp a payment and, later, its decision."""
+PROBED_RECORDS: Final = 16
+"""Records that a look into the topic's midst takes: reviews and reversals stand between the decisions."""
 HOME_CURRENCY: Final = "GBP"
 _AMOUNT: Final = COLUMN["amount_gbp_minor"]
 
@@ -54,10 +54,28 @@ class PastDecisions:
     def close(self) -> None:
         self._reader.close()
 
-    def begin(self, timestamp_ms: int) -> None:
-        """Begin with the decisions made from that time on; -1 for all."""
-        self._at = self._reader.offset_at(self._topic, self._partition, max(timestamp_ms - SKEW_MS, 0))
-        self._ahead = []
+    def begin(self, offset: int) -> None:
+        """Begin with the decisions about payments from this offset on, by halving what is kept of the topic."""
+        low, high = self._reader.extents(self._topic)[self._partition]
+        first, past = low, min(high, self._end)
+        while past - first > RECORDS_MAX:
+            middle = (first + past) // 2
+            about = self._first_payment(middle, past)
+            if about is None or about >= offset:
+                past = middle
+            else:
+                first = middle
+        self._at, self._ahead = first, []
+
+    def _first_payment(self, at: int, end: int) -> int | None:
+        """Return the payment of the first decision in a range of the topic; None where there is no decision."""
+        while at < end:
+            found = self._reader.read_range(self._topic, self._partition, at, end, PROBED_RECORDS, _value_of)
+            for value in found.taken:
+                if (head := self._head(value)) is not None:
+                    return head.offset
+            at = end if found.is_at_end else found.end_offset
+        return None
 
     def below(self, offset: int) -> Mapping[int, PastDecision]:
         """Return the decisions about payments below this offset that were not returned before, by the payment's."""

@@ -10,8 +10,7 @@ from __future__ import annotations
 import hashlib
 from typing import Final
 
-from pipeline.domain.payment import Channel, Transaction
-from pipeline.domain.payment_digest import canonical_segments, later_fields
+from pipeline.domain.payment import Channel, Transaction, canonical_segments, later_fields
 from pipeline.io.avro.reading import (
     Malformed,
     read_int,
@@ -33,7 +32,7 @@ def decode_payment(body: bytes, begin: int = 0) -> tuple[Transaction, int]:
 
 
 def decode_with_digest(body: bytes) -> tuple[Transaction, bytes, int]:
-    """The payment that the body begins with, its digest (pipeline.domain.payment_digest) and where it ends.
+    """The payment that the body begins with, its digest (pipeline.domain.payment) and where it ends.
 
     Raises Malformed. The digest is taken from the payment's own bytes, which are canonical up to the segments, since
     every other form of them is refused here: 1 µs, where encoding the payment again takes 8.

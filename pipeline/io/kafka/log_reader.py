@@ -144,15 +144,6 @@ class LogReader:
         found: dict[int, int] = self._asked(f"the ends of {topic}", ask)
         return found
 
-    def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int:
-        """Return the offset of the first record of that time or later; the partition's end where there is none."""
-        wanted = [TopicPartition(topic, partition, timestamp_ms)]
-        (found,) = self._asked(f"a time of {topic}", self._consumer.offsets_for_times, wanted, self._timeout_s)
-        if found.error is not None:
-            raise broker_failure(f"the broker was asked in vain for a time of {topic}", KafkaException(found.error))
-        low, high = self._extent(topic, partition)
-        return max(found.offset, low) if found.offset >= 0 else high
-
     def partition_of(self, topic: str, key: str) -> int:
         """Return the partition that a producer chooses for a key by the settings' partitioner."""
         return Partitioning(self._partitioner, self.partition_count(topic)).of(key.encode())

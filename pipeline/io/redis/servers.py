@@ -17,7 +17,7 @@ TIMEOUT_S: Final = 3.0
 
 class Server(NamedTuple):
     node: str  # its address in redis-py's words, with the password
-    facts: Mapping[str, Any]  # of INFO, as redis-py parses it
+    facts: Mapping[str, object]  # of INFO, as redis-py parses it
     moving_slots: int  # of a cluster, that are on their way to or from this server
 
     @property
@@ -58,7 +58,7 @@ def client_of(server: Server, timeout_s: float = TIMEOUT_S) -> redis.Redis:
 
 def _server(node: str, timeout_s: float, *, is_cluster: bool) -> Server:
     with redis.Redis.from_url(node, socket_timeout=timeout_s, socket_connect_timeout=timeout_s) as client:
-        facts: Mapping[str, Any] = client.info()
+        facts: Mapping[str, object] = client.info()
         nodes: Any = client.execute_command("CLUSTER NODES") if is_cluster else {}
     moving = [each for each in nodes.values() if isinstance(each, dict) and each.get("migrations")]
     return Server(node, facts, sum(len(each["migrations"]) for each in moving))

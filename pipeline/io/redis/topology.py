@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from enum import StrEnum
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from redis import asyncio as redis
@@ -74,13 +74,13 @@ async def find(address: RedisAddress, timeout_s: float, known: Collection[str] =
             return Layout(Topology.ONE_SERVER, (address.first,))
 
 
-async def server_facts(node: str, timeout_s: float, *sections: str) -> dict[str, Any]:
+async def server_facts(node: str, timeout_s: float, *sections: str) -> dict[str, object]:
     """Return what a server tells about itself, as redis-py parses it."""
     client = redis.Redis.from_url(
         node, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=Retry(NoBackoff(), 0)
     )
     try:
-        facts: dict[str, Any] = await client.info(*sections)
+        facts: dict[str, object] = await client.info(*sections)
     finally:
         await client.aclose()
     return facts
@@ -90,7 +90,7 @@ def slot_of(key: str | bytes) -> int:
     return key_slot(key.encode() if isinstance(key, str) else key)
 
 
-def _check_role(facts: dict[str, Any]) -> None:
+def _check_role(facts: dict[str, object]) -> None:
     if facts.get("role") != "master":
         raise ConnectionLost("a replica answers there: its name has not moved to the new primary yet")
 

@@ -6,6 +6,7 @@
 -- offset, its index in the chunk, its time, 2 · amount + is near limit, and its beneficiary hash. ARGV[2..3]: how many
 -- payments and beneficiaries an account may hold. ARGV[4]: the allowance (see calls.lua). ARGV[5]: the freshness of the
 -- chunk, a byte for each payment; one that is not FRESH is not counted.
+-- In a row, whether the beneficiary is new stands together with 2 · the blocks that the normal month is the mean of.
 -- An event holds the time in 4 bytes, 2 · amount + is near limit in 5, and the beneficiary hash in 5. The header holds
 -- past, room and latest time; count, sum and expiry of each window; near limit, distinct and beneficiaries; first
 -- block, block, and the sums of blocks, beginning with the current one.
@@ -229,8 +230,8 @@ local function observe(number, offset, time, amount, beneficiary)
   if bytes >= SPILL_BYTES then spill(head + 1 - c4, 0) end
   texts[number - 1] = pack(format_of(bytes), text, time % WRAP, amount, beneficiary, past, room, time, c1, c2, c3, c4,
     s1, s2, s3, s4, e1, e2, e3, e4, near, distinct, beneficiaries, first_block, now, b1, b2, b3, b4)
-  return pack(ROW, offset, c1, s1, c2, s2, c3, s3, c4, s4, since_last, distinct, near, month, is_new,
-    volume_day, volume_count, volume_month, is_unpaid, position)
+  return pack(ROW, offset, c1, s1, c2, s2, c3, s3, c4, s4, since_last, distinct, near, month,
+    is_new + 2 * min(complete, 3), volume_day, volume_count, volume_month, is_unpaid, position)
 end
 
 local rows, answers = {OBSERVED .. pack('<ll', since, outcomes_since)}, {}

@@ -8,10 +8,12 @@
 -- ARGV[1]: first, last, initial, since, how many outcomes the range has, and how many of them come before; then for each
 -- outcome the index of its account in KEYS, its effect (pipeline/state/outcomes.py), the time of its payment, when
 -- it was made, its amount, its beneficiary hash and its name.
--- ARGV[2..4]: how many payees and how many withdrawn payments an account may hold, and for how long in ms.
+-- ARGV[2..5]: how many payees and how many withdrawn payments an account may hold, and for how long in ms; among how
+-- many payees a payment is looked for.
 -- Where an account has many withdrawn payments, the script stops before it takes long; the caller goes on from there.
 
-local WITHDRAW, MAKE, ALLOW, UNMAKE = 1, 2, 3, 4
+local WITHDRAW, MAKE, ALLOW, HOLD, UNMAKE = 1, 2, 3, 4, 5
+local TO_ANYONE = 16  -- added to an effect where it isn't known who was paid
 local MADE, MADE_BYTES, MADE_MAX_BYTES = '>I5c2', 7, 14
 local BLOCK_MS, ORIGIN_MS, BLOCK_SUM_MAX = 30 * 86400000, 1420070400000, 2^51
 local COST_MAX = 2048  -- withdrawn payments that are written anew one by one, or 16 times as many that are copied
@@ -20,6 +22,7 @@ local COPIED = 16
 local sub, find, pack, unpack_at = string.sub, string.find, struct.pack, struct.unpack
 local floor, max, min = math.floor, math.max, math.min
 local request, payees_max, withdrawn_max, kept_ms = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local searched_max = tonumber(ARGV[5])
 local first, last, is_initial, since, total, before, at = unpack_at('>I6I6BI6I4I4', request)
 
 local held = call('HMGET', KEYS[1], 'position', 'applied', 'since')
@@ -147,13 +150,32 @@ local function unmake(number, payee, payments, name)
   if #left > 0 then call('HSET', KEYS[number], payee, left) else call('HDEL', KEYS[number], payee) end
 end
 
+-- Takes back what the payment of this name has made known, whoever was paid.
+local function unmake_any(number, is_flagged, name)
+  local key = KEYS[number]
+  if call('HLEN', key) - (is_flagged and 1 or 0) > searched_max then
+    call('UNLINK', key)
+    if is_flagged then call('HSET', key, WITHDRAWN_FIELD, '1') end
+    return
+  end
+  local fields = call('HGETALL', key)
+  cost = cost + #fields / 2
+  for place = 1, #fields, 2 do
+    if fields[place] ~= WITHDRAWN_FIELD then unmake(number, fields[place], fields[place + 1], name) end
+  end
+end
+
 while at <= #request and cost < COST_MAX do
   local number, effect, time, made_at, amount, payee, name, short
   number, effect, time, made_at, amount, payee, name, short, at = unpack_at('>I2BI5I5I6c5c4c2', request, at)
   local payments, flag = unpack(call('HMGET', KEYS[number], payee, WITHDRAWN_FIELD))
-  if effect == WITHDRAW or effect == UNMAKE then unmake(number, payee, payments, short) end
+  local is_to_anyone = effect >= TO_ANYONE
+  effect = effect % TO_ANYONE
+  if effect == WITHDRAW or effect == HOLD or effect == UNMAKE then
+    if is_to_anyone then unmake_any(number, flag, short) else unmake(number, payee, payments, short) end
+  end
   if effect == WITHDRAW then withdraw(number, flag, time, amount, name) end
-  if effect == MAKE or effect == ALLOW or effect == UNMAKE then allow(number, flag, name) end
+  if effect == MAKE or effect == ALLOW or effect == HOLD then allow(number, flag, name) end
   if effect == MAKE then make(number, payee, payments, flag, made_at, short) end
   applied = applied + 1
 end

@@ -61,7 +61,7 @@ end
 -- that was observed before, and may have a reply already.
 local function move_on(key, reached, last, committed, pruned, fresh)
   local reaches = integer(math.max(reached, last))
-  if #fresh > HEAD_BYTES then
+  if #fresh > HEAD_BYTES and last > committed then  -- what is committed is asked for no more, as in a rebuild
     if last <= reached then
       local held = call('HGET', key, integer(last))
       if held then fresh = held .. string.sub(fresh, HEAD_BYTES + 1) end

@@ -14,7 +14,7 @@ CODECS = "pipeline.io.avro."
 FOREIGN = {
     "models.evaluate": "a bench's figures, as they are printed",
     "pipeline.io.kafka.client": "librdkafka's options are a mapping of its own",
-    "pipeline.io.redis_batches": "the Redis client's own arguments",
+    "pipeline.io.redis.line": "the Redis client's own arguments",
     "pipeline.io.secret_settings": "what pydantic asks of a source of settings",
 }
 """Modules that may name a mapping of anything, and why: somebody else's interface is one."""

@@ -8,8 +8,7 @@ import pytest
 from fastavro import parse_schema, schemaless_writer
 from hypothesis import assume, given
 
-from pipeline.domain.payment import Channel
-from pipeline.domain.payment_digest import canonical_payment, payment_digest
+from pipeline.domain.payment import Channel, canonical_payment, payment_digest
 from pipeline.io.avro.payment_decoder import decode_with_digest
 from pipeline.io.avro.schema_files import SCHEMAS
 from pipeline.io.avro.wire import Framing, WireFormat

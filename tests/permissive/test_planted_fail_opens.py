@@ -1,0 +1,171 @@
+"""The property of this folder finds what it is for: each of these mistakes, put into the code, is found by it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import numpy as np
+import pytest
+
+from models.artefact import asking
+from pipeline.decide import batch, verdict
+from pipeline.decide.rules import RuleTable, hits_of
+from pipeline.decide.verdict import Mode, verdicts_of
+from pipeline.domain import features
+from pipeline.domain.features import NONE, STATE, UNKNOWN
+from pipeline.domain.outcome import OutcomeKind
+from pipeline.state import windows
+from pipeline.state.outcomes import AccountOutcomes
+from tests.permissive.faults import FAULTS
+from tests.permissive.path import Path
+from tests.permissive.trials import Known, Trials, known, try_out
+
+WORLDS = 60
+"""Most worlds that a mistake may take to be found; most take one or two."""
+
+
+@lru_cache(maxsize=WORLDS)
+def told(seed: int) -> Known:
+    """The world with what is decided by code without a mistake."""
+    return known(seed)
+
+
+def unknown_is_zero(patch: pytest.MonkeyPatch) -> None:
+    def lenient(table: RuleTable, rows: np.ndarray):
+        return hits_of(table, np.where(rows == UNKNOWN, 0, rows))
+
+    patch.setattr(verdict, "hits_of", lenient)
+
+
+def model_is_asked_on_unknown(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(verdict, "_silent", lambda rows, failed: {})
+
+
+def unknown_is_none(patch: pytest.MonkeyPatch) -> None:
+    """What a state lacks is said to be absent."""
+    real = windows.enter_unknown
+
+    def lenient(state, *rest):
+        real(state, *rest)
+        state[state == UNKNOWN] = NONE
+
+    patch.setattr(windows, "enter_unknown", lenient)
+
+
+def coverage_is_dropped(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(windows, "enter_unknown", lambda *_: None)
+
+
+def refused_counts_as_made(patch: pytest.MonkeyPatch) -> None:
+    real = AccountOutcomes.apply
+
+    def lenient(self, outcome):
+        if outcome.kind is OutcomeKind.WITHDRAWN:
+            outcome = outcome._replace(kind=OutcomeKind.MADE, made_at_ms=outcome.payment_time_ms)
+        real(self, outcome)
+
+    patch.setattr(AccountOutcomes, "apply", lenient)
+
+
+def attempted_counts_as_made(patch: pytest.MonkeyPatch) -> None:
+    place, new = STATE.index("is_unpaid_beneficiary"), STATE.index("is_new_beneficiary")
+    real = windows.Windows.observe
+
+    def lenient(self, event, **asked):
+        row = list(real(self, event, **asked))
+        row[place] = row[new]
+        return tuple(row)
+
+    patch.setattr(windows.Windows, "observe", lenient)
+
+
+def failed_model_allows(patch: pytest.MonkeyPatch) -> None:
+    def lenient(model, rows):
+        try:
+            return asking.score(model, rows)
+        except IndexError:
+            quiet = np.zeros_like(rows)
+            return asking.score(model, quiet + (quiet[:, :1] + 1))
+
+    patch.setattr(asking, "_answer", lenient)
+
+
+def nonsense_is_believed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(asking, "_are_sound", lambda model, scores: np.ones(len(scores.score_micro), dtype=np.bool_))
+
+
+def any_row_is_judged(patch: pytest.MonkeyPatch) -> None:
+    """Zeros and −1s of a payment that counts pass for an account that has done nothing."""
+    patch.setattr(batch, "_refuse_impossible", lambda *_: None)
+
+
+def short_answers_are_spread(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(batch, "_refuse_incomplete", lambda *_: None)
+
+
+def unknown_breaker_is_closed(patch: pytest.MonkeyPatch) -> None:
+    def lenient(rows, modes, in_force):
+        return verdicts_of(rows, [Mode(each.state, each.scope, True) for each in modes], in_force)
+
+    patch.setattr(batch, "verdicts_of", lenient)
+
+
+def ratio_to_nothing_is_none(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(features, "_enter_percent_of_month", lambda _: None)
+
+
+def snapshot_of_what_was_not_counted_is_empty(patch: pytest.MonkeyPatch) -> None:
+    """A payment that was first observed as not counted keeps that answer (and any row is judged)."""
+    any_row_is_judged(patch)
+    real = windows.MemoryState._observe
+
+    def lenient(self, share, progress, is_passing):
+        return real(self, share, progress, True)
+
+    patch.setattr(windows.MemoryState, "_observe", lenient)
+
+
+def copy_is_taken_for_current(patch: pytest.MonkeyPatch) -> None:
+    """A state that is behind goes on from where the batch begins, as if it had seen all."""
+    real = windows.MemoryState._progress_at
+
+    def lenient(self, partition, start_offset, initial, since_ms):
+        progress = real(self, partition, start_offset, True, since_ms or 0)
+        progress.since_ms = NONE
+        return progress
+
+    patch.setattr(windows.MemoryState, "_progress_at", lenient)
+    patch.setattr(Path, "rebuild", lambda self: None)
+
+
+MISTAKES: dict[Callable[[pytest.MonkeyPatch], None], str] = {
+    unknown_is_zero: "state/lost, log cut",
+    model_is_asked_on_unknown: "state/UNKNOWN",
+    unknown_is_none: "state/lost, log cut",
+    coverage_is_dropped: "state/restored, log cut",
+    refused_counts_as_made: "payments/timeout",
+    attempted_counts_as_made: "payments/duplicate",
+    failed_model_allows: "model/exception",
+    nonsense_is_believed: "model/zero",
+    any_row_is_judged: "state/zero",
+    short_answers_are_spread: "state/truncated",
+    unknown_breaker_is_closed: "breaker/UNKNOWN",
+    ratio_to_nothing_is_none: "payments/timeout",
+    snapshot_of_what_was_not_counted_is_empty: "state/stale",
+    copy_is_taken_for_current: "state/restored",
+}
+"""The mistakes, and the fault under which each shows; some show without any."""
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.__name__)
+def test_a_fail_open_is_found(mistake, monkeypatch):
+    [fault] = [fault for fault in FAULTS if fault.name == MISTAKES[mistake]]
+    for seed in range(WORLDS):
+        world, trials = told(seed), Trials()
+        with monkeypatch.context() as patch:
+            mistake(patch)
+            try_out(trials, world, fault)
+        if trials.violations:
+            return
+    pytest.fail(f"{mistake.__name__} was not found in {WORLDS} worlds")
