@@ -43,7 +43,7 @@ class Bound(NamedTuple):
 class Statement(NamedTuple):
     """One thing that is said of a payment."""
 
-    fact: str  # without limits and what is typical, for the summary
+    facts: tuple[str, ...]  # without limits and what is typical, for the summary, which says each once
     reason: Reason
 
 
@@ -71,12 +71,12 @@ class Rule:
         others = [fact_of(bound.feature, number) for bound, number in zip(self.bounds, observed, strict=True)]
         del others[0]
         if limit is None:
-            fact = join([fact_of(feature, first), *others])
-            return Statement(fact, Reason(self.code, fact, first, None, None, None))
+            facts = [fact_of(feature, first), *others]
+            return Statement(tuple(facts), Reason(self.code, join(facts), first, None, None, None))
         fact = short_fact_of(feature, first) if 0 <= first < limit else fact_of(feature, first)
         text = join([compared(feature, fact, first, limit), *others])
         excess = None if first < 0 else first - limit
-        return Statement(join([fact, *others]), Reason(self.code, text, first, limit, excess, None))
+        return Statement((fact, *others), Reason(self.code, text, first, limit, excess, None))
 
 
 class RuleTable:

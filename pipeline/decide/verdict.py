@@ -153,10 +153,10 @@ class _TermView:
             statement = self._known.get(observed)
             if statement is None:
                 fact, text = self._first.of(observed)
-                statement = Statement(fact, self._reason(text, observed, contribution_micro))
+                statement = Statement((fact,), self._reason(text, observed, contribution_micro))
                 if len(self._known) < WORDS_REMEMBERED:
                     self._known[observed] = statement
-            _add(facts, statement.fact)
+            _add(facts, statement.facts[0])
             reasons.append(statement.reason)
         else:
             fact, text = self._first.of(observed)
@@ -282,7 +282,8 @@ class _Answers:
             asked_of = np.append(self._features[row], confidence_bp)
             for rule in soft:
                 statement = rule.statement(asked_of)
-                facts.append(statement.fact)
+                for fact in statement.facts:
+                    _add(facts, fact)
                 reasons.append(statement.reason)
                 triggered.append(rule.code)
         self._model_reasons(row, position, facts, reasons, is_lowering=outcome is Outcome.ALLOW)
@@ -370,7 +371,7 @@ def _fallback_verdict(
 
 def _facts(statements: list[Statement]) -> str:
     """Joins their facts; what two rules say of one value is said once."""
-    return join(list(dict.fromkeys([each.fact for each in statements])))
+    return join(list(dict.fromkeys([fact for each in statements for fact in each.facts])))
 
 
 _FAILED: Final = Reason(
@@ -392,7 +393,7 @@ def _calm(amount_gbp_minor: int) -> Statement:
     """The statement about a payment that no fallback rule speaks of."""
     calm, amount = "none of the fallback rules applies", fact_of(AMOUNT, amount_gbp_minor)
     reason = Reason(NO_RULE, f"{calm}; {amount}", amount_gbp_minor, None, None, None)
-    return Statement(f"{calm} ({amount})", reason)
+    return Statement((f"{calm} ({amount})",), reason)
 
 
 def _strictest(rules: list[Rule]) -> Outcome:

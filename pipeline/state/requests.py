@@ -69,6 +69,7 @@ class Start(NamedTuple):
     initial: bool = False  # from that start, where nothing older can be had
     since_ms: int = 0  # the log time of the oldest record that could be had
     is_passing: bool = False  # over payments that count for nothing any more
+    is_silent: bool = False  # nobody wants the rows
 
 
 class OutcomeRange(NamedTuple):
@@ -410,7 +411,8 @@ class Answers:
 
 def _windows_header(chunk: Chunk, start: Start) -> bytes:
     ends = (*_six(chunk.first), *_six(chunk.last), *_six(chunk.committed))
-    return _WINDOWS.pack(*ends, start.initial, start.is_passing, *_six(start.since_ms))
+    rebuild = 2 if start.is_silent else int(start.is_passing)
+    return _WINDOWS.pack(*ends, start.initial, rebuild, *_six(start.since_ms))
 
 
 def _six(number: int) -> tuple[int, int]:

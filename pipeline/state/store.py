@@ -80,6 +80,7 @@ class Prepared(NamedTuple):
     batch: Sequence[PartitionEvents]
     requests: Sequence[ChunkRequests]
     is_passing: bool  # some payments may be passed over
+    is_silent: bool  # nobody wants the features
 
 
 class _Asked(NamedTuple):
@@ -152,10 +153,15 @@ class RedisState(ScriptStore):
         initial: bool = False,
         since_ms: int | None = None,
         is_rebuild: bool = False,
+        is_silent: bool = False,
     ) -> Prepared:
-        """Do the part of `observe` that can be done ahead, such as while the previous batch is observed."""
+        """Do the part of `observe` that can be done ahead, such as while the previous batch is observed.
+
+        is_silent: Redis makes and sends no features, as nobody wants them; that takes `is_rebuild`.
+        """
+        assert is_rebuild or not is_silent
         is_late = initial and any(share.start_offset > 0 for share in batch)
-        keys, start = self._keys, Start(initial, start_of(since_ms) if is_late else 0, initial or is_rebuild)
+        keys, start = self._keys, Start(initial, start_of(since_ms) if is_late else 0, initial or is_rebuild, is_silent)
         requests = [
             ChunkRequests(
                 chunk,
@@ -166,7 +172,7 @@ class RedisState(ScriptStore):
             for share in batch
             for chunk in chunks(share)
         ]
-        return Prepared(batch, requests, start.is_passing)
+        return Prepared(batch, requests, start.is_passing, is_silent)
 
     async def observe_prepared(self, prepared: Prepared, *, when_ready: bool = False) -> list[PartitionObservation]:
         """Do the rest of `observe`.
@@ -180,6 +186,8 @@ class RedisState(ScriptStore):
         else:
             await self._claim(prepared, answers, when_ready)
             await self._count(prepared, answers)
+        if prepared.is_silent:
+            return []
         if not prepared.is_passing:
             _refuse_missing(answers)
         return [answer.finished(self._label_delay_ms) for answer in answers.values()]

@@ -290,7 +290,13 @@ def _facts(port: int) -> dict[str, Any]:
 
 
 def _wait_for_replicas(url: str) -> None:
+    """Wait until a replica has all that its primary has; WAIT would only answer about what its own caller wrote."""
     with redis.Redis.from_url(url) as client:
         deadline = time.monotonic() + DEADLINE_S
-        while client.execute_command("WAIT", 1, 1000) < 1:
+        while not _has_all(client.info("replication")):
             assert time.monotonic() < deadline
+
+
+def _has_all(facts: dict[str, Any]) -> bool:
+    replica = facts.get("slave0", {})
+    return replica.get("state") == "online" and replica.get("offset") == facts["master_repl_offset"]

@@ -151,7 +151,7 @@ class PartitionRebuild:
                 start = stretch.span.end_offset
                 if start < target:
                     reading = asyncio.create_task(asyncio.to_thread(self._read, payments, past, start, target, False))
-                prepared = self._state.prepare(await self._events(stretch), is_rebuild=True)
+                prepared = self._state.prepare(await self._events(stretch), is_rebuild=True, is_silent=True)
                 if len(under_way) == UNDER_WAY_MAX:
                     await under_way.popleft()
                 under_way.append(asyncio.create_task(self._observe(prepared, stretch)))

@@ -2,8 +2,8 @@
 -- KEYS: progress of the partition, then the accounts (kind a). The past of each (kind p) and its beneficiaries (a hash
 -- of kind r: beneficiary hash → last payment to it in the past) stand beside it, and so does what became of its payments
 -- (kinds o and w; see outcomes.lua).
--- ARGV[1]: first, last, committed, initial, rebuild, since; then for each payment the index of its account in KEYS, its
--- offset, its index in the chunk, its time, 2 · amount + is near limit, and its beneficiary hash. ARGV[2..3]: how many
+-- ARGV[1]: first, last, committed, initial, rebuild (2: without rows), since; then for each payment the index of its
+-- account in KEYS, its offset, its index in the chunk, its time, 2 · amount + is near limit, and its beneficiary hash. ARGV[2..3]: how many
 -- payments and beneficiaries an account may hold. ARGV[4]: the allowance (see calls.lua). ARGV[5]: the freshness of the
 -- chunk, a byte for each payment; one that is not FRESH is not counted.
 -- In a row, whether the beneficiary is new stands together with 2 · the blocks that the normal month is the mean of.
@@ -29,6 +29,7 @@ local BLOCK_SUM_MAX = 2^51  -- three of them still sum exactly
 local request, payments_max, beneficiaries_max, freshness = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[5]
 allowance = allowance or tonumber(ARGV[4])
 local first, last, committed, is_initial, is_rebuild, since, at = unpack_at('>I6I6I6BBI6', request)
+local is_silent = is_rebuild == 2  -- nobody wants the rows
 
 local reached, lost, pruned, is_missing = begin(KEYS[1], first, is_initial)
 if not reached then return lost end
@@ -230,6 +231,7 @@ local function observe(number, offset, time, amount, beneficiary)
   if bytes >= SPILL_BYTES then spill(head + 1 - c4, 0) end
   texts[number - 1] = pack(format_of(bytes), text, time % WRAP, amount, beneficiary, past, room, time, c1, c2, c3, c4,
     s1, s2, s3, s4, e1, e2, e3, e4, near, distinct, beneficiaries, first_block, now, b1, b2, b3, b4)
+  if is_silent then return '' end
   return pack(ROW, offset, c1, s1, c2, s2, c3, s3, c4, s4, since_last, distinct, near, month,
     is_new + 2 * min(complete, 3), volume_day, volume_count, volume_month, is_unpaid, position)
 end

@@ -3,8 +3,8 @@
 -- are UNKNOWN.
 -- KEYS: progress of the partition in this shard; beneficiaries (see beneficiary.lua); then facts (strings that begin with
 -- observed at and value; see newest.lua).
--- ARGV[1]: first, last, committed, initial, rebuild, since, number of beneficiaries; then for each payment its offset, its
--- index in the chunk, the index of its beneficiary, the indices among the facts of its IP address, its device and its
+-- ARGV[1]: first, last, committed, initial, rebuild (2: without rows), since, number of beneficiaries; then for each
+-- payment its offset, its index in the chunk, the index of its beneficiary, the indices among the facts of its IP address, its device and its
 -- declared month (0 where this shard doesn't hold it), its time, its sender hash and its payment hash.
 -- ARGV[2]: how many payments a beneficiary may hold; ARGV[3]: label delay in ms; ARGV[4]: how long a beneficiary is kept
 -- after its last payment, in ms. ARGV[5]: the allowance (see calls.lua). ARGV[6]: the freshness of the chunk, a byte for
@@ -13,6 +13,7 @@
 local request, payments_max, delay_ms, freshness = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[6]
 kept_ms, allowance = ARGV[4], allowance or tonumber(ARGV[5])
 local first, last, committed, is_initial, is_rebuild, since, beneficiaries, at = unpack_at('>I6I6I6BBI6I2', request)
+local is_silent = is_rebuild == 2  -- nobody wants the rows
 local ROW = '<' .. string.rep('l', 15)  -- offset, features, declared month
 local is_changed, is_renewed = {}, {}  -- by number of the beneficiary
 
@@ -230,6 +231,7 @@ local function observe(number, time, sender, payment, offset, ip_reports, device
       e1, e2, e3, e4, e5, e6, senders_day, senders_week, f1, f2, f3, all_frauds)
   end
   is_changed[number] = true
+  if is_silent then return '' end
   return pack(ROW, offset, c1, c2, senders_day, senders_week, c4 - c3, f1, c5 - c3, f2, c6 - c3, f3, ip_reports,
     device_reports, all_frauds, declared)
 end
@@ -255,6 +257,7 @@ local function write_logs()
 end
 
 local function count(number, time, sender, payment, offset, ip_address, device, account)
+  if is_silent then return number == 0 and '' or observe(number, time, sender, payment, offset) end
   local ip_reports, device_reports, declared = fact(ip_address, 0), fact(device, 0), fact(account, UNKNOWN)
   if number == 0 then
     return pack(ROW, offset, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, ip_reports, device_reports, -1, declared)
