@@ -91,7 +91,7 @@ def _restore_audited(output: Output, *, is_replacing: bool) -> None:
 def status(as_json: Json = False) -> None:
     """Show the servers, the positions and the age of the backup.
 
-    Exit 1 where the latest copy of the state is older than FRAUD_STATE_BACKUP_ALERT_MINUTES.
+    Exit 1 where partitions are lost, or the latest copy is older than FRAUD_STATE_BACKUP_ALERT_MINUTES.
     """
     from ops.state.status import read_status, show_status
 

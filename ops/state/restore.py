@@ -25,11 +25,13 @@ from ops.state.audited import Refilled, read_audited, refill
 from ops.state.backup import Backup
 from ops.state.positions import Positions, asked, read_positions
 from pipeline.io.avro.wire import WireFormat
+from pipeline.io.kafka.client import members_of
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.redis.servers import Servers, client_of, servers
 from pipeline.io.redis_batches import Command, RedisBatches
 from pipeline.io.settings import Settings
 from pipeline.state.requests import Keys
+from pipeline.state.store import RedisState
 from pipeline.terminal.connection import connected
 from pipeline.terminal.failures import Failure
 
@@ -64,16 +66,34 @@ def restore_backup(settings: Settings, backup: Backup, *, is_replacing: bool, se
         if manifest[name] != here:
             raise Failure(f"The backup was taken with {name} {manifest[name]}, but here it is {here}.", "Set it so.")
     found = servers(settings.redis_url)
+    outcomes = _outcomes_ends(settings)
     _refuse_while_deciding(settings)
     keys = Keys(settings.state_prefix, settings.state_shards)
     _make_room(found, keys, is_replacing=is_replacing)
     count = sum(_copied(settings, backup.folder / file["name"], keys, server) for file in manifest["files"])
+    _await_outcomes(settings, outcomes)
     positions = read_positions(settings)
     expected = {int(partition): offset for partition, offset in manifest["positions"].items()}
     behind = [each for each, offset in expected.items() if offset is not None and (positions.get(each) or 0) < offset]
     if behind:
         raise Failure(f"Partitions {behind} are not as the backup has them.", "Restore again with --replace.")
     return Restored(count, positions)
+
+
+def _outcomes_ends(settings: Settings) -> dict[int, int]:
+    with LogReader(settings.bootstrap_servers, GROUP, settings.kafka_options) as log:
+        extents = log.extents(settings.topic(settings.outcomes.topic))
+    return {partition: extent.high for partition, extent in extents.items()}
+
+
+def _await_outcomes(settings: Settings, ends: dict[int, int]) -> None:
+    """Have what outcomes could tell count as UNKNOWN until those are taken in that came since the backup was taken."""
+
+    async def expect(state: RedisState) -> None:
+        for partition, end in ends.items():
+            await state.await_outcomes(partition, end)
+
+    asked(settings, expect)
 
 
 def restore_audited(settings: Settings, *, is_replacing: bool) -> dict[int, Refilled]:
@@ -85,6 +105,11 @@ def restore_audited(settings: Settings, *, is_replacing: bool) -> dict[int, Refi
     topic = settings.topic("transactions.v1")
     with LogReader(settings.bootstrap_servers, GROUP, settings.kafka_options) as log:
         oldest = {partition: extent.low for partition, extent in log.extents(topic).items()}
+    if not any(oldest.values()):
+        raise Failure(
+            "The log still has every payment from its beginning, so the audit table has nothing to add.",
+            "Start a worker: it rebuilds the state from the log. The state was left as it is.",
+        )
     _refuse_while_deciding(settings)
     _make_room(
         servers(settings.redis_url), Keys(settings.state_prefix, settings.state_shards), is_replacing=is_replacing
@@ -94,6 +119,10 @@ def restore_audited(settings: Settings, *, is_replacing: bool) -> dict[int, Refi
 
 
 def _refuse_while_deciding(settings: Settings) -> None:
+    """Refuse where the workers' group has members, or, where no broker says so, where positions move."""
+    members = members_of(settings.bootstrap_servers, settings.consumer_group, settings.kafka_options)
+    if members:
+        raise Failure(f"{members} workers run, and hold what they observed.", "Stop them, then restore.")
     before = read_positions(settings)
     time.sleep(MOVING_S)
     if read_positions(settings) != before:

@@ -26,9 +26,9 @@ class Status(NamedTuple):
     now_ms: int
 
     @property
-    def is_recoverable(self) -> bool:
-        """Whether the state can be brought back without reading the whole log."""
-        return self.recoverable_at_ms is not None
+    def lost(self) -> list[int]:
+        """The partitions of which the log holds records and the state nothing whole."""
+        return [each for each, end in (self.ends or {}).items() if end and self.positions.get(each) is None]
 
 
 def read_status(settings: Settings) -> Status:
@@ -41,17 +41,23 @@ def read_status(settings: Settings) -> Status:
 
 
 def show_status(output: Output, status: Status, alert_minutes: int) -> bool:
-    """Show it; return whether what it could be brought back to is young enough."""
+    """Show it; return whether it is there, and what it could be brought back to is young enough."""
     topology = status.found.topology
     for master in status.found.masters:
         _show_server(output, topology.value, master.place, master.name, master.facts)
-    for partition, reached in status.positions.items():
+    for partition in sorted({*status.positions, *status.lost}):
+        reached = status.positions.get(partition)
         end = None if status.ends is None else status.ends.get(partition)
         left = None if end is None or reached is None else max(end - reached, 0)
         fields = {"partition": partition, "reached": reached, "end": end, "behind": left}
         line = f"partition {partition:<4} observed to {'nothing whole' if reached is None else f'{reached:,}'}"
         output.record(fields, line + ("" if end is None else f" of {end:,}"))
-    return _show_backup(output, status, alert_minutes)
+    if status.lost:
+        line = (
+            f"{len(status.lost)} partitions are lost or were never observed; a worker rebuilds them with its next batch"
+        )
+        output.record({"lost": status.lost}, line)
+    return _show_backup(output, status, alert_minutes) and not status.lost
 
 
 def _show_server(output: Output, topology: str, place: str, name: str, facts: Any) -> None:
@@ -81,8 +87,9 @@ def _show_backup(output: Output, status: Status, alert_minutes: int) -> bool:
     }
     line = "nothing to bring the state back from: a loss means reading the whole log"
     if at_ms is not None:
-        line = f"can be brought back to {utc_text(at_ms)}, {age_minutes} minutes ago"
-    output.record(fields, line)
+        line = f"what Redis keeps, or a backup, holds the state of {utc_text(at_ms)}, {age_minutes} minutes ago"
+    backed_up = "never taken" if status.backup_at_ms is None else f"last taken at {utc_text(status.backup_at_ms)}"
+    output.record(fields, f"{line}; `fraud state backup`, which outlives Redis' disk, was {backed_up}")
     return is_young
 
 

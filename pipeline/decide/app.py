@@ -29,7 +29,7 @@ from pipeline.decide.batch import Judge, SetAside, TopicNames
 from pipeline.decide.breaker_agent import BreakerWatch
 from pipeline.decide.outcomes.topics import OutcomesTopic
 from pipeline.decide.policy import PolicyRefused, parse_new_policy
-from pipeline.decide.rebuild_agent import Rebuild, require_partitions
+from pipeline.decide.rebuild_agent import Rebuild, require_partitioning
 from pipeline.decide.rebuilding.backup_agent import BackupWatch
 from pipeline.decide.rebuilding.partition_agent import Topics
 from pipeline.decide.verdict import Regime, regime
@@ -61,6 +61,7 @@ START_LIMIT_S = 60.0
 STATE_PATIENCE_S_MAX = 45.0
 """Wait for a state store that is away at the start, within START_LIMIT_S."""
 STATE_PAUSE_S = 0.25
+SURVEY_S = 5.0
 STOP_LIMIT_S = 25.0
 """For a graceful stop, all of Faust's included; under the 30 s after which an orchestrator kills."""
 FAUST_BUFFER_RECORDS = 131_072  # measured: with the default of 4096 the fetcher sleeps a second whenever buffers fill
@@ -109,6 +110,7 @@ class Worker:
             self.wire,
             self.context,
             Topics(*map(settings.topic, ("transactions.v1", "decisions.v1", settings.outcomes.topic))),
+            partitioner=settings.partitioner,
             assigned=lambda: self.transactions.assigned_partitions,
             decided=lambda committed: {each.partition: each.offset for each in self.decided.starts(committed)},
             patience_s=settings.state_patience_s,
@@ -135,18 +137,18 @@ class Worker:
     async def prepare(self) -> None:
         """Make sure that the state fits the topics, and let a deployment that has never decided begin with the model.
 
-        Raises PartitionsChanged, or StateUnavailable where the state store stays away for the patience of a worker.
+        Raises PartitioningChanged, or StateUnavailable where the state store stays away for the patience of a worker.
         """
         self._loop = asyncio.get_running_loop()
-        await self._require_partitions()
+        await self._require_partitioning()
         if await asyncio.to_thread(self._has_never_decided):
             await self.breaker.initialise(self.agent.judge.in_force.policy)
 
-    async def _require_partitions(self) -> None:
+    async def _require_partitioning(self) -> None:
         deadline_s = time.monotonic() + min(self.settings.state_patience_s, STATE_PATIENCE_S_MAX)
         while True:
             try:
-                return await require_partitions(self.state, self.partitioning.partitions)
+                return await require_partitioning(self.state, self.settings.partitioner, self.partitioning.partitions)
             except StateUnavailable:
                 if time.monotonic() > deadline_s:
                     raise
@@ -161,7 +163,7 @@ class Worker:
 
     def _starts_of(self, committed: Mapping[int, int | None]) -> dict[int, int]:
         """Where assigned partitions are read from; told loudly where that isn't where the group's offsets stand."""
-        starts = self.decided.starts(committed)
+        starts = self.decided.starts(committed, self._observed(committed))
         moved = [start for start in starts if start.is_moved]
         for start in moved:
             log.error("offsets_moved", partition=start.partition, committed=start.committed, goes_on_at=start.offset)
@@ -171,6 +173,16 @@ class Worker:
             raised = [moved_alert(start.partition, start.committed, start.offset, now_ms) for start in moved]
             asyncio.run_coroutine_threadsafe(self.alerts.publish(raised), self._loop).result(DELIVERY_S)
         return {start.partition: start.offset for start in starts}
+
+    def _observed(self, partitions: Iterable[int]) -> dict[int, int | None]:
+        """How far the state has observed each partition; empty where it doesn't say."""
+        assert self._loop is not None, "partitions are assigned after the start"
+        wanted = list(partitions)
+        try:
+            survey = asyncio.run_coroutine_threadsafe(self.state.survey(wanted), self._loop).result(SURVEY_S)
+        except (StateUnavailable, TimeoutError):
+            return {}
+        return {partition: survey.reached(partition) for partition in wanted}
 
     def readiness(self) -> dict[str, object]:
         model = self.agent.judge.in_force.model

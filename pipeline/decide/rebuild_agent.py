@@ -26,6 +26,7 @@ from pipeline.decide.rebuilding.progress import Progress
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.client import TopicMissing
 from pipeline.io.kafka.log_reader import Extent, LogReader
+from pipeline.io.partitioner import Partitioner
 from pipeline.state.context_agent import Context
 from pipeline.state.store import RedisState
 
@@ -47,6 +48,7 @@ class Rebuild:
         context: Context,
         topics: Topics,
         *,
+        partitioner: Partitioner,
         assigned: Callable[[], Collection[int]],
         decided: Callable[[Mapping[int, int | None]], Mapping[int, int]],
         patience_s: float,
@@ -58,6 +60,7 @@ class Rebuild:
         self._decided = decided
         self._state, self._open_reader, self._wire, self._context = state, open_reader, wire, context
         self._topics, self._assigned, self._patience_s = topics, assigned, patience_s
+        self._partitioner = partitioner
         self._running = asyncio.Lock()
         self._holder = uuid4().hex
         self._progress: Progress | None = None
@@ -99,7 +102,7 @@ class Rebuild:
     async def _run(self, judge: Judge, awaited: Mapping[int, int], progress: Progress) -> int:
         with self._open_reader() as reader:
             extents = await self._extents(reader)
-            await require_partitions(self._state, len(extents))
+            await require_partitioning(self._state, self._partitioner, len(extents))
             targets = await self._targets(reader, extents, awaited)
             decisions = await asyncio.to_thread(reader.extents, self._topics.decisions)
         if len(decisions) != len(extents):
@@ -215,16 +218,17 @@ class Rebuild:
         return {partition: awaited[partition] if partition in awaited else decided[partition] for partition in extents}
 
 
-class PartitionsChanged(Exception):
-    """transactions.v1 has another number of partitions than the state was built for."""
+class PartitioningChanged(Exception):
+    """Accounts are spread over transactions.v1 in another way than the state was built for."""
 
 
-async def require_partitions(state: RedisState, partitions: int) -> None:
-    """Raise PartitionsChanged where the state was built for another number; record this one where it is new."""
-    if (held := await state.hold_partitions(partitions)) != partitions:
-        raise PartitionsChanged(
-            f"transactions.v1 has {partitions} partitions, but the state was built for {held}: payments of one account "
-            "would count on two of them"
+async def require_partitioning(state: RedisState, partitioner: Partitioner, partitions: int) -> None:
+    """Raise PartitioningChanged where the state was built for another one; record this one where the state is new."""
+    held = await state.hold_partitioning(partitions, partitioner.value)
+    if held != (partitions, partitioner.value):
+        raise PartitioningChanged(
+            f"transactions.v1 has {partitions} partitions, chosen by {partitioner}, but the state was built for"
+            f" {held[0]}, chosen by {held[1]}: payments of one account would count on two of them"
         )
 
 

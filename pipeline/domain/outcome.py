@@ -28,3 +28,4 @@ class PaymentOutcome(NamedTuple):
     made_at_ms: int  # when it settled; -1 where it didn't
     amount_gbp_minor: int  # as it was counted; -1 where it never counted, or isn't known
     name: bytes  # such as the 16 bytes of the execution's id
+    counted_until_ms: int = -1  # it was counted then at the latest, by the log's time; -1 for at its own time

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from pipeline.domain.log import Record
@@ -61,8 +62,10 @@ class DecidedLog:
         self._open_reader, self._wire, self._topics = open_reader, wire, topics
         self._begins_at_committed = begins_at_committed
 
-    def starts(self, committed: Mapping[int, int | None]) -> list[Start]:
-        """Return the start of each partition, by what the group committed and what was decided.
+    def starts(
+        self, committed: Mapping[int, int | None], observed: Mapping[int, int | None] = MappingProxyType({})
+    ) -> list[Start]:
+        """Return the start of each partition, by what the group committed, what was decided and what was observed.
 
         Ask when no commit for these partitions is pending, as the broker's answer about committed offsets says.
         """
@@ -72,16 +75,23 @@ class DecidedLog:
             extents = reader.extents(self._topics.transactions, committed)
             held = [partition for partition, extent in extents.items() if extent.high > extent.low]
             decided = self._decided(reader, held)
-        return [self._start(each, offset, extents[each], decided.get(each)) for each, offset in committed.items()]
+        return [
+            self._start(each, offset, extents[each], decided.get(each), observed.get(each))
+            for each, offset in committed.items()
+        ]
 
-    def _start(self, partition: int, committed: int | None, extent: Extent, decided: Decided | None) -> Start:
+    def _start(
+        self, partition: int, committed: int | None, extent: Extent, decided: Decided | None, observed: int | None
+    ) -> Start:
         """`decided`: None where the log holds nothing, so that nothing can be lost or decided again."""
         if decided is None:
             return Start(partition, committed, extent.low if committed is None else committed, False)
         name = f"{self._topics.transactions}[{partition}]"
         if decided.end is not None and decided.end > extent.high:
             raise BrokerFailed(f"{name} ends at {extent.high}, but was decided up to {decided.end}: it is another log")
-        start = start_of(committed, decided, extent.low, begins_at_committed=self._begins_at_committed)
+        start = start_of(
+            committed, decided, extent.low, observed=observed, begins_at_committed=self._begins_at_committed
+        )
         if start is None:
             raise BrokerFailed(f"the group has no offset for {name}, and what was decided of it is no longer kept")
         is_first = committed is None and decided.end is None

@@ -112,6 +112,7 @@ def outcome_of_decision(decision: Decision) -> PaymentOutcome:
         NONE if kind is OutcomeKind.WITHDRAWN else made_at_ms,
         counted_amount_gbp_minor(decision),
         decision.decision_id.encode(),
+        made_at_ms,
     )
 
 
@@ -138,7 +139,7 @@ def held_outcome(account_id: str, decision_id: str, text: bytes) -> PaymentOutco
     payment_time_ms, made_at_ms, amount_gbp_minor = _HELD.unpack_from(text)
     beneficiary = text[_HELD.size :].decode()
     numbers = payment_time_ms, made_at_ms, amount_gbp_minor
-    return PaymentOutcome(account_id, beneficiary, OutcomeKind.UNMADE, *numbers, decision_id.encode())
+    return PaymentOutcome(account_id, beneficiary, OutcomeKind.UNMADE, *numbers, decision_id.encode(), made_at_ms)
 
 
 def outcome_of_execution(execution: Execution) -> PaymentOutcome:
@@ -155,4 +156,5 @@ def outcome_of_execution(execution: Execution) -> PaymentOutcome:
         made_at_ms,
         execution.amount_gbp_minor,
         execution.execution_id.encode(),
+        execution.event_time_ms if execution.payment_logged_at_ms == NONE else execution.payment_logged_at_ms,
     )

@@ -3,7 +3,9 @@
 Invariants
 1. What is kept depends on the account's outcomes in their order alone, and on no payment that was or wasn't counted.
    So payments and outcomes may be taken in in any interleaving, and either of them again without the other.
-2. What is forgotten or left out makes a payee less known and a volume larger, never the other way round.
+2. What is forgotten or left out makes a payee less known, a volume larger and a normal month smaller, never the other
+   way round. So a withdrawn payment leaves every block in which it may have been counted: a payment that is dated back
+   counts at the account's latest time, which outcomes don't know, but not after its own place in the log.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from typing import Final, NamedTuple
 from pipeline.domain.features import PAYEE_KNOWN_AFTER_MS
 from pipeline.domain.outcome import OutcomeKind, PaymentOutcome
 from pipeline.domain.payment import AMOUNT_MINOR_MAX
-from pipeline.domain.refusals import EVENT_TIME_MS_MAX, EVENT_TIME_MS_MIN
+from pipeline.domain.refusals import EVENT_TIME_MS_MAX, EVENT_TIME_MS_MIN, FUTURE_TOLERANCE_MS
 from pipeline.state.periods import ACCOUNT_BENEFICIARIES_MAX, BLOCK_MS, BLOCK_SUM_MINOR_MAX, DAY_MS, NORMAL_MONTH_BLOCKS
 
 WITHDRAWN_KEPT_MS: Final = 30 * DAY_MS
@@ -65,6 +67,13 @@ def effect_of(outcome: PaymentOutcome) -> Effect:
             return Effect.HOLD
 
 
+def counted_until_ms(outcome: PaymentOutcome) -> int:
+    """Return the latest effective time that its payment may have been counted at; its account's latest time may lie
+    ahead of the log's by the tolerance."""
+    payment_ms, logged_ms = outcome.payment_time_ms, outcome.counted_until_ms
+    return max(payment_ms, logged_ms + FUTURE_TOLERANCE_MS) if _is_time(logged_ms) else payment_ms
+
+
 class _Withdrawn(NamedTuple):
     time_ms: int
     amount: int
@@ -86,7 +95,8 @@ class AccountOutcomes:
         match effect_of(outcome):
             case Effect.WITHDRAW:
                 self._unmake(payee, name)
-                self._withdraw(_Withdrawn(outcome.payment_time_ms, outcome.amount_gbp_minor, name))
+                payment = _Withdrawn(outcome.payment_time_ms, outcome.amount_gbp_minor, name)
+                self._withdraw(payment, counted_until_ms(outcome))
             case Effect.MAKE:
                 self._allow(name)
                 self._make(payee, name, outcome.made_at_ms)
@@ -135,11 +145,13 @@ class AccountOutcomes:
         else:
             self.made.pop(payee, None)
 
-    def _withdraw(self, payment: _Withdrawn) -> None:
+    def _withdraw(self, payment: _Withdrawn, until_ms: int) -> None:
         if any(each.name == payment.name for each in self.withdrawn):
             return
         self.latest_ms = max(self.latest_ms, payment.time_ms)
-        self._add_to_block(payment.time_ms // BLOCK_MS, payment.amount)
+        last = until_ms // BLOCK_MS
+        for block in range(max(payment.time_ms // BLOCK_MS, last - NORMAL_MONTH_BLOCKS), last + 1):
+            self._add_to_block(block, payment.amount)
         self.withdrawn.insert(self._place_after(payment.time_ms), payment)
         gone = max(self._place_after(self.latest_ms - WITHDRAWN_KEPT_MS), len(self.withdrawn) - WITHDRAWN_MAX)
         del self.withdrawn[:gone]

@@ -20,7 +20,7 @@ from pipeline.domain.context import Label
 from pipeline.domain.features import ACCOUNT_STATE, NONE, SHARED_STATE, STATE
 from pipeline.domain.outcome import PaymentOutcome
 from pipeline.state.coverage import DECLARED_MONTH, Coverage, enter_unknown
-from pipeline.state.outcomes import TO_ANYONE, Effect, effect_of
+from pipeline.state.outcomes import TO_ANYONE, Effect, counted_until_ms, effect_of
 from pipeline.state.state_event import StateEvent, claim_name
 from pipeline.state.windows import DEVICE, IP_ADDRESS, LAYOUT, Freshness, PartitionEvents, PartitionObservation
 
@@ -87,11 +87,18 @@ class Request(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """A payment's hold on its id: the field `id_hash` of the hash `bucket` has the value `held`."""
+    """A record's hold on its id: the field `id_hash` of the hash `bucket` has the value `held`.
+
+    Where the record was answered as no first one, `exceptions` says so, and it holds nothing; nor does it where `given`
+    says that it gave its id back.
+    """
 
     bucket: str
+    exceptions: str
+    given: str
     id_hash: bytes
     held: bytes
+    offset: int
 
 
 class ChunkRequests(NamedTuple):
@@ -135,8 +142,8 @@ class Keys:
     def lease(self, partition: int) -> str:
         return f"{self._prefix}:{{p{partition}}}rebuilder"
 
-    def partitions(self) -> str:
-        return f"{self._prefix}:{{s0}}partitions"
+    def partitioning(self) -> str:
+        return f"{self._prefix}:{{s0}}partitioning"
 
     def account_progress(self, partition: int) -> str:
         return f"{self._prefix}:{{p{partition}}}progress"
@@ -156,6 +163,9 @@ class Keys:
 
     def exceptions(self, shard: int, partition: int) -> str:
         return f"{self._prefix}:{{s{shard}}}exceptions:{partition}"
+
+    def given_back(self, shard: int, partition: int) -> str:
+        return f"{self._prefix}:{{s{shard}}}given:{partition}"
 
     def shared_progress(self, shard: int, partition: int) -> str:
         return f"{self._prefix}:{{s{shard}}}progress:{partition}"
@@ -230,7 +240,10 @@ def claims_of(share: PartitionEvents, names: Keys, buckets: int) -> Iterator[Cla
             for place in range(_CLAIMS.size, len(request.body), _CLAIM.size):
                 entry = request.body[place : place + _CLAIM.size]
                 number, claimed = int.from_bytes(entry[:2]), entry[2:-_OFFSET_BYTES]
-                yield Claim(request.keys[number - 1], claimed[:ID_HASH_BYTES], claimed[ID_HASH_BYTES:])
+                offset = int.from_bytes(entry[-_OFFSET_BYTES:])
+                id_hash, held = claimed[:ID_HASH_BYTES], claimed[ID_HASH_BYTES:]
+                given = names.given_back(shard, chunk.partition)
+                yield Claim(request.keys[number - 1], request.keys[1], given, id_hash, held, offset)
 
 
 def account_request(chunk: Chunk, names: Keys, start: Start) -> Request:
@@ -263,7 +276,8 @@ def outcomes_request(partition: int, taken: OutcomeRange, place: int, names: Key
         time, amount = (
             (outcome.payment_time_ms - ORIGIN_MS, outcome.amount_gbp_minor) if effect is Effect.WITHDRAW else (0, 0)
         )
-        made_at = outcome.made_at_ms - ORIGIN_MS if effect is Effect.MAKE else 0
+        until_ms = outcome.made_at_ms if effect is Effect.MAKE else counted_until_ms(outcome)
+        made_at = until_ms - ORIGIN_MS if effect in (Effect.MAKE, Effect.WITHDRAW) else 0
         told = effect if outcome.beneficiary_account_id else effect + TO_ANYONE
         parts.append(
             _OUTCOME.pack(number, told, time >> 32, time & 0xFFFFFFFF, made_at >> 32, made_at & 0xFFFFFFFF,

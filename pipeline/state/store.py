@@ -64,6 +64,8 @@ EXCEPTIONS_KEPT: Final = 65_536
 """Answers other than FRESH that a shard remembers for each partition, so that a rebuild gives the same ones again; each
 takes 8 bytes."""
 
+GIVEN_KEPT_MS: Final = CLAIM_KEPT_MS + DAY_MS
+"""How long it is remembered which records gave their ids back: longer than a copy of one holds the id."""
 LEAVERS_MAX: Final = 2_000
 """Payments that leave windows in one call, beside one for each window of each payment that enters; those whose sender
 must be looked up count six times. They take Redis some 2 ms."""
@@ -320,31 +322,35 @@ class RedisState(ScriptStore):
     async def release_lease(self, partition: int) -> None:
         await self._run([("DEL", self._keys.lease(partition))])
 
-    async def hold_partitions(self, partitions: int) -> int:
-        """Record the number of partitions that the state is built for, and return it; the first number stands.
+    async def hold_partitioning(self, partitions: int, partitioner: str) -> tuple[int, str]:
+        """Record how accounts are spread that the state is built for, and return it; what came first stands.
 
-        With another number an account's payments would count on two partitions, so nothing may be counted then.
+        Otherwise an account's payments would count on two partitions, so nothing may be counted then.
         """
-        key = self._keys.partitions()
+        key = self._keys.partitioning()
         (held,) = await self._run([("GET", key)])
         if held is None:
-            _, held = await self._run([("SET", key, partitions, "NX"), ("GET", key)])
-        return int(held)
+            _, held = await self._run([("SET", key, f"{partitions} {partitioner}", "NX"), ("GET", key)])
+        number, name = held.decode().split()
+        return int(number), name
 
     async def release_claims(self, batch: Sequence[PartitionEvents]) -> int:
         """Give back the ids of payments that were set aside undecided, so that they can be decided once more.
 
-        Return how many were held. Release only what is committed as set aside: a record that is read again claims anew.
+        Return how many were held: a copy of what was decided before holds none, and a record gives its id back once.
+        Release only what is committed as set aside: a record that is read again claims anew.
         """
         claims = [claim for share in batch for claim in claims_of(share, self._keys, self._buckets)]
-        calls = [(scripts.RELEASE, [claim.bucket], (claim.id_hash, claim.held)) for claim in claims]
+        calls: list[Call] = []
+        for each in claims:
+            keys, given = [each.bucket, each.exceptions, each.given], (each.id_hash, each.held, each.offset)
+            calls.append((scripts.RELEASE, keys, (GIVEN_KEPT_MS, *given)))
         return sum(await self._call(calls)) if calls else 0
 
     async def label(self, label: Label) -> bool:
         """Mark the payment, in the windows that hold it and in those that it will enter; False where none holds it."""
         key = self._keys.beneficiary(label.beneficiary_account_id)
-        arguments = label_arguments(label)
-        (answer,) = await self._call([(scripts.LABEL, [key], arguments)])
+        (answer,) = await self._call([(scripts.LABEL, [key], label_arguments(label))])
         return bool(answer)
 
     async def upsert_account(self, account: Account, place: LogPlace) -> None:

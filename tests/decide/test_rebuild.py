@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from confluent_kafka import Producer
 from ops.stack.embedded import EmbeddedStack
 from ops.stack.redis_cluster import RedisCluster
 from ops.stack.topics import create_topics
-from pipeline.decide.batch import Judge, TopicNames
+from pipeline.decide.batch import Judge, Reading, TopicNames
 from pipeline.decide.policy import parse_policy
 from pipeline.decide.rebuild_agent import Rebuild
 from pipeline.decide.rebuilding import past_topics
@@ -28,10 +28,12 @@ from pipeline.domain.log import Record, Source, Span
 from pipeline.domain.payment import Transaction
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.log_reader import LogReader
+from pipeline.io.partitioner import Partitioner
 from pipeline.state.context_agent import Context
 from pipeline.state.requests import Keys
 from pipeline.state.store import RedisState
 from pipeline.state.survey import Survey
+from pipeline.state.windows import Freshness
 from tests.records import NOON_MS, PAYMENT, POLICY_PATH, small_model
 from tests.redis_servers import emptied
 from tests.servers import unused_prefix
@@ -64,17 +66,39 @@ class Scene:
             self.targets[partition] += 1
         assert producer.flush(PATIENCE_S) == 0
 
-    async def decide(self, state: RedisState, judge: Judge, *, is_published: bool = True) -> None:
+    async def decide(
+        self, state: RedisState, judge: Judge, *, is_published: bool = True, poison: Collection[str] = ()
+    ) -> None:
+        """poison: transaction ids of payments that are set aside, and never decided."""
         producer = Producer({"bootstrap.servers": self.servers})
         for partition, end in self.targets.items():
             records = [record for record in self._records if record.source.partition == partition]
             reading, span = judge.read(records), Span(partition, 0, end, end)
+            sound = [each for each in reading.payments if each.decoded.transaction.transaction_id not in poison]
+            reading = Reading(sound, reading.refused)
             observations = await state.observe(judge.state_events(reading, [span]))
             for judged in judge.judge(reading, observations, lambda _: Mode(BreakerState.CLOSED, "all", True), NOON_MS):
                 for each in judged.outgoing if is_published else []:
                     producer.produce(f"{self.prefix}{each.topic}", each.value, b"key", partition)
         await state.mark_ready(self.targets, is_shared=True)
         assert producer.flush(PATIENCE_S) == 0
+
+    def publish_on(self, partition: int, payments: Sequence[Transaction]) -> None:
+        producer = Producer({"bootstrap.servers": self.servers})
+        for payment in payments:
+            value, at_ms = WIRE.encode_transaction(payment), payment.event_time_ms
+            producer.produce(f"{self.prefix}transactions.v1", value, payment.account_id, partition, timestamp=at_ms)
+            source = Source(partition, self.targets[partition], at_ms)
+            self._records.append(Record(payment.account_id.encode(), value, source))
+            self.targets[partition] += 1
+        assert producer.flush(PATIENCE_S) == 0
+
+    async def decide_on(self, state: RedisState, judge: Judge, partition: int, start: int) -> None:
+        """Observe what was published on a partition since; all of it is set aside."""
+        records = [each for each in self._records if each.source[:1] == (partition,) and each.source.offset >= start]
+        events = judge.state_events(judge.read(records), [Span(partition, start, self.targets[partition], start)])
+        (observation,) = await state.observe(events)
+        assert Freshness.FRESH not in observation.freshness
 
     def rebuild(self, state: RedisState) -> Rebuild:
         def open_reader() -> LogReader:
@@ -89,6 +113,7 @@ class Scene:
             WIRE,
             context,
             topics,
+            partitioner=Partitioner.CRC32,
             assigned=lambda: self.targets,
             decided=lambda committed: {partition: self.targets[partition] for partition in committed},
             patience_s=PATIENCE_S,
@@ -194,6 +219,60 @@ def test_it_counts_what_was_counted_then_whatever_the_policy_says_now(
             [row[:near] + row[near + 1 :] for row in await scene.features(state, then)] for state in (kept, lost)
         ]
         assert actual == expected
+        await kept.close()
+        await lost.close()
+
+    asyncio.run(run())
+
+
+def test_what_was_set_aside_as_poison_holds_no_id_after_a_rebuild(stack: EmbeddedStack, redis_at: str):
+    """Finding 6: once the code is mended, the same payment is decided, also where the state was lost meanwhile."""
+
+    async def run() -> None:
+        scene, judge = Scene(stack), judge_of(TEXT)
+        scene.publish([paid(number) for number in range(PAYMENTS)])
+        kept, lost = RedisState(redis_at, prefix="kept"), RedisState(redis_at, prefix="lost")
+        await scene.decide(kept, judge, poison={"tx-4"})
+        await scene.rebuild(lost).run(judge, scene.targets)
+        start = scene.targets[0]
+        again = [paid(number) for number in (4, 8)]
+        records = [
+            Record(
+                each.account_id.encode(), WIRE.encode_transaction(each), Source(0, start + place, each.event_time_ms)
+            )
+            for place, each in enumerate(again)
+        ]
+        for state in (kept, lost):
+            events = judge.state_events(judge.read(records), [Span(0, start, start + 2, start)])
+            (observation,) = await state.observe(events)
+            assert list(observation.freshness) == [Freshness.FRESH, Freshness.DUPLICATE]
+        await kept.close()
+        await lost.close()
+
+    asyncio.run(run())
+
+
+def test_another_payment_under_a_known_id_does_not_keep_the_first_from_counting_in_a_rebuild(
+    stack: EmbeddedStack, redis_at: str
+):
+    """I4: partitions are read in another order than then, and the second may come first."""
+
+    async def run() -> None:
+        scene, judge = Scene(stack), judge_of(TEXT)
+        first = [paid(number) for number in range(PAYMENTS)]
+        ids = {each.transaction_id for each in first if each.account_id.endswith("-3")}
+        scene.publish(first)
+        kept, lost = RedisState(redis_at, prefix="kept"), RedisState(redis_at, prefix="lost")
+        await scene.decide(kept, judge)
+        copies = [
+            paid(PAYMENTS + 4 * number, account="account-1-0")._replace(transaction_id=each)
+            for number, each in enumerate(sorted(ids))
+        ]
+        before = dict(scene.targets)
+        scene.publish_on(0, copies)
+        await scene.decide_on(kept, judge, 0, before[0])
+        await scene.rebuild(lost).run(judge, scene.targets)
+        assert await scene.features(lost, judge) == await scene.features(kept, judge)
         await kept.close()
         await lost.close()
 

@@ -105,6 +105,7 @@ def outcome_of(
         e.event_time_ms if made_at_ms is None else made_at_ms,
         e.amount_gbp_minor,
         e.transaction_id.encode(),
+        e.log_time_ms,
     )
 
 

@@ -37,7 +37,7 @@ def test_every_state_has_an_outcome():
 
 
 def test_what_was_settled_was_made_to_its_payee():
-    made = PaymentOutcome("payer", "payee", OutcomeKind.MADE, NOON_MS, NOON_MS + 40, 600, b"execution")
+    made = PaymentOutcome("payer", "payee", OutcomeKind.MADE, NOON_MS, NOON_MS + 40, 600, b"execution", NOON_MS + 40)
     assert outcome_of_execution(TOLD) == made
 
 
@@ -72,8 +72,14 @@ def test_a_payee_is_known_from_the_latest_time_that_the_payment_has(payment_time
     assert (outcome.payment_time_ms, outcome.made_at_ms) == (payment_time_ms, NOON_MS)
 
 
+@pytest.mark.parametrize(("logged_at_ms", "until_ms"), [(NOON_MS + 5, NOON_MS + 5), (-1, NOON_MS + 40)])
+def test_a_payment_was_counted_by_the_time_of_its_record_or_at_least_by_that_of_the_execution(logged_at_ms, until_ms):
+    told = TOLD._replace(payment_logged_at_ms=logged_at_ms, event_time_ms=NOON_MS + 40)
+    assert outcome_of_execution(told).counted_until_ms == until_ms
+
+
 @given(st.integers(-1, 2**50), st.integers(-1, 2**50), st.integers(-1, 10**11), st.text(max_size=64))
 def test_what_is_remembered_of_a_decision_reads_back(payment_time_ms, made_at_ms, amount_gbp_minor, beneficiary):
     numbers = payment_time_ms, made_at_ms, amount_gbp_minor
-    outcome = PaymentOutcome("payer", beneficiary, OutcomeKind.UNMADE, *numbers, b"decision")
+    outcome = PaymentOutcome("payer", beneficiary, OutcomeKind.UNMADE, *numbers, b"decision", made_at_ms)
     assert held_outcome("payer", "decision", held_text(outcome)) == outcome

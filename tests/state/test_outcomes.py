@@ -53,6 +53,22 @@ def test_a_payee_is_known_a_day_after_a_payment_was_made(store: Store, late_ms: 
     assert other["is_unpaid_beneficiary"] == 1
 
 
+@pytest.mark.parametrize("days_back", [2, 31, 200])
+def test_what_was_blocked_raises_no_normal_month_however_far_it_was_dated_back(store: Store, days_back: int) -> None:
+    """I4: it counts at the account's latest time, in a later block than that of its own time."""
+    block_ms = 30 * DAY_MS
+    begin_ms = (START_MS // block_ms + 1) * block_ms
+    observe(store, payment(0, begin_ms + DAY_MS))
+    dated_back = payment(
+        1, begin_ms + DAY_MS - days_back * DAY_MS, log_time_ms=begin_ms + DAY_MS, amount_gbp_minor=9_000_000
+    )
+    observe(store, dated_back)
+    apply(store, outcome_of(dated_back, WITHDRAWN))
+    row = observe(store, payment(2, begin_ms + block_ms + DAY_MS))
+    assert row["account_normal_month_minor"] <= 100
+    assert row["account_volume_minor_30d"] >= 100
+
+
 @pytest.mark.parametrize("kind", [None, WITHDRAWN, UNMADE])
 def test_a_payment_that_was_not_made_makes_no_payee_known(store: Store, kind: OutcomeKind | None) -> None:
     first = payment(0, amount_gbp_minor=900_000)

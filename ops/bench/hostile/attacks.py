@@ -145,7 +145,7 @@ def _junk_context(sizes: Sizes) -> list[Phase]:
 
 
 def _ordinary_burst(sizes: Sizes) -> list[Phase]:
-    """What the others are compared with: as many sound payments of many accounts to many beneficiaries, at once."""
+    """The others are compared with this: as many sound payments of many accounts to many beneficiaries, at once."""
     stream = ordinary()
 
     def pay(number: int, at_ms: int) -> Outbound:

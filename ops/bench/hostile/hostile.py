@@ -79,7 +79,7 @@ def run(
 
 
 def _faults(figures: Figures, peaceful_per_s: float | None, is_quick: bool) -> list[str]:
-    """What falls short. Of a quick run times and shares say nothing, as few payments pass beside a cold broker."""
+    """Return what falls short. A quick run's times and shares say nothing: few payments pass, beside a cold broker."""
     faults = []
     if figures["is_stuck"]:
         faults.append(f"stuck with {figures['left']:,} records left")
@@ -117,7 +117,7 @@ class _Attack:
         is_quick: bool,
     ) -> None:
         self._say, self._folder, self._stack, self._name, self._sizes = say, folder, stack, name, sizes
-        self._prefix, self._group = f"{name}.", f"hostile-{name}"
+        self._prefix, self._group = f"{name}.", f"{name}-hostile"
         self._warm_s, self._rest_s = (QUICK_WARM_S, QUICK_REST_S) if is_quick else (WARM_S, REST_S)
         self._stuck_s = QUICK_STUCK_S if is_quick else STUCK_S
         self._watch = RedisWatch(stack.redis_url)

@@ -1,4 +1,4 @@
-"""What an attack does to Redis: how long its scripts take, by its own SLOWLOG, and how much it holds."""
+"""Redis under an attack: how long its scripts take, by its own SLOWLOG, and how much it holds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import redis
 from ops.bench.rig.threads import Thread
 
 SLOWER_THAN_US: Final = 500
-"""What the SLOWLOG keeps. Of the rest only the number is known, so a percentile below this is given as this."""
+"""The SLOWLOG keeps calls from here on. The others are only counted, so a percentile below this is given as this."""
 ENTRIES_MAX: Final = 4_096
 SAMPLE_S: Final = 0.5
 SCRIPTS: Final = (b"EVALSHA", b"EVAL", b"FCALL")

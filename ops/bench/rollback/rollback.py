@@ -46,7 +46,7 @@ DAYS_BACK: Final = 6
 long enough ago for all that flows meanwhile to lie in the past, because a broker refuses records of the future."""
 HOUR_MS: Final = 3_600_000
 WARM_UP: Final = 1_500
-WRONG: Final = 12_000
+WRONG: Final = 18_000
 REVERSED_MIN: Final = 10_000
 MEANWHILE_PER_S: Final = 60
 MEANWHILE_MAX: Final = 20_000

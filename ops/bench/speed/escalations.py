@@ -1,4 +1,4 @@
-"""What the rules of this release change about sound traffic: the share of ESCALATE before and after, by cause.
+"""The rules of this release on sound traffic: the share of ESCALATE before and after, by cause.
 
 `python -m ops.bench.speed.escalations [--accounts N] [--days N]` decides the generator's stream, without faults, by the
 shipped policy and by the rules before it on the same payments, and prints one JSON object. Executions follow decisions:

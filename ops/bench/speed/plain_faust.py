@@ -83,7 +83,7 @@ class _RedisPy(RedisBatches):
         """Return what makes the state ask for ids first, then for windows, as agents wait for what they need next."""
         return Topology.CLUSTER
 
-    async def run(self, commands: Sequence[Command], *, is_repeatable: bool = True) -> list[Any]:  # noqa: ARG002
+    async def run(self, commands: Sequence[Command], *, is_repeatable: bool = True) -> list[Any]:  # noqa: ARG002 - of the base
         pipeline = self._client.pipeline(transaction=False)
         for command in commands:
             pipeline.execute_command(*command)

@@ -16,7 +16,7 @@ import structlog
 
 from pipeline.decide import metrics
 from pipeline.decide.batch import SLICE_RECORDS, Judge, Reading
-from pipeline.decide.rebuilding.past_topics import PastDecision, PastDecisions, count_as_then
+from pipeline.decide.rebuilding.past_topics import PastDecision, PastDecisions, counted_as_then
 from pipeline.decide.rebuilding.progress import Progress
 from pipeline.domain.log import Record, Span
 from pipeline.io.avro.wire import WireFormat
@@ -58,6 +58,7 @@ class _Stretch(NamedTuple):
     records: Sequence[Record]
     span: Span
     past: Mapping[int, PastDecision]
+    first_decided: int | None  # the first payment of which the decision is kept
 
 
 class PartitionRebuild:
@@ -174,15 +175,14 @@ class PartitionRebuild:
         if past is not None and is_first and found.taken:
             past.begin(start)
         decided = {} if past is None else past.below(end)
-        return _Stretch(found.taken, Span(partition, start, end, end), decided)
+        return _Stretch(found.taken, Span(partition, start, end, end), decided, None if past is None else past.first)
 
     async def _events(self, stretch: _Stretch) -> list[PartitionEvents]:
         parts = []
         for first in range(0, len(stretch.records), SLICE_RECORDS):
             parts.append(self._reading(stretch.records[first : first + SLICE_RECORDS], stretch.past))
             await asyncio.sleep(0)  # whoever decides meanwhile has his turn here
-        reading = Reading.whole(parts)
-        count_as_then(reading, stretch.past)
+        reading = counted_as_then(Reading.whole(parts), stretch.past, stretch.first_decided)
         return self._judge.state_events(reading, [stretch.span])
 
     def _reading(self, records: Sequence[Record], past: Mapping[int, PastDecision]) -> Reading:

@@ -3,6 +3,10 @@
 A payment that a static guardrail blocked was not counted; under today's limits it might be, and the other way round.
 Decisions of a partition of transactions.v1 stand in the partition of decisions.v1 with its number, in log order, so
 both are read side by side. Where no decision is kept, today's policy says what counts.
+
+A payment that was set aside then (poison, a copy, another payment under a known id, refused) has no decision although
+later and earlier ones have. It counts nowhere and holds no id: poison may be decided yet, and whoever reads partitions
+in another order than then must not take it for the first under its id.
 """
 
 from __future__ import annotations
@@ -10,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from pipeline.decide.batch import Reading
+from pipeline.decide.batch import Payment, Reading
 from pipeline.domain.features import COLUMN
 from pipeline.domain.log import Record, RecordUndecodable
 from pipeline.domain.refusals import Refusal
@@ -50,6 +54,12 @@ class PastDecisions:
         self._reader, self._wire, self._topic, self._partition = open_reader(), wire, topic, partition
         self._at, self._end = 0, end
         self._ahead: list[tuple[VerdictHead, bytes]] = []  # read, but of payments that nobody asked for yet
+        self._first: int | None = None
+
+    @property
+    def first(self) -> int | None:
+        """The payment that the first decision that is kept is about, once `begin` was called; None for none."""
+        return self._first
 
     def close(self) -> None:
         self._reader.close()
@@ -58,6 +68,7 @@ class PastDecisions:
         """Begin with the decisions about payments from this offset on, by halving what is kept of the topic."""
         low, high = self._reader.extents(self._topic)[self._partition]
         first, past = low, min(high, self._end)
+        self._first = self._first_payment(first, past)
         while past - first > RECORDS_MAX:
             middle = (first + past) // 2
             about = self._first_payment(middle, past)
@@ -94,17 +105,24 @@ class PastDecisions:
         return head if head is not None and head.partition == self._partition else None
 
 
-def count_as_then(reading: Reading, past: Mapping[int, PastDecision]) -> None:
-    """Let payments count as their decisions say that they did, at the amounts of that time."""
-    if not past:
-        return
+def counted_as_then(reading: Reading, past: Mapping[int, PastDecision], first: int | None) -> Reading:
+    """Let payments count as their decisions say that they did, at the amounts of that time.
+
+    first: the first payment of which the decision is kept. A later one without a decision was set aside, and left out.
+    """
+    kept: list[Payment] = []
     for payment in reading.payments:
-        decision = past.get(payment.record.source.offset)
+        offset = payment.record.source.offset
+        decision = past.get(offset)
         if decision is None:
+            if first is None or offset < first:
+                kept.append(payment)
             continue
+        kept.append(payment)
         payment.is_counted = decision.was_counted
         if payment.is_counted and payment.decoded.transaction.currency != HOME_CURRENCY:
             payment.event = (decision.amount_gbp_minor(), *payment.event[1:])
+    return Reading(kept, reading.refused)
 
 
 def _value_of(record: Record) -> bytes:

@@ -204,6 +204,16 @@ def admin_client(bootstrap_servers: str, options: Mapping[str, str]) -> AdminCli
     return AdminClient(client_options(bootstrap_servers, options))
 
 
+def members_of(bootstrap_servers: str, group: str, options: Mapping[str, str]) -> int:
+    """Return how many members a consumer group has; 0 where no broker says."""
+    admin = admin_client(bootstrap_servers, options)
+    try:
+        described = admin.describe_consumer_groups([group], request_timeout=ANSWER_S)[group].result()
+    except KafkaException:
+        return 0
+    return len(described.members)
+
+
 def partitions_of(client: Consumer | Producer | AdminClient, topic: str, timeout_s: float | None = None) -> list[int]:
     """Return the partitions of a topic, ascending. Raises TopicMissing, BrokerAway, BrokerFailed."""
     try:

@@ -69,6 +69,7 @@ class PositionedLog(Generic[ContentT]):
         self._assigned_partitions: list[int] = []
         self._next: dict[int, int] = {}
         self._raised: BaseException | None = None
+        self._is_closing = False
         tuning = {
             "client.id": f"{group}-{slot}",
             # The member is static, so a restart in its slot takes its partitions back at once.
@@ -119,6 +120,7 @@ class PositionedLog(Generic[ContentT]):
             raise broker_failure(f"the ends of {self._topic} could not be asked for", error) from error
 
     def close(self) -> None:
+        self._is_closing = True
         self._consumer.close()
 
     def _end(self, partition: int) -> int:
@@ -127,6 +129,8 @@ class PositionedLog(Generic[ContentT]):
         return int(high)
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        if self._is_closing:
+            return  # handed over while leaving the group; to assign them from within close() has waited for ever
         self._assigned_partitions, self._next = [where.partition for where in partitions], {}
         try:
             self.rewind()

@@ -49,7 +49,7 @@ class Line:
         )
         pool.connection_class = classes.get(pool.connection_class, pool.connection_class)  # unix sockets keep theirs
         # redis-py annotates its pool, but not this method of it.
-        self._connection: redis.Connection = pool.make_connection()  # type: ignore[no-untyped-call]
+        self._connection: redis.Connection = pool.make_connection()  # type: ignore[no-untyped-call]  # untyped in redis-py
         self._sending, self._receiving = asyncio.Lock(), asyncio.Lock()  # each serves its waiters in order
         self.is_closed = False
 

@@ -7,7 +7,7 @@
 -- the time in 5 bytes and 2 bytes of name). Its withdrawn payments stand beside it (kind w, see withdrawn.lua).
 -- ARGV[1]: first, last, initial, since, how many outcomes the range has, and how many of them come before; then for each
 -- outcome the index of its account in KEYS, its effect (pipeline/state/outcomes.py), the time of its payment, when
--- it was made, its amount, its beneficiary hash and its name.
+-- it was made (of a withdrawn one: until when it may have been counted), its amount, its beneficiary hash and its name.
 -- ARGV[2..5]: how many payees and how many withdrawn payments an account may hold, and for how long in ms; among how
 -- many payees a payment is looked for.
 -- Where an account has many withdrawn payments, the script stops before it takes long; the caller goes on from there.
@@ -86,22 +86,25 @@ local function number_of(text, name)
   end
 end
 
--- Returns the text with another header: `amount` is added to its block, the latest time is `latest`, and the first
--- `gone` payments are forgotten.
-local function with_header(text, time, amount, latest, gone)
+-- Returns the text with another header: `amount` is added to the blocks from that of `time` to that of `until_time`, the
+-- latest time is `latest`, and the first `gone` payments are forgotten.
+local function with_header(text, time, until_time, amount, latest, gone)
   local block, b1, b2, b3, b4 = unpack_at(WITHDRAWN_HEADER, text)
-  local of_time = floor((time + ORIGIN_MS) / BLOCK_MS)
-  if of_time > block then
-    for _ = 1, min(of_time - block, 4) do b1, b2, b3, b4 = 0, b1, b2, b3 end
-    block = of_time
+  local newest = floor((until_time + ORIGIN_MS) / BLOCK_MS)
+  local oldest = max(floor((time + ORIGIN_MS) / BLOCK_MS), newest - 3)
+  if newest > block then
+    for _ = 1, min(newest - block, 4) do b1, b2, b3, b4 = 0, b1, b2, b3 end
+    block = newest
   end
-  local sums, back = {b1, b2, b3, b4}, block - of_time + 1
-  if back <= 4 then sums[back] = min(max(sums[back] + amount, 0), BLOCK_SUM_MAX) end
+  local sums = {b1, b2, b3, b4}
+  for back = block - newest + 1, min(block - oldest + 1, 4) do
+    sums[back] = min(max(sums[back] + amount, 0), BLOCK_SUM_MAX)
+  end
   local header = pack(WITHDRAWN_HEADER, block, sums[1], sums[2], sums[3], sums[4], latest, withdrawn_sum(text, gone))
   return header .. sub(text, WITHDRAWN_HEADER_BYTES + gone * WITHDRAWN_BYTES + 1)
 end
 
-local function withdraw(number, is_flagged, time, amount, name)
+local function withdraw(number, is_flagged, time, until_time, amount, name)
   local text = withdrawn_of(number, is_flagged) or pack(WITHDRAWN_HEADER, 0, 0, 0, 0, 0, 0, 0)
   if number_of(text, name) then return end
   local count = withdrawn_until(text, time)
@@ -110,7 +113,7 @@ local function withdraw(number, is_flagged, time, amount, name)
   local latest = max(time, unpack_at('>I5', text, WITHDRAWN_HEADER_BYTES - WITHDRAWN_BYTES + 1))
   text = kept .. entered .. resummed(text, count, amount)
   local gone = max(withdrawn_until(text, latest - kept_ms), withdrawn_count(text) - withdrawn_max)
-  texts[number], is_changed[number] = with_header(text, time, amount, latest, gone), true
+  texts[number], is_changed[number] = with_header(text, time, until_time, amount, latest, gone), true
   if not is_flagged then call('HSET', KEYS[number], WITHDRAWN_FIELD, '1') end
 end
 
@@ -123,7 +126,7 @@ local function allow(number, is_flagged, name)
   local latest = unpack_at('>I5', text, WITHDRAWN_HEADER_BYTES - WITHDRAWN_BYTES + 1)
   local kept = sub(text, 1, WITHDRAWN_HEADER_BYTES + (place - 1) * WITHDRAWN_BYTES)
   text = kept .. resummed(text, place, -amount)
-  texts[number], is_changed[number] = with_header(text, time, -amount, latest, 0), true
+  texts[number], is_changed[number] = with_header(text, time, time, -amount, latest, 0), true
 end
 
 -- Returns where the payment of this name begins among those made to a payee.
@@ -174,7 +177,7 @@ while at <= #request and cost < COST_MAX do
   if effect == WITHDRAW or effect == HOLD or effect == UNMAKE then
     if is_to_anyone then unmake_any(number, flag, short) else unmake(number, payee, payments, short) end
   end
-  if effect == WITHDRAW then withdraw(number, flag, time, amount, name) end
+  if effect == WITHDRAW then withdraw(number, flag, time, made_at, amount, name) end
   if effect == MAKE or effect == ALLOW or effect == HOLD then allow(number, flag, name) end
   if effect == MAKE then make(number, payee, payments, flag, made_at, short) end
   applied = applied + 1

@@ -23,7 +23,7 @@ from pipeline.io.postgres import statements
 pytestmark = pytest.mark.real
 
 ROOT = Path(__file__).parents[3]
-FILES = sorted((ROOT / "pipeline").glob("*/*.sql"))
+FILES = sorted([*(ROOT / "pipeline").glob("*/*.sql"), *(ROOT / "ops" / "state").glob("*.sql")])
 PLACEHOLDER = re.compile(r"%%|%s|%b|%\(\w+\)[sb]")
 # What only runs in a transaction of its own, several commands at once, and so can't be prepared.
 SETTINGS_ONLY = {"plan_for_points"}
@@ -54,7 +54,7 @@ def test_migrations_are_applied_once(url: str) -> None:
 @pytest.mark.parametrize("path", FILES, ids=[path.stem for path in FILES])
 def test_every_statement_is_understood(url: str, path: Path) -> None:
     with psycopg.connect(url) as connection:
-        for name, statement in statements(f"pipeline.{path.parent.name}", path.stem).items():
+        for name, statement in statements(".".join(path.parent.relative_to(ROOT).parts), path.stem).items():
             if name in SETTINGS_ONLY:
                 connection.execute(statement)
             else:

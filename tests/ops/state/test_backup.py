@@ -18,6 +18,7 @@ from ops.stack.redis_cluster import RedisCluster
 from ops.stack.redis_server import Persistence, bundled_executable, redis_server, redis_url
 from pipeline.alerts.catalogue import AlertCode
 from pipeline.decide.rebuilding.backup_agent import BackupWatch
+from pipeline.domain.features import UNKNOWN
 from pipeline.io.redis.snapshot import Snapshot, SnapshotBroken, SnapshotForbidden, fetch_snapshot
 from pipeline.state.persistence import recoverable_at_ms, saved_at_ms
 from pipeline.state.store import RedisState
@@ -27,6 +28,44 @@ from tests.state.stores import DAY_MS, START_MS, SyncRedisState, payment, same, 
 
 NOW_MS = 1_800_000_000_000
 COUNT = 600
+
+
+@pytest.fixture(autouse=True)
+def outcomes_end(monkeypatch: pytest.MonkeyPatch) -> dict[int, int]:
+    """The end of the outcomes of each partition, as a broker would tell; and no worker runs."""
+    ends = {0: 0}
+    monkeypatch.setattr("ops.state.restore._outcomes_ends", lambda _: ends)
+    monkeypatch.setattr("ops.state.restore.members_of", lambda *_: 0)
+    return ends
+
+
+def test_outcomes_since_the_backup_are_awaited(
+    started_redis: StartedRedis, tmp_path: Path, fraud: Fraud, outcomes_end: dict[int, int]
+):
+    """A payee whose payment was reversed since must not count as paid, nor volume that was refused since."""
+    url = started_redis(RedisName.VALKEY_9)
+    _observe(url, 0, 10)
+    assert fraud("state", "backup", tmp_path, redis_url=url).code == 0
+    outcomes_end[0] = 7
+    assert fraud("state", "restore", tmp_path, "--replace", redis_url=url).code == 0
+    store = SyncRedisState(url)
+    [observation] = store.observe([share(_events(10, 11), start=10)])
+    store.close()
+    assert observation.outcomes_position.tolist() == [UNKNOWN]
+
+
+def test_workers_that_run_keep_a_backup_out_though_they_are_idle(
+    started_redis: StartedRedis, tmp_path: Path, fraud: Fraud, monkeypatch: pytest.MonkeyPatch
+):
+    url = started_redis(RedisName.VALKEY_9)
+    _observe(url, 0, 10)
+    assert fraud("state", "backup", tmp_path, redis_url=url).code == 0
+    monkeypatch.setattr("ops.state.restore.members_of", lambda *_: 2)
+    refused = fraud("state", "restore", tmp_path, "--replace", redis_url=url)
+    assert (refused.code, "2 workers run" in refused.err) == (2, True)
+    store = SyncRedisState(url)
+    assert store.positions(0) == 10
+    store.close()
 
 
 @pytest.mark.parametrize("name", REDIS_NAMES)
