@@ -1,17 +1,19 @@
 """One, two and three workers on three brokers and a Redis Cluster of three masters, and the loss of any one process.
 
-Every run reads the same payments from topics of its own. The reference is one worker on one Redis server. Account
-features must be the reference's, every decision must follow from its own snapshot, and the independent checker must
-find nothing lost and nothing decided twice (I1, I2). Then, under traffic, each kind of process is killed once with
-three workers: a worker, a broker, a master. CPU a decision is measured over the second half of the log.
+Some workers on a Redis are a constellation. Each reads the same payments from topics of its own; the reference is one
+worker on one Redis server. Account features must be the reference's, every decision must follow from its own snapshot,
+and the independent checker must find nothing lost and nothing decided twice (I1, I2). Then each kind of process is
+killed under traffic (`kills`).
+
+CPU a decision is measured between two moments at which a constellation has nothing left to do: workers that are warm
+get a share of the log at once and decide it. The constellations to be compared take turns, one and three workers in the
+order of FULL, so that a machine that grows slower or busier meanwhile makes neither look dearer.
 """
 
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -20,28 +22,26 @@ from ops.bench.loss.groups import partitions_held
 from ops.bench.rig.payments import payments
 from ops.bench.rig.publisher import publish
 from ops.bench.rig.services import worker_process
-from ops.bench.rig.stored import Tail, decision_of
-from ops.bench.rig.supervision import running, stop_all
-from ops.bench.rig.topics_io import committed_counts, prepare_topics
-from ops.bench.rig.waiting import wait_until
+from ops.bench.rig.supervision import running
+from ops.bench.rig.topics_io import Outbound, prepare_topics
+from ops.bench.rig.verified import stored_decisions, verified
+from ops.bench.rig.waiting import wait_committed, wait_until
+from ops.bench.scale.kills import run_kills
+from ops.bench.scale.servers import BROKERS, PERSISTENCE, Servers, running_servers
 from ops.compiled import compiled_tree_or_none, python_path
-from ops.processes.servers import LOOPBACK, ServerProcess, free_port, process_cpu_seconds
-from ops.stack.kafka.broker import Node, kafka_cluster
-from ops.stack.redis_cluster import RedisCluster, running_cluster
-from ops.stack.redis_server import Persistence, redis_server, redis_url, system_executable
-from pipeline.domain.decision import StoredDecision
-from pipeline.domain.features import ACCOUNT_STATE
+from ops.processes.servers import ServerProcess, free_port, process_cpu_seconds
+from ops.stack.redis_server import redis_server, redis_url, system_executable
+from pipeline.domain.decision import Decision
+from pipeline.domain.features import ACCOUNT_STATE, STATE_SLICE
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.settings import Settings
-from pipeline.replay.archive_files import RegimeArchive
-from pipeline.replay.verify import Result, verify
+from pipeline.replay.verify import Result
 
 PARTITIONS: Final = 6
 SHARDS: Final = 3
-RECORDS: Final = 120_000
-RECORDS_UNDER_FAULTS: Final = 60_000
-SECONDS_MAX: Final = 600.0
-START_S: Final = 180.0
+WAIT_S: Final = 180.0
+SECONDS_MAX: Final = 900.0
+"""Time limit of everything but the kills; an idle machine of two cores takes half of it."""
 PROCESS_CPU_RATIO_MAX: Final = 1.15
 REDIS_CPU_RATIO_MAX: Final = 1.20
 
@@ -51,207 +51,198 @@ class Backend(NamedTuple):
 
     url: str
     shards: int
-    servers: Callable[[], Sequence[ServerProcess]]
+    servers: Sequence[ServerProcess]
 
 
-class Cost(NamedTuple):
-    decisions_per_s: int
-    process_cpu_us: float
-    redis_cpu_us: float
-    broker_cpu_us: float
+class Sizes(NamedTuple):
+    """Sizes of a run. Each round decides `warm` payments unmeasured and then `measured` ones."""
+
+    warm: int
+    measured: int
+    rounds: Sequence[int]  # workers of each round on the cluster
+    reference_rounds: int
+
+    @property
+    def records(self) -> int:
+        """Return the length of the log, which the reference reads to its end."""
+        return (self.warm + self.measured) * self.reference_rounds
 
 
-class Scene(NamedTuple):
-    directory: Path
-    bootstrap_servers: str
-    brokers: Sequence[ServerProcess]
+# One and three workers have the same mean place in the row of the rounds.
+FULL: Final = Sizes(3_000, 24_000, (1, 3, 2, 3, 1), 2)
+QUICK: Final = Sizes(600, 4_000, (1, 3, 2), 1)
+
+
+class Spent(NamedTuple):
+    """Decisions, and what they took, in seconds."""
+
+    decisions: int = 0
+    seconds: float = 0.0
+    process_s: float = 0.0
+    redis_s: float = 0.0
+    broker_s: float = 0.0
+
+    def plus(self, other: Spent) -> Spent:
+        return Spent(self.decisions + other.decisions, *(a + b for a, b in zip(self[1:], other[1:], strict=True)))
+
+    def as_json(self) -> dict[str, object]:
+        cpu = {"process": self.process_s, "redis": self.redis_s, "broker": self.broker_s}
+        each = {f"{name}_cpu_us": round(value / self.decisions * 1e6, 1) for name, value in cpu.items()}
+        return {"measured": self.decisions, "decisions_per_s": round(self.decisions / self.seconds), **each}
+
+
+class Place(NamedTuple):
+    """The place of a run: the folder of its logs, its servers, and the compiled hot path, if there is one."""
+
+    folder: Path
+    servers: Servers
     tree: Path | None
 
 
-Features = dict[str, tuple[int, ...]]
+AccountFeatures = dict[str, tuple[int, ...]]
 """Account features by transaction id."""
 
 
 def run(say: Callable[[str], None], folder: Path, *, is_quick: bool) -> dict[str, object]:
-    records = RECORDS // 10 if is_quick else RECORDS
     tree = compiled_tree_or_none(say)
-    results: dict[str, dict[str, object]] = {}
-    costs: dict[int, Cost] = {}
-    with _brokers(folder) as scene, _cluster(folder) as cluster, _single(folder) as single:
-        scene = scene._replace(tree=tree)
-        one = Backend(redis_url(single[1]), 1, lambda: [single[0]])
-        three = Backend(cluster.url, SHARDS, lambda: list(cluster.servers.values()))
-        cost = _measured(say, scene, one, "reference.", 1, records)
-        reference = _account_features(scene, "reference.")
-        results["reference"] = {**cost._asdict(), **_checked(scene, "reference.", reference)}
-        for workers in (1, 2, 3):
-            prefix, name = f"{workers}-workers.", f"{workers} workers"
-            costs[workers] = _measured(say, scene, three, prefix, workers, records)
-            results[name] = {**costs[workers]._asdict(), **_checked(scene, prefix, reference)}
-            say(f"{name}: {results[name]}")
-        survived = _faults(say, scene, three, cluster, RECORDS_UNDER_FAULTS // 10 if is_quick else RECORDS_UNDER_FAULTS)
-    ratios = {
-        "process_cpu_ratio": round(costs[3].process_cpu_us / costs[1].process_cpu_us, 3),
-        "redis_cpu_ratio": round(costs[3].redis_cpu_us / costs[1].redis_cpu_us, 3),
-    }
-    is_cheap = ratios["process_cpu_ratio"] <= PROCESS_CPU_RATIO_MAX and ratios["redis_cpu_ratio"] <= REDIS_CPU_RATIO_MAX
-    goal = {"process_cpu_ratio_max": PROCESS_CPU_RATIO_MAX, "redis_cpu_ratio_max": REDIS_CPU_RATIO_MAX}
-    is_whole = all(result["ok"] for result in results.values()) and not any(survived.values())
+    with running_servers(folder) as servers:
+        place = Place(folder, servers, tree)
+        reference, constellations = _measured(say, place, QUICK if is_quick else FULL)
+        checked = _checked(say, reference, constellations)
+        struck = run_kills(say, folder / "kills", servers, partitions=PARTITIONS, shards=SHARDS, is_quick=is_quick)
+    one, three = constellations[1].spent, constellations[3].spent
+    process_ratio = three.process_s / three.decisions * one.decisions / one.process_s
+    redis_ratio = three.redis_s / three.decisions * one.decisions / one.redis_s
     return {
-        "ok": is_whole,
+        "ok": all(result["ok"] for result in checked.values()) and struck["ok"],
         "compiled": tree is not None,
-        **results,
-        "violations_after_kill_of": survived,
-        **ratios,
-        "goal": goal,
-        "reached": is_cheap,
+        **checked,
+        "kills": struck,
+        "process_cpu_ratio": round(process_ratio, 3),
+        "redis_cpu_ratio": round(redis_ratio, 3),
+        "goal": {"process_cpu_ratio_max": PROCESS_CPU_RATIO_MAX, "redis_cpu_ratio_max": REDIS_CPU_RATIO_MAX},
+        "reached": process_ratio <= PROCESS_CPU_RATIO_MAX and redis_ratio <= REDIS_CPU_RATIO_MAX,
     }
 
 
-@contextmanager
-def _brokers(folder: Path) -> Iterator[Scene]:
-    nodes = [Node(number, free_port(), free_port()) for number in (1, 2, 3)]
-    brokers = kafka_cluster(folder / "kafka", nodes)
-    try:
-        # None answers alone: the first two are started together.
-        for broker in brokers:
-            broker.launch()
-        for broker in brokers:
-            broker.wait_ready(deadline_s=START_S)
-        yield Scene(folder, ",".join(f"{LOOPBACK}:{node.port}" for node in nodes), brokers, None)
-    finally:
-        stop_all(brokers)
-
-
-def _cluster(folder: Path) -> AbstractContextManager[RedisCluster]:
-    executable, durable = system_executable(), Persistence.APPEND_EVERY_SECOND
-    return running_cluster(executable, folder / "cluster", replicas=1, persistence=durable)
-
-
-@contextmanager
-def _single(folder: Path) -> Iterator[tuple[ServerProcess, int]]:
+def _measured(say: Callable[[str], None], place: Place, sizes: Sizes) -> tuple[Constellation, dict[int, Constellation]]:
+    """Have the reference and each constellation, by its workers, decide their rounds; compare nothing yet."""
+    started_s, records = time.monotonic(), list(payments(WireFormat(), sizes.records))
     port = free_port()
-    server = redis_server(system_executable(), folder / "single", port, persistence=Persistence.APPEND_EVERY_SECOND)
-    with running(server):
-        yield server, port
+    single = redis_server(system_executable(), place.folder / "single", port, persistence=PERSISTENCE)
+    with running(single):
+        reference = Constellation(place, "reference", 1, Backend(redis_url(port), 1, [single]))
+        for _ in range(sizes.reference_rounds):
+            say(f"{reference.name}: {reference.decide(records, sizes).as_json()}")
+    three = Backend(place.servers.redis.url, SHARDS, list(place.servers.redis.servers.values()))
+    constellations: dict[int, Constellation] = {}
+    for workers in sizes.rounds:
+        if time.monotonic() - started_s > SECONDS_MAX:
+            raise TimeoutError(f"the rounds took more than {SECONDS_MAX:.0f} s")
+        if workers not in constellations:
+            constellations[workers] = Constellation(place, f"workers-{workers}", workers, three)
+        say(f"{constellations[workers].name}: {constellations[workers].decide(records, sizes).as_json()}")
+    return reference, constellations
 
 
-def _measured(
-    say: Callable[[str], None], scene: Scene, backend: Backend, prefix: str, workers: int, records: int
-) -> Cost:
-    """Decide `records` payments with some workers; measure the second half of them."""
-    say(f"{prefix} publishing {records:,} payments")
-    prepare_topics(scene.bootstrap_servers, prefix, PARTITIONS, replication_factor=len(scene.brokers))
-    publish(scene.bootstrap_servers, f"{prefix}transactions.v1", payments(WireFormat(), records))
-    processes = [_worker(scene, backend, prefix, slot) for slot in range(workers)]
+class Constellation:
+    """Some workers on a Redis, with topics, a group and a state of their own."""
 
-    def committed() -> int:
-        return committed_counts(scene.bootstrap_servers, prefix, f"{prefix}transactions.v1")
+    def __init__(self, place: Place, name: str, workers: int, backend: Backend) -> None:
+        self.name, self.workers, self.spent = name, workers, Spent()
+        self.prefix, self._topic = f"{name}.", f"{name}.transactions.v1"
+        self._place, self._backend, self._published = place, backend, 0
+        prepare_topics(self._bootstrap_servers, self.prefix, PARTITIONS, replication_factor=BROKERS)
 
-    def spent() -> list[float]:
-        return [
-            sum(process_cpu_seconds(server.pid) for server in servers)
-            for servers in (processes, backend.servers(), scene.brokers)
-        ]
+    @property
+    def _bootstrap_servers(self) -> str:
+        return self._place.servers.bootstrap_servers
 
-    with running(*processes):
-        wait_until(lambda: committed() >= records // 2, SECONDS_MAX, "the first half")
-        _wait_until_shared(scene, prefix, workers)
-        first, before, started_s = committed(), spent(), time.monotonic()
-        wait_until(lambda: committed() >= records, SECONDS_MAX, "the second half")
-        done, seconds = records - first, time.monotonic() - started_s
-        cpu = [after - earlier for after, earlier in zip(spent(), before, strict=True)]
-    return Cost(round(done / seconds), *(round(each / done * 1e6, 1) for each in cpu))
-
-
-def _faults(
-    say: Callable[[str], None], scene: Scene, backend: Backend, cluster: RedisCluster, records: int
-) -> dict[str, dict[str, int]]:
-    """Kill one process of each kind while three workers decide; return the violations after each."""
-    kinds: Mapping[str, Callable[[list[ServerProcess]], ServerProcess]] = {
-        "worker": lambda workers: workers[1],
-        "broker": lambda _: scene.brokers[1],
-        "redis master": lambda _: cluster.servers[cluster.masters[1]],
-    }
-    found: dict[str, dict[str, int]] = {}
-    for number, (name, victim_of) in enumerate(kinds.items()):
-        prefix = f"kill-{number}."
-        prepare_topics(scene.bootstrap_servers, prefix, PARTITIONS, replication_factor=len(scene.brokers))
-        publish(scene.bootstrap_servers, f"{prefix}transactions.v1", payments(WireFormat(), records))
-        workers = [_worker(scene, backend, prefix, slot, ("--keep",)) for slot in range(3)]
-
-        def committed(prefix: str = prefix) -> int:
-            return committed_counts(scene.bootstrap_servers, prefix, f"{prefix}transactions.v1")
-
+    def decide(self, records: Sequence[Outbound], sizes: Sizes) -> Spent:
+        """Decide the next round of the log; return what its measured payments took."""
+        workers = [self._worker(slot) for slot in range(self.workers)]
+        warm_end = self._published + sizes.warm
+        end = warm_end + sizes.measured
         with running(*workers):
-            wait_until(lambda: committed() >= records // 4, SECONDS_MAX, "the first quarter")
-            victim = victim_of(workers)
-            victim.kill()
-            say(f"killed: {victim.name}")
-            wait_until(lambda: committed() >= records, SECONDS_MAX, f"deciding on after the kill of a {name}")
-            victim.start(deadline_s=START_S)
-        checker = Checker(scene.bootstrap_servers, prefix, [Settings().policy_path])
-        report = checker.check()
-        found[name] = dict(report.violations)
-        say(f"{name}: {report.decisions:,} decisions, violations {found[name] or 'none'}")
-    return found
+            self._wait_until_shared()
+            self._publish_and_decide(records[self._published : warm_end])
+            before, started_s = self._cpu_s(workers), time.monotonic()
+            self._publish_and_decide(records[warm_end:end])
+            seconds, after = time.monotonic() - started_s, self._cpu_s(workers)
+        spent = Spent(sizes.measured, seconds, *(now - then for now, then in zip(after, before, strict=True)))
+        self.spent = self.spent.plus(spent)
+        return spent
+
+    def checked(self, reference: AccountFeatures | None = None) -> tuple[dict[str, object], AccountFeatures]:
+        """Check all that was decided, its account features against the reference's; return what these are."""
+        decisions = list(stored_decisions(self._bootstrap_servers, self.prefix))
+        features = {each.decision.transaction_id: _account_features(each.decision) for each in decisions}
+        results = verified(decisions)
+        report = Checker(self._bootstrap_servers, self.prefix, [Settings().policy_path]).check()
+        expected = features if reference is None else reference
+        differing = sum(1 for name, row in features.items() if expected.get(name) != row)
+        is_whole = report.is_whole and len(features) == report.transactions == self._published
+        return {
+            "ok": is_whole and set(results) == {Result.IDENTICAL} and not differing,
+            **self.spent.as_json(),
+            "decisions": report.decisions,
+            "verify": dict(results),
+            "violations": dict(report.violations),
+            "first_violations": [str(violation) for violation in report.first_violations],
+            "account_features_differing": differing,
+        }, features
+
+    def _publish_and_decide(self, records: Sequence[Outbound]) -> None:
+        self._published += publish(self._bootstrap_servers, self._topic, records)
+        what = f"{self.name} deciding on {len(records):,} payments"
+        wait_committed(self._bootstrap_servers, self._published, WAIT_S, what, prefix=self.prefix, group=self.name)
+
+    def _wait_until_shared(self) -> None:
+        def held(slot: int) -> int:
+            return partitions_held(self._bootstrap_servers, self.name, slot)
+
+        wait_until(
+            lambda: all(held(slot) == PARTITIONS // self.workers for slot in range(self.workers)),
+            WAIT_S,
+            f"{self.name} sharing the partitions",
+        )
+
+    def _cpu_s(self, workers: Sequence[ServerProcess]) -> tuple[float, ...]:
+        """Return the CPU seconds that the workers, Redis and the brokers have taken."""
+        brokers = list(self._place.servers.brokers.values())
+        return tuple(
+            sum(process_cpu_seconds(each.pid) for each in processes)
+            for processes in (workers, self._backend.servers, brokers)
+        )
+
+    def _worker(self, slot: int) -> ServerProcess:
+        environment = {
+            "FRAUD_TOPIC_PREFIX": self.prefix,
+            "FRAUD_STATE_PREFIX": self.name,
+            "FRAUD_STATE_SHARDS": str(self._backend.shards),
+            "FRAUD_CONSUMER_GROUP": self.name,
+            **python_path(self._place.tree),
+        }
+        return worker_process(
+            self._place.folder,
+            self._bootstrap_servers,
+            self._backend.url,
+            slot=slot,
+            name=self.name,
+            environment=environment,
+        )
 
 
-def _worker(scene: Scene, backend: Backend, prefix: str, slot: int, options: Sequence[str] = ()) -> ServerProcess:
-    environment = {
-        "FRAUD_TOPIC_PREFIX": prefix,
-        "FRAUD_STATE_PREFIX": prefix.rstrip("."),
-        "FRAUD_STATE_SHARDS": str(backend.shards),
-        "FRAUD_CONSUMER_GROUP": prefix,
-        **python_path(scene.tree),
-    }
-    name = f"worker-{prefix.rstrip('.')}"
-    return worker_process(
-        scene.directory,
-        scene.bootstrap_servers,
-        backend.url,
-        slot=slot,
-        name=name,
-        options=options,
-        environment=environment,
-    )
+def _checked(
+    say: Callable[[str], None], reference: Constellation, constellations: dict[int, Constellation]
+) -> dict[str, dict[str, object]]:
+    result, features = reference.checked()
+    checked = {reference.name: result}
+    for constellation in constellations.values():
+        checked[constellation.name], _ = constellation.checked(features)
+        say(f"{constellation.name}, checked: {checked[constellation.name]}")
+    return checked
 
 
-def _wait_until_shared(scene: Scene, prefix: str, workers: int) -> None:
-    wait_until(
-        lambda: all(partitions_held(scene.bootstrap_servers, prefix, slot) for slot in range(workers)),
-        SECONDS_MAX,
-        "sharing the partitions",
-    )
-
-
-def _checked(scene: Scene, prefix: str, reference: Features) -> dict[str, object]:
-    """Check one run: its decisions, and its account features against the reference's."""
-    features = _account_features(scene, prefix)
-    archive = RegimeArchive(Settings().policy_archive, Settings().model_registry)
-    checks = Counter(check.result for check in verify(list(_stored(scene, prefix)), archive.regime_of))
-    report = Checker(scene.bootstrap_servers, prefix, [Settings().policy_path]).check()
-    differing = sum(1 for name, row in reference.items() if features.get(name) != row)
-    return {
-        "ok": report.is_whole and set(checks) == {Result.IDENTICAL} and differing == 0,
-        "decisions": report.decisions,
-        "verify": dict(checks),
-        "violations": dict(report.violations),
-        "account_features_differing": differing,
-    }
-
-
-def _account_features(scene: Scene, prefix: str) -> Features:
-    found: Features = {}
-    for record in Tail(scene.bootstrap_servers, f"{prefix}decisions.v1").news():
-        decision = decision_of(record.key, record.value)
-        found[decision.fields["transaction_id"]] = tuple(decision.features[name] for name in ACCOUNT_STATE)
-    return found
-
-
-def _stored(scene: Scene, prefix: str) -> Iterator[StoredDecision]:
-    wire = WireFormat()
-    for record in Tail(scene.bootstrap_servers, f"{prefix}decisions.v1").news():
-        stored = wire.decode_stored_decision(record.value)
-        assert isinstance(stored, StoredDecision), stored
-        yield stored
+def _account_features(decision: Decision) -> tuple[int, ...]:
+    return decision.snapshot.features[STATE_SLICE][: len(ACCOUNT_STATE)]
