@@ -5,9 +5,9 @@ worker on one Redis server. Account features must be the reference's, every deci
 and the independent checker must find nothing lost and nothing decided twice (I1, I2). Then each kind of process is
 killed under traffic (`kills`).
 
-CPU a decision is measured between two moments at which a constellation has nothing left to do: workers that are warm
-get a share of the log at once and decide it. The constellations to be compared take turns, one and three workers in the
-order of FULL, so that a machine that grows slower or busier meanwhile makes neither look dearer.
+CPU a decision is measured between two moments at which a constellation has nothing to do: to workers that are warm, a
+share of the log appears all at once, and they decide it. The constellations to be compared take turns, one and three
+workers in the order of FULL, so that a machine that grows slower or busier meanwhile makes neither look dearer.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 from ops.bench.loss.checker import Checker
 from ops.bench.loss.groups import partitions_held
 from ops.bench.rig.payments import payments
-from ops.bench.rig.publisher import publish
+from ops.bench.rig.publisher import appearing_at_once
 from ops.bench.rig.services import worker_process
 from ops.bench.rig.supervision import running
 from ops.bench.rig.topics_io import Outbound, prepare_topics
@@ -152,6 +152,7 @@ class Constellation:
         self.name, self.workers, self.spent = name, workers, Spent()
         self.prefix, self._topic = f"{name}.", f"{name}.transactions.v1"
         self._place, self._backend, self._published = place, backend, 0
+        self._markers = 0  # offsets without a record that lie before the next share: an end of a transaction in each
         prepare_topics(self._bootstrap_servers, self.prefix, PARTITIONS, replication_factor=BROKERS)
 
     @property
@@ -165,11 +166,8 @@ class Constellation:
         end = warm_end + sizes.measured
         with running(*workers):
             self._wait_until_shared()
-            self._publish_and_decide(records[self._published : warm_end])
-            before, started_s = self._cpu_s(workers), time.monotonic()
-            self._publish_and_decide(records[warm_end:end])
-            seconds, after = time.monotonic() - started_s, self._cpu_s(workers)
-        spent = Spent(sizes.measured, seconds, *(now - then for now, then in zip(after, before, strict=True)))
+            self._spent_on(records[self._published : warm_end], workers)
+            spent = self._spent_on(records[warm_end:end], workers)
         self.spent = self.spent.plus(spent)
         return spent
 
@@ -192,10 +190,17 @@ class Constellation:
             "account_features_differing": differing,
         }, features
 
-    def _publish_and_decide(self, records: Sequence[Outbound]) -> None:
-        self._published += publish(self._bootstrap_servers, self._topic, records)
-        what = f"{self.name} deciding on {len(records):,} payments"
-        wait_committed(self._bootstrap_servers, self._published, WAIT_S, what, prefix=self.prefix, group=self.name)
+    def _spent_on(self, records: Sequence[Outbound], workers: Sequence[ServerProcess]) -> Spent:
+        """Return what deciding on the records takes, from the moment at which all of them appear."""
+        servers, what = self._bootstrap_servers, f"{self.name} deciding on {len(records):,} payments"
+        with appearing_at_once(servers, self._topic, records) as published:
+            self._published += published
+            before, started_s = self._cpu_s(workers), time.monotonic()
+        end = self._published + self._markers
+        wait_committed(servers, end, WAIT_S, what, prefix=self.prefix, group=self.name)
+        self._markers += PARTITIONS
+        seconds, after = time.monotonic() - started_s, self._cpu_s(workers)
+        return Spent(published, seconds, *(now - then for now, then in zip(after, before, strict=True)))
 
     def _wait_until_shared(self) -> None:
         def held(slot: int) -> int:
