@@ -195,11 +195,12 @@ def open_rig(directory: Path, *, rate_per_s: int, seed: int, redis_url: str | No
 
 
 @contextlib.contextmanager
-def deciding(rig: DecidingRig) -> Iterator[None]:
-    """Start one worker in slot 0 and the traffic; end all workers and the traffic on leaving."""
+def deciding(rig: DecidingRig, *, workers: int = 1) -> Iterator[None]:
+    """Start workers, in slots from 0 on, and then the traffic; end all workers and the traffic on leaving."""
     rig.watcher.start()
     try:
-        rig.start_worker(0)
+        for slot in range(workers):
+            rig.start_worker(slot)
         rig.feeder.start()
         rig.recovery(0)
         yield

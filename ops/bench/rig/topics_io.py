@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from ops.stack.topics import create_topics
 
 REQUEST_TIMEOUT_S: Final = 30.0
-_NO_COORDINATOR_YET: Final = (
+NO_COORDINATOR_YET: Final = (
     KafkaError.NOT_COORDINATOR,
     KafkaError.COORDINATOR_NOT_AVAILABLE,
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
@@ -52,7 +52,7 @@ def committed_counts(bootstrap_servers: str, group: str, topic: str) -> int:
         where = [TopicPartition(topic, partition) for partition in partitions]
         return sum(max(p.offset, 0) for p in consumer.committed(where, timeout=REQUEST_TIMEOUT_S))
     except KafkaException as exception:
-        if exception.args[0].code() in _NO_COORDINATOR_YET:
+        if exception.args[0].code() in NO_COORDINATOR_YET:
             return 0
         raise
     finally:

@@ -31,7 +31,7 @@ from pipeline.replay.verify import Result
 from pipeline.state.requests import Keys
 
 WORKERS: Final = 3
-RATE_PER_S: Final = 300
+RATE_PER_S: Final = 200
 SEED: Final = 20_263
 SHARED_S: Final = 120.0
 KILLED_SLOT: Final = 1
@@ -58,9 +58,7 @@ def run_kills(
         partitions=partitions,
         environment=environment,
     )
-    with deciding(rig):
-        for slot in range(1, WORKERS):
-            rig.start_worker(slot)
+    with deciding(rig, workers=WORKERS):
         each = {kill.name: _struck(say, rig, servers, kill) for kill in kills(shards) if kill.is_quick or not is_quick}
         published = rig.feeder.stop()
     report = rig.checker.check()
