@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -44,11 +44,17 @@ class Kill(NamedTuple):
 
 
 def run_kills(
-    say: Callable[[str], None], folder: Path, servers: Servers, *, partitions: int, shards: int, is_quick: bool
+    say: Callable[[str], None],
+    folder: Path,
+    servers: Servers,
+    environment: Mapping[str, str],
+    *,
+    partitions: int,
+    shards: int,
+    is_quick: bool,
 ) -> dict[str, object]:
-    folder.mkdir()
+    """Kill one process after the other. environment: of the workers, beside what is set here."""
     prepare_topics(servers.bootstrap_servers, "", partitions, replication_factor=BROKERS)
-    environment = {"FRAUD_STATE_SHARDS": str(shards)}
     rig = DecidingRig(
         folder,
         servers.bootstrap_servers,
@@ -56,7 +62,7 @@ def run_kills(
         RATE_PER_S,
         SEED,
         partitions=partitions,
-        environment=environment,
+        environment={"FRAUD_STATE_SHARDS": str(shards), **environment},
     )
     with deciding(rig, workers=WORKERS):
         each = {kill.name: _struck(say, rig, servers, kill) for kill in kills(shards) if kill.is_quick or not is_quick}

@@ -109,7 +109,9 @@ def run(say: Callable[[str], None], folder: Path, *, is_quick: bool) -> dict[str
         place = Place(folder, servers, tree)
         reference, constellations = _measured(say, place, QUICK if is_quick else FULL)
         checked = _checked(say, reference, constellations)
-        struck = run_kills(say, folder / "kills", servers, partitions=PARTITIONS, shards=SHARDS, is_quick=is_quick)
+        struck = run_kills(
+            say, folder, servers, python_path(tree), partitions=PARTITIONS, shards=SHARDS, is_quick=is_quick
+        )
     one, three = constellations[1].spent, constellations[3].spent
     process_ratio = three.process_s / three.decisions * one.decisions / one.process_s
     redis_ratio = three.redis_s / three.decisions * one.decisions / one.redis_s
