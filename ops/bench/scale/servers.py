@@ -35,7 +35,8 @@ class Servers(NamedTuple):
     def controller(self) -> int:
         """Return the node that leads the controllers, by what each node has written down of their elections."""
         states = [json.loads(path.read_text()) for path in self.folder.glob(f"node-*/logs/{_CONTROLLERS}/quorum-state")]
-        return int(max(states, key=lambda state: int(state["leaderEpoch"]))["leaderId"])
+        elected = [state for state in states if state["leaderId"] in self.brokers]  # -1 where a node knows of none
+        return int(max(elected, key=lambda state: int(state["leaderEpoch"]))["leaderId"])
 
     def group_coordinator(self, group: str) -> int:
         admin = self._admin()
