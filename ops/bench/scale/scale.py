@@ -12,6 +12,7 @@ workers in the order of FULL, so that a machine that grows slower or busier mean
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -247,7 +248,7 @@ def _checked(
     checked = {reference.name: result}
     for constellation in constellations.values():
         checked[constellation.name], _ = constellation.checked(features)
-        say(f"{constellation.name}, checked: {checked[constellation.name]}")
+        say(f"{constellation.name}, checked: {json.dumps(checked[constellation.name])}")
     return checked
 
 
