@@ -79,7 +79,8 @@ def _parser() -> argparse.ArgumentParser:
         type=_size,
         action="append",
         metavar="NAME=COUNT",
-        help="change a size: of hostile, as ops.bench.hostile.attacks names them; accounts or payments of rebuild",
+        help="change a size: of hostile, as ops.bench.hostile.attacks names them; accounts or payments of rebuild; "
+        "warm or measured of scale",
     )
     parser.add_argument("--keep", action="store_true", help="keep that folder of a run that goes well, too")
     return parser

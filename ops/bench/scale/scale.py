@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from ops.bench.loss.checker import Checker
@@ -68,6 +69,13 @@ class Sizes(NamedTuple):
         """Return the length of the log, which the reference reads to its end."""
         return (self.warm + self.measured) * self.reference_rounds
 
+    def changed(self, sizes: Mapping[str, int]) -> Sizes:
+        """Return these sizes with others for those that are named. Raises ValueError."""
+        for name, size in sizes.items():
+            if name not in ("warm", "measured") or size < PARTITIONS:
+                raise ValueError(f"{name}={size} is no size of scale: warm or measured, from {PARTITIONS} on")
+        return Sizes(sizes.get("warm", self.warm), sizes.get("measured", self.measured), *self[2:])
+
 
 # One and three workers have the same mean place in the row of the rounds.
 FULL: Final = Sizes(2_000, 20_000, (1, 3, 2, 3, 1), 2)
@@ -104,11 +112,15 @@ AccountFeatures = dict[str, tuple[int, ...]]
 """Account features by transaction id."""
 
 
-def run(say: Callable[[str], None], folder: Path, *, is_quick: bool) -> dict[str, object]:
+def run(
+    say: Callable[[str], None], folder: Path, *, is_quick: bool, sizes: Mapping[str, int] = MappingProxyType({})
+) -> dict[str, object]:
+    """Take the measurement. sizes: in payments, other than those of FULL or QUICK."""
+    wanted = (QUICK if is_quick else FULL).changed(sizes)
     tree = compiled_tree_or_none(say)
     with running_servers(folder) as servers:
         place = Place(folder, servers, tree)
-        reference, constellations = _measured(say, place, QUICK if is_quick else FULL)
+        reference, constellations = _measured(say, place, wanted)
         checked = _checked(say, reference, constellations)
         struck = run_kills(
             say, folder, servers, python_path(tree), partitions=PARTITIONS, shards=SHARDS, is_quick=is_quick

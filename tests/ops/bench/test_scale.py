@@ -44,6 +44,13 @@ def test_the_reference_decides_all_that_any_constellation_does(sizes: Sizes) -> 
     assert sizes.reference_rounds == max(sizes.rounds.count(workers) for workers in sizes.rounds)
 
 
+def test_sizes_are_changed_by_name_only() -> None:
+    assert Sizes(600, 9_000, QUICK.rounds, QUICK.reference_rounds) == QUICK.changed({"measured": 9_000})
+    for name, size in (("rounds", 7), ("measured", 0)):
+        with pytest.raises(ValueError, match="is no size of scale"):
+            QUICK.changed({name: size})
+
+
 def test_what_rounds_took_adds_up_to_microseconds_a_decision() -> None:
     spent = Spent().plus(Spent(1_000, 0.5, 0.06, 0.03, 0.1)).plus(Spent(3_000, 1.5, 0.14, 0.05, 0.3))
     expected = {
