@@ -21,13 +21,13 @@ def running(*processes: ServerProcess) -> Iterator[None]:
 
 
 @contextmanager
-def running_together(*processes: ServerProcess) -> Iterator[None]:
+def running_together(*processes: ServerProcess, deadline_s: float = START_DEADLINE_S) -> Iterator[None]:
     """Start processes that don't wait for each other all at once, and end them on leaving, as `running` does."""
     try:
         for process in processes:
             process.launch()
         for process in processes:
-            process.wait_ready()
+            process.wait_ready(deadline_s=deadline_s)
         yield
     finally:
         stop_all(processes)

@@ -29,7 +29,7 @@ from ops.bench.rig.topics_io import Outbound, prepare_topics
 from ops.bench.rig.verified import stored_decisions, verified
 from ops.bench.rig.waiting import wait_committed, wait_until
 from ops.bench.scale.kills import run_kills
-from ops.bench.scale.servers import BROKERS, PERSISTENCE, Servers, running_servers
+from ops.bench.scale.servers import BROKERS, PERSISTENCE, START_S, Servers, running_servers
 from ops.compiled import compiled_tree_or_none, python_path
 from ops.processes.servers import ServerProcess, free_port, process_cpu_seconds
 from ops.stack.redis_server import redis_server, redis_url, system_executable
@@ -179,7 +179,7 @@ class Constellation:
         workers = [self._worker(slot) for slot in range(self.workers)]
         warm_end = self._published + sizes.warm
         end = warm_end + sizes.measured
-        with running_together(*workers):
+        with running_together(*workers, deadline_s=START_S):
             self._wait_until_shared()
             self._spent_on(records[self._published : warm_end], workers)
             spent = self._spent_on(records[warm_end:end], workers)
