@@ -29,6 +29,7 @@ RECORDS_MAX: Final = 4_096
 SETTLED_S: Final = 20.0
 """Time that an open transaction may hide the end of a topic: a dead worker's is aborted 5 s after its start, and the
 broker looks for such every 10 s. A longer one ends this attempt, and the next one waits again."""
+LEADER_PAUSE_S: Final = 0.5
 SKEW_MS: Final = 10 * 60 * 1000
 """Most by which two clocks that stamp the decisions and the dead letters of one transaction may differ."""
 
@@ -61,16 +62,29 @@ class DecidedLog:
         topics: DecidedTopics,
         *,
         begins_at_committed: bool = False,
+        pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        """begins_at_committed: see `start_of`."""
+        """begins_at_committed: see `start_of`. pause: waits for seconds."""
         self._open_reader, self._wire, self._topics = open_reader, wire, topics
-        self._begins_at_committed = begins_at_committed
+        self._begins_at_committed, self._pause = begins_at_committed, pause
 
     def starts(self, committed: Mapping[int, int | None]) -> list[Start]:
         """Return the start of each partition, by what the group committed and what was decided.
 
-        Ask when no commit for these partitions is pending, as the broker's answer about committed offsets says.
+        Ask when no commit for these partitions is pending, as the broker's answer about committed offsets says. While a
+        partition's leader changes, its broker may be away, or know less of the log than was committed; that passes, and
+        is waited for.
         """
+        deadline_s = time.monotonic() + SETTLED_S
+        while True:
+            try:
+                return self._starts(committed)
+            except BrokerAway:
+                if time.monotonic() > deadline_s:
+                    raise
+            self._pause(LEADER_PAUSE_S)
+
+    def _starts(self, committed: Mapping[int, int | None]) -> list[Start]:
         if not committed:
             return []
         with self._open_reader() as reader:
@@ -88,7 +102,10 @@ class DecidedLog:
             return Start(partition, committed, extent.low if committed is None else committed, False)
         name = f"{self._topics.transactions}[{partition}]"
         if decided.end is not None and decided.end > extent.high:
-            raise BrokerFailed(f"{name} ends at {extent.high}, but was decided up to {decided.end}: it is another log")
+            raise BrokerAway(
+                f"{name} ends at {extent.high}, but was decided up to {decided.end}: its leader is behind, or it is"
+                " another log"
+            )
         start = start_of(committed, decided, extent.low, begins_at_committed=self._begins_at_committed)
         if start is None:
             raise BrokerFailed(f"the group has no offset for {name}, and what was decided of it is no longer kept")
