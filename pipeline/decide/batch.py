@@ -30,7 +30,7 @@ from pipeline.decide.verdict import Mode, Regime, Verdict, verdicts_of
 from pipeline.domain.alert import Alert
 from pipeline.domain.decision import Outcome, Route, Silence
 from pipeline.domain.features import EVENT, NONE, STATE, UNKNOWN, Matrix, feature_matrix
-from pipeline.domain.log import Outgoing, Record, Span
+from pipeline.domain.log import Outgoing, Record, Source, Span
 from pipeline.domain.payment import Decoded, Transaction
 from pipeline.domain.refusals import (
     EVENT_TIME_MS_MAX,
@@ -110,6 +110,15 @@ class Judged:
     def accounted_for(self) -> int:
         """Records that came to a decision, a dead letter or a duplicate (I1)."""
         return self.outcomes.total() + self.dead_letters.total() + self.duplicates
+
+    @property
+    def set_aside_in_log_order(self) -> list[SetAside]:
+        """What was set aside, by partition and offset.
+
+        Judging finds what can't be read before what was published before. Letters in that order would make the last one
+        of a partition look like the last record of it that was accounted for (pipeline.resume.decided_topics).
+        """
+        return sorted(self.set_aside, key=_source)
 
     @classmethod
     def whole(cls, parts: Iterable[Judged]) -> Judged:
@@ -271,7 +280,6 @@ class Judge:
             transaction.device_id,
             payment.is_counted,
             transaction.source_system,
-            transaction.account_opened_epoch_day,
         )
 
     def _decided(
@@ -342,3 +350,7 @@ def _event_matrix(payments: Sequence[Payment]) -> Matrix:
 
 def _partition(payment: Payment) -> int:
     return payment.record.source.partition
+
+
+def _source(each: SetAside) -> Source:
+    return each.record.source

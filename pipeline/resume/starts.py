@@ -2,7 +2,7 @@
 
 Invariants
 1. Nothing that was decided is read again, whatever the group's offset says (I2).
-2. Nothing is passed over that the log still holds and that was not decided (I1), where the state says what it saw.
+2. Nothing is passed over that the log still holds and that was not decided (I1).
 3. Without an offset, deciding begins at the oldest record only where nothing of the partition was ever decided; with
    one, it begins there only where a person has said so.
 """
@@ -23,21 +23,11 @@ class Decided(NamedTuple):
     is_whole: bool
 
 
-def start_of(
-    committed: int | None,
-    decided: Decided,
-    oldest: int,
-    *,
-    observed: int | None = None,
-    begins_at_committed: bool = False,
-) -> int | None:
+def start_of(committed: int | None, decided: Decided, oldest: int, *, begins_at_committed: bool = False) -> int | None:
     """Return the offset to go on from; None where neither the group nor what is kept says.
 
-    committed: the group's offset, None for none. oldest: the oldest offset that the log holds. observed: the offset
-    below which the state has observed all; None where it doesn't say. No payment is decided that was not observed
-    before, so a committed offset beyond it was moved by somebody. One within it stands, though its decisions may not be
-    visible yet. begins_at_committed: what lies before the group's offset is not ours to decide, where nothing was
-    decided yet.
+    committed: the group's offset, None for none. oldest: the oldest offset that the log holds. begins_at_committed:
+    what lies before the group's offset is not ours to decide, where nothing was decided yet.
     """
     if decided.end is None:
         if not decided.is_whole or (begins_at_committed and committed is not None):
@@ -45,5 +35,4 @@ def start_of(
         return committed if committed is not None and committed <= oldest else oldest
     if committed is None or committed < decided.end:
         return decided.end
-    was_moved_ahead = observed is not None and observed < committed
-    return min(committed, max(decided.end, oldest)) if was_moved_ahead else committed
+    return min(committed, max(decided.end, oldest))

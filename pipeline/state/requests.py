@@ -1,7 +1,7 @@
 """The requests to the state store's scripts and their replies, as bytes. The head of each .lua file names its layout.
 
-A chunk is at most CHUNK_EVENTS events of one partition. With more, a script blocks Redis for more than 5 ms; with
-fewer, each payment costs more. Stored times count from 2015-01-01, so that 5 bytes last until 2049.
+A chunk is at most CHUNK_EVENTS events of one partition. With more, a script takes more than 5 ms of Redis' CPU; with
+fewer, each payment costs more (ADR 0016). Stored times count from 2015-01-01, so that 5 bytes last until 2049.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.domain.context import Label
-from pipeline.domain.features import ACCOUNT_STATE, NONE, SHARED_STATE, STATE
+from pipeline.domain.features import ACCOUNT_STATE, NONE, SHARED_STATE, STATE, UNKNOWN
 from pipeline.domain.outcome import PaymentOutcome
-from pipeline.state.coverage import DECLARED_MONTH, Coverage, enter_unknown
-from pipeline.state.outcomes import TO_ANYONE, Effect, counted_until_ms, effect_of
+from pipeline.state.coverage import DECLARED_MONTH, Coverage, enter_stale, enter_unknown
+from pipeline.state.outcomes import DOUBTFUL, TO_ANYONE, Effect, counted_until_ms, effect_of, is_doubtful
 from pipeline.state.state_event import StateEvent, claim_name
 from pipeline.state.windows import DEVICE, IP_ADDRESS, LAYOUT, Freshness, PartitionEvents, PartitionObservation
 
-CHUNK_EVENTS: Final = 256
+CHUNK_EVENTS: Final = 128
 ORIGIN_MS: Final = 1_420_070_400_000
 HASHES_CACHED: Final = 131_072
 """Most hashes of party ids that are cached, because the ids come again; 131,072 hashes are about 20 MB."""
@@ -48,6 +48,7 @@ _SINCE: Final = Struct("<qq")
 _PAYMENT: Final = Struct(">HHIHBIBI5s")
 _SHARED: Final = Struct(">HIHHHHHBI6s4s")
 _COUNT: Final = Struct(">H")
+_DUE: Final = Struct(">HI")
 _RANGE: Final = Struct(">HIHIBHIII")
 _OUTCOME: Final = Struct(">HBBIBIHI5s6s")
 _OFFSET_BYTES: Final = 6
@@ -61,6 +62,7 @@ class Chunk(NamedTuple):
     events: Sequence[StateEvent]
     place: int  # index of its first event in the partition's share of the batch
     id_hashes: Sequence[bytes]  # of the transaction ids, ID_HASH_BYTES each
+    outcomes_due: int = 0
 
 
 class Start(NamedTuple):
@@ -209,14 +211,19 @@ class Keys:
 
 
 def chunks(share: PartitionEvents) -> Iterator[Chunk]:
-    """Split the share into chunks, in order; each chunk ends at the first event of the next."""
+    """Split the share into chunks that are as few and as even as can be, in order.
+
+    Each chunk ends at the first event of the next.
+    """
     events, first = share.events, share.start_offset
-    for place in range(0, max(len(events), 1), CHUNK_EVENTS):
-        past = place + CHUNK_EVENTS
+    count = -(-len(events) // CHUNK_EVENTS) or 1
+    size = -(-len(events) // count) or 1
+    for place in range(0, max(len(events), 1), size):
+        past = place + size
         last = events[past].offset if past < len(events) else share.end_offset
         chunk = events[place:past]
         hashes = [_id_hash(event.transaction_id) for event in chunk]
-        yield Chunk(share.partition, first, last, share.committed_offset, chunk, place, hashes)
+        yield Chunk(share.partition, first, last, share.committed_offset, chunk, place, hashes, share.outcomes_due)
         first = last
 
 
@@ -261,7 +268,7 @@ def claims_of(share: PartitionEvents, names: Keys, buckets: int) -> Iterator[Cla
 
 def account_request(chunk: Chunk, names: Keys, start: Start) -> Request:
     prefix, pack = names.accounts(chunk.partition), _PAYMENT.pack
-    parts = [_windows_header(chunk, start)]
+    parts = [_windows_header(chunk, start), _DUE.pack(*_six(chunk.outcomes_due))]
     numbers: dict[str, int] = {}
     for place, event in enumerate(chunk.events):
         if not event.is_counted:
@@ -286,12 +293,11 @@ def outcomes_request(partition: int, taken: OutcomeRange, place: int, names: Key
     numbers: dict[str, int] = {}
     for outcome in outcomes:
         number, effect = numbers.setdefault(outcome.account_id, len(numbers) + 2), effect_of(outcome)
-        time, amount = (
-            (outcome.payment_time_ms - ORIGIN_MS, outcome.amount_gbp_minor) if effect is Effect.WITHDRAW else (0, 0)
-        )
+        is_taken_out, is_doubted = effect in (Effect.WITHDRAW, Effect.HOLD), is_doubtful(outcome)
+        time, amount = (outcome.payment_time_ms - ORIGIN_MS, outcome.amount_gbp_minor) if is_taken_out else (0, 0)
         until_ms = outcome.made_at_ms if effect is Effect.MAKE else counted_until_ms(outcome)
-        made_at = until_ms - ORIGIN_MS if effect in (Effect.MAKE, Effect.WITHDRAW) else 0
-        told = effect if outcome.beneficiary_account_id else effect + TO_ANYONE
+        made_at = until_ms - ORIGIN_MS if effect is Effect.MAKE or is_taken_out or is_doubted else 0
+        told = effect + (not outcome.beneficiary_account_id) * TO_ANYONE + is_doubted * DOUBTFUL
         parts.append(
             _OUTCOME.pack(number, told, time >> 32, time & 0xFFFFFFFF, made_at >> 32, made_at & 0xFFFFFFFF,
                           *_six(amount), party_hash(outcome.beneficiary_account_id),
@@ -382,6 +388,7 @@ class Answers:
         self._declared = np.full(len(events), NONE, dtype=np.int64)
         self._outcomes_position = np.full(len(events), NONE, dtype=np.int64)
         self._month_blocks = np.zeros(len(events), dtype=np.int64)
+        self._is_stale = np.zeros(len(events), dtype=np.bool_)
         self._coverage = Coverage()
 
     def claimed(self, chunk: Chunk, places: Sequence[int], body: bytes) -> None:
@@ -401,8 +408,10 @@ class Answers:
         rows, places = _rows(chunk, body, ACCOUNT_ROW_LENGTH)
         self.state[places, : len(ACCOUNT_STATE)] = rows[:, 1:-1]
         self._outcomes_position[places] = rows[:, -1]
-        self._month_blocks[places] = rows[:, 1 + _IS_NEW] >> 1
-        self.state[places, _IS_NEW] = rows[:, 1 + _IS_NEW] & 1
+        packed = rows[:, 1 + _IS_NEW]
+        self._month_blocks[places] = packed >> 1
+        self.state[places, _IS_NEW] = packed & 1
+        self._is_stale[places] = packed == UNKNOWN
 
     def shared(self, chunk: Chunk, body: bytes) -> None:
         """Merge in one shard's reply.
@@ -431,6 +440,7 @@ class Answers:
         positions = self._outcomes_position
         month_blocks = np.where(is_declared, DECLARED_MONTH, self._month_blocks)
         enter_unknown(self.state, self._events, month_blocks, positions, self._coverage, label_delay_ms)
+        enter_stale(self.state, self._is_stale, month_blocks)
         month = self.state[:, _MONTH]
         month[:] = np.where(is_declared, self._declared, month)
         return PartitionObservation(self.freshness, self.state, self._outcomes_position)

@@ -16,7 +16,7 @@ COMMITTED = st.none() | OFFSETS
 def test_invariants_1_and_2_nothing_is_decided_again_and_nothing_is_passed_over(
     committed: int | None, end: int, oldest: int
 ) -> None:
-    start = start_of(committed, Decided(end, True), oldest, observed=end)
+    start = start_of(committed, Decided(end, True), oldest)
     assert start is not None
     assert start >= end, "what was decided would be decided again"
     passed_over = set(range(max(end, oldest), start))
@@ -35,15 +35,6 @@ def test_invariant_3_a_partition_that_never_decided_begins_at_its_oldest_record(
 def test_invariant_3_a_person_may_say_that_the_past_is_not_ours(committed: int | None, oldest: int) -> None:
     start = start_of(committed, Decided(None, True), oldest, begins_at_committed=True)
     assert start == (oldest if committed is None else committed)
-
-
-@given(OFFSETS, OFFSETS, OFFSETS, st.none() | OFFSETS)
-def test_a_commit_stands_whose_decisions_are_not_visible_yet(
-    committed: int, end: int, oldest: int, ahead: int | None
-) -> None:
-    observed = None if ahead is None else committed + ahead
-    start = start_of(committed, Decided(end, True), oldest, observed=observed)
-    assert start == max(committed, end), "what was committed would be decided again"
 
 
 @given(COMMITTED, OFFSETS, OFFSETS)

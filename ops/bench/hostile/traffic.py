@@ -1,7 +1,7 @@
 """The two ends of the bench, each a process of its own: what offers payments, and what reads decisions.
 
 Payments are offered in an open loop. Each ordinary payment bears in its id when it should have been sent, so that a
-late sender counts against the result.
+late sender counts against the result, and its number, by which those that count are told from the warm-up's.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ import json
 import signal
 import sys
 import time
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Any, Final, NamedTuple
 
 import numpy as np
-from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
 from ops.bench.hostile.attacks import DAY_MS, Phase, Sizes, ordinary, phases_of, restamped
 from ops.bench.rig.payments import START_MS
@@ -23,11 +24,13 @@ from pipeline.io.avro.wire import WireFormat
 
 TICK_S: Final = 0.002
 ORDINARY: Final = "ordinary-"
-"""How the id of an ordinary payment begins; its intended time in ms and a number follow."""
+"""How the id of an ordinary payment begins; its intended time in ms and its number follow."""
 EVIL: Final = b"evil-"
 """How the accounts of most attacks begin: their decisions are not even decoded."""
 FLUSH_S: Final = 60.0
 QUEUE_FULL_S: Final = 0.01
+READ_ON_S: Final = 60.0
+"""Longest time that the reader takes for what is left when it is told to end."""
 
 
 class _Generator:
@@ -86,19 +89,25 @@ class _Generator:
 
 
 def generate(servers: str, prefix: str, attack: str, sizes: Sizes, warm_s: float, rest_s: float) -> None:
-    """Offer ordinary payments for `warm_s`, then the attack; print how many of each were sent, and how late."""
+    """Offer ordinary payments for `warm_s`, then the attack. Print how many payments of each kind were sent since, how
+    late, and the number of the first ordinary one that counts."""
     generator = _Generator(servers, prefix, sizes)
     phases = phases_of(attack, sizes)
     generator.phase(Phase(0, 0, phases[0].payment), warm_s)
-    print(time.time() * 1000, flush=True)  # from here on it counts
+    first_counted = generator.sent["ordinary"]
     for phase in phases:
         generator.phase(phase, rest_s)
     generator.flush()
-    print(json.dumps({**generator.sent, "late_ms_max": round(generator.late_ms_max, 1)}))
+    sent = {"attack": generator.sent["attack"], "ordinary": generator.sent["ordinary"] - first_counted}
+    late = {"late_ms_max": round(generator.late_ms_max, 1)}
+    print(json.dumps({"first_counted": first_counted, "sent": {**sent, **late}}))
 
 
 def read(servers: str, prefix: str) -> None:
-    """Read decisions until SIGTERM; print the latencies in ms of ordinary payments sent after the time on stdin."""
+    """Read decisions until SIGTERM, and those that are committed by then.
+
+    Print the latencies in ms of ordinary payments, from the number on stdin on.
+    """
     is_over = False
 
     def end(_number: int, _frame: object) -> None:
@@ -106,46 +115,98 @@ def read(servers: str, prefix: str) -> None:
         is_over = True
 
     signal.signal(signal.SIGTERM, end)
-    topic = f"{prefix}decisions.v1"
-    consumer = Consumer(
-        {
-            "bootstrap.servers": servers,
-            "group.id": f"hostile-{topic}",
-            "enable.auto.commit": False,
-            "isolation.level": "read_committed",
-            "fetch.wait.max.ms": 50,
-            "socket.nagle.disable": True,
-        }
-    )
-    partitions = consumer.list_topics(topic, timeout=REQUEST_TIMEOUT_S).topics[topic].partitions
-    consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions])
-    arrivals: list[tuple[float, Message]] = []  # decoded at the end, as others wait while this process decodes
-    decisions = 0
+    reader = _Reader(servers, f"{prefix}decisions.v1")
     while not is_over:
-        messages = consumer.consume(1, 0.2)
-        messages += consumer.consume(999, 0)
+        reader.take()
+    reader.take_the_rest()
+    reader.close()
+    print(json.dumps({"decisions": reader.decisions, **latencies(reader.arrivals, int(sys.stdin.readline()))}))
+
+
+class _Arrival(NamedTuple):
+    at_ms: float
+    value: bytes | None
+
+
+class _Reader:
+    """Reads the decisions of all partitions, from their beginning."""
+
+    def __init__(self, servers: str, topic: str) -> None:
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": servers,
+                "group.id": f"hostile-{topic}",
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,  # which stands behind the markers of transactions
+                "isolation.level": "read_committed",
+                "fetch.wait.max.ms": 50,
+                "socket.nagle.disable": True,
+            }
+        )
+        found = self._consumer.list_topics(topic, timeout=REQUEST_TIMEOUT_S).topics[topic].partitions
+        self._places = [TopicPartition(topic, partition, 0) for partition in found]
+        self._consumer.assign(self._places)
+        self._reached = dict.fromkeys(found, 0)  # partition → next offset
+        self.decisions = 0
+        self.arrivals: list[_Arrival] = []  # decoded at the end, as others wait while this process decodes
+
+    def take(self) -> None:
+        """Take in what has come, or wait for it a little."""
+        messages = self._consumer.consume(1, 0.2)
+        messages += self._consumer.consume(999, 0)
         now_ms = time.time() * 1000
-        decisions += len(messages)
-        arrivals += [(now_ms, message) for message in messages if not (message.key() or b"").startswith(EVIL)]
-    consumer.close()
-    print(json.dumps({"decisions": decisions, **_latencies(arrivals, float(sys.stdin.readline()))}))
+        for message in messages:
+            partition, offset, error = message.partition(), message.offset(), message.error()
+            if error is None or error.code() == KafkaError._PARTITION_EOF:
+                assert partition is not None
+                assert offset is not None
+                self._reached[partition] = offset + (error is None)
+            if error is None:
+                self.decisions += 1
+                if not (message.key() or b"").startswith(EVIL):
+                    self.arrivals.append(_Arrival(now_ms, message.value()))
+
+    def take_the_rest(self) -> None:
+        """Take in what is committed by now. Raises RuntimeError where that takes longer than READ_ON_S."""
+        asked = self._consumer.get_watermark_offsets
+        ends = {place.partition: asked(place, timeout=REQUEST_TIMEOUT_S)[1] for place in self._places}
+        deadline_s = time.monotonic() + READ_ON_S
+        while any(self._reached[partition] < end for partition, end in ends.items()):
+            if time.monotonic() > deadline_s:
+                raise RuntimeError("the decisions that were committed can't be read to their end")
+            self.take()
+
+    def close(self) -> None:
+        self._consumer.close()
 
 
-def _latencies(arrivals: list[tuple[float, Message]], from_ms: float) -> dict[str, float]:
-    spans: list[float] = []
+def latencies(arrivals: Iterable[tuple[float, bytes | None]], first: int) -> dict[str, float]:
+    """Return the percentiles, in ms, of ordinary payments from number `first` on.
+
+    `measured` is how many of them were decided, `again` how many decisions more there were. arrivals: the time in ms
+    and the value of each record of decisions.v1.
+    """
+    spans: dict[int, float] = {}  # by the payment's number
+    again = 0
     wire = WireFormat()
-    for now_ms, message in arrivals:
-        decision: Any = wire.decode_decision_record(message.value())
+    for at_ms, value in arrivals:
+        decision: Any = wire.decode_decision_record(value)
         if not isinstance(decision, Decision):
             continue
         name = decision.snapshot.transaction.transaction_id
-        if name.startswith(ORDINARY) and (intended_ms := float(name.split("-")[1])) >= from_ms:
-            spans.append(now_ms - intended_ms)
-    if not spans:
-        return {"measured": 0}
-    named = {"p50": 50.0, "p99": 99.0, "p99.9": 99.9, "max": 100.0}
-    figures = {name: round(float(np.percentile(spans, share)), 1) for name, share in named.items()}
-    return {"measured": len(spans), **figures}
+        if not name.startswith(ORDINARY):
+            continue
+        intended_ms, number = map(int, name.removeprefix(ORDINARY).split("-"))
+        if number < first:
+            continue
+        again += number in spans
+        spans.setdefault(number, at_ms - intended_ms)
+    figures: dict[str, float] = {"measured": len(spans), "again": again}
+    if spans:
+        named = {"p50": 50.0, "p99": 99.0, "p99.9": 99.9, "max": 100.0}
+        told = list(spans.values())
+        figures |= {name: round(float(np.percentile(told, share)), 1) for name, share in named.items()}
+    return figures
 
 
 if __name__ == "__main__":

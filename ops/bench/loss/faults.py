@@ -63,7 +63,7 @@ def faults(seed: int, *, is_quick: bool) -> Iterator[Fault]:
     yield Fault("SIGSTOP past the session timeout, takeover, SIGCONT", _zombie, "takeover")
     yield Fault("broker stopped and started", _broker_restart, "broker")
     yield Fault("broker kill -9 and started", _broker_kill, "broker")
-    yield Fault(f"broker away for {LONG_OUTAGE_S:.0f} s", _broker_away, "broker")
+    yield Fault(f"broker away for {LONG_OUTAGE_S:.0f} s", broker_away, "broker")
     yield Fault("Redis FLUSHALL", _flushall, "redis")
     yield Fault("Redis kill -9 and started with its file", _redis_kill, "redis")
     yield Fault("Redis kill -9 and started empty", _redis_loss, "redis")
@@ -121,7 +121,7 @@ def _crasher(step: str) -> Callable[[Rig], Recovery]:
 
 def _takeover(rig: Rig) -> Recovery:
     """Kill one of two workers, and don't start it again until the other decides for every partition."""
-    _ensure_second(rig)
+    ensure_second(rig)
     worker = rig.workers.pop(SLOT)
     worker.kill()
     recovery = rig.recovery(now_ms())
@@ -132,7 +132,7 @@ def _takeover(rig: Rig) -> Recovery:
 
 def _zombie(rig: Rig) -> Recovery:
     """Stop a worker, let another replace it, and resume it; the decisions that it still held must not come out."""
-    _ensure_second(rig)
+    ensure_second(rig)
     zombie = rig.workers.pop(SLOT)
     zombie.pause()
     recovery = rig.recovery(now_ms())
@@ -145,7 +145,7 @@ def _zombie(rig: Rig) -> Recovery:
     return recovery
 
 
-def _ensure_second(rig: Rig) -> None:
+def ensure_second(rig: Rig) -> None:
     """Make sure that both workers decide, which they do once each has partitions."""
     if OTHER_SLOT not in rig.workers:
         rig.start_worker(OTHER_SLOT)
@@ -159,7 +159,7 @@ def _ensure_second(rig: Rig) -> None:
 
 
 def _broker_restart(rig: Rig) -> Recovery:
-    rig.stack.broker.stop()
+    rig.stop_broker()
     return rig.recovery(rig.start_broker())
 
 
@@ -168,8 +168,9 @@ def _broker_kill(rig: Rig) -> Recovery:
     return rig.recovery(rig.start_broker())
 
 
-def _broker_away(rig: Rig) -> Recovery:
-    rig.stack.broker.stop()
+def broker_away(rig: Rig) -> Recovery:
+    """Stop the broker for longer than a session and a transaction may last; raise TimeoutError without recovery."""
+    rig.stop_broker()
     time.sleep(LONG_OUTAGE_S)
     return rig.recovery(rig.start_broker())
 

@@ -9,6 +9,7 @@ is killed. In a cold start the keeper is killed too, and starting Python is part
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -29,6 +30,7 @@ class Struck(NamedTuple):
     group: str
     recovery: Recovery | None
     violations: int  # violations that the check after this fault found
+    ended: Counter[str]  # reasons why workers ended meanwhile that nobody had killed
 
 
 def run(say: Callable[[str], None], folder: Path, *, is_quick: bool) -> dict[str, object]:
@@ -37,7 +39,7 @@ def run(say: Callable[[str], None], folder: Path, *, is_quick: bool) -> dict[str
         published = rig.feeder.stop()
         say(f"checking all {published:,} records from the beginning")
         report = _whole_check(rig)
-        ended, gave_up = rig.ended_by_themselves(), rig.keepers.restarts
+        gave_up = rig.keepers.restarts
     recovery = {group: _recovery(struck, group) for group in dict.fromkeys(each.group for each in struck)}
     is_fast = all(recovery[group]["all_partitions_s_max"] <= goal for group, goal in GOAL_S.items())
     return {
@@ -46,7 +48,7 @@ def run(say: Callable[[str], None], folder: Path, *, is_quick: bool) -> dict[str
         "faults": len(struck),
         "checks": len(struck) + 1,
         **report.as_json(),
-        "workers_that_ended_by_themselves": dict(ended),
+        "workers_that_ended_by_themselves": _ended_by_group(struck),
         "keepers_that_gave_up": gave_up,
         "brokers_whose_coordinator_was_lost": rig.coordinators_lost,
         "recovery": recovery,
@@ -61,9 +63,11 @@ def _strike_all(say: Callable[[str], None], rig: Rig, *, is_quick: bool) -> list
     before = rig.settle()
     assert before.is_whole, f"violations before any fault: {before.as_json()}"
     for fault in faults(SEED, is_quick=is_quick):
+        ended_before = rig.ended_by_themselves()
         recovery = fault.strike(rig)
         report = rig.settle()
-        struck.append(Struck(fault.name, fault.group, recovery, _new_violations(before, report)))
+        ended = rig.ended_by_themselves() - ended_before
+        struck.append(Struck(fault.name, fault.group, recovery, _new_violations(before, report), ended))
         say(_line(struck[-1]))
         for violation in report.first_violations[len(before.first_violations) :]:
             say(f"  {violation.finding} at {violation.position}: {violation.detail}")
@@ -92,7 +96,16 @@ def _recovery(struck: list[Struck], group: str) -> dict[str, float]:
     }
 
 
+def _ended_by_group(struck: list[Struck]) -> dict[str, dict[str, int]]:
+    found: dict[str, Counter[str]] = {}
+    for each in struck:
+        if each.ended:
+            found.setdefault(each.group, Counter()).update(each.ended)
+    return {group: dict(ends) for group, ends in found.items()}
+
+
 def _line(struck: Struck) -> str:
     recovery, violations = struck.recovery, struck.violations
     speed = "" if recovery is None else f" first {recovery.first_s:.2f} s, all {recovery.all_partitions_s:.2f} s,"
-    return f"{struck.name}:{speed} {violations or 'no'} violations"
+    ended = "".join(f"; {count} ended: {why}" for why, count in struck.ended.items())
+    return f"{struck.name}:{speed} {violations or 'no'} violations{ended}"

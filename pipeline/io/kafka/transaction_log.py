@@ -59,6 +59,10 @@ ASSIGN_TIMEOUT_S: Final = 8.0
 READ_LIMIT_S: Final = 45.0
 """Limit of one look at the log, with the rebalances in it, which wait for a commit, ask two questions at most, and look
 for what was decided last. A look that takes longer stands still."""
+JOIN_LIMIT_S: Final = 120.0
+"""Limit of being without the group, from the start or from the loss of the partitions until it has answered. A
+rebalance waits for every member: one that stands still is ended after READ_LIMIT_S and missed for its session, and then
+our own look at the log may take as long. Where a coordinator never answers, the worker would look alive for ever."""
 COMMIT_ATTEMPTS_MAX: Final = 12
 REJOIN_WAIT_S: Final = 1.0
 """Wait for the group's next generation, before a commit that was refused for the old one is tried again. 12 such waits
@@ -142,6 +146,7 @@ class TransactionLog:
         self._membership_interval_s = min(MEMBERSHIP_INTERVAL_S, self._commit_timeout_s / 3)
         self._commit_pulse = Pulse("an attempt to commit", self._commit_timeout_s + COMMIT_MARGIN_S)
         self._read_pulse = Pulse("a look at the log", READ_LIMIT_S)
+        self._join_pulse = Pulse("joining the group", JOIN_LIMIT_S)
 
     @classmethod
     def of(cls, settings: Settings, starts_of: StartsOf | None = None) -> Self:
@@ -189,12 +194,14 @@ class TransactionLog:
                 if not self._stopping.is_set():
                     fail(error)
 
+        self._join_pulse.begin()
         self._reader = threading.Thread(target=read, name="kafka-read", daemon=True)
         self._reader.start()
 
     async def stop(self) -> None:
         """Leave the group; whoever gets its partitions reads an uncommitted batch again."""
         self._stopping.set()
+        self._join_pulse.end()
         with self._released:
             self._released.notify()
         loop = asyncio.get_running_loop()
@@ -209,7 +216,7 @@ class TransactionLog:
     @property
     def pulses(self) -> tuple[Pulse, ...]:
         """The pulses that must not stand still (pipeline.io.watchdog)."""
-        return self._read_pulse, self._commit_pulse
+        return self._read_pulse, self._commit_pulse, self._join_pulse
 
     @property
     def assigned_partitions(self) -> tuple[int, ...]:
@@ -466,6 +473,7 @@ class TransactionLog:
                 self._position[partition.partition] = self._committed[partition.partition] = partition.offset
         consumer.incremental_assign(committed)
         consumer.resume(committed)  # a partition that was lost while paused (see _keep_membership) comes back paused
+        self._join_pulse.end()  # with nothing, too, where there are more workers than partitions
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._give_up(partitions)
@@ -478,6 +486,8 @@ class TransactionLog:
     def _give_up(self, partitions: list[TopicPartition]) -> None:
         """Wait for a transaction under way; a batch that is read but not committed will never be committed."""
         self._metadata_renewed.clear()
+        if not self._stopping.is_set():
+            self._join_pulse.begin()  # partitions that are given back, or lost, are followed by an assignment
         with self._lock:
             self._abort_opened()  # the partitions' next owner waits for pending offsets
             self._epoch += 1

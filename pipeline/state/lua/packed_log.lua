@@ -15,7 +15,7 @@ local ROOM_KEPT = 16  -- pages of room that are not worth giving back
 local STRING_BYTES = 6  -- bytes that Redis adds to a string
 local NEVER = 2^40 - 1
 local UNMAPPED = '\0\0\0\0\0'  -- a party that isn't mapped; it stands for another one each time
-local NONE = {}
+local NOTHING = {}
 local PARTY_WEIGHT = 6  -- a payment that leaves costs this many times more where its party must be looked up
 
 -- The layout of what is counted. Every header begins with `past` and `room`. An event's party begins at PARTY_AT,
@@ -108,8 +108,27 @@ local function room_for(pages, page_bytes)
   return floor((math.ceil(needed / step) * step - STRING_BYTES) / page_bytes)
 end
 
--- Lays the past out anew for `count` pages of `size` bytes, and keeps the pages from number `live` to before `page`.
--- Each stretch of pages that both layouts keep together is copied whole, because every further string costs its length.
+-- Lays a small past out anew, with one page more, as one string: that costs fewer calls than to move its stretches.
+local function lay_out_small(live, page, written)
+  local size, room_before, count = #written, room, page + 1 - live
+  if page > live then
+    local held, from = call('GET', past_key), live % room_before * size
+    if from > 0 then held = sub(held, from + 1) .. sub(held, 1, from) end
+    written = sub(held, 1, (page - live) * size) .. written
+  end
+  room = room_for(count, size)
+  local from, spare = live % room * size, string.rep('\0', (room - count) * size)
+  local until_end = room * size - from
+  if #written > until_end then
+    written = sub(written, until_end + 1) .. spare .. sub(written, 1, until_end)
+  else
+    written = sub(spare, 1, from) .. written .. sub(spare, from + 1)
+  end
+  if kept_ms then call('SET', past_key, written, 'PX', kept_ms) else call('SET', past_key, written) end
+end
+
+-- Lays a past out anew for `count` pages of `size` bytes, and keeps the pages from number `live` to before `page`. Each
+-- stretch of pages that both layouts keep together is copied whole, because every further string costs its length.
 local function lay_out(live, page, count, size)
   local room_before = room
   local stretches = {}
@@ -132,7 +151,10 @@ end
 local function write_page(live, page, written)
   local size, count = #written, page + 1 - live
   past_key = past_key or of_kind(PAST_KIND)
-  if count > room or (room > ROOM_KEPT and room >= count * 4) then lay_out(live, page, count, size) end
+  if count > room or (room > ROOM_KEPT and room >= count * 4) then
+    if max(count, room) <= ROOM_KEPT then return lay_out_small(live, page, written) end
+    lay_out(live, page, count, size)
+  end
   call('SETRANGE', past_key, integer(page % room * size), written)
 end
 
