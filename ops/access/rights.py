@@ -51,6 +51,8 @@ class Principal(StrEnum):
     EXECUTOR = "fraud-executor"
     REVIEW = "fraud-review"
     ROLLBACK = "fraud-rollback"
+    BREAKER = "fraud-breaker"
+    """People who take the model out of the loop and let it back in."""
     RECONCILE = "fraud-reconcile"
     READER = "fraud-reader"
     """The commands by which people only look: tail, explain, verify."""
@@ -78,6 +80,7 @@ EVERY_TOPIC: Final = (
     "labels.v1",
     "executions.v1",
     "anchors.v1",
+    "breaker_switches.v1",
 )
 
 
@@ -102,7 +105,7 @@ ACCESS: Final[Mapping[Principal, Rights]] = MappingProxyType(
     {
         Principal.WORKER: Rights(
             # Its own decisions and dead letters say how far it came, where the group's offsets are gone.
-            reads=(*STAMPED_TOPICS, "decisions.v1", "transactions.dead.v1", "executions.v1"),
+            reads=(*STAMPED_TOPICS, "decisions.v1", "transactions.dead.v1", "executions.v1", "breaker_switches.v1"),
             writes=("decisions.v1", "transactions.dead.v1", "alerts.v1"),
             settings_of=STAMPED_TOPICS,  # whose clock stamps what it decides by
             # And so fraud-decide-context, the group of its Faust agents, and fraud-decide-outcomes.
@@ -129,6 +132,11 @@ ACCESS: Final[Mapping[Principal, Rights]] = MappingProxyType(
             writes=("decisions.v1", "transactions.v1", "alerts.v1"),  # released payments go back to be decided anew
             groups=("fraud-rollback",),
             transactional_ids=("fraud-rollback-",),  # one for each plan, and one for what is redriven
+        ),
+        Principal.BREAKER: Rights(
+            reads=("breaker_switches.v1",),
+            writes=("breaker_switches.v1",),  # and nobody else: a worker's credential can't let the model back in
+            groups=("fraud-breaker",),
         ),
         Principal.RECONCILE: Rights(
             reads=("transactions.v1", "decisions.v1", "transactions.dead.v1", "executions.v1"),

@@ -176,25 +176,25 @@ def test_a_public_key_that_is_none(fraud, tmp_path):
 
 
 @pytest.mark.parametrize("word", ["force-open", "release"])
-def test_the_kill_switch_works_while_the_rest_of_the_policy_is_refused(fraud, stack, tmp_path, word):
-    policy = tomllib.loads(POLICY.read_text())
-    table = "\n".join(f"{name} = {value}" for name, value in policy["breaker"].items())
-    (tmp_path / "edited.toml").write_text(f"surprise = 1\n[breaker]\n{table}\n")
-    settings = {"redis_url": stack.redis_url, "state_prefix": word, "policy_path": tmp_path / "edited.toml"}
+def test_the_kill_switch_works_while_the_policy_is_refused(fraud, stack, tmp_path, word):
+    (tmp_path / "edited.toml").write_text("surprise = 1\n")
+    settings = {"state_prefix": word, "topic_prefix": unused_prefix(), "policy_path": tmp_path / "edited.toml"}
+    create_topics(stack.bootstrap_servers, prefix=settings["topic_prefix"])
+    settings |= {"bootstrap_servers": stack.bootstrap_servers, "redis_url": stack.redis_url}
     asked = ("all", "--by", "on-call", "--reason", "drill", "--json")
     assert json.loads(fraud("breaker", "force-open", *asked, **settings).out)["after"] == "FORCED_OPEN"
     if word == "release":
         assert json.loads(fraud("breaker", "release", *asked, **settings).out)["after"] == "HALF_OPEN"
 
 
-def test_the_kill_switch_without_its_table_says_so(fraud, stack, tmp_path):
-    (tmp_path / "edited.toml").write_text("surprise = 1\n")
+def test_the_kill_switch_without_its_topic_says_so(fraud, stack):
     answer = fraud(
         *("breaker", "force-open", "all", "--by", "on-call", "--reason", "drill"),
+        bootstrap_servers=stack.bootstrap_servers,
         redis_url=stack.redis_url,
-        policy_path=tmp_path / "edited.toml",
+        topic_prefix=unused_prefix(),
     )
-    failed(answer, "[breaker] table can't be used", "fraud config check")
+    failed(answer, "breaker_switches.v1", "fraud topics create")
 
 
 def test_a_time_that_is_none(fraud):
