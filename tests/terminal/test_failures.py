@@ -6,15 +6,14 @@ import resource
 import socket
 import subprocess
 import sys
-import tomllib
 
 import pytest
 
 from ops.processes.servers import free_port
+from ops.stack.topics import create_topics
 from pipeline.audit.key_files import key_id, public_key
-from pipeline.io.settings import Settings
+from tests.servers import unused_prefix
 
-POLICY = Settings.model_fields["policy_path"].default
 HEADER = "transaction_id,tx_time_s,customer_id,terminal_id,amount_minor\n"
 
 
