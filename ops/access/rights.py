@@ -29,7 +29,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its types s
 )
 
 from pipeline.io.kafka.client import admin_client
-from pipeline.io.kafka.topic_settings import STAMPED_TOPICS
+from pipeline.io.kafka.topic_settings import STAMPED_TOPICS, SWITCHES_TOPIC
 
 REQUEST_TIMEOUT_S: Final = 15.0
 SCRAM_ITERATIONS: Final = 4096
@@ -107,7 +107,8 @@ ACCESS: Final[Mapping[Principal, Rights]] = MappingProxyType(
             # Its own decisions and dead letters say how far it came, where the group's offsets are gone.
             reads=(*STAMPED_TOPICS, "decisions.v1", "transactions.dead.v1", "executions.v1", "breaker_switches.v1"),
             writes=("decisions.v1", "transactions.dead.v1", "alerts.v1"),
-            settings_of=STAMPED_TOPICS,  # whose clock stamps what it decides by
+            # Whose clock stamps what it decides by, and whether people's switches are kept.
+            settings_of=(*STAMPED_TOPICS, SWITCHES_TOPIC),
             # And so fraud-decide-context, the group of its Faust agents, and fraud-decide-outcomes.
             groups=("fraud-decide",),
             transactional_ids=("fraud-decide-",),  # one for each worker's slot

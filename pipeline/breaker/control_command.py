@@ -22,6 +22,7 @@ from pipeline.domain.decision import BreakerState
 from pipeline.domain.times import utc_text
 from pipeline.io.kafka.appender import Appender
 from pipeline.io.kafka.log_reader import COMMAND_GROUP, LogReader
+from pipeline.io.kafka.topic_settings import SWITCHES_TOPIC
 from pipeline.io.settings import Settings
 from pipeline.terminal.configuration import wire_format
 from pipeline.terminal.failures import FAILED_CHECK, Failure, redis_away
@@ -175,7 +176,7 @@ def _state(state: BreakerState) -> str:
 
 
 def _switch_topic(settings: Settings, group: str) -> SwitchTopic:
-    topic, wire = settings.topic("breaker_switches.v1"), wire_format(settings)
+    topic, wire = settings.topic(SWITCHES_TOPIC), wire_format(settings)
     return SwitchTopic(topic, wire, lambda: LogReader.of(settings, group))
 
 

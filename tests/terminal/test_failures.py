@@ -47,8 +47,11 @@ def test_no_broker(fraud, monkeypatch, arguments):
 
 
 @pytest.mark.parametrize("arguments", [("breaker", "show"), ("breaker", "history")])
-def test_no_redis(fraud, arguments):
-    failed(fraud(*arguments, redis_url=f"redis://:secret@127.0.0.1:{free_port()}/0"), "Redis does not answer")
+def test_no_redis(fraud, stack, arguments):
+    prefix, redis_url = unused_prefix(), f"redis://:secret@127.0.0.1:{free_port()}/0"
+    create_topics(stack.bootstrap_servers, prefix=prefix)
+    reached = {"bootstrap_servers": stack.bootstrap_servers, "topic_prefix": prefix}
+    failed(fraud(*arguments, redis_url=redis_url, **reached), "Redis does not answer")
 
 
 def test_a_password_is_not_printed(fraud):
@@ -250,7 +253,7 @@ def test_config_check_names_what_is_wrong_and_the_fix(fraud, monkeypatch, tmp_pa
     findings = {line["what"]: line for line in map(json.loads, answer.out.splitlines())}
     assert answer.code == 1
     wrong = {what for what, finding in findings.items() if not finding["is_ok"]}
-    assert wrong == {"policy", "model", "dead-letter key", "broker", "clock", "redis"}
+    assert wrong == {"policy", "model", "dead-letter key", "broker", "clock", "switches", "redis"}
     assert all(findings[what]["fix"] for what in wrong)
 
 
