@@ -43,9 +43,11 @@ local function free_place()
     end
     if not is_held(oldest) then
       redis.call('ZREM', KEYS[3], oldest)
-      for name = names_at, names_at + names - 1 do
-        redis.call('HDEL', KEYS[1], ARGV[name] .. '|' .. oldest)
+      local fields = {}
+      for name = 1, names do
+        fields[name] = ARGV[names_at + name - 1] .. '|' .. oldest
       end
+      redis.call('HDEL', KEYS[1], unpack(fields))
       tracked = tracked - 1
       return true
     end
@@ -54,14 +56,21 @@ local function free_place()
   return false
 end
 
+local has_free_place = true
 local function is_tracked(scope, payments)
   local until_ms = tonumber(redis.call('ZSCORE', KEYS[3], scope))
+  if until_ms and until_ms - now > earned_max / 2 then
+    return true -- a busy segment's place is renewed now and then, not with every batch
+  end
   if not until_ms then
     if #scope > scope_bytes_max then
       return false
     end
-    if tracked >= segments_max and not is_held(scope) and not free_place() then
-      return false
+    if tracked >= segments_max and not is_held(scope) then
+      has_free_place = has_free_place and free_place()
+      if not has_free_place then
+        return false
+      end
     end
     tracked = tracked + 1
   end
