@@ -95,7 +95,9 @@ class SwitchTopic:
         while begin < end:
             read = reader.read_range(self._topic, partition, begin, end, RECORDS_A_LOOK, lambda record: record)
             found += [self._take(record) for record in read.taken]
-            begin = end if read.is_at_end else read.end_offset
+            begin = read.end_offset
+            if read.is_at_end and begin < end:
+                raise BrokerAway(f"{self._topic} can't be read to its end yet")
         return found
 
     def _take(self, record: Record) -> BreakerSwitch:
