@@ -29,7 +29,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its types s
 )
 
 from pipeline.io.kafka.client import admin_client
-from pipeline.io.kafka.topic_settings import STAMPED_TOPICS
+from pipeline.io.kafka.topic_settings import STAMPED_TOPICS, SWITCHES_TOPIC
 
 REQUEST_TIMEOUT_S: Final = 15.0
 SCRAM_ITERATIONS: Final = 4096
@@ -51,6 +51,8 @@ class Principal(StrEnum):
     EXECUTOR = "fraud-executor"
     REVIEW = "fraud-review"
     ROLLBACK = "fraud-rollback"
+    BREAKER = "fraud-breaker"
+    """People who take the model out of the loop and let it back in."""
     RECONCILE = "fraud-reconcile"
     READER = "fraud-reader"
     """The commands by which people only look: tail, explain, verify."""
@@ -78,6 +80,7 @@ EVERY_TOPIC: Final = (
     "labels.v1",
     "executions.v1",
     "anchors.v1",
+    "breaker_switches.v1",
 )
 
 
@@ -102,9 +105,10 @@ ACCESS: Final[Mapping[Principal, Rights]] = MappingProxyType(
     {
         Principal.WORKER: Rights(
             # Its own decisions and dead letters say how far it came, where the group's offsets are gone.
-            reads=(*STAMPED_TOPICS, "decisions.v1", "transactions.dead.v1", "executions.v1"),
+            reads=(*STAMPED_TOPICS, "decisions.v1", "transactions.dead.v1", "executions.v1", "breaker_switches.v1"),
             writes=("decisions.v1", "transactions.dead.v1", "alerts.v1"),
-            settings_of=STAMPED_TOPICS,  # whose clock stamps what it decides by
+            # Whose clock stamps what it decides by, and whether people's switches are kept.
+            settings_of=(*STAMPED_TOPICS, SWITCHES_TOPIC),
             # And so fraud-decide-context, the group of its Faust agents, and fraud-decide-outcomes.
             groups=("fraud-decide",),
             transactional_ids=("fraud-decide-",),  # one for each worker's slot
@@ -129,6 +133,11 @@ ACCESS: Final[Mapping[Principal, Rights]] = MappingProxyType(
             writes=("decisions.v1", "transactions.v1", "alerts.v1"),  # released payments go back to be decided anew
             groups=("fraud-rollback",),
             transactional_ids=("fraud-rollback-",),  # one for each plan, and one for what is redriven
+        ),
+        Principal.BREAKER: Rights(
+            reads=("breaker_switches.v1",),
+            writes=("breaker_switches.v1",),  # and nobody else: a worker's credential can't let the model back in
+            groups=("fraud-breaker",),
         ),
         Principal.RECONCILE: Rights(
             reads=("transactions.v1", "decisions.v1", "transactions.dead.v1", "executions.v1"),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from ops.demo.summary import BreakerChange
-from pipeline.breaker import BreakerRecord, BreakerSettings
+from pipeline.breaker import BreakerRecord, BreakerSettings, Switches
 from pipeline.breaker.store import BreakerStore, BreakerUnavailable
 from pipeline.domain.decision import BreakerState
 from pipeline.io.settings import Settings
@@ -40,9 +40,12 @@ class BreakerWatcher:
         self._loop.run_until_complete(self._store.initialise("demo", settings))
 
     def poll(self, second: float) -> list[BreakerChange]:
-        """Return what changed since the last call; `second` is the time on the demonstration's clock."""
+        """Return what changed since the last call; `second` is the time on the demonstration's clock.
+
+        Nobody throws a switch in the demonstration.
+        """
         try:
-            records = dict(self._loop.run_until_complete(self._store.read()).records)
+            records = dict(self._loop.run_until_complete(self._store.read(Switches())).records)
         except BreakerUnavailable:
             return []
         changes = [

@@ -112,6 +112,14 @@ TOPICS: Final[tuple[Topic, ...]] = (
         "signed heads of the audit log, where a superuser of the database can't reach them",
     ),
     Topic(
+        "breaker_switches.v1",
+        False,
+        Cleanup.COMPACT,
+        FOR_EVER,
+        _RECORD_MAX_BYTES,
+        "people's latest word on each scope of the breaker, keyed by it: the kill switch, whatever becomes of Redis",
+    ),
+    Topic(
         "executions.v1",
         True,
         Cleanup.DELETE,

@@ -61,7 +61,8 @@ def restore(
     """Copy a backup into the state store, whatever its topology. Stop the workers first.
 
     Workers that start afterwards read the rest of the log. The breaker's state is left out: the model proves itself
-    anew. Without a backup, --from-audit gives back what accounts did before the log begins.
+    anew, and what a person forced open stays so. Without a backup, --from-audit gives back what accounts did before the
+    log begins.
     """
     if (folder is None) != is_from_audit:
         raise Failure("Say what to restore from.", "Name a FOLDER, or say --from-audit.")

@@ -1,7 +1,7 @@
 """Restoring a backup into any topology: its files are loaded by a server of our own, and copied key by key.
 
-Only the state's keys are copied. The breaker's are left out: an old CLOSED would let a model decide that was taken out
-of the loop since, whereas a breaker without a state lets it prove itself first.
+Only the state's keys are copied. The breaker's are left out: an old CLOSED would let a model decide that tripped since,
+whereas a breaker without a state lets it prove itself first. People's switches are not in Redis (ADR 0017).
 """
 
 from __future__ import annotations

@@ -4,9 +4,10 @@
 """
 
 from pipeline.breaker.conditions import Observation, Watch
-from pipeline.breaker.evaluating import ScopeReading, Transition, advance, transitions_after_loss
+from pipeline.breaker.evaluating import ScopeReading, Transition, advance
 from pipeline.breaker.history import HISTORY_MS, History, hours_touched
 from pipeline.breaker.judging import judge, next_event
+from pipeline.breaker.losses import LINEAGE_MAX, Lineage, transitions_after_loss
 from pipeline.breaker.routing import SEGMENT_OTHER, SEGMENTS_MAX, Governing, Routing
 from pipeline.breaker.settings import BreakerSettings, Condition
 from pipeline.breaker.states import (
@@ -21,9 +22,11 @@ from pipeline.breaker.states import (
     step,
     unwritten,
 )
+from pipeline.breaker.switches import Refused, Switches, TakenOver, governed, taken_over
 
 __all__ = [
     "HISTORY_MS",
+    "LINEAGE_MAX",
     "MONITOR",
     "SEGMENTS_MAX",
     "SEGMENT_OTHER",
@@ -35,19 +38,25 @@ __all__ = [
     "Event",
     "Governing",
     "History",
+    "Lineage",
     "Observation",
+    "Refused",
     "Routing",
     "ScopeReading",
+    "Switches",
+    "TakenOver",
     "Transition",
     "Watch",
     "advance",
     "diagram",
+    "governed",
     "hours_touched",
     "is_possible",
     "judge",
     "next_event",
     "next_version",
     "step",
+    "taken_over",
     "transitions_after_loss",
     "unwritten",
 ]

@@ -8,13 +8,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from pipeline.breaker import BreakerRecord, Cause, Condition, Event, Transition, Watch
+from pipeline.breaker import BreakerRecord, Cause, Condition, Event, Lineage, Transition, Watch
 from pipeline.breaker.answer_counts import LATENCY_BOUNDS_MS, Counts
 from pipeline.breaker.baselines import Baseline
 from pipeline.domain.decision import BreakerState
 
-REVISION: Final = "revision"
-"""Name of the one field of the states hash that isn't a scope."""
+LINEAGE: Final = "lineage"
+"""Name of the field of the states hash that holds the latest writes, newest first."""
+SWITCHED: Final = "switched"
+"""Name of the field that holds the sequence up to which people's switches are taken over. No scope has these names."""
+
+
+_NO_SCOPES: Final = frozenset({LINEAGE, SWITCHED})
 
 
 class Unreadable(ValueError):
@@ -22,7 +27,8 @@ class Unreadable(ValueError):
 
 
 class States(NamedTuple):
-    revision: int  # 0 where nothing is stored
+    lineage: Lineage
+    switched: int  # the sequence up to which people's switches are taken over; 0 for none
     records: dict[str, BreakerRecord]
 
 
@@ -72,14 +78,14 @@ def excluded_member(scope: str, hour_ms: int) -> str:
 
 def counters(counts: Counts) -> Iterator[tuple[str, int]]:
     """Yield the name and the increment of each counter that isn't 0."""
-    for name, value in zip(_COUNTERS, (*counts[:6], *counts.latency), strict=True):
+    for name, value in zip(COUNTERS, (*counts[:6], *counts.latency), strict=True):
         if value:
             yield name, value
 
 
 def totals_from(flat: Sequence[str]) -> dict[str, Counts]:
     """Return counts by scope from the alternating fields and values of a totals hash."""
-    values: defaultdict[str, list[int]] = defaultdict(lambda: [0] * len(_COUNTERS))
+    values: defaultdict[str, list[int]] = defaultdict(lambda: [0] * len(COUNTERS))
     for field, value in zip(flat[::2], flat[1::2], strict=True):
         counter, _, scope = field.partition("|")
         values[scope][_COUNTER_INDEX[counter]] = int(value)
@@ -88,11 +94,12 @@ def totals_from(flat: Sequence[str]) -> dict[str, Counts]:
 
 def states_from(fields: Mapping[str, str]) -> States:
     try:
-        revision = int(fields.get(REVISION, 0))
-        records = {scope: _record(scope, text) for scope, text in fields.items() if scope != REVISION}
+        lineage = _lineage(fields.get(LINEAGE, ""))
+        switched = int(fields.get(SWITCHED, 0))
+        records = {scope: _record(scope, text) for scope, text in fields.items() if scope not in _NO_SCOPES}
     except (ValueError, TypeError, KeyError) as error:
         raise Unreadable(f"the breaker's stored state can't be read: {error}") from error
-    return States(revision, records)
+    return States(lineage, switched, records)
 
 
 def states_from_bytes(fields: Mapping[bytes, bytes]) -> States:
@@ -100,6 +107,10 @@ def states_from_bytes(fields: Mapping[bytes, bytes]) -> States:
         return states_from({scope.decode(): text.decode() for scope, text in fields.items()})
     except UnicodeDecodeError as error:
         raise Unreadable(f"the breaker's stored state can't be read: {error}") from error
+
+
+def lineage_to_text(lineage: Lineage) -> str:
+    return " ".join(lineage.writes)
 
 
 def record_to_json(record: BreakerRecord) -> str:
@@ -151,11 +162,11 @@ def transition_from(text: str) -> Transition:
         raise Unreadable(f"a stored transition can't be read: {error}") from error
 
 
-_COUNTERS: Final = (
+COUNTERS: Final = (
     *("allow", "block", "escalate", "errors", "score", "squares"),
     *(f"latency_{bound_ms}" for bound_ms in (*LATENCY_BOUNDS_MS, "more")),
 )
-_COUNTER_INDEX: Final = {name: index for index, name in enumerate(_COUNTERS)}
+_COUNTER_INDEX: Final = {name: index for index, name in enumerate(COUNTERS)}
 
 
 def _counts(row: Sequence[int]) -> Counts:
@@ -238,6 +249,13 @@ def _number(found: object) -> int:
 
 def _optional(baseline: Baseline | None) -> dict[str, object] | None:
     return None if baseline is None else baseline._asdict()
+
+
+def _lineage(text: str) -> Lineage:
+    writes = tuple(text.split())
+    for write in writes:
+        int(write.partition("-")[0])
+    return Lineage(writes)
 
 
 def _member(text: str) -> tuple[str, int]:

@@ -39,8 +39,8 @@ def force_open(scope: Scope, by: By, reason: Reason, as_json: Json = False) -> N
     """Take the model out of the loop. This is the kill switch: it stays out until somebody releases it."""
     from pipeline.breaker import control_command as control
 
-    change = control.force_open(settings_from_environment(), scope, by, reason)
-    control.show_transition(Output(as_json=as_json), change)
+    thrown = control.force_open(settings_from_environment("breaker"), scope, by, reason)
+    control.show_thrown(Output(as_json=as_json), thrown)
 
 
 @breaker_app.command("release")
@@ -56,5 +56,5 @@ def release(
     """Let the model try again, on a sample first."""
     from pipeline.breaker import control_command as control
 
-    change = control.release(settings_from_environment(), scope, by, reason, accept_shift=accept_shift)
-    control.show_transition(Output(as_json=as_json), change)
+    thrown = control.release(settings_from_environment("breaker"), scope, by, reason, accept_shift=accept_shift)
+    control.show_thrown(Output(as_json=as_json), thrown)

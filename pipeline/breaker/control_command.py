@@ -1,47 +1,123 @@
-"""`fraud breaker`: its states, its history, and a person's kill switch."""
+"""`fraud breaker`: its states, its history, and a person's kill switch.
+
+A switch goes onto its topic and nowhere else, so that it works while Redis is away, and is what workers go by whatever
+becomes of Redis. Each takes it over within a second.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import closing
+from typing import NamedTuple, TypeVar
 
-from pipeline.breaker import BreakerRecord, BreakerSettings, Transition
-from pipeline.breaker.settings import breaker_settings_of
-from pipeline.breaker.store import BreakerRefused, BreakerStore, BreakerUnavailable
+from pipeline.breaker import TRANSITIONS, BreakerRecord, Event, Refused, Switches, Transition, is_possible
+from pipeline.breaker.answer_counts import ALL
+from pipeline.breaker.store import BreakerStore, BreakerUnavailable
+from pipeline.breaker.switch_topics import SwitchTopic
+from pipeline.breaker.switches import require_sound
+from pipeline.domain.context import BreakerSwitch, SwitchPosition
 from pipeline.domain.decision import BreakerState
 from pipeline.domain.times import utc_text
+from pipeline.io.kafka.appender import Appender
+from pipeline.io.kafka.log_reader import COMMAND_GROUP, LogReader
+from pipeline.io.kafka.topic_settings import SWITCHES_TOPIC
 from pipeline.io.settings import Settings
+from pipeline.terminal.configuration import wire_format
 from pipeline.terminal.failures import FAILED_CHECK, Failure, redis_away
 from pipeline.terminal.output import Output, coloured
 
+GROUP = "fraud-breaker"
 _COLOUR = {BreakerState.CLOSED: "green", BreakerState.HALF_OPEN: "yellow"}
+_EVENT = {SwitchPosition.FORCED_OPEN: Event.FORCE_OPEN, SwitchPosition.RELEASED: Event.RELEASE}
 T = TypeVar("T")
 
 
+class Thrown(NamedTuple):
+    """A switch as it stands on the topic now, and the state that its scope had before."""
+
+    before: BreakerState
+    switch: BreakerSwitch
+
+    @property
+    def after(self) -> BreakerState:
+        return TRANSITIONS.get((self.before, _EVENT[self.switch.position]), BreakerState.FORCED_OPEN)
+
+
 def states(settings: Settings) -> list[BreakerRecord]:
-    """Of every scope that ever left CLOSED; none where no worker has begun, or the store has lost its state."""
+    """Return the states of every scope that ever left CLOSED, or that a person forced open.
 
-    async def read(store: BreakerStore) -> list[BreakerRecord]:
-        view = await store.read()
-        return sorted(view.records.values(), key=lambda record: record.scope)
-
-    return _with_store(settings, read)
+    There is none where no worker has begun, or where the store has lost its state and nobody threw a switch.
+    """
+    with closing(_switch_topic(settings, COMMAND_GROUP)) as topic:
+        switches = topic.look()
+    records = _with_store(settings, lambda store: _records(store, switches))
+    return sorted(records.values(), key=lambda record: record.scope)
 
 
 def changes(settings: Settings, limit: int) -> list[Transition]:
-    """Oldest first."""
+    """Return the latest changes, oldest first."""
     return _with_store(settings, lambda store: store.history(limit))[::-1]
 
 
-def force_open(settings: Settings, scope: str, by: str, reason: str) -> Transition:
-    limits = _breaker_settings(settings)
-    return _with_store(settings, lambda store: store.force_open(scope, by, reason, limits))
+def force_open(settings: Settings, scope: str, by: str, reason: str) -> Thrown:
+    """Throw the kill switch, which stays until it is released."""
+    return _throw(settings, BreakerSwitch(scope, SwitchPosition.FORCED_OPEN, 0, _now_ms(), by, reason, False))
 
 
-def release(settings: Settings, scope: str, by: str, reason: str, *, accept_shift: bool) -> Transition:
-    limits = _breaker_settings(settings)
-    return _with_store(settings, lambda store: store.release(scope, by, reason, limits, accept_shift=accept_shift))
+def release(settings: Settings, scope: str, by: str, reason: str, *, accept_shift: bool) -> Thrown:
+    """Put a scope on probation, whatever opened it.
+
+    With `accept_shift` the model's present behaviour becomes the new normal, and the old baselines are forgotten.
+    """
+    return _throw(settings, BreakerSwitch(scope, SwitchPosition.RELEASED, 0, _now_ms(), by, reason, accept_shift))
+
+
+def _throw(settings: Settings, wanted: BreakerSwitch) -> Thrown:
+    with closing(_switch_topic(settings, GROUP)) as topic:
+        try:
+            require_sound(wanted)
+            switches = topic.look()
+            before, switched = _standing(settings, wanted, switches)
+            append = Appender.of(settings, GROUP).append
+            return Thrown(before, topic.throw(wanted, append, wanted.thrown_at_ms, switched))
+        except Refused as refusal:
+            raise Failure(f"{refusal}.", "`fraud breaker show` says what is.", FAILED_CHECK) from refusal
+
+
+def _standing(settings: Settings, wanted: BreakerSwitch, switches: Switches) -> tuple[BreakerState, int]:
+    """Return the scope's state, and up to where the store has taken switches over.
+
+    The kill switch needs no store; a release does, but where a switch is what it releases. Raises Refused.
+    """
+    is_forced, is_release = switches.is_forced(wanted.scope), wanted.position is SwitchPosition.RELEASED
+    if is_forced and not is_release:
+        raise Refused(f"{wanted.scope} is {BreakerState.FORCED_OPEN}: {Event.FORCE_OPEN} is not possible from there")
+
+    async def ask(store: BreakerStore) -> tuple[BreakerState, int]:
+        records = await _records(store, switches)
+        return _state_of(records, wanted.scope), await store.switched()
+
+    try:
+        before, switched = _ask(settings, ask)
+    except BreakerUnavailable as error:
+        if is_release and not is_forced:
+            raise redis_away(settings.redis_url) from error
+        return (BreakerState.FORCED_OPEN if is_forced else BreakerState.UNKNOWN), 0
+    if is_release and not is_possible(before, Event.RELEASE):
+        raise Refused(f"{wanted.scope} is {before}: {Event.RELEASE} is not possible from there")
+    return before, switched
+
+
+async def _records(store: BreakerStore, switches: Switches) -> Mapping[str, BreakerRecord]:
+    return (await store.read(switches)).records
+
+
+def _state_of(records: Mapping[str, BreakerRecord], scope: str) -> BreakerState:
+    if scope in records:
+        return records[scope].state
+    return BreakerState.CLOSED if ALL in records else BreakerState.UNKNOWN
 
 
 def show_states(output: Output, records: list[BreakerRecord]) -> bool:
@@ -78,11 +154,40 @@ def show_transition(output: Output, change: Transition) -> None:
     output.record(fields, f"{utc_text(change.at_ms)} {arrow} {after.scope}  {after.cause.text} ({after.cause.author})")
 
 
+def show_thrown(output: Output, thrown: Thrown) -> None:
+    switch = thrown.switch
+    fields = {
+        "at": utc_text(switch.thrown_at_ms),
+        "scope": switch.scope,
+        "before": thrown.before,
+        "event": _EVENT[switch.position],
+        "after": thrown.after,
+        "cause": switch.reason,
+        "author": switch.thrown_by,
+        "sequence": switch.sequence,
+    }
+    arrow = f"{thrown.before:>11} -> {_state(thrown.after)}"
+    line = f"{utc_text(switch.thrown_at_ms)} {arrow} {switch.scope}  {switch.reason} ({switch.thrown_by})"
+    output.record(fields, f"{line}; every worker has it within a second")
+
+
 def _state(state: BreakerState) -> str:
     return coloured(f"{state:<11}", _COLOUR.get(state, "red"), is_bold=True)
 
 
+def _switch_topic(settings: Settings, group: str) -> SwitchTopic:
+    topic, wire = settings.topic(SWITCHES_TOPIC), wire_format(settings)
+    return SwitchTopic(topic, wire, lambda: LogReader.of(settings, group))
+
+
 def _with_store(settings: Settings, ask: Callable[[BreakerStore], Awaitable[T]]) -> T:
+    try:
+        return _ask(settings, ask)
+    except BreakerUnavailable as error:
+        raise redis_away(settings.redis_url) from error
+
+
+def _ask(settings: Settings, ask: Callable[[BreakerStore], Awaitable[T]]) -> T:
     async def run() -> T:
         store = BreakerStore(settings.redis_url, settings.state_prefix)
         try:
@@ -90,18 +195,8 @@ def _with_store(settings: Settings, ask: Callable[[BreakerStore], Awaitable[T]])
         finally:
             await store.close()
 
-    try:
-        return asyncio.run(run())
-    except BreakerUnavailable as error:
-        raise redis_away(settings.redis_url) from error
-    except BreakerRefused as refusal:
-        raise Failure(f"{refusal}.", "`fraud breaker show` says what is.", FAILED_CHECK) from refusal
+    return asyncio.run(run())
 
 
-def _breaker_settings(settings: Settings) -> BreakerSettings:
-    try:
-        return breaker_settings_of(settings.policy_path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise Failure(
-            f"The policy's [breaker] table can't be used: {error}.", "`fraud config check` says more."
-        ) from error
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

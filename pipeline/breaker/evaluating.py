@@ -1,22 +1,20 @@
-"""One evaluation of one scope, from its readings to its next state, and the transitions that follow a loss.
+"""One evaluation of one scope, from its readings to its next state.
 
 Invariants
 1. An incident is never its own yardstick. While a scope isn't CLOSED it is measured against a seasonal baseline, which
    holds no hour of an incident, or against what was usual before the trip.
-2. After a loss every remembered scope is at least as strict as it was remembered.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-from pipeline.breaker.answer_counts import ALL, Counts
+from pipeline.breaker.answer_counts import Counts
 from pipeline.breaker.baselines import Baseline
 from pipeline.breaker.conditions import Observation, Watch
 from pipeline.breaker.judging import judge, next_event
 from pipeline.breaker.settings import BreakerSettings
-from pipeline.breaker.states import MONITOR, BreakerRecord, Cause, Event, step, unwritten
+from pipeline.breaker.states import BreakerRecord, Event, step
 from pipeline.domain.decision import BreakerState
 
 
@@ -73,42 +71,8 @@ def advance(
     return Advance(Watch(), Transition(record.state, event, after, now_ms, reading.window))
 
 
-def transitions_after_loss(
-    stored: Mapping[str, BreakerRecord],
-    remembered: Mapping[str, BreakerRecord],
-    now_ms: int,
-    settings: BreakerSettings,
-    revision: int,
-) -> list[Transition]:
-    """Return the transitions to write when the store is empty, or older than what this worker remembers of it."""
-    scopes = [ALL, *(scope for scope, record in remembered.items() if scope != ALL and not _is_closed(record))]
-    transitions = []
-    for scope in scopes:
-        before = stored.get(scope, unwritten(scope, is_store_empty=ALL not in stored))
-        if before.state is BreakerState.FORCED_OPEN:
-            continue
-        event, cause = _restored(remembered.get(scope))
-        after = step(before, event, cause, now_ms, settings, revision)
-        frozen = remembered[scope].frozen if scope in remembered else None
-        transitions.append(Transition(before.state, event, after._replace(frozen=frozen), now_ms, Counts()))
-    return transitions
-
-
 def _is_closed(record: BreakerRecord) -> bool:
     return record.state is BreakerState.CLOSED
-
-
-def _restored(remembered: BreakerRecord | None) -> tuple[Event, Cause]:
-    if remembered is not None and remembered.state is BreakerState.FORCED_OPEN:
-        return Event.FORCE_OPEN, remembered.cause
-    if remembered is None or _is_closed(remembered):
-        return Event.STATE_LOST, Cause("the store lost the breaker's state", MONITOR)
-    text = f"the store lost the breaker's state, which was {remembered.state} because {remembered.cause.text}"
-    return Event.STATE_LOST, Cause(text[:_CAUSE_CHARACTERS_MAX], MONITOR, remembered.cause.tripped_by)
-
-
-_CAUSE_CHARACTERS_MAX: Final = 1000
-"""Longest text of a cause, so that a store that is lost again and again doesn't make it grow with each loss."""
 
 
 def _baseline(record: BreakerRecord, reading: ScopeReading) -> Baseline | None:

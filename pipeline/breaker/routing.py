@@ -65,15 +65,19 @@ class Routing:
         if self.uniform is not None:
             return self.uniform
         state, scope = self._worst
-        for candidate in sorted({self._scope_of(name, value) for name, value in segments.items()}):
+        for candidate in sorted({scope for name, value in segments.items() for scope in self._scopes_of(name, value)}):
             found = self._segments.get(candidate)
             if found is not None and _RANK[found] < _RANK[state]:
                 state, scope = found, candidate
         return Governing(state, scope, self._may_answer(state, transaction_id))
 
-    def _scope_of(self, name: str, value: str) -> str:
+    def _scopes_of(self, name: str, value: str) -> tuple[str, ...]:
+        """Return a segment's own scope, and that of the others where it is counted there.
+
+        A person may have opened a segment that isn't counted on its own.
+        """
         scope = segment_scope(name, value)
-        return scope if SEGMENT_OTHER not in self._segments or scope in self._tracked else SEGMENT_OTHER
+        return (scope,) if scope in self._tracked else (scope, SEGMENT_OTHER)
 
     def _may_answer(self, state: BreakerState, transaction_id: str) -> bool:
         if state is BreakerState.HALF_OPEN:

@@ -7,11 +7,11 @@ Invariants
 4. Versions only grow, even across a loss of the store, because they start from the clock.
 
 UNKNOWN is what a reader sees when the store can't be read or holds nothing; it is never written. A store that is
-reachable but empty, or older than what a worker has seen, has lost its state. Nobody then knows whether the model was
-trusted before, so the monitor writes OPEN with the cause STATE_LOST, and the way back leads through HALF_OPEN. A minute
-or so on the fallback's rules is cheap; a model that was taken out of the loop and comes back because a server
-restarted is not (I4). A worker writes what it still remembers of tripped scopes and of a person's kill switch as it
-was.
+reachable but empty, or doesn't descend from what a worker has seen, has lost its state. Nobody then knows whether the
+model was trusted before, so the monitor writes OPEN with the cause STATE_LOST, and the way back leads through
+HALF_OPEN. A minute or so on the fallback's rules is cheap; a model that was taken out of the loop and comes back
+because a server restarted is not (I4). A worker writes what it still remembers of tripped scopes as it was; a person's
+kill switch stands outside the store (`switches`).
 """
 
 from __future__ import annotations
@@ -89,9 +89,9 @@ def unwritten(scope: str, *, is_store_empty: bool) -> BreakerRecord:
     return BreakerRecord(scope, BreakerState.CLOSED, 0, 0, 0, Cause("never tripped", MONITOR))
 
 
-def is_possible(record: BreakerRecord, event: Event) -> bool:
+def is_possible(state: BreakerState, event: Event) -> bool:
     """Return whether the table has the transition; only a person's request, which may be anything, needs to know."""
-    return (record.state, event) in TRANSITIONS
+    return (state, event) in TRANSITIONS
 
 
 def step(

@@ -5,13 +5,16 @@ and a script copies the totals for it. So every window is the difference of two 
 TIME), without a bucket for each second and scope. Writes are compare-and-set on one revision, so two evaluators never
 trip twice. All keys share one hash tag. They must not be evicted, so Redis runs with `maxmemory-policy noeviction`.
 
+People's switches are no part of it: their topic holds them (ADR 0017), and what Redis holds of them is a copy. Every
+reading lays them over the states, and a worker's evaluation takes over those that are new.
+
 Any command that fails raises BreakerUnavailable; the caller then routes by `Routing({}, ...)`, which is UNKNOWN.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
+import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha1
 from pathlib import Path
@@ -21,7 +24,6 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from pipeline.breaker import (
     HISTORY_MS,
-    MONITOR,
     SEGMENT_OTHER,
     SEGMENTS_MAX,
     BreakerRecord,
@@ -29,31 +31,35 @@ from pipeline.breaker import (
     Cause,
     Event,
     History,
+    Lineage,
     ScopeReading,
+    Switches,
     Transition,
     Watch,
     advance,
     codec,
+    governed,
     hours_touched,
-    is_possible,
     next_version,
     step,
+    taken_over,
     transitions_after_loss,
     unwritten,
 )
 from pipeline.breaker.answer_counts import ALL, Counts, difference, model_scope
+from pipeline.breaker.switches import SCOPE_BYTES_MAX
 from pipeline.domain.decision import BreakerState
 from pipeline.io.redis_batches import RedisBatches
 
 TRANSITIONS_KEPT: Final = 10_000
-SCOPE_BYTES_MAX: Final = 128
-ATTEMPTS_MAX: Final = 5
-"""Most attempts at a person's change. Evaluators write at most once an interval, so the second attempt wins."""
+PLACE_EARNED_MS: Final = 60_000
+PLACE_EARNED_MS_MAX: Final = 24 * 3600 * 1000
+"""Time for which a payment keeps its segment among those that are counted on their own, and the most that payments earn
+ahead: a segment that can be judged keeps its place through a quiet night, one that somebody made up for a minute."""
+MARK_BYTES: Final = 4
 SCOPES_A_SLICE: Final = 4
 """Scopes that are judged before the event loop gets its turn: under 1 ms, and about 6 ms in the first evaluation of an
 hour."""
-REASON_CHARACTERS_MAX: Final = 500
-_SCOPE: Final = re.compile(r"all|model:\S+|segment:[^=]+=.+|segment:other")
 _LUA: Final = Path(__file__).parent / "lua"
 _RECORD, _CLAIM, _COMMIT = ((_LUA / f"{name}.lua").read_text("utf-8") for name in ("record", "claim", "commit"))
 _TIME: Final = "return redis.call('TIME')"
@@ -63,12 +69,11 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
+_NOTHING: Final = codec.States(Lineage(), 0, {})
+
+
 class BreakerUnavailable(Exception):
     """Redis can't be reached, or holds something that can't be read; the state is UNKNOWN."""
-
-
-class BreakerRefused(ValueError):
-    """A person asked for something that can't be done; the message is one sentence for them."""
 
 
 class View(NamedTuple):
@@ -84,32 +89,37 @@ class BreakerStore:
     ) -> None:
         """Connect on first use. Without `clock_ms` the clock is Redis TIME, one clock for all workers."""
         tag = f"{prefix}:{{breaker}}:"
-        names = ("totals", "reached", "segments", "marks", "hours", "states", "watch", "excluded", "transitions")
+        names = ("totals", "reached", "tracked", "marks", "hours", "states", "watch", "excluded", "transitions")
         self._key = {name: tag + name for name in names}
         self._at_key = tag + "at:"
         self._redis = RedisBatches(url, timeout_s=timeout_s)
         self._clock_ms = clock_ms
         self._history = History()
-        self._remembered = codec.States(0, {})
+        self._remembered = _NOTHING
         self._reply: dict[bytes, bytes] = {}
-        self._read = codec.States(0, {})  # parsed from that reply
+        self._read = _NOTHING  # parsed from that reply
 
     async def close(self) -> None:
         await self._redis.close()
 
     # The hot path
 
-    async def read(self) -> View:
-        """Return every state that was ever written, by one command."""
-        known = self._remembered.revision  # taken before asking, as an evaluation's write may overtake the answer
+    async def read(self, switches: Switches) -> View:
+        """Return every state that was ever written, by one command, with people's switches over them."""
+        known = self._remembered.lineage  # taken before asking, as an evaluation's write may overtake the answer
         states = await self._states()
         if _is_lost(states, known):
-            return View({}, frozenset())
+            return View(governed({}, 0, switches), frozenset())
         self._remember(states)
-        rest = states.records.get(SEGMENT_OTHER)
+        records = governed(states.records, states.switched, switches)
+        rest = records.get(SEGMENT_OTHER)
         if rest is None or rest.state is BreakerState.CLOSED:
-            return View(states.records, frozenset())
-        return View(states.records, frozenset(_text(await self._ask("SMEMBERS", self._key["segments"]))))
+            return View(records, frozenset())
+        return View(records, frozenset(_text(await self._ask("ZRANGE", self._key["tracked"], 0, -1))))
+
+    async def switched(self) -> int:
+        """Return the sequence up to which people's switches are taken over; 0 for none."""
+        return (await self._states()).switched
 
     async def record(self, spans: Iterable[tuple[int, int, int]], counts_by_scope: Mapping[str, Counts]) -> bool:
         """Add a committed batch's counts; False where they were counted before.
@@ -118,31 +128,35 @@ class BreakerStore:
         never counted; nothing is counted twice.
         """
         places = [number for span in spans for number in span]
-        arguments: list[str | int] = [len(places) // 3, *places, SEGMENTS_MAX, SCOPE_BYTES_MAX, SEGMENT_OTHER]
+        arguments: list[str | int] = ["" if self._clock_ms is None else self._clock_ms(), len(places) // 3, *places]
+        arguments += [SEGMENTS_MAX, SCOPE_BYTES_MAX, SEGMENT_OTHER, PLACE_EARNED_MS, PLACE_EARNED_MS_MAX]
+        arguments += [len(codec.COUNTERS), *codec.COUNTERS]
         for scope, counts in counts_by_scope.items():
             pairs = list(codec.counters(counts))
-            arguments += [scope, len(pairs), *(part for pair in pairs for part in pair)]
-        return bool(await self._call(_RECORD, self._keys("totals", "reached", "segments"), arguments))
+            payments = counts.answered + counts.errors
+            arguments += [scope, payments, len(pairs), *(part for pair in pairs for part in pair)]
+        return bool(await self._call(_RECORD, self._keys("totals", "reached", "tracked", "states"), arguments))
 
     # Evaluating
 
-    async def evaluate(self, settings: BreakerSettings, model_version: str | None) -> tuple[Transition, ...]:
-        """Evaluate every scope, where it is this worker's turn, and return the transitions that this call made.
+    async def evaluate(
+        self, settings: BreakerSettings, model_version: str | None, switches: Switches
+    ) -> tuple[Transition, ...]:
+        """Bring the store up to date, and return the transitions that this call made.
 
-        Every worker calls this every second; most calls find that the interval's evaluation is done. A lost store is
-        repaired here.
+        Every worker calls this every second. A lost store is repaired and people's new switches are taken over at once;
+        the scopes are evaluated where it is this worker's turn.
         """
-        known = self._remembered.revision
+        known = self._remembered
+        states = await self._states()
+        if _is_lost(states, known.lineage):
+            return await self._repaired(states, known, switches, settings)
+        self._remember(states)
+        if switches.reached > states.switched:
+            return await self._taken_over(states, switches, settings)
         claimed = await self._claimed(settings)
-        if claimed is None:
+        if claimed is None or _is_lost(claimed.states, self._remembered.lineage):
             return ()
-        if _is_lost(claimed.states, known):
-            remembered = self._remembered
-            revision = max(claimed.states.revision, remembered.revision)
-            made = transitions_after_loss(
-                claimed.states.records, remembered.records, claimed.now_ms, settings, revision
-            )
-            return tuple(made) if await self._write(claimed.states.revision, revision, claimed.now_ms, made) else ()
         self._remember(claimed.states)
         await self._learn(claimed)
         return await self._evaluated(claimed, settings, model_version)
@@ -155,24 +169,8 @@ class BreakerStore:
         now_ms = await self._now_ms()
         before = unwritten(ALL, is_store_empty=True)
         cause = Cause("a new deployment", by)
-        after = step(before, Event.INITIALISE, cause, now_ms, settings, states.revision)
-        made = [Transition(before.state, Event.INITIALISE, after, now_ms, Counts())]
-        return await self._write(states.revision, states.revision, now_ms, made)
-
-    # People
-
-    async def force_open(self, scope: str, by: str, reason: str, settings: BreakerSettings) -> Transition:
-        """Throw the kill switch, which stays until it is released."""
-        return await self._person(scope, Event.FORCE_OPEN, Cause(reason, by), settings)
-
-    async def release(
-        self, scope: str, by: str, reason: str, settings: BreakerSettings, *, accept_shift: bool = False
-    ) -> Transition:
-        """Put a scope on probation (HALF_OPEN), whatever opened it.
-
-        With `accept_shift` the model's present behaviour becomes the new normal, and the old baselines are forgotten.
-        """
-        return await self._person(scope, Event.RELEASE, Cause(reason, by), settings, accept_shift=accept_shift)
+        after = step(before, Event.INITIALISE, cause, now_ms, settings, states.lineage.revision)
+        return await self._write(states, now_ms, [Transition(before.state, Event.INITIALISE, after, now_ms, Counts())])
 
     async def history(self, count: int = 100) -> list[Transition]:
         """Return the latest transitions, newest first."""
@@ -188,8 +186,32 @@ class BreakerStore:
         return self._read
 
     def _remember(self, states: codec.States) -> None:
-        if states.revision >= self._remembered.revision:
+        if states.lineage.descends_from(self._remembered.lineage):
             self._remembered = states
+
+    async def _repaired(
+        self, stored: codec.States, known: codec.States, switches: Switches, settings: BreakerSettings
+    ) -> tuple[Transition, ...]:
+        now_ms, lineage = await self._now_ms(), stored.lineage.joined_with(known.lineage)
+        made = transitions_after_loss(
+            stored.records, known.records, switches, now_ms, settings, max(lineage.revision, stored.lineage.revision)
+        )
+        # Where nobody knows what the store had taken over, what is restored here is all that there is.
+        switched = max(stored.switched, known.switched) if known.records else switches.reached
+        is_written = await self._write(stored, now_ms, made, lineage=lineage, switched=switched)
+        return tuple(made) if is_written else ()
+
+    async def _taken_over(
+        self, states: codec.States, switches: Switches, settings: BreakerSettings
+    ) -> tuple[Transition, ...]:
+        now_ms = await self._now_ms()
+        found = taken_over(states.records, states.switched, switches, now_ms, settings, states.lineage.revision)
+        made, forgotten = [each.transition for each in found], []
+        for each in found:
+            if each.is_shift_accepted:
+                forgotten += await self._every_hour(each.transition.after.scope)
+        is_written = await self._write(states, now_ms, made, excluded=forgotten, switched=switches.reached)
+        return tuple(made) if is_written else ()
 
     async def _claimed(self, settings: BreakerSettings) -> codec.Claimed | None:
         interval_ms, window_ms = settings.evaluation_interval_s * 1000, settings.window_s * 1000
@@ -227,16 +249,14 @@ class BreakerStore:
                 claimed.now_ms,
                 settings,
                 peers=len(segments) if scope.startswith("segment:") else 1,
-                revision=claimed.states.revision,
+                revision=claimed.states.lineage.revision,
             )
             watches[scope] = advanced.watch
             if advanced.transition is not None:
                 made.append(advanced.transition)
         excluded = _newly_excluded(claimed, made, settings)
-        revision = claimed.states.revision
-        is_written = await self._write(
-            revision, revision, claimed.now_ms, made, codec.watches_to_json(watches), sorted(excluded)
-        )
+        watch = codec.watches_to_json(watches)
+        is_written = await self._write(claimed.states, claimed.now_ms, made, watch=watch, excluded=sorted(excluded))
         return tuple(made) if is_written else ()
 
     def _reading(self, scope: str, claimed: codec.Claimed, settings: BreakerSettings) -> ScopeReading:
@@ -256,47 +276,31 @@ class BreakerStore:
             trailing=trailing,
         )
 
-    async def _person(
-        self, scope: str, event: Event, cause: Cause, settings: BreakerSettings, *, accept_shift: bool = False
-    ) -> Transition:
-        _check(scope, cause)
-        for _ in range(ATTEMPTS_MAX):
-            states = await self._states()
-            before = states.records.get(scope, unwritten(scope, is_store_empty=ALL not in states.records))
-            if not is_possible(before, event):
-                raise BreakerRefused(f"{scope} is {before.state}: {event} is not possible from there")
-            now_ms = await self._now_ms()
-            after = step(before, event, cause, now_ms, settings, states.revision)
-            if accept_shift:
-                after = after._replace(frozen=None)
-            made = [Transition(before.state, event, after, now_ms, Counts())]
-            forgotten = await self._every_hour(scope) if accept_shift else []
-            if await self._write(states.revision, states.revision, now_ms, made, "", forgotten):
-                return made[0]
-        raise BreakerUnavailable(f"others kept changing the breaker {ATTEMPTS_MAX} times in a row")
-
     async def _every_hour(self, scope: str) -> list[tuple[str, int]]:
         marks = _text(await self._ask("ZRANGE", self._key["hours"], 0, -1))
         return [hour for mark in marks for hour in hours_touched(scope, int(mark), int(mark))]
 
     async def _write(
         self,
-        expected_revision: int,
-        revision: int,
+        stored: codec.States,
         now_ms: int,
         made: list[Transition],
+        *,
         watch: str = "",
-        excluded: list[tuple[str, int]] | None = None,
+        excluded: Sequence[tuple[str, int]] = (),
+        lineage: Lineage | None = None,
+        switched: int | None = None,
     ) -> bool:
-        """Write the transitions and return True; return False where another wrote since `expected_revision` was read.
+        """Write the transitions and return True; return False where another wrote since `stored` was read.
 
-        The new revision is above `revision`.
+        lineage: the writes that this one follows on from; None for those of `stored`. switched: None leaves it.
         """
-        following = next_version(revision, now_ms)
-        hours = excluded or []
-        arguments: list[str | int] = [expected_revision, following, watch]
-        arguments += [now_ms - HISTORY_MS, TRANSITIONS_KEPT, len(hours)]
-        arguments += [part for scope, hour_ms in hours for part in (hour_ms, codec.excluded_member(scope, hour_ms))]
+        before = stored.lineage if lineage is None else lineage
+        following = before.followed_by(next_version(before.revision, now_ms), secrets.token_hex(MARK_BYTES))
+        reached = stored.switched if switched is None else switched
+        arguments: list[str | int] = [codec.lineage_to_text(stored.lineage), codec.lineage_to_text(following), reached]
+        arguments += [watch, now_ms - HISTORY_MS, TRANSITIONS_KEPT, len(excluded)]
+        arguments += [part for scope, hour_ms in excluded for part in (hour_ms, codec.excluded_member(scope, hour_ms))]
         for transition in made:
             after = transition.after
             arguments += [after.scope, codec.record_to_json(after), codec.transition_to_json(transition)]
@@ -305,7 +309,7 @@ class BreakerStore:
         is_written = bool(await self._call(_COMMIT, keys, arguments, is_repeatable=False))
         if is_written:
             changed = {transition.after.scope: transition.after for transition in made}
-            self._remembered = codec.States(following, {**self._remembered.records, **changed})
+            self._remembered = codec.States(following, reached, {**stored.records, **changed})
         return is_written
 
     async def _now_ms(self) -> int:
@@ -341,12 +345,12 @@ class BreakerStore:
         return [self._key[name] for name in names]
 
 
-def _is_lost(states: codec.States, known_revision: int) -> bool:
-    """Return whether the store is empty, or older than what this worker had seen when it asked.
+def _is_lost(states: codec.States, known: Lineage) -> bool:
+    """Return whether the store is empty, or doesn't descend from what this worker had seen when it asked.
 
     A failover can lose acknowledged writes.
     """
-    return ALL not in states.records or states.revision < known_revision
+    return ALL not in states.records or not states.lineage.descends_from(known)
 
 
 def _newly_excluded(claimed: codec.Claimed, made: list[Transition], settings: BreakerSettings) -> set[tuple[str, int]]:
@@ -369,15 +373,6 @@ def _newly_excluded(claimed: codec.Claimed, made: list[Transition], settings: Br
         for hour in hours_touched(transition.after.scope, began_ms, now_ms)
     ]
     return set(found) - claimed.excluded
-
-
-def _check(scope: str, cause: Cause) -> None:
-    if len(scope) > SCOPE_BYTES_MAX or not _SCOPE.fullmatch(scope):
-        raise BreakerRefused(f"'{scope}' is no scope: give all, model:VERSION or segment:NAME=VALUE")
-    if not cause.text.strip() or len(cause.text) > REASON_CHARACTERS_MAX:
-        raise BreakerRefused(f"a reason is needed, of at most {REASON_CHARACTERS_MAX} characters")
-    if not cause.author.strip() or cause.author == MONITOR:
-        raise BreakerRefused("say who asks for this")
 
 
 def _text(reply: Any) -> Any:

@@ -23,6 +23,7 @@ from pipeline import __version__
 from pipeline.alerts.catalogue import moved_alert
 from pipeline.alerts.publisher_topics import AlertPublisher
 from pipeline.breaker.store import BreakerStore
+from pipeline.breaker.switch_topics import SwitchFollower, SwitchTopic
 from pipeline.decide import metrics
 from pipeline.decide.agent import DecisionAgent
 from pipeline.decide.batch import Judge, SetAside, TopicNames
@@ -46,7 +47,7 @@ from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.kafka.context_transport import read_committed, record_of_event
 from pipeline.io.kafka.faust_credentials import faust_credentials
 from pipeline.io.kafka.log_reader import LogReader
-from pipeline.io.kafka.topic_settings import partitioning_of
+from pipeline.io.kafka.topic_settings import SWITCHES_TOPIC, partitioning_of
 from pipeline.io.kafka.transaction_log import BATCHES_AHEAD_MAX, BROKER_TIMEOUT_S, Batch, TransactionLog
 from pipeline.io.sealing import DeadLetterKey
 from pipeline.io.settings import Beginning, Settings
@@ -96,7 +97,10 @@ class Worker:
         self.dead_letters = DeadLetters(self.wire, settings.topic("transactions.dead.v1"), _dead_letter_key(settings))
         self.appender = AsyncAppender(Appender.of(settings, f"{settings.consumer_group}-{settings.worker_slot}"))
         self.alerts = AlertPublisher(self.appender.append, self.wire, settings.topic("alerts.v1"))
-        self.breaker = BreakerWatch(BreakerStore(settings.redis_url, settings.state_prefix))
+        switch_topic = SwitchTopic(settings.topic(SWITCHES_TOPIC), self.wire, self._open_reader)
+        self.switches = SwitchFollower(switch_topic)
+        store = BreakerStore(settings.redis_url, settings.state_prefix)
+        self.breaker = BreakerWatch(store, lambda: self.switches.known)
         self.context = Context(self.state, self.wire, self._open_reader, settings.topic)
         self.context.tell_of_label = self._refuse_label
         self.partitioning = partitioning_of(settings)
@@ -175,6 +179,8 @@ class Worker:
         """
         self._loop = asyncio.get_running_loop()
         await self._require_partitioning()
+        await self.switches.look()  # without it the fallback decides until the topic can be read
+        self.switches.start()
         if await asyncio.to_thread(self._has_never_decided):
             await self.breaker.initialise(self.agent.judge.in_force.policy)
 
@@ -230,6 +236,7 @@ class Worker:
             "policy": self.agent.judge.in_force.policy.version,
             "model": None if model is None else model.version,
             "breaker": self.breaker.summary(),
+            "switches": self.switches.summary,
         }
 
     def _not_ready(self) -> str | None:
@@ -409,6 +416,7 @@ class Transport(Service):
             await self._worker.transactions.stop()
             await self._worker.waiting_labels.close()
             await self._worker.state.close()
+            await self._worker.switches.stop()
             await self._worker.breaker.close()
 
 

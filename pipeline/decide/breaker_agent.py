@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 import structlog
 
 from models.artefact.scoring import Model
-from pipeline.breaker import Routing, Transition
+from pipeline.breaker import Routing, Switches, Transition
 from pipeline.breaker.alerts import breaker_alert
 from pipeline.breaker.answer_counts import Answer, Counts, counts_of
 from pipeline.breaker.store import BreakerStore, BreakerUnavailable
@@ -61,8 +61,9 @@ class _Pending:
 
 
 class BreakerWatch:
-    def __init__(self, store: BreakerStore) -> None:
-        self._store = store
+    def __init__(self, store: BreakerStore, switches: Callable[[], Switches | None]) -> None:
+        """Keep what to ask. switches: what is known of people's switches, None where nothing is."""
+        self._store, self._switches = store, switches
         self._states: dict[str, BreakerState] = {}
         self._pending = _Pending()
         self._flushed_s = 0.0
@@ -79,17 +80,22 @@ class BreakerWatch:
             log.warning("breaker_unavailable", why=str(error))
 
     async def modes(self, in_force: Regime) -> ModesOf:
-        """The breaker's word on each payment of the next batch; UNKNOWN where its state can't be read (I4)."""
+        """The breaker's word on each payment of the next batch; UNKNOWN where its state can't be read (I4).
+
+        Neither the store's states nor people's switches say enough without the other.
+        """
         version = None if in_force.model is None else in_force.model.version
         share_percent = in_force.policy.breaker.half_open_share_percent
+        routing = Routing({}, version, share_percent)
+        states = {"all": BreakerState.UNKNOWN}
         try:
-            view = await self._store.read()
-            routing = Routing(view.records, version, share_percent, view.tracked_segments)
-            self._report({scope: record.state for scope, record in view.records.items()})
+            if (switches := self._switches()) is not None:
+                view = await self._store.read(switches)
+                routing = Routing(view.records, version, share_percent, view.tracked_segments)
+                states = {scope: record.state for scope, record in view.records.items()}
         except BreakerUnavailable as error:
             log.warning("breaker_unavailable", why=str(error))
-            routing = Routing({}, version, share_percent)
-            self._report({"all": BreakerState.UNKNOWN})
+        self._report(states)
         if routing.uniform is not None:
             uniform = Mode(*routing.uniform)
             return lambda _transaction: uniform
@@ -116,8 +122,10 @@ class BreakerWatch:
         """The alerts of the transitions that this call made."""
         await self.flush()
         version = None if in_force.model is None else in_force.model.version
+        if (switches := self._switches()) is None:
+            return []  # the state is UNKNOWN meanwhile, and nothing may lead out of it
         try:
-            transitions = await self._store.evaluate(in_force.policy.breaker, version)
+            transitions = await self._store.evaluate(in_force.policy.breaker, version, switches)
         except BreakerUnavailable as error:
             log.warning("breaker_unavailable", why=str(error))
             return []

@@ -4,23 +4,35 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Final, NamedTuple
 
 from redis.exceptions import RedisError
 
 from models.artefact.files import ModelRefused, load_champion, load_version
+from pipeline.breaker.switch_topics import SwitchTopic
+from pipeline.breaker.switches import forced_scopes
 from pipeline.decide.policy import PolicyRefused, parse_new_policy
 from pipeline.io.avro.schema_files import SCHEMAS, schema_text
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.client import BrokerFailed, TopicMissing
 from pipeline.io.kafka.log_reader import LogReader
-from pipeline.io.kafka.topic_settings import LOG_APPEND_TIME, STAMPED_TOPICS, TIMESTAMP_TYPE, Clock, clocks_of
+from pipeline.io.kafka.topic_settings import (
+    LOG_APPEND_TIME,
+    STAMPED_TOPICS,
+    SWITCHES_TOPIC,
+    TIMESTAMP_TYPE,
+    Clock,
+    clocks_of,
+    require_kept_switches,
+)
 from pipeline.io.production import production_faults
 from pipeline.io.redis.address import AddressRefused, parse_address
 from pipeline.io.redis.servers import Server, servers
 from pipeline.io.sealing import DeadLetterKey, KeyRefused
 from pipeline.io.settings import Profile, Settings
 from pipeline.state.persistence import persistence_in_words
+from pipeline.terminal.configuration import wire_format
 from pipeline.terminal.failures import Failure, failure_of, redis_away, without_password
 from pipeline.terminal.output import Output, coloured
 
@@ -49,6 +61,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
         ("dead-letter key", _key),
         ("broker", _broker),
         ("clock", _clock),
+        ("switches", _switches),
         ("redis", _redis),
     )
     for what, check in checks:
@@ -170,6 +183,16 @@ def _clock(settings: Settings) -> str:
         raise Failure(f"Publishers could move the log's time: {'; '.join(faults)}.", fix)
     told = sorted({clock for clock in clocks.values() if clock is not Clock.LOG})
     return "; ".join([f"{clock}: not for production" for clock in told]) or "every record is stamped by the broker"
+
+
+def _switches(settings: Settings) -> str:
+    require_kept_switches(settings)
+    with closing(
+        SwitchTopic(settings.topic(SWITCHES_TOPIC), wire_format(settings), lambda: LogReader.of(settings))
+    ) as log:
+        thrown = log.look()
+    forced = sorted(forced_scopes(thrown))
+    return f"{len(thrown.latest)} thrown, forced open: {', '.join(forced) or 'none'}"
 
 
 def _redis(settings: Settings) -> str:

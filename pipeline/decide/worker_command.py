@@ -16,7 +16,7 @@ from pipeline.io import logs
 from pipeline.io.health import PortUnavailable
 from pipeline.io.kafka.client import require_broker
 from pipeline.io.kafka.faust_credentials import CredentialsRefused
-from pipeline.io.kafka.topic_settings import require_log_clock
+from pipeline.io.kafka.topic_settings import require_kept_switches, require_log_clock
 from pipeline.io.sealing import KeyRefused
 from pipeline.io.settings import Settings
 from pipeline.terminal.failures import Failure
@@ -31,6 +31,7 @@ def run_worker(settings: Settings) -> NoReturn:
     _require_port(settings)
     require_broker(settings.bootstrap_servers, settings.kafka_options)  # once; later, one that goes away is waited for
     require_log_clock(settings)
+    require_kept_switches(settings)
     try:
         app = build(settings)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Context of payments, as values: accounts, risk signals and labels."""
+"""Context of payments, as values: accounts, risk signals, labels, and people's switches of the circuit breaker."""
 
 from __future__ import annotations
 
@@ -51,3 +51,23 @@ class Label(NamedTuple):
     fraud: bool
     labelled_at_ms: int
     labelled_by: str
+
+
+class SwitchPosition(FastStrEnum):
+    FORCED_OPEN = "FORCED_OPEN"  # the model stays out until somebody releases the scope
+    RELEASED = "RELEASED"  # the model goes on probation, and the breaker goes on by itself from there
+
+
+class BreakerSwitch(NamedTuple):
+    """A person's word on a scope of the breaker, as a value of `breaker_switches.v1`; the highest sequence wins.
+
+    Fields in the order of `schemas/breaker_switch.v1.avsc`.
+    """
+
+    scope: str
+    position: SwitchPosition
+    sequence: int  # above that of every switch before it, whatever its scope
+    thrown_at_ms: int
+    thrown_by: str
+    reason: str
+    accepts_shift: bool  # how the model answers now is its new normal; only with RELEASED

@@ -38,6 +38,7 @@ NEEDS: Final[Mapping[str, frozenset[Need]]] = MappingProxyType(
         "rollback": frozenset({Need.KAFKA, Need.DATABASE}),
         "redrive": frozenset({Need.KAFKA, Need.REDIS, Need.DATABASE}),
         "reconcile": frozenset({Need.KAFKA, Need.DATABASE}),
+        "breaker": frozenset({Need.KAFKA}),  # its kill switch must work while Redis is away, or not set up
         "desk": frozenset({Need.DATABASE}),
         "bookkeeper": frozenset({Need.DATABASE}),
         "migrate": frozenset({Need.DATABASE_OWNER}),

@@ -42,6 +42,13 @@ def test_segments_that_are_not_counted_alone_follow_the_rest():
     assert found.route_of("t1", {"postcode_area": "NE"}) == (OPEN, SEGMENT_OTHER, False)
 
 
+def test_i4_segment_that_a_person_opened_is_open_though_it_is_counted_with_the_rest():
+    found = routing({"all": CLOSED, SEGMENT_OTHER: HALF_OPEN, NE: BreakerState.FORCED_OPEN}, frozenset([SW]))
+    for number in range(100):
+        assert found.route_of(f"t{number}", {"postcode_area": "NE"}) == (BreakerState.FORCED_OPEN, NE, False)
+    assert found.route_of("t1", {"postcode_area": "EC"})[:2] == (HALF_OPEN, SEGMENT_OTHER)
+
+
 def test_equal_states_are_named_in_a_fixed_order():
     segments = {"postcode_area": "SW", "age_band": "18-25"}
     assert routing({"all": OPEN, "model:m1": OPEN, SW: OPEN}).route_of("t1", segments).scope == "all"

@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 import pytest
 import redis
 
-from pipeline.breaker import SEGMENT_OTHER, SEGMENTS_MAX, Event, Routing, Transition
+from pipeline.breaker import SEGMENT_OTHER, SEGMENTS_MAX, Event, Routing, Switches, Transition
 from pipeline.breaker.answer_counts import ALL, Answer, Counts, counts_of
-from pipeline.breaker.store import BreakerRefused, BreakerStore, BreakerUnavailable
+from pipeline.breaker.store import PLACE_EARNED_MS, BreakerStore, BreakerUnavailable
+from pipeline.domain.context import BreakerSwitch, SwitchPosition
 from pipeline.domain.decision import BreakerState, Outcome
 from tests.breaker.given import START_MS, answers, settings
 
@@ -35,11 +36,33 @@ class World:
         self.server: Any = redis.Redis.from_url(url)
         self.clock, self.offset, self.url = Clock(), 0, url
         self.stores: list[BreakerStore] = []
+        self.switches = Switches()  # as their topic holds them
 
     def worker(self) -> BreakerStore:
         store = BreakerStore(self.url, "test", clock_ms=self.clock)
         self.stores.append(store)
         return store
+
+    def throw(self, scope: str, position: SwitchPosition, *, accepts_shift: bool = False) -> None:
+        """Throw a switch, as a person; a command gives it the next sequence."""
+        sequence = max(self.switches.reached + 1, self.clock.now_ms)
+        self.switches = self.switches.after(
+            BreakerSwitch(scope, position, sequence, self.clock.now_ms, "a.person", "drill", accepts_shift)
+        )
+
+    def keep(self) -> None:
+        """Note what a replica has."""
+        for key in self.server.keys("test:{breaker}:*"):
+            self.server.copy(key, b"kept:" + key, replace=True)
+
+    def fail_over(self) -> None:
+        """Go back to what the replica had."""
+        for key in self.server.keys("test:{breaker}:*"):
+            self.server.delete(key)
+        for key in self.server.keys("kept:*"):
+            self.server.copy(key, key.removeprefix(b"kept:"))
+        offset = self.server.hget("test:{breaker}:reached", "0")
+        self.offset = max(self.offset, int(offset or 0))
 
     async def batch(self, store: BreakerStore, counts: Counts, scopes: tuple[str, ...] = (ALL, MODEL)) -> None:
         assert await store.record([(0, self.offset, self.offset + 100)], dict.fromkeys(scopes, counts))
@@ -51,7 +74,7 @@ class World:
         for _ in range(count):
             await self.batch(store, counts)
             self.clock.now_ms += 1000
-            made += await store.evaluate(SETTINGS, "m1")
+            made += await store.evaluate(SETTINGS, "m1", self.switches)
         return made
 
 
@@ -73,7 +96,12 @@ def run(world: World, steps: Coroutine[Any, Any, T]) -> T:
     return asyncio.run(closing())
 
 
+FORCED_OPEN, RELEASED = SwitchPosition
 CALM, BLOCKING = answers(100, 5, 5), answers(100, 60, 5)
+
+
+def routed(view: Any, transaction_id: str = "t1") -> Any:
+    return Routing(view.records, "m1", 10, view.tracked_segments).route_of(transaction_id, {})
 
 
 def states(records: dict[str, Any]) -> dict[str, str]:
@@ -89,13 +117,13 @@ def test_trips_recovers_and_says_why(world):
         assert (tripped.before, tripped.event, tripped.after.scope) == (BreakerState.CLOSED, Event.TRIP, MODEL)
         assert tripped.after.cause.text.startswith("the model blocks ")
         assert tripped.window.answered >= 6_000
-        routing = Routing((await store.read()).records, "m1", 10)
+        routing = Routing((await store.read(world.switches)).records, "m1", 10)
         assert routing.uniform == (BreakerState.OPEN, MODEL, False)
         still_bad = await world.seconds(store, 60, BLOCKING)
         assert [made.event for made in still_bad] == [Event.STILL_BAD]
         recovered = await world.seconds(store, 400, CALM)
         assert [made.event for made in recovered] == [Event.OPEN_PERIOD_OVER, Event.PROBE_GOOD]
-        assert states((await store.read()).records) == {ALL: "CLOSED", MODEL: "CLOSED"}
+        assert states((await store.read(world.switches)).records) == {ALL: "CLOSED", MODEL: "CLOSED"}
         events = [made.event for made in await store.history()]
         assert events == ["PROBE_GOOD", "OPEN_PERIOD_OVER", "STILL_BAD", "TRIP", "INITIALISE"]
 
@@ -105,10 +133,14 @@ def test_trips_recovers_and_says_why(world):
 def test_i4_empty_store_is_unknown_then_open_and_never_just_closed(world):
     async def steps():
         store = world.worker()
-        assert Routing((await store.read()).records, "m1", 10).uniform == (BreakerState.UNKNOWN, ALL, False)
-        (made,) = await store.evaluate(SETTINGS, "m1")
+        assert Routing((await store.read(world.switches)).records, "m1", 10).uniform == (
+            BreakerState.UNKNOWN,
+            ALL,
+            False,
+        )
+        (made,) = await store.evaluate(SETTINGS, "m1", world.switches)
         assert (made.before, made.event) == (BreakerState.UNKNOWN, Event.STATE_LOST)
-        assert states((await store.read()).records) == {ALL: "OPEN"}
+        assert states((await store.read(world.switches)).records) == {ALL: "OPEN"}
         assert not await store.initialise("a.person", SETTINGS)
         later = await world.seconds(store, 200, CALM)
         assert [(one.after.scope, one.event) for one in later] == [(ALL, "OPEN_PERIOD_OVER"), (ALL, "PROBE_GOOD")]
@@ -120,13 +152,14 @@ def test_lost_store_gets_back_what_a_worker_remembers(world):
     async def steps():
         store = world.worker()
         await store.initialise("a.person", SETTINGS)
-        await store.force_open("segment:age_band=18-25", "a.person", "drill", SETTINGS)
-        before = (await store.read()).records
+        world.throw("segment:age_band=18-25", FORCED_OPEN)
+        await store.evaluate(SETTINGS, "m1", world.switches)
+        before = (await store.read(world.switches)).records
         world.server.flushall()
         world.clock.now_ms += 10_000
-        assert (await store.read()).records == {}
-        await store.evaluate(SETTINGS, "m1")
-        after = (await store.read()).records
+        assert routed(await store.read(world.switches)) == (BreakerState.UNKNOWN, ALL, False)
+        await store.evaluate(SETTINGS, "m1", world.switches)
+        after = (await store.read(world.switches)).records
         assert states(after) == {ALL: "OPEN", "segment:age_band=18-25": "FORCED_OPEN"}
         assert after["segment:age_band=18-25"].cause.author == "a.person"
         assert all(after[scope].version > before[scope].version for scope in after)
@@ -138,13 +171,184 @@ def test_failover_to_an_older_state_is_a_loss(world):
     async def steps():
         store = world.worker()
         await store.initialise("a.person", SETTINGS)
-        world.server.copy("test:{breaker}:states", "older")
-        await store.force_open(MODEL, "a.person", "drill", SETTINGS)
-        world.server.copy("older", "test:{breaker}:states", replace=True)
-        assert (await store.read()).records == {}
+        await world.seconds(store, 120, CALM)
+        world.keep()
+        assert [made.event for made in await world.seconds(store, 60, BLOCKING)] == [Event.TRIP]
+        world.fail_over()
+        assert (await store.read(world.switches)).records == {}
         world.clock.now_ms += 10_000
-        await store.evaluate(SETTINGS, "m1")
-        assert states((await store.read()).records) == {ALL: "OPEN", MODEL: "FORCED_OPEN"}
+        await store.evaluate(SETTINGS, "m1", world.switches)
+        assert states((await store.read(world.switches)).records) == {ALL: "OPEN", MODEL: "OPEN"}
+
+    run(world, steps())
+
+
+def test_i4_a_trip_that_a_failover_lost_comes_back_though_another_worker_wrote_since(world):
+    """The other worker never knew of the trip, and its write has the higher revision."""
+
+    async def steps():
+        knows, knows_not = world.worker(), world.worker()
+        await knows.initialise("a.person", SETTINGS)
+        await world.seconds(knows, 120, CALM)
+        await knows_not.read(world.switches)
+        world.keep()
+        await world.seconds(knows, 60, BLOCKING)
+        world.fail_over()
+        world.clock.now_ms += 10_000
+        assert await knows_not.evaluate(SETTINGS, "m1", world.switches) == ()
+        assert routed(await knows_not.read(world.switches)).use_model
+        assert routed(await knows.read(world.switches)) == (BreakerState.UNKNOWN, ALL, False)
+        made = await knows.evaluate(SETTINGS, "m1", world.switches)
+        assert [(one.after.scope, one.event) for one in made] == [(ALL, "STATE_LOST"), (MODEL, "STATE_LOST")]
+        for worker in (knows, knows_not):
+            assert routed(await worker.read(world.switches)) == (BreakerState.OPEN, ALL, False)
+        assert await knows_not.evaluate(SETTINGS, "m1", world.switches) == ()
+
+    run(world, steps())
+
+
+def test_i4_kill_switch_outlives_a_failover_that_another_worker_wrote_after(world):
+    """Finding (a): the worker that never knew writes, and its revision is above the one that was lost."""
+
+    async def steps():
+        knows, knows_not = world.worker(), world.worker()
+        await knows.initialise("a.person", SETTINGS)
+        await knows_not.read(world.switches)
+        world.keep()
+        without = world.switches
+        world.throw(MODEL, FORCED_OPEN)
+        await knows.evaluate(SETTINGS, "m1", world.switches)
+        world.fail_over()
+        world.clock.now_ms += 40_000
+        await knows_not.evaluate(SETTINGS, "m1", without)  # it has not looked at the topic since
+        for worker in (knows, knows_not):
+            assert not routed(await worker.read(world.switches)).use_model
+            await worker.evaluate(SETTINGS, "m1", world.switches)
+        assert await world.seconds(knows, 300, CALM) is not None
+        for worker in (knows, knows_not):
+            assert routed(await worker.read(world.switches))[:2] == (BreakerState.FORCED_OPEN, MODEL)
+
+    run(world, steps())
+
+
+def test_i4_kill_switch_that_redis_lost_before_anybody_read_it_is_in_force(world):
+    """Finding (b): an idle worker, and a Redis that lost the second in which the switch was taken over."""
+
+    async def steps():
+        idle = world.worker()
+        await idle.initialise("a.person", SETTINGS)
+        await idle.read(world.switches)
+        world.keep()
+        world.throw(ALL, FORCED_OPEN)
+        await world.worker().evaluate(SETTINGS, "m1", world.switches)
+        world.fail_over()
+        assert routed(await idle.read(world.switches)) == (BreakerState.FORCED_OPEN, ALL, False)
+        (made,) = await idle.evaluate(SETTINGS, "m1", world.switches)
+        assert (made.event, made.after.state, made.after.cause.author) == ("FORCE_OPEN", "FORCED_OPEN", "a.person")
+        assert await world.seconds(idle, 300, CALM) == []
+
+    run(world, steps())
+
+
+@pytest.mark.parametrize("scope", [ALL, MODEL, "segment:postcode_area=SW"])
+def test_i4_kill_switch_outlives_an_empty_redis_and_workers_that_start_anew(world, scope):
+    """Finding (c): a restore, which leaves the breaker's keys out, or FLUSHALL."""
+
+    async def steps():
+        before = world.worker()
+        await before.initialise("a.person", SETTINGS)
+        world.throw(scope, FORCED_OPEN)
+        await before.evaluate(SETTINGS, "m1", world.switches)
+        world.server.flushall()
+        after = world.worker()
+        await world.seconds(after, 400, CALM)
+        records = (await after.read(world.switches)).records
+        assert (records[scope].state, records[scope].cause.author) == (BreakerState.FORCED_OPEN, "a.person")
+        routing = Routing(records, "m1", 10)
+        assert not any(routing.route_of(f"t{number}", {"postcode_area": "SW"}).use_model for number in range(100))
+
+    run(world, steps())
+
+
+def test_release_outlives_a_failover_to_the_time_before_it(world):
+    async def steps():
+        store = world.worker()
+        await store.initialise("a.person", SETTINGS)
+        world.throw(MODEL, FORCED_OPEN)
+        await store.evaluate(SETTINGS, "m1", world.switches)
+        world.keep()
+        world.throw(MODEL, RELEASED)
+        await store.evaluate(SETTINGS, "m1", world.switches)
+        world.fail_over()
+        starts = world.worker()
+        assert [made.event for made in await starts.evaluate(SETTINGS, "m1", world.switches)] == [Event.RELEASE]
+        assert routed(await starts.read(world.switches), "t")[:2] == (BreakerState.HALF_OPEN, MODEL)
+
+    run(world, steps())
+
+
+def test_release_that_a_worker_remembers_holds_and_is_no_more_permissive_than_a_loss(world):
+    async def steps():
+        store = world.worker()
+        await store.initialise("a.person", SETTINGS)
+        world.throw(MODEL, FORCED_OPEN)
+        await store.evaluate(SETTINGS, "m1", world.switches)
+        world.keep()
+        world.throw(MODEL, RELEASED)
+        await store.evaluate(SETTINGS, "m1", world.switches)
+        await world.seconds(store, 5, CALM)
+        world.fail_over()
+        await store.evaluate(SETTINGS, "m1", world.switches)
+        assert states((await store.read(world.switches)).records) == {ALL: "OPEN", MODEL: "OPEN"}
+        await world.seconds(store, 400, CALM)
+        assert routed(await store.read(world.switches)).use_model
+
+    run(world, steps())
+
+
+def test_i4_store_that_closed_a_scope_before_its_release_opens_it(world):
+    """The store of before the switch says CLOSED, but the scope was on probation."""
+
+    async def steps():
+        store = world.worker()
+        await store.initialise("a.person", SETTINGS)
+        world.keep()
+        world.throw(MODEL, FORCED_OPEN)
+        await store.evaluate(SETTINGS, "m1", world.switches)
+        world.throw(MODEL, RELEASED)
+        await store.evaluate(SETTINGS, "m1", world.switches)
+        world.fail_over()
+        starts = world.worker()
+        assert routed(await starts.read(world.switches))[:2] == (BreakerState.OPEN, MODEL)
+        (made,) = await starts.evaluate(SETTINGS, "m1", world.switches)
+        assert (made.event, made.after.state) == (Event.STATE_LOST, BreakerState.OPEN)
+
+    run(world, steps())
+
+
+def test_old_releases_change_nothing_after_a_loss(world):
+    async def steps():
+        world.throw(ALL, RELEASED)
+        world.throw("model:m0", RELEASED)
+        store = world.worker()
+        assert [made.event for made in await store.evaluate(SETTINGS, "m1", world.switches)] == [Event.STATE_LOST]
+        assert await store.evaluate(SETTINGS, "m1", world.switches) == ()
+        assert states((await store.read(world.switches)).records) == {ALL: "OPEN"}
+
+    run(world, steps())
+
+
+def test_switch_is_taken_over_once_by_all_workers(world):
+    async def steps():
+        workers = [world.worker() for _ in range(3)]
+        await workers[0].initialise("a.person", SETTINGS)
+        world.throw(MODEL, FORCED_OPEN)
+        made = []
+        for _ in range(3):
+            world.clock.now_ms += 1000
+            for found in await asyncio.gather(*[each.evaluate(SETTINGS, "m1", world.switches) for each in workers]):
+                made += found
+        assert [one.event for one in made] == [Event.FORCE_OPEN]
 
     run(world, steps())
 
@@ -158,15 +362,15 @@ def test_an_answer_that_an_evaluation_overtakes_is_not_a_loss(world, monkeypatch
         answered = store._states
 
         async def overtaken():
+            monkeypatch.setattr(store, "_states", answered)
             states = await answered()
             world.clock.now_ms += 10_000
-            await store.evaluate(SETTINGS, "m1")
+            await store.evaluate(SETTINGS, "m1", world.switches)
             return states
 
         monkeypatch.setattr(store, "_states", overtaken)
-        assert states((await store.read()).records) == {ALL: "CLOSED"}
-        monkeypatch.setattr(store, "_states", answered)
-        assert states((await store.read()).records) == {ALL: "CLOSED"}
+        assert states((await store.read(world.switches)).records) == {ALL: "CLOSED"}
+        assert states((await store.read(world.switches)).records) == {ALL: "CLOSED"}
 
     run(world, steps())
 
@@ -180,7 +384,9 @@ def test_two_evaluators_trip_once(world):
         for _ in range(60):
             await world.batch(first, BLOCKING)
             world.clock.now_ms += 1000
-            both = await asyncio.gather(first.evaluate(SETTINGS, "m1"), second.evaluate(SETTINGS, "m1"))
+            both = await asyncio.gather(
+                first.evaluate(SETTINGS, "m1", world.switches), second.evaluate(SETTINGS, "m1", world.switches)
+            )
             made += [one for found in both for one in found]
         assert [(one.after.scope, one.event) for one in made] == [(MODEL, Event.TRIP)]
         assert len(await first.history()) == 2
@@ -198,15 +404,16 @@ def test_evaluator_that_was_overtaken_writes_nothing(world, is_overtaken, expect
         for counts in (CALM, answers(3_000, 60, 60), answers(10, 0), answers(10, 0), answers(10, 0)):
             await world.batch(slow, counts)
             world.clock.now_ms += 10_000
-            assert await slow.evaluate(at_once, "m1") == ()
+            assert await slow.evaluate(at_once, "m1", world.switches) == ()
         await world.batch(slow, answers(3_000, 2_000, 60))
         world.clock.now_ms += 10_000
         claimed = await slow._claimed(at_once)
         if is_overtaken:
-            await quick.force_open(MODEL, "a.person", "drill", at_once)
+            world.throw(MODEL, FORCED_OPEN)
+            await quick.evaluate(at_once, "m1", world.switches)
         made = await slow._evaluated(claimed, at_once, "m1")
         assert len(made) == (0 if is_overtaken else 1)
-        assert (await slow.read()).records[MODEL].state == expected
+        assert (await slow.read(world.switches)).records[MODEL].state == expected
 
     run(world, steps())
 
@@ -217,7 +424,7 @@ def test_workers_evaluate_once_an_interval_between_them(world):
         await workers[0].initialise("a.person", SETTINGS)
         for _ in range(60):
             world.clock.now_ms += 1000
-            await asyncio.gather(*[worker.evaluate(SETTINGS, "m1") for worker in workers])
+            await asyncio.gather(*[worker.evaluate(SETTINGS, "m1", world.switches) for worker in workers])
         marks = [int(mark) for mark in world.server.zrange("test:{breaker}:marks", 0, -1)]
         assert marks == [START_MS + 1000 + 10_000 * place for place in range(6)]
 
@@ -264,13 +471,66 @@ def test_segments_beyond_the_bound_are_counted_together(world):
     run(world, steps())
 
 
+def test_segments_that_somebody_made_up_give_their_places_to_those_in_use(world):
+    async def steps():
+        store, real = world.worker(), "segment:postcode_area=SW"
+        junk = tuple(f"segment:postcode_area={number}" for number in range(SEGMENTS_MAX))
+        await world.batch(store, answers(1), junk)
+        await world.batch(store, answers(10), (real,))
+        assert b"allow|" + real.encode() not in world.server.hgetall("test:{breaker}:totals")
+        world.clock.now_ms += 2 * PLACE_EARNED_MS
+        await world.batch(store, answers(10), (real,))
+        totals = world.server.hgetall("test:{breaker}:totals")
+        assert totals[b"allow|" + real.encode()] == b"10"
+        scopes = {field.partition(b"|")[2] for field in totals}
+        assert len(scopes) == SEGMENTS_MAX + 1
+
+    run(world, steps())
+
+
+def test_segment_in_use_keeps_its_place_through_a_night_of_made_up_ones(world):
+    async def steps():
+        store, real = world.worker(), "segment:postcode_area=SW"
+        await world.batch(store, answers(5_000), (real,))
+        for hour in range(8):
+            for start in range(0, 2 * SEGMENTS_MAX, SEGMENTS_MAX):
+                made_up = tuple(f"segment:name={hour}-{number}" for number in range(start, start + SEGMENTS_MAX))
+                await world.batch(store, answers(1), made_up)
+            world.clock.now_ms += 3_600_000
+        await world.batch(store, answers(10), (real,))
+        totals = world.server.hgetall("test:{breaker}:totals")
+        assert totals[b"allow|" + real.encode()] == b"5010"
+        assert world.server.zcard("test:{breaker}:tracked") == SEGMENTS_MAX
+
+    run(world, steps())
+
+
+def test_segment_that_is_open_is_watched_until_it_is_closed(world):
+    async def steps():
+        store, held = world.worker(), "segment:postcode_area=SW"
+        await store.initialise("a.person", SETTINGS)
+        world.throw(held, FORCED_OPEN)
+        await store.evaluate(SETTINGS, "m1", world.switches)
+        made_up = tuple(f"segment:name={number}" for number in range(SEGMENTS_MAX))
+        await world.batch(store, answers(1), made_up)
+        await world.batch(store, answers(10), (held,))
+        for wave in "xy":
+            world.clock.now_ms += 3_600_000
+            made_up = tuple(f"segment:name={wave}{number}" for number in range(SEGMENTS_MAX))
+            await world.batch(store, answers(1), made_up)
+        totals = world.server.hgetall("test:{breaker}:totals")
+        assert totals[b"allow|" + held.encode()] == b"10"
+
+    run(world, steps())
+
+
 def test_the_rest_of_the_segments_is_routed_as_one(world):
     async def steps():
         store = world.worker()
         await store.initialise("a.person", SETTINGS)
         await world.batch(store, answers(10), ("segment:postcode_area=SW",))
-        await store.force_open(SEGMENT_OTHER, "a.person", "drill", SETTINGS)
-        routing = Routing(*_arguments(await store.read()))
+        world.throw(SEGMENT_OTHER, FORCED_OPEN)
+        routing = Routing(*_arguments(await store.read(world.switches)))
         assert routing.route_of("t1", {"postcode_area": "SW"}).state is BreakerState.CLOSED
         assert routing.route_of("t1", {"postcode_area": "NE"}).state is BreakerState.FORCED_OPEN
 
@@ -292,7 +552,7 @@ def test_only_the_segment_that_turned_is_tripped(world):
             batch += [Answer(Outcome.ALLOW, 20_000, {"postcode_area": "NE"})] * 300
             await store.record([(0, second, second + 1)], counts_of(batch, 5, "m1"))
             world.clock.now_ms += 1000
-            made += await store.evaluate(SETTINGS, "m1")
+            made += await store.evaluate(SETTINGS, "m1", world.switches)
         assert [(one.after.scope, one.event) for one in made if one.event is Event.TRIP] == [
             ("segment:postcode_area=SW", Event.TRIP)
         ]
@@ -304,10 +564,12 @@ def test_kill_switch_holds_until_released_to_probation(world):
     async def steps():
         store = world.worker()
         await store.initialise("a.person", SETTINGS)
-        forced = await store.force_open(ALL, "a.person", "drill", SETTINGS)
+        world.throw(ALL, FORCED_OPEN)
+        (forced,) = await store.evaluate(SETTINGS, "m1", world.switches)
         assert (forced.after.state, forced.after.cause.author) == (BreakerState.FORCED_OPEN, "a.person")
         assert await world.seconds(store, 200, CALM) == []
-        released = await store.release(ALL, "b.person", "drill over", SETTINGS)
+        world.throw(ALL, RELEASED)
+        (released,) = await store.evaluate(SETTINGS, "m1", world.switches)
         assert released.after.state is BreakerState.HALF_OPEN
         assert [made.event for made in await world.seconds(store, 120, CALM)] == [Event.PROBE_GOOD]
 
@@ -320,28 +582,9 @@ def test_shift_that_a_person_accepts_is_the_new_normal(world):
         await store.initialise("a.person", SETTINGS)
         await world.seconds(store, 120, CALM)
         await world.seconds(store, 300, BLOCKING)
-        await store.release(MODEL, "a.person", "a new product", SETTINGS, accept_shift=True)
-        assert [made.event for made in await world.seconds(store, 300, BLOCKING)] == [Event.PROBE_GOOD]
-
-    run(world, steps())
-
-
-REFUSED = [
-    ("all", "a.person", "why", "all is CLOSED: RELEASE is not possible from there"),
-    ("al", "a.person", "why", "'al' is no scope: give all, model:VERSION or segment:NAME=VALUE"),
-    ("all", "a.person", " ", "a reason is needed, of at most 500 characters"),
-    ("all", "monitor", "why", "say who asks for this"),
-]
-
-
-@pytest.mark.parametrize(("scope", "by", "reason", "message"), REFUSED)
-def test_what_a_person_can_not_have_is_refused_with_a_sentence(world, scope, by, reason, message):
-    async def steps():
-        store = world.worker()
-        await store.initialise("a.person", SETTINGS)
-        with pytest.raises(BreakerRefused) as refused:
-            await store.release(scope, by, reason, SETTINGS)
-        assert str(refused.value) == message
+        world.throw(MODEL, RELEASED, accepts_shift=True)
+        made = await world.seconds(store, 300, BLOCKING)
+        assert [one.event for one in made] == [Event.RELEASE, Event.PROBE_GOOD]
 
     run(world, steps())
 
@@ -350,12 +593,12 @@ def test_unreachable_or_unreadable_is_unavailable(world):
     async def steps():
         nowhere = BreakerStore("unix:///nonexistent/redis.sock", "test")
         with pytest.raises(BreakerUnavailable):
-            await nowhere.read()
+            await nowhere.read(world.switches)
         with pytest.raises(BreakerUnavailable):
             await nowhere.record([(0, 0, 1)], {ALL: CALM})
         world.server.hset("test:{breaker}:states", "all", "{}")
         with pytest.raises(BreakerUnavailable):
-            await world.worker().read()
+            await world.worker().read(world.switches)
 
     run(world, steps())
 
@@ -366,7 +609,7 @@ def test_without_a_clock_of_ours_the_servers_is_used(world):
         world.stores.append(store)
         before, _ = world.server.time()
         assert await store.initialise("a.person", SETTINGS)
-        await store.evaluate(SETTINGS, "m1")
+        await store.evaluate(SETTINGS, "m1", world.switches)
         after, _ = world.server.time()
         (mark,) = world.server.zrange("test:{breaker}:marks", 0, -1)
         assert before <= int(mark) // 1000 <= after
@@ -381,7 +624,7 @@ def test_memory_is_bounded_over_a_day(world):
         for _ in range(24 * 60):
             await world.batch(store, CALM)
             world.clock.now_ms += 60_000
-            await store.evaluate(SETTINGS, "m1")
+            await store.evaluate(SETTINGS, "m1", world.switches)
         kept = world.server.zcard("test:{breaker}:marks"), world.server.zcard("test:{breaker}:hours")
         assert kept[0] <= 2 * (60 + 10) // 10 + 1
         assert kept[1] == 25

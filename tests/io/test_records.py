@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline.domain.alert import Alert, Severity
 from pipeline.domain.anchor import Anchor
-from pipeline.domain.context import Account, Label, RiskSignal, RiskSignalKind
+from pipeline.domain.context import Account, BreakerSwitch, Label, RiskSignal, RiskSignalKind, SwitchPosition
 from pipeline.domain.dead_letter import DeadLetter
 from pipeline.domain.decision import Outcome
 from pipeline.domain.execution import Execution, ExecutionState
@@ -45,6 +45,9 @@ RECORDS = {
     Account: st.builds(Account, TEXT, LONG, st.none() | LONG),
     RiskSignal: st.builds(RiskSignal, st.sampled_from(RiskSignalKind), TEXT, INT, LONG),
     Label: st.builds(Label, TEXT, TEXT, TEXT, LONG, st.booleans(), LONG, TEXT),
+    BreakerSwitch: st.builds(
+        BreakerSwitch, TEXT, st.sampled_from(SwitchPosition), LONG, LONG, TEXT, TEXT, st.booleans()
+    ),
 }
 SCHEMAS = {
     Reversal: "decision.v1",
@@ -56,6 +59,7 @@ SCHEMAS = {
     Account: "account.v1",
     RiskSignal: "risk_signal.v1",
     Label: "label.v1",
+    BreakerSwitch: "breaker_switch.v1",
 }
 DECODERS = {
     Reversal: WIRE.decode_decision_record,
@@ -67,6 +71,7 @@ DECODERS = {
     Account: WIRE.decode_account,
     RiskSignal: WIRE.decode_risk_signal,
     Label: WIRE.decode_label,
+    BreakerSwitch: WIRE.decode_breaker_switch,
 }
 ANY_RECORD = st.one_of(list(RECORDS.values()))
 KINDS = pytest.mark.parametrize("kind", list(RECORDS), ids=lambda kind: kind.__name__)

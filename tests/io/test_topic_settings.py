@@ -22,6 +22,7 @@ from pipeline.io.kafka.topic_settings import (
     TopicsUnfit,
     clocks_of,
     partitioning_of,
+    require_kept_switches,
     require_log_clock,
 )
 from pipeline.io.settings import Profile, Settings
@@ -75,6 +76,16 @@ def test_config_check_says_so(real: RealStack, prefix: str, in_development: bool
     for is_ok, changes in ((in_development, {}), (in_production, PRODUCTION)):
         found = {finding.what: finding for finding in findings(settings_of(real, prefix, **changes))}
         assert is_ok is found["clock"].is_ok, found["clock"].detail
+
+
+@pytest.mark.real
+def test_a_topic_that_forgets_a_kill_switch_is_refused(real: RealStack) -> None:
+    require_kept_switches(settings_of(real, STAMPED))
+    with pytest.raises(TopicsUnfit, match="must be compact, or a kill switch is forgotten, but is delete"):
+        require_kept_switches(settings_of(real, BY_HAND))
+    for prefix, is_ok in ((STAMPED, True), (BY_HAND, False)):
+        found = {finding.what: finding for finding in findings(settings_of(real, prefix))}
+        assert is_ok is found["switches"].is_ok, found["switches"].detail
 
 
 @pytest.mark.real

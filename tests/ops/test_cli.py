@@ -194,11 +194,22 @@ def test_a_person_opens_and_releases_the_breaker(ask):
     opened = ask("breaker", "force-open", "all", "--by", "on-call", "--reason", "drill", "--json")
     assert json.loads(opened.out)["after"] == "FORCED_OPEN"
     assert json.loads(ask("breaker", "show", "--json").out)["state"] == "FORCED_OPEN"
-    assert (
-        lines(ask("breaker", "release", "all", "--by", "on-call", "--reason", "over", "--json"))[0]["after"]
-        == "HALF_OPEN"
-    )
-    assert [each["after"] for each in lines(ask("breaker", "history", "--json"))] == ["FORCED_OPEN", "HALF_OPEN"]
+    again = ask("breaker", "force-open", "all", "--by", "on-call", "--reason", "drill")
+    assert (again.code, "all is FORCED_OPEN" in again.err) == (1, True)
+    [released] = lines(ask("breaker", "release", "all", "--by", "on-call", "--reason", "over", "--json"))
+    assert (released["before"], released["after"]) == ("FORCED_OPEN", "HALF_OPEN")
+    assert released["sequence"] > json.loads(opened.out)["sequence"]
+    again = ask("breaker", "release", "all", "--by", "on-call", "--reason", "over")
+    assert (again.code, "all is UNKNOWN: RELEASE is not possible from there" in again.err) == (1, True)
+
+
+def test_the_kill_switch_works_without_redis_and_a_release_of_it_too(fraud, settings):
+    away = {"bootstrap_servers": settings.bootstrap_servers, "topic_prefix": settings.topic_prefix}
+    away["redis_url"] = "redis://127.0.0.1:1/0"
+    person = ("all", "--by", "on-call", "--reason", "drill", "--json")
+    assert fraud("breaker", "release", *person, **away).code == 2
+    assert json.loads(fraud("breaker", "force-open", *person, **away).out)["after"] == "FORCED_OPEN"
+    assert json.loads(fraud("breaker", "release", *person, **away).out)["after"] == "HALF_OPEN"
 
 
 def test_topics_create_reports_each_topic(ask):

@@ -6,17 +6,14 @@ import resource
 import socket
 import subprocess
 import sys
-import tomllib
 
 import pytest
 
 from ops.processes.servers import free_port
 from ops.stack.topics import create_topics
 from pipeline.audit.key_files import key_id, public_key
-from pipeline.io.settings import Settings
 from tests.servers import unused_prefix
 
-POLICY = Settings.model_fields["policy_path"].default
 HEADER = "transaction_id,tx_time_s,customer_id,terminal_id,amount_minor\n"
 
 
@@ -50,8 +47,11 @@ def test_no_broker(fraud, monkeypatch, arguments):
 
 
 @pytest.mark.parametrize("arguments", [("breaker", "show"), ("breaker", "history")])
-def test_no_redis(fraud, arguments):
-    failed(fraud(*arguments, redis_url=f"redis://:secret@127.0.0.1:{free_port()}/0"), "Redis does not answer")
+def test_no_redis(fraud, stack, arguments):
+    prefix, redis_url = unused_prefix(), f"redis://:secret@127.0.0.1:{free_port()}/0"
+    create_topics(stack.bootstrap_servers, prefix=prefix)
+    reached = {"bootstrap_servers": stack.bootstrap_servers, "topic_prefix": prefix}
+    failed(fraud(*arguments, redis_url=redis_url, **reached), "Redis does not answer")
 
 
 def test_a_password_is_not_printed(fraud):
@@ -178,25 +178,25 @@ def test_a_public_key_that_is_none(fraud, tmp_path):
 
 
 @pytest.mark.parametrize("word", ["force-open", "release"])
-def test_the_kill_switch_works_while_the_rest_of_the_policy_is_refused(fraud, stack, tmp_path, word):
-    policy = tomllib.loads(POLICY.read_text())
-    table = "\n".join(f"{name} = {value}" for name, value in policy["breaker"].items())
-    (tmp_path / "edited.toml").write_text(f"surprise = 1\n[breaker]\n{table}\n")
-    settings = {"redis_url": stack.redis_url, "state_prefix": word, "policy_path": tmp_path / "edited.toml"}
+def test_the_kill_switch_works_while_the_policy_is_refused(fraud, stack, tmp_path, word):
+    (tmp_path / "edited.toml").write_text("surprise = 1\n")
+    settings = {"state_prefix": word, "topic_prefix": unused_prefix(), "policy_path": tmp_path / "edited.toml"}
+    create_topics(stack.bootstrap_servers, prefix=settings["topic_prefix"])
+    settings |= {"bootstrap_servers": stack.bootstrap_servers, "redis_url": stack.redis_url}
     asked = ("all", "--by", "on-call", "--reason", "drill", "--json")
     assert json.loads(fraud("breaker", "force-open", *asked, **settings).out)["after"] == "FORCED_OPEN"
     if word == "release":
         assert json.loads(fraud("breaker", "release", *asked, **settings).out)["after"] == "HALF_OPEN"
 
 
-def test_the_kill_switch_without_its_table_says_so(fraud, stack, tmp_path):
-    (tmp_path / "edited.toml").write_text("surprise = 1\n")
+def test_the_kill_switch_without_its_topic_says_so(fraud, stack):
     answer = fraud(
         *("breaker", "force-open", "all", "--by", "on-call", "--reason", "drill"),
+        bootstrap_servers=stack.bootstrap_servers,
         redis_url=stack.redis_url,
-        policy_path=tmp_path / "edited.toml",
+        topic_prefix=unused_prefix(),
     )
-    failed(answer, "[breaker] table can't be used", "fraud config check")
+    failed(answer, "breaker_switches.v1", "fraud topics create")
 
 
 def test_a_time_that_is_none(fraud):
@@ -253,7 +253,7 @@ def test_config_check_names_what_is_wrong_and_the_fix(fraud, monkeypatch, tmp_pa
     findings = {line["what"]: line for line in map(json.loads, answer.out.splitlines())}
     assert answer.code == 1
     wrong = {what for what, finding in findings.items() if not finding["is_ok"]}
-    assert wrong == {"policy", "model", "dead-letter key", "broker", "clock", "redis"}
+    assert wrong == {"policy", "model", "dead-letter key", "broker", "clock", "switches", "redis"}
     assert all(findings[what]["fix"] for what in wrong)
 
 

@@ -58,6 +58,8 @@ def build(settings: Settings) -> faust.App:
             positions[source.partition] = source.offset + 1
             spans = [Span(source.partition, start, source.offset + 1, start)]
             reading = judge.read([Record(message.key, message.value, source)])
+            if worker.switches.known is None:
+                await worker.switches.look()
             modes = await worker.breaker.modes(judge.in_force)
             events = judge.state_events(reading, spans)
             observed = await worker.state.observe(events, initial=is_first, since_ms=source.timestamp_ms)

@@ -10,7 +10,7 @@ from typing import Final
 
 from pipeline.domain.alert import Alert, Severity
 from pipeline.domain.anchor import Anchor
-from pipeline.domain.context import Account, Label, RiskSignal, RiskSignalKind
+from pipeline.domain.context import Account, BreakerSwitch, Label, RiskSignal, RiskSignalKind, SwitchPosition
 from pipeline.domain.dead_letter import DeadLetter
 from pipeline.domain.decision import Outcome
 from pipeline.domain.execution import Execution, ExecutionState
@@ -34,6 +34,7 @@ from pipeline.io.avro.reading import (
 _OUTCOMES: Final = tuple(Outcome)
 _SEVERITIES: Final = tuple(Severity)
 _SIGNAL_KINDS: Final = tuple(RiskSignalKind)
+_SWITCH_POSITIONS: Final = tuple(SwitchPosition)
 _EXECUTION_STATES: Final = tuple(ExecutionState)
 _SHA256_BYTES: Final = 32
 
@@ -185,6 +186,17 @@ def read_execution(body: bytes, at: int) -> tuple[Execution, int]:
         amount_gbp_minor,
         payment_logged_at_ms,
     ), at
+
+
+def read_breaker_switch(body: bytes, at: int) -> tuple[BreakerSwitch, int]:
+    scope, at = read_text(body, at)
+    position, at = read_symbol(body, at, _SWITCH_POSITIONS)
+    sequence, at = read_long(body, at)
+    thrown_at_ms, at = read_long(body, at)
+    thrown_by, at = read_text(body, at)
+    reason, at = read_text(body, at)
+    accepts_shift, at = read_boolean(body, at)
+    return BreakerSwitch(scope, position, sequence, thrown_at_ms, thrown_by, reason, accepts_shift), at
 
 
 def read_anchor(body: bytes, at: int) -> tuple[Anchor, int]:

@@ -15,6 +15,7 @@ SCHEMAS: Final = (
     "alert.v1",
     "execution.v1",
     "anchor.v1",
+    "breaker_switch.v1",
 )
 
 

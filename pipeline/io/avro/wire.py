@@ -20,7 +20,7 @@ from fastavro.schema import fingerprint, to_parsing_canonical_form
 
 from pipeline.domain.alert import Alert
 from pipeline.domain.anchor import Anchor
-from pipeline.domain.context import Account, Label, RiskSignal
+from pipeline.domain.context import Account, BreakerSwitch, Label, RiskSignal
 from pipeline.domain.dead_letter import DeadLetter
 from pipeline.domain.decision import Decision, StoredDecision
 from pipeline.domain.decision_records import DecisionRecord
@@ -36,6 +36,7 @@ from pipeline.io.avro.record_decoders import (
     read_account,
     read_alert,
     read_anchor,
+    read_breaker_switch,
     read_dead_letter,
     read_execution,
     read_label,
@@ -59,7 +60,9 @@ _ADDED_SINCE: Final[Mapping[tuple[str, int], bytes]] = {
 """Earlier releases that are read too, and the defaults of the fields that the newest has at its end beside them."""
 
 RecordT = TypeVar("RecordT")
-Encoded = Reversal | ReviewOutcome | DeadLetter | Alert | Execution | Anchor | Account | RiskSignal | Label
+Encoded = (
+    Reversal | ReviewOutcome | DeadLetter | Alert | Execution | Anchor | Account | RiskSignal | Label | BreakerSwitch
+)
 """The records that `WireFormat.encode` takes."""
 _BOUNDED: Final = frozenset({"transaction.v1", "account.v1", "risk_signal.v1", "label.v1"})
 """Schemas of what comes from outside; the rest is of our own making."""
@@ -73,6 +76,7 @@ _SCHEMA_OF: Final[Mapping[type[Encoded], str]] = {
     Account: "account.v1",
     RiskSignal: "risk_signal.v1",
     Label: "label.v1",
+    BreakerSwitch: "breaker_switch.v1",
 }
 
 
@@ -172,6 +176,9 @@ class WireFormat:
 
     def decode_label(self, value: bytes | None) -> Label | Refusal:
         return self._decoded("label.v1", Label, read_label, value)
+
+    def decode_breaker_switch(self, value: bytes | None) -> BreakerSwitch | Refusal:
+        return self._decoded("breaker_switch.v1", BreakerSwitch, read_breaker_switch, value)
 
     def encode(self, record: Encoded) -> bytes:
         kind = type(record)

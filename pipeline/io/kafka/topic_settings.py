@@ -1,4 +1,4 @@
-"""The settings of topics that deciding rests on: whose clock stamps a topic's records, asked of the broker.
+"""The settings of topics that deciding rests on, asked of the broker: whose clock stamps records, and what is kept.
 
 With LogAppendTime the broker stamps them, so no publisher can move time: neither ahead, which would make every later
 payment of the partition look late, nor back, which would have retention delete the record undecided. Replays of old
@@ -30,6 +30,9 @@ LOG_APPEND_TIME: Final = "LogAppendTime"
 CREATE_TIME: Final = "CreateTime"
 STAMPED_TOPICS: Final = ("transactions.v1", "accounts.v1", "risk_signals.v1", "labels.v1")
 """Topics that others publish to and that the worker decides by."""
+SWITCHES_TOPIC: Final = "breaker_switches.v1"
+CLEANUP_POLICY: Final = "cleanup.policy"
+COMPACT: Final = "compact"
 _MOCK_CLUSTER_PREFIX: Final = "mockCluster"
 
 
@@ -74,6 +77,27 @@ def require_log_clock(settings: Settings) -> None:
     if stamped:
         told = "; ".join(f"{name} has {clock}" for name, clock in stamped.items())
         raise TopicsUnfit(f"{TIMESTAMP_TYPE} must be {LOG_APPEND_TIME} in production, but {told}")
+
+
+def require_kept_switches(settings: Settings) -> None:
+    """Raise TopicsUnfit where people's switches would be forgotten: their topic must be compacted, and nothing else.
+
+    The embedded broker keeps nothing, and says so elsewhere. Raises BrokerAway, BrokerFailed, TopicMissing too.
+    """
+    admin, topic = client.admin_client(settings.bootstrap_servers, settings.kafka_options), SWITCHES_TOPIC
+    try:
+        client.require_topics(admin, [settings.topic(topic)])
+        if is_embedded(admin):
+            return
+        resource = ConfigResource(ResourceType.TOPIC, settings.topic(topic))
+        found = admin.describe_configs([resource], request_timeout=client.ANSWER_S)[resource].result()
+    except KafkaException as exception:
+        raise broker_failure(f"the settings of {topic} can't be read", exception) from exception
+    if found[CLEANUP_POLICY].value != COMPACT:
+        is_now = found[CLEANUP_POLICY].value
+        raise TopicsUnfit(
+            f"{CLEANUP_POLICY} of {topic} must be {COMPACT}, or a kill switch is forgotten, but is {is_now}"
+        )
 
 
 def partitioning_of(settings: Settings) -> Partitioning:

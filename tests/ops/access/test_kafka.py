@@ -15,16 +15,17 @@ WRITERS = {
     "transactions.v1": {Principal.PUBLISHER, Principal.ROLLBACK},
     "decisions.v1": {Principal.WORKER, Principal.REVIEW, Principal.ROLLBACK},
     "transactions.dead.v1": {Principal.WORKER},
-    "alerts.v1": set(Principal) - {Principal.READER, Principal.PUBLISHER, Principal.REGISTRY},
+    "alerts.v1": set(Principal) - {Principal.READER, Principal.PUBLISHER, Principal.REGISTRY, Principal.BREAKER},
     "accounts.v1": {Principal.PUBLISHER},
     "risk_signals.v1": {Principal.PUBLISHER},
     "labels.v1": {Principal.PUBLISHER},
     "executions.v1": {Principal.EXECUTOR},
     "anchors.v1": {Principal.AUDIT},
+    "breaker_switches.v1": {Principal.BREAKER},
 }
 READERS_OF_OUTCOMES = {
     "executions.v1": {Principal.EXECUTOR, Principal.WORKER, Principal.RECONCILE, Principal.READER},
-    "decisions.v1": set(Principal) - {Principal.PUBLISHER, Principal.REGISTRY},
+    "decisions.v1": set(Principal) - {Principal.PUBLISHER, Principal.REGISTRY, Principal.BREAKER},
 }
 """Written down apart, too: what became of payments is read by the worker, and never written by it."""
 OWNERS = {
@@ -35,6 +36,7 @@ OWNERS = {
     "fraud-executor": Principal.EXECUTOR,
     "fraud-review": Principal.REVIEW,
     "fraud-rollback": Principal.ROLLBACK,
+    "fraud-breaker": Principal.BREAKER,
     "fraud-reconcile": Principal.RECONCILE,
     "fraud-command": Principal.READER,
     "schema-registry": Principal.REGISTRY,

@@ -1,0 +1,149 @@
+"""People's switches, as their topic holds them, laid over what Redis holds.
+
+Invariants
+1. A scope whose latest switch is FORCED_OPEN is FORCED_OPEN, whatever the store holds, has lost, or got back.
+2. A release takes a scope to probation and never further. Where the store says CLOSED of a scope whose release it has
+   not taken over, it has lost that the scope was open, and the scope is OPEN.
+3. A store that says which switches it has taken over (`reached`) takes none of them over again.
+4. A record of the topic that can't be read stands for a FORCED_OPEN of its scope, until somebody throws that switch
+   again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple
+
+from pipeline.breaker.answer_counts import ALL, Counts
+from pipeline.breaker.evaluating import Transition
+from pipeline.breaker.settings import BreakerSettings
+from pipeline.breaker.states import MONITOR, BreakerRecord, Cause, Event, next_version, step, unwritten
+from pipeline.domain.context import BreakerSwitch, SwitchPosition
+from pipeline.domain.decision import BreakerState
+from pipeline.domain.log import Record
+from pipeline.domain.refusals import Refusal
+
+SCOPE_BYTES_MAX: Final = 128
+REASON_CHARACTERS_MAX: Final = 500
+_SCOPE: Final = re.compile(r"all|model:\S+|segment:[^=]+=.+|segment:other")
+_NOBODY: Final = MONITOR
+
+
+class Switches(NamedTuple):
+    """The latest switch of each scope."""
+
+    latest: Mapping[str, BreakerSwitch] = {}
+
+    @property
+    def reached(self) -> int:
+        """The highest sequence; 0 where nobody ever threw a switch."""
+        return max((switch.sequence for switch in self.latest.values()), default=0)
+
+    def is_forced(self, scope: str) -> bool:
+        switch = self.latest.get(scope)
+        return switch is not None and switch.position is SwitchPosition.FORCED_OPEN
+
+    def after(self, switch: BreakerSwitch) -> Switches:
+        known = self.latest.get(switch.scope)
+        if known is not None and known.sequence > switch.sequence:
+            return self
+        return Switches({**self.latest, switch.scope: switch})
+
+
+class Refused(ValueError):
+    """A person asked for something that can't be done; the message is one sentence for them."""
+
+
+def require_sound(switch: BreakerSwitch) -> None:
+    """Raise Refused where a switch names no scope, no reason or nobody."""
+    if not is_scope(switch.scope):
+        raise Refused(f"'{switch.scope}' is no scope: give all, model:VERSION or segment:NAME=VALUE")
+    if not switch.reason.strip() or len(switch.reason) > REASON_CHARACTERS_MAX:
+        raise Refused(f"a reason is needed, of at most {REASON_CHARACTERS_MAX} characters")
+    if not switch.thrown_by.strip() or switch.thrown_by == MONITOR:
+        raise Refused("say who asks for this")
+
+
+def is_scope(scope: str) -> bool:
+    return len(scope.encode()) <= SCOPE_BYTES_MAX and _SCOPE.fullmatch(scope) is not None
+
+
+def switch_of(record: Record, decoded: BreakerSwitch | Refusal, reached: int) -> BreakerSwitch:
+    """Return a record's switch; that of a record that can't be read forces its scope open, or all traffic."""
+    key = (record.key or b"").decode(errors="replace")
+    if isinstance(decoded, BreakerSwitch) and decoded.scope == key and is_scope(key):
+        return decoded
+    scope, at_ms = key if is_scope(key) else ALL, max(record.source.timestamp_ms, 0)
+    reason = f"the switch at offset {record.source.offset} of its topic can't be read"
+    return BreakerSwitch(scope, SwitchPosition.FORCED_OPEN, next_version(reached, at_ms), at_ms, _NOBODY, reason, False)
+
+
+def governed(records: Mapping[str, BreakerRecord], reached: int, switches: Switches) -> Mapping[str, BreakerRecord]:
+    """Return the records that govern payments: the store's, with the switches over them."""
+    found = dict(records)
+    for scope, switch in switches.latest.items():
+        record = records.get(scope, unwritten(scope, is_store_empty=ALL not in records))
+        if switch.position is SwitchPosition.FORCED_OPEN:
+            if record.state is not BreakerState.FORCED_OPEN:
+                found[scope] = _forced(switch, record.version)
+        elif switch.sequence > reached and record.state is BreakerState.CLOSED:
+            found[scope] = record._replace(state=BreakerState.OPEN, cause=_lost(switch))
+    return found
+
+
+class TakenOver(NamedTuple):
+    """A switch's transition; `is_shift_accepted` says that what was usual in the scope so far is to be forgotten."""
+
+    transition: Transition
+    is_shift_accepted: bool
+
+
+def taken_over(
+    records: Mapping[str, BreakerRecord],
+    reached: int,
+    switches: Switches,
+    now_ms: int,
+    settings: BreakerSettings,
+    revision: int,
+) -> list[TakenOver]:
+    """Return the transitions of the switches that a store hasn't taken over yet."""
+    pending = [switch for switch in switches.latest.values() if switch.sequence > reached]
+    made = []
+    for switch in sorted(pending, key=lambda switch: switch.sequence):
+        before = records.get(switch.scope, unwritten(switch.scope, is_store_empty=False))
+        if (asked := _event(before.state, switch)) is None:
+            continue
+        after = step(before, *asked, now_ms, settings, revision)
+        if switch.accepts_shift:
+            after = after._replace(frozen=None)
+        transition = Transition(before.state, asked[0], after, now_ms, Counts())
+        made.append(TakenOver(transition, switch.accepts_shift))
+    return made
+
+
+def cause_of(switch: BreakerSwitch) -> Cause:
+    return Cause(switch.reason, switch.thrown_by)
+
+
+def forced_scopes(switches: Switches) -> Iterable[str]:
+    return [scope for scope in switches.latest if switches.is_forced(scope)]
+
+
+def _forced(switch: BreakerSwitch, version: int) -> BreakerRecord:
+    return BreakerRecord(
+        switch.scope, BreakerState.FORCED_OPEN, version, switch.thrown_at_ms, open_until_ms=0, cause=cause_of(switch)
+    )
+
+
+def _event(state: BreakerState, switch: BreakerSwitch) -> tuple[Event, Cause] | None:
+    """Return the event that brings a scope to its switch, with its cause; None where it is there."""
+    if switch.position is SwitchPosition.FORCED_OPEN:
+        return None if state is BreakerState.FORCED_OPEN else (Event.FORCE_OPEN, cause_of(switch))
+    if state is BreakerState.CLOSED:
+        return Event.STATE_LOST, _lost(switch)
+    return Event.RELEASE, cause_of(switch)
+
+
+def _lost(switch: BreakerSwitch) -> Cause:
+    return Cause(f"{switch.thrown_by} released it, but the store doesn't know that it was open", MONITOR)

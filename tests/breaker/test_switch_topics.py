@@ -1,0 +1,164 @@
+"""People's switches on their topic, on the embedded broker."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+
+import pytest
+
+from ops.bench.rig.waiting import wait_until
+from ops.stack.topics import create_topics
+from pipeline.breaker import Switches
+from pipeline.breaker.switch_topics import SWITCHES_STALE_S, THROWS_MAX, SwitchFollower, SwitchTopic
+from pipeline.domain.context import BreakerSwitch, SwitchPosition
+from pipeline.domain.log import Outgoing
+from pipeline.io.avro.wire import WireFormat
+from pipeline.io.kafka.appender import Appender
+from pipeline.io.kafka.client import BrokerAway, BrokerFailed
+from pipeline.io.kafka.log_reader import LogReader
+from pipeline.io.settings import Settings
+from tests.breaker.given import START_MS
+from tests.breaker.test_losses import switch
+from tests.servers import unused_prefix
+
+FORCED_OPEN, RELEASED = SwitchPosition
+WIRE = WireFormat()
+WAIT_S = 20.0
+Append = Callable[[Sequence[Outgoing]], None]
+
+
+class Log:
+    """The topic of one test, and whoever reads or writes it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.append: Append = Appender.of(settings, "test").append
+        self._topics: list[SwitchTopic] = []
+
+    def topic(self) -> SwitchTopic:
+        name = self.settings.topic("breaker_switches.v1")
+        self._topics.append(SwitchTopic(name, WIRE, lambda: LogReader.of(self.settings)))
+        return self._topics[-1]
+
+    def close(self) -> None:
+        for topic in self._topics:
+            topic.close()
+
+
+@pytest.fixture
+def log(stack) -> Iterator[Log]:
+    settings = Settings(bootstrap_servers=stack.bootstrap_servers, topic_prefix=unused_prefix())
+    create_topics(settings.bootstrap_servers, prefix=settings.topic_prefix)
+    with closing(Log(settings)) as found:
+        yield found
+
+
+def test_switch_is_read_by_whoever_starts_later(log):
+    assert log.topic().look() == Switches()
+    person = log.topic()
+    forced = person.throw(switch("model:m1", FORCED_OPEN), log.append, START_MS, 0)
+    assert (forced.sequence, log.topic().look()) == (START_MS, Switches({"model:m1": forced}))
+    released = person.throw(switch("model:m1", RELEASED), log.append, START_MS, 0)
+    other = person.throw(switch("all", FORCED_OPEN), log.append, START_MS - 5, 0)
+    assert (released.sequence, other.sequence) == (START_MS + 1, START_MS + 2)
+    assert log.topic().look() == person.look() == Switches({"model:m1": released, "all": other})
+
+
+def test_reader_that_looks_again_finds_what_is_new(log):
+    reader = log.topic()
+    assert reader.look() == reader.look() == Switches()
+    forced = log.topic().throw(switch("all", FORCED_OPEN), log.append, START_MS, 0)
+    assert reader.look() == reader.look() == Switches({"all": forced})
+
+
+def test_switch_of_a_topic_that_was_made_anew_is_above_what_the_store_knows(log):
+    thrown = log.topic().throw(switch("all", RELEASED), log.append, START_MS, START_MS + 70)
+    assert thrown.sequence == START_MS + 71
+
+
+def test_switch_that_another_overtakes_is_thrown_again(log):
+    rival = log.topic()
+
+    def append(records: Sequence[Outgoing], *, overtaken: list[bool] = [True]) -> None:  # noqa: B006 - counts calls
+        if overtaken:
+            overtaken.pop()
+            rival.throw(switch("all", RELEASED), log.append, START_MS + 900, 0)
+        log.append(records)
+
+    thrown = log.topic().throw(switch("all", FORCED_OPEN), append, START_MS, 0)
+    assert thrown.sequence == START_MS + 901
+    assert log.topic().look() == Switches({"all": thrown})
+
+
+def test_switch_that_is_always_overtaken_is_a_failure(log):
+    rival, attempts = log.topic(), []
+
+    def append(records: Sequence[Outgoing]) -> None:
+        attempts.append(rival.throw(switch("all", RELEASED), log.append, START_MS, 0))
+        log.append(records)
+
+    with pytest.raises(BrokerAway, match="all"):
+        log.topic().throw(switch("all", FORCED_OPEN), append, START_MS, 0)
+    assert len(attempts) == THROWS_MAX
+
+
+def test_record_that_can_not_be_read_forces_its_scope_open_until_a_switch_is_thrown(log):
+    name = log.settings.topic("breaker_switches.v1")
+    log.append([Outgoing(name, b"model:m1", b"junk")])
+    reader = log.topic()
+    assert reader.look().is_forced("model:m1")
+    released = log.topic().throw(switch("model:m1", RELEASED), log.append, START_MS, 0)
+    assert reader.look() == log.topic().look() == Switches({"model:m1": released})
+
+
+class Unsteady:
+    """A topic that can be read now and then."""
+
+    def __init__(self) -> None:
+        self.found: Switches | BrokerFailed = BrokerAway("no broker")
+
+    def look(self) -> Switches:
+        if isinstance(self.found, BrokerFailed):
+            raise self.found
+        return self.found
+
+
+def test_i4_switches_are_unknown_until_they_are_read_and_when_they_are_stale():
+    topic, now_s = Unsteady(), [100.0]
+    follower = SwitchFollower(topic, lambda: now_s[0])
+    forced = Switches({"all": BreakerSwitch("all", FORCED_OPEN, 1, START_MS, "a.person", "drill", False)})
+
+    def look() -> Switches | None:
+        asyncio.run(follower.look())
+        return follower.known
+
+    assert (follower.known, look()) == (None, None)
+    assert follower.summary == "unknown: no broker"
+    topic.found = forced
+    assert (look(), follower.summary) == (forced, "followed")
+    topic.found = BrokerFailed("it was made anew")
+    now_s[0] += SWITCHES_STALE_S
+    assert look() == forced
+    now_s[0] += 0.1
+    assert (look(), follower.summary) == (None, "unknown: it was made anew")
+    topic.found = Switches()
+    assert look() == Switches()
+
+
+def test_worker_that_follows_has_a_switch_without_being_asked(log):
+    async def steps() -> Switches | None:
+        follower = SwitchFollower(log.topic())
+        await follower.look()
+        follower.start()
+        await asyncio.to_thread(log.topic().throw, switch("all", FORCED_OPEN), log.append, START_MS, 0)
+
+        def is_known() -> bool:
+            return (follower.known or Switches()).is_forced("all")
+
+        await asyncio.to_thread(wait_until, is_known, WAIT_S, "following a switch", every_s=0.05)
+        await follower.stop()
+        return follower.known
+
+    assert asyncio.run(steps()) == log.topic().look()

@@ -1,0 +1,97 @@
+"""People's switches over what the store holds."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.breaker import Event, Refused, Switches, governed, taken_over
+from pipeline.breaker.switches import require_sound, switch_of
+from pipeline.domain.context import BreakerSwitch, SwitchPosition
+from pipeline.domain.decision import BreakerState
+from pipeline.domain.log import Record, Source
+from pipeline.domain.refusals import Refusal, RefusalCode
+from pipeline.io.avro.wire import WireFormat
+from tests.breaker.given import DEFAULTS, START_MS, record
+from tests.breaker.test_losses import STRICTNESS, records, switch, switches
+
+FORCED_OPEN, RELEASED = SwitchPosition
+WIRE = WireFormat()
+
+
+@given(records, switches, st.integers(0, 9))
+def test_invariants_1_and_2_switches_only_make_stricter_until_they_are_taken_over(stored, thrown, reached):
+    found = governed(stored, reached, thrown)
+    for scope in thrown.latest:
+        if thrown.is_forced(scope):
+            assert found[scope].state is BreakerState.FORCED_OPEN
+    for scope, before in stored.items():
+        assert STRICTNESS.index(found[scope].state) >= STRICTNESS.index(before.state)
+
+
+@given(records, switches, st.integers(0, 9))
+def test_invariant_3_what_is_taken_over_is_new_and_ends_where_it_was_put(stored, thrown, reached):
+    made = [each.transition for each in taken_over(stored, reached, thrown, START_MS, DEFAULTS, 9)]
+    for one in made:
+        latest = thrown.latest[one.after.scope]
+        assert latest.sequence > reached
+        if latest.position is FORCED_OPEN:
+            assert one.after.state is BreakerState.FORCED_OPEN
+        else:
+            assert one.after.state in (BreakerState.HALF_OPEN, BreakerState.OPEN)
+    assert taken_over(stored, thrown.reached, thrown, START_MS, DEFAULTS, 9) == []
+
+
+def test_invariant_2_release_of_a_scope_that_the_store_calls_closed_opens_it():
+    thrown = Switches({"model:m1": switch("model:m1", RELEASED, 5)})
+    stored = {"all": record(scope="all")}
+    assert governed(stored, 4, thrown)["model:m1"].state is BreakerState.OPEN
+    assert "model:m1" not in governed(stored, 5, thrown)
+    (found,) = taken_over(stored, 4, thrown, START_MS, DEFAULTS, 9)
+    assert (found.transition.event, found.transition.after.state) == (Event.STATE_LOST, BreakerState.OPEN)
+
+
+def test_the_highest_sequence_wins_in_whatever_order_it_is_read():
+    first, second = switch("all", FORCED_OPEN, 1), switch("all", RELEASED, 2)
+    assert Switches().after(first).after(second) == Switches().after(second).after(first) == Switches({"all": second})
+
+
+SOUND = switch("model:m1", RELEASED, 5)
+UNREADABLE = [
+    (b"model:m1", None, "model:m1"),
+    (b"model:m1", b"junk", "model:m1"),
+    (b"model:m2", WIRE.encode(SOUND), "model:m2"),
+    (b"nonsense", WIRE.encode(SOUND), "all"),
+    (None, WIRE.encode(SOUND), "all"),
+    (b"\xff", b"", "all"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "scope"), UNREADABLE)
+def test_invariant_4_a_record_that_can_not_be_read_forces_its_scope_open(key, value, scope):
+    found = switch_of(Record(key, value, Source(0, 7, START_MS)), WIRE.decode_breaker_switch(value), 5)
+    assert (found.scope, found.position, found.sequence) == (scope, FORCED_OPEN, START_MS)
+    assert "offset 7" in found.reason
+
+
+def test_a_record_that_can_be_read_is_the_switch_that_was_thrown():
+    found = switch_of(Record(b"model:m1", b"", Source(0, 7, START_MS)), SOUND, 5)
+    assert found == SOUND
+    refused = switch_of(Record(b"all", b"", Source(0, 7, 3)), Refusal(RefusalCode.RECORD_EMPTY, "empty"), 5)
+    assert refused.sequence == 6
+
+
+REFUSED = [
+    ("al", "a.person", "why", "'al' is no scope: give all, model:VERSION or segment:NAME=VALUE"),
+    ("segment:a=" + "é" * 60, "a.person", "why", "is no scope"),
+    ("all", "a.person", " ", "a reason is needed, of at most 500 characters"),
+    ("all", "a.person", "x" * 501, "a reason is needed, of at most 500 characters"),
+    ("all", "monitor", "why", "say who asks for this"),
+    ("all", " ", "why", "say who asks for this"),
+]
+
+
+@pytest.mark.parametrize(("scope", "by", "reason", "message"), REFUSED)
+def test_what_a_person_can_not_have_is_refused_with_a_sentence(scope, by, reason, message):
+    with pytest.raises(Refused, match=r"(?s).") as refused:
+        require_sound(BreakerSwitch(scope, FORCED_OPEN, 0, START_MS, by, reason, False))
+    assert message in str(refused.value)
