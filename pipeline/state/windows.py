@@ -33,10 +33,11 @@ from pipeline.state.account_windows import AccountWindows, count_down
 from pipeline.state.coverage import DECLARED_MONTH, Coverage, enter_unknown
 from pipeline.state.facts import Facts, LogPlace
 from pipeline.state.outcomes import AccountOutcomes
+from pipeline.state.recounting import counted_as, restate
 from pipeline.state.periods import BENEFICIARY_WINDOWS_MS, DAY_MS, LABEL_WINDOWS_MS
 from pipeline.state.state_event import StateEvent, claim_name
 
-LAYOUT: Final = 3
+LAYOUT: Final = 4
 """The version of what a state store holds, and part of its keys' names: a release with another finds nothing, and
 builds the state anew. Raise it with every change of the STATE features, of these windows or of how they are stored."""
 CLAIM_KEPT_MS: Final = LATE_AFTER_MS + FUTURE_TOLERANCE_MS
@@ -277,6 +278,7 @@ class MemoryState:
         state = np.array([snapshot.row for snapshot in snapshots], dtype=np.int64).reshape(-1, len(STATE))
         month_blocks = np.array([snapshot.month_blocks for snapshot in snapshots], dtype=np.int64)
         positions = np.array([snapshot.outcomes_position for snapshot in snapshots], dtype=np.int64)
+        restate(state, share.events, np.array([snapshot.counted for snapshot in snapshots], dtype=np.int64))
         coverage = self._coverage(share.partition)
         enter_unknown(state, share.events, month_blocks, positions, coverage, self._label_delay_ms)
         return PartitionObservation(np.array(freshness, dtype=np.int8), state, positions)
@@ -286,7 +288,7 @@ class MemoryState:
         is_whole = max(position, 0) >= self._outcomes_due.get(partition, 0)
         row = self.windows.observe(event, with_outcomes=is_whole)
         blocks = self.windows.month_blocks(event.account_id)
-        snapshot = _Snapshot(row, blocks, position if is_whole else UNKNOWN)
+        snapshot = _Snapshot(row, blocks, position if is_whole else UNKNOWN, counted_as(event))
         progress.snapshots[event.offset] = snapshot
         return snapshot
 
@@ -340,9 +342,10 @@ class _Snapshot(NamedTuple):
     row: tuple[int, ...]
     month_blocks: int
     outcomes_position: int
+    counted: int  # as `counted_as` says it
 
 
-_NOT_COUNTED: Final = _Snapshot(_NO_ROW, 0, NONE)
+_NOT_COUNTED: Final = _Snapshot(_NO_ROW, 0, NONE, NONE)
 
 
 class _Claim(NamedTuple):
