@@ -20,13 +20,14 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from models.artefact.files import ModelRefused, load_champion, load_version
 from models.artefact.scoring import Model
 from pipeline import __version__
-from pipeline.alerts.catalogue import moved_alert
+from pipeline.alerts.catalogue import AlertCode, held_alert, moved_alert
 from pipeline.alerts.publisher_topics import AlertPublisher
 from pipeline.breaker.store import BreakerStore
 from pipeline.decide import metrics
 from pipeline.decide.agent import DecisionAgent
 from pipeline.decide.batch import Judge, SetAside, TopicNames
 from pipeline.decide.breaker_agent import BreakerWatch
+from pipeline.decide.isolating import probe_agent
 from pipeline.decide.outcomes.topics import OutcomesTopic
 from pipeline.decide.policy import PolicyRefused, parse_new_policy
 from pipeline.decide.rebuild_agent import Rebuild, require_partitioning
@@ -40,6 +41,7 @@ from pipeline.io.dead_letters import DeadLetters
 from pipeline.io.health import state_page
 from pipeline.io.kafka.appender import DELIVERY_S, Appender, AsyncAppender
 from pipeline.io.kafka.batch_channel import BatchChannel
+from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.kafka.context_transport import read_committed, record_of_event
 from pipeline.io.kafka.faust_credentials import faust_credentials
 from pipeline.io.kafka.log_reader import LogReader
@@ -79,13 +81,7 @@ class Worker:
         """Raises PolicyRefused, ModelRefused, KeyRefused or BrokerFailed when it can't start as configured."""
         self.settings = settings
         self.wire = WireFormat(settings.framing, settings.confluent_ids)
-        self.state = RedisState(
-            settings.redis_url,
-            label_delay_days=settings.label_delay_days,
-            shards=settings.state_shards,
-            prefix=settings.state_prefix,
-            timeout_s=settings.redis_timeout_s,
-        )
+        self.state = self._state_under(settings.state_prefix)
         self.dead_letters = DeadLetters(self.wire, settings.topic("transactions.dead.v1"), _dead_letter_key(settings))
         self.appender = AsyncAppender(Appender.of(settings, f"{settings.consumer_group}-{settings.worker_slot}"))
         self.alerts = AlertPublisher(self.appender.append, self.wire, settings.topic("alerts.v1"))
@@ -120,6 +116,9 @@ class Worker:
             decided=lambda committed: {each.partition: each.offset for each in self.decided.starts(committed)},
             patience_s=settings.state_patience_s,
         )
+        self._telling: set[asyncio.Task[None]] = set()
+        probed = self._state_under(f"{settings.state_prefix}:{probe_agent.PREFIX}:{settings.worker_slot}")
+        self.probe = probe_agent.Probe(probed, self.wire, self.partitioning.of, _now_ms)
         self.agent = DecisionAgent(
             self.transactions,
             self.state,
@@ -127,8 +126,20 @@ class Worker:
             self.rebuild,
             self.judge_of(self.source.current),
             letter_of=self._letter_of,
+            probe=self.probe.decide,
+            tell_held=self._tell_held,
             state_patience_s=settings.state_patience_s,
-            clock_ms=lambda: time.time_ns() // 1_000_000,
+            clock_ms=_now_ms,
+        )
+
+    def _state_under(self, prefix: str) -> RedisState:
+        settings = self.settings
+        return RedisState(
+            settings.redis_url,
+            label_delay_days=settings.label_delay_days,
+            shards=settings.state_shards,
+            prefix=prefix,
+            timeout_s=settings.redis_timeout_s,
         )
 
     def judge_of(self, in_force: Regime) -> Judge:
@@ -138,6 +149,19 @@ class Worker:
     def _letter_of(self, each: SetAside) -> Outgoing:
         topic, keep_payload = self.settings.topic("transactions.v1"), each.keep_payload
         return self.dead_letters.letter(topic, each.record, each.code, each.detail, keep_payload=keep_payload)
+
+    def _tell_held(self, why: str) -> None:
+        """Raise an alert beside the batch, which waits for nobody but what holds it."""
+
+        async def tell() -> None:
+            try:
+                await self.alerts.publish([held_alert(self.settings.worker_slot, why, _now_ms())])
+            except BrokerFailed as error:
+                log.error("alert_not_raised", code=AlertCode.PAYMENTS_HELD, why=str(error))
+
+        task = asyncio.get_running_loop().create_task(tell())
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
 
     async def prepare(self) -> None:
         """Make sure that the state fits the topics, and let a deployment that has never decided begin with the model.
@@ -174,8 +198,7 @@ class Worker:
             log.error("offsets_moved", partition=start.partition, committed=start.committed, goes_on_at=start.offset)
         if moved:
             assert self._loop is not None, "partitions are assigned after the start"
-            now_ms = time.time_ns() // 1_000_000
-            raised = [moved_alert(start.partition, start.committed, start.offset, now_ms) for start in moved]
+            raised = [moved_alert(start.partition, start.committed, start.offset, _now_ms()) for start in moved]
             asyncio.run_coroutine_threadsafe(self.alerts.publish(raised), self._loop).result(DELIVERY_S)
         return {start.partition: start.offset for start in starts}
 
@@ -205,7 +228,7 @@ class Worker:
 
     def _not_ready(self) -> str | None:
         if self.agent.is_holding:
-            return "it holds a batch: Redis is away, or has lost its state"
+            return "it holds a batch: Redis is away, refuses or has lost its state, or every payment fails"
         return None if self.transactions.assigned_partitions else "no partition of transactions.v1 is its own"
 
     def _open_reader(self) -> LogReader:
@@ -213,6 +236,10 @@ class Worker:
         return LogReader(
             settings.bootstrap_servers, settings.consumer_group, settings.kafka_options, timeout_s=BROKER_TIMEOUT_S
         )
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _dead_letter_key(settings: Settings) -> DeadLetterKey | None:
@@ -379,6 +406,7 @@ class Transport(Service):
         finally:
             await self._worker.transactions.stop()
             await self._worker.state.close()
+            await self._worker.probe.close()
             await self._worker.breaker.close()
 
 
@@ -410,7 +438,7 @@ def _add_timers(app: faust.App, worker: Worker) -> None:
 
         @app.timer(BACKUP_INTERVAL_S)
         async def watch_backups() -> None:
-            if (raised := await watch.look(time.time_ns() // 1_000_000)) is not None:
+            if (raised := await watch.look(_now_ms())) is not None:
                 await worker.alerts.publish([raised])
 
     @app.timer(BREAKER_INTERVAL_S)

@@ -1,9 +1,9 @@
 """Rows of payments that were counted under another policy than the one that judges them.
 
 A policy decides two things about a counted payment: what it comes to in GBP, by its exchange rates, and whether that is
-near the limit. A batch that was observed, not committed, and is read again after a change of the policy gets its rows as
-they were counted. Each window holds the payment itself, so a row is restated exactly by the difference; what the account
-did before stays as it was counted then. Whatever else a row says follows from the log, and from no policy.
+near the limit. A batch that was observed, not committed, and is read again after a change of the policy gets its rows
+as they were counted. Each window holds the payment itself, so a row is restated exactly by the difference; what the
+account did before stays as it was counted then. Whatever else a row says follows from the log, and from no policy.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def counted_as(event: StateEvent) -> int:
 def restate(state: NDArray[np.int64], events: Sequence[StateEvent], counted: NDArray[np.int64]) -> None:
     """Make the rows of `state` those of the events as they are now.
 
-    `state` is (n, len(STATE)), before anything in it is made UNKNOWN. `counted` is (n,): `counted_as` of each event when
-    its row was made, NONE where it has no row.
+    `state` is (n, len(STATE)), before anything in it is made UNKNOWN. `counted` is (n,): `counted_as` of each event
+    when its row was made, NONE where it has no row.
     """
     stated = np.fromiter([counted_as(event) for event in events], np.int64, len(events))
     others = np.flatnonzero((counted != NONE) & (counted != stated))

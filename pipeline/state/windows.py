@@ -33,8 +33,8 @@ from pipeline.state.account_windows import AccountWindows, count_down
 from pipeline.state.coverage import DECLARED_MONTH, Coverage, enter_unknown
 from pipeline.state.facts import Facts, LogPlace
 from pipeline.state.outcomes import AccountOutcomes
-from pipeline.state.recounting import counted_as, restate
 from pipeline.state.periods import BENEFICIARY_WINDOWS_MS, DAY_MS, LABEL_WINDOWS_MS
+from pipeline.state.recounting import counted_as, restate
 from pipeline.state.state_event import StateEvent, claim_name
 
 LAYOUT: Final = 4
