@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from models.artefact.plain_files import read_plain
 from pipeline.breaker import BreakerRecord, BreakerSettings, Transition
-from pipeline.breaker.settings import breaker_settings_of
+from pipeline.breaker.settings import POLICY_BYTES_MAX, breaker_settings_of
 from pipeline.breaker.store import BreakerRefused, BreakerStore, BreakerUnavailable
 from pipeline.domain.decision import BreakerState
 from pipeline.domain.times import utc_text
@@ -100,7 +101,7 @@ def _with_store(settings: Settings, ask: Callable[[BreakerStore], Awaitable[T]])
 
 def _breaker_settings(settings: Settings) -> BreakerSettings:
     try:
-        return breaker_settings_of(settings.policy_path.read_bytes())
+        return breaker_settings_of(read_plain(settings.policy_path, POLICY_BYTES_MAX))
     except (OSError, ValueError) as error:
         raise Failure(
             f"The policy's [breaker] table can't be used: {error}.", "`fraud config check` says more."

@@ -17,23 +17,20 @@ from faust.app.base import BootStrategy as FaustBootStrategy
 from mode import Service
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from models.artefact.files import ModelRefused, load_champion, load_version
-from models.artefact.scoring import Model
 from pipeline import __version__
 from pipeline.alerts.catalogue import AlertCode, held_alert, moved_alert
 from pipeline.alerts.publisher_topics import AlertPublisher
 from pipeline.breaker.store import BreakerStore
-from pipeline.decide import metrics
 from pipeline.decide.agent import DecisionAgent
 from pipeline.decide.batch import Judge, SetAside, TopicNames
 from pipeline.decide.breaker_agent import BreakerWatch
 from pipeline.decide.isolating import probe_agent
 from pipeline.decide.outcomes.topics import OutcomesTopic
-from pipeline.decide.policy import PolicyRefused, parse_new_policy
 from pipeline.decide.rebuild_agent import Rebuild, require_partitioning
 from pipeline.decide.rebuilding.backup_agent import BackupWatch
 from pipeline.decide.rebuilding.partition_agent import Topics
-from pipeline.decide.verdict import Regime, regime
+from pipeline.decide.regime_files import RegimeSource
+from pipeline.decide.verdict import Regime
 from pipeline.domain.log import Outgoing, Record
 from pipeline.domain.refusals import Refusal
 from pipeline.io.avro.wire import WireFormat
@@ -249,54 +246,6 @@ def _dead_letter_key(settings: Settings) -> DeadLetterKey | None:
     return None if key_file is None else DeadLetterKey.from_file(key_file)
 
 
-class RegimeSource:
-    """The policy file and the model registry, looked at again every few seconds."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._policy_bytes = settings.policy_path.read_bytes()
-        self._champion_bytes = self._read_champion()
-        self.current = regime(parse_new_policy(self._policy_bytes), self._load_model())
-        self._report()
-
-    def changed(self) -> Regime | None:
-        """A new regime when the policy or the champion changed and can be used; what can't be used changes nothing."""
-        policy_bytes, champion_bytes = _read(self._settings.policy_path), self._read_champion()
-        if policy_bytes == self._policy_bytes and champion_bytes == self._champion_bytes:
-            return None
-        self._policy_bytes, self._champion_bytes = policy_bytes, champion_bytes
-        try:
-            self.current = regime(parse_new_policy(policy_bytes), self._load_model())
-        except (PolicyRefused, ModelRefused) as error:
-            metrics.POLICY_REFUSED.inc()
-            log.error("change_refused", why=str(error), kept=self.current.policy.version)
-            return None
-        self._report()
-        return self.current
-
-    def _load_model(self) -> Model:
-        version = self._settings.model_version
-        registry = self._settings.model_registry
-        return load_champion(registry) if version is None else load_version(registry, version)
-
-    def _read_champion(self) -> bytes:
-        return _read(self._settings.model_registry / "champion")
-
-    def _report(self) -> None:
-        model = "none" if self.current.model is None else self.current.model.version
-        metrics.IN_FORCE.clear()
-        metrics.IN_FORCE.labels(self.current.policy.version, model).set(1)
-        log.info("regime", policy=self.current.policy.version, model=model)
-
-
-def _read(path: Path) -> bytes:
-    """Empty where there is no such file: parsed, that is refused with a sentence."""
-    try:
-        return path.read_bytes()
-    except OSError:
-        return b""
-
-
 def build(settings: Settings) -> faust.App:
     """The app of one worker; `faust.Worker(build(settings))` runs it. Raises CredentialsRefused too."""
     worker = Worker(settings)
@@ -430,7 +379,8 @@ class Following(Service):
 def _add_timers(app: faust.App, worker: Worker) -> None:
     @app.timer(RELOAD_INTERVAL_S)
     async def reload() -> None:
-        if (changed := worker.source.changed()) is not None:
+        # In a thread: a file may be slow to read, and a strange one slow to refuse.
+        if (changed := await asyncio.to_thread(worker.source.changed)) is not None:
             worker.agent.judge = worker.judge_of(changed)
 
     if worker.settings.state_backup_alert_minutes:

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from pipeline.domain.features import NONE, STATE
 from pipeline.state.state_event import StateEvent
 
-_SUMS: Final = [
-    place for place, name in enumerate(STATE) if name.startswith(("account_sum_minor_", "account_volume_minor_"))
-]
+_SUMS: Final = np.array(
+    [place for place, name in enumerate(STATE) if name.startswith(("account_sum_minor_", "account_volume_minor_"))]
+)
 _NEAR_LIMIT: Final = STATE.index("account_near_limit_count_24h")
 
 
@@ -39,5 +39,5 @@ def restate(state: NDArray[np.int64], events: Sequence[StateEvent], counted: NDA
     if not others.size:
         return
     now, then = stated[others], counted[others]
-    state[np.ix_(others, _SUMS)] += ((now >> 1) - (then >> 1))[:, np.newaxis]
+    state[others[:, np.newaxis], _SUMS] += ((now >> 1) - (then >> 1))[:, np.newaxis]
     state[others, _NEAR_LIMIT] += (now & 1) - (then & 1)

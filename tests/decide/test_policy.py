@@ -1,7 +1,10 @@
 import hashlib
+from contextlib import suppress
 from importlib.resources import files
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipeline.decide.policy import PolicyRefused, parse_new_policy, parse_policy
 from pipeline.decide.policy_rules import WhenMissing
@@ -383,3 +386,11 @@ def test_every_half_written_file_is_refused():
 def test_bytes_that_are_no_text_are_refused():
     with pytest.raises(PolicyRefused, match="not UTF-8 at byte 3"):
         parse_policy(b"abc\xff")
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, len(DEFAULT) - 1), st.integers(0, 40), st.binary(max_size=40))
+def test_whatever_the_bytes_are_the_policy_is_read_or_refused(place, length, inserted):
+    content = DEFAULT.encode()
+    with suppress(PolicyRefused):
+        assert parse_policy(content[:place] + inserted + content[place + length :]).format == 1

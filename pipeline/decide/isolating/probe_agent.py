@@ -15,7 +15,7 @@ from pipeline.decide.batch import Judge, Judged
 from pipeline.decide.verdict import Mode
 from pipeline.domain.decision import BreakerState
 from pipeline.domain.log import Record, Source, Span
-from pipeline.domain.payment import Transaction
+from pipeline.domain.payment import Channel, Transaction
 from pipeline.io.avro.wire import WireFormat
 from pipeline.state.store import RedisState
 
@@ -72,7 +72,7 @@ def _payment(offset: int, now_ms: int) -> Transaction:
         beneficiary_country="GB",
         beneficiary_opened_at_ms=now_ms - ACCOUNT_AGE_DAYS * DAY_MS,
         reference="probe",
-        channel="FASTER_PAYMENT",
+        channel=Channel.FASTER_PAYMENT,
         ip_address="192.0.2.1",
         device_id="probe-device",
         account_opened_epoch_day=now_ms // DAY_MS - ACCOUNT_AGE_DAYS,

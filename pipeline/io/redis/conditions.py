@@ -28,8 +28,8 @@ made while its slot is; or while nobody serves some slot. Redis 6.2, Redis 7 and
 _SCRIPTS_OWN: Final = re.compile(
     r"^(?:ERR )?(?:Error running script \(call to \w+\): @user_script:\s*\d+: )?user_script:\d+: "
 )
-"""An error of Lua's while a script runs names its line first. A command's error in a script does not: Redis 7 and Valkey
-name the line behind it, and Redis 6.2 before it, as `@user_script`."""
+"""An error of Lua's while a script runs names its line first. A command's error in a script does not: Redis 7 and
+Valkey name the line behind it, and Redis 6.2 before it, as `@user_script`."""
 _OF_VALUES: Final = re.compile(
     r"WRONGTYPE\b|is not an integer|out of range|not a valid float|string exceeds maximum allowed size"
     r"|wrong number of arg|arguments must be strings or integers|increment or decrement would overflow|syntax error",
