@@ -5,7 +5,8 @@
     <version>/manifest.json   SHA-256 of the two, features, training, metrics, golden vectors, approvals
 
 Invariants
-1. Loading verifies everything and returns a Model, or raises ModelRefused with one sentence; there is no third way.
+1. Loading verifies everything and returns a Model, or raises ModelRefused with one sentence, whatever the files hold
+   and whatever kind of file they are; there is no third way.
 2. Nothing in an artefact is executable. The JSON is canonical (sorted keys, no spaces, integers only), so equal content
    has equal bytes and no key can stand twice.
 3. The model's hash is the SHA-256 of manifest.json, which holds the hashes of the other files. A detached signature
@@ -24,6 +25,7 @@ from typing import Final
 
 import numpy as np
 
+from models.artefact.plain_files import read_plain
 from models.artefact.scoring import (
     CONTRIBUTION_MICRO_MAX,
     PROBABILITY_PPM_MAX,
@@ -65,6 +67,9 @@ FORMAT: Final = 1
 TABLES: Final = "tables.json"
 CARD: Final = "card.md"
 MANIFEST: Final = "manifest.json"
+CHAMPION: Final = "champion"
+"""The file of a registry that names the version in force."""
+POINTER_BYTES_MAX: Final = 256
 FILE_BYTES_MAX: Final = 8 * 1024 * 1024
 """Largest file of an artefact; the shipped tables take about 200 KB."""
 GOLDEN_VECTORS_MIN: Final = 50
@@ -93,6 +98,8 @@ def load(directory: Path) -> Model:
         _verify_golden(model, features, manifest["golden"])
     except ModelRefused as refusal:
         raise ModelRefused(f"model '{version}' is refused: {refusal}") from refusal
+    except Exception as error:  # nesting, numbers and shapes that no model has, and that nobody thought of
+        raise ModelRefused(f"model '{version}' is refused: it can't be read ({type(error).__name__})") from error
     return model
 
 
@@ -108,9 +115,8 @@ def load_version(registry: Path, version: str) -> Model:
 
 
 def champion_version(registry: Path) -> str:
-    pointer = registry / "champion"
     try:
-        version = pointer.read_text(encoding="ascii").strip()
+        version = read_plain(registry / CHAMPION, POINTER_BYTES_MAX).decode("ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ModelRefused("the registry has no readable file 'champion' that names a version") from error
     if not _VERSION.fullmatch(version):
@@ -171,11 +177,12 @@ def _contents(directory: Path) -> dict[str, bytes]:
         for name, entry in entries.items():
             if entry.is_symlink() or not entry.is_file():
                 refuse(f"'{name}' is not a plain file")
-            if entry.stat().st_size > FILE_BYTES_MAX:
-                refuse(f"'{name}' is larger than {FILE_BYTES_MAX} bytes")
-        return {name: entry.read_bytes() for name, entry in entries.items()}
+        contents = {name: read_plain(entry, FILE_BYTES_MAX) for name, entry in entries.items()}
     except OSError as error:
         raise ModelRefused(f"its files can't be read ({error.strerror})") from error
+    if long := [name for name, content in sorted(contents.items()) if len(content) > FILE_BYTES_MAX]:
+        refuse(f"'{long[0]}' is larger than {FILE_BYTES_MAX} bytes")
+    return contents
 
 
 def _verify_identity(manifest: dict[str, Json], version: str, contents: dict[str, bytes]) -> None:

@@ -22,6 +22,7 @@ class AlertCode(StrEnum):
 
     TRANSACTION_ID_CONFLICT = "TRANSACTION_ID_CONFLICT"
     POISON = "POISON"
+    PAYMENTS_HELD = "PAYMENTS_HELD"
     PARTITION_MISMATCH = "PARTITION_MISMATCH"
     OFFSETS_MOVED = "OFFSETS_MOVED"
     BREAKER_TRIP = "BREAKER_TRIP"
@@ -66,6 +67,9 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
     ),
     AlertCode.POISON: Entry(
         _CRITICAL, "Deciding a payment failed again and again; it was set aside, undecided.", "poison"
+    ),
+    AlertCode.PAYMENTS_HELD: Entry(
+        _CRITICAL, "A worker holds its payments: Redis refuses what it asks, or deciding fails for every one.", "held"
     ),
     AlertCode.PARTITION_MISMATCH: Entry(
         _CRITICAL, "Payments stand on other partitions than their accounts belong to; they were refused.", "partitions"
@@ -166,6 +170,17 @@ def poison_alert(source: Source, raised_at_ms: int) -> Alert:
         "it again once the fault is mended.",
         "all",
         {"partition": str(source.partition), "offset": str(source.offset)},
+        raised_at_ms,
+    )
+
+
+def held_alert(worker_slot: int, why: str, raised_at_ms: int) -> Alert:
+    """why: in words that quote no payment."""
+    return alert(
+        AlertCode.PAYMENTS_HELD,
+        f"Worker {worker_slot} holds its payments, and no outage explains it: {why}. Nothing is lost or set aside.",
+        "all",
+        {"worker": str(worker_slot), "why": why},
         raised_at_ms,
     )
 

@@ -12,8 +12,19 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import closing
 from typing import NamedTuple, TypeVar
 
-from pipeline.breaker import TRANSITIONS, BreakerRecord, Event, Refused, Switches, Transition, is_possible
+from models.artefact.plain_files import read_plain
+from pipeline.breaker import (
+    TRANSITIONS,
+    BreakerRecord,
+    BreakerSettings,
+    Event,
+    Refused,
+    Switches,
+    Transition,
+    is_possible,
+)
 from pipeline.breaker.answer_counts import ALL
+from pipeline.breaker.settings import POLICY_BYTES_MAX, breaker_settings_of
 from pipeline.breaker.store import BreakerStore, BreakerUnavailable
 from pipeline.breaker.switch_topics import SwitchTopic
 from pipeline.breaker.switches import require_sound
@@ -200,3 +211,12 @@ def _ask(settings: Settings, ask: Callable[[BreakerStore], Awaitable[T]]) -> T:
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
+
+
+def _breaker_settings(settings: Settings) -> BreakerSettings:
+    try:
+        return breaker_settings_of(read_plain(settings.policy_path, POLICY_BYTES_MAX))
+    except (OSError, ValueError) as error:
+        raise Failure(
+            f"The policy's [breaker] table can't be used: {error}.", "`fraud config check` says more."
+        ) from error

@@ -3,8 +3,8 @@
 Invariants
 1. The worst state among the payment's scopes governs, in the order UNKNOWN, FORCED_OPEN, OPEN, HALF_OPEN, CLOSED.
    Among equals `all` comes first, then the model's version, then segments by name.
-2. The model answers everything in CLOSED. In HALF_OPEN it answers a share that the transaction id alone chooses, so
-   every worker chooses the same.
+2. The model answers everything in CLOSED. In HALF_OPEN it answers a share that the transaction id and the record of
+   the governing scope choose, so every worker chooses the same, and whoever names payments can't choose.
 3. A scope that isn't recorded is CLOSED only where `all` is recorded; otherwise everything is UNKNOWN (I4).
 """
 
@@ -52,6 +52,9 @@ class Routing:
             for scope, record in records.items()
             if scope.startswith("segment:") and _RANK[record.state] < _RANK[self._worst[0]]
         }
+        self._probations = {
+            scope: _probation(record) for scope, record in records.items() if record.state is BreakerState.HALF_OPEN
+        }
         state, scope = self._worst
         is_uniform = not self._segments and state is not BreakerState.HALF_OPEN
         self.uniform: Governing | None = Governing(state, scope, state is BreakerState.CLOSED) if is_uniform else None
@@ -69,7 +72,7 @@ class Routing:
             found = self._segments.get(candidate)
             if found is not None and _RANK[found] < _RANK[state]:
                 state, scope = found, candidate
-        return Governing(state, scope, self._may_answer(state, transaction_id))
+        return Governing(state, scope, self._may_answer(state, scope, transaction_id))
 
     def _scopes_of(self, name: str, value: str) -> tuple[str, ...]:
         """Return a segment's own scope, and that of the others where it is counted there.
@@ -79,18 +82,24 @@ class Routing:
         scope = segment_scope(name, value)
         return (scope,) if scope in self._tracked else (scope, SEGMENT_OTHER)
 
-    def _may_answer(self, state: BreakerState, transaction_id: str) -> bool:
+    def _may_answer(self, state: BreakerState, scope: str, transaction_id: str) -> bool:
         if state is BreakerState.HALF_OPEN:
-            return half_open_bucket(transaction_id) < self._share_percent * 100
+            return half_open_bucket(self._probations[scope], transaction_id) < self._share_percent * 100
         return state is BreakerState.CLOSED
 
 
-def half_open_bucket(transaction_id: str) -> int:
-    """Return a number from 0 to 9,999, evenly spread and for ever the same for an id.
+def half_open_bucket(probation: str, transaction_id: str) -> int:
+    """Return a number from 0 to 9,999, evenly spread and for ever the same for an id in one probation.
 
-    The hash is cryptographic, so that nobody can choose an id that passes.
+    The publisher names the id, and a hash of that alone would let it choose ids that pass. The hash is keyed with the
+    probation, which no publisher is told: its beginning, to the millisecond of Redis' clock, and the store's revision.
     """
-    return int.from_bytes(hashlib.sha256(transaction_id.encode()).digest()[:8]) % 10_000
+    key = hashlib.sha256(probation.encode()).digest()
+    return int.from_bytes(hashlib.blake2b(transaction_id.encode(), key=key, digest_size=8).digest()) % 10_000
+
+
+def _probation(record: BreakerRecord) -> str:
+    return f"{record.scope}\n{record.version}\n{record.since_ms}"
 
 
 _RANK: Final = {

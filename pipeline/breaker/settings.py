@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import tomllib
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from pipeline.breaker.answer_counts import LATENCY_BOUNDS_MS
+
+POLICY_BYTES_MAX: Final = 256 * 1024
+"""Largest policy file; the shipped one takes 13 KB."""
 
 Points = Annotated[int, Field(strict=True, ge=1, le=100)]
 Seconds = Annotated[int, Field(strict=True, ge=1, le=86_400)]
@@ -92,7 +95,10 @@ def breaker_settings_of(policy: bytes) -> BreakerSettings:
     """The [breaker] table of a policy file, whatever its other tables say: the kill switch must work while a worker
     refuses the file for something else. Raises ValueError.
     """
-    table = tomllib.loads(policy.decode("utf-8")).get("breaker")
+    try:
+        table = tomllib.loads(policy.decode("utf-8")).get("breaker")
+    except RecursionError as error:
+        raise ValueError("its tables are nested too deeply") from error
     if not isinstance(table, dict):
         raise ValueError("it has none")
     return BreakerSettings(**table)

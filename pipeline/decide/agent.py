@@ -4,24 +4,26 @@ Read, observe (state features, from Redis), judge, commit. Redis counts while th
 judges the one before; each finds its next batch ready when it is done, so that neither waits for the other.
 
 A failure of ours aborts nothing but the batch: it is tried again, and at the third failure halved until the record
-that causes it stands alone and becomes a dead letter (`bisection`). A failure of the world (Redis, Kafka) holds the
-batch (`observing_agent`).
+that causes it stands alone and becomes a dead letter (`isolating`). A failure of the world (Redis, Kafka) holds the
+batch (`observing_agent`), and so does one of ours that every payment meets: before a record is set aside, a payment
+that is known to be sound must have been decided.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import structlog
 
 from pipeline.decide import metrics
 from pipeline.decide.batch import SLICE_RECORDS, Judge, Judged, ModesOf, Reading, SetAside
-from pipeline.decide.bisection import Bisection, Part
 from pipeline.decide.breaker_agent import BreakerWatch
+from pipeline.decide.isolating.bisection import Bisection, Part
 from pipeline.decide.observing_agent import Ahead, BatchDropped, Observations, Observer, StateGivenUp, Subject
 from pipeline.decide.outcomes.due import OutcomesDue
 from pipeline.decide.rebuild_agent import Rebuild
@@ -32,6 +34,9 @@ from pipeline.io.kafka.transaction_log import Batch, TransactionLog
 from pipeline.state.store import Prepared, RedisState, StateFault
 
 log = structlog.get_logger("decide")
+
+HOLDS_MAX: Final = 5
+"""A batch that is held for a fault of all payments, passes, and is held again so often: the fault comes and goes."""
 
 _GIVING_UP: Final = (StateGivenUp, BatchDropped, BrokerFailed)
 """Not for another attempt: this worker's place, or the batch's, is over."""
@@ -95,9 +100,12 @@ class DecisionAgent:
         outcomes_due: OutcomesDue,
         *,
         letter_of: Callable[[SetAside], Outgoing],
+        probe: Callable[[Judge], Awaitable[None]],
+        tell_held: Callable[[str], None],
         state_patience_s: float,
         clock_ms: Callable[[], int],
     ) -> None:
+        """probe: decides a sound payment, and raises what keeps it from that. tell_held: as an Observer takes it."""
         self.judge = judge
         self.on_failure: Callable[[BaseException], None] = _unheard
         self._transactions, self._state, self._breaker = transactions, state, breaker
@@ -108,8 +116,9 @@ class DecisionAgent:
             rebuild,
             patience_s=state_patience_s,
             fail=lambda error: self.on_failure(error),  # which is set later
+            tell_held=tell_held,
         )
-        self._outcomes_due, self._letter_of, self._clock_ms = outcomes_due, letter_of, clock_ms
+        self._outcomes_due, self._letter_of, self._probe, self._clock_ms = outcomes_due, letter_of, probe, clock_ms
         self._stages = _Stages()
 
     @property
@@ -280,10 +289,16 @@ class DecisionAgent:
         return await self._judged_in_parts(work)
 
     async def _judged_in_parts(self, work: _Work) -> Judged:
-        judged, bisection = Judged(), Bisection(work.whole, work.failures)
+        judged, bisection, holds = Judged(), Bisection(work.whole, work.failures), 0
         while (attempt := bisection.next) is not None:
             part = attempt.part
             if attempt.is_poison:
+                if await self._observer.hold_until_sound(work.batch, partial(self._require_soundness, work, part)):
+                    holds += 1
+                    if holds > HOLDS_MAX:
+                        raise StateGivenUp("all payments failed, again and again")
+                    bisection.try_again()
+                    continue
                 await self._observe(work, part, Reading([], []))  # the state store must know that it was passed
                 judged.extend(work.judge.poison(part.records[0], self._clock_ms()))
                 bisection.succeeded()
@@ -300,6 +315,15 @@ class DecisionAgent:
                 log.exception("judging_failed", attempt=number, records=len(part.records), error=type(error).__name__)
                 bisection.failed()
         return judged
+
+    async def _require_soundness(self, work: _Work, part: Part) -> None:
+        """Raise what keeps any payment from its decision: no record of the part is to blame for that.
+
+        The store is asked about nothing, where the part begins: what it says of a partition must be readable.
+        """
+        nothing = [span._replace(end_offset=span.start_offset) for span in part.spans]
+        await self._observe(work, Part([], nothing), Reading([], []))
+        await self._probe(work.judge)
 
     async def _judge(self, judge: Judge, observed: _Observed) -> Judged:
         reading, observations, modes = observed

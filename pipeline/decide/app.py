@@ -17,25 +17,23 @@ from faust.app.base import BootStrategy as FaustBootStrategy
 from mode import Service
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from models.artefact.files import ModelRefused, load_champion, load_version
-from models.artefact.scoring import Model
 from pipeline import __version__
-from pipeline.alerts.catalogue import moved_alert
+from pipeline.alerts.catalogue import AlertCode, held_alert, moved_alert
 from pipeline.alerts.publisher_topics import AlertPublisher
 from pipeline.breaker.store import BreakerStore
 from pipeline.breaker.switch_topics import SwitchFollower, SwitchTopic
-from pipeline.decide import metrics
 from pipeline.decide.agent import DecisionAgent
 from pipeline.decide.batch import Judge, SetAside, TopicNames
 from pipeline.decide.breaker_agent import BreakerWatch
+from pipeline.decide.isolating import probe_agent
 from pipeline.decide.outcomes.due import OutcomesDue
 from pipeline.decide.outcomes.intake_service import CATCH_UP_S
 from pipeline.decide.outcomes.topics import OutcomesTopic
-from pipeline.decide.policy import PolicyRefused, parse_new_policy
 from pipeline.decide.rebuild_agent import Rebuild, require_partitioning
 from pipeline.decide.rebuilding.backup_agent import BackupWatch
 from pipeline.decide.rebuilding.partition_agent import Topics
-from pipeline.decide.verdict import Regime, regime
+from pipeline.decide.regime_files import RegimeSource
+from pipeline.decide.verdict import Regime
 from pipeline.domain.log import Outgoing, Record
 from pipeline.domain.refusals import Refusal
 from pipeline.io.avro.wire import WireFormat
@@ -87,13 +85,7 @@ class Worker:
         """Raises PolicyRefused, ModelRefused, KeyRefused or BrokerFailed when it can't start as configured."""
         self.settings = settings
         self.wire = WireFormat(settings.framing, settings.confluent_ids)
-        self.state = RedisState(
-            settings.redis_url,
-            label_delay_days=settings.label_delay_days,
-            shards=settings.state_shards,
-            prefix=settings.state_prefix,
-            timeout_s=settings.redis_timeout_s,
-        )
+        self.state = self._state_under(settings.state_prefix)
         self.dead_letters = DeadLetters(self.wire, settings.topic("transactions.dead.v1"), _dead_letter_key(settings))
         self.appender = AsyncAppender(Appender.of(settings, f"{settings.consumer_group}-{settings.worker_slot}"))
         self.alerts = AlertPublisher(self.appender.append, self.wire, settings.topic("alerts.v1"))
@@ -136,6 +128,9 @@ class Worker:
             decided=lambda committed: {each.partition: each.offset for each in self.decided.starts(committed)},
             patience_s=settings.state_patience_s,
         )
+        self._telling: set[asyncio.Task[None]] = set()
+        probed = self._state_under(f"{settings.state_prefix}:{probe_agent.PREFIX}:{settings.worker_slot}")
+        self.probe = probe_agent.Probe(probed, self.wire, self.partitioning.of, _now_ms)
         self.agent = DecisionAgent(
             self.transactions,
             self.state,
@@ -144,8 +139,20 @@ class Worker:
             self.judge_of(self.source.current),
             outcomes_due,
             letter_of=self._letter_of,
+            probe=self.probe.decide,
+            tell_held=self._tell_held,
             state_patience_s=settings.state_patience_s,
-            clock_ms=lambda: time.time_ns() // 1_000_000,
+            clock_ms=_now_ms,
+        )
+
+    def _state_under(self, prefix: str) -> RedisState:
+        settings = self.settings
+        return RedisState(
+            settings.redis_url,
+            label_delay_days=settings.label_delay_days,
+            shards=settings.state_shards,
+            prefix=prefix,
+            timeout_s=settings.redis_timeout_s,
         )
 
     def judge_of(self, in_force: Regime) -> Judge:
@@ -171,6 +178,19 @@ class Worker:
             await self.waiting_labels.look()
         except (StateUnavailable, BrokerFailed) as error:  # whoever decides holds, or gives up, by itself
             log.warning("context_not_looked_at", error=type(error).__name__, why=str(error))
+
+    def _tell_held(self, why: str) -> None:
+        """Raise an alert beside the batch, which waits for nobody but what holds it."""
+
+        async def tell() -> None:
+            try:
+                await self.alerts.publish([held_alert(self.settings.worker_slot, why, _now_ms())])
+            except BrokerFailed as error:
+                log.error("alert_not_raised", code=AlertCode.PAYMENTS_HELD, why=str(error))
+
+        task = asyncio.get_running_loop().create_task(tell())
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
 
     async def prepare(self) -> None:
         """Make sure that the state fits the topics, and let a deployment that has never decided begin with the model.
@@ -209,8 +229,7 @@ class Worker:
             log.error("offsets_moved", partition=start.partition, committed=start.committed, goes_on_at=start.offset)
         if moved:
             assert self._loop is not None, "partitions are assigned after the start"
-            now_ms = time.time_ns() // 1_000_000
-            raised = [moved_alert(start.partition, start.committed, start.offset, now_ms) for start in moved]
+            raised = [moved_alert(start.partition, start.committed, start.offset, _now_ms()) for start in moved]
             asyncio.run_coroutine_threadsafe(self.alerts.publish(raised), self._loop).result(DELIVERY_S)
         self._begin_outcomes({start.partition: start.outcomes_position for start in starts})
         return {start.partition: start.offset for start in starts}
@@ -241,7 +260,7 @@ class Worker:
 
     def _not_ready(self) -> str | None:
         if self.agent.is_holding:
-            return "it holds a batch: Redis is away, or has lost its state"
+            return "it holds a batch: Redis is away, refuses or has lost its state, or every payment fails"
         return None if self.transactions.assigned_partitions else "no partition of transactions.v1 is its own"
 
     def _open_reader(self) -> LogReader:
@@ -251,59 +270,15 @@ class Worker:
         )
 
 
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
 def _dead_letter_key(settings: Settings) -> DeadLetterKey | None:
     if settings.dead_letter_key is not None:
         return DeadLetterKey.from_text(settings.dead_letter_key)
     key_file = settings.dead_letter_key_file
     return None if key_file is None else DeadLetterKey.from_file(key_file)
-
-
-class RegimeSource:
-    """The policy file and the model registry, looked at again every few seconds."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._policy_bytes = settings.policy_path.read_bytes()
-        self._champion_bytes = self._read_champion()
-        self.current = regime(parse_new_policy(self._policy_bytes), self._load_model())
-        self._report()
-
-    def changed(self) -> Regime | None:
-        """A new regime when the policy or the champion changed and can be used; what can't be used changes nothing."""
-        policy_bytes, champion_bytes = _read(self._settings.policy_path), self._read_champion()
-        if policy_bytes == self._policy_bytes and champion_bytes == self._champion_bytes:
-            return None
-        self._policy_bytes, self._champion_bytes = policy_bytes, champion_bytes
-        try:
-            self.current = regime(parse_new_policy(policy_bytes), self._load_model())
-        except (PolicyRefused, ModelRefused) as error:
-            metrics.POLICY_REFUSED.inc()
-            log.error("change_refused", why=str(error), kept=self.current.policy.version)
-            return None
-        self._report()
-        return self.current
-
-    def _load_model(self) -> Model:
-        version = self._settings.model_version
-        registry = self._settings.model_registry
-        return load_champion(registry) if version is None else load_version(registry, version)
-
-    def _read_champion(self) -> bytes:
-        return _read(self._settings.model_registry / "champion")
-
-    def _report(self) -> None:
-        model = "none" if self.current.model is None else self.current.model.version
-        metrics.IN_FORCE.clear()
-        metrics.IN_FORCE.labels(self.current.policy.version, model).set(1)
-        log.info("regime", policy=self.current.policy.version, model=model)
-
-
-def _read(path: Path) -> bytes:
-    """Empty where there is no such file: parsed, that is refused with a sentence."""
-    try:
-        return path.read_bytes()
-    except OSError:
-        return b""
 
 
 def build(settings: Settings) -> faust.App:
@@ -417,6 +392,7 @@ class Transport(Service):
             await self._worker.waiting_labels.close()
             await self._worker.state.close()
             await self._worker.switches.stop()
+            await self._worker.probe.close()
             await self._worker.breaker.close()
 
 
@@ -440,7 +416,8 @@ class Following(Service):
 def _add_timers(app: faust.App, worker: Worker) -> None:
     @app.timer(RELOAD_INTERVAL_S)
     async def reload() -> None:
-        if (changed := worker.source.changed()) is not None:
+        # In a thread: a file may be slow to read, and a strange one slow to refuse.
+        if (changed := await asyncio.to_thread(worker.source.changed)) is not None:
             worker.agent.judge = worker.judge_of(changed)
 
     if worker.settings.state_backup_alert_minutes:
@@ -448,7 +425,7 @@ def _add_timers(app: faust.App, worker: Worker) -> None:
 
         @app.timer(BACKUP_INTERVAL_S)
         async def watch_backups() -> None:
-            if (raised := await watch.look(time.time_ns() // 1_000_000)) is not None:
+            if (raised := await watch.look(_now_ms())) is not None:
                 await worker.alerts.publish([raised])
 
     @app.timer(BREAKER_INTERVAL_S)

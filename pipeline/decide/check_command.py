@@ -10,6 +10,8 @@ from typing import Final, NamedTuple
 from redis.exceptions import RedisError
 
 from models.artefact.files import ModelRefused, load_champion, load_version
+from models.artefact.plain_files import read_plain
+from pipeline.breaker.settings import POLICY_BYTES_MAX
 from pipeline.breaker.switch_topics import SwitchTopic
 from pipeline.breaker.switches import forced_scopes
 from pipeline.decide.policy import PolicyRefused, parse_new_policy
@@ -102,7 +104,7 @@ def _policy(settings: Settings) -> str:
 def _archive(settings: Settings) -> str:
     wanted = hashlib.sha256(_policy_bytes(settings)).digest()
     files = sorted(settings.policy_archive.glob("*.toml"))
-    if any(hashlib.sha256(path.read_bytes()).digest() == wanted for path in files):
+    if any(hashlib.sha256(read_plain(path, POLICY_BYTES_MAX)).digest() == wanted for path in files):
         return f"holds the running policy, among {len(files)}"
     raise Failure(
         f"{settings.policy_archive} doesn't hold the running policy, so its decisions could not be verified.",
@@ -112,7 +114,7 @@ def _archive(settings: Settings) -> str:
 
 def _policy_bytes(settings: Settings) -> bytes:
     try:
-        return settings.policy_path.read_bytes()
+        return read_plain(settings.policy_path, POLICY_BYTES_MAX)
     except OSError as error:
         raise Failure(f"The policy file {settings.policy_path} can't be read.", "Set FRAUD_POLICY_PATH.") from error
 

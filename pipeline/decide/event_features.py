@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Final
 
 from pipeline.decide.policy import Policy, Sanction
-from pipeline.domain.features import NONE
+from pipeline.domain.features import NONE, PROMPT_MS
 from pipeline.domain.payment import AMOUNT_MINOR_MAX, Transaction
 from pipeline.domain.refusals import zone_of
 
@@ -43,7 +43,7 @@ class EventRows:
         """One value per name in features.EVENT. `log_time_ms` is the record's timestamp. About 2.5 µs."""
         t = transaction
         when_ms = t.event_time_ms
-        local_ms = when_ms + _utc_offset_ms(t.account_time_zone, when_ms // QUARTER_MS)
+        local_ms = _local_ms(when_ms, t.account_time_zone)
         opened_at_ms = t.beneficiary_opened_at_ms
         return (
             self._gbp_minor(t.amount_minor, t.currency),
@@ -55,6 +55,10 @@ class EventRows:
             local_ms // MINUTE_MS % 1440,
             int((local_ms // DAY_MS + _EPOCH_WEEKDAY) % 7 >= 5),
             max((log_time_ms - when_ms) // HOUR_MS, 0),
+            # The event time is the payer's word: what is handed in at night may be dated in the evening.
+            NONE
+            if log_time_ms - when_ms <= PROMPT_MS
+            else _local_ms(log_time_ms, t.account_time_zone) // MINUTE_MS % 1440,
         )
 
     def is_near_limit(self, amount_gbp_minor: int) -> bool:
@@ -109,6 +113,10 @@ def _days_in_force(sanctions: tuple[Sanction, ...]) -> dict[str, list[tuple[int,
         span = (sanction.effective_from - _EPOCH_DAY).days, None if end is None else (end - _EPOCH_DAY).days
         spans.setdefault(sanction.country, []).append(span)
     return spans
+
+
+def _local_ms(time_ms: int, zone_name: str) -> int:
+    return time_ms + _utc_offset_ms(zone_name, time_ms // QUARTER_MS)
 
 
 @lru_cache(maxsize=65536)

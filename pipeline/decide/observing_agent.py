@@ -4,7 +4,8 @@ A failure of the world holds the batch: without the state store a republished pa
 nothing may be decided (ADR 0002). A store that is away is waited for; one that lost something is rebuilt from the log.
 Where only accounts of some partitions were lost, these are set aside until they are whole, and the others go on. Where
 a connection is new, its server may have lost context, which is compared with the log before anything is counted. A
-fault of ours (StateFault) is neither: it leaves, and the batch is tried in parts.
+fault of ours (StateFault) is neither: it leaves, and the batch is tried in parts. A server
+that refuses what the scripts do, and a fault that every payment meets, hold the batch too, and are told by an alert.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from pipeline.decide.breaker_agent import BreakerWatch
 from pipeline.decide.rebuild_agent import Rebuild
 from pipeline.domain.log import Span
 from pipeline.io.kafka.transaction_log import Batch, TransactionLog
-from pipeline.state.store import Prepared, RedisState, StateUnavailable
+from pipeline.state.store import Prepared, RedisState, StateRefused, StateUnavailable
 from pipeline.state.windows import ContextUnsure, PartitionObservation, SnapshotPruned, StateLost
 
 HOLD_BACKOFF_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
@@ -71,12 +72,15 @@ class Observer:
         *,
         patience_s: float,
         fail: Callable[[BaseException], None],
+        tell_held: Callable[[str], None],
     ) -> None:
-        """fail: hears of a rebuild beside the batches that can't go on."""
+        """fail: hears of a rebuild beside the batches that can't go on. tell_held: hears why a batch is held that no
+        outage explains."""
         self.is_holding = False
         self.held_s = 0.0  # in all, by holding and rebuilding
+        self._why = ""  # it held last
         self._transactions, self._state, self._breaker, self._rebuild = transactions, state, breaker, rebuild
-        self._patience_s, self._fail = patience_s, fail
+        self._patience_s, self._fail, self._tell_held = patience_s, fail, tell_held
         self._beside: set[asyncio.Task[None]] = set()  # rebuilds of partitions that were set aside
 
     def ask(self, prepared: Prepared) -> Coroutine[Any, Any, Observations]:
@@ -101,6 +105,30 @@ class Observer:
             if self.is_holding:
                 self.held_s += time.perf_counter() - started_s
             self.is_holding = False
+
+    async def hold_until_sound(self, batch: Batch, look: Callable[[], Awaitable[None]]) -> bool:
+        """Hold the batch while `look` fails, which takes what every payment needs; return whether it did at first.
+
+        Raises BatchDropped or StateGivenUp.
+        """
+        started_s, waits = time.monotonic(), 0
+        while True:
+            try:
+                await look()
+                break
+            except (StateGivenUp, BatchDropped):
+                raise
+            except Exception as error:  # whatever keeps a sound payment from its decision
+                if time.monotonic() > started_s + self._patience_s:
+                    raise StateGivenUp(f"no payment can be decided: {type(error).__name__}") from error
+                self._drop_if_stale(batch)
+                log.error("every_payment_fails", error=type(error).__name__, exc_info=waits == 0)
+                await self._hold("failing", type(error).__name__, waits)
+                waits += 1
+        if waits:
+            self.held_s += time.monotonic() - started_s
+            self.is_holding = False
+        return waits > 0
 
     async def _hold_until_observed(self, subject: Subject, ahead: Ahead) -> tuple[Observations, ModesOf | None]:
         deadline_s = time.monotonic() + self._patience_s
@@ -131,7 +159,7 @@ class Observer:
                 if time.monotonic() > deadline_s:
                     raise StateGivenUp(f"no state store for {self._patience_s:.0f} s: {error}") from error
                 self._drop_if_stale(subject.batch)
-                await self._hold("unavailable", HOLD_BACKOFF_S[min(waits, len(HOLD_BACKOFF_S) - 1)])
+                await self._hold("refused" if isinstance(error, StateRefused) else "unavailable", str(error), waits)
                 waits += 1
 
     async def _with_modes(
@@ -187,9 +215,12 @@ class Observer:
         if not self._transactions.is_current(batch):
             raise BatchDropped
 
-    async def _hold(self, why: str, pause_s: float) -> None:
-        if not self.is_holding:
-            log.warning("holding", why=why)
-        self.is_holding = True
+    async def _hold(self, why: str, cause: str, waits: int) -> None:
+        """waits: how often the batch has been held already. An outage shows by itself; whatever else is told."""
+        if waits == 0 or why != self._why:
+            log.warning("holding", why=why, cause=cause)
+            if why != "unavailable":
+                self._tell_held(cause)
+        self.is_holding, self._why = True, why
         metrics.STATE_HOLDS.labels(why).inc()
-        await asyncio.sleep(pause_s)
+        await asyncio.sleep(HOLD_BACKOFF_S[min(waits, len(HOLD_BACKOFF_S) - 1)])

@@ -239,6 +239,14 @@ PHRASES: Final[dict[str, Phrase]] = {
         _hours,
         _rounded_hours,
     ),
+    "logged_minute_of_day": Phrase(
+        _told(
+            lambda minute: f"the payment reached us at {_clock(minute)} local time, later than it was made",
+            "the local time at which the payment reached us",
+            "the payment reached us when it was made",
+        ),
+        None,
+    ),
     "account_count_1h": _attempted_count("hour"),
     "account_sum_minor_1h": _attempted_sum("hour"),
     "account_count_24h": _attempted_count("24 hours"),

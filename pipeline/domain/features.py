@@ -36,6 +36,7 @@ EVENT: Final = (
     "local_minute_of_day",  # 0 to 1439 in the account's time zone
     "is_weekend",  # 0 or 1 in the account's time zone
     "event_age_hours",  # by which the event time lies before the log's; a week and more is late
+    "logged_minute_of_day",  # local_minute_of_day of the log's time; NONE within PROMPT_MS of the event's
 )
 ACCOUNT_STATE: Final = (
     "account_count_1h",
@@ -89,6 +90,7 @@ ALWAYS_KNOWN: Final = frozenset(EVENT) - {
     "amount_gbp_minor",
     "beneficiary_age_hours",
     "is_beneficiary_country_sanctioned",
+    "logged_minute_of_day",
 }
 """They follow from the payment and its place in the log, and always have a value."""
 STATE_SLICE: Final = slice(len(EVENT), len(EVENT) + len(STATE))
@@ -105,6 +107,7 @@ RATIO_PERCENT_MAX: Final = 1_000_000
 GREATEST: Final = {
     "amount_gbp_minor": AMOUNT_MINOR_MAX,
     "local_minute_of_day": 1439,
+    "logged_minute_of_day": 1439,
     **{name: ACCOUNT_PAYMENTS_MAX for name in ACCOUNT_STATE if name.startswith("account_count_")},
     **{
         name: ACCOUNT_PAYMENTS_MAX * AMOUNT_MINOR_MAX for name in ACCOUNT_STATE if name.startswith("account_sum_minor_")
@@ -127,6 +130,8 @@ GREATEST: Final = {
 PAYEE_KNOWN_AFTER_MS: Final = 24 * 3_600_000
 """A payment makes its payee known to the account only after this time: whoever has taken an account over could
 otherwise prepare the large payment by a small one."""
+PROMPT_MS: Final = 5 * 60_000
+"""A payment that reaches the log this soon was handed in when it was made, and its log time says nothing more."""
 LATE_HOURS: Final = 7 * 24
 """A payment whose event time lies this far before the log's is late: whether it was decided before is not remembered,
 and windows have moved on. A policy must decide it strictly."""

@@ -194,15 +194,18 @@ def _distance_text(feature: str, observed: int, distance: int | None, *, is_met:
     return "not so" if distance is None else f"{_span(feature, distance)} away"
 
 
+_MINUTES_OF_DAY: Final = frozenset({"local_minute_of_day", "logged_minute_of_day"})
+
+
 def _amount(feature: str, value: int) -> str:
-    if feature == "local_minute_of_day":
+    if feature in _MINUTES_OF_DAY:
         return f"{value // 60:02d}:{value % 60:02d}"
     amount = PHRASES[feature].amount
     return f"{value:,}" if amount is None else amount(value)
 
 
 def _span(feature: str, value: int) -> str:
-    if feature == "local_minute_of_day":
+    if feature in _MINUTES_OF_DAY:
         return f"{value // 60} h {value % 60:02d} min"
     return _amount(feature, value)
 

@@ -9,6 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from models.artefact.plain_files import read_plain
+from pipeline.breaker.settings import POLICY_BYTES_MAX
 from pipeline.decide.batch import Judge, TopicNames
 from pipeline.decide.decision_topics import dead_letters
 from pipeline.decide.policy import PolicyRefused, parse_policy
@@ -151,7 +153,7 @@ def _appender(settings: Settings) -> TransactionalAppender:
 def _ids(settings: Settings, wire: WireFormat) -> Ids:
     """What the worker's own code says about records, under the policy in force."""
     try:
-        in_force = regime(parse_policy(settings.policy_path.read_bytes()), None)
+        in_force = regime(parse_policy(read_plain(settings.policy_path, POLICY_BYTES_MAX)), None)
     except (OSError, PolicyRefused) as error:
         what = f"The policy {settings.policy_path} can't be used: {error}."
         raise Failure(what, "`fraud config check` says more.") from error

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Final
 
 from models.artefact.files import ModelRefused, load_version
+from models.artefact.plain_files import read_plain
 from models.artefact.scoring import Model
+from pipeline.breaker.settings import POLICY_BYTES_MAX
 from pipeline.decide.policy import Policy, PolicyRefused, parse_policy
 from pipeline.decide.verdict import Regime, regime
 from pipeline.replay.regimes import NO_MODEL, Missing, RegimeKey
@@ -35,7 +37,7 @@ class RegimeArchive:
 
     def _policy(self, sha256: bytes) -> Policy | Missing:
         for path in sorted(self._policy_folder.glob("*.toml")):
-            content = path.read_bytes()
+            content = read_plain(path, POLICY_BYTES_MAX)
             if hashlib.sha256(content).digest() == sha256:
                 try:
                     return parse_policy(content)

@@ -28,7 +28,7 @@ from pipeline.replay.regimes import Missing, RegimeKey, RegimeOf
 ROWS_MAX: Final = 2048
 """Decided at once: beyond some hundreds a batch is no cheaper, and memory stays small."""
 _HEADER_BYTES: Final = 10
-_ZONE_DEPENDENT: Final = frozenset({"local_minute_of_day", "is_weekend"})
+_ZONE_DEPENDENT: Final = frozenset({"local_minute_of_day", "is_weekend", "logged_minute_of_day"})
 """Recorded, not recomputed: a later change of a country's time zone rules must change no verdict on an old decision."""
 
 

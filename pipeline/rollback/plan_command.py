@@ -12,7 +12,9 @@ from typing import Final, NamedTuple
 from uuid import uuid4
 
 from models.artefact.files import ModelRefused, load_version
+from models.artefact.plain_files import read_plain
 from pipeline.audit.lookup_store import candidates_of
+from pipeline.breaker.settings import POLICY_BYTES_MAX
 from pipeline.decide.policy import PolicyRefused, parse_policy
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.clock import now_ms
@@ -178,7 +180,7 @@ def _policy(path: Path) -> Version:
     if path.suffix != ".toml":
         raise Failure(f"{path} is no policy file.", "Give the path of a .toml file.")
     try:
-        policy = parse_policy(path.read_bytes())
+        policy = parse_policy(read_plain(path, POLICY_BYTES_MAX))
     except OSError as error:
         raise Failure(f"{path} can't be read ({error.strerror}).", "Give the path of a policy file.") from error
     except PolicyRefused as refusal:

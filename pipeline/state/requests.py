@@ -21,6 +21,7 @@ from pipeline.domain.features import ACCOUNT_STATE, NONE, SHARED_STATE, STATE, U
 from pipeline.domain.outcome import PaymentOutcome
 from pipeline.state.coverage import DECLARED_MONTH, Coverage, enter_stale, enter_unknown
 from pipeline.state.outcomes import DOUBTFUL, TO_ANYONE, Effect, counted_until_ms, effect_of, is_doubtful
+from pipeline.state.recounting import counted_as, restate
 from pipeline.state.state_event import StateEvent, claim_name
 from pipeline.state.windows import DEVICE, IP_ADDRESS, LAYOUT, Freshness, PartitionEvents, PartitionObservation
 
@@ -275,7 +276,7 @@ def account_request(chunk: Chunk, names: Keys, start: Start) -> Request:
             continue
         number = numbers.setdefault(event.account_id, len(numbers) + 2)
         time, offset = event.event_time_ms - ORIGIN_MS, event.offset
-        amount = 2 * event.amount_gbp_minor + event.is_near_limit
+        amount = counted_as(event)
         parts.append(
             pack(number, offset >> 32, offset & 0xFFFFFFFF, place, time >> 32, time & 0xFFFFFFFF,
                  amount >> 32, amount & 0xFFFFFFFF, party_hash(event.beneficiary_account_id))
@@ -389,6 +390,7 @@ class Answers:
         self._outcomes_position = np.full(len(events), NONE, dtype=np.int64)
         self._month_blocks = np.zeros(len(events), dtype=np.int64)
         self._is_stale = np.zeros(len(events), dtype=np.bool_)
+        self._counted = np.full(len(events), NONE, dtype=np.int64)
         self._coverage = Coverage()
 
     def claimed(self, chunk: Chunk, places: Sequence[int], body: bytes) -> None:
@@ -408,9 +410,10 @@ class Answers:
         rows, places = _rows(chunk, body, ACCOUNT_ROW_LENGTH)
         self.state[places, : len(ACCOUNT_STATE)] = rows[:, 1:-1]
         self._outcomes_position[places] = rows[:, -1]
-        packed = rows[:, 1 + _IS_NEW]
-        self._month_blocks[places] = packed >> 1
+        packed = rows[:, 1 + _IS_NEW]  # see the head of observe_accounts.lua
         self.state[places, _IS_NEW] = packed & 1
+        self._month_blocks[places] = packed >> 1 & 3
+        self._counted[places] = packed >> 3
         self._is_stale[places] = packed == UNKNOWN
 
     def shared(self, chunk: Chunk, body: bytes) -> None:
@@ -436,6 +439,7 @@ class Answers:
         return self._events[missing[0]].offset if missing.size else None
 
     def finished(self, label_delay_ms: int) -> PartitionObservation:
+        restate(self.state, self._events, self._counted)
         is_declared = self._declared != NONE
         positions = self._outcomes_position
         month_blocks = np.where(is_declared, DECLARED_MONTH, self._month_blocks)

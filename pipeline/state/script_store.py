@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
-from pipeline.io.redis.conditions import condition_of
+from pipeline.io.redis.conditions import condition_of, is_of_the_request
 from pipeline.io.redis.topology import Topology
 from pipeline.io.redis_batches import Command, RedisBatches
 from pipeline.state.script_files import ALL, Call
@@ -20,6 +20,10 @@ _QUOTED: Final = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`")
 
 class StateUnavailable(Exception):
     """Redis could not be reached in time, or answered that it can't serve now."""
+
+
+class StateRefused(StateUnavailable):
+    """Redis answered with an error that no request can have caused, and that is no condition known to pass."""
 
 
 class StateFault(Exception):
@@ -75,7 +79,7 @@ class ScriptStore:
 def _failure(failures: Sequence[ResponseError]) -> Exception:
     """Return the exception that the errors among a batch's replies come to.
 
-    A condition of the server's goes first: while it lasts, whatever else failed may be due to it.
+    A condition of the server's goes first, known or not: while it lasts, whatever else failed may be due to it.
     """
     for failure in failures:
         if (condition := condition_of(failure)) is not None:
@@ -83,6 +87,11 @@ def _failure(failures: Sequence[ResponseError]) -> Exception:
     for failure in failures:
         if isinstance(failure, NoScriptError):
             return failure
+    for failure in failures:
+        if not is_of_the_request(failure):
+            refused = StateRefused(f"Redis refuses the state's scripts: {_without_values(str(failure))}")
+            refused.__cause__ = failure
+            return refused
     fault = StateFault(f"a script failed: {_without_values(str(failures[0]))}")
     fault.__cause__ = failures[0]
     return fault

@@ -37,7 +37,7 @@ from pipeline.state.requests import (
     shared_request,
 )
 from pipeline.state.script_files import Call
-from pipeline.state.script_store import StateFault, StateUnavailable
+from pipeline.state.script_store import StateFault, StateRefused, StateUnavailable
 from pipeline.state.survey import Survey
 from pipeline.state.windows import (
     CLAIM_KEPT_MS,
@@ -48,7 +48,7 @@ from pipeline.state.windows import (
     start_of,
 )
 
-__all__ = ["RedisState", "SnapshotPruned", "StateFault", "StateLost", "StateUnavailable"]
+__all__ = ["RedisState", "SnapshotPruned", "StateFault", "StateLost", "StateRefused", "StateUnavailable"]
 
 HELD_KEPT_S: Final = 100 * 86_400
 """Longer than a case may be open (FRAUD_REVIEW_EXPIRY_HOURS)."""

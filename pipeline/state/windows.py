@@ -34,6 +34,7 @@ from pipeline.state.coverage import DECLARED_MONTH, Coverage, enter_stale, enter
 from pipeline.state.facts import Facts, LogPlace
 from pipeline.state.outcomes import AccountOutcomes
 from pipeline.state.periods import BENEFICIARY_WINDOWS_MS, DAY_MS, LABEL_WINDOWS_MS
+from pipeline.state.recounting import counted_as, restate
 from pipeline.state.state_event import StateEvent, claim_name
 
 LAYOUT: Final = 4
@@ -288,6 +289,7 @@ class MemoryState:
         state = np.array([snapshot.row for snapshot in snapshots], dtype=np.int64).reshape(-1, len(STATE))
         month_blocks = np.array([snapshot.month_blocks for snapshot in snapshots], dtype=np.int64)
         positions = np.array([snapshot.outcomes_position for snapshot in snapshots], dtype=np.int64)
+        restate(state, share.events, np.array([snapshot.counted for snapshot in snapshots], dtype=np.int64))
         coverage = self._coverage(share.partition)
         enter_unknown(state, share.events, month_blocks, positions, coverage, self._label_delay_ms)
         enter_stale(state, np.array([snapshot.is_stale for snapshot in snapshots], dtype=np.bool_), month_blocks)
@@ -298,7 +300,7 @@ class MemoryState:
         is_whole = max(position, 0) >= max(self._outcomes_due.get(share.partition, 0), share.outcomes_due)
         row = self.windows.observe(event, with_outcomes=is_whole)
         blocks = self.windows.month_blocks(event.account_id)
-        snapshot = _Snapshot(row, blocks, position if is_whole else UNKNOWN)
+        snapshot = _Snapshot(row, blocks, position if is_whole else UNKNOWN, counted_as(event))
         progress.snapshots[event.offset] = snapshot
         return snapshot
 
@@ -352,10 +354,11 @@ class _Snapshot(NamedTuple):
     row: tuple[int, ...]
     month_blocks: int
     outcomes_position: int
+    counted: int  # as `counted_as` says it
     is_stale: bool = False  # a payment before it in the log has counted later
 
 
-_NOT_COUNTED: Final = _Snapshot(_NO_ROW, 0, NONE)
+_NOT_COUNTED: Final = _Snapshot(_NO_ROW, 0, NONE, NONE)
 
 
 class _Claim(NamedTuple):

@@ -1,7 +1,9 @@
+from hashlib import sha256
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.breaker import SEGMENT_OTHER, Governing, Routing
+from pipeline.breaker import SEGMENT_OTHER, BreakerRecord, Governing, Routing
 from pipeline.decide.verdict import Mode
 from pipeline.domain.decision import BreakerState
 from tests.breaker.given import record
@@ -78,6 +80,30 @@ def test_probation_lets_a_tenth_through():
     assert 900 < len(sample) < 1_100
 
 
-def test_sample_is_the_same_for_ever():
+def test_sample_is_the_same_for_ever_in_one_probation():
     found = [number for number in range(60) if routing({"all": HALF_OPEN}).route_of(f"t{number}", {}).use_model]
-    assert found == [1, 11, 14, 16, 31, 39, 44, 46]
+    assert found == [7, 14, 20, 37, 45, 49, 58]
+
+
+def sample_of(probation: BreakerRecord) -> set[int]:
+    built = Routing({probation.scope: probation}, "m1", 10)
+    return {number for number in range(10_000) if built.route_of(f"t{number}", {}).use_model}
+
+
+def test_ids_that_passed_in_one_probation_pass_in_another_by_chance_alone():
+    """Nor do those pass that were chosen by a plain hash of the id."""
+    first = record(HALF_OPEN, "all")
+    passed = sample_of(first)
+    for other in (first._replace(version=first.version + 1), first._replace(since_ms=first.since_ms + 1)):
+        assert len(passed & sample_of(other)) < len(passed) // 5
+    plain = {number for number in range(10_000) if int(sha256(f"t{number}".encode()).hexdigest()[:16], 16) % 10 == 0}
+    assert len(passed & plain) < len(passed) // 5
+
+
+def test_each_scope_on_probation_has_a_sample_of_its_own():
+    built = routing({"all": CLOSED, SW: HALF_OPEN, NE: HALF_OPEN})
+    south, north = (
+        {number for number in range(10_000) if built.route_of(f"t{number}", {"postcode_area": area}).use_model}
+        for area in ("SW", "NE")
+    )
+    assert len(south & north) < len(south) // 5

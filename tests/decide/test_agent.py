@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from pipeline.decide.agent import DecisionAgent
+from pipeline.decide.agent import HOLDS_MAX, DecisionAgent
 from pipeline.decide.batch import Judged, Reading, SetAside
+from pipeline.decide.observing_agent import StateGivenUp
 from pipeline.decide.outcomes.due import ALL, OutcomesDue
 from pipeline.domain.decision import Outcome, Route
 from pipeline.domain.log import Outgoing, Record, Source, Span
 from pipeline.io.kafka.transaction_log import Batch
-from pipeline.state.store import Prepared, StateUnavailable
+from pipeline.state.store import Prepared, StateRefused, StateUnavailable
 from pipeline.state.windows import ContextUnsure, PartitionEvents, PartitionObservation, StateLost
 
 PATIENCE_S = 10.0
@@ -57,6 +58,7 @@ class State:
         self.may_answer.set()
         self.lost_at: tuple[int, int] | None = None  # batch, and the how manieth time that it is asked for
         self.away_at: int | None = None  # batch that is refused once, with those behind it until it is asked for again
+        self.away_for, self.away = 1, StateUnavailable()
         self.is_lost = False
         self.unsure_at: int | None = None  # batch from which on context is unsure, until it was compared
         self.released: list[int] = []
@@ -77,12 +79,12 @@ class State:
         self.asked[prepared] += 1
         self.asked_for[prepared].set()
         await self.may_answer.wait()
-        if self.away_at == prepared and self.asked[prepared] == 1:
-            raise StateUnavailable
+        if self.away_at == prepared and self.asked[prepared] <= self.away_for:
+            raise self.away
         if self.unsure_at is not None and prepared >= self.unsure_at:
             raise ContextUnsure
         self.is_lost |= self.lost_at == (prepared, self.asked[prepared])
-        is_behind = self.away_at is not None and prepared > self.away_at and self.asked[self.away_at] == 1
+        is_behind = self.away_at is not None and prepared > self.away_at and self.asked[self.away_at] <= self.away_for
         if self.is_lost or is_behind:
             raise StateLost(0, None)
         nothing = np.zeros(0, dtype=np.int64)
@@ -155,6 +157,9 @@ class Stages:
         self.rebuild = Rebuild(self.log, self.state)
         self.failures: list[BaseException] = []
         self.due = OutcomesDue()
+        self.told: list[str] = []
+        self.probes = 0
+        self.probe_fails: list[BaseException] = []  # the next ones
         self.agent = DecisionAgent(
             self.log,
             self.state,
@@ -163,10 +168,17 @@ class Stages:
             self.judge,
             self.due,
             letter_of=letter_of,
+            probe=self.probe,
+            tell_held=self.told.append,
             state_patience_s=1.0,
             clock_ms=lambda: 0,
         )
         self.agent.on_failure = self.failures.append
+
+    async def probe(self, judge: object) -> None:
+        self.probes += 1
+        if self.probe_fails:
+            raise self.probe_fails.pop(0)
 
     async def decide(self) -> None:
         for number in range(COUNT):
@@ -290,6 +302,84 @@ def fail_at(judge: JudgeInPlace, stage: str, poisoned: set[int]) -> None:
         return sound(first, *rest)
 
     setattr(judge, stage, failing)
+
+
+def test_while_a_sound_payment_fails_too_nothing_is_poison():
+    """As where Redis forbids what a script does, in words that nobody knew: once it allows it, all are decided."""
+
+    async def scenario(stages: Stages) -> None:
+        offsets = set(range(7))
+        stages.judge.poisoned = set(offsets)
+        stages.state.asked_for = [asyncio.Event() for _ in offsets]
+
+        async def probe(_judge: object) -> None:
+            stages.probes += 1
+            if stages.probes == 3:
+                stages.judge.poisoned = set()
+            if stages.judge.poisoned:
+                raise RuntimeError("our code fails on every payment")
+
+        stages.agent._probe = probe
+        records = [Record(b"", b"", Source(0, offset, 0)) for offset in offsets]
+        await stages.agent.decide(Batch(records, [Span(0, 0, 7, 0)], epoch=0))
+        await stages.agent.settle()
+        assert stages.log.sent == [("decisions", offset) for offset in sorted(offsets)]
+        assert (stages.probes, stages.told, stages.agent.is_holding) == (3, ["RuntimeError"], False)
+
+    run(scenario)
+
+
+def test_a_record_that_fails_again_once_a_sound_payment_is_decided_is_poison():
+    async def scenario(stages: Stages) -> None:
+        stages.judge.poisoned = {0}
+        stages.probe_fails = [RuntimeError("our code fails on every payment")]
+        await stages.agent.decide(batch_of(0))
+        await stages.agent.settle()
+        assert stages.log.sent == [("dead", 0)]
+        assert stages.probes == 3, "one failed, one found the fault gone, and one let the record be set aside"
+
+    run(scenario)
+
+
+def test_a_worker_that_can_decide_nothing_gives_its_place_up_and_sets_nothing_aside():
+    async def scenario(stages: Stages) -> None:
+        stages.judge.poisoned = {0}
+        stages.probe_fails = [RuntimeError("our code fails on every payment")] * 99
+        await stages.agent.decide(batch_of(0))
+        with pytest.raises(StateGivenUp, match="no payment can be decided: RuntimeError"):
+            await stages.agent.settle()
+        assert stages.log.sent == []
+
+    run(scenario)
+
+
+def test_a_fault_of_all_payments_that_comes_and_goes_sets_nothing_aside():
+    async def scenario(stages: Stages) -> None:
+        stages.judge.poisoned = {0}
+
+        async def probe(_judge: object) -> None:
+            stages.probes += 1
+            if stages.probes % 2:
+                raise RuntimeError("our code fails on every payment")
+
+        stages.agent._probe = probe
+        await stages.agent.decide(batch_of(0))
+        with pytest.raises(StateGivenUp, match="again and again"):
+            await stages.agent.settle()
+        assert (stages.log.sent, stages.probes) == ([], 2 * (HOLDS_MAX + 1))
+
+    run(scenario)
+
+
+def test_a_server_that_refuses_the_scripts_holds_the_batch_and_is_told_once():
+    async def scenario(stages: Stages) -> None:
+        stages.state.away_at, stages.state.away_for = 0, 4
+        stages.state.away = StateRefused("Redis refuses the state's scripts: in words of its own")
+        await stages.decide()
+        await stages.settle()
+        assert stages.told == ["Redis refuses the state's scripts: in words of its own"]
+
+    run(scenario)
 
 
 def test_a_failure_of_an_earlier_stage_is_one_of_the_three():

@@ -4,6 +4,7 @@ from random import Random
 import pytest
 
 from pipeline.decide.batch import DUPLICATE, Judge, Judged, ObservationWrong, TopicNames
+from pipeline.decide.policy import parse_new_policy
 from pipeline.decide.verdict import Mode, regime
 from pipeline.domain.decision import BreakerState
 from pipeline.domain.features import COLUMN, NONE, STATE, UNKNOWN
@@ -16,7 +17,7 @@ from pipeline.io.avro.wire import WireFormat, _fingerprint
 from pipeline.io.partitioner import Partitioner, Partitioning
 from pipeline.state.windows import CLAIM_KEPT_MS, MemoryState
 from tests.decisions import decision_id_of, decision_of
-from tests.records import NOON_MS, PAYMENT, policy, small_model
+from tests.records import NOON_MS, PAYMENT, POLICY_PATH, policy, small_model
 
 WIRE = WireFormat()
 TOPICS = TopicNames("decisions.v1", "alerts.v1")
@@ -25,8 +26,8 @@ PARTITIONING = Partitioning(Partitioner.CRC32, 13)
 ON_1 = "GB29-0038"  # an account whose payments belong on partition 1; PAYMENT belongs on 0
 
 
-def new_judge():
-    return Judge(regime(policy(), small_model()), WIRE, TOPICS, "decide/test", PARTITIONING.of)
+def new_judge(in_force=None):
+    return Judge(regime(in_force or policy(), small_model()), WIRE, TOPICS, "decide/test", PARTITIONING.of)
 
 
 def record(offset, payment=PAYMENT, *, value=None, partition=0, log_time_ms=NOON_MS):
@@ -34,9 +35,9 @@ def record(offset, payment=PAYMENT, *, value=None, partition=0, log_time_ms=NOON
     return Record(payment.account_id.encode(), encoded, Source(partition, offset, log_time_ms))
 
 
-def judged(records, state=None):
+def judged(records, state=None, judge=None):
     state = MemoryState() if state is None else state
-    judge = new_judge()
+    judge = judge or new_judge()
     spans = []
     for partition in sorted({r.source.partition for r in records}):
         offsets = [r.source.offset for r in records if r.source.partition == partition]
@@ -208,6 +209,44 @@ def test_a_payment_that_counts_is_not_judged_on_what_can_not_be_true_of_it(names
         assert len(decisions_of(judged([record(0)], Altered()))) == 1
     blocked = PAYMENT._replace(amount_minor=6_000_000)
     assert [d.outcome for d in decisions_of(judged([record(0, blocked)], Altered()))] == ["BLOCK"]
+
+
+def with_dollars_at(gbp):
+    content = POLICY_PATH.read_bytes()
+    assert content.count(b'code = "USD", gbp = "0.7610"') == 1
+    return parse_new_policy(content.replace(b'code = "USD", gbp = "0.7610"', b'code = "USD", gbp = "%s"' % gbp))
+
+
+@pytest.mark.parametrize("gbp", [b"0.7611", b"0.7609", b"7.6100", b"0.0761"])
+def test_a_batch_that_is_read_again_at_other_rates_is_judged_at_those(gbp):
+    """A payment alone comes to the same bytes as if it had never been read before; none is a fault of ours."""
+    paid = record(0, PAYMENT._replace(currency="USD", amount_minor=6_000_00))
+    state, judge = MemoryState(), new_judge(with_dollars_at(gbp))
+    judged([paid], state)
+    assert judged([paid], state, judge).outgoing == judged([paid], judge=judge).outgoing
+
+
+def test_what_an_account_did_before_stays_as_it_was_counted():
+    amounts = [76_10, 90_00]  # $100 at the rate before, and at the rate now
+    dollars = PAYMENT._replace(currency="USD", amount_minor=100_00)
+    first, second = record(0, dollars), record(1, dollars._replace(transaction_id="tx-2"))
+    state = MemoryState()
+    judged([first, second], state)
+    [_, decision] = decisions_of(judged([first, second], state, new_judge(with_dollars_at(b"0.9000"))))
+    features = decision.snapshot.features
+    assert features[COLUMN["amount_gbp_minor"]] == amounts[1]
+    assert features[COLUMN["account_volume_minor_24h"]] == sum(amounts)
+    assert features[COLUMN["account_average_minor_24h"]] == sum(amounts) // 2
+    assert features[COLUMN["amount_percent_of_earlier_average_30d"]] == round(100 * amounts[1] / amounts[0])
+
+
+def test_the_limit_in_force_holds_for_a_payment_that_was_counted_below_it():
+    """£49,465 when it was counted, £50,050 now: a static guardrail of the policy that judges blocks it."""
+    paid = record(0, PAYMENT._replace(currency="USD", amount_minor=65_000_00))
+    state = MemoryState()
+    judged([paid], state)
+    [decision] = decisions_of(judged([paid], state, new_judge(with_dollars_at(b"0.7700"))))
+    assert (decision.outcome, decision.rules_triggered) == ("BLOCK", ("HARD_MAX_SINGLE_TRANSACTION",))
 
 
 def test_a_redelivered_batch_gives_the_same_bytes():

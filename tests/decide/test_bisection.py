@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.decide.bisection import ATTEMPTS_MAX, Bisection, Part, halves, split_spans
+from pipeline.decide.isolating.bisection import ATTEMPTS_MAX, Bisection, Part, halves, split_spans
 from pipeline.domain.log import Record, Source, Span
 
 

@@ -136,3 +136,19 @@ def test_ages():
 )
 def test_near_limit_is_the_last_tenth_below_the_limit(minor, expected):
     assert ROWS.is_near_limit(minor) is expected
+
+
+@pytest.mark.parametrize(
+    ("event", "log", "zone", "minute"),
+    [
+        ("2025-11-25T23:59", "2025-11-26T03:00", "Europe/London", 180),
+        ("2025-07-01T22:59", "2025-07-02T03:00", "Europe/London", 240),  # summer time
+        ("2025-11-25T12:00", "2025-11-25T18:30", "Asia/Kolkata", 0),
+        ("2025-11-26T03:00", "2025-11-26T03:05", "Europe/London", NONE),  # handed in when it was made
+        ("2025-11-26T00:54", "2025-11-26T01:00", "Europe/London", 60),
+        ("2025-11-26T03:05", "2025-11-26T03:00", "Europe/London", NONE),  # dated ahead, by as much as may be
+    ],
+)
+def test_the_hour_at_which_a_payment_was_handed_in_counts_where_it_was_made_before(event, log, zone, minute):
+    changes = {"event_time_ms": ms(event), "account_time_zone": zone}
+    assert value("logged_minute_of_day", log_time_ms=ms(log), **changes) == minute

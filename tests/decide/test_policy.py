@@ -1,7 +1,10 @@
 import hashlib
+from contextlib import suppress
 from importlib.resources import files
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipeline.decide.policy import PolicyRefused, parse_new_policy, parse_policy
 from pipeline.decide.policy_rules import WhenMissing
@@ -59,6 +62,7 @@ def test_default_policy_parses_and_carries_its_hash():
         "SOFT_VELOCITY",
         "SOFT_NEW_PAYEE_HIGH_VALUE",
         "SOFT_UNUSUAL_HOURS",
+        "SOFT_UNUSUAL_HOURS_LOGGED",
         "SOFT_LATE",
         "SOFT_CONFIDENCE_MINIMUM",
         "SOFT_DAILY_VOLUME",
@@ -110,9 +114,9 @@ def test_default_policy_says_of_every_feature_what_missing_values_mean_and_what_
         (
             '"confidence_bp", at_most = 7_999',
             f'"confidence_bp", at_most = 7_999, {NOT_MISSING}',
-            "soft.rules.4.when.0: 'confidence_bp' is always known where a rule asks for it; leave out when_none",
+            "soft.rules.5.when.0: 'confidence_bp' is always known where a rule asks for it; leave out when_none",
         ),
-        (", at_most = 7_999 }", " }", "soft.rules.4.when.0: the condition on 'confidence_bp' has neither"),
+        (", at_most = 7_999 }", " }", "soft.rules.5.when.0: the condition on 'confidence_bp' has neither"),
         (
             'at_least = 20_000_001, when_none = "does_not_hold", when_unknown = "does_not_hold"',
             'when_none = "does_not_hold", when_unknown = "does_not_hold"',
@@ -383,3 +387,11 @@ def test_every_half_written_file_is_refused():
 def test_bytes_that_are_no_text_are_refused():
     with pytest.raises(PolicyRefused, match="not UTF-8 at byte 3"):
         parse_policy(b"abc\xff")
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, len(DEFAULT) - 1), st.integers(0, 40), st.binary(max_size=40))
+def test_whatever_the_bytes_are_the_policy_is_read_or_refused(place, length, inserted):
+    content = DEFAULT.encode()
+    with suppress(PolicyRefused):
+        assert parse_policy(content[:place] + inserted + content[place + length :]).format == 1

@@ -98,6 +98,8 @@ def test_hard_guardrail_spares_what_is_at_its_limit(values):
         ({"amount_gbp_minor": 500_000, "is_unpaid_beneficiary": 1}, "SOFT_NEW_PAYEE_HIGH_VALUE"),
         ({"local_minute_of_day": 60}, "SOFT_UNUSUAL_HOURS"),
         ({"local_minute_of_day": 299}, "SOFT_UNUSUAL_HOURS"),
+        ({"logged_minute_of_day": 60}, "SOFT_UNUSUAL_HOURS_LOGGED"),
+        ({"logged_minute_of_day": 299}, "SOFT_UNUSUAL_HOURS_LOGGED"),
         ({"event_age_hours": 168}, "SOFT_LATE"),
     ],
 )
@@ -112,6 +114,9 @@ def test_soft_guardrail_escalates_what_the_model_allows(values, code):
         {"account_volume_percent_of_normal_month": 300},
         {"local_minute_of_day": 59},
         {"local_minute_of_day": 300},
+        {"logged_minute_of_day": 59},
+        {"logged_minute_of_day": 300},
+        {"logged_minute_of_day": NONE},
         {"event_age_hours": 167},
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,17 @@ def _link(directory: Path) -> None:
     (directory / "card.md").symlink_to(directory.parent / "card.md")
 
 
+def _write_tables(directory: Path, content: bytes) -> None:
+    (directory / "tables.json").write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    _edit_manifest(lambda manifest: manifest["files"].update({"tables.json": digest}))(directory)
+
+
+def _replace(path: Path, put: Callable[[Path], object]) -> None:
+    path.unlink()
+    put(path)
+
+
 REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "card changed": (_append("card.md", b"x"), "SHA-256 of 'card.md'"),
     "tables changed": (_append("tables.json", b" "), "SHA-256 of 'tables.json'"),
@@ -149,6 +161,13 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "manifest no object": (lambda d: _write(d / "manifest.json", b"[]\n"), "is not an object"),
     "manifest with a float": (_edit_manifest(lambda m: m["metrics"].update(auc_ppm=0.5)), "not an integer"),
     "manifest too large": (_append("manifest.json", b" " * 9_000_000), "larger than"),
+    "tables of 5,000 digits": (
+        lambda d: _write_tables(d, b'{"intercept_micro":' + b"1" * 5_000 + b"}\n"),
+        "is not JSON",
+    ),
+    "tables deep": (lambda d: _write_tables(d, b"[" * 5_000 + b"]" * 5_000 + b"\n"), "is not JSON"),
+    "manifest a FIFO": (lambda d: _replace(d / "manifest.json", os.mkfifo), "not a plain file"),
+    "manifest a directory": (lambda d: _replace(d / "manifest.json", Path.mkdir), "not a plain file"),
     "extra file": (lambda d: _write(d / "model.pkl", b""), "unexpected file 'model.pkl'"),
     "signature that nobody verifies": (lambda d: _write(d / "manifest.sig", b""), "unexpected file"),
     "missing file": (lambda d: (d / "card.md").unlink(), "'card.md' is missing"),
@@ -217,6 +236,14 @@ def test_renamed_directory_is_refused(tmp_path: Path) -> None:
         load(directory)
     with pytest.raises(ModelRefused, match="not a version"):
         load(directory.rename(tmp_path / "v 3"))
+
+
+def test_what_nobody_thought_of_is_refused_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file may change its kind between two looks at it, and numpy has errors of its own."""
+    directory = write(tmp_path / "v1")
+    monkeypatch.setattr(artefact, "_model", lambda *_: np.array([2**70], dtype=np.int64))
+    with pytest.raises(ModelRefused, match="can't be read \\(OverflowError\\)"):
+        load(directory)
 
 
 @settings(max_examples=200, deadline=None)

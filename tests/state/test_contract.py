@@ -364,6 +364,37 @@ def test_what_counted_stays_counted_where_it_is_read_again_as_blocked(store: Sto
     assert column(observation.state, "account_count_24h") == [1, NONE, 3]
 
 
+@pytest.mark.parametrize("now_minor", [90, 100, 137])
+def test_a_row_that_is_read_again_at_another_rate_is_that_of_the_new_amount(store: Store, now_minor: int) -> None:
+    """What the account did before stays as it was counted; the payment is what the policy that judges makes of it."""
+    past = [payment(offset, START_MS + offset * HOUR_MS, amount_gbp_minor=1_000 + offset) for offset in range(3)]
+    then = payment(3, START_MS + 3 * HOUR_MS, is_near_limit=True)
+    now = replace(then, amount_gbp_minor=now_minor, is_near_limit=now_minor < 100)
+    (first,) = store.observe([share([*past, then])])
+    for _ in range(2):
+        (again,) = store.observe([share([now], start=3)])
+        row = dict(zip(STATE, again.state[0].tolist(), strict=True))
+        difference = now_minor - 100
+        expected = dict(zip(STATE, first.state[3].tolist(), strict=True))
+        for name in STATE:
+            if name.startswith(("account_sum_minor_", "account_volume_minor_")):
+                expected[name] += difference
+        expected["account_near_limit_count_24h"] = int(now_minor < 100)
+        assert row == expected
+    (behind,) = store.observe([share([payment(4, START_MS + 3 * HOUR_MS)], start=4)])
+    assert column(behind.state, "account_sum_minor_24h") == [sum(each.amount_gbp_minor for each in past) + 200]
+
+
+def test_a_row_at_another_rate_keeps_what_is_unknown(store: Store) -> None:
+    counted, since_ms = [payment(5), payment(6)], START_MS - 10 * DAY_MS
+    store.observe([share(counted, start=5)], initial=True, since_ms=since_ms)
+    (again,) = store.observe([share([replace(event, amount_gbp_minor=900) for event in counted], start=5)])
+    # The second was counted on top of the first, which came to 100 when it was counted.
+    assert column(again.state, "account_sum_minor_24h") == [900, 1_000]
+    assert column(again.state, "account_sum_minor_30d") == [UNKNOWN, UNKNOWN]
+    assert column(again.state, "account_volume_minor_30d") == [UNKNOWN, UNKNOWN]
+
+
 def test_an_old_owner_does_not_count_late_what_was_committed_as_blocked(store: Store) -> None:
     store.observe([share([payment(0, is_counted=False)])])
     store.observe([share([payment(1)], start=1, committed=1)])

@@ -12,7 +12,7 @@ from ops.processes.servers import free_port
 from ops.stack.redis_server import redis_url
 from pipeline.domain.features import NONE
 from pipeline.state.requests import ACCOUNT_ROW_LENGTH
-from pipeline.state.store import SnapshotPruned, StateFault, StateLost, StateUnavailable
+from pipeline.state.store import SnapshotPruned, StateFault, StateLost, StateRefused, StateUnavailable
 from tests.redis_servers import REDIS_MEMORY_MAX_BYTES
 from tests.state.stores import SyncRedisState, column, payment, share
 
@@ -123,3 +123,20 @@ def test_no_id_can_pass_for_the_key_of_another(redis_state: MakeState, suffix: s
     (observation,) = redis_state().observe([share(events)])
     assert column(observation.state, "account_count_24h") == [1, 1, 2, 2, 3, 3]
     assert column(observation.state, "beneficiary_count_24h") == [1, 1, 2, 2, 3, 3]
+
+
+@pytest.mark.parametrize("command", ["hsetnx", "mset", "hset", "get"])
+def test_a_command_that_the_user_may_not_call_is_no_fault(redis_at: str, redis_state: MakeState, command: str) -> None:
+    """Redis is waited for, and what it refused half-way is no duplicate of itself afterwards."""
+    store = redis_state()
+    store.observe([share([payment(0)])])
+    with redis.Redis.from_url(redis_at) as client:
+        client.execute_command("ACL", "SETUSER", "default", f"-{command}")
+        try:
+            with pytest.raises(StateRefused) as caught:
+                store.observe([share([payment(1)], start=1)])
+        finally:
+            client.execute_command("ACL", "SETUSER", "default", f"+{command}")
+    assert not isinstance(caught.value, StateFault)
+    (observation,) = store.observe([share([payment(1)], start=1)])
+    assert column(observation.state, "account_count_24h") == [2]

@@ -32,8 +32,8 @@ from ops.bench.rig.verified import stored_decisions, verified
 from ops.bench.rig.waiting import wait_committed, wait_until
 from ops.processes.servers import ServerProcess
 from ops.stack.real import RealStack
-from pipeline.decide.app import RegimeSource
 from pipeline.decide.batch import Judge, TopicNames
+from pipeline.decide.regime_files import RegimeSource
 from pipeline.domain.features import ACCOUNT_STATE
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.partitioner import Partitioner, Partitioning

@@ -22,8 +22,8 @@ from ops.bench.rig.verified import stored_decisions, verified
 from ops.bench.rig.waiting import GROUP, wait_until
 from ops.bench.scale.servers import BROKERS, START_S, Servers
 from ops.processes.servers import ServerProcess
-from pipeline.decide.app import RegimeSource
 from pipeline.decide.batch import Judge, TopicNames
+from pipeline.decide.regime_files import RegimeSource
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.partitioner import Partitioner, Partitioning
 from pipeline.io.settings import Settings

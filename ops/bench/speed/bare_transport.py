@@ -11,8 +11,9 @@ import time
 
 import numpy as np
 
-from pipeline.decide.app import AGENT_ID, RegimeSource
+from pipeline.decide.app import AGENT_ID
 from pipeline.decide.decision_encoder import DecisionEncoder, with_position
+from pipeline.decide.regime_files import RegimeSource
 from pipeline.decide.verdict import CONFIDENCE_CERTAIN_BP, Mode, ModelAnswer, Verdict
 from pipeline.domain.decision import BreakerState, Outcome, Reason, Route
 from pipeline.domain.features import FEATURES

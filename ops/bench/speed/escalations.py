@@ -184,7 +184,8 @@ def rules_before() -> Policy:
     for now, was in _BEFORE.items():
         text = text.replace(f'"{now}"', f'"{was}"')
     before = parse_policy(text.encode())
-    soft = tuple(rule for rule in before.soft.rules if rule.code != "SOFT_LATE")
+    added = {"SOFT_LATE", "SOFT_UNUSUAL_HOURS_LOGGED"}
+    soft = tuple(rule for rule in before.soft.rules if rule.code not in added)
     return before.model_copy(update={"soft": before.soft.model_copy(update={"rules": soft})})
 
 

@@ -20,8 +20,9 @@ import redis
 
 from ops.processes.servers import free_port
 from ops.stack.redis_server import Persistence, redis_server, redis_url, system_executable
-from pipeline.decide.app import AGENT_ID, RegimeSource
+from pipeline.decide.app import AGENT_ID
 from pipeline.decide.batch import Judge, TopicNames
+from pipeline.decide.regime_files import RegimeSource
 from pipeline.decide.verdict import Mode
 from pipeline.decide.worker_command import calm_garbage_collector
 from pipeline.domain.decision import BreakerState

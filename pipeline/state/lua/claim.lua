@@ -43,6 +43,14 @@ local reaches
 reached, reaches = follow_on(reached, first, is_initial == 1)
 if not reached then return failure(LOST, reaches) end
 
+local function keep_progress(offset)
+  call('HSET', KEYS[1], integer(partition), struct.pack('>I7I7', offset, watermarks[partition]))
+end
+
+-- A server that is full, or forbids this, refuses it before an id is claimed: an id that was claimed by a call that
+-- failed after that would look like a duplicate of itself.
+keep_progress(reached)
+
 local function is_expired(claim, now_ms)
   local time_ms, number = unpack_at('>I5I2', claim, TIME_AT)
   return time_ms < math.max(now_ms, watermarks[number] or watermark_of(number)) - kept_ms
@@ -154,6 +162,5 @@ if #raised > 0 then
     call('SET', KEYS[2], call('GETRANGE', KEYS[2], integer(length - exceptions_max * 8), '-1'))
   end
 end
-local progress = struct.pack('>I7I7', math.max(reached, last), watermarks[partition])
-call('HSET', KEYS[1], integer(partition), progress)
+keep_progress(math.max(reached, last))
 return OBSERVED .. string.char(unpack(answered))

@@ -7,7 +7,8 @@
 -- in the chunk, its time, 2 · amount + is near limit, and its beneficiary hash. ARGV[2..3]: how many payments and
 -- beneficiaries an account may hold. ARGV[4]: the allowance (see calls.lua). ARGV[5]: the freshness of the chunk, a byte
 -- for each payment; one that is not FRESH is not counted.
--- In a row, whether the beneficiary is new stands together with 2 · the blocks that the normal month is the mean of.
+-- In a row, whether the beneficiary is new stands together with 2 · the blocks that the normal month is the mean of, and
+-- with 8 · (2 · amount + is near limit): a policy with other rates may ask for the row again (recounting.py).
 -- An event holds the time in 4 bytes, 2 · amount + is near limit in 5, and the beneficiary hash in 5. The header holds
 -- past, room and latest time; count, sum and expiry of each window; near limit, distinct and beneficiaries; first
 -- block, block, and the sums of blocks, beginning with the current one.
@@ -261,7 +262,7 @@ local function observe(number, offset, time, amount, beneficiary)
     s1, s2, s3, s4, e1, e2, e3, e4, near, distinct, beneficiaries, first_block, now, b1, b2, b3, b4)
   if is_silent then return '' end
   return pack(ROW, offset, c1, s1, c2, s2, c3, s3, c4, s4, since_last, distinct, near, month,
-    is_new + 2 * complete, volume_day, volume_count, volume_month, is_unpaid, position)
+    is_new + 2 * complete + 8 * amount, volume_day, volume_count, volume_month, is_unpaid, position)
 end
 
 local rows, answers = {OBSERVED .. pack('<ll', since, outcomes_since)}, {}

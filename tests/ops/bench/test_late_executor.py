@@ -14,8 +14,8 @@ from ops.bench.rig.stored import Tail
 from ops.bench.rig.supervision import running
 from ops.bench.rig.waiting import wait_until
 from ops.stack.topics import create_topics
-from pipeline.decide.app import RegimeSource
 from pipeline.decide.batch import Judge, TopicNames
+from pipeline.decide.regime_files import RegimeSource
 from pipeline.domain.features import COLUMN
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.partitioner import Partitioner, Partitioning

@@ -3,8 +3,10 @@
 Invariants
 1. Parts are tried in log order: nothing of a later part is tried before all of an earlier one has an end.
 2. Every record ends in exactly one part that succeeded, or alone as poison (I1).
-3. A part is tried at most ATTEMPTS_MAX times. A half has failed once, as a part of its whole.
+3. A part is tried at most ATTEMPTS_MAX times, but for `try_again`. A half has failed once, as a part of its whole.
 4. The spans of all parts, one after the other, are the spans of the whole.
+
+A record that stands alone is poison where it alone is to blame; the caller finds that out, and may have it tried again.
 """
 
 from __future__ import annotations
@@ -56,6 +58,12 @@ class Bisection:
         attempt = self._waiting.pop()
         assert not attempt.is_poison
         self._await(attempt.part, attempt.failures + 1)
+
+    def try_again(self) -> None:
+        """Try a record once more that stood as poison: what it failed on was no fault of its own."""
+        attempt = self._waiting.pop()
+        assert attempt.is_poison
+        self._waiting.append(Attempt(attempt.part, ATTEMPTS_MAX - 1))
 
     def _await(self, part: Part, failures: int) -> None:
         if failures < ATTEMPTS_MAX:
