@@ -26,6 +26,7 @@ from pipeline.io.settings import Settings
 from pipeline.redrive.redrive_service import AnotherRedrives, Ids, Redriven, Redriver, TransactionsTopic
 from pipeline.redrive.redrive_store import Request
 from pipeline.redrive.selection import REDRIVABLE, Criteria, Fate, Place, is_selected
+from pipeline.state.shape import ShapeChanged, require_same
 from pipeline.state.store import RedisState, StateUnavailable
 from pipeline.terminal.connection import connected
 from pipeline.terminal.failures import FAILED_CHECK, Failure, redis_away
@@ -165,12 +166,12 @@ def _ids(settings: Settings, wire: WireFormat) -> Ids:
         return bool(judge.read([record._replace(source=Source(partition, 0, now_ms()))]).refused)
 
     def release(records: Sequence[Record]) -> None:
-        asyncio.run(_release(settings, judge, records))
+        asyncio.run(_release(settings, judge, partitioning.partitions, records))
 
     return Ids(would_refuse, release)
 
 
-async def _release(settings: Settings, judge: Judge, records: Sequence[Record]) -> None:
+async def _release(settings: Settings, judge: Judge, partitions: int, records: Sequence[Record]) -> None:
     """Give back the ids that the records hold as they stood; one that was refused holds none."""
     state = RedisState(
         settings.redis_url,
@@ -180,6 +181,8 @@ async def _release(settings: Settings, judge: Judge, records: Sequence[Record]) 
         timeout_s=settings.redis_timeout_s,
     )
     try:
+        if (held := await state.held_shape()) is not None:  # under other shards, the ids would be looked for in vain
+            require_same(held, state.shape(partitions, settings.partitioner.value))
         for record in records:
             partition, offset, _ = record.source
             span = Span(partition, offset, offset + 1, offset)
@@ -196,3 +199,5 @@ def _failures(settings: Settings) -> Iterator[None]:
         raise Failure("Another command redrives.", "Wait until it is done.", FAILED_CHECK) from error
     except StateUnavailable as error:
         raise redis_away(settings.redis_url) from error
+    except ShapeChanged as error:
+        raise Failure(f"{str(error)[:1].upper()}{str(error)[1:]}.", "Set it so.") from error

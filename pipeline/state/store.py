@@ -21,6 +21,7 @@ from pipeline.domain.refusals import FUTURE_TOLERANCE_MS
 from pipeline.io.redis_batches import Command, RedisBatches
 from pipeline.state import script_files as scripts
 from pipeline.state.facts import LogPlace
+from pipeline.state.marks_store import MarkStore
 from pipeline.state.outcomes import PAYEES_SEARCHED_MAX, WITHDRAWN_KEPT_MS, WITHDRAWN_MAX
 from pipeline.state.periods import ACCOUNT_BENEFICIARIES_MAX, DAY_MS, LABEL_WINDOWS_MS
 from pipeline.state.requests import (
@@ -40,7 +41,8 @@ from pipeline.state.requests import (
     shared_request,
 )
 from pipeline.state.script_files import Call
-from pipeline.state.script_store import ScriptStore, StateFault, StateUnavailable
+from pipeline.state.script_store import StateFault, StateUnavailable
+from pipeline.state.shape import Shape
 from pipeline.state.survey import Survey
 from pipeline.state.windows import (
     CLAIM_KEPT_MS,
@@ -97,7 +99,7 @@ _AnswersBy = Mapping[int, Answers]
 """Partition → the answers about its share of a batch so far."""
 
 
-class RedisState(ScriptStore):
+class RedisState(MarkStore):
     """Exact state features of payments, each counted once."""
 
     def __init__(
@@ -112,14 +114,14 @@ class RedisState(ScriptStore):
         leavers_max: int = LEAVERS_MAX,
         beneficiary_kept_ms: int | None = None,
     ) -> None:
-        """Connect on first use. If `shards`, `label_delay_days` or `claim_buckets` change, rebuild the state.
+        """Connect on first use. A state of another `shape` must not be asked.
 
         leavers_max: payments that leave windows in one call; more calls follow where it takes more.
         beneficiary_kept_ms: how long after its last payment Redis drops a beneficiary; None for as long as its windows
         reach, as a worker sees them that lags by LOG_KEPT_MS, and the day that it isn't renewed in.
         """
-        super().__init__(RedisBatches(url, timeout_s=timeout_s))
-        self._keys, self._shards, self._buckets = Keys(prefix, shards), range(shards), claim_buckets
+        super().__init__(RedisBatches(url, timeout_s=timeout_s), Keys(prefix, shards))
+        self._shards, self._buckets = range(shards), claim_buckets
         self._claim_limits = (CLAIM_KEPT_MS, EXCEPTIONS_KEPT)
         self._label_delay_ms = label_delay_days * DAY_MS
         if beneficiary_kept_ms is None:
@@ -127,6 +129,25 @@ class RedisState(ScriptStore):
         self._account_limits = (ACCOUNT_PAYMENTS_MAX, ACCOUNT_BENEFICIARIES_MAX, leavers_max)
         self._shared_limits = (BENEFICIARY_PAYMENTS_MAX, self._label_delay_ms, beneficiary_kept_ms, leavers_max)
         self._outcome_limits = (ACCOUNT_BENEFICIARIES_MAX, WITHDRAWN_MAX, WITHDRAWN_KEPT_MS, PAYEES_SEARCHED_MAX)
+        self._beneficiary_kept_ms = beneficiary_kept_ms
+
+    def shape(self, partitions: int, partitioner: str) -> Shape:
+        """Return the shape that this store counts with, on a log that accounts are spread over so."""
+        return Shape(
+            partitions,
+            partitioner,
+            len(self._shards),
+            self._label_delay_ms,
+            self._buckets,
+            *self._claim_limits,
+            ACCOUNT_PAYMENTS_MAX,
+            ACCOUNT_BENEFICIARIES_MAX,
+            BENEFICIARY_PAYMENTS_MAX,
+            self._beneficiary_kept_ms,
+            WITHDRAWN_MAX,
+            WITHDRAWN_KEPT_MS,
+            PAYEES_SEARCHED_MAX,
+        )
 
     async def observe(
         self,
@@ -282,14 +303,6 @@ class RedisState(ScriptStore):
         replies = await self._run([("HKEYS", self._keys.claim_progress(shard)) for shard in self._shards])
         return sorted({int(partition) for reply in replies for partition in reply})
 
-    async def backup_at_ms(self) -> int | None:
-        """Return when `fraud state backup` last ended well."""
-        (held,) = await self._run([("GET", self._keys.backup())])
-        return _number(held)
-
-    async def remember_backup(self, at_ms: int) -> None:
-        await self._run([("SET", self._keys.backup(), at_ms)])
-
     async def begin(self, partition: int, start: int, since_ms: int | None) -> None:
         """Start a partition, under every tag that never saw it, at an offset before which nothing can be had.
 
@@ -307,32 +320,6 @@ class RedisState(ScriptStore):
     async def mark_lost(self) -> None:
         """Record that something is missing under the shared tags, so that no worker decides until they are ready."""
         await self._run([("DEL", self._keys.ready(shard)) for shard in self._shards])
-
-    async def take_lease(self, partition: int, holder: str, lease_ms: int) -> bool:
-        """Return whether `holder` is the one to rebuild the partition, for another `lease_ms`.
-
-        Two may for a moment believe it; what one has observed, the other passes over.
-        """
-        key = self._keys.lease(partition)
-        taken, held = await self._run([("SET", key, holder, "NX", "PX", lease_ms), ("GET", key)])
-        if taken is None and held == holder.encode():
-            await self._run([("PEXPIRE", key, lease_ms)])
-        return bool(held == holder.encode())
-
-    async def release_lease(self, partition: int) -> None:
-        await self._run([("DEL", self._keys.lease(partition))])
-
-    async def hold_partitioning(self, partitions: int, partitioner: str) -> tuple[int, str]:
-        """Record how accounts are spread that the state is built for, and return it; what came first stands.
-
-        Otherwise an account's payments would count on two partitions, so nothing may be counted then.
-        """
-        key = self._keys.partitioning()
-        (held,) = await self._run([("GET", key)])
-        if held is None:
-            _, held = await self._run([("SET", key, f"{partitions} {partitioner}", "NX"), ("GET", key)])
-        number, name = held.decode().split()
-        return int(number), name
 
     async def release_claims(self, batch: Sequence[PartitionEvents]) -> int:
         """Give back the ids of payments that were set aside undecided, so that they can be decided once more.
