@@ -188,7 +188,7 @@ class _Observer:
         ip_address = None if t.ip_address is None else canonical_ip_address(t.ip_address)
         return StateEvent(
             0, t.transaction_id, b"", t.account_id, t.beneficiary_account_id, t.event_time_ms, t.event_time_ms,
-            amount_gbp_minor, near, ip_address, t.device_id, True, None, t.account_opened_epoch_day,
+            amount_gbp_minor, near, ip_address, t.device_id, True,
         )  # fmt: skip
 
 

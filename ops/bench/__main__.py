@@ -39,6 +39,7 @@ BENCHES: Final = {
     "audit": Bench("audit", "decisions a second into the audit log, against a bare COPY; bytes a row"),
     "tamper": Bench("audit", "10,000 tamperings of the stored log by a superuser: each found and located offline"),
     "verify": Bench("audit", "100,000 decisions of the audit table, decided again: the same bytes"),
+    "scale": Bench("scale", "1, 2 and 3 workers on three brokers and a Redis Cluster; the loss of any one process"),
     "determinism": Bench("loss", "the same log through other batches, restarts and hash seeds: the same bytes"),
     "afterlife-loss": Bench(
         "afterlife", "100,000 payments to their settlement under kill -9 of everything: each ends once, books whole"
@@ -79,7 +80,8 @@ def _parser() -> argparse.ArgumentParser:
         type=_size,
         action="append",
         metavar="NAME=COUNT",
-        help="change a size: of hostile, as ops.bench.hostile.attacks names them; accounts or payments of rebuild",
+        help="change a size: of hostile, as ops.bench.hostile.attacks names them; accounts or payments of rebuild; "
+        "warm or measured of scale",
     )
     parser.add_argument("--keep", action="store_true", help="keep that folder of a run that goes well, too")
     return parser

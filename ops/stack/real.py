@@ -28,7 +28,7 @@ from ops.stack.redis_server import Persistence, RedisMissing, RedisSecurity, red
 from ops.stack.stack import StackFailure
 from ops.stack.versions import REDIS_MEMORY_MAX_BYTES
 
-SECURE_START_DEADLINE_S = 3 * START_DEADLINE_S  # Java's TLS and SCRAM are slow to warm up on a loaded machine
+SECURE_START_DEADLINE_S = 2 * START_DEADLINE_S  # Java's TLS and SCRAM are slow to warm up on a loaded machine
 
 
 class RealStack:

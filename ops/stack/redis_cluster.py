@@ -80,7 +80,7 @@ class RedisCluster:
         self._wait_until(self._is_acquainted, "the servers of the cluster do not know each other")
         for port, master in self._replicas.items():
             self._ask(port, "CLUSTER", "REPLICATE", self._ask(master, "CLUSTER", "MYID"))
-        self._wait_until(self._is_whole, "the cluster does not serve")
+        self.wait_until_whole()
 
     def master_of(self, key: str) -> int:
         """Return the port of the master that holds a key now, as a master that runs sees it."""
@@ -90,6 +90,14 @@ class RedisCluster:
             if low <= slot <= high:
                 return int(master[1])
         raise ServerFailed("nobody serves the slot")
+
+    def replicas_of(self, master: int) -> list[int]:
+        """Return the ports of the replicas that follow a master now; all of the servers must run."""
+        return [port for port in self.servers if self._facts(port).get("master_port") == master]
+
+    def wait_until_whole(self) -> None:
+        """Wait until all of the servers run, serve every slot, and each replica follows its master."""
+        self._wait_until(self._is_whole, "the cluster does not serve")
 
     def stop(self) -> None:
         for server in self.servers.values():
@@ -101,9 +109,17 @@ class RedisCluster:
         )
 
     def _is_whole(self) -> bool:
-        states = [self._state(port) for port in self.servers]
-        links = [self._facts(port).get("master_link_status") for port in self._replicas]
-        return all(state["cluster_state"] == "ok" for state in states) and all(link == "up" for link in links)
+        try:
+            states = [self._state(port) for port in self.servers]
+            facts = [self._facts(port) for port in self.servers]
+        except redis.RedisError:
+            return False
+        followers = [each for each in facts if each["role"] != "master"]
+        return (
+            all(each["cluster_state"] == "ok" and each["cluster_slots_ok"] == str(SLOTS) for each in states)
+            and len(followers) == len(self._replicas)
+            and all(each["master_link_status"] == "up" for each in followers)
+        )
 
     def _state(self, port: int) -> dict[str, str]:
         answer = self._ask(port, "CLUSTER", "INFO")

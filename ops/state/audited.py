@@ -154,5 +154,4 @@ def _event_of(decision: Decision) -> StateEvent:
         payment.device_id,
         features[_COUNTED] != NONE,
         payment.source_system,
-        payment.account_opened_epoch_day,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Final, TypeVar
 
 import typer
 
@@ -35,6 +35,13 @@ def backup(folder: Folder, as_json: Json = False) -> None:
     fields = {"folder": str(taken.folder), **taken.manifest}
     count = len(taken.manifest["files"])
     Output(as_json=as_json).record(fields, f"{taken.folder}: {count} files, {size / 2**20:,.1f} MiB")
+
+
+BREAKER_LEFT_OUT: Final = (
+    "The breaker's state is no part of it: where the servers hold none, the breaker starts over, and the fallback"
+    " decides until the model has proved itself. If the kill switch was thrown, see that it still is"
+    " (`fraud breaker show`)."
+)
 
 
 @state_app.command("restore")
@@ -72,7 +79,9 @@ def restore(
         "keys": done.keys,
         "positions": {str(partition): offset for partition, offset in done.positions.items()},
     }
-    Output(as_json=as_json).record(fields, f"{done.keys:,} keys of {found.taken_at} are restored. Start the workers.")
+    Output(as_json=as_json).record(
+        fields, f"{done.keys:,} keys of {found.taken_at} are restored. {BREAKER_LEFT_OUT} Start the workers."
+    )
 
 
 def _restore_audited(output: Output, *, is_replacing: bool) -> None:
@@ -84,7 +93,9 @@ def _restore_audited(output: Output, *, is_replacing: bool) -> None:
         fields = {"partition": partition, "payments": payments, "position": position, "is_whole": is_whole}
         known = "whole" if is_whole else "UNKNOWN before its first decision there, or after its last"
         output.record(fields, f"partition {partition}: {payments:,} payments up to {position:,}, {known}")
-    output.record({"partitions": len(done)}, f"{len(done)} partitions are restored. Start the workers.")
+    output.record(
+        {"partitions": len(done)}, f"{len(done)} partitions are restored. {BREAKER_LEFT_OUT} Start the workers."
+    )
 
 
 @state_app.command("status")

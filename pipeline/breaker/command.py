@@ -28,8 +28,10 @@ def history(limit: Limit = 50, as_json: Json = False) -> None:
     """Show the latest changes with their causes, oldest first."""
     from pipeline.breaker.control_command import changes, show_transition
 
+    output = Output(as_json=as_json)
     for change in changes(settings_from_environment(), limit):
-        show_transition(Output(as_json=as_json), change)
+        show_transition(output, change)
+    output.end_list("changes of the breaker are recorded")
 
 
 @breaker_app.command("force-open")

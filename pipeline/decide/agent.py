@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -23,6 +23,7 @@ from pipeline.decide.batch import SLICE_RECORDS, Judge, Judged, ModesOf, Reading
 from pipeline.decide.bisection import Bisection, Part
 from pipeline.decide.breaker_agent import BreakerWatch
 from pipeline.decide.observing_agent import Ahead, BatchDropped, Observations, Observer, StateGivenUp, Subject
+from pipeline.decide.outcomes.due import OutcomesDue
 from pipeline.decide.rebuild_agent import Rebuild
 from pipeline.domain.log import Outgoing, Record, Span
 from pipeline.domain.refusals import RefusalCode
@@ -91,6 +92,7 @@ class DecisionAgent:
         breaker: BreakerWatch,
         rebuild: Rebuild,
         judge: Judge,
+        outcomes_due: OutcomesDue,
         *,
         letter_of: Callable[[SetAside], Outgoing],
         state_patience_s: float,
@@ -107,7 +109,7 @@ class DecisionAgent:
             patience_s=state_patience_s,
             fail=lambda error: self.on_failure(error),  # which is set later
         )
-        self._letter_of, self._clock_ms = letter_of, clock_ms
+        self._outcomes_due, self._letter_of, self._clock_ms = outcomes_due, letter_of, clock_ms
         self._stages = _Stages()
 
     @property
@@ -152,7 +154,7 @@ class DecisionAgent:
     async def _read_stage(self, work: _Work) -> None:
         try:
             reading = await self._read(work.judge, work.batch.records)
-            prepared = self._state.prepare(work.judge.state_events(reading, work.batch.spans))
+            prepared = self._prepare(work.judge, reading, work.batch.spans)
             work.read = _Read(reading, prepared, asyncio.create_task(self._observer.ask(prepared)))
         except Exception as error:  # whatever a record makes our code raise
             self._failed(work, "reading_failed", error)
@@ -232,16 +234,30 @@ class DecisionAgent:
             return await self._observed_anew(work, work.whole)
         reading, prepared, asked = work.read
         subject = Subject(work.batch, work.judge, work.batch.spans, prepared)
-        return _Observed(reading, *await self._observer.observe(subject, self._ahead_of(work), asked))
+        observations, modes = await self._observer.observe(subject, self._ahead_of(work), asked)
+        self._saw(prepared, observations)
+        return _Observed(reading, observations, modes)
 
     async def _observed_anew(self, work: _Work, part: Part) -> _Observed:
         reading = await self._read(work.judge, part.records)
         return _Observed(reading, *await self._observe(work, part, reading))
 
     async def _observe(self, work: _Work, part: Part, reading: Reading) -> tuple[Observations, ModesOf | None]:
-        prepared = self._state.prepare(work.judge.state_events(reading, part.spans))
+        prepared = self._prepare(work.judge, reading, part.spans)
         subject = Subject(work.batch, work.judge, part.spans, prepared)
-        return await self._observer.observe(subject, self._ahead_of(work))
+        observations, modes = await self._observer.observe(subject, self._ahead_of(work))
+        self._saw(prepared, observations)
+        return observations, modes
+
+    def _saw(self, prepared: Prepared, observations: Observations) -> None:
+        for share, observation in zip(prepared.batch, observations, strict=True):
+            if observation.outcomes_position.size:
+                self._outcomes_due.saw(share.partition, int(observation.outcomes_position.max()))
+
+    def _prepare(self, judge: Judge, reading: Reading, spans: Iterable[Span]) -> Prepared:
+        due = self._outcomes_due
+        shares = judge.state_events(reading, spans)
+        return self._state.prepare([share._replace(outcomes_due=due.of(share.partition)) for share in shares])
 
     def _ahead_of(self, work: _Work) -> Ahead:
         async def settled() -> None:

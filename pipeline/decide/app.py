@@ -27,6 +27,8 @@ from pipeline.decide import metrics
 from pipeline.decide.agent import DecisionAgent
 from pipeline.decide.batch import Judge, SetAside, TopicNames
 from pipeline.decide.breaker_agent import BreakerWatch
+from pipeline.decide.outcomes.due import OutcomesDue
+from pipeline.decide.outcomes.intake_service import CATCH_UP_S
 from pipeline.decide.outcomes.topics import OutcomesTopic
 from pipeline.decide.policy import PolicyRefused, parse_new_policy
 from pipeline.decide.rebuild_agent import Rebuild, require_shape
@@ -65,6 +67,8 @@ START_LIMIT_S = 60.0
 STATE_PATIENCE_S_MAX = 45.0
 """Wait for a state store that is away at the start, within START_LIMIT_S."""
 STATE_PAUSE_S = 0.25
+OUTCOMES_S = 2 * CATCH_UP_S
+"""Wait for outcomes while the group waits for this worker; a read that has begun by CATCH_UP_S may end after it."""
 STOP_LIMIT_S = 25.0
 """For a graceful stop, all of Faust's included; under the 30 s after which an orchestrator kills."""
 FAUST_BUFFER_RECORDS = 131_072  # measured: with the default of 4096 the fetcher sleeps a second whenever buffers fill
@@ -105,9 +109,10 @@ class Worker:
             DecidedTopics(*map(settings.topic, ("transactions.v1", "decisions.v1", "transactions.dead.v1"))),
             begins_at_committed=settings.begin_at is Beginning.COMMITTED,
         )
-        self.outcomes = OutcomesTopic(
-            settings, self.wire, self._open_reader, self.dead_letters, self.appender.append
-        ).follower(self.state)
+        outcomes_topic = OutcomesTopic(settings, self.wire, self._open_reader, self.dead_letters, self.appender.append)
+        outcomes_due = OutcomesDue()
+        self.outcomes_intake = outcomes_topic.intake(self.state, outcomes_due)
+        self.outcomes = outcomes_topic.follower(self.outcomes_intake)
         self._loop: asyncio.AbstractEventLoop | None = None
         self.source = RegimeSource(settings)
         self.rebuild = Rebuild(
@@ -115,7 +120,12 @@ class Worker:
             self._open_reader,
             self.wire,
             self.context,
-            Topics(*map(settings.topic, ("transactions.v1", "decisions.v1", settings.outcomes.topic))),
+            Topics(
+                settings.topic("transactions.v1"),
+                settings.topic("decisions.v1"),
+                settings.topic(settings.outcomes.topic),
+                settings.topic("transactions.dead.v1"),
+            ),
             partitioner=settings.partitioner,
             assigned=lambda: self.transactions.assigned_partitions,
             decided=lambda committed: {each.partition: each.offset for each in self.decided.starts(committed)},
@@ -127,6 +137,7 @@ class Worker:
             self.breaker,
             self.rebuild,
             self.judge_of(self.source.current),
+            outcomes_due,
             letter_of=self._letter_of,
             state_patience_s=settings.state_patience_s,
             clock_ms=lambda: time.time_ns() // 1_000_000,
@@ -180,7 +191,17 @@ class Worker:
             now_ms = time.time_ns() // 1_000_000
             raised = [moved_alert(start.partition, start.committed, start.offset, now_ms) for start in moved]
             asyncio.run_coroutine_threadsafe(self.alerts.publish(raised), self._loop).result(DELIVERY_S)
+        self._begin_outcomes({start.partition: start.outcomes_position for start in starts})
         return {start.partition: start.offset for start in starts}
+
+    def _begin_outcomes(self, seen: Mapping[int, int]) -> None:
+        """Have what is known of these partitions' payments taken in before any of them is decided, or be UNKNOWN."""
+        assert self._loop is not None, "partitions are assigned after the start"
+        beginning = asyncio.run_coroutine_threadsafe(self.outcomes_intake.begin(seen), self._loop)
+        try:
+            beginning.result(OUTCOMES_S)
+        except TimeoutError:
+            log.error("outcomes_not_caught_up", partitions=sorted(seen), error="TimeoutError", why="it takes too long")
 
     def readiness(self) -> dict[str, object]:
         model = self.agent.judge.in_force.model

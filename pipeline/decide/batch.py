@@ -280,7 +280,6 @@ class Judge:
             transaction.device_id,
             payment.is_counted,
             transaction.source_system,
-            transaction.account_opened_epoch_day,
         )
 
     def _decided(

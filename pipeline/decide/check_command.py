@@ -13,7 +13,7 @@ from models.artefact.files import ModelRefused, load_champion, load_version
 from pipeline.decide.policy import PolicyRefused, parse_new_policy
 from pipeline.io.avro.schema_files import SCHEMAS, schema_text
 from pipeline.io.avro.wire import WireFormat
-from pipeline.io.kafka.client import BrokerFailed
+from pipeline.io.kafka.client import BrokerFailed, TopicMissing
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.kafka.topic_settings import (
     LOG_APPEND_TIME,
@@ -24,6 +24,7 @@ from pipeline.io.kafka.topic_settings import (
     partitioning_of,
 )
 from pipeline.io.production import production_faults
+from pipeline.io.redis.address import AddressRefused, parse_address
 from pipeline.io.redis.servers import Server, servers
 from pipeline.io.sealing import DeadLetterKey, KeyRefused
 from pipeline.io.settings import Profile, Settings
@@ -36,6 +37,8 @@ from pipeline.terminal.output import Output, coloured
 
 REDIS_TIMEOUT_S: Final = 3.0
 REDIS_VERSION_MINIMUM: Final = (6, 2)
+TOPICS: Final = (*STAMPED_TOPICS, "decisions.v1", "executions.v1", "transactions.dead.v1", "alerts.v1")
+"""Topics that a worker reads or writes."""
 PARTITIONED_TOPICS: Final = ("transactions.v1", "decisions.v1", "executions.v1")
 
 
@@ -146,8 +149,17 @@ def _key(settings: Settings) -> str:
 
 
 def _broker(settings: Settings) -> str:
+    _require_broker(settings)
+    counts, missing = dict[str, int](), list[str]()
     with LogReader.of(settings) as log:
-        counts = {name: log.partition_count(settings.topic(name)) for name in PARTITIONED_TOPICS}
+        for name in TOPICS:
+            try:
+                counts[name] = log.partition_count(settings.topic(name))
+            except TopicMissing as failure:
+                missing.append(failure.topic)
+    if missing:
+        raise Failure(f"There is no topic {', '.join(missing)}.", "Create the topics with `fraud topics create`.")
+    counts = {name: counts[name] for name in PARTITIONED_TOPICS}
     if len(set(counts.values())) > 1:
         found = ", ".join(f"{name} {count}" for name, count in counts.items())
         what = f"The topics have different numbers of partitions ({found}), so an account is not on the same of each."
@@ -155,7 +167,13 @@ def _broker(settings: Settings) -> str:
     return f"{settings.bootstrap_servers}, {counts['transactions.v1']} partitions, chosen by {settings.partitioner}"
 
 
+def _require_broker(settings: Settings) -> None:
+    if not settings.bootstrap_servers.strip():
+        raise Failure("FRAUD_BOOTSTRAP_SERVERS is empty.", "Write it as HOST:PORT, or unset it.")
+
+
 def _clock(settings: Settings) -> str:
+    _require_broker(settings)
     clocks = clocks_of(settings, (*STAMPED_TOPICS, "decisions.v1", "executions.v1"))
     is_production = settings.profile is Profile.PRODUCTION
     unfit = {Clock.UNSET, Clock.HISTORY, Clock.EMBEDDED} if is_production else {Clock.UNSET}
@@ -168,6 +186,10 @@ def _clock(settings: Settings) -> str:
 
 def _redis(settings: Settings) -> str:
     url = settings.redis_url
+    try:
+        parse_address(url)
+    except AddressRefused as error:
+        raise Failure(f"FRAUD_REDIS_URL is no Redis address: {error}.", "Write it as redis://HOST:PORT/0.") from error
     try:
         found = servers(url, REDIS_TIMEOUT_S)
     except (RedisError, OSError, ValueError) as error:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pipeline.domain.decision import Outcome
-from pipeline.terminal.configuration import settings_from_environment, wire_format
+from pipeline.terminal.configuration import settings_from_environment, settings_to_check, wire_format
 from pipeline.terminal.options import Json
 from pipeline.terminal.output import Output
 
@@ -35,7 +35,8 @@ def check_configuration(as_json: Json = False) -> None:
     """Check everything that a worker needs. Exit 1 when something is wrong."""
     from pipeline.decide.check_command import findings, show_findings
 
-    raise typer.Exit(0 if show_findings(Output(as_json=as_json), findings(settings_from_environment())) else 1)
+    settings = settings_to_check()
+    raise typer.Exit(0 if show_findings(Output(as_json=as_json), findings(settings)) else 1)
 
 
 @decisions_app.command("tail")
@@ -53,6 +54,7 @@ def tail_decisions(
     settings, output = settings_from_environment(), Output(as_json=as_json)
     for decision in tail(settings, wire_format(settings), limit, outcome, is_followed=follow):
         show_decision(output, decision)
+    output.end_list("decisions" if outcome is None else f"decisions to {outcome}")
 
 
 @dead_letters_app.command("list")
@@ -69,3 +71,4 @@ def list_dead_letters(
     settings, output = settings_from_environment(), Output(as_json=as_json)
     for letter in dead_letters(settings, wire_format(settings), key_file):
         show_dead_letter(output, letter)
+    output.end_list("dead letters")

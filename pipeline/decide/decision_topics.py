@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -125,7 +126,7 @@ def decision_json(decision: Located) -> dict[str, object]:
 class FoundLetter(NamedTuple):
     found: Record
     letter: DeadLetter
-    opened: str | None  # the payload in the clear, where a key was given and fits
+    opened: Mapping[str, object] | str | None  # the payment, where a key was given and fits; else why there is none
 
 
 def dead_letters(settings: Settings, wire: WireFormat, key_file: Path | None) -> Iterator[FoundLetter]:
@@ -145,11 +146,11 @@ def show_dead_letter(output: Output, found: FoundLetter) -> None:
     place = f"{letter.source_topic} {letter.source_partition}:{letter.source_offset}"
     line = f"{utc_text(letter.source_timestamp_ms)} {letter.code:<24} {place}  {letter.detail}"
     if opened is not None:
-        line += f"  {opened}"
+        line += f"  {opened if isinstance(opened, str) else json.dumps(opened, ensure_ascii=False)}"
     output.record({**plain(letter._asdict()), "opened": opened}, line)
 
 
-def _opener(key_file: Path | None) -> Callable[[DeadLetter], str | None]:
+def _opener(key_file: Path | None) -> Callable[[DeadLetter], Mapping[str, object] | str | None]:
     if key_file is None:
         return _unopened
     try:
@@ -157,7 +158,7 @@ def _opener(key_file: Path | None) -> Callable[[DeadLetter], str | None]:
     except KeyRefused as refusal:
         raise Failure(_sentence(str(refusal)), "Give the file that `fraud keys create dead-letter` made.") from refusal
 
-    def opened(letter: DeadLetter) -> str | None:
+    def opened(letter: DeadLetter) -> Mapping[str, object] | str:
         if not letter.payload:
             return "(no payload was kept)"
         try:
@@ -165,7 +166,9 @@ def _opener(key_file: Path | None) -> Callable[[DeadLetter], str | None]:
         except KeyRefused:
             return f"(sealed with key {letter.key_id}, not {key.key_id})"
         payment = WireFormat().decode_transaction(value)
-        return f"{len(value)} bytes {value.hex()}" if isinstance(payment, Refusal) else str(payment.transaction)
+        if isinstance(payment, Refusal):
+            return f"{len(value)} bytes {value.hex()}"
+        return plain(payment.transaction._asdict())
 
     return opened
 

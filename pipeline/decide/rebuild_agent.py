@@ -12,6 +12,7 @@ than it is (I4). Where only accounts of some partitions are lost, as with a mast
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Final
@@ -90,17 +91,18 @@ class Rebuild:
         """
         async with self._running:
             progress = self._progress = Progress(time.monotonic())
-            log.warning("state_rebuild_started", awaited=sorted(targets))
             telling = asyncio.create_task(_tell(progress))
             try:
-                context = await self._run(judge, targets, progress)
+                context, level = await self._run(judge, targets, progress)
             finally:
                 telling.cancel()
                 self._progress = None
             seconds = round(time.monotonic() - progress.started_s, 3)
-            log.warning("state_rebuild_finished", records=progress.records, context_records=context, seconds=seconds)
+            counts = {"records": progress.records, "context_records": context}
+            log.log(level, "state_rebuild_finished", **counts, seconds=seconds)
 
-    async def _run(self, judge: Judge, awaited: Mapping[int, int], progress: Progress) -> int:
+    async def _run(self, judge: Judge, awaited: Mapping[int, int], progress: Progress) -> tuple[int, int]:
+        """Return how many context records were replayed, and the level at which this rebuild is told."""
         with self._open_reader() as reader:
             extents = await self._extents(reader)
             await require_shape(self._state, self._partitioner, len(extents))
@@ -114,23 +116,26 @@ class Rebuild:
         found = plan(survey, targets, own)
         if found.is_shared_lost:
             await self._state.mark_lost()
-        await self._await_outcomes(found.partitions)
+        await self._await_outcomes(extents, found.partitions)
         for partition in found.partitions:
             reached = survey.reached(partition)
             progress.plan(partition, max(extents[partition].low, reached or 0), targets[partition])
+        level = _level({each: targets[each] - extent.low for each, extent in extents.items()})
+        log.log(level, "state_rebuild_started", awaited=sorted(awaited), records_left=progress.remaining)
         sources = Sources(self._open_reader, self._wire, self._topics, decisions)
         await self._partitions(judge, found, sources, extents, targets, progress)
         if not found.is_shared_lost:
-            return 0
+            return 0, level
         context = await self._context.replay()
         await self._state.mark_ready([], is_shared=True)
-        return context
+        return context, level
 
-    async def _await_outcomes(self, partitions: Collection[int]) -> None:
+    async def _await_outcomes(self, partitions: Collection[int], lost: Collection[int]) -> None:
         """Make UNKNOWN what outcomes could tell, until as many are taken in as there are now.
 
-        Where all that was ever told can be read, what is lost begins again with the first outcome, so that every
-        decision says which ones it had.
+        That holds for all partitions: where no payment came between a snapshot and the loss, outcomes may have. Where
+        all that was ever told can be read, what is lost begins again with the first outcome, so that every decision
+        says which ones it had.
         """
         with self._open_reader() as reader:
             try:
@@ -140,7 +145,7 @@ class Rebuild:
                 return
         for partition in set(partitions) & set(extents):
             await self._state.await_outcomes(partition, extents[partition].high)
-            if extents[partition].low == 0:
+            if partition in lost and extents[partition].low == 0:
                 await self._state.apply_outcomes(partition, 0, 0, ())
 
     async def _partitions(
@@ -169,7 +174,8 @@ class Rebuild:
             await work.run(extents[partition].low, targets[partition])
             await self._state.mark_ready([partition], is_shared=False)
             await self._state.release_lease(partition)
-            log.warning("partition_rebuilt", partition=partition, **progress.summary(time.monotonic()))
+            level = _level({partition: targets[partition] - extents[partition].low})
+            log.log(level, "partition_rebuilt", partition=partition, **progress.summary(time.monotonic()))
 
         try:
             while waiting or running:
@@ -223,6 +229,11 @@ async def require_shape(state: RedisState, partitioner: Partitioner, partitions:
     """Raise ShapeChanged where the state was built with another shape; record this one where the state begins."""
     here = state.shape(partitions, partitioner.value)
     require_same(await state.hold_shape(here), here)
+
+
+def _level(decided: Mapping[int, int]) -> int:
+    """Where nothing was decided yet, as at a first start, nothing was lost either, and that is no warning."""
+    return logging.WARNING if any(decided.values()) else logging.INFO
 
 
 async def _tell(progress: Progress) -> None:

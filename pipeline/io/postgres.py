@@ -67,6 +67,24 @@ def failures_named() -> Iterator[None]:
         raise DatabaseRefused(f"the database refused it: {_kind(error)}") from None
 
 
+@contextmanager
+def turn_of(connection: Connection, named: Statements, taken: type[Exception]) -> Iterator[None]:
+    """Keep others of the same kind waiting meanwhile; raise `taken` where one of them keeps its turn for too long.
+
+    named: the statements limit_wait, wait_for_turn and end_turn of that kind.
+    """
+    try:
+        connection.execute(named["limit_wait"])
+        connection.execute(named["wait_for_turn"])
+    except psycopg.errors.LockNotAvailable:
+        raise taken from None
+    try:
+        yield
+    finally:
+        if not connection.closed:
+            connection.execute(named["end_turn"])
+
+
 @lru_cache
 def statements(package: str, name: str) -> Statements:
     """Read the statements of `NAME.sql` in the folder of `package`, by name."""

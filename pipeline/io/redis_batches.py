@@ -9,7 +9,8 @@ looked for again, and from the first such command on, those of its slot are sent
 so be carried out twice, but none before an earlier one.
 
 A slot that moves key by key (ASK, TRYAGAIN) is waited for and not followed. Scripts use keys that follow from the keys
-they are given, and in the midst of such a move these may be on the other server.
+they are given, and in the midst of such a move these may be on the other server: the new one would take those for keys
+that never were.
 """
 
 from __future__ import annotations

@@ -34,8 +34,10 @@ def list_grants(as_json: Json = False) -> None:
     """List every grant and revocation, in order."""
     from pipeline.people.grants_command import grants, show_grant
 
+    output = Output(as_json=as_json)
     for granted in grants(settings_from_environment()):
-        show_grant(Output(as_json=as_json), granted)
+        show_grant(output, granted)
+    output.end_list("grants")
 
 
 def _change(name: str, role: RoleName, by: str, output: Output, *, is_held: bool) -> None:

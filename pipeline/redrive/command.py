@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from pipeline.terminal.configuration import settings_from_environment, wire_format
-from pipeline.terminal.options import By, Json, Reason, utc_time
+from pipeline.terminal.failures import Failure
+from pipeline.terminal.options import Json, utc_time
 from pipeline.terminal.output import Output
 
 dead_letters_app = typer.Typer()
@@ -17,8 +18,10 @@ dead_letters_app = typer.Typer()
 
 @dead_letters_app.command("redrive")
 def redrive(
-    by: By,
-    reason: Reason,
+    by: Annotated[str, typer.Option("--by", metavar="NAME", help="Who asks for it; a dry run needs no name.")] = "",
+    reason: Annotated[
+        str, typer.Option("--reason", metavar="TEXT", help="Why; it is kept with the record, if it isn't a dry run.")
+    ] = "",
     code: Annotated[
         list[str] | None, typer.Option("--code", metavar="CODE", help="Select letters of this code; POISON without it.")
     ] = None,
@@ -47,10 +50,13 @@ def redrive(
     from pipeline.redrive.redrive_command import redrive as redriven_letters
     from pipeline.redrive.selection import UNSENT
 
+    if not (dry_run or (by.strip() and reason.strip())):
+        raise Failure("Say who asks for it, and why.", "Give --by NAME and --reason TEXT, or --dry-run.")
     settings = settings_from_environment("redrive")
     asked = Asked(by, reason, code or (), place or (), since, until, key_file, dry_run)
     output, is_whole = Output(as_json=as_json), True
     for redriven in redriven_letters(settings, wire_format(settings), asked):
         show_redriven(output, redriven, is_dry=dry_run)
         is_whole &= redriven.fate not in UNSENT
+    output.end_list("dead letters are like that")
     raise typer.Exit(0 if is_whole else 1)

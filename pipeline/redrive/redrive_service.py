@@ -18,8 +18,6 @@ from itertools import islice
 from typing import Final, NamedTuple
 from uuid import uuid4
 
-import psycopg
-
 from pipeline.decide.batch import DUPLICATE
 from pipeline.domain.dead_letter import DeadLetter
 from pipeline.domain.identities import LATE_AFTER_MS
@@ -36,13 +34,12 @@ from pipeline.redrive.redrive_store import (
     Sent,
     append_published,
     append_redrive,
-    end_turn,
     read_audited,
     read_decisions,
     read_reach_ms,
     read_refusals,
     read_sent,
-    wait_for_turn,
+    turn_to_redrive,
 )
 from pipeline.redrive.selection import Fate, Place, place_of
 
@@ -118,20 +115,10 @@ class Redriver:
             if is_dry:
                 yield from self._portions(letters, request, None)
                 return
-            self._take_turn()
-            try:
+            with turn_to_redrive(self._connection, AnotherRedrives):
                 appender = self._appender()
                 appender.start()
                 yield from self._portions(letters, request, appender)
-            finally:
-                if not self._connection.closed:
-                    end_turn(self._connection)
-
-    def _take_turn(self) -> None:
-        try:
-            wait_for_turn(self._connection)
-        except psycopg.errors.LockNotAvailable:
-            raise AnotherRedrives from None
 
     def _portions(
         self, letters: Iterable[DeadLetter], request: Request, appender: TransactionalAppender | None

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Final, NamedTuple
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
 from pipeline.domain.dead_letter import DeadLetter
-from pipeline.io.postgres import Connection, statements
+from pipeline.io.postgres import Connection, statements, turn_of
 from pipeline.redrive.selection import Place, place_of
 
 _SQL: Final = statements("pipeline.redrive", "redrive")
@@ -30,14 +31,9 @@ class Sent(NamedTuple):
     published: frozenset[Place]
 
 
-def wait_for_turn(connection: Connection) -> None:
-    """Raises psycopg.errors.LockNotAvailable where another command keeps the turn."""
-    connection.execute(_SQL["limit_wait"])
-    connection.execute(_SQL["wait_for_turn"])
-
-
-def end_turn(connection: Connection) -> None:
-    connection.execute(_SQL["end_turn"])
+def turn_to_redrive(connection: Connection, taken: type[Exception]) -> AbstractContextManager[None]:
+    """Letters are redriven by one command at a time; `taken` is raised where another keeps its turn."""
+    return turn_of(connection, _SQL, taken)
 
 
 def append_redrive(

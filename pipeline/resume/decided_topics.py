@@ -11,9 +11,11 @@ commit first.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple
 
+from pipeline.domain.decision import Decision
+from pipeline.domain.features import NONE
 from pipeline.domain.log import Record
 from pipeline.domain.refusals import Refusal
 from pipeline.io.avro.wire import WireFormat
@@ -27,6 +29,7 @@ RECORDS_MAX: Final = 4_096
 SETTLED_S: Final = 20.0
 """Time that an open transaction may hide the end of a topic: a dead worker's is aborted 5 s after its start, and the
 broker looks for such every 10 s. A longer one ends this attempt, and the next one waits again."""
+LEADER_PAUSE_S: Final = 0.5
 SKEW_MS: Final = 10 * 60 * 1000
 """Most by which two clocks that stamp the decisions and the dead letters of one transaction may differ."""
 
@@ -46,6 +49,7 @@ class Start(NamedTuple):
     committed: int | None
     offset: int
     is_moved: bool  # the committed offset is not what was decided
+    outcomes_position: int = NONE  # of the latest decision; NONE or UNKNOWN where it doesn't say
 
 
 class DecidedLog:
@@ -58,23 +62,39 @@ class DecidedLog:
         topics: DecidedTopics,
         *,
         begins_at_committed: bool = False,
+        pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        """begins_at_committed: see `start_of`."""
+        """begins_at_committed: see `start_of`. pause: waits for seconds."""
         self._open_reader, self._wire, self._topics = open_reader, wire, topics
-        self._begins_at_committed = begins_at_committed
+        self._begins_at_committed, self._pause = begins_at_committed, pause
 
     def starts(self, committed: Mapping[int, int | None]) -> list[Start]:
         """Return the start of each partition, by what the group committed and what was decided.
 
-        Ask when no commit for these partitions is pending, as the broker's answer about committed offsets says.
+        Ask when no commit for these partitions is pending, as the broker's answer about committed offsets says. While a
+        partition's leader changes, its broker may be away, or know less of the log than was committed; that passes, and
+        is waited for.
         """
+        deadline_s = time.monotonic() + SETTLED_S
+        while True:
+            try:
+                return self._starts(committed)
+            except BrokerAway:
+                if time.monotonic() > deadline_s:
+                    raise
+            self._pause(LEADER_PAUSE_S)
+
+    def _starts(self, committed: Mapping[int, int | None]) -> list[Start]:
         if not committed:
             return []
         with self._open_reader() as reader:
             extents = reader.extents(self._topics.transactions, committed)
             held = [partition for partition, extent in extents.items() if extent.high > extent.low]
-            decided = self._decided(reader, held)
-        return [self._start(each, offset, extents[each], decided.get(each)) for each, offset in committed.items()]
+            latest = {partition: self._latest_decision(reader, partition) for partition in held}
+            decided = self._decided(reader, latest)
+        starts = [self._start(each, offset, extents[each], decided.get(each)) for each, offset in committed.items()]
+        seen = {partition: each.outcomes_position for partition, each in latest.items()}
+        return [start._replace(outcomes_position=seen.get(start.partition, NONE)) for start in starts]
 
     def _start(self, partition: int, committed: int | None, extent: Extent, decided: Decided | None) -> Start:
         """`decided`: None where the log holds nothing, so that nothing can be lost or decided again."""
@@ -82,15 +102,17 @@ class DecidedLog:
             return Start(partition, committed, extent.low if committed is None else committed, False)
         name = f"{self._topics.transactions}[{partition}]"
         if decided.end is not None and decided.end > extent.high:
-            raise BrokerFailed(f"{name} ends at {extent.high}, but was decided up to {decided.end}: it is another log")
+            raise BrokerAway(
+                f"{name} ends at {extent.high}, but was decided up to {decided.end}: its leader is behind, or it is"
+                " another log"
+            )
         start = start_of(committed, decided, extent.low, begins_at_committed=self._begins_at_committed)
         if start is None:
             raise BrokerFailed(f"the group has no offset for {name}, and what was decided of it is no longer kept")
         is_first = committed is None and decided.end is None
         return Start(partition, committed, start, start != committed and not is_first)
 
-    def _decided(self, reader: LogReader, partitions: Sequence[int]) -> dict[int, Decided]:
-        latest = {partition: self._latest_decision(reader, partition) for partition in partitions}
+    def _decided(self, reader: LogReader, latest: Mapping[int, _Latest]) -> dict[int, Decided]:
         letters = self._latest_letters(reader, {partition: each.written_ms for partition, each in latest.items()})
         found: dict[int, Decided] = {}
         for partition, decision in latest.items():
@@ -104,18 +126,18 @@ class DecidedLog:
         end = reader.uncommitted_ends(topic, [partition])[partition]
         for records in _backwards(reader, topic, partition, extent.low, end):
             for record in reversed(records):
-                offset = self._decided_offset(record, partition)
-                if offset is not None:
-                    return _Latest(offset, record.source.timestamp_ms, True)
+                decision = self._decision(record, partition)
+                if decision is not None:
+                    position = decision.snapshot.outcomes_position
+                    return _Latest(decision.source_offset, record.source.timestamp_ms, True, position)
         return _Latest(None, 0, extent.low == 0)
 
-    def _decided_offset(self, record: Record, partition: int) -> int | None:
-        """Return the payment's offset where the record is a decision of this partition; what is none is no writing of
-        the worker's."""
+    def _decision(self, record: Record, partition: int) -> Decision | None:
+        """Return the record's decision where it is one of this partition; what is none isn't written by the worker."""
         stored = self._wire.decode_stored_decision(record.value)
         if stored is None or isinstance(stored, Refusal) or stored.decision.source_partition != partition:
             return None
-        return stored.decision.source_offset
+        return stored.decision
 
     def _latest_letters(self, reader: LogReader, since_ms: Mapping[int, int]) -> _Letters:
         """Look for each partition's latest dead letter that may be later than its latest decision."""
@@ -150,6 +172,7 @@ class _Latest(NamedTuple):
     offset: int | None  # of the payment that was decided last; None for none
     written_ms: int  # when that was written; 0 for none
     is_whole: bool  # the topic was read far enough, or holds everything that ever stood on it
+    outcomes_position: int = NONE
 
 
 class _Letters(NamedTuple):

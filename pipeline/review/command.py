@@ -39,9 +39,10 @@ def list_cases(limit: Limit = 50, as_json: Json = False) -> None:
     """List the cases that wait for a person, soonest expiry first."""
     from pipeline.review.desk_command import open_cases, rules_of, show_case
 
-    settings = settings_from_environment()
+    settings, output = settings_from_environment(), Output(as_json=as_json)
     for file in open_cases(settings, limit):
-        show_case(Output(as_json=as_json), file, rules_of(settings))
+        show_case(output, file, rules_of(settings))
+    output.end_list("case waits")
 
 
 @review_app.command("show")

@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-import psycopg
 import structlog
 
 from pipeline.domain.identities import ReversalId, reversal_id
@@ -34,13 +33,12 @@ from pipeline.rollback.plan_store import (
     append_progress,
     approve,
     count_overtaken,
-    end_turn,
     read_approval,
     read_changing_lines,
     read_lines,
     read_plan,
     read_progress,
-    wait_for_turn,
+    turn_to_apply,
 )
 from pipeline.rollback.reversal import (
     ApplyRefusal,
@@ -115,19 +113,8 @@ class Applier:
         self, plan_id: str, approver: str, rate_per_s: float, stopping: threading.Event, advance: Callable[[int], None]
     ) -> Applied | ApplyRefusal:
         """Until all is appended, or `stopping`. `advance` is told how many records stand there."""
-        with failures_named():
-            self._take_turn()
-            try:
-                return self._apply(plan_id, approver, rate_per_s, stopping, advance)
-            finally:
-                if not self._connection.closed:
-                    end_turn(self._connection)
-
-    def _take_turn(self) -> None:
-        try:
-            wait_for_turn(self._connection)
-        except psycopg.errors.LockNotAvailable:
-            raise AnotherIsApplied from None
+        with failures_named(), turn_to_apply(self._connection, AnotherIsApplied):
+            return self._apply(plan_id, approver, rate_per_s, stopping, advance)
 
     def _apply(
         self, plan_id: str, approver: str, rate_per_s: float, stopping: threading.Event, advance: Callable[[int], None]

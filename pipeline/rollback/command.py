@@ -95,8 +95,10 @@ def list_plans(limit: Limit = 20, as_json: Json = False) -> None:
     from pipeline.rollback.plan_command import latest_plans
     from pipeline.rollback.report_command import show_plan
 
+    output = Output(as_json=as_json)
     for found in latest_plans(settings_from_environment(), limit):
-        show_plan(Output(as_json=as_json), found, is_brief=True)
+        show_plan(output, found, is_brief=True)
+    output.end_list("plans")
 
 
 @rollback_app.command("show")

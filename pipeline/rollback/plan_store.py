@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -11,7 +12,7 @@ from psycopg.types.json import Jsonb
 
 from pipeline.domain.decision import Outcome
 from pipeline.domain.identities import DecisionId
-from pipeline.io.postgres import Connection, statements
+from pipeline.io.postgres import Connection, statements, turn_of
 from pipeline.review.cases import EXPIRY
 from pipeline.rollback.blast_radius import BlastRadius, radius_json, radius_of
 from pipeline.rollback.reversal import Approval, Disposition, PlanHeader, PlanLine
@@ -195,14 +196,9 @@ def read_approval(connection: Connection, plan_id: str) -> Approval | None:
     return None if row is None else Approval(*row)
 
 
-def wait_for_turn(connection: Connection) -> None:
-    """One plan is applied at a time. Raises psycopg.errors.LockNotAvailable."""
-    connection.execute(_SQL["limit_wait"])
-    connection.execute(_SQL["wait_for_turn"])
-
-
-def end_turn(connection: Connection) -> None:
-    connection.execute(_SQL["end_turn"])
+def turn_to_apply(connection: Connection, taken: type[Exception]) -> AbstractContextManager[None]:
+    """One plan is applied at a time; `taken` is raised where another keeps its turn."""
+    return turn_of(connection, _SQL, taken)
 
 
 def append_progress(connection: Connection, plan_id: str, progress: Progress) -> None:

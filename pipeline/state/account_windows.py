@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from pipeline.domain.features import ACCOUNT_PAYMENTS_MAX, NONE
+from pipeline.domain.features import ACCOUNT_PAYMENTS_MAX, NONE, UNKNOWN
 from pipeline.state.outcomes import AccountOutcomes
 from pipeline.state.periods import (
     ACCOUNT_BENEFICIARIES_MAX,
@@ -104,7 +104,10 @@ class AccountWindows:
         count_down(self.recent, beneficiary)
 
     def _normal_month(self, block: int, amount: int, outcomes: AccountOutcomes | None) -> int:
-        """Add `amount` to its block; return the mean volume of the complete blocks before it, rounded half up."""
+        """Add `amount` to its block; return the mean of the complete blocks before it, rounded half up.
+
+        They are without what was withdrawn or set aside; where that isn't known, neither is the mean.
+        """
         if not self.first_block:
             self.first_block = self.block = block
         elif block > self.block:
@@ -118,10 +121,10 @@ class AccountWindows:
             return NONE
         volumes = sums[1 : complete + 1]
         if outcomes is not None:
-            volumes = [
-                max(volume - outcomes.withdrawn_of_block(block - back), 0)
-                for back, volume in enumerate(volumes, start=1)
-            ]
+            taken = [outcomes.taken_out_of_block(block - back) for back in range(1, complete + 1)]
+            if UNKNOWN in taken:
+                return UNKNOWN
+            volumes = [max(volume - out, 0) for volume, out in zip(volumes, taken, strict=True)]
         return (2 * sum(volumes) + complete) // (2 * complete)
 
 

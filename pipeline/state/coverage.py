@@ -7,6 +7,9 @@ Invariants
 `since` is the log time of the oldest record that a state could have. A payment's event time is at most
 FUTURE_TOLERANCE_MS later than its log time, so everything that is missing happened before `since` and that tolerance.
 A payment counts at its event time or later, and is taken at its event time here, which looks further back.
+
+The opening date that a payment claims for its account is not believed here. Whoever publishes a payment fills it in, no
+other source confirms it, and a date after `since` would turn all that is UNKNOWN of the account into a first payment's.
 """
 
 from __future__ import annotations
@@ -41,6 +44,8 @@ class Coverage(NamedTuple):
 WHOLE: Final = Coverage()
 DECLARED_MONTH: Final = NORMAL_MONTH_BLOCKS + 1
 
+_NEVER_MISSING_MS: Final = int(np.iinfo(np.int64).min)
+
 _COLUMN: Final = {name: place for place, name in enumerate(STATE)}
 _NAMES: Final = ("1h", "24h", "7d", "30d")
 
@@ -71,6 +76,9 @@ _LABELLED: Final = [
 _CONFIRMED: Final = _COLUMN["beneficiary_confirmed_frauds"]
 _SINCE_LAST: Final = _COLUMN["account_ms_since_last"]
 _MONTH: Final = _COLUMN["account_normal_month_minor"]
+_OF_PAYMENTS: Final = [
+    place for name, place in _COLUMN.items() if not name.endswith("fraud_reports") and place != _MONTH
+]
 _IS_NEW: Final = _COLUMN["is_new_beneficiary"]
 _IS_UNPAID: Final = _COLUMN["is_unpaid_beneficiary"]
 
@@ -93,12 +101,9 @@ def enter_unknown(
     if not events or (coverage == WHOLE and not lacks_outcomes.any()):
         return
     times = np.array([event.event_time_ms for event in events], dtype=np.int64)
-    opened_ms = np.array([event.account_opened_epoch_day for event in events], dtype=np.int64) * DAY_MS
     counted = state[:, 0] != NONE
     outcomes_ms = np.where(lacks_outcomes, np.iinfo(np.int64).max, _missing_until_ms(coverage.outcomes_ms))
-    _enter_accounts(
-        state, times, opened_ms, counted, month_blocks, _missing_until_ms(coverage.payments_ms), outcomes_ms
-    )
+    _enter_accounts(state, times, counted, month_blocks, _missing_until_ms(coverage.payments_ms), outcomes_ms)
     missing_until_ms = _missing_until_ms(coverage.received_ms)
     for width_ms, columns in _RECEIVED:
         _enter(state, columns, counted & (times - width_ms < missing_until_ms))
@@ -108,18 +113,27 @@ def enter_unknown(
     _enter(state, [_CONFIRMED], counted & (times - longest_ms < missing_until_ms))
 
 
+def enter_stale(state: Matrix, is_stale: NDArray[np.bool_], month_blocks: Matrix) -> None:
+    """Make UNKNOWN, in place, what rows can't know that were made without a payment that counted late, before them.
+
+    is_stale: (n,). Reports and declared months follow from no payment. month_blocks: as for `enter_unknown`.
+    """
+    if is_stale.any():
+        _enter(state, _OF_PAYMENTS, is_stale)
+        _enter(state, [_MONTH], is_stale & (month_blocks != DECLARED_MONTH))
+
+
 def _enter_accounts(
     state: Matrix,
     times: NDArray[np.int64],
-    opened_ms: NDArray[np.int64],
     counted: NDArray[np.bool_],
     month_blocks: Matrix,
     payments_ms: int,
     outcomes_ms: NDArray[np.int64],
 ) -> None:
     """payments_ms, outcomes_ms: event time from which on none is missing; that of outcomes differs by row."""
-    by_payments = counted & _is_older(opened_ms, payments_ms)
-    by_outcomes = counted & _is_older(opened_ms, outcomes_ms)
+    by_payments = counted & (payments_ms > _NEVER_MISSING_MS)
+    by_outcomes = counted & (outcomes_ms > _NEVER_MISSING_MS)
     for width_ms, columns in _BY_PAYMENTS:
         _enter(state, columns, by_payments & (times - width_ms < payments_ms))
     for width_ms, columns in _BY_OUTCOMES:
@@ -138,13 +152,8 @@ def _enter_accounts(
 
 
 def _missing_until_ms(since_ms: int) -> int:
-    """Return the event time from which on nothing is missing; the least integer where nothing ever is."""
-    return np.iinfo(np.int64).min if since_ms == NONE else since_ms + FUTURE_TOLERANCE_MS
-
-
-def _is_older(opened_ms: NDArray[np.int64], missing_until_ms: int | NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return which accounts may have paid before that time. A day of a time zone begins up to a day before UTC's."""
-    return opened_ms - DAY_MS < missing_until_ms
+    """Return the event time from which on nothing is missing."""
+    return _NEVER_MISSING_MS if since_ms == NONE else since_ms + FUTURE_TOLERANCE_MS
 
 
 def _enter(state: Matrix, columns: list[int], rows: NDArray[np.bool_]) -> None:

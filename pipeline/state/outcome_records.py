@@ -1,8 +1,8 @@
 """Records as outcomes of payments: what the state is to know of each payment that was decided.
 
 Invariants
-1. Each record of a payment says all that is known of it, so the last one holds: what is MADE is volume, what is UNMADE
-   is volume too, and what is WITHDRAWN is neither.
+1. Each record of a payment says all that is known of it, so the last one holds: what is MADE is of the volume and the
+   normal month, what is UNMADE is of the volume only, and what is WITHDRAWN is of neither.
 2. What this release can't read makes nobody known, and takes nothing out of the volume (I4).
 3. A payee's age never counts from before the payment's place in the log, whatever event time the payment claims.
 4. The same record gives the same outcome, so a record that is told twice changes nothing.
@@ -47,6 +47,7 @@ class Later(NamedTuple):
     decision_id: str
     kind: OutcomeKind
     at_ms: int
+    was_made: bool  # what was decided before stood as made, so the payment was of the normal month
 
 
 class Held(NamedTuple):
@@ -95,10 +96,12 @@ def told_by_decision(record: DecisionRecord | Refusal) -> Told:
             outcome = outcome_of_decision(record)
             return Held(record.decision_id, outcome) if record.outcome is Outcome.ESCALATE else outcome
         case ReviewOutcome():
-            return Later(record.account_id, record.decision_id, _DECIDED[record.outcome], record.reviewed_at_ms)
+            kind = _DECIDED[record.outcome]
+            return Later(record.account_id, record.decision_id, kind, record.reviewed_at_ms, was_made=False)
         case Reversal():
             kind = _REVERSED[record.corrected_outcome]
-            return Later(record.account_id, record.decision_id, kind, record.reversed_at_ms)
+            was_made = record.reversed_outcome is Outcome.ALLOW
+            return Later(record.account_id, record.decision_id, kind, record.reversed_at_ms, was_made)
 
 
 def outcome_of_decision(decision: Decision) -> PaymentOutcome:
@@ -120,11 +123,12 @@ def outcome_of_later(later: Later, held: PaymentOutcome | None) -> PaymentOutcom
     """Return what was said later of a decision; `held`: as it was remembered, None where it wasn't.
 
     Without memory of it nobody becomes known and nothing leaves the volume, but what was made is taken back all the
-    same.
+    same: it may be of any normal month up to then.
     """
     if held is None:
         kind = OutcomeKind.WITHDRAWN if later.kind is OutcomeKind.WITHDRAWN else OutcomeKind.UNMADE
-        return PaymentOutcome(later.account_id, "", kind, NONE, NONE, NONE, later.decision_id.encode())
+        until_ms = later.at_ms if later.was_made and later.kind is not OutcomeKind.MADE else NONE
+        return PaymentOutcome(later.account_id, "", kind, NONE, NONE, NONE, later.decision_id.encode(), until_ms)
     made_at_ms = max(held.made_at_ms, later.at_ms) if later.kind is OutcomeKind.MADE else NONE
     return held._replace(kind=later.kind, made_at_ms=made_at_ms)
 

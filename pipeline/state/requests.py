@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.domain.context import Label
-from pipeline.domain.features import ACCOUNT_STATE, NONE, SHARED_STATE, STATE
+from pipeline.domain.features import ACCOUNT_STATE, NONE, SHARED_STATE, STATE, UNKNOWN
 from pipeline.domain.outcome import PaymentOutcome
-from pipeline.state.coverage import DECLARED_MONTH, Coverage, enter_unknown
-from pipeline.state.outcomes import TO_ANYONE, Effect, counted_until_ms, effect_of
+from pipeline.state.coverage import DECLARED_MONTH, Coverage, enter_stale, enter_unknown
+from pipeline.state.outcomes import DOUBTFUL, TO_ANYONE, Effect, counted_until_ms, effect_of, is_doubtful
 from pipeline.state.state_event import StateEvent, claim_name
 from pipeline.state.windows import DEVICE, IP_ADDRESS, LAYOUT, Freshness, PartitionEvents, PartitionObservation
 
@@ -48,6 +48,7 @@ _SINCE: Final = Struct("<qq")
 _PAYMENT: Final = Struct(">HHIHBIBI5s")
 _SHARED: Final = Struct(">HIHHHHHBI6s4s")
 _COUNT: Final = Struct(">H")
+_DUE: Final = Struct(">HI")
 _RANGE: Final = Struct(">HIHIBHIII")
 _OUTCOME: Final = Struct(">HBBIBIHI5s6s")
 _OFFSET_BYTES: Final = 6
@@ -61,6 +62,7 @@ class Chunk(NamedTuple):
     events: Sequence[StateEvent]
     place: int  # index of its first event in the partition's share of the batch
     id_hashes: Sequence[bytes]  # of the transaction ids, ID_HASH_BYTES each
+    outcomes_due: int = 0
 
 
 class Start(NamedTuple):
@@ -212,7 +214,7 @@ def chunks(share: PartitionEvents) -> Iterator[Chunk]:
         last = events[past].offset if past < len(events) else share.end_offset
         chunk = events[place:past]
         hashes = [_id_hash(event.transaction_id) for event in chunk]
-        yield Chunk(share.partition, first, last, share.committed_offset, chunk, place, hashes)
+        yield Chunk(share.partition, first, last, share.committed_offset, chunk, place, hashes, share.outcomes_due)
         first = last
 
 
@@ -257,7 +259,7 @@ def claims_of(share: PartitionEvents, names: Keys, buckets: int) -> Iterator[Cla
 
 def account_request(chunk: Chunk, names: Keys, start: Start) -> Request:
     prefix, pack = names.accounts(chunk.partition), _PAYMENT.pack
-    parts = [_windows_header(chunk, start)]
+    parts = [_windows_header(chunk, start), _DUE.pack(*_six(chunk.outcomes_due))]
     numbers: dict[str, int] = {}
     for place, event in enumerate(chunk.events):
         if not event.is_counted:
@@ -282,12 +284,11 @@ def outcomes_request(partition: int, taken: OutcomeRange, place: int, names: Key
     numbers: dict[str, int] = {}
     for outcome in outcomes:
         number, effect = numbers.setdefault(outcome.account_id, len(numbers) + 2), effect_of(outcome)
-        time, amount = (
-            (outcome.payment_time_ms - ORIGIN_MS, outcome.amount_gbp_minor) if effect is Effect.WITHDRAW else (0, 0)
-        )
+        is_taken_out, is_doubted = effect in (Effect.WITHDRAW, Effect.HOLD), is_doubtful(outcome)
+        time, amount = (outcome.payment_time_ms - ORIGIN_MS, outcome.amount_gbp_minor) if is_taken_out else (0, 0)
         until_ms = outcome.made_at_ms if effect is Effect.MAKE else counted_until_ms(outcome)
-        made_at = until_ms - ORIGIN_MS if effect in (Effect.MAKE, Effect.WITHDRAW) else 0
-        told = effect if outcome.beneficiary_account_id else effect + TO_ANYONE
+        made_at = until_ms - ORIGIN_MS if effect is Effect.MAKE or is_taken_out or is_doubted else 0
+        told = effect + (not outcome.beneficiary_account_id) * TO_ANYONE + is_doubted * DOUBTFUL
         parts.append(
             _OUTCOME.pack(number, told, time >> 32, time & 0xFFFFFFFF, made_at >> 32, made_at & 0xFFFFFFFF,
                           *_six(amount), party_hash(outcome.beneficiary_account_id),
@@ -378,6 +379,7 @@ class Answers:
         self._declared = np.full(len(events), NONE, dtype=np.int64)
         self._outcomes_position = np.full(len(events), NONE, dtype=np.int64)
         self._month_blocks = np.zeros(len(events), dtype=np.int64)
+        self._is_stale = np.zeros(len(events), dtype=np.bool_)
         self._coverage = Coverage()
 
     def claimed(self, chunk: Chunk, places: Sequence[int], body: bytes) -> None:
@@ -397,8 +399,10 @@ class Answers:
         rows, places = _rows(chunk, body, ACCOUNT_ROW_LENGTH)
         self.state[places, : len(ACCOUNT_STATE)] = rows[:, 1:-1]
         self._outcomes_position[places] = rows[:, -1]
-        self._month_blocks[places] = rows[:, 1 + _IS_NEW] >> 1
-        self.state[places, _IS_NEW] = rows[:, 1 + _IS_NEW] & 1
+        packed = rows[:, 1 + _IS_NEW]
+        self._month_blocks[places] = packed >> 1
+        self.state[places, _IS_NEW] = packed & 1
+        self._is_stale[places] = packed == UNKNOWN
 
     def shared(self, chunk: Chunk, body: bytes) -> None:
         """Merge in one shard's reply.
@@ -427,6 +431,7 @@ class Answers:
         positions = self._outcomes_position
         month_blocks = np.where(is_declared, DECLARED_MONTH, self._month_blocks)
         enter_unknown(self.state, self._events, month_blocks, positions, self._coverage, label_delay_ms)
+        enter_stale(self.state, self._is_stale, month_blocks)
         month = self.state[:, _MONTH]
         month[:] = np.where(is_declared, self._declared, month)
         return PartitionObservation(self.freshness, self.state, self._outcomes_position)

@@ -7,8 +7,6 @@ from typing import Final
 
 CLAIM_DIGEST_BYTES: Final = 16
 """Bytes of a payment's digest that a claim keeps: among 10^8 payments two share them once in 10^22 times."""
-OPENED_LONG_AGO_DAY: Final = 0
-"""The day that an account counts as opened on where nothing says which: before all that a state may lack."""
 
 
 @dataclass(init=False)
@@ -28,7 +26,6 @@ class StateEvent:
     device_id: str | None
     is_counted: bool  # False where a static guardrail blocked it; its id is claimed then, but no window counts it
     source_system: str | None = None  # that gave transaction_id; None where the payment names none
-    account_opened_epoch_day: int = OPENED_LONG_AGO_DAY
 
     def __init__(
         self,
@@ -45,7 +42,6 @@ class StateEvent:
         device_id: str | None,
         is_counted: bool,
         source_system: str | None = None,
-        account_opened_epoch_day: int = OPENED_LONG_AGO_DAY,
     ) -> None:
         self.offset = offset
         self.transaction_id = transaction_id
@@ -60,7 +56,6 @@ class StateEvent:
         self.device_id = device_id
         self.is_counted = is_counted
         self.source_system = source_system
-        self.account_opened_epoch_day = account_opened_epoch_day
 
 
 def claim_name(event: StateEvent) -> str:

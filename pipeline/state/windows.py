@@ -30,13 +30,13 @@ from pipeline.domain.identities import LATE_AFTER_MS
 from pipeline.domain.outcome import PaymentOutcome
 from pipeline.domain.refusals import FUTURE_TOLERANCE_MS
 from pipeline.state.account_windows import AccountWindows, count_down
-from pipeline.state.coverage import DECLARED_MONTH, Coverage, enter_unknown
+from pipeline.state.coverage import DECLARED_MONTH, Coverage, enter_stale, enter_unknown
 from pipeline.state.facts import Facts, LogPlace
 from pipeline.state.outcomes import AccountOutcomes
 from pipeline.state.periods import BENEFICIARY_WINDOWS_MS, DAY_MS, LABEL_WINDOWS_MS
 from pipeline.state.state_event import StateEvent, claim_name
 
-LAYOUT: Final = 3
+LAYOUT: Final = 4
 """The version of what a state store holds, and part of its keys' names: a release with another finds nothing, and
 builds the state anew. Raise it with every change of the STATE features, of these windows or of how they are stored."""
 CLAIM_KEPT_MS: Final = LATE_AFTER_MS + FUTURE_TOLERANCE_MS
@@ -64,6 +64,7 @@ class PartitionEvents(NamedTuple):
     end_offset: int  # exclusive
     committed_offset: int  # everything below is committed, so snapshots below may be dropped
     events: Sequence[StateEvent]  # by ascending offset; some offsets may be missing
+    outcomes_due: int = 0  # with outcomes below it still to be taken in, what outcomes could tell is UNKNOWN
 
 
 class PartitionObservation(NamedTuple):
@@ -268,26 +269,30 @@ class MemoryState:
             if freshness[place] != Freshness.FRESH or not event.is_counted:
                 continue
             if event.offset >= progress.reached:
-                snapshots[place] = self._count(share.partition, progress, event)
+                snapshots[place] = self._count(share, progress, event)
             elif event.offset in progress.snapshots:
                 snapshots[place] = progress.snapshots[event.offset]
+                if progress.late_after < event.offset < progress.late_until:
+                    snapshots[place] = snapshots[place]._replace(is_stale=True, outcomes_position=UNKNOWN)
             elif is_passing:
                 pass
             elif event.offset < progress.pruned_below:
                 raise SnapshotPruned(share.partition, event.offset)
             else:  # it didn't count when it was first observed
-                snapshots[place] = self._count(share.partition, progress, event)
+                snapshots[place] = self._count(share, progress, event)
+                progress.count_late(event.offset, share.committed_offset)
         progress.move_on(share)
         state = np.array([snapshot.row for snapshot in snapshots], dtype=np.int64).reshape(-1, len(STATE))
         month_blocks = np.array([snapshot.month_blocks for snapshot in snapshots], dtype=np.int64)
         positions = np.array([snapshot.outcomes_position for snapshot in snapshots], dtype=np.int64)
         coverage = self._coverage(share.partition)
         enter_unknown(state, share.events, month_blocks, positions, coverage, self._label_delay_ms)
+        enter_stale(state, np.array([snapshot.is_stale for snapshot in snapshots], dtype=np.bool_), month_blocks)
         return PartitionObservation(np.array(freshness, dtype=np.int8), state, positions)
 
-    def _count(self, partition: int, progress: _Progress, event: StateEvent) -> _Snapshot:
-        position = self._outcomes.get(partition, NONE)
-        is_whole = max(position, 0) >= self._outcomes_due.get(partition, 0)
+    def _count(self, share: PartitionEvents, progress: _Progress, event: StateEvent) -> _Snapshot:
+        position = self._outcomes.get(share.partition, NONE)
+        is_whole = max(position, 0) >= max(self._outcomes_due.get(share.partition, 0), share.outcomes_due)
         row = self.windows.observe(event, with_outcomes=is_whole)
         blocks = self.windows.month_blocks(event.account_id)
         snapshot = _Snapshot(row, blocks, position if is_whole else UNKNOWN)
@@ -343,6 +348,7 @@ class _Snapshot(NamedTuple):
     row: tuple[int, ...]
     month_blocks: int
     outcomes_position: int
+    is_stale: bool = False  # a payment before it in the log has counted later
 
 
 _NOT_COUNTED: Final = _Snapshot(_NO_ROW, 0, NONE)
@@ -359,12 +365,18 @@ class _Claim(NamedTuple):
 class _Progress:
     """The progress of a partition's observation, and the answers that were given."""
 
-    __slots__ = ("exceptions", "pruned_below", "reached", "since_ms", "snapshots")
+    __slots__ = ("exceptions", "late_after", "late_until", "pruned_below", "reached", "since_ms", "snapshots")
 
     def __init__(self) -> None:
         self.reached, self.pruned_below, self.since_ms = 0, 0, NONE
+        self.late_after = self.late_until = 0  # answers given to payments between these offsets tell too little
         self.snapshots: dict[int, _Snapshot] = {}
         self.exceptions: dict[int, Freshness] = {}  # offset → freshness, where not FRESH
+
+    def count_late(self, offset: int, committed: int) -> None:
+        """Record that a payment counts now that others behind it in the log were answered without."""
+        self.late_after = offset if self.late_until <= committed else min(self.late_after, offset)
+        self.late_until = max(self.late_until, self.reached)
 
     def move_on(self, share: PartitionEvents) -> None:
         self.reached = max(self.reached, share.end_offset)

@@ -19,15 +19,34 @@ def settings_from_environment(process: str = "command") -> Settings:
 
     process: one of NEEDS; the production profile asks for what it needs, and its role in the database follows from it.
     """
+    from pipeline.io.production import production_faults
+
+    settings = _read_settings(process)
+    if faults := production_faults(settings, process):
+        what = f"In production this may not start. {'. '.join(faults)}."
+        raise Failure(what, "`fraud config check` looks at the rest.")
+    _require_addresses(settings)
+    return settings
+
+
+def settings_to_check() -> Settings:
+    """The same settings for who looks at them one by one, so that one fault doesn't hide the others.
+
+    Failure says where they can't be read.
+    """
+    return _read_settings("command")
+
+
+def _read_settings(process: str) -> Settings:
     from pydantic import ValidationError
     from pydantic_settings import SettingsError
 
-    from pipeline.io.production import DATABASE_ROLES, READER, production_faults
+    from pipeline.io.production import DATABASE_ROLES, READER
     from pipeline.io.secrets import SecretsUnavailable
     from pipeline.io.settings import EnvFileMissing, Settings
 
     try:
-        settings = Settings().as_role(DATABASE_ROLES.get(process, READER))
+        return Settings().as_role(DATABASE_ROLES.get(process, READER))
     except EnvFileMissing as missing:
         what = f"There is no file {missing}, which FRAUD_ENV_FILE or --env-file names."
         raise Failure(what, "Start the stack that writes it (`fraud stack embedded`), or name none.") from missing
@@ -36,15 +55,9 @@ def settings_from_environment(process: str = "command") -> Settings:
     except SettingsError as error:  # it quotes no value
         raise Failure(f"{_sentence(str(error))}.", "Write it as JSON, or unset it.") from None
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        name = "FRAUD_" + "_".join(str(part) for part in first["loc"]).upper()
-        what = f"{name} can't be used: {first['msg'].lower()}."
-        raise Failure(what, f"Set {name} otherwise, or unset it.") from error
-    if faults := production_faults(settings, process):
-        what = f"In production this may not start. {'. '.join(faults)}."
-        raise Failure(what, "`fraud config check` looks at the rest.")
-    _require_addresses(settings)
-    return settings
+        wrong = {_variable(each["loc"]): each["msg"].lower() for each in error.errors(include_url=False)}
+        what = " ".join(f"{name} can't be used: {why}." for name, why in wrong.items())
+        raise Failure(what, f"Set {', '.join(wrong)} otherwise, or unset it.") from error
 
 
 def wire_format(settings: Settings) -> WireFormat:
@@ -56,6 +69,10 @@ def wire_format(settings: Settings) -> WireFormat:
     except ValueError as error:
         fix = "Set FRAUD_CONFLUENT_IDS to what `fraud schemas register` prints."
         raise Failure(f"FRAUD_CONFLUENT_IDS can't be used: {error}.", fix) from error
+
+
+def _variable(place: tuple[int | str, ...]) -> str:
+    return "FRAUD_" + "_".join(map(str, place)).upper()
 
 
 def _sentence(text: str) -> str:

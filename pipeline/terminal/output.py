@@ -21,15 +21,22 @@ Advance = Callable[[int], None]
 class Output:
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
+        self._is_empty = True
 
     def record(self, fields: Mapping[str, object], line: str) -> None:
         """One record: `fields` as a JSON object with --json, else `line`, which may be coloured."""
+        self._is_empty = False
         typer.echo(json.dumps(fields, ensure_ascii=False) if self.as_json else line, color=_colour())
 
     def line(self, line: str) -> None:
         """Write a line of a text that is no record; only without --json."""
         assert not self.as_json, "JSON output holds objects only"
         typer.echo(line, color=_colour())
+
+    def end_list(self, of_what: str) -> None:
+        """Say on stderr where a list had no record; with --json, no line says so."""
+        if self._is_empty and not self.as_json:
+            self.note(f"No {of_what}.")
 
     def note(self, sentence: str) -> None:
         typer.echo(sentence, err=True)

@@ -7,16 +7,18 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
 from pipeline.decide.agent import DecisionAgent
 from pipeline.decide.batch import Judged, Reading, SetAside
+from pipeline.decide.outcomes.due import ALL, OutcomesDue
 from pipeline.domain.decision import Outcome, Route
 from pipeline.domain.log import Outgoing, Record, Source, Span
 from pipeline.io.kafka.transaction_log import Batch
-from pipeline.state.store import StateUnavailable
-from pipeline.state.windows import StateLost
+from pipeline.state.store import Prepared, StateUnavailable
+from pipeline.state.windows import PartitionEvents, PartitionObservation, StateLost
 
 PATIENCE_S = 10.0
 COUNT = 5
@@ -46,7 +48,7 @@ class Log:
 
 
 class State:
-    """What is prepared is the number of the batch."""
+    """A batch is known by the offset that it begins with, which is its number."""
 
     def __init__(self) -> None:
         self.asked: Counter[int] = Counter()
@@ -58,15 +60,19 @@ class State:
         self.is_lost = False
         self.released: list[int] = []
         self.is_only_accounts = False
+        self.due: list[int] = []  # of outcomes, as it was told with each batch
+        self.positions: list[int] = []  # of outcomes, in each answer
 
-    def prepare(self, events: int) -> int:
-        return events
+    def prepare(self, events: list[PartitionEvents]) -> Prepared:
+        self.due.append(events[0].outcomes_due)
+        return Prepared(events, [], False, False)
 
-    async def release_claims(self, start_offset: int) -> int:
-        self.released.append(start_offset)
+    async def release_claims(self, events: list[PartitionEvents]) -> int:
+        self.released.append(events[0].start_offset)
         return 1
 
-    async def observe_prepared(self, prepared: int, *, when_ready: bool) -> list[object]:
+    async def observe_prepared(self, batch: Prepared, *, when_ready: bool) -> list[PartitionObservation]:
+        prepared = batch.batch[0].start_offset
         self.asked[prepared] += 1
         self.asked_for[prepared].set()
         await self.may_answer.wait()
@@ -76,7 +82,8 @@ class State:
         is_behind = self.away_at is not None and prepared > self.away_at and self.asked[self.away_at] == 1
         if self.is_lost or is_behind:
             raise StateLost(0, None)
-        return []
+        nothing = np.zeros(0, dtype=np.int64)
+        return [PartitionObservation(nothing.astype(np.int8), nothing, np.array(self.positions, dtype=np.int64))]
 
 
 class Breaker:
@@ -97,8 +104,8 @@ class JudgeInPlace:
     def read(self, records: list[Record]) -> Reading:
         return Reading([], [(record, None) for record in records])
 
-    def state_events(self, reading: Reading, spans: list[Span]) -> int:
-        return spans[0].start_offset
+    def state_events(self, reading: Reading, spans: list[Span]) -> list[PartitionEvents]:
+        return [PartitionEvents(*spans[0], [])]
 
     def judge(self, reading: Reading, *_: object):
         offsets = [record.source.offset for record, _ in reading.refused]
@@ -139,12 +146,14 @@ class Stages:
         self.log, self.state, self.judge = Log(), State(), JudgeInPlace()
         self.rebuild = Rebuild(self.log, self.state)
         self.failures: list[BaseException] = []
+        self.due = OutcomesDue()
         self.agent = DecisionAgent(
             self.log,
             self.state,
             Breaker(),
             self.rebuild,
             self.judge,
+            self.due,
             letter_of=letter_of,
             state_patience_s=1.0,
             clock_ms=lambda: 0,
@@ -299,5 +308,19 @@ def test_the_letters_of_a_batch_leave_in_log_order_whatever_was_found_first():
         await stages.agent.decide(Batch(found, [Span(0, 3, 10, 3), Span(1, 2, 5, 2)], epoch=0))
         await stages.agent.settle()
         assert [offset for _, offset in stages.log.sent] == [3, 9, 2, 4]
+
+    run(scenario)
+
+
+def test_i4_outcomes_are_due_as_far_as_they_were_known_and_as_far_as_any_answer_had_them():
+    async def scenario(stages: Stages) -> None:
+        await stages.agent.decide(batch_of(0))
+        await stages.agent.settle()
+        stages.due.expect(0, 7)
+        for number, position in ((1, 5), (2, 9), (3, -2), (4, 9)):
+            stages.state.positions = [position]
+            await stages.agent.decide(batch_of(number))
+            await stages.agent.settle()
+        assert stages.state.due == [ALL, 7, 7, 9, 9]
 
     run(scenario)

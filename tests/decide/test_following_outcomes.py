@@ -14,20 +14,22 @@ from confluent_kafka import Producer
 from ops.stack.embedded import EmbeddedStack
 from ops.stack.topics import create_topics
 from pipeline.alerts.catalogue import AlertCode
-from pipeline.decide.outcomes.following_service import Follower, Logs, Telling
+from pipeline.decide.outcomes.due import ALL, OutcomesDue
+from pipeline.decide.outcomes.following_service import Follower
+from pipeline.decide.outcomes.intake_service import READ_MAX, Intake, Logs, Telling
 from pipeline.domain.alert import Alert
 from pipeline.domain.decision import Decision, Outcome
 from pipeline.domain.features import FEATURES
 from pipeline.domain.identities import DecisionId
-from pipeline.domain.log import Record
+from pipeline.domain.log import LogRecord, Record
 from pipeline.domain.outcome import PaymentOutcome
 from pipeline.domain.refusals import Refusal, RefusalCode
 from pipeline.io.avro.wire import WireFormat
-from pipeline.io.kafka.client import BrokerFailed
-from pipeline.io.kafka.log_reader import Extent, LogReader
+from pipeline.io.kafka.client import BrokerAway, BrokerFailed, TopicMissing
+from pipeline.io.kafka.log_reader import Extent, LogReader, RangeRead
 from pipeline.io.kafka.positioned_log import PositionedLog
 from pipeline.state.outcome_records import Told, outcome_of_execution, told_by_decision, told_by_execution
-from pipeline.state.outcomes import Effect, effect_of
+from pipeline.state.outcomes import Effect, effect_of, is_doubtful
 from pipeline.state.store import StateUnavailable
 from tests.decisions import DECISION, reversal_of, review_of, written
 from tests.records import NOON_MS, PAYMENT
@@ -108,6 +110,9 @@ class Bench:
         self.payment_partitions = 4
         self.oldest: dict[int, int] = {}
         self.now_s = 0.0
+        self.due = OutcomesDue()
+        self.extents_failure: Exception | None = None
+        self.read = self._read_log
         self._producer = Producer({"bootstrap.servers": self.servers, "log_level": 2})
 
     def send(self, *values: bytes | None, key: bytes = b"payer") -> None:
@@ -127,9 +132,16 @@ class Bench:
                 options=SOON_FREE,
             )
 
-        logs = Logs(open_source, self._extents, lambda *_: OLDEST_MS, lambda: self.payment_partitions)
+        logs = Logs(
+            open_source,
+            lambda *span: self.read(*span),
+            self._extents,
+            lambda *_: OLDEST_MS,
+            lambda: self.payment_partitions,
+        )
         telling = Telling(self._refuse, self._raise_alert)
-        return Follower(self.state, logs, telling, patience_s=60.0, clock_s=lambda: self.now_s)
+        self.intake = Intake(self.state, logs, telling, self.due, clock_s=lambda: self.now_s)
+        return Follower(self.intake, logs, patience_s=60.0, clock_s=lambda: self.now_s)
 
     @asynccontextmanager
     async def following(self, slot: int = 0) -> AsyncIterator[Follower]:
@@ -150,7 +162,16 @@ class Bench:
     async def until_taken(self, count: int) -> None:
         await self.until(lambda: len(self.state.taken) >= count)
 
+    def _read_log(self, partition: int, first: int, end: int) -> RangeRead[LogRecord[Told]]:
+        def log_record(record: Record) -> LogRecord[Told]:
+            return LogRecord(*record.source, record.key or b"", record.value or b"", self.told(record.value))
+
+        with LogReader(self.servers, "read", {}) as reader:
+            return reader.read_range(self.topic, partition, first, end, READ_MAX, log_record)
+
     def _extents(self) -> Mapping[int, Extent]:
+        if self.extents_failure is not None:
+            raise self.extents_failure
         with LogReader(self.servers, "extents", {}) as reader:
             found = reader.extents(self.topic)
         return {partition: Extent(self.oldest.get(partition, low), high) for partition, (low, high) in found.items()}
@@ -351,4 +372,95 @@ async def test_a_review_of_what_is_not_remembered_makes_nobody_known(stack):
     bench.send(WIRE.encode(review_of(unknown, Outcome.ALLOW)), WIRE.encode(reversal_of(unknown, None)))
     async with bench.following():
         await bench.until_taken(2)
-    assert [effect_of(each) for each in bench.state.taken] == [Effect.HOLD, Effect.UNMAKE]
+    assert [effect_of(each) for each in bench.state.taken] == [Effect.UNSETTLE, Effect.UNMAKE]
+    assert not any(map(is_doubtful, bench.state.taken)), "an escalation was never of a normal month"
+
+
+@in_loop
+async def test_i4_a_reversal_of_what_was_made_leaves_the_month_in_doubt_as_it_does_not_say_how_much(stack):
+    bench = Bench(stack, "decisions.v1")
+    allowed = decided("allowed", "ALLOW")
+    bench.send(written(allowed), *[WIRE.encode(reversal_of(allowed, each)) for each in (Outcome.BLOCK, None)])
+    async with bench.following():
+        await bench.until_taken(3)
+    assert [is_doubtful(each) for each in bench.state.taken] == [False, True, True]
+    assert {each.counted_until_ms for each in bench.state.taken[1:]} == {reversal_of(allowed, None).reversed_at_ms}
+
+
+@in_loop
+async def test_what_the_log_holds_is_taken_in_before_a_partition_is_decided(stack):
+    """More than one slice, and more than one reading."""
+    bench = Bench(stack)
+    count = READ_MAX + 300
+    bench.send(*executions(count))
+    bench.follower()
+    await bench.intake.begin({PARTITION: 5, 1: -1})
+    assert bench.state.taken == outcomes(count)
+    assert (bench.due.of(PARTITION), bench.due.of(1), bench.due.unknown) == (count, 0, [])
+    assert max(last - first for _, first, last, _ in bench.state.calls) <= 256
+
+
+@in_loop
+async def test_what_cannot_be_taken_in_in_time_is_due_and_left_to_the_follower(stack):
+    bench = Bench(stack)
+    bench.send(*executions(10))
+    async with bench.following():
+        await bench.until_taken(10)
+        bench.state.is_away = True
+        bench.send(*executions(5, first=10))
+        await bench.intake.begin({PARTITION: 12})
+        assert bench.due.of(PARTITION) == 15
+        bench.state.is_away = False
+        await bench.until_taken(15)
+    assert bench.state.taken == outcomes(15)
+
+
+@in_loop
+async def test_a_log_that_is_away_keeps_nobody_from_deciding_and_everything_is_due_until_it_is_back(stack):
+    bench = Bench(stack)
+    bench.send(*executions(3))
+    async with bench.following() as follower:
+        await bench.until_taken(3)
+        bench.extents_failure = BrokerAway("the broker is silent")
+        await bench.intake.begin({PARTITION: 3})
+        assert (bench.due.of(PARTITION), bench.due.unknown) == (ALL, [PARTITION])
+        bench.extents_failure = None
+        bench.now_s += 2.0
+        await bench.until(lambda: not bench.due.unknown)
+        assert (bench.due.of(PARTITION), follower.summary["why"]) == (3, None)
+
+
+@in_loop
+async def test_where_there_is_no_topic_of_outcomes_only_what_was_seen_is_due(stack):
+    bench = Bench(stack)
+    bench.follower()
+    bench.extents_failure = TopicMissing("executions.v1")
+    await bench.intake.begin({PARTITION: 7, 1: -2})
+    assert (bench.due.of(PARTITION), bench.due.of(1), bench.due.unknown) == (7, 0, [])
+
+
+@in_loop
+async def test_i4_a_state_that_went_back_is_noticed_although_no_outcome_comes(stack):
+    """A snapshot that somebody restored: until all is back, what outcomes tell is UNKNOWN."""
+    bench = Bench(stack)
+    bench.send(*executions(10))
+    async with bench.following():
+        await bench.until_taken(10)
+        bench.state.positions[PARTITION] = 4
+        del bench.state.taken[4:]
+        bench.now_s += 2.0
+        await bench.until_taken(10)
+    assert bench.state.taken == outcomes(10)
+    assert bench.state.due == {PARTITION: 10}
+    assert bench.due.of(PARTITION) == ALL, "nobody decides it here"
+
+
+@in_loop
+async def test_commit_markers_at_the_end_of_the_log_are_passed_over(stack):
+    """Otherwise the end of the log, which is due, would never be reached."""
+    bench = Bench(stack)
+    bench.follower()
+    bench.state.positions[PARTITION] = 10
+    bench.read = lambda _partition, _first, end: RangeRead([], end, True)
+    await bench.intake.read_up_to(PARTITION, 10, 12)
+    assert (bench.state.positions[PARTITION], bench.state.taken) == (12, [])

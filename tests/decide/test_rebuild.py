@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import redis
 from confluent_kafka import Producer
+from structlog.testing import capture_logs
 
 from ops.stack.embedded import EmbeddedStack
 from ops.stack.redis_cluster import RedisCluster
 from ops.stack.topics import create_topics
-from pipeline.decide.batch import Judge, Reading, TopicNames
+from pipeline.decide.batch import DUPLICATE, Judge, Reading, TopicNames
 from pipeline.decide.policy import parse_policy
 from pipeline.decide.rebuild_agent import Rebuild
 from pipeline.decide.rebuilding import past_topics
@@ -26,14 +27,16 @@ from pipeline.domain.decision import BreakerState
 from pipeline.domain.features import STATE
 from pipeline.domain.log import Record, Source, Span
 from pipeline.domain.payment import Transaction
+from pipeline.domain.refusals import RefusalCode
 from pipeline.io.avro.wire import WireFormat
+from pipeline.io.dead_letters import DeadLetters
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.partitioner import Partitioner
 from pipeline.state.context_agent import Context
 from pipeline.state.requests import Keys
 from pipeline.state.store import RedisState
 from pipeline.state.survey import Survey
-from pipeline.state.windows import Freshness
+from pipeline.state.windows import Freshness, PartitionEvents
 from tests.records import NOON_MS, PAYMENT, POLICY_PATH, small_model
 from tests.redis_servers import emptied
 from tests.servers import unused_prefix
@@ -100,12 +103,22 @@ class Scene:
         (observation,) = await state.observe(events)
         assert Freshness.FRESH not in observation.freshness
 
+    def write_letters(self, written: Sequence[tuple[int, str]]) -> None:
+        """Write the dead letters of records of partition 0, each by its offset and code."""
+        producer = Producer({"bootstrap.servers": self.servers})
+        letters = DeadLetters(WIRE, f"{self.prefix}transactions.dead.v1", None)
+        for offset, code in written:
+            (record,) = [each for each in self._records if each.source[:2] == (0, offset)]
+            letter = letters.letter(f"{self.prefix}transactions.v1", record, code, "as then")
+            producer.produce(letter.topic, letter.value, letter.key)
+        assert producer.flush(PATIENCE_S) == 0
+
     def rebuild(self, state: RedisState) -> Rebuild:
         def open_reader() -> LogReader:
             return LogReader(self.servers, GROUP, {})
 
         context = Context(state, WIRE, open_reader, lambda name: f"{self.prefix}{name}")
-        names = ("transactions.v1", "decisions.v1", "executions.v1")
+        names = ("transactions.v1", "decisions.v1", "executions.v1", "transactions.dead.v1")
         topics = Topics(*(f"{self.prefix}{name}" for name in names))
         return Rebuild(
             state,
@@ -159,6 +172,15 @@ def paid(number: int, *, account: str | None = None, **fields: Any) -> Transacti
         event_time_ms=NOON_MS + number * MINUTE_MS,
         **fields,
     )
+
+
+def events_of(judge: Judge, payments: Sequence[Transaction], start: int) -> list[PartitionEvents]:
+    """Return what the state store is asked of payments at the end of partition 0."""
+    records = [
+        Record(each.account_id.encode(), WIRE.encode_transaction(each), Source(0, start + place, each.event_time_ms))
+        for place, each in enumerate(payments)
+    ]
+    return judge.state_events(judge.read(records), [Span(0, start, start + len(records), start)])
 
 
 def judge_of(text: str) -> Judge:
@@ -236,16 +258,37 @@ def test_what_was_set_aside_as_poison_holds_no_id_after_a_rebuild(stack: Embedde
         await scene.rebuild(lost).run(judge, scene.targets)
         start = scene.targets[0]
         again = [paid(number) for number in (4, 8)]
-        records = [
-            Record(
-                each.account_id.encode(), WIRE.encode_transaction(each), Source(0, start + place, each.event_time_ms)
-            )
-            for place, each in enumerate(again)
-        ]
         for state in (kept, lost):
-            events = judge.state_events(judge.read(records), [Span(0, start, start + 2, start)])
-            (observation,) = await state.observe(events)
+            (observation,) = await state.observe(events_of(judge, again, start))
             assert list(observation.freshness) == [Freshness.FRESH, Freshness.DUPLICATE]
+        await kept.close()
+        await lost.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("decided", [0, 40], ids=["none", "later ones"])
+def test_what_was_set_aside_before_the_first_decision_holds_no_id_after_a_rebuild(
+    stack: EmbeddedStack, redis_at: str, decided: int
+):
+    """The dead letters tell, where no earlier decision does: the mended payment is decided, and its copy is refused."""
+
+    async def run() -> None:
+        scene, judge = Scene(stack), judge_of(TEXT)
+        poison = paid(PARTITIONS * 7)
+        sound = [paid(PARTITIONS * number) for number in range(100, 100 + decided)]
+        scene.publish_on(0, [poison, poison, *sound])
+        kept, lost = RedisState(redis_at, prefix="kept"), RedisState(redis_at, prefix="lost")
+        await scene.decide(kept, judge, poison={poison.transaction_id})
+        scene.write_letters([(0, RefusalCode.POISON), (1, DUPLICATE)])
+        await scene.rebuild(lost).run(judge, scene.targets)
+        start = scene.targets[0]
+        rows = []
+        for state in (kept, lost):
+            (observation,) = await state.observe(events_of(judge, [poison, *sound[:1]], start))
+            assert list(observation.freshness) == [Freshness.FRESH, Freshness.DUPLICATE][: 1 + len(sound[:1])]
+            rows.append(observation.state[0].tolist())
+        assert rows[1] == rows[0]
         await kept.close()
         await lost.close()
 
@@ -300,6 +343,27 @@ def test_a_state_restored_from_an_older_copy_reads_the_rest_of_the_log_and_of_th
         assert await scene.features(state, judge) == await scene.features(whole, judge)
         await state.close()
         await whole.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(("payments", "level"), [(0, "info"), (PARTITIONS, "warning")])
+def test_only_a_rebuild_of_what_was_decided_is_a_warning(
+    stack: EmbeddedStack, redis_at: str, payments: int, level: str
+):
+    """A first start on empty topics builds nothing anew."""
+
+    async def run() -> None:
+        scene, judge = Scene(stack), judge_of(TEXT)
+        scene.publish([paid(number) for number in range(payments)])
+        state = RedisState(redis_at)
+        with capture_logs() as told:
+            await scene.rebuild(state).run(judge, scene.targets)
+        names = {"state_rebuild_started", "partition_rebuilt", "state_rebuild_finished"}
+        assert {line["event"]: line["log_level"] for line in told if line["event"] in names} == dict.fromkeys(
+            names, level
+        )
+        await state.close()
 
     asyncio.run(run())
 

@@ -13,13 +13,14 @@ from pipeline.decide import batch, verdict
 from pipeline.decide.rules import RuleTable, hits_of
 from pipeline.decide.verdict import Mode, verdicts_of
 from pipeline.domain import features
-from pipeline.domain.features import NONE, STATE, UNKNOWN
+from pipeline.domain.features import ACCOUNT_STATE, NONE, STATE, UNKNOWN
 from pipeline.domain.outcome import OutcomeKind
 from pipeline.state import windows
 from pipeline.state.outcomes import AccountOutcomes
 from tests.permissive.faults import FAULTS
 from tests.permissive.path import Path
 from tests.permissive.trials import Known, Trials, known, try_out
+from tests.permissive.world import DAY_MS
 
 WORLDS = 60
 """Most worlds that a mistake may take to be found; most take one or two."""
@@ -55,6 +56,27 @@ def unknown_is_none(patch: pytest.MonkeyPatch) -> None:
 
 def coverage_is_dropped(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(windows, "enter_unknown", lambda *_: None)
+
+
+def claimed_opening_date_is_believed(patch: pytest.MonkeyPatch) -> None:
+    """An account is known whole where its payment says that it was opened after what the state lacks."""
+    opened_ms: dict[str, int] = {}
+    event_of, enter_unknown = batch.Judge._state_event, windows.enter_unknown
+
+    def with_claim(self, payment):
+        transaction = payment.decoded.transaction
+        opened_ms[transaction.transaction_id] = transaction.account_opened_epoch_day * DAY_MS
+        return event_of(self, payment)
+
+    def lenient(state, events, month_blocks, positions, coverage, delay_ms):
+        before = state.copy()
+        enter_unknown(state, events, month_blocks, positions, coverage, delay_ms)
+        for row, event in enumerate(events):
+            if opened_ms.get(event.transaction_id, 0) > coverage.payments_ms + DAY_MS:
+                state[row, : len(ACCOUNT_STATE)] = before[row, : len(ACCOUNT_STATE)]
+
+    patch.setattr(batch.Judge, "_state_event", with_claim)
+    patch.setattr(windows, "enter_unknown", lenient)
 
 
 def refused_counts_as_made(patch: pytest.MonkeyPatch) -> None:
@@ -144,6 +166,7 @@ MISTAKES: dict[Callable[[pytest.MonkeyPatch], None], str] = {
     model_is_asked_on_unknown: "state/UNKNOWN",
     unknown_is_none: "state/lost, log cut",
     coverage_is_dropped: "state/restored, log cut",
+    claimed_opening_date_is_believed: "state/restored, log cut",
     refused_counts_as_made: "payments/timeout",
     attempted_counts_as_made: "payments/duplicate",
     failed_model_allows: "model/exception",

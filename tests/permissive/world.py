@@ -28,6 +28,8 @@ OPENED_DAY: Final = {
     "GB29-0003": START_DAY - 3,
     "GB29-0004": START_DAY + 40,  # it pays from then on
 }
+CLAIMED_NEW: Final = 0.2
+"""Share of payments that claim an opening date of today for their account, whenever it was opened."""
 PAYEES: Final = ("GB47-0001", "GB47-0002", "GB47-0003", "GB47-0004", "GB47-0005")
 ADDRESSES: Final = ("192.0.2.1", "192.0.2.2", None)
 DEVICES: Final = ("device-1", "device-2", None)
@@ -113,7 +115,7 @@ def _payment(pick: Random, number: int, now_ms: int) -> Transaction:
         beneficiary_opened_at_ms=pick.choice(
             (None, now_ms - 900 * DAY_MS, now_ms - 900 * DAY_MS, now_ms - 20 * HOUR_MS)
         ),
-        account_opened_epoch_day=OPENED_DAY[account],
+        account_opened_epoch_day=now_ms // DAY_MS if pick.random() < CLAIMED_NEW else OPENED_DAY[account],
     )
 
 

@@ -51,7 +51,8 @@ def test_a_case_from_the_list_to_its_decision(fraud, owner):
     assert "Escalated because." in out
     assert fraud("review", "claim", decision_id, "--by", "ann")[1].startswith("Claimed until ")
     assert fraud("review", "decide", "tx-1", "ALLOW", "--by", "ann", "--reason", WHY)[:2] == (0, "Decided: ALLOW.\n")
-    assert fraud("review", "list") == (0, "", "")
+    assert fraud("review", "list") == (0, "", "No case waits.\n")
+    assert fraud("review", "list", "--json") == (0, "", "")
     _, shown, _ = fraud("review", "show", decision_id)
     assert [line.split()[1] for line in shown.splitlines()[1:]] == ["OPENED", "CLAIMED", "DECIDED"]
     assert WHY in shown

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.domain.context import Account, RiskSignal, RiskSignalKind
-from pipeline.domain.features import COLUMN, EVENT, NONE, RATIO_PERCENT_MAX, STATE, feature_matrix
+from pipeline.domain.features import COLUMN, EVENT, NONE, RATIO_PERCENT_MAX, STATE, UNKNOWN, feature_matrix
 from pipeline.io.clock import now_ms
 from pipeline.state.facts import LogPlace
 from pipeline.state.periods import ACCOUNT_WINDOWS_MS, BLOCK_MS, LABEL_WINDOWS_MS
@@ -359,12 +359,36 @@ def test_what_a_guardrail_blocked_counts_late_where_it_is_read_again_without_one
     blocked = [payment(offset, START_MS + offset, is_counted=offset % 2 == 0) for offset in range(5)]
     counted = [replace(event, is_counted=True) for event in blocked]
     store.observe([share(blocked)])
+    (observation,) = store.observe([share([*counted, payment(5)])])
+    assert column(observation.state, "account_count_24h") == [1, 4, UNKNOWN, 5, UNKNOWN, 6]
+    assert column(observation.state, "beneficiary_count_24h") == [1, 4, UNKNOWN, 5, UNKNOWN, 6]
+
+
+def test_i4_an_answer_that_was_given_without_a_payment_before_it_is_unknown_once_that_payment_counts(
+    store: Store,
+) -> None:
+    """However often it is read again, and in whatever batch; answers before it and after it stay."""
+    events = [payment(offset, START_MS + offset, amount_gbp_minor=4_500_000) for offset in range(4)]
+    store.upsert_account(Account("payer", 1, 700), LogPlace(START_MS, 0))
+    store.observe([share([events[0], replace(events[1], is_counted=False), *events[2:]])])
+    expected = [1, 4, UNKNOWN, UNKNOWN, 5]
+    for begin in (0, 1, 2):
+        (observation,) = store.observe([share([*events[begin:], payment(4)], start=begin)])
+        assert column(observation.state, "account_count_24h") == expected[begin:]
+    unknown = dict(zip(STATE, observation.state[0].tolist(), strict=True))
+    known = {"account_normal_month_minor": 700, "ip_fraud_reports": NONE, "device_fraud_reports": NONE}
+    assert unknown == dict.fromkeys(STATE, UNKNOWN) | known
+    assert observation.outcomes_position.tolist() == [UNKNOWN, UNKNOWN, NONE]
+
+
+def test_answers_are_stale_until_they_are_committed_and_no_longer(store: Store) -> None:
+    events = [payment(offset) for offset in range(6)]
+    store.observe([share([replace(events[0], is_counted=False), events[1]])])
+    store.observe([share(events[:2])])
+    store.observe([share([replace(events[2], is_counted=False), *events[3:5]], start=2, committed=2)])
     for _ in range(2):
-        (observation,) = store.observe([share([*counted, payment(5)])])
-        assert column(observation.state, "account_count_24h") == [1, 4, 2, 5, 3, 6]
-        assert column(observation.state, "beneficiary_count_24h") == [1, 4, 2, 5, 3, 6]
-    (observation,) = store.observe([share(counted[1:4], start=1)])
-    assert column(observation.state, "account_count_24h") == [4, 2, 5]
+        (observation,) = store.observe([share(events[2:], start=2, committed=2)])
+        assert column(observation.state, "account_count_24h") == [5, UNKNOWN, UNKNOWN, 6]
 
 
 def test_what_counted_stays_counted_where_it_is_read_again_as_blocked(store: Store) -> None:

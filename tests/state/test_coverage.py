@@ -107,17 +107,6 @@ def test_the_last_payment_before_a_gap_may_not_be_the_last(store: Store) -> None
     assert observe(store, payment(5, START_MS))["account_ms_since_last"] == UNKNOWN
 
 
-@pytest.mark.parametrize(("days", "is_known"), [(0, False), (1, False), (2, True)])
-def test_an_account_that_was_opened_after_the_start_is_known_whole(store: Store, days: int, is_known: bool) -> None:
-    """A day of the account's time zone may begin a day before it does in UTC."""
-    late_start(store)
-    opened_day = START_MS // DAY_MS + days
-    row = observe(store, payment(5, START_MS + 2 * DAY_MS, account_opened_epoch_day=opened_day))
-    known = {name: row[name] for name in ("account_count_30d", "account_ms_since_last", "is_new_beneficiary")}
-    assert (known == {"account_count_30d": 1, "account_ms_since_last": NONE, "is_new_beneficiary": 1}) == is_known
-    assert row["beneficiary_count_7d"] == UNKNOWN
-
-
 def test_a_beneficiary_is_as_whole_as_the_latest_start_of_any_partition(store: Store) -> None:
     store.observe([share([payment(0)], partition=1)])
     late_start(store)
@@ -139,20 +128,14 @@ def test_a_redelivered_payment_is_as_unknown_as_the_first_time(store: Store) -> 
 
 
 def unique(log: Log) -> Log:
-    """Return the log in one partition, without copies and what is too old; accounts say truly when they were opened."""
+    """Return the log in one partition, without copies and what is too old."""
     first_of: dict[str, StateEvent] = {}
     latest_ms = 0
     for _, event in log.records:
         latest_ms = max(latest_ms, event.event_time_ms)
         if event.event_time_ms >= latest_ms - CLAIM_KEPT_MS:
             first_of.setdefault(event.transaction_id, event)
-    events, opened_ms = list(first_of.values()), dict[str, int]()
-    for event in events:
-        opened_ms[event.account_id] = min(event.event_time_ms, opened_ms.get(event.account_id, event.event_time_ms))
-    records = [
-        replace(event, offset=place, account_opened_epoch_day=opened_ms[event.account_id] // DAY_MS)
-        for place, event in enumerate(events)
-    ]
+    records = [replace(event, offset=place) for place, event in enumerate(first_of.values())]
     return Log([(0, event) for event in records], [len(records)])
 
 

@@ -23,9 +23,9 @@ def outcome(kind: str, name: bytes = b"first", time_ms: int = START_MS) -> Payme
     return PaymentOutcome("payer", "payee", OutcomeKind(kind), time_ms, made_at_ms, 100, name)
 
 
-def observed(store: Store, offset: int, time_ms: int) -> tuple[dict[str, int], int]:
+def observed(store: Store, offset: int, time_ms: int, due: int = 0) -> tuple[dict[str, int], int]:
     """Return what outcomes tell of a further payment of 100, and the position of the outcomes."""
-    (observation,) = store.observe([share([payment(offset, time_ms)], start=offset)])
+    (observation,) = store.observe([share([payment(offset, time_ms)], start=offset)._replace(outcomes_due=due)])
     return {name: column(observation.state, name)[0] for name in BY_OUTCOMES}, int(observation.outcomes_position[0])
 
 
@@ -40,6 +40,16 @@ def test_what_outcomes_tell_is_unknown_until_all_are_back(store: Store) -> None:
     store.apply_outcomes(0, 2, 3, [outcome("UNMADE")])
     known, position = observed(store, 2, START_MS + DAY_MS)
     assert (known["is_unpaid_beneficiary"], known["account_volume_count_30d"], position) == (1, 2, 3)
+
+
+def test_i4_what_outcomes_tell_is_unknown_until_those_are_back_that_a_worker_knows_of(store: Store) -> None:
+    """The state may not know what it had: whoever restores a snapshot of Redis restores that, too."""
+    store.apply_outcomes(0, 0, 2, [outcome("MADE"), outcome("WITHDRAWN", b"second")])
+    assert observed(store, 0, START_MS + DAY_MS, due=3) == (UNKNOWN_ALL, UNKNOWN)
+    store.apply_outcomes(0, 2, 3, [outcome("UNMADE")])
+    known, position = observed(store, 1, START_MS + DAY_MS, due=3)
+    assert (known["is_unpaid_beneficiary"], known["account_volume_count_30d"], position) == (1, 1, 3)
+    assert observed(store, 1, START_MS + DAY_MS, due=2**47) == (known, position), "an answer that was given stays"
 
 
 def test_nothing_is_awaited_of_a_log_that_has_nothing(store: Store) -> None:

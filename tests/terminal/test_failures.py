@@ -11,8 +11,10 @@ import tomllib
 import pytest
 
 from ops.processes.servers import free_port
+from ops.stack.topics import create_topics
 from pipeline.audit.key_files import key_id, public_key
 from pipeline.io.settings import Settings
+from tests.servers import unused_prefix
 
 POLICY = Settings.model_fields["policy_path"].default
 HEADER = "transaction_id,tx_time_s,customer_id,terminal_id,amount_minor\n"
@@ -253,6 +255,60 @@ def test_config_check_names_what_is_wrong_and_the_fix(fraud, monkeypatch, tmp_pa
     wrong = {what for what, finding in findings.items() if not finding["is_ok"]}
     assert wrong == {"policy", "model", "dead-letter key", "broker", "clock", "redis", "state"}
     assert all(findings[what]["fix"] for what in wrong)
+
+
+def test_config_check_in_production_finds_every_fault_in_one_run(fraud, monkeypatch, tmp_path):
+    """Neither a secret in the environment nor an address that is none hides what is wrong with the rest."""
+    monkeypatch.setattr("pipeline.io.kafka.client.ANSWER_S", 0.3)
+    answer = fraud(
+        "config",
+        "check",
+        "--json",
+        profile="production",
+        dead_letter_key="x",
+        policy_path=tmp_path / "none",
+        model_registry=tmp_path,
+        bootstrap_servers=" ",
+        redis_url="nowhere",
+    )
+    findings = {line["what"]: line for line in map(json.loads, answer.out.splitlines())}
+    assert (answer.code, answer.err) == (1, "")
+    wrong = {what for what, finding in findings.items() if not finding["is_ok"]}
+    assert wrong == {"profile", "policy", "policy archive", "model", "dead-letter key", "broker", "clock", "redis"}
+    assert "FRAUD_DEAD_LETTER_KEY stands in the environment" in findings["profile"]["detail"]
+    assert "Kafka is spoken to without TLS" in findings["profile"]["detail"]
+
+
+def test_config_check_names_every_topic_that_is_missing(fraud, stack):
+    answer = fraud("config", "check", "--json", bootstrap_servers=stack.bootstrap_servers, topic_prefix="of-nobody.")
+    findings = {line["what"]: line for line in map(json.loads, answer.out.splitlines())}
+    for name in ("transactions.v1", "labels.v1", "decisions.v1", "transactions.dead.v1", "alerts.v1"):
+        assert f"of-nobody.{name}" in findings["broker"]["detail"]
+
+
+def test_every_setting_that_cannot_be_used_is_named(fraud):
+    failed(fraud("decisions", "tail", framing="morse", state_shards="0"), "FRAUD_FRAMING", "FRAUD_STATE_SHARDS")
+
+
+def test_a_redrive_asks_who_and_why_but_a_dry_run_does_not(fraud, monkeypatch, tmp_path):
+    monkeypatch.setattr("pipeline.io.kafka.client.ANSWER_S", 0.3)
+    fraud("keys", "create", "dead-letter", tmp_path / "key")
+    servers = {"bootstrap_servers": f"127.0.0.1:{free_port()}", "dead_letter_key_file": tmp_path / "key"}
+    failed(fraud("dead-letters", "redrive", "--reason", "mended", **servers), "--by", "--dry-run")
+    failed(fraud("dead-letters", "redrive", "--by", "ann", **servers), "--reason", "--dry-run")
+    answer = fraud("dead-letters", "redrive", "--dry-run", **servers)
+    assert "--by" not in answer.err, "it got as far as its servers"
+
+
+@pytest.mark.parametrize(
+    ("verb", "said"), [(("decisions", "tail"), "No decisions."), (("dead-letters", "list"), "No dead letters.")]
+)
+def test_an_empty_list_says_so_and_stays_empty_for_machines(fraud, stack, verb, said):
+    prefix = unused_prefix()
+    create_topics(stack.bootstrap_servers, prefix=prefix)
+    places = {"bootstrap_servers": stack.bootstrap_servers, "topic_prefix": prefix}
+    assert fraud(*verb, **places) == (0, "", f"{said}\n")
+    assert fraud(*verb, "--json", **places) == (0, "", "")
 
 
 def test_help_is_there_at_once():

@@ -28,18 +28,17 @@ from ops.bench.rig.services import worker_process
 from ops.bench.rig.stored import Tail, decision_of, without_wall_clock
 from ops.bench.rig.supervision import running
 from ops.bench.rig.topics_io import Outbound, prepare_topics
+from ops.bench.rig.verified import stored_decisions, verified
 from ops.bench.rig.waiting import wait_committed, wait_until
 from ops.processes.servers import ServerProcess
 from ops.stack.real import RealStack
 from pipeline.decide.app import RegimeSource
 from pipeline.decide.batch import Judge, TopicNames
-from pipeline.domain.decision import StoredDecision
 from pipeline.domain.features import ACCOUNT_STATE
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.partitioner import Partitioner, Partitioning
 from pipeline.io.settings import Settings
-from pipeline.replay.archive_files import RegimeArchive
-from pipeline.replay.verify import Result, verify
+from pipeline.replay.verify import Result
 
 SEED: Final = 77
 RECORDS: Final = 16_000
@@ -96,23 +95,22 @@ def run(say: Callable[[str], None], folder: Path, *, is_quick: bool) -> dict[str
     results: dict[str, object] = {}
     is_same, checks = True, Counter[str]()
     reference: Decisions = {}
-    archive = RegimeArchive(Settings().policy_archive, Settings().model_registry)
     with RealStack(folder / "stack") as stack:
         for number, variant in enumerate(VARIANTS):
             _run_variant(stack, folder, f"v{number}.", _shortened(variant, share))
             decisions = _decisions(stack.bootstrap_servers, f"v{number}.")
             reference = reference or decisions
             differing, positions = _compared(stack, f"v{number}.", variant, reference, decisions)
-            verified = _verified(stack.bootstrap_servers, f"v{number}.", archive)
+            results_of_run = verified(list(stored_decisions(stack.bootstrap_servers, f"v{number}.")))
             report = Checker(stack.bootstrap_servers, f"v{number}.", [Settings().policy_path]).check()
-            checks += verified
-            is_same = is_same and not differing and report.is_whole and set(verified) == {Result.IDENTICAL}
+            checks += results_of_run
+            is_same = is_same and not differing and report.is_whole and set(results_of_run) == {Result.IDENTICAL}
             results[variant.name] = {
                 "decisions": len(decisions),
                 "outcomes_positions": positions,
                 "differing": len(differing),
                 "first_differing": differing[:3],
-                "verify": dict(verified),
+                "verify": dict(results_of_run),
                 "breaker_states": dict(report.breaker_states),
                 "violations": dict(report.violations),
             }
@@ -240,17 +238,3 @@ def _differing(reference: Decisions, decisions: Decisions, *, is_one_partition: 
 
 def _features_of(decision: Stored | None) -> tuple[int, ...] | None:
     return None if decision is None else decision.account_features
-
-
-def _verified(bootstrap_servers: str, prefix: str, archive: RegimeArchive) -> Counter[str]:
-    """Decide every stored decision again from its snapshot; count the results."""
-    checks = verify(list(_stored(bootstrap_servers, prefix)), archive.regime_of)
-    return Counter(check.result for check in checks)
-
-
-def _stored(bootstrap_servers: str, prefix: str) -> Iterator[StoredDecision]:
-    wire = WireFormat()
-    for found in Tail(bootstrap_servers, f"{prefix}decisions.v1").news():
-        stored = wire.decode_stored_decision(found.value)
-        assert isinstance(stored, StoredDecision), stored
-        yield stored

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from ops.bench.rig.topics_io import REQUEST_TIMEOUT_S
+from ops.bench.rig.topics_io import NO_COORDINATOR_YET, REQUEST_TIMEOUT_S
 
 
 def partitions_held(bootstrap_servers: str, group: str, slot: int) -> int:
-    """Count the partitions that the worker of a slot has."""
+    """Count the partitions that the worker of a slot has; 0 while the brokers still look for the group."""
     admin = _admin(bootstrap_servers)
-    description = admin.describe_consumer_groups([group])[group].result(REQUEST_TIMEOUT_S)
+    try:
+        description = admin.describe_consumer_groups([group])[group].result(REQUEST_TIMEOUT_S)
+    except KafkaException as exception:
+        if exception.args[0].code() in NO_COORDINATOR_YET:
+            return 0
+        raise
     members = (member for member in description.members if member.group_instance_id == f"{group}-{slot}")
     return sum(len(member.assignment.topic_partitions) for member in members)
 

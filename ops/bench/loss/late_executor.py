@@ -15,9 +15,10 @@ from ops.bench.rig.publisher import Publisher
 from ops.bench.rig.stored import Tail
 from ops.bench.rig.topics_io import Outbound
 from pipeline.decide.batch import Judge
+from pipeline.decide.outcomes.due import ALL
 from pipeline.domain.decision import Decision, Outcome
 from pipeline.domain.execution import Execution, ExecutionState
-from pipeline.domain.features import ACCOUNT_STATE, COLUMN
+from pipeline.domain.features import ACCOUNT_STATE, COLUMN, NONE, UNKNOWN
 from pipeline.domain.identities import execution_id, posting_id
 from pipeline.domain.log import Span
 from pipeline.domain.outcome import PaymentOutcome
@@ -116,7 +117,10 @@ class Recomputed(NamedTuple):
 
 
 def recompute(bootstrap_servers: str, prefix: str, judge: Judge) -> Recomputed:
-    """Compute the account features of every decision from its logs and the recorded positions alone."""
+    """Compute the account features of every decision from its logs and the recorded positions alone.
+
+    A position of NONE says that nothing was told on the partition yet.
+    """
     wire = WireFormat()
     decisions: dict[tuple[int, int], Decision] = {}
     for found in Tail(bootstrap_servers, f"{prefix}decisions.v1").news():
@@ -134,9 +138,11 @@ def recompute(bootstrap_servers: str, prefix: str, judge: Judge) -> Recomputed:
     for record in payments:
         partition, offset, _ = record.source
         decided = decisions.get((partition, offset))
-        if decided is not None:
-            _take_in(state, partition, outcomes.get(partition, []), decided.snapshot.outcomes_position)
         [share] = judge.state_events(judge.read([record]), [Span(partition, offset, offset + 1, offset)])
+        if decided is not None and decided.snapshot.outcomes_position == UNKNOWN:
+            share = share._replace(outcomes_due=ALL)
+        elif decided is not None:
+            _take_in(state, partition, outcomes.get(partition, []), decided.snapshot.outcomes_position)
         [observed] = state.observe([share])
         if decided is not None:
             recorded = decided.snapshot.features[_ACCOUNT]
@@ -147,7 +153,9 @@ def recompute(bootstrap_servers: str, prefix: str, judge: Judge) -> Recomputed:
 
 
 def _take_in(state: MemoryState, partition: int, outcomes: Sequence[PaymentOutcome], position: int) -> None:
-    assert position >= 0, "every decision says which outcomes it had"
     reached = state.outcomes_position(partition) or 0
+    if position == NONE:
+        assert reached == 0, "what was taken in stays so"
+        return
     assert reached <= position, "positions go forward with the payments"
     state.apply_outcomes(partition, reached, position, outcomes[reached:position])

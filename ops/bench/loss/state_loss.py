@@ -22,7 +22,7 @@ from ops.bench.loss.rig import Rig, now_ms, open_rig
 from ops.bench.rig.feeder import Recovery
 from ops.bench.rig.waiting import wait_until
 from ops.processes.servers import LOOPBACK, ServerProcess, free_port
-from ops.stack.redis_cluster import RedisCluster, running_cluster
+from ops.stack.redis_cluster import running_cluster
 from ops.stack.redis_sentinels import RedisSentinels, running_sentinels
 from ops.stack.redis_server import Persistence, redis_server, redis_url, system_executable
 from pipeline.io.settings import Settings
@@ -199,19 +199,19 @@ def _cluster(folder: Path) -> Iterator[Constellation]:
             fault_ms = now_ms()
             recovery = rig.recovery(fault_ms)
             cluster.servers[killed].start()
-            _wait(lambda: _is_sound(cluster), "the cluster is whole again")
+            cluster.wait_until_whole()
             return recovery
 
         def emptied(rig: Rig) -> Recovery:
             """Lose a master with its replica; both come back empty."""
             master = cluster.master_of(accounts(1))
-            pair = [master, *_replicas_of(cluster, master)]
+            pair = [master, *cluster.replicas_of(master)]
             for port in pair:
                 cluster.servers[port].kill()
             for port in pair:
                 cluster.servers[port].start()
             fault_ms = now_ms()
-            _wait(lambda: _is_sound(cluster), "the cluster is whole again")
+            cluster.wait_until_whole()
             return rig.recovery(fault_ms)
 
         yield (
@@ -226,23 +226,6 @@ def _cluster(folder: Path) -> Iterator[Constellation]:
 def _is_followed(group: RedisSentinels) -> bool:
     (replica,) = set(group.servers) - {group.primary()}
     return _facts(group.server_url(replica)).get("master_link_status") == "up"
-
-
-def _is_sound(cluster: RedisCluster) -> bool:
-    for port in cluster.servers:
-        with contextlib.suppress(redis.RedisError):
-            state = str(_asked(cluster.server_url(port), "CLUSTER", "INFO"))
-            if "cluster_state:ok" in state and "cluster_slots_ok:16384" in state:
-                facts = _facts(cluster.server_url(port))
-                if facts["role"] == "master" or facts.get("master_link_status") == "up":
-                    continue
-        return False
-    return True
-
-
-def _replicas_of(cluster: RedisCluster, master: int) -> list[int]:
-    facts = {port: _facts(cluster.server_url(port)) for port in cluster.servers}
-    return [port for port, each in facts.items() if each.get("master_port") == master]
 
 
 @contextlib.contextmanager

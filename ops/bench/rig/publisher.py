@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -20,7 +21,18 @@ ANY_PARTITION: Final = -1  # librdkafka's number for a partition that it chooses
 class Publisher:
     """A producer of records. Any call raises KafkaException once a record could not be delivered."""
 
-    def __init__(self, bootstrap_servers: str, *, linger_ms: int = LINGER_MS, compression: str = "none") -> None:
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        *,
+        linger_ms: int = LINGER_MS,
+        compression: str = "none",
+        transactional_id: str | None = None,
+    ) -> None:
+        """Make the producer. transactional_id: of one that publishes in transactions."""
+        in_transactions: dict[str, str | int] = {}
+        if transactional_id is not None:
+            in_transactions = {"transactional.id": transactional_id, "transaction.timeout.ms": DELIVERY_TIMEOUT_MS}
         self._failures: list[KafkaError] = []
         self._producer = Producer(
             {
@@ -32,8 +44,21 @@ class Publisher:
                 "delivery.timeout.ms": DELIVERY_TIMEOUT_MS,
                 "on_delivery": self._delivered,
                 "delivery.report.only.error": True,
+                **in_transactions,
             }
         )
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit all that is published within, or nothing of it where that fails."""
+        self._producer.init_transactions(DELIVERY_TIMEOUT_MS / 1000)
+        self._producer.begin_transaction()
+        try:
+            yield
+        except BaseException:
+            self._producer.abort_transaction(DELIVERY_TIMEOUT_MS / 1000)
+            raise
+        self._producer.commit_transaction(DELIVERY_TIMEOUT_MS / 1000)
 
     def publish(self, topic: str, record: Outbound, partition: int = ANY_PARTITION) -> None:
         """Publish a record; a timestamp of 0 stands for now."""
@@ -65,7 +90,22 @@ class Publisher:
 
 def publish(bootstrap_servers: str, topic: str, records: Iterable[Outbound]) -> int:
     """Publish in order, as fast as it goes, and return how many records were acknowledged."""
-    publisher, count = Publisher(bootstrap_servers, linger_ms=20, compression="lz4"), 0
+    return _publish(Publisher(bootstrap_servers, linger_ms=20, compression="lz4"), topic, records)
+
+
+@contextmanager
+def appearing_at_once(bootstrap_servers: str, topic: str, records: Iterable[Outbound]) -> Iterator[int]:
+    """Publish as `publish` does, but let all records appear together, to readers of what is committed, on leaving.
+
+    Behind them, each partition that they touch has one offset without a record.
+    """
+    publisher = Publisher(bootstrap_servers, linger_ms=20, compression="lz4", transactional_id=f"{topic}-publisher")
+    with publisher.transaction():
+        yield _publish(publisher, topic, records)
+
+
+def _publish(publisher: Publisher, topic: str, records: Iterable[Outbound]) -> int:
+    count = 0
     for record in records:
         publisher.publish(topic, record)
         count += 1

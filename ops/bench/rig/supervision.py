@@ -20,6 +20,19 @@ def running(*processes: ServerProcess) -> Iterator[None]:
         stop_all(processes)
 
 
+@contextmanager
+def running_together(*processes: ServerProcess, deadline_s: float = START_DEADLINE_S) -> Iterator[None]:
+    """Start processes that don't wait for each other all at once, and end them on leaving, as `running` does."""
+    try:
+        for process in processes:
+            process.launch()
+        for process in processes:
+            process.wait_ready(deadline_s=deadline_s)
+        yield
+    finally:
+        stop_all(processes)
+
+
 def stop_all(processes: Iterable[ServerProcess]) -> None:
     for process in processes:
         process.stop()

@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from ops.stack.topics import create_topics
 
 REQUEST_TIMEOUT_S: Final = 30.0
-_NO_COORDINATOR_YET: Final = (
+NO_COORDINATOR_YET: Final = (
     KafkaError.NOT_COORDINATOR,
     KafkaError.COORDINATOR_NOT_AVAILABLE,
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
@@ -26,11 +26,21 @@ class Outbound(NamedTuple):
 
 
 def prepare_topics(
-    bootstrap_servers: str, prefix: str, partitions: int = 4, client_settings: Mapping[str, str] = MappingProxyType({})
+    bootstrap_servers: str,
+    prefix: str,
+    partitions: int = 4,
+    client_settings: Mapping[str, str] = MappingProxyType({}),
+    *,
+    replication_factor: int = 1,
 ) -> None:
     """Create the project's topics under a prefix, for history, because a bench may replay records of years ago."""
     create_topics(
-        bootstrap_servers, partitions=partitions, prefix=prefix, is_history=True, client_settings=client_settings
+        bootstrap_servers,
+        partitions=partitions,
+        prefix=prefix,
+        replication_factor=replication_factor,
+        is_history=True,
+        client_settings=client_settings,
     )
 
 
@@ -42,7 +52,7 @@ def committed_counts(bootstrap_servers: str, group: str, topic: str) -> int:
         where = [TopicPartition(topic, partition) for partition in partitions]
         return sum(max(p.offset, 0) for p in consumer.committed(where, timeout=REQUEST_TIMEOUT_S))
     except KafkaException as exception:
-        if exception.args[0].code() in _NO_COORDINATOR_YET:
+        if exception.args[0].code() in NO_COORDINATOR_YET:
             return 0
         raise
     finally:

@@ -174,7 +174,7 @@ class Stream:
         near = self._rows.is_near_limit(amount_gbp_minor)
         return StateEvent(
             0, t.transaction_id, b"", t.account_id, t.beneficiary_account_id, t.event_time_ms, t.event_time_ms,
-            amount_gbp_minor, near, t.ip_address, t.device_id, True, None, t.account_opened_epoch_day,
+            amount_gbp_minor, near, t.ip_address, t.device_id, True,
         )  # fmt: skip
 
 

@@ -7,13 +7,15 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 from pipeline.alerts.publisher_topics import AlertPublisher
-from pipeline.decide.outcomes.following_service import Follower, Logs, Telling
+from pipeline.decide.outcomes.due import OutcomesDue
+from pipeline.decide.outcomes.following_service import Follower
+from pipeline.decide.outcomes.intake_service import READ_MAX, Intake, Logs, Telling
 from pipeline.domain.alert import Alert
-from pipeline.domain.log import Outgoing, Record
+from pipeline.domain.log import LogRecord, Outgoing, Record
 from pipeline.domain.refusals import Refusal
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.dead_letters import DeadLetters
-from pipeline.io.kafka.log_reader import Extent, LogReader
+from pipeline.io.kafka.log_reader import Extent, LogReader, RangeRead
 from pipeline.io.kafka.positioned_log import PositionedLog, PositionsOf
 from pipeline.io.settings import Outcomes, Settings
 from pipeline.state.outcome_records import Told, told_by_decision, told_by_execution
@@ -39,11 +41,13 @@ class OutcomesTopic:
         self._topic = settings.topic(self._name)
         self._alerts = AlertPublisher(append, wire, settings.topic("alerts.v1"))
 
-    def follower(self, state: RedisState) -> Follower:
-        logs = Logs(self._open_source, self._extents, self._time_of, self._payment_partitions)
-        return Follower(
-            state, logs, Telling(self._refuse, self._raise_alert), patience_s=self._settings.state_patience_s
-        )
+        self._logs = Logs(self._open_source, self._read, self._extents, self._time_of, self._payment_partitions)
+
+    def intake(self, state: RedisState, due: OutcomesDue) -> Intake:
+        return Intake(state, self._logs, Telling(self._refuse, self._raise_alert), due)
+
+    def follower(self, intake: Intake) -> Follower:
+        return Follower(intake, self._logs, patience_s=self._settings.state_patience_s)
 
     def _open_source(self, positions: PositionsOf) -> PositionedLog[Told]:
         settings = self._settings
@@ -61,6 +65,14 @@ class OutcomesTopic:
         if self._settings.outcomes is Outcomes.DECISIONS:
             return told_by_decision(self._wire.decode_decision_record(value))
         return told_by_execution(self._wire.decode_execution(value))
+
+    def _read(self, partition: int, first: int, end: int) -> RangeRead[LogRecord[Told]]:
+        with self._open_reader() as reader:
+            return reader.read_range(self._topic, partition, first, end, READ_MAX, self._log_record)
+
+    def _log_record(self, record: Record) -> LogRecord[Told]:
+        content = self._told(record.value)
+        return LogRecord(*record.source, record.key or b"", record.value or b"", content)
 
     def _extents(self) -> Mapping[int, Extent]:
         with self._open_reader() as reader:

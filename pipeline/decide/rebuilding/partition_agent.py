@@ -18,6 +18,7 @@ from pipeline.decide import metrics
 from pipeline.decide.batch import SLICE_RECORDS, Judge, Reading
 from pipeline.decide.rebuilding.past_topics import PastDecision, PastDecisions, counted_as_then
 from pipeline.decide.rebuilding.progress import Progress
+from pipeline.decide.rebuilding.undecided_topics import UndecidedPayments
 from pipeline.domain.log import Record, Span
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.client import BrokerFailed
@@ -46,6 +47,7 @@ class Topics(NamedTuple):
     transactions: str
     decisions: str
     outcomes: str
+    dead_letters: str
 
 
 class Sources(NamedTuple):
@@ -85,6 +87,7 @@ class PartitionRebuild:
         self._state, self._judge, self._sources, self._progress = state, judge, sources, progress
         self._partition, self._holder, self._patience_s = partition, holder, patience_s
         self._leased_s = time.monotonic()
+        self._undecided: frozenset[int] = frozenset()  # before the first decision that is kept
 
     async def run(self, oldest: int, target: int) -> None:
         """Observe all below the target. Raises StateLost, StateUnavailable or BrokerFailed."""
@@ -94,6 +97,8 @@ class PartitionRebuild:
             if past is not None:
                 opened.callback(past.close)
             at = await self._begun(payments, oldest)
+            if at < target:
+                self._undecided = await asyncio.to_thread(self._undecided_from, payments, past, at)
             restarts, away_since_s = 0, time.monotonic()
             while at < target:
                 began_at = at
@@ -117,6 +122,16 @@ class PartitionRebuild:
         if extent is None or extent.low == extent.high:
             return None
         return PastDecisions(open_reader, wire, topics.decisions, self._partition, extent.high)
+
+    def _undecided_from(self, reader: LogReader, past: PastDecisions | None, start: int) -> frozenset[int]:
+        """Return the payments from `start` on that were set aside before the first decision that is kept."""
+        if past is not None:
+            past.begin(start)
+        first = None if past is None else past.first
+        if first is not None and first <= start:
+            return frozenset()
+        _, wire, topics, _ = self._sources
+        return UndecidedPayments(wire, topics.transactions, topics.dead_letters).below(reader, self._partition, first)
 
     async def _begun(self, payments: LogReader, oldest: int) -> int:
         """Return where to go on; what was never seen begins with the oldest record."""
@@ -189,7 +204,7 @@ class PartitionRebuild:
         for first in range(0, len(stretch.records), SLICE_RECORDS):
             parts.append(self._reading(stretch.records[first : first + SLICE_RECORDS], stretch.past))
             await asyncio.sleep(0)  # whoever decides meanwhile has his turn here
-        reading = counted_as_then(Reading.whole(parts), stretch.past, stretch.first_decided)
+        reading = counted_as_then(Reading.whole(parts), stretch.past, stretch.first_decided, self._undecided)
         return self._judge.state_events(reading, [stretch.span])
 
     def _reading(self, records: Sequence[Record], past: Mapping[int, PastDecision]) -> Reading:

@@ -2,16 +2,17 @@
 
 A payment that a static guardrail blocked was not counted; under today's limits it might be, and the other way round.
 Decisions of a partition of transactions.v1 stand in the partition of decisions.v1 with its number, in log order, so
-both are read side by side. Where no decision is kept, today's policy says what counts.
+both are read side by side. Before the first decision that is kept, today's policy says what counts.
 
 A payment that was set aside then (poison, a copy, another payment under a known id, refused) has no decision although
-later and earlier ones have. It counts nowhere and holds no id: poison may be decided yet, and whoever reads partitions
-in another order than then must not take it for the first under its id.
+later and earlier ones have; before the first decision that is kept, its dead letter says so. It counts nowhere and
+holds no id: poison may be decided yet, and whoever reads partitions in another order than then must not take it for the
+first under its id.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 from pipeline.decide.batch import Payment, Reading
@@ -105,17 +106,20 @@ class PastDecisions:
         return head if head is not None and head.partition == self._partition else None
 
 
-def counted_as_then(reading: Reading, past: Mapping[int, PastDecision], first: int | None) -> Reading:
+def counted_as_then(
+    reading: Reading, past: Mapping[int, PastDecision], first: int | None, undecided: Collection[int]
+) -> Reading:
     """Let payments count as their decisions say that they did, at the amounts of that time.
 
-    first: the first payment of which the decision is kept. A later one without a decision was set aside, and left out.
+    first: the first payment of which the decision is kept. A later one without a decision was set aside, and is left
+    out; so is an earlier one that is among the `undecided`.
     """
     kept: list[Payment] = []
     for payment in reading.payments:
         offset = payment.record.source.offset
         decision = past.get(offset)
         if decision is None:
-            if first is None or offset < first:
+            if (first is None or offset < first) and offset not in undecided:
                 kept.append(payment)
             continue
         kept.append(payment)

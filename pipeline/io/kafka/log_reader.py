@@ -134,7 +134,7 @@ class LogReader:
         admin = self._administrator()
 
         def ask() -> dict[int, int]:
-            latest: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call,unused-ignore]
+            latest: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call,unused-ignore]  # untyped in some versions
             wanted = {place: latest for place in places}
             answers = admin.list_offsets(
                 wanted, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=self._timeout_s

@@ -3,9 +3,9 @@
 
 local SINCE = TAG .. 'since'
 
--- Returns that time, or UNKNOWN where all is held. `since` holds from now on where records are `missing` before it.
+-- Returns that time, or NONE where all is held. `since` holds from now on where records are `missing` before it.
 local function since_of(missing, since)
-  local held = tonumber(call('GET', SINCE)) or UNKNOWN
+  local held = tonumber(call('GET', SINCE)) or NONE
   if missing and since > held then
     call('SET', SINCE, integer(since))
     return since

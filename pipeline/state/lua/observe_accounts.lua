@@ -2,10 +2,11 @@
 -- KEYS: progress of the partition, then the accounts (kind a). The past of each (kind p) and its beneficiaries (a hash
 -- of kind r: beneficiary hash → last payment to it in the past) stand beside it, and so does what became of its payments
 -- (kinds o and w; see outcomes.lua).
--- ARGV[1]: first, last, committed, initial, rebuild (2: without rows), since; then for each payment the index of its
--- account in KEYS, its offset, its index in the chunk, its time, 2 · amount + is near limit, and its beneficiary hash. ARGV[2..3]: how many
--- payments and beneficiaries an account may hold. ARGV[4]: the allowance (see calls.lua). ARGV[5]: the freshness of the
--- chunk, a byte for each payment; one that is not FRESH is not counted.
+-- ARGV[1]: first, last, committed, initial, rebuild (2: without rows), since, and the offset below which outcomes must be
+-- taken in for what they tell to be known; then for each payment the index of its account in KEYS, its offset, its index
+-- in the chunk, its time, 2 · amount + is near limit, and its beneficiary hash. ARGV[2..3]: how many payments and
+-- beneficiaries an account may hold. ARGV[4]: the allowance (see calls.lua). ARGV[5]: the freshness of the chunk, a byte
+-- for each payment; one that is not FRESH is not counted.
 -- In a row, whether the beneficiary is new stands together with 2 · the blocks that the normal month is the mean of.
 -- An event holds the time in 4 bytes, 2 · amount + is near limit in 5, and the beneficiary hash in 5. The header holds
 -- past, room and latest time; count, sum and expiry of each window; near limit, distinct and beneficiaries; first
@@ -21,14 +22,13 @@ local EMPTY = string.rep('\0', HEADER_BYTES)
 local WRAP = 2^32
 local HOUR_MS, DAY_MS, WEEK_MS, MONTH_MS = 3600000, 86400000, 7 * 86400000, 30 * 86400000
 local KNOWN_AFTER_MS = DAY_MS  -- PAYEE_KNOWN_AFTER_MS of pipeline/domain/features.py
-local NOT_WHOLE = -2  -- position in the row of a payment while outcomes that were known are still to be taken in
+local UNKNOWN = -2  -- of a month; and position in a row while outcomes that were known are still to be taken in
 local ORIGIN_MS = 1420070400000  -- 2015-01-01, from which stored times count
 local BLOCK_MS = MONTH_MS
-local BLOCK_SUM_MAX = 2^51  -- three of them still sum exactly
 
 local request, payments_max, beneficiaries_max, freshness = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[5]
 allowance = allowance or tonumber(ARGV[4])
-local first, last, committed, is_initial, is_rebuild, since, at = unpack_at('>I6I6I6BBI6', request)
+local first, last, committed, is_initial, is_rebuild, since, awaited, at = unpack_at('>I6I6I6BBI6I6', request)
 local is_silent = is_rebuild == 2  -- nobody wants the rows
 
 local reached, lost, pruned, is_missing = begin(KEYS[1], first, is_initial)
@@ -36,9 +36,9 @@ if not reached then return lost end
 since = since_of(is_missing, since)
 local position, applied, due, outcomes_since, has_outcomes =
   unpack(call('HMGET', TAG .. 'outcomes', 'position', 'applied', 'due', 'since', 'held'))
-position, outcomes_since = tonumber(position) or UNKNOWN, tonumber(outcomes_since) or UNKNOWN
-if max(position, 0) < (tonumber(due) or 0) or (tonumber(applied) or 0) > 0 then
-  position, has_outcomes = NOT_WHOLE, nil
+position, outcomes_since = tonumber(position) or NONE, tonumber(outcomes_since) or NONE
+if max(position, 0) < max(tonumber(due) or 0, awaited) or (tonumber(applied) or 0) > 0 then
+  position, has_outcomes = UNKNOWN, nil
 end
 
 local texts = {}
@@ -104,20 +104,37 @@ local function unpaid(made, time)
   return 1
 end
 
--- Returns the count and sum of a window without what was withdrawn, which the current payment never is. A full window
--- looks back only as far as its oldest payment; what was withdrawn before has left it already.
-local function volume(withdrawn, count, sum, width, expiry, time, minor)
-  local from = withdrawn_until(withdrawn, count < payments_max and time - width or expiry - width - 1)
-  local to = withdrawn_until(withdrawn, time)
+-- Returns the count and sum of a window without those of the withdrawn payments that lie in it, which the current payment
+-- never is. A full window looks back only as far as its oldest payment; what was withdrawn before has left it already.
+local function volume(withdrawn, entries, count, sum, width, expiry, time, minor)
+  local after = count < payments_max and time - width or expiry - width - 1
+  local from = payments_until(withdrawn, WITHDRAWN_HEADER_BYTES, entries, after)
+  local to = payments_until(withdrawn, WITHDRAWN_HEADER_BYTES, entries, time)
   local taken = (withdrawn_sum(withdrawn, to) - withdrawn_sum(withdrawn, from)) % SUM_WRAP
   return max(count - to + from, 1), max(sum - taken, minor)
 end
 
--- Returns the sums of the three blocks before `block` without what was withdrawn.
+-- Returns what was taken out of the block at `place` of the sums; BLOCK_SUM_MAX where that isn't kept any more.
+local function taken_of(sums, place)
+  if place > BLOCKS_KEPT then return BLOCK_SUM_MAX end
+  return sums[place] or 0
+end
+
+-- Returns the sums of the three blocks before `block` without what was withdrawn or set aside, of how many of them, from
+-- the first on, that is known, and how many withdrawn payments there are.
 local function block_volumes(withdrawn, block, b2, b3, b4)
-  local latest, w1, w2, w3, w4 = unpack_at(WITHDRAWN_HEADER, withdrawn)
-  local taken, back = {w1, w2, w3, w4}, latest - block + 1  -- of `block`
-  return max(b2 - (taken[back + 1] or 0), 0), max(b3 - (taken[back + 2] or 0), 0), max(b4 - (taken[back + 3] or 0), 0)
+  local latest, t1, t2, t3, t4, t5, _, _, aside = unpack_at(WITHDRAWN_HEADER, withdrawn)
+  local sums, place = {t1, t2, t3, t4, t5}, latest - block + 2  -- of the block before
+  t2, t3, t4 = taken_of(sums, place), taken_of(sums, place + 1), taken_of(sums, place + 2)
+  local known = t2 >= BLOCK_SUM_MAX and 0 or t3 >= BLOCK_SUM_MAX and 1 or t4 >= BLOCK_SUM_MAX and 2 or 3
+  local entries = (#withdrawn - WITHDRAWN_HEADER_BYTES) / WITHDRAWN_BYTES - aside
+  return max(b2 - t2, 0), max(b3 - t3, 0), max(b4 - t4, 0), known, entries
+end
+
+-- Returns the row of a payment of which nothing is known.
+local function unknown_row(offset)
+  local row = pack('<l', offset)
+  return row .. string.rep(pack('<l', UNKNOWN), 18)
 end
 
 -- Returns the mean, rounded half up. 2 · total would exceed 2^53, so the remainder decides about the half.
@@ -127,6 +144,16 @@ local function mean_of(total, count)
   return mean
 end
 
+-- Answers that were given without a payment that counted late, before theirs in the log, tell too little. They lie behind
+-- `late_after`, and before `late_until`.
+local late_after, late_until = unpack_at('>I6I6', call('HGET', KEYS[1], 'late') or string.rep('\0', 12))
+local is_late_told = false
+
+local function count_late(offset)
+  if late_until <= committed then late_after = offset end
+  late_after, late_until, is_late_told = min(late_after, offset), max(late_until, reached), true
+end
+
 local function observe(number, offset, time, amount, beneficiary)
   key, text, past_key = KEYS[number], texts[number - 1] or EMPTY, nil
   bytes = #text - HEADER_BYTES
@@ -134,8 +161,8 @@ local function observe(number, offset, time, amount, beneficiary)
   local b1, b2, b3, b4
   past, room, latest, c1, c2, c3, c4, s1, s2, s3, s4, e1, e2, e3, e4, near, distinct, beneficiaries, first_block, block,
     b1, b2, b3, b4 = unpack_at(FORMAT, text, bytes + 1)
-  local head, since_last = past + bytes / EVENT_BYTES, UNKNOWN
-  local now, left, from = floor((max(time, latest) + ORIGIN_MS) / BLOCK_MS), NONE, head - c2
+  local head, since_last = past + bytes / EVENT_BYTES, NONE
+  local now, left, from = floor((max(time, latest) + ORIGIN_MS) / BLOCK_MS), NOTHING, head - c2
   if head == 0 then
     text, e1, e2, e3, e4 = '', time + HOUR_MS, time + DAY_MS, time + WEEK_MS, time + MONTH_MS
     first_block, block = now, now
@@ -181,7 +208,7 @@ local function observe(number, offset, time, amount, beneficiary)
     end
   end
   if past > 0 and not is_known then parties[#parties + 1] = beneficiary end
-  local places = #parties > 0 and last_places(parties) or NONE
+  local places = #parties > 0 and last_places(parties) or NOTHING
   for number = 1, #indexes do
     if tonumber(places[number]) == indexes[number] then distinct = distinct - 1 end
   end
@@ -212,28 +239,29 @@ local function observe(number, offset, time, amount, beneficiary)
   b1 = b1 + minor
   if b1 > BLOCK_SUM_MAX then b1 = BLOCK_SUM_MAX end
 
-  local v2, v3, v4, volume_day, volume_count, volume_month, is_unpaid = b2, b3, b4, s2, c4, s4, 1
+  local v2, v3, v4, known, volume_day, volume_count, volume_month, is_unpaid = b2, b3, b4, 3, s2, c4, s4, 1
   if has_outcomes then
     local made, withdrawn = outcomes_of(number, paid)
     is_unpaid = unpaid(made, time)
     if withdrawn then
-      local _
-      _, volume_day = volume(withdrawn, c2, s2, DAY_MS, e2, time, minor)
-      volume_count, volume_month = volume(withdrawn, c4, s4, MONTH_MS, e4, time, minor)
-      v2, v3, v4 = block_volumes(withdrawn, now, b2, b3, b4)
+      local entries, _
+      v2, v3, v4, known, entries = block_volumes(withdrawn, now, b2, b3, b4)
+      _, volume_day = volume(withdrawn, entries, c2, s2, DAY_MS, e2, time, minor)
+      volume_count, volume_month = volume(withdrawn, entries, c4, s4, MONTH_MS, e4, time, minor)
     end
   end
-  local month, complete = UNKNOWN, now - first_block
+  local month, complete = NONE, min(now - first_block, 3)
   if complete == 1 then month = v2 end
   if complete == 2 then month = mean_of(v2 + v3, 2) end
-  if complete > 2 then month = mean_of(v2 + v3 + v4, 3) end
+  if complete == 3 then month = mean_of(v2 + v3 + v4, 3) end
+  if complete > known then month = UNKNOWN end
 
   if bytes >= SPILL_BYTES then spill(head + 1 - c4, 0) end
   texts[number - 1] = pack(format_of(bytes), text, time % WRAP, amount, beneficiary, past, room, time, c1, c2, c3, c4,
     s1, s2, s3, s4, e1, e2, e3, e4, near, distinct, beneficiaries, first_block, now, b1, b2, b3, b4)
   if is_silent then return '' end
   return pack(ROW, offset, c1, s1, c2, s2, c3, s3, c4, s4, since_last, distinct, near, month,
-    is_new + 2 * min(complete, 3), volume_day, volume_count, volume_month, is_unpaid, position)
+    is_new + 2 * complete, volume_day, volume_count, volume_month, is_unpaid, position)
 end
 
 local rows, answers = {OBSERVED .. pack('<ll', since, outcomes_since)}, {}
@@ -254,7 +282,9 @@ while at <= #request do
   else
     kept = kept or snapshots(KEYS[1], ROW, first)
     local row = kept[offset]
-    if not row and is_rebuild == 0 then
+    if row and offset > late_after and offset < late_until then
+      row = unknown_row(offset)
+    elseif not row and is_rebuild == 0 then
       if offset < pruned then return failure(PRUNED, offset) end
       row = observe(number, offset, time, amount, beneficiary)  -- didn't count when it was first observed
       if not row then
@@ -263,6 +293,7 @@ while at <= #request do
       end
       rows[#rows + 1] = row
       late = late + 1
+      count_late(offset)
     end
     answers[#answers + 1] = row
   end
@@ -277,6 +308,5 @@ if #rows > 1 or kind == TOO_MUCH then
   end
   call('MSET', unpack(written))
 end
-local fresh = table.concat(rows)
-move_on(KEYS[1], reached, ends, committed, pruned, fresh)
-return reply_of(kind, rows, late, fresh, answers)
+if is_late_told then call('HSET', KEYS[1], 'late', pack('>I6I6', late_after, late_until)) end
+return finish(KEYS[1], reached, ends, committed, pruned, kind, rows, late, answers)

@@ -1,6 +1,6 @@
 -- Counts one chunk of a partition's payments in the windows of their beneficiaries, and looks up fraud reports and
 -- declared months, as far as one shard holds them. Returns the features of each payment; those that another shard holds
--- are UNKNOWN.
+-- are NONE.
 -- KEYS: progress of the partition in this shard; beneficiaries (see beneficiary.lua); then facts (strings that begin with
 -- observed at and value; see newest.lua).
 -- ARGV[1]: first, last, committed, initial, rebuild (2: without rows), since, number of beneficiaries; then for each
@@ -26,7 +26,7 @@ if #KEYS > 1 then texts = call('MGET', unpack(KEYS, 2)) end
 
 -- Returns the value of a fact, or `otherwise` where nothing is known of it.
 local function fact(number, otherwise)
-  if number == 0 then return UNKNOWN end
+  if number == 0 then return NONE end
   local text = texts[beneficiaries + number]
   if not text then return otherwise end
   local _, value = unpack_at('<ll', text)
@@ -127,7 +127,7 @@ local function observe(number, time, sender, payment, offset, ip_reports, device
 
   -- The day goes before the week, which takes the senders along, and the delay before the label windows.
   local head = past + bytes / EVENT_BYTES
-  local from_day, from_week, left_day, left_week = head - c1, head - c2, NONE, NONE
+  local from_day, from_week, left_day, left_week = head - c1, head - c2, NOTHING, NOTHING
   if e1 <= time then
     left_day = {}
     c1, e1 = leave(c1, DAY_MS, time, left_day)
@@ -146,15 +146,16 @@ local function observe(number, time, sender, payment, offset, ip_reports, device
     end
     f1, f2, f3 = f1 + frauds, f2 + frauds, f3 + frauds
   end
-  if e4 <= time then
+  -- While some still wait that are old enough, the label windows stand: nothing leaves them that has not entered yet.
+  if e4 <= time and e3 > time then
     c4, e4, frauds = leave(c4, delay_ms + DAY_MS, time)
     f1 = f1 - frauds
   end
-  if e5 <= time then
+  if e5 <= time and e3 > time then
     c5, e5, frauds = leave(c5, delay_ms + WEEK_MS, time)
     f2 = f2 - frauds
   end
-  if e6 <= time then
+  if e6 <= time and e3 > time then
     c6, e6, frauds = leave(c6, delay_ms + MONTH_MS, time)
     f3, all_frauds = f3 - frauds, all_frauds - frauds
   end
@@ -164,11 +165,11 @@ local function observe(number, time, sender, payment, offset, ip_reports, device
   while is_whole and c6 >= payments_max do
     local full, is_labelled = c6, c3 < c6 and 1 or 0
     if c1 == full then
-      left_day = left_day == NONE and {} or left_day
+      left_day = left_day == NOTHING and {} or left_day
       c1, e1 = leave(c1, DAY_MS, 0, left_day)
     end
     if c2 == full then
-      left_week = left_week == NONE and {} or left_week
+      left_week = left_week == NOTHING and {} or left_week
       c2, e2 = leave(c2, WEEK_MS, 0, left_week)
     end
     if c3 == full then c3, e3 = leave(c3, delay_ms, 0) end
@@ -187,7 +188,7 @@ local function observe(number, time, sender, payment, offset, ip_reports, device
   -- The hash is asked about all senders in the past at once.
   local days, weeks = max(min(#left_day, past - from_day), 0), max(min(#left_week, past - from_week), 0)
   local day, week = head - c1, head - c2
-  local is_in_day, places = not is_whole or is_recent(sender, day), NONE
+  local is_in_day, places = not is_whole or is_recent(sender, day), NOTHING
   if from_week < past and not (is_in_day and days + weeks == 0) then
     local parties = {}
     for place = 1, days do parties[place] = left_day[place] end
@@ -258,14 +259,14 @@ end
 
 local function count(number, time, sender, payment, offset, ip_address, device, account)
   if is_silent then return number == 0 and '' or observe(number, time, sender, payment, offset) end
-  local ip_reports, device_reports, declared = fact(ip_address, 0), fact(device, 0), fact(account, UNKNOWN)
+  local ip_reports, device_reports, declared = fact(ip_address, 0), fact(device, 0), fact(account, NONE)
   if number == 0 then
     return pack(ROW, offset, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, ip_reports, device_reports, -1, declared)
   end
   return observe(number, time, sender, payment, offset, ip_reports, device_reports, declared)
 end
 
-local rows, answers = {OBSERVED .. pack('<ll', since, UNKNOWN)}, {}
+local rows, answers = {OBSERVED .. pack('<ll', since, NONE)}, {}
 local kept, late = nil, 0
 local kind, ends = OBSERVED, last
 while at <= #request do
@@ -298,6 +299,4 @@ while at <= #request do
   end
 end
 write_logs()
-local fresh = table.concat(rows)
-move_on(KEYS[1], reached, ends, committed, pruned, fresh)
-return reply_of(kind, rows, late, fresh, answers)
+return finish(KEYS[1], reached, ends, committed, pruned, kind, rows, late, answers)

@@ -15,7 +15,7 @@ local ROOM_KEPT = 16  -- pages of room that are not worth giving back
 local STRING_BYTES = 6  -- bytes that Redis adds to a string
 local NEVER = 2^40 - 1
 local UNMAPPED = '\0\0\0\0\0'  -- a party that isn't mapped; it stands for another one each time
-local NONE = {}
+local NOTHING = {}
 local PARTY_WEIGHT = 6  -- a payment that leaves costs this many times more where its party must be looked up
 
 -- The layout of what is counted. Every header begins with `past` and `room`. An event's party begins at PARTY_AT,

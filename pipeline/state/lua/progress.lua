@@ -1,10 +1,11 @@
 -- The progress of a partition under one hash tag: how far it was observed, and the answers about payments that are not
 -- committed yet.
 -- It is a hash: `reached` (exclusive end of the latest call), `pruned` (the highest committed offset that was told;
--- snapshots below it may be gone), and for each call that counted anything its end offset → its reply: OBSERVED, two
--- times since when the tag is whole (see coverage.lua), then rows of little-endian int64, the offset first in each.
+-- snapshots below it may be gone), `late` (of accounts: between which offsets answers tell too little), and for each call
+-- that counted anything its end offset → its reply: OBSERVED, two times since when the tag is whole (see coverage.lua),
+-- then rows of little-endian int64, the offset first in each.
 
-local UNKNOWN = -1
+local NONE = -1  -- known to be absent, as in pipeline/domain/features.py
 -- The first byte of a reply. LOST and PRUNED carry an int64; the others the rows of all payments that were counted.
 -- TOO_MUCH stopped before one whose windows have too much to let go of at once; the same request goes on from there.
 local OBSERVED, LOST, PRUNED, TOO_MUCH = '\0', '\1', '\2', '\3'
@@ -78,9 +79,11 @@ local function move_on(key, reached, last, committed, pruned, fresh)
   call('HSET', key, 'pruned', integer(committed))
 end
 
--- Returns the reply. `rows` is a reply's head and the rows counted now, which `fresh` holds as one string; the first
--- `late` of them stand among `answers`, the rows that go before the others.
-local function reply_of(kind, rows, late, fresh, answers)
+-- Records what was observed, and returns the reply. `rows` is a reply's head and the rows counted now; the first `late`
+-- of them stand among `answers`, the rows that go before the others.
+local function finish(key, reached, last, committed, pruned, kind, rows, late, answers)
+  local fresh = table.concat(rows)
+  move_on(key, reached, last, committed, pruned, fresh)
   if kind == OBSERVED and #answers == 0 then return fresh end
   return kind .. string.sub(rows[1], #OBSERVED + 1) .. table.concat(answers) .. table.concat(rows, '', late + 2)
 end

@@ -1,0 +1,65 @@
+"""A partition whose leader has just changed: it may be away, or know less of the log than was committed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pipeline.domain.log import Record, Source
+from pipeline.io.kafka.client import BrokerAway
+from pipeline.io.kafka.log_reader import Extent
+from pipeline.resume import decided_topics
+from pipeline.resume.decided_topics import DecidedLog, DecidedTopics
+from tests.decisions import DECISION, WIRE, written
+
+TOPICS = DecidedTopics("transactions.v1", "decisions.v1", "transactions.dead.v1")
+PARTITION, END = DECISION.source_partition, DECISION.source_offset + 1
+
+
+class Leaders:
+    """A reader whose leader of transactions.v1 answers these ends one after another, None for no answer."""
+
+    def __init__(self, ends: Iterable[int | None]) -> None:
+        self._ends = iter(ends)
+
+    def __enter__(self) -> Leaders:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def extents(self, topic: str, partitions: Iterable[int] | None = None) -> dict[int, Extent]:
+        if topic != TOPICS.transactions:
+            return {PARTITION: Extent(0, 1 if topic == TOPICS.decisions else 0)}
+        end = next(self._ends)
+        if end is None:
+            raise BrokerAway("Not leader for partition")
+        return {PARTITION: Extent(0, end)}
+
+    def uncommitted_ends(self, topic: str, partitions: Iterable[int] | None = None) -> dict[int, int]:
+        return {PARTITION: 1 if topic == TOPICS.decisions else 0}
+
+    def read_range(self, *_: Any) -> SimpleNamespace:
+        record = Record(b"", written(DECISION), Source(PARTITION, 0, DECISION.decided_at_ms))
+        return SimpleNamespace(taken=[record], end_offset=1)
+
+
+def log_behind(*ends: int | None) -> tuple[DecidedLog, list[float]]:
+    leaders, pauses = Leaders(ends), list[float]()
+    return DecidedLog(lambda: leaders, WIRE, TOPICS, pause=pauses.append), pauses
+
+
+def test_a_leader_that_is_away_or_behind_is_waited_for() -> None:
+    log, pauses = log_behind(None, END - 1, END)
+    (start,) = log.starts({PARTITION: END})
+    assert (start.offset, start.is_moved) == (END, False)
+    assert len(pauses) == 2
+
+
+def test_a_log_that_stays_shorter_than_what_was_decided_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decided_topics, "SETTLED_S", -1.0)
+    log, _ = log_behind(END - 1)
+    with pytest.raises(BrokerAway, match="it is another log"):
+        log.starts({PARTITION: END})
