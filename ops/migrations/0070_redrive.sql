@@ -22,15 +22,19 @@ CREATE TABLE control.redrive_letter (
 );
 CREATE INDEX redrive_letter_redrive ON control.redrive_letter (redrive_id);
 
--- The payment of a letter stands on transactions.v1.
+-- Where the payment of a letter stands on transactions.v1 because it was redriven. It is sent once more only where what was
+-- sent before became a duplicate of what was never decided.
 CREATE TABLE control.redrive_published (
+    published_partition integer NOT NULL CHECK (published_partition >= 0),
+    published_offset bigint NOT NULL CHECK (published_offset >= 0),
     source_partition integer NOT NULL,
     source_offset bigint NOT NULL,
     published_by text NOT NULL,
-    published_at timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (source_partition, source_offset),
+    recorded_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (published_partition, published_offset),
     FOREIGN KEY (source_partition, source_offset) REFERENCES control.redrive_letter
 );
+CREATE INDEX redrive_published_source ON control.redrive_published (source_partition, source_offset);
 
 SELECT control.make_append_only(logged)
 FROM unnest(ARRAY['control.redrive', 'control.redrive_letter', 'control.redrive_published']::regclass[]) AS logged;

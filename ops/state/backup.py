@@ -16,7 +16,7 @@ from pipeline.io.settings import Settings
 from pipeline.state.windows import LAYOUT
 from pipeline.terminal.failures import Failure, without_password
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 MANIFEST: Final = "manifest.json"
 
 
@@ -29,6 +29,11 @@ class Backup(NamedTuple):
 def take_backup(settings: Settings, folder: Path) -> Backup:
     """Fetch the data of every master into a new folder inside `folder`. Raises Failure, RedisError or OSError."""
     found = servers(settings.redis_url)
+    if (
+        fault := asked(settings, lambda state: state.evictions(never_evicts=settings.state_never_evicts)).fault
+    ) is not None:
+        raise Failure(f"{fault}.", "A copy of it is worth nothing.")
+    shape = asked(settings, lambda state: state.held_shape())
     positions = read_positions(settings)
     taken_at = datetime.now(UTC)
     target = folder / taken_at.strftime("%Y%m%dT%H%M%SZ")
@@ -44,7 +49,7 @@ def take_backup(settings: Settings, folder: Path) -> Backup:
                 **_fetched(master.node, target / name)._asdict(),
             }
         )
-    manifest = _manifest(settings, found, files, positions, taken_at)
+    manifest = _manifest(settings, found, files, positions, taken_at) | {"shape": shape}
     (target / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
     at_ms = int(taken_at.timestamp() * 1000)
     asked(settings, lambda state: state.remember_backup(at_ms))

@@ -11,7 +11,7 @@ import contextlib
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -27,10 +27,13 @@ from ops.state.positions import Positions, asked, read_positions
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.client import members_of
 from pipeline.io.kafka.log_reader import LogReader
+from pipeline.io.partitioner import Partitioner
 from pipeline.io.redis.servers import Servers, client_of, servers
 from pipeline.io.redis_batches import Command, RedisBatches
 from pipeline.io.settings import Settings
+from pipeline.state.evictions import evicting_policies, eviction_fault
 from pipeline.state.requests import Keys
+from pipeline.state.shape import differences
 from pipeline.state.store import RedisState
 from pipeline.terminal.connection import connected
 from pipeline.terminal.failures import Failure
@@ -66,11 +69,14 @@ def restore_backup(settings: Settings, backup: Backup, *, is_replacing: bool, se
         if manifest[name] != here:
             raise Failure(f"The backup was taken with {name} {manifest[name]}, but here it is {here}.", "Set it so.")
     found = servers(settings.redis_url)
+    _refuse_evicting(settings, found)
     outcomes = _outcomes_ends(settings)
+    _refuse_shape(settings, manifest["shape"], len(outcomes))
     _refuse_while_deciding(settings)
     keys = Keys(settings.state_prefix, settings.state_shards)
     _make_room(found, keys, is_replacing=is_replacing)
     count = sum(_copied(settings, backup.folder / file["name"], keys, server) for file in manifest["files"])
+    asked(settings, lambda state: state.begin_evictions())
     _await_outcomes(settings, outcomes)
     positions = read_positions(settings)
     expected = {int(partition): offset for partition, offset in manifest["positions"].items()}
@@ -78,6 +84,27 @@ def restore_backup(settings: Settings, backup: Backup, *, is_replacing: bool, se
     if behind:
         raise Failure(f"Partitions {behind} are not as the backup has them.", "Restore again with --replace.")
     return Restored(count, positions)
+
+
+def _refuse_evicting(settings: Settings, found: Servers) -> None:
+    policies = evicting_policies((each.facts for each in found.masters), never_evicts=settings.state_never_evicts)
+    if (fault := eviction_fault(policies)) is not None:
+        raise Failure(f"{fault}.", "Set maxmemory-policy to noeviction first.")
+
+
+def _refuse_shape(settings: Settings, held: Mapping[str, int | str] | None, partitions: int) -> None:
+    """Refuse a state that was built otherwise than workers here would go on with it. held: None where none ran yet."""
+    if held is None:
+        return
+    found = asked(settings, lambda state: _differences(state, held, partitions, settings.partitioner))
+    if found:
+        raise Failure(f"The backup is of a state with {'; '.join(found)}.", "Set it so.")
+
+
+async def _differences(
+    state: RedisState, held: Mapping[str, int | str], partitions: int, partitioner: Partitioner
+) -> list[str]:
+    return differences(held, state.shape(partitions, partitioner.value))
 
 
 def _outcomes_ends(settings: Settings) -> dict[int, int]:
@@ -110,12 +137,17 @@ def restore_audited(settings: Settings, *, is_replacing: bool) -> dict[int, Refi
             "The log still has every payment from its beginning, so the audit table has nothing to add.",
             "Start a worker: it rebuilds the state from the log. The state was left as it is.",
         )
+    found = servers(settings.redis_url)
+    _refuse_evicting(settings, found)
     _refuse_while_deciding(settings)
-    _make_room(
-        servers(settings.redis_url), Keys(settings.state_prefix, settings.state_shards), is_replacing=is_replacing
-    )
+    _make_room(found, Keys(settings.state_prefix, settings.state_shards), is_replacing=is_replacing)
+
+    async def count(state: RedisState) -> dict[int, Refilled]:
+        await state.hold_shape(state.shape(len(oldest), settings.partitioner.value))
+        return await refill(state, read_audited(connection), oldest, wire)
+
     with connected(settings) as connection:
-        return asked(settings, lambda state: refill(state, read_audited(connection), oldest, wire))
+        return asked(settings, count)
 
 
 def _refuse_while_deciding(settings: Settings) -> None:

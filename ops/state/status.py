@@ -12,6 +12,8 @@ from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.redis.servers import Servers, servers
 from pipeline.io.settings import Settings
 from pipeline.state.persistence import persistence_in_words, recoverable_at_ms
+from pipeline.state.shape import differences
+from pipeline.state.store import RedisState
 from pipeline.terminal.output import Output
 
 MINUTE_MS: Final = 60_000
@@ -24,6 +26,7 @@ class Status(NamedTuple):
     backup_at_ms: int | None
     recoverable_at_ms: int | None
     now_ms: int
+    faults: list[str]  # for which workers would not decide on the state
 
     @property
     def lost(self) -> list[int]:
@@ -36,8 +39,9 @@ def read_status(settings: Settings) -> Status:
     found = servers(settings.redis_url)
     now_ms = time.time_ns() // 1_000_000
     backed_up = asked(settings, lambda state: state.backup_at_ms())
+    ends = _ends(settings)
     recoverable = recoverable_at_ms([master.facts for master in found.masters], backed_up, now_ms)
-    return Status(found, read_positions(settings), _ends(settings), backed_up, recoverable, now_ms)
+    return Status(found, read_positions(settings), ends, backed_up, recoverable, now_ms, _faults(settings, ends))
 
 
 def show_status(output: Output, status: Status, alert_minutes: int) -> bool:
@@ -57,7 +61,9 @@ def show_status(output: Output, status: Status, alert_minutes: int) -> bool:
             f"{len(status.lost)} partitions are lost or were never observed; a worker rebuilds them with its next batch"
         )
         output.record({"lost": status.lost}, line)
-    return _show_backup(output, status, alert_minutes) and not status.lost
+    for fault in status.faults:
+        output.record({"fault": fault}, f"no worker decides on it: {fault}")
+    return _show_backup(output, status, alert_minutes) and not status.lost and not status.faults
 
 
 def _show_server(output: Output, topology: str, place: str, name: str, facts: Any) -> None:
@@ -91,6 +97,21 @@ def _show_backup(output: Output, status: Status, alert_minutes: int) -> bool:
     backed_up = "never taken" if status.backup_at_ms is None else f"last taken at {utc_text(status.backup_at_ms)}"
     output.record(fields, f"{line}; `fraud state backup`, which outlives Redis' disk, was {backed_up}")
     return is_young
+
+
+def _faults(settings: Settings, ends: dict[int, int] | None) -> list[str]:
+    """Return for what a worker would refuse the state; without a broker, the number of partitions isn't compared."""
+
+    async def look(state: RedisState) -> list[str]:
+        held, found = await state.held_shape(), []
+        if held is not None:
+            partitions = int(held["partitions"]) if ends is None else len(ends)
+            differing = differences(held, state.shape(partitions, settings.partitioner.value))
+            found += [f"it was built with {each}" for each in differing]
+        evictions = await state.evictions(never_evicts=settings.state_never_evicts)
+        return found + ([] if evictions.fault is None else [evictions.fault])
+
+    return asked(settings, look)
 
 
 def _ends(settings: Settings) -> dict[int, int] | None:

@@ -7,6 +7,7 @@ Invariants
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple
 from uuid import UUID, uuid5
@@ -46,6 +47,7 @@ class AlertCode(StrEnum):
     RECONCILIATION_GAP = "RECONCILIATION_GAP"
     RECONCILIATION_GAPS = "RECONCILIATION_GAPS"
     STATE_BACKUP_OLD = "STATE_BACKUP_OLD"
+    STATE_EVICTED = "STATE_EVICTED"
 
 
 class Entry(NamedTuple):
@@ -128,6 +130,9 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
         "The latest copy of the state is old, so a loss would take long to read again, or lose what the log no longer "
         "has.",
         "state-backup",
+    ),
+    AlertCode.STATE_EVICTED: Entry(
+        _CRITICAL, "Redis may evict keys of the state, or has; nothing is decided on it.", "state-evicted"
     ),
 }
 
@@ -213,3 +218,9 @@ def backup_alert(copied_at_ms: int | None, raised_at_ms: int) -> Alert:
         age = f"The latest copy of the state is {(raised_at_ms - copied_at_ms) // 60_000} minutes old."
     evidence = {"copied_at_ms": "none" if copied_at_ms is None else str(copied_at_ms)}
     return alert(AlertCode.STATE_BACKUP_OLD, age, "all", evidence, raised_at_ms)
+
+
+def eviction_alert(fault: str, policies: Sequence[str], evicted_keys: int, scope: str, raised_at_ms: int) -> Alert:
+    """Make the alert about a state store that may evict keys, or has. scope: the state's prefix."""
+    evidence = {"policies": ", ".join(policies), "evicted_keys": str(evicted_keys)}
+    return alert(AlertCode.STATE_EVICTED, f"{fault}. Nothing is decided on it.", scope, evidence, raised_at_ms)

@@ -29,8 +29,9 @@ from pipeline.decide.isolating import probe_agent
 from pipeline.decide.outcomes.due import OutcomesDue
 from pipeline.decide.outcomes.intake_service import CATCH_UP_S
 from pipeline.decide.outcomes.topics import OutcomesTopic
-from pipeline.decide.rebuild_agent import Rebuild, require_partitioning
+from pipeline.decide.rebuild_agent import Rebuild, require_shape
 from pipeline.decide.rebuilding.backup_agent import BackupWatch
+from pipeline.decide.rebuilding.eviction_agent import EvictionWatch
 from pipeline.decide.rebuilding.partition_agent import Topics
 from pipeline.decide.regime_files import RegimeSource
 from pipeline.decide.verdict import Regime
@@ -53,6 +54,7 @@ from pipeline.io.watchdog import Pulse, Watch, end_process
 from pipeline.resume.decided_topics import DecidedLog, DecidedTopics
 from pipeline.state.context_agent import CONTEXT_TOPICS, Context
 from pipeline.state.context_store import LABELS
+from pipeline.state.evictions import StateEvicted
 from pipeline.state.labels_agent import WaitingLabels
 from pipeline.state.store import RedisState, StateUnavailable
 
@@ -61,6 +63,8 @@ RELOAD_INTERVAL_S = 2.0
 BREAKER_INTERVAL_S = 1.0
 BACKUP_INTERVAL_S = 60.0
 CONTEXT_INTERVAL_S = 1.0
+EVICTION_INTERVAL_S = 5.0
+"""Longest time that payments are decided on a state that keys are evicted from; a look takes Redis some 50 µs."""
 START_LIMIT_S = 60.0
 """Until the predecessor is fenced; twice librdkafka's own timeout for that."""
 STATE_PATIENCE_S_MAX = 45.0
@@ -95,6 +99,9 @@ class Worker:
         self.breaker = BreakerWatch(store, lambda: self.switches.known)
         self.context = Context(self.state, self.wire, self._open_reader, settings.topic)
         self.context.tell_of_label = self._refuse_label
+        self.evictions = EvictionWatch(
+            self.state, self.alerts.publish, settings.state_prefix, never_evicts=settings.state_never_evicts
+        )
         self.partitioning = partitioning_of(settings)
         self.waiting_labels = WaitingLabels(
             self.state, self.context, self._open_reader, settings.topic, self.partitioning.of
@@ -195,20 +202,22 @@ class Worker:
     async def prepare(self) -> None:
         """Make sure that the state fits the topics, and let a deployment that has never decided begin with the model.
 
-        Raises PartitioningChanged, or StateUnavailable where the state store stays away for the patience of a worker.
+        Raises ShapeChanged or StateEvicted, or StateUnavailable where the state store stays away for the patience of a
+        worker.
         """
         self._loop = asyncio.get_running_loop()
-        await self._require_partitioning()
+        await self._require_state()
         await self.switches.look()  # without it the fallback decides until the topic can be read
         self.switches.start()
         if await asyncio.to_thread(self._has_never_decided):
             await self.breaker.initialise(self.agent.judge.in_force.policy)
 
-    async def _require_partitioning(self) -> None:
+    async def _require_state(self) -> None:
         deadline_s = time.monotonic() + min(self.settings.state_patience_s, STATE_PATIENCE_S_MAX)
         while True:
             try:
-                return await require_partitioning(self.state, self.settings.partitioner, self.partitioning.partitions)
+                await require_shape(self.state, self.settings.partitioner, self.partitioning.partitions)
+                return await self.evictions.require_none()
             except StateUnavailable:
                 if time.monotonic() > deadline_s:
                     raise
@@ -413,7 +422,7 @@ class Following(Service):
             await self._following
 
 
-def _add_timers(app: faust.App, worker: Worker) -> None:
+def _add_timers(app: WorkerApp, worker: Worker) -> None:
     @app.timer(RELOAD_INTERVAL_S)
     async def reload() -> None:
         # In a thread: a file may be slow to read, and a strange one slow to refuse.
@@ -427,6 +436,15 @@ def _add_timers(app: faust.App, worker: Worker) -> None:
         async def watch_backups() -> None:
             if (raised := await watch.look(_now_ms())) is not None:
                 await worker.alerts.publish([raised])
+
+    @app.timer(EVICTION_INTERVAL_S)
+    async def watch_evictions() -> None:
+        try:
+            await worker.evictions.require_none()
+        except StateEvicted as error:
+            app.give_up(error)
+        except StateUnavailable as error:  # whoever decides says so loudly
+            log.info("evictions_unknown", why=str(error))
 
     @app.timer(BREAKER_INTERVAL_S)
     async def watch_breaker() -> None:

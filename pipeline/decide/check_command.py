@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -26,6 +27,7 @@ from pipeline.io.kafka.topic_settings import (
     TIMESTAMP_TYPE,
     Clock,
     clocks_of,
+    partitioning_of,
     require_kept_switches,
 )
 from pipeline.io.production import production_faults
@@ -33,7 +35,10 @@ from pipeline.io.redis.address import AddressRefused, parse_address
 from pipeline.io.redis.servers import Server, servers
 from pipeline.io.sealing import DeadLetterKey, KeyRefused
 from pipeline.io.settings import Profile, Settings
+from pipeline.state.evictions import StateEvicted, evicting_policies, eviction_fault
 from pipeline.state.persistence import persistence_in_words
+from pipeline.state.shape import ShapeChanged, require_same
+from pipeline.state.store import RedisState, StateUnavailable
 from pipeline.terminal.configuration import wire_format
 from pipeline.terminal.failures import Failure, failure_of, redis_away, without_password
 from pipeline.terminal.output import Output, coloured
@@ -65,6 +70,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
         ("clock", _clock),
         ("switches", _switches),
         ("redis", _redis),
+        ("state", _state),
     )
     for what, check in checks:
         try:
@@ -208,7 +214,7 @@ def _redis(settings: Settings) -> str:
     except (RedisError, OSError, ValueError) as error:
         raise redis_away(url) from error
     for master in found.masters:
-        _check_redis(master)
+        _check_redis(master, never_evicts=settings.state_never_evicts)
     if found.unserved_slots:
         what = f"{found.unserved_slots:,} slots of the cluster at {without_password(url)} are served by nobody."
         raise Failure(what, "Look at `CLUSTER NODES`: a master is away and has no replica.")
@@ -219,14 +225,49 @@ def _redis(settings: Settings) -> str:
     return f"{without_password(url)}, {', '.join(said)}"
 
 
-def _check_redis(master: Server) -> None:
+def _check_redis(master: Server, *, never_evicts: bool) -> None:
     """Raise Failure for a server that may not hold the state."""
     if master.version[:2] < REDIS_VERSION_MINIMUM:
         raise Failure(f"Redis at {master.place} is {master.facts['redis_version']}.", "Version 6.2 or later is needed.")
-    eviction = master.facts.get("maxmemory_policy", "noeviction")
-    if eviction != "noeviction":
-        what = f"Redis at {master.place} may evict keys ({eviction}), and so forget payments in silence."
-        raise Failure(what, "Set maxmemory-policy to noeviction.")
+    policies = evicting_policies([master.facts], never_evicts=never_evicts)
+    if (fault := eviction_fault(policies)) is not None:
+        raise Failure(f"{fault} ({master.place}).", "Set maxmemory-policy to noeviction.")
     if master.moving_slots:
         what = f"{master.moving_slots} slots are on their way to or from {master.place}, key by key."
         raise Failure(what, "Let the move end first; with workers that decide, move slots atomically only (Valkey 9).")
+
+
+def _state(settings: Settings) -> str:
+    """Compare what the state was built with, and what it may have lost since, with what a worker would ask of it."""
+    partitions = partitioning_of(settings).partitions
+
+    async def look() -> str:
+        state = RedisState(
+            settings.redis_url,
+            label_delay_days=settings.label_delay_days,
+            shards=settings.state_shards,
+            prefix=settings.state_prefix,
+            timeout_s=REDIS_TIMEOUT_S,
+        )
+        try:
+            held = await state.held_shape()
+            if held is None:
+                return f"none yet under {settings.state_prefix}"
+            require_same(held, state.shape(partitions, settings.partitioner.value))
+            evictions = await state.evictions(never_evicts=settings.state_never_evicts)
+        finally:
+            await state.close()
+        if evictions.fault is not None:
+            raise StateEvicted(evictions.fault)
+        return f"built as it is asked for, in {settings.state_shards} shards, under {settings.state_prefix}"
+
+    try:
+        return asyncio.run(look())
+    except StateUnavailable as error:
+        raise redis_away(settings.redis_url) from error
+    except ShapeChanged as error:
+        what = f"{str(error)[:1].upper()}{str(error)[1:]}."
+        raise Failure(what, "Set it so, or start with a new FRAUD_STATE_PREFIX.") from error
+    except StateEvicted as error:
+        fix = "Restore a backup with --replace, or start with a new FRAUD_STATE_PREFIX (docs/operations.md)."
+        raise Failure(f"{error}.", fix) from error

@@ -29,6 +29,7 @@ from pipeline.io.kafka.client import TopicMissing
 from pipeline.io.kafka.log_reader import Extent, LogReader
 from pipeline.io.partitioner import Partitioner
 from pipeline.state.context_agent import Context
+from pipeline.state.shape import require_same
 from pipeline.state.store import RedisState
 
 PARTITIONS_AT_ONCE: Final = 3
@@ -108,7 +109,7 @@ class Rebuild:
         """Return how many context records were replayed, and the level at which this rebuild is told."""
         with self._open_reader() as reader:
             extents = await self._extents(reader)
-            await require_partitioning(self._state, self._partitioner, len(extents))
+            await require_shape(self._state, self._partitioner, len(extents))
             targets = await self._targets(reader, extents, awaited)
             decisions = await asyncio.to_thread(reader.extents, self._topics.decisions)
         if len(decisions) != len(extents):
@@ -228,18 +229,10 @@ class Rebuild:
         return {partition: awaited[partition] if partition in awaited else decided[partition] for partition in extents}
 
 
-class PartitioningChanged(Exception):
-    """Accounts are spread over transactions.v1 in another way than the state was built for."""
-
-
-async def require_partitioning(state: RedisState, partitioner: Partitioner, partitions: int) -> None:
-    """Raise PartitioningChanged where the state was built for another one; record this one where the state is new."""
-    held = await state.hold_partitioning(partitions, partitioner.value)
-    if held != (partitions, partitioner.value):
-        raise PartitioningChanged(
-            f"transactions.v1 has {partitions} partitions, chosen by {partitioner}, but the state was built for"
-            f" {held[0]}, chosen by {held[1]}: payments of one account would count on two of them"
-        )
+async def require_shape(state: RedisState, partitioner: Partitioner, partitions: int) -> None:
+    """Raise ShapeChanged where the state was built with another shape; record this one where the state begins."""
+    here = state.shape(partitions, partitioner.value)
+    require_same(await state.hold_shape(here), here)
 
 
 def _level(decided: Mapping[int, int]) -> int:

@@ -95,6 +95,8 @@ class Settings(BaseSettings):
     state_backup_alert_minutes: Annotated[int, Field(ge=0, le=10_080)] = 60
     """Age from which the latest copy of the state raises an alert: what `fraud state backup` took, or what Redis saved
     itself. 0 for never, where somebody else watches the backups of a managed service."""
+    state_never_evicts: bool = False
+    """States that a Redis evicts no keys that doesn't tell its maxmemory-policy; one that does is believed."""
     state_patience_s: Annotated[float, Field(gt=0, le=3600)] = 60.0
     """Time that a worker holds a batch while Redis can't be reached, before it gives up its partitions and exits."""
     outcomes: Outcomes = Outcomes.EXECUTIONS

@@ -43,8 +43,8 @@ def redrive(
 ) -> None:
     """Decide again, once, what a fault of ours made a dead letter.
 
-    The same payments go back to transactions.v1. What was redriven or decided since is left alone; after a stop or a
-    kill, run it again. --code and --place may be given several times. Exit 1 when a letter could not be sent.
+    The same payments go back to transactions.v1. What was decided, whenever, is left alone; after a failure or a kill,
+    run it again. --code and --place may be given several times. Exit 1 when a letter could not be sent.
     """
     from pipeline.redrive.redrive_command import Asked, show_redriven
     from pipeline.redrive.redrive_command import redrive as redriven_letters

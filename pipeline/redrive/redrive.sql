@@ -21,21 +21,50 @@ INSERT INTO control.redrive_letter (source_partition, source_offset, redrive_id,
 VALUES (%(source_partition)s, %(source_offset)s, %(redrive_id)s, %(code)s, %(payload_sha256)s);
 
 -- name: append_published
--- A letter's payment stands on transactions.v1.
-INSERT INTO control.redrive_published (source_partition, source_offset, published_by)
-VALUES (%(source_partition)s, %(source_offset)s, %(published_by)s);
+-- A letter's payment stands there on transactions.v1.
+INSERT INTO control.redrive_published
+    (published_partition, published_offset, source_partition, source_offset, published_by)
+VALUES (%(published_partition)s, %(published_offset)s, %(source_partition)s, %(source_offset)s, %(published_by)s)
+ON CONFLICT DO NOTHING;
 
 -- name: read_sent
--- Which of these letters were sent before, whether their payments are known to stand on the topic, and from where to
--- look for them otherwise.
-SELECT letter.source_partition, letter.source_offset, published.published_at IS NOT NULL, redrive.transactions_from
+-- Which of these letters were sent before, from where to look for what was sent, and where it stands as far as that is
+-- recorded.
+SELECT letter.source_partition, letter.source_offset, redrive.transactions_from,
+    published.published_partition, published.published_offset
 FROM unnest(%(partitions)s::integer[], %(offsets)s::bigint[]) AS wanted (source_partition, source_offset)
 JOIN control.redrive_letter AS letter USING (source_partition, source_offset)
 JOIN control.redrive AS redrive USING (redrive_id)
 LEFT JOIN control.redrive_published AS published USING (source_partition, source_offset);
 
+-- name: read_refusals
+-- The codes by which records of transactions.v1 became dead letters.
+SELECT letter.source_partition, letter.source_offset, letter.code
+FROM unnest(%(partitions)s::integer[], %(offsets)s::bigint[]) AS wanted (source_partition, source_offset)
+JOIN audit.dead_letter AS letter USING (source_partition, source_offset)
+WHERE letter.source_topic = %(topic)s;
+
 -- name: read_decisions
--- The decisions about these transaction ids, as they stand on the topic. Nothing is decided before it was a dead letter.
-SELECT record FROM audit.ai_decision_log
-WHERE transaction_id = ANY(%(transaction_ids)s)
-    AND created_at >= timestamptz 'epoch' + %(since_ms)s * interval '1 millisecond';
+-- The decisions about these transaction ids, as they stand on the topic, whenever they were made: a copy of what was
+-- decided may have been refused before its id was looked at.
+SELECT record FROM audit.ai_decision_log WHERE transaction_id = ANY(%(transaction_ids)s);
+
+-- name: read_audited
+-- The offset of each partition of decisions.v1 below which the audit log has taken in all.
+SELECT partition, next_offset FROM control.consumer_position WHERE consumer = 'audit' AND topic = %(topic)s;
+
+-- name: read_reach
+-- Since when the audit log holds all decisions; NULL where it holds them from the first one of each partition on. Where
+-- it begins later, rows were taken out of it.
+SELECT max(oldest.created_at)
+FROM unnest(%(partitions)s::integer[]) AS audited (topic_partition)
+CROSS JOIN LATERAL (
+    SELECT coalesce(
+        (SELECT created_at FROM audit.ai_decision_log AS held
+         WHERE held.topic_partition = audited.topic_partition ORDER BY created_at LIMIT 1), now()
+    ) AS created_at
+) AS oldest
+WHERE NOT EXISTS (
+    SELECT FROM audit.ai_decision_log AS held
+    WHERE held.topic_partition = audited.topic_partition AND held.topic_offset = 0
+);

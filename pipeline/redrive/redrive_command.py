@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -21,13 +21,14 @@ from pipeline.domain.times import utc_text
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.clock import now_ms
 from pipeline.io.kafka.appender import TransactionalAppender
-from pipeline.io.kafka.log_reader import LogReader
+from pipeline.io.kafka.log_reader import Extent, LogReader
 from pipeline.io.kafka.topic_settings import partitioning_of
 from pipeline.io.sealing import DeadLetterKey, KeyRefused
 from pipeline.io.settings import Settings
-from pipeline.redrive.redrive_service import AnotherRedrives, Ids, Redriven, Redriver, TransactionsTopic
+from pipeline.redrive.redrive_service import AnotherRedrives, Ids, Redriven, Redriver, Topics
 from pipeline.redrive.redrive_store import Request
 from pipeline.redrive.selection import REDRIVABLE, Criteria, Fate, Place, is_selected
+from pipeline.state.shape import ShapeChanged, require_same
 from pipeline.state.store import RedisState, StateUnavailable
 from pipeline.terminal.connection import connected
 from pipeline.terminal.failures import FAILED_CHECK, Failure, redis_away
@@ -62,21 +63,41 @@ def redrive(settings: Settings, wire: WireFormat, asked: Asked) -> Iterator[Redr
         connected(settings) as connection,
         LogReader(settings.bootstrap_servers, GROUP, settings.kafka_options, is_expiry_expected=True) as log,
     ):
-        transactions = TransactionsTopic(
-            topic,
-            lambda: {partition: extent.high for partition, extent in log.extents(topic).items()},
-            lambda starts: log.read(topic, starts),
-        )
         redriver = Redriver(
             connection,
             lambda: TransactionalAppender.of(settings, TRANSACTIONAL_ID),
             wire,
-            transactions,
+            topics_of(settings, log),
             key,
             _ids(settings, wire),
         )
         request = Request(asked.by, asked.reason, _criteria_text(asked))
         yield from redriver.run(letters, request, is_dry=asked.is_dry)
+
+
+def topics_of(settings: Settings, log: LogReader) -> Topics:
+    topic, decisions = settings.topic("transactions.v1"), settings.topic("decisions.v1")
+
+    def ends() -> dict[int, int]:
+        return {partition: extent.high for partition, extent in log.extents(topic).items()}
+
+    def oldest_decision_ms(offsets: Mapping[int, int]) -> int | None:
+        times = [_oldest_ms(log, decisions, each, extent, offsets) for each, extent in log.extents(decisions).items()]
+        return min((time for time in times if time is not None), default=None)
+
+    return Topics(
+        topic, ends, lambda starts, name: log.read_headers(topic, starts, name), decisions, oldest_decision_ms
+    )
+
+
+def _oldest_ms(log: LogReader, topic: str, partition: int, extent: Extent, offsets: Mapping[int, int]) -> int | None:
+    """Return the log time of the partition's oldest record from its offset on; 0 where such records are gone."""
+    first = offsets.get(partition, 0)
+    if extent.high <= first:
+        return None
+    if extent.low > first:
+        return 0
+    return next((record.source.timestamp_ms for record in log.read(topic, {partition: first})), None)
 
 
 def show_redriven(output: Output, redriven: Redriven, *, is_dry: bool) -> bool:
@@ -167,12 +188,12 @@ def _ids(settings: Settings, wire: WireFormat) -> Ids:
         return bool(judge.read([record._replace(source=Source(partition, 0, now_ms()))]).refused)
 
     def release(records: Sequence[Record]) -> None:
-        asyncio.run(_release(settings, judge, records))
+        asyncio.run(_release(settings, judge, partitioning.partitions, records))
 
     return Ids(would_refuse, release)
 
 
-async def _release(settings: Settings, judge: Judge, records: Sequence[Record]) -> None:
+async def _release(settings: Settings, judge: Judge, partitions: int, records: Sequence[Record]) -> None:
     """Give back the ids that the records hold as they stood; one that was refused holds none."""
     state = RedisState(
         settings.redis_url,
@@ -182,6 +203,8 @@ async def _release(settings: Settings, judge: Judge, records: Sequence[Record]) 
         timeout_s=settings.redis_timeout_s,
     )
     try:
+        if (held := await state.held_shape()) is not None:  # under other shards, the ids would be looked for in vain
+            require_same(held, state.shape(partitions, settings.partitioner.value))
         for record in records:
             partition, offset, _ = record.source
             span = Span(partition, offset, offset + 1, offset)
@@ -198,3 +221,5 @@ def _failures(settings: Settings) -> Iterator[None]:
         raise Failure("Another command redrives.", "Wait until it is done.", FAILED_CHECK) from error
     except StateUnavailable as error:
         raise redis_away(settings.redis_url) from error
+    except ShapeChanged as error:
+        raise Failure(f"{str(error)[:1].upper()}{str(error)[1:]}.", "Set it so.") from error

@@ -1,26 +1,31 @@
 """Sending dead letters back to transactions.v1, so that each is decided once more.
 
 Invariants
-1. A letter is sent once: the row that says so is written before, under a key that the table keeps unique; and a run
-   that finds a row without a word that it was carried out looks for the payment on the topic first.
-2. What was decided since is not sent (I2).
-3. The same bytes are sent under the same key, in one Kafka transaction for each portion.
-4. One command redrives at a time; a start shuts out what a predecessor may still write.
+1. A letter is sent once: the row that says so is written before, under a key that the table keeps unique. What is sent
+   bears the letter's place in a header: a run after a kill finds it by that, and takes no copy of another's for it.
+2. A letter is sent once more only where what was sent became a duplicate, and no decision on the payment is known. So
+   each ends as a decision or as another dead letter, which can be redriven itself.
+3. What was decided, whenever, is not sent (I2). A payment so old that its id may be forgotten is sent only where the
+   audit log holds all decisions that may have been on it.
+4. The same bytes are sent under the same key, in one Kafka transaction for each portion.
+5. One command redrives at a time; a start shuts out what a predecessor may still write.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final, NamedTuple
 from uuid import uuid4
 
+from pipeline.decide.batch import DUPLICATE
 from pipeline.domain.dead_letter import DeadLetter
+from pipeline.domain.identities import LATE_AFTER_MS
 from pipeline.domain.log import Outgoing, Record
-from pipeline.domain.payment import Decoded, Transaction
-from pipeline.domain.refusals import Refusal
+from pipeline.domain.payment import Decoded, Transaction, payment_digest
+from pipeline.domain.refusals import FUTURE_TOLERANCE_MS, Refusal
 from pipeline.io.avro.wire import WireFormat
+from pipeline.io.clock import now_ms
 from pipeline.io.kafka.appender import TransactionalAppender
 from pipeline.io.postgres import Connection, failures_named
 from pipeline.io.sealing import DeadLetterKey, KeyRefused
@@ -29,12 +34,18 @@ from pipeline.redrive.redrive_store import (
     Sent,
     append_published,
     append_redrive,
+    read_audited,
     read_decisions,
+    read_reach_ms,
+    read_refusals,
     read_sent,
     turn_to_redrive,
 )
 from pipeline.redrive.selection import Fate, Place, place_of
 
+HEADER: Final = "fraud-redriven"
+"""Header of what is sent: the place of the record that the letter is about."""
+DAY_MS: Final = 86_400_000
 LETTERS_AT_ONCE: Final = 200
 """Letters of a portion: at most 3 MB in a Kafka transaction, and in what a run that was killed looks for."""
 
@@ -43,15 +54,27 @@ class AnotherRedrives(Exception):
     """Letters are redriven by one command at a time, and another is at it."""
 
 
+class _Reach(NamedTuple):
+    """The audit log holds all decisions from `since_ms` (None for the first) to `until_ms` (None for the last)."""
+
+    since_ms: int | None
+    until_ms: int | None
+
+
 class Redriven(NamedTuple):
     letter: DeadLetter
     fate: Fate
 
 
-class TransactionsTopic(NamedTuple):
+class Topics(NamedTuple):
+    """transactions.v1 and decisions.v1, by their names with the prefix."""
+
     name: str
     ends: Callable[[], Mapping[int, int]]
-    read: Callable[[Mapping[int, int]], Iterable[Record]]  # from these offsets to the ends as they are met
+    read_headers: Callable[[Mapping[int, int], str], Iterable[tuple[Record, bytes]]]  # as LogReader.read_headers does
+    decisions: str
+    oldest_decision_ms: Callable[[Mapping[int, int]], int | None]
+    """Returns the log time of the oldest decision at or behind these offsets; None where there is none."""
 
 
 class Ids(NamedTuple):
@@ -76,11 +99,13 @@ class Redriver:
         connection: Connection,
         appender: Callable[[], TransactionalAppender],
         wire: WireFormat,
-        topic: TransactionsTopic,
+        topic: Topics,
         key: DeadLetterKey,
         ids: Ids,
+        clock_ms: Callable[[], int] = now_ms,
     ) -> None:
         """Keep what to redrive with. appender: makes one for each run, which starts it."""
+        self._clock_ms = clock_ms
         self._connection, self._appender, self._wire = connection, appender, wire
         self._topic, self._key, self._ids = topic, key, ids
 
@@ -99,91 +124,143 @@ class Redriver:
         self, letters: Iterable[DeadLetter], request: Request, appender: TransactionalAppender | None
     ) -> Iterator[Redriven]:
         """`appender`: None where nothing may be changed."""
-        left = iter(letters)
+        left, reach = iter(letters), self._reach()
         while portion := list(islice(left, LETTERS_AT_ONCE)):
             sent = read_sent(self._connection, portion)
-            opened, fates = self._open(portion, self._published(portion, sent, request, is_dry=appender is None))
-            fates |= self._judged(opened)
+            standing = self._standing(sent, request, is_dry=appender is None)
+            opened, fates = self._open(portion)
+            fates |= self._judged(opened, standing, reach)
             due = [each for each in opened if place_of(each.letter) not in fates]
             if due and appender is not None:
                 self._send(appender, due, sent, request)
             for letter in portion:
                 yield Redriven(letter, fates.get(place_of(letter), Fate.REDRIVEN))
 
-    def _published(
-        self, portion: Sequence[DeadLetter], sent: Mapping[Place, Sent], request: Request, *, is_dry: bool
-    ) -> set[Place]:
-        """Return the places of the letters whose payments stand on the topic already."""
-        found = {place for place, each in sent.items() if each.is_published}
-        open_ended = [letter for letter in portion if place_of(letter) in sent.keys() - found]
-        if not open_ended:
-            return found
-        starts = sent[place_of(open_ended[0])].ends
-        for letter in open_ended:
-            ends = sent[place_of(letter)].ends
-            starts = {partition: min(start, ends.get(partition, 0)) for partition, start in starts.items()}
-        hashes = {hashlib.sha256(record.value or b"").digest() for record in self._topic.read(starts)}
-        met = [letter for letter in open_ended if letter.payload_sha256 in hashes]
-        if met and not is_dry:
-            append_published(self._connection, met, request.by)
-        return found | {place_of(letter) for letter in met}
+    def _reach(self) -> _Reach:
+        audited = read_audited(self._connection, self._topic.decisions)
+        return _Reach(read_reach_ms(self._connection, audited), self._topic.oldest_decision_ms(audited))
 
-    def _open(self, portion: Sequence[DeadLetter], published: set[Place]) -> tuple[list[_Opened], dict[Place, Fate]]:
+    def _standing(self, sent: Mapping[Place, Sent], request: Request, *, is_dry: bool) -> dict[Place, Fate]:
+        """Return the fates of letters that were sent and are not to be sent again; record where these stand."""
+        known = {letter: set(each.published) for letter, each in sent.items()}
+        refusals = self._refusals(known)
+        unsettled = [letter for letter in sent if _is_open(known[letter], refusals)]
+        found = self._found(unsettled, sent)
+        if any(found.values()) and not is_dry:
+            append_published(self._connection, found, request.by)
+        for letter, places in found.items():
+            known[letter] |= places
+        refusals |= self._refusals(found)
+        fates: dict[Place, Fate] = {}
+        for letter, places in known.items():
+            if not _is_open(places, refusals):
+                is_told = all(place in refusals for place in places)
+                fates[letter] = Fate.SENT_REFUSED if is_told else Fate.SENT_BEFORE
+        return fates
+
+    def _refusals(self, places: Mapping[Place, Iterable[Place]]) -> dict[Place, str]:
+        return read_refusals(self._connection, self._topic.name, {place for each in places.values() for place in each})
+
+    def _found(self, letters: Sequence[Place], sent: Mapping[Place, Sent]) -> dict[Place, set[Place]]:
+        """Look on the topic for what was sent for these letters; return the places by the letter's."""
+        found: dict[Place, set[Place]] = {letter: set() for letter in letters}
+        if not letters:
+            return found
+        starts = dict(sent[letters[0]].ends)
+        for letter in letters:
+            ends = sent[letter].ends
+            starts = {partition: min(start, ends.get(partition, 0)) for partition, start in starts.items()}
+        return self._marked(starts, found)
+
+    def _marked(self, starts: Mapping[int, int], found: dict[Place, set[Place]]) -> dict[Place, set[Place]]:
+        """Add the places of records that bear the place of a letter among `found`."""
+        letters = {_mark(letter): letter for letter in found}
+        for record, mark in self._topic.read_headers(starts, HEADER):
+            if (letter := letters.get(mark)) is not None:
+                found[letter].add(Place(record.source.partition, record.source.offset))
+        return found
+
+    def _open(self, portion: Sequence[DeadLetter]) -> tuple[list[_Opened], dict[Place, Fate]]:
         opened: list[_Opened] = []
         fates: dict[Place, Fate] = {}
         for letter in portion:
-            place = place_of(letter)
-            if place in published:
-                fates[place] = Fate.SENT_BEFORE
-            elif not letter.payload:
-                fates[place] = Fate.NO_PAYLOAD
-            else:
-                try:
-                    key, value = self._key.open(letter.payload, letter.source)
-                except KeyRefused:
-                    fates[place] = Fate.OTHER_KEY
-                    continue
-                payment = self._wire.decode_transaction(value)
-                transaction = payment.transaction if isinstance(payment, Decoded) else None
-                opened.append(_Opened(letter, Record(key, value, letter.source), transaction))
+            if not letter.payload:
+                fates[place_of(letter)] = Fate.NO_PAYLOAD
+                continue
+            try:
+                key, value = self._key.open(letter.payload, letter.source)
+            except KeyRefused:
+                fates[place_of(letter)] = Fate.OTHER_KEY
+                continue
+            payment = self._wire.decode_transaction(value)
+            transaction = payment.transaction if isinstance(payment, Decoded) else None
+            opened.append(_Opened(letter, Record(key, value, letter.source), transaction))
         return opened, fates
 
-    def _judged(self, opened: Sequence[_Opened]) -> dict[Place, Fate]:
+    def _judged(self, opened: Sequence[_Opened], standing: Mapping[Place, Fate], reach: _Reach) -> dict[Place, Fate]:
         """Return the fates of those that are not to be sent."""
         fates: dict[Place, Fate] = {}
         decided = self._decided(opened)
         for letter, record, payment in opened:
             place = place_of(letter)
-            if payment is not None and payment in decided.get(payment.transaction_id, ()):
+            if payment is not None and payment_digest(payment) in decided:
                 fates[place] = Fate.DECIDED
-                continue
-            try:
-                if self._ids.would_refuse(record):
-                    fates[place] = Fate.STILL_REFUSED
-            except Exception:  # whatever a record makes the code raise that decides
-                fates[place] = Fate.STILL_FAILS
+            elif place in standing:
+                fates[place] = standing[place]
+            elif payment is not None and not self._is_audited(payment, reach):
+                fates[place] = Fate.UNAUDITED
+            elif (fate := self._still(record)) is not None:
+                fates[place] = fate
         return fates
 
-    def _decided(self, opened: Sequence[_Opened]) -> dict[str, list[Transaction]]:
-        """Return the payments that were decided since, under the transaction ids of these."""
+    def _still(self, record: Record) -> Fate | None:
+        try:
+            return Fate.STILL_REFUSED if self._ids.would_refuse(record) else None
+        except Exception:  # whatever a record makes the code raise that decides
+            return Fate.STILL_FAILS
+
+    def _is_audited(self, payment: Transaction, reach: _Reach) -> bool:
+        """Return whether a decision on the payment would be known: to the state by the id, or to the audit log."""
+        remembered_ms = self._clock_ms() - LATE_AFTER_MS + DAY_MS  # what was decided since holds its id still
+        if payment.event_time_ms > remembered_ms:
+            return True
+        # It can't have been decided while it lay further ahead of the log than a payment may.
+        is_reached = reach.since_ms is None or payment.event_time_ms - FUTURE_TOLERANCE_MS > reach.since_ms
+        return is_reached and (reach.until_ms is None or reach.until_ms > remembered_ms)
+
+    def _decided(self, opened: Sequence[_Opened]) -> set[bytes]:
+        """Return the digests of the payments that were decided under the transaction ids of these."""
         ids = [each.payment.transaction_id for each in opened if each.payment is not None]
-        if not ids:
-            return {}
-        found: dict[str, list[Transaction]] = {}
-        since_ms = min(each.letter.source_timestamp_ms for each in opened)
-        for value in read_decisions(self._connection, ids, since_ms):
+        found: set[bytes] = set()
+        for value in read_decisions(self._connection, ids) if ids else ():
             stored = self._wire.decode_stored_decision(value)
             if stored is not None and not isinstance(stored, Refusal):
-                payment = stored.decision.snapshot.transaction
-                found.setdefault(payment.transaction_id, []).append(payment)
+                found.add(payment_digest(stored.decision.snapshot.transaction))
         return found
 
     def _send(
         self, appender: TransactionalAppender, due: Sequence[_Opened], sent: Mapping[Place, Sent], request: Request
     ) -> None:
+        ends = self._topic.ends()
         fresh = [each.letter for each in due if place_of(each.letter) not in sent]
         if fresh:
-            append_redrive(self._connection, uuid4(), request, self._topic.ends(), fresh)
+            append_redrive(self._connection, uuid4(), request, ends, fresh)
         self._ids.release([each.record for each in due])
-        appender.append([Outgoing(self._topic.name, record.key, record.value or b"") for _, record, _ in due])
-        append_published(self._connection, [each.letter for each in due], request.by)
+        records = [Outgoing(self._topic.name, record.key, record.value or b"") for _, record, _ in due]
+        places = [place_of(each.letter) for each in due]
+        appender.append(records, [(HEADER, _mark(place)) for place in places])
+        # What isn't seen yet, because somebody else's transaction is open before it, a later run looks for.
+        found = self._marked(ends, {place: set() for place in places})
+        append_published(self._connection, found, request.by)
+
+
+def _mark(letter: Place) -> bytes:
+    return f"{letter.partition}:{letter.offset}".encode()
+
+
+def _is_open(places: Iterable[Place], refusals: Mapping[Place, str]) -> bool:
+    """Return whether a letter is still to be sent: nothing of it stands there, or only duplicates.
+
+    A duplicate of a payment that was decided is told apart by the decision.
+    """
+    return all(refusals.get(place) == DUPLICATE for place in places)

@@ -25,10 +25,10 @@ class Request(NamedTuple):
 
 
 class Sent(NamedTuple):
-    """A letter that was sent before. ends: where to look for its payment, unless it `is_published` for certain."""
+    """A letter that was sent before. ends: from where to look for what was sent. published: where that is."""
 
-    is_published: bool
     ends: Mapping[int, int]
+    published: frozenset[Place]
 
 
 def turn_to_redrive(connection: Connection, taken: type[Exception]) -> AbstractContextManager[None]:
@@ -53,28 +53,54 @@ def append_redrive(
             connection.execute(_SQL["append_letter"], {**letter._asdict(), "redrive_id": redrive_id})
 
 
-def append_published(connection: Connection, letters: Iterable[DeadLetter], by: str) -> None:
+def append_published(connection: Connection, found: Mapping[Place, Iterable[Place]], by: str) -> None:
+    """Record where the payments of letters stand; `found` has their places by the letter's."""
     with connection.transaction():
-        for letter in letters:
-            connection.execute(_SQL["append_published"], {**place_fields(letter), "published_by": by})
-
-
-def place_fields(letter: DeadLetter) -> dict[str, int]:
-    return {"source_partition": letter.source_partition, "source_offset": letter.source_offset}
+        for source, places in found.items():
+            for place in places:
+                fields = {
+                    "published_partition": place.partition,
+                    "published_offset": place.offset,
+                    "source_partition": source.partition,
+                    "source_offset": source.offset,
+                    "published_by": by,
+                }
+                connection.execute(_SQL["append_published"], fields)
 
 
 def read_sent(connection: Connection, letters: Iterable[DeadLetter]) -> dict[Place, Sent]:
-    places = [place_of(letter) for letter in letters]
-    fields = {"partitions": [place.partition for place in places], "offsets": [place.offset for place in places]}
-    rows = connection.execute(_SQL["read_sent"], fields).fetchall()
-    return {
-        Place(partition, offset): Sent(is_published, {int(name): end for name, end in ends.items()})
-        for partition, offset, is_published, ends in rows
-    }
+    sent: dict[Place, Sent] = {}
+    rows = connection.execute(_SQL["read_sent"], _place_fields(map(place_of, letters))).fetchall()
+    for partition, offset, ends, *published in rows:
+        known = sent.get(Place(partition, offset), Sent({int(name): end for name, end in ends.items()}, frozenset()))
+        places = frozenset() if None in published else frozenset({Place(*published)})
+        sent[Place(partition, offset)] = known._replace(published=known.published | places)
+    return sent
 
 
-def read_decisions(connection: Connection, transaction_ids: Sequence[str], since_ms: int) -> Iterator[bytes]:
-    """Yield the records of decisions about these ids that were made since."""
-    fields = {"transaction_ids": list(transaction_ids), "since_ms": since_ms}
-    for (record,) in connection.execute(_SQL["read_decisions"], fields):
+def read_refusals(connection: Connection, topic: str, places: Iterable[Place]) -> dict[Place, str]:
+    """Return by which codes the records at these places became dead letters, as far as the audit log has heard."""
+    rows = connection.execute(_SQL["read_refusals"], {**_place_fields(places), "topic": topic})
+    return {Place(partition, offset): code for partition, offset, code in rows}
+
+
+def read_decisions(connection: Connection, transaction_ids: Sequence[str]) -> Iterator[bytes]:
+    """Yield the records of all decisions about these ids."""
+    for (record,) in connection.execute(_SQL["read_decisions"], {"transaction_ids": list(transaction_ids)}):
         yield bytes(record)
+
+
+def read_audited(connection: Connection, decisions_topic: str) -> dict[int, int]:
+    """Return the offset of each partition of decisions.v1 below which the audit log has taken in all."""
+    return dict(connection.execute(_SQL["read_audited"], {"topic": decisions_topic}).fetchall())
+
+
+def read_reach_ms(connection: Connection, partitions: Iterable[int]) -> int | None:
+    """Return since when the audit log holds all decisions; None where it holds them from the first on."""
+    ((since,),) = connection.execute(_SQL["read_reach"], {"partitions": list(partitions)}).fetchall()
+    return None if since is None else int(since.timestamp() * 1000)
+
+
+def _place_fields(places: Iterable[Place]) -> dict[str, list[int]]:
+    wanted = list(places)
+    return {"partitions": [place.partition for place in wanted], "offsets": [place.offset for place in wanted]}

@@ -32,16 +32,18 @@ class Criteria(NamedTuple):
 class Fate(StrEnum):
     """What becomes of a letter, in order of precedence; only the last is sent."""
 
-    SENT_BEFORE = "it was redriven before"
     NO_PAYLOAD = "no payload was kept"
     OTHER_KEY = "the payload was sealed with another key"
-    DECIDED = "the same payment was decided since"
+    DECIDED = "the same payment was decided"
+    SENT_BEFORE = "it was redriven before, and nothing is told of it yet"
+    SENT_REFUSED = "it was redriven before, and became another dead letter"
+    UNAUDITED = "it may have been decided before the audit log begins, or after where it has come"
     STILL_REFUSED = "it would be refused again"
     STILL_FAILS = "reading it fails still"
     REDRIVEN = "it is decided again"
 
 
-UNSENT: Final = frozenset({Fate.NO_PAYLOAD, Fate.OTHER_KEY, Fate.STILL_REFUSED, Fate.STILL_FAILS})
+UNSENT: Final = frozenset({Fate.NO_PAYLOAD, Fate.OTHER_KEY, Fate.UNAUDITED, Fate.STILL_REFUSED, Fate.STILL_FAILS})
 """Fates of letters that were to be decided again, and are not."""
 
 

@@ -85,8 +85,7 @@ class ContextStore(ScriptStore):
     """Facts and labels, with their positions in the log."""
 
     def __init__(self, redis: RedisBatches, keys: Keys) -> None:
-        super().__init__(redis)
-        self._keys, self._shards = keys, range(keys.shards)
+        super().__init__(redis, keys)
         self._trusted: int | None = None  # connections made when context was last found to be whole
 
     # Whether what Redis says of context may be relied on
@@ -217,12 +216,6 @@ class ContextStore(ScriptStore):
     async def tell_refusal(self, topic: str, place: LogPlace) -> None:
         text = _PLACE.pack(place.log_time_ms, place.offset)
         await self._run([("SET", self._keys.refusal_told(topic, place.partition), text)])
-
-    async def _take_lease(self, key: str, holder: str, lease_ms: int) -> bool:
-        taken, held = await self._run([("SET", key, holder, "NX", "PX", lease_ms), ("GET", key)])
-        if taken is None and held == holder.encode():
-            await self._run([("PEXPIRE", key, lease_ms)])
-        return bool(held == holder.encode())
 
     async def _month(self, account_id: str, at_ms: int | None, value: int, place: LogPlace, turn: Turn | None) -> None:
         key, shard = self._keys.declared_month(account_id), self._keys.shard(account_id)

@@ -145,8 +145,12 @@ class Keys:
     def lease(self, partition: int) -> str:
         return f"{self._prefix}:{{p{partition}}}rebuilder"
 
-    def partitioning(self) -> str:
-        return f"{self._prefix}:{{s0}}partitioning"
+    def shape(self) -> str:
+        return f"{self._prefix}:{{s0}}shape"
+
+    def evictions(self) -> str:
+        """Return the key of what each server had evicted when the state began, and of how many keys it lost since."""
+        return f"{self._prefix}:{{s0}}evictions"
 
     def account_progress(self, partition: int) -> str:
         return f"{self._prefix}:{{p{partition}}}progress"

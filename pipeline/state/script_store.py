@@ -11,6 +11,7 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 from pipeline.io.redis.conditions import condition_of, is_of_the_request
 from pipeline.io.redis.topology import Topology
 from pipeline.io.redis_batches import Command, RedisBatches
+from pipeline.state.requests import Keys
 from pipeline.state.script_files import ALL, Call
 
 FAULT_CHARACTERS_MAX: Final = 300
@@ -33,8 +34,8 @@ class StateFault(Exception):
 class ScriptStore:
     """One Redis, asked by commands and by scripts."""
 
-    def __init__(self, redis: RedisBatches) -> None:
-        self._redis = redis
+    def __init__(self, redis: RedisBatches, keys: Keys) -> None:
+        self._redis, self._keys, self._shards = redis, keys, range(keys.shards)
 
     async def facts(self) -> list[dict[str, str]]:
         """Return what each master says about itself (INFO)."""
@@ -44,6 +45,12 @@ class ScriptStore:
             raise StateUnavailable(f"Redis can't be reached: {type(error).__name__}") from error
         lines = [[line.partition(":") for line in bytes(reply).decode().splitlines()] for reply in replies]
         return [{name: value for name, found, value in each if found} for each in lines]
+
+    async def _take_lease(self, key: str, holder: str, lease_ms: int) -> bool:
+        taken, held = await self._run([("SET", key, holder, "NX", "PX", lease_ms), ("GET", key)])
+        if taken is None and held == holder.encode():
+            await self._run([("PEXPIRE", key, lease_ms)])
+        return bool(held == holder.encode())
 
     async def _call(
         self, calls: Sequence[Call], before: Sequence[Command] = (), connections: int | None = None

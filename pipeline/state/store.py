@@ -19,6 +19,7 @@ from pipeline.domain.outcome import PaymentOutcome
 from pipeline.io.redis_batches import Command, RedisBatches
 from pipeline.state import script_files as scripts
 from pipeline.state.context_store import ContextStore
+from pipeline.state.marks_store import MarkStore
 from pipeline.state.outcomes import PAYEES_SEARCHED_MAX, WITHDRAWN_KEPT_MS, WITHDRAWN_MAX
 from pipeline.state.periods import ACCOUNT_BENEFICIARIES_MAX, DAY_MS, LABEL_WINDOWS_MS
 from pipeline.state.requests import (
@@ -38,6 +39,7 @@ from pipeline.state.requests import (
 )
 from pipeline.state.script_files import Call
 from pipeline.state.script_store import StateFault, StateRefused, StateUnavailable
+from pipeline.state.shape import Shape
 from pipeline.state.survey import Survey
 from pipeline.state.windows import (
     CLAIM_KEPT_MS,
@@ -93,7 +95,7 @@ _AnswersBy = Mapping[int, Answers]
 """Partition → the answers about its share of a batch so far."""
 
 
-class RedisState(ContextStore):
+class RedisState(ContextStore, MarkStore):
     """Exact state features of payments, each counted once."""
 
     def __init__(
@@ -108,7 +110,7 @@ class RedisState(ContextStore):
         leavers_max: int = LEAVERS_MAX,
         beneficiary_kept_ms: int | None = None,
     ) -> None:
-        """Connect on first use. If `shards`, `label_delay_days` or `claim_buckets` change, rebuild the state.
+        """Connect on first use. A state of another `shape` must not be asked.
 
         leavers_max: payments that leave windows in one call; more calls follow where it takes more.
         beneficiary_kept_ms: how long after its last payment Redis drops a beneficiary; None for as long as its windows
@@ -123,6 +125,25 @@ class RedisState(ContextStore):
         self._account_limits = (ACCOUNT_PAYMENTS_MAX, ACCOUNT_BENEFICIARIES_MAX, leavers_max)
         self._shared_limits = (BENEFICIARY_PAYMENTS_MAX, self._label_delay_ms, beneficiary_kept_ms, leavers_max)
         self._outcome_limits = (ACCOUNT_BENEFICIARIES_MAX, WITHDRAWN_MAX, WITHDRAWN_KEPT_MS, PAYEES_SEARCHED_MAX)
+        self._beneficiary_kept_ms = beneficiary_kept_ms
+
+    def shape(self, partitions: int, partitioner: str) -> Shape:
+        """Return the shape that this store counts with, on a log that accounts are spread over so."""
+        return Shape(
+            partitions,
+            partitioner,
+            len(self._shards),
+            self._label_delay_ms,
+            self._buckets,
+            *self._claim_limits,
+            ACCOUNT_PAYMENTS_MAX,
+            ACCOUNT_BENEFICIARIES_MAX,
+            BENEFICIARY_PAYMENTS_MAX,
+            self._beneficiary_kept_ms,
+            WITHDRAWN_MAX,
+            WITHDRAWN_KEPT_MS,
+            PAYEES_SEARCHED_MAX,
+        )
 
     async def observe(
         self,
@@ -278,14 +299,6 @@ class RedisState(ContextStore):
         replies = await self._run([("HKEYS", self._keys.claim_progress(shard)) for shard in self._shards])
         return sorted({int(partition) for reply in replies for partition in reply})
 
-    async def backup_at_ms(self) -> int | None:
-        """Return when `fraud state backup` last ended well."""
-        (held,) = await self._run([("GET", self._keys.backup())])
-        return _number(held)
-
-    async def remember_backup(self, at_ms: int) -> None:
-        await self._run([("SET", self._keys.backup(), at_ms)])
-
     async def begin(self, partition: int, start: int, since_ms: int | None) -> None:
         """Start a partition, under every tag that never saw it, at an offset before which nothing can be had.
 
@@ -303,28 +316,6 @@ class RedisState(ContextStore):
     async def mark_lost(self) -> None:
         """Record that something is missing under the shared tags, so that no worker decides until they are ready."""
         await self._run([("DEL", self._keys.ready(shard)) for shard in self._shards])
-
-    async def take_lease(self, partition: int, holder: str, lease_ms: int) -> bool:
-        """Return whether `holder` is the one to rebuild the partition, for another `lease_ms`.
-
-        Two may for a moment believe it; what one has observed, the other passes over.
-        """
-        return await self._take_lease(self._keys.lease(partition), holder, lease_ms)
-
-    async def release_lease(self, partition: int) -> None:
-        await self._run([("DEL", self._keys.lease(partition))])
-
-    async def hold_partitioning(self, partitions: int, partitioner: str) -> tuple[int, str]:
-        """Record how accounts are spread that the state is built for, and return it; what came first stands.
-
-        Otherwise an account's payments would count on two partitions, so nothing may be counted then.
-        """
-        key = self._keys.partitioning()
-        (held,) = await self._run([("GET", key)])
-        if held is None:
-            _, held = await self._run([("SET", key, f"{partitions} {partitioner}", "NX"), ("GET", key)])
-        number, name = held.decode().split()
-        return int(number), name
 
     async def release_claims(self, batch: Sequence[PartitionEvents]) -> int:
         """Give back the ids of payments that were set aside undecided, so that they can be decided once more.

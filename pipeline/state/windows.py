@@ -6,7 +6,7 @@ Invariants
    ACCOUNT_PAYMENTS_MAX (BENEFICIARY_PAYMENTS_MAX) payments.
 3. The answer for an event depends only on the log before it, neither on batch boundaries nor on redelivery.
 4. A payment is FRESH at one offset of the log only, until CLAIM_KEPT_MS of log time have passed; its copy is late then
-   (pipeline.domain.identities), which its decision says.
+   (pipeline.domain.identities), which its decision says. It is the log time of the two that counts, and of no third.
 
 `Windows` is the plain reference and takes one event at a time; training computes its features with it. `MemoryState`
 adds what the store does around the windows: ids, positions, snapshots. Redis (pipeline/state/store.py) gives exactly
@@ -16,7 +16,7 @@ the same answers.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import Final, NamedTuple
 from zlib import crc32
@@ -183,7 +183,11 @@ class Windows:
 class MemoryState:
     """The state store in memory: the plainest form of the contract that RedisState keeps."""
 
-    def __init__(self, *, label_delay_days: int = 7, shards: int = 1) -> None:
+    def __init__(
+        self, *, label_delay_days: int = 7, shards: int = 1, clock_ms: Callable[[], int] | None = None
+    ) -> None:
+        """Begin with nothing. clock_ms: the server's clock, which no log is ahead of; None where a log is believed."""
+        self._clock_ms = clock_ms
         self.windows = Windows(label_delay_days=label_delay_days)
         self._label_delay_ms = label_delay_days * DAY_MS
         self._shards = shards
@@ -330,22 +334,21 @@ class MemoryState:
                 self._claims.setdefault(name, claim)
             return freshness
         shard = crc32(name.encode()) % self._shards
-        now_ms = self._watermarks[shard, partition] = max(self._watermarks[shard, partition], event.log_time_ms)
-        freshness = self._first_freshness(shard, claim, self._claims.get(name), now_ms)
+        latest_ms = self._watermarks[shard, partition] = max(self._watermarks[shard, partition], event.log_time_ms)
+        freshness = _first_freshness(claim, self._claims.get(name))
         if freshness == Freshness.FRESH:
-            self._claims[name] = claim._replace(log_time_ms=now_ms)
+            since_ms = max(event.log_time_ms, latest_ms if self._clock_ms is None else min(latest_ms, self._clock_ms()))
+            self._claims[name] = claim._replace(log_time_ms=since_ms)
         else:
             progress.exceptions[event.offset] = freshness
         return freshness
 
-    def _first_freshness(self, shard: int, claim: _Claim, held: _Claim | None, now_ms: int) -> Freshness:
-        if held is None:
-            return Freshness.FRESH
-        # The partition of the first may have come to rest before that of the second went on.
-        latest_ms = max(now_ms, self._watermarks[shard, held.partition])
-        if held.log_time_ms < latest_ms - CLAIM_KEPT_MS:
-            return Freshness.FRESH
-        return Freshness.DUPLICATE if held.digest == claim.digest else Freshness.CONFLICT
+
+def _first_freshness(claim: _Claim, held: _Claim | None) -> Freshness:
+    """Only the two records' own log times tell: one record may be stamped by a clock that is days ahead."""
+    if held is None or held.log_time_ms < claim.log_time_ms - CLAIM_KEPT_MS:
+        return Freshness.FRESH
+    return Freshness.DUPLICATE if held.digest == claim.digest else Freshness.CONFLICT
 
 
 class _Snapshot(NamedTuple):

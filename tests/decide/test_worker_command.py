@@ -11,12 +11,14 @@ from typing import NamedTuple
 
 import psutil
 import pytest
+import redis
 
 from ops.bench.rig.waiting import wait_until
 from ops.processes.servers import free_port
 from ops.stack.embedded import EmbeddedStack
 from ops.stack.topics import create_topics
 from pipeline.io.kafka.bulk_publisher import BulkPublisher
+from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.settings import Settings
 from tests.archive import WIRE, payment
 
@@ -59,6 +61,16 @@ def kept_worker(own_stack, tmp_path):
 
 
 def _worker(own_stack, tmp_path, *options):
+    worker = _worker_process(own_stack, tmp_path, *options)
+    try:
+        _await_ready(worker)
+        yield worker
+    finally:
+        worker.process.kill()
+        worker.process.wait()
+
+
+def _worker_process(own_stack, tmp_path, *options):
     port, log_path = free_port(), tmp_path / "worker.log"
     environment = {
         **os.environ,
@@ -70,13 +82,22 @@ def _worker(own_stack, tmp_path, *options):
     command = [sys.executable, "-m", "ops.cli", "worker", "run", *options]
     with log_path.open("wb") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=tmp_path)
-    worker = Worker(process, log_path, port)
-    try:
-        _await_ready(worker)
-        yield worker
-    finally:
-        process.kill()
-        process.wait()
+    return Worker(process, log_path, port)
+
+
+def test_it_neither_goes_on_nor_starts_on_a_redis_that_may_evict_and_says_so(worker, own_stack, tmp_path):
+    """The default of several managed services would let made-up payees push confirmed frauds out."""
+    with redis.Redis.from_url(own_stack.redis_url) as client:
+        client.config_set("maxmemory-policy", "volatile-lru")
+    assert worker.exit_code() == os.EX_TEMPFAIL
+    successor = _worker_process(own_stack, tmp_path)
+    assert successor.exit_code() == os.EX_TEMPFAIL
+    assert "StateEvicted: Redis may evict keys (volatile-lru)" in successor.log_path.read_text()
+    with LogReader.of(Settings(bootstrap_servers=own_stack.bootstrap_servers)) as log:
+        raised = [WIRE.decode_alert(record.value) for record in log.read_all("alerts.v1")]
+    assert {(each.code, each.alert_id) for each in raised if each.code == "STATE_EVICTED"} == {
+        ("STATE_EVICTED", raised[-1].alert_id)
+    }
 
 
 def _await_ready(worker):

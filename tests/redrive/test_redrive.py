@@ -15,9 +15,12 @@ from ops.bench.rig.waiting import wait_until
 from ops.processes.servers import ServerProcess, free_port
 from ops.stack.embedded import EmbeddedStack
 from ops.stack.topics import create_topics
+from pipeline.audit.log_store import AuditLog
 from pipeline.domain.alert import Alert
 from pipeline.domain.dead_letter import DeadLetter
+from pipeline.domain.log import LogRecord
 from pipeline.domain.payment import Transaction
+from pipeline.io.clock import now_ms
 from pipeline.io.kafka.bulk_publisher import BulkPublisher
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import Connection
@@ -76,6 +79,18 @@ class Scene:
             decided = [stored(found.value or b"").decision for found in log.read_all("decisions.v1")]
         return Counter([each.transaction_id for each in decided] + letters)
 
+    def audit(self, owner: Connection) -> None:
+        """Have the audit log take in all that was decided, as its service does."""
+        audited = AuditLog("decisions.v1", self.directory / "audit", WIRE, lambda: now_ms() * 1000)
+        with LogReader.of(self.settings) as log:
+            positions = audited.open(owner, list(log.extents("decisions.v1")))
+            found = [
+                LogRecord(*each.source, each.key or b"", each.value or b"", None)
+                for each in log.read_all("decisions.v1")
+                if each.source.offset >= positions[each.source.partition]
+            ]
+        audited.store(owner, sorted(found, key=lambda each: (each.partition, each.offset)))
+
     def alerts(self) -> Counter[str]:
         return Counter(raised.code for raised in self._decoded("alerts.v1", WIRE.decode_alert, Alert))
 
@@ -122,6 +137,8 @@ def test_poison_is_told_given_back_and_redriven_to_exactly_one_decision(
     assert ["REDRIVEN"] == redrive(*first)
     scene.await_outcomes(tx_000001=1, tx_000002=1, POISON=2)
     assert ["SENT_BEFORE"] == redrive(*first)
+    scene.audit(owner)
+    assert ["DECIDED"] == redrive(*first)
     scene.publish(POISON, SOUND)
     scene.await_outcomes(tx_000001=1, tx_000002=1, POISON=2, DUPLICATE=2)
     rows = owner.execute("SELECT requested_by, reason FROM control.redrive").fetchall()

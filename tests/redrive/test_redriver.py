@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,15 +15,18 @@ from ops.stack.topics import create_topics
 from pipeline.domain.dead_letter import DeadLetter
 from pipeline.domain.log import Outgoing, Record, Source
 from pipeline.domain.refusals import RefusalCode
+from pipeline.io.clock import now_ms
 from pipeline.io.dead_letters import DeadLetters
 from pipeline.io.kafka.appender import TransactionalAppender
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import Connection, connect
 from pipeline.io.sealing import DeadLetterKey
 from pipeline.io.settings import Settings
-from pipeline.redrive.redrive_service import Ids, Redriver, TransactionsTopic
+from pipeline.redrive.redrive_command import topics_of
+from pipeline.redrive.redrive_service import HEADER, Ids, Redriver, Topics
 from pipeline.redrive.redrive_store import Request, append_redrive
 from pipeline.redrive.selection import Criteria, Fate, Place, is_selected
+from pipeline.state.store import StateUnavailable
 from tests.archive import CLOSED, WIRE, Archive, payment
 from tests.records import NOON_MS
 from tests.rollback.stand import Audited
@@ -32,12 +35,13 @@ from tests.servers import unused_prefix, url_as
 KEY, OTHER_KEY = DeadLetterKey(b"k" * 32), DeadLetterKey(b"o" * 32)
 REQUEST = Request("ann", "mended", {"codes": "POISON"})
 TOPIC = "transactions.v1"
+DAY_MS = 86_400_000
 
 
-def letter(number: int, *, key: DeadLetterKey | None = KEY, code: str = "POISON") -> DeadLetter:
-    """The letter of payment `number`, which stood at 0:number."""
+def letter(number: int, *, key: DeadLetterKey | None = KEY, code: str = "POISON", after_ms: int = 0) -> DeadLetter:
+    """The letter of payment `number`, which stood at 0:number, stamped so long after noon."""
     sent = payment(number)
-    record = Record(sent.account_id.encode(), WIRE.encode_transaction(sent), Source(0, number, NOON_MS))
+    record = Record(sent.account_id.encode(), WIRE.encode_transaction(sent), Source(0, number, NOON_MS + after_ms))
     made = WIRE.decode_dead_letter(DeadLetters(WIRE, "dead", key).letter(TOPIC, record, code, "it failed").value)
     assert isinstance(made, DeadLetter)
     return made
@@ -47,18 +51,35 @@ def letter(number: int, *, key: DeadLetterKey | None = KEY, code: str = "POISON"
 class Scene:
     connection: Connection
     appender: Callable[[], TransactionalAppender]
-    topic: TransactionsTopic
+    topic: Topics
+    log: LogReader
     refused: set[int] = field(default_factory=set)
     failing: set[int] = field(default_factory=set)
     released: list[int] = field(default_factory=list)
+    is_redis_away: bool = False
+    clock_ms: Callable[[], int] = now_ms
 
     def run(self, *letters: DeadLetter, is_dry: bool = False) -> list[Fate]:
-        ids = Ids(self._would_refuse, lambda records: self.released.extend(each.source.offset for each in records))
-        redriver = Redriver(self.connection, self.appender, WIRE, self.topic, KEY, ids)
+        ids = Ids(self._would_refuse, self._release)
+        redriver = Redriver(self.connection, self.appender, WIRE, self.topic, KEY, ids, self.clock_ms)
         return [fate for _, fate in redriver.run(letters, REQUEST, is_dry=is_dry)]
 
     def published(self) -> list[bytes]:
-        return [record.value or b"" for record in self.topic.read(dict.fromkeys(self.topic.ends(), 0))]
+        return [record.value or b"" for record in self.log.read_all(self.topic.name)]
+
+    def publish(self, number: int) -> None:
+        """As upstream does that tries again."""
+        self.append(self.topic.name, payment(number).account_id.encode(), WIRE.encode_transaction(payment(number)))
+
+    def append(self, topic: str, key: bytes, value: bytes) -> None:
+        appender = self.appender()
+        appender.start()
+        appender.append([Outgoing(topic, key, value)])
+
+    def _release(self, records: Sequence[Record]) -> None:
+        if self.is_redis_away:
+            raise StateUnavailable("Redis can't be reached")
+        self.released.extend(each.source.offset for each in records)
 
     def _would_refuse(self, record: Record) -> bool:
         if record.source.offset in self.failing:
@@ -75,12 +96,8 @@ def scene(stack: EmbeddedStack, database_url: str) -> Iterator[Scene]:
         closing(connect(url_as(database_url, "fraud_rollback"), "test")) as connection,
         LogReader.of(settings) as log,
     ):
-        transactions = TransactionsTopic(
-            topic,
-            lambda: {partition: extent.high for partition, extent in log.extents(topic).items()},
-            lambda starts: log.read(topic, starts),
-        )
-        yield Scene(connection, lambda: TransactionalAppender.of(settings, f"{topic}-redrive"), transactions)
+        topics = topics_of(settings, log)
+        yield Scene(connection, lambda: TransactionalAppender.of(settings, f"{topic}-redrive"), topics, log)
 
 
 def test_a_letter_is_sent_once_with_its_own_bytes(scene: Scene) -> None:
@@ -101,18 +118,98 @@ def test_invariant_1_a_run_that_was_killed_is_finished_and_not_repeated(scene: S
         predecessor = scene.appender()
         predecessor.start()
         sent = payment(1)
-        predecessor.append([Outgoing(scene.topic.name, sent.account_id.encode(), WIRE.encode_transaction(sent))])
+        record = Outgoing(scene.topic.name, sent.account_id.encode(), WIRE.encode_transaction(sent))
+        predecessor.append([record], [(HEADER, b"0:1")])
     assert [Fate.SENT_BEFORE if is_published else Fate.REDRIVEN] == scene.run(letter(1))
     assert [Fate.SENT_BEFORE] == scene.run(letter(1))
     assert [WIRE.encode_transaction(payment(1))] == scene.published()
 
 
-def test_invariant_2_what_was_decided_since_is_not_sent(scene: Scene, owner: Connection, tmp_path: Path) -> None:
-    (tmp_path / "archive").mkdir()
-    values = Archive(tmp_path / "archive").values([payment(1)], [CLOSED])
-    Audited(owner, tmp_path / "audit").append(values)
-    assert [Fate.DECIDED, Fate.REDRIVEN] == scene.run(letter(1), letter(2))
+def test_invariant_1_a_copy_of_somebody_else_s_does_not_pass_for_what_was_sent(scene: Scene) -> None:
+    """The poison held its id still, Redis was away, and upstream's copy became its duplicate: nobody decided."""
+    scene.is_redis_away = True
+    with pytest.raises(StateUnavailable):
+        scene.run(letter(1))
+    scene.publish(1)
+    scene.is_redis_away = False
+    assert [Fate.REDRIVEN] == scene.run(letter(1))
+    assert ([1], 2) == (scene.released, len(scene.published()))
+    assert [Fate.SENT_BEFORE] == scene.run(letter(1))
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"), [("DUPLICATE", Fate.REDRIVEN), ("POISON", Fate.SENT_REFUSED), (None, Fate.SENT_BEFORE)]
+)
+def test_invariant_2_what_was_sent_is_sent_once_more_only_where_it_became_a_duplicate_of_nothing_decided(
+    scene: Scene, owner: Connection, code: str | None, expected: Fate
+) -> None:
+    assert [Fate.REDRIVEN] == scene.run(letter(1))
+    if code is not None:
+        _refuse_all(scene, owner, code)
+    assert [expected] == scene.run(letter(1), is_dry=True)
+    assert [expected] == scene.run(letter(1))
+    assert len(scene.published()) == (2 if expected is Fate.REDRIVEN else 1)
+    assert [Fate.SENT_REFUSED if expected is Fate.SENT_REFUSED else Fate.SENT_BEFORE] == scene.run(letter(1))
+
+
+def test_invariant_2_a_duplicate_of_what_was_decided_is_not_sent_again(
+    scene: Scene, owner: Connection, tmp_path: Path
+) -> None:
+    assert [Fate.REDRIVEN] == scene.run(letter(1))
+    _refuse_all(scene, owner, "DUPLICATE")
+    _audit(scene, owner, tmp_path, 1)
+    assert [Fate.DECIDED] == scene.run(letter(1))
+
+
+@pytest.mark.parametrize("after_ms", [-1, 3_600_000, 400 * DAY_MS])
+def test_invariant_3_what_was_decided_is_not_sent_whenever_that_was(
+    scene: Scene, owner: Connection, tmp_path: Path, after_ms: int
+) -> None:
+    """A copy on the wrong partition is refused before anybody looks whether it was decided."""
+    _audit(scene, owner, tmp_path, 1)
+    letters = [letter(number, after_ms=after_ms) for number in (1, 2)]
+    assert [Fate.DECIDED, Fate.REDRIVEN] == scene.run(*letters)
     assert [WIRE.encode_transaction(payment(2))] == scene.published()
+
+
+def test_invariant_3_a_payment_of_before_the_audit_log_is_not_sent_unless_its_id_is_remembered(
+    scene: Scene, owner: Connection, tmp_path: Path
+) -> None:
+    _audit(scene, owner, tmp_path, 3, first=5)
+    assert [Fate.UNAUDITED] == scene.run(letter(1))
+    scene.clock_ms = lambda: NOON_MS + DAY_MS
+    assert [Fate.REDRIVEN] == scene.run(letter(1))
+
+
+@pytest.mark.parametrize("behind_days", [3, 30])
+def test_invariant_3_an_audit_log_that_is_far_behind_tells_nothing_of_what_was_forgotten(
+    scene: Scene, behind_days: int
+) -> None:
+    at_ms = now_ms()
+    scene.append(scene.topic.decisions, b"account", b"a decision that is not in the audit log yet")
+    scene.clock_ms = lambda: at_ms + behind_days * DAY_MS
+    assert [Fate.REDRIVEN if behind_days == 3 else Fate.UNAUDITED] == scene.run(letter(1))
+
+
+def _audit(scene: Scene, owner: Connection, folder: Path, number: int, *, first: int = 0) -> None:
+    """Have payment `number` decided, at the offset `first` of decisions.v1, and audited."""
+    (folder / "archive").mkdir()
+    audited = Audited(owner, folder / "audit", scene.topic.decisions)
+    audited._next = first
+    audited.append(Archive(folder / "archive").values([payment(number)], [CLOSED]))
+
+
+def _refuse_all(scene: Scene, owner: Connection, code: str) -> None:
+    """Have the audit log hear that all on transactions.v1 became dead letters."""
+    owner.execute("SELECT control.ensure_partition('audit.dead_letter', now())")
+    for record in scene.log.read_all(scene.topic.name):
+        fields = (scene.topic.name, record.source.partition, record.source.offset, code, b"d" * 32)
+        owner.execute(
+            "INSERT INTO audit.dead_letter (source_topic, source_partition, source_offset, source_timestamp, code,"
+            " detail, payload_sha256, payload_length, topic_partition, topic_offset, created_at)"
+            " VALUES (%s, %s, %s, now(), %s, '', %s, 0, 0, 0, now())",
+            fields,
+        )
 
 
 def test_what_can_t_be_decided_is_not_sent_and_says_why(scene: Scene) -> None:

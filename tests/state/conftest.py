@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.io.clock import now_ms
 from pipeline.state.windows import MemoryState
 from tests.redis_servers import REDIS_NAMES, StartedRedis, emptied
 from tests.state.stores import Store, SyncRedisState
@@ -31,7 +32,7 @@ def redis_state(redis_at: str) -> Iterator[Callable[..., SyncRedisState]]:
 def store(request: pytest.FixtureRequest, started_redis: StartedRedis) -> Iterator[Store]:
     """Provide the reference, every Redis, and a cluster; the same contract holds on all of them."""
     if request.param == MEMORY:
-        yield MemoryState()
+        yield MemoryState(clock_ms=now_ms)
         return
     is_cluster = request.param == CLUSTER
     url = emptied(request.getfixturevalue("started_cluster")) if is_cluster else started_redis(request.param)

@@ -97,9 +97,6 @@ class SyncRedisState:
     def release_claims(self, released: PartitionEvents) -> int:
         return self._runner.run(self.state.release_claims([released]))
 
-    def hold_partitioning(self, partitions: int, partitioner: str) -> tuple[int, str]:
-        return self._runner.run(self.state.hold_partitioning(partitions, partitioner))
-
     def label(self, label: Label) -> bool:
         return self._runner.run(self.state.label(label))
 

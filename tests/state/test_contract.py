@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.domain.context import Account, RiskSignal, RiskSignalKind
 from pipeline.domain.features import COLUMN, EVENT, NONE, RATIO_PERCENT_MAX, STATE, UNKNOWN, feature_matrix
+from pipeline.io.clock import now_ms
 from pipeline.state.facts import LogPlace
 from pipeline.state.periods import ACCOUNT_WINDOWS_MS, BLOCK_MS, LABEL_WINDOWS_MS
 from pipeline.state.state_event import StateEvent
@@ -237,6 +238,39 @@ def test_a_log_whose_time_runs_backwards_forgets_no_id_early(store: Store) -> No
     early_ms = START_MS - 30 * DAY_MS
     events = [payment(0), payment(1, log_time_ms=early_ms), payment(2, log_time_ms=early_ms, transaction_id="tx-1")]
     assert freshness(store, *events) == [Freshness.FRESH, Freshness.FRESH, Freshness.DUPLICATE]
+
+
+def test_one_record_that_was_stamped_days_ahead_forgets_no_id(store: Store) -> None:
+    """A broker's clock was 8 days ahead for one record; a copy a minute later is dated within its own time."""
+    real_ms = now_ms()
+    ahead_ms = real_ms + CLAIM_KEPT_MS + DAY_MS
+    events = [
+        payment(0, real_ms),
+        *[payment(1 + number, ahead_ms) for number in range(40)],
+        payment(41, real_ms + 60_000, transaction_id="tx-0"),
+        payment(42, real_ms + 60_000, transaction_id="tx-0", payment_digest=b"others"),
+    ]
+    once = [*[Freshness.FRESH] * 41, Freshness.DUPLICATE, Freshness.CONFLICT]
+    assert freshness(store, *events) == once
+    (elsewhere,) = store.observe([share([payment(0, real_ms + 60_000)], partition=1)])
+    assert elsewhere.freshness.tolist() == [Freshness.DUPLICATE]
+
+
+def test_a_copy_that_was_stamped_days_ahead_itself_is_a_payment_of_its_own(store: Store) -> None:
+    """It is late by its own log time, so its decision has another id."""
+    real_ms = now_ms()
+    events = [payment(0, real_ms), payment(1, log_time_ms=real_ms + CLAIM_KEPT_MS + 1, transaction_id="tx-0")]
+    assert freshness(store, *events) == [Freshness.FRESH, Freshness.FRESH]
+
+
+def test_an_id_that_was_claimed_after_such_a_record_is_free_after_7_days_all_the_same(store: Store) -> None:
+    real_ms = now_ms() - CLAIM_KEPT_MS - 1
+    events = [
+        payment(0, now_ms() + 8 * DAY_MS),
+        payment(1, real_ms),
+        payment(2, now_ms() + 2 * CLAIM_KEPT_MS + 1, transaction_id="tx-1", payment_digest=b"others"),
+    ]
+    assert freshness(store, *events) == [Freshness.FRESH, Freshness.FRESH, Freshness.FRESH]
 
 
 def test_an_id_of_a_partition_at_rest_is_free_for_another_payment_of_another_partition(store: Store) -> None:

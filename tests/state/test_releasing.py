@@ -1,11 +1,10 @@
-"""What a state store gives back and what it holds to: ids of poison, and the number of partitions."""
+"""What a state store gives back: the ids of poison."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import pytest
-import redis
 
 from pipeline.state.windows import Freshness
 from tests.state.stores import START_MS, SyncRedisState, payment, share
@@ -72,12 +71,3 @@ def test_poison_that_never_claimed_gives_back_nothing_of_what_a_copy_before_hold
 def test_what_is_not_held_is_given_back_in_vain(redis_state: MakeState) -> None:
     store = redis_state()
     assert (0, 0) == (store.release_claims(share([payment(0)])), store.release_claims(share([])))
-
-
-def test_the_first_way_to_spread_accounts_stands_until_the_state_is_lost(redis_at: str, redis_state: MakeState) -> None:
-    store = redis_state()
-    asked = (4, "crc32"), (6, "crc32"), (4, "murmur2"), (4, "crc32")
-    assert [(4, "crc32")] * 4 == [store.hold_partitioning(*each) for each in asked]
-    with redis.Redis.from_url(redis_at) as client:
-        client.flushall()
-    assert (6, "murmur2") == store.hold_partitioning(6, "murmur2")

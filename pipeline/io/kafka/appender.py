@@ -29,6 +29,9 @@ RETRIES_MAX: Final = 5
 """Most attempts at a step that the broker says can be tried again; each waits up to DELIVERY_S by itself."""
 
 
+Header = tuple[str, str | bytes | None]
+
+
 class Appender:
     """An idempotent appender, for one thread: a retry inside the client writes nothing twice."""
 
@@ -93,14 +96,15 @@ class TransactionalAppender:
         """End a predecessor's transaction, so that it can't be taken up again. Raises BrokerFailed."""
         _persistently("starting", lambda: self._producer.init_transactions(DELIVERY_S))
 
-    def append(self, records: Sequence[Outgoing]) -> dict[TopicPartition, int]:
+    def append(self, records: Sequence[Outgoing], headers: Sequence[Header] | None = None) -> dict[TopicPartition, int]:
         """Append all of the records or none; return the offset after the last of them in each partition.
 
-        Raises BrokerFailed where the broker refuses, or does not say how the transaction ended; read the topic then.
+        headers: one for each record. Raises BrokerFailed where the broker refuses, or does not say how the transaction
+        ended; read the topic then.
         """
         try:
             self._producer.begin_transaction()
-            ends = _deliver(self._producer, records)
+            ends = _deliver(self._producer, records, headers)
         except (BrokerFailed, KafkaException) as error:
             self._abort()
             what = "a transaction could not be written"
@@ -128,7 +132,9 @@ def _persistently(what: str, step: Callable[[], object]) -> None:
     raise BrokerAway(f"{what} a transaction was tried {RETRIES_MAX} times")
 
 
-def _deliver(producer: Producer, records: Sequence[Outgoing]) -> dict[TopicPartition, int]:
+def _deliver(
+    producer: Producer, records: Sequence[Outgoing], headers: Sequence[Header] | None = None
+) -> dict[TopicPartition, int]:
     """Deliver the records; return the offset after the last of them in each partition.
 
     Where the broker recognised a retry, it doesn't say the offset, and the end is that of an earlier record.
@@ -143,9 +149,10 @@ def _deliver(producer: Producer, records: Sequence[Outgoing]) -> dict[TopicParti
         elif topic is not None and partition is not None and offset is not None and offset >= 0:
             ends[TopicPartition(topic, partition)] = offset + 1
 
-    for record in records:
+    for place, record in enumerate(records):
+        header = None if headers is None else [headers[place]]
         try:
-            producer.produce(record.topic, record.value, record.key, on_delivery=delivered)
+            producer.produce(record.topic, record.value, record.key, on_delivery=delivered, headers=header)
         except KafkaException as exception:  # too large, say: the library refuses it before any broker is asked
             raise broker_failure(f"a record for {record.topic} was refused", exception) from exception
     left = producer.flush(DELIVERY_S)

@@ -206,6 +206,22 @@ class LogReader:
 
         With is_followed the reading never ends. Partitions are mixed; within each, records come in order.
         """
+        return map(record_of, self._read(topic, starts, is_followed=is_followed))
+
+    def read_headers(self, topic: str, starts: Mapping[int, int], name: str) -> Iterator[tuple[Record, bytes]]:
+        """Yield the records that `read` yields, of those that have a header of that name, with its value."""
+        for message in self._read(topic, starts):
+            value = dict(message.headers() or ()).get(name)
+            if isinstance(value, bytes):
+                yield record_of(message), value
+
+    def read_all(self, topic: str, partitions: Iterable[int] | None = None) -> Iterator[Record]:
+        extents = self.extents(topic)
+        wanted = extents if partitions is None else {partition: extents[partition] for partition in partitions}
+        starts = {partition: extent.low for partition, extent in wanted.items() if extent.high > extent.low}
+        return self.read(topic, starts)
+
+    def _read(self, topic: str, starts: Mapping[int, int], *, is_followed: bool = False) -> Iterator[Message]:
         self._read_to = None
         self._consumer.assign([TopicPartition(topic, partition, offset) for partition, offset in starts.items()])
         unfinished = set(starts)
@@ -213,17 +229,11 @@ class LogReader:
             return
         for message in self._messages(topic, lambda: RECORDS_A_READ, is_patient=is_followed):
             if message.error() is None:
-                yield record_of(message)
+                yield message
                 continue
             unfinished.discard(_partition(message))
             if not unfinished and not is_followed:
                 return
-
-    def read_all(self, topic: str, partitions: Iterable[int] | None = None) -> Iterator[Record]:
-        extents = self.extents(topic)
-        wanted = extents if partitions is None else {partition: extents[partition] for partition in partitions}
-        starts = {partition: extent.low for partition, extent in wanted.items() if extent.high > extent.low}
-        return self.read(topic, starts)
 
     def _administrator(self) -> AdminClient:
         if self._admin is None:

@@ -1,7 +1,8 @@
 -- Claims the transaction ids of one chunk of a partition for one shard; returns the freshness of each.
 -- KEYS: progress (hash: partition → reached, watermark), exceptions (string: offset, freshness), then the id buckets
 -- (hashes: id hash of 9 bytes → claim: payment digest of 16 bytes, log time of 5, partition of 2), which Redis keeps
--- flat while they are small. The log time of a claim, like a watermark, is the latest of its partition so far.
+-- flat while they are small. A watermark is the latest log time of its partition so far. So is the log time of a claim,
+-- but for a watermark ahead of this server's clock.
 -- ARGV[1]: partition, first, last, initial; then for each event the index of its bucket in KEYS, its id hash, its claim
 -- with the record's own log time, and its offset.
 -- ARGV[2], ARGV[3]: how long an id is kept in ms; how many exceptions are kept.
@@ -9,6 +10,8 @@
 
 local DUPLICATE, CONFLICT = 1, 2
 local DIGEST, TIME_AT, PARTITION_AT = 16, 17, 22  -- of a claim: bytes of its digest, and where the rest begins
+local ORIGIN_MS = 1420070400000  -- 2015-01-01, from which log times count
+local BROKERS_APART_MS = 3600000  -- how far the clocks of brokers that are in order differ at most
 local KEPT = 'n'  -- field of a bucket that holds how many ids its last purge left
 local CURSOR = 'u'  -- field of a bucket that holds where its purge goes on, while one is under way
 local LOOK_SHARE = 4  -- one new id in 4, by its hash, checks whether its bucket grew by a fifth since that purge
@@ -51,18 +54,30 @@ end
 -- failed after that would look like a duplicate of itself.
 keep_progress(reached)
 
-local function is_expired(claim, now_ms)
-  local time_ms, number = unpack_at('>I5I2', claim, TIME_AT)
-  return time_ms < math.max(now_ms, watermarks[number] or watermark_of(number)) - kept_ms
+-- Returns the part of a partition's time that this server's clock has come to, too. One record may be stamped by a broker
+-- whose clock is days ahead, and the watermark stays there; no id may be deleted because of it.
+local clock_ms
+local function on_both_clocks(log_ms)
+  if not clock_ms then
+    local seconds, microseconds = unpack(call('TIME'))
+    clock_ms = tonumber(seconds) * 1000 + math.floor(tonumber(microseconds) / 1000) - ORIGIN_MS
+  end
+  return math.min(log_ms, clock_ms)
 end
 
--- Deletes what is expired among some hundred ids. Redis keeps ids that it holds flat in one step.
+-- Returns whether nobody can ask for a claim any more.
+local function is_past(claim)
+  local time_ms, number = unpack_at('>I5I2', claim, TIME_AT)
+  return time_ms < on_both_clocks(watermarks[number] or watermark_of(number)) - kept_ms - BROKERS_APART_MS
+end
+
+-- Deletes what is past among some hundred ids. Redis keeps ids that it holds flat in one step.
 local function purge(bucket, cursor)
   local following, claims = unpack(call('HSCAN', bucket, cursor, 'COUNT', integer(SCANNED)))
   local gone = {}
   for place = 1, #claims, 2 do
     local id = claims[place]
-    if #id > 1 and is_expired(claims[place + 1], 0) then gone[#gone + 1] = id end
+    if #id > 1 and is_past(claims[place + 1]) then gone[#gone + 1] = id end
   end
   delete_fields(bucket, gone)
   if following == '0' then
@@ -119,21 +134,25 @@ local function freshness_again(bucket, id, claim, offset)
   return freshness
 end
 
--- Where the log's time ran backwards, a claim is as of the watermark: it would have expired too early.
-local function as_of(claim, now_ms)
-  return string.sub(claim, 1, DIGEST) .. struct.pack('>I5', now_ms) .. string.sub(claim, PARTITION_AT)
+-- Where the log's time ran backwards, a claim is as of the watermark: it would be deleted too early.
+local function as_of(claim, since_ms)
+  return string.sub(claim, 1, DIGEST) .. struct.pack('>I5', since_ms) .. string.sub(claim, PARTITION_AT)
 end
 
 local function freshness_of(bucket, id, claim, time_ms)
-  local now_ms = math.max(time_ms, watermarks[partition])
-  watermarks[partition] = now_ms
-  if now_ms > time_ms then claim = as_of(claim, now_ms) end
+  local watermark = math.max(time_ms, watermarks[partition])
+  watermarks[partition] = watermark
+  if watermark > time_ms then
+    local since_ms = on_both_clocks(watermark)
+    if since_ms > time_ms then claim = as_of(claim, since_ms) end
+  end
   if call('HSETNX', bucket, id, claim) == 1 then
     look(bucket, id)
     return FRESH
   end
   local held = call('HGET', bucket, id)
-  if not is_expired(held, now_ms) then
+  -- Only the two records' own times tell: a copy by whose time the id is free is late, so its decision has another id.
+  if (unpack_at('>I5', held, TIME_AT)) >= time_ms - kept_ms then
     return string.sub(held, 1, DIGEST) == string.sub(claim, 1, DIGEST) and DUPLICATE or CONFLICT
   end
   call('HSET', bucket, id, claim)

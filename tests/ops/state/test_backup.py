@@ -19,8 +19,11 @@ from ops.stack.redis_server import Persistence, bundled_executable, redis_server
 from pipeline.alerts.catalogue import AlertCode
 from pipeline.decide.rebuilding.backup_agent import BackupWatch
 from pipeline.domain.features import UNKNOWN
+from pipeline.io.partitioner import Partitioner
 from pipeline.io.redis.snapshot import Snapshot, SnapshotBroken, SnapshotForbidden, fetch_snapshot
+from pipeline.state.evictions import LOST
 from pipeline.state.persistence import recoverable_at_ms, saved_at_ms
+from pipeline.state.requests import Keys
 from pipeline.state.store import RedisState
 from tests.commands import Fraud
 from tests.redis_servers import REDIS_NAMES, RedisName, StartedRedis, emptied, executable_of
@@ -114,6 +117,75 @@ def test_a_state_that_is_there_is_only_replaced_when_told(started_redis: Started
     store = SyncRedisState(url)
     assert store.positions(0) == 10
     store.close()
+
+
+@pytest.mark.parametrize(
+    ("here", "named"),
+    [
+        ({"state_shards": 2}, "FRAUD_STATE_SHARDS"),
+        ({"label_delay_days": 3}, "FRAUD_LABEL_DELAY_DAYS"),
+        ({"partitioner": "murmur2"}, "FRAUD_PARTITIONER"),
+    ],
+)
+def test_a_state_that_was_built_otherwise_is_neither_restored_nor_called_sound(
+    started_redis: StartedRedis, tmp_path: Path, fraud: Fraud, here: dict[str, Any], named: str
+):
+    url = started_redis(RedisName.VALKEY_9)
+    _observe(url, 0, 10)
+    _hold_shape(url)
+    sound = {"redis_url": url, "bootstrap_servers": "127.0.0.1:1"}
+    assert fraud("state", "backup", tmp_path, **sound).code == 0
+    assert fraud("state", "status", **sound).code == 0
+    status = fraud("state", "status", "--json", **sound, **here)
+    assert status.code == 1
+    assert any(named in str(json.loads(line).get("fault")) for line in status.out.splitlines())
+    refused = fraud("state", "restore", tmp_path, "--replace", **sound, **here)
+    assert refused.code == 2
+    store = SyncRedisState(url)
+    assert store.positions(0) == 10, "nothing was deleted"
+    store.close()
+
+
+def test_a_backup_of_a_log_of_other_partitions_is_not_restored(
+    started_redis: StartedRedis, tmp_path: Path, fraud: Fraud, outcomes_end: dict[int, int]
+):
+    url = started_redis(RedisName.VALKEY_9)
+    _observe(url, 0, 10)
+    _hold_shape(url)
+    assert fraud("state", "backup", tmp_path, redis_url=url).code == 0
+    outcomes_end[1] = 0
+    refused = fraud("state", "restore", tmp_path, "--replace", redis_url=url)
+    assert (refused.code, "partitions 1, not 2" in refused.err) == (2, True)
+
+
+def test_a_state_that_keys_were_evicted_from_is_neither_copied_nor_called_sound(
+    started_redis: StartedRedis, tmp_path: Path, fraud: Fraud
+):
+    url = started_redis(RedisName.VALKEY_9)
+    _observe(url, 0, 10)
+    _hold_shape(url)
+    sound = {"redis_url": url, "bootstrap_servers": "127.0.0.1:1"}
+    assert fraud("state", "backup", tmp_path, **sound).code == 0
+    with redis.Redis.from_url(url) as client:
+        client.hset(Keys("fraud", 1).evictions(), LOST, 3)
+    assert "lost as a whole" in fraud("state", "backup", tmp_path, **sound).err
+    status = fraud("state", "status", **sound)
+    assert (status.code, "lost as a whole" in status.out) == (1, True)
+    assert fraud("state", "restore", tmp_path, "--replace", **sound).code == 0
+    assert fraud("state", "status", **sound).code == 0
+
+
+def test_nothing_is_restored_where_it_may_be_evicted(started_redis: StartedRedis, tmp_path: Path, fraud: Fraud):
+    url = started_redis(RedisName.VALKEY_9)
+    _observe(url, 0, 10)
+    assert fraud("state", "backup", tmp_path, redis_url=url).code == 0
+    with redis.Redis.from_url(url) as client:
+        client.config_set("maxmemory-policy", "volatile-lru")
+        try:
+            refused = fraud("state", "restore", tmp_path, "--replace", redis_url=url)
+        finally:
+            client.config_set("maxmemory-policy", "noeviction")
+    assert (refused.code, "may evict" in refused.err) == (2, True)
 
 
 def test_a_file_that_was_changed_is_refused(started_redis: StartedRedis, tmp_path: Path, fraud: Fraud):
@@ -253,6 +325,12 @@ def _events(first: int, end: int) -> list[Any]:
         )
         for number in range(first, end)
     ]
+
+
+def _hold_shape(url: str) -> None:
+    store = SyncRedisState(url)
+    store.run(store.state.hold_shape(store.state.shape(1, Partitioner.CRC32)))
+    store.close()
 
 
 def _observe(url: str, first: int, end: int) -> None:

@@ -1,0 +1,170 @@
+"""A state is asked by those only that count as it was built, and not after Redis forgot any of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import redis
+
+from pipeline.decide.rebuild_agent import require_shape
+from pipeline.io.partitioner import Partitioner
+from pipeline.state.evictions import NO_EVICTION, evicted_since, evicting_policies, eviction_fault
+from pipeline.state.shape import ShapeChanged
+from tests.redis_servers import RedisName, StartedRedis
+from tests.state.stores import SyncRedisState, payment, share
+
+MakeState = Callable[..., SyncRedisState]
+PAYEES = 5_000
+CRC32, MURMUR2 = Partitioner.CRC32, Partitioner.MURMUR2
+
+
+@pytest.mark.parametrize(
+    ("settings", "partitioner", "partitions", "named"),
+    [
+        ({}, CRC32, 6, "partitions 4, not 6"),
+        ({}, MURMUR2, 4, "FRAUD_PARTITIONER"),
+        ({"shards": 2}, CRC32, 4, "FRAUD_STATE_SHARDS"),
+        ({"label_delay_days": 3}, CRC32, 4, "FRAUD_LABEL_DELAY_DAYS"),
+        ({"claim_buckets": 64}, CRC32, 4, "claim_buckets 32768, not 64"),
+        ({"beneficiary_kept_ms": 1}, CRC32, 4, "beneficiary_kept_ms"),
+    ],
+)
+def test_whoever_would_count_apart_is_refused_by_what_differs(
+    redis_at: str,
+    redis_state: MakeState,
+    settings: dict[str, int],
+    partitioner: Partitioner,
+    partitions: int,
+    named: str,
+) -> None:
+    first, other = redis_state(), redis_state(**settings)
+    for _ in range(2):
+        first.run(require_shape(first.state, CRC32, 4))
+    with pytest.raises(ShapeChanged, match=named):
+        other.run(require_shape(other.state, partitioner, partitions))
+    with redis.Redis.from_url(redis_at) as client:
+        client.flushall()
+    other.run(require_shape(other.state, partitioner, partitions))
+    with pytest.raises(ShapeChanged):
+        first.run(require_shape(first.state, CRC32, 4))
+
+
+@pytest.mark.parametrize(
+    "bound", ["ACCOUNT_PAYMENTS_MAX", "ACCOUNT_BENEFICIARIES_MAX", "BENEFICIARY_PAYMENTS_MAX", "WITHDRAWN_MAX"]
+)
+def test_a_bound_that_a_script_applies_is_of_the_shape(
+    redis_state: MakeState, monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    """A release with another bound would answer otherwise about the same state."""
+    store = redis_state()
+    store.run(require_shape(store.state, CRC32, 4))
+    monkeypatch.setattr(f"pipeline.state.store.{bound}", 1)
+    with pytest.raises(ShapeChanged, match=bound.lower()):
+        store.run(require_shape(store.state, CRC32, 4))
+
+
+@pytest.fixture
+def own_redis(started_redis: StartedRedis) -> Iterator[redis.Redis]:
+    """A server whose settings the test may change."""
+    with redis.Redis.from_url(started_redis(RedisName.VALKEY_9)) as client:
+        client.flushall()
+        client.config_resetstat()
+        yield client
+        client.config_set("maxmemory", 0)
+        client.config_set("maxmemory-policy", NO_EVICTION)
+        client.flushall()
+        client.config_resetstat()
+
+
+@pytest.fixture
+def at_own(started_redis: StartedRedis) -> Iterator[MakeState]:
+    made: list[SyncRedisState] = []
+
+    def make(**settings: str) -> SyncRedisState:
+        made.append(SyncRedisState(started_redis(RedisName.VALKEY_9), **settings))
+        made[-1].run(require_shape(made[-1].state, CRC32, 4))
+        return made[-1]
+
+    yield make
+    for store in made:
+        store.close()
+
+
+def _evict(client: redis.Redis, store: SyncRedisState) -> None:
+    """Let Redis evict payees, which have a time to live, and then set it right again."""
+    client.config_set("maxmemory-policy", "volatile-lru")
+    start = 0
+    while not client.info("stats")["evicted_keys"]:
+        events = [payment(place, beneficiary_account_id=f"payee-{place}") for place in range(start, start + 500)]
+        store.observe([share(events, start=start)])
+        start += 500
+        if start == PAYEES:
+            client.config_set("maxmemory", client.info("memory")["used_memory"] + (1 << 18))
+    client.config_set("maxmemory", 0)
+    client.config_set("maxmemory-policy", NO_EVICTION)
+
+
+def _fault(store: SyncRedisState) -> str | None:
+    return store.run(store.state.evictions(never_evicts=False)).fault
+
+
+@pytest.mark.parametrize("policy", ["volatile-lru", "volatile-ttl", "allkeys-lru", "allkeys-random"])
+def test_a_server_that_may_evict_is_refused_for_as_long_as_it_may(
+    own_redis: redis.Redis, at_own: MakeState, policy: str
+) -> None:
+    store = at_own()
+    assert _fault(store) is None
+    own_redis.config_set("maxmemory-policy", policy)
+    assert policy in (_fault(store) or "")
+    own_redis.config_set("maxmemory-policy", NO_EVICTION)
+    assert _fault(store) is None
+
+
+def test_a_state_that_keys_were_evicted_from_is_lost_for_ever(own_redis: redis.Redis, at_own: MakeState) -> None:
+    store = at_own()
+    _evict(own_redis, store)
+    assert "is lost as a whole" in (_fault(store) or "")
+    own_redis.config_resetstat()
+    assert "is lost as a whole" in (_fault(store) or ""), "the state itself remembers"
+    own_redis.flushall()
+    store.run(require_shape(store.state, CRC32, 4))
+    assert _fault(store) is None
+
+
+def test_what_was_evicted_before_a_state_began_was_none_of_it(own_redis: redis.Redis, at_own: MakeState) -> None:
+    _evict(own_redis, at_own(prefix="before"))
+    assert _fault(at_own(prefix="new")) is None
+
+
+@pytest.mark.parametrize(
+    ("told", "never_evicts", "expected"),
+    [
+        ([NO_EVICTION, NO_EVICTION], False, []),
+        ([NO_EVICTION, "volatile-lru"], False, ["volatile-lru"]),
+        ([NO_EVICTION, "volatile-lru"], True, ["volatile-lru"]),
+        ([NO_EVICTION, None], False, ["untold"]),
+        ([NO_EVICTION, None], True, []),
+    ],
+)
+def test_a_server_that_tells_nothing_is_believed_only_on_somebody_s_word(
+    told: list[str | None], never_evicts: bool, expected: list[str]
+) -> None:
+    masters: list[dict[str, object]] = [{} if each is None else {"maxmemory_policy": each} for each in told]
+    found = evicting_policies(masters, never_evicts=never_evicts)
+    assert found == expected
+    assert (eviction_fault(found) is None) == (not expected)
+
+
+@pytest.mark.parametrize(
+    ("counts", "begun", "expected"),
+    [
+        ({"a": 5}, {"a": 5}, 0),
+        ({"a": 7}, {"a": 5}, 2),
+        ({"a": 3}, {"a": 5}, 3),  # the count was reset
+        ({"b": 3}, {"a": 5}, 3),  # restarted, with the state
+        ({"a": 5, "b": 1}, {"a": 5, "b": 0}, 1),
+    ],
+)
+def test_what_was_evicted_since_a_state_began(counts: dict[str, int], begun: dict[str, int], expected: int) -> None:
+    assert evicted_since(counts, begun) == expected
