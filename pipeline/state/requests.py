@@ -403,13 +403,14 @@ class Answers:
     def shared(self, chunk: Chunk, body: bytes) -> None:
         """Merge in one shard's reply.
 
-        A shard knows its own part of a payment; it answers NONE, the least of all values, for the rest.
+        A shard knows its own part of a payment; it answers NONE for the rest.
         """
         received_ms, _ = _SINCE.unpack_from(body)
         self._coverage = self._coverage._replace(received_ms=max(self._coverage.received_ms, received_ms))
         rows, places = _rows(chunk, body, SHARED_ROW_LENGTH)
         columns = slice(len(ACCOUNT_STATE), len(STATE))
-        self.state[places, columns] = np.maximum(self.state[places, columns], rows[:, 1:-1])
+        told = rows[:, 1:-1]
+        self.state[places, columns] = np.where(told == NONE, self.state[places, columns], told)
         self._declared[places] = np.maximum(self._declared[places], rows[:, -1])
 
     def missing(self) -> int | None:

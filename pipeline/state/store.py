@@ -126,6 +126,7 @@ class RedisState(ScriptStore):
             beneficiary_kept_ms = self._label_delay_ms + LABEL_WINDOWS_MS[-1] + LOG_KEPT_MS + DAY_MS
         self._account_limits = (ACCOUNT_PAYMENTS_MAX, ACCOUNT_BENEFICIARIES_MAX, leavers_max)
         self._shared_limits = (BENEFICIARY_PAYMENTS_MAX, self._label_delay_ms, beneficiary_kept_ms, leavers_max)
+        self._label_limits = (BENEFICIARY_PAYMENTS_MAX, self._label_delay_ms + LABEL_WINDOWS_MS[-1])
         self._outcome_limits = (ACCOUNT_BENEFICIARIES_MAX, WITHDRAWN_MAX, WITHDRAWN_KEPT_MS, PAYEES_SEARCHED_MAX)
 
     async def observe(
@@ -350,7 +351,7 @@ class RedisState(ScriptStore):
     async def label(self, label: Label) -> bool:
         """Mark the payment, in the windows that hold it and in those that it will enter; False where none holds it."""
         key = self._keys.beneficiary(label.beneficiary_account_id)
-        (answer,) = await self._call([(scripts.LABEL, [key], label_arguments(label))])
+        (answer,) = await self._call([(scripts.LABEL, [key], (*label_arguments(label), *self._label_limits))])
         return bool(answer)
 
     async def upsert_account(self, account: Account, place: LogPlace) -> None:

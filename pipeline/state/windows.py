@@ -2,8 +2,9 @@
 
 Invariants
 1. Effective time, per account and per beneficiary, is max(event time, the latest seen), so it never runs backwards.
-2. A window (t - w, t] is exact to the millisecond and holds the current payment; it holds at most the latest
-   ACCOUNT_PAYMENTS_MAX (BENEFICIARY_PAYMENTS_MAX) payments.
+2. A window (t - w, t] is exact to the millisecond and holds the current payment. It holds at most the latest
+   ACCOUNT_PAYMENTS_MAX (BENEFICIARY_PAYMENTS_MAX) payments; while it holds as many, what it counts is UNKNOWN (I4). A
+   confirmed fraud that is pushed out before its time still counts.
 3. The answer for an event depends only on the log before it, neither on batch boundaries nor on redelivery.
 4. A payment is FRESH at one offset of the log only, until CLAIM_KEPT_MS of log time have passed; its copy is late then
    (pipeline.domain.identities), which its decision says.
@@ -36,7 +37,7 @@ from pipeline.state.outcomes import AccountOutcomes
 from pipeline.state.periods import BENEFICIARY_WINDOWS_MS, DAY_MS, LABEL_WINDOWS_MS
 from pipeline.state.state_event import StateEvent, claim_name
 
-LAYOUT: Final = 4
+LAYOUT: Final = 5
 """The version of what a state store holds, and part of its keys' names: a release with another finds nothing, and
 builds the state anew. Raise it with every change of the STATE features, of these windows or of how they are stored."""
 CLAIM_KEPT_MS: Final = LATE_AFTER_MS + FUTURE_TOLERANCE_MS
@@ -394,8 +395,8 @@ class _Received:
 
 class _Beneficiary:
     __slots__ = (
-        "by_key", "confirmed_frauds", "delay_ms", "frauds", "labelled", "latest_ms", "payments", "senders", "waiting",
-        "windows",
+        "by_key", "delay_ms", "frauds", "frauds_held", "frauds_pinned", "labelled", "latest_ms", "payments",
+        "pinned_ms", "senders", "waiting", "windows",
     )  # fmt: skip
 
     def __init__(self, label_delay_ms: int) -> None:
@@ -406,12 +407,18 @@ class _Beneficiary:
         self.waiting: deque[_Received] = deque()  # younger than the label delay
         self.labelled = [(place, width, deque[_Received]()) for place, width in enumerate(LABEL_WINDOWS_MS)]
         self.frauds = [0] * len(LABEL_WINDOWS_MS)
-        self.confirmed_frauds = 0  # among `payments`, however young they are
+        self.frauds_held = 0  # among `payments`, however young they are
+        self.frauds_pinned = self.pinned_ms = 0  # those that were pushed out, and the time of the latest
+
+    @property
+    def confirmed_frauds(self) -> int:
+        return min(self.frauds_held + self.frauds_pinned, BENEFICIARY_PAYMENTS_MAX)
 
     def observe(self, event: StateEvent) -> list[int]:
         """Count `event`.
 
-        Return the payments of 24 h and 7 d, the senders of both, then labelled and frauds for each label window.
+        Return the payments of 24 h and 7 d, the senders of both, then labelled and frauds for each label window. They
+        are UNKNOWN where the window, or one that holds all younger payments too, is full.
         """
         sender = event.account_id
         now_ms = self.latest_ms = max(event.event_time_ms, self.latest_ms)
@@ -424,22 +431,24 @@ class _Beneficiary:
             senders[sender] = senders.get(sender, 0) + 1
             while queue[0].time_ms <= now_ms - width_ms:
                 count_down(senders, queue.popleft().key[0])
-            counts.append(len(queue))
-            distinct.append(len(senders))
+            is_whole = len(queue) < BENEFICIARY_PAYMENTS_MAX
+            counts.append(len(queue) if is_whole else UNKNOWN)
+            distinct.append(len(senders) if is_whole else UNKNOWN)
         counts += distinct
         self.waiting.append(payment)
         self._move_labels(now_ms - self.delay_ms)
         for place, _, queue in self.labelled:
-            counts += (len(queue), self.frauds[place])
+            is_whole = len(self.waiting) + len(queue) < BENEFICIARY_PAYMENTS_MAX
+            counts += (len(queue), self.frauds[place]) if is_whole else (UNKNOWN, UNKNOWN)
         return counts
 
     def label(self, label: Label) -> bool:
         payment, fraud = self.by_key.get((label.account_id, label.transaction_id, label.event_time_ms)), label.fraud
         if payment is None:
-            return False
+            return fraud and self._pin_unseen(label.event_time_ms)
         if payment.fraud != fraud:
             payment.fraud = fraud
-            self.confirmed_frauds += 1 if fraud else -1
+            self.frauds_held += 1 if fraud else -1
             until_ms = self.latest_ms - self.delay_ms
             for place, width_ms, _ in self.labelled:
                 is_inside = until_ms - width_ms < payment.time_ms <= until_ms
@@ -450,6 +459,8 @@ class _Beneficiary:
         """Make `payment` known to labels, and forget the payments that no window can hold any more."""
         payments = self.payments
         kept_after_ms = payment.time_ms - self.delay_ms - LABEL_WINDOWS_MS[-1]
+        if self.pinned_ms <= kept_after_ms:
+            self.frauds_pinned = 0
         while payments and payments[0].time_ms <= kept_after_ms:
             self._forget(payments.popleft())
         if len(payments) == BENEFICIARY_PAYMENTS_MAX:
@@ -461,8 +472,24 @@ class _Beneficiary:
                 held = held.later
             held.later = payment
 
+    def _pin_unseen(self, event_time_ms: int) -> bool:
+        """Count a fraud among those that were pushed out; return whether it may be one of them.
+
+        It counts again where it is told again, and is never turned back, since it isn't known which ones were.
+        """
+        is_full = len(self.payments) == BENEFICIARY_PAYMENTS_MAX
+        after_ms = self.latest_ms - self.delay_ms - LABEL_WINDOWS_MS[-1]
+        if not is_full or not after_ms < event_time_ms <= self.payments[0].time_ms:
+            return False
+        self._pin(self.payments[0].time_ms)  # its effective time is no later
+        return True
+
+    def _pin(self, time_ms: int) -> None:
+        self.frauds_pinned = min(self.frauds_pinned + 1, BENEFICIARY_PAYMENTS_MAX)
+        self.pinned_ms = time_ms
+
     def _forget(self, payment: _Received) -> None:
-        self.confirmed_frauds -= payment.fraud
+        self.frauds_held -= payment.fraud
         if payment.later is None:
             del self.by_key[payment.key]
         else:
@@ -471,6 +498,8 @@ class _Beneficiary:
     def _push_out(self, oldest: _Received) -> None:
         """Drop the oldest payment, which stands first in every window that holds it."""
         self._forget(oldest)
+        if oldest.fraud:
+            self._pin(oldest.time_ms)
         for _, queue, senders in self.windows:
             if queue and queue[0] is oldest:
                 count_down(senders, queue.popleft().key[0])

@@ -22,7 +22,7 @@ local EMPTY = string.rep('\0', HEADER_BYTES)
 local WRAP = 2^32
 local HOUR_MS, DAY_MS, WEEK_MS, MONTH_MS = 3600000, 86400000, 7 * 86400000, 30 * 86400000
 local KNOWN_AFTER_MS = DAY_MS  -- PAYEE_KNOWN_AFTER_MS of pipeline/domain/features.py
-local UNKNOWN = -2  -- of a month; and position in a row while outcomes that were known are still to be taken in
+local UNKNOWN = -2  -- of a feature; and position in a row while outcomes that were known are still to be taken in
 local ORIGIN_MS = 1420070400000  -- 2015-01-01, from which stored times count
 local BLOCK_MS = MONTH_MS
 
@@ -105,10 +105,9 @@ local function unpaid(made, time)
 end
 
 -- Returns the count and sum of a window without those of the withdrawn payments that lie in it, which the current payment
--- never is. A full window looks back only as far as its oldest payment; what was withdrawn before has left it already.
-local function volume(withdrawn, entries, count, sum, width, expiry, time, minor)
-  local after = count < payments_max and time - width or expiry - width - 1
-  local from = payments_until(withdrawn, WITHDRAWN_HEADER_BYTES, entries, after)
+-- never is.
+local function volume(withdrawn, entries, count, sum, width, time, minor)
+  local from = payments_until(withdrawn, WITHDRAWN_HEADER_BYTES, entries, time - width)
   local to = payments_until(withdrawn, WITHDRAWN_HEADER_BYTES, entries, time)
   local taken = (withdrawn_sum(withdrawn, to) - withdrawn_sum(withdrawn, from)) % SUM_WRAP
   return max(count - to + from, 1), max(sum - taken, minor)
@@ -246,8 +245,8 @@ local function observe(number, offset, time, amount, beneficiary)
     if withdrawn then
       local entries, _
       v2, v3, v4, known, entries = block_volumes(withdrawn, now, b2, b3, b4)
-      _, volume_day = volume(withdrawn, entries, c2, s2, DAY_MS, e2, time, minor)
-      volume_count, volume_month = volume(withdrawn, entries, c4, s4, MONTH_MS, e4, time, minor)
+      _, volume_day = volume(withdrawn, entries, c2, s2, DAY_MS, time, minor)
+      volume_count, volume_month = volume(withdrawn, entries, c4, s4, MONTH_MS, time, minor)
     end
   end
   local month, complete = NONE, min(now - first_block, 3)
@@ -260,6 +259,14 @@ local function observe(number, offset, time, amount, beneficiary)
   texts[number - 1] = pack(format_of(bytes), text, time % WRAP, amount, beneficiary, past, room, time, c1, c2, c3, c4,
     s1, s2, s3, s4, e1, e2, e3, e4, near, distinct, beneficiaries, first_block, now, b1, b2, b3, b4)
   if is_silent then return '' end
+  -- A window that is full may have pushed out what would still be in it. One that isn't has not: what was pushed out is
+  -- older than all that is left, of which some has left by its age. Longer windows are full where shorter ones are.
+  if c4 >= payments_max then
+    c4, s4, volume_count, volume_month = UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN
+    if c3 >= payments_max then c3, s3 = UNKNOWN, UNKNOWN end
+    if c2 >= payments_max then c2, s2, volume_day, distinct, near = UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN end
+    if c1 >= payments_max then c1, s1 = UNKNOWN, UNKNOWN end
+  end
   return pack(ROW, offset, c1, s1, c2, s2, c3, s3, c4, s4, since_last, distinct, near, month,
     is_new + 2 * complete, volume_day, volume_count, volume_month, is_unpaid, position)
 end
