@@ -98,7 +98,8 @@ class AccountWindows:
     def _volume(self, place: int, now_ms: int, amount: int, outcomes: AccountOutcomes | None) -> tuple[int, int]:
         """Return the count and sum of a window without what was withdrawn, which the current payment never is.
 
-        Both are UNKNOWN where the window isn't whole.
+        Both are UNKNOWN where the window isn't whole, and where more was withdrawn than ever counted: an outcome that
+        says so is wrong, and it isn't known which.
         """
         if not self._is_whole(place):
             return UNKNOWN, UNKNOWN
@@ -107,7 +108,9 @@ class AccountWindows:
         if outcomes is None:
             return count, total
         withdrawn, withdrawn_minor = outcomes.withdrawn_within(now_ms - width_ms, now_ms)
-        return max(count - withdrawn, 1), max(total - withdrawn_minor, amount)
+        if withdrawn > count - 1 or withdrawn_minor > total - amount:
+            return UNKNOWN, UNKNOWN
+        return count - withdrawn, total - withdrawn_minor
 
     def _leave_day(self, payment: _Paid) -> None:
         _, _, beneficiary, is_near_limit = payment

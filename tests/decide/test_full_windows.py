@@ -17,8 +17,8 @@ from pipeline.io.partitioner import Partitioner, Partitioning
 from pipeline.state.windows import MemoryState
 from tests.decisions import decision_of
 from tests.records import NOON_MS, PAYMENT, POLICY_PATH, small_model
-from tests.state.streams import label_of
 from tests.state.stores import payment as state_event
+from tests.state.streams import label_of
 
 WIRE = WireFormat()
 CLOSED, OPEN = Mode(BreakerState.CLOSED, "all", True), Mode(BreakerState.OPEN, "all", False)
@@ -29,7 +29,7 @@ SMALL_MAX = 200
 @pytest.fixture(autouse=True)
 def small_caps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.state.account_windows.ACCOUNT_PAYMENTS_MAX", SMALL_MAX)
-    monkeypatch.setattr("pipeline.state.windows.BENEFICIARY_PAYMENTS_MAX", SMALL_MAX)
+    monkeypatch.setattr("pipeline.state.beneficiary_windows.BENEFICIARY_PAYMENTS_MAX", SMALL_MAX)
 
 
 def pay(number: int, amount_minor: int, time_ms: int, account_id: str = PAYMENT.account_id) -> Transaction:

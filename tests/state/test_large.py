@@ -118,7 +118,7 @@ def small_caps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hold the same code to bounds that a test can reach."""
     for name, module, bound in (
         ("ACCOUNT_PAYMENTS_MAX", "account_windows", 40),
-        ("BENEFICIARY_PAYMENTS_MAX", "windows", 60),
+        ("BENEFICIARY_PAYMENTS_MAX", "beneficiary_windows", 60),
         ("ACCOUNT_BENEFICIARIES_MAX", "account_windows", 5),
     ):
         monkeypatch.setattr(f"pipeline.state.{module}.{name}", bound)

@@ -34,12 +34,10 @@ local is_silent = is_rebuild == 2  -- nobody wants the rows
 local reached, lost, pruned, is_missing = begin(KEYS[1], first, is_initial)
 if not reached then return lost end
 since = since_of(is_missing, since)
-local position, applied, due, outcomes_since, has_outcomes =
-  unpack(call('HMGET', TAG .. 'outcomes', 'position', 'applied', 'due', 'since', 'held'))
+local position, due, outcomes_since, has_outcomes =
+  unpack(call('HMGET', TAG .. 'outcomes', 'position', 'due', 'since', 'held'))
 position, outcomes_since = tonumber(position) or NONE, tonumber(outcomes_since) or NONE
-if max(position, 0) < max(tonumber(due) or 0, awaited) or (tonumber(applied) or 0) > 0 then
-  position, has_outcomes = UNKNOWN, nil
-end
+if max(position, 0) < max(tonumber(due) or 0, awaited) then position, has_outcomes = UNKNOWN, nil end
 
 local texts = {}
 if #KEYS > 1 then texts = call('MGET', unpack(KEYS, 2)) end
@@ -105,12 +103,13 @@ local function unpaid(made, time)
 end
 
 -- Returns the count and sum of a window without those of the withdrawn payments that lie in it, which the current payment
--- never is.
+-- never is. Both are UNKNOWN where more was withdrawn than ever counted: an outcome that says so is wrong.
 local function volume(withdrawn, entries, count, sum, width, time, minor)
   local from = payments_until(withdrawn, WITHDRAWN_HEADER_BYTES, entries, time - width)
   local to = payments_until(withdrawn, WITHDRAWN_HEADER_BYTES, entries, time)
   local taken = (withdrawn_sum(withdrawn, to) - withdrawn_sum(withdrawn, from)) % SUM_WRAP
-  return max(count - to + from, 1), max(sum - taken, minor)
+  if to - from > count - 1 or taken > sum - minor then return UNKNOWN, UNKNOWN end
+  return count - to + from, sum - taken
 end
 
 -- Returns what was taken out of the block at `place` of the sums; BLOCK_SUM_MAX where that isn't kept any more.
@@ -122,11 +121,11 @@ end
 -- Returns the sums of the three blocks before `block` without what was withdrawn or set aside, of how many of them, from
 -- the first on, that is known, and how many withdrawn payments there are.
 local function block_volumes(withdrawn, block, b2, b3, b4)
-  local latest, t1, t2, t3, t4, t5, _, _, aside = unpack_at(WITHDRAWN_HEADER, withdrawn)
+  local latest, t1, t2, t3, t4, t5, _, _, others = unpack_at(WITHDRAWN_HEADER, withdrawn)
   local sums, place = {t1, t2, t3, t4, t5}, latest - block + 2  -- of the block before
   t2, t3, t4 = taken_of(sums, place), taken_of(sums, place + 1), taken_of(sums, place + 2)
   local known = t2 >= BLOCK_SUM_MAX and 0 or t3 >= BLOCK_SUM_MAX and 1 or t4 >= BLOCK_SUM_MAX and 2 or 3
-  local entries = (#withdrawn - WITHDRAWN_HEADER_BYTES) / WITHDRAWN_BYTES - aside
+  local entries = (#withdrawn - WITHDRAWN_HEADER_BYTES) / WITHDRAWN_BYTES - others
   return max(b2 - t2, 0), max(b3 - t3, 0), max(b4 - t4, 0), known, entries
 end
 
