@@ -19,7 +19,10 @@ class OutcomeKind(StrEnum):
 
 
 class PaymentOutcome(NamedTuple):
-    """One outcome of one payment; the latest of a payment's outcomes holds. Names tell payments apart."""
+    """One outcome of one payment; of a payment's outcomes the one of the highest order holds.
+
+    Names tell payments apart.
+    """
 
     account_id: str
     beneficiary_account_id: str
@@ -29,3 +32,4 @@ class PaymentOutcome(NamedTuple):
     amount_gbp_minor: int  # as it was counted; -1 where it never counted, or isn't known
     name: bytes  # such as the 16 bytes of the execution's id
     counted_until_ms: int = -1  # it was counted then at the latest, by the log's time; -1 for at its own time
+    order: int = -1  # among the payment's outcomes; -1 for that of the log that tells them

@@ -57,10 +57,12 @@ class AccountWindows:
         self.recent[beneficiary] = self.recent.get(beneficiary, 0) + 1
         self.near_limit += event.is_near_limit
         row = self._enter((now_ms, amount, beneficiary, event.is_near_limit))
+        is_day_whole = self._is_whole(_DAY)
         since_last_ms = NONE if previous_ms == NONE else now_ms - previous_ms
         month_minor = self._normal_month(now_ms // BLOCK_MS, amount, outcomes)
         month_minor = month_minor if declared_month_minor == NONE else declared_month_minor
-        row += (since_last_ms, len(self.recent), self.near_limit, month_minor, int(is_new))
+        recent, near_limit = (len(self.recent), self.near_limit) if is_day_whole else (UNKNOWN, UNKNOWN)
+        row += (since_last_ms, recent, near_limit, month_minor, int(is_new))
         _, volume_24h = self._volume(_DAY, now_ms, amount, outcomes)
         volume_count_30d, volume_30d = self._volume(_MONTH, now_ms, amount, outcomes)
         is_unpaid = outcomes is None or not outcomes.is_paid(event.beneficiary_account_id, now_ms)
@@ -68,7 +70,7 @@ class AccountWindows:
         return row
 
     def _enter(self, payment: _Paid) -> list[int]:
-        """Enter the payment into each window; return the count and sum of each."""
+        """Enter the payment into each window; return the count and sum of each, UNKNOWN where it isn't whole."""
         now_ms, amount, _, _ = payment
         row: list[int] = []
         sums = self.sums
@@ -82,21 +84,33 @@ class AccountWindows:
                 if place == _DAY:
                     self._leave_day(leaving)
             sums[place] = total
-            row += (count, total)
+            row += (count, total) if self._is_whole(place) else (UNKNOWN, UNKNOWN)
         return row
+
+    def _is_whole(self, place: int) -> bool:
+        """Return whether nothing was pushed out of a window that would still be in it.
+
+        What was pushed out is older than all that is left. So as soon as one leaves by its age, and the window isn't
+        full any more, everything that was pushed out would have left as well.
+        """
+        return len(self.windows[place][2]) < ACCOUNT_PAYMENTS_MAX
 
     def _volume(self, place: int, now_ms: int, amount: int, outcomes: AccountOutcomes | None) -> tuple[int, int]:
         """Return the count and sum of a window without what was withdrawn, which the current payment never is.
 
-        A full window looks back only as far as its oldest payment; what was withdrawn before has left it already.
+        Both are UNKNOWN where the window isn't whole, and where more was withdrawn than ever counted: an outcome that
+        says so is wrong, and it isn't known which.
         """
+        if not self._is_whole(place):
+            return UNKNOWN, UNKNOWN
         _, width_ms, queue = self.windows[place]
         count, total = len(queue), self.sums[place]
         if outcomes is None:
             return count, total
-        after_ms = now_ms - width_ms if count < ACCOUNT_PAYMENTS_MAX else queue[0][0] - 1
-        withdrawn, withdrawn_minor = outcomes.withdrawn_within(after_ms, now_ms)
-        return max(count - withdrawn, 1), max(total - withdrawn_minor, amount)
+        withdrawn, withdrawn_minor = outcomes.withdrawn_within(now_ms - width_ms, now_ms)
+        if withdrawn > count - 1 or withdrawn_minor > total - amount:
+            return UNKNOWN, UNKNOWN
+        return count - withdrawn, total - withdrawn_minor
 
     def _leave_day(self, payment: _Paid) -> None:
         _, _, beneficiary, is_near_limit = payment

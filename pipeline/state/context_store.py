@@ -86,6 +86,7 @@ class ContextStore(ScriptStore):
 
     def __init__(self, redis: RedisBatches, keys: Keys) -> None:
         super().__init__(redis, keys)
+        self._label_limits: tuple[int, int]  # how many payments a beneficiary may hold; its longest window in ms
         self._trusted: int | None = None  # connections made when context was last found to be whole
 
     # Whether what Redis says of context may be relied on
@@ -165,7 +166,7 @@ class ContextStore(ScriptStore):
     async def label(self, label: Label) -> bool:
         """Mark the payment, in the windows that hold it and in those that it will enter; False where none holds it."""
         key = self._keys.beneficiary(label.beneficiary_account_id)
-        (answer,) = await self._call([(scripts.LABEL, [key], label_arguments(label))])
+        (answer,) = await self._call([(scripts.LABEL, [key], (*label_arguments(label), *self._label_limits))])
         return bool(answer)
 
     async def take_label(self, label: Label, place: LogPlace, turn: Turn, waiting: WaitingLabel | None) -> LabelFate:
@@ -181,7 +182,7 @@ class ContextStore(ScriptStore):
             self._keys.label_told(shard, name),
         ]
         move, text = _turn(LABELS, place, turn), b"" if waiting is None else _waiting_text(waiting)
-        call = (scripts.TAKE_LABEL, keys, (*label_arguments(label), move, name, text, WAITING_MAX))
+        call = (scripts.TAKE_LABEL, keys, (*label_arguments(label), *self._label_limits, move, name, text, WAITING_MAX))
         return LabelFate(await self._move(LABELS, place.partition, move, call, shard))
 
     async def waiting_labels(self, shard: int, cursor: int) -> tuple[int, dict[str, WaitingLabel]]:

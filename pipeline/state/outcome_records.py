@@ -1,11 +1,14 @@
 """Records as outcomes of payments: what the state is to know of each payment that was decided.
 
 Invariants
-1. Each record of a payment says all that is known of it, so the last one holds: what is MADE is of the volume and the
-   normal month, what is UNMADE is of the volume only, and what is WITHDRAWN is of neither.
+1. Each record of a payment says all that is known of it, so the latest one holds: what is MADE is of the volume and the
+   normal month, what is UNMADE is of the volume only, and what is WITHDRAWN is of neither. Executions say by their
+   sequence which one is the latest; of records about a decision it is the one that came last, where one that is told
+   again counts from where it came first.
 2. What this release can't read makes nobody known, and takes nothing out of the volume (I4).
 3. A payee's age never counts from before the payment's place in the log, whatever event time the payment claims.
 4. The same record gives the same outcome, so a record that is told twice changes nothing.
+5. Nothing that a record says was after it: a time that lies ahead of the record's own in the log isn't known.
 """
 
 from __future__ import annotations
@@ -18,9 +21,10 @@ from pipeline.domain.decision_records import DecisionRecord
 from pipeline.domain.execution import Execution, ExecutionState
 from pipeline.domain.features import COLUMN, NONE
 from pipeline.domain.outcome import OutcomeKind, PaymentOutcome
-from pipeline.domain.refusals import Refusal
+from pipeline.domain.refusals import FUTURE_TOLERANCE_MS, Refusal
 from pipeline.domain.reversal import Reversal
 from pipeline.domain.review_outcome import ReviewOutcome
+from pipeline.state.outcomes import ORDER_MAX
 
 KINDS: Final = {
     ExecutionState.SETTLED: OutcomeKind.MADE,
@@ -45,6 +49,7 @@ class Later(NamedTuple):
 
     account_id: str
     decision_id: str
+    event_id: str  # the same where it is told again
     kind: OutcomeKind
     at_ms: int
     was_made: bool  # what was decided before stood as made, so the payment was of the normal month
@@ -97,11 +102,15 @@ def told_by_decision(record: DecisionRecord | Refusal) -> Told:
             return Held(record.decision_id, outcome) if record.outcome is Outcome.ESCALATE else outcome
         case ReviewOutcome():
             kind = _DECIDED[record.outcome]
-            return Later(record.account_id, record.decision_id, kind, record.reviewed_at_ms, was_made=False)
+            return Later(
+                record.account_id, record.decision_id, record.review_id, kind, record.reviewed_at_ms, was_made=False
+            )
         case Reversal():
             kind = _REVERSED[record.corrected_outcome]
             was_made = record.reversed_outcome is Outcome.ALLOW
-            return Later(record.account_id, record.decision_id, kind, record.reversed_at_ms, was_made)
+            return Later(
+                record.account_id, record.decision_id, record.reversal_id, kind, record.reversed_at_ms, was_made
+            )
 
 
 def outcome_of_decision(decision: Decision) -> PaymentOutcome:
@@ -133,6 +142,22 @@ def outcome_of_later(later: Later, held: PaymentOutcome | None) -> PaymentOutcom
     return held._replace(kind=later.kind, made_at_ms=made_at_ms)
 
 
+def within_log(outcome: PaymentOutcome, logged_at_ms: int) -> PaymentOutcome:
+    """Return the outcome as a record can tell it that was logged then; what it says of times after that isn't known.
+
+    A clock may be ahead of the log's by FUTURE_TOLERANCE_MS, as with payments.
+    """
+    latest_ms = logged_at_ms + FUTURE_TOLERANCE_MS
+    payment_ms, made_ms, until_ms = outcome.payment_time_ms, outcome.made_at_ms, outcome.counted_until_ms
+    if max(payment_ms, made_ms, until_ms) <= latest_ms:
+        return outcome
+    return outcome._replace(
+        payment_time_ms=payment_ms if payment_ms <= latest_ms else NONE,
+        made_at_ms=made_ms if made_ms <= latest_ms else NONE,
+        counted_until_ms=until_ms if NONE != until_ms <= latest_ms else logged_at_ms,
+    )
+
+
 def held_text(outcome: PaymentOutcome) -> bytes:
     """Encode what is remembered of a decision that waits; its account and name are the reader's."""
     numbers = outcome.payment_time_ms, outcome.made_at_ms, outcome.amount_gbp_minor
@@ -147,8 +172,12 @@ def held_outcome(account_id: str, decision_id: str, text: bytes) -> PaymentOutco
 
 
 def outcome_of_execution(execution: Execution) -> PaymentOutcome:
-    """Return what an execution says of its payment. What it doesn't know, the state takes strictly."""
-    kind = KINDS[execution.state]
+    """Return what an execution says of its payment. What it doesn't know, the state takes strictly.
+
+    A sequence that can't be one is the last: the payment makes nobody known any more.
+    """
+    is_ordered = 0 <= execution.sequence < ORDER_MAX
+    kind = KINDS[execution.state] if is_ordered else OutcomeKind.UNMADE
     made_at_ms = NONE
     if kind is OutcomeKind.MADE:
         made_at_ms = max(execution.payment_time_ms, execution.payment_logged_at_ms, execution.event_time_ms)
@@ -161,4 +190,5 @@ def outcome_of_execution(execution: Execution) -> PaymentOutcome:
         execution.amount_gbp_minor,
         execution.execution_id.encode(),
         execution.event_time_ms if execution.payment_logged_at_ms == NONE else execution.payment_logged_at_ms,
+        execution.sequence if is_ordered else ORDER_MAX,
     )

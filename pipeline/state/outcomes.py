@@ -9,6 +9,8 @@ Invariants
 3. Each count is strict in its own direction. A withdrawn payment leaves the volume and the normal month. One that was
    set aside (held, reversed, or in a state of a later release) leaves the month only: it may still be made, so it stays
    volume, but it is no measure of what the account normally does.
+4. An outcome that is told again after a later one of its payment changes nothing. Where it isn't remembered whether
+   there was a later one, it makes nobody known and takes nothing out of the volume.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from bisect import bisect_right
 from enum import IntEnum
 from typing import Final, NamedTuple
 
-from pipeline.domain.features import PAYEE_KNOWN_AFTER_MS, UNKNOWN
+from pipeline.domain.features import NONE, PAYEE_KNOWN_AFTER_MS, UNKNOWN
 from pipeline.domain.outcome import OutcomeKind, PaymentOutcome
 from pipeline.domain.payment import AMOUNT_MINOR_MAX
 from pipeline.domain.refusals import EVENT_TIME_MS_MAX, EVENT_TIME_MS_MIN, FUTURE_TOLERANCE_MS
@@ -27,9 +29,11 @@ WITHDRAWN_KEPT_MS: Final = 30 * DAY_MS
 """The longest window of volume; an older withdrawn payment has left it. One that was set aside is remembered as long,
 so that it comes back into the normal month if it is made after all; later it stays out."""
 WITHDRAWN_MAX: Final = 1_024
-"""Most withdrawn payments of an account in 30 days, and as many that are set aside. Older ones beyond count as
-attempted, and stay out of the month. So many take 15 KB in Redis, and an account that has 1,024 payments blocked in a
-month needs no larger volume."""
+"""Most withdrawn payments of an account in 30 days, and as many others that weren't made at first. Older ones beyond
+count as attempted, and stay out of the month. So many take 21 KB in Redis, and an account that has 1,024 payments
+blocked in a month needs no larger volume."""
+ORDER_MAX: Final = 2**47
+"""The highest order of an outcome; Redis keeps it in 6 bytes."""
 BLOCKS_KEPT: Final = NORMAL_MONTH_BLOCKS + 2
 """Blocks of which the sums that were taken out are kept: the three of a normal month, the account's own, and the one
 after it. That one is needed because a payment is taken out up to the log's time, of which an account's may be behind by
@@ -93,41 +97,62 @@ def counted_until_ms(outcome: PaymentOutcome) -> int:
     return max(payment_ms, logged_ms + FUTURE_TOLERANCE_MS) if _is_time(logged_ms) else payment_ms
 
 
-class _TakenOut(NamedTuple):
+def tombstone_ms(outcome: PaymentOutcome) -> int:
+    """Return the time by which an outcome is remembered that takes nothing out; NONE where no time of it is known."""
+    if _is_time(outcome.payment_time_ms):
+        return outcome.payment_time_ms
+    return counted_until_ms(outcome) if _is_time(outcome.counted_until_ms) else NONE
+
+
+def payment_ms(outcome: PaymentOutcome) -> int:
+    """Return the payment's time; NONE where it isn't known."""
+    return outcome.payment_time_ms if _is_time(outcome.payment_time_ms) else NONE
+
+
+class _Remembered(NamedTuple):
     time_ms: int
     amount: int
     name: bytes
+    order: int  # of the latest outcome
+    is_in_blocks: bool = False  # it stands as made, or never counted: only its order is remembered
 
 
 class AccountOutcomes:
-    __slots__ = ("block", "block_sums", "latest_ms", "made", "set_aside", "withdrawn")
+    __slots__ = ("block", "block_sums", "forgotten_ms", "latest_ms", "made", "others", "withdrawn")
 
     def __init__(self) -> None:
         self.made: dict[str, list[tuple[bytes, int]]] = {}  # payee → name and settling time of payments
-        # Both by time of payment, then as they came. No payment is in both.
-        self.withdrawn: list[_TakenOut] = []
-        self.set_aside: list[_TakenOut] = []
+        # Both by time of payment, then as they came. No payment is in both. The others were set aside, or are
+        # remembered for their order only.
+        self.withdrawn: list[_Remembered] = []
+        self.others: list[_Remembered] = []
         self.latest_ms = self.block = 0
+        self.forgotten_ms = 0  # the latest time of a payment that isn't remembered any more
         self.block_sums = [0] * BLOCKS_KEPT  # taken out of the latest block first
 
-    def apply(self, outcome: PaymentOutcome) -> None:
-        """Take in an outcome; the same again changes nothing while it is remembered."""
-        payee, name = outcome.beneficiary_account_id, outcome.name
-        effect = effect_of(outcome)
+    def apply(self, outcome: PaymentOutcome, *, whole_since_ms: int = NONE) -> None:
+        """Take in an outcome, unless one as late or later of its payment is remembered.
+
+        An order of NONE is later than all. whole_since_ms: where older outcomes are missing, the log time since which
+        none is; what settled before may have been taken back.
+        """
+        payee, name, effect = outcome.beneficiary_account_id, outcome.name, effect_of(outcome)
+        held = _found(self.withdrawn, name) or _found(self.others, name)
+        if held is not None and NONE != outcome.order <= held.order:
+            return
+        is_forgotten = held is None and 0 < self.forgotten_ms >= payment_ms(outcome)
         if effect in (Effect.MAKE, Effect.ALLOW):
-            self._put_back(name)
-        else:
-            self._unmake(payee, name)
-        payment = _TakenOut(outcome.payment_time_ms, outcome.amount_gbp_minor, name)
-        match effect:
-            case Effect.MAKE:
+            if held is not None:
+                self._put_back(held, outcome.order)
+            if effect is Effect.MAKE and not is_forgotten and outcome.made_at_ms >= whole_since_ms:
                 self._make(payee, name, outcome.made_at_ms)
-            case Effect.WITHDRAW:
-                self._take_out(payment, counted_until_ms(outcome), self.set_aside, self.withdrawn)
-            case Effect.HOLD:
-                self._take_out(payment, counted_until_ms(outcome), self.withdrawn, self.set_aside)
-            case Effect.UNSETTLE if (held := _taken(self.withdrawn, name)) is not None:
-                self._keep(held, self.set_aside)
+            return
+        self._unmake(payee, name)
+        if effect in (Effect.WITHDRAW, Effect.HOLD):
+            kept = self.withdrawn if effect is Effect.WITHDRAW else self.others
+            self._take_out(outcome, held, kept, is_forgotten=is_forgotten)
+        else:
+            self._remember(outcome, held, is_settled=effect is Effect.UNMAKE)
         if is_doubtful(outcome):
             self._take_out_of_blocks(0, counted_until_ms(outcome), BLOCK_SUM_MINOR_MAX)
 
@@ -172,25 +197,47 @@ class AccountOutcomes:
         else:
             self.made.pop(payee, None)
 
-    def _take_out(self, payment: _TakenOut, until_ms: int, others: list[_TakenOut], kept: list[_TakenOut]) -> None:
-        """Enter the payment into `kept`, from `others` where it is there: then the blocks are without it already."""
-        if any(each.name == payment.name for each in kept):
-            return
-        held = _taken(others, payment.name)
-        if held is None:
-            self.latest_ms = max(self.latest_ms, payment.time_ms)
-            self._take_out_of_blocks(payment.time_ms, until_ms, payment.amount)
-        self._keep(held or payment, kept)
+    def _take_out(
+        self, outcome: PaymentOutcome, held: _Remembered | None, kept: list[_Remembered], *, is_forgotten: bool
+    ) -> None:
+        """Enter the payment into `kept`; the blocks may be without it already.
 
-    def _keep(self, payment: _TakenOut, kept: list[_TakenOut]) -> None:
+        One of which a later outcome may be forgotten leaves the blocks only.
+        """
+        if held is None or held.is_in_blocks:
+            self._take_out_of_blocks(outcome.payment_time_ms, counted_until_ms(outcome), outcome.amount_gbp_minor)
+            told = outcome.payment_time_ms, outcome.amount_gbp_minor
+        else:
+            told = held.time_ms, held.amount
+        if not is_forgotten:
+            self._replace(held, _Remembered(*told, outcome.name, outcome.order), kept)
+
+    def _remember(self, outcome: PaymentOutcome, held: _Remembered | None, *, is_settled: bool) -> None:
+        """Remember an outcome that takes nothing out; where it isn't settled, a withdrawn payment is volume again."""
+        if held is not None:
+            is_withdrawn = is_settled and _found(self.withdrawn, outcome.name) is not None
+            self._replace(held, held._replace(order=outcome.order), self.withdrawn if is_withdrawn else self.others)
+        elif (time_ms := tombstone_ms(outcome)) != NONE:
+            self._keep(_Remembered(time_ms, 0, outcome.name, outcome.order, is_in_blocks=True), self.others)
+
+    def _put_back(self, held: _Remembered, order: int) -> None:
+        if not held.is_in_blocks:
+            self._add_to_block(held.time_ms // BLOCK_MS, -held.amount)
+        self._replace(held, held._replace(order=order, is_in_blocks=True), self.others)
+
+    def _replace(self, held: _Remembered | None, payment: _Remembered, kept: list[_Remembered]) -> None:
+        for payments in (self.withdrawn, self.others):
+            if held in payments:
+                payments.remove(held)
+        self._keep(payment, kept)
+
+    def _keep(self, payment: _Remembered, kept: list[_Remembered]) -> None:
+        self.latest_ms = max(self.latest_ms, payment.time_ms)
         kept.insert(_place_after(kept, payment.time_ms), payment)
         gone = max(_place_after(kept, self.latest_ms - WITHDRAWN_KEPT_MS), len(kept) - WITHDRAWN_MAX)
-        del kept[:gone]
-
-    def _put_back(self, name: bytes) -> None:
-        held = _taken(self.withdrawn, name) or _taken(self.set_aside, name)
-        if held is not None:
-            self._add_to_block(held.time_ms // BLOCK_MS, -held.amount)
+        if gone > 0:
+            self.forgotten_ms = max(self.forgotten_ms, kept[gone - 1].time_ms)
+            del kept[:gone]
 
     def _take_out_of_blocks(self, time_ms: int, until_ms: int, amount: int) -> None:
         last = until_ms // BLOCK_MS
@@ -209,19 +256,15 @@ class AccountOutcomes:
             sums[back] = min(max(sums[back] + amount, 0), BLOCK_SUM_MINOR_MAX)
 
 
-def _taken(payments: list[_TakenOut], name: bytes) -> _TakenOut | None:
-    """Take the payment of this name out of the list; return None where there is none."""
-    for place, each in enumerate(payments):
-        if each.name == name:
-            return payments.pop(place)
-    return None
+def _found(payments: list[_Remembered], name: bytes) -> _Remembered | None:
+    return next((each for each in payments if each.name == name), None)
 
 
-def _place_after(payments: list[_TakenOut], time_ms: int) -> int:
+def _place_after(payments: list[_Remembered], time_ms: int) -> int:
     return bisect_right(payments, time_ms, key=_time_of)
 
 
-def _time_of(payment: _TakenOut) -> int:
+def _time_of(payment: _Remembered) -> int:
     return payment.time_ms
 
 

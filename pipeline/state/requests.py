@@ -6,6 +6,7 @@ fewer, each payment costs more (ADR 0016). Stored times count from 2015-01-01, s
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from hashlib import blake2b
@@ -20,7 +21,16 @@ from pipeline.domain.context import Label
 from pipeline.domain.features import ACCOUNT_STATE, NONE, SHARED_STATE, STATE, UNKNOWN
 from pipeline.domain.outcome import PaymentOutcome
 from pipeline.state.coverage import DECLARED_MONTH, Coverage, enter_stale, enter_unknown
-from pipeline.state.outcomes import DOUBTFUL, TO_ANYONE, Effect, counted_until_ms, effect_of, is_doubtful
+from pipeline.state.outcomes import (
+    DOUBTFUL,
+    TO_ANYONE,
+    Effect,
+    counted_until_ms,
+    effect_of,
+    is_doubtful,
+    payment_ms,
+    tombstone_ms,
+)
 from pipeline.state.recounting import counted_as, restate
 from pipeline.state.state_event import StateEvent, claim_name
 from pipeline.state.windows import DEVICE, IP_ADDRESS, LAYOUT, Freshness, PartitionEvents, PartitionObservation
@@ -50,8 +60,8 @@ _PAYMENT: Final = Struct(">HHIHBIBI5s")
 _SHARED: Final = Struct(">HIHHHHHBI6s4s")
 _COUNT: Final = Struct(">H")
 _DUE: Final = Struct(">HI")
-_RANGE: Final = Struct(">HIHIBHIII")
-_OUTCOME: Final = Struct(">HBBIBIHI5s6s")
+_RANGE: Final = Struct(">HIHIBHI")
+_OUTCOME: Final = Struct(">HBBIBIHI5s6sHIHI")
 _OFFSET_BYTES: Final = 6
 
 
@@ -76,11 +86,11 @@ class Start(NamedTuple):
 
 
 class OutcomeRange(NamedTuple):
-    """Outcomes of the offsets `first` to `last` of their log."""
+    """Outcomes of the offsets up to `last` of their log."""
 
-    first: int
     last: int  # exclusive
     outcomes: Sequence[PaymentOutcome]
+    offsets: Sequence[int]  # of their records, ascending
     start: Start
 
 
@@ -160,6 +170,9 @@ class Keys:
 
     def held(self, partition: int, decision_id: str) -> str:
         return f"{self._prefix}:{{p{partition}}}h:{decision_id}"
+
+    def told(self, partition: int, name: str) -> str:
+        return f"{self._prefix}:{{p{partition}}}t:{name}"
 
     def account_outcomes(self, partition: int) -> str:
         """Return the prefix of the outcomes of the partition's accounts; an account's id completes it."""
@@ -289,26 +302,35 @@ def account_request(chunk: Chunk, names: Keys, start: Start) -> Request:
     return Request(keys, b"".join(parts))
 
 
-def outcomes_request(partition: int, taken: OutcomeRange, place: int, names: Keys) -> Request:
-    """Return the request to take in up to OUTCOMES_MAX outcomes of a range, from index `place` on."""
-    prefix, first, last, start = names.account_outcomes(partition), taken.first, taken.last, taken.start
-    outcomes = taken.outcomes[place : place + OUTCOMES_MAX]
-    total = len(taken.outcomes)
-    parts = [_RANGE.pack(*_six(first), *_six(last), start.initial, *_six(start.since_ms), total, place)]
+def outcomes_request(partition: int, taken: OutcomeRange, first: int, names: Keys) -> Request:
+    """Return the request to take in up to OUTCOMES_MAX outcomes of a range, from offset `first` on."""
+    prefix, start, place = names.account_outcomes(partition), taken.start, bisect_left(taken.offsets, first)
+    past = place + OUTCOMES_MAX
+    last = taken.offsets[past] if past < len(taken.offsets) else taken.last
+    parts = [_RANGE.pack(*_six(first), *_six(last), start.initial, *_six(start.since_ms))]
     numbers: dict[str, int] = {}
-    for outcome in outcomes:
-        number, effect = numbers.setdefault(outcome.account_id, len(numbers) + 2), effect_of(outcome)
-        is_taken_out, is_doubted = effect in (Effect.WITHDRAW, Effect.HOLD), is_doubtful(outcome)
-        time, amount = (outcome.payment_time_ms - ORIGIN_MS, outcome.amount_gbp_minor) if is_taken_out else (0, 0)
-        until_ms = outcome.made_at_ms if effect is Effect.MAKE else counted_until_ms(outcome)
-        made_at = until_ms - ORIGIN_MS if effect is Effect.MAKE or is_taken_out or is_doubted else 0
-        told = effect + (not outcome.beneficiary_account_id) * TO_ANYONE + is_doubted * DOUBTFUL
-        parts.append(
-            _OUTCOME.pack(number, told, time >> 32, time & 0xFFFFFFFF, made_at >> 32, made_at & 0xFFFFFFFF,
-                          *_six(amount), party_hash(outcome.beneficiary_account_id),
-                          blake2b(outcome.name, digest_size=6).digest())
-        )  # fmt: skip
-    return Request([names.outcomes(partition), *[prefix + account_id for account_id in numbers]], b"".join(parts))
+    for outcome, offset in zip(taken.outcomes[place:past], taken.offsets[place:past], strict=True):
+        number = numbers.setdefault(outcome.account_id, len(numbers) + 2)
+        parts.append(_outcome_part(number, outcome, offset))
+    keys = [names.outcomes(partition), *[prefix + account_id for account_id in numbers]]
+    return Request(keys, b"".join(parts))
+
+
+def _outcome_part(number: int, outcome: PaymentOutcome, offset: int) -> bytes:
+    effect, is_doubted = effect_of(outcome), is_doubtful(outcome)
+    is_taken_out = effect in (Effect.WITHDRAW, Effect.HOLD)
+    time_ms = payment_ms(outcome) if effect in (Effect.MAKE, Effect.ALLOW) else tombstone_ms(outcome)
+    until_ms = outcome.made_at_ms if effect is Effect.MAKE else counted_until_ms(outcome)
+    made_at = until_ms - ORIGIN_MS if effect is Effect.MAKE or is_taken_out or is_doubted else 0
+    time = max(time_ms - ORIGIN_MS, 0)
+    amount = outcome.amount_gbp_minor if is_taken_out else 0
+    told = effect + (not outcome.beneficiary_account_id) * TO_ANYONE + is_doubted * DOUBTFUL
+    order = offset if outcome.order == NONE else outcome.order
+    return _OUTCOME.pack(
+        number, told, time >> 32, time & 0xFFFFFFFF, made_at >> 32, made_at & 0xFFFFFFFF, *_six(amount),
+        party_hash(outcome.beneficiary_account_id), blake2b(outcome.name, digest_size=6).digest(),
+        *_six(offset), *_six(order),
+    )  # fmt: skip
 
 
 def shared_request(chunk: Chunk, shard: int, names: Keys, start: Start) -> Request:
@@ -423,13 +445,14 @@ class Answers:
     def shared(self, chunk: Chunk, body: bytes) -> None:
         """Merge in one shard's reply.
 
-        A shard knows its own part of a payment; it answers NONE, the least of all values, for the rest.
+        A shard knows its own part of a payment; it answers NONE for the rest.
         """
         received_ms, _ = _SINCE.unpack_from(body)
         self._coverage = self._coverage._replace(received_ms=max(self._coverage.received_ms, received_ms))
         rows, places = _rows(chunk, body, SHARED_ROW_LENGTH)
         columns = slice(len(ACCOUNT_STATE), len(STATE))
-        self.state[places, columns] = np.maximum(self.state[places, columns], rows[:, 1:-1])
+        told = rows[:, 1:-1]
+        self.state[places, columns] = np.where(told == NONE, self.state[places, columns], told)
         self._declared[places] = np.maximum(self._declared[places], rows[:, -1])
 
     def missing(self) -> int | None:

@@ -15,11 +15,11 @@ from struct import Struct
 from typing import Final, NamedTuple
 
 from pipeline.domain.features import ACCOUNT_PAYMENTS_MAX, BENEFICIARY_PAYMENTS_MAX
-from pipeline.domain.outcome import PaymentOutcome
 from pipeline.io.redis_batches import Command, RedisBatches
 from pipeline.state import script_files as scripts
 from pipeline.state.context_store import ContextStore
 from pipeline.state.marks_store import MarkStore
+from pipeline.state.outcome_store import OutcomeStore
 from pipeline.state.outcomes import PAYEES_SEARCHED_MAX, WITHDRAWN_KEPT_MS, WITHDRAWN_MAX
 from pipeline.state.periods import ACCOUNT_BENEFICIARIES_MAX, DAY_MS, LABEL_WINDOWS_MS
 from pipeline.state.requests import (
@@ -27,14 +27,12 @@ from pipeline.state.requests import (
     Chunk,
     ChunkRequests,
     Keys,
-    OutcomeRange,
     Start,
     account_request,
     chunks,
     claim_request,
     claims_of,
     in_groups,
-    outcomes_request,
     shared_request,
 )
 from pipeline.state.script_files import Call
@@ -52,8 +50,6 @@ from pipeline.state.windows import (
 
 __all__ = ["RedisState", "SnapshotPruned", "StateFault", "StateLost", "StateRefused", "StateUnavailable"]
 
-HELD_KEPT_S: Final = 100 * 86_400
-"""Longer than a case may be open (FRAUD_REVIEW_EXPIRY_HOURS)."""
 CLAIM_BUCKETS: Final = 32_768
 """Number of hashes that a shard's ids are spread over. Redis keeps a hash of at most 512 fields flat, at 36 bytes an
 id. With room for ids that are not purged yet, that makes 13 million ids of the last 7 days in a shard (22 payments/s),
@@ -95,7 +91,7 @@ _AnswersBy = Mapping[int, Answers]
 """Partition → the answers about its share of a batch so far."""
 
 
-class RedisState(ContextStore, MarkStore):
+class RedisState(ContextStore, OutcomeStore, MarkStore):
     """Exact state features of payments, each counted once."""
 
     def __init__(
@@ -124,7 +120,7 @@ class RedisState(ContextStore, MarkStore):
             beneficiary_kept_ms = self._label_delay_ms + LABEL_WINDOWS_MS[-1] + LOG_KEPT_MS + DAY_MS
         self._account_limits = (ACCOUNT_PAYMENTS_MAX, ACCOUNT_BENEFICIARIES_MAX, leavers_max)
         self._shared_limits = (BENEFICIARY_PAYMENTS_MAX, self._label_delay_ms, beneficiary_kept_ms, leavers_max)
-        self._outcome_limits = (ACCOUNT_BENEFICIARIES_MAX, WITHDRAWN_MAX, WITHDRAWN_KEPT_MS, PAYEES_SEARCHED_MAX)
+        self._label_limits = (BENEFICIARY_PAYMENTS_MAX, self._label_delay_ms + LABEL_WINDOWS_MS[-1])
         self._beneficiary_kept_ms = beneficiary_kept_ms
 
     def shape(self, partitions: int, partitioner: str) -> Shape:
@@ -210,60 +206,6 @@ class RedisState(ContextStore, MarkStore):
         if not prepared.is_passing:
             _refuse_missing(answers)
         return [answer.finished(self._label_delay_ms) for answer in answers.values()]
-
-    async def apply_outcomes(
-        self,
-        partition: int,
-        first: int,
-        last: int,
-        outcomes: Sequence[PaymentOutcome],
-        *,
-        initial: bool = False,
-        since_ms: int | None = None,
-    ) -> int:
-        """Take in the outcomes that the offsets `first` to `last` (exclusive) of the partition's outcomes hold.
-
-        Return the position that the state holds afterwards, the next offset to be read; NONE where it holds none.
-        Nothing is taken in where the position wasn't `first`: the caller reads again from what is returned.
-        initial: as for `observe`; what older outcomes could tell is UNKNOWN from then on. Raises StateUnavailable.
-        """
-        start = Start(initial, start_of(since_ms) if initial and first > 0 else 0)
-        taken, place = OutcomeRange(first, last, outcomes, start), 0
-        while True:
-            request = outcomes_request(partition, taken, place, self._keys)
-            call = (scripts.OUTCOMES, request.keys, (request.body, *self._outcome_limits))
-            ((position, applied),) = await self._call([call])
-            if position != first or first == last or applied <= place:
-                return int(position)
-            place = applied  # a call does as much as doesn't take long
-
-    async def await_outcomes(self, partition: int, due: int) -> None:
-        """Make what outcomes could tell UNKNOWN until the state has taken in all below the offset `due`.
-
-        That is for a state that had them and lost them, as the first of them tell less than all: a payee is known whose
-        payment was reversed later, and what was blocked later counts towards the volume of a normal month.
-        """
-        await self._run([("HSET", self._keys.outcomes(partition), "due", due)])
-
-    async def hold_payments(self, partition: int, held: Mapping[str, bytes]) -> None:
-        """Remember what was decided, by decision id, for as long as a review of it may come."""
-        keys, kept_s = self._keys, HELD_KEPT_S
-        commands: list[Command] = [
-            ("SET", keys.held(partition, name), text, "EX", kept_s) for name, text in held.items()
-        ]
-        if commands:
-            await self._run(commands)
-
-    async def held_payments(self, partition: int, decision_ids: Sequence[str]) -> dict[str, bytes]:
-        """Return what is remembered of these decisions."""
-        commands: list[Command] = [("GET", self._keys.held(partition, name)) for name in decision_ids]
-        texts = await self._run(commands) if commands else []
-        return {name: text for name, text in zip(decision_ids, texts, strict=True) if text is not None}
-
-    async def outcomes_position(self, partition: int) -> int | None:
-        """Return the next offset of the partition's outcomes that is to be read; None where none was taken in yet."""
-        (position,) = await self._run([("HGET", self._keys.outcomes(partition), "position")])
-        return None if position is None else int(position)
 
     async def positions(self, partition: int) -> int | None:
         """Return the offset below which all of the partition was observed; None where some was lost or never seen."""

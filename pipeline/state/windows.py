@@ -2,8 +2,9 @@
 
 Invariants
 1. Effective time, per account and per beneficiary, is max(event time, the latest seen), so it never runs backwards.
-2. A window (t - w, t] is exact to the millisecond and holds the current payment; it holds at most the latest
-   ACCOUNT_PAYMENTS_MAX (BENEFICIARY_PAYMENTS_MAX) payments.
+2. A window (t - w, t] is exact to the millisecond and holds the current payment. It holds at most the latest
+   ACCOUNT_PAYMENTS_MAX (BENEFICIARY_PAYMENTS_MAX) payments; while it holds as many, what it counts is UNKNOWN (I4). A
+   confirmed fraud that is pushed out before its time still counts.
 3. The answer for an event depends only on the log before it, neither on batch boundaries nor on redelivery.
 4. A payment is FRESH at one offset of the log only, until CLAIM_KEPT_MS of log time have passed; its copy is late then
    (pipeline.domain.identities), which its decision says. It is the log time of the two that counts, and of no third.
@@ -15,8 +16,8 @@ the same answers.
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import Final, NamedTuple
 from zlib import crc32
@@ -25,19 +26,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.domain.context import Account, Label, RiskSignal, RiskSignalKind
-from pipeline.domain.features import BENEFICIARY_PAYMENTS_MAX, NONE, STATE, UNKNOWN
+from pipeline.domain.features import NONE, STATE, UNKNOWN
 from pipeline.domain.identities import LATE_AFTER_MS
 from pipeline.domain.outcome import PaymentOutcome
 from pipeline.domain.refusals import FUTURE_TOLERANCE_MS
-from pipeline.state.account_windows import AccountWindows, count_down
+from pipeline.state.account_windows import AccountWindows
+from pipeline.state.beneficiary_windows import BeneficiaryWindows
 from pipeline.state.coverage import DECLARED_MONTH, Coverage, enter_stale, enter_unknown
 from pipeline.state.facts import Facts, LogPlace
 from pipeline.state.outcomes import AccountOutcomes
-from pipeline.state.periods import BENEFICIARY_WINDOWS_MS, DAY_MS, LABEL_WINDOWS_MS
+from pipeline.state.periods import DAY_MS
 from pipeline.state.recounting import counted_as, restate
 from pipeline.state.state_event import StateEvent, claim_name
 
-LAYOUT: Final = 4
+LAYOUT: Final = 5
 """The version of what a state store holds, and part of its keys' names: a release with another finds nothing, and
 builds the state anew. Raise it with every change of the STATE features, of these windows or of how they are stored."""
 CLAIM_KEPT_MS: Final = LATE_AFTER_MS + FUTURE_TOLERANCE_MS
@@ -117,7 +119,7 @@ class Windows:
         self._label_delay_ms = label_delay_days * DAY_MS
         self._accounts: dict[str, AccountWindows] = {}
         self._outcomes: dict[str, AccountOutcomes] = {}
-        self._beneficiaries: dict[str, _Beneficiary] = {}
+        self._beneficiaries: dict[str, BeneficiaryWindows] = {}
         self._normal_months = Facts(absent=NONE)  # by account, GBP minor
         self._reports = Facts(absent=0)  # by kind and entity
 
@@ -131,7 +133,7 @@ class Windows:
             account = self._accounts[account_id] = AccountWindows()
         beneficiary = self._beneficiaries.get(beneficiary_id)
         if beneficiary is None:
-            beneficiary = self._beneficiaries[beneficiary_id] = _Beneficiary(self._label_delay_ms)
+            beneficiary = self._beneficiaries[beneficiary_id] = BeneficiaryWindows(self._label_delay_ms)
         outcomes = self._outcomes.get(account_id) if with_outcomes else None
         return (
             *account.observe(event, self._normal_months[account_id], outcomes),
@@ -147,12 +149,12 @@ class Windows:
             return DECLARED_MONTH
         return self._accounts[account_id].month_blocks
 
-    def apply(self, outcome: PaymentOutcome) -> None:
-        """Take in what became of a payment."""
+    def apply(self, outcome: PaymentOutcome, *, whole_since_ms: int = NONE) -> None:
+        """Take in what became of a payment, as AccountOutcomes.apply does."""
         outcomes = self._outcomes.get(outcome.account_id)
         if outcomes is None:
             outcomes = self._outcomes[outcome.account_id] = AccountOutcomes()
-        outcomes.apply(outcome)
+        outcomes.apply(outcome, whole_since_ms=whole_since_ms)
 
     def label(self, label: Label) -> bool:
         """Mark the payment; return False where no window holds it. Idempotent."""
@@ -226,6 +228,7 @@ class MemoryState:
         last: int,
         outcomes: Sequence[PaymentOutcome],
         *,
+        offsets: Sequence[int] | None = None,
         initial: bool = False,
         since_ms: int | None = None,
     ) -> int:
@@ -238,8 +241,11 @@ class MemoryState:
         if position is None:
             return NONE
         if position == first:
-            for outcome in outcomes:
-                self.windows.apply(outcome)
+            whole_since_ms = self._outcomes_since.get(partition, NONE)
+            places = range(first, last) if offsets is None else offsets
+            for offset, outcome in zip(places, outcomes, strict=offsets is not None):
+                ordered = outcome if outcome.order != NONE else outcome._replace(order=offset)
+                self.windows.apply(ordered, whole_since_ms=whole_since_ms)
             position = last
         self._outcomes[partition] = position
         return position
@@ -393,114 +399,3 @@ class _Progress:
         self.pruned_below = max(self.pruned_below, share.committed_offset)
         for offset in [offset for offset in self.snapshots if offset < share.committed_offset]:
             del self.snapshots[offset]
-
-
-class _Received:
-    """One payment in the windows of a beneficiary. A `later` one has the same key; a label is about the first."""
-
-    __slots__ = ("fraud", "key", "later", "time_ms")
-
-    def __init__(self, time_ms: int, key: tuple[str, str, int]) -> None:
-        self.time_ms, self.key, self.fraud = time_ms, key, False
-        self.later: _Received | None = None
-
-
-class _Beneficiary:
-    __slots__ = (
-        "by_key", "confirmed_frauds", "delay_ms", "frauds", "labelled", "latest_ms", "payments", "senders", "waiting",
-        "windows",
-    )  # fmt: skip
-
-    def __init__(self, label_delay_ms: int) -> None:
-        self.delay_ms, self.latest_ms = label_delay_ms, 0
-        self.payments: deque[_Received] = deque()  # all that any window holds
-        self.by_key: dict[tuple[str, str, int], _Received] = {}
-        self.windows = [(width, deque[_Received](), dict[str, int]()) for width in BENEFICIARY_WINDOWS_MS]
-        self.waiting: deque[_Received] = deque()  # younger than the label delay
-        self.labelled = [(place, width, deque[_Received]()) for place, width in enumerate(LABEL_WINDOWS_MS)]
-        self.frauds = [0] * len(LABEL_WINDOWS_MS)
-        self.confirmed_frauds = 0  # among `payments`, however young they are
-
-    def observe(self, event: StateEvent) -> list[int]:
-        """Count `event`.
-
-        Return the payments of 24 h and 7 d, the senders of both, then labelled and frauds for each label window.
-        """
-        sender = event.account_id
-        now_ms = self.latest_ms = max(event.event_time_ms, self.latest_ms)
-        payment = _Received(now_ms, (sender, event.transaction_id, event.event_time_ms))
-        self._keep(payment)
-        counts: list[int] = []
-        distinct: list[int] = []
-        for width_ms, queue, senders in self.windows:
-            queue.append(payment)
-            senders[sender] = senders.get(sender, 0) + 1
-            while queue[0].time_ms <= now_ms - width_ms:
-                count_down(senders, queue.popleft().key[0])
-            counts.append(len(queue))
-            distinct.append(len(senders))
-        counts += distinct
-        self.waiting.append(payment)
-        self._move_labels(now_ms - self.delay_ms)
-        for place, _, queue in self.labelled:
-            counts += (len(queue), self.frauds[place])
-        return counts
-
-    def label(self, label: Label) -> bool:
-        payment, fraud = self.by_key.get((label.account_id, label.transaction_id, label.event_time_ms)), label.fraud
-        if payment is None:
-            return False
-        if payment.fraud != fraud:
-            payment.fraud = fraud
-            self.confirmed_frauds += 1 if fraud else -1
-            until_ms = self.latest_ms - self.delay_ms
-            for place, width_ms, _ in self.labelled:
-                is_inside = until_ms - width_ms < payment.time_ms <= until_ms
-                self.frauds[place] += (1 if fraud else -1) * is_inside
-        return True
-
-    def _keep(self, payment: _Received) -> None:
-        """Make `payment` known to labels, and forget the payments that no window can hold any more."""
-        payments = self.payments
-        kept_after_ms = payment.time_ms - self.delay_ms - LABEL_WINDOWS_MS[-1]
-        while payments and payments[0].time_ms <= kept_after_ms:
-            self._forget(payments.popleft())
-        if len(payments) == BENEFICIARY_PAYMENTS_MAX:
-            self._push_out(payments.popleft())
-        payments.append(payment)
-        held = self.by_key.setdefault(payment.key, payment)
-        if held is not payment:
-            while held.later is not None:
-                held = held.later
-            held.later = payment
-
-    def _forget(self, payment: _Received) -> None:
-        self.confirmed_frauds -= payment.fraud
-        if payment.later is None:
-            del self.by_key[payment.key]
-        else:
-            self.by_key[payment.key] = payment.later
-
-    def _push_out(self, oldest: _Received) -> None:
-        """Drop the oldest payment, which stands first in every window that holds it."""
-        self._forget(oldest)
-        for _, queue, senders in self.windows:
-            if queue and queue[0] is oldest:
-                count_down(senders, queue.popleft().key[0])
-        if self.waiting and self.waiting[0] is oldest:
-            self.waiting.popleft()
-        for place, _, queue in self.labelled:
-            if queue and queue[0] is oldest:
-                self.frauds[place] -= queue.popleft().fraud
-
-    def _move_labels(self, until_ms: int) -> None:
-        """Let payments that are old enough enter the label windows, and those that are too old leave them."""
-        waiting, frauds = self.waiting, self.frauds
-        while waiting and waiting[0].time_ms <= until_ms:
-            entering = waiting.popleft()
-            for place, _, queue in self.labelled:
-                queue.append(entering)
-                frauds[place] += entering.fraud
-        for place, width_ms, queue in self.labelled:
-            while queue and queue[0].time_ms <= until_ms - width_ms:
-                frauds[place] -= queue.popleft().fraud

@@ -19,6 +19,7 @@ from pipeline.decide.outcomes.following_service import Follower
 from pipeline.decide.outcomes.intake_service import READ_MAX, Intake, Logs, Telling
 from pipeline.domain.alert import Alert
 from pipeline.domain.decision import Decision, Outcome
+from pipeline.domain.execution import ExecutionState
 from pipeline.domain.features import FEATURES
 from pipeline.domain.identities import DecisionId
 from pipeline.domain.log import LogRecord, Record
@@ -61,6 +62,7 @@ class State:
         self.calls: list[tuple[int, int, int, int | None]] = []
         self.due: dict[int, int] = {}
         self.held: dict[tuple[int, str], bytes] = {}
+        self.told: dict[tuple[int, str], int] = {}
         self.is_away = False
 
     async def outcomes_position(self, partition: int) -> int | None:
@@ -72,6 +74,9 @@ class State:
     async def held_payments(self, partition: int, decision_ids: Sequence[str]) -> dict[str, bytes]:
         return {name: self.held[partition, name] for name in decision_ids if (partition, name) in self.held}
 
+    async def first_told(self, partition: int, offsets: Mapping[str, int]) -> dict[str, int]:
+        return {name: self.told.setdefault((partition, name), offset) for name, offset in offsets.items()}
+
     async def await_outcomes(self, partition: int, due: int) -> None:
         self.due[partition] = due
 
@@ -82,6 +87,7 @@ class State:
         last: int,
         outcomes: Sequence[PaymentOutcome],
         *,
+        offsets: Sequence[int] | None = None,
         initial: bool = False,
         since_ms: int | None = None,
     ) -> int:
@@ -363,6 +369,38 @@ async def test_where_no_executor_of_ours_runs_decisions_say_what_became_of_payme
         ("held", "UNMADE", -1, Effect.HOLD),
     ]
     assert {(each.beneficiary_account_id, each.payment_time_ms) for each in bench.state.taken} == {("payee", NOON_MS)}
+
+
+@in_loop
+async def test_what_is_said_again_of_a_decision_counts_from_where_it_was_said_first(stack):
+    """A review is sent again with the same bytes, maybe behind a reversal."""
+    bench = Bench(stack, "decisions.v1")
+    held = decided("held", "ESCALATE")
+    review, reversal = WIRE.encode(review_of(held, Outcome.ALLOW)), WIRE.encode(reversal_of(held, Outcome.BLOCK))
+    bench.send(written(held), review, review, reversal)
+    async with bench.following():
+        await bench.until_taken(4)
+        bench.send(review, reversal)
+        await bench.until_taken(6)
+    assert [(each.kind, each.order) for each in bench.state.taken] == [
+        ("UNMADE", -1),
+        ("MADE", 1),
+        ("MADE", 1),
+        ("UNMADE", 3),
+        ("MADE", 1),
+        ("UNMADE", 3),
+    ]
+
+
+@in_loop
+async def test_times_ahead_of_their_record_are_not_believed(stack):
+    bench = Bench(stack)
+    ahead_ms = time.time_ns() // 1_000_000 + 3_600_000
+    bench.send(WIRE.encode(TOLD._replace(state=ExecutionState.REFUSED, payment_time_ms=ahead_ms)))
+    async with bench.following():
+        await bench.until_taken(1)
+    [told] = bench.state.taken
+    assert (told.payment_time_ms, effect_of(told), is_doubtful(told)) == (-1, Effect.UNMAKE, True)
 
 
 @in_loop

@@ -82,10 +82,10 @@ def claimed_opening_date_is_believed(patch: pytest.MonkeyPatch) -> None:
 def refused_counts_as_made(patch: pytest.MonkeyPatch) -> None:
     real = AccountOutcomes.apply
 
-    def lenient(self, outcome):
+    def lenient(self, outcome, **whole):
         if outcome.kind is OutcomeKind.WITHDRAWN:
             outcome = outcome._replace(kind=OutcomeKind.MADE, made_at_ms=outcome.payment_time_ms)
-        real(self, outcome)
+        real(self, outcome, **whole)
 
     patch.setattr(AccountOutcomes, "apply", lenient)
 

@@ -43,6 +43,7 @@ class Store(Protocol):
         last: int,
         outcomes: Sequence[PaymentOutcome],
         *,
+        offsets: Sequence[int] | None = None,
         initial: bool = False,
         since_ms: int | None = None,
     ) -> int: ...

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import redis
 
-from pipeline.domain.features import ACCOUNT_PAYMENTS_MAX
+from pipeline.domain.features import ACCOUNT_PAYMENTS_MAX, BENEFICIARY_PAYMENTS_MAX, STATE, UNKNOWN
 from pipeline.state import windows
 from pipeline.state.state_event import StateEvent
 from pipeline.state.windows import MemoryState
@@ -60,20 +60,57 @@ def test_labels_find_payments_anywhere_in_a_long_history(redis_state: MakeState)
     assert np.array_equal(*after)
 
 
-def test_payments_beyond_the_cap_push_the_oldest_out(redis_state: MakeState) -> None:
+def test_payments_beyond_the_cap_leave_windows_unknown_until_they_would_have_left(redis_state: MakeState) -> None:
     """In a burst all windows hold the same payments, so all are capped alike; after a silence all leave at once."""
     count = ACCOUNT_PAYMENTS_MAX + 300
     events = [
         payment(offset, START_MS + offset, amount_gbp_minor=offset, beneficiary_account_id=f"payee-{offset % 50}")
         for offset in range(count)
     ]
-    events.append(payment(count, START_MS + 40 * DAY_MS))
+    silences_ms = (HOUR_MS, DAY_MS, 7 * DAY_MS, 40 * DAY_MS)
+    events += [payment(count + number, START_MS + count + ms) for number, ms in enumerate(silences_ms)]
     rows = observe_all(redis_state(), events, batch=1000)
-    assert np.array_equal(observe_all(MemoryState(), events, batch=1000)[-300:], rows[-300:])
-    rows = rows[:-1]
-    assert column(rows, "account_count_30d")[-1] == ACCOUNT_PAYMENTS_MAX
-    assert column(rows, "account_sum_minor_1h")[-1] == sum(range(count - ACCOUNT_PAYMENTS_MAX, count))
-    assert column(rows, "account_distinct_beneficiaries_24h")[-1] == 50
+    assert np.array_equal(observe_all(MemoryState(), events, batch=1000)[-400:], rows[-400:])
+    last_whole = ACCOUNT_PAYMENTS_MAX - 2
+    assert column(rows, "account_count_30d")[last_whole] == ACCOUNT_PAYMENTS_MAX - 1
+    assert column(rows, "account_sum_minor_1h")[last_whole] == sum(range(ACCOUNT_PAYMENTS_MAX - 1))
+    tail = rows[last_whole + 1 :]
+    of_windows = [name for name in STATE if name.startswith("account_") and name.endswith(("1h", "24h", "7d", "30d"))]
+    assert len(of_windows) == 13
+    for name in of_windows:
+        full = len(tail) - 4 + ("1h", "24h", "7d", "30d").index(name.rsplit("_", 1)[1])
+        assert set(column(tail[:full], name)) == {UNKNOWN}
+        assert UNKNOWN not in column(tail[full:], name)
+
+
+def test_a_fraud_that_payments_of_nothing_push_out_still_counts(redis_state: MakeState) -> None:
+    """Labelled before or after it was pushed out, until it would have left."""
+    frauds = [payment(offset, START_MS + offset, account_id=f"victim-{offset}") for offset in range(4)]
+    flood = [
+        payment(4 + offset, START_MS + HOUR_MS + offset, account_id=f"mule-{offset % 50}", amount_gbp_minor=0)
+        for offset in range(BENEFICIARY_PAYMENTS_MAX)
+    ]
+    stores = [MemoryState(), redis_state()]
+    start = len(frauds) + len(flood)
+    asked = [(start, HOUR_MS, 3), (start + 1, 36 * DAY_MS, 4), (start + 2, 37 * DAY_MS, 0)]
+    for store in stores:
+        observe_all(store, frauds)
+        assert [store.label(label_of(event)) for event in frauds[:3]] == [True] * 3
+        for place in range(0, len(flood), 1000):
+            first = 4 + place
+            store.observe([windows.PartitionEvents(0, first, first + 1000, first, flood[place : place + 1000])])
+        for offset, after_ms, expected in asked:
+            late = payment(offset, START_MS + HOUR_MS + BENEFICIARY_PAYMENTS_MAX + after_ms, account_id="victim")
+            (observation,) = store.observe([windows.PartitionEvents(0, offset, offset + 1, offset, [late])])
+            row = dict(zip(STATE, observation.state[0].tolist(), strict=True))
+            assert row["beneficiary_confirmed_frauds"] == expected
+            if offset == start:
+                of_windows = [row[name] for name in STATE if name.startswith("beneficiary_") and name[-1] in "dh"]
+                assert of_windows == [UNKNOWN] * 10
+                assert store.label(label_of(frauds[3]))
+                assert not store.label(label_of(frauds[3], fraud=False))
+                assert not store.label(label_of(replace(frauds[3], event_time_ms=START_MS - 37 * DAY_MS)))
+                assert not store.label(label_of(replace(late, account_id="nobody")))
 
 
 @pytest.fixture
@@ -81,7 +118,7 @@ def small_caps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hold the same code to bounds that a test can reach."""
     for name, module, bound in (
         ("ACCOUNT_PAYMENTS_MAX", "account_windows", 40),
-        ("BENEFICIARY_PAYMENTS_MAX", "windows", 60),
+        ("BENEFICIARY_PAYMENTS_MAX", "beneficiary_windows", 60),
         ("ACCOUNT_BENEFICIARIES_MAX", "account_windows", 5),
     ):
         monkeypatch.setattr(f"pipeline.state.{module}.{name}", bound)

@@ -105,7 +105,7 @@ def test_what_was_set_aside_and_is_not_remembered_any_more_stays_out_of_the_mont
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bound = 4
-    for module in ("outcomes", "store"):
+    for module in ("outcomes", "outcome_store"):
         monkeypatch.setattr(f"pipeline.state.{module}.WITHDRAWN_MAX", bound)
     if not isinstance(store, MemoryState):
         limits = store.state._outcome_limits  # type: ignore[attr-defined]

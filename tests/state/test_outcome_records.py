@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from pipeline.domain.execution import Execution, ExecutionState
 from pipeline.domain.identities import DecisionId, ExecutionId
 from pipeline.domain.outcome import OutcomeKind, PaymentOutcome
-from pipeline.state.outcome_records import KINDS, held_outcome, held_text, outcome_of_execution
+from pipeline.domain.refusals import FUTURE_TOLERANCE_MS
+from pipeline.state.outcome_records import KINDS, held_outcome, held_text, outcome_of_execution, within_log
+from pipeline.state.outcomes import ORDER_MAX
 from tests.records import NOON_MS
 
 HOUR_MS = 3_600_000
@@ -37,8 +39,34 @@ def test_every_state_has_an_outcome():
 
 
 def test_what_was_settled_was_made_to_its_payee():
-    made = PaymentOutcome("payer", "payee", OutcomeKind.MADE, NOON_MS, NOON_MS + 40, 600, b"execution", NOON_MS + 40)
+    times = NOON_MS, NOON_MS + 40, 600
+    made = PaymentOutcome("payer", "payee", OutcomeKind.MADE, *times, b"execution", NOON_MS + 40, order=5)
     assert outcome_of_execution(TOLD) == made
+
+
+@pytest.mark.parametrize("sequence", [-1, ORDER_MAX, 2**62])
+def test_i4_a_sequence_that_can_be_none_leaves_the_payment_unmade_for_good(sequence):
+    told = outcome_of_execution(TOLD._replace(sequence=sequence))
+    assert (told.kind, told.order) == (OutcomeKind.UNMADE, ORDER_MAX)
+
+
+AHEAD_MS = NOON_MS + FUTURE_TOLERANCE_MS + 1
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, (NOON_MS, NOON_MS + 40, NOON_MS + 40)),
+        ({"payment_time_ms": AHEAD_MS - 1}, (AHEAD_MS - 1, AHEAD_MS - 1, NOON_MS + 40)),
+        ({"payment_time_ms": AHEAD_MS}, (-1, -1, NOON_MS + 40)),
+        ({"event_time_ms": AHEAD_MS}, (NOON_MS, -1, NOON_MS + 40)),
+        ({"payment_logged_at_ms": AHEAD_MS}, (NOON_MS, -1, NOON_MS)),
+        ({"payment_logged_at_ms": -1, "event_time_ms": AHEAD_MS}, (NOON_MS, -1, NOON_MS)),
+    ],
+)
+def test_what_lies_ahead_of_its_record_is_not_known(change, expected):
+    told = within_log(outcome_of_execution(TOLD._replace(**change)), NOON_MS)
+    assert (told.payment_time_ms, told.made_at_ms, told.counted_until_ms) == expected
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable
 from random import Random
 
@@ -121,15 +122,22 @@ def test_what_was_withdrawn_leaves_a_window_with_its_payment(
     assert observe(store, payment(1, START_MS + days * DAY_MS + late_ms, amount_gbp_minor=7))[name] == expected
 
 
-def test_a_volume_is_never_below_the_payment_itself(store: Store) -> None:
-    """A late payment counts from when it came, but what is withdrawn of it counts at its own time."""
-    for offset in range(3):
-        observe(store, payment(offset))
-        apply(store, outcome_of(payment(offset), WITHDRAWN))
-    apply(store, outcome_of(payment(7, START_MS + 1, amount_gbp_minor=10**9), WITHDRAWN))
+@pytest.mark.parametrize("amount", [0, 10**9])
+def test_i4_a_volume_of_which_more_was_withdrawn_than_counted_is_unknown(store: Store, amount: int) -> None:
+    """An executor that takes back what nobody paid takes nothing off what was paid, for as long as that is counted."""
+    events = [payment(offset, amount_gbp_minor=10**6) for offset in range(2)]
+    for event in events:
+        observe(store, event)
+    apply(store, outcome_of(events[0], WITHDRAWN))
+    assert observe(store, payment(2, START_MS + 1))["account_volume_minor_24h"] == 10**6 + 100
+    never = [payment(90 + number, START_MS, amount_gbp_minor=amount) for number in range(9)]
+    apply(store, *[outcome_of(event, WITHDRAWN) for event in never])
     row = observe(store, payment(3, START_MS + 2, amount_gbp_minor=7))
     volume = (row["account_volume_minor_24h"], row["account_volume_count_30d"], row["account_volume_minor_30d"])
-    assert volume == (7, 1, 7)
+    assert volume == (UNKNOWN, UNKNOWN, UNKNOWN)
+    row = observe(store, payment(4, START_MS + DAY_MS, amount_gbp_minor=7))
+    assert row["account_volume_minor_24h"] == 114
+    assert row["account_volume_minor_30d"] == UNKNOWN
 
 
 def test_blocked_payments_do_not_feed_a_block(store: Store) -> None:
@@ -151,6 +159,77 @@ def test_an_outcome_that_is_told_again_changes_nothing(store: Store) -> None:
     assert (row["account_volume_minor_30d"], row["account_volume_count_30d"]) == (200, 2)
     apply(store, outcome_of(events[0], UNMADE))
     assert a_day_later(store, 10, days=2)["is_unpaid_beneficiary"] == 1
+
+
+@pytest.mark.parametrize(
+    "kinds", [(MADE, UNMADE), (MADE, WITHDRAWN), (WITHDRAWN, MADE), (MADE, UNMADE, MADE, WITHDRAWN)]
+)
+@pytest.mark.parametrize("is_known", [True, False])
+def test_i4_an_outcome_that_is_told_again_behind_a_later_one_changes_nothing(
+    store: Store, kinds: tuple[OutcomeKind, ...], is_known: bool
+) -> None:
+    """Whether or not the later one says when and for how much the payment counted."""
+    events = [payment(offset, amount_gbp_minor=1_000, account_id=f"payer-{offset}") for offset in range(2)]
+    store.observe([share(events)])
+    told = [[outcome_of(event, kind)._replace(order=order) for order, kind in enumerate(kinds)] for event in events]
+    if not is_known:
+        unknown = {"payment_time_ms": -1, "amount_gbp_minor": -1}
+        told = [[first, *[each._replace(**unknown) for each in rest]] for first, *rest in told]
+    apply(store, *told[0], *told[1], *told[1][:-1], *told[1])
+    rows = [
+        a_day_later(store, 10 + number, days=days, account_id=event.account_id)
+        for days in (1, 31)
+        for number, event in enumerate(events, start=2 * days)
+    ]
+    assert rows[0] == {**rows[1], **{name: rows[0][name] for name in rows[0] if name.startswith("beneficiary_")}}
+    assert rows[2] == {**rows[3], **{name: rows[2][name] for name in rows[2] if name.startswith("beneficiary_")}}
+    assert rows[1]["is_unpaid_beneficiary"] == (kinds[-1] is not MADE or not is_known)
+
+
+@pytest.mark.parametrize("later_days", [30, 31])
+def test_i4_an_outcome_that_is_told_again_when_the_later_one_is_forgotten_makes_nobody_known(
+    store: Store, later_days: int
+) -> None:
+    first, later = payment(0), payment(1, START_MS + later_days * DAY_MS, beneficiary_account_id="other")
+    store.observe([share([first, later])])
+    made = outcome_of(first)._replace(order=1)
+    apply(store, made, outcome_of(first, UNMADE)._replace(order=2), outcome_of(later, WITHDRAWN), made)
+    assert a_day_later(store, days=later_days + 1)["is_unpaid_beneficiary"] == 1
+    fresh = payment(10, START_MS + (later_days + 1) * DAY_MS)
+    apply(store, outcome_of(fresh))
+    assert a_day_later(store, 11, days=later_days + 2)["is_unpaid_beneficiary"] == 0
+
+
+def test_i4_what_settled_before_the_oldest_outcome_that_there_is_makes_nobody_known(store: Store) -> None:
+    """It may be told again, and what took it back may be gone from the log."""
+    observe(store, payment(0))
+    told = [outcome_of(payment(number), made_at_ms=START_MS + number) for number in (0, 1)]
+    told[1] = told[1]._replace(beneficiary_account_id="other")
+    assert store.apply_outcomes(0, 5, 7, told, initial=True, since_ms=START_MS + 1) == 7
+    rows = [
+        a_day_later(store, 2 + number, days=2, beneficiary_account_id=f"{payee}")
+        for number, payee in enumerate(("payee", "other"))
+    ]
+    assert [row["is_unpaid_beneficiary"] for row in rows] == [UNKNOWN, 0]
+
+
+def test_what_is_taken_in_by_several_calls_moves_the_position_on_with_each(redis_state: MakeState) -> None:
+    """So a follower that dies in between, or an account with much to do, leaves nobody else UNKNOWN."""
+    store, reference = redis_state(), MemoryState()
+    blocked = [payment(number, account_id="attacker") for number in range(600)]
+    told = [outcome_of(event, WITHDRAWN) for event in blocked]
+    offsets = [3 * number for number in range(600)]
+    store.state.commands_left = 1
+    with pytest.raises(StateUnavailable):
+        store.apply_outcomes(0, 0, 1_800, told, offsets=offsets)
+    reached = store.outcomes_position(0)
+    assert reached is not None
+    count = bisect_left(offsets, reached)
+    assert 0 < count < len(offsets)
+    reference.apply_outcomes(0, 0, reached, told[:count], offsets=offsets[:count])
+    other = [payment(0, account_id="another")]
+    assert same(reference.observe([share(other)]), store.observe([share(other)]))
+    assert store.apply_outcomes(0, reached, 1_800, told, offsets=offsets) == 1_800
 
 
 def test_a_payment_that_is_made_after_all_counts_again(store: Store) -> None:
@@ -245,7 +324,7 @@ Step = tuple[StateEvent | None, list[PaymentOutcome]]
 
 
 def outcomes_of(log: Log, random: Random) -> list[PaymentOutcome]:
-    """Return random outcomes of a partition's payments, some told twice, some contradicting each other."""
+    """Return random outcomes of a partition's payments, some told again, some contradicting each other."""
     events = [event for _, event in log.records if event.is_counted]
     told: list[PaymentOutcome] = []
     for event in events:
@@ -257,6 +336,9 @@ def outcomes_of(log: Log, random: Random) -> list[PaymentOutcome]:
                 outcome = outcome._replace(beneficiary_account_id="", payment_time_ms=-1, amount_gbp_minor=-1)
                 outcome = outcome._replace(counted_until_ms=random.choice((-1, -1, event.log_time_ms)))
             told.append(outcome)
+    if random.random() < 0.5:  # of an executor that numbers them, and tells some again
+        told = [outcome._replace(order=random.randrange(4)) for outcome in told]
+    told += random.sample(told, len(told) // 4)
     places = sorted(range(len(told)), key=lambda place: place + random.randrange(8))
     return [told[place] for place in places]
 
@@ -358,9 +440,9 @@ def test_outcomes_that_were_torn_off_are_taken_in_once(fresh: MakeState, log: Lo
 def small_caps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hold the same code to bounds that a test can reach."""
     for name, modules, bound in (
-        ("ACCOUNT_BENEFICIARIES_MAX", ("outcomes", "account_windows", "store"), 3),
+        ("ACCOUNT_BENEFICIARIES_MAX", ("outcomes", "account_windows", "store", "outcome_store"), 3),
         ("ACCOUNT_PAYMENTS_MAX", ("account_windows", "store"), 12),
-        ("WITHDRAWN_MAX", ("outcomes", "store"), 8),
+        ("WITHDRAWN_MAX", ("outcomes", "outcome_store"), 8),
     ):
         for module in modules:
             monkeypatch.setattr(f"pipeline.state.{module}.{name}", bound)

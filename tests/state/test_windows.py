@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pipeline.domain.features import NONE, STATE, UNKNOWN
 from pipeline.domain.outcome import OutcomeKind
 from pipeline.domain.refusals import FUTURE_TOLERANCE_MS
-from pipeline.state.outcomes import PAYEE_PAYMENTS_MAX
+from pipeline.state.outcomes import PAYEE_PAYMENTS_MAX, WITHDRAWN_KEPT_MS
 from pipeline.state.periods import ACCOUNT_WINDOWS_MS, BENEFICIARY_WINDOWS_MS, BLOCK_MS, LABEL_WINDOWS_MS
 from pipeline.state.state_event import StateEvent
 from pipeline.state.windows import Windows
@@ -44,11 +44,22 @@ class Outcomes:
     def __init__(self) -> None:
         self.known: set[str] = set()
         self.withdrawn: set[str] = set()
+        self.withdrawn_ms: dict[str, list[int]] = {}  # by account
         self.made_at_ms: dict[str, int] = {}
         self.payments_made: Counter[tuple[str, str]] = Counter()
 
+    def withdraw(self, event: StateEvent) -> None:
+        self.withdrawn.add(event.transaction_id)
+        self.withdrawn_ms.setdefault(event.account_id, []).append(event.event_time_ms)
+
     def make(self, event: StateEvent, made_at_ms: int) -> None:
-        """Remember that the payment was made, unless two to the same payee are remembered."""
+        """Remember that the payment was made, unless two to the same payee are remembered.
+
+        Neither is it where one as old or younger was withdrawn and is forgotten, as it may have been withdrawn itself.
+        """
+        times_ms = self.withdrawn_ms.get(event.account_id, [])
+        if any(event.event_time_ms <= each <= max(times_ms) - WITHDRAWN_KEPT_MS for each in times_ms):
+            return
         pair = (event.account_id, event.beneficiary_account_id)
         self.payments_made[pair] += 1
         if self.payments_made[pair] <= PAYEE_PAYMENTS_MAX:
@@ -137,15 +148,19 @@ def test_invariants_1_and_2_the_reference_counts_what_the_definition_says(log: L
         received = timed([each for each in seen if each.beneficiary_account_id == event.beneficiary_account_id])
         expected = account_features(paid, outcomes) + beneficiary_features(received, frauds)
         # A withdrawn payment leaves the block of its own time, and of the others those that it may have counted in.
-        # Five blocks are remembered; where the log's time is ahead of the account's, the oldest may be forgotten.
-        now_ms, month = paid[-1][0], row["account_normal_month_minor"]
-        ahead = max((blocks_of(each)[-1] for _, each in paid if each.transaction_id in outcomes.withdrawn), default=0)
-        if month == UNKNOWN:
-            assert ahead > now_ms // BLOCK_MS + 1
+        # Five blocks are remembered; where the log's time is ahead of the account's by more, the oldest is forgotten.
+        now_ms = paid[-1][0]
+        ahead = max(
+            [blocks_of(each)[-1] - now_ms // BLOCK_MS for _, each in paid if each.transaction_id in outcomes.withdrawn],
+            default=0,
+        )
+        least = normal_month(paid, now_ms, outcomes, blocks_of)
+        most = normal_month(paid, now_ms, Outcomes(), own_block) if ahead > 0 else expected[MONTH]
+        if row["account_normal_month_minor"] == UNKNOWN:
+            assert ahead > 1
         else:
-            most = normal_month(paid, now_ms, Outcomes(), own_block) if ahead > now_ms // BLOCK_MS else expected[MONTH]
-            assert normal_month(paid, now_ms, outcomes, blocks_of) <= month <= most
-        expected[MONTH] = month
+            assert least <= row["account_normal_month_minor"] <= most
+        expected[MONTH] = row["account_normal_month_minor"]
         assert expected == list(row.values())[: len(expected)]
         held = within(received, received[-1][0], DELAY_MS + LABEL_WINDOWS_MS[-1])
         assert row["beneficiary_confirmed_frauds"] == sum(each.transaction_id in frauds for each in held)
@@ -162,7 +177,7 @@ def become(windows: Windows, outcomes: Outcomes, event: StateEvent, random: Rand
         return
     outcomes.known.add(name)
     if random.random() < 0.5:
-        outcomes.withdrawn.add(name)
+        outcomes.withdraw(event)
         windows.apply(outcome_of(event, OutcomeKind.WITHDRAWN))
     else:
         made_at_ms = event.event_time_ms + random.choice((0, DAY_MS, 9 * DAY_MS))

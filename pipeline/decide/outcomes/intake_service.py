@@ -29,7 +29,16 @@ from pipeline.domain.refusals import Refusal, RefusalCode
 from pipeline.io.kafka.client import BrokerFailed, TopicMissing
 from pipeline.io.kafka.log_reader import Extent, RangeRead
 from pipeline.io.kafka.positioned_log import PositionedLog, PositionMove, PositionsOf
-from pipeline.state.outcome_records import Held, Later, Told, Unusable, held_outcome, held_text, outcome_of_later
+from pipeline.state.outcome_records import (
+    Held,
+    Later,
+    Told,
+    Unusable,
+    held_outcome,
+    held_text,
+    outcome_of_later,
+    within_log,
+)
 from pipeline.state.store import StateUnavailable
 
 RECORDS_MAX: Final = 256
@@ -42,6 +51,8 @@ minutes in which nobody followed. It is spent while the group waits for this wor
 REFUSED_ALERTED: Final = 3
 """Records refused since the last alert that are no accident any more."""
 ALERT_INTERVAL_S: Final = 600.0
+
+_Content = PaymentOutcome | Held | Later
 
 log = structlog.get_logger("outcomes")
 
@@ -56,6 +67,7 @@ class OutcomesState(Protocol):
         last: int,
         outcomes: Sequence[PaymentOutcome],
         *,
+        offsets: Sequence[int] | None = None,
         initial: bool = False,
         since_ms: int | None = None,
     ) -> int: ...
@@ -63,6 +75,7 @@ class OutcomesState(Protocol):
     async def outcomes_position(self, partition: int) -> int | None: ...
     async def hold_payments(self, partition: int, held: Mapping[str, bytes]) -> None: ...
     async def held_payments(self, partition: int, decision_ids: Sequence[str]) -> dict[str, bytes]: ...
+    async def first_told(self, partition: int, offsets: Mapping[str, int]) -> dict[str, int]: ...
 
 
 class OutcomesMisplaced(Exception):
@@ -152,15 +165,21 @@ class Intake:
     async def take_in(self, span: PositionMove, records: Sequence[LogRecord[Told]]) -> int:
         """Return how far the state is. Where that isn't the span's end, it had meanwhile come further, or lost what it
         had: then it says where to go on."""
-        told: list[PaymentOutcome | Held | Later] = []
+        told: list[_Content] = []
+        usable: list[LogRecord[Told]] = []
         for record in records:
             content = _checked(record)
             if isinstance(content, Unusable):
                 await self._refuse(record, content.refusal)
             else:
                 told.append(content)
-        outcomes = await self._outcomes(span.partition, told)
-        reached = await self._state.apply_outcomes(span.partition, span.before, span.after, outcomes)
+                usable.append(record)
+        outcomes = [
+            within_log(outcome, record.timestamp_ms)
+            for outcome, record in zip(await self._outcomes(span.partition, told, usable), usable, strict=True)
+        ]
+        offsets = [record.offset for record in usable]
+        reached = await self._state.apply_outcomes(span.partition, span.before, span.after, outcomes, offsets=offsets)
         if reached == span.after:
             self._has_reached(span.partition, reached)
             for kind, count in Counter(outcome.kind for outcome in outcomes).items():
@@ -224,12 +243,22 @@ class Intake:
         self._reached[partition] = position
         self._due.saw(partition, position)
 
-    async def _outcomes(self, partition: int, told: Sequence[PaymentOutcome | Held | Later]) -> list[PaymentOutcome]:
-        """Return what was told as outcomes. Decisions that wait are remembered, for what is said of them later."""
+    async def _outcomes(
+        self, partition: int, told: Sequence[_Content], records: Sequence[LogRecord[Told]]
+    ) -> list[PaymentOutcome]:
+        """Return what was told as outcomes. Decisions that wait are remembered, for what is said of them later.
+
+        What is said again of a decision counts from where it was said first.
+        """
         held = {each.decision_id: held_text(each.outcome) for each in told if isinstance(each, Held)}
         await self._state.hold_payments(partition, held)
         asked = list({each.decision_id for each in told if isinstance(each, Later)})
         known = await self._state.held_payments(partition, asked)
+        said: dict[str, int] = {}
+        for each, record in zip(told, records, strict=True):
+            if isinstance(each, Later):
+                said.setdefault(each.event_id, record.offset)
+        first = await self._state.first_told(partition, said)
         outcomes: list[PaymentOutcome] = []
         for each in told:
             match each:
@@ -238,7 +267,7 @@ class Intake:
                 case Later():
                     text = known.get(each.decision_id)
                     before = None if text is None else held_outcome(each.account_id, each.decision_id, text)
-                    outcomes.append(outcome_of_later(each, before))
+                    outcomes.append(outcome_of_later(each, before)._replace(order=first[each.event_id]))
                 case PaymentOutcome():
                     outcomes.append(each)
         return outcomes

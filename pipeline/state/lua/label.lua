@@ -1,10 +1,13 @@
 -- Marks a payment as fraud or as none. Returns 1 where a window of the beneficiary holds it, else 0. The same label a
--- second time changes nothing.
--- KEYS: the beneficiary. ARGV: event time, payment hash with sender hash, '1' or '0'.
+-- second time changes nothing. A fraud that may have been pushed out of a log that is full is pinned, and returns 1; it
+-- counts until all that was pushed out would have left, once more each time that it is told.
+-- KEYS: the beneficiary. ARGV: event time, payment hash with sender hash, '1' or '0', how many payments a beneficiary may
+-- hold, how long the longest label window with the delay is in ms.
 
 local SCAN_EVENTS = 4096
 
 local time, payment, fraud = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
+local payments_max, kept_for_ms = tonumber(ARGV[4]), tonumber(ARGV[5])
 key, text = KEYS[1], call('GET', KEYS[1])
 if not text then return 0 end
 if #text == EVENT_BYTES then  -- one payment alone
@@ -16,7 +19,7 @@ bytes = #text - HEADER_BYTES
 local header = {unpack_at(FORMAT, text, bytes + 1)}
 past, room = header[1], header[2]
 -- The header holds a window's values at these indices plus its number, 1 to 6 and 1 to 3; then the frauds of all.
-local COUNTS, FRAUDS, ALL_FRAUDS = 3, 17, 21
+local LATEST, COUNTS, FRAUDS, ALL_FRAUDS, PINNED, PINNED_AT = 3, 3, 17, 21, 22, 23
 local head = past + bytes / EVENT_BYTES
 local labelled = head - header[COUNTS + 3]  -- events before this index are as old as the label delay
 
@@ -69,8 +72,19 @@ local function mark(index)
   end
 end
 
+-- Counts a fraud among those that were pushed out, where it may be one of them.
+local function pin()
+  local held = header[COUNTS + 6]
+  if fraud == 0 or held < payments_max then return 0 end
+  local oldest = time_of(head - held)
+  if time > oldest or time <= header[LATEST] - kept_for_ms then return 0 end
+  header[PINNED], header[PINNED_AT] = min(header[PINNED] + 1, payments_max), oldest
+  call('SETRANGE', key, integer(bytes), pack(FORMAT, unpack(header)))
+  return 1
+end
+
 local index, marked = find_payment(search())
-if not index then return 0 end
+if not index then return pin() end
 if marked ~= fraud then
   mark(index)
   header[ALL_FRAUDS] = header[ALL_FRAUDS] + fraud - marked

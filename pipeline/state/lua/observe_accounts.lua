@@ -23,7 +23,7 @@ local EMPTY = string.rep('\0', HEADER_BYTES)
 local WRAP = 2^32
 local HOUR_MS, DAY_MS, WEEK_MS, MONTH_MS = 3600000, 86400000, 7 * 86400000, 30 * 86400000
 local KNOWN_AFTER_MS = DAY_MS  -- PAYEE_KNOWN_AFTER_MS of pipeline/domain/features.py
-local UNKNOWN = -2  -- of a month; and position in a row while outcomes that were known are still to be taken in
+local UNKNOWN = -2  -- of a feature; and position in a row while outcomes that were known are still to be taken in
 local ORIGIN_MS = 1420070400000  -- 2015-01-01, from which stored times count
 local BLOCK_MS = MONTH_MS
 
@@ -35,12 +35,10 @@ local is_silent = is_rebuild == 2  -- nobody wants the rows
 local reached, lost, pruned, is_missing = begin(KEYS[1], first, is_initial)
 if not reached then return lost end
 since = since_of(is_missing, since)
-local position, applied, due, outcomes_since, has_outcomes =
-  unpack(call('HMGET', TAG .. 'outcomes', 'position', 'applied', 'due', 'since', 'held'))
+local position, due, outcomes_since, has_outcomes =
+  unpack(call('HMGET', TAG .. 'outcomes', 'position', 'due', 'since', 'held'))
 position, outcomes_since = tonumber(position) or NONE, tonumber(outcomes_since) or NONE
-if max(position, 0) < max(tonumber(due) or 0, awaited) or (tonumber(applied) or 0) > 0 then
-  position, has_outcomes = UNKNOWN, nil
-end
+if max(position, 0) < max(tonumber(due) or 0, awaited) then position, has_outcomes = UNKNOWN, nil end
 
 local texts = {}
 if #KEYS > 1 then texts = call('MGET', unpack(KEYS, 2)) end
@@ -106,13 +104,13 @@ local function unpaid(made, time)
 end
 
 -- Returns the count and sum of a window without those of the withdrawn payments that lie in it, which the current payment
--- never is. A full window looks back only as far as its oldest payment; what was withdrawn before has left it already.
-local function volume(withdrawn, entries, count, sum, width, expiry, time, minor)
-  local after = count < payments_max and time - width or expiry - width - 1
-  local from = payments_until(withdrawn, WITHDRAWN_HEADER_BYTES, entries, after)
+-- never is. Both are UNKNOWN where more was withdrawn than ever counted: an outcome that says so is wrong.
+local function volume(withdrawn, entries, count, sum, width, time, minor)
+  local from = payments_until(withdrawn, WITHDRAWN_HEADER_BYTES, entries, time - width)
   local to = payments_until(withdrawn, WITHDRAWN_HEADER_BYTES, entries, time)
   local taken = (withdrawn_sum(withdrawn, to) - withdrawn_sum(withdrawn, from)) % SUM_WRAP
-  return max(count - to + from, 1), max(sum - taken, minor)
+  if to - from > count - 1 or taken > sum - minor then return UNKNOWN, UNKNOWN end
+  return count - to + from, sum - taken
 end
 
 -- Returns what was taken out of the block at `place` of the sums; BLOCK_SUM_MAX where that isn't kept any more.
@@ -124,11 +122,11 @@ end
 -- Returns the sums of the three blocks before `block` without what was withdrawn or set aside, of how many of them, from
 -- the first on, that is known, and how many withdrawn payments there are.
 local function block_volumes(withdrawn, block, b2, b3, b4)
-  local latest, t1, t2, t3, t4, t5, _, _, aside = unpack_at(WITHDRAWN_HEADER, withdrawn)
+  local latest, t1, t2, t3, t4, t5, _, _, others = unpack_at(WITHDRAWN_HEADER, withdrawn)
   local sums, place = {t1, t2, t3, t4, t5}, latest - block + 2  -- of the block before
   t2, t3, t4 = taken_of(sums, place), taken_of(sums, place + 1), taken_of(sums, place + 2)
   local known = t2 >= BLOCK_SUM_MAX and 0 or t3 >= BLOCK_SUM_MAX and 1 or t4 >= BLOCK_SUM_MAX and 2 or 3
-  local entries = (#withdrawn - WITHDRAWN_HEADER_BYTES) / WITHDRAWN_BYTES - aside
+  local entries = (#withdrawn - WITHDRAWN_HEADER_BYTES) / WITHDRAWN_BYTES - others
   return max(b2 - t2, 0), max(b3 - t3, 0), max(b4 - t4, 0), known, entries
 end
 
@@ -247,8 +245,8 @@ local function observe(number, offset, time, amount, beneficiary)
     if withdrawn then
       local entries, _
       v2, v3, v4, known, entries = block_volumes(withdrawn, now, b2, b3, b4)
-      _, volume_day = volume(withdrawn, entries, c2, s2, DAY_MS, e2, time, minor)
-      volume_count, volume_month = volume(withdrawn, entries, c4, s4, MONTH_MS, e4, time, minor)
+      _, volume_day = volume(withdrawn, entries, c2, s2, DAY_MS, time, minor)
+      volume_count, volume_month = volume(withdrawn, entries, c4, s4, MONTH_MS, time, minor)
     end
   end
   local month, complete = NONE, min(now - first_block, 3)
@@ -261,6 +259,14 @@ local function observe(number, offset, time, amount, beneficiary)
   texts[number - 1] = pack(format_of(bytes), text, time % WRAP, amount, beneficiary, past, room, time, c1, c2, c3, c4,
     s1, s2, s3, s4, e1, e2, e3, e4, near, distinct, beneficiaries, first_block, now, b1, b2, b3, b4)
   if is_silent then return '' end
+  -- A window that is full may have pushed out what would still be in it. One that isn't has not: what was pushed out is
+  -- older than all that is left, of which some has left by its age. Longer windows are full where shorter ones are.
+  if c4 >= payments_max then
+    c4, s4, volume_count, volume_month = UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN
+    if c3 >= payments_max then c3, s3 = UNKNOWN, UNKNOWN end
+    if c2 >= payments_max then c2, s2, volume_day, distinct, near = UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN end
+    if c1 >= payments_max then c1, s1 = UNKNOWN, UNKNOWN end
+  end
   return pack(ROW, offset, c1, s1, c2, s2, c3, s3, c4, s4, since_last, distinct, near, month,
     is_new + 2 * complete + 8 * amount, volume_day, volume_count, volume_month, is_unpaid, position)
 end

@@ -15,6 +15,7 @@ kept_ms, allowance = ARGV[4], allowance or tonumber(ARGV[5])
 local first, last, committed, is_initial, is_rebuild, since, beneficiaries, at = unpack_at('>I6I6I6BBI6I2', request)
 local is_silent = is_rebuild == 2  -- nobody wants the rows
 local ROW = '<' .. string.rep('l', 15)  -- offset, features, declared month
+local UNKNOWN = -2
 local is_changed, is_renewed = {}, {}  -- by number of the beneficiary
 
 local reached, lost, pruned, is_missing = begin(KEYS[1], first, is_initial)
@@ -88,9 +89,10 @@ local function observe(number, time, sender, payment, offset, ip_reports, device
   key, text, past_key = KEYS[number + 1], texts[number] or '', nil
   bytes = #text - HEADER_BYTES
   local latest, c1, c2, c3, c4, c5, c6, e1, e2, e3, e4, e5, e6, senders_day, senders_week, f1, f2, f3, all_frauds
+  local pinned, pinned_at = 0, 0
   if bytes > 0 then
     past, room, latest, c1, c2, c3, c4, c5, c6, e1, e2, e3, e4, e5, e6, senders_day, senders_week, f1, f2, f3,
-      all_frauds = unpack_at(FORMAT, text, bytes + 1)
+      all_frauds, pinned, pinned_at = unpack_at(FORMAT, text, bytes + 1)
   else  -- none, or one payment alone
     bytes, past, room, latest = #text, 0, 0, 0
     c1, is_renewed[number] = bytes / EVENT_BYTES, is_renewed[number] or bytes == 0
@@ -106,6 +108,7 @@ local function observe(number, time, sender, payment, offset, ip_reports, device
   if time < latest then time = latest end
   if floor(time / DAY_MS) > floor(latest / DAY_MS) then is_renewed[number] = true end
   local frauds = 0
+  if pinned_at + delay_ms + MONTH_MS <= time then pinned = 0 end
 
   -- Windows that no earlier payment is in any more are emptied without a look at them.
   if e1 <= time and latest + DAY_MS <= time then c1, e1, senders_day = 0, NEVER, 0 end
@@ -183,6 +186,7 @@ local function observe(number, time, sender, payment, offset, ip_reports, device
     end
     c6, e6, frauds = leave(c6, delay_ms + MONTH_MS, 0)
     f3, all_frauds = f3 - frauds * is_labelled, all_frauds - frauds
+    if frauds > 0 then pinned, pinned_at = min(pinned + frauds, payments_max), (unpack_at('>I5', event_at(head - full))) end
   end
 
   -- The hash is asked about all senders in the past at once.
@@ -204,7 +208,7 @@ local function observe(number, time, sender, payment, offset, ip_reports, device
   if not is_whole then
     -- Whoever comes meanwhile counts at this time too, and lets go of the rest first.
     texts[number] = sub(text, 1, bytes) .. pack(FORMAT, past, room, time, c1, c2, c3, c4, c5, c6, e1, e2, e3, e4, e5,
-      e6, senders_day, senders_week, f1, f2, f3, all_frauds)
+      e6, senders_day, senders_week, f1, f2, f3, all_frauds, pinned, pinned_at)
     is_changed[number] = true
     return nil
   end
@@ -229,12 +233,21 @@ local function observe(number, time, sender, payment, offset, ip_reports, device
     texts[number] = pack(EVENT_FORMAT, time, payment, sender, 0)
   else
     texts[number] = pack(format_of(bytes), text, time, payment, sender, 0, past, room, time, c1, c2, c3, c4, c5, c6,
-      e1, e2, e3, e4, e5, e6, senders_day, senders_week, f1, f2, f3, all_frauds)
+      e1, e2, e3, e4, e5, e6, senders_day, senders_week, f1, f2, f3, all_frauds, pinned, pinned_at)
   end
   is_changed[number] = true
   if is_silent then return '' end
-  return pack(ROW, offset, c1, c2, senders_day, senders_week, c4 - c3, f1, c5 - c3, f2, c6 - c3, f3, ip_reports,
-    device_reports, all_frauds, declared)
+  local l1, l2, l3 = c4 - c3, c5 - c3, c6 - c3
+  -- As with accounts, a window that isn't full has pushed out nothing that would still be in it.
+  if c6 >= payments_max then
+    l3, f3 = UNKNOWN, UNKNOWN
+    if c5 >= payments_max then l2, f2 = UNKNOWN, UNKNOWN end
+    if c4 >= payments_max then l1, f1 = UNKNOWN, UNKNOWN end
+    if c2 >= payments_max then c2, senders_week = UNKNOWN, UNKNOWN end
+    if c1 >= payments_max then c1, senders_day = UNKNOWN, UNKNOWN end
+  end
+  return pack(ROW, offset, c1, c2, senders_day, senders_week, l1, f1, l2, f2, l3, f3, ip_reports, device_reports,
+    min(all_frauds + pinned, payments_max), declared)
 end
 
 -- Writes the logs that were changed. A log's own string is the first of its keys to expire. It is renewed with the first
