@@ -10,6 +10,7 @@ from pipeline.decide.batch import Judge, Judged, TopicNames
 from pipeline.decide.policy import parse_new_policy
 from pipeline.decide.verdict import Mode, regime
 from pipeline.domain.decision import BreakerState, Decision, Outcome, Route
+from pipeline.domain.features import FEATURES
 from pipeline.domain.log import Record, Source, Span
 from pipeline.domain.payment import Transaction
 from pipeline.io.avro.wire import WireFormat
@@ -22,7 +23,7 @@ from tests.state.streams import label_of
 
 WIRE = WireFormat()
 CLOSED, OPEN = Mode(BreakerState.CLOSED, "all", True), Mode(BreakerState.OPEN, "all", False)
-HOUR_MS = 3_600_000
+HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 SMALL_MAX = 200
 
 
@@ -79,3 +80,19 @@ def test_payments_of_nothing_do_not_hide_confirmed_frauds(zeros: int) -> None:
     last = decisions(state, [*nothing, pay(99, 20_000, NOON_MS + HOUR_MS, "victim")], OPEN, start=3)[-1]
     assert last.outcome is Outcome.BLOCK
     assert "FALLBACK_RISKY_BENEFICIARY" in last.rules_triggered
+
+
+def test_a_payee_of_many_payments_a_day_is_no_stranger_to_the_model() -> None:
+    """The log holds 25 days, 18 of them labelled; a fraud that was pushed out still counts among them."""
+    state = MemoryState()
+    begin_ms = NOON_MS - 40 * DAY_MS
+    paid = [pay(number, 1_000, begin_ms + number * DAY_MS // 8, f"customer-{number}") for number in range(320)]
+    decisions(state, paid[:1], CLOSED)
+    fraud = state_event(0, paid[0].event_time_ms, transaction_id=paid[0].transaction_id, account_id=paid[0].account_id)
+    assert state.label(label_of(fraud)._replace(beneficiary_account_id=paid[0].beneficiary_account_id))
+    *_, last = decisions(state, paid[1:290], CLOSED, start=1)
+    row = dict(zip(FEATURES, last.snapshot.features, strict=True))
+    assert (row["beneficiary_labelled_30d"], row["beneficiary_frauds_30d"]) == (SMALL_MAX - 7 * 8, 1)
+    assert last.fraud_probability_ppm is not None
+    *_, later = decisions(state, paid[290:], CLOSED, start=290)
+    assert later.route is Route.MODEL

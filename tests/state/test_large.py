@@ -104,6 +104,9 @@ def test_a_fraud_that_payments_of_nothing_push_out_still_counts(redis_state: Mak
             (observation,) = store.observe([windows.PartitionEvents(0, offset, offset + 1, offset, [late])])
             row = dict(zip(STATE, observation.state[0].tolist(), strict=True))
             assert row["beneficiary_confirmed_frauds"] == expected
+            if offset == start + 1:  # all but this payment are old enough for labels
+                labelled = row["beneficiary_labelled_30d"], row["beneficiary_frauds_30d"]
+                assert labelled == (BENEFICIARY_PAYMENTS_MAX - 1, expected)
             if offset == start:
                 of_windows = [row[name] for name in STATE if name.startswith("beneficiary_") and name[-1] in "dh"]
                 assert of_windows == [UNKNOWN] * 10

@@ -85,6 +85,12 @@ local function remove(senders, from, places, skip)
   if #removed > 0 then delete_fields(of_kind(PARTY_KIND), removed) end
 end
 
+-- Returns both counts of a label window that is full: those of the payments that it still holds, with the frauds of all.
+local function held_of(labelled, frauds, pinned)
+  if labelled == 0 then return UNKNOWN, UNKNOWN end
+  return labelled, min(frauds + pinned, labelled)
+end
+
 local function observe(number, time, sender, payment, offset, ip_reports, device_reports, declared)
   key, text, past_key = KEYS[number + 1], texts[number] or '', nil
   bytes = #text - HEADER_BYTES
@@ -240,9 +246,9 @@ local function observe(number, time, sender, payment, offset, ip_reports, device
   local l1, l2, l3 = c4 - c3, c5 - c3, c6 - c3
   -- As with accounts, a window that isn't full has pushed out nothing that would still be in it.
   if c6 >= payments_max then
-    l3, f3 = UNKNOWN, UNKNOWN
-    if c5 >= payments_max then l2, f2 = UNKNOWN, UNKNOWN end
-    if c4 >= payments_max then l1, f1 = UNKNOWN, UNKNOWN end
+    l3, f3 = held_of(l3, f3, pinned)
+    if c5 >= payments_max then l2, f2 = held_of(l2, f2, pinned) end
+    if c4 >= payments_max then l1, f1 = held_of(l1, f1, pinned) end
     if c2 >= payments_max then c2, senders_week = UNKNOWN, UNKNOWN end
     if c1 >= payments_max then c1, senders_day = UNKNOWN, UNKNOWN end
   end
