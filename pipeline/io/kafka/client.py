@@ -22,6 +22,9 @@ from pipeline.io.partitioner import Partitioner
 
 Options = dict[str, Any]
 
+LEAVING_POLL_S: Final = 0.05
+LEAVING_POLLS: Final = 3
+LEAVING_POLLS_MAX: Final = 40
 ANSWER_S: Final = 10.0
 """Time limit of one question to a broker. An idle one takes milliseconds, one that has just started seconds."""
 COMPRESSION: Final = "lz4"
@@ -108,6 +111,20 @@ def raising_whole(callback: RebalanceCallback) -> RebalanceCallback:
             raise KafkaException(*error.args) from error
 
     return call
+
+
+def leave_group(consumer: Consumer) -> None:
+    """Close a consumer that belongs to a group, within seconds.
+
+    What the group hands over or takes back meanwhile is answered first. A rebalance callback that runs within `close`
+    asks a thread that may have let go of the group already, and waits for ever.
+    """
+    consumer.unsubscribe()
+    for number in range(LEAVING_POLLS_MAX):
+        consumer.poll(LEAVING_POLL_S)
+        if number + 1 >= LEAVING_POLLS and not consumer.assignment():
+            break
+    consumer.close()
 
 
 def broker_failure(what: str, exception: KafkaException) -> BrokerFailed:

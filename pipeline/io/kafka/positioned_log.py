@@ -121,7 +121,7 @@ class PositionedLog(Generic[ContentT]):
 
     def close(self) -> None:
         self._is_closing = True
-        self._consumer.close()
+        client.leave_group(self._consumer)
 
     def _end(self, partition: int) -> int:
         where = TopicPartition(self._topic, partition)
@@ -130,7 +130,7 @@ class PositionedLog(Generic[ContentT]):
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         if self._is_closing:
-            return  # handed over while leaving the group; to assign them from within close() has waited for ever
+            return  # handed over while leaving the group: nothing of it will be read
         self._assigned_partitions, self._next = [where.partition for where in partitions], {}
         try:
             self.rewind()

@@ -209,7 +209,7 @@ class TransactionLog:
             await loop.run_in_executor(None, self._reader.join, BROKER_TIMEOUT_S)
         with contextlib.suppress(BrokerFailed):  # the broker can't be told, and aborts in the end without it
             await loop.run_in_executor(self._committer, self._take_back)
-        await loop.run_in_executor(self._committer, self._consumer.close)
+        await loop.run_in_executor(self._committer, client.leave_group, self._consumer)
         self._is_closed = True
         self._committer.shutdown(wait=True)
 
