@@ -2,10 +2,10 @@
 
 The group's committed offsets are where a worker goes on, but they may be gone (expired, deleted) or moved by hand.
 What was decided stands on decisions.v1 and on the dead letters, each of which names its source. They are written in the
-transaction that commits the offset, without gaps and each kind in log order, so behind the last of them nothing was
-decided, and before it everything was. The broker acknowledges them before it is told to commit, so a reader that has
-come to the end that includes open transactions has all that any offset stands for, whichever partition learns of the
-commit first.
+transaction that commits the offset, without gaps and each kind in log order, so behind the latest of them nothing was
+decided, and before it everything was. The latest needn't stand last: copies of earlier ones may follow it. The broker
+acknowledges them before it is told to commit, so a reader that has come to the end that includes open transactions has
+all that any offset stands for, whichever partition learns of the commit first.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from pipeline.resume.starts import Decided, start_of
 RECORDS_FIRST: Final = 64
 RECORDS_MAX: Final = 4_096
 """Offsets that are read at once, from a topic's end backwards: few at first, and twice as many each time."""
+LOOKED_AT_MAX: Final = 4_096
+"""Records of decisions.v1 that are looked at for what the group committed. With none, its offset was moved ahead."""
 SETTLED_S: Final = 20.0
 """Time that an open transaction may hide the end of a topic: a dead worker's is aborted 5 s after its start, and the
 broker looks for such every 10 s. A longer one ends this attempt, and the next one waits again."""
@@ -90,7 +92,7 @@ class DecidedLog:
         with self._open_reader() as reader:
             extents = reader.extents(self._topics.transactions, committed)
             held = [partition for partition, extent in extents.items() if extent.high > extent.low]
-            latest = {partition: self._latest_decision(reader, partition) for partition in held}
+            latest = {each: self._latest_decision(reader, each, committed[each]) for each in held}
             decided = self._decided(reader, latest)
         starts = [self._start(each, offset, extents[each], decided.get(each)) for each, offset in committed.items()]
         seen = {partition: each.outcomes_position for partition, each in latest.items()}
@@ -120,17 +122,27 @@ class DecidedLog:
             found[partition] = Decided(max(ends, default=None), decision.is_whole and letters.is_whole)
         return found
 
-    def _latest_decision(self, reader: LogReader, partition: int) -> _Latest:
+    def _latest_decision(self, reader: LogReader, partition: int, committed: int | None) -> _Latest:
+        """Look for the decision about the latest payment, which needn't stand last: somebody may publish a copy of an
+        earlier one. So the search goes on, within bounds, until it has found what the group committed."""
         topic = self._topics.decisions
         extent = reader.extents(topic, [partition])[partition]
         end = reader.uncommitted_ends(topic, [partition])[partition]
+        latest, looked_at = _Latest(None, 0, extent.low == 0), 0
         for records in _backwards(reader, topic, partition, extent.low, end):
-            for record in reversed(records):
+            for record in records:
                 decision = self._decision(record, partition)
-                if decision is not None:
+                # Of a decision and its copies the first counts: dead letters are looked for from its time on.
+                if decision is not None and (latest.offset is None or decision.source_offset >= latest.offset):
                     position = decision.snapshot.outcomes_position
-                    return _Latest(decision.source_offset, record.source.timestamp_ms, True, position)
-        return _Latest(None, 0, extent.low == 0)
+                    written_ms = record.source.timestamp_ms
+                    if decision.source_offset == latest.offset:
+                        written_ms = min(written_ms, latest.written_ms)
+                    latest = _Latest(decision.source_offset, written_ms, True, position)
+            looked_at += len(records)
+            if latest.offset is not None and (latest.offset + 1 == committed or looked_at >= LOOKED_AT_MAX):
+                break
+        return latest
 
     def _decision(self, record: Record, partition: int) -> Decision | None:
         """Return the record's decision where it is one of this partition; what is none isn't written by the worker."""
@@ -160,11 +172,11 @@ class DecidedLog:
                     break
         return _Letters(found, is_whole)
 
-    def _take_letter(self, record: Record, wanted: dict[int, int], found: dict[int, int]) -> None:
+    def _take_letter(self, record: Record, wanted: Mapping[int, int], found: dict[int, int]) -> None:
         letter = self._wire.decode_dead_letter(record.value)
         if isinstance(letter, Refusal) or letter.source_topic != self._topics.transactions:
             return
-        if wanted.pop(letter.source_partition, None) is not None:
+        if letter.source_partition in wanted:
             found[letter.source_partition] = max(letter.source_offset, found.get(letter.source_partition, 0))
 
 

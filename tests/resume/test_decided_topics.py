@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,16 +14,20 @@ from pipeline.io.kafka.log_reader import Extent
 from pipeline.resume import decided_topics
 from pipeline.resume.decided_topics import DecidedLog, DecidedTopics
 from tests.decisions import DECISION, WIRE, written
+from tests.records import NOON_MS
 
 TOPICS = DecidedTopics("transactions.v1", "decisions.v1", "transactions.dead.v1")
 PARTITION, END = DECISION.source_partition, DECISION.source_offset + 1
 
 
 class Leaders:
-    """A reader whose leader of transactions.v1 answers these ends one after another, None for no answer."""
+    """A reader whose leader of transactions.v1 answers these ends one after another, None for no answer.
 
-    def __init__(self, ends: Iterable[int | None]) -> None:
-        self._ends = iter(ends)
+    decided: the offsets of the payments that decisions.v1 tells of, one after another.
+    """
+
+    def __init__(self, ends: Iterable[int | None], decided: Sequence[int]) -> None:
+        self._ends, self._decided = iter(ends), decided
 
     def __enter__(self) -> Leaders:
         return self
@@ -32,22 +36,28 @@ class Leaders:
 
     def extents(self, topic: str, partitions: Iterable[int] | None = None) -> dict[int, Extent]:
         if topic != TOPICS.transactions:
-            return {PARTITION: Extent(0, 1 if topic == TOPICS.decisions else 0)}
+            return {PARTITION: Extent(0, self._count(topic))}
         end = next(self._ends)
         if end is None:
             raise BrokerAway("Not leader for partition")
         return {PARTITION: Extent(0, end)}
 
     def uncommitted_ends(self, topic: str, partitions: Iterable[int] | None = None) -> dict[int, int]:
-        return {PARTITION: 1 if topic == TOPICS.decisions else 0}
+        return {PARTITION: self._count(topic)}
 
-    def read_range(self, *_: Any) -> SimpleNamespace:
-        record = Record(b"", written(DECISION), Source(PARTITION, 0, DECISION.decided_at_ms))
-        return SimpleNamespace(taken=[record], end_offset=1)
+    def read_range(self, _topic: str, _partition: int, start: int, end: int, *_: Any) -> SimpleNamespace:
+        records = [
+            Record(b"", written(DECISION._replace(source_offset=offset)), Source(PARTITION, place, NOON_MS + place))
+            for place, offset in enumerate(self._decided[start:end], start)
+        ]
+        return SimpleNamespace(taken=records, end_offset=end)
+
+    def _count(self, topic: str) -> int:
+        return len(self._decided) if topic == TOPICS.decisions else 0
 
 
-def log_behind(*ends: int | None) -> tuple[DecidedLog, list[float]]:
-    leaders, pauses = Leaders(ends), list[float]()
+def log_behind(*ends: int | None, decided: Sequence[int] = (END - 1,)) -> tuple[DecidedLog, list[float]]:
+    leaders, pauses = Leaders(ends, decided), list[float]()
     return DecidedLog(lambda: leaders, WIRE, TOPICS, pause=pauses.append), pauses
 
 
@@ -63,3 +73,11 @@ def test_a_log_that_stays_shorter_than_what_was_decided_is_refused(monkeypatch: 
     log, _ = log_behind(END - 1)
     with pytest.raises(BrokerAway, match="it is another log"):
         log.starts({PARTITION: END})
+
+
+@pytest.mark.parametrize("copies", [1, 63, 64, 200, 4_000])
+@pytest.mark.parametrize("committed", [500, None])
+def test_i2_copies_of_earlier_decisions_do_not_hide_the_latest(copies: int, committed: int | None) -> None:
+    log, _ = log_behind(500, decided=[*range(500), *[7] * copies])
+    (start,) = log.starts({PARTITION: committed})
+    assert start.offset == 500
