@@ -33,7 +33,7 @@ from pipeline.domain.features import EVENT, STATE, Matrix, feature_matrix
 from pipeline.domain.log import Source
 from pipeline.domain.payment import Channel, Transaction
 from pipeline.domain.refusals import canonical_ip_address, refusal_of
-from pipeline.state.facts import LogPlace
+from pipeline.state.context.facts import LogPlace
 from pipeline.state.state_event import StateEvent
 from pipeline.state.windows import Windows
 

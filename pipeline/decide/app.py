@@ -52,10 +52,10 @@ from pipeline.io.sealing import DeadLetterKey
 from pipeline.io.settings import Beginning, Settings
 from pipeline.io.watchdog import Pulse, Watch, end_process
 from pipeline.resume.decided_topics import DecidedLog, DecidedTopics
-from pipeline.state.context_agent import CONTEXT_TOPICS, Context
-from pipeline.state.context_store import LABELS
+from pipeline.state.context.context_agent import CONTEXT_TOPICS, Context
+from pipeline.state.context.context_store import LABELS
+from pipeline.state.context.labels_agent import WaitingLabels
 from pipeline.state.evictions import StateEvicted
-from pipeline.state.labels_agent import WaitingLabels
 from pipeline.state.store import RedisState, StateUnavailable
 
 AGENT_ID = f"decide/{__version__}"

@@ -28,7 +28,7 @@ from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.client import TopicMissing
 from pipeline.io.kafka.log_reader import Extent, LogReader
 from pipeline.io.partitioner import Partitioner
-from pipeline.state.context_agent import Context
+from pipeline.state.context.context_agent import Context
 from pipeline.state.shape import require_same
 from pipeline.state.store import RedisState
 

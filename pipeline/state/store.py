@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 from pipeline.domain.features import ACCOUNT_PAYMENTS_MAX, BENEFICIARY_PAYMENTS_MAX
 from pipeline.io.redis_batches import Command, RedisBatches
 from pipeline.state import script_files as scripts
-from pipeline.state.context_store import ContextStore
+from pipeline.state.context.context_store import ContextStore
 from pipeline.state.marks_store import MarkStore
 from pipeline.state.outcome_store import OutcomeStore
 from pipeline.state.outcomes import PAYEES_SEARCHED_MAX, WITHDRAWN_KEPT_MS, WITHDRAWN_MAX

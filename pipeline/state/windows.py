@@ -32,8 +32,8 @@ from pipeline.domain.outcome import PaymentOutcome
 from pipeline.domain.refusals import FUTURE_TOLERANCE_MS
 from pipeline.state.account_windows import AccountWindows
 from pipeline.state.beneficiary_windows import BeneficiaryWindows
+from pipeline.state.context.facts import Facts, LogPlace
 from pipeline.state.coverage import DECLARED_MONTH, Coverage, enter_stale, enter_unknown
-from pipeline.state.facts import Facts, LogPlace
 from pipeline.state.outcomes import AccountOutcomes
 from pipeline.state.periods import DAY_MS
 from pipeline.state.recounting import counted_as, restate

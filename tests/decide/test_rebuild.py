@@ -32,7 +32,7 @@ from pipeline.io.avro.wire import WireFormat
 from pipeline.io.dead_letters import DeadLetters
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.partitioner import Partitioner
-from pipeline.state.context_agent import Context
+from pipeline.state.context.context_agent import Context
 from pipeline.state.requests import Keys
 from pipeline.state.store import RedisState
 from pipeline.state.survey import Survey

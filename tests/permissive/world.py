@@ -14,7 +14,7 @@ from pipeline.domain.context import Account, Label, RiskSignal, RiskSignalKind
 from pipeline.domain.outcome import OutcomeKind, PaymentOutcome
 from pipeline.domain.payment import Transaction
 from pipeline.io.partitioner import Partitioner, Partitioning
-from pipeline.state.facts import LogPlace
+from pipeline.state.context.facts import LogPlace
 from tests.records import PAYMENT
 
 HOUR_MS: Final = 3_600_000

@@ -12,7 +12,7 @@ import numpy as np
 from pipeline.domain.context import Account, Label, RiskSignal, RiskSignalKind
 from pipeline.domain.features import STATE
 from pipeline.domain.outcome import PaymentOutcome
-from pipeline.state.facts import LogPlace
+from pipeline.state.context.facts import LogPlace
 from pipeline.state.state_event import StateEvent
 from pipeline.state.store import RedisState, StateUnavailable
 from pipeline.state.windows import PartitionEvents, PartitionObservation, StateLost

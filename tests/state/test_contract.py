@@ -10,7 +10,7 @@ import pytest
 from pipeline.domain.context import Account, RiskSignal, RiskSignalKind
 from pipeline.domain.features import COLUMN, EVENT, NONE, RATIO_PERCENT_MAX, STATE, UNKNOWN, feature_matrix
 from pipeline.io.clock import now_ms
-from pipeline.state.facts import LogPlace
+from pipeline.state.context.facts import LogPlace
 from pipeline.state.periods import ACCOUNT_WINDOWS_MS, BLOCK_MS, LABEL_WINDOWS_MS
 from pipeline.state.state_event import StateEvent
 from pipeline.state.windows import CLAIM_KEPT_MS, Freshness, SnapshotPruned, StateLost

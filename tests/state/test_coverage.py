@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pipeline.domain.context import Account
 from pipeline.domain.features import ACCOUNT_STATE, NONE, STATE, UNKNOWN
 from pipeline.domain.outcome import OutcomeKind
-from pipeline.state.facts import LogPlace
+from pipeline.state.context.facts import LogPlace
 from pipeline.state.state_event import StateEvent
 from pipeline.state.windows import CLAIM_KEPT_MS, MemoryState
 from tests.state.stores import DAY_MS, HOUR_MS, START_MS, Store, SyncRedisState, payment, same, share

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.domain.context import Account, RiskSignal, RiskSignalKind
-from pipeline.state.facts import LogPlace
+from pipeline.state.context.facts import LogPlace
 from pipeline.state.store import LEAVERS_MAX, StateLost, StateUnavailable
 from pipeline.state.windows import Freshness, MemoryState, PartitionEvents, PartitionObservation
 from tests.state.stores import START_MS, Store, SyncRedisState, payment, same, share

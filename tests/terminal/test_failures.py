@@ -274,7 +274,20 @@ def test_config_check_in_production_finds_every_fault_in_one_run(fraud, monkeypa
     findings = {line["what"]: line for line in map(json.loads, answer.out.splitlines())}
     assert (answer.code, answer.err) == (1, "")
     wrong = {what for what, finding in findings.items() if not finding["is_ok"]}
-    assert wrong == {"profile", "policy", "policy archive", "model", "dead-letter key", "broker", "clock", "redis"}
+    assert wrong == {
+        *(
+            "profile",
+            "policy",
+            "policy archive",
+            "model",
+            "dead-letter key",
+            "broker",
+            "clock",
+            "switches",
+            "redis",
+            "state",
+        )
+    }
     assert "FRAUD_DEAD_LETTER_KEY stands in the environment" in findings["profile"]["detail"]
     assert "Kafka is spoken to without TLS" in findings["profile"]["detail"]
 

@@ -32,7 +32,7 @@ from pipeline.domain.decision import BreakerState, Outcome
 from pipeline.domain.features import COLUMN, NONE, RATIO_PERCENT_MAX, Matrix, feature_matrix
 from pipeline.domain.outcome import OutcomeKind, PaymentOutcome
 from pipeline.domain.payment import Transaction
-from pipeline.state.facts import LogPlace
+from pipeline.state.context.facts import LogPlace
 from pipeline.state.state_event import StateEvent
 from pipeline.state.windows import Windows
 

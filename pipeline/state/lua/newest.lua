@@ -1,5 +1,5 @@
--- Keeps the newest statement of a fact about an entity, and the last withdrawal. pipeline/state/facts.py says by which
--- rules. Returns 1, or a negative number (see context.lua) and has done nothing.
+-- Keeps the newest statement of a fact about an entity, and the last withdrawal. pipeline/state/context/facts.py says by
+-- which rules. Returns 1, or a negative number (see context.lua) and has done nothing.
 -- A fact is '<ll' (observed at in ms, -1 for nothing; value), which observe_shared reads, then the places in the log of
 -- the record that stated it and of the last that withdrew what was stated before it (log time in ms, 0 for none;
 -- partition, incarnation of the topic, offset).

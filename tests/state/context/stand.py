@@ -15,8 +15,8 @@ from pipeline.domain.log import Record, Source
 from pipeline.domain.refusals import Refusal, RefusalCode
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.log_reader import LogReader
-from pipeline.state.context_agent import Context
-from pipeline.state.labels_agent import WaitingLabels
+from pipeline.state.context.context_agent import Context
+from pipeline.state.context.labels_agent import WaitingLabels
 from pipeline.state.store import RedisState
 from pipeline.state.windows import ContextUnsure, PartitionEvents
 from tests.records import NOON_MS

@@ -17,7 +17,7 @@ from pipeline.domain.log import Record, Source
 from pipeline.domain.refusals import Refusal, RefusalCode
 from pipeline.io.kafka.client import TopicMissing
 from pipeline.io.kafka.log_reader import LogReader
-from pipeline.state.context_agent import Context
+from pipeline.state.context.context_agent import Context
 from tests.records import NOON_MS
 from tests.state.context.stand import ADDRESS, KEY, PATIENCE_S, WIRE, Stand, account, signal
 

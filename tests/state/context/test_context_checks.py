@@ -7,7 +7,7 @@ import pytest
 from pipeline.domain.context import Account, Label, RiskSignal, RiskSignalKind
 from pipeline.domain.log import Record, Source
 from pipeline.domain.refusals import FUTURE_TOLERANCE_MS, Refusal, RefusalCode
-from pipeline.state.context_checks import (
+from pipeline.state.context.context_checks import (
     NORMAL_MONTH_MINOR_MAX,
     AccountWithdrawn,
     RiskSignalWithdrawn,

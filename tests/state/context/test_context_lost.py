@@ -12,9 +12,9 @@ from ops.stack.embedded import EmbeddedStack
 from ops.stack.topics import create_topics
 from pipeline.domain.features import NONE
 from pipeline.io.kafka.log_reader import LogReader
-from pipeline.state import context_agent
-from pipeline.state.context_agent import Context
-from pipeline.state.context_store import ACCOUNTS, SIGNALS
+from pipeline.state.context import context_agent
+from pipeline.state.context.context_agent import Context
+from pipeline.state.context.context_store import ACCOUNTS, SIGNALS
 from pipeline.state.windows import PartitionEvents, StateLost
 from tests.records import NOON_MS
 from tests.state.context.stand import KEY, PATIENCE_S, WIRE, Stand, account, signal

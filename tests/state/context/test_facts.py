@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pipeline.domain.context import Account, RiskSignal, RiskSignalKind
 from pipeline.domain.features import NONE
 from pipeline.domain.refusals import FUTURE_TOLERANCE_MS
-from pipeline.state.facts import Facts, LogPlace
+from pipeline.state.context.facts import Facts, LogPlace
 from tests.state.stores import HOUR_MS, START_MS, Store, column, payment, share
 
 ADDRESS = "192.0.2.1"

@@ -12,9 +12,9 @@ from ops.stack.embedded import EmbeddedStack
 from ops.stack.topics import create_topics
 from pipeline.domain.context import Label
 from pipeline.domain.refusals import RefusalCode
-from pipeline.state import context_store
-from pipeline.state.context_agent import PAYMENTS
-from pipeline.state.context_store import LABELS
+from pipeline.state.context import context_store
+from pipeline.state.context.context_agent import PAYMENTS
+from pipeline.state.context.context_store import LABELS
 from pipeline.state.state_event import StateEvent
 from tests.records import NOON_MS
 from tests.state.context.stand import PATIENCE_S, WIRE, Stand

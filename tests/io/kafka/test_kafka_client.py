@@ -19,7 +19,7 @@ from pipeline.io.settings import Settings
 from pipeline.terminal.failures import failure_of
 from tests.servers import unused_prefix
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 STAMP_MS = 1_764_072_000_123
 COUNT = 25
 

@@ -22,9 +22,9 @@ from pipeline.domain.log import Record
 from pipeline.domain.refusals import FUTURE_TOLERANCE_MS, Refusal, RefusalCode
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.log_reader import Extent, LogReader
-from pipeline.state.context_checks import AccountWithdrawn, RiskSignalWithdrawn, checked, withdrawn
-from pipeline.state.context_store import ACCOUNTS, LABELS, SIGNALS, ContextBehind, LabelFate, Turn, WaitingLabel
-from pipeline.state.facts import LogPlace
+from pipeline.state.context.context_checks import AccountWithdrawn, RiskSignalWithdrawn, checked, withdrawn
+from pipeline.state.context.context_store import ACCOUNTS, LABELS, SIGNALS, ContextBehind, LabelFate, Turn, WaitingLabel
+from pipeline.state.context.facts import LogPlace
 from pipeline.state.store import RedisState, StateLost, StateUnavailable
 
 CONTEXT_TOPICS: Final = (ACCOUNTS, SIGNALS, LABELS)

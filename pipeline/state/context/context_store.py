@@ -25,7 +25,7 @@ from pipeline.domain.log import Record, Source
 from pipeline.domain.refusals import FUTURE_TOLERANCE_MS
 from pipeline.io.redis_batches import Command, ConnectionsChanged, RedisBatches
 from pipeline.state import script_files as scripts
-from pipeline.state.facts import LogPlace
+from pipeline.state.context.facts import LogPlace
 from pipeline.state.requests import Keys, label_arguments
 from pipeline.state.script_files import Call
 from pipeline.state.script_store import ScriptStore, StateUnavailable

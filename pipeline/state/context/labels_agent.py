@@ -18,8 +18,8 @@ import structlog
 from pipeline.domain.context import Label
 from pipeline.domain.log import Record
 from pipeline.io.kafka.log_reader import LogReader
-from pipeline.state.context_agent import PAYMENTS, UNMATCHED, Context
-from pipeline.state.context_store import LABELS, WaitingLabel
+from pipeline.state.context.context_agent import PAYMENTS, UNMATCHED, Context
+from pipeline.state.context.context_store import LABELS, WaitingLabel
 from pipeline.state.store import LOG_KEPT_MS, RedisState
 
 LEASE_MS: Final = 30_000
