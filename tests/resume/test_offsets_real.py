@@ -23,7 +23,7 @@ from ops.stack.real import RealStack
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.settings import Settings
-from pipeline.resume.decided_topics import DecidedLog, DecidedTopics, Start
+from pipeline.resume.decided_topics import DecidedLog, DecidedTopics
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
@@ -189,5 +189,6 @@ def test_i2_what_an_open_transaction_hides_is_waited_for(scene: Scene) -> None:
             look.result(HIDDEN_S)
         scene.producer()
         starts = look.result(DECIDED_S)
-    assert starts == [Start(partition, offset, offset, False) for partition, offset in committed.items()]
+    unmoved = [(partition, offset, offset, False) for partition, offset in committed.items()]
+    assert unmoved == [start[:4] for start in starts]
     scene.decide_all()
