@@ -113,7 +113,7 @@ class Judged:
 
     @property
     def set_aside_in_log_order(self) -> list[SetAside]:
-        """What was set aside, by partition and offset.
+        """Return what was set aside, by partition and offset.
 
         Judging finds what can't be read before what was published before. Letters in that order would make the last one
         of a partition look like the last record of it that was accounted for (pipeline.resume.decided_topics).

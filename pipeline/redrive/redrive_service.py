@@ -249,7 +249,7 @@ class Redriver:
         records = [Outgoing(self._topic.name, record.key, record.value or b"") for _, record, _ in due]
         places = [place_of(each.letter) for each in due]
         appender.append(records, [(HEADER, _mark(place)) for place in places])
-        # What isn't seen yet, because somebody else's transaction is open before it, a later run looks for.
+        # A later run looks for a record that isn't seen yet because somebody else's transaction is open before it.
         found = self._marked(ends, {place: set() for place in places})
         append_published(self._connection, found, request.by)
 

@@ -132,7 +132,7 @@ class DecidedLog:
         for records in _backwards(reader, topic, partition, extent.low, end):
             for record in records:
                 decision = self._decision(record, partition)
-                # Of a decision and its copies the first counts: dead letters are looked for from its time on.
+                # The first of a decision and its copies counts: dead letters are looked for from its time on.
                 if decision is not None and (latest.offset is None or decision.source_offset >= latest.offset):
                     position = decision.snapshot.outcomes_position
                     written_ms = record.source.timestamp_ms

@@ -79,12 +79,11 @@ def test_switch_of_a_topic_that_was_made_anew_is_above_what_the_store_knows(log)
 
 
 def test_switch_that_another_overtakes_is_thrown_again(log):
-    rival = log.topic()
+    rivals = [log.topic()]
 
-    def append(records: Sequence[Outgoing], *, overtaken: list[bool] = [True]) -> None:  # noqa: B006 - counts calls
-        if overtaken:
-            overtaken.pop()
-            rival.throw(switch("all", RELEASED), log.append, START_MS + 900, 0)
+    def append(records: Sequence[Outgoing]) -> None:
+        if rivals:
+            rivals.pop().throw(switch("all", RELEASED), log.append, START_MS + 900, 0)
         log.append(records)
 
     thrown = log.topic().throw(switch("all", FORCED_OPEN), append, START_MS, 0)

@@ -25,7 +25,7 @@ _LOG_SETTINGS = Path(__file__).with_name("log4j2.properties")
 
 
 _REPLICATED = {
-    # What a cluster of three keeps through the loss of any one of them.
+    # A cluster of three goes on with these through the loss of any one of them.
     "default.replication.factor": "3",
     "min.insync.replicas": "2",
     "offsets.topic.replication.factor": "3",

@@ -93,7 +93,7 @@ class Logs(NamedTuple):
 
 
 class Telling(NamedTuple):
-    """What is told to people: dead letters and alerts. Each raises BrokerFailed."""
+    """Tells people by dead letters and alerts. Each raises BrokerFailed."""
 
     refuse: Callable[[Record, Refusal], Any]
     raise_alert: Callable[[Alert], Any]
