@@ -58,6 +58,8 @@ def logs(draw: st.DrawFn, *, records_max: int = 120) -> Log:
     behind_ms = draw(st.sampled_from(((0,), (0, 0, 1, DAY_MS, 9 * DAY_MS))))  # of the log's time
     systems = draw(st.sampled_from(((None,), (None, "a", "b"))))
     now_ms, offsets, records = START_MS, dict.fromkeys(PARTITIONS, -1), []
+    places: dict[str, set[int]] = {}  # partitions of each id that has copies
+    ends = set()
     for number in range(count):
         now_ms += random.choice(steps_ms)
         partition = random.choice(PARTITIONS)
@@ -69,7 +71,15 @@ def logs(draw: st.DrawFn, *, records_max: int = 120) -> Log:
             digest = event.payment_digest if random.random() < 0.7 else b"others"
             account_id = f"account-{partition}-{event.account_id[-1]}"  # an account stands in one partition
             copy = replace(event, offset=offset, payment_digest=digest, account_id=account_id)
-            copy = replace(copy, log_time_ms=now_ms - random.choice(behind_ms), source_system=random.choice(systems))
+            log_time_ms = now_ms - random.choice(behind_ms)
+            known = places.setdefault(event.transaction_id, {source})
+            known.add(partition)
+            if len(known) > 1:
+                # An id is forgotten by the time of the partition that claimed it. One that is read more than a week
+                # ahead of the copy's has forgotten it, or not yet: the reference, which never deletes, can't tell.
+                log_time_ms = now_ms
+                ends.add(number + 1)
+            copy = replace(copy, log_time_ms=log_time_ms, source_system=random.choice(systems))
             records.append((partition, copy))
             continue
         event = StateEvent(
@@ -88,8 +98,8 @@ def logs(draw: st.DrawFn, *, records_max: int = 120) -> Log:
             source_system=random.choice(systems),
         )
         records.append((partition, event))
-    ends = sorted({random.randint(1, count) for _ in range(random.randint(0, 12))} | {count})
-    return Log(records, ends)
+    ends |= {random.randint(1, count) for _ in range(random.randint(0, 12))} | {count}
+    return Log(records, sorted(ends))
 
 
 def outcome_of(

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.domain.context import Account, RiskSignal, RiskSignalKind
+from pipeline.io.clock import now_ms
 from pipeline.state.context.facts import LogPlace
 from pipeline.state.store import LEAVERS_MAX, StateLost, StateUnavailable
 from pipeline.state.windows import Freshness, MemoryState, PartitionEvents, PartitionObservation
@@ -55,7 +56,7 @@ def feed_context(stores: list[Store], log: Log, number: int, batches: int) -> No
 @on_redis
 def test_redis_answers_as_the_reference(fresh: MakeState, log: Log, shards: int, leavers_max: int) -> None:
     """One shard counts the partitions of a batch in order; with more, what stops early doesn't stop the others."""
-    actual, expected = fresh(shards, leavers_max), MemoryState(shards=shards)
+    actual, expected = fresh(shards, leavers_max), MemoryState(shards=shards, clock_ms=now_ms)
     batches = log.batches() if shards == 1 else [[part] for batch in log.batches() for part in batch]
     for number, batch in enumerate(batches):
         assert same(expected.observe(batch), actual.observe(batch))
@@ -69,7 +70,7 @@ def test_a_shard_that_counts_for_none_of_its_beneficiaries_still_answers(fresh: 
         payment(0, beneficiary_account_id="payee-0"),
         payment(3, transaction_id="tx-0", payment_digest=b"others", beneficiary_account_id="payee-4"),
     ]
-    actual, expected = fresh(shards=3), MemoryState(shards=3)
+    actual, expected = fresh(shards=3), MemoryState(shards=3, clock_ms=now_ms)
     observed = expected.observe([share(events)])
     assert observed[0].freshness.tolist() == [Freshness.FRESH, Freshness.CONFLICT]
     assert same(observed, actual.observe([share(events)]))
@@ -84,7 +85,7 @@ def test_a_torn_batch_read_again_with_other_boundaries_is_answered_as_if_never_t
 
     One partition: with several, what they share depends on the order in which they are read.
     """
-    actual, expected = fresh(shards, leavers_max), MemoryState(shards=shards)
+    actual, expected = fresh(shards, leavers_max), MemoryState(shards=shards, clock_ms=now_ms)
     batches, random = log.of_one_partition().batches(), Random(seed)
     for (batch, *_), following in zip(batches, [*batches[1:], None], strict=True):
         actual.state.commands_left = random.randint(0, 2 + 2 * shards)
@@ -124,7 +125,7 @@ def test_state_that_was_lost_or_partly_lost_says_so_and_is_rebuilt(
 ) -> None:
     """A flush, or a failover that set some hash tags back to what they were some batches ago."""
     log = log.of_one_partition()
-    actual, expected = fresh(leavers_max=data.draw(LEAVERS)), MemoryState()
+    actual, expected = fresh(leavers_max=data.draw(LEAVERS)), MemoryState(clock_ms=now_ms)
     batches = [[batch[0]] for batch in log.batches()]
     lost_at = data.draw(st.integers(0, len(batches) - 1))
     saved_at = data.draw(st.one_of(st.none(), st.integers(0, lost_at)))

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from pipeline.domain.features import NONE, STATE, UNKNOWN
 from pipeline.domain.outcome import OutcomeKind, PaymentOutcome
+from pipeline.io.clock import now_ms
 from pipeline.state import outcomes as reference
 from pipeline.state.state_event import StateEvent
 from pipeline.state.store import StateUnavailable
@@ -215,7 +216,7 @@ def test_i4_what_settled_before_the_oldest_outcome_that_there_is_makes_nobody_kn
 
 def test_what_is_taken_in_by_several_calls_moves_the_position_on_with_each(redis_state: MakeState) -> None:
     """So a follower that dies in between, or an account with much to do, leaves nobody else UNKNOWN."""
-    store, reference = redis_state(), MemoryState()
+    store, reference = redis_state(), MemoryState(clock_ms=now_ms)
     blocked = [payment(number, account_id="attacker") for number in range(600)]
     told = [outcome_of(event, WITHDRAWN) for event in blocked]
     offsets = [3 * number for number in range(600)]
@@ -363,7 +364,7 @@ def fresh(redis_at: str, redis_state: MakeState) -> Callable[..., SyncRedisState
 def test_redis_answers_as_the_reference(fresh: MakeState, log: Log, shards: int, seed: int) -> None:
     random, log = Random(seed), log.of_one_partition()
     outcomes, place = outcomes_of(log, random), 0
-    actual, expected = fresh(shards=shards), MemoryState(shards=shards)
+    actual, expected = fresh(shards=shards), MemoryState(shards=shards, clock_ms=now_ms)
     for batch, *_ in log.batches():
         assert same(expected.observe([batch]), actual.observe([batch]))
         past = min(place + random.randrange(40), len(outcomes))
@@ -408,7 +409,7 @@ def test_the_state_does_not_depend_on_how_payments_and_outcomes_were_interleaved
 ) -> None:
     log = log.of_one_partition()
     outcomes = outcomes_of(log, Random(seed))
-    ends = [end_state(MemoryState(), log, outcomes, Random(seed + number)) for number in range(3)]
+    ends = [end_state(MemoryState(clock_ms=now_ms), log, outcomes, Random(seed + number)) for number in range(3)]
     ends += [end_state(fresh(), log, outcomes, Random(seed + number)) for number in range(2)]
     assert all(end == ends[0] for end in ends)
 
@@ -419,7 +420,7 @@ def test_outcomes_that_were_torn_off_are_taken_in_once(fresh: MakeState, log: Lo
     """A follower dies among the calls about a range; its successor reads another range from the same position."""
     log, random = log.of_one_partition(), Random(seed)
     outcomes = outcomes_of(log, random)
-    actual, expected = fresh(), MemoryState()
+    actual, expected = fresh(), MemoryState(clock_ms=now_ms)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pipeline.state.requests.OUTCOMES_MAX", 3)
         place = 0
