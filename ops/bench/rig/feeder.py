@@ -175,7 +175,6 @@ class Watcher:
                 "fetch.wait.max.ms": 20,
                 "reconnect.backoff.ms": 20,
                 "reconnect.backoff.max.ms": 200,
-                "metadata.recovery.strategy": "none",  # as in the worker: a reader may not come back otherwise
                 "log_level": 2,
             }
         )

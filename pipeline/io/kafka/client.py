@@ -165,9 +165,6 @@ def client_options(
         "retry.backoff.max.ms": 100,
         "reconnect.backoff.ms": 20,
         "reconnect.backoff.max.ms": 500,
-        # By default librdkafka forgets its brokers when none answers. A producer then waits for ever for the group's
-        # coordinator under its forgotten name (librdkafka's issue 5511). Most outages of over 10 s left a worker so.
-        "metadata.recovery.strategy": "none",
         "log.connection.close": False,
         "log_level": 2,  # while a broker is away librdkafka says so every 13 ms; it raises what matters anyway
         **tuning,

@@ -17,6 +17,7 @@ from pipeline.domain.log import ContentT, LogRecord, RecordUndecodable
 from pipeline.domain.refusals import Refusal, RefusalCode
 from pipeline.io.kafka import client
 from pipeline.io.kafka.client import broker_failure, raise_unless_passing, record_of
+from pipeline.io.kafka.known_brokers import KnownBrokers
 
 SESSION_TIMEOUT_MS: Final = 6_000
 PENDING_KILOBYTES_MAX: Final = 32_768
@@ -79,7 +80,10 @@ class PositionedLog(Generic[ContentT]):
             "fetch.wait.max.ms": 20,
             "queued.max.messages.kbytes": PENDING_KILOBYTES_MAX,
         }
-        self._consumer = Consumer(client.reader_options(bootstrap_servers, group, options, tuning))
+        self._brokers = KnownBrokers()
+        self._consumer = Consumer(
+            {**client.reader_options(bootstrap_servers, group, options, tuning), **self._brokers.options}
+        )
         assigned, revoked = client.raising_whole(self._assigned), client.raising_whole(self._revoked)
         self._consumer.subscribe([topic], on_assign=assigned, on_revoke=revoked, on_lost=revoked)
 
@@ -92,6 +96,7 @@ class PositionedLog(Generic[ContentT]):
         messages = self._consumer.consume(1, wait_s)
         if messages and records_max > 1:
             messages += self._consumer.consume(records_max - 1, 0)
+        self._brokers.check()
         if self._raised is not None:
             raised, self._raised = self._raised, None
             raise raised

@@ -30,6 +30,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from pipeline.domain.log import Outgoing, Record, Span
 from pipeline.io.kafka import client
 from pipeline.io.kafka.client import BrokerFailed, raise_unless_passing, record_of
+from pipeline.io.kafka.known_brokers import KnownBrokers
 from pipeline.io.partitioner import Partitioner
 from pipeline.io.settings import Settings
 from pipeline.io.watchdog import Pulse
@@ -121,8 +122,14 @@ class TransactionLog:
             "delivery.timeout.ms": transaction_timeout_ms,
             "linger.ms": LINGER_MS,
             "queue.buffering.max.kbytes": 262_144,
+            # By default librdkafka forgets its brokers when none answers. A producer then waits for ever for the
+            # group's coordinator under its forgotten name (librdkafka's issue 5511). Most outages of over 10 s left a
+            # worker so. One that is told of no broker at all stands in a commit, whose pulse ends the worker.
+            "metadata.recovery.strategy": "none",
         }
-        self._consumer = Consumer(client.reader_options(bootstrap_servers, group, options, reading))
+        self._brokers = KnownBrokers()
+        reader = {**client.reader_options(bootstrap_servers, group, options, reading), **self._brokers.options}
+        self._consumer = Consumer(reader)
         self._producer = Producer(client.writer_options(bootstrap_servers, options, partitioner, writing))
         self._lock = threading.Lock()
         self._epoch = 0
@@ -392,6 +399,7 @@ class TransactionLog:
             messages += self._consumer.consume(self._batch_records_max - len(messages), 0)
         if not self._metadata_renewed.is_set():
             self._renew_metadata()
+        self._brokers.check()
         for message in messages:
             raise_unless_passing(message.error())  # before anything is dropped, as a fatal error is told only once
         if epoch != self._epoch or self._must_seek:
