@@ -28,9 +28,8 @@ RECORDS_MAX: Final = 4_096
 """Offsets that are read at once, from a topic's end backwards: few at first, and twice as many each time."""
 LOOKED_AT_MAX: Final = 4_096
 """Records of decisions.v1 that are looked at for what the group committed. With none, its offset was moved ahead."""
-SETTLED_S: Final = 20.0
-"""Time that an open transaction may hide the end of a topic: a dead worker's is aborted 5 s after its start, and the
-broker looks for such every 10 s. A longer one ends this attempt, and the next one waits again."""
+LEADER_S: Final = 20.0
+"""Time that a change of a partition's leader may take."""
 LEADER_PAUSE_S: Final = 0.5
 SKEW_MS: Final = 10 * 60 * 1000
 """Most by which two clocks that stamp the decisions and the dead letters of one transaction may differ."""
@@ -77,7 +76,7 @@ class DecidedLog:
         partition's leader changes, its broker may be away, or know less of the log than was committed; that passes, and
         is waited for.
         """
-        deadline_s = time.monotonic() + SETTLED_S
+        deadline_s = time.monotonic() + LEADER_S
         while True:
             try:
                 return self._starts(committed)
@@ -197,22 +196,5 @@ def _backwards(reader: LogReader, topic: str, partition: int, low: int, end: int
     width = RECORDS_FIRST
     while end > low:
         start = max(low, end - width)
-        yield _settled(reader, topic, partition, start, end)
+        yield list(reader.read_settled(topic, partition, start, end))
         end, width = start, min(2 * width, RECORDS_MAX)
-
-
-def _settled(reader: LogReader, topic: str, partition: int, start: int, end: int) -> list[Record]:
-    """Read all committed records of a stretch, once no open transaction hides any."""
-    deadline = time.monotonic() + SETTLED_S
-    records: list[Record] = []
-    while start < end:
-        stretch = reader.read_range(topic, partition, start, end, RECORDS_MAX, _itself)
-        records += stretch.taken
-        start = stretch.end_offset
-        if start < end and time.monotonic() > deadline:
-            raise BrokerAway(f"an open transaction hides the end of {topic}[{partition}] for {SETTLED_S:.0f} s")
-    return records
-
-
-def _itself(record: Record) -> Record:
-    return record

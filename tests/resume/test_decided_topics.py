@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from types import SimpleNamespace
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
 import pytest
 
@@ -45,12 +43,10 @@ class Leaders:
     def uncommitted_ends(self, topic: str, partitions: Iterable[int] | None = None) -> dict[int, int]:
         return {PARTITION: self._count(topic)}
 
-    def read_range(self, _topic: str, _partition: int, start: int, end: int, *_: Any) -> SimpleNamespace:
-        records = [
-            Record(b"", written(DECISION._replace(source_offset=offset)), Source(PARTITION, place, NOON_MS + place))
-            for place, offset in enumerate(self._decided[start:end], start)
-        ]
-        return SimpleNamespace(taken=records, end_offset=end)
+    def read_settled(self, _topic: str, _partition: int, first: int, end: int) -> Iterator[Record]:
+        for place, offset in enumerate(self._decided[first:end], first):
+            decision = written(DECISION._replace(source_offset=offset))
+            yield Record(b"", decision, Source(PARTITION, place, NOON_MS + place))
 
     def _count(self, topic: str) -> int:
         return len(self._decided) if topic == TOPICS.decisions else 0
@@ -69,7 +65,7 @@ def test_a_leader_that_is_away_or_behind_is_waited_for() -> None:
 
 
 def test_a_log_that_stays_shorter_than_what_was_decided_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decided_topics, "SETTLED_S", -1.0)
+    monkeypatch.setattr(decided_topics, "LEADER_S", -1.0)
     log, _ = log_behind(END - 1)
     with pytest.raises(BrokerAway, match="it is another log"):
         log.starts({PARTITION: END})

@@ -7,21 +7,16 @@ published again once the fault is mended, would be a duplicate and never decided
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import Final
 
 from pipeline.decide.batch import DUPLICATE
 from pipeline.domain.dead_letter import DeadLetter
-from pipeline.domain.log import Record, RecordUndecodable
+from pipeline.domain.log import RecordUndecodable
 from pipeline.domain.refusals import Refusal, RefusalCode
 from pipeline.io.avro.wire import WireFormat
-from pipeline.io.kafka.client import BrokerAway
 from pipeline.io.kafka.log_reader import LogReader
 
-RECORDS_MAX: Final = 2_000
-SETTLED_S: Final = 20.0
-"""Time that an open transaction may hide letters that are committed: a dead worker's is aborted within 15 s."""
 OF_PAYMENTS: Final = frozenset({RefusalCode.POISON, RefusalCode.TRANSACTION_ID_CONFLICT, DUPLICATE})
 """Codes of letters about records that a rebuild would read as payments; it refuses the others as they were refused."""
 
@@ -50,24 +45,8 @@ class UndecidedPayments:
     def _letters(self, reader: LogReader) -> Iterator[DeadLetter]:
         ends = reader.uncommitted_ends(self._dead_letters)
         for place, extent in reader.extents(self._dead_letters).items():
-            for record in self._settled(reader, place, extent.low, ends[place]):
+            for record in reader.read_settled(self._dead_letters, place, extent.low, ends[place]):
                 letter = self._wire.decode_dead_letter(record.value)
                 if isinstance(letter, Refusal):
                     raise RecordUndecodable(f"a record of {self._dead_letters}[{place}] can't be read: {letter.detail}")
                 yield letter
-
-    def _settled(self, reader: LogReader, place: int, start: int, end: int) -> Iterator[Record]:
-        """Yield all committed records of a stretch, once no open transaction hides any."""
-        deadline_s = time.monotonic() + SETTLED_S
-        while start < end:
-            found = reader.read_range(self._dead_letters, place, start, end, RECORDS_MAX, _itself)
-            if found.end_offset > start:
-                deadline_s = time.monotonic() + SETTLED_S
-            elif time.monotonic() > deadline_s:
-                raise BrokerAway(f"an open transaction hides the end of {self._dead_letters}[{place}]")
-            yield from found.taken
-            start = found.end_offset
-
-
-def _itself(record: Record) -> Record:
-    return record

@@ -31,6 +31,9 @@ from pipeline.io.settings import Settings
 SILENCE_S_MAX: Final = 30.0
 """Longest silence of a broker, with records still to come, before it is given up."""
 RECORDS_A_READ: Final = 2_000
+SETTLED_S: Final = 20.0
+"""Time that an open transaction may hide records that are committed behind it: a dead worker's is aborted within 15 s.
+A longer one ends this attempt, and the next one waits again."""
 POLL_S: Final = 0.2
 COORDINATOR_TRIES: Final = 50
 COORDINATOR_PAUSE_S: Final = 0.1
@@ -201,6 +204,18 @@ class LogReader:
                 return RangeRead(taken, next_offset, end == next_offset)
         raise AssertionError("a reading ends at an end or in an exception")
 
+    def read_settled(self, topic: str, partition: int, first: int, end: int) -> Iterator[Record]:
+        """Yield all committed records from `first` to `end`, once no open transaction hides any."""
+        deadline_s = time.monotonic() + SETTLED_S
+        while first < end:
+            found = self.read_range(topic, partition, first, end, RECORDS_A_READ, _itself)
+            if found.end_offset > first:
+                deadline_s = time.monotonic() + SETTLED_S
+            elif time.monotonic() > deadline_s:
+                raise BrokerAway(f"an open transaction hides the end of {topic}[{partition}] for {SETTLED_S:.0f} s")
+            yield from found.taken
+            first = found.end_offset
+
     def read(self, topic: str, starts: Mapping[int, int], *, is_followed: bool = False) -> Iterator[Record]:
         """Yield records from `starts` (partition → offset) to the end of each partition as it is met.
 
@@ -285,6 +300,10 @@ class LogReader:
                     raise broker_failure(f"the broker was asked in vain for {what}", exception) from exception
             time.sleep(COORDINATOR_PAUSE_S)
         raise AssertionError("the last try returns or raises")
+
+
+def _itself(record: Record) -> Record:
+    return record
 
 
 def _offsets(what: str, answer: Iterable[TopicPartition]) -> dict[int, int]:
