@@ -10,6 +10,7 @@ COMPILED = (
     "pipeline/domain/log.py",
     "pipeline/domain/payment.py",
     "pipeline/state/state_event.py",
+    "pipeline/state/recounting.py",
     "pipeline/domain/refusals.py",
     "pipeline/domain/money.py",
     "pipeline/decide/event_features.py",

@@ -100,7 +100,7 @@ def canonical_payment(transaction: Transaction) -> bytes:
             _number(t.account_opened_epoch_day),
             _text(t.account_time_zone),
             canonical_segments(t.segments),
-            later_fields(t),
+            later_fields(t.source_system),
         )
     )
 
@@ -112,11 +112,10 @@ def canonical_segments(segments: dict[str, str]) -> bytes:
     return b"".join((_number(len(entries)), *entries, _END))
 
 
-def later_fields(transaction: Transaction) -> bytes:
+def later_fields(source_system: str | None) -> bytes:
     """The fields that the first version of the schema didn't have. That version's encoding says itself where it ends,
     so what follows can't be taken for a part of it."""
-    system = transaction.source_system
-    return b"" if system is None else _text("source_system") + _text(system)
+    return b"" if source_system is None else _text("source_system") + _text(source_system)
 
 
 def _text(text: str) -> bytes:

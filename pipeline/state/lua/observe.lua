@@ -25,9 +25,23 @@ local function run(script, keys_count, limit_at, limits, freshness)
   return string.sub(reply, 1, 1) == OBSERVED and string.sub(reply, 2)
 end
 
+-- Returns nothing where the chunk's windows follow on, else the reply that says where they end. Behind a call that
+-- stopped early they don't, and its ids would be claimed in vain.
+local function gap_of(progress, windows)
+  local first, _, _, is_initial = struct.unpack('>I6I6I6B', windows)
+  local reached, reaches = follow_on(tonumber(call('HGET', progress, 'reached') or nil), first, is_initial == 1)
+  return not reached and failure(LOST, reaches)
+end
+
 while at <= #shape do
   local of_claim, of_accounts, of_shared
   of_claim, of_accounts, of_shared, at = struct.unpack('>I2I2I2', shape, at)
+  local accounts_at, shared_at = key + of_claim + 1, key + of_claim + of_accounts + 1
+  local gap = gap_of(KEYS[accounts_at], ARGV[argument + 2]) or gap_of(KEYS[shared_at], ARGV[argument + 3])
+  if gap then
+    replies[#replies + 1] = gap
+    break
+  end
   local freshness = run(claim, of_claim, 2, 2)
   if not freshness then break end
   if not run(observe_accounts, of_accounts, 4, 3, freshness) then break end
