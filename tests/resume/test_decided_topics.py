@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import pytest
 
+from pipeline.domain.features import NONE
 from pipeline.domain.log import Record, Source
 from pipeline.io.kafka.client import BrokerAway
 from pipeline.io.kafka.log_reader import Extent
@@ -45,11 +46,17 @@ class Leaders:
 
     def read_settled(self, _topic: str, _partition: int, first: int, end: int) -> Iterator[Record]:
         for place, offset in enumerate(self._decided[first:end], first):
-            decision = written(DECISION._replace(source_offset=offset))
+            snapshot = DECISION.snapshot._replace(outcomes_position=outcomes_position(offset))
+            decision = written(DECISION._replace(source_offset=offset, snapshot=snapshot))
             yield Record(b"", decision, Source(PARTITION, place, NOON_MS + place))
 
     def _count(self, topic: str) -> int:
         return len(self._decided) if topic == TOPICS.decisions else 0
+
+
+def outcomes_position(offset: int) -> int:
+    """How far outcomes were taken in when the payment at an offset was decided."""
+    return offset // 2
 
 
 def log_behind(*ends: int | None, decided: Sequence[int] = (END - 1,)) -> tuple[DecidedLog, list[float]]:
@@ -77,3 +84,15 @@ def test_i2_copies_of_earlier_decisions_do_not_hide_the_latest(copies: int, comm
     log, _ = log_behind(500, decided=[*range(500), *[7] * copies])
     (start,) = log.starts({PARTITION: committed})
     assert start.offset == 500
+
+
+def test_a_start_says_how_far_outcomes_were_taken_in_for_the_latest_decision() -> None:
+    log, _ = log_behind(END, decided=[*range(END - 3, END), 7])
+    (start,) = log.starts({PARTITION: END})
+    assert start.outcomes_position == outcomes_position(END - 1)
+
+
+def test_a_start_behind_nothing_decided_says_that_none_were() -> None:
+    log, _ = log_behind(0, decided=[])
+    (start,) = log.starts({PARTITION: None})
+    assert start.outcomes_position == NONE
