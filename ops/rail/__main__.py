@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ssl
 from dataclasses import fields
 from pathlib import Path
 
@@ -13,19 +14,38 @@ from ops.rail.books import Books
 from ops.rail.misbehaviour import Misbehaviour
 from ops.rail.server import Rail
 
+CERTIFICATES = {
+    "authority": "the authority that signed the clients' certificates",
+    "certificate": "its own certificate, with which it speaks TLS only",
+    "key": "the certificate's key",
+}
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m ops.rail", description=__doc__)
     parser.add_argument("--host", default=LOOPBACK, help="to listen on")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--directory", type=Path, required=True, help="where its books stand")
+    for name, what in CERTIFICATES.items():
+        parser.add_argument(f"--{name}", type=Path, help=f"PEM file of {what}")
     for field in fields(Misbehaviour):
         kind = int if isinstance(field.default, int) else float
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=kind, default=field.default)
     arguments = vars(parser.parse_args())
     host, port, directory = arguments.pop("host"), arguments.pop("port"), arguments.pop("directory")
+    context = _context(*(arguments.pop(name) for name in CERTIFICATES))
     rail = Rail(Books(directory / "rail.jsonl"), Misbehaviour(**arguments))
-    web.run_app(rail.application(), host=host, port=port, print=None, access_log=None)
+    web.run_app(rail.application(), host=host, port=port, ssl_context=context, print=None, access_log=None)
+
+
+def _context(authority: Path | None, certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
+    """Return what TLS takes, None without a certificate. Every client must have one from the authority."""
+    if certificate is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=None if authority is None else str(authority))
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_cert_chain(certificate, key)
+    return context
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 Invariants
 1. What is asked of the rail was stored before, in the state SUBMITTED or RECALLING; its answer is stored after. So a
-   crash in between leaves a saga that is asked about again under the same key.
+   crash in between leaves a saga of which the rail is asked what became of its key, before it is asked to do anything.
 2. Records are heard in the transaction that moves the position. Two positions, then: `executor`, up to which records
    were heard, and `executor-settled`, up to which all that was heard is at rest and announced, or has been in doubt.
    What lies between is what a restart finishes; it is at most one batch a partition. What has been in doubt is looked
@@ -143,7 +143,7 @@ class Executor:
             works = [_work(each) for each in stored.values() if not each.saga.is_at_rest]
             if spans:
                 log.info("resumed", executions=len(works), partitions=[span.partition for span in spans])
-            self._finish(connection, works, spans)
+            self._finish(connection, works, spans, is_retry=True)
 
     def retry_doubtful(self, connection: Connection, partitions: Sequence[int]) -> int:
         """Asks the rail again about what is in doubt, finishes what it answered, and how many are in doubt still."""
@@ -198,12 +198,16 @@ class Executor:
 
     # Finishing
 
-    def _finish(self, connection: Connection, works: Sequence[Work], spans: Sequence[PositionMove]) -> None:
+    def _finish(
+        self, connection: Connection, works: Sequence[Work], spans: Sequence[PositionMove], *, is_retry: bool = False
+    ) -> None:
+        """is_retry: whether the rail may have met what waits for it at first."""
         for _ in range(RAIL_ROUNDS_MAX):
             waiting = [work for work in works if work.saga.state in AWAITS_RAIL and work.saga.state not in DOUBTFUL]
             if not waiting:
                 break
-            self._ask_rail(connection, waiting, is_retry=False)
+            self._ask_rail(connection, waiting, is_retry=is_retry)
+            is_retry = False
         else:
             raise AssertionError(f"sagas still wait for the rail after {RAIL_ROUNDS_MAX} rounds")
         self._complete(connection, works, spans)

@@ -2,16 +2,19 @@
 
 Invariants
 1. An answer is what the rail said of that key, never inferred: no reply, a 5xx, a torn or strange reply say nothing.
-2. A key is submitted again only after the rail was asked for it and knew nothing of it, or didn't answer that either;
-   the key makes the rail refuse a second payment.
-3. Attempts and waits are bounded; what is not known by then is UNKNOWN, and somebody asks again later.
+2. A key that the rail may have met is submitted only after the rail said that it knows nothing of it; no reply, and a
+   reply that leaves the key out, are no such word.
+3. With TLS the rail proves who it is, and so does this client, by its certificate.
+4. Attempts and waits are bounded; what is not known by then is UNKNOWN, and somebody asks again later.
 """
 
 from __future__ import annotations
 
 import http.client
+import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -28,6 +31,8 @@ REPLY_BYTES_MAX: Final = 4 * 1024 * 1024
 TRANSFERS_MAX: Final = 2_000
 """Transfers in one request."""
 
+_NOT_KNOWN: Final = "UNKNOWN"
+"""The rail's word on a key that it never met."""
 _PAID: Final = {"ACCEPTED": Answer.DONE, "RECALLED": Answer.DONE, "REFUSED": Answer.REFUSED}
 _RECALLED: Final = {"RECALLED": Answer.DONE, "REFUSED": Answer.REFUSED}
 
@@ -42,6 +47,20 @@ class Transfer(NamedTuple):
     amount_minor: int
 
 
+class Identity(NamedTuple):
+    """PEM files by which executor and rail know each other."""
+
+    authority: Path  # that signed the rail's certificate; no other is trusted
+    certificate: Path  # the executor's own
+    key: Path
+
+    def context(self) -> ssl.SSLContext:
+        context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=str(self.authority))
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_cert_chain(self.certificate, self.key)
+        return context
+
+
 class RailSilent(Exception):
     """A request had no answer that says anything. The message names the kind of failure only."""
 
@@ -49,12 +68,29 @@ class RailSilent(Exception):
 class Rail:
     """For one thread; one connection, kept open."""
 
-    def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S, wait: Callable[[float], object] = time.sleep) -> None:
-        """`wait`: between attempts."""
+    def __init__(
+        self,
+        url: str,
+        *,
+        identity: Identity | None = None,
+        timeout_s: float = TIMEOUT_S,
+        wait: Callable[[float], object] = time.sleep,
+    ) -> None:
+        """Make the client; it connects with its first request.
+
+        identity: for an address that begins with https. `wait` is called between attempts. Raises OSError where a file
+        of the identity can't be read, and ssl.SSLError where it holds something else.
+        """
         parts = urlsplit(url)
         assert parts.hostname is not None, "the rail's address has a host"
-        assert parts.scheme == "http", "TLS to the rail is terminated by a proxy beside the executor"
-        self._connection = http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=timeout_s)
+        if parts.scheme == "https":
+            assert identity is not None, "the settings ask for one with https"
+            context = identity.context()
+            self._connection: http.client.HTTPConnection = http.client.HTTPSConnection(
+                parts.hostname, parts.port or 443, timeout=timeout_s, context=context
+            )
+        else:
+            self._connection = http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=timeout_s)
         self._wait = wait
 
     def pay(self, transfers: Sequence[Transfer], *, is_retry: bool = False) -> dict[str, Answer]:
@@ -79,9 +115,13 @@ class Rail:
                 break
             self._wait(BACKOFF_S[attempt])
             try:
+                new = left
                 if attempt or is_asked_first:
-                    _take(answers, left, self._ask(f"/v1/{what}/query", list(left)), said)
-                _take(answers, left, self._ask(f"/v1/{what}", list(left.values())), said)
+                    known = self._ask(f"/v1/{what}/query", list(left))
+                    _take(answers, left, known, said)
+                    new = {key: body for key, body in left.items() if known.get(key) == _NOT_KNOWN}
+                if new:
+                    _take(answers, left, self._ask(f"/v1/{what}", list(new.values())), said)
             except RailSilent:
                 continue
         return answers | dict.fromkeys(left, Answer.UNKNOWN)

@@ -8,7 +8,7 @@ from typing import Final, NoReturn
 from pipeline.execute.batch_service import Executor
 from pipeline.execute.ledger_store import Ledger
 from pipeline.execute.notice_topics import Notices
-from pipeline.execute.rail_client import Rail
+from pipeline.execute.rail_client import Identity, Rail
 from pipeline.execute.service import ExecutionService
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.appender import Appender
@@ -16,6 +16,7 @@ from pipeline.io.kafka.positioned_log import PositionedLog
 from pipeline.io.postgres import DatabaseRefused, PositionMoved, connect
 from pipeline.io.runner import Terms, run_service
 from pipeline.io.settings import Settings
+from pipeline.terminal.failures import Failure
 
 PASSING: Final = (DatabaseRefused, PositionMoved)
 """Another executor was faster: begun again from what is stored, the batch finds what that one did."""
@@ -42,6 +43,24 @@ def _service(settings: Settings, wire: WireFormat) -> ExecutionService:
     ledger = Ledger()
     appender = Appender.of(settings, f"fraud-executor-{settings.worker_slot}")
     notices = Notices(appender, wire, settings.topic("executions.v1"), settings.topic("alerts.v1"))
-    rail = Rail(settings.rail_url, timeout_s=settings.rail_timeout_s)
+    rail = _rail(settings)
     execution = Executor(ledger, rail, notices, settings.topic("decisions.v1"))
     return ExecutionService(execution, ledger, partial(connect, settings.database_url, "fraud-executor"))
+
+
+def _rail(settings: Settings) -> Rail:
+    files = settings.rail_authority_file, settings.rail_certificate_file, settings.rail_key_file
+    authority, certificate, key = files
+    identity = Identity(authority, certificate, key) if authority and certificate and key else None
+    if identity is None and settings.rail_url.startswith("https"):
+        raise Failure(
+            "With https, the payment rail and the executor prove who they are, and a file for that isn't named.",
+            "Set FRAUD_RAIL_AUTHORITY_FILE, FRAUD_RAIL_CERTIFICATE_FILE and FRAUD_RAIL_KEY_FILE.",
+        )
+    try:
+        return Rail(settings.rail_url, identity=identity, timeout_s=settings.rail_timeout_s)
+    except OSError as error:
+        raise Failure(
+            f"The certificates for the payment rail can't be used: {error.strerror or error}.",
+            "Name PEM files that this process may read, a key that belongs to its certificate among them.",
+        ) from error

@@ -27,13 +27,14 @@ class Need(StrEnum):
     DATABASE_OWNER = "PostgreSQL, as its owner"
     DEAD_LETTER_KEY = "the key of dead letters"
     AUDIT_KEY = "the audit log's key"
+    RAIL = "the payment rail"
 
 
 NEEDS: Final[Mapping[str, frozenset[Need]]] = MappingProxyType(
     {
         "worker": frozenset({Need.KAFKA, Need.REDIS, Need.DEAD_LETTER_KEY}),
         "audit": frozenset({Need.KAFKA, Need.DATABASE, Need.AUDIT_KEY}),
-        "executor": frozenset({Need.KAFKA, Need.DATABASE}),
+        "executor": frozenset({Need.KAFKA, Need.DATABASE, Need.RAIL}),
         "review": frozenset({Need.KAFKA, Need.DATABASE}),
         "rollback": frozenset({Need.KAFKA, Need.DATABASE}),
         "redrive": frozenset({Need.KAFKA, Need.REDIS, Need.DATABASE}),
@@ -139,6 +140,17 @@ def _audit_key(settings: Settings) -> Iterator[str]:
         yield "The audit log has no key: `fraud keys create audit` makes one, for the secret audit_key"
 
 
+def _rail(settings: Settings) -> Iterator[str]:
+    if urlsplit(settings.rail_url).scheme != "https":
+        yield "The payment rail is spoken to without TLS: write FRAUD_RAIL_URL as https://HOST:PORT"
+    files = settings.rail_authority_file, settings.rail_certificate_file, settings.rail_key_file
+    if None in files:
+        yield (
+            "The payment rail and the executor don't prove who they are: set FRAUD_RAIL_AUTHORITY_FILE,"
+            " FRAUD_RAIL_CERTIFICATE_FILE and FRAUD_RAIL_KEY_FILE"
+        )
+
+
 _CHECKS: Final[dict[Need, Callable[[Settings], Iterator[str]]]] = {
     Need.KAFKA: _kafka,
     Need.REDIS: _redis,
@@ -146,4 +158,5 @@ _CHECKS: Final[dict[Need, Callable[[Settings], Iterator[str]]]] = {
     Need.DATABASE_OWNER: _database_transport,
     Need.DEAD_LETTER_KEY: _dead_letter_key,
     Need.AUDIT_KEY: _audit_key,
+    Need.RAIL: _rail,
 }

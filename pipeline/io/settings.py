@@ -132,8 +132,14 @@ class Settings(BaseSettings):
     rollback_plan_hours: Annotated[int, Field(ge=1, le=24 * 30)] = 24
     """Time for which a plan can be approved; it is limited because the records that it was made from grow old."""
 
-    rail_url: Annotated[str, Field(pattern=r"^http://[^/]+$")] = "http://127.0.0.1:8090"
-    """Address of the payment rail that the executor pays by; a proxy beside the executor provides TLS."""
+    rail_url: Annotated[str, Field(pattern=r"^https?://[^/@?#]+$")] = "http://127.0.0.1:8090"
+    """Address of the payment rail that the executor pays by. With https, executor and rail prove who they are by
+    certificates, and the three files below are needed."""
+    rail_authority_file: Path | None = None
+    """PEM of the authority that signed the rail's certificate; no other is trusted."""
+    rail_certificate_file: Path | None = None
+    """PEM of the executor's own certificate, with those between it and its authority."""
+    rail_key_file: Path | None = None
     rail_timeout_s: Annotated[float, Field(gt=0, le=60)] = 2.0
     """Time limit of one request; the executor asks later about one that isn't answered by then."""
     executor_port: Annotated[int, Field(ge=0, le=65535)] = 6068

@@ -63,6 +63,22 @@ def test_a_crash_at_any_boundary_changes_nothing(boundary, desk, executor_url, a
         assert second.findings() == []
 
 
+def test_after_a_crash_the_rail_is_asked_before_it_is_told_to_pay(desk, executor_url, appender, monkeypatch):
+    """A rail that has forgotten a key would pay it again."""
+    desk.open(GB29_0001=10_000)
+    allowed = decision()
+    with monkeypatch.context() as patched:
+        crash_at(patched, Rail, "pay", is_before=False)
+        with pytest.raises(Crash):
+            desk.hear(allowed)
+    asked, post = [], Rail._post
+    monkeypatch.setattr(Rail, "_post", lambda client, path, body: asked.append(path) or post(client, path, body))
+    with closing(Desk(executor_url, appender, desk.rail_address)) as second:
+        second.resume()
+        assert second.state(allowed) == "SETTLED"
+    assert asked == ["/v1/transfers/query"]
+
+
 @pytest.mark.parametrize("boundary", ["before", "after"])
 def test_a_crash_around_a_recall_changes_nothing(boundary, desk, executor_url, appender, monkeypatch):
     desk.open(GB29_0001=1_000)

@@ -1,5 +1,7 @@
 """The production profile refuses to start with each of these faults, and names it with its fix."""
 
+from pathlib import Path
+
 import pytest
 
 from pipeline.io.production import NEEDS, production_faults
@@ -20,6 +22,10 @@ SOUND = {
     "database_url": "postgresql://fraud_audit:correct-horse@postgres/fraud?sslmode=verify-full",
     "dead_letter_key": "base64",
     "audit_key": "pem",
+    "rail_url": "https://rail:8443",
+    "rail_authority_file": Path("/run/secrets/rail_ca.pem"),
+    "rail_certificate_file": Path("/run/secrets/executor.pem"),
+    "rail_key_file": Path("/run/secrets/executor.key"),
 }
 FAULTS = {
     "broker without TLS": ("worker", {"kafka_options": KAFKA | {"security.protocol": "SASL_PLAINTEXT"}}, "without TLS"),
@@ -65,6 +71,9 @@ FAULTS = {
     ),
     "dead letters without a key": ("worker", {"dead_letter_key": None}, "Dead letters have no key"),
     "audit log without a key": ("audit", {"audit_key": None}, "audit log has no key"),
+    "payment rail without TLS": ("executor", {"rail_url": "http://rail:8090"}, "payment rail is spoken to without TLS"),
+    "payment rail that isn't told who pays": ("executor", {"rail_key_file": None}, "don't prove who they are"),
+    "payment rail that nobody vouches for": ("executor", {"rail_authority_file": None}, "don't prove who they are"),
     "secret in the environment": ("command", {"plain_secrets": frozenset({"redis_url"})}, "FRAUD_REDIS_URL stands in"),
 }
 

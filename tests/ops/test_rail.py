@@ -10,8 +10,9 @@ from ops.processes.servers import free_port
 from ops.rail.books import Books, Status, Transfer
 from ops.rail.misbehaviour import Misbehaviour
 from ops.rail.process import rail_process, rail_url
+from ops.stack.certificates import certificates
 from pipeline.execute import rail_client as rail
-from pipeline.execute.rail_client import ATTEMPTS_MAX, Rail
+from pipeline.execute.rail_client import ATTEMPTS_MAX, Identity, Rail
 from pipeline.execute.saga import Answer
 
 PAID = Transfer("key-1", "GB29-0001", "GB29-0002", "GBP", 700)
@@ -88,6 +89,84 @@ def test_the_client_asks_a_bounded_number_of_times():
     with closing(Rail(f"http://127.0.0.1:{free_port()}", timeout_s=0.2, wait=waits.append)) as client:
         assert client.pay([rail.Transfer(*PAID)]) == {"key-1": Answer.UNKNOWN}
     assert len(waits) == ATTEMPTS_MAX
+
+
+class Scripted(Rail):
+    """A client whose rail answers these replies one after another, an exception where it is silent."""
+
+    def __init__(self, *replies):
+        super().__init__("http://127.0.0.1:1", wait=lambda _: None)
+        self.replies, self.asked = list(replies), []
+
+    def _post(self, path, body):
+        self.asked.append(path)
+        reply = self.replies.pop(0) if self.replies else rail.RailSilent("nothing")
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+
+SILENT = rail.RailSilent("timed out")
+ASK, PAY = "/v1/transfers/query", "/v1/transfers"
+NOT_KNOWN, ACCEPTED = {"key-1": "UNKNOWN"}, {"key-1": "ACCEPTED"}
+
+
+@pytest.mark.parametrize(
+    ("is_retry", "replies", "asked", "said"),
+    [
+        (False, [ACCEPTED], [PAY], Answer.DONE),
+        (False, [SILENT, ACCEPTED], [PAY, ASK], Answer.DONE),
+        (False, [SILENT, NOT_KNOWN, ACCEPTED], [PAY, ASK, PAY], Answer.DONE),
+        (True, [ACCEPTED], [ASK], Answer.DONE),
+        (True, [NOT_KNOWN, ACCEPTED], [ASK, PAY], Answer.DONE),
+        (True, [], [ASK] * ATTEMPTS_MAX, Answer.UNKNOWN),
+        (True, [SILENT, {}, {"key-1": "PENDING"}, {"key-2": "UNKNOWN"}], [ASK] * ATTEMPTS_MAX, Answer.UNKNOWN),
+        (False, [SILENT, {}], [PAY, *[ASK] * (ATTEMPTS_MAX - 1)], Answer.UNKNOWN),
+    ],
+)
+def test_a_key_that_the_rail_may_have_met_is_paid_only_once_it_says_that_it_has_not(is_retry, replies, asked, said):
+    with closing(Scripted(*replies)) as client:
+        assert client.pay([rail.Transfer(*PAID)], is_retry=is_retry) == {"key-1": said}
+        assert client.asked == asked
+
+
+@pytest.fixture(scope="module")
+def secure_rail(tmp_path_factory):
+    """A rail that speaks TLS and asks for a certificate: its address, and the certificates."""
+    directory, port = tmp_path_factory.mktemp("secure-rail"), free_port()
+    made = certificates(directory / "tls")
+    process = rail_process(directory, port, certificates=made)
+    process.start()
+    yield rail_url(port, is_secure=True), made
+    process.stop()
+
+
+def identity_of(made):
+    return Identity(made.authority_path, made.certificate_path, made.key_path)
+
+
+def test_executor_and_rail_know_each_other_by_certificates(secure_rail):
+    address, made = secure_rail
+    with closing(Rail(address, identity=identity_of(made))) as client:
+        assert client.pay([rail.Transfer(*PAID)]) == {"key-1": Answer.DONE}
+
+
+def test_a_rail_or_an_executor_of_another_authority_is_no_partner(secure_rail, tmp_path):
+    address, made = secure_rail
+    others = certificates(tmp_path / "others")
+    false_rail = identity_of(made)._replace(authority=others.authority_path)
+    false_executor = identity_of(others)._replace(authority=made.authority_path)
+    for identity in (false_rail, false_executor):
+        with closing(Rail(address, identity=identity, wait=lambda _: None)) as client:
+            assert client.pay([rail.Transfer("key-2", *PAID[1:])]) == {"key-2": Answer.UNKNOWN}
+    with closing(Rail(address, identity=identity_of(made))) as client:
+        assert client._post(ASK, b'["key-2"]') == {"key-2": "UNKNOWN"}
+
+
+def test_a_rail_that_asks_for_a_certificate_hears_no_plain_text(secure_rail):
+    address, _ = secure_rail
+    with closing(Rail(address.replace("https", "http"), wait=lambda _: None)) as client:
+        assert client.pay([rail.Transfer("key-3", *PAID[1:])]) == {"key-3": Answer.UNKNOWN}
 
 
 def test_the_rail_remembers_over_a_kill(tmp_path):

@@ -19,6 +19,8 @@ from ops.bench.rig.topics_io import Outbound
 from ops.bench.rig.waiting import wait_until
 from ops.migrations.migrate import migrate
 from ops.processes.servers import ServerFailed, ServerProcess, free_port
+from ops.rail.process import rail_url
+from ops.stack.certificates import certificates
 from ops.stack.real import RealStack
 from ops.stack.topics import create_topics
 from pipeline.audit.key_files import create_signing_key
@@ -44,7 +46,9 @@ class Scene:
         self.reading = LogReader(stack.bootstrap_servers, "fraud-reconcile", options)
         self.worker = self._process("worker", ["worker", "run"], "FRAUD_WEB_PORT", "/ready")
         self.audit = self._process("audit", ["audit", "run"], "FRAUD_AUDIT_PORT", "/metrics")
-        self.executor = self._process("executor", ["executor", "run"], "FRAUD_EXECUTOR_PORT", "/metrics")
+        self.executor = self._process(
+            "executor", ["executor", "run"], "FRAUD_EXECUTOR_PORT", "/metrics", **self._rail_settings()
+        )
         self._records = known_records(11)
         self.published = 0
 
@@ -133,6 +137,16 @@ class Scene:
             "/live",
             FRAUD_RECONCILE_GRACE_S=str(grace_s),
         )
+
+    def _rail_settings(self) -> dict[str, str]:
+        """A rail that is away: no account is open, so nothing is paid."""
+        made = certificates(self.directory / "rail")
+        return {
+            "FRAUD_RAIL_URL": rail_url(free_port(), is_secure=True),
+            "FRAUD_RAIL_AUTHORITY_FILE": str(made.authority_path),
+            "FRAUD_RAIL_CERTIFICATE_FILE": str(made.certificate_path),
+            "FRAUD_RAIL_KEY_FILE": str(made.key_path),
+        }
 
     def _process(self, name: str, arguments: list[str], port_name: str, page: str, **more: str) -> ServerProcess:
         port = free_port()
