@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -19,6 +19,8 @@ from ops.bench.rig.threads import Thread
 from ops.bench.rig.topics_io import Outbound
 from pipeline.domain.payment import Decoded
 from pipeline.io.avro.wire import WireFormat
+from pipeline.io.kafka.client import BrokerFailed
+from pipeline.io.kafka.known_brokers import KnownBrokers
 
 DUPLICATE_EVERY: Final = 37
 CONFLICT_EVERY: Final = 211
@@ -166,20 +168,11 @@ class Watcher:
     """Reads decisions.v1 continuously, as a consumer of decisions would."""
 
     def __init__(self, bootstrap_servers: str, topic: str) -> None:
-        self._consumer = Consumer(
-            {
-                "bootstrap.servers": bootstrap_servers,
-                "group.id": "watcher",  # the library asks for one; it is never joined
-                "enable.auto.commit": False,
-                "isolation.level": "read_committed",
-                "fetch.wait.max.ms": 20,
-                "reconnect.backoff.ms": 20,
-                "reconnect.backoff.max.ms": 200,
-                "log_level": 2,
-            }
-        )
+        self._bootstrap_servers, self._topic = bootstrap_servers, topic
+        self._brokers, self._consumer = self._reader()
         partitions = self._consumer.list_topics(topic, timeout=BROKER_TIMEOUT_S).topics[topic].partitions
-        self._consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions])
+        self._next = dict.fromkeys(partitions, 0)
+        self._assign()
         self._arrivals: deque[_Arrival] = deque(maxlen=100_000)
         self._stopped = threading.Event()
         self._changed = threading.Condition()
@@ -213,15 +206,46 @@ class Watcher:
                 first.setdefault(arrival.partition, arrival.at_ms)
         return first
 
+    def _reader(self) -> tuple[KnownBrokers, Consumer]:
+        brokers = KnownBrokers()
+        options = {
+            "bootstrap.servers": self._bootstrap_servers,
+            "group.id": "watcher",  # the library asks for one; it is never joined
+            "enable.auto.commit": False,
+            "isolation.level": "read_committed",
+            "fetch.wait.max.ms": 20,
+            "reconnect.backoff.ms": 20,
+            "reconnect.backoff.max.ms": 200,
+            "log_level": 2,
+        }
+        return brokers, Consumer({**options, **brokers.options})
+
+    def _assign(self) -> None:
+        self._consumer.assign([TopicPartition(self._topic, *place) for place in self._next.items()])
+
     def _run(self) -> None:
         while not self._stopped.is_set():
             messages = self._consumer.consume(1, NEWS_POLL_S)
             messages += self._consumer.consume(1000, 0)
             now_ms = time.time() * 1000
+            self._go_on_behind(messages)
             arrived = [_arrival(message, now_ms) for message in messages if message.error() is None]
             with self._changed:
                 self._arrivals.extend(arrived)
                 self._changed.notify_all()
+
+    def _go_on_behind(self, messages: Sequence[Message]) -> None:
+        """Note what was read, and read on with a new client where this one has forgotten every broker."""
+        for message in messages:
+            partition, offset = message.partition(), message.offset()
+            if message.error() is None and partition is not None and offset is not None:
+                self._next[partition] = offset + 1
+        try:
+            self._brokers.check()
+        except BrokerFailed:
+            self._consumer.close()
+            self._brokers, self._consumer = self._reader()
+            self._assign()
 
 
 def _arrival(message: Message, now_ms: float) -> _Arrival:

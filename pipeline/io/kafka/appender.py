@@ -43,7 +43,8 @@ class Appender:
         partitioner: Partitioner = Partitioner.CRC32,
     ) -> None:
         tuning = {"client.id": client_id, "delivery.timeout.ms": int(DELIVERY_S * 1000), "linger.ms": LINGER_MS}
-        self._producer = Producer(client.writer_options(bootstrap_servers, options, partitioner, tuning))
+        self._made_of = client.writer_options(bootstrap_servers, options, partitioner, tuning)
+        self._producer = Producer(self._made_of)
 
     @classmethod
     def of(cls, settings: Settings, client_id: str) -> Self:
@@ -54,7 +55,13 @@ class Appender:
 
         Raises BrokerAway or BrokerFailed otherwise; some of the records may then stand on the topic.
         """
-        _deliver(self._producer, records)
+        try:
+            _deliver(self._producer, records)
+        except BrokerAway:
+            # It may have forgotten every broker (known_brokers), and would never deliver anything again.
+            self._producer.purge()
+            self._producer = Producer(self._made_of)
+            raise
 
 
 class AsyncAppender:

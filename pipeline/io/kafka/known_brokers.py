@@ -3,7 +3,8 @@
 A broker that its controller has fenced answers that the cluster has none: one that was just started, or that was paused
 for longer than its session with the controller. librdkafka forgets then all that it knew. It begins anew with the
 addresses it was given only where `metadata.recovery.strategy` lets it, and not always then (librdkafka's issue 5301): a
-reader without a broker reads nothing, says nothing, and looks like one whose topic is quiet.
+reader without a broker reads nothing, says nothing, and looks like one whose topic is quiet. A writer is found out by
+what it doesn't deliver (`appender`, and a worker's pulses).
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from typing import Final
 
 from pipeline.io.kafka.client import BrokerFailed, Options
 
-LOOK_MS: Final = 5_000
-LOOKS_WITHOUT_MAX: Final = 4
-"""Looks in a row that may find no broker. A client that begins anew has one again within two of them."""
+LOOK_MS: Final = 10_000
+"""Interval of the looks. Statistics wait for the next poll, some kilobytes each, so a reader that isn't polled for a
+day may not have too many."""
+LOOKS_WITHOUT_MAX: Final = 2
+"""Looks in a row that may find no broker. A client that begins anew has one again between two of them."""
 _LOGICAL: Final = ("logical", "internal")
 """Sources of brokers that stand for others, such as the group's coordinator."""
 

@@ -9,8 +9,10 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from ops.bench.rig.waiting import wait_until
-from pipeline.io.kafka import client, known_brokers
-from pipeline.io.kafka.client import BrokerFailed
+from pipeline.domain.log import Outgoing
+from pipeline.io.kafka import appender, client, known_brokers
+from pipeline.io.kafka.appender import Appender
+from pipeline.io.kafka.client import BrokerAway, BrokerFailed
 from pipeline.io.kafka.known_brokers import LOOKS_WITHOUT_MAX, KnownBrokers
 from tests.io.kafka.fenced_broker import TOPIC, FencedBroker
 
@@ -104,3 +106,12 @@ def test_a_reader_that_never_asks_again_is_given_up(broker: FencedBroker, reader
     reader, brokers = reader_at(broker, **{"metadata.recovery.strategy": "none"})
     forget(broker, reader)
     wait_until(lambda: is_given_up(brokers), ANSWER_S, "giving the reader up", meanwhile=lambda: poll(reader))
+
+
+def test_a_writer_is_made_anew_after_what_it_could_not_deliver(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(appender, "DELIVERY_S", 0.2)
+    writer = Appender("127.0.0.1:1", "writer", {})
+    before = writer._producer
+    with pytest.raises(BrokerAway):
+        writer.append([Outgoing("t", b"key", b"value")])
+    assert writer._producer is not before
