@@ -36,20 +36,17 @@ from pipeline.io.settings import Settings
 from pipeline.io.watchdog import Pulse
 
 BATCHES_AHEAD_MAX: Final = 5
-"""Most batches that are taken up but not yet committed, while batches are at least half full: one is read, one is
-observed, one waits to be judged, one is judged, one commits. While less waits there is one batch; one that was read
-earlier would be smaller, and would only wait for the others."""
+"""Most batches under way while they are at least half full: one is read, one is observed, one waits to be judged, one
+is judged, one commits. While less waits there is one; a batch read earlier would be smaller, and only wait for it."""
 LINGER_MS: Final = 100
-"""Longer than it takes to hand a batch over. A commit flushes, and a flush waits for no linger; so each partition is
-sent once a batch, not once for each millisecond that handing over takes."""
+"""Longer than handing a batch over takes. A commit flushes, which waits for no linger: each partition is sent once."""
 FETCH_WAIT_MS: Final = 2
 FETCH_BYTES_MIN: Final = 65_536
 """The broker gathers this many bytes, or waits for FETCH_WAIT_MS. To answer a fetch for each record would cost it a
 core at 1,000/s."""
 IDLE_POLL_S: Final = 0.2
 MEMBERSHIP_INTERVAL_S: Final = 2.0
-"""Interval at which the group hears from us while batches wait. It isn't shorter because a pause throws away what was
-fetched ahead, and a batch under load takes a few tenths of a second."""
+"""Interval at which the group hears from us while batches wait. A pause throws away what was fetched ahead."""
 BROKER_TIMEOUT_S: Final = 30.0
 COMMIT_MARGIN_S: Final = 2.0
 """Margin by which one attempt at a commit may exceed the transaction's timeout. By then the broker has aborted the
@@ -61,9 +58,8 @@ READ_LIMIT_S: Final = 45.0
 """Limit of one look at the log, with the rebalances in it, which wait for a commit, ask two questions at most, and look
 for what was decided last. A look that takes longer stands still."""
 JOIN_LIMIT_S: Final = 120.0
-"""Limit of being without the group, from the start or from the loss of the partitions until it has answered. A
-rebalance waits for every member: one that stands still is ended after READ_LIMIT_S and missed for its session, and then
-our own look at the log may take as long. Where a coordinator never answers, the worker would look alive for ever."""
+"""Limit of being without the group, from the start or from the loss of the partitions until it has answered: a member
+that stands still is waited for (READ_LIMIT_S, then its session), and then our own look at the log may take as long."""
 COMMIT_ATTEMPTS_MAX: Final = 12
 REJOIN_WAIT_S: Final = 1.0
 """Wait for the group's next generation, before a commit that was refused for the old one is tried again. 12 such waits
@@ -99,9 +95,8 @@ class TransactionLog:
     ) -> None:
         """Make the clients.
 
-        starts_of: says where the partitions that are assigned are read from, by the offsets that the group committed,
-        None for none; called in the reader's thread, during a rebalance. Without it a partition starts at the group's
-        offset, or at its oldest record.
+        starts_of: says where assigned partitions are read from, by the offsets that the group committed, None for none;
+        called in the reader's thread. Without it a partition starts at the group's offset, or at its oldest record.
         """
         self._topic, self._batch_records_max, self._starts_of = topic, batch_records_max, starts_of
         reading = {
@@ -122,14 +117,13 @@ class TransactionLog:
             "delivery.timeout.ms": transaction_timeout_ms,
             "linger.ms": LINGER_MS,
             "queue.buffering.max.kbytes": 262_144,
-            # By default librdkafka forgets its brokers when none answers. A producer then waits for ever for the
-            # group's coordinator under its forgotten name (librdkafka's issue 5511). Most outages of over 10 s left a
-            # worker so. One that is told of no broker at all stands in a commit, whose pulse ends the worker.
+            # After most outages of over 10 s a producer that begins anew waits for ever for the group's coordinator
+            # under a forgotten name (librdkafka's issue 5511). One that knows no broker stands in a commit.
             "metadata.recovery.strategy": "none",
         }
         self._brokers = KnownBrokers()
-        reader = {**client.reader_options(bootstrap_servers, group, options, reading), **self._brokers.options}
-        self._consumer = Consumer(reader)
+        reading = {**client.reader_options(bootstrap_servers, group, options, reading), **self._brokers.options}
+        self._consumer = Consumer(reading)
         self._producer = Producer(client.writer_options(bootstrap_servers, options, partitioner, writing))
         self._lock = threading.Lock()
         self._epoch = 0
