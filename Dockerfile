@@ -20,7 +20,7 @@ FROM python:3.11.13-slim-bookworm
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin fraud
 COPY --from=build /opt/fraud /opt/fraud
 # What volumes are mounted on belongs to the user that writes there.
-RUN install --directory --owner 10001 --group 10001 /var/lib/fraud-audit /var/lib/fraud-rail
+RUN install --directory --owner 10001 --group 10001 /var/lib/fraud-audit /var/lib/fraud-rail /var/lib/fraud-witness
 ENV PATH=/opt/fraud/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /var/lib/fraud
 USER 10001

@@ -12,7 +12,8 @@ from pipeline.terminal.options import Json
 from pipeline.terminal.output import Output, coloured
 
 if TYPE_CHECKING:
-    from ops.verifier.export import Report
+    from ops.verifier.export import Outside, Report
+    from ops.verifier.freshness import Freshness
 
 FINDINGS_SHOWN: Final = 1000
 
@@ -22,38 +23,71 @@ audit_app = typer.Typer()
 @audit_app.command("verify")
 def verify(
     directory: Annotated[Path, typer.Argument(metavar="EXPORT", help="A folder that `fraud audit export` wrote.")],
-    public_key: Annotated[Path, typer.Option(metavar="PATH", help="The public half of the key that signs heads.")],
+    keys: Annotated[Path, typer.Option(metavar="PATH", help="The key set that heads may be signed with.")],
     outside: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Take leaf files and heads from here instead of from the export."),
     ] = None,
+    witness: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Read the witness's own statements, besides the export's.")
+    ] = None,
+    unwitnessed: Annotated[
+        bool, typer.Option("--unwitnessed", help="Accept a log that nobody outside sees; its heads must be fresh.")
+    ] = False,
+    timestamps: Annotated[
+        Path | None,
+        typer.Option(metavar="PEM", help="Require timestamps (RFC 3161) of the authorities with these certificates."),
+    ] = None,
+    max_age: Annotated[
+        str, typer.Option(metavar="AGE", help="Accept a log that was seen so long ago: 15m, 30d, or any.")
+    ] = "15m",
     is_all: Annotated[bool, typer.Option("--all", help="Ask for a row of every leaf.")] = False,
     as_json: Json = False,
 ) -> None:
     """Verify an export offline. Exit 1 when something is not as it was written."""
-    report = verified(directory, outside, public_key, is_all=is_all)
-    raise typer.Exit(0 if show_report(Output(as_json=as_json), report) else 1)
+    from ops.verifier.export import Outside
+
+    where = Outside(outside or directory / "outside", witness)
+    fresh = freshness(max_age, is_witnessed=not unwitnessed, is_timestamped=timestamps is not None)
+    report = verified(directory, where, keys, fresh, timestamps, is_all=is_all)
+    raise typer.Exit(0 if show_report(Output(as_json=as_json), report, fresh) else 1)
 
 
-def verified(folder: Path, outside: Path | None, public_key_path: Path, *, is_all: bool) -> Report:
-    from ops.verifier.export import Unreadable, verify_export
-    from pipeline.audit import key_files
+def freshness(max_age: str, *, is_witnessed: bool, is_timestamped: bool) -> Freshness:
+    from ops.verifier.freshness import Freshness, age_of
+    from pipeline.io.clock import now_ms
 
     try:
-        key = key_files.public_key(public_key_path)
-        return verify_export(folder, outside or folder / "outside", key, is_all=is_all)
-    except key_files.SigningKeyRefused as refusal:
-        raise Failure(f"{refusal}.", "Give the .pub file that `fraud keys create audit` made.") from refusal
+        return Freshness(now_ms(), age_of(max_age), is_witnessed, is_timestamped)
+    except ValueError as error:
+        raise Failure(f"--max-age can't be used: {error}.", "Write 15m, 2h, 30d, or any.") from error
+
+
+def verified(
+    folder: Path, outside: Outside, key_set: Path, fresh: Freshness, timestamps: Path | None, *, is_all: bool
+) -> Report:
+    from ops.verifier.export import Trust, Unreadable, verify_export
+    from ops.verifier.keys import read_keys
+    from ops.verifier.timestamps import time_of_authority
+
+    try:
+        time_of = None if timestamps is None else time_of_authority(timestamps)
+        return verify_export(folder, outside, Trust(read_keys(key_set), fresh, time_of), is_all=is_all)
     except (Unreadable, OSError, ValueError) as error:
-        raise Failure(f"It can't be said: {error}.", "Give a folder that `fraud audit export` made.") from error
+        fix = "Give a folder that `fraud audit export` made, and the .keys file of `fraud keys create audit`."
+        raise Failure(f"It can't be said: {error}.", fix) from error
 
 
-def show_report(output: Output, report: Report) -> bool:
+def show_report(output: Output, report: Report, fresh: Freshness) -> bool:
     """True when nothing was found."""
+    from ops.verifier.freshness import ages
+
     for finding in report.findings[:FINDINGS_SHOWN]:
         place = f"{finding.table}, partition {finding.partition}, offset {finding.offset}"
         output.record(finding._asdict(), f"{coloured(finding.kind, 'red')} {place}: {finding.detail}")
     counts = {name: value for name, value in report._asdict().items() if name != "findings"}
     line = f"{report.rows:,} rows of {report.partitions} partitions, {report.heads} signed heads over {report.signed:,}"
-    output.record({**counts, "found": len(report.findings)}, f"{line} of them: {len(report.findings) or 'no'} findings")
+    newest = "; ".join(ages(report.newest_head_ms, report.newest_witness_ms, report.newest_timestamp_ms, fresh))
+    line = f"{line} of them: {len(report.findings) or 'no'} findings\n{newest}"
+    output.record({**counts, "found": len(report.findings)}, line)
     return not report.findings

@@ -43,10 +43,11 @@ TABLE: Final = (
             Group("worker", "run", "Decide payments.", "pipeline.decide.command"),
             Group(
                 "audit",
-                "run export prove heads verify",
+                "run export prove heads check verify",
                 "Store every decision, and prove that none was changed.",
                 "pipeline.audit.command ops.audit_verify_command",
             ),
+            Group("witness", "run", "Say in another place what the audit log was.", "pipeline.witness.command"),
             Group("executor", "run", "Carry decisions out: move the money.", "pipeline.execute.command"),
             Group(
                 "review",
@@ -120,7 +121,12 @@ TABLE: Final = (
             ),
             Group("access", "apply", "Grant each process its rights on the broker.", "ops.access.command"),
             Group("passwords", "create", "Create the passwords of every process.", "ops.access.command"),
-            Group("keys", "create", "Create the keys that seal dead letters and sign the log.", "ops.access.command"),
+            Group(
+                "keys",
+                "create rotate revoke list",
+                "Create, rotate and revoke the keys that seal and sign.",
+                "ops.access.command",
+            ),
             Group("models", "train", "Train models.", "models.train.command"),
         ),
     ),

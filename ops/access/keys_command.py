@@ -1,16 +1,24 @@
-"""`fraud keys create dead-letter`: every key of the pipeline is made here, in a file that only its owner can read."""
+"""`fraud keys`: every key of the pipeline is made here, in a file that only its owner can read.
+
+Keys that sign are trusted by a key set, a file of public keys. A key is rotated by making the next one and ending the
+one before; a key that somebody else may have is revoked, from the moment on from which they may have had it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.audit.key_files import create_signing_key
+from pipeline.audit.key_files import create_signing_key, read_key_set, replace_key_set, set_path_beside
+from pipeline.audit.key_sets import KeySet, KeySetRefused, KeyUse, TrustedKey, with_key, with_revocation
+from pipeline.domain.times import utc_text
+from pipeline.io.clock import now_ms
 from pipeline.io.sealing import DeadLetterKey, create_key_file
 from pipeline.terminal.failures import Failure
-from pipeline.terminal.output import Output
+from pipeline.terminal.output import Output, coloured
 
 
 class Created(NamedTuple):
@@ -31,12 +39,73 @@ def create_dead_letter_key(path: Path) -> Created:
     return Created(key_id, path, "FRAUD_DEAD_LETTER_KEY_FILE", None, "and keep a copy safe")
 
 
-def create_audit_key(path: Path) -> Created:
-    """Its id stands in every head signed with it."""
+def create_signature_key(use: KeyUse, path: Path, key_set: Path | None) -> Created:
+    """Its id stands in all that is signed with it.
+
+    key_set: an existing one that takes it in beside those that it holds; None: a new one, `path`.keys, is made.
+    """
+    held = None if key_set is None else _read(key_set)
     with _file_failures(path):
-        key_id = create_signing_key(path).key_id
-    public = path.with_name(f"{path.name}.pub")
-    return Created(key_id, path, "FRAUD_AUDIT_KEY_FILE", public, f"and give {public} to those who verify")
+        key = create_signing_key(path, use, with_set=held is None)
+    if key_set is not None and held is not None:
+        _replace(key_set, lambda: with_key(held, use, key.public, now_ms()))
+    return _created(key.key_id, use, path, key_set or set_path_beside(path))
+
+
+def rotate_key(use: KeyUse, path: Path, key_set: Path, overlap_hours: float) -> Created:
+    """Make the next key; those before it end after the overlap, in which the service is given the new one."""
+    held = _read(key_set)
+    if not held.of_use(use):
+        raise Failure(f"The key set {key_set} has no key for {use} to rotate.", f"Run `fraud keys create {use}`.")
+    with _file_failures(path):
+        key = create_signing_key(path, use, with_set=False)
+    began_ms = now_ms()
+    retire_at_ms = began_ms + round(overlap_hours * 3_600_000)
+    _replace(key_set, lambda: with_key(held, use, key.public, began_ms, retire_at_ms))
+    return _created(key.key_id, use, path, key_set)
+
+
+def revoke_key(key_id: str, key_set: Path, since: datetime | None, reason: str) -> TrustedKey:
+    """Revoke a key from that moment on; None: from now on. Raises Failure."""
+    held = _read(key_set)
+    at_ms = now_ms() if since is None else round(since.timestamp() * 1000)
+    revoked = _replace(key_set, lambda: with_revocation(held, key_id, at_ms, reason))
+    return revoked.keys[key_id]
+
+
+def listed_keys(key_set: Path) -> list[TrustedKey]:
+    return list(_read(key_set).keys.values())
+
+
+def show_trusted(output: Output, key: TrustedKey) -> None:
+    until = "without end" if key.valid_until_ms is None else f"until {utc_text(key.valid_until_ms)}"
+    line = f"{key.key_id} {key.use:<7} from {utc_text(key.valid_from_ms)} {until}"
+    if key.revoked_at_ms is not None:
+        line += coloured(f", revoked since {utc_text(key.revoked_at_ms)}: {key.reason}", "red")
+    fields = {**key._asdict(), "public": key.public.hex()}
+    output.record(fields, line)
+
+
+def _created(key_id: str, use: KeyUse, path: Path, key_set: Path) -> Created:
+    advice = f"and give {key_set} to the audit service, the witness and those who verify"
+    return Created(key_id, path, f"FRAUD_{use.upper()}_KEY_FILE", path.with_name(f"{path.name}.pub"), advice)
+
+
+def _read(path: Path) -> KeySet:
+    try:
+        return read_key_set(path)
+    except KeySetRefused as refusal:
+        raise Failure(f"{refusal}.", "Give the .keys file that `fraud keys create audit` made.") from refusal
+
+
+def _replace(path: Path, change: Callable[[], KeySet]) -> KeySet:
+    try:
+        changed = change()
+    except KeySetRefused as refusal:
+        raise Failure(f"{refusal}.", "`fraud keys list` shows what the set holds.") from refusal
+    with _file_failures(path):
+        replace_key_set(path, changed)
+    return changed
 
 
 def show_key(output: Output, created: Created) -> None:

@@ -53,6 +53,8 @@ class Principal(StrEnum):
     ROLLBACK = "fraud-rollback"
     BREAKER = "fraud-breaker"
     """People who take the model out of the loop and let it back in."""
+    WITNESS = "fraud-witness"
+    """The process that keeps, apart from the audit service, what that has signed."""
     RECONCILE = "fraud-reconcile"
     READER = "fraud-reader"
     """The commands by which people only look: tail, explain, verify."""
@@ -62,7 +64,14 @@ class Principal(StrEnum):
     """The schema registry, where there is one."""
 
 
-SERVICES: Final = (Principal.WORKER, Principal.AUDIT, Principal.EXECUTOR, Principal.REVIEW, Principal.RECONCILE)
+SERVICES: Final = (
+    Principal.WORKER,
+    Principal.AUDIT,
+    Principal.EXECUTOR,
+    Principal.REVIEW,
+    Principal.RECONCILE,
+    Principal.WITNESS,
+)
 """Principals that run without a person."""
 ADMINISTRATOR: Final = "fraud-admin"
 """The user that creates topics, users and rights; no process of the pipeline has its password."""
@@ -80,6 +89,7 @@ EVERY_TOPIC: Final = (
     "labels.v1",
     "executions.v1",
     "anchors.v1",
+    "witness.v1",
     "breaker_switches.v1",
 )
 
@@ -114,9 +124,14 @@ ACCESS: Final[Mapping[Principal, Rights]] = MappingProxyType(
             transactional_ids=("fraud-decide-",),  # one for each worker's slot
         ),
         Principal.AUDIT: Rights(
-            reads=("decisions.v1", "transactions.dead.v1", "anchors.v1"),
+            reads=("decisions.v1", "transactions.dead.v1", "anchors.v1", "witness.v1"),
             writes=("anchors.v1", "alerts.v1"),
             groups=("fraud-audit",),
+        ),
+        Principal.WITNESS: Rights(
+            reads=("anchors.v1", "witness.v1"),
+            writes=("witness.v1", "alerts.v1"),  # and nobody else writes witness.v1
+            groups=("fraud-witness",),
         ),
         Principal.EXECUTOR: Rights(
             reads=("decisions.v1", "executions.v1"),

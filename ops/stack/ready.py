@@ -22,7 +22,9 @@ from ops.migrations.migrate import MigrationRefused, migrate
 from ops.processes.servers import ServerFailed, free_port
 from ops.rail.process import rail_process, rail_url
 from ops.stack.stack import OpenStack, Stack, StackFailure
-from pipeline.audit.key_files import create_signing_key
+from pipeline.audit.key_files import create_signing_key, read_key_set, replace_key_set, set_path_beside
+from pipeline.audit.key_sets import KeyUse, with_key
+from pipeline.io.clock import now_ms
 from pipeline.io.sealing import create_key_file
 from pipeline.io.settings import ROLE_PLACEHOLDER
 
@@ -108,6 +110,10 @@ def _settings(stack: Stack, directory: Path, rail: str) -> dict[str, str]:
     signing_key_path.parent.mkdir(mode=0o700, exist_ok=True)
     if not signing_key_path.exists():
         create_signing_key(signing_key_path)
+    key_set_path, witness_key_path = set_path_beside(signing_key_path), signing_key_path.with_name("witness.key")
+    if not witness_key_path.exists():
+        witness = create_signing_key(witness_key_path, KeyUse.WITNESS, with_set=False)
+        replace_key_set(key_set_path, with_key(read_key_set(key_set_path), KeyUse.WITNESS, witness.public, now_ms()))
     if not sealing_key_path.exists():
         create_key_file(sealing_key_path)
     return {
@@ -118,6 +124,9 @@ def _settings(stack: Stack, directory: Path, rail: str) -> dict[str, str]:
         "FRAUD_RAIL_URL": rail,
         "FRAUD_AUDIT_DIRECTORY": str(directory / "audit"),
         "FRAUD_AUDIT_KEY_FILE": str(signing_key_path),
+        "FRAUD_AUDIT_KEYS_FILE": str(key_set_path),
+        "FRAUD_WITNESS_KEY_FILE": str(witness_key_path),
+        "FRAUD_WITNESS_DIRECTORY": str(directory / "witness"),
         "FRAUD_DEAD_LETTER_KEY_FILE": str(sealing_key_path),
     }
 

@@ -112,6 +112,14 @@ TOPICS: Final[tuple[Topic, ...]] = (
         "signed heads of the audit log, where a superuser of the database can't reach them",
     ),
     Topic(
+        "witness.v1",
+        False,
+        Cleanup.DELETE,
+        FOR_EVER,
+        MESSAGE_MAX_BYTES,
+        "what the witness has seen of those heads, which only it can write: not even the audit log's key rewrites it",
+    ),
+    Topic(
         "breaker_switches.v1",
         False,
         Cleanup.COMPACT,

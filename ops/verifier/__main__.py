@@ -1,10 +1,12 @@
-"""Is this audit log as it was written? `python -m verifier log EXPORT --public-key FILE [--outside DIRECTORY]` tells.
-For one decision, `python -m verifier proof FILE --public-key FILE` does.
+"""Is this audit log as it was written? `python -m verifier log EXPORT --keys FILE [--outside DIRECTORY]` tells.
+For one decision, `python -m verifier proof FILE --keys FILE` does.
 
-It reads an export (`fraud audit export`), and what stands outside the database: leaf files and signed heads. A record's
-bytes determine its leaf and every column; the leaf files determine the chain and the Merkle roots; the heads sign both.
-Everything that doesn't fit is told with its table, partition and offset. Exit 0 means that all is as it was written, 1
-that something is not, and 2 that the verifier can't say.
+It reads an export (`fraud audit export`), and what stands outside the database: leaf files, signed heads, and what the
+witness has seen of them. A record's bytes determine its leaf and every column; the leaf files determine the chain and
+the Merkle roots; the heads sign both. Everything that doesn't fit is told with its table, partition and offset. An
+export may be clean and old, and hide everything since: unless --max-age says otherwise, somebody outside must have seen
+the log within the last 15 minutes. Exit 0 means that all is as it was written, 1 that something is not, and 2 that the
+verifier can't say.
 """
 
 from __future__ import annotations
@@ -12,13 +14,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from pathlib import Path
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
-
-from .export import Report, Unreadable, verify_export
+from .export import Outside, Report, Trust, Unreadable, verify_export
+from .freshness import MAX_AGE_DEFAULT, Freshness, age_of, ages
+from .keys import KeySet, read_keys
 from .proofs import refused
 
 FINDINGS_SHOWN = 1000
@@ -30,47 +31,63 @@ def main() -> int:
     log = tasks.add_parser("log", help="all of an export")
     log.add_argument("path", type=Path, metavar="EXPORT")
     log.add_argument("--outside", type=Path, help="leaf files and heads; those copied into the export when not given")
+    log.add_argument("--witness", type=Path, metavar="FILE", help="the witness's own statements, besides the export's")
+    log.add_argument("--unwitnessed", action="store_true", help="accept a log that nobody outside sees, by fresh heads")
+    log.add_argument(
+        "--timestamps", type=Path, metavar="PEM", help="require timestamps (RFC 3161) of these authorities"
+    )
+    log.add_argument("--max-age", type=_age, default=MAX_AGE_DEFAULT, metavar="AGE", help="15m by default; 30d, any")
     log.add_argument("--all", action="store_true", help="every leaf must have its row: nothing was written meanwhile")
     proof = tasks.add_parser("proof", help="one decision's, from `fraud audit prove`")
     proof.add_argument("path", type=Path, metavar="FILE")
     for task in (log, proof):
-        task.add_argument("--public-key", type=Path, required=True, help="in PEM, of the key that signs heads")
+        task.add_argument("--keys", type=Path, required=True, help="the key set that heads may be signed with")
         task.add_argument("--json", action="store_true", help="one JSON object")
     options = parser.parse_args()
     try:
-        key = _public_key(options.public_key)
+        keys = read_keys(options.keys)
         if options.task == "proof":
-            return _tell_proof(refused(options.path.read_text(encoding="utf-8"), key), as_json=options.json)
-        outside = options.outside or options.path / "outside"
-        return _tell(verify_export(options.path, outside, key, is_all=options.all), as_json=options.json)
+            return _tell_proof(refused(options.path.read_text(encoding="utf-8"), keys), as_json=options.json)
+        outside = Outside(options.outside or options.path / "outside", options.witness)
+        trust = _trust(keys, options)
+        report = verify_export(options.path, outside, trust, is_all=options.all)
+        return _tell(report, trust.fresh, as_json=options.json)
     except (Unreadable, OSError, ValueError) as error:
         print(f"It can't be said: {error}.", file=sys.stderr)
         return 2
 
 
-def _public_key(path: Path) -> Ed25519PublicKey:
+def _trust(keys: KeySet, options: argparse.Namespace) -> Trust:
+    is_timestamped = options.timestamps is not None
+    fresh = Freshness(time.time_ns() // 1_000_000, options.max_age, not options.unwitnessed, is_timestamped)
+    if not is_timestamped:
+        return Trust(keys, fresh)
+    from .timestamps import time_of_authority
+
+    return Trust(keys, fresh, time_of_authority(options.timestamps))
+
+
+def _age(text: str) -> int | None:
     try:
-        key = load_pem_public_key(path.read_bytes())
-    except UnsupportedAlgorithm as error:
-        raise Unreadable(f"{path} holds a key of another kind") from error
-    if not isinstance(key, Ed25519PublicKey):
-        raise Unreadable(f"{path} holds another kind of key than Ed25519")
-    return key
+        return age_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def _tell(report: Report, *, as_json: bool) -> int:
+def _tell(report: Report, fresh: Freshness, *, as_json: bool) -> int:
     if as_json:
         findings = [finding._asdict() for finding in report.findings[:FINDINGS_SHOWN]]
         print(json.dumps({**report._asdict(), "findings": findings, "found": len(report.findings)}))
         return 1 if report.findings else 0
     for finding in report.findings[:FINDINGS_SHOWN]:
-        place = f"{finding.table}, partition {finding.partition}"
+        place = finding.table if finding.partition is None else f"{finding.table}, partition {finding.partition}"
         place += "" if finding.offset is None else f", offset {finding.offset}"
         print(f"{finding.kind} {place}: {finding.detail}")
     print(
         f"{report.rows:,} rows of {report.partitions} partitions, {report.heads} signed heads over {report.signed:,} "
         f"of them, {report.younger:,} leaves younger than the export: {len(report.findings) or 'no'} findings"
     )
+    print("; ".join(ages(report.newest_head_ms, report.newest_witness_ms, report.newest_timestamp_ms, fresh)))
     return 1 if report.findings else 0
 
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from typing import Any, Final, NamedTuple
 
 from .columns import TABLES, Records
 from .findings import Finding, Kind
-from .heads import Head, check_heads, head_of
+from .freshness import Freshness, check_freshness, check_unsigned
+from .heads import Head, check_heads, check_published, head_of
+from .keys import KeySet
 from .leaves import read_leaves
 from .rows import Placed, Row, check_links, check_rows, partition_of
+from .witness import Seen, TimeOf, check_statements, read_statements, seen_at_ms
+
+ON_ITS_WAY_MS: Final = 60_000
+"""A head is published once its file is written; an export that is made in between may miss it on the topic."""
 
 
 class Unreadable(Exception):
@@ -24,7 +29,8 @@ class Unreadable(Exception):
 class Report(NamedTuple):
     """The verifier's report.
 
-    signed: rows under a signed head. younger: leaves whose rows may have come after the export.
+    signed: rows under a signed head. younger: leaves whose rows may have come after the export. Times are milliseconds
+    since 1970; None: there is none.
     """
 
     rows: int
@@ -32,19 +38,43 @@ class Report(NamedTuple):
     heads: int
     signed: int
     younger: int
+    statements: int
+    newest_head_ms: int | None
+    newest_witness_ms: int | None
+    newest_timestamp_ms: int | None
     findings: list[Finding]
 
 
-def verify_export(folder: Path, outside: Path, key: Ed25519PublicKey, *, is_all: bool = False) -> Report:
-    """Verify an export. is_all: no leaf may be without its row. Raises Unreadable and OSError."""
+class Trust(NamedTuple):
+    """What the verifier goes by: the key set, timestamp authorities (None: none), and how fresh the log must be."""
+
+    keys: KeySet
+    fresh: Freshness
+    time_of: TimeOf | None = None
+
+
+class Outside(NamedTuple):
+    """What stands outside the database: a folder of leaf files and heads; the witness's own file, None where the copy
+    of the topic in the export must do."""
+
+    folder: Path
+    witness: Path | None = None
+
+
+def verify_export(folder: Path, outside: Outside, trust: Trust, *, is_all: bool = False) -> Report:
+    """Verify an export. is_all: no leaf may be without its row. Raises Unreadable, ValueError and OSError."""
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    topic = manifest["topic"]
+    topic, exported_at_ms = manifest["topic"], int(manifest["exported_at_ms"])
     records = Records((folder / "schema.avsc").read_text(encoding="utf-8"))
     rows, links = _rows(folder), _links(folder)
     required = {int(number): size for number, size in manifest["leaves"].items()}
-    leaf_paths = {_number(path): path for path in sorted((outside / "leaves").glob(f"{topic}-*.leaves"))}
-    heads = _heads(outside, folder / "anchors.jsonl", topic)
-    total, signed, younger, findings = 0, 0, 0, []
+    leaf_paths = {_number(path): path for path in sorted((outside.folder / "leaves").glob(f"{topic}-*.leaves"))}
+    written, published = _written(outside.folder, topic), _published(folder / "anchors.jsonl", topic)
+    heads = {p: [*written.get(p, []), *(published or {}).get(p, [])] for p in written.keys() | (published or {}).keys()}
+    seen, findings = _witnessed(folder, outside, topic, heads, trust)
+    if published is None:
+        findings.append(Finding(Kind.ANCHOR_MISSING, "export", None, None, "it holds no copy of anchors.v1"))
+    total, signed, younger = 0, 0, 0
     for number in sorted(rows.keys() | leaf_paths.keys() | links.keys() | heads.keys() | required.keys(), key=str):
         entries = read_leaves(leaf_paths[number]) if number in leaf_paths else []
         theirs, signed_size = rows.pop(number, []), max((h.tree_size for h in heads.get(number, [])), default=0)
@@ -53,13 +83,37 @@ def verify_export(folder: Path, outside: Path, key: Ed25519PublicKey, *, is_all:
         if wanted > len(entries):
             detail = f"it holds {len(entries)} of {wanted} leaves"
             findings.append(Finding(Kind.LEAF_FILE_CHANGED, "leaves", number, None, detail))
-        findings += check_heads(topic, partition, heads.get(number, []), key)
+        findings += check_heads(topic, partition, heads.get(number, []), trust.keys, partial(seen_at_ms, seen))
+        if published is not None:
+            ours = written.get(number, []), published.get(number, [])
+            findings += check_published(partition, *ours, exported_at_ms - ON_ITS_WAY_MS)
+        findings += check_unsigned(trust.fresh, number, entries[signed_size:])
         findings += check_rows(partition, theirs, records)
         findings += check_links(partition, links.get(number, []), len(theirs))
         total, signed = total + len(theirs), signed + min(signed_size, len(theirs))
         younger += max(len(entries) - max(wanted, len(theirs)), 0)
-    different = len({head.text for theirs in heads.values() for head in theirs})
-    return Report(total, len(leaf_paths), different, signed, younger, findings)
+    every = {head.text: head for theirs in heads.values() for head in theirs}
+    newest_ms = max((head.anchored_at_ms for head in every.values()), default=None)
+    if every or total:  # a log that has not begun is as fresh as it can be
+        findings += check_freshness(trust.fresh, newest_ms, seen.newest_ms, seen.timestamped_ms)
+    times = newest_ms, seen.newest_ms, seen.timestamped_ms
+    return Report(total, len(leaf_paths), len(every), signed, younger, seen.statements, *times, findings)
+
+
+def _witnessed(
+    folder: Path, outside: Outside, topic: str, heads: Mapping[int, Sequence[Head]], trust: Trust
+) -> tuple[Seen, list[Finding]]:
+    """Check the witness's own file, where it is given, and the copy of its topic; what the former says counts."""
+    hashes = {partition: {head.hashed for head in theirs} for partition, theirs in heads.items()}
+    found: Seen | None = None
+    findings: list[Finding] = []
+    for path in (outside.witness, folder / "witness.jsonl"):
+        if path is not None and (path.exists() or path is outside.witness):
+            statements = read_statements(path)
+            seen, theirs = check_statements(topic, statements, hashes, trust.keys, trust.time_of)
+            found = seen if found is None else found
+            findings += [each for each in theirs if each not in findings]
+    return found or Seen({}, None, None, 0), findings
 
 
 def _rows(folder: Path) -> dict[Any, list[Placed]]:
@@ -77,12 +131,19 @@ def _links(folder: Path) -> dict[Any, list[Row]]:
     return by_partition
 
 
-def _heads(outside: Path, anchors: Path, topic: str) -> dict[Any, list[Head]]:
-    """Read the heads of the files, and those of the topic anchors.v1 where the export has a copy of it."""
-    by_partition: dict[Any, list[Head]] = defaultdict(list)
+def _written(outside: Path, topic: str) -> dict[int, list[Head]]:
+    by_partition: dict[int, list[Head]] = defaultdict(list)
     for path in sorted((outside / "heads").glob(f"{topic}-*/*.json")):
         by_partition[_number(path.parent)].append(_head(path.read_text(encoding="utf-8"), str(path)))
-    for line in anchors.read_text(encoding="utf-8").splitlines() if anchors.exists() else ():
+    return by_partition
+
+
+def _published(anchors: Path, topic: str) -> dict[int, list[Head]] | None:
+    """Read the heads of the topic anchors.v1; None where the export has no copy of it."""
+    if not anchors.exists():
+        return None
+    by_partition: dict[int, list[Head]] = defaultdict(list)
+    for line in anchors.read_text(encoding="utf-8").splitlines():
         head = _head(line, str(anchors))
         if head.topic == topic:
             by_partition[head.partition].append(head)

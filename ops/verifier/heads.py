@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from .findings import Finding, Kind
+from .keys import AUDIT, KeySet, Signed, distrusted
 from .leaves import ZEROS, roots
 from .rows import Partition
 
@@ -25,8 +23,18 @@ class Head(NamedTuple):
     root: bytes
     chain: bytes
     previous: bytes
+    anchored_at_ms: int
     text: bytes  # the bytes that are signed
+    key_id: str
     signature: bytes
+
+    @property
+    def signed(self) -> Signed:
+        return Signed(self.text, self.key_id, self.signature, AUDIT, self.anchored_at_ms)
+
+    @property
+    def hashed(self) -> str:
+        return hashlib.sha256(self.text).hexdigest()
 
 
 def head_of(content: str) -> Head:
@@ -38,21 +46,20 @@ def head_of(content: str) -> Head:
             raise ValueError("it is of another kind")
         text = json.dumps(head, sort_keys=True, separators=(",", ":")).encode()
         root, chain, previous = (bytes.fromhex(head[name]) for name in ("root", "chain", "previous"))
-        place = head["topic"], head["partition"], head["tree_size"], head["last_offset"]
+        place = head["topic"], int(head["partition"]), int(head["tree_size"]), int(head["last_offset"])
+        at_ms, key_id = int(head["anchored_at_ms"]), str(read["key_id"])
     except (KeyError, TypeError) as error:
         raise ValueError("it is no head") from error
-    return Head(*place, root, chain, previous, text, signature)
+    return Head(*place, root, chain, previous, at_ms, text, key_id, signature)
 
 
-def is_signed(head: Head, key: Ed25519PublicKey) -> bool:
-    try:
-        key.verify(head.signature, head.text)
-    except InvalidSignature:
-        return False
-    return True
+SeenAt = Callable[[int, int], int | None]
+"""Gives when somebody outside saw the head of a partition and size, or one after it, first; None: nobody did."""
 
 
-def check_heads(topic: str, partition: Partition, heads: Sequence[Head], key: Ed25519PublicKey) -> list[Finding]:
+def check_heads(
+    topic: str, partition: Partition, heads: Sequence[Head], keys: KeySet, seen_at: SeenAt
+) -> list[Finding]:
     """Check that each head is signed, names the previous one, and has the leaf file's root and chain at its size.
 
     Heads of another source (the topic anchors.v1) may be among them; the same head twice counts as one.
@@ -62,9 +69,12 @@ def check_heads(topic: str, partition: Partition, heads: Sequence[Head], key: Ed
     for text in sorted({head.text for head in heads}, key=lambda text: int(json.loads(text)["tree_size"])):
         theirs = [head for head in heads if head.text == text]
         head = theirs[0]
-        is_ours = (head.topic, head.partition) == (topic, partition.number)
-        if not is_ours or not all(is_signed(each, key) for each in theirs):
-            findings.append(_about(Kind.HEAD_REFUSED, partition, head, "its signature does not hold"))
+        if (head.topic, head.partition) != (topic, partition.number):
+            findings.append(_about(Kind.HEAD_REFUSED, partition, head, "it is of another partition"))
+            continue
+        whys = {_distrusted(each, keys, seen_at) for each in theirs} - {None}
+        findings += [_about(why[0], partition, head, why[1]) for why in sorted(filter(None, whys))]
+        if any(why is not None and why[0] is not Kind.KEY_REVOKED for why in whys):
             continue
         if head.previous != previous:
             findings.append(_about(Kind.HEAD_MISSING, partition, head, "not the one that it names stands before it"))
@@ -72,6 +82,23 @@ def check_heads(topic: str, partition: Partition, heads: Sequence[Head], key: Ed
             findings.append(_about(Kind.LEAF_FILE_CHANGED, partition, head, "the leaf file gives another root"))
         previous = hashlib.sha256(text).digest()
     return findings
+
+
+def check_published(partition: Partition, files: Sequence[Head], topic: Sequence[Head], since_ms: int) -> list[Finding]:
+    """Check that files and topic hold the same heads; one that was signed after since_ms may be on its way."""
+    written, published = {head.text: head for head in files}, {head.text: head for head in topic}
+    findings = []
+    for text, head in written.items():
+        if text not in published and head.anchored_at_ms <= since_ms:
+            findings.append(_about(Kind.ANCHOR_MISSING, partition, head, "it is not on anchors.v1"))
+    for text, head in published.items():
+        if text not in written:
+            findings.append(_about(Kind.HEAD_MISSING, partition, head, "it is on anchors.v1, but not among the files"))
+    return findings
+
+
+def _distrusted(head: Head, keys: KeySet, seen_at: SeenAt) -> tuple[Kind, str] | None:
+    return distrusted(head.signed, keys, seen_at(head.partition, head.tree_size), Kind.HEAD_REFUSED)
 
 
 def _of_leaves(partition: Partition, head: Head, of_size: dict[int, bytes]) -> tuple[bytes, bytes, int] | None:

@@ -6,13 +6,13 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
-from .heads import Head, head_of, is_signed
+from .findings import Kind
+from .heads import Head, head_of
+from .keys import KeySet, distrusted
 from .leaves import leaf_hash, node_hash
 
 
-def refused(proof_text: str, key: Ed25519PublicKey) -> str | None:
+def refused(proof_text: str, keys: KeySet) -> str | None:
     """Return why a proof (`fraud audit prove`) does not hold, or None where it does.
 
     Raises ValueError where it is no proof.
@@ -26,8 +26,8 @@ def refused(proof_text: str, key: Ed25519PublicKey) -> str | None:
     except (KeyError, TypeError) as error:
         raise ValueError("it is no proof") from error
     for signed in (head, later):
-        if not is_signed(signed, key):
-            return f"the signature of the head of size {signed.tree_size} does not hold"
+        if (why := distrusted(signed.signed, keys, None, Kind.HEAD_REFUSED)) is not None:
+            return f"the head of size {signed.tree_size} does not count: {why[1]}"
         if signed.partition != partition or signed.topic != proof["topic"]:
             return "a head is of another partition"
     if not is_included(leaf_hash(partition, offset, record), index, head, path):

@@ -48,6 +48,10 @@ class AlertCode(StrEnum):
     RECONCILIATION_GAPS = "RECONCILIATION_GAPS"
     STATE_BACKUP_OLD = "STATE_BACKUP_OLD"
     STATE_EVICTED = "STATE_EVICTED"
+    AUDIT_NOT_CONTINUED = "AUDIT_NOT_CONTINUED"
+    AUDIT_UNWITNESSED = "AUDIT_UNWITNESSED"
+    WITNESS_REFUSED = "WITNESS_REFUSED"
+    TIMESTAMP_MISSING = "TIMESTAMP_MISSING"
 
 
 class Entry(NamedTuple):
@@ -133,6 +137,18 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
     ),
     AlertCode.STATE_EVICTED: Entry(
         _CRITICAL, "Redis may evict keys of the state, or has; nothing is decided on it.", "state-evicted"
+    ),
+    AlertCode.AUDIT_NOT_CONTINUED: Entry(
+        _CRITICAL, "The audit log contradicts itself or what stands outside; nothing more is signed.", "proof"
+    ),
+    AlertCode.AUDIT_UNWITNESSED: Entry(
+        _CRITICAL, "Nothing outside has witnessed the audit log for longer than it may go unseen.", "unwitnessed"
+    ),
+    AlertCode.WITNESS_REFUSED: Entry(
+        _CRITICAL, "The witness was shown a head of the audit log that does not continue what it saw.", "proof"
+    ),
+    AlertCode.TIMESTAMP_MISSING: Entry(
+        (Severity.WARNING,), "The timestamp authority gave no timestamp that holds.", "unwitnessed"
     ),
 }
 

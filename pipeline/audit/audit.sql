@@ -93,3 +93,13 @@ COPY (
 COPY (
     SELECT row_to_json(logged)::text FROM audit.chain_link AS logged ORDER BY topic_partition, tree_size
 ) TO STDOUT (FORMAT text);
+
+-- name: rows_of_partition
+-- Rows of one partition between two offsets, in their order, as far as the leaf file says what they must be.
+SELECT topic_offset, leaf_hash, chain_hash, record FROM (
+    SELECT topic_offset, topic_partition, leaf_hash, chain_hash, record FROM audit.ai_decision_log
+    UNION ALL SELECT topic_offset, topic_partition, leaf_hash, chain_hash, record FROM audit.reversal_log
+    UNION ALL SELECT topic_offset, topic_partition, leaf_hash, chain_hash, record FROM audit.review_log
+) AS logged
+WHERE topic_partition = %(partition)s AND topic_offset BETWEEN %(first)s AND %(last)s
+ORDER BY topic_offset;

@@ -163,6 +163,28 @@ def consistency_proof(leaves: Sequence[bytes], old_size: int) -> list[bytes]:
     return path[::-1]
 
 
+def continued_proof(frontier: Sequence[bytes], old_size: int, added: Sequence[bytes]) -> list[bytes]:
+    """The consistency proof from the tree of `old_size` leaves, whose frontier this is, to that with `added` leaves.
+
+    It is what `consistency_proof` gives, at the cost of the added leaves alone: the proof's nodes are the frontier's
+    subtrees, for the leaves that were there, and roots over added leaves only.
+    """
+    assert is_frontier_of(frontier, old_size), "the frontier is the old tree's"
+    size = old_size + len(added)
+    path, begin, end, subtree = [], 0, size, 0
+    while old_size != end:
+        middle = begin + _split(end - begin)
+        if old_size <= middle:
+            path.append(tree_root(added[middle - old_size : end - old_size]))
+            end = middle
+        else:
+            path.append(frontier[subtree])  # [begin, middle) is a whole subtree of the old tree, the next largest
+            begin, subtree = middle, subtree + 1
+    if begin:
+        path.append(frontier[subtree])
+    return path[::-1]
+
+
 def is_consistent(old_size: int, size: int, old_root: bytes, root: bytes, path: Sequence[bytes]) -> bool:
     """RFC 9162, section 2.1.4.2."""
     if not 0 < old_size <= size:

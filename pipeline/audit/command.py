@@ -56,9 +56,9 @@ def prove(wanted: PaymentId, as_json: Json = False) -> None:
 
 @audit_app.command("heads")
 def show_heads(
-    public_key: Annotated[
+    keys: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help="Check their signatures with this key. Exit 1 unless all hold."),
+        typer.Option(metavar="PATH", help="Check their signatures with this key set. Exit 1 unless all hold."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -66,4 +66,15 @@ def show_heads(
     from pipeline.audit import outside_command as outside
 
     found = outside.heads(settings_from_environment())
-    raise typer.Exit(0 if outside.show_heads(Output(as_json=as_json), found, public_key) else 1)
+    raise typer.Exit(0 if outside.show_heads(Output(as_json=as_json), found, keys) else 1)
+
+
+@audit_app.command("check")
+def check(as_json: Json = False) -> None:
+    """Check all of the log against itself and what stands outside. Exit 1 where something contradicts. Where nothing
+    does, an audit service that refuses because of an earlier check may go on once it is started again.
+    """
+    from pipeline.audit.continuing.check_command import check_log
+
+    settings = settings_from_environment()
+    raise typer.Exit(0 if check_log(settings, wire_format(settings), Output(as_json=as_json)) else 1)

@@ -33,26 +33,55 @@ class Exported(NamedTuple):
     rows: Mapping[str, int]  # by table
     leaves: Mapping[int, int]  # by partition: so many must have a row
     anchors: int
+    statements: int
+
+
+class Published(NamedTuple):
+    """What stands on topics, as lines of JSON, read when they are asked for; None: it is not to be exported.
+
+    anchors: each as the text of a head's file. statements: the witness's.
+    """
+
+    anchors: Iterable[str] | None
+    statements: Iterable[str] | None
 
 
 def export(
-    connection: Connection, directory: Path, topic: str, schema_text: str, anchors: Iterable[str], out: Path
+    connection: Connection, directory: Path, topic: str, schema_text: str, published: Published, out: Path
 ) -> Exported:
-    """Into the new folder `out`. `anchors`: what stands on anchors.v1, each as the text of a head's file.
+    """Into the new folder `out`. The witness goes first, so that every head that it saw is among those that follow.
 
     Raises FileExistsError, DatabaseUnavailable, DatabaseRefused.
     """
     out.mkdir(parents=True)
+    statements_seen = _copy_lines(published.statements, out / "witness.jsonl")
     leaves = {p: leaf_path(directory, topic, p).stat().st_size // ENTRY_BYTES for p in partitions_of(directory, topic)}
     _await_rows(connection, leaves)
     rows = _copy_tables(connection, out)
     _copy_outside(directory, topic, leaves, out / "outside")
-    lines = list(anchors)
-    (out / "anchors.jsonl").write_text("".join(lines), encoding="utf-8")
+    anchors = _copy_lines(published.anchors, out / "anchors.jsonl")
     (out / "schema.avsc").write_text(schema_text, encoding="utf-8")
-    manifest = {"kind": "fraud-audit-export-v1", "topic": topic, "leaves": leaves, "rows": rows}
+    exported_at_ms = time.time_ns() // 1_000_000
+    manifest = {
+        "kind": "fraud-audit-export-v2",
+        "topic": topic,
+        "exported_at_ms": exported_at_ms,
+        "leaves": leaves,
+        "rows": rows,
+    }
     (out / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-    return Exported(rows, leaves, len(lines))
+    return Exported(rows, leaves, anchors, statements_seen)
+
+
+def _copy_lines(lines: Iterable[str] | None, path: Path) -> int:
+    if lines is None:
+        return 0
+    count = 0
+    with path.open("w", encoding="utf-8") as file:
+        for line in lines:
+            file.write(line)
+            count += 1
+    return count
 
 
 def _await_rows(connection: Connection, leaves: Mapping[int, int]) -> None:

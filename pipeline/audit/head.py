@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from pipeline.audit.chain import HASH_BYTES, Tree, root
@@ -42,10 +43,12 @@ class SignedHead(NamedTuple):
     key_id: str
     signature: bytes
 
-    @property
-    def anchor(self) -> Anchor:
-        """The head as it stands on `anchors.v1`, which doesn't hold the frontier."""
-        return Anchor(*self.head, self.key_id, self.signature)
+    def anchor(self, consistency: Sequence[bytes]) -> Anchor:
+        """The head as it stands on `anchors.v1`, which doesn't hold the frontier, but the proof since the one before.
+
+        So whoever reads that topic alone sees that each head only added to the one before it.
+        """
+        return Anchor(*self.head, self.key_id, self.signature, list(consistency))
 
     @property
     def tree(self) -> Tree:

@@ -91,9 +91,8 @@ class AuditLog:
         wanted = sorted(partitions)
         with failures_named(), connection.transaction():
             positions = self._positions.read(connection, wanted)
-            found = connection.execute(self._statements["last_links"], [wanted]).fetchall()
+            links = last_links(connection, wanted)
             connection.execute(self._statements["ensure_months_ahead"], [MONTHS_AHEAD])
-        links = {partition: Tree(size, last_offset, bytes(chain)) for partition, size, last_offset, chain in found}
         for partition in wanted:
             self._files[partition] = LeafFile(self._directory, self._topic, partition)
             link = links.get(partition, Tree())
@@ -237,6 +236,13 @@ class AuditLog:
             f"the database holds {link.size} records of {where}, {file.path} {file.size}, the last head {signed}: "
             "rows are gone; if it was restored from a backup, run with --refill"
         )
+
+
+def last_links(connection: Connection, partitions: Iterable[int]) -> dict[int, Tree]:
+    """How far the database says each partition's log has come, where it has begun; without frontiers."""
+    with failures_named():
+        found = connection.execute(statements("pipeline.audit", "audit")["last_links"], [list(partitions)]).fetchall()
+    return {partition: Tree(size, last_offset, bytes(chain)) for partition, size, last_offset, chain in found}
 
 
 def _latest_signed(directory: Path, topic: str, partition: int) -> int:

@@ -7,14 +7,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
-from pipeline.audit.export_files import Exported, export
+from pipeline.audit.continuing.head_files import fault
+from pipeline.audit.export_files import Exported, Published, export
 from pipeline.audit.head import SignedHead, file_text, head_of_anchor, signed_text
-from pipeline.audit.key_files import SigningKeyRefused, is_signed, public_key
+from pipeline.audit.key_files import read_key_set
+from pipeline.audit.key_sets import KeySet, KeySetRefused
 from pipeline.audit.leaf_files import HeadRefused, head_paths, partitions_of, read_head
 from pipeline.audit.lookup_store import candidates
 from pipeline.audit.proof_store import Unproved, place_of, proof
+from pipeline.audit.witness import statement_line
 from pipeline.domain.identities import DecisionId
 from pipeline.domain.refusals import Refusal
 from pipeline.domain.times import utc_text
@@ -32,12 +33,14 @@ T = TypeVar("T")
 
 def export_log(settings: Settings, wire: WireFormat, out: Path, *, with_topic: bool) -> Exported:
     topic = settings.topic("decisions.v1")
-    anchors = _anchors_on_topic(settings, wire) if with_topic else iter(())
+    published = Published(None, None)
+    if with_topic:
+        published = Published(_anchors_on_topic(settings, wire), _statements_on_topic(settings, wire))
     try:
         return _with_database(
             settings,
             lambda connection: export(
-                connection, settings.audit_directory, topic, schema_text("decision.v1"), anchors, out
+                connection, settings.audit_directory, topic, schema_text("decision.v1"), published, out
             ),
         )
     except FileExistsError as error:
@@ -65,26 +68,27 @@ def heads(settings: Settings) -> list[SignedHead]:
         raise Failure(f"{refusal}.", "The audit log's files were changed.") from refusal
 
 
-def show_heads(output: Output, found: list[SignedHead], public_key_path: Path | None) -> bool:
-    """True when every signature holds, or none was asked about."""
-    key = None if public_key_path is None else _public_key(public_key_path)
+def show_heads(output: Output, found: list[SignedHead], key_set_path: Path | None) -> bool:
+    """True when every signature counts, or none was asked about."""
+    keys = None if key_set_path is None else _key_set(key_set_path)
     is_sound = True
     for signed in found:
         head = signed.head
-        holds = None if key is None else is_signed(key, signed_text(head), signed.signature)
+        why = None if keys is None else fault(signed, keys, None)
+        holds = None if keys is None else why is None
         is_sound &= holds is not False
-        fields = {**json.loads(signed_text(head)), "key_id": signed.key_id, "holds": holds}
-        word = {None: "", True: coloured(" holds", "green"), False: coloured(" REFUSED", "red")}[holds]
+        fields = {**json.loads(signed_text(head)), "key_id": signed.key_id, "holds": holds, "why": why}
+        word = {None: "", True: coloured(" holds", "green"), False: coloured(f" REFUSED: {why}", "red")}[holds]
         line = f"{utc_text(head.anchored_at_ms)} partition {head.partition} size {head.tree_size} {head.root.hex()}"
         output.record(fields, line + word)
     return is_sound
 
 
-def _public_key(path: Path) -> Ed25519PublicKey:
+def _key_set(path: Path) -> KeySet:
     try:
-        return public_key(path)
-    except SigningKeyRefused as refusal:
-        raise Failure(f"{refusal}.", "Give the .pub file that `fraud keys create audit` made.") from refusal
+        return read_key_set(path)
+    except KeySetRefused as refusal:
+        raise Failure(f"{refusal}.", "Give the .keys file that `fraud keys create audit` made.") from refusal
 
 
 def _anchors_on_topic(settings: Settings, wire: WireFormat) -> Iterator[str]:
@@ -96,6 +100,17 @@ def _anchors_on_topic(settings: Settings, wire: WireFormat) -> Iterator[str]:
                 what = f"anchors.v1 holds what is no anchor, at {found.source.offset}."
                 raise Failure(what, "Look at who writes to it.")
             yield file_text(SignedHead(head_of_anchor(anchor), (), anchor.key_id, anchor.signature))
+
+
+def _statements_on_topic(settings: Settings, wire: WireFormat) -> Iterator[str]:
+    """The witness's statements, as lines of its own file."""
+    with LogReader.of(settings) as log:
+        for found in log.read_all(settings.topic("witness.v1")):
+            witnessed = wire.decode_witnessed(found.value)
+            if isinstance(witnessed, Refusal):
+                what = f"witness.v1 holds what is no statement, at {found.source.offset}."
+                raise Failure(what, "Look at who writes to it.")
+            yield statement_line(witnessed)
 
 
 def _decision_id(connection: Connection, wanted: str) -> DecisionId:

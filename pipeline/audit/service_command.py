@@ -8,16 +8,24 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, NoReturn
 
+from pipeline.alerts.publisher_topics import AlertPublisher
 from pipeline.audit.anchor_topics import Anchors, Publish
-from pipeline.audit.key_files import SigningKey, SigningKeyRefused
-from pipeline.audit.leaf_files import HeadRefused, LeafFileBusy
+from pipeline.audit.continuing.check_service import Continuation
+from pipeline.audit.continuing.outside_topics import OutsideLog, Topics
+from pipeline.audit.continuing.recheck_service import Recheck
+from pipeline.audit.continuing.source_topics import SourceTopic
+from pipeline.audit.key_files import SigningKey, SigningKeyRefused, read_key_set, set_path_beside
+from pipeline.audit.key_sets import KeySet, KeySetRefused, KeyUse, key_set_of, untrusted
+from pipeline.audit.leaf_files import LeafFileBusy
 from pipeline.audit.letter_store import Letters
-from pipeline.audit.log_store import AuditBroken, AuditLog, RecordRefused
-from pipeline.audit.service import AuditService, Sources
+from pipeline.audit.log_store import AuditLog, RecordRefused
+from pipeline.audit.service import AuditService, Guard, Sources
 from pipeline.domain.log import ContentT, Outgoing
 from pipeline.domain.refusals import Refusal
 from pipeline.io.avro.wire import WireFormat
+from pipeline.io.clock import now_ms
 from pipeline.io.kafka.appender import Appender
+from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.kafka.positioned_log import PositionedLog, undecoded
 from pipeline.io.postgres import PositionMoved, connect
 from pipeline.io.runner import Terms, run_service
@@ -25,9 +33,10 @@ from pipeline.io.settings import Settings
 from pipeline.terminal.failures import Failure
 
 CREATE_KEY: Final = "Create one with `fraud keys create audit PATH`"
+CHECK_GROUP: Final = "fraud-audit-check"
 PASSING: Final = (LeafFileBusy, PositionMoved)
 # Each names what is wrong; OSError: a full disk, say.
-ENDING: Final = (AuditBroken, HeadRefused, LeafFileBusy, RecordRefused, OSError)
+ENDING: Final = (KeySetRefused, LeafFileBusy, RecordRefused, OSError)
 
 
 def run_audit(settings: Settings, wire: WireFormat, *, is_refill: bool = False) -> NoReturn:
@@ -55,23 +64,77 @@ def run_audit(settings: Settings, wire: WireFormat, *, is_refill: bool = False) 
 
 
 def signing_key(settings: Settings) -> SigningKey:
+    """The key that signs heads, which the key set must trust now."""
     try:
-        if settings.audit_key is not None:
-            return SigningKey.from_text(settings.audit_key)
-        if settings.audit_key_file is None:
-            raise Failure("The audit log has no key to sign with.", f"{CREATE_KEY}, and set FRAUD_AUDIT_KEY_FILE.")
-        return SigningKey.from_file(settings.audit_key_file)
+        key = _private_key(settings)
+        why = untrusted(key_set(settings), KeyUse.AUDIT, key.key_id, now_ms(), None)
     except SigningKeyRefused as refusal:
         raise Failure(f"{refusal}.", f"{CREATE_KEY}.") from refusal
+    except KeySetRefused as refusal:
+        raise Failure(f"{refusal}.", "Set FRAUD_AUDIT_KEYS_FILE to the key set that verifies the log.") from refusal
+    if why is not None:
+        what = f"The audit log can't be signed: {why}."
+        raise Failure(what, "Rotate to a new key with `fraud keys rotate audit`.")
+    return key
+
+
+def key_set(settings: Settings) -> KeySet:
+    """The key set, read anew. Raises KeySetRefused."""
+    if settings.audit_keys is not None:
+        return key_set_of(settings.audit_keys)
+    if settings.audit_keys_file is not None:
+        return read_key_set(settings.audit_keys_file)
+    if settings.audit_key_file is not None:
+        return read_key_set(set_path_beside(settings.audit_key_file))
+    raise KeySetRefused("no key set is named")
+
+
+def continuation(
+    settings: Settings, wire: WireFormat, rest: Callable[[], None] = lambda: None, group: str = CHECK_GROUP
+) -> Continuation:
+    """The check of the log of decisions.v1, with readers of its own."""
+    reader = LogReader(settings.bootstrap_servers, group, settings.kafka_options, is_expiry_expected=True)
+    topic = settings.topic("decisions.v1")
+    return Continuation(
+        topic,
+        settings.audit_directory,
+        partial(key_set, settings),
+        OutsideLog(reader, wire, Topics(settings.topic("anchors.v1"), settings.topic("witness.v1"))),
+        SourceTopic(reader, topic),
+        rest,
+    )
+
+
+def _private_key(settings: Settings) -> SigningKey:
+    if settings.audit_key is not None:
+        return SigningKey.from_text(settings.audit_key, "audit_key")
+    if settings.audit_key_file is None:
+        raise Failure("The audit log has no key to sign with.", f"{CREATE_KEY}, and set FRAUD_AUDIT_KEY_FILE.")
+    return SigningKey.from_file(settings.audit_key_file)
 
 
 def _service(settings: Settings, wire: WireFormat, *, is_refill: bool) -> AuditService:
     topic, directory = settings.topic("decisions.v1"), settings.audit_directory
+    log = AuditLog(topic, directory, wire, lambda: time.time_ns() // 1000, is_refill=is_refill)
+    connecting = partial(connect, settings.database_url, "fraud-audit")
+    appender = Appender.of(settings, f"fraud-audit-{settings.worker_slot}")
+    alerts = AlertPublisher(appender.append, wire, settings.topic("alerts.v1"))
+    key = signing_key(settings)
+    guard = Guard(
+        continuation(settings, wire),
+        Recheck(partial(continuation, settings, wire), connecting, lambda: log.trees, directory),
+        directory,
+        lambda alert: alerts.publish([alert]),
+        settings.audit_witness_age_max_s,
+        is_refill=is_refill,
+    )
+    publish = _publish(appender, settings.topic("anchors.v1"))
     return AuditService(
-        AuditLog(topic, directory, wire, lambda: time.time_ns() // 1000, is_refill=is_refill),
+        log,
         Letters(settings.topic("transactions.dead.v1")),
-        Anchors(topic, directory, signing_key(settings), wire, _publish(settings)),
-        partial(connect, settings.database_url, "fraud-audit"),
+        Anchors(topic, directory, key, partial(key_set, settings), wire, publish),
+        guard,
+        connecting,
         anchor_interval_s=settings.audit_anchor_interval_s,
     )
 
@@ -96,7 +159,5 @@ def _source(
     )
 
 
-def _publish(settings: Settings) -> Publish:
-    appender = Appender.of(settings, f"fraud-audit-{settings.worker_slot}")
-    topic = settings.topic("anchors.v1")
+def _publish(appender: Appender, topic: str) -> Publish:
     return lambda key, value: appender.append([Outgoing(topic, key, value)])

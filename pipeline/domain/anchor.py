@@ -1,4 +1,4 @@
-"""Anchors as values: signed heads of the audit log as they stand on their topic."""
+"""Anchors and witness statements as values: what stands about the audit log on topics of its own."""
 
 from __future__ import annotations
 
@@ -19,3 +19,13 @@ class Anchor(NamedTuple):
     anchored_at_ms: int
     key_id: str
     signature: bytes
+    consistency: list[bytes]
+
+
+class Witnessed(NamedTuple):
+    """A value of `witness.v1`; fields in the order of `schemas/witness.v1.avsc`."""
+
+    statement: str
+    key_id: str
+    signature: bytes
+    timestamp: bytes | None

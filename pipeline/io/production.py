@@ -28,12 +28,15 @@ class Need(StrEnum):
     DEAD_LETTER_KEY = "the key of dead letters"
     AUDIT_KEY = "the audit log's key"
     RAIL = "the payment rail"
+    WITNESS_KEY = "the witness's key"
+    KEY_SET = "the key set"
 
 
 NEEDS: Final[Mapping[str, frozenset[Need]]] = MappingProxyType(
     {
         "worker": frozenset({Need.KAFKA, Need.REDIS, Need.DEAD_LETTER_KEY}),
-        "audit": frozenset({Need.KAFKA, Need.DATABASE, Need.AUDIT_KEY}),
+        "audit": frozenset({Need.KAFKA, Need.DATABASE, Need.AUDIT_KEY, Need.KEY_SET}),
+        "witness": frozenset({Need.KAFKA, Need.WITNESS_KEY, Need.KEY_SET}),
         "executor": frozenset({Need.KAFKA, Need.DATABASE, Need.RAIL}),
         "review": frozenset({Need.KAFKA, Need.DATABASE}),
         "rollback": frozenset({Need.KAFKA, Need.DATABASE}),
@@ -151,6 +154,18 @@ def _rail(settings: Settings) -> Iterator[str]:
         )
 
 
+def _witness_key(settings: Settings) -> Iterator[str]:
+    if settings.witness_key is None and settings.witness_key_file is None:
+        yield "The witness has no key: `fraud keys create witness` makes one, for the secret witness_key"
+
+
+def _key_set(settings: Settings) -> Iterator[str]:
+    if settings.audit_keys is None and settings.audit_keys_file is None:
+        yield "No key set is named: `fraud keys create audit` makes one, for the secret audit_keys"
+    if settings.audit_witness_age_max_s == 0:
+        yield "Nobody is told when the audit log goes unwitnessed: unset FRAUD_AUDIT_WITNESS_AGE_MAX_S"
+
+
 _CHECKS: Final[dict[Need, Callable[[Settings], Iterator[str]]]] = {
     Need.KAFKA: _kafka,
     Need.REDIS: _redis,
@@ -159,4 +174,6 @@ _CHECKS: Final[dict[Need, Callable[[Settings], Iterator[str]]]] = {
     Need.DEAD_LETTER_KEY: _dead_letter_key,
     Need.AUDIT_KEY: _audit_key,
     Need.RAIL: _rail,
+    Need.WITNESS_KEY: _witness_key,
+    Need.KEY_SET: _key_set,
 }

@@ -12,7 +12,16 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from pipeline.io.secrets import SecretsUnavailable, VaultAccess, source
 
-SECRET_NAMES: Final = ("kafka_options", "redis_url", "database_url", "dead_letter_key", "audit_key")
+SECRET_NAMES: Final = (
+    "kafka_options",
+    "redis_url",
+    "database_url",
+    "dead_letter_key",
+    "audit_key",
+    "audit_keys",
+    "witness_key",
+)
+"""audit_keys is public; it stands among them because it must come from where an attacker can't replace it."""
 _STRUCTURED: Final = frozenset({"kafka_options"})
 """Secrets that are written as a JSON object."""
 

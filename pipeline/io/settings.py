@@ -155,9 +155,29 @@ class Settings(BaseSettings):
     audit_key: Annotated[str | None, Field(repr=False)] = None
     audit_key_file: Path | None = None
     """File of the Ed25519 key, in PEM, that signs the heads; `fraud keys create audit` makes one."""
-    audit_anchor_interval_s: Annotated[float, Field(ge=1, le=86_400)] = 3600.0
+    audit_keys: Annotated[str | None, Field(repr=False)] = None
+    audit_keys_file: Path | None = None
+    """File of the key set: the public keys that heads and witness statements may be signed with, and when. None stands
+    for the one beside the key file, PATH.keys."""
+    audit_anchor_interval_s: Annotated[float, Field(ge=1, le=86_400)] = 240.0
+    """Time between heads of a partition that grows. The witness sees them, so it is below audit_witness_age_max_s."""
+    audit_witness_age_max_s: Annotated[float, Field(ge=0, le=86_400)] = 300.0
+    """Age of the witness's last statement from which it raises an alert; 0 where nobody witnesses the log."""
     audit_port: Annotated[int, Field(ge=0, le=65535)] = 6067
     """Port of the audit service's pages."""
+
+    witness_key: Annotated[str | None, Field(repr=False)] = None
+    witness_key_file: Path | None = None
+    """File of the Ed25519 key, in PEM, that signs what the witness has seen; `fraud keys create witness` makes one."""
+    witness_directory: Path | None = None
+    """Folder of the witness's own copy of its statements, on a volume of its own; None: the topic must do."""
+    witness_interval_s: Annotated[float, Field(ge=1, le=240)] = 120.0
+    """Longest time between two statements; a new head makes one at once."""
+    witness_port: Annotated[int, Field(ge=0, le=65535)] = 6071
+    timestamp_url: Annotated[str | None, Field(repr=False)] = None
+    """Address of a timestamp authority (RFC 3161) that stamps the witness's statements; None: none does."""
+    timestamp_ca_file: Path | None = None
+    """Certificates, in PEM, of the authorities whose timestamps are accepted."""
 
     web_host: str = "127.0.0.1"
     web_port: Annotated[int, Field(ge=0, le=65535)] = 6066

@@ -11,7 +11,8 @@ import psycopg
 
 from ops.stack.postgres import PostgresServer
 from pipeline.audit.anchor_topics import Anchors
-from pipeline.audit.key_files import SigningKey, create_signing_key
+from pipeline.audit.key_files import SigningKey, create_signing_key, read_key_set
+from pipeline.audit.key_sets import KeySet
 from pipeline.audit.log_store import AuditLog
 from pipeline.domain.decision import Decision
 from pipeline.domain.decision_records import DecisionRecord
@@ -36,8 +37,8 @@ class Bench:
         self.server = server
         self.owner_url, self.url = database_url, url_as(database_url, "fraud_audit")
         self.outside, self.folder = folder / "outside", folder
-        self.key = create_signing_key(folder / "key")
-        self.public_key_path = folder / "key.pub"
+        self.key = create_signing_key(folder / "key", valid_from_ms=0)
+        self.key_set_path = folder / "key.keys"
         self.published: list[tuple[bytes, bytes]] = []
         self.clock_us = RECORDED_AT_US
         self.connection: Connection = connect(self.url, "test")
@@ -56,10 +57,18 @@ class Bench:
         return self.open()
 
     def anchors(self, key: SigningKey | None = None) -> Anchors:
-        return Anchors(TOPIC, self.outside, key or self.key, WIRE, lambda *pair: self.published.append(pair))
+        def publish(key: bytes, value: bytes) -> None:
+            self.published.append((key, value))
+
+        signing = Anchors(TOPIC, self.outside, key or self.key, self.keys, WIRE, publish)
+        signing.begin(self.log.trees, {})
+        return signing
 
     def anchor(self, at_ms: int = NOON_MS) -> None:
         self.anchors().anchor(self.log.trees, at_ms)
+
+    def keys(self) -> KeySet:
+        return read_key_set(self.key_set_path)
 
     def rows(self, query: str) -> list[tuple[object, ...]]:
         with psycopg.connect(self.owner_url) as connection:

@@ -13,6 +13,7 @@ from pipeline.audit.chain import (
     chain_hash,
     chained,
     consistency_proof,
+    continued_proof,
     entries_of,
     entry_bytes,
     grown,
@@ -134,3 +135,10 @@ def test_entries_are_read_as_written() -> None:
 def test_offsets_that_fall_are_a_bug() -> None:
     with pytest.raises(AssertionError, match="order of its offsets"):
         grown(Tree(), reversed(entries(2)))
+
+
+@given(SIZES, st.integers(0, 100))
+def test_4_a_proof_from_the_frontier_and_what_was_added_is_the_proof_from_all_leaves(size: int, added: int) -> None:
+    every = leaves(size + added)
+    frontier = grown(Tree(), entries(size)).frontier
+    assert consistency_proof(every, size) == continued_proof(frontier, size, every[size:])

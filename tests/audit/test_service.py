@@ -19,10 +19,11 @@ from ops.migrations.migrate import migrate
 from ops.processes.servers import ServerProcess
 from ops.stack.embedded import EmbeddedStack
 from ops.stack.topics import create_topics
-from ops.verifier.export import verify_export
-from pipeline.audit.key_files import create_signing_key, public_key
+from pipeline.audit.key_files import create_signing_key
 from pipeline.audit.leaf_files import head_paths, partitions_of
+from pipeline.domain.alert import Alert
 from pipeline.domain.dead_letter import DeadLetter
+from pipeline.io.kafka.log_reader import LogReader
 from tests.audit.logs import TOPIC, WIRE, values
 from tests.servers import SOON_FREE
 
@@ -131,27 +132,40 @@ def test_life_of_the_service(running: Running) -> None:
     exported = running.command("audit", "export", str(running.folder / "export"), "--json")
     assert 0 == exported.returncode, exported.stderr
     assert 4 == json.loads(exported.stdout)["anchors"]
-    report = verify_export(running.folder / "export", outside, public_key(running.folder / "key.pub"), is_all=True)
-    assert [] == report.findings
-    assert (300, 300, 4) == (report.rows, report.signed, report.heads)
-    verified = running.command(
-        "audit", "verify", str(running.folder / "export"), "--public-key", str(running.folder / "key.pub"), "--json"
-    )
-    assert (0, 0) == (verified.returncode, json.loads(verified.stdout.splitlines()[-1])["found"])
+    keys = str(running.folder / "key.keys")
+    verify = ("audit", "verify", str(running.folder / "export"), "--keys", keys, "--all", "--json")
+    verified = running.command(*verify, "--unwitnessed")
+    told = json.loads(verified.stdout.splitlines()[-1])
+    assert (0, 0, 300, 300, 4) == (verified.returncode, *(told[name] for name in ("found", "rows", "signed", "heads")))
+    unseen = running.command(*verify)
+    assert (1, "WITNESS_MISSING") == (unseen.returncode, json.loads(unseen.stdout.splitlines()[0])["kind"])
 
     proved = running.command("audit", "prove", "tx-000017")
     proof_path = running.folder / "proof.json"
     proof_path.write_text(proved.stdout)
     verifier = [sys.executable, "-m", "ops.verifier", "proof", str(proof_path)]
     holds = subprocess.run(
-        [*verifier, "--public-key", str(running.folder / "key.pub")], capture_output=True, text=True, check=False,
+        [*verifier, "--keys", keys], capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (0, "The proof holds.\n") == (holds.returncode, holds.stdout)
-    heads = running.command("audit", "heads", "--public-key", str(running.folder / "key.pub"))
+    heads = running.command("audit", "heads", "--keys", keys)
     assert (0, 4) == (heads.returncode, heads.stdout.count(" holds"))
 
     service.stop()
     assert running.logged("audit_stopped")
+    checked = running.command("audit", "check", "--json")
+    assert (0, True, 300) == (checked.returncode, *(json.loads(checked.stdout)[name] for name in ("holds", "rows")))
+
+    forge_a_row(running)
+    for times in (1, 2):  # and when it is started again
+        service.start()
+        until(lambda times=times: len(running.logged("audit_refuses")) == times, "refusing to continue a forged log")
+        service.stop()
+    assert "is not as it was written" in str(running.logged("audit_refuses")[-1]["why"])
+    assert {"AUDIT_NOT_CONTINUED"} == {alert.code for alert in alerts(stack)}
+    forge_a_row(running)  # the same bit again, so the row is as it was
+    checked = running.command("audit", "check", "--json")
+    assert (0, False) == (checked.returncode, json.loads(checked.stdout)["lifted"]), checked.stderr
 
     send(stack, TOPIC, [b"\xc3\x01 is no decision"])
     service.start()
@@ -160,6 +174,21 @@ def test_life_of_the_service(running: Running) -> None:
     assert "RecordRefused" == ended["error"]
     assert "decisions.v1[" in str(ended["why"])
     assert 300 == running.count("ai_decision_log")
+
+
+def forge_a_row(running: Running) -> None:
+    flipped = "set_byte(record, 20, get_byte(record, 20) # 1)"
+    with psycopg.connect(running.stack.database_url) as connection:
+        connection.execute("SET session_replication_role = replica")
+        where = "topic_partition = 0 AND topic_offset = 3"
+        changed = connection.execute(f"UPDATE audit.ai_decision_log SET record = {flipped} WHERE {where}".encode())
+        assert 1 == changed.rowcount
+
+
+def alerts(stack: EmbeddedStack) -> list[Alert]:
+    with LogReader(stack.bootstrap_servers, "test", {}) as log:
+        found = [WIRE.decode_alert(record.value) for record in log.read_all("alerts.v1")]
+    return [each for each in found if isinstance(each, Alert)]
 
 
 def test_service_without_a_key_says_so(running: Running) -> None:

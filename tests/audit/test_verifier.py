@@ -6,30 +6,38 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 
 import ops.verifier
-from ops.verifier.export import Report, verify_export
+from ops.verifier.export import Outside, Report, Trust, verify_export
 from ops.verifier.findings import Finding, Kind
+from ops.verifier.freshness import Freshness, age_of
 from ops.verifier.identity import EXECUTIONS, execution_id
+from ops.verifier.keys import read_keys
 from pipeline.audit import export_files
 from pipeline.audit.chain import ENTRY_BYTES
-from pipeline.audit.export_files import export
+from pipeline.audit.export_files import Published, export
 from pipeline.audit.head import file_text
-from pipeline.audit.key_files import create_signing_key, public_key
+from pipeline.audit.key_files import SigningKey, create_signing_key, replace_key_set
+from pipeline.audit.key_sets import KeySet, KeyUse, TrustedKey, key_set_text, with_key, with_revocation
 from pipeline.audit.leaf_files import head_paths, leaf_path, read_head
 from pipeline.audit.proof_store import Unproved, place_of, proof
+from pipeline.audit.witness import Statement, next_statement, seen_head, statement_line, statement_text
 from pipeline.domain import identities
+from pipeline.domain.anchor import Witnessed
 from pipeline.domain.decision import Decision
 from pipeline.domain.identities import NAMESPACE_EXECUTION
 from pipeline.domain.payment import Transaction
 from pipeline.io.avro.schema_files import schema_text
 from pipeline.io.postgres import connect
+from tests.audit.continuing.outside import forge_heads, forge_leaves
 from tests.audit.logs import TOPIC, Bench, records
 from tests.io.test_payment_decoder import PAYMENTS
+from tests.records import NOON_MS
 
 COUNT = 40
 
@@ -53,17 +61,42 @@ def written(bench: Bench) -> Bench:
     return bench
 
 
-def exported(bench: Bench, name: str = "export") -> Path:
+ANY_AGE = Freshness(NOON_MS + 600_000, None)
+
+
+def exported(bench: Bench, name: str = "export", statements: Sequence[str] | None = None) -> Path:
+    """statements: the witness's; None: one statement about what stands now."""
     out = bench.folder / name
     anchors = [file_text(read_head(path)) for p in (0, 1) for path in head_paths(bench.outside, TOPIC, p)]
+    if statements is None:
+        statements = [witnessed(bench)[1]] if anchors else []
     with connect(bench.owner_url, "export") as connection:
-        export(connection, bench.outside, TOPIC, schema_text("decision.v1"), anchors, out)
+        export(connection, bench.outside, TOPIC, schema_text("decision.v1"), Published(anchors, statements), out)
     return out
 
 
+def witnessed(bench: Bench, before: Statement | None = None, at_ms: int = NOON_MS) -> tuple[Statement, str]:
+    """The statement about the latest heads, and as a line of the witness's file."""
+    heads = [read_head(head_paths(bench.outside, TOPIC, p)[-1]).head for p in (0, 1)]
+    statement = next_statement(before, map(seen_head, heads), at_ms)
+    text, key = statement_text(statement), witness_key(bench)
+    return statement, statement_line(Witnessed(text, key.key_id, key.sign(text.encode()), None))
+
+
+def witness_key(bench: Bench) -> SigningKey:
+    path = bench.folder / "witness"
+    if not path.exists():
+        key = create_signing_key(path, KeyUse.WITNESS, with_set=False)
+        replace_key_set(bench.key_set_path, with_key(bench.keys(), KeyUse.WITNESS, key.public, 0))
+    return SigningKey.from_file(path)
+
+
+def verify(bench: Bench, out: Path, fresh: Freshness = ANY_AGE, *, is_all: bool = True) -> Report:
+    return verify_export(out, Outside(out / "outside"), Trust(read_keys(bench.key_set_path), fresh), is_all=is_all)
+
+
 def verified(bench: Bench) -> Report:
-    out = exported(bench)
-    return verify_export(out, out / "outside", public_key(bench.public_key_path), is_all=True)
+    return verify(bench, exported(bench))
 
 
 def places(report: Report) -> set[tuple[Kind, str, int, int | None]]:
@@ -79,7 +112,7 @@ def test_untouched_log_is_never_accused(written: Bench) -> None:
 
 def test_empty_log_is_never_accused(bench: Bench) -> None:
     bench.open()
-    assert Report(0, 2, 0, 0, 0, []) == verified(bench)
+    assert Report(0, 2, 0, 0, 0, 0, None, None, None, []) == verified(bench)
 
 
 COLUMNS = (
@@ -256,22 +289,140 @@ def test_leaf_file_cut_below_a_signed_head_is_found(written: Bench) -> None:
 def test_head_signed_with_another_key_is_refused(bench: Bench) -> None:
     bench.open()
     bench.store(records(COUNT))
-    bench.anchors(create_signing_key(bench.folder / "other")).anchor(bench.log.trees, 1)
-    assert {Kind.HEAD_REFUSED} == {found.kind for found in verified(bench).findings}
+    other = create_signing_key(bench.folder / "other", valid_from_ms=0)
+    shutil.copy(bench.key_set_path, bench.folder / "mine")
+    replace_key_set(bench.key_set_path, with_key(bench.keys(), KeyUse.AUDIT, other.public, 0))
+    bench.anchors(other).anchor(bench.log.trees, NOON_MS)
+    shutil.copy(bench.folder / "mine", bench.key_set_path)
+    assert {Kind.KEY_UNKNOWN} == {found.kind for found in verified(bench).findings}
 
 
-def test_head_left_out_of_the_files_is_missed_by_the_next_or_by_the_topic(written: Bench) -> None:
+def test_head_left_out_of_the_files_is_missed_by_the_next_the_topic_and_the_witness(written: Bench) -> None:
     out = exported(written)
-    key = public_key(written.public_key_path)
     first, second = sorted((out / "outside/heads" / f"{TOPIC}-0000").iterdir())
-    (out / "anchors.jsonl").unlink()
     first.unlink()
-    report = verify_export(out, out / "outside", key)
-    assert [Kind.HEAD_MISSING] == [found.kind for found in report.findings]
+    assert [Kind.HEAD_MISSING] == [found.kind for found in verify(written, out).findings]
     second.unlink()
-    assert (
-        [] == verify_export(out, out / "outside", key).findings
-    )  # nothing here knows of them any more; the topic does
+    assert [Kind.HEAD_MISSING] * 2 == [found.kind for found in verify(written, out).findings]
+    (out / "anchors.jsonl").unlink()
+    kinds = [found.kind for found in verify(written, out).findings]
+    assert [Kind.WITNESS_CONTRADICTED, Kind.ANCHOR_MISSING] == kinds
+    (out / "witness.jsonl").unlink()
+    kinds = [found.kind for found in verify(written, out).findings]
+    assert [Kind.ANCHOR_MISSING, Kind.WITNESS_MISSING] == kinds
+
+
+def test_anchors_of_an_earlier_day_are_missed(written: Bench) -> None:
+    out = exported(written)
+    lines = (out / "anchors.jsonl").read_text().splitlines(keepends=True)
+    (out / "anchors.jsonl").write_text("".join(lines[::2]))
+    report = verify(written, out)
+    assert [Kind.ANCHOR_MISSING] * 2 == [found.kind for found in report.findings]
+
+
+@pytest.mark.parametrize(
+    ("age", "kinds"),
+    [("10m", []), ("5m", [Kind.STALE]), ("any", [])],
+)
+def test_an_old_export_is_stale_unless_its_age_is_accepted(written: Bench, age: str, kinds: list[Kind]) -> None:
+    fresh = Freshness(NOON_MS + 600_000, age_of(age))
+    report = verify(written, exported(written), fresh)
+    about_export = [found.kind for found in report.findings if found.partition is None]
+    assert kinds == about_export
+    assert (NOON_MS, NOON_MS) == (report.newest_head_ms, report.newest_witness_ms)
+    unsigned = [found for found in report.findings if found.partition is not None]
+    assert (2 if age == "5m" else 0) == len(unsigned)  # those after the last head wait since two minutes past noon
+
+
+def test_a_statement_from_the_future_is_found(written: Bench) -> None:
+    out = exported(written, statements=[witnessed(written, at_ms=NOON_MS + 700_000)[1]])
+    assert ["which is yet to come" in found.detail for found in verify(written, out).findings] == [True]
+
+
+def test_a_log_that_nobody_witnesses_is_a_finding_unless_that_is_accepted(written: Bench) -> None:
+    witness_key(written)
+    out = exported(written, statements=[])
+    assert [Kind.WITNESS_MISSING] == [found.kind for found in verify(written, out).findings]
+    alone = Freshness(NOON_MS + 600_000, None, is_witnessed=False)
+    assert [] == verify(written, out, alone).findings
+    stale = Freshness(NOON_MS + 600_000, 60_000, is_witnessed=False)
+    assert Kind.STALE in {found.kind for found in verify(written, out, stale).findings if found.partition is None}
+
+
+def test_statements_are_held_to_their_chain_key_and_heads(written: Bench) -> None:
+    first, first_line = witnessed(written)
+    second, second_line = witnessed(written, first, NOON_MS + 60_000)
+    lines = [first_line, second_line, witnessed(written, second, NOON_MS + 120_000)[1]]
+    assert [] == verify(written, exported(written, "whole", lines)).findings
+    assert [] == verify(written, exported(written, "twice", [lines[0], *lines])).findings
+    left_out = verify(written, exported(written, "left out", [lines[0], lines[2]])).findings
+    assert [Kind.WITNESS_MISSING] == [found.kind for found in left_out]
+    late = verify(written, exported(written, "late", lines[1:])).findings
+    assert [Kind.WITNESS_MISSING] == [found.kind for found in late]
+    text = statement_text(first)
+    forged = statement_line(Witnessed(text, written.key.key_id, written.key.sign(text.encode()), None))
+    found = verify(written, exported(written, "forged", [forged])).findings
+    assert [Kind.KEY_UNKNOWN, Kind.WITNESS_MISSING] == [each.kind for each in found]  # the audit key is no witness's
+    bent = lines[0].replace(f'\\"witnessed_at_ms\\":{NOON_MS}', f'\\"witnessed_at_ms\\":{NOON_MS + 1}')
+    assert bent != lines[0]
+    found = verify(written, exported(written, "bent", [bent])).findings
+    assert [Kind.WITNESS_REFUSED, Kind.WITNESS_MISSING] == [each.kind for each in found]
+
+
+def test_the_holder_of_the_signing_key_can_t_rewrite_what_the_witness_saw(written: Bench) -> None:
+    """Rows, leaves, heads and anchors are all made anew, and every signature holds."""
+    line = witnessed(written)[1]
+    where = "topic_partition = 1 AND topic_offset = 12"
+    altered = "set_byte(record, length(record) - 1, get_byte(record, length(record) - 1) # 1)"
+    written.as_superuser(f"UPDATE audit.ai_decision_log SET record = {altered} WHERE {where}")
+    forge_leaves(written, 1)
+    forge_heads(written, 1, written.key)
+    findings = verify(written, exported(written, statements=[line])).findings
+    assert {(Kind.WITNESS_CONTRADICTED, 1)} == {found[:3:2] for found in findings if found.table == "head"}
+
+
+@pytest.mark.parametrize(
+    ("since_ms", "at_ms", "kinds"),
+    [
+        (NOON_MS + 1, NOON_MS, set()),  # the witness saw its heads before
+        (NOON_MS + 1, NOON_MS + 2, {Kind.KEY_REVOKED}),  # and here after
+        (NOON_MS, NOON_MS - 1, {Kind.KEY_REVOKED}),  # they say themselves that they are later
+    ],
+)
+def test_heads_of_a_revoked_key_count_only_where_the_witness_saw_them_before(
+    written: Bench, since_ms: int, at_ms: int, kinds: set[Kind]
+) -> None:
+    line = witnessed(written, at_ms=at_ms)[1]
+    revoked = with_revocation(written.keys(), written.key.key_id, since_ms, "The host was entered.")
+    replace_key_set(written.key_set_path, revoked)
+    assert kinds == {found.kind for found in verify(written, exported(written, statements=[line])).findings}
+
+
+def test_a_history_of_two_keys_holds_and_each_key_only_in_its_time(bench: Bench) -> None:
+    every = records(COUNT)
+    bench.open()
+    bench.store(every[:20])
+    bench.anchor()
+    second = create_signing_key(bench.folder / "second", with_set=False)
+    keys = with_key(bench.keys(), KeyUse.AUDIT, second.public, NOON_MS + 1, NOON_MS + 1)
+    replace_key_set(bench.key_set_path, keys)
+    bench.store(every[20:])
+    bench.anchors(second).anchor(bench.log.trees, NOON_MS + 2)
+    assert [] == verified(bench).findings
+    first_only = {bench.key.key_id: keys.keys[bench.key.key_id]}
+    bench.key_set_path.write_text(key_set_text(KeySet(first_only | with_witness(bench))))
+    kinds = {found.kind for found in verify(bench, bench.folder / "export").findings}
+    assert kinds == {Kind.KEY_UNKNOWN}
+    early = keys.keys[second.key_id]._replace(valid_from_ms=NOON_MS + 3)
+    late = keys.keys[bench.key.key_id]._replace(valid_until_ms=NOON_MS - 1)
+    for bent in (early, late):
+        bench.key_set_path.write_text(key_set_text(KeySet(dict(keys.keys) | with_witness(bench) | {bent.key_id: bent})))
+        assert Kind.KEY_EXPIRED in {found.kind for found in verify(bench, bench.folder / "export").findings}
+
+
+def with_witness(bench: Bench) -> dict[str, TrustedKey]:
+    public = SigningKey.from_file(bench.folder / "witness").public
+    return dict(with_key(KeySet({}), KeyUse.WITNESS, public, 0).keys)
 
 
 def test_proof_of_a_decision_holds_and_of_any_other_record_does_not(written: Bench, tmp_path: Path) -> None:
@@ -307,7 +458,7 @@ def run_alone(bench: Bench, folder: Path, task: str, what: object, *arguments: s
         "import runpy, sys; sys.modules.update(dict.fromkeys(('ops', 'pipeline', 'models', 'schemas')));"
         "sys.argv[0] = 'verifier'; runpy.run_module('verifier', run_name='__main__')"
     )
-    given = [task, str(what if isinstance(what, Path) else path), "--public-key", str(bench.public_key_path)]
+    given = [task, str(what if isinstance(what, Path) else path), "--keys", str(bench.key_set_path)]
     done = subprocess.run(
         [sys.executable, "-c", code, *given, *arguments], cwd=alone, capture_output=True, text=True, check=False
     )
@@ -316,9 +467,10 @@ def run_alone(bench: Bench, folder: Path, task: str, what: object, *arguments: s
 
 
 def test_verifier_runs_alone(written: Bench, tmp_path: Path) -> None:
-    assert 0 == run_alone(written, tmp_path, "log", exported(written, "sound"), "--all")
+    assert 0 == run_alone(written, tmp_path, "log", exported(written, "sound"), "--all", "--max-age", "any")
+    assert 1 == run_alone(written, tmp_path, "log", exported(written, "old"), "--all")
     written.as_superuser("DELETE FROM audit.ai_decision_log WHERE topic_offset = 16")
-    assert 1 == run_alone(written, tmp_path, "log", exported(written, "cut"), "--json")
+    assert 1 == run_alone(written, tmp_path, "log", exported(written, "cut"), "--json", "--max-age", "any")
 
 
 def test_verifier_imports_nothing_of_the_project() -> None:

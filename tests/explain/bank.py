@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -13,7 +14,7 @@ from confluent_kafka import Producer
 
 from ops.stack.topics import create_topics
 from pipeline.audit.anchor_topics import Anchors
-from pipeline.audit.key_files import create_signing_key
+from pipeline.audit.key_files import create_signing_key, read_key_set
 from pipeline.audit.log_store import AuditLog
 from pipeline.decide.decision_encoder import DecisionEncoder, with_position
 from pipeline.decide.event_features import EventRows
@@ -86,7 +87,7 @@ class Bank:
         for name, role in {"ada": Role.ADMIN, **PEOPLE}.items():
             change_role(self.owner, name, role, "ada", is_held=True)
         self.url_of = lambda role: url_as(database_url, role)
-        self.key = create_signing_key(folder / "key")
+        self.key, self.key_set = create_signing_key(folder / "key"), folder / "key.keys"
         self._producer = Producer({"bootstrap.servers": servers, "enable.idempotence": True, "log_level": 2})
         appender = Appender(servers, "test-executor", {})
         self.executor = Desk(self.url_of("fraud_executor"), appender, rail_address)
@@ -146,7 +147,9 @@ class Bank:
         def publish(key: bytes, value: bytes) -> None:
             self._producer.produce(self.settings.topic("anchors.v1"), value, key)
 
-        anchors = Anchors(self.topic, self.settings.audit_directory, self.key, WIRE, publish)
+        keys = partial(read_key_set, self.key_set)
+        anchors = Anchors(self.topic, self.settings.audit_directory, self.key, keys, WIRE, publish)
+        anchors.begin(self._audit.trees, {})
         anchors.anchor(self._audit.trees, now_ms())
         assert self._producer.flush(WAIT_S) == 0
 

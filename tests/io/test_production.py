@@ -26,6 +26,8 @@ SOUND = {
     "rail_authority_file": Path("/run/secrets/rail_ca.pem"),
     "rail_certificate_file": Path("/run/secrets/executor.pem"),
     "rail_key_file": Path("/run/secrets/executor.key"),
+    "audit_keys": "set",
+    "witness_key": "pem",
 }
 FAULTS = {
     "broker without TLS": ("worker", {"kafka_options": KAFKA | {"security.protocol": "SASL_PLAINTEXT"}}, "without TLS"),
@@ -74,6 +76,10 @@ FAULTS = {
     "payment rail without TLS": ("executor", {"rail_url": "http://rail:8090"}, "payment rail is spoken to without TLS"),
     "payment rail that isn't told who pays": ("executor", {"rail_key_file": None}, "don't prove who they are"),
     "payment rail that nobody vouches for": ("executor", {"rail_authority_file": None}, "don't prove who they are"),
+    "audit log without a key set": ("audit", {"audit_keys": None}, "No key set is named"),
+    "witness without a key set": ("witness", {"audit_keys": None}, "No key set is named"),
+    "witness without a key": ("witness", {"witness_key": None}, "witness has no key"),
+    "audit log that may go unwitnessed": ("audit", {"audit_witness_age_max_s": 0}, "goes unwitnessed"),
     "secret in the environment": ("command", {"plain_secrets": frozenset({"redis_url"})}, "FRAUD_REDIS_URL stands in"),
 }
 

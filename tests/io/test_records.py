@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.domain.alert import Alert, Severity
-from pipeline.domain.anchor import Anchor
+from pipeline.domain.anchor import Anchor, Witnessed
 from pipeline.domain.context import Account, BreakerSwitch, Label, RiskSignal, RiskSignalKind, SwitchPosition
 from pipeline.domain.dead_letter import DeadLetter
 from pipeline.domain.decision import Outcome
@@ -41,7 +41,22 @@ RECORDS = {
         st.sampled_from(ExecutionState),
         *(TEXT, LONG, LONG, LONG, LONG),
     ),
-    Anchor: st.builds(Anchor, TEXT, INT, LONG, LONG, LONG, HASH, HASH, HASH, LONG, TEXT, st.binary(max_size=90)),
+    Anchor: st.builds(
+        Anchor,
+        TEXT,
+        INT,
+        LONG,
+        LONG,
+        LONG,
+        HASH,
+        HASH,
+        HASH,
+        LONG,
+        TEXT,
+        st.binary(max_size=90),
+        st.lists(HASH, max_size=4),
+    ),
+    Witnessed: st.builds(Witnessed, TEXT, TEXT, st.binary(max_size=90), st.none() | st.binary(max_size=90)),
     Account: st.builds(Account, TEXT, LONG, st.none() | LONG),
     RiskSignal: st.builds(RiskSignal, st.sampled_from(RiskSignalKind), TEXT, INT, LONG),
     Label: st.builds(Label, TEXT, TEXT, TEXT, LONG, st.booleans(), LONG, TEXT),
@@ -56,6 +71,7 @@ SCHEMAS = {
     Alert: "alert.v1",
     Execution: "execution.v1",
     Anchor: "anchor.v1",
+    Witnessed: "witness.v1",
     Account: "account.v1",
     RiskSignal: "risk_signal.v1",
     Label: "label.v1",
@@ -68,6 +84,7 @@ DECODERS = {
     Alert: WIRE.decode_alert,
     Execution: WIRE.decode_execution,
     Anchor: WIRE.decode_anchor,
+    Witnessed: WIRE.decode_witnessed,
     Account: WIRE.decode_account,
     RiskSignal: WIRE.decode_risk_signal,
     Label: WIRE.decode_label,

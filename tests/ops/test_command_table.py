@@ -23,13 +23,14 @@ ROWS = [row for section in TABLE for row in section.commands]
 NO_JSON = {
     "worker run": "a service: it logs JSON on stderr",
     "audit run": "a service: it logs JSON on stderr",
+    "witness run": "a service: it logs JSON on stderr",
     "executor run": "a service: it logs JSON on stderr",
     "review run": "a service: it logs JSON on stderr",
     "reconcile run": "a service: it logs JSON on stderr",
 }
 OURS = ("topics", "worker", "migrate", "roles", "access", "audit", "executor", "review", "reconcile")
 """Compose's services whose command, where they have one, is one of ours."""
-SERVICES = ("worker", "audit", "executor", "review", "reconcile")
+SERVICES = ("worker", "audit", "witness", "executor", "review", "reconcile")
 HEAVY = {
     "confluent_kafka",
     "cryptography",

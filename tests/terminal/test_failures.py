@@ -11,7 +11,8 @@ import pytest
 
 from ops.processes.servers import free_port
 from ops.stack.topics import create_topics
-from pipeline.audit.key_files import key_id, public_key
+from pipeline.audit.key_files import public_key
+from pipeline.audit.key_sets import key_id_of
 from tests.servers import unused_prefix
 
 HEADER = "transaction_id,tx_time_s,customer_id,terminal_id,amount_minor\n"
@@ -166,15 +167,38 @@ def test_a_key_is_never_overwritten(fraud, tmp_path):
 def test_an_audit_key_is_made_with_its_public_half_and_never_overwritten(fraud, tmp_path):
     made = json.loads(fraud("keys", "create", "audit", tmp_path / "key", "--json").out)
     assert made["setting"] == "FRAUD_AUDIT_KEY_FILE"
-    assert made["key_id"] == key_id(public_key(tmp_path / "key.pub"))
+    assert made["key_id"] == key_id_of(public_key(tmp_path / "key.pub"))
     assert made["public"] == str(tmp_path / "key.pub")
     assert (tmp_path / "key").stat().st_mode & 0o077 == 0
     failed(fraud("keys", "create", "audit", tmp_path / "key"), "never overwritten")
 
 
-def test_a_public_key_that_is_none(fraud, tmp_path):
-    answer = fraud("audit", "heads", "--public-key", tmp_path / "none.pub", audit_directory=tmp_path)
-    failed(answer, "can't be read as a public key", "fraud keys create audit")
+def test_a_key_set_that_is_none(fraud, tmp_path):
+    answer = fraud("audit", "heads", "--keys", tmp_path / "none.keys", audit_directory=tmp_path)
+    failed(answer, "can't be read", "fraud keys create audit")
+    (tmp_path / "none.keys").write_text("{}")
+    failed(fraud("keys", "list", "--set", tmp_path / "none.keys"), "is no key set", "fraud keys create audit")
+
+
+def test_keys_are_rotated_and_revoked_by_command(fraud, tmp_path):
+    keys, made = tmp_path / "first.keys", {}
+    made["first"] = json.loads(fraud("keys", "create", "audit", tmp_path / "first", "--json").out)["key_id"]
+    assert fraud("keys", "create", "witness", tmp_path / "witness", "--set", keys).code == 0
+    rotated = fraud("keys", "rotate", "audit", tmp_path / "second", "--set", keys, "--overlap-hours", "2", "--json")
+    made["second"] = json.loads(rotated.out)["key_id"]
+    first, witness, second = map(json.loads, fraud("keys", "list", "--set", keys, "--json").out.splitlines())
+    assert (made["first"], made["second"]) == (first["key_id"], second["key_id"])
+    assert second["valid_from_ms"] + 2 * 3_600_000 == first["valid_until_ms"]
+    assert (None, None, "witness") == (witness["valid_until_ms"], second["valid_until_ms"], witness["use"])
+    revoke = ("keys", "revoke", made["first"], "--set", keys, "--reason")
+    assert fraud(*revoke, "It was copied.", "--since", "2026-01-31T12:00:00Z").code == 0
+    assert "revoked since 2026-01-31T12:00:00.000Z: It was copied." in fraud("keys", "list", "--set", keys).out
+    failed(fraud(*revoke, "Later.", "--since", "2026-02-01T12:00:00Z"), "is revoked since")
+    failed(fraud(*revoke, " ", "--since", "2026-01-01T00:00:00Z"), "needs a printable reason")
+    failed(fraud(*revoke, "\x1b[2J", "--since", "2026-01-01T00:00:00Z"), "needs a printable reason")
+    failed(fraud("keys", "revoke", "0" * 16, "--set", keys, "--reason", "?"), "holds no key")
+    failed(fraud("keys", "create", "audit", tmp_path / "third", "--set", tmp_path / "none"), "can't be read")
+    assert not (tmp_path / "third").exists()
 
 
 @pytest.mark.parametrize("word", ["force-open", "release"])

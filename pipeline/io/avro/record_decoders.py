@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from pipeline.domain.alert import Alert, Severity
-from pipeline.domain.anchor import Anchor
+from pipeline.domain.anchor import Anchor, Witnessed
 from pipeline.domain.context import Account, BreakerSwitch, Label, RiskSignal, RiskSignalKind, SwitchPosition
 from pipeline.domain.dead_letter import DeadLetter
 from pipeline.domain.decision import Outcome
@@ -19,6 +19,8 @@ from pipeline.domain.reversal import Reversal
 from pipeline.domain.review_outcome import ReviewOutcome
 from pipeline.io.avro.reading import (
     Malformed,
+    close_block,
+    open_block,
     read_boolean,
     read_bytes,
     read_fixed,
@@ -211,6 +213,7 @@ def read_anchor(body: bytes, at: int) -> tuple[Anchor, int]:
     anchored_at_ms, at = read_long(body, at)
     key_id, at = read_text(body, at)
     signature, at = read_bytes(body, at)
+    consistency, at = _read_hashes(body, at)
     return Anchor(
         topic,
         partition,
@@ -223,7 +226,31 @@ def read_anchor(body: bytes, at: int) -> tuple[Anchor, int]:
         anchored_at_ms,
         key_id,
         signature,
+        consistency,
     ), at
+
+
+def read_witnessed(body: bytes, at: int) -> tuple[Witnessed, int]:
+    statement, at = read_text(body, at)
+    key_id, at = read_text(body, at)
+    signature, at = read_bytes(body, at)
+    branch = body[at]
+    if branch not in (0, 2):
+        raise Malformed("a union has no such branch")
+    timestamp, at = (None, at + 1) if branch == 0 else read_bytes(body, at + 1)
+    return Witnessed(statement, key_id, signature, timestamp), at
+
+
+def _read_hashes(body: bytes, at: int) -> tuple[list[bytes], int]:
+    hashes: list[bytes] = []
+    while True:
+        count, end, at = open_block(body, at)
+        if count == 0:
+            return hashes, at
+        for _ in range(count):  # a count that lies ends with the bytes: an entry takes 32
+            each, at = read_fixed(body, at, _SHA256_BYTES)
+            hashes.append(each)
+        close_block(end, at)
 
 
 def _read_optional_outcome(body: bytes, at: int) -> tuple[Outcome | None, int]:

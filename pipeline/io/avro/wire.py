@@ -19,7 +19,7 @@ from fastavro import parse_schema, schemaless_writer
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 
 from pipeline.domain.alert import Alert
-from pipeline.domain.anchor import Anchor
+from pipeline.domain.anchor import Anchor, Witnessed
 from pipeline.domain.context import Account, BreakerSwitch, Label, RiskSignal
 from pipeline.domain.dead_letter import DeadLetter
 from pipeline.domain.decision import Decision, StoredDecision
@@ -43,6 +43,7 @@ from pipeline.io.avro.record_decoders import (
     read_reversal,
     read_review_outcome,
     read_risk_signal,
+    read_witnessed,
 )
 from pipeline.io.avro.schema_files import SCHEMAS, released_text, schema_text
 from pipeline.io.avro.verdict_heads import VerdictHead, verdict_head
@@ -55,13 +56,24 @@ _REVIEW_OUTCOME: Final = b"\x04"
 
 _ADDED_SINCE: Final[Mapping[tuple[str, int], bytes]] = {
     ("transaction.v1", 1): b"\x00",  # source_system: null
+    ("anchor.v1", 1): b"\x00",  # consistency: no step
     ("execution.v1", 1): b"\x01\x01\x01",  # payment_time_ms, amount_gbp_minor and payment_logged_at_ms: -1
 }
 """Earlier releases that are read too, and the defaults of the fields that the newest has at its end beside them."""
 
 RecordT = TypeVar("RecordT")
 Encoded = (
-    Reversal | ReviewOutcome | DeadLetter | Alert | Execution | Anchor | Account | RiskSignal | Label | BreakerSwitch
+    Reversal
+    | ReviewOutcome
+    | DeadLetter
+    | Alert
+    | Execution
+    | Anchor
+    | Account
+    | RiskSignal
+    | Label
+    | BreakerSwitch
+    | Witnessed
 )
 """The records that `WireFormat.encode` takes."""
 _BOUNDED: Final = frozenset({"transaction.v1", "account.v1", "risk_signal.v1", "label.v1"})
@@ -77,6 +89,7 @@ _SCHEMA_OF: Final[Mapping[type[Encoded], str]] = {
     RiskSignal: "risk_signal.v1",
     Label: "label.v1",
     BreakerSwitch: "breaker_switch.v1",
+    Witnessed: "witness.v1",
 }
 
 
@@ -179,6 +192,9 @@ class WireFormat:
 
     def decode_breaker_switch(self, value: bytes | None) -> BreakerSwitch | Refusal:
         return self._decoded("breaker_switch.v1", BreakerSwitch, read_breaker_switch, value)
+
+    def decode_witnessed(self, value: bytes | None) -> Witnessed | Refusal:
+        return self._decoded("witness.v1", Witnessed, read_witnessed, value)
 
     def encode(self, record: Encoded) -> bytes:
         kind = type(record)

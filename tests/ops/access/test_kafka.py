@@ -21,11 +21,12 @@ WRITERS = {
     "labels.v1": {Principal.PUBLISHER},
     "executions.v1": {Principal.EXECUTOR},
     "anchors.v1": {Principal.AUDIT},
+    "witness.v1": {Principal.WITNESS},
     "breaker_switches.v1": {Principal.BREAKER},
 }
 READERS_OF_OUTCOMES = {
     "executions.v1": {Principal.EXECUTOR, Principal.WORKER, Principal.RECONCILE, Principal.READER},
-    "decisions.v1": set(Principal) - {Principal.PUBLISHER, Principal.REGISTRY, Principal.BREAKER},
+    "decisions.v1": set(Principal) - {Principal.PUBLISHER, Principal.REGISTRY, Principal.BREAKER, Principal.WITNESS},
 }
 """Written down apart, too: what became of payments is read by the worker, and never written by it."""
 OWNERS = {
@@ -33,6 +34,7 @@ OWNERS = {
     "fraud-decide-context": Principal.WORKER,
     "fraud-decide-outcomes": Principal.WORKER,
     "fraud-audit": Principal.AUDIT,
+    "fraud-witness": Principal.WITNESS,
     "fraud-executor": Principal.EXECUTOR,
     "fraud-review": Principal.REVIEW,
     "fraud-rollback": Principal.ROLLBACK,

@@ -14,7 +14,7 @@ from tests.ops.stack.test_compose import PRODUCTION
 MADE_OTHERWISE = {  # certificates, keys, and what names the administrator
     "ca.pem", "kafka_keystore.p12", "kafka_keystore_password", "kafka_jaas.conf", "kafka_client.properties",
     "admin_kafka_options", "redis_certificate.pem", "redis_key.pem", "postgres_certificate.pem", "postgres_key.pem",
-    "registry_jaas.conf", "dead_letter_key", "audit_key",
+    "registry_jaas.conf", "dead_letter_key", "audit_key", "audit_keys", "witness_key",
 }  # fmt: skip
 
 
@@ -43,7 +43,7 @@ def test_nothing_is_overwritten(fraud: Fraud, folder: Path) -> None:
     assert ["redis_password"] == [name for name in before if before[name] != after[name]]
 
 
-@pytest.mark.parametrize("service", ["worker", "audit", "executor", "review", "reconcile"])
+@pytest.mark.parametrize("service", ["worker", "audit", "witness", "executor", "review", "reconcile"])
 def test_services_start_in_production_with_what_it_holds(folder: Path, service: str) -> None:
     mounted = {
         secret["target"]: (folder / secret["source"]).read_text()
@@ -51,7 +51,7 @@ def test_services_start_in_production_with_what_it_holds(folder: Path, service: 
         if isinstance(secret, dict)
     }
     mounted["kafka_options"] = json.loads(mounted["kafka_options"])
-    keys = {"dead_letter_key": "key", "audit_key": "key"}
+    keys = dict.fromkeys(("dead_letter_key", "audit_key", "audit_keys", "witness_key"), "key")
     assert [] == production_faults(Settings(profile=Profile.PRODUCTION, **keys, **mounted), service)
 
 

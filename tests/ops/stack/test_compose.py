@@ -191,7 +191,11 @@ def test_no_file_holds_a_secret() -> None:
     named = [*_environment(BASE), *_environment(PRODUCTION)]
     secret = {name: value for name, value in named if SECRET_WORDS.search(name)}
     permitted = re.compile(r"(file:)?/run/secrets\S*|PKCS12|PEM|kafka_keystore\S*|/etc/kafka/secrets/\S+|None")
-    made_by_itself = {"FRAUD_AUDIT_KEY_FILE": "/var/lib/fraud-audit/head.key"}
+    made_by_itself = {
+        "FRAUD_AUDIT_KEY_FILE": "/var/lib/fraud-audit/head.key",
+        "FRAUD_AUDIT_KEYS_FILE": "/var/lib/fraud-witness/keys",
+        "FRAUD_WITNESS_KEY_FILE": "/var/lib/fraud-witness/key",
+    }
     refused = {name: value for name, value in secret.items() if not permitted.fullmatch(value)}
     assert refused.items() <= made_by_itself.items()
 

@@ -1,0 +1,63 @@
+"""`fraud audit check`: the whole check, by hand."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pipeline.audit.chain import Tree
+from pipeline.audit.continuing.bounds import EVERYTHING, NotContinued
+from pipeline.audit.continuing.head_files import Place, tree_at
+from pipeline.audit.continuing.refusal_files import mark, unmark
+from pipeline.audit.key_sets import KeySetRefused
+from pipeline.audit.leaf_files import leaf_path, partitions_of
+from pipeline.audit.log_store import last_links
+from pipeline.audit.service_command import continuation
+from pipeline.io.avro.wire import WireFormat
+from pipeline.io.clock import now_ms
+from pipeline.io.kafka.client import BrokerFailed
+from pipeline.io.postgres import Connection, DatabaseRefused, DatabaseUnavailable, connect
+from pipeline.io.settings import Settings
+from pipeline.terminal.failures import Failure, database_away
+from pipeline.terminal.output import Output, coloured
+
+_GROUP: Final = "fraud-command"
+
+
+def check_log(settings: Settings, wire: WireFormat, output: Output) -> bool:
+    """True where nothing contradicts; then the mark of an earlier check is lifted, and else one is left."""
+    try:
+        with connect(settings.database_url, "fraud-audit-check") as connection:
+            trees = _trees(connection, settings)
+            check = continuation(settings, wire, group=_GROUP).check
+            looked = check(connection, trees, EVERYTHING, is_still=False).looked
+    except NotContinued as refusal:
+        mark(settings.audit_directory, str(refusal), now_ms())
+        output.record({"holds": False, "why": str(refusal)}, coloured(f"It does not hold: {refusal}.", "red"))
+        return False
+    except KeySetRefused as refusal:
+        raise Failure(f"{refusal}.", "Set FRAUD_AUDIT_KEYS_FILE to the key set that verifies the log.") from refusal
+    except BrokerFailed as error:
+        raise Failure(f"{error}.", "Is the broker up, and may you read the topics?") from error
+    except DatabaseUnavailable as error:
+        raise database_away(settings.database_url) from error
+    except DatabaseRefused as refusal:
+        raise Failure(f"{refusal}.".capitalize(), "Use a role that may read, such as fraud_reader.") from refusal
+    is_lifted = unmark(settings.audit_directory)
+    counts = ", ".join(f"{count:,} {name}" for name, count in looked._asdict().items())
+    line = f"It holds: {counts} of {len(trees)} partitions." + (" The earlier refusal is lifted." if is_lifted else "")
+    output.record({"holds": True, **looked._asdict(), "lifted": is_lifted}, line)
+    return True
+
+
+def _trees(connection: Connection, settings: Settings) -> dict[int, Tree]:
+    """The tree of each partition at the size that the database says; what the files lead to there is checked later."""
+    topic, directory = settings.topic("decisions.v1"), settings.audit_directory
+    partitions = partitions_of(directory, topic)
+    links = last_links(connection, partitions)
+    found = {}
+    for partition in partitions:
+        place, link = Place(directory, topic, partition), links.get(partition, Tree())
+        found[partition] = tree_at(leaf_path(*place), Tree(), link.size)
+        if (found[partition].chain, found[partition].last_offset) != (link.chain, link.last_offset):
+            raise NotContinued(f"the database's chain of {place} at size {link.size} is not that of the leaf file")
+    return found

@@ -1,0 +1,5 @@
+from __future__ import annotations
+
+from tests.audit.conftest import bench
+
+__all__ = ["bench"]
