@@ -6,7 +6,8 @@ inserts, moves or cuts off rows, with triggers switched off and in a transaction
 links and positions fit where a careful forger would (ops/bench/audit/tamperings.py). The partitions that were touched
 are read as an export writes them, and verified against the leaf files. A tampering is located if there is a finding at
 every row that was touched, and at no other. Every 400 times the whole log is verified untouched. A few runs take the
-whole way: a committed tampering, `fraud audit export`, and the verifier's own command.
+whole way: a committed tampering, `fraud audit export`, and the verifier's own command. In others the forger also holds
+the leaf files, then the signing key too, and the audit service is started on what they made (audit/insider.py).
 """
 
 from __future__ import annotations
@@ -17,19 +18,21 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
 import psycopg
 
+from ops.bench.audit.insider import Reach, restarted
 from ops.bench.audit.logged import SECONDS_MAX, publish_reviews_and_reversals, stored
 from ops.bench.audit.tamperings import LOG, TAMPERINGS, Forger, RowKey, Tampered
 from ops.bench.rig.commands import completed, with_settings
 from ops.bench.rig.database import prepare_database
 from ops.bench.rig.deciding import decide
 from ops.bench.rig.feeder import known_records
-from ops.bench.rig.services import audit_process
+from ops.bench.rig.services import audit_process, witness_process
 from ops.bench.rig.supervision import running
 from ops.bench.rig.waiting import wait_until
 from ops.stack.real import RealStack
@@ -38,6 +41,7 @@ from ops.verifier.findings import Finding
 from ops.verifier.leaves import read_leaves
 from ops.verifier.rows import Partition, Placed, check_links, check_rows, partition_of
 from pipeline.audit.leaf_files import leaf_path, partitions_of
+from pipeline.audit.witness import statement_of, witnessed_of
 from pipeline.io.avro.schema_files import schema_text
 
 SEED: Final = 20_264
@@ -47,6 +51,7 @@ PAYMENTS: Final = 1_600
 PARTITIONS: Final = 64
 TAMPERED: Final = 10_000
 WHOLE_WAYS: Final = 10
+INSIDERS: Final = 30
 UNTOUCHED_EVERY: Final = 400
 TOPIC: Final = "decisions.v1"
 _OFFLINE_S: Final = 120
@@ -97,8 +102,10 @@ def run(say: Callable[[str], None], folder: Path, *, is_quick: bool) -> dict[str
             _become_superuser(connection)
             tampered = _tamper_all(say, Log(connection, folder / "outside"), connection, TAMPERED // share)
         whole = _whole_ways(say, stack, folder, max(WHOLE_WAYS // share, 1))
-    is_sound = all((tampered["not_located"] == 0, tampered["untouched_findings"] == 0, whole["ok"]))
-    return {"ok": is_sound, "records": records, "partitions": PARTITIONS, **tampered, "whole_ways": whole}
+        insider = _insiders(say, stack, folder, max(INSIDERS // share, len(Reach)))
+    is_sound = all((tampered["not_located"] == 0, tampered["untouched_findings"] == 0, whole["ok"], insider["ok"]))
+    told = {**tampered, "whole_ways": whole, "insiders": insider}
+    return {"ok": is_sound, "records": records, "partitions": PARTITIONS, **told}
 
 
 def _write_log(say: Callable[[str], None], stack: RealStack, directory: Path) -> int:
@@ -106,14 +113,48 @@ def _write_log(say: Callable[[str], None], stack: RealStack, directory: Path) ->
     decide(stack, directory, islice(known_records(LOG_SEED), PAYMENTS), partitions=PARTITIONS)
     records = publish_reviews_and_reversals(stack)
     service = audit_process(stack, directory, {"FRAUD_AUDIT_ANCHOR_INTERVAL_S": "2"})
-    with running(service):
+    witness = witness_process(stack, directory)
+    with running(service), running(witness):
         with psycopg.connect(stack.database_url, autocommit=True) as connection:
             wait_until(lambda: stored(connection) >= records, SECONDS_MAX, f"storing {records} records")
-            used = connection.execute("SELECT count(DISTINCT topic_partition) FROM audit.chain_link").fetchone()
-        assert used is not None
+            sizes = connection.execute(
+                "SELECT topic_partition, max(tree_size) FROM audit.chain_link GROUP BY 1"
+            ).fetchall()
         heads = directory / "outside" / "heads"
-        wait_until(lambda: len({*heads.glob("*")}) >= used[0], SECONDS_MAX, "anchoring every partition")
+        wait_until(lambda: _signed(heads) == set(sizes), SECONDS_MAX, "anchoring every record")
+        wait_until(lambda: _witnessed(directory) == _signed(heads), SECONDS_MAX, "witnessing every head")
     return records
+
+
+def _signed(heads: Path) -> set[tuple[int, int]]:
+    """Return partition and size of the latest head of each partition."""
+    sizes = {each: [int(path.stem) for path in each.glob("[0-9]*.json")] for each in heads.glob("*")}
+    return {(int(each.name[-4:]), max(found)) for each, found in sizes.items() if found}
+
+
+def _witnessed(directory: Path) -> set[tuple[int, int]]:
+    """Return partition and size of the heads in the witness's last statement."""
+    path = directory / "witness" / "statements.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    if not lines:
+        return set()
+    return {(seen.partition, seen.tree_size) for seen in statement_of(witnessed_of(lines[-1]).statement).heads}
+
+
+def _insiders(say: Callable[[str], None], stack: RealStack, directory: Path, wanted: int) -> dict[str, Any]:
+    def guarded(connection: psycopg.Connection[Any]) -> Callable[[], None]:
+        _back_up(connection)
+        return lambda: _put_back(connection)
+
+    def keys_of(connection: psycopg.Connection[Any]) -> dict[int, list[RowKey]]:
+        return Log(connection, directory / "outside").keys()
+
+    return restarted(say, stack, directory, wanted, keys_of, partial(_places_found, stack, directory), guarded)
+
+
+def _places_found(stack: RealStack, directory: Path, name: str) -> set[tuple[int, int | None]]:
+    """Return the places of the verifier's findings that are about a partition."""
+    return {(partition, offset) for partition, offset in _verified(stack, directory, name) if partition is not None}
 
 
 def _become_superuser(connection: psycopg.Connection[Any]) -> None:
@@ -217,7 +258,8 @@ def _verified(stack: RealStack, directory: Path, name: str) -> set[tuple[int, in
     alone = directory / "alone"
     if not alone.exists():
         shutil.copytree(Path(__file__).parents[2] / "verifier", alone / "verifier")
-    command = [sys.executable, "-m", "verifier", "log", str(out), "--public-key", str(directory / "key.pub"), "--json"]
+    command = [sys.executable, "-m", "verifier", "log", str(out), "--keys", str(directory / "key.keys"), "--json"]
+    command += ["--max-age", "any", "--witness", str(directory / "witness" / "statements.jsonl")]
     report = json.loads(_call([*command, "--all"], directory / "verifier.log", None, {0, 1}, folder=alone))
     shutil.rmtree(out)
     found = {(finding["partition"], finding["offset"]) for finding in report["findings"]}

@@ -151,7 +151,7 @@ def forge_record_and_chain(forger: Forger) -> Tampered:
     key = forger.key()
     flipped = _FLIP.format("record", _some_byte(forger, key), 1 << forger.chance.randrange(8))
     forger.run(f"UPDATE audit.{key.table} SET record = {flipped} WHERE {at(key)}")
-    _chain_anew(forger, key.partition)
+    chain_anew(forger, key.partition)
     return tampered(*(other for other in forger.keys[key.partition] if other.offset >= key.offset))
 
 
@@ -177,7 +177,7 @@ def delete_and_forge_chain(forger: Forger) -> Tampered:
     """Delete a row, and make the chain of all later rows as if it had never existed."""
     key = forger.key()
     forger.run(f"DELETE FROM audit.{key.table} WHERE {at(key)}")
-    _chain_anew(forger, key.partition)
+    chain_anew(forger, key.partition)
     return tampered(*(other for other in forger.keys[key.partition] if other.offset >= key.offset))
 
 
@@ -222,7 +222,7 @@ def append_row(forger: Forger) -> Tampered:
     last = forger.keys[key.partition][-1]
     new = key._replace(offset=last.offset + forger.chance.randint(1, 9))
     _copy_row(forger, key, {"topic_offset": str(new.offset)})
-    _chain_anew(forger, key.partition)
+    chain_anew(forger, key.partition)
     return tampered(new)
 
 
@@ -251,7 +251,7 @@ def exchange_rows_and_forge_chain(forger: Forger) -> Tampered:
     rows = exchange_rows(forger).rows
     first = min(offset for _, offset in rows)
     (partition,) = {partition for partition, _ in rows}
-    _chain_anew(forger, partition)
+    chain_anew(forger, partition)
     return tampered(*(key for key in forger.keys[partition] if key.offset >= first))
 
 
@@ -338,16 +338,10 @@ def _copy_row(forger: Forger, key: RowKey, changes: Mapping[str, str]) -> None:
     forger.run(f"INSERT INTO audit.{LOG} ({columns}) SELECT {values} FROM audit.{LOG} WHERE {at(key)}")
 
 
-def _chain_anew(forger: Forger, partition: int) -> None:
+def chain_anew(forger: Forger, partition: int) -> None:
     """Make the leaves, chain, links and position of a partition anew from its present rows."""
-    rows = []
-    for table in TABLES:
-        query = f"""SELECT topic_offset, (extract(epoch FROM recorded_at) * 1000000)::bigint, record
-            FROM audit.{table} WHERE topic_partition = %s"""
-        found = forger.connection.execute(query.encode(), [partition]).fetchall()
-        rows += [(offset, table, at_us, bytes(record)) for offset, at_us, record in found]
-    chain = CHAIN_START
-    for offset, table, at_us, record in sorted(rows):
+    rows, chain = rows_of(forger, partition), CHAIN_START
+    for offset, table, at_us, record in rows:
         leaf = leaf_hash(partition, offset, record)
         chain = chain_hash(chain, entry_bytes(Entry(offset, at_us, leaf)))
         forger.run(
@@ -356,6 +350,17 @@ def _chain_anew(forger: Forger, partition: int) -> None:
         )  # fmt: skip
     forger.run("DELETE FROM audit.chain_link WHERE topic_partition = %s", partition)
     _link(forger, partition, len(rows))
+
+
+def rows_of(forger: Forger, partition: int) -> list[tuple[int, str, int, bytes]]:
+    """Read the offset, table, time of recording in microseconds and record of every row, in order."""
+    rows = []
+    for table in TABLES:
+        query = f"""SELECT topic_offset, (extract(epoch FROM recorded_at) * 1000000)::bigint, record
+            FROM audit.{table} WHERE topic_partition = %s"""
+        found = forger.connection.execute(query.encode(), [partition]).fetchall()
+        rows += [(offset, table, at_us, bytes(record)) for offset, at_us, record in found]
+    return sorted(rows)
 
 
 def _link(forger: Forger, partition: int, size: int) -> None:

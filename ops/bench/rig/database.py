@@ -13,9 +13,11 @@ from ops.bench.rig.services import url_of
 from ops.bench.rig.threads import Thread
 from ops.migrations.migrate import migrate
 from ops.stack.real import RealStack
-from pipeline.audit.key_files import create_signing_key
+from pipeline.audit.key_files import create_signing_key, read_key_set, replace_key_set, set_path_beside
+from pipeline.audit.key_sets import KeyUse, with_key
 from pipeline.domain.payment import Transaction
 from pipeline.execute.ledger_admin_store import Opening, append_openings
+from pipeline.io.clock import now_ms
 from pipeline.io.postgres import Connection, connect
 
 AMPLE_MINOR: Final = 10**13
@@ -25,9 +27,12 @@ SAMPLE_S: Final = 4.0
 
 
 def prepare_database(stack: RealStack, directory: Path) -> None:
-    """Migrate the database, and make the key `directory`/key, which signs heads of the audit log."""
+    """Migrate the database, and make the keys `directory`/key, which signs heads of the audit log, and witness.key."""
     migrate(stack.database_url)
     create_signing_key(directory / "key")
+    key_set_path = set_path_beside(directory / "key")
+    witness = create_signing_key(directory / "witness.key", KeyUse.WITNESS, with_set=False)
+    replace_key_set(key_set_path, with_key(read_key_set(key_set_path), KeyUse.WITNESS, witness.public, now_ms()))
 
 
 def open_payers(database_url: str, transactions: Iterable[Transaction], balance_minor: int = AMPLE_MINOR) -> int:

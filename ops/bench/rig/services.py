@@ -88,6 +88,17 @@ def audit_process(stack: RealStack, directory: Path, environment: Mapping[str, s
     return _service(directory, "audit", ("ops.cli", "audit", "run"), "FRAUD_AUDIT_PORT", settings, page=None)
 
 
+def witness_process(stack: RealStack, directory: Path) -> ServerProcess:
+    """Make `fraud witness run`, with its file in `directory`/witness. It counts as started at once."""
+    settings = {
+        "FRAUD_BOOTSTRAP_SERVERS": stack.bootstrap_servers,
+        "FRAUD_AUDIT_KEYS_FILE": str(directory / "key.keys"),
+        "FRAUD_WITNESS_KEY_FILE": str(directory / "witness.key"),
+        "FRAUD_WITNESS_DIRECTORY": str(directory / "witness"),
+    }
+    return _service(directory, "witness", ("ops.cli", "witness", "run"), "FRAUD_WITNESS_PORT", settings, page=None)
+
+
 def review_process(stack: RealStack, directory: Path, environment: Mapping[str, str]) -> ServerProcess:
     """Make `fraud review run` in its own role."""
     settings = {**environment, "FRAUD_DATABASE_URL": url_of(stack.database_url, "fraud_review")}
