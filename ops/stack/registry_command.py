@@ -27,6 +27,7 @@ TOPIC_OF: Final = {
     "label.v1": "labels.v1",
     "alert.v1": "alerts.v1",
     "anchor.v1": "anchors.v1",
+    "witness.v1": "witness.v1",
     "breaker_switch.v1": "breaker_switches.v1",
     "execution.v1": "executions.v1",
 }

@@ -23,7 +23,7 @@ from ops.rail.process import rail_url
 from ops.stack.certificates import certificates
 from ops.stack.real import RealStack
 from ops.stack.topics import create_topics
-from pipeline.audit.key_files import create_signing_key
+from pipeline.audit.key_files import create_signing_key, set_path_beside
 from pipeline.io.kafka.bulk_publisher import BulkPublisher
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.sealing import create_key_file
@@ -113,6 +113,7 @@ class Scene:
         (folder / "database_url").write_text(self.database_url(f"fraud_{name}"))
         if name == "audit":
             create_signing_key(folder / "audit_key")
+            set_path_beside(folder / "audit_key").rename(folder / "audit_keys")
         return folder
 
     def database_url(self, role: str) -> str:
