@@ -11,6 +11,8 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from pipeline.io.secrets import SecretsUnavailable, require_private
+
 KEY_ID_DIGITS: Final = 16
 
 
@@ -29,7 +31,10 @@ class SigningKey:
     @classmethod
     def from_file(cls, path: Path) -> SigningKey:
         try:
+            require_private(path, path.stat())
             return cls._from_pem(path.read_bytes(), f"the signing key file {path}")
+        except SecretsUnavailable as error:
+            raise SigningKeyRefused(str(error)) from error
         except OSError as error:
             raise SigningKeyRefused(f"the signing key file {path} can't be read as a private key in PEM") from error
 
