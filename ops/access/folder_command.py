@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from ops.access.foreign_redis import acl_faults
 from ops.access.secret_folder import make_secret_folder
 from ops.access.secret_owners import USERS, Given, OwnersRefused, give_files, missing_files
 from pipeline.terminal.failures import Failure
@@ -22,6 +23,8 @@ class Made(NamedTuple):
 
 def made_folder(folder: Path, *, is_owner_kept: bool) -> Made:
     made = make_secret_folder(folder)
+    for fault in acl_faults((folder / "redis_acl").read_text()):
+        raise Failure(f"{fault}.", f"Remove {folder / 'redis_acl'}, and run this again.")
     if is_owner_kept:
         return Made(folder, made, [], missing_files(folder))
     try:

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509 import load_pem_x509_certificates
 
+from ops.access.foreign_redis import DEFAULT_RIGHTS, HEALTH_RIGHTS, WORKER_RIGHTS
 from ops.access.rights import ADMINISTRATOR, BROKER, Principal
 from ops.access.roles import POSTGRES_OWNER, ROLES
 from pipeline.terminal.failures import Failure
@@ -28,9 +29,6 @@ KAFKA_SECRETS: Final = "/etc/kafka/secrets"
 _AUTHORITY: Final = "/run/secrets/ca.pem"
 _PLAIN_LOGIN: Final = "org.apache.kafka.common.security.plain.PlainLoginModule"
 _SCRAM_LOGIN: Final = "org.apache.kafka.common.security.scram.ScramLoginModule"
-_WORKER_RIGHTS: Final = "~fraud:* resetchannels +@all -@admin -@dangerous +info -@pubsub"
-"""The worker's own keys, every command that needs no administrator, and INFO, by which it sees who it speaks to."""
-_HEALTH_RIGHTS: Final = "resetkeys resetchannels +ping"
 
 
 def kafka_password_file(principal: str) -> str:
@@ -65,9 +63,9 @@ def _following(folder: Path) -> dict[str, str]:
     found = {
         "redis_acl": "\n".join(
             [
-                "user default off resetkeys resetchannels -@all",
-                f"user worker on #{_sha256(redis)} {_WORKER_RIGHTS}",
-                f"user health on #{_sha256(health)} {_HEALTH_RIGHTS}",
+                f"user default {DEFAULT_RIGHTS}",
+                f"user worker on #{_sha256(redis)} {WORKER_RIGHTS}",
+                f"user health on #{_sha256(health)} {HEALTH_RIGHTS}",
             ]
         ),
         "worker_redis_url": f"rediss://worker:{redis}@redis:6379/0?ssl_ca_certs={_AUTHORITY}",

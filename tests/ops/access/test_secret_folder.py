@@ -111,3 +111,27 @@ def test_services_start_in_production_with_what_it_holds(folder: Path, service: 
 def test_passwords_all_differ(folder: Path) -> None:
     passwords = [path.read_text() for path in folder.iterdir() if "_password" in path.name]
     assert len(passwords) == len(set(passwords))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("~fraud:*", "~*"),
+        ("resetchannels", "&*"),
+        (" -@dangerous", ""),
+        ("user worker on", "user worker on nopass"),
+        ("user worker on", "user worker on >another"),
+        ("user default off", "user default on"),
+        ("user default", "user mallory on nopass ~* +@all\nuser default"),
+        ("+ping", "+@all"),
+        ("+ping", "+ping (~* +@all)"),
+    ],
+)
+def test_wildcard_in_redis_file_of_users_is_refused(fraud: Fraud, folder: Path, old: str, new: str) -> None:
+    path = folder / "redis_acl"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    answer = fraud("passwords", "create", folder)
+    assert answer.code == 2
+    assert "Redis" in answer.err
