@@ -20,6 +20,7 @@ import typer
 from typer.core import TyperGroup
 
 from ops.command_table import Group, Section, Verb, command_tree
+from pipeline.domain.free_text import shown
 from pipeline.terminal.failures import failure_of
 
 ABOUT: Final = "Decide payments; explain, verify, replay and reverse what was decided."
@@ -115,11 +116,11 @@ TABLE: Final = (
             Group("schemas", "register", "Register the Avro schemas.", "ops.stack.command"),
             Group(
                 "database",
-                "migrate set-passwords",
+                "migrate set-passwords check-access",
                 "Migrate PostgreSQL and set its passwords.",
                 "ops.migrations.command",
             ),
-            Group("access", "apply", "Grant each process its rights on the broker.", "ops.access.command"),
+            Group("access", "apply check", "Grant each process its rights on the broker.", "ops.access.command"),
             Group("passwords", "create", "Create the passwords of every process.", "ops.access.command"),
             Group(
                 "keys",
@@ -147,7 +148,7 @@ def run(arguments: Sequence[str]) -> int:
         failure = failure_of(error)
         if failure is None:
             raise
-        typer.echo(f"fraud: {failure}", err=True)
+        typer.echo(f"fraud: {shown(str(failure))}", err=True)
         return failure.exit_code
     return 0
 

@@ -17,6 +17,11 @@ access_app = typer.Typer()
 passwords_app = typer.Typer()
 keys_app = typer.Typer()
 
+Expected = Annotated[
+    list[str] | None,
+    typer.Option("--expected", metavar="User:NAME", help="A user of your own whose grants are known; may be repeated."),
+]
+
 
 class KeyKind(StrEnum):
     DEAD_LETTER = "dead-letter"
@@ -41,26 +46,48 @@ def apply_access(
         Path | None,
         typer.Option(metavar="FOLDER", help="Set the passwords of its files kafka_password_PRINCIPAL."),
     ] = None,
+    expected: Expected = None,
     as_json: Json = False,
 ) -> None:
-    """Grant each process what it needs on the broker. What it holds beyond that is revoked."""
-    from ops.access.grants_command import applied_access, show_access
+    """Grant each process what it needs on the broker. What it holds beyond that is revoked.
 
-    show_access(Output(as_json=as_json), applied_access(settings_from_environment("topics"), passwords))
+    Exit 1 where somebody else granted more: to everybody, on everything, or on what is ours.
+    """
+    from ops.access.grants_command import applied_access, foreign_findings, show_access, show_findings
+
+    output, settings = Output(as_json=as_json), settings_from_environment("topics")
+    show_access(output, applied_access(settings, passwords))
+    raise typer.Exit(0 if show_findings(output, foreign_findings(settings, expected or ())) else 1)
+
+
+@access_app.command("check")
+def check_access(expected: Expected = None, as_json: Json = False) -> None:
+    """Look for grants that no process needs. Exit 1 where there is one."""
+    from ops.access.grants_command import foreign_findings, show_findings
+
+    output, settings = Output(as_json=as_json), settings_from_environment("topics")
+    is_clean = show_findings(output, foreign_findings(settings, expected or ()))
+    output.end_list("grants beyond the table")
+    raise typer.Exit(0 if is_clean else 1)
 
 
 @passwords_app.command("create")
 def create_passwords(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where they are kept, one file each.")],
+    keep_owner: Annotated[
+        bool,
+        typer.Option("--keep-owner", help="Leave the files to whoever runs this, who takes them to Vault or the like."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Create the passwords that are missing. There is one for every user and role, and none is overwritten. The
-    settings that hold them are written, too.
-    """
-    from ops.access.secret_folder import make_secret_folder
+    """Create the missing passwords; give each file to its reader.
 
-    for name in make_secret_folder(folder):
-        Output(as_json=as_json).record({"made": str(folder / name)}, f"made {folder / name}")
+    There is a password for every user and role, and none is overwritten. The settings that hold them are written, too.
+    Run it as root, again after each file that is added by hand.
+    """
+    from ops.access.folder_command import made_folder, show_folder
+
+    show_folder(Output(as_json=as_json), made_folder(folder, is_owner_kept=keep_owner))
 
 
 @keys_app.command("create")

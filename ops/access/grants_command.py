@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import psycopg
 
+from ops.access.foreign import foreign_access
+from ops.access.foreign_database import foreign_rights
 from ops.access.rights import AccessFailed, AccessReport, Principal, apply_access
 from ops.access.roles import PASSWORD_CHARACTERS_MIN, ROLES, RolesRefused, set_passwords
 from ops.access.secret_folder import database_password_file, kafka_password_file
+from pipeline.io.postgres import DatabaseRefused
 from pipeline.io.secrets import SecretFiles, SecretsUnavailable
 from pipeline.io.settings import Settings
 from pipeline.terminal.failures import Failure, owner_refused
-from pipeline.terminal.output import Output
+from pipeline.terminal.output import Output, coloured
 
 Name = TypeVar("Name", bound=str)
 
@@ -28,6 +31,27 @@ def applied_access(settings: Settings, folder: Path | None) -> list[AccessReport
     except AccessFailed as failure:
         fix = "Is the broker up, does it have an authorizer, and are you its administrator?"
         raise Failure(str(failure).rstrip(".") + ".", fix) from failure
+
+
+def foreign_findings(settings: Settings, expected: Sequence[str]) -> list[str]:
+    """Sentences about what reaches beyond the table, which nobody of ours granted."""
+    if any("*" in user or not user.startswith("User:") for user in expected):
+        raise Failure("Only a named user can be expected.", "Give --expected User:NAME.")
+    options = {**settings.kafka_options, "log_level": "2"}
+    try:
+        return foreign_access(settings.bootstrap_servers, options, prefix=settings.topic_prefix, expected=expected)
+    except AccessFailed as failure:
+        raise Failure(f"{failure}.", "Does the broker have an authorizer, and are you its administrator?") from failure
+
+
+def show_findings(output: Output, findings: Iterable[str]) -> bool:
+    """Whether there are none."""
+    is_clean = True
+    for finding in findings:
+        is_clean = False
+        line = f"{coloured('FOUND', 'red', is_bold=True)} {finding}; no process needs it"
+        output.record({"found": finding}, line)
+    return is_clean
 
 
 def show_access(output: Output, reports: Iterable[AccessReport]) -> None:
@@ -54,9 +78,17 @@ def set_role_passwords(settings: Settings, folder: Path) -> tuple[str, ...]:
     except RolesRefused as refusal:
         fix = "Run `fraud database migrate` first, and both as the owner."
         raise Failure(f"{str(refusal).capitalize()}.", fix) from refusal
-    except psycopg.OperationalError as error:
+    except (psycopg.OperationalError, DatabaseRefused) as error:
         raise owner_refused(settings.database_url) from error
     return ROLES
+
+
+def database_findings(settings: Settings, expected: Sequence[str] = ()) -> list[str]:
+    """Sentences about rights in PostgreSQL that reach beyond one role for each process."""
+    try:
+        return foreign_rights(settings.database_url, expected)
+    except (psycopg.OperationalError, DatabaseRefused) as error:
+        raise owner_refused(settings.database_url) from error
 
 
 def _read(folder: Path, files: dict[Name, str]) -> dict[Name, str]:

@@ -8,6 +8,7 @@ from typing import Final
 import psycopg
 from psycopg import sql
 
+from pipeline.io.postgres import opened
 from pipeline.io.production import DATABASE_ROLES, READER
 
 POSTGRES_OWNER: Final = "fraud_owner"
@@ -28,7 +29,7 @@ def set_passwords(url: str, passwords: Mapping[str, str]) -> None:
     They are salted here (SCRAM-SHA-256), so that no statement and no log of the server shows a password. Raises
     RolesRefused, and psycopg.OperationalError when the server is out of reach.
     """
-    with psycopg.connect(url) as connection:
+    with opened(url) as connection:
         for role, password in passwords.items():
             verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256")
             try:

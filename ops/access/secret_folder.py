@@ -1,4 +1,4 @@
-"""The secret files that follow from passwords alone, as docker-compose.production.yml wants them.
+"""The secret files that docker-compose.production.yml wants and that follow from passwords and certificates.
 
 `fraud passwords create` makes them. Keys have commands of their own, and the bank signs its certificates.
 """
@@ -12,16 +12,26 @@ import secrets
 from pathlib import Path
 from typing import Final
 
-from ops.access.rights import SERVICES, Principal
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    load_pem_private_key,
+    pkcs12,
+)
+from cryptography.x509 import load_pem_x509_certificates
+
+from ops.access.foreign_redis import DEFAULT_RIGHTS, HEALTH_RIGHTS, WORKER_RIGHTS
+from ops.access.rights import ADMINISTRATOR, BROKER, Principal
 from ops.access.roles import POSTGRES_OWNER, ROLES
 from pipeline.terminal.failures import Failure
 
 PASSWORD_BYTES: Final = 24
+KAFKA_SECRETS: Final = "/etc/kafka/secrets"
 _AUTHORITY: Final = "/run/secrets/ca.pem"
-_REDIS_RIGHTS: Final = "~* &* +@all -@admin -flushall -flushdb"
+_PLAIN_LOGIN: Final = "org.apache.kafka.common.security.plain.PlainLoginModule"
+_SCRAM_LOGIN: Final = "org.apache.kafka.common.security.scram.ScramLoginModule"
 
 
-def kafka_password_file(principal: Principal) -> str:
+def kafka_password_file(principal: str) -> str:
     return f"kafka_password_{principal}"
 
 
@@ -34,54 +44,109 @@ def make_secret_folder(folder: Path) -> list[str]:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         made = [name for name in _password_files() if _is_made(folder / name, secrets.token_urlsafe(PASSWORD_BYTES))]
-        return made + [name for name, content in _following(folder).items() if _is_made(folder / name, content)]
+        made += [name for name, content in _following(folder).items() if _is_made(folder / name, content)]
+        return made + _keystore(folder)
     except OSError as error:
         raise Failure(f"{folder} can't be written ({error.strerror}).", "Give a folder of yours.") from error
 
 
 def _password_files() -> list[str]:
-    roles = (POSTGRES_OWNER, *ROLES)
-    return [*map(kafka_password_file, Principal), *map(database_password_file, roles), "redis_password"]
+    users, roles = (*Principal, ADMINISTRATOR, BROKER), (POSTGRES_OWNER, *ROLES)
+    servers = ("redis_password", "redis_password_health", "kafka_keystore_password")
+    return [*map(kafka_password_file, users), *map(database_password_file, roles), *servers]
 
 
 def _following(folder: Path) -> dict[str, str]:
     """Return the contents of the files that hold the folder's passwords, by file name."""
-    redis = (folder / "redis_password").read_text().strip()
+    redis, health = (_held(folder, name) for name in ("redis_password", "redis_password_health"))
+    broker, admin = (_held(folder, kafka_password_file(user)) for user in (BROKER, ADMINISTRATOR))
     found = {
-        "redis_acl": f"user default off\nuser worker on #{hashlib.sha256(redis.encode()).hexdigest()} {_REDIS_RIGHTS}",
+        "redis_acl": "\n".join(
+            [
+                f"user default {DEFAULT_RIGHTS}",
+                f"user worker on #{_sha256(redis)} {WORKER_RIGHTS}",
+                f"user health on #{_sha256(health)} {HEALTH_RIGHTS}",
+            ]
+        ),
         "worker_redis_url": f"rediss://worker:{redis}@redis:6379/0?ssl_ca_certs={_AUTHORITY}",
         "owner_database_url": _database_url(folder, POSTGRES_OWNER),
+        "kafka_jaas.conf": _broker_login(broker, admin),
+        "kafka_client.properties": _client_properties(broker),
+        "admin_kafka_options": json.dumps(_kafka_options(ADMINISTRATOR, admin, "PLAIN"), indent=2),
     }
-    for principal in SERVICES:
+    for principal in Principal:
         service = principal.removeprefix("fraud-")
-        password = (folder / kafka_password_file(principal)).read_text().strip()
-        found[f"{service}_kafka_options"] = json.dumps(_kafka_options(principal, password), indent=2)
+        options = _kafka_options(principal, _held(folder, kafka_password_file(principal)), "SCRAM-SHA-512")
+        found[f"{service}_kafka_options"] = json.dumps(options, indent=2)
         if (role := f"fraud_{service}") in ROLES:
             found[f"{service}_database_url"] = _database_url(folder, role)
     return found
 
 
-def _kafka_options(principal: Principal, password: str) -> dict[str, str]:
+def _kafka_options(user: str, password: str, mechanism: str) -> dict[str, str]:
     return {
         "security.protocol": "SASL_SSL",
-        "sasl.mechanism": "SCRAM-SHA-512",
-        "sasl.username": principal,
+        "sasl.mechanism": mechanism,
+        "sasl.username": user,
         "sasl.password": password,
         "ssl.ca.location": _AUTHORITY,
     }
 
 
+def _broker_login(broker: str, admin: str) -> str:
+    """Return how the broker knows itself and its administrator, before anybody can make users on it."""
+    users = f'user_{BROKER}="{broker}"\n    user_{ADMINISTRATOR}="{admin}"'
+    plain = f'  {_PLAIN_LOGIN} required\n    username="{BROKER}" password="{broker}"\n    {users};'
+    return f"KafkaServer {{\n{plain}\n  {_SCRAM_LOGIN} required;\n}};"
+
+
+def _client_properties(broker: str) -> str:
+    """Return the settings of the broker's health check, which the broker's own user makes."""
+    lines = {
+        "security.protocol": "SASL_SSL",
+        "sasl.mechanism": "PLAIN",
+        "sasl.jaas.config": f'{_PLAIN_LOGIN} required username="{BROKER}" password="{broker}";',
+        "ssl.truststore.type": "PEM",
+        "ssl.truststore.location": f"{KAFKA_SECRETS}/ca.pem",
+    }
+    return "\n".join(f"{name}={value}" for name, value in lines.items())
+
+
+def _keystore(folder: Path) -> list[str]:
+    """Make the broker's key store of its certificate and key, where those are there; return its name."""
+    name, sources = "kafka_keystore.p12", [folder / f"kafka_{part}.pem" for part in ("certificate", "key")]
+    if (folder / name).exists() or not all(source.exists() for source in sources):
+        return []
+    try:
+        certificate, *chain = load_pem_x509_certificates(sources[0].read_bytes())
+        key = load_pem_private_key(sources[1].read_bytes(), None)
+        protection = BestAvailableEncryption(_held(folder, "kafka_keystore_password").encode())
+        content = pkcs12.serialize_key_and_certificates(b"kafka", key, certificate, chain, protection)  # type: ignore[arg-type]
+    except (ValueError, TypeError) as error:
+        what = f"{sources[0]} and {sources[1]} make no key store ({type(error).__name__})."
+        raise Failure(what, "Give a certificate and its unencrypted key, in PEM.") from None
+    return [name] if _is_made(folder / name, content) else []
+
+
 def _database_url(folder: Path, role: str) -> str:
-    password = (folder / database_password_file(role)).read_text().strip()
+    password = _held(folder, database_password_file(role))
     return f"postgresql://{role}:{password}@postgres:5432/fraud?sslmode=verify-full&sslrootcert={_AUTHORITY}"
 
 
-def _is_made(path: Path, content: str) -> bool:
+def _held(folder: Path, name: str) -> str:
+    return (folder / name).read_text().strip()
+
+
+def _sha256(password: str) -> str:
+    return hashlib.sha256(password.encode()).hexdigest()
+
+
+def _is_made(path: Path, content: str | bytes) -> bool:
     """Make a file and return True; return False where it exists, because nothing is overwritten."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         return False
-    with os.fdopen(descriptor, "w") as file:
-        file.write(content + "\n")
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content if isinstance(content, bytes) else content.encode() + b"\n")
     return True

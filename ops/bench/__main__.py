@@ -46,6 +46,9 @@ BENCHES: Final = {
         "afterlife", "100,000 payments to their settlement under kill -9 of everything: each ends once, books whole"
     ),
     "executor": Bench("afterlife", "payments settled a second, against bare transactions that insert the same rows"),
+    "production": Bench(
+        "production", "the Compose files acted out, from nothing to a settled payment and an anchored decision"
+    ),
     "rollback": Bench(
         "rollback", "10,000 decisions of a wrong model reversed under traffic and kill -9: the plan, and nothing else"
     ),

@@ -27,8 +27,34 @@ def set_passwords(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="It holds a file postgres_password_ROLE for each.")],
     as_json: Json = False,
 ) -> None:
-    """Set the passwords of every role, as the database's owner."""
-    from ops.access.grants_command import set_role_passwords
+    """Set the passwords of every role, as the database's owner.
 
-    for role in set_role_passwords(settings_from_environment("migrate"), folder):
-        Output(as_json=as_json).record({"role": role}, f"{role:<16} password set")
+    Exit 1 where anybody holds more than a process needs, as `fraud database check-access` finds.
+    """
+    from ops.access.grants_command import database_findings, set_role_passwords, show_findings
+
+    output, settings = Output(as_json=as_json), settings_from_environment("migrate")
+    for role in set_role_passwords(settings, folder):
+        output.record({"role": role}, f"{role:<16} password set")
+    raise typer.Exit(0 if show_findings(output, database_findings(settings)) else 1)
+
+
+@database_app.command("check-access")
+def check_access(
+    expected: Annotated[
+        list[str] | None,
+        typer.Option("--expected", metavar="ROLE", help="A role of your own whose rights are known; may be repeated."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Look for rights that no process needs. Exit 1 where there is one.
+
+    Run it as the database's owner.
+    """
+    from ops.access.grants_command import database_findings, show_findings
+
+    output = Output(as_json=as_json)
+    found = database_findings(settings_from_environment("migrate"), expected or ())
+    is_clean = show_findings(output, found)
+    output.end_list("rights beyond the roles")
+    raise typer.Exit(0 if is_clean else 1)

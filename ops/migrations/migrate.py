@@ -14,6 +14,8 @@ from typing import Final, NamedTuple
 
 import psycopg
 
+from pipeline.io.postgres import opened
+
 MONTHS_AHEAD: Final = 2
 FOLDER: Final = Path(__file__).parent
 _BOOTSTRAP: Final = "bootstrap.sql"
@@ -41,7 +43,9 @@ def migrate(url: str, folder: Path = FOLDER) -> list[Migration]:
     Raises MigrationRefused, and psycopg.OperationalError when the server is out of reach.
     """
     wanted = migrations(folder)
-    with psycopg.connect(url, autocommit=True) as connection:
+    with opened(url, autocommit=True) as connection:
+        if connection.info.encoding != "utf-8" or connection.info.parameter_status("server_encoding") != "UTF8":
+            raise MigrationRefused("the database's encoding is not UTF8, so its texts could not be read")
         connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK])  # released with the connection
         with connection.transaction():
             connection.execute((folder / _BOOTSTRAP).read_bytes())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import psycopg
 
 from ops.migrations.migrate import Migration, MigrationRefused, migrate
+from pipeline.io.postgres import DatabaseRefused
 from pipeline.io.settings import Settings
 from pipeline.terminal.failures import Failure, owner_refused
 from pipeline.terminal.output import Output
@@ -16,7 +17,7 @@ def migrate_database(settings: Settings) -> list[Migration]:
         return migrate(settings.database_url)
     except MigrationRefused as refusal:
         raise Failure(f"The database is left as it was: {refusal}.", "Put the files as they were applied.") from refusal
-    except psycopg.OperationalError as error:
+    except (psycopg.OperationalError, DatabaseRefused) as error:
         raise owner_refused(settings.database_url) from error
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -39,10 +40,25 @@ def certificates(directory: Path) -> Certificates:
     return made
 
 
+def issue(directory: Path, hosts: Iterable[str]) -> None:
+    """Make an authority, ca.pem, and for each host name HOST_certificate.pem with HOST_key.pem, as a bank would."""
+    authority_key = ec.generate_private_key(ec.SECP256R1())
+    authority = _authority(authority_key)
+    (directory / "ca.pem").write_bytes(authority.public_bytes(Encoding.PEM))
+    for host in hosts:
+        key = ec.generate_private_key(ec.SECP256R1())
+        certificate = _server(key, authority, authority_key, [x509.DNSName(host)])
+        path = directory / f"{host}_key.pem"
+        path.touch(mode=0o600)
+        path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        (directory / f"{host}_certificate.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
+
+
 def _make(wanted: Certificates) -> None:
     authority_key, server_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     authority = _authority(authority_key)
-    server = _server(server_key, authority, authority_key)
+    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address(LOOPBACK))]
+    server = _server(server_key, authority, authority_key, names)
     key_pem = server_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     server_pem, authority_pem = (certificate.public_bytes(Encoding.PEM) for certificate in (server, authority))
     wanted.authority_path.write_bytes(authority_pem)
@@ -64,13 +80,15 @@ def _authority(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
 
 
 def _server(
-    key: ec.EllipticCurvePrivateKey, authority: x509.Certificate, authority_key: ec.EllipticCurvePrivateKey
+    key: ec.EllipticCurvePrivateKey,
+    authority: x509.Certificate,
+    authority_key: ec.EllipticCurvePrivateKey,
+    names: Sequence[x509.GeneralName],
 ) -> x509.Certificate:
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address(LOOPBACK))]
     uses = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]  # servers of a cluster call each other
     signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key())
     return (
-        _draft(_named("localhost"), authority.subject, key)
+        _draft(_named(str(names[0].value)), authority.subject, key)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.ExtendedKeyUsage(uses), critical=False)

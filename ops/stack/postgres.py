@@ -147,7 +147,7 @@ def _lay_out(folder: Path, files: Path, owner_password: str | None) -> None:
     files.mkdir(mode=0o700, exist_ok=True)
     if os.geteuid() == 0:
         os.chown(files, UNPRIVILEGED_ID, UNPRIVILEGED_ID)
-    options = ["--username", POSTGRES_OWNER, "--encoding", "UTF8", "--locale", "C", "--no-sync"]
+    options = ["--username", POSTGRES_OWNER, "--no-sync"]
     options += ["--auth", "trust"] if owner_password is None else ["--auth", "scram-sha-256", "--pwfile", "/dev/stdin"]
     command = [*_unprivileged(), str(folder / "initdb"), "-D", str(files), *options, *POSTGRES_INITDB]
     try:

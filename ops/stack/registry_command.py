@@ -11,9 +11,10 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlsplit, urlunsplit
 from urllib.request import Request, urlopen
 
+from pipeline.io.addresses import shown_address
 from pipeline.io.avro.schema_files import SCHEMAS, schema_text
 from pipeline.io.settings import Settings
-from pipeline.terminal.failures import Failure, without_password
+from pipeline.terminal.failures import Failure
 from pipeline.terminal.output import Output
 
 TIMEOUT_S: Final = 10.0
@@ -43,7 +44,7 @@ def register(settings: Settings, registry_url: str) -> Iterator[Registered]:
     """Each schema under its topic's subject; registering again gives the same id. Raises Failure."""
     parts = urlsplit(registry_url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise Failure(f"{without_password(registry_url)} is no registry address.", "Give it as http://HOST:PORT.")
+        raise Failure(f"{shown_address(registry_url)} is no registry address.", "Give it as http://HOST:PORT.")
     for name in SCHEMAS:
         subject = f"{settings.topic(TOPIC_OF[name])}-value"
         yield Registered(name, subject, _register(registry_url, subject, schema_text(name)))
@@ -51,7 +52,7 @@ def register(settings: Settings, registry_url: str) -> Iterator[Registered]:
 
 def _register(registry_url: str, subject: str, schema: str) -> int:
     body = json.dumps({"schemaType": "AVRO", "schema": schema}).encode()
-    shown = without_password(registry_url)
+    shown = shown_address(registry_url)
     try:
         with urlopen(_request(registry_url, subject, body), timeout=TIMEOUT_S) as answer:  # noqa: S310 - http(s) only
             schema_id = json.loads(answer.read(ANSWER_BYTES_MAX))["id"]

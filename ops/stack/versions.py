@@ -13,15 +13,25 @@ POSTGRES_MAJORS: Final = (15, 16, 17, 18)
 # The state store uses nothing beyond the commands and Lua of Redis 6.2, which Valkey has too.
 REDIS_VERSION_MINIMUM: Final = (6, 2)
 
+# The majors that Compose runs are ones that run here, too: the bench `production` starts the files' services on them.
+POSTGRES_MAJOR: Final = 16
+REDIS_MAJOR: Final = 7
+
 IMAGES: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "kafka": f"apache/kafka:{KAFKA_VERSION}",
-        "redis": "valkey/valkey:8.1.1-alpine",
-        "postgres": "postgres:16.10-alpine",
-        "schema-registry": "confluentinc/cp-schema-registry:8.0.0",
+        "kafka": (
+            f"apache/kafka:{KAFKA_VERSION}@sha256:0bc1bb2478f45b6cea78864df86acdc11e8df2c5172477819a4d12942cbe5d40"
+        ),
+        "redis": f"redis:{REDIS_MAJOR}.2.11-alpine",  # its digest is asked for by production (ADR 0022)
+        "postgres": (
+            f"postgres:{POSTGRES_MAJOR}.10-alpine"
+            "@sha256:029660641a0cfc575b14f336ba448fb8a75fd595d42e1fa316b9fb4378742297"
+        ),
     }
 )
-PYTHON_IMAGE: Final = "python:3.11.13-slim-bookworm"
+PYTHON_IMAGE: Final = (
+    "python:3.11.13-slim-bookworm@sha256:86adf8dbadc3d6e82ee5dd2c74bec2e1c2467cdad47886280501df722372d2e1"
+)
 
 MESSAGE_MAX_BYTES: Final = 2 * 1024 * 1024
 
@@ -63,7 +73,8 @@ REDIS_SETTINGS: Final[Mapping[str, str]] = MappingProxyType(
 
 # Layout and settings of every PostgreSQL of ours, whichever way it was started.
 POSTGRES_DATABASE: Final = "fraud"
-POSTGRES_INITDB: Final = ("--data-checksums",)
+POSTGRES_INITDB: Final = ("--data-checksums", "--encoding=UTF8", "--locale=C")
+"""In another encoding the client returns bytes for texts. Another locale's order changes with its libraries."""
 POSTGRES_SETTINGS: Final[Mapping[str, str]] = MappingProxyType(
     {
         # A commit that was answered must be on disk, as a service's position in the log is in the same transaction.

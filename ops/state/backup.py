@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from ops.state.positions import Positions, asked, read_positions
+from pipeline.io.addresses import shown_address
 from pipeline.io.redis.servers import Servers, servers
 from pipeline.io.redis.snapshot import Snapshot, SnapshotBroken, SnapshotForbidden, fetch_snapshot
 from pipeline.io.settings import Settings
 from pipeline.state.windows import LAYOUT
-from pipeline.terminal.failures import Failure, without_password
+from pipeline.terminal.failures import Failure
 
 FORMAT: Final = 2
 MANIFEST: Final = "manifest.json"
@@ -82,11 +83,11 @@ def _fetched(node: str, path: Path) -> Snapshot:
         return fetch_snapshot(node, path)
     except SnapshotForbidden as error:
         raise Failure(
-            f"{without_password(node)} doesn't give its data away ({error}).",
+            f"{shown_address(node)} doesn't give its data away ({error}).",
             "A managed service makes backups itself: have it take one every hour, and restore that (docs/state.md).",
         ) from error
     except SnapshotBroken as error:
-        raise Failure(f"{without_password(node)} failed on the way: {error}.", "Try again.") from error
+        raise Failure(f"{shown_address(node)} failed on the way: {error}.", "Try again.") from error
 
 
 def _manifest(

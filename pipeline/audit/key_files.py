@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from pipeline.audit.key_sets import KeySet, KeySetRefused, KeyUse, key_id_of, key_set_of, key_set_text, with_key
+from pipeline.io.secrets import SecretsUnavailable, require_private
 
 
 class SigningKeyRefused(Exception):
@@ -29,7 +30,10 @@ class SigningKey:
     @classmethod
     def from_file(cls, path: Path) -> SigningKey:
         try:
+            require_private(path, path.stat())
             return cls._from_pem(path.read_bytes(), f"the signing key file {path}")
+        except SecretsUnavailable as error:
+            raise SigningKeyRefused(str(error)) from error
         except OSError as error:
             raise SigningKeyRefused(f"the signing key file {path} can't be read as a private key in PEM") from error
 

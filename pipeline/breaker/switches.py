@@ -21,6 +21,7 @@ from pipeline.breaker.settings import BreakerSettings
 from pipeline.breaker.states import MONITOR, BreakerRecord, Cause, Event, next_version, step, unwritten
 from pipeline.domain.context import BreakerSwitch, SwitchPosition
 from pipeline.domain.decision import BreakerState
+from pipeline.domain.free_text import is_name, reason_fault
 from pipeline.domain.log import Record
 from pipeline.domain.refusals import Refusal
 
@@ -59,9 +60,9 @@ def require_sound(switch: BreakerSwitch) -> None:
     """Raise Refused where a switch names no scope, no reason or nobody."""
     if not is_scope(switch.scope):
         raise Refused(f"'{switch.scope}' is no scope: give all, model:VERSION or segment:NAME=VALUE")
-    if not switch.reason.strip() or len(switch.reason) > REASON_CHARACTERS_MAX:
-        raise Refused(f"a reason is needed, of at most {REASON_CHARACTERS_MAX} characters")
-    if not switch.thrown_by.strip() or switch.thrown_by == MONITOR:
+    if (fault := reason_fault(switch.reason, characters_max=REASON_CHARACTERS_MAX)) is not None:
+        raise Refused(f"a reason is needed, of at most {REASON_CHARACTERS_MAX} characters: this one {fault}")
+    if not is_name(switch.thrown_by) or switch.thrown_by == MONITOR:
         raise Refused("say who asks for this")
 
 

@@ -16,6 +16,7 @@ from pipeline.breaker.settings import POLICY_BYTES_MAX
 from pipeline.breaker.switch_topics import SwitchTopic
 from pipeline.breaker.switches import forced_scopes
 from pipeline.decide.policy import PolicyRefused, parse_new_policy
+from pipeline.io.addresses import shown_address
 from pipeline.io.avro.schema_files import SCHEMAS, schema_text
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.client import BrokerFailed, TopicMissing
@@ -40,7 +41,7 @@ from pipeline.state.persistence import persistence_in_words
 from pipeline.state.shape import ShapeChanged, require_same
 from pipeline.state.store import RedisState, StateUnavailable
 from pipeline.terminal.configuration import wire_format
-from pipeline.terminal.failures import Failure, failure_of, redis_away, without_password
+from pipeline.terminal.failures import Failure, failure_of, redis_away
 from pipeline.terminal.output import Output, coloured
 
 REDIS_TIMEOUT_S: Final = 3.0
@@ -216,13 +217,13 @@ def _redis(settings: Settings) -> str:
     for master in found.masters:
         _check_redis(master, never_evicts=settings.state_never_evicts)
     if found.unserved_slots:
-        what = f"{found.unserved_slots:,} slots of the cluster at {without_password(url)} are served by nobody."
+        what = f"{found.unserved_slots:,} slots of the cluster at {shown_address(url)} are served by nobody."
         raise Failure(what, "Look at `CLUSTER NODES`: a master is away and has no replica.")
     kept = {persistence_in_words(master.facts) for master in found.masters}
     names = {master.name for master in found.masters}
     count = f" of {len(found.masters)} masters" if len(found.masters) > 1 else ""
     said = (f"{found.topology}{count}", *sorted(names), *sorted(kept), "noeviction")
-    return f"{without_password(url)}, {', '.join(said)}"
+    return f"{shown_address(url)}, {', '.join(said)}"
 
 
 def _check_redis(master: Server, *, never_evicts: bool) -> None:

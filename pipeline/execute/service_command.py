@@ -15,6 +15,7 @@ from pipeline.io.kafka.appender import Appender
 from pipeline.io.kafka.positioned_log import PositionedLog
 from pipeline.io.postgres import DatabaseRefused, PositionMoved, connect
 from pipeline.io.runner import Terms, run_service
+from pipeline.io.secrets import SecretsUnavailable, require_private
 from pipeline.io.settings import Settings
 from pipeline.terminal.failures import Failure
 
@@ -58,7 +59,11 @@ def _rail(settings: Settings) -> Rail:
             "Set FRAUD_RAIL_AUTHORITY_FILE, FRAUD_RAIL_CERTIFICATE_FILE and FRAUD_RAIL_KEY_FILE.",
         )
     try:
+        if key is not None:
+            require_private(key, key.stat())
         return Rail(settings.rail_url, identity=identity, timeout_s=settings.rail_timeout_s)
+    except SecretsUnavailable as error:
+        raise Failure(f"The key for the payment rail is no secret: {error}.", "Make it its user's alone.") from error
     except OSError as error:
         raise Failure(
             f"The certificates for the payment rail can't be used: {error.strerror or error}.",

@@ -7,7 +7,6 @@ so, and what proves all that.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from html import escape
 from pathlib import Path
 from typing import Final
 
@@ -34,7 +33,7 @@ from pipeline.explain.words import (
 from pipeline.io.clock import now_ms
 from pipeline.replay.regimes import Missing
 from pipeline.replay.verify import Result
-from pipeline.web.html import badge, cards, document, table
+from pipeline.web.html import badge, cards, document, escape, table
 from pipeline.web.page_files import write
 
 _THREADS: Final = {

@@ -11,10 +11,11 @@ from pipeline.domain.refusals import Refusal
 from pipeline.explain.audit_trail_files import AuditFiles
 from pipeline.explain.life import AuditRow, Life, NotShown
 from pipeline.explain.life_store import read_life
+from pipeline.io.addresses import shown_address
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.postgres import Connection, DatabaseRefused, DatabaseUnavailable, connect
 from pipeline.io.settings import Settings
-from pipeline.terminal.failures import Failure, without_password
+from pipeline.terminal.failures import Failure
 
 
 @contextmanager
@@ -23,7 +24,7 @@ def database(settings: Settings) -> Iterator[Connection | NotShown]:
     try:
         connection = connect(settings.database_url, "fraud-explain")
     except (DatabaseUnavailable, DatabaseRefused) as error:
-        yield not_shown(settings, f"PostgreSQL can't be asked at {without_password(settings.database_url)}: {error}")
+        yield not_shown(settings, f"PostgreSQL can't be asked at {shown_address(settings.database_url)}: {error}")
         return
     with connection:
         yield connection

@@ -17,6 +17,8 @@ from typing import Any, Final
 
 import psycopg
 
+from pipeline.io.addresses import database_options
+
 Connection = psycopg.Connection[tuple[Any, ...]]
 Statements = Mapping[str, bytes]
 
@@ -142,9 +144,16 @@ class Positions:
             raise PositionMoved(f"{self.consumer} is no longer at {before} of {self.topic}[{partition}]")
 
 
+def opened(url: str, **options: Any) -> Connection:
+    """Connect once, with psycopg's options. Raises psycopg.OperationalError, and DatabaseRefused for no address."""
+    if database_options(url) is None:
+        raise DatabaseRefused("what should be its address can't be read")  # psycopg's own message would quote it
+    return psycopg.connect(url, **options)
+
+
 def _connect(url: str, name: str) -> Connection:
     with failures_named():
-        connection = psycopg.connect(
+        connection = opened(
             url,
             autocommit=True,
             application_name=name,

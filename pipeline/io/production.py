@@ -10,12 +10,19 @@ from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
+from pipeline.io.addresses import database_options
 from pipeline.io.settings import Profile, Settings
 
 _OWNER: Final = "fraud_owner"
-_VERIFYING: Final = frozenset({"verify-ca", "verify-full"})
+_LAID_OUT_BY: Final = frozenset({_OWNER, "postgres"})
+"""Roles that may do everything, and as which no process runs that only uses the database."""
+_TRUE: Final = frozenset({"true", "yes", "1"})
+_REDIS_TLS_OPTIONS: Final = frozenset(
+    {"ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_keyfile_password", "ssl_cert_reqs", "ssl_check_hostname"}
+)
+"""Options of redis-py about TLS that can't weaken it, or that are checked one by one."""
 
 
 class Need(StrEnum):
@@ -102,34 +109,59 @@ def _kafka(settings: Settings) -> Iterator[str]:
         yield "Kafka's certificate is not verified: take enable.ssl.certificate.verification out of kafka_options"
     if options.get("ssl.endpoint.identification.algorithm", "HTTPS") != "HTTPS":
         yield "Kafka's host name is not verified: take ssl.endpoint.identification.algorithm out of kafka_options"
+    if options.get("client.dns.lookup", "USE_ALL_DNS_IPS") != "USE_ALL_DNS_IPS":
+        yield "Kafka's host name would be what the name server says: take client.dns.lookup out of kafka_options"
+    if named := {"bootstrap.servers", "metadata.broker.list", "ssl.engine.location", "plugin.library.paths"} & set(
+        options
+    ):
+        yield f"Kafka is set otherwise than it is checked: take {', '.join(sorted(named))} out of kafka_options"
 
 
 def _redis(settings: Settings) -> Iterator[str]:
     parts = urlsplit(settings.redis_url)
     if parts.scheme.partition("+")[0] != "rediss":
         yield "Redis is spoken to without TLS: write the secret redis_url as rediss://USER:PASSWORD@HOST:PORT/0"
-    if not parts.password:
+    options = parse_qsl(parts.query, keep_blank_values=True)
+    found = dict(options)
+    if not (parts.password or found.get("password")):
         yield "Redis gets no password: write the secret redis_url as rediss://USER:PASSWORD@HOST:PORT/0"
-    if parts.scheme.endswith("+sentinel") and not parse_qs(parts.query).get("sentinel_password"):
+    if parts.scheme.endswith("+sentinel") and not found.get("sentinel_password"):
         yield "The Sentinels get no password: add ?sentinel_password=... to the secret redis_url"
-    if parse_qs(parts.query).get("ssl_cert_reqs", ["required"]) != ["required"]:
+    if any(value != "required" for name, value in options if name == "ssl_cert_reqs"):
         yield "Redis's certificate is not verified: take ssl_cert_reqs out of the secret redis_url"
-    if parse_qs(parts.query).get("ssl_check_hostname", ["true"])[0].lower() not in ("true", "yes", "1"):
+    if any(value.lower() not in _TRUE for name, value in options if name == "ssl_check_hostname"):
         yield "Redis's host name is not verified: take ssl_check_hostname out of the secret redis_url"
+    if other := {name for name, _ in options if name.startswith("ssl")} - _REDIS_TLS_OPTIONS:
+        yield f"Redis's TLS is set otherwise than it is checked: take {', '.join(sorted(other))} out of redis_url"
 
 
 def _database(settings: Settings) -> Iterator[str]:
     yield from _database_transport(settings)
-    if urlsplit(settings.database_url).username == _OWNER:
-        yield f"The process would run as {_OWNER}: give it its own role in the secret database_url"
+    if (role := (database_options(settings.database_url) or {}).get("user")) in _LAID_OUT_BY:
+        yield f"The process would run as {role}: give it its own role in the secret database_url"
 
 
 def _database_transport(settings: Settings) -> Iterator[str]:
-    parts = urlsplit(settings.database_url)
-    query = parse_qs(parts.query)
-    if not _VERIFYING.issuperset(query.get("sslmode", ["none"])):
-        yield "PostgreSQL's certificate is not verified: put sslmode=verify-full into the secret database_url"
-    if not (parts.password or query.get("passfile") or query.get("sslcert")):
+    """Check what libpq would do, which takes everything that an address leaves open from elsewhere.
+
+    Without sslmode it tries TLS, verifies nothing, and goes on without; without a host it takes a socket, which has no
+    TLS; without a role it takes PGUSER or the account's name.
+    """
+    options = database_options(settings.database_url)
+    if options is None:
+        yield "PostgreSQL's address can't be read: write the secret database_url as postgresql://ROLE:PASSWORD@HOST/fraud"
+        return
+    if not options.get("user"):
+        yield "PostgreSQL isn't told who asks: write the secret database_url as postgresql://ROLE:PASSWORD@HOST/fraud"
+    if any(not host or host[0] in "/@" for host in options.get("host", "").split(",")):
+        yield "PostgreSQL is asked over a socket, which has no TLS: name its host in the secret database_url"
+    if options.get("sslmode") != "verify-full":
+        yield "PostgreSQL's certificate and name are not verified: put sslmode=verify-full into the secret database_url"
+    elif not options.get("sslrootcert"):
+        yield "PostgreSQL's authority isn't named: put sslrootcert=/run/secrets/ca.pem into the secret database_url"
+    if options.get("ssl_min_protocol_version", "TLSv1.2") not in ("TLSv1.2", "TLSv1.3"):
+        yield "PostgreSQL may be spoken to in an old TLS: take ssl_min_protocol_version out of the secret database_url"
+    if not (options.get("password") or options.get("passfile") or options.get("sslcert")):
         yield "PostgreSQL gets no password: write the secret database_url as postgresql://ROLE:PASSWORD@HOST/fraud"
 
 

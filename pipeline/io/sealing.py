@@ -16,6 +16,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from pipeline.domain.log import Source
+from pipeline.io.secrets import SecretsUnavailable, require_private
 
 _NONCE_BYTES: Final = 12
 
@@ -34,7 +35,10 @@ class DeadLetterKey:
     @classmethod
     def from_file(cls, path: Path) -> DeadLetterKey:
         try:
+            require_private(path, path.stat())
             return cls(base64.b64decode(path.read_bytes().strip(), validate=True))
+        except SecretsUnavailable as error:
+            raise KeyRefused(str(error)) from error
         except (OSError, ValueError) as error:
             raise KeyRefused(f"the dead-letter key file {path} can't be read as base64") from error
 

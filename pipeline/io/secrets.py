@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import ssl
 import stat
 import time
@@ -69,8 +70,7 @@ class SecretFiles:
         path = self._folder / name
         try:
             with path.open("rb") as file:
-                if stat.S_IMODE(path.stat().st_mode) & stat.S_IWOTH:
-                    raise SecretsUnavailable(f"anybody may write {path}")
+                require_private(path, os.fstat(file.fileno()))
                 content = file.read(SECRET_BYTES_MAX + 1)
         except FileNotFoundError:
             return None
@@ -158,6 +158,22 @@ class VaultStore:
             return {name: value.rstrip() for name, value in fields.items() if isinstance(value, str)}
         except (ValueError, KeyError, TypeError, AttributeError):
             raise SecretsUnavailable(f"what {self._where} answers is no secret of a KV store, version 2") from None
+
+
+def require_private(path: Path, found: os.stat_result) -> None:
+    """Raise SecretsUnavailable where anybody but this process's user and root may read or write a secret.
+
+    Kubernetes gives a secret to root and lets one group read it that this process is a member of, and nobody else.
+    """
+    mode = stat.S_IMODE(found.st_mode)
+    is_own = os.geteuid() in (0, found.st_uid) and not mode & (stat.S_IRWXG | stat.S_IRWXO)
+    groups = {os.getegid(), *os.getgroups()}
+    is_mounted = found.st_uid == 0 and not mode & (stat.S_IRWXO | stat.S_IWGRP) and found.st_gid in groups
+    if not (is_own or is_mounted):
+        raise SecretsUnavailable(
+            f"others than its user may read or write {path}: it has the mode {mode:03o} and belongs to "
+            f"{found.st_uid}:{found.st_gid}, not to {os.geteuid()} alone"
+        )
 
 
 def _text(content: bytes, where: str) -> str:

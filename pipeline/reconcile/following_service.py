@@ -29,23 +29,25 @@ class Following:
         self._reconciler, self._held, self._grace_s = reconciler, held, grace_s
         self._opened: Comparison | None = None
         self._grace_ends_s = 0.0
+        self._has_compared = False
 
     def step(self, stopping: threading.Event) -> str | None:
-        """Always ready: what it can't compare raises."""
+        """Ready once it has compared what is there, or found that nothing is; after each failure, anew."""
         connection = self._held.connection()
         if self._opened is None:
             self._opened = self._open(connection)
             if self._opened is None:
+                self._has_compared = True
                 stopping.wait(IDLE_S)
                 return None
         looked = self._reconciler.look(connection, self._opened)
         if looked.may_be_late and time.monotonic() <= self._grace_ends_s:
             stopping.wait(LOOK_AGAIN_S)
-            return None
+            return None if self._has_compared else "it has compared nothing yet"
         for gap in self._reconciler.close(connection, self._opened, looked):
             metrics.GAPS.labels(gap.kind).inc()
             log.error("gap_found", **_fields(gap))
-        self._opened = None
+        self._opened, self._has_compared = None, True
         metrics.RECONCILED.inc(looked.taken_in)
         metrics.LAST_CLOSED.set_to_current_time()
         return None
@@ -53,7 +55,7 @@ class Following:
     def begin_again(self) -> None:
         """After a failure it isn't known what was stored: the comparison is opened anew."""
         self._held.drop()
-        self._opened = None
+        self._opened, self._has_compared = None, False
         self._reconciler.forget()
 
     def close(self) -> None:

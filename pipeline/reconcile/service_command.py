@@ -9,6 +9,7 @@ from functools import partial
 from typing import Final, NamedTuple, NoReturn
 
 from pipeline.alerts.publisher_topics import AlertPublisher
+from pipeline.io.addresses import shown_address
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.clock import now_ms
 from pipeline.io.kafka.appender import Appender
@@ -22,7 +23,7 @@ from pipeline.reconcile.finding_store import Findings
 from pipeline.reconcile.following_service import LOOK_AGAIN_S, Following
 from pipeline.reconcile.gaps import Gap
 from pipeline.reconcile.service import CONSUMER, GROUP, Comparison, IntakeOf, Reconciler
-from pipeline.terminal.failures import Failure, without_password
+from pipeline.terminal.failures import Failure
 from pipeline.terminal.output import Output, coloured
 
 _ONCE: Final = f"{CONSUMER}-once"
@@ -66,7 +67,7 @@ def reconcile_once(settings: Settings, wire: WireFormat, output: Output) -> bool
     except BrokerFailed as error:
         raise Failure(f"{error}.", "Is the broker up, and may you read the topics and tell alerts?") from error
     except (DatabaseUnavailable, DatabaseRefused) as error:
-        what = f"The database at {without_password(settings.database_url)} can't be used: {error}."
+        what = f"The database at {shown_address(settings.database_url)} can't be used: {error}."
         raise Failure(what, "Is it up and migrated, and are you fraud_reconcile?") from error
     show_totals(output, totals)
     return totals.gaps == 0

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline.domain.free_text import is_name, reason_fault
 from pipeline.terminal.configuration import settings_from_environment, wire_format
 from pipeline.terminal.failures import Failure
 from pipeline.terminal.options import Json, utc_time
@@ -50,8 +51,8 @@ def redrive(
     from pipeline.redrive.redrive_command import redrive as redriven_letters
     from pipeline.redrive.selection import UNSENT
 
-    if not (dry_run or (by.strip() and reason.strip())):
-        raise Failure("Say who asks for it, and why.", "Give --by NAME and --reason TEXT, or --dry-run.")
+    if not (dry_run or (is_name(by) and reason_fault(reason) is None)):
+        raise Failure("Say who asks for it, and why, in words.", "Give --by NAME and --reason TEXT, or --dry-run.")
     settings = settings_from_environment("redrive")
     asked = Asked(by, reason, code or (), place or (), since, until, key_file, dry_run)
     output, is_whole = Output(as_json=as_json), True

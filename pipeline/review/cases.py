@@ -19,12 +19,12 @@ from typing import Final, Literal, NamedTuple
 
 from pipeline.domain.decision import Outcome
 from pipeline.domain.features import NONE
+from pipeline.domain.free_text import ReasonFault, reason_fault, tidied
 from pipeline.domain.identities import DecisionId
 from pipeline.people.roles import Person, Role
 
 EXPIRY: Final = "system:expiry"
 SERVICE: Final = "system:review"
-REASON_CHARACTERS_MAX: Final = 4000
 JudgedOutcome = Literal[Outcome.ALLOW, Outcome.BLOCK]
 
 
@@ -127,8 +127,9 @@ class ReviewRefusal(StrEnum):
     ALREADY_DECIDED = "the case is decided already"
     EXPIRED = "the case has expired, to BLOCK"
     NOT_AUTHORISED = "only a REVIEWER or SENIOR_REVIEWER may act on a case"
-    REASON_TOO_SHORT = "the reason is too short to be of use to whoever reads it later"
-    REASON_TOO_LONG = f"the reason is over {REASON_CHARACTERS_MAX} characters"
+    REASON_HIDDEN = f"the reason {ReasonFault.HIDDEN}"
+    REASON_TOO_SHORT = f"the reason {ReasonFault.TOO_SHORT}"
+    REASON_TOO_LONG = f"the reason {ReasonFault.TOO_LONG}"
     CLAIMED_BY_ANOTHER = "somebody else has claimed the case"
     AWAITS_SECOND = "an outcome is proposed: it waits to be confirmed or declined by another person"
     NOT_CLAIMED = "the case must be claimed first, or the claim has lapsed"
@@ -258,7 +259,7 @@ def _answer(at: CaseStanding, person: Person, judgement: Judgement, now_ms: int)
 
 
 def _judged(at: CaseStanding, kind: Kind, person: Person, judgement: Judgement, now_ms: int) -> CaseEvent:
-    return CaseEvent(at.sequence + 1, kind, person.name, now_ms, judgement.outcome, judgement.reason.strip())
+    return CaseEvent(at.sequence + 1, kind, person.name, now_ms, judgement.outcome, tidied(judgement.reason))
 
 
 def _refusal(case: Case, at: CaseStanding, person: Person, now_ms: int) -> ReviewRefusal | None:
@@ -272,10 +273,8 @@ def _refusal(case: Case, at: CaseStanding, person: Person, now_ms: int) -> Revie
 
 
 def _reason_refusal(reason: str, rules: ReviewRules) -> ReviewRefusal | None:
-    characters = len(reason.strip())
-    if characters < rules.reason_characters_min:
-        return ReviewRefusal.REASON_TOO_SHORT
-    return ReviewRefusal.REASON_TOO_LONG if characters > REASON_CHARACTERS_MAX else None
+    fault = reason_fault(reason, characters_min=rules.reason_characters_min)
+    return None if fault is None else ReviewRefusal(f"the reason {fault}")
 
 
 def _is_live(claimed: CaseEvent | None, now_ms: int) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from html import escape
 from typing import Final
 
 from pipeline.domain.money import money_text
@@ -12,7 +11,7 @@ from pipeline.replay.redecide import Basis
 from pipeline.rollback.blast_radius import Share
 from pipeline.rollback.report_store import Report
 from pipeline.rollback.reversal import CHANGING, Disposition, PlanLine
-from pipeline.web.html import badge, cards, document, table
+from pipeline.web.html import badge, cards, document, escape, table
 
 LINES_MAX: Final = 2000
 """Rows that a browser still scrolls well; the JSON report has all."""

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 from pipeline.domain.decision import Decision
 from pipeline.domain.features import COLUMN
+from pipeline.domain.free_text import reason_fault, tidied
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.postgres import Connection, failures_named
 from pipeline.people.store import read_person
@@ -103,6 +104,8 @@ class Planner:
             begin_plan(self._connection)
             if refusal := plan_refusal(read_person(self._connection, request.requested_by)):
                 raise PlanRefused(refusal[:1].upper() + refusal[1:])
+            if (fault := reason_fault(request.reason)) is not None:
+                raise PlanRefused(f"The reason {fault}")
             header = self._header(request, plan_id, now_ms)
             return self._store(header, request, advance)
 
@@ -178,7 +181,7 @@ class Planner:
             request.requested_by,
             now_ms,
             now_ms + self._lifetime_ms,
-            request.reason.strip(),
+            tidied(request.reason),
             request.criteria_text,
             model.version,
             model.sha256.hex(),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from pipeline.io.addresses import shown_address
+
 if TYPE_CHECKING:
     from pipeline.io.kafka.client import BrokerFailed
 
@@ -53,14 +55,14 @@ def _broker_failure(error: BrokerFailed) -> Failure:
 
 def redis_away(url: str) -> Failure:
     return Failure(
-        f"Redis does not answer at {without_password(url)}.",
+        f"Redis does not answer at {shown_address(url)}.",
         "Start it (`fraud stack embedded`) and set FRAUD_REDIS_URL to its address.",
     )
 
 
 def database_away(url: str) -> Failure:
     return Failure(
-        f"PostgreSQL does not answer at {without_password(url)}.",
+        f"PostgreSQL does not answer at {shown_address(url)}.",
         "Start it and set FRAUD_DATABASE_URL to its address.",
     )
 
@@ -68,11 +70,6 @@ def database_away(url: str) -> Failure:
 def owner_refused(url: str) -> Failure:
     """For commands that must log in as the database's owner."""
     return Failure(
-        f"PostgreSQL does not answer at {without_password(url)}, or not to this role.",
+        f"PostgreSQL does not answer at {shown_address(url)}, or not to this role.",
         "Start it, and set FRAUD_DATABASE_URL to its address, as the owner.",
     )
-
-
-def without_password(url: str) -> str:
-    scheme, found, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}" if found else url

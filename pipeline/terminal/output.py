@@ -1,9 +1,14 @@
-"""The answers of commands: a line a record for people and pipes, or a JSON object a line; notes go to stderr."""
+"""The answers of commands: a line a record for people and pipes, or a JSON object a line; notes go to stderr.
+
+Whatever a line quotes is shown and never acted upon (pipeline/domain/free_text.py): only `coloured` styles a terminal.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import re
+import secrets
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,8 +16,14 @@ from typing import Final
 
 import typer
 
+from pipeline.domain.free_text import shown
+
 OUTCOME_COLOUR: Final = {"ALLOW": "green", "BLOCK": "red", "ESCALATE": "yellow"}
 
+_MARK: Final = f"\ufdd0{secrets.token_hex(8)}:"
+"""Begins a style within a line, in the place of its escape sequence. Nothing that a line quotes can hold it, because it
+is drawn anew in every process."""
+_STYLE: Final = re.compile(f"{_MARK}([0-9a-f]*);")
 
 Advance = Callable[[int], None]
 """Told how much is done so far."""
@@ -26,12 +37,12 @@ class Output:
     def record(self, fields: Mapping[str, object], line: str) -> None:
         """One record: `fields` as a JSON object with --json, else `line`, which may be coloured."""
         self._is_empty = False
-        typer.echo(json.dumps(fields, ensure_ascii=False) if self.as_json else line, color=_colour())
+        typer.echo(json_line(fields) if self.as_json else rendered(line), color=_colour())
 
     def line(self, line: str) -> None:
         """Write a line of a text that is no record; only without --json."""
         assert not self.as_json, "JSON output holds objects only"
-        typer.echo(line, color=_colour())
+        typer.echo(rendered(line), color=_colour())
 
     def end_list(self, of_what: str) -> None:
         """Say on stderr where a list had no record; with --json, no line says so."""
@@ -39,12 +50,29 @@ class Output:
             self.note(f"No {of_what}.")
 
     def note(self, sentence: str) -> None:
-        typer.echo(sentence, err=True)
+        typer.echo(shown(sentence), err=True)
 
 
 def coloured(text: str, colour: str | None, *, is_bold: bool = False) -> str:
-    """Styled for a terminal; `Output.record` takes the style off again where stdout is none."""
-    return typer.style(text, fg=colour, bold=is_bold)
+    """Styled for a terminal by `rendered`; `Output.record` takes the style off again where stdout is none."""
+    before, _, after = typer.style("|", fg=colour, bold=is_bold).partition("|")
+    return f"{_marked(before)}{text}{_marked(after)}"
+
+
+def rendered(line: str) -> str:
+    """Return a line with its styles as escape sequences, and whatever else it holds as `shown` returns it."""
+    words = _STYLE.split(line)
+    return "".join(bytes.fromhex(part).decode() if at % 2 else shown(part) for at, part in enumerate(words))
+
+
+def json_line(fields: Mapping[str, object]) -> str:
+    """Return a JSON object on one line that changes nothing on a terminal: such characters stand as JSON's escapes."""
+    text = json.dumps(fields, ensure_ascii=False)
+    return "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in text)
+
+
+def _marked(sequence: str) -> str:
+    return f"{_MARK}{sequence.encode().hex()};"
 
 
 def unseen(_done: int) -> None:

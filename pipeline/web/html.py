@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from html import escape
+from html import escape as escaped
 from typing import Final
+
+from pipeline.domain.free_text import shown
 
 STYLE: Final = """
 :root {
@@ -77,6 +79,11 @@ td.n, th.n { font-variant-numeric: tabular-nums; text-align: right; white-space:
   .badge, th, .card, .short, .bar, .bar i { print-color-adjust: exact; -webkit-print-color-adjust: exact }
 }
 """
+
+
+def escape(text: str) -> str:
+    """Return text as HTML: no markup of its own, and no character that acts on the page instead of being shown."""
+    return escaped(shown(text))
 
 
 def document(title: str, body: Iterable[str]) -> str:

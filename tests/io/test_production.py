@@ -15,11 +15,13 @@ KAFKA = {
     "sasl.password": "correct-horse",
     "ssl.ca.location": "/run/secrets/ca.pem",
 }
+REDIS = "rediss://worker:correct-horse@redis:6379/0"
+VERIFIED = "sslmode=verify-full&sslrootcert=/run/secrets/ca.pem"
 SOUND = {
     "profile": Profile.PRODUCTION,
     "kafka_options": KAFKA,
     "redis_url": "rediss://worker:correct-horse@redis:6379/0?ssl_ca_certs=/run/secrets/ca.pem",
-    "database_url": "postgresql://fraud_audit:correct-horse@postgres/fraud?sslmode=verify-full",
+    "database_url": f"postgresql://fraud_audit:correct-horse@postgres/fraud?{VERIFIED}",
     "dead_letter_key": "base64",
     "audit_key": "pem",
     "rail_url": "https://rail:8443",
@@ -29,6 +31,12 @@ SOUND = {
     "audit_keys": "set",
     "witness_key": "pem",
 }
+
+
+def _database(options: str) -> str:
+    return f"postgresql://fraud_executor:correct-horse@postgres/fraud?{options}"
+
+
 FAULTS = {
     "broker without TLS": ("worker", {"kafka_options": KAFKA | {"security.protocol": "SASL_PLAINTEXT"}}, "without TLS"),
     "broker without anything": ("audit", {"kafka_options": {}}, "without TLS"),
@@ -56,21 +64,56 @@ FAULTS = {
         {"redis_url": "rediss://worker:correct-horse@redis:6379/0?ssl_check_hostname=false"},
         "host name is not verified",
     ),
-    "database without TLS": (
-        "executor",
-        {"database_url": "postgresql://fraud_executor:correct-horse@postgres/fraud?sslmode=require"},
+    "Redis's name unverified, with a blank": (
+        "worker",
+        {"redis_url": REDIS + "?ssl_check_hostname="},
+        "host name is not",
+    ),
+    "Redis's certificate unverified at last": (
+        "worker",
+        {"redis_url": REDIS + "?ssl_cert_reqs=required&ssl_cert_reqs=optional"},
         "certificate is not verified",
     ),
-    "database without a password": (
+    "Redis in an old TLS": (
+        "worker",
+        {"redis_url": REDIS + "?ssl_min_version=768"},
+        "set otherwise than it is checked",
+    ),
+    "broker's name from the name server": (
         "audit",
-        {"database_url": "postgresql://fraud_audit@postgres/fraud?sslmode=verify-full"},
-        "gets no password",
+        {"kafka_options": KAFKA | {"client.dns.lookup": "resolve_canonical_bootstrap_servers_only"}},
+        "name server",
     ),
-    "service as the owner": (
-        "review",
-        {"database_url": "postgresql://fraud_owner:correct-horse@postgres/fraud?sslmode=verify-full"},
-        "its own role",
+    "another broker": (
+        "audit",
+        {"kafka_options": KAFKA | {"bootstrap.servers": "elsewhere:9092"}},
+        "bootstrap.servers",
     ),
+    **{
+        f"database with {name}": ("executor", {"database_url": url}, named)
+        for name, url, named in [
+            ("sslmode=require", _database("sslmode=require"), "not verified"),
+            ("sslmode=verify-ca", _database("sslmode=verify-ca&sslrootcert=/ca.pem"), "not verified"),
+            ("sslmode=prefer", _database("sslmode=prefer"), "not verified"),
+            ("what libpq defaults to", _database(""), "not verified"),
+            ("a later sslmode", _database(f"{VERIFIED}&sslmode=disable"), "not verified"),
+            (
+                "sslmode in words",
+                "host=postgres user=fraud_executor password=correct-horse sslmode=verify-ca",
+                "not verified",
+            ),
+            ("no authority", _database("sslmode=verify-full"), "authority isn't named"),
+            ("a socket", _database(f"{VERIFIED}&host=/run/postgresql"), "over a socket"),
+            ("a socket among hosts", _database(f"{VERIFIED}&host=postgres,@abstract"), "over a socket"),
+            ("no host", f"postgresql://fraud_executor:correct-horse@/fraud?{VERIFIED}", "over a socket"),
+            ("an old TLS", _database(f"{VERIFIED}&ssl_min_protocol_version=TLSv1"), "old TLS"),
+            ("no password", f"postgresql://fraud_executor@postgres/fraud?{VERIFIED}", "gets no password"),
+            ("no role", f"postgresql://postgres/fraud?{VERIFIED}&password=correct-horse", "isn't told who asks"),
+            ("the owner", f"postgresql://fraud_owner:correct-horse@postgres/fraud?{VERIFIED}", "its own role"),
+            ("the owner as an option", _database(f"{VERIFIED}&user=fraud_owner"), "its own role"),
+            ("no sense", "postgresqlx://fraud_executor:correct-horse@postgres/fraud", "can't be read"),
+        ]
+    },
     "dead letters without a key": ("worker", {"dead_letter_key": None}, "Dead letters have no key"),
     "audit log without a key": ("audit", {"audit_key": None}, "audit log has no key"),
     "payment rail without TLS": ("executor", {"rail_url": "http://rail:8090"}, "payment rail is spoken to without TLS"),

@@ -1,5 +1,7 @@
 """Secrets from files and from Vault: found, absent, refused, and never quoted."""
 
+import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,8 +33,13 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(secrets, "VAULT_WAIT_S", 0.001)
 
 
+def _private(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    path.chmod(0o400)
+
+
 def test_file_is_read_without_the_line_end(tmp_path: Path) -> None:
-    (tmp_path / "redis_url").write_text(SECRET + "\n")
+    _private(tmp_path / "redis_url", f"{SECRET}\n".encode())
     assert source(f"file:{tmp_path}").read("redis_url") == SECRET
 
 
@@ -40,17 +47,48 @@ def test_file_that_is_not_there_is_no_secret(tmp_path: Path) -> None:
     assert source(f"file:{tmp_path}").read("redis_url") is None
 
 
-def test_file_that_anybody_may_write_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "redis_url").write_text(SECRET)
-    (tmp_path / "redis_url").chmod(0o666)
-    _refuses(f"file:{tmp_path}", "anybody may write")
+@pytest.mark.parametrize("mode", [0o404, 0o420, 0o422, 0o440 | 0o001, 0o444, 0o602, 0o640 | 0o020, 0o666, 0o777])
+def test_file_that_others_may_read_or_write_is_refused(tmp_path: Path, mode: int) -> None:
+    _private(tmp_path / "redis_url", SECRET.encode())
+    (tmp_path / "redis_url").chmod(mode)
+    _refuses(f"file:{tmp_path}", "others than its user may read or write")
+
+
+OWN, GROUP = 10001, 20001
+
+
+@pytest.mark.parametrize(
+    ("mode", "owner", "group", "is_private"),
+    [
+        (0o400, OWN, OWN, True),
+        (0o600, OWN, 0, True),
+        (0o440, OWN, OWN, False),  # whoever else is in that group reads it
+        (0o400, 10002, OWN, False),
+        (0o440, 0, GROUP, True),  # as Kubernetes mounts it: root's, for the one group of the pod
+        (0o440, 0, 30001, False),
+        (0o444, 0, GROUP, False),
+        (0o460, 0, GROUP, False),
+    ],
+)
+def test_secret_is_its_process_s_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, mode: int, owner: int, group: int, *, is_private: bool
+) -> None:
+    monkeypatch.setattr(secrets.os, "geteuid", lambda: OWN)
+    monkeypatch.setattr(secrets.os, "getegid", lambda: OWN)
+    monkeypatch.setattr(secrets.os, "getgroups", lambda: [GROUP])
+    found = os.stat_result((stat.S_IFREG | mode, 1, 1, 1, owner, group, 1, 0, 0, 0))
+    if is_private:
+        secrets.require_private(tmp_path, found)
+        return
+    with pytest.raises(SecretsUnavailable, match="others than its user"):
+        secrets.require_private(tmp_path, found)
 
 
 @pytest.mark.parametrize(
     ("content", "why"), [(b"\xff\xfe", "is no text"), (b"x" * (SECRET_BYTES_MAX + 1), "is longer than")]
 )
 def test_file_that_is_no_secret_is_refused(tmp_path: Path, content: bytes, why: str) -> None:
-    (tmp_path / "redis_url").write_bytes(content)
+    _private(tmp_path / "redis_url", content)
     _refuses(f"file:{tmp_path}", why)
 
 

@@ -22,6 +22,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     (folder / "kafka_options").write_text(json.dumps(KAFKA))
     (folder / "redis_url").write_text(f"rediss://:{PASSWORD}@redis:6379/0")
+    for path in folder.iterdir():
+        path.chmod(0o400)
     return folder
 
 
@@ -58,6 +60,7 @@ def test_environment_can_t_say_that_it_holds_no_secret(monkeypatch: pytest.Monke
 
 def test_secret_that_is_no_json_is_refused_without_being_quoted(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     (folder / "kafka_options").write_text(f"sasl.password={PASSWORD}")
+    (folder / "kafka_options").chmod(0o400)
     monkeypatch.setenv("FRAUD_SECRETS_FROM", f"file:{folder}")
     with pytest.raises(Exception, match="kafka_options is no JSON object") as refused:
         Settings()

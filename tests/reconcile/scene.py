@@ -45,9 +45,9 @@ class Scene:
         options = stack.client_options(Principal.RECONCILE)
         self.reading = LogReader(stack.bootstrap_servers, "fraud-reconcile", options)
         self.worker = self._process("worker", ["worker", "run"], "FRAUD_WEB_PORT", "/ready")
-        self.audit = self._process("audit", ["audit", "run"], "FRAUD_AUDIT_PORT", "/metrics")
+        self.audit = self._process("audit", ["audit", "run"], "FRAUD_AUDIT_PORT", "/ready")
         self.executor = self._process(
-            "executor", ["executor", "run"], "FRAUD_EXECUTOR_PORT", "/metrics", **self._rail_settings()
+            "executor", ["executor", "run"], "FRAUD_EXECUTOR_PORT", "/ready", **self._rail_settings()
         )
         self._records = known_records(11)
         self.published = 0
@@ -105,12 +105,12 @@ class Scene:
         if folder.exists():
             return folder
         folder.mkdir(mode=0o700)
-        (folder / "kafka_options").write_text(json.dumps(self.stack.client_options(Principal(f"fraud-{name}"))))
+        _write(folder / "kafka_options", json.dumps(self.stack.client_options(Principal(f"fraud-{name}"))))
         if name == "worker":
-            (folder / "redis_url").write_text(self.stack.redis_url)
+            _write(folder / "redis_url", self.stack.redis_url)
             create_key_file(folder / "dead_letter_key")
             return folder
-        (folder / "database_url").write_text(self.database_url(f"fraud_{name}"))
+        _write(folder / "database_url", self.database_url(f"fraud_{name}"))
         if name == "audit":
             create_signing_key(folder / "audit_key")
             set_path_beside(folder / "audit_key").rename(folder / "audit_keys")
@@ -165,3 +165,8 @@ class Scene:
                 **more,
             },
         )
+
+
+def _write(path: Path, secret: str) -> None:
+    path.touch(mode=0o600)
+    path.write_text(secret)

@@ -141,6 +141,10 @@ def test_a_claim_counts_no_more_when_the_role_is_gone():
     [
         ("ok", ReviewRefusal.REASON_TOO_SHORT),
         (" " * 50, ReviewRefusal.REASON_TOO_SHORT),
+        ("\u0301" * 25, ReviewRefusal.REASON_TOO_SHORT),
+        ("." * 25, ReviewRefusal.REASON_TOO_SHORT),
+        ("\u200b" * 25, ReviewRefusal.REASON_HIDDEN),
+        ("I have called \x1b[2Jthe customer.", ReviewRefusal.REASON_HIDDEN),
         ("x" * 4001, ReviewRefusal.REASON_TOO_LONG),
     ],
 )

@@ -231,6 +231,7 @@ def test_a_time_that_is_none(fraud):
 
 def test_a_key_that_is_none(fraud, stack, tmp_path):
     (tmp_path / "key").write_text("!!")
+    (tmp_path / "key").chmod(0o600)
     answer = fraud("dead-letters", "list", "--open", tmp_path / "key", bootstrap_servers=stack.bootstrap_servers)
     failed(answer, "can't be read as base64", "fraud keys create dead-letter")
 

@@ -8,6 +8,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from ops.access.foreign_database import foreign_rights
 from ops.access.roles import ROLES, set_passwords
 from ops.migrations.migrate import migrate
 from ops.processes.servers import free_port
@@ -195,3 +196,62 @@ def test_role_moves_its_own_position_only(session: psycopg.Connection) -> None:
 
 def test_passwords_stand_nowhere_in_the_server_s_log(roles: Database) -> None:
     assert PASSWORD not in roles.log_path.read_text()
+
+
+FOREIGN = {
+    "everybody reads a table": ("GRANT SELECT ON ledger.posting TO PUBLIC", "PUBLIC may SELECT table ledger.posting"),
+    "everybody uses a schema": ("GRANT USAGE ON SCHEMA audit TO PUBLIC", "PUBLIC may USAGE schema audit"),
+    "everybody connects": ("GRANT CONNECT ON DATABASE fraud TO PUBLIC", "PUBLIC may CONNECT database fraud"),
+    "everybody reads a column": (
+        "GRANT SELECT (account_id) ON ledger.account TO PUBLIC",
+        "PUBLIC may SELECT column ledger.account.account_id",
+    ),
+    "everybody reads what comes": (
+        "ALTER DEFAULT PRIVILEGES IN SCHEMA ledger GRANT SELECT ON TABLES TO PUBLIC",
+        "PUBLIC may SELECT future objects of fraud_owner",
+    ),
+    "a stranger reads a table": (
+        "GRANT SELECT ON ledger.posting TO mallory",
+        "mallory may SELECT table ledger.posting",
+    ),
+    "a role of ours in a group": (
+        "GRANT pg_write_all_data TO fraud_reader",
+        "fraud_reader is a member of pg_write_all",
+    ),
+    "a stranger in a role of ours": ("GRANT fraud_executor TO mallory", "mallory is a member of fraud_executor"),
+    "an attribute": ("ALTER ROLE fraud_audit BYPASSRLS", "fraud_audit has the attribute BYPASSRLS"),
+    "a stranger's attribute": ("ALTER ROLE mallory SUPERUSER", "mallory has the attribute SUPERUSER"),
+    "a right to pass on": (
+        "GRANT SELECT ON ledger.posting TO fraud_reader WITH GRANT OPTION",
+        "fraud_reader may pass on SELECT of table ledger.posting",
+    ),
+}
+UNDONE = (
+    "REVOKE ALL ON ledger.posting FROM PUBLIC, mallory",
+    "REVOKE GRANT OPTION FOR SELECT ON ledger.posting FROM fraud_reader",
+    "REVOKE ALL ON SCHEMA audit FROM PUBLIC",
+    "REVOKE ALL ON DATABASE fraud FROM PUBLIC",
+    "REVOKE ALL (account_id) ON ledger.account FROM PUBLIC",
+    "ALTER DEFAULT PRIVILEGES IN SCHEMA ledger REVOKE ALL ON TABLES FROM PUBLIC",
+    "REVOKE pg_write_all_data FROM fraud_reader",
+    "REVOKE fraud_executor FROM mallory",
+    "ALTER ROLE fraud_audit NOBYPASSRLS",
+    "DROP ROLE mallory",
+)
+
+
+@pytest.mark.parametrize(("statement", "found"), FOREIGN.values(), ids=FOREIGN.keys())
+def test_right_beyond_one_role_for_each_process_is_found(
+    roles: Database, owner: psycopg.Connection, statement: str, found: str
+) -> None:
+    assert [] == foreign_rights(roles.owner_url)
+    owner.execute("CREATE ROLE mallory")
+    try:
+        owner.execute(statement.encode())
+        sentences = foreign_rights(roles.owner_url)
+        is_expected = foreign_rights(roles.owner_url, ["mallory", "PUBLIC"]) == []
+    finally:
+        for each in UNDONE:
+            owner.execute(each.encode())
+    assert any(sentence.startswith(found) for sentence in sentences), sentences
+    assert is_expected == (found.startswith("mallory")), "nobody expects everybody"

@@ -3,12 +3,23 @@
 from functools import cache
 
 import pytest
+from confluent_kafka.admin import (
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    ResourcePatternType,
+    ResourceType,
+)
 
+from ops.access.foreign import foreign_access
 from ops.access.rights import ACCESS, EVERY_TOPIC, AccessReport, Principal, apply_access
 from ops.stack.real import RealStack
+from pipeline.io.kafka.client import admin_client
 from tests.ops.access.kafka_acts import ADMINISTRATION, Credential, is_denied
 
 pytestmark = pytest.mark.real
+LITERAL, PREFIXED = ResourcePatternType.LITERAL, ResourcePatternType.PREFIXED
 
 # Written down apart from the access table: a right added there by mistake is found here.
 WRITERS = {
@@ -105,6 +116,43 @@ def test_nobody_administers(credential, principal: Principal, act: str) -> None:
 def test_access_applied_again_changes_nothing(secure_stack: RealStack) -> None:
     reports = apply_access(secure_stack.bootstrap_servers, secure_stack.admin_options)
     assert [(0, 0)] * len(Principal) == [(report.granted, report.revoked) for report in reports]
+
+
+FOREIGN = {
+    "everybody, on a topic of ours": ("User:*", ResourceType.TOPIC, "decisions.v1", LITERAL, "*"),
+    "everybody, on a topic of others": ("User:*", ResourceType.TOPIC, "weather", LITERAL, "*"),
+    "everybody, from one host": ("User:*", ResourceType.TOPIC, "decisions.v1", LITERAL, "10.0.0.1"),
+    "somebody, on every topic": ("User:mallory", ResourceType.TOPIC, "*", LITERAL, "*"),
+    "somebody, on what ours begin with": ("User:mallory", ResourceType.TOPIC, "dec", PREFIXED, "*"),
+    "somebody, on a topic of ours": ("User:mallory", ResourceType.TOPIC, "transactions.v1", LITERAL, "*"),
+    "somebody, in a group of ours": ("User:mallory", ResourceType.GROUP, "fraud-decide-outcomes", LITERAL, "*"),
+    "somebody, in every group": ("User:mallory", ResourceType.GROUP, "f", PREFIXED, "*"),
+    "somebody, as our producer": ("User:mallory", ResourceType.TRANSACTIONAL_ID, "fraud-decide-0", LITERAL, "*"),
+    "somebody, on the cluster": ("User:mallory", ResourceType.BROKER, "kafka-cluster", LITERAL, "*"),
+    "nobody known": ("User:ANONYMOUS", ResourceType.TOPIC, "decisions.v1", LITERAL, "*"),
+    "another kind of principal": ("Group:*", ResourceType.TOPIC, "decisions.v1", LITERAL, "*"),
+}
+
+
+@pytest.mark.parametrize("given", FOREIGN.values(), ids=FOREIGN.keys())
+def test_grant_that_somebody_else_made_is_found(secure_stack: RealStack, given) -> None:
+    principal, kind, name, pattern, host = given
+    grant = AclBinding(kind, name, pattern, principal, host, AclOperation.DESCRIBE, AclPermissionType.ALLOW)
+    admin = admin_client(secure_stack.bootstrap_servers, secure_stack.admin_options)
+    admin.create_acls([grant])[grant].result()
+    try:
+        apply_access(secure_stack.bootstrap_servers, secure_stack.admin_options)
+        found = foreign_access(secure_stack.bootstrap_servers, secure_stack.admin_options)
+        expecting = foreign_access(secure_stack.bootstrap_servers, secure_stack.admin_options, expected=[principal])
+    finally:
+        exactly = AclBindingFilter(kind, name, pattern, principal, host, AclOperation.DESCRIBE, AclPermissionType.ALLOW)
+        assert len(admin.delete_acls([exactly])[exactly].result()) == 1
+    assert [f"{principal} may DESCRIBE"] == [each[: len(f"{principal} may DESCRIBE")] for each in found]
+    assert (len(expecting) == 1) == ("*" in principal), "nobody expects everybody"
+
+
+def test_nothing_else_is_found(secure_stack: RealStack) -> None:
+    assert [] == foreign_access(secure_stack.bootstrap_servers, secure_stack.admin_options)
 
 
 def test_right_beyond_the_table_is_revoked(secure_stack: RealStack, credential) -> None:

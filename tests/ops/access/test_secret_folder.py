@@ -1,37 +1,90 @@
 """The folder of secrets: made once, closed to others, and enough for the production profile."""
 
 import json
+import os
 import stat
 from pathlib import Path
 
 import pytest
 
+from ops.access.secret_owners import CONSUMERS, PUBLIC, USERS, wrongly_given
+from ops.stack.certificates import issue
 from pipeline.io.production import production_faults
 from pipeline.io.settings import Profile, Settings
 from tests.commands import Fraud
 from tests.ops.stack.test_compose import PRODUCTION
 
-MADE_OTHERWISE = {  # certificates, keys, and what names the administrator
-    "ca.pem", "kafka_keystore.p12", "kafka_keystore_password", "kafka_jaas.conf", "kafka_client.properties",
-    "admin_kafka_options", "redis_certificate.pem", "redis_key.pem", "postgres_certificate.pem", "postgres_key.pem",
-    "registry_jaas.conf", "dead_letter_key", "audit_key", "audit_keys", "witness_key",
-}  # fmt: skip
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files to other users")
+BANK = {"ca.pem", "rail_authority.pem", "rail_certificate.pem", "rail_key.pem"} | {
+    f"{host}_{part}.pem" for host in ("redis", "postgres") for part in ("certificate", "key")
+}
+"""What the bank signs; the broker's key store is made of two more of its files."""
+KEYS = {"dead_letter_key", "audit_key", "audit_keys", "witness_key"}
 
 
 @pytest.fixture
 def folder(fraud: Fraud, tmp_path: Path) -> Path:
-    assert fraud("passwords", "create", tmp_path / "made").code == 0
-    return tmp_path / "made"
+    """The folder as docs/operations.md has it made."""
+    made = tmp_path / "made"
+    made.mkdir(mode=0o700)
+    issue(made, ["kafka", "redis", "postgres"])
+    for part in ("authority", "certificate", "key"):
+        (made / f"rail_{part}.pem").write_text("of the bank's")
+    assert fraud("keys", "create", "dead-letter", made / "dead_letter_key").code == 0
+    assert fraud("keys", "create", "audit", made / "audit_key").code == 0
+    keys = (made / "audit_key.keys").rename(made / "audit_keys")
+    assert fraud("keys", "create", "witness", made / "witness_key", "--set", keys).code == 0
+    answer = fraud("passwords", "create", made)
+    assert answer.code == 0
+    assert "missing" not in answer.err
+    return made
 
 
 def test_folder_holds_what_the_compose_file_wants_of_it(folder: Path) -> None:
-    wanted = PRODUCTION["secrets"].keys() - MADE_OTHERWISE
-    assert set() == wanted - {path.name for path in folder.iterdir()}
+    assert set() == PRODUCTION["secrets"].keys() - {path.name for path in folder.iterdir()}
 
 
-def test_nobody_else_reads_it(folder: Path) -> None:
+def test_what_is_missing_is_named(fraud: Fraud, tmp_path: Path) -> None:
+    answer = fraud("passwords", "create", tmp_path / "new")
+    assert answer.code == 0
+    missing = set(answer.err.partition("for production: ")[2].strip(" .\n").split(", "))
+    assert missing == BANK | KEYS | {"kafka_keystore.p12"}
+
+
+def test_each_file_is_its_consumer_s_alone(folder: Path) -> None:
     assert [0o700] == [stat.S_IMODE(folder.stat().st_mode)]
-    assert {0o600} == {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
+    for path in folder.iterdir():
+        found = path.stat()
+        service = CONSUMERS.get(path.name)
+        assert (found.st_uid, found.st_gid) == (USERS[service] if service else (0, 0)), path.name
+        assert stat.S_IMODE(found.st_mode) == (0o444 if path.name in PUBLIC else 0o400), path.name
+    assert [] == list(wrongly_given(folder))
+
+
+def test_file_that_others_read_is_found(folder: Path) -> None:
+    (folder / "audit_key").chmod(0o440)
+    os.chown(folder / "redis_acl", 10001, 10001)
+    found = sorted(wrongly_given(folder))
+    assert ["audit_key has the mode 440, not 400", "redis_acl belongs to 10001:10001, not to redis"] == found
+
+
+def test_files_of_somebody_who_may_not_give_them_away_are_refused(fraud: Fraud, tmp_path: Path, monkeypatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("ops.access.secret_owners.os.chown", refuse)
+    answer = fraud("passwords", "create", tmp_path / "made")
+    assert answer.code == 2
+    assert "can't be given" in answer.err
+    assert "--keep-owner" in answer.err
+    assert fraud("passwords", "create", tmp_path / "made", "--keep-owner").code == 0
+
+
+def test_link_to_another_file_is_refused(fraud: Fraud, folder: Path) -> None:
+    (folder / "reader_password").symlink_to("/etc/shadow")
+    answer = fraud("passwords", "create", folder)
+    assert answer.code == 2
+    assert "is no file of its own" in answer.err
 
 
 def test_nothing_is_overwritten(fraud: Fraud, folder: Path) -> None:
@@ -51,10 +104,36 @@ def test_services_start_in_production_with_what_it_holds(folder: Path, service: 
         if isinstance(secret, dict)
     }
     mounted["kafka_options"] = json.loads(mounted["kafka_options"])
-    keys = dict.fromkeys(("dead_letter_key", "audit_key", "audit_keys", "witness_key"), "key")
-    assert [] == production_faults(Settings(profile=Profile.PRODUCTION, **keys, **mounted), service)
+    keys = dict.fromkeys(KEYS, "key")
+    files = {f"rail_{part}_file": f"/run/secrets/rail_{part}.pem" for part in ("authority", "certificate", "key")}
+    rail = {"rail_url": "https://rail.bank.example", **files}
+    assert [] == production_faults(Settings(profile=Profile.PRODUCTION, **keys, **rail, **mounted), service)
 
 
 def test_passwords_all_differ(folder: Path) -> None:
     passwords = [path.read_text() for path in folder.iterdir() if "_password" in path.name]
     assert len(passwords) == len(set(passwords))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("~fraud:*", "~*"),
+        ("resetchannels", "&*"),
+        (" -@dangerous", ""),
+        ("user worker on", "user worker on nopass"),
+        ("user worker on", "user worker on >another"),
+        ("user default off", "user default on"),
+        ("user default", "user mallory on nopass ~* +@all\nuser default"),
+        ("+ping", "+@all"),
+        ("+ping", "+ping (~* +@all)"),
+    ],
+)
+def test_wildcard_in_redis_file_of_users_is_refused(fraud: Fraud, folder: Path, old: str, new: str) -> None:
+    path = folder / "redis_acl"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    answer = fraud("passwords", "create", folder)
+    assert answer.code == 2
+    assert "Redis" in answer.err

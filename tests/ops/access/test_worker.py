@@ -50,6 +50,8 @@ def _secret_folder(folder: Path, stack: RealStack) -> Path:
     folder.mkdir(mode=0o700)
     (folder / "kafka_options").write_text(json.dumps(stack.client_options(Principal.WORKER)))
     (folder / "redis_url").write_text(stack.redis_url)
+    for path in folder.iterdir():
+        path.chmod(0o400)
     create_key_file(folder / "dead_letter_key")
     return folder
 

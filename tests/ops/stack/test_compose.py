@@ -8,11 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from jsonschema import Draft202012Validator
 
 from ops.access.rights import Principal
 from ops.access.roles import POSTGRES_OWNER, ROLES
+from ops.access.secret_owners import CONSUMERS, PUBLIC, USERS
+from ops.bench.production.compose_files import BASE as BASE_FILE
+from ops.bench.production.compose_files import PRODUCTION as PRODUCTION_FILE
+from ops.bench.production.compose_files import (
+    FilesRefused,
+    Replacement,
+    internal_networks,
+    read_file,
+    services,
+)
 from ops.stack.kafka.security import MECHANISM, BrokerSecurity
 from ops.stack.versions import (
     BROKER_SETTINGS,
@@ -31,36 +40,16 @@ ROOT = Path(__file__).parents[3]
 SCHEMA_PACKAGE = "check-jsonschema"  # ships the compose specification's schema
 SCHEMA_PATH = "check_jsonschema/builtin_schemas/vendor/compose-spec.json"
 SECRET_WORDS = re.compile(r"password|secret|credential|token|jaas|key", re.IGNORECASE)
-PRODUCTION_FILE = "docker-compose.production.yml"
 
 
-class Replacement(list[Any]):
-    """A list tagged !reset or !override: it stands instead of the other file's, not after it. Empty for a value that
-    is taken away.
-    """
-
-
-class ComposeLoader(yaml.SafeLoader):
-    """Knows those two tags."""
-
-
-def _replacement(loader: yaml.SafeLoader, node: yaml.Node) -> Replacement | None:
-    if not isinstance(node, yaml.SequenceNode):
-        return None
-    return Replacement(loader.construct_sequence(node, deep=True))
-
-
-for tag in ("!reset", "!override"):
-    ComposeLoader.add_constructor(tag, _replacement)
-
-
-def _read(name: str) -> dict[str, Any]:
-    read: dict[str, Any] = yaml.load((ROOT / name).read_text(), ComposeLoader)
-    return read
-
-
-BASE = _read("docker-compose.yml")
-PRODUCTION = _read(PRODUCTION_FILE)
+BASE = read_file(ROOT / BASE_FILE)
+PRODUCTION = read_file(ROOT / PRODUCTION_FILE)
+VARIABLES = {
+    "FRAUD_SECRETS": "/secrets",
+    "FRAUD_RAIL_URL": "https://rail.bank.example",
+    "FRAUD_REDIS_DIGEST": "sha256:0",
+}
+MERGED = services(ROOT, [BASE_FILE, PRODUCTION_FILE], VARIABLES)
 SERVERS = sorted(IMAGES)
 SERVICES = sorted(BASE["services"])
 RUN_ONCE = ("access", "migrate", "roles", "topics")
@@ -125,7 +114,7 @@ def test_ports_are_published_on_loopback_only(service: str) -> None:
 @pytest.mark.parametrize("service", SERVICES)
 def test_service_has_limits_and_a_health_check(service: str) -> None:
     settings = BASE["services"][service]
-    assert {"cpus", "memory"} == settings["deploy"]["resources"]["limits"].keys()
+    assert {"cpus", "memory", "pids"} == settings["deploy"]["resources"]["limits"].keys()
     assert service in RUN_ONCE or "healthcheck" in settings
 
 
@@ -143,7 +132,9 @@ def test_process_of_ours_is_probed_for_readiness_at_its_port(service: str, setti
     settings = BASE["services"][service]
     port = settings["environment"][f"FRAUD_{setting.upper()}"]
     assert Settings.model_fields[setting].default == int(port)
-    assert f"'http://127.0.0.1:{port}/ready'" in settings["healthcheck"]["test"][-1]
+    probe = settings["healthcheck"]["test"][-1]
+    assert f"'http://127.0.0.1:{port}/' + p" in probe
+    assert "for p in ('live', 'ready')" in probe
     assert "healthcheck" not in PRODUCTION["services"][service], "production changes nothing about it"
 
 
@@ -154,12 +145,102 @@ def test_service_waits_for_conditions_not_for_time(service: str) -> None:
     assert needs.keys() <= BASE["services"].keys()
 
 
-def test_services_of_ours_have_no_rights_to_spare() -> None:
-    for service in OURS:
-        settings = BASE["services"][service]
-        assert settings["read_only"]
-        assert settings["cap_drop"] == ["ALL"]
-        assert settings["security_opt"] == ["no-new-privileges:true"]
+@pytest.mark.parametrize("compose", [BASE, PRODUCTION], ids=["base", "production"])
+@pytest.mark.parametrize("service", SERVICES)
+def test_service_has_no_rights_to_spare(compose: dict[str, Any], service: str) -> None:
+    settings, confined = compose["services"].get(service, {}), BASE["services"][service]
+    for name, wanted in (("read_only", True), ("cap_drop", ["ALL"]), ("security_opt", ["no-new-privileges:true"])):
+        assert confined[name] == wanted
+        assert settings.get(name, wanted) == wanted, "production loosens nothing"
+    forbidden = {"privileged", "cap_add", "network_mode", "pid", "ipc", "userns_mode", "devices", "volumes_from"}
+    assert forbidden.isdisjoint(settings)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_service_writes_to_volumes_of_its_own_and_memory_only(service: str) -> None:
+    mounts = [entry for entry in BASE["services"][service].get("volumes", [])]
+    assert all(entry.partition(":")[0] in BASE["volumes"] for entry in mounts), "no folder of the machine's"
+    users = [name for name in SERVICES for entry in BASE["services"][name].get("volumes", []) if entry in mounts]
+    assert set(users) <= {service} or set(users) == {"audit", "witness"}, "in development one makes both keys"
+
+
+def test_audit_and_witness_share_nothing_in_production() -> None:
+    audit, witness = (PRODUCTION["services"][name] for name in ("audit", "witness"))
+    assert ["audit-production:/var/lib/fraud-audit"] == list(audit["volumes"])
+    assert ["witness-production:/var/lib/fraud-witness"] == list(witness["volumes"])
+    user, group = USERS["witness"]
+    assert witness["user"] == f"{user}:{group}"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_service_runs_under_a_user_of_its_own(service: str) -> None:
+    user, group = USERS[service]
+    in_production = PRODUCTION["services"].get(service, {})
+    assert in_production.get("user", BASE["services"][service]["user"]) == f"{user}:{group}"
+    assert "user" not in in_production or service == "witness"
+    same = {name for name, other in USERS.items() if other[0] == user}
+    assert same in ({service}, {"access", "topics"}, {"migrate", "roles"}), "who administers, and who owns the database"
+
+
+# Written down apart: who may reach whom.
+NETWORKS = {
+    "broker": {"kafka", "topics", "access", "worker", "audit", "witness", "executor", "review", "reconcile"},
+    "state": {"redis", "worker"},
+    "database": {"postgres", "migrate", "roles", "audit", "executor", "review", "reconcile"},
+    "rail": {"executor", "rail"},
+    "pages": {"worker"},
+}
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_network_holds_those_who_need_each_other(network: str) -> None:
+    assert NETWORKS[network] == {name for name in SERVICES if network in BASE["services"][name]["networks"]}
+    assert not any("networks" in settings for settings in PRODUCTION["services"].values())
+
+
+def test_only_the_rail_and_the_worker_s_pages_are_reached_from_the_world_in_production() -> None:
+    internal = internal_networks(ROOT, [BASE_FILE, PRODUCTION_FILE])
+    assert {"rail", "pages"} == {name for name, is_internal in internal.items() if not is_internal}
+
+
+@pytest.mark.parametrize("service", SERVERS)
+def test_image_is_named_by_its_digest(service: str) -> None:
+    image = PRODUCTION["services"][service].get("image", BASE["services"][service]["image"])
+    assert re.search(r"@sha256:[0-9a-f]{64}$|@\$\{FRAUD_REDIS_DIGEST:\?[^}]+\}$", image)
+
+
+@pytest.mark.parametrize("variable", VARIABLES)
+def test_production_refuses_to_start_without_a_variable(variable: str) -> None:
+    with pytest.raises(FilesRefused, match=variable):
+        services(ROOT, [BASE_FILE, PRODUCTION_FILE], VARIABLES | {variable: ""})
+
+
+def test_each_secret_is_its_consumer_s_alone() -> None:
+    for name, settings in PRODUCTION["services"].items():
+        for secret in settings.get("secrets", []):
+            source = secret if isinstance(secret, str) else secret["source"]
+            assert source in PUBLIC or USERS[CONSUMERS[source]] == USERS[name], source
+    assert PRODUCTION["secrets"].keys() - PUBLIC <= CONSUMERS.keys()
+
+
+def test_production_uses_no_volume_of_development() -> None:
+    volumes = {mount.source for service in MERGED.values() for mount in service.mounts if mount.is_volume}
+    assert volumes == PRODUCTION["volumes"].keys()
+    assert volumes.isdisjoint(BASE["volumes"])
+
+
+def test_postgres_lets_nobody_in_but_over_tls_with_a_password() -> None:
+    assert "hba_file=/etc/postgresql/pg_hba.conf" in PRODUCTION["services"]["postgres"]["command"]
+    lines = (ROOT / PRODUCTION["configs"]["pg_hba.conf"]["file"]).read_text().splitlines()
+    rules = [line.split() for line in lines if line and not line.startswith("#")]
+    assert [("local", "scram-sha-256"), ("hostssl", "scram-sha-256")] == [(rule[0], rule[-1]) for rule in rules]
+
+
+@pytest.mark.parametrize("service", [name for name, settings in BASE["services"].items() if "healthcheck" in settings])
+def test_health_check_asks_for_what_a_user_needs_not_for_numbers(service: str) -> None:
+    for compose in (BASE, PRODUCTION):
+        check = compose["services"].get(service, {}).get("healthcheck", {}).get("test", [])
+        assert not any("/metrics" in word or "pg_isready" in word or "|| true" in word for word in check)
 
 
 def test_production_changes_only_services_that_there_are() -> None:

@@ -1,0 +1,266 @@
+"""The play: production comes up, a payment is settled and its decision anchored, and then each service is broken."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from ops.bench.production.compose_files import BASE, Mount, Service, services
+from ops.bench.production.images import PROJECT
+from ops.bench.production.machine import Container
+from pipeline.publish.payment_files import HANDBOOK_COLUMNS, HANDBOOK_EPOCH_MS
+
+if TYPE_CHECKING:
+    from ops.bench.production.stage import Stage
+
+PAYMENTS: Final = 20
+ACCOUNTS: Final = 5
+SETTLED_S_MAX: Final = 60.0
+UP_S_MAX: Final = 60.0
+ANCHORED_S_MAX: Final = 30.0
+HEALED_S_MAX: Final = 60.0
+LOCKED_OUT_S_MAX: Final = 30.0
+IN_DATABASE: Final = ("audit", "executor", "review", "reconcile")
+WRONG: Final = {
+    "kafka": ("/etc/kafka/secrets/kafka_client.properties", "/opt/kafka/config/server.properties"),
+    "redis": ("/run/secrets/redis_password_health", "/etc/hosts"),
+    "postgres": ("/run/secrets/postgres_password_fraud_owner", "/etc/hosts"),
+}
+"""What stands for a wrong credential: a file of the container that holds another text."""
+PUBLISHER: Final = "publisher"
+PUBLISHER_USER: Final = 10100
+"""A user on the upstream payment system's own machine, which is no part of the Compose files."""
+PORTS: Final = {"kafka": 19092, "redis": 6379, "postgres": 5432, "worker": 6066, "audit": 6067, "executor": 6068}
+CONNECT: Final = 'exec 3<>"/dev/tcp/$0/$1"'
+OWNER: Final = (
+    'export PGPASSWORD="$(cat /run/secrets/postgres_password_fraud_owner)"; exec psql --no-password -At "$0" -c "$1"'
+)
+OWNER_ADDRESS: Final = "host=postgres user=fraud_owner dbname=fraud sslrootcert=/run/secrets/ca.pem sslmode="
+OPENSSL_REFUSED: Final = "Verification error"
+
+
+class Play:
+    def __init__(self, stage: Stage, *, is_quick: bool) -> None:
+        self._stage, self._is_quick = stage, is_quick
+
+    def run(self) -> None:
+        stage = self._stage
+        stage.make_secrets()
+        stage.build([self._publisher()])
+        self._take_over_a_volume()
+        with stage.rail():
+            stage.up()
+            self._reach()
+            self._refuse_strangers()
+            self._settle()
+            self._anchor()
+            self._break_each()
+
+    def _publisher(self) -> Service:
+        """An upstream payment system, with the credential that it was given."""
+        folder = self._stage.folder / PUBLISHER
+        folder.mkdir()
+        for name in ("ca.pem", f"{PUBLISHER}_kafka_options"):
+            shutil.copy(self._stage.secrets / name, folder / name)
+            os.chown(folder / name, PUBLISHER_USER, PUBLISHER_USER)
+        _write_payments(folder / "payments.csv")
+        mounts = [("ca.pem", "/run/secrets/ca.pem"), (f"{PUBLISHER}_kafka_options", "/run/secrets/kafka_options")]
+        mounts.append(("payments.csv", "/payments.csv"))
+        environment = {"FRAUD_BOOTSTRAP_SERVERS": "kafka:19092", "FRAUD_PROFILE": "production"}
+        return Service(
+            PUBLISHER,
+            "fraud-decision-pipeline:0.1.0",
+            (PUBLISHER_USER, PUBLISHER_USER),
+            None,
+            ("payments", "publish", "/payments.csv", "--now"),
+            {**environment, "FRAUD_SECRETS_FROM": "file:/run/secrets"},
+            tuple(Mount(str(folder / name), target, is_volume=False) for name, target in mounts),
+            ("/tmp",),  # noqa: S108 - in the container
+            ("broker",),
+            {},
+            None,
+            is_restarted=False,
+            is_confined=True,
+        )
+
+    def _take_over_a_volume(self) -> None:
+        """A volume that the development file's server laid out lets nobody in without a password in production."""
+        stage, wanted = self._stage, self._stage.containers["postgres"]
+        before = services(PROJECT, [BASE], {})["postgres"]
+        volumes = stage.folder / "volumes-development"
+        development = Container(_renamed(before, wanted.service), stage.networks, stage.folder, volumes)
+        taken_over = Container(wanted.service, stage.networks, stage.folder, volumes)
+        development.start()
+        stage.wait(development.is_healthy, UP_S_MAX, "the development file's PostgreSQL")
+        development.stop()
+        taken_over.start()
+        stage.wait(lambda: _answers(taken_over), UP_S_MAX, "PostgreSQL on the development file's volume")
+        for mode in ("verify-full", "disable"):
+            done = taken_over.run(["psql", "--no-password", "-At", OWNER_ADDRESS + mode, "-c", "SELECT 1"], 10)
+            stage.expect(done.code != 0, f"trust ends with the volume, sslmode={mode} ({done.said[-200:]})")
+        stage.expect(not taken_over.is_healthy(), "production doesn't take the development file's volume for its own")
+        taken_over.stop()
+        stage.say("a volume of the development file lets nobody in")
+
+    def _reach(self) -> None:
+        """Who shares no network with a service doesn't reach it."""
+        reached = 0
+        for name, container in self._running():
+            for other, port in PORTS.items():
+                if other == name:
+                    continue
+                done = container.run(["/bin/bash", "-c", CONNECT, self._stage.networks.address(other), str(port)], 10)
+                shares = self._stage.containers[other].service.networks[0] in container.service.networks
+                verb = "reaches" if shares else "doesn't reach"
+                self._stage.expect((done.code == 0) == shares, f"{name} {verb} {other}")
+                reached += done.code == 0
+        self._stage.facts["pairs_reached"] = reached
+
+    def _refuse_strangers(self) -> None:
+        """No server speaks without TLS, and none lets in who has no password or another's."""
+        expect, postgres = self._stage.expect, self._stage.containers["postgres"]
+        for mode, password, is_let_in in (
+            ("verify-full", None, True),
+            ("disable", None, False),
+            ("verify-full", "guessed", False),
+        ):
+            script = OWNER if password is None else f'export PGPASSWORD={password}; exec psql -At "$0" -c "$1"'
+            done = postgres.run(["/bin/sh", "-c", script, OWNER_ADDRESS + mode, "SELECT 1"], 10)
+            how = f"PostgreSQL with sslmode={mode} and {password or 'the'} password"
+            expect((done.code == 0) == is_let_in, f"{how}: {'let in' if is_let_in else 'refused'} ({done.said[-200:]})")
+        redis = self._stage.containers["redis"]
+        plain = redis.run(["redis-cli", "-h", "redis", "ping"], 10)
+        expect("PONG" not in plain.said, f"Redis speaks TLS only ({plain.said[-200:]})")
+        nobody = redis.run(["redis-cli", "--tls", "--cacert", "/run/secrets/ca.pem", "-h", "redis", "get", "x"], 10)
+        expect("NOAUTH" in nobody.said, f"Redis lets nobody in without a password ({nobody.said[-200:]})")
+        kafka = self._stage.containers["kafka"]
+        probe = ["/opt/kafka/bin/kafka-broker-api-versions.sh", "--bootstrap-server", "kafka:19092"]
+        expect(kafka.run(probe, 10).code != 0, "Kafka speaks TLS only")
+
+    def _settle(self) -> None:
+        stage, executor = self._stage, self._stage.containers["executor"]
+        lines = ["account_id,currency,overdraft_limit_minor,opening_balance_minor"]
+        lines += [f"cust-{number:06d},GBP,0,10000000" for number in range(ACCOUNTS)]
+        lines += [f"term-{number:06d},GBP,0,0" for number in range(ACCOUNTS)]
+        text = "\n".join(lines)
+        done = executor.run(
+            ["/bin/sh", "-ec", 'echo "$0" > /tmp/accounts.csv; fraud ledger import /tmp/accounts.csv', text]
+        )
+        stage.expect(done.code == 0, f"accounts are opened ({done.said[-300:]})")
+        publisher = stage.strangers[PUBLISHER]
+        publisher.start()
+        stage.wait(lambda: publisher.exit_code is not None, SETTLED_S_MAX, "publishing")
+        stage.expect(publisher.exit_code == 0, f"payments are published ({publisher.tail(300)})")
+        stage.wait(lambda: self._executed() == PAYMENTS, SETTLED_S_MAX, f"executions: {self.ask(_STATES)}")
+        stage.facts["states"] = self.ask(_STATES)
+        stage.expect("SETTLED" in str(stage.facts["states"]), "a payment is settled")
+        stage.say(f"executed: {stage.facts['states']}")
+
+    def _anchor(self) -> None:
+        """Every decision is stored, and an anchor covers it; the audit service's signal asks for one now."""
+        stage, audit = self._stage, self._stage.containers["audit"]
+        stored = int(self.ask("SELECT count(*) FROM audit.ai_decision_log"))
+        stage.expect(stored == PAYMENTS, f"{PAYMENTS} decisions are stored, and not {stored}")
+        audit.send(signal.SIGUSR1)
+        stage.wait(lambda: "audit_anchored" in audit.tail(4000), ANCHORED_S_MAX, "an anchor")
+        heads = audit.run(["fraud", "audit", "heads", "--json"])
+        covered = heads.said.count("tree_size")
+        stage.expect(heads.code == 0 and covered > 0, f"the anchors are signed heads ({heads.said[-300:]})")
+        stage.facts["heads"] = covered
+        check = stage.containers["executor"].run(["fraud", "ledger", "check"])
+        stage.expect(check.code == 0, f"the books are whole ({check.said[-300:]})")
+
+    def _break_each(self) -> None:
+        """Break each service, and see its health check fail; mend it, and see it heal."""
+        self._stage.facts["health_checks_seen_to_fail"] = [*self._stand_still(), *self._with_wrong_credentials()]
+        for name, container in self._running():
+            self._stage.wait(container.is_healthy, HEALED_S_MAX, f"{name} to be healthy again")
+
+    def _stand_still(self) -> Iterator[str]:
+        for name, container in self._running():
+            container.pause()
+            is_seen = not container.is_healthy()
+            container.resume()
+            self._stage.expect(is_seen, f"the health check of {name} fails while it stands still")
+            if is_seen:
+                yield f"{name}: stopped"
+
+    def _with_wrong_credentials(self) -> Iterator[str]:
+        """A server's check logs in, and fails with another's password; a service's fails when it is let in no more."""
+        for name, (given, instead) in WRONG.items():
+            container = self._stage.containers[name]
+            assert container.service.health is not None, "a server has a health check"
+            command = [word.replace(given, instead) for word in container.service.health.command]
+            self._stage.expect(command != list(container.service.health.command), f"{name}'s check uses {given}")
+            is_seen = container.run(command, container.service.health.timeout_s).code != 0
+            self._stage.expect(is_seen, f"the health check of {name} fails with a wrong credential")
+            if is_seen:
+                yield f"{name}: wrong credential"
+        yield from self._locked_out()
+
+    def _locked_out(self) -> Iterator[str]:
+        for name in IN_DATABASE:
+            self.ask(f"ALTER ROLE fraud_{name} PASSWORD 'another password than it has'")
+        self.ask("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename <> 'fraud_owner'")
+        for name in IN_DATABASE:
+            container = self._stage.containers[name]
+            self._stage.wait(partial(_is_unhealthy, container), LOCKED_OUT_S_MAX, f"{name} to be unhealthy")
+            yield f"{name}: wrong credential"
+        roles = self._stage.containers["roles"]
+        roles.start()
+        self._stage.wait(lambda: roles.exit_code is not None, HEALED_S_MAX, "the passwords to be set again")
+
+    def ask(self, query: str) -> str:
+        """Ask PostgreSQL as its owner, within its container."""
+        command = ["/bin/sh", "-c", OWNER, f"{OWNER_ADDRESS}verify-full", query]
+        return self._stage.containers["postgres"].run(command, 20).said
+
+    def _executed(self) -> int:
+        said = self.ask(_AT_REST)
+        return int(said) if said.isdigit() else 0
+
+    def _running(self) -> list[tuple[str, Container]]:
+        found = self._stage.containers.items()
+        return [(name, container) for name, container in found if container.service.health is not None]
+
+
+def _is_unhealthy(container: Container) -> bool:
+    return not container.is_healthy()
+
+
+def _renamed(before: Service, wanted: Service) -> Service:
+    """Return the development file's service with the volume of production's, which is under another name there."""
+    volumes = [mount for mount in wanted.mounts if mount.is_volume]
+    return before._replace(mounts=(*volumes, *(mount for mount in before.mounts if not mount.is_volume)))
+
+
+def _answers(postgres: Container) -> bool:
+    """Return whether the server answers, were it by a refusal."""
+    done = postgres.run(["psql", "--no-password", OWNER_ADDRESS + "verify-full", "-c", "SELECT 1"], 10)
+    return any(word in done.said for word in ("no password supplied", "1 row", "authentication failed"))
+
+
+_AT_REST: Final = (
+    "SELECT count(*) FROM ledger.execution_state WHERE state IN ('SETTLED', 'REFUSED', 'REVERSED', 'HELD')"
+)
+_STATES: Final = (
+    "SELECT string_agg(state || ' ' || n, ', ' ORDER BY state) FROM"
+    " (SELECT state, count(*) AS n FROM ledger.execution_state GROUP BY 1) AS counted"
+)
+
+
+def _write_payments(path: Path) -> None:
+    now_s = (time.time_ns() // 1_000_000 - HANDBOOK_EPOCH_MS) // 1000
+    with path.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(HANDBOOK_COLUMNS)
+        for number in range(PAYMENTS):
+            rows.writerow([number, now_s, number % ACCOUNTS, number // ACCOUNTS % ACCOUNTS, 1000 + number])
+    path.chmod(0o444)
