@@ -44,6 +44,8 @@ class AlertCode(StrEnum):
     EXECUTION_RECALL_IN_DOUBT = "EXECUTION_RECALL_IN_DOUBT"
     EXECUTION_WITHOUT_DECISION = "EXECUTION_WITHOUT_DECISION"
     DECIDED_AGAIN = "DECIDED_AGAIN"
+    REVERSAL_OVERTAKEN = "REVERSAL_OVERTAKEN"
+    REVIEW_UNHEEDED = "REVIEW_UNHEEDED"
     RECONCILIATION_GAP = "RECONCILIATION_GAP"
     RECONCILIATION_GAPS = "RECONCILIATION_GAPS"
     STATE_BACKUP_OLD = "STATE_BACKUP_OLD"
@@ -120,6 +122,12 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
     ),
     AlertCode.DECIDED_AGAIN: Entry(
         _CRITICAL, "A payment has a second decision; it is executed as the first says.", "decided-again"
+    ),
+    AlertCode.REVERSAL_OVERTAKEN: Entry(
+        _CRITICAL, "A reversal replaces what is no longer in force, or never was; nothing was done.", "overtaken"
+    ),
+    AlertCode.REVIEW_UNHEEDED: Entry(
+        (Severity.WARNING,), "A person's outcome moves no money, because the payment isn't held any more.", "overtaken"
     ),
     AlertCode.RECONCILIATION_GAP: Entry(
         _PASSING_OR_NOT, "Records are missing, or stand otherwise, in the audit log or the ledger.", "gap"

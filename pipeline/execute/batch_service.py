@@ -27,7 +27,9 @@ from typing import Final
 import structlog
 
 from pipeline.domain.decision_records import DecisionRecord
-from pipeline.domain.identities import review_id
+from pipeline.domain.in_force import InForce, decided, replaced, replaces
+from pipeline.domain.reversal import Reversal
+from pipeline.domain.review_outcome import ReviewOutcome
 from pipeline.execute.ledger_store import AccountKey, Ledger, NewCause, NewExecution, NewPosting, NewTransition, Stored
 from pipeline.execute.metrics import (
     EXECUTION_IN_DOUBT,
@@ -36,14 +38,15 @@ from pipeline.execute.metrics import (
     EXECUTION_STEPS,
     EXECUTION_TURNS,
 )
-from pipeline.execute.notice_topics import Notice, Notices
-from pipeline.execute.orders import Said, said
+from pipeline.execute.notice_topics import Notice, Notices, Unheeded
+from pipeline.execute.orders import Said, outcome_of, said
 from pipeline.execute.postings import Advance, Funds, Subject, advance, guarded_account, posting_of
 from pipeline.execute.rail_client import Rail, Transfer
 from pipeline.execute.saga import (
     ANNOUNCED,
     AWAITS_RAIL,
     DOUBTFUL,
+    NOT_IN_FORCE,
     Answer,
     Cause,
     Ignored,
@@ -53,7 +56,6 @@ from pipeline.execute.saga import (
     Transition,
     answer,
     hear,
-    opens_review,
     rail_key,
     take,
     turn,
@@ -80,7 +82,8 @@ class Work:
     event_time_ms: int
     why: str
     cause_ids: set[str]
-    review_round: int | None  # the latest that the review service has opened; None where it counts in its own order
+    in_force: InForce
+    is_out_of_order: bool  # something was heard about it before its decision was: the review service counts otherwise
     origin: str  # of its next steps: DECISION, REVIEW, REVERSAL or RAIL
 
 
@@ -176,6 +179,7 @@ class Executor:
         self._append(connection, hearing.rows)
         self._notices.raise_orphans(hearing.orphans)
         self._notices.raise_decided_again(hearing.decided_again)
+        self._notices.raise_unheeded(hearing.unheeded)
         return [work for work in hearing.touched.values() if not work.saga.is_at_rest]
 
     def _placed(self, connection: Connection, records: Sequence[Said]) -> list[Said]:
@@ -288,6 +292,7 @@ class _Hearing:
         self.touched: dict[str, Work] = {}
         self.orphans: list[Said] = []
         self.decided_again: list[Said] = []  # second decisions about a payment, and what is said about those
+        self.unheeded: list[Unheeded] = []  # reversals and reviews that no money follows
 
     def hear(self, record: Said) -> str:
         """The state of the saga after the record."""
@@ -301,11 +306,13 @@ class _Hearing:
         work.cause_ids.add(record.cause_id)
         if record.decision_id != work.subject.decision_id:
             return self._ignore_other_decision(record, work)
-        if opens_review(record.cause) and work.review_round is not None:
-            work.review_round += 1
-        heard = hear(work.saga, record.cause, is_of_open_round=_is_of_open_round(record, work))
+        assert record.later is not None, "a decision of its own id was heard before"
+        heard = hear(work.saga, record.cause, is_in_turn=_is_in_turn(record.later, work))
+        if not isinstance(heard, Ignored) or heard not in NOT_IN_FORCE:
+            work.in_force = replaced(work.in_force, record.later)
         if isinstance(heard, Ignored):
             self._keep_cause(record, work.saga, heard)
+            self.unheeded.append(Unheeded(record, heard))
             return heard
         self._keep_cause(record, heard, None)
         work.saga, work.why, work.event_time_ms = heard, record.cause, record.event_time_ms
@@ -325,13 +332,15 @@ class _Hearing:
         saga = hear(Saga(), record.cause)
         assert isinstance(saga, Saga), "a first decision is heard"
         assert saga.aim is not None, "and sets an aim"
-        review_round, heard = int(opens_review(record.cause)), {record.cause_id}
-        work = Work(subject, saga, record.event_time_ms, record.cause, heard, review_round, "DECISION")
+        outcome = outcome_of(record.cause)
+        assert outcome is not None, "a decision has an outcome"
+        known = subject, saga, record.event_time_ms, record.cause, {record.cause_id}
+        is_early = record.execution_id in self._early
+        work = Work(*known, decided(subject.decision_id, outcome), is_early, "DECISION")
         self._works[record.execution_id] = work
         self.rows.executions.append(NewExecution(subject, record.cause, saga.aim, record.event_time_ms, record.offset))
-        if record.execution_id in self._early:
+        if is_early:
             work.cause_ids |= self._early[record.execution_id]
-            work.review_round = None
             turned, transition = turn(saga, Reason.OUT_OF_ORDER)
             self.rows.add(work, Advance(turned, [transition], []))
         self._go_on(work)
@@ -370,9 +379,11 @@ class _Hearing:
         self.rows.add(work, advance(work.subject.payment, work.saga, self._funds))
 
 
-def _is_of_open_round(record: Said, work: Work) -> bool:
-    """Whether no reversal has opened another round since the review was decided."""
-    return work.review_round is None or record.cause_id == review_id(record.decision_id, work.review_round)
+def _is_in_turn(later: Reversal | ReviewOutcome, work: Work) -> bool:
+    """Whether the record takes the place of the one in force."""
+    if work.is_out_of_order and isinstance(later, ReviewOutcome):
+        return work.in_force.is_under_review
+    return replaces(work.in_force, later)
 
 
 def _answered(work: Work, said_of_it: Answer, funds: Funds, rows: Rows) -> None:
@@ -419,8 +430,8 @@ def _guarded_by_answers(works: Sequence[Work], answers: Sequence[Answer]) -> Ite
 
 def _work(stored: Stored) -> Work:
     origin = _ORIGINS.get(stored.why.partition("_")[0], "RAIL")
-    known = stored.subject, stored.saga, stored.event_time_ms, stored.why, set(stored.cause_ids), stored.review_round
-    return Work(*known, origin)
+    known = stored.subject, stored.saga, stored.event_time_ms, stored.why, set(stored.cause_ids)
+    return Work(*known, stored.in_force, stored.is_out_of_order, origin)
 
 
 _ORIGINS: Final = {"DECIDED": "DECISION", "REVIEWED": "REVIEW", "REVERSED": "REVERSAL"}

@@ -13,20 +13,24 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from pipeline.domain.decision import Outcome
 from pipeline.domain.features import NONE
 from pipeline.domain.identities import DecisionId, ExecutionId
+from pipeline.domain.in_force import InForce, decided
+from pipeline.domain.reversal import RecordKind, RecordName
+from pipeline.execute.orders import outcome_of
 from pipeline.execute.postings import Limit, Payment, Posting, Subject
 from pipeline.execute.saga import (
+    NOT_IN_FORCE,
+    REVIEWS,
     Aim,
     Cause,
     Heard,
-    Ignored,
     Reason,
     Saga,
     State,
     Step,
     Transition,
-    opens_review,
     restore,
 )
 from pipeline.io.postgres import Connection, Statements, statements
@@ -45,7 +49,8 @@ class Stored(NamedTuple):
     event_time_ms: int  # of what was heard last and heeded
     why: str  # what set the aim last: a Cause or a Reason
     cause_ids: frozenset[str]  # of every record that was heard about it
-    review_round: int | None  # the latest that was opened for it, 0 where none was; None: not to be told
+    in_force: InForce
+    is_out_of_order: bool  # something was heard about it before its decision was
 
 
 class NewExecution(NamedTuple):
@@ -243,18 +248,28 @@ def _stored(
         if later.aim is not None:
             heard.append(Heard(later.after_sequence, Aim(later.aim)))
             why, event_time_ms, heard_at = later.cause, later.event_time_ms, later.after_sequence
-    opening = [later.cause for later in causes if later.ignored not in _OF_ANOTHER_DECISION]
-    review_round: int | None = sum(opens_review(Cause(each)) for each in (str(cause), *opening))
     for transition in transitions:
         if transition.reason is not None and transition.sequence > heard_at:
             why = transition.reason
-    if any(transition.reason is Reason.OUT_OF_ORDER for transition in transitions):
-        review_round = None
+    is_out_of_order = any(transition.reason is Reason.OUT_OF_ORDER for transition in transitions)
     cause_ids = frozenset([str(decision_id), *(later.cause_id for later in causes)])
-    return Stored(subject, restore(transitions, heard), event_time_ms, why, cause_ids, review_round)
+    in_force = _in_force(subject.decision_id, Cause(str(cause)), causes)
+    return Stored(subject, restore(transitions, heard), event_time_ms, why, cause_ids, in_force, is_out_of_order)
 
 
-_OF_ANOTHER_DECISION: Final = frozenset({Ignored.ALREADY_DECIDED, Ignored.OTHER_DECISION})
+def _in_force(decision_id: DecisionId, decided_as: Cause, causes: Sequence[_LaterCause]) -> InForce:
+    """The last record about the decision that took the place of the one before it."""
+    outcome = outcome_of(decided_as)
+    assert outcome is not None, "a decision has an outcome"
+    found = decided(decision_id, outcome)
+    for later in causes:
+        if later.ignored in NOT_IN_FORCE:
+            continue
+        cause = Cause(later.cause)
+        kind = RecordKind.REVIEW if cause in REVIEWS else RecordKind.REVERSAL
+        rounds = found.rounds + (kind is RecordKind.REVERSAL and outcome_of(cause) is Outcome.ESCALATE)
+        found = InForce(RecordName(kind, later.cause_id), outcome_of(cause), rounds)
+    return found
 
 
 def _execution_row(row: NewExecution) -> str:

@@ -14,7 +14,7 @@ from pipeline.domain.identities import posting_id
 from pipeline.domain.log import Outgoing
 from pipeline.execute.orders import Said
 from pipeline.execute.postings import Subject
-from pipeline.execute.saga import Reason, State
+from pipeline.execute.saga import REVIEWS, Ignored, Reason, State
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.appender import Appender
 
@@ -33,6 +33,13 @@ class Notice(NamedTuple):
     sequence: int
     why: str
     event_time_ms: int
+
+
+class Unheeded(NamedTuple):
+    """A reversal or a review that no money follows, and why."""
+
+    record: Said
+    why: Ignored
 
 
 class Notices:
@@ -60,6 +67,11 @@ class Notices:
     def raise_decided_again(self, records: Sequence[Said]) -> None:
         if records:
             self._alerts.publish(map(_decided_again, records))
+
+    def raise_unheeded(self, unheeded: Sequence[Unheeded]) -> None:
+        """Tell what was decided or planned in vain, so that nobody believes it to have been done."""
+        if unheeded:
+            self._alerts.publish(map(_unheeded, unheeded))
 
     def _execution(self, notice: Notice) -> Outgoing:
         payment, decision_id, transaction_id = notice.subject[:3]
@@ -113,6 +125,19 @@ def _decided_again(record: Said) -> Alert:
         "cause_id": record.cause_id,
     }
     return alert(AlertCode.DECIDED_AGAIN, text, "execution", evidence, record.timestamp_ms)
+
+
+def _unheeded(unheeded: Unheeded) -> Alert:
+    record, why = unheeded
+    code = AlertCode.REVIEW_UNHEEDED if record.cause in REVIEWS else AlertCode.REVERSAL_OVERTAKEN
+    evidence = {
+        "decision_id": record.decision_id,
+        "execution_id": record.execution_id,
+        "cause": record.cause.value,
+        "cause_id": record.cause_id,
+        "why": why.value,
+    }
+    return alert(code, CATALOGUE[code].meaning, "execution", evidence, record.timestamp_ms)
 
 
 def _evidence(notice: Notice) -> dict[str, str]:

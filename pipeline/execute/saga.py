@@ -76,10 +76,11 @@ class Ignored(StrEnum):
     DUPLICATE = "DUPLICATE"  # it was heard before
     NO_DECISION = "NO_DECISION"  # it is about a payment that no decision was heard of
     ALREADY_DECIDED = "ALREADY_DECIDED"  # a second decision about the payment
-    ALREADY_RELEASED = "ALREADY_RELEASED"
-    NOT_HELD = "NOT_HELD"  # a review of what isn't, or is no longer, in review
     OTHER_DECISION = "OTHER_DECISION"  # of a second decision about the payment, which was executed as the first says
-    OTHER_ROUND = "OTHER_ROUND"  # a review that a reversal has overtaken: another round is open since
+    OVERTAKEN = "OVERTAKEN"  # a reversal of what is not, or no longer, in force
+    OTHER_ROUND = "OTHER_ROUND"  # a review of a round that isn't open, or no longer
+    ALREADY_RELEASED = "ALREADY_RELEASED"  # it is in force, but the payment goes on under another id
+    NOT_HELD = "NOT_HELD"  # a review that is in force, but its payment isn't held: unfunded, or not to be had back
 
 
 class Reason(StrEnum):
@@ -125,7 +126,7 @@ class Answer(FastStrEnum):
 _S, _A, _C, _I, _T = State, Aim, Cause, Ignored, Step
 
 DECISIONS: Final = (_C.DECIDED_ALLOW, _C.DECIDED_ESCALATE, _C.DECIDED_BLOCK)
-_REVIEWS: Final = (_C.REVIEWED_ALLOW, _C.REVIEWED_BLOCK)
+REVIEWS: Final = (_C.REVIEWED_ALLOW, _C.REVIEWED_BLOCK)
 _REVERSALS: Final = (_C.REVERSED_TO_ALLOW, _C.REVERSED_TO_ESCALATE, _C.REVERSED_TO_BLOCK, _C.REVERSED_TO_NOTHING)
 _REVERSED_AIMS: Final = {
     _C.REVERSED_TO_ALLOW: _A.SETTLE,
@@ -138,14 +139,14 @@ AIMS: Final[dict[tuple[Aim | None, Cause], Aim | Ignored]] = {
     (None, _C.DECIDED_ALLOW): _A.SETTLE,
     (None, _C.DECIDED_ESCALATE): _A.HOLD,
     (None, _C.DECIDED_BLOCK): _A.REFUSE,
-    **{(None, cause): _I.NO_DECISION for cause in (*_REVIEWS, *_REVERSALS)},
+    **{(None, cause): _I.NO_DECISION for cause in (*REVIEWS, *_REVERSALS)},
     **{(aim, cause): _I.ALREADY_DECIDED for aim in Aim for cause in DECISIONS},
-    **{(aim, cause): _I.NOT_HELD for aim in Aim for cause in _REVIEWS},
+    **{(aim, cause): _I.NOT_HELD for aim in Aim for cause in REVIEWS},
     **{(aim, cause): after for aim in Aim for cause, after in _REVERSED_AIMS.items()},
     (_A.HOLD, _C.REVIEWED_ALLOW): _A.SETTLE,
     (_A.HOLD, _C.REVIEWED_BLOCK): _A.REFUSE,
     (_A.REFUSE, _C.REVERSED_TO_BLOCK): _A.REFUSE,  # nothing moved, so nothing is taken back
-    **{(_A.RELEASE, cause): _I.ALREADY_RELEASED for cause in (*_REVIEWS, *_REVERSALS)},
+    **{(_A.RELEASE, cause): _I.ALREADY_RELEASED for cause in (*REVIEWS, *_REVERSALS)},
 }
 """A record's effect on the aim; later lines go before earlier ones. None: no decision was heard yet."""
 
@@ -231,6 +232,11 @@ ANSWERED: Final[dict[tuple[State, Answer], Step | None]] = {
 }
 """The step that an answer of the rail is; None: still in doubt, which is no news."""
 
+NOT_IN_FORCE: Final = frozenset(
+    {_I.DUPLICATE, _I.NO_DECISION, _I.ALREADY_DECIDED, _I.OTHER_DECISION, _I.OVERTAKEN, _I.OTHER_ROUND}
+)
+"""What is ignored so never was in force; what is ignored otherwise is, though no money follows it."""
+
 ANNOUNCED: Final = frozenset({_T.COMPLETE, _T.HOLD, _T.REFUSE, _T.REVERSE, _T.RELEASE})
 """Steps into rest. Upstream is told before they are stored, so that a stored one was told; a crash tells it twice."""
 
@@ -286,19 +292,14 @@ class Saga(NamedTuple):
         return self.next_step is None and self.state not in AWAITS_RAIL
 
 
-def hear(saga: Saga, cause: Cause, *, is_of_open_round: bool = True) -> Saga | Ignored:
-    """The saga with the aim that the record sets. `is_of_open_round`: of a review, that it is of the round now open."""
+def hear(saga: Saga, cause: Cause, *, is_in_turn: bool = True) -> Saga | Ignored:
+    """The saga with the aim that the record sets. `is_in_turn`: it takes the place of the record in force."""
     aim = AIMS[saga.aim, cause]
-    if isinstance(aim, Ignored):
+    if isinstance(aim, Ignored) and aim in NOT_IN_FORCE:
         return aim
-    if cause in _REVIEWS and not is_of_open_round:
-        return Ignored.OTHER_ROUND
-    return saga._replace(aim=aim)
-
-
-def opens_review(cause: Cause) -> bool:
-    """Whether the review service opens a round for the record, the first or another."""
-    return cause in (Cause.DECIDED_ESCALATE, Cause.REVERSED_TO_ESCALATE)
+    if not is_in_turn:
+        return Ignored.OTHER_ROUND if cause in REVIEWS else Ignored.OVERTAKEN
+    return aim if isinstance(aim, Ignored) else saga._replace(aim=aim)
 
 
 def take(saga: Saga, step: Step) -> tuple[Saga, Transition]:

@@ -80,10 +80,15 @@ IGNORED_WORDS: Final = {
     Ignored.ALREADY_DECIDED: "the payment was decided already",
     Ignored.OTHER_DECISION: "the payment is executed as an earlier decision says",
     Ignored.ALREADY_RELEASED: "the payment goes on under another id",
-    Ignored.NOT_HELD: "the payment was not in review",
-    Ignored.OTHER_ROUND: "a reversal had sent the payment into another round of review since",
+    Ignored.OVERTAKEN: "what it was to replace was not, or no longer, in force",
+    Ignored.NOT_HELD: "the payment was not held any more",
+    Ignored.OTHER_ROUND: "no such round of review was open",
 }
 DISPOSITION_WORDS: Final = {
+    Disposition.NOT_EXECUTED: "its payment is executed as another decision says, so it is left",
+    Disposition.UNSETTLED: "its payment was under way or in doubt, so it is left",
+    Disposition.RECOVERING: "a person sees to money that was had back in part, so it is left",
+    Disposition.NOT_MADE: "its payment failed for another reason than the decision, so it is left",
     Disposition.GIVEN_BACK: "an earlier reversal gave it back, so it is left",
     Disposition.REVIEWED: "a person decided, so it is left",
     Disposition.UNDECIDABLE: "it can't be decided again, so it is left",

@@ -15,7 +15,7 @@ from pipeline.domain.dead_letter import DeadLetter
 from pipeline.domain.decision import Outcome
 from pipeline.domain.execution import Execution, ExecutionState
 from pipeline.domain.identities import DecisionId, ExecutionId, ReversalId, ReviewId
-from pipeline.domain.reversal import Reversal
+from pipeline.domain.reversal import RecordKind, Reversal
 from pipeline.domain.review_outcome import ReviewOutcome
 from pipeline.io.avro.reading import (
     Malformed,
@@ -32,6 +32,7 @@ from pipeline.io.avro.reading import (
 )
 
 _OUTCOMES: Final = tuple(Outcome)
+_RECORD_KINDS: Final = tuple(RecordKind)
 _SEVERITIES: Final = tuple(Severity)
 _SIGNAL_KINDS: Final = tuple(RiskSignalKind)
 _SWITCH_POSITIONS: Final = tuple(SwitchPosition)
@@ -51,6 +52,9 @@ def read_reversal(body: bytes, at: int) -> tuple[Reversal, int]:
     reason, at = read_text(body, at)
     requested_by, at = read_text(body, at)
     approved_by, at = read_text(body, at)
+    replaces_kind, at = read_symbol(body, at, _RECORD_KINDS)
+    replaces_id, at = read_text(body, at)
+    plan_digest, at = read_text(body, at)
     return Reversal(
         ReversalId(reversal_id),
         DecisionId(decision_id),
@@ -63,6 +67,9 @@ def read_reversal(body: bytes, at: int) -> tuple[Reversal, int]:
         reason,
         requested_by,
         approved_by,
+        replaces_kind,
+        replaces_id,
+        plan_digest,
     ), at
 
 
