@@ -111,3 +111,22 @@ ALTER TABLE control.rollback_progress
         CHECK (kind IN ('STARTED', 'RESUMED', 'APPENDED', 'PUBLISHED', 'COMPLETED'));
 
 GRANT INSERT ON control.rollback_plan_content, control.rollback_release TO fraud_rollback;
+
+-- Reversals and reviews in the order of decisions.v1 that took the place of the record in force before them, so that a
+-- reversal which was overtaken neither withdraws a case nor opens one. A decision without a row is itself in force.
+CREATE TABLE review.record_in_force (
+    topic_partition integer NOT NULL,
+    topic_offset bigint NOT NULL,
+    decision_id uuid NOT NULL,
+    record_kind text NOT NULL CHECK (record_kind IN ('REVIEW', 'REVERSAL')),
+    record_id uuid NOT NULL,
+    outcome text CHECK (outcome IN ('ALLOW', 'BLOCK', 'ESCALATE')),  -- NULL: given back
+    recorded_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (topic_partition, topic_offset)
+);
+CREATE INDEX record_in_force_decision ON review.record_in_force (decision_id, topic_offset);
+SELECT control.make_append_only('review.record_in_force');
+GRANT SELECT, INSERT ON review.record_in_force TO fraud_review;
+-- A case about a payment that isn't held is withdrawn: what people decide of it would move nothing.
+GRANT USAGE ON SCHEMA ledger TO fraud_review;
+GRANT SELECT ON ledger.outcome_in_force TO fraud_review;

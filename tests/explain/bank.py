@@ -140,6 +140,11 @@ class Bank:
         self._reviews.store(self._review_connection, batch)
         self._next_offset = end
 
+    def withdraw_unheld(self) -> None:
+        """The review service looks for cases whose payments aren't held."""
+        with self._review_connection.transaction():
+            self._reviews._withdraw_unheld(self._review_connection, [self.partition])
+
     def anchor(self) -> None:
         """Signs the audit log's heads, onto their topic and into files."""
 
