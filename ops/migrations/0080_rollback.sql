@@ -130,3 +130,53 @@ GRANT SELECT, INSERT ON review.record_in_force TO fraud_review;
 -- A case about a payment that isn't held is withdrawn: what people decide of it would move nothing.
 GRANT USAGE ON SCHEMA ledger TO fraud_review;
 GRANT SELECT ON ledger.outcome_in_force TO fraud_review;
+
+-- The rail may also owe an answer about the recall of a part.
+DROP INDEX ledger.transition_doubt;
+CREATE INDEX transition_doubt ON ledger.transition (execution_id, sequence)
+    WHERE to_state IN ('IN_DOUBT', 'RECALL_IN_DOUBT', 'PART_RECALL_IN_DOUBT');
+
+-- Money that was to be had back, and isn't: a case for a person, opened in the transaction of the step that left it out.
+CREATE TABLE ledger.recovery_case (
+    execution_id uuid NOT NULL REFERENCES ledger.execution,
+    sequence integer NOT NULL CHECK (sequence > 0),
+    reason text NOT NULL
+        CHECK (reason IN ('BENEFICIARY_FUNDS_GONE', 'RECALL_REFUSED', 'PARTLY_RECALLED', 'PART_RECALL_REFUSED')),
+    missing_minor bigint NOT NULL CHECK (missing_minor >= 0),  -- 0 of a payment of nothing
+    currency text NOT NULL CHECK (currency ~ '^[A-Z]{3}$'),
+    recorded_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (execution_id, sequence)
+);
+SELECT control.make_append_only('ledger.recovery_case');
+GRANT SELECT, INSERT ON ledger.recovery_case TO fraud_executor;
+GRANT SELECT ON ledger.recovery_case TO fraud_review;
+
+-- A person's word that a recovery case is done with, and how.
+CREATE TABLE review.recovery_closing (
+    execution_id uuid NOT NULL,
+    sequence integer NOT NULL,
+    closed_by text NOT NULL CHECK (length(closed_by) BETWEEN 2 AND 64),
+    reason text NOT NULL CHECK (length(btrim(reason)) BETWEEN 1 AND 4000),
+    recorded_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (execution_id, sequence),
+    FOREIGN KEY (execution_id, sequence) REFERENCES ledger.recovery_case
+);
+SELECT control.make_append_only('review.recovery_closing');
+GRANT SELECT, INSERT ON review.recovery_closing TO fraud_review;
+
+-- Recovery cases that are open: the latest of each payment that is still out against the outcome in force, and that
+-- nobody has closed. A later recall that succeeded, or a reversal to ALLOW, settles it by itself.
+CREATE VIEW review.open_recovery AS
+SELECT latest.execution_id, latest.sequence, latest.reason, latest.missing_minor, latest.currency, latest.recorded_at,
+    heard.decision_id, heard.transaction_id, heard.account_id, heard.beneficiary_account_id, heard.amount_minor
+FROM (
+    SELECT DISTINCT ON (execution_id) * FROM ledger.recovery_case ORDER BY execution_id, sequence DESC
+) AS latest
+JOIN ledger.execution AS heard USING (execution_id)
+JOIN ledger.outcome_in_force AS stands USING (execution_id)
+WHERE stands.is_at_rest AND stands.state = 'SETTLED' AND (stands.is_partly_recalled OR stands.cause NOT LIKE '%\_ALLOW')
+    AND NOT EXISTS (
+        SELECT FROM review.recovery_closing AS closed
+        WHERE closed.execution_id = latest.execution_id AND closed.sequence = latest.sequence
+    );
+GRANT SELECT ON review.open_recovery TO fraud_review;

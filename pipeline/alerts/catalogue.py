@@ -40,8 +40,10 @@ class AlertCode(StrEnum):
     OUT_OF_ORDER = "OUT_OF_ORDER"
     BENEFICIARY_FUNDS_GONE = "BENEFICIARY_FUNDS_GONE"
     RECALL_REFUSED = "RECALL_REFUSED"
+    PARTLY_RECALLED = "PARTLY_RECALLED"
     EXECUTION_IN_DOUBT = "EXECUTION_IN_DOUBT"
     EXECUTION_RECALL_IN_DOUBT = "EXECUTION_RECALL_IN_DOUBT"
+    EXECUTION_PART_RECALL_IN_DOUBT = "EXECUTION_PART_RECALL_IN_DOUBT"
     EXECUTION_WITHOUT_DECISION = "EXECUTION_WITHOUT_DECISION"
     DECIDED_AGAIN = "DECIDED_AGAIN"
     REVERSAL_OVERTAKEN = "REVERSAL_OVERTAKEN"
@@ -111,11 +113,19 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
     AlertCode.RECALL_REFUSED: Entry(
         _CRITICAL, "A payment was to be reversed, but the rail refused to take it back.", "money-gone"
     ),
+    AlertCode.PARTLY_RECALLED: Entry(
+        _CRITICAL, "A payment was to be reversed, but only a part of the money was still there.", "money-gone"
+    ),
     AlertCode.EXECUTION_IN_DOUBT: Entry(
         _CRITICAL, "The rail does not say what became of a payment; it is asked again until it does.", "rail-in-doubt"
     ),
     AlertCode.EXECUTION_RECALL_IN_DOUBT: Entry(
         _CRITICAL, "The rail does not say what became of a recall; it is asked again until it does.", "rail-in-doubt"
+    ),
+    AlertCode.EXECUTION_PART_RECALL_IN_DOUBT: Entry(
+        _CRITICAL,
+        "The rail does not say what became of the recall of a part; it is asked again until it does.",
+        "rail-in-doubt",
     ),
     AlertCode.EXECUTION_WITHOUT_DECISION: Entry(
         _CRITICAL, "A review or a reversal is about a decision that the executor has not heard.", "out-of-order"

@@ -30,7 +30,16 @@ from pipeline.domain.decision_records import DecisionRecord
 from pipeline.domain.in_force import InForce, decided, replaced, replaces
 from pipeline.domain.reversal import Reversal
 from pipeline.domain.review_outcome import ReviewOutcome
-from pipeline.execute.ledger_store import AccountKey, Ledger, NewCause, NewExecution, NewPosting, NewTransition, Stored
+from pipeline.execute.ledger_store import (
+    AccountKey,
+    Ledger,
+    NewCause,
+    NewExecution,
+    NewPosting,
+    NewRecovery,
+    NewTransition,
+    Stored,
+)
 from pipeline.execute.metrics import (
     EXECUTION_IN_DOUBT,
     EXECUTION_RECORDS,
@@ -40,23 +49,36 @@ from pipeline.execute.metrics import (
 )
 from pipeline.execute.notice_topics import Notice, Notices, Unheeded
 from pipeline.execute.orders import Said, outcome_of, said
-from pipeline.execute.postings import Advance, Funds, Subject, advance, guarded_account, posting_of
-from pipeline.execute.rail_client import Rail, Transfer
+from pipeline.execute.postings import (
+    NOTHING_RECALLED,
+    Advance,
+    Funds,
+    Recalled,
+    Subject,
+    advance,
+    guarded_account,
+    is_rest,
+    posting_of,
+)
+from pipeline.execute.rail_client import Rail, Recall, Transfer
 from pipeline.execute.saga import (
     ANNOUNCED,
     AWAITS_RAIL,
     DOUBTFUL,
     NOT_IN_FORCE,
+    PART_RECALLS,
+    RECALLS,
+    RECOVERED_BY_PEOPLE,
     Answer,
     Cause,
     Ignored,
     Reason,
     Saga,
-    State,
     Transition,
     answer,
     hear,
     rail_key,
+    recall_key,
     take,
     turn,
 )
@@ -85,6 +107,7 @@ class Work:
     in_force: InForce
     is_out_of_order: bool  # something was heard about it before its decision was: the review service counts otherwise
     origin: str  # of its next steps: DECISION, REVIEW, REVERSAL or RAIL
+    recalled: Recalled = NOTHING_RECALLED
 
 
 @dataclass(slots=True)
@@ -95,6 +118,7 @@ class Rows:
     causes: list[NewCause] = field(default_factory=list)
     transitions: list[NewTransition] = field(default_factory=list)
     postings: list[NewPosting] = field(default_factory=list)
+    recoveries: list[NewRecovery] = field(default_factory=list)
 
     def add(self, work: Work, moved: Advance) -> None:
         """Takes the work to where `moved` is."""
@@ -105,9 +129,19 @@ class Rows:
             )
             if transition.reason is not None:
                 work.why = transition.reason
+        # Parts first: what is missing is what is out after them.
         for posting in moved.postings:
+            work.recalled = work.recalled.after(posting.step, posting.amount_minor)
             self.postings.append(NewPosting(posting, work.event_time_ms, caused_at_ms))
         work.saga = moved.saga
+        self.recoveries += [_recovery(work, each) for each in moved.transitions if each.reason in RECOVERED_BY_PEOPLE]
+
+
+def _recovery(work: Work, transition: Transition) -> NewRecovery:
+    payment, reason = work.subject.payment, transition.reason
+    assert reason is not None, "the saga was turned"
+    missing_minor = payment.amount_minor - work.recalled.returned_minor
+    return NewRecovery(payment.execution_id, transition.sequence, reason, missing_minor, payment.currency)
 
 
 class Executor:
@@ -230,18 +264,17 @@ class Executor:
 
     def _answers(self, works: Sequence[Work], *, is_retry: bool) -> list[Answer]:
         """The rail's, in the order of `works`."""
-        keys = [rail_key(work.subject.payment.execution_id, work.saga) for work in works]
-        transfers, recalls = [], []
-        for work, key in zip(works, keys, strict=True):
-            payment = work.subject.payment
-            if work.saga.state in _RECALLS:
-                recalls.append(key)
+        keys, transfers, recalls = [], [], []
+        for work in works:
+            payment, saga = work.subject.payment, work.saga
+            key = rail_key(payment.execution_id, saga)
+            if saga.state in RECALLS:
+                amount_minor = work.recalled.under_way_minor if saga.state in PART_RECALLS else payment.amount_minor
+                recalls.append(Recall(recall_key(payment.execution_id, saga), key, amount_minor))
+                keys.append(recalls[-1].key)
             else:
-                transfers.append(
-                    Transfer(
-                        key, payment.account_id, payment.beneficiary_account_id, payment.currency, payment.amount_minor
-                    )
-                )
+                transfers.append(Transfer(key, *payment[1:]))
+                keys.append(key)
         said_of = self._rail.pay(transfers, is_retry=is_retry) if transfers else {}
         said_of |= self._rail.recall(recalls, is_retry=is_retry) if recalls else {}
         return [said_of[key] for key in keys]
@@ -267,6 +300,7 @@ class Executor:
         self._ledger.append_causes(connection, rows.causes)
         self._ledger.append_transitions(connection, rows.transitions)
         self._ledger.append_postings(connection, rows.postings)
+        self._ledger.append_recoveries(connection, rows.recoveries)
         for step, count in Counter(row.transition.step for row in rows.transitions).items():
             EXECUTION_STEPS.labels(step).inc(count)
         for reason, count in Counter(row.transition.reason for row in rows.transitions).items():
@@ -277,9 +311,6 @@ class Executor:
         for key in self._long_tails[:CHECKPOINTS_MAX]:
             self._ledger.take_checkpoint(connection, key)
         self._long_tails = self._long_tails[CHECKPOINTS_MAX:]
-
-
-_RECALLS: Final = frozenset({State.RECALLING, State.RECALL_IN_DOUBT})
 
 
 class _Hearing:
@@ -376,7 +407,7 @@ class _Hearing:
 
     def _go_on(self, work: Work) -> None:
         self.touched[work.subject.payment.execution_id] = work
-        self.rows.add(work, advance(work.subject.payment, work.saga, self._funds))
+        self.rows.add(work, advance(work.subject.payment, work.saga, self._funds, work.recalled))
 
 
 def _is_in_turn(later: Reversal | ReviewOutcome, work: Work) -> bool:
@@ -387,17 +418,17 @@ def _is_in_turn(later: Reversal | ReviewOutcome, work: Work) -> bool:
 
 
 def _answered(work: Work, said_of_it: Answer, funds: Funds, rows: Rows) -> None:
-    moved = answer(work.saga, said_of_it)
+    moved = answer(work.saga, said_of_it, is_rest=is_rest(work.subject.payment, work.recalled))
     if moved is None:
         return
     work.origin = "RAIL"
     saga, transition = moved
     rows.add(work, _posted(work, saga, transition, funds))
-    rows.add(work, advance(work.subject.payment, work.saga, funds))
+    rows.add(work, advance(work.subject.payment, work.saga, funds, work.recalled))
 
 
 def _posted(work: Work, saga: Saga, transition: Transition, funds: Funds) -> Advance:
-    posting = posting_of(work.subject.payment, saga, transition.step)
+    posting = posting_of(work.subject.payment, saga, transition.step, work.recalled.under_way_minor)
     if posting is None:
         return Advance(saga, [transition], [])
     funds.apply(posting)
@@ -431,14 +462,15 @@ def _guarded_by_answers(works: Sequence[Work], answers: Sequence[Answer]) -> Ite
 def _work(stored: Stored) -> Work:
     origin = _ORIGINS.get(stored.why.partition("_")[0], "RAIL")
     known = stored.subject, stored.saga, stored.event_time_ms, stored.why, set(stored.cause_ids)
-    return Work(*known, stored.in_force, stored.is_out_of_order, origin)
+    return Work(*known, stored.in_force, stored.is_out_of_order, origin, stored.recalled)
 
 
 _ORIGINS: Final = {"DECIDED": "DECISION", "REVIEWED": "REVIEW", "REVERSED": "REVERSAL"}
 
 
 def _notice(work: Work) -> Notice:
-    return Notice(work.subject, work.saga.state, work.saga.sequence, work.why, work.event_time_ms)
+    returned_minor = work.recalled.returned_minor
+    return Notice(work.subject, work.saga.state, work.saga.sequence, work.why, work.event_time_ms, returned_minor)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from pipeline.domain.identities import DecisionId, ExecutionId
 from pipeline.domain.in_force import InForce, decided
 from pipeline.domain.reversal import RecordKind, RecordName
 from pipeline.execute.orders import outcome_of
-from pipeline.execute.postings import Limit, Payment, Posting, Subject
+from pipeline.execute.postings import NOTHING_RECALLED, PART_STEPS, Limit, Payment, Posting, Recalled, Subject
 from pipeline.execute.saga import (
     NOT_IN_FORCE,
     REVIEWS,
@@ -51,6 +51,7 @@ class Stored(NamedTuple):
     cause_ids: frozenset[str]  # of every record that was heard about it
     in_force: InForce
     is_out_of_order: bool  # something was heard about it before its decision was
+    recalled: Recalled = NOTHING_RECALLED
 
 
 class NewExecution(NamedTuple):
@@ -81,6 +82,16 @@ class NewTransition(NamedTuple):
     caused_at_ms: int
     transition: Transition
     origin: str  # DECISION, REVIEW, REVERSAL or RAIL
+
+
+class NewRecovery(NamedTuple):
+    """A case for a person: money that was to be had back, and isn't."""
+
+    execution_id: str
+    sequence: int  # of the step that left it out
+    reason: Reason
+    missing_minor: int
+    currency: str
 
 
 class NewPosting(NamedTuple):
@@ -124,8 +135,11 @@ class Ledger:
         for name, *cause in connection.execute(self._statements["read_causes"], [list(names)]).fetchall():
             causes[names[name]].append(_LaterCause(*cause))
         transitions = self._transitions(connection, caused_at_ms)
+        recalled = self._recalled(connection, caused_at_ms, transitions)
         return {
-            execution_id: _stored((execution_id, *rest), transitions[execution_id], causes[execution_id])
+            execution_id: _stored((execution_id, *rest), transitions[execution_id], causes[execution_id])._replace(
+                recalled=recalled.get(execution_id, NOTHING_RECALLED)
+            )
             for execution_id, *rest in rows
         }
 
@@ -187,6 +201,9 @@ class Ledger:
     def append_transitions(self, connection: Connection, rows: Sequence[NewTransition]) -> None:
         self._copy(connection, "copy_transitions", [_transition_row(row) for row in rows])
 
+    def append_recoveries(self, connection: Connection, rows: Sequence[NewRecovery]) -> None:
+        self._copy(connection, "copy_recoveries", [_recovery_row(row) for row in rows])
+
     def append_postings(self, connection: Connection, rows: Sequence[NewPosting]) -> None:
         self._copy(connection, "copy_postings", [_posting_row(row) for row in rows])
 
@@ -202,6 +219,21 @@ class Ledger:
         for execution_id, sequence, step, before, after, aim, reason in rows:
             why = None if reason is None else Reason(reason)
             found[execution_id].append(Transition(sequence, Step(step), State(before), State(after), Aim(aim), why))
+        return found
+
+    def _recalled(
+        self, connection: Connection, caused_at_ms: Mapping[str, int], transitions: Mapping[str, Sequence[Transition]]
+    ) -> dict[str, Recalled]:
+        """The parts that were recalled, of the few executions that have any."""
+        wanted = [name for name, steps in transitions.items() if any(each.step in PART_STEPS for each in steps)]
+        if not wanted:
+            return {}
+        times = [timestamp(caused_at_ms[name]) for name in wanted]
+        found: dict[str, Recalled] = {}
+        for name, *fields in connection.execute(
+            self._statements["read_parts"], [wanted, times, sorted(PART_STEPS)]
+        ).fetchall():
+            found[name] = found.get(name, NOTHING_RECALLED).after(*fields)
         return found
 
 
@@ -297,6 +329,10 @@ def _transition_row(row: NewTransition) -> str:
         f"{row.execution_id}\t{sequence}\t{step}\t{before}\t{after}\t{aim}\t{row.origin}\t{reason or _NULL}\t"
         f"{timestamp(row.caused_at_ms)}\n"
     )
+
+
+def _recovery_row(row: NewRecovery) -> str:
+    return f"{row.execution_id}\t{row.sequence}\t{row.reason}\t{row.missing_minor}\t{row.currency}\n"
 
 
 def _posting_row(row: NewPosting) -> str:

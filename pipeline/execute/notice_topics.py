@@ -22,6 +22,8 @@ _ALERTED: Final = {
     Reason.OUT_OF_ORDER: AlertCode.OUT_OF_ORDER,
     Reason.BENEFICIARY_FUNDS_GONE: AlertCode.BENEFICIARY_FUNDS_GONE,
     Reason.RECALL_REFUSED: AlertCode.RECALL_REFUSED,
+    Reason.PART_RECALL_REFUSED: AlertCode.RECALL_REFUSED,
+    Reason.PARTLY_RECALLED: AlertCode.PARTLY_RECALLED,
 }
 
 
@@ -33,6 +35,7 @@ class Notice(NamedTuple):
     sequence: int
     why: str
     event_time_ms: int
+    returned_minor: int  # of what is settled, the part that was recalled
 
 
 class Unheeded(NamedTuple):
@@ -91,6 +94,7 @@ class Notices:
             payment_time_ms=notice.subject.payment_time_ms,
             amount_gbp_minor=notice.subject.amount_gbp_minor,
             payment_logged_at_ms=notice.subject.payment_logged_at_ms,
+            returned_minor=notice.returned_minor,
         )
         return Outgoing(self._executions, payment.account_id.encode(), self._wire.encode(execution))
 

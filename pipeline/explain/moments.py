@@ -50,6 +50,10 @@ STEP_WORDS: Final = {
     Step.RECALL: "Took {amount} back from {beneficiary} in the books and asked the payment rail to take it back.",
     Step.RECALLED: "The payment rail took it back.",
     Step.GIVE_BACK: "The payment rail refused to take it back: in the books {beneficiary} has the {amount} again.",
+    Step.RECALL_PART: "Took back from {beneficiary} in the books what is left of it, and asked the payment rail to.",
+    Step.PART_RECALLED: "The payment rail took that part back: the payer has it again.",
+    Step.REST_RECALLED: "The payment rail took back all that was still out: the payer has the {amount} again.",
+    Step.GIVE_BACK_PART: "The payment rail refused to take that part back: in the books {beneficiary} has it again.",
     Step.DENY: "Set nothing aside.",
     Step.KEEP: "Recalled nothing.",
     Step.UNDEBIT: "Moved {amount} from clearing back to what is set aside.",
@@ -62,6 +66,8 @@ REASON_WORDS: Final = {
     Reason.RAIL_REFUSED: "the payment rail refused it",
     Reason.BENEFICIARY_FUNDS_GONE: "the beneficiary no longer has the money",
     Reason.RECALL_REFUSED: "the payment rail refused to take it back",
+    Reason.PARTLY_RECALLED: "the beneficiary had only a part of the money, which is back",
+    Reason.PART_RECALL_REFUSED: "the payment rail refused to take the part back that was there",
 }
 CAUSE_WORDS: Final = {
     Cause.DECIDED_ALLOW: "the decision to ALLOW",

@@ -43,7 +43,7 @@ RECORDS = {
         Execution,
         *(TEXT, TEXT, LONG, TEXT, TEXT, TEXT, TEXT, LONG, TEXT),
         st.sampled_from(ExecutionState),
-        *(TEXT, LONG, LONG, LONG, LONG),
+        *(TEXT, LONG, LONG, LONG, LONG, LONG),
     ),
     Anchor: st.builds(Anchor, TEXT, INT, LONG, LONG, LONG, HASH, HASH, HASH, LONG, TEXT, st.binary(max_size=90)),
     Account: st.builds(Account, TEXT, LONG, st.none() | LONG),

@@ -176,6 +176,7 @@ def read_execution(body: bytes, at: int) -> tuple[Execution, int]:
     payment_time_ms, at = read_long(body, at)
     amount_gbp_minor, at = read_long(body, at)
     payment_logged_at_ms, at = read_long(body, at)
+    returned_minor, at = read_long(body, at)
     return Execution(
         event_id,
         ExecutionId(execution_id),
@@ -192,6 +193,7 @@ def read_execution(body: bytes, at: int) -> tuple[Execution, int]:
         payment_time_ms,
         amount_gbp_minor,
         payment_logged_at_ms,
+        returned_minor,
     ), at
 
 
