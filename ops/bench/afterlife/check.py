@@ -178,7 +178,8 @@ def ends(about: RecordsTold) -> frozenset[End]:
 def counting(about: RecordsTold) -> list[Reversal | ReviewOutcome]:
     """Return the records that count: each takes the place of the last one that did, beginning with the decision."""
     assert about.decided is not None
-    name, word = ("DECISION", about.decided.decision_id), about.decided.outcome
+    word: Outcome | None = about.decided.outcome
+    name = "DECISION", about.decided.decision_id
     rounds, counted = int(word == "ESCALATE"), list[Reversal | ReviewOutcome]()
     for record in about.later:
         if isinstance(record, ReviewOutcome):
