@@ -128,3 +128,19 @@ ORDER BY at, decision_id LIMIT %(limit)s;
 -- How many cases are open, and how many decided but not yet published.
 SELECT count(*) FILTER (WHERE kind NOT IN ('DECIDED', 'EXPIRED')), count(*) FILTER (WHERE kind IN ('DECIDED', 'EXPIRED'))
 FROM review.case_under_way;
+
+-- name: open_recoveries
+-- Recovery cases that are open, oldest first.
+SELECT execution_id::text, sequence, decision_id::text, transaction_id, account_id, beneficiary_account_id, currency,
+    amount_minor, missing_minor, reason, (extract(epoch FROM recorded_at) * 1000)::bigint
+FROM review.open_recovery ORDER BY recorded_at, execution_id LIMIT %s;
+
+-- name: open_recovery_of
+-- The open recovery case of a decision's payment.
+SELECT execution_id::text, sequence, decision_id::text, transaction_id, account_id, beneficiary_account_id, currency,
+    amount_minor, missing_minor, reason, (extract(epoch FROM recorded_at) * 1000)::bigint
+FROM review.open_recovery WHERE decision_id::text = %s;
+
+-- name: close_recovery
+-- Says that a person is done with a recovery case, and how.
+INSERT INTO review.recovery_closing (execution_id, sequence, closed_by, reason) VALUES (%s, %s, %s, %s);

@@ -33,11 +33,17 @@ class Reviewing:
 
     def __init__(self, stack: RealStack) -> None:
         self._url, self.decided = url_of(stack.database_url, "fraud_review"), 0
-        self._thread = Thread("reviewing", self._review)
+        self._thread, self._is_started = Thread("reviewing", self._review), False
+
+    def start(self) -> None:
+        """Begin, where that was not done yet."""
+        if not self._is_started:
+            self._is_started = True
+            self._thread.start()
 
     @contextmanager
-    def under_way(self) -> Iterator[None]:
-        self._thread.start()
+    def ending(self) -> Iterator[None]:
+        """Let the reviewer go home on leaving."""
         try:
             yield
         finally:

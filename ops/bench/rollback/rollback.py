@@ -72,8 +72,8 @@ def run(say: Callable[[str], None], folder: Path, *, is_quick: bool) -> dict[str
         act.go_wrong(wrong)
         plan, stale = act.plan(), act.plan()
         act.spend(plan)
-        with act.traffic(), reviewing.under_way():
-            applied = act.apply(plan)
+        with act.traffic(), reviewing.ending():
+            applied = act.apply(plan, reviewing)
         act.append_stale(stale)
         after = act.rest()
         reported = stage.answer("report", plan["plan_id"], "--html", str(stage.directory / "report.html"))
@@ -217,8 +217,11 @@ class _Act:
         del self._published[len(self._published) - len(coming) + self.meanwhile :]
         self._payments = chain(payments[self.meanwhile :], self._payments)
 
-    def apply(self, plan: dict[str, Any]) -> dict[str, Any]:
-        """Apply the plan, by a process that is killed on the way and started again each time."""
+    def apply(self, plan: dict[str, Any], reviewing: Reviewing) -> dict[str, Any]:
+        """Apply the plan, by a process that is killed on the way and started again each time.
+
+        Once the first share of the reversals stands, the reviewer begins: the others race them.
+        """
         stage, changing, kills = self._stage, int(plan["changing"]), 0
         applying = stage.applying(plan["plan_id"], APPLIED_PER_S)
         began = time.monotonic()
@@ -227,6 +230,7 @@ class _Act:
             wait_until(partial(self._has_come_to, plan, share * changing), WAIT_S, "reversing", every_s=0.2)
             kills += applying.is_running
             applying.kill()
+            reviewing.start()
             if share == KILLED_AT[1]:
                 stage.executor.kill()
                 stage.executor.start()
