@@ -267,7 +267,7 @@ class _Act:
             for plan_id, name, _, what, before, after in lines
         }
         published = stage.rows(
-            "SELECT decision_id::text, e.transaction_id, s.state FROM control.rollback_release r"
+            "SELECT r.decision_id::text, e.transaction_id, s.state FROM control.rollback_release r"
             " JOIN ledger.execution e USING (decision_id) JOIN ledger.execution_state s USING (execution_id)"
             " WHERE r.ending = 'PUBLISHED'"
         )
