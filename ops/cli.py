@@ -52,7 +52,7 @@ TABLE: Final = (
             Group("executor", "run", "Carry decisions out: move the money.", "pipeline.execute.command"),
             Group(
                 "review",
-                "run list show claim release decide",
+                "run list show claim release decide recoveries close-recovery",
                 "Keep escalated payments until people decide them.",
                 "pipeline.review.command",
             ),

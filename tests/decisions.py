@@ -15,7 +15,7 @@ from pipeline.domain.log import Source
 from pipeline.domain.payment import Transaction, payment_digest
 from pipeline.domain.plain import plain_record
 from pipeline.domain.refusals import Refusal
-from pipeline.domain.reversal import Reversal
+from pipeline.domain.reversal import RecordKind, RecordName, Reversal
 from pipeline.domain.review_outcome import ReviewOutcome
 from pipeline.io.avro.schema_files import schema_text
 from pipeline.io.avro.wire import WireFormat
@@ -106,7 +106,15 @@ def review_of(
     )
 
 
-def reversal_of(decision: Decision, corrected: Outcome | None = None, *, plan_id: str = "plan-1") -> Reversal:
+def reversal_of(
+    decision: Decision,
+    corrected: Outcome | None = None,
+    *,
+    plan_id: str = "plan-1",
+    replaces: RecordName | None = None,
+) -> Reversal:
+    """Reverse what is in force: the decision itself where `replaces` names no other record."""
+    replaced = replaces or RecordName(RecordKind.DECISION, decision.decision_id)
     return Reversal(
         reversal_id(plan_id, decision.decision_id),
         decision.decision_id,
@@ -119,4 +127,7 @@ def reversal_of(decision: Decision, corrected: Outcome | None = None, *, plan_id
         reason="A bad model",
         requested_by="ana",
         approved_by="bo",
+        replaces_kind=replaced.kind,
+        replaces_id=replaced.record_id,
+        plan_digest="ab" * 32,
     )

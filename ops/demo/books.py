@@ -13,7 +13,8 @@ from pipeline.io.settings import Settings
 _DECISION_READERS: Final = ("audit", "executor", "executor-settled", "review")
 _WAITING: Final = b"""
     SELECT count(*) FROM ledger.execution_state
-    WHERE state IN ('SUBMITTED', 'IN_DOUBT', 'RECALLING', 'RECALL_IN_DOUBT') OR state IS NULL
+    WHERE state IS NULL OR state IN
+        ('SUBMITTED', 'IN_DOUBT', 'RECALLING', 'RECALL_IN_DOUBT', 'PART_RECALLING', 'PART_RECALL_IN_DOUBT')
 """
 _FUNDS: Final = b"""
     SELECT owned.currency, sum(entry.amount_minor)::bigint

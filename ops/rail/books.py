@@ -1,7 +1,8 @@
 """The rail's books: a dictionary, and a file of lines from which it is read again after a restart.
 
 Invariants
-1. A key is paid or refused once; asking again gives the first answer and is counted.
+1. A key is paid or refused once, and so is a recall under a key of its own; asking again gives the first answer and is
+   counted. All that is recalled of a transfer is never more than its amount.
 2. Every answer is in the file: its lines are written and synced before the answer leaves.
 """
 
@@ -36,13 +37,27 @@ class Transfer(NamedTuple):
 
 class Entry(NamedTuple):
     transfer: Transfer
-    status: Status
-    is_recall_refused: bool = False
+    status: Status  # RECALLED: the whole
+    recalled_minor: int = 0
+
+
+class Recall(NamedTuple):
+    """A recall of all or a part of a transfer. Several parts of one are recalls of their own."""
+
+    key: str
+    transfer_key: str
+    amount_minor: int
+
+
+class RecallEntry(NamedTuple):
+    recall: Recall
+    status: Status  # RECALLED or REFUSED
 
 
 class Books:
     def __init__(self, path: Path) -> None:
         self._entries: dict[str, Entry] = {}
+        self._recalls: dict[str, RecallEntry] = {}
         self.refused_duplicates = 0
         """Number of refused duplicates since this process started."""
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,33 +74,31 @@ class Books:
         self._keep(entry)
         return entry.status
 
-    def recall(self, key: str, *, is_refused: bool) -> Status:
-        """Recall a transfer.
+    def recall(self, recall: Recall, *, is_refused: bool) -> Status:
+        """Recall a transfer, or a part of it.
 
         Return RECALLED, or REFUSED where the money can't be had back, or UNKNOWN where it was never paid.
         """
-        known = self._entries.get(key)
-        if known is None or known.status is Status.REFUSED:
-            return Status.UNKNOWN
-        if known.status is Status.RECALLED or known.is_recall_refused:
+        known = self._recalls.get(recall.key)
+        if known is not None:
             self.refused_duplicates += 1
-            return Status.RECALLED if known.status is Status.RECALLED else Status.REFUSED
-        entry = known._replace(is_recall_refused=True) if is_refused else known._replace(status=Status.RECALLED)
-        self._keep(entry)
-        return Status.REFUSED if is_refused else Status.RECALLED
+            return known.status
+        paid = self._entries.get(recall.transfer_key)
+        if paid is None or paid.status is Status.REFUSED:
+            return Status.UNKNOWN
+        amount_minor, recalled_minor = paid.transfer.amount_minor, paid.recalled_minor + recall.amount_minor
+        if is_refused or paid.status is Status.RECALLED or recalled_minor > amount_minor:
+            return self._keep_recall(RecallEntry(recall, Status.REFUSED))
+        return self._keep_recall(RecallEntry(recall, Status.RECALLED))
 
     def status(self, key: str) -> Status:
         known = self._entries.get(key)
         return Status.UNKNOWN if known is None else known.status
 
     def recall_status(self, key: str) -> Status:
-        """Return RECALLED or REFUSED where a recall was answered, else UNKNOWN."""
-        known = self._entries.get(key)
-        if known is None:
-            return Status.UNKNOWN
-        if known.status is Status.RECALLED:
-            return Status.RECALLED
-        return Status.REFUSED if known.is_recall_refused else Status.UNKNOWN
+        """Return RECALLED or REFUSED where the recall of that key was answered, else UNKNOWN."""
+        known = self._recalls.get(key)
+        return Status.UNKNOWN if known is None else known.status
 
     def sync(self) -> None:
         """Write and sync the lines; this must happen before an answer leaves."""
@@ -101,7 +114,7 @@ class Books:
         paid: Counter[str] = Counter()
         for entry in self._entries.values():
             if entry.status is Status.ACCEPTED:
-                paid[entry.transfer.currency] += entry.transfer.amount_minor
+                paid[entry.transfer.currency] += entry.transfer.amount_minor - entry.recalled_minor
         return {"counts": dict(counts), "paid_minor": dict(paid), "refused_duplicates": self.refused_duplicates}
 
     def entries(self) -> Iterable[Entry]:
@@ -112,7 +125,21 @@ class Books:
 
     def _keep(self, entry: Entry) -> None:
         self._entries[entry.transfer.key] = entry
-        self._lines.append(orjson.dumps([*entry.transfer, entry.status, entry.is_recall_refused]) + b"\n")
+        self._lines.append(orjson.dumps([*entry.transfer, entry.status]) + b"\n")
+
+    def _keep_recall(self, entry: RecallEntry) -> Status:
+        self._apply(entry)
+        self._lines.append(orjson.dumps([*entry.recall, entry.status]) + b"\n")
+        return entry.status
+
+    def _apply(self, entry: RecallEntry) -> None:
+        """What is recalled of a transfer follows from its recalls, of which each has a line of its own."""
+        self._recalls[entry.recall.key] = entry
+        if entry.status is Status.RECALLED:
+            paid = self._entries[entry.recall.transfer_key]
+            recalled_minor = paid.recalled_minor + entry.recall.amount_minor
+            status = Status.RECALLED if recalled_minor == paid.transfer.amount_minor else paid.status
+            self._entries[paid.transfer.key] = paid._replace(status=status, recalled_minor=recalled_minor)
 
     def _read(self, path: Path) -> None:
         """Read the file. A last line that a crash cut short was never answered, so it is cut off."""
@@ -121,12 +148,21 @@ class Books:
         whole = path.read_bytes()
         end = whole.rfind(b"\n") + 1
         for entry in _entries(whole[:end]):
-            self._entries[entry.transfer.key] = entry
+            if isinstance(entry, Entry):
+                self._entries[entry.transfer.key] = entry
+            else:
+                self._apply(entry)
         if end < len(whole):
             os.truncate(path, end)
 
 
-def _entries(lines: bytes) -> Iterator[Entry]:
+def _entries(lines: bytes) -> Iterator[Entry | RecallEntry]:
+    """Transfers have as many fields as no recall has."""
     for line in lines.splitlines():
-        *transfer, status, is_recall_refused = orjson.loads(line)
-        yield Entry(Transfer(*transfer), Status(status), bool(is_recall_refused))
+        fields = orjson.loads(line)
+        if len(fields) == len(Recall._fields) + 1:
+            *recall, status = fields
+            yield RecallEntry(Recall(*recall), Status(status))
+        else:
+            *transfer, status = fields
+            yield Entry(Transfer(*transfer), Status(status))

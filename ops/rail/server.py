@@ -2,7 +2,7 @@
 
 POST /v1/transfers        [[key, debtor, creditor, currency, amount_minor], …]  → {key: ACCEPTED | REFUSED}
 POST /v1/transfers/query  [key, …]                                            → {key: ACCEPTED | … | UNKNOWN}
-POST /v1/recalls          [key, …]                                            → {key: RECALLED | REFUSED | UNKNOWN}
+POST /v1/recalls          [[key, transfer_key, amount_minor], …]              → {key: RECALLED | REFUSED | UNKNOWN}
 POST /v1/recalls/query    [key, …]                                            → {key: RECALLED | REFUSED | UNKNOWN}
 GET  /v1/books            counts, what is out in each currency, refused duplicates
 GET  /v1/entries          one line for each transfer: what it was and where it stands
@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 import orjson
 from aiohttp import web
 
-from ops.rail.books import KEY_CHARACTERS_MAX, Books, Status, Transfer
+from ops.rail.books import KEY_CHARACTERS_MAX, Books, Recall, Status, Transfer
 from ops.rail.misbehaviour import Misbehaviour, Whim, Whims
 
 TRANSFERS_MAX: Final = 10_000
@@ -50,7 +50,7 @@ class Rail:
         return await self._carry_out(request, _transfers(await request.read()), self._pay)
 
     async def recalls(self, request: web.Request) -> web.StreamResponse:
-        return await self._carry_out(request, _keys(await request.read()), self._recall)
+        return await self._carry_out(request, _recalls(await request.read()), self._recall)
 
     async def query(self, request: web.Request) -> web.StreamResponse:
         return await self._carry_out(request, _keys(await request.read()), self._status)
@@ -62,9 +62,7 @@ class Rail:
         return web.json_response(body=orjson.dumps(self._books.summary()))
 
     async def entries(self, _request: web.Request) -> web.Response:
-        lines = [
-            orjson.dumps([*entry.transfer, entry.status, entry.is_recall_refused]) for entry in self._books.entries()
-        ]
+        lines = [orjson.dumps([*entry.transfer, entry.status, entry.recalled_minor]) for entry in self._books.entries()]
         return web.Response(body=b"\n".join(lines), content_type="application/x-ndjson")
 
     async def live(self, _request: web.Request) -> web.Response:
@@ -96,8 +94,9 @@ class Rail:
     def _pay(self, transfer: Transfer) -> tuple[str, Status]:
         return transfer.key, self._books.pay(transfer, is_refused=self._misbehaviour.is_refused(transfer.key))
 
-    def _recall(self, key: str) -> tuple[str, Status]:
-        return key, self._books.recall(key, is_refused=self._misbehaviour.is_recall_refused(key))
+    def _recall(self, recall: Recall) -> tuple[str, Status]:
+        is_refused = self._misbehaviour.is_recall_refused(recall.transfer_key)
+        return recall.key, self._books.recall(recall, is_refused=is_refused)
 
     def _status(self, key: str) -> tuple[str, Status]:
         return key, self._books.status(key)
@@ -133,8 +132,18 @@ def _transfers(body: bytes) -> list[Transfer]:
     return transfers
 
 
-def _is_valid(transfer: Transfer) -> bool:
-    *texts, amount_minor = transfer
+def _recalls(body: bytes) -> list[Recall]:
+    listed = _listed(body)
+    if not all(isinstance(fields, list) and len(fields) == len(Recall._fields) for fields in listed):
+        raise web.HTTPBadRequest(text="a recall is key, transfer_key, amount_minor")
+    recalls = [Recall(*fields) for fields in listed]
+    if not all(map(_is_valid, recalls)):
+        raise web.HTTPBadRequest(text="a recall has texts, and an amount of 0 or more")
+    return recalls
+
+
+def _is_valid(asked: Transfer | Recall) -> bool:
+    *texts, amount_minor = asked
     return all(isinstance(text, str) and 0 < len(text) <= KEY_CHARACTERS_MAX for text in texts) and (
         type(amount_minor) is int and amount_minor >= 0
     )

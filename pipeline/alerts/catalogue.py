@@ -40,10 +40,14 @@ class AlertCode(StrEnum):
     OUT_OF_ORDER = "OUT_OF_ORDER"
     BENEFICIARY_FUNDS_GONE = "BENEFICIARY_FUNDS_GONE"
     RECALL_REFUSED = "RECALL_REFUSED"
+    PARTLY_RECALLED = "PARTLY_RECALLED"
     EXECUTION_IN_DOUBT = "EXECUTION_IN_DOUBT"
     EXECUTION_RECALL_IN_DOUBT = "EXECUTION_RECALL_IN_DOUBT"
+    EXECUTION_PART_RECALL_IN_DOUBT = "EXECUTION_PART_RECALL_IN_DOUBT"
     EXECUTION_WITHOUT_DECISION = "EXECUTION_WITHOUT_DECISION"
     DECIDED_AGAIN = "DECIDED_AGAIN"
+    REVERSAL_OVERTAKEN = "REVERSAL_OVERTAKEN"
+    REVIEW_UNHEEDED = "REVIEW_UNHEEDED"
     RECONCILIATION_GAP = "RECONCILIATION_GAP"
     RECONCILIATION_GAPS = "RECONCILIATION_GAPS"
     STATE_BACKUP_OLD = "STATE_BACKUP_OLD"
@@ -113,17 +117,31 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
     AlertCode.RECALL_REFUSED: Entry(
         _CRITICAL, "A payment was to be reversed, but the rail refused to take it back.", "money-gone"
     ),
+    AlertCode.PARTLY_RECALLED: Entry(
+        _CRITICAL, "A payment was to be reversed, but only a part of the money was still there.", "money-gone"
+    ),
     AlertCode.EXECUTION_IN_DOUBT: Entry(
         _CRITICAL, "The rail does not say what became of a payment; it is asked again until it does.", "rail-in-doubt"
     ),
     AlertCode.EXECUTION_RECALL_IN_DOUBT: Entry(
         _CRITICAL, "The rail does not say what became of a recall; it is asked again until it does.", "rail-in-doubt"
     ),
+    AlertCode.EXECUTION_PART_RECALL_IN_DOUBT: Entry(
+        _CRITICAL,
+        "The rail does not say what became of the recall of a part; it is asked again until it does.",
+        "rail-in-doubt",
+    ),
     AlertCode.EXECUTION_WITHOUT_DECISION: Entry(
         _CRITICAL, "A review or a reversal is about a decision that the executor has not heard.", "out-of-order"
     ),
     AlertCode.DECIDED_AGAIN: Entry(
         _CRITICAL, "A payment has a second decision; it is executed as the first says.", "decided-again"
+    ),
+    AlertCode.REVERSAL_OVERTAKEN: Entry(
+        _CRITICAL, "A reversal replaces what is no longer in force, or never was; nothing was done.", "overtaken"
+    ),
+    AlertCode.REVIEW_UNHEEDED: Entry(
+        (Severity.WARNING,), "A person's outcome moves no money, because the payment isn't held any more.", "overtaken"
     ),
     AlertCode.RECONCILIATION_GAP: Entry(
         _PASSING_OR_NOT, "Records are missing, or stand otherwise, in the audit log or the ledger.", "gap"

@@ -11,7 +11,7 @@ COPY audit.ai_decision_log (
 -- Reversals of a batch; the columns in the order of audit_rows.reversal_row.
 COPY audit.reversal_log (
     reversal_id, decision_id, transaction_id, account_id, plan_id, reversed_outcome, corrected_outcome, reason,
-    requested_by, approved_by, created_at,
+    requested_by, approved_by, replaces_kind, replaces_id, plan_digest, created_at,
     topic_partition, topic_offset, record, leaf_hash, chain_hash, recorded_at
 ) FROM STDIN (FORMAT binary);
 

@@ -94,7 +94,7 @@ def _decision_row(record: LogRecord[None], decision: Decision, proof: Proof) -> 
 def _reversal_row(record: LogRecord[None], reversal: Reversal, proof: Proof) -> bytes:
     return b"".join(
         (
-            b"\0\x11",  # 17 fields
+            b"\0\x14",  # 20 fields
             _uuid(reversal.reversal_id),
             _uuid(reversal.decision_id),
             _text(reversal.transaction_id),
@@ -105,6 +105,9 @@ def _reversal_row(record: LogRecord[None], reversal: Reversal, proof: Proof) -> 
             _text(reversal.reason),
             _text(reversal.requested_by),
             _text(reversal.approved_by),
+            _text(reversal.replaces_kind),
+            _text(reversal.replaces_id),
+            _text(reversal.plan_digest),
             _time_ms(reversal.reversed_at_ms),
             _proof(record, proof),
         )

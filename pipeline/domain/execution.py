@@ -38,3 +38,4 @@ class Execution(NamedTuple):
     payment_time_ms: int = -1  # the payment's event time; -1 where it isn't known
     amount_gbp_minor: int = -1  # as the state counted it; -1 where it never counted, or isn't known
     payment_logged_at_ms: int = -1  # of the payment's record on transactions.v1; -1 where it isn't known
+    returned_minor: int = 0  # of a SETTLED payment: the part that was recalled and is with the payer again

@@ -5,7 +5,24 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from pipeline.domain.decision import Outcome
+from pipeline.domain.enums import FastStrEnum
 from pipeline.domain.identities import DecisionId, ReversalId
+
+
+class RecordKind(FastStrEnum):
+    """Kinds of records of `decisions.v1`, in the schema's order. OTHER: of a later schema, or not said."""
+
+    OTHER = "OTHER"
+    DECISION = "DECISION"
+    REVIEW = "REVIEW"
+    REVERSAL = "REVERSAL"
+
+
+class RecordName(NamedTuple):
+    """The record of `decisions.v1` with this id of its kind."""
+
+    kind: RecordKind
+    record_id: str
 
 
 class Reversal(NamedTuple):
@@ -22,3 +39,15 @@ class Reversal(NamedTuple):
     reason: str
     requested_by: str
     approved_by: str
+    replaces_kind: RecordKind
+    replaces_id: str
+    plan_digest: str  # SHA-256 of the plan's canonical bytes, in hexadecimal
+
+    @property
+    def replaces(self) -> RecordName:
+        """The record that was in force when this was planned: where another is, this changes nothing."""
+        return RecordName(self.replaces_kind, self.replaces_id)
+
+    @property
+    def name(self) -> RecordName:
+        return RecordName(RecordKind.REVERSAL, self.reversal_id)

@@ -27,8 +27,19 @@ from typing import Final
 import structlog
 
 from pipeline.domain.decision_records import DecisionRecord
-from pipeline.domain.identities import review_id
-from pipeline.execute.ledger_store import AccountKey, Ledger, NewCause, NewExecution, NewPosting, NewTransition, Stored
+from pipeline.domain.in_force import InForce, decided, replaced, replaces
+from pipeline.domain.reversal import Reversal
+from pipeline.domain.review_outcome import ReviewOutcome
+from pipeline.execute.ledger_store import (
+    AccountKey,
+    Ledger,
+    NewCause,
+    NewExecution,
+    NewPosting,
+    NewRecovery,
+    NewTransition,
+    Stored,
+)
 from pipeline.execute.metrics import (
     EXECUTION_IN_DOUBT,
     EXECUTION_RECORDS,
@@ -36,25 +47,38 @@ from pipeline.execute.metrics import (
     EXECUTION_STEPS,
     EXECUTION_TURNS,
 )
-from pipeline.execute.notice_topics import Notice, Notices
-from pipeline.execute.orders import Said, said
-from pipeline.execute.postings import Advance, Funds, Subject, advance, guarded_account, posting_of
-from pipeline.execute.rail_client import Rail, Transfer
+from pipeline.execute.notice_topics import Notice, Notices, Unheeded
+from pipeline.execute.orders import Said, outcome_of, said
+from pipeline.execute.postings import (
+    NOTHING_RECALLED,
+    Advance,
+    Funds,
+    Recalled,
+    Subject,
+    advance,
+    guarded_account,
+    is_rest,
+    posting_of,
+)
+from pipeline.execute.rail_client import Rail, Recall, Transfer
 from pipeline.execute.saga import (
     ANNOUNCED,
     AWAITS_RAIL,
     DOUBTFUL,
+    NOT_IN_FORCE,
+    PART_RECALLS,
+    RECALLS,
+    RECOVERED_BY_PEOPLE,
     Answer,
     Cause,
     Ignored,
     Reason,
     Saga,
-    State,
     Transition,
     answer,
     hear,
-    opens_review,
     rail_key,
+    recall_key,
     take,
     turn,
 )
@@ -80,8 +104,10 @@ class Work:
     event_time_ms: int
     why: str
     cause_ids: set[str]
-    review_round: int | None  # the latest that the review service has opened; None where it counts in its own order
+    in_force: InForce
+    is_out_of_order: bool  # something was heard about it before its decision was: the review service counts otherwise
     origin: str  # of its next steps: DECISION, REVIEW, REVERSAL or RAIL
+    recalled: Recalled = NOTHING_RECALLED
 
 
 @dataclass(slots=True)
@@ -92,6 +118,7 @@ class Rows:
     causes: list[NewCause] = field(default_factory=list)
     transitions: list[NewTransition] = field(default_factory=list)
     postings: list[NewPosting] = field(default_factory=list)
+    recoveries: list[NewRecovery] = field(default_factory=list)
 
     def add(self, work: Work, moved: Advance) -> None:
         """Takes the work to where `moved` is."""
@@ -102,9 +129,19 @@ class Rows:
             )
             if transition.reason is not None:
                 work.why = transition.reason
+        # Parts first: what is missing is what is out after them.
         for posting in moved.postings:
+            work.recalled = work.recalled.after(posting.step, posting.amount_minor)
             self.postings.append(NewPosting(posting, work.event_time_ms, caused_at_ms))
         work.saga = moved.saga
+        self.recoveries += [_recovery(work, each) for each in moved.transitions if each.reason in RECOVERED_BY_PEOPLE]
+
+
+def _recovery(work: Work, transition: Transition) -> NewRecovery:
+    payment, reason = work.subject.payment, transition.reason
+    assert reason is not None, "the saga was turned"
+    missing_minor = payment.amount_minor - work.recalled.returned_minor
+    return NewRecovery(payment.execution_id, transition.sequence, reason, missing_minor, payment.currency)
 
 
 class Executor:
@@ -176,6 +213,7 @@ class Executor:
         self._append(connection, hearing.rows)
         self._notices.raise_orphans(hearing.orphans)
         self._notices.raise_decided_again(hearing.decided_again)
+        self._notices.raise_unheeded(hearing.unheeded)
         return [work for work in hearing.touched.values() if not work.saga.is_at_rest]
 
     def _placed(self, connection: Connection, records: Sequence[Said]) -> list[Said]:
@@ -226,18 +264,17 @@ class Executor:
 
     def _answers(self, works: Sequence[Work], *, is_retry: bool) -> list[Answer]:
         """The rail's, in the order of `works`."""
-        keys = [rail_key(work.subject.payment.execution_id, work.saga) for work in works]
-        transfers, recalls = [], []
-        for work, key in zip(works, keys, strict=True):
-            payment = work.subject.payment
-            if work.saga.state in _RECALLS:
-                recalls.append(key)
+        keys, transfers, recalls = [], [], []
+        for work in works:
+            payment, saga = work.subject.payment, work.saga
+            key = rail_key(payment.execution_id, saga)
+            if saga.state in RECALLS:
+                amount_minor = work.recalled.under_way_minor if saga.state in PART_RECALLS else payment.amount_minor
+                recalls.append(Recall(recall_key(payment.execution_id, saga), key, amount_minor))
+                keys.append(recalls[-1].key)
             else:
-                transfers.append(
-                    Transfer(
-                        key, payment.account_id, payment.beneficiary_account_id, payment.currency, payment.amount_minor
-                    )
-                )
+                transfers.append(Transfer(key, *payment[1:]))
+                keys.append(key)
         said_of = self._rail.pay(transfers, is_retry=is_retry) if transfers else {}
         said_of |= self._rail.recall(recalls, is_retry=is_retry) if recalls else {}
         return [said_of[key] for key in keys]
@@ -263,6 +300,7 @@ class Executor:
         self._ledger.append_causes(connection, rows.causes)
         self._ledger.append_transitions(connection, rows.transitions)
         self._ledger.append_postings(connection, rows.postings)
+        self._ledger.append_recoveries(connection, rows.recoveries)
         for step, count in Counter(row.transition.step for row in rows.transitions).items():
             EXECUTION_STEPS.labels(step).inc(count)
         for reason, count in Counter(row.transition.reason for row in rows.transitions).items():
@@ -275,9 +313,6 @@ class Executor:
         self._long_tails = self._long_tails[CHECKPOINTS_MAX:]
 
 
-_RECALLS: Final = frozenset({State.RECALLING, State.RECALL_IN_DOUBT})
-
-
 class _Hearing:
     """A batch's records, one after the other, against what is stored and what funds there are."""
 
@@ -288,6 +323,7 @@ class _Hearing:
         self.touched: dict[str, Work] = {}
         self.orphans: list[Said] = []
         self.decided_again: list[Said] = []  # second decisions about a payment, and what is said about those
+        self.unheeded: list[Unheeded] = []  # reversals and reviews that no money follows
 
     def hear(self, record: Said) -> str:
         """The state of the saga after the record."""
@@ -301,11 +337,13 @@ class _Hearing:
         work.cause_ids.add(record.cause_id)
         if record.decision_id != work.subject.decision_id:
             return self._ignore_other_decision(record, work)
-        if opens_review(record.cause) and work.review_round is not None:
-            work.review_round += 1
-        heard = hear(work.saga, record.cause, is_of_open_round=_is_of_open_round(record, work))
+        assert record.later is not None, "a decision of its own id was heard before"
+        heard = hear(work.saga, record.cause, is_in_turn=_is_in_turn(record.later, work))
+        if not isinstance(heard, Ignored) or heard not in NOT_IN_FORCE:
+            work.in_force = replaced(work.in_force, record.later)
         if isinstance(heard, Ignored):
             self._keep_cause(record, work.saga, heard)
+            self.unheeded.append(Unheeded(record, heard))
             return heard
         self._keep_cause(record, heard, None)
         work.saga, work.why, work.event_time_ms = heard, record.cause, record.event_time_ms
@@ -325,13 +363,15 @@ class _Hearing:
         saga = hear(Saga(), record.cause)
         assert isinstance(saga, Saga), "a first decision is heard"
         assert saga.aim is not None, "and sets an aim"
-        review_round, heard = int(opens_review(record.cause)), {record.cause_id}
-        work = Work(subject, saga, record.event_time_ms, record.cause, heard, review_round, "DECISION")
+        outcome = outcome_of(record.cause)
+        assert outcome is not None, "a decision has an outcome"
+        known = subject, saga, record.event_time_ms, record.cause, {record.cause_id}
+        is_early = record.execution_id in self._early
+        work = Work(*known, decided(subject.decision_id, outcome), is_early, "DECISION")
         self._works[record.execution_id] = work
         self.rows.executions.append(NewExecution(subject, record.cause, saga.aim, record.event_time_ms, record.offset))
-        if record.execution_id in self._early:
+        if is_early:
             work.cause_ids |= self._early[record.execution_id]
-            work.review_round = None
             turned, transition = turn(saga, Reason.OUT_OF_ORDER)
             self.rows.add(work, Advance(turned, [transition], []))
         self._go_on(work)
@@ -367,26 +407,28 @@ class _Hearing:
 
     def _go_on(self, work: Work) -> None:
         self.touched[work.subject.payment.execution_id] = work
-        self.rows.add(work, advance(work.subject.payment, work.saga, self._funds))
+        self.rows.add(work, advance(work.subject.payment, work.saga, self._funds, work.recalled))
 
 
-def _is_of_open_round(record: Said, work: Work) -> bool:
-    """Whether no reversal has opened another round since the review was decided."""
-    return work.review_round is None or record.cause_id == review_id(record.decision_id, work.review_round)
+def _is_in_turn(later: Reversal | ReviewOutcome, work: Work) -> bool:
+    """Whether the record takes the place of the one in force."""
+    if work.is_out_of_order and isinstance(later, ReviewOutcome):
+        return work.in_force.is_under_review
+    return replaces(work.in_force, later)
 
 
 def _answered(work: Work, said_of_it: Answer, funds: Funds, rows: Rows) -> None:
-    moved = answer(work.saga, said_of_it)
+    moved = answer(work.saga, said_of_it, is_rest=is_rest(work.subject.payment, work.recalled))
     if moved is None:
         return
     work.origin = "RAIL"
     saga, transition = moved
     rows.add(work, _posted(work, saga, transition, funds))
-    rows.add(work, advance(work.subject.payment, work.saga, funds))
+    rows.add(work, advance(work.subject.payment, work.saga, funds, work.recalled))
 
 
 def _posted(work: Work, saga: Saga, transition: Transition, funds: Funds) -> Advance:
-    posting = posting_of(work.subject.payment, saga, transition.step)
+    posting = posting_of(work.subject.payment, saga, transition.step, work.recalled.under_way_minor)
     if posting is None:
         return Advance(saga, [transition], [])
     funds.apply(posting)
@@ -419,15 +461,16 @@ def _guarded_by_answers(works: Sequence[Work], answers: Sequence[Answer]) -> Ite
 
 def _work(stored: Stored) -> Work:
     origin = _ORIGINS.get(stored.why.partition("_")[0], "RAIL")
-    known = stored.subject, stored.saga, stored.event_time_ms, stored.why, set(stored.cause_ids), stored.review_round
-    return Work(*known, origin)
+    known = stored.subject, stored.saga, stored.event_time_ms, stored.why, set(stored.cause_ids)
+    return Work(*known, stored.in_force, stored.is_out_of_order, origin, stored.recalled)
 
 
 _ORIGINS: Final = {"DECIDED": "DECISION", "REVIEWED": "REVIEW", "REVERSED": "REVERSAL"}
 
 
 def _notice(work: Work) -> Notice:
-    return Notice(work.subject, work.saga.state, work.saga.sequence, work.why, work.event_time_ms)
+    returned_minor = work.recalled.returned_minor
+    return Notice(work.subject, work.saga.state, work.saga.sequence, work.why, work.event_time_ms, returned_minor)
 
 
 @contextmanager

@@ -18,6 +18,13 @@ FROM unnest(%s::uuid[], %s::timestamptz[]) AS wanted (execution_id, caused_at)
 JOIN ledger.transition AS step USING (caused_at, execution_id)
 ORDER BY step.execution_id, step.sequence;
 
+-- name: read_parts
+-- What was posted of parts that were recalled, in order.
+SELECT moved.execution_id::text, moved.step, moved.amount_minor
+FROM unnest(%s::uuid[], %s::timestamptz[]) AS wanted (execution_id, caused_at)
+JOIN ledger.posting AS moved USING (caused_at, execution_id)
+WHERE moved.step = ANY(%s::text[]) ORDER BY moved.number;
+
 -- name: read_causes
 -- All that was heard about these executions after their decisions, in order.
 SELECT execution_id::text, cause_id::text, cause, aim, after_sequence, (extract(epoch FROM event_time) * 1000)::bigint,
@@ -48,7 +55,7 @@ CROSS JOIN LATERAL (
     WHERE later.caused_at = step.caused_at AND later.execution_id = step.execution_id
     ORDER BY later.sequence DESC LIMIT 1
 ) AS last
-WHERE step.to_state IN ('IN_DOUBT', 'RECALL_IN_DOUBT') AND heard.topic_partition = ANY(%s::integer[])
+WHERE step.to_state IN ('IN_DOUBT', 'RECALL_IN_DOUBT', 'PART_RECALL_IN_DOUBT') AND heard.topic_partition = ANY(%s::integer[])
     AND last.to_state NOT IN ('SETTLED', 'HELD', 'REFUSED', 'REVERSED', 'RELEASED')
 GROUP BY step.execution_id ORDER BY min(step.recorded_at) LIMIT %s;
 
@@ -106,6 +113,10 @@ COPY ledger.cause (
 -- name: copy_transitions
 -- Steps that were taken.
 COPY ledger.transition (execution_id, sequence, step, from_state, to_state, aim, cause, reason, caused_at) FROM STDIN;
+
+-- name: copy_recoveries
+-- Money that was to be had back, and isn't.
+COPY ledger.recovery_case (execution_id, sequence, reason, missing_minor, currency) FROM STDIN;
 
 -- name: copy_postings
 -- What the steps move.
@@ -190,7 +201,8 @@ WITH moved AS (
     FROM ledger.execution_state AS stands LEFT JOIN moved USING (execution_id)
 )
 SELECT execution_id::text, state FROM place
-WHERE in_clearing <> CASE WHEN state IN ('DEBITED', 'SUBMITTED', 'IN_DOUBT', 'RECALLING', 'RECALL_IN_DOUBT')
+WHERE (state IN ('PART_RECALLING', 'PART_RECALL_IN_DOUBT') AND in_clearing NOT BETWEEN 1 AND amount_minor)
+    OR state NOT IN ('PART_RECALLING', 'PART_RECALL_IN_DOUBT') AND in_clearing <> CASE WHEN state IN ('DEBITED', 'SUBMITTED', 'IN_DOUBT', 'RECALLING', 'RECALL_IN_DOUBT')
         THEN amount_minor ELSE 0 END
     OR set_aside <> CASE WHEN state IN ('RESERVED', 'HELD') THEN amount_minor ELSE 0 END
 LIMIT %s;

@@ -13,20 +13,24 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from pipeline.domain.decision import Outcome
 from pipeline.domain.features import NONE
 from pipeline.domain.identities import DecisionId, ExecutionId
-from pipeline.execute.postings import Limit, Payment, Posting, Subject
+from pipeline.domain.in_force import InForce, decided
+from pipeline.domain.reversal import RecordKind, RecordName
+from pipeline.execute.orders import outcome_of
+from pipeline.execute.postings import NOTHING_RECALLED, PART_STEPS, Limit, Payment, Posting, Recalled, Subject
 from pipeline.execute.saga import (
+    NOT_IN_FORCE,
+    REVIEWS,
     Aim,
     Cause,
     Heard,
-    Ignored,
     Reason,
     Saga,
     State,
     Step,
     Transition,
-    opens_review,
     restore,
 )
 from pipeline.io.postgres import Connection, Statements, statements
@@ -45,7 +49,9 @@ class Stored(NamedTuple):
     event_time_ms: int  # of what was heard last and heeded
     why: str  # what set the aim last: a Cause or a Reason
     cause_ids: frozenset[str]  # of every record that was heard about it
-    review_round: int | None  # the latest that was opened for it, 0 where none was; None: not to be told
+    in_force: InForce
+    is_out_of_order: bool  # something was heard about it before its decision was
+    recalled: Recalled = NOTHING_RECALLED
 
 
 class NewExecution(NamedTuple):
@@ -76,6 +82,16 @@ class NewTransition(NamedTuple):
     caused_at_ms: int
     transition: Transition
     origin: str  # DECISION, REVIEW, REVERSAL or RAIL
+
+
+class NewRecovery(NamedTuple):
+    """A case for a person: money that was to be had back, and isn't."""
+
+    execution_id: str
+    sequence: int  # of the step that left it out
+    reason: Reason
+    missing_minor: int
+    currency: str
 
 
 class NewPosting(NamedTuple):
@@ -119,8 +135,11 @@ class Ledger:
         for name, *cause in connection.execute(self._statements["read_causes"], [list(names)]).fetchall():
             causes[names[name]].append(_LaterCause(*cause))
         transitions = self._transitions(connection, caused_at_ms)
+        recalled = self._recalled(connection, caused_at_ms, transitions)
         return {
-            execution_id: _stored((execution_id, *rest), transitions[execution_id], causes[execution_id])
+            execution_id: _stored((execution_id, *rest), transitions[execution_id], causes[execution_id])._replace(
+                recalled=recalled.get(execution_id, NOTHING_RECALLED)
+            )
             for execution_id, *rest in rows
         }
 
@@ -182,6 +201,9 @@ class Ledger:
     def append_transitions(self, connection: Connection, rows: Sequence[NewTransition]) -> None:
         self._copy(connection, "copy_transitions", [_transition_row(row) for row in rows])
 
+    def append_recoveries(self, connection: Connection, rows: Sequence[NewRecovery]) -> None:
+        self._copy(connection, "copy_recoveries", [_recovery_row(row) for row in rows])
+
     def append_postings(self, connection: Connection, rows: Sequence[NewPosting]) -> None:
         self._copy(connection, "copy_postings", [_posting_row(row) for row in rows])
 
@@ -197,6 +219,21 @@ class Ledger:
         for execution_id, sequence, step, before, after, aim, reason in rows:
             why = None if reason is None else Reason(reason)
             found[execution_id].append(Transition(sequence, Step(step), State(before), State(after), Aim(aim), why))
+        return found
+
+    def _recalled(
+        self, connection: Connection, caused_at_ms: Mapping[str, int], transitions: Mapping[str, Sequence[Transition]]
+    ) -> dict[str, Recalled]:
+        """The parts that were recalled, of the few executions that have any."""
+        wanted = [name for name, steps in transitions.items() if any(each.step in PART_STEPS for each in steps)]
+        if not wanted:
+            return {}
+        times = [timestamp(caused_at_ms[name]) for name in wanted]
+        found: dict[str, Recalled] = {}
+        for name, *fields in connection.execute(
+            self._statements["read_parts"], [wanted, times, sorted(PART_STEPS)]
+        ).fetchall():
+            found[name] = found.get(name, NOTHING_RECALLED).after(*fields)
         return found
 
 
@@ -243,18 +280,28 @@ def _stored(
         if later.aim is not None:
             heard.append(Heard(later.after_sequence, Aim(later.aim)))
             why, event_time_ms, heard_at = later.cause, later.event_time_ms, later.after_sequence
-    opening = [later.cause for later in causes if later.ignored not in _OF_ANOTHER_DECISION]
-    review_round: int | None = sum(opens_review(Cause(each)) for each in (str(cause), *opening))
     for transition in transitions:
         if transition.reason is not None and transition.sequence > heard_at:
             why = transition.reason
-    if any(transition.reason is Reason.OUT_OF_ORDER for transition in transitions):
-        review_round = None
+    is_out_of_order = any(transition.reason is Reason.OUT_OF_ORDER for transition in transitions)
     cause_ids = frozenset([str(decision_id), *(later.cause_id for later in causes)])
-    return Stored(subject, restore(transitions, heard), event_time_ms, why, cause_ids, review_round)
+    in_force = _in_force(subject.decision_id, Cause(str(cause)), causes)
+    return Stored(subject, restore(transitions, heard), event_time_ms, why, cause_ids, in_force, is_out_of_order)
 
 
-_OF_ANOTHER_DECISION: Final = frozenset({Ignored.ALREADY_DECIDED, Ignored.OTHER_DECISION})
+def _in_force(decision_id: DecisionId, decided_as: Cause, causes: Sequence[_LaterCause]) -> InForce:
+    """The last record about the decision that took the place of the one before it."""
+    outcome = outcome_of(decided_as)
+    assert outcome is not None, "a decision has an outcome"
+    found = decided(decision_id, outcome)
+    for later in causes:
+        if later.ignored in NOT_IN_FORCE:
+            continue
+        cause = Cause(later.cause)
+        kind = RecordKind.REVIEW if cause in REVIEWS else RecordKind.REVERSAL
+        rounds = found.rounds + (kind is RecordKind.REVERSAL and outcome_of(cause) is Outcome.ESCALATE)
+        found = InForce(RecordName(kind, later.cause_id), outcome_of(cause), rounds)
+    return found
 
 
 def _execution_row(row: NewExecution) -> str:
@@ -282,6 +329,10 @@ def _transition_row(row: NewTransition) -> str:
         f"{row.execution_id}\t{sequence}\t{step}\t{before}\t{after}\t{aim}\t{row.origin}\t{reason or _NULL}\t"
         f"{timestamp(row.caused_at_ms)}\n"
     )
+
+
+def _recovery_row(row: NewRecovery) -> str:
+    return f"{row.execution_id}\t{row.sequence}\t{row.reason}\t{row.missing_minor}\t{row.currency}\n"
 
 
 def _posting_row(row: NewPosting) -> str:

@@ -14,7 +14,7 @@ from pipeline.domain.identities import posting_id
 from pipeline.domain.log import Outgoing
 from pipeline.execute.orders import Said
 from pipeline.execute.postings import Subject
-from pipeline.execute.saga import Reason, State
+from pipeline.execute.saga import REVIEWS, Ignored, Reason, State
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.appender import Appender
 
@@ -22,6 +22,8 @@ _ALERTED: Final = {
     Reason.OUT_OF_ORDER: AlertCode.OUT_OF_ORDER,
     Reason.BENEFICIARY_FUNDS_GONE: AlertCode.BENEFICIARY_FUNDS_GONE,
     Reason.RECALL_REFUSED: AlertCode.RECALL_REFUSED,
+    Reason.PART_RECALL_REFUSED: AlertCode.RECALL_REFUSED,
+    Reason.PARTLY_RECALLED: AlertCode.PARTLY_RECALLED,
 }
 
 
@@ -33,6 +35,14 @@ class Notice(NamedTuple):
     sequence: int
     why: str
     event_time_ms: int
+    returned_minor: int  # of what is settled, the part that was recalled
+
+
+class Unheeded(NamedTuple):
+    """A reversal or a review that no money follows, and why."""
+
+    record: Said
+    why: Ignored
 
 
 class Notices:
@@ -61,6 +71,11 @@ class Notices:
         if records:
             self._alerts.publish(map(_decided_again, records))
 
+    def raise_unheeded(self, unheeded: Sequence[Unheeded]) -> None:
+        """Tell what was decided or planned in vain, so that nobody believes it to have been done."""
+        if unheeded:
+            self._alerts.publish(map(_unheeded, unheeded))
+
     def _execution(self, notice: Notice) -> Outgoing:
         payment, decision_id, transaction_id = notice.subject[:3]
         execution = Execution(
@@ -79,6 +94,7 @@ class Notices:
             payment_time_ms=notice.subject.payment_time_ms,
             amount_gbp_minor=notice.subject.amount_gbp_minor,
             payment_logged_at_ms=notice.subject.payment_logged_at_ms,
+            returned_minor=notice.returned_minor,
         )
         return Outgoing(self._executions, payment.account_id.encode(), self._wire.encode(execution))
 
@@ -113,6 +129,19 @@ def _decided_again(record: Said) -> Alert:
         "cause_id": record.cause_id,
     }
     return alert(AlertCode.DECIDED_AGAIN, text, "execution", evidence, record.timestamp_ms)
+
+
+def _unheeded(unheeded: Unheeded) -> Alert:
+    record, why = unheeded
+    code = AlertCode.REVIEW_UNHEEDED if record.cause in REVIEWS else AlertCode.REVERSAL_OVERTAKEN
+    evidence = {
+        "decision_id": record.decision_id,
+        "execution_id": record.execution_id,
+        "cause": record.cause.value,
+        "cause_id": record.cause_id,
+        "why": why.value,
+    }
+    return alert(code, CATALOGUE[code].meaning, "execution", evidence, record.timestamp_ms)
 
 
 def _evidence(notice: Notice) -> dict[str, str]:

@@ -22,17 +22,19 @@ _DECIDED: Final = {
     Outcome.ESCALATE: Cause.DECIDED_ESCALATE,
     Outcome.BLOCK: Cause.DECIDED_BLOCK,
 }
-_REVIEWED: Final = {Outcome.ALLOW: Cause.REVIEWED_ALLOW, Outcome.BLOCK: Cause.REVIEWED_BLOCK}
-_REVERSED: Final = {
+_REVIEWED: Final[dict[Outcome, Cause]] = {Outcome.ALLOW: Cause.REVIEWED_ALLOW, Outcome.BLOCK: Cause.REVIEWED_BLOCK}
+_REVERSED: Final[dict[Outcome | None, Cause]] = {
     Outcome.ALLOW: Cause.REVERSED_TO_ALLOW,
     Outcome.ESCALATE: Cause.REVERSED_TO_ESCALATE,
     Outcome.BLOCK: Cause.REVERSED_TO_BLOCK,
     None: Cause.REVERSED_TO_NOTHING,
 }
+_OUTCOMES: Final = {cause: outcome for causes in (_DECIDED, _REVIEWED, _REVERSED) for outcome, cause in causes.items()}
 
 
 class Said(NamedTuple):
-    """One record. `subject` is None where it is no decision: then the payment must be known from one.
+    """One record. `subject` is None where it is no decision: then the payment must be known from one, and `later` is
+    the record itself.
 
     `execution_id` of what is no decision is the decision's own id, until it is known which payment that is about.
     """
@@ -45,9 +47,15 @@ class Said(NamedTuple):
     account_id: str
     event_time_ms: int
     subject: Subject | None
+    later: Reversal | ReviewOutcome | None
     partition: int
     offset: int
     timestamp_ms: int
+
+
+def outcome_of(cause: Cause) -> Outcome | None:
+    """The outcome that a record of this cause gives its decision; None where it goes back to be decided anew."""
+    return _OUTCOMES[cause]
 
 
 def said(record: LogRecord[DecisionRecord]) -> Said:
@@ -91,6 +99,7 @@ def _decision(record: LogRecord[DecisionRecord], decision: Decision) -> Said:
         payment.account_id,
         paid.event_time_ms,
         subject,
+        None,
         record.partition,
         record.offset,
         record.timestamp_ms,
@@ -111,6 +120,7 @@ def _later(
         about.account_id,
         event_time_ms,
         None,
+        about,
         record.partition,
         record.offset,
         record.timestamp_ms,

@@ -2,11 +2,12 @@
 
 Invariants
 1. A posting moves a positive amount of one currency from one account to another, so the sum over all accounts is zero
-   by construction (I6), and a saga's postings move its own amount only. A payment of 0 posts nothing.
-2. What undoes a step posts the same amount the other way and names the posting that it reverses (I5).
+   by construction (I6), and a saga's postings move its own amount, or the part of it that is recalled. A payment of 0
+   posts nothing.
+2. What undoes a step posts the same amount the other way, or a part of it, and names the posting that it reverses (I5).
 3. At rest nothing of the payment is in clearing; it is set aside only where the saga is HELD.
 4. No step takes an account below its limit (I8: integers), by the balances given; an account that was never opened
-   can't pay, and gives back no more than it got.
+   can't pay. A recall takes no account below zero, whatever its overdraft: nobody borrows to give back.
 
 Balances are derived: `Funds` holds what the store summed for a batch, and moves with the batch's own postings.
 """
@@ -18,7 +19,21 @@ from typing import Final, NamedTuple
 
 from pipeline.domain.enums import FastStrEnum
 from pipeline.domain.identities import DecisionId, ExecutionId, posting_id
-from pipeline.execute.saga import ANNOUNCED, GUARDED, STEPS_MAX, Aim, Reason, Saga, State, Step, Transition, take, turn
+from pipeline.execute.saga import (
+    ANNOUNCED,
+    GUARDED,
+    PART_AIMS,
+    PART_RECALLS,
+    STEPS_MAX,
+    Aim,
+    Reason,
+    Saga,
+    State,
+    Step,
+    Transition,
+    take,
+    turn,
+)
 
 CLEARING: Final = "/clearing"
 """Money under way to the rail. No customer's account id holds a slash."""
@@ -72,14 +87,22 @@ MOVEMENTS: Final[dict[Step, tuple[Holder, Holder]]] = {
     _T.CREDIT: (_H.CLEARING, _H.BENEFICIARY),
     _T.RECALL: (_H.BENEFICIARY, _H.CLEARING),
     _T.GIVE_BACK: (_H.CLEARING, _H.BENEFICIARY),
+    _T.RECALL_PART: (_H.BENEFICIARY, _H.CLEARING),
+    _T.PART_RECALLED: (_H.CLEARING, _H.PAYER),
+    _T.REST_RECALLED: (_H.CLEARING, _H.PAYER),
+    _T.GIVE_BACK_PART: (_H.CLEARING, _H.BENEFICIARY),
     _T.UNDEBIT: (_H.CLEARING, _H.RESERVE),
     _T.UNRESERVE: (_H.RESERVE, _H.PAYER),
 }
 """From whom to whom a step moves the payment's amount; the other steps move nothing."""
+PART_STEPS: Final = frozenset({_T.RECALL_PART, _T.PART_RECALLED, _T.REST_RECALLED, _T.GIVE_BACK_PART})
+"""Steps that move the part that is recalled."""
 
 REVERSES: Final[dict[Step, Step]] = {
     _T.RECALL: _T.CREDIT,
     _T.GIVE_BACK: _T.RECALL,
+    _T.RECALL_PART: _T.CREDIT,
+    _T.GIVE_BACK_PART: _T.RECALL_PART,
     _T.UNDEBIT: _T.DEBIT,
     _T.UNRESERVE: _T.RESERVE,
 }
@@ -90,29 +113,28 @@ class Funds:
 
     def __init__(self, limits: Mapping[tuple[str, str], Limit]) -> None:
         self._open = {key for key, limit in limits.items() if limit.overdraft_limit_minor is not None}
-        self._spendable_minor = {
-            key: limit.balance_minor + (limit.overdraft_limit_minor or 0) for key, limit in limits.items()
-        }
+        self._balance_minor = {key: limit.balance_minor for key, limit in limits.items()}
+        self._overdraft_minor = {key: limit.overdraft_limit_minor or 0 for key, limit in limits.items()}
 
-    def refusal(self, payment: Payment, step: Step) -> Reason | None:
-        """Why a guarded step can't be; None: it can."""
-        if step is Step.RESERVE:
-            key = payment.account_id, payment.currency
-            is_enough = self._spendable_minor[key] >= payment.amount_minor
-            if key not in self._open:
-                return Reason.ACCOUNT_NOT_OPEN
-            return None if is_enough else Reason.INSUFFICIENT_FUNDS
-        assert step is Step.RECALL, f"{step} is not guarded"
-        key = payment.beneficiary_account_id, payment.currency
-        return None if self._spendable_minor[key] >= payment.amount_minor else Reason.BENEFICIARY_FUNDS_GONE
+    def refusal(self, payment: Payment) -> Reason | None:
+        """Why the payer's money can't be set aside; None: it can."""
+        key = payment.account_id, payment.currency
+        is_enough = self._balance_minor[key] + self._overdraft_minor[key] >= payment.amount_minor
+        if key not in self._open:
+            return Reason.ACCOUNT_NOT_OPEN
+        return None if is_enough else Reason.INSUFFICIENT_FUNDS
+
+    def recallable_minor(self, payment: Payment) -> int:
+        """The most that can be recalled: what the beneficiary has, without an overdraft."""
+        return max(0, self._balance_minor[payment.beneficiary_account_id, payment.currency])
 
     def apply(self, posting: Posting) -> None:
         source = posting.source_account_id, posting.currency
-        if source in self._spendable_minor:
-            self._spendable_minor[source] -= posting.amount_minor
+        if source in self._balance_minor:
+            self._balance_minor[source] -= posting.amount_minor
         destination = posting.destination_account_id, posting.currency
-        if destination in self._spendable_minor:
-            self._spendable_minor[destination] += posting.amount_minor
+        if destination in self._balance_minor:
+            self._balance_minor[destination] += posting.amount_minor
 
 
 class Advance(NamedTuple):
@@ -123,7 +145,36 @@ class Advance(NamedTuple):
     postings: list[Posting]
 
 
-def advance(payment: Payment, saga: Saga, funds: Funds) -> Advance:
+class Recalled(NamedTuple):
+    """Parts of a payment that were recalled: with the payer again, and under way."""
+
+    returned_minor: int = 0
+    under_way_minor: int = 0
+
+    def after(self, step: str, amount_minor: int) -> Recalled:
+        """With a posting of any step, of this amount."""
+        match step:
+            case Step.RECALL_PART:
+                return Recalled(self.returned_minor, amount_minor)
+            case Step.PART_RECALLED:
+                return Recalled(self.returned_minor + amount_minor)
+            case Step.REST_RECALLED:
+                return Recalled()
+            case Step.GIVE_BACK_PART:
+                return Recalled(self.returned_minor)
+            case _:
+                return self
+
+
+NOTHING_RECALLED: Final = Recalled()
+
+
+def is_rest(payment: Payment, recalled: Recalled) -> bool:
+    """Whether the part under way is all that is out."""
+    return recalled.returned_minor + recalled.under_way_minor == payment.amount_minor
+
+
+def advance(payment: Payment, saga: Saga, funds: Funds, recalled: Recalled = NOTHING_RECALLED) -> Advance:
     """Takes the plan's steps until one needs the outside."""
     transitions: list[Transition] = []
     postings: list[Posting] = []
@@ -131,18 +182,35 @@ def advance(payment: Payment, saga: Saga, funds: Funds) -> Advance:
         step = saga.next_step
         if step is None or step in ANNOUNCED:
             return Advance(saga, transitions, postings)
-        reason = funds.refusal(payment, step) if step in GUARDED else None
-        saga, transition = take(saga, step) if reason is None else turn(saga, reason)
+        (saga, transition), part_minor = _guarded(payment, saga, step, funds, recalled)
         transitions.append(transition)
-        posting = posting_of(payment, saga, transition.step)
+        posting = posting_of(payment, saga, transition.step, part_minor)
         if posting is not None:
             funds.apply(posting)
             postings.append(posting)
     raise AssertionError(f"{saga.state} takes over {STEPS_MAX} steps to {saga.aim}")
 
 
-def posting_of(payment: Payment, saga: Saga, step: Step) -> Posting | None:
-    """The posting of the step that `saga` has just taken; None where it moves nothing."""
+def _guarded(
+    payment: Payment, saga: Saga, step: Step, funds: Funds, recalled: Recalled
+) -> tuple[tuple[Saga, Transition], int]:
+    """The planned step, or the one that is taken for want of funds; and the part that it moves, if it moves one."""
+    if step not in GUARDED:
+        return take(saga, step), 0
+    if step is Step.RESERVE:
+        reason = funds.refusal(payment)
+        return (take(saga, step) if reason is None else turn(saga, reason)), 0
+    assert step is Step.RECALL, f"{step} is not guarded"
+    there_minor = min(funds.recallable_minor(payment), payment.amount_minor - recalled.returned_minor)
+    if there_minor == payment.amount_minor:
+        return take(saga, step), 0
+    if there_minor and saga.aim in PART_AIMS:
+        return take(saga, Step.RECALL_PART), there_minor
+    return turn(saga, Reason.BENEFICIARY_FUNDS_GONE), 0
+
+
+def posting_of(payment: Payment, saga: Saga, step: Step, part_minor: int = 0) -> Posting | None:
+    """The posting of the step that `saga` has just taken; None where it moves nothing. `part_minor`: of PART_STEPS."""
     movement = MOVEMENTS.get(step)
     if movement is None or payment.amount_minor == 0:
         return None
@@ -156,7 +224,7 @@ def posting_of(payment: Payment, saga: Saga, step: Step) -> Posting | None:
         accounts[source],
         accounts[destination],
         payment.currency,
-        payment.amount_minor,
+        part_minor if step in PART_STEPS else payment.amount_minor,
         _reversed(payment, saga, step),
     )
 
@@ -170,7 +238,7 @@ def guarded_account(payment: Payment, saga: Saga) -> tuple[str, str] | None:
     """The (account, currency) whose balance the saga's way to its aim looks at; None: none."""
     if saga.aim is None:
         return None
-    if saga.state in _BEFORE_RESERVE:
+    if saga.state in _BEFORE_RESERVE or saga.state in PART_RECALLS:
         return payment.account_id, payment.currency
     if saga.state in _WITH_BENEFICIARY and saga.aim is not Aim.SETTLE:
         return payment.beneficiary_account_id, payment.currency

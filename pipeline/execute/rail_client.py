@@ -61,6 +61,14 @@ class Identity(NamedTuple):
         return context
 
 
+class Recall(NamedTuple):
+    """A recall, its fields in the rail's order. `amount_minor`: of the transfer's, all or a part."""
+
+    key: str
+    transfer_key: str
+    amount_minor: int
+
+
 class RailSilent(Exception):
     """A request had no answer that says anything. The message names the kind of failure only."""
 
@@ -98,9 +106,10 @@ class Rail:
         bodies = {transfer.key: list(transfer) for transfer in transfers}
         return self._settle("transfers", bodies, _PAID, is_asked_first=is_retry)
 
-    def recall(self, keys: Sequence[str], *, is_retry: bool = False) -> dict[str, Answer]:
-        """Say of each paid transfer whether its money is back."""
-        return self._settle("recalls", {key: key for key in keys}, _RECALLED, is_asked_first=is_retry)
+    def recall(self, recalls: Sequence[Recall], *, is_retry: bool = False) -> dict[str, Answer]:
+        """Say of each recall whether its money is back."""
+        bodies = {recall.key: list(recall) for recall in recalls}
+        return self._settle("recalls", bodies, _RECALLED, is_asked_first=is_retry)
 
     def close(self) -> None:
         self._connection.close()

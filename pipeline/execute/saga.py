@@ -10,7 +10,8 @@ Invariants
 3. RELEASED is never left: the payment goes on under another id, so nothing may pay it here again.
 4. A saga is a function of its records and the answers of rail and funds, in order: `restore` of what was stored is the
    saga that stored it.
-5. Money is with the rail only between SUBMIT and its answer, and after CREDIT until RECALLED.
+5. Money is with the rail only between SUBMIT and its answer, and after CREDIT until RECALLED or REST_RECALLED.
+6. Only what the beneficiary still has is recalled: the whole, or the part that is there, never their overdraft.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ class State(FastStrEnum):
     CREDITED = "CREDITED"  # with the beneficiary
     RECALLING = "RECALLING"  # in clearing, and the rail is asked to take it back
     RECALL_IN_DOUBT = "RECALL_IN_DOUBT"
+    PART_RECALLING = "PART_RECALLING"  # what is left of it in clearing, and the rail is asked to take that part back
+    PART_RECALL_IN_DOUBT = "PART_RECALL_IN_DOUBT"
     UNRESERVED = "UNRESERVED"  # with the payer, again or for want of funds still
     SETTLED = "SETTLED"  # with the beneficiary; upstream was told
     HELD = "HELD"  # set aside until a review
@@ -76,10 +79,11 @@ class Ignored(StrEnum):
     DUPLICATE = "DUPLICATE"  # it was heard before
     NO_DECISION = "NO_DECISION"  # it is about a payment that no decision was heard of
     ALREADY_DECIDED = "ALREADY_DECIDED"  # a second decision about the payment
-    ALREADY_RELEASED = "ALREADY_RELEASED"
-    NOT_HELD = "NOT_HELD"  # a review of what isn't, or is no longer, in review
     OTHER_DECISION = "OTHER_DECISION"  # of a second decision about the payment, which was executed as the first says
-    OTHER_ROUND = "OTHER_ROUND"  # a review that a reversal has overtaken: another round is open since
+    OVERTAKEN = "OVERTAKEN"  # a reversal of what is not, or no longer, in force
+    OTHER_ROUND = "OTHER_ROUND"  # a review of a round that isn't open, or no longer
+    ALREADY_RELEASED = "ALREADY_RELEASED"  # it is in force, but the payment goes on under another id
+    NOT_HELD = "NOT_HELD"  # a review that is in force, but its payment isn't held: unfunded, or not to be had back
 
 
 class Reason(StrEnum):
@@ -91,6 +95,8 @@ class Reason(StrEnum):
     RAIL_REFUSED = "RAIL_REFUSED"
     BENEFICIARY_FUNDS_GONE = "BENEFICIARY_FUNDS_GONE"
     RECALL_REFUSED = "RECALL_REFUSED"
+    PARTLY_RECALLED = "PARTLY_RECALLED"  # what was there is with the payer; the rest is for a person
+    PART_RECALL_REFUSED = "PART_RECALL_REFUSED"
 
 
 class Step(FastStrEnum):
@@ -108,6 +114,10 @@ class Step(FastStrEnum):
     RECALL = "RECALL"  # the intent; in the books the money is taken back first, so that it can't be spent meanwhile
     RECALLED = "RECALLED"  # the rail has taken it back
     GIVE_BACK = "GIVE_BACK"  # the rail has refused to: in the books it goes back to the beneficiary
+    RECALL_PART = "RECALL_PART"  # as RECALL, of what the beneficiary still has
+    PART_RECALLED = "PART_RECALLED"  # the rail has taken the part back: it is the payer's
+    REST_RECALLED = "REST_RECALLED"  # the rail has taken back all that was out: nothing is with the beneficiary
+    GIVE_BACK_PART = "GIVE_BACK_PART"
     DENY = "DENY"  # the funds aren't there: nothing is set aside
     KEEP = "KEEP"  # the beneficiary has spent it: nothing to recall
     UNDEBIT = "UNDEBIT"
@@ -125,7 +135,7 @@ class Answer(FastStrEnum):
 _S, _A, _C, _I, _T = State, Aim, Cause, Ignored, Step
 
 DECISIONS: Final = (_C.DECIDED_ALLOW, _C.DECIDED_ESCALATE, _C.DECIDED_BLOCK)
-_REVIEWS: Final = (_C.REVIEWED_ALLOW, _C.REVIEWED_BLOCK)
+REVIEWS: Final = (_C.REVIEWED_ALLOW, _C.REVIEWED_BLOCK)
 _REVERSALS: Final = (_C.REVERSED_TO_ALLOW, _C.REVERSED_TO_ESCALATE, _C.REVERSED_TO_BLOCK, _C.REVERSED_TO_NOTHING)
 _REVERSED_AIMS: Final = {
     _C.REVERSED_TO_ALLOW: _A.SETTLE,
@@ -138,19 +148,24 @@ AIMS: Final[dict[tuple[Aim | None, Cause], Aim | Ignored]] = {
     (None, _C.DECIDED_ALLOW): _A.SETTLE,
     (None, _C.DECIDED_ESCALATE): _A.HOLD,
     (None, _C.DECIDED_BLOCK): _A.REFUSE,
-    **{(None, cause): _I.NO_DECISION for cause in (*_REVIEWS, *_REVERSALS)},
+    **{(None, cause): _I.NO_DECISION for cause in (*REVIEWS, *_REVERSALS)},
     **{(aim, cause): _I.ALREADY_DECIDED for aim in Aim for cause in DECISIONS},
-    **{(aim, cause): _I.NOT_HELD for aim in Aim for cause in _REVIEWS},
+    **{(aim, cause): _I.NOT_HELD for aim in Aim for cause in REVIEWS},
     **{(aim, cause): after for aim in Aim for cause, after in _REVERSED_AIMS.items()},
     (_A.HOLD, _C.REVIEWED_ALLOW): _A.SETTLE,
     (_A.HOLD, _C.REVIEWED_BLOCK): _A.REFUSE,
     (_A.REFUSE, _C.REVERSED_TO_BLOCK): _A.REFUSE,  # nothing moved, so nothing is taken back
-    **{(_A.RELEASE, cause): _I.ALREADY_RELEASED for cause in (*_REVIEWS, *_REVERSALS)},
+    **{(_A.RELEASE, cause): _I.ALREADY_RELEASED for cause in (*REVIEWS, *_REVERSALS)},
 }
 """A record's effect on the aim; later lines go before earlier ones. None: no decision was heard yet."""
 
-AWAITS_RAIL: Final = frozenset({_S.SUBMITTED, _S.IN_DOUBT, _S.RECALLING, _S.RECALL_IN_DOUBT})
-DOUBTFUL: Final = frozenset({_S.IN_DOUBT, _S.RECALL_IN_DOUBT})
+PART_RECALLS: Final = frozenset({_S.PART_RECALLING, _S.PART_RECALL_IN_DOUBT})
+RECALLS: Final = frozenset({_S.RECALLING, _S.RECALL_IN_DOUBT}) | PART_RECALLS
+AWAITS_RAIL: Final = frozenset({_S.SUBMITTED, _S.IN_DOUBT}) | RECALLS
+DOUBTFUL: Final = frozenset({_S.IN_DOUBT, _S.RECALL_IN_DOUBT, _S.PART_RECALL_IN_DOUBT})
+
+PART_AIMS: Final = frozenset({_A.REFUSE, _A.REVERSE})
+"""Aims for which a part is better than nothing; a part can neither be held for review nor be decided anew."""
 
 
 def _row(
@@ -170,6 +185,8 @@ PLAN: Final[dict[tuple[State, Aim], Step | None]] = {
     **_row(_S.CREDITED, _T.COMPLETE, _T.RECALL, _T.RECALL),
     **_row(_S.RECALLING, None, None, None),
     **_row(_S.RECALL_IN_DOUBT, None, None, None),
+    **_row(_S.PART_RECALLING, None, None, None),
+    **_row(_S.PART_RECALL_IN_DOUBT, None, None, None),
     **_row(_S.UNRESERVED, _T.RESERVE, _T.RESERVE, _T.REFUSE, _T.REVERSE, _T.RELEASE),
     **_row(_S.SETTLED, None, _T.RECALL, _T.RECALL),
     **_row(_S.HELD, _T.DEBIT, None, _T.UNRESERVE),
@@ -207,6 +224,15 @@ TRANSITIONS: Final[dict[tuple[State, Step], State]] = {
     (_S.RECALLING, _T.DOUBT): _S.RECALL_IN_DOUBT,
     (_S.RECALL_IN_DOUBT, _T.RECALLED): _S.DEBITED,
     (_S.RECALL_IN_DOUBT, _T.GIVE_BACK): _S.CREDITED,
+    (_S.CREDITED, _T.RECALL_PART): _S.PART_RECALLING,
+    (_S.SETTLED, _T.RECALL_PART): _S.PART_RECALLING,
+    (_S.PART_RECALLING, _T.PART_RECALLED): _S.CREDITED,
+    (_S.PART_RECALLING, _T.REST_RECALLED): _S.UNRESERVED,
+    (_S.PART_RECALLING, _T.GIVE_BACK_PART): _S.CREDITED,
+    (_S.PART_RECALLING, _T.DOUBT): _S.PART_RECALL_IN_DOUBT,
+    (_S.PART_RECALL_IN_DOUBT, _T.PART_RECALLED): _S.CREDITED,
+    (_S.PART_RECALL_IN_DOUBT, _T.REST_RECALLED): _S.UNRESERVED,
+    (_S.PART_RECALL_IN_DOUBT, _T.GIVE_BACK_PART): _S.CREDITED,
     (_S.UNRESERVED, _T.REFUSE): _S.REFUSED,
     (_S.UNRESERVED, _T.REVERSE): _S.REVERSED,
     (_S.UNRESERVED, _T.RELEASE): _S.RELEASED,
@@ -228,8 +254,19 @@ ANSWERED: Final[dict[tuple[State, Answer], Step | None]] = {
     (_S.RECALL_IN_DOUBT, Answer.DONE): _T.RECALLED,
     (_S.RECALL_IN_DOUBT, Answer.REFUSED): _T.GIVE_BACK,
     (_S.RECALL_IN_DOUBT, Answer.UNKNOWN): None,
+    (_S.PART_RECALLING, Answer.DONE): _T.PART_RECALLED,
+    (_S.PART_RECALLING, Answer.REFUSED): _T.GIVE_BACK_PART,
+    (_S.PART_RECALLING, Answer.UNKNOWN): _T.DOUBT,
+    (_S.PART_RECALL_IN_DOUBT, Answer.DONE): _T.PART_RECALLED,
+    (_S.PART_RECALL_IN_DOUBT, Answer.REFUSED): _T.GIVE_BACK_PART,
+    (_S.PART_RECALL_IN_DOUBT, Answer.UNKNOWN): None,
 }
 """The step that an answer of the rail is; None: still in doubt, which is no news."""
+
+NOT_IN_FORCE: Final = frozenset(
+    {_I.DUPLICATE, _I.NO_DECISION, _I.ALREADY_DECIDED, _I.OTHER_DECISION, _I.OVERTAKEN, _I.OTHER_ROUND}
+)
+"""What is ignored so never was in force; what is ignored otherwise is, though no money follows it."""
 
 ANNOUNCED: Final = frozenset({_T.COMPLETE, _T.HOLD, _T.REFUSE, _T.REVERSE, _T.RELEASE})
 """Steps into rest. Upstream is told before they are stored, so that a stored one was told; a crash tells it twice."""
@@ -245,8 +282,16 @@ TURNS: Final = {
     Reason.RAIL_REFUSED: (_T.REJECT, _A.REFUSE),
     Reason.BENEFICIARY_FUNDS_GONE: (_T.KEEP, _A.SETTLE),
     Reason.RECALL_REFUSED: (_T.GIVE_BACK, _A.SETTLE),
+    Reason.PARTLY_RECALLED: (_T.PART_RECALLED, _A.SETTLE),
+    Reason.PART_RECALL_REFUSED: (_T.GIVE_BACK_PART, _A.SETTLE),
 }
 """The step that is taken instead of the plan's, and the aim from then on."""
+
+
+RECOVERED_BY_PEOPLE: Final = frozenset(
+    {Reason.BENEFICIARY_FUNDS_GONE, Reason.RECALL_REFUSED, Reason.PARTLY_RECALLED, Reason.PART_RECALL_REFUSED}
+)
+"""Reasons for which money that was to be had back is out; each opens a recovery case, in the step's own transaction."""
 
 
 class Transition(NamedTuple):
@@ -286,19 +331,14 @@ class Saga(NamedTuple):
         return self.next_step is None and self.state not in AWAITS_RAIL
 
 
-def hear(saga: Saga, cause: Cause, *, is_of_open_round: bool = True) -> Saga | Ignored:
-    """The saga with the aim that the record sets. `is_of_open_round`: of a review, that it is of the round now open."""
+def hear(saga: Saga, cause: Cause, *, is_in_turn: bool = True) -> Saga | Ignored:
+    """The saga with the aim that the record sets. `is_in_turn`: it takes the place of the record in force."""
     aim = AIMS[saga.aim, cause]
-    if isinstance(aim, Ignored):
+    if isinstance(aim, Ignored) and aim in NOT_IN_FORCE:
         return aim
-    if cause in _REVIEWS and not is_of_open_round:
-        return Ignored.OTHER_ROUND
-    return saga._replace(aim=aim)
-
-
-def opens_review(cause: Cause) -> bool:
-    """Whether the review service opens a round for the record, the first or another."""
-    return cause in (Cause.DECIDED_ESCALATE, Cause.REVERSED_TO_ESCALATE)
+    if not is_in_turn:
+        return Ignored.OTHER_ROUND if cause in REVIEWS else Ignored.OVERTAKEN
+    return aim if isinstance(aim, Ignored) else saga._replace(aim=aim)
 
 
 def take(saga: Saga, step: Step) -> tuple[Saga, Transition]:
@@ -311,16 +351,27 @@ def turn(saga: Saga, reason: Reason) -> tuple[Saga, Transition]:
     return _taken(saga, step, aim, reason)
 
 
-def answer(saga: Saga, said: Answer) -> tuple[Saga, Transition] | None:
-    """The effect of the rail's answer; None: nothing new. A refusal turns the saga, but not one about an old aim."""
+def answer(saga: Saga, said: Answer, *, is_rest: bool = False) -> tuple[Saga, Transition] | None:
+    """The effect of the rail's answer; None: nothing new. A refusal turns the saga, but not one about an old aim.
+
+    `is_rest`: the part that is being recalled is all that is out.
+    """
     step = ANSWERED[saga.state, said]
     if step is None:
         return None
     if step is Step.REJECT and saga.aim is Aim.SETTLE:
         return turn(saga, Reason.RAIL_REFUSED)
-    if step is Step.GIVE_BACK:
-        return turn(saga, Reason.RECALL_REFUSED)
-    return take(saga, step)
+    if step is Step.PART_RECALLED and is_rest:
+        return take(saga, Step.REST_RECALLED)
+    reason = _TURNING_ANSWERS.get(step)
+    return take(saga, step) if reason is None else turn(saga, reason)
+
+
+_TURNING_ANSWERS: Final = {
+    _T.GIVE_BACK: Reason.RECALL_REFUSED,
+    _T.PART_RECALLED: Reason.PARTLY_RECALLED,
+    _T.GIVE_BACK_PART: Reason.PART_RECALL_REFUSED,
+}
 
 
 def restore(transitions: Iterable[Transition], heard: Iterable[Heard]) -> Saga:
@@ -338,10 +389,18 @@ def restore(transitions: Iterable[Transition], heard: Iterable[Heard]) -> Saga:
 
 
 def rail_key(execution_id: str, saga: Saga) -> str:
-    """The idempotency key of the transfer last submitted: the same for its recall, another for a later submission."""
+    """The idempotency key of the transfer last submitted; another one for a later submission."""
     attempt = saga.taken.get(Step.SUBMIT, 0)
     assert attempt, "nothing was submitted"
     return posting_id(execution_id, Step.SUBMIT, attempt)
+
+
+def recall_key(execution_id: str, saga: Saga) -> str:
+    """The idempotency key of the recall under way: another one for each that is asked for."""
+    step = Step.RECALL_PART if saga.state in PART_RECALLS else Step.RECALL
+    attempt = saga.taken.get(step, 0)
+    assert attempt, "nothing is recalled"
+    return posting_id(execution_id, step, attempt)
 
 
 def diagram() -> str:

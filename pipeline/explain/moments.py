@@ -50,6 +50,10 @@ STEP_WORDS: Final = {
     Step.RECALL: "Took {amount} back from {beneficiary} in the books and asked the payment rail to take it back.",
     Step.RECALLED: "The payment rail took it back.",
     Step.GIVE_BACK: "The payment rail refused to take it back: in the books {beneficiary} has the {amount} again.",
+    Step.RECALL_PART: "Took back from {beneficiary} in the books what is left of it, and asked the payment rail to.",
+    Step.PART_RECALLED: "The payment rail took that part back: the payer has it again.",
+    Step.REST_RECALLED: "The payment rail took back all that was still out: the payer has the {amount} again.",
+    Step.GIVE_BACK_PART: "The payment rail refused to take that part back: in the books {beneficiary} has it again.",
     Step.DENY: "Set nothing aside.",
     Step.KEEP: "Recalled nothing.",
     Step.UNDEBIT: "Moved {amount} from clearing back to what is set aside.",
@@ -62,6 +66,8 @@ REASON_WORDS: Final = {
     Reason.RAIL_REFUSED: "the payment rail refused it",
     Reason.BENEFICIARY_FUNDS_GONE: "the beneficiary no longer has the money",
     Reason.RECALL_REFUSED: "the payment rail refused to take it back",
+    Reason.PARTLY_RECALLED: "the beneficiary had only a part of the money, which is back",
+    Reason.PART_RECALL_REFUSED: "the payment rail refused to take the part back that was there",
 }
 CAUSE_WORDS: Final = {
     Cause.DECIDED_ALLOW: "the decision to ALLOW",
@@ -80,10 +86,15 @@ IGNORED_WORDS: Final = {
     Ignored.ALREADY_DECIDED: "the payment was decided already",
     Ignored.OTHER_DECISION: "the payment is executed as an earlier decision says",
     Ignored.ALREADY_RELEASED: "the payment goes on under another id",
-    Ignored.NOT_HELD: "the payment was not in review",
-    Ignored.OTHER_ROUND: "a reversal had sent the payment into another round of review since",
+    Ignored.OVERTAKEN: "what it was to replace was not, or no longer, in force",
+    Ignored.NOT_HELD: "the payment was not held any more",
+    Ignored.OTHER_ROUND: "no such round of review was open",
 }
 DISPOSITION_WORDS: Final = {
+    Disposition.NOT_EXECUTED: "its payment is executed as another decision says, so it is left",
+    Disposition.UNSETTLED: "its payment was under way or in doubt, so it is left",
+    Disposition.RECOVERING: "a person sees to money that was had back in part, so it is left",
+    Disposition.NOT_MADE: "its payment failed for another reason than the decision, so it is left",
     Disposition.GIVEN_BACK: "an earlier reversal gave it back, so it is left",
     Disposition.REVIEWED: "a person decided, so it is left",
     Disposition.UNDECIDABLE: "it can't be decided again, so it is left",

@@ -25,6 +25,8 @@ STATE_WORDS: Final = {
     State.CREDITED: "the {amount} is with the beneficiary",
     State.RECALLING: "the {amount} is in clearing, and the payment rail is asked to take it back",
     State.RECALL_IN_DOUBT: "the {amount} is in clearing, and the payment rail has not said whether it took it back",
+    State.PART_RECALLING: "what is left of it is in clearing, and the payment rail is asked to take that part back",
+    State.PART_RECALL_IN_DOUBT: "what is left is in clearing, and the payment rail has not said if it took it back",
     State.UNRESERVED: "the payer has the {amount}",
     State.SETTLED: "the beneficiary has the {amount}",
     State.HELD: "the {amount} is held on the payer's account until a person decides",

@@ -12,7 +12,9 @@ from typing import Any, Final, NamedTuple
 from psycopg.errors import UniqueViolation
 
 from pipeline.domain.decision import Outcome
-from pipeline.domain.identities import review_id
+from pipeline.domain.identities import DecisionId, review_id
+from pipeline.domain.in_force import InForce
+from pipeline.domain.reversal import RecordKind, RecordName
 from pipeline.io.postgres import Connection, statements
 from pipeline.review.cases import Case, CaseEvent, CaseStanding, Kind, standing
 
@@ -97,6 +99,37 @@ def rounds_of(connection: Connection, decision_ids: Iterable[str]) -> dict[str, 
     for decision_id, _, cause_id in connection.execute(_SQL["rounds_of"], [list(decision_ids)]).fetchall():
         causes.setdefault(str(decision_id), set()).add(str(cause_id))
     return {decision_id: Rounds(len(found), frozenset(found)) for decision_id, found in causes.items()}
+
+
+def records_in_force(connection: Connection, decision_ids: Iterable[DecisionId]) -> dict[DecisionId, InForce]:
+    """What is in force about each decision, as far as the topic was read. `outcome` None: that is not known here."""
+    wanted = sorted(set(decision_ids))
+    rounds = rounds_of(connection, wanted)
+    found = {
+        decision_id: InForce(
+            RecordName(RecordKind.DECISION, decision_id),
+            Outcome.ESCALATE if decision_id in rounds else None,
+            rounds[decision_id].number if decision_id in rounds else 0,
+        )
+        for decision_id in wanted
+    }
+    for name, kind, record_id, outcome in connection.execute(_SQL["records_in_force"], [wanted]).fetchall():
+        word = None if outcome is None else Outcome(outcome)
+        found[name] = found[name]._replace(record=RecordName(RecordKind(kind), record_id), outcome=word)
+    return found
+
+
+def append_in_force(connection: Connection, decision_id: DecisionId, now: InForce, place: RecordPlace) -> None:
+    """What took another's place, by the record that was read there."""
+    outcome = None if now.outcome is None else now.outcome.value
+    connection.execute(_SQL["append_in_force"], [*place, decision_id, now.record.kind, now.record.record_id, outcome])
+
+
+def unheld_cases(connection: Connection, partitions: Sequence[int], limit: int) -> list[tuple[CaseFile, str]]:
+    """Open cases whose payments are at rest but not held, locked and read again; each with the reason."""
+    rows = connection.execute(_SQL["unheld_cases"], {"partitions": list(partitions), "limit": limit}).fetchall()
+    lock_cases(connection, [decision_id for decision_id, *_ in rows])
+    return list(zip(_of_rounds(connection, [row[:2] for row in rows]), [why for *_, why in rows], strict=True))
 
 
 def planned_amounts(connection: Connection, reversals: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Planned]:

@@ -92,6 +92,26 @@ def decide(
     _tell(settings, desk.decide(settings, wanted, judged, by, reason), as_json=as_json)
 
 
+@review_app.command("recoveries")
+def recoveries(limit: Limit = 50, as_json: Json = False) -> None:
+    """List money that reversals could not bring back."""
+    from pipeline.review.recovery_command import recoveries, show_recovery
+
+    output = Output(as_json=as_json)
+    for recovery in recoveries(settings_from_environment(), limit):
+        show_recovery(output, recovery)
+    output.end_list("recovery waits")
+
+
+@review_app.command("close-recovery")
+def close_recovery(decision_id: PaymentId, by: By, reason: Reason, as_json: Json = False) -> None:
+    """Close a recovery case, and say what became of the money."""
+    from pipeline.review.recovery_command import close, show_recovery
+
+    closed = close(settings_from_environment("desk"), decision_id, by, reason)
+    show_recovery(Output(as_json=as_json), closed)
+
+
 def _tell(settings: Settings, acted: Acted, *, as_json: bool) -> None:
     from pipeline.review.desk_command import rules_of, show_act
 

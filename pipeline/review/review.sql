@@ -17,6 +17,29 @@ VALUES (
 -- Which rounds these decisions have, and what each was opened for.
 SELECT decision_id, round, cause_id FROM review.review_case WHERE decision_id = ANY(%s::uuid[]) ORDER BY round;
 
+-- name: records_in_force
+-- The last record that took another's place, of each of these decisions, and whether the decision itself escalated.
+SELECT wanted.decision_id::text, last.record_kind, last.record_id::text, last.outcome
+FROM unnest(%s::uuid[]) AS wanted (decision_id)
+CROSS JOIN LATERAL (
+    SELECT record_kind, record_id, outcome FROM review.record_in_force
+    WHERE record_in_force.decision_id = wanted.decision_id ORDER BY topic_offset DESC LIMIT 1
+) AS last;
+
+-- name: append_in_force
+-- Says that a record took another's place.
+INSERT INTO review.record_in_force (topic_partition, topic_offset, decision_id, record_kind, record_id, outcome)
+VALUES (%s, %s, %s, %s, %s, %s);
+
+-- name: unheld_cases
+-- Open cases of these partitions whose payment is at rest, but not held: why, by the last turn of its saga.
+SELECT c.decision_id::text, c.round, coalesce(stands.reason, stands.state)
+FROM review.case_under_way AS c
+JOIN ledger.outcome_in_force AS stands ON stands.decision_id = c.decision_id AND stands.record_id = c.cause_id
+WHERE c.kind NOT IN ('DECIDED', 'EXPIRED') AND c.topic_partition = ANY(%(partitions)s)
+    AND stands.is_at_rest AND stands.state <> 'HELD'
+LIMIT %(limit)s;
+
 -- name: planned_amounts
 -- What rollback plans say about the decisions whose reversal sends them to review.
 SELECT plan_id, decision_id, currency, amount_minor, amount_gbp_minor, why
@@ -105,3 +128,19 @@ ORDER BY at, decision_id LIMIT %(limit)s;
 -- How many cases are open, and how many decided but not yet published.
 SELECT count(*) FILTER (WHERE kind NOT IN ('DECIDED', 'EXPIRED')), count(*) FILTER (WHERE kind IN ('DECIDED', 'EXPIRED'))
 FROM review.case_under_way;
+
+-- name: open_recoveries
+-- Recovery cases that are open, oldest first.
+SELECT execution_id::text, sequence, decision_id::text, transaction_id, account_id, beneficiary_account_id, currency,
+    amount_minor, missing_minor, reason, (extract(epoch FROM recorded_at) * 1000)::bigint
+FROM review.open_recovery ORDER BY recorded_at, execution_id LIMIT %s;
+
+-- name: open_recovery_of
+-- The open recovery case of a decision's payment.
+SELECT execution_id::text, sequence, decision_id::text, transaction_id, account_id, beneficiary_account_id, currency,
+    amount_minor, missing_minor, reason, (extract(epoch FROM recorded_at) * 1000)::bigint
+FROM review.open_recovery WHERE decision_id::text = %s;
+
+-- name: close_recovery
+-- Says that a person is done with a recovery case, and how.
+INSERT INTO review.recovery_closing (execution_id, sequence, closed_by, reason) VALUES (%s, %s, %s, %s);

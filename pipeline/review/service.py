@@ -1,7 +1,8 @@
 """The review service: opens cases for what is escalated, ends those whose time is up, and publishes what was decided.
 
 Invariants
-1. Cases are opened, withdrawn and ended in the transaction that moves the position on decisions.v1.
+1. Cases are opened, withdrawn and ended in the transaction that moves the position on decisions.v1, by what is in force
+   there, as the executor has it; those about payments that aren't held are withdrawn once the ledger says so.
 2. An outcome counts as published once its own record was read back from the topic. Until then it is sent again, under
    the same id and with the same bytes: when the broker did not take it, or after a restart that found it unread.
 3. Nothing is published before the topic was read to the end that it had when its partitions came here.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
 from typing import Final, Generic, NamedTuple, TypeVar
 
 import structlog
@@ -21,6 +23,7 @@ from pipeline.domain.decision import Decision, Outcome
 from pipeline.domain.decision_records import DecisionRecord
 from pipeline.domain.features import COLUMN, NONE
 from pipeline.domain.identities import ReviewId, review_id
+from pipeline.domain.in_force import replaced, replaces
 from pipeline.domain.log import Outgoing
 from pipeline.domain.reversal import Reversal
 from pipeline.domain.review_outcome import ReviewOutcome
@@ -34,9 +37,9 @@ from pipeline.review.case_store import (
     Opening,
     Planned,
     RecordPlace,
-    Rounds,
     Worth,
     append_event,
+    append_in_force,
     cases_by_review,
     count_cases,
     due_cases,
@@ -44,10 +47,12 @@ from pipeline.review.case_store import (
     lock_cases,
     open_cases,
     planned_amounts,
+    records_in_force,
     rounds_of,
+    unheld_cases,
     unpublished_cases,
 )
-from pipeline.review.cases import Case, CaseEvent, authors, expiry, opening, publication, withdrawal
+from pipeline.review.cases import Case, CaseEvent, State, authors, expiry, opening, publication, withdrawal
 from pipeline.review.metrics import REVIEW_CASES, REVIEW_EVENTS, REVIEW_FOREIGN, REVIEW_PUBLISHED
 
 CONSUMER: Final = "review"
@@ -57,6 +62,8 @@ READ_WAIT_S: Final = 0.2
 DUE_INTERVAL_S: Final = 1.0
 """Between looks at what has expired and what is to be published; an outcome waits at most so long."""
 CASES_A_LOOK: Final = 500
+UNHELD_INTERVAL_S: Final = 15.0
+"""Between looks for cases whose payments aren't held; one looks at the ledger for every open case."""
 RESEND_S: Final = 30.0
 """An outcome that was acknowledged is read back in milliseconds; this long means that it was lost."""
 QUIET_READS: Final = 2
@@ -118,6 +125,7 @@ class ReviewService:
         self._sent: dict[str, float] = {}  # review id → when; not yet read back
         self._caught_up = CaughtUp()
         self._looked_at = 0.0
+        self._unheld_at = -UNHELD_INTERVAL_S
         self._unpublished: str | None = None  # why outcomes wait, as the last look found
 
     def step(self, connection: Connection) -> str | None:
@@ -142,21 +150,23 @@ class ReviewService:
     def store(self, connection: Connection, batch: LogBatch[DecisionRecord]) -> None:
         """A batch and the positions after it."""
         decisions: list[_Read[Decision]] = []
-        reversals: list[_Read[Reversal]] = []
-        outcomes: list[_Read[ReviewOutcome]] = []
+        later: list[_Read[Reversal] | _Read[ReviewOutcome]] = []  # in log order: the first of two holds
         for record in batch.records:
             place = RecordPlace(record.partition, record.offset)
             match record.content:
                 case Decision() as decision:
                     decisions.append(_Read(decision, place, record.timestamp_ms))
                 case Reversal() as reversal:
-                    reversals.append(_Read(reversal, place, record.timestamp_ms))
+                    later.append(_Read(reversal, place, record.timestamp_ms))
                 case ReviewOutcome() as outcome:
-                    outcomes.append(_Read(outcome, place, record.timestamp_ms))
+                    later.append(_Read(outcome, place, record.timestamp_ms))
         with connection.transaction():
             self._open_escalated(connection, decisions)
-            self._take_back(connection, reversals)
-            self._read_back(connection, outcomes)
+            for is_reversal, run in groupby(later, lambda read: isinstance(read.record, Reversal)):
+                if is_reversal:
+                    self._take_back(connection, [read for read in run if isinstance(read.record, Reversal)])
+                else:
+                    self._read_back(connection, [read for read in run if isinstance(read.record, ReviewOutcome)])
             for span in batch.spans:
                 self._positions.advance(connection, *span)
 
@@ -165,6 +175,9 @@ class ReviewService:
         partitions = list(self._source.positions)
         with connection.transaction():
             self._expire(connection, partitions)
+            if time.monotonic() - self._unheld_at >= UNHELD_INTERVAL_S:
+                self._withdraw_unheld(connection, partitions)
+                self._unheld_at = time.monotonic()
         unpublished = self.publish(unpublished_cases(connection, partitions, CASES_A_LOOK))
         is_open, is_waiting = count_cases(connection)
         REVIEW_CASES.labels("open").set(is_open)
@@ -207,25 +220,27 @@ class ReviewService:
         return Opening(case, case.decision_id, decision.summary, read.place)
 
     def _take_back(self, connection: Connection, reversals: Sequence[_Read[Reversal]]) -> None:
-        """Withdraws what is under review of decisions that are reversed; opens a round for those to be reviewed."""
-        if not reversals:
-            return
+        """Withdraws what is under review of decisions that are reversed; opens a round for those to be reviewed.
+
+        A reversal of what is not in force changes nothing here either, as the executor changes nothing.
+        """
         decision_ids = [read.record.decision_id for read in reversals]
         lock_cases(connection, decision_ids)
-        rounds = rounds_of(connection, decision_ids)
+        known = records_in_force(connection, decision_ids)
         planned = planned_amounts(connection, [_planned_key(read.record) for read in reversals])
         for read in reversals:
             reversal = read.record
-            before = rounds.get(reversal.decision_id, Rounds(0, frozenset()))
-            if reversal.reversal_id in before.causes:
+            before = known[reversal.decision_id]
+            if not replaces(before, reversal):
                 continue
+            after = known[reversal.decision_id] = replaced(before, reversal)
+            append_in_force(connection, reversal.decision_id, after, read.place)
             self._withdraw(connection, read)
             if reversal.corrected_outcome is not Outcome.ESCALATE:
                 continue
             worth, summary = planned.get(_planned_key(reversal), Planned(UNKNOWN_WORTH, reversal.reason))
-            case = self._case(reversal, before.number + 1, worth, read.timestamp_ms)
+            case = self._case(reversal, after.rounds, worth, read.timestamp_ms)
             self._open(connection, [Opening(case, reversal.reversal_id, summary, read.place)])
-            rounds[case.decision_id] = Rounds(case.round, before.causes | {reversal.reversal_id})
 
     def _withdraw(self, connection: Connection, read: _Read[Reversal]) -> None:
         for file in latest_cases(connection, [read.record.decision_id]):
@@ -235,12 +250,15 @@ class ReviewService:
 
     def _read_back(self, connection: Connection, outcomes: Sequence[_Read[ReviewOutcome]]) -> None:
         """Marks as published what stands on the topic as it was decided; its second copy changes nothing."""
-        if not outcomes:
-            return
-        lock_cases(connection, [read.record.decision_id for read in outcomes])
+        decision_ids = [read.record.decision_id for read in outcomes]
+        lock_cases(connection, decision_ids)
+        known = records_in_force(connection, decision_ids)
         files = cases_by_review(connection, {read.record.review_id for read in outcomes})
         for read in outcomes:
-            name = read.record.review_id
+            name, about = read.record.review_id, read.record.decision_id
+            if replaces(known[about], read.record):
+                known[about] = replaced(known[about], read.record)
+                append_in_force(connection, about, known[about], read.place)
             file = files.get(name)
             if file is None or not _is_as_decided(read.record, file):
                 REVIEW_FOREIGN.inc()
@@ -251,6 +269,16 @@ class ReviewService:
             if event is not None:
                 self._append(connection, file.case, event, read.place)
                 files[name] = file._replace(events=(*file.events, event))
+
+    def _withdraw_unheld(self, connection: Connection, partitions: Sequence[int]) -> None:
+        """Withdraws cases about payments that aren't held: people would decide what moves nothing."""
+        now_ms = self._clock_ms()
+        for file, why in unheld_cases(connection, partitions, CASES_A_LOOK):
+            reason = f"The payment is not held ({why}), so there is nothing to decide."
+            if file.standing.state is State.DECIDED:
+                continue  # just now: the executor tells that it moves nothing
+            if (event := withdrawal(file.standing, reason, now_ms)) is not None:
+                self._append(connection, file.case, event, None)
 
     def _expire(self, connection: Connection, partitions: Sequence[int]) -> None:
         now_ms = self._clock_ms()

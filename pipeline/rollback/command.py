@@ -76,15 +76,21 @@ def apply(
     plan_id: PlanId,
     by: By,
     rate: Annotated[float, typer.Option(min=1, max=1_000_000, help="Reversals a second.")] = 500.0,
+    wait: Annotated[
+        float, typer.Option(min=0, max=86_400, metavar="SECONDS", help="Wait so long for one more payment's release.")
+    ] = 120.0,
     as_json: Json = False,
 ) -> None:
-    """Carry a plan out, as another person than its maker. After a stop or a kill, run it again: it goes on."""
+    """Carry a plan out, as another person than its maker. After a stop or a kill, run it again: it goes on.
+
+    A payment that is given back is published anew once the executor has released it; while any waits, it exits with 1.
+    """
     from pipeline.rollback.plan_command import apply_plan, changing_count
     from pipeline.rollback.report_command import show_applied
 
     settings = settings_from_environment("rollback")
     with progress("reversing", changing_count(settings, plan_id)) as advance:
-        applied = apply_plan(settings, wire_format(settings), plan_id, by, rate, advance)
+        applied = apply_plan(settings, wire_format(settings), plan_id, by, rate, advance, wait)
     show_applied(Output(as_json=as_json), applied)
     raise typer.Exit(0 if applied.is_complete else 1)
 

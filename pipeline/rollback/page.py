@@ -108,8 +108,12 @@ def _each(lines: Sequence[PlanLine]) -> Iterator[str]:
 
 
 _DISPOSITIONS: Final = {
+    Disposition.NOT_EXECUTED: "Left: executed as another decision says",
+    Disposition.UNSETTLED: "Left: under way or in doubt",
     Disposition.GIVEN_BACK: "Left: given back by an earlier reversal",
     Disposition.REVIEWED: "Left: a person decided",
+    Disposition.RECOVERING: "Left: a person sees to money that was had back in part",
+    Disposition.NOT_MADE: "Left: the payment failed for another reason",
     Disposition.UNDECIDABLE: "Left: the payment would be refused today",
     Disposition.UNCHANGED: "Left: the answer is the same",
     Disposition.REVERSE: "Reversed",

@@ -26,14 +26,15 @@ from pipeline.io.settings import Settings
 from pipeline.replay.archive_files import RegimeArchive
 from pipeline.replay.redecide import Basis, Good, RegimeMissing, Version
 from pipeline.rollback.apply_service import (
+    EXECUTOR_PATIENCE_S,
     AnotherIsApplied,
     Applied,
     Applier,
-    DecisionsTopic,
     NoSuchPlan,
     ProgressBroken,
     Topics,
 )
+from pipeline.rollback.ends_service import TopicEnds
 from pipeline.rollback.plan_store import StoredPlan, is_plan_id, read_plan, read_plans
 from pipeline.rollback.planning_service import Criteria, Planner, PlanRefused, Request
 from pipeline.rollback.reversal import ApplyRefusal
@@ -70,10 +71,14 @@ def make_plan(settings: Settings, wire: WireFormat, asked: Asked, advance: Advan
     """The new plan. Failure says what is missing."""
     good, folder = _good(settings, asked)
     archive = RegimeArchive(folder, settings.model_registry)
-    topic, lifetime_ms = settings.topic("decisions.v1"), settings.rollback_plan_hours * HOUR_MS
-    with connected(settings) as connection:
+    lifetime_ms = settings.rollback_plan_hours * HOUR_MS
+    with (
+        connected(settings) as connection,
+        LogReader(settings.bootstrap_servers, "fraud-rollback", settings.kafka_options) as log,
+    ):
         criteria = _criteria(connection, asked)
         request = Request(criteria, _criteria_text(asked), good, asked.reason, asked.by)
+        topic = topic_ends(log, settings.topic("decisions.v1"))
         planner = Planner(connection, wire, archive.regime_of, topic, lifetime_ms)
         try:
             return planner.plan(request, str(uuid4()), now_ms(), advance)
@@ -82,12 +87,21 @@ def make_plan(settings: Settings, wire: WireFormat, asked: Asked, advance: Advan
         except RegimeMissing as missing:
             what = f"A decision can't be made again: {missing}."
             raise Failure(what, "Put it into the archive, or give --good-model and --good-policy.") from missing
+        except BrokerFailed as error:
+            raise Failure(f"Kafka did not say where decisions.v1 ends: {error}.", "No plan was made.") from error
 
 
 def apply_plan(
-    settings: Settings, wire: WireFormat, plan_id: str, by: str, rate_per_s: float, advance: Advance
+    settings: Settings,
+    wire: WireFormat,
+    plan_id: str,
+    by: str,
+    rate_per_s: float,
+    advance: Advance,
+    patience_s: float = EXECUTOR_PATIENCE_S,
 ) -> Applied:
-    """Until all is appended, or SIGTERM or SIGINT. Failure where it is refused; run again, it goes on."""
+    """Until all has ended, or SIGTERM or SIGINT, or `patience_s` without one more release. Failure where it is refused;
+    run again, it goes on."""
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
@@ -96,7 +110,7 @@ def apply_plan(
         _apply_failures(plan_id),
         LogReader(settings.bootstrap_servers, "fraud-rollback", settings.kafka_options) as log,
     ):
-        applier = _applier(settings, wire, connection, log)
+        applier = _applier(settings, wire, connection, log, patience_s)
         answer = applier.apply(_plan_id(plan_id), by, rate_per_s, stopping, advance)
     if isinstance(answer, ApplyRefusal):
         raise Failure(f"Refused: {answer}.", f"`fraud rollback show {plan_id}` shows the plan.", FAILED_CHECK)
@@ -122,17 +136,27 @@ def changing_count(settings: Settings, plan_id: str) -> int:
         return find_plan(connection, plan_id).changing
 
 
-def _applier(settings: Settings, wire: WireFormat, connection: Connection, log: LogReader) -> Applier:
-    topics = Topics(settings.topic("decisions.v1"), settings.topic("transactions.v1"))
-    decisions = DecisionsTopic(
-        lambda: {partition: extent.high for partition, extent in log.extents(topics.decisions).items()},
-        lambda starts: (found.value or b"" for found in log.read(topics.decisions, starts)),
+def topic_ends(log: LogReader, topic: str) -> TopicEnds:
+    return TopicEnds(
+        topic,
+        lambda: {partition: extent.high for partition, extent in log.extents(topic).items()},
+        lambda starts: log.read(topic, starts),
     )
+
+
+def _applier(
+    settings: Settings,
+    wire: WireFormat,
+    connection: Connection,
+    log: LogReader,
+    patience_s: float = EXECUTOR_PATIENCE_S,
+) -> Applier:
+    topics = Topics(*(topic_ends(log, settings.topic(name)) for name in ("decisions.v1", "transactions.v1")))
 
     def appender(transactional_id: str) -> TransactionalAppender:
         return TransactionalAppender.of(settings, transactional_id)
 
-    return Applier(connection, appender, wire, topics, decisions, now_ms)
+    return Applier(connection, appender, wire, topics, now_ms, patience_s)
 
 
 @contextmanager

@@ -12,10 +12,22 @@ from psycopg.types.json import Jsonb
 
 from pipeline.domain.decision import Outcome
 from pipeline.domain.identities import DecisionId
+from pipeline.domain.reversal import RecordKind, RecordName
+from pipeline.execute.orders import outcome_of
+from pipeline.execute.saga import Cause
 from pipeline.io.postgres import Connection, statements, turn_of
 from pipeline.review.cases import EXPIRY
 from pipeline.rollback.blast_radius import BlastRadius, radius_json, radius_of
-from pipeline.rollback.reversal import Approval, Disposition, PlanHeader, PlanLine
+from pipeline.rollback.reversal import (
+    Approval,
+    Disposition,
+    Heard,
+    Place,
+    PlanHeader,
+    PlanLine,
+    ReleaseEnd,
+    Standing,
+)
 
 _SQL: Final = statements("pipeline.rollback", "rollback")
 ROWS_A_FETCH: Final = 2048
@@ -31,24 +43,6 @@ class Selected(NamedTuple):
     record: bytes
 
 
-class InForce(NamedTuple):
-    """The outcome in force for a decision; `outcome` None where it was given back to be decided anew.
-
-    `is_reviewed`: by a person; an escalation that expired was decided by nobody.
-    """
-
-    outcome: Outcome | None
-    is_reviewed: bool
-
-
-class _Said(NamedTuple):
-    """A reversal's or a review's effect on a decision; `outcome` None where it was given back."""
-
-    outcome: Outcome | None
-    offset: int
-    by: str = ""
-
-
 class StoredPlan(NamedTuple):
     header: PlanHeader
     audited_until: Mapping[str, int]
@@ -62,16 +56,21 @@ class ProgressKind(StrEnum):
     STARTED = "STARTED"
     RESUMED = "RESUMED"
     APPENDED = "APPENDED"
+    PUBLISHED = "PUBLISHED"
     COMPLETED = "COMPLETED"
 
 
 class Progress(NamedTuple):
-    """`appended`: records that stand on the topic so far. `end_offsets`: where to look for more, by partition."""
+    """`appended`: reversals that stand on decisions.v1 so far.
+
+    `end_offsets` and `transaction_ends`: where to look for more, by partition of decisions.v1 and transactions.v1.
+    """
 
     kind: ProgressKind
     applied_by: str
     appended: int
     end_offsets: Mapping[int, int]
+    transaction_ends: Mapping[int, int]
     at_ms: int = 0  # the database's to say
 
 
@@ -106,33 +105,104 @@ def select_decisions(connection: Connection, criteria: Mapping[str, object]) -> 
             yield [Selected(*row) for row in rows]
 
 
-def in_force(connection: Connection, decided: Mapping[DecisionId, Outcome]) -> dict[DecisionId, InForce]:
-    """The outcome in force for each: its own, or what a review or a reversal made of it since; the later one counts."""
-    ids = list(decided)
-    reversals = {
-        decision_id: _Said(_outcome(corrected), offset)
-        for decision_id, corrected, offset in connection.execute(_SQL["latest_reversals"], [ids]).fetchall()
-    }
-    reviews = {
-        decision_id: _Said(_outcome(outcome), offset, by)
-        for decision_id, outcome, by, offset in connection.execute(_SQL["latest_reviews"], [ids]).fetchall()
-    }
-    found = {}
-    for decision_id, outcome in decided.items():
-        reversal, review = reversals.get(decision_id), reviews.get(decision_id)
-        if review is not None and (reversal is None or review.offset > reversal.offset):
-            found[decision_id] = InForce(review.outcome, review.by != EXPIRY)
-        else:
-            found[decision_id] = InForce(outcome if reversal is None else reversal.outcome, is_reviewed=False)
+def positions_of(connection: Connection, topic: str, consumers: Sequence[str]) -> dict[str, dict[int, int]]:
+    """The next offset of each consumer in each partition that it has stored anything of."""
+    found: dict[str, dict[int, int]] = {consumer: {} for consumer in consumers}
+    for consumer, partition, offset in connection.execute(_SQL["positions_of"], [topic, list(consumers)]).fetchall():
+        found[consumer][partition] = offset
     return found
 
 
-def held_executions(connection: Connection, execution_ids: Sequence[str]) -> set[str]:
-    return _first_column(connection, "held_executions", execution_ids)
+UNEXECUTED: Final = Standing(Place.UNKNOWN, "", RecordName(RecordKind.OTHER, ""), None, False, False)
 
 
-def open_reviews(connection: Connection, decision_ids: Sequence[str]) -> set[str]:
-    return _first_column(connection, "open_reviews", decision_ids)
+def standings(connection: Connection, decision_ids: Sequence[DecisionId]) -> dict[DecisionId, Standing]:
+    """What ledger and reviews say about each decision; UNEXECUTED where the ledger has no execution for it."""
+    rows = connection.execute(_SQL["in_force"], [list(decision_ids)]).fetchall()
+    by_people = _reviews_by_people(connection, [name for _, kind, name, *_ in rows if kind == RecordKind.REVIEW])
+    cases: dict[str, str] = dict(connection.execute(_SQL["cases_under_way"], [list(decision_ids)]).fetchall())
+    found = dict.fromkeys(decision_ids, UNEXECUTED)
+    for decision_id, kind, name, cause, state, is_at_rest, is_partly in rows:
+        case = cases.get(decision_id)
+        # An escalation that has expired is decided by nobody, but its payment moves within moments.
+        place = Place.UNDER_WAY if case == "EXPIRED" else _place(state, is_at_rest=is_at_rest, is_partly=is_partly)
+        found[decision_id] = Standing(
+            place,
+            state,
+            RecordName(RecordKind(kind), name),
+            outcome_of(Cause(cause)),
+            is_reviewed=name in by_people or case == "DECIDED",
+            is_in_review=case is not None and case not in ("DECIDED", "EXPIRED"),
+        )
+    return found
+
+
+_PLACES: Final = {
+    "RELEASED": Place.RELEASED,
+    "SETTLED": Place.PAID,
+    "HELD": Place.HELD,
+    "REFUSED": Place.UNPAID,
+    "REVERSED": Place.UNPAID,
+}
+
+
+def _place(state: str, *, is_at_rest: bool, is_partly: bool) -> Place:
+    if not is_at_rest:
+        return Place.UNDER_WAY
+    place = _PLACES[state]
+    return Place.PARTLY_PAID if is_partly and place is Place.PAID else place
+
+
+def _reviews_by_people(connection: Connection, review_ids: Sequence[str]) -> set[str]:
+    """Those that stand: all but what the audit log knows to be the expiry's alone."""
+    authors: dict[str, set[str]] = {name: set() for name in review_ids}
+    for name, author in connection.execute(_SQL["reviewers"], [list(review_ids)]).fetchall():
+        authors[name].add(author)
+    return {name for name, found in authors.items() if found != {EXPIRY}}
+
+
+def replaced_names(connection: Connection, decision_ids: Sequence[str]) -> dict[str, RecordName]:
+    """The record in force about each decision that is executed."""
+    rows = connection.execute(_SQL["replaced_names"], [list(decision_ids)]).fetchall()
+    return {decision_id: RecordName(RecordKind(kind), name) for decision_id, kind, name in rows}
+
+
+def heard_reversals(
+    connection: Connection, decision_ids: Sequence[str], reversal_ids: Sequence[str]
+) -> dict[str, Heard]:
+    """What the executor made of reversals, by decision; one that it hasn't heard has no entry."""
+    rows = connection.execute(_SQL["heard_reversals"], [list(decision_ids), list(reversal_ids)]).fetchall()
+    return {
+        decision_id: Heard(is_ignored, is_last, _place(state, is_at_rest=is_at_rest, is_partly=is_partly))
+        for decision_id, is_ignored, is_last, state, is_at_rest, is_partly in rows
+    }
+
+
+def ended_releases(connection: Connection, plan_id: str, decision_ids: Sequence[str]) -> set[str]:
+    rows = connection.execute(_SQL["ended_releases"], [plan_id, list(decision_ids)]).fetchall()
+    return {decision_id for (decision_id,) in rows}
+
+
+def append_releases(connection: Connection, plan_id: str, ended: Mapping[str, ReleaseEnd]) -> None:
+    connection.execute(_SQL["append_releases"], [plan_id, list(ended), [end.value for end in ended.values()]])
+
+
+def count_releases(connection: Connection, plan_id: str) -> dict[ReleaseEnd, int]:
+    rows = connection.execute(_SQL["count_releases"], [plan_id]).fetchall()
+    return {ReleaseEnd(ending): count for ending, count in rows}
+
+
+def append_content(connection: Connection, plan_id: str, part: int, content: bytes) -> None:
+    """A part of a plan's canonical bytes; before its header is written."""
+    connection.execute(_SQL["append_content"], [plan_id, part, content])
+
+
+def content_parts(connection: Connection, plan_id: str) -> Iterator[bytes]:
+    """A plan's canonical bytes, within the caller's transaction."""
+    with connection.cursor("plan_content") as cursor:
+        cursor.itersize = 1
+        for (content,) in cursor.execute(_SQL["read_content"], [plan_id]):
+            yield bytes(content)
 
 
 def copy_lines(connection: Connection, plan_id: str, position: int, lines: Sequence[PlanLine]) -> None:
@@ -175,25 +245,24 @@ def read_lines(connection: Connection, plan_id: str) -> Iterator[PlanLine]:
     yield from _lines(connection, "read_lines", [plan_id])
 
 
-def read_changing_lines(
-    connection: Connection, plan_id: str, skipped: int = 0, limit: int | None = None
-) -> Iterator[PlanLine]:
-    """The lines that lead to a record, in order, without the first `skipped`; within the caller's transaction."""
-    yield from _lines(connection, "read_changing_lines", [plan_id, limit, skipped])
-
-
-def count_overtaken(connection: Connection, plan_id: str) -> int:
-    return _number(connection, "count_overtaken", [plan_id])
-
-
 def approve(connection: Connection, plan: StoredPlan, approval: Approval) -> None:
     row = [plan.header.plan_id, approval.approved_by, approval.approved_at_ms, plan.content_hash]
     connection.execute(_SQL["approve"], row)
 
 
-def read_approval(connection: Connection, plan_id: str) -> Approval | None:
+class StoredApproval(NamedTuple):
+    """`content_hash`: the digest of what was approved."""
+
+    approval: Approval
+    content_hash: bytes
+
+
+def read_approval(connection: Connection, plan_id: str) -> StoredApproval | None:
     row = connection.execute(_SQL["read_approval"], [plan_id]).fetchone()
-    return None if row is None else Approval(*row)
+    if row is None:
+        return None
+    *approval, content_hash = row
+    return StoredApproval(Approval(*approval), bytes(content_hash))
 
 
 def turn_to_apply(connection: Connection, taken: type[Exception]) -> AbstractContextManager[None]:
@@ -202,17 +271,25 @@ def turn_to_apply(connection: Connection, taken: type[Exception]) -> AbstractCon
 
 
 def append_progress(connection: Connection, plan_id: str, progress: Progress) -> None:
-    ends = Jsonb({str(partition): offset for partition, offset in progress.end_offsets.items()})
-    fields = {**progress._asdict(), "plan_id": plan_id, "end_offsets": ends}
+    ends = {"end_offsets": _ends_json(progress.end_offsets), "transaction_ends": _ends_json(progress.transaction_ends)}
+    fields = {**progress._asdict(), "plan_id": plan_id, **ends}
     connection.execute(_SQL["append_progress"], fields)
 
 
 def read_progress(connection: Connection, plan_id: str) -> list[Progress]:
     rows = connection.execute(_SQL["read_progress"], [plan_id]).fetchall()
     return [
-        Progress(ProgressKind(kind), by, appended, {int(name): end for name, end in ends.items()}, at_ms)
-        for kind, by, appended, ends, at_ms in rows
+        Progress(ProgressKind(kind), by, appended, _ends(decisions), _ends(transactions), at_ms)
+        for kind, by, appended, decisions, transactions, at_ms in rows
     ]
+
+
+def _ends_json(ends: Mapping[int, int]) -> Jsonb:
+    return Jsonb({str(partition): offset for partition, offset in ends.items()})
+
+
+def _ends(read: Mapping[str, int]) -> dict[int, int]:
+    return {int(partition): offset for partition, offset in read.items()}
 
 
 def settled(connection: Connection, plan_id: str) -> list[Settled]:
@@ -253,20 +330,12 @@ def _lines(connection: Connection, name: str, values: Sequence[object]) -> Itera
 def _line(row: Sequence[Any]) -> PlanLine:
     line = PlanLine(*row)
     return line._replace(
-        before=_outcome(line.before), after=_outcome(line.after), disposition=Disposition(line.disposition)
+        before=_outcome(line.before),
+        after=_outcome(line.after),
+        disposition=Disposition(line.disposition),
+        replaces_kind=RecordKind(line.replaces_kind),
     )
 
 
 def _outcome(text: str | None) -> Outcome | None:
     return None if text is None else Outcome(text)
-
-
-def _first_column(connection: Connection, name: str, ids: Sequence[str]) -> set[str]:
-    return {found for (found,) in connection.execute(_SQL[name], [list(ids)]).fetchall()}
-
-
-def _number(connection: Connection, name: str, values: Sequence[object]) -> int:
-    row = connection.execute(_SQL[name], values).fetchone()
-    assert row is not None, "an aggregate has one row"
-    [count] = row
-    return int(count)

@@ -4,6 +4,7 @@ Invariants
 1. A plan is made from one moment of the database and stored whole, lines and header in one transaction, or not at all.
 2. Every selected decision has a line, also where nothing changes: the report says what was looked at.
 3. The plan says up to where the audit log had been written; what came later is no part of it.
+4. No plan is made while audit log, ledger or reviews lack a record that stood on the topic when it was asked for.
 """
 
 from __future__ import annotations
@@ -20,30 +21,34 @@ from pipeline.people.store import read_person
 from pipeline.replay.redecide import AS_RECORDED, Good, Redecided, Version, redecide
 from pipeline.replay.regimes import RegimeOf
 from pipeline.rollback.blast_radius import Adding
+from pipeline.rollback.ends_service import TopicEnds, wait_for_readers
+from pipeline.rollback.plan_content_store import ContentWriter
 from pipeline.rollback.plan_store import (
     Selected,
     StoredPlan,
     audited_until,
     begin_plan,
     copy_lines,
-    held_executions,
-    in_force,
     insert_plan,
-    open_reviews,
     select_decisions,
+    standings,
 )
 from pipeline.rollback.reversal import (
     CHANGING,
     Disposition,
-    PlanDigest,
+    Place,
     PlanHeader,
     PlanLine,
+    Standing,
     disposition,
+    outcome_before,
     plan_refusal,
 )
 
 DECISIONS_MAX: Final = 1_000_000
 """Lines of one plan; a day's decisions at a dozen a second. Split the time span if you need more."""
+READERS_PATIENCE_S: Final = 60.0
+"""Time that audit, executor and reviews have to come to the topic's end; they are moments behind while they run."""
 _AS_RECORDED: Final = Version(AS_RECORDED, b"")
 
 
@@ -87,19 +92,30 @@ class Request(NamedTuple):
 
 
 class Planner:
-    """Raises PlanRefused, RegimeMissing, DatabaseUnavailable, DatabaseRefused."""
+    """Raises PlanRefused, RegimeMissing, BrokerFailed, DatabaseUnavailable, DatabaseRefused."""
 
     def __init__(
-        self, connection: Connection, wire: WireFormat, regime_of: RegimeOf, decisions_topic: str, lifetime_ms: int
+        self,
+        connection: Connection,
+        wire: WireFormat,
+        regime_of: RegimeOf,
+        decisions: TopicEnds,
+        lifetime_ms: int,
+        patience_s: float = READERS_PATIENCE_S,
     ) -> None:
+        """`patience_s`: for audit, executor and reviews to come to the topic's end."""
         self._connection, self._wire, self._regime_of = connection, wire, regime_of
-        self._decisions_topic, self._lifetime_ms = decisions_topic, lifetime_ms
+        self._decisions, self._lifetime_ms, self._patience_s = decisions, lifetime_ms, patience_s
 
     def plan(
         self, request: Request, plan_id: str, now_ms: int, advance: Callable[[int], None] = lambda _: None
     ) -> StoredPlan:
         if request.criteria.is_empty:
             raise PlanRefused("Nothing says which decisions are meant")
+        with failures_named():
+            behind = wait_for_readers(self._connection, self._decisions, self._patience_s)
+        if behind is not None:
+            raise PlanRefused(f"The plan would not be made on what is so: {behind}")
         with failures_named(), self._connection.transaction():
             begin_plan(self._connection)
             if refusal := plan_refusal(read_person(self._connection, request.requested_by)):
@@ -110,21 +126,21 @@ class Planner:
             return self._store(header, request, advance)
 
     def _store(self, header: PlanHeader, request: Request, advance: Callable[[int], None]) -> StoredPlan:
-        digest, adding, done = PlanDigest(header), Adding(), 0
-        until = audited_until(self._connection, self._decisions_topic)
+        content, adding, done = ContentWriter(self._connection, header), Adding(), 0
+        until = audited_until(self._connection, self._decisions.name)
         for lines in self._lines(request):
             if done + len(lines) > DECISIONS_MAX:
                 raise PlanRefused(f"The plan would hold over {DECISIONS_MAX:,} decisions")
             copy_lines(self._connection, header.plan_id, done, lines)
+            content.add(lines)
             for line in lines:
-                digest.add(line)
                 adding.add(line)
             done += len(lines)
             advance(done)
         if not done:
             raise PlanRefused("No decision in the audit log is as described")
         radius = adding.radius()
-        plan = StoredPlan(header, until, done, radius.changing.decisions, radius, digest.value())
+        plan = StoredPlan(header, until, done, radius.changing.decisions, radius, content.digest())
         insert_plan(self._connection, plan)
         return plan
 
@@ -136,36 +152,33 @@ class Planner:
     def _chunk_lines(
         self, chunk: Sequence[Selected], decisions: Sequence[Decision], redecided: Sequence[Redecided]
     ) -> list[PlanLine]:
-        decided = {each.decision_id: decision.outcome for each, decision in zip(chunk, decisions, strict=True)}
-        held_now = in_force(self._connection, decided)
-        held = held_executions(self._connection, [each.execution_id for each in chunk])
-        reviews = open_reviews(self._connection, list(decided))
-        lines = []
-        for each, decision, again in zip(chunk, decisions, redecided, strict=True):
-            before, is_reviewed = held_now[each.decision_id]
-            what = disposition(before, again.outcome, is_reviewed=is_reviewed)
-            (payment, features, _), is_held = decision.snapshot, each.execution_id in held
-            released = self._wire.encode_transaction(payment).hex() if what is Disposition.RELEASE else ""
-            lines.append(
-                PlanLine(
-                    each.decision_id,
-                    payment.transaction_id,
-                    payment.account_id,
-                    each.topic_partition,
-                    each.topic_offset,
-                    payment.currency,
-                    payment.amount_minor,
-                    features[COLUMN["amount_gbp_minor"]],
-                    before,
-                    again.outcome,
-                    what,
-                    is_held,
-                    each.decision_id in reviews,
-                    again.why if what in CHANGING or what is Disposition.UNDECIDABLE else "",
-                    released,
-                )
-            )
-        return lines
+        stands = standings(self._connection, [each.decision_id for each in chunk])
+        return [
+            self._line(each, decision, again, stands[each.decision_id])
+            for each, decision, again in zip(chunk, decisions, redecided, strict=True)
+        ]
+
+    def _line(self, selected: Selected, decision: Decision, again: Redecided, stands: Standing) -> PlanLine:
+        what, (payment, features, _) = disposition(stands, again.outcome), decision.snapshot
+        return PlanLine(
+            selected.decision_id,
+            payment.transaction_id,
+            payment.account_id,
+            selected.topic_partition,
+            selected.topic_offset,
+            payment.currency,
+            payment.amount_minor,
+            features[COLUMN["amount_gbp_minor"]],
+            outcome_before(stands),
+            again.outcome,
+            what,
+            stands.place is Place.HELD,
+            stands.is_in_review,
+            again.why if what in CHANGING or what is Disposition.UNDECIDABLE else "",
+            self._wire.encode_transaction(payment).hex() if what is Disposition.RELEASE else "",
+            stands.state,
+            *stands.replaces,
+        )
 
     def _decision(self, selected: Selected) -> Decision:
         decision = self._wire.decode_decision_record(selected.record)

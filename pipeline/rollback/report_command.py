@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.domain.money import money_text
@@ -14,7 +15,7 @@ from pipeline.rollback.page import page
 from pipeline.rollback.plan_command import find_plan
 from pipeline.rollback.plan_store import StoredPlan
 from pipeline.rollback.report_store import Report, read_report
-from pipeline.rollback.reversal import Disposition
+from pipeline.rollback.reversal import Disposition, ReleaseEnd
 from pipeline.terminal.connection import connected
 from pipeline.terminal.output import Output, coloured
 from pipeline.web.page_files import write
@@ -46,12 +47,19 @@ def show_applied(output: Output, applied: Applied) -> None:
         "appended": applied.appended,
         "here": applied.here,
         "changing": applied.plan.changing,
+        "releases": dict(applied.releases),
+        "waiting": applied.waiting,
         "is_complete": applied.is_complete,
         "seconds": round(applied.seconds, 3),
     }
-    what = "All" if applied.is_complete else f"Stopped: {applied.appended:,} of"
+    what = "All" if applied.appended == applied.plan.changing else f"Stopped: {applied.appended:,} of"
     line = f"{what} {applied.plan.changing:,} reversals stand on decisions.v1, {applied.here:,} by this run "
     output.record(fields, f"{line}in {applied.seconds:.1f} s.")
+    if not output.as_json:
+        for sentence in _release_sentences(applied.releases):
+            output.line(f"  {sentence}")
+        if applied.waiting:
+            output.line(f"  not released by the executor yet, so not published: {applied.waiting:,} payments")
     if not applied.is_complete:
         output.note(f"Run `fraud rollback apply {plan_id}` again: it goes on from there.")
 
@@ -101,6 +109,7 @@ def report_json(report: Report) -> dict[str, object]:
         "approved_by": None if approval is None else approval.approved_by,
         "approved_at": None if approval is None else utc_text(approval.approved_at_ms),
         "appended": report.appended,
+        "releases": dict(report.releases),
         "progress": [{**each._asdict(), "at": utc_text(each.at_ms)} for each in report.milestones],
         "reversals_logged": report.logged,
         "reversals_logged_distinct": report.logged_distinct,
@@ -140,6 +149,7 @@ def outcome_sentences(report: Report) -> list[str]:
     for each in report.settled:
         where = f"{each.state} in the ledger" if each.state else "not in the ledger"
         said.append(f"{each.before} to {each.after}: {each.decisions:,} {where}")
+    said += _release_sentences(report.releases)
     said += [f"given back and decided anew as {outcome}: {count:,}" for outcome, count in report.anew.items()]
     sums = ", ".join(money_text(total, currency) for currency, total in report.ledger_sums.items())
     return [*said, f"sum over the whole ledger: {sums}"] if sums else said
@@ -147,11 +157,26 @@ def outcome_sentences(report: Report) -> list[str]:
 
 _COLOUR = {"PLANNED": "yellow", "UNDER_WAY": "red", "COMPLETED": "green"}
 _KEPT = {
+    Disposition.NOT_EXECUTED: "because their payments are executed as other decisions say",
+    Disposition.UNSETTLED: "because their payments are under way or in doubt",
     Disposition.GIVEN_BACK: "given back by an earlier reversal",
     Disposition.REVIEWED: "because a person decided",
+    Disposition.RECOVERING: "because a person sees to money that was had back in part",
+    Disposition.NOT_MADE: "because their payments failed for another reason than the decision",
     Disposition.UNDECIDABLE: "because their payments would be refused today",
     Disposition.UNCHANGED: "because the answer is the same",
 }
+
+
+_RELEASE_ENDS = {
+    ReleaseEnd.PUBLISHED: "released by the ledger and published anew",
+    ReleaseEnd.OVERTAKEN: "overtaken by a review or another reversal, so not published",
+    ReleaseEnd.NOT_RECALLED: "not to be had back, so not published",
+}
+
+
+def _release_sentences(releases: Mapping[ReleaseEnd, int]) -> list[str]:
+    return [f"{_RELEASE_ENDS[ending]}: {count:,} payments" for ending, count in releases.items()]
 
 
 def _good(plan: StoredPlan) -> str:

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from pipeline.io.postgres import Connection
+from pipeline.rollback.plan_content_store import read_content
 from pipeline.rollback.plan_store import (
     Progress,
     ProgressKind,
     Settled,
     StoredPlan,
+    count_releases,
     decided_anew,
     ledger_sums,
     logged_reversals,
@@ -19,16 +21,17 @@ from pipeline.rollback.plan_store import (
     read_progress,
     settled,
 )
-from pipeline.rollback.reversal import Approval, Disposition, PlanLine, plan_digest, released_id
+from pipeline.rollback.reversal import Approval, Disposition, PlanLine, ReleaseEnd, plan_digest, released_id
 
 
 class Report(NamedTuple):
     """A plan and everything that followed from it, from one moment of the database."""
 
     plan: StoredPlan
-    is_intact: bool  # the stored lines give the hash
+    is_intact: bool  # the stored bytes give the digest that was approved, and the stored lines are those bytes
     approval: Approval | None
     progress: Sequence[Progress]
+    releases: Mapping[ReleaseEnd, int]
     settled: Sequence[Settled]
     logged: int  # reversals in the audit log
     logged_distinct: int
@@ -59,11 +62,13 @@ def read_report(connection: Connection, plan: StoredPlan) -> Report:
     lines = list(read_lines(connection, plan_id))
     released = [line for line in lines if line.disposition is Disposition.RELEASE]
     logged, distinct = logged_reversals(connection, plan_id)
+    approved = read_approval(connection, plan_id)
     return Report(
         plan,
-        plan_digest(plan.header, lines) == plan.content_hash,
-        read_approval(connection, plan_id),
+        _is_intact(connection, plan, lines, plan.content_hash if approved is None else approved.content_hash),
+        None if approved is None else approved.approval,
         read_progress(connection, plan_id),
+        count_releases(connection, plan_id),
         settled(connection, plan_id),
         logged,
         distinct,
@@ -71,3 +76,11 @@ def read_report(connection: Connection, plan: StoredPlan) -> Report:
         ledger_sums(connection),
         lines,
     )
+
+
+def _is_intact(connection: Connection, plan: StoredPlan, lines: Sequence[PlanLine], digest: bytes) -> bool:
+    content = read_content(connection, plan.header.plan_id, digest)
+    if content is None:
+        return False
+    content.close()
+    return plan.content_hash == digest == plan_digest(plan.header, lines)

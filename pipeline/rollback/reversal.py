@@ -1,12 +1,16 @@
 """Taking decisions back: what a plan says of each, what that comes to, and the records that carry it out.
 
 Invariants
-1. A decision gets a Reversal only where what is in force differs from what should have been.
+1. A decision gets a Reversal only where what became of its payment differs from what should have been. That is what the
+   ledger says, and never what a reversal asked for: a payment whose recall failed is paid.
 2. What a person has decided stands; what an earlier reversal gave back is decided anew, and no business of this plan.
-3. A plan's hash covers its header and every line in order: a plan that was altered is not the plan that was approved.
+   So is what nobody knows yet (under way, in doubt), and what a person sees to (a recovery).
+3. A plan's digest covers its header and every line in order: a plan that was altered is not the plan that was approved.
 4. The records are a function of plan and approval: made again, they are the same bytes under the same ids.
 5. Nobody applies what they planned themselves.
-6. What was stopped and should not have been is never released as paid: it is decided anew, by whoever decides now.
+6. What was stopped and should not have been is never released as paid: it is decided anew, by whoever decides now, and
+   only once the ledger has released it.
+7. Every Reversal names the record that was in force when the plan was made; where another is, it changes nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ from uuid import UUID, uuid5
 from pipeline.domain.decision import Outcome
 from pipeline.domain.identities import DecisionId, reversal_id
 from pipeline.domain.payment import Transaction
-from pipeline.domain.reversal import Reversal
+from pipeline.domain.reversal import RecordKind, RecordName, Reversal
 from pipeline.people.roles import Person, Role
 
 TRANSACTION_ID_CHARACTERS_MAX: Final = 64
@@ -32,11 +36,42 @@ _NAMESPACE_RELEASED: Final = UUID("c7a1e0d4-63b9-5b1f-9e28-4d05f8a6b372")
 _ROUND: Final = re.compile(r"(.*):r([1-9][0-9]{0,5})-([0-9a-f]{8})", re.ASCII)
 
 
+class Place(StrEnum):
+    """Where a payment's money is, for a plan."""
+
+    UNKNOWN = "UNKNOWN"  # the ledger has no execution for the decision
+    UNDER_WAY = "UNDER_WAY"  # or in doubt
+    RELEASED = "RELEASED"
+    PARTLY_PAID = "PARTLY_PAID"  # some of it was had back
+    PAID = "PAID"
+    HELD = "HELD"
+    UNPAID = "UNPAID"
+
+
+class Standing(NamedTuple):
+    """What the ledger and the reviews say about a decision.
+
+    `replaces` and `outcome`: the record in force, and its word, None where it gives the payment back. `state`: the
+    ledger's own word. `is_reviewed`: a person's outcome is in force, or on its way to the topic.
+    """
+
+    place: Place
+    state: str
+    replaces: RecordName
+    outcome: Outcome | None
+    is_reviewed: bool
+    is_in_review: bool
+
+
 class Disposition(StrEnum):
     """A plan's effect on a decision, in order of precedence."""
 
+    NOT_EXECUTED = "NOT_EXECUTED"  # its payment is executed as another decision says
+    UNSETTLED = "UNSETTLED"  # its payment is under way or in doubt
     GIVEN_BACK = "GIVEN_BACK"  # an earlier reversal released it to be decided anew
     REVIEWED = "REVIEWED"  # a person decided: that stands
+    RECOVERING = "RECOVERING"  # part of its money was had back: a person sees to the rest
+    NOT_MADE = "NOT_MADE"  # its payment failed for want of funds, or on the rail, and not by the decision
     UNDECIDABLE = "UNDECIDABLE"  # its payment would be refused today, so there is nothing to compare with
     UNCHANGED = "UNCHANGED"
     REVERSE = "REVERSE"  # a Reversal with the corrected outcome
@@ -46,17 +81,36 @@ class Disposition(StrEnum):
 CHANGING: Final = (Disposition.REVERSE, Disposition.RELEASE)
 
 
-def disposition(before: Outcome | None, after: Outcome | None, *, is_reviewed: bool) -> Disposition:
-    """`before`: what is in force, None where it was given back. `after`: None where it can't be decided again."""
-    if before is None:
-        return Disposition.GIVEN_BACK
-    if is_reviewed:
+_MADE_OF: Final = {Place.PAID: Outcome.ALLOW, Place.HELD: Outcome.ESCALATE, Place.UNPAID: Outcome.BLOCK}
+_LEFT: Final = {
+    Place.UNKNOWN: Disposition.NOT_EXECUTED,
+    Place.UNDER_WAY: Disposition.UNSETTLED,
+    Place.RELEASED: Disposition.GIVEN_BACK,
+}
+
+
+def outcome_before(stands: Standing) -> Outcome | None:
+    """The outcome that the payment's money is at; None where it is at none."""
+    return _MADE_OF.get(stands.place)
+
+
+def disposition(stands: Standing, after: Outcome | None) -> Disposition:
+    """`after`: None where it can't be decided again."""
+    if stands.place in _LEFT:
+        return _LEFT[stands.place]
+    if stands.is_reviewed:
         return Disposition.REVIEWED
+    if stands.place is Place.PARTLY_PAID:
+        return Disposition.RECOVERING
+    if stands.place is Place.UNPAID and stands.outcome is not Outcome.BLOCK:
+        return Disposition.NOT_MADE
     if after is None:
         return Disposition.UNDECIDABLE
-    if before is after:
+    if after is outcome_before(stands) is stands.outcome:
         return Disposition.UNCHANGED
-    return Disposition.RELEASE if before is Outcome.BLOCK else Disposition.REVERSE
+    if stands.place is Place.UNPAID:
+        return Disposition.RELEASE
+    return Disposition.REVERSE
 
 
 class PlanHeader(NamedTuple):
@@ -79,8 +133,10 @@ class PlanHeader(NamedTuple):
 class PlanLine(NamedTuple):
     """One decision of a plan.
 
-    `before` and `after` as in `disposition`. `why`: the good regime's summary, or why there is none.
+    `before` as in `outcome_before`, `after` as in `disposition`. `why`: the good regime's summary, or why there is
+    none.
     `amount_gbp_minor`: UNKNOWN where the currency has no rate. `payment_hex`: of RELEASE only, the payment in Avro.
+    `state`: the ledger's, empty where it has none. `replaces_…`: the record in force.
     """
 
     decision_id: DecisionId
@@ -98,26 +154,42 @@ class PlanLine(NamedTuple):
     is_in_review: bool
     why: str
     payment_hex: str
+    state: str
+    replaces_kind: RecordKind
+    replaces_id: str
 
 
-class PlanDigest:
-    """SHA-256 over the header and the lines in order, a line at a time: plans may have a million."""
+def header_bytes(header: PlanHeader) -> bytes:
+    """The first line of a plan's canonical bytes. Its SHA-256 over all lines is what is approved, and to be signed."""
+    return _canonical(header._replace(criteria=dict(sorted(header.criteria.items()))))
 
-    def __init__(self, header: PlanHeader) -> None:
-        self._digest = hashlib.sha256(_canonical(header._replace(criteria=dict(sorted(header.criteria.items())))))
 
-    def add(self, line: PlanLine) -> None:
-        self._digest.update(_canonical(line))
+def line_bytes(line: PlanLine) -> bytes:
+    """One more line of a plan's canonical bytes."""
+    return _canonical(line)
 
-    def value(self) -> bytes:
-        return self._digest.digest()
+
+def header_of(read: bytes) -> PlanHeader:
+    """From bytes whose digest is known to be a plan's."""
+    return PlanHeader(*json.loads(read))
+
+
+def line_of(read: bytes) -> PlanLine:
+    """From bytes whose digest is known to be a plan's."""
+    line = PlanLine(*json.loads(read))
+    return line._replace(
+        before=None if line.before is None else Outcome(line.before),
+        after=None if line.after is None else Outcome(line.after),
+        disposition=Disposition(line.disposition),
+        replaces_kind=RecordKind(line.replaces_kind),
+    )
 
 
 def plan_digest(header: PlanHeader, lines: Iterable[PlanLine]) -> bytes:
-    digest = PlanDigest(header)
+    digest = hashlib.sha256(header_bytes(header))
     for line in lines:
-        digest.add(line)
-    return digest.value()
+        digest.update(line_bytes(line))
+    return digest.digest()
 
 
 def _canonical(fields: tuple[object, ...]) -> bytes:
@@ -128,11 +200,11 @@ def _canonical(fields: tuple[object, ...]) -> bytes:
 class ApplyRefusal(StrEnum):
     """Refusals of a plan, in order of precedence; each is the sentence that the person reads."""
 
-    ALTERED = "the stored plan is not the one that was made: its hash differs"
+    ALTERED = "the stored plan is not the one that was made, or not the one that was approved: its digest differs"
     NOT_AUTHORISED = "only a ROLLBACK_APPROVER applies a plan"
     OWN_PLAN = "a plan is applied by another person than the one who made it"
     EXPIRED = "the plan has expired; make a new one"
-    OVERTAKEN = "decisions of the plan were reviewed or reversed since it was made; make a new one"
+    OVERTAKEN = "decisions of the plan were reviewed or reversed since it was made, says the ledger; make a new one"
 
 
 class Approval(NamedTuple):
@@ -161,7 +233,7 @@ def apply_refusal(
     return ApplyRefusal.OVERTAKEN if overtaken else None
 
 
-def reversal(header: PlanHeader, line: PlanLine, approval: Approval) -> Reversal:
+def reversal(header: PlanHeader, digest: bytes, line: PlanLine, approval: Approval) -> Reversal:
     """The record of one line that changes. `reversed_at_ms` is the approval's time; the topic has the record's own."""
     assert line.before is not None, "what changes is in force"
     return Reversal(
@@ -176,7 +248,42 @@ def reversal(header: PlanHeader, line: PlanLine, approval: Approval) -> Reversal
         _reason(header, line),
         header.requested_by,
         approval.approved_by,
+        line.replaces_kind,
+        line.replaces_id,
+        digest.hex(),
     )
+
+
+class ReleaseEnd(StrEnum):
+    """What became of a line that gives a payment back."""
+
+    PUBLISHED = "PUBLISHED"  # the ledger released it, and it was published anew
+    OVERTAKEN = "OVERTAKEN"  # something else was in force by then
+    NOT_RECALLED = "NOT_RECALLED"  # its money could not be had back: the payment stays as it is
+
+
+class Heard(NamedTuple):
+    """What the executor made of a line's reversal, and where the payment is now.
+
+    `is_last`: no later record has set what the executor works towards.
+    """
+
+    is_ignored: bool
+    is_last: bool
+    place: Place
+
+
+def release_end(heard: Heard | None) -> ReleaseEnd | None:
+    """None where it isn't known yet: the executor hasn't heard the reversal, or is at work on it."""
+    if heard is None:
+        return None
+    if heard.is_ignored:
+        return ReleaseEnd.OVERTAKEN
+    if heard.place is Place.UNDER_WAY:
+        return None
+    if not heard.is_last:
+        return ReleaseEnd.OVERTAKEN
+    return ReleaseEnd.PUBLISHED if heard.place is Place.RELEASED else ReleaseEnd.NOT_RECALLED
 
 
 def _reason(header: PlanHeader, line: PlanLine) -> str:

@@ -26,30 +26,63 @@ WHERE (%(model_version)s::text IS NULL OR d.model_version = %(model_version)s)
     AND (%(ids)s::uuid[] IS NULL OR d.decision_id = ANY(%(ids)s::uuid[]))
 ORDER BY d.topic_partition, d.topic_offset;
 
--- name: latest_reversals
--- What the last reversal of each of these decisions left in force.
-SELECT DISTINCT ON (decision_id) decision_id::text, corrected_outcome, topic_offset
-FROM audit.reversal_log WHERE decision_id = ANY(%s::uuid[]) ORDER BY decision_id, topic_offset DESC;
+-- name: positions_of
+-- Up to which offset of each partition of a topic these consumers have stored what they read.
+SELECT consumer, partition, next_offset FROM control.consumer_position WHERE topic = %s AND consumer = ANY(%s::text[]);
 
--- name: latest_reviews
--- What people, or the expiry, last said of each of these decisions.
-SELECT DISTINCT ON (decision_id) decision_id::text, outcome, reviewed_by, topic_offset
-FROM audit.review_log WHERE decision_id = ANY(%s::uuid[]) ORDER BY decision_id, topic_offset DESC;
+-- name: in_force
+-- What is in force about each of these decisions, and where its payment is; no row where it isn't executed.
+SELECT decision_id::text, record_kind, record_id::text, cause, state, is_at_rest, is_partly_recalled
+FROM ledger.outcome_in_force WHERE decision_id = ANY(%s::uuid[]);
 
--- name: held_executions
--- Of these executions, those whose funds are held for a review.
-SELECT execution_id::text FROM ledger.execution_state WHERE execution_id = ANY(%s::uuid[]) AND state = 'HELD';
+-- name: reviewers
+-- The author of each of these reviews: a person, or the expiry.
+SELECT DISTINCT review_id::text, reviewed_by FROM audit.review_log WHERE review_id = ANY(%s::uuid[]);
 
--- name: open_reviews
--- Of these decisions, those under review that nobody has decided.
-SELECT DISTINCT decision_id::text FROM review.case_under_way
-WHERE decision_id = ANY(%s::uuid[]) AND kind NOT IN ('DECIDED', 'EXPIRED');
+-- name: cases_under_way
+-- The last event of the cases of these decisions that have not ended.
+SELECT decision_id::text, kind FROM review.case_under_way WHERE decision_id = ANY(%s::uuid[]);
+
+-- name: replaced_names
+-- The record in force about each of these decisions.
+SELECT decision_id::text, record_kind, record_id::text FROM ledger.outcome_in_force WHERE decision_id = ANY(%s::uuid[]);
+
+-- name: heard_reversals
+-- What the executor made of these reversals of these decisions, and where the payments are now; no row where one was not
+-- heard yet.
+SELECT stands.decision_id::text, cause.ignored IS NOT NULL, stands.applied_id = cause.cause_id, stands.state,
+    stands.is_at_rest, stands.is_partly_recalled
+FROM unnest(%s::uuid[], %s::uuid[]) AS wanted (decision_id, reversal_id)
+JOIN ledger.outcome_in_force AS stands USING (decision_id)
+JOIN ledger.cause AS cause ON cause.execution_id = stands.execution_id AND cause.cause_id = wanted.reversal_id;
+
+-- name: ended_releases
+-- Of these decisions, those that a plan's giving back has ended for.
+SELECT decision_id::text FROM control.rollback_release WHERE plan_id = %s AND decision_id = ANY(%s::uuid[]);
+
+-- name: append_releases
+-- Says how the giving back of payments has ended.
+INSERT INTO control.rollback_release (plan_id, decision_id, ending)
+SELECT %s, decision_id, ending FROM unnest(%s::uuid[], %s::text[]) AS ended (decision_id, ending);
+
+-- name: count_releases
+-- How the giving back of a plan's payments has ended.
+SELECT ending, count(*) FROM control.rollback_release WHERE plan_id = %s GROUP BY ending ORDER BY ending;
+
+-- name: append_content
+-- Appends a part of a plan's canonical bytes.
+INSERT INTO control.rollback_plan_content (plan_id, part, content) VALUES (%s, %s, %s);
+
+-- name: read_content
+-- A plan's canonical bytes, a part a row.
+SELECT content FROM control.rollback_plan_content WHERE plan_id = %s ORDER BY part;
 
 -- name: copy_lines
 -- Writes a plan's lines, in bulk.
 COPY control.rollback_plan_decision (
     plan_id, position, decision_id, transaction_id, account_id, topic_partition, topic_offset, currency, amount_minor,
-    amount_gbp_minor, outcome_before, outcome_after, disposition, is_held, is_in_review, why, payment_hex
+    amount_gbp_minor, outcome_before, outcome_after, disposition, is_held, is_in_review, why, payment_hex, state,
+    replaces_kind, replaces_id
 ) FROM STDIN;
 
 -- name: insert_plan
@@ -78,32 +111,12 @@ FROM control.rollback_plan WHERE plan_id::text = %s;
 SELECT plan_id::text FROM control.rollback_plan ORDER BY requested_at DESC, plan_id LIMIT %s;
 
 -- name: read_lines
--- A plan's lines in order.
+-- A plan's lines in order, as rows; what is applied are its canonical bytes.
 SELECT
     decision_id::text, transaction_id, account_id, topic_partition, topic_offset, currency, amount_minor,
-    amount_gbp_minor, outcome_before, outcome_after, disposition, is_held, is_in_review, why, payment_hex
+    amount_gbp_minor, outcome_before, outcome_after, disposition, is_held, is_in_review, why, payment_hex, state,
+    replaces_kind, replaces_id
 FROM control.rollback_plan_decision WHERE plan_id = %s ORDER BY position;
-
--- name: read_changing_lines
--- Those of a plan's lines that lead to a record, in order: so many of them, from one place on.
-SELECT
-    decision_id::text, transaction_id, account_id, topic_partition, topic_offset, currency, amount_minor,
-    amount_gbp_minor, outcome_before, outcome_after, disposition, is_held, is_in_review, why, payment_hex
-FROM control.rollback_plan_decision
-WHERE plan_id = %s AND disposition IN ('REVERSE', 'RELEASE') ORDER BY position LIMIT %s OFFSET %s;
-
--- name: count_overtaken
--- How many decisions of a plan were reversed or reviewed after the audit log had been read for it.
-SELECT count(DISTINCT l.decision_id)
-FROM control.rollback_plan_decision l
-JOIN control.rollback_plan p USING (plan_id)
-JOIN (
-    SELECT decision_id, topic_partition, topic_offset FROM audit.reversal_log
-    UNION ALL
-    SELECT decision_id, topic_partition, topic_offset FROM audit.review_log
-) later ON later.decision_id = l.decision_id
-    AND later.topic_offset >= coalesce((p.audited_until ->> later.topic_partition::text)::bigint, 0)
-WHERE l.plan_id = %s AND l.disposition IN ('REVERSE', 'RELEASE');
 
 -- name: approve
 -- Says who approved a plan, once.
@@ -112,7 +125,8 @@ VALUES (%s, %s, timestamptz 'epoch' + %s * interval '1 millisecond', %s);
 
 -- name: read_approval
 -- Who approved a plan, and when.
-SELECT approved_by, (extract(epoch FROM approved_at) * 1000)::bigint FROM control.rollback_approval WHERE plan_id = %s;
+SELECT approved_by, (extract(epoch FROM approved_at) * 1000)::bigint, content_hash
+FROM control.rollback_approval WHERE plan_id = %s;
 
 -- name: wait_for_turn
 -- Plans are applied one at a time. A killed predecessor's session ends within moments.
@@ -128,13 +142,14 @@ SELECT pg_advisory_unlock(hashtext('control.rollback_apply'));
 
 -- name: append_progress
 -- Says how far a plan was carried out.
-INSERT INTO control.rollback_progress (plan_id, sequence, kind, applied_by, appended, end_offsets)
-SELECT %(plan_id)s, coalesce(max(sequence), 0) + 1, %(kind)s, %(applied_by)s, %(appended)s, %(end_offsets)s
+INSERT INTO control.rollback_progress (plan_id, sequence, kind, applied_by, appended, end_offsets, transaction_ends)
+SELECT %(plan_id)s, coalesce(max(sequence), 0) + 1, %(kind)s, %(applied_by)s, %(appended)s, %(end_offsets)s,
+    %(transaction_ends)s
 FROM control.rollback_progress WHERE plan_id = %(plan_id)s;
 
 -- name: read_progress
 -- How far a plan was carried out, in order.
-SELECT kind, applied_by, appended, end_offsets, (extract(epoch FROM at) * 1000)::bigint
+SELECT kind, applied_by, appended, end_offsets, transaction_ends, (extract(epoch FROM at) * 1000)::bigint
 FROM control.rollback_progress WHERE plan_id = %s ORDER BY sequence;
 
 -- name: reversed_states

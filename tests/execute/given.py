@@ -10,7 +10,7 @@ from pipeline.domain.decision import Decision, Outcome
 from pipeline.domain.decision_records import DecisionRecord
 from pipeline.domain.identities import ExecutionId, execution_id, review_id
 from pipeline.domain.log import LogRecord
-from pipeline.domain.reversal import Reversal
+from pipeline.domain.reversal import RecordKind, RecordName, Reversal
 from pipeline.domain.review_outcome import ReviewOutcome
 from pipeline.execute.batch_service import Executor
 from pipeline.execute.ledger_admin_store import Opening, append_openings, findings
@@ -52,10 +52,17 @@ def review(of: Decision, outcome: str, review_round: int = 1) -> ReviewOutcome:
     return review_of(of, Outcome(outcome), name=review_id(of.decision_id, review_round))
 
 
-def reversal(of: Decision, corrected: str | None) -> Reversal:
-    """Reverse the decision an hour after the payment."""
-    taken_back = reversal_of(of, corrected and Outcome(corrected), plan_id=str(uuid4()))
+def reversal(of: Decision, corrected: str | None, after: Reversal | ReviewOutcome | None = None) -> Reversal:
+    """Reverse, an hour after the payment, what came `after` the decision, or the decision itself."""
+    replaces = None if after is None else name_of(after)
+    taken_back = reversal_of(of, corrected and Outcome(corrected), plan_id=str(uuid4()), replaces=replaces)
     return taken_back._replace(reversed_at_ms=NOON_MS + HOUR_MS)
+
+
+def name_of(record: Reversal | ReviewOutcome) -> RecordName:
+    if isinstance(record, Reversal):
+        return record.name
+    return RecordName(RecordKind.REVIEW, record.review_id)
 
 
 def execution_of(record: Decision) -> ExecutionId:
@@ -65,12 +72,21 @@ def execution_of(record: Decision) -> ExecutionId:
 class Desk:
     """One executor process's worth of objects, on one partition."""
 
-    def __init__(self, url: str, appender: Appender, rail_address: str, *, partition: int = 0, timeout_s: float = 1.0):
+    def __init__(
+        self,
+        url: str,
+        appender: Appender,
+        rail_address: str,
+        *,
+        partition: int = 0,
+        timeout_s: float = 1.0,
+        topic: str = "decisions.v1",
+    ):
         self.url, self.rail_address, self.partition = url, rail_address, partition
         self.rail = Rail(rail_address, timeout_s=timeout_s, wait=lambda _: None)
         self.ledger = Ledger()
         notices = Notices(appender, WIRE, "executions.v1", "alerts.v1")
-        self.execution = Executor(self.ledger, self.rail, notices, "decisions.v1")
+        self.execution = Executor(self.ledger, self.rail, notices, topic)
         self.connection: Connection = connect(url, "test-executor")
         self.ledger.prepare(self.connection)
         self.next_offset = 0

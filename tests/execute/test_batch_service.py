@@ -183,8 +183,9 @@ def test_a_review_of_an_earlier_round_decides_nothing(desk):
     """It was under way when two reversals sent the payment into another round."""
     desk.open(GB29_0001=1_000)
     held = decision("ESCALATE")
-    desk.hear(held, reversal(held, "BLOCK"))
-    desk.hear(reversal(held, "ESCALATE"), review(held, "ALLOW"))
+    undone = reversal(held, "BLOCK")
+    desk.hear(held, undone)
+    desk.hear(reversal(held, "ESCALATE", undone), review(held, "ALLOW"))
     assert (desk.state(held), desk.balance(PAYEE)) == ("HELD", 0)
     desk.hear(review(held, "ALLOW", 2))
     assert (desk.state(held), desk.balance(PAYEE)) == ("SETTLED", 700)
@@ -195,9 +196,10 @@ def test_a_blocked_payment_is_released_for_a_new_decision(desk):
     desk.open(GB29_0001=1_000)
     blocked = decision("BLOCK")
     desk.hear(blocked)
-    desk.hear(reversal(blocked, None))
+    released = reversal(blocked, None)
+    desk.hear(released)
     assert desk.state(blocked) == "RELEASED"
-    desk.hear(reversal(blocked, "ALLOW"))
+    desk.hear(reversal(blocked, "ALLOW", released))
     assert (desk.state(blocked), desk.balance(PAYER)) == ("RELEASED", 1_000)
 
 

@@ -37,8 +37,9 @@ def test_every_state_of_a_payment_is_told_with_its_time_and_amount(desk, stack):
     desk.open(GB29_0001=1_000)
     held = counted("ESCALATE")
     desk.hear(held)
-    desk.hear(review(held, "ALLOW"))
-    desk.hear(reversal(held, "BLOCK"))
+    allowed = review(held, "ALLOW")
+    desk.hear(allowed)
+    desk.hear(reversal(held, "BLOCK", allowed))
     told = told_of(stack, held)
     assert [each.state for each in told] == ["HELD", "SETTLED", "REVERSED"]
     known = {(each.payment_time_ms, each.amount_gbp_minor, each.payment_logged_at_ms) for each in told}

@@ -12,6 +12,7 @@ from pipeline.execute.saga import (
     ANNOUNCED,
     ANSWERED,
     AWAITS_RAIL,
+    PART_RECALLS,
     PLAN,
     TRANSITIONS,
     TURNS,
@@ -28,7 +29,7 @@ from pipeline.execute.saga import (
     restore,
     take,
 )
-from tests.execute.walks import CAUSES, EXECUTION, Walk, walked
+from tests.execute.walks import CAUSES, EXECUTION, PAYMENT, Walk, walked
 
 REST = {
     Aim.SETTLE: State.SETTLED,
@@ -63,9 +64,10 @@ def test_every_transition_is_used():
     guarded = {
         (state, instead)
         for state, step in planned
-        for guard, instead in ((Step.RESERVE, Step.DENY), (Step.RECALL, Step.KEEP))
+        for guard, instead in ((Step.RESERVE, Step.DENY), (Step.RECALL, Step.KEEP), (Step.RECALL, Step.RECALL_PART))
         if step is guard
     }
+    answered |= {(state, Step.REST_RECALLED) for state in PART_RECALLS}
     assert planned | answered | guarded == set(TRANSITIONS)
 
 
@@ -180,7 +182,8 @@ def test_money_is_with_the_rail_only_when_it_was_asked(causes, data):
     """Invariant 5, by what the rail did: a transfer stands exactly where the books say the beneficiary has it."""
     walk = walked(data, causes)
     walk.run([Answer.DONE] * 4)
-    assert walk.paid_by_rail == (walk.saga.state is State.SETTLED)
+    out_minor = PAYMENT.amount_minor - walk.recalled.returned_minor if walk.saga.state is State.SETTLED else 0
+    assert walk.out_minor == out_minor
 
 
 def test_page_holds_the_diagram():

@@ -6,16 +6,26 @@ from collections.abc import Sequence
 
 from hypothesis import strategies as st
 
-from pipeline.execute.postings import Funds, Limit, Payment, Posting, advance, posting_of
+from pipeline.execute.postings import (
+    NOTHING_RECALLED,
+    Funds,
+    Limit,
+    Payment,
+    Posting,
+    advance,
+    is_rest,
+    posting_of,
+)
 from pipeline.execute.saga import (
     ANNOUNCED,
     AWAITS_RAIL,
+    PART_RECALLS,
+    RECALLS,
     Answer,
     Cause,
     Heard,
     Ignored,
     Saga,
-    State,
     Transition,
     answer,
     hear,
@@ -34,7 +44,8 @@ class Walk:
         self.postings: list[Posting] = []
         self.heard: list[Heard] = []
         self.balance_minor, self.beneficiary_minor, self.is_open = balance_minor, beneficiary_minor, is_open
-        self.paid_by_rail = False
+        self.out_minor = 0  # with the beneficiary, as the rail has it
+        self.recalled = NOTHING_RECALLED
         self.history: list[tuple[int, int, Saga]] = []  # steps and records stored by then, and the saga that stood
 
     def hear(self, cause: Cause) -> None:
@@ -64,25 +75,29 @@ class Walk:
                 return
 
     def answer(self, said: Answer) -> None:
-        is_recall = self.saga.state in (State.RECALLING, State.RECALL_IN_DOUBT)
         if said is Answer.DONE:
-            self.paid_by_rail = not is_recall
-        moved = answer(self.saga, said)
+            part_minor = self.recalled.under_way_minor if self.saga.state in PART_RECALLS else PAYMENT.amount_minor
+            self.out_minor += -part_minor if self.saga.state in RECALLS else part_minor
+        moved = answer(self.saga, said, is_rest=is_rest(PAYMENT, self.recalled))
         if moved is None:
             return
         self.saga, transition = moved
         self.transitions.append(transition)
-        posting = posting_of(PAYMENT, self.saga, transition.step)
-        if posting is not None:
-            self.postings.append(posting)
+        posting = posting_of(PAYMENT, self.saga, transition.step, self.recalled.under_way_minor)
+        self._post([] if posting is None else [posting])
         self._keep()
 
     def go_on(self) -> None:
-        moved = advance(PAYMENT, self.saga, self.funds())
+        moved = advance(PAYMENT, self.saga, self.funds(), self.recalled)
         self.saga = moved.saga
         self.transitions += moved.transitions
-        self.postings += moved.postings
+        self._post(moved.postings)
         self._keep()
+
+    def _post(self, postings: Sequence[Posting]) -> None:
+        for posting in postings:
+            self.recalled = self.recalled.after(posting.step, posting.amount_minor)
+            self.postings.append(posting)
 
     def _keep(self) -> None:
         self.history.append((len(self.transitions), len(self.heard), self.saga))
@@ -110,7 +125,7 @@ def walked(draw: st.DataObject, causes: Sequence[Cause]) -> Walk:
     """`causes` heard one after the other, with answers of the rail in between, from drawn balances."""
     walk = Walk(
         draw.draw(st.sampled_from([0, 699, 700, 5_000])),
-        draw.draw(st.sampled_from([-700, 0, 10_000])),
+        draw.draw(st.sampled_from([-700, -300, -1, 0, 10_000])),
         is_open=draw.draw(st.booleans()),
     )
     for cause in causes:

@@ -34,7 +34,7 @@ from pipeline.review.case_store import cases_by_name
 from pipeline.review.cases import Judgement
 from pipeline.review.desk_store import Acted, ReviewDesk
 from pipeline.review.service import GROUP, ReviewService, ReviewTopics, review_outcome
-from pipeline.rollback.plan_command import _applier
+from pipeline.rollback.plan_command import _applier, topic_ends
 from pipeline.rollback.planning_service import Criteria, Planner, Request
 from tests.archive import CLOSED, payment
 from tests.decisions import record_of
@@ -90,7 +90,7 @@ class Bank:
         self.key, self.key_set = create_signing_key(folder / "key"), folder / "key.keys"
         self._producer = Producer({"bootstrap.servers": servers, "enable.idempotence": True, "log_level": 2})
         appender = Appender(servers, "test-executor", {})
-        self.executor = Desk(self.url_of("fraud_executor"), appender, rail_address)
+        self.executor = Desk(self.url_of("fraud_executor"), appender, rail_address, topic=self.topic)
         self.executor.open(GB29_0001=1_000_000, GB29_0002=0)
         self._audit_connection = connect(self.url_of("fraud_audit"), "test")
         self._audit = AuditLog(self.topic, self.settings.audit_directory, WIRE, lambda: time.time_ns() // 1000)
@@ -141,6 +141,11 @@ class Bank:
         self._reviews.store(self._review_connection, batch)
         self._next_offset = end
 
+    def withdraw_unheld(self) -> None:
+        """The review service looks for cases whose payments aren't held."""
+        with self._review_connection.transaction():
+            self._reviews._withdraw_unheld(self._review_connection, [self.partition])
+
     def anchor(self) -> None:
         """Signs the audit log's heads, onto their topic and into files."""
 
@@ -167,14 +172,18 @@ class Bank:
         good = Good(Version("small-1", self.archive.good.model.hash), None, Basis.RECORDED)
         request = Request(Criteria(**criteria), criteria, good, reason, "rae")
         with closing(connect(self.url_of("fraud_rollback"), "test")) as connection:
-            planner = Planner(connection, WIRE, self.archive.regime_of, self.topic, HOUR_MS)
+            topic = topic_ends(self._log, self.topic)
+            planner = Planner(connection, WIRE, self.archive.regime_of, topic, HOUR_MS, patience_s=0.0)
             return planner.plan(request, str(uuid4()), now_ms()).header.plan_id
 
     def apply(self, plan_id: str) -> None:
         """By abe."""
         with closing(connect(self.url_of("fraud_rollback"), "test")) as connection:
-            applier = _applier(self.settings, WIRE, connection, self._log)
-            assert applier.apply(plan_id, "abe", 1e9, threading.Event(), lambda _: None).is_complete
+            applier = _applier(self.settings, WIRE, connection, self._log, patience_s=0.0)
+            arguments = plan_id, "abe", 1e9, threading.Event(), lambda _: None
+            if applier.apply(*arguments).waiting:
+                self.settle()
+                assert applier.apply(*arguments).is_complete
         self._acted_at_ms = now_ms()
 
     def close(self) -> None:

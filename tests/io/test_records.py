@@ -17,7 +17,7 @@ from pipeline.domain.dead_letter import DeadLetter
 from pipeline.domain.decision import Outcome
 from pipeline.domain.execution import Execution, ExecutionState
 from pipeline.domain.refusals import Refusal, RefusalCode
-from pipeline.domain.reversal import Reversal
+from pipeline.domain.reversal import RecordKind, Reversal
 from pipeline.domain.review_outcome import ReviewOutcome
 from pipeline.io.avro.schema_files import schema_text
 from pipeline.io.avro.wire import Encoded, WireFormat
@@ -29,7 +29,11 @@ LONG = st.integers(-100, 100) | st.integers(-(2**63), 2**63 - 1)
 HASH = st.binary(min_size=32, max_size=32)
 OUTCOME = st.sampled_from(Outcome)
 RECORDS = {
-    Reversal: st.builds(Reversal, TEXT, TEXT, TEXT, TEXT, TEXT, LONG, OUTCOME, st.none() | OUTCOME, TEXT, TEXT, TEXT),
+    Reversal: st.builds(
+        Reversal,
+        *(TEXT, TEXT, TEXT, TEXT, TEXT, LONG, OUTCOME, st.none() | OUTCOME, TEXT, TEXT, TEXT),
+        *(st.sampled_from(RecordKind), TEXT, TEXT),
+    ),
     ReviewOutcome: st.builds(ReviewOutcome, TEXT, TEXT, TEXT, TEXT, LONG, OUTCOME, TEXT, TEXT, st.none() | TEXT),
     DeadLetter: st.builds(DeadLetter, TEXT, TEXT, TEXT, INT, LONG, LONG, HASH, LONG, TEXT, st.binary(max_size=90)),
     Alert: st.builds(
@@ -39,7 +43,7 @@ RECORDS = {
         Execution,
         *(TEXT, TEXT, LONG, TEXT, TEXT, TEXT, TEXT, LONG, TEXT),
         st.sampled_from(ExecutionState),
-        *(TEXT, LONG, LONG, LONG, LONG),
+        *(TEXT, LONG, LONG, LONG, LONG, LONG),
     ),
     Anchor: st.builds(
         Anchor,
@@ -182,7 +186,8 @@ def test_another_schema_s_bytes_are_refused(kind):
     assert refused.code is RefusalCode.SCHEMA_UNKNOWN
 
 
-REVERSAL = Reversal("r", "d", "t", "a", "p", 1, Outcome.ALLOW, None, "because", "rae", "abe")
+REPLACES = RecordKind.REVIEW, "v", "00"
+REVERSAL = Reversal("r", "d", "t", "a", "p", 1, Outcome.ALLOW, None, "because", "rae", "abe", *REPLACES)
 SIGNAL = RiskSignal(RiskSignalKind.DEVICE, "device-1", 2, 3)
 LABEL = Label("t", "a", "b", 1, True, 2, "c")
 
@@ -195,6 +200,7 @@ LABEL = Label("t", "a", "b", 1, True, 2, "c")
         (LABEL, b"\x02\x01\x04", b"\x02\x02\x04"),  # a boolean of 2
         (REVERSAL, b"\x02\x00\x00\x0ebecause", b"\x02\x06\x00\x0ebecause"),  # an outcome that there is not
         (REVERSAL, b"\x02\x00\x00\x0ebecause", b"\x02\x00\x04\x0ebecause"),  # a union's third branch of two
+        (REVERSAL, b"\x06abe\x04\x02v", b"\x06abe\x08\x02v"),  # a kind of record that there is not
         (REVERSAL, b"\x06rae", b"\x06r\xffe"),  # no UTF-8
         (Account("a", 1, None), b"\x02a\x02\x00", b"\x02a\x82\x00\x00"),  # a number longer than it need be
     ],

@@ -7,7 +7,7 @@ from contextlib import closing
 import pytest
 
 from ops.processes.servers import free_port
-from ops.rail.books import Books, Status, Transfer
+from ops.rail.books import Books, Recall, Status, Transfer
 from ops.rail.misbehaviour import Misbehaviour
 from ops.rail.process import Credentials, rail_process, rail_url
 from ops.stack.certificates import certificates
@@ -16,6 +16,7 @@ from pipeline.execute.rail_client import ATTEMPTS_MAX, Identity, Rail
 from pipeline.execute.saga import Answer
 
 PAID = Transfer("key-1", "GB29-0001", "GB29-0002", "GBP", 700)
+WHOLE = Recall("recall-1", "key-1", 700)
 
 
 @pytest.fixture
@@ -43,9 +44,13 @@ def test_books_are_the_same_after_a_restart(books_of):
     books = books_of()
     books.pay(PAID, is_refused=False)
     books.pay(PAID._replace(key="key-2"), is_refused=True)
-    books.recall("key-1", is_refused=False)
+    books.pay(PAID._replace(key="key-3"), is_refused=False)
+    books.recall(WHOLE, is_refused=False)
+    books.recall(Recall("part-1", "key-3", 300), is_refused=False)
     books.sync()
     again = books_of()
+    assert [each.recalled_minor for each in again.entries()] == [700, 0, 300]
+    assert again.recall_status("part-1") is Status.RECALLED
     assert list(again.entries()) == list(books.entries())
     assert (again.status("key-1"), again.status("key-2")) == (Status.RECALLED, Status.REFUSED)
 
@@ -66,16 +71,26 @@ def test_a_line_that_a_crash_cut_short_was_never_answered(books_of, tmp_path):
 def test_what_was_never_paid_is_not_recalled(books_of):
     books = books_of()
     books.pay(PAID, is_refused=True)
-    assert books.recall("key-1", is_refused=False) is Status.UNKNOWN
-    assert books.recall("key-9", is_refused=False) is Status.UNKNOWN
+    assert books.recall(WHOLE, is_refused=False) is Status.UNKNOWN
+    assert books.recall(WHOLE._replace(transfer_key="key-9"), is_refused=False) is Status.UNKNOWN
 
 
 def test_a_refused_recall_stays_refused(books_of):
     books = books_of()
     books.pay(PAID, is_refused=False)
-    assert books.recall("key-1", is_refused=True) is Status.REFUSED
-    assert books.recall("key-1", is_refused=False) is Status.REFUSED
-    assert (books.status("key-1"), books.recall_status("key-1")) == (Status.ACCEPTED, Status.REFUSED)
+    assert books.recall(WHOLE, is_refused=True) is Status.REFUSED
+    assert books.recall(WHOLE, is_refused=False) is Status.REFUSED
+    assert (books.status("key-1"), books.recall_status(WHOLE.key)) == (Status.ACCEPTED, Status.REFUSED)
+
+
+def test_parts_are_recalled_once_each_and_never_more_than_the_whole(books_of):
+    books = books_of()
+    books.pay(PAID, is_refused=False)
+    parts = [Recall("part-1", "key-1", 300), Recall("part-1", "key-1", 300), Recall("part-2", "key-1", 401)]
+    assert [books.recall(part, is_refused=False) for part in parts] == ["RECALLED", "RECALLED", "REFUSED"]
+    assert books.summary()["paid_minor"] == {"GBP": 400}
+    assert books.recall(Recall("part-3", "key-1", 400), is_refused=False) is Status.RECALLED
+    assert (books.status("key-1"), books.summary()["paid_minor"]) == (Status.RECALLED, {})
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.1])
@@ -179,7 +194,7 @@ def test_the_rail_remembers_over_a_kill(tmp_path):
         process.kill()
         process.start()
         assert client.pay([transfer], is_retry=True) == {"key-1": Answer.DONE}
-        assert client.recall(["key-1"]) == {"key-1": Answer.DONE}
+        assert client.recall([rail.Recall(*WHOLE)]) == {"recall-1": Answer.DONE}
     process.stop()
 
 

@@ -33,6 +33,7 @@ from pipeline.review.desk_store import ReviewDesk
 from pipeline.review.service import CONSUMER, ReviewService, ReviewTopics
 from tests.archive import OPEN, payment
 from tests.decisions import decision_of, record_of, reversal_of, review_of
+from tests.execute.given import name_of
 from tests.review.given import BLOCK, HOUR_MS, RULES
 from tests.servers import SOON_FREE, unused_prefix, url_as
 
@@ -88,8 +89,13 @@ def escalations(archive, numbers, amount_minor=AMOUNT_MINOR):
     return values
 
 
-def reversed_to(value, corrected, plan_id=None):
-    reversal = reversal_of(decision_of(value), corrected and Outcome(corrected), plan_id=plan_id or str(uuid4()))
+def reversed_to(value, corrected, plan_id=None, after=None):
+    reversal = reversal_of(
+        decision_of(value),
+        corrected and Outcome(corrected),
+        plan_id=plan_id or str(uuid4()),
+        replaces=None if after is None else name_of(record_of(after)),
+    )
     return WIRE.encode(reversal)
 
 
@@ -230,15 +236,46 @@ def test_a_reversal_to_review_opens_a_round_with_the_plans_amounts(stack, topic,
         (%s, 0, %s, %s, %s, 0, 0, 'GBP', 100, 100, 'ALLOW', 'ESCALATE', 'REVERSE', false, false, 'a mule', '')""",
         [plan_id, decision.decision_id, decision.transaction_id, decision.account_id],
     )
-    other = reversed_to(allowed, "ESCALATE")  # of no plan that is known: its worth is unknown
+    known = reversed_to(allowed, "ESCALATE", plan_id)
+    other = reversed_to(allowed, "ESCALATE", after=known)  # of no plan that is known: its worth is unknown
     with running(stack, topic, database_url) as failures:
-        known = reversed_to(allowed, "ESCALATE", plan_id)
         topic.append([allowed, known, known, other])
         eventually(lambda: len(files_of(connection, allowed)) == 2, failures)
     first, second = files_of(connection, allowed)
     assert (first.case.round, first.case.amount_gbp_minor, first.summary) == (1, 100, "a mule")
     assert (second.case.round, second.case.amount_gbp_minor, second.case.currency) == (2, NONE, "XXX")
     assert (first.standing.state, second.standing.state) == (State.CLOSED, State.OPEN)
+
+
+@pytest.mark.parametrize("corrected", [None, "ALLOW", "BLOCK", "ESCALATE"])
+@pytest.mark.parametrize("is_one_batch", [True, False])
+def test_a_reversal_that_is_overtaken_neither_withdraws_a_case_nor_opens_one(
+    stack, topic, database_url, connection, archive, corrected, is_one_batch
+):
+    """Two plans on one escalation; the first sends it to another round, whose hold must not outlive its case."""
+    [value, end] = escalations(archive, [1, 51])  # of one account, so of one partition
+    first, second = reversed_to(value, "ESCALATE"), reversed_to(value, corrected)
+    records = [value, first, second, second, end]
+    with running(stack, topic, database_url) as failures:
+        for batch in (records,) if is_one_batch else ([each] for each in records):
+            topic.append(batch)
+        eventually(lambda: files_of(connection, end), failures)
+    assert [(file.case.round, file.standing.state) for file in files_of(connection, value)] == [
+        (1, State.CLOSED),
+        (2, State.OPEN),
+    ]
+
+
+@pytest.mark.parametrize("corrected", ["ALLOW", "ESCALATE"])
+def test_a_reversal_after_the_review_that_it_did_not_know_opens_nothing(
+    stack, topic, database_url, connection, archive, corrected
+):
+    [value, end] = escalations(archive, [1, 51])  # of one account, so of one partition
+    outcome = WIRE.encode(review_of(decision_of(value), Outcome.BLOCK))
+    with running(stack, topic, database_url) as failures:
+        topic.append([value, outcome, reversed_to(value, corrected), end])
+        eventually(lambda: files_of(connection, end), failures)
+    assert [file.case.round for file in files_of(connection, value)] == [1]
 
 
 def test_a_killed_service_neither_loses_nor_doubts_an_outcome(

@@ -5,7 +5,9 @@ from contextlib import closing
 import psycopg
 import pytest
 
+from pipeline.io.kafka.appender import Appender
 from pipeline.io.postgres import connect
+from tests.execute.given import Desk
 from tests.rollback.stand import Audited, WrongArchive
 from tests.servers import url_as
 
@@ -36,5 +38,13 @@ def archive(tmp_path):
 
 
 @pytest.fixture
-def audited(owner, tmp_path):
-    return Audited(owner, tmp_path / "audit")
+def desk(database_url, stack, rail_address):
+    """An executor against a rail that behaves."""
+    appender = Appender(stack.bootstrap_servers, "test-rollback", {})
+    with closing(Desk(url_as(database_url, "fraud_executor"), appender, rail_address)) as desk:
+        yield desk
+
+
+@pytest.fixture
+def audited(owner, tmp_path, desk):
+    return Audited(owner, tmp_path / "audit", desk)

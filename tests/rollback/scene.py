@@ -19,7 +19,7 @@ from pipeline.rollback.planning_service import Criteria, Planner, Request
 from pipeline.rollback.reversal import released_id
 from tests.archive import CLOSED, payment
 from tests.decisions import record_of
-from tests.rollback.stand import WIRE, Audited
+from tests.rollback.stand import NOBODY_BEHIND, WIRE, Audited
 from tests.servers import unused_prefix, url_as
 
 HOUR_MS = 3_600_000
@@ -30,7 +30,7 @@ WAIT_S = 30.0
 class Scene:
     """Topics, a database, and a plan about decisions of two wrong models: those `blocked` are given back."""
 
-    def __init__(self, stack, database_url, owner, connection, archive, directory, blocked=30, allowed=20):
+    def __init__(self, stack, database_url, owner, connection, archive, directory, desk, blocked=30, allowed=20):
         self.prefix = unused_prefix()
         self.connection, self.archive = connection, archive
         self.environment = {
@@ -45,7 +45,8 @@ class Scene:
             database_url=self.environment["FRAUD_DATABASE_URL"],
             topic_prefix=self.prefix,
         )
-        self.audited = Audited(owner, directory, f"{self.prefix}decisions.v1")
+        self.audited = Audited(owner, directory, desk, f"{self.prefix}decisions.v1")
+        self._heard = 0
         create_topics(stack.bootstrap_servers, prefix=self.prefix)
         names = ("decisions.v1", "transactions.v1")
         self.tails = {name: Tail(stack.bootstrap_servers, self.prefix + name) for name in names}
@@ -61,14 +62,30 @@ class Scene:
     def make_plan(self, lifetime_ms=HOUR_MS, now_ms=None):
         good = Good(Version("small-1", self.archive.good.model.hash), None, Basis.RECORDED)
         request = Request(Criteria(route="MODEL"), {"route": "MODEL"}, good, "it went wrong", "rae")
-        planner = Planner(self.connection, WIRE, self.archive.regime_of, f"{self.prefix}decisions.v1", lifetime_ms)
+        topic = NOBODY_BEHIND._replace(name=f"{self.prefix}decisions.v1")
+        planner = Planner(self.connection, WIRE, self.archive.regime_of, topic, lifetime_ms)
         now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
         return planner.plan(request, str(uuid4()), now_ms).header.plan_id
 
-    def apply(self, by="abe", plan_id=None, rate=FLAT_OUT, stopping=None, advance=lambda _: None):
+    def apply(self, by="abe", plan_id=None, rate=FLAT_OUT, stopping=None, advance=lambda _: None, *, is_heard=True):
+        """The executor hears each portion as it is appended, or nothing (`is_heard`); nobody waits for it."""
+
+        def advanced(done):
+            if is_heard:
+                self.hear()
+            advance(done)
+
         with LogReader.of(self.settings) as log:
-            applier = _applier(self.settings, WIRE, self.connection, log)
-            return applier.apply(plan_id or self.plan_id, by, rate, stopping or threading.Event(), advance)
+            applier = _applier(self.settings, WIRE, self.connection, log, patience_s=0.0)
+            return applier.apply(plan_id or self.plan_id, by, rate, stopping or threading.Event(), advanced)
+
+    def hear(self):
+        """Audit log and executor take in what stands on decisions.v1."""
+        found = self.news("decisions.v1")
+        fresh = [one.value for one in found[self._heard :]]
+        self._heard = len(found)
+        if fresh:
+            self.audited.append(fresh)
 
     def news(self, topic):
         self.read[topic] += self.tails[topic].news()

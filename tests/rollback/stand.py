@@ -12,16 +12,24 @@ from models.artefact.files import golden_json, load, tables_json, write
 from models.artefact.vectors import golden_vectors
 from pipeline.audit.log_store import AuditLog
 from pipeline.decide.verdict import regime
+from pipeline.domain.decision import Decision
+from pipeline.domain.decision_records import DecisionRecord
 from pipeline.domain.features import COLUMN, FEATURES
 from pipeline.domain.log import LogRecord
+from pipeline.execute.ledger_admin_store import Opening, append_openings
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.postgres import Connection
+from pipeline.rollback.ends_service import TopicEnds
 from tests.archive import MODEL_FEATURES, Archive
 from tests.decisions import record_of
+from tests.execute.given import Desk
 from tests.records import NOON_MS, policy, small_model
 
 WIRE = WireFormat()
 TOPIC = "decisions.v1"
+FUNDS_MINOR = 1_000_000_000
+NOBODY_BEHIND = TopicEnds(TOPIC, dict, lambda _: [])
+"""The topic as if nothing stood on it: for plans about what was fed by hand."""
 
 
 class WrongArchive(Archive):
@@ -54,12 +62,13 @@ class WrongArchive(Archive):
 
 
 class Audited:
-    """The audit log's own code, fed by hand: records get the next offsets of partition 0."""
+    """The audit log's own code and the executor's, fed by hand: records get the next offsets of partition 0."""
 
-    def __init__(self, connection: Connection, directory: Path, topic: str = TOPIC) -> None:
-        self._connection = connection
+    def __init__(self, connection: Connection, directory: Path, desk: Desk, topic: str = TOPIC) -> None:
+        self._connection, self.desk = connection, desk
         self._log = AuditLog(topic, directory, WIRE, lambda: NOON_MS * 1000)
         self._next = self._log.open(connection, [0])[0]
+        self._funded: set[str] = set()
 
     def append(self, values: Sequence[bytes]) -> None:
         records = []
@@ -67,3 +76,12 @@ class Audited:
             records.append(LogRecord(0, offset, NOON_MS, record_of(value).account_id.encode(), value, None))
         self._log.store(self._connection, records)
         self._next += len(records)
+        contents = [record_of(value) for value in values]
+        self._fund(contents)
+        self.desk.hear(*contents)
+
+    def _fund(self, records: Sequence[DecisionRecord]) -> None:
+        """Every payer can pay; what is opened already stays as it is."""
+        payers = {each.account_id for each in records if isinstance(each, Decision)} - self._funded
+        append_openings(self.desk.connection, [Opening(name, "GBP", 0, FUNDS_MINOR) for name in payers], NOON_MS)
+        self._funded |= payers

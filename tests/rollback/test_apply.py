@@ -7,13 +7,14 @@ import time
 from contextlib import closing
 from uuid import uuid4
 
+import psycopg
 import pytest
 from confluent_kafka import Producer
 
 from pipeline.io.postgres import connect
-from pipeline.rollback import plan_store
+from pipeline.rollback import apply_service, plan_store
 from pipeline.rollback.apply_service import AnotherIsApplied, NoSuchPlan, ProgressBroken
-from pipeline.rollback.plan_store import ProgressKind, read_progress
+from pipeline.rollback.plan_store import ProgressKind, read_plan, read_progress
 from pipeline.rollback.reversal import ApplyRefusal
 from tests.decisions import record_of
 from tests.records import NOON_MS
@@ -22,8 +23,8 @@ from tests.rollback.stand import WIRE
 
 
 @pytest.fixture
-def scene(stack, database_url, owner, connection, archive, tmp_path):
-    return lambda **sizes: Scene(stack, database_url, owner, connection, archive, tmp_path / "audit", **sizes)
+def scene(stack, database_url, owner, connection, archive, desk, tmp_path):
+    return lambda **sizes: Scene(stack, database_url, owner, connection, archive, tmp_path / "audit", desk, **sizes)
 
 
 def test_a_plan_is_carried_out_exactly(scene):
@@ -32,9 +33,10 @@ def test_a_plan_is_carried_out_exactly(scene):
     applied = scene.apply(advance=seen.append)
     assert (applied.appended, applied.here, applied.is_complete) == (50, 50, True)
     assert seen == [0, 50]
+    assert applied.releases == {"PUBLISHED": 30}
     scene.require_done_once()
     kinds = [each.kind for each in read_progress(scene.connection, scene.plan_id)]
-    assert kinds == [ProgressKind.STARTED, ProgressKind.APPENDED, ProgressKind.COMPLETED]
+    assert kinds == [ProgressKind.STARTED, ProgressKind.APPENDED, ProgressKind.PUBLISHED, ProgressKind.COMPLETED]
 
 
 def test_applied_again_it_appends_nothing(scene):
@@ -70,12 +72,22 @@ def test_nobody_applies_their_own_plan_though_they_hold_both_roles(scene, owner)
     assert scene.apply(by="rae") is ApplyRefusal.OWN_PLAN
 
 
-def test_an_altered_plan_is_refused(scene, owner):
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE control.rollback_plan_content SET content = replace(content::text, '78', '79')::bytea WHERE part = 1",
+        "UPDATE control.rollback_plan_content SET part = 9 - part",
+        "DELETE FROM control.rollback_plan_content",
+        "UPDATE control.rollback_plan SET requested_by = 'roy'",
+        "UPDATE control.rollback_plan SET expires_at = expires_at + interval '1 year'",
+    ],
+)
+def test_an_altered_plan_is_refused(scene, owner, statement):
     """By a superuser who switches the triggers off; the hash tells."""
     scene = scene()
     with owner.transaction():
         owner.execute("SET LOCAL session_replication_role = replica")
-        owner.execute("UPDATE control.rollback_plan_decision SET amount_minor = amount_minor + 1 WHERE position = 7")
+        owner.execute(statement)
     assert scene.apply() is ApplyRefusal.ALTERED
     assert scene.news("decisions.v1") == []
 
@@ -91,8 +103,109 @@ def test_a_plan_that_was_overtaken_by_another_is_refused(scene):
     scene = scene()
     second = scene.make_plan()
     scene.apply()
-    scene.audited.append([one.value for one in scene.news("decisions.v1")])
     assert scene.apply(plan_id=second) is ApplyRefusal.OVERTAKEN
+
+
+def test_a_plan_that_is_overtaken_when_it_is_approved_pays_nothing(scene):
+    """The executor hears the first plan only after the second was approved: what the second says counts nowhere."""
+    scene = scene(blocked=6, allowed=4)
+    second = scene.make_plan()
+    assert scene.apply(is_heard=False).waiting == 6
+    assert scene.apply(plan_id=second, is_heard=False).waiting == 6
+    scene.hear()
+    assert scene.apply().releases == {"PUBLISHED": 6}
+    overtaken = scene.apply(plan_id=second)
+    assert (overtaken.is_complete, overtaken.releases) == (True, {"OVERTAKEN": 6})
+    ids = [WIRE.decode_transaction(one.value).transaction.transaction_id for one in scene.news("transactions.v1")]
+    assert len(ids) == len(set(ids)) == 6
+    assert scene.audited.desk.findings() == []
+
+
+def test_no_payment_is_published_before_the_ledger_has_released_it(scene):
+    scene = scene(blocked=6, allowed=4)
+    waiting = scene.apply(is_heard=False)
+    assert (waiting.appended, waiting.waiting, waiting.is_complete, waiting.releases) == (10, 6, False, {})
+    assert scene.news("transactions.v1") == []
+    scene.hear()
+    done = scene.apply()
+    assert (done.here, done.waiting, done.is_complete, done.releases) == (0, 0, True, {"PUBLISHED": 6})
+    scene.require_done_once()
+
+
+def test_payments_that_a_killed_run_published_are_not_published_again(scene, monkeypatch):
+    """The kill comes after Kafka has committed, and before that was written down."""
+    scene = scene(blocked=6, allowed=4)
+    scene.apply(is_heard=False)
+    scene.hear()
+    with monkeypatch.context() as patched:
+        patched.setattr(apply_service, "append_releases", killed)
+        with pytest.raises(Killed):
+            scene.apply()
+    assert len(scene.news("transactions.v1")) == 6
+    assert scene.apply().releases == {"PUBLISHED": 6}
+    scene.require_done_once()
+
+
+class Killed(Exception):
+    pass
+
+
+def killed(*_):
+    raise Killed
+
+
+def test_lines_that_are_slipped_in_are_refused_and_make_no_difference(scene, owner):
+    """Finding 11: by the role's own credential, then by a superuser who passes the triggers by."""
+    scene = scene(blocked=3, allowed=3)
+    copied = """INSERT INTO control.rollback_plan_decision
+        SELECT plan_id, 1000, gen_random_uuid(), 'tx-stranger', account_id, topic_partition, topic_offset, currency,
+            4900000, 4900000, outcome_before, outcome_after, disposition, is_held, is_in_review, why, payment_hex,
+            state, replaces_kind, replaces_id
+        FROM control.rollback_plan_decision WHERE plan_id = %s AND disposition = 'RELEASE' LIMIT 1"""
+    content = "INSERT INTO control.rollback_plan_content VALUES (%s, 1000, 'more')"
+    for statement in (copied, content):
+        with pytest.raises(psycopg.errors.RestrictViolation):
+            scene.connection.execute(statement, [scene.plan_id])
+    with owner.transaction():
+        owner.execute("SET LOCAL session_replication_role = replica")
+        owner.execute(copied, [scene.plan_id])
+    assert scene.apply().appended == 6
+    assert {record_of(one.value).transaction_id for one in scene.news("decisions.v1")}.isdisjoint({"tx-stranger"})
+    assert len(scene.news("transactions.v1")) == 3
+
+
+def test_what_changes_in_the_database_once_the_plan_was_read_makes_no_difference(scene, owner):
+    """The plan's bytes are in a file of the process by then; every record bears their digest."""
+    scene = scene(blocked=3, allowed=3)
+    digest = read_plan(scene.connection, scene.plan_id).content_hash
+
+    def forge(_):
+        with owner.transaction():
+            owner.execute("SET LOCAL session_replication_role = replica")
+            owner.execute("UPDATE control.rollback_plan_content SET content = 'forged'")
+            owner.execute("DELETE FROM control.rollback_plan_decision")
+
+    lines = scene.lines()
+    assert scene.apply(rate=5, advance=forge).appended == 6
+    records = [record_of(one.value) for one in scene.news("decisions.v1")]
+    assert [each.decision_id for each in records] == [line.decision_id for line in lines]
+    assert {each.plan_digest for each in records} == {digest.hex()}
+    assert scene.apply() is ApplyRefusal.ALTERED  # what is finished later is what was approved, or nothing
+
+
+def test_a_forged_plan_with_a_digest_of_its_own_is_not_what_was_approved(scene, owner):
+    """Whoever rewrites bytes and digest after the approval is found out by the approval's digest."""
+    scene = scene(blocked=3, allowed=3)
+    stopping = threading.Event()
+    scene.apply(rate=5, stopping=stopping, advance=lambda done: stopping.set() if done >= 2 else None)
+    with owner.transaction():
+        owner.execute("SET LOCAL session_replication_role = replica")
+        owner.execute("UPDATE control.rollback_plan_content SET content = content || E'[]\n' WHERE part = 1")
+        owner.execute(
+            "UPDATE control.rollback_plan SET content_hash = (SELECT sha256(string_agg(content, ''::bytea ORDER BY"
+            " part)) FROM control.rollback_plan_content)"
+        )
+    assert scene.apply() is ApplyRefusal.ALTERED
 
 
 def test_no_plan_has_that_id(scene):

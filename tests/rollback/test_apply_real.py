@@ -30,8 +30,8 @@ def stack(tmp_path_factory):
 
 
 @pytest.fixture
-def scene(stack, database_url, owner, connection, archive, tmp_path):
-    return lambda **sizes: Scene(stack, database_url, owner, connection, archive, tmp_path / "audit", **sizes)
+def scene(stack, database_url, owner, connection, archive, desk, tmp_path):
+    return lambda **sizes: Scene(stack, database_url, owner, connection, archive, tmp_path / "audit", desk, **sizes)
 
 
 def test_a_transaction_that_a_killed_run_left_open_is_ended_and_done_again(scene):

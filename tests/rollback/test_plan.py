@@ -8,9 +8,11 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from models.artefact.files import load
 from pipeline.decide.verdict import Mode
 from pipeline.domain.decision import BreakerState, Outcome
-from pipeline.domain.identities import ReviewId
+from pipeline.domain.identities import review_id
+from pipeline.execute.saga import Answer
 from pipeline.replay.redecide import Basis, Good, RegimeMissing, Version
 from pipeline.review.cases import EXPIRY
 from pipeline.rollback.blast_radius import Change, Share
@@ -18,9 +20,10 @@ from pipeline.rollback.plan_store import read_lines, read_plan
 from pipeline.rollback.planning_service import Criteria, Planner, PlanRefused, Request
 from pipeline.rollback.reversal import plan_digest, released_id
 from tests.archive import CLOSED, OPEN, payment
-from tests.decisions import decision_of, reversal_of, review_of
+from tests.decisions import decision_of, reversal_of, review_of, written
+from tests.execute.given import name_of
 from tests.records import NOON_MS
-from tests.rollback.stand import TOPIC, WIRE
+from tests.rollback.stand import NOBODY_BEHIND, WIRE
 
 HOUR_MS = 3_600_000
 
@@ -30,9 +33,11 @@ def planned(connection, archive):
     """Makes a plan and reads it back, with its lines."""
 
     def plan(criteria, good_model="small-1", *, basis=Basis.RECORDED, by="rae", policy=None):
-        model = None if good_model is None else Version(good_model, archive.good.model.hash)
+        folder = archive.registry / (good_model or "small-1")
+        sha256 = load(folder).hash if folder.exists() else archive.good.model.hash
+        model = None if good_model is None else Version(good_model, sha256)
         request = Request(criteria, {"asked": "test"}, Good(model, policy, basis), "it went wrong", by)
-        planner = Planner(connection, WIRE, archive.regime_of, TOPIC, HOUR_MS)
+        planner = Planner(connection, WIRE, archive.regime_of, NOBODY_BEHIND, HOUR_MS)
         made = planner.plan(request, str(uuid4()), NOON_MS)
         stored = read_plan(connection, made.header.plan_id)
         assert stored == made
@@ -182,51 +187,172 @@ def test_a_regime_that_is_gone_stops_the_plan(planned, mixed):
         planned(Criteria(model_version="blocks-all"), "no-such-model")
 
 
-def reviewed(decision, outcome, by="ann"):
-    return WIRE.encode(review_of(decision, Outcome(outcome), name=ReviewId(str(uuid4())), by=by))
+def reviewed(decision, outcome, by="ann", review_round=1):
+    return review_of(decision, Outcome(outcome), name=review_id(decision.decision_id, review_round), by=by)
 
 
-def reversed_to(decision, corrected):
-    return WIRE.encode(reversal_of(decision, corrected and Outcome(corrected), plan_id=str(uuid4())))
+def reversed_to(decision, corrected, after=None):
+    replaces = None if after is None else name_of(after)
+    return reversal_of(decision, corrected and Outcome(corrected), plan_id=str(uuid4()), replaces=replaces)
 
 
-def test_what_people_decided_stands_and_what_was_reversed_counts_as_corrected(planned, archive, audited):
-    archive.decide_by("blocks-all")
-    values = archive.values([payment(n, amount_minor=5_000) for n in range(4)], [CLOSED] * 4)
-    first, second, third, _ = map(decision_of, values)
+def told(audited, *records):
+    audited.append([WIRE.encode(record) for record in records])
+
+
+def escalated_by(archive, audited, numbers):
+    """Decisions that the fallback escalates, as small-1 would too; they are held."""
+    payments = [payment(n, amount_minor=600_000) for n in numbers]
+    values = archive.values(payments, [OPEN] * len(payments), is_new_beneficiary=1)
+    decisions = [decision_of(value) for value in values]
+    assert {each.outcome for each in decisions} == {"ESCALATE"}
     audited.append(values)
-    audited.append([reviewed(first, "BLOCK"), reversed_to(second, "ALLOW"), reversed_to(third, None)])
-    _, lines = planned(Criteria(model_version="blocks-all"))
-    assert [(line.before, line.disposition) for line in lines] == [
-        ("BLOCK", "REVIEWED"),
-        ("ALLOW", "UNCHANGED"),
-        (None, "GIVEN_BACK"),
-        ("BLOCK", "RELEASE"),
+    return decisions
+
+
+def test_what_people_decided_stands_and_what_was_reversed_counts_as_the_ledger_has_it(planned, archive, audited):
+    first, second, third, fourth = escalated_by(archive, audited, range(4))
+    told(audited, reviewed(first, "BLOCK"), reversed_to(second, "ALLOW"), reversed_to(third, None))
+    _, lines = planned(Criteria(route="FALLBACK"))
+    assert [(line.before, line.disposition, line.state) for line in lines] == [
+        ("BLOCK", "REVIEWED", "REFUSED"),
+        ("ALLOW", "REVERSE", "SETTLED"),
+        (None, "GIVEN_BACK", "RELEASED"),
+        ("ESCALATE", "UNCHANGED", "HELD"),
     ]
+    assert lines[3].replaces_id == fourth.decision_id
 
 
 def test_what_expired_was_decided_by_nobody_and_is_given_back(planned, archive, audited):
     """A model that escalates too much, and a queue that nobody got through: the customers are still owed an answer."""
-    escalated = archive.values([payment(1, amount_minor=600_000)], [OPEN], is_new_beneficiary=1)
-    decision = decision_of(escalated[0])
-    audited.append([*escalated, reviewed(decision, "BLOCK", EXPIRY)])
+    [decision] = escalated_by(archive, audited, [1])
+    expired = reviewed(decision, "BLOCK", EXPIRY)
+    told(audited, expired)
     _, [line] = planned(Criteria(model_version="small-1"))
-    assert (decision.outcome, line.before, line.after, line.disposition) == (
-        "ESCALATE",
-        "BLOCK",
-        "ESCALATE",
-        "RELEASE",
+    assert (line.before, line.after, line.disposition) == ("BLOCK", "ESCALATE", "RELEASE")
+    assert (line.replaces_kind, line.replaces_id) == ("REVIEW", expired.review_id)
+
+
+def test_an_outcome_whose_author_the_audit_log_does_not_know_stands(planned, archive, audited, owner):
+    """Unknown is taken for a person."""
+    [decision] = escalated_by(archive, audited, [1])
+    told(audited, reviewed(decision, "BLOCK", EXPIRY))
+    with owner.transaction():
+        owner.execute("SET LOCAL session_replication_role = replica")
+        owner.execute("DELETE FROM audit.review_log")
+    assert planned(Criteria(model_version="small-1"))[1][0].disposition == "REVIEWED"
+
+
+def test_the_last_word_that_replaces_the_one_before_it_counts(planned, archive, audited):
+    first, second = escalated_by(archive, audited, range(2))
+    blocked, once_more = reviewed(first, "BLOCK"), reversed_to(second, "ESCALATE")
+    told(audited, blocked, reversed_to(first, "ALLOW"))  # the reversal knew nothing of the review
+    told(audited, once_more, reviewed(second, "ALLOW"), reviewed(second, "ALLOW", review_round=2))
+    _, lines = planned(Criteria(route="FALLBACK"))
+    assert [(line.before, line.disposition) for line in lines] == [("BLOCK", "REVIEWED"), ("ALLOW", "REVIEWED")]
+
+
+def test_a_decided_case_that_is_not_on_the_topic_yet_stands(planned, archive, audited, owner):
+    first, second, third = escalated_by(archive, audited, range(3))
+    for decision, kind in ((first, "DECIDED"), (second, "EXPIRED"), (third, "CLAIMED")):
+        file_case(owner, decision, kind)
+    archive.decide_by("small-1")
+    _, lines = planned(Criteria(route="FALLBACK"))
+    assert [(line.disposition, line.is_in_review) for line in lines] == [
+        ("REVIEWED", False),
+        ("UNSETTLED", False),
+        ("UNCHANGED", True),
+    ]
+
+
+def file_case(owner, decision, kind):
+    """A case with one event after its opening."""
+    owner.execute(
+        """INSERT INTO review.review_case (decision_id, round, review_id, cause_id, transaction_id, account_id,
+            currency, amount_minor, amount_gbp_minor, summary, opened_at, expires_at, topic_partition, topic_offset)
+        VALUES (%s, 1, %s, %s, %s, %s, 'GBP', 1, 1, 'why', now(), now() + interval '1 hour', 0, 0)""",
+        [
+            decision.decision_id,
+            review_id(decision.decision_id, 1),
+            decision.decision_id,
+            decision.transaction_id,
+            decision.account_id,
+        ],
     )
+    is_judged = kind in ("DECIDED", "EXPIRED")
+    for sequence, each in enumerate(["OPENED", kind], start=1):
+        judged = ("BLOCK", "because") if each == kind and is_judged else (None, None)
+        owner.execute(
+            """INSERT INTO review.case_event (decision_id, round, sequence, kind, actor, at, outcome, reason,
+                claimed_until) VALUES (%s, 1, %s, %s, 'ann', now(), %s, %s, %s)""",
+            [decision.decision_id, sequence, each, *judged, "2030-01-01" if each == "CLAIMED" else None],
+        )
 
 
-def test_the_last_word_counts_of_review_and_reversal(planned, archive, audited):
+class Recalls:
+    """A rail whose answer to every recall the test sets."""
+
+    def __init__(self, desk, monkeypatch):
+        self.answer = Answer.REFUSED
+        monkeypatch.setattr(desk.rail, "recall", lambda recalls, **_: dict.fromkeys(self.keys(recalls), self.answer))
+
+    @staticmethod
+    def keys(recalls):
+        return [each if isinstance(each, str) else each[0] for each in recalls]
+
+
+def allowed_by_a_wrong_model(archive, audited, count=1):
+    archive.decide_by("allows-all")
+    values = archive.values([payment(n) for n in range(count)], [CLOSED] * count, ip_fraud_reports=3)
+    audited.append(values)
+    return [decision_of(value) for value in values]
+
+
+def test_a_payment_whose_recall_failed_is_paid_and_never_taken_for_blocked(planned, archive, audited, monkeypatch):
+    """Finding 1: a rollback of the rollback would have released and published it, and it would have been paid twice."""
+    [decision] = allowed_by_a_wrong_model(archive, audited)
+    Recalls(audited.desk, monkeypatch)
+    undone = reversed_to(decision, "BLOCK")
+    told(audited, undone)
+    assert audited.desk.state(decision) == "SETTLED"
+    _, [again] = planned(Criteria(model_version="allows-all"))
+    assert (again.before, again.after, again.disposition, again.state) == ("ALLOW", "BLOCK", "REVERSE", "SETTLED")
+    assert (again.replaces_kind, again.replaces_id) == ("REVERSAL", undone.reversal_id)
+    _, [back] = planned(Criteria(model_version="allows-all"), "allows-all")
+    assert (back.before, back.after, back.disposition, back.payment_hex) == ("ALLOW", "ALLOW", "REVERSE", "")
+
+
+@pytest.mark.parametrize("good", ["small-1", "allows-all"])
+def test_what_is_in_doubt_is_left(planned, archive, audited, monkeypatch, good):
+    [decision] = allowed_by_a_wrong_model(archive, audited)
+    Recalls(audited.desk, monkeypatch).answer = Answer.UNKNOWN
+    told(audited, reversed_to(decision, "BLOCK"))
+    assert audited.desk.state(decision) == "RECALL_IN_DOUBT"
+    _, [line] = planned(Criteria(model_version="allows-all"), good)
+    assert (line.before, line.disposition, line.state) == (None, "UNSETTLED", "RECALL_IN_DOUBT")
+
+
+@pytest.mark.parametrize("good", ["small-1", "blocks-all"])
+def test_what_failed_for_want_of_funds_is_neither_released_nor_paid(planned, archive, audited, owner, good):
+    """The customer was told that it was not made, and a good model's ALLOW doesn't make it after all."""
+    archive.decide_by("small-1")
+    poor = payment(49, amount_minor=5_000)._replace(account_id="GB29-0777", account_time_zone="Etc/GMT")
+    audited._funded.add("GB29-0777")
+    [value] = archive.values([poor], [CLOSED])
+    audited.append([value])
+    assert audited.desk.reason(decision_of(value)) == "ACCOUNT_NOT_OPEN"
+    _, [line] = planned(Criteria(model_version="small-1"), good)
+    assert (line.before, line.disposition, line.state) == ("BLOCK", "NOT_MADE", "REFUSED")
+
+
+def test_a_second_decision_on_a_payment_is_left(planned, archive, audited):
+    """Its payment is executed as the first one says."""
     archive.decide_by("blocks-all")
-    values = archive.values([payment(n, amount_minor=5_000) for n in range(2)], [CLOSED] * 2)
-    first, second = map(decision_of, values)
-    audited.append([*values, reviewed(first, "BLOCK"), reversed_to(first, "ESCALATE")])
-    audited.append([reversed_to(second, "ESCALATE"), reviewed(second, "ALLOW")])
+    [value] = archive.values([payment(1, amount_minor=5_000)], [CLOSED])
+    second = decision_of(value)._replace(decision_id=str(uuid4()))
+    audited.append([value, written(second)])
     _, lines = planned(Criteria(model_version="blocks-all"))
-    assert [(line.before, line.disposition) for line in lines] == [("ESCALATE", "REVERSE"), ("ALLOW", "REVIEWED")]
+    assert [line.disposition for line in lines] == ["RELEASE", "NOT_EXECUTED"]
 
 
 @pytest.mark.parametrize(

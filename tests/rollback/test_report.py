@@ -18,8 +18,8 @@ LOADING = re.compile(r"https?:|//|url\(|@import|<script|<link|<img|<iframe|\ssrc
 
 
 @pytest.fixture
-def scene(stack, database_url, owner, connection, archive, tmp_path):
-    return Scene(stack, database_url, owner, connection, archive, tmp_path / "audit", blocked=12, allowed=8)
+def scene(stack, database_url, owner, connection, archive, desk, tmp_path):
+    return Scene(stack, database_url, owner, connection, archive, tmp_path / "audit", desk, blocked=12, allowed=8)
 
 
 @pytest.fixture
@@ -88,6 +88,7 @@ def test_the_json_report_has_every_line(scene, fraud):
     code, out, _ = fraud("report", scene.plan_id, "--json")
     head, *lines = map(json.loads, out.splitlines())
     assert (code, len(lines), head["state"], head["appended"], head["is_intact"]) == (0, 20, "COMPLETED", 20, True)
+    assert head["releases"] == {"PUBLISHED": 12}
     assert [line["decision_id"] for line in lines] == [line.decision_id for line in scene.lines()]
     assert (head["requested_by"], head["approved_by"]) == ("rae", "abe")
 
@@ -95,11 +96,10 @@ def test_the_json_report_has_every_line(scene, fraud):
 def test_a_report_counts_what_the_audit_log_holds(scene):
     scene.apply()
     records = [one.value for one in scene.news("decisions.v1")]
-    scene.audited.append([*records, records[0]])  # one of them twice, as a broker that was killed may keep it
+    scene.audited.append([records[0]])  # one of them twice, as a broker that was killed may keep it
     report = report_of(scene.settings, scene.plan_id)
     assert (report.logged, report.logged_distinct) == (21, 20)
-    assert report.settled
-    assert {each.state for each in report.settled} == {None}, "no executor has run here"
+    assert {(each.after, each.state) for each in report.settled} == {("ALLOW", "RELEASED"), ("BLOCK", "REVERSED")}
 
 
 def test_an_altered_plan_is_reported_so(scene, owner, fraud):
@@ -119,8 +119,13 @@ def test_plan_show_list_and_apply_by_command(scene, fraud):
     assert plan["criteria"] == {"route": "MODEL"}
     _, listed, _ = fraud("list")
     assert listed.splitlines()[0].startswith(plan["plan_id"])
-    code, out, _ = fraud("apply", plan["plan_id"], "--by", "abe", "--rate", "1000")
-    assert (code, out.startswith("All 20 reversals stand on decisions.v1")) == (0, True)
+    asked = plan["plan_id"], "--by", "abe", "--rate", "1000", "--wait", "0"
+    code, out, _ = fraud("apply", *asked)
+    assert (code, out.startswith("All 20 reversals stand on decisions.v1")) == (1, True)
+    assert "not released by the executor yet, so not published: 12 payments" in out
+    scene.hear()
+    code, out, _ = fraud("apply", *asked)
+    assert (code, "published anew: 12 payments" in out) == (0, True)
     _, shown, _ = fraud("show", plan["plan_id"])
     assert "COMPLETED" in shown
     assert "ALLOW to BLOCK: 8 decisions" in shown

@@ -15,23 +15,44 @@ from pipeline.rollback.reversal import (
     EVENT_TIME_KEPT_MS,
     ApplyRefusal,
     Disposition,
+    Heard,
+    Place,
+    ReleaseEnd,
     apply_refusal,
     disposition,
+    header_bytes,
+    header_of,
+    line_bytes,
+    line_of,
     origin_ids,
+    outcome_before,
     plan_digest,
     plan_refusal,
+    release_end,
     released_id,
     released_payment,
     reversal,
 )
 from tests.records import PAYMENT
-from tests.rollback.given import APPROVAL, APPROVER, HEADER, REQUESTER, outcomes, plan_lines
+from tests.rollback.given import (
+    APPROVAL,
+    APPROVER,
+    HEADER,
+    REQUESTER,
+    outcomes,
+    plan_lines,
+    standing,
+    standings,
+)
+
+MADE = {"PAID": "ALLOW", "HELD": "ESCALATE", "UNPAID": "BLOCK"}
 
 
 def test_dispositions_are_exactly_these():
+    """Where the ledger did as the outcome in force says."""
     changes = {
-        (before, after): disposition(before, after, is_reviewed=False)
-        for before, after in itertools.product(Outcome, Outcome)
+        (word, after): disposition(standing(Place(place), Outcome(word)), after)
+        for (place, word), after in itertools.product(MADE.items(), Outcome)
     }
     expected = {
         ("ALLOW", "BLOCK"): "REVERSE",
@@ -45,21 +66,84 @@ def test_dispositions_are_exactly_these():
     assert changes == expected
 
 
-@given(st.none() | outcomes, st.none() | outcomes, st.booleans())
-def test_only_what_differs_is_reversed(before, after, is_reviewed):
-    if disposition(before, after, is_reviewed=is_reviewed) in CHANGING:
+@given(standings, st.none() | outcomes)
+def test_a_payment_is_published_anew_only_where_it_was_stopped_and_nothing_of_it_is_out(stands, after):
+    """Invariants 1 and 6: whatever the outcome in force says, what is paid, held or unknown is never released."""
+    if disposition(stands, after) is Disposition.RELEASE:
+        assert (stands.place, stands.outcome, stands.is_reviewed) == (Place.UNPAID, Outcome.BLOCK, False)
+        assert after in (Outcome.ALLOW, Outcome.ESCALATE)
+
+
+@given(standings, st.none() | outcomes)
+def test_what_changes_differs_in_the_ledger_or_in_its_word(stands, after):
+    if disposition(stands, after) in CHANGING:
+        before = outcome_before(stands)
         assert None not in (before, after)
-        assert before is not after
+        assert after is not before or after is not stands.outcome
 
 
-@given(outcomes, st.none() | outcomes)
-def test_what_a_person_decided_stands(before, after):
-    assert disposition(before, after, is_reviewed=True) is Disposition.REVIEWED
+@pytest.mark.parametrize("place", [Place.PAID, Place.HELD, Place.UNPAID, Place.PARTLY_PAID])
+@given(st.none() | outcomes, st.none() | outcomes)
+def test_what_a_person_decided_stands(place, outcome, after):
+    assert disposition(standing(place, outcome, is_reviewed=True), after) is Disposition.REVIEWED
 
 
-@given(st.none() | outcomes, st.booleans())
-def test_what_was_given_back_is_no_business_of_a_plan(after, is_reviewed):
-    assert disposition(None, after, is_reviewed=is_reviewed) is Disposition.GIVEN_BACK
+@pytest.mark.parametrize(
+    ("place", "left"),
+    [
+        (Place.UNKNOWN, Disposition.NOT_EXECUTED),
+        (Place.UNDER_WAY, Disposition.UNSETTLED),
+        (Place.RELEASED, Disposition.GIVEN_BACK),
+    ],
+)
+@given(standings, st.none() | outcomes)
+def test_what_nobody_knows_and_what_was_given_back_is_no_business_of_a_plan(place, left, stands, after):
+    assert disposition(stands._replace(place=place), after) is left
+
+
+@pytest.mark.parametrize(("place", "left"), [(Place.PARTLY_PAID, "RECOVERING"), (Place.UNPAID, "NOT_MADE")])
+@given(st.none() | st.sampled_from([Outcome.ALLOW, Outcome.ESCALATE]), st.none() | outcomes)
+def test_what_failed_otherwise_or_is_with_a_person_is_left(place, left, outcome, after):
+    assert disposition(standing(place, outcome), after) == left
+
+
+@pytest.mark.parametrize("word", [Outcome.BLOCK, Outcome.ESCALATE, None])
+def test_a_payment_whose_recall_failed_is_paid_whatever_was_asked_for(word):
+    """Invariant 1. It is made right by a reversal in each direction, and never by paying it again."""
+    found = {after: disposition(standing(Place.PAID, word), after) for after in Outcome}
+    assert set(found.values()) == {Disposition.REVERSE}
+
+
+HEARD = {
+    (True, True, Place.RELEASED): "OVERTAKEN",
+    (True, False, Place.UNDER_WAY): "OVERTAKEN",
+    (False, True, Place.RELEASED): "PUBLISHED",
+    (False, True, Place.UNDER_WAY): None,
+    (False, False, Place.UNDER_WAY): None,
+    (False, False, Place.RELEASED): "OVERTAKEN",
+    (False, False, Place.PAID): "OVERTAKEN",
+    **{(False, True, place): "NOT_RECALLED" for place in (Place.PAID, Place.PARTLY_PAID, Place.HELD, Place.UNPAID)},
+}
+
+
+@pytest.mark.parametrize(("heard", "ending"), HEARD.items())
+def test_the_ledgers_word_ends_a_release(heard, ending):
+    assert release_end(Heard(*heard)) == ending
+
+
+def test_only_what_the_ledger_released_for_this_reversal_is_published():
+    """Two-phase release: not heard yet, ignored, under way, or released by another record is no reason to publish."""
+    assert release_end(None) is None
+    for heard in itertools.product([True, False], [True, False], Place):
+        if release_end(Heard(*heard)) is ReleaseEnd.PUBLISHED:
+            assert heard == (False, True, Place.RELEASED)
+
+
+@given(st.lists(plan_lines(), max_size=5))
+def test_a_plan_reads_back_from_its_canonical_bytes(lines):
+    assert header_of(header_bytes(HEADER)) == HEADER
+    assert [line_of(line_bytes(line)) for line in lines] == lines
+    assert all(line_bytes(line).count(b"\n") == 1 for line in lines)
 
 
 lists = st.lists(plan_lines(), min_size=1, max_size=8)
@@ -126,19 +210,28 @@ def test_a_blast_radius_counts_in_whole_numbers(count):
         radius_of({**stored, "changing": {"decisions": count, "customers": 0, "amount_minor": {}}})
 
 
+CHANGES = [
+    (place, Outcome(word), after)
+    for (place, word), after in itertools.product(MADE.items(), Outcome)
+    if word != after.value
+]
 changing_lines = st.builds(
     lambda line, change: line._replace(
-        before=change[0], after=change[1], disposition=disposition(*change, is_reviewed=False)
+        before=change[1],
+        after=change[2],
+        disposition=disposition(standing(Place(change[0]), change[1]), change[2]),
     ),
     plan_lines(),
-    st.sampled_from([pair for pair in itertools.product(Outcome, Outcome) if pair[0] is not pair[1]]),
+    st.sampled_from(CHANGES),
 )
+DIGEST = bytes(range(32))
 
 
 @given(changing_lines)
 def test_a_record_follows_from_plan_and_approval(line):
-    record = reversal(HEADER, line, APPROVAL)
-    assert record == reversal(HEADER, line, APPROVAL)
+    record = reversal(HEADER, DIGEST, line, APPROVAL)
+    assert record == reversal(HEADER, DIGEST, line, APPROVAL)
+    assert (record.replaces, record.plan_digest) == ((line.replaces_kind, line.replaces_id), DIGEST.hex())
     assert record.reversal_id == reversal_id("plan-1", line.decision_id)
     assert (record.corrected_outcome is None) == (line.before is Outcome.BLOCK)
     assert (record.requested_by, record.approved_by) == ("rae", "abe")

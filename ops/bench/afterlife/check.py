@@ -7,6 +7,7 @@ for, in terms of what may have become of a payment in the end.
 from __future__ import annotations
 
 import hashlib
+import re
 import urllib.request
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ import orjson
 
 from ops.bench.rig.stored import Tail
 from pipeline.domain.decision import Decision, Outcome
-from pipeline.domain.identities import execution_id, posting_id
+from pipeline.domain.identities import execution_id, posting_id, review_id
 from pipeline.domain.refusals import Refusal
 from pipeline.domain.reversal import Reversal
 from pipeline.domain.review_outcome import ReviewOutcome
@@ -26,13 +27,15 @@ from pipeline.io.avro.wire import WireFormat
 from pipeline.io.postgres import Connection
 
 SHOWN_MAX: Final = 10
+_ROUND: Final = re.compile(r":r[1-9][0-9]*-[0-9a-f]{8}$", re.ASCII)
 _NOT_PAID: Final = frozenset({"INSUFFICIENT_FUNDS", "ACCOUNT_NOT_OPEN", "RAIL_REFUSED"})
-_NOT_RECALLED: Final = frozenset({"BENEFICIARY_FUNDS_GONE", "RECALL_REFUSED"})
+_NOT_RECALLED: Final = frozenset({"BENEFICIARY_FUNDS_GONE", "RECALL_REFUSED", "PARTLY_RECALLED", "PART_RECALL_REFUSED"})
 
 
 class Decided(NamedTuple):
     """The fields of a decision that are kept; the snapshots of 100,000 decisions would take half a gigabyte."""
 
+    decision_id: str
     transaction_id: str
     outcome: Outcome
 
@@ -52,6 +55,7 @@ class Execution(NamedTuple):
     payee: str
     currency: str
     amount_minor: int
+    transaction_id: str = ""
 
 
 @dataclass(slots=True)
@@ -109,7 +113,7 @@ def _told(bootstrap_servers: str, report: Report) -> dict[str, RecordsTold]:
         elif about.decided is not None:
             report.violate("DECIDED_TWICE", record.transaction_id)
         else:
-            about.decided = Decided(record.transaction_id, record.outcome)
+            about.decided = Decided(record.decision_id, record.transaction_id, record.outcome)
             report.decisions += 1
     return dict(told)
 
@@ -121,8 +125,8 @@ def _executions(connection: Connection) -> dict[str, Execution]:
     ).fetchall():
         reasons[execution].add(reason)
     rows = connection.execute(
-        "SELECT execution_id::text, coalesce(state, 'NEW'), account_id, beneficiary_account_id, currency, amount_minor"
-        " FROM ledger.execution_state"
+        "SELECT execution_id::text, coalesce(state, 'NEW'), account_id, beneficiary_account_id, currency, amount_minor,"
+        " transaction_id FROM ledger.execution_state"
     ).fetchall()
     return {name: Execution(state, frozenset(reasons[name]), *paid) for name, state, *paid in rows}
 
@@ -166,9 +170,29 @@ def ends(about: RecordsTold) -> frozenset[End]:
     """Return every end that the records allow, taken one after the other as they stand in the log."""
     assert about.decided is not None
     possible = _DECIDED[about.decided.outcome]
-    for record in about.later:
+    for record in counting(about):
         possible = frozenset(after for before in possible for after in _after(before, record))
     return possible
+
+
+def counting(about: RecordsTold) -> list[Reversal | ReviewOutcome]:
+    """Return the records that count: each takes the place of the last one that did, beginning with the decision."""
+    assert about.decided is not None
+    word: Outcome | None = about.decided.outcome
+    name = "DECISION", about.decided.decision_id
+    rounds, counted = int(word == "ESCALATE"), list[Reversal | ReviewOutcome]()
+    for record in about.later:
+        if isinstance(record, ReviewOutcome):
+            if word != "ESCALATE" or record.review_id != review_id(about.decided.decision_id, rounds):
+                continue
+            name, word = ("REVIEW", record.review_id), record.outcome
+        else:
+            if (str(record.replaces_kind), record.replaces_id) != name:
+                continue
+            name, word = ("REVERSAL", record.reversal_id), record.corrected_outcome
+            rounds += word == "ESCALATE"
+        counted.append(record)
+    return counted
 
 
 def _after(before: End, record: Reversal | ReviewOutcome) -> set[End]:
@@ -220,16 +244,28 @@ def _check_postings(connection: Connection, executions: Mapping[str, Execution],
     for name, source, destination, amount_minor in rows:
         moved[name][source] -= amount_minor
         moved[name][destination] += amount_minor
+    returned = _returned(connection)
     for name, execution in executions.items():
         expected = Counter[str]()
         if execution.state in ("HELD", "SETTLED"):
-            expected[execution.payer] -= execution.amount_minor
-            expected[f"{execution.payer}/held" if execution.state == "HELD" else execution.payee] += (
-                execution.amount_minor
-            )
+            out_minor = execution.amount_minor - (returned[name] if execution.state == "SETTLED" else 0)
+            expected[execution.payer] -= out_minor
+            expected[f"{execution.payer}/held" if execution.state == "HELD" else execution.payee] += out_minor
         found = {account: amount for account, amount in moved[name].items() if amount}
         if found != {account: amount for account, amount in expected.items() if amount}:
             report.violate("MONEY_ELSEWHERE", f"{name} is {execution.state}")
+
+
+def _returned(connection: Connection) -> Counter[str]:
+    """Return what was recalled in parts and is with the payer, by execution; a whole recall is none of these."""
+    rows = connection.execute(
+        "SELECT execution_id::text, step, amount_minor FROM ledger.posting"
+        " WHERE step IN ('PART_RECALLED', 'REST_RECALLED') ORDER BY number"
+    ).fetchall()
+    returned: Counter[str] = Counter()
+    for name, step, amount_minor in rows:
+        returned[name] = 0 if step == "REST_RECALLED" else returned[name] + amount_minor
+    return returned
 
 
 def _check_rail(connection: Connection, rail_address: str, executions: Mapping[str, Execution], report: Report) -> None:
@@ -240,19 +276,39 @@ def _check_rail(connection: Connection, rail_address: str, executions: Mapping[s
         lines = answer.read().splitlines()
     owners = _owners_of_keys(connection)
     out: Counter[str] = Counter()
+    out_minor: Counter[str] = Counter()
+    returned = _returned(connection)
     for line in lines:
-        key, debtor, creditor, currency, amount_minor, status, _ = orjson.loads(line)
+        key, debtor, creditor, currency, amount_minor, status, recalled_minor = orjson.loads(line)
         name = owners.get(key)
         if name is None:
             report.violate("RAIL_KNOWS_MORE", key)
             continue
         execution = executions[name]
-        if (debtor, creditor, currency, amount_minor) != execution[2:]:
+        if (debtor, creditor, currency, amount_minor) != execution[2:6]:
             report.violate("RAIL_PAID_OTHERWISE", key)
-        out[name] += status == "ACCEPTED"
+        if status == "ACCEPTED":
+            out[name] += 1
+            out_minor[name] += amount_minor - recalled_minor
     for name, execution in executions.items():
-        if out[name] != (execution.state == "SETTLED"):
-            report.violate("RAIL_DIFFERS", f"{name} is {execution.state}, out {out[name]} times")
+        is_settled = execution.state == "SETTLED"
+        expected_minor = execution.amount_minor - returned[name] if is_settled else 0
+        if (out[name], out_minor[name]) != (int(is_settled), expected_minor):
+            report.violate("RAIL_DIFFERS", f"{name} is {execution.state}, out {out[name]} times, {out_minor[name]}")
+    _check_families(executions, out, report)
+
+
+def _check_families(executions: Mapping[str, Execution], out: Counter[str], report: Report) -> None:
+    """Check that of a payment and of those that it was published as anew at most one is out.
+
+    They are one customer's wish. Each family goes by the id under which it came first.
+    """
+    families: Counter[tuple[str | int, ...]] = Counter()
+    for name, execution in executions.items():
+        families[_ROUND.sub("", execution.transaction_id), *execution[2:6]] += out[name]
+    for family, times in families.items():
+        if times > 1:
+            report.violate("PAID_TWICE", f"{family[0]} is out {times} times")
 
 
 def _owners_of_keys(connection: Connection) -> dict[str, str]:

@@ -110,7 +110,8 @@ class AfterlifeRig:
         with psycopg.connect(self.stack.database_url, connect_timeout=2) as connection:
             [(count,)] = connection.execute(
                 "SELECT count(*) FROM ledger.execution_state"
-                " WHERE state IN ('SUBMITTED', 'IN_DOUBT', 'RECALLING', 'RECALL_IN_DOUBT') OR state IS NULL"
+                " WHERE state IS NULL OR state IN ('SUBMITTED', 'IN_DOUBT', 'RECALLING', 'RECALL_IN_DOUBT',"
+                " 'PART_RECALLING', 'PART_RECALL_IN_DOUBT')"
             ).fetchall()
             return int(count)
 

@@ -23,7 +23,7 @@ from pipeline.domain.decision import Decision, Outcome
 from pipeline.domain.decision_records import DecisionRecord
 from pipeline.domain.identities import reversal_id, review_id
 from pipeline.domain.refusals import Refusal
-from pipeline.domain.reversal import Reversal
+from pipeline.domain.reversal import RecordKind, Reversal
 from pipeline.domain.review_outcome import ReviewOutcome
 from pipeline.io.avro.wire import WireFormat
 
@@ -140,6 +140,9 @@ def _reversal(decision: Decision) -> Reversal:
         reason="decided by a version that was taken out",
         requested_by="ann",
         approved_by="sue",
+        replaces_kind=RecordKind.DECISION,
+        replaces_id=decision.decision_id,
+        plan_digest="",
     )
 
 

@@ -12,7 +12,7 @@ from ops.bench.rig.topics_io import Outbound
 from ops.stack.real import RealStack
 from pipeline.domain.decision import Decision, Outcome
 from pipeline.domain.identities import reversal_id, review_id
-from pipeline.domain.reversal import Reversal
+from pipeline.domain.reversal import RecordKind, Reversal
 from pipeline.domain.review_outcome import ReviewOutcome
 from pipeline.io.avro.wire import WireFormat
 
@@ -76,4 +76,7 @@ def _reversal(decision: Decision) -> Reversal:
         reason="Decided by a bad version.",
         requested_by="risk-1",
         approved_by="risk-2",
+        replaces_kind=RecordKind.DECISION,
+        replaces_id=decision.decision_id,
+        plan_digest="",
     )

@@ -101,7 +101,8 @@ _CHANGES_OF: Final[Mapping[str, Mapping[str, str]]] = {
     "reversal_log": {
         "approved_by": "approved_by || 'x'", "requested_by": "approved_by || 'y'", "reason": "'none of it'",
         "reversed_outcome": "reversed_outcome || 'ED'", "corrected_outcome": "coalesce(corrected_outcome, '') || 'X'",
-        "plan_id": "plan_id || '2'", "reversal_id": "gen_random_uuid()", "recorded_at": _CHANGES["recorded_at"],
+        "plan_id": "plan_id || '2'", "replaces_kind": "'OTHER'", "replaces_id": "gen_random_uuid()::text",
+        "plan_digest": "plan_digest || '0'", "reversal_id": "gen_random_uuid()", "recorded_at": _CHANGES["recorded_at"],
     },
     "review_log": {
         "reviewed_by": "reviewed_by || 'x'", "outcome": "outcome || 'ED'", "reason": "'none of it'",

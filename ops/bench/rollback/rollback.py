@@ -2,16 +2,18 @@
 
 A model answers the wrong way round for a while: it blocks the payments that look most honest and allows those that look
 least honest. A strict model takes its place, and a plan decides every wrong decision again. Its application is killed
-three times, and the executor once. Then everything is compared: the plan with the topics, record by record, and
-decisions, ledger, announcements and the rail's books with each other, payment by payment. A second plan about the same
-decisions must find nothing left to do.
+three times, and the executor once, while a reviewer decides cases; the rail refuses one recall in ten, and some
+beneficiaries have spent what they were paid, or half of it. Reversals of a plan that this one has overtaken are
+appended all the same. Then the rollback is rolled back, and that once more. In the end everything is compared: the
+plans with the topics, record by record, and decisions, ledger, announcements and the rail's books with each other,
+payment by payment.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain, islice
@@ -19,8 +21,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from models.simulator import TrafficSettings, transactions
-from ops.bench.afterlife.check import check
-from ops.bench.rig.database import open_payers
+from ops.bench.afterlife.check import Decided, RecordsTold, check, counting
+from ops.bench.rig.database import append_all, open_payers
 from ops.bench.rig.feeder import Feeder
 from ops.bench.rig.payments import outbound
 from ops.bench.rig.publisher import publish
@@ -28,6 +30,7 @@ from ops.bench.rig.services import url_of
 from ops.bench.rig.stored import Tail, record_count
 from ops.bench.rig.topics_io import Outbound
 from ops.bench.rig.waiting import wait_committed, wait_until
+from ops.bench.rollback.people import Reviewing, append_stale
 from ops.bench.rollback.scene import BAD, GOOD, Stage, open_stage
 from pipeline.domain.decision import Decision, Outcome
 from pipeline.domain.decision_records import DecisionRecord
@@ -35,6 +38,7 @@ from pipeline.domain.identities import reversal_id
 from pipeline.domain.payment import Decoded, Transaction
 from pipeline.domain.refusals import Refusal
 from pipeline.domain.reversal import Reversal
+from pipeline.execute.ledger_admin_store import Opening
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.postgres import connect
 from pipeline.rollback.reversal import released_id
@@ -55,24 +59,41 @@ KILLED_AT: Final = (0.25, 0.5, 0.75)  # shares of the reversals
 WAIT_S: Final = 400.0
 PROBES_MAX: Final = 200
 LAST: Final = 300
+SPENDERS_MAX: Final = 120
+OVERDRAFT_MINOR: Final = 10_000_000
+"""Overdraft of beneficiaries who have spent what they were paid; no recall may draw on it."""
+RECALL_OUTCOMES: Final = ("RECALLED", "RECALL_REFUSED", "BENEFICIARY_FUNDS_GONE", "PARTLY_RECALLED")
 
 
 def run(say: Callable[[str], None], folder: Path, *, is_quick: bool) -> dict[str, object]:
     wrong, reversed_min = (WRONG // 15, REVERSED_MIN // 20) if is_quick else (WRONG, REVERSED_MIN)
     with open_stage(folder) as stage:
-        act = _Act(say, stage)
+        act, reviewing = _Act(say, stage), Reviewing(stage.stack)
         act.go_wrong(wrong)
-        plan = act.plan()
-        with act.traffic():
-            applied = act.apply(plan)
+        plan, stale = act.plan(), act.plan()
+        act.spend(plan)
+        with act.traffic(), reviewing.ending():
+            applied = act.apply(plan, reviewing)
+        act.append_stale(stale)
         after = act.rest()
-        findings = act.findings(plan)
-        again = act.plan()
         reported = stage.answer("report", plan["plan_id"], "--html", str(stage.directory / "report.html"))
+        again = act.plan()
+        back = act.roll_on(BAD)
+        forth = act.roll_on(GOOD)
+        stage.sampler.thread.stop()
+        findings = act.findings([plan, back, forth])
+        recalls, left = act.recalls(), act.still_wrong(again)
     changing = int(plan["changing"])
-    findings |= {} if again["changing"] == 0 else {"STILL_WRONG": int(again["changing"])}
+    findings |= {"STILL_WRONG": left} if left else {}
+    missed = {outcome for outcome in RECALL_OUTCOMES if not recalls.get(outcome)}
+    findings |= {f"NEVER_{outcome}": 1 for outcome in missed}
     return {
         "ok": not findings and changing >= reversed_min and not stage.sampler.wrong,
+        "recalls": recalls,
+        "reviewed_meanwhile": reviewing.decided,
+        "stale_reversals": len(act.stale),
+        "rolled_back": {name: back[name] for name in ("changing", "releases", "by_change")},
+        "rolled_forth": {name: forth[name] for name in ("changing", "releases", "by_change")},
         "wrong_decisions": plan["decisions"],
         "reversed": changing,
         "by_change": {change: share["decisions"] for change, share in plan["blast_radius"]["by_change"].items()},
@@ -82,7 +103,7 @@ def run(say: Callable[[str], None], folder: Path, *, is_quick: bool) -> dict[str
         "planned_per_s": round(plan["decisions"] / plan["seconds"]),
         "until_all_compensated_s": after,
         "payments_meanwhile": act.meanwhile,
-        "second_plan_changes": again["changing"],
+        "second_plan_changes": again["changing"],  # payments whose recall failed, and nothing else
         "decided_anew": reported[0]["decided_anew"],
         "ledger_sums": reported[0]["ledger_sums"],
         "samples": stage.sampler.samples,
@@ -102,6 +123,7 @@ class _Act:
         self._decisions, self._counted = (Tail(self._servers, "decisions.v1") for _ in range(2))
         self._on_topic = 0
         self.meanwhile = 0
+        self.stale: set[str] = set()
 
     def go_wrong(self, count: int) -> None:
         """Let the wrong model make at least `count` decisions, executed and audited; then let a good one decide."""
@@ -116,13 +138,69 @@ class _Act:
         wait_until(self._is_all_done, WAIT_S, "executing and auditing the wrong decisions", every_s=1)
         self._say(f"{count:,} payments decided by {BAD}, executed and audited")
 
-    def plan(self) -> dict[str, Any]:
+    def plan(self, good: str = GOOD) -> dict[str, Any]:
         began = time.monotonic()
-        asked = ("--model", BAD, "--good-model", GOOD, "--by", "rae", "--reason", "The model answered backwards.")
+        asked = ("--model", BAD, "--good-model", good, "--by", "rae", "--reason", "The model answered backwards.")
         [plan] = self._stage.answer("plan", *asked)
         seconds = time.monotonic() - began
         self._say(f"of {plan['decisions']:,} decisions {plan['changing']:,} would be otherwise ({seconds:.1f} s)")
         return {**plan, "seconds": round(seconds, 2)}
+
+    def spend(self, plan: dict[str, Any]) -> None:
+        """Let beneficiaries of payments that will be recalled spend all of it, or half; they have an overdraft.
+
+        What a good model makes of that doesn't matter: money that is held for review is out of their hands, too.
+        """
+        rows = self._stage.rows(
+            "SELECT DISTINCT ON (e.beneficiary_account_id) e.beneficiary_account_id, e.currency, e.amount_minor"
+            " FROM control.rollback_plan_decision l JOIN ledger.execution e USING (decision_id)"
+            " WHERE l.plan_id = %s AND l.disposition = 'REVERSE' AND l.outcome_after = 'BLOCK' AND l.state = 'SETTLED'"
+            " AND e.amount_minor > 1 AND NOT EXISTS (SELECT FROM ledger.account a WHERE a.account_id ="
+            " e.beneficiary_account_id) ORDER BY e.beneficiary_account_id, e.decision_id LIMIT %s",
+            [plan["plan_id"], SPENDERS_MAX],
+        )
+        payments = list(islice(self._payments, len(rows)))
+        openings = [Opening(payee, currency, OVERDRAFT_MINOR, 0) for payee, currency, _ in rows]
+        append_all(self._stage.stack.database_url, openings, min(each.event_time_ms for each in payments))
+        spending = [
+            each._replace(account_id=payee, currency=currency, amount_minor=amount_minor // (1 + number % 2))
+            for number, (each, (payee, currency, amount_minor)) in enumerate(zip(payments, rows, strict=True))
+        ]
+        publish(self._servers, "transactions.v1", [self._outbound(each) for each in spending])
+        self._wait_decided()
+        wait_until(self._is_all_done, WAIT_S, "executing what was spent", every_s=1)
+        self._say(f"{len(spending)} beneficiaries have spent what they were paid, or half of it")
+
+    def append_stale(self, plan: dict[str, Any]) -> None:
+        """Append reversals of a plan that was made before another one was applied."""
+        self.stale = append_stale(self._stage.stack, plan["plan_id"])
+        self._say(f"{len(self.stale)} reversals of an overtaken plan appended")
+
+    def roll_on(self, good: str) -> dict[str, Any]:
+        """Plan once more under another model, apply it, and let everything come to rest."""
+        plan = self.plan(good)
+        rate = ("--by", "abe", "--rate", str(APPLIED_PER_S))
+        [applied] = self._stage.answer("apply", plan["plan_id"], *rate) if plan["changing"] else [{"releases": {}}]
+        self.rest()
+        by_change = {change: share["decisions"] for change, share in plan["blast_radius"]["by_change"].items()}
+        return {**plan, "releases": applied["releases"], "by_change": by_change}
+
+    def still_wrong(self, plan: dict[str, Any]) -> int:
+        """Count what a plan would change, other than payments whose recall has failed: those it would recall again."""
+        query = (
+            "SELECT count(*) FROM control.rollback_plan_decision WHERE plan_id = %s"
+            " AND disposition IN ('REVERSE', 'RELEASE') AND NOT (replaces_kind = 'REVERSAL' AND state = 'SETTLED')"
+        )
+        return int(self._stage.rows(query, [plan["plan_id"]])[0][0])
+
+    def recalls(self) -> dict[str, int]:
+        """Count how recalls have ended, by payments."""
+        rows = self._stage.rows(
+            "SELECT coalesce(reason, 'RECALLED'), count(DISTINCT execution_id) FROM ledger.transition"
+            " WHERE step IN ('RECALLED', 'REST_RECALLED', 'PART_RECALLED', 'GIVE_BACK', 'GIVE_BACK_PART', 'KEEP')"
+            " GROUP BY 1 ORDER BY 1"
+        )
+        return dict(rows)
 
     @contextmanager
     def traffic(self) -> Iterator[None]:
@@ -139,8 +217,11 @@ class _Act:
         del self._published[len(self._published) - len(coming) + self.meanwhile :]
         self._payments = chain(payments[self.meanwhile :], self._payments)
 
-    def apply(self, plan: dict[str, Any]) -> dict[str, Any]:
-        """Apply the plan, by a process that is killed on the way and started again each time."""
+    def apply(self, plan: dict[str, Any], reviewing: Reviewing) -> dict[str, Any]:
+        """Apply the plan, by a process that is killed on the way and started again each time.
+
+        Once the first share of the reversals stands, the reviewer begins: the others race them.
+        """
         stage, changing, kills = self._stage, int(plan["changing"]), 0
         applying = stage.applying(plan["plan_id"], APPLIED_PER_S)
         began = time.monotonic()
@@ -149,6 +230,7 @@ class _Act:
             wait_until(partial(self._has_come_to, plan, share * changing), WAIT_S, "reversing", every_s=0.2)
             kills += applying.is_running
             applying.kill()
+            reviewing.start()
             if share == KILLED_AT[1]:
                 stage.executor.kill()
                 stage.executor.start()
@@ -169,22 +251,27 @@ class _Act:
         self._publish(LAST)
         self._wait_decided()
         wait_until(self._is_all_done, WAIT_S, "executing and auditing everything", every_s=1)
-        self._stage.sampler.thread.stop()
         return round(time.monotonic() - began, 1)
 
-    def findings(self, plan: dict[str, Any]) -> dict[str, int]:
-        """Count all that is wrong; the result is empty where plan, topics, ledger, rail and announcements agree."""
-        stage, plan_id = self._stage, plan["plan_id"]
+    def findings(self, plans: Sequence[dict[str, Any]]) -> dict[str, int]:
+        """Count all that is wrong; the result is empty where plans, topics, ledger, rail and announcements agree."""
+        stage, ids = self._stage, [plan["plan_id"] for plan in plans]
         lines = stage.rows(
-            "SELECT decision_id::text, transaction_id, disposition, outcome_before, outcome_after"
-            " FROM control.rollback_plan_decision WHERE plan_id = %s AND disposition IN ('REVERSE', 'RELEASE')",
-            [plan_id],
+            "SELECT plan_id::text, decision_id::text, transaction_id, disposition, outcome_before, outcome_after"
+            " FROM control.rollback_plan_decision WHERE plan_id = ANY(%s::uuid[])"
+            " AND disposition IN ('REVERSE', 'RELEASE')",
+            [ids],
         )
         expected = {
             reversal_id(plan_id, name): (before, None if what == "RELEASE" else after)
-            for name, _, what, before, after in lines
+            for plan_id, name, _, what, before, after in lines
         }
-        released = Counter(released_id(name, decision) for decision, name, what, _, _ in lines if what == "RELEASE")
+        published = stage.rows(
+            "SELECT r.decision_id::text, e.transaction_id, s.state FROM control.rollback_release r"
+            " JOIN ledger.execution e USING (decision_id) JOIN ledger.execution_state s USING (execution_id)"
+            " WHERE r.ending = 'PUBLISHED'"
+        )
+        released = Counter(released_id(name, decision) for decision, name, _ in published)
         records = [self._record(found.value) for found in Tail(self._servers, "decisions.v1").news()]
         reversals = [each for each in records if isinstance(each, Reversal)]
         found = {each.reversal_id: (each.reversed_outcome, each.corrected_outcome) for each in reversals}
@@ -193,9 +280,11 @@ class _Act:
         counts = {
             "REVERSALS_TWICE": len(reversals) - len(found),
             "REVERSALS_OTHERWISE": sum(found.get(name) != pair for name, pair in expected.items()),
-            "REVERSALS_BEYOND_THE_PLAN": len(found.keys() - expected.keys()),
+            "REVERSALS_BEYOND_THE_PLAN": len(found.keys() - expected.keys() - self.stale),
+            "STALE_HEEDED": len(self.stale) - self._overtaken(),
+            "PUBLISHED_UNRELEASED": sum(state != "RELEASED" for *_, state in published),
             "PAYMENTS_GIVEN_BACK_OTHERWISE": (republished - released).total() + (released - republished).total(),
-            "CASES_OTHERWISE": abs(self._escalations(records) - int(cases)),
+            "CASES_OTHERWISE": abs(_escalations(records) - int(cases)),
         }
         with connect(url_of(stage.stack.database_url, "fraud_reader"), "check") as connection:
             report = check(self._servers, connection, stage.rail_address, [*self._published, *released])
@@ -203,6 +292,11 @@ class _Act:
             self._say(line)
         self._say(f"{report.payments:,} payments checked: {report.states}")
         return {name: count for name, count in {**counts, **report.violations}.items() if count}
+
+    def _overtaken(self) -> int:
+        """Count the stale reversals that the executor has ignored."""
+        query = "SELECT count(*) FROM ledger.cause WHERE cause_id = ANY(%s::uuid[]) AND ignored = 'OVERTAKEN'"
+        return int(self._stage.rows(query, [sorted(self.stale)])[0][0])
 
     def _republished(self) -> Counter[str]:
         """Count the payments on transactions.v1 whose id was made for a republished payment."""
@@ -212,13 +306,6 @@ class _Act:
             assert isinstance(decoded, Decoded), "only payments are published here"
             names.append(decoded.transaction.transaction_id)
         return Counter(names) - Counter(self._published)
-
-    @staticmethod
-    def _escalations(records: list[DecisionRecord]) -> int:
-        """Count the cases that there must be: one for each decision or reversal that escalates."""
-        decided = [each.outcome for each in records if isinstance(each, Decision)]
-        corrected = [each.corrected_outcome for each in records if isinstance(each, Reversal)]
-        return decided.count(Outcome.ESCALATE) + corrected.count(Outcome.ESCALATE)
 
     def _publish(self, count: int) -> None:
         payments = list(islice(self._payments, count))
@@ -281,3 +368,20 @@ class _Act:
             " WHERE topic = 'decisions.v1' AND consumer IN ('audit', 'review', 'executor-settled') GROUP BY consumer"
         )
         return int(audited) == self._on_topic and len(rows) == 3 and len({tuple(offsets) for _, offsets in rows}) == 1
+
+
+def _escalations(records: list[DecisionRecord]) -> int:
+    """Count the cases that there must be: one for each decision, or reversal that counts, that escalates."""
+    told: dict[str, RecordsTold] = {}
+    for record in records:
+        about = told.setdefault(record.decision_id, RecordsTold())
+        if isinstance(record, Decision):
+            about.decided = Decided(record.decision_id, record.transaction_id, record.outcome)
+        else:
+            about.later.append(record)
+    count = 0
+    for about in told.values():
+        assert about.decided is not None, "a decision comes before what is said about it"
+        corrected = [each.corrected_outcome for each in counting(about) if isinstance(each, Reversal)]
+        count += [about.decided.outcome, *corrected].count(Outcome.ESCALATE)
+    return count

@@ -26,6 +26,7 @@ from ops.bench.rig.supervision import running
 from ops.bench.rig.topics_io import prepare_topics
 from ops.demo.scene import block_from_micro, clean_environment, golden_rows
 from ops.processes.servers import ServerProcess, free_port
+from ops.rail.misbehaviour import Misbehaviour
 from ops.rail.process import rail_process, rail_url
 from ops.stack.real import RealStack
 from pipeline.breaker.answer_counts import LATENCY_BOUNDS_MS
@@ -39,7 +40,8 @@ BAD_BLOCKS_PERCENT: Final = 50
 GOOD_BLOCKS_PERCENT: Final = 30
 """Share that the good model blocks: those that look least honest. It is strict, so that many payments are recalled."""
 COMMAND_S: Final = 600
-PEOPLE: Final = {"rae": "ROLLBACK_REQUESTER", "abe": "ROLLBACK_APPROVER"}
+PEOPLE: Final = {"rae": "ROLLBACK_REQUESTER", "abe": "ROLLBACK_APPROVER", "rita": "REVIEWER"}
+RECALL_REFUSED_SHARE: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +167,7 @@ def _stage(stack: RealStack, directory: Path) -> Stage:
         executor_process(directory, servers, database, rail_url(port), environment=shared),
         audit_process(stack, directory, shared),
         review_process(stack, directory, shared),
-        rail_process(directory / "rail", port),
+        rail_process(directory / "rail", port, Misbehaviour(recall_refused_share=RECALL_REFUSED_SHARE)),
         rail_url(port),
         Sampler(database),
     )

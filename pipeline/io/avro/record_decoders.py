@@ -15,7 +15,7 @@ from pipeline.domain.dead_letter import DeadLetter
 from pipeline.domain.decision import Outcome
 from pipeline.domain.execution import Execution, ExecutionState
 from pipeline.domain.identities import DecisionId, ExecutionId, ReversalId, ReviewId
-from pipeline.domain.reversal import Reversal
+from pipeline.domain.reversal import RecordKind, Reversal
 from pipeline.domain.review_outcome import ReviewOutcome
 from pipeline.io.avro.reading import (
     Malformed,
@@ -34,6 +34,7 @@ from pipeline.io.avro.reading import (
 )
 
 _OUTCOMES: Final = tuple(Outcome)
+_RECORD_KINDS: Final = tuple(RecordKind)
 _SEVERITIES: Final = tuple(Severity)
 _SIGNAL_KINDS: Final = tuple(RiskSignalKind)
 _SWITCH_POSITIONS: Final = tuple(SwitchPosition)
@@ -53,6 +54,9 @@ def read_reversal(body: bytes, at: int) -> tuple[Reversal, int]:
     reason, at = read_text(body, at)
     requested_by, at = read_text(body, at)
     approved_by, at = read_text(body, at)
+    replaces_kind, at = read_symbol(body, at, _RECORD_KINDS)
+    replaces_id, at = read_text(body, at)
+    plan_digest, at = read_text(body, at)
     return Reversal(
         ReversalId(reversal_id),
         DecisionId(decision_id),
@@ -65,6 +69,9 @@ def read_reversal(body: bytes, at: int) -> tuple[Reversal, int]:
         reason,
         requested_by,
         approved_by,
+        replaces_kind,
+        replaces_id,
+        plan_digest,
     ), at
 
 
@@ -171,6 +178,7 @@ def read_execution(body: bytes, at: int) -> tuple[Execution, int]:
     payment_time_ms, at = read_long(body, at)
     amount_gbp_minor, at = read_long(body, at)
     payment_logged_at_ms, at = read_long(body, at)
+    returned_minor, at = read_long(body, at)
     return Execution(
         event_id,
         ExecutionId(execution_id),
@@ -187,6 +195,7 @@ def read_execution(body: bytes, at: int) -> tuple[Execution, int]:
         payment_time_ms,
         amount_gbp_minor,
         payment_logged_at_ms,
+        returned_minor,
     ), at
 
 

@@ -57,7 +57,9 @@ _REVIEW_OUTCOME: Final = b"\x04"
 _ADDED_SINCE: Final[Mapping[tuple[str, int], bytes]] = {
     ("transaction.v1", 1): b"\x00",  # source_system: null
     ("anchor.v1", 1): b"\x00",  # consistency: no step
-    ("execution.v1", 1): b"\x01\x01\x01",  # payment_time_ms, amount_gbp_minor and payment_logged_at_ms: -1
+    # payment_time_ms, amount_gbp_minor and payment_logged_at_ms: -1; returned_minor: 0
+    ("execution.v1", 1): b"\x01\x01\x01\x00",
+    ("execution.v1", 2): b"\x00",
 }
 """Earlier releases that are read too, and the defaults of the fields that the newest has at its end beside them."""
 

@@ -21,7 +21,9 @@ APPENDERS = {"audit": "fraud_audit", "ledger": "fraud_executor", "review": "frau
 CONTROL_APPENDERS = {
     "control.consumer_position": {"fraud_audit", "fraud_executor", "fraud_review", "fraud_rollback", "fraud_reconcile"},
     "control.rollback_plan": {"fraud_rollback"},
+    "control.rollback_plan_content": {"fraud_rollback"},
     "control.rollback_plan_decision": {"fraud_rollback"},
+    "control.rollback_release": {"fraud_rollback"},
     "control.rollback_approval": {"fraud_rollback"},
     "control.rollback_progress": {"fraud_rollback"},
     "control.redrive": {"fraud_rollback"},

@@ -14,7 +14,7 @@ from tests.ops.bench.saying import say
 
 
 def told(decided, *later):
-    about = RecordsTold(Decided(decided.transaction_id, decided.outcome), list(later))
+    about = RecordsTold(Decided(decided.decision_id, decided.transaction_id, decided.outcome), list(later))
     return {end.state for end in ends(about)}
 
 
@@ -25,7 +25,11 @@ def test_what_may_become_of_a_payment():
     assert told(held, review(held, "BLOCK")) == {"REFUSED"}
     assert told(held, review(held, "ALLOW")) == {"SETTLED", "REFUSED"}
     assert told(blocked, reversal(blocked, None)) == {"RELEASED"}
-    assert told(blocked, reversal(blocked, None), reversal(blocked, "ALLOW")) == {"RELEASED"}
+    released, undone = reversal(blocked, None), reversal(allowed, "BLOCK")
+    assert told(blocked, released, reversal(blocked, "ALLOW", released)) == {"RELEASED"}
+    assert told(blocked, reversal(blocked, "ALLOW"), released) == {"SETTLED", "REFUSED"}, "the first counts"
+    assert told(held, review(held, "BLOCK"), reversal(held, "ALLOW")) == {"REFUSED"}
+    assert told(allowed, undone, reversal(allowed, "ALLOW", undone), undone) == {"SETTLED", "REFUSED"}
     assert told(allowed, review(allowed, "BLOCK")) == {"SETTLED", "REFUSED"}
     assert told(held, reversal(held, "BLOCK")) == {"REVERSED", "REFUSED"}
 
@@ -39,7 +43,7 @@ def test_what_may_become_of_a_payment():
 ])  # fmt: skip
 def test_a_refusal_needs_its_reason(state, reasons, is_possible):
     execution = Execution(state, frozenset(reasons), "a", "b", "GBP", 1)
-    assert afterlife_check._is_possible(RecordsTold(Decided("tx-1", Outcome.ALLOW)), execution) == is_possible
+    assert afterlife_check._is_possible(RecordsTold(Decided("d-1", "tx-1", Outcome.ALLOW)), execution) == is_possible
 
 
 @pytest.fixture
@@ -66,6 +70,29 @@ def test_whole_books_are_never_accused(settled, owner):
     assert violations(afterlife_check._check_ledger, owner) == set()
     assert violations(afterlife_check._check_postings, owner, executions) == set()
     assert violations(afterlife_check._check_rail, owner, settled.rail_address, executions) == set()
+
+
+def test_a_planted_double_payment_is_found(desk, owner):
+    """What finding 1 was: the recall had failed, and the payment was published anew all the same."""
+    desk.open(GB29_0001=2_000)
+    paid = decision()
+    again = decision(transaction_id=f"{paid.transaction_id}:r1-{paid.decision_id[:8]}")
+    desk.hear(paid, again)
+    assert (desk.state(paid), desk.state(again), desk.findings()) == ("SETTLED", "SETTLED", [])
+    executions = afterlife_check._executions(owner)
+    assert violations(afterlife_check._check_rail, owner, desk.rail_address, executions) == {"PAID_TWICE"}
+
+
+def test_a_part_that_was_recalled_is_no_violation(desk, owner):
+    desk.open(GB29_0001=2_000, GB29_0002=0, GB29_0003=0)
+    paid = decision()
+    desk.hear(paid)
+    desk.hear(decision(payer="GB29-0002", payee="GB29-0003", amount_minor=1))
+    desk.hear(reversal(paid, "BLOCK"))
+    assert desk.reason(paid) == "PARTLY_RECALLED"
+    executions = afterlife_check._executions(owner)
+    assert violations(afterlife_check._check_postings, owner, executions) == set()
+    assert violations(afterlife_check._check_rail, owner, desk.rail_address, executions) == set()
 
 
 def test_money_that_is_elsewhere_is_found(settled, owner):

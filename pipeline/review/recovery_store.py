@@ -1,0 +1,76 @@
+"""Recovery cases: money that a reversal was to bring back, and that is still out. The executor opens them.
+
+A case is settled by itself once a later recall has brought all of it back, or the payment was right after all; or a
+person closes it, and says how.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from psycopg.errors import UniqueViolation
+
+from pipeline.io.postgres import Connection, failures_named, statements
+from pipeline.people.roles import Role
+from pipeline.people.store import read_person
+from pipeline.review.cases import REASON_CHARACTERS_MAX
+
+_SQL: Final = statements("pipeline.review", "review")
+
+
+class Recovery(NamedTuple):
+    """A case that is open. `amount_minor`: of the payment; `missing_minor`: of it, what is still out."""
+
+    execution_id: str
+    sequence: int
+    decision_id: str
+    transaction_id: str
+    account_id: str
+    beneficiary_account_id: str
+    currency: str
+    amount_minor: int
+    missing_minor: int
+    reason: str
+    opened_at_ms: int
+
+
+class RecoveryRefusal(StrEnum):
+    """Refusals to close a case, in order of precedence; each is the sentence that the person reads."""
+
+    NOT_AUTHORISED = "only a SENIOR_REVIEWER closes a recovery case"
+    REASON_TOO_SHORT = "the reason is too short to be of use to whoever reads it later"
+    REASON_TOO_LONG = f"the reason is over {REASON_CHARACTERS_MAX} characters"
+    NOT_OPEN = "no recovery case of this payment is open"
+
+
+def open_recoveries(connection: Connection, limit: int) -> list[Recovery]:
+    """Oldest first."""
+    with failures_named():
+        return [Recovery(*row) for row in connection.execute(_SQL["open_recoveries"], [limit]).fetchall()]
+
+
+def close_recovery(
+    connection: Connection, decision_id: str, name: str, reason: str, reason_characters_min: int
+) -> Recovery | RecoveryRefusal:
+    """Close the open case of a decision's payment."""
+    with failures_named(), connection.transaction():
+        if not read_person(connection, name).holds(Role.SENIOR_REVIEWER):
+            return RecoveryRefusal.NOT_AUTHORISED
+        characters = len(reason.strip())
+        if characters < reason_characters_min:
+            return RecoveryRefusal.REASON_TOO_SHORT
+        if characters > REASON_CHARACTERS_MAX:
+            return RecoveryRefusal.REASON_TOO_LONG
+        row = connection.execute(_SQL["open_recovery_of"], [decision_id]).fetchone()
+        if row is None:
+            return RecoveryRefusal.NOT_OPEN
+        recovery = Recovery(*row)
+        try:
+            with connection.transaction():
+                connection.execute(
+                    _SQL["close_recovery"], [recovery.execution_id, recovery.sequence, name, reason.strip()]
+                )
+        except UniqueViolation:
+            return RecoveryRefusal.NOT_OPEN  # somebody else has closed it at the same moment
+        return recovery
