@@ -11,10 +11,10 @@ from typing import Final, NamedTuple
 
 from psycopg.errors import UniqueViolation
 
+from pipeline.domain.free_text import ReasonFault, reason_fault, tidied
 from pipeline.io.postgres import Connection, failures_named, statements
 from pipeline.people.roles import Role
 from pipeline.people.store import read_person
-from pipeline.review.cases import REASON_CHARACTERS_MAX
 
 _SQL: Final = statements("pipeline.review", "review")
 
@@ -39,8 +39,9 @@ class RecoveryRefusal(StrEnum):
     """Refusals to close a case, in order of precedence; each is the sentence that the person reads."""
 
     NOT_AUTHORISED = "only a SENIOR_REVIEWER closes a recovery case"
-    REASON_TOO_SHORT = "the reason is too short to be of use to whoever reads it later"
-    REASON_TOO_LONG = f"the reason is over {REASON_CHARACTERS_MAX} characters"
+    REASON_HIDDEN = f"the reason {ReasonFault.HIDDEN}"
+    REASON_TOO_SHORT = f"the reason {ReasonFault.TOO_SHORT}"
+    REASON_TOO_LONG = f"the reason {ReasonFault.TOO_LONG}"
     NOT_OPEN = "no recovery case of this payment is open"
 
 
@@ -57,11 +58,9 @@ def close_recovery(
     with failures_named(), connection.transaction():
         if not read_person(connection, name).holds(Role.SENIOR_REVIEWER):
             return RecoveryRefusal.NOT_AUTHORISED
-        characters = len(reason.strip())
-        if characters < reason_characters_min:
-            return RecoveryRefusal.REASON_TOO_SHORT
-        if characters > REASON_CHARACTERS_MAX:
-            return RecoveryRefusal.REASON_TOO_LONG
+        fault = reason_fault(reason, characters_min=reason_characters_min)
+        if fault is not None:
+            return RecoveryRefusal(f"the reason {fault}")
         row = connection.execute(_SQL["open_recovery_of"], [decision_id]).fetchone()
         if row is None:
             return RecoveryRefusal.NOT_OPEN
@@ -69,7 +68,7 @@ def close_recovery(
         try:
             with connection.transaction():
                 connection.execute(
-                    _SQL["close_recovery"], [recovery.execution_id, recovery.sequence, name, reason.strip()]
+                    _SQL["close_recovery"], [recovery.execution_id, recovery.sequence, name, tidied(reason)]
                 )
         except UniqueViolation:
             return RecoveryRefusal.NOT_OPEN  # somebody else has closed it at the same moment
