@@ -115,8 +115,8 @@ TABLE: Final = (
             Group("schemas", "register", "Register the Avro schemas.", "ops.stack.command"),
             Group(
                 "database",
-                "migrate set-passwords",
-                "Migrate PostgreSQL and set its passwords.",
+                "migrate ensure-partitions set-passwords",
+                "Migrate PostgreSQL, make partitions, set passwords.",
                 "ops.migrations.command",
             ),
             Group("access", "apply", "Grant each process its rights on the broker.", "ops.access.command"),

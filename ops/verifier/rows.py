@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from .columns import Records, hex_text, time_text
+from .columns import Records, hex_text, time_ms, time_text
 from .findings import Finding, Kind
-from .leaves import Entry, chain_values, leaf_hash
+from .leaves import Entry, Times, chain_values, leaf_hash
 
 Row = Mapping[str, Any]
 
@@ -83,10 +83,11 @@ def _check_row(partition: int, placed: Placed, entry: Entry, chain: bytes, recor
     row = placed.row
     try:
         value = bytes.fromhex(row["record"].removeprefix("\\x"))
-        if leaf_hash(partition, entry.offset, value) != entry.leaf:
-            return [_about(Kind.RECORD_CHANGED, partition, placed, "its bytes are not those of the leaf")]
+        times = Times(time_ms(row["logged_at"]), time_ms(row["filed_at"]))
+        if leaf_hash(partition, entry.offset, times, value) != entry.leaf:
+            return [_about(Kind.RECORD_CHANGED, partition, placed, "its bytes or times are not those of the leaf")]
         table, columns = records.columns(value)
-    except (KeyError, ValueError, AttributeError) as error:
+    except (KeyError, ValueError, AttributeError, TypeError) as error:
         return [_about(Kind.RECORD_CHANGED, partition, placed, f"its bytes can't be read ({error})")]
     if table != placed.table:
         return [_about(Kind.ROW_MISPLACED, partition, placed, f"it belongs into {table}")]
@@ -94,6 +95,8 @@ def _check_row(partition: int, placed: Placed, entry: Entry, chain: bytes, recor
         **columns,
         "topic_partition": partition,
         "topic_offset": entry.offset,
+        "logged_at": row["logged_at"],
+        "filed_at": row["filed_at"],
         "record": row["record"],
         "leaf_hash": hex_text(entry.leaf),
         "chain_hash": hex_text(chain),

@@ -4,7 +4,7 @@ COPY audit.ai_decision_log (
     decision_id, transaction_id, account_id, agent_id, model_version, model_hash, policy_version, policy_hash,
     input_hash, input_snapshot, decision, confidence, reasoning, reasons, rules_triggered, route, breaker_state,
     breaker_scope, execution_id, created_at, source_partition, source_offset,
-    topic_partition, topic_offset, record, leaf_hash, chain_hash, recorded_at
+    topic_partition, topic_offset, logged_at, filed_at, record, leaf_hash, chain_hash, recorded_at
 ) FROM STDIN (FORMAT binary);
 
 -- name: copy_reversals
@@ -12,21 +12,21 @@ COPY audit.ai_decision_log (
 COPY audit.reversal_log (
     reversal_id, decision_id, transaction_id, account_id, plan_id, reversed_outcome, corrected_outcome, reason,
     requested_by, approved_by, created_at,
-    topic_partition, topic_offset, record, leaf_hash, chain_hash, recorded_at
+    topic_partition, topic_offset, logged_at, filed_at, record, leaf_hash, chain_hash, recorded_at
 ) FROM STDIN (FORMAT binary);
 
 -- name: copy_reviews
 -- Review outcomes of a batch; the columns in the order of audit_rows.review_row.
 COPY audit.review_log (
     review_id, decision_id, transaction_id, account_id, outcome, reason, reviewed_by, second_reviewer, created_at,
-    topic_partition, topic_offset, record, leaf_hash, chain_hash, recorded_at
+    topic_partition, topic_offset, logged_at, filed_at, record, leaf_hash, chain_hash, recorded_at
 ) FROM STDIN (FORMAT binary);
 
 -- name: copy_dead_letters
 -- Dead letters of a batch, without payload; the columns in the order of audit_rows.letter_row.
 COPY audit.dead_letter (
     source_topic, source_partition, source_offset, source_timestamp, code, detail, payload_sha256, payload_length,
-    topic_partition, topic_offset, created_at
+    topic_partition, topic_offset, created_at, filed_at
 ) FROM STDIN (FORMAT binary);
 
 -- name: insert_link
@@ -38,16 +38,6 @@ VALUES (%s, %s, %s, %s, %s);
 -- How far each partition's log has come.
 SELECT DISTINCT ON (topic_partition) topic_partition, tree_size, last_offset, chain_hash
 FROM audit.chain_link WHERE topic_partition = ANY(%s) ORDER BY topic_partition, tree_size DESC;
-
--- name: ensure_partition
--- Makes a table's partition for the month of a time, where it is missing.
-SELECT control.ensure_partition(%s::text::regclass, %s);
-
--- name: ensure_months_ahead
--- Makes the partitions of this month and the next ones of every table of the audit log.
-SELECT control.ensure_partitions(logged, %s)
-FROM unnest(ARRAY['audit.ai_decision_log', 'audit.reversal_log', 'audit.review_log', 'audit.dead_letter']::regclass[])
-    AS logged;
 
 -- name: decisions_by_id
 -- The decisions with these ids, as far as it takes to choose one.
@@ -61,8 +51,10 @@ FROM audit.ai_decision_log WHERE transaction_id = ANY(%s::text[])
 ORDER BY created_at, topic_partition, topic_offset;
 
 -- name: place_of_decision
--- Where a decision stands on its topic, and its leaf and record; the first, should it be there more than once.
-SELECT topic_partition, topic_offset, leaf_hash, record FROM audit.ai_decision_log
+-- Where a decision stands on its topic, its times and its record; the first, should it be there more than once.
+SELECT topic_partition, topic_offset, (extract(epoch FROM logged_at) * 1000)::bigint,
+    (extract(epoch FROM filed_at) * 1000)::bigint, record
+FROM audit.ai_decision_log
 WHERE decision_id = %s ORDER BY created_at, topic_partition, topic_offset LIMIT 1;
 
 -- name: records_of_decisions

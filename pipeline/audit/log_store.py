@@ -19,22 +19,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from pipeline.audit.chain import Entry, Tree, chained, grown, leaf_hash
+from pipeline.audit.chain import Entry, Times, Tree, chained, grown, leaf_hash
 from pipeline.audit.leaf_files import LeafFile, head_paths, latest_head
-from pipeline.audit.rows import COPY_END, COPY_START, Kind, Proof, filed_at_ms, kind_of, row_of
+from pipeline.audit.rows import COPY_END, COPY_START, TABLES, Kind, Proof, kind_of, row_of
 from pipeline.domain.decision_records import DecisionRecord
 from pipeline.domain.log import LogRecord
 from pipeline.domain.refusals import Refusal
+from pipeline.domain.times import claim_ms
 from pipeline.io.avro.wire import WireFormat
+from pipeline.io.filing import UNFILED_MS, Filing
 from pipeline.io.postgres import Connection, DatabaseRefused, Positions, failures_named, statements
 
 CONSUMER: Final = "audit"
-MONTHS_AHEAD: Final = 2
 RECORDS_MAX: Final = 4_000
 """A batch: about 6 MB of records; beyond some hundreds a transaction's cost no longer shows."""
 ROWS_A_WRITE: Final = 64
 """About 200 KB: the server works on what it has while the next records are decoded."""
-DAY_MS: Final = 86_400_000
 ENTRIES_A_READ: Final = 65_536
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -45,10 +45,6 @@ class AuditBroken(Exception):
 
 class RecordRefused(Exception):
     """A record that the audit tables will not hold; the log stands before it. Named by its place only (I10)."""
-
-
-class _DayNotReady(Exception):
-    """A record's month may have no partition yet."""
 
 
 class Link(NamedTuple):
@@ -75,7 +71,7 @@ class AuditLog:
         self._statements = statements("pipeline.audit", "audit")
         self._trees: dict[int, Tree] = {}  # as committed
         self._files: dict[int, LeafFile] = {}
-        self._days: set[tuple[str, int]] = set()  # by table, those whose month is known to have a partition
+        self._filings = {table: Filing(table) for table in TABLES}
 
     @property
     def trees(self) -> Mapping[int, Tree]:
@@ -92,7 +88,6 @@ class AuditLog:
         with failures_named(), connection.transaction():
             positions = self._positions.read(connection, wanted)
             links = last_links(connection, wanted)
-            connection.execute(self._statements["ensure_months_ahead"], [MONTHS_AHEAD])
         for partition in wanted:
             self._files[partition] = LeafFile(self._directory, self._topic, partition)
             link = links.get(partition, Tree())
@@ -124,15 +119,11 @@ class AuditLog:
 
     def _store(self, connection: Connection, records: Sequence[LogRecord[None]]) -> Stored:
         kinds = [kind_of(record.value) for record in records]
-        proofs, links = self._prove(records)
+        proofs, links = self._prove(records, self._filed(connection, kinds, records))
         by_kind: dict[Kind, list[tuple[LogRecord[None], Proof]]] = {}
         for kind, record, proof in zip(kinds, records, proofs, strict=True):
             by_kind.setdefault(kind, []).append((record, proof))
-        try:
-            self._write(connection, by_kind, links)
-        except _DayNotReady:  # once a month, and when the service starts
-            self._make_ready(connection, records)
-            self._write(connection, by_kind, links)
+        self._write(connection, by_kind, links)
         self._trees |= {partition: link.tree for partition, link in links.items()}
         return Stored(len(records), {kind.name: len(proved) for kind, proved in by_kind.items()})
 
@@ -147,45 +138,65 @@ class AuditLog:
             for kind, proved in by_kind.items():
                 self._copy(connection, kind, proved)
 
-    def _prove(self, records: Sequence[LogRecord[None]]) -> tuple[list[Proof], dict[int, Link]]:
+    def _filed(self, connection: Connection, kinds: Sequence[Kind], records: Sequence[LogRecord[None]]) -> list[Times]:
+        """The broker's time of each record, and the one under which its table takes it."""
+        by_table: dict[str, set[int]] = {}
+        for kind, record in zip(kinds, records, strict=True):
+            by_table.setdefault(kind.table, set()).add(record.timestamp_ms)
+        filed = {table: self._filings[table].file(connection, times) for table, times in by_table.items()}
+        return [
+            Times(claim_ms(record.timestamp_ms), filed[kind.table][record.timestamp_ms])
+            for kind, record in zip(kinds, records, strict=True)
+        ]
+
+    def _prove(self, records: Sequence[LogRecord[None]], times: Sequence[Times]) -> tuple[list[Proof], dict[int, Link]]:
         """Each record's proof in order, and the links to them; their entries are on disk afterwards."""
-        by_partition: dict[int, list[LogRecord[None]]] = {}
-        for record in records:
-            by_partition.setdefault(record.partition, []).append(record)
+        by_partition: dict[int, list[tuple[LogRecord[None], Times]]] = {}
+        for record, filed in zip(records, times, strict=True):
+            by_partition.setdefault(record.partition, []).append((record, filed))
         proofs: dict[tuple[int, int], Proof] = {}
         links: dict[int, Link] = {}
         for partition, theirs in by_partition.items():
             entries = self._entries(partition, theirs)
-            chain_values, tree = chained(self._trees[partition], entries)
-            links[partition] = Link(tree, entries[-1].recorded_at_us)
-            for entry, chain in zip(entries, chain_values, strict=True):
-                proofs[partition, entry.offset] = Proof(entry, chain)
+            chain_values, tree = chained(self._trees[partition], [entry for entry, _ in entries])
+            links[partition] = Link(tree, entries[-1][0].recorded_at_us)
+            for (entry, filed), chain in zip(entries, chain_values, strict=True):
+                proofs[partition, entry.offset] = Proof(entry, filed, chain)
         return [proofs[record.partition, record.offset] for record in records], links
 
-    def _entries(self, partition: int, records: Sequence[LogRecord[None]]) -> list[Entry]:
+    def _entries(self, partition: int, records: Sequence[tuple[LogRecord[None], Times]]) -> list[tuple[Entry, Times]]:
         """The entries that the leaf file has from before a crash, which must be of these records, then new ones."""
         tree, file, recorded_at_us = self._trees[partition], self._files[partition], self._clock_us()
-        fresh = [Entry(r.offset, recorded_at_us, leaf_hash(partition, r.offset, r.value)) for r in records]
-        ahead = file.read(tree.size, tree.size + len(fresh))
-        for there, again in zip(ahead, fresh, strict=False):
-            if (there.offset, there.leaf) != (again.offset, again.leaf):
-                raise AuditBroken(f"{file.path} has another record than the topic at offset {again.offset}")
-        file.append(fresh[len(ahead) :])
-        return ahead + fresh[len(ahead) :]
+        ahead = file.read(tree.size, tree.size + len(records))
+        there = [(entry, self._bound(file, entry, *each)) for entry, each in zip(ahead, records, strict=False)]
+        fresh = [
+            (Entry(record.offset, recorded_at_us, leaf_hash(partition, record.offset, times, record.value)), times)
+            for record, times in records[len(ahead) :]
+        ]
+        file.append([entry for entry, _ in fresh])
+        return there + fresh
+
+    def _bound(self, file: LeafFile, entry: Entry, record: LogRecord[None], times: Times) -> Times:
+        """The times that an entry binds: its month's partition may have been made since it was written."""
+        for filed_at_ms in (times.filed_at_ms, UNFILED_MS, times.logged_at_ms):
+            bound = times._replace(filed_at_ms=filed_at_ms)
+            if (entry.offset, entry.leaf) == (
+                record.offset,
+                leaf_hash(record.partition, record.offset, bound, record.value),
+            ):
+                return bound
+        raise AuditBroken(f"{file.path} has another record than the topic at offset {record.offset}")
 
     def _copy(self, connection: Connection, kind: Kind, proved: Sequence[tuple[LogRecord[None], Proof]]) -> None:
         with connection.cursor().copy(self._statements[kind.statement]) as copy:
             copy.write(COPY_START)
             for begin in range(0, len(proved), ROWS_A_WRITE):
                 part = proved[begin : begin + ROWS_A_WRITE]
-                copy.write(b"".join([self._row(kind, record, proof) for record, proof in part]))
+                copy.write(b"".join([self._row(record, proof) for record, proof in part]))
             copy.write(COPY_END)
 
-    def _row(self, kind: Kind, record: LogRecord[None], proof: Proof) -> bytes:
-        content = self._decoded(record)
-        if (kind.table, filed_at_ms(content) // DAY_MS) not in self._days:
-            raise _DayNotReady
-        return row_of(record, content, proof)
+    def _row(self, record: LogRecord[None], proof: Proof) -> bytes:
+        return row_of(record, self._decoded(record), proof)
 
     def _decoded(self, record: LogRecord[None]) -> DecisionRecord:
         content = self._wire.decode_decision_record(record.value)
@@ -199,16 +210,6 @@ class AuditLog:
             connection.execute(self._statements["insert_link"], row)
             before = self._trees[partition].last_offset + 1
             self._positions.advance(connection, partition, before, tree.last_offset + 1)
-
-    def _make_ready(self, connection: Connection, records: Sequence[LogRecord[None]]) -> None:
-        """Partitions for the months of `records`, where they are missing."""
-        for record in records:
-            kind = kind_of(record.value)
-            day = filed_at_ms(self._decoded(record)) // DAY_MS
-            if (kind.table, day) not in self._days:
-                with failures_named():
-                    connection.execute(self._statements["ensure_partition"], [kind.table, time_of(day * DAY_MS * 1000)])
-                self._days.add((kind.table, day))
 
     def _tree_at(self, partition: int, link: Tree, position: int) -> Tree:
         """The tree of the files at the database's size, once it is what the database says."""

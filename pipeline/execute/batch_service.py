@@ -68,6 +68,9 @@ DOUBTFUL_MAX: Final = 500
 CHECKPOINTS_MAX: Final = 20
 """After one batch; each waits for everybody who posts."""
 
+LONG_TAILS_MAX: Final = 10_000
+"""Kept for later where checkpoints wait. An account beyond comes up again with its next payment."""
+
 log = structlog.get_logger("execute")
 
 
@@ -120,11 +123,21 @@ class Executor:
         """Hears a batch and takes it to rest, or into doubt."""
         records = [said(record) for record in batch.records]
         with failures_named():
-            self._ledger.ensure_months(connection, {record.timestamp_ms for record in records})
+            records = self._filed(connection, records)
             with _timed("hear"), connection.transaction():
                 works = self._hear(connection, batch.spans, records)
             self._finish(connection, works, [PositionMove(*span) for span in batch.spans])
             self._take_checkpoints(connection)
+
+    def _filed(self, connection: Connection, records: Sequence[Said]) -> list[Said]:
+        """The records with the time under which each execution is filed, where the broker's can't be that."""
+        filed_ms = self._ledger.file(connection, (record.timestamp_ms for record in records))
+        return [
+            record
+            if record.subject is None or filed_ms[record.timestamp_ms] == record.subject.caused_at_ms
+            else record._replace(subject=record.subject._replace(caused_at_ms=filed_ms[record.timestamp_ms]))
+            for record in records
+        ]
 
     def resume(self, connection: Connection, partitions: Iterable[int]) -> None:
         """Finishes what was heard in these partitions and isn't settled."""
@@ -270,9 +283,12 @@ class Executor:
                 EXECUTION_TURNS.labels(reason).inc(count)
 
     def _take_checkpoints(self, connection: Connection) -> None:
-        for key in self._long_tails[:CHECKPOINTS_MAX]:
-            self._ledger.take_checkpoint(connection, key)
-        self._long_tails = self._long_tails[CHECKPOINTS_MAX:]
+        for _ in range(min(len(self._long_tails), CHECKPOINTS_MAX)):
+            if not self._ledger.take_checkpoint(connection, self._long_tails[0]):
+                log.warning("checkpoint_waits", accounts=len(self._long_tails))  # the next batch tries again
+                del self._long_tails[LONG_TAILS_MAX:]
+                return
+            del self._long_tails[0]
 
 
 _RECALLS: Final = frozenset({State.RECALLING, State.RECALL_IN_DOUBT})
@@ -328,7 +344,8 @@ class _Hearing:
         review_round, heard = int(opens_review(record.cause)), {record.cause_id}
         work = Work(subject, saga, record.event_time_ms, record.cause, heard, review_round, "DECISION")
         self._works[record.execution_id] = work
-        self.rows.executions.append(NewExecution(subject, record.cause, saga.aim, record.event_time_ms, record.offset))
+        times_ms = record.event_time_ms, record.timestamp_ms
+        self.rows.executions.append(NewExecution(subject, record.cause, saga.aim, *times_ms, record.offset))
         if record.execution_id in self._early:
             work.cause_ids |= self._early[record.execution_id]
             work.review_round = None

@@ -28,7 +28,7 @@ class AuditFiles:
 
     def audited(self, row: AuditRow, batch: Batch | None, content: DecisionRecord) -> Audited:
         found = self._entry(row.partition, row.offset)
-        is_sound = leaf_hash(row.partition, row.offset, row.record) == row.leaf
+        is_sound = leaf_hash(row.partition, row.offset, row.times, row.record) == row.leaf
         if found is None:
             position = None if batch is None else Position(batch.size_before, batch.size_after - 1)
             return Audited(row, content, is_sound, position, None, self._cover(row))

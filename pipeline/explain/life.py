@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from pipeline.audit.chain import Times
 from pipeline.audit.head import Head
 from pipeline.domain.decision import Outcome
 from pipeline.domain.decision_records import DecisionRecord
@@ -17,6 +18,7 @@ class AuditRow(NamedTuple):
 
     partition: int
     offset: int
+    times: Times
     record: bytes
     leaf: bytes
     chain: bytes

@@ -80,10 +80,10 @@ WHERE event = 'OPENED' AND NOT EXISTS (
 ORDER BY at LIMIT %(limit)s;
 
 -- name: insert_reconciliation
--- One stretch that was compared.
+-- One stretch that was compared. It was not opened after now, whatever the service's clock says.
 INSERT INTO control.reconciliation
     (opened_at, stretch, taken_in, decisions, dead_letters, duplicates, audited, executed, gaps)
-VALUES (%(opened_at)s, %(stretch)s, %(taken_in)s, %(decisions)s, %(dead_letters)s, %(duplicates)s, %(audited)s,
+VALUES (least(%(opened_at)s, now()), %(stretch)s, %(taken_in)s, %(decisions)s, %(dead_letters)s, %(duplicates)s, %(audited)s,
     %(executed)s, %(gaps)s);
 
 -- name: insert_gap

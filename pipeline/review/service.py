@@ -57,6 +57,9 @@ READ_WAIT_S: Final = 0.2
 DUE_INTERVAL_S: Final = 1.0
 """Between looks at what has expired and what is to be published; an outcome waits at most so long."""
 CASES_A_LOOK: Final = 500
+BACKLOG_MS_MAX: Final = 7 * 86_400_000
+"""The service reads within seconds, and within days after an outage. What is older comes from a wrong clock, or nobody
+could have decided it in time."""
 RESEND_S: Final = 30.0
 """An outcome that was acknowledged is read back in milliseconds; this long means that it was lost."""
 QUIET_READS: Final = 2
@@ -93,7 +96,7 @@ class _Read(NamedTuple, Generic[RecordT]):
 
     record: RecordT
     place: RecordPlace
-    timestamp_ms: int
+    timestamp_ms: int  # as `trusted_ms` has it
 
 
 class ReviewTopics(NamedTuple):
@@ -110,8 +113,9 @@ class ReviewService:
         wire: WireFormat,
         topics: ReviewTopics,
         expiry_ms: int,
-        clock_ms: Callable[[], int],
+        clock_ms: Callable[[Connection], int],
     ) -> None:
+        """clock_ms: the database server's, by which cases are due."""
         self._source, self._appender, self._wire, self._topics = source, appender, wire, topics
         self._expiry_ms, self._clock_ms = expiry_ms, clock_ms
         self._positions = Positions(CONSUMER, topics.decisions)
@@ -144,15 +148,16 @@ class ReviewService:
         decisions: list[_Read[Decision]] = []
         reversals: list[_Read[Reversal]] = []
         outcomes: list[_Read[ReviewOutcome]] = []
+        now_ms = self._clock_ms(connection)
         for record in batch.records:
-            place = RecordPlace(record.partition, record.offset)
+            place, at_ms = RecordPlace(record.partition, record.offset), trusted_ms(record.timestamp_ms, now_ms)
             match record.content:
                 case Decision() as decision:
-                    decisions.append(_Read(decision, place, record.timestamp_ms))
+                    decisions.append(_Read(decision, place, at_ms))
                 case Reversal() as reversal:
-                    reversals.append(_Read(reversal, place, record.timestamp_ms))
+                    reversals.append(_Read(reversal, place, at_ms))
                 case ReviewOutcome() as outcome:
-                    outcomes.append(_Read(outcome, place, record.timestamp_ms))
+                    outcomes.append(_Read(outcome, place, at_ms))
         with connection.transaction():
             self._open_escalated(connection, decisions)
             self._take_back(connection, reversals)
@@ -253,7 +258,7 @@ class ReviewService:
                 files[name] = file._replace(events=(*file.events, event))
 
     def _expire(self, connection: Connection, partitions: Sequence[int]) -> None:
-        now_ms = self._clock_ms()
+        now_ms = self._clock_ms(connection)
         for file in due_cases(connection, partitions, now_ms, CASES_A_LOOK):
             if (event := expiry(file.case, file.standing, now_ms)) is not None:
                 self._append(connection, file.case, event, None)
@@ -275,6 +280,14 @@ class ReviewService:
         append_event(connection, case, event, place)
         REVIEW_EVENTS.labels(event.kind).inc()
         log.info("case", decision_id=case.decision_id, round=case.round, kind=str(event.kind))
+
+
+def trusted_ms(broker_ms: int, now_ms: int) -> int:
+    """Return when a record came: by the broker, or now by the database's clock where that contradicts the broker's.
+
+    A case that began years ago would expire before anybody saw it, and one from the future would never.
+    """
+    return broker_ms if now_ms - BACKLOG_MS_MAX <= broker_ms <= now_ms else now_ms
 
 
 def review_outcome(name: ReviewId, file: CaseFile) -> ReviewOutcome:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 from uuid import uuid4
@@ -17,7 +18,7 @@ from pipeline.audit.lookup_store import candidates_of
 from pipeline.breaker.settings import POLICY_BYTES_MAX
 from pipeline.decide.policy import PolicyRefused, parse_policy
 from pipeline.io.avro.wire import WireFormat
-from pipeline.io.clock import now_ms
+from pipeline.io.filing import server_now_ms
 from pipeline.io.kafka.appender import TransactionalAppender
 from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.kafka.log_reader import LogReader
@@ -76,7 +77,7 @@ def make_plan(settings: Settings, wire: WireFormat, asked: Asked, advance: Advan
         request = Request(criteria, _criteria_text(asked), good, asked.reason, asked.by)
         planner = Planner(connection, wire, archive.regime_of, topic, lifetime_ms)
         try:
-            return planner.plan(request, str(uuid4()), now_ms(), advance)
+            return planner.plan(request, str(uuid4()), server_now_ms(connection), advance)
         except PlanRefused as refusal:
             raise Failure(f"{refusal}.", "No plan was made.", FAILED_CHECK) from refusal
         except RegimeMissing as missing:
@@ -132,7 +133,7 @@ def _applier(settings: Settings, wire: WireFormat, connection: Connection, log: 
     def appender(transactional_id: str) -> TransactionalAppender:
         return TransactionalAppender.of(settings, transactional_id)
 
-    return Applier(connection, appender, wire, topics, decisions, now_ms)
+    return Applier(connection, appender, wire, topics, decisions, partial(server_now_ms, connection))
 
 
 @contextmanager

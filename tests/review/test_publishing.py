@@ -35,7 +35,7 @@ class Broker:
 def service_on(broker: Broker) -> ReviewService:
     unread = cast(PositionedLog[DecisionRecord], None)
     topics = ReviewTopics("decisions.v1")
-    return ReviewService(unread, cast(Appender, broker), WireFormat(), topics, HOUR_MS, lambda: NOON_MS)
+    return ReviewService(unread, cast(Appender, broker), WireFormat(), topics, HOUR_MS, lambda _: NOON_MS)
 
 
 @pytest.fixture
