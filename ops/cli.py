@@ -94,6 +94,12 @@ TABLE: Final = (
                 "pipeline.rollback.command",
             ),
             Group(
+                "quarantine",
+                "propose confirm list",
+                "Put aside a record that nothing can use, by two people.",
+                "pipeline.quarantine.command",
+            ),
+            Group(
                 "state",
                 "backup restore status",
                 "Keep copies of what decisions need to know.",

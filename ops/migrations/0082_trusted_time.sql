@@ -274,4 +274,104 @@ GRANT EXECUTE ON FUNCTION control.take_turn(text) TO fraud_rollback;
 REVOKE UPDATE ON control.consumer_position FROM fraud_service;
 GRANT UPDATE (next_offset) ON control.consumer_position TO fraud_service;
 
+-- Quarantine: a record that can't be stored or executed is put aside by two people, so that what stands behind it goes on.
+
+-- What somebody proposes to put aside: exactly these bytes at this place. The database says when, and until when.
+CREATE TABLE control.quarantine_proposal (
+    quarantine_id uuid PRIMARY KEY,
+    topic text NOT NULL CHECK (length(topic) BETWEEN 1 AND 249),
+    topic_partition integer NOT NULL CHECK (topic_partition >= 0),
+    topic_offset bigint NOT NULL CHECK (topic_offset >= 0),
+    record_sha256 bytea NOT NULL CHECK (length(record_sha256) = 32),
+    record_length bigint NOT NULL CHECK (record_length >= 0),
+    proposed_by text NOT NULL,
+    reason text NOT NULL CHECK (length(btrim(reason, E' \t\n\r\f\v')) BETWEEN 10 AND 2000),
+    proposed_at timestamptz NOT NULL DEFAULT now(),
+    expires_at timestamptz NOT NULL DEFAULT now() + interval '24 hours'
+);
+
+-- What was put aside. Each place can be once.
+CREATE TABLE control.quarantine (
+    topic text NOT NULL,
+    topic_partition integer NOT NULL,
+    topic_offset bigint NOT NULL,
+    quarantine_id uuid NOT NULL UNIQUE REFERENCES control.quarantine_proposal,
+    record_sha256 bytea NOT NULL,
+    confirmed_by text NOT NULL,
+    confirmed_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (topic, topic_partition, topic_offset)
+);
+
+CREATE FUNCTION control.holds_role(wanted_name text, wanted_role text) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
+    SELECT coalesce((SELECT is_held FROM control.person_grant WHERE name = wanted_name AND role = wanted_role
+                     ORDER BY sequence DESC LIMIT 1), false)
+$$;
+
+CREATE FUNCTION control.check_quarantine_proposal() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+BEGIN
+    IF NOT control.holds_role(NEW.proposed_by, 'ROLLBACK_REQUESTER') THEN
+        RAISE EXCEPTION 'a quarantine is proposed by a ROLLBACK_REQUESTER' USING ERRCODE = 'check_violation';
+    END IF;
+    NEW.proposed_at := now();
+    NEW.expires_at := now() + interval '24 hours';
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER check_quarantine_proposal BEFORE INSERT ON control.quarantine_proposal
+    FOR EACH ROW EXECUTE FUNCTION control.check_quarantine_proposal();
+
+-- Names that differ only in case, or in how Unicode writes them, are one person's.
+CREATE FUNCTION control.check_quarantine() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+DECLARE
+    proposal control.quarantine_proposal;
+BEGIN
+    SELECT * INTO proposal FROM control.quarantine_proposal WHERE quarantine_id = NEW.quarantine_id;
+    NEW.confirmed_at := now();
+    IF NOT FOUND OR (proposal.topic, proposal.topic_partition, proposal.topic_offset, proposal.record_sha256)
+        <> (NEW.topic, NEW.topic_partition, NEW.topic_offset, NEW.record_sha256)
+    THEN
+        RAISE EXCEPTION 'a quarantine is confirmed as it was proposed' USING ERRCODE = 'check_violation';
+    ELSIF proposal.expires_at <= now() THEN
+        RAISE EXCEPTION 'the proposal has expired' USING ERRCODE = 'check_violation';
+    ELSIF lower(normalize(proposal.proposed_by, NFKC)) = lower(normalize(NEW.confirmed_by, NFKC)) THEN
+        RAISE EXCEPTION 'a quarantine is confirmed by another person than the one who proposed it'
+            USING ERRCODE = 'check_violation';
+    ELSIF NOT control.holds_role(NEW.confirmed_by, 'ROLLBACK_APPROVER') THEN
+        RAISE EXCEPTION 'a quarantine is confirmed by a ROLLBACK_APPROVER' USING ERRCODE = 'check_violation';
+    ELSIF NOT control.holds_role(proposal.proposed_by, 'ROLLBACK_REQUESTER') THEN
+        RAISE EXCEPTION 'whoever proposed it is no ROLLBACK_REQUESTER any more' USING ERRCODE = 'check_violation';
+    END IF;
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER check_quarantine BEFORE INSERT ON control.quarantine
+    FOR EACH ROW EXECUTE FUNCTION control.check_quarantine();
+
+-- The records of decisions.v1 that the audit log could not take and holds as put aside. The leaf binds the record, its
+-- place, its broker time and the statement, which says by whom it was put aside and why. source_*: of the payment that
+-- it decided, where the record can be read so far.
+CREATE TABLE audit.quarantined (
+    topic_partition integer NOT NULL CHECK (topic_partition >= 0),
+    topic_offset bigint NOT NULL CHECK (topic_offset >= 0),
+    logged_at timestamptz NOT NULL,
+    statement text NOT NULL,
+    source_partition integer,
+    source_offset bigint,
+    record bytea NOT NULL,
+    leaf_hash bytea NOT NULL CHECK (length(leaf_hash) = 32),
+    chain_hash bytea NOT NULL CHECK (length(chain_hash) = 32),
+    recorded_at timestamptz NOT NULL,
+    PRIMARY KEY (topic_partition, topic_offset)
+);
+SELECT control.make_append_only(logged) FROM unnest(ARRAY['control.quarantine_proposal', 'control.quarantine',
+    'audit.quarantined']::regclass[]) AS logged;
+
+REVOKE EXECUTE ON FUNCTION control.holds_role(text, text), control.check_quarantine_proposal(),
+    control.check_quarantine() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION control.holds_role(text, text) TO fraud_rollback;
+GRANT INSERT ON control.quarantine_proposal, control.quarantine TO fraud_rollback;
+GRANT SELECT ON control.quarantine_proposal, control.quarantine TO fraud_service;
+GRANT SELECT, INSERT ON audit.quarantined TO fraud_audit;
+
 SELECT control.ensure_all_partitions(2);

@@ -28,7 +28,7 @@ def ensure_partitions(
     months: Annotated[int, typer.Option(min=2, max=24, help="Months after this one.")] = 6,
     since: Annotated[
         datetime | None,
-        typer.Option(parser=utc_time, metavar="TIME", help="Make the past months from then on, to read an old log again."),
+        typer.Option(parser=utc_time, metavar="TIME", help="Make the months from then on, to read an old log."),
     ] = None,
     as_json: Json = False,
 ) -> None:

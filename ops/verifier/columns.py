@@ -30,6 +30,14 @@ class Records:
         named: dict[str, Read] = {}
         self._readers = [(branch["name"], avro_reader(branch, named)) for branch in json.loads(schema_text)]
 
+    def source(self, value: bytes) -> tuple[int | None, int | None]:
+        """Return the partition and offset of the payment that a decision is about; Nones where it is no decision."""
+        try:
+            table, columns = self.columns(value)
+        except (ValueError, IndexError, KeyError, OverflowError):
+            return None, None
+        return (columns["source_partition"], columns["source_offset"]) if table == TABLES[0] else (None, None)
+
     def columns(self, value: bytes) -> tuple[str, dict[str, Any]]:
         at = 10 if value[:2] == b"\xc3\x01" else 5
         try:

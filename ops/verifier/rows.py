@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 from .columns import Records, hex_text, time_ms, time_text
 from .findings import Finding, Kind
-from .leaves import Entry, Times, chain_values, leaf_hash
+from .leaves import Entry, Times, aside_leaf_hash, chain_values, leaf_hash
 
 Row = Mapping[str, Any]
+QUARANTINED = "quarantined"
 
 
 class Placed(NamedTuple):
@@ -79,7 +80,33 @@ def _link(partition: Partition, size: int) -> Row:
     }
 
 
+def _check_aside(partition: int, placed: Placed, entry: Entry, chain: bytes, records: Records) -> list[Finding]:
+    row = placed.row
+    try:
+        value, statement = bytes.fromhex(row["record"].removeprefix("\\x")), row["statement"].encode()
+        times = Times(time_ms(row["logged_at"]), 0)
+    except (KeyError, ValueError, AttributeError, TypeError) as error:
+        return [_about(Kind.RECORD_CHANGED, partition, placed, f"its bytes can't be read ({error})")]
+    if aside_leaf_hash(partition, entry.offset, times, statement, value) != entry.leaf:
+        return [_about(Kind.RECORD_CHANGED, partition, placed, "its bytes or statement are not those of the leaf")]
+    source_partition, source_offset = records.source(value)
+    expected = {
+        **{name: row[name] for name in ("logged_at", "statement", "record")},
+        "topic_partition": partition,
+        "topic_offset": entry.offset,
+        "source_partition": source_partition,
+        "source_offset": source_offset,
+        "leaf_hash": hex_text(entry.leaf),
+        "chain_hash": hex_text(chain),
+        "recorded_at": time_text(entry.recorded_at_us),
+    }
+    wrong = [name for name in {**expected, **row} if not _is_same(row, expected, name)]
+    return [_about(Kind.COLUMN_CHANGED, partition, placed, ", ".join(wrong))] if wrong else []
+
+
 def _check_row(partition: int, placed: Placed, entry: Entry, chain: bytes, records: Records) -> list[Finding]:
+    if placed.table == QUARANTINED:
+        return _check_aside(partition, placed, entry, chain, records)
     row = placed.row
     try:
         value = bytes.fromhex(row["record"].removeprefix("\\x"))

@@ -34,6 +34,14 @@ COPY audit.dead_letter (
 INSERT INTO audit.chain_link (topic_partition, tree_size, last_offset, chain_hash, recorded_at)
 VALUES (%s, %s, %s, %s, %s);
 
+-- name: insert_quarantined
+-- A record that was put aside.
+INSERT INTO audit.quarantined (
+    topic_partition, topic_offset, logged_at, statement, source_partition, source_offset, record, leaf_hash, chain_hash,
+    recorded_at
+)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s);
+
 -- name: last_links
 -- How far each partition's log has come.
 SELECT DISTINCT ON (topic_partition) topic_partition, tree_size, last_offset, chain_hash
@@ -78,6 +86,12 @@ COPY (
 -- All of review_log, likewise.
 COPY (
     SELECT row_to_json(logged)::text FROM audit.review_log AS logged ORDER BY topic_partition, topic_offset
+) TO STDOUT (FORMAT text);
+
+-- name: export_quarantined
+-- All of quarantined, likewise.
+COPY (
+    SELECT row_to_json(logged)::text FROM audit.quarantined AS logged ORDER BY topic_partition, topic_offset
 ) TO STDOUT (FORMAT text);
 
 -- name: export_links

@@ -7,9 +7,11 @@ from typing import Final
 
 from pipeline.audit.rows import COPY_END, COPY_START, letter_row
 from pipeline.domain.dead_letter import DeadLetter
+from pipeline.domain.log import LogRecord
 from pipeline.io.filing import Filing
 from pipeline.io.kafka.positioned_log import LogBatch
 from pipeline.io.postgres import Connection, Positions, failures_named, statements
+from pipeline.io.quarantine import is_put_aside, store_around
 
 CONSUMER: Final = "audit-dead-letters"
 _TABLE: Final = "audit.dead_letter"
@@ -21,16 +23,34 @@ class Letters:
         self._statements = statements("pipeline.audit", "audit")
         self._filing = Filing(_TABLE)
 
+    @property
+    def topic(self) -> str:
+        return self._positions.topic
+
     def open(self, connection: Connection, partitions: Iterable[int]) -> dict[int, int]:
         with failures_named():
             return self._positions.read(connection, partitions)
 
     def store(self, connection: Connection, batch: LogBatch[DeadLetter]) -> None:
-        """All of it in one transaction. Raises PositionMoved, DatabaseUnavailable, DatabaseRefused."""
+        """All of it, but for what was put aside. Raises PositionMoved, DatabaseUnavailable, DatabaseRefused."""
+
+        def is_aside(record: LogRecord[DeadLetter]) -> bool:
+            return is_put_aside(connection, self._positions.topic, record.partition, record.offset, record.value)
+
+        def pass_over(one: LogBatch[DeadLetter]) -> None:
+            with failures_named(), connection.transaction():
+                self._advance(connection, one)
+
+        store_around(batch, lambda part: self._store(connection, part), is_aside, pass_over)
+
+    def _store(self, connection: Connection, batch: LogBatch[DeadLetter]) -> None:
         filed = self._filing.file(connection, (record.timestamp_ms for record in batch.records))
         rows = [letter_row(record, filed[record.timestamp_ms]) for record in batch.records]
         with failures_named(), connection.transaction():
             with connection.cursor().copy(self._statements["copy_dead_letters"]) as copy:
                 copy.write(COPY_START + b"".join(rows) + COPY_END)
-            for partition, before, after in batch.spans:
-                self._positions.advance(connection, partition, before, after)
+            self._advance(connection, batch)
+
+    def _advance(self, connection: Connection, batch: LogBatch[DeadLetter]) -> None:
+        for partition, before, after in batch.spans:
+            self._positions.advance(connection, partition, before, after)

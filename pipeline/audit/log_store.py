@@ -8,7 +8,8 @@ Invariants
 3. What the database says of a partition's log (size, last offset, chain) must be what the files give, or nothing more
    is stored. A leaf file that is further ahead than one batch, or signed, was not left so by a crash: only a log that
    is told to refill the database, after that was restored from a backup, reads those records again.
-4. Nothing is passed over: a record that can't be stored stops the log, named, after all before it were stored.
+4. Nothing is passed over: a record that can't be stored stops the log, named, after all before it were stored. If two
+   people have put it aside, it is stored as that: its leaf and its row say so, and what is behind it goes on.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from pipeline.audit.chain import Entry, Times, Tree, chained, grown, leaf_hash
+from pipeline.audit.chain import Entry, Times, Tree, aside_leaf_hash, chained, grown, leaf_hash
 from pipeline.audit.leaf_files import LeafFile, head_paths, latest_head
 from pipeline.audit.rows import COPY_END, COPY_START, TABLES, Kind, Proof, kind_of, row_of
+from pipeline.domain.decision import Decision
 from pipeline.domain.decision_records import DecisionRecord
 from pipeline.domain.log import LogRecord
 from pipeline.domain.refusals import Refusal
@@ -29,6 +31,7 @@ from pipeline.domain.times import claim_ms
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.filing import UNFILED_MS, Filing
 from pipeline.io.postgres import Connection, DatabaseRefused, Positions, failures_named, statements
+from pipeline.io.quarantine import FIX, PASSED_OVER, places_put_aside, statement_of
 
 CONSUMER: Final = "audit"
 RECORDS_MAX: Final = 4_000
@@ -45,6 +48,14 @@ class AuditBroken(Exception):
 
 class RecordRefused(Exception):
     """A record that the audit tables will not hold; the log stands before it. Named by its place only (I10)."""
+
+
+class _AsideAhead(Exception):
+    """The leaf file has the next record of a partition as one that was put aside."""
+
+    def __init__(self, record: LogRecord[None]) -> None:
+        super().__init__(record.partition, record.offset)
+        self.record = record
 
 
 class Link(NamedTuple):
@@ -71,6 +82,7 @@ class AuditLog:
         self._statements = statements("pipeline.audit", "audit")
         self._trees: dict[int, Tree] = {}  # as committed
         self._files: dict[int, LeafFile] = {}
+        self._aside: set[tuple[int, int]] = set()  # partition and offset, as of `open`
         self._filings = {table: Filing(table) for table in TABLES}
 
     @property
@@ -88,6 +100,7 @@ class AuditLog:
         with failures_named(), connection.transaction():
             positions = self._positions.read(connection, wanted)
             links = last_links(connection, wanted)
+        self._aside = places_put_aside(connection, self._topic)
         for partition in wanted:
             self._files[partition] = LeafFile(self._directory, self._topic, partition)
             link = links.get(partition, Tree())
@@ -108,14 +121,67 @@ class AuditLog:
         assert len(records) <= RECORDS_MAX, "a crash leaves the leaf file no further ahead than this"
         try:
             return self._store(connection, records)
+        except _AsideAhead as ahead:
+            return self._store_around(connection, records, ahead.record)
         except (DatabaseRefused, ValueError, struct.error) as error:
             if len(records) == 1:
+                if (put_aside := self._put_aside(connection, records[0])) is not None:
+                    return put_aside
                 place = f"{self._topic}[{records[0].partition}] at {records[0].offset}"
-                raise RecordRefused(f"{place} can't be stored: {_reason(error)}") from None
+                raise RecordRefused(f"{place} can't be stored: {_reason(error)}; {FIX}") from None
         middle = len(records) // 2  # halving finds the one in as many steps as the size has bits
         first = self.store(connection, records[:middle])
         second = self.store(connection, records[middle:])
         return Stored(first.records + second.records, _added(first.by_kind, second.by_kind))
+
+    def _store_around(
+        self, connection: Connection, records: Sequence[LogRecord[None]], aside: LogRecord[None]
+    ) -> Stored:
+        at = next(place for place, record in enumerate(records) if record is aside)
+        before = self.store(connection, records[:at]) if at else Stored(0, {})
+        put_aside = self._put_aside(connection, aside)
+        if put_aside is None:
+            raise AuditBroken(f"{self._files[aside.partition].path} has a record as put aside that nobody put aside")
+        behind = self.store(connection, records[at + 1 :]) if records[at + 1 :] else Stored(0, {})
+        counts = _added(_added(before.by_kind, put_aside.by_kind), behind.by_kind)
+        return Stored(before.records + 1 + behind.records, counts)
+
+    def _put_aside(self, connection: Connection, record: LogRecord[None]) -> Stored | None:
+        """Store a record as put aside; None where nobody has put it aside."""
+        said = statement_of(connection, self._topic, record.partition, record.offset, record.value)
+        if said is None:
+            return None
+        statement = said.encode()
+        times = Times(claim_ms(record.timestamp_ms), UNFILED_MS)
+        leaf = aside_leaf_hash(record.partition, record.offset, times, statement, record.value)
+        entry = self._aside_entry(record, leaf)
+        chain_values, tree = chained(self._trees[record.partition], [entry])
+        decoded = self._wire.decode_decision_record(record.value)
+        source = decoded.source if isinstance(decoded, Decision) else None
+        with failures_named(), connection.transaction():
+            self._link(connection, {record.partition: Link(tree, entry.recorded_at_us)})
+            row = (
+                record.partition, record.offset, time_of(times.logged_at_ms * 1000), said,
+                source and source.partition, source and source.offset, record.value, leaf, chain_values[0],
+                time_of(entry.recorded_at_us),
+            )  # fmt: skip
+            connection.execute(self._statements["insert_quarantined"], row)
+        self._trees[record.partition] = tree
+        PASSED_OVER.labels(self._topic).inc()
+        return Stored(1, {"Quarantined": 1})
+
+    def _aside_entry(self, record: LogRecord[None], leaf: bytes) -> Entry:
+        """The entry of a record that is put aside, on disk; in place of the one that was to be its row's."""
+        tree, file = self._trees[record.partition], self._files[record.partition]
+        ahead = file.read(tree.size, tree.size + 1)
+        if ahead and (ahead[0].offset, ahead[0].leaf) == (record.offset, leaf):
+            return ahead[0]
+        if ahead and _latest_signed(self._directory, self._topic, record.partition) > tree.size:
+            raise AuditBroken(f"{file.path} has another record than the topic at offset {record.offset}, and is signed")
+        file.cut(tree.size)
+        entry = Entry(record.offset, self._clock_us(), leaf)
+        file.append([entry])
+        return entry
 
     def _store(self, connection: Connection, records: Sequence[LogRecord[None]]) -> Stored:
         kinds = [kind_of(record.value) for record in records]
@@ -185,6 +251,8 @@ class AuditLog:
                 leaf_hash(record.partition, record.offset, bound, record.value),
             ):
                 return bound
+        if (record.partition, record.offset) in self._aside and entry.offset == record.offset:
+            raise _AsideAhead(record)
         raise AuditBroken(f"{file.path} has another record than the topic at offset {record.offset}")
 
     def _copy(self, connection: Connection, kind: Kind, proved: Sequence[tuple[LogRecord[None], Proof]]) -> None:

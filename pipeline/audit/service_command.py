@@ -27,7 +27,7 @@ from pipeline.io.clock import now_ms
 from pipeline.io.filing import service_connection
 from pipeline.io.kafka.appender import Appender
 from pipeline.io.kafka.log_reader import LogReader
-from pipeline.io.kafka.positioned_log import PositionedLog, undecoded
+from pipeline.io.kafka.positioned_log import IsAside, PositionedLog, undecoded
 from pipeline.io.postgres import PositionMoved
 from pipeline.io.runner import Terms, run_service
 from pipeline.io.settings import Settings
@@ -50,7 +50,7 @@ def run_audit(settings: Settings, wire: WireFormat, *, is_refill: bool = False) 
     service.read_from(
         Sources(
             _source(settings, "decisions.v1", undecoded, "audit", service.decision_positions, service.release),
-            _source(settings, *letters, service.letter_positions),
+            _source(settings, *letters, service.letter_positions, is_aside=service.is_letter_aside),
         )
     )
     terms = Terms(
@@ -147,6 +147,7 @@ def _source(
     consumer: str,
     positions: Callable[..., dict[int, int]],
     release: Callable[[], None] = lambda: None,
+    is_aside: IsAside = lambda *_: False,
 ) -> PositionedLog[ContentT]:
     return PositionedLog(
         settings.bootstrap_servers,
@@ -157,6 +158,7 @@ def _source(
         positions=positions,
         options=settings.kafka_options,
         release=release,
+        is_aside=is_aside,
     )
 
 

@@ -28,6 +28,7 @@ import structlog
 
 from pipeline.domain.decision_records import DecisionRecord
 from pipeline.domain.identities import review_id
+from pipeline.domain.log import LogRecord
 from pipeline.execute.ledger_store import AccountKey, Ledger, NewCause, NewExecution, NewPosting, NewTransition, Stored
 from pipeline.execute.metrics import (
     EXECUTION_IN_DOUBT,
@@ -60,6 +61,7 @@ from pipeline.execute.saga import (
 )
 from pipeline.io.kafka.positioned_log import LogBatch, PositionMove
 from pipeline.io.postgres import Connection, Positions, failures_named
+from pipeline.io.quarantine import is_put_aside, store_around
 
 RAIL_ROUNDS_MAX: Final = 4
 """A saga waits for the rail at most twice on its way to an aim: recalled, then paid again."""
@@ -120,7 +122,26 @@ class Executor:
         self._long_tails: list[AccountKey] = []
 
     def accept(self, connection: Connection, batch: LogBatch[DecisionRecord]) -> None:
-        """Hears a batch and takes it to rest, or into doubt."""
+        """Hears a batch, but for what was put aside, and takes it to rest, or into doubt."""
+
+        def is_aside(record: LogRecord[DecisionRecord]) -> bool:
+            return is_put_aside(connection, self.heard.topic, record.partition, record.offset, record.value)
+
+        store_around(
+            batch,
+            lambda part: self._accept(connection, part),
+            is_aside,
+            lambda one: self._pass_over(connection, one.spans),
+        )
+
+    def _pass_over(self, connection: Connection, spans: Sequence[PositionMove]) -> None:
+        with failures_named(), connection.transaction():
+            for span in spans:
+                self.heard.advance(connection, *span)
+        with failures_named():
+            self._finish(connection, [], spans)
+
+    def _accept(self, connection: Connection, batch: LogBatch[DecisionRecord]) -> None:
         records = [said(record) for record in batch.records]
         with failures_named():
             records = self._filed(connection, records)

@@ -35,6 +35,7 @@ def run_executor(settings: Settings, wire: WireFormat) -> NoReturn:
             slot=settings.worker_slot,
             positions=service.positions,
             options=settings.kafka_options,
+            is_aside=service.is_aside,
         )
     )
     run_service(service, settings, Terms("executor", settings.executor_port, "FRAUD_EXECUTOR_PORT", PASSING))

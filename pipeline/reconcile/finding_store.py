@@ -47,6 +47,17 @@ class Findings:
         for gap in gaps:
             connection.execute(self._statements["insert_gap"], _gap_row(gap, "OPENED"))
 
+    def quarantined(self, connection: Connection, topics: Sequence[str], *, is_untold: bool) -> list[Gap]:
+        """The records that were put aside; is_untold: only those that were not stored as gaps yet."""
+        name = "quarantined_untold" if is_untold else "quarantined"
+        rows = connection.execute(self._statements[name], {"topics": list(topics)}).fetchall()
+        return [Gap(GapKind.QUARANTINED, topic, partition, at, at, 1) for topic, partition, at in rows]
+
+    def store_quarantined(self, connection: Connection, gaps: Sequence[Gap]) -> None:
+        with connection.transaction():
+            for gap in gaps:
+                connection.execute(self._statements["insert_gap"], _gap_row(gap, "OPENED"))
+
     def open_gaps(self, connection: Connection) -> list[Gap]:
         """The oldest that have not closed."""
         rows = connection.execute(self._statements["open_gaps"], {"limit": OPEN_GAPS_MAX}).fetchall()

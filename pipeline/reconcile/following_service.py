@@ -63,6 +63,9 @@ class Following:
         for gap in self._reconciler.close_filled(connection):
             metrics.GAPS_CLOSED.labels(gap.kind).inc()
             log.info("gap_closed", **_fields(gap))
+        for gap in self._reconciler.name_quarantined(connection):
+            metrics.GAPS.labels(gap.kind).inc()
+            log.error("record_quarantined", **_fields(gap))
         self._grace_ends_s = time.monotonic() + self._grace_s
         return self._reconciler.open(connection)
 

@@ -21,7 +21,7 @@ from pipeline.domain.decision import Decision, Outcome
 from pipeline.domain.decision_records import DecisionRecord
 from pipeline.domain.features import COLUMN, NONE
 from pipeline.domain.identities import ReviewId, review_id
-from pipeline.domain.log import Outgoing
+from pipeline.domain.log import LogRecord, Outgoing
 from pipeline.domain.reversal import Reversal
 from pipeline.domain.review_outcome import ReviewOutcome
 from pipeline.io.avro.wire import WireFormat
@@ -29,6 +29,7 @@ from pipeline.io.kafka.appender import Appender
 from pipeline.io.kafka.client import BrokerAway
 from pipeline.io.kafka.positioned_log import LogBatch, PositionedLog
 from pipeline.io.postgres import Connection, Positions, failures_named
+from pipeline.io.quarantine import is_put_aside, store_around
 from pipeline.review.case_store import (
     CaseFile,
     Opening,
@@ -144,7 +145,22 @@ class ReviewService:
         return self._unpublished
 
     def store(self, connection: Connection, batch: LogBatch[DecisionRecord]) -> None:
-        """A batch and the positions after it."""
+        """A batch, but for what was put aside, and the positions after it."""
+
+        def is_aside(record: LogRecord[DecisionRecord]) -> bool:
+            return is_put_aside(connection, self._topics.decisions, record.partition, record.offset, record.value)
+
+        def pass_over(one: LogBatch[DecisionRecord]) -> None:
+            with connection.transaction():
+                self._advance(connection, one)
+
+        store_around(batch, lambda part: self._store(connection, part), is_aside, pass_over)
+
+    def _advance(self, connection: Connection, batch: LogBatch[DecisionRecord]) -> None:
+        for span in batch.spans:
+            self._positions.advance(connection, *span)
+
+    def _store(self, connection: Connection, batch: LogBatch[DecisionRecord]) -> None:
         decisions: list[_Read[Decision]] = []
         reversals: list[_Read[Reversal]] = []
         outcomes: list[_Read[ReviewOutcome]] = []
@@ -158,12 +174,11 @@ class ReviewService:
                     reversals.append(_Read(reversal, place, at_ms))
                 case ReviewOutcome() as outcome:
                     outcomes.append(_Read(outcome, place, at_ms))
-        with connection.transaction():
+        with failures_named(), connection.transaction():
             self._open_escalated(connection, decisions)
             self._take_back(connection, reversals)
             self._read_back(connection, outcomes)
-            for span in batch.spans:
-                self._positions.advance(connection, *span)
+            self._advance(connection, batch)
 
     def look(self, connection: Connection) -> str | None:
         """Ends what is due, publishes what is decided. Why that still waits, or None."""

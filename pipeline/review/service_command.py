@@ -12,6 +12,7 @@ from pipeline.io.filing import server_now_ms, service_connection
 from pipeline.io.kafka.appender import Appender
 from pipeline.io.kafka.positioned_log import PositionedLog
 from pipeline.io.postgres import Held, Positions
+from pipeline.io.quarantine import is_put_aside
 from pipeline.io.runner import Terms, run_service
 from pipeline.io.settings import Settings
 from pipeline.review.service import CONSUMER, GROUP, ReviewService, ReviewTopics
@@ -50,6 +51,7 @@ def run_review(settings: Settings, wire: WireFormat) -> NoReturn:
         slot=settings.worker_slot,
         positions=lambda partitions: positions.read(held.connection(), partitions),
         options=settings.kafka_options,
+        is_aside=lambda *where: is_put_aside(held.connection(), topic, *where),
     )
     appender = Appender.of(settings, f"{GROUP}-{settings.worker_slot}")
     expiry_ms = settings.review_expiry_hours * HOUR_MS

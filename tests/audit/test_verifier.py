@@ -112,7 +112,7 @@ def test_untouched_log_is_never_accused(written: Bench) -> None:
 
 def test_empty_log_is_never_accused(bench: Bench) -> None:
     bench.open()
-    assert Report(0, 2, 0, 0, 0, 0, None, None, None, []) == verified(bench)
+    assert Report(0, 2, 0, 0, 0, 0, None, None, None, [], []) == verified(bench)
 
 
 COLUMNS = (
