@@ -19,7 +19,10 @@ Offset = Annotated[int, typer.Argument(metavar="OFFSET", min=0, help="As the ser
 
 @quarantine_app.command("propose")
 def propose(topic: Topic, partition: Partition, offset: Offset, by: By, reason: Reason, as_json: Json = False) -> None:
-    """Propose to put aside a record that can't be stored or executed. Another person confirms it within a day."""
+    """Propose to put aside a record that nothing can use.
+
+    Another person confirms it within a day. What can be stored or executed is, whoever put it aside.
+    """
     from pipeline.quarantine.quarantine_command import propose as propose_record
     from pipeline.quarantine.quarantine_command import show_quarantine, what_it_is
 
@@ -44,7 +47,7 @@ def confirm(
 
 @quarantine_app.command("list")
 def list_quarantines(limit: Limit = 100, as_json: Json = False) -> None:
-    """List what was proposed and what was put aside, the latest first."""
+    """List what was proposed and put aside, the latest first."""
     from pipeline.quarantine.quarantine_command import quarantines, show_quarantine
 
     output = Output(as_json=as_json)

@@ -54,7 +54,10 @@ def read_quarantines(connection: Connection, limit: int, wanted: str | None = No
     """The latest first; `wanted`: only that one."""
     with failures_named():
         rows = connection.execute(_SQL["read_proposals"], {"limit": limit, "wanted": wanted}).fetchall()
-    return [Quarantine(row[0], Subject(*row[1:4], bytes(row[4]), row[5]), *row[6:]) for row in rows]
+    return [
+        Quarantine(quarantine_id, Subject(topic, partition, offset, bytes(sha256), length), *rest)
+        for quarantine_id, topic, partition, offset, sha256, length, *rest in rows
+    ]
 
 
 def _append(connection: Connection, name: str, fields: dict[str, object]) -> None:

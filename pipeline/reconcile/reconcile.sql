@@ -102,6 +102,14 @@ WHERE event = 'OPENED' AND NOT EXISTS (
 )
 ORDER BY at LIMIT %(limit)s;
 
+-- name: months_ahead
+-- For how many months after the present one every table has partitions.
+SELECT min(months) FROM control.partition_reach();
+
+-- name: unfiled
+-- Tables with rows outside every month.
+SELECT parent::text, unfiled FROM control.unfiled_rows() WHERE unfiled > 0 ORDER BY 1;
+
 -- name: quarantined
 -- Every record that was put aside, on these topics.
 SELECT topic, topic_partition, topic_offset FROM control.quarantine WHERE topic = ANY(%(topics)s)

@@ -131,6 +131,11 @@ class Reconciler:
                 self._findings.store_quarantined(connection, gaps)
         return gaps
 
+    def watch_months(self, connection: Connection) -> None:
+        """Tell where the months' partitions run short, and what stands outside every month."""
+        with failures_named():
+            self._findings.watch_months(connection, self._now_ms())
+
     def forget(self) -> None:
         """Positions are asked for again: after a failure it isn't known what was stored."""
         self._progress.next_offsets.clear()
