@@ -102,10 +102,20 @@ COPY (
 
 -- name: rows_of_partition
 -- Rows of one partition between two offsets, in their order, as far as the leaf file says what they must be.
-SELECT topic_offset, leaf_hash, chain_hash, record FROM (
-    SELECT topic_offset, topic_partition, leaf_hash, chain_hash, record FROM audit.ai_decision_log
-    UNION ALL SELECT topic_offset, topic_partition, leaf_hash, chain_hash, record FROM audit.reversal_log
-    UNION ALL SELECT topic_offset, topic_partition, leaf_hash, chain_hash, record FROM audit.review_log
+SELECT topic_offset, leaf_hash, chain_hash, record, (extract(epoch FROM logged_at) * 1000)::bigint,
+    (extract(epoch FROM filed_at) * 1000)::bigint, statement
+FROM (
+    SELECT topic_offset, topic_partition, leaf_hash, chain_hash, record, logged_at, filed_at, NULL AS statement
+    FROM audit.ai_decision_log
+    UNION ALL
+    SELECT topic_offset, topic_partition, leaf_hash, chain_hash, record, logged_at, filed_at, NULL
+    FROM audit.reversal_log
+    UNION ALL
+    SELECT topic_offset, topic_partition, leaf_hash, chain_hash, record, logged_at, filed_at, NULL
+    FROM audit.review_log
+    UNION ALL
+    SELECT topic_offset, topic_partition, leaf_hash, chain_hash, record, logged_at, '1970-01-01+00', statement
+    FROM audit.quarantined
 ) AS logged
 WHERE topic_partition = %(partition)s AND topic_offset BETWEEN %(first)s AND %(last)s
 ORDER BY topic_offset;

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from ops.stack.embedded import EmbeddedStack
-from ops.verifier.export import verify_export
 from ops.verifier.findings import Kind
 from pipeline.audit.leaf_files import leaf_path, read_entries
 from pipeline.audit.log_store import AuditBroken, AuditLog, RecordRefused
@@ -20,7 +19,7 @@ from pipeline.io.postgres import Connection, DatabaseRefused, connect
 from pipeline.reconcile.gaps import Gap, GapKind
 from tests.audit.logs import TOPIC, Bench, record, records
 from tests.audit.test_log_store import FIRST
-from tests.audit.test_verifier import exported, public_key
+from tests.audit.test_verifier import verified
 from tests.execute.given import Desk as ExecutorDesk
 from tests.execute.given import decision
 from tests.quarantine.given import appoint, put_aside, subject
@@ -59,8 +58,7 @@ def test_poison_holds_the_log_until_it_is_put_aside_then_all_goes_on(bench: Benc
     assert (POISON.partition, POISON.offset, POISON.value, FIRST.source_offset) == row
     bench.anchor()
     bench.restart()
-    out = exported(bench)
-    report = verify_export(out, out / "outside", public_key(bench.public_key_path), is_all=True)
+    report = verified(bench)
     assert [] == report.findings
     assert len(with_poison()) == report.rows
     assert "its summary is empty" in report.quarantined[0]
@@ -108,13 +106,12 @@ def test_kill_between_leaf_and_row_of_what_is_put_aside_is_gone_on_from(bench: B
 def test_leaf_of_what_is_aside_is_never_taken_back_by_a_row(bench: Bench, owner: Connection) -> None:
     """Somebody removes the quarantine, to have the record forgotten."""
     aside(bench, owner)
-    bench.store([POISON])
+    bench.store([POISON, record(7, FIRST)])
     bench.anchor()
     for table in ("control.quarantine", "control.quarantine_proposal"):
         bench.as_superuser(f"DELETE FROM {table}")
     bench.as_superuser("DELETE FROM audit.quarantined")
-    out = exported(bench)
-    report = verify_export(out, out / "outside", public_key(bench.public_key_path), is_all=True)
+    report = verified(bench)
     assert Kind.ROW_MISSING in {finding.kind for finding in report.findings}
     bench.as_superuser("DELETE FROM audit.chain_link")
     bench.as_superuser("UPDATE control.consumer_position SET next_offset = 0")
@@ -136,10 +133,10 @@ def test_leaf_of_what_is_aside_is_never_taken_back_by_a_row(bench: Bench, owner:
 )
 def test_edit_of_what_was_put_aside_is_found(bench: Bench, owner: Connection, change: str) -> None:
     aside(bench, owner)
-    bench.store([POISON, record(6, FIRST)])
+    bench.store([POISON, record(6, FIRST), record(7, FIRST)])
+    bench.anchor()
     assert 1 == bench.as_superuser(f"UPDATE audit.quarantined SET {change}")
-    out = exported(bench)
-    report = verify_export(out, out / "outside", public_key(bench.public_key_path), is_all=True)
+    report = verified(bench)
     assert [("quarantined", POISON.offset)] == [(each.table, each.offset) for each in report.findings]
 
 

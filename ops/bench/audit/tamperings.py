@@ -359,14 +359,15 @@ def chain_anew(forger: Forger, partition: int) -> None:
     _link(forger, partition, len(rows))
 
 
-def rows_of(forger: Forger, partition: int) -> list[tuple[int, str, int, bytes]]:
-    """Read the offset, table, time of recording in microseconds and record of every row, in order."""
+def rows_of(forger: Forger, partition: int) -> list[tuple[int, str, int, bytes, Times]]:
+    """Read the offset, table, time of recording in microseconds, record and times of every row."""
     rows = []
     for table in TABLES:
-        query = f"""SELECT topic_offset, (extract(epoch FROM recorded_at) * 1000000)::bigint, record
+        query = f"""SELECT topic_offset, (extract(epoch FROM recorded_at) * 1000000)::bigint, record,
+                (extract(epoch FROM logged_at) * 1000)::bigint, (extract(epoch FROM filed_at) * 1000)::bigint
             FROM audit.{table} WHERE topic_partition = %s"""
         found = forger.connection.execute(query.encode(), [partition]).fetchall()
-        rows += [(offset, table, at_us, bytes(record)) for offset, at_us, record in found]
+        rows += [(offset, table, at_us, bytes(record), Times(*times)) for offset, at_us, record, *times in found]
     return sorted(rows)
 
 
