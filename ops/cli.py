@@ -95,6 +95,12 @@ TABLE: Final = (
                 "pipeline.rollback.command",
             ),
             Group(
+                "quarantine",
+                "propose confirm list",
+                "Put aside a record that nothing can use, by two people.",
+                "pipeline.quarantine.command",
+            ),
+            Group(
                 "state",
                 "backup restore status",
                 "Keep copies of what decisions need to know.",
@@ -116,8 +122,8 @@ TABLE: Final = (
             Group("schemas", "register", "Register the Avro schemas.", "ops.stack.command"),
             Group(
                 "database",
-                "migrate set-passwords check-access",
-                "Migrate PostgreSQL and set its passwords.",
+                "migrate ensure-partitions set-passwords check-access",
+                "Migrate PostgreSQL, make partitions, set passwords.",
                 "ops.migrations.command",
             ),
             Group("access", "apply check", "Grant each process its rights on the broker.", "ops.access.command"),

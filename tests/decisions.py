@@ -8,9 +8,9 @@ import json
 import fastavro
 
 from pipeline.domain.decision import BreakerState, Decision, InputSnapshot, Outcome, Reason, Route
-from pipeline.domain.decision_records import DecisionRecord
 from pipeline.domain.features import FEATURES
 from pipeline.domain.identities import DecisionId, ReviewId, decision_id, reversal_id, review_id
+from pipeline.domain.in_force import DecisionRecord
 from pipeline.domain.log import Source
 from pipeline.domain.payment import Transaction, payment_digest
 from pipeline.domain.plain import plain_record

@@ -1,8 +1,13 @@
 -- The audit log: the records of decisions.v1, row by row, as they stood there; and the payments that were refused.
 --
 -- `record` is the value's bytes on the topic. Every other column follows from it or from its position on the topic, or
--- is one of the three that the audit service adds: recorded_at, leaf_hash and chain_hash. All three are also held
--- outside the database (docs/audit.md), so the offline verifier finds any column that was changed.
+-- is one of those that the audit service adds: logged_at, filed_at, recorded_at, leaf_hash and chain_hash. The leaf binds
+-- the first two, and the other three are also held outside the database (docs/audit.md), so the offline verifier finds
+-- any column that was changed.
+--
+-- created_at is what the record claims, by the clock of whoever wrote it. logged_at is the broker's time. Only filed_at
+-- chooses a partition: it is the broker's time, or 1970-01-01, which is the partition of what no month can take
+-- (0082_trusted_time.sql).
 
 CREATE TABLE audit.ai_decision_log (
     decision_id uuid NOT NULL,
@@ -25,6 +30,8 @@ CREATE TABLE audit.ai_decision_log (
     breaker_scope text NOT NULL,
     execution_id uuid NOT NULL,
     created_at timestamptz NOT NULL,  -- time of the decision, by the worker's clock
+    logged_at timestamptz NOT NULL,
+    filed_at timestamptz NOT NULL,
     source_partition integer NOT NULL,
     source_offset bigint NOT NULL,
     topic_partition integer NOT NULL CHECK (topic_partition >= 0),
@@ -33,8 +40,8 @@ CREATE TABLE audit.ai_decision_log (
     leaf_hash bytea NOT NULL CHECK (length(leaf_hash) = 32),
     chain_hash bytea NOT NULL CHECK (length(chain_hash) = 32),
     recorded_at timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (created_at, topic_partition, topic_offset)
-) PARTITION BY RANGE (created_at);
+    PRIMARY KEY (filed_at, topic_partition, topic_offset)
+) PARTITION BY RANGE (filed_at);
 
 -- PostgreSQL's own pglz takes a third of all that storing a row costs. lz4 takes hardly any, for as few bytes. A server
 -- that was built without lz4 keeps pglz.
@@ -59,14 +66,16 @@ CREATE TABLE audit.reversal_log (
     requested_by text NOT NULL,
     approved_by text NOT NULL,
     created_at timestamptz NOT NULL,  -- time of the reversal
+    logged_at timestamptz NOT NULL,
+    filed_at timestamptz NOT NULL,
     topic_partition integer NOT NULL CHECK (topic_partition >= 0),
     topic_offset bigint NOT NULL CHECK (topic_offset >= 0),
     record bytea NOT NULL,
     leaf_hash bytea NOT NULL CHECK (length(leaf_hash) = 32),
     chain_hash bytea NOT NULL CHECK (length(chain_hash) = 32),
     recorded_at timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (created_at, topic_partition, topic_offset)
-) PARTITION BY RANGE (created_at);
+    PRIMARY KEY (filed_at, topic_partition, topic_offset)
+) PARTITION BY RANGE (filed_at);
 
 CREATE TABLE audit.review_log (
     review_id uuid NOT NULL,
@@ -78,14 +87,16 @@ CREATE TABLE audit.review_log (
     reviewed_by text NOT NULL,
     second_reviewer text,
     created_at timestamptz NOT NULL,  -- time of the review
+    logged_at timestamptz NOT NULL,
+    filed_at timestamptz NOT NULL,
     topic_partition integer NOT NULL CHECK (topic_partition >= 0),
     topic_offset bigint NOT NULL CHECK (topic_offset >= 0),
     record bytea NOT NULL,
     leaf_hash bytea NOT NULL CHECK (length(leaf_hash) = 32),
     chain_hash bytea NOT NULL CHECK (length(chain_hash) = 32),
     recorded_at timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (created_at, topic_partition, topic_offset)
-) PARTITION BY RANGE (created_at);
+    PRIMARY KEY (filed_at, topic_partition, topic_offset)
+) PARTITION BY RANGE (filed_at);
 
 -- Queries find a transaction's rows by its decision's id, which follows from the transaction's.
 CREATE INDEX ai_decision_log_decision ON audit.ai_decision_log (decision_id);
@@ -116,9 +127,10 @@ CREATE TABLE audit.dead_letter (
     topic_partition integer NOT NULL CHECK (topic_partition >= 0),
     topic_offset bigint NOT NULL CHECK (topic_offset >= 0),
     created_at timestamptz NOT NULL,  -- time of the dead letter on its topic
+    filed_at timestamptz NOT NULL,
     recorded_at timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (created_at, topic_partition, topic_offset)
-) PARTITION BY RANGE (created_at);
+    PRIMARY KEY (filed_at, topic_partition, topic_offset)
+) PARTITION BY RANGE (filed_at);
 CREATE INDEX dead_letter_source ON audit.dead_letter (source_topic, source_partition, source_offset);
 
 SELECT control.make_append_only(logged)

@@ -1,8 +1,9 @@
 -- The ledger: accounts, what was to be done about each decision, the steps taken, and double-entry postings.
 --
 -- Everything here is only ever appended. The state of a saga and the balance of an account follow from the rows. In all
--- rows of an execution, caused_at is the time of the decision's record on decisions.v1. So a primary key of a
--- partitioned table is unique over all time, because the register below holds one caused_at for each execution.
+-- rows of an execution, caused_at is the time under which it is filed: the broker's time of the decision's record on
+-- decisions.v1, or 1970-01-01 where no month can take that (0082_trusted_time.sql). So a primary key of a partitioned
+-- table is unique over all time, because the register below holds one caused_at for each execution.
 
 CREATE TABLE ledger.account (
     account_id text NOT NULL CHECK (account_id ~ '^[A-Za-z0-9._:-]{1,64}$'),
@@ -27,6 +28,7 @@ CREATE TABLE ledger.execution (
     aim text NOT NULL,
     event_time timestamptz NOT NULL,
     caused_at timestamptz NOT NULL,
+    logged_at timestamptz,  -- the broker's time of the decision's record, whatever it was filed under
     topic_partition integer NOT NULL CHECK (topic_partition >= 0),
     topic_offset bigint NOT NULL CHECK (topic_offset >= 0),
     recorded_at timestamptz NOT NULL DEFAULT now()
@@ -45,7 +47,7 @@ CREATE TABLE ledger.cause (
     transaction_id text NOT NULL,
     account_id text NOT NULL,
     event_time timestamptz NOT NULL,
-    caused_at timestamptz NOT NULL,  -- time of its own record
+    caused_at timestamptz NOT NULL,  -- the broker's time of its own record
     topic_partition integer NOT NULL CHECK (topic_partition >= 0),
     topic_offset bigint NOT NULL CHECK (topic_offset >= 0),
     recorded_at timestamptz NOT NULL DEFAULT now(),

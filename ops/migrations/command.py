@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pipeline.terminal.configuration import settings_from_environment
-from pipeline.terminal.options import Json
+from pipeline.terminal.options import Json, utc_time
 from pipeline.terminal.output import Output
 
 database_app = typer.Typer()
@@ -20,6 +21,22 @@ def migrate(as_json: Json = False) -> None:
     from ops.migrations.migrate_command import migrate_database, show_migrations
 
     show_migrations(Output(as_json=as_json), migrate_database(settings_from_environment("migrate")))
+
+
+@database_app.command("ensure-partitions")
+def ensure_partitions(
+    months: Annotated[int, typer.Option(min=2, max=24, help="Months after this one.")] = 6,
+    since: Annotated[
+        datetime | None,
+        typer.Option(parser=utc_time, metavar="TIME", help="Make the months from then on, to read an old log."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Make the months' partitions ahead. Run it daily, as a role that can do nothing else."""
+    from ops.migrations.partitions_command import ensure_months, show_reach
+
+    reach = ensure_months(settings_from_environment("partitions"), months, since)
+    raise typer.Exit(0 if show_reach(Output(as_json=as_json), reach) else 1)
 
 
 @database_app.command("set-passwords")

@@ -20,7 +20,10 @@ MONTHS_AHEAD: Final = 2
 FOLDER: Final = Path(__file__).parent
 _BOOTSTRAP: Final = "bootstrap.sql"
 _FILE_NAME: Final = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
-_LOCK: Final = 0x6D696772  # lets one migration run at a time, whoever starts it
+_ONE_AT_A_TIME: Final = "LOCK TABLE control.migration IN SHARE ROW EXCLUSIVE MODE"
+"""Lets one migration run at a time. Only the owner may take this lock, so no other role keeps a migration waiting."""
+_LOCK_WAIT: Final = "10s"
+"""A migration gives up when somebody has used a table for so long: services wait behind it meanwhile."""
 
 
 class MigrationRefused(Exception):
@@ -46,14 +49,13 @@ def migrate(url: str, folder: Path = FOLDER) -> list[Migration]:
     with opened(url, autocommit=True) as connection:
         if connection.info.encoding != "utf-8" or connection.info.parameter_status("server_encoding") != "UTF8":
             raise MigrationRefused("the database's encoding is not UTF8, so its texts could not be read")
-        connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK])  # released with the connection
-        with connection.transaction():
-            connection.execute((folder / _BOOTSTRAP).read_bytes())
-        due = _due(wanted, _applied(connection))
-        for migration in due:
-            _apply(connection, migration)
+        connection.execute(f"SET lock_timeout = '{_LOCK_WAIT}'".encode())
+        _bootstrap(connection, (folder / _BOOTSTRAP).read_bytes())
+        applied = []
+        while (migration := _apply_next(connection, wanted)) is not None:
+            applied.append(migration)
         connection.execute("SELECT control.ensure_all_partitions(%s)", [MONTHS_AHEAD])
-    return due
+    return applied
 
 
 def migrations(folder: Path = FOLDER) -> list[Migration]:
@@ -92,15 +94,38 @@ def _due(wanted: Sequence[Migration], applied: Mapping[int, bytes]) -> list[Migr
     return due
 
 
+def _bootstrap(connection: psycopg.Connection, statements: bytes) -> None:
+    for is_last in (False, True):
+        try:
+            with connection.transaction():
+                connection.execute(statements)
+            return
+        except (psycopg.errors.UniqueViolation, psycopg.errors.DuplicateObject):
+            if is_last:  # the first time, somebody else made the same objects at the same moment
+                raise
+
+
+def _apply_next(connection: psycopg.Connection, wanted: Sequence[Migration]) -> Migration | None:
+    with connection.transaction():
+        connection.execute(_ONE_AT_A_TIME)
+        due = _due(wanted, _applied(connection))
+        if due:
+            _apply(connection, due[0])
+        return due[0] if due else None
+
+
 def _apply(connection: psycopg.Connection, migration: Migration) -> None:
+    named = f"{migration.version:04}_{migration.name}.sql"
     try:
-        with connection.transaction():
-            connection.execute(migration.sql)
-            connection.execute(
-                "INSERT INTO control.migration (version, name, sha256) VALUES (%s, %s, %s)",
-                [migration.version, migration.name, migration.sha256],
-            )
+        connection.execute(migration.sql)
+        connection.execute(
+            "INSERT INTO control.migration (version, name, sha256) VALUES (%s, %s, %s)",
+            [migration.version, migration.name, migration.sha256],
+        )
+    except psycopg.errors.LockNotAvailable as error:
+        what = f"{named} waited {_LOCK_WAIT} for a table that somebody uses; end that session, and run it again"
+        raise MigrationRefused(what) from error
     except psycopg.Error as error:
         if isinstance(error, psycopg.OperationalError):
             raise
-        raise MigrationRefused(f"{migration.version:04}_{migration.name}.sql failed: {error}") from error
+        raise MigrationRefused(f"{named} failed: {error}") from error

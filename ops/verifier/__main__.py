@@ -83,6 +83,8 @@ def _tell(report: Report, fresh: Freshness, *, as_json: bool) -> int:
         place = finding.table if finding.partition is None else f"{finding.table}, partition {finding.partition}"
         place += "" if finding.offset is None else f", offset {finding.offset}"
         print(f"{finding.kind} {place}: {finding.detail}")
+    for statement in report.quarantined:
+        print(f"QUARANTINED {statement}")
     print(
         f"{report.rows:,} rows of {report.partitions} partitions, {report.heads} signed heads over {report.signed:,} "
         f"of them, {report.younger:,} leaves younger than the export: {len(report.findings) or 'no'} findings"

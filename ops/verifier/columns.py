@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
 
@@ -18,6 +18,9 @@ _SAME: Final = (
     "rules_triggered", "route", "breaker_state", "breaker_scope", "source_partition", "source_offset",
 )  # fmt: skip
 _SINGLE_OBJECT: Final = b"\xc3\x01"
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_CLAIM_MS_MIN: Final = -62_104_060_800_000
+_CLAIM_MS_MAX: Final = 253_339_228_799_999
 
 
 class Records:
@@ -26,6 +29,14 @@ class Records:
     def __init__(self, schema_text: str) -> None:
         named: dict[str, Read] = {}
         self._readers = [(branch["name"], avro_reader(branch, named)) for branch in json.loads(schema_text)]
+
+    def source(self, value: bytes) -> tuple[int | None, int | None]:
+        """Return the partition and offset of the payment that a decision is about; Nones where it is no decision."""
+        try:
+            table, columns = self.columns(value)
+        except (ValueError, IndexError, KeyError, OverflowError):
+            return None, None
+        return (columns["source_partition"], columns["source_offset"]) if table == TABLES[0] else (None, None)
 
     def columns(self, value: bytes) -> tuple[str, dict[str, Any]]:
         at = 10 if value[:2] == b"\xc3\x01" else 5
@@ -52,18 +63,18 @@ def _decision_columns(fields: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         "confidence": f"{confidence_bp // 10_000}.{confidence_bp % 10_000:04}",
         "reasoning": fields["summary"],
         "execution_id": execution_id(fields["snapshot"]["transaction"]),
-        "created_at": time_text(fields["decided_at_ms"] * 1000),
+        "created_at": _claim_text(fields["decided_at_ms"]),
     }
 
 
 def _reversal_columns(fields: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     rest = {name: value for name, value in fields.items() if name != "reversed_at_ms"}
-    return "reversal_log", {**rest, "created_at": time_text(fields["reversed_at_ms"] * 1000)}
+    return "reversal_log", {**rest, "created_at": _claim_text(fields["reversed_at_ms"])}
 
 
 def _review_columns(fields: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     rest = {name: value for name, value in fields.items() if name != "reviewed_at_ms"}
-    return "review_log", {**rest, "created_at": time_text(fields["reviewed_at_ms"] * 1000)}
+    return "review_log", {**rest, "created_at": _claim_text(fields["reviewed_at_ms"])}
 
 
 _COLUMNS: Final[Mapping[str, Callable[[Mapping[str, Any]], tuple[str, dict[str, Any]]]]] = {
@@ -83,9 +94,23 @@ def time_text(at_us: int) -> str:
     return f"{_second(at_us // 1_000_000)}{f'.{fraction:06}'.rstrip('0') if fraction else ''}+00:00"
 
 
+def time_ms(text: str) -> int:
+    """Read a time that PostgreSQL wrote in JSON, of whole milliseconds. Raises ValueError where it is none."""
+    at = datetime.fromisoformat(text)
+    at_ms = int((at - _EPOCH) / timedelta(milliseconds=1))
+    if time_text(at_ms * 1000) != text:
+        raise ValueError("a time is not written as whole milliseconds in UTC")
+    return at_ms
+
+
+def _claim_text(at_ms: int) -> str:
+    """Write a time that a record claims: the nearest that a column can hold, from the year 2 to 9997."""
+    return time_text(min(max(at_ms, _CLAIM_MS_MIN), _CLAIM_MS_MAX) * 1000)
+
+
 @lru_cache(maxsize=100_000)
 def _second(at_s: int) -> str:
     try:
-        return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="seconds").removesuffix("+00:00")
     except (OverflowError, OSError) as error:
         raise ValueError("a time is out of range") from error

@@ -15,7 +15,7 @@ from .freshness import Freshness, check_freshness, check_unsigned
 from .heads import Head, check_heads, check_published, head_of
 from .keys import KeySet
 from .leaves import read_leaves
-from .rows import Placed, Row, check_links, check_rows, partition_of
+from .rows import QUARANTINED, Placed, Row, check_links, check_rows, partition_of
 from .witness import Seen, TimeOf, check_statements, read_statements, seen_at_ms
 
 ON_ITS_WAY_MS: Final = 60_000
@@ -30,7 +30,8 @@ class Report(NamedTuple):
     """The verifier's report.
 
     signed: rows under a signed head. younger: leaves whose rows may have come after the export. Times are milliseconds
-    since 1970; None: there is none.
+    since 1970; None: there is none. quarantined: statements about the records that were put aside, each as JSON; it is
+    for people to say whether they should have been.
     """
 
     rows: int
@@ -43,6 +44,7 @@ class Report(NamedTuple):
     newest_witness_ms: int | None
     newest_timestamp_ms: int | None
     findings: list[Finding]
+    quarantined: list[str]
 
 
 class Trust(NamedTuple):
@@ -67,6 +69,9 @@ def verify_export(folder: Path, outside: Outside, trust: Trust, *, is_all: bool 
     topic, exported_at_ms = manifest["topic"], int(manifest["exported_at_ms"])
     records = Records((folder / "schema.avsc").read_text(encoding="utf-8"))
     rows, links = _rows(folder), _links(folder)
+    quarantined = [
+        str(placed.row.get("statement")) for theirs in rows.values() for placed in theirs if placed.table == QUARANTINED
+    ]
     required = {int(number): size for number, size in manifest["leaves"].items()}
     leaf_paths = {_number(path): path for path in sorted((outside.folder / "leaves").glob(f"{topic}-*.leaves"))}
     written, published = _written(outside.folder, topic), _published(folder / "anchors.jsonl", topic)
@@ -97,7 +102,7 @@ def verify_export(folder: Path, outside: Outside, trust: Trust, *, is_all: bool 
     if every or total:  # a log that has not begun is as fresh as it can be
         findings += check_freshness(trust.fresh, newest_ms, seen.newest_ms, seen.timestamped_ms)
     times = newest_ms, seen.newest_ms, seen.timestamped_ms
-    return Report(total, len(leaf_paths), len(every), signed, younger, seen.statements, *times, findings)
+    return Report(total, len(leaf_paths), len(every), signed, younger, seen.statements, *times, findings, quarantined)
 
 
 def _witnessed(
@@ -118,7 +123,7 @@ def _witnessed(
 
 def _rows(folder: Path) -> dict[Any, list[Placed]]:
     by_partition: dict[Any, list[Placed]] = defaultdict(list)
-    for table in TABLES:
+    for table in (*TABLES, QUARANTINED):
         for row in _lines(folder / f"{table}.jsonl"):
             by_partition[row["topic_partition"]].append(Placed(table, row))
     return by_partition

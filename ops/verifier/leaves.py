@@ -11,7 +11,14 @@ from typing import Final, NamedTuple
 
 ZEROS: Final = bytes(32)
 _ENTRY: Final = struct.Struct(">Qq32s")
-_PLACE: Final = struct.Struct(">IQ")
+_PLACE: Final = struct.Struct(">IQqq")
+
+
+class Times(NamedTuple):
+    """The broker's time of a record and the time under which it is filed, in milliseconds since 1970."""
+
+    logged_at_ms: int
+    filed_at_ms: int
 
 
 class Entry(NamedTuple):
@@ -26,8 +33,14 @@ def read_leaves(path: Path) -> list[Entry]:
     return [Entry(*fields) for fields in _ENTRY.iter_unpack(content[: len(content) // _ENTRY.size * _ENTRY.size])]
 
 
-def leaf_hash(partition: int, offset: int, record: bytes) -> bytes:
-    return hashlib.sha256(b"\0" + _PLACE.pack(partition, offset) + record).digest()
+def leaf_hash(partition: int, offset: int, times: Times, record: bytes) -> bytes:
+    return hashlib.sha256(b"\0" + _PLACE.pack(partition, offset, *times) + record).digest()
+
+
+def aside_leaf_hash(partition: int, offset: int, times: Times, statement: bytes, record: bytes) -> bytes:
+    """Return the leaf of a record that was put aside; `statement` says by whom and why."""
+    why = hashlib.sha256(statement).digest()
+    return hashlib.sha256(b"\3" + _PLACE.pack(partition, offset, *times) + why + record).digest()
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:

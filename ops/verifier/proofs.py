@@ -9,7 +9,7 @@ from typing import Any
 from .findings import Kind
 from .heads import Head, head_of
 from .keys import KeySet, distrusted
-from .leaves import leaf_hash, node_hash
+from .leaves import Times, leaf_hash, node_hash
 
 
 def refused(proof_text: str, keys: KeySet) -> str | None:
@@ -23,6 +23,7 @@ def refused(proof_text: str, keys: KeySet) -> str | None:
         record, path = bytes.fromhex(proof["record"]), _hashes(proof["inclusion"])
         partition, offset, index = proof["partition"], proof["offset"], proof["index"]
         consistency = _hashes(proof["consistency"])
+        times = Times(int(proof["logged_at_ms"]), int(proof["filed_at_ms"]))
     except (KeyError, TypeError) as error:
         raise ValueError("it is no proof") from error
     for signed in (head, later):
@@ -30,7 +31,7 @@ def refused(proof_text: str, keys: KeySet) -> str | None:
             return f"the head of size {signed.tree_size} does not count: {why[1]}"
         if signed.partition != partition or signed.topic != proof["topic"]:
             return "a head is of another partition"
-    if not is_included(leaf_hash(partition, offset, record), index, head, path):
+    if not is_included(leaf_hash(partition, offset, times, record), index, head, path):
         return "the head does not include this record at this place"
     if not is_consistent(head, later, consistency):
         return "the later head is no continuation of the earlier one"

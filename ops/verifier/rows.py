@@ -6,11 +6,12 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from .columns import Records, hex_text, time_text
+from .columns import Records, hex_text, time_ms, time_text
 from .findings import Finding, Kind
-from .leaves import Entry, chain_values, leaf_hash
+from .leaves import Entry, Times, aside_leaf_hash, chain_values, leaf_hash
 
 Row = Mapping[str, Any]
+QUARANTINED = "quarantined"
 
 
 class Placed(NamedTuple):
@@ -79,14 +80,41 @@ def _link(partition: Partition, size: int) -> Row:
     }
 
 
+def _check_aside(partition: int, placed: Placed, entry: Entry, chain: bytes, records: Records) -> list[Finding]:
+    row = placed.row
+    try:
+        value, statement = bytes.fromhex(row["record"].removeprefix("\\x")), row["statement"].encode()
+        times = Times(time_ms(row["logged_at"]), 0)
+    except (KeyError, ValueError, AttributeError, TypeError) as error:
+        return [_about(Kind.RECORD_CHANGED, partition, placed, f"its bytes can't be read ({error})")]
+    if aside_leaf_hash(partition, entry.offset, times, statement, value) != entry.leaf:
+        return [_about(Kind.RECORD_CHANGED, partition, placed, "its bytes or statement are not those of the leaf")]
+    source_partition, source_offset = records.source(value)
+    expected = {
+        **{name: row[name] for name in ("logged_at", "statement", "record")},
+        "topic_partition": partition,
+        "topic_offset": entry.offset,
+        "source_partition": source_partition,
+        "source_offset": source_offset,
+        "leaf_hash": hex_text(entry.leaf),
+        "chain_hash": hex_text(chain),
+        "recorded_at": time_text(entry.recorded_at_us),
+    }
+    wrong = [name for name in {**expected, **row} if not _is_same(row, expected, name)]
+    return [_about(Kind.COLUMN_CHANGED, partition, placed, ", ".join(wrong))] if wrong else []
+
+
 def _check_row(partition: int, placed: Placed, entry: Entry, chain: bytes, records: Records) -> list[Finding]:
+    if placed.table == QUARANTINED:
+        return _check_aside(partition, placed, entry, chain, records)
     row = placed.row
     try:
         value = bytes.fromhex(row["record"].removeprefix("\\x"))
-        if leaf_hash(partition, entry.offset, value) != entry.leaf:
-            return [_about(Kind.RECORD_CHANGED, partition, placed, "its bytes are not those of the leaf")]
+        times = Times(time_ms(row["logged_at"]), time_ms(row["filed_at"]))
+        if leaf_hash(partition, entry.offset, times, value) != entry.leaf:
+            return [_about(Kind.RECORD_CHANGED, partition, placed, "its bytes or times are not those of the leaf")]
         table, columns = records.columns(value)
-    except (KeyError, ValueError, AttributeError) as error:
+    except (KeyError, ValueError, AttributeError, TypeError) as error:
         return [_about(Kind.RECORD_CHANGED, partition, placed, f"its bytes can't be read ({error})")]
     if table != placed.table:
         return [_about(Kind.ROW_MISPLACED, partition, placed, f"it belongs into {table}")]
@@ -94,6 +122,8 @@ def _check_row(partition: int, placed: Placed, entry: Entry, chain: bytes, recor
         **columns,
         "topic_partition": partition,
         "topic_offset": entry.offset,
+        "logged_at": row["logged_at"],
+        "filed_at": row["filed_at"],
         "record": row["record"],
         "leaf_hash": hex_text(entry.leaf),
         "chain_hash": hex_text(chain),

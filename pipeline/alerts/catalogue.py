@@ -50,6 +50,8 @@ class AlertCode(StrEnum):
     REVIEW_UNHEEDED = "REVIEW_UNHEEDED"
     RECONCILIATION_GAP = "RECONCILIATION_GAP"
     RECONCILIATION_GAPS = "RECONCILIATION_GAPS"
+    PARTITIONS_SHORT = "PARTITIONS_SHORT"
+    RECORDS_UNFILED = "RECORDS_UNFILED"
     STATE_BACKUP_OLD = "STATE_BACKUP_OLD"
     STATE_EVICTED = "STATE_EVICTED"
     AUDIT_NOT_CONTINUED = "AUDIT_NOT_CONTINUED"
@@ -147,6 +149,14 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
         _PASSING_OR_NOT, "Records are missing, or stand otherwise, in the audit log or the ledger.", "gap"
     ),
     AlertCode.RECONCILIATION_GAPS: Entry(_CRITICAL, "More gaps were found than are told one by one.", "gap"),
+    AlertCode.PARTITIONS_SHORT: Entry(
+        _CRITICAL,
+        "Partitions are made for fewer than two months ahead, so the job that makes them does not run.",
+        "months",
+    ),
+    AlertCode.RECORDS_UNFILED: Entry(
+        _CRITICAL, "Records stand outside every month, because a clock is wrong or no partition was made.", "months"
+    ),
     AlertCode.STATE_BACKUP_OLD: Entry(
         (Severity.WARNING,),
         "The latest copy of the state is old, so a loss would take long to read again, or lose what the log no longer "
@@ -243,6 +253,19 @@ def moved_alert(partition: int, committed: int | None, start: int, raised_at_ms:
         {"partition": str(partition), "committed": str(committed), "start": str(start)},
         raised_at_ms,
     )
+
+
+def partitions_alert(months: int, raised_at_ms: int) -> Alert:
+    """months: that have partitions after the present one; -1 where that has none."""
+    said = "This month lacks a partition" if months < 0 else f"Partitions are made for {months} months ahead"
+    return alert(AlertCode.PARTITIONS_SHORT, f"{said}; what comes is stored all the same.", "all",
+                 {"months": str(months)}, raised_at_ms)  # fmt: skip
+
+
+def unfiled_alert(table: str, rows: int, raised_at_ms: int) -> Alert:
+    evidence = {"table": table, "rows": str(rows)}
+    return alert(AlertCode.RECORDS_UNFILED, f"{rows} rows of {table} stand outside every month.", table, evidence,
+                 raised_at_ms)  # fmt: skip
 
 
 def backup_alert(copied_at_ms: int | None, raised_at_ms: int) -> Alert:

@@ -3,12 +3,13 @@
 Each partition of a topic has a log of its own: its records in the order of their offsets.
 
 Invariants
-1. A leaf binds a record's bytes to its place: no other record, partition or offset has the same leaf.
+1. A leaf binds a record's bytes to its place and its times: no other record, partition, offset or time has the same
+   leaf. That of a record that was put aside binds why, too, and is never that of one that was stored.
 2. A chain value binds every entry up to it: what is changed, left out, put in or moved before it changes it.
 3. A frontier's root is the root of the tree over all leaves added, whatever the batches they came in.
 4. An inclusion proof holds for its leaf and index alone; a consistency proof holds only where the smaller tree is a
    prefix of the larger one.
-The three kinds of hash start with different bytes, so that none can be passed off as another.
+The kinds of hash start with different bytes, so that none can be passed off as another.
 """
 
 from __future__ import annotations
@@ -22,8 +23,15 @@ HASH_BYTES: Final = 32
 CHAIN_START: Final = bytes(HASH_BYTES)
 EMPTY_ROOT: Final = hashlib.sha256().digest()
 ENTRY_BYTES: Final = 48
-_PLACE: Final = struct.Struct(">IQ")
+_PLACE: Final = struct.Struct(">IQqq")
 _ENTRY: Final = struct.Struct(">Qq32s")
+
+
+class Times(NamedTuple):
+    """When a record came by the broker's clock, and the time under which it is filed; milliseconds since 1970."""
+
+    logged_at_ms: int
+    filed_at_ms: int
 
 
 class Entry(NamedTuple):
@@ -46,9 +54,15 @@ class Tree(NamedTuple):
     frontier: tuple[bytes, ...] = ()
 
 
-def leaf_hash(partition: int, offset: int, record: bytes) -> bytes:
-    """`record`: the value as it stood on the topic. RFC 6962's leaf hash, of the place and the record."""
-    return hashlib.sha256(b"\0" + _PLACE.pack(partition, offset) + record).digest()
+def leaf_hash(partition: int, offset: int, times: Times, record: bytes) -> bytes:
+    """`record`: the value as it stood on the topic. RFC 6962's leaf hash, of the place, the times and the record."""
+    return hashlib.sha256(b"\0" + _PLACE.pack(partition, offset, *times) + record).digest()
+
+
+def aside_leaf_hash(partition: int, offset: int, times: Times, statement: bytes, record: bytes) -> bytes:
+    """The leaf of a record that was put aside. `statement`: who put it aside and why."""
+    why = hashlib.sha256(statement).digest()
+    return hashlib.sha256(b"\3" + _PLACE.pack(partition, offset, *times) + why + record).digest()
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:

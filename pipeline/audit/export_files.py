@@ -25,6 +25,7 @@ TABLES: Final[Mapping[str, str]] = {
     "ai_decision_log": "export_decisions",
     "reversal_log": "export_reversals",
     "review_log": "export_reviews",
+    "quarantined": "export_quarantined",
     "chain_link": "export_links",
 }
 

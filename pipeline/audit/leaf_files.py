@@ -66,6 +66,12 @@ class LeafFile:
         os.fdatasync(self._descriptor)
         self.size += len(entries)
 
+    def cut(self, size: int) -> None:
+        """Take back the entries from `size` on, which no row and no signed head has."""
+        os.ftruncate(self._descriptor, size * ENTRY_BYTES)
+        os.fdatasync(self._descriptor)
+        self.size = min(self.size, size)
+
     def close(self) -> None:
         os.close(self._descriptor)  # and the lock with it
 

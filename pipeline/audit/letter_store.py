@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from pipeline.audit.log_store import time_of
 from pipeline.audit.rows import COPY_END, COPY_START, letter_row
 from pipeline.domain.dead_letter import DeadLetter
+from pipeline.domain.log import LogRecord
+from pipeline.io.filing import Filing
 from pipeline.io.kafka.positioned_log import LogBatch
 from pipeline.io.postgres import Connection, Positions, failures_named, statements
+from pipeline.io.quarantine import is_put_aside, store_around
 
 CONSUMER: Final = "audit-dead-letters"
 _TABLE: Final = "audit.dead_letter"
@@ -19,25 +21,36 @@ class Letters:
     def __init__(self, topic: str) -> None:
         self._positions = Positions(CONSUMER, topic)
         self._statements = statements("pipeline.audit", "audit")
-        self._months: set[tuple[int, int]] = set()
+        self._filing = Filing(_TABLE)
+
+    @property
+    def topic(self) -> str:
+        return self._positions.topic
 
     def open(self, connection: Connection, partitions: Iterable[int]) -> dict[int, int]:
         with failures_named():
             return self._positions.read(connection, partitions)
 
     def store(self, connection: Connection, batch: LogBatch[DeadLetter]) -> None:
-        """All of it in one transaction. Raises PositionMoved, DatabaseUnavailable, DatabaseRefused."""
-        for at_ms in {record.timestamp_ms for record in batch.records}:
-            self._ensure_month(connection, at_ms)
+        """All of it, but for what was put aside. Raises PositionMoved, DatabaseUnavailable, DatabaseRefused."""
+
+        def is_aside(record: LogRecord[DeadLetter]) -> bool:
+            return is_put_aside(connection, self._positions.topic, record.partition, record.offset, record.value)
+
+        def pass_over(one: LogBatch[DeadLetter]) -> None:
+            with failures_named(), connection.transaction():
+                self._advance(connection, one)
+
+        store_around(batch, lambda part: self._store(connection, part), is_aside, pass_over)
+
+    def _store(self, connection: Connection, batch: LogBatch[DeadLetter]) -> None:
+        filed = self._filing.file(connection, (record.timestamp_ms for record in batch.records))
+        rows = [letter_row(record, filed[record.timestamp_ms]) for record in batch.records]
         with failures_named(), connection.transaction():
             with connection.cursor().copy(self._statements["copy_dead_letters"]) as copy:
-                copy.write(COPY_START + b"".join(map(letter_row, batch.records)) + COPY_END)
-            for partition, before, after in batch.spans:
-                self._positions.advance(connection, partition, before, after)
+                copy.write(COPY_START + b"".join(rows) + COPY_END)
+            self._advance(connection, batch)
 
-    def _ensure_month(self, connection: Connection, at_ms: int) -> None:
-        at = time_of(at_ms * 1000)
-        if (at.year, at.month) not in self._months:
-            with failures_named():
-                connection.execute(self._statements["ensure_partition"], [_TABLE, at])
-            self._months.add((at.year, at.month))
+    def _advance(self, connection: Connection, batch: LogBatch[DeadLetter]) -> None:
+        for partition, before, after in batch.spans:
+            self._positions.advance(connection, partition, before, after)

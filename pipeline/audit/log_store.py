@@ -8,7 +8,8 @@ Invariants
 3. What the database says of a partition's log (size, last offset, chain) must be what the files give, or nothing more
    is stored. A leaf file that is further ahead than one batch, or signed, was not left so by a crash: only a log that
    is told to refill the database, after that was restored from a backup, reads those records again.
-4. Nothing is passed over: a record that can't be stored stops the log, named, after all before it were stored.
+4. Nothing is passed over: a record that can't be stored stops the log, named, after all before it were stored. If two
+   people have put it aside, it is stored as that: its leaf and its row say so, and what is behind it goes on.
 """
 
 from __future__ import annotations
@@ -19,22 +20,24 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from pipeline.audit.chain import Entry, Tree, chained, grown, leaf_hash
+from pipeline.audit.chain import Entry, Times, Tree, aside_leaf_hash, chained, grown, leaf_hash
 from pipeline.audit.leaf_files import LeafFile, head_paths, latest_head
-from pipeline.audit.rows import COPY_END, COPY_START, Kind, Proof, filed_at_ms, kind_of, row_of
-from pipeline.domain.decision_records import DecisionRecord
+from pipeline.audit.rows import COPY_END, COPY_START, TABLES, Kind, Proof, kind_of, row_of
+from pipeline.domain.decision import Decision
+from pipeline.domain.in_force import DecisionRecord
 from pipeline.domain.log import LogRecord
 from pipeline.domain.refusals import Refusal
+from pipeline.domain.times import claim_ms
 from pipeline.io.avro.wire import WireFormat
+from pipeline.io.filing import UNFILED_MS, Filing
 from pipeline.io.postgres import Connection, DatabaseRefused, Positions, failures_named, statements
+from pipeline.io.quarantine import FIX, PASSED_OVER, places_put_aside, statement_of
 
 CONSUMER: Final = "audit"
-MONTHS_AHEAD: Final = 2
 RECORDS_MAX: Final = 4_000
 """A batch: about 6 MB of records; beyond some hundreds a transaction's cost no longer shows."""
 ROWS_A_WRITE: Final = 64
 """About 200 KB: the server works on what it has while the next records are decoded."""
-DAY_MS: Final = 86_400_000
 ENTRIES_A_READ: Final = 65_536
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -47,8 +50,12 @@ class RecordRefused(Exception):
     """A record that the audit tables will not hold; the log stands before it. Named by its place only (I10)."""
 
 
-class _DayNotReady(Exception):
-    """A record's month may have no partition yet."""
+class _AsideAhead(Exception):
+    """The leaf file has the next record of a partition as one that was put aside."""
+
+    def __init__(self, record: LogRecord[None]) -> None:
+        super().__init__(record.partition, record.offset)
+        self.record = record
 
 
 class Link(NamedTuple):
@@ -75,7 +82,8 @@ class AuditLog:
         self._statements = statements("pipeline.audit", "audit")
         self._trees: dict[int, Tree] = {}  # as committed
         self._files: dict[int, LeafFile] = {}
-        self._days: set[tuple[str, int]] = set()  # by table, those whose month is known to have a partition
+        self._aside: set[tuple[int, int]] = set()  # partition and offset, as of `open`
+        self._filings = {table: Filing(table) for table in TABLES}
 
     @property
     def trees(self) -> Mapping[int, Tree]:
@@ -92,7 +100,7 @@ class AuditLog:
         with failures_named(), connection.transaction():
             positions = self._positions.read(connection, wanted)
             links = last_links(connection, wanted)
-            connection.execute(self._statements["ensure_months_ahead"], [MONTHS_AHEAD])
+        self._aside = places_put_aside(connection, self._topic)
         for partition in wanted:
             self._files[partition] = LeafFile(self._directory, self._topic, partition)
             link = links.get(partition, Tree())
@@ -113,26 +121,75 @@ class AuditLog:
         assert len(records) <= RECORDS_MAX, "a crash leaves the leaf file no further ahead than this"
         try:
             return self._store(connection, records)
+        except _AsideAhead as ahead:
+            return self._store_around(connection, records, ahead.record)
         except (DatabaseRefused, ValueError, struct.error) as error:
             if len(records) == 1:
+                if (put_aside := self._put_aside(connection, records[0])) is not None:
+                    return put_aside
                 place = f"{self._topic}[{records[0].partition}] at {records[0].offset}"
-                raise RecordRefused(f"{place} can't be stored: {_reason(error)}") from None
+                raise RecordRefused(f"{place} can't be stored: {_reason(error)}; {FIX}") from None
         middle = len(records) // 2  # halving finds the one in as many steps as the size has bits
         first = self.store(connection, records[:middle])
         second = self.store(connection, records[middle:])
         return Stored(first.records + second.records, _added(first.by_kind, second.by_kind))
 
+    def _store_around(
+        self, connection: Connection, records: Sequence[LogRecord[None]], aside: LogRecord[None]
+    ) -> Stored:
+        at = next(place for place, record in enumerate(records) if record is aside)
+        before = self.store(connection, records[:at]) if at else Stored(0, {})
+        put_aside = self._put_aside(connection, aside)
+        if put_aside is None:
+            raise AuditBroken(f"{self._files[aside.partition].path} has a record as put aside that nobody put aside")
+        behind = self.store(connection, records[at + 1 :]) if records[at + 1 :] else Stored(0, {})
+        counts = _added(_added(before.by_kind, put_aside.by_kind), behind.by_kind)
+        return Stored(before.records + 1 + behind.records, counts)
+
+    def _put_aside(self, connection: Connection, record: LogRecord[None]) -> Stored | None:
+        """Store a record as put aside; None where nobody has put it aside."""
+        said = statement_of(connection, self._topic, record.partition, record.offset, record.value)
+        if said is None:
+            return None
+        statement = said.encode()
+        times = Times(claim_ms(record.timestamp_ms), UNFILED_MS)
+        leaf = aside_leaf_hash(record.partition, record.offset, times, statement, record.value)
+        entry = self._aside_entry(record, leaf)
+        chain_values, tree = chained(self._trees[record.partition], [entry])
+        decoded = self._wire.decode_decision_record(record.value)
+        source = decoded.source if isinstance(decoded, Decision) else None
+        with failures_named(), connection.transaction():
+            self._link(connection, {record.partition: Link(tree, entry.recorded_at_us)})
+            row = (
+                record.partition, record.offset, time_of(times.logged_at_ms * 1000), said,
+                source and source.partition, source and source.offset, record.value, leaf, chain_values[0],
+                time_of(entry.recorded_at_us),
+            )  # fmt: skip
+            connection.execute(self._statements["insert_quarantined"], row)
+        self._trees[record.partition] = tree
+        PASSED_OVER.labels(self._topic).inc()
+        return Stored(1, {"Quarantined": 1})
+
+    def _aside_entry(self, record: LogRecord[None], leaf: bytes) -> Entry:
+        """The entry of a record that is put aside, on disk; in place of the one that was to be its row's."""
+        tree, file = self._trees[record.partition], self._files[record.partition]
+        ahead = file.read(tree.size, tree.size + 1)
+        if ahead and (ahead[0].offset, ahead[0].leaf) == (record.offset, leaf):
+            return ahead[0]
+        if ahead and _latest_signed(self._directory, self._topic, record.partition) > tree.size:
+            raise AuditBroken(f"{file.path} has another record than the topic at offset {record.offset}, and is signed")
+        file.cut(tree.size)
+        entry = Entry(record.offset, self._clock_us(), leaf)
+        file.append([entry])
+        return entry
+
     def _store(self, connection: Connection, records: Sequence[LogRecord[None]]) -> Stored:
         kinds = [kind_of(record.value) for record in records]
-        proofs, links = self._prove(records)
+        proofs, links = self._prove(records, self._filed(connection, kinds, records))
         by_kind: dict[Kind, list[tuple[LogRecord[None], Proof]]] = {}
         for kind, record, proof in zip(kinds, records, proofs, strict=True):
             by_kind.setdefault(kind, []).append((record, proof))
-        try:
-            self._write(connection, by_kind, links)
-        except _DayNotReady:  # once a month, and when the service starts
-            self._make_ready(connection, records)
-            self._write(connection, by_kind, links)
+        self._write(connection, by_kind, links)
         self._trees |= {partition: link.tree for partition, link in links.items()}
         return Stored(len(records), {kind.name: len(proved) for kind, proved in by_kind.items()})
 
@@ -147,45 +204,67 @@ class AuditLog:
             for kind, proved in by_kind.items():
                 self._copy(connection, kind, proved)
 
-    def _prove(self, records: Sequence[LogRecord[None]]) -> tuple[list[Proof], dict[int, Link]]:
+    def _filed(self, connection: Connection, kinds: Sequence[Kind], records: Sequence[LogRecord[None]]) -> list[Times]:
+        """The broker's time of each record, and the one under which its table takes it."""
+        by_table: dict[str, set[int]] = {}
+        for kind, record in zip(kinds, records, strict=True):
+            by_table.setdefault(kind.table, set()).add(record.timestamp_ms)
+        filed = {table: self._filings[table].file(connection, times) for table, times in by_table.items()}
+        return [
+            Times(claim_ms(record.timestamp_ms), filed[kind.table][record.timestamp_ms])
+            for kind, record in zip(kinds, records, strict=True)
+        ]
+
+    def _prove(self, records: Sequence[LogRecord[None]], times: Sequence[Times]) -> tuple[list[Proof], dict[int, Link]]:
         """Each record's proof in order, and the links to them; their entries are on disk afterwards."""
-        by_partition: dict[int, list[LogRecord[None]]] = {}
-        for record in records:
-            by_partition.setdefault(record.partition, []).append(record)
+        by_partition: dict[int, list[tuple[LogRecord[None], Times]]] = {}
+        for record, filed in zip(records, times, strict=True):
+            by_partition.setdefault(record.partition, []).append((record, filed))
         proofs: dict[tuple[int, int], Proof] = {}
         links: dict[int, Link] = {}
         for partition, theirs in by_partition.items():
             entries = self._entries(partition, theirs)
-            chain_values, tree = chained(self._trees[partition], entries)
-            links[partition] = Link(tree, entries[-1].recorded_at_us)
-            for entry, chain in zip(entries, chain_values, strict=True):
-                proofs[partition, entry.offset] = Proof(entry, chain)
+            chain_values, tree = chained(self._trees[partition], [entry for entry, _ in entries])
+            links[partition] = Link(tree, entries[-1][0].recorded_at_us)
+            for (entry, filed), chain in zip(entries, chain_values, strict=True):
+                proofs[partition, entry.offset] = Proof(entry, filed, chain)
         return [proofs[record.partition, record.offset] for record in records], links
 
-    def _entries(self, partition: int, records: Sequence[LogRecord[None]]) -> list[Entry]:
+    def _entries(self, partition: int, records: Sequence[tuple[LogRecord[None], Times]]) -> list[tuple[Entry, Times]]:
         """The entries that the leaf file has from before a crash, which must be of these records, then new ones."""
         tree, file, recorded_at_us = self._trees[partition], self._files[partition], self._clock_us()
-        fresh = [Entry(r.offset, recorded_at_us, leaf_hash(partition, r.offset, r.value)) for r in records]
-        ahead = file.read(tree.size, tree.size + len(fresh))
-        for there, again in zip(ahead, fresh, strict=False):
-            if (there.offset, there.leaf) != (again.offset, again.leaf):
-                raise AuditBroken(f"{file.path} has another record than the topic at offset {again.offset}")
-        file.append(fresh[len(ahead) :])
-        return ahead + fresh[len(ahead) :]
+        ahead = file.read(tree.size, tree.size + len(records))
+        there = [(entry, self._bound(file, entry, *each)) for entry, each in zip(ahead, records, strict=False)]
+        fresh = [
+            (Entry(record.offset, recorded_at_us, leaf_hash(partition, record.offset, times, record.value)), times)
+            for record, times in records[len(ahead) :]
+        ]
+        file.append([entry for entry, _ in fresh])
+        return there + fresh
+
+    def _bound(self, file: LeafFile, entry: Entry, record: LogRecord[None], times: Times) -> Times:
+        """The times that an entry binds: its month's partition may have been made since it was written."""
+        for filed_at_ms in (times.filed_at_ms, UNFILED_MS, times.logged_at_ms):
+            bound = times._replace(filed_at_ms=filed_at_ms)
+            if (entry.offset, entry.leaf) == (
+                record.offset,
+                leaf_hash(record.partition, record.offset, bound, record.value),
+            ):
+                return bound
+        if (record.partition, record.offset) in self._aside and entry.offset == record.offset:
+            raise _AsideAhead(record)
+        raise AuditBroken(f"{file.path} has another record than the topic at offset {record.offset}")
 
     def _copy(self, connection: Connection, kind: Kind, proved: Sequence[tuple[LogRecord[None], Proof]]) -> None:
         with connection.cursor().copy(self._statements[kind.statement]) as copy:
             copy.write(COPY_START)
             for begin in range(0, len(proved), ROWS_A_WRITE):
                 part = proved[begin : begin + ROWS_A_WRITE]
-                copy.write(b"".join([self._row(kind, record, proof) for record, proof in part]))
+                copy.write(b"".join([self._row(record, proof) for record, proof in part]))
             copy.write(COPY_END)
 
-    def _row(self, kind: Kind, record: LogRecord[None], proof: Proof) -> bytes:
-        content = self._decoded(record)
-        if (kind.table, filed_at_ms(content) // DAY_MS) not in self._days:
-            raise _DayNotReady
-        return row_of(record, content, proof)
+    def _row(self, record: LogRecord[None], proof: Proof) -> bytes:
+        return row_of(record, self._decoded(record), proof)
 
     def _decoded(self, record: LogRecord[None]) -> DecisionRecord:
         content = self._wire.decode_decision_record(record.value)
@@ -199,16 +278,6 @@ class AuditLog:
             connection.execute(self._statements["insert_link"], row)
             before = self._trees[partition].last_offset + 1
             self._positions.advance(connection, partition, before, tree.last_offset + 1)
-
-    def _make_ready(self, connection: Connection, records: Sequence[LogRecord[None]]) -> None:
-        """Partitions for the months of `records`, where they are missing."""
-        for record in records:
-            kind = kind_of(record.value)
-            day = filed_at_ms(self._decoded(record)) // DAY_MS
-            if (kind.table, day) not in self._days:
-                with failures_named():
-                    connection.execute(self._statements["ensure_partition"], [kind.table, time_of(day * DAY_MS * 1000)])
-                self._days.add((kind.table, day))
 
     def _tree_at(self, partition: int, link: Tree, position: int) -> Tree:
         """The tree of the files at the database's size, once it is what the database says."""

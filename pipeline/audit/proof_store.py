@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.audit.chain import Entry, consistency_proof, inclusion_proof
+from pipeline.audit.chain import Entry, Times, consistency_proof, inclusion_proof
 from pipeline.audit.head import SignedHead, file_text
 from pipeline.audit.leaf_files import head_paths, leaf_path, read_entries, read_head
 from pipeline.io.postgres import Connection, failures_named, statements
@@ -20,10 +20,11 @@ class Unproved(Exception):
 
 
 class RecordPlace(NamedTuple):
-    """Where a decision's record stands on its topic, and the record."""
+    """Where a decision's record stands on its topic, its times, and the record."""
 
     partition: int
     offset: int
+    times: Times
     record: bytes
 
 
@@ -33,8 +34,8 @@ def place_of(connection: Connection, decision_id: str) -> RecordPlace:
         found = connection.execute(statements("pipeline.audit", "audit")["place_of_decision"], [decision_id]).fetchone()
     if found is None:
         raise Unproved(f"the audit log has no decision {decision_id}")
-    partition, offset, _, record = found
-    return RecordPlace(partition, offset, bytes(record))
+    partition, offset, logged_at_ms, filed_at_ms, record = found
+    return RecordPlace(partition, offset, Times(logged_at_ms, filed_at_ms), bytes(record))
 
 
 def proof(directory: Path, topic: str, place: RecordPlace) -> dict[str, object]:
@@ -56,6 +57,7 @@ def proof(directory: Path, topic: str, place: RecordPlace) -> dict[str, object]:
         "partition": place.partition,
         "offset": place.offset,
         "index": index,
+        **place.times._asdict(),
         "record": place.record.hex(),
         "inclusion": [step.hex() for step in inclusion_proof(leaves[: head.head.tree_size], index)],
         "consistency": [step.hex() for step in consistency_proof(leaves, head.head.tree_size)],

@@ -14,16 +14,17 @@ from typing import Final, NamedTuple
 
 import orjson
 
-from pipeline.audit.chain import Entry
+from pipeline.audit.chain import Entry, Times
 from pipeline.domain.dead_letter import DeadLetter
 from pipeline.domain.decision import BreakerState, Decision, InputSnapshot, Outcome, Reason, Route
-from pipeline.domain.decision_records import DecisionRecord
 from pipeline.domain.features import FEATURES
 from pipeline.domain.identities import execution_id
+from pipeline.domain.in_force import DecisionRecord
 from pipeline.domain.log import LogRecord
 from pipeline.domain.payment import Transaction
 from pipeline.domain.reversal import Reversal
 from pipeline.domain.review_outcome import ReviewOutcome
+from pipeline.domain.times import claim_ms
 
 COPY_START: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 COPY_END: Final = b"\xff\xff"
@@ -39,6 +40,7 @@ class Proof(NamedTuple):
     """The columns that the audit log adds to a record."""
 
     entry: Entry
+    times: Times
     chain: bytes
 
 
@@ -51,17 +53,10 @@ def row_of(record: LogRecord[None], content: DecisionRecord, proof: Proof) -> by
     return _review_row(record, content, proof)
 
 
-def filed_at_ms(content: DecisionRecord) -> int:
-    """The time that says which month's partition of its table a row belongs to."""
-    if isinstance(content, Decision):
-        return content.decided_at_ms
-    return content.reversed_at_ms if isinstance(content, Reversal) else content.reviewed_at_ms
-
-
 def _decision_row(record: LogRecord[None], decision: Decision, proof: Proof) -> bytes:
     return b"".join(
         (
-            b"\0\x1c",  # 28 fields
+            b"\0\x1e",  # 30 fields
             _uuid(decision.decision_id),
             _text(decision.transaction_id),
             _text(decision.account_id),
@@ -94,7 +89,7 @@ def _decision_row(record: LogRecord[None], decision: Decision, proof: Proof) -> 
 def _reversal_row(record: LogRecord[None], reversal: Reversal, proof: Proof) -> bytes:
     return b"".join(
         (
-            b"\0\x14",  # 20 fields
+            b"\0\x16",  # 22 fields
             _uuid(reversal.reversal_id),
             _uuid(reversal.decision_id),
             _text(reversal.transaction_id),
@@ -117,7 +112,7 @@ def _reversal_row(record: LogRecord[None], reversal: Reversal, proof: Proof) -> 
 def _review_row(record: LogRecord[None], review: ReviewOutcome, proof: Proof) -> bytes:
     return b"".join(
         (
-            b"\0\x0f",  # 15 fields
+            b"\0\x11",  # 17 fields
             _uuid(review.review_id),
             _uuid(review.decision_id),
             _text(review.transaction_id),
@@ -132,12 +127,12 @@ def _review_row(record: LogRecord[None], review: ReviewOutcome, proof: Proof) ->
     )
 
 
-def letter_row(record: LogRecord[DeadLetter]) -> bytes:
+def letter_row(record: LogRecord[DeadLetter], filed_at_ms: int) -> bytes:
     """A dead letter without its payload."""
     letter = record.content
     return b"".join(
         (
-            b"\0\x0b",  # 11 fields
+            b"\0\x0c",  # 12 fields
             _text(letter.source_topic),
             _integer(4, letter.source_partition),
             _bigint(8, letter.source_offset),
@@ -149,6 +144,7 @@ def letter_row(record: LogRecord[DeadLetter]) -> bytes:
             _integer(4, record.partition),
             _bigint(8, record.offset),
             _time_ms(record.timestamp_ms),
+            _time_ms(filed_at_ms),
         )
     )
 
@@ -167,6 +163,7 @@ _KINDS: Final[Mapping[int, Kind]] = {
     2: Kind("Reversal", "audit.reversal_log", "copy_reversals"),
     4: Kind("ReviewOutcome", "audit.review_log", "copy_reviews"),
 }
+TABLES: Final = tuple(kind.table for kind in _KINDS.values())
 _BRANCH_AT: Final = {True: 10, False: 5}  # after single-object encoding's header, or Confluent framing
 
 
@@ -185,6 +182,8 @@ def _proof(record: LogRecord[None], proof: Proof) -> bytes:
         (
             _integer(4, record.partition),
             _bigint(8, record.offset),
+            _time_ms(proof.times.logged_at_ms),
+            _time_ms(proof.times.filed_at_ms),
             _bytes(record.value),
             _bytes(entry.leaf),
             _bytes(proof.chain),
@@ -263,7 +262,7 @@ def _named(blank: dict[str, object], names: tuple[str, ...], values: tuple[objec
 
 
 def _time_ms(at_ms: int) -> bytes:
-    return _bigint(8, at_ms * 1000 - _EPOCH_2000_US)
+    return _bigint(8, claim_ms(at_ms) * 1000 - _EPOCH_2000_US)
 
 
 @lru_cache(maxsize=_CONFIDENCE_ONE + 1)

@@ -36,6 +36,7 @@ from pipeline.domain.dead_letter import DeadLetter
 from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.kafka.positioned_log import PositionedLog
 from pipeline.io.postgres import Connection, Held
+from pipeline.io.quarantine import is_put_aside
 
 IDLE_WAIT_S: Final = 0.2
 BATCH_INTERVAL_S: Final = 0.25
@@ -134,6 +135,10 @@ class AuditService:
 
     def letter_positions(self, partitions: Iterable[int]) -> dict[int, int]:
         return self._letters.open(self._held.connection(), partitions)
+
+    def is_letter_aside(self, partition: int, offset: int, value: bytes) -> bool:
+        """Return whether a letter that can't be decoded was put aside."""
+        return is_put_aside(self._held.connection(), self._letters.topic, partition, offset, value)
 
     def release(self) -> None:
         """The decisions' partitions are another process's now, and so are their leaf files."""

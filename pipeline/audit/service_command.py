@@ -24,10 +24,11 @@ from pipeline.domain.log import ContentT, Outgoing
 from pipeline.domain.refusals import Refusal
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.clock import now_ms
+from pipeline.io.filing import service_connection
 from pipeline.io.kafka.appender import Appender
 from pipeline.io.kafka.log_reader import LogReader
-from pipeline.io.kafka.positioned_log import PositionedLog, undecoded
-from pipeline.io.postgres import PositionMoved, connect
+from pipeline.io.kafka.positioned_log import IsAside, PositionedLog, undecoded
+from pipeline.io.postgres import PositionMoved
 from pipeline.io.runner import Terms, run_service
 from pipeline.io.settings import Settings
 from pipeline.terminal.failures import Failure
@@ -49,7 +50,7 @@ def run_audit(settings: Settings, wire: WireFormat, *, is_refill: bool = False) 
     service.read_from(
         Sources(
             _source(settings, "decisions.v1", undecoded, "audit", service.decision_positions, service.release),
-            _source(settings, *letters, service.letter_positions),
+            _source(settings, *letters, service.letter_positions, is_aside=service.is_letter_aside),
         )
     )
     terms = Terms(
@@ -116,7 +117,7 @@ def _private_key(settings: Settings) -> SigningKey:
 def _service(settings: Settings, wire: WireFormat, *, is_refill: bool) -> AuditService:
     topic, directory = settings.topic("decisions.v1"), settings.audit_directory
     log = AuditLog(topic, directory, wire, lambda: time.time_ns() // 1000, is_refill=is_refill)
-    connecting = partial(connect, settings.database_url, "fraud-audit")
+    connecting = partial(service_connection, settings.database_url, "fraud-audit")
     appender = Appender.of(settings, f"fraud-audit-{settings.worker_slot}")
     alerts = AlertPublisher(appender.append, wire, settings.topic("alerts.v1"))
     key = signing_key(settings)
@@ -146,6 +147,7 @@ def _source(
     consumer: str,
     positions: Callable[..., dict[int, int]],
     release: Callable[[], None] = lambda: None,
+    is_aside: IsAside = lambda *_: False,
 ) -> PositionedLog[ContentT]:
     return PositionedLog(
         settings.bootstrap_servers,
@@ -156,6 +158,7 @@ def _source(
         positions=positions,
         options=settings.kafka_options,
         release=release,
+        is_aside=is_aside,
     )
 
 

@@ -13,10 +13,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pipeline.domain.decision import Outcome
+from pipeline.domain.decision import Decision, Outcome
 from pipeline.domain.identities import DecisionId, ReviewId, review_id
 from pipeline.domain.reversal import RecordKind, RecordName, Reversal
 from pipeline.domain.review_outcome import ReviewOutcome
+
+DecisionRecord = Decision | Reversal | ReviewOutcome
+"""A record of `decisions.v1`: a decision, or what people make of one later."""
 
 
 class InForce(NamedTuple):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pipeline.domain.decision import InputSnapshot
-from pipeline.domain.decision_records import DecisionRecord
 from pipeline.domain.features import FEATURES
+from pipeline.domain.in_force import DecisionRecord
 
 
 def plain_record(record: DecisionRecord) -> dict[str, object]:

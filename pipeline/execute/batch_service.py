@@ -21,13 +21,12 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
 
-from pipeline.domain.decision_records import DecisionRecord
-from pipeline.domain.in_force import InForce, decided, replaced, replaces
+from pipeline.domain.in_force import DecisionRecord, decided, replaced, replaces
+from pipeline.domain.log import LogRecord
 from pipeline.domain.reversal import Reversal
 from pipeline.domain.review_outcome import ReviewOutcome
 from pipeline.execute.ledger_store import (
@@ -35,9 +34,6 @@ from pipeline.execute.ledger_store import (
     Ledger,
     NewCause,
     NewExecution,
-    NewPosting,
-    NewRecovery,
-    NewTransition,
     Stored,
 )
 from pipeline.execute.metrics import (
@@ -50,10 +46,8 @@ from pipeline.execute.metrics import (
 from pipeline.execute.notice_topics import Notice, Notices, Unheeded
 from pipeline.execute.orders import Said, outcome_of, said
 from pipeline.execute.postings import (
-    NOTHING_RECALLED,
     Advance,
     Funds,
-    Recalled,
     Subject,
     advance,
     guarded_account,
@@ -68,7 +62,6 @@ from pipeline.execute.saga import (
     NOT_IN_FORCE,
     PART_RECALLS,
     RECALLS,
-    RECOVERED_BY_PEOPLE,
     Answer,
     Cause,
     Ignored,
@@ -82,8 +75,10 @@ from pipeline.execute.saga import (
     take,
     turn,
 )
+from pipeline.execute.work_store import Rows, Work
 from pipeline.io.kafka.positioned_log import LogBatch, PositionMove
 from pipeline.io.postgres import Connection, Positions, failures_named
+from pipeline.io.quarantine import is_put_aside, store_around
 
 RAIL_ROUNDS_MAX: Final = 4
 """A saga waits for the rail at most twice on its way to an aim: recalled, then paid again."""
@@ -92,56 +87,10 @@ DOUBTFUL_MAX: Final = 500
 CHECKPOINTS_MAX: Final = 20
 """After one batch; each waits for everybody who posts."""
 
+LONG_TAILS_MAX: Final = 10_000
+"""Kept for later where checkpoints wait. An account beyond comes up again with its next payment."""
+
 log = structlog.get_logger("execute")
-
-
-@dataclass(slots=True)
-class Work:
-    """A saga under way in this process."""
-
-    subject: Subject
-    saga: Saga
-    event_time_ms: int
-    why: str
-    cause_ids: set[str]
-    in_force: InForce
-    is_out_of_order: bool  # something was heard about it before its decision was: the review service counts otherwise
-    origin: str  # of its next steps: DECISION, REVIEW, REVERSAL or RAIL
-    recalled: Recalled = NOTHING_RECALLED
-
-
-@dataclass(slots=True)
-class Rows:
-    """The rows that one transaction appends."""
-
-    executions: list[NewExecution] = field(default_factory=list)
-    causes: list[NewCause] = field(default_factory=list)
-    transitions: list[NewTransition] = field(default_factory=list)
-    postings: list[NewPosting] = field(default_factory=list)
-    recoveries: list[NewRecovery] = field(default_factory=list)
-
-    def add(self, work: Work, moved: Advance) -> None:
-        """Takes the work to where `moved` is."""
-        caused_at_ms = work.subject.caused_at_ms
-        for transition in moved.transitions:
-            self.transitions.append(
-                NewTransition(work.subject.payment.execution_id, caused_at_ms, transition, work.origin)
-            )
-            if transition.reason is not None:
-                work.why = transition.reason
-        # Parts first: what is missing is what is out after them.
-        for posting in moved.postings:
-            work.recalled = work.recalled.after(posting.step, posting.amount_minor)
-            self.postings.append(NewPosting(posting, work.event_time_ms, caused_at_ms))
-        work.saga = moved.saga
-        self.recoveries += [_recovery(work, each) for each in moved.transitions if each.reason in RECOVERED_BY_PEOPLE]
-
-
-def _recovery(work: Work, transition: Transition) -> NewRecovery:
-    payment, reason = work.subject.payment, transition.reason
-    assert reason is not None, "the saga was turned"
-    missing_minor = payment.amount_minor - work.recalled.returned_minor
-    return NewRecovery(payment.execution_id, transition.sequence, reason, missing_minor, payment.currency)
 
 
 class Executor:
@@ -154,14 +103,43 @@ class Executor:
         self._long_tails: list[AccountKey] = []
 
     def accept(self, connection: Connection, batch: LogBatch[DecisionRecord]) -> None:
-        """Hears a batch and takes it to rest, or into doubt."""
+        """Hears a batch, but for what was put aside, and takes it to rest, or into doubt."""
+
+        def is_aside(record: LogRecord[DecisionRecord]) -> bool:
+            return is_put_aside(connection, self.heard.topic, record.partition, record.offset, record.value)
+
+        store_around(
+            batch,
+            lambda part: self._accept(connection, part),
+            is_aside,
+            lambda one: self._pass_over(connection, one.spans),
+        )
+
+    def _pass_over(self, connection: Connection, spans: Sequence[PositionMove]) -> None:
+        with failures_named(), connection.transaction():
+            for span in spans:
+                self.heard.advance(connection, *span)
+        with failures_named():
+            self._finish(connection, [], spans)
+
+    def _accept(self, connection: Connection, batch: LogBatch[DecisionRecord]) -> None:
         records = [said(record) for record in batch.records]
         with failures_named():
-            self._ledger.ensure_months(connection, {record.timestamp_ms for record in records})
+            records = self._filed(connection, records)
             with _timed("hear"), connection.transaction():
                 works = self._hear(connection, batch.spans, records)
             self._finish(connection, works, [PositionMove(*span) for span in batch.spans])
             self._take_checkpoints(connection)
+
+    def _filed(self, connection: Connection, records: Sequence[Said]) -> list[Said]:
+        """The records with the time under which each execution is filed, where the broker's can't be that."""
+        filed_ms = self._ledger.file(connection, (record.timestamp_ms for record in records))
+        return [
+            record
+            if record.subject is None or filed_ms[record.timestamp_ms] == record.subject.caused_at_ms
+            else record._replace(subject=record.subject._replace(caused_at_ms=filed_ms[record.timestamp_ms]))
+            for record in records
+        ]
 
     def resume(self, connection: Connection, partitions: Iterable[int]) -> None:
         """Finishes what was heard in these partitions and isn't settled."""
@@ -308,9 +286,12 @@ class Executor:
                 EXECUTION_TURNS.labels(reason).inc(count)
 
     def _take_checkpoints(self, connection: Connection) -> None:
-        for key in self._long_tails[:CHECKPOINTS_MAX]:
-            self._ledger.take_checkpoint(connection, key)
-        self._long_tails = self._long_tails[CHECKPOINTS_MAX:]
+        for _ in range(min(len(self._long_tails), CHECKPOINTS_MAX)):
+            if not self._ledger.take_checkpoint(connection, self._long_tails[0]):
+                log.warning("checkpoint_waits", accounts=len(self._long_tails))  # the next batch tries again
+                del self._long_tails[LONG_TAILS_MAX:]
+                return
+            del self._long_tails[0]
 
 
 class _Hearing:
@@ -369,7 +350,8 @@ class _Hearing:
         is_early = record.execution_id in self._early
         work = Work(*known, decided(subject.decision_id, outcome), is_early, "DECISION")
         self._works[record.execution_id] = work
-        self.rows.executions.append(NewExecution(subject, record.cause, saga.aim, record.event_time_ms, record.offset))
+        times_ms = record.event_time_ms, record.timestamp_ms
+        self.rows.executions.append(NewExecution(subject, record.cause, saga.aim, *times_ms, record.offset))
         if is_early:
             work.cause_ids |= self._early[record.execution_id]
             turned, transition = turn(saga, Reason.OUT_OF_ORDER)

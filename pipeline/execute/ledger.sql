@@ -61,8 +61,8 @@ GROUP BY step.execution_id ORDER BY min(step.recorded_at) LIMIT %s;
 
 -- name: lock_accounts
 -- Keeps every other transaction from looking at these accounts' balances to take from them, until this one ends. The
--- keys come sorted, so that two batches never wait for each other.
-SELECT count(pg_advisory_xact_lock(key)) FROM unnest(%s::bigint[]) AS key;
+-- database locks them in order, so that two batches never wait for each other.
+SELECT ledger.lock_accounts(%s::text[], %s::text[]);
 
 -- name: read_limits
 -- What accounts have and how far below zero they may go (NULL: never opened), and how many postings that took to sum.
@@ -91,16 +91,11 @@ CROSS JOIN LATERAL (
 -- Appends where an account stands, so that its balance takes few postings to sum again.
 SELECT ledger.take_checkpoint(%s, %s);
 
--- name: ensure_partitions
--- The months' partitions of what is partitioned, for decisions of that time.
-SELECT control.ensure_partition(parent, timestamptz 'epoch' + %s * interval '1 millisecond')
-FROM unnest(ARRAY['ledger.transition', 'ledger.posting']::regclass[]) AS parent;
-
 -- name: copy_executions
 -- Decisions that were heard for the first time.
 COPY ledger.execution (
     execution_id, decision_id, transaction_id, account_id, beneficiary_account_id, currency, amount_minor, cause, aim,
-    event_time, caused_at, topic_partition, topic_offset, amount_gbp_minor, payment_logged_at
+    event_time, caused_at, logged_at, topic_partition, topic_offset, amount_gbp_minor, payment_logged_at
 ) FROM STDIN;
 
 -- name: copy_causes
@@ -136,10 +131,11 @@ ON CONFLICT DO NOTHING;
 -- name: fund_account
 -- Moves money into open accounts from outside; no row where the same funding was posted before.
 WITH clock AS (
-    SELECT timestamptz 'epoch' + %s * interval '1 millisecond' AS at
+    SELECT asked.at, control.filing_time('ledger.posting', asked.at) AS filed_at
+    FROM (SELECT timestamptz 'epoch' + %s * interval '1 millisecond') AS asked (at)
 ), funded AS (
     INSERT INTO ledger.funding (execution_id, account_id, currency, amount_minor, caused_at)
-    SELECT wanted.execution_id, wanted.account_id, wanted.currency, wanted.amount_minor, clock.at
+    SELECT wanted.execution_id, wanted.account_id, wanted.currency, wanted.amount_minor, clock.filed_at
     FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::bigint[])
         AS wanted (execution_id, account_id, currency, amount_minor), clock
     ON CONFLICT DO NOTHING
@@ -149,8 +145,8 @@ INSERT INTO ledger.posting (
     posting_id, execution_id, step, attempt, source_account_id, destination_account_id, currency, amount_minor,
     event_time, caused_at
 )
-SELECT execution_id, execution_id, 'FUND', 1, '/funding', account_id, currency, amount_minor, caused_at, caused_at
-FROM funded;
+SELECT execution_id, execution_id, 'FUND', 1, '/funding', account_id, currency, amount_minor, clock.at, caused_at
+FROM funded, clock;
 
 -- name: balance
 -- What an account had, by the postings of events up to one time that were recorded up to another; in each currency.

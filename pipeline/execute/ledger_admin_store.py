@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from pipeline.domain.identities import posting_id
+from pipeline.io.filing import server_now_ms
 from pipeline.io.postgres import Connection, DatabaseRefused, DatabaseUnavailable, connect, failures_named, statements
 from pipeline.io.settings import Settings
 from pipeline.terminal.failures import FAILED_CHECK, Failure, database_away
@@ -44,14 +44,13 @@ class Finding(NamedTuple):
 def open_accounts(settings: Settings, openings: Sequence[Opening]) -> int:
     """Return how many accounts were opened; one that is open stays as it is, and is not funded again."""
     with _connected(settings) as connection:
-        return append_openings(connection, openings, time.time_ns() // 1_000_000)
+        return append_openings(connection, openings, server_now_ms(connection))
 
 
 def append_openings(connection: Connection, openings: Sequence[Opening], at_ms: int) -> int:
     """Return how many accounts are new. An opening balance comes from outside, under an id that follows from the
     account."""
     ledger, opened = statements("pipeline.execute", "ledger"), 0
-    connection.execute(ledger["ensure_partitions"], [at_ms])
     for start in range(0, len(openings), ROWS_A_STATEMENT):
         part = openings[start : start + ROWS_A_STATEMENT]
         with connection.transaction():
@@ -64,8 +63,7 @@ def append_openings(connection: Connection, openings: Sequence[Opening], at_ms: 
 def fund(settings: Settings, account_id: str, currency: str, amount_minor: int, reference: str) -> bool:
     """False where the same reference was posted before."""
     with _connected(settings) as connection:
-        at_ms = time.time_ns() // 1_000_000
-        connection.execute(statements("pipeline.execute", "ledger")["ensure_partitions"], [at_ms])
+        at_ms = server_now_ms(connection)
         return _fund(connection, [(f"funding {reference}", account_id, currency, amount_minor)], at_ms) == 1
 
 

@@ -7,17 +7,19 @@ where a record comes in, everything else is ours.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Final, NamedTuple
+
+import psycopg
 
 from pipeline.domain.decision import Outcome
 from pipeline.domain.features import NONE
 from pipeline.domain.identities import DecisionId, ExecutionId
 from pipeline.domain.in_force import InForce, decided
 from pipeline.domain.reversal import RecordKind, RecordName
+from pipeline.domain.times import claim_ms
 from pipeline.execute.orders import outcome_of
 from pipeline.execute.postings import NOTHING_RECALLED, PART_STEPS, Limit, Payment, Posting, Recalled, Subject
 from pipeline.execute.saga import (
@@ -33,11 +35,13 @@ from pipeline.execute.saga import (
     Transition,
     restore,
 )
+from pipeline.io.filing import UNFILED_MS, Filing
 from pipeline.io.postgres import Connection, Statements, statements
 
 TAIL_POSTINGS_MAX: Final = 500
 """Summed for one balance, before a checkpoint is appended for the account."""
 
+PARTITIONED: Final = ("ledger.transition", "ledger.posting")
 AccountKey = tuple[str, str]  # account id and currency
 
 
@@ -59,6 +63,7 @@ class NewExecution(NamedTuple):
     cause: Cause
     aim: Aim
     event_time_ms: int
+    logged_at_ms: int  # the broker's time of the decision's record, whatever it is filed under
     topic_offset: int
 
 
@@ -101,23 +106,22 @@ class NewPosting(NamedTuple):
 
 
 class Ledger:
-    """For one connection. Months whose partitions were seen are remembered."""
+    """For one thread. Days that a month's partition takes are remembered."""
 
     def __init__(self) -> None:
         self._statements: Statements = statements("pipeline.execute", "ledger")
-        self._months: set[str] = set()
+        self._filings = [Filing(table) for table in PARTITIONED]
 
     def prepare(self, connection: Connection) -> None:
         """Once for a connection."""
         connection.execute(self._statements["plan_for_points"])
 
-    def ensure_months(self, connection: Connection, times_ms: Iterable[int]) -> None:
-        """Partitions for decisions of these times; in a transaction of their own, before what needs them."""
-        for time_ms in times_ms:
-            month = timestamp(time_ms)[:7]
-            if month not in self._months:
-                connection.execute(self._statements["ensure_partitions"], [time_ms])
-                self._months.add(month)
+    def file(self, connection: Connection, times_ms: Iterable[int]) -> dict[int, int]:
+        """The time under which all rows of an execution are filed, by the broker's time of its decision's record."""
+        wanted = set(times_ms)
+        by_table = [filing.file(connection, wanted) for filing in self._filings]
+        unfiled = {at_ms for filed in by_table for at_ms in wanted if filed[at_ms] == UNFILED_MS}
+        return {at_ms: UNFILED_MS if at_ms in unfiled else claim_ms(at_ms) for at_ms in wanted}
 
     # Reading
 
@@ -175,8 +179,8 @@ class Ledger:
         wanted = sorted(set(keys))
         if not wanted:
             return {}, []
-        connection.execute(self._statements["lock_accounts"], [sorted({_lock_key(key) for key in wanted})])
         accounts, currencies = [account_id for account_id, _ in wanted], [currency for _, currency in wanted]
+        connection.execute(self._statements["lock_accounts"], [accounts, currencies])
         found: dict[AccountKey, Limit] = {}
         long_tails = []
         rows = connection.execute(self._statements["read_limits"], [accounts, currencies]).fetchall()
@@ -188,9 +192,13 @@ class Ledger:
 
     # Writing
 
-    def take_checkpoint(self, connection: Connection, key: AccountKey) -> None:
-        """Run in a transaction of its own: it waits for everybody who posts."""
-        connection.execute(self._statements["take_checkpoint"], list(key))
+    def take_checkpoint(self, connection: Connection, key: AccountKey) -> bool:
+        """Run in a transaction of its own: it waits for everybody who posts. False where it waited too long."""
+        try:
+            connection.execute(self._statements["take_checkpoint"], list(key))
+        except psycopg.errors.LockNotAvailable:
+            return False
+        return True
 
     def append_executions(self, connection: Connection, rows: Sequence[NewExecution]) -> None:
         self._copy(connection, "copy_executions", [_execution_row(row) for row in rows])
@@ -242,14 +250,8 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 @lru_cache(maxsize=8192)
 def timestamp(time_ms: int) -> str:
-    """ISO 8601 with milliseconds, as PostgreSQL reads it."""
-    return (_EPOCH + timedelta(milliseconds=time_ms)).isoformat(timespec="milliseconds")
-
-
-def _lock_key(key: AccountKey) -> int:
-    """64 bits: two accounts with the same would only wait for each other."""
-    digest = hashlib.blake2b(f"{key[0]}/{key[1]}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big", signed=True)
+    """ISO 8601 with milliseconds, as PostgreSQL reads it; the nearest that a column can hold."""
+    return (_EPOCH + timedelta(milliseconds=claim_ms(time_ms))).isoformat(timespec="milliseconds")
 
 
 class _LaterCause(NamedTuple):
@@ -310,7 +312,8 @@ def _execution_row(row: NewExecution) -> str:
     return (
         f"{payment.execution_id}\t{decision_id}\t{transaction_id}\t{payment.account_id}\t"
         f"{payment.beneficiary_account_id}\t{payment.currency}\t{payment.amount_minor}\t{row.cause}\t{row.aim}\t"
-        f"{timestamp(row.event_time_ms)}\t{timestamp(caused_at_ms)}\t{partition}\t{row.topic_offset}\t"
+        f"{timestamp(row.event_time_ms)}\t{timestamp(caused_at_ms)}\t{timestamp(row.logged_at_ms)}\t{partition}\t"
+        f"{row.topic_offset}\t"
         f"{amount_gbp_minor}\t{logged_at}\n"
     )
 

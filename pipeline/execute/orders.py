@@ -6,8 +6,8 @@ import re
 from typing import Final, NamedTuple
 
 from pipeline.domain.decision import Decision, Outcome
-from pipeline.domain.decision_records import DecisionRecord
 from pipeline.domain.identities import DecisionId, ExecutionId, execution_id
+from pipeline.domain.in_force import DecisionRecord
 from pipeline.domain.log import LogRecord, RecordUndecodable
 from pipeline.domain.payment import AMOUNT_MINOR_MAX
 from pipeline.domain.reversal import Reversal

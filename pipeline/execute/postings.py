@@ -283,7 +283,7 @@ class Subject(NamedTuple):
     payment: Payment
     decision_id: DecisionId
     transaction_id: str
-    caused_at_ms: int  # the time of the decision's record; the same for all rows of the execution
+    caused_at_ms: int  # under which the execution is filed; the same for all of its rows
     topic_partition: int
     payment_time_ms: int
     amount_gbp_minor: int  # as the state counted it; NONE where it never counted, or isn't known

@@ -13,11 +13,12 @@ from typing import Final
 
 import structlog
 
-from pipeline.domain.decision_records import DecisionRecord
+from pipeline.domain.in_force import DecisionRecord
 from pipeline.execute.batch_service import DOUBTFUL_MAX, Executor
 from pipeline.execute.ledger_store import Ledger
 from pipeline.io.kafka.positioned_log import PositionedLog
 from pipeline.io.postgres import Connection, Held, failures_named
+from pipeline.io.quarantine import is_put_aside
 
 RECORDS_MAX: Final = 1_000
 """A batch; so many accounts are locked at once, and a PostgreSQL with its defaults has room for 6,400 locks."""
@@ -47,6 +48,10 @@ class ExecutionService:
         self._must_resume = True
         with failures_named():
             return self._execution.heard.read(self._held.connection(), partitions)
+
+    def is_aside(self, partition: int, offset: int, value: bytes) -> bool:
+        """Return whether a record that can't be decoded was put aside."""
+        return is_put_aside(self._held.connection(), self._execution.heard.topic, partition, offset, value)
 
     def step(self, _stopping: threading.Event) -> str | None:
         """A batch, and what is in doubt."""

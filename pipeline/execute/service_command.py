@@ -11,9 +11,10 @@ from pipeline.execute.notice_topics import Notices
 from pipeline.execute.rail_client import Identity, Rail
 from pipeline.execute.service import ExecutionService
 from pipeline.io.avro.wire import WireFormat
+from pipeline.io.filing import service_connection
 from pipeline.io.kafka.appender import Appender
 from pipeline.io.kafka.positioned_log import PositionedLog
-from pipeline.io.postgres import DatabaseRefused, PositionMoved, connect
+from pipeline.io.postgres import DatabaseRefused, PositionMoved
 from pipeline.io.runner import Terms, run_service
 from pipeline.io.secrets import SecretsUnavailable, require_private
 from pipeline.io.settings import Settings
@@ -35,6 +36,7 @@ def run_executor(settings: Settings, wire: WireFormat) -> NoReturn:
             slot=settings.worker_slot,
             positions=service.positions,
             options=settings.kafka_options,
+            is_aside=service.is_aside,
         )
     )
     run_service(service, settings, Terms("executor", settings.executor_port, "FRAUD_EXECUTOR_PORT", PASSING))
@@ -46,7 +48,7 @@ def _service(settings: Settings, wire: WireFormat) -> ExecutionService:
     notices = Notices(appender, wire, settings.topic("executions.v1"), settings.topic("alerts.v1"))
     rail = _rail(settings)
     execution = Executor(ledger, rail, notices, settings.topic("decisions.v1"))
-    return ExecutionService(execution, ledger, partial(connect, settings.database_url, "fraud-executor"))
+    return ExecutionService(execution, ledger, partial(service_connection, settings.database_url, "fraud-executor"))
 
 
 def _rail(settings: Settings) -> Rail:

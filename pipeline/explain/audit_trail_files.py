@@ -9,7 +9,7 @@ from functools import cache
 from pipeline.audit.chain import ENTRY_BYTES, Entry, leaf_hash
 from pipeline.audit.head import Head, head_of_anchor
 from pipeline.audit.leaf_files import HeadRefused, head_paths, leaf_path, read_entries, read_head
-from pipeline.domain.decision_records import DecisionRecord
+from pipeline.domain.in_force import DecisionRecord
 from pipeline.domain.refusals import Refusal
 from pipeline.explain.life import Audited, AuditRow, Batch, Cover, Position
 from pipeline.io.avro.wire import WireFormat
@@ -28,7 +28,7 @@ class AuditFiles:
 
     def audited(self, row: AuditRow, batch: Batch | None, content: DecisionRecord) -> Audited:
         found = self._entry(row.partition, row.offset)
-        is_sound = leaf_hash(row.partition, row.offset, row.record) == row.leaf
+        is_sound = leaf_hash(row.partition, row.offset, row.times, row.record) == row.leaf
         if found is None:
             position = None if batch is None else Position(batch.size_before, batch.size_after - 1)
             return Audited(row, content, is_sound, position, None, self._cover(row))

@@ -4,13 +4,19 @@ SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;
 
 -- name: audited
 -- Every record about a decision in the audit log, with what proves it, in the order of the topic.
-SELECT topic_partition, topic_offset, record, leaf_hash, chain_hash, (extract(epoch FROM recorded_at) * 1000000)::bigint
+SELECT topic_partition, topic_offset, (extract(epoch FROM logged_at) * 1000)::bigint,
+    (extract(epoch FROM filed_at) * 1000)::bigint, record, leaf_hash, chain_hash,
+    (extract(epoch FROM recorded_at) * 1000000)::bigint
 FROM audit.ai_decision_log WHERE decision_id = %(decision_id)s
 UNION ALL
-SELECT topic_partition, topic_offset, record, leaf_hash, chain_hash, (extract(epoch FROM recorded_at) * 1000000)::bigint
+SELECT topic_partition, topic_offset, (extract(epoch FROM logged_at) * 1000)::bigint,
+    (extract(epoch FROM filed_at) * 1000)::bigint, record, leaf_hash, chain_hash,
+    (extract(epoch FROM recorded_at) * 1000000)::bigint
 FROM audit.reversal_log WHERE decision_id = %(decision_id)s
 UNION ALL
-SELECT topic_partition, topic_offset, record, leaf_hash, chain_hash, (extract(epoch FROM recorded_at) * 1000000)::bigint
+SELECT topic_partition, topic_offset, (extract(epoch FROM logged_at) * 1000)::bigint,
+    (extract(epoch FROM filed_at) * 1000)::bigint, record, leaf_hash, chain_hash,
+    (extract(epoch FROM recorded_at) * 1000000)::bigint
 FROM audit.review_log WHERE decision_id = %(decision_id)s
 ORDER BY 1, 2 LIMIT 1000;
 
@@ -34,8 +40,8 @@ WHERE happened.decision_id = %(decision_id)s ORDER BY happened.round, happened.s
 
 -- name: execution
 -- What the executor heard first about the payment: this decision, or an earlier one about the same payment.
-SELECT execution_id::text, decision_id::text, cause, aim, currency, amount_minor, (extract(epoch FROM caused_at) * 1000)::bigint,
-    topic_partition, topic_offset, (extract(epoch FROM recorded_at) * 1000)::bigint
+SELECT execution_id::text, decision_id::text, cause, aim, currency, amount_minor,
+    (extract(epoch FROM coalesce(logged_at, caused_at)) * 1000)::bigint, topic_partition, topic_offset, (extract(epoch FROM recorded_at) * 1000)::bigint
 FROM ledger.execution WHERE execution_id = %(execution_id)s;
 
 -- name: causes

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from pipeline.audit.chain import Times
 from pipeline.audit.head import Head
 from pipeline.domain.decision import Outcome
-from pipeline.domain.decision_records import DecisionRecord
+from pipeline.domain.in_force import DecisionRecord
 from pipeline.domain.reversal import Reversal
 from pipeline.domain.review_outcome import ReviewOutcome
 from pipeline.execute.saga import Aim, State
@@ -17,6 +18,7 @@ class AuditRow(NamedTuple):
 
     partition: int
     offset: int
+    times: Times
     record: bytes
     leaf: bytes
     chain: bytes

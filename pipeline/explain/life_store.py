@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from pipeline.audit.chain import Times
 from pipeline.domain.decision import Decision, Outcome
 from pipeline.domain.identities import execution_id
 from pipeline.explain.life import (
@@ -57,8 +58,9 @@ def read_audited(connection: Connection, decision_id: str) -> list[AuditRow]:
 
 
 def _audit_row(row: tuple[Any, ...]) -> AuditRow:
-    partition, offset, record, leaf, chain, recorded_at_us = row
-    return AuditRow(partition, offset, bytes(record), bytes(leaf), bytes(chain), recorded_at_us)
+    partition, offset, logged_at_ms, filed_at_ms, record, leaf, chain, recorded_at_us = row
+    times = Times(logged_at_ms, filed_at_ms)
+    return AuditRow(partition, offset, times, bytes(record), bytes(leaf), bytes(chain), recorded_at_us)
 
 
 def _batch(connection: Connection, row: AuditRow) -> Batch | None:

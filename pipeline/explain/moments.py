@@ -8,8 +8,8 @@ from typing import Final, NamedTuple
 
 from pipeline.decide.phrases import percent_of_bp
 from pipeline.domain.decision import Decision, Route
-from pipeline.domain.decision_records import DecisionRecord
 from pipeline.domain.identities import DecisionId, posting_id, review_id
+from pipeline.domain.in_force import DecisionRecord
 from pipeline.domain.money import amount_text, money_text
 from pipeline.domain.reversal import Reversal
 from pipeline.domain.review_outcome import ReviewOutcome

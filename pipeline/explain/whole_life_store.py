@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pipeline.domain.decision import Decision
-from pipeline.domain.decision_records import DecisionRecord
+from pipeline.domain.in_force import DecisionRecord
 from pipeline.domain.refusals import Refusal
 from pipeline.explain.audit_trail_files import AuditFiles
 from pipeline.explain.life import AuditRow, Life, NotShown

@@ -16,6 +16,7 @@ from importlib import resources
 from typing import Any, Final
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 
 from pipeline.io.addresses import database_options
 
@@ -27,6 +28,8 @@ STATEMENT_TIMEOUT_MS: Final = 60_000
 """Time limit of a statement. A batch takes under a second; a service that waits a minute for it should start over."""
 RETRY_WAIT_S: Final = 0.05
 RETRY_WAIT_S_MAX: Final = 1.0
+_TURN_LIMITS: Final = (b"SET LOCAL lock_timeout = '15s'", b"SET LOCAL idle_in_transaction_session_timeout = 0")
+"""How long to wait for a turn; a killed predecessor's session ends within moments. A turn lasts as long as its work."""
 _NAMED: Final = re.compile(r"^-- name: (\w+)\n((?:--[^\n]*\n)+)(.*?)(?=^-- name: |\Z)", re.MULTILINE | re.DOTALL)
 
 
@@ -73,18 +76,18 @@ def failures_named() -> Iterator[None]:
 def turn_of(connection: Connection, named: Statements, taken: type[Exception]) -> Iterator[None]:
     """Keep others of the same kind waiting meanwhile; raise `taken` where one of them keeps its turn for too long.
 
-    named: the statements limit_wait, wait_for_turn and end_turn of that kind.
+    named: has the statement wait_for_turn of that kind. A connection of its own holds the turn, in a transaction that
+    stays open, so the turn ends with the process. `connection` says where to connect to.
     """
-    try:
-        connection.execute(named["limit_wait"])
-        connection.execute(named["wait_for_turn"])
-    except psycopg.errors.LockNotAvailable:
-        raise taken from None
-    try:
+    name = f"{connection.info.get_parameters().get('application_name', 'fraud')}-turn"
+    with _connect(_address(connection), name) as holder, holder.transaction():
+        for limit in _TURN_LIMITS:
+            holder.execute(limit)
+        try:
+            holder.execute(named["wait_for_turn"])
+        except psycopg.errors.LockNotAvailable:
+            raise taken from None
         yield
-    finally:
-        if not connection.closed:
-            connection.execute(named["end_turn"])
 
 
 @lru_cache
@@ -149,6 +152,15 @@ def opened(url: str, **options: Any) -> Connection:
     if database_options(url) is None:
         raise DatabaseRefused("what should be its address can't be read")  # psycopg's own message would quote it
     return psycopg.connect(url, **options)
+
+
+def _address(connection: Connection) -> str:
+    """Where a connection leads to and as whom, with its password; without the options that `_connect` sets itself."""
+    known = connection.info.get_parameters()
+    kept = {name: value for name, value in known.items() if name not in ("options", "application_name")}
+    if connection.info.password:
+        kept["password"] = connection.info.password
+    return make_conninfo("", **kept)
 
 
 def _connect(url: str, name: str) -> Connection:

@@ -53,6 +53,7 @@ NEEDS: Final[Mapping[str, frozenset[Need]]] = MappingProxyType(
         "desk": frozenset({Need.DATABASE}),
         "bookkeeper": frozenset({Need.DATABASE}),
         "migrate": frozenset({Need.DATABASE_OWNER}),
+        "partitions": frozenset({Need.DATABASE}),
         "topics": frozenset({Need.KAFKA}),
         "command": frozenset(),  # any other command; whatever it uses refuses it, if need be
     }
@@ -73,6 +74,7 @@ DATABASE_ROLES: Final[Mapping[str, str]] = MappingProxyType(
         "desk": "fraud_review",
         "bookkeeper": "fraud_executor",
         "migrate": _OWNER,
+        "partitions": "fraud_partitions",  # makes the months' partitions, and can do nothing else
     }
 )
 """Roles by process, where the address of the database leaves the role open; READER is for a process that only looks."""

@@ -8,7 +8,7 @@ SELECT name, role, is_held, granted_by, granted_at FROM control.person_grant ORD
 
 -- name: lock_grants
 -- Lets one change through at a time, because who may be the first ADMIN depends on whether there is one.
-SELECT pg_advisory_xact_lock(hashtext('control.person_grant'));
+LOCK TABLE control.person_grant IN SHARE ROW EXCLUSIVE MODE;
 
 -- name: has_admin
 -- Says whether anybody holds the role ADMIN.

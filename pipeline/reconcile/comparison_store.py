@@ -25,7 +25,7 @@ from pipeline.reconcile.gaps import (
 
 LATE_RECORDS_MAX: Final = 1_000_000
 """Read again to see what late results are about; they are rare, and near each other."""
-_DECISION, _DUPLICATE = "DECISION", "DUPLICATE"
+_DECISION, _DUPLICATE, _QUARANTINED = "DECISION", "DUPLICATE", "QUARANTINED"
 
 
 def record_value(record: Record) -> bytes:
@@ -96,9 +96,10 @@ class Looking:
             execution, executed = self._execution(connection, decisions)
         kinds = [kind for rows in became.values() for _, kind in rows]
         made, doubled = kinds.count(_DECISION), kinds.count(_DUPLICATE)
+        put_aside = kinds.count(_QUARANTINED)
         gaps = [*accounting, *late, *audit, *execution]
         taken_in = sum(map(len, intake.values()))
-        return Looked(gaps, taken_in, made, len(kinds) - made - doubled, doubled, audited, executed)
+        return Looked(gaps, taken_in, made, len(kinds) - made - doubled - put_aside, doubled, audited, executed)
 
     def is_filled(self, connection: Connection, gap: Gap) -> bool:
         """Whether what was missing has come since."""

@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID, uuid5
 
-from pipeline.alerts.catalogue import AlertCode, alert
+from pipeline.alerts.catalogue import AlertCode, alert, partitions_alert, unfiled_alert
 from pipeline.alerts.publisher_topics import AlertPublisher
 from pipeline.domain.alert import Alert, Severity
+from pipeline.io.filing import MONTHS_AHEAD_MIN
 from pipeline.io.postgres import Connection, statements
 from pipeline.reconcile.comparison_store import Looked, Looking
 from pipeline.reconcile.gaps import PASSING, Gap, GapKind
@@ -46,6 +47,28 @@ class Findings:
         connection.execute(self._statements["insert_reconciliation"], row)
         for gap in gaps:
             connection.execute(self._statements["insert_gap"], _gap_row(gap, "OPENED"))
+
+    def watch_months(self, connection: Connection, at_ms: int) -> None:
+        """Tell where partitions run short, and what stands outside every month."""
+        found = connection.execute(self._statements["months_ahead"]).fetchone()
+        assert found is not None, "an aggregate has one row"
+        months = -1 if found[0] is None else int(found[0])
+        alerts = [partitions_alert(months, at_ms)] if months < MONTHS_AHEAD_MIN else []
+        rows = connection.execute(self._statements["unfiled"]).fetchall()
+        alerts += [unfiled_alert(table, count, at_ms) for table, count in rows]
+        if alerts:
+            self._alerts.publish(alerts)
+
+    def quarantined(self, connection: Connection, topics: Sequence[str], *, is_untold: bool) -> list[Gap]:
+        """The records that were put aside; is_untold: only those that were not stored as gaps yet."""
+        name = "quarantined_untold" if is_untold else "quarantined"
+        rows = connection.execute(self._statements[name], {"topics": list(topics)}).fetchall()
+        return [Gap(GapKind.QUARANTINED, topic, partition, at, at, 1) for topic, partition, at in rows]
+
+    def store_quarantined(self, connection: Connection, gaps: Sequence[Gap]) -> None:
+        with connection.transaction():
+            for gap in gaps:
+                connection.execute(self._statements["insert_gap"], _gap_row(gap, "OPENED"))
 
     def open_gaps(self, connection: Connection) -> list[Gap]:
         """The oldest that have not closed."""

@@ -18,6 +18,8 @@ from pipeline.reconcile.service import Comparison, Reconciler
 
 LOOK_AGAIN_S: Final = 0.5
 IDLE_S: Final = 1.0
+WATCH_S: Final = 600.0
+"""Between looks at the months' partitions. They are made daily, two months or more ahead."""
 
 log = structlog.get_logger("reconcile")
 
@@ -30,6 +32,7 @@ class Following:
         self._opened: Comparison | None = None
         self._grace_ends_s = 0.0
         self._has_compared = False
+        self._watch_due_s = 0.0
 
     def step(self, stopping: threading.Event) -> str | None:
         """Ready once it has compared what is there, or found that nothing is; after each failure, anew."""
@@ -65,6 +68,12 @@ class Following:
         for gap in self._reconciler.close_filled(connection):
             metrics.GAPS_CLOSED.labels(gap.kind).inc()
             log.info("gap_closed", **_fields(gap))
+        if time.monotonic() >= self._watch_due_s:
+            self._reconciler.watch_months(connection)
+            self._watch_due_s = time.monotonic() + WATCH_S
+        for gap in self._reconciler.name_quarantined(connection):
+            metrics.GAPS.labels(gap.kind).inc()
+            log.error("record_quarantined", **_fields(gap))
         self._grace_ends_s = time.monotonic() + self._grace_s
         return self._reconciler.open(connection)
 

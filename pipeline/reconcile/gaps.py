@@ -27,6 +27,7 @@ class Side(StrEnum):
     DECISIONS = "decisions.v1"
     AUDIT = "the audit log"
     LEDGER = "the ledger"
+    PEOPLE = "two people"
 
 
 class GapKind(StrEnum):
@@ -44,6 +45,7 @@ class GapKind(StrEnum):
     UNFINISHED = "UNFINISHED"  # begun, and it doesn't rest
     EXECUTED_OTHERWISE = "EXECUTED_OTHERWISE"  # money moved that nobody allowed
     EXECUTION_UNFOUNDED = "EXECUTION_UNFOUNDED"  # executed without an audited decision
+    QUARANTINED = "QUARANTINED"  # a record that could not be used, which two people have put aside
 
 
 SIDE_OF: Final[Mapping[GapKind, Side]] = {
@@ -59,6 +61,7 @@ SIDE_OF: Final[Mapping[GapKind, Side]] = {
     GapKind.UNFINISHED: Side.LEDGER,
     GapKind.EXECUTED_OTHERWISE: Side.LEDGER,
     GapKind.EXECUTION_UNFOUNDED: Side.LEDGER,
+    GapKind.QUARANTINED: Side.PEOPLE,
 }
 """Which side of the comparison is wrong."""
 

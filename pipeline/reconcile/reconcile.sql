@@ -10,6 +10,10 @@ SELECT source_offset, became FROM (
     FROM audit.dead_letter
     WHERE source_topic = %(topic)s AND source_partition = %(partition)s
         AND source_offset >= %(first)s AND source_offset < %(end)s
+    UNION ALL
+    SELECT DISTINCT source_offset, 'QUARANTINED', sha256(record)
+    FROM audit.quarantined
+    WHERE source_partition = %(partition)s AND source_offset >= %(first)s AND source_offset < %(end)s
 ) AS outcome;
 
 -- name: audited_records
@@ -21,26 +25,45 @@ SELECT topic_offset, sha256(record) FROM audit.reversal_log
 WHERE topic_partition = %(partition)s AND topic_offset >= %(first)s AND topic_offset < %(end)s
 UNION ALL
 SELECT topic_offset, sha256(record) FROM audit.review_log
+WHERE topic_partition = %(partition)s AND topic_offset >= %(first)s AND topic_offset < %(end)s
+UNION ALL
+SELECT topic_offset, sha256(record) FROM audit.quarantined
 WHERE topic_partition = %(partition)s AND topic_offset >= %(first)s AND topic_offset < %(end)s;
 
 -- name: audited_letters
 -- The audit log's rows about a stretch of the dead-letter topic; their payload is not kept, so there is no digest.
+-- A letter that was put aside has none.
 SELECT topic_offset, ''::bytea FROM audit.dead_letter
-WHERE topic_partition = %(partition)s AND topic_offset >= %(first)s AND topic_offset < %(end)s;
+WHERE topic_partition = %(partition)s AND topic_offset >= %(first)s AND topic_offset < %(end)s
+UNION
+SELECT put.topic_offset, ''::bytea FROM control.quarantine AS put
+JOIN control.consumer_position AS audited ON audited.consumer = 'audit-dead-letters' AND audited.topic = put.topic
+    AND audited.partition = put.topic_partition AND audited.next_offset > put.topic_offset
+WHERE put.topic = %(topic)s AND put.topic_partition = %(partition)s
+    AND put.topic_offset >= %(first)s AND put.topic_offset < %(end)s;
 
 -- name: executions
--- What became of the audited decisions of a stretch of the decisions topic.
+-- What became of the audited decisions of a stretch of the decisions topic. One that the executor could not use and
+-- people have put aside is named as that.
 SELECT decided.topic_offset, decided.decision, executed.execution_id IS NOT NULL, executed.state,
     EXISTS (SELECT FROM ledger.cause WHERE cause.execution_id IN (decided.execution_id, decided.decision_id))
 FROM audit.ai_decision_log AS decided
 LEFT JOIN ledger.execution_state AS executed ON executed.execution_id = decided.execution_id
-WHERE decided.topic_partition = %(partition)s AND decided.topic_offset >= %(first)s AND decided.topic_offset < %(end)s;
+WHERE decided.topic_partition = %(partition)s AND decided.topic_offset >= %(first)s AND decided.topic_offset < %(end)s
+    AND (executed.execution_id IS NOT NULL OR NOT EXISTS (
+        SELECT FROM control.quarantine AS put WHERE put.topic = %(topic)s
+            AND put.topic_partition = decided.topic_partition AND put.topic_offset = decided.topic_offset
+    ));
 
 -- name: unfounded_executions
 -- Executions of a stretch of the decisions topic whose decision is not in the audit log.
 SELECT topic_offset FROM ledger.execution AS executed
 WHERE topic_partition = %(partition)s AND topic_offset >= %(first)s AND topic_offset < %(end)s
-    AND NOT EXISTS (SELECT FROM audit.ai_decision_log AS decided WHERE decided.decision_id = executed.decision_id);
+    AND NOT EXISTS (SELECT FROM audit.ai_decision_log AS decided WHERE decided.decision_id = executed.decision_id)
+    AND NOT EXISTS (
+        SELECT FROM audit.quarantined AS aside
+        WHERE aside.topic_partition = executed.topic_partition AND aside.topic_offset = executed.topic_offset
+    );
 
 -- name: repeated_decisions
 -- Decisions of a stretch whose transaction had been decided before, and otherwise (I2).
@@ -79,11 +102,34 @@ WHERE event = 'OPENED' AND NOT EXISTS (
 )
 ORDER BY at LIMIT %(limit)s;
 
+-- name: months_ahead
+-- For how many months after the present one every table has partitions.
+SELECT min(months) FROM control.partition_reach();
+
+-- name: unfiled
+-- Tables with rows outside every month.
+SELECT parent::text, unfiled FROM control.unfiled_rows() WHERE unfiled > 0 ORDER BY 1;
+
+-- name: quarantined
+-- Every record that was put aside, on these topics.
+SELECT topic, topic_partition, topic_offset FROM control.quarantine WHERE topic = ANY(%(topics)s)
+ORDER BY confirmed_at, topic, topic_partition, topic_offset;
+
+-- name: quarantined_untold
+-- Of those, the ones that were not named yet.
+SELECT topic, topic_partition, topic_offset FROM control.quarantine AS put
+WHERE topic = ANY(%(topics)s) AND NOT EXISTS (
+    SELECT FROM control.reconciliation_gap AS told
+    WHERE told.kind = 'QUARANTINED' AND told.topic = put.topic AND told.partition = put.topic_partition
+        AND told.first_offset = put.topic_offset
+)
+ORDER BY confirmed_at, topic, topic_partition, topic_offset LIMIT 100;
+
 -- name: insert_reconciliation
--- One stretch that was compared.
+-- One stretch that was compared. It was not opened after now, whatever the service's clock says.
 INSERT INTO control.reconciliation
     (opened_at, stretch, taken_in, decisions, dead_letters, duplicates, audited, executed, gaps)
-VALUES (%(opened_at)s, %(stretch)s, %(taken_in)s, %(decisions)s, %(dead_letters)s, %(duplicates)s, %(audited)s,
+VALUES (least(%(opened_at)s, now()), %(stretch)s, %(taken_in)s, %(decisions)s, %(dead_letters)s, %(duplicates)s, %(audited)s,
     %(executed)s, %(gaps)s);
 
 -- name: insert_gap

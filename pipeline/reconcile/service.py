@@ -122,6 +122,20 @@ class Reconciler:
         with failures_named():
             return self._findings.close_filled(connection, self._looking)
 
+    def name_quarantined(self, connection: Connection) -> list[Gap]:
+        """Records that were put aside: told and stored once, and named in every run of its own, for ever."""
+        with failures_named():
+            gaps = self._findings.quarantined(connection, self._topics, is_untold=self._progress.is_stored)
+            self._findings.tell(gaps, self._now_ms())
+            if self._progress.is_stored:
+                self._findings.store_quarantined(connection, gaps)
+        return gaps
+
+    def watch_months(self, connection: Connection) -> None:
+        """Tell where the months' partitions run short, and what stands outside every month."""
+        with failures_named():
+            self._findings.watch_months(connection, self._now_ms())
+
     def forget(self) -> None:
         """Positions are asked for again: after a failure it isn't known what was stored."""
         self._progress.next_offsets.clear()

@@ -58,6 +58,10 @@ def reconcile_once(settings: Settings, wire: WireFormat, output: Output) -> bool
     totals = Totals()
     try:
         with _reconciler(settings, wire, is_stored=False) as reconciler, closing(_connect(settings)) as connection:
+            quarantined = reconciler.name_quarantined(connection)
+            totals = totals._replace(gaps=len(quarantined))
+            for gap in quarantined:
+                show_gap(output, gap)
             while (stretch := reconciler.open(connection)) is not None:
                 looked = _settled(reconciler, connection, stretch, settings.reconcile_grace_s)
                 gaps = reconciler.close(connection, stretch, looked)

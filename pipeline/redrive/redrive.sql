@@ -1,14 +1,6 @@
--- name: limit_wait
--- How long to wait for a turn.
-SET lock_timeout = '15s';
-
 -- name: wait_for_turn
 -- Letters are redriven by one command at a time. A killed predecessor's session ends within moments.
-SELECT pg_advisory_lock(hashtext('control.redrive'));
-
--- name: end_turn
--- Lets the next command redrive.
-SELECT pg_advisory_unlock(hashtext('control.redrive'));
+SELECT control.take_turn('redrive');
 
 -- name: append_redrive
 -- A sending, before anything of it is sent.
@@ -55,14 +47,15 @@ SELECT partition, next_offset FROM control.consumer_position WHERE consumer = 'a
 
 -- name: read_reach
 -- Since when the audit log holds all decisions; NULL where it holds them from the first one of each partition on. Where
--- it begins later, rows were taken out of it.
-SELECT max(oldest.created_at)
+-- it begins later, rows were taken out of it. Only the broker's time says so, and only where it could be true.
+SELECT max(oldest.filed_at)
 FROM unnest(%(partitions)s::integer[]) AS audited (topic_partition)
 CROSS JOIN LATERAL (
     SELECT coalesce(
-        (SELECT created_at FROM audit.ai_decision_log AS held
-         WHERE held.topic_partition = audited.topic_partition ORDER BY created_at LIMIT 1), now()
-    ) AS created_at
+        (SELECT filed_at FROM audit.ai_decision_log AS held
+         WHERE held.topic_partition = audited.topic_partition AND held.filed_at > '1970-01-02+00'
+         ORDER BY filed_at LIMIT 1), now()
+    ) AS filed_at
 ) AS oldest
 WHERE NOT EXISTS (
     SELECT FROM audit.ai_decision_log AS held

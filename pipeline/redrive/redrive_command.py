@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ from pipeline.domain.log import Record, Source, Span
 from pipeline.domain.refusals import RefusalCode
 from pipeline.domain.times import utc_text
 from pipeline.io.avro.wire import WireFormat
-from pipeline.io.clock import now_ms
+from pipeline.io.filing import server_now_ms
 from pipeline.io.kafka.appender import TransactionalAppender
 from pipeline.io.kafka.log_reader import Extent, LogReader
 from pipeline.io.kafka.topic_settings import partitioning_of
@@ -63,13 +64,15 @@ def redrive(settings: Settings, wire: WireFormat, asked: Asked) -> Iterator[Redr
         connected(settings) as connection,
         LogReader(settings.bootstrap_servers, GROUP, settings.kafka_options, is_expiry_expected=True) as log,
     ):
+        clock_ms = partial(server_now_ms, connection)
         redriver = Redriver(
             connection,
             lambda: TransactionalAppender.of(settings, TRANSACTIONAL_ID),
             wire,
             topics_of(settings, log),
             key,
-            _ids(settings, wire),
+            _ids(settings, wire, clock_ms),
+            clock_ms,
         )
         request = Request(asked.by, asked.reason, _criteria_text(asked))
         yield from redriver.run(letters, request, is_dry=asked.is_dry)
@@ -171,7 +174,7 @@ def _appender(settings: Settings) -> TransactionalAppender:
     return TransactionalAppender.of(settings, TRANSACTIONAL_ID)
 
 
-def _ids(settings: Settings, wire: WireFormat) -> Ids:
+def _ids(settings: Settings, wire: WireFormat, clock_ms: Callable[[], int]) -> Ids:
     """What the worker's own code says about records, under the policy in force."""
     try:
         in_force = regime(parse_policy(read_plain(settings.policy_path, POLICY_BYTES_MAX)), None)
@@ -185,7 +188,7 @@ def _ids(settings: Settings, wire: WireFormat) -> Ids:
     def would_refuse(record: Record) -> bool:
         """As it would stand on the topic: on its key's partition, stamped now."""
         partition = partitioning.of(record.key) if record.key else 0
-        return bool(judge.read([record._replace(source=Source(partition, 0, now_ms()))]).refused)
+        return bool(judge.read([record._replace(source=Source(partition, 0, clock_ms()))]).refused)
 
     def release(records: Sequence[Record]) -> None:
         asyncio.run(_release(settings, judge, partitioning.partitions, records))

@@ -25,7 +25,6 @@ from pipeline.domain.log import Outgoing, Record
 from pipeline.domain.payment import Decoded, Transaction, payment_digest
 from pipeline.domain.refusals import FUTURE_TOLERANCE_MS, Refusal
 from pipeline.io.avro.wire import WireFormat
-from pipeline.io.clock import now_ms
 from pipeline.io.kafka.appender import TransactionalAppender
 from pipeline.io.postgres import Connection, failures_named
 from pipeline.io.sealing import DeadLetterKey, KeyRefused
@@ -102,7 +101,7 @@ class Redriver:
         topic: Topics,
         key: DeadLetterKey,
         ids: Ids,
-        clock_ms: Callable[[], int] = now_ms,
+        clock_ms: Callable[[], int],
     ) -> None:
         """Keep what to redrive with. appender: makes one for each run, which starts it."""
         self._clock_ms = clock_ms

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Final, TypeVar
 
 from pipeline.domain.decision import Outcome
 from pipeline.domain.features import NONE
 from pipeline.domain.money import money_text
 from pipeline.domain.times import utc_text
-from pipeline.io.clock import now_ms
+from pipeline.io.filing import server_now_ms
 from pipeline.io.settings import Settings
 from pipeline.review.case_store import CaseFile
 from pipeline.review.cases import CaseEvent, JudgedOutcome, Judgement, Kind, ReviewRefusal, ReviewRules, needs_second
@@ -102,7 +103,7 @@ _SENTENCE: Final[Mapping[Kind, Callable[[Acted], str]]] = {
 @contextmanager
 def _desk(settings: Settings) -> Iterator[ReviewDesk]:
     with connected(settings) as connection:
-        yield ReviewDesk(connection, rules_of(settings), now_ms)
+        yield ReviewDesk(connection, rules_of(settings), partial(server_now_ms, connection))
 
 
 @contextmanager

@@ -60,8 +60,7 @@ VALUES (
 
 -- name: lock_cases
 -- Makes everybody else who would append to these cases wait until this transaction is over.
-SELECT pg_advisory_xact_lock(hashtext('review.case'), hashtext(id))
-FROM (SELECT unnest(%s::text[]) AS id ORDER BY id) ids;
+SELECT review.lock_cases(%s::uuid[]);
 
 -- name: latest_cases
 -- The latest round of each of these decisions.

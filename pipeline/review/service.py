@@ -20,11 +20,10 @@ from typing import Final, Generic, NamedTuple, TypeVar
 import structlog
 
 from pipeline.domain.decision import Decision, Outcome
-from pipeline.domain.decision_records import DecisionRecord
 from pipeline.domain.features import COLUMN, NONE
 from pipeline.domain.identities import ReviewId, review_id
-from pipeline.domain.in_force import replaced, replaces
-from pipeline.domain.log import Outgoing
+from pipeline.domain.in_force import DecisionRecord, replaced, replaces
+from pipeline.domain.log import LogRecord, Outgoing
 from pipeline.domain.reversal import Reversal
 from pipeline.domain.review_outcome import ReviewOutcome
 from pipeline.io.avro.wire import WireFormat
@@ -32,6 +31,7 @@ from pipeline.io.kafka.appender import Appender
 from pipeline.io.kafka.client import BrokerAway
 from pipeline.io.kafka.positioned_log import LogBatch, PositionedLog
 from pipeline.io.postgres import Connection, Positions, failures_named
+from pipeline.io.quarantine import is_put_aside, store_around
 from pipeline.review.case_store import (
     CaseFile,
     Opening,
@@ -64,6 +64,9 @@ DUE_INTERVAL_S: Final = 1.0
 CASES_A_LOOK: Final = 500
 UNHELD_INTERVAL_S: Final = 15.0
 """Between looks for cases whose payments aren't held; one looks at the ledger for every open case."""
+BACKLOG_MS_MAX: Final = 7 * 86_400_000
+"""The service reads within seconds, and within days after an outage. What is older comes from a wrong clock, or nobody
+could have decided it in time."""
 RESEND_S: Final = 30.0
 """An outcome that was acknowledged is read back in milliseconds; this long means that it was lost."""
 QUIET_READS: Final = 2
@@ -100,7 +103,7 @@ class _Read(NamedTuple, Generic[RecordT]):
 
     record: RecordT
     place: RecordPlace
-    timestamp_ms: int
+    timestamp_ms: int  # as `trusted_ms` has it
 
 
 class ReviewTopics(NamedTuple):
@@ -117,8 +120,9 @@ class ReviewService:
         wire: WireFormat,
         topics: ReviewTopics,
         expiry_ms: int,
-        clock_ms: Callable[[], int],
+        clock_ms: Callable[[Connection], int],
     ) -> None:
+        """clock_ms: the database server's, by which cases are due."""
         self._source, self._appender, self._wire, self._topics = source, appender, wire, topics
         self._expiry_ms, self._clock_ms = expiry_ms, clock_ms
         self._positions = Positions(CONSUMER, topics.decisions)
@@ -148,27 +152,42 @@ class ReviewService:
         return self._unpublished
 
     def store(self, connection: Connection, batch: LogBatch[DecisionRecord]) -> None:
-        """A batch and the positions after it."""
+        """A batch, but for what was put aside, and the positions after it."""
+
+        def is_aside(record: LogRecord[DecisionRecord]) -> bool:
+            return is_put_aside(connection, self._topics.decisions, record.partition, record.offset, record.value)
+
+        def pass_over(one: LogBatch[DecisionRecord]) -> None:
+            with connection.transaction():
+                self._advance(connection, one)
+
+        store_around(batch, lambda part: self._store(connection, part), is_aside, pass_over)
+
+    def _advance(self, connection: Connection, batch: LogBatch[DecisionRecord]) -> None:
+        for span in batch.spans:
+            self._positions.advance(connection, *span)
+
+    def _store(self, connection: Connection, batch: LogBatch[DecisionRecord]) -> None:
         decisions: list[_Read[Decision]] = []
         later: list[_Read[Reversal] | _Read[ReviewOutcome]] = []  # in log order: the first of two holds
+        now_ms = self._clock_ms(connection)
         for record in batch.records:
-            place = RecordPlace(record.partition, record.offset)
+            place, at_ms = RecordPlace(record.partition, record.offset), trusted_ms(record.timestamp_ms, now_ms)
             match record.content:
                 case Decision() as decision:
-                    decisions.append(_Read(decision, place, record.timestamp_ms))
+                    decisions.append(_Read(decision, place, at_ms))
                 case Reversal() as reversal:
-                    later.append(_Read(reversal, place, record.timestamp_ms))
+                    later.append(_Read(reversal, place, at_ms))
                 case ReviewOutcome() as outcome:
-                    later.append(_Read(outcome, place, record.timestamp_ms))
-        with connection.transaction():
+                    later.append(_Read(outcome, place, at_ms))
+        with failures_named(), connection.transaction():
             self._open_escalated(connection, decisions)
             for is_reversal, run in groupby(later, lambda read: isinstance(read.record, Reversal)):
                 if is_reversal:
                     self._take_back(connection, [read for read in run if isinstance(read.record, Reversal)])
                 else:
                     self._read_back(connection, [read for read in run if isinstance(read.record, ReviewOutcome)])
-            for span in batch.spans:
-                self._positions.advance(connection, *span)
+            self._advance(connection, batch)
 
     def look(self, connection: Connection) -> str | None:
         """Ends what is due, publishes what is decided. Why that still waits, or None."""
@@ -272,7 +291,7 @@ class ReviewService:
 
     def _withdraw_unheld(self, connection: Connection, partitions: Sequence[int]) -> None:
         """Withdraws cases about payments that aren't held: people would decide what moves nothing."""
-        now_ms = self._clock_ms()
+        now_ms = self._clock_ms(connection)
         for file, why in unheld_cases(connection, partitions, CASES_A_LOOK):
             reason = f"The payment is not held ({why}), so there is nothing to decide."
             if file.standing.state is State.DECIDED:
@@ -281,7 +300,7 @@ class ReviewService:
                 self._append(connection, file.case, event, None)
 
     def _expire(self, connection: Connection, partitions: Sequence[int]) -> None:
-        now_ms = self._clock_ms()
+        now_ms = self._clock_ms(connection)
         for file in due_cases(connection, partitions, now_ms, CASES_A_LOOK):
             if (event := expiry(file.case, file.standing, now_ms)) is not None:
                 self._append(connection, file.case, event, None)
@@ -303,6 +322,14 @@ class ReviewService:
         append_event(connection, case, event, place)
         REVIEW_EVENTS.labels(event.kind).inc()
         log.info("case", decision_id=case.decision_id, round=case.round, kind=str(event.kind))
+
+
+def trusted_ms(broker_ms: int, now_ms: int) -> int:
+    """Return when a record came: by the broker, or now by the database's clock where that contradicts the broker's.
+
+    A case that began years ago would expire before anybody saw it, and one from the future would never.
+    """
+    return broker_ms if now_ms - BACKLOG_MS_MAX <= broker_ms <= now_ms else now_ms
 
 
 def review_outcome(name: ReviewId, file: CaseFile) -> ReviewOutcome:

@@ -6,12 +6,13 @@ import threading
 from functools import partial
 from typing import Final, NoReturn
 
-from pipeline.domain.decision_records import DecisionRecord
+from pipeline.domain.in_force import DecisionRecord
 from pipeline.io.avro.wire import WireFormat
-from pipeline.io.clock import now_ms
+from pipeline.io.filing import server_now_ms, service_connection
 from pipeline.io.kafka.appender import Appender
 from pipeline.io.kafka.positioned_log import PositionedLog
-from pipeline.io.postgres import Held, Positions, connect
+from pipeline.io.postgres import Held, Positions
+from pipeline.io.quarantine import is_put_aside
 from pipeline.io.runner import Terms, run_service
 from pipeline.io.settings import Settings
 from pipeline.review.service import CONSUMER, GROUP, ReviewService, ReviewTopics
@@ -41,7 +42,7 @@ class Reviewing:
 def run_review(settings: Settings, wire: WireFormat) -> NoReturn:
     """Run as a service (pipeline.io.runner)."""
     topic = settings.topic("decisions.v1")
-    held, positions = Held(partial(connect, settings.database_url, GROUP)), Positions(CONSUMER, topic)
+    held, positions = Held(partial(service_connection, settings.database_url, GROUP)), Positions(CONSUMER, topic)
     source: PositionedLog[DecisionRecord] = PositionedLog(
         settings.bootstrap_servers,
         topic,
@@ -50,8 +51,9 @@ def run_review(settings: Settings, wire: WireFormat) -> NoReturn:
         slot=settings.worker_slot,
         positions=lambda partitions: positions.read(held.connection(), partitions),
         options=settings.kafka_options,
+        is_aside=lambda *where: is_put_aside(held.connection(), topic, *where),
     )
     appender = Appender.of(settings, f"{GROUP}-{settings.worker_slot}")
     expiry_ms = settings.review_expiry_hours * HOUR_MS
-    service = ReviewService(source, appender, wire, ReviewTopics(topic), expiry_ms, now_ms)
+    service = ReviewService(source, appender, wire, ReviewTopics(topic), expiry_ms, server_now_ms)
     run_service(Reviewing(service, source, held), settings, Terms("review", settings.review_port, "FRAUD_REVIEW_PORT"))

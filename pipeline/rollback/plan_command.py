@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 from uuid import uuid4
@@ -17,7 +18,7 @@ from pipeline.audit.lookup_store import candidates_of
 from pipeline.breaker.settings import POLICY_BYTES_MAX
 from pipeline.decide.policy import PolicyRefused, parse_policy
 from pipeline.io.avro.wire import WireFormat
-from pipeline.io.clock import now_ms
+from pipeline.io.filing import server_now_ms
 from pipeline.io.kafka.appender import TransactionalAppender
 from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.kafka.log_reader import LogReader
@@ -81,7 +82,7 @@ def make_plan(settings: Settings, wire: WireFormat, asked: Asked, advance: Advan
         topic = topic_ends(log, settings.topic("decisions.v1"))
         planner = Planner(connection, wire, archive.regime_of, topic, lifetime_ms)
         try:
-            return planner.plan(request, str(uuid4()), now_ms(), advance)
+            return planner.plan(request, str(uuid4()), server_now_ms(connection), advance)
         except PlanRefused as refusal:
             raise Failure(f"{refusal}.", "No plan was made.", FAILED_CHECK) from refusal
         except RegimeMissing as missing:
@@ -156,7 +157,7 @@ def _applier(
     def appender(transactional_id: str) -> TransactionalAppender:
         return TransactionalAppender.of(settings, transactional_id)
 
-    return Applier(connection, appender, wire, topics, now_ms, patience_s)
+    return Applier(connection, appender, wire, topics, partial(server_now_ms, connection), patience_s)
 
 
 @contextmanager

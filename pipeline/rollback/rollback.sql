@@ -130,15 +130,7 @@ FROM control.rollback_approval WHERE plan_id = %s;
 
 -- name: wait_for_turn
 -- Plans are applied one at a time. A killed predecessor's session ends within moments.
-SELECT pg_advisory_lock(hashtext('control.rollback_apply'));
-
--- name: limit_wait
--- How long to wait for a turn.
-SET lock_timeout = '15s';
-
--- name: end_turn
--- Lets the next plan be applied.
-SELECT pg_advisory_unlock(hashtext('control.rollback_apply'));
+SELECT control.take_turn('rollback_apply');
 
 -- name: append_progress
 -- Says how far a plan was carried out.

@@ -17,9 +17,9 @@ from struct import Struct
 from typing import Final, NamedTuple
 
 from pipeline.domain.decision import Decision, Outcome
-from pipeline.domain.decision_records import DecisionRecord
 from pipeline.domain.execution import Execution, ExecutionState
 from pipeline.domain.features import COLUMN, NONE
+from pipeline.domain.in_force import DecisionRecord
 from pipeline.domain.outcome import OutcomeKind, PaymentOutcome
 from pipeline.domain.refusals import FUTURE_TOLERANCE_MS, Refusal
 from pipeline.domain.reversal import Reversal

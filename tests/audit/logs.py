@@ -15,7 +15,7 @@ from pipeline.audit.key_files import SigningKey, create_signing_key, read_key_se
 from pipeline.audit.key_sets import KeySet
 from pipeline.audit.log_store import AuditLog
 from pipeline.domain.decision import Decision
-from pipeline.domain.decision_records import DecisionRecord
+from pipeline.domain.in_force import DecisionRecord
 from pipeline.domain.log import LogRecord
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.postgres import Connection, connect

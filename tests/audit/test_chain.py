@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from pipeline.audit.chain import (
     CHAIN_START,
     Entry,
+    Times,
     Tree,
+    aside_leaf_hash,
     chain_hash,
     chained,
     consistency_proof,
@@ -27,10 +29,11 @@ from pipeline.audit.chain import (
 )
 
 SIZES = st.integers(1, 40)
+TIMES = Times(5, 5)
 
 
 def leaves(count: int) -> list[bytes]:
-    return [leaf_hash(3, number, b"record") for number in range(count)]
+    return [leaf_hash(3, number, TIMES, b"record") for number in range(count)]
 
 
 def entries(count: int) -> list[Entry]:
@@ -100,8 +103,19 @@ def test_consistency_proof_holds_for_a_prefix_alone(count: int, data: st.DataObj
     )
 
 
-def test_leaf_binds_record_and_place() -> None:
-    assert 4 == len({leaf_hash(0, 1, b"a"), leaf_hash(0, 1, b"b"), leaf_hash(0, 2, b"a"), leaf_hash(1, 1, b"a")})
+def test_leaf_binds_record_place_times_and_whether_it_was_put_aside() -> None:
+    every = [
+        leaf_hash(0, 1, TIMES, b"a"),
+        leaf_hash(0, 1, TIMES, b"b"),
+        leaf_hash(0, 2, TIMES, b"a"),
+        leaf_hash(1, 1, TIMES, b"a"),
+        leaf_hash(0, 1, Times(6, 5), b"a"),
+        leaf_hash(0, 1, Times(5, 6), b"a"),
+        aside_leaf_hash(0, 1, TIMES, b"why", b"a"),
+        aside_leaf_hash(0, 1, TIMES, b"other", b"a"),
+        aside_leaf_hash(0, 1, TIMES, b"why", b"b"),
+    ]
+    assert len(every) == len(set(every))
 
 
 @given(SIZES, st.data())

@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
 
-from pipeline.audit.chain import ENTRY_BYTES, Entry, Tree, grown, leaf_hash
+from pipeline.audit.chain import ENTRY_BYTES, Entry, Times, Tree, grown, leaf_hash
 from pipeline.audit.leaf_files import LeafFileBusy, leaf_path, partitions_of, read_entries
 from pipeline.audit.log_store import AuditBroken, AuditLog, RecordRefused
 from pipeline.domain.decision import Decision
 from pipeline.domain.identities import execution_id
-from pipeline.io.postgres import DatabaseUnavailable, PositionMoved, connect
+from pipeline.domain.times import claim_ms
+from pipeline.io.postgres import Connection, DatabaseUnavailable, PositionMoved, connect
 from tests.audit.logs import PARTITIONS, TOPIC, WIRE, Bench, record, records, values
 from tests.decisions import avro_fields, decision_of
 from tests.records import NOON_MS
 
 COUNT = 20
+UNFILED = Times(NOON_MS, 0)
+"""The month of the records has no partition."""
 FIRST = decision_of(values(1)[0])
 TABLES = ("ai_decision_log", "reversal_log", "review_log")
+
+
+DAY_MS = 86_400_000
+NOW_MS = time.time_ns() // 1_000_000
+WRONG_MS = [0, DAY_MS, 1_546_300_800_000, NOW_MS + 430 * DAY_MS, NOW_MS + 40 * DAY_MS, -1, 2**62, -(2**62)]
+"""1970, 1970-01-02, 2019, 14 months and 40 days ahead, and what is no time at all."""
+
+
+def at(at_ms: int) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=at_ms)
 
 
 def stored(bench: Bench) -> list[tuple[object, ...]]:
@@ -42,7 +56,7 @@ def test_every_record_is_stored_as_it_stood_with_leaf_and_chain(bench: Bench) ->
     for partition in PARTITIONS:
         entries = list(read_entries(leaf_path(bench.outside, TOPIC, partition)))
         theirs = [row for row in rows if row[0] == partition]
-        assert [leaf_hash(partition, row[1], row[2]) for row in theirs] == [entry.leaf for entry in entries]
+        assert [leaf_hash(partition, row[1], UNFILED, row[2]) for row in theirs] == [entry.leaf for entry in entries]
         assert [entry.leaf for entry in entries] == [row[3] for row in theirs]
         trees = [grown(Tree(), entries[: end + 1]) for end in range(len(entries))]
         assert [tree.chain for tree in trees] == [row[4] for row in theirs]
@@ -145,7 +159,7 @@ def test_two_that_believe_a_partition_theirs_store_it_once(bench: Bench) -> None
 def test_after_a_kill_between_leaf_file_and_commit_the_log_goes_on(bench: Bench) -> None:
     bench.open()
     bench.store(records(COUNT)[:5])
-    bench.log._prove(records(COUNT)[5:15])  # on disk outside; the transaction never comes
+    bench.log._prove(records(COUNT)[5:15], [UNFILED] * 10)  # on disk outside; the transaction never comes
     ahead = {p: list(read_entries(leaf_path(bench.outside, TOPIC, p))) for p in PARTITIONS}
     bench.restart()
     bench.store(records(COUNT)[5:])
@@ -249,9 +263,7 @@ def test_decision_without_reasoning_is_refused_named_and_all_before_it_kept(benc
     assert expected(every[:place]) == [row[:3] for row in stored(bench)]
 
 
-@pytest.mark.parametrize(
-    "changes", [{"decision_id": "no uuid"}, {"decided_at_ms": 2**62}, {"decided_at_ms": 1}, {"confidence_bp": 10_001}]
-)
+@pytest.mark.parametrize("changes", [{"decision_id": "no uuid"}, {"confidence_bp": 10_001}])
 def test_field_without_a_place_in_its_column_is_refused_by_name(bench: Bench, changes: dict[str, object]) -> None:
     bench.open()
     with pytest.raises(RecordRefused, match=r"decisions.v1\[0\] at 0 can't be stored"):
@@ -281,23 +293,46 @@ def test_audit_role_can_neither_change_nor_remove(bench: Bench) -> None:
 def test_even_the_owner_is_refused_by_the_triggers(bench: Bench, act: str) -> None:
     bench.open()
     bench.store(records(COUNT))
-    month = datetime.fromtimestamp(NOON_MS / 1000, UTC).strftime("%Y_%m")
-    for table in ("ai_decision_log", f"ai_decision_log_{month}", "chain_link"):
+    for table in ("ai_decision_log", "ai_decision_log_unfiled", "chain_link"):
         with psycopg.connect(bench.owner_url) as connection, pytest.raises(psycopg.errors.RestrictViolation):
             connection.execute(act.format(f"audit.{table}").encode())
 
 
-def test_partitions_are_made_ahead_and_for_the_month_of_each_record(bench: Bench) -> None:
+def test_record_is_filed_under_the_brokers_time_where_its_month_was_made(bench: Bench, owner: Connection) -> None:
+    owner.execute("SELECT control.ensure_partition(logged, %s) FROM unnest(%s::regclass[]) AS logged",
+                  [at(NOON_MS), [f"audit.{table}" for table in TABLES]])  # fmt: skip
     bench.open()
-    month = datetime.fromtimestamp(NOON_MS / 1000, UTC).strftime("%Y_%m")
-    query = "SELECT to_regclass('audit.ai_decision_log_{}') IS NOT NULL"
-    assert [(False,)] == bench.rows(query.format(month))
     bench.store(records(COUNT))
-    assert [(True,)] == bench.rows(query.format(month))
-    now = datetime.now(UTC)
-    for ahead in range(3):
-        year, index = divmod(now.year * 12 + now.month - 1 + ahead, 12)
-        assert [(True,)] == bench.rows(query.format(f"{year}_{index + 1:02}"))
+    query = "SELECT tableoid::regclass::text, logged_at, filed_at FROM audit.ai_decision_log"
+    month = f"audit.ai_decision_log_{at(NOON_MS):%Y_%m}"
+    assert {(month, at(NOON_MS), at(NOON_MS))} == set(bench.rows(query))
+
+
+@pytest.mark.parametrize("broker_ms", WRONG_MS)
+@pytest.mark.parametrize("claimed_ms", [*WRONG_MS, NOON_MS])
+def test_no_clock_of_worker_or_broker_stops_the_log(bench: Bench, broker_ms: int, claimed_ms: int) -> None:
+    wrong = record(0, FIRST._replace(decided_at_ms=claimed_ms))._replace(timestamp_ms=broker_ms)
+    bench.open()
+    bench.store([wrong, record(2, FIRST)])
+    query = "SELECT tableoid::regclass::text, created_at, logged_at, filed_at FROM audit.ai_decision_log"
+    held = at(claim_ms(claimed_ms)), at(claim_ms(broker_ms)), at(0)
+    assert ("audit.ai_decision_log_unfiled", *held) == bench.rows(f"{query} ORDER BY topic_offset")[0]
+    bench.restart()
+    bench.store([record(4, FIRST)])
+    assert [(3,)] == bench.rows("SELECT count(*)::int FROM audit.ai_decision_log")
+
+
+def test_month_made_between_a_kill_and_the_restart_changes_no_leaf(bench: Bench, owner: Connection) -> None:
+    bench.open()
+    bench.log._prove(records(COUNT)[:10], [UNFILED] * 10)  # on disk outside; the transaction never comes
+    owner.execute("SELECT control.ensure_partition(logged, %s) FROM unnest(%s::regclass[]) AS logged",
+                  [at(NOON_MS), [f"audit.{table}" for table in TABLES]])  # fmt: skip
+    bench.restart()
+    bench.store(records(COUNT))
+    assert expected(records(COUNT)) == [row[:3] for row in stored(bench)]
+    filed = bench.rows("SELECT DISTINCT filed_at FROM audit.ai_decision_log ORDER BY 1")
+    assert [(at(0),), (at(NOON_MS),)] == filed
+    bench.restart()
 
 
 def test_server_that_goes_away_is_named_and_costs_nothing(bench: Bench) -> None:

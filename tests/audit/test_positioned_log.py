@@ -11,7 +11,7 @@ from confluent_kafka import Producer
 from ops.stack.embedded import EmbeddedStack
 from ops.stack.topics import create_topics
 from pipeline.domain.decision import Decision
-from pipeline.domain.decision_records import DecisionRecord
+from pipeline.domain.in_force import DecisionRecord
 from pipeline.domain.log import LogRecord, RecordUndecodable
 from pipeline.domain.refusals import Refusal
 from pipeline.io.kafka.positioned_log import PositionedLog, PositionMove, undecoded

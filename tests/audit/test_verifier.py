@@ -112,15 +112,21 @@ def test_untouched_log_is_never_accused(written: Bench) -> None:
 
 def test_empty_log_is_never_accused(bench: Bench) -> None:
     bench.open()
-    assert Report(0, 2, 0, 0, 0, 0, None, None, None, []) == verified(bench)
+    assert Report(0, 2, 0, 0, 0, 0, None, None, None, [], []) == verified(bench)
 
 
 COLUMNS = (
     "decision_id", "transaction_id", "account_id", "agent_id", "model_version", "model_hash", "policy_version",
     "policy_hash", "input_hash", "input_snapshot", "decision", "confidence", "reasoning", "reasons", "rules_triggered",
     "route", "breaker_state", "breaker_scope", "execution_id", "created_at", "source_partition", "source_offset",
-    "leaf_hash", "chain_hash", "recorded_at",
+    "leaf_hash", "chain_hash", "recorded_at", "logged_at", "filed_at",
 )  # fmt: skip
+BOUND = {"logged_at", "filed_at"}
+"""Columns that the leaf binds, as it does the record."""
+TIMES = (
+    "int8send((extract(epoch FROM logged_at) * 1000)::bigint) || "
+    "int8send((extract(epoch FROM filed_at) * 1000)::bigint)"
+)
 CHANGED = {
     "uuid": "gen_random_uuid()",
     "text": "{} || 'x'",
@@ -150,7 +156,10 @@ def test_edit_of_any_column_is_found_at_its_row(written: Bench, column: str) -> 
     where = "topic_partition = 1 AND topic_offset = 12"
     assert 1 == written.as_superuser(f"UPDATE audit.ai_decision_log SET {column} = {value} WHERE {where}")
     report = verified(written)
-    assert [(Kind.COLUMN_CHANGED, "ai_decision_log", 1, 12, column)] == [tuple(found) for found in report.findings]
+    if column in BOUND:
+        assert [(Kind.RECORD_CHANGED, "ai_decision_log", 1, 12)] == [tuple(found)[:4] for found in report.findings]
+    else:
+        assert [(Kind.COLUMN_CHANGED, "ai_decision_log", 1, 12, column)] == [tuple(found) for found in report.findings]
 
 
 @pytest.mark.parametrize(
@@ -177,7 +186,7 @@ def test_edit_of_the_record_is_found_even_with_its_hashes_made_again(written: Be
         f"SELECT topic_partition, topic_offset FROM audit.{table} ORDER BY 1, 2 OFFSET 1 LIMIT 1"
     )
     altered = "set_byte(record, length(record) - 1, get_byte(record, length(record) - 1) # 1)"
-    leaf = f"sha256('\\x00'::bytea || int4send(topic_partition) || int8send(topic_offset) || {altered})"
+    leaf = f"sha256('\\x00'::bytea || int4send(topic_partition) || int8send(topic_offset) || {TIMES} || {altered})"
     statement = f"UPDATE audit.{table} SET record = {altered}, leaf_hash = {leaf}"
     written.as_superuser(f"{statement} WHERE topic_partition = {partition} AND topic_offset = {offset}")
     assert {(Kind.RECORD_CHANGED, table, partition, offset)} == places(verified(written))
@@ -215,7 +224,8 @@ def test_inserted_row_is_found_between_others_and_at_the_end(written: Bench) -> 
     for offset in (17, 99):
         written.as_superuser(
             f"INSERT INTO audit.ai_decision_log ({columns}, topic_partition, topic_offset, leaf_hash) "
-            f"SELECT {columns}, 0, {offset}, sha256('\\x00'::bytea || int4send(0) || int8send({offset}) || record) "
+            f"SELECT {columns}, 0, {offset}, "
+            f"sha256('\\x00'::bytea || int4send(0) || int8send({offset}) || {TIMES} || record) "
             f"FROM audit.ai_decision_log WHERE topic_partition = 0 AND topic_offset = 16"
         )
     found = places(verified(written))
@@ -224,9 +234,9 @@ def test_inserted_row_is_found_between_others_and_at_the_end(written: Bench) -> 
 
 
 def test_row_copied_under_another_time_is_found(written: Bench) -> None:
-    columns = ", ".join(c for c in (*COLUMNS, "record", "topic_partition", "topic_offset") if c != "created_at")
+    columns = ", ".join(c for c in (*COLUMNS, "record", "topic_partition", "topic_offset") if c != "filed_at")
     written.as_superuser(
-        f"INSERT INTO audit.ai_decision_log (created_at, {columns}) SELECT created_at + interval '1 second', {columns} "
+        f"INSERT INTO audit.ai_decision_log (filed_at, {columns}) SELECT filed_at + interval '1 second', {columns} "
         f"FROM audit.ai_decision_log WHERE topic_partition = 0 AND topic_offset = 16"
     )
     assert (Kind.ROW_TWICE, "ai_decision_log", 0, 16) in places(verified(written))

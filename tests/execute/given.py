@@ -7,8 +7,8 @@ from collections import Counter
 from uuid import uuid4
 
 from pipeline.domain.decision import Decision, Outcome
-from pipeline.domain.decision_records import DecisionRecord
 from pipeline.domain.identities import ExecutionId, execution_id, review_id
+from pipeline.domain.in_force import DecisionRecord
 from pipeline.domain.log import LogRecord
 from pipeline.domain.reversal import RecordKind, RecordName, Reversal
 from pipeline.domain.review_outcome import ReviewOutcome

@@ -12,7 +12,7 @@ from pipeline.domain.features import COLUMN, NONE, UNKNOWN
 from pipeline.io.avro.wire import WireFormat
 from pipeline.state.outcome_records import outcome_of_execution
 from pipeline.state.outcomes import Effect, effect_of
-from tests.execute.given import NOON_MS, Desk, decision, reversal, review
+from tests.execute.given import NOON_MS, Desk, decision, execution_of, reversal, review
 
 WIRE = WireFormat()
 LOGGED_MS = NOON_MS + 1_500
@@ -30,7 +30,8 @@ def counted(outcome="ALLOW", count_1h=3, amount_gbp_minor=640):
 def told_of(stack, record) -> list[Execution]:
     news = Tail(stack.bootstrap_servers, "executions.v1").news()
     executions = [WIRE.decode_execution(found.value) for found in news if record.transaction_id.encode() in found.value]
-    return sorted(executions, key=lambda each: each.sequence)
+    ours = [each for each in executions if each.execution_id == execution_of(record)]
+    return sorted(ours, key=lambda each: each.sequence)
 
 
 def test_every_state_of_a_payment_is_told_with_its_time_and_amount(desk, stack):

@@ -100,7 +100,7 @@ class Bank:
             servers, self.topic, WIRE.decode_decision_record, GROUP, slot=0, positions=lambda _: {}, options={}
         )
         topics = ReviewTopics(self.topic)
-        self._reviews = ReviewService(self._source, appender, WIRE, topics, 24 * HOUR_MS, now_ms)
+        self._reviews = ReviewService(self._source, appender, WIRE, topics, 24 * HOUR_MS, lambda _: now_ms())
         self.desk = ReviewDesk(self._review_connection, RULES, now_ms)
         self._next_offset = 0
         self._acted_at_ms = 0

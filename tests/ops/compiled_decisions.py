@@ -12,7 +12,7 @@ from itertools import chain
 from models.artefact.files import load_champion
 from ops.bench.bad_input.bad_records import cases
 from ops.bench.rig.payments import payments
-from pipeline.audit.chain import Entry, Tree, chained, leaf_hash
+from pipeline.audit.chain import Entry, Times, Tree, chained, leaf_hash
 from pipeline.audit.rows import Proof, row_of
 from pipeline.decide import batch as judging
 from pipeline.decide.policy import parse_policy
@@ -52,12 +52,13 @@ def main() -> None:
 
 def audit_rows(wire: WireFormat, decisions: list[bytes]) -> Iterator[bytes]:
     log = [LogRecord(0, place, NOW_MS, b"", value, None) for place, value in enumerate(decisions)]
-    entries = [Entry(record.offset, NOW_MS * 1000, leaf_hash(0, record.offset, record.value)) for record in log]
+    times = Times(NOW_MS, NOW_MS)
+    entries = [Entry(each.offset, NOW_MS * 1000, leaf_hash(0, each.offset, times, each.value)) for each in log]
     for record, entry, link in zip(log, entries, chained(Tree(), entries)[0], strict=True):
         content = wire.decode_decision_record(record.value)
         assert isinstance(content, Decision)
         yield repr(content).encode()
-        yield row_of(record, content, Proof(entry, link))
+        yield row_of(record, content, Proof(entry, times, link))
 
 
 def spoilt(wire: WireFormat, decisions: list[bytes], pick: random.Random) -> Iterator[bytes]:

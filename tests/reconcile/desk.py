@@ -16,7 +16,7 @@ from pipeline.audit.letter_store import Letters
 from pipeline.audit.log_store import AuditLog
 from pipeline.domain.alert import Alert
 from pipeline.domain.dead_letter import DeadLetter
-from pipeline.domain.decision_records import DecisionRecord
+from pipeline.domain.in_force import DecisionRecord
 from pipeline.domain.log import LogRecord
 from pipeline.domain.refusals import Refusal
 from pipeline.io.kafka.appender import Appender
@@ -97,10 +97,10 @@ class Desk:
         """What stands on the results topics and isn't audited yet, by the audit service's own code and role."""
         with closing(connect(self._url("fraud_audit"), "test")) as connection:
             log = AuditLog(self.topics.decisions, self.folder / "outside", WIRE, lambda: NOON_MS * 1000)
-            positions = log.open(connection, (0, 1))
-            fresh = [each for each in self.records[self.topics.decisions] if each.offset >= positions[each.partition]]
-            log.store(connection, fresh)
-            log.close()
+            with closing(log):
+                positions = log.open(connection, (0, 1))
+                decisions = self.records[self.topics.decisions]
+                log.store(connection, [each for each in decisions if each.offset >= positions[each.partition]])
             letters = Letters(self.topics.letters)
             before = letters.open(connection, (0,))[0]
             late = [each for each in self.records[self.topics.letters] if each.offset >= before]

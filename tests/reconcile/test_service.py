@@ -68,7 +68,7 @@ PLANTS = {
     GapKind.NOT_EXECUTED: f"DELETE FROM ledger.execution WHERE execution_id = {_EXECUTION}",
     GapKind.UNFINISHED: f"UPDATE ledger.transition SET to_state = 'DEBITED' WHERE execution_id = {_EXECUTION}",
     GapKind.AUDITED_TWICE: f"""INSERT INTO audit.ai_decision_log
-        SELECT (jsonb_populate_record(r, '{{"created_at": "2025-11-25T12:00:01Z"}}')).*
+        SELECT (jsonb_populate_record(r, '{{"filed_at": "1970-01-01T00:00:01Z"}}')).*
         FROM audit.ai_decision_log AS r WHERE {_AT}""",
 }
 
@@ -199,8 +199,8 @@ def test_dead_letter_row_of_a_decided_record_is_named(desk: Desk) -> None:
     """Its place on the dead-letter topic doesn't exist yet, so only what it says of the record shows."""
     desk.tamper(
         """INSERT INTO audit.dead_letter (source_topic, source_partition, source_offset, source_timestamp, code, detail,
-            payload_sha256, payload_length, topic_partition, topic_offset, created_at)
+            payload_sha256, payload_length, topic_partition, topic_offset, created_at, filed_at)
         SELECT source_topic, 0, 8, source_timestamp, code, detail, payload_sha256, payload_length, 0, 1099511627776,
-            created_at FROM audit.dead_letter LIMIT 1"""
+            created_at, filed_at FROM audit.dead_letter LIMIT 1"""
     )
     assert [Gap(GapKind.ACCOUNTED_TWICE, desk.topics.intake, 0, 8, 8, 1)] == desk.reconciled()[0]

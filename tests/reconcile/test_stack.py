@@ -141,9 +141,9 @@ def test_record_accounted_for_twice_is_found_and_named(scene: Scene, reconciled:
     ((partition, offset),) = scene.ask(f"SELECT source_partition, source_offset FROM audit.ai_decision_log WHERE {_AT}")
     inserted = scene.tamper(
         f"""INSERT INTO audit.dead_letter (source_topic, source_partition, source_offset, source_timestamp, code,
-            detail, payload_sha256, payload_length, topic_partition, topic_offset, created_at)
+            detail, payload_sha256, payload_length, topic_partition, topic_offset, created_at, filed_at)
         SELECT source_topic, {partition}, {offset}, source_timestamp, code, detail, payload_sha256, payload_length, 0,
-            {STRAY_OFFSET}, created_at FROM audit.dead_letter LIMIT 1"""
+            {STRAY_OFFSET}, created_at, filed_at FROM audit.dead_letter LIMIT 1"""
     )
     assert inserted == 1
     try:

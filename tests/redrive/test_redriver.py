@@ -206,8 +206,8 @@ def _refuse_all(scene: Scene, owner: Connection, code: str) -> None:
         fields = (scene.topic.name, record.source.partition, record.source.offset, code, b"d" * 32)
         owner.execute(
             "INSERT INTO audit.dead_letter (source_topic, source_partition, source_offset, source_timestamp, code,"
-            " detail, payload_sha256, payload_length, topic_partition, topic_offset, created_at)"
-            " VALUES (%s, %s, %s, now(), %s, '', %s, 0, 0, 0, now())",
+            " detail, payload_sha256, payload_length, topic_partition, topic_offset, created_at, filed_at)"
+            " VALUES (%s, %s, %s, now(), %s, '', %s, 0, 0, 0, now(), now())",
             fields,
         )
 

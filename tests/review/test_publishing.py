@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from pipeline.domain.decision_records import DecisionRecord
+from pipeline.domain.in_force import DecisionRecord
 from pipeline.domain.log import Outgoing
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.appender import Appender
@@ -15,7 +15,7 @@ from pipeline.io.kafka.client import BrokerAway, BrokerFailed
 from pipeline.io.kafka.positioned_log import PositionedLog
 from pipeline.review.case_store import CaseFile
 from pipeline.review.cases import CaseEvent, claim, judge, opening
-from pipeline.review.service import ReviewService, ReviewTopics
+from pipeline.review.service import ReviewService, ReviewTopics, trusted_ms
 from tests.records import NOON_MS
 from tests.review.given import ANN, BLOCK, HOUR_MS, RULES, SMALL, after, opened
 
@@ -35,7 +35,7 @@ class Broker:
 def service_on(broker: Broker) -> ReviewService:
     unread = cast(PositionedLog[DecisionRecord], None)
     topics = ReviewTopics("decisions.v1")
-    return ReviewService(unread, cast(Appender, broker), WireFormat(), topics, HOUR_MS, lambda: NOON_MS)
+    return ReviewService(unread, cast(Appender, broker), WireFormat(), topics, HOUR_MS, lambda _: NOON_MS)
 
 
 @pytest.fixture
@@ -61,3 +61,13 @@ def test_outcomes_that_the_broker_refuses_for_good_end_it(decided: CaseFile) -> 
     """An idempotent producer that failed for good takes nothing any more, and a right that is missing stays so."""
     with pytest.raises(BrokerFailed, match="no right"):
         service_on(Broker(BrokerFailed("no right"))).publish([decided])
+
+
+@pytest.mark.parametrize("broker_ms", [0, 1_546_300_800_000, NOON_MS - 8 * 24 * HOUR_MS, NOON_MS + 1, 2**62, -(2**62)])
+def test_case_opens_now_where_the_brokers_clock_can_not_be_right(broker_ms):
+    assert trusted_ms(broker_ms, NOON_MS) == NOON_MS
+
+
+@pytest.mark.parametrize("behind_ms", [0, 1, 6 * 24 * HOUR_MS])
+def test_case_opens_when_its_record_came(behind_ms):
+    assert trusted_ms(NOON_MS - behind_ms, NOON_MS) == NOON_MS - behind_ms

@@ -19,6 +19,7 @@ WHY = "the beneficiary's bank has confirmed that it is gone"
 def fraud(database_url, capsys, monkeypatch, tmp_path):
     def run(*arguments, role="fraud_review"):
         monkeypatch.setenv("FRAUD_DATABASE_URL", url_as(database_url, role))
+        capsys.readouterr()  # what the scene has logged
         with contextlib.chdir(tmp_path):
             code = cli.run([str(argument) for argument in arguments])
         return code, *capsys.readouterr()

@@ -23,6 +23,7 @@ from pipeline.domain.identities import review_id
 from pipeline.domain.review_outcome import ReviewOutcome
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.clock import now_ms
+from pipeline.io.filing import server_now_ms
 from pipeline.io.kafka.appender import Appender
 from pipeline.io.kafka.positioned_log import PositionedLog
 from pipeline.io.postgres import Positions, connect
@@ -120,7 +121,7 @@ def running(stack, topic, url, expiry_ms=24 * HOUR_MS):
                 )
                 appender = Appender(stack.bootstrap_servers, "review", {})
                 with closing(source):
-                    service = ReviewService(source, appender, WIRE, ReviewTopics(topic.name), expiry_ms, now_ms)
+                    service = ReviewService(source, appender, WIRE, ReviewTopics(topic.name), expiry_ms, server_now_ms)
                     while not stopping.is_set():
                         service.step(own)
         except Exception as error:

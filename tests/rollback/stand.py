@@ -13,8 +13,8 @@ from models.artefact.vectors import golden_vectors
 from pipeline.audit.log_store import AuditLog
 from pipeline.decide.verdict import regime
 from pipeline.domain.decision import Decision
-from pipeline.domain.decision_records import DecisionRecord
 from pipeline.domain.features import COLUMN, FEATURES
+from pipeline.domain.in_force import DecisionRecord
 from pipeline.domain.log import LogRecord
 from pipeline.execute.ledger_admin_store import Opening, append_openings
 from pipeline.io.avro.wire import WireFormat

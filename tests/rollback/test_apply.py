@@ -12,9 +12,9 @@ import pytest
 from confluent_kafka import Producer
 
 from pipeline.io.postgres import connect
-from pipeline.rollback import apply_service, plan_store
+from pipeline.rollback import apply_service
 from pipeline.rollback.apply_service import AnotherIsApplied, NoSuchPlan, ProgressBroken
-from pipeline.rollback.plan_store import ProgressKind, read_plan, read_progress
+from pipeline.rollback.plan_store import ProgressKind, read_plan, read_progress, turn_to_apply
 from pipeline.rollback.reversal import ApplyRefusal
 from tests.decisions import record_of
 from tests.records import NOON_MS
@@ -233,11 +233,13 @@ def test_a_rate_is_kept(scene):
 
 def test_two_are_not_applied_at_once(scene, database_url, monkeypatch):
     scene = scene()
-    with closing(connect(database_url, "other")) as other:
-        other.execute("SELECT pg_advisory_lock(hashtext('control.rollback_apply'))")
-        monkeypatch.setitem(plan_store._SQL, "limit_wait", "SET lock_timeout = '100ms'")
-        with pytest.raises(AnotherIsApplied):
-            scene.apply()
+    monkeypatch.setattr("pipeline.io.postgres._TURN_LIMITS", (b"SET LOCAL lock_timeout = '100ms'",))
+    with (
+        closing(connect(database_url, "other")) as other,
+        turn_to_apply(other, AnotherIsApplied),
+        pytest.raises(AnotherIsApplied),
+    ):
+        scene.apply()
 
 
 def test_records_under_the_plans_id_that_it_does_not_lead_to_stop_it(scene):

@@ -29,6 +29,7 @@ def fraud(scene, capsys, monkeypatch, tmp_path):
     def run(*arguments):
         for name, value in scene.environment.items():
             monkeypatch.setenv(name, value)
+        capsys.readouterr()  # what the scene has logged
         with contextlib.chdir(tmp_path):
             code = cli.run(["rollback", *map(str, arguments)])
         return code, *capsys.readouterr()

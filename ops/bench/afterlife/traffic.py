@@ -20,8 +20,8 @@ from ops.bench.rig.stored import Found, Tail
 from ops.bench.rig.threads import Thread
 from ops.bench.rig.topics_io import Outbound
 from pipeline.domain.decision import Decision, Outcome
-from pipeline.domain.decision_records import DecisionRecord
 from pipeline.domain.identities import reversal_id, review_id
+from pipeline.domain.in_force import DecisionRecord
 from pipeline.domain.refusals import Refusal
 from pipeline.domain.reversal import RecordKind, Reversal
 from pipeline.domain.review_outcome import ReviewOutcome

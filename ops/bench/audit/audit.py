@@ -107,12 +107,9 @@ def _bytes_a_row(connection: psycopg.Connection, count: int) -> dict[str, int]:
 def _bare_copy(say: Callable[[str], None], connection: psycopg.Connection) -> dict[str, object]:
     with connection.transaction():
         connection.execute(
-            "CREATE TABLE audit.bare (LIKE audit.ai_decision_log INCLUDING ALL) PARTITION BY RANGE (created_at)"
+            "CREATE TABLE audit.bare (LIKE audit.ai_decision_log INCLUDING ALL) PARTITION BY RANGE (filed_at)"
         )
-        connection.execute(
-            "SELECT control.ensure_partition('audit.bare', at) FROM (SELECT DISTINCT "
-            "date_trunc('month', created_at, 'UTC') AS at FROM audit.ai_decision_log) AS months"
-        )
+        connection.execute("SELECT control.attach_partition('audit.bare', '_all', 'MINVALUE', 'MAXVALUE')")
     batches = list(_batches(connection))
     began = time.monotonic()
     for batch in batches:

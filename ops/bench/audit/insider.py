@@ -46,7 +46,9 @@ def forge(forger: Forger, outside: Path, key: SigningKey, reach: Reach) -> int:
     chain_anew(forger, partition)
     forger.connection.commit()
     if reach is not Reach.DATABASE:
-        entries = [Entry(o, at_us, leaf_hash(partition, o, r)) for o, _, at_us, r in rows_of(forger, partition)]
+        entries = [
+            Entry(o, at_us, leaf_hash(partition, o, times, r)) for o, _, at_us, r, times in rows_of(forger, partition)
+        ]
         leaf_path(outside, TOPIC, partition).write_bytes(b"".join(map(entry_bytes, entries)))
         if reach is Reach.SIGNING_KEY:
             _sign_anew(outside, partition, entries, key)

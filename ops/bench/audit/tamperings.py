@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 import psycopg
 
 from ops.verifier.columns import TABLES
-from pipeline.audit.chain import CHAIN_START, Entry, chain_hash, entry_bytes, leaf_hash
+from pipeline.audit.chain import CHAIN_START, Entry, Times, chain_hash, entry_bytes, leaf_hash
 
 LOG: Final = "ai_decision_log"
 
@@ -90,12 +90,19 @@ _CHANGES: Final[Mapping[str, str]] = {
     "breaker_scope": "breaker_scope || '*'",
     "execution_id": "gen_random_uuid()",
     "created_at": "created_at + interval '1 microsecond'",
+    "logged_at": "logged_at + interval '1 millisecond'",
+    "filed_at": "filed_at + interval '1 millisecond'",
     "source_partition": "source_partition + 1",
     "source_offset": "source_offset + 1",
     "leaf_hash": "sha256(leaf_hash)",
     "chain_hash": "sha256(chain_hash)",
     "recorded_at": "recorded_at - interval '1 microsecond'",
 }
+_PLACE: Final = (
+    "'\\x00'::bytea || int4send(topic_partition) || int8send(topic_offset) || "
+    "int8send((extract(epoch FROM logged_at) * 1000)::bigint) || "
+    "int8send((extract(epoch FROM filed_at) * 1000)::bigint)"
+)
 _CHANGES_OF: Final[Mapping[str, Mapping[str, str]]] = {
     LOG: _CHANGES,
     "reversal_log": {
@@ -142,7 +149,7 @@ def flip_record_and_leaf(forger: Forger) -> Tampered:
     """Flip one bit of the record's bytes, and make the leaf anew."""
     key = forger.key()
     flipped = _FLIP.format("record", _some_byte(forger, key), 1 << forger.chance.randrange(8))
-    leaf = f"sha256('\\x00'::bytea || int4send(topic_partition) || int8send(topic_offset) || {flipped})"
+    leaf = f"sha256({_PLACE} || {flipped})"
     forger.run(f"UPDATE audit.{key.table} SET record = {flipped}, leaf_hash = {leaf} WHERE {at(key)}")
     return tampered(key)
 
@@ -212,7 +219,7 @@ def insert_row(forger: Forger) -> Tampered:
     offset = _free_offset(forger, key.partition)
     _copy_row(forger, key, {"topic_offset": str(offset)})
     new = key._replace(offset=offset)
-    leaf = "sha256('\\x00'::bytea || int4send(topic_partition) || int8send(topic_offset) || record)"
+    leaf = f"sha256({_PLACE} || record)"
     forger.run(f"UPDATE audit.{LOG} SET leaf_hash = {leaf} WHERE {at(new)}")
     return tampered(new)
 
@@ -230,7 +237,7 @@ def append_row(forger: Forger) -> Tampered:
 def repeat_row(forger: Forger) -> Tampered:
     """Store a decision a second time, under another time."""
     key = forger.key(LOG)
-    _copy_row(forger, key, {"created_at": "created_at + interval '1 second'"})
+    _copy_row(forger, key, {"filed_at": "filed_at + interval '1 second'"})
     return tampered(key)
 
 
@@ -269,9 +276,9 @@ def move_row(forger: Forger) -> Tampered:
 
 
 def move_month(forger: Forger) -> Tampered:
-    """Move a row into the table's partition of the next month."""
+    """Move a row into the partition of what no month takes."""
     key = forger.key(LOG)
-    forger.run(f"UPDATE audit.{LOG} SET created_at = created_at + interval '1 month' WHERE {at(key)}")
+    forger.run(f"UPDATE audit.{LOG} SET filed_at = '1970-01-01+00' WHERE {at(key)}")
     return tampered(key)
 
 
@@ -342,8 +349,8 @@ def _copy_row(forger: Forger, key: RowKey, changes: Mapping[str, str]) -> None:
 def chain_anew(forger: Forger, partition: int) -> None:
     """Make the leaves, chain, links and position of a partition anew from its present rows."""
     rows, chain = rows_of(forger, partition), CHAIN_START
-    for offset, table, at_us, record in rows:
-        leaf = leaf_hash(partition, offset, record)
+    for offset, table, at_us, record, times in rows:
+        leaf = leaf_hash(partition, offset, times, record)
         chain = chain_hash(chain, entry_bytes(Entry(offset, at_us, leaf)))
         forger.run(
             f"UPDATE audit.{table} SET leaf_hash = %s, chain_hash = %s WHERE {at(RowKey(table, partition, offset))}",
@@ -353,14 +360,15 @@ def chain_anew(forger: Forger, partition: int) -> None:
     _link(forger, partition, len(rows))
 
 
-def rows_of(forger: Forger, partition: int) -> list[tuple[int, str, int, bytes]]:
-    """Read the offset, table, time of recording in microseconds and record of every row, in order."""
+def rows_of(forger: Forger, partition: int) -> list[tuple[int, str, int, bytes, Times]]:
+    """Read the offset, table, time of recording in microseconds, record and times of every row."""
     rows = []
     for table in TABLES:
-        query = f"""SELECT topic_offset, (extract(epoch FROM recorded_at) * 1000000)::bigint, record
+        query = f"""SELECT topic_offset, (extract(epoch FROM recorded_at) * 1000000)::bigint, record,
+                (extract(epoch FROM logged_at) * 1000)::bigint, (extract(epoch FROM filed_at) * 1000)::bigint
             FROM audit.{table} WHERE topic_partition = %s"""
         found = forger.connection.execute(query.encode(), [partition]).fetchall()
-        rows += [(offset, table, at_us, bytes(record)) for offset, at_us, record in found]
+        rows += [(offset, table, at_us, bytes(record), Times(*times)) for offset, at_us, record, *times in found]
     return sorted(rows)
 
 

@@ -33,8 +33,8 @@ from ops.bench.rig.waiting import wait_committed, wait_until
 from ops.bench.rollback.people import Reviewing, append_stale
 from ops.bench.rollback.scene import BAD, GOOD, Stage, open_stage
 from pipeline.domain.decision import Decision, Outcome
-from pipeline.domain.decision_records import DecisionRecord
 from pipeline.domain.identities import reversal_id
+from pipeline.domain.in_force import DecisionRecord
 from pipeline.domain.payment import Decoded, Transaction
 from pipeline.domain.refusals import Refusal
 from pipeline.domain.reversal import Reversal

@@ -6,11 +6,11 @@ Done at once within bounds, before anything is signed; in whole in the backgroun
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from pipeline.audit.chain import Tree, leaf_hash
+from pipeline.audit.chain import Times, Tree, aside_leaf_hash, leaf_hash
 from pipeline.audit.continuing.bounds import Bounds, Looked, NotContinued
 from pipeline.audit.continuing.head_files import Place, Vetted, proved_entries, require_leaves, vetted_heads
 from pipeline.audit.continuing.outside_topics import Outside, OutsideLog, Trees
@@ -19,7 +19,11 @@ from pipeline.audit.continuing.source_topics import SourceTopic
 from pipeline.audit.key_sets import KeySet
 from pipeline.audit.leaf_files import leaf_path, read_entries
 from pipeline.audit.witness import Statement
+from pipeline.domain.log import Record
+from pipeline.domain.times import claim_ms
+from pipeline.io.filing import UNFILED_MS
 from pipeline.io.postgres import Connection
+from pipeline.io.quarantine import statement_of
 
 OFFSET_MAX: Final = 2**63 - 1
 
@@ -71,7 +75,7 @@ class Continuation:
             place = Place(self._directory, self._topic, partition)
             vetted = vetted_heads(place, keys, outside.seen_ms.get(partition, {}), share.heads)
             leaves = require_leaves(place, vetted.heads, tree, share.leaves)
-            self._require_source(place, vetted)
+            self._require_source(connection, place, vetted)
             rows = self._rows(connection, place, vetted, tree, share.rows, is_still=is_still)
             looked = looked.plus(Looked(len(vetted.heads), leaves, rows))
         return Continued(looked, outside)
@@ -92,7 +96,17 @@ class Continuation:
         proved = proved_entries(place, vetted.heads, begin, tree.size)
         return require_rows(connection, place, proved, (first, last), self._rest)
 
-    def _require_source(self, place: Place, vetted: Vetted) -> None:
+    def _leaves(self, connection: Connection, record: Record) -> Iterator[bytes]:
+        """The leaves that a record of the topic may have: under its month, outside every month, or as put aside."""
+        (partition, offset, broker_ms), value = record.source, record.value or b""
+        logged_at_ms = claim_ms(broker_ms)
+        for filed_at_ms in (logged_at_ms, UNFILED_MS):
+            yield leaf_hash(partition, offset, Times(logged_at_ms, filed_at_ms), value)
+        statement = statement_of(connection, self._topic, partition, offset, value)
+        if statement is not None:
+            yield aside_leaf_hash(partition, offset, Times(logged_at_ms, UNFILED_MS), statement.encode(), value)
+
+    def _require_source(self, connection: Connection, place: Place, vetted: Vetted) -> None:
         """Read back from the topic what only a revoked key vouches for: the thief may have signed another history."""
         size = vetted.heads[-1].head.tree_size if vetted.heads else 0
         if vetted.vouched == size:
@@ -102,7 +116,7 @@ class Continuation:
         if values.keys() != {entry.offset for entry in entries}:
             raise NotContinued(f"a revoked key signed other records of {place} than the topic has")
         for entry in entries:
-            if leaf_hash(place.partition, entry.offset, values[entry.offset]) != entry.leaf:
+            if entry.leaf not in self._leaves(connection, values[entry.offset]):
                 raise NotContinued(
                     f"a revoked key signed another record at offset {entry.offset} of {place} than the topic has"
                 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
-from pipeline.audit.chain import Entry, leaf_hash
+from pipeline.audit.chain import Entry, Times, aside_leaf_hash, leaf_hash
 from pipeline.audit.continuing.bounds import NotContinued
 from pipeline.audit.continuing.head_files import Place
 from pipeline.io.postgres import Connection, failures_named, statements
@@ -33,11 +33,20 @@ def require_rows(
             raise NotContinued(f"the row at offset {entry.offset} of {place} is missing")
         if row[0] < entry.offset:
             raise NotContinued(f"{place} has a row at offset {row[0]} that was never written")
-        if row[1:3] != (entry.leaf, chain) or leaf_hash(place.partition, entry.offset, row[3]) != entry.leaf:
+        if row[1:3] != (entry.leaf, chain) or _leaf(place, row) != entry.leaf:
             raise NotContinued(f"the row at offset {entry.offset} of {place} is not as it was written")
     if (extra := next(rows, None)) is not None:
         raise NotContinued(f"{place} has a row at offset {extra[0]} that was never written")
     return count
+
+
+def _leaf(place: Place, row: tuple[Any, ...]) -> bytes:
+    """The leaf that a row's record, times and, where it was put aside, statement give."""
+    offset, _, _, record, logged_at_ms, filed_at_ms, statement = row
+    times = Times(logged_at_ms, filed_at_ms)
+    if statement is None:
+        return leaf_hash(place.partition, offset, times, record)
+    return aside_leaf_hash(place.partition, offset, times, statement.encode(), record)
 
 
 def _rows(

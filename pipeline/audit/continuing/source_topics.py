@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipeline.domain.log import Record
 from pipeline.io.kafka.log_reader import LogReader
 
 
@@ -11,7 +12,7 @@ class SourceTopic:
     def __init__(self, log: LogReader, topic: str) -> None:
         self._log, self._topic = log, topic
 
-    def values(self, partition: int, first: int, last: int) -> dict[int, bytes]:
-        """Return the values of the committed records at offsets [first, last]. Raises BrokerFailed and the like."""
+    def values(self, partition: int, first: int, last: int) -> dict[int, Record]:
+        """Return the committed records at offsets [first, last]. Raises BrokerFailed and the like."""
         records = self._log.read_settled(self._topic, partition, first, last + 1)
-        return {record.source.offset: record.value or b"" for record in records}
+        return {record.source.offset: record for record in records}

@@ -23,8 +23,8 @@ from pipeline.domain.anchor import Anchor, Witnessed
 from pipeline.domain.context import Account, BreakerSwitch, Label, RiskSignal
 from pipeline.domain.dead_letter import DeadLetter
 from pipeline.domain.decision import Decision, StoredDecision
-from pipeline.domain.decision_records import DecisionRecord
 from pipeline.domain.execution import Execution
+from pipeline.domain.in_force import DecisionRecord
 from pipeline.domain.payment import Decoded, Transaction
 from pipeline.domain.refusals import RECORD_BYTES_MAX, Refusal, RefusalCode
 from pipeline.domain.reversal import Reversal

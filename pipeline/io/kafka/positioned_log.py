@@ -14,7 +14,7 @@ from typing import Final, Generic, NamedTuple
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from pipeline.domain.log import ContentT, LogRecord, RecordUndecodable
-from pipeline.domain.refusals import Refusal, RefusalCode
+from pipeline.domain.refusals import Refusal
 from pipeline.io.kafka import client
 from pipeline.io.kafka.client import broker_failure, raise_unless_passing, record_of
 from pipeline.io.kafka.known_brokers import KnownBrokers
@@ -25,6 +25,9 @@ PENDING_KILOBYTES_MAX: Final = 32_768
 
 PositionsOf = Callable[[Iterable[int]], Mapping[int, int]]
 """A function that gives the next offset by partition, as `Positions.read` does on a connection of its own choice."""
+
+
+IsAside = Callable[[int, int, bytes], bool]
 
 
 class PositionMove(NamedTuple):
@@ -40,9 +43,9 @@ class LogBatch(NamedTuple, Generic[ContentT]):
     spans: Sequence[PositionMove]  # one for each partition that has records, ascending
 
 
-def undecoded(value: bytes | None) -> Refusal | None:
-    """Decode nothing: the `decode` for a PositionedLog of which only the bytes are wanted."""
-    return Refusal(RefusalCode.RECORD_EMPTY, "the record has no value") if value is None else None
+def undecoded(value: bytes | None) -> None:
+    """Decode nothing: the `decode` for a PositionedLog of which only the bytes are wanted. None counts as no bytes."""
+    del value
 
 
 class PositionedLog(Generic[ContentT]):
@@ -59,14 +62,16 @@ class PositionedLog(Generic[ContentT]):
         positions: PositionsOf,
         options: Mapping[str, str],
         release: Callable[[], None] = lambda: None,
+        is_aside: IsAside = lambda *_: False,
     ) -> None:
         """Subscribe to the topic.
 
         decode: gives a record's content from its value, or the Refusal that `read` raises. group: unique to what the
         service stores. positions: asked whenever partitions are assigned; release: called when they are taken away.
+        is_aside: asked of a record that can't be decoded, by partition, offset and value; it is passed over if so.
         """
         self._topic, self._decode = topic, decode
-        self._positions, self._release = positions, release
+        self._positions, self._release, self._is_aside = positions, release, is_aside
         self._assigned_partitions: list[int] = []
         self._next: dict[int, int] = {}
         self._raised: BaseException | None = None
@@ -158,6 +163,10 @@ class PositionedLog(Generic[ContentT]):
             return None  # stored already, or no longer ours
         content = self._decode(record.value)
         if isinstance(content, Refusal):
-            raise RecordUndecodable(f"{self._topic}[{partition}] at {offset}: {content.code}, {content.detail}")
+            if self._is_aside(partition, offset, record.value or b""):
+                self._next[partition] = offset + 1
+                return None
+            what = f"{content.code}, {content.detail}; look at it, and put it aside with `fraud quarantine propose`"
+            raise RecordUndecodable(f"{self._topic}[{partition}] at {offset}: {what}")
         self._next[partition] = offset + 1
         return LogRecord(partition, offset, timestamp_ms, record.key or b"", record.value or b"", content)

@@ -10,7 +10,7 @@ from confluent_kafka import Producer
 
 from ops.stack.topics import create_topics
 from pipeline.audit.anchor_topics import Anchors
-from pipeline.audit.chain import CHAIN_START, Entry, Tree, chain_hash, chained, entry_bytes, leaf_hash
+from pipeline.audit.chain import CHAIN_START, Entry, Times, Tree, chain_hash, chained, entry_bytes, leaf_hash
 from pipeline.audit.continuing.bounds import AT_ONCE, Bounds
 from pipeline.audit.continuing.check_service import Continuation, Continued
 from pipeline.audit.continuing.outside_topics import OutsideLog, Topics
@@ -62,8 +62,12 @@ class Continuing:
         outside = OutsideLog(self.reader, WIRE, topics)
         return Continuation(TOPIC, self.bench.outside, self.bench.keys, outside, source, rest)
 
-    def send(self, topic: str, value: bytes, key: bytes = b"witness", partition: int | None = None) -> None:
+    def send(
+        self, topic: str, value: bytes, key: bytes = b"witness", partition: int | None = None, at_ms: int | None = None
+    ) -> None:
+        """Append a record. at_ms: its broker time, the present one by default."""
         where = {} if partition is None else {"partition": partition}
+        where |= {} if at_ms is None else {"timestamp": at_ms}
         self._producer.produce(self.prefix + topic, value, key, **where)
         assert self._producer.flush(30) == 0
 
@@ -90,16 +94,18 @@ class Continuing:
 def forge_leaves(bench: Bench, partition: int) -> None:
     """Make the leaf file anew from the rows as they are now, and the hashes in the rows and links with it."""
     rows = sorted(
-        (int(str(offset)), table, int(str(at_us)), bytes(record))  # type: ignore[call-overload]
+        (int(str(offset)), table, int(str(at_us)), bytes(record), Times(*map(int, map(str, times))))  # type: ignore[call-overload]
         for table in ("ai_decision_log", "reversal_log", "review_log")
-        for offset, at_us, record in bench.rows(
-            f"SELECT topic_offset, (extract(epoch FROM recorded_at) * 1000000)::bigint, record FROM audit.{table} "
+        for offset, at_us, record, *times in bench.rows(
+            f"SELECT topic_offset, (extract(epoch FROM recorded_at) * 1000000)::bigint, record, "
+            "(extract(epoch FROM logged_at) * 1000)::bigint, (extract(epoch FROM filed_at) * 1000)::bigint "
+            f"FROM audit.{table} "
             f"WHERE topic_partition = {partition}"
         )
     )
     chain, entries = CHAIN_START, []
-    for offset, table, at_us, record in rows:
-        entry = Entry(offset, at_us, leaf_hash(partition, offset, record))
+    for offset, table, at_us, record, times in rows:
+        entry = Entry(offset, at_us, leaf_hash(partition, offset, times, record))
         entries.append(entry)
         chain = chain_hash(chain, entry_bytes(entry))
         bench.as_superuser(

@@ -218,7 +218,7 @@ def test_what_only_a_revoked_key_vouches_for_is_read_back_from_the_topic(
     log.anchor(NOON_MS)
     for each in every:
         is_other = is_forged and (each.partition, each.offset) == (1, 7)
-        log.send(TOPIC, each.value + b"!" if is_other else each.value, each.key, each.partition)
+        log.send(TOPIC, each.value + b"!" if is_other else each.value, each.key, each.partition, each.timestamp_ms)
     replace_key_set(bench.key_set_path, with_revocation(bench.keys(), bench.key.key_id, NOON_MS - 1, "It was copied."))
     if is_forged:
         with pytest.raises(NotContinued, match="a revoked key signed another record at offset 7 of partition 1"):

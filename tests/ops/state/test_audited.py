@@ -12,8 +12,8 @@ import pytest
 
 from ops.state.audited import Audited, Refilled, read_audited, refill
 from pipeline.domain.decision import InputSnapshot
-from pipeline.domain.decision_records import DecisionRecord
 from pipeline.domain.features import COLUMN, FEATURES, NONE, STATE, UNKNOWN
+from pipeline.domain.in_force import DecisionRecord
 from pipeline.domain.log import LogRecord
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.postgres import connect

@@ -1,0 +1,377 @@
+-- Time that is trusted, and locks that only their owner can take.
+--
+-- Partitions are made ahead by a job with a role of its own, never by a service. The broker's time says in which of them
+-- a row is filed; what no month can take has a place of its own. A record that can't be stored is put aside by two
+-- people. No lock that a service waits for can be taken by a role that only reads.
+
+-- Roles
+
+-- The role of the job that makes partitions; it can do nothing else. Roles belong to the whole server.
+DO $roles$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'fraud_partitions') THEN
+        CREATE ROLE fraud_partitions LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
+    END IF;
+    EXECUTE format('GRANT CONNECT ON DATABASE %I TO fraud_partitions', current_database());
+END
+$roles$;
+GRANT USAGE ON SCHEMA control TO fraud_partitions;
+
+-- Limits of every role. They end what an honest process has forgotten. A hostile one can set all but the last to
+-- another value, which is why nothing below rests on them; the number of its connections it can't change. Together
+-- they are 92, and PostgreSQL's default has room for 97 besides superusers.
+DO $limits$
+DECLARE
+    limited record;
+BEGIN
+    FOR limited IN
+        SELECT * FROM (VALUES
+            ('fraud_audit', '60s', '15s', '60s', 20),
+            ('fraud_executor', '60s', '15s', '60s', 24),
+            ('fraud_review', '60s', '15s', '60s', 16),
+            ('fraud_reconcile', '60s', '15s', '60s', 6),
+            ('fraud_rollback', '30min', '15s', '10min', 8),
+            ('fraud_reader', '5min', '5s', '30s', 16),
+            ('fraud_partitions', '60s', '10s', '10s', 2)
+        ) AS role_limit (role_name, statement_limit, lock_limit, idle_limit, connections)
+    LOOP
+        EXECUTE format('ALTER ROLE %I CONNECTION LIMIT %s', limited.role_name, limited.connections);
+        EXECUTE format('ALTER ROLE %I SET statement_timeout = %L', limited.role_name, limited.statement_limit);
+        EXECUTE format('ALTER ROLE %I SET lock_timeout = %L', limited.role_name, limited.lock_limit);
+        EXECUTE format('ALTER ROLE %I SET idle_in_transaction_session_timeout = %L', limited.role_name,
+                       limited.idle_limit);
+    END LOOP;
+END
+$limits$;
+
+-- Partitions
+
+-- Every partitioned table of ours.
+CREATE FUNCTION control.partitioned_tables() RETURNS TABLE (parent regclass)
+LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
+    SELECT c.oid::regclass FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind = 'p' AND NOT c.relispartition AND n.nspname IN ('audit', 'ledger', 'review', 'control')
+    ORDER BY n.nspname, c.relname
+$$;
+
+-- The partition that takes a table's rows of a month, or NULL.
+CREATE FUNCTION control.partition_of_month(parent regclass, at_time timestamptz) RETURNS regclass
+LANGUAGE sql STABLE SET search_path = pg_catalog SET timezone = 'UTC' AS $$
+    SELECT part.oid::regclass
+    FROM pg_class AS whole
+    JOIN pg_inherits AS inherited ON inherited.inhparent = whole.oid
+    JOIN pg_class AS part ON part.oid = inherited.inhrelid
+    WHERE whole.oid = parent AND part.relname = whole.relname || to_char(at_time, '_YYYY_MM') AND at_time >= '2020-01-01+00'
+$$;
+
+-- Whether a row of this broker time is filed under it: the month has a partition, and by the server's clock the time
+-- may have come. A day is allowed to clocks that differ.
+CREATE FUNCTION control.is_month_taken(parent regclass, at_time timestamptz) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
+    SELECT at_time <= now() + interval '1 day' AND control.partition_of_month(parent, at_time) IS NOT NULL
+$$;
+
+-- The time under which a row of this time is filed: that one, or 1970-01-01, whose partition is always there.
+CREATE FUNCTION control.filing_time(parent regclass, at_time timestamptz) RETURNS timestamptz
+LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
+    SELECT CASE WHEN control.is_month_taken(parent, at_time) THEN at_time ELSE timestamptz '1970-01-01+00' END
+$$;
+
+-- How many months after the present one each table has partitions for, without a gap; -1 where the present one has none.
+CREATE FUNCTION control.partition_reach() RETURNS TABLE (parent regclass, months integer)
+LANGUAGE sql STABLE SET search_path = pg_catalog SET timezone = 'UTC' AS $$
+    SELECT tables.parent, (
+        SELECT min(ahead) - 1 FROM generate_series(0, 25) AS ahead
+        WHERE ahead = 25 OR control.partition_of_month(
+            tables.parent, date_trunc('month', now(), 'UTC') + make_interval(months => ahead)) IS NULL
+    )
+    FROM control.partitioned_tables() AS tables
+$$;
+
+-- Makes a table that takes a parent's rows of a range, and attaches it. CREATE TABLE ... PARTITION OF would wait for
+-- everybody who has read the parent, and let everybody who writes wait behind it; attaching waits for neither.
+CREATE FUNCTION control.attach_partition(parent regclass, suffix text, from_bound text, to_bound text) RETURNS text
+LANGUAGE plpgsql SET search_path = pg_catalog SET timezone = 'UTC' AS $$
+DECLARE
+    parent_schema text;
+    partition_name text;
+BEGIN
+    SELECT n.nspname, c.relname || suffix INTO parent_schema, partition_name
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = parent;
+    IF to_regclass(format('%I.%I', parent_schema, partition_name)) IS NOT NULL THEN
+        RETURN partition_name;
+    END IF;
+    -- Two jobs at once: the second waits here, and then finds the partition.
+    EXECUTE format('LOCK TABLE ONLY %s IN SHARE UPDATE EXCLUSIVE MODE', parent);
+    IF to_regclass(format('%I.%I', parent_schema, partition_name)) IS NOT NULL THEN
+        RETURN partition_name;
+    END IF;
+    EXECUTE format('CREATE TABLE %I.%I (LIKE %s INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE
+                    INCLUDING COMPRESSION)', parent_schema, partition_name, parent);
+    EXECUTE format('ALTER TABLE %s ATTACH PARTITION %I.%I FOR VALUES FROM (%s) TO (%s)', parent, parent_schema,
+                   partition_name, from_bound, to_bound);
+    -- A partition inherits row triggers from its parent, but not the one for TRUNCATE.
+    IF EXISTS (SELECT FROM pg_trigger WHERE tgrelid = parent AND tgname = 'refuse_truncate') THEN
+        EXECUTE format('CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON %I.%I
+                        FOR EACH STATEMENT EXECUTE FUNCTION control.refuse_change()', parent_schema, partition_name);
+    END IF;
+    RETURN partition_name;
+END
+$$;
+
+-- Makes a table's partition for the month of a time. A month of the past is made where an old topic is read again.
+CREATE OR REPLACE FUNCTION control.ensure_partition(parent regclass, at_time timestamptz) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog SET timezone = 'UTC' AS $$
+DECLARE
+    month_start timestamptz := date_trunc('month', at_time, 'UTC');
+BEGIN
+    IF NOT EXISTS (SELECT FROM control.partitioned_tables() AS ours WHERE ours.parent = ensure_partition.parent) THEN
+        RAISE EXCEPTION '% is no partitioned table of ours', parent USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF at_time IS NULL OR at_time < '2020-01-01+00' OR at_time > now() + interval '25 months' THEN
+        RAISE EXCEPTION 'no partition is made for %: it is before 2020 or over 25 months ahead', at_time
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    RETURN control.attach_partition(parent, to_char(month_start, '_YYYY_MM'), quote_literal(month_start),
+                                    quote_literal(month_start + interval '1 month'));
+END
+$$;
+
+DROP FUNCTION control.ensure_partitions(regclass, integer);
+DROP FUNCTION control.ensure_all_partitions(integer);
+
+-- Makes this month's partitions of every table and those of the next months, and the place of what no month takes.
+CREATE FUNCTION control.ensure_all_partitions(months_ahead integer) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog SET timezone = 'UTC' AS $$
+DECLARE
+    each_parent regclass;
+BEGIN
+    IF months_ahead NOT BETWEEN 0 AND 24 THEN
+        RAISE EXCEPTION 'months ahead must be 0 to 24, not %', months_ahead USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    FOR each_parent IN SELECT parent FROM control.partitioned_tables() LOOP
+        PERFORM control.attach_partition(each_parent, '_unfiled', 'MINVALUE', quote_literal(timestamptz '1970-01-02+00'));
+        FOR ahead IN 0..months_ahead LOOP
+            PERFORM control.ensure_partition(each_parent,
+                                             date_trunc('month', now(), 'UTC') + make_interval(months => ahead));
+        END LOOP;
+    END LOOP;
+END
+$$;
+
+-- Makes the partitions of one month, of every table.
+CREATE FUNCTION control.ensure_month(at_time timestamptz) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog AS $$
+    SELECT control.ensure_partition(ours.parent, at_time) FROM control.partitioned_tables() AS ours
+$$;
+
+-- How many rows stand outside every month, by table.
+CREATE FUNCTION control.unfiled_rows() RETURNS TABLE (parent regclass, unfiled bigint)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $$
+BEGIN
+    FOR parent IN SELECT ours.parent FROM control.partitioned_tables() AS ours LOOP
+        EXECUTE format('SELECT count(*) FROM %s_unfiled', parent) INTO unfiled;
+        RETURN NEXT;
+    END LOOP;
+END
+$$;
+
+REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA control FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION control.ensure_partition(regclass, timestamptz) FROM fraud_service;
+GRANT EXECUTE ON FUNCTION control.ensure_month(timestamptz), control.ensure_all_partitions(integer) TO fraud_partitions;
+GRANT EXECUTE ON FUNCTION control.partitioned_tables(), control.partition_of_month(regclass, timestamptz),
+    control.is_month_taken(regclass, timestamptz), control.filing_time(regclass, timestamptz), control.partition_reach()
+    TO fraud_service, fraud_reader, fraud_partitions;
+GRANT EXECUTE ON FUNCTION control.unfiled_rows() TO fraud_service, fraud_reader;
+
+-- Locks
+
+-- Posting numbers are given before commits, so "through number n" is only whole while nobody has one under way. Whoever
+-- inserts into ledger.posting holds ROW EXCLUSIVE on it until the commit; a checkpoint takes SHARE, which waits for
+-- those and keeps further ones waiting. No role that only reads may take a lock that is in the way of either. The job that
+-- makes partitions may, so a checkpoint, which can wait for another batch, gives up soon.
+DROP TRIGGER share_numbers ON ledger.posting;
+DROP FUNCTION ledger.share_numbers();
+CREATE OR REPLACE FUNCTION ledger.take_checkpoint(of_account text, of_currency text) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog SET lock_timeout = '2s' AS $$
+DECLARE
+    through bigint;
+BEGIN
+    LOCK TABLE ONLY ledger.posting IN SHARE MODE;
+    SELECT max(number) INTO through FROM (
+        SELECT max(number) AS number FROM ledger.posting
+        WHERE source_account_id = of_account AND currency = of_currency
+        UNION ALL
+        SELECT max(number) FROM ledger.posting
+        WHERE destination_account_id = of_account AND currency = of_currency
+    ) AS last;
+    IF through IS NULL THEN
+        RETURN false;
+    END IF;
+    INSERT INTO ledger.balance_checkpoint (account_id, currency, through_number, balance_minor)
+    SELECT of_account, of_currency, through, standing.balance_minor
+    FROM ledger.standing(of_account, of_currency) AS standing
+    ON CONFLICT DO NOTHING;
+    RETURN FOUND;
+END
+$$;
+
+-- Accounts whose balances a batch looks at are locked as rows. A right to lock them would be a right to change them, so
+-- the executor calls this instead.
+CREATE TABLE ledger.guarded_account (
+    account_id text NOT NULL CHECK (account_id ~ '^[A-Za-z0-9._:-]{1,64}$'),
+    currency text NOT NULL CHECK (currency ~ '^[A-Z]{3}$'),
+    PRIMARY KEY (account_id, currency)
+);
+CREATE FUNCTION ledger.lock_accounts(account_ids text[], currencies text[]) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
+BEGIN
+    -- An account that was never opened has a balance, too: what payments to it have brought.
+    INSERT INTO ledger.guarded_account (account_id, currency)
+    SELECT wanted.account_id, wanted.currency FROM unnest(account_ids, currencies) AS wanted (account_id, currency)
+    WHERE NOT EXISTS (
+        SELECT FROM ledger.guarded_account AS known
+        WHERE known.account_id = wanted.account_id AND known.currency = wanted.currency
+    )
+    ORDER BY wanted.account_id, wanted.currency
+    ON CONFLICT DO NOTHING;
+    PERFORM 1 FROM unnest(account_ids, currencies) AS wanted (account_id, currency)
+    JOIN ledger.guarded_account AS guarded USING (account_id, currency)
+    ORDER BY guarded.account_id, guarded.currency
+    FOR NO KEY UPDATE OF guarded;
+END
+$$;
+GRANT EXECUTE ON FUNCTION ledger.lock_accounts(text[], text[]) TO fraud_executor;
+
+-- Everybody who appends to a decision's cases waits for its first one.
+CREATE FUNCTION review.lock_cases(decision_ids uuid[]) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog AS $$
+    SELECT 1 FROM review.review_case AS opened
+    WHERE opened.decision_id = ANY (decision_ids) AND opened.round = 1
+    ORDER BY opened.decision_id
+    FOR NO KEY UPDATE;
+$$;
+GRANT EXECUTE ON FUNCTION review.lock_cases(uuid[]) TO fraud_review;
+
+-- What may be done by one command at a time: its transaction holds the row for as long as it works.
+CREATE TABLE control.turn (name text PRIMARY KEY);
+INSERT INTO control.turn (name) VALUES ('rollback_apply'), ('redrive');
+SELECT control.make_append_only(locked) FROM unnest(ARRAY['ledger.guarded_account', 'control.turn']::regclass[]) AS locked;
+CREATE FUNCTION control.take_turn(wanted text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
+BEGIN
+    PERFORM 1 FROM control.turn WHERE turn.name = wanted FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'there are no turns of %', wanted USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+END
+$$;
+REVOKE EXECUTE ON FUNCTION control.take_turn(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION control.take_turn(text) TO fraud_rollback;
+
+-- A right to UPDATE a whole table is a right to lock it against everybody. Services move one column, and the policies
+-- say of which rows.
+REVOKE UPDATE ON control.consumer_position FROM fraud_service;
+GRANT UPDATE (next_offset) ON control.consumer_position TO fraud_service;
+
+-- Quarantine: a record that can't be stored or executed is put aside by two people, so that what stands behind it goes on.
+
+-- What somebody proposes to put aside: exactly these bytes at this place. The database says when, and until when.
+CREATE TABLE control.quarantine_proposal (
+    quarantine_id uuid PRIMARY KEY,
+    topic text NOT NULL CHECK (length(topic) BETWEEN 1 AND 249),
+    topic_partition integer NOT NULL CHECK (topic_partition >= 0),
+    topic_offset bigint NOT NULL CHECK (topic_offset >= 0),
+    record_sha256 bytea NOT NULL CHECK (length(record_sha256) = 32),
+    record_length bigint NOT NULL CHECK (record_length >= 0),
+    proposed_by text NOT NULL,
+    reason text NOT NULL CHECK (length(btrim(reason, E' \t\n\r\f\v')) BETWEEN 10 AND 2000),
+    proposed_at timestamptz NOT NULL DEFAULT now(),
+    expires_at timestamptz NOT NULL DEFAULT now() + interval '24 hours'
+);
+
+-- What was put aside. Each place can be once.
+CREATE TABLE control.quarantine (
+    topic text NOT NULL,
+    topic_partition integer NOT NULL,
+    topic_offset bigint NOT NULL,
+    quarantine_id uuid NOT NULL UNIQUE REFERENCES control.quarantine_proposal,
+    record_sha256 bytea NOT NULL,
+    confirmed_by text NOT NULL,
+    confirmed_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (topic, topic_partition, topic_offset)
+);
+
+CREATE FUNCTION control.holds_role(wanted_name text, wanted_role text) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
+    SELECT coalesce((SELECT is_held FROM control.person_grant WHERE name = wanted_name AND role = wanted_role
+                     ORDER BY sequence DESC LIMIT 1), false)
+$$;
+
+CREATE FUNCTION control.check_quarantine_proposal() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+BEGIN
+    IF NOT control.holds_role(NEW.proposed_by, 'ROLLBACK_REQUESTER') THEN
+        RAISE EXCEPTION 'a quarantine is proposed by a ROLLBACK_REQUESTER' USING ERRCODE = 'check_violation';
+    END IF;
+    NEW.proposed_at := now();
+    NEW.expires_at := now() + interval '24 hours';
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER check_quarantine_proposal BEFORE INSERT ON control.quarantine_proposal
+    FOR EACH ROW EXECUTE FUNCTION control.check_quarantine_proposal();
+
+-- Names that differ only in case, or in how Unicode writes them, are one person's.
+CREATE FUNCTION control.check_quarantine() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+DECLARE
+    proposal control.quarantine_proposal;
+BEGIN
+    SELECT * INTO proposal FROM control.quarantine_proposal WHERE quarantine_id = NEW.quarantine_id;
+    NEW.confirmed_at := now();
+    IF NOT FOUND OR (proposal.topic, proposal.topic_partition, proposal.topic_offset, proposal.record_sha256)
+        <> (NEW.topic, NEW.topic_partition, NEW.topic_offset, NEW.record_sha256)
+    THEN
+        RAISE EXCEPTION 'a quarantine is confirmed as it was proposed' USING ERRCODE = 'check_violation';
+    ELSIF proposal.expires_at <= now() THEN
+        RAISE EXCEPTION 'the proposal has expired' USING ERRCODE = 'check_violation';
+    ELSIF lower(normalize(proposal.proposed_by, NFKC)) = lower(normalize(NEW.confirmed_by, NFKC)) THEN
+        RAISE EXCEPTION 'a quarantine is confirmed by another person than the one who proposed it'
+            USING ERRCODE = 'check_violation';
+    ELSIF NOT control.holds_role(NEW.confirmed_by, 'ROLLBACK_APPROVER') THEN
+        RAISE EXCEPTION 'a quarantine is confirmed by a ROLLBACK_APPROVER' USING ERRCODE = 'check_violation';
+    ELSIF NOT control.holds_role(proposal.proposed_by, 'ROLLBACK_REQUESTER') THEN
+        RAISE EXCEPTION 'whoever proposed it is no ROLLBACK_REQUESTER any more' USING ERRCODE = 'check_violation';
+    END IF;
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER check_quarantine BEFORE INSERT ON control.quarantine
+    FOR EACH ROW EXECUTE FUNCTION control.check_quarantine();
+
+-- The records of decisions.v1 that the audit log could not take and holds as put aside. The leaf binds the record, its
+-- place, its broker time and the statement, which says by whom it was put aside and why. source_*: of the payment that
+-- it decided, where the record can be read so far.
+CREATE TABLE audit.quarantined (
+    topic_partition integer NOT NULL CHECK (topic_partition >= 0),
+    topic_offset bigint NOT NULL CHECK (topic_offset >= 0),
+    logged_at timestamptz NOT NULL,
+    statement text NOT NULL,
+    source_partition integer,
+    source_offset bigint,
+    record bytea NOT NULL,
+    leaf_hash bytea NOT NULL CHECK (length(leaf_hash) = 32),
+    chain_hash bytea NOT NULL CHECK (length(chain_hash) = 32),
+    recorded_at timestamptz NOT NULL,
+    PRIMARY KEY (topic_partition, topic_offset)
+);
+SELECT control.make_append_only(logged) FROM unnest(ARRAY['control.quarantine_proposal', 'control.quarantine',
+    'audit.quarantined']::regclass[]) AS logged;
+
+REVOKE EXECUTE ON FUNCTION control.holds_role(text, text), control.check_quarantine_proposal(),
+    control.check_quarantine() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION control.holds_role(text, text) TO fraud_rollback;
+GRANT INSERT ON control.quarantine_proposal, control.quarantine TO fraud_rollback;
+GRANT SELECT ON control.quarantine_proposal, control.quarantine TO fraud_service;
+GRANT SELECT, INSERT ON audit.quarantined TO fraud_audit;
+
+SELECT control.ensure_all_partitions(2);

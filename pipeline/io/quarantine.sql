@@ -1,0 +1,15 @@
+-- name: put_aside
+-- The quarantine of a record with exactly these bytes, as a statement for the audit log.
+SELECT jsonb_build_object(
+    'quarantine_id', put.quarantine_id, 'topic', put.topic, 'partition', put.topic_partition,
+    'offset', put.topic_offset, 'record_sha256', encode(put.record_sha256, 'hex'), 'reason', proposal.reason,
+    'proposed_by', proposal.proposed_by, 'proposed_at', proposal.proposed_at,
+    'confirmed_by', put.confirmed_by, 'confirmed_at', put.confirmed_at
+)::text
+FROM control.quarantine AS put JOIN control.quarantine_proposal AS proposal USING (quarantine_id)
+WHERE put.topic = %(topic)s AND put.topic_partition = %(partition)s AND put.topic_offset = %(offset)s
+    AND put.record_sha256 = sha256(%(record)s);
+
+-- name: put_aside_places
+-- The places of a topic whose records were put aside.
+SELECT topic_partition, topic_offset FROM control.quarantine WHERE topic = %s;

@@ -1,0 +1,1 @@
+"""Putting aside, by two people, a record that nothing can use."""

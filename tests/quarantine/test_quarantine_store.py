@@ -1,0 +1,105 @@
+"""Four eyes on a quarantine, as the database holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+
+from pipeline.io.postgres import Connection, DatabaseRefused, connect
+from pipeline.people.roles import Role
+from pipeline.people.store import change_role
+from pipeline.quarantine.quarantine_store import QuarantineRefused, append_proposal, confirm, read_quarantines
+from tests.quarantine.given import REASON, appoint, put_aside, subject
+from tests.servers import url_as
+
+POISON = subject("decisions.v1", 0, 7, b"poison")
+
+
+@pytest.fixture
+def connection(database_url: str, owner: Connection) -> Iterator[Connection]:
+    appoint(owner)
+    with closing(connect(url_as(database_url, "fraud_rollback"), "test")) as connection:
+        yield connection
+
+
+def proposed(connection: Connection, by: str = "rob") -> str:
+    quarantine_id = uuid4()
+    append_proposal(connection, quarantine_id, POISON, by, REASON)
+    return str(quarantine_id)
+
+
+def test_what_one_proposes_and_another_confirms_is_put_aside(connection: Connection) -> None:
+    quarantine_id = put_aside(connection, POISON)
+    [found] = read_quarantines(connection, 10)
+    assert (quarantine_id, POISON, "rob", "ada") == (
+        found.quarantine_id, found.subject, found.proposed_by, found.confirmed_by,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("by", ["rob", "Rob", "ROB", "\uff52\uff4f\uff42", "ana", "bob", "rob "])
+def test_nobody_but_another_approver_confirms(connection: Connection, owner: Connection, by: str) -> None:
+    change_role(owner, "rob", Role.ROLLBACK_APPROVER, "ana", is_held=True)
+    change_role(owner, "Rob", Role.ROLLBACK_APPROVER, "ana", is_held=True)
+    change_role(owner, "ROB", Role.ROLLBACK_APPROVER, "ana", is_held=True)
+    with pytest.raises(QuarantineRefused):
+        confirm(connection, proposed(connection), by)
+    assert [None] == [each.confirmed_by for each in read_quarantines(connection, 10)]
+
+
+def test_only_a_requester_proposes_and_with_a_reason(connection: Connection) -> None:
+    with pytest.raises(QuarantineRefused, match="ROLLBACK_REQUESTER"):
+        proposed(connection, "ada")
+    with pytest.raises(QuarantineRefused, match="reason"):
+        append_proposal(connection, uuid4(), POISON, "rob", " \t\n" * 20)
+
+
+def test_revocation_voids_what_is_pending(connection: Connection, owner: Connection) -> None:
+    quarantine_id = proposed(connection)
+    change_role(owner, "rob", Role.ROLLBACK_REQUESTER, "ana", is_held=False)
+    with pytest.raises(QuarantineRefused, match="no ROLLBACK_REQUESTER any more"):
+        confirm(connection, quarantine_id, "ada")
+
+
+def test_proposal_expires_by_the_servers_clock_whatever_is_claimed(connection: Connection, owner: Connection) -> None:
+    quarantine_id = uuid4()
+    connection.execute(
+        "INSERT INTO control.quarantine_proposal (quarantine_id, topic, topic_partition, topic_offset, record_sha256,"
+        " record_length, proposed_by, reason, proposed_at, expires_at)"
+        " VALUES (%s, 'decisions.v1', 0, 7, %s, 6, 'rob', %s, '2999-01-01', '2999-01-02')",
+        [quarantine_id, POISON.record_sha256, REASON],
+    )
+    is_bounded = (
+        "SELECT proposed_at <= now() AND expires_at <= now() + interval '24 hours' FROM control.quarantine_proposal"
+    )
+    assert (True,) == connection.execute(is_bounded.encode()).fetchone()
+    with owner.transaction():
+        owner.execute("SET LOCAL session_replication_role = replica")
+        owner.execute("UPDATE control.quarantine_proposal SET expires_at = now() - interval '1 second'")
+    with pytest.raises(QuarantineRefused, match="expired"):
+        confirm(connection, str(quarantine_id), "ada")
+
+
+def test_other_bytes_than_were_proposed_are_not_confirmed(connection: Connection) -> None:
+    quarantine_id = proposed(connection)
+    with pytest.raises(psycopg.errors.CheckViolation, match="as it was proposed"):
+        connection.execute(
+            "INSERT INTO control.quarantine VALUES ('decisions.v1', 0, 7, %s, sha256('other'), 'ada')",
+            [UUID(quarantine_id)],
+        )
+
+
+def test_record_is_put_aside_once(connection: Connection) -> None:
+    put_aside(connection, POISON)
+    with pytest.raises(QuarantineRefused, match="before"):
+        put_aside(connection, POISON)
+
+
+@pytest.mark.parametrize("role", ["fraud_audit", "fraud_executor", "fraud_review", "fraud_reconcile", "fraud_reader"])
+def test_no_service_puts_its_own_records_aside(database_url: str, owner: Connection, role: str) -> None:
+    appoint(owner)
+    with closing(connect(url_as(database_url, role), "test")) as service, pytest.raises(DatabaseRefused):
+        put_aside(service, POISON)
