@@ -308,8 +308,8 @@ def test_record_is_filed_under_the_brokers_time_where_its_month_was_made(bench: 
     assert {(month, at(NOON_MS), at(NOON_MS))} == set(bench.rows(query))
 
 
-@pytest.mark.parametrize("broker_ms", WRONG_MS)
-@pytest.mark.parametrize("claimed_ms", [*WRONG_MS, NOON_MS])
+@pytest.mark.parametrize("broker_ms", WRONG_MS, ids=range(len(WRONG_MS)))
+@pytest.mark.parametrize("claimed_ms", [*WRONG_MS, NOON_MS], ids=range(len(WRONG_MS) + 1))
 def test_no_clock_of_worker_or_broker_stops_the_log(bench: Bench, broker_ms: int, claimed_ms: int) -> None:
     wrong = record(0, FIRST._replace(decided_at_ms=claimed_ms))._replace(timestamp_ms=broker_ms)
     bench.open()

@@ -27,7 +27,7 @@ def filed(owner, table="transition"):
     return owner.execute(query.encode()).fetchall()
 
 
-@pytest.mark.parametrize("at_ms", WRONG_MS)
+@pytest.mark.parametrize("at_ms", WRONG_MS, ids=range(len(WRONG_MS)))
 def test_brokers_wrong_clock_stops_no_payment(desk, owner, at_ms):
     desk.open(GB29_0001=10_000)
     wrong, right = decision(), decision()
@@ -50,7 +50,7 @@ def test_brokers_wrong_clock_stops_no_payment(desk, owner, at_ms):
     assert desk.findings() == []
 
 
-@pytest.mark.parametrize("at_ms", WRONG_MS)
+@pytest.mark.parametrize("at_ms", WRONG_MS, ids=range(len(WRONG_MS)))
 def test_claimed_times_stop_nothing(desk, at_ms):
     desk.open(GB29_0001=10_000)
     paid = decision()._replace(decided_at_ms=at_ms, source_timestamp_ms=at_ms)
