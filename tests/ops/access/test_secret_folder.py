@@ -14,7 +14,7 @@ from tests.ops.stack.test_compose import PRODUCTION
 MADE_OTHERWISE = {  # certificates, keys, and what names the administrator
     "ca.pem", "kafka_keystore.p12", "kafka_keystore_password", "kafka_jaas.conf", "kafka_client.properties",
     "admin_kafka_options", "redis_certificate.pem", "redis_key.pem", "postgres_certificate.pem", "postgres_key.pem",
-    "registry_jaas.conf", "dead_letter_key", "audit_key",
+    "registry_jaas.conf", "dead_letter_key", "audit_key", "rail_authority.pem", "rail_certificate.pem", "rail_key.pem",
 }  # fmt: skip
 
 
@@ -52,7 +52,9 @@ def test_services_start_in_production_with_what_it_holds(folder: Path, service: 
     }
     mounted["kafka_options"] = json.loads(mounted["kafka_options"])
     keys = {"dead_letter_key": "key", "audit_key": "key"}
-    assert [] == production_faults(Settings(profile=Profile.PRODUCTION, **keys, **mounted), service)
+    files = {f"rail_{part}_file": f"/run/secrets/rail_{part}.pem" for part in ("authority", "certificate", "key")}
+    rail = {"rail_url": "https://rail.bank.example", **files}
+    assert [] == production_faults(Settings(profile=Profile.PRODUCTION, **keys, **rail, **mounted), service)
 
 
 def test_passwords_all_differ(folder: Path) -> None:
