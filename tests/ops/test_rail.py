@@ -9,7 +9,7 @@ import pytest
 from ops.processes.servers import free_port
 from ops.rail.books import Books, Recall, Status, Transfer
 from ops.rail.misbehaviour import Misbehaviour
-from ops.rail.process import Credentials, rail_process, rail_url
+from ops.rail.process import rail_process, rail_url
 from ops.stack.certificates import certificates
 from pipeline.execute import rail_client as rail
 from pipeline.execute.rail_client import ATTEMPTS_MAX, Identity, Rail
@@ -150,7 +150,7 @@ def secure_rail(tmp_path_factory):
     """A rail that speaks TLS and asks for a certificate: its address, and the certificates."""
     directory, port = tmp_path_factory.mktemp("secure-rail"), free_port()
     made = certificates(directory / "tls")
-    process = rail_process(directory, port, credentials=Credentials(*identity_of(made)))
+    process = rail_process(directory, port, identity=identity_of(made))
     process.start()
     yield rail_url(port, is_secure=True), made
     process.stop()
