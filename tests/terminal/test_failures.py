@@ -11,8 +11,8 @@ import pytest
 
 from ops.processes.servers import free_port
 from ops.stack.topics import create_topics
-from pipeline.audit.key_files import public_key
-from pipeline.audit.key_sets import key_id_of
+from pipeline.keys.key_files import public_key
+from pipeline.keys.key_sets import key_id_of
 from tests.servers import unused_prefix
 
 HEADER = "transaction_id,tx_time_s,customer_id,terminal_id,amount_minor\n"

@@ -22,9 +22,9 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # types say less than it exports
 
-from pipeline.domain.log import Record
+from pipeline.domain.log import Presented, Record
 from pipeline.io.kafka import client
-from pipeline.io.kafka.client import BrokerAway, broker_failure, raise_unless_passing, record_of
+from pipeline.io.kafka.client import BrokerAway, broker_failure, presented, raise_unless_passing, record_of
 from pipeline.io.partitioner import Partitioner, Partitioning
 from pipeline.io.settings import Settings
 
@@ -187,6 +187,23 @@ class LogReader:
         self, topic: str, partition: int, first: int, end: int | None, records_max: int, take: Callable[[Record], Taken]
     ) -> RangeRead[Taken]:
         """Read from `first` to `end`, or to the end of the committed records; take no more than records_max records."""
+        return self._range(topic, partition, first, end, records_max, lambda message: take(record_of(message)))
+
+    def presented_range(
+        self, topic: str, partition: int, first: int, end: int | None, records_max: int
+    ) -> RangeRead[Presented]:
+        """Do as `read_range` does, each record with what says who wrote it."""
+        return self._range(topic, partition, first, end, records_max, lambda message: presented(topic, message))
+
+    def _range(
+        self,
+        topic: str,
+        partition: int,
+        first: int,
+        end: int | None,
+        records_max: int,
+        take: Callable[[Message], Taken],
+    ) -> RangeRead[Taken]:
         taken: list[Taken] = []
         if end is not None and end <= first:
             return RangeRead(taken, first, True)
@@ -197,11 +214,24 @@ class LogReader:
                 return RangeRead(taken, max(next_offset, offset), True)
             if end is not None and offset >= end:
                 return RangeRead(taken, end, True)
-            taken.append(take(record_of(message)))
+            taken.append(take(message))
             next_offset = offset + 1
             if len(taken) == records_max:
                 self._read_to = topic, partition, next_offset
                 return RangeRead(taken, next_offset, end == next_offset)
+        raise AssertionError("a reading ends at an end or in an exception")
+
+    def read_presented(self, topic: str, starts: Mapping[int, int]) -> Iterator[Presented]:
+        """Yield the records that `read` yields, each with what says who wrote it."""
+        return (presented(topic, message) for message in self._read(topic, starts))
+
+    def one_presented(self, topic: str, partition: int, offset: int) -> Presented | None:
+        """Return the committed record at that very place; None where none stands there."""
+        self._begin(topic, partition, offset)
+        for message in self._messages(topic, lambda: 1):
+            if message.error() is not None or _offset(message) != offset:
+                return None
+            return presented(topic, message)
         raise AssertionError("a reading ends at an end or in an exception")
 
     def read_settled(self, topic: str, partition: int, first: int, end: int) -> Iterator[Record]:

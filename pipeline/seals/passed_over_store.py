@@ -1,0 +1,168 @@
+"""Records of decisions.v1 that a consumer passed over, since it isn't proved who wrote them.
+
+Invariants
+1. A record that is not proved is never acted on, and holds nobody up: whoever may write to the topic could write it.
+2. It is not passed over in silence: it is told, counted and kept, before the position moves past it.
+3. One whose key was unknown is taken in once the key set knows the key and the seal holds, so that a key that came late
+   loses nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from typing import Final, Generic
+
+import structlog
+from prometheus_client import Counter
+
+from pipeline.alerts.catalogue import unproved_alert
+from pipeline.domain.alert import Alert
+from pipeline.domain.log import ContentT, LogRecord, Unproved
+from pipeline.domain.refusals import Refusal
+from pipeline.io.kafka.log_reader import LogReader
+from pipeline.io.postgres import Connection, failures_named, statements
+from pipeline.seals.proving import SealCheck
+
+PORTION: Final = 500
+"""Records that are looked up, read and taken in at a time."""
+_PASSED_OVER, _TAKEN_IN = "PASSED_OVER", "TAKEN_IN"
+
+UNPROVED: Final = Counter(
+    "fraud_unproved_records_total", "Records of decisions.v1 of which it isn't proved who wrote them", ["why"]
+)
+log = structlog.stdlib.get_logger("seals")
+
+
+class PassedOver:
+    """For one consumer of one topic. Raises DatabaseUnavailable, DatabaseRefused, and what `tell` raises."""
+
+    def __init__(self, consumer: str, topic: str, tell: Callable[[Sequence[Alert]], None] | None = None) -> None:
+        """tell: None where another consumer of the same records tells of them."""
+        self._consumer, self._topic, self._tell = consumer, topic, tell
+        self._statements = statements("pipeline.seals", "unproved")
+
+    def note(self, connection: Connection, unproved: Sequence[Unproved]) -> None:
+        """Tell and keep what is passed over; noted again, it is the same alerts and the same rows."""
+        if not unproved:
+            return
+        runs: dict[tuple[int, str], list[Unproved]] = defaultdict(list)
+        for record in unproved:
+            runs[record.partition, record.why].append(record)
+            UNPROVED.labels(record.why).inc()
+        at_ms = time.time_ns() // 1_000_000
+        for (partition, why), records in runs.items():
+            place = {"topic": self._topic, "partition": partition, "first": records[0].offset}
+            log.error("record_unproved", **place, last=records[-1].offset, records=len(records), why=why)
+        if self._tell is not None:
+            self._tell([unproved_alert(self._topic, records, at_ms) for records in runs.values()])
+        self._keep(connection, _PASSED_OVER, unproved)
+
+    def noted(self, connection: Connection, positions: Mapping[int, int]) -> list[Unproved]:
+        """Return what was noted from these offsets on, by partition: from before a crash; without their bytes."""
+        found: list[Unproved] = []
+        for partition, offset in positions.items():
+            wanted = {"consumer": self._consumer, "topic": self._topic, "partition": partition, "first": offset}
+            with failures_named():
+                rows = connection.execute(self._statements["noted_from"], wanted).fetchall()
+            found += [Unproved(partition, at, b"", why, key_id) for at, why, key_id in rows]
+        return found
+
+    def taken_in(self, connection: Connection, records: Iterable[LogRecord[ContentT]], key_ids: Iterable[str]) -> None:
+        """Keep that these were proved after all, and taken in."""
+        self._keep(
+            connection,
+            _TAKEN_IN,
+            [
+                Unproved(record.partition, record.offset, record.value, "KEY_UNKNOWN", key_id)
+                for record, key_id in zip(records, key_ids, strict=True)
+            ],
+        )
+
+    def under(
+        self, connection: Connection, key_ids: Sequence[str], partitions: Sequence[int]
+    ) -> Iterator[tuple[int, int]]:
+        """Yield the places of what was passed over because one of these keys was unknown, and not taken in since."""
+        after = (-1, -1)
+        while True:
+            wanted = {
+                "consumer": self._consumer, "topic": self._topic, "keys": list(key_ids),
+                "partitions": list(partitions), "after_partition": after[0], "after_offset": after[1],
+                "limit": PORTION,
+            }  # fmt: skip
+            with failures_named():
+                rows = connection.execute(self._statements["passed_over_for"], wanted).fetchall()
+            yield from ((partition, offset) for partition, offset in rows)
+            if len(rows) < PORTION:
+                return
+            after = rows[-1]
+
+    def _keep(self, connection: Connection, event: str, records: Sequence[Unproved]) -> None:
+        rows = [
+            {
+                "consumer": self._consumer, "topic": self._topic, "partition": each.partition,
+                "offset": each.offset, "event": event, "why": str(each.why), "key_id": each.key_id,
+                "record": each.value,
+            }
+            for each in records
+        ]  # fmt: skip
+        with failures_named(), connection.transaction(), connection.cursor() as cursor:
+            cursor.executemany(self._statements["note_unproved"], rows)
+
+
+class LateProofs(Generic[ContentT]):
+    """Takes in what was passed over, once its key is known. For one thread."""
+
+    def __init__(
+        self,
+        passed_over: PassedOver,
+        check: SealCheck,
+        topic: str,
+        open_reader: Callable[[], LogReader],
+        decode: Callable[[bytes | None], ContentT | Refusal],
+    ) -> None:
+        self._passed_over, self._check, self._topic = passed_over, check, topic
+        self._open_reader, self._decode = open_reader, decode
+        self._seen: tuple[frozenset[str], frozenset[int]] | None = None
+
+    def take_in(
+        self,
+        connection: Connection,
+        partitions: Iterable[int],
+        accept: Callable[[Sequence[LogRecord[ContentT]]], None],
+    ) -> None:
+        """Look whenever the keys or the partitions are others than at the last look. accept: stores; it may raise."""
+        now = self._check.key_ids(), frozenset(partitions)
+        if now == self._seen:
+            return
+        places = list(self._passed_over.under(connection, sorted(now[0]), sorted(now[1])))
+        if places:
+            with closing(self._open_reader()) as reader:
+                for begin in range(0, len(places), PORTION):
+                    self._take_in(connection, reader, places[begin : begin + PORTION], accept)
+        self._seen = now
+
+    def _take_in(
+        self,
+        connection: Connection,
+        reader: LogReader,
+        places: Sequence[tuple[int, int]],
+        accept: Callable[[Sequence[LogRecord[ContentT]]], None],
+    ) -> None:
+        proved: list[LogRecord[ContentT]] = []
+        key_ids: list[str] = []
+        for place in places:
+            record = reader.one_presented(self._topic, *place)
+            if record is None or self._check.unproved(record) is not None:
+                continue
+            content = self._decode(record.value)
+            if isinstance(content, Refusal):
+                continue  # it stays passed over, and named as that
+            proved.append(LogRecord(*place, record.timestamp_ms, record.key or b"", record.value, content))
+            key_ids.append(self._check.key_id(record))
+        if proved:
+            accept(proved)
+            self._passed_over.taken_in(connection, proved, key_ids)
+            log.warning("unproved_taken_in", topic=self._topic, records=len(proved))
