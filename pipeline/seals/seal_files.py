@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from pipeline.io.clock import now_ms
-from pipeline.io.kafka.topic_settings import partitioning_of
+from pipeline.io.kafka import client
+from pipeline.io.partitioner import Partitioning
 from pipeline.io.settings import Profile, Settings
 from pipeline.keys.key_files import (
     SigningKey,
@@ -50,8 +51,8 @@ def sealer_of(settings: Settings, use: KeyUse, partition_of: Callable[[bytes], i
         raise Failure(
             f"Records can't be sealed: {why}.", "Give every reader a key set that holds the key, and then this process."
         )
-    place = partition_of or partitioning_of(settings).of
-    return Sealer(settings.topic("decisions.v1"), place, key.key_id, key.sign)
+    topic = settings.topic("decisions.v1")
+    return Sealer(topic, partition_of or _partitioning(settings, topic).of, key.key_id, key.sign)
 
 
 def seal_check(settings: Settings) -> SealCheck:
@@ -86,6 +87,12 @@ def make_seal_keys(directory: Path) -> None:
             raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _partitioning(settings: Settings, topic: str) -> Partitioning:
+    """Ask for this topic alone, since not every writer may see the payments'. Raises BrokerFailed."""
+    admin = client.admin_client(settings.bootstrap_servers, settings.kafka_options)
+    return Partitioning(settings.partitioner, len(client.partitions_of(admin, topic)))
 
 
 def _signing_key(settings: Settings, use: KeyUse) -> SigningKey:
