@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -190,6 +193,23 @@ def test_a_flood_of_garbage_stands_in_nobody_s_way(
     executor.kill()
     executor.start()  # and nothing of it is looked at again
     assert 5_000 == len(passed_over(owner))
+
+
+def test_headers_that_nobody_can_read_stand_in_nobody_s_way(
+    executor: ServerProcess, scene: Scene, owner: Connection, database_url: str, tmp_path: Path
+) -> None:
+    [value] = decisions(tmp_path, owner, 1)
+    subprocess.run(
+        [sys.executable, "-m", "tests.seals.raw_producer", scene.servers, scene.topic, "0"],
+        check=True,
+        env={**os.environ, "AIOKAFKA_NO_EXTENSIONS": "1"},
+        timeout=WAIT_S,
+    )
+    scene.append((value, scene.seal(value)))
+    executor.start()
+    wait_until(lambda: settled_offsets(database_url) == {0: 2})
+    assert {"SETTLED": 1} == states(owner)
+    assert [(0, "SEAL_MISSING")] == passed_over(owner)
 
 
 def test_a_revoked_key_s_records_are_passed_over(

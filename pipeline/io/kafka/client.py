@@ -285,7 +285,19 @@ def record_of(message: Message) -> Record:
 def presented(topic: str, message: Message) -> Presented:
     """Return a message that is no error with what says who wrote it. Of several seals the last one counts."""
     key, value, source = record_of(message)
-    seal = dict(message.headers() or ()).get(SEAL_HEADER)
+    seal = headers_of(message).get(SEAL_HEADER)
     is_stamped = message.timestamp()[0] == TIMESTAMP_LOG_APPEND_TIME
     sealed = seal if isinstance(seal, bytes) else None
     return Presented(topic, *source, is_stamped, key, value or b"", sealed)
+
+
+def headers_of(message: Message) -> dict[str, str | bytes | None]:
+    """Return a message's headers by name, the last of each; none where one has a name that is not UTF-8.
+
+    The library raises SystemError for such a name (confluent-kafka 2.16), which anybody who may write can send; no
+    writer of ours does.
+    """
+    try:
+        return dict(message.headers() or ())
+    except (SystemError, UnicodeDecodeError):
+        return {}

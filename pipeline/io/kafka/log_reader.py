@@ -24,7 +24,14 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 
 from pipeline.domain.log import Presented, Record
 from pipeline.io.kafka import client
-from pipeline.io.kafka.client import BrokerAway, broker_failure, presented, raise_unless_passing, record_of
+from pipeline.io.kafka.client import (
+    BrokerAway,
+    broker_failure,
+    headers_of,
+    presented,
+    raise_unless_passing,
+    record_of,
+)
 from pipeline.io.partitioner import Partitioner, Partitioning
 from pipeline.io.settings import Settings
 
@@ -256,7 +263,7 @@ class LogReader:
     def read_headers(self, topic: str, starts: Mapping[int, int], name: str) -> Iterator[tuple[Record, bytes]]:
         """Yield the records that `read` yields, of those that have a header of that name, with its value."""
         for message in self._read(topic, starts):
-            value = dict(message.headers() or ()).get(name)
+            value = headers_of(message).get(name)
             if isinstance(value, bytes):
                 yield record_of(message), value
 
