@@ -53,7 +53,7 @@ from pipeline.io.settings import Beginning, Settings
 from pipeline.io.watchdog import Pulse, Watch, end_process
 from pipeline.keys.key_sets import KeyUse
 from pipeline.resume.decided_topics import DecidedLog, DecidedTopics
-from pipeline.seals.seal_files import sealer_of
+from pipeline.seals.seal_files import seal_check, sealer_of
 from pipeline.state.context.context_agent import CONTEXT_TOPICS, Context
 from pipeline.state.context.context_store import LABELS
 from pipeline.state.context.labels_agent import WaitingLabels
@@ -272,9 +272,9 @@ class Worker:
 
     def _open_reader(self) -> LogReader:
         settings = self.settings
-        return LogReader(
-            settings.bootstrap_servers, settings.consumer_group, settings.kafka_options, timeout_s=BROKER_TIMEOUT_S
-        )
+        where = settings.bootstrap_servers, settings.consumer_group, settings.kafka_options
+        proves = {settings.topic("decisions.v1"): seal_check(settings).unproved}
+        return LogReader(*where, timeout_s=BROKER_TIMEOUT_S, proves=proves)
 
 
 def _now_ms() -> int:

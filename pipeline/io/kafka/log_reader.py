@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Final, Generic, NamedTuple, Self, TypeVar
 
 from confluent_kafka import (
@@ -22,7 +22,7 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # types say less than it exports
 
-from pipeline.domain.log import Presented, Record
+from pipeline.domain.log import Presented, Prove, Record
 from pipeline.io.kafka import client
 from pipeline.io.kafka.client import (
     BrokerAway,
@@ -87,16 +87,18 @@ class LogReader:
         timeout_s: float | None = None,
         is_expiry_expected: bool = False,
         partitioner: Partitioner = Partitioner.CRC32,
+        proves: Mapping[str, Prove] = MappingProxyType({}),
     ) -> None:
         """Make the consumer.
 
         group: the library asks for one, but the reader never joins it; a role may use only its own. timeout_s: limit of
         one question to the broker; None stands for client.ANSWER_S. is_expiry_expected: where the records asked for
-        have been deleted since, the reading begins with the oldest that is there; otherwise it fails.
+        have been deleted since, the reading begins with the oldest that is there; otherwise it fails. proves: by
+        topic; a record of which it isn't proved who wrote it is read as if it weren't there.
         """
         self._bootstrap_servers, self._group, self._options = bootstrap_servers, group, options
         self._timeout_s = timeout_s or client.ANSWER_S
-        self._partitioner = partitioner
+        self._partitioner, self._proves = partitioner, proves
         self._read_to: tuple[str, int, int] | None = None  # topic, partition and next offset of the range being read
         self._admin: AdminClient | None = None
         tuning: client.Options = {
@@ -308,8 +310,11 @@ class LogReader:
             messages = self._consumer.consume(1, POLL_S)
             if messages and (more := wanted() - 1):
                 messages += self._consumer.consume(more, 0)  # consume(n, t) waits for the whole of t unless n come
+            prove = self._proves.get(topic)
             for message in messages:
                 error = message.error()
+                if error is None and prove is not None and prove(presented(topic, message)) is not None:
+                    continue
                 if error is None or error.code() == KafkaError._PARTITION_EOF:
                     yield message
                 else:
