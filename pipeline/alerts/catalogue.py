@@ -278,17 +278,16 @@ def unfiled_alert(table: str, rows: int, raised_at_ms: int) -> Alert:
                  raised_at_ms)  # fmt: skip
 
 
-def unproved_alert(topic: str, records: Sequence[Unproved], raised_at_ms: int) -> Alert:
-    """Make the alert about records of one partition that are passed over for one reason, in log order."""
-    first, last = records[0], records[-1]
-    where = f"{topic}[{first.partition}] at {first.offset}" + (f" to {last.offset}" if last is not first else "")
-    summary = f"{len(records)} records of {where} don't prove who wrote them ({first.why}); nothing is done by them."
+def unproved_alert(topic: str, first: Unproved, last: Unproved, count: int, raised_at_ms: int) -> Alert:
+    """Make the alert about records of one partition that are passed over for one reason."""
+    where = f"{topic}[{first.partition}] at {first.offset}" + (f" to {last.offset}" if count > 1 else "")
+    summary = f"{count} records of {where} don't prove who wrote them ({first.why}); nothing is done by them."
     evidence = {
         "topic": topic,
         "partition": str(first.partition),
         "first_offset": str(first.offset),
         "last_offset": str(last.offset),
-        "records": str(len(records)),
+        "records": str(count),
         "why": str(first.why),
     }
     return alert(AlertCode.RECORD_UNPROVED, summary, "all", evidence, raised_at_ms)

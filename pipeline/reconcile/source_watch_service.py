@@ -111,9 +111,10 @@ class SourceWatch:
             faults.setdefault(kind, []).append(offset)
 
         decisions: list[Sourced] = []
+        unproved: list[int] = []
         for record in records:
             if self._check.unproved(record) is not None:
-                fault(GapKind.UNPROVED, record.offset)
+                unproved.append(record.offset)
             elif (sourced := self._sourced(record)) is not None:
                 decisions.append(sourced)
         sources, oldest = self._sources(decisions)
@@ -131,7 +132,11 @@ class SourceWatch:
             fault(kind, sourced.offset)
         self._await_commits(decisions)
         order = [record.offset for record in records]
-        return named_gaps(self._topics.decisions, partition, order, faults)
+        gaps = named_gaps(self._topics.decisions, partition, order, faults)
+        if unproved:  # one for them all, or whoever mixes them with honest records could bury what else is found
+            where = self._topics.decisions, partition, unproved[0], unproved[-1], len(unproved)
+            gaps.append(Gap(GapKind.UNPROVED, *where))
+        return gaps
 
     def _sourced(self, record: Presented) -> Sourced | None:
         """The decision that a record holds; None for another record, and for what can't be decoded."""

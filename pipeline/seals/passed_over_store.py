@@ -10,7 +10,6 @@ Invariants
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Final, Generic
@@ -28,6 +27,7 @@ from pipeline.seals.proving import SealCheck
 
 PORTION: Final = 500
 """Records that are looked up, read and taken in at a time."""
+TELL_AGAIN_S: Final = 60.0
 _PASSED_OVER, _TAKEN_IN = "PASSED_OVER", "TAKEN_IN"
 
 UNPROVED: Final = Counter(
@@ -43,22 +43,34 @@ class PassedOver:
         """tell: None where another consumer of the same records tells of them."""
         self._consumer, self._topic, self._tell = consumer, topic, tell
         self._statements = statements("pipeline.seals", "unproved")
+        self._untold: dict[tuple[int, str], tuple[Unproved, Unproved, int]] = {}  # by partition and why: first, last
+        self._told_at_s: dict[tuple[int, str], float] = {}
 
     def note(self, connection: Connection, unproved: Sequence[Unproved]) -> None:
-        """Tell and keep what is passed over; noted again, it is the same alerts and the same rows."""
-        if not unproved:
-            return
-        runs: dict[tuple[int, str], list[Unproved]] = defaultdict(list)
+        """Tell and keep what is passed over, if anything; called with every turn. Noted again, it is the same rows."""
         for record in unproved:
-            runs[record.partition, record.why].append(record)
             UNPROVED.labels(record.why).inc()
-        at_ms = time.time_ns() // 1_000_000
-        for (partition, why), records in runs.items():
-            place = {"topic": self._topic, "partition": partition, "first": records[0].offset}
-            log.error("record_unproved", **place, last=records[-1].offset, records=len(records), why=why)
-        if self._tell is not None:
-            self._tell([unproved_alert(self._topic, records, at_ms) for records in runs.values()])
-        self._keep(connection, _PASSED_OVER, unproved)
+            of_kind = (record.partition, record.why)
+            first, _, count = self._untold.get(of_kind, (record, record, 0))
+            self._untold[of_kind] = first, record, count + 1
+        self._tell_due()
+        if unproved:
+            self._keep(connection, _PASSED_OVER, unproved)
+
+    def _tell_due(self) -> None:
+        """At once, and what comes within TELL_AGAIN_S after that together, so that nobody can bury who is on call."""
+        now_s = time.monotonic()
+        due = [each for each in self._untold if now_s - self._told_at_s.get(each, -TELL_AGAIN_S) >= TELL_AGAIN_S]
+        for partition, why in due:
+            first, last, count = self._untold[partition, why]
+            place = {"topic": self._topic, "partition": partition, "first": first.offset, "last": last.offset}
+            log.error("record_unproved", **place, records=count, why=why)
+        if due and self._tell is not None:
+            at_ms = time.time_ns() // 1_000_000
+            self._tell([unproved_alert(self._topic, *self._untold[each], at_ms) for each in due])
+        for each in due:
+            del self._untold[each]
+            self._told_at_s[each] = now_s
 
     def noted(self, connection: Connection, positions: Mapping[int, int]) -> list[Unproved]:
         """Return what was noted from these offsets on, by partition: from before a crash; without their bytes."""
