@@ -20,7 +20,7 @@ from pipeline.reconcile.finding_store import Findings
 from pipeline.reconcile.founded import Decided, Order, Sourced, is_committed, is_of_source, runs_of
 from pipeline.reconcile.gaps import Gap, GapKind, named_gaps
 from pipeline.replay.regimes import RegimeOf
-from pipeline.replay.verify import Result, verify
+from pipeline.replay.verify import Check, Result, verify
 from pipeline.seals.proving import SealCheck
 
 CONSUMER: Final = "reconcile-source"
@@ -189,16 +189,27 @@ class SourceWatch:
         return found is not None
 
     def _decided_otherwise(self, decisions: Sequence[Sourced]) -> list[tuple[Sourced, GapKind]]:
-        checks = verify([each.stored for each in decisions], self._regime_of)
+        checks = self._decided_again(decisions)
         if any(check.result is Result.UNVERIFIABLE for check in checks):
             self._regime_of = self._open_archive()  # a version may have been added since
-            checks = verify([each.stored for each in decisions], self._regime_of)
+            checks = self._decided_again(decisions)
         kinds = {Result.DIFFERS: GapKind.DECIDED_OTHERWISE, Result.UNVERIFIABLE: GapKind.NOT_VERIFIED}
         return [
             (sourced, kinds[check.result])
             for sourced, check in zip(decisions, checks, strict=True)
             if check.result in kinds
         ]
+
+    def _decided_again(self, decisions: Sequence[Sourced]) -> list[Check]:
+        """Whoever has the key writes what they like: a decision that makes our code fail is one that can't be made."""
+        try:
+            return verify([each.stored for each in decisions], self._regime_of)
+        except Exception as error:  # whatever a record makes our code raise
+            if len(decisions) == 1:
+                decision_id = decisions[0].stored.decision.decision_id
+                return [Check(decision_id, Result.UNVERIFIABLE, why=f"deciding it raises {type(error).__name__}")]
+        middle = len(decisions) // 2
+        return [*self._decided_again(decisions[:middle]), *self._decided_again(decisions[middle:])]
 
     def _await_commits(self, decisions: Sequence[Sourced]) -> None:
         until_s = time.monotonic() + COMMIT_GRACE_S

@@ -10,7 +10,7 @@ Invariants
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from typing import Final, Generic
 
@@ -28,6 +28,7 @@ from pipeline.seals.proving import SealCheck
 PORTION: Final = 500
 """Records that are looked up, read and taken in at a time."""
 TELL_AGAIN_S: Final = 60.0
+_BEGINNING: Final = (-1, -1)
 _PASSED_OVER, _TAKEN_IN = "PASSED_OVER", "TAKEN_IN"
 
 UNPROVED: Final = Counter(
@@ -94,22 +95,18 @@ class PassedOver:
         )
 
     def under(
-        self, connection: Connection, key_ids: Sequence[str], partitions: Sequence[int]
-    ) -> Iterator[tuple[int, int]]:
-        """Yield the places of what was passed over because one of these keys was unknown, and not taken in since."""
-        after = (-1, -1)
-        while True:
-            wanted = {
-                "consumer": self._consumer, "topic": self._topic, "keys": list(key_ids),
-                "partitions": list(partitions), "after_partition": after[0], "after_offset": after[1],
-                "limit": PORTION,
-            }  # fmt: skip
-            with failures_named():
-                rows = connection.execute(self._statements["passed_over_for"], wanted).fetchall()
-            yield from ((partition, offset) for partition, offset in rows)
-            if len(rows) < PORTION:
-                return
-            after = rows[-1]
+        self, connection: Connection, key_ids: Sequence[str], partitions: Sequence[int], after: tuple[int, int]
+    ) -> list[tuple[int, int]]:
+        """Return places of what was passed over because one of these keys was unknown, and not taken in since.
+
+        Those behind the place `after`, ascending, PORTION at most.
+        """
+        wanted = {
+            "consumer": self._consumer, "topic": self._topic, "keys": list(key_ids), "partitions": list(partitions),
+            "after_partition": after[0], "after_offset": after[1], "limit": PORTION,
+        }  # fmt: skip
+        with failures_named():
+            return connection.execute(self._statements["passed_over_for"], wanted).fetchall()
 
     def _keep(self, connection: Connection, event: str, records: Sequence[Unproved]) -> None:
         rows = [
@@ -138,6 +135,7 @@ class LateProofs(Generic[ContentT]):
         self._passed_over, self._check, self._topic = passed_over, check, topic
         self._open_reader, self._decode = open_reader, decode
         self._seen: tuple[frozenset[str], frozenset[int]] | None = None
+        self._after: tuple[int, int] | None = None  # the last place that was looked at; None where all were
 
     def take_in(
         self,
@@ -145,16 +143,20 @@ class LateProofs(Generic[ContentT]):
         partitions: Iterable[int],
         accept: Callable[[Sequence[LogRecord[ContentT]]], None],
     ) -> None:
-        """Look whenever the keys or the partitions are others than at the last look. accept: stores; it may raise."""
+        """Look at a portion, whenever the keys or the partitions are others than before, until all was looked at.
+
+        Called with every turn, so that what is new doesn't wait for it. accept: stores; it may raise.
+        """
         now = self._check.key_ids(), frozenset(partitions)
-        if now == self._seen:
+        if now != self._seen:
+            self._seen, self._after = now, _BEGINNING
+        if self._after is None:
             return
-        places = list(self._passed_over.under(connection, sorted(now[0]), sorted(now[1])))
+        places = self._passed_over.under(connection, sorted(now[0]), sorted(now[1]), self._after)
         if places:
             with closing(self._open_reader()) as reader:
-                for begin in range(0, len(places), PORTION):
-                    self._take_in(connection, reader, places[begin : begin + PORTION], accept)
-        self._seen = now
+                self._take_in(connection, reader, places, accept)
+        self._after = places[-1] if len(places) == PORTION else None
 
     def _take_in(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from ops.stack.embedded import EmbeddedStack
 from pipeline.alerts.publisher_topics import AlertPublisher
 from pipeline.domain.alert import Alert, Severity
+from pipeline.domain.decision import StoredDecision
 from pipeline.domain.log import Header, Source
 from pipeline.domain.payment import Transaction
 from pipeline.io.avro.wire import WireFormat
@@ -24,6 +25,8 @@ from pipeline.reconcile.comparison_store import Topics
 from pipeline.reconcile.finding_store import Findings
 from pipeline.reconcile.gaps import GapKind
 from pipeline.reconcile.source_watch_service import SourceWatch
+from pipeline.replay.regimes import RegimeOf
+from pipeline.replay.verify import Check, verify
 from tests.archive import CLOSED, Archive, payment, stored
 from tests.records import NOON_MS
 from tests.seals.given import Writers, sealed
@@ -199,6 +202,20 @@ def test_a_decision_under_a_policy_that_nobody_knows_is_found(world: World) -> N
     value = world.decision(8)
     world.decide(value.replace(stored(value).decision.policy_hash, bytes(range(32))))
     world.commit(9)
+    assert [(GapKind.NOT_VERIFIED, 8)] == world.found()
+
+
+def test_a_decision_that_makes_our_code_fail_is_found_alone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has the key writes what they like; it must not keep the watch from looking."""
+
+    def failing(decisions: Sequence[StoredDecision], regime_of: RegimeOf) -> list[Check]:
+        if any(each.decision.source_offset == 8 for each in decisions):
+            raise ZeroDivisionError
+        return verify(decisions, regime_of)
+
+    monkeypatch.setattr(source_watch_service, "verify", failing)
+    world.decide(world.decision(8), world.decision(9))
+    world.commit(10)
     assert [(GapKind.NOT_VERIFIED, 8)] == world.found()
 
 
