@@ -51,8 +51,8 @@ class Sealer:
     def __init__(
         self, topic: str, partition_of: Callable[[bytes], int], key_id: str, sign: Callable[[bytes], bytes]
     ) -> None:
-        self.topic = topic
-        self._partition_of, self._key_id, self._sign = partition_of, bytes.fromhex(key_id), sign
+        self.topic, self.key_id = topic, key_id
+        self._partition_of, self._key_bytes, self._sign = partition_of, bytes.fromhex(key_id), sign
 
     def seal(self, outgoing: Sequence[Outgoing]) -> list[Outgoing]:
         """Return the records in their order, those of the topic with a partition and a seal."""
@@ -70,7 +70,7 @@ class Sealer:
         sealed = list(outgoing)
         for begin in range(0, len(leaves), GROUP_MAX):
             end = min(begin + GROUP_MAX, len(leaves))
-            seals = _sealed(leaves[begin:end], self._key_id, self._sign)
+            seals = _sealed(leaves[begin:end], self._key_bytes, self._sign)
             for at in range(begin, end):
                 record = sealed[places[at]]
                 headers: list[Header] = [(SEAL_HEADER, seals[at - begin])]
