@@ -28,6 +28,7 @@ COMPILED = (
     "pipeline/state/requests.py",
     "pipeline/audit/rows.py",
     "pipeline/decide/batch.py",
+    "pipeline/seals/seal.py",
 )
 
 

@@ -59,7 +59,13 @@ class Archive:
         """From the folders as they are now."""
         return RegimeArchive(self.policies, self.registry).regime_of(key)
 
-    def values(self, payments: Sequence[Transaction], modes: Sequence[Mode], **state: int) -> list[bytes]:
+    def values(
+        self,
+        payments: Sequence[Transaction],
+        modes: Sequence[Mode],
+        sources: Sequence[Source] | None = None,
+        **state: int,
+    ) -> list[bytes]:
         """The payments' decisions, as the worker encodes them, with a quiet account's state but for `state`."""
         event = np.array([EventRows(policy()).row(payment, NOON_MS) for payment in payments], dtype=np.int64)
         quiet = features(**state)[:, STATE_SLICE]
@@ -67,7 +73,8 @@ class Archive:
         assert matrix.shape[1] == len(FEATURES) > len(EVENT)
         encoder = DecisionEncoder(WIRE.header("decision.v1"), self.in_force, "decide/test")
         decoded = [decoded_of(payment) for payment in payments]
-        sources = [Source(place % 4, place, NOON_MS) for place in range(len(payments))]
+        if sources is None:
+            sources = [Source(place % 4, place, NOON_MS) for place in range(len(payments))]
         verdicts = decide(matrix, modes, self.in_force)
         return encoder.encode(decoded, sources, with_position(matrix, -1), verdicts, [NOON_MS + 7] * len(payments))
 

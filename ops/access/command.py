@@ -30,11 +30,20 @@ class KeyKind(StrEnum):
     """Signs the audit log's heads; whoever verifies them has the key set that holds its public half."""
     WITNESS = "witness"
     """Signs what the witness has seen."""
+    DECISIONS = "decisions"
+    """Seals what the workers decide."""
+    REVIEWS = "reviews"
+    """Seals the outcomes of reviews."""
+    REVERSALS = "reversals"
+    """Seals the reversals of rollbacks."""
 
 
 class SigningKind(StrEnum):
     AUDIT = "audit"
     WITNESS = "witness"
+    DECISIONS = "decisions"
+    REVIEWS = "reviews"
+    REVERSALS = "reversals"
 
 
 KeySetFile = Annotated[Path, typer.Option("--set", metavar="PATH", help="The key set.")]
@@ -94,7 +103,9 @@ def create_passwords(
 def create_key(
     kind: Annotated[
         KeyKind,
-        typer.Argument(help="The one that seals dead letters, signs the audit log's heads, or signs for the witness."),
+        typer.Argument(
+            help="The one that seals dead letters, signs for the audit log or its witness, or seals records."
+        ),
     ],
     path: Annotated[Path, typer.Argument(metavar="PATH", help="A new file, which only its owner can read.")],
     key_set: Annotated[
@@ -107,7 +118,7 @@ def create_key(
     or into the one that is named.
     """
     from ops.access import keys_command as keys
-    from pipeline.audit.key_sets import KeyUse
+    from pipeline.keys.key_sets import KeyUse
 
     if kind is KeyKind.DEAD_LETTER:
         created = keys.create_dead_letter_key(path)
@@ -128,7 +139,7 @@ def rotate_key(
 ) -> None:
     """Create the next key, and end the one before after an overlap. What it has signed until then stays verifiable."""
     from ops.access import keys_command as keys
-    from pipeline.audit.key_sets import KeyUse
+    from pipeline.keys.key_sets import KeyUse
 
     keys.show_key(Output(as_json=as_json), keys.rotate_key(KeyUse(kind.value), path, key_set, overlap_hours))
 

@@ -12,11 +12,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.audit.key_files import create_signing_key, read_key_set, replace_key_set, set_path_beside
-from pipeline.audit.key_sets import KeySet, KeySetRefused, KeyUse, TrustedKey, with_key, with_revocation
 from pipeline.domain.times import utc_text
 from pipeline.io.clock import now_ms
 from pipeline.io.sealing import DeadLetterKey, create_key_file
+from pipeline.keys.key_files import create_signing_key, read_key_set, replace_key_set, set_path_beside
+from pipeline.keys.key_sets import KeySet, KeySetRefused, KeyUse, TrustedKey, with_key, with_revocation
+from pipeline.seals.proving import SEAL_USES
 from pipeline.terminal.failures import Failure
 from pipeline.terminal.output import Output, coloured
 
@@ -79,7 +80,7 @@ def listed_keys(key_set: Path) -> list[TrustedKey]:
 
 def show_trusted(output: Output, key: TrustedKey) -> None:
     until = "without end" if key.valid_until_ms is None else f"until {utc_text(key.valid_until_ms)}"
-    line = f"{key.key_id} {key.use:<7} from {utc_text(key.valid_from_ms)} {until}"
+    line = f"{key.key_id} {key.use:<9} from {utc_text(key.valid_from_ms)} {until}"
     if key.revoked_at_ms is not None:
         line += coloured(f", revoked since {utc_text(key.revoked_at_ms)}: {key.reason}", "red")
     fields = {**key._asdict(), "public": key.public.hex()}
@@ -87,8 +88,15 @@ def show_trusted(output: Output, key: TrustedKey) -> None:
 
 
 def _created(key_id: str, use: KeyUse, path: Path, key_set: Path) -> Created:
-    advice = f"and give {key_set} to the audit service, the witness and those who verify"
-    return Created(key_id, path, f"FRAUD_{use.upper()}_KEY_FILE", path.with_name(f"{path.name}.pub"), advice)
+    if use in SEAL_USES:
+        setting = "FRAUD_SEAL_KEY_FILE"
+        advice = (
+            f"once {key_set} is with every reader and writer of decisions.v1: under a key that is unknown nobody acts"
+        )
+    else:
+        setting = f"FRAUD_{use.upper()}_KEY_FILE"
+        advice = f"and give {key_set} to the audit service, the witness and those who verify"
+    return Created(key_id, path, setting, path.with_name(f"{path.name}.pub"), advice)
 
 
 def _read(path: Path) -> KeySet:

@@ -34,7 +34,7 @@ USERS: Final[Mapping[str, tuple[int, int]]] = {
 }
 """User and group of each service."""
 
-PUBLIC: Final = frozenset({"ca.pem", "audit_keys"})
+PUBLIC: Final = frozenset({"ca.pem", "audit_keys", "seal_keys"})
 """Files that several services read, and that hold no secret."""
 
 _SERVERS: Final[Mapping[str, str]] = {
@@ -53,6 +53,8 @@ _SERVERS: Final[Mapping[str, str]] = {
     "owner_database_url": "roles",
     "worker_redis_url": "worker",
     "dead_letter_key": "worker",
+    "worker_seal_key": "worker",
+    "review_seal_key": "review",
     "audit_key": "audit",
     "witness_key": "witness",
     "rail_authority.pem": "executor",

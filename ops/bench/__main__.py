@@ -27,6 +27,7 @@ BENCHES: Final = {
     "handbook": Bench("speed", "the Fraud Detection Handbook's 1,754,155 payments through the real stack"),
     "throughput": Bench("speed", "decisions a second: this worker, a plain Faust agent, the transport alone"),
     "latency": Bench("speed", "open loop at 1,000 payments a second, to the committed decision"),
+    "seals": Bench("speed", "microseconds of CPU a decision to seal a batch, and to check it as a reader does"),
     "flat": Bench("speed", "cost a decision by number of accounts and of past payments; bytes an account"),
     "rebuild": Bench("speed", "the state from nothing and from an older RDB: minutes, payments a second"),
     "loss": Bench("loss", "kill -9, SIGSTOP, broker and Redis restarts, FLUSHALL: nothing lost, nothing twice"),

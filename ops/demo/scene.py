@@ -19,11 +19,11 @@ from models.artefact.vectors import golden_vectors
 from ops.processes.servers import LOOPBACK, free_port
 from ops.rail.process import rail_url
 from ops.stack.postgres import postgres_url
-from pipeline.audit.key_files import create_signing_key
 from pipeline.decide.policy import Policy, parse_policy
 from pipeline.domain.features import COLUMN, FEATURES, NONE, Matrix
 from pipeline.io.sealing import create_key_file
 from pipeline.io.settings import Beginning, Profile, Settings
+from pipeline.keys.key_files import create_signing_key
 
 BLOCKED_TOO_MUCH_PERCENT: Final = 40
 """Share of the payments that the wrong model blocks: those that look most honest, many times what a good one blocks."""
@@ -75,6 +75,7 @@ class Scene:
             "FRAUD_TOPIC_PREFIX": s.topic_prefix,
             "FRAUD_AUDIT_DIRECTORY": str(s.audit_directory),
             "FRAUD_AUDIT_KEY_FILE": str(s.audit_key_file),
+            "FRAUD_SEAL_DIRECTORY": str(s.seal_directory),
             "FRAUD_RAIL_URL": s.rail_url,
             "FRAUD_PROFILE": s.profile,
             "FRAUD_LOG_LEVEL": "INFO",
@@ -141,6 +142,7 @@ def set_scene(directory: Path, bootstrap_servers: str, redis_url: str, rate: int
         dead_letter_key_file=directory / "dead-letters.key",
         audit_directory=directory / "audit",
         audit_key_file=directory / "audit.key",
+        seal_directory=directory / "seals",
         rail_url=rail_url(rail_port),
         web_host=LOOPBACK,
         web_port=free_port(),

@@ -22,11 +22,12 @@ from ops.migrations.migrate import MigrationRefused, migrate
 from ops.processes.servers import ServerFailed, free_port
 from ops.rail.process import rail_process, rail_url
 from ops.stack.stack import OpenStack, Stack, StackFailure
-from pipeline.audit.key_files import create_signing_key, read_key_set, replace_key_set, set_path_beside
-from pipeline.audit.key_sets import KeyUse, with_key
 from pipeline.io.clock import now_ms
 from pipeline.io.sealing import create_key_file
 from pipeline.io.settings import ROLE_PLACEHOLDER
+from pipeline.keys.key_files import create_signing_key, read_key_set, replace_key_set, set_path_beside
+from pipeline.keys.key_sets import KeyUse, with_key
+from pipeline.seals.seal_files import make_seal_keys
 
 SETTINGS_FILE: Final = "stack.env"
 LOCK_FILE: Final = "stack.lock"
@@ -116,6 +117,7 @@ def _settings(stack: Stack, directory: Path, rail: str) -> dict[str, str]:
         replace_key_set(key_set_path, with_key(read_key_set(key_set_path), KeyUse.WITNESS, witness.public, now_ms()))
     if not sealing_key_path.exists():
         create_key_file(sealing_key_path)
+    make_seal_keys(directory / "seals")
     return {
         "FRAUD_BOOTSTRAP_SERVERS": stack.bootstrap_servers,
         "FRAUD_REDIS_URL": stack.redis_url,
@@ -128,6 +130,7 @@ def _settings(stack: Stack, directory: Path, rail: str) -> dict[str, str]:
         "FRAUD_WITNESS_KEY_FILE": str(witness_key_path),
         "FRAUD_WITNESS_DIRECTORY": str(directory / "witness"),
         "FRAUD_DEAD_LETTER_KEY_FILE": str(sealing_key_path),
+        "FRAUD_SEAL_DIRECTORY": str(directory / "seals"),
     }
 
 

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from uuid import UUID, uuid5
 
 from pipeline.domain.alert import Alert, Severity
-from pipeline.domain.log import Source
+from pipeline.domain.log import Source, Unproved
 
 _NAMESPACE = UUID("5d0f7a52-2b1c-5d6e-8f7b-0c9a4e3d2f11")
 
@@ -48,6 +48,8 @@ class AlertCode(StrEnum):
     DECIDED_AGAIN = "DECIDED_AGAIN"
     REVERSAL_OVERTAKEN = "REVERSAL_OVERTAKEN"
     REVIEW_UNHEEDED = "REVIEW_UNHEEDED"
+    RECORD_UNPROVED = "RECORD_UNPROVED"
+    DECISION_UNFOUNDED = "DECISION_UNFOUNDED"
     RECONCILIATION_GAP = "RECONCILIATION_GAP"
     RECONCILIATION_GAPS = "RECONCILIATION_GAPS"
     PARTITIONS_SHORT = "PARTITIONS_SHORT"
@@ -144,6 +146,14 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
     ),
     AlertCode.REVIEW_UNHEEDED: Entry(
         (Severity.WARNING,), "A person's outcome moves no money, because the payment isn't held any more.", "overtaken"
+    ),
+    AlertCode.RECORD_UNPROVED: Entry(
+        _CRITICAL, "Records of decisions.v1 don't prove who wrote them; nothing is done by what they say.", "unproved"
+    ),
+    AlertCode.DECISION_UNFOUNDED: Entry(
+        _CRITICAL,
+        "A decision under a good seal is not what the payment at its source leads to; a signing key may be stolen.",
+        "unfounded",
     ),
     AlertCode.RECONCILIATION_GAP: Entry(
         _PASSING_OR_NOT, "Records are missing, or stand otherwise, in the audit log or the ledger.", "gap"
@@ -266,6 +276,21 @@ def unfiled_alert(table: str, rows: int, raised_at_ms: int) -> Alert:
     evidence = {"table": table, "rows": str(rows)}
     return alert(AlertCode.RECORDS_UNFILED, f"{rows} rows of {table} stand outside every month.", table, evidence,
                  raised_at_ms)  # fmt: skip
+
+
+def unproved_alert(topic: str, first: Unproved, last: Unproved, count: int, raised_at_ms: int) -> Alert:
+    """Make the alert about records of one partition that are passed over for one reason."""
+    where = f"{topic}[{first.partition}] at {first.offset}" + (f" to {last.offset}" if count > 1 else "")
+    summary = f"{count} records of {where} don't prove who wrote them ({first.why}); nothing is done by them."
+    evidence = {
+        "topic": topic,
+        "partition": str(first.partition),
+        "first_offset": str(first.offset),
+        "last_offset": str(last.offset),
+        "records": str(count),
+        "why": str(first.why),
+    }
+    return alert(AlertCode.RECORD_UNPROVED, summary, "all", evidence, raised_at_ms)
 
 
 def backup_alert(copied_at_ms: int | None, raised_at_ms: int) -> Alert:

@@ -9,10 +9,10 @@ from pathlib import Path
 from pipeline.audit.chain import Tree, continued_proof
 from pipeline.audit.continuing.bounds import NotContinued
 from pipeline.audit.head import SignedHead, next_head, signed_text
-from pipeline.audit.key_files import SigningKey
-from pipeline.audit.key_sets import KeySet, KeyUse, untrusted
 from pipeline.audit.leaf_files import head_paths, latest_head, leaf_path, read_entries, read_head, write_head
 from pipeline.io.avro.wire import WireFormat
+from pipeline.keys.key_files import SigningKey
+from pipeline.keys.key_sets import KeySet, KeyUse, untrusted
 
 Publish = Callable[[bytes, bytes], None]
 """Takes a key and a value for anchors.v1; returns once the broker has them."""

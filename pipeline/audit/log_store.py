@@ -9,14 +9,17 @@ Invariants
    is stored. A leaf file that is further ahead than one batch, or signed, was not left so by a crash: only a log that
    is told to refill the database, after that was restored from a backup, reads those records again.
 4. Nothing is passed over: a record that can't be stored stops the log, named, after all before it were stored. If two
-   people have put it aside, it is stored as that: its leaf and its row say so, and what is behind it goes on.
+   people have put it aside, it is stored as that: its leaf and its row say so, and what is behind it goes on. So is a
+   record of which it isn't proved who wrote it, by rule: it stays in evidence, and nobody takes it for a decision.
 """
 
 from __future__ import annotations
 
+import json
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import groupby
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -25,7 +28,7 @@ from pipeline.audit.leaf_files import LeafFile, head_paths, latest_head
 from pipeline.audit.rows import COPY_END, COPY_START, TABLES, Kind, Proof, kind_of, row_of
 from pipeline.domain.decision import Decision
 from pipeline.domain.in_force import DecisionRecord
-from pipeline.domain.log import LogRecord
+from pipeline.domain.log import LogRecord, Unproved
 from pipeline.domain.refusals import Refusal
 from pipeline.domain.times import claim_ms
 from pipeline.io.avro.wire import WireFormat
@@ -112,6 +115,23 @@ class AuditLog:
             file.close()
         self._files, self._trees = {}, {}
 
+    def store_proved(
+        self, connection: Connection, records: Sequence[LogRecord[None]], unproved: Sequence[Unproved]
+    ) -> Stored:
+        """Do as `store` does, and store those records as put aside that `unproved` names."""
+        statements_by_place = {(each.partition, each.offset): _statement(self._topic, each) for each in unproved}
+        total = Stored(0, {})
+        for is_proved, run in groupby(records, lambda each: (each.partition, each.offset) not in statements_by_place):
+            part = list(run)
+            if is_proved:
+                stored = self.store(connection, part)
+            else:
+                stated = [(each, statements_by_place[each.partition, each.offset]) for each in part]
+                self._keep_aside(connection, stated)
+                stored = Stored(len(part), {"Unproved": len(part)})
+            total = Stored(total.records + stored.records, _added(total.by_kind, stored.by_kind))
+        return total
+
     def store(self, connection: Connection, records: Sequence[LogRecord[None]]) -> Stored:
         """All of them in one transaction, RECORDS_MAX at most.
 
@@ -151,37 +171,59 @@ class AuditLog:
         said = statement_of(connection, self._topic, record.partition, record.offset, record.value)
         if said is None:
             return None
-        statement = said.encode()
-        times = Times(claim_ms(record.timestamp_ms), UNFILED_MS)
-        leaf = aside_leaf_hash(record.partition, record.offset, times, statement, record.value)
-        entry = self._aside_entry(record, leaf)
-        chain_values, tree = chained(self._trees[record.partition], [entry])
-        decoded = self._wire.decode_decision_record(record.value)
-        source = decoded.source if isinstance(decoded, Decision) else None
-        with failures_named(), connection.transaction():
-            self._link(connection, {record.partition: Link(tree, entry.recorded_at_us)})
-            row = (
-                record.partition, record.offset, time_of(times.logged_at_ms * 1000), said,
-                source and source.partition, source and source.offset, record.value, leaf, chain_values[0],
-                time_of(entry.recorded_at_us),
-            )  # fmt: skip
-            connection.execute(self._statements["insert_quarantined"], row)
-        self._trees[record.partition] = tree
+        self._keep_aside(connection, [(record, said)])
         PASSED_OVER.labels(self._topic).inc()
         return Stored(1, {"Quarantined": 1})
 
-    def _aside_entry(self, record: LogRecord[None], leaf: bytes) -> Entry:
-        """The entry of a record that is put aside, on disk; in place of the one that was to be its row's."""
-        tree, file = self._trees[record.partition], self._files[record.partition]
-        ahead = file.read(tree.size, tree.size + 1)
-        if ahead and (ahead[0].offset, ahead[0].leaf) == (record.offset, leaf):
-            return ahead[0]
-        if ahead and _latest_signed(self._directory, self._topic, record.partition) > tree.size:
-            raise AuditBroken(f"{file.path} has another record than the topic at offset {record.offset}, and is signed")
-        file.cut(tree.size)
-        entry = Entry(record.offset, self._clock_us(), leaf)
-        file.append([entry])
-        return entry
+    def _keep_aside(self, connection: Connection, stated: Sequence[tuple[LogRecord[None], str]]) -> None:
+        """Store records as put aside, each with the statement that says why, in one transaction."""
+        by_partition: dict[int, list[tuple[LogRecord[None], str]]] = {}
+        for record, statement in stated:
+            by_partition.setdefault(record.partition, []).append((record, statement))
+        links: dict[int, Link] = {}
+        rows: list[tuple[object, ...]] = []
+        for partition, theirs in by_partition.items():
+            entries = self._aside_entries(partition, theirs)
+            chain_values, tree = chained(self._trees[partition], entries)
+            links[partition] = Link(tree, entries[-1].recorded_at_us)
+            rows += map(self._aside_row, theirs, entries, chain_values)
+        with failures_named(), connection.transaction(), connection.cursor() as cursor:
+            self._link(connection, links)
+            cursor.executemany(self._statements["insert_quarantined"], rows)
+        self._trees |= {partition: link.tree for partition, link in links.items()}
+
+    def _aside_row(self, stated: tuple[LogRecord[None], str], entry: Entry, chain: bytes) -> tuple[object, ...]:
+        record, statement = stated
+        decoded = self._wire.decode_decision_record(record.value)
+        source = decoded.source if isinstance(decoded, Decision) else None
+        return (
+            record.partition, record.offset, time_of(claim_ms(record.timestamp_ms) * 1000), statement,
+            source and source.partition, source and source.offset, record.value, entry.leaf, chain,
+            time_of(entry.recorded_at_us),
+        )  # fmt: skip
+
+    def _aside_entries(self, partition: int, stated: Sequence[tuple[LogRecord[None], str]]) -> list[Entry]:
+        """Entries of records that are put aside, on disk; in place of those that were to be their rows'."""
+        tree, file = self._trees[partition], self._files[partition]
+        leaves = [_aside_leaf(record, statement) for record, statement in stated]
+        ahead = file.read(tree.size, tree.size + len(stated))
+        same = 0
+        for entry, (record, _), leaf in zip(ahead, stated, leaves, strict=False):
+            if (entry.offset, entry.leaf) != (record.offset, leaf):
+                break
+            same += 1
+        if same < len(ahead):
+            if _latest_signed(self._directory, self._topic, partition) > tree.size + same:
+                offset = stated[same][0].offset
+                raise AuditBroken(f"{file.path} has another record than the topic at offset {offset}, and is signed")
+            file.cut(tree.size + same)
+        recorded_at_us = self._clock_us()
+        fresh = [
+            Entry(record.offset, recorded_at_us, leaf)
+            for (record, _), leaf in zip(stated[same:], leaves[same:], strict=True)
+        ]
+        file.append(fresh)
+        return ahead[:same] + fresh
 
     def _store(self, connection: Connection, records: Sequence[LogRecord[None]]) -> Stored:
         kinds = [kind_of(record.value) for record in records]
@@ -325,6 +367,24 @@ def time_of(at_us: int) -> datetime:
         return datetime.fromtimestamp(at_us // 1_000_000, UTC).replace(microsecond=at_us % 1_000_000)
     except (OverflowError, OSError) as error:
         raise ValueError("the time is out of range") from error
+
+
+def _aside_leaf(record: LogRecord[None], statement: str) -> bytes:
+    times = Times(claim_ms(record.timestamp_ms), UNFILED_MS)
+    return aside_leaf_hash(record.partition, record.offset, times, statement.encode(), record.value)
+
+
+def _statement(topic: str, unproved: Unproved) -> str:
+    """Why a record was put aside by rule, as JSON; the same for the same record and reason."""
+    return json.dumps(
+        {
+            "key_id": unproved.key_id,
+            "offset": unproved.offset,
+            "partition": unproved.partition,
+            "topic": topic,
+            "unproved": str(unproved.why),
+        }
+    )
 
 
 def _reason(error: Exception) -> str:

@@ -10,8 +10,6 @@ from typing import TypeVar
 from pipeline.audit.continuing.head_files import fault
 from pipeline.audit.export_files import Exported, Published, export
 from pipeline.audit.head import SignedHead, file_text, head_of_anchor, signed_text
-from pipeline.audit.key_files import read_key_set
-from pipeline.audit.key_sets import KeySet, KeySetRefused
 from pipeline.audit.leaf_files import HeadRefused, head_paths, partitions_of, read_head
 from pipeline.audit.lookup_store import candidates
 from pipeline.audit.proof_store import Unproved, place_of, proof
@@ -24,6 +22,8 @@ from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import Connection, DatabaseRefused, DatabaseUnavailable, connect
 from pipeline.io.settings import Settings
+from pipeline.keys.key_files import read_key_set
+from pipeline.keys.key_sets import KeySet, KeySetRefused
 from pipeline.terminal.decision_choice import the_one
 from pipeline.terminal.failures import Failure, database_away
 from pipeline.terminal.output import Output, coloured

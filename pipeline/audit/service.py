@@ -30,6 +30,7 @@ from pipeline.audit.continuing.refusal_files import require_unmarked
 from pipeline.audit.leaf_files import HeadRefused
 from pipeline.audit.letter_store import Letters
 from pipeline.audit.log_store import RECORDS_MAX, AuditBroken, AuditLog
+from pipeline.audit.unproved_service import Noting
 from pipeline.decide import metrics
 from pipeline.domain.alert import Alert
 from pipeline.domain.dead_letter import DeadLetter
@@ -87,12 +88,13 @@ class AuditService:
         letters: Letters,
         anchors: Anchors,
         guard: Guard,
+        noting: Noting,
         connect: Callable[[], Connection],
         *,
         anchor_interval_s: float,
     ) -> None:
         self._log, self._letters, self._anchors, self._guard = log, letters, anchors, guard
-        self._held = Held(connect)
+        self._held, self._noting = Held(connect), noting
         self._sources: Sources | None = None
         self._anchor_interval_s = anchor_interval_s
         self._anchor_due = time.monotonic() + anchor_interval_s
@@ -121,6 +123,7 @@ class AuditService:
         require_unmarked(self._guard.directory)
         connection, began = self._held.connection(), time.monotonic()
         positions = self._log.open(connection, partitions)
+        self._noting.begin(connection, positions)
         trees = self._log.trees
         found = self._guard.continuation.check(
             connection, trees, AT_ONCE, is_still=True, may_be_ahead=self._guard.is_refill
@@ -184,7 +187,7 @@ class AuditService:
         batch = sources.decisions.read(RECORDS_MAX, IDLE_WAIT_S)
         if batch.records:
             began = time.perf_counter()
-            stored = self._log.store(connection, batch.records)
+            stored = self._log.store_proved(connection, batch.records, self._noting.note(connection))
             metrics.AUDIT_BATCH_SECONDS.observe(time.perf_counter() - began)
             for name, count in stored.by_kind.items():
                 metrics.AUDIT_RECORDS.labels(name).inc(count)

@@ -14,13 +14,12 @@ from pipeline.audit.continuing.check_service import Continuation
 from pipeline.audit.continuing.outside_topics import OutsideLog, Topics
 from pipeline.audit.continuing.recheck_service import Recheck
 from pipeline.audit.continuing.source_topics import SourceTopic
-from pipeline.audit.key_files import SigningKey, SigningKeyRefused, read_key_set, set_path_beside
-from pipeline.audit.key_sets import KeySet, KeySetRefused, KeyUse, key_set_of, untrusted
 from pipeline.audit.leaf_files import LeafFileBusy
 from pipeline.audit.letter_store import Letters
-from pipeline.audit.log_store import AuditLog, RecordRefused
+from pipeline.audit.log_store import CONSUMER, AuditLog, RecordRefused
 from pipeline.audit.service import AuditService, Guard, Sources
-from pipeline.domain.log import ContentT, Outgoing
+from pipeline.audit.unproved_service import Noting
+from pipeline.domain.log import ContentT, Outgoing, Prove
 from pipeline.domain.refusals import Refusal
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.clock import now_ms
@@ -31,6 +30,10 @@ from pipeline.io.kafka.positioned_log import IsAside, PositionedLog, undecoded
 from pipeline.io.postgres import PositionMoved
 from pipeline.io.runner import Terms, run_service
 from pipeline.io.settings import Settings
+from pipeline.keys.key_files import SigningKey, SigningKeyRefused, read_key_set, set_path_beside
+from pipeline.keys.key_sets import KeySet, KeySetRefused, KeyUse, key_set_of, untrusted
+from pipeline.seals.passed_over_store import PassedOver
+from pipeline.seals.seal_files import seal_check
 from pipeline.terminal.failures import Failure
 
 CREATE_KEY: Final = "Create one with `fraud keys create audit PATH`"
@@ -45,11 +48,20 @@ def run_audit(settings: Settings, wire: WireFormat, *, is_refill: bool = False) 
 
     is_refill: the database was restored from a backup; what the files outside it already have is read again.
     """
-    service = _service(settings, wire, is_refill=is_refill)
+    noting = Noting(seal_check(settings).unproved, PassedOver(CONSUMER, settings.topic("decisions.v1")))
+    service = _service(settings, wire, noting, is_refill=is_refill)
     letters = "transactions.dead.v1", wire.decode_dead_letter, "audit-dead-letters"
     service.read_from(
         Sources(
-            _source(settings, "decisions.v1", undecoded, "audit", service.decision_positions, service.release),
+            _source(
+                settings,
+                "decisions.v1",
+                undecoded,
+                "audit",
+                service.decision_positions,
+                service.release,
+                prove=noting.prove,
+            ),
             _source(settings, *letters, service.letter_positions, is_aside=service.is_letter_aside),
         )
     )
@@ -114,7 +126,7 @@ def _private_key(settings: Settings) -> SigningKey:
     return SigningKey.from_file(settings.audit_key_file)
 
 
-def _service(settings: Settings, wire: WireFormat, *, is_refill: bool) -> AuditService:
+def _service(settings: Settings, wire: WireFormat, noting: Noting, *, is_refill: bool) -> AuditService:
     topic, directory = settings.topic("decisions.v1"), settings.audit_directory
     log = AuditLog(topic, directory, wire, lambda: time.time_ns() // 1000, is_refill=is_refill)
     connecting = partial(service_connection, settings.database_url, "fraud-audit")
@@ -135,6 +147,7 @@ def _service(settings: Settings, wire: WireFormat, *, is_refill: bool) -> AuditS
         Letters(settings.topic("transactions.dead.v1")),
         Anchors(topic, directory, key, partial(key_set, settings), wire, publish),
         guard,
+        noting,
         connecting,
         anchor_interval_s=settings.audit_anchor_interval_s,
     )
@@ -148,6 +161,7 @@ def _source(
     positions: Callable[..., dict[int, int]],
     release: Callable[[], None] = lambda: None,
     is_aside: IsAside = lambda *_: False,
+    prove: Prove | None = None,
 ) -> PositionedLog[ContentT]:
     return PositionedLog(
         settings.bootstrap_servers,
@@ -159,6 +173,7 @@ def _source(
         options=settings.kafka_options,
         release=release,
         is_aside=is_aside,
+        prove=prove,
     )
 
 

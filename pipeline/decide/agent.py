@@ -101,11 +101,13 @@ class DecisionAgent:
         *,
         letter_of: Callable[[SetAside], Outgoing],
         probe: Callable[[Judge], Awaitable[None]],
+        seal: Callable[[Sequence[Outgoing]], list[Outgoing]],
         tell_held: Callable[[str], None],
         state_patience_s: float,
         clock_ms: Callable[[], int],
     ) -> None:
-        """probe: decides a sound payment, and raises what keeps it from that. tell_held: as an Observer takes it."""
+        """probe: decides a sound payment, and raises what keeps it from that. seal: proves that decisions are ours.
+        tell_held: as an Observer takes it."""
         self.judge = judge
         self.on_failure: Callable[[BaseException], None] = _unheard
         self._transactions, self._state, self._breaker = transactions, state, breaker
@@ -119,6 +121,7 @@ class DecisionAgent:
             tell_held=tell_held,
         )
         self._outcomes_due, self._letter_of, self._probe, self._clock_ms = outcomes_due, letter_of, probe, clock_ms
+        self._seal = seal
         self._stages = _Stages()
 
     @property
@@ -194,7 +197,7 @@ class DecisionAgent:
         metrics.STAGE_SECONDS.labels("judge").observe(time.perf_counter() - work.started_s)
         is_whole = judged.accounted_for == len(work.batch.records)
         assert is_whole, "every record is a decision, a dead letter or a duplicate"
-        outgoing = [*map(self._letter_of, judged.set_aside_in_log_order), *judged.outgoing]
+        outgoing = self._seal([*map(self._letter_of, judged.set_aside_in_log_order), *judged.outgoing])
         await _done(self._stages.committing)
         # Waiting for the state store is no slowness of the model's, so the breaker doesn't hear of it.
         since_s = work.started_s + self._observer.held_s - work.held_s

@@ -51,7 +51,9 @@ from pipeline.io.kafka.transaction_log import BATCHES_AHEAD_MAX, BROKER_TIMEOUT_
 from pipeline.io.sealing import DeadLetterKey
 from pipeline.io.settings import Beginning, Settings
 from pipeline.io.watchdog import Pulse, Watch, end_process
+from pipeline.keys.key_sets import KeyUse
 from pipeline.resume.decided_topics import DecidedLog, DecidedTopics
+from pipeline.seals.seal_files import seal_check, sealer_of
 from pipeline.state.context.context_agent import CONTEXT_TOPICS, Context
 from pipeline.state.context.context_store import LABELS
 from pipeline.state.context.labels_agent import WaitingLabels
@@ -118,18 +120,13 @@ class Worker:
         self.outcomes_intake = outcomes_topic.intake(self.state, outcomes_due)
         self.outcomes = outcomes_topic.follower(self.outcomes_intake)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self.source = RegimeSource(settings)
+        self.source, outcomes = RegimeSource(settings), settings.outcomes.topic
         self.rebuild = Rebuild(
             self.state,
             self._open_reader,
             self.wire,
             self.context,
-            Topics(
-                settings.topic("transactions.v1"),
-                settings.topic("decisions.v1"),
-                settings.topic(settings.outcomes.topic),
-                settings.topic("transactions.dead.v1"),
-            ),
+            Topics(*map(settings.topic, ("transactions.v1", "decisions.v1", outcomes, "transactions.dead.v1"))),
             partitioner=settings.partitioner,
             assigned=lambda: self.transactions.assigned_partitions,
             decided=lambda committed: {each.partition: each.offset for each in self.decided.starts(committed)},
@@ -147,6 +144,7 @@ class Worker:
             outcomes_due,
             letter_of=self._letter_of,
             probe=self.probe.decide,
+            seal=sealer_of(settings, KeyUse.DECISIONS, self.partitioning.of).seal,
             tell_held=self._tell_held,
             state_patience_s=settings.state_patience_s,
             clock_ms=_now_ms,
@@ -274,9 +272,9 @@ class Worker:
 
     def _open_reader(self) -> LogReader:
         settings = self.settings
-        return LogReader(
-            settings.bootstrap_servers, settings.consumer_group, settings.kafka_options, timeout_s=BROKER_TIMEOUT_S
-        )
+        where = settings.bootstrap_servers, settings.consumer_group, settings.kafka_options
+        proves = {settings.topic("decisions.v1"): seal_check(settings).unproved}
+        return LogReader(*where, timeout_s=BROKER_TIMEOUT_S, proves=proves)
 
 
 def _now_ms() -> int:

@@ -36,6 +36,8 @@ from pipeline.io.redis.address import AddressRefused, parse_address
 from pipeline.io.redis.servers import Server, servers
 from pipeline.io.sealing import DeadLetterKey, KeyRefused
 from pipeline.io.settings import Profile, Settings
+from pipeline.keys.key_sets import KeyUse
+from pipeline.seals.seal_files import sealer_of
 from pipeline.state.evictions import StateEvicted, evicting_policies, eviction_fault
 from pipeline.state.persistence import persistence_in_words
 from pipeline.state.shape import ShapeChanged, require_same
@@ -67,6 +69,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
         ("model", _model),
         ("schemas", _schemas),
         ("dead-letter key", _key),
+        ("seals", _seals),
         ("broker", _broker),
         ("clock", _clock),
         ("switches", _switches),
@@ -97,6 +100,11 @@ def _profile(settings: Settings) -> str:
         raise Failure(f"{'. '.join(faults)}.", "A worker would not start.")
     held = f", secrets from {settings.secrets_from}" if settings.secrets_from else ""
     return f"{settings.profile}{held}"
+
+
+def _seals(settings: Settings) -> str:
+    key_id = sealer_of(settings, KeyUse.DECISIONS, lambda _: 0).key_id
+    return f"decisions are sealed by the key {key_id}, which the key set trusts"
 
 
 def _policy(settings: Settings) -> str:

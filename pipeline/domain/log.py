@@ -6,7 +6,8 @@ its own: mypyc makes one natively, where a NamedTuple, or the __init__ that a da
 
 from __future__ import annotations
 
-from typing import Generic, NamedTuple, TypeVar
+from collections.abc import Callable
+from typing import Final, Generic, NamedTuple, TypeVar
 
 ContentT = TypeVar("ContentT")
 
@@ -39,10 +40,50 @@ class Span(NamedTuple):
     committed_offset: int
 
 
+BY_KEY: Final = -1
+"""Stands for the partition that the producer's partitioner chooses."""
+
+Header = tuple[str, str | bytes | None]
+SEAL_HEADER: Final = "seal"
+"""Name of the header that proves who wrote a record (pipeline.seals)."""
+
+
 class Outgoing(NamedTuple):
     topic: str
     key: bytes | None
     value: bytes
+    partition: int = BY_KEY
+    headers: list[Header] | None = None
+
+
+class Presented(NamedTuple):
+    """A record with all that says who wrote it.
+
+    is_stamped: whether timestamp_ms is of the broker's own clock, which no writer sets. seal: the header of that name.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    is_stamped: bool
+    key: bytes | None
+    value: bytes
+    seal: bytes | None
+
+
+class Unproved(NamedTuple):
+    """A record of which it isn't proved who wrote it, and why. key_id: the key that its seal names, if any."""
+
+    partition: int
+    offset: int
+    value: bytes
+    why: str
+    key_id: str | None
+
+
+Prove = Callable[[Presented], Unproved | None]
+"""Says what is wrong with a record's seal; None where it is proved who wrote it."""
 
 
 class RecordUndecodable(Exception):

@@ -103,7 +103,11 @@ class Executor:
         self._long_tails: list[AccountKey] = []
 
     def accept(self, connection: Connection, batch: LogBatch[DecisionRecord]) -> None:
-        """Hears a batch, but for what was put aside, and takes it to rest, or into doubt."""
+        """Hears a batch, but for what was put aside, and takes it to rest, or into doubt. Unproved records are none of
+        it, but the positions move past them."""
+        if not batch.records:
+            self._pass_over(connection, batch.spans)
+            return
 
         def is_aside(record: LogRecord[DecisionRecord]) -> bool:
             return is_put_aside(connection, self.heard.topic, record.partition, record.offset, record.value)

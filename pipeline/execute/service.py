@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import structlog
 
 from pipeline.domain.in_force import DecisionRecord
+from pipeline.domain.log import LogRecord
 from pipeline.execute.batch_service import DOUBTFUL_MAX, Executor
 from pipeline.execute.ledger_store import Ledger
-from pipeline.io.kafka.positioned_log import PositionedLog
+from pipeline.io.kafka.positioned_log import LogBatch, PositionedLog
 from pipeline.io.postgres import Connection, Held, failures_named
 from pipeline.io.quarantine import is_put_aside
+from pipeline.seals.passed_over_store import LateProofs, PassedOver
 
 RECORDS_MAX: Final = 1_000
 """A batch; so many accounts are locked at once, and a PostgreSQL with its defaults has room for 6,400 locks."""
@@ -31,8 +33,17 @@ log = structlog.get_logger("executor")
 class ExecutionService:
     """`connect`: a new connection, or DatabaseUnavailable at once."""
 
-    def __init__(self, execution: Executor, ledger: Ledger, connect: Callable[[], Connection]) -> None:
+    def __init__(
+        self,
+        execution: Executor,
+        ledger: Ledger,
+        connect: Callable[[], Connection],
+        passed_over: PassedOver,
+        late: LateProofs[DecisionRecord],
+    ) -> None:
+        """passed_over: keeps the records that nobody proves to have written; late: those that were proved after all."""
         self._execution, self._ledger, self._connect = execution, ledger, connect
+        self._passed_over, self._late = passed_over, late
         self._held = Held(self._connected)
         self._source: PositionedLog[DecisionRecord] | None = None
         self._must_resume = False
@@ -61,12 +72,18 @@ class ExecutionService:
         if self._must_resume:
             self._execution.resume(connection, source.positions)
             self._must_resume = False
-        if batch.records:
+        self._passed_over.note(connection, batch.unproved)
+        if batch.spans:
             began = time.perf_counter()
             self._execution.accept(connection, batch)
             log.info("batch_executed", records=len(batch.records), seconds=round(time.perf_counter() - began, 4))
+        self._late.take_in(connection, source.positions, self._accept_late)
         self._retry_if_due(connection, source)
         return None if source.positions else "no partition of decisions.v1 is its own"
+
+    def _accept_late(self, records: Sequence[LogRecord[DecisionRecord]]) -> None:
+        """The position is past them already."""
+        self._execution.accept(self._held.connection(), LogBatch(records, []))
 
     def begin_again(self) -> None:
         """On a new connection, from where the database stands."""

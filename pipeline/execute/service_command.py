@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Final, NoReturn
 
+from pipeline.alerts.publisher_topics import AlertPublisher
+from pipeline.domain.in_force import DecisionRecord
 from pipeline.execute.batch_service import Executor
 from pipeline.execute.ledger_store import Ledger
 from pipeline.execute.notice_topics import Notices
@@ -13,11 +15,16 @@ from pipeline.execute.service import ExecutionService
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.filing import service_connection
 from pipeline.io.kafka.appender import Appender
+from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.kafka.positioned_log import PositionedLog
 from pipeline.io.postgres import DatabaseRefused, PositionMoved
 from pipeline.io.runner import Terms, run_service
 from pipeline.io.secrets import SecretsUnavailable, require_private
 from pipeline.io.settings import Settings
+from pipeline.keys.key_sets import KeySetRefused
+from pipeline.seals.passed_over_store import LateProofs, PassedOver
+from pipeline.seals.proving import SealCheck
+from pipeline.seals.seal_files import seal_check
 from pipeline.terminal.failures import Failure
 
 PASSING: Final = (DatabaseRefused, PositionMoved)
@@ -26,7 +33,8 @@ PASSING: Final = (DatabaseRefused, PositionMoved)
 
 def run_executor(settings: Settings, wire: WireFormat) -> NoReturn:
     """Run as a service (pipeline.io.runner)."""
-    service = _service(settings, wire)
+    check = seal_check(settings)
+    service = _service(settings, wire, check)
     service.read_from(
         PositionedLog(
             settings.bootstrap_servers,
@@ -37,18 +45,31 @@ def run_executor(settings: Settings, wire: WireFormat) -> NoReturn:
             positions=service.positions,
             options=settings.kafka_options,
             is_aside=service.is_aside,
+            prove=check.unproved,
         )
     )
-    run_service(service, settings, Terms("executor", settings.executor_port, "FRAUD_EXECUTOR_PORT", PASSING))
+    ending = (KeySetRefused,)
+    run_service(service, settings, Terms("executor", settings.executor_port, "FRAUD_EXECUTOR_PORT", PASSING, ending))
 
 
-def _service(settings: Settings, wire: WireFormat) -> ExecutionService:
-    ledger = Ledger()
+def _service(settings: Settings, wire: WireFormat, check: SealCheck) -> ExecutionService:
+    ledger, topic = Ledger(), settings.topic("decisions.v1")
     appender = Appender.of(settings, f"fraud-executor-{settings.worker_slot}")
     notices = Notices(appender, wire, settings.topic("executions.v1"), settings.topic("alerts.v1"))
     rail = _rail(settings)
-    execution = Executor(ledger, rail, notices, settings.topic("decisions.v1"))
-    return ExecutionService(execution, ledger, partial(service_connection, settings.database_url, "fraud-executor"))
+    execution = Executor(ledger, rail, notices, topic)
+    alerts = AlertPublisher(appender.append, wire, settings.topic("alerts.v1"))
+    passed_over = PassedOver("executor", topic, alerts.publish)
+    late: LateProofs[DecisionRecord] = LateProofs(
+        passed_over, check, topic, partial(_reader, settings), wire.decode_decision_record
+    )
+    connecting = partial(service_connection, settings.database_url, "fraud-executor")
+    return ExecutionService(execution, ledger, connecting, passed_over, late)
+
+
+def _reader(settings: Settings) -> LogReader:
+    group = f"{settings.topic_prefix}fraud-executor"
+    return LogReader(settings.bootstrap_servers, group, settings.kafka_options, is_expiry_expected=True)
 
 
 def _rail(settings: Settings) -> Rail:

@@ -37,18 +37,21 @@ class Need(StrEnum):
     RAIL = "the payment rail"
     WITNESS_KEY = "the witness's key"
     KEY_SET = "the key set"
+    SEAL_KEY = "the key that seals its records"
+    SEAL_KEYS = "the key set of seals"
 
 
 NEEDS: Final[Mapping[str, frozenset[Need]]] = MappingProxyType(
     {
-        "worker": frozenset({Need.KAFKA, Need.REDIS, Need.DEAD_LETTER_KEY}),
-        "audit": frozenset({Need.KAFKA, Need.DATABASE, Need.AUDIT_KEY, Need.KEY_SET}),
+        "worker": frozenset({Need.KAFKA, Need.REDIS, Need.DEAD_LETTER_KEY, Need.SEAL_KEY, Need.SEAL_KEYS}),
+        "audit": frozenset({Need.KAFKA, Need.DATABASE, Need.AUDIT_KEY, Need.KEY_SET, Need.SEAL_KEYS}),
         "witness": frozenset({Need.KAFKA, Need.WITNESS_KEY, Need.KEY_SET}),
-        "executor": frozenset({Need.KAFKA, Need.DATABASE, Need.RAIL}),
-        "review": frozenset({Need.KAFKA, Need.DATABASE}),
+        "executor": frozenset({Need.KAFKA, Need.DATABASE, Need.RAIL, Need.SEAL_KEYS}),
+        "review": frozenset({Need.KAFKA, Need.DATABASE, Need.SEAL_KEY, Need.SEAL_KEYS}),
         "rollback": frozenset({Need.KAFKA, Need.DATABASE}),
+        "apply": frozenset({Need.KAFKA, Need.DATABASE, Need.SEAL_KEY, Need.SEAL_KEYS}),
         "redrive": frozenset({Need.KAFKA, Need.REDIS, Need.DATABASE}),
-        "reconcile": frozenset({Need.KAFKA, Need.DATABASE}),
+        "reconcile": frozenset({Need.KAFKA, Need.DATABASE, Need.SEAL_KEYS}),
         "breaker": frozenset({Need.KAFKA}),  # its kill switch must work while Redis is away, or not set up
         "desk": frozenset({Need.DATABASE}),
         "bookkeeper": frozenset({Need.DATABASE}),
@@ -58,8 +61,9 @@ NEEDS: Final[Mapping[str, frozenset[Need]]] = MappingProxyType(
         "command": frozenset(),  # any other command; whatever it uses refuses it, if need be
     }
 )
-"""Needs by process. `fraud access` has those of topics, because it speaks to the broker as the administrator. A person
-acts on cases at the desk, and opens and funds accounts as the bookkeeper."""
+"""Needs by process. `fraud access` has those of topics, because it speaks to the broker as the administrator. A plan is
+made as `rollback`, and carried out as `apply`, which alone seals. A person acts on cases at the desk, and opens and
+funds accounts as the bookkeeper."""
 
 READER: Final = "fraud_reader"
 DATABASE_ROLES: Final[Mapping[str, str]] = MappingProxyType(
@@ -69,6 +73,7 @@ DATABASE_ROLES: Final[Mapping[str, str]] = MappingProxyType(
         "executor": "fraud_executor",
         "review": "fraud_review",
         "rollback": "fraud_rollback",
+        "apply": "fraud_rollback",
         "redrive": "fraud_rollback",
         "reconcile": "fraud_reconcile",
         "desk": "fraud_review",
@@ -200,6 +205,19 @@ def _key_set(settings: Settings) -> Iterator[str]:
         yield "Nobody is told when the audit log goes unwitnessed: unset FRAUD_AUDIT_WITNESS_AGE_MAX_S"
 
 
+def _seal_key(settings: Settings) -> Iterator[str]:
+    if settings.seal_key is None and settings.seal_key_file is None:
+        yield (
+            "Its records could not be told from forged ones: `fraud keys create decisions`, `reviews` or `reversals`"
+            " makes the key that seals them, for the secret seal_key"
+        )
+
+
+def _seal_keys(settings: Settings) -> Iterator[str]:
+    if settings.seal_keys is None and settings.seal_keys_file is None:
+        yield "Nothing says which keys seal decisions: `fraud keys create decisions` makes it, for the secret seal_keys"
+
+
 _CHECKS: Final[dict[Need, Callable[[Settings], Iterator[str]]]] = {
     Need.KAFKA: _kafka,
     Need.REDIS: _redis,
@@ -210,4 +228,6 @@ _CHECKS: Final[dict[Need, Callable[[Settings], Iterator[str]]]] = {
     Need.RAIL: _rail,
     Need.WITNESS_KEY: _witness_key,
     Need.KEY_SET: _key_set,
+    Need.SEAL_KEY: _seal_key,
+    Need.SEAL_KEYS: _seal_keys,
 }

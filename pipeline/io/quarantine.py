@@ -86,6 +86,6 @@ def _halves(batch: LogBatch[ContentT]) -> tuple[LogBatch[ContentT], LogBatch[Con
     after = [
         PositionMove(partition, ends.get(partition, begin), end)
         for partition, begin, end in batch.spans
-        if partition in rest
+        if partition in rest or partition not in ends
     ]
     return LogBatch(first, before), LogBatch(second, after)

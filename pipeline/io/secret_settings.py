@@ -20,8 +20,11 @@ SECRET_NAMES: Final = (
     "audit_key",
     "audit_keys",
     "witness_key",
+    "seal_key",
+    "seal_keys",
 )
-"""audit_keys is public; it stands among them because it must come from where an attacker can't replace it."""
+"""audit_keys and seal_keys are public; they stand among them because they must come from where an attacker can't
+replace them."""
 _STRUCTURED: Final = frozenset({"kafka_options"})
 """Secrets that are written as a JSON object."""
 

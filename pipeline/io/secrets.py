@@ -23,6 +23,8 @@ VAULT_ATTEMPTS_MAX: Final = 4
 VAULT_WAIT_S: Final = 0.25
 """Wait before the second attempt; it doubles before each further one. A sealed or failing-over Vault is soon back."""
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
+PUBLIC: Final = frozenset({"audit_keys", "seal_keys"})
+"""What holds no secret, and stands among them because nobody else may write it."""
 
 
 class SecretsUnavailable(Exception):
@@ -70,7 +72,7 @@ class SecretFiles:
         path = self._folder / name
         try:
             with path.open("rb") as file:
-                require_private(path, os.fstat(file.fileno()))
+                (require_unaltered if name in PUBLIC else require_private)(path, os.fstat(file.fileno()))
                 content = file.read(SECRET_BYTES_MAX + 1)
         except FileNotFoundError:
             return None
@@ -173,6 +175,15 @@ def require_private(path: Path, found: os.stat_result) -> None:
         raise SecretsUnavailable(
             f"others than its user may read or write {path}: it has the mode {mode:03o} and belongs to "
             f"{found.st_uid}:{found.st_gid}, not to {os.geteuid()} alone"
+        )
+
+
+def require_unaltered(path: Path, found: os.stat_result) -> None:
+    """Raise SecretsUnavailable where anybody but this process's user and root may write a file that all may read."""
+    mode = stat.S_IMODE(found.st_mode)
+    if found.st_uid not in (0, os.geteuid()) or mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise SecretsUnavailable(
+            f"others than its user may write {path}: it has the mode {mode:03o} and belongs to {found.st_uid}"
         )
 
 

@@ -122,6 +122,16 @@ class Settings(BaseSettings):
     """File of a key of 32 bytes in base64; `fraud keys create dead-letter` makes one. Without it, a dead letter keeps
     only the hash of its payload."""
 
+    seal_key: Annotated[str | None, Field(repr=False)] = None
+    seal_key_file: Path | None = None
+    """File of the Ed25519 key, in PEM, that proves that this process wrote its records of decisions.v1. Each kind of
+    writer has its own: `fraud keys create decisions`, `reviews` or `reversals` makes it."""
+    seal_keys: Annotated[str | None, Field(repr=False)] = None
+    seal_keys_file: Path | None = None
+    """File of the key set that says which keys seal which records; every writer and reader of decisions.v1 has it."""
+    seal_directory: Path = Path("var/seals")
+    """Folder of all those keys where none is named; made when it is first needed, and never in production."""
+
     review_expiry_hours: Annotated[int, Field(ge=1, le=24 * 90)] = 24
     """Hours after which an undecided escalation becomes BLOCK, which frees the customer's money."""
     review_four_eyes_gbp_minor: Annotated[int, Field(ge=0)] = 1_000_000

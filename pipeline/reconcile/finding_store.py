@@ -13,12 +13,16 @@ from pipeline.domain.alert import Alert, Severity
 from pipeline.io.filing import MONTHS_AHEAD_MIN
 from pipeline.io.postgres import Connection, statements
 from pipeline.reconcile.comparison_store import Looked, Looking
-from pipeline.reconcile.gaps import PASSING, Gap, GapKind
+from pipeline.reconcile.gaps import PASSING, UNFOUNDED_DECISIONS, Gap, GapKind
 
 ALERTS_MAX: Final = 100
 """Alerts about one stretch; the gaps beyond are counted in one alert more."""
 OPEN_GAPS_MAX: Final = 100
 """Looked at again at a time, the oldest first."""
+_CODES: Final = {
+    GapKind.UNPROVED: AlertCode.RECORD_UNPROVED,
+    **dict.fromkeys(UNFOUNDED_DECISIONS, AlertCode.DECISION_UNFOUNDED),
+}
 _NAMESPACE: Final = UUID("3c6e1f0d-9a57-5b42-8d1e-7f20b4c95a68")
 
 
@@ -65,7 +69,7 @@ class Findings:
         rows = connection.execute(self._statements[name], {"topics": list(topics)}).fetchall()
         return [Gap(GapKind.QUARANTINED, topic, partition, at, at, 1) for topic, partition, at in rows]
 
-    def store_quarantined(self, connection: Connection, gaps: Sequence[Gap]) -> None:
+    def store_gaps(self, connection: Connection, gaps: Sequence[Gap]) -> None:
         with connection.transaction():
             for gap in gaps:
                 connection.execute(self._statements["insert_gap"], _gap_row(gap, "OPENED"))
@@ -90,7 +94,7 @@ def gap_alert(gap: Gap, at_ms: int) -> Alert:
     summary = f"{gap.records} records of {gap.topic}[{gap.partition}] at {offsets}: {gap.kind}, by {gap.side}."
     evidence = {name: str(value) for name, value in gap._asdict().items()} | {"side": str(gap.side)}
     severity = Severity.WARNING if gap.kind in PASSING else Severity.CRITICAL
-    return alert(AlertCode.RECONCILIATION_GAP, summary, "all", evidence, at_ms, severity)
+    return alert(_CODES.get(gap.kind, AlertCode.RECONCILIATION_GAP), summary, "all", evidence, at_ms, severity)
 
 
 def _further_alert(gaps: Sequence[Gap], at_ms: int) -> Alert:

@@ -1,6 +1,7 @@
 """Reconciliation without end, in the loop of `pipeline.io.runner`.
 
-A comparison is opened, looked at once a turn until nothing in it is missing or its grace is over, and closed.
+A comparison is opened, looked at once a turn until nothing in it is missing or its grace is over, and closed. Every
+turn begins with the decisions that came since the last one, read back from their sources.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pipeline.io.postgres import Connection, Held
 from pipeline.reconcile import metrics
 from pipeline.reconcile.gaps import Gap
 from pipeline.reconcile.service import Comparison, Reconciler
+from pipeline.reconcile.source_watch_service import SourceWatch
 
 LOOK_AGAIN_S: Final = 0.5
 IDLE_S: Final = 1.0
@@ -27,8 +29,8 @@ log = structlog.get_logger("reconcile")
 class Following:
     """For one thread."""
 
-    def __init__(self, reconciler: Reconciler, held: Held, grace_s: float) -> None:
-        self._reconciler, self._held, self._grace_s = reconciler, held, grace_s
+    def __init__(self, reconciler: Reconciler, watch: SourceWatch, held: Held, grace_s: float) -> None:
+        self._reconciler, self._watch, self._held, self._grace_s = reconciler, watch, held, grace_s
         self._opened: Comparison | None = None
         self._grace_ends_s = 0.0
         self._has_compared = False
@@ -37,15 +39,18 @@ class Following:
     def step(self, stopping: threading.Event) -> str | None:
         """Ready once it has compared what is there, or found that nothing is; after each failure, anew."""
         connection = self._held.connection()
+        for gap in self._watch.step(connection):
+            metrics.GAPS.labels(gap.kind).inc()
+            log.error("decision_unfounded", **_fields(gap))
         if self._opened is None:
             self._opened = self._open(connection)
             if self._opened is None:
                 self._has_compared = True
-                stopping.wait(IDLE_S)
+                self._rest(stopping, IDLE_S)
                 return None
         looked = self._reconciler.look(connection, self._opened)
         if looked.may_be_late and time.monotonic() <= self._grace_ends_s:
-            stopping.wait(LOOK_AGAIN_S)
+            self._rest(stopping, LOOK_AGAIN_S)
             return None if self._has_compared else "it has compared nothing yet"
         for gap in self._reconciler.close(connection, self._opened, looked):
             metrics.GAPS.labels(gap.kind).inc()
@@ -60,9 +65,14 @@ class Following:
         self._held.drop()
         self._opened, self._has_compared = None, False
         self._reconciler.forget()
+        self._watch.forget()
 
     def close(self) -> None:
         self._held.drop()
+
+    def _rest(self, stopping: threading.Event, seconds: float) -> None:
+        """Decisions that wait to be read back wait for nothing else."""
+        stopping.wait(0.0 if self._watch.is_behind else seconds)
 
     def _open(self, connection: Connection) -> Comparison | None:
         for gap in self._reconciler.close_filled(connection):

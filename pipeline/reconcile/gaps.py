@@ -46,6 +46,13 @@ class GapKind(StrEnum):
     EXECUTED_OTHERWISE = "EXECUTED_OTHERWISE"  # money moved that nobody allowed
     EXECUTION_UNFOUNDED = "EXECUTION_UNFOUNDED"  # executed without an audited decision
     QUARANTINED = "QUARANTINED"  # a record that could not be used, which two people have put aside
+    UNPROVED = "UNPROVED"  # a record of which it isn't proved who wrote it
+    SOURCE_DIFFERS = "SOURCE_DIFFERS"  # a decision whose source is another payment, or none
+    DECIDED_TWICE = "DECIDED_TWICE"  # another decision for the same source record
+    DECIDED_LATE = "DECIDED_LATE"  # a decision for a source that workers had passed
+    DECIDED_OTHERWISE = "DECIDED_OTHERWISE"  # made again, the decision is another one
+    NOT_VERIFIED = "NOT_VERIFIED"  # nobody can make the decision again, as its policy or model is unknown
+    UNCOMMITTED = "UNCOMMITTED"  # a decision about a payment that no worker has taken up
 
 
 SIDE_OF: Final[Mapping[GapKind, Side]] = {
@@ -62,12 +69,25 @@ SIDE_OF: Final[Mapping[GapKind, Side]] = {
     GapKind.EXECUTED_OTHERWISE: Side.LEDGER,
     GapKind.EXECUTION_UNFOUNDED: Side.LEDGER,
     GapKind.QUARANTINED: Side.PEOPLE,
+    GapKind.UNPROVED: Side.DECISIONS,
+    GapKind.SOURCE_DIFFERS: Side.DECISIONS,
+    GapKind.DECIDED_TWICE: Side.DECISIONS,
+    GapKind.DECIDED_LATE: Side.DECISIONS,
+    GapKind.DECIDED_OTHERWISE: Side.DECISIONS,
+    GapKind.NOT_VERIFIED: Side.DECISIONS,
+    GapKind.UNCOMMITTED: Side.DECISIONS,
 }
 """Which side of the comparison is wrong."""
 
 PASSING: Final = frozenset({GapKind.UNACCOUNTED, GapKind.NOT_AUDITED, GapKind.NOT_EXECUTED, GapKind.UNFINISHED})
 """Gaps that may only be late: they are given their grace, and may close later. The others are wrong at once, for
 ever."""
+
+UNFOUNDED_DECISIONS: Final = frozenset(
+    {GapKind.SOURCE_DIFFERS, GapKind.DECIDED_TWICE, GapKind.DECIDED_LATE, GapKind.DECIDED_OTHERWISE}
+    | {GapKind.NOT_VERIFIED, GapKind.UNCOMMITTED}
+)
+"""Gaps that a decision under a good seal may show: somebody else may have the key."""
 
 RESTING: Final = frozenset({State.SETTLED, State.HELD, State.REFUSED, State.REVERSED, State.RELEASED})
 
@@ -149,6 +169,14 @@ def _execution_gap(row: Execution) -> GapKind | None:
     if row.state is State.SETTLED and row.outcome is not Outcome.ALLOW and not row.is_changed:
         return GapKind.EXECUTED_OTHERWISE
     return None if row.state in RESTING else GapKind.UNFINISHED
+
+
+def named_gaps(
+    topic: str, partition: int, order: Sequence[int], faults: Mapping[GapKind, Collection[int]]
+) -> list[Gap]:
+    """Gaps of faults found one by one: offsets by kind, all of them in the order of the topic's records."""
+    place = TopicPartition(topic, partition)
+    return [gap for kind in GapKind if kind in faults for gap in _gaps(kind, place, order, frozenset(faults[kind]))]
 
 
 def expired_gaps(place: TopicPartition, position: int, oldest_offset: int) -> list[Gap]:

@@ -13,7 +13,7 @@ SELECT source_offset, became FROM (
     UNION ALL
     SELECT DISTINCT source_offset, 'QUARANTINED', sha256(record)
     FROM audit.quarantined
-    WHERE source_partition = %(partition)s AND source_offset >= %(first)s AND source_offset < %(end)s
+    WHERE NOT statement::jsonb ? 'unproved' AND source_partition = %(partition)s AND source_offset >= %(first)s AND source_offset < %(end)s
 ) AS outcome;
 
 -- name: audited_records
@@ -93,6 +93,13 @@ JOIN control.consumer_position AS intake
         AND letter.source_offset < intake.next_offset
 WHERE letter.source_topic = %(intake)s AND letter.topic_partition = %(partition)s
     AND letter.topic_offset >= %(first)s AND letter.topic_offset < %(end)s;
+
+-- name: earlier_copies
+-- Whether a decision stands at an earlier place with the same bytes.
+SELECT 1 FROM audit.ai_decision_log
+WHERE source_partition = %(source_partition)s AND source_offset = %(source_offset)s
+    AND sha256(record) = sha256(%(record)s) AND topic_partition = %(partition)s AND topic_offset < %(offset)s
+LIMIT 1;
 
 -- name: open_gaps
 -- The oldest gaps that were found and have not closed since.

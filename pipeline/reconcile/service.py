@@ -128,7 +128,7 @@ class Reconciler:
             gaps = self._findings.quarantined(connection, self._topics, is_untold=self._progress.is_stored)
             self._findings.tell(gaps, self._now_ms())
             if self._progress.is_stored:
-                self._findings.store_quarantined(connection, gaps)
+                self._findings.store_gaps(connection, gaps)
         return gaps
 
     def watch_months(self, connection: Connection) -> None:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Final, NamedTuple, NoReturn
 
 from pipeline.alerts.publisher_topics import AlertPublisher
+from pipeline.decide.verdict import Regime
 from pipeline.io.addresses import shown_address
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.clock import now_ms
@@ -18,11 +19,16 @@ from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import Connection, DatabaseRefused, DatabaseUnavailable, Held, connect
 from pipeline.io.runner import Terms, run_service
 from pipeline.io.settings import Settings
+from pipeline.keys.key_sets import KeySetRefused
 from pipeline.reconcile.comparison_store import Looked, Looking, Topics
 from pipeline.reconcile.finding_store import Findings
 from pipeline.reconcile.following_service import LOOK_AGAIN_S, Following
 from pipeline.reconcile.gaps import Gap
 from pipeline.reconcile.service import CONSUMER, GROUP, Comparison, IntakeOf, Reconciler
+from pipeline.reconcile.source_watch_service import SourceWatch
+from pipeline.replay.archive_files import RegimeArchive
+from pipeline.replay.regimes import Missing, RegimeKey, RegimeOf
+from pipeline.seals.seal_files import seal_check
 from pipeline.terminal.failures import Failure
 from pipeline.terminal.output import Output, coloured
 
@@ -80,9 +86,10 @@ def reconcile_once(settings: Settings, wire: WireFormat, output: Output) -> bool
 def run_reconcile(settings: Settings, wire: WireFormat) -> NoReturn:
     """Run as a service (pipeline.io.runner)."""
     held = Held(partial(_connect, settings))
-    with _reconciler(settings, wire, is_stored=True) as reconciler:
-        following = Following(reconciler, held, settings.reconcile_grace_s)
-        run_service(following, settings, Terms("reconcile", settings.reconcile_port, "FRAUD_RECONCILE_PORT"))
+    with _reconciler(settings, wire, is_stored=True) as reconciler, source_watch(settings, wire) as watch:
+        following = Following(reconciler, watch, held, settings.reconcile_grace_s)
+        terms = Terms("reconcile", settings.reconcile_port, "FRAUD_RECONCILE_PORT", ending=(KeySetRefused,))
+        run_service(following, settings, terms)
 
 
 def show_gap(output: Output, gap: Gap) -> None:
@@ -116,9 +123,43 @@ def _connect(settings: Settings) -> Connection:
 
 
 @contextmanager
+def source_watch(settings: Settings, wire: WireFormat) -> Iterator[SourceWatch]:
+    """Make what reads decisions back, with clients of its own."""
+    appender = Appender.of(settings, f"{GROUP}-source")
+    with LogReader(settings.bootstrap_servers, GROUP, settings.kafka_options, is_expiry_expected=True) as log_reader:
+        yield SourceWatch(
+            log_reader,
+            wire,
+            _topics(settings),
+            settings.consumer_group,
+            seal_check(settings),
+            partial(_versions, settings),
+            Findings(AlertPublisher(appender.append, wire, settings.topic("alerts.v1"))),
+            now_ms,
+        )
+
+
+def _versions(settings: Settings) -> RegimeOf:
+    """The archive's versions, and the policy that is in force, which may not be archived yet."""
+    archives = [
+        RegimeArchive(folder, settings.model_registry)
+        for folder in (settings.policy_archive, settings.policy_path.parent)
+    ]
+
+    def regime_of(key: RegimeKey) -> Regime | Missing:
+        found = archives[0].regime_of(key)
+        return archives[1].regime_of(key) if isinstance(found, Missing) else found
+
+    return regime_of
+
+
+def _topics(settings: Settings) -> Topics:
+    return Topics(*map(settings.topic, ("transactions.v1", "decisions.v1", "transactions.dead.v1")))
+
+
+@contextmanager
 def _reconciler(settings: Settings, wire: WireFormat, *, is_stored: bool) -> Iterator[Reconciler]:
-    names = ("transactions.v1", "decisions.v1", "transactions.dead.v1")
-    topics = Topics(*map(settings.topic, names))
+    topics = _topics(settings)
     appender = Appender.of(settings, GROUP)
     with LogReader(settings.bootstrap_servers, GROUP, settings.kafka_options) as log_reader:
         looking = Looking(wire, log_reader, topics, CONSUMER if is_stored else _ONCE)

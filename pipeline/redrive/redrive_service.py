@@ -245,9 +245,13 @@ class Redriver:
         if fresh:
             append_redrive(self._connection, uuid4(), request, ends, fresh)
         self._ids.release([each.record for each in due])
-        records = [Outgoing(self._topic.name, record.key, record.value or b"") for _, record, _ in due]
         places = [place_of(each.letter) for each in due]
-        appender.append(records, [(HEADER, _mark(place)) for place in places])
+        appender.append(
+            [
+                Outgoing(self._topic.name, record.key, record.value or b"", headers=[(HEADER, _mark(place))])
+                for (_, record, _), place in zip(due, places, strict=True)
+            ]
+        )
         # A later run looks for a record that isn't seen yet because somebody else's transaction is open before it.
         found = self._marked(ends, {place: set() for place in places})
         append_published(self._connection, found, request.by)

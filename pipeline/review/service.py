@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import groupby
 from typing import Final, Generic, NamedTuple, TypeVar
 
@@ -54,6 +55,7 @@ from pipeline.review.case_store import (
 )
 from pipeline.review.cases import Case, CaseEvent, State, authors, expiry, opening, publication, withdrawal
 from pipeline.review.metrics import REVIEW_CASES, REVIEW_EVENTS, REVIEW_FOREIGN, REVIEW_PUBLISHED
+from pipeline.seals.passed_over_store import LateProofs, PassedOver
 
 CONSUMER: Final = "review"
 GROUP: Final = "fraud-review"
@@ -93,7 +95,7 @@ class CaughtUp:
         if self._ends is None or self._ends.keys() != positions.keys():
             self._ends, self._quiet = source.end_offsets(), 0
             return False
-        self._quiet = 0 if batch.records else self._quiet + 1
+        self._quiet = 0 if batch.spans else self._quiet + 1
         is_past = all(positions[partition] >= end for partition, end in self._ends.items())
         return is_past or self._quiet >= QUIET_READS
 
@@ -110,6 +112,15 @@ class ReviewTopics(NamedTuple):
     decisions: str
 
 
+class Seals(NamedTuple):
+    """seal: proves that outcomes are ours. passed_over: keeps what nobody proves to have written; late: what was proved
+    after all."""
+
+    seal: Callable[[Sequence[Outgoing]], list[Outgoing]]
+    passed_over: PassedOver
+    late: LateProofs[DecisionRecord]
+
+
 class ReviewService:
     """One process, one thread."""
 
@@ -121,10 +132,11 @@ class ReviewService:
         topics: ReviewTopics,
         expiry_ms: int,
         clock_ms: Callable[[Connection], int],
+        seals: Seals,
     ) -> None:
         """clock_ms: the database server's, by which cases are due."""
         self._source, self._appender, self._wire, self._topics = source, appender, wire, topics
-        self._expiry_ms, self._clock_ms = expiry_ms, clock_ms
+        self._expiry_ms, self._clock_ms, self._seals = expiry_ms, clock_ms, seals
         self._positions = Positions(CONSUMER, topics.decisions)
         self._sent: dict[str, float] = {}  # review id → when; not yet read back
         self._caught_up = CaughtUp()
@@ -138,9 +150,11 @@ class ReviewService:
         Raises DatabaseUnavailable, DatabaseRefused, PositionMoved, BrokerFailed, RecordUndecodable.
         """
         batch = self._source.read(BATCH_RECORDS_MAX, READ_WAIT_S)
-        if batch.records:
+        self._seals.passed_over.note(connection, batch.unproved)
+        if batch.spans:
             with failures_named():
                 self.store(connection, batch)
+        self._seals.late.take_in(connection, self._source.positions, partial(self._store_late, connection))
         if not self._caught_up.saw(self._source, batch):
             return "it has not read decisions.v1 to its end yet"
         if not self._source.positions:
@@ -162,6 +176,11 @@ class ReviewService:
                 self._advance(connection, one)
 
         store_around(batch, lambda part: self._store(connection, part), is_aside, pass_over)
+
+    def _store_late(self, connection: Connection, records: Sequence[LogRecord[DecisionRecord]]) -> None:
+        """The position is past them already."""
+        with failures_named():
+            self.store(connection, LogBatch(records, []))
 
     def _advance(self, connection: Connection, batch: LogBatch[DecisionRecord]) -> None:
         for span in batch.spans:
@@ -214,7 +233,7 @@ class ReviewService:
         if not due:
             return None
         try:
-            self._appender.append([self._outgoing(name, file) for name, file in due.items()])
+            self._appender.append(self._seals.seal([self._outgoing(name, file) for name, file in due.items()]))
         except BrokerAway as error:
             log.warning("outcomes_not_published", count=len(due), why=str(error))
             return f"{len(due)} outcomes are not published: {error}"

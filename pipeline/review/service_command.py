@@ -10,12 +10,16 @@ from pipeline.domain.in_force import DecisionRecord
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.filing import server_now_ms, service_connection
 from pipeline.io.kafka.appender import Appender
+from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.kafka.positioned_log import PositionedLog
 from pipeline.io.postgres import Held, Positions
 from pipeline.io.quarantine import is_put_aside
 from pipeline.io.runner import Terms, run_service
 from pipeline.io.settings import Settings
-from pipeline.review.service import CONSUMER, GROUP, ReviewService, ReviewTopics
+from pipeline.keys.key_sets import KeySetRefused, KeyUse
+from pipeline.review.service import CONSUMER, GROUP, ReviewService, ReviewTopics, Seals
+from pipeline.seals.passed_over_store import LateProofs, PassedOver
+from pipeline.seals.seal_files import seal_check, sealer_of
 
 HOUR_MS: Final = 3_600_000
 
@@ -41,7 +45,7 @@ class Reviewing:
 
 def run_review(settings: Settings, wire: WireFormat) -> NoReturn:
     """Run as a service (pipeline.io.runner)."""
-    topic = settings.topic("decisions.v1")
+    topic, check = settings.topic("decisions.v1"), seal_check(settings)
     held, positions = Held(partial(service_connection, settings.database_url, GROUP)), Positions(CONSUMER, topic)
     source: PositionedLog[DecisionRecord] = PositionedLog(
         settings.bootstrap_servers,
@@ -52,8 +56,20 @@ def run_review(settings: Settings, wire: WireFormat) -> NoReturn:
         positions=lambda partitions: positions.read(held.connection(), partitions),
         options=settings.kafka_options,
         is_aside=lambda *where: is_put_aside(held.connection(), topic, *where),
+        prove=check.unproved,
     )
     appender = Appender.of(settings, f"{GROUP}-{settings.worker_slot}")
     expiry_ms = settings.review_expiry_hours * HOUR_MS
-    service = ReviewService(source, appender, wire, ReviewTopics(topic), expiry_ms, server_now_ms)
-    run_service(Reviewing(service, source, held), settings, Terms("review", settings.review_port, "FRAUD_REVIEW_PORT"))
+    passed_over = PassedOver(CONSUMER, topic)  # the executor tells
+    seals = Seals(
+        sealer_of(settings, KeyUse.REVIEWS).seal,
+        passed_over,
+        LateProofs(passed_over, check, topic, partial(_reader, settings), wire.decode_decision_record),
+    )
+    service = ReviewService(source, appender, wire, ReviewTopics(topic), expiry_ms, server_now_ms, seals)
+    terms = Terms("review", settings.review_port, "FRAUD_REVIEW_PORT", ending=(KeySetRefused,))
+    run_service(Reviewing(service, source, held), settings, terms)
+
+
+def _reader(settings: Settings) -> LogReader:
+    return LogReader(settings.bootstrap_servers, GROUP, settings.kafka_options, is_expiry_expected=True)

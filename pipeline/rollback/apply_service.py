@@ -87,6 +87,13 @@ class Topics(NamedTuple):
     transactions: TopicEnds
 
 
+class Writing(NamedTuple):
+    """appender: makes one for a transactional id. seal: proves that reversals are ours."""
+
+    appender: Callable[[str], TransactionalAppender]
+    seal: Callable[[Sequence[Outgoing]], list[Outgoing]]
+
+
 class Applied(NamedTuple):
     """`appended`: reversals of all runs so far; `here`: of this one. `releases`: how giving payments back has ended.
 
@@ -109,14 +116,14 @@ class Applier:
     def __init__(
         self,
         connection: Connection,
-        appender: Callable[[str], TransactionalAppender],
+        writing: Writing,
         wire: WireFormat,
         topics: Topics,
         clock_ms: Callable[[], int],
         patience_s: float = EXECUTOR_PATIENCE_S,
     ) -> None:
-        """`appender` for a transactional id. `patience_s`: for the executor to release one more payment."""
-        self._connection, self._appender, self._wire = connection, appender, wire
+        """`patience_s`: for the executor to release one more payment."""
+        self._connection, self._writing, self._wire = connection, writing, wire
         self._topics, self._clock_ms, self._patience_s = topics, clock_ms, patience_s
 
     def apply(
@@ -146,7 +153,7 @@ class Applier:
         pace: Pace,
         advance: Callable[[int], None],
     ) -> Applied:
-        appender = self._appender(f"fraud-rollback-{plan.header.plan_id}")
+        appender = self._writing.appender(f"fraud-rollback-{plan.header.plan_id}")
         appender.start()
         run = _Run(self._connection, plan.header.plan_id, approver)
         lines = _Lines(self._wire, content, approval)
@@ -196,7 +203,8 @@ class Applier:
         """Append the reversals that don't stand yet."""
         topic = self._topics.decisions.name
         for chunk in _chunks(lines.changing(run.progress.appended), pace.chunk_records):
-            run.appended(len(chunk), appender.append([lines.reversal(topic, line) for line in chunk]), topic)
+            records = self._writing.seal([lines.reversal(topic, line) for line in chunk])
+            run.appended(len(chunk), appender.append(records), topic)
             advance(run.progress.appended)
             if pace.is_told_to_stop(len(chunk)):
                 return

@@ -88,7 +88,7 @@ def apply(
     from pipeline.rollback.plan_command import apply_plan, changing_count
     from pipeline.rollback.report_command import show_applied
 
-    settings = settings_from_environment("rollback")
+    settings = settings_from_environment("apply")
     with progress("reversing", changing_count(settings, plan_id)) as advance:
         applied = apply_plan(settings, wire_format(settings), plan_id, by, rate, advance, wait)
     show_applied(Output(as_json=as_json), applied)

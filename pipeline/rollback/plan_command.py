@@ -17,6 +17,7 @@ from models.artefact.plain_files import read_plain
 from pipeline.audit.lookup_store import candidates_of
 from pipeline.breaker.settings import POLICY_BYTES_MAX
 from pipeline.decide.policy import PolicyRefused, parse_policy
+from pipeline.domain.log import Record, Source
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.filing import server_now_ms
 from pipeline.io.kafka.appender import TransactionalAppender
@@ -24,6 +25,7 @@ from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import Connection, failures_named
 from pipeline.io.settings import Settings
+from pipeline.keys.key_sets import KeyUse
 from pipeline.replay.archive_files import RegimeArchive
 from pipeline.replay.redecide import Basis, Good, RegimeMissing, Version
 from pipeline.rollback.apply_service import (
@@ -34,11 +36,14 @@ from pipeline.rollback.apply_service import (
     NoSuchPlan,
     ProgressBroken,
     Topics,
+    Writing,
 )
 from pipeline.rollback.ends_service import TopicEnds
 from pipeline.rollback.plan_store import StoredPlan, is_plan_id, read_plan, read_plans
 from pipeline.rollback.planning_service import Criteria, Planner, PlanRefused, Request
 from pipeline.rollback.reversal import ApplyRefusal
+from pipeline.seals.proving import SealCheck
+from pipeline.seals.seal_files import seal_check, sealer_of
 from pipeline.terminal.connection import connected
 from pipeline.terminal.decision_choice import the_one
 from pipeline.terminal.failures import FAILED_CHECK, Failure
@@ -145,6 +150,17 @@ def topic_ends(log: LogReader, topic: str) -> TopicEnds:
     )
 
 
+def proved_ends(log: LogReader, topic: str, check: SealCheck) -> TopicEnds:
+    """Read only the records of which it is proved who wrote them, so that a forged reversal never counts as applied."""
+
+    def read(starts: Mapping[int, int]) -> Iterator[Record]:
+        for found in log.read_presented(topic, starts):
+            if check.unproved(found) is None:
+                yield Record(found.key, found.value, Source(found.partition, found.offset, found.timestamp_ms))
+
+    return topic_ends(log, topic)._replace(read=read)
+
+
 def _applier(
     settings: Settings,
     wire: WireFormat,
@@ -152,12 +168,11 @@ def _applier(
     log: LogReader,
     patience_s: float = EXECUTOR_PATIENCE_S,
 ) -> Applier:
-    topics = Topics(*(topic_ends(log, settings.topic(name)) for name in ("decisions.v1", "transactions.v1")))
+    decisions = proved_ends(log, settings.topic("decisions.v1"), seal_check(settings))
+    topics = Topics(decisions, topic_ends(log, settings.topic("transactions.v1")))
 
-    def appender(transactional_id: str) -> TransactionalAppender:
-        return TransactionalAppender.of(settings, transactional_id)
-
-    return Applier(connection, appender, wire, topics, partial(server_now_ms, connection), patience_s)
+    writing = Writing(partial(TransactionalAppender.of, settings), sealer_of(settings, KeyUse.REVERSALS).seal)
+    return Applier(connection, writing, wire, topics, partial(server_now_ms, connection), patience_s)
 
 
 @contextmanager

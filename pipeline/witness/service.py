@@ -27,8 +27,6 @@ from pipeline.audit.continuing.head_files import fault
 from pipeline.audit.continuing.outside_topics import trusted_statement
 from pipeline.audit.cosigning import Contradiction, continued
 from pipeline.audit.head import SignedHead, head_of_anchor
-from pipeline.audit.key_files import SigningKey
-from pipeline.audit.key_sets import KeySet, KeyUse, untrusted
 from pipeline.audit.witness import SeenHead, Statement, by_partition, next_statement, statement_of, statement_text
 from pipeline.domain.alert import Alert
 from pipeline.domain.anchor import Witnessed
@@ -36,6 +34,8 @@ from pipeline.domain.log import Outgoing, Record
 from pipeline.domain.refusals import Refusal
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.log_reader import LogReader
+from pipeline.keys.key_files import SigningKey
+from pipeline.keys.key_sets import KeySet, KeyUse, untrusted
 from pipeline.witness import metrics
 from pipeline.witness.statement_files import StatementFile
 from pipeline.witness.timestamp_client import Authority, TimestampMissing

@@ -6,8 +6,6 @@ from functools import partial
 from typing import Final, NoReturn
 
 from pipeline.alerts.publisher_topics import AlertPublisher
-from pipeline.audit.key_files import SigningKey, SigningKeyRefused
-from pipeline.audit.key_sets import KeySetRefused, KeyUse, untrusted
 from pipeline.audit.service_command import key_set
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.clock import now_ms
@@ -15,6 +13,8 @@ from pipeline.io.kafka.appender import Appender
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.runner import Terms, run_service
 from pipeline.io.settings import Settings
+from pipeline.keys.key_files import SigningKey, SigningKeyRefused
+from pipeline.keys.key_sets import KeySetRefused, KeyUse, untrusted
 from pipeline.terminal.failures import Failure
 from pipeline.witness.service import Place, WitnessBroken, WitnessService
 from pipeline.witness.statement_files import StatementFile, StatementFileBroken

@@ -11,14 +11,14 @@ import psycopg
 
 from ops.stack.postgres import PostgresServer
 from pipeline.audit.anchor_topics import Anchors
-from pipeline.audit.key_files import SigningKey, create_signing_key, read_key_set
-from pipeline.audit.key_sets import KeySet
 from pipeline.audit.log_store import AuditLog
 from pipeline.domain.decision import Decision
 from pipeline.domain.in_force import DecisionRecord
 from pipeline.domain.log import LogRecord
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.postgres import Connection, connect
+from pipeline.keys.key_files import SigningKey, create_signing_key, read_key_set
+from pipeline.keys.key_sets import KeySet
 from tests.archive import CLOSED, OPEN, Archive, payment
 from tests.decisions import decision_of, record_of, reversal_of, review_of, written
 from tests.records import NOON_MS

@@ -19,12 +19,14 @@ from ops.migrations.migrate import migrate
 from ops.processes.servers import ServerProcess
 from ops.stack.embedded import EmbeddedStack
 from ops.stack.topics import create_topics
-from pipeline.audit.key_files import create_signing_key
 from pipeline.audit.leaf_files import head_paths, partitions_of
 from pipeline.domain.alert import Alert
 from pipeline.domain.dead_letter import DeadLetter
 from pipeline.io.kafka.log_reader import LogReader
+from pipeline.io.partitioner import Partitioner, Partitioning
+from pipeline.keys.key_files import create_signing_key
 from tests.audit.logs import TOPIC, WIRE, values
+from tests.sealing import seal_headers
 from tests.servers import SOON_FREE
 
 DEADLINE_S = 90.0
@@ -78,7 +80,10 @@ class Running:
 def send(stack: EmbeddedStack, topic: str, sent: list[bytes]) -> None:
     producer = Producer({"bootstrap.servers": stack.bootstrap_servers, "log_level": 2})
     for value in sent:
-        producer.produce(topic, value, key=value[12:48])
+        key = value[12:48]
+        partition = Partitioning(Partitioner.CRC32, 4).of(key)
+        sealed = seal_headers(topic, key, value, partition) if topic == TOPIC else None
+        producer.produce(topic, value, key, partition, headers=sealed)
     assert 0 == producer.flush(DEADLINE_S)
 
 

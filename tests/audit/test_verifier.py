@@ -22,8 +22,6 @@ from pipeline.audit import export_files
 from pipeline.audit.chain import ENTRY_BYTES
 from pipeline.audit.export_files import Published, export
 from pipeline.audit.head import file_text
-from pipeline.audit.key_files import SigningKey, create_signing_key, replace_key_set
-from pipeline.audit.key_sets import KeySet, KeyUse, TrustedKey, key_set_text, with_key, with_revocation
 from pipeline.audit.leaf_files import head_paths, leaf_path, read_head
 from pipeline.audit.proof_store import Unproved, place_of, proof
 from pipeline.audit.witness import Statement, next_statement, seen_head, statement_line, statement_text
@@ -34,6 +32,8 @@ from pipeline.domain.identities import NAMESPACE_EXECUTION
 from pipeline.domain.payment import Transaction
 from pipeline.io.avro.schema_files import schema_text
 from pipeline.io.postgres import connect
+from pipeline.keys.key_files import SigningKey, create_signing_key, replace_key_set
+from pipeline.keys.key_sets import KeySet, KeyUse, TrustedKey, key_set_text, with_key, with_revocation
 from tests.audit.continuing.outside import forge_heads, forge_leaves
 from tests.audit.logs import TOPIC, Bench, records
 from tests.io.test_payment_decoder import PAYMENTS

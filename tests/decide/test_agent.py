@@ -169,6 +169,7 @@ class Stages:
             self.due,
             letter_of=letter_of,
             probe=self.probe,
+            seal=list,
             tell_held=self.told.append,
             state_patience_s=1.0,
             clock_ms=lambda: 0,

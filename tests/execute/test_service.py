@@ -15,6 +15,7 @@ from pipeline.execute.ledger_admin_store import Opening, append_openings
 from pipeline.io.avro.wire import WireFormat
 from tests.archive import CLOSED, Archive, payment
 from tests.execute.given import NOON_MS
+from tests.sealing import seal_headers
 from tests.servers import SOON_FREE, unused_prefix
 
 WIRE = WireFormat()
@@ -31,8 +32,16 @@ class Topics:
             self._producer.list_topics(self.prefix + name, timeout=WAIT_S)  # the mock broker makes it
 
     def append(self, *values, partition=0):
-        for value in values:
-            self._producer.produce(f"{self.prefix}decisions.v1", value, b"key", partition)
+        """As a writer of ours does."""
+        topic = f"{self.prefix}decisions.v1"
+        self.append_sealed(
+            *((value, seal_headers(topic, b"key", value, partition)) for value in values), partition=partition
+        )
+
+    def append_sealed(self, *records, partition=0):
+        """Values with the headers that whoever writes them likes."""
+        for value, headers in records:
+            self._producer.produce(f"{self.prefix}decisions.v1", value, b"key", partition, headers=headers)
         assert self._producer.flush(WAIT_S) == 0
 
     def told(self):
@@ -102,7 +111,7 @@ def test_it_stops_when_told_to_and_says_so(executor, topics):
     assert '"event": "executor_stopped"' in executor.log_path.read_text()
 
 
-def test_what_no_writer_of_ours_wrote_stops_it(executor, topics, owner, database_url, tmp_path):
+def test_a_sealed_record_that_cannot_be_read_stops_it(executor, topics, owner, database_url, tmp_path):
     payments, values = decisions(tmp_path, 3)
     open_payers(owner, payments)
     executor.start()

@@ -14,7 +14,6 @@ from confluent_kafka import Producer
 
 from ops.stack.topics import create_topics
 from pipeline.audit.anchor_topics import Anchors
-from pipeline.audit.key_files import create_signing_key, read_key_set
 from pipeline.audit.log_store import AuditLog
 from pipeline.decide.decision_encoder import DecisionEncoder, with_position
 from pipeline.decide.event_features import EventRows
@@ -27,6 +26,7 @@ from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.kafka.positioned_log import LogBatch, PositionedLog, PositionMove
 from pipeline.io.postgres import connect
 from pipeline.io.settings import Settings
+from pipeline.keys.key_files import create_signing_key, read_key_set
 from pipeline.people.roles import Role
 from pipeline.people.store import change_role
 from pipeline.replay.redecide import Basis, Good, Version
@@ -42,6 +42,7 @@ from tests.execute.given import Desk
 from tests.records import decoded_of, features, policy
 from tests.review.given import RULES
 from tests.rollback.stand import WIRE, WrongArchive
+from tests.sealing import review_seals
 from tests.servers import unused_prefix, url_as
 
 HOUR_MS = 3_600_000
@@ -100,7 +101,8 @@ class Bank:
             servers, self.topic, WIRE.decode_decision_record, GROUP, slot=0, positions=lambda _: {}, options={}
         )
         topics = ReviewTopics(self.topic)
-        self._reviews = ReviewService(self._source, appender, WIRE, topics, 24 * HOUR_MS, lambda _: now_ms())
+        seals = review_seals(self.topic)
+        self._reviews = ReviewService(self._source, appender, WIRE, topics, 24 * HOUR_MS, lambda _: now_ms(), seals)
         self.desk = ReviewDesk(self._review_connection, RULES, now_ms)
         self._next_offset = 0
         self._acted_at_ms = 0

@@ -30,6 +30,8 @@ SOUND = {
     "rail_key_file": Path("/run/secrets/executor.key"),
     "audit_keys": "set",
     "witness_key": "pem",
+    "seal_key": "pem",
+    "seal_keys": "set",
 }
 
 
@@ -122,6 +124,18 @@ FAULTS = {
     "audit log without a key set": ("audit", {"audit_keys": None}, "No key set is named"),
     "witness without a key set": ("witness", {"audit_keys": None}, "No key set is named"),
     "witness without a key": ("witness", {"witness_key": None}, "witness has no key"),
+    **{
+        f"{process} that can't prove what it writes": (
+            process,
+            {"seal_key": None},
+            "could not be told from forged ones",
+        )
+        for process in ("worker", "review", "apply")
+    },
+    **{
+        f"{process} that believes whoever writes": (process, {"seal_keys": None}, "which keys seal decisions")
+        for process in ("worker", "review", "apply", "executor", "audit", "reconcile")
+    },
     "audit log that may go unwitnessed": ("audit", {"audit_witness_age_max_s": 0}, "goes unwitnessed"),
     "secret in the environment": ("command", {"plain_secrets": frozenset({"redis_url"})}, "FRAUD_REDIS_URL stands in"),
 }

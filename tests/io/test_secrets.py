@@ -92,6 +92,20 @@ def test_file_that_is_no_secret_is_refused(tmp_path: Path, content: bytes, why: 
     _refuses(f"file:{tmp_path}", why)
 
 
+@pytest.mark.parametrize("name", ["audit_keys", "seal_keys"])
+@pytest.mark.parametrize(("mode", "is_read"), [(0o444, True), (0o644, True), (0o664, False), (0o646, False)])
+def test_key_set_is_read_by_all_and_written_by_nobody_else(
+    tmp_path: Path, name: str, mode: int, *, is_read: bool
+) -> None:
+    (tmp_path / name).write_text("keys")
+    (tmp_path / name).chmod(mode)
+    if is_read:
+        assert "keys" == source(f"file:{tmp_path}").read(name)
+    else:
+        with pytest.raises(SecretsUnavailable, match="others than its user may write"):
+            source(f"file:{tmp_path}").read(name)
+
+
 def test_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     _refuses(f"file:{tmp_path / 'none'}", "there is no folder")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Sequence
 from contextlib import closing
@@ -23,11 +24,12 @@ from ops.rail.process import rail_url
 from ops.stack.certificates import certificates
 from ops.stack.real import RealStack
 from ops.stack.topics import create_topics
-from pipeline.audit.key_files import create_signing_key, set_path_beside
 from pipeline.io.kafka.bulk_publisher import BulkPublisher
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.sealing import create_key_file
 from pipeline.io.settings import Profile, Settings
+from pipeline.keys.key_files import create_signing_key, set_path_beside
+from pipeline.seals.seal_files import KEYS_FILE, make_seal_keys
 
 PARTITIONS = 2
 WORKER_GROUP = "fraud-decide"
@@ -105,10 +107,14 @@ class Scene:
         if folder.exists():
             return folder
         folder.mkdir(mode=0o700)
+        make_seal_keys(self.directory / "seals")
+        shutil.copy(self.directory / "seals" / KEYS_FILE, folder / "seal_keys")
+        (folder / "seal_keys").chmod(0o600)
         _write(folder / "kafka_options", json.dumps(self.stack.client_options(Principal(f"fraud-{name}"))))
         if name == "worker":
             _write(folder / "redis_url", self.stack.redis_url)
             create_key_file(folder / "dead_letter_key")
+            shutil.copy(self.directory / "seals" / "decisions.key", folder / "seal_key")
             return folder
         _write(folder / "database_url", self.database_url(f"fraud_{name}"))
         if name == "audit":

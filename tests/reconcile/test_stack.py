@@ -169,7 +169,9 @@ def test_follower_tells_what_is_missing_and_when_it_has_come(scene: Scene) -> No
     finally:
         follower.stop()
     alerts = [WireFormat().decode_alert(value) for value in _alerts(scene)]
-    assert "RECONCILIATION_GAP" in {alert.code for alert in alerts if isinstance(alert, Alert)}
+    codes = {alert.code for alert in alerts if isinstance(alert, Alert)}
+    assert "RECONCILIATION_GAP" in codes
+    assert codes.isdisjoint({"DECISION_UNFOUNDED", "RECORD_UNPROVED"}), "nobody honest is accused"
 
 
 def _gaps(scene: Scene, event: str) -> list[tuple[object, ...]]:

@@ -119,7 +119,7 @@ def test_invariant_1_a_run_that_was_killed_is_finished_and_not_repeated(scene: S
         predecessor.start()
         sent = payment(1)
         record = Outgoing(scene.topic.name, sent.account_id.encode(), WIRE.encode_transaction(sent))
-        predecessor.append([record], [(HEADER, b"0:1")])
+        predecessor.append([record._replace(headers=[(HEADER, b"0:1")])])
     assert [Fate.SENT_BEFORE if is_published else Fate.REDRIVEN] == scene.run(letter(1))
     assert [Fate.SENT_BEFORE] == scene.run(letter(1))
     assert [WIRE.encode_transaction(payment(1))] == scene.published()

@@ -18,6 +18,7 @@ from pipeline.review.cases import CaseEvent, claim, judge, opening
 from pipeline.review.service import ReviewService, ReviewTopics, trusted_ms
 from tests.records import NOON_MS
 from tests.review.given import ANN, BLOCK, HOUR_MS, RULES, SMALL, after, opened
+from tests.sealing import review_seals
 
 
 class Broker:
@@ -34,8 +35,8 @@ class Broker:
 
 def service_on(broker: Broker) -> ReviewService:
     unread = cast(PositionedLog[DecisionRecord], None)
-    topics = ReviewTopics("decisions.v1")
-    return ReviewService(unread, cast(Appender, broker), WireFormat(), topics, HOUR_MS, lambda _: NOON_MS)
+    topics, seals = ReviewTopics("decisions.v1"), review_seals("decisions.v1")
+    return ReviewService(unread, cast(Appender, broker), WireFormat(), topics, HOUR_MS, lambda _: NOON_MS, seals)
 
 
 @pytest.fixture

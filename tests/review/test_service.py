@@ -26,6 +26,7 @@ from pipeline.io.clock import now_ms
 from pipeline.io.filing import server_now_ms
 from pipeline.io.kafka.appender import Appender
 from pipeline.io.kafka.positioned_log import PositionedLog
+from pipeline.io.partitioner import Partitioner, Partitioning
 from pipeline.io.postgres import Positions, connect
 from pipeline.people.store import Role, change_role
 from pipeline.review.case_store import cases_by_name
@@ -36,6 +37,7 @@ from tests.archive import OPEN, payment
 from tests.decisions import decision_of, record_of, reversal_of, review_of
 from tests.execute.given import name_of
 from tests.review.given import BLOCK, HOUR_MS, RULES
+from tests.sealing import review_seals, seal_headers
 from tests.servers import SOON_FREE, unused_prefix, url_as
 
 WIRE = WireFormat()
@@ -58,7 +60,10 @@ class Topic:
 
     def append(self, values, timestamp_ms=0):
         for value in values:
-            self._producer.produce(self.name, value, record_of(value).account_id.encode(), timestamp=timestamp_ms)
+            key = record_of(value).account_id.encode()
+            partition = Partitioning(Partitioner.CRC32, 4).of(key)
+            headers = seal_headers(self.name, key, value, partition)
+            self._producer.produce(self.name, value, key, partition, timestamp=timestamp_ms, headers=headers)
         assert self._producer.flush(WAIT_S) == 0
 
     def read_outcomes(self):
@@ -121,7 +126,15 @@ def running(stack, topic, url, expiry_ms=24 * HOUR_MS):
                 )
                 appender = Appender(stack.bootstrap_servers, "review", {})
                 with closing(source):
-                    service = ReviewService(source, appender, WIRE, ReviewTopics(topic.name), expiry_ms, server_now_ms)
+                    service = ReviewService(
+                        source,
+                        appender,
+                        WIRE,
+                        ReviewTopics(topic.name),
+                        expiry_ms,
+                        server_now_ms,
+                        review_seals(topic.name),
+                    )
                     while not stopping.is_set():
                         service.step(own)
         except Exception as error:

@@ -20,6 +20,7 @@ from tests.decisions import record_of
 from tests.records import NOON_MS
 from tests.rollback.scene import WAIT_S, Scene
 from tests.rollback.stand import WIRE
+from tests.sealing import seal_headers
 
 
 @pytest.fixture
@@ -242,13 +243,29 @@ def test_two_are_not_applied_at_once(scene, database_url, monkeypatch):
         scene.apply()
 
 
-def test_records_under_the_plans_id_that_it_does_not_lead_to_stop_it(scene):
-    scene = scene(blocked=5, allowed=5)
+def forged_reversal(scene):
+    """Another reversal under a plan's id, when two of its own stand on the topic."""
     stopping = threading.Event()
     scene.apply(rate=5, stopping=stopping, advance=lambda done: stopping.set() if done >= 2 else None)
-    forged = record_of(scene.news("decisions.v1")[0].value)._replace(reversal_id=str(uuid4()))
+    return WIRE.encode(record_of(scene.news("decisions.v1")[0].value)._replace(reversal_id=str(uuid4())))
+
+
+def append(scene, value, headers):
     producer = Producer({"bootstrap.servers": scene.settings.bootstrap_servers})
-    producer.produce(f"{scene.prefix}decisions.v1", WIRE.encode(forged), b"key")
+    producer.produce(f"{scene.prefix}decisions.v1", value, b"key", 0, headers=headers)
     assert producer.flush(WAIT_S) == 0
+
+
+def test_records_under_the_plans_id_that_it_does_not_lead_to_stop_it(scene):
+    scene = scene(blocked=5, allowed=5)
+    forged = forged_reversal(scene)
+    append(scene, forged, seal_headers(f"{scene.prefix}decisions.v1", b"key", forged, 0))
     with pytest.raises(ProgressBroken):
         scene.apply()
+
+
+def test_a_reversal_that_nobody_proves_to_have_written_counts_for_nothing(scene):
+    """A stolen credential for the topic can't make a plan look broken, or a reversal look applied."""
+    scene = scene(blocked=5, allowed=5)
+    append(scene, forged_reversal(scene), None)
+    assert scene.apply().appended == 10

@@ -11,8 +11,8 @@ import pytest
 
 from ops.processes.servers import free_port
 from ops.stack.topics import create_topics
-from pipeline.audit.key_files import public_key
-from pipeline.audit.key_sets import key_id_of
+from pipeline.keys.key_files import public_key
+from pipeline.keys.key_sets import key_id_of
 from tests.servers import unused_prefix
 
 HEADER = "transaction_id,tx_time_s,customer_id,terminal_id,amount_minor\n"
@@ -272,13 +272,14 @@ def test_config_check_names_what_is_wrong_and_the_fix(fraud, monkeypatch, tmp_pa
         policy_archive=tmp_path,
         model_registry=tmp_path,
         dead_letter_key_file=tmp_path / "none",
+        seal_keys_file=tmp_path / "none",
         bootstrap_servers=f"127.0.0.1:{free_port()}",
         redis_url=f"redis://127.0.0.1:{free_port()}",
     )
     findings = {line["what"]: line for line in map(json.loads, answer.out.splitlines())}
     assert answer.code == 1
     wrong = {what for what, finding in findings.items() if not finding["is_ok"]}
-    assert wrong == {"policy", "model", "dead-letter key", "broker", "clock", "switches", "redis", "state"}
+    assert wrong == {"policy", "model", "dead-letter key", "seals", "broker", "clock", "switches", "redis", "state"}
     assert all(findings[what]["fix"] for what in wrong)
 
 
@@ -306,6 +307,7 @@ def test_config_check_in_production_finds_every_fault_in_one_run(fraud, monkeypa
             "policy archive",
             "model",
             "dead-letter key",
+            "seals",
             "broker",
             "clock",
             "switches",

@@ -13,8 +13,6 @@ from ops.verifier.witness import read_statements
 from pipeline.alerts.catalogue import AlertCode
 from pipeline.audit.continuing.bounds import NotContinued
 from pipeline.audit.head import head_hash
-from pipeline.audit.key_files import SigningKey, create_signing_key, replace_key_set
-from pipeline.audit.key_sets import KeyUse, with_key, with_revocation
 from pipeline.audit.leaf_files import head_paths, leaf_path, read_entries, read_head
 from pipeline.audit.witness import Statement, statement_of
 from pipeline.domain.alert import Alert
@@ -23,6 +21,8 @@ from pipeline.io.clock import now_ms
 from pipeline.io.kafka.appender import Appender
 from pipeline.io.kafka.client import BrokerAway
 from pipeline.io.kafka.log_reader import LogReader
+from pipeline.keys.key_files import SigningKey, create_signing_key, replace_key_set
+from pipeline.keys.key_sets import KeyUse, with_key, with_revocation
 from pipeline.witness.service import Place, WitnessBroken, WitnessService
 from pipeline.witness.statement_files import StatementFile, StatementFileBroken
 from pipeline.witness.timestamp_client import Authority

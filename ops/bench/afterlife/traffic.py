@@ -16,6 +16,7 @@ from typing import Final
 from confluent_kafka import KafkaException
 
 from ops.bench.rig.publisher import Publisher
+from ops.bench.rig.sealed import Sealing
 from ops.bench.rig.stored import Found, Tail
 from ops.bench.rig.threads import Thread
 from ops.bench.rig.topics_io import Outbound
@@ -53,7 +54,7 @@ class Echo:
 
     def __init__(self, bootstrap_servers: str, topic: str) -> None:
         self._publisher, self._tail, self._topic = Publisher(bootstrap_servers), Tail(bootstrap_servers, topic), topic
-        self._wire = WireFormat()
+        self._wire, self._sealing = WireFormat(), Sealing(bootstrap_servers, topic)
         self._seen: set[bytes] = set()
         self._due: list[tuple[float, int, int, bytes, bytes]] = []  # when, tie-break, partition, key, value
         self._number = 0
@@ -99,7 +100,8 @@ class Echo:
     def _publish_due(self) -> None:
         while self._due and self._due[0][0] <= time.monotonic():
             _, _, partition, key, value = heapq.heappop(self._due)
-            self._publisher.publish(self._topic, Outbound(key, value, 0), partition)
+            [record] = self._sealing.of([Outbound(key, value, 0)])
+            self._publisher.publish(self._topic, record, partition)
         self._publisher.flush()
 
 

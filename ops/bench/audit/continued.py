@@ -24,7 +24,6 @@ from ops.stack.real import RealStack
 from pipeline.audit.anchor_topics import Anchors
 from pipeline.audit.continuing.bounds import AT_ONCE, EVERYTHING, Bounds
 from pipeline.audit.continuing.check_service import Continuation
-from pipeline.audit.key_files import SigningKey, read_key_set
 from pipeline.audit.log_store import RECORDS_MAX, AuditLog
 from pipeline.audit.service_command import continuation
 from pipeline.domain.log import LogRecord, Outgoing
@@ -33,6 +32,7 @@ from pipeline.io.clock import now_ms
 from pipeline.io.kafka.appender import Appender
 from pipeline.io.postgres import Connection, connect
 from pipeline.io.settings import Settings
+from pipeline.keys.key_files import SigningKey, read_key_set
 
 ROWS: Final = 1_000_000
 DECIDED: Final = 2_000

@@ -25,8 +25,8 @@ from ops.bench.rig.waiting import wait_until
 from ops.stack.real import RealStack
 from pipeline.audit.chain import Entry, Tree, entry_bytes, grown, leaf_hash
 from pipeline.audit.head import SignedHead, next_head, signed_text
-from pipeline.audit.key_files import SigningKey
 from pipeline.audit.leaf_files import head_folder, head_paths, leaf_path, read_head, write_head
+from pipeline.keys.key_files import SigningKey
 
 TOPIC: Final = "decisions.v1"
 REFUSAL_S: Final = 60.0

@@ -7,6 +7,7 @@ from typing import Final
 import psycopg
 
 from ops.bench.rig.publisher import publish
+from ops.bench.rig.sealed import sealed
 from ops.bench.rig.stored import Tail
 from ops.bench.rig.topics_io import Outbound
 from ops.stack.real import RealStack
@@ -41,7 +42,8 @@ def publish_reviews_and_reversals(stack: RealStack) -> int:
             records.append(_after(wire, decision, _review(decision)))
         if decisions % REVERSED_EVERY == 0:
             records.append(_after(wire, decision, _reversal(decision)))
-    publish(stack.bootstrap_servers, "decisions.v1", records)
+    servers, topic = stack.bootstrap_servers, "decisions.v1"
+    publish(servers, topic, sealed(servers, topic, records))
     return decisions + len(records)
 
 

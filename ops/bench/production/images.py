@@ -61,7 +61,7 @@ def _fraud() -> Image:
         {"PATH": f"/opt/fraud/bin:{_PATH}", "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"},
         {"/opt/fraud/bin/python": python, "/opt/fraud/bin/fraud": fraud},
         ((sys.base_prefix, "/opt/python"), (str(PROJECT), "/opt/project"), (str(packages), "/opt/packages")),
-        {"/var/lib/fraud-audit": 10002, "/var/lib/fraud-rail": 10008},
+        {"/var/lib/fraud-audit": 10002, "/var/lib/fraud-rail": 10008, "/var/lib/fraud-witness": 10009},
     )
 
 

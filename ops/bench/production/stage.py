@@ -71,6 +71,10 @@ class Stage:
         self.command("keys", "create", "audit", str(self.secrets / "audit_key"))
         keys = (self.secrets / "audit_key.keys").rename(self.secrets / "audit_keys")
         self.command("keys", "create", "witness", str(self.secrets / "witness_key"), "--set", str(keys))
+        self.command("keys", "create", "decisions", str(self.secrets / "worker_seal_key"))
+        keys = (self.secrets / "worker_seal_key.keys").rename(self.secrets / "seal_keys")
+        for use, name in (("reviews", "review_seal_key"), ("reversals", "rollback_seal_key")):
+            self.command("keys", "create", use, str(self.secrets / name), "--set", str(keys))
         self.command("passwords", "create", str(self.secrets))
         self.expect(not [*wrongly_given(self.secrets)], "each secret file is its consumer's alone")
 

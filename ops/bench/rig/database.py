@@ -13,12 +13,12 @@ from ops.bench.rig.services import url_of
 from ops.bench.rig.threads import Thread
 from ops.migrations.migrate import migrate
 from ops.stack.real import RealStack
-from pipeline.audit.key_files import create_signing_key, read_key_set, replace_key_set, set_path_beside
-from pipeline.audit.key_sets import KeyUse, with_key
 from pipeline.domain.payment import Transaction
 from pipeline.execute.ledger_admin_store import Opening, append_openings
 from pipeline.io.clock import now_ms
 from pipeline.io.postgres import Connection, connect
+from pipeline.keys.key_files import create_signing_key, read_key_set, replace_key_set, set_path_beside
+from pipeline.keys.key_sets import KeyUse, with_key
 
 AMPLE_MINOR: Final = 10**13
 """Balance above what any account of the traffic spends, so that no payment remains unsettled for want of funds."""

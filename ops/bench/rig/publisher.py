@@ -64,7 +64,9 @@ class Publisher:
         """Publish a record; a timestamp of 0 stands for now."""
         while True:
             try:
-                self._producer.produce(topic, record.value, record.key, partition, timestamp=record.timestamp_ms)
+                self._producer.produce(
+                    topic, record.value, record.key, partition, timestamp=record.timestamp_ms, headers=record.headers
+                )
                 break
             except BufferError:  # DELIVERY_TIMEOUT_MS bounds the loop: by then the queued records have failed
                 self.serve(FULL_POLL_S)

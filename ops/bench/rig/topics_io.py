@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from ops.stack.topics import create_topics
+from pipeline.domain.log import Header
 
 REQUEST_TIMEOUT_S: Final = 30.0
 NO_COORDINATOR_YET: Final = (
@@ -23,6 +24,7 @@ class Outbound(NamedTuple):
     key: bytes
     value: bytes
     timestamp_ms: int
+    headers: list[Header] | None = None
 
 
 def prepare_topics(

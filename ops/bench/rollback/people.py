@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from ops.bench.rig.publisher import publish
+from ops.bench.rig.sealed import sealed
 from ops.bench.rig.services import url_of
 from ops.bench.rig.threads import Thread
 from ops.bench.rig.topics_io import Outbound
@@ -76,5 +77,6 @@ def append_stale(stack: RealStack, plan_id: str) -> set[str]:
         lines = [line for line, _ in zip(content.changing(), range(STALE_MAX), strict=False)]
     records = [reversal(plan.header, plan.content_hash, line, approval) for line in lines]
     outbound = [Outbound(each.account_id.encode(), wire.encode(each), 0) for each in records]
-    publish(stack.bootstrap_servers, "decisions.v1", outbound)
+    servers, topic = stack.bootstrap_servers, "decisions.v1"
+    publish(servers, topic, sealed(servers, topic, outbound))
     return {each.reversal_id for each in records}

@@ -8,7 +8,6 @@ from pipeline.audit.chain import Tree
 from pipeline.audit.continuing.bounds import EVERYTHING, NotContinued
 from pipeline.audit.continuing.head_files import Place, tree_at
 from pipeline.audit.continuing.refusal_files import mark, unmark
-from pipeline.audit.key_sets import KeySetRefused
 from pipeline.audit.leaf_files import leaf_path, partitions_of
 from pipeline.audit.log_store import last_links
 from pipeline.audit.service_command import continuation
@@ -17,6 +16,7 @@ from pipeline.io.clock import now_ms
 from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.postgres import Connection, DatabaseRefused, DatabaseUnavailable, connect
 from pipeline.io.settings import Settings
+from pipeline.keys.key_sets import KeySetRefused
 from pipeline.terminal.failures import Failure, database_away
 from pipeline.terminal.output import Output, coloured
 

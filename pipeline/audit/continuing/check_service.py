@@ -16,7 +16,6 @@ from pipeline.audit.continuing.head_files import Place, Vetted, proved_entries, 
 from pipeline.audit.continuing.outside_topics import Outside, OutsideLog, Trees
 from pipeline.audit.continuing.row_store import require_rows
 from pipeline.audit.continuing.source_topics import SourceTopic
-from pipeline.audit.key_sets import KeySet
 from pipeline.audit.leaf_files import leaf_path, read_entries
 from pipeline.audit.witness import Statement
 from pipeline.domain.log import Record
@@ -24,6 +23,7 @@ from pipeline.domain.times import claim_ms
 from pipeline.io.filing import UNFILED_MS
 from pipeline.io.postgres import Connection
 from pipeline.io.quarantine import statement_of
+from pipeline.keys.key_sets import KeySet
 
 OFFSET_MAX: Final = 2**63 - 1
 

@@ -16,9 +16,9 @@ from typing import Final, NamedTuple
 from pipeline.audit.chain import ENTRY_BYTES, Entry, Tree, chained, grown, root
 from pipeline.audit.continuing.bounds import NotContinued
 from pipeline.audit.head import NO_PREVIOUS, SignedHead, head_hash, signed_text
-from pipeline.audit.key_files import is_signed
-from pipeline.audit.key_sets import KeySet, KeyUse, untrusted
 from pipeline.audit.leaf_files import HeadRefused, head_folder, head_paths, leaf_path, read_entries, read_head
+from pipeline.keys.key_files import is_signed
+from pipeline.keys.key_sets import KeySet, KeyUse, untrusted
 
 ENTRIES_A_READ: Final = 65_536
 

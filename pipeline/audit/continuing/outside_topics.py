@@ -16,14 +16,14 @@ from pipeline.audit.chain import is_consistent
 from pipeline.audit.continuing.bounds import Bounds, NotContinued
 from pipeline.audit.continuing.head_files import Place, fault, head_at
 from pipeline.audit.head import SignedHead, head_hash, head_of_anchor
-from pipeline.audit.key_files import is_signed
-from pipeline.audit.key_sets import KeySet, KeyUse, untrusted
 from pipeline.audit.witness import Statement, statement_hash, statement_of
 from pipeline.domain.anchor import Anchor, Witnessed
 from pipeline.domain.log import Record
 from pipeline.domain.refusals import Refusal
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.log_reader import LogReader
+from pipeline.keys.key_files import is_signed
+from pipeline.keys.key_sets import KeySet, KeyUse, untrusted
 
 LAST_STATEMENTS: Final = 10
 """Read to learn the age of the last one: markers and foreign records may stand behind it."""

@@ -17,9 +17,9 @@ from pipeline.audit.chain import Tree
 from pipeline.audit.continuing.bounds import EVERYTHING, NotContinued
 from pipeline.audit.continuing.check_service import Continuation
 from pipeline.audit.continuing.refusal_files import mark
-from pipeline.audit.key_sets import KeySetRefused
 from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.postgres import Connection, DatabaseRefused, DatabaseUnavailable
+from pipeline.keys.key_sets import KeySetRefused
 
 RECHECK_S: Final = 86_400.0
 """From the end of one whole check to the next."""

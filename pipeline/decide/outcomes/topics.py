@@ -18,6 +18,7 @@ from pipeline.io.dead_letters import DeadLetters
 from pipeline.io.kafka.log_reader import Extent, LogReader, RangeRead
 from pipeline.io.kafka.positioned_log import PositionedLog, PositionsOf
 from pipeline.io.settings import Outcomes, Settings
+from pipeline.seals.seal_files import seal_check
 from pipeline.state.outcome_records import Told, told_by_decision, told_by_execution
 from pipeline.state.store import RedisState
 
@@ -59,6 +60,7 @@ class OutcomesTopic:
             slot=settings.worker_slot,
             positions=positions,
             options=settings.kafka_options,
+            prove=seal_check(settings).unproved if settings.outcomes is Outcomes.DECISIONS else None,
         )
 
     def _told(self, value: bytes | None) -> Told:

@@ -29,9 +29,6 @@ RETRIES_MAX: Final = 5
 """Most attempts at a step that the broker says can be tried again; each waits up to DELIVERY_S by itself."""
 
 
-Header = tuple[str, str | bytes | None]
-
-
 class Appender:
     """An idempotent appender, for one thread: a retry inside the client writes nothing twice."""
 
@@ -103,15 +100,15 @@ class TransactionalAppender:
         """End a predecessor's transaction, so that it can't be taken up again. Raises BrokerFailed."""
         _persistently("starting", lambda: self._producer.init_transactions(DELIVERY_S))
 
-    def append(self, records: Sequence[Outgoing], headers: Sequence[Header] | None = None) -> dict[TopicPartition, int]:
+    def append(self, records: Sequence[Outgoing]) -> dict[TopicPartition, int]:
         """Append all of the records or none; return the offset after the last of them in each partition.
 
-        headers: one for each record. Raises BrokerFailed where the broker refuses, or does not say how the transaction
+        Raises BrokerFailed where the broker refuses, or does not say how the transaction
         ended; read the topic then.
         """
         try:
             self._producer.begin_transaction()
-            ends = _deliver(self._producer, records, headers)
+            ends = _deliver(self._producer, records)
         except (BrokerFailed, KafkaException) as error:
             self._abort()
             what = "a transaction could not be written"
@@ -139,9 +136,7 @@ def _persistently(what: str, step: Callable[[], object]) -> None:
     raise BrokerAway(f"{what} a transaction was tried {RETRIES_MAX} times")
 
 
-def _deliver(
-    producer: Producer, records: Sequence[Outgoing], headers: Sequence[Header] | None = None
-) -> dict[TopicPartition, int]:
+def _deliver(producer: Producer, records: Sequence[Outgoing]) -> dict[TopicPartition, int]:
     """Deliver the records; return the offset after the last of them in each partition.
 
     Where the broker recognised a retry, it doesn't say the offset, and the end is that of an earlier record.
@@ -156,12 +151,11 @@ def _deliver(
         elif topic is not None and partition is not None and offset is not None and offset >= 0:
             ends[TopicPartition(topic, partition)] = offset + 1
 
-    for place, record in enumerate(records):
-        header = None if headers is None else [headers[place]]
+    for topic, key, value, partition, headers in records:
         try:
-            producer.produce(record.topic, record.value, record.key, on_delivery=delivered, headers=header)
+            producer.produce(topic, value, key, partition, on_delivery=delivered, headers=headers)
         except KafkaException as exception:  # too large, say: the library refuses it before any broker is asked
-            raise broker_failure(f"a record for {record.topic} was refused", exception) from exception
+            raise broker_failure(f"a record for {topic} was refused", exception) from exception
     left = producer.flush(DELIVERY_S)
     if left or failures:
         why = failures[0].str() if failures else f"nothing within {DELIVERY_S:.0f} s"

@@ -14,10 +14,18 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import (
+    TIMESTAMP_LOG_APPEND_TIME,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient
 
-from pipeline.domain.log import Record, Source
+from pipeline.domain.log import SEAL_HEADER, Presented, Record, Source
 from pipeline.io.partitioner import Partitioner
 
 Options = dict[str, Any]
@@ -272,3 +280,24 @@ def record_of(message: Message) -> Record:
     assert not isinstance(key, str), "raw bytes were asked for"
     assert not isinstance(value, str), "raw bytes were asked for"
     return Record(key, value, Source(partition, offset, timestamp_ms(message)))
+
+
+def presented(topic: str, message: Message) -> Presented:
+    """Return a message that is no error with what says who wrote it. Of several seals the last one counts."""
+    key, value, source = record_of(message)
+    seal = headers_of(message).get(SEAL_HEADER)
+    is_stamped = message.timestamp()[0] == TIMESTAMP_LOG_APPEND_TIME
+    sealed = seal if isinstance(seal, bytes) else None
+    return Presented(topic, *source, is_stamped, key, value or b"", sealed)
+
+
+def headers_of(message: Message) -> dict[str, str | bytes | None]:
+    """Return a message's headers by name, the last of each; none where one has a name that is not UTF-8.
+
+    The library raises SystemError for such a name (confluent-kafka 2.16), which anybody who may write can send; no
+    writer of ours does.
+    """
+    try:
+        return dict(message.headers() or ())
+    except (SystemError, UnicodeDecodeError):
+        return {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Final, Generic, NamedTuple, Self, TypeVar
 
 from confluent_kafka import (
@@ -22,9 +22,16 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # types say less than it exports
 
-from pipeline.domain.log import Record
+from pipeline.domain.log import Presented, Prove, Record
 from pipeline.io.kafka import client
-from pipeline.io.kafka.client import BrokerAway, broker_failure, raise_unless_passing, record_of
+from pipeline.io.kafka.client import (
+    BrokerAway,
+    broker_failure,
+    headers_of,
+    presented,
+    raise_unless_passing,
+    record_of,
+)
 from pipeline.io.partitioner import Partitioner, Partitioning
 from pipeline.io.settings import Settings
 
@@ -80,16 +87,18 @@ class LogReader:
         timeout_s: float | None = None,
         is_expiry_expected: bool = False,
         partitioner: Partitioner = Partitioner.CRC32,
+        proves: Mapping[str, Prove] = MappingProxyType({}),
     ) -> None:
         """Make the consumer.
 
         group: the library asks for one, but the reader never joins it; a role may use only its own. timeout_s: limit of
         one question to the broker; None stands for client.ANSWER_S. is_expiry_expected: where the records asked for
-        have been deleted since, the reading begins with the oldest that is there; otherwise it fails.
+        have been deleted since, the reading begins with the oldest that is there; otherwise it fails. proves: by
+        topic; a record of which it isn't proved who wrote it is read as if it weren't there.
         """
         self._bootstrap_servers, self._group, self._options = bootstrap_servers, group, options
         self._timeout_s = timeout_s or client.ANSWER_S
-        self._partitioner = partitioner
+        self._partitioner, self._proves = partitioner, proves
         self._read_to: tuple[str, int, int] | None = None  # topic, partition and next offset of the range being read
         self._admin: AdminClient | None = None
         tuning: client.Options = {
@@ -187,6 +196,23 @@ class LogReader:
         self, topic: str, partition: int, first: int, end: int | None, records_max: int, take: Callable[[Record], Taken]
     ) -> RangeRead[Taken]:
         """Read from `first` to `end`, or to the end of the committed records; take no more than records_max records."""
+        return self._range(topic, partition, first, end, records_max, lambda message: take(record_of(message)))
+
+    def presented_range(
+        self, topic: str, partition: int, first: int, end: int | None, records_max: int
+    ) -> RangeRead[Presented]:
+        """Do as `read_range` does, each record with what says who wrote it."""
+        return self._range(topic, partition, first, end, records_max, lambda message: presented(topic, message))
+
+    def _range(
+        self,
+        topic: str,
+        partition: int,
+        first: int,
+        end: int | None,
+        records_max: int,
+        take: Callable[[Message], Taken],
+    ) -> RangeRead[Taken]:
         taken: list[Taken] = []
         if end is not None and end <= first:
             return RangeRead(taken, first, True)
@@ -197,11 +223,24 @@ class LogReader:
                 return RangeRead(taken, max(next_offset, offset), True)
             if end is not None and offset >= end:
                 return RangeRead(taken, end, True)
-            taken.append(take(record_of(message)))
+            taken.append(take(message))
             next_offset = offset + 1
             if len(taken) == records_max:
                 self._read_to = topic, partition, next_offset
                 return RangeRead(taken, next_offset, end == next_offset)
+        raise AssertionError("a reading ends at an end or in an exception")
+
+    def read_presented(self, topic: str, starts: Mapping[int, int]) -> Iterator[Presented]:
+        """Yield the records that `read` yields, each with what says who wrote it."""
+        return (presented(topic, message) for message in self._read(topic, starts))
+
+    def one_presented(self, topic: str, partition: int, offset: int) -> Presented | None:
+        """Return the committed record at that very place; None where none stands there."""
+        self._begin(topic, partition, offset)
+        for message in self._messages(topic, lambda: 1):
+            if message.error() is not None or _offset(message) != offset:
+                return None
+            return presented(topic, message)
         raise AssertionError("a reading ends at an end or in an exception")
 
     def read_settled(self, topic: str, partition: int, first: int, end: int) -> Iterator[Record]:
@@ -226,7 +265,7 @@ class LogReader:
     def read_headers(self, topic: str, starts: Mapping[int, int], name: str) -> Iterator[tuple[Record, bytes]]:
         """Yield the records that `read` yields, of those that have a header of that name, with its value."""
         for message in self._read(topic, starts):
-            value = dict(message.headers() or ()).get(name)
+            value = headers_of(message).get(name)
             if isinstance(value, bytes):
                 yield record_of(message), value
 
@@ -271,8 +310,11 @@ class LogReader:
             messages = self._consumer.consume(1, POLL_S)
             if messages and (more := wanted() - 1):
                 messages += self._consumer.consume(more, 0)  # consume(n, t) waits for the whole of t unless n come
+            prove = self._proves.get(topic)
             for message in messages:
                 error = message.error()
+                if error is None and prove is not None and prove(presented(topic, message)) is not None:
+                    continue
                 if error is None or error.code() == KafkaError._PARTITION_EOF:
                     yield message
                 else:

@@ -13,10 +13,10 @@ from typing import Final, Generic, NamedTuple
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
-from pipeline.domain.log import ContentT, LogRecord, RecordUndecodable
+from pipeline.domain.log import ContentT, LogRecord, Prove, RecordUndecodable, Unproved
 from pipeline.domain.refusals import Refusal
 from pipeline.io.kafka import client
-from pipeline.io.kafka.client import broker_failure, raise_unless_passing, record_of
+from pipeline.io.kafka.client import broker_failure, presented, raise_unless_passing, record_of
 from pipeline.io.kafka.known_brokers import KnownBrokers
 
 SESSION_TIMEOUT_MS: Final = 6_000
@@ -39,8 +39,11 @@ class PositionMove(NamedTuple):
 
 
 class LogBatch(NamedTuple, Generic[ContentT]):
+    """unproved: records of which it isn't proved who wrote them, in log order; nothing may be done by what they say."""
+
     records: Sequence[LogRecord[ContentT]]  # in log order within each partition
-    spans: Sequence[PositionMove]  # one for each partition that has records, ascending
+    spans: Sequence[PositionMove]  # one for each partition that has records of either kind, ascending
+    unproved: Sequence[Unproved] = ()
 
 
 def undecoded(value: bytes | None) -> None:
@@ -63,15 +66,17 @@ class PositionedLog(Generic[ContentT]):
         options: Mapping[str, str],
         release: Callable[[], None] = lambda: None,
         is_aside: IsAside = lambda *_: False,
+        prove: Prove | None = None,
     ) -> None:
         """Subscribe to the topic.
 
         decode: gives a record's content from its value, or the Refusal that `read` raises. group: unique to what the
         service stores. positions: asked whenever partitions are assigned; release: called when they are taken away.
         is_aside: asked of a record that can't be decoded, by partition, offset and value; it is passed over if so.
+        prove: asked of every record before it is decoded; None where any writer of the topic is believed.
         """
         self._topic, self._decode = topic, decode
-        self._positions, self._release, self._is_aside = positions, release, is_aside
+        self._positions, self._release, self._is_aside, self._prove = positions, release, is_aside, prove
         self._assigned_partitions: list[int] = []
         self._next: dict[int, int] = {}
         self._raised: BaseException | None = None
@@ -106,10 +111,12 @@ class PositionedLog(Generic[ContentT]):
             raised, self._raised = self._raised, None
             raise raised
         before = dict(self._next)
-        records = [record for message in messages if (record := self._record(message)) is not None]
-        ends = {record.partition: record.offset + 1 for record in records}
+        found = [record for message in messages if (record := self._record(message)) is not None]
+        ends = {record.partition: record.offset + 1 for record in found}
         return LogBatch(
-            records, [PositionMove(partition, before[partition], ends[partition]) for partition in sorted(ends)]
+            [record for record in found if isinstance(record, LogRecord)],
+            [PositionMove(partition, before[partition], ends[partition]) for partition in sorted(ends)],
+            [record for record in found if isinstance(record, Unproved)],
         )
 
     def rewind(self) -> None:
@@ -153,7 +160,7 @@ class PositionedLog(Generic[ContentT]):
         self._release()
         consumer.unassign()
 
-    def _record(self, message: Message) -> LogRecord[ContentT] | None:
+    def _record(self, message: Message) -> LogRecord[ContentT] | Unproved | None:
         if (error := message.error()) is not None:
             raise_unless_passing(error, f"reading {self._topic} failed")
             return None
@@ -161,6 +168,9 @@ class PositionedLog(Generic[ContentT]):
         partition, offset, timestamp_ms = record.source
         if offset < self._next.get(partition, offset + 1):
             return None  # stored already, or no longer ours
+        if self._prove is not None and (unproved := self._prove(presented(self._topic, message))) is not None:
+            self._next[partition] = offset + 1
+            return unproved
         content = self._decode(record.value)
         if isinstance(content, Refusal):
             if self._is_aside(partition, offset, record.value or b""):

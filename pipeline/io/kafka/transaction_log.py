@@ -296,8 +296,8 @@ class TransactionLog:
         if not is_open:
             self._producer.begin_transaction()
         produce = self._producer.produce
-        for topic, key, value in outgoing:
-            produce(topic, value, key)
+        for topic, key, value, partition, headers in outgoing:
+            produce(topic, value, key, partition, headers=headers)
         # Flushing first lets AddOffsetsToTxn find the last transaction's markers written (measured: p50 60 → 12 ms).
         self._producer.flush(self._commit_timeout_s)
         if not is_open:

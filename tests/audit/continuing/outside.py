@@ -16,8 +16,6 @@ from pipeline.audit.continuing.check_service import Continuation, Continued
 from pipeline.audit.continuing.outside_topics import OutsideLog, Topics
 from pipeline.audit.continuing.source_topics import SourceTopic
 from pipeline.audit.head import SignedHead, next_head, signed_text
-from pipeline.audit.key_files import SigningKey, create_signing_key, replace_key_set
-from pipeline.audit.key_sets import KeyUse, with_key
 from pipeline.audit.leaf_files import (
     head_folder,
     head_paths,
@@ -30,6 +28,8 @@ from pipeline.audit.leaf_files import (
 from pipeline.audit.witness import Statement, next_statement, seen_head, statement_text
 from pipeline.domain.anchor import Witnessed
 from pipeline.io.kafka.log_reader import LogReader
+from pipeline.keys.key_files import SigningKey, create_signing_key, replace_key_set
+from pipeline.keys.key_sets import KeyUse, with_key
 from tests.audit.logs import TOPIC, WIRE, Bench
 from tests.records import NOON_MS
 from tests.servers import unused_prefix

@@ -11,9 +11,9 @@ from ops.stack.embedded import EmbeddedStack
 from pipeline.audit.chain import ENTRY_BYTES
 from pipeline.audit.continuing.bounds import EVERYTHING, Bounds, NotContinued
 from pipeline.audit.head import head_of_anchor
-from pipeline.audit.key_files import create_signing_key, replace_key_set
-from pipeline.audit.key_sets import KeyUse, with_key, with_revocation
 from pipeline.audit.leaf_files import head_paths, leaf_path, read_entries, read_head
+from pipeline.keys.key_files import create_signing_key, replace_key_set
+from pipeline.keys.key_sets import KeyUse, with_key, with_revocation
 from tests.audit.continuing.outside import MINUTE_MS, Continuing, forge_heads, forge_leaves, sign_heads
 from tests.audit.logs import TOPIC, WIRE, Bench, records
 from tests.records import NOON_MS

@@ -19,7 +19,7 @@ BANK = {"ca.pem", "rail_authority.pem", "rail_certificate.pem", "rail_key.pem"} 
     f"{host}_{part}.pem" for host in ("redis", "postgres") for part in ("certificate", "key")
 }
 """What the bank signs; the broker's key store is made of two more of its files."""
-KEYS = {"dead_letter_key", "audit_key", "audit_keys", "witness_key"}
+KEYS = {"dead_letter_key", "audit_key", "audit_keys", "witness_key", "worker_seal_key", "review_seal_key", "seal_keys"}
 
 
 @pytest.fixture
@@ -34,6 +34,10 @@ def folder(fraud: Fraud, tmp_path: Path) -> Path:
     assert fraud("keys", "create", "audit", made / "audit_key").code == 0
     keys = (made / "audit_key.keys").rename(made / "audit_keys")
     assert fraud("keys", "create", "witness", made / "witness_key", "--set", keys).code == 0
+    assert fraud("keys", "create", "decisions", made / "worker_seal_key").code == 0
+    seal_keys = (made / "worker_seal_key.keys").rename(made / "seal_keys")
+    assert fraud("keys", "create", "reviews", made / "review_seal_key", "--set", seal_keys).code == 0
+    assert fraud("keys", "create", "reversals", made / "rollback_seal_key", "--set", seal_keys).code == 0
     answer = fraud("passwords", "create", made)
     assert answer.code == 0
     assert "missing" not in answer.err

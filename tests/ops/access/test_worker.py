@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 import sys
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -19,6 +20,7 @@ from pipeline.io.kafka.bulk_publisher import BulkPublisher
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.sealing import create_key_file
 from pipeline.io.settings import Settings
+from pipeline.seals.seal_files import KEYS_FILE, make_seal_keys
 from tests.archive import WIRE
 from tests.records import PAYMENT
 
@@ -50,6 +52,9 @@ def _secret_folder(folder: Path, stack: RealStack) -> Path:
     folder.mkdir(mode=0o700)
     (folder / "kafka_options").write_text(json.dumps(stack.client_options(Principal.WORKER)))
     (folder / "redis_url").write_text(stack.redis_url)
+    make_seal_keys(folder.with_name("seals"))
+    shutil.copy(folder.with_name("seals") / "decisions.key", folder / "seal_key")
+    shutil.copy(folder.with_name("seals") / KEYS_FILE, folder / "seal_keys")
     for path in folder.iterdir():
         path.chmod(0o400)
     create_key_file(folder / "dead_letter_key")

@@ -20,8 +20,9 @@ from ops.migrations.migrate import migrate
 from ops.processes.servers import ServerProcess, free_port
 from ops.stack.embedded import EmbeddedStack
 from ops.stack.topics import create_topics
-from pipeline.audit.key_files import create_signing_key
+from pipeline.keys.key_files import create_signing_key
 from tests.audit.logs import values
+from tests.sealing import seal_headers
 from tests.servers import url_as
 
 pytestmark = pytest.mark.timeout(300)
@@ -61,7 +62,8 @@ class Running:
     def give_work(self) -> None:
         """Publish to a service that would ask nothing of PostgreSQL otherwise."""
         producer = Producer({"bootstrap.servers": self.stack.bootstrap_servers, "log_level": 2})
-        producer.produce("decisions.v1", values(1)[0], b"key", partition=0)
+        value = values(1)[0]
+        producer.produce("decisions.v1", value, b"key", 0, headers=seal_headers("decisions.v1", b"key", value, 0))
         assert 0 == producer.flush(WAIT_S)
 
     def _process(self, name: str, folder: Path) -> ServerProcess:

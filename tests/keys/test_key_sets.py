@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.audit.key_sets import (
+from pipeline.keys.key_sets import (
     KeySet,
     KeySetRefused,
     KeyUse,

@@ -1,4 +1,4 @@
-"""A key set: the public keys that heads and witness statements may be signed with, and when each was good.
+"""A key set: the public keys that heads, witness statements and seals may be signed with, and when each was good.
 
 Invariants
 1. A key that the set doesn't hold, or holds for another use, signs nothing.
@@ -32,6 +32,12 @@ class KeyUse(StrEnum):
     """Signs the audit log's heads."""
     WITNESS = "witness"
     """Signs what the witness has seen."""
+    DECISIONS = "decisions"
+    """Seals what the workers decide."""
+    REVIEWS = "reviews"
+    """Seals the outcomes of reviews."""
+    REVERSALS = "reversals"
+    """Seals the reversals of rollbacks."""
 
 
 class TrustedKey(NamedTuple):

@@ -10,8 +10,8 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from pipeline.audit.key_sets import KeySet, KeySetRefused, KeyUse, key_id_of, key_set_of, key_set_text, with_key
 from pipeline.io.secrets import SecretsUnavailable, require_private
+from pipeline.keys.key_sets import KeySet, KeySetRefused, KeyUse, key_id_of, key_set_of, key_set_text, with_key
 
 
 class SigningKeyRefused(Exception):

@@ -1,0 +1,175 @@
+"""The keys that seal records of decisions.v1, and the key set that says which of them to trust, from the settings.
+
+In development they are made when they are first asked for, in one folder for all writers, so that the check is always
+on; in production nothing is made, and every process is told where its own stand.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from pipeline.io.clock import now_ms
+from pipeline.io.kafka import client
+from pipeline.io.partitioner import Partitioning
+from pipeline.io.settings import Profile, Settings
+from pipeline.keys.key_files import (
+    SigningKey,
+    SigningKeyRefused,
+    create_signing_key,
+    is_signed,
+    read_key_set,
+    replace_key_set,
+)
+from pipeline.keys.key_sets import KeySet, KeySetRefused, KeyUse, key_set_of, untrusted, with_key
+from pipeline.seals.proving import SEAL_USES, SealCheck
+from pipeline.seals.seal import Sealer
+from pipeline.terminal.failures import Failure
+
+KEYS_FILE: Final = "keys"
+LOOK_S: Final = 5.0
+"""Between looks whether the file of the key set has changed."""
+
+
+def sealer_of(settings: Settings, use: KeyUse, partition_of: Callable[[bytes], int] | None = None) -> Sealer:
+    """Return what seals the records of a writer.
+
+    use: the kind of its records. partition_of: None asks the broker how many partitions there are. Raises Failure,
+    above all where the key set does not trust the key: nobody would heed what it seals.
+    """
+    key = _signing_key(settings, use)
+    try:
+        why = untrusted(_key_set(settings), use, key.key_id, now_ms(), None)
+    except KeySetRefused as refusal:
+        raise _no_set(refusal) from refusal
+    if why is not None:
+        raise Failure(
+            f"Records can't be sealed: {why}.", "Give every reader a key set that holds the key, and then this process."
+        )
+    topic = settings.topic("decisions.v1")
+    return Sealer(topic, partition_of or _partitioning(settings, topic).of, key.key_id, key.sign)
+
+
+def seal_check(settings: Settings) -> SealCheck:
+    """Return the check of who wrote what stands on decisions.v1. Raises Failure where no key set can be read."""
+    try:
+        source = _key_source(settings)
+        if not any(source().of_use(use) for use in SEAL_USES):
+            raise KeySetRefused("the key set holds no key that seals records")
+    except KeySetRefused as refusal:
+        raise _no_set(refusal) from refusal
+    return SealCheck(source, is_signed, now_ms)
+
+
+def make_seal_keys(directory: Path) -> None:
+    """Make a key for each use, USE.key, and their key set, in a new folder. Nothing happens where they are there.
+
+    Of several processes that come at once one makes them, and the others take what it made.
+    """
+    if (directory / KEYS_FILE).exists():
+        return
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+    try:
+        keys = KeySet({})
+        for use in sorted(SEAL_USES):
+            key = create_signing_key(partial / f"{use}.key", use, with_set=False)
+            keys = with_key(keys, use, key.public, 0)  # from 1970 on: a replay's records are of any time
+        replace_key_set(partial / KEYS_FILE, keys)
+        partial.rename(directory)
+    except OSError:
+        if not (directory / KEYS_FILE).exists():
+            raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _partitioning(settings: Settings, topic: str) -> Partitioning:
+    """Ask for this topic alone, since not every writer may see the payments'. Raises BrokerFailed."""
+    admin = client.admin_client(settings.bootstrap_servers, settings.kafka_options)
+    return Partitioning(settings.partitioner, len(client.partitions_of(admin, topic)))
+
+
+def _signing_key(settings: Settings, use: KeyUse) -> SigningKey:
+    try:
+        if settings.seal_key is not None:
+            return SigningKey.from_text(settings.seal_key, "seal_key")
+        if settings.seal_key_file is not None:
+            return SigningKey.from_file(settings.seal_key_file)
+        return SigningKey.from_file(_made(settings) / f"{use}.key")
+    except SigningKeyRefused as refusal:
+        raise Failure(f"{refusal}.", f"Create one with `fraud keys create {use} PATH`.") from refusal
+
+
+def _key_set(settings: Settings) -> KeySet:
+    """Raises KeySetRefused."""
+    if settings.seal_keys is not None:
+        return key_set_of(settings.seal_keys)
+    return read_key_set(_key_set_path(settings))
+
+
+def _key_set_path(settings: Settings) -> Path:
+    return settings.seal_keys_file or _made(settings) / KEYS_FILE
+
+
+def _key_source(settings: Settings) -> Callable[[], KeySet]:
+    if settings.seal_keys is not None:
+        keys = key_set_of(settings.seal_keys)
+        return lambda: keys
+    return KeySetFile(_key_set_path(settings))
+
+
+class KeySetFile:
+    """A key set that is read anew when its file has changed; for one thread."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises KeySetRefused."""
+        self._path = path
+        self._keys = read_key_set(path)
+        self._seen = _mark(path)
+        self._due_s = time.monotonic() + LOOK_S
+
+    def __call__(self) -> KeySet:
+        """Raises KeySetRefused where the file has become unreadable: what it said before may be revoked by now."""
+        if time.monotonic() >= self._due_s:
+            self._due_s = time.monotonic() + LOOK_S
+            if (mark := _mark(self._path)) != self._seen:
+                self._keys = read_key_set(self._path)
+                self._seen = mark
+        return self._keys
+
+
+def _mark(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def _made(settings: Settings) -> Path:
+    """The folder of the keys that development makes for itself."""
+    if settings.profile is Profile.PRODUCTION:
+        raise Failure(
+            "In production no key for seals is made on the way.",
+            "Set FRAUD_SEAL_KEY_FILE and FRAUD_SEAL_KEYS_FILE, or the secrets seal_key and seal_keys.",
+        )
+    try:
+        make_seal_keys(settings.seal_directory)
+    except OSError as error:
+        raise Failure(
+            f"{settings.seal_directory} can't be made ({error.strerror}).", "Set FRAUD_SEAL_DIRECTORY to a folder."
+        ) from error
+    return settings.seal_directory
+
+
+def _no_set(refusal: KeySetRefused) -> Failure:
+    return Failure(
+        f"Nobody can tell who wrote what stands on decisions.v1: {refusal}.",
+        "Set FRAUD_SEAL_KEYS_FILE to the key set that `fraud keys create decisions` made.",
+    )
