@@ -9,14 +9,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Final
 
 import structlog
 
 from pipeline.domain.in_force import DecisionRecord
+from pipeline.execute.audit_wait_service import AuditWait
 from pipeline.execute.batch_service import DOUBTFUL_MAX, Executor
 from pipeline.execute.ledger_store import Ledger
-from pipeline.io.kafka.positioned_log import PositionedLog
+from pipeline.io.kafka.positioned_log import LogBatch, PositionedLog
 from pipeline.io.postgres import Connection, Held, failures_named
 from pipeline.io.quarantine import is_put_aside
 
@@ -31,8 +33,10 @@ log = structlog.get_logger("executor")
 class ExecutionService:
     """`connect`: a new connection, or DatabaseUnavailable at once."""
 
-    def __init__(self, execution: Executor, ledger: Ledger, connect: Callable[[], Connection]) -> None:
-        self._execution, self._ledger, self._connect = execution, ledger, connect
+    def __init__(
+        self, execution: Executor, ledger: Ledger, audit: AuditWait, connect: Callable[[], Connection]
+    ) -> None:
+        self._execution, self._ledger, self._audit, self._connect = execution, ledger, audit, connect
         self._held = Held(self._connected)
         self._source: PositionedLog[DecisionRecord] | None = None
         self._must_resume = False
@@ -53,20 +57,21 @@ class ExecutionService:
         """Return whether a record that can't be decoded was put aside."""
         return is_put_aside(self._held.connection(), self._execution.heard.topic, partition, offset, value)
 
-    def step(self, _stopping: threading.Event) -> str | None:
-        """A batch, and what is in doubt."""
+    def step(self, stopping: threading.Event) -> str | None:
+        """A batch, as far as it is audited, and what is in doubt."""
         assert self._source is not None, "it was told what to read from"
         source, connection = self._source, self._held.connection()
         batch = source.read(RECORDS_MAX, IDLE_WAIT_S)
         if self._must_resume:
             self._execution.resume(connection, source.positions)
             self._must_resume = False
+        waits = None
         if batch.records:
-            began = time.perf_counter()
-            self._execution.accept(connection, batch)
-            log.info("batch_executed", records=len(batch.records), seconds=round(time.perf_counter() - began, 4))
+            waits = self._audit.accept(connection, batch, partial(self._accept, connection), stopping)
+        if waits is not None:
+            source.rewind()
         self._retry_if_due(connection, source)
-        return None if source.positions else "no partition of decisions.v1 is its own"
+        return waits or (None if source.positions else "no partition of decisions.v1 is its own")
 
     def begin_again(self) -> None:
         """On a new connection, from where the database stands."""
@@ -78,6 +83,11 @@ class ExecutionService:
         if self._source is not None:
             self._source.close()
         self._held.drop()
+
+    def _accept(self, connection: Connection, batch: LogBatch[DecisionRecord]) -> None:
+        began = time.perf_counter()
+        self._execution.accept(connection, batch)
+        log.info("batch_executed", records=len(batch.records), seconds=round(time.perf_counter() - began, 4))
 
     def _retry_if_due(self, connection: Connection, source: PositionedLog[DecisionRecord]) -> None:
         if time.monotonic() < self._retry_due:

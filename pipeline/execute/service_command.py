@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Final, NoReturn
 
+from pipeline.execute.audit_wait_service import AuditWait
 from pipeline.execute.batch_service import Executor
 from pipeline.execute.ledger_store import Ledger
 from pipeline.execute.notice_topics import Notices
@@ -47,8 +48,9 @@ def _service(settings: Settings, wire: WireFormat) -> ExecutionService:
     appender = Appender.of(settings, f"fraud-executor-{settings.worker_slot}")
     notices = Notices(appender, wire, settings.topic("executions.v1"), settings.topic("alerts.v1"))
     rail = _rail(settings)
-    execution = Executor(ledger, rail, notices, settings.topic("decisions.v1"))
-    return ExecutionService(execution, ledger, partial(service_connection, settings.database_url, "fraud-executor"))
+    topic = settings.topic("decisions.v1")
+    execution, audit = Executor(ledger, rail, notices, topic), AuditWait(notices, topic)
+    return ExecutionService(execution, ledger, audit, partial(service_connection, settings.database_url, "fraud-executor"))
 
 
 def _rail(settings: Settings) -> Rail:
