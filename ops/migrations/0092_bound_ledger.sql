@@ -15,7 +15,7 @@ BEGIN
         CREATE ROLE fraud_treasurer LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
     END IF;
     EXECUTE format('GRANT CONNECT ON DATABASE %I TO fraud_treasurer', current_database());
-    ALTER ROLE fraud_treasurer CONNECTION LIMIT 2;
+    ALTER ROLE fraud_treasurer CONNECTION LIMIT 4;
     ALTER ROLE fraud_treasurer SET statement_timeout = '60s';
     ALTER ROLE fraud_treasurer SET lock_timeout = '15s';
     ALTER ROLE fraud_treasurer SET idle_in_transaction_session_timeout = '10s';
@@ -790,6 +790,7 @@ WHERE taken.reason IN ('BENEFICIARY_FUNDS_GONE', 'RECALL_REFUSED', 'PARTLY_RECAL
     );
 
 GRANT SELECT ON SEQUENCE ledger.posting_number TO fraud_reader;
+GRANT EXECUTE ON FUNCTION ledger.account_of(text, text, text) TO fraud_reader;  -- the views call it for whoever looks
 
 -- Reconciliation looks at postings by their numbers, which grow as rows are appended.
 CREATE INDEX posting_by_number ON ledger.posting USING brin (number) WITH (pages_per_range = 16, autosummarize = on);

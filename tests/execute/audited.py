@@ -18,8 +18,10 @@ from pipeline.domain.reversal import Reversal
 from pipeline.domain.times import claim_ms
 from pipeline.io.filing import Filing
 from pipeline.io.postgres import Connection, Positions, statements
+from tests.records import NOON_MS
 
 _NOTHING = bytes(32)
+_RECORDED_AT_US = NOON_MS * 1000
 
 
 def audit(connection: Connection, records: Sequence[LogRecord[DecisionRecord]], topic: str = "decisions.v1") -> None:
@@ -30,7 +32,7 @@ def audit(connection: Connection, records: Sequence[LogRecord[DecisionRecord]], 
             table, statement = _kind(record.content)
             filed_at_ms = Filing(table).file(connection, [record.timestamp_ms])[record.timestamp_ms]
             times = Times(claim_ms(record.timestamp_ms), filed_at_ms)
-            proof = Proof(Entry(record.offset, record.timestamp_ms * 1000, _NOTHING), times, _NOTHING)
+            proof = Proof(Entry(record.offset, _RECORDED_AT_US, _NOTHING), times, _NOTHING)
             try:
                 row = row_of(record._replace(content=None), record.content, proof)
             except ValueError:
