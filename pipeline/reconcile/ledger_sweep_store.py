@@ -20,10 +20,10 @@ LEDGER: Final = "ledger.posting"
 
 
 class _End(NamedTuple):
-    """A number that postings were given, and the transaction up to which all must have ended before it is looked at."""
+    """A number that postings were given, and the transaction before which all must have ended until it is looked at."""
 
     number: int
-    next_transaction: int
+    transaction: int
 
 
 class LedgerSweep:
@@ -47,10 +47,9 @@ class LedgerSweep:
         """Return what is wrong with the next postings and their executions, and the number up to which they were
         looked at; None where there are none, or a transaction that may still store one has not ended.
         """
-        number, next_transaction, oldest = connection.execute(self._statements["posting_end"]).fetchone() or (0, 0, 0)
         if self._end is None:
-            self._end = _End(number, next_transaction)
-        if self._is_stored and oldest < self._end.next_transaction:
+            self._end = _End(*self._one(connection, "posting_end"))
+        if self._is_stored and self._one(connection, "oldest_transaction")[0] < self._end.transaction:
             return None
         if self._is_stored:
             self._next = self._positions.read(connection, [0])[0]
@@ -69,6 +68,11 @@ class LedgerSweep:
     def forget(self) -> None:
         """After a failure it isn't known what was stored."""
         self._end = None
+
+    def _one(self, connection: Connection, name: str) -> tuple[int, ...]:
+        row = connection.execute(self._statements[name]).fetchone()
+        assert row is not None, "it always has one row"
+        return row
 
     def _look(self, connection: Connection, numbers: dict[str, int]) -> list[Gap]:
         strays = connection.execute(self._statements["posting_faults"], numbers).fetchall()

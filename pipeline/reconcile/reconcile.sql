@@ -98,10 +98,12 @@ WHERE NOT %(is_untold)s OR NOT EXISTS (
 ORDER BY recorded_at LIMIT %(limit)s;
 
 -- name: posting_end
--- The last number that a posting was given; transactions that may still store one of those numbers are before `next`,
--- and those before `oldest` have ended.
-SELECT last_value, pg_snapshot_xmax(seen.at)::text::bigint AS next, pg_snapshot_xmin(seen.at)::text::bigint AS oldest
-FROM ledger.posting_number, (SELECT pg_current_snapshot()) AS seen (at);
+-- The last number that a posting was given, and a transaction that began later than each that was given one by then.
+SELECT last_value, pg_current_xact_id()::text::bigint FROM ledger.posting_number;
+
+-- name: oldest_transaction
+-- The oldest transaction that has not ended; all before it have.
+SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint;
 
 -- name: posting_faults
 -- Postings of a range of numbers that nothing moves so.
