@@ -307,7 +307,7 @@ CREATE TRIGGER bind_executions AFTER INSERT ON ledger.execution
 -- record in force, sets the aim that the saga's table says, and was heard when no later step had been stored. These are
 -- few, and they are looked at when the transaction ends, because it may store their execution's steps after them.
 CREATE FUNCTION ledger.bind_cause() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     epoch CONSTANT timestamptz := '1970-01-01+00';
     audited record;
@@ -416,18 +416,22 @@ CREATE CONSTRAINT TRIGGER bind_cause AFTER INSERT ON ledger.cause DEFERRABLE INI
 -- Steps
 
 -- A step belongs to its execution, follows the one before it, and is one that the saga can take from there with the aim
--- that it has: the one that was heard since, else that of the step before.
+-- that it has: the one that was heard since, else that of the step before. What the rail is asked to pay the books have
+-- moved before: every step that moves money has its posting, so the executor stores SUBMIT after the postings. Within a
+-- statement only an execution's first step is looked up; the others follow it.
 CREATE FUNCTION ledger.bind_transitions() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM FROM (
         SELECT written.*, lag(written.sequence) OVER following AS sequence_before,
-            lag(written.to_state) OVER following AS state_before, lag(written.aim) OVER following AS aim_before
+            lag(written.to_state) OVER following AS state_before, lag(written.aim) OVER following AS aim_before,
+            lag(written.caused_at) OVER following AS caused_before
         FROM written WINDOW following AS (PARTITION BY written.execution_id ORDER BY written.sequence)
     ) AS taken
-    LEFT JOIN ledger.execution AS heard ON heard.execution_id = taken.execution_id
+    LEFT JOIN ledger.execution AS heard
+        ON taken.sequence_before IS NULL AND heard.execution_id = taken.execution_id
     LEFT JOIN ledger.transition AS earlier
-        ON taken.sequence_before IS NULL AND earlier.caused_at = taken.caused_at
+        ON taken.sequence_before IS NULL AND taken.sequence > 1 AND earlier.caused_at = taken.caused_at
         AND earlier.execution_id = taken.execution_id AND earlier.sequence = taken.sequence - 1
     LEFT JOIN LATERAL (
         SELECT cause.aim FROM ledger.cause
@@ -439,7 +443,7 @@ BEGIN
         ON allowed.from_state = taken.from_state AND allowed.step = taken.step
         AND allowed.reason = coalesce(taken.reason, '')
         AND allowed.aim = coalesce(said.aim, taken.aim_before, earlier.aim, heard.aim)
-    WHERE taken.caused_at IS DISTINCT FROM heard.caused_at
+    WHERE taken.caused_at IS DISTINCT FROM coalesce(taken.caused_before, heard.caused_at)
         OR taken.sequence_before <> taken.sequence - 1
         OR taken.from_state IS DISTINCT FROM
             CASE WHEN taken.sequence = 1 THEN 'NEW' ELSE coalesce(taken.state_before, earlier.to_state) END
@@ -448,16 +452,32 @@ BEGIN
     IF FOUND THEN
         PERFORM ledger.refuse_row('transition', 'follows_the_saga');
     END IF;
+    PERFORM FROM written
+    LEFT JOIN LATERAL (
+        SELECT count(*) AS times FROM ledger.transition AS step
+        WHERE step.caused_at = written.caused_at AND step.execution_id = written.execution_id
+            AND step.step IN ('RESERVE', 'DEBIT', 'CREDIT', 'RECALL', 'GIVE_BACK', 'RECALL_PART', 'PART_RECALLED',
+                              'REST_RECALLED', 'GIVE_BACK_PART', 'UNDEBIT', 'UNRESERVE')
+    ) AS moving ON true
+    LEFT JOIN LATERAL (
+        SELECT count(*) AS times FROM ledger.posting AS moved
+        WHERE moved.caused_at = written.caused_at AND moved.execution_id = written.execution_id
+    ) AS posted ON true
+    WHERE written.step = 'SUBMIT' AND moving.times <> posted.times
+        AND (SELECT heard.amount_minor FROM ledger.execution AS heard WHERE heard.execution_id = written.execution_id) > 0
+    LIMIT 1;
+    IF FOUND THEN
+        PERFORM ledger.refuse_row('transition', 'is_posted');
+    END IF;
     RETURN NULL;
 END
 $$;
 CREATE TRIGGER bind_transitions AFTER INSERT ON ledger.transition
     REFERENCING NEW TABLE AS written FOR EACH STATEMENT EXECUTE FUNCTION ledger.bind_transitions();
 
--- Whatever the rail is asked, the books have moved first: when the transaction ends, every step of the execution that
--- moves money has its posting.
+-- A recall is a posting by itself, so it is looked at when the transaction ends. There are few.
 CREATE FUNCTION ledger.require_postings() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
     IF EXISTS (
         SELECT FROM (
@@ -477,7 +497,7 @@ BEGIN
 END
 $$;
 CREATE CONSTRAINT TRIGGER require_postings AFTER INSERT ON ledger.transition DEFERRABLE INITIALLY DEFERRED
-    FOR EACH ROW WHEN (NEW.step IN ('SUBMIT', 'RECALL', 'RECALL_PART')) EXECUTE FUNCTION ledger.require_postings();
+    FOR EACH ROW WHEN (NEW.step IN ('RECALL', 'RECALL_PART')) EXECUTE FUNCTION ledger.require_postings();
 
 -- Postings
 
