@@ -22,6 +22,7 @@ from cryptography.x509 import load_pem_x509_certificates
 from ops.access.foreign_redis import DEFAULT_RIGHTS, HEALTH_RIGHTS, WORKER_RIGHTS
 from ops.access.rights import ADMINISTRATOR, BROKER, Principal
 from ops.access.roles import POSTGRES_OWNER, ROLES
+from pipeline.io.production import DATABASE_ROLES
 from pipeline.terminal.failures import Failure
 
 PASSWORD_BYTES: Final = 24
@@ -70,6 +71,7 @@ def _following(folder: Path) -> dict[str, str]:
         ),
         "worker_redis_url": f"rediss://worker:{redis}@redis:6379/0?ssl_ca_certs={_AUTHORITY}",
         "owner_database_url": _database_url(folder, POSTGRES_OWNER),
+        "treasurer_database_url": _database_url(folder, DATABASE_ROLES["bookkeeper"]),  # for people: no service opens accounts
         "kafka_jaas.conf": _broker_login(broker, admin),
         "kafka_client.properties": _client_properties(broker),
         "admin_kafka_options": json.dumps(_kafka_options(ADMINISTRATOR, admin, "PLAIN"), indent=2),

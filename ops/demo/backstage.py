@@ -128,7 +128,7 @@ class Backstage:
                 continue  # this one was made before there was a ledger
             spent[payment.account_id, payment.currency] += payment.amount_minor
         openings = [Opening(*key, 0, total * FUNDED_TIMES) for key, total in sorted(spent.items())]
-        with connect(self._scene.as_role("fraud_executor").database_url, "fraud-demo") as connection:
+        with connect(self._scene.as_role("fraud_treasurer").database_url, "fraud-demo") as connection:
             opened = append_openings(connection, openings, self._traffic.busy_from_ms)
         return f"{opened:,} accounts are open and have money; what moves it is a posting from one account to another"
 

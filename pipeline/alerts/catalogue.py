@@ -44,6 +44,7 @@ class AlertCode(StrEnum):
     EXECUTION_IN_DOUBT = "EXECUTION_IN_DOUBT"
     EXECUTION_RECALL_IN_DOUBT = "EXECUTION_RECALL_IN_DOUBT"
     EXECUTION_PART_RECALL_IN_DOUBT = "EXECUTION_PART_RECALL_IN_DOUBT"
+    EXECUTION_UNAUDITED = "EXECUTION_UNAUDITED"
     EXECUTION_WITHOUT_DECISION = "EXECUTION_WITHOUT_DECISION"
     DECIDED_AGAIN = "DECIDED_AGAIN"
     REVERSAL_OVERTAKEN = "REVERSAL_OVERTAKEN"
@@ -134,6 +135,9 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
         _CRITICAL,
         "The rail does not say what became of the recall of a part; it is asked again until it does.",
         "rail-in-doubt",
+    ),
+    AlertCode.EXECUTION_UNAUDITED: Entry(
+        _CRITICAL, "Payments wait because the audit log is behind: nothing is executed before it is audited.", "unaudited"
     ),
     AlertCode.EXECUTION_WITHOUT_DECISION: Entry(
         _CRITICAL, "A review or a reversal is about a decision that the executor has not heard.", "out-of-order"

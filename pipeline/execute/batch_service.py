@@ -67,6 +67,7 @@ from pipeline.execute.saga import (
     Ignored,
     Reason,
     Saga,
+    Step,
     Transition,
     answer,
     hear,
@@ -280,8 +281,10 @@ class Executor:
     def _append(self, connection: Connection, rows: Rows) -> None:
         self._ledger.append_executions(connection, rows.executions)
         self._ledger.append_causes(connection, rows.causes)
-        self._ledger.append_transitions(connection, rows.transitions)
+        # What the rail will be asked is stored after the postings, without which the database refuses it.
+        self._ledger.append_transitions(connection, [row for row in rows.transitions if row.transition.step != Step.SUBMIT])
         self._ledger.append_postings(connection, rows.postings)
+        self._ledger.append_transitions(connection, [row for row in rows.transitions if row.transition.step == Step.SUBMIT])
         self._ledger.append_recoveries(connection, rows.recoveries)
         for step, count in Counter(row.transition.step for row in rows.transitions).items():
             EXECUTION_STEPS.labels(step).inc(count)

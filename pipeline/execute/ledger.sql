@@ -1,7 +1,8 @@
 -- name: plan_for_points
 -- This connection only ever looks rows up by their keys. A plan made while a table was small would scan it, and is kept
--- until statistics are gathered again; by then the table may have grown a thousand times.
-SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_bitmapscan = off;
+-- until statistics are gathered again; by then the table may have grown a thousand times. Nor is anything here
+-- worth compiling.
+SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_bitmapscan = off; SET jit = off;
 
 -- name: read_executions
 -- What the register has of these executions.
@@ -182,26 +183,25 @@ WHERE was.balance_minor <> coalesce((
 ), 0)
 LIMIT %s;
 
--- name: misplaced
--- Executions whose money is not where their state says: their postings' sums by place, against what the state asks for.
-WITH moved AS (
-    SELECT execution_id, sum(amount_minor) FILTER (WHERE destination_account_id = '/clearing') AS into_clearing,
-        sum(amount_minor) FILTER (WHERE source_account_id = '/clearing') AS out_of_clearing,
-        sum(amount_minor) FILTER (WHERE right(destination_account_id, 5) = '/held') AS into_reserve,
-        sum(amount_minor) FILTER (WHERE right(source_account_id, 5) = '/held') AS out_of_reserve
-    FROM ledger.posting WHERE step <> 'FUND' GROUP BY execution_id
-), place AS (
-    SELECT stands.execution_id, coalesce(stands.state, 'NEW') AS state, stands.amount_minor,
-        coalesce(moved.into_clearing, 0) - coalesce(moved.out_of_clearing, 0) AS in_clearing,
-        coalesce(moved.into_reserve, 0) - coalesce(moved.out_of_reserve, 0) AS set_aside
-    FROM ledger.execution_state AS stands LEFT JOIN moved USING (execution_id)
-)
-SELECT execution_id::text, state FROM place
-WHERE (state IN ('PART_RECALLING', 'PART_RECALL_IN_DOUBT') AND in_clearing NOT BETWEEN 1 AND amount_minor)
-    OR state NOT IN ('PART_RECALLING', 'PART_RECALL_IN_DOUBT') AND in_clearing <> CASE WHEN state IN ('DEBITED', 'SUBMITTED', 'IN_DOUBT', 'RECALLING', 'RECALL_IN_DOUBT')
-        THEN amount_minor ELSE 0 END
-    OR set_aside <> CASE WHEN state IN ('RESERVED', 'HELD') THEN amount_minor ELSE 0 END
-LIMIT %s;
+-- name: execution_faults
+-- Executions that are otherwise than was decided, or whose steps or postings contradict their state.
+SELECT execution_id::text, fault FROM ledger.execution_fault ORDER BY fault, execution_id LIMIT %s;
+
+-- name: posting_faults
+-- Postings that neither a step nor a funding moves.
+SELECT number, execution_id::text FROM ledger.posting_fault ORDER BY number LIMIT %s;
+
+-- name: cause_faults
+-- Reviews and reversals that the audit log hasn't, or otherwise.
+SELECT cause_id::text, execution_id::text FROM ledger.cause_fault ORDER BY cause_id LIMIT %s;
+
+-- name: stale_holds
+-- Payments that are held although no case can free them.
+SELECT execution_id::text, recorded_at FROM ledger.stale_hold ORDER BY recorded_at LIMIT %s;
+
+-- name: untold_recoveries
+-- Steps that left money out without a case for a person.
+SELECT execution_id::text, sequence FROM ledger.untold_recovery ORDER BY execution_id, sequence LIMIT %s;
 
 -- name: states
 -- How many executions stand in each state, and their amounts.

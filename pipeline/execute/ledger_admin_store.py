@@ -18,6 +18,8 @@ from pipeline.terminal.output import Output
 
 SHOWN_MAX: Final = 20
 ROWS_A_STATEMENT: Final = 5_000
+OVERDRAFT_MAX_MINOR: Final = 100_000_000
+"""The most that an account may be overdrawn: 1,000,000.00 of a currency with two decimals. The database holds it, too."""
 _COLUMNS: Final = ("account_id", "currency", "overdraft_limit_minor", "opening_balance_minor")
 
 
@@ -43,6 +45,10 @@ class Finding(NamedTuple):
 
 def open_accounts(settings: Settings, openings: Sequence[Opening]) -> int:
     """Return how many accounts were opened; one that is open stays as it is, and is not funded again."""
+    if any(each.overdraft_limit_minor > OVERDRAFT_MAX_MINOR for each in openings):
+        raise Failure(
+            f"No account may be overdrawn by more than {OVERDRAFT_MAX_MINOR:,} minor units.", "Lower the overdraft."
+        )
     with _connected(settings) as connection:
         return append_openings(connection, openings, server_now_ms(connection))
 
@@ -103,6 +109,7 @@ def check(settings: Settings) -> tuple[list[Finding], list[tuple[str, str, int, 
 
 
 def findings(connection: Connection) -> list[Finding]:
+    """The faults found, at most SHOWN_MAX of each kind, as a role that may read everything."""
     ledger = statements("pipeline.execute", "ledger")
     found = []
     for currency, sum_minor, _ in connection.execute(ledger["sums"]).fetchall():
@@ -114,9 +121,21 @@ def findings(connection: Connection) -> list[Finding]:
         found.append(Finding("OVERDRAWN", f"{account_id} has {balance_minor} {currency}, its limit is -{limit_minor}"))
     for account_id, currency, number in connection.execute(ledger["wrong_checkpoints"], [SHOWN_MAX]).fetchall():
         found.append(Finding("CHECKPOINT_WRONG", f"{account_id} in {currency} through {number}"))
-    for execution_id, state in connection.execute(ledger["misplaced"], [SHOWN_MAX]).fetchall():
-        found.append(Finding("MISPLACED", f"{execution_id} is {state}, its money is elsewhere"))
-    return found
+    return found + [
+        Finding(code or str(row[1]), detail.format(*row))
+        for statement, code, detail in _FAULTS
+        for row in connection.execute(ledger[statement], [SHOWN_MAX]).fetchall()
+    ]
+
+
+_FAULTS: Final = (
+    ("execution_faults", None, "{0}"),
+    ("posting_faults", "POSTED_OTHERWISE", "posting {0} of {1}"),
+    ("cause_faults", "CAUSE_UNFOUNDED", "{0} about {1}"),
+    ("stale_holds", "STALE_HOLD", "{0} is held since {1:%Y-%m-%dT%H:%M:%SZ}, and no case can free it"),
+    ("untold_recoveries", "RECOVERY_UNTOLD", "step {1} of {0} left money out, and no case tells of it"),
+)
+"""Statements, the code of what they find (None: the row says), and how it is told."""
 
 
 def show_balance(output: Output, account_id: str, balance: Balance) -> None:
@@ -132,7 +151,7 @@ def show_check(output: Output, found: Sequence[Finding], states: Sequence[tuple[
     for finding in found:
         output.record(finding._asdict(), f"{finding.code}: {finding.detail}")
     if not found:
-        output.note("The books are whole: every currency sums to zero, and all money is where its state says.")
+        output.note("The books are whole: every currency sums to zero, and all money went as decided, to where it is said.")
     return not found
 
 

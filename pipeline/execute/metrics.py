@@ -12,6 +12,7 @@ EXECUTION_RECORDS: Final = Counter(
 EXECUTION_STEPS: Final = Counter("fraud_execution_steps_total", "Saga steps stored", ["step"])
 EXECUTION_TURNS: Final = Counter("fraud_execution_turns_total", "Sagas turned from their aim", ["reason"])
 EXECUTION_IN_DOUBT: Final = Gauge("fraud_execution_in_doubt", "Payments whose outcome the rail has not said")
+EXECUTION_UNAUDITED: Final = Gauge("fraud_execution_unaudited", "Records that were read and wait for the audit log")
 EXECUTION_STAGE_SECONDS: Final = Histogram(
     "fraud_execution_stage_seconds",
     "Time a batch spends in a stage",

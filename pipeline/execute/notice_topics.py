@@ -63,6 +63,10 @@ class Notices:
         if notices:
             self._alerts.publish(map(_doubt, notices))
 
+    def raise_audit_behind(self, partition: int, offset: int) -> None:
+        """The same alert for as long as the audit log stands before this record."""
+        self._alerts.publish([_audit_behind(partition, offset)])
+
     def raise_orphans(self, orphans: Sequence[Said]) -> None:
         if orphans:
             self._alerts.publish(map(_orphan, orphans))
@@ -107,6 +111,12 @@ def _turned(notice: Notice) -> Alert:
 def _doubt(notice: Notice) -> Alert:
     text = "The rail does not say what became of a payment; it is asked again until it does."
     return alert(AlertCode(f"EXECUTION_{notice.state}"), text, "execution", _evidence(notice), _now_ms())
+
+
+def _audit_behind(partition: int, offset: int) -> Alert:
+    code = AlertCode.EXECUTION_UNAUDITED
+    evidence = {"partition": str(partition), "offset": str(offset)}
+    return alert(code, CATALOGUE[code].meaning, "execution", evidence, _now_ms())
 
 
 def _orphan(record: Said) -> Alert:

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Final
 
 import structlog
 
 from pipeline.domain.in_force import DecisionRecord
-from pipeline.domain.log import LogRecord
+from pipeline.execute.audit_wait_service import AuditWait
 from pipeline.execute.batch_service import DOUBTFUL_MAX, Executor
 from pipeline.execute.ledger_store import Ledger
 from pipeline.io.kafka.positioned_log import LogBatch, PositionedLog
 from pipeline.io.postgres import Connection, Held, failures_named
 from pipeline.io.quarantine import is_put_aside
-from pipeline.seals.passed_over_store import LateProofs, PassedOver
+from pipeline.seals.passed_over_store import PassedOver
 
 RECORDS_MAX: Final = 1_000
 """A batch; so many accounts are locked at once, and a PostgreSQL with its defaults has room for 6,400 locks."""
@@ -37,13 +38,13 @@ class ExecutionService:
         self,
         execution: Executor,
         ledger: Ledger,
+        audit: AuditWait,
         connect: Callable[[], Connection],
         passed_over: PassedOver,
-        late: LateProofs[DecisionRecord],
     ) -> None:
-        """passed_over: keeps the records that nobody proves to have written; late: those that were proved after all."""
-        self._execution, self._ledger, self._connect = execution, ledger, connect
-        self._passed_over, self._late = passed_over, late
+        """passed_over: keeps the records that nobody proves to have written."""
+        self._execution, self._ledger, self._audit, self._connect = execution, ledger, audit, connect
+        self._passed_over = passed_over
         self._held = Held(self._connected)
         self._source: PositionedLog[DecisionRecord] | None = None
         self._must_resume = False
@@ -64,8 +65,8 @@ class ExecutionService:
         """Return whether a record that can't be decoded was put aside."""
         return is_put_aside(self._held.connection(), self._execution.heard.topic, partition, offset, value)
 
-    def step(self, _stopping: threading.Event) -> str | None:
-        """A batch, and what is in doubt."""
+    def step(self, stopping: threading.Event) -> str | None:
+        """A batch, as far as it is audited, and what is in doubt."""
         assert self._source is not None, "it was told what to read from"
         source, connection = self._source, self._held.connection()
         batch = source.read(RECORDS_MAX, IDLE_WAIT_S)
@@ -73,17 +74,13 @@ class ExecutionService:
             self._execution.resume(connection, source.positions)
             self._must_resume = False
         self._passed_over.note(connection, batch.unproved)
+        waits = None
         if batch.spans:
-            began = time.perf_counter()
-            self._execution.accept(connection, batch)
-            log.info("batch_executed", records=len(batch.records), seconds=round(time.perf_counter() - began, 4))
-        self._late.take_in(connection, source.positions, self._accept_late)
+            waits = self._audit.accept(connection, batch, partial(self._accept, connection), stopping)
+        if waits is not None:
+            source.rewind()
         self._retry_if_due(connection, source)
-        return None if source.positions else "no partition of decisions.v1 is its own"
-
-    def _accept_late(self, records: Sequence[LogRecord[DecisionRecord]]) -> None:
-        """The position is past them already."""
-        self._execution.accept(self._held.connection(), LogBatch(records, []))
+        return waits or (None if source.positions else "no partition of decisions.v1 is its own")
 
     def begin_again(self) -> None:
         """On a new connection, from where the database stands."""
@@ -95,6 +92,11 @@ class ExecutionService:
         if self._source is not None:
             self._source.close()
         self._held.drop()
+
+    def _accept(self, connection: Connection, batch: LogBatch[DecisionRecord]) -> None:
+        began = time.perf_counter()
+        self._execution.accept(connection, batch)
+        log.info("batch_executed", records=len(batch.records), seconds=round(time.perf_counter() - began, 4))
 
     def _retry_if_due(self, connection: Connection, source: PositionedLog[DecisionRecord]) -> None:
         if time.monotonic() < self._retry_due:

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Final, NoReturn
 
 from pipeline.alerts.publisher_topics import AlertPublisher
-from pipeline.domain.in_force import DecisionRecord
+from pipeline.execute.audit_wait_service import AuditWait
 from pipeline.execute.batch_service import Executor
 from pipeline.execute.ledger_store import Ledger
 from pipeline.execute.notice_topics import Notices
@@ -15,15 +15,13 @@ from pipeline.execute.service import ExecutionService
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.filing import service_connection
 from pipeline.io.kafka.appender import Appender
-from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.kafka.positioned_log import PositionedLog
 from pipeline.io.postgres import DatabaseRefused, PositionMoved
 from pipeline.io.runner import Terms, run_service
 from pipeline.io.secrets import SecretsUnavailable, require_private
 from pipeline.io.settings import Settings
 from pipeline.keys.key_sets import KeySetRefused
-from pipeline.seals.passed_over_store import LateProofs, PassedOver
-from pipeline.seals.proving import SealCheck
+from pipeline.seals.passed_over_store import PassedOver
 from pipeline.seals.seal_files import seal_check
 from pipeline.terminal.failures import Failure
 
@@ -34,7 +32,7 @@ PASSING: Final = (DatabaseRefused, PositionMoved)
 def run_executor(settings: Settings, wire: WireFormat) -> NoReturn:
     """Run as a service (pipeline.io.runner)."""
     check = seal_check(settings)
-    service = _service(settings, wire, check)
+    service = _service(settings, wire)
     service.read_from(
         PositionedLog(
             settings.bootstrap_servers,
@@ -52,24 +50,15 @@ def run_executor(settings: Settings, wire: WireFormat) -> NoReturn:
     run_service(service, settings, Terms("executor", settings.executor_port, "FRAUD_EXECUTOR_PORT", PASSING, ending))
 
 
-def _service(settings: Settings, wire: WireFormat, check: SealCheck) -> ExecutionService:
+def _service(settings: Settings, wire: WireFormat) -> ExecutionService:
     ledger, topic = Ledger(), settings.topic("decisions.v1")
     appender = Appender.of(settings, f"fraud-executor-{settings.worker_slot}")
     notices = Notices(appender, wire, settings.topic("executions.v1"), settings.topic("alerts.v1"))
     rail = _rail(settings)
-    execution = Executor(ledger, rail, notices, topic)
+    execution, audit = Executor(ledger, rail, notices, topic), AuditWait(notices, topic)
     alerts = AlertPublisher(appender.append, wire, settings.topic("alerts.v1"))
-    passed_over = PassedOver("executor", topic, alerts.publish)
-    late: LateProofs[DecisionRecord] = LateProofs(
-        passed_over, check, topic, partial(_reader, settings), wire.decode_decision_record
-    )
     connecting = partial(service_connection, settings.database_url, "fraud-executor")
-    return ExecutionService(execution, ledger, connecting, passed_over, late)
-
-
-def _reader(settings: Settings) -> LogReader:
-    group = f"{settings.topic_prefix}fraud-executor"
-    return LogReader(settings.bootstrap_servers, group, settings.kafka_options, is_expiry_expected=True)
+    return ExecutionService(execution, ledger, audit, connecting, PassedOver("executor", topic, alerts.publish))
 
 
 def _rail(settings: Settings) -> Rail:

@@ -77,7 +77,7 @@ DATABASE_ROLES: Final[Mapping[str, str]] = MappingProxyType(
         "redrive": "fraud_rollback",
         "reconcile": "fraud_reconcile",
         "desk": "fraud_review",
-        "bookkeeper": "fraud_executor",
+        "bookkeeper": "fraud_treasurer",  # opens and funds accounts, and executes nothing
         "migrate": _OWNER,
         "partitions": "fraud_partitions",  # makes the months' partitions, and can do nothing else
     }

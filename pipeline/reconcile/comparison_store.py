@@ -20,6 +20,7 @@ from pipeline.reconcile.gaps import (
     accounting_gaps,
     audit_gaps,
     execution_gaps,
+    fault_gaps,
     repetition_gaps,
 )
 
@@ -110,9 +111,11 @@ class Looking:
             case GapKind.NOT_AUDITED:
                 name = "audited_letters" if gap.topic == self._topics.letters else "audited_records"
                 return len({offset for offset, _ in self._rows(connection, name, part)}) >= gap.records
-            case GapKind.NOT_EXECUTED | GapKind.UNFINISHED:
-                rows = [_execution(row) for row in self._rows(connection, "executions", part)]
-                return not any(found.kind in PASSING for found in execution_gaps(part.place, rows, ()))
+            case GapKind.NOT_EXECUTED | GapKind.UNFINISHED | GapKind.RAIL_SILENT:
+                rows = [*self._decided(connection, part), *self._later(connection, part)]
+                return not any(found.kind in PASSING for found in execution_gaps(part.place, rows))
+            case GapKind.STALE_HOLD:
+                return not self._rows(connection, "stale_hold", part)
         return False
 
     def _audit(self, connection: Connection, decisions: Results, letters: Results) -> tuple[list[Gap], int]:
@@ -187,11 +190,20 @@ class Looking:
         gaps: list[Gap] = []
         executed = 0
         for part in decisions:
-            rows = [_execution(row) for row in self._rows(connection, "executions", part)]
-            unfounded = {offset for (offset,) in self._rows(connection, "unfounded_executions", part)}
-            gaps += execution_gaps(part.place, rows, unfounded)
-            executed += sum(row.is_heard for row in rows)
+            decided, later = self._decided(connection, part), self._later(connection, part)
+            faults = [(offset, GapKind(fault)) for offset, fault in self._rows(connection, "execution_faults", part)]
+            faults += [(at, GapKind.CAUSE_UNFOUNDED) for (at,) in self._rows(connection, "cause_faults", part)]
+            gaps += [*execution_gaps(part.place, [*decided, *later]), *fault_gaps(part.place, faults)]
+            executed += sum(row.is_heard for row in decided)
         return gaps, executed
+
+    def _decided(self, connection: Connection, part: Part) -> list[Execution]:
+        return [_execution(row) for row in self._rows(connection, "executions", part)]
+
+    def _later(self, connection: Connection, part: Part) -> list[Execution]:
+        """What became of reviews and reversals."""
+        rows = self._rows(connection, "later_records", part)
+        return [_execution((offset, Outcome.ALLOW, is_heard, state, True)) for offset, is_heard, state in rows]
 
     def _rows(self, connection: Connection, name: str, part: Part, **more: object) -> list[Any]:
         return connection.execute(self._statements[name], {**part._asdict(), **more}).fetchall()

@@ -75,15 +75,14 @@ class Findings:
                 connection.execute(self._statements["insert_gap"], _gap_row(gap, "OPENED"))
 
     def open_gaps(self, connection: Connection) -> list[Gap]:
-        """The oldest that have not closed."""
-        rows = connection.execute(self._statements["open_gaps"], {"limit": OPEN_GAPS_MAX}).fetchall()
+        """The oldest that have not closed and may."""
+        rows = connection.execute(self._statements["open_gaps"], {"kinds": sorted(PASSING), "limit": OPEN_GAPS_MAX}).fetchall()
         return [Gap(GapKind(kind), *rest) for kind, *rest in rows]
 
     def close_filled(self, connection: Connection, looking: Looking) -> list[Gap]:
         """The oldest open gaps that have been filled since; they are stored as closed."""
         with connection.transaction():
-            passing = [gap for gap in self.open_gaps(connection) if gap.kind in PASSING]
-            filled = [gap for gap in passing if looking.is_filled(connection, gap)]
+            filled = [gap for gap in self.open_gaps(connection) if looking.is_filled(connection, gap)]
             for gap in filled:
                 connection.execute(self._statements["insert_gap"], _gap_row(gap, "CLOSED"))
         return filled

@@ -20,6 +20,10 @@ from pipeline.reconcile.source_watch_service import SourceWatch
 
 LOOK_AGAIN_S: Final = 0.5
 IDLE_S: Final = 1.0
+HOLDS_S: Final = 60.0
+"""Between looks at holds; a stale one is a quarter of an hour old at least."""
+SWEEPS_A_TURN: Final = 10
+"""Looks at further postings, some 100,000 of them, before the topics are compared again."""
 WATCH_S: Final = 600.0
 """Between looks at the months' partitions. They are made daily, two months or more ahead."""
 
@@ -35,6 +39,7 @@ class Following:
         self._grace_ends_s = 0.0
         self._has_compared = False
         self._watch_due_s = 0.0
+        self._holds_due_s = 0.0
 
     def step(self, stopping: threading.Event) -> str | None:
         """Ready once it has compared what is there, or found that nothing is; after each failure, anew."""
@@ -84,8 +89,23 @@ class Following:
         for gap in self._reconciler.name_quarantined(connection):
             metrics.GAPS.labels(gap.kind).inc()
             log.error("record_quarantined", **_fields(gap))
+        self._look_at_ledger(connection)
         self._grace_ends_s = time.monotonic() + self._grace_s
         return self._reconciler.open(connection)
+
+    def _look_at_ledger(self, connection: Connection) -> None:
+        gaps: list[Gap] = []
+        if time.monotonic() >= self._holds_due_s:
+            gaps += self._reconciler.name_stale_holds(connection)
+            self._holds_due_s = time.monotonic() + HOLDS_S
+        for _ in range(SWEEPS_A_TURN):
+            found = self._reconciler.sweep_ledger(connection)
+            if found is None:
+                break
+            gaps += found
+        for gap in gaps:
+            metrics.GAPS.labels(gap.kind).inc()
+            log.error("gap_found", **_fields(gap))
 
 
 def _fields(gap: Gap) -> dict[str, object]:

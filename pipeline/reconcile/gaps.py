@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 from pipeline.domain.decision import Outcome
 from pipeline.domain.log import TopicPartition
-from pipeline.execute.saga import State
+from pipeline.execute.saga import AWAITS_RAIL, State
 
 
 class Side(StrEnum):
@@ -27,6 +27,8 @@ class Side(StrEnum):
     DECISIONS = "decisions.v1"
     AUDIT = "the audit log"
     LEDGER = "the ledger"
+    RAIL = "the rail"
+    REVIEW = "the review service"
     PEOPLE = "two people"
 
 
@@ -43,8 +45,15 @@ class GapKind(StrEnum):
     AUDIT_UNFOUNDED = "AUDIT_UNFOUNDED"  # a row without a record on the topic
     NOT_EXECUTED = "NOT_EXECUTED"  # the executor has not heard of the decision
     UNFINISHED = "UNFINISHED"  # begun, and it doesn't rest
+    RAIL_SILENT = "RAIL_SILENT"  # money that the rail was asked about, and it has not said
+    STALE_HOLD = "STALE_HOLD"  # held, though no case can free it any more
     EXECUTED_OTHERWISE = "EXECUTED_OTHERWISE"  # money moved that nobody allowed
     EXECUTION_UNFOUNDED = "EXECUTION_UNFOUNDED"  # executed without an audited decision
+    DECIDED_OTHERWISE = "DECIDED_OTHERWISE"  # executed with another payer, payee, currency, amount or outcome
+    STEPPED_OTHERWISE = "STEPPED_OTHERWISE"  # steps that are no way through the saga, or with an aim it never had
+    MISPLACED = "MISPLACED"  # the postings' sums aren't what the state says
+    POSTED_OTHERWISE = "POSTED_OTHERWISE"  # a posting that neither a step nor a funding moves; its number is the place
+    CAUSE_UNFOUNDED = "CAUSE_UNFOUNDED"  # a review or a reversal that the audit log hasn't, or otherwise
     QUARANTINED = "QUARANTINED"  # a record that could not be used, which two people have put aside
     UNPROVED = "UNPROVED"  # a record of which it isn't proved who wrote it
     SOURCE_DIFFERS = "SOURCE_DIFFERS"  # a decision whose source is another payment, or none
@@ -66,8 +75,15 @@ SIDE_OF: Final[Mapping[GapKind, Side]] = {
     GapKind.AUDIT_UNFOUNDED: Side.AUDIT,
     GapKind.NOT_EXECUTED: Side.LEDGER,
     GapKind.UNFINISHED: Side.LEDGER,
+    GapKind.RAIL_SILENT: Side.RAIL,
+    GapKind.STALE_HOLD: Side.REVIEW,
     GapKind.EXECUTED_OTHERWISE: Side.LEDGER,
     GapKind.EXECUTION_UNFOUNDED: Side.LEDGER,
+    GapKind.DECIDED_OTHERWISE: Side.LEDGER,
+    GapKind.STEPPED_OTHERWISE: Side.LEDGER,
+    GapKind.MISPLACED: Side.LEDGER,
+    GapKind.POSTED_OTHERWISE: Side.LEDGER,
+    GapKind.CAUSE_UNFOUNDED: Side.LEDGER,
     GapKind.QUARANTINED: Side.PEOPLE,
     GapKind.UNPROVED: Side.DECISIONS,
     GapKind.SOURCE_DIFFERS: Side.DECISIONS,
@@ -79,7 +95,16 @@ SIDE_OF: Final[Mapping[GapKind, Side]] = {
 }
 """Which side of the comparison is wrong."""
 
-PASSING: Final = frozenset({GapKind.UNACCOUNTED, GapKind.NOT_AUDITED, GapKind.NOT_EXECUTED, GapKind.UNFINISHED})
+PASSING: Final = frozenset(
+    {
+        GapKind.UNACCOUNTED,
+        GapKind.NOT_AUDITED,
+        GapKind.NOT_EXECUTED,
+        GapKind.UNFINISHED,
+        GapKind.RAIL_SILENT,
+        GapKind.STALE_HOLD,
+    }
+)
 """Gaps that may only be late: they are given their grace, and may close later. The others are wrong at once, for
 ever."""
 
@@ -106,7 +131,7 @@ class Gap(NamedTuple):
 
 
 class Execution(NamedTuple):
-    """The fate of one audited decision. state: None where it was heard of and nothing was done yet; is_heard: False
+    """The fate of one audited decision, or of what people said of one later. state: None where it was heard of and nothing was done yet; is_heard: False
     where it wasn't even heard of. is_changed: a review or a reversal came after the decision."""
 
     offset: int
@@ -151,16 +176,20 @@ def repetition_gaps(place: TopicPartition, on_topic: Sequence[int], repeated: Co
     return _gaps(GapKind.ACCOUNTED_TWICE, place, on_topic, frozenset(repeated))
 
 
-def execution_gaps(place: TopicPartition, executions: Iterable[Execution], unfounded: Collection[int]) -> list[Gap]:
-    """Gaps of the audited decisions of a stretch; unfounded: offsets of executions whose decision isn't audited."""
+def execution_gaps(place: TopicPartition, executions: Iterable[Execution]) -> list[Gap]:
+    """Gaps of the audited records of a stretch."""
     rows = sorted(executions)
     order = [row.offset for row in rows]
     found: dict[GapKind, set[int]] = {}
     for row in rows:
         if (kind := _execution_gap(row)) is not None:
             found.setdefault(kind, set()).add(row.offset)
-    gaps = [gap for kind in GapKind if kind in found for gap in _gaps(kind, place, order, found[kind])]
-    return [*gaps, *_strays(GapKind.EXECUTION_UNFOUNDED, place, unfounded)]
+    return [gap for kind in GapKind if kind in found for gap in _gaps(kind, place, order, found[kind])]
+
+
+def fault_gaps(place: TopicPartition, faults: Iterable[tuple[int, GapKind]]) -> list[Gap]:
+    """What is wrong at offsets of a stretch; each is a gap of its own, so that whoever finds it names it alike."""
+    return [Gap(kind, *place, offset, offset, 1) for offset, kind in sorted(set(faults))]
 
 
 def _execution_gap(row: Execution) -> GapKind | None:
@@ -168,6 +197,8 @@ def _execution_gap(row: Execution) -> GapKind | None:
         return GapKind.NOT_EXECUTED
     if row.state is State.SETTLED and row.outcome is not Outcome.ALLOW and not row.is_changed:
         return GapKind.EXECUTED_OTHERWISE
+    if row.state in AWAITS_RAIL:
+        return GapKind.RAIL_SILENT
     return None if row.state in RESTING else GapKind.UNFINISHED
 
 

@@ -55,15 +55,67 @@ WHERE decided.topic_partition = %(partition)s AND decided.topic_offset >= %(firs
             AND put.topic_partition = decided.topic_partition AND put.topic_offset = decided.topic_offset
     ));
 
--- name: unfounded_executions
--- Executions of a stretch of the decisions topic whose decision is not in the audit log.
-SELECT topic_offset FROM ledger.execution AS executed
-WHERE topic_partition = %(partition)s AND topic_offset >= %(first)s AND topic_offset < %(end)s
-    AND NOT EXISTS (SELECT FROM audit.ai_decision_log AS decided WHERE decided.decision_id = executed.decision_id)
-    AND NOT EXISTS (
-        SELECT FROM audit.quarantined AS aside
-        WHERE aside.topic_partition = executed.topic_partition AND aside.topic_offset = executed.topic_offset
-    );
+-- name: execution_faults
+-- What is wrong with executions of a stretch of the decisions topic.
+SELECT topic_offset, fault FROM ledger.execution_fault
+WHERE topic_partition = %(partition)s AND topic_offset >= %(first)s AND topic_offset < %(end)s;
+
+-- name: later_records
+-- What became of the audited reviews and reversals of a stretch. One that was heard and moves nothing is at rest. One
+-- that the executor could not use and people have put aside is named as that.
+SELECT audited.topic_offset, said.cause_id IS NOT NULL, CASE WHEN said.ignored IS NULL THEN executed.state ELSE 'REFUSED' END
+FROM (
+    SELECT topic_partition, topic_offset FROM audit.review_log
+    WHERE topic_partition = %(partition)s AND topic_offset >= %(first)s AND topic_offset < %(end)s
+    UNION ALL
+    SELECT topic_partition, topic_offset FROM audit.reversal_log
+    WHERE topic_partition = %(partition)s AND topic_offset >= %(first)s AND topic_offset < %(end)s
+) AS audited
+LEFT JOIN ledger.cause AS said USING (topic_partition, topic_offset)
+LEFT JOIN ledger.execution_state AS executed ON executed.execution_id = said.execution_id
+WHERE said.cause_id IS NOT NULL OR NOT EXISTS (
+    SELECT FROM control.quarantine AS put WHERE put.topic = %(topic)s
+        AND put.topic_partition = audited.topic_partition AND put.topic_offset = audited.topic_offset
+);
+
+-- name: cause_faults
+-- Reviews and reversals of a stretch that the ledger has and the audit log hasn't, or otherwise.
+SELECT topic_offset FROM ledger.cause_fault
+WHERE topic_partition = %(partition)s AND topic_offset >= %(first)s AND topic_offset < %(end)s;
+
+-- name: stale_hold
+-- Whether a hold at this place is stale.
+SELECT FROM ledger.stale_hold WHERE topic_partition = %(partition)s AND topic_offset = %(first)s;
+
+-- name: stale_holds
+-- Payments that no case can free any more, the oldest first; of those that are told once, the ones that were not yet.
+SELECT topic_partition, topic_offset FROM ledger.stale_hold AS held
+WHERE NOT %(is_untold)s OR NOT EXISTS (
+    SELECT FROM control.reconciliation_gap AS told
+    WHERE told.kind = 'STALE_HOLD' AND told.topic = %(topic)s AND told.partition = held.topic_partition
+        AND told.first_offset = held.topic_offset
+)
+ORDER BY recorded_at LIMIT %(limit)s;
+
+-- name: posting_end
+-- The last number that a posting was given, and a transaction that began later than each that was given one by then.
+SELECT last_value, pg_current_xact_id()::text::bigint FROM ledger.posting_number;
+
+-- name: oldest_transaction
+-- The oldest transaction that has not ended; all before it have.
+SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint;
+
+-- name: posting_faults
+-- Postings of a range of numbers that nothing moves so.
+SELECT number FROM ledger.posting_fault WHERE number > %(after)s AND number <= %(through)s ORDER BY number;
+
+-- name: moved_faults
+-- What is wrong with the executions that postings of a range of numbers belong to, wherever those stand.
+SELECT DISTINCT fault, topic_partition, topic_offset FROM ledger.execution_fault
+WHERE execution_id IN (
+    SELECT execution_id FROM ledger.posting WHERE number > %(after)s AND number <= %(through)s
+)
+ORDER BY fault, topic_partition, topic_offset;
 
 -- name: repeated_decisions
 -- Decisions of a stretch whose transaction had been decided before, and otherwise (I2).
@@ -102,9 +154,9 @@ WHERE source_partition = %(source_partition)s AND source_offset = %(source_offse
 LIMIT 1;
 
 -- name: open_gaps
--- The oldest gaps that were found and have not closed since.
+-- The oldest gaps of these kinds that were found and have not closed since.
 SELECT kind, topic, partition, first_offset, last_offset, records FROM control.reconciliation_gap AS opened
-WHERE event = 'OPENED' AND NOT EXISTS (
+WHERE event = 'OPENED' AND kind = ANY(%(kinds)s) AND NOT EXISTS (
     SELECT FROM control.reconciliation_gap AS closed WHERE closed.gap_id = opened.gap_id AND closed.event = 'CLOSED'
 )
 ORDER BY at LIMIT %(limit)s;

@@ -29,6 +29,7 @@ from pipeline.reconcile.comparison_store import (
 )
 from pipeline.reconcile.finding_store import Findings
 from pipeline.reconcile.gaps import Gap, expired_gaps
+from pipeline.reconcile.ledger_sweep_store import LedgerSweep
 
 CONSUMER: Final = "reconcile"
 GROUP: Final = "fraud-reconcile"
@@ -87,6 +88,7 @@ class Reconciler:
         self._now_ms = now_ms
         self._positions = {topic: Positions(CONSUMER, topic) for topic in self._topics}
         self._progress = Progress(is_stored)
+        self._sweep = LedgerSweep(self._topics.decisions, CONSUMER, is_stored=is_stored)
 
     def open(self, connection: Connection) -> Comparison | None:
         """None where nothing has come since the last one. The intake waits until the results are read to their end."""
@@ -125,11 +127,25 @@ class Reconciler:
     def name_quarantined(self, connection: Connection) -> list[Gap]:
         """Records that were put aside: told and stored once, and named in every run of its own, for ever."""
         with failures_named():
-            gaps = self._findings.quarantined(connection, self._topics, is_untold=self._progress.is_stored)
-            self._findings.tell(gaps, self._now_ms())
-            if self._progress.is_stored:
-                self._findings.store_gaps(connection, gaps)
-        return gaps
+            found = self._findings.quarantined(connection, self._topics, is_untold=self._progress.is_stored)
+            return self._told(connection, found)
+
+    def name_stale_holds(self, connection: Connection) -> list[Gap]:
+        """Payments that are held although no case can free them: told and stored once, and named in every run of its own."""
+        with failures_named():
+            return self._told(connection, self._sweep.stale_holds(connection))
+
+    def sweep_ledger(self, connection: Connection) -> list[Gap] | None:
+        """Look at the next postings and their executions, wherever those stand; None where there are no further ones."""
+        with failures_named():
+            looked = self._sweep.faults(connection)
+            if looked is None:
+                return None
+            gaps, through = looked
+            with connection.transaction():
+                self._told(connection, gaps)
+                self._sweep.move_on(connection, through)
+            return gaps
 
     def watch_months(self, connection: Connection) -> None:
         """Tell where the months' partitions run short, and what stands outside every month."""
@@ -139,6 +155,13 @@ class Reconciler:
     def forget(self) -> None:
         """Positions are asked for again: after a failure it isn't known what was stored."""
         self._progress.next_offsets.clear()
+        self._sweep.forget()
+
+    def _told(self, connection: Connection, gaps: list[Gap]) -> list[Gap]:
+        self._findings.tell(gaps, self._now_ms())
+        if self._progress.is_stored:
+            self._findings.store_gaps(connection, gaps)
+        return gaps
 
     def _resume(self, connection: Connection) -> None:
         if not self._progress.is_stored or self._progress.next_offsets:

@@ -64,13 +64,13 @@ def reconcile_once(settings: Settings, wire: WireFormat, output: Output) -> bool
     totals = Totals()
     try:
         with _reconciler(settings, wire, is_stored=False) as reconciler, closing(_connect(settings)) as connection:
-            quarantined = reconciler.name_quarantined(connection)
-            totals = totals._replace(gaps=len(quarantined))
-            for gap in quarantined:
+            shown = set(_standing(reconciler, connection))
+            totals = totals._replace(gaps=len(shown))
+            for gap in sorted(shown):
                 show_gap(output, gap)
             while (stretch := reconciler.open(connection)) is not None:
                 looked = _settled(reconciler, connection, stretch, settings.reconcile_grace_s)
-                gaps = reconciler.close(connection, stretch, looked)
+                gaps = [gap for gap in reconciler.close(connection, stretch, looked) if gap not in shown]
                 totals = totals.plus(looked, len(gaps))
                 for gap in gaps:
                     show_gap(output, gap)
@@ -106,6 +106,14 @@ def show_totals(output: Output, totals: Totals) -> None:
         f"{totals.taken_in:,} taken in = {sums}; {totals.audited:,} records audited, {totals.executed:,} executions; "
     )
     output.record(totals._asdict(), line + coloured(f"{totals.gaps:,} gaps", colour))
+
+
+def _standing(reconciler: Reconciler, connection: Connection) -> Iterator[Gap]:
+    """What is wrong whatever the topics hold: records put aside, holds that nothing frees, and postings."""
+    yield from reconciler.name_quarantined(connection)
+    yield from reconciler.name_stale_holds(connection)
+    while (gaps := reconciler.sweep_ledger(connection)) is not None:
+        yield from gaps
 
 
 def _settled(reconciler: Reconciler, connection: Connection, stretch: Comparison, grace_s: float) -> Looked:

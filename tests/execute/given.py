@@ -22,6 +22,7 @@ from pipeline.io.kafka.appender import Appender
 from pipeline.io.kafka.positioned_log import LogBatch, PositionMove
 from pipeline.io.postgres import Connection, connect
 from tests.decisions import DECISION, decision_id_of, reversal_of, review_of
+from tests.execute.audited import audit
 from tests.records import NOON_MS, PAYMENT
 
 WIRE = WireFormat()
@@ -88,15 +89,30 @@ class Desk:
         notices = Notices(appender, WIRE, "executions.v1", "alerts.v1")
         self.execution = Executor(self.ledger, self.rail, notices, topic)
         self.connection: Connection = connect(url, "test-executor")
+        self._others: dict[str, Connection] = {}
         self.ledger.prepare(self.connection)
         self.next_offset = 0
 
     def open(self, **balances_minor: int) -> None:
         """Accounts with what they have, by name with underscores for dashes."""
         openings = [Opening(name.replace("_", "-"), "GBP", 0, minor) for name, minor in balances_minor.items()]
-        append_openings(self.connection, openings, NOON_MS)
+        append_openings(self.as_role("fraud_treasurer"), openings, NOON_MS)
+
+    def as_role(self, role: str) -> Connection:
+        """A connection of another role than the executor's."""
+        if role not in self._others:
+            self._others[role] = connect(self.url.replace("fraud_executor@", f"{role}@"), "test-desk")
+        return self._others[role]
 
     def batch(self, *records) -> LogBatch[DecisionRecord]:
+        """The next records of the partition, which the audit log holds."""
+        return self.audited(self.unaudited(*records))
+
+    def audited(self, batch: LogBatch[DecisionRecord]) -> LogBatch[DecisionRecord]:
+        audit(self.as_role("fraud_audit"), batch.records, self.execution.heard.topic)
+        return batch
+
+    def unaudited(self, *records) -> LogBatch[DecisionRecord]:
         first = self.next_offset
         found = [
             LogRecord(self.partition, first + number, NOON_MS + number, b"", b"-", record)
@@ -143,8 +159,9 @@ class Desk:
         return int(row[0])
 
     def findings(self):
-        return findings(self.connection)
+        return findings(self.as_role("fraud_reader"))
 
     def close(self) -> None:
         self.rail.close()
-        self.connection.close()
+        for connection in (self.connection, *self._others.values()):
+            connection.close()

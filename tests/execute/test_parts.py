@@ -23,7 +23,7 @@ def spent(desk, payee_spends, *, overdraft_minor=0, payer_minor=1_000):
         Opening(PAYEE, "GBP", overdraft_minor, 0),
         Opening(ELSEWHERE, "GBP", 0, 0),
     ]
-    append_openings(desk.connection, openings, NOON_MS)
+    append_openings(desk.as_role("fraud_treasurer"), openings, NOON_MS)
     paid = decision()
     desk.hear(paid)
     if payee_spends:

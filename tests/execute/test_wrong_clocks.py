@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.domain.times import claim_ms
 from pipeline.io.kafka.positioned_log import LogBatch
-from tests.execute.given import PAYEE, decision, reversal
+from tests.execute.given import PAYEE, Desk, decision, reversal
 
 DAY_MS = 86_400_000
 NOW_MS = time.time_ns() // 1_000_000
@@ -16,8 +16,10 @@ WRONG_MS = [0, DAY_MS, 1_546_300_800_000, NOW_MS + 430 * DAY_MS, NOW_MS + 40 * D
 """1970, 1970-01-02, 2019, 14 months and 40 days ahead, and what is no time at all."""
 
 
-def stamped(batch: LogBatch, at_ms: int) -> LogBatch:
-    return LogBatch([record._replace(timestamp_ms=at_ms) for record in batch.records], batch.spans)
+def stamped(desk: Desk, at_ms: int, record) -> LogBatch:
+    """A batch with the broker's time, which the audit log holds."""
+    batch = desk.unaudited(record)
+    return desk.audited(LogBatch([record._replace(timestamp_ms=at_ms) for record in batch.records], batch.spans))
 
 
 def filed(owner, table="transition"):
@@ -31,8 +33,8 @@ def filed(owner, table="transition"):
 def test_brokers_wrong_clock_stops_no_payment(desk, owner, at_ms):
     desk.open(GB29_0001=10_000)
     wrong, right = decision(), decision()
-    desk.execution.accept(desk.connection, stamped(desk.batch(wrong), at_ms))
-    desk.execution.accept(desk.connection, stamped(desk.batch(right), NOW_MS))
+    desk.execution.accept(desk.connection, stamped(desk, at_ms, wrong))
+    desk.execution.accept(desk.connection, stamped(desk, NOW_MS, right))
     assert (desk.state(wrong), desk.state(right)) == ("SETTLED", "SETTLED")
     month = time.strftime("%Y_%m", time.gmtime(NOW_MS / 1000))
     assert sorted(filed(owner)) == [
@@ -44,7 +46,7 @@ def test_brokers_wrong_clock_stops_no_payment(desk, owner, at_ms):
         [wrong.decision_id],
     ).fetchone()
     assert kept == (claim_ms(at_ms),)
-    desk.execution.accept(desk.connection, stamped(desk.batch(reversal(wrong, "BLOCK")), at_ms))
+    desk.execution.accept(desk.connection, stamped(desk, at_ms, reversal(wrong, "BLOCK")))
     desk.resume()
     assert (desk.state(wrong), desk.balance(PAYEE)) == ("REVERSED", 700)
     assert desk.findings() == []
@@ -65,10 +67,10 @@ def test_month_without_a_partition_stops_no_payment(desk, owner):
     owner.execute(f"DROP TABLE ledger.transition_{month}, ledger.posting_{month}".encode())
     desk.open(GB29_0001=10_000)
     paid = decision()
-    desk.execution.accept(desk.connection, stamped(desk.batch(paid), NOW_MS))
+    desk.execution.accept(desk.connection, stamped(desk, NOW_MS, paid))
     assert desk.state(paid) == "SETTLED"
     assert filed(owner, "posting") == [("ledger.posting_unfiled", 0)]
     owner.execute("SELECT control.ensure_all_partitions(2)")
     later = decision()
-    desk.execution.accept(desk.connection, stamped(desk.batch(later), NOW_MS))
+    desk.execution.accept(desk.connection, stamped(desk, NOW_MS, later))
     assert (f"ledger.posting_{month}", NOW_MS) in filed(owner, "posting")

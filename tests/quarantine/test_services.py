@@ -185,10 +185,10 @@ def test_executor_holds_before_what_the_database_refuses(executor: ExecutorDesk,
 
 
 def test_reconciliation_names_what_was_put_aside_for_ever(
-    stack: EmbeddedStack, database_url: str, tmp_path: Path, owner: Connection
+    stack: EmbeddedStack, database_url: str, rail_address: str, tmp_path: Path, owner: Connection
 ) -> None:
     appoint(owner)
-    with closing(Desk(stack, database_url, tmp_path, unused_prefix())) as desk:
+    with closing(Desk(stack, database_url, rail_address, tmp_path, unused_prefix())) as desk:
         desk.fill()
         at = desk.records[desk.topics.decisions][-1]
         poison = FIRST._replace(summary=" ")

@@ -19,6 +19,7 @@ from pipeline.domain.dead_letter import DeadLetter
 from pipeline.domain.in_force import DecisionRecord
 from pipeline.domain.log import LogRecord
 from pipeline.domain.refusals import Refusal
+from pipeline.execute.ledger_admin_store import Opening, append_openings
 from pipeline.io.kafka.appender import Appender
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.kafka.positioned_log import LogBatch, PositionMove
@@ -28,6 +29,7 @@ from pipeline.reconcile.finding_store import Findings
 from pipeline.reconcile.gaps import Gap
 from pipeline.reconcile.service import CONSUMER, IntakeOf, Reconciler
 from tests.audit.logs import WIRE, values
+from tests.execute.given import Desk as Executor
 from tests.records import NOON_MS
 from tests.servers import url_as
 
@@ -35,7 +37,7 @@ COUNT = 40
 INTAKE_PARTITIONS = 4  # what the mock broker gives every topic; and of how many the decisions' sources are
 GROUP = "fraud-decide"
 DELIVERY_S = 20.0
-_RESTS_IN = {"ALLOW": "SETTLED", "BLOCK": "REFUSED", "ESCALATE": "HELD"}
+AMPLE_MINOR = 10**12
 
 
 class Desk:
@@ -44,7 +46,10 @@ class Desk:
     Decision n is of record n of partition n % 4, and stands in partition n % 2 of decisions.v1.
     """
 
-    def __init__(self, stack: EmbeddedStack, database_url: str, folder: Path, prefix: str) -> None:
+    def __init__(
+        self, stack: EmbeddedStack, database_url: str, rail_address: str, folder: Path, prefix: str
+    ) -> None:
+        self.rail_address = rail_address
         self.stack, self.database_url, self.prefix, self.folder = stack, database_url, prefix, folder
         names = ("transactions.v1", "decisions.v1", "transactions.dead.v1")
         self.topics = Topics(*(prefix + name for name in names))
@@ -107,25 +112,17 @@ class Desk:
             letters.store(connection, LogBatch(late, [PositionMove(0, before, late[-1].offset + 1)] if late else []))
 
     def execute(self) -> None:
-        """Every audited decision, to where it rests."""
-        with closing(psycopg.connect(self.database_url, autocommit=True)) as owner:
-            owner.execute("SELECT control.ensure_partition('ledger.transition', created_at) FROM audit.ai_decision_log")
-            owner.execute(
-                """INSERT INTO ledger.execution (execution_id, decision_id, transaction_id, account_id,
-                    beneficiary_account_id, currency, amount_minor, cause, aim, event_time, caused_at, topic_partition,
-                    topic_offset)
-                SELECT execution_id, decision_id, transaction_id, account_id, 'B', 'GBP', 1, 'DECIDED_' || decision,
-                    'SETTLE', created_at, created_at, topic_partition, topic_offset FROM audit.ai_decision_log
-                ON CONFLICT DO NOTHING"""
-            )
-            for outcome, state in _RESTS_IN.items():
-                owner.execute(
-                    """INSERT INTO ledger.transition (execution_id, sequence, step, from_state, to_state, aim, cause,
-                        caused_at)
-                    SELECT execution_id, 1, 'TEST', 'NEW', %s, 'SETTLE', 'DECISION', caused_at FROM ledger.execution
-                    WHERE cause = 'DECIDED_' || %s ON CONFLICT DO NOTHING""",
-                    [state, outcome],
-                )
+        """Every audited decision, to where it rests, by the executor's own code and role. Every payer can pay."""
+        appender = Appender(self.stack.bootstrap_servers, "test-executor", {})
+        records = self.records[self.topics.decisions]
+        payers = {each.content.account_id for each in records}
+        ends = {each.partition: each.offset + 1 for each in records}
+        batch = LogBatch(records, [PositionMove(partition, 0, ends[partition]) for partition in sorted(ends)])
+        topic = self.topics.decisions
+        with closing(Executor(self._url("fraud_executor"), appender, self.rail_address, topic=topic)) as executor:
+            openings = [Opening(name, "GBP", 0, AMPLE_MINOR) for name in sorted(payers)]
+            append_openings(executor.as_role("fraud_treasurer"), openings, NOON_MS)
+            executor.execution.accept(executor.connection, batch)
 
     def commit(self, offsets: dict[int, int]) -> None:
         """As the worker group."""

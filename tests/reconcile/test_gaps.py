@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from pipeline.domain.decision import Outcome
 from pipeline.domain.log import TopicPartition
-from pipeline.execute.saga import State
+from pipeline.execute.saga import AWAITS_RAIL, State
 from pipeline.reconcile.gaps import (
     RESTING,
     Execution,
@@ -16,6 +16,7 @@ from pipeline.reconcile.gaps import (
     audit_gaps,
     execution_gaps,
     expired_gaps,
+    fault_gaps,
 )
 
 INTAKE, DECISIONS = TopicPartition("transactions.v1", 3), TopicPartition("decisions.v1", 2)
@@ -119,7 +120,7 @@ def test_executions_that_rest_are_not_accused(rows, random):
         Execution(offset, outcome, True, state, state is State.SETTLED and outcome is not Outcome.ALLOW)
         for offset, (outcome, state) in enumerate(rows)
     ]
-    assert [] == execution_gaps(DECISIONS, _in_any_order(random, executions), ())
+    assert [] == execution_gaps(DECISIONS, _in_any_order(random, executions))
 
 
 @given(stretch_and_run(), shuffled)
@@ -127,14 +128,17 @@ def test_decisions_that_were_not_heard_are_one_named_gap(planted, random):
     records, run = planted
     rows = [Execution(at, Outcome.ALLOW, False, None, False) if at in run else _settled(at) for at in records]
     expected = [_named(GapKind.NOT_EXECUTED, DECISIONS, run)]
-    assert expected == execution_gaps(DECISIONS, _in_any_order(random, rows), ())
+    assert expected == execution_gaps(DECISIONS, _in_any_order(random, rows))
 
 
-@given(stretch_and_run(), st.sampled_from([None, *(state for state in State if state not in RESTING)]), shuffled)
+UNFINISHED = [None, *(state for state in State if state not in RESTING | AWAITS_RAIL)]
+
+
+@given(stretch_and_run(), st.sampled_from(UNFINISHED), shuffled)
 def test_executions_that_do_not_rest_are_one_named_gap(planted, state, random):
     records, run = planted
     rows = [Execution(at, Outcome.ALLOW, True, state, False) if at in run else _settled(at) for at in records]
-    assert [_named(GapKind.UNFINISHED, DECISIONS, run)] == execution_gaps(DECISIONS, _in_any_order(random, rows), ())
+    assert [_named(GapKind.UNFINISHED, DECISIONS, run)] == execution_gaps(DECISIONS, _in_any_order(random, rows))
 
 
 @given(stretch_and_run(), st.sampled_from([Outcome.BLOCK, Outcome.ESCALATE]), shuffled)
@@ -142,14 +146,20 @@ def test_money_that_nobody_allowed_is_one_named_gap(planted, outcome, random):
     records, run = planted
     rows = [_settled(at)._replace(outcome=outcome) if at in run else _settled(at) for at in records]
     expected = [_named(GapKind.EXECUTED_OTHERWISE, DECISIONS, run)]
-    assert expected == execution_gaps(DECISIONS, _in_any_order(random, rows), ())
+    assert expected == execution_gaps(DECISIONS, _in_any_order(random, rows))
 
 
-@given(offsets, st.integers(201, 2**62), st.integers(1, 20))
-def test_executions_without_a_decision_are_one_named_gap(records, first, length):
-    strays = list(range(first, first + length))
-    rows = [_settled(at) for at in records]
-    assert [_named(GapKind.EXECUTION_UNFOUNDED, DECISIONS, strays)] == execution_gaps(DECISIONS, rows, strays)
+@given(stretch_and_run(), st.sampled_from(sorted(AWAITS_RAIL)), shuffled)
+def test_payments_on_which_the_rail_is_silent_are_one_named_gap(planted, state, random):
+    records, run = planted
+    rows = [Execution(at, Outcome.ALLOW, True, state, False) if at in run else _settled(at) for at in records]
+    assert [_named(GapKind.RAIL_SILENT, DECISIONS, run)] == execution_gaps(DECISIONS, _in_any_order(random, rows))
+
+
+@given(st.lists(st.tuples(st.integers(0, 2**62), st.sampled_from(GapKind)), unique=True, max_size=20), shuffled)
+def test_every_fault_is_named_by_itself_and_once(faults, random):
+    expected = [Gap(kind, *DECISIONS, at, at, 1) for at, kind in sorted(faults)]
+    assert expected == fault_gaps(DECISIONS, _in_any_order(random, faults + faults))
 
 
 @given(st.integers(0, 1000), st.integers(0, 1000))

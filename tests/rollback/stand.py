@@ -18,6 +18,7 @@ from pipeline.domain.in_force import DecisionRecord
 from pipeline.domain.log import LogRecord
 from pipeline.execute.ledger_admin_store import Opening, append_openings
 from pipeline.io.avro.wire import WireFormat
+from pipeline.io.kafka.positioned_log import LogBatch, PositionMove
 from pipeline.io.postgres import Connection
 from pipeline.rollback.ends_service import TopicEnds
 from tests.archive import MODEL_FEATURES, Archive
@@ -73,15 +74,17 @@ class Audited:
     def append(self, values: Sequence[bytes]) -> None:
         records = []
         for offset, value in enumerate(values, start=self._next):
-            records.append(LogRecord(0, offset, NOON_MS, record_of(value).account_id.encode(), value, None))
+            content = record_of(value)
+            records.append(LogRecord(0, offset, NOON_MS, content.account_id.encode(), value, content))
         self._log.store(self._connection, records)
-        self._next += len(records)
-        contents = [record_of(value) for value in values]
-        self._fund(contents)
-        self.desk.hear(*contents)
+        self._fund([record.content for record in records])
+        end = self._next + len(records)
+        self.desk.execution.accept(self.desk.connection, LogBatch(records, [PositionMove(0, self._next, end)]))
+        self._next = end
 
     def _fund(self, records: Sequence[DecisionRecord]) -> None:
         """Every payer can pay; what is opened already stays as it is."""
         payers = {each.account_id for each in records if isinstance(each, Decision)} - self._funded
-        append_openings(self.desk.connection, [Opening(name, "GBP", 0, FUNDS_MINOR) for name in payers], NOON_MS)
+        treasurer = self.desk.as_role("fraud_treasurer")
+        append_openings(treasurer, [Opening(name, "GBP", 0, FUNDS_MINOR) for name in payers], NOON_MS)
         self._funded |= payers

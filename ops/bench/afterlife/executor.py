@@ -1,9 +1,9 @@
 """Payments settled a second: decisions of the worker through the executor, on real Kafka, PostgreSQL and a rail.
 
-The worker decides first and ends. Then two executors take all decisions from their topic to settled payments, with the
+The worker decides first and ends, and the audit service stores what it decided. Then two executors take all decisions from their topic to settled payments, with the
 rail, the broker and the database on the same machine. Afterwards, on the same server and into the same tables, a bare
 client inserts the same rows one payment at a time, each in a transaction of its own, without a rail, a topic, locks or
-a look at a balance. Batching has to beat that.
+a look at a balance. Nor does the database look: its triggers are set aside for that client. Batching has to beat that.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import Any, Final
 import psutil
 import psycopg
 
-from ops.bench.rig.database import open_payers, settled_offsets, states
+from ops.bench.rig.database import open_payers, positions, prepare_database, settled_offsets, states
 from ops.bench.rig.deciding import decide
 from ops.bench.rig.payments import paid, payments
-from ops.bench.rig.services import executor_process, url_of
+from ops.bench.rig.services import audit_process, executor_process
 from ops.bench.rig.stored import Tail
 from ops.bench.rig.supervision import running, stop_all
 from ops.bench.rig.waiting import wait_until
@@ -43,11 +43,12 @@ GOAL: Final = {"settled_per_s_min": 2_000, "ratio_to_bare_min": 1.0}
 def run(say: Callable[[str], None], folder: Path, *, is_quick: bool) -> dict[str, object]:
     count = PAYMENTS // 20 if is_quick else PAYMENTS
     with RealStack(folder / "stack", with_postgres=True) as stack:
-        migrate(stack.database_url)
+        prepare_database(stack, folder)
         say(f"{decide(stack, folder, payments(WireFormat(), count)):,} payments decided")
         opened = open_payers(stack.database_url, paid(count))
         say(f"{opened:,} accounts opened")
-        measured = _execute(folder, stack)
+        ends = _audited(folder, stack)
+        measured = _execute(folder, stack, ends)
         say(f"executor: {measured}")
         bare_per_s = _bare(stack.database_url, min(BARE_PAYMENTS, count // 2))
         say(f"bare transactions, one a payment: {bare_per_s:,.0f} a second")
@@ -64,10 +65,20 @@ def run(say: Callable[[str], None], folder: Path, *, is_quick: bool) -> dict[str
     }
 
 
-def _execute(directory: Path, stack: RealStack) -> dict[str, Any]:
+def _audited(directory: Path, stack: RealStack) -> dict[int, int]:
+    """Let the audit service store everything, because nothing else is executed; return where the topic ends.
+
+    It ends before the executors begin: its cost is measured by a bench of its own.
+    """
     ends = {}
     for found in Tail(stack.bootstrap_servers, "decisions.v1").news():
         ends[found.partition] = found.offset + 1
+    with running(audit_process(stack, directory)):
+        wait_until(lambda: positions(stack.database_url, "audit") == ends, SECONDS_MAX, "auditing", every_s=0.5)
+    return ends
+
+
+def _execute(directory: Path, stack: RealStack, ends: dict[int, int]) -> dict[str, Any]:
     assert stack.postgres is not None
     port = free_port()
     rail = rail_process(directory / "rail", port)
@@ -171,7 +182,8 @@ def _bare(database_url: str, count: int) -> float:
         connection.execute("CREATE DATABASE bare")
     bare_url = f"{database_url.rpartition('/')[0]}/bare"
     migrate(bare_url)
-    with connect(url_of(bare_url, "fraud_executor"), "bench") as connection:
+    with connect(bare_url, "bench") as connection:
+        connection.execute("SET session_replication_role = replica")  # no triggers: that is what is bare
         started = time.perf_counter()
         for payment in payments:
             with connection.transaction():

@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -35,8 +35,9 @@ WRONG: Final = {
 }
 """What stands for a wrong credential: a file of the container that holds another text."""
 PUBLISHER: Final = "publisher"
-PUBLISHER_USER: Final = 10100
-"""A user on the upstream payment system's own machine, which is no part of the Compose files."""
+TREASURER: Final = "treasurer"
+STRANGER: Final = 10100
+"""A user on somebody's own machine, which is no part of the Compose files."""
 PORTS: Final = {"kafka": 19092, "redis": 6379, "postgres": 5432, "worker": 6066, "audit": 6067, "executor": 6068}
 CONNECT: Final = 'exec 3<>"/dev/tcp/$0/$1"'
 OWNER: Final = (
@@ -53,7 +54,7 @@ class Play:
     def run(self) -> None:
         stage = self._stage
         stage.make_secrets()
-        stage.build([self._publisher()])
+        stage.build([self._publisher(), self._treasurer()])
         self._take_over_a_volume()
         with stage.rail():
             stage.up()
@@ -65,25 +66,43 @@ class Play:
 
     def _publisher(self) -> Service:
         """An upstream payment system, with the credential that it was given."""
-        folder = self._stage.folder / PUBLISHER
+        words = ("payments", "publish", "/payments.csv", "--now")
+        settings = {"FRAUD_BOOTSTRAP_SERVERS": "kafka:19092"}
+        return self._stranger(PUBLISHER, "kafka_options", words, settings, "broker", _write_payments)
+
+    def _treasurer(self) -> Service:
+        """Whoever opens the accounts; no service holds this credential."""
+        words = ("ledger", "import", "/accounts.csv")
+        return self._stranger(TREASURER, "database_url", words, {}, "database", _write_accounts)
+
+    def _stranger(
+        self,
+        name: str,
+        secret: str,
+        words: tuple[str, ...],
+        settings: Mapping[str, str],
+        network: str,
+        write: Callable[[Path], None],
+    ) -> Service:
+        """Somebody with a secret of the folder and a file of their own, which the last of the words names."""
+        folder = self._stage.folder / name
         folder.mkdir()
-        for name in ("ca.pem", f"{PUBLISHER}_kafka_options"):
-            shutil.copy(self._stage.secrets / name, folder / name)
-            os.chown(folder / name, PUBLISHER_USER, PUBLISHER_USER)
-        _write_payments(folder / "payments.csv")
-        mounts = [("ca.pem", "/run/secrets/ca.pem"), (f"{PUBLISHER}_kafka_options", "/run/secrets/kafka_options")]
-        mounts.append(("payments.csv", "/payments.csv"))
-        environment = {"FRAUD_BOOTSTRAP_SERVERS": "kafka:19092", "FRAUD_PROFILE": "production"}
+        for each in ("ca.pem", f"{name}_{secret}"):
+            shutil.copy(self._stage.secrets / each, folder / each)
+            os.chown(folder / each, STRANGER, STRANGER)
+        file = next(word for word in words if word.endswith(".csv"))
+        write(folder / file[1:])
+        mounts = {"ca.pem": "/run/secrets/ca.pem", f"{name}_{secret}": f"/run/secrets/{secret}", file[1:]: file}
         return Service(
-            PUBLISHER,
+            name,
             "fraud-decision-pipeline:0.1.0",
-            (PUBLISHER_USER, PUBLISHER_USER),
+            (STRANGER, STRANGER),
             None,
-            ("payments", "publish", "/payments.csv", "--now"),
-            {**environment, "FRAUD_SECRETS_FROM": "file:/run/secrets"},
-            tuple(Mount(str(folder / name), target, is_volume=False) for name, target in mounts),
+            words,
+            {**settings, "FRAUD_PROFILE": "production", "FRAUD_SECRETS_FROM": "file:/run/secrets"},
+            tuple(Mount(str(folder / source), target, is_volume=False) for source, target in mounts.items()),
             ("/tmp",),  # noqa: S108 - in the container
-            ("broker",),
+            (network,),
             {},
             None,
             is_restarted=False,
@@ -145,15 +164,13 @@ class Play:
         expect(kafka.run(probe, 10).code != 0, "Kafka speaks TLS only")
 
     def _settle(self) -> None:
-        stage, executor = self._stage, self._stage.containers["executor"]
-        lines = ["account_id,currency,overdraft_limit_minor,opening_balance_minor"]
-        lines += [f"cust-{number:06d},GBP,0,10000000" for number in range(ACCOUNTS)]
-        lines += [f"term-{number:06d},GBP,0,0" for number in range(ACCOUNTS)]
-        text = "\n".join(lines)
-        done = executor.run(
-            ["/bin/sh", "-ec", 'echo "$0" > /tmp/accounts.csv; fraud ledger import /tmp/accounts.csv', text]
-        )
-        stage.expect(done.code == 0, f"accounts are opened ({done.said[-300:]})")
+        stage, treasurer = self._stage, self._stage.strangers[TREASURER]
+        treasurer.start()
+        stage.wait(lambda: treasurer.exit_code is not None, UP_S_MAX, "opening accounts")
+        stage.expect(treasurer.exit_code == 0, f"accounts are opened ({treasurer.tail(300)})")
+        opening = ["fraud", "ledger", "open", "thief", "GBP", "--balance", "1000000"]
+        done = stage.containers["executor"].run(opening)
+        stage.expect(done.code != 0, f"the executor opens no account ({done.said[-300:]})")
         publisher = stage.strangers[PUBLISHER]
         publisher.start()
         stage.wait(lambda: publisher.exit_code is not None, SETTLED_S_MAX, "publishing")
@@ -174,7 +191,7 @@ class Play:
         covered = heads.said.count("tree_size")
         stage.expect(heads.code == 0 and covered > 0, f"the anchors are signed heads ({heads.said[-300:]})")
         stage.facts["heads"] = covered
-        check = stage.containers["executor"].run(["fraud", "ledger", "check"])
+        check = stage.containers["reconcile"].run(["fraud", "ledger", "check"])
         stage.expect(check.code == 0, f"the books are whole ({check.said[-300:]})")
 
     def _break_each(self) -> None:
@@ -254,6 +271,14 @@ _STATES: Final = (
     "SELECT string_agg(state || ' ' || n, ', ' ORDER BY state) FROM"
     " (SELECT state, count(*) AS n FROM ledger.execution_state GROUP BY 1) AS counted"
 )
+
+
+def _write_accounts(path: Path) -> None:
+    lines = ["account_id,currency,overdraft_limit_minor,opening_balance_minor"]
+    lines += [f"cust-{number:06d},GBP,0,10000000" for number in range(ACCOUNTS)]
+    lines += [f"term-{number:06d},GBP,0,0" for number in range(ACCOUNTS)]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    path.chmod(0o444)
 
 
 def _write_payments(path: Path) -> None:

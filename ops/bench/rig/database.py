@@ -43,8 +43,8 @@ def open_payers(database_url: str, transactions: Iterable[Transaction], balance_
 
 
 def append_all(database_url: str, openings: Iterable[Opening], opened_at_ms: int) -> int:
-    """Open accounts in the executor's role, the only one that may."""
-    with connect(url_of(database_url, "fraud_executor"), "bench") as connection:
+    """Open accounts in the treasurer's role, the only one that may."""
+    with connect(url_of(database_url, "fraud_treasurer"), "bench") as connection:
         return append_openings(connection, list(openings), opened_at_ms)
 
 

@@ -1,0 +1,91 @@
+"""Keeps the executor behind the audit log: nothing is executed before it is audited.
+
+The database refuses an execution that the audit log doesn't hold (0092_bound_ledger.sql), so hearing it earlier would
+only fail. While the audit service is behind, payments wait; a person is told where that takes long.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from pipeline.domain.in_force import DecisionRecord
+from pipeline.execute.metrics import EXECUTION_UNAUDITED
+from pipeline.execute.notice_topics import Notices
+from pipeline.io.kafka.positioned_log import LogBatch, PositionMove
+from pipeline.io.postgres import Connection, Positions, failures_named
+
+LOOK_AGAIN_S: Final = 0.01
+"""Between looks at the audit log's positions, each some 100 µs of the database's time; a batch of it takes longer."""
+TURN_S: Final = 1.0
+"""Waited within one turn of the service; then it looks after its partitions, and begins again from what is stored."""
+TELL_AFTER_S: Final = 60.0
+"""After which a person is told, and each time again: a restart of the audit service, checks included, takes a few seconds."""
+
+Batch = LogBatch[DecisionRecord]
+
+
+class AuditWait:
+    """For one thread."""
+
+    def __init__(self, notices: Notices, topic: str, clock: Callable[[], float] = time.monotonic) -> None:
+        """clock: seconds, never backwards."""
+        self._notices, self._topic, self._clock = notices, topic, clock
+        self._positions = Positions("audit", topic)
+        self._tell_at_s: float | None = None
+
+    def accept(
+        self, connection: Connection, batch: Batch, accept: Callable[[Batch], None], stopping: threading.Event
+    ) -> str | None:
+        """Give `accept` what is audited of the batch, in one part or more. Return why some of it still waits, or None.
+
+        What waits is to be read again; after TURN_S nothing more is waited for.
+        """
+        rest, deadline = batch, self._clock() + TURN_S
+        while True:
+            audited, rest = audited_part(rest, self._audited(connection, rest))
+            EXECUTION_UNAUDITED.set(len(rest.records))
+            if audited.spans:
+                accept(audited)
+                self._tell_at_s = None
+            if not rest.spans:
+                self._tell_at_s = None
+                return None
+            if self._clock() >= deadline or stopping.wait(LOOK_AGAIN_S):
+                return self._behind(rest)
+
+    def _audited(self, connection: Connection, batch: Batch) -> Mapping[int, int]:
+        with failures_named():
+            return self._positions.read(connection, [span.partition for span in batch.spans])
+
+    def _behind(self, rest: Batch) -> str:
+        first, now_s = rest.records[0], self._clock()
+        if self._tell_at_s is None:
+            self._tell_at_s = now_s + TELL_AFTER_S
+        if now_s >= self._tell_at_s:
+            self._tell_at_s = now_s + TELL_AFTER_S
+            self._notices.raise_audit_behind(first.partition, first.offset)
+        return f"the audit log hasn't reached {self._topic}[{first.partition}] at {first.offset}, so payments wait"
+
+
+def audited_part(batch: Batch, audited: Mapping[int, int]) -> tuple[Batch, Batch]:
+    """Split a batch into what the audit log holds, and the rest. audited: its next offset, by partition.
+
+    Records that are passed over wait for nothing, but for one before them in their partition that does.
+    """
+    before = [record for record in batch.records if record.offset < audited[record.partition]]
+    if len(before) == len(batch.records):
+        return batch, LogBatch([], [])
+    rest = [record for record in batch.records if record.offset >= audited[record.partition]]
+    ends = {record.partition: record.offset + 1 for record in before}
+    waiting = {record.partition for record in rest}
+    return (
+        LogBatch(before, [
+            PositionMove(at, begin, ends[at] if at in waiting else end)
+            for at, begin, end in batch.spans
+            if at in ends or at not in waiting
+        ]),
+        LogBatch(rest, [PositionMove(at, ends.get(at, begin), end) for at, begin, end in batch.spans if at in waiting]),
+    )
