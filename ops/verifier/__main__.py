@@ -37,6 +37,9 @@ def main() -> int:
         "--timestamps", type=Path, metavar="PEM", help="require timestamps (RFC 3161) of these authorities"
     )
     log.add_argument("--max-age", type=_age, default=MAX_AGE_DEFAULT, metavar="AGE", help="15m by default; 30d, any")
+    log.add_argument(
+        "--decisions-only", action="store_true", help="accept an export without ledger, reviews and control"
+    )
     log.add_argument("--all", action="store_true", help="every leaf must have its row: nothing was written meanwhile")
     proof = tasks.add_parser("proof", help="one decision's, from `fraud audit prove`")
     proof.add_argument("path", type=Path, metavar="FILE")
@@ -50,7 +53,8 @@ def main() -> int:
             return _tell_proof(refused(options.path.read_text(encoding="utf-8"), keys), as_json=options.json)
         outside = Outside(options.outside or options.path / "outside", options.witness)
         trust = _trust(keys, options)
-        report = verify_export(options.path, outside, trust, is_all=options.all)
+        is_whole = not options.decisions_only
+        report = verify_export(options.path, outside, trust, is_all=options.all, with_tables=is_whole)
         return _tell(report, trust.fresh, as_json=options.json)
     except (Unreadable, OSError, ValueError) as error:
         print(f"It can't be said: {error}.", file=sys.stderr)
@@ -77,7 +81,9 @@ def _age(text: str) -> int | None:
 def _tell(report: Report, fresh: Freshness, *, as_json: bool) -> int:
     if as_json:
         findings = [finding._asdict() for finding in report.findings[:FINDINGS_SHOWN]]
-        print(json.dumps({**report._asdict(), "findings": findings, "found": len(report.findings)}))
+        counts = {name: value for name, value in report.tables._asdict().items() if name != "findings"}
+        told = {**report._asdict(), "tables": counts, "findings": findings, "found": len(report.findings)}
+        print(json.dumps(told))
         return 1 if report.findings else 0
     for finding in report.findings[:FINDINGS_SHOWN]:
         place = finding.table if finding.partition is None else f"{finding.table}, partition {finding.partition}"
@@ -85,9 +91,16 @@ def _tell(report: Report, fresh: Freshness, *, as_json: bool) -> int:
         print(f"{finding.kind} {place}: {finding.detail}")
     for statement in report.quarantined:
         print(f"QUARANTINED {statement}")
+    for restored in report.tables.restored:
+        print(f"RESTORED {restored}")
     print(
         f"{report.rows:,} rows of {report.partitions} partitions, {report.heads} signed heads over {report.signed:,} "
         f"of them, {report.younger:,} leaves younger than the export: {len(report.findings) or 'no'} findings"
+    )
+    tables = report.tables
+    print(
+        f"{tables.rows:,} rows of ledger, reviews and control, {tables.signed:,} of {tables.leaves:,} leaves under a "
+        f"signed head, {tables.younger:,} younger than the other side"
     )
     print("; ".join(ages(report.newest_head_ms, report.newest_witness_ms, report.newest_timestamp_ms, fresh)))
     return 1 if report.findings else 0

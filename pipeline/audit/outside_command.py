@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from pipeline.audit.continuing.head_files import fault
-from pipeline.audit.export_files import Exported, Published, export
+from pipeline.audit.export_files import Exported, Logs, Published, export
 from pipeline.audit.head import SignedHead, file_text, head_of_anchor, signed_text
 from pipeline.audit.key_files import read_key_set
 from pipeline.audit.key_sets import KeySet, KeySetRefused
 from pipeline.audit.leaf_files import HeadRefused, head_paths, partitions_of, read_head
 from pipeline.audit.lookup_store import candidates
 from pipeline.audit.proof_store import Unproved, place_of, proof
+from pipeline.audit.tables.streams import TABLES_LOG
 from pipeline.audit.witness import statement_line
 from pipeline.domain.identities import DecisionId
 from pipeline.domain.refusals import Refusal
@@ -32,7 +33,7 @@ T = TypeVar("T")
 
 
 def export_log(settings: Settings, wire: WireFormat, out: Path, *, with_topic: bool) -> Exported:
-    topic = settings.topic("decisions.v1")
+    logs = Logs(settings.topic("decisions.v1"), settings.topic(TABLES_LOG))
     published = Published(None, None)
     if with_topic:
         published = Published(_anchors_on_topic(settings, wire), _statements_on_topic(settings, wire))
@@ -40,7 +41,7 @@ def export_log(settings: Settings, wire: WireFormat, out: Path, *, with_topic: b
         return _with_database(
             settings,
             lambda connection: export(
-                connection, settings.audit_directory, topic, schema_text("decision.v1"), published, out
+                connection, settings.audit_directory, logs, schema_text("decision.v1"), published, out
             ),
         )
     except FileExistsError as error:
