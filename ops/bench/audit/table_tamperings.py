@@ -147,17 +147,6 @@ def insert_row(forger: Forger) -> bool:
 
 def repeat_row(forger: Forger) -> bool:
     """Write a row once more, as it is."""
-    keys = "SELECT conname FROM pg_constraint WHERE contype = 'p' AND conrelid = %s::regclass"
-    found = forger.connection.execute(keys, [forger.table]).fetchone()
-    assert found is not None
-    drop = "ALTER TABLE {table} DROP CONSTRAINT {name} CASCADE"
-    forger.run(drop, name=sql.Identifier(found[0]))
-    uniques = "SELECT conname FROM pg_constraint WHERE contype = 'u' AND conrelid = %s::regclass"
-    for (name,) in forger.connection.execute(uniques, [forger.table]).fetchall():
-        forger.run(drop, name=sql.Identifier(name))
-    indexes = "SELECT indexrelid::regclass::text FROM pg_index WHERE indisunique AND indrelid = %s::regclass"
-    for (name,) in forger.connection.execute(indexes, [forger.table]).fetchall():
-        forger.connection.execute(sql.SQL("DROP INDEX {} CASCADE").format(sql.Identifier(*name.split(".", 1))))
     return _copy(forger, {})
 
 
@@ -165,6 +154,7 @@ def exchange_rows(forger: Forger) -> bool:
     """Exchange what two rows say; their keys stay where they are."""
     said = [name for name in forger.types if name not in forger.keys and name != "chain_xid"]
     rows = forger.rows(2)
+    _without_uniqueness(forger)
     if not said or len(rows) < len("ab"):
         return False
     columns = sql.SQL(", ").join(map(sql.Identifier, said))
@@ -184,6 +174,7 @@ TAMPERINGS: Final[tuple[Callable[[Forger], bool], ...]] = (
 
 
 def _copy(forger: Forger, changes: Mapping[str, sql.Composable]) -> bool:
+    _without_uniqueness(forger)
     (row,) = forger.rows(1)
     every = [column.name for column in forger.shape.columns] + ["chain_xid"]
     values = [changes.get(name, sql.Identifier(name)) for name in every]
@@ -193,3 +184,13 @@ def _copy(forger: Forger, changes: Mapping[str, sql.Composable]) -> bool:
         values=sql.SQL(", ").join(values),
         row=row,
     ) > 0  # fmt: skip
+
+
+def _without_uniqueness(forger: Forger) -> None:
+    """Take away what would keep a superuser from it; they can put it back."""
+    constraints = "SELECT conname FROM pg_constraint WHERE contype IN ('p', 'u') AND conrelid = %s::regclass"
+    for (name,) in forger.connection.execute(constraints, [forger.table]).fetchall():
+        forger.run("ALTER TABLE {table} DROP CONSTRAINT {name} CASCADE", name=sql.Identifier(name))
+    indexes = "SELECT indexrelid::regclass::text FROM pg_index WHERE indisunique AND indrelid = %s::regclass"
+    for (name,) in forger.connection.execute(indexes, [forger.table]).fetchall():
+        forger.connection.execute(sql.SQL("DROP INDEX {} CASCADE").format(sql.Identifier(*name.split(".", 1))))
