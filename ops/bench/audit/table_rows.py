@@ -26,12 +26,15 @@ _VALUES: Final[Mapping[str, str]] = {
     "jsonb": "jsonb_build_object({name}, n)",
     "bytea": "sha256(({name} || n)::bytea)",
     "boolean": "mod(n, 2) = 0",
+    "numeric": "n",
+    "date": "date '2026-01-01' + n",
+    "text[]": "ARRAY[{name} || n]",
 }
 """A value of each type that no other n has, but for booleans."""
 _COLUMNS: Final = """SELECT a.attname, format_type(a.atttypid, NULL), NOT a.attnotnull
     FROM pg_attribute AS a
     WHERE a.attrelid = %s::regclass AND a.attnum > 0 AND NOT a.attisdropped AND a.attidentity = ''
-        AND a.attname <> 'chain_xid' ORDER BY a.attnum"""
+        AND a.attgenerated = '' AND a.attname <> 'chain_xid' ORDER BY a.attnum"""
 _FOLLOWED: Final = """SELECT n.nspname || '.' || c.relname FROM pg_attribute AS a
     JOIN pg_class AS c ON c.oid = a.attrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
     WHERE a.attname = 'chain_xid' AND NOT a.attisdropped AND NOT c.relispartition AND c.relkind IN ('r', 'p')
@@ -85,6 +88,9 @@ _OTHERS: Final[Mapping[str, str]] = {
     "jsonb": "coalesce({}, '{{}}') || '{{\"forged\": true}}'",
     "bytea": "sha256(coalesce({}, ''))",
     "boolean": "NOT coalesce({}, true)",
+    "numeric": "coalesce({}, 0) + 0.5",
+    "date": "coalesce({}, now()::date) + 1000",
+    "text[]": "coalesce({}, ARRAY[]::text[]) || 'x'",
     "xid8": "((({})::text::numeric - 1)::text)::xid8",
 }
 
@@ -103,3 +109,10 @@ def _values(connection: psycopg.Connection[Any], table: str) -> Iterator[tuple[s
         if is_nullable and name not in key:
             value = sql.SQL("CASE WHEN mod(n, 3) > 0 THEN {} END").format(value)
         yield name, value
+
+
+def written_columns(connection: psycopg.Connection[Any], table: str) -> list[str]:
+    """The columns that a copy of a row is written with: all that PostgreSQL doesn't compute."""
+    query = """SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped
+        AND attgenerated = '' ORDER BY attnum"""
+    return [name for (name,) in connection.execute(query, [table]).fetchall()]

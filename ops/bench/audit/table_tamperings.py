@@ -15,7 +15,7 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 
-from ops.bench.audit.table_rows import column_types, other_value
+from ops.bench.audit.table_rows import column_types, other_value, written_columns
 from ops.verifier.findings import Finding
 from ops.verifier.leaves import read_leaves
 from ops.verifier.lines import shape_of, shown_key, snapshot_of
@@ -176,7 +176,7 @@ TAMPERINGS: Final[tuple[Callable[[Forger], bool], ...]] = (
 def _copy(forger: Forger, changes: Mapping[str, sql.Composable]) -> bool:
     _without_uniqueness(forger)
     (row,) = forger.rows(1)
-    every = [column.name for column in forger.shape.columns] + ["chain_xid"]
+    every = written_columns(forger.connection, forger.table)
     values = [changes.get(name, sql.Identifier(name)) for name in every]
     return forger.run(
         "INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE SELECT {values} FROM {table} WHERE {row}",

@@ -20,7 +20,7 @@ import psycopg
 from psycopg import sql
 
 from ops.bench.audit.insider import Reach, goes_on, refused_at_starts
-from ops.bench.audit.table_rows import fill, followed_tables, without_checks
+from ops.bench.audit.table_rows import fill, followed_tables, without_checks, written_columns
 from ops.bench.audit.table_tamperings import TAMPERINGS, ChainedTables, edit_column, forger_of, located
 from ops.stack.real import RealStack
 from pipeline.audit.chain import Entry, Tree, entry_bytes, grown
@@ -222,7 +222,7 @@ def _put_back_after(database_url: str) -> Iterator[psycopg.Connection[Any]]:
         yield connection
         for table, name in every.items():
             copy = sql.Identifier(f"kept_{table.replace('.', '_')}")
-            columns = sql.SQL(", ").join(map(sql.Identifier, _columns(connection, table)))
+            columns = sql.SQL(", ").join(map(sql.Identifier, written_columns(connection, table)))
             connection.execute(sql.SQL("DELETE FROM {}").format(name))
             connection.execute(
                 sql.SQL("INSERT INTO {} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM {}").format(
@@ -230,8 +230,3 @@ def _put_back_after(database_url: str) -> Iterator[psycopg.Connection[Any]]:
                 )
             )
         connection.commit()
-
-
-def _columns(connection: psycopg.Connection[Any], table: str) -> list[str]:
-    query = "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped"
-    return [name for (name,) in connection.execute(query, [table]).fetchall()]
