@@ -20,7 +20,7 @@ from pathlib import Path
 from .export import Outside, Report, Trust, Unreadable, verify_export
 from .freshness import MAX_AGE_DEFAULT, Freshness, age_of, ages
 from .keys import KeySet, read_keys
-from .proofs import refused
+from .proofs import refused, shown_row
 
 FINDINGS_SHOWN = 1000
 
@@ -41,7 +41,7 @@ def main() -> int:
         "--decisions-only", action="store_true", help="accept an export without ledger, reviews and control"
     )
     log.add_argument("--all", action="store_true", help="every leaf must have its row: nothing was written meanwhile")
-    proof = tasks.add_parser("proof", help="one decision's, from `fraud audit prove`")
+    proof = tasks.add_parser("proof", help="a decision's or a row's, from `fraud audit prove`")
     proof.add_argument("path", type=Path, metavar="FILE")
     for task in (log, proof):
         task.add_argument("--keys", type=Path, required=True, help="the key set that heads may be signed with")
@@ -50,7 +50,8 @@ def main() -> int:
     try:
         keys = read_keys(options.keys)
         if options.task == "proof":
-            return _tell_proof(refused(options.path.read_text(encoding="utf-8"), keys), as_json=options.json)
+            text = options.path.read_text(encoding="utf-8")
+            return _tell_proof(refused(text, keys), shown_row(text), as_json=options.json)
         outside = Outside(options.outside or options.path / "outside", options.witness)
         trust = _trust(keys, options)
         is_whole = not options.decisions_only
@@ -106,8 +107,11 @@ def _tell(report: Report, fresh: Freshness, *, as_json: bool) -> int:
     return 1 if report.findings else 0
 
 
-def _tell_proof(why: str | None, *, as_json: bool) -> int:
-    print(json.dumps({"holds": why is None, "why": why}) if as_json else why or "The proof holds.")
+def _tell_proof(why: str | None, row: str | None, *, as_json: bool) -> int:
+    if as_json:
+        print(json.dumps({"holds": why is None, "why": why, **({} if row is None else {"row": row})}))
+    else:
+        print(why or "The proof holds." + ("" if row is None else f" {row}"))
     return 0 if why is None else 1
 
 

@@ -64,6 +64,19 @@ def read_lines(path: Path) -> dict[int, Line]:
     return found
 
 
+def leaf_of_shape(at: int, text: bytes) -> bytes:
+    content = at.to_bytes(8, "big") + text
+    return hashlib.sha256(b"\4" + _HEAD.pack(len(content), SHAPE) + content).digest()
+
+
+def key_of(row: bytes, columns: int) -> bytes:
+    """The first fields of a row, which are its key."""
+    at = 0
+    for _ in range(columns):
+        at += 4 + max(int.from_bytes(row[at : at + 4], "big", signed=True), 0)
+    return row[:at]
+
+
 def leaf_of_row(shape_at: int, xid: int, row: bytes, key: bytes) -> bytes:
     content = _ROW.pack(shape_at, xid, hashlib.sha256(row).digest()) + key
     return hashlib.sha256(b"\4" + _HEAD.pack(len(content), ROW) + content).digest()
@@ -87,6 +100,13 @@ def shape_of(text: bytes | Mapping[str, Any]) -> Shape:
         return Shape(str(read["table"]), columns, int(read["key"]), filled)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError("it is no shape") from error
+
+
+def shape_at(at: int, content: bytes) -> Shape:
+    """Read the shape whose line begins there. Raises ValueError."""
+    if content[:8] != at.to_bytes(8, "big"):
+        raise ValueError("it is the shape of another place")
+    return shape_of(content[8:])
 
 
 def snapshot_of(text: str) -> Snapshot:

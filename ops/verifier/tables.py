@@ -24,8 +24,10 @@ from .lines import (
     Snapshot,
     exported_rows,
     in_shape,
+    key_of,
     read_lines,
     row_line,
+    shape_at,
     shape_of,
     shown_key,
     snapshot_of,
@@ -136,7 +138,7 @@ def read_stream(number: int, required: int, entries: Sequence[Entry], path: Path
             continue
         try:
             if line.kind == SHAPE:
-                shapes[line.at] = shape_of(line.content)
+                shapes[line.at] = shape_at(line.at, line.content)
                 filled[shapes[line.at].table] = shapes[line.at].filled
             elif line.kind == POSITION:
                 position = snapshot_of(json.loads(line.content)["snapshot"])
@@ -196,7 +198,7 @@ def check_table(
     present = shape._replace(filled=stream.filled.get(shape.table, {}))
     chained, met, younger, findings = stream.chained.get(shape.table, {}), set[bytes](), 0, list[Finding]()
     for xid, row in rows:
-        key = _key(row, shape.key)
+        key = key_of(row, shape.key)
         known = chained.get(key)
         if key in met:
             findings.append(_about(Kind.ROW_TWICE, stream, present, key, None, "another row has its key"))
@@ -250,13 +252,6 @@ def _restored(streams: Mapping[int, Stream], findings: list[Finding]) -> list[st
             f"{gone} are gone and {other} are others in partition {number}"
         )
     return said
-
-
-def _key(row: bytes, columns: int) -> bytes:
-    at = 0
-    for _ in range(columns):
-        at += 4 + max(int.from_bytes(row[at : at + 4], "big", signed=True), 0)
-    return row[:at]
 
 
 def _of_leaves(number: int, index: int | None, detail: str) -> Finding:

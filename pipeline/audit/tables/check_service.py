@@ -94,7 +94,7 @@ class TableContinuation:
                 window.add(line)
                 count += 1
             elif kind is LineKind.SHAPE:
-                window.shapes[entry.offset] = parsed_shape(path, line)
+                window.shapes[entry.offset] = parsed_shape(path, line, entry.offset)
             elif kind is LineKind.POSITION:
                 window.mark(parsed_position(path, line).snapshot)
                 self._rest()

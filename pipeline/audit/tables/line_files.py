@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
@@ -19,11 +19,11 @@ from pipeline.audit.tables.lines import (
     HEAD_BYTES,
     LineKind,
     Position,
-    content_of,
     kind_of,
     leaf_of,
     length_of,
     position_of,
+    shape_text_of,
 )
 from pipeline.audit.tables.shapes import Shape, shape_of
 from pipeline.audit.tables.snapshots import Snapshot
@@ -57,7 +57,24 @@ class Lines:
         entry = self._entry(at)
         with self._opened() as file:
             file.seek(at)
-            return parsed_shape(self._path, _proved(self._path, entry, _read(self._path, file.read, at)))
+            return parsed_shape(self._path, _proved(self._path, entry, _read(self._path, file.read, at)), at)
+
+    def shapes_of(self, table: str, end: int) -> Iterator[tuple[int, Shape]]:
+        """The shapes of a table before the entry `end`: the latest first, then from the oldest on."""
+        mark = self.last_mark(end)
+        latest = mark.position.shapes.get(table)
+        if latest is not None:
+            yield latest, self.shape(latest)
+        for entry, line in self.between(0, end):
+            if kind_of(line) is LineKind.SHAPE and entry.offset != latest:
+                shape = parsed_shape(self._path, line, entry.offset)
+                if shape.table == table:
+                    yield entry.offset, shape
+
+    def filled(self, table: str, end: int) -> Mapping[str, bytes | None]:
+        """What rows from before hold in columns that were added to a table."""
+        latest = self.last_mark(end).position.shapes.get(table)
+        return {} if latest is None else self.shape(latest).filled
 
     def last_mark(self, end: int) -> Mark:
         """The last POSITION line before the entry `end`."""
@@ -136,14 +153,12 @@ def lines_path(directory: Path, topic: str, partition: int) -> Path:
     return directory / "rows" / f"{topic}-{partition:04}.rows"
 
 
-def parsed_shape(path: Path, line: bytes) -> Shape:
-    """Raises NotContinued."""
+def parsed_shape(path: Path, line: bytes, at: int) -> Shape:
+    """The shape whose line begins there. Raises NotContinued."""
     try:
-        if kind_of(line) is LineKind.SHAPE:
-            return shape_of(content_of(line))
+        return shape_of(shape_text_of(line, at))
     except ValueError as error:
-        raise NotContinued(f"{path} holds a shape that can't be read") from error
-    raise NotContinued(f"{path} has another line where a shape should be")
+        raise NotContinued(f"{path} holds no shape at {at}") from error
 
 
 def parsed_position(path: Path, line: bytes) -> Position:

@@ -1,7 +1,7 @@
 """The lines of a stream: one a leaf. A leaf binds its line; the line of a row binds the row, its key and its shape.
 
     ROW        where the shape's line begins (8 bytes), the row's transaction (8), SHA-256 of the row (32), its key
-    SHAPE      a table's columns, as shape_text writes them; before the first row of that shape
+    SHAPE      where this line begins (8 bytes), and a table's columns as shape_text writes them
     POSITION   JSON: the snapshot of which every row stands before it, and where the line of each table's shape begins
     BEGINNING  JSON: the first line of a stream, and what it follows after the database was restored
 
@@ -21,6 +21,7 @@ from pipeline.audit.tables.snapshots import Snapshot, snapshot_of, snapshot_text
 
 HEAD_BYTES: Final = 5
 _HEAD: Final = struct.Struct(">IB")
+_AT: Final = struct.Struct(">Q")
 _ROW: Final = struct.Struct(">Q8s32s")
 CONTENT_BYTES_MAX: Final = 2**24
 """Keys take some tens of bytes, a position some hundreds."""
@@ -62,6 +63,19 @@ def line_of(kind: LineKind, content: bytes) -> bytes:
 def row_line(shape_at: int, xid: bytes, row: bytes, key: bytes) -> bytes:
     """`row`: its bytes."""
     return line_of(LineKind.ROW, _ROW.pack(shape_at, xid, hashlib.sha256(row).digest()) + key)
+
+
+def shape_line(at: int, text: bytes) -> bytes:
+    """at: where the line begins, so that its leaf proves which rows name it. text: of the shape."""
+    return line_of(LineKind.SHAPE, _AT.pack(at) + text)
+
+
+def shape_text_of(line: bytes, at: int) -> bytes:
+    """The text of the shape whose line begins there. Raises ValueError."""
+    content = content_of(line)
+    if kind_of(line) is not LineKind.SHAPE or content[: _AT.size] != _AT.pack(at):
+        raise ValueError("the line is none of a shape that begins there")
+    return content[_AT.size :]
 
 
 def position_line(position: Position) -> bytes:

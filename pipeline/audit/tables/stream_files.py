@@ -24,9 +24,9 @@ from pipeline.audit.tables.lines import (
     beginning_line,
     kind_of,
     leaf_of,
-    line_of,
     position_line,
     row_line_of,
+    shape_line,
 )
 from pipeline.audit.tables.shapes import Shape, in_shape, shape_text, shown_key
 from pipeline.audit.tables.snapshots import Snapshot
@@ -75,7 +75,7 @@ class Stream:
 
     def reshape(self, shape: Shape) -> None:
         """Chain a table's new shape."""
-        (at,) = self.append([line_of(LineKind.SHAPE, shape_text(shape))])
+        (at,) = self.append([shape_line(self._lines.size, shape_text(shape))])
         self.shapes[shape.table] = at, shape
 
     def has_line(self, shape: Shape, row: bytes, xid: bytes, key: bytes) -> bool:
@@ -131,7 +131,7 @@ class Stream:
         for entry, line in lines.between(self._marked, self._leaves.size):
             kind = kind_of(line)
             if kind is LineKind.SHAPE:
-                shape = shapes[entry.offset] = parsed_shape(self._path, line)
+                shape = shapes[entry.offset] = parsed_shape(self._path, line, entry.offset)
                 self.shapes[shape.table] = entry.offset, shape
             elif kind is LineKind.ROW:
                 self._remember(row_line_of(line), shapes)
