@@ -41,6 +41,9 @@ def verify(
     max_age: Annotated[
         str, typer.Option(metavar="AGE", help="Accept a log that was seen so long ago: 15m, 30d, or any.")
     ] = "15m",
+    decisions_only: Annotated[
+        bool, typer.Option("--decisions-only", help="Accept an export without ledger, reviews and control.")
+    ] = False,
     is_all: Annotated[bool, typer.Option("--all", help="Ask for a row of every leaf.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -49,7 +52,7 @@ def verify(
 
     where = Outside(outside or directory / "outside", witness)
     fresh = freshness(max_age, is_witnessed=not unwitnessed, is_timestamped=timestamps is not None)
-    report = verified(directory, where, keys, fresh, timestamps, is_all=is_all)
+    report = verified(directory, where, keys, fresh, timestamps, is_all=is_all, with_tables=not decisions_only)
     raise typer.Exit(0 if show_report(Output(as_json=as_json), report, fresh) else 1)
 
 
@@ -64,7 +67,14 @@ def freshness(max_age: str, *, is_witnessed: bool, is_timestamped: bool) -> Fres
 
 
 def verified(
-    folder: Path, outside: Outside, key_set: Path, fresh: Freshness, timestamps: Path | None, *, is_all: bool
+    folder: Path,
+    outside: Outside,
+    key_set: Path,
+    fresh: Freshness,
+    timestamps: Path | None,
+    *,
+    is_all: bool,
+    with_tables: bool,
 ) -> Report:
     from ops.verifier.export import Trust, Unreadable, verify_export
     from ops.verifier.keys import read_keys
@@ -72,7 +82,8 @@ def verified(
 
     try:
         time_of = None if timestamps is None else time_of_authority(timestamps)
-        return verify_export(folder, outside, Trust(read_keys(key_set), fresh, time_of), is_all=is_all)
+        trust = Trust(read_keys(key_set), fresh, time_of)
+        return verify_export(folder, outside, trust, is_all=is_all, with_tables=with_tables)
     except (Unreadable, OSError, ValueError) as error:
         fix = "Give a folder that `fraud audit export` made, and the .keys file of `fraud keys create audit`."
         raise Failure(f"It can't be said: {error}.", fix) from error
@@ -85,9 +96,16 @@ def show_report(output: Output, report: Report, fresh: Freshness) -> bool:
     for finding in report.findings[:FINDINGS_SHOWN]:
         place = f"{finding.table}, partition {finding.partition}, offset {finding.offset}"
         output.record(finding._asdict(), f"{coloured(finding.kind, 'red')} {place}: {finding.detail}")
-    counts = {name: value for name, value in report._asdict().items() if name != "findings"}
+    tables = report.tables
+    for restored in tables.restored:
+        output.record({"restored": restored}, f"RESTORED {restored}")
+    counts: dict[str, object] = {name: value for name, value in report._asdict().items() if name != "findings"}
+    counts["tables"] = {name: value for name, value in tables._asdict().items() if name not in ("findings", "restored")}
     line = f"{report.rows:,} rows of {report.partitions} partitions, {report.heads} signed heads over {report.signed:,}"
     newest = "; ".join(ages(report.newest_head_ms, report.newest_witness_ms, report.newest_timestamp_ms, fresh))
-    line = f"{line} of them: {len(report.findings) or 'no'} findings\n{newest}"
+    line += (
+        f" of them\n{tables.rows:,} rows of ledger, reviews and control, {tables.signed:,} leaves under a signed head"
+    )
+    line = f"{line}\n{len(report.findings) or 'no'} findings\n{newest}"
     output.record({**counts, "found": len(report.findings)}, line)
     return not report.findings

@@ -44,7 +44,7 @@ TABLE: Final = (
             Group("worker", "run", "Decide payments.", "pipeline.decide.command"),
             Group(
                 "audit",
-                "run export prove heads check verify",
+                "run export prove prove-row heads check verify",
                 "Store every decision, and prove that none was changed.",
                 "pipeline.audit.command ops.audit_verify_command",
             ),

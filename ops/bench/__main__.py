@@ -40,6 +40,7 @@ BENCHES: Final = {
     "audit": Bench("audit", "decisions a second into the audit log, against a bare COPY; bytes a row"),
     "tamper": Bench("audit", "10,000 tamperings of the stored log by a superuser: each found and located offline"),
     "continued": Bench("audit", "a log of a million rows, checked before it goes on: seconds at once, and in all"),
+    "chained": Bench("audit", "rows a second that the chaining of ledger, reviews and control follows; its cost"),
     "verify": Bench("audit", "100,000 decisions of the audit table, decided again: the same bytes"),
     "scale": Bench("scale", "1, 2 and 3 workers on three brokers and a Redis Cluster; the loss of any one process"),
     "determinism": Bench("loss", "the same log through other batches, restarts and hash seeds: the same bytes"),

@@ -20,7 +20,7 @@ from pathlib import Path
 from .export import Outside, Report, Trust, Unreadable, verify_export
 from .freshness import MAX_AGE_DEFAULT, Freshness, age_of, ages
 from .keys import KeySet, read_keys
-from .proofs import refused
+from .proofs import refused, shown_row
 
 FINDINGS_SHOWN = 1000
 
@@ -37,8 +37,11 @@ def main() -> int:
         "--timestamps", type=Path, metavar="PEM", help="require timestamps (RFC 3161) of these authorities"
     )
     log.add_argument("--max-age", type=_age, default=MAX_AGE_DEFAULT, metavar="AGE", help="15m by default; 30d, any")
+    log.add_argument(
+        "--decisions-only", action="store_true", help="accept an export without ledger, reviews and control"
+    )
     log.add_argument("--all", action="store_true", help="every leaf must have its row: nothing was written meanwhile")
-    proof = tasks.add_parser("proof", help="one decision's, from `fraud audit prove`")
+    proof = tasks.add_parser("proof", help="a decision's or a row's, from `fraud audit prove`")
     proof.add_argument("path", type=Path, metavar="FILE")
     for task in (log, proof):
         task.add_argument("--keys", type=Path, required=True, help="the key set that heads may be signed with")
@@ -47,10 +50,12 @@ def main() -> int:
     try:
         keys = read_keys(options.keys)
         if options.task == "proof":
-            return _tell_proof(refused(options.path.read_text(encoding="utf-8"), keys), as_json=options.json)
+            text = options.path.read_text(encoding="utf-8")
+            return _tell_proof(refused(text, keys), shown_row(text), as_json=options.json)
         outside = Outside(options.outside or options.path / "outside", options.witness)
         trust = _trust(keys, options)
-        report = verify_export(options.path, outside, trust, is_all=options.all)
+        is_whole = not options.decisions_only
+        report = verify_export(options.path, outside, trust, is_all=options.all, with_tables=is_whole)
         return _tell(report, trust.fresh, as_json=options.json)
     except (Unreadable, OSError, ValueError) as error:
         print(f"It can't be said: {error}.", file=sys.stderr)
@@ -77,7 +82,9 @@ def _age(text: str) -> int | None:
 def _tell(report: Report, fresh: Freshness, *, as_json: bool) -> int:
     if as_json:
         findings = [finding._asdict() for finding in report.findings[:FINDINGS_SHOWN]]
-        print(json.dumps({**report._asdict(), "findings": findings, "found": len(report.findings)}))
+        counts = {name: value for name, value in report.tables._asdict().items() if name != "findings"}
+        told = {**report._asdict(), "tables": counts, "findings": findings, "found": len(report.findings)}
+        print(json.dumps(told))
         return 1 if report.findings else 0
     for finding in report.findings[:FINDINGS_SHOWN]:
         place = finding.table if finding.partition is None else f"{finding.table}, partition {finding.partition}"
@@ -85,16 +92,26 @@ def _tell(report: Report, fresh: Freshness, *, as_json: bool) -> int:
         print(f"{finding.kind} {place}: {finding.detail}")
     for statement in report.quarantined:
         print(f"QUARANTINED {statement}")
+    for restored in report.tables.restored:
+        print(f"RESTORED {restored}")
     print(
         f"{report.rows:,} rows of {report.partitions} partitions, {report.heads} signed heads over {report.signed:,} "
         f"of them, {report.younger:,} leaves younger than the export: {len(report.findings) or 'no'} findings"
+    )
+    tables = report.tables
+    print(
+        f"{tables.rows:,} rows of ledger, reviews and control, {tables.signed:,} of {tables.leaves:,} leaves under a "
+        f"signed head, {tables.younger:,} younger than the other side"
     )
     print("; ".join(ages(report.newest_head_ms, report.newest_witness_ms, report.newest_timestamp_ms, fresh)))
     return 1 if report.findings else 0
 
 
-def _tell_proof(why: str | None, *, as_json: bool) -> int:
-    print(json.dumps({"holds": why is None, "why": why}) if as_json else why or "The proof holds.")
+def _tell_proof(why: str | None, row: str | None, *, as_json: bool) -> int:
+    if as_json:
+        print(json.dumps({"holds": why is None, "why": why, **({} if row is None else {"row": row})}))
+    else:
+        print(why or "The proof holds." + ("" if row is None else f" {row}"))
     return 0 if why is None else 1
 
 

@@ -16,6 +16,7 @@ from .heads import Head, check_heads, check_published, head_of
 from .keys import KeySet
 from .leaves import read_leaves
 from .rows import QUARANTINED, Placed, Row, check_links, check_rows, partition_of
+from .tables import Sources, TablesReport, check_tables
 from .witness import Seen, TimeOf, check_statements, read_statements, seen_at_ms
 
 ON_ITS_WAY_MS: Final = 60_000
@@ -31,7 +32,8 @@ class Report(NamedTuple):
 
     signed: rows under a signed head. younger: leaves whose rows may have come after the export. Times are milliseconds
     since 1970; None: there is none. quarantined: statements about the records that were put aside, each as JSON; it is
-    for people to say whether they should have been.
+    for people to say whether they should have been. tables: of the ledger, reviews and control; its findings are among
+    `findings` too.
     """
 
     rows: int
@@ -45,6 +47,7 @@ class Report(NamedTuple):
     newest_timestamp_ms: int | None
     findings: list[Finding]
     quarantined: list[str]
+    tables: TablesReport = TablesReport()
 
 
 class Trust(NamedTuple):
@@ -63,8 +66,14 @@ class Outside(NamedTuple):
     witness: Path | None = None
 
 
-def verify_export(folder: Path, outside: Outside, trust: Trust, *, is_all: bool = False) -> Report:
-    """Verify an export. is_all: no leaf may be without its row. Raises Unreadable, ValueError and OSError."""
+def verify_export(
+    folder: Path, outside: Outside, trust: Trust, *, is_all: bool = False, with_tables: bool = True
+) -> Report:
+    """Verify an export.
+
+    is_all: no leaf may be without its row. with_tables: the tables of ledger, reviews and control must be in it, too.
+    Raises Unreadable, ValueError and OSError.
+    """
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     topic, exported_at_ms = manifest["topic"], int(manifest["exported_at_ms"])
     records = Records((folder / "schema.avsc").read_text(encoding="utf-8"))
@@ -97,12 +106,31 @@ def verify_export(folder: Path, outside: Outside, trust: Trust, *, is_all: bool 
         findings += check_links(partition, links.get(number, []), len(theirs))
         total, signed = total + len(theirs), signed + min(signed_size, len(theirs))
         younger += max(len(entries) - max(wanted, len(theirs)), 0)
+    tables = _tables(folder, outside, manifest, trust, is_all=is_all) if with_tables else TablesReport()
+    known = set(findings)  # what the witness's statements say of themselves is found once
+    findings += [finding for finding in tables.findings if finding not in known]
     every = {head.text: head for theirs in heads.values() for head in theirs}
     newest_ms = max((head.anchored_at_ms for head in every.values()), default=None)
     if every or total:  # a log that has not begun is as fresh as it can be
         findings += check_freshness(trust.fresh, newest_ms, seen.newest_ms, seen.timestamped_ms)
     times = newest_ms, seen.newest_ms, seen.timestamped_ms
-    return Report(total, len(leaf_paths), len(every), signed, younger, seen.statements, *times, findings, quarantined)
+    counts = total, len(leaf_paths), len(every), signed, younger, seen.statements
+    return Report(*counts, *times, findings, quarantined, tables)
+
+
+def _tables(folder: Path, outside: Outside, manifest: Mapping[str, Any], trust: Trust, *, is_all: bool) -> TablesReport:
+    """Check the followed tables, whose heads stand on anchors.v1 under a log's name of their own."""
+    if "tables" not in manifest:
+        finding = Finding(Kind.ROW_MISSING, "export", None, None, "it holds none of ledger, reviews and control")
+        return TablesReport(findings=[finding])
+    topic = manifest["tables"]["topic"]
+    written, published = _written(outside.folder, topic), _published(folder / "anchors.jsonl", topic)
+    heads = {p: [*written.get(p, []), *(published or {}).get(p, [])] for p in written.keys() | (published or {}).keys()}
+    seen, findings = _witnessed(folder, outside, topic, heads, trust)
+    since_ms = int(manifest["exported_at_ms"]) - ON_ITS_WAY_MS
+    sources = Sources(manifest["tables"], folder / "tables", outside.folder, written, published, since_ms)
+    found = check_tables(sources, trust.keys, trust.fresh, partial(seen_at_ms, seen), is_all=is_all)
+    return found._replace(findings=[*findings, *found.findings])
 
 
 def _witnessed(

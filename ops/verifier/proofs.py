@@ -1,15 +1,21 @@
-"""Proofs of one decision: a signed head includes it, and later heads only added to that one (RFC 9162)."""
+"""Proofs of a decision, or of a table's row: a signed head includes it, and later heads only added to that one.
+
+RFC 9162.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from .findings import Kind
 from .heads import Head, head_of
 from .keys import KeySet, distrusted
 from .leaves import Times, leaf_hash, node_hash
+from .lines import fields_of, key_of, leaf_of_row, leaf_of_shape, shape_of, shown
+
+ROW_PROOF_KIND: Final = "fraud-audit-row-proof-v1"
 
 
 def refused(proof_text: str, keys: KeySet) -> str | None:
@@ -19,6 +25,8 @@ def refused(proof_text: str, keys: KeySet) -> str | None:
     """
     try:
         proof = json.loads(proof_text)
+        if proof["kind"] == ROW_PROOF_KIND:
+            return _row_refused(proof, keys)
         head, later = head_of(json.dumps(proof["head"])), head_of(json.dumps(proof["later_head"]))
         record, path = bytes.fromhex(proof["record"]), _hashes(proof["inclusion"])
         partition, offset, index = proof["partition"], proof["offset"], proof["index"]
@@ -36,6 +44,40 @@ def refused(proof_text: str, keys: KeySet) -> str | None:
     if not is_consistent(head, later, consistency):
         return "the later head is no continuation of the earlier one"
     return None
+
+
+def _row_refused(proof: Mapping[str, Any], keys: KeySet) -> str | None:
+    """Like `refused`, about a table's row: its line is included, and that of its shape, which names its fields."""
+    written = proof["shape"]
+    at, text, row = int(written["at"]), str(written["text"]).encode(), bytes.fromhex(proof["row"])
+    shape = shape_of(text)
+    if len(fields_of(row)) != len(shape.columns):
+        return "the row has other fields than its shape"
+    leaf = leaf_of_row(at, int(proof["xid"]), row, key_of(row, shape.key))
+    for what, part, part_leaf in (("row", proof, leaf), ("shape", written, leaf_of_shape(at, text))):
+        head, later = head_of(json.dumps(part["head"])), head_of(json.dumps(part["later_head"]))
+        for signed in (head, later):
+            if (why := distrusted(signed.signed, keys, None, Kind.HEAD_REFUSED)) is not None:
+                return f"the head of size {signed.tree_size} does not count: {why[1]}"
+            if signed.partition != proof["partition"] or signed.topic != proof["topic"]:
+                return "a head is of another partition"
+        if not is_included(part_leaf, part["index"], head, _hashes(part["inclusion"])):
+            return f"the head does not include this {what} at this place"
+        if not is_consistent(head, later, _hashes(part["consistency"])):
+            return "the later head is no continuation of the earlier one"
+    if written["later_head"] != proof["later_head"]:
+        return "the shape is of another history than the row"
+    return None
+
+
+def shown_row(proof_text: str) -> str | None:
+    """The row that a proof is of, as text; None where it is of a decision. Raises ValueError."""
+    proof = json.loads(proof_text)
+    if proof.get("kind") != ROW_PROOF_KIND:
+        return None
+    shape = shape_of(str(proof["shape"]["text"]).encode())
+    fields = shown(shape, bytes.fromhex(proof["row"]))
+    return f"{shape.table}: " + ", ".join(f"{name}={value}" for name, value in fields.items())
 
 
 def is_included(leaf: bytes, index: int, head: Head, path: Sequence[bytes]) -> bool:

@@ -61,6 +61,7 @@ class AlertCode(StrEnum):
     AUDIT_UNWITNESSED = "AUDIT_UNWITNESSED"
     WITNESS_REFUSED = "WITNESS_REFUSED"
     TIMESTAMP_MISSING = "TIMESTAMP_MISSING"
+    TABLES_UNCHAINED = "TABLES_UNCHAINED"
 
 
 class Entry(NamedTuple):
@@ -191,6 +192,9 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
     ),
     AlertCode.TIMESTAMP_MISSING: Entry(
         (Severity.WARNING,), "The timestamp authority gave no timestamp that holds.", "unwitnessed"
+    ),
+    AlertCode.TABLES_UNCHAINED: Entry(
+        _CRITICAL, "Rows of the ledger, reviews or control wait too long to be chained.", "unchained"
     ),
 }
 

@@ -54,6 +54,21 @@ def prove(wanted: PaymentId, as_json: Json = False) -> None:
     Output(as_json=as_json).record(fields, json.dumps(fields, indent=2))
 
 
+@audit_app.command("prove-row")
+def prove_row(
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="A followed table, such as ledger.posting.")],
+    wanted: Annotated[list[str], typer.Argument(metavar="COLUMN=VALUE", help="What tells the row from all others.")],
+    as_json: Json = False,
+) -> None:
+    """Print the proof that a table's row is in the log. Tables are those of ledger, reviews and control. It is JSON,
+    indented without --json; `python -m ops.verifier proof` checks it.
+    """
+    from pipeline.audit.outside_command import proof_of_row
+
+    fields = proof_of_row(settings_from_environment(), table, wanted)
+    Output(as_json=as_json).record(fields, json.dumps(fields, indent=2))
+
+
 @audit_app.command("heads")
 def show_heads(
     keys: Annotated[

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 
 from pipeline.audit.chain import ENTRY_BYTES
 from pipeline.audit.leaf_files import head_paths, leaf_path, partitions_of
+from pipeline.audit.tables.export_files import copy_outside, export_tables
 from pipeline.io.postgres import Connection, failures_named, statements
 
 CATCH_UP_S: Final = 10.0
@@ -37,6 +38,13 @@ class Exported(NamedTuple):
     statements: int
 
 
+class Logs(NamedTuple):
+    """The logs by their full names. tables: None: the tables of ledger, reviews and control are left out."""
+
+    topic: str
+    tables: str | None
+
+
 class Published(NamedTuple):
     """What stands on topics, as lines of JSON, read when they are asked for; None: it is not to be exported.
 
@@ -48,28 +56,35 @@ class Published(NamedTuple):
 
 
 def export(
-    connection: Connection, directory: Path, topic: str, schema_text: str, published: Published, out: Path
+    connection: Connection, directory: Path, logs: Logs, schema_text: str, published: Published, out: Path
 ) -> Exported:
     """Into the new folder `out`. The witness goes first, so that every head that it saw is among those that follow.
 
     Raises FileExistsError, DatabaseUnavailable, DatabaseRefused.
     """
     out.mkdir(parents=True)
+    topic = logs.topic
     statements_seen = _copy_lines(published.statements, out / "witness.jsonl")
     leaves = {p: leaf_path(directory, topic, p).stat().st_size // ENTRY_BYTES for p in partitions_of(directory, topic)}
     _await_rows(connection, leaves)
     rows = _copy_tables(connection, out)
+    tables = None if logs.tables is None else export_tables(connection, directory, logs.tables, out)
     _copy_outside(directory, topic, leaves, out / "outside")
+    if logs.tables is not None:
+        copy_outside(directory, logs.tables, out / "outside")
     anchors = _copy_lines(published.anchors, out / "anchors.jsonl")
     (out / "schema.avsc").write_text(schema_text, encoding="utf-8")
     exported_at_ms = time.time_ns() // 1_000_000
-    manifest = {
-        "kind": "fraud-audit-export-v2",
+    manifest: dict[str, object] = {
+        "kind": "fraud-audit-export-v3",
         "topic": topic,
         "exported_at_ms": exported_at_ms,
         "leaves": leaves,
         "rows": rows,
     }
+    if tables is not None:
+        manifest["tables"] = tables.manifest
+        rows |= tables.rows
     (out / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     return Exported(rows, leaves, anchors, statements_seen)
 

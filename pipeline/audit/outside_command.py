@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from pipeline.audit.continuing.bounds import NotContinued
 from pipeline.audit.continuing.head_files import fault
-from pipeline.audit.export_files import Exported, Published, export
+from pipeline.audit.export_files import Exported, Logs, Published, export
 from pipeline.audit.head import SignedHead, file_text, head_of_anchor, signed_text
 from pipeline.audit.leaf_files import HeadRefused, head_paths, partitions_of, read_head
 from pipeline.audit.lookup_store import candidates
 from pipeline.audit.proof_store import Unproved, place_of, proof
+from pipeline.audit.tables.proof_files import row_of_table, row_proof
+from pipeline.audit.tables.streams import TABLES_LOG
 from pipeline.audit.witness import statement_line
 from pipeline.domain.identities import DecisionId
 from pipeline.domain.refusals import Refusal
@@ -32,7 +35,7 @@ T = TypeVar("T")
 
 
 def export_log(settings: Settings, wire: WireFormat, out: Path, *, with_topic: bool) -> Exported:
-    topic = settings.topic("decisions.v1")
+    logs = Logs(settings.topic("decisions.v1"), settings.topic(TABLES_LOG))
     published = Published(None, None)
     if with_topic:
         published = Published(_anchors_on_topic(settings, wire), _statements_on_topic(settings, wire))
@@ -40,7 +43,7 @@ def export_log(settings: Settings, wire: WireFormat, out: Path, *, with_topic: b
         return _with_database(
             settings,
             lambda connection: export(
-                connection, settings.audit_directory, topic, schema_text("decision.v1"), published, out
+                connection, settings.audit_directory, logs, schema_text("decision.v1"), published, out
             ),
         )
     except FileExistsError as error:
@@ -56,6 +59,22 @@ def proof_of(settings: Settings, wanted: str) -> dict[str, object]:
     except Unproved as error:
         raise Failure(f"There is no proof: {error}.", "The audit service anchors every hour, or on SIGUSR1.") from error
     except (HeadRefused, OSError) as error:
+        raise Failure(f"The audit log's files can't be read: {error}.", "Look at FRAUD_AUDIT_DIRECTORY.") from error
+
+
+def proof_of_row(settings: Settings, table: str, wanted: Sequence[str]) -> dict[str, object]:
+    """The proof of the row of a followed table in which columns have these values, each as COLUMN=VALUE."""
+    if malformed := [each for each in wanted if "=" not in each]:
+        raise Failure(f"{malformed[0]} names no value.", "Write COLUMN=VALUE.")
+    values = dict(each.split("=", 1) for each in wanted)
+    try:
+        shape, row = _with_database(settings, lambda connection: row_of_table(connection, table, values))
+        return row_proof(settings.audit_directory, settings.topic(TABLES_LOG), shape, row)
+    except Unproved as error:
+        raise Failure(
+            f"There is no proof: {error}.", "Name the key's columns; heads are signed every few minutes."
+        ) from error
+    except (HeadRefused, NotContinued, OSError) as error:
         raise Failure(f"The audit log's files can't be read: {error}.", "Look at FRAUD_AUDIT_DIRECTORY.") from error
 
 

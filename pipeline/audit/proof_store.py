@@ -6,6 +6,7 @@ Whoever has kept any head of the partition, or has one from anchors.v1, needs no
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,10 +48,6 @@ def proof(directory: Path, topic: str, place: RecordPlace) -> dict[str, object]:
     path = leaf_path(directory, topic, place.partition)
     entries = list(read_entries(path, 0, latest.head.tree_size))
     index = _index(entries, place)
-    head = next((head for head in heads if head.head.tree_size > index), None)
-    if head is None:
-        raise Unproved(f"the record at offset {place.offset} is younger than the last signed head")
-    leaves = [entry.leaf for entry in entries]
     return {
         "kind": "fraud-audit-proof-v1",
         "topic": topic,
@@ -59,8 +56,22 @@ def proof(directory: Path, topic: str, place: RecordPlace) -> dict[str, object]:
         "index": index,
         **place.times._asdict(),
         "record": place.record.hex(),
+        **head_proof(heads, [entry.leaf for entry in entries], index),
+    }
+
+
+def head_proof(heads: Sequence[SignedHead], leaves: Sequence[bytes], index: int) -> dict[str, object]:
+    """The path of a leaf to the first head that includes it, and from there to the latest. Raises Unproved.
+
+    heads: all of the partition, oldest first. leaves: up to the last of them, at least.
+    """
+    head = next((head for head in heads if head.head.tree_size > index), None)
+    if head is None:
+        raise Unproved("it is younger than the last signed head")
+    latest = heads[-1]
+    return {
         "inclusion": [step.hex() for step in inclusion_proof(leaves[: head.head.tree_size], index)],
-        "consistency": [step.hex() for step in consistency_proof(leaves, head.head.tree_size)],
+        "consistency": [step.hex() for step in consistency_proof(leaves[: latest.head.tree_size], head.head.tree_size)],
         "head": _as_json(head),
         "later_head": _as_json(latest),
     }

@@ -30,6 +30,7 @@ from pipeline.audit.continuing.refusal_files import require_unmarked
 from pipeline.audit.leaf_files import HeadRefused
 from pipeline.audit.letter_store import Letters
 from pipeline.audit.log_store import RECORDS_MAX, AuditBroken, AuditLog
+from pipeline.audit.tables.follow_service import TableFollower
 from pipeline.audit.unproved_service import Noting
 from pipeline.decide import metrics
 from pipeline.domain.alert import Alert
@@ -47,6 +48,9 @@ and a row of chain_link a partition, and nobody waits for the audit log."""
 LOOK_S: Final = 1.0
 """Between looks whether PostgreSQL is there, while nothing comes: else the service would call itself ready."""
 ANCHOR_RETRY_S: Final = 60.0
+TABLES_BEHIND_S: Final = 300.0
+"""Where nobody witnesses the log, which else says how long may go unseen."""
+TABLES_TOLD_S: Final = 3_600.0
 WITNESS_LOOK_S: Final = 30.0
 """Between looks at what the witness last said: an alert is at most so late."""
 _logger = structlog.stdlib.get_logger(__name__)
@@ -87,6 +91,7 @@ class AuditService:
         log: AuditLog,
         letters: Letters,
         anchors: Anchors,
+        tables: TableFollower,
         guard: Guard,
         noting: Noting,
         connect: Callable[[], Connection],
@@ -94,7 +99,8 @@ class AuditService:
         anchor_interval_s: float,
     ) -> None:
         self._log, self._letters, self._anchors, self._guard = log, letters, anchors, guard
-        self._held, self._noting = Held(connect), noting
+        self._tables, self._noting = tables, noting
+        self._held = Held(connect)
         self._sources: Sources | None = None
         self._anchor_interval_s = anchor_interval_s
         self._anchor_due = time.monotonic() + anchor_interval_s
@@ -104,6 +110,7 @@ class AuditService:
         self._started_at_ms = _now_ms()
         self._refused: str | None = None
         self._untold: list[Alert] = []
+        self._tables_told_until = 0.0
         self._unwitnessed_since_ms: int | None = None  # what the last alert about it said
 
     def read_from(self, sources: Sources) -> None:
@@ -165,6 +172,7 @@ class AuditService:
     def begin_again(self) -> None:
         """On a new connection, from where the database stands."""
         self._held.drop()
+        self._tables.close()
         if self._refused is not None or self._sources is None:
             return
         try:
@@ -197,11 +205,13 @@ class AuditService:
         if letters.records:
             self._letters.store(connection, letters)
             metrics.AUDIT_RECORDS.labels("DeadLetter").inc(len(letters.records))
+        self._tables.step(connection)
         if not batch.records and time.monotonic() - self._looked_at > LOOK_S:
             self._held.look()
             self._looked_at = time.monotonic()
         self._anchor_if_due()
         self._look_at_witness()
+        self._look_at_tables()
         return None if sources.decisions.positions else "no partition of decisions.v1 is its own"
 
     def _refuse(self, why: str) -> None:
@@ -229,6 +239,7 @@ class AuditService:
             self._sources.letters.close()
         self._sources = None
         self._log.close()
+        self._tables.close()
 
     def _anchor_if_due(self) -> None:
         if not self._is_anchor_wanted.is_set() and time.monotonic() < self._anchor_due:
@@ -240,9 +251,21 @@ class AuditService:
                 head = signed.head
                 _logger.info("audit_anchored", partition=head.partition, tree_size=head.tree_size, root=head.root.hex())
                 metrics.AUDIT_ANCHORED.labels(str(head.partition)).set(head.tree_size)
+            for signed in self._tables.anchor(_now_ms()):
+                head = signed.head
+                _logger.info("audit_tables_anchored", partition=head.partition, tree_size=head.tree_size)
         except BrokerFailed as error:  # a head that was not taken stands in its file and is published the next time
             _logger.error("audit_anchor_failed", why=str(error))
             self._anchor_due = time.monotonic() + min(ANCHOR_RETRY_S, self._anchor_interval_s)
+
+    def _look_at_tables(self) -> None:
+        """Alert, once an hour, where rows of ledger, reviews or control wait too long to be chained."""
+        behind_s, longest_s = self._tables.behind_s(), self._guard.witness_age_max_s or TABLES_BEHIND_S
+        if behind_s <= longest_s or time.monotonic() < self._tables_told_until:
+            return
+        self._tables_told_until = time.monotonic() + TABLES_TOLD_S
+        what = f"Rows of the ledger, reviews or control have waited {behind_s / 60:.0f} minutes to be chained."
+        self._untold.append(alert(AlertCode.TABLES_UNCHAINED, what, "all", {"seconds": f"{behind_s:.0f}"}, _now_ms()))
 
     def _look_at_witness(self) -> None:
         """Alert where nobody outside has seen the log for too long. Raises NotContinued where it saw another."""

@@ -18,6 +18,10 @@ from pipeline.audit.leaf_files import LeafFileBusy
 from pipeline.audit.letter_store import Letters
 from pipeline.audit.log_store import CONSUMER, AuditLog, RecordRefused
 from pipeline.audit.service import AuditService, Guard, Sources
+from pipeline.audit.tables.check_service import TableContinuation
+from pipeline.audit.tables.follow_service import TableFollower
+from pipeline.audit.tables.log_store import TableLog
+from pipeline.audit.tables.streams import TABLES_LOG
 from pipeline.audit.unproved_service import Noting
 from pipeline.domain.log import ContentT, Outgoing, Prove
 from pipeline.domain.refusals import Refusal
@@ -106,16 +110,33 @@ def continuation(
     settings: Settings, wire: WireFormat, rest: Callable[[], None] = lambda: None, group: str = CHECK_GROUP
 ) -> Continuation:
     """The check of the log of decisions.v1, with readers of its own."""
-    reader = LogReader(settings.bootstrap_servers, group, settings.kafka_options, is_expiry_expected=True)
+    reader = _reader(settings, group)
     topic = settings.topic("decisions.v1")
     return Continuation(
         topic,
         settings.audit_directory,
         partial(key_set, settings),
-        OutsideLog(reader, wire, Topics(settings.topic("anchors.v1"), settings.topic("witness.v1"))),
+        OutsideLog(reader, wire, _topics(settings)),
         SourceTopic(reader, topic),
         rest,
     )
+
+
+def table_continuation(
+    settings: Settings, wire: WireFormat, rest: Callable[[], None] = lambda: None, group: str = CHECK_GROUP
+) -> TableContinuation:
+    """The check of the streams of ledger, reviews and control, with readers of its own."""
+    outside = OutsideLog(_reader(settings, group), wire, _topics(settings))
+    topic, keys = settings.topic(TABLES_LOG), partial(key_set, settings)
+    return TableContinuation(topic, settings.audit_directory, keys, outside, rest)
+
+
+def _reader(settings: Settings, group: str) -> LogReader:
+    return LogReader(settings.bootstrap_servers, group, settings.kafka_options, is_expiry_expected=True)
+
+
+def _topics(settings: Settings) -> Topics:
+    return Topics(settings.topic("anchors.v1"), settings.topic("witness.v1"))
 
 
 def _private_key(settings: Settings) -> SigningKey:
@@ -128,24 +149,34 @@ def _private_key(settings: Settings) -> SigningKey:
 
 def _service(settings: Settings, wire: WireFormat, noting: Noting, *, is_refill: bool) -> AuditService:
     topic, directory = settings.topic("decisions.v1"), settings.audit_directory
-    log = AuditLog(topic, directory, wire, lambda: time.time_ns() // 1000, is_refill=is_refill)
+    log = AuditLog(topic, directory, wire, _now_us, is_refill=is_refill)
     connecting = partial(service_connection, settings.database_url, "fraud-audit")
     appender = Appender.of(settings, f"fraud-audit-{settings.worker_slot}")
     alerts = AlertPublisher(appender.append, wire, settings.topic("alerts.v1"))
-    key = signing_key(settings)
+    key, keys = signing_key(settings), partial(key_set, settings)
+    publish = _publish(appender, settings.topic("anchors.v1"))
+    tables = TableFollower(
+        TableLog(settings.topic(TABLES_LOG), directory, _now_us),
+        Anchors(settings.topic(TABLES_LOG), directory, key, keys, wire, publish),
+        table_continuation(settings, wire),
+        directory,
+        is_refill=is_refill,
+    )
+    rechecked = partial(continuation, settings, wire), lambda: log.trees
+    rechecked_tables = partial(table_continuation, settings, wire), lambda: tables.trees
     guard = Guard(
         continuation(settings, wire),
-        Recheck(partial(continuation, settings, wire), connecting, lambda: log.trees, directory),
+        Recheck(connecting, directory, (rechecked, rechecked_tables)),
         directory,
         lambda alert: alerts.publish([alert]),
         settings.audit_witness_age_max_s,
         is_refill=is_refill,
     )
-    publish = _publish(appender, settings.topic("anchors.v1"))
     return AuditService(
         log,
         Letters(settings.topic("transactions.dead.v1")),
-        Anchors(topic, directory, key, partial(key_set, settings), wire, publish),
+        Anchors(topic, directory, key, keys, wire, publish),
+        tables,
         guard,
         noting,
         connecting,
@@ -175,6 +206,10 @@ def _source(
         is_aside=is_aside,
         prove=prove,
     )
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000
 
 
 def _publish(appender: Appender, topic: str) -> Publish:

@@ -20,7 +20,7 @@ from ops.verifier.identity import EXECUTIONS, execution_id
 from ops.verifier.keys import read_keys
 from pipeline.audit import export_files
 from pipeline.audit.chain import ENTRY_BYTES
-from pipeline.audit.export_files import Published, export
+from pipeline.audit.export_files import Logs, Published, export
 from pipeline.audit.head import file_text
 from pipeline.audit.leaf_files import head_paths, leaf_path, read_head
 from pipeline.audit.proof_store import Unproved, place_of, proof
@@ -71,7 +71,14 @@ def exported(bench: Bench, name: str = "export", statements: Sequence[str] | Non
     if statements is None:
         statements = [witnessed(bench)[1]] if anchors else []
     with connect(bench.owner_url, "export") as connection:
-        export(connection, bench.outside, TOPIC, schema_text("decision.v1"), Published(anchors, statements), out)
+        export(
+            connection,
+            bench.outside,
+            Logs(TOPIC, None),
+            schema_text("decision.v1"),
+            Published(anchors, statements),
+            out,
+        )
     return out
 
 
@@ -92,7 +99,9 @@ def witness_key(bench: Bench) -> SigningKey:
 
 
 def verify(bench: Bench, out: Path, fresh: Freshness = ANY_AGE, *, is_all: bool = True) -> Report:
-    return verify_export(out, Outside(out / "outside"), Trust(read_keys(bench.key_set_path), fresh), is_all=is_all)
+    return verify_export(
+        out, Outside(out / "outside"), Trust(read_keys(bench.key_set_path), fresh), is_all=is_all, with_tables=False
+    )
 
 
 def verified(bench: Bench) -> Report:
@@ -468,9 +477,10 @@ def run_alone(bench: Bench, folder: Path, task: str, what: object, *arguments: s
         "import runpy, sys; sys.modules.update(dict.fromkeys(('ops', 'pipeline', 'models', 'schemas')));"
         "sys.argv[0] = 'verifier'; runpy.run_module('verifier', run_name='__main__')"
     )
+    only = ["--decisions-only"] if task == "log" else []
     given = [task, str(what if isinstance(what, Path) else path), "--keys", str(bench.key_set_path)]
     done = subprocess.run(
-        [sys.executable, "-c", code, *given, *arguments], cwd=alone, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code, *given, *only, *arguments], cwd=alone, capture_output=True, text=True, check=False
     )
     assert done.returncode in (0, 1), done.stderr
     return done.returncode

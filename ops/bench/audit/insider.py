@@ -66,13 +66,13 @@ def refused_at_starts(stack: RealStack, directory: Path, starts: int) -> list[st
     return why
 
 
-def goes_on(stack: RealStack, directory: Path) -> bool:
-    """Start the audit service; return whether it continues the log that was put back."""
+def goes_on(stack: RealStack, directory: Path, event: str = "audit_continued") -> bool:
+    """Start the audit service; return whether it continues the log that was put back. event: says that it did."""
     log_path = directory / "audit.log"
-    before = len(_logged(log_path, "audit_continued"))
+    before = len(_logged(log_path, event))
     refused = len(_logged(log_path, "audit_refuses"))
     with running(audit_process(stack, directory, {"FRAUD_AUDIT_ANCHOR_INTERVAL_S": "2"})):
-        wait_until(lambda: len(_logged(log_path, "audit_continued")) > before, REFUSAL_S, "going on")
+        wait_until(lambda: len(_logged(log_path, event)) > before, REFUSAL_S, "going on")
     return len(_logged(log_path, "audit_refuses")) == refused
 
 

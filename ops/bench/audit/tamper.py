@@ -8,6 +8,7 @@ are read as an export writes them, and verified against the leaf files. A tamper
 every row that was touched, and at no other. Every 400 times the whole log is verified untouched. A few runs take the
 whole way: a committed tampering, `fraud audit export`, and the verifier's own command. In others the forger also holds
 the leaf files, then the signing key too, and the audit service is started on what they made (audit/insider.py).
+The same is done to the ledger, reviews, grants and control (audit/tables.py).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import psycopg
 
 from ops.bench.audit.insider import Reach, restarted
 from ops.bench.audit.logged import SECONDS_MAX, publish_reviews_and_reversals, stored
+from ops.bench.audit.tables import FORGERIES, are_signed, fill_tables, restarted_on_tables, tamper_tables
 from ops.bench.audit.tamperings import LOG, TAMPERINGS, Forger, RowKey, Tampered
 from ops.bench.rig.commands import completed, with_settings
 from ops.bench.rig.database import prepare_database
@@ -41,6 +43,7 @@ from ops.verifier.findings import Finding
 from ops.verifier.leaves import read_leaves
 from ops.verifier.rows import Partition, Placed, check_links, check_rows, partition_of
 from pipeline.audit.leaf_files import leaf_path, partitions_of
+from pipeline.audit.tables.streams import TABLES_LOG
 from pipeline.audit.witness import statement_of, witnessed_of
 from pipeline.io.avro.schema_files import schema_text
 
@@ -97,14 +100,19 @@ def run(say: Callable[[str], None], folder: Path, *, is_quick: bool) -> dict[str
     share = 20 if is_quick else 1
     with RealStack(folder / "stack", with_postgres=True) as stack:
         prepare_database(stack, folder)
+        fill_tables(stack.database_url)
         records = _write_log(say, stack, folder)
         with psycopg.connect(stack.database_url) as connection:
             _become_superuser(connection)
             tampered = _tamper_all(say, Log(connection, folder / "outside"), connection, TAMPERED // share)
         whole = _whole_ways(say, stack, folder, max(WHOLE_WAYS // share, 1))
         insider = _insiders(say, stack, folder, max(INSIDERS // share, len(Reach)))
-    is_sound = all((tampered["not_located"] == 0, tampered["untouched_findings"] == 0, whole["ok"], insider["ok"]))
-    told = {**tampered, "whole_ways": whole, "insiders": insider}
+        tables = tamper_tables(say, stack.database_url, folder / "outside", FORGERIES // share)
+        reaches = list(Reach) * (1 if is_quick else INSIDERS // len(Reach))
+        on_tables = restarted_on_tables(say, stack, folder, reaches, partial(_findings, stack, folder))
+    is_located = tampered["not_located"] == 0 and tampered["untouched_findings"] == 0
+    is_sound = all((is_located, whole["ok"], insider["ok"], tables["ok"], on_tables["ok"]))
+    told = {**tampered, "whole_ways": whole, "insiders": insider, "tables": tables, "tables_restarted": on_tables}
     return {"ok": is_sound, "records": records, "partitions": PARTITIONS, **told}
 
 
@@ -120,25 +128,32 @@ def _write_log(say: Callable[[str], None], stack: RealStack, directory: Path) ->
             sizes = connection.execute(
                 "SELECT topic_partition, max(tree_size) FROM audit.chain_link GROUP BY 1"
             ).fetchall()
-        heads = directory / "outside" / "heads"
-        wait_until(lambda: _signed(heads) == set(sizes), SECONDS_MAX, "anchoring every record")
-        wait_until(lambda: _witnessed(directory) == _signed(heads), SECONDS_MAX, "witnessing every head")
+        outside = directory / "outside"
+        wait_until(lambda: are_signed(outside, stack.database_url), SECONDS_MAX, "anchoring every row of the tables")
+        heads = outside / "heads"
+        wanted = {(TOPIC, *each) for each in sizes}
+        wait_until(lambda: _signed(heads, TOPIC) == wanted, SECONDS_MAX, "anchoring every record")
+        every = (TOPIC, TABLES_LOG)
+        wait_until(lambda: _witnessed(directory) == _signed(heads, *every), SECONDS_MAX, "witnessing every head")
     return records
 
 
-def _signed(heads: Path) -> set[tuple[int, int]]:
-    """Return partition and size of the latest head of each partition."""
-    sizes = {each: [int(path.stem) for path in each.glob("[0-9]*.json")] for each in heads.glob("*")}
-    return {(int(each.name[-4:]), max(found)) for each, found in sizes.items() if found}
+def _signed(heads: Path, *topics: str) -> set[tuple[str, int, int]]:
+    """Return topic, partition and size of the latest head of each partition."""
+    folders = [(topic, each) for topic in topics for each in heads.glob(f"{topic}-*")]
+    sizes = {(topic, each): [int(path.stem) for path in each.glob("[0-9]*.json")] for topic, each in folders}
+    return {(topic, int(each.name[-4:]), max(found)) for (topic, each), found in sizes.items() if found}
 
 
-def _witnessed(directory: Path) -> set[tuple[int, int]]:
-    """Return partition and size of the heads in the witness's last statement."""
+def _witnessed(directory: Path) -> set[tuple[str, int, int]]:
+    """Return topic, partition and size of the heads in the witness's last statement."""
     path = directory / "witness" / "statements.jsonl"
     lines = path.read_text().splitlines() if path.exists() else []
     if not lines:
         return set()
-    return {(seen.partition, seen.tree_size) for seen in statement_of(witnessed_of(lines[-1]).statement).heads}
+    return {
+        (seen.topic, seen.partition, seen.tree_size) for seen in statement_of(witnessed_of(lines[-1]).statement).heads
+    }
 
 
 def _insiders(say: Callable[[str], None], stack: RealStack, directory: Path, wanted: int) -> dict[str, Any]:
@@ -246,7 +261,13 @@ def _put_back(connection: psycopg.Connection[Any]) -> None:
 
 
 def _verified(stack: RealStack, directory: Path, name: str) -> set[tuple[int, int | None]]:
-    """Run the verifier as an auditor would, from a copy of its folder; return the positions of its findings."""
+    """Return the positions of the verifier's findings."""
+    found = {(finding["partition"], finding["offset"]) for finding in _findings(stack, directory, name)}
+    return {(partition, offset) for partition, offset in found if offset is not None} or found
+
+
+def _findings(stack: RealStack, directory: Path, name: str) -> list[dict[str, Any]]:
+    """Run the verifier as an auditor would, from a copy of its folder; return its findings."""
     out = directory / name
     environment = {
         "FRAUD_BOOTSTRAP_SERVERS": stack.bootstrap_servers,
@@ -262,8 +283,7 @@ def _verified(stack: RealStack, directory: Path, name: str) -> set[tuple[int, in
     command += ["--max-age", "any", "--witness", str(directory / "witness" / "statements.jsonl")]
     report = json.loads(_call([*command, "--all"], directory / "verifier.log", None, {0, 1}, folder=alone))
     shutil.rmtree(out)
-    found = {(finding["partition"], finding["offset"]) for finding in report["findings"]}
-    return {(partition, offset) for partition, offset in found if offset is not None} or found
+    return list(report["findings"])
 
 
 def _call(

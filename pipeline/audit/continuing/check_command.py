@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from pipeline.audit.chain import Tree
-from pipeline.audit.continuing.bounds import EVERYTHING, NotContinued
+from pipeline.audit.chain import ENTRY_BYTES, Tree
+from pipeline.audit.continuing.bounds import EVERYTHING, Looked, NotContinued
 from pipeline.audit.continuing.head_files import Place, tree_at
 from pipeline.audit.continuing.refusal_files import mark, unmark
 from pipeline.audit.leaf_files import leaf_path, partitions_of
 from pipeline.audit.log_store import last_links
-from pipeline.audit.service_command import continuation
+from pipeline.audit.service_command import continuation, table_continuation
+from pipeline.audit.tables.streams import TABLES_LOG, current_partitions
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.clock import now_ms
 from pipeline.io.kafka.client import BrokerFailed
@@ -30,6 +31,12 @@ def check_log(settings: Settings, wire: WireFormat, output: Output) -> bool:
             trees = _trees(connection, settings)
             check = continuation(settings, wire, group=_GROUP).check
             looked = check(connection, trees, EVERYTHING, is_still=False).looked
+            tables = _table_trees(settings)
+            if tables:
+                check_tables = table_continuation(settings, wire, group=_GROUP).check
+                looked_tables = check_tables(connection, tables, EVERYTHING, is_still=False).looked
+            else:
+                looked_tables = Looked()
     except NotContinued as refusal:
         mark(settings.audit_directory, str(refusal), now_ms())
         output.record({"holds": False, "why": str(refusal)}, coloured(f"It does not hold: {refusal}.", "red"))
@@ -44,9 +51,19 @@ def check_log(settings: Settings, wire: WireFormat, output: Output) -> bool:
         raise Failure(f"{refusal}.".capitalize(), "Use a role that may read, such as fraud_reader.") from refusal
     is_lifted = unmark(settings.audit_directory)
     counts = ", ".join(f"{count:,} {name}" for name, count in looked._asdict().items())
-    line = f"It holds: {counts} of {len(trees)} partitions." + (" The earlier refusal is lifted." if is_lifted else "")
-    output.record({"holds": True, **looked._asdict(), "lifted": is_lifted}, line)
+    line = f"It holds: {counts} of {len(trees)} partitions; {looked_tables.rows:,} rows of ledger, reviews and control."
+    line += " The earlier refusal is lifted." if is_lifted else ""
+    told = {"holds": True, **looked._asdict(), "tables": looked_tables._asdict(), "lifted": is_lifted}
+    output.record(told, line)
     return True
+
+
+def _table_trees(settings: Settings) -> dict[int, Tree]:
+    """The tree of each stream of the tables that was begun, as its leaf file has it."""
+    topic, directory = settings.topic(TABLES_LOG), settings.audit_directory
+    written = partitions_of(directory, topic)
+    paths = {p: leaf_path(directory, topic, p) for p in current_partitions(written).values() if p in written}
+    return {p: tree_at(path, Tree(), path.stat().st_size // ENTRY_BYTES) for p, path in paths.items()}
 
 
 def _trees(connection: Connection, settings: Settings) -> dict[int, Tree]:

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
 from pipeline.audit.chain import Tree
-from pipeline.audit.continuing.bounds import EVERYTHING, NotContinued
-from pipeline.audit.continuing.check_service import Continuation
+from pipeline.audit.continuing.bounds import EVERYTHING, Bounds, NotContinued
+from pipeline.audit.continuing.check_service import Continued
 from pipeline.audit.continuing.refusal_files import mark
 from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.postgres import Connection, DatabaseRefused, DatabaseUnavailable
@@ -47,20 +47,31 @@ class Pace:
         self._since = time.monotonic()
 
 
+class Check(Protocol):
+    """A check of a log that goes on."""
+
+    def check(
+        self, connection: Connection, trees: Mapping[int, Tree], bounds: Bounds, *, is_still: bool
+    ) -> Continued: ...
+
+
+Checked = tuple[Callable[[Callable[[], None]], Check], Callable[[], Mapping[int, Tree]]]
+"""What makes a check that calls its argument whenever it may rest, and the trees that it is to check."""
+
+
 class Recheck:
     """A thread that finds what the check at once did not read. `refused`: what it found, None so far."""
 
     def __init__(
         self,
-        make: Callable[[Callable[[], None]], Continuation],
         connect: Callable[[], Connection],
-        trees: Callable[[], Mapping[int, Tree]],
         directory: Path,
+        checked: Sequence[Checked],
         *,
         wait_s: float = RETRY_S,
     ) -> None:
-        """make: a Continuation that calls its argument whenever it may rest. wait_s: before the first check."""
-        self._make, self._connect, self._trees, self._directory = make, connect, trees, directory
+        """wait_s: before the first check."""
+        self._connect, self._directory, self._checked = connect, directory, checked
         self._wait_s = wait_s
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="audit-recheck", daemon=True)
@@ -90,12 +101,13 @@ class Recheck:
 
     def _check(self) -> bool:
         """False where there is nothing to check yet."""
-        trees = self._trees()
-        if not trees:
-            return False
-        began = time.monotonic()
-        with self._connect() as connection:
-            continuation = self._make(Pace(self._stopping).rest)
-            found = continuation.check(connection, trees, EVERYTHING, is_still=False)
-        _logger.info("audit_rechecked", seconds=round(time.monotonic() - began, 1), **found.looked._asdict())
-        return True
+        is_any = False
+        for make, trees_now in self._checked:
+            trees = trees_now()
+            if not trees:
+                continue
+            is_any, began = True, time.monotonic()
+            with self._connect() as connection:
+                found = make(Pace(self._stopping).rest).check(connection, trees, EVERYTHING, is_still=False)
+            _logger.info("audit_rechecked", seconds=round(time.monotonic() - began, 1), **found.looked._asdict())
+        return is_any

@@ -39,7 +39,7 @@ def test_an_old_row_that_was_forged_is_found_and_stays_found(log: Continuing) ->
     def make(rest: Callable[[], None]) -> Continuation:
         return log.continuation(rest)
 
-    recheck = Recheck(make, lambda: connect(bench.url, "recheck"), lambda: trees, bench.outside, wait_s=0)
+    recheck = Recheck(lambda: connect(bench.url, "recheck"), bench.outside, [(make, lambda: trees)], wait_s=0)
     recheck.start()
     wait_until(lambda: recheck.refused is not None, 30, "finding it", every_s=0.01)
     recheck.close()
@@ -53,10 +53,9 @@ def test_an_old_row_that_was_forged_is_found_and_stays_found(log: Continuing) ->
 def test_a_sound_log_is_left_alone(log: Continuing) -> None:
     rested = []
     recheck = Recheck(
-        lambda rest: log.continuation(lambda: (rested.append(1), rest())[1]),
         lambda: connect(log.bench.url, "recheck"),
-        lambda: log.bench.log.trees,
         log.bench.outside,
+        [(lambda rest: log.continuation(lambda: (rested.append(1), rest())[1]), lambda: log.bench.log.trees)],
         wait_s=0,
     )
     recheck.start()

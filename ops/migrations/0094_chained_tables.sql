@@ -1,0 +1,50 @@
+-- Tables whose rows are chained outside the database, as the decisions are (ADR 0027).
+--
+-- chain_xid is the transaction that wrote a row. Rows become visible in no order of any sequence or time; but between two
+-- snapshots exactly those became visible whose transaction the first did not see and the second does, and that is how
+-- the audit service takes each row once. Nobody may say a row's transaction but the database: services may insert into
+-- every column but this one.
+
+-- Has the audit service follow a table. A later migration that adds a column must also grant its INSERT.
+CREATE FUNCTION control.follow(parent regclass) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+DECLARE
+    appender record;
+    writable text;
+BEGIN
+    EXECUTE format('ALTER TABLE %s ADD COLUMN chain_xid xid8 NOT NULL DEFAULT pg_current_xact_id()', parent);
+    -- The rows of a transaction share an entry of the index, so it stays small.
+    EXECUTE format('CREATE INDEX ON %s (chain_xid)', parent);
+    EXECUTE format('GRANT SELECT ON %s TO fraud_audit', parent);
+    SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) INTO writable FROM pg_attribute
+    WHERE attrelid = parent AND attnum > 0 AND NOT attisdropped AND attname <> 'chain_xid';
+    FOR appender IN
+        SELECT DISTINCT pg_get_userbyid(held.grantee) AS name FROM pg_class AS c, aclexplode(c.relacl) AS held
+        WHERE c.oid = parent AND held.privilege_type = 'INSERT' AND held.grantee <> c.relowner
+    LOOP
+        EXECUTE format('REVOKE INSERT ON %s FROM %I', parent, appender.name);
+        EXECUTE format('GRANT INSERT (%s) ON %s TO %I', writable, parent, appender.name);
+    END LOOP;
+END
+$$;
+REVOKE EXECUTE ON FUNCTION control.follow(regclass) FROM PUBLIC;
+
+-- Every append-only table that there is, but for those of which nothing is to be proved, or that are proved otherwise;
+-- the reasons stand in pipeline/audit/tables/streams.py.
+DO $follow$
+DECLARE
+    parent regclass;
+BEGIN
+    FOR parent IN
+        SELECT c.oid::regclass FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE n.nspname IN ('audit', 'ledger', 'review', 'control') AND NOT c.relispartition
+            AND EXISTS (SELECT FROM pg_trigger WHERE tgrelid = c.oid AND tgname = 'refuse_change')
+            AND format('%s.%s', n.nspname, c.relname) <> ALL (ARRAY[
+                'audit.ai_decision_log', 'audit.reversal_log', 'audit.review_log', 'audit.quarantined',
+                'audit.chain_link', 'ledger.guarded_account', 'control.turn'])
+        ORDER BY n.nspname, c.relname
+    LOOP
+        PERFORM control.follow(parent);
+    END LOOP;
+END
+$follow$;
+GRANT USAGE ON SCHEMA ledger, review TO fraud_audit;
