@@ -108,8 +108,8 @@ TABLE: Final = (
             ),
             Group(
                 "people",
-                "grant revoke list",
-                "Say who may review and roll back.",
+                "create-key first-admin register-key revoke-key keys grant revoke list export verify",
+                "Say who people are and what they may do.",
                 "pipeline.people.command",
             ),
         ),

@@ -58,6 +58,7 @@ class AlertCode(StrEnum):
     AUDIT_UNWITNESSED = "AUDIT_UNWITNESSED"
     WITNESS_REFUSED = "WITNESS_REFUSED"
     TIMESTAMP_MISSING = "TIMESTAMP_MISSING"
+    ACT_UNPROVED = "ACT_UNPROVED"
 
 
 class Entry(NamedTuple):
@@ -177,6 +178,9 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
     ),
     AlertCode.TIMESTAMP_MISSING: Entry(
         (Severity.WARNING,), "The timestamp authority gave no timestamp that holds.", "unwitnessed"
+    ),
+    AlertCode.ACT_UNPROVED: Entry(
+        _CRITICAL, "What stands as a person's act was not proved to be theirs, so it counts as nothing.", "unproved"
     ),
 }
 

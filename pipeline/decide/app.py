@@ -20,6 +20,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pipeline import __version__
 from pipeline.alerts.catalogue import AlertCode, held_alert, moved_alert
 from pipeline.alerts.publisher_topics import AlertPublisher
+from pipeline.breaker.proofs_files import SwitchProof
 from pipeline.breaker.store import BreakerStore
 from pipeline.breaker.switch_topics import SwitchFollower, SwitchTopic
 from pipeline.decide.agent import DecisionAgent
@@ -93,7 +94,8 @@ class Worker:
         self.dead_letters = DeadLetters(self.wire, settings.topic("transactions.dead.v1"), _dead_letter_key(settings))
         self.appender = AsyncAppender(Appender.of(settings, f"{settings.consumer_group}-{settings.worker_slot}"))
         self.alerts = AlertPublisher(self.appender.append, self.wire, settings.topic("alerts.v1"))
-        switch_topic = SwitchTopic(settings.topic(SWITCHES_TOPIC), self.wire, self._open_reader)
+        proof = SwitchProof(settings.people_file)
+        switch_topic = SwitchTopic(settings.topic(SWITCHES_TOPIC), self.wire, self._open_reader, proof.fault)
         self.switches = SwitchFollower(switch_topic)
         store = BreakerStore(settings.redis_url, settings.state_prefix)
         self.breaker = BreakerWatch(store, lambda: self.switches.known)

@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 
 from models.artefact.files import ModelRefused, load_champion, load_version
 from models.artefact.plain_files import read_plain
+from pipeline.breaker.proofs_files import SwitchProof
 from pipeline.breaker.settings import POLICY_BYTES_MAX
 from pipeline.breaker.switch_topics import SwitchTopic
 from pipeline.breaker.switches import forced_scopes
@@ -197,7 +198,12 @@ def _clock(settings: Settings) -> str:
 def _switches(settings: Settings) -> str:
     require_kept_switches(settings)
     with closing(
-        SwitchTopic(settings.topic(SWITCHES_TOPIC), wire_format(settings), lambda: LogReader.of(settings))
+        SwitchTopic(
+            settings.topic(SWITCHES_TOPIC),
+            wire_format(settings),
+            lambda: LogReader.of(settings),
+            SwitchProof(settings.people_file).fault,
+        )
     ) as log:
         thrown = log.look()
     forced = sorted(forced_scopes(thrown))

@@ -18,7 +18,7 @@ from pipeline.execute.batch_service import DOUBTFUL_MAX, Executor
 from pipeline.execute.ledger_store import Ledger
 from pipeline.io.kafka.positioned_log import PositionedLog
 from pipeline.io.postgres import Connection, Held, failures_named
-from pipeline.io.quarantine import is_put_aside
+from pipeline.quarantine.put_aside_store import is_put_aside
 
 RECORDS_MAX: Final = 1_000
 """A batch; so many accounts are locked at once, and a PostgreSQL with its defaults has room for 6,400 locks."""

@@ -179,6 +179,18 @@ class Settings(BaseSettings):
     timestamp_ca_file: Path | None = None
     """Certificates, in PEM, of the authorities whose timestamps are accepted."""
 
+    identity_file: Path | None = None
+    """File of the key of the person who acts; `fraud people create-key` makes one. Without it, acts are those of the
+    login session."""
+    identity_passphrase_file: Path | None = None
+    """File of that key's passphrase; None: it is asked for."""
+    session_file: Path | None = None
+    """File of the login session; None stands for .fraud/session.json in the home folder."""
+
+    people_file: Path | None = None
+    """File of the registry of people, which `fraud people export` writes, for workers, which have no database.
+    Without it no release of the breaker counts."""
+
     web_host: str = "127.0.0.1"
     web_port: Annotated[int, Field(ge=0, le=65535)] = 6066
     """Port of the worker's pages."""

@@ -13,8 +13,12 @@ from psycopg.errors import UniqueViolation
 
 from pipeline.domain.free_text import ReasonFault, reason_fault, tidied
 from pipeline.io.postgres import Connection, failures_named, statements
+from pipeline.people.act_store import read_registry, sign_act
+from pipeline.people.acts import ActKind, Subject
+from pipeline.people.key_files import Identity
+from pipeline.people.registry import Registry
 from pipeline.people.roles import Role
-from pipeline.people.store import read_person
+from pipeline.people.store import person_of
 
 _SQL: Final = statements("pipeline.review", "review")
 
@@ -52,11 +56,12 @@ def open_recoveries(connection: Connection, limit: int) -> list[Recovery]:
 
 
 def close_recovery(
-    connection: Connection, decision_id: str, name: str, reason: str, reason_characters_min: int
+    connection: Connection, decision_id: str, by: Identity, reason: str, reason_characters_min: int
 ) -> Recovery | RecoveryRefusal:
     """Close the open case of a decision's payment."""
     with failures_named(), connection.transaction():
-        if not read_person(connection, name).holds(Role.SENIOR_REVIEWER):
+        registry = read_registry(connection)
+        if not person_of(registry, by).holds(Role.SENIOR_REVIEWER):
             return RecoveryRefusal.NOT_AUTHORISED
         fault = reason_fault(reason, characters_min=reason_characters_min)
         if fault is not None:
@@ -67,9 +72,13 @@ def close_recovery(
         recovery = Recovery(*row)
         try:
             with connection.transaction():
-                connection.execute(
-                    _SQL["close_recovery"], [recovery.execution_id, recovery.sequence, name, tidied(reason)]
-                )
+                _append_closing(connection, recovery, by, tidied(reason), registry)
         except UniqueViolation:
             return RecoveryRefusal.NOT_OPEN  # somebody else has closed it at the same moment
         return recovery
+
+
+def _append_closing(connection: Connection, recovery: Recovery, by: Identity, reason: str, registry: Registry) -> None:
+    subject: Subject = {"execution_id": recovery.execution_id, "sequence": recovery.sequence, "reason": reason}
+    act = sign_act(connection, by, ActKind.RECOVERY_CLOSED, subject, registry)
+    connection.execute(_SQL["close_recovery"], [recovery.execution_id, recovery.sequence, by.name, reason, act])

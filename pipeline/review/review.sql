@@ -49,13 +49,13 @@ WHERE (plan_id, decision_id) IN (SELECT * FROM unnest(%s::uuid[], %s::uuid[]));
 -- name: append_event
 -- Appends an event of a case. Fails on its primary key where somebody else has written that sequence.
 INSERT INTO review.case_event (
-    decision_id, round, sequence, kind, actor, at, outcome, reason, claimed_until, topic_partition, topic_offset
+    decision_id, round, sequence, kind, actor, at, outcome, reason, claimed_until, act, topic_partition, topic_offset
 )
 VALUES (
     %(decision_id)s, %(round)s, %(sequence)s, %(kind)s, %(actor)s,
     timestamptz 'epoch' + %(at_ms)s * interval '1 millisecond', %(outcome)s, %(reason)s,
     timestamptz 'epoch' + %(claimed_until_ms)s::bigint * interval '1 millisecond',
-    %(topic_partition)s, %(topic_offset)s
+    decode(%(act)s, 'hex'), %(topic_partition)s, %(topic_offset)s
 );
 
 -- name: lock_cases
@@ -96,7 +96,7 @@ ORDER BY opened_at, decision_id, round;
 -- What happened to these cases, in order.
 SELECT
     decision_id::text, round, sequence, kind, actor, (extract(epoch FROM at) * 1000)::bigint, outcome, reason,
-    (extract(epoch FROM claimed_until) * 1000)::bigint
+    (extract(epoch FROM claimed_until) * 1000)::bigint, encode(act, 'hex')
 FROM review.case_event
 WHERE (decision_id, round) IN (SELECT * FROM unnest(%s::uuid[], %s::integer[]))
 ORDER BY decision_id, round, sequence;
@@ -123,6 +123,12 @@ SELECT decision_id::text, round FROM review.case_under_way
 WHERE kind IN ('DECIDED', 'EXPIRED') AND topic_partition = ANY(%(partitions)s)
 ORDER BY at, decision_id LIMIT %(limit)s;
 
+-- name: pending_cases
+-- Cases of these partitions in which something that a person did waits: a claim, or a proposal.
+SELECT decision_id::text, round FROM review.case_under_way
+WHERE kind IN ('CLAIMED', 'PROPOSED') AND topic_partition = ANY(%(partitions)s)
+ORDER BY at, decision_id LIMIT %(limit)s;
+
 -- name: count_cases
 -- How many cases are open, and how many decided but not yet published.
 SELECT count(*) FILTER (WHERE kind NOT IN ('DECIDED', 'EXPIRED')), count(*) FILTER (WHERE kind IN ('DECIDED', 'EXPIRED'))
@@ -142,4 +148,5 @@ FROM review.open_recovery WHERE decision_id::text = %s;
 
 -- name: close_recovery
 -- Says that a person is done with a recovery case, and how.
-INSERT INTO review.recovery_closing (execution_id, sequence, closed_by, reason) VALUES (%s, %s, %s, %s);
+INSERT INTO review.recovery_closing (execution_id, sequence, closed_by, reason, act)
+VALUES (%s, %s, %s, %s, decode(%s, 'hex'));

@@ -12,9 +12,10 @@ from pipeline.io.filing import server_now_ms, service_connection
 from pipeline.io.kafka.appender import Appender
 from pipeline.io.kafka.positioned_log import PositionedLog
 from pipeline.io.postgres import Held, Positions
-from pipeline.io.quarantine import is_put_aside
 from pipeline.io.runner import Terms, run_service
 from pipeline.io.settings import Settings
+from pipeline.quarantine.put_aside_store import is_put_aside
+from pipeline.review.desk_command import rules_of
 from pipeline.review.service import CONSUMER, GROUP, ReviewService, ReviewTopics
 
 HOUR_MS: Final = 3_600_000
@@ -55,5 +56,6 @@ def run_review(settings: Settings, wire: WireFormat) -> NoReturn:
     )
     appender = Appender.of(settings, f"{GROUP}-{settings.worker_slot}")
     expiry_ms = settings.review_expiry_hours * HOUR_MS
-    service = ReviewService(source, appender, wire, ReviewTopics(topic), expiry_ms, server_now_ms)
+    topics = ReviewTopics(topic, settings.topic("alerts.v1"))
+    service = ReviewService(source, appender, wire, topics, expiry_ms, server_now_ms, rules_of(settings))
     run_service(Reviewing(service, source, held), settings, Terms("review", settings.review_port, "FRAUD_REVIEW_PORT"))

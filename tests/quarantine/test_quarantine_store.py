@@ -10,9 +10,8 @@ import psycopg
 import pytest
 
 from pipeline.io.postgres import Connection, DatabaseRefused, connect
-from pipeline.people.roles import Role
-from pipeline.people.store import change_role
 from pipeline.quarantine.quarantine_store import QuarantineRefused, append_proposal, confirm, read_quarantines
+from tests.known import grant, identity, revoke
 from tests.quarantine.given import REASON, appoint, put_aside, subject
 from tests.servers import url_as
 
@@ -28,8 +27,12 @@ def connection(database_url: str, owner: Connection) -> Iterator[Connection]:
 
 def proposed(connection: Connection, by: str = "rob") -> str:
     quarantine_id = uuid4()
-    append_proposal(connection, quarantine_id, POISON, by, REASON)
+    append_proposal(connection, quarantine_id, POISON, identity(by), REASON)
     return str(quarantine_id)
+
+
+def confirmed(connection: Connection, quarantine_id: str, by: str) -> None:
+    confirm(connection, read_quarantines(connection, 1, quarantine_id)[0], identity(by))
 
 
 def test_what_one_proposes_and_another_confirms_is_put_aside(connection: Connection) -> None:
@@ -42,11 +45,10 @@ def test_what_one_proposes_and_another_confirms_is_put_aside(connection: Connect
 
 @pytest.mark.parametrize("by", ["rob", "Rob", "ROB", "\uff52\uff4f\uff42", "ana", "bob", "rob "])
 def test_nobody_but_another_approver_confirms(connection: Connection, owner: Connection, by: str) -> None:
-    change_role(owner, "rob", Role.ROLLBACK_APPROVER, "ana", is_held=True)
-    change_role(owner, "Rob", Role.ROLLBACK_APPROVER, "ana", is_held=True)
-    change_role(owner, "ROB", Role.ROLLBACK_APPROVER, "ana", is_held=True)
+    grant(owner, "rob", "ROLLBACK_APPROVER", admin="ana")
+    quarantine_id = proposed(connection)
     with pytest.raises(QuarantineRefused):
-        confirm(connection, proposed(connection), by)
+        confirmed(connection, quarantine_id, by)
     assert [None] == [each.confirmed_by for each in read_quarantines(connection, 10)]
 
 
@@ -54,14 +56,14 @@ def test_only_a_requester_proposes_and_with_a_reason(connection: Connection) -> 
     with pytest.raises(QuarantineRefused, match="ROLLBACK_REQUESTER"):
         proposed(connection, "ada")
     with pytest.raises(QuarantineRefused, match="reason"):
-        append_proposal(connection, uuid4(), POISON, "rob", " \t\n" * 20)
+        append_proposal(connection, uuid4(), POISON, identity("rob"), " \t\n" * 20)
 
 
 def test_revocation_voids_what_is_pending(connection: Connection, owner: Connection) -> None:
     quarantine_id = proposed(connection)
-    change_role(owner, "rob", Role.ROLLBACK_REQUESTER, "ana", is_held=False)
+    revoke(owner, "rob", "ROLLBACK_REQUESTER", admin="ana")
     with pytest.raises(QuarantineRefused, match="no ROLLBACK_REQUESTER any more"):
-        confirm(connection, quarantine_id, "ada")
+        confirmed(connection, quarantine_id, "ada")
 
 
 def test_proposal_expires_by_the_servers_clock_whatever_is_claimed(connection: Connection, owner: Connection) -> None:
@@ -80,7 +82,7 @@ def test_proposal_expires_by_the_servers_clock_whatever_is_claimed(connection: C
         owner.execute("SET LOCAL session_replication_role = replica")
         owner.execute("UPDATE control.quarantine_proposal SET expires_at = now() - interval '1 second'")
     with pytest.raises(QuarantineRefused, match="expired"):
-        confirm(connection, str(quarantine_id), "ada")
+        confirmed(connection, str(quarantine_id), "ada")
 
 
 def test_other_bytes_than_were_proposed_are_not_confirmed(connection: Connection) -> None:

@@ -34,8 +34,8 @@ class Broker:
 
 def service_on(broker: Broker) -> ReviewService:
     unread = cast(PositionedLog[DecisionRecord], None)
-    topics = ReviewTopics("decisions.v1")
-    return ReviewService(unread, cast(Appender, broker), WireFormat(), topics, HOUR_MS, lambda _: NOON_MS)
+    topics = ReviewTopics("decisions.v1", "alerts.v1")
+    return ReviewService(unread, cast(Appender, broker), WireFormat(), topics, HOUR_MS, lambda _: NOON_MS, RULES)
 
 
 @pytest.fixture

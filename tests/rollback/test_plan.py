@@ -22,6 +22,7 @@ from pipeline.rollback.reversal import plan_digest, released_id
 from tests.archive import CLOSED, OPEN, payment
 from tests.decisions import decision_of, reversal_of, review_of, written
 from tests.execute.given import name_of
+from tests.known import identity
 from tests.records import NOON_MS
 from tests.rollback.stand import NOBODY_BEHIND, WIRE
 
@@ -36,7 +37,7 @@ def planned(connection, archive):
         folder = archive.registry / (good_model or "small-1")
         sha256 = load(folder).hash if folder.exists() else archive.good.model.hash
         model = None if good_model is None else Version(good_model, sha256)
-        request = Request(criteria, {"asked": "test"}, Good(model, policy, basis), "it went wrong", by)
+        request = Request(criteria, {"asked": "test"}, Good(model, policy, basis), "it went wrong", identity(by))
         planner = Planner(connection, WIRE, archive.regime_of, NOBODY_BEHIND, HOUR_MS)
         made = planner.plan(request, str(uuid4()), NOON_MS)
         stored = read_plan(connection, made.header.plan_id)

@@ -1,0 +1,45 @@
+"""Login sessions: a key that lives for hours, with the ID token by which a provider says whose it is.
+
+The file is readable by its owner only. It ends with the token, at most SESSION_HOURS_MAX after the login.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Final
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from pipeline.people.acts import Evidence
+from pipeline.people.key_files import Identity, IdentityRefused, raw, read_private, write_private
+
+KIND: Final = "fraud-session-v1"
+
+
+def write_session(path: Path, name: str, private: Ed25519PrivateKey, id_token: str) -> None:
+    """Put a session in the place of the one before it. Raises OSError."""
+    secret = private.private_bytes(
+        serialization.Encoding.Raw, serialization.PrivateFormat.Raw, serialization.NoEncryption()
+    )
+    fields = {"kind": KIND, "name": name, "private": secret.hex(), "id_token": id_token}
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.unlink(missing_ok=True)
+    write_private(partial, json.dumps(fields))
+    partial.replace(path)
+
+
+def read_session(path: Path) -> Identity:
+    """Raises IdentityRefused. Whether the session still runs, whoever stores or heeds an act finds out."""
+    try:
+        fields = json.loads(read_private(path))
+        if not isinstance(fields, dict) or fields["kind"] != KIND:
+            raise IdentityRefused(f"{path} holds no login session")
+        private = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(fields["private"]))
+        name, id_token = str(fields["name"]), str(fields["id_token"])
+    except (ValueError, KeyError, TypeError):
+        raise IdentityRefused(f"{path} holds no login session") from None
+    return Identity(name, private, Evidence(raw(private.public_key()), id_token))
