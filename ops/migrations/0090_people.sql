@@ -117,16 +117,16 @@ CREATE TRIGGER check_signed_act BEFORE INSERT ON control.signed_act
 CREATE FUNCTION control.require_act(wanted_act bytea, wanted_kind text, wanted_name text, subject jsonb) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog AS $$
 DECLARE
-    found control.signed_act;
+    said control.signed_act;
 BEGIN
-    SELECT * INTO found FROM control.signed_act WHERE digest = wanted_act;
-    IF NOT FOUND OR found.kind <> wanted_kind OR found.name <> wanted_name THEN
+    SELECT * INTO said FROM control.signed_act WHERE digest = wanted_act;
+    IF NOT FOUND OR said.kind <> wanted_kind OR said.name <> wanted_name THEN
         RAISE EXCEPTION '% has not signed this', wanted_name USING ERRCODE = 'check_violation';
-    ELSIF found.content::jsonb -> 'subject' IS DISTINCT FROM subject THEN
+    ELSIF said.content::jsonb -> 'subject' IS DISTINCT FROM subject THEN
         RAISE EXCEPTION '% has signed something else', wanted_name USING ERRCODE = 'check_violation';
-    ELSIF clock_timestamp() > found.recorded_at + interval '5 minutes' THEN
+    ELSIF clock_timestamp() > said.recorded_at + interval '5 minutes' THEN
         RAISE EXCEPTION 'what % signed is too old', wanted_name USING ERRCODE = 'check_violation';
-    ELSIF NOT control.is_key_of(found.key_id, found.name, found.evidence IS NOT NULL) THEN
+    ELSIF NOT control.is_key_of(said.key_id, said.name, said.evidence IS NOT NULL) THEN
         RAISE EXCEPTION 'the key of % is revoked', wanted_name USING ERRCODE = 'check_violation';
     END IF;
 END

@@ -24,6 +24,7 @@ from pipeline.people.acts import (
     SignedAct,
     Subject,
     act_of,
+    content_of,
     key_id_of,
     signed_bytes,
 )
@@ -177,7 +178,7 @@ def act_fault(
         act = act_of(signed.content)
     except ActMalformed as malformed:
         return str(malformed)
-    if (act.kind, act.name, dict(act.subject)) != (expected.kind, expected.name, dict(expected.subject)):
+    if content_of(act._replace(kind=expected.kind, name=expected.name, subject=expected.subject)) != signed.content:
         return "what was signed says otherwise"
     if (fault := proof_fault(registry, signed, act, checks)) is not None:
         return fault

@@ -1,16 +1,14 @@
 """People by name, and the roles granted to them, which say what they may do.
 
 Invariants
-1. A role is held from its grant to its revocation; the latest record about (name, role) counts.
-2. Nobody changes their own roles, however they write their name.
-3. Two names that `folded` takes for one are one person's, who is always written in the same way.
+1. Nobody changes their own roles, however they write their name.
+2. Two names that `folded` takes for one are one person's, who is always written in the same way.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
 from enum import StrEnum
 from typing import Final, NamedTuple
 
@@ -38,13 +36,6 @@ class Person(NamedTuple):
     def holds(self, *roles: Role) -> bool:
         """Return whether the person holds at least one of the roles."""
         return not self.roles.isdisjoint(roles)
-
-
-class Grant(NamedTuple):
-    """One record about a role: it is held from now on, or no longer."""
-
-    role: Role
-    is_held: bool
 
 
 class GrantRefusal(StrEnum):
@@ -76,9 +67,3 @@ def is_name(name: str) -> bool:
 def is_same(one: str, other: str) -> bool:
     """Return whether two names are one person's."""
     return folded(one) == folded(other)
-
-
-def person(name: str, grants: Iterable[Grant]) -> Person:
-    """Return the person with the roles that they hold; `grants` stand in the order in which they were made."""
-    latest = {grant.role: grant.is_held for grant in grants}
-    return Person(name, frozenset(role for role, is_held in latest.items() if is_held))

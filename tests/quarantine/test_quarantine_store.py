@@ -67,13 +67,7 @@ def test_revocation_voids_what_is_pending(connection: Connection, owner: Connect
 
 
 def test_proposal_expires_by_the_servers_clock_whatever_is_claimed(connection: Connection, owner: Connection) -> None:
-    quarantine_id = uuid4()
-    connection.execute(
-        "INSERT INTO control.quarantine_proposal (quarantine_id, topic, topic_partition, topic_offset, record_sha256,"
-        " record_length, proposed_by, reason, proposed_at, expires_at)"
-        " VALUES (%s, 'decisions.v1', 0, 7, %s, 6, 'rob', %s, '2999-01-01', '2999-01-02')",
-        [quarantine_id, POISON.record_sha256, REASON],
-    )
+    quarantine_id = proposed(connection)
     is_bounded = (
         "SELECT proposed_at <= now() AND expires_at <= now() + interval '24 hours' FROM control.quarantine_proposal"
     )
@@ -82,7 +76,7 @@ def test_proposal_expires_by_the_servers_clock_whatever_is_claimed(connection: C
         owner.execute("SET LOCAL session_replication_role = replica")
         owner.execute("UPDATE control.quarantine_proposal SET expires_at = now() - interval '1 second'")
     with pytest.raises(QuarantineRefused, match="expired"):
-        confirmed(connection, str(quarantine_id), "ada")
+        confirmed(connection, quarantine_id, "ada")
 
 
 def test_other_bytes_than_were_proposed_are_not_confirmed(connection: Connection) -> None:

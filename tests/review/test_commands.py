@@ -83,7 +83,6 @@ def test_a_second_person_confirms_a_large_one(fraud, owner):
     ("arguments", "said"),
     [
         (["decide", "{}", "ALLOW", "--reason", WHY], "must be claimed first"),
-        (["claim", "{}"], "only a REVIEWER or SENIOR_REVIEWER"),
         (["release", "{}"], "must be claimed first"),
         (["decide", "{}", "ALLOW", "--reason", "ok"], "the reason is too short"),
     ],
@@ -93,6 +92,11 @@ def test_a_refusal_is_one_sentence_and_exit_code_1(fraud, owner, arguments, said
     code, out, err = fraud("review", *[argument.format(decision_id) for argument in arguments])
     assert (code, out, len(err.splitlines())) == (1, "", 1)
     assert said in err
+
+
+def test_who_was_given_no_role_is_told_so(fraud, owner):
+    code, out, err = fraud("review", "claim", opened(owner, SMALL), by="mallory")
+    assert (code, out, "only a REVIEWER or SENIOR_REVIEWER" in err) == (1, "", True)
 
 
 def test_an_unknown_case_is_named(fraud):
