@@ -106,9 +106,11 @@ TABLE: Final = (
                 "Keep copies of what decisions need to know.",
                 "ops.state.command",
             ),
+            Verb("login", "Log in with your organisation's OpenID provider.", "pipeline.people.login_command"),
+            Verb("logout", "End the login session on this machine.", "pipeline.people.login_command"),
             Group(
                 "people",
-                "create-key first-admin register-key revoke-key keys grant revoke list export verify",
+                "create-key first-admin register-key revoke-key trust-provider keys grant revoke list export verify",
                 "Say who people are and what they may do.",
                 "pipeline.people.command",
             ),

@@ -187,6 +187,12 @@ class Settings(BaseSettings):
     session_file: Path | None = None
     """File of the login session; None stands for .fraud/session.json in the home folder."""
 
+    oidc_issuer: str | None = None
+    """Address of the OpenID provider that `fraud login` asks, exactly as its tokens name it."""
+    oidc_client_id: str | None = None
+    """Name of ours there: a public client with PKCE, whose redirects go to http://127.0.0.1, on any port."""
+    oidc_claim: str = "preferred_username"
+    """Claim of the ID token that names the person, as roles are granted to them."""
     people_file: Path | None = None
     """File of the registry of people, which `fraud people export` writes, for workers, which have no database.
     Without it no release of the breaker counts."""

@@ -12,14 +12,21 @@ from typing import Final, NamedTuple
 from psycopg.types.json import Jsonb
 
 from pipeline.io.filing import server_now_ms
-from pipeline.io.postgres import Connection, statements
-from pipeline.people.acts import ActKind, Evidence, SignedAct, Subject
+from pipeline.io.postgres import Connection, DatabaseRefused, statements
+from pipeline.people.acts import ActKind, Evidence, SignedAct, Subject, act_of
 from pipeline.people.key_files import Identity, is_signed
-from pipeline.people.registry import Checks, Expected, Registry, act_fault, advanced
-from pipeline.people.token_client import token_fault
+from pipeline.people.registry import Checks, Expected, ProviderKey, Registry, act_fault, advanced, proof_fault
 
 _SQL: Final = statements("pipeline.people", "people")
-CHECKS: Final = Checks(is_signed, token_fault)
+
+
+def _token_fault(evidence: Evidence, name: str, at_ms: int, providers: Iterable[ProviderKey]) -> str | None:
+    from pipeline.people.token_client import token_fault  # its library takes a tenth of a second to import
+
+    return token_fault(evidence, name, at_ms, providers)
+
+
+CHECKS: Final = Checks(is_signed, _token_fault)
 ROWS_A_FETCH: Final = 1000
 
 
@@ -60,9 +67,11 @@ def read_registry(connection: Connection) -> Registry:
 def sign_act(connection: Connection, identity: Identity, kind: ActKind, subject: Subject, registry: Registry) -> str:
     """Append an act that `identity` signs now, in the caller's transaction; return its digest.
 
-    Raises psycopg's CheckViolation where the database refuses it.
+    Raises DatabaseRefused where it would count as nothing, and psycopg's CheckViolation where the database refuses it.
     """
     signed = identity.sign(kind, subject, server_now_ms(connection), registry.root)
+    if (fault := proof_fault(registry, signed, act_of(signed.content), CHECKS)) is not None:
+        raise DatabaseRefused(f"what you signed would count as nothing: {fault}")
     append_act(connection, signed)
     return signed.digest
 

@@ -94,6 +94,10 @@ class SignedAct(NamedTuple):
         return digest_of(self.content)
 
 
+SESSION_S_MAX: Final = 8 * 3600
+"""Longest time for which a login counts, whatever its ID token says."""
+
+
 class ActMalformed(ValueError):
     """A text is no act. The message doesn't quote it."""
 

@@ -72,6 +72,20 @@ def list_keys(as_json: Json = False) -> None:
     output.end_list("keys")
 
 
+@people_app.command("trust-provider")
+def trust_provider(as_json: Json = False) -> None:
+    """Accept the present keys of the OpenID provider of FRAUD_OIDC_ISSUER, as an ADMIN.
+
+    What they sign says who people are, so compare them with what the provider's administrator says.
+    """
+    from pipeline.people.provider_command import show_provider_key, trusted_keys
+
+    output = Output(as_json=as_json)
+    for key_id, key in trusted_keys(settings_from_environment("migrate")).items():
+        show_provider_key(output, key_id, key)
+    output.end_list("new keys")
+
+
 @people_app.command("grant")
 def grant(name: Name, role: RoleName, as_json: Json = False) -> None:
     """Give somebody a role, as an ADMIN with the database's owner's rights."""

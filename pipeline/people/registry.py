@@ -11,6 +11,7 @@ Invariants
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple
@@ -120,6 +121,11 @@ class Expected(NamedTuple):
     roles: tuple[Role, ...]
 
 
+def provider_key_id(issuer: str, client_id: str, claim: str, jwk: str) -> str:
+    """The name of a provider's key, by which it is revoked."""
+    return hashlib.sha256("\n".join([issuer, client_id, claim, jwk]).encode()).hexdigest()
+
+
 def possession_bytes(name: str, public: bytes) -> bytes:
     """What a key signs to show that it is to be `name`'s."""
     return POSSESSION + name.encode() + b"\n" + public
@@ -204,7 +210,7 @@ def refusal_of(registry: Registry, act: Act, checks: Checks) -> GrantRefusal | N
         case ActKind.ROLE_GRANTED | ActKind.ROLE_REVOKED:
             return _name_refusal(registry, act, is_admin=is_admin) or _role_refusal(act)
         case ActKind.PROVIDER_TRUSTED:
-            return None if is_admin else GrantRefusal.NOT_AN_ADMIN
+            return _provider_refusal(registry, act.subject) if is_admin else GrantRefusal.NOT_AN_ADMIN
     return GrantRefusal.NOT_AN_ADMIN  # no act of another kind changes the registry
 
 
@@ -240,6 +246,17 @@ def _key_refusal(registry: Registry, subject: Subject, checks: Checks) -> GrantR
         return GrantRefusal.KEY_UNPROVEN
     key_id = key_id_of(public)
     return GrantRefusal.KEY_TAKEN if key_id in registry.keys or key_id in registry.revoked else None
+
+
+def _provider_refusal(registry: Registry, subject: Subject) -> GrantRefusal | None:
+    """A key is named by its own digest, so that one that was revoked does not come back."""
+    texts = [subject.get(name) for name in ("issuer", "client_id", "claim", "jwk")]
+    if not all(isinstance(text, str) and text for text in texts):
+        return GrantRefusal.PROVIDER_MALFORMED
+    key_id = provider_key_id(*map(str, texts))
+    if subject.get("key") != key_id:
+        return GrantRefusal.PROVIDER_MALFORMED
+    return GrantRefusal.KEY_TAKEN if key_id in registry.providers or key_id in registry.revoked else None
 
 
 def _revocation_refusal(registry: Registry, act: Act, *, is_admin: bool) -> GrantRefusal | None:

@@ -7,11 +7,11 @@ from datetime import datetime
 from typing import Final, NamedTuple
 
 from pipeline.io.filing import server_now_ms
-from pipeline.io.postgres import Connection, statements
+from pipeline.io.postgres import Connection, DatabaseRefused, statements
 from pipeline.people.act_store import CHECKS, append_act, read_registry
 from pipeline.people.acts import Act, ActKind, Subject, key_id_of
 from pipeline.people.key_files import Claimed, Identity
-from pipeline.people.registry import Registry, refusal_of
+from pipeline.people.registry import Registry, advanced, refusal_of
 from pipeline.people.roles import GrantRefusal, Person, Role
 
 _SQL: Final = statements("pipeline.people", "people")
@@ -112,6 +112,8 @@ def _change(
         refusal = refusal_of(registry, Act(kind, whole, by.name, by.key_id, now_ms, registry.root), CHECKS)
         if refusal is None:
             signed = by.sign(kind, whole, now_ms, registry.root)
+            if (fault := advanced(registry, signed, CHECKS).fault) is not None:
+                raise DatabaseRefused(f"what you signed would count as nothing: {fault}")
             append_act(connection, signed)
             store(signed.digest)
         return refusal

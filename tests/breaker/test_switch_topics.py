@@ -156,7 +156,7 @@ def test_worker_that_follows_has_a_switch_without_being_asked(log):
         follower = SwitchFollower(log.topic())
         await follower.look()
         follower.start()
-        await asyncio.to_thread(log.topic().throw, switch("all", FORCED_OPEN), log.append, START_MS, 0)
+        await asyncio.to_thread(log.topic().throw, switch("all", FORCED_OPEN), log.append, START_MS, 0, unsigned)
 
         def is_known() -> bool:
             return (follower.known or Switches()).is_forced("all")

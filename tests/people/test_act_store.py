@@ -1,4 +1,4 @@
-"""Acts in PostgreSQL, attacked: what whoever holds a role's credential, or the owner's, gains without a person's key."""
+"""Acts in PostgreSQL, attacked: what a role's credential, or the owner's, is worth without a person's key."""
 
 from __future__ import annotations
 
@@ -179,10 +179,10 @@ def test_a_proposal_is_not_confirmed_by_its_author_nor_by_a_junior(thief: Connec
     file = look(thief, file.case.decision_id)
     for name in ("ann", "ben"):
         event = event_of(file, Kind.DECIDED, name, outcome=Outcome.BLOCK, reason="because")
-        with pytest.raises(psycopg.errors.CheckViolation), thief.transaction():
-            by = identity(name)
-            act = sign_act(thief, by, ActKind.CASE_DECIDED, subject_of(file.case, event), read_registry(thief))
-            append_event(thief, file.case, event._replace(act=act))
+        subject, registry = subject_of(file.case, event), read_registry(thief)
+        event = event._replace(act=sign_act(thief, identity(name), ActKind.CASE_DECIDED, subject, registry))
+        with pytest.raises(psycopg.errors.CheckViolation):
+            append_event(thief, file.case, event)
 
 
 @pytest.mark.parametrize("how", ["role", "key"])

@@ -1,4 +1,4 @@
-"""The registry: who counts as whom, by acts alone, and what an attacker with the owner's credential can't make of it."""
+"""The registry: who counts as whom, by acts alone, and what the owner's credential can't make of it."""
 
 from __future__ import annotations
 
