@@ -267,7 +267,13 @@ def test_a_decided_case_that_is_not_on_the_topic_yet_stands(planned, archive, au
 
 
 def file_case(owner, decision, kind):
-    """A case with one event after its opening."""
+    """A case with one event after its opening, which nobody signed: a plan looks at the rows."""
+    with owner.transaction():
+        owner.execute("SET LOCAL session_replication_role = replica")
+        insert_case(owner, decision, kind)
+
+
+def insert_case(owner, decision, kind):
     owner.execute(
         """INSERT INTO review.review_case (decision_id, round, review_id, cause_id, transaction_id, account_id,
             currency, amount_minor, amount_gbp_minor, summary, opened_at, expires_at, topic_partition, topic_offset)
