@@ -25,7 +25,7 @@ from pipeline.breaker import (
     is_possible,
 )
 from pipeline.breaker.answer_counts import ALL
-from pipeline.breaker.proofs_files import NO_FILE, SwitchProof, signed_switch
+from pipeline.breaker.proofs_files import NO_FILE, signed_switch
 from pipeline.breaker.settings import POLICY_BYTES_MAX, breaker_settings_of
 from pipeline.breaker.store import BreakerStore, BreakerUnavailable
 from pipeline.breaker.switch_topics import SwitchTopic
@@ -35,7 +35,6 @@ from pipeline.domain.decision import BreakerState
 from pipeline.domain.times import utc_text
 from pipeline.io.kafka.appender import Appender
 from pipeline.io.kafka.log_reader import COMMAND_GROUP, LogReader
-from pipeline.io.kafka.topic_settings import SWITCHES_TOPIC
 from pipeline.io.settings import Settings
 from pipeline.people.key_files import Identity
 from pipeline.people.people_files import PeopleFileRefused, read_people
@@ -217,8 +216,7 @@ def _state(state: BreakerState) -> str:
 
 
 def _switch_topic(settings: Settings, group: str) -> SwitchTopic:
-    topic, wire = settings.topic(SWITCHES_TOPIC), wire_format(settings)
-    return SwitchTopic(topic, wire, lambda: LogReader.of(settings, group), SwitchProof(settings.people_file).fault)
+    return SwitchTopic.of(settings, wire_format(settings), lambda: LogReader.of(settings, group))
 
 
 def _with_store(settings: Settings, ask: Callable[[BreakerStore], Awaitable[T]]) -> T:

@@ -14,6 +14,7 @@ from typing import Final
 
 import structlog
 
+from pipeline.breaker.proofs_files import SwitchProof
 from pipeline.breaker.states import next_version
 from pipeline.breaker.switches import FaultOf, Switches, require_sound, switch_of
 from pipeline.domain.context import BreakerSwitch
@@ -21,6 +22,8 @@ from pipeline.domain.log import Outgoing, Record
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.client import BrokerAway, BrokerFailed
 from pipeline.io.kafka.log_reader import LogReader
+from pipeline.io.kafka.topic_settings import SWITCHES_TOPIC
+from pipeline.io.settings import Settings
 
 SWITCH_INTERVAL_S: Final = 0.5
 """From one look at the topic to the next: with the reading, a worker has a switch within a second."""
@@ -45,6 +48,12 @@ class SwitchTopic:
         self._reader: LogReader | None = None
         self._ends: dict[int, int] = {}
         self._switches = Switches()
+
+    @classmethod
+    def of(cls, settings: Settings, wire: WireFormat, open_reader: Callable[[], LogReader]) -> SwitchTopic:
+        """The topic of a deployment, whose releases are proved by its people's file."""
+        proof = SwitchProof(settings.people_file)
+        return cls(settings.topic(SWITCHES_TOPIC), wire, open_reader, proof.fault)
 
     def look(self) -> Switches:
         """Read on to the topic's end; return the latest switch of each scope."""

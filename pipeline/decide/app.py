@@ -20,7 +20,6 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pipeline import __version__
 from pipeline.alerts.catalogue import AlertCode, held_alert, moved_alert
 from pipeline.alerts.publisher_topics import AlertPublisher
-from pipeline.breaker.proofs_files import SwitchProof
 from pipeline.breaker.store import BreakerStore
 from pipeline.breaker.switch_topics import SwitchFollower, SwitchTopic
 from pipeline.decide.agent import DecisionAgent
@@ -47,7 +46,7 @@ from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.kafka.context_transport import read_committed, record_of_event
 from pipeline.io.kafka.faust_credentials import faust_credentials
 from pipeline.io.kafka.log_reader import LogReader
-from pipeline.io.kafka.topic_settings import SWITCHES_TOPIC, partitioning_of
+from pipeline.io.kafka.topic_settings import partitioning_of
 from pipeline.io.kafka.transaction_log import BATCHES_AHEAD_MAX, BROKER_TIMEOUT_S, Batch, TransactionLog
 from pipeline.io.sealing import DeadLetterKey
 from pipeline.io.settings import Beginning, Settings
@@ -94,9 +93,7 @@ class Worker:
         self.dead_letters = DeadLetters(self.wire, settings.topic("transactions.dead.v1"), _dead_letter_key(settings))
         self.appender = AsyncAppender(Appender.of(settings, f"{settings.consumer_group}-{settings.worker_slot}"))
         self.alerts = AlertPublisher(self.appender.append, self.wire, settings.topic("alerts.v1"))
-        proof = SwitchProof(settings.people_file)
-        switch_topic = SwitchTopic(settings.topic(SWITCHES_TOPIC), self.wire, self._open_reader, proof.fault)
-        self.switches = SwitchFollower(switch_topic)
+        self.switches = SwitchFollower(SwitchTopic.of(settings, self.wire, self._open_reader))
         store = BreakerStore(settings.redis_url, settings.state_prefix)
         self.breaker = BreakerWatch(store, lambda: self.switches.known)
         self.context = Context(self.state, self.wire, self._open_reader, settings.topic)

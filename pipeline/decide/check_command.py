@@ -12,7 +12,6 @@ from redis.exceptions import RedisError
 
 from models.artefact.files import ModelRefused, load_champion, load_version
 from models.artefact.plain_files import read_plain
-from pipeline.breaker.proofs_files import SwitchProof
 from pipeline.breaker.settings import POLICY_BYTES_MAX
 from pipeline.breaker.switch_topics import SwitchTopic
 from pipeline.breaker.switches import forced_scopes
@@ -25,7 +24,6 @@ from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.kafka.topic_settings import (
     LOG_APPEND_TIME,
     STAMPED_TOPICS,
-    SWITCHES_TOPIC,
     TIMESTAMP_TYPE,
     Clock,
     clocks_of,
@@ -197,14 +195,7 @@ def _clock(settings: Settings) -> str:
 
 def _switches(settings: Settings) -> str:
     require_kept_switches(settings)
-    with closing(
-        SwitchTopic(
-            settings.topic(SWITCHES_TOPIC),
-            wire_format(settings),
-            lambda: LogReader.of(settings),
-            SwitchProof(settings.people_file).fault,
-        )
-    ) as log:
+    with closing(SwitchTopic.of(settings, wire_format(settings), lambda: LogReader.of(settings))) as log:
         thrown = log.look()
     forced = sorted(forced_scopes(thrown))
     return f"{len(thrown.latest)} thrown, forced open: {', '.join(forced) or 'none'}"

@@ -112,12 +112,8 @@ def show_exported(output: Output, file: Path, acts: int) -> None:
 
 def show_keys(output: Output, found: Registry) -> None:
     for key_id, known in found.keys.items():
-        revoked_at_ms = found.revoked.get(key_id)
-        fields = {
-            "key_id": key_id,
-            "name": known.name,
-            "registered_at": utc_text(known.registered_at_ms),
-            "revoked_at": None if revoked_at_ms is None else utc_text(revoked_at_ms),
-        }
-        until = "" if revoked_at_ms is None else f", revoked {fields['revoked_at']}"
-        output.record(fields, f"{key_id} {known.name} since {fields['registered_at']}{until}")
+        revoked_at_ms, since = found.revoked.get(key_id), utc_text(known.registered_at_ms)
+        revoked = None if revoked_at_ms is None else utc_text(revoked_at_ms)
+        fields = {"key_id": key_id, "name": known.name, "registered_at": since, "revoked_at": revoked}
+        until = "" if revoked is None else f", revoked {revoked}"
+        output.record(fields, f"{key_id} {known.name} since {since}{until}")

@@ -97,12 +97,12 @@ def claim_of(name: str, private: Ed25519PrivateKey) -> Claimed:
 def read_identity(path: Path, passphrase: Callable[[], str]) -> Identity:
     """`passphrase` is asked for once the file can be read. Raises IdentityRefused."""
     try:
-        fields = json.loads(read_private(path))
-        if not isinstance(fields, dict) or fields["kind"] != KIND:
+        read = json.loads(read_private(path))
+        if not isinstance(read, dict) or read["kind"] != KIND:
             raise IdentityRefused(f"{path} holds no personal key")
-        name, public = str(fields["name"]), bytes.fromhex(fields["public"])
-        salt, nonce, sealed = (bytes.fromhex(fields[field]) for field in ("salt", "nonce", "sealed"))
-        cost = fields["scrypt_cost"]
+        name, public = str(read["name"]), bytes.fromhex(read["public"])
+        salt, nonce, sealed = (bytes.fromhex(read[field]) for field in ("salt", "nonce", "sealed"))
+        cost = read["scrypt_cost"]
         if type(cost) is not int or cost not in SCRYPT_COSTS or cost & (cost - 1):
             raise IdentityRefused(f"{path} asks for a cost that no key has")
     except (ValueError, KeyError, TypeError):

@@ -10,7 +10,7 @@ import secrets
 import threading
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 import requests
@@ -169,7 +169,7 @@ class _Callback:
         return Handler
 
 
-def _fetched(url: str) -> dict[str, Any]:
+def _fetched(url: str) -> Mapping[str, object]:
     try:
         with requests.get(url, timeout=TIMEOUT_S, allow_redirects=False, stream=True) as answer:
             body = answer.raw.read(ANSWER_BYTES_MAX + 1, decode_content=True)

@@ -31,9 +31,9 @@ def read_people(path: Path) -> Registry:
     registry = Registry()
     try:
         for line in path.read_text(encoding="utf-8").splitlines():
-            fields = json.loads(line)
-            evidence = evidence_of(fields["evidence"])
-            signed = SignedAct(str(fields["content"]), bytes.fromhex(fields["signature"]), evidence)
+            read = json.loads(line)
+            evidence = evidence_of(read["evidence"])
+            signed = SignedAct(str(read["content"]), bytes.fromhex(read["signature"]), evidence)
             registry, fault = advanced(registry, signed, CHECKS)
             if fault is not None:
                 raise PeopleFileRefused(f"an act of {path} counts as nothing: {fault}")

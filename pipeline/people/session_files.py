@@ -37,11 +37,11 @@ def write_session(path: Path, name: str, private: Ed25519PrivateKey, id_token: s
 def read_session(path: Path) -> Identity:
     """Raises IdentityRefused. Whether the session still runs, whoever stores or heeds an act finds out."""
     try:
-        fields = json.loads(read_private(path))
-        if not isinstance(fields, dict) or fields["kind"] != KIND:
+        read = json.loads(read_private(path))
+        if not isinstance(read, dict) or read["kind"] != KIND:
             raise IdentityRefused(f"{path} holds no login session")
-        private = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(fields["private"]))
-        name, id_token = str(fields["name"]), str(fields["id_token"])
+        private = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(read["private"]))
+        name, id_token = str(read["name"]), str(read["id_token"])
     except (ValueError, KeyError, TypeError):
         raise IdentityRefused(f"{path} holds no login session") from None
     if _ends_s(id_token) <= time.time():

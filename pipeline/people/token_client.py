@@ -11,7 +11,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Final
 
 from authlib.oidc.core.claims import CodeIDToken
 from joserfc import jwt
@@ -101,7 +101,7 @@ def _fault(evidence: Evidence, name: str, at_ms: int, provider: ProviderKey) -> 
     return None
 
 
-def verified_claims(id_token: str, provider: ProviderKey) -> dict[str, Any] | None:
+def verified_claims(id_token: str, provider: ProviderKey) -> dict[str, object] | None:
     """Return what a token says, where that provider has signed it; else None."""
     if len(id_token) > TOKEN_CHARACTERS_MAX:
         return None
