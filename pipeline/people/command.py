@@ -64,7 +64,7 @@ def revoke_key(
 
 @people_app.command("keys")
 def list_keys(as_json: Json = False) -> None:
-    """List the registered keys, and since when those that are revoked sign nothing."""
+    """List the registered keys, and when some were revoked."""
     from pipeline.people.key_command import registry, show_keys
 
     output = Output(as_json=as_json)
@@ -74,9 +74,9 @@ def list_keys(as_json: Json = False) -> None:
 
 @people_app.command("trust-provider")
 def trust_provider(as_json: Json = False) -> None:
-    """Accept the present keys of the OpenID provider of FRAUD_OIDC_ISSUER, as an ADMIN.
+    """Accept the present keys of the OpenID provider, as an ADMIN.
 
-    What they sign says who people are, so compare them with what the provider's administrator says.
+    FRAUD_OIDC_ISSUER names it. What they sign says who people are: compare them with what its administrator says.
     """
     from pipeline.people.provider_command import show_provider_key, trusted_keys
 
@@ -88,7 +88,7 @@ def trust_provider(as_json: Json = False) -> None:
 
 @people_app.command("grant")
 def grant(name: Name, role: RoleName, as_json: Json = False) -> None:
-    """Give somebody a role, as an ADMIN with the database's owner's rights."""
+    """Give somebody a role, as an ADMIN and the database's owner."""
     _change(name, role, Output(as_json=as_json), is_held=True)
 
 
@@ -114,7 +114,7 @@ def export(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to; a file there is replaced.")],
     as_json: Json = False,
 ) -> None:
-    """Write who people are for the workers, which have no database: FRAUD_PEOPLE_FILE."""
+    """Write who people are for the workers: FRAUD_PEOPLE_FILE."""
     from pipeline.people.key_command import export_people, show_exported
 
     show_exported(Output(as_json=as_json), file, export_people(settings_from_environment(), file))

@@ -54,8 +54,10 @@ def login(
     output.record({"name": found.name, "session": str(path)}, f"{found.name} is logged in; the session is in {path}")
 
 
-def logout() -> None:
+def logout(as_json: Json = False) -> None:
     """End the login session on this machine. What it signed goes on counting."""
     from pipeline.people.identity_command import session_path
 
-    session_path(settings_from_environment()).unlink(missing_ok=True)
+    path = session_path(settings_from_environment())
+    path.unlink(missing_ok=True)
+    Output(as_json=as_json).record({"session": str(path)}, f"{path} holds no session")
