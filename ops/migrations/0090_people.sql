@@ -250,6 +250,9 @@ BEGIN
         END IF;
         RETURN NEW;
     END IF;
+    IF abs(extract(epoch FROM clock_timestamp() - NEW.at)) > 300 THEN
+        RAISE EXCEPTION 'an act is stored when it is made' USING ERRCODE = 'check_violation';
+    END IF;
     SELECT * INTO about FROM review.review_case AS opened
     WHERE opened.decision_id = NEW.decision_id AND opened.round = NEW.round;
     PERFORM control.require_act(NEW.act, 'CASE_' || NEW.kind, NEW.actor, jsonb_build_object(
@@ -293,6 +296,22 @@ END
 $$;
 CREATE TRIGGER check_recovery_closing BEFORE INSERT ON review.recovery_closing
     FOR EACH ROW EXECUTE FUNCTION review.check_recovery_closing();
+
+-- Recoveries that nothing has settled, those that somebody is said to have closed among them: whoever shows them proves
+-- that first.
+CREATE VIEW review.standing_recovery AS
+SELECT latest.execution_id, latest.sequence, latest.reason, latest.missing_minor, latest.currency, latest.recorded_at,
+    heard.decision_id, heard.transaction_id, heard.account_id, heard.beneficiary_account_id, heard.amount_minor,
+    closed.closed_by, closed.reason AS closed_reason, closed.act AS closed_act
+FROM (
+    SELECT DISTINCT ON (execution_id) * FROM ledger.recovery_case ORDER BY execution_id, sequence DESC
+) AS latest
+JOIN ledger.execution AS heard USING (execution_id)
+JOIN ledger.outcome_in_force AS stands USING (execution_id)
+LEFT JOIN review.recovery_closing AS closed
+    ON closed.execution_id = latest.execution_id AND closed.sequence = latest.sequence
+WHERE stands.is_at_rest AND stands.state = 'SETTLED' AND (stands.is_partly_recalled OR stands.cause NOT LIKE '%\_ALLOW');
+GRANT SELECT ON review.standing_recovery TO fraud_review;
 
 -- Rollbacks
 

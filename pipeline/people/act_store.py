@@ -127,6 +127,16 @@ def unproved(
     return None
 
 
+def proved(connection: Connection, registry: Registry, claims: Mapping[str | None, Expected]) -> set[str]:
+    """Return those of these acts that count, as what was done."""
+    acts = read_acts(connection, [digest for digest in claims if digest is not None])
+    return {
+        digest
+        for digest, signed in acts.items()
+        if signed.digest == digest and act_fault(registry, signed, claims[digest], CHECKS, is_pending=False) is None
+    }
+
+
 def _signed_acts(rows: Sequence[Sequence[object]]) -> list[SignedAct]:
     return [_signed_act(row) for row in rows]
 

@@ -134,11 +134,12 @@ ORDER BY at, decision_id LIMIT %(limit)s;
 SELECT count(*) FILTER (WHERE kind NOT IN ('DECIDED', 'EXPIRED')), count(*) FILTER (WHERE kind IN ('DECIDED', 'EXPIRED'))
 FROM review.case_under_way;
 
--- name: open_recoveries
--- Recovery cases that are open, oldest first.
+-- name: standing_recoveries
+-- Recovery cases that nothing has settled, oldest first, each with who is said to have closed it.
 SELECT execution_id::text, sequence, decision_id::text, transaction_id, account_id, beneficiary_account_id, currency,
-    amount_minor, missing_minor, reason, (extract(epoch FROM recorded_at) * 1000)::bigint
-FROM review.open_recovery ORDER BY recorded_at, execution_id LIMIT %s;
+    amount_minor, missing_minor, reason, (extract(epoch FROM recorded_at) * 1000)::bigint, closed_by, closed_reason,
+    encode(closed_act, 'hex')
+FROM review.standing_recovery ORDER BY recorded_at, execution_id;
 
 -- name: open_recovery_of
 -- The open recovery case of a decision's payment.

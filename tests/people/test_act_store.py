@@ -225,12 +225,39 @@ def test_what_was_stored_before_a_revocation_is_not_used_after_it(thief: Connect
         append_event(thief, file.case, event._replace(act=act))
 
 
+@pytest.mark.parametrize(
+    "column", ["digest", "kind", "is_of_registry", "name", "key_id", "at", "recorded_at", "sequence"]
+)
+def test_a_service_writes_no_column_that_the_database_fills(thief: Connection, column: str) -> None:
+    statement = f"INSERT INTO control.signed_act ({column}, content, signature) OVERRIDING SYSTEM VALUE"
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        thief.execute(f"{statement} SELECT {column}, content, signature FROM control.signed_act".encode())
+
+
 @pytest.mark.parametrize("minutes", [-6, 6])
 def test_an_act_is_stored_when_it_is_made(thief: Connection, minutes: int) -> None:
     at_ms = server_now_ms(thief) + minutes * 60_000
     signed = identity("ann").sign(ActKind.CASE_CLAIMED, {}, at_ms, read_registry(thief).root)
     with pytest.raises(psycopg.errors.CheckViolation, match="when it is made"):
         append_act(thief, signed)
+
+
+@pytest.mark.parametrize("minutes", [-6, 6])
+def test_nobody_dates_an_outcome_before_the_expiry_or_after(thief: Connection, minutes: int) -> None:
+    file = case_of(thief)
+    event = event_of(file, Kind.CLAIMED, "ann")
+    event = event._replace(at_ms=event.at_ms + minutes * 60_000)
+    subject = subject_of(file.case, event)
+    act = sign_act(thief, identity("ann"), ActKind.CASE_CLAIMED, subject, read_registry(thief))
+    with pytest.raises(psycopg.errors.CheckViolation, match="when it is made"):
+        append_event(thief, file.case, event._replace(act=act))
+
+
+def test_a_person_revokes_their_own_key_and_no_other(owner: Connection, people: None) -> None:
+    assert revoke_key(owner, identity("ben").key_id, "mine", identity("ann")) is GrantRefusal.NOT_AN_ADMIN
+    assert revoke_key(owner, identity("ann").key_id, "mine", identity("ann")) is None
+    assert revoke_key(owner, identity("ada").key_id, "mine", identity("ada")) is GrantRefusal.LAST_ADMIN
+    assert [] == verify(owner, None).faults
 
 
 def test_an_act_of_another_registry_is_not_stored(thief: Connection) -> None:

@@ -9,13 +9,20 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
+from pipeline.io.filing import server_now_ms
 from pipeline.io.postgres import Connection, DatabaseRefused, connect
-from pipeline.quarantine.quarantine_store import QuarantineRefused, append_proposal, confirm, read_quarantines
+from pipeline.people.act_store import append_act, read_registry
+from pipeline.people.store import revoke_key
+from pipeline.people.verify_command import verify
+from pipeline.quarantine.acts import QuarantineSubject, confirmation, proposal
+from pipeline.quarantine.put_aside_store import is_put_aside, statement_of
+from pipeline.quarantine.quarantine_store import _SQL, QuarantineRefused, append_proposal, confirm, read_quarantines
 from tests.known import grant, identity, revoke
 from tests.quarantine.given import REASON, appoint, put_aside, subject
 from tests.servers import url_as
 
-POISON = subject("decisions.v1", 0, 7, b"poison")
+VALUE = b"poison"
+POISON = subject("decisions.v1", 0, 7, VALUE)
 
 
 @pytest.fixture
@@ -99,3 +106,43 @@ def test_no_service_puts_its_own_records_aside(database_url: str, owner: Connect
     appoint(owner)
     with closing(connect(url_as(database_url, role), "test")) as service, pytest.raises(DatabaseRefused):
         put_aside(service, POISON)
+
+
+def put_aside_by_nobody(connection: Connection) -> str:
+    """By whoever holds the role's credential: both acts name people's keys, and are signed with nothing."""
+    quarantine_id, root = str(uuid4()), read_registry(connection).root
+    place = QuarantineSubject(quarantine_id, POISON.topic, POISON.partition, POISON.offset, POISON.record_sha256.hex())
+    wanted = {
+        "append_proposal": proposal(place, POISON.record_length, REASON, "rob"),
+        "confirm": confirmation(place, "ada"),
+    }
+    for statement, expected in wanted.items():
+        signed = identity(expected.name).sign(expected.kind, expected.subject, server_now_ms(connection), root)
+        append_act(connection, signed._replace(signature=bytes(64)))
+        values = {**POISON._asdict(), "quarantine_id": quarantine_id, "by": expected.name, "reason": REASON}
+        connection.execute(_SQL[statement], {**values, "act": signed.digest})
+    return quarantine_id
+
+
+def test_what_nobody_signed_puts_nothing_aside(connection: Connection, owner: Connection) -> None:
+    place = POISON.topic, POISON.partition, POISON.offset
+    put_aside_by_nobody(connection)
+    assert statement_of(connection, *place, VALUE) is None
+    assert not is_put_aside(owner, *place, VALUE)
+    named = {"control.quarantine", "control.quarantine_proposal", "control.signed_act"}
+    assert named == {fault.of_table for fault in verify(owner, None).faults}
+
+
+def test_what_two_signed_stays_aside_though_they_leave(connection: Connection, owner: Connection) -> None:
+    put_aside(connection, POISON)
+    revoke(owner, "rob", "ROLLBACK_REQUESTER", admin="ana")
+    assert revoke_key(owner, identity("ada").key_id, "she has left", identity("ana")) is None
+    assert statement_of(connection, POISON.topic, POISON.partition, POISON.offset, VALUE) is not None
+    assert [] == verify(owner, None).faults
+
+
+def test_revocation_of_a_key_voids_what_is_pending(connection: Connection, owner: Connection) -> None:
+    quarantine_id = proposed(connection)
+    assert revoke_key(owner, identity("rob").key_id, "it was copied", identity("ana")) is None
+    with pytest.raises(QuarantineRefused, match="their key was revoked"):
+        confirmed(connection, quarantine_id, "ada")

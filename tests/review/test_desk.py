@@ -11,16 +11,14 @@ import psycopg
 import pytest
 
 from pipeline.domain.decision import Outcome
+from pipeline.io.clock import now_ms
 from pipeline.io.postgres import connect
 from pipeline.people.act_store import read_registry, sign_act
 from pipeline.review.case_store import CaseMoved, Opening, RecordPlace, append_event, cases_by_name, open_cases
 from pipeline.review.cases import ACT_KINDS, CaseEvent, Judgement, Kind, ReviewRefusal, State, opening, subject_of
 from pipeline.review.desk_store import Acted, NoSuchCase, ReviewDesk, SeveralDecisions
 from tests.known import appoint, identity, revoke
-from tests.records import NOON_MS
-from tests.review.given import ALLOW, BLOCK, LARGE, RULES, SMALL
-
-NOW_MS = NOON_MS + 1000
+from tests.review.given import ALLOW, BLOCK, HOUR_MS, LARGE, RULES, SMALL
 
 
 @pytest.fixture
@@ -36,12 +34,14 @@ def connection(reviewer_url, people):
 
 @pytest.fixture
 def desk(connection):
-    return ReviewDesk(connection, RULES, lambda: NOW_MS)
+    return ReviewDesk(connection, RULES, now_ms)
 
 
 def opened(connection, case=SMALL, transaction_id=None):
     """A new case like `case`; its decision's id."""
+    at_ms = now_ms()
     case = case._replace(decision_id=str(uuid4()), transaction_id=transaction_id or f"tx-{uuid4()}")
+    case = case._replace(opened_at_ms=at_ms, expires_at_ms=at_ms + HOUR_MS)
     with connection.transaction():
         open_cases(connection, [Opening(case, case.decision_id, "why", RecordPlace(0, 7))], [opening(case)])
     return case.decision_id
@@ -113,7 +113,7 @@ def test_of_many_who_act_at_once_one_wins_and_all_others_are_told(reviewer_url, 
 
     def claimed(decision_id, name):
         with closing(connect(reviewer_url, "test")) as own:
-            desk = ReviewDesk(own, RULES, lambda: NOW_MS)
+            desk = ReviewDesk(own, RULES, now_ms)
             barrier.wait()
             return desk.claim(decision_id, identity(name)), desk.judge(decision_id, identity(name), BLOCK)
 
@@ -136,7 +136,7 @@ def test_of_many_who_act_at_once_one_wins_and_all_others_are_told(reviewer_url, 
 
 def test_the_database_itself_refuses_a_second_author_of_the_same_sequence(connection):
     [file] = cases_by_name(connection, opened(connection))
-    event = CaseEvent(2, Kind.CLAIMED, "ann", NOW_MS, claimed_until_ms=NOW_MS + 5)
+    event = CaseEvent(2, Kind.CLAIMED, "ann", now_ms(), claimed_until_ms=now_ms() + 5)
     append_event(connection, file.case, signed(connection, file, event))
     with pytest.raises(CaseMoved):
         append_event(connection, file.case, signed(connection, file, event._replace(actor="ben")))
@@ -144,12 +144,14 @@ def test_the_database_itself_refuses_a_second_author_of_the_same_sequence(connec
 
 def test_the_database_itself_refuses_a_second_outcome(connection):
     [file] = cases_by_name(connection, opened(connection))
-    claimed = CaseEvent(2, Kind.CLAIMED, "ann", NOW_MS, claimed_until_ms=NOW_MS + 5)
-    decided = CaseEvent(3, Kind.DECIDED, "ann", NOW_MS, Outcome.BLOCK, "because")
+    claimed = CaseEvent(2, Kind.CLAIMED, "ann", now_ms(), claimed_until_ms=now_ms() + 5)
+    decided = CaseEvent(3, Kind.DECIDED, "ann", now_ms(), Outcome.BLOCK, "because")
     for event in (claimed, decided):
         append_event(connection, file.case, signed(connection, file, event))
     with pytest.raises(CaseMoved):
-        append_event(connection, file.case, CaseEvent(4, Kind.EXPIRED, "system:expiry", NOW_MS, Outcome.BLOCK, "late"))
+        append_event(
+            connection, file.case, CaseEvent(4, Kind.EXPIRED, "system:expiry", now_ms(), Outcome.BLOCK, "late")
+        )
 
 
 @pytest.mark.parametrize(

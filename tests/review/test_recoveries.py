@@ -8,9 +8,12 @@ import pytest
 
 from ops import cli
 from pipeline.execute.ledger_admin_store import Opening, append_openings
+from pipeline.io.filing import server_now_ms
 from pipeline.io.postgres import connect
+from pipeline.people.act_store import append_act, read_registry
+from pipeline.people.acts import ActKind
 from tests.execute.given import PAYEE, PAYER, Desk, decision, reversal
-from tests.known import appoint, environment_of
+from tests.known import appoint, environment_of, identity
 from tests.records import NOON_MS
 from tests.servers import url_as
 
@@ -64,3 +67,20 @@ def test_a_case_is_listed_until_a_senior_reviewer_closes_it(fraud, missing):
 def test_nothing_is_closed_that_is_not_open(fraud):
     code, _, err = fraud("review", "close-recovery", "no-such", "--reason", WHY, by="sue")
     assert (code, "no recovery case" in err) == (1, True)
+
+
+def test_a_case_that_nobody_proved_to_have_closed_is_open(fraud, missing, owner):
+    """By whoever has the review role's credential and signs with nothing."""
+    reason = "somebody says that it is gone"
+    (execution_id, sequence) = owner.execute("SELECT execution_id::text, sequence FROM ledger.recovery_case").fetchone()
+    subject = {"execution_id": execution_id, "sequence": sequence, "reason": reason}
+    with owner.transaction():
+        root = read_registry(owner).root
+        signed = identity("sue").sign(ActKind.RECOVERY_CLOSED, subject, server_now_ms(owner), root)
+        append_act(owner, signed._replace(signature=bytes(64)))
+        owner.execute(
+            "INSERT INTO review.recovery_closing (execution_id, sequence, closed_by, reason, act)"
+            " VALUES (%s, %s, 'sue', %s, decode(%s, 'hex'))",
+            [execution_id, sequence, reason, signed.digest],
+        )
+    assert missing.decision_id in fraud("review", "recoveries")[1]
