@@ -33,19 +33,22 @@ ROWS_A_FETCH: Final = 1000
 class RegistryReader:
     """The registry as a process knows it: only what came since is read and proved. For one thread.
 
-    `faults`: why acts among them count as nothing, by digest.
+    `faults`: why acts among them count as nothing, by digest. `counting`: the digests of the others.
     """
 
     def __init__(self) -> None:
         self._registry, self._taken = Registry(), 0
         self.faults: dict[str, str] = {}
+        self.counting: set[str] = set()
 
     def read(self, connection: Connection) -> Registry:
         """Read on. Raises psycopg's exceptions."""
         acts = _signed_acts(connection.execute(_SQL["read_registry_acts"], [self._taken]).fetchall())
         for signed in acts:
             self._registry, fault = advanced(self._registry, signed, CHECKS)
-            if fault is not None:
+            if fault is None:
+                self.counting.add(signed.digest)
+            else:
                 self.faults[signed.digest] = fault
         self._taken += len(acts)
         return self._registry
@@ -88,6 +91,13 @@ def read_acts(connection: Connection, digests: Iterable[str]) -> dict[str, Signe
     return {str(digest): _signed_act(row) for digest, *row in rows}
 
 
+def latest_sequence(connection: Connection) -> int:
+    """The sequence of the act that came last; 0 where there is none."""
+    found = connection.execute(_SQL["latest_sequence"]).fetchone()
+    assert found is not None, "an aggregate has one row"
+    return int(found[0])
+
+
 def acts_since(connection: Connection, sequence: int, limit: int) -> list[tuple[int, SignedAct]]:
     """The acts after the one with this sequence, each with its own, in order."""
     rows = connection.execute(_SQL["acts_since"], [sequence, limit]).fetchall()
@@ -103,6 +113,20 @@ class ClaimedRow(NamedTuple):
     kind: str
     name: str
     subject: Subject
+
+
+class RegistryRow(NamedTuple):
+    """A row that the triggers look at. `said`: what the act must say that made it."""
+
+    of_table: str
+    place: str
+    act: str | None
+    name: str
+    said: Subject
+
+
+def read_registry_rows(connection: Connection) -> list[RegistryRow]:
+    return [RegistryRow(*row) for row in connection.execute(_SQL["registry_rows"]).fetchall()]
 
 
 def read_claims(connection: Connection) -> Iterator[list[ClaimedRow]]:

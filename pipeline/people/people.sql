@@ -16,6 +16,22 @@ WHERE digest IN (SELECT decode(wanted, 'hex') FROM unnest(%s::text[]) AS wanted)
 -- The signed acts after one, in order.
 SELECT sequence, content, signature, evidence FROM control.signed_act WHERE sequence > %s ORDER BY sequence LIMIT %s;
 
+-- name: latest_sequence
+-- Where the acts end.
+SELECT coalesce(max(sequence), 0) FROM control.signed_act;
+
+-- name: registry_rows
+-- The rows that the triggers look at, each with the act that made it and what that must say.
+SELECT 'control.person_grant', sequence::text, encode(act, 'hex'), granted_by, jsonb_build_object(
+        'name', name, 'role', role, 'is_held', is_held)
+FROM control.person_grant
+UNION ALL
+SELECT 'control.person_key', key_id, encode(act, 'hex'), name, jsonb_build_object('name', name, 'key', key_id)
+FROM control.person_key
+UNION ALL
+SELECT 'control.key_revocation', key_id, encode(act, 'hex'), '?', jsonb_build_object('key', key_id)
+FROM control.key_revocation;
+
 -- name: lock_registry
 -- Lets one change of the registry through at a time, because each names the one before it.
 LOCK TABLE control.person_grant IN SHARE ROW EXCLUSIVE MODE;

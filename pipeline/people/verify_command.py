@@ -7,8 +7,16 @@ from typing import Final, NamedTuple
 
 from pipeline.io.postgres import Connection, failures_named
 from pipeline.io.settings import Settings
-from pipeline.people.act_store import CHECKS, ClaimedRow, RegistryReader, read_acts, read_claims
-from pipeline.people.acts import ActKind
+from pipeline.people.act_store import (
+    CHECKS,
+    ClaimedRow,
+    RegistryReader,
+    RegistryRow,
+    read_acts,
+    read_claims,
+    read_registry_rows,
+)
+from pipeline.people.acts import Act, ActKind, act_of, key_id_of
 from pipeline.people.registry import Expected, Registry, act_fault
 from pipeline.people.roles import REVIEWERS, Role
 from pipeline.people.watch_service import ActWatch
@@ -64,6 +72,7 @@ def verify(connection: Connection, root: str | None) -> Verified:
     while is_more:
         unproved, is_more = watch.look(connection)
         faults += [Fault("control.signed_act", each.digest, each.name, each.why) for each in unproved]
+    faults += _registry_faults(connection, reader)
     rows = 0
     for chunk in read_claims(connection):
         rows += len(chunk)
@@ -77,6 +86,30 @@ def show_faults(output: Output, found: Verified) -> bool:
         output.record(fault._asdict(), f"{fault.of_table} {fault.place} by {fault.name}: {fault.why}")
     output.note(f"{found.acts:,} signed acts and {found.rows:,} rows looked at; the registry's root is {found.root}.")
     return not found.faults
+
+
+def _registry_faults(connection: Connection, reader: RegistryReader) -> Iterator[Fault]:
+    """The rows that the triggers believe, and that no act which counts has made."""
+    rows = read_registry_rows(connection)
+    acts = read_acts(connection, [row.act for row in rows if row.act is not None])
+    for row in rows:
+        signed = None if row.act not in reader.counting or row.act is None else acts.get(row.act)
+        if signed is None or not _has_made(act_of(signed.content), row):
+            yield Fault(row.of_table, row.place, row.name, "no act that counts has made it")
+
+
+def _has_made(act: Act, row: RegistryRow) -> bool:
+    said = {**row.said}
+    if row.of_table == "control.person_key":
+        public = bytes.fromhex(str(act.subject.get("public")))
+        return (act.subject.get("name"), key_id_of(public)) == (said["name"], said["key"])
+    if row.of_table == "control.key_revocation":
+        return act.kind is ActKind.KEY_REVOKED and act.subject.get("key") == said["key"]
+    first = {"name": act.name, "role": Role.ADMIN.value, "is_held": True}
+    if act.kind is ActKind.FIRST_ADMIN:
+        return said == first
+    held = act.kind is ActKind.ROLE_GRANTED
+    return said == {"name": act.subject.get("name"), "role": act.subject.get("role"), "is_held": held}
 
 
 def _faults(connection: Connection, registry: Registry, chunk: Sequence[ClaimedRow]) -> Iterator[Fault]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from pipeline.io.postgres import Connection
-from pipeline.people.act_store import CHECKS, RegistryReader, acts_since
+from pipeline.people.act_store import CHECKS, RegistryReader, acts_since, latest_sequence
 from pipeline.people.acts import REGISTRY_KINDS, ActMalformed, SignedAct, act_of
 from pipeline.people.registry import Registry, proof_fault
 
@@ -24,15 +24,18 @@ class Unproved(NamedTuple):
 
 
 class ActWatch:
-    """For one thread. After a restart it looks at every act again; a fault that was told keeps its alert's id."""
+    """For one thread. A fault that is told again after a restart keeps its alert's id."""
 
-    def __init__(self) -> None:
-        self._reader, self._reached = RegistryReader(), 0
+    def __init__(self, recent: int | None = None) -> None:
+        """`recent`: only so many of the latest acts are looked at, and all that come; None: every one."""
+        self._reader, self._recent, self._reached = RegistryReader(), recent, 0
         self.looked_at = 0
 
     def look(self, connection: Connection) -> tuple[list[Unproved], bool]:
         """Return what is wrong among the next acts, and whether there were any."""
         registry = self._reader.read(connection)
+        if self._recent is not None:
+            self._reached, self._recent = max(0, latest_sequence(connection) - self._recent), None
         found = acts_since(connection, self._reached, ACTS_A_LOOK)
         for sequence, _ in found:
             self._reached = sequence

@@ -71,6 +71,8 @@ READ_WAIT_S: Final = 0.2
 DUE_INTERVAL_S: Final = 1.0
 """Between looks at what has expired and what is to be published; an outcome waits at most so long."""
 CASES_A_LOOK: Final = 500
+ACTS_RECENT: Final = 10_000
+"""Signed acts that are looked at again after a start; `fraud people verify` looks at all."""
 UNHELD_INTERVAL_S: Final = 15.0
 """Between looks for cases whose payments aren't held; one looks at the ledger for every open case."""
 BACKLOG_MS_MAX: Final = 7 * 86_400_000
@@ -137,7 +139,7 @@ class ReviewService:
         self._source, self._appender, self._wire, self._topics = source, appender, wire, topics
         self._expiry_ms, self._clock_ms, self._rules = expiry_ms, clock_ms, rules
         self._alerts = AlertPublisher(appender.append, wire, topics.alerts)
-        self._people, self._acts = RegistryReader(), ActWatch()
+        self._people, self._acts = RegistryReader(), ActWatch(ACTS_RECENT)
         self._untold: list[Alert] = []
         self._positions = Positions(CONSUMER, topics.decisions)
         self._sent: dict[str, float] = {}  # review id → when; not yet read back

@@ -341,7 +341,8 @@ def test_an_owner_with_a_grant_that_nobody_signed_gets_no_further_than_the_datab
         append_event(thief, file.case, event._replace(act=act))
     file = look(thief, file.case.decision_id)
     assert "its author did not hold the role" == void_reason(thief, registry, file, RULES)
-    assert ["review.case_event"] == [fault.of_table for fault in verify(owner, None).faults]
+    named = ["control.person_grant", "review.case_event"]
+    assert named == [fault.of_table for fault in verify(owner, None).faults]
 
 
 def test_an_admin_does_not_appoint_themselves_under_another_spelling(owner: Connection, people: None) -> None:
@@ -370,6 +371,21 @@ def test_nobody_is_named_first_without_the_owners_rights(database_url: str) -> N
         failures_named(),
     ):
         name_first_admin(thief, identity("ada"))
+
+
+def test_rows_that_the_triggers_believe_and_nobody_signed_are_found(owner: Connection, people: None) -> None:
+    for change in (
+        "UPDATE control.person_grant SET role = 'ADMIN' WHERE name = 'ann'",
+        "UPDATE control.person_grant SET act = NULL WHERE name = 'ann'",
+        "UPDATE control.person_key SET name = 'ben' WHERE name = 'ann'",
+        "INSERT INTO control.key_revocation (key_id, reason, act) SELECT key_id, 'gone', act FROM control.person_key"
+        " WHERE name = 'ann'",
+    ):
+        with owner.transaction(force_rollback=True):
+            owner.execute("SET LOCAL session_replication_role = replica")
+            owner.execute(change.encode())
+            [fault] = verify(owner, None).faults
+            assert "no act that counts has made it" == fault.why
 
 
 def test_verify_says_when_the_root_is_another(owner: Connection, people: None) -> None:
