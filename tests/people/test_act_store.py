@@ -18,11 +18,12 @@ from pipeline.people.acts import ActKind, SignedAct
 from pipeline.people.roles import GrantRefusal, Role
 from pipeline.people.store import change_role, name_first_admin, register_key, revoke_key
 from pipeline.people.verify_command import verify
-from pipeline.review.case_store import CaseFile, Opening, RecordPlace, append_event, cases_by_name, open_cases
-from pipeline.review.cases import ACT_KINDS, CaseEvent, Kind, State, opening, subject_of
+from pipeline.review.case_store import CaseFile, Opening, RecordPlace, append_event, open_cases
+from pipeline.review.cases import Kind, State, opening, subject_of
 from pipeline.review.desk_store import Acted, ReviewDesk
 from pipeline.review.proof_store import void_reason
 from tests.known import appoint, enrol, identity, revoke
+from tests.review.forged import append_forged, event_of, look
 from tests.review.given import BLOCK, HOUR_MS, LARGE, RULES, SMALL
 from tests.servers import url_as
 
@@ -53,30 +54,6 @@ def case_of(connection: Connection, case=SMALL) -> CaseFile:
     with connection.transaction():
         open_cases(connection, [Opening(case, case.decision_id, "why", RecordPlace(0, 7))], [opening(case)])
     return look(connection, case.decision_id)
-
-
-def look(connection: Connection, decision_id: str) -> CaseFile:
-    return cases_by_name(connection, decision_id)[-1]
-
-
-def event_of(file: CaseFile, kind: Kind, actor: str, **judged: object) -> CaseEvent:
-    until_ms = now_ms() + HOUR_MS if kind is Kind.CLAIMED else None
-    return CaseEvent(len(file.events) + 1, kind, actor, now_ms(), claimed_until_ms=until_ms, **judged)
-
-
-def forge(thief: Connection, file: CaseFile, event: CaseEvent) -> CaseEvent:
-    """Name the actor's key, and sign with nothing."""
-    by, root = identity(event.actor), read_registry(thief).root
-    act = by.sign(ACT_KINDS[event.kind], subject_of(file.case, event), server_now_ms(thief), root)
-    append_act(thief, act._replace(signature=bytes(64)))
-    return event._replace(act=act.digest)
-
-
-def append_forged(thief: Connection, file: CaseFile, kind: Kind, actor: str, **judged: object) -> CaseFile:
-    event = event_of(file, kind, actor, **judged)
-    with thief.transaction():
-        append_event(thief, file.case, forge(thief, file, event))
-    return look(thief, file.case.decision_id)
 
 
 def test_a_row_in_somebodys_name_without_their_act_is_refused(thief: Connection) -> None:

@@ -34,7 +34,8 @@ from pipeline.review.service import CONSUMER, ReviewService, ReviewTopics
 from tests.archive import OPEN, payment
 from tests.decisions import decision_of, record_of, reversal_of, review_of
 from tests.execute.given import name_of
-from tests.known import appoint, identity
+from tests.known import appoint, identity, revoke
+from tests.review.forged import append_forged, look
 from tests.review.given import BLOCK, HOUR_MS, RULES
 from tests.servers import SOON_FREE, unused_prefix, url_as
 
@@ -341,6 +342,46 @@ def test_a_decided_case_is_not_published_by_a_record_that_says_otherwise(
     with running(stack, topic, database_url) as failures:
         eventually(lambda: states(connection, [value])[State.CLOSED] == 1, failures)
     assert [each.outcome for each in topic.read_outcomes()] == ["ALLOW", "BLOCK"]
+
+
+def test_a_forged_outcome_is_voided_and_told_and_the_case_is_peoples_to_decide(
+    stack, topic, database_url, connection, archive
+):
+    """By whoever has the review role's credential, and nobody's key."""
+    [value] = escalations(archive, [1])
+    decision_id = decision_of(value).decision_id
+    alerts = Tail(stack.bootstrap_servers, f"{topic.prefix}alerts.v1")
+    with running(stack, topic, database_url) as failures:
+        topic.append([value])
+        eventually(lambda: files_of(connection, value), failures)
+        with closing(connect(url_as(database_url, "fraud_review"), "thief")) as thief:
+            file = append_forged(thief, look(thief, decision_id), Kind.CLAIMED, "ann")
+            append_forged(thief, file, Kind.DECIDED, "ann", outcome=Outcome.ALLOW, reason="because")
+        eventually(lambda: look(connection, decision_id).events[-1].kind is Kind.VOIDED, failures)
+        desk = ReviewDesk(connection, RULES, now_ms)
+        desk.claim(decision_id, identity("ann"))
+        desk.judge(decision_id, identity("ann"), BLOCK)
+        eventually(lambda: states(connection, [value])[State.CLOSED] == 1, failures)
+        told = []
+        eventually(lambda: told.extend(alerts.news()) or told, failures)
+    assert [each.outcome for each in topic.read_outcomes()] == ["BLOCK"]
+    assert {WIRE.decode_alert(each.value).code for each in told} == {"ACT_UNPROVED"}
+
+
+def test_an_outcome_of_somebody_who_lost_the_role_is_not_published(stack, topic, database_url, connection, archive):
+    """It was decided while the service stood still."""
+    [value] = escalations(archive, [1])
+    with running(stack, topic, database_url) as failures:
+        topic.append([value])
+        eventually(lambda: files_of(connection, value), failures)
+    desk = ReviewDesk(connection, RULES, now_ms)
+    desk.claim(decision_of(value).decision_id, identity("ann"))
+    desk.judge(decision_of(value).decision_id, identity("ann"), BLOCK)
+    revoke(connection, "ann", "REVIEWER")
+    with running(stack, topic, database_url) as failures:
+        eventually(lambda: look(connection, decision_of(value).decision_id).events[-1].kind is Kind.VOIDED, failures)
+    assert states(connection, [value]) == {State.OPEN: 1}
+    assert topic.read_outcomes() == []
 
 
 def test_the_worker_role_sees_no_case(database_url):
