@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from pipeline.io.postgres import Connection, failures_named
-from pipeline.people.act_store import read_registry, sign_act
+from pipeline.people.act_store import RegistryReader, sign_act
 from pipeline.people.key_files import Identity
 from pipeline.people.registry import Registry
 from pipeline.people.roles import Person
@@ -62,6 +62,7 @@ class ReviewDesk:
 
     def __init__(self, connection: Connection, rules: ReviewRules, clock_ms: Callable[[], int]) -> None:
         self._connection, self._rules, self._clock_ms = connection, rules, clock_ms
+        self._people = RegistryReader()
 
     def open_cases(self, limit: int) -> list[CaseFile]:
         """That people may act on, soonest expiry first."""
@@ -98,7 +99,7 @@ class ReviewDesk:
         if others:
             raise SeveralDecisions([decision_id, *others])
         lock_cases(self._connection, [decision_id])
-        registry, now_ms = read_registry(self._connection), self._clock_ms()
+        registry, now_ms = self._people.read(self._connection), self._clock_ms()
         file = self._rounds(decision_id)[-1]
         if (fault := self._fault_of_what_waits(registry, file)) is not None:
             file, _ = append_void(self._connection, file, fault, now_ms)
