@@ -20,21 +20,19 @@ from urllib.error import URLError
 from models.simulator import TrafficSettings, transactions
 from ops.demo.scene import Scene
 from ops.migrations.migrate_command import migrate_database
+from ops.processes.people import ADMINISTRATOR, People, appointed
 from ops.processes.servers import ServerFailed, ServerProcess, free_port
 from ops.rail.misbehaviour import Misbehaviour
 from ops.rail.process import rail_process
 from ops.stack.postgres import PostgresMissing, bundled_folder, postgres_server
 from pipeline.execute.ledger_admin_store import Opening, append_openings
 from pipeline.io.postgres import connect
-from pipeline.people.grants_command import change
 from pipeline.people.roles import Role
 from pipeline.terminal.failures import Failure
 
 PLANNER: Final = "ana"
 APPROVER: Final = "ben"
-ADMINISTRATOR: Final = "ada"
 ROLES: Final = (
-    (ADMINISTRATOR, Role.ADMIN),
     (PLANNER, Role.REVIEWER),
     (PLANNER, Role.ROLLBACK_REQUESTER),
     (PLANNER, Role.ROLLBACK_APPROVER),  # so that she may not apply the plan only because it is her own
@@ -60,6 +58,7 @@ class Backstage:
         self.steps: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.failure: Failure | None = None
         self._pages: dict[str, str] = {}
+        self._people: People | None = None
         self.services = self._made()
 
     def start(self) -> None:
@@ -73,6 +72,12 @@ class Backstage:
     @property
     def stands(self) -> bool:
         return self._standing.is_set()
+
+    @property
+    def people(self) -> People:
+        """The people with their keys, once they are appointed."""
+        assert self._people is not None, "it stands"
+        return self._people
 
     def require_running(self) -> None:
         """Raise Failure where something could not start, or has ended."""
@@ -133,9 +138,11 @@ class Backstage:
         return f"{opened:,} accounts are open and have money; what moves it is a posting from one account to another"
 
     def _appoint(self) -> None:
-        for name, role in ROLES:
-            change(self._scene.as_role("fraud_owner"), name, role, ADMINISTRATOR, is_held=True)
-        self.steps.put(f"{ADMINISTRATOR} lets {PLANNER} review and plan rollbacks, and {APPROVER} approve them")
+        with connect(self._scene.as_role("fraud_owner").database_url, "fraud-demo") as owner:
+            self._people = appointed(owner, self._directory / "people", ROLES)
+        self.steps.put(
+            f"{ADMINISTRATOR} registers keys: {PLANNER} may review and plan rollbacks, {APPROVER} approve them"
+        )
 
     def _made(self) -> dict[str, ServerProcess]:
         """Make the services, by their names for people, in the order in which they start."""

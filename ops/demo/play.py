@@ -148,7 +148,7 @@ class Play:
 
     def _review(self, connection: Connection) -> None:
         """Have a person decide a case, and wait until the outcome is audited and executed."""
-        sentence = review_one(self.scene)
+        sentence = review_one(self.scene, self.backstage.people)
         if sentence is not None:
             self.tell(sentence)
             self._wait(lambda: self.meter.reviews() > 0, REST_S, "A review's outcome was not published.")
@@ -159,7 +159,7 @@ class Play:
         if not self.wrong:
             return None
         rest = partial(self._rest, connection)
-        return Rollback(self.scene, self.wire, connection, self.tell, rest).carry_out(self.wrong)
+        return Rollback(self.scene, self.backstage.people, self.wire, connection, self.tell, rest).carry_out(self.wrong)
 
     def _finish(self, connection: Connection, undone: Undone | None) -> Summary:
         """End the worker, and count."""

@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 from ops.demo.backstage import APPROVER, PLANNER
 from ops.demo.books import CustomerFunds, Funds, customer_funds, funds, paid, strangers
 from ops.demo.scene import Scene
+from ops.processes.people import People
 from pipeline.domain.decision import Outcome
 from pipeline.execute.ledger_admin_store import Finding, check
 from pipeline.io.avro.wire import WireFormat
@@ -81,6 +82,7 @@ class Rollback:
     """
 
     scene: Scene
+    people: People
     wire: WireFormat
     connection: Connection
     tell: Callable[[str], None]
@@ -99,7 +101,7 @@ class Rollback:
         refused = self._refused_own(plan_id)
         self.tell(f"{PLANNER} may not apply it: {refused}")
         with _own_signals():
-            applied = apply_plan(settings, self.wire, plan_id, APPROVER, REVERSALS_A_SECOND, _silent)
+            applied = apply_plan(settings, self.wire, plan_id, self.people[APPROVER], REVERSALS_A_SECOND, _silent)
         self.tell(f"{APPROVER} approves: {applied.appended:,} reversals appended to decisions.v1")
         self.wait(plan.changing, len(_released(lines)))
         after = funds(self.connection)
@@ -118,7 +120,7 @@ class Rollback:
 
     def _asked(self, version: str) -> Asked:
         return Asked(
-            by=PLANNER,
+            by=self.people[PLANNER],
             reason=REASON,
             good_model=self.scene.good_version,
             good_policy=None,
@@ -139,7 +141,7 @@ class Rollback:
         settings = self.scene.as_role("fraud_rollback")
         try:
             with _own_signals():
-                apply_plan(settings, self.wire, plan_id, PLANNER, REVERSALS_A_SECOND, _silent)
+                apply_plan(settings, self.wire, plan_id, self.people[PLANNER], REVERSALS_A_SECOND, _silent)
         except Failure as refusal:
             return refusal.what.removeprefix("Refused: ").rstrip(".")
         raise Failure(f"{PLANNER} could apply a plan of their own.", "Look at pipeline/rollback/reversal.py.")

@@ -62,6 +62,7 @@ class AlertCode(StrEnum):
     WITNESS_REFUSED = "WITNESS_REFUSED"
     TIMESTAMP_MISSING = "TIMESTAMP_MISSING"
     TABLES_UNCHAINED = "TABLES_UNCHAINED"
+    ACT_UNPROVED = "ACT_UNPROVED"
 
 
 class Entry(NamedTuple):
@@ -195,6 +196,8 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
     ),
     AlertCode.TABLES_UNCHAINED: Entry(
         _CRITICAL, "Rows of the ledger, reviews or control wait too long to be chained.", "unchained"
+    AlertCode.ACT_UNPROVED: Entry(
+        _CRITICAL, "What stands as a person's act was not proved to be theirs, so it counts as nothing.", "act-unproved"
     ),
 }
 

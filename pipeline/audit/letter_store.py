@@ -11,7 +11,8 @@ from pipeline.domain.log import LogRecord
 from pipeline.io.filing import Filing
 from pipeline.io.kafka.positioned_log import LogBatch
 from pipeline.io.postgres import Connection, Positions, failures_named, statements
-from pipeline.io.quarantine import is_put_aside, store_around
+from pipeline.io.quarantine import store_around
+from pipeline.quarantine.put_aside_store import is_put_aside
 
 CONSUMER: Final = "audit-dead-letters"
 _TABLE: Final = "audit.dead_letter"

@@ -34,7 +34,8 @@ from pipeline.domain.times import claim_ms
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.filing import UNFILED_MS, Filing
 from pipeline.io.postgres import Connection, DatabaseRefused, Positions, failures_named, statements
-from pipeline.io.quarantine import FIX, PASSED_OVER, places_put_aside, statement_of
+from pipeline.io.quarantine import FIX, PASSED_OVER
+from pipeline.quarantine.put_aside_store import places_put_aside, statement_of
 
 CONSUMER: Final = "audit"
 RECORDS_MAX: Final = 4_000

@@ -38,7 +38,7 @@ from pipeline.domain.dead_letter import DeadLetter
 from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.kafka.positioned_log import PositionedLog
 from pipeline.io.postgres import Connection, Held
-from pipeline.io.quarantine import is_put_aside
+from pipeline.quarantine.put_aside_store import is_put_aside
 
 IDLE_WAIT_S: Final = 0.2
 BATCH_INTERVAL_S: Final = 0.25

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pipeline.terminal.configuration import settings_from_environment
-from pipeline.terminal.options import By, Json, Limit, Reason
+from pipeline.terminal.options import Json, Limit, Reason
 from pipeline.terminal.output import Output
 
 breaker_app = typer.Typer()
@@ -35,18 +35,19 @@ def history(limit: Limit = 50, as_json: Json = False) -> None:
 
 
 @breaker_app.command("force-open")
-def force_open(scope: Scope, by: By, reason: Reason, as_json: Json = False) -> None:
+def force_open(scope: Scope, reason: Reason, as_json: Json = False) -> None:
     """Take the model out of the loop. This is the kill switch: it stays out until somebody releases it."""
     from pipeline.breaker import control_command as control
+    from pipeline.people.identity_command import identity_of
 
-    thrown = control.force_open(settings_from_environment("breaker"), scope, by, reason)
+    settings = settings_from_environment("breaker")
+    thrown = control.force_open(settings, scope, identity_of(settings), reason)
     control.show_thrown(Output(as_json=as_json), thrown)
 
 
 @breaker_app.command("release")
 def release(
     scope: Scope,
-    by: By,
     reason: Reason,
     accept_shift: Annotated[
         bool, typer.Option("--accept-shift", help="Take how the model answers now for its new normal.")
@@ -55,6 +56,8 @@ def release(
 ) -> None:
     """Let the model try again, on a sample first."""
     from pipeline.breaker import control_command as control
+    from pipeline.people.identity_command import identity_of
 
-    thrown = control.release(settings_from_environment("breaker"), scope, by, reason, accept_shift=accept_shift)
+    settings = settings_from_environment("breaker")
+    thrown = control.release(settings, scope, identity_of(settings), reason, accept_shift=accept_shift)
     control.show_thrown(Output(as_json=as_json), thrown)

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import closing
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 from models.artefact.plain_files import read_plain
@@ -24,6 +25,7 @@ from pipeline.breaker import (
     is_possible,
 )
 from pipeline.breaker.answer_counts import ALL
+from pipeline.breaker.proofs_files import NO_FILE, signed_switch
 from pipeline.breaker.settings import POLICY_BYTES_MAX, breaker_settings_of
 from pipeline.breaker.store import BreakerStore, BreakerUnavailable
 from pipeline.breaker.switch_topics import SwitchTopic
@@ -33,8 +35,11 @@ from pipeline.domain.decision import BreakerState
 from pipeline.domain.times import utc_text
 from pipeline.io.kafka.appender import Appender
 from pipeline.io.kafka.log_reader import COMMAND_GROUP, LogReader
-from pipeline.io.kafka.topic_settings import SWITCHES_TOPIC
 from pipeline.io.settings import Settings
+from pipeline.people.key_files import Identity
+from pipeline.people.people_files import PeopleFileRefused, read_people
+from pipeline.people.roles import Role
+from pipeline.people.store import person_of
 from pipeline.terminal.configuration import wire_format
 from pipeline.terminal.failures import FAILED_CHECK, Failure, redis_away
 from pipeline.terminal.output import Output, coloured
@@ -72,29 +77,53 @@ def changes(settings: Settings, limit: int) -> list[Transition]:
     return _with_store(settings, lambda store: store.history(limit))[::-1]
 
 
-def force_open(settings: Settings, scope: str, by: str, reason: str) -> Thrown:
+def force_open(settings: Settings, scope: str, by: Identity, reason: str) -> Thrown:
     """Throw the kill switch, which stays until it is released."""
-    return _throw(settings, BreakerSwitch(scope, SwitchPosition.FORCED_OPEN, 0, _now_ms(), by, reason, False))
+    wanted = BreakerSwitch(scope, SwitchPosition.FORCED_OPEN, 0, _now_ms(), by.name, reason, False)
+    return _throw(settings, wanted, by, _root(settings))
 
 
-def release(settings: Settings, scope: str, by: str, reason: str, *, accept_shift: bool) -> Thrown:
+def release(settings: Settings, scope: str, by: Identity, reason: str, *, accept_shift: bool) -> Thrown:
     """Put a scope on probation, whatever opened it.
 
     With `accept_shift` the model's present behaviour becomes the new normal, and the old baselines are forgotten.
     """
-    return _throw(settings, BreakerSwitch(scope, SwitchPosition.RELEASED, 0, _now_ms(), by, reason, accept_shift))
+    wanted = BreakerSwitch(scope, SwitchPosition.RELEASED, 0, _now_ms(), by.name, reason, accept_shift)
+    return _throw(settings, wanted, by, _root_to_release(settings, by))
 
 
-def _throw(settings: Settings, wanted: BreakerSwitch) -> Thrown:
+def _throw(settings: Settings, wanted: BreakerSwitch, by: Identity, root: str) -> Thrown:
     with closing(_switch_topic(settings, GROUP)) as topic:
         try:
             require_sound(wanted)
             switches = topic.look()
             before, switched = _standing(settings, wanted, switches)
-            append = Appender.of(settings, GROUP).append
-            return Thrown(before, topic.throw(wanted, append, wanted.thrown_at_ms, switched))
+            append, sign = Appender.of(settings, GROUP).append, partial(signed_switch, by=by, root=root)
+            return Thrown(before, topic.throw(wanted, append, wanted.thrown_at_ms, switched, sign))
         except Refused as refusal:
             raise Failure(f"{refusal}.", "`fraud breaker show` says what is.", FAILED_CHECK) from refusal
+
+
+def _root(settings: Settings) -> str:
+    """The registry's root, as far as its file is there: the kill switch works without it."""
+    try:
+        return "" if settings.people_file is None else read_people(settings.people_file).root
+    except PeopleFileRefused:
+        return ""
+
+
+def _root_to_release(settings: Settings, by: Identity) -> str:
+    """The registry's root. Failure where its file does not say that this person may release."""
+    if settings.people_file is None:
+        raise Failure(f"{NO_FILE}.", "`fraud people export` writes it; every worker has the same.")
+    try:
+        registry = read_people(settings.people_file)
+    except PeopleFileRefused as refusal:
+        what = f"{str(refusal)[:1].upper()}{str(refusal)[1:]}."
+        raise Failure(what, "`fraud people export` writes it anew.") from refusal
+    if not person_of(registry, by).holds(Role.OPERATOR):
+        raise Failure("Refused: only an OPERATOR releases.", "`fraud people list` shows who is one.", FAILED_CHECK)
+    return registry.root
 
 
 def _standing(settings: Settings, wanted: BreakerSwitch, switches: Switches) -> tuple[BreakerState, int]:
@@ -187,8 +216,7 @@ def _state(state: BreakerState) -> str:
 
 
 def _switch_topic(settings: Settings, group: str) -> SwitchTopic:
-    topic, wire = settings.topic(SWITCHES_TOPIC), wire_format(settings)
-    return SwitchTopic(topic, wire, lambda: LogReader.of(settings, group))
+    return SwitchTopic.of(settings, wire_format(settings), lambda: LogReader.of(settings, group))
 
 
 def _with_store(settings: Settings, ask: Callable[[BreakerStore], Awaitable[T]]) -> T:

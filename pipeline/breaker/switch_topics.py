@@ -14,13 +14,16 @@ from typing import Final
 
 import structlog
 
+from pipeline.breaker.proofs_files import SwitchProof
 from pipeline.breaker.states import next_version
-from pipeline.breaker.switches import Switches, require_sound, switch_of
+from pipeline.breaker.switches import FaultOf, Switches, require_sound, switch_of
 from pipeline.domain.context import BreakerSwitch
 from pipeline.domain.log import Outgoing, Record
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.client import BrokerAway, BrokerFailed
 from pipeline.io.kafka.log_reader import LogReader
+from pipeline.io.kafka.topic_settings import SWITCHES_TOPIC
+from pipeline.io.settings import Settings
 
 SWITCH_INTERVAL_S: Final = 0.5
 """From one look at the topic to the next: with the reading, a worker has a switch within a second."""
@@ -38,12 +41,19 @@ log = structlog.get_logger("breaker")
 class SwitchTopic:
     """Reads the topic, for one thread at a time. Every method raises BrokerFailed, or one of its kinds."""
 
-    def __init__(self, topic: str, wire: WireFormat, open_reader: Callable[[], LogReader]) -> None:
-        """topic: breaker_switches.v1 with its prefix."""
+    def __init__(self, topic: str, wire: WireFormat, open_reader: Callable[[], LogReader], fault_of: FaultOf) -> None:
+        """topic: breaker_switches.v1 with its prefix. fault_of: as `switch_of` asks it."""
+        self._fault_of = fault_of
         self._topic, self._wire, self._open_reader = topic, wire, open_reader
         self._reader: LogReader | None = None
         self._ends: dict[int, int] = {}
         self._switches = Switches()
+
+    @classmethod
+    def of(cls, settings: Settings, wire: WireFormat, open_reader: Callable[[], LogReader]) -> SwitchTopic:
+        """The topic of a deployment, whose releases are proved by its people's file."""
+        proof = SwitchProof(settings.people_file)
+        return cls(settings.topic(SWITCHES_TOPIC), wire, open_reader, proof.fault)
 
     def look(self) -> Switches:
         """Read on to the topic's end; return the latest switch of each scope."""
@@ -51,17 +61,22 @@ class SwitchTopic:
         return self._switches
 
     def throw(
-        self, wanted: BreakerSwitch, append: Callable[[Sequence[Outgoing]], None], now_ms: int, reached: int
+        self,
+        wanted: BreakerSwitch,
+        append: Callable[[Sequence[Outgoing]], None],
+        now_ms: int,
+        reached: int,
+        sign: Callable[[BreakerSwitch], BreakerSwitch],
     ) -> BreakerSwitch:
         """Append a switch, and return it once it is acknowledged and nothing unseen precedes it.
 
         reached: the sequence up to which the store says that it has taken switches over; a topic that was made anew
-        starts above it. Raises Refused for a switch that can't be.
+        starts above it. sign: adds its person's act. Raises Refused for a switch that can't be.
         """
         require_sound(wanted)
         for _ in range(THROWS_MAX):
             sequence = next_version(max(self.look().reached, reached), now_ms)
-            switch = wanted._replace(sequence=sequence)
+            switch = sign(wanted._replace(sequence=sequence))
             append([Outgoing(self._topic, switch.scope.encode(), self._wire.encode(switch))])
             if next((each for each in self._read_on() if each.scope == switch.scope), None) == switch:
                 return switch
@@ -101,7 +116,9 @@ class SwitchTopic:
         return found
 
     def _take(self, record: Record) -> BreakerSwitch:
-        switch = switch_of(record, self._wire.decode_breaker_switch(record.value), self._switches.reached)
+        switch = switch_of(
+            record, self._wire.decode_breaker_switch(record.value), self._switches.reached, self._fault_of
+        )
         self._switches = self._switches.after(switch)
         return switch
 

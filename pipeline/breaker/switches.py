@@ -5,14 +5,13 @@ Invariants
 2. A release takes a scope to probation and never further. Where the store says CLOSED of a scope whose release it has
    not taken over, it has lost that the scope was open, and the scope is OPEN.
 3. A store that says which switches it has taken over (`reached`) takes none of them over again.
-4. A record of the topic that can't be read stands for a FORCED_OPEN of its scope, until somebody throws that switch
-   again.
+. So does a release that nobody is proved to have thrown.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple
 
 from pipeline.breaker.answer_counts import ALL, Counts
@@ -29,6 +28,8 @@ SCOPE_BYTES_MAX: Final = 128
 REASON_CHARACTERS_MAX: Final = 500
 _SCOPE: Final = re.compile(r"all|model:\S+|segment:[^=]+=.+|segment:other")
 _NOBODY: Final = MONITOR
+
+FaultOf = Callable[[BreakerSwitch], str | None]
 
 
 class Switches(NamedTuple):
@@ -70,13 +71,20 @@ def is_scope(scope: str) -> bool:
     return len(scope.encode()) <= SCOPE_BYTES_MAX and _SCOPE.fullmatch(scope) is not None
 
 
-def switch_of(record: Record, decoded: BreakerSwitch | Refusal, reached: int) -> BreakerSwitch:
-    """Return a record's switch; that of a record that can't be read forces its scope open, or all traffic."""
+def switch_of(record: Record, decoded: BreakerSwitch | Refusal, reached: int, fault_of: FaultOf) -> BreakerSwitch:
+    """Return a record's switch; that of a record that can't be read forces its scope open, or all traffic.
+
+    fault_of: says why nobody is proved to have thrown a switch; None where somebody is.
+    """
     key = (record.key or b"").decode(errors="replace")
+    why = "can't be read"
     if isinstance(decoded, BreakerSwitch) and decoded.scope == key and is_scope(key):
-        return decoded
+        fault = None if decoded.position is SwitchPosition.FORCED_OPEN else fault_of(decoded)
+        if fault is None:
+            return decoded
+        why = f"is not proved: {fault}"
     scope, at_ms = key if is_scope(key) else ALL, max(record.source.timestamp_ms, 0)
-    reason = f"the switch at offset {record.source.offset} of its topic can't be read"
+    reason = f"the switch at offset {record.source.offset} of its topic {why}"
     return BreakerSwitch(scope, SwitchPosition.FORCED_OPEN, next_version(reached, at_ms), at_ms, _NOBODY, reason, False)
 
 

@@ -46,7 +46,7 @@ from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.kafka.context_transport import read_committed, record_of_event
 from pipeline.io.kafka.faust_credentials import faust_credentials
 from pipeline.io.kafka.log_reader import LogReader
-from pipeline.io.kafka.topic_settings import SWITCHES_TOPIC, partitioning_of
+from pipeline.io.kafka.topic_settings import partitioning_of
 from pipeline.io.kafka.transaction_log import BATCHES_AHEAD_MAX, BROKER_TIMEOUT_S, Batch, TransactionLog
 from pipeline.io.sealing import DeadLetterKey
 from pipeline.io.settings import Beginning, Settings
@@ -95,8 +95,7 @@ class Worker:
         self.dead_letters = DeadLetters(self.wire, settings.topic("transactions.dead.v1"), _dead_letter_key(settings))
         self.appender = AsyncAppender(Appender.of(settings, f"{settings.consumer_group}-{settings.worker_slot}"))
         self.alerts = AlertPublisher(self.appender.append, self.wire, settings.topic("alerts.v1"))
-        switch_topic = SwitchTopic(settings.topic(SWITCHES_TOPIC), self.wire, self._open_reader)
-        self.switches = SwitchFollower(switch_topic)
+        self.switches = SwitchFollower(SwitchTopic.of(settings, self.wire, self._open_reader))
         store = BreakerStore(settings.redis_url, settings.state_prefix)
         self.breaker = BreakerWatch(store, lambda: self.switches.known)
         self.context = Context(self.state, self.wire, self._open_reader, settings.topic)

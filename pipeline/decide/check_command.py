@@ -24,7 +24,6 @@ from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.kafka.topic_settings import (
     LOG_APPEND_TIME,
     STAMPED_TOPICS,
-    SWITCHES_TOPIC,
     TIMESTAMP_TYPE,
     Clock,
     clocks_of,
@@ -204,9 +203,7 @@ def _clock(settings: Settings) -> str:
 
 def _switches(settings: Settings) -> str:
     require_kept_switches(settings)
-    with closing(
-        SwitchTopic(settings.topic(SWITCHES_TOPIC), wire_format(settings), lambda: LogReader.of(settings))
-    ) as log:
+    with closing(SwitchTopic.of(settings, wire_format(settings), lambda: LogReader.of(settings))) as log:
         thrown = log.look()
     forced = sorted(forced_scopes(thrown))
     return f"{len(thrown.latest)} thrown, forced open: {', '.join(forced) or 'none'}"

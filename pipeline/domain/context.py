@@ -71,3 +71,6 @@ class BreakerSwitch(NamedTuple):
     thrown_by: str
     reason: str
     accepts_shift: bool  # how the model answers now is its new normal; only with RELEASED
+    act: str = ""  # what its person signed; empty of one that nobody proved
+    signature: bytes = b""
+    evidence: str = ""  # of a login session, as JSON

@@ -79,7 +79,8 @@ from pipeline.execute.saga import (
 from pipeline.execute.work_store import Rows, Work
 from pipeline.io.kafka.positioned_log import LogBatch, PositionMove
 from pipeline.io.postgres import Connection, Positions, failures_named
-from pipeline.io.quarantine import is_put_aside, store_around
+from pipeline.io.quarantine import store_around
+from pipeline.quarantine.put_aside_store import is_put_aside
 
 RAIL_ROUNDS_MAX: Final = 4
 """A saga waits for the rail at most twice on its way to an aim: recalled, then paid again."""

@@ -20,7 +20,7 @@ from pipeline.execute.batch_service import DOUBTFUL_MAX, Executor
 from pipeline.execute.ledger_store import Ledger
 from pipeline.io.kafka.positioned_log import LogBatch, PositionedLog
 from pipeline.io.postgres import Connection, Held, failures_named
-from pipeline.io.quarantine import is_put_aside
+from pipeline.quarantine.put_aside_store import is_put_aside
 from pipeline.seals.passed_over_store import PassedOver
 
 RECORDS_MAX: Final = 1_000

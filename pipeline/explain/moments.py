@@ -224,6 +224,8 @@ def _case_words(row: CaseRow) -> str:
             return f"Nobody had decided in time, so the case expired to {row.outcome}: {row.reason}"
         case Kind.WITHDRAWN:
             return f"Withdrew the case: {row.reason}"
+        case Kind.VOIDED:
+            return f"Opened the case again: {row.reason}"
         case Kind.PUBLISHED:
             return "Found the outcome on decisions.v1, which ends the case."
 

@@ -1,4 +1,4 @@
-"""Records that two people have put aside, and batches that are stored around them.
+"""Batches that are stored around records which two people have put aside.
 
 A record that can't be stored holds its partition until it was put aside with exactly its bytes. What can be stored is
 stored all the same, so putting aside hides nothing.
@@ -9,44 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-import structlog
 from prometheus_client import Counter
 
 from pipeline.domain.log import LogRecord, RecordUndecodable
 from pipeline.io.kafka.positioned_log import LogBatch, PositionMove
-from pipeline.io.postgres import Connection, DatabaseRefused, failures_named, statements
+from pipeline.io.postgres import DatabaseRefused
 
 ContentT = TypeVar("ContentT")
 
 FIX: Final = "look at it, and put it aside with `fraud quarantine propose`"
 PASSED_OVER: Final = Counter("fraud_quarantined_total", "Records passed over because they were put aside", ["topic"])
-
-_SQL: Final = statements("pipeline.io", "quarantine")
-_log = structlog.stdlib.get_logger("quarantine")
-
-
-def statement_of(connection: Connection, topic: str, partition: int, offset: int, value: bytes) -> str | None:
-    """Return by whom a record was put aside and why, as JSON; None where it was not. `value`: its bytes."""
-    wanted = {"topic": topic, "partition": partition, "offset": offset, "record": value}
-    with failures_named():
-        found = connection.execute(_SQL["put_aside"], wanted).fetchone()
-    return None if found is None else str(found[0])
-
-
-def places_put_aside(connection: Connection, topic: str) -> set[tuple[int, int]]:
-    """Return the partition and offset of each record of the topic that was put aside."""
-    with failures_named():
-        rows = connection.execute(_SQL["put_aside_places"], [topic]).fetchall()
-    return {(partition, offset) for partition, offset in rows}
-
-
-def is_put_aside(connection: Connection, topic: str, partition: int, offset: int, value: bytes) -> bool:
-    """Return whether a record that can't be used was put aside; tells it, since from here on it is passed over."""
-    if statement_of(connection, topic, partition, offset, value) is None:
-        return False
-    PASSED_OVER.labels(topic).inc()
-    _log.error("quarantined_passed_over", topic=topic, partition=partition, offset=offset)
-    return True
 
 
 def store_around(

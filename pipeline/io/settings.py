@@ -189,6 +189,24 @@ class Settings(BaseSettings):
     timestamp_ca_file: Path | None = None
     """Certificates, in PEM, of the authorities whose timestamps are accepted."""
 
+    identity_file: Path | None = None
+    """File of the key of the person who acts; `fraud people create-key` makes one. Without it, acts are those of the
+    login session."""
+    identity_passphrase_file: Path | None = None
+    """File of that key's passphrase; None: it is asked for."""
+    session_file: Path | None = None
+    """File of the login session; None stands for .fraud/session.json in the home folder."""
+
+    oidc_issuer: str | None = None
+    """Address of the OpenID provider that `fraud login` asks, exactly as its tokens name it."""
+    oidc_client_id: str | None = None
+    """Name of ours there: a public client with PKCE, whose redirects go to http://127.0.0.1, on any port."""
+    oidc_claim: str = "preferred_username"
+    """Claim of the ID token that names the person, as roles are granted to them."""
+    people_file: Path | None = None
+    """File of the registry of people, which `fraud people export` writes, for workers, which have no database.
+    Without it no release of the breaker counts."""
+
     web_host: str = "127.0.0.1"
     web_port: Annotated[int, Field(ge=0, le=65535)] = 6066
     """Port of the worker's pages."""

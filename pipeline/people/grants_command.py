@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from pipeline.io.postgres import failures_named
 from pipeline.io.settings import Settings
+from pipeline.people.key_command import require
+from pipeline.people.key_files import Identity
 from pipeline.people.roles import Role
 from pipeline.people.store import Granted, change_role, read_grants
 from pipeline.terminal.connection import connected
-from pipeline.terminal.failures import FAILED_CHECK, Failure
 from pipeline.terminal.output import Output
 
 
-def change(settings: Settings, name: str, role: Role, by: str, *, is_held: bool) -> None:
+def change(settings: Settings, name: str, role: Role, by: Identity, *, is_held: bool) -> None:
     """Failure where the grant is refused, by the rules or by the database's rights."""
     with connected(settings) as connection, failures_named():
-        refusal = change_role(connection, name, role, by, is_held=is_held)
-    if refusal is not None:
-        raise Failure(f"Refused: {refusal}.", "`fraud people list` shows who holds what.", FAILED_CHECK)
+        require(change_role(connection, name, role, by, is_held=is_held))
 
 
 def grants(settings: Settings) -> list[Granted]:
@@ -32,7 +31,8 @@ def show_change(output: Output, name: str, role: Role, by: str, *, is_held: bool
 def show_grant(output: Output, granted: Granted) -> None:
     at = granted.granted_at.isoformat(timespec="seconds")
     line = f"{at} {granted.role} {_verb(is_held=granted.is_held)} {granted.name} by {granted.granted_by}"
-    output.record({**granted._asdict(), "granted_at": at}, line)
+    unsigned = "" if granted.act is not None else "; nobody has signed this, so it counts as nothing"
+    output.record({**granted._asdict(), "granted_at": at}, line + unsigned)
 
 
 def _verb(*, is_held: bool) -> str:

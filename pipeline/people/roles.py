@@ -1,14 +1,14 @@
 """People by name, and the roles granted to them, which say what they may do.
 
 Invariants
-1. A role is held from its grant to its revocation; the latest record about (name, role) counts.
-2. Nobody grants a role to themselves, except the first ADMIN, whom nobody else can appoint.
+1. Nobody changes their own roles, however they write their name.
+2. Two names that `folded` takes for one are one person's, who is always written in the same way.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+import unicodedata
 from enum import StrEnum
 from typing import Final, NamedTuple
 
@@ -17,11 +17,16 @@ _NAME: Final = re.compile(rf"[A-Za-z][A-Za-z0-9._@-]{{1,{NAME_CHARACTERS_MAX - 1
 
 
 class Role(StrEnum):
-    ADMIN = "ADMIN"  # grants and revokes roles; the role allows nothing else
+    ADMIN = "ADMIN"  # registers keys, grants and revokes roles; the role allows nothing else
     REVIEWER = "REVIEWER"  # decides escalations
     SENIOR_REVIEWER = "SENIOR_REVIEWER"  # decides escalations, and is the second pair of eyes above an amount
     ROLLBACK_REQUESTER = "ROLLBACK_REQUESTER"  # makes rollback plans
     ROLLBACK_APPROVER = "ROLLBACK_APPROVER"  # applies a plan that somebody else made
+    OPERATOR = "OPERATOR"  # throws the breaker's switches, and redrives dead letters
+
+
+REVIEWERS: Final = (Role.REVIEWER, Role.SENIOR_REVIEWER)
+UNKNOWN_KEY: Final = "your key is not registered for you, or it is revoked; an ADMIN registers it"
 
 
 class Person(NamedTuple):
@@ -33,36 +38,32 @@ class Person(NamedTuple):
         return not self.roles.isdisjoint(roles)
 
 
-class Grant(NamedTuple):
-    """One record about a role: it is held from now on, or no longer."""
-
-    role: Role
-    is_held: bool
-
-
 class GrantRefusal(StrEnum):
-    """Why a change of a role is refused, in order of precedence."""
+    """Why a change of who people are, or of their roles, is refused, in order of precedence."""
 
+    BROKEN = "the acts that say who people are were tampered with; `fraud people verify` says where"
     NAME_MALFORMED = "a name is 2 to 64 of A-Z a-z 0-9 . _ @ - and starts with a letter"
-    NOT_AN_ADMIN = "only an ADMIN grants and revokes roles"
+    NO_ADMIN_YET = "there is no ADMIN yet: the database's owner names the first with `fraud people first-admin`"
+    ADMIN_ALREADY = "the first ADMIN was named before; only an ADMIN names others"
+    NOT_AN_ADMIN = "only an ADMIN does this, with a key that is registered for them and not revoked"
     OWN_ROLE = "nobody changes their own roles"
+    SPELT_OTHERWISE = "that person's name is written otherwise; `fraud people list` shows how"
+    KEY_UNPROVEN = "that is no key of that person's: give them what `fraud people create-key NAME` printed"
+    KEY_TAKEN = "that key was registered before, and a key is one person's for ever"
+    KEY_UNKNOWN = "no such key is registered, or it is revoked already"
+    LAST_ADMIN = "nobody could administer afterwards"
+    PROVIDER_MALFORMED = "the provider's keys can't be used"
 
 
-def person(name: str, grants: Iterable[Grant]) -> Person:
-    """Return the person with the roles that they hold; `grants` stand in the order in which they were made."""
-    latest = {grant.role: grant.is_held for grant in grants}
-    return Person(name, frozenset(role for role, is_held in latest.items() if is_held))
+def folded(name: str) -> str:
+    """Return what two ways of writing one name have in common. The database's lower(normalize(…)) is the same."""
+    return unicodedata.normalize("NFKC", name).casefold()
 
 
-def grant_refusal(name: str, role: Role, by: Person, *, has_admin: bool) -> GrantRefusal | None:
-    """Return why `by` may not change whether `name` holds `role`, or None where they may.
+def is_name(name: str) -> bool:
+    return _NAME.fullmatch(name) is not None
 
-    `has_admin` says whether anybody is an ADMIN yet.
-    """
-    if not _NAME.fullmatch(name):
-        return GrantRefusal.NAME_MALFORMED
-    if not has_admin and role is Role.ADMIN:
-        return None
-    if not by.holds(Role.ADMIN):
-        return GrantRefusal.NOT_AN_ADMIN
-    return GrantRefusal.OWN_ROLE if name == by.name else None
+
+def is_same(one: str, other: str) -> bool:
+    """Return whether two names are one person's."""
+    return folded(one) == folded(other)

@@ -1,18 +1,20 @@
 -- name: append_proposal
 -- Somebody proposes to put a record aside; the database adds the times, and checks the role.
 INSERT INTO control.quarantine_proposal (
-    quarantine_id, topic, topic_partition, topic_offset, record_sha256, record_length, proposed_by, reason
+    quarantine_id, topic, topic_partition, topic_offset, record_sha256, record_length, proposed_by, reason,
+    act
 )
 VALUES (
-    %(quarantine_id)s, %(topic)s, %(partition)s, %(offset)s, %(record_sha256)s, %(record_length)s, %(by)s, %(reason)s
+    %(quarantine_id)s, %(topic)s, %(partition)s, %(offset)s, %(record_sha256)s, %(record_length)s, %(by)s, %(reason)s,
+    decode(%(act)s, 'hex')
 );
 
 -- name: confirm
 -- Another person confirms exactly that, once; the database checks who, what and when.
 INSERT INTO control.quarantine (
-    topic, topic_partition, topic_offset, quarantine_id, record_sha256, confirmed_by
+    topic, topic_partition, topic_offset, quarantine_id, record_sha256, confirmed_by, act
 )
-SELECT topic, topic_partition, topic_offset, quarantine_id, record_sha256, %(by)s
+SELECT topic, topic_partition, topic_offset, quarantine_id, record_sha256, %(by)s, decode(%(act)s, 'hex')
 FROM control.quarantine_proposal WHERE quarantine_id = %(quarantine_id)s;
 
 -- name: read_proposals

@@ -13,6 +13,7 @@ from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.settings import Settings
+from pipeline.people.key_files import Identity
 from pipeline.quarantine.quarantine_store import (
     Quarantine,
     QuarantineRefused,
@@ -29,7 +30,7 @@ TOPICS: Final = ("decisions.v1", "transactions.dead.v1")
 """Topics whose every record a service stores. What can't be used on transactions.v1 becomes a dead letter."""
 
 
-def propose(settings: Settings, topic: str, partition: int, offset: int, by: str, reason: str) -> Quarantine:
+def propose(settings: Settings, topic: str, partition: int, offset: int, by: Identity, reason: str) -> Quarantine:
     """Propose to put the record aside as it stands on the topic. Failure says why not."""
     value = _value(settings, topic, partition, offset)
     subject = Subject(settings.topic(topic), partition, offset, hashlib.sha256(value).digest(), len(value))
@@ -42,7 +43,7 @@ def propose(settings: Settings, topic: str, partition: int, offset: int, by: str
         return read_quarantines(connection, 1, str(quarantine_id))[0]
 
 
-def confirm_as_proposed(settings: Settings, quarantine_id: str, by: str) -> Quarantine:
+def confirm_as_proposed(settings: Settings, quarantine_id: str, by: Identity) -> Quarantine:
     """Confirm a proposal, once the record still has the bytes that were proposed. Failure says why not."""
     with connected(settings) as connection:
         found = read_quarantines(connection, 1, _quarantine_id(quarantine_id))
@@ -54,7 +55,7 @@ def confirm_as_proposed(settings: Settings, quarantine_id: str, by: str) -> Quar
         if hashlib.sha256(value).digest() != subject.record_sha256:
             raise Failure("The record has other bytes than were proposed.", "Propose it anew.", FAILED_CHECK)
         try:
-            confirm(connection, found[0].quarantine_id, by)
+            confirm(connection, found[0], by)
         except QuarantineRefused as refusal:
             raise _refused(refusal) from refusal
         return read_quarantines(connection, 1, found[0].quarantine_id)[0]

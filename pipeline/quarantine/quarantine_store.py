@@ -8,6 +8,12 @@ from uuid import UUID
 from psycopg import errors
 
 from pipeline.io.postgres import Connection, failures_named, statements
+from pipeline.people.act_store import read_registry, sign_act
+from pipeline.people.key_files import Identity
+from pipeline.people.registry import Expected
+from pipeline.people.roles import UNKNOWN_KEY
+from pipeline.people.store import is_known
+from pipeline.quarantine.acts import QuarantineSubject, confirmation, proposal
 
 _SQL: Final = statements("pipeline.quarantine", "quarantine")
 
@@ -39,15 +45,18 @@ class Quarantine(NamedTuple):
     is_expired: bool
 
 
-def append_proposal(connection: Connection, quarantine_id: UUID, subject: Subject, by: str, reason: str) -> None:
+def append_proposal(connection: Connection, quarantine_id: UUID, subject: Subject, by: Identity, reason: str) -> None:
     """Raises QuarantineRefused, DatabaseRefused, DatabaseUnavailable."""
-    fields = {"quarantine_id": quarantine_id, "by": by, "reason": reason, **subject._asdict()}
-    _append(connection, "append_proposal", fields)
+    expected = proposal(_signed_subject(str(quarantine_id), subject), subject.record_length, reason, by.name)
+    fields = {"quarantine_id": quarantine_id, "by": by.name, "reason": reason, **subject._asdict()}
+    _append(connection, "append_proposal", by, expected, fields)
 
 
-def confirm(connection: Connection, quarantine_id: str, by: str) -> None:
-    """Raises QuarantineRefused, DatabaseRefused, DatabaseUnavailable."""
-    _append(connection, "confirm", {"quarantine_id": quarantine_id, "by": by})
+def confirm(connection: Connection, quarantine: Quarantine, by: Identity) -> None:
+    """Confirm what was proposed. Raises QuarantineRefused, DatabaseRefused, DatabaseUnavailable."""
+    expected = confirmation(_signed_subject(quarantine.quarantine_id, quarantine.subject), by.name)
+    fields: dict[str, object] = {"quarantine_id": quarantine.quarantine_id, "by": by.name}
+    _append(connection, "confirm", by, expected, fields)
 
 
 def read_quarantines(connection: Connection, limit: int, wanted: str | None = None) -> list[Quarantine]:
@@ -60,10 +69,20 @@ def read_quarantines(connection: Connection, limit: int, wanted: str | None = No
     ]
 
 
-def _append(connection: Connection, name: str, fields: dict[str, object]) -> None:
+def _signed_subject(quarantine_id: str, subject: Subject) -> QuarantineSubject:
+    place = subject.topic, subject.partition, subject.offset
+    return QuarantineSubject(quarantine_id, *place, subject.record_sha256.hex())
+
+
+def _append(connection: Connection, name: str, by: Identity, expected: Expected, fields: dict[str, object]) -> None:
     with failures_named():
+        registry = read_registry(connection)
+        if not is_known(registry, by):
+            raise QuarantineRefused(UNKNOWN_KEY)
         try:
-            connection.execute(_SQL[name], fields)
+            with connection.transaction():
+                act = sign_act(connection, by, expected.kind, expected.subject, registry)
+                connection.execute(_SQL[name], {**fields, "act": act})
         except errors.UniqueViolation:
             raise QuarantineRefused("the record was put aside before") from None
         except errors.CheckViolation as error:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.domain.free_text import is_name, reason_fault
+from pipeline.domain.free_text import reason_fault
 from pipeline.terminal.configuration import settings_from_environment, wire_format
 from pipeline.terminal.failures import Failure
 from pipeline.terminal.options import Json, utc_time
@@ -19,7 +19,6 @@ dead_letters_app = typer.Typer()
 
 @dead_letters_app.command("redrive")
 def redrive(
-    by: Annotated[str, typer.Option("--by", metavar="NAME", help="Who asks for it; a dry run needs no name.")] = "",
     reason: Annotated[
         str, typer.Option("--reason", metavar="TEXT", help="Why; it is kept with the record, if it isn't a dry run.")
     ] = "",
@@ -47,13 +46,15 @@ def redrive(
     The same payments go back to transactions.v1. What was decided, whenever, is left alone; after a failure or a kill,
     run it again. --code and --place may be given several times. Exit 1 when a letter could not be sent.
     """
+    from pipeline.people.identity_command import identity_of
     from pipeline.redrive.redrive_command import Asked, show_redriven
     from pipeline.redrive.redrive_command import redrive as redriven_letters
     from pipeline.redrive.selection import UNSENT
 
-    if not (dry_run or (is_name(by) and reason_fault(reason) is None)):
-        raise Failure("Say who asks for it, and why, in words.", "Give --by NAME and --reason TEXT, or --dry-run.")
+    if not dry_run and reason_fault(reason) is not None:
+        raise Failure("Say why, in words.", "Give --reason TEXT, or --dry-run.")
     settings = settings_from_environment("redrive")
+    by = None if dry_run else identity_of(settings)
     asked = Asked(by, reason, code or (), place or (), since, until, key_file, dry_run)
     output, is_whole = Output(as_json=as_json), True
     for redriven in redriven_letters(settings, wire_format(settings), asked):

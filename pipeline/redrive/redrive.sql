@@ -4,8 +4,10 @@ SELECT control.take_turn('redrive');
 
 -- name: append_redrive
 -- A sending, before anything of it is sent.
-INSERT INTO control.redrive (redrive_id, requested_by, reason, criteria, transactions_from)
-VALUES (%(redrive_id)s, %(requested_by)s, %(reason)s, %(criteria)s, %(transactions_from)s);
+INSERT INTO control.redrive (redrive_id, requested_by, reason, criteria, transactions_from, act)
+VALUES (
+    %(redrive_id)s, %(requested_by)s, %(reason)s, %(criteria)s, %(transactions_from)s, decode(%(act)s, 'hex')
+);
 
 -- name: append_letter
 -- A letter of a sending.

@@ -26,7 +26,8 @@ from pipeline.io.kafka.log_reader import Extent, LogReader
 from pipeline.io.kafka.topic_settings import partitioning_of
 from pipeline.io.sealing import DeadLetterKey, KeyRefused
 from pipeline.io.settings import Settings
-from pipeline.redrive.redrive_service import AnotherRedrives, Ids, Redriven, Redriver, Topics
+from pipeline.people.key_files import Identity
+from pipeline.redrive.redrive_service import AnotherRedrives, Ids, NotAnOperator, Redriven, Redriver, Topics
 from pipeline.redrive.redrive_store import Request
 from pipeline.redrive.selection import REDRIVABLE, Criteria, Fate, Place, is_selected
 from pipeline.state.shape import ShapeChanged, require_same
@@ -40,9 +41,9 @@ TRANSACTIONAL_ID = "fraud-rollback-redrive"
 
 
 class Asked(NamedTuple):
-    """The request as the command was given it; None where an option was left out."""
+    """The request as the command was given it; None where an option was left out. A dry run has no author."""
 
-    by: str
+    by: Identity | None
     reason: str
     codes: Sequence[str]
     places: Sequence[str]
@@ -220,6 +221,9 @@ async def _release(settings: Settings, judge: Judge, partitions: int, records: S
 def _failures(settings: Settings) -> Iterator[None]:
     try:
         yield
+    except NotAnOperator as error:
+        fix = "`fraud people list` shows who holds what, and whose keys are registered."
+        raise Failure("Refused: only an OPERATOR redrives dead letters.", fix, FAILED_CHECK) from error
     except AnotherRedrives as error:
         raise Failure("Another command redrives.", "Wait until it is done.", FAILED_CHECK) from error
     except StateUnavailable as error:

@@ -33,6 +33,7 @@ from pipeline.redrive.redrive_store import (
     Sent,
     append_published,
     append_redrive,
+    may_redrive,
     read_audited,
     read_decisions,
     read_reach_ms,
@@ -51,6 +52,10 @@ LETTERS_AT_ONCE: Final = 200
 
 class AnotherRedrives(Exception):
     """Letters are redriven by one command at a time, and another is at it."""
+
+
+class NotAnOperator(Exception):
+    """Only an OPERATOR redrives, with a key that counts."""
 
 
 class _Reach(NamedTuple):
@@ -90,8 +95,8 @@ class _Opened(NamedTuple):
 
 
 class Redriver:
-    """For one thread. Raises AnotherRedrives, BrokerFailed, StateUnavailable, DatabaseUnavailable, DatabaseRefused; run
-    again, it goes on where it stopped."""
+    """For one thread. Raises NotAnOperator, AnotherRedrives, BrokerFailed, StateUnavailable, DatabaseUnavailable,
+    DatabaseRefused; run again, it goes on where it stopped."""
 
     def __init__(
         self,
@@ -114,6 +119,8 @@ class Redriver:
             if is_dry:
                 yield from self._portions(letters, request, None)
                 return
+            if request.by is None or not may_redrive(self._connection, request.by):
+                raise NotAnOperator
             with turn_to_redrive(self._connection, AnotherRedrives):
                 appender = self._appender()
                 appender.start()
@@ -146,7 +153,7 @@ class Redriver:
         unsettled = [letter for letter in sent if _is_open(known[letter], refusals)]
         found = self._found(unsettled, sent)
         if any(found.values()) and not is_dry:
-            append_published(self._connection, found, request.by)
+            append_published(self._connection, found, request.name)
         for letter, places in found.items():
             known[letter] |= places
         refusals |= self._refusals(found)
@@ -254,7 +261,7 @@ class Redriver:
         )
         # A later run looks for a record that isn't seen yet because somebody else's transaction is open before it.
         found = self._marked(ends, {place: set() for place in places})
-        append_published(self._connection, found, request.by)
+        append_published(self._connection, found, request.name)
 
 
 def _mark(letter: Place) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Final, NamedTuple
@@ -11,17 +12,27 @@ from psycopg.types.json import Jsonb
 
 from pipeline.domain.dead_letter import DeadLetter
 from pipeline.io.postgres import Connection, statements, turn_of
+from pipeline.people.act_store import read_registry, sign_act
+from pipeline.people.acts import ActKind
+from pipeline.people.key_files import Identity
+from pipeline.people.roles import Role
+from pipeline.people.store import person_of
 from pipeline.redrive.selection import Place, place_of
 
 _SQL: Final = statements("pipeline.redrive", "redrive")
 
 
 class Request(NamedTuple):
-    """Who asks for a redrive, why, and for what."""
+    """Who asks for a redrive, why, and for what. `by`: None of a dry run."""
 
-    by: str
+    by: Identity | None
     reason: str
     criteria: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        assert self.by is not None, "a dry run has no author"
+        return self.by.name
 
 
 class Sent(NamedTuple):
@@ -37,20 +48,27 @@ def turn_to_redrive(connection: Connection, taken: type[Exception]) -> AbstractC
 
 
 def append_redrive(
-    connection: Connection, redrive_id: UUID, request: Request, ends: Mapping[int, int], letters: Iterable[DeadLetter]
+    connection: Connection, redrive_id: UUID, request: Request, ends: Mapping[int, int], letters: Sequence[DeadLetter]
 ) -> None:
-    """Record a sending with its letters, before anything is sent."""
+    """Record a sending with its letters, before anything is sent. Its author signs it."""
+    assert request.by is not None, "a dry run records nothing"
+    subject = {"redrive_id": str(redrive_id), "reason": request.reason, "letters_sha256": _digest_of(letters)}
     fields = {
         "redrive_id": redrive_id,
-        "requested_by": request.by,
+        "requested_by": request.by.name,
         "reason": request.reason,
         "criteria": Jsonb(dict(request.criteria)),
         "transactions_from": Jsonb({str(partition): end for partition, end in ends.items()}),
     }
     with connection.transaction():
-        connection.execute(_SQL["append_redrive"], fields)
+        act = sign_act(connection, request.by, ActKind.LETTERS_REDRIVEN, subject, read_registry(connection))
+        connection.execute(_SQL["append_redrive"], {**fields, "act": act})
         for letter in letters:
             connection.execute(_SQL["append_letter"], {**letter._asdict(), "redrive_id": redrive_id})
+
+
+def may_redrive(connection: Connection, by: Identity) -> bool:
+    return person_of(read_registry(connection), by).holds(Role.OPERATOR)
 
 
 def append_published(connection: Connection, found: Mapping[Place, Iterable[Place]], by: str) -> None:
@@ -99,6 +117,15 @@ def read_reach_ms(connection: Connection, partitions: Iterable[int]) -> int | No
     """Return since when the audit log holds all decisions; None where it holds them from the first on."""
     ((since,),) = connection.execute(_SQL["read_reach"], {"partitions": list(partitions)}).fetchall()
     return None if since is None else int(since.timestamp() * 1000)
+
+
+def _digest_of(letters: Iterable[DeadLetter]) -> str:
+    """Of places, codes and payloads of all letters of a sending, in the order of their places."""
+    digest = hashlib.sha256()
+    for letter in sorted(letters, key=lambda each: (each.source_partition, each.source_offset)):
+        place = f"{letter.source_partition}:{letter.source_offset}:{letter.code}:{letter.payload_sha256.hex()}"
+        digest.update(place.encode() + b"\n")
+    return digest.hexdigest()
 
 
 def _place_fields(places: Iterable[Place]) -> dict[str, list[int]]:

@@ -178,6 +178,13 @@ def unpublished_cases(connection: Connection, partitions: Sequence[int], limit: 
     return [files[decision_id, case_round] for decision_id, case_round in rows]
 
 
+def pending_cases(connection: Connection, partitions: Sequence[int], limit: int) -> list[CaseFile]:
+    """Cases in which a person's claim or proposal waits; locked, and read again after that."""
+    rows = connection.execute(_SQL["pending_cases"], {"partitions": list(partitions), "limit": limit}).fetchall()
+    lock_cases(connection, [decision_id for decision_id, _ in rows])
+    return _of_rounds(connection, rows)
+
+
 def count_cases(connection: Connection) -> tuple[int, int]:
     """Count the cases that are open, and those that wait to be published."""
     found = connection.execute(_SQL["count_cases"]).fetchone()
@@ -204,9 +211,9 @@ def _files(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> list[Case
 
 
 def _event(sequence: int, kind: str, actor: str, at_ms: int, *judged: Any) -> CaseEvent:
-    outcome, reason, claimed_until_ms = judged
+    outcome, *rest = judged
     named = None if outcome is None else Outcome(outcome)
-    return CaseEvent(sequence, Kind(kind), actor, at_ms, named, reason, claimed_until_ms)
+    return CaseEvent(sequence, Kind(kind), actor, at_ms, named, *rest)
 
 
 def _opening_row(opening: Opening) -> dict[str, object]:

@@ -2,11 +2,13 @@
 
 Invariants
 1. A missing key of TRANSITIONS is a bug: AssertionError.
-2. A round has at most one outcome: from DECIDED nothing leads to DECIDED again.
+2. A round has at most one outcome that counts: from DECIDED only VOIDED leads back to OPEN.
 3. From the four-eyes amount on, or where the amount is not known, people's outcome has two different authors, and the
    second is a SENIOR_REVIEWER.
 4. A claim that has not lapsed is exclusive: nobody else claims, and nobody else decides at first.
 5. From its expiry on a case takes nothing from people; it expires to BLOCK, the safe side.
+6. An act of a person counts once it is proved; what waits for something more counts only while its author has role and
+   key. What doesn't count is VOIDED, and the case is open again.
 
 A case is one round of one decision: round 1 for its escalation, one more each time that a reversal escalates it again.
 """
@@ -21,7 +23,9 @@ from pipeline.domain.decision import Outcome
 from pipeline.domain.features import NONE
 from pipeline.domain.free_text import ReasonFault, reason_fault, tidied
 from pipeline.domain.identities import DecisionId
-from pipeline.people.roles import Person, Role
+from pipeline.people.acts import ActKind, Subject
+from pipeline.people.registry import Expected
+from pipeline.people.roles import REVIEWERS, Person, Role, is_same
 
 EXPIRY: Final = "system:expiry"
 SERVICE: Final = "system:review"
@@ -47,6 +51,7 @@ class Kind(StrEnum):
     EXPIRED = "EXPIRED"
     WITHDRAWN = "WITHDRAWN"  # a reversal took the decision back
     PUBLISHED = "PUBLISHED"
+    VOIDED = "VOIDED"  # nobody proved what came last, or its author has lost role or key since
 
 
 _S, _K = State, Kind
@@ -67,6 +72,9 @@ TRANSITIONS: Final[dict[tuple[State, Kind], State]] = {
     (_S.PROPOSED, _K.WITHDRAWN): _S.CLOSED,
     (_S.DECIDED, _K.WITHDRAWN): _S.CLOSED,
     (_S.DECIDED, _K.PUBLISHED): _S.CLOSED,
+    (_S.CLAIMED, _K.VOIDED): _S.OPEN,
+    (_S.PROPOSED, _K.VOIDED): _S.OPEN,
+    (_S.DECIDED, _K.VOIDED): _S.OPEN,
 }
 
 
@@ -93,7 +101,10 @@ class Case(NamedTuple):
 
 
 class CaseEvent(NamedTuple):
-    """`outcome` and `reason` where a person or the expiry judges; `claimed_until_ms` of a claim."""
+    """`outcome` and `reason` where a person or the expiry judges; `claimed_until_ms` of a claim.
+
+    `act`: the digest of what its person signed; None where no person acted.
+    """
 
     sequence: int
     kind: Kind
@@ -102,6 +113,7 @@ class CaseEvent(NamedTuple):
     outcome: Outcome | None = None
     reason: str | None = None
     claimed_until_ms: int | None = None
+    act: str | None = None
 
 
 class CaseStanding(NamedTuple):
@@ -151,7 +163,8 @@ def advanced(at: CaseStanding, event: CaseEvent) -> CaseStanding:
     assert after is not None, f"no transition from {at.state} on {event.kind}"
     assert event.sequence == at.sequence + 1, "events of a case have no gaps"
     first = event if after in (State.CLAIMED, State.PROPOSED) else at.first if after is State.DECIDED else None
-    return CaseStanding(after, event.sequence, first, event if after is State.DECIDED else at.last)
+    last = event if after is State.DECIDED else None if event.kind is Kind.VOIDED else at.last
+    return CaseStanding(after, event.sequence, first, last)
 
 
 def is_possible(at: CaseStanding, kind: Kind) -> bool:
@@ -218,6 +231,78 @@ def withdrawal(at: CaseStanding, reason: str, at_ms: int) -> CaseEvent | None:
     return CaseEvent(at.sequence + 1, Kind.WITHDRAWN, SERVICE, at_ms, reason=reason)
 
 
+def voiding(at: CaseStanding, reason: str, at_ms: int) -> CaseEvent | None:
+    """What came last counts as nothing, and the case is open again; None where nothing waits that a person did."""
+    if not is_possible(at, Kind.VOIDED) or (at.state is State.DECIDED and not is_by_people(at)):
+        return None
+    return CaseEvent(at.sequence + 1, Kind.VOIDED, SERVICE, at_ms, reason=reason)
+
+
+def is_by_people(at: CaseStanding) -> bool:
+    """Return whether a decided case's outcome is people's, and not the expiry's."""
+    return at.last is not None and at.last.kind is Kind.DECIDED
+
+
+ACT_KINDS: Final[dict[Kind, ActKind]] = {
+    Kind.CLAIMED: ActKind.CASE_CLAIMED,
+    Kind.RELEASED: ActKind.CASE_RELEASED,
+    Kind.PROPOSED: ActKind.CASE_PROPOSED,
+    Kind.DECLINED: ActKind.CASE_DECLINED,
+    Kind.DECIDED: ActKind.CASE_DECIDED,
+}
+
+
+def subject_of(case: Case, event: CaseEvent) -> Subject:
+    """What a person signs: the event, and the payment as the case shows it."""
+    return {
+        "decision_id": case.decision_id,
+        "round": case.round,
+        "sequence": event.sequence,
+        "event_at_ms": event.at_ms,
+        "outcome": None if event.outcome is None else event.outcome.value,
+        "reason": event.reason,
+        "claimed_until_ms": event.claimed_until_ms,
+        "transaction_id": case.transaction_id,
+        "currency": case.currency,
+        "amount_minor": case.amount_minor,
+        "amount_gbp_minor": case.amount_gbp_minor,
+    }
+
+
+def claimed_acts(case: Case, at: CaseStanding) -> dict[str | None, Expected]:
+    """The acts that must be proved before what waits in a case counts, by digest."""
+    if at.state is State.DECIDED and not is_by_people(at):
+        return {}
+    waiting = [event for event in (at.first, at.last) if event is not None and event.kind in ACT_KINDS]
+    answers = at.first is not None and at.first.kind is Kind.PROPOSED
+    return {
+        event.act: Expected(
+            ACT_KINDS[event.kind],
+            event.actor,
+            subject_of(case, event),
+            (Role.SENIOR_REVIEWER,) if answers and event is at.last else REVIEWERS,
+        )
+        for event in waiting
+    }
+
+
+def rule_fault(case: Case, at: CaseStanding, rules: ReviewRules) -> str | None:
+    """Return why people's outcome breaks the rules, whoever stored it, or None where it keeps them."""
+    if not is_by_people(at):
+        return None
+    first, last = at.first, at.last
+    assert last is not None, "people's outcome is an event"
+    if first is None or first.kind not in (Kind.CLAIMED, Kind.PROPOSED):
+        return "nobody had claimed the case"
+    if first.kind is Kind.CLAIMED and not is_same(first.actor, last.actor):
+        return "another person had claimed the case"
+    if first.kind is Kind.PROPOSED and (is_same(first.actor, last.actor) or first.outcome is not last.outcome):
+        return "no other person had proposed that outcome"
+    if last.at_ms >= case.expires_at_ms:
+        return "the case had expired"
+    return "two people must decide it" if first.kind is Kind.CLAIMED and needs_second(case, rules) else None
+
+
 def opening(case: Case) -> CaseEvent:
     return CaseEvent(1, Kind.OPENED, SERVICE, case.opened_at_ms)
 
@@ -250,7 +335,7 @@ def diagram() -> str:
 
 def _answer(at: CaseStanding, person: Person, judgement: Judgement, now_ms: int) -> CaseEvent | ReviewRefusal:
     assert at.first is not None, "a proposal has an author"
-    if at.first.actor == person.name:
+    if is_same(at.first.actor, person.name):
         return ReviewRefusal.OWN_PROPOSAL
     if not person.holds(Role.SENIOR_REVIEWER):
         return ReviewRefusal.NOT_SENIOR

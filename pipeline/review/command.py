@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.terminal.configuration import settings_from_environment, wire_format
-from pipeline.terminal.options import By, Json, Limit, PaymentId, Reason
+from pipeline.terminal.options import Json, Limit, PaymentId, Reason
 from pipeline.terminal.output import Output
 
 if TYPE_CHECKING:
@@ -57,39 +57,41 @@ def show(wanted: PaymentId, as_json: Json = False) -> None:
 
 
 @review_app.command("claim")
-def claim(wanted: PaymentId, by: By, as_json: Json = False) -> None:
+def claim(wanted: PaymentId, as_json: Json = False) -> None:
     """Keep others from deciding a case for a while."""
+    from pipeline.people.identity_command import identity_of
     from pipeline.review import desk_command as desk
 
     settings = settings_from_environment("desk")
-    _tell(settings, desk.claim(settings, wanted, by), as_json=as_json)
+    _tell(settings, desk.claim(settings, wanted, identity_of(settings)), as_json=as_json)
 
 
 @review_app.command("release")
-def release(wanted: PaymentId, by: By, as_json: Json = False) -> None:
+def release(wanted: PaymentId, as_json: Json = False) -> None:
     """Give a claim back."""
+    from pipeline.people.identity_command import identity_of
     from pipeline.review import desk_command as desk
 
     settings = settings_from_environment("desk")
-    _tell(settings, desk.release(settings, wanted, by), as_json=as_json)
+    _tell(settings, desk.release(settings, wanted, identity_of(settings)), as_json=as_json)
 
 
 @review_app.command("decide")
 def decide(
     wanted: PaymentId,
     outcome: Annotated[JudgedName, typer.Argument(help="What shall become of the payment.")],
-    by: By,
     reason: Reason,
     as_json: Json = False,
 ) -> None:
     """Decide a claimed case, or answer another person's proposal. The same outcome confirms, the other declines."""
     from pipeline.domain.decision import Outcome
+    from pipeline.people.identity_command import identity_of
     from pipeline.review import desk_command as desk
     from pipeline.review.cases import JudgedOutcome
 
     settings = settings_from_environment("desk")
     judged: JudgedOutcome = Outcome.ALLOW if outcome is JudgedName.ALLOW else Outcome.BLOCK
-    _tell(settings, desk.decide(settings, wanted, judged, by, reason), as_json=as_json)
+    _tell(settings, desk.decide(settings, wanted, judged, identity_of(settings), reason), as_json=as_json)
 
 
 @review_app.command("recoveries")
@@ -104,11 +106,13 @@ def recoveries(limit: Limit = 50, as_json: Json = False) -> None:
 
 
 @review_app.command("close-recovery")
-def close_recovery(decision_id: PaymentId, by: By, reason: Reason, as_json: Json = False) -> None:
+def close_recovery(decision_id: PaymentId, reason: Reason, as_json: Json = False) -> None:
     """Close a recovery case, and say what became of the money."""
+    from pipeline.people.identity_command import identity_of
     from pipeline.review.recovery_command import close, show_recovery
 
-    closed = close(settings_from_environment("desk"), decision_id, by, reason)
+    settings = settings_from_environment("desk")
+    closed = close(settings, decision_id, identity_of(settings), reason)
     show_recovery(Output(as_json=as_json), closed)
 
 

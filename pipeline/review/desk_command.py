@@ -13,6 +13,7 @@ from pipeline.domain.money import money_text
 from pipeline.domain.times import utc_text
 from pipeline.io.filing import server_now_ms
 from pipeline.io.settings import Settings
+from pipeline.people.key_files import Identity
 from pipeline.review.case_store import CaseFile
 from pipeline.review.cases import CaseEvent, JudgedOutcome, Judgement, Kind, ReviewRefusal, ReviewRules, needs_second
 from pipeline.review.desk_store import Acted, NoSuchCase, ReviewDesk, SeveralDecisions
@@ -24,15 +25,15 @@ MINUTE_MS: Final = 60_000
 T = TypeVar("T")
 
 
-def claim(settings: Settings, wanted: str, by: str) -> Acted:
+def claim(settings: Settings, wanted: str, by: Identity) -> Acted:
     return _acted(settings, wanted, lambda desk: desk.claim(wanted, by))
 
 
-def release(settings: Settings, wanted: str, by: str) -> Acted:
+def release(settings: Settings, wanted: str, by: Identity) -> Acted:
     return _acted(settings, wanted, lambda desk: desk.release(wanted, by))
 
 
-def decide(settings: Settings, wanted: str, outcome: JudgedOutcome, by: str, reason: str) -> Acted:
+def decide(settings: Settings, wanted: str, outcome: JudgedOutcome, by: Identity, reason: str) -> Acted:
     return _acted(settings, wanted, lambda desk: desk.judge(wanted, by, Judgement(outcome, reason)))
 
 

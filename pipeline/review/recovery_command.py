@@ -5,6 +5,7 @@ from __future__ import annotations
 from pipeline.domain.money import money_text
 from pipeline.domain.times import utc_text
 from pipeline.io.settings import Settings
+from pipeline.people.key_files import Identity
 from pipeline.review.recovery_store import Recovery, RecoveryRefusal, close_recovery, open_recoveries
 from pipeline.terminal.connection import connected
 from pipeline.terminal.failures import FAILED_CHECK, Failure
@@ -16,7 +17,7 @@ def recoveries(settings: Settings, limit: int) -> list[Recovery]:
         return open_recoveries(connection, limit)
 
 
-def close(settings: Settings, decision_id: str, by: str, reason: str) -> Recovery:
+def close(settings: Settings, decision_id: str, by: Identity, reason: str) -> Recovery:
     """Failure where it is refused."""
     with connected(settings) as connection:
         answer = close_recovery(connection, decision_id, by, reason, settings.review_reason_characters_min)

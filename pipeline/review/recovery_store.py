@@ -6,15 +6,20 @@ person closes it, and says how.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from psycopg.errors import UniqueViolation
 
 from pipeline.domain.free_text import ReasonFault, reason_fault, tidied
 from pipeline.io.postgres import Connection, failures_named, statements
+from pipeline.people.act_store import proved, read_registry, sign_act
+from pipeline.people.acts import ActKind, Subject
+from pipeline.people.key_files import Identity
+from pipeline.people.registry import Expected, Registry
 from pipeline.people.roles import Role
-from pipeline.people.store import read_person
+from pipeline.people.store import person_of
 
 _SQL: Final = statements("pipeline.review", "review")
 
@@ -46,17 +51,22 @@ class RecoveryRefusal(StrEnum):
 
 
 def open_recoveries(connection: Connection, limit: int) -> list[Recovery]:
-    """Oldest first."""
+    """Oldest first. One that somebody is said to have closed is open until that is proved."""
     with failures_named():
-        return [Recovery(*row) for row in connection.execute(_SQL["open_recoveries"], [limit]).fetchall()]
+        registry = read_registry(connection)
+        rows = connection.execute(_SQL["standing_recoveries"]).fetchall()
+        closings = {row[-1]: _closed(row) for row in rows if row[-3] is not None}
+        closed = proved(connection, registry, closings)
+        return [Recovery(*row[:-3]) for row in rows if row[-3] is None or row[-1] not in closed][:limit]
 
 
 def close_recovery(
-    connection: Connection, decision_id: str, name: str, reason: str, reason_characters_min: int
+    connection: Connection, decision_id: str, by: Identity, reason: str, reason_characters_min: int
 ) -> Recovery | RecoveryRefusal:
     """Close the open case of a decision's payment."""
     with failures_named(), connection.transaction():
-        if not read_person(connection, name).holds(Role.SENIOR_REVIEWER):
+        registry = read_registry(connection)
+        if not person_of(registry, by).holds(Role.SENIOR_REVIEWER):
             return RecoveryRefusal.NOT_AUTHORISED
         fault = reason_fault(reason, characters_min=reason_characters_min)
         if fault is not None:
@@ -67,9 +77,23 @@ def close_recovery(
         recovery = Recovery(*row)
         try:
             with connection.transaction():
-                connection.execute(
-                    _SQL["close_recovery"], [recovery.execution_id, recovery.sequence, name, tidied(reason)]
-                )
+                _append_closing(connection, recovery, by, tidied(reason), registry)
         except UniqueViolation:
             return RecoveryRefusal.NOT_OPEN  # somebody else has closed it at the same moment
         return recovery
+
+
+def _closed(row: Sequence[Any]) -> Expected:
+    """What whoever is said to have closed a case must have signed."""
+    name, reason, _ = row[-3:]
+    return Expected(ActKind.RECOVERY_CLOSED, name, _subject(row[0], row[1], reason), (Role.SENIOR_REVIEWER,))
+
+
+def _subject(execution_id: str, sequence: int, reason: str) -> Subject:
+    return {"execution_id": execution_id, "sequence": sequence, "reason": reason}
+
+
+def _append_closing(connection: Connection, recovery: Recovery, by: Identity, reason: str, registry: Registry) -> None:
+    subject = _subject(recovery.execution_id, recovery.sequence, reason)
+    act = sign_act(connection, by, ActKind.RECOVERY_CLOSED, subject, registry)
+    connection.execute(_SQL["close_recovery"], [recovery.execution_id, recovery.sequence, by.name, reason, act])

@@ -49,13 +49,13 @@ WHERE (plan_id, decision_id) IN (SELECT * FROM unnest(%s::uuid[], %s::uuid[]));
 -- name: append_event
 -- Appends an event of a case. Fails on its primary key where somebody else has written that sequence.
 INSERT INTO review.case_event (
-    decision_id, round, sequence, kind, actor, at, outcome, reason, claimed_until, topic_partition, topic_offset
+    decision_id, round, sequence, kind, actor, at, outcome, reason, claimed_until, act, topic_partition, topic_offset
 )
 VALUES (
     %(decision_id)s, %(round)s, %(sequence)s, %(kind)s, %(actor)s,
     timestamptz 'epoch' + %(at_ms)s * interval '1 millisecond', %(outcome)s, %(reason)s,
     timestamptz 'epoch' + %(claimed_until_ms)s::bigint * interval '1 millisecond',
-    %(topic_partition)s, %(topic_offset)s
+    decode(%(act)s, 'hex'), %(topic_partition)s, %(topic_offset)s
 );
 
 -- name: lock_cases
@@ -96,7 +96,7 @@ ORDER BY opened_at, decision_id, round;
 -- What happened to these cases, in order.
 SELECT
     decision_id::text, round, sequence, kind, actor, (extract(epoch FROM at) * 1000)::bigint, outcome, reason,
-    (extract(epoch FROM claimed_until) * 1000)::bigint
+    (extract(epoch FROM claimed_until) * 1000)::bigint, encode(act, 'hex')
 FROM review.case_event
 WHERE (decision_id, round) IN (SELECT * FROM unnest(%s::uuid[], %s::integer[]))
 ORDER BY decision_id, round, sequence;
@@ -123,16 +123,23 @@ SELECT decision_id::text, round FROM review.case_under_way
 WHERE kind IN ('DECIDED', 'EXPIRED') AND topic_partition = ANY(%(partitions)s)
 ORDER BY at, decision_id LIMIT %(limit)s;
 
+-- name: pending_cases
+-- Cases of these partitions in which something that a person did waits: a claim, or a proposal.
+SELECT decision_id::text, round FROM review.case_under_way
+WHERE kind IN ('CLAIMED', 'PROPOSED') AND topic_partition = ANY(%(partitions)s)
+ORDER BY at, decision_id LIMIT %(limit)s;
+
 -- name: count_cases
 -- How many cases are open, and how many decided but not yet published.
 SELECT count(*) FILTER (WHERE kind NOT IN ('DECIDED', 'EXPIRED')), count(*) FILTER (WHERE kind IN ('DECIDED', 'EXPIRED'))
 FROM review.case_under_way;
 
--- name: open_recoveries
--- Recovery cases that are open, oldest first.
+-- name: standing_recoveries
+-- Recovery cases that nothing has settled, oldest first, each with who is said to have closed it.
 SELECT execution_id::text, sequence, decision_id::text, transaction_id, account_id, beneficiary_account_id, currency,
-    amount_minor, missing_minor, reason, (extract(epoch FROM recorded_at) * 1000)::bigint
-FROM review.open_recovery ORDER BY recorded_at, execution_id LIMIT %s;
+    amount_minor, missing_minor, reason, (extract(epoch FROM recorded_at) * 1000)::bigint, closed_by, closed_reason,
+    encode(closed_act, 'hex')
+FROM review.standing_recovery ORDER BY recorded_at, execution_id;
 
 -- name: open_recovery_of
 -- The open recovery case of a decision's payment.
@@ -142,4 +149,5 @@ FROM review.open_recovery WHERE decision_id::text = %s;
 
 -- name: close_recovery
 -- Says that a person is done with a recovery case, and how.
-INSERT INTO review.recovery_closing (execution_id, sequence, closed_by, reason) VALUES (%s, %s, %s, %s);
+INSERT INTO review.recovery_closing (execution_id, sequence, closed_by, reason, act)
+VALUES (%s, %s, %s, %s, decode(%s, 'hex'));

@@ -5,7 +5,8 @@ Invariants
    there, as the executor has it; those about payments that aren't held are withdrawn once the ledger says so.
 2. An outcome counts as published once its own record was read back from the topic. Until then it is sent again, under
    the same id and with the same bytes: when the broker did not take it, or after a restart that found it unread.
-3. Nothing is published before the topic was read to the end that it had when its partitions came here.
+. Nothing of people's is published before it was proved: signature, key, role, and the rules of the case. What counts as
+   nothing is voided, and told.
 
 The outbox is the cases themselves: decided and not yet read back. There is no second table to get out of step.
 """
@@ -20,6 +21,9 @@ from typing import Final, Generic, NamedTuple, TypeVar
 
 import structlog
 
+from pipeline.alerts.catalogue import AlertCode, alert
+from pipeline.alerts.publisher_topics import AlertPublisher
+from pipeline.domain.alert import Alert
 from pipeline.domain.decision import Decision, Outcome
 from pipeline.domain.features import COLUMN, NONE
 from pipeline.domain.identities import ReviewId, review_id
@@ -32,7 +36,10 @@ from pipeline.io.kafka.appender import Appender
 from pipeline.io.kafka.client import BrokerAway
 from pipeline.io.kafka.positioned_log import LogBatch, PositionedLog
 from pipeline.io.postgres import Connection, Positions, failures_named
-from pipeline.io.quarantine import is_put_aside, store_around
+from pipeline.io.quarantine import store_around
+from pipeline.people.act_store import RegistryReader
+from pipeline.people.watch_service import ActWatch, Unproved
+from pipeline.quarantine.put_aside_store import is_put_aside
 from pipeline.review.case_store import (
     CaseFile,
     Opening,
@@ -47,15 +54,17 @@ from pipeline.review.case_store import (
     latest_cases,
     lock_cases,
     open_cases,
+    pending_cases,
     planned_amounts,
     records_in_force,
     rounds_of,
     unheld_cases,
     unpublished_cases,
 )
-from pipeline.review.cases import Case, CaseEvent, State, authors, expiry, opening, publication, withdrawal
+from pipeline.review.cases import Case, CaseEvent, ReviewRules, State, authors, expiry, opening, publication, withdrawal
 from pipeline.review.metrics import REVIEW_CASES, REVIEW_EVENTS, REVIEW_FOREIGN, REVIEW_PUBLISHED
-from pipeline.seals.passed_over_store import LateProofs, PassedOver
+from pipeline.review.proof_store import append_void, void_reason
+from pipeline.seals.passed_over_store import PassedOver
 
 CONSUMER: Final = "review"
 GROUP: Final = "fraud-review"
@@ -64,6 +73,8 @@ READ_WAIT_S: Final = 0.2
 DUE_INTERVAL_S: Final = 1.0
 """Between looks at what has expired and what is to be published; an outcome waits at most so long."""
 CASES_A_LOOK: Final = 500
+ACTS_RECENT: Final = 10_000
+"""Signed acts that are looked at again after a start; `fraud people verify` looks at all."""
 UNHELD_INTERVAL_S: Final = 15.0
 """Between looks for cases whose payments aren't held; one looks at the ledger for every open case."""
 BACKLOG_MS_MAX: Final = 7 * 86_400_000
@@ -110,6 +121,7 @@ class _Read(NamedTuple, Generic[RecordT]):
 
 class ReviewTopics(NamedTuple):
     decisions: str
+    alerts: str
 
 
 class Seals(NamedTuple):
@@ -132,11 +144,15 @@ class ReviewService:
         topics: ReviewTopics,
         expiry_ms: int,
         clock_ms: Callable[[Connection], int],
+        rules: ReviewRules,
         seals: Seals,
     ) -> None:
         """clock_ms: the database server's, by which cases are due."""
         self._source, self._appender, self._wire, self._topics = source, appender, wire, topics
-        self._expiry_ms, self._clock_ms, self._seals = expiry_ms, clock_ms, seals
+        self._expiry_ms, self._clock_ms, self._rules, self._seals = expiry_ms, clock_ms, rules, seals
+        self._alerts = AlertPublisher(appender.append, wire, topics.alerts)
+        self._people, self._acts = RegistryReader(), ActWatch(ACTS_RECENT)
+        self._untold: list[Alert] = []
         self._positions = Positions(CONSUMER, topics.decisions)
         self._sent: dict[str, float] = {}  # review id → when; not yet read back
         self._caught_up = CaughtUp()
@@ -215,8 +231,13 @@ class ReviewService:
             self._expire(connection, partitions)
             if time.monotonic() - self._unheld_at >= UNHELD_INTERVAL_S:
                 self._withdraw_unheld(connection, partitions)
+                self._void(connection, pending_cases(connection, partitions, CASES_A_LOOK))
+                if len(self._untold) < CASES_A_LOOK:
+                    self._untold += map(_unproved, self._acts.look(connection)[0])
                 self._unheld_at = time.monotonic()
-        unpublished = self.publish(unpublished_cases(connection, partitions, CASES_A_LOOK))
+            decided = self._void(connection, unpublished_cases(connection, partitions, CASES_A_LOOK))
+        self._tell()
+        unpublished = self.publish(decided)
         is_open, is_waiting = count_cases(connection)
         REVIEW_CASES.labels("open").set(is_open)
         REVIEW_CASES.labels("unpublished").set(is_waiting)
@@ -324,6 +345,40 @@ class ReviewService:
             if (event := expiry(file.case, file.standing, now_ms)) is not None:
                 self._append(connection, file.case, event, None)
 
+    def _void(self, connection: Connection, files: Sequence[CaseFile]) -> list[CaseFile]:
+        """Void what people did in these cases and nobody proved; return the cases without a fault.
+
+        An outcome that was sent was proved then, and can't be called back.
+        """
+        if not files:
+            return []
+        sound: list[CaseFile] = []
+        registry = self._people.read(connection)
+        lock_cases(connection, [file.case.decision_id for file in files])
+        for file in files:
+            name = review_id(file.case.decision_id, file.case.round)
+            fault = None if name in self._sent else void_reason(connection, registry, file, self._rules)
+            if fault is None:
+                sound.append(file)
+                continue
+            now_ms = self._clock_ms(connection)
+            append_void(connection, file, fault, now_ms)
+            REVIEW_EVENTS.labels("VOIDED").inc()
+            log.error("case_voided", decision_id=file.case.decision_id, round=file.case.round, why=fault)
+            self._untold.append(_voided(file, fault, now_ms))
+        return sound
+
+    def _tell(self) -> None:
+        """Raise the alerts that wait; while the broker is away they go on waiting."""
+        if not self._untold:
+            return
+        try:
+            self._alerts.publish(self._untold)
+        except BrokerAway as error:
+            log.warning("alerts_not_published", count=len(self._untold), why=str(error))
+            return
+        self._untold.clear()
+
     def _outgoing(self, name: ReviewId, file: CaseFile) -> Outgoing:
         value = self._wire.encode(review_outcome(name, file))
         return Outgoing(self._topics.decisions, file.case.account_id.encode(), value)
@@ -374,6 +429,18 @@ def review_outcome(name: ReviewId, file: CaseFile) -> ReviewOutcome:
 def _is_as_decided(read: ReviewOutcome, file: CaseFile) -> bool:
     """Whether the record says what was decided here; who may write the topic could say otherwise."""
     return file.standing.last is not None and read == review_outcome(read.review_id, file)
+
+
+def _voided(file: CaseFile, why: str, at_ms: int) -> Alert:
+    evidence = {"decision_id": file.case.decision_id, "round": str(file.case.round), "why": why}
+    summary = f"What a person did in the case of decision {file.case.decision_id} counts as nothing: {why}."
+    return alert(AlertCode.ACT_UNPROVED, summary, "review", evidence, at_ms)
+
+
+def _unproved(found: Unproved) -> Alert:
+    evidence = {"act": found.digest, "kind": found.kind, "name": found.name, "why": found.why}
+    summary = f"The signed act {found.digest[:16]} ({found.kind}) counts as nothing: {found.why}."
+    return alert(AlertCode.ACT_UNPROVED, summary, "people", evidence, found.at_ms)
 
 
 def _planned_key(reversal: Reversal) -> tuple[str, str]:

@@ -13,12 +13,13 @@ from pipeline.io.kafka.appender import Appender
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.kafka.positioned_log import PositionedLog
 from pipeline.io.postgres import Held, Positions
-from pipeline.io.quarantine import is_put_aside
 from pipeline.io.runner import Terms, run_service
 from pipeline.io.settings import Settings
 from pipeline.keys.key_sets import KeySetRefused, KeyUse
+from pipeline.quarantine.put_aside_store import is_put_aside
+from pipeline.review.desk_command import rules_of
 from pipeline.review.service import CONSUMER, GROUP, ReviewService, ReviewTopics, Seals
-from pipeline.seals.passed_over_store import LateProofs, PassedOver
+from pipeline.seals.passed_over_store import PassedOver
 from pipeline.seals.seal_files import seal_check, sealer_of
 
 HOUR_MS: Final = 3_600_000
@@ -60,16 +61,8 @@ def run_review(settings: Settings, wire: WireFormat) -> NoReturn:
     )
     appender = Appender.of(settings, f"{GROUP}-{settings.worker_slot}")
     expiry_ms = settings.review_expiry_hours * HOUR_MS
-    passed_over = PassedOver(CONSUMER, topic)  # the executor tells
-    seals = Seals(
-        sealer_of(settings, KeyUse.REVIEWS).seal,
-        passed_over,
-        LateProofs(passed_over, check, topic, partial(_reader, settings), wire.decode_decision_record),
-    )
-    service = ReviewService(source, appender, wire, ReviewTopics(topic), expiry_ms, server_now_ms, seals)
+    seals = Seals(sealer_of(settings, KeyUse.REVIEWS).seal, PassedOver(CONSUMER, topic))  # the executor tells
+    topics = ReviewTopics(topic, settings.topic("alerts.v1"))
+    service = ReviewService(source, appender, wire, topics, expiry_ms, server_now_ms, rules_of(settings), seals)
     terms = Terms("review", settings.review_port, "FRAUD_REVIEW_PORT", ending=(KeySetRefused,))
     run_service(Reviewing(service, source, held), settings, terms)
-
-
-def _reader(settings: Settings) -> LogReader:
-    return LogReader(settings.bootstrap_servers, GROUP, settings.kafka_options, is_expiry_expected=True)

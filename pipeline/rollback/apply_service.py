@@ -28,12 +28,18 @@ from pipeline.domain.reversal import Reversal
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.appender import TransactionalAppender
 from pipeline.io.postgres import Connection, failures_named
-from pipeline.people.store import read_person
+from pipeline.people.act_store import read_registry, sign_act, unproved
+from pipeline.people.acts import ActKind
+from pipeline.people.key_files import Identity
+from pipeline.people.registry import Registry
+from pipeline.people.store import person_of
+from pipeline.rollback.acts import approved, begun, planned, run_subject
 from pipeline.rollback.ends_service import TopicEnds
 from pipeline.rollback.plan_content_store import PlanContent, read_content
 from pipeline.rollback.plan_store import (
     Progress,
     ProgressKind,
+    StoredApproval,
     StoredPlan,
     append_progress,
     append_releases,
@@ -127,7 +133,12 @@ class Applier:
         self._topics, self._clock_ms, self._patience_s = topics, clock_ms, patience_s
 
     def apply(
-        self, plan_id: str, approver: str, rate_per_s: float, stopping: threading.Event, advance: Callable[[int], None]
+        self,
+        plan_id: str,
+        approver: Identity,
+        rate_per_s: float,
+        stopping: threading.Event,
+        advance: Callable[[int], None],
     ) -> Applied | ApplyRefusal:
         """Until all has ended, or `stopping`, or the executor is out of patience. `advance`: reversals that stand."""
         with failures_named(), turn_to_apply(self._connection, AnotherIsApplied):
@@ -149,7 +160,7 @@ class Applier:
         plan: StoredPlan,
         content: PlanContent,
         approval: Approval,
-        approver: str,
+        approver: Identity,
         pace: Pace,
         advance: Callable[[int], None],
     ) -> Applied:
@@ -170,16 +181,17 @@ class Applier:
         here = run.progress.appended - before
         return Applied(plan, run.progress.appended, here, releases, waiting, is_complete, pace.seconds)
 
-    def _approval(self, plan: StoredPlan, content: PlanContent, approver: str) -> Approval | ApplyRefusal:
+    def _approval(self, plan: StoredPlan, content: PlanContent, approver: Identity) -> Approval | ApplyRefusal:
         """That of the first run, or this one's; refused for an approver, and a plan, that may not."""
         connection, header = self._connection, content.header
         with connection.transaction():
             stored = read_approval(connection, header.plan_id)
-            now_ms = self._clock_ms()
+            now_ms, registry = self._clock_ms(), read_registry(connection)
             refusal = apply_refusal(
                 header,
-                read_person(connection, approver),
+                person_of(registry, approver),
                 now_ms,
+                is_proved=self._is_proved(plan, stored, registry),
                 is_intact=header == plan.header and (stored is None or stored.content_hash == content.digest),
                 is_approved=stored is not None,
                 overtaken=0 if stored is not None else _overtaken(connection, content),
@@ -188,9 +200,29 @@ class Applier:
                 return refusal
             if stored is not None:
                 return stored.approval
-            approval = Approval(approver, now_ms)
-            approve(connection, plan, approval)
+            approval = Approval(approver.name, now_ms)
+            expected = approved(header.plan_id, plan.content_hash, approval)
+            act = sign_act(connection, approver, expected.kind, expected.subject, registry)
+            approve(connection, plan, approval, act)
             return approval
+
+    def _is_proved(self, plan: StoredPlan, stored: StoredApproval | None, registry: Registry) -> bool:
+        """Whether the plan is its maker's, and the approval its author's. Until the first run began, both must still
+        have role and key; what is half done is finished, also after they have lost them."""
+        claims = {plan.act: planned(plan.header, plan.content_hash, plan.decisions, plan.changing)}
+        if stored is not None:
+            claims[stored.act] = approved(plan.header.plan_id, stored.content_hash, stored.approval)
+        is_pending = not self._is_begun(plan.header.plan_id, registry)
+        fault = unproved(self._connection, registry, claims, is_pending=is_pending)
+        if fault is not None:
+            log.error("rollback_unproved", plan_id=plan.header.plan_id, why=fault)
+        return fault is None
+
+    def _is_begun(self, plan_id: str, registry: Registry) -> bool:
+        """Whether an approver's run has begun, which nobody can pretend without their key."""
+        written = read_progress(self._connection, plan_id)
+        claims = {each.act: begun(plan_id, each.applied_by) for each in written[:1]}
+        return bool(claims) and unproved(self._connection, registry, claims, is_pending=False) is None
 
     def _reverse(
         self,
@@ -280,16 +312,16 @@ class _Lines:
 class _Run:
     """One run of `apply`: how far the plan has come, written down as it goes."""
 
-    def __init__(self, connection: Connection, plan_id: str, approver: str) -> None:
-        self._connection, self._plan_id, self._approver = connection, plan_id, approver
-        self.progress = Progress(ProgressKind.STARTED, approver, 0, {}, {})
+    def __init__(self, connection: Connection, plan_id: str, by: Identity) -> None:
+        self._connection, self._plan_id, self._by = connection, plan_id, by
+        self.progress, self._act = Progress(ProgressKind.STARTED, by.name, 0, {}, {}), ""
 
     def resume(self, topics: Topics, lines: _Lines) -> None:
         """Find out how far earlier runs came, by what was written down and what stands on the topics after that."""
         ends = dict(topics.decisions.ends()), dict(topics.transactions.ends())
         written = read_progress(self._connection, self._plan_id)
         if not written:
-            self._note(Progress(ProgressKind.STARTED, self._approver, 0, *ends))
+            self._begin(Progress(ProgressKind.STARTED, self._by.name, 0, *ends), 1)
             return
         last = written[-1]
         if last.kind is ProgressKind.COMPLETED:
@@ -300,7 +332,7 @@ class _Run:
         with self._connection.transaction():
             if published:
                 append_releases(self._connection, self._plan_id, dict.fromkeys(published, ReleaseEnd.PUBLISHED))
-            self._note(Progress(ProgressKind.RESUMED, self._approver, last.appended + fresh, *ends))
+            self._begin(Progress(ProgressKind.RESUMED, self._by.name, last.appended + fresh, *ends), len(written) + 1)
         found = {"written": last.appended, "found": fresh, "payments": len(published)}
         log.info("rollback_resumed", plan_id=self._plan_id, **found)
 
@@ -318,9 +350,16 @@ class _Run:
     def note(self, kind: ProgressKind) -> None:
         self._note(self.progress._replace(kind=kind))
 
+    def _begin(self, progress: Progress, sequence: int) -> None:
+        """The run's first row, which its author signs."""
+        with self._connection.transaction():
+            subject, registry = run_subject(self._plan_id, sequence), read_registry(self._connection)
+            self._act = sign_act(self._connection, self._by, ActKind.ROLLBACK_APPLIED, subject, registry)
+            self._note(progress)
+
     def _note(self, progress: Progress) -> None:
-        self.progress = progress._replace(applied_by=self._approver)
-        append_progress(self._connection, self._plan_id, self.progress)
+        self.progress = progress._replace(applied_by=self._by.name)
+        append_progress(self._connection, self._plan_id, self.progress, self._act)
 
     def _reversals_since(self, last: Progress, decisions: TopicEnds, lines: _Lines) -> int:
         """The number found that were not written down: the next ones of the plan's order, or something is wrong."""

@@ -12,7 +12,7 @@ import typer
 from pipeline.domain.decision import Outcome, Route
 from pipeline.terminal.configuration import settings_from_environment, wire_format
 from pipeline.terminal.failures import Failure
-from pipeline.terminal.options import By, Json, Limit, Page, utc_time
+from pipeline.terminal.options import Json, Limit, Page, utc_time
 from pipeline.terminal.output import Output, progress
 
 rollback_app = typer.Typer()
@@ -27,7 +27,6 @@ class BasisName(StrEnum):
 
 @rollback_app.command("plan")
 def plan(
-    by: By,
     reason: Annotated[str, typer.Option(metavar="TEXT", help="What went wrong; it stands in every reversal.")],
     good_model: Annotated[str | None, typer.Option(metavar="VERSION", help="Decide again by this model.")] = None,
     good_policy: Annotated[Path | None, typer.Option(metavar="FILE", help="Decide again by this policy.")] = None,
@@ -58,11 +57,13 @@ def plan(
     The plan says what the selected decisions would be under a good version, and what reversing them touches.
     A TIME without a zone is in UTC.
     """
+    from pipeline.people.identity_command import identity_of
     from pipeline.replay.redecide import Basis
     from pipeline.rollback.plan_command import Asked, make_plan
     from pipeline.rollback.report_command import show_plan
 
     settings, basis = settings_from_environment("rollback"), Basis(breaker.value.upper())
+    by = identity_of(settings)
     asked = Asked(
         by, reason, good_model, good_policy, model, policy, since, until, segment, rule, route, outcome, ids, basis
     )
@@ -74,7 +75,6 @@ def plan(
 @rollback_app.command("apply")
 def apply(
     plan_id: PlanId,
-    by: By,
     rate: Annotated[float, typer.Option(min=1, max=1_000_000, help="Reversals a second.")] = 500.0,
     wait: Annotated[
         float, typer.Option(min=0, max=86_400, metavar="SECONDS", help="Wait so long for one more payment's release.")
@@ -85,10 +85,12 @@ def apply(
 
     A payment that is given back is published anew once the executor has released it; while any waits, it exits with 1.
     """
+    from pipeline.people.identity_command import identity_of
     from pipeline.rollback.plan_command import apply_plan, changing_count
     from pipeline.rollback.report_command import show_applied
 
     settings = settings_from_environment("apply")
+    by = identity_of(settings)
     with progress("reversing", changing_count(settings, plan_id)) as advance:
         applied = apply_plan(settings, wire_format(settings), plan_id, by, rate, advance, wait)
     show_applied(Output(as_json=as_json), applied)

@@ -26,6 +26,7 @@ from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import Connection, failures_named
 from pipeline.io.settings import Settings
 from pipeline.keys.key_sets import KeyUse
+from pipeline.people.key_files import Identity
 from pipeline.replay.archive_files import RegimeArchive
 from pipeline.replay.redecide import Basis, Good, RegimeMissing, Version
 from pipeline.rollback.apply_service import (
@@ -57,7 +58,7 @@ RATE_DEFAULT: Final = 500.0
 class Asked(NamedTuple):
     """The request as the command was given it; None where an option was left out."""
 
-    by: str
+    by: Identity
     reason: str
     good_model: str | None
     good_policy: Path | None
@@ -101,7 +102,7 @@ def apply_plan(
     settings: Settings,
     wire: WireFormat,
     plan_id: str,
-    by: str,
+    by: Identity,
     rate_per_s: float,
     advance: Advance,
     patience_s: float = EXECUTOR_PATIENCE_S,

@@ -44,12 +44,15 @@ class Selected(NamedTuple):
 
 
 class StoredPlan(NamedTuple):
+    """`act`: the digest of what its maker signed."""
+
     header: PlanHeader
     audited_until: Mapping[str, int]
     decisions: int
     changing: int
     blast_radius: BlastRadius
     content_hash: bytes
+    act: str | None
 
 
 class ProgressKind(StrEnum):
@@ -72,6 +75,7 @@ class Progress(NamedTuple):
     end_offsets: Mapping[int, int]
     transaction_ends: Mapping[int, int]
     at_ms: int = 0  # the database's to say
+    act: str | None = None  # what the run's author signed
 
 
 class Settled(NamedTuple):
@@ -220,6 +224,7 @@ def insert_plan(connection: Connection, plan: StoredPlan) -> None:
         "changing": plan.changing,
         "blast_radius": Jsonb(radius_json(plan.blast_radius)),
         "content_hash": plan.content_hash,
+        "act": plan.act,
     }
     connection.execute(_SQL["insert_plan"], {**header, **sums})
 
@@ -229,9 +234,9 @@ def read_plan(connection: Connection, plan_id: str) -> StoredPlan | None:
     if row is None:
         return None
     columns = len(PlanHeader._fields)
-    until, decisions, changing, blast_radius, content_hash = row[columns:]
+    until, decisions, changing, blast_radius, content_hash, act = row[columns:]
     header, radius = PlanHeader(*row[:columns]), radius_of(blast_radius)
-    return StoredPlan(header, until, decisions, changing, radius, bytes(content_hash))
+    return StoredPlan(header, until, decisions, changing, radius, bytes(content_hash), act)
 
 
 def read_plans(connection: Connection, limit: int) -> list[StoredPlan]:
@@ -245,24 +250,25 @@ def read_lines(connection: Connection, plan_id: str) -> Iterator[PlanLine]:
     yield from _lines(connection, "read_lines", [plan_id])
 
 
-def approve(connection: Connection, plan: StoredPlan, approval: Approval) -> None:
-    row = [plan.header.plan_id, approval.approved_by, approval.approved_at_ms, plan.content_hash]
+def approve(connection: Connection, plan: StoredPlan, approval: Approval, act: str) -> None:
+    row = [plan.header.plan_id, approval.approved_by, approval.approved_at_ms, plan.content_hash, act]
     connection.execute(_SQL["approve"], row)
 
 
 class StoredApproval(NamedTuple):
-    """`content_hash`: the digest of what was approved."""
+    """`content_hash`: the digest of what was approved; `act`: of what the approver signed."""
 
     approval: Approval
     content_hash: bytes
+    act: str | None
 
 
 def read_approval(connection: Connection, plan_id: str) -> StoredApproval | None:
     row = connection.execute(_SQL["read_approval"], [plan_id]).fetchone()
     if row is None:
         return None
-    *approval, content_hash = row
-    return StoredApproval(Approval(*approval), bytes(content_hash))
+    *approval, content_hash, act = row
+    return StoredApproval(Approval(*approval), bytes(content_hash), act)
 
 
 def turn_to_apply(connection: Connection, taken: type[Exception]) -> AbstractContextManager[None]:
@@ -270,17 +276,18 @@ def turn_to_apply(connection: Connection, taken: type[Exception]) -> AbstractCon
     return turn_of(connection, _SQL, taken)
 
 
-def append_progress(connection: Connection, plan_id: str, progress: Progress) -> None:
+def append_progress(connection: Connection, plan_id: str, progress: Progress, act: str) -> None:
+    """`act`: the digest of what the run's author signed when it began."""
     ends = {"end_offsets": _ends_json(progress.end_offsets), "transaction_ends": _ends_json(progress.transaction_ends)}
-    fields = {**progress._asdict(), "plan_id": plan_id, **ends}
+    fields = {**progress._asdict(), "plan_id": plan_id, "act": act, **ends}
     connection.execute(_SQL["append_progress"], fields)
 
 
 def read_progress(connection: Connection, plan_id: str) -> list[Progress]:
     rows = connection.execute(_SQL["read_progress"], [plan_id]).fetchall()
     return [
-        Progress(ProgressKind(kind), by, appended, _ends(decisions), _ends(transactions), at_ms)
-        for kind, by, appended, decisions, transactions, at_ms in rows
+        Progress(ProgressKind(kind), by, appended, _ends(decisions), _ends(transactions), at_ms, act)
+        for kind, by, appended, decisions, transactions, at_ms, act in rows
     ]
 
 

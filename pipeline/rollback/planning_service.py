@@ -17,9 +17,13 @@ from pipeline.domain.features import COLUMN
 from pipeline.domain.free_text import reason_fault, tidied
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.postgres import Connection, failures_named
-from pipeline.people.store import read_person
+from pipeline.people.act_store import read_registry, sign_act
+from pipeline.people.key_files import Identity
+from pipeline.people.registry import Registry
+from pipeline.people.store import person_of
 from pipeline.replay.redecide import AS_RECORDED, Good, Redecided, Version, redecide
 from pipeline.replay.regimes import RegimeOf
+from pipeline.rollback.acts import planned
 from pipeline.rollback.blast_radius import Adding
 from pipeline.rollback.ends_service import TopicEnds, wait_for_readers
 from pipeline.rollback.plan_content_store import ContentWriter
@@ -88,7 +92,7 @@ class Request(NamedTuple):
     criteria_text: dict[str, str]
     good: Good
     reason: str
-    requested_by: str
+    requested_by: Identity
 
 
 class Planner:
@@ -118,14 +122,17 @@ class Planner:
             raise PlanRefused(f"The plan would not be made on what is so: {behind}")
         with failures_named(), self._connection.transaction():
             begin_plan(self._connection)
-            if refusal := plan_refusal(read_person(self._connection, request.requested_by)):
+            registry = read_registry(self._connection)
+            if refusal := plan_refusal(person_of(registry, request.requested_by)):
                 raise PlanRefused(refusal[:1].upper() + refusal[1:])
             if (fault := reason_fault(request.reason)) is not None:
                 raise PlanRefused(f"The reason {fault}")
             header = self._header(request, plan_id, now_ms)
-            return self._store(header, request, advance)
+            return self._store(header, request, registry, advance)
 
-    def _store(self, header: PlanHeader, request: Request, advance: Callable[[int], None]) -> StoredPlan:
+    def _store(
+        self, header: PlanHeader, request: Request, registry: Registry, advance: Callable[[int], None]
+    ) -> StoredPlan:
         content, adding, done = ContentWriter(self._connection, header), Adding(), 0
         until = audited_until(self._connection, self._decisions.name)
         for lines in self._lines(request):
@@ -139,8 +146,10 @@ class Planner:
             advance(done)
         if not done:
             raise PlanRefused("No decision in the audit log is as described")
-        radius = adding.radius()
-        plan = StoredPlan(header, until, done, radius.changing.decisions, radius, content.digest())
+        radius, digest, by = adding.radius(), content.digest(), request.requested_by
+        expected = planned(header, digest, done, radius.changing.decisions)
+        act = sign_act(self._connection, by, expected.kind, expected.subject, registry)
+        plan = StoredPlan(header, until, done, radius.changing.decisions, radius, digest, act)
         insert_plan(self._connection, plan)
         return plan
 
@@ -191,7 +200,7 @@ class Planner:
         model, policy = good.model or _AS_RECORDED, good.policy or _AS_RECORDED
         return PlanHeader(
             plan_id,
-            request.requested_by,
+            request.requested_by.name,
             now_ms,
             now_ms + self._lifetime_ms,
             tidied(request.reason),

@@ -37,7 +37,7 @@ def show_plan(output: Output, plan: StoredPlan, *, is_brief: bool = False) -> No
     if not (is_brief or output.as_json):
         for sentence in radius_sentences(plan):
             output.line(f"  {sentence}")
-        output.note(f"Another person applies it: `fraud rollback apply {header.plan_id} --by NAME`.")
+        output.note(f"Another person applies it: `fraud rollback apply {header.plan_id}`.")
 
 
 def show_applied(output: Output, applied: Applied) -> None:

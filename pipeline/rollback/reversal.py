@@ -27,7 +27,7 @@ from pipeline.domain.decision import Outcome
 from pipeline.domain.identities import DecisionId, reversal_id
 from pipeline.domain.payment import Transaction
 from pipeline.domain.reversal import RecordKind, RecordName, Reversal
-from pipeline.people.roles import Person, Role
+from pipeline.people.roles import Person, Role, is_same
 
 TRANSACTION_ID_CHARACTERS_MAX: Final = 64
 EVENT_TIME_KEPT_MS: Final = 6 * 86_400_000
@@ -203,6 +203,7 @@ class ApplyRefusal(StrEnum):
     ALTERED = "the stored plan is not the one that was made, or not the one that was approved: its digest differs"
     NOT_AUTHORISED = "only a ROLLBACK_APPROVER applies a plan"
     OWN_PLAN = "a plan is applied by another person than the one who made it"
+    UNPROVED = "nobody proved who made or approved the plan, or whoever made it may make none any more"
     EXPIRED = "the plan has expired; make a new one"
     OVERTAKEN = "decisions of the plan were reviewed or reversed since it was made, says the ledger; make a new one"
 
@@ -217,15 +218,24 @@ def plan_refusal(requester: Person) -> str | None:
 
 
 def apply_refusal(
-    header: PlanHeader, approver: Person, now_ms: int, *, is_intact: bool, is_approved: bool, overtaken: int
+    header: PlanHeader,
+    approver: Person,
+    now_ms: int,
+    *,
+    is_intact: bool,
+    is_proved: bool,
+    is_approved: bool,
+    overtaken: int,
 ) -> ApplyRefusal | None:
     """Why `approver` may not apply the plan. What is approved already is finished, past its expiry too."""
     if not is_intact:
         return ApplyRefusal.ALTERED
     if not approver.holds(Role.ROLLBACK_APPROVER):
         return ApplyRefusal.NOT_AUTHORISED
-    if approver.name == header.requested_by:
+    if is_same(approver.name, header.requested_by):
         return ApplyRefusal.OWN_PLAN
+    if not is_proved:
+        return ApplyRefusal.UNPROVED
     if is_approved:
         return None
     if now_ms >= header.expires_at_ms:

@@ -89,13 +89,14 @@ COPY control.rollback_plan_decision (
 -- Writes a plan's header, after its lines and in their transaction.
 INSERT INTO control.rollback_plan (
     plan_id, requested_by, requested_at, expires_at, reason, criteria, good_model_version, good_model_hash,
-    good_policy_version, good_policy_hash, breaker, audited_until, decisions, changing, blast_radius, content_hash
+    good_policy_version, good_policy_hash, breaker, audited_until, decisions, changing, blast_radius, content_hash,
+    act
 )
 VALUES (
     %(plan_id)s, %(requested_by)s, timestamptz 'epoch' + %(requested_at_ms)s * interval '1 millisecond',
     timestamptz 'epoch' + %(expires_at_ms)s * interval '1 millisecond', %(reason)s, %(criteria)s,
     %(good_model_version)s, %(good_model_hash)s, %(good_policy_version)s, %(good_policy_hash)s, %(breaker)s,
-    %(audited_until)s, %(decisions)s, %(changing)s, %(blast_radius)s, %(content_hash)s
+    %(audited_until)s, %(decisions)s, %(changing)s, %(blast_radius)s, %(content_hash)s, decode(%(act)s, 'hex')
 );
 
 -- name: read_plan
@@ -103,7 +104,8 @@ VALUES (
 SELECT
     plan_id::text, requested_by, (extract(epoch FROM requested_at) * 1000)::bigint,
     (extract(epoch FROM expires_at) * 1000)::bigint, reason, criteria, good_model_version, good_model_hash,
-    good_policy_version, good_policy_hash, breaker, audited_until, decisions, changing, blast_radius, content_hash
+    good_policy_version, good_policy_hash, breaker, audited_until, decisions, changing, blast_radius, content_hash,
+    encode(act, 'hex')
 FROM control.rollback_plan WHERE plan_id::text = %s;
 
 -- name: read_plan_ids
@@ -120,12 +122,12 @@ FROM control.rollback_plan_decision WHERE plan_id = %s ORDER BY position;
 
 -- name: approve
 -- Says who approved a plan, once.
-INSERT INTO control.rollback_approval (plan_id, approved_by, approved_at, content_hash)
-VALUES (%s, %s, timestamptz 'epoch' + %s * interval '1 millisecond', %s);
+INSERT INTO control.rollback_approval (plan_id, approved_by, approved_at, content_hash, act)
+VALUES (%s, %s, timestamptz 'epoch' + %s * interval '1 millisecond', %s, decode(%s, 'hex'));
 
 -- name: read_approval
 -- Who approved a plan, and when.
-SELECT approved_by, (extract(epoch FROM approved_at) * 1000)::bigint, content_hash
+SELECT approved_by, (extract(epoch FROM approved_at) * 1000)::bigint, content_hash, encode(act, 'hex')
 FROM control.rollback_approval WHERE plan_id = %s;
 
 -- name: wait_for_turn
@@ -134,14 +136,15 @@ SELECT control.take_turn('rollback_apply');
 
 -- name: append_progress
 -- Says how far a plan was carried out.
-INSERT INTO control.rollback_progress (plan_id, sequence, kind, applied_by, appended, end_offsets, transaction_ends)
+INSERT INTO control.rollback_progress (plan_id, sequence, kind, applied_by, appended, end_offsets, transaction_ends, act)
 SELECT %(plan_id)s, coalesce(max(sequence), 0) + 1, %(kind)s, %(applied_by)s, %(appended)s, %(end_offsets)s,
-    %(transaction_ends)s
+    %(transaction_ends)s, decode(%(act)s, 'hex')
 FROM control.rollback_progress WHERE plan_id = %(plan_id)s;
 
 -- name: read_progress
 -- How far a plan was carried out, in order.
-SELECT kind, applied_by, appended, end_offsets, transaction_ends, (extract(epoch FROM at) * 1000)::bigint
+SELECT kind, applied_by, appended, end_offsets, transaction_ends, (extract(epoch FROM at) * 1000)::bigint,
+    encode(act, 'hex')
 FROM control.rollback_progress WHERE plan_id = %s ORDER BY sequence;
 
 -- name: reversed_states

@@ -24,7 +24,6 @@ Account = Annotated[
     str | None,
     typer.Option("--account", metavar="ID", help="Search only the partition of this paying account, which is faster."),
 ]
-By = Annotated[str, typer.Option("--by", metavar="NAME", help="Who asks for it.")]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it is kept with the record.")]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="Show at most this many.")]
 Page = Annotated[Path | None, typer.Option("--html", metavar="PATH", help="Write one HTML page there.")]

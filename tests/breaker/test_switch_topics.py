@@ -29,6 +29,10 @@ WAIT_S = 20.0
 Append = Callable[[Sequence[Outgoing]], None]
 
 
+def unsigned(thrown: BreakerSwitch) -> BreakerSwitch:
+    return thrown
+
+
 class Log:
     """The topic of one test, and whoever reads or writes it."""
 
@@ -36,10 +40,11 @@ class Log:
         self.settings = settings
         self.append: Append = Appender.of(settings, "test").append
         self._topics: list[SwitchTopic] = []
+        self.fault_of: Callable[[BreakerSwitch], str | None] = lambda _: None
 
     def topic(self) -> SwitchTopic:
         name = self.settings.topic("breaker_switches.v1")
-        self._topics.append(SwitchTopic(name, WIRE, lambda: LogReader.of(self.settings)))
+        self._topics.append(SwitchTopic(name, WIRE, lambda: LogReader.of(self.settings), self.fault_of))
         return self._topics[-1]
 
     def close(self) -> None:
@@ -58,10 +63,10 @@ def log(stack) -> Iterator[Log]:
 def test_switch_is_read_by_whoever_starts_later(log):
     assert log.topic().look() == Switches()
     person = log.topic()
-    forced = person.throw(switch("model:m1", FORCED_OPEN), log.append, START_MS, 0)
+    forced = person.throw(switch("model:m1", FORCED_OPEN), log.append, START_MS, 0, unsigned)
     assert (forced.sequence, log.topic().look()) == (START_MS, Switches({"model:m1": forced}))
-    released = person.throw(switch("model:m1", RELEASED), log.append, START_MS, 0)
-    other = person.throw(switch("all", FORCED_OPEN), log.append, START_MS - 5, 0)
+    released = person.throw(switch("model:m1", RELEASED), log.append, START_MS, 0, unsigned)
+    other = person.throw(switch("all", FORCED_OPEN), log.append, START_MS - 5, 0, unsigned)
     assert (released.sequence, other.sequence) == (START_MS + 1, START_MS + 2)
     assert log.topic().look() == person.look() == Switches({"model:m1": released, "all": other})
 
@@ -69,12 +74,12 @@ def test_switch_is_read_by_whoever_starts_later(log):
 def test_reader_that_looks_again_finds_what_is_new(log):
     reader = log.topic()
     assert reader.look() == reader.look() == Switches()
-    forced = log.topic().throw(switch("all", FORCED_OPEN), log.append, START_MS, 0)
+    forced = log.topic().throw(switch("all", FORCED_OPEN), log.append, START_MS, 0, unsigned)
     assert reader.look() == reader.look() == Switches({"all": forced})
 
 
 def test_switch_of_a_topic_that_was_made_anew_is_above_what_the_store_knows(log):
-    thrown = log.topic().throw(switch("all", RELEASED), log.append, START_MS, START_MS + 70)
+    thrown = log.topic().throw(switch("all", RELEASED), log.append, START_MS, START_MS + 70, unsigned)
     assert thrown.sequence == START_MS + 71
 
 
@@ -83,10 +88,10 @@ def test_switch_that_another_overtakes_is_thrown_again(log):
 
     def append(records: Sequence[Outgoing]) -> None:
         if rivals:
-            rivals.pop().throw(switch("all", RELEASED), log.append, START_MS + 900, 0)
+            rivals.pop().throw(switch("all", RELEASED), log.append, START_MS + 900, 0, unsigned)
         log.append(records)
 
-    thrown = log.topic().throw(switch("all", FORCED_OPEN), append, START_MS, 0)
+    thrown = log.topic().throw(switch("all", FORCED_OPEN), append, START_MS, 0, unsigned)
     assert thrown.sequence == START_MS + 901
     assert log.topic().look() == Switches({"all": thrown})
 
@@ -95,11 +100,11 @@ def test_switch_that_is_always_overtaken_is_a_failure(log):
     rival, attempts = log.topic(), []
 
     def append(records: Sequence[Outgoing]) -> None:
-        attempts.append(rival.throw(switch("all", RELEASED), log.append, START_MS, 0))
+        attempts.append(rival.throw(switch("all", RELEASED), log.append, START_MS, 0, unsigned))
         log.append(records)
 
     with pytest.raises(BrokerAway, match="all"):
-        log.topic().throw(switch("all", FORCED_OPEN), append, START_MS, 0)
+        log.topic().throw(switch("all", FORCED_OPEN), append, START_MS, 0, unsigned)
     assert len(attempts) == THROWS_MAX
 
 
@@ -108,7 +113,7 @@ def test_record_that_can_not_be_read_forces_its_scope_open_until_a_switch_is_thr
     log.append([Outgoing(name, b"model:m1", b"junk")])
     reader = log.topic()
     assert reader.look().is_forced("model:m1")
-    released = log.topic().throw(switch("model:m1", RELEASED), log.append, START_MS, 0)
+    released = log.topic().throw(switch("model:m1", RELEASED), log.append, START_MS, 0, unsigned)
     assert reader.look() == log.topic().look() == Switches({"model:m1": released})
 
 
@@ -151,7 +156,7 @@ def test_worker_that_follows_has_a_switch_without_being_asked(log):
         follower = SwitchFollower(log.topic())
         await follower.look()
         follower.start()
-        await asyncio.to_thread(log.topic().throw, switch("all", FORCED_OPEN), log.append, START_MS, 0)
+        await asyncio.to_thread(log.topic().throw, switch("all", FORCED_OPEN), log.append, START_MS, 0, unsigned)
 
         def is_known() -> bool:
             return (follower.known or Switches()).is_forced("all")

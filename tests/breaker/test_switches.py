@@ -56,6 +56,21 @@ def test_the_highest_sequence_wins_in_whatever_order_it_is_read():
 
 
 SOUND = switch("model:m1", RELEASED, 5)
+
+
+def proved(_switch):
+    return None
+
+
+def test_invariant_5_release_that_nobody_is_proved_to_have_thrown_forces_its_scope_open():
+    at = Record(b"model:m1", b"", Source(0, 7, START_MS))
+    found = switch_of(at, SOUND, 5, lambda _: "its signature is false")
+    assert (found.scope, found.position, found.sequence > 5) == ("model:m1", FORCED_OPEN, True)
+    assert found.reason == "the switch at offset 7 of its topic is not proved: its signature is false"
+    forced = SOUND._replace(position=FORCED_OPEN)
+    assert switch_of(at, forced, 5, lambda _: "nobody") == forced, "what is strict needs no proof"
+
+
 UNREADABLE = [
     (b"model:m1", None, "model:m1"),
     (b"model:m1", b"junk", "model:m1"),
@@ -68,15 +83,15 @@ UNREADABLE = [
 
 @pytest.mark.parametrize(("key", "value", "scope"), UNREADABLE)
 def test_invariant_4_a_record_that_can_not_be_read_forces_its_scope_open(key, value, scope):
-    found = switch_of(Record(key, value, Source(0, 7, START_MS)), WIRE.decode_breaker_switch(value), 5)
+    found = switch_of(Record(key, value, Source(0, 7, START_MS)), WIRE.decode_breaker_switch(value), 5, proved)
     assert (found.scope, found.position, found.sequence) == (scope, FORCED_OPEN, START_MS)
     assert "offset 7" in found.reason
 
 
 def test_a_record_that_can_be_read_is_the_switch_that_was_thrown():
-    found = switch_of(Record(b"model:m1", b"", Source(0, 7, START_MS)), SOUND, 5)
+    found = switch_of(Record(b"model:m1", b"", Source(0, 7, START_MS)), SOUND, 5, proved)
     assert found == SOUND
-    refused = switch_of(Record(b"all", b"", Source(0, 7, 3)), Refusal(RefusalCode.RECORD_EMPTY, "empty"), 5)
+    refused = switch_of(Record(b"all", b"", Source(0, 7, 3)), Refusal(RefusalCode.RECORD_EMPTY, "empty"), 5, proved)
     assert refused.sequence == 6
 
 

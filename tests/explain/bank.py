@@ -28,7 +28,6 @@ from pipeline.io.postgres import connect
 from pipeline.io.settings import Settings
 from pipeline.keys.key_files import create_signing_key, read_key_set
 from pipeline.people.roles import Role
-from pipeline.people.store import change_role
 from pipeline.replay.redecide import Basis, Good, Version
 from pipeline.review.case_store import cases_by_name
 from pipeline.review.cases import Judgement
@@ -39,6 +38,7 @@ from pipeline.rollback.planning_service import Criteria, Planner, Request
 from tests.archive import CLOSED, payment
 from tests.decisions import record_of
 from tests.execute.given import Desk
+from tests.known import appoint, identity
 from tests.records import decoded_of, features, policy
 from tests.review.given import RULES
 from tests.rollback.stand import WIRE, WrongArchive
@@ -85,8 +85,7 @@ class Bank:
         self.topic, self._log = self.settings.topic("decisions.v1"), LogReader.of(self.settings)
         self.partition = self._log.partition_of(self.topic, ACCOUNT)
         self.owner = connect(database_url, "test")
-        for name, role in {"ada": Role.ADMIN, **PEOPLE}.items():
-            change_role(self.owner, name, role, "ada", is_held=True)
+        appoint(self.owner, PEOPLE)
         self.url_of = lambda role: url_as(database_url, role)
         self.key, self.key_set = create_signing_key(folder / "key"), folder / "key.keys"
         self._producer = Producer({"bootstrap.servers": servers, "enable.idempotence": True, "log_level": 2})
@@ -100,9 +99,11 @@ class Bank:
         self._source = PositionedLog(
             servers, self.topic, WIRE.decode_decision_record, GROUP, slot=0, positions=lambda _: {}, options={}
         )
-        topics = ReviewTopics(self.topic)
+        topics = ReviewTopics(self.topic, self.settings.topic("alerts.v1"))
         seals = review_seals(self.topic)
-        self._reviews = ReviewService(self._source, appender, WIRE, topics, 24 * HOUR_MS, lambda _: now_ms(), seals)
+        self._reviews = ReviewService(
+            self._source, appender, WIRE, topics, 24 * HOUR_MS, lambda _: now_ms(), RULES, seals
+        )
         self.desk = ReviewDesk(self._review_connection, RULES, now_ms)
         self._next_offset = 0
         self._acted_at_ms = 0
@@ -161,7 +162,7 @@ class Bank:
         assert self._producer.flush(WAIT_S) == 0
 
     def judge(self, transaction_id: str, name: str, judgement: Judgement) -> None:
-        assert isinstance(self.desk.judge(transaction_id, name, judgement), Acted)
+        assert isinstance(self.desk.judge(transaction_id, identity(name), judgement), Acted)
 
     def publish_review(self, transaction_id: str) -> None:
         """The outcome of the case that was decided last, onto the topic."""
@@ -172,7 +173,7 @@ class Bank:
     def plan(self, reason: str, **criteria: str) -> str:
         """By rae, as small-1 would have decided; the plan's id."""
         good = Good(Version("small-1", self.archive.good.model.hash), None, Basis.RECORDED)
-        request = Request(Criteria(**criteria), criteria, good, reason, "rae")
+        request = Request(Criteria(**criteria), criteria, good, reason, identity("rae"))
         with closing(connect(self.url_of("fraud_rollback"), "test")) as connection:
             topic = topic_ends(self._log, self.topic)
             planner = Planner(connection, WIRE, self.archive.regime_of, topic, HOUR_MS, patience_s=0.0)
@@ -182,7 +183,7 @@ class Bank:
         """By abe."""
         with closing(connect(self.url_of("fraud_rollback"), "test")) as connection:
             applier = _applier(self.settings, WIRE, connection, self._log, patience_s=0.0)
-            arguments = plan_id, "abe", 1e9, threading.Event(), lambda _: None
+            arguments = plan_id, identity("abe"), 1e9, threading.Event(), lambda _: None
             if applier.apply(*arguments).waiting:
                 self.settle()
                 assert applier.apply(*arguments).is_complete

@@ -19,6 +19,7 @@ from pipeline.review.cases import Judgement
 from pipeline.rollback.reversal import released_id
 from tests.archive import OPEN
 from tests.decisions import written
+from tests.known import identity
 from tests.rollback.stand import WIRE
 
 SUSPICIOUS = {"ip_fraud_reports": 1}
@@ -60,7 +61,7 @@ def test_every_row_about_a_payment_is_in_its_timeline_once(bank, explained):
     """A reversed escalation: all tables have something to say."""
     bank.decide("tx-long", OPEN, **SUSPICIOUS)
     bank.settle()
-    bank.desk.claim("tx-long", "ann")
+    bank.desk.claim("tx-long", identity("ann"))
     bank.judge("tx-long", "ann", Judgement(Outcome.ALLOW, REASON))
     bank.publish_review("tx-long")
     bank.settle()
@@ -94,7 +95,7 @@ def test_a_review_is_told_with_its_author_and_reason(bank, explained):
     bank.settle()
     assert "it has been with reviewers since" in explained("tx-held").sentences[1]
     assert "is held on the payer's account until a person decides" in explained("tx-held").sentences[2]
-    bank.desk.claim("tx-held", "ann")
+    bank.desk.claim("tx-held", identity("ann"))
     bank.judge("tx-held", "ann", Judgement(Outcome.BLOCK, REASON))
     assert "ann decided BLOCK" in explained("tx-held").sentences[1]
     bank.publish_review("tx-held")

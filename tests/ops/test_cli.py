@@ -16,8 +16,11 @@ from pipeline.io.kafka.bulk_publisher import BulkPublisher
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.sealing import DeadLetterKey, create_key_file
 from pipeline.io.settings import Settings
+from pipeline.people.act_store import registry_acts
+from pipeline.people.people_files import write_people
 from tests.archive import CLOSED, OPEN, WIRE, Archive, payment, stored
 from tests.decisions import decision_id_of
+from tests.known import appoint, environment_of
 
 
 @pytest.fixture
@@ -189,24 +192,34 @@ def test_dead_letters_are_opened_with_their_key_only(ask, settings, tmp_path):
     assert "sealed with key" in ask("dead-letters", "list", "--open", tmp_path / "other").out
 
 
-def test_a_person_opens_and_releases_the_breaker(ask):
+@pytest.fixture
+def operator(monkeypatch, owner, tmp_path):
+    """Who acts, and the file by which workers know them."""
+    appoint(owner, {"on-call": "OPERATOR"})
+    write_people(tmp_path / "people.jsonl", registry_acts(owner))
+    for name, value in environment_of(tmp_path / "people", "on-call").items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("FRAUD_PEOPLE_FILE", str(tmp_path / "people.jsonl"))
+
+
+def test_a_person_opens_and_releases_the_breaker(ask, operator):
     assert ask("breaker", "show").code == 1
-    opened = ask("breaker", "force-open", "all", "--by", "on-call", "--reason", "drill", "--json")
+    opened = ask("breaker", "force-open", "all", "--reason", "drill", "--json")
     assert json.loads(opened.out)["after"] == "FORCED_OPEN"
     assert json.loads(ask("breaker", "show", "--json").out)["state"] == "FORCED_OPEN"
-    again = ask("breaker", "force-open", "all", "--by", "on-call", "--reason", "drill")
+    again = ask("breaker", "force-open", "all", "--reason", "drill")
     assert (again.code, "all is FORCED_OPEN" in again.err) == (1, True)
-    [released] = lines(ask("breaker", "release", "all", "--by", "on-call", "--reason", "over", "--json"))
+    [released] = lines(ask("breaker", "release", "all", "--reason", "over", "--json"))
     assert (released["before"], released["after"]) == ("FORCED_OPEN", "HALF_OPEN")
     assert released["sequence"] > json.loads(opened.out)["sequence"]
-    again = ask("breaker", "release", "all", "--by", "on-call", "--reason", "over")
+    again = ask("breaker", "release", "all", "--reason", "over")
     assert (again.code, "all is UNKNOWN: RELEASE is not possible from there" in again.err) == (1, True)
 
 
-def test_the_kill_switch_works_without_redis_and_a_release_of_it_too(fraud, settings):
+def test_the_kill_switch_works_without_redis_and_a_release_of_it_too(fraud, settings, operator):
     away = {"bootstrap_servers": settings.bootstrap_servers, "topic_prefix": settings.topic_prefix}
     away["redis_url"] = "redis://127.0.0.1:1/0"
-    person = ("all", "--by", "on-call", "--reason", "drill", "--json")
+    person = ("all", "--reason", "drill", "--json")
     assert fraud("breaker", "release", *person, **away).code == 2
     assert json.loads(fraud("breaker", "force-open", *person, **away).out)["after"] == "FORCED_OPEN"
     assert json.loads(fraud("breaker", "release", *person, **away).out)["after"] == "HALF_OPEN"

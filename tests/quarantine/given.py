@@ -6,18 +6,16 @@ import hashlib
 from uuid import uuid4
 
 from pipeline.io.postgres import Connection
-from pipeline.people.roles import Role
-from pipeline.people.store import change_role
-from pipeline.quarantine.quarantine_store import Subject, append_proposal, confirm
+from pipeline.quarantine.quarantine_store import Subject, append_proposal, confirm, read_quarantines
+from tests import known
+from tests.known import identity
 
 REASON = "its summary is empty, by a fault of a worker that was mended"
 
 
 def appoint(owner: Connection) -> None:
     """Ana is ADMIN, Rob proposes, Ada confirms."""
-    assert change_role(owner, "ana", Role.ADMIN, "ana", is_held=True) is None
-    assert change_role(owner, "rob", Role.ROLLBACK_REQUESTER, "ana", is_held=True) is None
-    assert change_role(owner, "ada", Role.ROLLBACK_APPROVER, "ana", is_held=True) is None
+    known.appoint(owner, {"rob": "ROLLBACK_REQUESTER", "ada": "ROLLBACK_APPROVER"}, admin="ana")
 
 
 def subject(topic: str, partition: int, offset: int, value: bytes) -> Subject:
@@ -27,6 +25,6 @@ def subject(topic: str, partition: int, offset: int, value: bytes) -> Subject:
 def put_aside(connection: Connection, what: Subject) -> str:
     """By fraud_rollback's connection, or the owner's."""
     quarantine_id = uuid4()
-    append_proposal(connection, quarantine_id, what, "rob", REASON)
-    confirm(connection, str(quarantine_id), "ada")
+    append_proposal(connection, quarantine_id, what, identity("rob"), REASON)
+    confirm(connection, read_quarantines(connection, 1, str(quarantine_id))[0], identity("ada"))
     return str(quarantine_id)

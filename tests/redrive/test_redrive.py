@@ -28,6 +28,7 @@ from pipeline.io.sealing import create_key_file
 from pipeline.io.settings import Settings
 from tests.archive import WIRE, payment, stored
 from tests.commands import Fraud
+from tests.known import appoint, settings_of
 from tests.servers import url_as
 
 POISON, SOUND = payment(1), payment(2)
@@ -111,16 +112,18 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
 
 
 def test_poison_is_told_given_back_and_redriven_to_exactly_one_decision(
-    scene: Scene, fraud: Fraud, database_url: str, owner: Connection
+    scene: Scene, fraud: Fraud, database_url: str, owner: Connection, tmp_path: Path
 ) -> None:
     places = {
         "bootstrap_servers": scene.stack.bootstrap_servers,
         "redis_url": scene.stack.redis_url,
         "database_url": url_as(database_url, "fraud_rollback"),
+        **settings_of(tmp_path / "people", "ann"),
     }
+    appoint(owner, {"ann": "OPERATOR"})
 
     def redrive(*options: str) -> list[str]:
-        asked = ["dead-letters", "redrive", "--by", "ann", "--reason", "the fault is mended", "--json"]
+        asked = ["dead-letters", "redrive", "--reason", "the fault is mended", "--json"]
         answer = fraud(*asked, "--open", scene.key_file, *options, **places)
         assert answer.code == 0, answer.err
         return [json.loads(line)["fate"] for line in answer.out.splitlines()]

@@ -28,12 +28,13 @@ from pipeline.redrive.redrive_store import Request, append_redrive
 from pipeline.redrive.selection import Criteria, Fate, Place, is_selected
 from pipeline.state.store import StateUnavailable
 from tests.archive import CLOSED, WIRE, Archive, payment
+from tests.known import appoint, identity
 from tests.records import NOON_MS
 from tests.rollback.stand import Audited
 from tests.servers import unused_prefix, url_as
 
 KEY, OTHER_KEY = DeadLetterKey(b"k" * 32), DeadLetterKey(b"o" * 32)
-REQUEST = Request("ann", "mended", {"codes": "POISON"})
+REQUEST = Request(identity("ann"), "mended", {"codes": "POISON"})
 TOPIC = "transactions.v1"
 DAY_MS = 86_400_000
 
@@ -88,7 +89,8 @@ class Scene:
 
 
 @pytest.fixture
-def scene(stack: EmbeddedStack, database_url: str) -> Iterator[Scene]:
+def scene(stack: EmbeddedStack, database_url: str, owner: Connection) -> Iterator[Scene]:
+    appoint(owner, {"ann": "OPERATOR"})
     settings = Settings(bootstrap_servers=stack.bootstrap_servers, topic_prefix=unused_prefix())
     create_topics(stack.bootstrap_servers, prefix=settings.topic_prefix)
     topic = settings.topic(TOPIC)

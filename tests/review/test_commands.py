@@ -10,8 +10,10 @@ import pytest
 
 from ops import cli
 from pipeline.io.clock import now_ms
+from pipeline.io.postgres import connect
 from pipeline.review.case_store import Opening, RecordPlace, open_cases
 from pipeline.review.cases import opening
+from tests.known import appoint, environment_of
 from tests.review.given import HOUR_MS, LARGE, SMALL
 from tests.servers import url_as
 
@@ -22,15 +24,16 @@ WHY = "called the customer, who knows the payee"
 def fraud(database_url, capsys, monkeypatch, tmp_path):
     """The command in this process, as a database role; exit code, stdout, stderr."""
 
-    def run(*arguments, role="fraud_review"):
+    def run(*arguments, role="fraud_review", by="ann"):
         monkeypatch.setenv("FRAUD_DATABASE_URL", url_as(database_url, role))
+        for name, value in environment_of(tmp_path / "people", by).items():
+            monkeypatch.setenv(name, value)
         with contextlib.chdir(tmp_path):
             code = cli.run([str(argument) for argument in arguments])
         return code, *capsys.readouterr()
 
-    for name, role in {"ann": "REVIEWER", "sue": "SENIOR_REVIEWER"}.items():
-        run("people", "grant", "ada", "ADMIN", "--by", "ada", role="fraud_owner")
-        assert run("people", "grant", name, role, "--by", "ada", role="fraud_owner")[::2] == (0, "")
+    with contextlib.closing(connect(database_url, "test")) as owner:
+        appoint(owner, {"ann": "REVIEWER", "sue": "SENIOR_REVIEWER"})
     return run
 
 
@@ -49,8 +52,8 @@ def test_a_case_from_the_list_to_its_decision(fraud, owner):
     assert decision_id in out
     assert "£123.45" in out
     assert "Escalated because." in out
-    assert fraud("review", "claim", decision_id, "--by", "ann")[1].startswith("Claimed until ")
-    assert fraud("review", "decide", "tx-1", "ALLOW", "--by", "ann", "--reason", WHY)[:2] == (0, "Decided: ALLOW.\n")
+    assert fraud("review", "claim", decision_id)[1].startswith("Claimed until ")
+    assert fraud("review", "decide", "tx-1", "ALLOW", "--reason", WHY)[:2] == (0, "Decided: ALLOW.\n")
     assert fraud("review", "list") == (0, "", "No case waits.\n")
     assert fraud("review", "list", "--json") == (0, "", "")
     _, shown, _ = fraud("review", "show", decision_id)
@@ -60,8 +63,8 @@ def test_a_case_from_the_list_to_its_decision(fraud, owner):
 
 def test_json_holds_the_whole_case(fraud, owner):
     decision_id = opened(owner, LARGE)
-    fraud("review", "claim", decision_id, "--by", "ann")
-    _, out, _ = fraud("review", "decide", decision_id, "BLOCK", "--by", "ann", "--reason", WHY, "--json")
+    fraud("review", "claim", decision_id)
+    _, out, _ = fraud("review", "decide", decision_id, "BLOCK", "--reason", WHY, "--json")
     case = json.loads(out)
     assert (case["decision_id"], case["state"], case["needs_second"]) == (decision_id, "PROPOSED", True)
     assert case["events"][-1]["reason"] == WHY
@@ -69,20 +72,19 @@ def test_json_holds_the_whole_case(fraud, owner):
 
 def test_a_second_person_confirms_a_large_one(fraud, owner):
     decision_id = opened(owner, LARGE)
-    fraud("review", "claim", decision_id, "--by", "ann")
-    proposed = fraud("review", "decide", decision_id, "BLOCK", "--by", "ann", "--reason", WHY)
+    fraud("review", "claim", decision_id)
+    proposed = fraud("review", "decide", decision_id, "BLOCK", "--reason", WHY)
     assert proposed[1].startswith("BLOCK proposed")
-    confirmed = fraud("review", "decide", decision_id, "BLOCK", "--by", "sue", "--reason", WHY)
+    confirmed = fraud("review", "decide", decision_id, "BLOCK", "--reason", WHY, by="sue")
     assert confirmed[1] == "Decided: BLOCK.\n"
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["decide", "{}", "ALLOW", "--by", "ann", "--reason", WHY], "must be claimed first"),
-        (["claim", "{}", "--by", "mallory"], "only a REVIEWER or SENIOR_REVIEWER"),
-        (["release", "{}", "--by", "ann"], "must be claimed first"),
-        (["decide", "{}", "ALLOW", "--by", "ann", "--reason", "ok"], "the reason is too short"),
+        (["decide", "{}", "ALLOW", "--reason", WHY], "must be claimed first"),
+        (["release", "{}"], "must be claimed first"),
+        (["decide", "{}", "ALLOW", "--reason", "ok"], "the reason is too short"),
     ],
 )
 def test_a_refusal_is_one_sentence_and_exit_code_1(fraud, owner, arguments, said):
@@ -92,6 +94,11 @@ def test_a_refusal_is_one_sentence_and_exit_code_1(fraud, owner, arguments, said
     assert said in err
 
 
+def test_who_was_given_no_role_is_told_so(fraud, owner):
+    code, out, err = fraud("review", "claim", opened(owner, SMALL), by="mallory")
+    assert (code, out, "only a REVIEWER or SENIOR_REVIEWER" in err) == (1, "", True)
+
+
 def test_an_unknown_case_is_named(fraud):
     code, _, err = fraud("review", "show", "tx-gone")
     assert code == 2
@@ -99,19 +106,19 @@ def test_an_unknown_case_is_named(fraud):
 
 
 def test_a_grant_says_what_it_granted(fraud):
-    asked = ("people", "grant", "ann", "ROLLBACK_REQUESTER", "--by", "ada", "--json")
+    asked = ("people", "grant", "ann", "ROLLBACK_REQUESTER", "--json")
     granted = {"name": "ann", "role": "ROLLBACK_REQUESTER", "is_held": True, "granted_by": "ada"}
-    assert json.loads(fraud(*asked, role="fraud_owner")[1]) == granted
+    assert json.loads(fraud(*asked, role="fraud_owner", by="ada")[1]) == granted
 
 
 def test_only_the_owner_appoints(fraud):
-    code, _, err = fraud("people", "grant", "eve", "REVIEWER", "--by", "ada")
+    code, _, err = fraud("people", "grant", "eve", "REVIEWER")
     assert code == 2
     assert "InsufficientPrivilege" in err
 
 
 def test_grants_are_listed_with_who_made_them(fraud):
-    fraud("people", "revoke", "ann", "REVIEWER", "--by", "ada", role="fraud_owner")
+    fraud("people", "revoke", "ann", "REVIEWER", role="fraud_owner", by="ada")
     _, out, _ = fraud("people", "list", "--json")
     grants = [json.loads(line) for line in out.splitlines()]
     assert (grants[-1]["name"], grants[-1]["role"], grants[-1]["is_held"]) == ("ann", "REVIEWER", False)
@@ -119,7 +126,7 @@ def test_grants_are_listed_with_who_made_them(fraud):
 
 
 def test_nobody_grants_to_themselves(fraud):
-    code, _, err = fraud("people", "grant", "ada", "ROLLBACK_APPROVER", "--by", "ada", role="fraud_owner")
+    code, _, err = fraud("people", "grant", "ada", "ROLLBACK_APPROVER", role="fraud_owner", by="ada")
     assert code == 1
     assert "nobody changes their own roles" in err
 

@@ -11,25 +11,19 @@ import psycopg
 import pytest
 
 from pipeline.domain.decision import Outcome
-from pipeline.io.postgres import DatabaseRefused, connect, failures_named
-from pipeline.people.roles import GrantRefusal, Role
-from pipeline.people.store import change_role
+from pipeline.io.clock import now_ms
+from pipeline.io.postgres import connect
+from pipeline.people.act_store import read_registry, sign_act
 from pipeline.review.case_store import CaseMoved, Opening, RecordPlace, append_event, cases_by_name, open_cases
-from pipeline.review.cases import CaseEvent, Judgement, Kind, ReviewRefusal, State, opening
+from pipeline.review.cases import ACT_KINDS, CaseEvent, Judgement, Kind, ReviewRefusal, State, opening, subject_of
 from pipeline.review.desk_store import Acted, NoSuchCase, ReviewDesk, SeveralDecisions
-from tests.records import NOON_MS
-from tests.review.given import ALLOW, BLOCK, LARGE, RULES, SMALL
-
-NOW_MS = NOON_MS + 1000
+from tests.known import appoint, identity, revoke
+from tests.review.given import ALLOW, BLOCK, HOUR_MS, LARGE, RULES, SMALL
 
 
 @pytest.fixture
 def people(owner):
-    for name, role in {"ann": "REVIEWER", "ben": "REVIEWER", "sue": "SENIOR_REVIEWER", "ada": "ADMIN"}.items():
-        owner.execute(
-            "INSERT INTO control.person_grant (name, role, is_held, granted_by) VALUES (%s, %s, true, 'test')",
-            [name, role],
-        )
+    appoint(owner, {"ann": "REVIEWER", "ben": "REVIEWER", "sue": "SENIOR_REVIEWER"})
 
 
 @pytest.fixture
@@ -40,22 +34,31 @@ def connection(reviewer_url, people):
 
 @pytest.fixture
 def desk(connection):
-    return ReviewDesk(connection, RULES, lambda: NOW_MS)
+    return ReviewDesk(connection, RULES, now_ms)
 
 
 def opened(connection, case=SMALL, transaction_id=None):
     """A new case like `case`; its decision's id."""
+    at_ms = now_ms()
     case = case._replace(decision_id=str(uuid4()), transaction_id=transaction_id or f"tx-{uuid4()}")
+    case = case._replace(opened_at_ms=at_ms, expires_at_ms=at_ms + HOUR_MS)
     with connection.transaction():
         open_cases(connection, [Opening(case, case.decision_id, "why", RecordPlace(0, 7))], [opening(case)])
     return case.decision_id
 
 
+def signed(connection, file, event):
+    """The event as its actor has signed it."""
+    by, registry = identity(event.actor), read_registry(connection)
+    act = sign_act(connection, by, ACT_KINDS[event.kind], subject_of(file.case, event), registry)
+    return event._replace(act=act)
+
+
 def test_a_case_is_listed_claimed_and_decided(desk, connection):
     decision_id = opened(connection)
     assert [file.case.decision_id for file in desk.open_cases(10)] == [decision_id]
-    assert isinstance(desk.claim(decision_id, "ann"), Acted)
-    decided = desk.judge(decision_id, "ann", BLOCK)
+    assert isinstance(desk.claim(decision_id, identity("ann")), Acted)
+    decided = desk.judge(decision_id, identity("ann"), BLOCK)
     assert (decided.event.kind, decided.file.standing.state) == (Kind.DECIDED, State.DECIDED)
     assert desk.open_cases(10) == []
     [file] = desk.rounds(decision_id)
@@ -74,11 +77,14 @@ def test_a_case_is_found_by_its_transaction(desk, connection):
 def test_an_act_on_the_id_of_several_payments_is_refused_until_one_is_named(desk, connection):
     first, second = opened(connection, transaction_id="tx-again"), opened(connection, transaction_id="tx-again")
     assert {file.case.decision_id for file in desk.rounds("tx-again")} == {first, second}
-    for act in (lambda: desk.claim("tx-again", "ann"), lambda: desk.judge("tx-again", "ann", BLOCK)):
+    for act in (
+        lambda: desk.claim("tx-again", identity("ann")),
+        lambda: desk.judge("tx-again", identity("ann"), BLOCK),
+    ):
         with pytest.raises(SeveralDecisions) as caught:
             act()
         assert set(caught.value.decision_ids) == {first, second}
-    assert isinstance(desk.claim(second, "ann"), Acted)
+    assert isinstance(desk.claim(second, identity("ann")), Acted)
     assert {file.case.decision_id: file.standing.state for file in desk.rounds("tx-again")} == {
         first: State.OPEN,
         second: State.CLAIMED,
@@ -87,18 +93,18 @@ def test_an_act_on_the_id_of_several_payments_is_refused_until_one_is_named(desk
 
 def test_a_large_case_takes_two(desk, connection):
     decision_id = opened(connection, LARGE)
-    desk.claim(decision_id, "ann")
-    assert desk.judge(decision_id, "ann", ALLOW).event.kind is Kind.PROPOSED
-    assert desk.judge(decision_id, "ann", ALLOW) is ReviewRefusal.OWN_PROPOSAL
-    assert desk.judge(decision_id, "ben", ALLOW) is ReviewRefusal.NOT_SENIOR
-    assert desk.judge(decision_id, "sue", ALLOW).event.kind is Kind.DECIDED
+    desk.claim(decision_id, identity("ann"))
+    assert desk.judge(decision_id, identity("ann"), ALLOW).event.kind is Kind.PROPOSED
+    assert desk.judge(decision_id, identity("ann"), ALLOW) is ReviewRefusal.OWN_PROPOSAL
+    assert desk.judge(decision_id, identity("ben"), ALLOW) is ReviewRefusal.NOT_SENIOR
+    assert desk.judge(decision_id, identity("sue"), ALLOW).event.kind is Kind.DECIDED
 
 
 def test_who_was_given_no_role_or_had_it_taken_does_nothing(desk, connection, owner):
     decision_id = opened(connection)
-    assert desk.claim(decision_id, "mallory") is ReviewRefusal.NOT_AUTHORISED
-    assert change_role(owner, "ben", Role.REVIEWER, "ada", is_held=False) is None
-    assert desk.claim(decision_id, "ben") is ReviewRefusal.NOT_AUTHORISED
+    assert desk.claim(decision_id, identity("mallory")) is ReviewRefusal.NOT_AUTHORISED
+    revoke(owner, "ben", "REVIEWER")
+    assert desk.claim(decision_id, identity("ben")) is ReviewRefusal.NOT_AUTHORISED
 
 
 def test_of_many_who_act_at_once_one_wins_and_all_others_are_told(reviewer_url, people, connection):
@@ -107,9 +113,9 @@ def test_of_many_who_act_at_once_one_wins_and_all_others_are_told(reviewer_url, 
 
     def claimed(decision_id, name):
         with closing(connect(reviewer_url, "test")) as own:
-            desk = ReviewDesk(own, RULES, lambda: NOW_MS)
+            desk = ReviewDesk(own, RULES, now_ms)
             barrier.wait()
-            return desk.claim(decision_id, name), desk.judge(decision_id, name, BLOCK)
+            return desk.claim(decision_id, identity(name)), desk.judge(decision_id, identity(name), BLOCK)
 
     with ThreadPoolExecutor(4) as pool:
         for _ in range(10):
@@ -130,17 +136,22 @@ def test_of_many_who_act_at_once_one_wins_and_all_others_are_told(reviewer_url, 
 
 def test_the_database_itself_refuses_a_second_author_of_the_same_sequence(connection):
     [file] = cases_by_name(connection, opened(connection))
-    event = CaseEvent(2, Kind.CLAIMED, "ann", NOW_MS, claimed_until_ms=NOW_MS + 5)
-    append_event(connection, file.case, event)
+    event = CaseEvent(2, Kind.CLAIMED, "ann", now_ms(), claimed_until_ms=now_ms() + 5)
+    append_event(connection, file.case, signed(connection, file, event))
     with pytest.raises(CaseMoved):
-        append_event(connection, file.case, event._replace(actor="ben"))
+        append_event(connection, file.case, signed(connection, file, event._replace(actor="ben")))
 
 
 def test_the_database_itself_refuses_a_second_outcome(connection):
     [file] = cases_by_name(connection, opened(connection))
-    append_event(connection, file.case, CaseEvent(2, Kind.DECIDED, "ann", NOW_MS, Outcome.BLOCK, "because"))
+    claimed = CaseEvent(2, Kind.CLAIMED, "ann", now_ms(), claimed_until_ms=now_ms() + 5)
+    decided = CaseEvent(3, Kind.DECIDED, "ann", now_ms(), Outcome.BLOCK, "because")
+    for event in (claimed, decided):
+        append_event(connection, file.case, signed(connection, file, event))
     with pytest.raises(CaseMoved):
-        append_event(connection, file.case, CaseEvent(3, Kind.EXPIRED, "system:expiry", NOW_MS, Outcome.BLOCK, "late"))
+        append_event(
+            connection, file.case, CaseEvent(4, Kind.EXPIRED, "system:expiry", now_ms(), Outcome.BLOCK, "late")
+        )
 
 
 @pytest.mark.parametrize(
@@ -168,22 +179,10 @@ def test_even_the_owner_meets_the_triggers(owner, connection, statement):
         owner.execute(statement)
 
 
-def test_admins_grant_and_nobody_else(owner):
-    assert change_role(owner, "eve", Role.REVIEWER, "eve", is_held=True) is GrantRefusal.NOT_AN_ADMIN
-    assert change_role(owner, "ada", Role.ADMIN, "ada", is_held=True) is None
-    assert change_role(owner, "eve", Role.ADMIN, "eve", is_held=True) is GrantRefusal.NOT_AN_ADMIN
-    assert change_role(owner, "ada", Role.REVIEWER, "ada", is_held=True) is GrantRefusal.OWN_ROLE
-    assert change_role(owner, "ann", Role.REVIEWER, "ada", is_held=True) is None
-
-
-def test_a_service_cannot_appoint(reviewer_url):
-    with closing(connect(reviewer_url, "test")) as own, pytest.raises(DatabaseRefused), failures_named():
-        change_role(own, "ada", Role.ADMIN, "ada", is_held=True)
-
-
 def test_a_reason_is_kept_as_it_was_written(desk, connection):
     decision_id = opened(connection)
-    desk.claim(decision_id, "ann")
+    desk.claim(decision_id, identity("ann"))
     reason = "  the customer's words:\n\"it's mine\" \N{POUND SIGN}5  "
-    assert desk.judge(decision_id, "ann", Judgement(Outcome.ALLOW, reason)).event.reason == " ".join(reason.split())
+    judged = desk.judge(decision_id, identity("ann"), Judgement(Outcome.ALLOW, reason))
+    assert judged.event.reason == " ".join(reason.split())
     assert desk.rounds(decision_id)[0].standing.last.reason == " ".join(reason.split())

@@ -35,8 +35,8 @@ class Broker:
 
 def service_on(broker: Broker) -> ReviewService:
     unread = cast(PositionedLog[DecisionRecord], None)
-    topics, seals = ReviewTopics("decisions.v1"), review_seals("decisions.v1")
-    return ReviewService(unread, cast(Appender, broker), WireFormat(), topics, HOUR_MS, lambda _: NOON_MS, seals)
+    topics, seals = ReviewTopics("decisions.v1", "alerts.v1"), review_seals("decisions.v1")
+    return ReviewService(unread, cast(Appender, broker), WireFormat(), topics, HOUR_MS, lambda _: NOON_MS, RULES, seals)
 
 
 @pytest.fixture

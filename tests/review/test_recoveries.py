@@ -8,7 +8,12 @@ import pytest
 
 from ops import cli
 from pipeline.execute.ledger_admin_store import Opening, append_openings
+from pipeline.io.filing import server_now_ms
+from pipeline.io.postgres import connect
+from pipeline.people.act_store import append_act, read_registry
+from pipeline.people.acts import ActKind
 from tests.execute.given import PAYEE, PAYER, Desk, decision, reversal
+from tests.known import appoint, environment_of, identity
 from tests.records import NOON_MS
 from tests.servers import url_as
 
@@ -17,16 +22,17 @@ WHY = "the beneficiary's bank has confirmed that it is gone"
 
 @pytest.fixture
 def fraud(database_url, capsys, monkeypatch, tmp_path):
-    def run(*arguments, role="fraud_review"):
+    def run(*arguments, role="fraud_review", by="ann"):
         monkeypatch.setenv("FRAUD_DATABASE_URL", url_as(database_url, role))
+        for name, value in environment_of(tmp_path / "people", by).items():
+            monkeypatch.setenv(name, value)
         capsys.readouterr()  # what the scene has logged
         with contextlib.chdir(tmp_path):
             code = cli.run([str(argument) for argument in arguments])
         return code, *capsys.readouterr()
 
-    for name, role in {"ann": "REVIEWER", "sue": "SENIOR_REVIEWER"}.items():
-        run("people", "grant", "ada", "ADMIN", "--by", "ada", role="fraud_owner")
-        assert run("people", "grant", name, role, "--by", "ada", role="fraud_owner")[::2] == (0, "")
+    with contextlib.closing(connect(database_url, "test")) as owner:
+        appoint(owner, {"ann": "REVIEWER", "sue": "SENIOR_REVIEWER"})
     return run
 
 
@@ -50,14 +56,31 @@ def test_a_case_is_listed_until_a_senior_reviewer_closes_it(fraud, missing):
     assert (code, len(out.splitlines())) == (0, 1)
     assert f"{missing.decision_id}  £0.01 of £7.00 is with {PAYEE}, PARTLY_RECALLED" in out
     asked = "review", "close-recovery", missing.decision_id, "--reason", WHY
-    assert "only a SENIOR_REVIEWER" in fraud(*asked, "--by", "ann")[2]
-    assert "too short" in fraud(*asked[:-1], "gone", "--by", "sue")[2]
-    assert fraud(*asked, "--by", "sue")[0] == 0
+    assert "only a SENIOR_REVIEWER" in fraud(*asked)[2]
+    assert "too short" in fraud(*asked[:-1], "gone", by="sue")[2]
+    assert fraud(*asked, by="sue")[0] == 0
     assert fraud("review", "recoveries")[:2] == (0, "")
-    code, _, err = fraud(*asked, "--by", "sue")
+    code, _, err = fraud(*asked, by="sue")
     assert (code, "no recovery case of this payment is open" in err) == (1, True)
 
 
 def test_nothing_is_closed_that_is_not_open(fraud):
-    code, _, err = fraud("review", "close-recovery", "no-such", "--reason", WHY, "--by", "sue")
+    code, _, err = fraud("review", "close-recovery", "no-such", "--reason", WHY, by="sue")
     assert (code, "no recovery case" in err) == (1, True)
+
+
+def test_a_case_that_nobody_proved_to_have_closed_is_open(fraud, missing, owner):
+    """By whoever has the review role's credential and signs with nothing."""
+    reason = "somebody says that it is gone"
+    (execution_id, sequence) = owner.execute("SELECT execution_id::text, sequence FROM ledger.recovery_case").fetchone()
+    subject = {"execution_id": execution_id, "sequence": sequence, "reason": reason}
+    with owner.transaction():
+        root = read_registry(owner).root
+        signed = identity("sue").sign(ActKind.RECOVERY_CLOSED, subject, server_now_ms(owner), root)
+        append_act(owner, signed._replace(signature=bytes(64)))
+        owner.execute(
+            "INSERT INTO review.recovery_closing (execution_id, sequence, closed_by, reason, act)"
+            " VALUES (%s, %s, 'sue', %s, decode(%s, 'hex'))",
+            [execution_id, sequence, reason, signed.digest],
+        )
+    assert missing.decision_id in fraud("review", "recoveries")[1]

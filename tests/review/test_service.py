@@ -28,7 +28,6 @@ from pipeline.io.kafka.appender import Appender
 from pipeline.io.kafka.positioned_log import PositionedLog
 from pipeline.io.partitioner import Partitioner, Partitioning
 from pipeline.io.postgres import Positions, connect
-from pipeline.people.store import Role, change_role
 from pipeline.review.case_store import cases_by_name
 from pipeline.review.cases import EXPIRY, Kind, State
 from pipeline.review.desk_store import ReviewDesk
@@ -36,6 +35,8 @@ from pipeline.review.service import CONSUMER, ReviewService, ReviewTopics
 from tests.archive import OPEN, payment
 from tests.decisions import decision_of, record_of, reversal_of, review_of
 from tests.execute.given import name_of
+from tests.known import appoint, identity, revoke
+from tests.review.forged import append_forged, look
 from tests.review.given import BLOCK, HOUR_MS, RULES
 from tests.sealing import review_seals, seal_headers
 from tests.servers import SOON_FREE, unused_prefix, url_as
@@ -82,9 +83,7 @@ def topic(stack):
 
 @pytest.fixture
 def connection(owner):
-    change_role(owner, "ada", Role.ADMIN, "ada", is_held=True)
-    for name, role in {"ann": Role.REVIEWER, "sue": Role.SENIOR_REVIEWER}.items():
-        change_role(owner, name, role, "ada", is_held=True)
+    appoint(owner, {"ann": "REVIEWER", "sue": "SENIOR_REVIEWER"})
     return owner
 
 
@@ -125,14 +124,16 @@ def running(stack, topic, url, expiry_ms=24 * HOUR_MS):
                     options=SOON_FREE,
                 )
                 appender = Appender(stack.bootstrap_servers, "review", {})
+                topics = ReviewTopics(topic.name, f"{topic.prefix}alerts.v1")
                 with closing(source):
                     service = ReviewService(
                         source,
                         appender,
                         WIRE,
-                        ReviewTopics(topic.name),
+                        topics,
                         expiry_ms,
                         server_now_ms,
+                        RULES,
                         review_seals(topic.name),
                     )
                     while not stopping.is_set():
@@ -190,8 +191,8 @@ def test_what_was_decided_stands_on_the_topic_once_and_is_marked_so(stack, topic
     with running(stack, topic, database_url) as failures:
         topic.append([value])
         eventually(lambda: files_of(connection, value), failures)
-        desk.claim(decision_id, "ann")
-        desk.judge(decision_id, "ann", BLOCK)
+        desk.claim(decision_id, identity("ann"))
+        desk.judge(decision_id, identity("ann"), BLOCK)
         eventually(lambda: states(connection, [value])[State.CLOSED] == 1, failures)
     [outcome] = topic.read_outcomes()
     assert outcome.review_id == review_id(decision_id, 1)
@@ -209,9 +210,9 @@ def test_two_authors_of_a_large_one_stand_on_the_topic(stack, topic, database_ur
     with running(stack, topic, database_url) as failures:
         topic.append([value])
         eventually(lambda: files_of(connection, value), failures)
-        desk.claim(decision_id, "ann")
-        assert desk.judge(decision_id, "ann", BLOCK).event.kind is Kind.PROPOSED
-        desk.judge(decision_id, "sue", BLOCK)
+        desk.claim(decision_id, identity("ann"))
+        assert desk.judge(decision_id, identity("ann"), BLOCK).event.kind is Kind.PROPOSED
+        desk.judge(decision_id, identity("sue"), BLOCK)
         eventually(topic.read_outcomes, failures)
     [outcome] = topic.outcomes
     assert (outcome.reviewed_by, outcome.second_reviewer) == ("ann", "sue")
@@ -317,8 +318,8 @@ def test_a_killed_service_neither_loses_nor_doubts_an_outcome(
     eventually(lambda: states(connection, values)[State.OPEN] == 60)
     for number, value in enumerate(values):
         decision_id = decision_of(value).decision_id
-        desk.claim(decision_id, "ann")
-        desk.judge(decision_id, "ann", BLOCK)
+        desk.claim(decision_id, identity("ann"))
+        desk.judge(decision_id, identity("ann"), BLOCK)
         if number % 12 == 5:
             process.kill()
             process.start()
@@ -348,13 +349,53 @@ def test_a_decided_case_is_not_published_by_a_record_that_says_otherwise(
         topic.append([value])
         eventually(lambda: files_of(connection, value), failures)
         desk = ReviewDesk(connection, RULES, now_ms)
-        desk.claim(decision.decision_id, "ann")
+        desk.claim(decision.decision_id, identity("ann"))
     forged = review_of(decision, Outcome.ALLOW, by="ann")
     topic.append([WIRE.encode(forged)])
-    desk.judge(decision.decision_id, "ann", BLOCK)
+    desk.judge(decision.decision_id, identity("ann"), BLOCK)
     with running(stack, topic, database_url) as failures:
         eventually(lambda: states(connection, [value])[State.CLOSED] == 1, failures)
     assert [each.outcome for each in topic.read_outcomes()] == ["ALLOW", "BLOCK"]
+
+
+def test_a_forged_outcome_is_voided_and_told_and_the_case_is_peoples_to_decide(
+    stack, topic, database_url, connection, archive
+):
+    """By whoever has the review role's credential, and nobody's key."""
+    [value] = escalations(archive, [1])
+    decision_id = decision_of(value).decision_id
+    alerts = Tail(stack.bootstrap_servers, f"{topic.prefix}alerts.v1")
+    with running(stack, topic, database_url) as failures:
+        topic.append([value])
+        eventually(lambda: files_of(connection, value), failures)
+        with closing(connect(url_as(database_url, "fraud_review"), "thief")) as thief:
+            file = append_forged(thief, look(thief, decision_id), Kind.CLAIMED, "ann")
+            append_forged(thief, file, Kind.DECIDED, "ann", outcome=Outcome.ALLOW, reason="because")
+        eventually(lambda: look(connection, decision_id).events[-1].kind is Kind.VOIDED, failures)
+        desk = ReviewDesk(connection, RULES, now_ms)
+        desk.claim(decision_id, identity("ann"))
+        desk.judge(decision_id, identity("ann"), BLOCK)
+        eventually(lambda: states(connection, [value])[State.CLOSED] == 1, failures)
+        told = []
+        eventually(lambda: told.extend(alerts.news()) or told, failures)
+    assert [each.outcome for each in topic.read_outcomes()] == ["BLOCK"]
+    assert {WIRE.decode_alert(each.value).code for each in told} == {"ACT_UNPROVED"}
+
+
+def test_an_outcome_of_somebody_who_lost_the_role_is_not_published(stack, topic, database_url, connection, archive):
+    """It was decided while the service stood still."""
+    [value] = escalations(archive, [1])
+    with running(stack, topic, database_url) as failures:
+        topic.append([value])
+        eventually(lambda: files_of(connection, value), failures)
+    desk = ReviewDesk(connection, RULES, now_ms)
+    desk.claim(decision_of(value).decision_id, identity("ann"))
+    desk.judge(decision_of(value).decision_id, identity("ann"), BLOCK)
+    revoke(connection, "ann", "REVIEWER")
+    with running(stack, topic, database_url) as failures:
+        eventually(lambda: look(connection, decision_of(value).decision_id).events[-1].kind is Kind.VOIDED, failures)
+    assert states(connection, [value]) == {State.OPEN: 1}
+    assert topic.read_outcomes() == []
 
 
 def test_the_worker_role_sees_no_case(database_url):

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 from contextlib import closing
 
-import psycopg
 import pytest
 
 from pipeline.io.kafka.appender import Appender
 from pipeline.io.postgres import connect
 from tests.execute.given import Desk
+from tests.known import appoint
 from tests.rollback.stand import Audited, WrongArchive
 from tests.servers import url_as
 
@@ -15,13 +15,9 @@ from tests.servers import url_as
 @pytest.fixture
 def database_url(database_url):
     """The shared one, with two people who may plan and two who may approve."""
-    people = {"rae": "ROLLBACK_REQUESTER", "both": "ROLLBACK_REQUESTER", "abe": "ROLLBACK_APPROVER"}
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        for person, role in [*people.items(), ("both", "ROLLBACK_APPROVER"), ("rae", "REVIEWER")]:
-            connection.execute(
-                "INSERT INTO control.person_grant (name, role, is_held, granted_by) VALUES (%s, %s, true, 'test')",
-                [person, role],
-            )
+    people = {"rae": ["ROLLBACK_REQUESTER", "REVIEWER"], "both": ["ROLLBACK_REQUESTER", "ROLLBACK_APPROVER"]}
+    with closing(connect(database_url, "test")) as owner:
+        appoint(owner, {**people, "abe": "ROLLBACK_APPROVER"})
     return database_url
 
 

@@ -19,6 +19,7 @@ from pipeline.rollback.planning_service import Criteria, Planner, Request
 from pipeline.rollback.reversal import released_id
 from tests.archive import CLOSED, payment
 from tests.decisions import record_of
+from tests.known import identity
 from tests.rollback.stand import NOBODY_BEHIND, WIRE, Audited
 from tests.servers import unused_prefix, url_as
 
@@ -61,7 +62,7 @@ class Scene:
 
     def make_plan(self, lifetime_ms=HOUR_MS, now_ms=None):
         good = Good(Version("small-1", self.archive.good.model.hash), None, Basis.RECORDED)
-        request = Request(Criteria(route="MODEL"), {"route": "MODEL"}, good, "it went wrong", "rae")
+        request = Request(Criteria(route="MODEL"), {"route": "MODEL"}, good, "it went wrong", identity("rae"))
         topic = NOBODY_BEHIND._replace(name=f"{self.prefix}decisions.v1")
         planner = Planner(self.connection, WIRE, self.archive.regime_of, topic, lifetime_ms)
         now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
@@ -77,7 +78,7 @@ class Scene:
 
         with LogReader.of(self.settings) as log:
             applier = _applier(self.settings, WIRE, self.connection, log, patience_s=0.0)
-            return applier.apply(plan_id or self.plan_id, by, rate, stopping or threading.Event(), advanced)
+            return applier.apply(plan_id or self.plan_id, identity(by), rate, stopping or threading.Event(), advanced)
 
     def hear(self):
         """Audit log and executor take in what stands on decisions.v1."""

@@ -17,6 +17,7 @@ from pipeline.rollback.apply_service import AnotherIsApplied, NoSuchPlan, Progre
 from pipeline.rollback.plan_store import ProgressKind, read_plan, read_progress, turn_to_apply
 from pipeline.rollback.reversal import ApplyRefusal
 from tests.decisions import record_of
+from tests.known import grant
 from tests.records import NOON_MS
 from tests.rollback.scene import WAIT_S, Scene
 from tests.rollback.stand import WIRE
@@ -68,8 +69,7 @@ def test_who_may_not_is_refused_and_nothing_is_appended(scene, by, refusal):
 
 def test_nobody_applies_their_own_plan_though_they_hold_both_roles(scene, owner):
     scene = scene()
-    grant = "INSERT INTO control.person_grant (name, role, is_held, granted_by) VALUES (%s, %s, true, 'test')"
-    owner.execute(grant, ["rae", "ROLLBACK_APPROVER"])
+    grant(owner, "rae", "ROLLBACK_APPROVER")
     assert scene.apply(by="rae") is ApplyRefusal.OWN_PLAN
 
 

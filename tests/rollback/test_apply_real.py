@@ -19,6 +19,7 @@ from pipeline.domain.log import Outgoing
 from pipeline.io.kafka.appender import TransactionalAppender
 from pipeline.io.kafka.client import BrokerFailed
 from pipeline.rollback.plan_store import read_plan, read_progress
+from tests.known import environment_of
 from tests.rollback.scene import WAIT_S, Scene
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
@@ -62,11 +63,11 @@ def test_a_run_that_was_shut_out_appends_nothing_more(scene):
     scene.require_done_once()
 
 
-def test_killed_again_and_again_it_appends_every_record_once(scene):
+def test_killed_again_and_again_it_appends_every_record_once(scene, tmp_path):
     """kill -9 at random moments of the real command, ten times; then it is let finish."""
     scene, chance = scene(blocked=150, allowed=150), random.Random(7)
-    command = [sys.executable, "-m", "ops.cli", "rollback", "apply", scene.plan_id, "--by", "abe", "--rate", "60"]
-    environment = {**clean_environment(), **scene.environment}
+    command = [sys.executable, "-m", "ops.cli", "rollback", "apply", scene.plan_id, "--rate", "60"]
+    environment = {**clean_environment(), **scene.environment, **environment_of(tmp_path / "people", "abe")}
     killed = 0
     for _ in range(10):
         process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

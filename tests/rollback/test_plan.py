@@ -22,6 +22,7 @@ from pipeline.rollback.reversal import plan_digest, released_id
 from tests.archive import CLOSED, OPEN, payment
 from tests.decisions import decision_of, reversal_of, review_of, written
 from tests.execute.given import name_of
+from tests.known import identity
 from tests.records import NOON_MS
 from tests.rollback.stand import NOBODY_BEHIND, WIRE
 
@@ -36,7 +37,7 @@ def planned(connection, archive):
         folder = archive.registry / (good_model or "small-1")
         sha256 = load(folder).hash if folder.exists() else archive.good.model.hash
         model = None if good_model is None else Version(good_model, sha256)
-        request = Request(criteria, {"asked": "test"}, Good(model, policy, basis), "it went wrong", by)
+        request = Request(criteria, {"asked": "test"}, Good(model, policy, basis), "it went wrong", identity(by))
         planner = Planner(connection, WIRE, archive.regime_of, NOBODY_BEHIND, HOUR_MS)
         made = planner.plan(request, str(uuid4()), NOON_MS)
         stored = read_plan(connection, made.header.plan_id)
@@ -266,7 +267,13 @@ def test_a_decided_case_that_is_not_on_the_topic_yet_stands(planned, archive, au
 
 
 def file_case(owner, decision, kind):
-    """A case with one event after its opening."""
+    """A case with one event after its opening, which nobody signed: a plan looks at the rows."""
+    with owner.transaction():
+        owner.execute("SET LOCAL session_replication_role = replica")
+        insert_case(owner, decision, kind)
+
+
+def insert_case(owner, decision, kind):
     owner.execute(
         """INSERT INTO review.review_case (decision_id, round, review_id, cause_id, transaction_id, account_id,
             currency, amount_minor, amount_gbp_minor, summary, opened_at, expires_at, topic_partition, topic_offset)

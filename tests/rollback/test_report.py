@@ -12,6 +12,7 @@ import pytest
 from ops import cli
 from pipeline.rollback.page import LINES_MAX, page
 from pipeline.rollback.report_command import report_of
+from tests.known import environment_of
 from tests.rollback.scene import Scene
 
 LOADING = re.compile(r"https?:|//|url\(|@import|<script|<link|<img|<iframe|\ssrc=|\son[a-z]+=", re.IGNORECASE)
@@ -26,8 +27,8 @@ def scene(stack, database_url, owner, connection, archive, desk, tmp_path):
 def fraud(scene, capsys, monkeypatch, tmp_path):
     """The command in this process, with the scene's settings; exit code, stdout, stderr."""
 
-    def run(*arguments):
-        for name, value in scene.environment.items():
+    def run(*arguments, by="rae"):
+        for name, value in {**scene.environment, **environment_of(tmp_path / "people", by)}.items():
             monkeypatch.setenv(name, value)
         capsys.readouterr()  # what the scene has logged
         with contextlib.chdir(tmp_path):
@@ -113,19 +114,19 @@ def test_an_altered_plan_is_reported_so(scene, owner, fraud):
 
 
 def test_plan_show_list_and_apply_by_command(scene, fraud):
-    asked = ["--route", "MODEL", "--good-model", "small-1", "--by", "rae", "--reason", "it went wrong again"]
+    asked = ["--route", "MODEL", "--good-model", "small-1", "--reason", "it went wrong again"]
     code, out, _ = fraud("plan", *asked, "--json")
     plan = json.loads(out)
     assert (code, plan["decisions"], plan["changing"]) == (0, 20, 20)
     assert plan["criteria"] == {"route": "MODEL"}
     _, listed, _ = fraud("list")
     assert listed.splitlines()[0].startswith(plan["plan_id"])
-    asked = plan["plan_id"], "--by", "abe", "--rate", "1000", "--wait", "0"
-    code, out, _ = fraud("apply", *asked)
+    asked = plan["plan_id"], "--rate", "1000", "--wait", "0"
+    code, out, _ = fraud("apply", *asked, by="abe")
     assert (code, out.startswith("All 20 reversals stand on decisions.v1")) == (1, True)
     assert "not released by the executor yet, so not published: 12 payments" in out
     scene.hear()
-    code, out, _ = fraud("apply", *asked)
+    code, out, _ = fraud("apply", *asked, by="abe")
     assert (code, "published anew: 12 payments" in out) == (0, True)
     _, shown, _ = fraud("show", plan["plan_id"])
     assert "COMPLETED" in shown
@@ -135,17 +136,16 @@ def test_plan_show_list_and_apply_by_command(scene, fraud):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["plan", "--by", "rae", "--reason", "x", "--model", "m"], "Nothing says what is good."),
+        (["plan", "--reason", "x", "--model", "m"], "Nothing says what is good."),
         (
-            ["plan", "--by", "rae", "--reason", "x", "--good-model", "small-1"],
+            ["plan", "--reason", "x", "--good-model", "small-1"],
             "Nothing says which decisions are meant.",
         ),
-        (["plan", "--by", "rae", "--reason", "x", "--good-model", "gone", "--model", "m"], "Give a version of"),
-        (["plan", "--by", "abe", "--reason", "x", "--good-model", "small-1", "--route", "MODEL"], "ROLLBACK_REQUESTER"),
-        (["plan", "--by", "rae", "--reason", "x", "--good-model", "small-1", "--segment", "SW"], "NAME=VALUE"),
-        (["plan", "--by", "rae", "--reason", "x", "--good-model", "small-1", "--list", "gone.txt"], "can't be read"),
+        (["plan", "--reason", "x", "--good-model", "gone", "--model", "m"], "Give a version of"),
+        (["plan", "--reason", "x", "--good-model", "small-1", "--segment", "SW"], "NAME=VALUE"),
+        (["plan", "--reason", "x", "--good-model", "small-1", "--list", "gone.txt"], "can't be read"),
         (["show", "no-plan"], "There is no plan no-plan."),
-        (["apply", "00000000-0000-4000-8000-000000000000", "--by", "abe"], "There is no plan"),
+        (["apply", "00000000-0000-4000-8000-000000000000"], "There is no plan"),
         (["report", "00000000-0000-4000-8000-000000000000"], "Nothing says where the report goes."),
     ],
 )
@@ -155,8 +155,14 @@ def test_what_a_person_can_get_wrong_is_one_sentence(fraud, arguments, said):
     assert said in err
 
 
+def test_who_may_not_plan_is_told_so(fraud):
+    asked = "plan", "--reason", "x", "--good-model", "small-1", "--route", "MODEL"
+    code, _, err = fraud(*asked, by="abe")
+    assert (code, "only a ROLLBACK_REQUESTER" in err.replace("Only", "only")) == (1, True)
+
+
 def test_the_requester_is_told_that_another_applies(scene, fraud):
-    code, _, err = fraud("apply", scene.plan_id, "--by", "rae")
+    code, _, err = fraud("apply", scene.plan_id)
     assert code == 1
     assert "only a ROLLBACK_APPROVER applies a plan" in err
 
@@ -164,6 +170,6 @@ def test_the_requester_is_told_that_another_applies(scene, fraud):
 def test_a_list_of_ids_may_name_transactions(scene, fraud, tmp_path):
     first, second, *_ = scene.lines()
     (tmp_path / "ids.txt").write_text(f"{first.transaction_id}\n\n{second.decision_id.upper()}\n{first.decision_id}\n")
-    asked = ["--good-model", "small-1", "--by", "rae", "--reason", "these"]
+    asked = ["--good-model", "small-1", "--reason", "these"]
     code, out, _ = fraud("plan", "--list", tmp_path / "ids.txt", *asked, "--json")
     assert (code, json.loads(out)["decisions"]) == (0, 2)

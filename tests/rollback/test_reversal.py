@@ -243,8 +243,9 @@ OTHER_ID = "7f9619ff-8b86-5011-b42d-00cf4fc964ff"
 NOW_MS = HEADER.requested_at_ms + 1
 
 
-def refusal(person=APPROVER, now_ms=NOW_MS, *, is_intact=True, is_approved=False, overtaken=0):
-    return apply_refusal(HEADER, person, now_ms, is_intact=is_intact, is_approved=is_approved, overtaken=overtaken)
+def refusal(person=APPROVER, now_ms=NOW_MS, *, is_intact=True, is_proved=True, is_approved=False, overtaken=0):
+    facts = {"is_intact": is_intact, "is_proved": is_proved, "is_approved": is_approved, "overtaken": overtaken}
+    return apply_refusal(HEADER, person, now_ms, **facts)
 
 
 def test_two_people_are_needed():
@@ -252,6 +253,8 @@ def test_two_people_are_needed():
     assert refusal() is None
     assert refusal(both) is ApplyRefusal.OWN_PLAN
     assert refusal(both, is_approved=True) is ApplyRefusal.OWN_PLAN
+    assert refusal(both._replace(name="RAE")) is ApplyRefusal.OWN_PLAN
+    assert refusal(is_proved=False) is ApplyRefusal.UNPROVED
     assert refusal(REQUESTER._replace(name="roy")) is ApplyRefusal.NOT_AUTHORISED
     assert plan_refusal(REQUESTER) is None
     assert plan_refusal(APPROVER) is not None

@@ -13,6 +13,9 @@ from ops.processes.servers import free_port
 from ops.stack.topics import create_topics
 from pipeline.keys.key_files import public_key
 from pipeline.keys.key_sets import key_id_of
+from pipeline.people.act_store import registry_acts
+from pipeline.people.people_files import write_people
+from tests.known import appoint, settings_of
 from tests.servers import unused_prefix
 
 HEADER = "transaction_id,tx_time_s,customer_id,terminal_id,amount_minor\n"
@@ -202,29 +205,33 @@ def test_keys_are_rotated_and_revoked_by_command(fraud, tmp_path):
 
 
 @pytest.mark.parametrize("word", ["force-open", "release"])
-def test_the_kill_switch_works_while_the_policy_is_refused(fraud, stack, tmp_path, word):
+def test_the_kill_switch_works_while_the_policy_is_refused(fraud, stack, owner, tmp_path, word):
+    appoint(owner, {"on-call": "OPERATOR"})
+    write_people(tmp_path / "people.jsonl", registry_acts(owner))
     (tmp_path / "edited.toml").write_text("surprise = 1\n")
     settings = {"state_prefix": word, "topic_prefix": unused_prefix(), "policy_path": tmp_path / "edited.toml"}
     create_topics(stack.bootstrap_servers, prefix=settings["topic_prefix"])
     settings |= {"bootstrap_servers": stack.bootstrap_servers, "redis_url": stack.redis_url}
-    asked = ("all", "--by", "on-call", "--reason", "drill", "--json")
+    settings |= {"people_file": tmp_path / "people.jsonl", **settings_of(tmp_path / "people", "on-call")}
+    asked = ("all", "--reason", "drill", "--json")
     assert json.loads(fraud("breaker", "force-open", *asked, **settings).out)["after"] == "FORCED_OPEN"
     if word == "release":
         assert json.loads(fraud("breaker", "release", *asked, **settings).out)["after"] == "HALF_OPEN"
 
 
-def test_the_kill_switch_without_its_topic_says_so(fraud, stack):
+def test_the_kill_switch_without_its_topic_says_so(fraud, stack, tmp_path):
     answer = fraud(
-        *("breaker", "force-open", "all", "--by", "on-call", "--reason", "drill"),
+        *("breaker", "force-open", "all", "--reason", "drill"),
         bootstrap_servers=stack.bootstrap_servers,
         redis_url=stack.redis_url,
         topic_prefix=unused_prefix(),
+        **settings_of(tmp_path / "people", "on-call"),
     )
     failed(answer, "breaker_switches.v1", "fraud topics create")
 
 
 def test_a_time_that_is_none(fraud):
-    answer = fraud("rollback", "plan", "--by", "ana", "--reason", "why", "--since", "yesterday")
+    answer = fraud("rollback", "plan", "--reason", "why", "--since", "yesterday")
     assert answer.code == 2
     assert "yesterday is no time" in answer.err
 
@@ -239,13 +246,18 @@ def test_a_key_that_is_none(fraud, stack, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (("nothing", "--by", "me", "--reason", "why"), "is no scope"),
-        (("all", "--by", " ", "--reason", "why"), "say who"),
-        (("all", "--by", "me", "--reason", " "), "a reason is needed"),
+        (("nothing", "--reason", "why"), "is no scope"),
+        (("all", "--reason", " "), "a reason is needed"),
     ],
 )
-def test_the_kill_switch_wants_a_scope_a_person_and_a_reason(fraud, stack, arguments, expected):
-    failed(fraud("breaker", "force-open", *arguments, redis_url=stack.redis_url), expected, code=1)
+def test_the_kill_switch_wants_a_scope_and_a_reason(fraud, stack, tmp_path, arguments, expected):
+    person = settings_of(tmp_path / "people", "on-call")
+    failed(fraud("breaker", "force-open", *arguments, redis_url=stack.redis_url, **person), expected, code=1)
+
+
+def test_the_kill_switch_wants_a_person(fraud, tmp_path):
+    answer = fraud("breaker", "force-open", "all", "--reason", "why", session_file=tmp_path / "none")
+    failed(answer, "Nothing proves who you are", "FRAUD_IDENTITY_FILE", "fraud login")
 
 
 def test_training_without_a_history(fraud, tmp_path):
@@ -334,10 +346,11 @@ def test_a_redrive_asks_who_and_why_but_a_dry_run_does_not(fraud, monkeypatch, t
     monkeypatch.setattr("pipeline.io.kafka.client.ANSWER_S", 0.3)
     fraud("keys", "create", "dead-letter", tmp_path / "key")
     servers = {"bootstrap_servers": f"127.0.0.1:{free_port()}", "dead_letter_key_file": tmp_path / "key"}
-    failed(fraud("dead-letters", "redrive", "--reason", "mended", **servers), "--by", "--dry-run")
-    failed(fraud("dead-letters", "redrive", "--by", "ann", **servers), "--reason", "--dry-run")
+    servers["session_file"] = tmp_path / "none"
+    failed(fraud("dead-letters", "redrive", "--reason", "mended", **servers), "Nothing proves who you are")
+    failed(fraud("dead-letters", "redrive", **servers), "--reason", "--dry-run")
     answer = fraud("dead-letters", "redrive", "--dry-run", **servers)
-    assert "--by" not in answer.err, "it got as far as its servers"
+    assert "who you are" not in answer.err, "it got as far as its servers"
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from pipeline.domain.decision import Outcome
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.clock import now_ms
 from pipeline.io.postgres import connect
+from pipeline.people.key_files import Identity
 from pipeline.review.cases import Judgement, ReviewRules
 from pipeline.review.desk_store import Acted, ReviewDesk
 from pipeline.rollback.plan_content_store import read_content
@@ -23,7 +24,9 @@ from pipeline.rollback.plan_store import read_plan
 from pipeline.rollback.reversal import Approval, reversal
 
 REVIEWER: Final = "rita"
-_RULES: Final = ReviewRules(four_eyes_gbp_minor=1 << 60, claim_ms=600_000, reason_characters_min=1)
+FOUR_EYES_GBP_MINOR: Final = 1 << 60
+"""No payment of the bench is worth it, so one reviewer is enough."""
+_RULES: Final = ReviewRules(four_eyes_gbp_minor=FOUR_EYES_GBP_MINOR, claim_ms=600_000, reason_characters_min=1)
 _PAUSE_S: Final = 0.05
 _REASON: Final = "The customer was called while the rollback ran."
 STALE_MAX: Final = 200
@@ -32,8 +35,8 @@ STALE_MAX: Final = 200
 class Reviewing:
     """A reviewer who decides case after case, one half each way."""
 
-    def __init__(self, stack: RealStack) -> None:
-        self._url, self.decided = url_of(stack.database_url, "fraud_review"), 0
+    def __init__(self, stack: RealStack, reviewer: Identity) -> None:
+        self._url, self.decided, self._reviewer = url_of(stack.database_url, "fraud_review"), 0, reviewer
         self._thread, self._is_started = Thread("reviewing", self._review), False
 
     def start(self) -> None:
@@ -56,8 +59,8 @@ class Reviewing:
             while not self._thread.stopping.wait(_PAUSE_S):
                 for file in desk.open_cases(1):
                     judgement = Judgement(Outcome.ALLOW if self.decided % 2 else Outcome.BLOCK, _REASON)
-                    desk.claim(file.case.decision_id, REVIEWER)
-                    acted = desk.judge(file.case.decision_id, REVIEWER, judgement)
+                    desk.claim(file.case.decision_id, self._reviewer)
+                    acted = desk.judge(file.case.decision_id, self._reviewer, judgement)
                     self.decided += isinstance(acted, Acted)
 
 

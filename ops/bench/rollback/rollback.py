@@ -30,7 +30,7 @@ from ops.bench.rig.services import url_of
 from ops.bench.rig.stored import Tail, record_count
 from ops.bench.rig.topics_io import Outbound
 from ops.bench.rig.waiting import wait_committed, wait_until
-from ops.bench.rollback.people import Reviewing, append_stale
+from ops.bench.rollback.people import REVIEWER, Reviewing, append_stale
 from ops.bench.rollback.scene import BAD, GOOD, Stage, open_stage
 from pipeline.domain.decision import Decision, Outcome
 from pipeline.domain.identities import reversal_id
@@ -68,7 +68,7 @@ RECALL_OUTCOMES: Final = ("RECALLED", "RECALL_REFUSED", "BENEFICIARY_FUNDS_GONE"
 def run(say: Callable[[str], None], folder: Path, *, is_quick: bool) -> dict[str, object]:
     wrong, reversed_min = (WRONG // 15, REVERSED_MIN // 20) if is_quick else (WRONG, REVERSED_MIN)
     with open_stage(folder) as stage:
-        act, reviewing = _Act(say, stage), Reviewing(stage.stack)
+        act, reviewing = _Act(say, stage), Reviewing(stage.stack, stage.people[REVIEWER])
         act.go_wrong(wrong)
         plan, stale = act.plan(), act.plan()
         act.spend(plan)
@@ -140,7 +140,7 @@ class _Act:
 
     def plan(self, good: str = GOOD) -> dict[str, Any]:
         began = time.monotonic()
-        asked = ("--model", BAD, "--good-model", good, "--by", "rae", "--reason", "The model answered backwards.")
+        asked = ("--model", BAD, "--good-model", good, "--reason", "The model answered backwards.")
         [plan] = self._stage.answer("plan", *asked)
         seconds = time.monotonic() - began
         self._say(f"of {plan['decisions']:,} decisions {plan['changing']:,} would be otherwise ({seconds:.1f} s)")
@@ -179,7 +179,7 @@ class _Act:
     def roll_on(self, good: str) -> dict[str, Any]:
         """Plan once more under another model, apply it, and let everything come to rest."""
         plan = self.plan(good)
-        rate = ("--by", "abe", "--rate", str(APPLIED_PER_S))
+        rate = ("--rate", str(APPLIED_PER_S))
         [applied] = self._stage.answer("apply", plan["plan_id"], *rate) if plan["changing"] else [{"releases": {}}]
         self.rest()
         by_change = {change: share["decisions"] for change, share in plan["blast_radius"]["by_change"].items()}

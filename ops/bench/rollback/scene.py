@@ -24,14 +24,18 @@ from ops.bench.rig.database import Sampler, prepare_database
 from ops.bench.rig.services import audit_process, executor_process, review_process, url_of, worker_process
 from ops.bench.rig.supervision import running
 from ops.bench.rig.topics_io import prepare_topics
+from ops.bench.rollback.people import FOUR_EYES_GBP_MINOR, REVIEWER
 from ops.demo.scene import block_from_micro, clean_environment, golden_rows
+from ops.processes.people import People, appointed
 from ops.processes.servers import ServerProcess, free_port
 from ops.rail.misbehaviour import Misbehaviour
 from ops.rail.process import rail_process, rail_url
 from ops.stack.real import RealStack
 from pipeline.breaker.answer_counts import LATENCY_BOUNDS_MS
 from pipeline.decide.policy import Policy, parse_policy
+from pipeline.io.postgres import connect
 from pipeline.io.settings import Settings
+from pipeline.people.roles import Role
 
 BAD: Final = "answers-backwards"
 GOOD: Final = "answers-strictly"
@@ -40,7 +44,13 @@ BAD_BLOCKS_PERCENT: Final = 50
 GOOD_BLOCKS_PERCENT: Final = 30
 """Share that the good model blocks: those that look least honest. It is strict, so that many payments are recalled."""
 COMMAND_S: Final = 600
-PEOPLE: Final = {"rae": "ROLLBACK_REQUESTER", "abe": "ROLLBACK_APPROVER", "rita": "REVIEWER"}
+PEOPLE: Final = (
+    ("rae", Role.ROLLBACK_REQUESTER),
+    ("abe", Role.ROLLBACK_APPROVER),
+    (REVIEWER, Role.REVIEWER),
+)
+AUTHORS: Final = {"plan": "rae", "apply": "abe"}
+"""Who gives which command."""
 RECALL_REFUSED_SHARE: Final = 0.1
 
 
@@ -59,6 +69,7 @@ class Stage:
     rail: ServerProcess
     rail_address: str
     sampler: Sampler
+    people: People
 
     def name_champion(self, version: str) -> None:
         """Name a champion, as a roll-out does."""
@@ -107,7 +118,9 @@ class Stage:
 
         Raises CalledProcessError, with the command's own sentence among the notes.
         """
-        command, environment = self.rollback(*arguments, "--json"), {**clean_environment(), **self.environment}
+        command = self.rollback(*arguments, "--json")
+        author = self.people.environment(AUTHORS.get(arguments[0], REVIEWER))
+        environment = {**clean_environment(), **self.environment, **author}
         log_path = self.directory / f"rollback-{arguments[0]}.log"
         done = completed(command, log_path, timeout_s=COMMAND_S, environment=environment)
         if done.returncode:
@@ -120,10 +133,10 @@ class Stage:
         """Make `fraud rollback apply`, which will be killed and started again."""
         return ServerProcess(
             "rollback apply",
-            self.rollback("apply", plan_id, "--by", "abe", "--rate", str(rate_per_s)),
+            self.rollback("apply", plan_id, "--rate", str(rate_per_s)),
             is_ready=lambda: True,
             log_path=self.directory / "rollback-apply.log",
-            environment=self.environment,
+            environment={**self.environment, **self.people.environment(AUTHORS["apply"])},
         )
 
     def rows(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
@@ -137,8 +150,9 @@ def open_stage(directory: Path) -> Iterator[Stage]:
     with RealStack(directory / "stack", with_postgres=True) as stack:
         prepare_topics(stack.bootstrap_servers, "")
         prepare_database(stack, directory)
-        _appoint(stack.database_url)
-        stage = _stage(stack, directory)
+        with connect(stack.database_url, "bench") as owner:
+            people = appointed(owner, directory / "people", PEOPLE)
+        stage = _stage(stack, directory, people)
         services = (stage.rail, stage.worker, stage.executor, stage.audit, stage.review)
         with running(*services):
             stage.sampler.thread.start()
@@ -148,7 +162,7 @@ def open_stage(directory: Path) -> Iterator[Stage]:
                 stage.sampler.thread.stopping.set()
 
 
-def _stage(stack: RealStack, directory: Path) -> Stage:
+def _stage(stack: RealStack, directory: Path, people: People) -> Stage:
     registry, shipped = directory / "registry", Settings.model_construct()
     version = champion_version(shipped.model_registry)
     shutil.copytree(shipped.model_registry / version, registry / version)
@@ -166,10 +180,11 @@ def _stage(stack: RealStack, directory: Path) -> Stage:
         worker_process(directory, servers, stack.redis_url, environment=shared),
         executor_process(directory, servers, database, rail_url(port), environment=shared),
         audit_process(stack, directory, shared),
-        review_process(stack, directory, shared),
+        review_process(stack, directory, {**shared, "FRAUD_REVIEW_FOUR_EYES_GBP_MINOR": str(FOUR_EYES_GBP_MINOR)}),
         rail_process(directory / "rail", port, Misbehaviour(recall_refused_share=RECALL_REFUSED_SHARE)),
         rail_url(port),
         Sampler(database),
+        people,
     )
 
 
@@ -193,12 +208,3 @@ def _patient(policy_text: str) -> str:
         policy_text, replaced = re.subn(rf"(?m)^{name} = .*$", f"{name} = {value}", policy_text)
         assert replaced == 1, f"the policy names {name} once"
     return policy_text
-
-
-def _appoint(database_url: str) -> None:
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        for name, role in PEOPLE.items():
-            connection.execute(
-                "INSERT INTO control.person_grant (name, role, is_held, granted_by) VALUES (%s, %s, true, 'bench')",
-                [name, role],
-            )

@@ -22,8 +22,8 @@ from pipeline.domain.log import Record
 from pipeline.domain.times import claim_ms
 from pipeline.io.filing import UNFILED_MS
 from pipeline.io.postgres import Connection
-from pipeline.io.quarantine import statement_of
 from pipeline.keys.key_sets import KeySet
+from pipeline.quarantine.put_aside_store import statement_of
 
 OFFSET_MAX: Final = 2**63 - 1
 

@@ -207,7 +207,11 @@ def read_breaker_switch(body: bytes, at: int) -> tuple[BreakerSwitch, int]:
     thrown_by, at = read_text(body, at)
     reason, at = read_text(body, at)
     accepts_shift, at = read_boolean(body, at)
-    return BreakerSwitch(scope, position, sequence, thrown_at_ms, thrown_by, reason, accepts_shift), at
+    act, at = read_text(body, at)
+    signature, at = read_bytes(body, at)
+    evidence, at = read_text(body, at)
+    plain = scope, position, sequence, thrown_at_ms, thrown_by, reason, accepts_shift
+    return BreakerSwitch(*plain, act, signature, evidence), at
 
 
 def read_anchor(body: bytes, at: int) -> tuple[Anchor, int]:

@@ -12,12 +12,11 @@ import pytest
 from pipeline.execute.ledger_store import Ledger
 from pipeline.io.kafka.appender import Appender
 from pipeline.io.postgres import Connection, DatabaseUnavailable, connect
-from pipeline.people.roles import Role
-from pipeline.people.store import change_role
 from pipeline.review.case_store import lock_cases
 from pipeline.rollback.plan_store import turn_to_apply
 from tests.audit.logs import Bench, records
 from tests.execute.given import Desk, decision
+from tests.known import appoint
 from tests.servers import Postgres, url_as
 
 READERS = ("fraud_reader", "fraud_reconcile", "fraud_rollback", "fraud_partitions", "fraud_review")
@@ -110,7 +109,7 @@ def test_reader_that_holds_all_it_can_stops_nobody(
     for connection in (desk.connection, bench.connection, owner):
         connection.execute("SET lock_timeout = '1s'")  # a wait that would otherwise last for ever
     work(desk, bench, 1)
-    assert change_role(owner, "ana", Role.ADMIN, "ana", is_held=True) is None
+    appoint(owner, {"ann": "REVIEWER"})
     with closing(connect(url_as(database_url, "fraud_review"), "review")) as review, review.transaction():
         review.execute("SET lock_timeout = '1s'")
         lock_cases(review, [decision().decision_id])

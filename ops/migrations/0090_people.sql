@@ -1,0 +1,505 @@
+-- People who have proved who they are: every act of a person is signed, and is stored beside what it is about.
+--
+-- PostgreSQL can't check an Ed25519 signature. The triggers hold what needs none: that a row is exactly what its act
+-- says, that the act is its author's, made just now and used once, and that author, key and role are in order. Whoever
+-- acts on a row proves the signature first (pipeline/people/act_store.py).
+
+-- Acts
+
+-- What was signed, in its canonical form, by whom and with what. digest names it; everything but content, signature and
+-- evidence is taken out of the content. evidence: how a session proved whose it is; NULL of a registered key.
+CREATE TABLE control.signed_act (
+    sequence bigint GENERATED ALWAYS AS IDENTITY UNIQUE,
+    digest bytea PRIMARY KEY,
+    kind text NOT NULL,
+    is_of_registry boolean NOT NULL,
+    name text NOT NULL CHECK (name ~ '^[A-Za-z][A-Za-z0-9._@-]{1,63}$'),
+    key_id text NOT NULL CHECK (key_id ~ '^[0-9a-f]{64}$'),
+    at timestamptz NOT NULL,
+    content text NOT NULL CHECK (octet_length(content) <= 65536),
+    signature bytea NOT NULL CHECK (length(signature) = 64),
+    evidence jsonb CHECK (octet_length(evidence::text) <= 65536),
+    recorded_at timestamptz NOT NULL
+);
+CREATE UNIQUE INDEX signed_act_one_first ON control.signed_act (kind) WHERE kind = 'FIRST_ADMIN';
+CREATE INDEX signed_act_registry ON control.signed_act (sequence) WHERE is_of_registry;
+CREATE INDEX signed_act_name ON control.signed_act (name, sequence);
+SELECT control.make_append_only('control.signed_act');
+
+-- The one way in which each person is written. Names are ASCII, so that no two of them look alike but by case.
+CREATE TABLE control.person (
+    folded text PRIMARY KEY,
+    name text NOT NULL UNIQUE CHECK (name ~ '^[A-Za-z][A-Za-z0-9._@-]{1,63}$' AND folded = lower(normalize(name, NFKC)))
+);
+SELECT control.make_append_only('control.person');
+
+-- Registered keys, and keys that sign nothing any more: registered ones, those of sessions, and those of providers.
+CREATE TABLE control.person_key (
+    key_id text PRIMARY KEY CHECK (key_id = encode(sha256(public), 'hex')),
+    name text NOT NULL REFERENCES control.person (name),
+    public bytea NOT NULL UNIQUE CHECK (length(public) = 32),
+    act bytea NOT NULL UNIQUE REFERENCES control.signed_act,
+    registered_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE TABLE control.key_revocation (
+    key_id text PRIMARY KEY CHECK (key_id ~ '^[0-9a-f]{64}$'),
+    reason text NOT NULL CHECK (length(btrim(reason)) BETWEEN 1 AND 500),
+    act bytea NOT NULL UNIQUE REFERENCES control.signed_act,
+    revoked_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+SELECT control.make_append_only(logged)
+FROM unnest(ARRAY['control.person_key', 'control.key_revocation']::regclass[]) AS logged;
+
+-- Grants without an act, from before, count as nothing.
+ALTER TABLE control.person_grant
+    ADD COLUMN act bytea UNIQUE REFERENCES control.signed_act,
+    DROP CONSTRAINT person_grant_role_check,
+    ADD CONSTRAINT person_grant_role_check CHECK (role IN (
+        'ADMIN', 'REVIEWER', 'SENIOR_REVIEWER', 'ROLLBACK_REQUESTER', 'ROLLBACK_APPROVER', 'OPERATOR'));
+
+-- Whether two ways of writing a name are one person's.
+CREATE FUNCTION control.is_same_person(one text, other text) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog AS $$
+    SELECT lower(normalize(one, NFKC)) = lower(normalize(other, NFKC))
+$$;
+
+-- Whether a person holds a role now, by the grants that somebody signed.
+CREATE OR REPLACE FUNCTION control.holds_role(wanted_name text, wanted_role text) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
+    SELECT coalesce((SELECT is_held FROM control.person_grant
+                     WHERE name = wanted_name AND role = wanted_role AND act IS NOT NULL
+                     ORDER BY sequence DESC LIMIT 1), false)
+$$;
+
+-- Whether a key is registered to exactly this person and not revoked. That of a session is nobody's here: its evidence
+-- says whose it is, to whoever proves its acts.
+CREATE FUNCTION control.is_key_of(wanted_key text, wanted_name text, is_session boolean) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
+    SELECT NOT EXISTS (SELECT FROM control.key_revocation AS gone WHERE gone.key_id = wanted_key)
+        AND CASE WHEN is_session
+            THEN NOT EXISTS (SELECT FROM control.person_key AS known WHERE known.key_id = wanted_key)
+            ELSE EXISTS (SELECT FROM control.person_key AS known
+                         WHERE known.key_id = wanted_key AND known.name = wanted_name)
+        END
+$$;
+
+CREATE FUNCTION control.check_signed_act() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+DECLARE
+    said jsonb := NEW.content::jsonb;
+    root text := coalesce((SELECT encode(first.digest, 'hex') FROM control.signed_act AS first
+                           WHERE first.kind = 'FIRST_ADMIN'), '');
+BEGIN
+    NEW.digest := sha256(convert_to(E'fraud-act-v1\n' || NEW.content, 'UTF8'));
+    NEW.kind := said ->> 'act';
+    NEW.name := said ->> 'name';
+    NEW.key_id := said ->> 'key';
+    NEW.at := timestamptz 'epoch' + (said ->> 'at_ms')::bigint * interval '1 millisecond';
+    NEW.recorded_at := clock_timestamp();
+    NEW.is_of_registry := NEW.kind IN
+        ('FIRST_ADMIN', 'KEY_REGISTERED', 'KEY_REVOKED', 'ROLE_GRANTED', 'ROLE_REVOKED', 'PROVIDER_TRUSTED');
+    IF NEW.is_of_registry AND NOT pg_has_role(current_user, (SELECT relowner FROM pg_class WHERE oid = TG_RELID), 'USAGE')
+    THEN
+        RAISE EXCEPTION 'only the database''s owner stores who people are' USING ERRCODE = 'insufficient_privilege';
+    ELSIF said ->> 'root' IS DISTINCT FROM root THEN
+        RAISE EXCEPTION 'the act was signed for another registry' USING ERRCODE = 'check_violation';
+    ELSIF abs(extract(epoch FROM NEW.recorded_at - NEW.at)) > 300 THEN
+        RAISE EXCEPTION 'an act is stored when it is made' USING ERRCODE = 'check_violation';
+    ELSIF NEW.kind <> 'FIRST_ADMIN' AND NOT control.is_key_of(NEW.key_id, NEW.name, NEW.evidence IS NOT NULL) THEN
+        RAISE EXCEPTION 'the key is not registered for that person, or it is revoked' USING ERRCODE = 'check_violation';
+    END IF;
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER check_signed_act BEFORE INSERT ON control.signed_act
+    FOR EACH ROW EXECUTE FUNCTION control.check_signed_act();
+
+-- Raises unless a row is what its act says, the act is its author's and was stored just now, and their key still counts.
+CREATE FUNCTION control.require_act(wanted_act bytea, wanted_kind text, wanted_name text, subject jsonb) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog AS $$
+DECLARE
+    said control.signed_act;
+BEGIN
+    SELECT * INTO said FROM control.signed_act WHERE digest = wanted_act;
+    IF NOT FOUND OR said.kind <> wanted_kind OR said.name <> wanted_name THEN
+        RAISE EXCEPTION '% has not signed this', wanted_name USING ERRCODE = 'check_violation';
+    ELSIF said.content::jsonb -> 'subject' IS DISTINCT FROM subject THEN
+        RAISE EXCEPTION '% has signed something else', wanted_name USING ERRCODE = 'check_violation';
+    ELSIF clock_timestamp() > said.recorded_at + interval '5 minutes' THEN
+        RAISE EXCEPTION 'what % signed is too old', wanted_name USING ERRCODE = 'check_violation';
+    ELSIF NOT control.is_key_of(said.key_id, said.name, said.evidence IS NOT NULL) THEN
+        RAISE EXCEPTION 'the key of % is revoked', wanted_name USING ERRCODE = 'check_violation';
+    END IF;
+END
+$$;
+
+-- Whether an earlier act still counts: its author has the role, and its key is not revoked.
+CREATE FUNCTION control.act_counts(earlier bytea, VARIADIC roles text[]) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
+    SELECT EXISTS (
+        SELECT FROM control.signed_act AS said
+        WHERE said.digest = earlier AND control.is_key_of(said.key_id, said.name, said.evidence IS NOT NULL)
+            AND EXISTS (SELECT FROM unnest(roles) AS role (name) WHERE control.holds_role(said.name, role.name))
+    )
+$$;
+
+-- A time as acts hold it.
+CREATE FUNCTION control.as_ms(at timestamptz) RETURNS bigint
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog AS $$ SELECT (extract(epoch FROM at) * 1000)::bigint $$;
+
+-- The registry's own rows: what the triggers look at. Whoever proves acts looks at the acts alone.
+CREATE FUNCTION control.check_grant() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+DECLARE
+    said control.signed_act;
+BEGIN
+    SELECT * INTO said FROM control.signed_act WHERE digest = NEW.act;
+    IF NOT FOUND OR said.name <> NEW.granted_by
+        OR said.kind <> ALL (CASE WHEN NEW.is_held THEN ARRAY['ROLE_GRANTED', 'FIRST_ADMIN'] ELSE ARRAY['ROLE_REVOKED'] END)
+        OR said.content::jsonb -> 'subject' ->> 'name' IS DISTINCT FROM NEW.name
+        OR said.kind <> 'FIRST_ADMIN' AND said.content::jsonb -> 'subject' ->> 'role' IS DISTINCT FROM NEW.role
+        OR said.kind = 'FIRST_ADMIN' AND (NEW.role <> 'ADMIN' OR NEW.name <> NEW.granted_by)
+    THEN
+        RAISE EXCEPTION 'nobody has signed this grant' USING ERRCODE = 'check_violation';
+    ELSIF said.kind <> 'FIRST_ADMIN' AND control.is_same_person(NEW.name, NEW.granted_by) THEN
+        RAISE EXCEPTION 'nobody changes their own roles' USING ERRCODE = 'check_violation';
+    ELSIF said.kind <> 'FIRST_ADMIN' AND NOT control.act_counts(NEW.act, 'ADMIN') THEN
+        RAISE EXCEPTION 'only an ADMIN grants and revokes roles' USING ERRCODE = 'check_violation';
+    END IF;
+    INSERT INTO control.person (folded, name) VALUES (lower(normalize(NEW.name, NFKC)), NEW.name)
+    ON CONFLICT (name) DO NOTHING;
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER check_grant BEFORE INSERT ON control.person_grant
+    FOR EACH ROW EXECUTE FUNCTION control.check_grant();
+
+CREATE FUNCTION control.check_person_key() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+DECLARE
+    said control.signed_act;
+BEGIN
+    SELECT * INTO said FROM control.signed_act WHERE digest = NEW.act;
+    IF NOT FOUND OR said.kind NOT IN ('KEY_REGISTERED', 'FIRST_ADMIN')
+        OR said.content::jsonb -> 'subject' ->> 'name' IS DISTINCT FROM NEW.name
+        OR said.content::jsonb -> 'subject' ->> 'public' IS DISTINCT FROM encode(NEW.public, 'hex')
+    THEN
+        RAISE EXCEPTION 'nobody has signed this registration' USING ERRCODE = 'check_violation';
+    ELSIF said.kind <> 'FIRST_ADMIN' AND NOT control.act_counts(NEW.act, 'ADMIN') THEN
+        RAISE EXCEPTION 'only an ADMIN registers keys' USING ERRCODE = 'check_violation';
+    ELSIF EXISTS (SELECT FROM control.key_revocation AS gone WHERE gone.key_id = NEW.key_id) THEN
+        RAISE EXCEPTION 'the key was revoked' USING ERRCODE = 'check_violation';
+    END IF;
+    INSERT INTO control.person (folded, name) VALUES (lower(normalize(NEW.name, NFKC)), NEW.name)
+    ON CONFLICT (name) DO NOTHING;
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER check_person_key BEFORE INSERT ON control.person_key
+    FOR EACH ROW EXECUTE FUNCTION control.check_person_key();
+
+CREATE FUNCTION control.check_key_revocation() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+DECLARE
+    said control.signed_act;
+BEGIN
+    SELECT * INTO said FROM control.signed_act WHERE digest = NEW.act;
+    IF NOT FOUND OR said.kind <> 'KEY_REVOKED'
+        OR said.content::jsonb -> 'subject' ->> 'key' IS DISTINCT FROM NEW.key_id
+        OR said.content::jsonb -> 'subject' ->> 'reason' IS DISTINCT FROM NEW.reason
+    THEN
+        RAISE EXCEPTION 'nobody has signed this revocation' USING ERRCODE = 'check_violation';
+    ELSIF NOT control.holds_role(said.name, 'ADMIN') AND NOT EXISTS (
+        SELECT FROM control.person_key AS known WHERE known.key_id = NEW.key_id AND known.name = said.name
+    ) THEN
+        RAISE EXCEPTION 'a key is revoked by an ADMIN, or by its person' USING ERRCODE = 'check_violation';
+    END IF;
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER check_key_revocation BEFORE INSERT ON control.key_revocation
+    FOR EACH ROW EXECUTE FUNCTION control.check_key_revocation();
+
+-- Reviews
+
+-- VOIDED: the service's word that the claim, proposal or outcome before it counts as nothing, because nobody proved it
+-- or because its author has lost role or key since. A round has one outcome that was not voided.
+ALTER TABLE review.case_event
+    ADD COLUMN act bytea UNIQUE REFERENCES control.signed_act,
+    DROP CONSTRAINT case_event_kind_check,
+    ADD CONSTRAINT case_event_kind_check CHECK (kind IN ('OPENED', 'CLAIMED', 'RELEASED', 'PROPOSED', 'DECLINED', 'DECIDED',
+        'EXPIRED', 'WITHDRAWN', 'PUBLISHED', 'VOIDED'));
+DROP INDEX review.case_event_one_outcome;
+
+CREATE FUNCTION review.check_case_event() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+DECLARE
+    about review.review_case;
+    before review.case_event;
+    is_answer boolean;
+BEGIN
+    SELECT * INTO before FROM review.case_event AS event
+    WHERE event.decision_id = NEW.decision_id AND event.round = NEW.round AND event.sequence = NEW.sequence - 1;
+    IF NEW.sequence > 1 AND NOT FOUND THEN
+        RAISE EXCEPTION 'the events of a case have no gaps' USING ERRCODE = 'check_violation';
+    ELSIF before.kind IN ('DECIDED', 'EXPIRED') AND NEW.kind NOT IN ('PUBLISHED', 'WITHDRAWN', 'VOIDED') THEN
+        RAISE EXCEPTION 'the round has its outcome' USING ERRCODE = 'unique_violation';
+    ELSIF before.kind IN ('PUBLISHED', 'WITHDRAWN') THEN
+        RAISE EXCEPTION 'the round has ended' USING ERRCODE = 'unique_violation';
+    ELSIF NEW.kind = 'VOIDED' AND before.kind NOT IN ('CLAIMED', 'PROPOSED', 'DECIDED') THEN
+        RAISE EXCEPTION 'only what a person did is voided' USING ERRCODE = 'check_violation';
+    END IF;
+    IF NEW.kind NOT IN ('CLAIMED', 'RELEASED', 'PROPOSED', 'DECLINED', 'DECIDED') THEN
+        IF NEW.act IS NOT NULL OR NEW.actor NOT LIKE 'system:%' THEN
+            RAISE EXCEPTION 'people neither open, expire, withdraw, void nor publish' USING ERRCODE = 'check_violation';
+        END IF;
+        RETURN NEW;
+    END IF;
+    IF abs(extract(epoch FROM clock_timestamp() - NEW.at)) > 300 THEN
+        RAISE EXCEPTION 'an act is stored when it is made' USING ERRCODE = 'check_violation';
+    END IF;
+    SELECT * INTO about FROM review.review_case AS opened
+    WHERE opened.decision_id = NEW.decision_id AND opened.round = NEW.round;
+    PERFORM control.require_act(NEW.act, 'CASE_' || NEW.kind, NEW.actor, jsonb_build_object(
+        'decision_id', NEW.decision_id, 'round', NEW.round, 'sequence', NEW.sequence, 'event_at_ms', control.as_ms(NEW.at),
+        'outcome', NEW.outcome, 'reason', NEW.reason, 'claimed_until_ms', control.as_ms(NEW.claimed_until),
+        'transaction_id', about.transaction_id, 'currency', about.currency, 'amount_minor', about.amount_minor,
+        'amount_gbp_minor', about.amount_gbp_minor));
+    is_answer := before.kind = 'PROPOSED';
+    IF NOT control.holds_role(NEW.actor, 'SENIOR_REVIEWER')
+        AND (is_answer OR NOT control.holds_role(NEW.actor, 'REVIEWER'))
+    THEN
+        RAISE EXCEPTION '% may not do this', NEW.actor USING ERRCODE = 'check_violation';
+    ELSIF is_answer AND (
+        NEW.kind NOT IN ('DECIDED', 'DECLINED') OR control.is_same_person(before.actor, NEW.actor)
+        OR NEW.kind = 'DECIDED' AND NEW.outcome <> before.outcome
+        OR NOT control.act_counts(before.act, 'REVIEWER', 'SENIOR_REVIEWER')
+    ) THEN
+        RAISE EXCEPTION 'a proposal is answered by another person, while it counts' USING ERRCODE = 'check_violation';
+    ELSIF NOT is_answer AND NEW.kind <> 'CLAIMED' AND (
+        before.kind <> 'CLAIMED' OR before.actor <> NEW.actor OR NEW.kind = 'DECLINED'
+        OR NOT control.act_counts(before.act, 'REVIEWER', 'SENIOR_REVIEWER')
+    ) THEN
+        RAISE EXCEPTION 'a case is claimed before it is decided' USING ERRCODE = 'check_violation';
+    END IF;
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER check_case_event BEFORE INSERT ON review.case_event
+    FOR EACH ROW EXECUTE FUNCTION review.check_case_event();
+
+ALTER TABLE review.recovery_closing ADD COLUMN act bytea UNIQUE REFERENCES control.signed_act;
+CREATE FUNCTION review.check_recovery_closing() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+BEGIN
+    PERFORM control.require_act(NEW.act, 'RECOVERY_CLOSED', NEW.closed_by, jsonb_build_object(
+        'execution_id', NEW.execution_id, 'sequence', NEW.sequence, 'reason', NEW.reason));
+    IF NOT control.holds_role(NEW.closed_by, 'SENIOR_REVIEWER') THEN
+        RAISE EXCEPTION 'a recovery case is closed by a SENIOR_REVIEWER' USING ERRCODE = 'check_violation';
+    END IF;
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER check_recovery_closing BEFORE INSERT ON review.recovery_closing
+    FOR EACH ROW EXECUTE FUNCTION review.check_recovery_closing();
+
+-- Recoveries that nothing has settled, those that somebody is said to have closed among them: whoever shows them proves
+-- that first.
+CREATE VIEW review.standing_recovery AS
+SELECT latest.execution_id, latest.sequence, latest.reason, latest.missing_minor, latest.currency, latest.recorded_at,
+    heard.decision_id, heard.transaction_id, heard.account_id, heard.beneficiary_account_id, heard.amount_minor,
+    closed.closed_by, closed.reason AS closed_reason, closed.act AS closed_act
+FROM (
+    SELECT DISTINCT ON (execution_id) * FROM ledger.recovery_case ORDER BY execution_id, sequence DESC
+) AS latest
+JOIN ledger.execution AS heard USING (execution_id)
+JOIN ledger.outcome_in_force AS stands USING (execution_id)
+LEFT JOIN review.recovery_closing AS closed
+    ON closed.execution_id = latest.execution_id AND closed.sequence = latest.sequence
+WHERE stands.is_at_rest AND stands.state = 'SETTLED' AND (stands.is_partly_recalled OR stands.cause NOT LIKE '%\_ALLOW');
+GRANT SELECT ON review.standing_recovery TO fraud_review;
+
+-- Rollbacks
+
+ALTER TABLE control.rollback_plan ADD COLUMN act bytea UNIQUE REFERENCES control.signed_act;
+ALTER TABLE control.rollback_approval ADD COLUMN act bytea UNIQUE REFERENCES control.signed_act;
+ALTER TABLE control.rollback_progress ADD COLUMN act bytea REFERENCES control.signed_act;
+
+CREATE FUNCTION control.check_rollback_plan() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+BEGIN
+    PERFORM control.require_act(NEW.act, 'ROLLBACK_PLANNED', NEW.requested_by, jsonb_build_object(
+        'plan_id', NEW.plan_id, 'content_hash', encode(NEW.content_hash, 'hex'), 'decisions', NEW.decisions,
+        'changing', NEW.changing, 'expires_at_ms', control.as_ms(NEW.expires_at)));
+    IF NOT control.holds_role(NEW.requested_by, 'ROLLBACK_REQUESTER') THEN
+        RAISE EXCEPTION 'a plan is made by a ROLLBACK_REQUESTER' USING ERRCODE = 'check_violation';
+    END IF;
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER check_rollback_plan BEFORE INSERT ON control.rollback_plan
+    FOR EACH ROW EXECUTE FUNCTION control.check_rollback_plan();
+
+CREATE OR REPLACE FUNCTION control.refuse_own_approval() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog
+AS $$
+DECLARE
+    plan control.rollback_plan;
+BEGIN
+    SELECT * INTO plan FROM control.rollback_plan AS made WHERE made.plan_id = NEW.plan_id;
+    IF NOT FOUND OR plan.content_hash <> NEW.content_hash OR control.is_same_person(plan.requested_by, NEW.approved_by) THEN
+        RAISE EXCEPTION 'a plan is approved as it was made, and by another person than the one who made it'
+            USING ERRCODE = 'check_violation';
+    END IF;
+    PERFORM control.require_act(NEW.act, 'ROLLBACK_APPROVED', NEW.approved_by, jsonb_build_object(
+        'plan_id', NEW.plan_id, 'content_hash', encode(NEW.content_hash, 'hex'),
+        'approved_at_ms', control.as_ms(NEW.approved_at)));
+    IF NOT control.holds_role(NEW.approved_by, 'ROLLBACK_APPROVER') THEN
+        RAISE EXCEPTION 'a plan is approved by a ROLLBACK_APPROVER' USING ERRCODE = 'check_violation';
+    ELSIF NOT control.act_counts(plan.act, 'ROLLBACK_REQUESTER') THEN
+        RAISE EXCEPTION 'whoever made the plan may make none any more' USING ERRCODE = 'check_violation';
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+-- Whoever carries a plan out says so once a run, and its further rows name the same act.
+CREATE FUNCTION control.check_rollback_progress() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+BEGIN
+    IF NEW.kind IN ('STARTED', 'RESUMED') THEN
+        PERFORM control.require_act(NEW.act, 'ROLLBACK_APPLIED', NEW.applied_by, jsonb_build_object(
+            'plan_id', NEW.plan_id, 'sequence', NEW.sequence));
+        IF NOT control.holds_role(NEW.applied_by, 'ROLLBACK_APPROVER') THEN
+            RAISE EXCEPTION 'a plan is applied by a ROLLBACK_APPROVER' USING ERRCODE = 'check_violation';
+        END IF;
+    ELSIF NEW.act IS NULL OR NOT EXISTS (
+        SELECT FROM control.rollback_progress AS run
+        WHERE run.plan_id = NEW.plan_id AND run.act = NEW.act AND run.applied_by = NEW.applied_by
+    ) THEN
+        RAISE EXCEPTION 'a run begins with its author''s act' USING ERRCODE = 'check_violation';
+    END IF;
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER check_rollback_progress BEFORE INSERT ON control.rollback_progress
+    FOR EACH ROW EXECUTE FUNCTION control.check_rollback_progress();
+
+-- Quarantine
+
+ALTER TABLE control.quarantine_proposal ADD COLUMN act bytea UNIQUE REFERENCES control.signed_act;
+ALTER TABLE control.quarantine ADD COLUMN act bytea UNIQUE REFERENCES control.signed_act;
+
+CREATE OR REPLACE FUNCTION control.check_quarantine_proposal() RETURNS trigger LANGUAGE plpgsql
+SET search_path = pg_catalog AS $$
+BEGIN
+    IF NOT control.holds_role(NEW.proposed_by, 'ROLLBACK_REQUESTER') THEN
+        RAISE EXCEPTION 'a quarantine is proposed by a ROLLBACK_REQUESTER' USING ERRCODE = 'check_violation';
+    END IF;
+    PERFORM control.require_act(NEW.act, 'QUARANTINE_PROPOSED', NEW.proposed_by, jsonb_build_object(
+        'quarantine_id', NEW.quarantine_id, 'topic', NEW.topic, 'partition', NEW.topic_partition,
+        'offset', NEW.topic_offset, 'record_sha256', encode(NEW.record_sha256, 'hex'),
+        'record_length', NEW.record_length, 'reason', NEW.reason));
+    NEW.proposed_at := now();
+    NEW.expires_at := now() + interval '24 hours';
+    RETURN NEW;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION control.check_quarantine() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+DECLARE
+    proposal control.quarantine_proposal;
+BEGIN
+    SELECT * INTO proposal FROM control.quarantine_proposal WHERE quarantine_id = NEW.quarantine_id;
+    NEW.confirmed_at := now();
+    IF NOT FOUND OR (proposal.topic, proposal.topic_partition, proposal.topic_offset, proposal.record_sha256)
+        <> (NEW.topic, NEW.topic_partition, NEW.topic_offset, NEW.record_sha256)
+    THEN
+        RAISE EXCEPTION 'a quarantine is confirmed as it was proposed' USING ERRCODE = 'check_violation';
+    ELSIF proposal.expires_at <= now() THEN
+        RAISE EXCEPTION 'the proposal has expired' USING ERRCODE = 'check_violation';
+    ELSIF control.is_same_person(proposal.proposed_by, NEW.confirmed_by) THEN
+        RAISE EXCEPTION 'a quarantine is confirmed by another person than the one who proposed it'
+            USING ERRCODE = 'check_violation';
+    ELSIF NOT control.holds_role(NEW.confirmed_by, 'ROLLBACK_APPROVER') THEN
+        RAISE EXCEPTION 'a quarantine is confirmed by a ROLLBACK_APPROVER' USING ERRCODE = 'check_violation';
+    ELSIF NOT control.act_counts(proposal.act, 'ROLLBACK_REQUESTER') THEN
+        RAISE EXCEPTION 'whoever proposed it is no ROLLBACK_REQUESTER any more, or their key was revoked'
+            USING ERRCODE = 'check_violation';
+    END IF;
+    PERFORM control.require_act(NEW.act, 'QUARANTINE_CONFIRMED', NEW.confirmed_by, jsonb_build_object(
+        'quarantine_id', NEW.quarantine_id, 'topic', NEW.topic, 'partition', NEW.topic_partition,
+        'offset', NEW.topic_offset, 'record_sha256', encode(NEW.record_sha256, 'hex')));
+    RETURN NEW;
+END
+$$;
+
+-- Redrives
+
+ALTER TABLE control.redrive ADD COLUMN act bytea UNIQUE REFERENCES control.signed_act;
+CREATE FUNCTION control.check_redrive() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+BEGIN
+    IF NOT control.holds_role(NEW.requested_by, 'OPERATOR') THEN
+        RAISE EXCEPTION 'dead letters are redriven by an OPERATOR' USING ERRCODE = 'check_violation';
+    END IF;
+    PERFORM control.require_act(NEW.act, 'LETTERS_REDRIVEN', NEW.requested_by, jsonb_build_object(
+        'redrive_id', NEW.redrive_id, 'reason', NEW.reason, 'letters_sha256',
+        (SELECT said.content::jsonb -> 'subject' ->> 'letters_sha256' FROM control.signed_act AS said
+         WHERE said.digest = NEW.act)));
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER check_redrive BEFORE INSERT ON control.redrive
+    FOR EACH ROW EXECUTE FUNCTION control.check_redrive();
+
+-- Every row that stands for a person's act, with what its act must say: for whoever proves them all, years later.
+CREATE VIEW control.claimed_act WITH (security_invoker = true) AS
+SELECT 'review.case_event' AS of_table, format('%s round %s event %s', event.decision_id, event.round, event.sequence) AS place,
+    event.act, 'CASE_' || event.kind AS kind, event.actor AS name, jsonb_build_object(
+        'decision_id', event.decision_id, 'round', event.round, 'sequence', event.sequence,
+        'event_at_ms', control.as_ms(event.at), 'outcome', event.outcome, 'reason', event.reason,
+        'claimed_until_ms', control.as_ms(event.claimed_until), 'transaction_id', about.transaction_id,
+        'currency', about.currency, 'amount_minor', about.amount_minor, 'amount_gbp_minor', about.amount_gbp_minor
+    ) AS subject
+FROM review.case_event AS event JOIN review.review_case AS about USING (decision_id, round)
+WHERE event.kind IN ('CLAIMED', 'RELEASED', 'PROPOSED', 'DECLINED', 'DECIDED')
+UNION ALL
+SELECT 'review.recovery_closing', format('%s %s', execution_id, sequence), act, 'RECOVERY_CLOSED', closed_by,
+    jsonb_build_object('execution_id', execution_id, 'sequence', sequence, 'reason', reason)
+FROM review.recovery_closing
+UNION ALL
+SELECT 'control.rollback_plan', plan_id::text, act, 'ROLLBACK_PLANNED', requested_by, jsonb_build_object(
+        'plan_id', plan_id, 'content_hash', encode(content_hash, 'hex'), 'decisions', decisions, 'changing', changing,
+        'expires_at_ms', control.as_ms(expires_at))
+FROM control.rollback_plan
+UNION ALL
+SELECT 'control.rollback_approval', plan_id::text, act, 'ROLLBACK_APPROVED', approved_by, jsonb_build_object(
+        'plan_id', plan_id, 'content_hash', encode(content_hash, 'hex'), 'approved_at_ms', control.as_ms(approved_at))
+FROM control.rollback_approval
+UNION ALL
+SELECT 'control.rollback_progress', format('%s %s', plan_id, sequence), act, 'ROLLBACK_APPLIED', applied_by,
+    jsonb_build_object('plan_id', plan_id, 'sequence', sequence)
+FROM control.rollback_progress WHERE kind IN ('STARTED', 'RESUMED')
+UNION ALL
+SELECT 'control.quarantine_proposal', quarantine_id::text, act, 'QUARANTINE_PROPOSED', proposed_by, jsonb_build_object(
+        'quarantine_id', quarantine_id, 'topic', topic, 'partition', topic_partition, 'offset', topic_offset,
+        'record_sha256', encode(record_sha256, 'hex'), 'record_length', record_length, 'reason', reason)
+FROM control.quarantine_proposal
+UNION ALL
+SELECT 'control.quarantine', quarantine_id::text, act, 'QUARANTINE_CONFIRMED', confirmed_by, jsonb_build_object(
+        'quarantine_id', quarantine_id, 'topic', topic, 'partition', topic_partition, 'offset', topic_offset,
+        'record_sha256', encode(record_sha256, 'hex'))
+FROM control.quarantine
+UNION ALL
+SELECT 'control.redrive', redrive.redrive_id::text, redrive.act, 'LETTERS_REDRIVEN', redrive.requested_by,
+    jsonb_build_object('redrive_id', redrive.redrive_id, 'reason', redrive.reason, 'letters_sha256', (
+        SELECT encode(sha256(convert_to(coalesce(string_agg(
+            format(E'%s:%s:%s:%s\n', source_partition, source_offset, code, encode(payload_sha256, 'hex')), ''
+            ORDER BY source_partition, source_offset), ''), 'UTF8')), 'hex')
+        FROM control.redrive_letter AS letter WHERE letter.redrive_id = redrive.redrive_id))
+FROM control.redrive;
+
+-- Rights. Whoever inserts an act can't read it into being somebody else's: the signature is checked by whoever acts on it.
+REVOKE EXECUTE ON FUNCTION control.is_same_person(text, text), control.is_key_of(text, text, boolean),
+    control.check_signed_act(), control.require_act(bytea, text, text, jsonb), control.act_counts(bytea, text[]),
+    control.as_ms(timestamptz), control.check_grant(), control.check_person_key(), control.check_key_revocation(),
+    control.check_rollback_plan(), control.check_rollback_progress(), control.check_redrive(),
+    review.check_case_event(), review.check_recovery_closing() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION control.holds_role(text, text), control.is_same_person(text, text),
+    control.is_key_of(text, text, boolean), control.require_act(bytea, text, text, jsonb),
+    control.act_counts(bytea, text[]), control.as_ms(timestamptz) TO fraud_review, fraud_rollback;
+GRANT EXECUTE ON FUNCTION control.as_ms(timestamptz) TO fraud_reader;
+GRANT SELECT ON control.signed_act, control.person, control.person_key, control.key_revocation, control.person_grant
+    TO fraud_service;
+GRANT INSERT (content, signature, evidence) ON control.signed_act TO fraud_review, fraud_rollback;

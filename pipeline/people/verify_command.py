@@ -1,0 +1,123 @@
+"""`fraud people verify`: every signed act, and every row that stands for one, proved again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from pipeline.io.postgres import Connection, failures_named
+from pipeline.io.settings import Settings
+from pipeline.people.act_store import (
+    CHECKS,
+    ClaimedRow,
+    RegistryReader,
+    RegistryRow,
+    read_acts,
+    read_claims,
+    read_registry_rows,
+)
+from pipeline.people.acts import Act, ActKind, act_of, key_id_of
+from pipeline.people.registry import Expected, Registry, act_fault
+from pipeline.people.roles import REVIEWERS, Role
+from pipeline.people.watch_service import ActWatch
+from pipeline.terminal.connection import connected
+from pipeline.terminal.output import Output
+
+ROLES: Final[Mapping[ActKind, tuple[Role, ...]]] = {
+    ActKind.CASE_CLAIMED: REVIEWERS,
+    ActKind.CASE_RELEASED: REVIEWERS,
+    ActKind.CASE_PROPOSED: REVIEWERS,
+    ActKind.CASE_DECLINED: (Role.SENIOR_REVIEWER,),
+    ActKind.CASE_DECIDED: REVIEWERS,
+    ActKind.RECOVERY_CLOSED: (Role.SENIOR_REVIEWER,),
+    ActKind.ROLLBACK_PLANNED: (Role.ROLLBACK_REQUESTER,),
+    ActKind.ROLLBACK_APPROVED: (Role.ROLLBACK_APPROVER,),
+    ActKind.ROLLBACK_APPLIED: (Role.ROLLBACK_APPROVER,),
+    ActKind.QUARANTINE_PROPOSED: (Role.ROLLBACK_REQUESTER,),
+    ActKind.QUARANTINE_CONFIRMED: (Role.ROLLBACK_APPROVER,),
+    ActKind.LETTERS_REDRIVEN: (Role.OPERATOR,),
+}
+
+
+class Fault(NamedTuple):
+    """`place`: a row of a table, or an act by its digest."""
+
+    of_table: str
+    place: str
+    name: str
+    why: str
+
+
+class Verified(NamedTuple):
+    acts: int
+    rows: int
+    root: str
+    faults: list[Fault]
+
+
+def verified(settings: Settings, root: str | None) -> Verified:
+    """`root`: the registry's, as it was kept outside; None: nothing outside says who the first ADMIN is."""
+    with connected(settings) as connection, failures_named():
+        return verify(connection, root)
+
+
+def verify(connection: Connection, root: str | None) -> Verified:
+    reader, watch = RegistryReader(), ActWatch()
+    registry = reader.read(connection)
+    faults: list[Fault] = []
+    if root is not None and root != registry.root:
+        why = f"the registry's root is {registry.root or 'missing'}, not {root}"
+        faults.append(Fault("control.signed_act", "FIRST_ADMIN", "?", why))
+    is_more = True
+    while is_more:
+        unproved, is_more = watch.look(connection)
+        faults += [Fault("control.signed_act", each.digest, each.name, each.why) for each in unproved]
+    faults += _registry_faults(connection, reader)
+    rows = 0
+    for chunk in read_claims(connection):
+        rows += len(chunk)
+        faults += _faults(connection, registry, chunk)
+    return Verified(watch.looked_at, rows, registry.root, faults)
+
+
+def show_faults(output: Output, found: Verified) -> bool:
+    """Return whether there is none."""
+    for fault in found.faults:
+        output.record(fault._asdict(), f"{fault.of_table} {fault.place} by {fault.name}: {fault.why}")
+    output.note(f"{found.acts:,} signed acts and {found.rows:,} rows looked at; the registry's root is {found.root}.")
+    return not found.faults
+
+
+def _registry_faults(connection: Connection, reader: RegistryReader) -> Iterator[Fault]:
+    """The rows that the triggers believe, and that no act which counts has made."""
+    rows = read_registry_rows(connection)
+    acts = read_acts(connection, [row.act for row in rows if row.act is not None])
+    for row in rows:
+        signed = None if row.act not in reader.counting or row.act is None else acts.get(row.act)
+        if signed is None or not _has_made(act_of(signed.content), row):
+            yield Fault(row.of_table, row.place, row.name, "no act that counts has made it")
+
+
+def _has_made(act: Act, row: RegistryRow) -> bool:
+    said = {**row.said}
+    if row.of_table == "control.person_key":
+        public = bytes.fromhex(str(act.subject.get("public")))
+        return (act.subject.get("name"), key_id_of(public)) == (said["name"], said["key"])
+    if row.of_table == "control.key_revocation":
+        return act.kind is ActKind.KEY_REVOKED and act.subject.get("key") == said["key"]
+    first = {"name": act.name, "role": Role.ADMIN.value, "is_held": True}
+    if act.kind is ActKind.FIRST_ADMIN:
+        return said == first
+    held = act.kind is ActKind.ROLE_GRANTED
+    return said == {"name": act.subject.get("name"), "role": act.subject.get("role"), "is_held": held}
+
+
+def _faults(connection: Connection, registry: Registry, chunk: Sequence[ClaimedRow]) -> Iterator[Fault]:
+    acts = read_acts(connection, [row.act for row in chunk if row.act is not None])
+    for row in chunk:
+        kind = ActKind(row.kind)
+        expected = Expected(kind, row.name, row.subject, ROLES[kind])
+        signed = None if row.act is None else acts.get(row.act)
+        fault = act_fault(registry, signed, expected, CHECKS, is_pending=False)
+        if fault is not None:
+            yield Fault(row.of_table, row.place, row.name, fault)

@@ -1,0 +1,371 @@
+"""Acts in PostgreSQL, attacked: what a role's credential, or the owner's, is worth without a person's key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from pipeline.domain.decision import Outcome
+from pipeline.io.clock import now_ms
+from pipeline.io.filing import server_now_ms
+from pipeline.io.postgres import Connection, DatabaseRefused, connect, failures_named
+from pipeline.people.act_store import append_act, read_registry, sign_act
+from pipeline.people.acts import ActKind, SignedAct
+from pipeline.people.roles import GrantRefusal, Role
+from pipeline.people.store import change_role, name_first_admin, register_key, revoke_key
+from pipeline.people.verify_command import verify
+from pipeline.review.case_store import CaseFile, Opening, RecordPlace, append_event, open_cases
+from pipeline.review.cases import Kind, State, opening, subject_of
+from pipeline.review.desk_store import Acted, ReviewDesk
+from pipeline.review.proof_store import void_reason
+from tests.known import appoint, enrol, identity, revoke
+from tests.review.forged import append_forged, event_of, look
+from tests.review.given import BLOCK, HOUR_MS, LARGE, RULES, SMALL
+from tests.servers import url_as
+
+INSERT_ACT = "INSERT INTO control.signed_act (content, signature) VALUES (%s, %s)"
+
+
+@pytest.fixture
+def people(owner: Connection) -> None:
+    appoint(owner, {"ann": "REVIEWER", "ben": "REVIEWER", "sue": "SENIOR_REVIEWER"})
+
+
+@pytest.fixture
+def thief(database_url: str, people: None) -> Iterator[Connection]:
+    """Whoever has got hold of the review role's credential, and of nobody's key."""
+    with closing(connect(url_as(database_url, "fraud_review"), "thief")) as connection:
+        yield connection
+
+
+@pytest.fixture
+def desk(thief: Connection) -> ReviewDesk:
+    return ReviewDesk(thief, RULES, now_ms)
+
+
+def case_of(connection: Connection, case=SMALL) -> CaseFile:
+    at_ms = now_ms()
+    names = {"decision_id": str(uuid4()), "transaction_id": f"tx-{uuid4()}"}
+    case = case._replace(**names, opened_at_ms=at_ms, expires_at_ms=at_ms + HOUR_MS)
+    with connection.transaction():
+        open_cases(connection, [Opening(case, case.decision_id, "why", RecordPlace(0, 7))], [opening(case)])
+    return look(connection, case.decision_id)
+
+
+def test_a_row_in_somebodys_name_without_their_act_is_refused(thief: Connection) -> None:
+    file = case_of(thief)
+    for kind in (Kind.CLAIMED, Kind.PROPOSED, Kind.DECIDED):
+        judged = {} if kind is Kind.CLAIMED else {"outcome": Outcome.ALLOW, "reason": "because"}
+        with pytest.raises(psycopg.errors.CheckViolation, match="has not signed"):
+            append_event(thief, file.case, event_of(file, kind, "ann", **judged))
+
+
+def test_a_forged_outcome_counts_as_nothing_and_the_case_is_open_again(thief: Connection, desk: ReviewDesk) -> None:
+    file = append_forged(thief, case_of(thief), Kind.CLAIMED, "ann")
+    file = append_forged(thief, file, Kind.DECIDED, "ann", outcome=Outcome.ALLOW, reason="because")
+    assert file.standing.state is State.DECIDED, "the database can't tell"
+    assert "its signature is false" == void_reason(thief, read_registry(thief), file, RULES)
+
+
+def test_a_forged_claim_keeps_nobody_out(thief: Connection, desk: ReviewDesk) -> None:
+    file = append_forged(thief, case_of(thief), Kind.CLAIMED, "ann")
+    acted = desk.claim(file.case.decision_id, identity("ben"))
+    assert isinstance(acted, Acted)
+    assert ["OPENED", "CLAIMED", "VOIDED", "CLAIMED"] == [event.kind for event in acted.file.events]
+
+
+def test_a_true_act_counts_for_its_own_row_only(thief: Connection, desk: ReviewDesk) -> None:
+    """A stored signature replayed on another case, another round, another outcome, or once more."""
+    first, second = case_of(thief), case_of(thief)
+    claimed = desk.claim(first.case.decision_id, identity("ann"))
+    assert isinstance(claimed, Acted)
+    desk.claim(second.case.decision_id, identity("ann"))
+    decided = desk.judge(first.case.decision_id, identity("ann"), BLOCK)
+    assert isinstance(decided, Acted)
+    replayed = decided.event
+    for event in (replayed, replayed._replace(outcome=Outcome.ALLOW), replayed._replace(reason="another")):
+        with pytest.raises(psycopg.errors.CheckViolation, match="something else"):
+            append_event(thief, second.case, event)
+    with pytest.raises(psycopg.errors.CheckViolation):
+        append_event(thief, second.case, replayed._replace(actor="sue"))
+
+
+def test_an_act_is_used_once(thief: Connection, desk: ReviewDesk, owner: Connection) -> None:
+    file = case_of(thief)
+    claimed = desk.claim(file.case.decision_id, identity("ann"))
+    assert isinstance(claimed, Acted)
+    row = owner.execute("SELECT content, signature FROM control.signed_act ORDER BY sequence DESC LIMIT 1").fetchone()
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        thief.execute(INSERT_ACT.encode(), row)
+    with owner.transaction(force_rollback=True):
+        owner.execute("SET LOCAL session_replication_role = replica")
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            owner.execute(
+                b"INSERT INTO review.case_event (decision_id, round, sequence, kind, actor, at, claimed_until, act)"
+                b" SELECT decision_id, round, 9, kind, actor, at, claimed_until, act FROM review.case_event"
+                b" WHERE act IS NOT NULL"
+            )
+
+
+def test_an_edited_reason_is_found_though_the_owner_edits_it(
+    thief: Connection, desk: ReviewDesk, owner: Connection
+) -> None:
+    file = case_of(thief)
+    desk.claim(file.case.decision_id, identity("ann"))
+    desk.judge(file.case.decision_id, identity("ann"), BLOCK)
+    assert verify(owner, None).faults == []
+    for change in (
+        "outcome = 'ALLOW'",
+        "reason = 'another'",
+        "actor = 'ben'",
+        "act = NULL",
+        "at = at + interval '1 s'",
+    ):
+        with owner.transaction(force_rollback=True):
+            owner.execute("SET LOCAL session_replication_role = replica")
+            owner.execute(f"UPDATE review.case_event SET {change} WHERE kind = 'DECIDED'".encode())
+            changed = look(owner, file.case.decision_id)
+            assert void_reason(owner, read_registry(owner), changed, RULES) is not None
+            [fault] = verify(owner, None).faults
+            assert ("review.case_event", True) == (fault.of_table, file.case.decision_id in fault.place)
+
+
+def test_one_person_does_not_decide_what_takes_two_though_they_write_the_rows(
+    thief: Connection, desk: ReviewDesk
+) -> None:
+    """A reviewer who has the database's credential beside their own key."""
+    file = case_of(thief, LARGE)
+    desk.claim(file.case.decision_id, identity("ann"))
+    file = look(thief, file.case.decision_id)
+    event = event_of(file, Kind.DECIDED, "ann", outcome=Outcome.ALLOW, reason="because")
+    by, registry = identity("ann"), read_registry(thief)
+    act = sign_act(thief, by, ActKind.CASE_DECIDED, subject_of(file.case, event), registry)
+    append_event(thief, file.case, event._replace(act=act))
+    file = look(thief, file.case.decision_id)
+    assert "two people must decide it" == void_reason(thief, registry, file, RULES)
+
+
+def test_a_proposal_is_not_confirmed_by_its_author_nor_by_a_junior(thief: Connection, desk: ReviewDesk) -> None:
+    file = case_of(thief, LARGE)
+    desk.claim(file.case.decision_id, identity("ann"))
+    desk.judge(file.case.decision_id, identity("ann"), BLOCK)
+    file = look(thief, file.case.decision_id)
+    for name in ("ann", "ben"):
+        event = event_of(file, Kind.DECIDED, name, outcome=Outcome.BLOCK, reason="because")
+        subject, registry = subject_of(file.case, event), read_registry(thief)
+        event = event._replace(act=sign_act(thief, identity(name), ActKind.CASE_DECIDED, subject, registry))
+        with pytest.raises(psycopg.errors.CheckViolation):
+            append_event(thief, file.case, event)
+
+
+@pytest.mark.parametrize("how", ["role", "key"])
+def test_revocation_voids_a_claim_and_a_proposal(
+    thief: Connection, desk: ReviewDesk, owner: Connection, how: str
+) -> None:
+    claimed, proposed = case_of(thief), case_of(thief, LARGE)
+    desk.claim(claimed.case.decision_id, identity("ann"))
+    desk.claim(proposed.case.decision_id, identity("ann"))
+    desk.judge(proposed.case.decision_id, identity("ann"), BLOCK)
+    if how == "role":
+        revoke(owner, "ann", "REVIEWER")
+    else:
+        assert revoke_key(owner, identity("ann").key_id, "it was copied", identity("ada")) is None
+    taken = desk.claim(claimed.case.decision_id, identity("ben"))
+    assert isinstance(taken, Acted)
+    answered = desk.judge(proposed.case.decision_id, identity("sue"), BLOCK)
+    assert not isinstance(answered, Acted), "a proposal of nobody is confirmed by nobody"
+    assert look(thief, proposed.case.decision_id).standing.state is State.OPEN
+
+
+def test_what_was_signed_before_a_revocation_is_not_stored_after_it(thief: Connection, owner: Connection) -> None:
+    file = case_of(thief)
+    event = event_of(file, Kind.CLAIMED, "ann")
+    signed = identity("ann").sign(
+        ActKind.CASE_CLAIMED, subject_of(file.case, event), server_now_ms(thief), read_registry(thief).root
+    )
+    assert revoke_key(owner, identity("ann").key_id, "it was copied", identity("ada")) is None
+    with pytest.raises(psycopg.errors.CheckViolation, match="revoked"):
+        append_act(thief, signed)
+
+
+def test_what_was_stored_before_a_revocation_is_not_used_after_it(thief: Connection, owner: Connection) -> None:
+    file = case_of(thief)
+    event = event_of(file, Kind.CLAIMED, "ann")
+    registry = read_registry(thief)
+    act = sign_act(thief, identity("ann"), ActKind.CASE_CLAIMED, subject_of(file.case, event), registry)
+    revoke(owner, "ann", "REVIEWER")
+    with pytest.raises(psycopg.errors.CheckViolation):
+        append_event(thief, file.case, event._replace(act=act))
+
+
+@pytest.mark.parametrize(
+    "column", ["digest", "kind", "is_of_registry", "name", "key_id", "at", "recorded_at", "sequence"]
+)
+def test_a_service_writes_no_column_that_the_database_fills(thief: Connection, column: str) -> None:
+    statement = f"INSERT INTO control.signed_act ({column}, content, signature) OVERRIDING SYSTEM VALUE"
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        thief.execute(f"{statement} SELECT {column}, content, signature FROM control.signed_act".encode())
+
+
+@pytest.mark.parametrize("minutes", [-6, 6])
+def test_an_act_is_stored_when_it_is_made(thief: Connection, minutes: int) -> None:
+    at_ms = server_now_ms(thief) + minutes * 60_000
+    signed = identity("ann").sign(ActKind.CASE_CLAIMED, {}, at_ms, read_registry(thief).root)
+    with pytest.raises(psycopg.errors.CheckViolation, match="when it is made"):
+        append_act(thief, signed)
+
+
+@pytest.mark.parametrize("minutes", [-6, 6])
+def test_nobody_dates_an_outcome_before_the_expiry_or_after(thief: Connection, minutes: int) -> None:
+    file = case_of(thief)
+    event = event_of(file, Kind.CLAIMED, "ann")
+    event = event._replace(at_ms=event.at_ms + minutes * 60_000)
+    subject = subject_of(file.case, event)
+    act = sign_act(thief, identity("ann"), ActKind.CASE_CLAIMED, subject, read_registry(thief))
+    with pytest.raises(psycopg.errors.CheckViolation, match="when it is made"):
+        append_event(thief, file.case, event._replace(act=act))
+
+
+def test_a_person_revokes_their_own_key_and_no_other(owner: Connection, people: None) -> None:
+    assert revoke_key(owner, identity("ben").key_id, "mine", identity("ann")) is GrantRefusal.NOT_AN_ADMIN
+    assert revoke_key(owner, identity("ann").key_id, "mine", identity("ann")) is None
+    assert revoke_key(owner, identity("ada").key_id, "mine", identity("ada")) is GrantRefusal.LAST_ADMIN
+    assert [] == verify(owner, None).faults
+
+
+def test_an_act_of_another_registry_is_not_stored(thief: Connection) -> None:
+    signed = identity("ann").sign(ActKind.CASE_CLAIMED, {}, server_now_ms(thief), "0" * 64)
+    with pytest.raises(psycopg.errors.CheckViolation, match="another registry"):
+        append_act(thief, signed)
+
+
+def test_an_act_with_an_unregistered_key_is_not_stored(thief: Connection) -> None:
+    signed = identity("mallory").sign(ActKind.CASE_CLAIMED, {}, server_now_ms(thief), read_registry(thief).root)
+    with pytest.raises(psycopg.errors.CheckViolation, match="not registered"):
+        append_act(thief, signed)
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", "null", '{"act": "CASE_CLAIMED"}', "\\"])
+def test_what_is_no_act_is_not_stored(thief: Connection, content: str) -> None:
+    with pytest.raises(psycopg.Error):
+        append_act(thief, SignedAct(content, bytes(64)))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO control.person_grant (name, role, is_held, granted_by) VALUES ('eve', 'ADMIN', true, 'ada')",
+        "INSERT INTO control.person (folded, name) VALUES ('eve', 'eve')",
+        "INSERT INTO control.person_key (key_id, name, public, act) VALUES ('', 'ann', '', '')",
+        "INSERT INTO control.key_revocation (key_id, reason, act) VALUES ('', '', '')",
+        "UPDATE control.signed_act SET signature = signature",
+        "DELETE FROM control.signed_act",
+    ],
+)
+def test_a_service_changes_nothing_of_who_people_are(thief: Connection, statement: str) -> None:
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        thief.execute(statement.encode())
+
+
+def test_a_service_stores_no_act_of_the_registry_though_an_admin_signed_it(thief: Connection) -> None:
+    registry = read_registry(thief)
+    subject = {"name": "eve", "role": "ADMIN", "previous": registry.head}
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        sign_act(thief, identity("ada"), ActKind.ROLE_GRANTED, subject, registry)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO control.person_grant (name, role, is_held, granted_by) VALUES ('eve', 'ADMIN', true, 'ada')",
+        "INSERT INTO control.person_grant (name, role, is_held, granted_by, act)"
+        " SELECT 'eve', 'ADMIN', true, 'ada', digest FROM control.signed_act WHERE kind = 'FIRST_ADMIN'",
+        "INSERT INTO control.person_grant (name, role, is_held, granted_by, act)"
+        " SELECT 'ben', 'ADMIN', true, 'ada', digest FROM control.signed_act WHERE kind = 'ROLE_GRANTED' LIMIT 1",
+    ],
+)
+def test_even_the_owner_grants_nothing_that_no_admin_signed(owner: Connection, people: None, statement: str) -> None:
+    with pytest.raises(psycopg.errors.CheckViolation, match="nobody has signed"):
+        owner.execute(statement.encode())
+    with suppress(psycopg.errors.UniqueViolation), owner.transaction():  # an act stands for one grant
+        owner.execute("SET LOCAL session_replication_role = replica")
+        owner.execute(statement.encode())
+    registry = read_registry(owner)
+    assert (frozenset(), frozenset()) == (registry.person("eve").roles, registry.person("ben").roles - {Role.REVIEWER})
+    assert registry.broken is None
+
+
+def test_an_owner_with_a_grant_that_nobody_signed_gets_no_further_than_the_database(
+    owner: Connection, people: None, thief: Connection
+) -> None:
+    """The triggers believe the row, whoever acts on it does not."""
+    enrol(owner, "eve")
+    with owner.transaction():
+        owner.execute("SET LOCAL session_replication_role = replica")
+        owner.execute(
+            b"INSERT INTO control.person_grant (name, role, is_held, granted_by, act) SELECT 'eve', 'REVIEWER', true,"
+            b" 'ada', digest FROM control.signed_act ORDER BY sequence DESC LIMIT 1"
+        )
+    file = case_of(thief)
+    event = event_of(file, Kind.CLAIMED, "eve")
+    registry = read_registry(thief)
+    with thief.transaction():
+        act = sign_act(thief, identity("eve"), ActKind.CASE_CLAIMED, subject_of(file.case, event), registry)
+        append_event(thief, file.case, event._replace(act=act))
+    file = look(thief, file.case.decision_id)
+    assert "its author did not hold the role" == void_reason(thief, registry, file, RULES)
+    named = ["control.person_grant", "review.case_event"]
+    assert named == [fault.of_table for fault in verify(owner, None).faults]
+
+
+def test_an_admin_does_not_appoint_themselves_under_another_spelling(owner: Connection, people: None) -> None:
+    for name in ("Ada", "ADA"):
+        assert change_role(owner, name, Role.REVIEWER, identity("ada"), is_held=True) is GrantRefusal.OWN_ROLE
+        assert register_key(owner, name, identity(name).claim(), identity("ada")) is GrantRefusal.SPELT_OTHERWISE
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        owner.execute("INSERT INTO control.person (folded, name) VALUES ('ada', 'Ada')")
+    with pytest.raises(psycopg.errors.CheckViolation):
+        owner.execute("INSERT INTO control.person (folded, name) VALUES ('Ada', 'Ada')")
+
+
+def test_the_first_admin_is_named_once(owner: Connection, people: None) -> None:
+    assert name_first_admin(owner, identity("eve")) is GrantRefusal.ADMIN_ALREADY
+    at_ms = server_now_ms(owner)
+    claimed = identity("eve").claim()
+    subject = {"name": "eve", "public": claimed.public.hex(), "possession": claimed.possession.hex(), "previous": ""}
+    with pytest.raises(psycopg.Error):
+        append_act(owner, identity("eve").sign(ActKind.FIRST_ADMIN, subject, at_ms, ""))
+
+
+def test_nobody_is_named_first_without_the_owners_rights(database_url: str) -> None:
+    with (
+        closing(connect(url_as(database_url, "fraud_review"), "thief")) as thief,
+        pytest.raises(DatabaseRefused),
+        failures_named(),
+    ):
+        name_first_admin(thief, identity("ada"))
+
+
+def test_rows_that_the_triggers_believe_and_nobody_signed_are_found(owner: Connection, people: None) -> None:
+    for change in (
+        "UPDATE control.person_grant SET role = 'ADMIN' WHERE name = 'ann'",
+        "UPDATE control.person_grant SET act = NULL WHERE name = 'ann'",
+        "UPDATE control.person_key SET name = 'ben' WHERE name = 'ann'",
+        "INSERT INTO control.key_revocation (key_id, reason, act) SELECT key_id, 'gone', act FROM control.person_key"
+        " WHERE name = 'ann'",
+    ):
+        with owner.transaction(force_rollback=True):
+            owner.execute("SET LOCAL session_replication_role = replica")
+            owner.execute(change.encode())
+            [fault] = verify(owner, None).faults
+            assert "no act that counts has made it" == fault.why
+
+
+def test_verify_says_when_the_root_is_another(owner: Connection, people: None) -> None:
+    found = verify(owner, "0" * 64)
+    assert ["FIRST_ADMIN"] == [fault.place for fault in found.faults]
+    assert [] == verify(owner, found.root).faults

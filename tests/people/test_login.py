@@ -1,0 +1,348 @@
+"""People who log in: an ID token proves a session's key, once an ADMIN has accepted its provider's."""
+
+from __future__ import annotations
+
+import base64
+import json
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from joserfc import jwt
+from joserfc.jwk import OctKey, RSAKey
+
+from pipeline.io.clock import now_ms
+from pipeline.io.postgres import Connection, DatabaseRefused, connect
+from pipeline.people.act_store import read_registry
+from pipeline.people.acts import Evidence
+from pipeline.people.key_files import Identity, raw
+from pipeline.people.login_client import LoginFailed, Provider, discovered, log_in
+from pipeline.people.registry import ProviderKey
+from pipeline.people.roles import GrantRefusal
+from pipeline.people.session_files import read_session, write_session
+from pipeline.people.store import person_of, revoke_key, trust_provider
+from pipeline.people.token_client import ALGORITHMS, ProviderKeyRefused, canonical_jwk, nonce_of, token_fault
+from pipeline.people.verify_command import verify
+from pipeline.review.case_store import Opening, RecordPlace, open_cases
+from pipeline.review.cases import ReviewRefusal, opening
+from pipeline.review.desk_store import Acted, ReviewDesk
+from tests.commands import Fraud
+from tests.known import appoint, grant, identity, settings_of
+from tests.people.provider import CLIENT_ID, LIFETIME_S, OpenIdProvider
+from tests.review.given import BLOCK, HOUR_MS, RULES, SMALL
+from tests.servers import url_as
+
+NOW_S = 1_764_000_000
+HOUR_S = 3600
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Iterator[OpenIdProvider]:
+    with closing(OpenIdProvider()) as provider:
+        yield provider
+
+
+@pytest.fixture
+def provider(issuer: OpenIdProvider) -> OpenIdProvider:
+    issuer.person, issuer.claims, issuer.issued_s = "ann", {}, None
+    return issuer
+
+
+def described(provider: OpenIdProvider) -> Provider:
+    return discovered(provider.issuer, CLIENT_ID, "preferred_username")
+
+
+def trust(owner: Connection, provider: OpenIdProvider) -> str:
+    """By the ADMIN; the key's name."""
+    [(key_id, key)] = described(provider).keys().items()
+    subject = {"issuer": key.issuer, "client_id": key.client_id, "claim": key.claim, "jwk": key.jwk, "key": key_id}
+    assert trust_provider(owner, subject, identity("ada")) is None
+    return key_id
+
+
+def logged_in(provider: OpenIdProvider, name: str = "ann", **changed: object) -> Identity:
+    """A session without the browser."""
+    private = Ed25519PrivateKey.generate()
+    public = raw(private.public_key())
+    provider.person = name
+    return Identity(name, private, Evidence(public, provider.token(nonce_of(public), **changed)))
+
+
+@pytest.fixture
+def desk(database_url: str, owner: Connection, provider: OpenIdProvider) -> Iterator[ReviewDesk]:
+    appoint(owner, {"ben": "REVIEWER"})
+    grant(owner, "ann", "REVIEWER")
+    with closing(connect(url_as(database_url, "fraud_review"), "test")) as connection:
+        yield ReviewDesk(connection, RULES, now_ms)
+
+
+def opened(owner: Connection) -> str:
+    at_ms = now_ms()
+    names = {"decision_id": str(uuid4()), "transaction_id": f"tx-{uuid4()}"}
+    case = SMALL._replace(**names, opened_at_ms=at_ms, expires_at_ms=at_ms + HOUR_MS)
+    with owner.transaction():
+        open_cases(owner, [Opening(case, case.decision_id, "why", RecordPlace(0, 7))], [opening(case)])
+    return case.decision_id
+
+
+def test_a_person_logs_in_by_the_browser_and_acts(
+    fraud: Fraud, desk: ReviewDesk, owner: Connection, provider: OpenIdProvider, tmp_path: Path, database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """From `fraud people trust-provider` to a decision that verifies."""
+    decision_id, session = opened(owner), tmp_path / "home" / "session.json"
+    visits: list[threading.Thread] = []
+
+    def browse(url: str) -> bool:
+        visits.append(threading.Thread(target=provider.browse, args=[url]))
+        visits[-1].start()
+        return True
+
+    monkeypatch.setattr("webbrowser.open", browse)
+    admin = {"database_url": url_as(database_url, "fraud_owner"), **settings_of(tmp_path / "people", "ada")}
+    trusted = fraud("people", "trust-provider", **provider.settings, **admin)
+    assert (trusted.code, provider.issuer in trusted.out) == (0, True), trusted.err
+    monkeypatch.delenv("FRAUD_IDENTITY_FILE")
+    answer = fraud("login", "--json", session_file=session)
+    assert (answer.code, json.loads(answer.out)["name"]) == (0, "ann"), answer.err
+    visits[0].join()
+    assert stat.S_IMODE(session.stat().st_mode) == 0o600
+    reviewer = {"database_url": url_as(database_url, "fraud_review")}
+    assert fraud("review", "claim", decision_id, **reviewer).code == 0
+    reason = "called the customer, who knows the payee"
+    decided = fraud("review", "decide", decision_id, "ALLOW", "--reason", reason, **reviewer)
+    assert decided.out == "Decided: ALLOW.\n", decided.err
+    assert verify(owner, None).faults == []
+    assert fraud("logout").code == 0
+    assert not session.exists()
+    assert "Nothing proves who you are" in fraud("review", "claim", decision_id, **reviewer).err
+
+
+def test_a_session_of_a_provider_that_no_admin_accepted_acts_for_nobody(
+    desk: ReviewDesk, owner: Connection, provider: OpenIdProvider
+) -> None:
+    with pytest.raises(DatabaseRefused, match="no provider's key is accepted"):
+        desk.claim(opened(owner), logged_in(provider))
+    key_id = trust(owner, provider)
+    assert isinstance(desk.claim(opened(owner), logged_in(provider)), Acted)
+    assert revoke_key(owner, key_id, "the provider was broken into", identity("ada")) is None
+    with pytest.raises(DatabaseRefused):
+        desk.claim(opened(owner), logged_in(provider))
+    assert verify(owner, None).faults == [], "what was signed before the revocation goes on counting"
+
+
+def test_a_session_does_what_its_person_may(desk: ReviewDesk, owner: Connection, provider: OpenIdProvider) -> None:
+    trust(owner, provider)
+    assert desk.claim(opened(owner), logged_in(provider, "eve")) is ReviewRefusal.NOT_AUTHORISED
+    for name in ("Ann", "ANN"):
+        assert desk.claim(opened(owner), logged_in(provider, name)) is ReviewRefusal.NOT_AUTHORISED
+
+
+def test_a_stolen_token_is_of_no_use_without_the_sessions_key(
+    desk: ReviewDesk, owner: Connection, provider: OpenIdProvider
+) -> None:
+    trust(owner, provider)
+    token = logged_in(provider).evidence.id_token
+    private = Ed25519PrivateKey.generate()
+    for public in (raw(private.public_key()), identity("ben").public):
+        thief = Identity("ann", private, Evidence(public, token))
+        with pytest.raises(DatabaseRefused):
+            desk.claim(opened(owner), thief)
+
+
+def test_a_session_that_was_revoked_signs_nothing_more_and_voids_what_waits(
+    desk: ReviewDesk, owner: Connection, provider: OpenIdProvider
+) -> None:
+    trust(owner, provider)
+    session, decision_id = logged_in(provider), opened(owner)
+    assert isinstance(desk.claim(decision_id, session), Acted)
+    assert revoke_key(owner, session.key_id, "the laptop was stolen", identity("ada")) is None
+    assert desk.judge(decision_id, session, BLOCK) is ReviewRefusal.NOT_AUTHORISED
+    assert isinstance(desk.claim(decision_id, identity("ben")), Acted)
+
+
+def test_only_an_admin_accepts_a_provider_and_a_key_that_was_revoked_never_comes_back(
+    desk: ReviewDesk, owner: Connection, provider: OpenIdProvider
+) -> None:
+    [(key_id, key)] = described(provider).keys().items()
+    subject = {"issuer": key.issuer, "client_id": key.client_id, "claim": key.claim, "jwk": key.jwk, "key": key_id}
+    assert trust_provider(owner, subject, identity("ben")) is GrantRefusal.NOT_AN_ADMIN
+    assert trust_provider(owner, {**subject, "issuer": "x"}, identity("ada")) is GrantRefusal.PROVIDER_MALFORMED
+    assert trust_provider(owner, subject, identity("ada")) is None
+    assert revoke_key(owner, key_id, "broken into", identity("ada")) is None
+    assert trust_provider(owner, subject, identity("ada")) is GrantRefusal.KEY_TAKEN
+    assert person_of(read_registry(owner), logged_in(provider)).name == "ann"
+
+
+# Tokens, without servers.
+
+PRIVATE = RSAKey.generate_key(2048, {"kid": "k", "use": "sig"}, private=True, auto_kid=False)
+PUBLIC_JWK = canonical_jwk(PRIVATE.as_dict(private=False))
+KEY = ProviderKey("https://issuer.example", CLIENT_ID, "preferred_username", PUBLIC_JWK, 0)
+SESSION = raw(Ed25519PrivateKey.generate().public_key())
+
+
+def claims(**changed: object) -> dict[str, object]:
+    said = {
+        "iss": KEY.issuer,
+        "sub": "1",
+        "aud": CLIENT_ID,
+        "iat": NOW_S,
+        "exp": NOW_S + LIFETIME_S,
+        "nonce": nonce_of(SESSION),
+        "preferred_username": "ann",
+        **changed,
+    }
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def fault(token: str, name: str = "ann", at_s: int = NOW_S, key: ProviderKey = KEY) -> str | None:
+    return token_fault(Evidence(SESSION, token), name, at_s * 1000, [key])
+
+
+def signed(header: dict[str, object] | None = None, **changed: object) -> str:
+    return jwt.encode(header or {"alg": "RS256", "kid": "k"}, claims(**changed), PRIVATE, algorithms=ALGORITHMS)
+
+
+def test_a_token_proves_whose_session_it_is() -> None:
+    assert fault(signed()) is None
+    assert fault(signed(aud=[CLIENT_ID])) is None
+    assert fault(signed({"alg": "PS256"})) == fault(signed()), "by any algorithm of the list"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"iss": "https://other.example"},
+        {"iss": None},
+        {"aud": "another"},
+        {"aud": ["another"]},
+        {"aud": None},
+        {"aud": [CLIENT_ID, "another"]},
+        {"aud": [CLIENT_ID, "another"], "azp": "another"},
+        {"azp": "another"},
+        {"nonce": nonce_of(b"x" * 32)},
+        {"nonce": None},
+        {"nonce": ""},
+        {"exp": NOW_S - HOUR_S},
+        {"exp": None},
+        {"exp": "never"},
+        {"iat": NOW_S + HOUR_S},
+        {"iat": None},
+        {"iat": NOW_S - 9 * HOUR_S},
+        {"nbf": NOW_S + HOUR_S},
+        {"preferred_username": "eve"},
+        {"preferred_username": None},
+        {"preferred_username": ["ann"]},
+        {"preferred_username": "ann "},
+        {"sub": None},
+    ],
+)
+def test_a_token_that_says_anything_else_proves_nothing(changed: dict[str, object]) -> None:
+    assert fault(signed(**changed)) is not None
+
+
+def test_a_session_ends_with_its_token_and_at_most_eight_hours_after_the_login() -> None:
+    day = signed(exp=NOW_S + 24 * HOUR_S)
+    assert fault(day, at_s=NOW_S + 8 * HOUR_S) is None
+    assert fault(day, at_s=NOW_S + 8 * HOUR_S + 1) == "its login is over"
+    assert fault(signed(), at_s=NOW_S + LIFETIME_S + 120) is not None
+    assert fault(signed(), at_s=NOW_S - 120) is not None
+
+
+def unsecured() -> str:
+    parts = [json.dumps(each).encode() for each in ({"alg": "none"}, claims())]
+    return ".".join([*(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts), ""])
+
+
+def by_the_public_key_as_a_secret() -> str:
+    secret = OctKey.import_key(PUBLIC_JWK.encode())
+    return jwt.encode({"alg": "HS256", "kid": "k"}, claims(), secret)
+
+
+def by_another_key_of_the_same_name() -> str:
+    other = RSAKey.generate_key(2048, {"kid": "k"}, private=True, auto_kid=False)
+    return jwt.encode({"alg": "RS256", "kid": "k"}, claims(), other)
+
+
+def by_a_key_that_it_brings_along() -> str:
+    other = RSAKey.generate_key(2048, {"kid": "k"}, private=True, auto_kid=False)
+    return jwt.encode({"alg": "RS256", "jwk": other.as_dict(private=False)}, claims(), other)
+
+
+def edited() -> str:
+    header, payload, signature = signed().split(".")
+    payload = base64.urlsafe_b64encode(json.dumps(claims(preferred_username="ann", amr=["x"])).encode()).decode()
+    return ".".join([header, payload.rstrip("="), signature])
+
+
+@pytest.mark.parametrize(
+    "forge",
+    [unsecured, by_the_public_key_as_a_secret, by_another_key_of_the_same_name, by_a_key_that_it_brings_along, edited],
+)
+def test_a_token_that_the_provider_did_not_sign_proves_nothing(forge: Callable[[], str]) -> None:
+    assert fault(forge()) == "its ID token is not signed by an accepted provider"
+
+
+@pytest.mark.parametrize("token", ["", ".", "..", "a.b.c", "x" * 20_000, "\x00", "é.é.é"])
+def test_what_is_no_token_proves_nothing(token: str) -> None:
+    assert fault(token) is not None
+
+
+@pytest.mark.parametrize(
+    "jwk",
+    [
+        {},
+        {"kty": "oct", "k": "AAAA"},
+        {"kty": "RSA"},
+        {"kty": "RSA", "n": "AQAB", "e": "AQAB"},
+        {**PRIVATE.as_dict(private=False), "use": "enc"},
+        {"kty": ["RSA"]},
+    ],
+)
+def test_what_is_no_providers_key_is_not_accepted(jwk: dict[str, object]) -> None:
+    with pytest.raises(ProviderKeyRefused):
+        canonical_jwk(jwk)
+
+
+def test_a_private_key_is_kept_only_as_its_public_half() -> None:
+    assert canonical_jwk(PRIVATE.as_dict(private=True)) == PUBLIC_JWK
+
+
+def test_an_answer_to_another_question_logs_nobody_in(provider: OpenIdProvider) -> None:
+    def browse(url: str) -> None:
+        redirect = dict(each.split("=", 1) for each in url.partition("?")[2].split("&"))["redirect_uri"]
+        answer = redirect.replace("%3A", ":").replace("%2F", "/") + "?code=stolen&state=other"
+        threading.Thread(target=provider.browse, args=[answer]).start()
+
+    with pytest.raises(LoginFailed, match="not to what was asked"):
+        log_in(described(provider), browse, now_ms)
+
+
+def test_a_token_for_another_session_logs_nobody_in(provider: OpenIdProvider) -> None:
+    provider.claims = {"nonce": nonce_of(b"x" * 32)}
+    with pytest.raises(LoginFailed, match="does not prove it"):
+        log_in(described(provider), lambda url: threading.Thread(target=provider.browse, args=[url]).start(), now_ms)
+
+
+@pytest.mark.parametrize("address", ["http://issuer.example", "ftp://127.0.0.1", "", "http://127.0.0.1.evil.example"])
+def test_a_provider_is_asked_over_tls(address: str) -> None:
+    with pytest.raises(LoginFailed, match="not asked over TLS"):
+        discovered(address, CLIENT_ID, "preferred_username")
+
+
+def test_a_stale_session_says_so(fraud: Fraud, provider: OpenIdProvider, tmp_path: Path) -> None:
+    provider.issued_s = int(time.time()) - 2 * LIFETIME_S
+    private, session = Ed25519PrivateKey.generate(), tmp_path / "session.json"
+    write_session(session, "ann", private, provider.token(nonce_of(raw(private.public_key()))))
+    answer = fraud("review", "claim", "tx-1", session_file=session)
+    assert (answer.code, "Your login is over" in answer.err) == (2, True)
+    provider.issued_s = None
+    write_session(session, "ann", private, provider.token(nonce_of(raw(private.public_key()))))
+    assert read_session(session).name == "ann"
