@@ -16,6 +16,7 @@ import structlog
 from pipeline.domain.in_force import DecisionRecord
 from pipeline.execute.batch_service import DOUBTFUL_MAX, Executor
 from pipeline.execute.ledger_store import Ledger
+from pipeline.execute.restoring.continuity_service import Continuity
 from pipeline.io.kafka.positioned_log import PositionedLog
 from pipeline.io.postgres import Connection, Held, failures_named
 from pipeline.io.quarantine import is_put_aside
@@ -23,6 +24,7 @@ from pipeline.io.quarantine import is_put_aside
 RECORDS_MAX: Final = 1_000
 """A batch; so many accounts are locked at once, and a PostgreSQL with its defaults has room for 6,400 locks."""
 IDLE_WAIT_S: Final = 0.2
+REFUSED_WAIT_S: Final = 1.0
 DOUBT_RETRY_S: Final = 5.0
 
 log = structlog.get_logger("executor")
@@ -31,8 +33,11 @@ log = structlog.get_logger("executor")
 class ExecutionService:
     """`connect`: a new connection, or DatabaseUnavailable at once."""
 
-    def __init__(self, execution: Executor, ledger: Ledger, connect: Callable[[], Connection]) -> None:
+    def __init__(
+        self, execution: Executor, ledger: Ledger, continuity: Continuity, connect: Callable[[], Connection]
+    ) -> None:
         self._execution, self._ledger, self._connect = execution, ledger, connect
+        self._continuity, self._is_refusing = continuity, False
         self._held = Held(self._connected)
         self._source: PositionedLog[DecisionRecord] | None = None
         self._must_resume = False
@@ -54,9 +59,16 @@ class ExecutionService:
         return is_put_aside(self._held.connection(), self._execution.heard.topic, partition, offset, value)
 
     def step(self, _stopping: threading.Event) -> str | None:
-        """A batch, and what is in doubt."""
+        """A batch, and what is in doubt; nothing where the ledger was put back from a backup."""
         assert self._source is not None, "it was told what to read from"
         source, connection = self._source, self._held.connection()
+        if (why := self._continuity.refusal(connection)) is not None:
+            self._is_refusing = True
+            source.read(1, REFUSED_WAIT_S)  # which keeps its place in the group; it is read again
+            return why
+        if self._is_refusing:
+            self._is_refusing = False
+            source.rewind()
         batch = source.read(RECORDS_MAX, IDLE_WAIT_S)
         if self._must_resume:
             self._execution.resume(connection, source.positions)
