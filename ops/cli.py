@@ -123,7 +123,12 @@ TABLE: Final = (
         "Set it up",
         (
             Group("config", "check", "Check everything that a worker needs.", "pipeline.decide.command"),
-            Group("topics", "create", "Create the Kafka topics.", "ops.stack.command"),
+            Group(
+                "topics",
+                "create backup restore",
+                "Create the Kafka topics, copy them, write them anew.",
+                "ops.stack.command ops.topics.command",
+            ),
             Group("schemas", "register", "Register the Avro schemas.", "ops.stack.command"),
             Group(
                 "database",

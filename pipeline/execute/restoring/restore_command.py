@@ -14,6 +14,7 @@ from pipeline.execute.rail_client import RailSilent
 from pipeline.execute.restoring.restore_service import Desk, RailDiffers, Restore, Restored
 from pipeline.execute.restoring.stretch_topics import PositionAhead, Stretch
 from pipeline.execute.service_command import rail_of
+from pipeline.io import logs
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.filing import service_connection
 from pipeline.io.kafka.appender import Appender
@@ -33,6 +34,7 @@ def restore(settings: Settings, wire: WireFormat, reason: str, since: datetime |
     """Bring the ledger up to date. False where the rail has done what no record leads to."""
     if (fault := reason_fault(reason, characters_min=REASON_CHARACTERS_MIN)) is not None:
         raise Failure(f"The reason {fault}.", "Say why the database was put back.")
+    logs.configure(settings.log_level)
     try:
         with closing(service_connection(settings.database_url, "fraud-executor")) as connection:
             found = _restored(settings, wire, connection, tidied(reason), since, output)

@@ -31,6 +31,9 @@ CONTROL_APPENDERS = {
     "control.redrive_published": {"fraud_rollback"},
     "control.reconciliation": {"fraud_reconcile"},
     "control.reconciliation_gap": {"fraud_reconcile"},
+    "control.rail_statement": {"fraud_reconcile"},
+    "control.rail_entry": {"fraud_reconcile"},
+    "control.rail_finding": {"fraud_reconcile"},
     "control.quarantine_proposal": {"fraud_rollback"},
     "control.quarantine": {"fraud_rollback"},
     "ledger.guarded_account": set(),  # rows that ledger.lock_accounts makes, to lock them
