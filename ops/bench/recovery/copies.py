@@ -36,16 +36,14 @@ class Copies:
 
     def __init__(self, stack: RealStack, directory: Path) -> None:
         self._stack, self._directory = stack, directory
-        self._archive = directory / "copies" / "log"
+        self._archive = directory / "copies" / "log-0"
         self._log_path = directory / "copies.log"
         self._count = 0
         self._base = Path()
 
     def archive(self) -> None:
         """Have PostgreSQL keep its log elsewhere, which takes a restart."""
-        self._archive.mkdir(parents=True)
-        _give_away(self._archive)
-        command = f"test ! -f {self._archive}/%f && cp %p {self._archive}/%f"
+        command = self._new_archive(self._archive)
         with psycopg.connect(self._stack.database_url, autocommit=True) as connection:
             for name, value in (
                 ("archive_mode", "on"),
@@ -86,10 +84,13 @@ class Copies:
     def put_back(self, means: Means) -> None:
         """Start both servers with what the latest copy holds."""
         shutil.copytree(self._base, self._files)
-        if means is Means.BACKUP_AND_LOG:
-            with (self._files / "postgresql.auto.conf").open("a") as settings:
-                settings.write(f"restore_command = 'cp {self._archive}/%f %p'\n")
-            (self._files / "recovery.signal").touch()
+        before, self._archive = self._archive, self._directory / "copies" / f"log-{self._count}"
+        with (self._files / "postgresql.auto.conf").open("a") as settings:
+            # A server that is started as after a crash writes another log under the names of the one that was lost.
+            settings.write(f"archive_command = '{self._new_archive(self._archive)}'\n")
+            if means is Means.BACKUP_AND_LOG:
+                settings.write(f"restore_command = 'cp {before}/%f %p'\n")
+                (self._files / "recovery.signal").touch()
         _give_away(self._files)
         self._files.chmod(0o700)
         assert self._stack.postgres is not None
@@ -117,6 +118,12 @@ class Copies:
         }
         done = self._run([sys.executable, "-m", "ops.cli", *words, "--json"], environment)
         return list(_said(done))
+
+    def _new_archive(self, folder: Path) -> str:
+        """Make a folder for the log; the command that archives to it."""
+        folder.mkdir(parents=True)
+        _give_away(folder)
+        return f"test ! -f {folder}/%f && cp %p {folder}/%f"
 
     @property
     def _files(self) -> Path:
