@@ -49,14 +49,19 @@ TABLE: Final = (
                 "pipeline.audit.command ops.audit_verify_command",
             ),
             Group("witness", "run", "Say in another place what the audit log was.", "pipeline.witness.command"),
-            Group("executor", "run", "Carry decisions out: move the money.", "pipeline.execute.command"),
+            Group("executor", "run restore", "Carry decisions out: move the money.", "pipeline.execute.command"),
             Group(
                 "review",
                 "run list show claim release decide recoveries close-recovery",
                 "Keep escalated payments until people decide them.",
                 "pipeline.review.command",
             ),
-            Group("reconcile", "run check", "Account for every record taken in.", "pipeline.reconcile.command"),
+            Group(
+                "reconcile",
+                "run check statement findings",
+                "Account for every record, and for what the rail did.",
+                "pipeline.reconcile.command",
+            ),
         ),
     ),
     Section(
@@ -120,7 +125,12 @@ TABLE: Final = (
         "Set it up",
         (
             Group("config", "check", "Check everything that a worker needs.", "pipeline.decide.command"),
-            Group("topics", "create", "Create the Kafka topics.", "ops.stack.command"),
+            Group(
+                "topics",
+                "create backup restore",
+                "Create the Kafka topics, copy them, write them anew.",
+                "ops.stack.command ops.topics.command",
+            ),
             Group("schemas", "register", "Register the Avro schemas.", "ops.stack.command"),
             Group(
                 "database",

@@ -51,6 +51,9 @@ BENCHES: Final = {
     "production": Bench(
         "production", "the Compose files acted out, from nothing to a settled payment and an anchored decision"
     ),
+    "recovery": Bench(
+        "recovery", "PostgreSQL and Redis lost under load, put back, and reconciled with the rail: nothing paid twice"
+    ),
     "rollback": Bench(
         "rollback", "10,000 decisions of a wrong model reversed under traffic and kill -9: the plan, and nothing else"
     ),

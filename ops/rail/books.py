@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import orjson
+
+from pipeline.io.clock import now_ms
 
 KEY_CHARACTERS_MAX: Final = 64
 
@@ -39,6 +41,7 @@ class Entry(NamedTuple):
     transfer: Transfer
     status: Status  # RECALLED: the whole
     recalled_minor: int = 0
+    booked_at_ms: int = 0
 
 
 class Recall(NamedTuple):
@@ -52,10 +55,12 @@ class Recall(NamedTuple):
 class RecallEntry(NamedTuple):
     recall: Recall
     status: Status  # RECALLED or REFUSED
+    booked_at_ms: int = 0
 
 
 class Books:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, now_ms: Callable[[], int] = now_ms) -> None:
+        self._now_ms = now_ms
         self._entries: dict[str, Entry] = {}
         self._recalls: dict[str, RecallEntry] = {}
         self.refused_duplicates = 0
@@ -70,7 +75,7 @@ class Books:
         if known is not None:
             self.refused_duplicates += 1
             return known.status
-        entry = Entry(transfer, Status.REFUSED if is_refused else Status.ACCEPTED)
+        entry = Entry(transfer, Status.REFUSED if is_refused else Status.ACCEPTED, 0, self._now_ms())
         self._keep(entry)
         return entry.status
 
@@ -88,8 +93,8 @@ class Books:
             return Status.UNKNOWN
         amount_minor, recalled_minor = paid.transfer.amount_minor, paid.recalled_minor + recall.amount_minor
         if is_refused or paid.status is Status.RECALLED or recalled_minor > amount_minor:
-            return self._keep_recall(RecallEntry(recall, Status.REFUSED))
-        return self._keep_recall(RecallEntry(recall, Status.RECALLED))
+            return self._keep_recall(RecallEntry(recall, Status.REFUSED, self._now_ms()))
+        return self._keep_recall(RecallEntry(recall, Status.RECALLED, self._now_ms()))
 
     def status(self, key: str) -> Status:
         known = self._entries.get(key)
@@ -120,16 +125,25 @@ class Books:
     def entries(self) -> Iterable[Entry]:
         return self._entries.values()
 
+    def recall_entries(self) -> Iterable[RecallEntry]:
+        return self._recalls.values()
+
+    def entry(self, key: str) -> Entry | None:
+        return self._entries.get(key)
+
+    def recall_entry(self, key: str) -> RecallEntry | None:
+        return self._recalls.get(key)
+
     def close(self) -> None:
         self._file.close()
 
     def _keep(self, entry: Entry) -> None:
         self._entries[entry.transfer.key] = entry
-        self._lines.append(orjson.dumps([*entry.transfer, entry.status]) + b"\n")
+        self._lines.append(orjson.dumps([*entry.transfer, entry.status, entry.booked_at_ms]) + b"\n")
 
     def _keep_recall(self, entry: RecallEntry) -> Status:
         self._apply(entry)
-        self._lines.append(orjson.dumps([*entry.recall, entry.status]) + b"\n")
+        self._lines.append(orjson.dumps([*entry.recall, entry.status, entry.booked_at_ms]) + b"\n")
         return entry.status
 
     def _apply(self, entry: RecallEntry) -> None:
@@ -160,9 +174,9 @@ def _entries(lines: bytes) -> Iterator[Entry | RecallEntry]:
     """Transfers have as many fields as no recall has."""
     for line in lines.splitlines():
         fields = orjson.loads(line)
-        if len(fields) == len(Recall._fields) + 1:
-            *recall, status = fields
-            yield RecallEntry(Recall(*recall), Status(status))
+        if len(fields) == len(Recall._fields) + 2:
+            *recall, status, booked_at_ms = fields
+            yield RecallEntry(Recall(*recall), Status(status), booked_at_ms)
         else:
-            *transfer, status = fields
-            yield Entry(Transfer(*transfer), Status(status))
+            *transfer, status, booked_at_ms = fields
+            yield Entry(Transfer(*transfer), Status(status), 0, booked_at_ms)

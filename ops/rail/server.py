@@ -4,6 +4,9 @@ POST /v1/transfers        [[key, debtor, creditor, currency, amount_minor], …]
 POST /v1/transfers/query  [key, …]                                            → {key: ACCEPTED | … | UNKNOWN}
 POST /v1/recalls          [[key, transfer_key, amount_minor], …]              → {key: RECALLED | REFUSED | UNKNOWN}
 POST /v1/recalls/query    [key, …]                                            → {key: RECALLED | REFUSED | UNKNOWN}
+POST /v1/lookup           [key, …]  → {key: null | [status, debtor, creditor, currency, amount_minor] of a transfer
+                                           | [status, transfer_key, amount_minor] of a recall}
+GET  /v1/statement        one currency's: ops.rail.statement.Asked has the query's names
 GET  /v1/books            counts, what is out in each currency, refused duplicates
 GET  /v1/entries          one line for each transfer: what it was and where it stands
 GET  /live
@@ -20,6 +23,7 @@ from aiohttp import web
 
 from ops.rail.books import KEY_CHARACTERS_MAX, Books, Recall, Status, Transfer
 from ops.rail.misbehaviour import Misbehaviour, Whim, Whims
+from ops.rail.statement import Asked, statement
 
 TRANSFERS_MAX: Final = 10_000
 REQUEST_BYTES_MAX: Final = 4 * 1024 * 1024
@@ -39,6 +43,8 @@ class Rail:
                 web.post("/v1/transfers/query", self.query),
                 web.post("/v1/recalls", self.recalls),
                 web.post("/v1/recalls/query", self.query_recalls),
+                web.post("/v1/lookup", self.look_up),
+                web.get("/v1/statement", self.statement),
                 web.get("/v1/books", self.books),
                 web.get("/v1/entries", self.entries),
                 web.get("/live", self.live),
@@ -58,6 +64,17 @@ class Rail:
     async def query_recalls(self, request: web.Request) -> web.StreamResponse:
         return await self._carry_out(request, _keys(await request.read()), self._recall_status)
 
+    async def look_up(self, request: web.Request) -> web.StreamResponse:
+        return await self._carry_out(request, _keys(await request.read()), self._found)
+
+    async def statement(self, request: web.Request) -> web.Response:
+        """One currency's, as the query says: currency, sequence, opening_minor, since_ms, until_ms, format."""
+        try:
+            asked = Asked.of(request.query)
+        except ValueError as error:
+            raise web.HTTPBadRequest(text=str(error)) from error
+        return web.Response(body=b"".join(statement(self._books, asked)), content_type="application/octet-stream")
+
     async def books(self, _request: web.Request) -> web.Response:
         return web.json_response(body=orjson.dumps(self._books.summary()))
 
@@ -69,7 +86,7 @@ class Rail:
         return web.Response(text="live")
 
     async def _carry_out(
-        self, request: web.Request, asked: Sequence[T], act: Callable[[T], tuple[str, Status]]
+        self, request: web.Request, asked: Sequence[T], act: Callable[[T], tuple[str, object]]
     ) -> web.StreamResponse:
         whim = self._whims.next()
         await asyncio.sleep(whim.slow_s)
@@ -84,7 +101,7 @@ class Rail:
             request.transport.abort()
         return web.json_response(body=orjson.dumps(answers))
 
-    def _acted(self, asked: Sequence[T], act: Callable[[T], tuple[str, Status]], whim: Whim) -> dict[str, Status]:
+    def _acted(self, asked: Sequence[T], act: Callable[[T], tuple[str, object]], whim: Whim) -> dict[str, object]:
         reached = asked[: len(asked) // 2] if whim.is_partial else asked
         answers = dict(map(act, reached))
         if whim.is_duplicate:
@@ -100,6 +117,13 @@ class Rail:
 
     def _status(self, key: str) -> tuple[str, Status]:
         return key, self._books.status(key)
+
+    def _found(self, key: str) -> tuple[str, list[object] | None]:
+        if (paid := self._books.entry(key)) is not None:
+            return key, [paid.status, *paid.transfer[1:]]
+        if (recalled := self._books.recall_entry(key)) is not None:
+            return key, [recalled.status, *recalled.recall[1:]]
+        return key, None
 
     def _recall_status(self, key: str) -> tuple[str, Status]:
         return key, self._books.recall_status(key)

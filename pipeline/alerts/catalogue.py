@@ -51,8 +51,13 @@ class AlertCode(StrEnum):
     REVIEW_UNHEEDED = "REVIEW_UNHEEDED"
     RECORD_UNPROVED = "RECORD_UNPROVED"
     DECISION_UNFOUNDED = "DECISION_UNFOUNDED"
+    LEDGER_PUT_BACK = "LEDGER_PUT_BACK"
+    RAIL_KEY_FORGOTTEN = "RAIL_KEY_FORGOTTEN"
+    RAIL_PAID_OTHERWISE = "RAIL_PAID_OTHERWISE"
     RECONCILIATION_GAP = "RECONCILIATION_GAP"
     RECONCILIATION_GAPS = "RECONCILIATION_GAPS"
+    STATEMENT_DIFFERS = "STATEMENT_DIFFERS"
+    STATEMENT_DIFFERENCES = "STATEMENT_DIFFERENCES"
     PARTITIONS_SHORT = "PARTITIONS_SHORT"
     RECORDS_UNFILED = "RECORDS_UNFILED"
     STATE_BACKUP_OLD = "STATE_BACKUP_OLD"
@@ -161,10 +166,32 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
         "A decision under a good seal is not what the payment at its source leads to; a signing key may be stolen.",
         "unfounded",
     ),
+    AlertCode.LEDGER_PUT_BACK: Entry(
+        _CRITICAL,
+        "The ledger was put back from a backup, so it is older than what was paid; the executor pays nothing until it "
+        "has caught up with the rail.",
+        "put-back",
+    ),
+    AlertCode.RAIL_KEY_FORGOTTEN: Entry(
+        _CRITICAL,
+        "It is not known whether a payment was made, and the rail has forgotten its key; it is never paid again.",
+        "key-forgotten",
+    ),
+    AlertCode.RAIL_PAID_OTHERWISE: Entry(
+        _CRITICAL,
+        "The rail has made a payment, or taken one back, that the records on decisions.v1 do not lead to.",
+        "key-forgotten",
+    ),
     AlertCode.RECONCILIATION_GAP: Entry(
         _PASSING_OR_NOT, "Records are missing, or stand otherwise, in the audit log or the ledger.", "gap"
     ),
     AlertCode.RECONCILIATION_GAPS: Entry(_CRITICAL, "More gaps were found than are told one by one.", "gap"),
+    AlertCode.STATEMENT_DIFFERS: Entry(
+        _CRITICAL, "The rail's statement and the ledger do not say the same of a payment.", "statement"
+    ),
+    AlertCode.STATEMENT_DIFFERENCES: Entry(
+        _CRITICAL, "More differences from the rail's statement were found than are told one by one.", "statement"
+    ),
     AlertCode.PARTITIONS_SHORT: Entry(
         _CRITICAL,
         "Partitions are made for fewer than two months ahead, so the job that makes them does not run.",

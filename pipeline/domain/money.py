@@ -10,8 +10,14 @@ _MINOR_DIGITS: Final = {
     **dict.fromkeys(("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "VND", "VUV"), 0),
     **dict.fromkeys(("XAF", "XOF", "XPF"), 0),
     **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
+    **dict.fromkeys(("CLF", "UYW"), 4),
 }
 """ISO 4217's exceptions from two, for showing an amount; what it is worth is the policy's to say."""
+
+
+def minor_digits(currency: str) -> int:
+    """How many decimals an amount of the currency has, by ISO 4217."""
+    return _MINOR_DIGITS.get(currency, 2)
 
 
 def amount_text(payment: Transaction) -> str:
@@ -23,7 +29,7 @@ def money_text(amount_minor: int, currency: str) -> str:
     """£1,234.50 for pounds; else the currency's code and the amount with as many decimals as ISO 4217 gives it."""
     if currency == "GBP":
         return pounds_text(amount_minor)
-    digits = _MINOR_DIGITS.get(currency, 2)
+    digits = minor_digits(currency)
     whole, part = divmod(amount_minor, 10**digits)
     return f"{currency} {whole:,}" + (f".{part:0{digits}d}" if digits else "")
 

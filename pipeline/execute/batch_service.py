@@ -29,6 +29,7 @@ from pipeline.domain.in_force import DecisionRecord, decided, replaced, replaces
 from pipeline.domain.log import LogRecord
 from pipeline.domain.reversal import Reversal
 from pipeline.domain.review_outcome import ReviewOutcome
+from pipeline.execute.asking_client import answers, asked_key, forgotten_case, guarded_by_answers, take_answer
 from pipeline.execute.ledger_store import (
     AccountKey,
     Ledger,
@@ -46,33 +47,26 @@ from pipeline.execute.metrics import (
 from pipeline.execute.notice_topics import Notice, Notices, Unheeded
 from pipeline.execute.orders import Said, outcome_of, said
 from pipeline.execute.postings import (
+    NO_WORD,
     Advance,
     Funds,
+    RailWord,
     Subject,
     advance,
-    guarded_account,
-    is_rest,
-    posting_of,
 )
-from pipeline.execute.rail_client import Rail, Recall, Transfer
+from pipeline.execute.rail_client import Rail
 from pipeline.execute.saga import (
     ANNOUNCED,
     AWAITS_RAIL,
     DOUBTFUL,
     NOT_IN_FORCE,
-    PART_RECALLS,
-    RECALLS,
     Answer,
     Cause,
     Ignored,
     Reason,
     Saga,
     Step,
-    Transition,
-    answer,
     hear,
-    rail_key,
-    recall_key,
     take,
     turn,
 )
@@ -89,6 +83,8 @@ DOUBTFUL_MAX: Final = 500
 CHECKPOINTS_MAX: Final = 20
 """After one batch; each waits for everybody who posts."""
 
+RESTORE: Final = "RESTORE"
+"""Origin of steps that a ledger takes while it catches up with the rail."""
 LONG_TAILS_MAX: Final = 10_000
 """Kept for later where checkpoints wait. An account beyond comes up again with its next payment."""
 
@@ -98,8 +94,23 @@ log = structlog.get_logger("execute")
 class Executor:
     """For one thread. `connection` is replaced by the caller when it was lost."""
 
-    def __init__(self, ledger: Ledger, rail: Rail, notices: Notices, topic: str) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        rail: Rail,
+        notices: Notices,
+        topic: str,
+        *,
+        rail_keeps_keys_s: float,
+        word: RailWord | None = None,
+    ) -> None:
+        """rail_keeps_keys_s: how long the rail keeps keys; an older one is asked about and never submitted.
+
+        word: of a ledger that is caught up after it was put back from a backup. The rail may then know every key.
+        """
         self._ledger, self._rail, self._notices = ledger, rail, notices
+        self._keys_kept_s, self._is_restoring = rail_keeps_keys_s, word is not None
+        self._word: RailWord = NO_WORD if word is None else word
         self.heard, self.settled = Positions("executor", topic), Positions("executor-settled", topic)
         self._settled: dict[int, int] = {}
         self._long_tails: list[AccountKey] = []
@@ -191,7 +202,7 @@ class Executor:
         early = self._early(connection, [record for record in records if record.execution_id not in stored])
         limits, long_tails = self._ledger.limits(connection, _guarded(records, stored))
         self._long_tails += long_tails
-        hearing = _Hearing(Funds(limits), {key: _work(each) for key, each in stored.items()}, early)
+        hearing = _Hearing(Funds(limits, self._word), {key: _work(each) for key, each in stored.items()}, early)
         for end, count in Counter(map(hearing.hear, records)).items():
             EXECUTION_RECORDS.labels(end).inc(count)
         self._append(connection, hearing.rows)
@@ -228,7 +239,7 @@ class Executor:
             waiting = [work for work in works if work.saga.state in AWAITS_RAIL and work.saga.state not in DOUBTFUL]
             if not waiting:
                 break
-            self._ask_rail(connection, waiting, is_retry=is_retry)
+            self._ask_rail(connection, waiting, is_retry=is_retry or self._is_restoring)
             is_retry = False
         else:
             raise AssertionError(f"sagas still wait for the rail after {RAIL_ROUNDS_MAX} rounds")
@@ -236,32 +247,37 @@ class Executor:
 
     def _ask_rail(self, connection: Connection, works: Sequence[Work], *, is_retry: bool) -> None:
         with _timed("rail"):
-            answers = self._answers(works, is_retry=is_retry)
+            old_keys = self._old_keys(connection, works) if is_retry else frozenset[str]()
+            said_of_them = answers(self._rail, works, old_keys, is_retry=is_retry)
         with _timed("answer"), connection.transaction():
             rows = Rows()
-            limits, long_tails = self._ledger.limits(connection, _guarded_by_answers(works, answers))
+            limits, long_tails = self._ledger.limits(connection, guarded_by_answers(works, said_of_them))
             self._long_tails += long_tails
-            funds = Funds(limits)
-            for work, said_of_it in zip(works, answers, strict=True):
-                _answered(work, said_of_it, funds, rows)
+            funds = Funds(limits, self._word)
+            for work, said_of_it in zip(works, said_of_them, strict=True):
+                take_answer(work, said_of_it, funds, rows)
+            forgotten = [
+                work for work, answered in zip(works, said_of_them, strict=True) if answered is Answer.FORGOTTEN
+            ]
+            told = self._hand_to_people(connection, forgotten, rows)
             self._append(connection, rows)
+        self._notices.raise_forgotten(told)
 
-    def _answers(self, works: Sequence[Work], *, is_retry: bool) -> list[Answer]:
-        """The rail's, in the order of `works`."""
-        keys, transfers, recalls = [], [], []
-        for work in works:
-            payment, saga = work.subject.payment, work.saga
-            key = rail_key(payment.execution_id, saga)
-            if saga.state in RECALLS:
-                amount_minor = work.recalled.under_way_minor if saga.state in PART_RECALLS else payment.amount_minor
-                recalls.append(Recall(recall_key(payment.execution_id, saga), key, amount_minor))
-                keys.append(recalls[-1].key)
-            else:
-                transfers.append(Transfer(key, *payment[1:]))
-                keys.append(key)
-        said_of = self._rail.pay(transfers, is_retry=is_retry) if transfers else {}
-        said_of |= self._rail.recall(recalls, is_retry=is_retry) if recalls else {}
-        return [said_of[key] for key in keys]
+    def _old_keys(self, connection: Connection, works: Sequence[Work]) -> frozenset[str]:
+        """The keys that the rail was asked with longer ago than it keeps keys, by the database's clock."""
+        ages_s = self._ledger.asked_ages_s(connection, [(work.subject, work.saga) for work in works])
+        return frozenset(
+            asked_key(work) for work, age_s in zip(works, ages_s, strict=True) if age_s >= self._keys_kept_s
+        )
+
+    def _hand_to_people(self, connection: Connection, works: Sequence[Work], rows: Rows) -> list[Notice]:
+        """Open a case for each of which neither rail nor ledger can say whether it was done; told once."""
+        if not works:
+            return []
+        known = self._ledger.cases_of(connection, [work.subject.payment.execution_id for work in works])
+        new = [work for work in works if (work.subject.payment.execution_id, work.saga.sequence) not in known]
+        rows.recoveries += [forgotten_case(work) for work in new]
+        return [_notice(work) for work in new]
 
     def _complete(self, connection: Connection, works: Sequence[Work], spans: Sequence[PositionMove]) -> None:
         resting = [work for work in works if work.saga.next_step in ANNOUNCED]
@@ -282,6 +298,8 @@ class Executor:
     def _append(self, connection: Connection, rows: Rows) -> None:
         self._ledger.append_executions(connection, rows.executions)
         self._ledger.append_causes(connection, rows.causes)
+        if self._is_restoring:
+            rows.transitions = [row._replace(origin=RESTORE) for row in rows.transitions]
         # What the rail will be asked is stored after the postings, without which the database refuses it.
         self._ledger.append_transitions(connection, [row for row in rows.transitions if row.transition.step != Step.SUBMIT])
         self._ledger.append_postings(connection, rows.postings)
@@ -407,24 +425,6 @@ def _is_in_turn(later: Reversal | ReviewOutcome, work: Work) -> bool:
     return replaces(work.in_force, later)
 
 
-def _answered(work: Work, said_of_it: Answer, funds: Funds, rows: Rows) -> None:
-    moved = answer(work.saga, said_of_it, is_rest=is_rest(work.subject.payment, work.recalled))
-    if moved is None:
-        return
-    work.origin = "RAIL"
-    saga, transition = moved
-    rows.add(work, _posted(work, saga, transition, funds))
-    rows.add(work, advance(work.subject.payment, work.saga, funds, work.recalled))
-
-
-def _posted(work: Work, saga: Saga, transition: Transition, funds: Funds) -> Advance:
-    posting = posting_of(work.subject.payment, saga, transition.step, work.recalled.under_way_minor)
-    if posting is None:
-        return Advance(saga, [transition], [])
-    funds.apply(posting)
-    return Advance(saga, [transition], [posting])
-
-
 def _guarded(records: Sequence[Said], stored: dict[str, Stored]) -> Iterator[AccountKey]:
     """The accounts whose balances a batch may look at: the payer's of a new decision that doesn't block, and both where
     something is said about a decision afterwards."""
@@ -439,14 +439,6 @@ def _guarded(records: Sequence[Said], stored: dict[str, Stored]) -> Iterator[Acc
             yield payment.account_id, payment.currency
         if is_later:
             yield payment.beneficiary_account_id, payment.currency
-
-
-def _guarded_by_answers(works: Sequence[Work], answers: Sequence[Answer]) -> Iterator[AccountKey]:
-    for work, said_of_it in zip(works, answers, strict=True):
-        if said_of_it is Answer.DONE:
-            key = guarded_account(work.subject.payment, work.saga)
-            if key is not None:
-                yield key
 
 
 def _work(stored: Stored) -> Work:

@@ -28,6 +28,27 @@ def run() -> None:
     run_executor(settings, wire_format(settings))
 
 
+@executor_app.command("restore")
+def restore(
+    reason: Annotated[str, typer.Option("--reason", help="Say why the database was put back.")],
+    since: Annotated[
+        datetime | None,
+        typer.Option(parser=utc_time, metavar="TIME", help="Ask also about payments that were decided since."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Reconcile a ledger that was put back with the rail.
+
+    Run it after PostgreSQL was restored from a backup. The rail is asked first, and nothing is paid twice. Until it
+    was run, executors pay nothing from such a ledger. Exit 1 where the rail has done what no record leads to.
+    """
+    from pipeline.execute.restoring.restore_command import restore as restored
+
+    settings = settings_from_environment("executor")
+    is_whole = restored(settings, wire_format(settings), reason, since, Output(as_json=as_json))
+    raise typer.Exit(0 if is_whole else 1)
+
+
 @ledger_app.command("open")
 def open_account(
     account_id: AccountId,

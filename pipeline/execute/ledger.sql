@@ -49,16 +49,47 @@ WHERE topic_partition = %(partition)s AND topic_offset >= %(offset)s AND aim IS 
 -- name: doubtful
 -- Executions that were in doubt and aren't at rest, oldest first: the rail owes an answer on them, or it has given one
 -- and a crash came before they were announced. No position leads back to them.
+-- A payment whose key the rail has forgotten is a person's, and no longer asked about.
 SELECT step.execution_id::text FROM ledger.transition AS step
 JOIN ledger.execution AS heard USING (execution_id)
 CROSS JOIN LATERAL (
-    SELECT later.to_state FROM ledger.transition AS later
+    SELECT later.to_state, later.sequence FROM ledger.transition AS later
     WHERE later.caused_at = step.caused_at AND later.execution_id = step.execution_id
     ORDER BY later.sequence DESC LIMIT 1
 ) AS last
 WHERE step.to_state IN ('IN_DOUBT', 'RECALL_IN_DOUBT', 'PART_RECALL_IN_DOUBT') AND heard.topic_partition = ANY(%s::integer[])
     AND last.to_state NOT IN ('SETTLED', 'HELD', 'REFUSED', 'REVERSED', 'RELEASED')
+    AND NOT EXISTS (
+        SELECT FROM ledger.recovery_case AS given WHERE given.execution_id = step.execution_id
+            AND given.sequence = last.sequence AND given.reason = 'RAIL_KEY_FORGOTTEN'
+    )
 GROUP BY step.execution_id ORDER BY min(step.recorded_at) LIMIT %s;
+
+-- name: asked_ages
+-- How many seconds ago the rail may have met the last key of each of these executions. A step that was taken while the
+-- ledger caught up is as old as the record that led to it.
+SELECT wanted.execution_id::text, extract(epoch FROM now() - asked.at)
+FROM unnest(%s::uuid[], %s::timestamptz[]) AS wanted (execution_id, caused_at)
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN step.cause = 'RESTORE'
+        THEN (
+            SELECT coalesce((
+                SELECT max(said.caused_at) FROM ledger.cause AS said
+                WHERE said.execution_id = wanted.execution_id AND said.aim IS NOT NULL
+                    AND said.after_sequence < step.sequence
+            ), heard.logged_at)
+            FROM ledger.execution AS heard WHERE heard.execution_id = wanted.execution_id
+        )
+        ELSE step.recorded_at END AS at
+    FROM ledger.transition AS step
+    WHERE step.caused_at = wanted.caused_at AND step.execution_id = wanted.execution_id
+        AND step.step IN ('SUBMIT', 'RECALL', 'RECALL_PART')
+    ORDER BY step.sequence DESC LIMIT 1
+) AS asked;
+
+-- name: cases_of
+-- The recovery cases that these executions have.
+SELECT execution_id::text, sequence FROM ledger.recovery_case WHERE execution_id = ANY(%s::uuid[]);
 
 -- name: lock_accounts
 -- Keeps every other transaction from looking at these accounts' balances to take from them, until this one ends. The

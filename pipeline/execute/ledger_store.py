@@ -7,6 +7,7 @@ where a record comes in, everything else is ours.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -38,6 +39,8 @@ from pipeline.execute.saga import (
 from pipeline.io.filing import UNFILED_MS, Filing
 from pipeline.io.postgres import Connection, Statements, statements
 
+CLOCK_SET_BACK_S: Final = 60
+"""A time that lies further ahead says nothing about its age: a clock was, or is, wrong."""
 TAIL_POSTINGS_MAX: Final = 500
 """Summed for one balance, before a checkpoint is appended for the account."""
 
@@ -86,15 +89,15 @@ class NewTransition(NamedTuple):
     execution_id: str
     caused_at_ms: int
     transition: Transition
-    origin: str  # DECISION, REVIEW, REVERSAL or RAIL
+    origin: str  # DECISION, REVIEW, REVERSAL, RAIL or RESTORE
 
 
 class NewRecovery(NamedTuple):
-    """A case for a person: money that was to be had back, and isn't."""
+    """A case for a person: money that was to be had back and isn't, or of which nobody knows where it is."""
 
     execution_id: str
     sequence: int  # of the step that left it out
-    reason: Reason
+    reason: str  # a Reason, or one of those for which a person must act
     missing_minor: int
     currency: str
 
@@ -189,6 +192,23 @@ class Ledger:
             if tail > TAIL_POSTINGS_MAX:
                 long_tails.append((account_id, currency))
         return found, long_tails
+
+    def asked_ages_s(self, connection: Connection, asked: Sequence[tuple[Subject, Saga]]) -> list[float]:
+        """How long ago, by the database's clock, the rail may have met the key that each saga waits for.
+
+        A step that was taken while the ledger caught up after a restore is as old as what caused it: the ledger before
+        may have asked then. What isn't known is for ever ago.
+        """
+        names = [subject.payment.execution_id for subject, _ in asked]
+        times = [timestamp(subject.caused_at_ms) for subject, _ in asked]
+        rows = connection.execute(self._statements["asked_ages"], [names, times]).fetchall()
+        found = {name: float(age_s) for name, age_s in rows if age_s is not None and age_s > -CLOCK_SET_BACK_S}
+        return [found.get(name, math.inf) for name in names]
+
+    def cases_of(self, connection: Connection, execution_ids: Sequence[str]) -> set[tuple[str, int]]:
+        """The recovery cases of these executions, each with the step that it was opened at."""
+        rows = connection.execute(self._statements["cases_of"], [list(execution_ids)]).fetchall()
+        return {(name, sequence) for name, sequence in rows}
 
     # Writing
 

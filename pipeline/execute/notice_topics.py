@@ -14,6 +14,7 @@ from pipeline.domain.identities import posting_id
 from pipeline.domain.log import Outgoing
 from pipeline.execute.orders import Said
 from pipeline.execute.postings import Subject
+from pipeline.execute.restoring.lives import FIRST_LIFE, told_sequence
 from pipeline.execute.saga import REVIEWS, Ignored, Reason, State
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.appender import Appender
@@ -49,6 +50,8 @@ class Notices:
     def __init__(self, appender: Appender, wire: WireFormat, executions_topic: str, alerts_topic: str) -> None:
         self._appender, self._wire = appender, wire
         self._executions = executions_topic
+        self.life = FIRST_LIFE
+        """Of the ledger: raised each time that it was put back from a backup and has caught up."""
         self._alerts = AlertPublisher(appender.append, wire, alerts_topic)
 
     def tell(self, notices: Sequence[Notice]) -> None:
@@ -75,6 +78,21 @@ class Notices:
         if records:
             self._alerts.publish(map(_decided_again, records))
 
+    def raise_forgotten(self, notices: Sequence[Notice]) -> None:
+        """Tell of payments that the rail can no longer say anything about, so that a person must find out."""
+        if notices:
+            self._alerts.publish(map(_forgotten, notices))
+
+    def raise_paid_otherwise(self, notices: Sequence[Notice]) -> None:
+        """Tell of payments that the rail has made and the ledger does not lead to."""
+        if notices:
+            self._alerts.publish(map(_paid_otherwise, notices))
+
+    def raise_put_back(self, why: str) -> None:
+        """Tell that nothing is paid, because the ledger is older than what was paid."""
+        self._alerts.publish([alert(AlertCode.LEDGER_PUT_BACK, CATALOGUE[AlertCode.LEDGER_PUT_BACK].meaning,
+                                    "execution", {"why": why}, _now_ms())])  # fmt: skip
+
     def raise_unheeded(self, unheeded: Sequence[Unheeded]) -> None:
         """Tell what was decided or planned in vain, so that nobody believes it to have been done."""
         if unheeded:
@@ -82,10 +100,11 @@ class Notices:
 
     def _execution(self, notice: Notice) -> Outgoing:
         payment, decision_id, transaction_id = notice.subject[:3]
+        sequence = told_sequence(self.life, notice.sequence)
         execution = Execution(
-            event_id=posting_id(payment.execution_id, "TOLD", notice.sequence),
+            event_id=posting_id(payment.execution_id, "TOLD", sequence),
             execution_id=payment.execution_id,
-            sequence=notice.sequence,
+            sequence=sequence,
             decision_id=decision_id,
             transaction_id=transaction_id,
             account_id=payment.account_id,
@@ -117,6 +136,16 @@ def _audit_behind(partition: int, offset: int) -> Alert:
     code = AlertCode.EXECUTION_UNAUDITED
     evidence = {"partition": str(partition), "offset": str(offset)}
     return alert(code, CATALOGUE[code].meaning, "execution", evidence, _now_ms())
+
+
+def _forgotten(notice: Notice) -> Alert:
+    code = AlertCode.RAIL_KEY_FORGOTTEN
+    return alert(code, CATALOGUE[code].meaning, "execution", _evidence(notice), _now_ms())
+
+
+def _paid_otherwise(notice: Notice) -> Alert:
+    code = AlertCode.RAIL_PAID_OTHERWISE
+    return alert(code, CATALOGUE[code].meaning, "execution", _evidence(notice), _now_ms())
 
 
 def _orphan(record: Said) -> Alert:

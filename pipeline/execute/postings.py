@@ -15,7 +15,7 @@ Balances are derived: `Funds` holds what the store summed for a batch, and moves
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from pipeline.domain.enums import FastStrEnum
 from pipeline.domain.identities import DecisionId, ExecutionId, posting_id
@@ -108,24 +108,74 @@ REVERSES: Final[dict[Step, Step]] = {
 }
 
 
-class Funds:
-    """The balances that a batch's guarded steps look at, by (account, currency)."""
+class RailWord(Protocol):
+    """What the rail has made of payments that a ledger knows less of, because it was put back from a backup."""
 
-    def __init__(self, limits: Mapping[tuple[str, str], Limit]) -> None:
+    def has_paid(self, execution_id: str, attempt: int) -> bool:
+        """Whether it has paid the transfer of this SUBMIT."""
+
+    def recalled_minor(self, execution_id: str, step: Step, attempt: int) -> int | None:
+        """The amount that it was asked to take back by this RECALL or RECALL_PART; None: it was not asked."""
+
+    def spoken_for_minor(self, account_id: str, currency: str) -> int:
+        """What it has paid out of an account by payments that the ledger has not come to yet."""
+
+    def come_to(self, execution_id: str) -> None:
+        """The ledger has set the payment's money aside, so it is no longer spoken for."""
+
+
+class NoWord:
+    """Of a ledger that knows all that was asked of the rail, because it was stored before."""
+
+    def has_paid(self, execution_id: str, attempt: int) -> bool:
+        del execution_id, attempt
+        return False
+
+    def recalled_minor(self, execution_id: str, step: Step, attempt: int) -> int | None:
+        del execution_id, step, attempt
+        return None
+
+    def spoken_for_minor(self, account_id: str, currency: str) -> int:
+        del account_id, currency
+        return 0
+
+    def come_to(self, execution_id: str) -> None:
+        del execution_id
+
+
+NO_WORD: Final = NoWord()
+
+
+class Funds:
+    """The balances that a batch's guarded steps look at, by (account, currency).
+
+    What the rail has done is so, whether the funds for it are there or not.
+    """
+
+    def __init__(self, limits: Mapping[tuple[str, str], Limit], word: RailWord = NO_WORD) -> None:
+        self._word = word
         self._open = {key for key, limit in limits.items() if limit.overdraft_limit_minor is not None}
         self._balance_minor = {key: limit.balance_minor for key, limit in limits.items()}
         self._overdraft_minor = {key: limit.overdraft_limit_minor or 0 for key, limit in limits.items()}
 
-    def refusal(self, payment: Payment) -> Reason | None:
-        """Why the payer's money can't be set aside; None: it can."""
+    def refusal(self, payment: Payment, saga: Saga) -> Reason | None:
+        """Why the payer's money can't be set aside; None: it can, or it is with the beneficiary already."""
+        if self._word.has_paid(payment.execution_id, saga.taken.get(Step.SUBMIT, 0) + 1):
+            self._word.come_to(payment.execution_id)
+            return None
         key = payment.account_id, payment.currency
-        is_enough = self._balance_minor[key] + self._overdraft_minor[key] >= payment.amount_minor
+        there_minor = self._balance_minor[key] - self._word.spoken_for_minor(*key)
+        is_enough = there_minor + self._overdraft_minor[key] >= payment.amount_minor
         if key not in self._open:
             return Reason.ACCOUNT_NOT_OPEN
         return None if is_enough else Reason.INSUFFICIENT_FUNDS
 
-    def recallable_minor(self, payment: Payment) -> int:
-        """The most that can be recalled: what the beneficiary has, without an overdraft."""
+    def recallable_minor(self, payment: Payment, saga: Saga) -> int:
+        """The most that can be recalled: what the beneficiary has, without an overdraft, or what the rail was asked."""
+        for step in (Step.RECALL, Step.RECALL_PART):
+            asked_minor = self._word.recalled_minor(payment.execution_id, step, saga.taken.get(step, 0) + 1)
+            if asked_minor is not None:
+                return asked_minor
         return max(0, self._balance_minor[payment.beneficiary_account_id, payment.currency])
 
     def apply(self, posting: Posting) -> None:
@@ -198,10 +248,10 @@ def _guarded(
     if step not in GUARDED:
         return take(saga, step), 0
     if step is Step.RESERVE:
-        reason = funds.refusal(payment)
+        reason = funds.refusal(payment, saga)
         return (take(saga, step) if reason is None else turn(saga, reason)), 0
     assert step is Step.RECALL, f"{step} is not guarded"
-    there_minor = min(funds.recallable_minor(payment), payment.amount_minor - recalled.returned_minor)
+    there_minor = min(funds.recallable_minor(payment, saga), payment.amount_minor - recalled.returned_minor)
     if there_minor == payment.amount_minor:
         return take(saga, step), 0
     if there_minor and saga.aim in PART_AIMS:

@@ -6,14 +6,17 @@ Invariants
    reply that leaves the key out, are no such word.
 3. With TLS the rail proves who it is, and so does this client, by its certificate.
 4. Attempts and waits are bounded; what is not known by then is UNKNOWN, and somebody asks again later.
+5. A key that is older than the rail keeps keys is asked about and never submitted: that the rail does not know it says
+   nothing, and it is FORGOTTEN.
 """
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import ssl
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
@@ -69,6 +72,35 @@ class Recall(NamedTuple):
     amount_minor: int
 
 
+class KnownTransfer(NamedTuple):
+    """A transfer as the rail has it. status: ACCEPTED, REFUSED, or RECALLED where all of it is back."""
+
+    status: str
+    debtor_account_id: str
+    creditor_account_id: str
+    currency: str
+    amount_minor: int
+
+    @property
+    def was_paid(self) -> bool:
+        return _PAID[self.status] is Answer.DONE
+
+
+class KnownRecall(NamedTuple):
+    """A recall as the rail has it. status: RECALLED or REFUSED."""
+
+    status: str
+    transfer_key: str
+    amount_minor: int
+
+    @property
+    def was_taken_back(self) -> bool:
+        return _RECALLED[self.status] is Answer.DONE
+
+
+Known = KnownTransfer | KnownRecall
+
+
 class RailSilent(Exception):
     """A request had no answer that says anything. The message names the kind of failure only."""
 
@@ -101,21 +133,52 @@ class Rail:
             self._connection = http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=timeout_s)
         self._wait = wait
 
-    def pay(self, transfers: Sequence[Transfer], *, is_retry: bool = False) -> dict[str, Answer]:
-        """Say of each transfer whether it is paid. `is_retry`: the rail may know the keys already."""
-        bodies = {transfer.key: list(transfer) for transfer in transfers}
-        return self._settle("transfers", bodies, _PAID, is_asked_first=is_retry)
+    def pay(
+        self, transfers: Sequence[Transfer], *, is_retry: bool = False, old_keys: Collection[str] = ()
+    ) -> dict[str, Answer]:
+        """Say of each transfer whether it is paid. `is_retry`: the rail may know the keys already.
 
-    def recall(self, recalls: Sequence[Recall], *, is_retry: bool = False) -> dict[str, Answer]:
-        """Say of each recall whether its money is back."""
+        old_keys: those that are older than the rail keeps keys.
+        """
+        bodies = {transfer.key: list(transfer) for transfer in transfers}
+        return self._settle("transfers", bodies, _PAID, is_asked_first=is_retry or bool(old_keys), old_keys=old_keys)
+
+    def recall(
+        self, recalls: Sequence[Recall], *, is_retry: bool = False, old_keys: Collection[str] = ()
+    ) -> dict[str, Answer]:
+        """Say of each recall whether its money is back; the rest as `pay`."""
         bodies = {recall.key: list(recall) for recall in recalls}
-        return self._settle("recalls", bodies, _RECALLED, is_asked_first=is_retry)
+        return self._settle("recalls", bodies, _RECALLED, is_asked_first=is_retry or bool(old_keys), old_keys=old_keys)
+
+    def look_up(self, keys: Sequence[str]) -> dict[str, Known | None]:
+        """Return what the rail has under each key, of a transfer or of a recall; None where it has nothing.
+
+        Raises RailSilent where it does not say of each, however often it is asked.
+        """
+        found: dict[str, Known | None] = {}
+        for attempt in range(ATTEMPTS_MAX):
+            self._wait(BACKOFF_S[attempt])
+            left = [key for key in keys if key not in found]
+            for start in range(0, len(left), TRANSFERS_MAX):
+                part = left[start : start + TRANSFERS_MAX]
+                with contextlib.suppress(RailSilent):
+                    answers = self._post("/v1/lookup", orjson.dumps(part))
+                    found |= {key: _known(key, answers[key]) for key in part if key in answers}
+            if len(found) == len(set(keys)):
+                return found
+        raise RailSilent("it does not say what it has under every key")
 
     def close(self) -> None:
         self._connection.close()
 
     def _settle(
-        self, what: str, bodies: Mapping[str, object], said: Mapping[str, Answer], *, is_asked_first: bool
+        self,
+        what: str,
+        bodies: Mapping[str, object],
+        said: Mapping[str, Answer],
+        *,
+        is_asked_first: bool,
+        old_keys: Collection[str],
     ) -> dict[str, Answer]:
         answers: dict[str, Answer] = {}
         left = dict(bodies)
@@ -129,6 +192,9 @@ class Rail:
                     known = self._ask(f"/v1/{what}/query", list(left))
                     _take(answers, left, known, said)
                     new = {key: body for key, body in left.items() if known.get(key) == _NOT_KNOWN}
+                    forgotten = [key for key in new if key in old_keys]
+                    answers |= {key: Answer.FORGOTTEN for key in forgotten if left.pop(key)}
+                    new = {key: body for key, body in new.items() if key not in old_keys}
                 if new:
                     _take(answers, left, self._ask(f"/v1/{what}", list(new.values())), said)
             except RailSilent:
@@ -139,10 +205,11 @@ class Rail:
         """The rail's word on each key. Raises RailSilent."""
         found: dict[str, str] = {}
         for start in range(0, len(body), TRANSFERS_MAX):
-            found |= self._post(path, orjson.dumps(body[start : start + TRANSFERS_MAX]))
+            answers = self._post(path, orjson.dumps(body[start : start + TRANSFERS_MAX]))
+            found |= {key: status for key, status in answers.items() if isinstance(status, str)}
         return found
 
-    def _post(self, path: str, body: bytes) -> dict[str, str]:
+    def _post(self, path: str, body: bytes) -> dict[str, object]:
         try:
             self._connection.request("POST", path, body, {"Content-Type": "application/json"})
             reply = self._connection.getresponse()
@@ -156,17 +223,29 @@ class Rail:
             RAIL_REQUESTS.labels(path, "error").inc()
             raise RailSilent(f"status {reply.status}")
         RAIL_REQUESTS.labels(path, "answered").inc()
-        return _statuses(content)
+        return _answers(content)
 
 
-def _statuses(content: bytes) -> dict[str, str]:
+def _answers(content: bytes) -> dict[str, object]:
     try:
         found = orjson.loads(content)
     except orjson.JSONDecodeError as error:
         raise RailSilent("the reply is no JSON") from error
     if not isinstance(found, dict):
         raise RailSilent("the reply is no object")
-    return {key: status for key, status in found.items() if isinstance(status, str)}
+    return found
+
+
+def _known(key: str, said: object) -> Known | None:
+    """Raises RailSilent where the answer is of another shape: what it may mean is not guessed."""
+    match said:
+        case None:
+            return None
+        case [str(status), str(debtor), str(creditor), str(currency), int(amount_minor)] if status in _PAID:
+            return KnownTransfer(status, debtor, creditor, currency, amount_minor)
+        case [str(status), str(transfer_key), int(amount_minor)] if status in _RECALLED:
+            return KnownRecall(status, transfer_key, amount_minor)
+    raise RailSilent(f"what it has under {key} can't be read")
 
 
 def _take(

@@ -130,6 +130,7 @@ class Answer(FastStrEnum):
     DONE = "DONE"
     REFUSED = "REFUSED"
     UNKNOWN = "UNKNOWN"
+    FORGOTTEN = "FORGOTTEN"  # it knows nothing of a key that is older than it keeps keys: it may have done it
 
 
 _S, _A, _C, _I, _T = State, Aim, Cause, Ignored, Step
@@ -245,21 +246,27 @@ ANSWERED: Final[dict[tuple[State, Answer], Step | None]] = {
     (_S.SUBMITTED, Answer.DONE): _T.CREDIT,
     (_S.SUBMITTED, Answer.REFUSED): _T.REJECT,
     (_S.SUBMITTED, Answer.UNKNOWN): _T.DOUBT,
+    (_S.SUBMITTED, Answer.FORGOTTEN): _T.DOUBT,
     (_S.IN_DOUBT, Answer.DONE): _T.CREDIT,
     (_S.IN_DOUBT, Answer.REFUSED): _T.REJECT,
     (_S.IN_DOUBT, Answer.UNKNOWN): None,
+    (_S.IN_DOUBT, Answer.FORGOTTEN): None,
     (_S.RECALLING, Answer.DONE): _T.RECALLED,
     (_S.RECALLING, Answer.REFUSED): _T.GIVE_BACK,
     (_S.RECALLING, Answer.UNKNOWN): _T.DOUBT,
+    (_S.RECALLING, Answer.FORGOTTEN): _T.DOUBT,
     (_S.RECALL_IN_DOUBT, Answer.DONE): _T.RECALLED,
     (_S.RECALL_IN_DOUBT, Answer.REFUSED): _T.GIVE_BACK,
     (_S.RECALL_IN_DOUBT, Answer.UNKNOWN): None,
+    (_S.RECALL_IN_DOUBT, Answer.FORGOTTEN): None,
     (_S.PART_RECALLING, Answer.DONE): _T.PART_RECALLED,
     (_S.PART_RECALLING, Answer.REFUSED): _T.GIVE_BACK_PART,
     (_S.PART_RECALLING, Answer.UNKNOWN): _T.DOUBT,
+    (_S.PART_RECALLING, Answer.FORGOTTEN): _T.DOUBT,
     (_S.PART_RECALL_IN_DOUBT, Answer.DONE): _T.PART_RECALLED,
     (_S.PART_RECALL_IN_DOUBT, Answer.REFUSED): _T.GIVE_BACK_PART,
     (_S.PART_RECALL_IN_DOUBT, Answer.UNKNOWN): None,
+    (_S.PART_RECALL_IN_DOUBT, Answer.FORGOTTEN): None,
 }
 """The step that an answer of the rail is; None: still in doubt, which is no news."""
 
@@ -287,6 +294,11 @@ TURNS: Final = {
 }
 """The step that is taken instead of the plan's, and the aim from then on."""
 
+
+RAIL_KEY_FORGOTTEN: Final = "RAIL_KEY_FORGOTTEN"
+"""Why a person must act on a payment in doubt: the rail forgot its key, so neither it nor the ledger can say."""
+RAIL_PAID_OTHERWISE: Final = "RAIL_PAID_OTHERWISE"
+"""Why a person must act on a payment that the rail has made and the records on decisions.v1 do not lead to."""
 
 RECOVERED_BY_PEOPLE: Final = frozenset(
     {Reason.BENEFICIARY_FUNDS_GONE, Reason.RECALL_REFUSED, Reason.PARTLY_RECALLED, Reason.PART_RECALL_REFUSED}

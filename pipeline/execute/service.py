@@ -18,6 +18,7 @@ from pipeline.domain.in_force import DecisionRecord
 from pipeline.execute.audit_wait_service import AuditWait
 from pipeline.execute.batch_service import DOUBTFUL_MAX, Executor
 from pipeline.execute.ledger_store import Ledger
+from pipeline.execute.restoring.continuity_service import Continuity
 from pipeline.io.kafka.positioned_log import LogBatch, PositionedLog
 from pipeline.io.postgres import Connection, Held, failures_named
 from pipeline.quarantine.put_aside_store import is_put_aside
@@ -26,6 +27,7 @@ from pipeline.seals.passed_over_store import PassedOver
 RECORDS_MAX: Final = 1_000
 """A batch; so many accounts are locked at once, and a PostgreSQL with its defaults has room for 6,400 locks."""
 IDLE_WAIT_S: Final = 0.2
+REFUSED_WAIT_S: Final = 1.0
 DOUBT_RETRY_S: Final = 5.0
 
 log = structlog.get_logger("executor")
@@ -39,11 +41,13 @@ class ExecutionService:
         execution: Executor,
         ledger: Ledger,
         audit: AuditWait,
+        continuity: Continuity,
         connect: Callable[[], Connection],
         passed_over: PassedOver,
     ) -> None:
         """passed_over: keeps the records that nobody proves to have written."""
         self._execution, self._ledger, self._audit, self._connect = execution, ledger, audit, connect
+        self._continuity, self._is_refusing = continuity, False
         self._passed_over = passed_over
         self._held = Held(self._connected)
         self._source: PositionedLog[DecisionRecord] | None = None
@@ -66,9 +70,16 @@ class ExecutionService:
         return is_put_aside(self._held.connection(), self._execution.heard.topic, partition, offset, value)
 
     def step(self, stopping: threading.Event) -> str | None:
-        """A batch, as far as it is audited, and what is in doubt."""
+        """A batch, as far as it is audited, and what is in doubt; nothing where the ledger was put back from a backup."""
         assert self._source is not None, "it was told what to read from"
         source, connection = self._source, self._held.connection()
+        if (why := self._continuity.refusal(connection)) is not None:
+            self._is_refusing = True
+            source.read(1, REFUSED_WAIT_S)  # which keeps its place in the group; it is read again
+            return why
+        if self._is_refusing:
+            self._is_refusing = False
+            source.rewind()
         batch = source.read(RECORDS_MAX, IDLE_WAIT_S)
         if self._must_resume:
             self._execution.resume(connection, source.positions)

@@ -11,10 +11,13 @@ from pipeline.execute.batch_service import Executor
 from pipeline.execute.ledger_store import Ledger
 from pipeline.execute.notice_topics import Notices
 from pipeline.execute.rail_client import Identity, Rail
+from pipeline.execute.restoring.continuity_service import Continuity
+from pipeline.execute.restoring.told_topics import Told
 from pipeline.execute.service import ExecutionService
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.filing import service_connection
 from pipeline.io.kafka.appender import Appender
+from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.kafka.positioned_log import PositionedLog
 from pipeline.io.postgres import DatabaseRefused, PositionMoved
 from pipeline.io.runner import Terms, run_service
@@ -54,14 +57,23 @@ def _service(settings: Settings, wire: WireFormat) -> ExecutionService:
     ledger, topic = Ledger(), settings.topic("decisions.v1")
     appender = Appender.of(settings, f"fraud-executor-{settings.worker_slot}")
     notices = Notices(appender, wire, settings.topic("executions.v1"), settings.topic("alerts.v1"))
-    rail = _rail(settings)
-    execution, audit = Executor(ledger, rail, notices, topic), AuditWait(notices, topic)
+    rail = rail_of(settings)
+    execution = Executor(ledger, rail, notices, topic, rail_keeps_keys_s=settings.rail_keeps_keys_hours * 3600)
+    reader = LogReader(settings.bootstrap_servers, "fraud-executor-told", settings.kafka_options)
+    continuity = Continuity(Told(reader, wire, settings.topic("executions.v1")).latest, notices)
     alerts = AlertPublisher(appender.append, wire, settings.topic("alerts.v1"))
-    connecting = partial(service_connection, settings.database_url, "fraud-executor")
-    return ExecutionService(execution, ledger, audit, connecting, PassedOver("executor", topic, alerts.publish))
+    return ExecutionService(
+        execution,
+        ledger,
+        AuditWait(notices, topic),
+        continuity,
+        partial(service_connection, settings.database_url, "fraud-executor"),
+        PassedOver("executor", topic, alerts.publish),
+    )
 
 
-def _rail(settings: Settings) -> Rail:
+def rail_of(settings: Settings) -> Rail:
+    """Raises Failure where the certificates can't be used."""
     files = settings.rail_authority_file, settings.rail_certificate_file, settings.rail_key_file
     authority, certificate, key = files
     identity = Identity(authority, certificate, key) if authority and certificate and key else None

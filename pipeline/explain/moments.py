@@ -316,6 +316,7 @@ _ORIGIN: Final = {
     "REVIEW": f"{EXECUTOR}, on the review",
     "REVERSAL": f"{EXECUTOR}, on the reversal",
     "RAIL": f"{EXECUTOR}, on the rail's answer",
+    "RESTORE": f"{EXECUTOR}, catching up with the rail after a restore",
 }
 
 

@@ -152,6 +152,11 @@ class Settings(BaseSettings):
     rail_key_file: Path | None = None
     rail_timeout_s: Annotated[float, Field(gt=0, le=60)] = 2.0
     """Time limit of one request; the executor asks later about one that isn't answered by then."""
+    rail_keeps_keys_hours: Annotated[float, Field(gt=0, le=24 * 3650)] = 24.0
+    """How long the rail keeps the keys that it was paid under. A payment in doubt whose key is older is asked about and
+    never submitted again, because the rail may have forgotten that it made it."""
+    rail_account: str = "FRAUD-SETTLEMENT"
+    """The account of ours at the rail whose statements are taken in."""
     executor_port: Annotated[int, Field(ge=0, le=65535)] = 6068
     """Port of the execution service's pages, on FRAUD_WEB_HOST; 0, here and below, takes any that is free."""
     review_port: Annotated[int, Field(ge=0, le=65535)] = 6069

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
 from pipeline.terminal.configuration import settings_from_environment, wire_format
@@ -28,3 +31,27 @@ def check(as_json: Json = False) -> None:
     settings = settings_from_environment("reconcile")
     is_whole = reconcile_once(settings, wire_format(settings), Output(as_json=as_json))
     raise typer.Exit(0 if is_whole else 1)
+
+
+@reconcile_app.command("statement")
+def take_statement(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="A camt.053 of ISO 20022, or a CSV.")],
+    as_json: Json = False,
+) -> None:
+    """Compare a statement of the rail with the ledger.
+
+    By key, amount, direction and parties. Exit 1 where it differs.
+    """
+    from pipeline.reconcile.statement.statement_command import take_in
+
+    settings = settings_from_environment("reconcile")
+    is_same = take_in(settings, wire_format(settings), path, Output(as_json=as_json))
+    raise typer.Exit(0 if is_same else 1)
+
+
+@reconcile_app.command("findings")
+def list_findings(as_json: Json = False) -> None:
+    """List what differs from the rail's statements. Exit 1 where something does."""
+    from pipeline.reconcile.statement.statement_command import list_findings as listed
+
+    raise typer.Exit(0 if listed(settings_from_environment("reconcile"), Output(as_json=as_json)) else 1)

@@ -82,12 +82,13 @@ class Desk:
         partition: int = 0,
         timeout_s: float = 1.0,
         topic: str = "decisions.v1",
+        rail_keeps_keys_s: float = 86_400.0,
     ):
         self.url, self.rail_address, self.partition = url, rail_address, partition
         self.rail = Rail(rail_address, timeout_s=timeout_s, wait=lambda _: None)
         self.ledger = Ledger()
         notices = Notices(appender, WIRE, "executions.v1", "alerts.v1")
-        self.execution = Executor(self.ledger, self.rail, notices, topic)
+        self.execution = Executor(self.ledger, self.rail, notices, topic, rail_keeps_keys_s=rail_keeps_keys_s)
         self.connection: Connection = connect(url, "test-executor")
         self._others: dict[str, Connection] = {}
         self.ledger.prepare(self.connection)

@@ -102,13 +102,13 @@ def test_funds_are_enough_to_the_penny(balance_minor, is_enough):
 @pytest.mark.parametrize(("overdraft_minor", "reason"), [(199, Reason.INSUFFICIENT_FUNDS), (200, None)])
 def test_an_overdraft_counts_as_funds(overdraft_minor, reason):
     funds = Funds({(PAYMENT.account_id, "GBP"): Limit(500, overdraft_minor)})
-    assert funds.refusal(PAYMENT) is reason
+    assert funds.refusal(PAYMENT, Saga()) is reason
 
 
 @pytest.mark.parametrize(("balance_minor", "there_minor"), [(-10, 0), (0, 0), (499, 499), (9_000, 9_000)])
 def test_a_recall_takes_no_overdraft(balance_minor, there_minor):
     funds = Funds({(PAYMENT.beneficiary_account_id, "GBP"): Limit(balance_minor, 100_000)})
-    assert funds.recallable_minor(PAYMENT) == there_minor
+    assert funds.recallable_minor(PAYMENT, Saga()) == there_minor
 
 
 @pytest.mark.parametrize("aim", [Cause.REVERSED_TO_ESCALATE, Cause.REVERSED_TO_NOTHING])
@@ -150,11 +150,11 @@ def test_an_account_that_was_never_opened_pays_nothing():
 
 def test_a_batch_spends_a_balance_once():
     funds = Funds({(PAYMENT.account_id, "GBP"): Limit(1_000, 0)})
-    assert funds.refusal(PAYMENT) is None
+    assert funds.refusal(PAYMENT, Saga()) is None
     walk = Walk(1_000)
     walk.hear(Cause.DECIDED_ALLOW)
     funds.apply(walk.postings[0])
-    assert funds.refusal(PAYMENT) is Reason.INSUFFICIENT_FUNDS
+    assert funds.refusal(PAYMENT, Saga()) is Reason.INSUFFICIENT_FUNDS
 
 
 def test_a_beneficiary_who_has_spent_it_keeps_the_payment_settled():

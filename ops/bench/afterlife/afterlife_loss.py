@@ -57,7 +57,7 @@ def run(say: Callable[[str], None], folder: Path, *, is_quick: bool) -> dict[str
     transactions = list(paid(count, accounts=ACCOUNTS, seed=SEED))
     records = [outbound(wire, transaction) for transaction in transactions]
     rate_per_s = QUICK_RATE_PER_S if is_quick else RATE_PER_S
-    with open_rig(folder, records, rate_per_s, partial(_open_accounts, transactions)) as rig:
+    with open_rig(folder, records, rate_per_s, partial(open_accounts, transactions)) as rig:
         struck = _strike_all(say, rig, is_quick=is_quick)
         say(f"{len(struck)} faults; waiting for everything to come to rest")
         rig.settle()
@@ -206,7 +206,7 @@ def _zombie(rig: AfterlifeRig) -> bool:
     return True
 
 
-def _open_accounts(transactions: Sequence[Transaction], database_url: str) -> None:
+def open_accounts(transactions: Sequence[Transaction], database_url: str) -> None:
     """Open the accounts with twice what each spends, except those that are to be short of money."""
     spent: dict[tuple[str, str], int] = defaultdict(int)
     for transaction in transactions:

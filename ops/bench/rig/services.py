@@ -73,7 +73,9 @@ def executor_process(
     return _service(directory, f"executor-{slot}", command, "FRAUD_EXECUTOR_PORT", settings)
 
 
-def audit_process(stack: RealStack, directory: Path, environment: Mapping[str, str] | None = None) -> ServerProcess:
+def audit_process(
+    stack: RealStack, directory: Path, environment: Mapping[str, str] | None = None, *, options: Sequence[str] = ()
+) -> ServerProcess:
     """Make `fraud audit run` in its own role, signing with `directory`/key (see `prepare_database`).
 
     It counts as started at once, because the bench watches its rows.
@@ -85,7 +87,7 @@ def audit_process(stack: RealStack, directory: Path, environment: Mapping[str, s
         "FRAUD_AUDIT_KEY_FILE": str(directory / "key"),
         **(environment or {}),
     }
-    return _service(directory, "audit", ("ops.cli", "audit", "run"), "FRAUD_AUDIT_PORT", settings, page=None)
+    return _service(directory, "audit", ("ops.cli", "audit", "run", *options), "FRAUD_AUDIT_PORT", settings, page=None)
 
 
 def witness_process(stack: RealStack, directory: Path) -> ServerProcess:

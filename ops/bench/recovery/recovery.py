@@ -1,0 +1,222 @@
+"""PostgreSQL and Redis are lost while payments flow, put back from backups, and reconciled with the rail.
+
+Payments, reviews and reversals flow through the worker and two executors, against a rail that misbehaves. Backups are
+taken under that load; more is decided, paid and recalled; then both servers are killed and their files deleted. The
+database is put back once from a base backup alone and once with the archived log behind it. Each time the executors
+must notice it by themselves and pay nothing, `fraud executor restore` asks the rail, and everything goes on. In the end
+an independent checker compares the topics, the ledger, upstream's announcements and the rail's own books, payment by
+payment; the rail's statement is taken in, records are reconciled, and the audit log checks itself.
+"""
+
+from __future__ import annotations
+
+import time
+import urllib.request
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from ops.bench.afterlife.afterlife_loss import open_accounts
+from ops.bench.afterlife.check import Report, check
+from ops.bench.afterlife.rig import AfterlifeRig, open_rig
+from ops.bench.recovery.copies import Copies, Means
+from ops.bench.rig.database import positions
+from ops.bench.rig.payments import outbound, paid
+from ops.bench.rig.services import audit_process, url_of
+from ops.bench.rig.waiting import wait_until
+from ops.rail.statement import ACCOUNT
+from pipeline.io.avro.wire import WireFormat
+from pipeline.io.postgres import connect
+
+SEED: Final = 20_266
+PAYMENTS: Final = 20_000
+ACCOUNTS: Final = 1_000
+RATE_PER_S: Final = 150
+QUICK_RATE_PER_S: Final = 60
+WAIT_S: Final = 600.0
+REFUSING_S: Final = 8.0
+"""How long executors are watched while they refuse to pay."""
+SHARES: Final = {Means.BASE_BACKUP: (0.15, 0.4), Means.BACKUP_AND_LOG: (0.55, 0.75)}
+"""Shares of the payments that are published when backups are taken, and when everything is lost."""
+REASON: Final = "The disks of the database and of Redis were lost."
+
+
+def run(say: Callable[[str], None], folder: Path, *, is_quick: bool) -> dict[str, object]:
+    wire, count = WireFormat(), PAYMENTS // 10 if is_quick else PAYMENTS
+    transactions = list(paid(count, accounts=ACCOUNTS, seed=SEED))
+    records = [outbound(wire, transaction) for transaction in transactions]
+    rate_per_s = QUICK_RATE_PER_S if is_quick else RATE_PER_S
+    with open_rig(folder, records, rate_per_s, partial(open_accounts, transactions)) as rig:
+        act = _Act(say, rig, Copies(rig.stack, folder), 2 * count)
+        act.copies.archive()
+        losses = {means: act.lose_and_recover(means) for means in SHARES}
+        rig.settle()
+        rig.sampler.thread.stop()
+        rig.echo.thread.stop()
+        say("checking every payment")
+        with connect(rig.stack.database_url, "check") as connection:
+            ids = [transaction.transaction_id for transaction in transactions]
+            report = check(rig.stack.bootstrap_servers, connection, rig.rail_address, ids)
+        differences = act.statements()
+        is_reconciled, lines = rig.reconcile()
+        act.copies.fraud("audit", "check", **_audit_settings(rig))
+    for line in (*report.first_violations, *lines[-10:]):
+        say(line)
+    return _result(report, losses, differences, is_reconciled=is_reconciled)
+
+
+def _result(
+    report: Report, losses: dict[Means, dict[str, Any]], differences: int, *, is_reconciled: bool
+) -> dict[str, object]:
+    noticed = all(loss["noticed"] and not loss["paid_while_refusing"] for loss in losses.values())
+    nothing_left = not any(loss["left_over"] for loss in losses.values())
+    is_ok = not report.violations and noticed and nothing_left and not differences and is_reconciled
+    return {
+        "ok": is_ok,
+        "payments": report.payments,
+        "decisions": report.decisions,
+        "reversals": report.reversals,
+        "reviews": report.reviews,
+        "losses": {str(means): loss for means, loss in losses.items()},
+        "states": report.states,
+        "rail": report.rail,
+        "statement_differences": differences,
+        "reconciliation_clean": is_reconciled,
+        "violations": dict(report.violations),
+    }
+
+
+class _Act:
+    def __init__(self, say: Callable[[str], None], rig: AfterlifeRig, copies: Copies, published_max: int) -> None:
+        self._say, self._rig, self.copies, self._published_max = say, rig, copies, published_max
+
+    def lose_and_recover(self, means: Means) -> dict[str, Any]:
+        """One loss, from its backup to the first payment that is settled after it."""
+        rig, (backup_share, loss_share) = self._rig, SHARES[means]
+        self._flow_to(backup_share)
+        took_s = self.copies.take()
+        self._say(f"backups taken under load in {took_s:.1f} s")
+        self._flow_to(loss_share)
+        books = self._books()
+        lost_at_s = self._lose()
+        rig.feeder.pause()  # so that payments are left to settle when everything is back
+        self._say(f"everything lost; to be put back: {means}")
+        self.copies.put_back(means)
+        point_s = lost_at_s - self.copies.recovered_to_s()
+        restored_s = time.time() - lost_at_s
+        noticed, paid_meanwhile = self._refuse()
+        [*_, restored] = self.copies.fraud(
+            "executor",
+            "restore",
+            "--reason",
+            REASON,
+            FRAUD_DATABASE_URL=url_of(rig.stack.database_url, "fraud_executor"),
+            FRAUD_RAIL_URL=rig.rail_address,
+        )
+        caught_up_s = time.time() - lost_at_s
+        self._go_on()
+        settled_s = time.time() - lost_at_s
+        self._say(f"{point_s:.1f} s of the ledger were lost; payments settle again after {settled_s:.1f} s")
+        return {
+            "backup_s": took_s,
+            "paid_before": books,
+            "recovery_point_s": round(point_s, 1),
+            "database_back_after_s": round(restored_s, 1),
+            "caught_up_after_s": round(caught_up_s, 1),
+            "recovery_time_s": round(settled_s, 1),
+            "noticed": noticed,
+            "paid_while_refusing": paid_meanwhile,
+            "records_heard_again": restored["records"],
+            "payments_taken_over": restored["transfers_paid"],
+            "recalls_taken_over": restored["recalls_known"],
+            "left_over": restored["left_over"],
+        }
+
+    def statements(self) -> int:
+        """Take the rail's statements in; how many differences they have."""
+        rig, found = self._rig, 0
+        with urllib.request.urlopen(f"{rig.rail_address}/v1/entries", timeout=30) as answer:  # noqa: S310
+            currencies = {orjson.loads(line)[3] for line in answer.read().splitlines()}
+        settings = {
+            "FRAUD_DATABASE_URL": url_of(rig.stack.database_url, "fraud_reconcile"),
+            "FRAUD_RAIL_ACCOUNT": ACCOUNT,
+        }
+        until_ms = int(time.time() * 1000) + 3_600_000
+        for currency in sorted(currencies):
+            path = rig.directory / f"statement-{currency}.xml"
+            asked = f"currency={currency}&until_ms={until_ms}"
+            with urllib.request.urlopen(f"{rig.rail_address}/v1/statement?{asked}", timeout=60) as answer:  # noqa: S310
+                path.write_bytes(answer.read())
+            said = self.copies.fraud("reconcile", "statement", str(path), **settings)
+            found += sum(line.get("opened", 0) for line in said if isinstance(line.get("opened"), int))
+        self._say(f"statements of {len(currencies)} currencies taken in, {found} differences")
+        return found
+
+    def _flow_to(self, share: float) -> None:
+        rig, wanted = self._rig, share * self._published_max
+        wait_until(lambda: rig.feeder.published >= wanted, WAIT_S, "publishing", meanwhile=rig.supervise)
+
+    def _lose(self) -> float:
+        for process in (*self._rig.executors.values(), self._rig.worker, self._rig.audit):
+            process.kill()
+        return self.copies.lose()
+
+    def _refuse(self) -> tuple[bool, int]:
+        """Start the executors; whether each has noticed, and how many payments the rail made meanwhile."""
+        rig = self._rig
+        told = {slot: _times_told(each.log_path) for slot, each in rig.executors.items()}
+        before = self._books()
+        for executor in rig.executors.values():
+            executor.start()
+
+        def has_noticed() -> bool:
+            return any(_times_told(each.log_path) > told[slot] for slot, each in rig.executors.items())
+
+        wait_until(has_noticed, WAIT_S, "noticing that the ledger was put back")
+        time.sleep(REFUSING_S)
+        noticed = all(_times_told(each.log_path) > told[slot] for slot, each in rig.executors.items())
+        return noticed, sum(self._books().values()) - sum(before.values())
+
+    def _go_on(self) -> None:
+        """Start the others, and wait until a payment is settled that was not before."""
+        rig = self._rig
+        rig.feeder.resume()
+        rig.worker.start()
+        refilling = audit_process(rig.stack, rig.directory, options=("--refill",))
+        refilling.start()
+        at = positions(rig.stack.database_url, "executor-settled")
+        wait_until(
+            lambda: sum(positions(rig.stack.database_url, "executor-settled").values()) > sum(at.values()),
+            WAIT_S,
+            "settling payments again",
+        )
+        executed = positions(rig.stack.database_url, "executor-settled")
+        wait_until(
+            lambda: all(
+                positions(rig.stack.database_url, "audit").get(each, 0) >= end for each, end in executed.items()
+            ),
+            WAIT_S,
+            "refilling the audit log",
+        )
+        refilling.stop()
+        rig.audit.start()
+
+    def _books(self) -> dict[str, int]:
+        with urllib.request.urlopen(f"{self._rig.rail_address}/v1/books", timeout=30) as answer:  # noqa: S310
+            counts: dict[str, int] = orjson.loads(answer.read())["counts"]
+            return counts
+
+
+def _times_told(log_path: Path) -> int:
+    return log_path.read_text(errors="replace").count('"ledger_put_back"') if log_path.exists() else 0
+
+
+def _audit_settings(rig: AfterlifeRig) -> dict[str, str]:
+    return {
+        "FRAUD_DATABASE_URL": url_of(rig.stack.database_url, "fraud_audit"),
+        "FRAUD_AUDIT_DIRECTORY": str(rig.directory / "outside"),
+        "FRAUD_AUDIT_KEY_FILE": str(rig.directory / "key"),
+    }

@@ -1,0 +1,114 @@
+-- A ledger that was put back from a backup, and the rail's statements.
+
+-- Lives of the ledger
+
+-- Where the ledger stands: the server's identity, and its timeline, which a restore to a point in time and the promotion
+-- of a standby raise.
+CREATE FUNCTION ledger.present_home(OUT system_identifier bigint, OUT timeline bigint)
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog AS $$
+    SELECT control.system_identifier, ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint
+    FROM pg_control_system() AS control
+$$;
+REVOKE EXECUTE ON FUNCTION ledger.present_home() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION ledger.present_home() TO fraud_executor;
+
+-- The ledger's lives. One ends when the database is put back from a backup or a standby takes over, which may have lost
+-- what was committed last; the next begins when the ledger has caught up with the rail. This migration begins the first.
+CREATE TABLE ledger.life (
+    number integer PRIMARY KEY CHECK (number > 0),
+    system_identifier bigint NOT NULL,
+    timeline bigint NOT NULL,
+    reason text NOT NULL CHECK (length(btrim(reason)) BETWEEN 1 AND 4000),
+    caught_up jsonb NOT NULL DEFAULT '{}',  -- what was asked of the rail and taken over from it, in counts
+    began_at timestamptz NOT NULL DEFAULT now()
+);
+INSERT INTO ledger.life (number, system_identifier, timeline, reason)
+SELECT 1, home.system_identifier, home.timeline, 'the ledger was laid out' FROM ledger.present_home() AS home;
+SELECT control.make_append_only('ledger.life');
+GRANT SELECT, INSERT ON ledger.life TO fraud_executor;
+
+-- A step may have been taken while the ledger caught up.
+ALTER TABLE ledger.transition DROP CONSTRAINT transition_cause_check,
+    ADD CONSTRAINT transition_cause_check CHECK (cause IN ('DECISION', 'REVIEW', 'REVERSAL', 'RAIL', 'RESTORE'));
+
+-- A case is also opened about a payment of which neither rail nor ledger can say whether it was made, and about one that
+-- the rail has made and no record leads to. These are open until a person closes them.
+ALTER TABLE ledger.recovery_case DROP CONSTRAINT recovery_case_reason_check,
+    ADD CONSTRAINT recovery_case_reason_check CHECK (reason IN (
+        'BENEFICIARY_FUNDS_GONE', 'RECALL_REFUSED', 'PARTLY_RECALLED', 'PART_RECALL_REFUSED', 'RAIL_KEY_FORGOTTEN',
+        'RAIL_PAID_OTHERWISE'));
+CREATE OR REPLACE VIEW review.open_recovery AS
+SELECT latest.execution_id, latest.sequence, latest.reason, latest.missing_minor, latest.currency, latest.recorded_at,
+    heard.decision_id, heard.transaction_id, heard.account_id, heard.beneficiary_account_id, heard.amount_minor
+FROM (
+    SELECT DISTINCT ON (execution_id) * FROM ledger.recovery_case ORDER BY execution_id, sequence DESC
+) AS latest
+JOIN ledger.execution AS heard USING (execution_id)
+JOIN ledger.outcome_in_force AS stands USING (execution_id)
+WHERE (
+        latest.reason IN ('RAIL_KEY_FORGOTTEN', 'RAIL_PAID_OTHERWISE')
+        OR (stands.is_at_rest AND stands.state = 'SETTLED'
+            AND (stands.is_partly_recalled OR stands.cause NOT LIKE '%\_ALLOW'))
+    )
+    AND NOT EXISTS (
+        SELECT FROM review.recovery_closing AS closed
+        WHERE closed.execution_id = latest.execution_id AND closed.sequence = latest.sequence
+    );
+
+-- The rail's statements
+
+-- What a day's steps were is asked by the time of recording; they are appended in about that order.
+CREATE INDEX transition_recorded ON ledger.transition USING brin (recorded_at) WITH (pages_per_range = 32);
+
+-- A statement that was taken in: of the account that money is with the rail on, in one currency, from a balance to a
+-- balance. Each goes on where the one before has ended.
+CREATE TABLE control.rail_statement (
+    statement_number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    account_id text NOT NULL,
+    currency text NOT NULL CHECK (currency ~ '^[A-Z]{3}$'),
+    sequence bigint NOT NULL CHECK (sequence >= 0),
+    name text NOT NULL,  -- the rail's own id of it
+    format text NOT NULL,
+    from_at timestamptz NOT NULL,
+    to_at timestamptz NOT NULL CHECK (to_at >= from_at),
+    opening_minor bigint NOT NULL,
+    closing_minor bigint NOT NULL,
+    entries bigint NOT NULL CHECK (entries >= 0),
+    file_sha256 bytea NOT NULL CHECK (length(file_sha256) = 32),
+    taken_at timestamptz NOT NULL DEFAULT now(),
+    UNIQUE (account_id, currency, sequence),
+    UNIQUE (account_id, currency, name)
+);
+
+-- Its entries. Amounts are from our side: below zero is paid out.
+CREATE TABLE control.rail_entry (
+    statement_number bigint NOT NULL REFERENCES control.rail_statement,
+    number bigint NOT NULL CHECK (number > 0),
+    kind text NOT NULL CHECK (kind IN ('TRANSFER', 'RETURN', 'OTHER')),
+    key text,  -- of the transfer, or of the recall that a return answers; NULL where the entry names none
+    amount_minor bigint NOT NULL,
+    debtor_account_id text,
+    creditor_account_id text,
+    PRIMARY KEY (statement_number, number)
+);
+CREATE INDEX rail_entry_key ON control.rail_entry USING hash (key);
+
+-- What differs between statements and ledger, and what has been put right since.
+CREATE TABLE control.rail_finding (
+    finding_id uuid NOT NULL,  -- follows from kind, account, currency and key, or the entry's place where it has none
+    event text NOT NULL CHECK (event IN ('OPENED', 'CLOSED')),
+    kind text NOT NULL,
+    account_id text NOT NULL,
+    currency text NOT NULL,
+    key text NOT NULL,
+    execution_id uuid,
+    rail_minor bigint,  -- as the statement says; NULL where it says nothing
+    ledger_minor bigint,
+    detail text NOT NULL,
+    statement_number bigint NOT NULL REFERENCES control.rail_statement,
+    at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (finding_id, event)
+);
+SELECT control.make_append_only(logged) FROM unnest(ARRAY['control.rail_statement', 'control.rail_entry',
+    'control.rail_finding']::regclass[]) AS logged;
+GRANT SELECT, INSERT ON control.rail_statement, control.rail_entry, control.rail_finding TO fraud_reconcile;

@@ -1,0 +1,142 @@
+"""A statement of the rail as values: its head, its entries, and what makes it unusable.
+
+Invariants
+1. Amounts are integers of minor units, exactly: a text that is no whole number of them is refused, never rounded.
+2. From the opening balance the entries lead to the closing one, and as many of them as the statement says.
+3. A key is compared as what it stands for: rails write a UUID with dashes or without, in either case.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from pipeline.domain.money import minor_digits
+
+AMOUNT_MINOR_MAX: Final = 2**63 - 1
+_DECIMAL: Final = re.compile(r"[0-9]{1,18}(\.[0-9]{0,5})?", re.ASCII)
+_SIGNED: Final = re.compile(r"-?[0-9]{1,18}(\.[0-9]{0,5})?", re.ASCII)
+_CURRENCY: Final = re.compile(r"[A-Z]{3}", re.ASCII)
+_UUID: Final = re.compile(r"[0-9A-Fa-f]{32}|[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}", re.ASCII)
+_SEQUENCE: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
+
+
+class StatementUnusable(Exception):
+    """The file is no statement that can be taken in; the message says why in a sentence, and quotes no account."""
+
+
+class Kind(StrEnum):
+    TRANSFER = "TRANSFER"
+    RETURN = "RETURN"  # of a transfer, or of a part of one, that was recalled
+    OTHER = "OTHER"  # fees, interest, reversals, and whatever else is no payment of ours
+
+
+class Head(NamedTuple):
+    """One account in one currency, from a balance to a balance. entries: as many as it says; None: it doesn't say."""
+
+    account_id: str
+    currency: str
+    sequence: int
+    name: str
+    form: str
+    from_at: datetime
+    to_at: datetime
+    opening_minor: int
+    closing_minor: int
+    entries: int | None
+
+
+class Entry(NamedTuple):
+    """One booking. amount_minor: from our side, so below zero is paid out. key: of the transfer, or of the recall that
+    a return answers; None where the rail names none."""
+
+    number: int
+    kind: Kind
+    key: str | None
+    amount_minor: int
+    debtor_account_id: str | None
+    creditor_account_id: str | None
+
+
+class Sum:
+    """Adds the entries of one statement up, and says at its end whether they lead to where it says."""
+
+    def __init__(self, head: Head) -> None:
+        self._head, self.entries, self._sum_minor = head, 0, 0
+
+    def add(self, entry: Entry) -> None:
+        self.entries += 1
+        self._sum_minor += entry.amount_minor
+
+    def check(self) -> None:
+        """Raises StatementUnusable."""
+        head = self._head
+        if head.opening_minor + self._sum_minor != head.closing_minor:
+            raise StatementUnusable(
+                f"statement {head.sequence} opens with {head.opening_minor}, its entries sum to {self._sum_minor}, and "
+                f"it closes with {head.closing_minor} minor units"
+            )
+        if head.entries is not None and head.entries != self.entries:
+            raise StatementUnusable(f"statement {head.sequence} says {head.entries} entries and has {self.entries}")
+
+
+def follows(head: Head, last: Head | None) -> None:
+    """Raise StatementUnusable where the statement does not go on where the last one of its account ended."""
+    if head.to_at < head.from_at:
+        raise StatementUnusable(f"statement {head.sequence} ends before it begins")
+    if last is None:
+        return
+    if head.sequence <= last.sequence:
+        raise StatementUnusable(f"statement {head.sequence} was taken in before: the last one was {last.sequence}")
+    if head.sequence != last.sequence + 1:
+        raise StatementUnusable(f"statement {head.sequence} follows {last.sequence}: take in {last.sequence + 1} first")
+    if head.opening_minor != last.closing_minor:
+        raise StatementUnusable(
+            f"statement {head.sequence} opens with {head.opening_minor}, and {last.sequence} closed with "
+            f"{last.closing_minor} minor units"
+        )
+    if head.from_at < last.to_at:
+        raise StatementUnusable(f"statement {head.sequence} begins before {last.sequence} ended")
+
+
+def amount_minor(text: str, currency: str, *, is_signed: bool = False) -> int:
+    """Raises StatementUnusable where the text is no whole number of minor units."""
+    if not (_SIGNED if is_signed else _DECIMAL).fullmatch(text):
+        raise StatementUnusable(f"an amount is no decimal number of at most 18 digits and 5 decimals: {text[:30]!r}")
+    scaled = Decimal(text).scaleb(minor_digits(currency))
+    minor = int(scaled)
+    if minor != scaled or abs(minor) > AMOUNT_MINOR_MAX:
+        raise StatementUnusable(f"an amount is no whole number of minor units of {currency}: {text}")
+    return minor
+
+
+def currency_of(text: str) -> str:
+    if not _CURRENCY.fullmatch(text):
+        raise StatementUnusable("the currency is no code of three letters")
+    return text
+
+
+def sequence_of(text: str) -> int:
+    if not _SEQUENCE.fullmatch(text):
+        raise StatementUnusable("the statement's sequence is no number")
+    return int(text)
+
+
+def time_of(text: str) -> datetime:
+    """Raises StatementUnusable: a time without its distance from UTC may be any of a day's."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise StatementUnusable(f"a time can't be read: {text[:40]!r}") from error
+    if found.tzinfo is None:
+        raise StatementUnusable(f"a time does not say how far it is from UTC: {text[:40]!r}")
+    return found
+
+
+def key_of(text: str) -> str:
+    """The key as the ledger writes it."""
+    return str(UUID(text)) if _UUID.fullmatch(text) else text

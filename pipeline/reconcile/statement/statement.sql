@@ -1,0 +1,84 @@
+-- name: last_statement
+-- The statement of an account in a currency that was taken in last.
+SELECT account_id, currency, sequence, name, format, from_at, to_at, opening_minor, closing_minor, entries
+FROM control.rail_statement WHERE account_id = %s AND currency = %s ORDER BY sequence DESC LIMIT 1;
+
+-- name: insert_statement
+-- A statement, before its entries.
+INSERT INTO control.rail_statement
+    (account_id, currency, sequence, name, format, from_at, to_at, opening_minor, closing_minor, entries, file_sha256)
+VALUES (%(account_id)s, %(currency)s, %(sequence)s, %(name)s, %(form)s, %(from_at)s, %(to_at)s, %(opening_minor)s,
+    %(closing_minor)s, %(entries)s, %(file_sha256)s)
+RETURNING statement_number;
+
+-- name: copy_entries
+-- Its entries.
+COPY control.rail_entry (statement_number, number, kind, key, amount_minor, debtor_account_id, creditor_account_id)
+FROM STDIN;
+
+-- name: long_statements
+-- A day's comparison takes longer than a service's turn.
+SET LOCAL statement_timeout = '30min';
+
+-- name: booked_before
+-- Keys of this statement that stand on an earlier one of the same account and currency.
+SELECT DISTINCT mine.key, mine.amount_minor FROM control.rail_entry AS mine
+JOIN control.rail_entry AS other ON other.key = mine.key AND other.statement_number < mine.statement_number
+WHERE mine.statement_number = %(statement_number)s;
+
+-- name: keys_on_statements
+-- Which of these keys any statement has.
+SELECT DISTINCT key FROM control.rail_entry WHERE key = ANY(%s::text[]);
+
+-- name: executions_between
+-- Executions of which a step was recorded within a time, with all of their steps, and the parts that were recalled.
+SELECT heard.execution_id::text, heard.account_id, heard.beneficiary_account_id, heard.amount_minor,
+    taken.steps, taken.recorded_at_s, coalesce(parts.amounts_minor, '{}')
+FROM (
+    SELECT DISTINCT execution_id, caused_at FROM ledger.transition
+    WHERE recorded_at >= %(since)s AND recorded_at < %(until)s
+) AS asked
+JOIN ledger.execution AS heard ON heard.execution_id = asked.execution_id AND heard.currency = %(currency)s
+CROSS JOIN LATERAL (
+    SELECT array_agg(step.step ORDER BY step.sequence) AS steps,
+        array_agg(extract(epoch FROM step.recorded_at)::float8 ORDER BY step.sequence) AS recorded_at_s
+    FROM ledger.transition AS step
+    WHERE step.caused_at = asked.caused_at AND step.execution_id = asked.execution_id
+) AS taken
+LEFT JOIN LATERAL (
+    SELECT array_agg(moved.amount_minor ORDER BY moved.attempt) AS amounts_minor FROM ledger.posting AS moved
+    WHERE moved.caused_at = asked.caused_at AND moved.execution_id = asked.execution_id AND moved.step = 'RECALL_PART'
+) AS parts ON true;
+
+-- name: open_findings
+-- What differs still, of an account in a currency.
+SELECT finding_id::text, kind, key, execution_id::text, rail_minor, ledger_minor, detail, statement_number
+FROM control.rail_finding AS opened
+WHERE event = 'OPENED' AND account_id = %(account_id)s AND currency = %(currency)s AND NOT EXISTS (
+    SELECT FROM control.rail_finding AS closed WHERE closed.finding_id = opened.finding_id AND closed.event = 'CLOSED'
+)
+ORDER BY at, finding_id;
+
+-- name: all_open_findings
+-- What differs still, of every account, oldest first.
+SELECT opened.kind, opened.account_id, opened.currency, opened.key, opened.execution_id::text, opened.rail_minor,
+    opened.ledger_minor, opened.detail, opened.at
+FROM control.rail_finding AS opened
+WHERE event = 'OPENED' AND NOT EXISTS (
+    SELECT FROM control.rail_finding AS closed WHERE closed.finding_id = opened.finding_id AND closed.event = 'CLOSED'
+)
+ORDER BY opened.at, opened.finding_id LIMIT %(limit)s;
+
+-- name: insert_finding
+-- A difference that was found, or is no more; told again, it is the same row.
+INSERT INTO control.rail_finding
+    (finding_id, event, kind, account_id, currency, key, execution_id, rail_minor, ledger_minor, detail,
+     statement_number)
+VALUES (%(finding_id)s, %(event)s, %(kind)s, %(account_id)s, %(currency)s, %(key)s, %(execution_id)s, %(rail_minor)s,
+    %(ledger_minor)s, %(detail)s, %(statement_number)s)
+ON CONFLICT DO NOTHING;
+
+-- name: entries_of
+-- Entries under these keys, the first of each.
+SELECT DISTINCT ON (key) number, kind, key, amount_minor, debtor_account_id, creditor_account_id FROM control.rail_entry WHERE key = ANY(%s::text[])
+ORDER BY key, statement_number, number;

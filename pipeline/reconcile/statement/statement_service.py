@@ -1,0 +1,161 @@
+"""Takes a statement of the rail in: checked by itself, stored, and held against the ledger, all or nothing.
+
+What differs is told on alerts.v1 before it is stored, so a crash in between tells it again under the same ids.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import BinaryIO, Final, NamedTuple
+
+from pipeline.alerts.catalogue import AlertCode, alert
+from pipeline.alerts.publisher_topics import AlertPublisher
+from pipeline.domain.alert import Alert
+from pipeline.io.postgres import Connection, failures_named
+from pipeline.reconcile.statement.camt_files import read_camt
+from pipeline.reconcile.statement.comparing import Comparison, Difference, Found, bookings, healed, twice
+from pipeline.reconcile.statement.csv_files import read_csv
+from pipeline.reconcile.statement.entries import Entry, Head, StatementUnusable, follows
+from pipeline.reconcile.statement.statement_store import Statements
+
+FILE_BYTES_MAX: Final = 4 * 1024**3
+ENTRIES_MAX: Final = 2_000_000
+"""Entries of one statement, which are compared in memory: about half a kilobyte each."""
+GRACE: Final = timedelta(minutes=15)
+"""What the ledger recorded within it before a statement's end may stand on the next: clocks differ, and an answer takes
+its time."""
+AROUND_BEFORE, AROUND_AFTER = timedelta(hours=1), timedelta(days=2)
+"""Where executions are looked for first: the rail books between asking and the answer, or the answer after a doubt."""
+ALERTS_MAX: Final = 100
+_XML: Final = (b"<", b"\xef\xbb\xbf<", b"\xfe\xff", b"\xff\xfe")
+
+Reader = Callable[[BinaryIO], Iterator[Head | Entry]]
+
+
+class Taken(NamedTuple):
+    """One statement that was taken in."""
+
+    head: Head
+    entries: int
+    opened: list[Found]
+    closed: list[Found]
+
+
+class StatementIntake:
+    """For one thread. Raises StatementUnusable, DatabaseUnavailable, DatabaseRefused and BrokerFailed."""
+
+    def __init__(self, connection: Connection, account_id: str, alerts: AlertPublisher[None]) -> None:
+        """account_id: ours at the rail; a statement of another is refused."""
+        self._connection, self._account_id, self._alerts = connection, account_id, alerts
+        self._statements = Statements(connection)
+
+    def take(self, path: Path) -> list[Taken]:
+        """Take in all statements of a file."""
+        if path.stat().st_size > FILE_BYTES_MAX:
+            raise StatementUnusable(f"the file is larger than {FILE_BYTES_MAX // 1024**3} GiB")
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").digest()
+            file.seek(0)
+            read = reader_of(file)
+            with failures_named(), self._connection.transaction():
+                self._statements.begin()
+                return [self._take(*each, sha256) for each in statements_of(read(file))]
+
+    def _take(self, head: Head, entries: Iterator[Entry], sha256: bytes) -> Taken:
+        if head.account_id != self._account_id:
+            raise StatementUnusable("the statement is of another account than FRAUD_RAIL_ACCOUNT")
+        last = self._statements.last(head.account_id, head.currency)
+        follows(head, last)
+        due_since = head.from_at if last is None else last.to_at - GRACE
+        comparison = Comparison(due_since.timestamp(), (head.to_at - GRACE).timestamp())
+        number, count = self._statements.insert(head, _noting(entries, head, comparison), sha256)
+        open_before = self._statements.open_findings(head.account_id, head.currency)
+        self._carry(comparison, open_before.values())
+        self._compare(head, comparison, min(due_since, head.from_at))
+        on_earlier = self._statements.on_statements(comparison.not_on_it)
+        found = comparison.end(on_earlier)
+        found += [twice(*each) for each in self._statements.booked_before(number)]
+        return self._end(head, number, count, found, open_before)
+
+    def _end(self, head: Head, number: int, count: int, found: list[Found], open_before: dict[str, Found]) -> Taken:
+        known = {(each.kind, each.key) for each in open_before.values()}
+        opened = [each for each in found if (each.kind, each.key) not in known]
+        open_keys = {each.key: each.kind for each in open_before.values()}
+        on_statements = self._statements.on_statements(open_keys)
+        ended = set(healed(open_keys, found, on_statements))
+        closed = [each for each in open_before.values() if each.key in ended]
+        self._tell(head, opened)
+        self._statements.store(head, number, opened, closed)
+        return Taken(head, count, opened, closed)
+
+    def _carry(self, comparison: Comparison, findings: Iterable[Found]) -> None:
+        """Look again at entries of earlier statements that the ledger had not come to."""
+        late = (Difference.NOT_IN_LEDGER, Difference.DONE_OTHERWISE)
+        keys = {each.key for each in findings if each.kind in late}
+        for entry in self._statements.entries_of(keys - set(comparison.keys)):
+            comparison.take(entry, "")
+
+    def _compare(self, head: Head, comparison: Comparison, since: datetime) -> None:
+        """Around the statement's time first, and over the whole ledger only where that leaves something unexplained."""
+        since, until = since - AROUND_BEFORE, head.to_at + AROUND_AFTER
+        self._look(head, comparison, since, until)
+        if comparison.has_unexplained:
+            self._look(head, comparison, until, None)
+            self._look(head, comparison, None, since)
+
+    def _look(self, head: Head, comparison: Comparison, since: datetime | None, until: datetime | None) -> None:
+        for execution in self._statements.executions(head.currency, since, until):
+            for booking in bookings(execution):
+                comparison.look_at(booking)
+
+    def _tell(self, head: Head, findings: list[Found]) -> None:
+        at_ms = time.time_ns() // 1_000_000
+        alerts = [_alert(head, each, at_ms) for each in findings[:ALERTS_MAX]]
+        if len(findings) > ALERTS_MAX:
+            evidence = {"account": head.account_id, "sequence": str(head.sequence), "count": str(len(findings))}
+            text = f"Statement {head.sequence} has {len(findings)} differences; {ALERTS_MAX} of them are told."
+            alerts.append(alert(AlertCode.STATEMENT_DIFFERENCES, text, "rail", evidence, at_ms))
+        if alerts:
+            self._alerts.publish(alerts)
+
+
+def reader_of(file: BinaryIO) -> Reader:
+    """By how the file begins: XML begins with an angle bracket, and a CSV with the name of its first column."""
+    beginning = file.read(64).lstrip()
+    file.seek(0)
+    return read_camt if beginning.startswith(_XML) else read_csv
+
+
+def statements_of(parts: Iterator[Head | Entry]) -> Iterator[tuple[Head, Iterator[Entry]]]:
+    """Each statement's head with its entries, which must be read to their end before the next is asked for."""
+    head = next(parts, None)
+    while isinstance(head, Head):
+        following: list[Head] = []
+        yield head, _until_next(parts, following)
+        head = following[0] if following else None
+
+
+def _until_next(parts: Iterator[Head | Entry], following: list[Head]) -> Iterator[Entry]:
+    for part in parts:
+        if isinstance(part, Head):
+            following.append(part)
+            return
+        yield part
+
+
+def _noting(entries: Iterator[Entry], head: Head, comparison: Comparison) -> Iterator[Entry]:
+    for entry in entries:
+        if entry.number > ENTRIES_MAX:
+            raise StatementUnusable(f"a statement has more than {ENTRIES_MAX} entries")
+        comparison.take(entry, f"{head.name}:{entry.number}")
+        yield entry
+
+
+def _alert(head: Head, found: Found, at_ms: int) -> Alert:
+    text = f"{found.kind} on statement {head.sequence}, or missing from it: {found.detail}."
+    evidence = {"account": head.account_id, "currency": head.currency, "key": found.key, "kind": found.kind.value}
+    return alert(AlertCode.STATEMENT_DIFFERS, text, "rail", evidence, at_ms)

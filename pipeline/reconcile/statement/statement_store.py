@@ -1,0 +1,118 @@
+"""Statements, their entries and what differs, in PostgreSQL; and the ledger's side of the comparison.
+
+Every method runs in the transaction that the caller opened. Raises psycopg's errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import Final, NamedTuple
+from uuid import UUID, uuid5
+
+from pipeline.io.postgres import Connection, statements
+from pipeline.reconcile.statement.comparing import Difference, Execution, Found
+from pipeline.reconcile.statement.entries import Entry, Head, Kind, Sum
+
+EXECUTIONS_A_READ: Final = 5_000
+_NAMESPACE: Final = UUID("8e1d5b0a-4c6f-5a3e-9f27-61c0d8a4b7f3")
+
+
+class OpenFinding(NamedTuple):
+    """A difference that nothing has healed yet, as it was found."""
+
+    account_id: str
+    currency: str
+    found: Found
+    at: datetime
+
+
+class Statements:
+    """For one thread."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._sql = statements("pipeline.reconcile.statement", "statement")
+
+    def begin(self) -> None:
+        """In the transaction of a file."""
+        self._connection.execute(self._sql["long_statements"])
+
+    def last(self, account_id: str, currency: str) -> Head | None:
+        row = self._connection.execute(self._sql["last_statement"], [account_id, currency]).fetchone()
+        return None if row is None else Head(*row)
+
+    def insert(self, head: Head, entries: Iterable[Entry], sha256: bytes) -> tuple[int, int]:
+        """Store a statement; return its number and how many entries it has. Raises StatementUnusable in the end where
+        they don't lead to its closing balance; nothing of the transaction may be kept then."""
+        row = self._connection.execute(
+            self._sql["insert_statement"],
+            {**head._asdict(), "entries": head.entries or 0, "file_sha256": sha256},
+        ).fetchone()
+        assert row is not None, "the row is returned"
+        (number,) = row
+        total = Sum(head)
+        with self._connection.cursor() as cursor, cursor.copy(self._sql["copy_entries"]) as copy:
+            for entry in entries:
+                total.add(entry)
+                kept = entry.number, entry.kind, entry.key, entry.amount_minor
+                copy.write_row((number, *kept, entry.debtor_account_id, entry.creditor_account_id))
+        total.check()
+        return number, total.entries
+
+    def booked_before(self, statement_number: int) -> list[tuple[str, int]]:
+        """Keys, with the amount, that stand on an earlier statement too."""
+        rows = self._connection.execute(self._sql["booked_before"], {"statement_number": statement_number})
+        return [(key, amount_minor) for key, amount_minor in rows.fetchall()]
+
+    def on_statements(self, keys: Collection[str]) -> set[str]:
+        rows = self._connection.execute(self._sql["keys_on_statements"], [list(keys)])
+        return {key for (key,) in rows.fetchall()}
+
+    def entries_of(self, keys: Collection[str]) -> list[Entry]:
+        rows = self._connection.execute(self._sql["entries_of"], [list(keys)])
+        return [Entry(number, Kind(kind), *rest) for number, kind, *rest in rows.fetchall()]
+
+    def executions(self, currency: str, since: datetime | None, until: datetime | None) -> Iterator[Execution]:
+        """Executions of which a step that the rail is asked about was recorded in [since, until); None: without end."""
+        wanted = {"currency": currency, "since": since or "-infinity", "until": until or "infinity"}
+        with self._connection.cursor(name="executions") as cursor:
+            cursor.itersize = EXECUTIONS_A_READ
+            for row in cursor.execute(self._sql["executions_between"], wanted):
+                yield Execution(*row)
+
+    # What differs
+
+    def open_findings(self, account_id: str, currency: str) -> dict[str, Found]:
+        """What differs still, by its id."""
+        rows = self._connection.execute(
+            self._sql["open_findings"], {"account_id": account_id, "currency": currency}
+        ).fetchall()
+        return {name: Found(Difference(kind), *rest) for name, kind, *rest, _ in rows}
+
+    def all_open(self, limit: int) -> list[OpenFinding]:
+        rows = self._connection.execute(self._sql["all_open_findings"], {"limit": limit}).fetchall()
+        return [
+            OpenFinding(account_id, currency, Found(Difference(kind), *rest), at)
+            for kind, account_id, currency, *rest, at in rows
+        ]
+
+    def store(self, head: Head, number: int, opened: Iterable[Found], closed: Iterable[Found]) -> None:
+        for event, findings in (("OPENED", opened), ("CLOSED", closed)):
+            for found in findings:
+                self._connection.execute(self._sql["insert_finding"], _row(head, number, event, found))
+
+
+def finding_id(account_id: str, currency: str, found: Found) -> str:
+    return str(uuid5(_NAMESPACE, f"{found.kind}|{account_id}|{currency}|{found.key}"))
+
+
+def _row(head: Head, number: int, event: str, found: Found) -> Mapping[str, object]:
+    return {
+        **found._asdict(),
+        "finding_id": finding_id(head.account_id, head.currency, found),
+        "event": event,
+        "account_id": head.account_id,
+        "currency": head.currency,
+        "statement_number": number,
+    }

@@ -1,0 +1,221 @@
+"""A rail's statement against a ledger that was paid from, in the database."""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+from urllib.request import urlopen
+
+import orjson
+import pytest
+
+from pipeline.alerts.publisher_topics import AlertPublisher
+from pipeline.domain.identities import posting_id
+from pipeline.execute.rail_client import Rail, Transfer
+from pipeline.io.avro.wire import WireFormat
+from pipeline.io.postgres import connect
+from pipeline.reconcile.statement.comparing import Difference
+from pipeline.reconcile.statement.entries import StatementUnusable
+from pipeline.reconcile.statement.statement_service import StatementIntake
+from pipeline.reconcile.statement.statement_store import Statements
+from tests.execute.given import PAYEE, PAYER, Desk, decision, execution_of, reversal
+from tests.servers import url_as
+
+QUARTER_MS = 900_000
+
+
+class Scene:
+    """One rail, one ledger, and statements one after the other."""
+
+    def __init__(self, url: str, appender, rail: str, folder) -> None:
+        self.desk = Desk(url_as(url, "fraud_executor"), appender, rail)
+        self.connection = connect(url_as(url, "fraud_reconcile"), "test")
+        alerts = AlertPublisher(appender.append, WireFormat(), "alerts.v1")
+        self.intake = StatementIntake(self.connection, "FRAUD-SETTLEMENT", alerts)
+        self._rail, self._folder = rail, folder
+        self._sequence, self._opening_minor, self._since_ms = 1, 0, 0
+
+    def fetch(self, form="camt.053.001.08", *, until_ms=None):
+        """The next statement. It ends a quarter of an hour ahead, so that what was just recorded is due."""
+        until_ms = until_ms or int(time.time() * 1000) + QUARTER_MS + 60_000
+        asked = (
+            f"format={form}&currency=GBP&sequence={self._sequence}&opening_minor={self._opening_minor}"
+            f"&since_ms={self._since_ms}&until_ms={until_ms}"
+        )
+        path = self._folder / f"statement-{self._sequence}"
+        with urlopen(f"{self._rail}/v1/statement?{asked}") as answer:
+            path.write_bytes(answer.read())
+        return path
+
+    def take(self, path):
+        [taken] = self.intake.take(path)
+        head = taken.head
+        self._sequence, self._opening_minor = head.sequence + 1, head.closing_minor
+        self._since_ms = int(head.to_at.timestamp() * 1000)
+        return taken
+
+    def next(self, form="camt.053.001.08", **asked):
+        return self.take(self.fetch(form, **asked))
+
+    def open_kinds(self):
+        return [each.found.kind for each in Statements(self.connection).all_open(100)]
+
+    def pay_behind_its_back(self, key: str, amount_minor: int = 700) -> None:
+        with closing(Rail(self._rail)) as rail:
+            rail.pay([Transfer(key, PAYER, PAYEE, "GBP", amount_minor)])
+
+    def close(self) -> None:
+        self.desk.close()
+        self.connection.close()
+
+
+@pytest.fixture
+def scene(database_url, appender, rail_of, tmp_path):
+    with closing(Scene(database_url, appender, rail_of(), tmp_path)) as scene:
+        scene.desk.open(GB29_0001=10_000, GB29_0002=0)
+        yield scene
+
+
+@pytest.mark.parametrize("form", ["camt.053.001.08", "camt.053.001.02", "csv"])
+def test_a_statement_of_what_was_paid_and_taken_back_differs_in_nothing(scene, form):
+    paid, back = decision(), decision(amount_minor=300)
+    scene.desk.hear(paid, back, decision("BLOCK"), decision("ESCALATE"), decision(amount_minor=0))
+    scene.desk.hear(reversal(back, "BLOCK"))
+    taken = scene.next(form)
+    assert (taken.entries, taken.opened) == (3, [])
+    assert taken.head.closing_minor == -700
+
+
+def test_what_the_rail_paid_and_the_ledger_does_not_know_is_found(scene):
+    scene.pay_behind_its_back("0f8fad5b-d9cb-569f-a165-70867728950e")
+    assert [each.kind for each in scene.next().opened] == [Difference.NOT_IN_LEDGER]
+    assert scene.open_kinds() == [Difference.NOT_IN_LEDGER]
+
+
+def test_what_the_rail_paid_and_the_ledger_refused_is_found(scene):
+    """Finding 5: the ledger says REFUSED where the rail says ACCEPTED."""
+    refused = decision(payer="GB29-0009")
+    scene.desk.hear(refused)
+    assert scene.desk.state(refused) == "REFUSED"
+    scene.pay_behind_its_back(posting_id(execution_of(refused), "SUBMIT", 1))
+    found = {(each.kind, each.execution_id) for each in scene.next().opened}
+    assert found == {(kind, execution_of(refused)) for kind in (Difference.DONE_OTHERWISE, Difference.PARTIES_DIFFER)}
+
+
+def test_what_the_ledger_paid_and_the_rail_has_not_is_found(scene):
+    paid = decision()
+    scene.desk.hear(paid)
+    path = scene.fetch("csv")
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text(lines[0] + lines[1].replace("-7.00,1,", "0.00,0,"))
+    assert [each.kind for each in scene.take(path).opened] == [Difference.NOT_AT_RAIL]
+
+
+def test_another_amount_is_found(scene):
+    paid = decision()
+    scene.desk.hear(paid)
+    path = scene.fetch()
+    path.write_bytes(path.read_bytes().replace(b">7.00<", b">7.01<"))
+    assert [each.kind for each in scene.take(path).opened] == [Difference.AMOUNT_DIFFERS]
+
+
+def test_the_same_payment_on_two_statements_is_found(scene):
+    scene.desk.hear(decision())
+    first = scene.next("csv")
+    assert first.opened == []
+    path = scene.fetch("csv")
+    entry = (path.parent / "statement-1").read_text().splitlines(keepends=True)[-1]
+    text = path.read_text().replace("-7.00,-7.00,0,", "-7.00,-14.00,1,")
+    path.write_text(text + entry)
+    assert [each.kind for each in scene.take(path).opened] == [Difference.TWICE]
+
+
+def test_a_doubt_heals_once_the_ledger_has_the_rails_word(scene, executor_url, appender, monkeypatch):
+    doubtful = decision()
+    with monkeypatch.context() as patched:
+        from pipeline.execute.saga import Answer
+
+        real = Rail.pay
+
+        def silent(self, transfers, **named):
+            real(self, transfers, **named)
+            return {each.key: Answer.UNKNOWN for each in transfers}
+
+        patched.setattr(Rail, "pay", silent)
+        scene.desk.hear(doubtful)
+    assert scene.desk.state(doubtful) == "IN_DOUBT"
+    assert [each.kind for each in scene.next().opened] == [Difference.DONE_OTHERWISE]
+    scene.desk.retry()
+    assert scene.desk.state(doubtful) == "SETTLED"
+    later = scene.next(until_ms=int(time.time() * 1000) + 3 * QUARTER_MS)
+    assert (later.opened, [each.kind for each in later.closed]) == ([], [Difference.DONE_OTHERWISE])
+    assert scene.open_kinds() == []
+
+
+def test_what_stood_on_no_statement_heals_when_a_later_one_has_it(scene):
+    scene.desk.hear(decision())
+    full = scene.fetch("csv")
+    lines = full.read_text().splitlines(keepends=True)
+    full.write_text(lines[0] + lines[1].replace("-7.00,1,", "0.00,0,"))
+    assert [each.kind for each in scene.take(full).opened] == [Difference.NOT_AT_RAIL]
+    path = scene.fetch("csv")
+    path.write_text(path.read_text().replace("0.00,0.00,0,", "0.00,-7.00,1,") + lines[2])
+    later = scene.take(path)
+    assert (later.opened, [each.kind for each in later.closed]) == ([], [Difference.NOT_AT_RAIL])
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "why"),
+    [
+        (b"FRAUD-SETTLEMENT", b"ANOTHER", "another account"),
+        (b">7.00</Amt><CdtDbtInd>DBIT</CdtDbtInd><Dt>", b">8.00</Amt><CdtDbtInd>DBIT</CdtDbtInd><Dt>", "closes with"),
+        (b"<NbOfNtries>1<", b"<NbOfNtries>2<", "says 2 entries"),
+    ],
+)
+def test_a_statement_that_contradicts_itself_is_taken_in_not_at_all(scene, before, after, why):
+    scene.desk.hear(decision())
+    path = scene.fetch()
+    whole = path.read_bytes()
+    assert before in whole
+    path.write_bytes(whole.replace(before, after))
+    with pytest.raises(StatementUnusable, match=why):
+        scene.take(path)
+    assert scene.connection.execute("SELECT count(*) FROM control.rail_entry").fetchone() == (0,)
+    path.write_bytes(whole)
+    assert scene.take(path).opened == []
+
+
+def test_a_statement_is_taken_in_once_and_in_its_turn(scene):
+    path = scene.fetch()
+    scene.take(path)
+    with pytest.raises(StatementUnusable, match="taken in before"):
+        scene.intake.take(path)
+    scene._sequence = 3
+    with pytest.raises(StatementUnusable, match="take in 2 first"):
+        scene.intake.take(scene.fetch())
+
+
+def test_differences_are_told(scene, stack):
+    from pipeline.io.kafka.log_reader import LogReader
+
+    scene.pay_behind_its_back("0f8fad5b-d9cb-569f-a165-70867728950e")
+    scene.next()
+    with LogReader(stack.bootstrap_servers, "test", {}) as reader:
+        alerts = [WireFormat().decode_alert(record.value) for record in reader.read_all("alerts.v1")]
+    assert any(getattr(each, "code", "") == "STATEMENT_DIFFERS" for each in alerts)
+
+
+def test_nothing_that_was_taken_in_is_changed(scene):
+    scene.desk.hear(decision())
+    scene.next()
+    for table in ("rail_statement", "rail_entry"):
+        with pytest.raises(Exception, match=r"append-only|permission denied"):
+            scene.connection.execute(f"DELETE FROM control.{table}".encode())
+
+
+def test_books_and_statement_of_the_rail_agree(scene):
+    paid = decision()
+    scene.desk.hear(paid)
+    with urlopen(f"{scene._rail}/v1/books") as answer:
+        books = orjson.loads(answer.read())
+    assert scene.next().head.closing_minor == -books["paid_minor"]["GBP"]
