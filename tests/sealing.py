@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from pipeline.domain.in_force import DecisionRecord
 from pipeline.domain.log import Header, Outgoing
 from pipeline.io.settings import Settings
 from pipeline.keys.key_files import SigningKey
 from pipeline.keys.key_sets import KeyUse
 from pipeline.review.service import Seals
-from pipeline.seals.passed_over_store import LateProofs, PassedOver
+from pipeline.seals.passed_over_store import PassedOver
 from pipeline.seals.proving import kind_of
 from pipeline.seals.seal import Sealer
-from pipeline.seals.seal_files import make_seal_keys, seal_check
+from pipeline.seals.seal_files import make_seal_keys
 
 
 def seal_headers(topic: str, key: bytes, value: bytes, partition: int, use: KeyUse | None = None) -> list[Header]:
@@ -34,16 +33,4 @@ def development_key(use: KeyUse) -> SigningKey:
 
 def review_seals(topic: str) -> Seals:
     """For a review service in this process, over a reader that is told to believe what it reads."""
-
-    def reader() -> None:
-        raise AssertionError("nothing was passed over")
-
-    passed_over = PassedOver("review", topic)
-    late: LateProofs[DecisionRecord] = LateProofs(
-        passed_over,
-        seal_check(Settings()),
-        topic,
-        reader,  # type: ignore[arg-type]  # it is never asked
-        lambda _: None,  # type: ignore[arg-type,return-value]
-    )
-    return Seals(list, passed_over, late)
+    return Seals(list, PassedOver("review", topic))

@@ -1,20 +1,16 @@
--- Records of decisions.v1 of which it was not proved who wrote them, by who passed them over. One whose key was unknown
--- may be proved later, when the key set knows it; then it is taken in. All of it is append-only.
+-- Records of decisions.v1 of which it was not proved who wrote them, by who passed them over; append-only.
 
 CREATE TABLE control.unproved_record (
     consumer text NOT NULL CHECK (consumer IN ('executor', 'review', 'audit')),
     topic text NOT NULL CHECK (length(topic) BETWEEN 1 AND 249),
     topic_partition integer NOT NULL CHECK (topic_partition >= 0),
     topic_offset bigint NOT NULL CHECK (topic_offset >= 0),
-    event text NOT NULL CHECK (event IN ('PASSED_OVER', 'TAKEN_IN')),
     why text NOT NULL CHECK (why ~ '^[A-Z_]{1,40}$'),
     key_id text CHECK (key_id ~ '^[0-9a-f]{16}$'),
     record_sha256 bytea NOT NULL CHECK (length(record_sha256) = 32),
     at timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (consumer, topic, topic_partition, topic_offset, event)
+    PRIMARY KEY (consumer, topic, topic_partition, topic_offset)
 );
-
-CREATE INDEX unproved_record_by_key ON control.unproved_record (consumer, topic, key_id) WHERE why = 'KEY_UNKNOWN';
 
 SELECT control.make_append_only('control.unproved_record');
 

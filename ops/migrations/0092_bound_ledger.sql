@@ -683,7 +683,7 @@ WHERE (CASE WHEN moved.step = 'FUND' THEN moved.attempt = 1 AND moved.source_acc
 
 -- Executions and what is wrong with them.
 --   EXECUTION_UNFOUNDED  the audit log has no decision at its place
---   DECIDED_OTHERWISE    ids, payer, payee, currency, amount or outcome are not the decision's
+--   HEARD_OTHERWISE      ids, payer, payee, currency, amount or outcome are not the decision's
 --   STEPPED_OTHERWISE    its steps are not a way through the saga, or their aims are none that it had
 --   MISPLACED            its postings don't sum to what its state says
 CREATE VIEW ledger.execution_fault AS
@@ -711,7 +711,7 @@ LEFT JOIN LATERAL (
 CROSS JOIN LATERAL (
     SELECT 'EXECUTION_UNFOUNDED' AS fault WHERE decided.decision_id IS NULL
     UNION ALL
-    SELECT 'DECIDED_OTHERWISE' WHERE decided.decision_id IS NOT NULL
+    SELECT 'HEARD_OTHERWISE' WHERE decided.decision_id IS NOT NULL
         AND (heard.decision_id, heard.execution_id, heard.transaction_id, heard.account_id, heard.beneficiary_account_id,
              heard.currency, heard.amount_minor, heard.cause)
         IS DISTINCT FROM (decided.decision_id, decided.execution_id, decided.transaction_id, decided.account_id,
@@ -814,3 +814,15 @@ GRANT EXECUTE ON FUNCTION ledger.account_of(text, text, text) TO fraud_reader;  
 
 -- Reconciliation looks at postings by their numbers, which grow as rows are appended.
 CREATE INDEX posting_by_number ON ledger.posting USING brin (number) WITH (pages_per_range = 16, autosummarize = on);
+
+-- Records of the decisions topic that the audit log holds as put aside: nothing can be executed by them.
+CREATE FUNCTION ledger.put_aside_by_audit(partitions integer[], firsts bigint[], ends bigint[])
+RETURNS TABLE (topic_partition integer, topic_offset bigint)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT aside.topic_partition, aside.topic_offset
+    FROM unnest(partitions, firsts, ends) AS span (at_partition, first_offset, end_offset)
+    JOIN audit.quarantined AS aside ON aside.topic_partition = span.at_partition
+        AND aside.topic_offset >= span.first_offset AND aside.topic_offset < span.end_offset
+$$;
+REVOKE EXECUTE ON FUNCTION ledger.put_aside_by_audit(integer[], bigint[], bigint[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION ledger.put_aside_by_audit(integer[], bigint[], bigint[]) TO fraud_executor;

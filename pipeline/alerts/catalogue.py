@@ -144,7 +144,9 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
         "rail-in-doubt",
     ),
     AlertCode.EXECUTION_UNAUDITED: Entry(
-        _CRITICAL, "Payments wait because the audit log is behind: nothing is executed before it is audited.", "unaudited"
+        _CRITICAL,
+        "Payments wait because the audit log is behind: nothing is executed before it is audited.",
+        "unaudited",
     ),
     AlertCode.EXECUTION_WITHOUT_DECISION: Entry(
         _CRITICAL, "A review or a reversal is about a decision that the executor has not heard.", "out-of-order"
@@ -223,6 +225,7 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
     ),
     AlertCode.TABLES_UNCHAINED: Entry(
         _CRITICAL, "Rows of the ledger, reviews or control wait too long to be chained.", "unchained"
+    ),
     AlertCode.ACT_UNPROVED: Entry(
         _CRITICAL, "What stands as a person's act was not proved to be theirs, so it counts as nothing.", "act-unproved"
     ),

@@ -1,7 +1,9 @@
 """Keeps the executor behind the audit log: nothing is executed before it is audited.
 
 The database refuses an execution that the audit log doesn't hold (0092_bound_ledger.sql), so hearing it earlier would
-only fail. While the audit service is behind, payments wait; a person is told where that takes long.
+only fail. While the audit service is behind, payments wait; a person is told where that takes long. A record that the
+audit log holds as put aside is passed over: the audit service may have read it when its key set lacked a key that the
+executor's has by now.
 """
 
 from __future__ import annotations
@@ -11,20 +13,23 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
+import structlog
+
 from pipeline.domain.in_force import DecisionRecord
 from pipeline.execute.metrics import EXECUTION_UNAUDITED
 from pipeline.execute.notice_topics import Notices
 from pipeline.io.kafka.positioned_log import LogBatch, PositionMove
-from pipeline.io.postgres import Connection, Positions, failures_named
+from pipeline.io.postgres import Connection, Positions, failures_named, statements
 
 LOOK_AGAIN_S: Final = 0.01
 """Between looks at the audit log's positions, each some 100 µs of the database's time; a batch of it takes longer."""
 TURN_S: Final = 1.0
 """Waited within one turn of the service; then it looks after its partitions, and begins again from what is stored."""
 TELL_AFTER_S: Final = 60.0
-"""After which a person is told, and each time again: a restart of the audit service, checks included, takes a few seconds."""
+"""After which a person is told, and each time again: the audit service starts, checks included, within seconds."""
 
 Batch = LogBatch[DecisionRecord]
+log = structlog.get_logger("executor")
 
 
 class AuditWait:
@@ -33,7 +38,7 @@ class AuditWait:
     def __init__(self, notices: Notices, topic: str, clock: Callable[[], float] = time.monotonic) -> None:
         """clock: seconds, never backwards."""
         self._notices, self._topic, self._clock = notices, topic, clock
-        self._positions = Positions("audit", topic)
+        self._positions, self._statements = Positions("audit", topic), statements("pipeline.execute", "ledger")
         self._tell_at_s: float | None = None
 
     def accept(
@@ -48,7 +53,7 @@ class AuditWait:
             audited, rest = audited_part(rest, self._audited(connection, rest))
             EXECUTION_UNAUDITED.set(len(rest.records))
             if audited.spans:
-                accept(audited)
+                accept(self._without_put_aside(connection, audited))
                 self._tell_at_s = None
             if not rest.spans:
                 self._tell_at_s = None
@@ -59,6 +64,20 @@ class AuditWait:
     def _audited(self, connection: Connection, batch: Batch) -> Mapping[int, int]:
         with failures_named():
             return self._positions.read(connection, [span.partition for span in batch.spans])
+
+    def _without_put_aside(self, connection: Connection, batch: Batch) -> Batch:
+        partitions, firsts, ends = (list(column) for column in zip(*batch.spans, strict=True))
+        wanted = {"partitions": partitions, "firsts": firsts, "ends": ends}
+        with failures_named():
+            aside = set(connection.execute(self._statements["put_aside_by_audit"], wanted).fetchall())
+        passed_over = [record for record in batch.records if (record.partition, record.offset) in aside]
+        if not passed_over:
+            return batch
+        first = passed_over[0]
+        place = {"topic": self._topic, "partition": first.partition, "first": first.offset}
+        log.error("put_aside_by_audit", **place, records=len(passed_over))
+        kept = [record for record in batch.records if (record.partition, record.offset) not in aside]
+        return batch._replace(records=kept)
 
     def _behind(self, rest: Batch) -> str:
         first, now_s = rest.records[0], self._clock()
@@ -82,10 +101,13 @@ def audited_part(batch: Batch, audited: Mapping[int, int]) -> tuple[Batch, Batch
     ends = {record.partition: record.offset + 1 for record in before}
     waiting = {record.partition for record in rest}
     return (
-        LogBatch(before, [
-            PositionMove(at, begin, ends[at] if at in waiting else end)
-            for at, begin, end in batch.spans
-            if at in ends or at not in waiting
-        ]),
+        LogBatch(
+            before,
+            [
+                PositionMove(at, begin, ends[at] if at in waiting else end)
+                for at, begin, end in batch.spans
+                if at in ends or at not in waiting
+            ],
+        ),
         LogBatch(rest, [PositionMove(at, ends.get(at, begin), end) for at, begin, end in batch.spans if at in waiting]),
     )

@@ -238,3 +238,7 @@ SELECT execution_id::text, sequence FROM ledger.untold_recovery ORDER BY executi
 -- How many executions stand in each state, and their amounts.
 SELECT coalesce(state, 'NEW'), currency, count(*), sum(amount_minor)::bigint FROM ledger.execution_state
 GROUP BY 1, 2 ORDER BY 1, 2;
+
+-- name: put_aside_by_audit
+-- Records of some stretches of the decisions topic that the audit log holds as put aside.
+SELECT topic_partition, topic_offset FROM ledger.put_aside_by_audit(%(partitions)s, %(firsts)s, %(ends)s);

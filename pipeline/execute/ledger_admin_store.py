@@ -151,7 +151,9 @@ def show_check(output: Output, found: Sequence[Finding], states: Sequence[tuple[
     for finding in found:
         output.record(finding._asdict(), f"{finding.code}: {finding.detail}")
     if not found:
-        output.note("The books are whole: every currency sums to zero, and all money went as decided, to where it is said.")
+        output.note(
+            "The books are whole: every currency sums to zero, and all money went as decided, to where it is said."
+        )
     return not found
 
 

@@ -70,7 +70,7 @@ class ExecutionService:
         return is_put_aside(self._held.connection(), self._execution.heard.topic, partition, offset, value)
 
     def step(self, stopping: threading.Event) -> str | None:
-        """A batch, as far as it is audited, and what is in doubt; nothing where the ledger was put back from a backup."""
+        """A batch, as far as it is audited, and what is in doubt; nothing where the ledger was put back."""
         assert self._source is not None, "it was told what to read from"
         source, connection = self._source, self._held.connection()
         if (why := self._continuity.refusal(connection)) is not None:

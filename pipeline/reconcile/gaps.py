@@ -49,7 +49,7 @@ class GapKind(StrEnum):
     STALE_HOLD = "STALE_HOLD"  # held, though no case can free it any more
     EXECUTED_OTHERWISE = "EXECUTED_OTHERWISE"  # money moved that nobody allowed
     EXECUTION_UNFOUNDED = "EXECUTION_UNFOUNDED"  # executed without an audited decision
-    DECIDED_OTHERWISE = "DECIDED_OTHERWISE"  # executed with another payer, payee, currency, amount or outcome
+    HEARD_OTHERWISE = "HEARD_OTHERWISE"  # executed with another payer, payee, currency, amount or outcome
     STEPPED_OTHERWISE = "STEPPED_OTHERWISE"  # steps that are no way through the saga, or with an aim it never had
     MISPLACED = "MISPLACED"  # the postings' sums aren't what the state says
     POSTED_OTHERWISE = "POSTED_OTHERWISE"  # a posting that neither a step nor a funding moves; its number is the place
@@ -79,7 +79,7 @@ SIDE_OF: Final[Mapping[GapKind, Side]] = {
     GapKind.STALE_HOLD: Side.REVIEW,
     GapKind.EXECUTED_OTHERWISE: Side.LEDGER,
     GapKind.EXECUTION_UNFOUNDED: Side.LEDGER,
-    GapKind.DECIDED_OTHERWISE: Side.LEDGER,
+    GapKind.HEARD_OTHERWISE: Side.LEDGER,
     GapKind.STEPPED_OTHERWISE: Side.LEDGER,
     GapKind.MISPLACED: Side.LEDGER,
     GapKind.POSTED_OTHERWISE: Side.LEDGER,

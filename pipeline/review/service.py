@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from itertools import groupby
 from typing import Final, Generic, NamedTuple, TypeVar
 
@@ -125,12 +124,10 @@ class ReviewTopics(NamedTuple):
 
 
 class Seals(NamedTuple):
-    """seal: proves that outcomes are ours. passed_over: keeps what nobody proves to have written; late: what was proved
-    after all."""
+    """seal: proves that outcomes are ours. passed_over: keeps what nobody proves to have written."""
 
     seal: Callable[[Sequence[Outgoing]], list[Outgoing]]
     passed_over: PassedOver
-    late: LateProofs[DecisionRecord]
 
 
 class ReviewService:
@@ -170,7 +167,6 @@ class ReviewService:
         if batch.spans:
             with failures_named():
                 self.store(connection, batch)
-        self._seals.late.take_in(connection, self._source.positions, partial(self._store_late, connection))
         if not self._caught_up.saw(self._source, batch):
             return "it has not read decisions.v1 to its end yet"
         if not self._source.positions:
@@ -192,11 +188,6 @@ class ReviewService:
                 self._advance(connection, one)
 
         store_around(batch, lambda part: self._store(connection, part), is_aside, pass_over)
-
-    def _store_late(self, connection: Connection, records: Sequence[LogRecord[DecisionRecord]]) -> None:
-        """The position is past them already."""
-        with failures_named():
-            self.store(connection, LogBatch(records, []))
 
     def _advance(self, connection: Connection, batch: LogBatch[DecisionRecord]) -> None:
         for span in batch.spans:

@@ -10,7 +10,6 @@ from pipeline.domain.in_force import DecisionRecord
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.filing import server_now_ms, service_connection
 from pipeline.io.kafka.appender import Appender
-from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.kafka.positioned_log import PositionedLog
 from pipeline.io.postgres import Held, Positions
 from pipeline.io.runner import Terms, run_service

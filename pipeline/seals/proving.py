@@ -55,16 +55,6 @@ class SealCheck:
             return None
         return Unproved(record.partition, record.offset, record.value, why, None if seal is None else seal.key_id)
 
-    def key_ids(self) -> frozenset[str]:
-        """Return the ids of the keys that the key set holds, good or not."""
-        return frozenset(self._keys().keys)
-
-    def key_id(self, record: Presented) -> str:
-        """Return the key that a proved record was sealed with."""
-        seal = None if record.seal is None else read_seal(record.seal)
-        assert seal is not None, "it is proved"
-        return seal.key_id
-
     def _refusal(self, record: Presented, seal: Seal | None) -> Refused | None:
         if record.seal is None:
             return Refused.SEAL_MISSING

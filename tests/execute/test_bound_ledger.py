@@ -213,7 +213,10 @@ STRAY_STEPS = {
     "held, paid": ("ESCALATE", Transition(3, Step.DEBIT, State.HELD, State.DEBITED, Aim.SETTLE, None)),
     "held, paid as it was held": ("ESCALATE", Transition(3, Step.DEBIT, State.HELD, State.DEBITED, Aim.HOLD, None)),
     "blocked, reserved": ("BLOCK", Transition(2, Step.RESERVE, State.REFUSED, State.RESERVED, Aim.SETTLE, None)),
-    "paid, recalled by nobody": ("ALLOW", Transition(6, Step.RECALL, State.SETTLED, State.RECALLING, Aim.REVERSE, None)),
+    "paid, recalled by nobody": (
+        "ALLOW",
+        Transition(6, Step.RECALL, State.SETTLED, State.RECALLING, Aim.REVERSE, None),
+    ),
     "out of order": ("ALLOW", Transition(8, Step.RECALL, State.SETTLED, State.RECALLING, Aim.SETTLE, None)),
     "from elsewhere": ("ALLOW", Transition(6, Step.CREDIT, State.SUBMITTED, State.CREDITED, Aim.SETTLE, None)),
     "to elsewhere": ("ESCALATE", Transition(3, Step.DEBIT, State.HELD, State.SETTLED, Aim.HOLD, None)),
@@ -500,7 +503,9 @@ def test_reversal_of_what_is_no_longer_in_force_changes_nothing(desk, held):
     sequence = walk.saga.sequence
     walk.saga = walk.saga._replace(aim=Aim.SETTLE)
     with refused("is_in_its_turn"):
-        store(desk, heard(record, held, Aim.SETTLE, sequence), *walk.take(Step.RESERVE, Step.DEBIT, Step.SUBMIT).taken())
+        store(
+            desk, heard(record, held, Aim.SETTLE, sequence), *walk.take(Step.RESERVE, Step.DEBIT, Step.SUBMIT).taken()
+        )
 
 
 def test_review_of_a_block_pays_nothing(desk):

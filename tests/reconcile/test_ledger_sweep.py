@@ -85,8 +85,8 @@ CHANGES = {
 def test_execution_otherwise_than_decided_is_found_by_its_stretch(desk: Desk, change: str) -> None:
     desk.tamper(f"UPDATE ledger.execution SET {change} WHERE execution_id = {_EXECUTION}")
     gaps = desk.reconciled()[0]
-    assert Gap(GapKind.DECIDED_OTHERWISE, desk.topics.decisions, 0, 4, 4, 1) in gaps
-    assert "DECIDED_OTHERWISE" in {finding.code for finding in findings(desk.connection)}
+    assert Gap(GapKind.HEARD_OTHERWISE, desk.topics.decisions, 0, 4, 4, 1) in gaps
+    assert "HEARD_OTHERWISE" in {finding.code for finding in findings(desk.connection)}
 
 
 def test_steps_that_skip_the_saga_are_found(desk: Desk) -> None:
@@ -127,7 +127,9 @@ def test_sweep_waits_for_postings_that_are_under_way(desk: Desk) -> None:
 
 
 def test_hold_that_no_case_frees_is_told_once_and_closes(desk: Desk) -> None:
-    desk.tamper(f"UPDATE ledger.transition SET recorded_at = now() - interval '16 minutes' WHERE execution_id = {_HELD}")
+    desk.tamper(
+        f"UPDATE ledger.transition SET recorded_at = now() - interval '16 minutes' WHERE execution_id = {_HELD}"
+    )
     ((partition, offset),) = desk.ask(
         f"SELECT topic_partition, topic_offset FROM ledger.execution WHERE execution_id = {_HELD}"
     )

@@ -85,7 +85,7 @@ def test_money_that_nobody_allowed_is_named(desk: Desk) -> None:
     )
     expected = [
         Gap(kind, desk.topics.decisions, 0, 4, 4, 1)
-        for kind in (GapKind.EXECUTED_OTHERWISE, GapKind.DECIDED_OTHERWISE, GapKind.STEPPED_OTHERWISE)
+        for kind in (GapKind.EXECUTED_OTHERWISE, GapKind.HEARD_OTHERWISE, GapKind.STEPPED_OTHERWISE)
     ]
     assert expected == desk.reconciled()[0]
 

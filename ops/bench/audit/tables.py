@@ -25,13 +25,13 @@ from ops.bench.audit.table_tamperings import TAMPERINGS, ChainedTables, edit_col
 from ops.stack.real import RealStack
 from pipeline.audit.chain import Entry, Tree, entry_bytes, grown
 from pipeline.audit.head import SignedHead, next_head, signed_text
-from pipeline.keys.key_files import SigningKey
 from pipeline.audit.leaf_files import head_paths, leaf_path, partitions_of, read_entries, read_head, write_head
 from pipeline.audit.tables.line_files import Lines, lines_path
 from pipeline.audit.tables.lines import LineKind, kind_of, leaf_of, row_line, row_line_of
 from pipeline.audit.tables.row_store import all_rows, read_shapes
 from pipeline.audit.tables.shapes import key_of
 from pipeline.audit.tables.streams import STREAMS, TABLES_LOG, schema_of
+from pipeline.keys.key_files import SigningKey
 
 SEED: Final = 94_027
 ROWS: Final = 40

@@ -18,7 +18,6 @@ from pipeline.audit.continuing.bounds import Bounds, Looked, NotContinued
 from pipeline.audit.continuing.check_service import Continued
 from pipeline.audit.continuing.head_files import Place, require_leaves, vetted_heads
 from pipeline.audit.continuing.outside_topics import OutsideLog, Trees
-from pipeline.keys.key_sets import KeySet
 from pipeline.audit.tables.line_files import Lines, lines_path, parsed_position, parsed_shape
 from pipeline.audit.tables.lines import LineKind, RowLine, kind_of, row_line_of
 from pipeline.audit.tables.log_store import require_not_behind
@@ -27,6 +26,7 @@ from pipeline.audit.tables.shapes import Shape, in_shape, key_of, shown_key
 from pipeline.audit.tables.snapshots import Snapshot
 from pipeline.audit.tables.streams import schema_of
 from pipeline.io.postgres import Connection
+from pipeline.keys.key_sets import KeySet
 
 WINDOW_ROWS: Final = 20_000
 """Rows that are held against their lines at a time: some 10 MB."""

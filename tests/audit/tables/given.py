@@ -18,8 +18,6 @@ from pipeline.audit.continuing.check_service import Continued
 from pipeline.audit.continuing.outside_topics import OutsideLog, Topics
 from pipeline.audit.export_files import Logs, Published, export
 from pipeline.audit.head import file_text
-from pipeline.keys.key_files import SigningKey, create_signing_key, read_key_set, replace_key_set
-from pipeline.keys.key_sets import KeySet, KeyUse, with_key
 from pipeline.audit.leaf_files import head_paths, latest_head, partitions_of, read_head
 from pipeline.audit.tables.check_service import TableContinuation
 from pipeline.audit.tables.line_files import Lines
@@ -31,6 +29,8 @@ from pipeline.domain.anchor import Witnessed
 from pipeline.io.avro.schema_files import schema_text
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import Connection, connect
+from pipeline.keys.key_files import SigningKey, create_signing_key, read_key_set, replace_key_set
+from pipeline.keys.key_sets import KeySet, KeyUse, with_key
 from tests.audit.logs import WIRE
 from tests.records import NOON_MS
 from tests.servers import unused_prefix, url_as

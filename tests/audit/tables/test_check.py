@@ -12,11 +12,11 @@ from ops.bench.audit.table_rows import followed_tables
 from pipeline.audit.chain import Entry, Tree, entry_bytes, grown
 from pipeline.audit.continuing.bounds import AT_ONCE, EVERYTHING, NotContinued
 from pipeline.audit.head import SignedHead, next_head, signed_text
-from pipeline.keys.key_files import create_signing_key
 from pipeline.audit.leaf_files import head_folder, head_paths, leaf_path, read_entries, read_head, write_head
 from pipeline.audit.tables.line_files import Lines, lines_path
 from pipeline.audit.tables.lines import LineKind, kind_of, leaf_of, row_line_of
 from pipeline.audit.tables.streams import TABLES_LOG
+from pipeline.keys.key_files import create_signing_key
 from tests.audit.tables.given import ROWS, Tables
 
 
