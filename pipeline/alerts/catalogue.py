@@ -135,7 +135,9 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
         "rail-in-doubt",
     ),
     AlertCode.EXECUTION_UNAUDITED: Entry(
-        _CRITICAL, "Payments wait because the audit log is behind: nothing is executed before it is audited.", "unaudited"
+        _CRITICAL,
+        "Payments wait because the audit log is behind: nothing is executed before it is audited.",
+        "unaudited",
     ),
     AlertCode.EXECUTION_WITHOUT_DECISION: Entry(
         _CRITICAL, "A review or a reversal is about a decision that the executor has not heard.", "out-of-order"

@@ -278,9 +278,13 @@ class Executor:
         self._ledger.append_executions(connection, rows.executions)
         self._ledger.append_causes(connection, rows.causes)
         # What the rail will be asked is stored after the postings, without which the database refuses it.
-        self._ledger.append_transitions(connection, [row for row in rows.transitions if row.transition.step != Step.SUBMIT])
+        self._ledger.append_transitions(
+            connection, [row for row in rows.transitions if row.transition.step != Step.SUBMIT]
+        )
         self._ledger.append_postings(connection, rows.postings)
-        self._ledger.append_transitions(connection, [row for row in rows.transitions if row.transition.step == Step.SUBMIT])
+        self._ledger.append_transitions(
+            connection, [row for row in rows.transitions if row.transition.step == Step.SUBMIT]
+        )
         self._ledger.append_recoveries(connection, rows.recoveries)
         for step, count in Counter(row.transition.step for row in rows.transitions).items():
             EXECUTION_STEPS.labels(step).inc(count)

@@ -19,7 +19,7 @@ from pipeline.terminal.output import Output
 SHOWN_MAX: Final = 20
 ROWS_A_STATEMENT: Final = 5_000
 OVERDRAFT_MAX_MINOR: Final = 100_000_000
-"""The most that an account may be overdrawn: 1,000,000.00 of a currency with two decimals. The database holds it, too."""
+"""The most that an account may be overdrawn, which the database holds, too: 1,000,000.00 with two decimals."""
 _COLUMNS: Final = ("account_id", "currency", "overdraft_limit_minor", "opening_balance_minor")
 
 
@@ -151,7 +151,9 @@ def show_check(output: Output, found: Sequence[Finding], states: Sequence[tuple[
     for finding in found:
         output.record(finding._asdict(), f"{finding.code}: {finding.detail}")
     if not found:
-        output.note("The books are whole: every currency sums to zero, and all money went as decided, to where it is said.")
+        output.note(
+            "The books are whole: every currency sums to zero, and all money went as decided, to where it is said."
+        )
     return not found
 
 

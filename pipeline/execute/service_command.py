@@ -50,7 +50,9 @@ def _service(settings: Settings, wire: WireFormat) -> ExecutionService:
     rail = _rail(settings)
     topic = settings.topic("decisions.v1")
     execution, audit = Executor(ledger, rail, notices, topic), AuditWait(notices, topic)
-    return ExecutionService(execution, ledger, audit, partial(service_connection, settings.database_url, "fraud-executor"))
+    return ExecutionService(
+        execution, ledger, audit, partial(service_connection, settings.database_url, "fraud-executor")
+    )
 
 
 def _rail(settings: Settings) -> Rail:

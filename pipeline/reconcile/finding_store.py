@@ -72,7 +72,9 @@ class Findings:
 
     def open_gaps(self, connection: Connection) -> list[Gap]:
         """The oldest that have not closed and may."""
-        rows = connection.execute(self._statements["open_gaps"], {"kinds": sorted(PASSING), "limit": OPEN_GAPS_MAX}).fetchall()
+        rows = connection.execute(
+            self._statements["open_gaps"], {"kinds": sorted(PASSING), "limit": OPEN_GAPS_MAX}
+        ).fetchall()
         return [Gap(GapKind(kind), *rest) for kind, *rest in rows]
 
     def close_filled(self, connection: Connection, looking: Looking) -> list[Gap]:

@@ -21,7 +21,9 @@ def batches(draw):
     offsets = draw(st.dictionaries(st.integers(0, 3), st.sets(st.integers(0, 30), min_size=1), max_size=4))
     records = [LogRecord(at, offset, 0, b"", b"", None) for at in offsets for offset in sorted(offsets[at])]
     mixed = sorted(records, key=lambda record: (record.offset, record.partition))
-    spans = [PositionMove(at, min(found) - draw(st.integers(0, 3)), max(found) + 1) for at, found in sorted(offsets.items())]
+    spans = [
+        PositionMove(at, min(found) - draw(st.integers(0, 3)), max(found) + 1) for at, found in sorted(offsets.items())
+    ]
     return LogBatch(mixed, spans), {at: draw(st.integers(0, 32)) for at in offsets}
 
 
@@ -36,7 +38,9 @@ def test_batch_is_cut_where_the_audit_log_ends(drawn):
     assert all(record.offset >= audited[record.partition] for record in rest.records)
     moves = {}
     for at, begin, end in [*before.spans, *rest.spans]:
-        assert begin == moves.get(at, {span.partition: span.before for span in batch.spans}[at]), "they follow each other"
+        assert begin == moves.get(at, {span.partition: span.before for span in batch.spans}[at]), (
+            "they follow each other"
+        )
         moves[at] = end
     assert moves == {span.partition: span.after for span in batch.spans}
     for part in (before, rest):

@@ -213,7 +213,10 @@ STRAY_STEPS = {
     "held, paid": ("ESCALATE", Transition(3, Step.DEBIT, State.HELD, State.DEBITED, Aim.SETTLE, None)),
     "held, paid as it was held": ("ESCALATE", Transition(3, Step.DEBIT, State.HELD, State.DEBITED, Aim.HOLD, None)),
     "blocked, reserved": ("BLOCK", Transition(2, Step.RESERVE, State.REFUSED, State.RESERVED, Aim.SETTLE, None)),
-    "paid, recalled by nobody": ("ALLOW", Transition(6, Step.RECALL, State.SETTLED, State.RECALLING, Aim.REVERSE, None)),
+    "paid, recalled by nobody": (
+        "ALLOW",
+        Transition(6, Step.RECALL, State.SETTLED, State.RECALLING, Aim.REVERSE, None),
+    ),
     "out of order": ("ALLOW", Transition(8, Step.RECALL, State.SETTLED, State.RECALLING, Aim.SETTLE, None)),
     "from elsewhere": ("ALLOW", Transition(6, Step.CREDIT, State.SUBMITTED, State.CREDITED, Aim.SETTLE, None)),
     "to elsewhere": ("ESCALATE", Transition(3, Step.DEBIT, State.HELD, State.SETTLED, Aim.HOLD, None)),
@@ -322,9 +325,9 @@ def test_posting_after_the_fact_is_refused(desk):
 def test_posting_between_strangers_is_refused(desk):
     desk.hear(decision())
     statement = (
-        "INSERT INTO ledger.posting (posting_id, execution_id, step, attempt, source_account_id, destination_account_id,"
-        " currency, amount_minor, event_time, caused_at) SELECT gen_random_uuid(), {execution}, {step}, {attempt}, {payer},"
-        " {payee}, 'GBP', 1, now(), caused_at FROM ledger.execution"
+        "INSERT INTO ledger.posting (posting_id, execution_id, step, attempt, source_account_id,"
+        " destination_account_id, currency, amount_minor, event_time, caused_at)"
+        " SELECT gen_random_uuid(), {execution}, {step}, {attempt}, {payer}, {payee}, 'GBP', 1, now(), caused_at FROM ledger.execution"
     )
     tried = 0
     for execution in ("execution_id", "gen_random_uuid()"):
@@ -500,7 +503,9 @@ def test_reversal_of_what_is_no_longer_in_force_changes_nothing(desk, held):
     sequence = walk.saga.sequence
     walk.saga = walk.saga._replace(aim=Aim.SETTLE)
     with refused("is_in_its_turn"):
-        store(desk, heard(record, held, Aim.SETTLE, sequence), *walk.take(Step.RESERVE, Step.DEBIT, Step.SUBMIT).taken())
+        store(
+            desk, heard(record, held, Aim.SETTLE, sequence), *walk.take(Step.RESERVE, Step.DEBIT, Step.SUBMIT).taken()
+        )
 
 
 def test_review_of_a_block_pays_nothing(desk):
@@ -593,9 +598,9 @@ def steps_of(row: NewExecution) -> list[object]:
 
 def test_treasurer_moves_nothing_but_what_is_funded(desk):
     statement = (
-        "INSERT INTO ledger.posting (posting_id, execution_id, step, attempt, source_account_id, destination_account_id,"
-        " currency, amount_minor, event_time, caused_at) SELECT gen_random_uuid(), execution_id, 'FUND', {}, {}, {}, currency,"
-        " {}, now(), caused_at FROM ledger.funding WHERE account_id = 'GB29-0001'"
+        "INSERT INTO ledger.posting (posting_id, execution_id, step, attempt, source_account_id,"
+        " destination_account_id, currency, amount_minor, event_time, caused_at)"
+        " SELECT gen_random_uuid(), execution_id, 'FUND', {}, {}, {}, currency, {}, now(), caused_at FROM ledger.funding WHERE account_id = 'GB29-0001'"
     )
     for changed in ((2, "'/funding'", "account_id", "amount_minor"), (2, "'GB29-0001'", "'GB29-0002'", "amount_minor")):
         with refused("is_of_its_step"):

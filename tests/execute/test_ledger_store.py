@@ -15,7 +15,15 @@ from tests.execute.given import NOON_MS, PAYEE, PAYER, Desk, decision
 from tests.servers import url_as
 
 TABLES = ["account", "execution", "cause", "transition", "posting", "funding", "balance_checkpoint"]
-ROLES = ["fraud_executor", "fraud_treasurer", "fraud_audit", "fraud_review", "fraud_rollback", "fraud_reconcile", "fraud_reader"]
+ROLES = [
+    "fraud_executor",
+    "fraud_treasurer",
+    "fraud_audit",
+    "fraud_review",
+    "fraud_rollback",
+    "fraud_reconcile",
+    "fraud_reader",
+]
 CHANGES = {
     "UPDATE": "UPDATE ledger.{table} SET recorded_at = now()",
     "DELETE": "DELETE FROM ledger.{table}",
@@ -132,9 +140,7 @@ def test_a_hot_account_gets_a_checkpoint(desk, monkeypatch):
 
 def test_a_wrong_checkpoint_is_found(desk, owner):
     desk.open(GB29_0001=1_000)
-    owner.execute(
-        "INSERT INTO ledger.balance_checkpoint SELECT 'GB29-0001', 'GBP', max(number), 7 FROM ledger.posting"
-    )
+    owner.execute("INSERT INTO ledger.balance_checkpoint SELECT 'GB29-0001', 'GBP', max(number), 7 FROM ledger.posting")
     assert [finding.code for finding in desk.findings()] == ["CHECKPOINT_WRONG"]
 
 

@@ -46,9 +46,7 @@ class Desk:
     Decision n is of record n of partition n % 4, and stands in partition n % 2 of decisions.v1.
     """
 
-    def __init__(
-        self, stack: EmbeddedStack, database_url: str, rail_address: str, folder: Path, prefix: str
-    ) -> None:
+    def __init__(self, stack: EmbeddedStack, database_url: str, rail_address: str, folder: Path, prefix: str) -> None:
         self.rail_address = rail_address
         self.stack, self.database_url, self.prefix, self.folder = stack, database_url, prefix, folder
         names = ("transactions.v1", "decisions.v1", "transactions.dead.v1")

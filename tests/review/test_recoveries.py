@@ -37,7 +37,9 @@ def missing(database_url, stack, rail_address):
 
     appender = Appender(stack.bootstrap_servers, "test-recovery", {})
     with contextlib.closing(Desk(url_as(database_url, "fraud_executor"), appender, rail_address)) as desk:
-        append_openings(desk.as_role("fraud_treasurer"), [Opening(PAYER, "GBP", 0, 1_000), Opening(PAYEE, "GBP", 0, 0)], NOON_MS)
+        append_openings(
+            desk.as_role("fraud_treasurer"), [Opening(PAYER, "GBP", 0, 1_000), Opening(PAYEE, "GBP", 0, 0)], NOON_MS
+        )
         paid = decision()
         desk.hear(paid)
         desk.hear(decision(payer=PAYEE, payee="GB29-0003", amount_minor=1))

@@ -200,9 +200,7 @@ def _first_column(owner: psycopg.Connection, table: str) -> str:
     return str(found[0])
 
 
-@pytest.mark.parametrize(
-    "session", [role for role in ROLES if role not in WITHOUT_POSITION], indirect=True
-)
+@pytest.mark.parametrize("session", [role for role in ROLES if role not in WITHOUT_POSITION], indirect=True)
 def test_role_moves_its_own_position_only(session: psycopg.Connection) -> None:
     own = session.info.user.removeprefix("fraud_")
     insert = b"INSERT INTO control.consumer_position VALUES (%s, 'decisions.v1', 77, 1)"

@@ -9,6 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from pipeline.execute.ledger_admin_store import Opening, append_openings
 from pipeline.execute.ledger_store import Ledger
 from pipeline.io.kafka.appender import Appender
 from pipeline.io.postgres import Connection, DatabaseUnavailable, connect
@@ -18,6 +19,7 @@ from pipeline.review.case_store import lock_cases
 from pipeline.rollback.plan_store import turn_to_apply
 from tests.audit.logs import Bench, records
 from tests.execute.given import Desk, decision
+from tests.records import NOON_MS
 from tests.servers import Postgres, url_as
 
 READERS = ("fraud_reader", "fraud_reconcile", "fraud_rollback", "fraud_partitions", "fraud_review")
