@@ -99,8 +99,8 @@ def test_posting_of_nothing_is_found_by_its_number(desk: Desk) -> None:
     desk.tamper(
         "INSERT INTO ledger.posting (number, posting_id, execution_id, step, attempt, source_account_id,"
         " destination_account_id, currency, amount_minor, event_time, caused_at) SELECT"
-        " nextval('ledger.posting_number'), gen_random_uuid(), gen_random_uuid(), 'FUND', 1, '/funding', 'thief', 'GBP',"
-        " 100, now(), '1970-01-01'"
+        " nextval('ledger.posting_number'), gen_random_uuid(), gen_random_uuid(), 'FUND', 1, '/funding', 'thief',"
+        " 'GBP', 100, now(), '1970-01-01'"
     )
     number = desk.ask("SELECT last_value FROM ledger.posting_number")[0][0]
     assert isinstance(number, int)
