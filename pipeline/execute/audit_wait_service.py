@@ -26,7 +26,7 @@ LOOK_AGAIN_S: Final = 0.01
 TURN_S: Final = 1.0
 """Waited within one turn of the service; then it looks after its partitions, and begins again from what is stored."""
 TELL_AFTER_S: Final = 60.0
-"""After which a person is told, and each time again: the audit service starts, checks included, within seconds."""
+"""After which a person is told, and each time again. The audit service starts within a few seconds."""
 
 Batch = LogBatch[DecisionRecord]
 log = structlog.get_logger("executor")

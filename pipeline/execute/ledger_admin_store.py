@@ -19,7 +19,7 @@ from pipeline.terminal.output import Output
 SHOWN_MAX: Final = 20
 ROWS_A_STATEMENT: Final = 5_000
 OVERDRAFT_MAX_MINOR: Final = 100_000_000
-"""The most that an account may be overdrawn: 1,000,000.00 of a currency with two decimals. The database holds it, too."""
+"""The most that an account may be overdrawn, which the database holds, too: 1,000,000.00 with two decimals."""
 _COLUMNS: Final = ("account_id", "currency", "overdraft_limit_minor", "opening_balance_minor")
 
 

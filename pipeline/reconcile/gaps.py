@@ -131,8 +131,11 @@ class Gap(NamedTuple):
 
 
 class Execution(NamedTuple):
-    """The fate of one audited decision, or of what people said of one later. state: None where it was heard of and nothing was done yet; is_heard: False
-    where it wasn't even heard of. is_changed: a review or a reversal came after the decision."""
+    """The fate of one audited decision, or of what people said of one later.
+
+    state: None where it was heard of and nothing was done yet; is_heard: False where it wasn't even heard of.
+    is_changed: a review or a reversal came after the decision.
+    """
 
     offset: int
     outcome: Outcome

@@ -1,7 +1,8 @@
 """Looks at the ledger by itself, whatever stretch of the topics is compared: holds that nothing frees, and postings.
 
-What somebody plants in the ledger may name any place of the topics, also one that was compared long ago. But money moves
-by postings only, and those have growing numbers: each posting is looked at once, with the execution that it names.
+What somebody plants in the ledger may name any place of the topics, also one that was compared long ago. But money
+moves by postings only, and those have growing numbers: each posting is looked at once, with the execution that it
+names.
 """
 
 from __future__ import annotations

@@ -131,12 +131,12 @@ class Reconciler:
             return self._told(connection, found)
 
     def name_stale_holds(self, connection: Connection) -> list[Gap]:
-        """Payments that are held although no case can free them: told and stored once, and named in every run of its own."""
+        """Payments that no case can free any more: told and stored once, and named in every run of its own."""
         with failures_named():
             return self._told(connection, self._sweep.stale_holds(connection))
 
     def sweep_ledger(self, connection: Connection) -> list[Gap] | None:
-        """Look at the next postings and their executions, wherever those stand; None where there are no further ones."""
+        """Look at the next postings and their executions, wherever those stand; None where there are none."""
         with failures_named():
             looked = self._sweep.faults(connection)
             if looked is None:

@@ -1,7 +1,7 @@
 """The audit log, as far as the executor needs it: the rows of records that are handed to both by hand.
 
-The rows are those of the audit service's own code, written in its role. Leaves and heads, which the executor never looks
-at, are of nothing.
+The rows are those of the audit service's own code, written in its role. Leaves, which the executor never looks at, are
+of nothing.
 """
 
 from __future__ import annotations

@@ -325,9 +325,10 @@ def test_posting_after_the_fact_is_refused(desk):
 def test_posting_between_strangers_is_refused(desk):
     desk.hear(decision())
     statement = (
-        "INSERT INTO ledger.posting (posting_id, execution_id, step, attempt, source_account_id, destination_account_id,"
-        " currency, amount_minor, event_time, caused_at) SELECT gen_random_uuid(), {execution}, {step}, {attempt}, {payer},"
-        " {payee}, 'GBP', 1, now(), caused_at FROM ledger.execution"
+        "INSERT INTO ledger.posting (posting_id, execution_id, step, attempt, source_account_id,"
+        " destination_account_id, currency, amount_minor, event_time, caused_at)"
+        " SELECT gen_random_uuid(), {execution}, {step}, {attempt}, {payer}, {payee}, 'GBP', 1, now(), caused_at"
+        " FROM ledger.execution"
     )
     tried = 0
     for execution in ("execution_id", "gen_random_uuid()"):
@@ -363,12 +364,16 @@ def test_two_who_take_at_once_see_each_other(desk, executor_url):
             steps, posted = split(new_walk(first).take(Step.RESERVE).taken())
             desk.ledger.append_transitions(desk.connection, steps)
             desk.ledger.append_postings(desk.connection, posted)
-            with pytest.raises(psycopg.errors.LockNotAvailable), other.transaction():
-                desk.ledger.append_transitions(other, split(rows)[0])
-                desk.ledger.append_postings(other, split(rows)[1])
-        with refused("is_covered"), other.transaction():
-            desk.ledger.append_transitions(other, split(rows)[0])
-            desk.ledger.append_postings(other, split(rows)[1])
+            with pytest.raises(psycopg.errors.LockNotAvailable):
+                taken_by(desk, other, rows)
+        with refused("is_covered"):
+            taken_by(desk, other, rows)
+
+
+def taken_by(desk, connection, rows) -> None:
+    with connection.transaction():
+        desk.ledger.append_transitions(connection, split(rows)[0])
+        desk.ledger.append_postings(connection, split(rows)[1])
 
 
 def split(rows):
@@ -598,9 +603,10 @@ def steps_of(row: NewExecution) -> list[object]:
 
 def test_treasurer_moves_nothing_but_what_is_funded(desk):
     statement = (
-        "INSERT INTO ledger.posting (posting_id, execution_id, step, attempt, source_account_id, destination_account_id,"
-        " currency, amount_minor, event_time, caused_at) SELECT gen_random_uuid(), execution_id, 'FUND', {}, {}, {}, currency,"
-        " {}, now(), caused_at FROM ledger.funding WHERE account_id = 'GB29-0001'"
+        "INSERT INTO ledger.posting (posting_id, execution_id, step, attempt, source_account_id,"
+        " destination_account_id, currency, amount_minor, event_time, caused_at)"
+        " SELECT gen_random_uuid(), execution_id, 'FUND', {}, {}, {}, currency, {}, now(), caused_at"
+        " FROM ledger.funding WHERE account_id = 'GB29-0001'"
     )
     for changed in ((2, "'/funding'", "account_id", "amount_minor"), (2, "'GB29-0001'", "'GB29-0002'", "amount_minor")):
         with refused("is_of_its_step"):
@@ -617,6 +623,6 @@ def test_overdraft_has_a_bound(desk):
 def test_no_other_role_writes_the_ledger(desk, database_url):
     row = audited(desk, decision())
     for role in ("fraud_audit", "fraud_review", "fraud_rollback", "fraud_reconcile", "fraud_reader"):
-        with closing(connect(url_as(database_url, role), "test")) as connection:
-            with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                desk.ledger.append_executions(connection, [row])
+        url = url_as(database_url, role)
+        with closing(connect(url, "test")) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+            desk.ledger.append_executions(connection, [row])

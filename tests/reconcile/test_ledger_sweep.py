@@ -46,15 +46,15 @@ def test_whole_ledger_is_not_accused(desk: Desk) -> None:
 
 
 MADE_UP = """
-    INSERT INTO ledger.execution (execution_id, decision_id, transaction_id, account_id, beneficiary_account_id, currency,
-        amount_minor, cause, aim, event_time, caused_at, logged_at, topic_partition, topic_offset)
-    SELECT '00000000-0000-4000-8000-000000000001', gen_random_uuid(), 'tx-made-up', account_id, 'thief', currency, 100000000,
-        'DECIDED_ALLOW', 'SETTLE', event_time, caused_at, logged_at, 0, 77 FROM ledger.execution LIMIT 1"""
+    INSERT INTO ledger.execution (execution_id, decision_id, transaction_id, account_id, beneficiary_account_id,
+        currency, amount_minor, cause, aim, event_time, caused_at, logged_at, topic_partition, topic_offset)
+    SELECT '00000000-0000-4000-8000-000000000001', gen_random_uuid(), 'tx-made-up', account_id, 'thief', currency,
+        100000000, 'DECIDED_ALLOW', 'SETTLE', event_time, caused_at, logged_at, 0, 77 FROM ledger.execution LIMIT 1"""
 STOLEN = """
-    INSERT INTO ledger.posting (posting_id, execution_id, step, attempt, source_account_id, destination_account_id, currency,
-        amount_minor, event_time, caused_at)
-    SELECT gen_random_uuid(), execution_id, 'CREDIT', 1, '/clearing', 'thief', currency, amount_minor, event_time, caused_at
-    FROM ledger.execution WHERE beneficiary_account_id = 'thief'"""
+    INSERT INTO ledger.posting (posting_id, execution_id, step, attempt, source_account_id, destination_account_id,
+        currency, amount_minor, event_time, caused_at)
+    SELECT gen_random_uuid(), execution_id, 'CREDIT', 1, '/clearing', 'thief', currency, amount_minor, event_time,
+        caused_at FROM ledger.execution WHERE beneficiary_account_id = 'thief'"""
 
 
 def test_made_up_payment_is_found_behind_what_was_compared(desk: Desk) -> None:
@@ -99,8 +99,8 @@ def test_posting_of_nothing_is_found_by_its_number(desk: Desk) -> None:
     desk.tamper(
         "INSERT INTO ledger.posting (number, posting_id, execution_id, step, attempt, source_account_id,"
         " destination_account_id, currency, amount_minor, event_time, caused_at) SELECT"
-        " nextval('ledger.posting_number'), gen_random_uuid(), gen_random_uuid(), 'FUND', 1, '/funding', 'thief', 'GBP', 100,"
-        " now(), '1970-01-01'"
+        " nextval('ledger.posting_number'), gen_random_uuid(), gen_random_uuid(), 'FUND', 1, '/funding', 'thief',"
+        " 'GBP', 100, now(), '1970-01-01'"
     )
     number = desk.ask("SELECT last_value FROM ledger.posting_number")[0][0]
     assert isinstance(number, int)
@@ -157,10 +157,10 @@ def test_hold_beyond_its_case_is_stale(desk: Desk) -> None:
 
 
 CASE = """
-    INSERT INTO review.review_case (decision_id, round, review_id, cause_id, transaction_id, account_id, currency, amount_minor,
-        amount_gbp_minor, summary, opened_at, expires_at, topic_partition, topic_offset)
-    SELECT decision_id, 1, gen_random_uuid(), decision_id, transaction_id, account_id, currency, amount_minor, amount_minor,
-        'held', now() - interval '1 day', {expires}, topic_partition, topic_offset
+    INSERT INTO review.review_case (decision_id, round, review_id, cause_id, transaction_id, account_id, currency,
+        amount_minor, amount_gbp_minor, summary, opened_at, expires_at, topic_partition, topic_offset)
+    SELECT decision_id, 1, gen_random_uuid(), decision_id, transaction_id, account_id, currency, amount_minor,
+        amount_minor, 'held', now() - interval '1 day', {expires}, topic_partition, topic_offset
     FROM ledger.execution WHERE execution_id = {held}"""
 EVENT = """
     INSERT INTO review.case_event (decision_id, round, sequence, kind, actor, at)

@@ -9,6 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from pipeline.execute.ledger_admin_store import Opening, append_openings
 from pipeline.execute.ledger_store import Ledger
 from pipeline.io.kafka.appender import Appender
 from pipeline.io.postgres import Connection, DatabaseUnavailable, connect
@@ -17,6 +18,7 @@ from pipeline.rollback.plan_store import turn_to_apply
 from tests.audit.logs import Bench, records
 from tests.execute.given import Desk, decision
 from tests.known import appoint
+from tests.records import NOON_MS
 from tests.servers import Postgres, url_as
 
 READERS = ("fraud_reader", "fraud_reconcile", "fraud_rollback", "fraud_partitions", "fraud_review")
@@ -46,7 +48,8 @@ def appender(stack) -> Appender:
 
 @pytest.fixture
 def desk(database_url: str, appender: Appender, rail_address: str) -> Iterator[Desk]:
-    with closing(Desk(url_as(database_url, "fraud_executor"), appender, rail_address)) as desk:
+    url = url_as(database_url, "fraud_executor")
+    with closing(Desk(url, appender, rail_address, partition=7)) as desk:  # the audit log of `bench` has 0 and 1
         desk.open(GB29_0001=1_000_000)
         yield desk
 
