@@ -72,6 +72,16 @@ def test_a_forged_outcome_counts_as_nothing_and_the_case_is_open_again(thief: Co
     assert "its signature is false" == void_reason(thief, read_registry(thief), file, RULES)
 
 
+@pytest.mark.parametrize("kind", ["PUBLISHED", "VOIDED", "DECLINED", "RELEASED"])
+def test_nobody_writes_an_event_that_no_case_can_have(thief: Connection, kind: str) -> None:
+    """It would end the service that reads it."""
+    file = case_of(thief)
+    event = event_of(file, Kind(kind), "system:review")._replace(reason="because")
+    event = event._replace(outcome=Outcome.BLOCK) if kind == "DECLINED" else event
+    with pytest.raises(psycopg.errors.CheckViolation):
+        append_event(thief, file.case, event)
+
+
 def test_a_forged_claim_keeps_nobody_out(thief: Connection, desk: ReviewDesk) -> None:
     file = append_forged(thief, case_of(thief), Kind.CLAIMED, "ann")
     acted = desk.claim(file.case.decision_id, identity("ben"))
