@@ -66,7 +66,7 @@ class RoleWord(NamedTuple):
 
 
 class Checks(NamedTuple):
-    """What takes cryptography. `is_signed` is given public key, text and signature.
+    """The checks that take cryptography. `is_signed` is given public key, text and signature.
 
     `token_fault` says why a session's evidence doesn't prove that its key is that person's at that time (name,
     milliseconds), by the providers' keys; None where it does.
@@ -127,7 +127,7 @@ def provider_key_id(issuer: str, client_id: str, claim: str, jwk: str) -> str:
 
 
 def possession_bytes(name: str, public: bytes) -> bytes:
-    """What a key signs to show that it is to be `name`'s."""
+    """Return what a key signs to show that it is to be `name`'s."""
     return POSSESSION + name.encode() + b"\n" + public
 
 
