@@ -241,6 +241,8 @@ BEGIN
         RAISE EXCEPTION 'the round has its outcome' USING ERRCODE = 'unique_violation';
     ELSIF before.kind IN ('PUBLISHED', 'WITHDRAWN') THEN
         RAISE EXCEPTION 'the round has ended' USING ERRCODE = 'unique_violation';
+    ELSIF NEW.kind = 'PUBLISHED' AND before.kind NOT IN ('DECIDED', 'EXPIRED') THEN
+        RAISE EXCEPTION 'only an outcome is published' USING ERRCODE = 'check_violation';
     ELSIF NEW.kind = 'VOIDED' AND before.kind NOT IN ('CLAIMED', 'PROPOSED', 'DECIDED') THEN
         RAISE EXCEPTION 'only what a person did is voided' USING ERRCODE = 'check_violation';
     END IF;

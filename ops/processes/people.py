@@ -15,7 +15,7 @@ from pipeline.people.store import change_role, name_first_admin, register_key
 
 ADMINISTRATOR: Final = "ada"
 COST: Final = 2**14
-"""Of a passphrase that is drawn at random, and ends with the run."""
+"""Cost of a passphrase that is drawn at random, and ends with the run."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,20 +37,21 @@ class RegistryReader:
     """
 
     def __init__(self) -> None:
-        self._registry, self._taken = Registry(), 0
+        self._registry, self._reached = Registry(), 0
         self.faults: dict[str, str] = {}
         self.counting: set[str] = set()
 
     def read(self, connection: Connection) -> Registry:
         """Read on. Raises psycopg's exceptions."""
-        acts = _signed_acts(connection.execute(_SQL["read_registry_acts"], [self._taken]).fetchall())
-        for signed in acts:
+        rows = connection.execute(_SQL["read_registry_acts"], [self._reached]).fetchall()
+        for sequence, *row in rows:
+            signed = _signed_act(row)
             self._registry, fault = advanced(self._registry, signed, CHECKS)
+            self._reached = sequence
             if fault is None:
                 self.counting.add(signed.digest)
             else:
                 self.faults[signed.digest] = fault
-        self._taken += len(acts)
         return self._registry
 
 
@@ -58,8 +59,9 @@ def registry_acts(connection: Connection) -> list[SignedAct]:
     """The acts of the registry that count, in order."""
     reader = RegistryReader()
     reader.read(connection)
-    acts = _signed_acts(connection.execute(_SQL["read_registry_acts"], [0]).fetchall())
-    return [signed for signed in acts if signed.digest not in reader.faults]
+    rows = connection.execute(_SQL["read_registry_acts"], [0]).fetchall()
+    acts = [_signed_act(row) for _, *row in rows]
+    return [signed for signed in acts if signed.digest in reader.counting]
 
 
 def read_registry(connection: Connection) -> Registry:
@@ -159,10 +161,6 @@ def proved(connection: Connection, registry: Registry, claims: Mapping[str | Non
         for digest, signed in acts.items()
         if signed.digest == digest and act_fault(registry, signed, claims[digest], CHECKS, is_pending=False) is None
     }
-
-
-def _signed_acts(rows: Sequence[Sequence[object]]) -> list[SignedAct]:
-    return [_signed_act(row) for row in rows]
 
 
 def _signed_act(row: Sequence[object]) -> SignedAct:

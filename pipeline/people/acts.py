@@ -1,4 +1,4 @@
-"""What a person signs: one act, with every value that matters, in canonical bytes.
+"""Acts as a person signs them: each with every value that matters, in canonical bytes.
 
 Invariants
 1. Two acts that differ in anything have different bytes, and an act has one form in bytes only: a signature over one

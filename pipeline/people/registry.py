@@ -3,8 +3,8 @@
 Invariants
 1. Only a signed act changes anything. One that nobody proved, or whose signer might not do it, counts as nothing; rows
    beside the acts never count.
-2. Each act names the one before it. Where a proven one names another, acts were taken out or put in, and from there on
-   nobody holds any role.
+2. Each act names the one before it. Where a proven one names another, acts were taken out or put in; and a revocation
+   that nobody proves was spoilt. From there on nobody holds any role.
 3. A key is one person's for ever, and signs nothing from its revocation on.
 4. What was proven once is proven years later, by the same acts.
 """
@@ -66,7 +66,7 @@ class RoleWord(NamedTuple):
 
 
 class Checks(NamedTuple):
-    """What takes cryptography. `is_signed` is given public key, text and signature.
+    """The checks that take cryptography. `is_signed` is given public key, text and signature.
 
     `token_fault` says why a session's evidence doesn't prove that its key is that person's at that time (name,
     milliseconds), by the providers' keys; None where it does.
@@ -127,7 +127,7 @@ def provider_key_id(issuer: str, client_id: str, claim: str, jwk: str) -> str:
 
 
 def possession_bytes(name: str, public: bytes) -> bytes:
-    """What a key signs to show that it is to be `name`'s."""
+    """Return what a key signs to show that it is to be `name`'s."""
     return POSSESSION + name.encode() + b"\n" + public
 
 
@@ -136,16 +136,21 @@ def advanced(registry: Registry, signed: SignedAct, checks: Checks) -> Advanced:
     try:
         act = act_of(signed.content)
     except ActMalformed as malformed:
-        return Advanced(registry, str(malformed))
-    fault = _first_fault(signed, act, checks) if act.kind is ActKind.FIRST_ADMIN else None
-    fault = fault or (proof_fault(registry, signed, act, checks) if act.kind is not ActKind.FIRST_ADMIN else None)
+        return _broken(registry, f"the act {signed.digest[:16]} was spoilt: {malformed}")
+    is_first = act.kind is ActKind.FIRST_ADMIN
+    fault = _first_fault(signed, act, checks) if is_first else proof_fault(registry, signed, act, checks)
+    if fault is not None and act.kind in (ActKind.ROLE_REVOKED, ActKind.KEY_REVOKED):
+        return _broken(registry, f"the revocation {signed.digest[:16]} was spoilt: {fault}")
     fault = fault or refusal_of(registry, act, checks)
     if fault is not None:
         return Advanced(registry, fault)
     if act.subject.get("previous") != registry.head:
-        broken = f"the act {signed.digest[:16]} follows another than the one that stands before it"
-        return Advanced(registry._replace(broken=broken), broken)
+        return _broken(registry, f"the act {signed.digest[:16]} follows another than the one that stands before it")
     return Advanced(_applied(registry, signed.digest, act), None)
+
+
+def _broken(registry: Registry, why: str) -> Advanced:
+    return Advanced(registry._replace(broken=why), why)
 
 
 def proof_fault(registry: Registry, signed: SignedAct, act: Act, checks: Checks) -> str | None:

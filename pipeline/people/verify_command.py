@@ -63,7 +63,7 @@ def verified(settings: Settings, root: str | None) -> Verified:
 
 def verify(connection: Connection, root: str | None) -> Verified:
     reader, watch = RegistryReader(), ActWatch()
-    registry = reader.read(connection)
+    registry = reader.read(connection)._replace(broken=None)  # the act that broke it is told of below
     faults: list[Fault] = []
     if root is not None and root != registry.root:
         why = f"the registry's root is {registry.root or 'missing'}, not {root}"

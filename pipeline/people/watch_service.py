@@ -50,6 +50,6 @@ class ActWatch:
             return
         fault = self._reader.faults.get(signed.digest)
         if act.kind not in REGISTRY_KINDS:
-            fault = registry.broken or proof_fault(registry, signed, act, CHECKS)
+            fault = proof_fault(registry, signed, act, CHECKS)  # what ended all authority is told once, of its act
         if fault is not None:
             yield Unproved(signed.digest, act.kind, act.name, fault, act.at_ms)

@@ -1,4 +1,4 @@
-"""What people sign to put a record aside: its place and exactly its bytes."""
+"""Acts that put a record aside: two people sign its place and exactly its bytes."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ def read_reach_ms(connection: Connection, partitions: Iterable[int]) -> int | No
 
 
 def _digest_of(letters: Iterable[DeadLetter]) -> str:
-    """Of places, codes and payloads of all letters of a sending, in the order of their places."""
+    """Return the digest of places, codes and payloads of a sending's letters, in the order of their places."""
     digest = hashlib.sha256()
     for letter in sorted(letters, key=lambda each: (each.source_partition, each.source_offset)):
         place = f"{letter.source_partition}:{letter.source_offset}:{letter.code}:{letter.payload_sha256.hex()}"

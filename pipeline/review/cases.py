@@ -232,7 +232,10 @@ def withdrawal(at: CaseStanding, reason: str, at_ms: int) -> CaseEvent | None:
 
 
 def voiding(at: CaseStanding, reason: str, at_ms: int) -> CaseEvent | None:
-    """What came last counts as nothing, and the case is open again; None where nothing waits that a person did."""
+    """Return the event that opens a case again because what came last counts as nothing.
+
+    None where nothing waits that a person did.
+    """
     if not is_possible(at, Kind.VOIDED) or (at.state is State.DECIDED and not is_by_people(at)):
         return None
     return CaseEvent(at.sequence + 1, Kind.VOIDED, SERVICE, at_ms, reason=reason)
@@ -253,7 +256,7 @@ ACT_KINDS: Final[dict[Kind, ActKind]] = {
 
 
 def subject_of(case: Case, event: CaseEvent) -> Subject:
-    """What a person signs: the event, and the payment as the case shows it."""
+    """Return what a person signs: the event, and the payment as the case shows it."""
     return {
         "decision_id": case.decision_id,
         "round": case.round,

@@ -112,7 +112,7 @@ class ReviewDesk:
         return Acted(file._replace(events=(*file.events, event)), event)
 
     def _fault_of_what_waits(self, registry: Registry, file: CaseFile) -> str | None:
-        """Of a claim or a proposal: an outcome is the service's to void, which knows whether it has sent it."""
+        """Look at a claim or a proposal. An outcome is the service's to void, which knows whether it has sent it."""
         if file.standing.state is State.DECIDED:
             return None
         return void_reason(self._connection, registry, file, self._rules)

@@ -84,7 +84,7 @@ def close_recovery(
 
 
 def _closed(row: Sequence[Any]) -> Expected:
-    """What whoever is said to have closed a case must have signed."""
+    """Return what must have been signed by whoever is said to have closed a case."""
     name, reason, _ = row[-3:]
     return Expected(ActKind.RECOVERY_CLOSED, name, _subject(row[0], row[1], reason), (Role.SENIOR_REVIEWER,))
 

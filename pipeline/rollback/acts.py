@@ -1,4 +1,4 @@
-"""What people sign of a rollback: the plan by its digest, its approval, and each run that carries it out."""
+"""Acts of a rollback: people sign the plan by its digest, its approval, and each run that carries it out."""
 
 from __future__ import annotations
 

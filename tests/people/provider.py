@@ -59,7 +59,7 @@ class OpenIdProvider:
         return jwt.encode({"alg": "RS256", "kid": "first"}, claims, self.key)
 
     def browse(self, url: str) -> str:
-        """What a person's browser does: follow where the provider sends it."""
+        """Follow where the provider sends it, as a person's browser does."""
         return requests.get(url, timeout=10).text
 
     def _answer(self, path: str, asked: Mapping[str, str]) -> tuple[int, dict[str, str], object]:

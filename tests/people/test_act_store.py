@@ -13,13 +13,14 @@ from pipeline.domain.decision import Outcome
 from pipeline.io.clock import now_ms
 from pipeline.io.filing import server_now_ms
 from pipeline.io.postgres import Connection, DatabaseRefused, connect, failures_named
-from pipeline.people.act_store import append_act, read_registry, sign_act
+from pipeline.people.act_store import RegistryReader, append_act, read_registry, sign_act
 from pipeline.people.acts import ActKind, SignedAct
 from pipeline.people.roles import GrantRefusal, Role
 from pipeline.people.store import change_role, name_first_admin, register_key, revoke_key
 from pipeline.people.verify_command import verify
+from pipeline.people.watch_service import ActWatch
 from pipeline.review.case_store import CaseFile, Opening, RecordPlace, append_event, open_cases
-from pipeline.review.cases import Kind, State, opening, subject_of
+from pipeline.review.cases import Kind, ReviewRefusal, State, opening, subject_of
 from pipeline.review.desk_store import Acted, ReviewDesk
 from pipeline.review.proof_store import void_reason
 from tests.known import appoint, enrol, identity, revoke
@@ -69,6 +70,16 @@ def test_a_forged_outcome_counts_as_nothing_and_the_case_is_open_again(thief: Co
     file = append_forged(thief, file, Kind.DECIDED, "ann", outcome=Outcome.ALLOW, reason="because")
     assert file.standing.state is State.DECIDED, "the database can't tell"
     assert "its signature is false" == void_reason(thief, read_registry(thief), file, RULES)
+
+
+@pytest.mark.parametrize("kind", ["PUBLISHED", "VOIDED", "DECLINED", "RELEASED"])
+def test_nobody_writes_an_event_that_no_case_can_have(thief: Connection, kind: str) -> None:
+    """It would end the service that reads it."""
+    file = case_of(thief)
+    event = event_of(file, Kind(kind), "system:review")._replace(reason="because")
+    event = event._replace(outcome=Outcome.BLOCK) if kind == "DECLINED" else event
+    with pytest.raises(psycopg.errors.CheckViolation):
+        append_event(thief, file.case, event)
 
 
 def test_a_forged_claim_keeps_nobody_out(thief: Connection, desk: ReviewDesk) -> None:
@@ -363,6 +374,35 @@ def test_rows_that_the_triggers_believe_and_nobody_signed_are_found(owner: Conne
             owner.execute(change.encode())
             [fault] = verify(owner, None).faults
             assert "no act that counts has made it" == fault.why
+
+
+def test_a_revocation_that_the_owner_spoils_ends_all_authority_and_is_told_once(
+    owner: Connection, people: None, thief: Connection, desk: ReviewDesk
+) -> None:
+    file = case_of(thief)
+    assert isinstance(desk.claim(file.case.decision_id, identity("ann")), Acted)
+    revoke(owner, "ben", "REVIEWER")
+    with owner.transaction():
+        owner.execute("SET LOCAL session_replication_role = replica")
+        owner.execute("UPDATE control.signed_act SET signature = %s WHERE kind = 'ROLE_REVOKED'", [bytes(64)])
+    refused = ReviewDesk(thief, RULES, now_ms).claim(file.case.decision_id, identity("ann"))
+    assert refused is ReviewRefusal.NOT_AUTHORISED
+    assert frozenset() == read_registry(owner).person("ann").roles | read_registry(owner).person("ben").roles
+    assert change_role(owner, "ann", Role.OPERATOR, identity("ada"), is_held=True) is GrantRefusal.BROKEN
+    watched, _ = ActWatch().look(owner)
+    assert ["ROLE_REVOKED"] == [each.kind for each in watched]
+
+
+def test_who_has_read_the_registry_notices_when_its_end_is_exchanged(owner: Connection, people: None) -> None:
+    reader = RegistryReader()
+    assert reader.read(owner).person("ben").holds(Role.REVIEWER)
+    with owner.transaction():
+        owner.execute("SET LOCAL session_replication_role = replica")
+        last = "(SELECT digest FROM control.signed_act ORDER BY sequence DESC LIMIT 1)"
+        owner.execute(f"DELETE FROM control.person_grant WHERE act = {last}".encode())
+        owner.execute(f"DELETE FROM control.signed_act WHERE digest = {last}".encode())
+    revoke(owner, "ben", "REVIEWER")
+    assert reader.read(owner).broken is not None
 
 
 def test_verify_says_when_the_root_is_another(owner: Connection, people: None) -> None:
