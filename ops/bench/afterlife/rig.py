@@ -84,7 +84,7 @@ class AfterlifeRig:
         self._wait_until(lambda: self.feeder.has_ended, "publishing")
         in_log = record_count(servers, "transactions.v1")
         wait_committed(servers, in_log, SETTLE_S, "deciding", every_s=POLL_S, meanwhile=self.supervise)
-        self._wait_until(Still(self._positions, self.echo), "executing and auditing")
+        self._wait_until(Still(self.positions, self.echo), "executing and auditing")
         self._wait_until(lambda: not self._doubtful(), "getting out of doubt")
 
     def reconcile(self) -> tuple[bool, list[str]]:
@@ -101,7 +101,7 @@ class AfterlifeRig:
     def _wait_until(self, is_done: Callable[[], bool], what: str) -> None:
         wait_until(is_done, SETTLE_S, what, every_s=POLL_S, meanwhile=self.supervise)
 
-    def _positions(self) -> tuple[dict[int, int], bool]:
+    def positions(self) -> tuple[dict[int, int], bool]:
         """Return how far the executors are, and whether the audit service is as far."""
         executed = settled_offsets(self.stack.database_url)
         return executed, positions(self.stack.database_url, "audit") == executed

@@ -16,6 +16,8 @@ import psycopg
 
 from ops.bench.rig.commands import completed, with_settings
 from ops.bench.rig.waiting import wait_until
+from ops.processes.servers import free_port
+from ops.stack.kafka.broker import kafka_broker
 from ops.stack.postgres import UNPRIVILEGED_ID, system_folder
 from ops.stack.real import RealStack
 
@@ -29,6 +31,7 @@ class Means(StrEnum):
 
     BASE_BACKUP = "a base backup alone, started as after a crash"
     BACKUP_AND_LOG = "a base backup and the archived log, to its end"
+    EVERYTHING = "a base backup alone, and the topics, which were lost, too"
 
 
 class Copies:
@@ -38,7 +41,7 @@ class Copies:
         self._stack, self._directory = stack, directory
         self._archive = directory / "copies" / "log-0"
         self._log_path = directory / "copies.log"
-        self._count = 0
+        self._count = self._archives = 0
         self._base = Path()
 
     def archive(self) -> None:
@@ -66,6 +69,23 @@ class Copies:
         self.fraud("state", "backup", str(self._directory / "copies" / "state"))
         return round(time.monotonic() - began, 1)
 
+    def take_topics(self) -> int:
+        """Copy what came to the topics since the last time; how many records."""
+        said = self.fraud("topics", "backup", str(self._directory / "copies" / "topics"))
+        return sum(each["records"] for each in said)
+
+    def lose_topics(self) -> None:
+        """Kill the broker, and put one that is empty in its place."""
+        stack, folder = self._stack, self._directory / "stack" / "kafka"
+        port = int(stack.bootstrap_servers.rpartition(":")[2])
+        stack.broker.kill()
+        shutil.rmtree(folder / "logs")
+        stack.broker = kafka_broker(folder, port, free_port())
+        stack.broker.start(deadline_s=COMMAND_S)
+
+    def put_topics_back(self) -> None:
+        self.fraud("topics", "restore", str(self._directory / "copies" / "topics"))
+
     def lose(self) -> float:
         """Kill both servers and delete their files; return the time of day."""
         postgres, redis = self._stack.postgres, self._stack.redis
@@ -84,7 +104,8 @@ class Copies:
     def put_back(self, means: Means) -> None:
         """Start both servers with what the latest copy holds."""
         shutil.copytree(self._base, self._files)
-        before, self._archive = self._archive, self._directory / "copies" / f"log-{self._count}"
+        before, self._archive = self._archive, self._directory / "copies" / f"log-{self._archives + 1}"
+        self._archives += 1
         with (self._files / "postgresql.auto.conf").open("a") as settings:
             # A server that is started as after a crash writes another log under the names of the one that was lost.
             settings.write(f"archive_command = '{self._new_archive(self._archive)}'\n")

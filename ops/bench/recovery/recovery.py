@@ -2,7 +2,8 @@
 
 Payments, reviews and reversals flow through the worker and two executors, against a rail that misbehaves. Backups are
 taken under that load; more is decided, paid and recalled; then both servers are killed and their files deleted. The
-database is put back once from a base backup alone and once with the archived log behind it. Each time the executors
+database is put back once from a base backup alone, once with the archived log behind it, and once together with the
+topics, which were lost, too. Each time the executors
 must notice it by themselves and pay nothing, `fraud executor restore` asks the rail, and everything goes on. In the end
 an independent checker compares the topics, the ledger, upstream's announcements and the rail's own books, payment by
 payment; the rail's statement is taken in, records are reconciled, and the audit log checks itself.
@@ -21,12 +22,12 @@ import orjson
 
 from ops.bench.afterlife.afterlife_loss import open_accounts
 from ops.bench.afterlife.check import Report, check
-from ops.bench.afterlife.rig import AfterlifeRig, open_rig
+from ops.bench.afterlife.rig import POLL_S, AfterlifeRig, Still, open_rig
 from ops.bench.recovery.copies import Copies, Means
 from ops.bench.rig.database import positions
 from ops.bench.rig.payments import outbound, paid
-from ops.bench.rig.services import audit_process, url_of
-from ops.bench.rig.waiting import wait_until
+from ops.bench.rig.services import audit_process, url_of, worker_process
+from ops.bench.rig.waiting import wait_committed, wait_until
 from ops.rail.statement import ACCOUNT
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.postgres import connect
@@ -39,7 +40,11 @@ QUICK_RATE_PER_S: Final = 60
 WAIT_S: Final = 600.0
 REFUSING_S: Final = 8.0
 """How long executors are watched while they refuse to pay."""
-SHARES: Final = {Means.BASE_BACKUP: (0.15, 0.4), Means.BACKUP_AND_LOG: (0.55, 0.75)}
+SHARES: Final = {
+    Means.BASE_BACKUP: (0.15, 0.3),
+    Means.BACKUP_AND_LOG: (0.45, 0.6),
+    Means.EVERYTHING: (0.75, 0.85),
+}
 """Shares of the payments that are published when backups are taken, and when everything is lost."""
 REASON: Final = "The disks of the database and of Redis were lost."
 
@@ -100,9 +105,14 @@ class _Act:
         took_s = self.copies.take()
         self._say(f"backups taken under load in {took_s:.1f} s")
         self._flow_to(loss_share)
+        if means is Means.EVERYTHING:
+            self._copy_all_topics()
         books = self._books()
         lost_at_s = self._lose()
         rig.feeder.pause()  # so that payments are left to settle when everything is back
+        if means is Means.EVERYTHING:
+            self.copies.lose_topics()
+            self.copies.put_topics_back()
         self._say(f"everything lost; to be put back: {means}")
         self.copies.put_back(means)
         point_s = lost_at_s - self.copies.recovered_to_s()
@@ -159,9 +169,23 @@ class _Act:
         rig, wanted = self._rig, share * self._published_max
         wait_until(lambda: rig.feeder.published >= wanted, WAIT_S, "publishing", meanwhile=rig.supervise)
 
+    def _copy_all_topics(self) -> None:
+        """Copy the topics when nothing is under way: what comes after a copy is lost with them, payments and all."""
+        rig, servers = self._rig, self._rig.stack.bootstrap_servers
+        published = rig.feeder.pause()
+        wait_committed(servers, published, WAIT_S, "deciding", meanwhile=rig.supervise)
+        still = Still(rig.positions, rig.echo)
+        wait_until(still, WAIT_S, "executing and auditing", every_s=POLL_S, meanwhile=rig.supervise)
+        self._say(f"{self.copies.take_topics():,} records of the topics copied")
+
     def _lose(self) -> float:
-        for process in (*self._rig.executors.values(), self._rig.worker, self._rig.audit):
+        """Kill everything that uses the servers. What takes its place gets ports of its own: others may be taken."""
+        rig, where = self._rig, (self._rig.directory, self._rig.stack.bootstrap_servers)
+        for process in (*rig.executors.values(), rig.worker, rig.audit):
             process.kill()
+        rig.executors = {slot: rig.executor(slot) for slot in rig.executors}
+        rig.worker = worker_process(*where, rig.stack.redis_url)
+        rig.audit = audit_process(rig.stack, rig.directory)
         return self.copies.lose()
 
     def _refuse(self) -> tuple[bool, int]:

@@ -32,6 +32,11 @@ def latest_told(told: Iterable[Execution]) -> dict[str, tuple[int, int]]:
     return latest
 
 
+def latest_life(told: Iterable[Execution]) -> int:
+    """The latest life that told anything; 0 where nothing was. One that was lost with its database may have."""
+    return max((told_step(each.sequence)[0] for each in told), default=0)
+
+
 def outrun(life: int, latest: Mapping[str, tuple[int, int]], taken: Mapping[str, int]) -> str | None:
     """Why the ledger is older than what was told; None: it has all of it.
 

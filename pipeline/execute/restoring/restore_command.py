@@ -13,6 +13,7 @@ from pipeline.execute.notice_topics import Notices
 from pipeline.execute.rail_client import RailSilent
 from pipeline.execute.restoring.restore_service import Desk, RailDiffers, Restore, Restored
 from pipeline.execute.restoring.stretch_topics import PositionAhead, Stretch
+from pipeline.execute.restoring.told_topics import Told
 from pipeline.execute.service_command import rail_of
 from pipeline.io import logs
 from pipeline.io.avro.wire import WireFormat
@@ -87,6 +88,7 @@ def _restored(
         closing(rail_of(settings)) as rail,
         LogReader(settings.bootstrap_servers, GROUP, settings.kafka_options) as reader,
     ):
-        desk = Desk(ledger, rail, notices, topic, settings.rail_keeps_keys_hours * 3600)
+        told = Told(reader, wire, settings.topic("executions.v1"))
+        desk = Desk(ledger, rail, notices, topic, settings.rail_keeps_keys_hours * 3600, told.latest)
         stretch = Stretch(reader, wire, topic, is_aside)
         return Restore(connection, desk, stretch, since).run(reason, output.note)

@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 import structlog
 
 from pipeline.domain.decision import Decision
+from pipeline.domain.execution import Execution
 from pipeline.domain.identities import DecisionId, execution_id
 from pipeline.domain.in_force import DecisionRecord
 from pipeline.domain.log import LogRecord
@@ -26,6 +27,7 @@ from pipeline.execute.notice_topics import Notice, Notices
 from pipeline.execute.orders import said
 from pipeline.execute.postings import Payment
 from pipeline.execute.rail_client import KnownRecall, KnownTransfer, Rail
+from pipeline.execute.restoring.behind import latest_life
 from pipeline.execute.restoring.life_store import begin_life, logged_since, present_life
 from pipeline.execute.restoring.rail_facts import Attempt, Facts, Leftover, Paid, TakenBack
 from pipeline.execute.restoring.stretch_topics import Stretch
@@ -52,6 +54,7 @@ class Desk(NamedTuple):
     notices: Notices
     topic: str
     rail_keeps_keys_s: float
+    told: Callable[[], Iterable[Execution]]  # the last that executors told, on executions.v1
 
 
 class Restored(NamedTuple):
@@ -80,7 +83,7 @@ class Restore:
 
     def run(self, reason: str, say: Callable[[str], None]) -> Restored:
         with failures_named():
-            life = present_life(self._connection).number + 1
+            life = 1 + max(present_life(self._connection).number, latest_life(self._desk.told()))
             heard = self._executor.heard.read(self._connection, self._stretch.partitions)
         self._desk.notices.life = life
         records = self._ask(heard)

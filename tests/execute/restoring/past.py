@@ -11,6 +11,8 @@ from urllib.request import urlopen
 from confluent_kafka import Producer
 
 from pipeline.domain.decision import Decision
+from pipeline.domain.execution import Execution, ExecutionState
+from pipeline.domain.identities import DecisionId, ExecutionId
 from pipeline.execute.restoring.restore_service import Desk as RestoreDesk
 from pipeline.execute.restoring.restore_service import Restore, Restored
 from pipeline.execute.restoring.stretch_topics import Stretch
@@ -22,6 +24,11 @@ from tests.execute.given import WIRE, Desk, execution_of
 from tests.servers import Postgres, unused_prefix, url_as
 
 DAY_S = 86_400.0
+
+
+def told(name: str, sequence: int) -> Execution:
+    words = name, sequence, DecisionId("d"), "t", "a", "b", 1, "GBP", ExecutionState.SETTLED, "DECIDED_ALLOW", 0
+    return Execution("e", ExecutionId(words[0]), *words[1:])
 
 
 class Past:
@@ -72,10 +79,10 @@ class Past:
         self.desk.close()
         self.desk = self._desk(f"{self._url.rpartition('/')[0]}/{name}")
 
-    def restore(self, *, keeps_keys_s: float = DAY_S, since=None) -> Restored:
+    def restore(self, *, keeps_keys_s: float = DAY_S, since=None, told=()) -> Restored:
         desk = self.desk
         with self._reader() as reader:
-            given = RestoreDesk(desk.ledger, desk.rail, desk.execution._notices, self.topic, keeps_keys_s)
+            given = RestoreDesk(desk.ledger, desk.rail, desk.execution._notices, self.topic, keeps_keys_s, lambda: told)
             stretch = Stretch(reader, WIRE, self.topic, lambda *_: False)
             return Restore(desk.connection, given, stretch, since).run("the disk was lost", lambda _: None)
 

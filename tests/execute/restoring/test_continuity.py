@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.domain.execution import Execution, ExecutionState
-from pipeline.domain.identities import DecisionId, ExecutionId
 from pipeline.execute.restoring.behind import latest_told, moved, outrun
 from pipeline.execute.restoring.continuity_service import Continuity
 from pipeline.execute.restoring.life_store import Home, begin_life, present_life
 from pipeline.execute.restoring.lives import LIFE_STEPS, told_sequence, told_step
 from tests.execute.given import decision, execution_of
+from tests.execute.restoring.past import told
 
 HERE = Home(7, 1)
-
-
-def told(name: str, sequence: int) -> Execution:
-    words = name, sequence, DecisionId("d"), "t", "a", "b", 1, "GBP", ExecutionState.SETTLED, "DECIDED_ALLOW", 0
-    return Execution("e", ExecutionId(words[0]), *words[1:])
 
 
 @pytest.mark.parametrize(

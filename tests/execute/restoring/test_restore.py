@@ -10,10 +10,11 @@ import pytest
 from ops.rail.misbehaviour import Misbehaviour
 from pipeline.domain.identities import posting_id
 from pipeline.execute.rail_client import Rail, Recall, Transfer
+from pipeline.execute.restoring.lives import told_sequence
 from pipeline.execute.restoring.restore_service import RailDiffers
 from pipeline.execute.restoring.stretch_topics import PositionAhead
 from tests.execute.given import PAYEE, PAYER, decision, execution_of, reversal, review
-from tests.execute.restoring.past import Past
+from tests.execute.restoring.past import Past, told
 
 OTHER = "GB29-0003"
 
@@ -225,6 +226,12 @@ def test_a_log_that_was_put_back_further_than_the_ledger_is_refused(past):
     past.desk.execution.heard.advance(past.desk.connection, 0, 1, 5)
     with pytest.raises(PositionAhead):
         past.restore()
+
+
+def test_a_life_that_was_lost_with_its_database_is_not_lived_again(past):
+    """Else it would tell other records under the ids that the lost one used."""
+    past.publish(decision("BLOCK"))
+    assert past.restore(told=[told("x", told_sequence(4, 9))]).life == 5
 
 
 def test_it_can_be_run_again(past):
