@@ -21,8 +21,8 @@ from pipeline.io.filing import service_connection
 from pipeline.io.kafka.appender import Appender
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import Connection, DatabaseRefused, DatabaseUnavailable, PositionMoved
-from pipeline.quarantine.put_aside_store import is_put_aside
 from pipeline.io.settings import Settings
+from pipeline.quarantine.put_aside_store import is_put_aside
 from pipeline.terminal.failures import Failure, database_away
 from pipeline.terminal.output import Output, coloured
 
