@@ -13,7 +13,9 @@ from psycopg import sql
 
 from pipeline.audit.tables.streams import STREAMS
 
-MIGRATIONS_MAX: Final = 10_000
+LAID_OUT_MAX: Final = 10_000
+"""Rows that migrations write, at most, in the tables of numbered rows."""
+_LAID_OUT: Final = frozenset({"control.migration", "ledger.life"})
 _VALUES: Final[Mapping[str, str]] = {
     "uuid": "md5({name} || n)::uuid",
     "text": "{name} || '-' || n",
@@ -59,7 +61,7 @@ def without_checks(connection: psycopg.Connection[Any]) -> None:
 def fill(connection: psycopg.Connection[Any], table: str, numbers: range) -> None:
     """Append a row for each number, as a superuser with triggers off."""
     names, values = zip(*_values(connection, table), strict=True)
-    first = numbers.start + (MIGRATIONS_MAX if table == "control.migration" else 0)  # which has rows already
+    first = numbers.start + (LAID_OUT_MAX if table in _LAID_OUT else 0)
     connection.execute(
         sql.SQL("INSERT INTO {} ({}) SELECT {} FROM generate_series(%s::integer, %s::integer) AS n").format(
             sql.Identifier(*table.split(".", 1)),
