@@ -2,9 +2,9 @@
 
 The worker decides first and ends, and the audit service stores what it decided. Then two executors take all decisions
 from their topic to settled payments, with the rail, the broker and the database on the same machine. Afterwards, on the
-same server and into the same tables, a bare client inserts the same rows one payment at a time, each in a transaction of
-its own, without a rail, a topic, locks or a look at a balance. Nor does the database look: its triggers are set aside for
-that client. Batching has to beat that.
+same server and into the same tables, a bare client inserts the same rows one payment at a time, each in a transaction
+of its own, without a rail, a topic, locks or a look at a balance. Nor does the database look: its triggers are set
+aside for that client. Batching has to beat that.
 """
 
 from __future__ import annotations
