@@ -36,7 +36,7 @@ SEED: Final = 20_266
 PAYMENTS: Final = 20_000
 ACCOUNTS: Final = 1_000
 RATE_PER_S: Final = 150
-QUICK_RATE_PER_S: Final = 60
+QUICK_RATE_PER_S: Final = 25
 WAIT_S: Final = 600.0
 REFUSING_S: Final = 8.0
 """How long executors are watched while they refuse to pay."""
@@ -211,13 +211,13 @@ class _Act:
         rig.worker.start()
         refilling = audit_process(rig.stack, rig.directory, options=("--refill",))
         refilling.start()
-        at = positions(rig.stack.database_url, "executor-settled")
+        at = self._settled()
         wait_until(
-            lambda: sum(positions(rig.stack.database_url, "executor-settled").values()) > sum(at.values()),
+            lambda: rig.feeder.has_ended or sum(self._settled().values()) > sum(at.values()),
             WAIT_S,
             "settling payments again",
         )
-        executed = positions(rig.stack.database_url, "executor-settled")
+        executed = self._settled()
         wait_until(
             lambda: all(
                 positions(rig.stack.database_url, "audit").get(each, 0) >= end for each, end in executed.items()
@@ -227,6 +227,9 @@ class _Act:
         )
         refilling.stop()
         rig.audit.start()
+
+    def _settled(self) -> dict[int, int]:
+        return positions(self._rig.stack.database_url, "executor-settled")
 
     def _books(self) -> dict[str, int]:
         with urllib.request.urlopen(f"{self._rig.rail_address}/v1/books", timeout=30) as answer:  # noqa: S310
