@@ -13,7 +13,7 @@ import pytest
 from ops.stack.embedded import EmbeddedStack
 from ops.stack.topics import create_topics
 from pipeline.domain.dead_letter import DeadLetter
-from pipeline.domain.log import Outgoing, Record, Source
+from pipeline.domain.log import LogRecord, Outgoing, Record, Source
 from pipeline.domain.refusals import RefusalCode
 from pipeline.io.clock import now_ms
 from pipeline.io.dead_letters import DeadLetters
@@ -28,9 +28,10 @@ from pipeline.redrive.redrive_store import Request, append_redrive
 from pipeline.redrive.selection import Criteria, Fate, Place, is_selected
 from pipeline.state.store import StateUnavailable
 from tests.archive import CLOSED, WIRE, Archive, payment
+from tests.decisions import record_of
+from tests.execute.audited import audit
 from tests.known import appoint, identity
 from tests.records import NOON_MS
-from tests.rollback.stand import Audited
 from tests.servers import unused_prefix, url_as
 
 KEY, OTHER_KEY = DeadLetterKey(b"k" * 32), DeadLetterKey(b"o" * 32)
@@ -196,9 +197,8 @@ def test_invariant_3_an_audit_log_that_is_far_behind_tells_nothing_of_what_was_f
 def _audit(scene: Scene, owner: Connection, folder: Path, number: int, *, first: int = 0) -> None:
     """Have payment `number` decided, at the offset `first` of decisions.v1, and audited."""
     (folder / "archive").mkdir()
-    audited = Audited(owner, folder / "audit", scene.topic.decisions)
-    audited._next = first
-    audited.append(Archive(folder / "archive").values([payment(number)], [CLOSED]))
+    [value] = Archive(folder / "archive").values([payment(number)], [CLOSED])
+    audit(owner, [LogRecord(0, first, NOON_MS, b"account", value, record_of(value))], scene.topic.decisions)
 
 
 def _refuse_all(scene: Scene, owner: Connection, code: str) -> None:

@@ -51,11 +51,11 @@ def test_no_role_may_write_a_row_s_transaction(owner: Connection) -> None:
 
 def test_a_service_can_t_backdate_a_row(owner: Connection, database_url: str) -> None:
     row = "('a', 'GBP', 0, now()"
-    with connect(url_as(database_url, "fraud_executor"), "test") as executor:
+    with connect(url_as(database_url, "fraud_treasurer"), "test") as treasurer:
         columns = "account_id, currency, overdraft_limit_minor, opened_at"
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            executor.execute(f"INSERT INTO ledger.account ({columns}, chain_xid) VALUES {row}, '7')".encode())
-        executor.execute(f"INSERT INTO ledger.account ({columns}) VALUES {row})".encode())
-        own = executor.execute("SELECT chain_xid::text, xmin::text FROM ledger.account").fetchone()
+            treasurer.execute(f"INSERT INTO ledger.account ({columns}, chain_xid) VALUES {row}, '7')".encode())
+        treasurer.execute(f"INSERT INTO ledger.account ({columns}) VALUES {row})".encode())
+        own = treasurer.execute("SELECT chain_xid::text, xmin::text FROM ledger.account").fetchone()
     assert own is not None
     assert int(own[0]) % 2**32 == int(own[1])

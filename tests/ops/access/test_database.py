@@ -41,7 +41,7 @@ CONTROL_APPENDERS = {
     "ledger.funding": {"fraud_treasurer"},
     "ledger.posting": {"fraud_executor", "fraud_treasurer"},  # of a step, or of a funding: triggers tell them apart
     "ledger.balance_checkpoint": set(),  # rows that ledger.take_checkpoint makes
-    "control.signed_act": set(),  # fraud_review and fraud_rollback append three of its columns (tests/people)
+    "control.signed_act": {"fraud_review", "fraud_rollback"},  # three of its columns (tests/people)
     "ledger.guarded_account": set(),  # rows that ledger.lock_accounts makes, to lock them
     "ledger.saga_hearing": set(),
     "ledger.saga_step": set(),
