@@ -504,7 +504,7 @@ CREATE CONSTRAINT TRIGGER require_postings AFTER INSERT ON ledger.transition DEF
 -- The parts of one payment that were recalled, one posting after the other: no more comes back than is out, and what
 -- ends a recall moves what it began with.
 CREATE FUNCTION ledger.require_parts(of_execution uuid, of_caused_at timestamptz, whole_minor bigint) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     returned_minor bigint := 0;
     under_way_minor bigint := 0;
@@ -545,7 +545,7 @@ $$;
 -- No account is taken below its limit, and a recall takes none below zero. Whoever takes has locked the account, so that
 -- two who take at once see each other.
 CREATE FUNCTION ledger.require_funds(account_ids text[], currencies text[], are_spent boolean[]) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
     PERFORM ledger.lock_accounts(account_ids, currencies);
     PERFORM FROM unnest(account_ids, currencies, are_spent) AS taken (account_id, currency, is_spent)
