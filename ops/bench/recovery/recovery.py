@@ -43,7 +43,7 @@ REFUSING_S: Final = 8.0
 SHARES: Final = {
     Means.BASE_BACKUP: (0.15, 0.3),
     Means.BACKUP_AND_LOG: (0.45, 0.6),
-    Means.EVERYTHING: (0.75, 0.85),
+    Means.EVERYTHING: (0.75, 1.0),
 }
 """Shares of the payments that are published when backups are taken, and when everything is lost."""
 REASON: Final = "The disks of the database and of Redis were lost."
@@ -176,16 +176,14 @@ class _Act:
         wait_committed(servers, published, WAIT_S, "deciding", meanwhile=rig.supervise)
         still = Still(rig.positions, rig.echo)
         wait_until(still, WAIT_S, "executing and auditing", every_s=POLL_S, meanwhile=rig.supervise)
+        rig.echo.thread.stop()  # its producer, like the feeder's, belongs to the brokers that will be gone
         self._say(f"{self.copies.take_topics():,} records of the topics copied")
 
     def _lose(self) -> float:
-        """Kill everything that uses the servers. What takes its place gets ports of its own: others may be taken."""
-        rig, where = self._rig, (self._rig.directory, self._rig.stack.bootstrap_servers)
-        for process in (*rig.executors.values(), rig.worker, rig.audit):
+        """Kill everything that uses the servers. What takes its place gets ports of its own, just before it starts:
+        the old ones may be taken by then."""
+        for process in (*self._rig.executors.values(), self._rig.worker, self._rig.audit):
             process.kill()
-        rig.executors = {slot: rig.executor(slot) for slot in rig.executors}
-        rig.worker = worker_process(*where, rig.stack.redis_url)
-        rig.audit = audit_process(rig.stack, rig.directory)
         return self.copies.lose()
 
     def _refuse(self) -> tuple[bool, int]:
@@ -193,8 +191,9 @@ class _Act:
         rig = self._rig
         told = {slot: _times_told(each.log_path) for slot, each in rig.executors.items()}
         before = self._books()
-        for executor in rig.executors.values():
-            executor.start()
+        for slot in list(rig.executors):
+            rig.executors[slot] = rig.executor(slot)
+            rig.executors[slot].start()
 
         def has_noticed() -> bool:
             return any(_times_told(each.log_path) > told[slot] for slot, each in rig.executors.items())
@@ -208,6 +207,7 @@ class _Act:
         """Start the others, and wait until a payment is settled that was not before."""
         rig = self._rig
         rig.feeder.resume()
+        rig.worker = worker_process(rig.directory, rig.stack.bootstrap_servers, rig.stack.redis_url)
         rig.worker.start()
         refilling = audit_process(rig.stack, rig.directory, options=("--refill",))
         refilling.start()
@@ -226,6 +226,7 @@ class _Act:
             "refilling the audit log",
         )
         refilling.stop()
+        rig.audit = audit_process(rig.stack, rig.directory)
         rig.audit.start()
 
     def _settled(self) -> dict[int, int]:
