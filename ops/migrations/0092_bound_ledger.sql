@@ -273,7 +273,8 @@ $$;
 -- An execution is what the audit log has at its place: the decision with all that is paid under it. So nothing is
 -- executed before it is audited. A decision's row is filed under its broker time, or under 1970-01-01.
 CREATE FUNCTION ledger.bind_executions() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 BEGIN
     PERFORM FROM written
     LEFT JOIN audit.ai_decision_log AS decided
@@ -420,7 +421,8 @@ CREATE CONSTRAINT TRIGGER bind_cause AFTER INSERT ON ledger.cause DEFERRABLE INI
 -- moved before: every step that moves money has its posting, so the executor stores SUBMIT after the postings. Within a
 -- statement only an execution's first step is looked up; the others follow it.
 CREATE FUNCTION ledger.bind_transitions() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 BEGIN
     PERFORM FROM (
         SELECT written.*, lag(written.sequence) OVER following AS sequence_before,
@@ -576,9 +578,12 @@ END
 $$;
 
 -- A posting moves what its step moves, from whom and to whom that moves it, once for each time that the step was taken.
--- What no step moves is money from outside, as its row of ledger.funding says.
+-- What no step moves is money from outside, as its row of ledger.funding says. What the rail has paid already, and a
+-- ledger that was put back takes over (RESTORE), was paid whether the funds for it are there or not. The plans of these
+-- functions are made while tables are small, and kept: they must look rows up all the same.
 CREATE FUNCTION ledger.bind_postings() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
     account_ids text[];
     currencies text[];
@@ -626,7 +631,14 @@ BEGIN
     INTO account_ids, currencies, are_spent
     FROM (
         SELECT written.source_account_id AS account_id, written.currency, bool_or(written.step = 'RESERVE') AS is_spent
-        FROM written WHERE written.step IN ('RESERVE', 'RECALL', 'RECALL_PART') GROUP BY 1, 2
+        FROM written
+        WHERE written.step IN ('RECALL', 'RECALL_PART')
+            OR (written.step = 'RESERVE' AND NOT EXISTS (
+                SELECT FROM ledger.transition AS taken
+                WHERE taken.caused_at = written.caused_at AND taken.execution_id = written.execution_id
+                    AND taken.step = 'RESERVE' AND taken.cause = 'RESTORE'
+            ))
+        GROUP BY 1, 2
     ) AS taking;
     IF account_ids IS NOT NULL THEN
         PERFORM ledger.require_funds(account_ids, currencies, are_spent);

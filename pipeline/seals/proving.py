@@ -41,9 +41,15 @@ class SealCheck:
     """For one thread. `unproved` is a `Prove`."""
 
     def __init__(
-        self, keys: Callable[[], KeySet], is_signed: Callable[[bytes, bytes, bytes], bool], now_ms: Callable[[], int]
+        self,
+        keys: Callable[[bool], KeySet],
+        is_signed: Callable[[bytes, bytes, bytes], bool],
+        now_ms: Callable[[], int],
     ) -> None:
-        """is_signed: of a raw public key, a text and a signature. now_ms: the time where the broker says none."""
+        """Take the key set's source, which is told whether a key is wanted that the set lacked.
+
+        is_signed: of a raw public key, a text and a signature. now_ms: the time where the broker says none.
+        """
         self._keys, self._is_signed, self._now_ms = keys, is_signed, now_ms
         self._good: dict[tuple[bytes, bytes, bytes], None] = {}  # public key, root and signature
 
@@ -60,7 +66,7 @@ class SealCheck:
             return Refused.SEAL_MISSING
         if seal is None:
             return Refused.SEAL_MALFORMED
-        key = self._keys().keys.get(seal.key_id)
+        key = self._keys(False).keys.get(seal.key_id) or self._keys(True).keys.get(seal.key_id)
         if key is None:
             return Refused.KEY_UNKNOWN
         if not _is_of_kind(key, record.value):

@@ -59,7 +59,7 @@ def seal_check(settings: Settings) -> SealCheck:
     """Return the check of who wrote what stands on decisions.v1. Raises Failure where no key set can be read."""
     try:
         source = _key_source(settings)
-        if not any(source().of_use(use) for use in SEAL_USES):
+        if not any(source(False).of_use(use) for use in SEAL_USES):
             raise KeySetRefused("the key set holds no key that seals records")
     except KeySetRefused as refusal:
         raise _no_set(refusal) from refusal
@@ -117,10 +117,10 @@ def _key_set_path(settings: Settings) -> Path:
     return settings.seal_keys_file or _made(settings) / KEYS_FILE
 
 
-def _key_source(settings: Settings) -> Callable[[], KeySet]:
+def _key_source(settings: Settings) -> Callable[[bool], KeySet]:
     if settings.seal_keys is not None:
         keys = key_set_of(settings.seal_keys)
-        return lambda: keys
+        return lambda _: keys
     return KeySetFile(_key_set_path(settings))
 
 
@@ -134,9 +134,12 @@ class KeySetFile:
         self._seen = _mark(path)
         self._due_s = time.monotonic() + LOOK_S
 
-    def __call__(self) -> KeySet:
-        """Raises KeySetRefused where the file has become unreadable: what it said before may be revoked by now."""
-        if time.monotonic() >= self._due_s:
+    def __call__(self, is_wanting: bool) -> KeySet:  # noqa: FBT001 - it stands for a function of one argument
+        """Return what the file says, as of now where a key is wanted that it lacked, else as of LOOK_S ago at most.
+
+        Raises KeySetRefused where the file has become unreadable: what it said before may be revoked by now.
+        """
+        if is_wanting or time.monotonic() >= self._due_s:
             self._due_s = time.monotonic() + LOOK_S
             if (mark := _mark(self._path)) != self._seen:
                 self._keys = read_key_set(self._path)

@@ -14,12 +14,16 @@ from pipeline.audit.rows import COPY_END, COPY_START, Proof, row_of
 from pipeline.domain.decision import Decision
 from pipeline.domain.in_force import DecisionRecord
 from pipeline.domain.log import LogRecord
+from pipeline.domain.refusals import Refusal
 from pipeline.domain.reversal import Reversal
 from pipeline.domain.times import claim_ms
+from pipeline.io.avro.wire import WireFormat
 from pipeline.io.filing import Filing
+from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import Connection, Positions, statements
 from tests.records import NOON_MS
 
+WIRE = WireFormat()
 _NOTHING = bytes(32)
 _RECORDED_AT_US = NOON_MS * 1000
 
@@ -43,6 +47,25 @@ def audit(connection: Connection, records: Sequence[LogRecord[DecisionRecord]], 
             end = max(record.offset for record in records if record.partition == partition) + 1
             before = positions.read(connection, [partition])[partition]
             positions.advance(connection, partition, before, max(before, end))
+
+
+class AuditedTopic:
+    """An audit log that holds what stands on a topic, but for what nobody can read."""
+
+    def __init__(self, connection: Connection, log: LogReader, topic: str) -> None:
+        self._connection, self._log, self._topic = connection, log, topic
+        self._next: dict[int, int] = {}
+
+    def take_in(self, partition: int = 0) -> None:
+        first = self._next.get(partition, 0)
+        found = list(self._log.read(self._topic, {partition: first}))
+        records = []
+        for one in found:
+            content = WIRE.decode_decision_record(one.value)
+            if not isinstance(content, Refusal):
+                records.append(LogRecord(*one.source, one.key or b"", one.value or b"", content))
+        audit(self._connection, records, self._topic)
+        self._next[partition] = max([first, *(one.source.offset + 1 for one in found)])
 
 
 def _kind(content: DecisionRecord) -> tuple[str, str]:

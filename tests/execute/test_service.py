@@ -12,14 +12,12 @@ from ops.bench.rig import waiting
 from ops.bench.rig.database import settled_offsets, states
 from ops.bench.rig.services import executor_process
 from ops.bench.rig.stored import Tail
-from pipeline.domain.log import LogRecord
-from pipeline.domain.refusals import Refusal
 from pipeline.execute.ledger_admin_store import Opening, append_openings
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import connect
 from tests.archive import CLOSED, Archive, payment
-from tests.execute.audited import audit
+from tests.execute.audited import AuditedTopic
 from tests.execute.given import NOON_MS
 from tests.sealing import seal_headers
 from tests.servers import SOON_FREE, unused_prefix, url_as
@@ -33,7 +31,7 @@ class Topics:
 
     def __init__(self, servers, audit_connection, log):
         self.servers, self.prefix = servers, unused_prefix()
-        self._audit_connection, self._log, self._next = audit_connection, log, {}
+        self._audited = AuditedTopic(audit_connection, log, f"{self.prefix}decisions.v1")
         self._producer = Producer({"bootstrap.servers": servers, "enable.idempotence": True, "log_level": 2})
         for name in ("decisions.v1", "executions.v1", "alerts.v1"):
             self._producer.list_topics(self.prefix + name, timeout=WAIT_S)  # the mock broker makes it
@@ -50,23 +48,7 @@ class Topics:
         for value, headers in records:
             self._producer.produce(f"{self.prefix}decisions.v1", value, b"key", partition, headers=headers)
         assert self._producer.flush(WAIT_S) == 0
-        self.audit(partition)
-
-    def audit(self, partition):
-        """The audit log holds what stands on the topic, but for what nobody can read."""
-        topic = f"{self.prefix}decisions.v1"
-        found = list(self._log.read(topic, {partition: self._next.get(partition, 0)}))
-        contents = [WIRE.decode_decision_record(one.value) for one in found]
-        audit(
-            self._audit_connection,
-            [
-                LogRecord(*one.source, one.key, one.value, content)
-                for one, content in zip(found, contents, strict=True)
-                if not isinstance(content, Refusal)
-            ],
-            topic,
-        )
-        self._next[partition] = max([self._next.get(partition, 0), *(one.source.offset + 1 for one in found)])
+        self._audited.take_in(partition)
 
     def told(self):
         news = Tail(self.servers, f"{self.prefix}executions.v1").news()

@@ -42,7 +42,7 @@ class Writers:
 
     def check(self, now_ms: int = NOW_MS) -> SealCheck:
         """Of the key set as it is when it is asked."""
-        return SealCheck(lambda: self.key_set, is_signed, lambda: now_ms)
+        return SealCheck(lambda _: self.key_set, is_signed, lambda: now_ms)
 
 
 def sealer_with(key: SigningKey, topic: str = TOPIC, partition_of: Callable[[bytes], int] = lambda _: 0) -> Sealer:

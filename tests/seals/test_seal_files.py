@@ -79,9 +79,9 @@ def test_a_key_set_is_read_anew_when_its_file_changes(tmp_path: Path, monkeypatc
     make_seal_keys(tmp_path / "seals")
     path = tmp_path / "seals" / KEYS_FILE
     source = KeySetFile(path)
-    [key] = source().of_use(KeyUse.DECISIONS)
+    [key] = source(False).of_use(KeyUse.DECISIONS)
     replace_key_set(path, with_revocation(read_key_set(path), key.key_id, 1, "It was copied."))
-    assert 1 == source().keys[key.key_id].revoked_at_ms
+    assert 1 == source(False).keys[key.key_id].revoked_at_ms
     path.write_text("{")
     with pytest.raises(KeySetRefused):
-        source()
+        source(False)

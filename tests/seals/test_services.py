@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +24,17 @@ from pipeline.domain.alert import Alert, Severity
 from pipeline.domain.log import SEAL_HEADER, Header
 from pipeline.execute.ledger_admin_store import Opening, append_openings
 from pipeline.io.avro.wire import WireFormat
-from pipeline.io.postgres import Connection
+from pipeline.io.kafka.log_reader import LogReader
+from pipeline.io.postgres import Connection, connect
 from pipeline.keys.key_files import SigningKey, create_signing_key, read_key_set, replace_key_set
 from pipeline.keys.key_sets import KeyUse, with_key, with_revocation
 from pipeline.seals.seal_files import KEYS_FILE, make_seal_keys
 from tests.archive import CLOSED, Archive, payment
 from tests.decisions import decision_of, reversal_of
+from tests.execute.audited import AuditedTopic
 from tests.execute.given import NOON_MS
 from tests.seals.given import sealed, sealer_with, signing_key
-from tests.servers import SOON_FREE, unused_prefix
+from tests.servers import SOON_FREE, unused_prefix, url_as
 
 WIRE = WireFormat()
 WAIT_S = 60.0
@@ -43,9 +46,10 @@ Forge = Callable[["Scene", bytes], list[Header] | None]
 class Scene:
     """decisions.v1 under a prefix of its own, keys of its own, and an executor that trusts them."""
 
-    def __init__(self, stack: EmbeddedStack, folder: Path) -> None:
+    def __init__(self, stack: EmbeddedStack, folder: Path, audit_connection: Connection, log: LogReader) -> None:
         self.servers, self.prefix, self.folder = stack.bootstrap_servers, unused_prefix(), folder / "seals"
         self.topic = f"{self.prefix}decisions.v1"
+        self._audited = AuditedTopic(audit_connection, log, self.topic)
         make_seal_keys(self.folder)
         self._producer = Producer({"bootstrap.servers": self.servers, "enable.idempotence": True, "log_level": 2})
         for name in ("decisions.v1", "executions.v1", "alerts.v1"):
@@ -71,6 +75,7 @@ class Scene:
         for value, headers in records:
             self._producer.produce(self.topic, value, KEY, partition, headers=headers)
         assert 0 == self._producer.flush(WAIT_S)
+        self._audited.take_in(partition)
 
     def alerts(self, code: str) -> list[Alert]:
         found = [WIRE.decode_alert(found.value) for found in Tail(self.servers, f"{self.prefix}alerts.v1").news()]
@@ -82,8 +87,10 @@ class Scene:
 
 
 @pytest.fixture
-def scene(stack: EmbeddedStack, tmp_path: Path) -> Scene:
-    return Scene(stack, tmp_path)
+def scene(stack: EmbeddedStack, database_url: str, tmp_path: Path) -> Iterator[Scene]:
+    servers, url = stack.bootstrap_servers, url_as(database_url, "fraud_audit")
+    with closing(connect(url, "test")) as connection, LogReader(servers, "test-seals", {}) as log:
+        yield Scene(stack, tmp_path, connection, log)
 
 
 @pytest.fixture

@@ -97,7 +97,7 @@ def heard(scene: Scene) -> set[str]:
 def decided(scene: Scene) -> set[str]:
     """By the workers, whose seals hold."""
     keys = read_key_set(scene.directory / "seals" / KEYS_FILE)
-    check = SealCheck(lambda: keys, is_signed, now_ms)
+    check = SealCheck(lambda _: keys, is_signed, now_ms)
     proved = [record for record in presented(scene) if check.unproved(record) is None]
     decoded = [WireFormat().decode_decision_record(record.value) for record in proved]
     return {each.decision_id for each in decoded if isinstance(each, Decision)}

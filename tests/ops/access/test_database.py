@@ -47,7 +47,11 @@ CONTROL_APPENDERS = {
     "ledger.saga_step": set(),
     "ledger.saga_movement": set(),
 }
-COLUMNS = {"control.consumer_position": "next_offset", "ledger.posting": "posting_id"}
+COLUMNS = {
+    "control.consumer_position": "next_offset",
+    "control.signed_act": "content",
+    "ledger.posting": "posting_id",
+}
 """Columns to try, where the first is nobody's: a posting's number comes from its sequence."""
 PASSWORD = "correct-horse-battery-staple"
 WITHOUT_POSITION = ("fraud_reader", "fraud_partitions", "fraud_treasurer")
