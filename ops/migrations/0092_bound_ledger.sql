@@ -649,15 +649,20 @@ $$;
 CREATE TRIGGER bind_postings AFTER INSERT ON ledger.posting
     REFERENCING NEW TABLE AS written FOR EACH STATEMENT EXECUTE FUNCTION ledger.bind_postings();
 
--- A recovery case is about a step that left money out.
+-- A recovery case is about a step that left money out, or about a payment of which the rail says nothing, or other than
+-- the records do (0093_rail_statement.sql).
 CREATE FUNCTION ledger.bind_recovery() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF NOT EXISTS (
         SELECT FROM ledger.execution AS heard
-        JOIN ledger.transition AS taken ON taken.caused_at = heard.caused_at AND taken.execution_id = heard.execution_id
-        WHERE heard.execution_id = NEW.execution_id AND taken.sequence = NEW.sequence AND taken.reason = NEW.reason
-            AND heard.currency = NEW.currency AND NEW.missing_minor <= heard.amount_minor
+        WHERE heard.execution_id = NEW.execution_id AND heard.currency = NEW.currency
+            AND NEW.missing_minor <= heard.amount_minor
+            AND (NEW.reason IN ('RAIL_KEY_FORGOTTEN', 'RAIL_PAID_OTHERWISE') OR EXISTS (
+                SELECT FROM ledger.transition AS taken
+                WHERE taken.caused_at = heard.caused_at AND taken.execution_id = heard.execution_id
+                    AND taken.sequence = NEW.sequence AND taken.reason = NEW.reason
+            ))
     ) THEN
         PERFORM ledger.refuse_row('recovery_case', 'is_of_its_step');
     END IF;

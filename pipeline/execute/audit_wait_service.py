@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import structlog
@@ -65,11 +65,17 @@ class AuditWait:
         with failures_named():
             return self._positions.read(connection, [span.partition for span in batch.spans])
 
-    def _without_put_aside(self, connection: Connection, batch: Batch) -> Batch:
-        partitions, firsts, ends = (list(column) for column in zip(*batch.spans, strict=True))
+    def has_put_aside(self, connection: Connection, partition: int, offset: int) -> bool:
+        return bool(self._put_aside(connection, [PositionMove(partition, offset, offset + 1)]))
+
+    def _put_aside(self, connection: Connection, spans: Sequence[PositionMove]) -> set[tuple[int, int]]:
+        partitions, firsts, ends = (list(column) for column in zip(*spans, strict=True))
         wanted = {"partitions": partitions, "firsts": firsts, "ends": ends}
         with failures_named():
-            aside = set(connection.execute(self._statements["put_aside_by_audit"], wanted).fetchall())
+            return set(connection.execute(self._statements["put_aside_by_audit"], wanted).fetchall())
+
+    def _without_put_aside(self, connection: Connection, batch: Batch) -> Batch:
+        aside = self._put_aside(connection, batch.spans)
         passed_over = [record for record in batch.records if (record.partition, record.offset) in aside]
         if not passed_over:
             return batch

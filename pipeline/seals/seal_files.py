@@ -134,7 +134,7 @@ class KeySetFile:
         self._seen = _mark(path)
         self._due_s = time.monotonic() + LOOK_S
 
-    def __call__(self, is_wanting: bool) -> KeySet:  # noqa: FBT001 - it stands for a function of one argument
+    def __call__(self, is_wanting: bool) -> KeySet:
         """Return what the file says, as of now where a key is wanted that it lacked, else as of LOOK_S ago at most.
 
         Raises KeySetRefused where the file has become unreadable: what it said before may be revoked by now.

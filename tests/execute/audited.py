@@ -54,18 +54,15 @@ class AuditedTopic:
 
     def __init__(self, connection: Connection, log: LogReader, topic: str) -> None:
         self._connection, self._log, self._topic = connection, log, topic
-        self._next: dict[int, int] = {}
 
     def take_in(self, partition: int = 0) -> None:
-        first = self._next.get(partition, 0)
-        found = list(self._log.read(self._topic, {partition: first}))
+        first = Positions(CONSUMER, self._topic).read(self._connection, [partition])[partition]
         records = []
-        for one in found:
+        for one in self._log.read(self._topic, {partition: first}):
             content = WIRE.decode_decision_record(one.value)
             if not isinstance(content, Refusal):
                 records.append(LogRecord(*one.source, one.key or b"", one.value or b"", content))
         audit(self._connection, records, self._topic)
-        self._next[partition] = max([first, *(one.source.offset + 1 for one in found)])
 
 
 def _kind(content: DecisionRecord) -> tuple[str, str]:

@@ -8,10 +8,11 @@ from typing import Final
 
 from pipeline.domain.free_text import reason_fault, tidied
 from pipeline.domain.log import RecordUndecodable
+from pipeline.execute.audit_wait_service import AuditWait
 from pipeline.execute.ledger_store import Ledger
 from pipeline.execute.notice_topics import Notices
 from pipeline.execute.rail_client import RailSilent
-from pipeline.execute.restoring.restore_service import Desk, RailDiffers, Restore, Restored
+from pipeline.execute.restoring.restore_service import AuditBehind, Desk, RailDiffers, Restore, Restored
 from pipeline.execute.restoring.stretch_topics import PositionAhead, Stretch
 from pipeline.execute.restoring.told_topics import Told
 from pipeline.execute.service_command import rail_of
@@ -43,7 +44,7 @@ def restore(settings: Settings, wire: WireFormat, reason: str, since: datetime |
         raise database_away(settings.database_url) from error
     except PositionMoved as error:
         raise Failure("An executor executes meanwhile.", "Stop all executors, and run this again.") from error
-    except (DatabaseRefused, RailSilent, RailDiffers, PositionAhead, RecordUndecodable) as error:
+    except (DatabaseRefused, RailSilent, RailDiffers, AuditBehind, PositionAhead, RecordUndecodable) as error:
         raise Failure(f"The ledger was not brought up to date: {error}.", _REMEDIES[type(error)]) from error
     show(output, found)
     return not found.leftovers
@@ -53,6 +54,7 @@ _REMEDIES: Final = {
     DatabaseRefused: "Was `fraud database migrate` run, and are you fraud_executor?",
     RailSilent: "See whether the rail answers, and run this again: it goes on where it stopped.",
     RailDiffers: "Nothing was paid. Ask the rail what it has there, and take its statement in.",
+    AuditBehind: "Start the audit service, and run this again once it has come to the end of decisions.v1.",
     PositionAhead: "Put the database back to a time before the copy of the topics was taken.",
     RecordUndecodable: "Put the record aside (`fraud quarantine`), and run this again.",
 }
@@ -81,14 +83,17 @@ def _restored(
     ledger.prepare(connection)
     notices = Notices(appender, wire, settings.topic("executions.v1"), settings.topic("alerts.v1"))
 
+    audit = AuditWait(notices, topic)
+
     def is_aside(partition: int, offset: int, value: bytes) -> bool:
-        return is_put_aside(connection, topic, partition, offset, value)
+        by_people = is_put_aside(connection, topic, partition, offset, value)
+        return by_people or audit.has_put_aside(connection, partition, offset)
 
     with (
         closing(rail_of(settings)) as rail,
         LogReader(settings.bootstrap_servers, GROUP, settings.kafka_options) as reader,
     ):
         told = Told(reader, wire, settings.topic("executions.v1"))
-        desk = Desk(ledger, rail, notices, topic, settings.rail_keeps_keys_hours * 3600, told.latest)
+        desk = Desk(ledger, rail, notices, topic, settings.rail_keeps_keys_hours * 3600, told.latest, audit)
         stretch = Stretch(reader, wire, topic, is_aside)
         return Restore(connection, desk, stretch, since).run(reason, output.note)

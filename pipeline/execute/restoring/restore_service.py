@@ -10,8 +10,10 @@ ledger's next life begins, and the executors pay again.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Final, NamedTuple
 
 import structlog
@@ -21,6 +23,7 @@ from pipeline.domain.execution import Execution
 from pipeline.domain.identities import DecisionId, execution_id
 from pipeline.domain.in_force import DecisionRecord
 from pipeline.domain.log import LogRecord
+from pipeline.execute.audit_wait_service import AuditWait
 from pipeline.execute.batch_service import DOUBTFUL_MAX, Executor
 from pipeline.execute.ledger_store import Ledger, NewRecovery, Stored
 from pipeline.execute.notice_topics import Notice, Notices
@@ -46,6 +49,10 @@ class RailDiffers(Exception):
     """The rail has another payment under a key of ours; the message names the first of them."""
 
 
+class AuditBehind(Exception):
+    """The audit log has not come to what is to be heard again; the message says to where."""
+
+
 class Desk(NamedTuple):
     """What a restore works with."""
 
@@ -55,6 +62,7 @@ class Desk(NamedTuple):
     topic: str
     rail_keeps_keys_s: float
     told: Callable[[], Iterable[Execution]]  # the last that executors told, on executions.v1
+    audit: AuditWait
 
 
 class Restored(NamedTuple):
@@ -64,8 +72,8 @@ class Restored(NamedTuple):
 
 
 class Restore:
-    """For one run and one thread. Raises what the adapters raise, RailSilent, RailDiffers and PositionAhead; nothing is
-    lost then, and it can be run again."""
+    """For one run and one thread. Raises what the adapters raise, RailSilent, RailDiffers, AuditBehind and
+    PositionAhead; nothing is lost then, and it can be run again."""
 
     def __init__(self, connection: Connection, desk: Desk, stretch: Stretch, since: datetime | None) -> None:
         """since: also ask about executions that were decided since, though the ledger has come to them."""
@@ -176,8 +184,10 @@ class Restore:
 
     def _catch_up(self, heard: dict[int, int]) -> None:
         self._executor.resume(self._connection, heard)
+        accept, never = partial(self._executor.accept, self._connection), threading.Event()
         for batch in self._stretch.batches(heard):
-            self._executor.accept(self._connection, batch)
+            if (why := self._desk.audit.accept(self._connection, batch, accept, never)) is not None:
+                raise AuditBehind(why)
 
     # And the comparison
 

@@ -13,6 +13,7 @@ from confluent_kafka import Producer
 from pipeline.domain.decision import Decision
 from pipeline.domain.execution import Execution, ExecutionState
 from pipeline.domain.identities import DecisionId, ExecutionId
+from pipeline.execute.audit_wait_service import AuditWait
 from pipeline.execute.restoring.restore_service import Desk as RestoreDesk
 from pipeline.execute.restoring.restore_service import Restore, Restored
 from pipeline.execute.restoring.stretch_topics import Stretch
@@ -20,6 +21,7 @@ from pipeline.io.kafka.appender import Appender
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import connect
 from tests.decisions import written
+from tests.execute.audited import AuditedTopic
 from tests.execute.given import WIRE, Desk, execution_of
 from tests.servers import Postgres, unused_prefix, url_as
 
@@ -56,6 +58,7 @@ class Past:
         """Publish, and let the ledger that there is hear it, as its executor would."""
         self.publish(*records, **where)
         with self._reader() as reader:
+            self._audit(reader)
             stretch = Stretch(reader, WIRE, self.topic, lambda *_: False)
             heard = self.desk.execution.heard.read(self.desk.connection, stretch.partitions)
             self.desk.execution.resume(self.desk.connection, stretch.partitions)
@@ -80,9 +83,11 @@ class Past:
         self.desk = self._desk(f"{self._url.rpartition('/')[0]}/{name}")
 
     def restore(self, *, keeps_keys_s: float = DAY_S, since=None, told=()) -> Restored:
-        desk = self.desk
+        desk, notices = self.desk, self.desk.execution._notices
         with self._reader() as reader:
-            given = RestoreDesk(desk.ledger, desk.rail, desk.execution._notices, self.topic, keeps_keys_s, lambda: told)
+            self._audit(reader)
+            audit = AuditWait(notices, self.topic)
+            given = RestoreDesk(desk.ledger, desk.rail, notices, self.topic, keeps_keys_s, lambda: told, audit)
             stretch = Stretch(reader, WIRE, self.topic, lambda *_: False)
             return Restore(desk.connection, given, stretch, since).run("the disk was lost", lambda _: None)
 
@@ -112,7 +117,14 @@ class Past:
         for name in self._copies:
             self._postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
+    def _audit(self, reader: LogReader) -> None:
+        """The audit log of the database that there is comes to the end."""
+        with closing(connect(url_as(self._present, "fraud_audit"), "test")) as connection:
+            for partition in reader.extents(self.topic):
+                AuditedTopic(connection, reader, self.topic).take_in(partition)
+
     def _desk(self, url: str) -> Desk:
+        self._present = url
         return Desk(url_as(url, "fraud_executor"), self._appender, self._rail, topic=self.topic)
 
     @contextmanager
