@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 
 import pytest
 
 from ops.stack.topics import create_topics
+from pipeline.domain.log import Outgoing
+from pipeline.io.kafka.log_reader import LogReader
+from pipeline.io.postgres import connect
 from tests.decisions import written
+from tests.execute.audited import AuditedTopic
 from tests.execute.given import decision
-from tests.servers import unused_prefix
+from tests.servers import unused_prefix, url_as
 
 REASON = "The disk of the database was lost."
 
@@ -33,11 +38,16 @@ def restore(fraud, stack, executor_url, rail_of, tmp_path):
     return run
 
 
-def test_it_says_what_was_caught_up_with(restore, appender):
-    from pipeline.domain.log import Outgoing
-
-    record = decision("BLOCK")
-    appender.append([Outgoing(f"{restore.prefix}decisions.v1", record.account_id.encode(), written(record))])
+def test_it_says_what_was_caught_up_with(restore, appender, stack, database_url):
+    topic, record = f"{restore.prefix}decisions.v1", decision("BLOCK")
+    appender.append([Outgoing(topic, record.account_id.encode(), written(record))])
+    behind = restore("--reason", REASON)
+    assert behind.code == 2
+    assert "Start the audit service" in behind.err
+    url = url_as(database_url, "fraud_audit")
+    with closing(connect(url, "test")) as connection, LogReader(stack.bootstrap_servers, "test", {}) as log:
+        for partition in log.extents(topic):
+            AuditedTopic(connection, log, topic).take_in(partition)
     answer = restore("--reason", REASON)
     assert answer.code == 0, answer.err
     said = json.loads(answer.out.splitlines()[-1])
@@ -51,8 +61,6 @@ def test_it_wants_a_reason(restore):
 
 
 def test_without_the_rail_nothing_is_done(restore, appender, owner):
-    from pipeline.domain.log import Outgoing
-
     record = decision()
     appender.append([Outgoing(f"{restore.prefix}decisions.v1", record.account_id.encode(), written(record))])
     answer = restore("--reason", REASON, rail_url="http://127.0.0.1:9", rail_timeout_s=0.2)
