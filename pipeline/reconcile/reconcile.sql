@@ -13,7 +13,8 @@ SELECT source_offset, became FROM (
     UNION ALL
     SELECT DISTINCT source_offset, 'QUARANTINED', sha256(record)
     FROM audit.quarantined
-    WHERE NOT statement::jsonb ? 'unproved' AND source_partition = %(partition)s AND source_offset >= %(first)s AND source_offset < %(end)s
+    WHERE NOT statement::jsonb ? 'unproved' AND source_partition = %(partition)s
+        AND source_offset >= %(first)s AND source_offset < %(end)s
 ) AS outcome;
 
 -- name: audited_records
@@ -61,15 +62,25 @@ SELECT topic_offset, fault FROM ledger.execution_fault
 WHERE topic_partition = %(partition)s AND topic_offset >= %(first)s AND topic_offset < %(end)s;
 
 -- name: later_records
--- What became of the audited reviews and reversals of a stretch. One that was heard and moves nothing is at rest. One
--- that the executor could not use and people have put aside is named as that.
+-- What became of the audited reviews and reversals of a stretch, but for copies of an earlier one. One that was heard
+-- and moves nothing is at rest. One that the executor could not use and people have put aside is named as that.
 SELECT audited.topic_offset, said.cause_id IS NOT NULL, CASE WHEN said.ignored IS NULL THEN executed.state ELSE 'REFUSED' END
 FROM (
-    SELECT topic_partition, topic_offset FROM audit.review_log
+    SELECT topic_partition, topic_offset FROM audit.review_log AS reviewed
     WHERE topic_partition = %(partition)s AND topic_offset >= %(first)s AND topic_offset < %(end)s
+        AND NOT EXISTS (
+            SELECT FROM audit.review_log AS before
+            WHERE before.decision_id = reviewed.decision_id AND before.review_id = reviewed.review_id
+                AND before.topic_partition = reviewed.topic_partition AND before.topic_offset < reviewed.topic_offset
+        )
     UNION ALL
-    SELECT topic_partition, topic_offset FROM audit.reversal_log
+    SELECT topic_partition, topic_offset FROM audit.reversal_log AS reversed
     WHERE topic_partition = %(partition)s AND topic_offset >= %(first)s AND topic_offset < %(end)s
+        AND NOT EXISTS (
+            SELECT FROM audit.reversal_log AS before
+            WHERE before.decision_id = reversed.decision_id AND before.reversal_id = reversed.reversal_id
+                AND before.topic_partition = reversed.topic_partition AND before.topic_offset < reversed.topic_offset
+        )
 ) AS audited
 LEFT JOIN ledger.cause AS said USING (topic_partition, topic_offset)
 LEFT JOIN ledger.execution_state AS executed ON executed.execution_id = said.execution_id
