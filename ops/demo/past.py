@@ -44,7 +44,7 @@ class PastOutcomes:
         return Execution(
             event_id=posting_id(execution, "TOLD", 1),
             execution_id=execution,
-            sequence=1,
+            sequence=0,  # no ledger of ours
             decision_id=DecisionId(execution),  # nobody here decided it
             transaction_id=transaction_id,
             account_id=payment.account_id,

@@ -21,16 +21,20 @@ from pipeline.domain.alert import Alert
 from pipeline.domain.decision import BreakerState, Decision, Route
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.settings import Settings
+from pipeline.people.act_store import registry_acts
+from pipeline.people.people_files import write_people
+from pipeline.people.roles import Role
+from tests.known import appoint, identity
 from tests.records import NOON_MS, PAYMENT
 from tests.servers import unused_prefix
 
 WIRE = WireFormat()
 WAIT_S = 90.0
-PERSON = ("ana", "it turns away pensioners")
+REASON = "it turns away pensioners"
 
 
 class Scene:
-    def __init__(self, stack, folder) -> None:
+    def __init__(self, stack, owner, folder) -> None:
         self.redis: Any = redis.Redis.from_url(stack.redis_url)
         self.port, prefix = free_port(), unused_prefix()
         self.settings = Settings(
@@ -40,10 +44,14 @@ class Scene:
             state_prefix=prefix,
             consumer_group=prefix,
             web_port=self.port,
+            people_file=folder / "people.jsonl",
         )
+        appoint(owner, {"ana": Role.OPERATOR})
+        write_people(folder / "people.jsonl", registry_acts(owner))
         create_topics(stack.bootstrap_servers, prefix=prefix)
         self._producer = Producer({"bootstrap.servers": stack.bootstrap_servers, "log_level": 2})
         names = ("bootstrap_servers", "redis_url", "topic_prefix", "state_prefix", "consumer_group", "web_port")
+        names += ("people_file",)
         environment = {f"FRAUD_{name.upper()}": str(getattr(self.settings, name)) for name in names}
         self.worker = ServerProcess(
             "worker",
@@ -97,13 +105,13 @@ def mode(decision: Decision) -> tuple[Route, BreakerState]:
 
 
 @pytest.mark.timeout(300)
-def test_i4_kill_switch_outlives_the_breakers_keys_and_the_worker(stack, tmp_path):
-    scene = Scene(stack, tmp_path)
+def test_i4_kill_switch_outlives_the_breakers_keys_and_the_worker(stack, owner, tmp_path):
+    scene, ana = Scene(stack, owner, tmp_path), identity("ana")
     scene.worker.start()
     try:
         scene.wait_until_it_is(BreakerState.CLOSED)
         assert mode(scene.pay("tx-1", NOON_MS)) == (Route.MODEL, BreakerState.CLOSED)
-        thrown = control.force_open(scene.settings, "all", *PERSON)
+        thrown = control.force_open(scene.settings, "all", ana, REASON)
         assert (thrown.before, thrown.after) == (BreakerState.CLOSED, BreakerState.FORCED_OPEN)
         scene.wait_until_it_is(BreakerState.FORCED_OPEN)
         assert mode(scene.pay("tx-2", NOON_MS + 1)) == (Route.FALLBACK, BreakerState.FORCED_OPEN)
@@ -116,9 +124,9 @@ def test_i4_kill_switch_outlives_the_breakers_keys_and_the_worker(stack, tmp_pat
         scene.wait_until_it_is(BreakerState.FORCED_OPEN)
         assert scene.ready["switches"] == "followed"
         [record] = control.states(scene.settings)
-        assert (record.state, record.cause.author, record.cause.text) == (BreakerState.FORCED_OPEN, *PERSON)
+        assert (record.state, record.cause.author, record.cause.text) == (BreakerState.FORCED_OPEN, "ana", REASON)
 
-        released = control.release(scene.settings, "all", *PERSON, accept_shift=False)
+        released = control.release(scene.settings, "all", ana, REASON, accept_shift=False)
         assert (released.before, released.after) == (BreakerState.FORCED_OPEN, BreakerState.HALF_OPEN)
         scene.wait_until_it_is(BreakerState.HALF_OPEN)
     finally:

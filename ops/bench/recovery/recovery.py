@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -29,7 +29,9 @@ from ops.bench.rig.payments import outbound, paid
 from ops.bench.rig.services import audit_process, url_of, worker_process
 from ops.bench.rig.waiting import wait_committed, wait_until
 from ops.rail.statement import ACCOUNT
+from pipeline.domain.log import Record
 from pipeline.io.avro.wire import WireFormat
+from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import connect
 
 SEED: Final = 20_266
@@ -46,6 +48,8 @@ SHARES: Final = {
     Means.EVERYTHING: (0.75, 1.0),
 }
 """Shares of the payments that are published when backups are taken, and when everything is lost."""
+MARKERS_MAX: Final = 1_000
+"""Offsets that are searched for the last record of a partition."""
 REASON: Final = "The disks of the database and of Redis were lost."
 
 
@@ -118,6 +122,7 @@ class _Act:
         point_s = lost_at_s - self.copies.recovered_to_s()
         restored_s = time.time() - lost_at_s
         noticed, paid_meanwhile = self._refuse()
+        self._refill()
         [*_, restored] = self.copies.fraud(
             "executor",
             "restore",
@@ -209,22 +214,25 @@ class _Act:
         rig.feeder.resume()
         rig.worker = worker_process(rig.directory, rig.stack.bootstrap_servers, rig.stack.redis_url)
         rig.worker.start()
-        refilling = audit_process(rig.stack, rig.directory, options=("--refill",))
-        refilling.start()
         at = self._settled()
         wait_until(
             lambda: rig.feeder.has_ended or sum(self._settled().values()) > sum(at.values()),
             WAIT_S,
             "settling payments again",
         )
-        executed = self._settled()
-        wait_until(
-            lambda: all(
-                positions(rig.stack.database_url, "audit").get(each, 0) >= end for each, end in executed.items()
-            ),
-            WAIT_S,
-            "refilling the audit log",
-        )
+
+    def _refill(self) -> None:
+        """Have the audit log come to the end of decisions.v1: nothing is taken over that it doesn't hold."""
+        rig = self._rig
+        refilling = audit_process(rig.stack, rig.directory, options=("--refill",))
+        refilling.start()
+        ends = dict(_ends(rig.stack.bootstrap_servers))
+
+        def is_full() -> bool:
+            reached = positions(rig.stack.database_url, "audit")
+            return all(reached.get(each, 0) >= end for each, end in ends.items())
+
+        wait_until(is_full, WAIT_S, "refilling the audit log")
         refilling.stop()
         rig.audit = audit_process(rig.stack, rig.directory)
         rig.audit.start()
@@ -236,6 +244,20 @@ class _Act:
         with urllib.request.urlopen(f"{self._rig.rail_address}/v1/books", timeout=30) as answer:  # noqa: S310
             counts: dict[str, int] = orjson.loads(answer.read())["counts"]
             return counts
+
+
+def _ends(bootstrap_servers: str) -> Iterator[tuple[int, int]]:
+    """The offset after the last record of each partition of decisions.v1; commit markers may stand behind it."""
+    with LogReader(bootstrap_servers, "recovery", {}) as log:
+        for partition, (low, high) in log.extents("decisions.v1").items():
+            first = max(low, high - MARKERS_MAX)
+            taken = log.read_range("decisions.v1", partition, first, None, MARKERS_MAX, _offset).taken
+            if taken:
+                yield partition, max(taken) + 1
+
+
+def _offset(record: Record) -> int:
+    return record.source.offset
 
 
 def _times_told(log_path: Path) -> int:

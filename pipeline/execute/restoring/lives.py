@@ -17,6 +17,11 @@ def told_sequence(life: int, sequence: int) -> int:
 
 
 def told_step(sequence: int) -> tuple[int, int]:
-    """Return the life and the saga's step that a sequence on executions.v1 is of."""
+    """Return the life and the saga's step that a sequence on executions.v1 is of.
+
+    Sequence 0 is of no life: another system paid, before this ledger was laid out.
+    """
+    if not sequence:
+        return 0, 0
     life, step = divmod(sequence, LIFE_STEPS)
     return life + FIRST_LIFE, step
