@@ -1,8 +1,8 @@
 """Decisions' bytes do not change by accident: a hash of 4,000 of them, kept from one release to the next.
 
 A change that means to change decisions changes the hash, and the changelog says which decisions and why. What the
-hash leaves out is the policy's version and hash, so that a policy file may say the same in other words, and the schema's
-fingerprint, so that the other records of decision.v1 may change.
+hash leaves out is the policy's version and hash, so that a policy file may say the same in other words, and the
+schema's fingerprint, so that the other records of decision.v1 may change.
 """
 
 from __future__ import annotations

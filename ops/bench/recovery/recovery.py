@@ -29,10 +29,10 @@ from ops.bench.rig.payments import outbound, paid
 from ops.bench.rig.services import audit_process, url_of, worker_process
 from ops.bench.rig.waiting import wait_committed, wait_until
 from ops.rail.statement import ACCOUNT
-from pipeline.domain.log import Record
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import connect
+from pipeline.reconcile.comparison_store import record_offset
 
 SEED: Final = 20_266
 PAYMENTS: Final = 20_000
@@ -251,13 +251,9 @@ def _ends(bootstrap_servers: str) -> Iterator[tuple[int, int]]:
     with LogReader(bootstrap_servers, "recovery", {}) as log:
         for partition, (low, high) in log.extents("decisions.v1").items():
             first = max(low, high - MARKERS_MAX)
-            taken = log.read_range("decisions.v1", partition, first, None, MARKERS_MAX, _offset).taken
+            taken = log.read_range("decisions.v1", partition, first, None, MARKERS_MAX, record_offset).taken
             if taken:
                 yield partition, max(taken) + 1
-
-
-def _offset(record: Record) -> int:
-    return record.source.offset
 
 
 def _times_told(log_path: Path) -> int:
