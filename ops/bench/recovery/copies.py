@@ -20,6 +20,8 @@ from ops.processes.servers import free_port
 from ops.stack.kafka.broker import kafka_broker
 from ops.stack.postgres import UNPRIVILEGED_ID, system_folder
 from ops.stack.real import RealStack
+from pipeline.io.kafka.client import members_of
+from pipeline.io.settings import Settings
 
 COMMAND_S: Final = 600.0
 ARCHIVE_S: Final = 5
@@ -118,7 +120,11 @@ class Copies:
         self._stack.postgres.start()
         wait_until(self._is_open, COMMAND_S, "reading PostgreSQL's log", every_s=0.2)
         self._stack.redis.start()
+        wait_until(self._has_no_worker, COMMAND_S, "the killed worker's session ending", every_s=0.5)
         self.fraud("state", "restore", str(self._directory / "copies" / "state"), "--replace")
+
+    def _has_no_worker(self) -> bool:
+        return not members_of(self._stack.bootstrap_servers, Settings().consumer_group, {})
 
     def recovered_to_s(self) -> float:
         """When the last thing that the ledger or the audit log knows was recorded."""
