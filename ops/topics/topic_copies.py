@@ -14,13 +14,14 @@ from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its types say less than it exports
     AdminClient,
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
     NewTopic,
+    OffsetSpec,
     ResourceType,
 )
 
@@ -54,6 +55,7 @@ FILLERS_A_FLUSH: Final = 100_000
 DELIVERY_S: Final = 60.0
 LED_S: Final = 15.0
 POLL_S: Final = 0.2
+MARKER_POLL_S: Final = 0.005
 SILENCE_S: Final = 30.0
 _FINAL: Final = {TIMESTAMP_TYPE, "retention.ms", "cleanup.policy"}
 """Settings that would alter or delete what is written anew, and that are set afterwards."""
@@ -240,10 +242,14 @@ class _Filling:
         begin = copy.end if first is None else first.offset
         self._lead(begin, admin)
         self._transactional.init_transactions(DELIVERY_S)
-        count = 0
+        count, position = 0, begin
         for each in writes(chain([] if first is None else [first], records), begin, copy.end, RUN_MAX):
             self._write(each)
             count += len(each.records)
+            position += len(each.records) + each.fillers
+            if each.how is not How.PLAIN:
+                position += 1
+                self._await_marker(position, admin)
         return Count(self._topic, self._partition, count, begin, copy.end)
 
     def _lead(self, begin: int, admin: AdminClient) -> None:
@@ -271,6 +277,22 @@ class _Filling:
                         self._transactional.begin_transaction()
                     self._produce(self._transactional, [_FILLER] * min(FILLERS_A_FLUSH, each.fillers - done))
                 self._transactional.abort_transaction(DELIVERY_S)
+
+    def _await_marker(self, end: int, admin: AdminClient) -> None:
+        """The broker writes a transaction's marker after it has said that the transaction is over. What is written
+        outside any transaction in between would take the marker's offset."""
+        where, deadline = TopicPartition(self._topic, self._partition), time.monotonic() + DELIVERY_S
+        while True:
+            [future] = admin.list_offsets(
+                {where: OffsetSpec.latest()},
+                isolation_level=IsolationLevel.READ_UNCOMMITTED,
+                request_timeout=DELIVERY_S,
+            ).values()
+            if future.result().offset >= end:
+                return
+            if time.monotonic() > deadline:
+                raise BrokerAway(f"{self._topic}[{self._partition}] doesn't come to offset {end}")
+            time.sleep(MARKER_POLL_S)
 
     def _produce(self, producer: Producer, records: Iterable[Copied]) -> None:
         """Returns once all are acknowledged."""
