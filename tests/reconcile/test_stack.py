@@ -103,12 +103,12 @@ PLANTS = {
         "ledger.execution",
     ),
     "saga left half-way": Plant(
-        ("UNFINISHED",),
+        ("UNFINISHED", "MISPLACED", "STEPPED_OTHERWISE"),
         (f"UPDATE ledger.transition SET to_state = 'DEBITED' WHERE execution_id = {_EXECUTION}",),
         "ledger.transition",
     ),
     "money moved that was blocked": Plant(
-        ("EXECUTED_OTHERWISE",),
+        ("EXECUTED_OTHERWISE", "HEARD_OTHERWISE", "MISPLACED", "STEPPED_OTHERWISE"),
         (
             f"UPDATE ledger.transition SET to_state = 'SETTLED' WHERE execution_id = {_EXECUTION}",
             f"UPDATE audit.ai_decision_log SET decision = 'BLOCK' WHERE {_AT}",
