@@ -154,7 +154,7 @@ def test_ids_that_are_no_longer_kept_leave_their_buckets(
 ) -> None:
     """A bucket of 1,680 ids takes a purge several steps.
 
-    A purge begins at the first id of 16, by its hash, after the bucket grew by a fifth.
+    A purge begins at the first id of 16 by hash after the bucket grew by a fifth; four such waits are allowed.
     """
     events = [payment(offset, START_MS + offset * HOUR_MS // hourly) for offset in range(4_000)]
     observe_all(redis_state(claim_buckets=buckets), events)
