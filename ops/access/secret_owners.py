@@ -27,6 +27,8 @@ USERS: Final[Mapping[str, tuple[int, int]]] = {
     "migrate": (10007, 10007),
     "rail": (10008, 10008),
     "witness": (10009, 10009),
+    "months": (10010, 10010),
+    "people": (10011, 10011),
     # The users that the images of the servers have.
     "kafka": (1000, 1000),
     "redis": (999, 1000),
@@ -51,6 +53,8 @@ _SERVERS: Final[Mapping[str, str]] = {
     f"postgres_password_{POSTGRES_OWNER}": "postgres",
     "admin_kafka_options": "access",
     "owner_database_url": "roles",
+    "partitions_database_url": "months",
+    "reader_database_url": "people",
     "worker_redis_url": "worker",
     "dead_letter_key": "worker",
     "worker_seal_key": "worker",
