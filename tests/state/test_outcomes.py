@@ -458,7 +458,7 @@ def test_every_bound_is_kept_as_the_reference_keeps_it(
     with redis.Redis.from_url(redis_at) as client:
         client.flushall()
     random, log = Random(seed), log.of_one_partition()
-    stores: list[Store] = [MemoryState(), redis_state()]
+    stores: list[Store] = [MemoryState(clock_ms=now_ms), redis_state()]
     outcomes, place = outcomes_of(log, random), 0
     for batch, *_ in log.batches():
         expected, actual = (store.observe([batch]) for store in stores)
