@@ -2,7 +2,8 @@
 
 Invariants
 1. What is asked of the rail was stored before, in the state SUBMITTED or RECALLING; its answer is stored after. So a
-   crash in between leaves a saga of which the rail is asked what became of its key, before it is asked to do anything.
+   crash in between leaves a saga of which the rail is asked what became of its key, before it is asked to do anything:
+   so is asked about whatever was read from storage, however it was come by (Work.is_asked).
 2. Records are heard in the transaction that moves the position. Two positions, then: `executor`, up to which records
    were heard, and `executor-settled`, up to which all that was heard is at rest and announced, or has been in doubt.
    What lies between is what a restart finishes; it is at most one batch a partition. What has been in doubt is looked
@@ -175,7 +176,7 @@ class Executor:
             works = [_work(each) for each in stored.values() if not each.saga.is_at_rest]
             if spans:
                 log.info("resumed", executions=len(works), partitions=[span.partition for span in spans])
-            self._finish(connection, works, spans, is_retry=True)
+            self._finish(connection, works, spans)
 
     def retry_doubtful(self, connection: Connection, partitions: Sequence[int]) -> int:
         """Asks the rail again about what is in doubt, finishes what it answered, and how many are in doubt still."""
@@ -183,7 +184,7 @@ class Executor:
             stored = self._ledger.read(connection, self._ledger.doubtful(connection, partitions, DOUBTFUL_MAX))
             works = [_work(each) for each in stored.values()]
             if waiting := [work for work in works if work.saga.state in DOUBTFUL]:
-                self._ask_rail(connection, waiting, is_retry=True)
+                self._ask_rail(connection, waiting)
             if works:
                 self._finish(connection, works, [])
             doubtful = [work for work in works if work.saga.state in DOUBTFUL]
@@ -231,24 +232,24 @@ class Executor:
 
     # Finishing
 
-    def _finish(
-        self, connection: Connection, works: Sequence[Work], spans: Sequence[PositionMove], *, is_retry: bool = False
-    ) -> None:
-        """is_retry: whether the rail may have met what waits for it at first."""
+    def _finish(self, connection: Connection, works: Sequence[Work], spans: Sequence[PositionMove]) -> None:
         for _ in range(RAIL_ROUNDS_MAX):
             waiting = [work for work in works if work.saga.state in AWAITS_RAIL and work.saga.state not in DOUBTFUL]
             if not waiting:
                 break
-            self._ask_rail(connection, waiting, is_retry=is_retry or self._is_restoring)
-            is_retry = False
+            self._ask_rail(connection, waiting)
         else:
             raise AssertionError(f"sagas still wait for the rail after {RAIL_ROUNDS_MAX} rounds")
         self._complete(connection, works, spans)
 
-    def _ask_rail(self, connection: Connection, works: Sequence[Work], *, is_retry: bool) -> None:
+    def _ask_rail(self, connection: Connection, works: Sequence[Work]) -> None:
         with _timed("rail"):
-            old_keys = self._old_keys(connection, works) if is_retry else frozenset[str]()
-            said_of_them = answers(self._rail, works, old_keys, is_retry=is_retry)
+            # Where one of them was asked before, all are asked about first: a key that is new is new to the rail, too.
+            asked = [work for work in works if work.is_asked or self._is_restoring]
+            old_keys = self._old_keys(connection, asked) if asked else frozenset[str]()
+            for work in works:
+                work.is_asked = True
+            said_of_them = answers(self._rail, works, old_keys, is_retry=bool(asked))
         with _timed("answer"), connection.transaction():
             rows = Rows()
             limits, long_tails = self._ledger.limits(connection, guarded_by_answers(works, said_of_them))
@@ -448,7 +449,7 @@ def _guarded(records: Sequence[Said], stored: dict[str, Stored]) -> Iterator[Acc
 def _work(stored: Stored) -> Work:
     origin = _ORIGINS.get(stored.why.partition("_")[0], "RAIL")
     known = stored.subject, stored.saga, stored.event_time_ms, stored.why, set(stored.cause_ids)
-    return Work(*known, stored.in_force, stored.is_out_of_order, origin, stored.recalled)
+    return Work(*known, stored.in_force, stored.is_out_of_order, origin, stored.recalled, is_asked=True)
 
 
 _ORIGINS: Final = {"DECIDED": "DECISION", "REVIEWED": "REVIEW", "REVERSED": "REVERSAL"}

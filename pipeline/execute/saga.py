@@ -165,6 +165,9 @@ RECALLS: Final = frozenset({_S.RECALLING, _S.RECALL_IN_DOUBT}) | PART_RECALLS
 AWAITS_RAIL: Final = frozenset({_S.SUBMITTED, _S.IN_DOUBT}) | RECALLS
 DOUBTFUL: Final = frozenset({_S.IN_DOUBT, _S.RECALL_IN_DOUBT, _S.PART_RECALL_IN_DOUBT})
 
+ASKS_RAIL: Final = frozenset({_T.SUBMIT, _T.RECALL, _T.RECALL_PART})
+"""Steps that the rail is asked to carry out, each time under a key of its own. They are stored before it is asked."""
+
 PART_AIMS: Final = frozenset({_A.REFUSE, _A.REVERSE})
 """Aims for which a part is better than nothing; a part can neither be held for review nor be decided anew."""
 
