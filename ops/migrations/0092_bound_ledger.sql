@@ -454,6 +454,9 @@ BEGIN
     IF FOUND THEN
         PERFORM ledger.refuse_row('transition', 'follows_the_saga');
     END IF;
+    IF EXISTS (SELECT FROM written WHERE written.cause = 'RESTORE') AND NOT ledger.is_being_restored() THEN
+        PERFORM ledger.refuse_row('transition', 'is_restored_in_a_restore');
+    END IF;
     PERFORM FROM written
     LEFT JOIN LATERAL (
         SELECT count(*) AS times FROM ledger.transition AS step
@@ -544,7 +547,8 @@ BEGIN
 END
 $$;
 
--- No account is taken below its limit, and a recall takes none below zero. Whoever takes has locked the account, so that
+-- No account is taken below its limit, nor a recall below zero, without what is set aside of it for people
+-- (0093_rail_statement.sql). Whoever takes has locked the account, so that
 -- two who take at once see each other.
 CREATE FUNCTION ledger.require_funds(account_ids text[], currencies text[], are_spent boolean[]) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
@@ -567,8 +571,13 @@ BEGIN
         WHERE moved.source_account_id = taken.account_id AND moved.currency = taken.currency
             AND moved.number > coalesce(checkpoint.through_number, 0)
     ) AS spent
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(claim.amount_minor), 0) AS amount_minor FROM ledger.claim
+        WHERE claim.account_id = taken.account_id AND claim.currency = taken.currency
+    ) AS claimed
     WHERE (taken.is_spent AND opened.account_id IS NULL)
         OR coalesce(checkpoint.balance_minor, 0) + gained.amount_minor - spent.amount_minor
+                - claimed.amount_minor
             < CASE WHEN taken.is_spent THEN -opened.overdraft_limit_minor ELSE 0 END
     LIMIT 1;
     IF FOUND THEN
@@ -578,8 +587,9 @@ END
 $$;
 
 -- A posting moves what its step moves, from whom and to whom that moves it, once for each time that the step was taken.
--- What no step moves is money from outside, as its row of ledger.funding says. What the rail has paid already, and a
--- ledger that was put back takes over (RESTORE), was paid whether the funds for it are there or not. The plans of these
+-- What no step moves is money from outside, as its row of ledger.funding says. What the rail has paid or taken back
+-- already, and a ledger that was put back takes over (RESTORE), has moved whether the funds for it are there or not; that
+-- is so of this very attempt, and while a restore is under way (0093_rail_statement.sql). The plans of these
 -- functions are made while tables are small, and kept: they must look rows up all the same.
 CREATE FUNCTION ledger.bind_postings() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -632,12 +642,12 @@ BEGIN
     FROM (
         SELECT written.source_account_id AS account_id, written.currency, bool_or(written.step = 'RESERVE') AS is_spent
         FROM written
-        WHERE written.step IN ('RECALL', 'RECALL_PART')
-            OR (written.step = 'RESERVE' AND NOT EXISTS (
-                SELECT FROM ledger.transition AS taken
-                WHERE taken.caused_at = written.caused_at AND taken.execution_id = written.execution_id
-                    AND taken.step = 'RESERVE' AND taken.cause = 'RESTORE'
-            ))
+        WHERE written.step IN ('RESERVE', 'RECALL', 'RECALL_PART') AND (
+            SELECT taken.cause FROM ledger.transition AS taken
+            WHERE taken.caused_at = written.caused_at AND taken.execution_id = written.execution_id
+                AND taken.step = written.step
+            ORDER BY taken.sequence LIMIT 1 OFFSET written.attempt - 1
+        ) IS DISTINCT FROM 'RESTORE'
         GROUP BY 1, 2
     ) AS taking;
     IF account_ids IS NOT NULL THEN
@@ -658,6 +668,10 @@ BEGIN
         SELECT FROM ledger.execution AS heard
         WHERE heard.execution_id = NEW.execution_id AND heard.currency = NEW.currency
             AND NEW.missing_minor <= heard.amount_minor
+            AND (NEW.claimed_account_id IS NULL OR (
+                NEW.reason = 'RAIL_PAID_OTHERWISE' AND NEW.claimed_minor <= heard.amount_minor
+                AND NEW.claimed_account_id IN (heard.account_id, heard.beneficiary_account_id)
+            ))
             AND (NEW.reason IN ('RAIL_KEY_FORGOTTEN', 'RAIL_PAID_OTHERWISE') OR EXISTS (
                 SELECT FROM ledger.transition AS taken
                 WHERE taken.caused_at = heard.caused_at AND taken.execution_id = heard.execution_id
