@@ -51,8 +51,10 @@ CREATE TABLE ledger.cause (
     topic_partition integer NOT NULL CHECK (topic_partition >= 0),
     topic_offset bigint NOT NULL CHECK (topic_offset >= 0),
     recorded_at timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (execution_id, cause_id)
+    PRIMARY KEY (execution_id, cause_id, topic_partition, topic_offset)
 );
+-- Each is heard once. A copy that doesn't stand behind its decision is no hearing, and keeps the record itself from none.
+CREATE UNIQUE INDEX cause_once ON ledger.cause (execution_id, cause_id) WHERE ignored IS DISTINCT FROM 'ELSEWHERE';
 CREATE INDEX cause_place ON ledger.cause (topic_partition, topic_offset);
 
 -- The steps of every saga; the to_state of the last one is the saga's state.

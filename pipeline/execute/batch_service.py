@@ -350,7 +350,11 @@ class _Hearing:
         if record.decision_id != work.subject.decision_id:
             return self._ignore_other_decision(record, work)
         assert record.later is not None, "a decision of its own id was heard before"
-        heard = hear(work.saga, record.cause, is_in_turn=_is_in_turn(record.later, work))
+        is_behind = record.partition == work.subject.topic_partition and record.offset > work.decided_at_offset
+        is_in_turn = _is_in_turn(record.later, work)
+        heard = hear(work.saga, record.cause, is_behind=is_behind, is_in_turn=is_in_turn)
+        if heard is Ignored.ELSEWHERE:
+            work.cause_ids.remove(record.cause_id)  # it is heard where it stands behind its decision, if it ever does
         if not isinstance(heard, Ignored) or heard not in NOT_IN_FORCE:
             work.in_force = replaced(work.in_force, record.later)
         if isinstance(heard, Ignored):
@@ -379,7 +383,7 @@ class _Hearing:
         assert outcome is not None, "a decision has an outcome"
         known = subject, saga, record.event_time_ms, record.cause, {record.cause_id}
         is_early = record.execution_id in self._early
-        work = Work(*known, decided(subject.decision_id, outcome), is_early, "DECISION")
+        work = Work(*known, decided(subject.decision_id, outcome), is_early, "DECISION", record.offset)
         self._works[record.execution_id] = work
         times_ms = record.event_time_ms, record.timestamp_ms
         self.rows.executions.append(NewExecution(subject, record.cause, saga.aim, *times_ms, record.offset))
@@ -449,7 +453,8 @@ def _guarded(records: Sequence[Said], stored: dict[str, Stored]) -> Iterator[Acc
 def _work(stored: Stored) -> Work:
     origin = _ORIGINS.get(stored.why.partition("_")[0], "RAIL")
     known = stored.subject, stored.saga, stored.event_time_ms, stored.why, set(stored.cause_ids)
-    return Work(*known, stored.in_force, stored.is_out_of_order, origin, stored.recalled, is_asked=True)
+    rest = stored.in_force, stored.is_out_of_order, origin, stored.topic_offset, stored.recalled
+    return Work(*known, *rest, is_asked=True)
 
 
 _ORIGINS: Final = {"DECIDED": "DECISION", "REVIEWED": "REVIEW", "REVERSED": "REVERSAL"}

@@ -22,6 +22,7 @@ class Work:
     in_force: InForce
     is_out_of_order: bool  # something was heard about it before its decision was: the review service counts otherwise
     origin: str  # of its next steps: DECISION, REVIEW, REVERSAL or RAIL
+    decided_at_offset: int  # of the decision's record, in the partition of its subject
     recalled: Recalled = NOTHING_RECALLED
     is_asked: bool = False
     """Whether the rail may have met the key that it waits with. It may have met any that was read from storage, since
