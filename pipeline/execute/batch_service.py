@@ -22,7 +22,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -33,6 +33,7 @@ from pipeline.domain.review_outcome import ReviewOutcome
 from pipeline.execute.asking_client import answers, asked_key, forgotten_case, guarded_by_answers, take_answer
 from pipeline.execute.ledger_store import (
     AccountKey,
+    Doubted,
     Ledger,
     NewCause,
     NewExecution,
@@ -80,7 +81,7 @@ from pipeline.quarantine.put_aside_store import is_put_aside
 RAIL_ROUNDS_MAX: Final = 4
 """A saga waits for the rail at most twice on its way to an aim: recalled, then paid again."""
 DOUBTFUL_MAX: Final = 500
-"""Looked at in one go."""
+"""Looked at in one go, before others have their turn."""
 CHECKPOINTS_MAX: Final = 20
 """After one batch; each waits for everybody who posts."""
 
@@ -90,6 +91,17 @@ LONG_TAILS_MAX: Final = 10_000
 """Kept for later where checkpoints wait. An account beyond comes up again with its next payment."""
 
 log = structlog.get_logger("execute")
+
+
+class Retried(NamedTuple):
+    """How many executions were looked at that had been in doubt, and how many still are.
+
+    is_last: nobody is left in this round, and the next call begins another.
+    """
+
+    looked_at: int
+    in_doubt: int
+    is_last: bool
 
 
 class Executor:
@@ -115,6 +127,8 @@ class Executor:
         self.heard, self.settled = Positions("executor", topic), Positions("executor-settled", topic)
         self._settled: dict[int, int] = {}
         self._long_tails: list[AccountKey] = []
+        self._doubted: Doubted | None = None  # the last that was asked about in the present round
+        self._in_doubt = 0  # still, of those that were asked about in the present round
 
     def accept(self, connection: Connection, batch: LogBatch[DecisionRecord]) -> None:
         """Hears a batch, but for what was put aside, and takes it to rest, or into doubt. Unproved records are none of
@@ -178,19 +192,29 @@ class Executor:
                 log.info("resumed", executions=len(works), partitions=[span.partition for span in spans])
             self._finish(connection, works, spans)
 
-    def retry_doubtful(self, connection: Connection, partitions: Sequence[int]) -> int:
-        """Asks the rail again about what is in doubt, finishes what it answered, and how many are in doubt still."""
+    def retry_doubtful(self, connection: Connection, partitions: Sequence[int]) -> Retried:
+        """Asks the rail again about what is in doubt, and finishes what it answered.
+
+        At most DOUBTFUL_MAX at a time, those first that were asked about the longest ago: each call goes on behind the
+        one before, and round again, so that what stays in doubt keeps nothing else from being asked about.
+        """
         with failures_named():
-            stored = self._ledger.read(connection, self._ledger.doubtful(connection, partitions, DOUBTFUL_MAX))
+            found = self._ledger.doubtful(connection, partitions, DOUBTFUL_MAX, self._doubted)
+            is_last = len(found) < DOUBTFUL_MAX
+            self._doubted = None if is_last else found[-1]
+            stored = self._ledger.read(connection, [each.execution_id for each in found])
             works = [_work(each) for each in stored.values()]
             if waiting := [work for work in works if work.saga.state in DOUBTFUL]:
                 self._ask_rail(connection, waiting)
             if works:
                 self._finish(connection, works, [])
             doubtful = [work for work in works if work.saga.state in DOUBTFUL]
-            EXECUTION_IN_DOUBT.set(len(doubtful))
+            self._in_doubt += len(doubtful)
+            if is_last:
+                EXECUTION_IN_DOUBT.set(self._in_doubt)
+                self._in_doubt = 0
             self._notices.raise_doubt([_notice(work) for work in doubtful])
-            return len(doubtful)
+            return Retried(len(works), len(doubtful), is_last)
 
     # Hearing
 
