@@ -48,6 +48,32 @@ GRANT INSERT (execution_id, sequence, reason, missing_minor, currency) ON ledger
 -- Nobody lends without bound: 1,000,000.00 of a currency with two decimals (OVERDRAFT_MAX_MINOR).
 ALTER TABLE ledger.account ADD CONSTRAINT overdraft_is_bounded CHECK (overdraft_limit_minor <= 100000000);
 
+-- Nor is money made up without bound: what comes in from outside is at most 10,000,000,000,000.00 of a currency with two
+-- decimals at once, and for one account in all (FUNDED_MAX_MINOR). More is a migration, by the owner.
+ALTER TABLE ledger.funding ADD CONSTRAINT funding_is_bounded CHECK (amount_minor <= 1000000000000000);
+CREATE INDEX funding_account ON ledger.funding (account_id, currency) INCLUDE (amount_minor);
+CREATE FUNCTION ledger.bound_funding() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    -- Whoever funds the same account waits, so that two see each other; nobody else locks these rows.
+    PERFORM FROM (
+        SELECT opened.account_id FROM ledger.account AS opened
+        WHERE (opened.account_id, opened.currency) IN (SELECT written.account_id, written.currency FROM written)
+        ORDER BY opened.account_id, opened.currency FOR NO KEY UPDATE
+    ) AS locked;
+    PERFORM FROM ledger.funding AS funded
+    WHERE (funded.account_id, funded.currency) IN (SELECT written.account_id, written.currency FROM written)
+    GROUP BY funded.account_id, funded.currency HAVING sum(funded.amount_minor) > 1000000000000000
+    LIMIT 1;
+    IF FOUND THEN
+        PERFORM ledger.refuse_row('funding', 'funding_is_bounded');
+    END IF;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER bound_funding AFTER INSERT ON ledger.funding
+    REFERENCING NEW TABLE AS written FOR EACH STATEMENT EXECUTE FUNCTION ledger.bound_funding();
+
 -- The saga, as tables; a test compares them with pipeline/execute/saga.py and postings.py.
 
 -- The aim that a record sets, by the aim before it; '' before the first. What isn't here changes no aim.
