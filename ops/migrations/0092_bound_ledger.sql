@@ -294,6 +294,28 @@ BEGIN
 END
 $$;
 
+-- Positions
+
+-- The executor hears what is audited, so no position of its own lies beyond the audit log's. One that did would have it
+-- hear nothing for good, since a position never goes back.
+CREATE FUNCTION control.bound_executor_position() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NEW.next_offset > coalesce((
+        SELECT audited.next_offset FROM control.consumer_position AS audited
+        WHERE audited.consumer = 'audit' AND audited.topic = NEW.topic AND audited.partition = NEW.partition
+    ), 0) THEN
+        RAISE EXCEPTION 'the position of % in %[%] can''t go beyond the audit log''s', NEW.consumer, NEW.topic,
+            NEW.partition USING ERRCODE = 'restrict_violation';
+    END IF;
+    RETURN NEW;
+END
+$$;
+REVOKE EXECUTE ON FUNCTION control.bound_executor_position() FROM PUBLIC;
+CREATE TRIGGER bound_executor_position BEFORE INSERT OR UPDATE ON control.consumer_position
+    FOR EACH ROW WHEN (split_part(NEW.consumer, '-', 1) = 'executor')
+    EXECUTE FUNCTION control.bound_executor_position();
+
 -- Executions
 
 -- An execution is what the audit log has at its place: the decision with all that is paid under it. So nothing is
