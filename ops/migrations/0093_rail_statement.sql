@@ -137,8 +137,9 @@ CREATE TABLE control.rail_statement (
     entries bigint NOT NULL CHECK (entries >= 0),
     file_sha256 bytea NOT NULL CHECK (length(file_sha256) = 32),
     taken_at timestamptz NOT NULL DEFAULT now(),
-    UNIQUE (account_id, currency, sequence),
-    UNIQUE (account_id, currency, name)
+    -- A bank may number, and name, the statements of each year anew.
+    UNIQUE (account_id, currency, sequence, from_at),
+    UNIQUE (account_id, currency, name, from_at)
 );
 
 -- Its entries. Amounts are from our side: below zero is paid out.
