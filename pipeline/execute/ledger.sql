@@ -47,8 +47,8 @@ SELECT execution_id::text FROM ledger.cause
 WHERE topic_partition = %(partition)s AND topic_offset >= %(offset)s AND aim IS NOT NULL;
 
 -- name: doubtful
--- Executions that were in doubt and aren't at rest, in the order of their first doubts, from a place on: the rail owes an answer on them, or it has given one
--- and a crash came before they were announced. No position leads back to them.
+-- Executions that were in doubt and aren't at rest, in the order of their first doubts, from a place on: the rail owes an
+-- answer on them, or it has given one and a crash came before they were announced. No position leads back to them.
 -- A payment whose key the rail has forgotten is a person's, and no longer asked about.
 SELECT step.execution_id::text, min(step.recorded_at) FROM ledger.transition AS step
 JOIN ledger.execution AS heard USING (execution_id)

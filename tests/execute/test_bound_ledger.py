@@ -24,7 +24,8 @@ from pipeline.execute.ledger_store import (
 )
 from pipeline.execute.orders import said
 from pipeline.execute.postings import MOVEMENTS, Posting, Subject, posting_of, reserve_account
-from pipeline.execute.saga import AIMS, Aim, Cause, Reason, Saga, State, Step, Transition, take
+from pipeline.execute.saga import AIMS, RAIL_KEY_FORGOTTEN, RAIL_PAID_OTHERWISE, Aim, Cause, Reason, Saga, State, Step, Transition, take
+from pipeline.execute.restoring.life_store import begin_life, begin_restore
 from pipeline.io.postgres import DatabaseRefused, connect, failures_named
 from tests.execute.given import NOON_MS, PAYEE, PAYER, Desk, decision, execution_of, reversal, review
 from tests.execute.saga_tables import hearing_rows, movement_rows, step_rows
@@ -397,6 +398,66 @@ def spent(desk):
     walk = walk_of(desk, paid)
     walk.saga = walk.saga._replace(aim=Aim.REVERSE)
     return walk, heard(record, paid, Aim.REVERSE, 5)
+
+
+def restored(rows):
+    """As a ledger takes them over from the rail."""
+    return [each._replace(origin="RESTORE") if isinstance(each, NewTransition) else each for each in rows]
+
+
+def test_nothing_is_taken_over_from_the_rail_but_in_a_restore(desk):
+    row = audited(desk, decision(payer=STRANGER))
+    rows = restored(new_walk(row).take(Step.RESERVE, Step.DEBIT).taken())
+    with refused("is_restored_in_a_restore"):
+        store(desk, row, *rows)
+    begin_restore(desk.connection, 2)
+    store(desk, row, *rows)
+    assert desk.balance(STRANGER) == -700
+    begin_life(desk.connection, 2, "it has caught up", {})
+    later = audited(desk, decision(payer=STRANGER))
+    with refused("is_restored_in_a_restore"):
+        store(desk, later, *restored(new_walk(later).take(Step.RESERVE).taken()))
+
+
+def test_an_attempt_that_was_taken_over_exempts_no_later_one(desk):
+    held = decision("ESCALATE", payer=STRANGER)
+    row = audited(desk, held)
+    walk = new_walk(row)
+    begin_restore(desk.connection, 2)
+    store(desk, row, *restored(walk.take(Step.RESERVE, Step.HOLD).taken()))
+    begin_life(desk.connection, 2, "it has caught up", {})
+    record = desk.batch(reversal(held, "BLOCK")).records[0]
+    walk.saga = walk.saga._replace(aim=Aim.REVERSE)
+    store(desk, heard(record, held, Aim.REVERSE, 2), *walk.take(Step.UNRESERVE, Step.REVERSE).taken())
+    again = desk.batch(reversal(held, "ALLOW", after=record.content)).records[0]
+    walk.saga = walk.saga._replace(aim=Aim.SETTLE)
+    with refused("is_covered"):
+        store(desk, heard(again, held, Aim.SETTLE, 4), *walk.take(Step.RESERVE).taken())
+
+
+def test_a_recall_is_taken_over_in_a_restore_whatever_the_payee_has(desk, spent):
+    walk, cause = spent
+    rows = walk.take(Step.RECALL).taken()
+    with refused("is_covered"):
+        store(desk, cause, *rows)
+    begin_restore(desk.connection, 2)
+    store(desk, cause, *restored(rows))
+    assert desk.balance(PAYEE) == -200
+
+
+@pytest.mark.parametrize(
+    ("account_id", "minor", "reason"),
+    [
+        (STRANGER, 700, RAIL_PAID_OTHERWISE),
+        (PAYER, 701, RAIL_PAID_OTHERWISE),
+        (PAYER, 700, RAIL_KEY_FORGOTTEN),
+    ],
+)
+def test_a_case_sets_nothing_aside_but_what_its_payment_took(desk, account_id, minor, reason):
+    desk.hear(paid := decision())
+    with refused("is_of_its_step"):
+        store(desk, NewRecovery(execution_of(paid), 5, reason, 700, "GBP", account_id, minor))
+    store(desk, NewRecovery(execution_of(paid), 5, RAIL_PAID_OTHERWISE, 700, "GBP", PAYER, 700))
 
 
 def test_part_that_is_there_is_recalled(desk, spent):
