@@ -51,8 +51,10 @@ CREATE TABLE ledger.cause (
     topic_partition integer NOT NULL CHECK (topic_partition >= 0),
     topic_offset bigint NOT NULL CHECK (topic_offset >= 0),
     recorded_at timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (execution_id, cause_id)
+    PRIMARY KEY (execution_id, cause_id, topic_partition, topic_offset)
 );
+-- Each is heard once. A copy that doesn't stand behind its decision is no hearing, and keeps the record itself from none.
+CREATE UNIQUE INDEX cause_once ON ledger.cause (execution_id, cause_id) WHERE ignored IS DISTINCT FROM 'ELSEWHERE';
 CREATE INDEX cause_place ON ledger.cause (topic_partition, topic_offset);
 
 -- The steps of every saga; the to_state of the last one is the saga's state.
@@ -110,7 +112,7 @@ CREATE TABLE ledger.balance_checkpoint (
     account_id text NOT NULL,
     currency text NOT NULL,
     through_number bigint NOT NULL CHECK (through_number >= 0),
-    balance_minor bigint NOT NULL,
+    balance_minor numeric NOT NULL CHECK (balance_minor = trunc(balance_minor)),
     recorded_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (account_id, currency, through_number)
 );
@@ -152,8 +154,9 @@ BEGIN
 END
 $$;
 
--- Returns an account's present balance, summed from its last checkpoint on, and how many postings that took.
-CREATE FUNCTION ledger.standing(of_account text, of_currency text, OUT balance_minor bigint, OUT tail bigint)
+-- Returns an account's present balance, summed from its last checkpoint on, and how many postings that took. A balance is
+-- numeric: whatever the amounts are that it sums, it doesn't overflow, which would stop everybody who pays.
+CREATE FUNCTION ledger.standing(of_account text, of_currency text, OUT balance_minor numeric, OUT tail bigint)
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog AS $$
     WITH checkpoint AS (
         SELECT coalesce(max(through_number), 0) AS through_number FROM ledger.balance_checkpoint
@@ -165,11 +168,11 @@ LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog AS $$
         SELECT amount_minor FROM ledger.posting, checkpoint
         WHERE destination_account_id = of_account AND currency = of_currency AND number > checkpoint.through_number
     )
-    SELECT (coalesce(sum(entry.amount_minor), 0) + coalesce((
+    SELECT coalesce(sum(entry.amount_minor), 0) + coalesce((
         SELECT was.balance_minor FROM ledger.balance_checkpoint AS was, checkpoint
         WHERE was.account_id = of_account AND was.currency = of_currency
             AND was.through_number = checkpoint.through_number
-    ), 0))::bigint, count(entry.amount_minor)
+    ), 0), count(entry.amount_minor)
     FROM entry
 $$;
 

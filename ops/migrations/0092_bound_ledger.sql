@@ -48,6 +48,32 @@ GRANT INSERT (execution_id, sequence, reason, missing_minor, currency) ON ledger
 -- Nobody lends without bound: 1,000,000.00 of a currency with two decimals (OVERDRAFT_MAX_MINOR).
 ALTER TABLE ledger.account ADD CONSTRAINT overdraft_is_bounded CHECK (overdraft_limit_minor <= 100000000);
 
+-- Nor is money made up without bound: what comes in from outside is at most 10,000,000,000,000.00 of a currency with two
+-- decimals at once, and for one account in all (FUNDED_MAX_MINOR). More is a migration, by the owner.
+ALTER TABLE ledger.funding ADD CONSTRAINT funding_is_bounded CHECK (amount_minor <= 1000000000000000);
+CREATE INDEX funding_account ON ledger.funding (account_id, currency) INCLUDE (amount_minor);
+CREATE FUNCTION ledger.bound_funding() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    -- Whoever funds the same account waits, so that two see each other; nobody else locks these rows.
+    PERFORM FROM (
+        SELECT opened.account_id FROM ledger.account AS opened
+        WHERE (opened.account_id, opened.currency) IN (SELECT written.account_id, written.currency FROM written)
+        ORDER BY opened.account_id, opened.currency FOR NO KEY UPDATE
+    ) AS locked;
+    PERFORM FROM ledger.funding AS funded
+    WHERE (funded.account_id, funded.currency) IN (SELECT written.account_id, written.currency FROM written)
+    GROUP BY funded.account_id, funded.currency HAVING sum(funded.amount_minor) > 1000000000000000
+    LIMIT 1;
+    IF FOUND THEN
+        PERFORM ledger.refuse_row('funding', 'funding_is_bounded');
+    END IF;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER bound_funding AFTER INSERT ON ledger.funding
+    REFERENCING NEW TABLE AS written FOR EACH STATEMENT EXECUTE FUNCTION ledger.bound_funding();
+
 -- The saga, as tables; a test compares them with pipeline/execute/saga.py and postings.py.
 
 -- The aim that a record sets, by the aim before it; '' before the first. What isn't here changes no aim.
@@ -268,6 +294,28 @@ BEGIN
 END
 $$;
 
+-- Positions
+
+-- The executor hears what is audited, so no position of its own lies beyond the audit log's. One that did would have it
+-- hear nothing for good, since a position never goes back.
+CREATE FUNCTION control.bound_executor_position() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NEW.next_offset > coalesce((
+        SELECT audited.next_offset FROM control.consumer_position AS audited
+        WHERE audited.consumer = 'audit' AND audited.topic = NEW.topic AND audited.partition = NEW.partition
+    ), 0) THEN
+        RAISE EXCEPTION 'the position of % in %[%] can''t go beyond the audit log''s', NEW.consumer, NEW.topic,
+            NEW.partition USING ERRCODE = 'restrict_violation';
+    END IF;
+    RETURN NEW;
+END
+$$;
+REVOKE EXECUTE ON FUNCTION control.bound_executor_position() FROM PUBLIC;
+CREATE TRIGGER bound_executor_position BEFORE INSERT OR UPDATE ON control.consumer_position
+    FOR EACH ROW WHEN (split_part(NEW.consumer, '-', 1) = 'executor')
+    EXECUTE FUNCTION control.bound_executor_position();
+
 -- Executions
 
 -- An execution is what the audit log has at its place: the decision with all that is paid under it. So nothing is
@@ -454,6 +502,9 @@ BEGIN
     IF FOUND THEN
         PERFORM ledger.refuse_row('transition', 'follows_the_saga');
     END IF;
+    IF EXISTS (SELECT FROM written WHERE written.cause = 'RESTORE') AND NOT ledger.is_being_restored() THEN
+        PERFORM ledger.refuse_row('transition', 'is_restored_in_a_restore');
+    END IF;
     PERFORM FROM written
     LEFT JOIN LATERAL (
         SELECT count(*) AS times FROM ledger.transition AS step
@@ -544,7 +595,8 @@ BEGIN
 END
 $$;
 
--- No account is taken below its limit, and a recall takes none below zero. Whoever takes has locked the account, so that
+-- No account is taken below its limit, nor a recall below zero, without what is set aside of it for people
+-- (0093_rail_statement.sql). Whoever takes has locked the account, so that
 -- two who take at once see each other.
 CREATE FUNCTION ledger.require_funds(account_ids text[], currencies text[], are_spent boolean[]) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
@@ -567,8 +619,13 @@ BEGIN
         WHERE moved.source_account_id = taken.account_id AND moved.currency = taken.currency
             AND moved.number > coalesce(checkpoint.through_number, 0)
     ) AS spent
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(claim.amount_minor), 0) AS amount_minor FROM ledger.claim
+        WHERE claim.account_id = taken.account_id AND claim.currency = taken.currency
+    ) AS claimed
     WHERE (taken.is_spent AND opened.account_id IS NULL)
         OR coalesce(checkpoint.balance_minor, 0) + gained.amount_minor - spent.amount_minor
+                - claimed.amount_minor
             < CASE WHEN taken.is_spent THEN -opened.overdraft_limit_minor ELSE 0 END
     LIMIT 1;
     IF FOUND THEN
@@ -578,8 +635,9 @@ END
 $$;
 
 -- A posting moves what its step moves, from whom and to whom that moves it, once for each time that the step was taken.
--- What no step moves is money from outside, as its row of ledger.funding says. What the rail has paid already, and a
--- ledger that was put back takes over (RESTORE), was paid whether the funds for it are there or not. The plans of these
+-- What no step moves is money from outside, as its row of ledger.funding says. What the rail has paid or taken back
+-- already, and a ledger that was put back takes over (RESTORE), has moved whether the funds for it are there or not; that
+-- is so of this very attempt, and while a restore is under way (0093_rail_statement.sql). The plans of these
 -- functions are made while tables are small, and kept: they must look rows up all the same.
 CREATE FUNCTION ledger.bind_postings() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -632,12 +690,12 @@ BEGIN
     FROM (
         SELECT written.source_account_id AS account_id, written.currency, bool_or(written.step = 'RESERVE') AS is_spent
         FROM written
-        WHERE written.step IN ('RECALL', 'RECALL_PART')
-            OR (written.step = 'RESERVE' AND NOT EXISTS (
-                SELECT FROM ledger.transition AS taken
-                WHERE taken.caused_at = written.caused_at AND taken.execution_id = written.execution_id
-                    AND taken.step = 'RESERVE' AND taken.cause = 'RESTORE'
-            ))
+        WHERE written.step IN ('RESERVE', 'RECALL', 'RECALL_PART') AND (
+            SELECT taken.cause FROM ledger.transition AS taken
+            WHERE taken.caused_at = written.caused_at AND taken.execution_id = written.execution_id
+                AND taken.step = written.step
+            ORDER BY taken.sequence LIMIT 1 OFFSET written.attempt - 1
+        ) IS DISTINCT FROM 'RESTORE'
         GROUP BY 1, 2
     ) AS taking;
     IF account_ids IS NOT NULL THEN
@@ -658,6 +716,10 @@ BEGIN
         SELECT FROM ledger.execution AS heard
         WHERE heard.execution_id = NEW.execution_id AND heard.currency = NEW.currency
             AND NEW.missing_minor <= heard.amount_minor
+            AND (NEW.claimed_account_id IS NULL OR (
+                NEW.reason = 'RAIL_PAID_OTHERWISE' AND NEW.claimed_minor <= heard.amount_minor
+                AND NEW.claimed_account_id IN (heard.account_id, heard.beneficiary_account_id)
+            ))
             AND (NEW.reason IN ('RAIL_KEY_FORGOTTEN', 'RAIL_PAID_OTHERWISE') OR EXISTS (
                 SELECT FROM ledger.transition AS taken
                 WHERE taken.caused_at = heard.caused_at AND taken.execution_id = heard.execution_id

@@ -24,8 +24,51 @@ CREATE TABLE ledger.life (
 );
 INSERT INTO ledger.life (number, system_identifier, timeline, reason)
 SELECT 1, home.system_identifier, home.timeline, 'the ledger was laid out' FROM ledger.present_home() AS home;
-SELECT control.make_append_only('ledger.life');
-GRANT SELECT, INSERT ON ledger.life TO fraud_executor;
+-- A restore that was begun, of which a life is to come. It is under way until that life has begun, and nothing is paid by
+-- an executor meanwhile.
+CREATE TABLE ledger.restore_begun (
+    life integer PRIMARY KEY CHECK (life > 1),
+    began_at timestamptz NOT NULL DEFAULT now()
+);
+SELECT control.make_append_only(logged) FROM unnest(ARRAY['ledger.life', 'ledger.restore_begun']::regclass[]) AS logged;
+GRANT SELECT ON ledger.life, ledger.restore_begun TO fraud_executor;
+GRANT INSERT (number, system_identifier, timeline, reason, caught_up) ON ledger.life TO fraud_executor;
+GRANT INSERT (life) ON ledger.restore_begun TO fraud_executor;
+
+CREATE FUNCTION ledger.is_being_restored() RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT EXISTS (SELECT FROM ledger.restore_begun WHERE life > (SELECT max(number) FROM ledger.life))
+$$;
+REVOKE EXECUTE ON FUNCTION ledger.is_being_restored() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION ledger.is_being_restored() TO fraud_executor, fraud_reader;
+
+-- Lives follow one upon the other, in a restore alone, so that nobody uses the numbers up. A ledger may be put back from
+-- a backup that is older than some of its lives; LIVES_LOST_MAX (pipeline/execute/restoring/lives.py) of them may be lost.
+CREATE FUNCTION ledger.bind_restore() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NEW.life NOT BETWEEN 1 + (SELECT max(number) FROM ledger.life) AND 101 + (SELECT max(number) FROM ledger.life) THEN
+        PERFORM ledger.refuse_row('restore_begun', 'follows_the_lives');
+    END IF;
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER bind_restore BEFORE INSERT ON ledger.restore_begun
+    FOR EACH ROW EXECUTE FUNCTION ledger.bind_restore();
+CREATE FUNCTION ledger.bind_life() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NEW.number <> 1 + (SELECT max(number) FROM ledger.life)
+        OR NOT EXISTS (SELECT FROM ledger.restore_begun WHERE life >= NEW.number)
+        OR (NEW.system_identifier, NEW.timeline)
+            NOT IN (SELECT home.system_identifier, home.timeline FROM ledger.present_home() AS home)
+    THEN
+        PERFORM ledger.refuse_row('life', 'follows_the_one_before');
+    END IF;
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER bind_life BEFORE INSERT ON ledger.life FOR EACH ROW EXECUTE FUNCTION ledger.bind_life();
 
 -- A step may have been taken while the ledger caught up.
 ALTER TABLE ledger.transition DROP CONSTRAINT transition_cause_check,
@@ -37,6 +80,24 @@ ALTER TABLE ledger.recovery_case DROP CONSTRAINT recovery_case_reason_check,
     ADD CONSTRAINT recovery_case_reason_check CHECK (reason IN (
         'BENEFICIARY_FUNDS_GONE', 'RECALL_REFUSED', 'PARTLY_RECALLED', 'PART_RECALL_REFUSED', 'RAIL_KEY_FORGOTTEN',
         'RAIL_PAID_OTHERWISE'));
+-- What the rail has taken from an account, and no record leads to, is set aside of it until a person has closed the case,
+-- so that it isn't spent a second time.
+ALTER TABLE ledger.recovery_case ADD COLUMN claimed_account_id text, ADD COLUMN claimed_minor bigint,
+    ADD CONSTRAINT claims_of_an_account CHECK ((claimed_account_id IS NULL) = (claimed_minor IS NULL)
+        AND claimed_minor > 0);
+CREATE INDEX recovery_claim ON ledger.recovery_case (claimed_account_id, currency) WHERE claimed_account_id IS NOT NULL;
+GRANT INSERT (claimed_account_id, claimed_minor) ON ledger.recovery_case TO fraud_executor;
+CREATE VIEW ledger.claim AS
+SELECT given.execution_id, given.sequence, given.claimed_account_id AS account_id, given.currency,
+    given.claimed_minor AS amount_minor
+FROM ledger.recovery_case AS given
+WHERE given.claimed_account_id IS NOT NULL
+    AND NOT EXISTS (
+        SELECT FROM review.recovery_closing AS closed
+        WHERE closed.execution_id = given.execution_id AND closed.sequence >= given.sequence
+    );
+GRANT SELECT ON ledger.claim TO fraud_executor, fraud_reader;
+
 CREATE OR REPLACE VIEW review.open_recovery AS
 SELECT latest.execution_id, latest.sequence, latest.reason, latest.missing_minor, latest.currency, latest.recorded_at,
     heard.decision_id, heard.transaction_id, heard.account_id, heard.beneficiary_account_id, heard.amount_minor
@@ -76,8 +137,9 @@ CREATE TABLE control.rail_statement (
     entries bigint NOT NULL CHECK (entries >= 0),
     file_sha256 bytea NOT NULL CHECK (length(file_sha256) = 32),
     taken_at timestamptz NOT NULL DEFAULT now(),
-    UNIQUE (account_id, currency, sequence),
-    UNIQUE (account_id, currency, name)
+    -- A bank may number, and name, the statements of each year anew.
+    UNIQUE (account_id, currency, sequence, from_at),
+    UNIQUE (account_id, currency, name, from_at)
 );
 
 -- Its entries. Amounts are from our side: below zero is paid out.

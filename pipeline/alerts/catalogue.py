@@ -52,6 +52,7 @@ class AlertCode(StrEnum):
     RECORD_UNPROVED = "RECORD_UNPROVED"
     DECISION_UNFOUNDED = "DECISION_UNFOUNDED"
     LEDGER_PUT_BACK = "LEDGER_PUT_BACK"
+    TOLD_IMPLAUSIBLE = "TOLD_IMPLAUSIBLE"
     RAIL_KEY_FORGOTTEN = "RAIL_KEY_FORGOTTEN"
     RAIL_PAID_OTHERWISE = "RAIL_PAID_OTHERWISE"
     RECONCILIATION_GAP = "RECONCILIATION_GAP"
@@ -173,6 +174,11 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
         "The ledger was put back from a backup, so it is older than what was paid; the executor pays nothing until it "
         "has caught up with the rail.",
         "put-back",
+    ),
+    AlertCode.TOLD_IMPLAUSIBLE: Entry(
+        _CRITICAL,
+        "A record on executions.v1 tells what no executor of this ledger can have told; it is passed over.",
+        "told-implausible",
     ),
     AlertCode.RAIL_KEY_FORGOTTEN: Entry(
         _CRITICAL,

@@ -32,6 +32,10 @@ Batch = LogBatch[DecisionRecord]
 log = structlog.get_logger("executor")
 
 
+class AuditBehind(Exception):
+    """The audit log has not come to what is to be heard; the message says to where."""
+
+
 class AuditWait:
     """For one thread."""
 
@@ -65,8 +69,15 @@ class AuditWait:
         with failures_named():
             return self._positions.read(connection, [span.partition for span in batch.spans])
 
-    def has_put_aside(self, connection: Connection, partition: int, offset: int) -> bool:
-        return bool(self._put_aside(connection, [PositionMove(partition, offset, offset + 1)]))
+    def put_aside(self, connection: Connection, spans: Sequence[PositionMove]) -> set[tuple[int, int]]:
+        """Return the places that the audit log holds as put aside, partition and offset. Raises AuditBehind where it
+        has not come to the end of each stretch, since it can't say then."""
+        with failures_named():
+            audited = self._positions.read(connection, [span.partition for span in spans])
+        for partition, _, end in spans:
+            if audited[partition] < end:
+                raise AuditBehind(f"the audit log hasn't reached {self._topic}[{partition}] at {end - 1}")
+        return self._put_aside(connection, spans)
 
     def _put_aside(self, connection: Connection, spans: Sequence[PositionMove]) -> set[tuple[int, int]]:
         partitions, firsts, ends = (list(column) for column in zip(*spans, strict=True))
@@ -86,26 +97,27 @@ class AuditWait:
         return batch._replace(records=kept)
 
     def _behind(self, rest: Batch) -> str:
-        first, now_s = rest.records[0], self._clock()
+        (partition, _, end), now_s = rest.spans[0], self._clock()
+        offset = next((record.offset for record in rest.records if record.partition == partition), end - 1)
         if self._tell_at_s is None:
             self._tell_at_s = now_s + TELL_AFTER_S
         if now_s >= self._tell_at_s:
             self._tell_at_s = now_s + TELL_AFTER_S
-            self._notices.raise_audit_behind(first.partition, first.offset)
-        return f"the audit log hasn't reached {self._topic}[{first.partition}] at {first.offset}, so payments wait"
+            self._notices.raise_audit_behind(partition, offset)
+        return f"the audit log hasn't reached {self._topic}[{partition}] at {offset}, so payments wait"
 
 
 def audited_part(batch: Batch, audited: Mapping[int, int]) -> tuple[Batch, Batch]:
     """Split a batch into what the audit log holds, and the rest. audited: its next offset, by partition.
 
-    Records that are passed over wait for nothing, but for one before them in their partition that does.
+    Records that are passed over wait for it, too: it keeps them as put aside.
     """
-    before = [record for record in batch.records if record.offset < audited[record.partition]]
-    if len(before) == len(batch.records):
+    waiting = {at for at, _, end in batch.spans if audited[at] < end}
+    if not waiting:
         return batch, LogBatch([], [])
+    before = [record for record in batch.records if record.offset < audited[record.partition]]
     rest = [record for record in batch.records if record.offset >= audited[record.partition]]
     ends = {record.partition: record.offset + 1 for record in before}
-    waiting = {record.partition for record in rest}
     return (
         LogBatch(
             before,

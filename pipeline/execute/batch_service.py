@@ -2,7 +2,8 @@
 
 Invariants
 1. What is asked of the rail was stored before, in the state SUBMITTED or RECALLING; its answer is stored after. So a
-   crash in between leaves a saga of which the rail is asked what became of its key, before it is asked to do anything.
+   crash in between leaves a saga of which the rail is asked what became of its key, before it is asked to do anything:
+   so is asked about whatever was read from storage, however it was come by (Work.is_asked).
 2. Records are heard in the transaction that moves the position. Two positions, then: `executor`, up to which records
    were heard, and `executor-settled`, up to which all that was heard is at rest and announced, or has been in doubt.
    What lies between is what a restart finishes; it is at most one batch a partition. What has been in doubt is looked
@@ -21,7 +22,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -32,6 +33,7 @@ from pipeline.domain.review_outcome import ReviewOutcome
 from pipeline.execute.asking_client import answers, asked_key, forgotten_case, guarded_by_answers, take_answer
 from pipeline.execute.ledger_store import (
     AccountKey,
+    Doubted,
     Ledger,
     NewCause,
     NewExecution,
@@ -79,7 +81,7 @@ from pipeline.quarantine.put_aside_store import is_put_aside
 RAIL_ROUNDS_MAX: Final = 4
 """A saga waits for the rail at most twice on its way to an aim: recalled, then paid again."""
 DOUBTFUL_MAX: Final = 500
-"""Looked at in one go."""
+"""Looked at in one go, before others have their turn."""
 CHECKPOINTS_MAX: Final = 20
 """After one batch; each waits for everybody who posts."""
 CHECKPOINT_PAUSE_S: Final = 1.0
@@ -92,6 +94,17 @@ LONG_TAILS_MAX: Final = 10_000
 """Kept for later where checkpoints wait. An account beyond comes up again with its next payment."""
 
 log = structlog.get_logger("execute")
+
+
+class Retried(NamedTuple):
+    """How many executions were looked at that had been in doubt, and how many still are.
+
+    is_last: nobody is left in this round, and the next call begins another.
+    """
+
+    looked_at: int
+    in_doubt: int
+    is_last: bool
 
 
 class Executor:
@@ -118,6 +131,8 @@ class Executor:
         self._settled: dict[int, int] = {}
         self._long_tails: list[AccountKey] = []
         self._checkpoint_due_s, self._checkpoint_pause_s = 0.0, CHECKPOINT_PAUSE_S
+        self._doubted: Doubted | None = None  # the last that was asked about in the present round
+        self._in_doubt = 0  # still, of those that were asked about in the present round
 
     def accept(self, connection: Connection, batch: LogBatch[DecisionRecord]) -> None:
         """Hears a batch, but for what was put aside, and takes it to rest, or into doubt. Unproved records are none of
@@ -179,21 +194,31 @@ class Executor:
             works = [_work(each) for each in stored.values() if not each.saga.is_at_rest]
             if spans:
                 log.info("resumed", executions=len(works), partitions=[span.partition for span in spans])
-            self._finish(connection, works, spans, is_retry=True)
+            self._finish(connection, works, spans)
 
-    def retry_doubtful(self, connection: Connection, partitions: Sequence[int]) -> int:
-        """Asks the rail again about what is in doubt, finishes what it answered, and how many are in doubt still."""
+    def retry_doubtful(self, connection: Connection, partitions: Sequence[int]) -> Retried:
+        """Asks the rail again about what is in doubt, and finishes what it answered.
+
+        At most DOUBTFUL_MAX at a time, those first that were asked about the longest ago: each call goes on behind the
+        one before, and round again, so that what stays in doubt keeps nothing else from being asked about.
+        """
         with failures_named():
-            stored = self._ledger.read(connection, self._ledger.doubtful(connection, partitions, DOUBTFUL_MAX))
+            found = self._ledger.doubtful(connection, partitions, DOUBTFUL_MAX, self._doubted)
+            is_last = len(found) < DOUBTFUL_MAX
+            self._doubted = None if is_last else found[-1]
+            stored = self._ledger.read(connection, [each.execution_id for each in found])
             works = [_work(each) for each in stored.values()]
             if waiting := [work for work in works if work.saga.state in DOUBTFUL]:
-                self._ask_rail(connection, waiting, is_retry=True)
+                self._ask_rail(connection, waiting)
             if works:
                 self._finish(connection, works, [])
             doubtful = [work for work in works if work.saga.state in DOUBTFUL]
-            EXECUTION_IN_DOUBT.set(len(doubtful))
+            self._in_doubt += len(doubtful)
+            if is_last:
+                EXECUTION_IN_DOUBT.set(self._in_doubt)
+                self._in_doubt = 0
             self._notices.raise_doubt([_notice(work) for work in doubtful])
-            return len(doubtful)
+            return Retried(len(works), len(doubtful), is_last)
 
     # Hearing
 
@@ -235,24 +260,24 @@ class Executor:
 
     # Finishing
 
-    def _finish(
-        self, connection: Connection, works: Sequence[Work], spans: Sequence[PositionMove], *, is_retry: bool = False
-    ) -> None:
-        """is_retry: whether the rail may have met what waits for it at first."""
+    def _finish(self, connection: Connection, works: Sequence[Work], spans: Sequence[PositionMove]) -> None:
         for _ in range(RAIL_ROUNDS_MAX):
             waiting = [work for work in works if work.saga.state in AWAITS_RAIL and work.saga.state not in DOUBTFUL]
             if not waiting:
                 break
-            self._ask_rail(connection, waiting, is_retry=is_retry or self._is_restoring)
-            is_retry = False
+            self._ask_rail(connection, waiting)
         else:
             raise AssertionError(f"sagas still wait for the rail after {RAIL_ROUNDS_MAX} rounds")
         self._complete(connection, works, spans)
 
-    def _ask_rail(self, connection: Connection, works: Sequence[Work], *, is_retry: bool) -> None:
+    def _ask_rail(self, connection: Connection, works: Sequence[Work]) -> None:
         with _timed("rail"):
-            old_keys = self._old_keys(connection, works) if is_retry else frozenset[str]()
-            said_of_them = answers(self._rail, works, old_keys, is_retry=is_retry)
+            # Where one of them was asked before, all are asked about first: a key that is new is new to the rail, too.
+            asked = [work for work in works if work.is_asked or self._is_restoring]
+            old_keys = self._old_keys(connection, asked) if asked else frozenset[str]()
+            for work in works:
+                work.is_asked = True
+            said_of_them = answers(self._rail, works, old_keys, is_retry=bool(asked))
         with _timed("answer"), connection.transaction():
             rows = Rows()
             limits, long_tails = self._ledger.limits(connection, guarded_by_answers(works, said_of_them))
@@ -358,7 +383,11 @@ class _Hearing:
         if record.decision_id != work.subject.decision_id:
             return self._ignore_other_decision(record, work)
         assert record.later is not None, "a decision of its own id was heard before"
-        heard = hear(work.saga, record.cause, is_in_turn=_is_in_turn(record.later, work))
+        is_behind = record.partition == work.subject.topic_partition and record.offset > work.decided_at_offset
+        is_in_turn = _is_in_turn(record.later, work)
+        heard = hear(work.saga, record.cause, is_behind=is_behind, is_in_turn=is_in_turn)
+        if heard is Ignored.ELSEWHERE:
+            work.cause_ids.remove(record.cause_id)  # it is heard where it stands behind its decision, if it ever does
         if not isinstance(heard, Ignored) or heard not in NOT_IN_FORCE:
             work.in_force = replaced(work.in_force, record.later)
         if isinstance(heard, Ignored):
@@ -387,7 +416,7 @@ class _Hearing:
         assert outcome is not None, "a decision has an outcome"
         known = subject, saga, record.event_time_ms, record.cause, {record.cause_id}
         is_early = record.execution_id in self._early
-        work = Work(*known, decided(subject.decision_id, outcome), is_early, "DECISION")
+        work = Work(*known, decided(subject.decision_id, outcome), is_early, "DECISION", record.offset)
         self._works[record.execution_id] = work
         times_ms = record.event_time_ms, record.timestamp_ms
         self.rows.executions.append(NewExecution(subject, record.cause, saga.aim, *times_ms, record.offset))
@@ -457,7 +486,8 @@ def _guarded(records: Sequence[Said], stored: dict[str, Stored]) -> Iterator[Acc
 def _work(stored: Stored) -> Work:
     origin = _ORIGINS.get(stored.why.partition("_")[0], "RAIL")
     known = stored.subject, stored.saga, stored.event_time_ms, stored.why, set(stored.cause_ids)
-    return Work(*known, stored.in_force, stored.is_out_of_order, origin, stored.recalled)
+    rest = stored.in_force, stored.is_out_of_order, origin, stored.topic_offset, stored.recalled
+    return Work(*known, *rest, is_asked=True)
 
 
 _ORIGINS: Final = {"DECIDED": "DECISION", "REVIEWED": "REVIEW", "REVERSED": "REVERSAL"}

@@ -9,7 +9,7 @@ SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;
 SELECT execution_id::text, account_id, beneficiary_account_id, currency, amount_minor, decision_id::text,
     transaction_id, cause, aim, (extract(epoch FROM event_time) * 1000)::bigint,
     (extract(epoch FROM caused_at) * 1000)::bigint, topic_partition, amount_gbp_minor,
-    coalesce((extract(epoch FROM payment_logged_at) * 1000)::bigint, -1)
+    coalesce((extract(epoch FROM payment_logged_at) * 1000)::bigint, -1), topic_offset
 FROM ledger.execution WHERE execution_id = ANY(%s::uuid[]);
 
 -- name: read_transitions
@@ -47,23 +47,25 @@ SELECT execution_id::text FROM ledger.cause
 WHERE topic_partition = %(partition)s AND topic_offset >= %(offset)s AND aim IS NOT NULL;
 
 -- name: doubtful
--- Executions that were in doubt and aren't at rest, oldest first: the rail owes an answer on them, or it has given one
--- and a crash came before they were announced. No position leads back to them.
+-- Executions that were in doubt and aren't at rest, in the order of their first doubts, from a place on: the rail owes an
+-- answer on them, or it has given one and a crash came before they were announced. No position leads back to them.
 -- A payment whose key the rail has forgotten is a person's, and no longer asked about.
-SELECT step.execution_id::text FROM ledger.transition AS step
+SELECT step.execution_id::text, min(step.recorded_at) FROM ledger.transition AS step
 JOIN ledger.execution AS heard USING (execution_id)
 CROSS JOIN LATERAL (
     SELECT later.to_state, later.sequence FROM ledger.transition AS later
     WHERE later.caused_at = step.caused_at AND later.execution_id = step.execution_id
     ORDER BY later.sequence DESC LIMIT 1
 ) AS last
-WHERE step.to_state IN ('IN_DOUBT', 'RECALL_IN_DOUBT', 'PART_RECALL_IN_DOUBT') AND heard.topic_partition = ANY(%s::integer[])
+WHERE step.to_state IN ('IN_DOUBT', 'RECALL_IN_DOUBT', 'PART_RECALL_IN_DOUBT') AND heard.topic_partition = ANY(%(partitions)s::integer[])
     AND last.to_state NOT IN ('SETTLED', 'HELD', 'REFUSED', 'REVERSED', 'RELEASED')
     AND NOT EXISTS (
         SELECT FROM ledger.recovery_case AS given WHERE given.execution_id = step.execution_id
             AND given.sequence = last.sequence AND given.reason = 'RAIL_KEY_FORGOTTEN'
     )
-GROUP BY step.execution_id ORDER BY min(step.recorded_at) LIMIT %s;
+GROUP BY step.execution_id
+HAVING %(at)s::timestamptz IS NULL OR (min(step.recorded_at), step.execution_id) > (%(at)s::timestamptz, %(name)s::uuid)
+ORDER BY min(step.recorded_at), step.execution_id LIMIT %(count)s;
 
 -- name: asked_ages
 -- How many seconds ago the rail may have met the last key of each of these executions. A step that was taken while the
@@ -97,9 +99,11 @@ SELECT execution_id::text, sequence FROM ledger.recovery_case WHERE execution_id
 SELECT ledger.lock_accounts(%s::text[], %s::text[]);
 
 -- name: read_limits
--- What accounts have and how far below zero they may go (NULL: never opened), and how many postings that took to sum.
+-- What accounts have, without what is set aside for people; how far below zero they may go (NULL: never opened); and how
+-- many postings that took to sum.
 SELECT wanted.account_id, wanted.currency,
-    (coalesce(checkpoint.balance_minor, 0) + coalesce(gained.amount_minor, 0) - coalesce(spent.amount_minor, 0))::bigint,
+    coalesce(checkpoint.balance_minor, 0) + coalesce(gained.amount_minor, 0) - coalesce(spent.amount_minor, 0)
+        - coalesce(claimed.amount_minor, 0),
     account.overdraft_limit_minor, gained.postings + spent.postings
 FROM unnest(%s::text[], %s::text[]) AS wanted (account_id, currency)
 LEFT JOIN ledger.account USING (account_id, currency)
@@ -117,7 +121,11 @@ CROSS JOIN LATERAL (
     SELECT sum(amount_minor) AS amount_minor, count(*) AS postings FROM ledger.posting
     WHERE source_account_id = wanted.account_id AND currency = wanted.currency
         AND number > coalesce(checkpoint.through_number, 0)
-) AS spent;
+) AS spent
+CROSS JOIN LATERAL (
+    SELECT sum(amount_minor) AS amount_minor FROM ledger.claim
+    WHERE claim.account_id = wanted.account_id AND claim.currency = wanted.currency
+) AS claimed;
 
 -- name: take_checkpoint
 -- Appends where an account stands, so that its balance takes few postings to sum again.
@@ -143,7 +151,9 @@ COPY ledger.transition (execution_id, sequence, step, from_state, to_state, aim,
 
 -- name: copy_recoveries
 -- Money that was to be had back, and isn't.
-COPY ledger.recovery_case (execution_id, sequence, reason, missing_minor, currency) FROM STDIN;
+COPY ledger.recovery_case (
+    execution_id, sequence, reason, missing_minor, currency, claimed_account_id, claimed_minor
+) FROM STDIN;
 
 -- name: copy_postings
 -- What the steps move.
@@ -182,7 +192,7 @@ FROM funded, clock;
 
 -- name: balance
 -- What an account had, by the postings of events up to one time that were recorded up to another; in each currency.
-SELECT currency, sum(amount_minor)::bigint, count(*) FROM ledger.entry
+SELECT currency, sum(amount_minor), count(*) FROM ledger.entry
 WHERE account_id = %s AND event_time <= coalesce(%s::timestamptz, 'infinity')
     AND recorded_at <= coalesce(%s::timestamptz, 'infinity')
 GROUP BY currency ORDER BY currency;
@@ -193,12 +203,12 @@ SELECT currency, overdraft_limit_minor FROM ledger.account WHERE account_id = %s
 
 -- name: sums
 -- The sum over all accounts in each currency, which must be zero, and what is in clearing.
-SELECT currency, sum(amount_minor)::bigint, coalesce(sum(amount_minor) FILTER (WHERE account_id = '/clearing'), 0)::bigint
+SELECT currency, sum(amount_minor), coalesce(sum(amount_minor) FILTER (WHERE account_id = '/clearing'), 0)
 FROM ledger.entry GROUP BY currency ORDER BY currency;
 
 -- name: overdrawn
 -- Opened accounts that stand below their limit.
-SELECT account.account_id, account.currency, sum(entry.amount_minor)::bigint AS balance_minor,
+SELECT account.account_id, account.currency, sum(entry.amount_minor) AS balance_minor,
     account.overdraft_limit_minor
 FROM ledger.account JOIN ledger.entry USING (account_id, currency)
 GROUP BY account.account_id, account.currency, account.overdraft_limit_minor
@@ -236,7 +246,7 @@ SELECT execution_id::text, sequence FROM ledger.untold_recovery ORDER BY executi
 
 -- name: states
 -- How many executions stand in each state, and their amounts.
-SELECT coalesce(state, 'NEW'), currency, count(*), sum(amount_minor)::bigint FROM ledger.execution_state
+SELECT coalesce(state, 'NEW'), currency, count(*), sum(amount_minor) FROM ledger.execution_state
 GROUP BY 1, 2 ORDER BY 1, 2;
 
 -- name: put_aside_by_audit

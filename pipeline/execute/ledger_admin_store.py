@@ -20,6 +20,8 @@ SHOWN_MAX: Final = 20
 ROWS_A_STATEMENT: Final = 5_000
 OVERDRAFT_MAX_MINOR: Final = 100_000_000
 """The most that an account may be overdrawn, which the database holds, too: 1,000,000.00 with two decimals."""
+FUNDED_MAX_MINOR: Final = 10**15
+"""The most that may come into one account from outside, which the database holds, too."""
 _COLUMNS: Final = ("account_id", "currency", "overdraft_limit_minor", "opening_balance_minor")
 
 
@@ -96,16 +98,15 @@ def balances(
         rows = connection.execute(
             statements("pipeline.execute", "ledger")["balance"], [account_id, as_of, recorded_as_of]
         ).fetchall()
-        return [Balance(*row) for row in rows]
+        return [Balance(currency, int(balance_minor), postings) for currency, balance_minor, postings in rows]
 
 
 def check(settings: Settings) -> tuple[list[Finding], list[tuple[str, str, int, int]]]:
     """The faults found, at most SHOWN_MAX of each kind, and how many executions stand in each state."""
     with _connected(settings) as connection, connection.transaction():
         connection.execute(b"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        return findings(connection), [
-            tuple(row) for row in connection.execute(statements("pipeline.execute", "ledger")["states"]).fetchall()
-        ]
+        rows = connection.execute(statements("pipeline.execute", "ledger")["states"]).fetchall()
+        return findings(connection), [(state, currency, count, int(minor)) for state, currency, count, minor in rows]
 
 
 def findings(connection: Connection) -> list[Finding]:

@@ -29,6 +29,7 @@ from pipeline.execute.saga import (
     Aim,
     Cause,
     Heard,
+    Ignored,
     Reason,
     Saga,
     State,
@@ -58,7 +59,15 @@ class Stored(NamedTuple):
     cause_ids: frozenset[str]  # of every record that was heard about it
     in_force: InForce
     is_out_of_order: bool  # something was heard about it before its decision was
+    topic_offset: int  # of its decision's record
     recalled: Recalled = NOTHING_RECALLED
+
+
+class Doubted(NamedTuple):
+    """An execution, and when it came into doubt first."""
+
+    execution_id: str
+    first_at: datetime
 
 
 class NewExecution(NamedTuple):
@@ -100,6 +109,8 @@ class NewRecovery(NamedTuple):
     reason: str  # a Reason, or one of those for which a person must act
     missing_minor: int
     currency: str
+    claimed_account_id: str | None = None  # whose money the rail has taken, and the ledger has not
+    claimed_minor: int | None = None  # set aside of it until a person has closed the case
 
 
 class NewPosting(NamedTuple):
@@ -135,7 +146,7 @@ class Ledger:
         rows = connection.execute(self._statements["read_executions"], [list(execution_ids)]).fetchall()
         if not rows:
             return {}
-        caused_at_ms = {execution_id: at_ms for execution_id, *_, at_ms, _, _, _ in rows}
+        caused_at_ms = {execution_id: at_ms for execution_id, *_, at_ms, _, _, _, _ in rows}
         # What was heard before the decision was is kept under the decision's own id.
         names = {name: str(row[0]) for row in rows for name in (str(row[0]), str(row[5]))}
         causes: dict[str, list[_LaterCause]] = {execution_id: [] for execution_id in caused_at_ms}
@@ -171,9 +182,16 @@ class Ledger:
         rows = connection.execute(self._statements["unfinished"], wanted).fetchall()
         return [execution_id for (execution_id,) in rows]
 
-    def doubtful(self, connection: Connection, partitions: Sequence[int], count_max: int) -> list[str]:
-        rows = connection.execute(self._statements["doubtful"], [list(partitions), count_max]).fetchall()
-        return [execution_id for (execution_id,) in rows]
+    def doubtful(
+        self, connection: Connection, partitions: Sequence[int], count_max: int, after: Doubted | None = None
+    ) -> list[Doubted]:
+        """Executions that are, or have been, in doubt and aren't at rest, behind `after`, in the order of their first
+        doubt."""
+        wanted = {"partitions": list(partitions), "count": count_max, "at": None, "name": None}
+        if after is not None:
+            wanted |= {"at": after.first_at, "name": after.execution_id}
+        rows = connection.execute(self._statements["doubtful"], wanted).fetchall()
+        return [Doubted(*row) for row in rows]
 
     def limits(
         self, connection: Connection, keys: Iterable[AccountKey]
@@ -188,7 +206,7 @@ class Ledger:
         long_tails = []
         rows = connection.execute(self._statements["read_limits"], [accounts, currencies]).fetchall()
         for account_id, currency, balance_minor, overdraft_limit_minor, tail in rows:
-            found[account_id, currency] = Limit(balance_minor, overdraft_limit_minor)
+            found[account_id, currency] = Limit(int(balance_minor), overdraft_limit_minor)
             if tail > TAIL_POSTINGS_MAX:
                 long_tails.append((account_id, currency))
         return found, long_tails
@@ -294,7 +312,9 @@ def _stored(
     payment = Payment(
         ExecutionId(str(execution_id)), str(payer), str(beneficiary), str(currency), int(str(amount_minor))
     )
-    event_time_ms, caused_at_ms, partition, amount_gbp_minor, logged_at_ms = (int(str(number)) for number in numbers)
+    event_time_ms, caused_at_ms, partition, amount_gbp_minor, logged_at_ms, topic_offset = (
+        int(str(number)) for number in numbers
+    )
     known = event_time_ms, amount_gbp_minor, logged_at_ms
     subject = Subject(payment, DecisionId(str(decision_id)), str(transaction_id), caused_at_ms, partition, *known)
     heard, why, heard_at = [Heard(0, Aim(str(aim)))], str(cause), 0
@@ -306,9 +326,11 @@ def _stored(
         if transition.reason is not None and transition.sequence > heard_at:
             why = transition.reason
     is_out_of_order = any(transition.reason is Reason.OUT_OF_ORDER for transition in transitions)
-    cause_ids = frozenset([str(decision_id), *(later.cause_id for later in causes)])
+    heard_ids = (later.cause_id for later in causes if later.ignored != Ignored.ELSEWHERE)
+    cause_ids = frozenset([str(decision_id), *heard_ids])
     in_force = _in_force(subject.decision_id, Cause(str(cause)), causes)
-    return Stored(subject, restore(transitions, heard), event_time_ms, why, cause_ids, in_force, is_out_of_order)
+    saga = restore(transitions, heard)
+    return Stored(subject, saga, event_time_ms, why, cause_ids, in_force, is_out_of_order, topic_offset)
 
 
 def _in_force(decision_id: DecisionId, decided_as: Cause, causes: Sequence[_LaterCause]) -> InForce:
@@ -355,7 +377,11 @@ def _transition_row(row: NewTransition) -> str:
 
 
 def _recovery_row(row: NewRecovery) -> str:
-    return f"{row.execution_id}\t{row.sequence}\t{row.reason}\t{row.missing_minor}\t{row.currency}\n"
+    claimed_minor = _NULL if row.claimed_minor is None else row.claimed_minor
+    return (
+        f"{row.execution_id}\t{row.sequence}\t{row.reason}\t{row.missing_minor}\t{row.currency}\t"
+        f"{row.claimed_account_id or _NULL}\t{claimed_minor}\n"
+    )
 
 
 def _posting_row(row: NewPosting) -> str:

@@ -93,6 +93,12 @@ class Notices:
         self._alerts.publish([alert(AlertCode.LEDGER_PUT_BACK, CATALOGUE[AlertCode.LEDGER_PUT_BACK].meaning,
                                     "execution", {"why": why}, _now_ms())])  # fmt: skip
 
+    def raise_told_implausible(self, implausible: Sequence[str]) -> None:
+        """Tell of records on executions.v1 that no executor of this ledger can have written."""
+        code = AlertCode.TOLD_IMPLAUSIBLE
+        evidence = {"records": str(len(implausible)), "first": implausible[0]}
+        self._alerts.publish([alert(code, CATALOGUE[code].meaning, "execution", evidence, _now_ms())])
+
     def raise_unheeded(self, unheeded: Sequence[Unheeded]) -> None:
         """Tell what was decided or planned in vain, so that nobody believes it to have been done."""
         if unheeded:

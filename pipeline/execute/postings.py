@@ -65,7 +65,10 @@ class Posting(NamedTuple):
 
 
 class Limit(NamedTuple):
-    """The known state of an account in one currency. `overdraft_limit_minor` is None where it was never opened."""
+    """The known state of an account in one currency, without what a restored ledger has set aside of it for people.
+
+    `overdraft_limit_minor` is None where it was never opened.
+    """
 
     balance_minor: int
     overdraft_limit_minor: int | None
@@ -111,23 +114,23 @@ REVERSES: Final[dict[Step, Step]] = {
 class RailWord(Protocol):
     """What the rail has made of payments that a ledger knows less of, because it was put back from a backup."""
 
-    def has_paid(self, execution_id: str, attempt: int) -> bool:
-        """Whether it has paid the transfer of this SUBMIT."""
+    def knows(self, execution_id: str, attempt: int) -> bool:
+        """Whether it has met the transfer of this SUBMIT, and has paid it or refused it."""
 
     def recalled_minor(self, execution_id: str, step: Step, attempt: int) -> int | None:
         """The amount that it was asked to take back by this RECALL or RECALL_PART; None: it was not asked."""
 
-    def spoken_for_minor(self, account_id: str, currency: str) -> int:
-        """What it has paid out of an account by payments that the ledger has not come to yet."""
+    def spoken_for_minor(self, account_id: str, currency: str, but_for: str) -> int:
+        """How much more it has taken from an account than the ledger has come to, by other executions than but_for."""
 
-    def come_to(self, execution_id: str) -> None:
-        """The ledger has set the payment's money aside, so it is no longer spoken for."""
+    def posted(self, posting: Posting) -> None:
+        """The ledger has come to this posting."""
 
 
 class NoWord:
     """Of a ledger that knows all that was asked of the rail, because it was stored before."""
 
-    def has_paid(self, execution_id: str, attempt: int) -> bool:
+    def knows(self, execution_id: str, attempt: int) -> bool:
         del execution_id, attempt
         return False
 
@@ -135,12 +138,12 @@ class NoWord:
         del execution_id, step, attempt
         return None
 
-    def spoken_for_minor(self, account_id: str, currency: str) -> int:
-        del account_id, currency
+    def spoken_for_minor(self, account_id: str, currency: str, but_for: str) -> int:
+        del account_id, currency, but_for
         return 0
 
-    def come_to(self, execution_id: str) -> None:
-        del execution_id
+    def posted(self, posting: Posting) -> None:
+        del posting
 
 
 NO_WORD: Final = NoWord()
@@ -160,11 +163,10 @@ class Funds:
 
     def refusal(self, payment: Payment, saga: Saga) -> Reason | None:
         """Why the payer's money can't be set aside; None: it can, or it is with the beneficiary already."""
-        if self._word.has_paid(payment.execution_id, saga.taken.get(Step.SUBMIT, 0) + 1):
-            self._word.come_to(payment.execution_id)
+        if self._word.knows(payment.execution_id, saga.taken.get(Step.SUBMIT, 0) + 1):
             return None
         key = payment.account_id, payment.currency
-        there_minor = self._balance_minor[key] - self._word.spoken_for_minor(*key)
+        there_minor = self._there_minor(payment, payment.account_id)
         is_enough = there_minor + self._overdraft_minor[key] >= payment.amount_minor
         if key not in self._open:
             return Reason.ACCOUNT_NOT_OPEN
@@ -176,9 +178,15 @@ class Funds:
             asked_minor = self._word.recalled_minor(payment.execution_id, step, saga.taken.get(step, 0) + 1)
             if asked_minor is not None:
                 return asked_minor
-        return max(0, self._balance_minor[payment.beneficiary_account_id, payment.currency])
+        return max(0, self._there_minor(payment, payment.beneficiary_account_id))
+
+    def _there_minor(self, payment: Payment, account_id: str) -> int:
+        """Without what the rail has taken from the account for others; a payment's own claim is its own."""
+        key = account_id, payment.currency
+        return self._balance_minor[key] - self._word.spoken_for_minor(*key, payment.execution_id)
 
     def apply(self, posting: Posting) -> None:
+        self._word.posted(posting)
         source = posting.source_account_id, posting.currency
         if source in self._balance_minor:
             self._balance_minor[source] -= posting.amount_minor

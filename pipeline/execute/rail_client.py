@@ -5,7 +5,8 @@ Invariants
 2. A key that the rail may have met is submitted only after the rail said that it knows nothing of it; no reply, and a
    reply that leaves the key out, are no such word.
 3. With TLS the rail proves who it is, and so does this client, by its certificate.
-4. Attempts and waits are bounded; what is not known by then is UNKNOWN, and somebody asks again later.
+4. Attempts and waits are bounded, a request with its whole reply too, however slowly the rail sends it; what is not
+   known by then is UNKNOWN, and somebody asks again later.
 5. A key that is older than the rail keeps keys is asked about and never submitted: that the rail does not know it says
    nothing, and it is FORGOTTEN.
 """
@@ -14,9 +15,11 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import socket
 import ssl
+import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
@@ -28,8 +31,12 @@ from pipeline.execute.saga import Answer
 
 ATTEMPTS_MAX: Final = 5
 BACKOFF_S: Final = (0.0, 0.05, 0.2, 0.5, 1.0)
-"""Before each attempt. With TIMEOUT_S a rail that never answers takes the executor about 20 s a batch."""
+"""Before each attempt. With TIMEOUT_S a rail that never answers takes the executor about 20 s a batch, and one that
+sends its replies as slowly as it may twice as long."""
 TIMEOUT_S: Final = 2.0
+"""Longest silence of the rail."""
+EXCHANGE_TIMEOUTS: Final = 2
+"""Times as long a request may take with all of its reply: it may come in as slowly as it begins."""
 REPLY_BYTES_MAX: Final = 4 * 1024 * 1024
 TRANSFERS_MAX: Final = 2_000
 """Transfers in one request."""
@@ -131,7 +138,7 @@ class Rail:
             )
         else:
             self._connection = http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=timeout_s)
-        self._wait = wait
+        self._wait, self._exchange_s = wait, EXCHANGE_TIMEOUTS * timeout_s
 
     def pay(
         self, transfers: Sequence[Transfer], *, is_retry: bool = False, old_keys: Collection[str] = ()
@@ -211,9 +218,12 @@ class Rail:
 
     def _post(self, path: str, body: bytes) -> dict[str, object]:
         try:
-            self._connection.request("POST", path, body, {"Content-Type": "application/json"})
-            reply = self._connection.getresponse()
-            content = reply.read(REPLY_BYTES_MAX + 1)
+            if self._connection.sock is None:
+                self._connection.connect()
+            with _ended_after(self._connection.sock, self._exchange_s):
+                self._connection.request("POST", path, body, {"Content-Type": "application/json"})
+                reply = self._connection.getresponse()
+                content = reply.read(REPLY_BYTES_MAX + 1)
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()  # the next request opens it again
             RAIL_REQUESTS.labels(path, "silent").inc()
@@ -224,6 +234,24 @@ class Rail:
             raise RailSilent(f"status {reply.status}")
         RAIL_REQUESTS.labels(path, "answered").inc()
         return _answers(content)
+
+
+@contextlib.contextmanager
+def _ended_after(connected: socket.socket, seconds: float) -> Iterator[None]:
+    """End the connection where what is done meanwhile takes longer: a socket's own time limit begins anew with each
+    byte that arrives."""
+
+    def end() -> None:
+        with contextlib.suppress(OSError):  # it was closed by then
+            socket.socket.shutdown(connected, socket.SHUT_RDWR)  # below TLS, whose own would wait for the rail
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _answers(content: bytes) -> dict[str, object]:

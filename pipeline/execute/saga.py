@@ -80,6 +80,7 @@ class Ignored(StrEnum):
     NO_DECISION = "NO_DECISION"  # it is about a payment that no decision was heard of
     ALREADY_DECIDED = "ALREADY_DECIDED"  # a second decision about the payment
     OTHER_DECISION = "OTHER_DECISION"  # of a second decision about the payment, which was executed as the first says
+    ELSEWHERE = "ELSEWHERE"  # it doesn't stand behind its decision in the same partition, so their order says nothing
     OVERTAKEN = "OVERTAKEN"  # a reversal of what is not, or no longer, in force
     OTHER_ROUND = "OTHER_ROUND"  # a review of a round that isn't open, or no longer
     ALREADY_RELEASED = "ALREADY_RELEASED"  # it is in force, but the payment goes on under another id
@@ -164,6 +165,9 @@ PART_RECALLS: Final = frozenset({_S.PART_RECALLING, _S.PART_RECALL_IN_DOUBT})
 RECALLS: Final = frozenset({_S.RECALLING, _S.RECALL_IN_DOUBT}) | PART_RECALLS
 AWAITS_RAIL: Final = frozenset({_S.SUBMITTED, _S.IN_DOUBT}) | RECALLS
 DOUBTFUL: Final = frozenset({_S.IN_DOUBT, _S.RECALL_IN_DOUBT, _S.PART_RECALL_IN_DOUBT})
+
+ASKS_RAIL: Final = frozenset({_T.SUBMIT, _T.RECALL, _T.RECALL_PART})
+"""Steps that the rail is asked to carry out, each time under a key of its own. They are stored before it is asked."""
 
 PART_AIMS: Final = frozenset({_A.REFUSE, _A.REVERSE})
 """Aims for which a part is better than nothing; a part can neither be held for review nor be decided anew."""
@@ -271,7 +275,7 @@ ANSWERED: Final[dict[tuple[State, Answer], Step | None]] = {
 """The step that an answer of the rail is; None: still in doubt, which is no news."""
 
 NOT_IN_FORCE: Final = frozenset(
-    {_I.DUPLICATE, _I.NO_DECISION, _I.ALREADY_DECIDED, _I.OTHER_DECISION, _I.OVERTAKEN, _I.OTHER_ROUND}
+    {_I.DUPLICATE, _I.NO_DECISION, _I.ALREADY_DECIDED, _I.OTHER_DECISION, _I.ELSEWHERE, _I.OVERTAKEN, _I.OTHER_ROUND}
 )
 """What is ignored so never was in force; what is ignored otherwise is, though no money follows it."""
 
@@ -343,11 +347,17 @@ class Saga(NamedTuple):
         return self.next_step is None and self.state not in AWAITS_RAIL
 
 
-def hear(saga: Saga, cause: Cause, *, is_in_turn: bool = True) -> Saga | Ignored:
-    """The saga with the aim that the record sets. `is_in_turn`: it takes the place of the record in force."""
+def hear(saga: Saga, cause: Cause, *, is_behind: bool = True, is_in_turn: bool = True) -> Saga | Ignored:
+    """The saga with the aim that the record sets.
+
+    is_behind: it stands behind its decision, in the same partition. is_in_turn: it takes the place of the record in
+    force.
+    """
     aim = AIMS[saga.aim, cause]
     if isinstance(aim, Ignored) and aim in NOT_IN_FORCE:
         return aim
+    if not is_behind:
+        return Ignored.ELSEWHERE
     if not is_in_turn:
         return Ignored.OTHER_ROUND if cause in REVIEWS else Ignored.OVERTAKEN
     return aim if isinstance(aim, Ignored) else saga._replace(aim=aim)

@@ -16,7 +16,7 @@ import structlog
 
 from pipeline.domain.in_force import DecisionRecord
 from pipeline.execute.audit_wait_service import AuditWait
-from pipeline.execute.batch_service import DOUBTFUL_MAX, Executor
+from pipeline.execute.batch_service import Executor
 from pipeline.execute.ledger_store import Ledger
 from pipeline.execute.restoring.continuity_service import Continuity
 from pipeline.io.kafka.positioned_log import LogBatch, PositionedLog
@@ -53,7 +53,6 @@ class ExecutionService:
         self._source: PositionedLog[DecisionRecord] | None = None
         self._must_resume = False
         self._retry_due = 0.0
-        self._doubtful = 0
 
     def read_from(self, source: PositionedLog[DecisionRecord]) -> None:
         """Before the first step. The log asks `positions` where to go on."""
@@ -112,10 +111,10 @@ class ExecutionService:
     def _retry_if_due(self, connection: Connection, source: PositionedLog[DecisionRecord]) -> None:
         if time.monotonic() < self._retry_due:
             return
-        self._doubtful = self._execution.retry_doubtful(connection, list(source.positions))
-        # If there are more than are looked at in one go, they come first: nothing new goes into doubt meanwhile.
-        is_crowded = self._doubtful == DOUBTFUL_MAX
-        self._retry_due = time.monotonic() + (0.0 if is_crowded else DOUBT_RETRY_S)
+        retried = self._execution.retry_doubtful(connection, list(source.positions))
+        # More than are looked at in one go come next where the rail has answers, and after a pause where it has none.
+        is_answering = not retried.is_last and retried.in_doubt < retried.looked_at
+        self._retry_due = time.monotonic() + (0.0 if is_answering else DOUBT_RETRY_S)
 
     def _connected(self) -> Connection:
         connection = self._connect()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pipeline.domain.in_force import InForce
 from pipeline.execute.ledger_store import NewCause, NewExecution, NewPosting, NewRecovery, NewTransition
 from pipeline.execute.postings import NOTHING_RECALLED, Advance, Recalled, Subject
-from pipeline.execute.saga import RECOVERED_BY_PEOPLE, Saga, Transition
+from pipeline.execute.saga import ASKS_RAIL, RECOVERED_BY_PEOPLE, Saga, Transition
 
 
 @dataclass(slots=True)
@@ -22,7 +22,11 @@ class Work:
     in_force: InForce
     is_out_of_order: bool  # something was heard about it before its decision was: the review service counts otherwise
     origin: str  # of its next steps: DECISION, REVIEW, REVERSAL or RAIL
+    decided_at_offset: int  # of the decision's record, in the partition of its subject
     recalled: Recalled = NOTHING_RECALLED
+    is_asked: bool = False
+    """Whether the rail may have met the key that it waits with. It may have met any that was read from storage, since
+    another process may have asked and died; it has not met one of a step that this process is about to store."""
 
 
 @dataclass(slots=True)
@@ -49,6 +53,8 @@ class Rows:
             work.recalled = work.recalled.after(posting.step, posting.amount_minor)
             self.postings.append(NewPosting(posting, work.event_time_ms, caused_at_ms))
         work.saga = moved.saga
+        if any(transition.step in ASKS_RAIL for transition in moved.transitions):
+            work.is_asked = False
         self.recoveries += [_recovery(work, each) for each in moved.transitions if each.reason in RECOVERED_BY_PEOPLE]
 
 

@@ -86,6 +86,7 @@ IGNORED_WORDS: Final = {
     Ignored.ALREADY_DECIDED: "the payment was decided already",
     Ignored.OTHER_DECISION: "the payment is executed as an earlier decision says",
     Ignored.ALREADY_RELEASED: "the payment goes on under another id",
+    Ignored.ELSEWHERE: "it did not stand behind its decision in the same partition",
     Ignored.OVERTAKEN: "what it was to replace was not, or no longer, in force",
     Ignored.NOT_HELD: "the payment was not held any more",
     Ignored.OTHER_ROUND: "no such round of review was open",

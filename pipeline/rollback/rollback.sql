@@ -49,12 +49,13 @@ SELECT decision_id::text, record_kind, record_id::text FROM ledger.outcome_in_fo
 
 -- name: heard_reversals
 -- What the executor made of these reversals of these decisions, and where the payments are now; no row where one was not
--- heard yet.
-SELECT stands.decision_id::text, cause.ignored IS NOT NULL, stands.applied_id = cause.cause_id, stands.state,
-    stands.is_at_rest, stands.is_partly_recalled
+-- heard yet. A copy that doesn't stand behind its decision counts where there is no other.
+SELECT DISTINCT ON (stands.decision_id, cause.cause_id) stands.decision_id::text, cause.ignored IS NOT NULL,
+    stands.applied_id = cause.cause_id, stands.state, stands.is_at_rest, stands.is_partly_recalled
 FROM unnest(%s::uuid[], %s::uuid[]) AS wanted (decision_id, reversal_id)
 JOIN ledger.outcome_in_force AS stands USING (decision_id)
-JOIN ledger.cause AS cause ON cause.execution_id = stands.execution_id AND cause.cause_id = wanted.reversal_id;
+JOIN ledger.cause AS cause ON cause.execution_id = stands.execution_id AND cause.cause_id = wanted.reversal_id
+ORDER BY stands.decision_id, cause.cause_id, coalesce(cause.ignored = 'ELSEWHERE', false);
 
 -- name: ended_releases
 -- Of these decisions, those that a plan's giving back has ended for.

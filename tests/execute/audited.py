@@ -6,7 +6,7 @@ of nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from pipeline.audit.chain import Entry, Times
 from pipeline.audit.log_store import CONSUMER
@@ -28,11 +28,21 @@ _NOTHING = bytes(32)
 _RECORDED_AT_US = NOON_MS * 1000
 
 
-def audit(connection: Connection, records: Sequence[LogRecord[DecisionRecord]], topic: str = "decisions.v1") -> None:
-    """Store the records' rows, and move the audit log's position behind them. `connection`: of fraud_audit."""
+def audit(
+    connection: Connection,
+    records: Sequence[LogRecord[DecisionRecord]],
+    topic: str = "decisions.v1",
+    forged: Collection[bytes] = (),
+) -> None:
+    """Store the records' rows, and move the audit log's position behind them. `connection`: of fraud_audit.
+
+    forged: the values of records that nobody proves to have written, which have no rows of their own.
+    """
     positions = Positions(CONSUMER, topic)
     with connection.transaction():
         for record in records:
+            if record.value in forged:
+                continue
             table, statement = _kind(record.content)
             filed_at_ms = Filing(table).file(connection, [record.timestamp_ms])[record.timestamp_ms]
             times = Times(claim_ms(record.timestamp_ms), filed_at_ms)
@@ -52,8 +62,8 @@ def audit(connection: Connection, records: Sequence[LogRecord[DecisionRecord]], 
 class AuditedTopic:
     """An audit log that holds what stands on a topic, but for what nobody can read."""
 
-    def __init__(self, connection: Connection, log: LogReader, topic: str) -> None:
-        self._connection, self._log, self._topic = connection, log, topic
+    def __init__(self, connection: Connection, log: LogReader, topic: str, forged: Collection[bytes] = ()) -> None:
+        self._connection, self._log, self._topic, self._forged = connection, log, topic, forged
 
     def take_in(self, partition: int = 0) -> None:
         first = Positions(CONSUMER, self._topic).read(self._connection, [partition])[partition]
@@ -62,7 +72,7 @@ class AuditedTopic:
             content = WIRE.decode_decision_record(one.value)
             if not isinstance(content, Refusal):
                 records.append(LogRecord(*one.source, one.key or b"", one.value or b"", content))
-        audit(self._connection, records, self._topic)
+        audit(self._connection, records, self._topic, self._forged)
 
 
 def _kind(content: DecisionRecord) -> tuple[str, str]:

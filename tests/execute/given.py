@@ -129,7 +129,8 @@ class Desk:
         self.execution.resume(self.connection, [self.partition])
 
     def retry(self) -> int:
-        return self.execution.retry_doubtful(self.connection, [self.partition])
+        """Return how many are in doubt still, of those that were looked at."""
+        return self.execution.retry_doubtful(self.connection, [self.partition]).in_doubt
 
     def states(self) -> dict[str, int]:
         rows = self.connection.execute("SELECT state, count(*) FROM ledger.execution_state GROUP BY state").fetchall()

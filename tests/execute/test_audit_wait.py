@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.domain.log import LogRecord
+from pipeline.domain.log import LogRecord, Unproved
 from pipeline.execute.audit_wait_service import TELL_AFTER_S, TURN_S, AuditWait, audited_part
 from pipeline.io.kafka.positioned_log import LogBatch, PositionMove
-from pipeline.io.postgres import DatabaseRefused
+from pipeline.io.postgres import DatabaseRefused, Positions
 from tests.execute.given import Desk, decision
 
 
@@ -95,6 +95,18 @@ def test_what_is_not_audited_waits_and_the_rest_is_executed(desk, waiting):
     assert desk.state(second) == "SETTLED"
 
 
+def test_what_is_passed_over_waits_for_the_audit_log_too(desk, waiting):
+    """Else the executor's position would lie beyond it, which the database refuses."""
+    wait, told, clock = waiting
+    garbage = LogBatch([], [PositionMove(0, 0, 3)], [Unproved(0, 2, b"-", "SEAL_MISSING", None)])
+    while clock.now_s < 2.5 * TELL_AFTER_S:
+        assert accepted(desk, wait, garbage) == "the audit log hasn't reached decisions.v1[0] at 2, so payments wait"
+    assert told.places == [(0, 2), (0, 2)]
+    Positions("audit", "decisions.v1").advance(desk.as_role("fraud_audit"), 0, 0, 3)
+    assert accepted(desk, wait, garbage) is None
+    assert desk.execution.heard.read(desk.connection, [0]) == {0: 3}
+
+
 def test_a_person_is_told_where_it_takes_long(desk, waiting):
     batch = desk.unaudited(decision())
     wait, told, clock = waiting
@@ -109,6 +121,10 @@ def test_a_person_is_told_where_it_takes_long(desk, waiting):
 def test_what_is_not_audited_is_refused_even_so(desk):
     """The wait is for the executor's comfort; the database holds the rule."""
     desk.open(GB29_0001=10_000)
+    batch = desk.unaudited(decision())
+    with pytest.raises(DatabaseRefused, match="RestrictViolation"):
+        desk.execution.accept(desk.connection, batch)
+    Positions("audit", "decisions.v1").advance(desk.as_role("fraud_audit"), 0, 0, 1)
     with pytest.raises(DatabaseRefused, match="execution, is_as_audited"):
-        desk.execution.accept(desk.connection, desk.unaudited(decision()))
+        desk.execution.accept(desk.connection, batch)
     assert desk.states() == {}

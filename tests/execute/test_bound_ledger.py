@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from uuid import uuid4
 
 import psycopg
 import pytest
 
-from pipeline.execute.ledger_admin_store import OVERDRAFT_MAX_MINOR, Opening, append_openings
+from pipeline.execute.ledger_admin_store import FUNDED_MAX_MINOR, OVERDRAFT_MAX_MINOR, Opening, _fund, append_openings
 from pipeline.execute.ledger_store import (
     NewCause,
     NewExecution,
@@ -23,8 +24,9 @@ from pipeline.execute.ledger_store import (
 )
 from pipeline.execute.orders import said
 from pipeline.execute.postings import MOVEMENTS, Posting, Subject, posting_of, reserve_account
-from pipeline.execute.saga import AIMS, Aim, Cause, Reason, Saga, State, Step, Transition, take
-from pipeline.io.postgres import connect
+from pipeline.execute.saga import AIMS, RAIL_KEY_FORGOTTEN, RAIL_PAID_OTHERWISE, Aim, Cause, Reason, Saga, State, Step, Transition, take
+from pipeline.execute.restoring.life_store import begin_life, begin_restore
+from pipeline.io.postgres import DatabaseRefused, connect, failures_named
 from tests.execute.given import NOON_MS, PAYEE, PAYER, Desk, decision, execution_of, reversal, review
 from tests.execute.saga_tables import hearing_rows, movement_rows, step_rows
 from tests.servers import url_as
@@ -398,6 +400,66 @@ def spent(desk):
     return walk, heard(record, paid, Aim.REVERSE, 5)
 
 
+def restored(rows):
+    """As a ledger takes them over from the rail."""
+    return [each._replace(origin="RESTORE") if isinstance(each, NewTransition) else each for each in rows]
+
+
+def test_nothing_is_taken_over_from_the_rail_but_in_a_restore(desk):
+    row = audited(desk, decision(payer=STRANGER))
+    rows = restored(new_walk(row).take(Step.RESERVE, Step.DEBIT).taken())
+    with refused("is_restored_in_a_restore"):
+        store(desk, row, *rows)
+    begin_restore(desk.connection, 2)
+    store(desk, row, *rows)
+    assert desk.balance(STRANGER) == -700
+    begin_life(desk.connection, 2, "it has caught up", {})
+    later = audited(desk, decision(payer=STRANGER))
+    with refused("is_restored_in_a_restore"):
+        store(desk, later, *restored(new_walk(later).take(Step.RESERVE).taken()))
+
+
+def test_an_attempt_that_was_taken_over_exempts_no_later_one(desk):
+    held = decision("ESCALATE", payer=STRANGER)
+    row = audited(desk, held)
+    walk = new_walk(row)
+    begin_restore(desk.connection, 2)
+    store(desk, row, *restored(walk.take(Step.RESERVE, Step.HOLD).taken()))
+    begin_life(desk.connection, 2, "it has caught up", {})
+    record = desk.batch(reversal(held, "BLOCK")).records[0]
+    walk.saga = walk.saga._replace(aim=Aim.REVERSE)
+    store(desk, heard(record, held, Aim.REVERSE, 2), *walk.take(Step.UNRESERVE, Step.REVERSE).taken())
+    again = desk.batch(reversal(held, "ALLOW", after=record.content)).records[0]
+    walk.saga = walk.saga._replace(aim=Aim.SETTLE)
+    with refused("is_covered"):
+        store(desk, heard(again, held, Aim.SETTLE, 4), *walk.take(Step.RESERVE).taken())
+
+
+def test_a_recall_is_taken_over_in_a_restore_whatever_the_payee_has(desk, spent):
+    walk, cause = spent
+    rows = walk.take(Step.RECALL).taken()
+    with refused("is_covered"):
+        store(desk, cause, *rows)
+    begin_restore(desk.connection, 2)
+    store(desk, cause, *restored(rows))
+    assert desk.balance(PAYEE) == -200
+
+
+@pytest.mark.parametrize(
+    ("account_id", "minor", "reason"),
+    [
+        (STRANGER, 700, RAIL_PAID_OTHERWISE),
+        (PAYER, 701, RAIL_PAID_OTHERWISE),
+        (PAYER, 700, RAIL_KEY_FORGOTTEN),
+    ],
+)
+def test_a_case_sets_nothing_aside_but_what_its_payment_took(desk, account_id, minor, reason):
+    desk.hear(paid := decision())
+    with refused("is_of_its_step"):
+        store(desk, NewRecovery(execution_of(paid), 5, reason, 700, "GBP", account_id, minor))
+    store(desk, NewRecovery(execution_of(paid), 5, RAIL_PAID_OTHERWISE, 700, "GBP", PAYER, 700))
+
+
 def test_part_that_is_there_is_recalled(desk, spent):
     walk, cause = spent
     store(desk, cause, *walk.take(Step.RECALL_PART, part_minor=500).taken())
@@ -619,6 +681,69 @@ def test_overdraft_has_a_bound(desk):
     append_openings(treasurer, [Opening("GB29-0008", "GBP", OVERDRAFT_MAX_MINOR, 0)], NOON_MS)
     with pytest.raises(psycopg.errors.CheckViolation, match="overdraft_is_bounded"):
         append_openings(treasurer, [Opening("GB29-0009", "GBP", OVERDRAFT_MAX_MINOR + 1, 0)], NOON_MS)
+
+
+def fund(desk, account_id, *amounts_minor):
+    treasurer = desk.as_role("fraud_treasurer")
+    with failures_named(), treasurer.transaction():
+        for amount_minor in amounts_minor:
+            _fund(treasurer, [(f"funding {uuid4()}", account_id, "GBP", amount_minor)], NOON_MS)
+
+
+@pytest.mark.parametrize(
+    "amounts_minor", [[2**63 - 1], [FUNDED_MAX_MINOR + 1], [FUNDED_MAX_MINOR, 1], [1, FUNDED_MAX_MINOR]]
+)
+def test_funding_has_a_bound(desk, amounts_minor):
+    desk.open(GB29_0008=0)
+    with pytest.raises(DatabaseRefused, match="funding_is_bounded"):
+        fund(desk, "GB29-0008", *amounts_minor)
+    fund(desk, "GB29-0008", FUNDED_MAX_MINOR)
+    assert desk.balance("GB29-0008") == FUNDED_MAX_MINOR
+
+
+def test_a_balance_beyond_64_bits_stops_nobody(desk, owner):
+    """However it came about: a superuser plants it."""
+    desk.open(GB29_0003=10_000)
+    owner.execute("SET session_replication_role = replica")
+    for _ in range(3):
+        owner.execute(
+            "INSERT INTO ledger.posting (posting_id, execution_id, step, attempt, source_account_id,"
+            " destination_account_id, currency, amount_minor, event_time, caused_at)"
+            " SELECT gen_random_uuid(), gen_random_uuid(), 'FUND', 1, '/funding', name, 'GBP', 9223372036854775807,"
+            " now(), now() FROM unnest(ARRAY['GB29-0001', 'GB29-0002']) AS name"
+        )
+    paid, back, other = decision(), decision(payer=PAYEE, payee=PAYER), decision(payer="GB29-0003")
+    desk.hear(paid, back, other)
+    desk.hear(reversal(paid, "BLOCK"))
+    assert [desk.state(each) for each in (paid, back, other)] == ["REVERSED", "SETTLED", "SETTLED"]
+    assert desk.balance(PAYER) == 10_000 + 3 * (2**63 - 1) + 700
+    assert desk.ledger.take_checkpoint(desk.connection, (PAYER, "GBP"))
+    assert desk.balance(PAYER) == 10_000 + 3 * (2**63 - 1) + 700
+    assert {finding.code for finding in desk.findings()} == {"POSTED_OTHERWISE"}
+
+
+@pytest.mark.parametrize("consumer", ["executor", "executor-settled", "executor-of-another-name"])
+@pytest.mark.parametrize("next_offset", [2, 2**62])
+def test_executor_moves_no_position_beyond_the_audit_log(desk, consumer, next_offset):
+    """Nothing would be heard for good: a position never goes back."""
+    desk.hear(decision())
+    where = {"consumer": consumer, "topic": desk.execution.heard.topic}
+    with pytest.raises(psycopg.errors.RestrictViolation):
+        desk.connection.execute(
+            "INSERT INTO control.consumer_position (consumer, topic, partition, next_offset)"
+            " VALUES (%(consumer)s, %(topic)s, 0, %(next)s)"
+            " ON CONFLICT (consumer, topic, partition) DO UPDATE SET next_offset = excluded.next_offset",
+            {**where, "next": next_offset},
+        )
+    with pytest.raises(psycopg.errors.RestrictViolation):
+        desk.connection.execute(
+            "INSERT INTO control.consumer_position (consumer, topic, partition, next_offset)"
+            " VALUES (%(consumer)s, %(topic)s, 9, 1)",
+            where,
+        )
+    later = decision()
+    desk.hear(later)
+    assert desk.state(later) == "SETTLED"
 
 
 def test_no_other_role_writes_the_ledger(desk, database_url):

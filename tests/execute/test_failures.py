@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import closing
 from urllib.request import urlopen
 
@@ -9,9 +10,11 @@ import orjson
 import pytest
 
 from ops.rail.misbehaviour import Misbehaviour
+from pipeline.execute import batch_service
 from pipeline.execute.batch_service import Executor
 from pipeline.execute.notice_topics import Notices
 from pipeline.execute.rail_client import Rail
+from pipeline.execute.saga import Answer
 from pipeline.io.postgres import DatabaseRefused, PositionMoved
 from tests.execute.given import PAYEE, PAYER, Desk, decision, reversal, review
 
@@ -147,6 +150,35 @@ def test_what_is_in_doubt_is_taken_up_once_the_rail_speaks(executor_url, appende
         assert desk.retry() == 0
         assert (desk.state(paid), desk.balance(PAYER)) == ("REVERSED", 1_000)
         assert desk.steps(paid)[3:5] == ["DOUBT", "CREDIT"]
+
+
+@pytest.mark.parametrize("looked_at_max", [1, 3, 7, 8, 100])
+def test_what_stays_in_doubt_keeps_nothing_else_from_being_asked_about(desk, monkeypatch, looked_at_max):
+    """The rail says nothing of those that came into doubt first."""
+    monkeypatch.setattr(batch_service, "DOUBTFUL_MAX", looked_at_max)
+    desk.open(GB29_0001=1_000_000)
+    pending, answered = [decision(amount_minor=1) for _ in range(7)], decision(amount_minor=2)
+    pay, asked = desk.rail.pay, Counter()
+
+    def silent(transfers, **_):
+        asked.update(transfer.key for transfer in transfers)
+        return {transfer.key: Answer.UNKNOWN for transfer in transfers}
+
+    monkeypatch.setattr(desk.rail, "pay", silent)
+    for one in (*pending, answered):
+        desk.hear(one)
+    asked.clear()
+
+    def answers_one(transfers, **named):
+        known = [transfer for transfer in transfers if transfer.amount_minor == 2]
+        return silent([each for each in transfers if each not in known]) | (pay(known, **named) if known else {})
+
+    monkeypatch.setattr(desk.rail, "pay", answers_one)
+    rounds = 0
+    while rounds < 3:
+        rounds += desk.execution.retry_doubtful(desk.connection, [0]).is_last
+    assert desk.state(answered) == "SETTLED"
+    assert sorted(asked.values()) == [3] * 7
 
 
 @pytest.mark.parametrize("boundary", ["once the answer is stored", "after upstream was told"])

@@ -7,8 +7,10 @@ from contextlib import closing
 import pytest
 
 from ops.bench.rig.stored import Tail
+from pipeline.domain.log import LogRecord
 from pipeline.domain.reversal import RecordKind
-from tests.execute.given import PAYEE, PAYER, WIRE, Desk, decision, name_of, reversal, review
+from pipeline.io.kafka.positioned_log import LogBatch, PositionMove
+from tests.execute.given import NOON_MS, PAYEE, PAYER, WIRE, Desk, decision, name_of, reversal, review
 
 EACH_ALONE = pytest.mark.parametrize("is_one_batch", [True, False])
 
@@ -111,3 +113,44 @@ def test_what_is_in_force_outlives_the_process(executor_url, appender, rail_addr
     assert (desk.state(held), desk.balance(PAYEE)) == ("SETTLED", 700)
     ignored = desk.connection.execute("SELECT ignored FROM ledger.cause ORDER BY topic_offset").fetchall()
     assert ignored == [(None,), ("OTHER_ROUND",), (None,), ("OVERTAKEN",)]
+
+
+@pytest.mark.parametrize(
+    ("later", "code"),
+    [
+        (lambda about: reversal(about, "BLOCK"), "REVERSAL_OVERTAKEN"),
+        (lambda about: review(about, "ALLOW"), "REVIEW_UNHEEDED"),
+        (lambda about: reversal(about, None), "REVERSAL_OVERTAKEN"),
+    ],
+)
+@pytest.mark.parametrize("offset", [0, 1, 1_000])
+def test_what_stands_on_another_partition_than_its_decision_is_told_and_stops_nobody(
+    desk, stack, later, code, offset
+):
+    desk.open(GB29_0001=10_000, GB29_0002=0)
+    held, other = decision("ESCALATE"), decision()
+    desk.hear(decision(), held)
+    astray = later(held)
+    records = [
+        LogRecord(1, offset, NOON_MS + 50, b"", b"-", astray),
+        LogRecord(1, offset + 1, NOON_MS + 51, b"", b"-", other),
+    ]
+    desk.execution.accept(desk.connection, desk.audited(LogBatch(records, [PositionMove(1, 0, offset + 2)])))
+    assert (desk.state(held), desk.state(other)) == ("HELD", "SETTLED")
+    assert told(stack, astray) == [(code, "ELSEWHERE")]
+    desk.hear(review(held, "BLOCK"))
+    assert desk.state(held) == "REFUSED"
+    assert desk.findings() == []
+
+
+def test_what_was_heard_elsewhere_is_not_in_force_after_a_start_either(desk):
+    desk.open(GB29_0001=10_000, GB29_0002=0)
+    paid = decision()
+    desk.hear(paid)
+    astray = reversal(paid, "BLOCK")
+    batch = LogBatch([LogRecord(1, 7, NOON_MS + 50, b"", b"-", astray)], [PositionMove(1, 0, 8)])
+    desk.execution.accept(desk.connection, desk.audited(batch))
+    desk.hear(reversal(paid, "ALLOW", after=astray))
+    assert desk.state(paid) == "SETTLED"
+    desk.hear(reversal(paid, "BLOCK"))
+    assert desk.state(paid) == "REVERSED"

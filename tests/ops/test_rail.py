@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+import contextlib
+import socket
+import threading
+from contextlib import closing, contextmanager
 
 import pytest
 
@@ -12,7 +15,7 @@ from ops.rail.misbehaviour import Misbehaviour
 from ops.rail.process import rail_process, rail_url
 from ops.stack.certificates import certificates
 from pipeline.execute import rail_client as rail
-from pipeline.execute.rail_client import ATTEMPTS_MAX, Identity, Rail
+from pipeline.execute.rail_client import ATTEMPTS_MAX, Identity, Rail, RailSilent
 from pipeline.execute.saga import Answer
 
 PAID = Transfer("key-1", "GB29-0001", "GB29-0002", "GBP", 700)
@@ -205,3 +208,46 @@ def test_the_rail_remembers_over_a_kill(tmp_path):
 def test_the_rail_takes_only_transfers(body, rail_address):
     with closing(Rail(rail_address)) as client, pytest.raises(rail.RailSilent, match="status 400"):
         client._post("/v1/transfers", body)
+
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+@contextmanager
+def trickling(begun, again, stopping):
+    """Serve one connection: what is `begun`, then `again` for ever, more often than the client's time limit."""
+
+    def serve(server):
+        with contextlib.suppress(OSError), server, server.accept()[0] as connection:
+            connection.recv(65_536)
+            connection.sendall(begun)
+            while not stopping.wait(0.05):
+                connection.sendall(again)
+
+    server = socket.create_server(("127.0.0.1", 0))
+    server.settimeout(10)
+    thread = threading.Thread(target=serve, args=(server,), daemon=True)
+    thread.start()
+    try:
+        yield server.getsockname()[1]
+    finally:
+        stopping.set()
+        thread.join(10)
+
+
+TRICKLES = {
+    "a body": b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n",
+    "a header": b"HTTP/1.1 200 OK\r\nX-Header: ",
+    "nothing yet": b"",
+}
+
+
+@pytest.mark.parametrize(("begun", "byte"), [(each, b" ") for each in TRICKLES.values()] + [(b"", CONTINUE)])
+def test_a_rail_that_answers_a_byte_at_a_time_is_silent(begun, byte):
+    """Each byte comes within the time limit of the socket, and the reply never ends."""
+    with (
+        trickling(begun, byte, threading.Event()) as port,
+        closing(Rail(f"http://127.0.0.1:{port}", timeout_s=0.2)) as client,
+        pytest.raises(RailSilent),
+    ):
+        client._post("/v1/transfers", b"[]")

@@ -3,22 +3,68 @@
 Invariants
 1. A ledger is passed only where its life is known, was begun where the database stands, and nothing was told that it
    doesn't have.
-2. What a crash leaves is passed: a step into rest is told before it is stored, so of each execution one step may have
+2. What no executor of this ledger can have told is not obeyed, and stops nothing: whoever may write to executions.v1
+   could have written it.
+3. What a crash leaves is passed: a step into rest is told before it is stored, so of each execution one step may have
    been told that the ledger lacks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple
+from uuid import UUID
 
 from pipeline.domain.execution import Execution
-from pipeline.execute.restoring.lives import told_step
+from pipeline.execute.restoring.lives import LIVES_LOST_MAX, told_step
+
+TEXT_MAX: Final = 64
+"""Characters of what stands in a record that no executor can have told, shown to people."""
 
 
-def moved(life: int, began_in: object, stands_in: object) -> str | None:
+class Heeded(NamedTuple):
+    """What was told, as far as an executor of this ledger can have told it; and in words what can't have been."""
+
+    told: list[Execution]
+    implausible: list[str]
+
+
+def heeded(life: int, told: Iterable[Execution]) -> Heeded:
+    """Pass over what can't have been told by an executor of a ledger that is in this life, whoever wrote it."""
+    found = Heeded([], [])
+    for each in told:
+        if (why := _implausible(life, each)) is None:
+            found.told.append(each)
+        else:
+            found.implausible.append(why)
+    return found
+
+
+def _implausible(life: int, told: Execution) -> str | None:
+    if not _is_id(told.execution_id):
+        return f"execution {told.execution_id[:TEXT_MAX]!a} has no id of an execution"
+    if told.sequence < 0:
+        return f"execution {told.execution_id} has sequence {told.sequence}"
+    told_life, _ = told_step(told.sequence)
+    if told_life > life + LIVES_LOST_MAX:
+        return f"execution {told.execution_id} is told of in life {told_life}, and the ledger is in life {life}"
+    return None
+
+
+def _is_id(text: str) -> bool:
+    """Whether it is written as executors write ids; the database takes other spellings, too."""
+    try:
+        return str(UUID(text)) == text
+    except ValueError:
+        return False
+
+
+def moved(life: int, began_in: object, stands_in: object, restored_to: int) -> str | None:
     """Why the ledger may have been put back, by its home; None: it stands where its life began."""
     if not life:
         return "the ledger does not say which life it is in"
+    if restored_to:
+        return "a restore was begun and has not come to its end"
     if began_in != stands_in:
         return "the database was restored from a backup, or a standby has taken over"
     return None

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import structlog
 
 from pipeline.domain.execution import Execution
 from pipeline.execute.notice_topics import Notices
-from pipeline.execute.restoring.behind import latest_told, moved, outrun
+from pipeline.execute.restoring.behind import heeded, latest_told, moved, outrun
 from pipeline.execute.restoring.life_store import present_life, steps_of
 from pipeline.io.postgres import Connection, failures_named
 
@@ -29,6 +29,7 @@ class Continuity:
         self._passed: tuple[Connection, int] | None = None  # the connection and the life that were compared
         self._why: str | None = None
         self._look_due_s = 0.0
+        self._implausible: list[str] = []
 
     def refusal(self, connection: Connection) -> str | None:
         """Why nothing may be paid; None: the ledger goes on where it stood. Alerts when it begins to refuse."""
@@ -47,7 +48,9 @@ class Continuity:
         why = moved(*life)
         if why is None and not self._has_passed(connection, life.number):
             # What was told is read first: the ledger only grows meanwhile, and another may begin its next life.
-            latest = latest_told(self._told())
+            told = heeded(life.number, self._told())
+            self._tell_implausible(told.implausible)
+            latest = latest_told(told.told)
             with failures_named():
                 life = present_life(connection)
                 why = moved(*life) or outrun(life.number, latest, steps_of(connection, sorted(latest)))
@@ -57,6 +60,13 @@ class Continuity:
         self._passed = connection, life.number
         self._notices.life = life.number
         return None
+
+    def _tell_implausible(self, implausible: Sequence[str]) -> None:
+        """Once for as long as they are the same."""
+        if implausible and implausible != self._implausible:
+            log.error("told_implausible", records=len(implausible), first=implausible[0])
+            self._notices.raise_told_implausible(implausible)
+        self._implausible = list(implausible)
 
     def _has_passed(self, connection: Connection, life: int) -> bool:
         return self._passed is not None and self._passed[0] is connection and self._passed[1] == life

@@ -9,6 +9,10 @@ LIFE_STEPS: Final = 1_000_000
 """Sequences of one life of the ledger on executions.v1. No saga takes as many steps, so what a later life tells always
 holds over what an earlier one told."""
 
+LIVES_LOST_MAX: Final = 100
+"""Lives that a backup may lack: a ledger was restored so often since it was taken. What is told of a later one is not
+believed. The database holds the same (0093_rail_statement.sql)."""
+
 
 def told_sequence(life: int, sequence: int) -> int:
     """Return the sequence under which a step of a saga is told."""

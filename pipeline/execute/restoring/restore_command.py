@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from contextlib import closing
 from datetime import datetime
+from functools import partial
 from typing import Final
 
+from pipeline.alerts.publisher_topics import AlertPublisher
 from pipeline.domain.free_text import reason_fault, tidied
 from pipeline.domain.log import RecordUndecodable
-from pipeline.execute.audit_wait_service import AuditWait
+from pipeline.execute.audit_wait_service import AuditBehind, AuditWait
 from pipeline.execute.ledger_store import Ledger
 from pipeline.execute.notice_topics import Notices
 from pipeline.execute.rail_client import RailSilent
-from pipeline.execute.restoring.restore_service import AuditBehind, Desk, RailDiffers, Restore, Restored
-from pipeline.execute.restoring.stretch_topics import PositionAhead, Stretch
+from pipeline.execute.restoring.restore_service import Desk, RailDiffers, Restore, Restored
+from pipeline.execute.restoring.stretch_topics import PassingOver, PositionAhead, Stretch
 from pipeline.execute.restoring.told_topics import Told
 from pipeline.execute.service_command import rail_of
 from pipeline.io import logs
@@ -23,7 +25,10 @@ from pipeline.io.kafka.appender import Appender
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import Connection, DatabaseRefused, DatabaseUnavailable, PositionMoved
 from pipeline.io.settings import Settings
+from pipeline.keys.key_sets import KeySetRefused
 from pipeline.quarantine.put_aside_store import is_put_aside
+from pipeline.seals.passed_over_store import PassedOver
+from pipeline.seals.seal_files import seal_check
 from pipeline.terminal.failures import Failure, database_away
 from pipeline.terminal.output import Output, coloured
 
@@ -44,20 +49,22 @@ def restore(settings: Settings, wire: WireFormat, reason: str, since: datetime |
         raise database_away(settings.database_url) from error
     except PositionMoved as error:
         raise Failure("An executor executes meanwhile.", "Stop all executors, and run this again.") from error
-    except (DatabaseRefused, RailSilent, RailDiffers, AuditBehind, PositionAhead, RecordUndecodable) as error:
+    except _EXPECTED as error:
         raise Failure(f"The ledger was not brought up to date: {error}.", _REMEDIES[type(error)]) from error
     show(output, found)
     return not found.leftovers
 
 
-_REMEDIES: Final = {
+_REMEDIES: Final[dict[type[Exception], str]] = {
     DatabaseRefused: "Was `fraud database migrate` run, and are you fraud_executor?",
     RailSilent: "See whether the rail answers, and run this again: it goes on where it stopped.",
     RailDiffers: "Nothing was paid. Ask the rail what it has there, and take its statement in.",
     AuditBehind: "Start the audit service, and run this again once it has come to the end of decisions.v1.",
     PositionAhead: "Put the database back to a time before the copy of the topics was taken.",
     RecordUndecodable: "Put the record aside (`fraud quarantine`), and run this again.",
+    KeySetRefused: "Give this command the key set that the executors have, and run it again.",
 }
+_EXPECTED: Final = tuple(_REMEDIES)
 
 
 def show(output: Output, found: Restored) -> None:
@@ -82,18 +89,19 @@ def _restored(
     ledger, appender = Ledger(), Appender.of(settings, GROUP)
     ledger.prepare(connection)
     notices = Notices(appender, wire, settings.topic("executions.v1"), settings.topic("alerts.v1"))
-
     audit = AuditWait(notices, topic)
-
-    def is_aside(partition: int, offset: int, value: bytes) -> bool:
-        by_people = is_put_aside(connection, topic, partition, offset, value)
-        return by_people or audit.has_put_aside(connection, partition, offset)
-
+    alerts = AlertPublisher(appender.append, wire, settings.topic("alerts.v1"))
+    passing_over = PassingOver(
+        seal_check(settings).unproved,
+        partial(PassedOver("executor", topic, alerts.publish).note, connection),
+        partial(audit.put_aside, connection),
+        partial(is_put_aside, connection, topic),
+    )
     with (
         closing(rail_of(settings)) as rail,
         LogReader(settings.bootstrap_servers, GROUP, settings.kafka_options) as reader,
     ):
         told = Told(reader, wire, settings.topic("executions.v1"))
         desk = Desk(ledger, rail, notices, topic, settings.rail_keeps_keys_hours * 3600, told.latest, audit)
-        stretch = Stretch(reader, wire, topic, is_aside)
+        stretch = Stretch(reader, wire, topic, passing_over)
         return Restore(connection, desk, stretch, since).run(reason, output.note)

@@ -23,16 +23,16 @@ from pipeline.domain.execution import Execution
 from pipeline.domain.identities import DecisionId, execution_id
 from pipeline.domain.in_force import DecisionRecord
 from pipeline.domain.log import LogRecord
-from pipeline.execute.audit_wait_service import AuditWait
+from pipeline.execute.audit_wait_service import AuditBehind, AuditWait
 from pipeline.execute.batch_service import DOUBTFUL_MAX, Executor
-from pipeline.execute.ledger_store import Ledger, NewRecovery, Stored
+from pipeline.execute.ledger_store import Doubted, Ledger, NewRecovery, Stored
 from pipeline.execute.notice_topics import Notice, Notices
 from pipeline.execute.orders import said
 from pipeline.execute.postings import Payment
 from pipeline.execute.rail_client import KnownRecall, KnownTransfer, Rail
-from pipeline.execute.restoring.behind import latest_life
-from pipeline.execute.restoring.life_store import begin_life, logged_since, present_life
-from pipeline.execute.restoring.rail_facts import Attempt, Facts, Leftover, Paid, TakenBack
+from pipeline.execute.restoring.behind import heeded, latest_life
+from pipeline.execute.restoring.life_store import begin_life, begin_restore, logged_since, present_life
+from pipeline.execute.restoring.rail_facts import Attempt, Claim, Facts, Known, Leftover, Paid, TakenBack
 from pipeline.execute.restoring.stretch_topics import Stretch
 from pipeline.execute.saga import RAIL_PAID_OTHERWISE, Saga, Step
 from pipeline.io.postgres import Connection, failures_named
@@ -47,10 +47,6 @@ log = structlog.get_logger("executor")
 
 class RailDiffers(Exception):
     """The rail has another payment under a key of ours; the message names the first of them."""
-
-
-class AuditBehind(Exception):
-    """The audit log has not come to what is to be heard again; the message says to where."""
 
 
 class Desk(NamedTuple):
@@ -90,11 +86,16 @@ class Restore:
         )
 
     def run(self, reason: str, say: Callable[[str], None]) -> Restored:
+        told = list(self._desk.told())
         with failures_named():
-            life = 1 + max(present_life(self._connection).number, latest_life(self._desk.told()))
+            present = present_life(self._connection)
+            told_life = latest_life(heeded(present.number, told).told)
+            life = max(present.number + 1, told_life + 1, present.restored_to)
             heard = self._executor.heard.read(self._connection, self._stretch.partitions)
         self._desk.notices.life = life
         records = self._ask(heard)
+        with failures_named():
+            begin_restore(self._connection, life)
         counts = {"records": records, **self._facts.counts()}
         say(f"{records:,} records to come to; the rail was asked about {counts['executions_asked']:,} payments"
             f" and has made {counts['transfers_paid']:,} of them")  # fmt: skip
@@ -135,7 +136,10 @@ class Restore:
             settled = self._executor.settled.read(connection, heard)
             for partition in heard:
                 yield from ledger.unfinished(connection, partition, settled[partition])
-            yield from ledger.doubtful(connection, list(heard), DOUBTFUL_MAX)
+            after: Doubted | None = None
+            while found := ledger.doubtful(connection, list(heard), DOUBTFUL_MAX, after):
+                yield from (each.execution_id for each in found)
+                after = found[-1]
             if self._since is not None:
                 yield from logged_since(connection, self._since)
 
@@ -160,13 +164,13 @@ class Restore:
     def _ask_about(self, payments: dict[str, Payment], names: Iterable[str]) -> None:
         wanted = sorted({*payments, *names})
         stored = self._stored(wanted)
-        sagas = {name: each.saga for name, each in stored.items()}
+        known = {name: Known(each.saga, each.recalled) for name, each in stored.items()}
         payments = payments | {name: each.subject.payment for name, each in stored.items()}
-        attempts = self._facts.first_attempts(payments, sagas)
+        attempts = self._facts.first_attempts(payments, known)
         for _ in range(ROUNDS_MAX):
             if not attempts:
                 return
-            attempts = list(self._facts.take(self._found(attempts), sagas))
+            attempts = list(self._facts.take(self._found(attempts)))
         raise AssertionError(f"a payment was attempted over {ROUNDS_MAX} times")
 
     def _found(self, attempts: Sequence[Attempt]) -> Iterator[tuple[Attempt, Paid | TakenBack | None]]:
@@ -192,7 +196,8 @@ class Restore:
     # And the comparison
 
     def _compare(self) -> list[Leftover]:
-        """Open a case for what the rail has done and no record leads to, and tell it; the cases that are new."""
+        """Open a case for what the rail has done and no record leads to, which keeps its money set aside, and tell it;
+        the cases that are new."""
         taken: dict[str, Mapping[Step, int]] = {}
         for names in _chunks(self._facts.names):
             taken |= {name: each.saga.taken for name, each in self._stored(names).items()}
@@ -207,7 +212,7 @@ class Restore:
         with failures_named(), connection.transaction():
             known = ledger.cases_of(connection, list(by_name))
             new = {name: each for name, each in by_name.items() if (name, stored[name].saga.sequence) not in known}
-            ledger.append_recoveries(connection, [_case(stored[name], each) for name, each in new.items()])
+            ledger.append_recoveries(connection, [_case(stored[name], each, self._facts.claims(name)) for name, each in new.items()])
         self._desk.notices.raise_paid_otherwise([_notice(stored[name]) for name in new])
 
     def _stored(self, names: Sequence[str]) -> dict[str, Stored]:
@@ -215,10 +220,13 @@ class Restore:
             return self._desk.ledger.read(self._connection, names)
 
 
-def _case(stored: Stored, leftover: Leftover) -> NewRecovery:
+def _case(stored: Stored, leftover: Leftover, claims: Sequence[Claim]) -> NewRecovery:
     payment, saga = stored.subject.payment, stored.saga
     where = payment.execution_id, max(saga.sequence, 1)
-    return NewRecovery(*where, RAIL_PAID_OTHERWISE, leftover.amount_minor, payment.currency)
+    assert len(claims) <= 1, "what is with the payer by the ledger is not with the beneficiary"
+    claim = claims[0] if claims else None
+    claimed = (None, None) if claim is None else claim
+    return NewRecovery(*where, RAIL_PAID_OTHERWISE, leftover.amount_minor, payment.currency, *claimed)
 
 
 def _notice(stored: Stored) -> Notice:

@@ -11,6 +11,7 @@ Invariants
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final, NamedTuple
 
@@ -30,9 +31,13 @@ class Difference(StrEnum):
     PARTIES_DIFFER = "PARTIES_DIFFER"  # another debtor or creditor, or the statement names none
     KIND_DIFFERS = "KIND_DIFFERS"  # a payment where the ledger has a recall, or the other way round
     NOT_AT_RAIL = "NOT_AT_RAIL"  # the ledger says that it was done, and no statement has it
+    TIME_MISSING = "TIME_MISSING"  # no statement is of the time between two that follow each other
+    NO_STATEMENT = "NO_STATEMENT"  # the ledger has had payments made in a currency that no statement is of
 
 
-HEALING: Final = frozenset({Difference.NOT_IN_LEDGER, Difference.DONE_OTHERWISE, Difference.NOT_AT_RAIL})
+HEALING: Final = frozenset(
+    {Difference.NOT_IN_LEDGER, Difference.DONE_OTHERWISE, Difference.NOT_AT_RAIL, Difference.NO_STATEMENT}
+)
 """Differences that may only be late on one side, and that close once that side has come to it. The others stay."""
 
 
@@ -190,6 +195,16 @@ def twice(key: str, amount_minor: int) -> Found:
 
 def missed(booking: Booking) -> Found:
     return Found(Difference.NOT_AT_RAIL, booking.key, booking.execution_id, None, booking.amount_minor, booking.kind)
+
+
+def time_missing(ended_at: datetime, goes_on_at: datetime) -> Found:
+    times = f"{ended_at.astimezone(UTC).isoformat()}/{goes_on_at.astimezone(UTC).isoformat()}"
+    return Found(Difference.TIME_MISSING, times, None, None, None, "no statement is of the time in between")
+
+
+def no_statement(currency: str) -> Found:
+    detail = f"payments were made in {currency}, and no statement was ever taken in"
+    return Found(Difference.NO_STATEMENT, currency, None, None, None, detail)
 
 
 def healed(open_keys: Mapping[str, Difference], found: Iterable[Found], on_statements: Iterable[str]) -> list[str]:

@@ -9,7 +9,7 @@ Invariants
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Final, NamedTuple
@@ -18,6 +18,12 @@ from uuid import UUID
 from pipeline.domain.money import minor_digits
 
 AMOUNT_MINOR_MAX: Final = 2**63 - 1
+AHEAD_MAX: Final = timedelta(days=1)
+"""How far ahead a statement may end: a rail may date it to the end of a day that isn't over."""
+BETWEEN_MAX: Final = timedelta(seconds=1)
+"""Between two statements that follow each other: many banks end a day at its last second."""
+YEARS: Final = range(1970, 2200)
+"""Of which a statement can be."""
 _DECIMAL: Final = re.compile(r"[0-9]{1,18}(\.[0-9]{0,5})?", re.ASCII)
 _SIGNED: Final = re.compile(r"-?[0-9]{1,18}(\.[0-9]{0,5})?", re.ASCII)
 _CURRENCY: Final = re.compile(r"[A-Z]{3}", re.ASCII)
@@ -84,16 +90,19 @@ class Sum:
             raise StatementUnusable(f"statement {head.sequence} says {head.entries} entries and has {self.entries}")
 
 
-def follows(head: Head, last: Head | None) -> None:
-    """Raise StatementUnusable where the statement does not go on where the last one of its account ended."""
+def follows(head: Head, last: Head | None, now: datetime) -> None:
+    """Raise StatementUnusable where the statement does not go on where the last one of its account ended.
+
+    A bank may number the statements of each year from 1.
+    """
     if head.to_at < head.from_at:
         raise StatementUnusable(f"statement {head.sequence} ends before it begins")
+    if head.to_at > now + AHEAD_MAX:
+        raise StatementUnusable(f"statement {head.sequence} ends in the future, at {head.to_at.isoformat()}")
     if last is None:
         return
-    if head.sequence <= last.sequence:
-        raise StatementUnusable(f"statement {head.sequence} was taken in before: the last one was {last.sequence}")
-    if head.sequence != last.sequence + 1:
-        raise StatementUnusable(f"statement {head.sequence} follows {last.sequence}: take in {last.sequence + 1} first")
+    if not _is_first_of_a_year(head, last):
+        _follows_in_sequence(head, last)
     if head.opening_minor != last.closing_minor:
         raise StatementUnusable(
             f"statement {head.sequence} opens with {head.opening_minor}, and {last.sequence} closed with "
@@ -101,6 +110,23 @@ def follows(head: Head, last: Head | None) -> None:
         )
     if head.from_at < last.to_at:
         raise StatementUnusable(f"statement {head.sequence} begins before {last.sequence} ended")
+
+
+def is_gap(head: Head, last: Head | None) -> bool:
+    """Whether no statement is of the time between the last one and this one."""
+    return last is not None and head.from_at - last.to_at > BETWEEN_MAX
+
+
+def _is_first_of_a_year(head: Head, last: Head) -> bool:
+    """By the year of the statement's own time zone: the last one was of an earlier one."""
+    return head.sequence == 1 and head.to_at.year > last.from_at.astimezone(head.to_at.tzinfo).year
+
+
+def _follows_in_sequence(head: Head, last: Head) -> None:
+    if head.sequence <= last.sequence:
+        raise StatementUnusable(f"statement {head.sequence} was taken in before: the last one was {last.sequence}")
+    if head.sequence != last.sequence + 1:
+        raise StatementUnusable(f"statement {head.sequence} follows {last.sequence}: take in {last.sequence + 1} first")
 
 
 def amount_minor(text: str, currency: str, *, is_signed: bool = False) -> int:
@@ -134,6 +160,8 @@ def time_of(text: str) -> datetime:
         raise StatementUnusable(f"a time can't be read: {text[:40]!r}") from error
     if found.tzinfo is None:
         raise StatementUnusable(f"a time does not say how far it is from UTC: {text[:40]!r}")
+    if found.year not in YEARS:
+        raise StatementUnusable(f"a time is of no year that a statement can be of: {text[:40]!r}")
     return found
 
 

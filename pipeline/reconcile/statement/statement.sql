@@ -1,7 +1,29 @@
 -- name: last_statement
--- The statement of an account in a currency that was taken in last.
-SELECT account_id, currency, sequence, name, format, from_at, to_at, opening_minor, closing_minor, entries
-FROM control.rail_statement WHERE account_id = %s AND currency = %s ORDER BY sequence DESC LIMIT 1;
+-- The statement of an account in a currency that was taken in last, and when it was. Banks may number each year's anew.
+SELECT account_id, currency, sequence, name, format, from_at, to_at, opening_minor, closing_minor, entries, taken_at
+FROM control.rail_statement WHERE account_id = %s AND currency = %s ORDER BY statement_number DESC LIMIT 1;
+
+-- name: server_time
+-- The server's clock, which says what is in the future.
+SELECT now();
+
+-- name: without_statement
+-- Currencies in which payments were made by the rail, and of which no statement of the account was ever taken in. It
+-- goes from one currency of the index to the next.
+WITH RECURSIVE paid AS (
+    (SELECT currency FROM ledger.posting WHERE source_account_id = '/clearing' AND step = 'CREDIT' ORDER BY currency LIMIT 1)
+    UNION ALL
+    SELECT (
+        SELECT later.currency FROM ledger.posting AS later
+        WHERE later.source_account_id = '/clearing' AND later.currency > paid.currency AND later.step = 'CREDIT'
+        ORDER BY later.currency LIMIT 1
+    ) FROM paid WHERE paid.currency IS NOT NULL
+)
+SELECT currency FROM paid
+WHERE currency IS NOT NULL AND NOT EXISTS (
+    SELECT FROM control.rail_statement AS taken
+    WHERE taken.account_id = %(account_id)s AND taken.currency = paid.currency
+);
 
 -- name: insert_statement
 -- A statement, before its entries.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
@@ -17,9 +17,18 @@ from pipeline.alerts.publisher_topics import AlertPublisher
 from pipeline.domain.alert import Alert
 from pipeline.io.postgres import Connection, failures_named
 from pipeline.reconcile.statement.camt_files import read_camt
-from pipeline.reconcile.statement.comparing import Comparison, Difference, Found, bookings, healed, twice
+from pipeline.reconcile.statement.comparing import (
+    Comparison,
+    Difference,
+    Found,
+    bookings,
+    healed,
+    no_statement,
+    time_missing,
+    twice,
+)
 from pipeline.reconcile.statement.csv_files import read_csv
-from pipeline.reconcile.statement.entries import Entry, Head, StatementUnusable, follows
+from pipeline.reconcile.statement.entries import Entry, Head, StatementUnusable, follows, is_gap
 from pipeline.reconcile.statement.statement_store import Statements
 
 FILE_BYTES_MAX: Final = 4 * 1024**3
@@ -39,6 +48,7 @@ Reader = Callable[[BinaryIO], Iterator[Head | Entry]]
 class Taken(NamedTuple):
     """One statement that was taken in."""
 
+    number: int  # as it is stored
     head: Head
     entries: int
     opened: list[Found]
@@ -63,14 +73,18 @@ class StatementIntake:
             read = reader_of(file)
             with failures_named(), self._connection.transaction():
                 self._statements.begin()
-                return [self._take(*each, sha256) for each in statements_of(read(file))]
+                taken = [self._take(*each, sha256) for each in statements_of(read(file))]
+                self._look_for_other_currencies(taken)
+                return taken
 
     def _take(self, head: Head, entries: Iterator[Entry], sha256: bytes) -> Taken:
         if head.account_id != self._account_id:
             raise StatementUnusable("the statement is of another account than FRAUD_RAIL_ACCOUNT")
         last = self._statements.last(head.account_id, head.currency)
-        follows(head, last)
-        due_since = head.from_at if last is None else last.to_at - GRACE
+        now = self._statements.now()
+        follows(head, None if last is None else last[0], now)
+        # A statement may have been taken in before its end: what was recorded since was not due then.
+        due_since = head.from_at if last is None else min(last[0].to_at, last[1]) - GRACE
         comparison = Comparison(due_since.timestamp(), (head.to_at - GRACE).timestamp())
         number, count = self._statements.insert(head, _noting(entries, head, comparison), sha256)
         open_before = self._statements.open_findings(head.account_id, head.currency)
@@ -79,6 +93,8 @@ class StatementIntake:
         on_earlier = self._statements.on_statements(comparison.not_on_it)
         found = comparison.end(on_earlier)
         found += [twice(*each) for each in self._statements.booked_before(number)]
+        if last is not None and is_gap(head, last[0]):
+            found.append(time_missing(last[0].to_at, head.from_at))
         return self._end(head, number, count, found, open_before)
 
     def _end(self, head: Head, number: int, count: int, found: list[Found], open_before: dict[str, Found]) -> Taken:
@@ -90,7 +106,19 @@ class StatementIntake:
         closed = [each for each in open_before.values() if each.key in ended]
         self._tell(head, opened)
         self._statements.store(head, number, opened, closed)
-        return Taken(head, count, opened, closed)
+        return Taken(number, head, count, opened, closed)
+
+    def _look_for_other_currencies(self, taken: Sequence[Taken]) -> None:
+        """Name each currency that payments were made in and that the rail has sent no statement of."""
+        if not taken:
+            return
+        last = taken[-1]
+        for currency in self._statements.without_statement(self._account_id):
+            found, head = no_statement(currency), last.head._replace(currency=currency)
+            if not self._statements.open_findings(self._account_id, currency):
+                self._tell(head, [found])
+                self._statements.store(head, last.number, [found], [])
+                last.opened.append(found)
 
     def _carry(self, comparison: Comparison, findings: Iterable[Found]) -> None:
         """Look again at entries of earlier statements that the ledger had not come to."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 from uuid import UUID, uuid5
 
 from pipeline.io.postgres import Connection, statements
@@ -38,9 +38,21 @@ class Statements:
         """In the transaction of a file."""
         self._connection.execute(self._sql["long_statements"])
 
-    def last(self, account_id: str, currency: str) -> Head | None:
+    def last(self, account_id: str, currency: str) -> tuple[Head, datetime] | None:
+        """The last statement, and when it was taken in."""
         row = self._connection.execute(self._sql["last_statement"], [account_id, currency]).fetchone()
-        return None if row is None else Head(*row)
+        return None if row is None else (Head(*row[:-1]), row[-1])
+
+    def now(self) -> datetime:
+        """By the server's clock."""
+        row = self._connection.execute(self._sql["server_time"]).fetchone()
+        assert row is not None, "it always says the time"
+        return cast("datetime", row[0])
+
+    def without_statement(self, account_id: str) -> list[str]:
+        """Currencies that the rail has paid in and no statement is of."""
+        rows = self._connection.execute(self._sql["without_statement"], {"account_id": account_id}).fetchall()
+        return [currency for (currency,) in rows]
 
     def insert(self, head: Head, entries: Iterable[Entry], sha256: bytes) -> tuple[int, int]:
         """Store a statement; return its number and how many entries it has. Raises StatementUnusable in the end where

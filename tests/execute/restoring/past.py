@@ -6,23 +6,28 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from urllib.request import urlopen
+from uuid import uuid4
 
 from confluent_kafka import Producer
 
 from pipeline.domain.decision import Decision
 from pipeline.domain.execution import Execution, ExecutionState
 from pipeline.domain.identities import DecisionId, ExecutionId
+from pipeline.domain.log import Presented, Unproved
 from pipeline.execute.audit_wait_service import AuditWait
+from pipeline.execute.ledger_admin_store import _fund
 from pipeline.execute.restoring.restore_service import Desk as RestoreDesk
 from pipeline.execute.restoring.restore_service import Restore, Restored
-from pipeline.execute.restoring.stretch_topics import Stretch
+from pipeline.execute.restoring.stretch_topics import PassingOver, Stretch
 from pipeline.io.kafka.appender import Appender
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import connect
 from tests.decisions import written
 from tests.execute.audited import AuditedTopic
 from tests.execute.given import WIRE, Desk, execution_of
+from tests.records import NOON_MS
 from tests.servers import Postgres, unused_prefix, url_as
 
 DAY_S = 86_400.0
@@ -33,6 +38,13 @@ def told(name: str, sequence: int) -> Execution:
     return Execution("e", ExecutionId(words[0]), *words[1:])
 
 
+def fund(desk: Desk, account_id: str, amount_minor: int) -> None:
+    """Money from outside."""
+    treasurer = desk.as_role("fraud_treasurer")
+    with treasurer.transaction():
+        _fund(treasurer, [(f"funding {uuid4()}", account_id, "GBP", amount_minor)], NOON_MS)
+
+
 class Past:
     """The first ledger hears what is published; `put_back` goes on with the copy that `back_up` made of it."""
 
@@ -41,6 +53,9 @@ class Past:
         self.topic = f"{unused_prefix()}decisions.v1"
         self._producer = Producer({"bootstrap.servers": bootstrap_servers})
         self._url, self._copies = url, list[str]()
+        self._forged: list[bytes] = []
+        self.noted: list[Unproved] = []
+        self.put_aside_by_people: set[tuple[int, int]] = set()
         self.desk = self._desk(url)
 
     def publish(self, *records, partition: int = 0, age_s: float = 0) -> None:
@@ -59,7 +74,7 @@ class Past:
         self.publish(*records, **where)
         with self._reader() as reader:
             self._audit(reader)
-            stretch = Stretch(reader, WIRE, self.topic, lambda *_: False)
+            stretch = self._stretch(reader)
             heard = self.desk.execution.heard.read(self.desk.connection, stretch.partitions)
             self.desk.execution.resume(self.desk.connection, stretch.partitions)
             for batch in stretch.batches(heard):
@@ -88,8 +103,25 @@ class Past:
             self._audit(reader)
             audit = AuditWait(notices, self.topic)
             given = RestoreDesk(desk.ledger, desk.rail, notices, self.topic, keeps_keys_s, lambda: told, audit)
-            stretch = Stretch(reader, WIRE, self.topic, lambda *_: False)
-            return Restore(desk.connection, given, stretch, since).run("the disk was lost", lambda _: None)
+            return Restore(desk.connection, given, self._stretch(reader), since).run("the disk was lost", lambda _: None)
+
+    def forge(self, *records, **where) -> None:
+        """Publish what nobody proves to have written."""
+        self._forged += [written(each) if isinstance(each, Decision) else WIRE.encode(each) for each in records]
+        self.publish(*records, **where)
+
+    def _stretch(self, reader: LogReader) -> Stretch:
+        audit = AuditWait(self.desk.execution._notices, self.topic)
+        by_audit = partial(audit.put_aside, self.desk.connection)
+        return Stretch(reader, WIRE, self.topic, PassingOver(self._prove, self.noted.extend, by_audit, self._by_people))
+
+    def _prove(self, record: Presented) -> Unproved | None:
+        if record.value not in self._forged:
+            return None
+        return Unproved(record.partition, record.offset, record.value, "SEAL_MISSING", None)
+
+    def _by_people(self, partition: int, offset: int, value: bytes) -> bool:
+        return (partition, offset) in self.put_aside_by_people
 
     def entries(self) -> list[tuple[str, str, int, str, int]]:
         """What the rail has: debtor, creditor, amount, status, recalled."""
@@ -121,7 +153,7 @@ class Past:
         """The audit log of the database that there is comes to the end."""
         with closing(connect(url_as(self._present, "fraud_audit"), "test")) as connection:
             for partition in reader.extents(self.topic):
-                AuditedTopic(connection, reader, self.topic).take_in(partition)
+                AuditedTopic(connection, reader, self.topic, self._forged).take_in(partition)
 
     def _desk(self, url: str) -> Desk:
         self._present = url

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.execute.restoring.behind import latest_told, moved, outrun
+from pipeline.execute.restoring.behind import heeded, latest_told, moved, outrun
 from pipeline.execute.restoring.continuity_service import Continuity
-from pipeline.execute.restoring.life_store import Home, begin_life, present_life
-from pipeline.execute.restoring.lives import LIFE_STEPS, told_sequence, told_step
+from pipeline.execute.restoring.life_store import Home, begin_life, begin_restore, present_life
+from pipeline.execute.restoring.lives import LIFE_STEPS, LIVES_LOST_MAX, told_sequence, told_step
+from pipeline.io.postgres import DatabaseRefused, failures_named
 from tests.execute.given import decision, execution_of
 from tests.execute.restoring.past import told
 
@@ -15,16 +16,17 @@ HERE = Home(7, 1)
 
 
 @pytest.mark.parametrize(
-    ("life", "began_in", "stands_in", "is_passed"),
+    ("life", "began_in", "stands_in", "restored_to", "is_passed"),
     [
-        (1, HERE, HERE, True),
-        (0, HERE, HERE, False),
-        (1, HERE, Home(8, 1), False),
-        (1, HERE, Home(7, 2), False),
+        (1, HERE, HERE, 0, True),
+        (0, HERE, HERE, 0, False),
+        (1, HERE, Home(8, 1), 0, False),
+        (1, HERE, Home(7, 2), 0, False),
+        (1, HERE, HERE, 2, False),
     ],
 )
-def test_a_ledger_is_passed_only_where_its_life_began(life, began_in, stands_in, is_passed):
-    assert (moved(life, began_in, stands_in) is None) is is_passed
+def test_a_ledger_is_passed_only_where_its_life_began(life, began_in, stands_in, restored_to, is_passed):
+    assert (moved(life, began_in, stands_in, restored_to) is None) is is_passed
 
 
 @pytest.mark.parametrize(
@@ -73,8 +75,10 @@ def test_what_was_told_and_is_not_in_the_ledger_stops_it(desk):
 def test_a_database_that_was_restored_elsewhere_stops_it_until_the_next_life(desk, owner):
     continuity = Continuity(lambda: [], desk.execution._notices)
     assert continuity.refusal(desk.connection) is None
+    owner.execute("SET session_replication_role = replica")
     owner.execute("INSERT INTO ledger.life (number, system_identifier, timeline, reason) VALUES (2, 1, 1, 'elsewhere')")
     assert continuity.refusal(desk.connection) is not None
+    begin_restore(desk.connection, 3)
     begin_life(desk.connection, 3, "it has caught up", {})
     continuity = Continuity(lambda: [], desk.execution._notices)
     assert continuity.refusal(desk.connection) is None
@@ -86,6 +90,7 @@ def test_a_life_that_another_executor_begins_meanwhile_stops_nobody(desk):
     desk.hear(blocked)
 
     def tell():
+        begin_restore(desk.connection, 2)
         begin_life(desk.connection, 2, "it has caught up", {})
         return [told(execution_of(blocked), told_sequence(2, 1))]
 
@@ -98,3 +103,63 @@ def test_a_migrated_database_is_in_its_first_life(desk):
     life = present_life(desk.connection)
     assert life.number == 1
     assert life.began_in == life.stands_in
+
+
+STRANGER = "00000000-0000-4000-8000-000000000001"
+
+
+@pytest.mark.parametrize(
+    ("name", "sequence"),
+    [
+        ("x", 5),
+        ("A" + STRANGER[1:], 5),
+        (f"{{{STRANGER}}}", 5),
+        (STRANGER, 2**63 - 1),
+        (STRANGER, told_sequence(2 + LIVES_LOST_MAX, 1)),
+        (STRANGER, -(2**63)),
+    ],
+)
+def test_what_no_executor_can_have_told_is_named_and_stops_nothing(desk, name, sequence):
+    blocked = decision("BLOCK")
+    desk.hear(blocked)
+    forged, honest = told(name, sequence), told(execution_of(blocked), 1)
+    assert heeded(1, [forged, honest]).told == [honest]
+    assert len(heeded(1, [forged]).implausible) == 1
+    continuity = Continuity(lambda: [forged, honest], desk.execution._notices)
+    assert continuity.refusal(desk.connection) is None
+
+
+def test_what_is_told_of_lives_that_were_lost_is_heeded():
+    told_of = told(STRANGER, told_sequence(1 + LIVES_LOST_MAX, 1))
+    assert heeded(1, [told_of]) == ([told_of], [])
+
+
+def test_nothing_is_paid_while_a_restore_is_under_way(desk):
+    continuity = Continuity(lambda: [], desk.execution._notices)
+    assert continuity.refusal(desk.connection) is None
+    begin_restore(desk.connection, 2)
+    assert continuity.refusal(desk.connection) is not None
+    begin_life(desk.connection, 2, "it has caught up", {})
+    assert Continuity(lambda: [], desk.execution._notices).refusal(desk.connection) is None
+
+
+@pytest.mark.parametrize(("begun", "number"), [(None, 2), (None, 2**31 - 1), (2, 3), (2, 2**31 - 1), (2, 1)])
+def test_nobody_uses_up_the_lives(desk, begun, number):
+    if begun is not None:
+        begin_restore(desk.connection, begun)
+    insert = (
+        "INSERT INTO ledger.life (number, system_identifier, timeline, reason)"
+        " SELECT %s, home.system_identifier, home.timeline, 'x' FROM ledger.present_home() AS home"
+    )
+    with pytest.raises(DatabaseRefused), failures_named():
+        desk.connection.execute(insert, [number])
+    begin_restore(desk.connection, 2)
+    begin_life(desk.connection, 2, "it has caught up", {})
+
+
+def test_no_restore_leads_to_a_life_far_ahead(desk):
+    with pytest.raises(DatabaseRefused), failures_named():
+        begin_restore(desk.connection, 3 + LIVES_LOST_MAX)
+    begin_restore(desk.connection, 2 + LIVES_LOST_MAX)
+    begin_life(desk.connection, 2 + LIVES_LOST_MAX, "it has caught up", {})
+    assert present_life(desk.connection).number == 2 + LIVES_LOST_MAX

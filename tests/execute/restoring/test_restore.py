@@ -9,14 +9,17 @@ import pytest
 
 from ops.rail.misbehaviour import Misbehaviour
 from pipeline.domain.identities import posting_id
+from pipeline.domain.log import RecordUndecodable
+from pipeline.execute.audit_wait_service import AuditBehind
 from pipeline.execute.rail_client import Rail, Recall, Transfer
 from pipeline.execute.restoring.lives import told_sequence
 from pipeline.execute.restoring.restore_service import RailDiffers
 from pipeline.execute.restoring.stretch_topics import PositionAhead
 from tests.execute.given import PAYEE, PAYER, decision, execution_of, reversal, review
-from tests.execute.restoring.past import Past, told
+from tests.execute.restoring.past import Past, fund, told
 
 OTHER = "GB29-0003"
+STRANGER = "00000000-0000-4000-8000-000000000001"
 
 
 @pytest.fixture
@@ -221,9 +224,10 @@ def test_another_payment_under_a_key_of_ours_stops_it_before_anything_is_paid(pa
     assert past.books()["counts"] == {"ACCEPTED": 1}
 
 
-def test_a_log_that_was_put_back_further_than_the_ledger_is_refused(past):
+def test_a_log_that_was_put_back_further_than_the_ledger_is_refused(past, owner):
     past.hear(decision("BLOCK"))
-    past.desk.execution.heard.advance(past.desk.connection, 0, 1, 5)
+    owner.execute("SET session_replication_role = replica")
+    owner.execute("UPDATE control.consumer_position SET next_offset = 5 WHERE consumer = 'executor'")
     with pytest.raises(PositionAhead):
         past.restore()
 
@@ -231,7 +235,7 @@ def test_a_log_that_was_put_back_further_than_the_ledger_is_refused(past):
 def test_a_life_that_was_lost_with_its_database_is_not_lived_again(past):
     """Else it would tell other records under the ids that the lost one used."""
     past.publish(decision("BLOCK"))
-    assert past.restore(told=[told("x", told_sequence(4, 9))]).life == 5
+    assert past.restore(told=[told(STRANGER, told_sequence(4, 9))]).life == 5
 
 
 def test_it_can_be_run_again(past):
@@ -243,3 +247,160 @@ def test_it_can_be_run_again(past):
     assert [past.restore().life, past.restore().life] == [2, 3]
     assert past.desk.state(paid) == "SETTLED"
     assert past.books()["counts"] == {"ACCEPTED": 1}
+
+
+@pytest.fixture
+def refused_then_paid(rail_of, stack, postgres, database_url, appender):
+    """A ledger that was put back to before a payment whose first transfer the rail refused, and whose second it paid.
+
+    The payer had what the payment took, and nothing besides.
+    """
+    rail = rail_of(Misbehaviour(refused_share=0.5))
+    with closing(Past(stack.bootstrap_servers, postgres, database_url, appender, rail)) as past:
+        names = [f"GB29_10{number:02}" for number in range(40)]
+        past.desk.open(GB29_0002=0, **dict.fromkeys(names, 700))
+        copy = past.back_up()
+        for name in names:
+            found = decision(payer=name.replace("_", "-"))
+            past.hear(found)
+            if past.desk.state(found) == "REFUSED":
+                past.hear(reversal(found, "ALLOW"))
+                if past.desk.state(found) == "SETTLED":
+                    break
+        else:
+            raise AssertionError("of 40 payments one is refused first and paid then")
+        past.put_back(copy)
+        yield past, found
+
+
+def test_what_the_rail_refused_first_and_then_paid_is_walked_as_it_was(refused_then_paid):
+    past, paid = refused_then_paid
+    before = past.entries()
+    restored = past.restore()
+    assert past.desk.state(paid) == "SETTLED"
+    assert past.desk.steps(paid).count("SUBMIT") == 2
+    assert (past.desk.balance(paid.account_id), past.cases(), restored.leftovers) == (0, [], [])
+    again = decision(payer=paid.account_id)
+    past.hear(again)
+    assert past.desk.reason(again) == "INSUFFICIENT_FUNDS"
+    assert past.entries() == before
+    assert past.desk.findings() == []
+
+
+def test_money_that_the_rail_took_and_no_record_leads_to_is_not_spent_again(past):
+    past.desk.open(GB29_0001=1_000, GB29_0002=0)
+    blocked = decision("BLOCK")
+    past.hear(blocked)
+    with closing(Rail(past._rail)) as rail:
+        rail.pay([Transfer(posting_id(execution_of(blocked), "SUBMIT", 1), PAYER, PAYEE, "GBP", 700)])
+    past.restore(since=datetime.now(UTC) - timedelta(hours=1))
+    refused, paid = decision(amount_minor=301), decision(amount_minor=300)
+    past.hear(refused, paid)
+    assert (past.desk.reason(refused), past.desk.state(paid)) == ("INSUFFICIENT_FUNDS", "SETTLED")
+    past.hear(reversal(blocked, "ALLOW"))  # its own claim is no funds for it either: a person sees to it
+    assert past.desk.reason(blocked) == "INSUFFICIENT_FUNDS"
+    assert past.desk.findings() == []
+
+
+def test_a_closed_case_gives_free_what_it_set_aside(past, owner):
+    past.desk.open(GB29_0001=700, GB29_0002=0)
+    blocked = decision("BLOCK")
+    past.hear(blocked)
+    with closing(Rail(past._rail)) as rail:
+        rail.pay([Transfer(posting_id(execution_of(blocked), "SUBMIT", 1), PAYER, PAYEE, "GBP", 700)])
+    past.restore(since=datetime.now(UTC) - timedelta(hours=1))
+    owner.execute("SET session_replication_role = replica")
+    owner.execute(
+        "INSERT INTO review.recovery_closing (execution_id, sequence, closed_by, reason)"
+        " SELECT execution_id, sequence, 'ana', 'The bank has made up for it.' FROM ledger.recovery_case"
+    )
+    paid = decision()
+    past.hear(paid)
+    assert past.desk.state(paid) == "SETTLED"
+
+
+def test_what_the_rail_took_back_from_a_payee_is_not_spent_by_them(past):
+    """The recall is heard on another partition, behind a payment of the payee's that the rail has never met."""
+    past.desk.open(GB29_0001=10_000, GB29_0002=0, GB29_0003=0)
+    paid, spent = decision(), decision(payer=PAYEE, payee=OTHER)
+    past.hear(paid, age_s=100)
+    copy = past.back_up()
+    past.hear(reversal(paid, "BLOCK"), age_s=20)
+    assert past.desk.state(paid) == "REVERSED"
+    past.publish(spent, partition=1, age_s=50)
+    past.put_back(copy)
+    restored = past.restore()
+    assert (past.desk.state(paid), past.desk.reason(spent)) == ("REVERSED", "INSUFFICIENT_FUNDS")
+    assert not restored.leftovers
+    assert past.desk.findings() == []
+
+
+@pytest.mark.parametrize("how", ["the payee was funded after the backup", "the partitions come in another order"])
+@pytest.mark.parametrize("share", [1, 2])
+def test_a_recall_is_taken_over_though_the_ledger_has_no_funds_for_it(past, how, share):
+    past.desk.open(GB29_0001=10_000, GB29_0002=0, GB29_0003=0)
+    paid = decision()
+    past.hear(paid, age_s=100)
+    past.hear(decision(payer=PAYEE, payee=OTHER), age_s=90)  # the payee has spent it
+    copy = past.back_up()
+    if "funded" in how:
+        fund(past.desk, PAYEE, 700 // share)
+    else:
+        past.hear(decision(amount_minor=700 // share), partition=1, age_s=10)
+    past.hear(reversal(paid, "BLOCK"), age_s=20)
+    was = past.desk.state(paid), past.desk.reason(paid), past.entries()
+    assert was[0] == ("REVERSED" if share == 1 else "SETTLED")
+    past.put_back(copy)
+    restored = past.restore()
+    assert (past.desk.state(paid), past.desk.reason(paid), past.entries()) == was
+    assert restored.life == 2
+    assert not restored.leftovers
+
+
+def test_an_unproved_record_that_is_no_payment_is_passed_over(past):
+    past.desk.open(GB29_0001=10_000)
+    copy = past.back_up()
+    paid, later = decision(), decision()
+    past.hear(paid)
+    past.forge(decision(payer="GB29-0001/held"))
+    past.publish(later)
+    past.put_back(copy)
+    past.restore()
+    assert [past.desk.state(each) for each in (paid, later)] == ["SETTLED", "SETTLED"]
+    assert {(each.partition, each.offset) for each in past.noted} == {(0, 1)}
+
+
+def test_a_record_that_is_no_payment_stops_it_until_people_put_it_aside(past):
+    past.desk.open(GB29_0001=10_000)
+    past.publish(decision(payer="GB29-0001/held"), decision())
+    with pytest.raises(RecordUndecodable):
+        past.restore()
+    past.put_aside_by_people.add((0, 0))
+    assert past.restore().life == 2
+    assert past.books()["counts"] == {"ACCEPTED": 1}
+
+
+def test_an_unproved_decision_with_the_id_of_another_hides_nothing(past):
+    past.desk.open(GB29_0001=10_000, GB29_0002=0, GB29_0003=0)
+    paid = decision()
+    past.hear(paid)
+    past.hear(decision(payer=PAYEE, payee=OTHER))
+    copy = past.back_up()
+    fund(past.desk, PAYEE, 700)
+    past.forge(decision()._replace(decision_id=paid.decision_id))
+    past.hear(reversal(paid, "BLOCK"))
+    assert past.desk.state(paid) == "REVERSED"
+    past.put_back(copy)
+    restored = past.restore()
+    assert (past.desk.state(paid), restored.leftovers) == ("REVERSED", [])
+
+
+def test_it_waits_for_the_audit_log_before_the_rail_is_asked(past):
+    past.publish(decision())
+    with past._reader() as reader, pytest.raises(AuditBehind):
+        list(past._stretch(reader).records({partition: 0 for partition in reader.extents(past.topic)}))
+
+
+def test_what_no_executor_can_have_told_does_not_choose_the_life(past):
+    past.publish(decision("BLOCK"))
+    assert past.restore(told=[told("x", 5), told(STRANGER, 2**63 - 1)]).life == 2

@@ -19,6 +19,7 @@ from pipeline.reconcile.statement.entries import (
     Sum,
     amount_minor,
     follows,
+    is_gap,
     key_of,
     time_of,
 )
@@ -214,10 +215,60 @@ def test_entries_lead_from_balance_to_balance():
 )
 def test_a_statement_that_does_not_go_on_where_the_last_ended_is_refused(after):
     with pytest.raises(StatementUnusable):
-        follows(after, HEAD)
+        follows(after, HEAD, NOW)
 
 
 def test_a_statement_that_goes_on_is_taken():
-    follows(HEAD, None)
+    follows(HEAD, None, NOW)
     ends_at = time_of("2026-11-03T00:00:00Z")
-    follows(HEAD._replace(sequence=8, opening_minor=30, from_at=HEAD.to_at, to_at=ends_at), HEAD)
+    follows(HEAD._replace(sequence=8, opening_minor=30, from_at=HEAD.to_at, to_at=ends_at), HEAD, NOW)
+
+
+NOW = time_of("2026-12-01T00:00:00Z")
+
+
+@pytest.mark.parametrize("to", ["2026-12-02T00:00:01Z", "2099-01-01T00:00:00Z"])
+def test_a_statement_that_ends_in_the_future_is_refused(to):
+    with pytest.raises(StatementUnusable, match="in the future"):
+        follows(HEAD._replace(to_at=time_of(to)), None, NOW)
+
+
+@pytest.mark.parametrize("text", ["9999-12-31T23:59:59Z", "0001-01-01T00:00:00+14:00", "1969-12-31T23:59:59Z"])
+def test_a_time_of_no_year_that_a_statement_can_be_of_is_refused(text):
+    with pytest.raises(StatementUnusable, match="of no year"):
+        time_of(text)
+
+
+LAST_OF_YEAR = HEAD._replace(
+    sequence=365, from_at=time_of("2025-12-31T00:00:00+01:00"), to_at=time_of("2026-01-01T00:00:00+01:00")
+)
+FIRST_OF_YEAR = LAST_OF_YEAR._replace(
+    sequence=1,
+    opening_minor=LAST_OF_YEAR.closing_minor,
+    from_at=LAST_OF_YEAR.to_at,
+    to_at=time_of("2026-01-02T00:00:00+01:00"),
+)
+
+
+def test_a_bank_may_number_each_year_anew():
+    follows(FIRST_OF_YEAR, LAST_OF_YEAR, NOW)
+    follows(FIRST_OF_YEAR._replace(sequence=366), LAST_OF_YEAR, NOW)
+
+
+@pytest.mark.parametrize(
+    ("first", "last"),
+    [
+        (FIRST_OF_YEAR._replace(sequence=2), LAST_OF_YEAR),
+        (FIRST_OF_YEAR._replace(opening_minor=FIRST_OF_YEAR.opening_minor + 1), LAST_OF_YEAR),
+        (FIRST_OF_YEAR._replace(from_at=LAST_OF_YEAR.from_at), LAST_OF_YEAR),
+        (FIRST_OF_YEAR, FIRST_OF_YEAR),
+    ],
+)
+def test_a_new_year_is_no_way_around_the_order(first, last):
+    with pytest.raises(StatementUnusable):
+        follows(first, last, NOW)
+
+
+def test_time_that_no_statement_is_of_is_a_gap():
+    later = FIRST_OF_YEAR._replace(from_at=time_of("2026-01-01T00:00:02+01:00"))
+    assert [is_gap(later, LAST_OF_YEAR), is_gap(FIRST_OF_YEAR, LAST_OF_YEAR), is_gap(later, None)] == [True, False, False]

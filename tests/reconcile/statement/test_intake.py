@@ -11,6 +11,7 @@ import pytest
 
 from pipeline.alerts.publisher_topics import AlertPublisher
 from pipeline.domain.identities import posting_id
+from pipeline.execute.ledger_admin_store import Opening, append_openings
 from pipeline.execute.rail_client import Rail, Transfer
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.postgres import connect
@@ -18,6 +19,7 @@ from pipeline.reconcile.statement.comparing import Difference
 from pipeline.reconcile.statement.entries import StatementUnusable
 from pipeline.reconcile.statement.statement_service import StatementIntake
 from pipeline.reconcile.statement.statement_store import Statements
+from tests.decisions import decision_id_of
 from tests.execute.given import PAYEE, PAYER, Desk, decision, execution_of, reversal
 from tests.servers import url_as
 
@@ -219,3 +221,32 @@ def test_books_and_statement_of_the_rail_agree(scene):
     with urlopen(f"{scene._rail}/v1/books") as answer:
         books = orjson.loads(answer.read())
     assert scene.next().head.closing_minor == -books["paid_minor"]["GBP"]
+
+
+def test_time_between_two_statements_is_named(scene):
+    scene.desk.hear(decision())
+    scene.next("csv", until_ms=int(time.time() * 1000) - 60_000)
+    scene._since_ms += 10_000
+    assert Difference.TIME_MISSING in [each.kind for each in scene.next("csv").opened]
+
+
+def test_a_currency_without_any_statement_is_named_until_there_is_one(scene, tmp_path):
+    treasurer = scene.desk.as_role("fraud_treasurer")
+    append_openings(treasurer, [Opening(PAYER, "EUR", 0, 10_000)], int(time.time() * 1000))
+    euros = decision()
+    payment = euros.snapshot.transaction._replace(currency="EUR")
+    euros = euros._replace(
+        decision_id=decision_id_of(payment), snapshot=euros.snapshot._replace(transaction=payment)
+    )
+    scene.desk.hear(decision(), euros)
+    assert scene.desk.state(euros) == "SETTLED"
+    assert [(each.kind, each.key) for each in scene.next("csv").opened] == [(Difference.NO_STATEMENT, "EUR")]
+    assert scene.next("csv").opened == []
+    path = scene.fetch("csv")
+    path.write_bytes(urlopen(f"{scene._rail}/v1/statement?format=csv&currency=EUR&until_ms={now_ms()}").read())
+    [taken] = scene.intake.take(path)
+    assert [each.kind for each in taken.closed] == [Difference.NO_STATEMENT]
+
+
+def now_ms() -> int:
+    return int(time.time() * 1000) + QUARTER_MS + 60_000
