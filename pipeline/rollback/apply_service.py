@@ -7,7 +7,8 @@ Invariants
    stands on the topics is the truth about how far it came: a run begins by shutting out its predecessor, ending what
    that left open, and reading the topics on from the last progress that was written down. So nothing is appended twice.
 3. Only what was approved is applied: the plan's bytes are read once, into a file of this process, and hashed; every
-   record is made from a line of that file, and bears the digest.
+   record is made from a line of that file, and bears the digest. And only what is so is approved: before that, each
+   line is derived again from the records, and the totals are added up from the lines.
 4. One plan at a time.
 """
 
@@ -34,6 +35,8 @@ from pipeline.people.key_files import Identity
 from pipeline.people.registry import Registry
 from pipeline.people.store import person_of
 from pipeline.rollback.acts import approved, begun, planned, run_subject
+from pipeline.rollback.blast_radius import radius_of_lines
+from pipeline.rollback.derivation_store import Derivation, Differing
 from pipeline.rollback.ends_service import TopicEnds
 from pipeline.rollback.plan_content_store import PlanContent, read_content
 from pipeline.rollback.plan_store import (
@@ -47,6 +50,7 @@ from pipeline.rollback.plan_store import (
     count_releases,
     ended_releases,
     heard_reversals,
+    patient,
     read_approval,
     read_plan,
     read_progress,
@@ -116,20 +120,20 @@ class Applied(NamedTuple):
 
 
 class Applier:
-    """For one thread. Raises NoSuchPlan, AnotherIsApplied, ProgressBroken, BrokerFailed, DatabaseUnavailable,
-    DatabaseRefused; started again, it goes on where the topics stand."""
+    """For one thread. Raises NoSuchPlan, AnotherIsApplied, ProgressBroken, PlanRefused, RegimeMissing, BrokerFailed,
+    DatabaseUnavailable, DatabaseRefused; started again, it goes on where the topics stand."""
 
     def __init__(
         self,
         connection: Connection,
         writing: Writing,
-        wire: WireFormat,
+        derivation: Derivation,
         topics: Topics,
         clock_ms: Callable[[], int],
         patience_s: float = EXECUTOR_PATIENCE_S,
     ) -> None:
         """`patience_s`: for the executor to release one more payment."""
-        self._connection, self._writing, self._wire = connection, writing, wire
+        self._connection, self._writing, self._derivation = connection, writing, derivation
         self._topics, self._clock_ms, self._patience_s = topics, clock_ms, patience_s
 
     def apply(
@@ -139,7 +143,7 @@ class Applier:
         rate_per_s: float,
         stopping: threading.Event,
         advance: Callable[[int], None],
-    ) -> Applied | ApplyRefusal:
+    ) -> Applied | ApplyRefusal | Differing:
         """Until all has ended, or `stopping`, or the executor is out of patience. `advance`: reversals that stand."""
         with failures_named(), turn_to_apply(self._connection, AnotherIsApplied):
             plan = read_plan(self._connection, plan_id)
@@ -150,7 +154,7 @@ class Applier:
                 return ApplyRefusal.ALTERED
             with content:
                 approval = self._approval(plan, content, approver)
-                if isinstance(approval, ApplyRefusal):
+                if not isinstance(approval, Approval):
                     return approval
                 pace = Pace(rate_per_s, stopping)
                 return self._apply(plan, content, approval, approver, pace, advance)
@@ -167,7 +171,7 @@ class Applier:
         appender = self._writing.appender(f"fraud-rollback-{plan.header.plan_id}")
         appender.start()
         run = _Run(self._connection, plan.header.plan_id, approver)
-        lines = _Lines(self._wire, content, approval)
+        lines = _Lines(self._derivation.wire, content, approval)
         run.resume(self._topics, lines)
         advance(run.progress.appended)
         before, waiting = run.progress.appended, 0
@@ -181,7 +185,9 @@ class Applier:
         here = run.progress.appended - before
         return Applied(plan, run.progress.appended, here, releases, waiting, is_complete, pace.seconds)
 
-    def _approval(self, plan: StoredPlan, content: PlanContent, approver: Identity) -> Approval | ApplyRefusal:
+    def _approval(
+        self, plan: StoredPlan, content: PlanContent, approver: Identity
+    ) -> Approval | ApplyRefusal | Differing:
         """That of the first run, or this one's; refused for an approver, and a plan, that may not."""
         connection, header = self._connection, content.header
         with connection.transaction():
@@ -198,6 +204,9 @@ class Applier:
             )
             if refusal is not None:
                 return refusal
+            differing = self._differing(plan, content, is_pending=stored is None)
+            if differing is not None:
+                return differing
             if stored is not None:
                 return stored.approval
             approval = Approval(approver.name, now_ms)
@@ -205,6 +214,19 @@ class Applier:
             act = sign_act(connection, approver, expected.kind, expected.subject, registry)
             approve(connection, plan, approval, act)
             return approval
+
+    def _differing(
+        self, plan: StoredPlan, content: PlanContent, *, is_pending: bool
+    ) -> Differing | ApplyRefusal | None:
+        """Why the plan is not what the records lead to, whoever signed it."""
+        patient(self._connection)
+        differing = self._derivation.first_differing(content, is_pending=is_pending)
+        if differing is not None:
+            log.error("rollback_line_differs", plan_id=plan.header.plan_id, **differing._asdict())
+            return differing
+        radius = radius_of_lines(content.lines())
+        added_up = radius.selected.decisions, radius.changing.decisions, radius
+        return None if added_up == (plan.decisions, plan.changing, plan.blast_radius) else ApplyRefusal.ADDED_OTHERWISE
 
     def _is_proved(self, plan: StoredPlan, stored: StoredApproval | None, registry: Registry) -> bool:
         """Whether the plan is its maker's, and the approval its author's. Until the first run began, both must still

@@ -93,6 +93,11 @@ class Settled(NamedTuple):
 def begin_plan(connection: Connection) -> None:
     """First in its transaction."""
     connection.execute(_SQL["begin_plan"])
+    patient(connection)
+
+
+def patient(connection: Connection) -> None:
+    """Until the caller's transaction ends, let statements take as long as a large plan takes."""
     connection.execute(_SQL["patient"])
 
 
