@@ -22,7 +22,7 @@ from pipeline.io.avro.wire import WireFormat
 from pipeline.io.postgres import Connection
 from pipeline.replay.redecide import AS_RECORDED, Basis, Good, Redecided, Version, redecide
 from pipeline.replay.regimes import RegimeOf
-from pipeline.rollback.plan_content_store import PlanContent
+from pipeline.rollback.plan_content_store import PlanContent, PlanRefused
 from pipeline.rollback.plan_store import ROWS_A_FETCH, Selected, select_decisions, standings
 from pipeline.rollback.reversal import (
     CHANGING,
@@ -38,10 +38,6 @@ from pipeline.rollback.reversal import (
 
 _MOVING: Final = ("before", "disposition", "is_held", "is_in_review", "state", "replaces_kind", "replaces_id")
 """Fields of a line that follow from where the payment stands; `why` and `payment_hex` follow from its disposition."""
-
-
-class PlanRefused(Exception):
-    """The plan may not be made, or would say nothing. One sentence."""
 
 
 class Criteria(NamedTuple):
@@ -197,7 +193,7 @@ def criteria_text(criteria: Criteria, list_name: str | None) -> dict[str, str]:
 
 def criteria_of(text: Mapping[str, str]) -> Criteria:
     """What a plan's header says was selected, but for the ids of a list. Raises PlanRefused where it can't be read."""
-    if text.keys() - _CRITERIA or not all(isinstance(value, str) for value in text.values()):
+    if not isinstance(text, Mapping) or text.keys() - _CRITERIA or not all(isinstance(value, str) for value in text.values()):
         raise PlanRefused("The plan selects by what nobody knows")
     try:
         segment = text["segment"].partition("=") if "segment" in text else None

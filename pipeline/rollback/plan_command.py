@@ -39,8 +39,9 @@ from pipeline.rollback.apply_service import (
     Topics,
     Writing,
 )
-from pipeline.rollback.derivation_store import Criteria, Derivation, PlanRefused, criteria_text
+from pipeline.rollback.derivation_store import Criteria, Derivation, criteria_text
 from pipeline.rollback.ends_service import TopicEnds
+from pipeline.rollback.plan_content_store import PlanRefused
 from pipeline.rollback.plan_store import StoredPlan, is_plan_id, read_plan, read_plans
 from pipeline.rollback.planning_service import Planner, Request
 from pipeline.seals.proving import SealCheck

@@ -29,6 +29,10 @@ MEMORY_BYTES_MAX: Final = 32 * 1024 * 1024
 """A larger plan is kept in a file without a name; a million lines take about 700 MB."""
 
 
+class PlanRefused(Exception):
+    """The plan may not be made, or would say nothing. One sentence."""
+
+
 class ContentWriter:
     """Stores a plan's canonical bytes, and says their digest."""
 
@@ -59,10 +63,15 @@ class PlanContent:
         self._lines_begin = self._file.tell()
 
     def lines(self) -> Iterator[PlanLine]:
-        """All lines in order. One iteration at a time."""
+        """All lines in order. One iteration at a time. Raises PlanRefused at one that can't be read: whoever wrote the
+        plan chose its bytes."""
         self._file.seek(self._lines_begin)
-        for line in self._file:
-            yield line_of(line)
+        for content in self._file:
+            try:
+                line = line_of(content)
+            except (ValueError, TypeError) as error:
+                raise PlanRefused("The plan has a line that can't be read") from error
+            yield line
 
     def changing(self) -> Iterator[PlanLine]:
         """The lines that lead to a record."""

@@ -23,9 +23,9 @@ from pipeline.replay.redecide import AS_RECORDED, Good, Version
 from pipeline.replay.regimes import RegimeOf
 from pipeline.rollback.acts import planned
 from pipeline.rollback.blast_radius import Adding
-from pipeline.rollback.derivation_store import Criteria, Derivation, PlanRefused
+from pipeline.rollback.derivation_store import Criteria, Derivation
 from pipeline.rollback.ends_service import TopicEnds, wait_for_readers
-from pipeline.rollback.plan_content_store import ContentWriter
+from pipeline.rollback.plan_content_store import ContentWriter, PlanRefused
 from pipeline.rollback.plan_store import (
     StoredPlan,
     audited_until,

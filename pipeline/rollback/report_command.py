@@ -24,6 +24,7 @@ from pipeline.terminal.connection import connected
 from pipeline.terminal.output import Output, coloured
 from pipeline.web.page_files import write
 
+_STORED: Final = ("blast_radius", "audited_until")
 PAYMENTS_SHOWN_MAX: Final = 40
 """Payments that a person still reads on a terminal; the report has all."""
 
@@ -40,7 +41,8 @@ def show_plan(output: Output, plan: StoredPlan, *, is_brief: bool = False) -> No
     asked = ", ".join(f"{name} {value}" for name, value in header.criteria.items())
     line = f"{header.plan_id} by {header.requested_by} until {utc_text(header.expires_at_ms)}: {asked}. "
     line += f"Of {plan.decisions:,} decisions {plan.changing:,} would be otherwise under {_good(plan)}."
-    output.record(plan_json(plan), line)
+    # Totals that were stored with a plan are nobody's word; the report adds them up from its lines.
+    output.record({name: value for name, value in plan_json(plan).items() if not is_brief or name not in _STORED}, line)
     if not (is_brief or output.as_json):
         for sentence in radius_sentences(plan):
             output.line(f"  {sentence}")

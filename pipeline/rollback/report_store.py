@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import NamedTuple
 
 from pipeline.domain.decision import Decision
-from pipeline.domain.identities import DecisionId
+from pipeline.domain.identities import DecisionId, reversal_id
 from pipeline.domain.payment import Transaction
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.postgres import Connection
@@ -20,14 +21,15 @@ from pipeline.rollback.plan_store import (
     ProgressKind,
     Settled,
     StoredPlan,
-    count_releases,
     decided_anew,
+    heard_reversals,
     ledger_sums,
     logged_reversals,
     patient,
     read_approval,
     read_lines,
     read_progress,
+    read_releases,
     select_decisions,
     settled,
 )
@@ -38,6 +40,7 @@ from pipeline.rollback.reversal import (
     PlanLine,
     ReleaseEnd,
     plan_digest,
+    release_end,
     released_id,
 )
 
@@ -62,14 +65,17 @@ class Report(NamedTuple):
 
     @property
     def appended(self) -> int:
+        """As the last run says."""
         return self.progress[-1].appended if self.progress else 0
 
     @property
     def state(self) -> str:
         if self.approval is None:
             return "PLANNED"
-        is_complete = bool(self.progress) and self.progress[-1].kind is ProgressKind.COMPLETED
-        return "COMPLETED" if is_complete else "UNDER_WAY"
+        released = sum(line.disposition is Disposition.RELEASE for line in self.lines)
+        is_said = any(each.kind is ProgressKind.COMPLETED for each in self.progress)
+        is_so = self.logged_distinct == self.plan.changing and sum(self.releases.values()) == released
+        return "COMPLETED" if is_said and is_so else "UNDER_WAY"
 
     @property
     def milestones(self) -> list[Progress]:
@@ -96,7 +102,7 @@ def read_report(connection: Connection, wire: WireFormat, plan: StoredPlan) -> R
         and all(_is_about(line, payments.get(line.decision_id), wire) for line in lines if line.disposition in CHANGING),
         None if approved is None else approved.approval,
         read_progress(connection, plan_id),
-        count_releases(connection, plan_id),
+        _releases(connection, plan_id, released),
         settled(connection, plan_id),
         logged,
         distinct,
@@ -105,6 +111,20 @@ def read_report(connection: Connection, wire: WireFormat, plan: StoredPlan) -> R
         lines,
         payments,
     )
+
+
+def _releases(connection: Connection, plan_id: str, released: Sequence[PlanLine]) -> dict[ReleaseEnd, int]:
+    """How giving payments back has ended: what is said of it, where the ledger bears it out."""
+    told, counts = read_releases(connection, plan_id), Counter[ReleaseEnd]()
+    for begin in range(0, len(released), ROWS_A_FETCH):
+        names: list[str] = [line.decision_id for line in released[begin : begin + ROWS_A_FETCH]]
+        heard = heard_reversals(connection, names, [reversal_id(plan_id, name) for name in names])
+        for name in names:
+            so, said = release_end(heard.get(name)), told.get(name)
+            # What could not be had back may be overtaken later.
+            if said is not None and (so is said or (said is ReleaseEnd.NOT_RECALLED and so is ReleaseEnd.OVERTAKEN)):
+                counts[said] += 1
+    return dict(sorted(counts.items()))
 
 
 def _payments(connection: Connection, wire: WireFormat, decision_ids: Sequence[DecisionId]) -> dict[str, Transaction]:

@@ -13,9 +13,9 @@ from pipeline.domain.identities import reversal_id
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.settings import Settings
 from pipeline.replay.redecide import Basis, Good, Version
+from pipeline.rollback.derivation_store import Criteria
 from pipeline.rollback.plan_command import _applier
 from pipeline.rollback.plan_store import read_lines
-from pipeline.rollback.derivation_store import Criteria
 from pipeline.rollback.planning_service import Planner, Request
 from pipeline.rollback.reversal import released_id
 from tests.archive import CLOSED, payment

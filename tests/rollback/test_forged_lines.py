@@ -9,10 +9,11 @@ import pytest
 
 from pipeline.domain.decision import Outcome
 from pipeline.people.act_store import read_registry, sign_act
+from pipeline.rollback import plan_content_store
 from pipeline.rollback.acts import planned
 from pipeline.rollback.blast_radius import radius_of_lines
-from pipeline.rollback.derivation_store import Differing, PlanRefused
-from pipeline.rollback.plan_content_store import ContentWriter
+from pipeline.rollback.derivation_store import Differing
+from pipeline.rollback.plan_content_store import ContentWriter, PlanRefused
 from pipeline.rollback.plan_store import StoredPlan, begin_plan, copy_lines, insert_plan, read_approval, read_plan
 from pipeline.rollback.report_store import read_report
 from pipeline.rollback.reversal import ApplyRefusal, Disposition
@@ -128,6 +129,13 @@ def test_a_line_is_of_the_decisions_that_the_plan_says_were_selected(scene, crit
 def test_criteria_that_nobody_can_read_select_nothing(scene, criteria):
     with pytest.raises(PlanRefused):
         refused(scene, forge(scene, scene.lines(), criteria=criteria))
+
+
+@pytest.mark.parametrize("content", [b"[]\n", b"nonsense\n", b'{"a": 1}\n', b"[1, 2]\n"])
+def test_a_line_that_nobody_can_read_is_refused(scene, monkeypatch, content):
+    monkeypatch.setattr(plan_content_store, "line_bytes", lambda _: content)
+    with pytest.raises(PlanRefused, match="can't be read"):
+        refused(scene, forge(scene, scene.lines()[:1]))
 
 
 def test_lines_stand_in_the_order_of_the_topic(scene):
