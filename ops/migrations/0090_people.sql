@@ -4,6 +4,70 @@
 -- says, that the act is its author's, made just now and used once, and that author, key and role are in order. Whoever
 -- acts on a row proves the signature first (pipeline/people/act_store.py).
 
+-- Ids
+
+-- RFC 4122's UUID by a name, as pipeline/domain/identities.py has them: by SHA-1, which the server itself does not
+-- have. A millisecond a call, for rows that people cause.
+CREATE FUNCTION control.uuid5(namespace uuid, name text) RETURNS uuid
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog AS $$
+DECLARE
+    mask CONSTANT bigint := 4294967295;
+    message bytea := uuid_send(namespace) || convert_to(name, 'UTF8');
+    h0 bigint := 1732584193;
+    h1 bigint := 4023233417;
+    h2 bigint := 2562383102;
+    h3 bigint := 271733878;
+    h4 bigint := 3285377520;
+    a bigint;
+    b bigint;
+    c bigint;
+    d bigint;
+    e bigint;
+    f bigint;
+    word bigint;
+    words bigint[];
+    hex text;
+BEGIN
+    message := message || '\x80'::bytea || decode(repeat('00', (119 - length(message) % 64) % 64), 'hex')
+        || int8send(length(message) * 8::bigint);
+    FOR block IN 0 .. length(message) / 64 - 1 LOOP
+        words := array_fill(0::bigint, ARRAY[80], ARRAY[0]);
+        a := h0;
+        b := h1;
+        c := h2;
+        d := h3;
+        e := h4;
+        FOR t IN 0 .. 79 LOOP
+            IF t < 16 THEN
+                word := ('x' || encode(substring(message FROM block * 64 + t * 4 + 1 FOR 4), 'hex'))::bit(32)::bigint;
+            ELSE
+                word := words[t - 3] # words[t - 8] # words[t - 14] # words[t - 16];
+                word := ((word << 1) | (word >> 31)) & mask;
+            END IF;
+            words[t] := word;
+            f := CASE WHEN t < 20 THEN ((b & c) | (~b & d)) + 1518500249 WHEN t < 40 THEN (b # c # d) + 1859775393
+                WHEN t < 60 THEN ((b & c) | (b & d) | (c & d)) + 2400959708 ELSE (b # c # d) + 3395469782 END;
+            f := ((((a << 5) | (a >> 27)) & mask) + f + e + word) & mask;
+            e := d;
+            d := c;
+            c := ((b << 30) | (b >> 2)) & mask;
+            b := a;
+            a := f;
+        END LOOP;
+        h0 := (h0 + a) & mask;
+        h1 := (h1 + b) & mask;
+        h2 := (h2 + c) & mask;
+        h3 := (h3 + d) & mask;
+        h4 := (h4 + e) & mask;
+    END LOOP;
+    hex := lpad(to_hex(h0), 8, '0') || lpad(to_hex(h1), 8, '0') || lpad(to_hex(h2), 8, '0') || lpad(to_hex(h3), 8, '0');
+    RETURN (left(hex, 12) || '5' || substr(hex, 14, 3)
+        || substr('89ab', ('x' || substr(hex, 17, 1))::bit(4)::integer % 4 + 1, 1) || substr(hex, 18))::uuid;
+END
+$$;
+REVOKE EXECUTE ON FUNCTION control.uuid5(uuid, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION control.uuid5(uuid, text) TO fraud_service, fraud_reader;  -- views call it for whoever looks
+
 -- Acts
 
 -- What was signed, in its canonical form, by whom and with what. digest names it; everything but content, signature and
@@ -232,6 +296,164 @@ ALTER TABLE review.case_event
         'EXPIRED', 'WITHDRAWN', 'PUBLISHED', 'VOIDED'));
 DROP INDEX review.case_event_one_outcome;
 
+-- The payment of a decision, as it was decided on; XXX and -1 where the audit log has no such decision.
+CREATE FUNCTION review.worth_of(wanted uuid) RETURNS TABLE (currency text, amount_minor bigint, amount_gbp_minor bigint)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    (
+        SELECT decided.input_snapshot #>> '{transaction,currency}',
+            (decided.input_snapshot #>> '{transaction,amount_minor}')::bigint,
+            (decided.input_snapshot #>> '{features,amount_gbp_minor}')::bigint
+        FROM audit.ai_decision_log AS decided WHERE decided.decision_id = wanted LIMIT 1
+    )
+    UNION ALL SELECT 'XXX', -1, -1 LIMIT 1
+$$;
+
+-- Whether a case is what the audit log says of its record: the decision that escalated, or the reversal that sends a
+-- decision to one more round, with the payment as it was decided on. It opened when the broker took the record, or when
+-- the row was written where the broker's time can't be right. Time is given as settings can give it: 1 hour to 90 days.
+CREATE FUNCTION review.is_as_audited(opened review.review_case) RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT EXISTS (
+        SELECT FROM (
+            SELECT decided.transaction_id, decided.account_id, decided.reasoning AS summary, decided.logged_at
+            FROM audit.ai_decision_log AS decided
+            WHERE decided.decision_id = opened.decision_id AND decided.topic_partition = opened.topic_partition
+                AND decided.topic_offset = opened.topic_offset AND decided.decision = 'ESCALATE'
+                AND opened.cause_id = opened.decision_id AND opened.round = 1
+            UNION ALL
+            SELECT reversed.transaction_id, reversed.account_id, reversed.reason, reversed.logged_at
+            FROM audit.reversal_log AS reversed
+            WHERE reversed.decision_id = opened.decision_id AND reversed.topic_partition = opened.topic_partition
+                AND reversed.topic_offset = opened.topic_offset AND reversed.corrected_outcome = 'ESCALATE'
+                AND reversed.reversal_id = opened.cause_id
+        ) AS told
+        WHERE (told.transaction_id, told.account_id, told.summary)
+                = (opened.transaction_id, opened.account_id, opened.summary)
+            AND (opened.opened_at = told.logged_at
+                OR (opened.opened_at BETWEEN opened.recorded_at - interval '5 minutes'
+                        AND opened.recorded_at + interval '5 minutes'
+                    AND told.logged_at NOT BETWEEN opened.recorded_at - interval '7 days' + interval '5 minutes'
+                        AND opened.recorded_at - interval '5 minutes'))
+    )
+    AND (opened.currency, opened.amount_minor, opened.amount_gbp_minor)
+        = (SELECT worth.currency, worth.amount_minor, worth.amount_gbp_minor
+            FROM review.worth_of(opened.decision_id) AS worth)
+    AND opened.expires_at - opened.opened_at BETWEEN interval '1 hour' AND interval '2160 hours'
+$$;
+
+-- Rounds follow each other in the order of the topic, each once the one before it has ended, and the decision's own
+-- escalation is the first. A reversal that is not in force opens none.
+CREATE FUNCTION review.bind_case() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NEW.recorded_at <> now() OR NOT review.is_as_audited(NEW) OR NEW.review_id <>
+        control.uuid5('6e0a7d19-c43b-5e21-b7f8-90d15a2c4e63', NEW.decision_id || E'\n' || NEW.round) OR EXISTS (
+        SELECT FROM review.review_case AS other
+        WHERE other.decision_id = NEW.decision_id AND (other.round < NEW.round) <> (other.topic_offset < NEW.topic_offset)
+            AND other.round <> NEW.round
+    ) OR NEW.round <> 1 + (
+        SELECT count(*) FROM review.review_case AS earlier
+        WHERE earlier.decision_id = NEW.decision_id AND earlier.topic_offset < NEW.topic_offset
+    ) OR (NEW.round = 1 AND NEW.cause_id <> NEW.decision_id AND EXISTS (
+        SELECT FROM audit.ai_decision_log AS decided
+        WHERE decided.decision_id = NEW.decision_id AND decided.decision = 'ESCALATE'
+    )) OR (NEW.cause_id <> NEW.decision_id AND NOT EXISTS (
+        SELECT FROM review.record_in_force AS took
+        WHERE took.topic_partition = NEW.topic_partition AND took.topic_offset = NEW.topic_offset
+            AND took.record_id = NEW.cause_id
+    )) OR (NEW.round > 1 AND NOT EXISTS (
+        SELECT FROM review.case_event AS ended
+        WHERE ended.decision_id = NEW.decision_id AND ended.round = NEW.round - 1
+            AND ended.kind IN ('PUBLISHED', 'WITHDRAWN')
+    )) THEN
+        RAISE EXCEPTION 'a case is opened as its record was audited' USING ERRCODE = 'check_violation';
+    END IF;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER bind_case AFTER INSERT ON review.review_case FOR EACH ROW EXECUTE FUNCTION review.bind_case();
+
+-- A record took another's place only if it was audited there, and names the one that was in force.
+CREATE FUNCTION review.bind_record_in_force() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    before review.record_in_force;
+BEGIN
+    SELECT * INTO before FROM review.record_in_force AS earlier
+    WHERE earlier.decision_id = NEW.decision_id AND earlier.topic_offset < NEW.topic_offset
+    ORDER BY earlier.topic_offset DESC LIMIT 1;
+    IF NOT EXISTS (
+        SELECT FROM audit.reversal_log AS reversed
+        WHERE NEW.record_kind = 'REVERSAL' AND reversed.decision_id = NEW.decision_id
+            AND reversed.topic_partition = NEW.topic_partition AND reversed.topic_offset = NEW.topic_offset
+            AND reversed.reversal_id = NEW.record_id AND reversed.corrected_outcome IS NOT DISTINCT FROM NEW.outcome
+            AND (reversed.replaces_kind, reversed.replaces_id)
+                = (coalesce(before.record_kind, 'DECISION'), coalesce(before.record_id, NEW.decision_id)::text)
+        UNION ALL
+        SELECT FROM audit.review_log AS reviewed
+        WHERE NEW.record_kind = 'REVIEW' AND reviewed.decision_id = NEW.decision_id
+            AND reviewed.topic_partition = NEW.topic_partition AND reviewed.topic_offset = NEW.topic_offset
+            AND reviewed.review_id = NEW.record_id AND reviewed.outcome = NEW.outcome
+            AND (before.outcome = 'ESCALATE' OR before.decision_id IS NULL)
+    ) THEN
+        RAISE EXCEPTION 'a record takes another''s place as it was audited' USING ERRCODE = 'check_violation';
+    END IF;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER bind_record_in_force AFTER INSERT ON review.record_in_force
+    FOR EACH ROW EXECUTE FUNCTION review.bind_record_in_force();
+
+-- What the service says by itself, in its own words: that a case opens with its record, ends by the server's clock, is
+-- withdrawn or published by a record that was audited or because the ledger doesn't hold the payment, and that what came
+-- last counts as nothing.
+CREATE FUNCTION review.require_system_event(
+    event review.case_event, before review.case_event, about review.review_case
+) RETURNS void
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    is_right boolean;
+BEGIN
+    IF event.act IS NOT NULL
+        OR event.actor <> (CASE event.kind WHEN 'EXPIRED' THEN 'system:expiry' ELSE 'system:review' END)
+    THEN
+        RAISE EXCEPTION 'people neither open, expire, withdraw, void nor publish' USING ERRCODE = 'check_violation';
+    END IF;
+    is_right := CASE event.kind
+        WHEN 'OPENED' THEN event.reason IS NULL AND (event.at, event.topic_partition, event.topic_offset)
+            = (about.opened_at, about.topic_partition, about.topic_offset)
+        WHEN 'EXPIRED' THEN event.reason = 'Nobody decided in time, so the payment is not made.'
+            AND event.at >= about.expires_at AND clock_timestamp() >= about.expires_at
+            AND abs(extract(epoch FROM clock_timestamp() - event.at)) <= 300
+        WHEN 'PUBLISHED' THEN event.reason IS NULL AND EXISTS (
+            SELECT FROM audit.review_log AS reviewed
+            WHERE reviewed.decision_id = event.decision_id AND reviewed.topic_partition = event.topic_partition
+                AND reviewed.topic_offset = event.topic_offset
+                AND (reviewed.outcome, reviewed.reason) = (before.outcome, before.reason))
+        WHEN 'VOIDED' THEN abs(extract(epoch FROM clock_timestamp() - event.at)) <= 300
+            AND event.reason ~ '^It counts as nothing: ' AND event.reason !~ '[[:cntrl:]]'
+        WHEN 'WITHDRAWN' THEN CASE WHEN event.topic_offset IS NOT NULL
+            THEN EXISTS (
+                SELECT FROM audit.reversal_log AS reversed JOIN review.record_in_force AS took
+                    ON took.topic_partition = reversed.topic_partition AND took.topic_offset = reversed.topic_offset
+                    AND took.record_id = reversed.reversal_id
+                WHERE reversed.decision_id = event.decision_id AND reversed.topic_partition = event.topic_partition
+                    AND reversed.topic_offset = event.topic_offset AND reversed.topic_offset > about.topic_offset
+                    AND reversed.reason = event.reason)
+            ELSE before.kind NOT IN ('DECIDED', 'EXPIRED') AND EXISTS (
+                SELECT FROM ledger.outcome_in_force AS stands
+                WHERE stands.decision_id = event.decision_id AND stands.record_id = about.cause_id
+                    AND stands.is_at_rest AND stands.state <> 'HELD'
+                    AND event.reason = format('The payment is not held (%s), so there is nothing to decide.',
+                        coalesce(stands.reason, stands.state)))
+            END
+        END;
+    IF is_right IS NOT TRUE THEN
+        RAISE EXCEPTION 'a case is not % so', lower(event.kind) USING ERRCODE = 'check_violation';
+    END IF;
+END
+$$;
+
 CREATE FUNCTION review.check_case_event() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
     about review.review_case;
@@ -251,17 +473,15 @@ BEGIN
     ELSIF NEW.kind = 'VOIDED' AND before.kind NOT IN ('CLAIMED', 'PROPOSED', 'DECIDED') THEN
         RAISE EXCEPTION 'only what a person did is voided' USING ERRCODE = 'check_violation';
     END IF;
+    SELECT * INTO about FROM review.review_case AS opened
+    WHERE opened.decision_id = NEW.decision_id AND opened.round = NEW.round;
     IF NEW.kind NOT IN ('CLAIMED', 'RELEASED', 'PROPOSED', 'DECLINED', 'DECIDED') THEN
-        IF NEW.act IS NOT NULL OR NEW.actor NOT LIKE 'system:%' THEN
-            RAISE EXCEPTION 'people neither open, expire, withdraw, void nor publish' USING ERRCODE = 'check_violation';
-        END IF;
+        PERFORM review.require_system_event(NEW, before, about);
         RETURN NEW;
     END IF;
     IF abs(extract(epoch FROM clock_timestamp() - NEW.at)) > 300 THEN
         RAISE EXCEPTION 'an act is stored when it is made' USING ERRCODE = 'check_violation';
     END IF;
-    SELECT * INTO about FROM review.review_case AS opened
-    WHERE opened.decision_id = NEW.decision_id AND opened.round = NEW.round;
     PERFORM control.require_act(NEW.act, 'CASE_' || NEW.kind, NEW.actor, jsonb_build_object(
         'decision_id', NEW.decision_id, 'round', NEW.round, 'sequence', NEW.sequence, 'event_at_ms', control.as_ms(NEW.at),
         'outcome', NEW.outcome, 'reason', NEW.reason, 'claimed_until_ms', control.as_ms(NEW.claimed_until),
@@ -503,7 +723,11 @@ REVOKE EXECUTE ON FUNCTION control.folded(text), control.is_same_person(text, te
     control.check_signed_act(), control.require_act(bytea, text, text, jsonb), control.act_counts(bytea, text[]),
     control.as_ms(timestamptz), control.check_grant(), control.check_person_key(), control.check_key_revocation(),
     control.check_rollback_plan(), control.check_rollback_progress(), control.check_redrive(),
-    review.check_case_event(), review.check_recovery_closing() FROM PUBLIC;
+    review.check_case_event(), review.check_recovery_closing(), review.worth_of(uuid),
+    review.is_as_audited(review.review_case), review.bind_case(), review.bind_record_in_force(),
+    review.require_system_event(review.case_event, review.case_event, review.review_case) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION review.worth_of(uuid), review.is_as_audited(review.review_case),
+    review.require_system_event(review.case_event, review.case_event, review.review_case) TO fraud_review;
 GRANT EXECUTE ON FUNCTION control.holds_role(text, text), control.folded(text), control.is_same_person(text, text),
     control.is_key_of(text, text, boolean), control.require_act(bytea, text, text, jsonb),
     control.act_counts(bytea, text[]), control.as_ms(timestamptz) TO fraud_review, fraud_rollback;

@@ -352,86 +352,214 @@ CREATE TRIGGER bind_executions AFTER INSERT ON ledger.execution
 
 -- Causes
 
--- A cause is a record of the audit log. One that sets an aim is about this execution's decision, takes the place of the
--- record in force, sets the aim that the saga's table says, and was heard when no later step had been stored. These are
--- few, and they are looked at when the transaction ends, because it may store their execution's steps after them.
-CREATE FUNCTION ledger.bind_cause() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
+-- The record of the audit log at a cause's place; no row where there is none of its kind. One query a kind: a place is
+-- looked up by its key.
+CREATE FUNCTION ledger.audited_cause(said ledger.cause) RETURNS TABLE (
+    decision_id uuid, cause_id uuid, transaction_id text, account_id text, cause text, replaces_kind text,
+    replaces_id text, execution_id uuid
+)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
+AS $$
+#variable_conflict use_column
 DECLARE
     epoch CONSTANT timestamptz := '1970-01-01+00';
-    audited record;
+BEGIN
+    IF said.cause LIKE 'DECIDED\_%' THEN
+        RETURN QUERY SELECT decided.decision_id, decided.decision_id, decided.transaction_id, decided.account_id,
+            'DECIDED_' || decided.decision, NULL::text, NULL::text, decided.execution_id
+        FROM audit.ai_decision_log AS decided
+        WHERE decided.filed_at = ANY (ARRAY[said.caused_at, epoch]) AND decided.topic_partition = said.topic_partition
+            AND decided.topic_offset = said.topic_offset;
+    ELSIF said.cause LIKE 'REVIEWED\_%' THEN
+        RETURN QUERY SELECT reviewed.decision_id, reviewed.review_id, reviewed.transaction_id, reviewed.account_id,
+            'REVIEWED_' || reviewed.outcome, NULL::text, NULL::text, NULL::uuid
+        FROM audit.review_log AS reviewed
+        WHERE reviewed.filed_at = ANY (ARRAY[said.caused_at, epoch]) AND reviewed.topic_partition = said.topic_partition
+            AND reviewed.topic_offset = said.topic_offset;
+    ELSE
+        RETURN QUERY SELECT reversed.decision_id, reversed.reversal_id, reversed.transaction_id, reversed.account_id,
+            'REVERSED_TO_' || coalesce(reversed.corrected_outcome, 'NOTHING'), reversed.replaces_kind,
+            reversed.replaces_id, NULL::uuid
+        FROM audit.reversal_log AS reversed
+        WHERE reversed.filed_at = ANY (ARRAY[said.caused_at, epoch]) AND reversed.topic_partition = said.topic_partition
+            AND reversed.topic_offset = said.topic_offset;
+    END IF;
+END
+$$;
+
+-- The aim that an execution had when a record was heard.
+CREATE FUNCTION ledger.aim_before(said ledger.cause) RETURNS text
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
+AS $$
+DECLARE
+    found_aim text;
+    heard ledger.execution;
+BEGIN
+    SELECT earlier.aim INTO found_aim FROM ledger.cause AS earlier
+    WHERE earlier.execution_id = said.execution_id AND earlier.after_sequence = said.after_sequence
+        AND earlier.aim IS NOT NULL AND earlier.topic_offset < said.topic_offset
+    ORDER BY earlier.topic_offset DESC LIMIT 1;
+    IF FOUND THEN
+        RETURN found_aim;
+    END IF;
+    SELECT * INTO heard FROM ledger.execution AS named WHERE named.execution_id = said.execution_id;
+    IF said.after_sequence = 0 THEN
+        RETURN heard.aim;
+    END IF;
+    SELECT taken.aim INTO found_aim FROM ledger.transition AS taken
+    WHERE taken.caused_at = heard.caused_at AND taken.execution_id = said.execution_id
+        AND taken.sequence = said.after_sequence;
+    RETURN found_aim;
+END
+$$;
+
+-- Why a cause can't stand as it does: what is in force is computed from the audit log's records about the decision, in
+-- the order of the topic (pipeline/domain/in_force.py), all of which the ledger must have heard before this one. A
+-- reason to ignore a record is proved as an aim is. NULL: it stands rightly. All is looked up by keys.
+--   is_in_its_turn       it takes another's place, and isn't of this decision, or of what is in force
+--   is_rightly_ignored   it is ignored, and by what the records say it isn't for that reason
+CREATE FUNCTION ledger.turn_refusal(said ledger.cause, about uuid, replaces_kind text, replaces_id text, paid_by uuid)
+RETURNS text
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
+AS $$
+DECLARE
     heard ledger.execution;
     in_force record;
     aim_before text;
-    next_step record;
+    is_in_turn boolean;
 BEGIN
-    IF NEW.cause LIKE 'DECIDED\_%' THEN
-        SELECT decided.decision_id, decided.decision_id AS cause_id, decided.transaction_id, decided.account_id,
-            'DECIDED_' || decided.decision AS cause, NULL::text AS replaces_kind, NULL::text AS replaces_id
-        INTO audited FROM audit.ai_decision_log AS decided
-        WHERE decided.filed_at = ANY (ARRAY[NEW.caused_at, epoch]) AND decided.topic_partition = NEW.topic_partition
-            AND decided.topic_offset = NEW.topic_offset;
-    ELSIF NEW.cause LIKE 'REVIEWED\_%' THEN
-        SELECT reviewed.decision_id, reviewed.review_id AS cause_id, reviewed.transaction_id, reviewed.account_id,
-            'REVIEWED_' || reviewed.outcome AS cause, NULL::text AS replaces_kind, NULL::text AS replaces_id
-        INTO audited FROM audit.review_log AS reviewed
-        WHERE reviewed.filed_at = ANY (ARRAY[NEW.caused_at, epoch]) AND reviewed.topic_partition = NEW.topic_partition
-            AND reviewed.topic_offset = NEW.topic_offset;
-    ELSE
-        SELECT reversed.decision_id, reversed.reversal_id AS cause_id, reversed.transaction_id, reversed.account_id,
-            'REVERSED_TO_' || coalesce(reversed.corrected_outcome, 'NOTHING') AS cause, reversed.replaces_kind,
-            reversed.replaces_id
-        INTO audited FROM audit.reversal_log AS reversed
-        WHERE reversed.filed_at = ANY (ARRAY[NEW.caused_at, epoch]) AND reversed.topic_partition = NEW.topic_partition
-            AND reversed.topic_offset = NEW.topic_offset;
-    END IF;
-    IF (NEW.cause_id, NEW.cause, NEW.transaction_id, NEW.account_id)
-        IS DISTINCT FROM (audited.cause_id, audited.cause, audited.transaction_id, audited.account_id)
+    SELECT * INTO heard FROM ledger.execution AS named WHERE named.execution_id = said.execution_id;
+    IF said.ignored = 'NO_DECISION' THEN
+        RETURN CASE WHEN said.cause NOT LIKE 'DECIDED\_%' AND said.execution_id = about AND NOT EXISTS (
+            SELECT FROM ledger.execution AS known
+            WHERE known.decision_id = about AND known.topic_offset < said.topic_offset
+        ) AND NOT EXISTS (
+            SELECT FROM ledger.cause AS second
+            WHERE second.cause_id = about AND second.cause LIKE 'DECIDED\_%' AND second.topic_offset < said.topic_offset
+        ) THEN NULL ELSE 'is_rightly_ignored' END;
+    ELSIF said.ignored = 'ALREADY_DECIDED' THEN
+        RETURN CASE WHEN said.cause LIKE 'DECIDED\_%' AND paid_by = said.execution_id
+            AND heard.decision_id <> said.cause_id THEN NULL ELSE 'is_rightly_ignored' END;
+    ELSIF said.ignored = 'OTHER_DECISION' THEN
+        RETURN CASE WHEN said.cause NOT LIKE 'DECIDED\_%' AND heard.decision_id <> about AND EXISTS (
+            SELECT FROM ledger.cause AS second
+            WHERE second.execution_id = said.execution_id AND second.cause_id = about
+                AND second.cause LIKE 'DECIDED\_%' AND second.topic_offset < said.topic_offset
+        ) THEN NULL ELSE 'is_rightly_ignored' END;
+    ELSIF said.cause LIKE 'DECIDED\_%' OR heard.decision_id IS DISTINCT FROM about
+        OR said.topic_partition <> heard.topic_partition OR said.topic_offset <= heard.topic_offset
+        OR ledger.is_unheard(said, heard)
     THEN
-        PERFORM ledger.refuse_row('cause', 'is_as_audited');
-    END IF;
-    IF NEW.ignored IS NOT NULL AND NEW.ignored NOT IN ('ALREADY_RELEASED', 'NOT_HELD') THEN
-        RETURN NULL;  -- it never was in force, and changes nothing
+        RETURN 'is_in_its_turn';
     END IF;
 
-    SELECT * INTO heard FROM ledger.execution AS named WHERE named.execution_id = NEW.execution_id;
     SELECT CASE WHEN earlier.cause LIKE 'REVIEWED\_%' THEN 'REVIEW' ELSE 'REVERSAL' END AS kind,
         earlier.cause_id AS record_id, earlier.cause
     INTO in_force FROM ledger.cause AS earlier
-    WHERE earlier.execution_id = NEW.execution_id AND earlier.topic_offset < NEW.topic_offset
+    WHERE earlier.execution_id = said.execution_id AND earlier.topic_offset < said.topic_offset
         AND (earlier.ignored IS NULL OR earlier.ignored IN ('ALREADY_RELEASED', 'NOT_HELD'))
     ORDER BY earlier.topic_offset DESC LIMIT 1;
     IF NOT FOUND THEN
         SELECT 'DECISION' AS kind, heard.decision_id AS record_id, heard.cause AS cause INTO in_force;
     END IF;
-    IF heard.decision_id IS DISTINCT FROM audited.decision_id
-        OR NEW.topic_partition <> heard.topic_partition OR NEW.topic_offset <= heard.topic_offset
-        OR (CASE WHEN NEW.cause LIKE 'REVIEWED\_%' THEN in_force.cause LIKE '%\_ESCALATE'
-            ELSE (audited.replaces_kind, audited.replaces_id) = (in_force.kind, in_force.record_id::text) END) IS NOT TRUE
-    THEN
-        PERFORM ledger.refuse_row('cause', 'is_in_its_turn');
-    END IF;
-    IF NEW.aim IS NULL THEN
+    is_in_turn := (CASE WHEN said.cause LIKE 'REVIEWED\_%'
+        THEN in_force.cause LIKE '%\_ESCALATE' AND ledger.is_of_open_round(said, heard)
+        ELSE (replaces_kind, replaces_id) = (in_force.kind, in_force.record_id::text) END) IS TRUE;
+    IF said.ignored = (CASE WHEN said.cause LIKE 'REVIEWED\_%' THEN 'OTHER_ROUND' ELSE 'OVERTAKEN' END) THEN
+        RETURN CASE WHEN is_in_turn THEN 'is_rightly_ignored' END;
+    ELSIF NOT is_in_turn THEN
+        RETURN 'is_in_its_turn';
+    ELSIF said.ignored IS NULL THEN
         RETURN NULL;
     END IF;
+    aim_before := ledger.aim_before(said);
+    RETURN CASE WHEN said.ignored = (CASE WHEN aim_before = 'RELEASE' THEN 'ALREADY_RELEASED'
+            WHEN said.cause LIKE 'REVIEWED\_%' THEN 'NOT_HELD' END)
+        AND NOT EXISTS (
+            SELECT FROM ledger.saga_hearing AS sets WHERE sets.aim = aim_before AND sets.cause = said.cause
+        ) THEN NULL ELSE 'is_rightly_ignored' END;
+END
+$$;
 
-    SELECT earlier.aim INTO aim_before FROM ledger.cause AS earlier
-    WHERE earlier.execution_id = NEW.execution_id AND earlier.after_sequence = NEW.after_sequence
-        AND earlier.aim IS NOT NULL AND earlier.topic_offset < NEW.topic_offset
-    ORDER BY earlier.topic_offset DESC LIMIT 1;
-    IF NOT FOUND AND NEW.after_sequence = 0 THEN
-        aim_before := heard.aim;
-    ELSIF NOT FOUND THEN
-        SELECT taken.aim INTO aim_before FROM ledger.transition AS taken
-        WHERE taken.caused_at = heard.caused_at AND taken.execution_id = NEW.execution_id
-            AND taken.sequence = NEW.after_sequence;
+-- Whether a review is of the round that is open: the last of as many as the decision was sent to review by then. Where
+-- something was heard before the decision itself was, rounds were counted otherwise.
+CREATE FUNCTION ledger.is_of_open_round(said ledger.cause, heard ledger.execution) RETURNS boolean
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
+AS $$
+BEGIN
+    RETURN EXISTS (
+        SELECT FROM ledger.transition AS taken
+        WHERE taken.caused_at = heard.caused_at AND taken.execution_id = heard.execution_id AND taken.sequence = 1
+            AND taken.reason = 'OUT_OF_ORDER'
+    ) OR said.cause_id = control.uuid5('6e0a7d19-c43b-5e21-b7f8-90d15a2c4e63', heard.decision_id || E'\n' || (
+        SELECT count(*) + CASE heard.cause WHEN 'DECIDED_ESCALATE' THEN 1 ELSE 0 END FROM ledger.cause AS earlier
+        WHERE earlier.execution_id = heard.execution_id AND earlier.topic_offset < said.topic_offset
+            AND earlier.cause = 'REVERSED_TO_ESCALATE'
+            AND (earlier.ignored IS NULL OR earlier.ignored IN ('ALREADY_RELEASED', 'NOT_HELD'))
+    ));
+END
+$$;
+
+-- Whether the audit log has an earlier review or reversal of the decision that the ledger has not heard. What people had
+-- put aside, and what the executor told that nobody proves to have written, is not heard.
+CREATE FUNCTION ledger.is_unheard(said ledger.cause, heard ledger.execution) RETURNS boolean
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
+AS $$
+BEGIN
+    RETURN EXISTS (
+        SELECT FROM (
+            SELECT reviewed.review_id AS cause_id, reviewed.topic_partition, reviewed.topic_offset
+            FROM audit.review_log AS reviewed WHERE reviewed.decision_id = heard.decision_id
+            UNION ALL
+            SELECT reversed.reversal_id, reversed.topic_partition, reversed.topic_offset
+            FROM audit.reversal_log AS reversed WHERE reversed.decision_id = heard.decision_id
+        ) AS told
+        WHERE told.topic_partition = heard.topic_partition AND told.topic_offset > heard.topic_offset
+            AND told.topic_offset < said.topic_offset
+            AND NOT EXISTS (
+                SELECT FROM ledger.cause AS known
+                WHERE known.execution_id IN (heard.execution_id, heard.decision_id) AND known.cause_id = told.cause_id
+            )
+            AND NOT EXISTS (
+                SELECT FROM control.quarantine AS aside
+                WHERE aside.topic_partition = told.topic_partition AND aside.topic_offset = told.topic_offset
+            )
+            AND NOT EXISTS (
+                SELECT FROM control.unproved_record AS unproved
+                WHERE unproved.consumer = 'executor' AND unproved.topic_partition = told.topic_partition
+                    AND unproved.topic_offset = told.topic_offset
+            )
+    );
+END
+$$;
+
+-- A cause is a record of the audit log. One that sets an aim is about this execution's decision, takes the place of the
+-- record in force, sets the aim that the saga's table says, and was heard when no later step had been stored; one that
+-- is ignored is so for the reason that the records give. These are few, and they are looked at when the transaction
+-- ends, because it may store their execution's steps after them.
+CREATE FUNCTION ledger.bind_cause() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+    audited record;
+    heard ledger.execution;
+    refusal text;
+    next_step record;
+BEGIN
+    SELECT * INTO audited FROM ledger.audited_cause(NEW);
+    IF (NEW.cause_id, NEW.cause, NEW.transaction_id, NEW.account_id)
+        IS DISTINCT FROM (audited.cause_id, audited.cause, audited.transaction_id, audited.account_id)
+    THEN
+        PERFORM ledger.refuse_row('cause', 'is_as_audited');
     END IF;
-    IF NOT EXISTS (
-        SELECT FROM ledger.saga_hearing AS sets
-        WHERE sets.aim = aim_before AND sets.cause = NEW.cause AND sets.becomes = NEW.aim
-    ) THEN
-        PERFORM ledger.refuse_row('cause', 'sets_its_aim');
+    refusal := ledger.turn_refusal(
+        NEW, audited.decision_id, audited.replaces_kind, audited.replaces_id, audited.execution_id);
+    IF refusal IS NOT NULL THEN
+        PERFORM ledger.refuse_row('cause', refusal);
+    ELSIF NEW.ignored IS NOT NULL AND NEW.ignored NOT IN ('ALREADY_RELEASED', 'NOT_HELD') THEN
+        RETURN NULL;  -- it never was in force, and changes nothing
     END IF;
+
+    SELECT * INTO heard FROM ledger.execution AS named WHERE named.execution_id = NEW.execution_id;
     -- now() is when this transaction began, and the time at which everything that it stores was recorded.
     IF EXISTS (
         SELECT FROM ledger.transition AS taken
@@ -439,6 +567,15 @@ BEGIN
             AND taken.sequence > NEW.after_sequence AND taken.recorded_at <> now()
     ) THEN
         PERFORM ledger.refuse_row('cause', 'is_heard_after_the_last_step');
+    END IF;
+    IF NEW.aim IS NULL THEN
+        RETURN NULL;
+    END IF;
+    IF NOT EXISTS (
+        SELECT FROM ledger.saga_hearing AS sets
+        WHERE sets.aim = ledger.aim_before(NEW) AND sets.cause = NEW.cause AND sets.becomes = NEW.aim
+    ) THEN
+        PERFORM ledger.refuse_row('cause', 'sets_its_aim');
     END IF;
     -- The step after it was taken with this aim, unless another record set one in between.
     SELECT taken.from_state, taken.step, coalesce(taken.reason, '') AS reason INTO next_step
@@ -809,27 +946,15 @@ CROSS JOIN LATERAL (
             AND coalesce(place.paid_out, 0) + least(coalesce(place.returned, 0), heard.amount_minor) < heard.amount_minor)
 ) AS found;
 
--- Reviews and reversals that the ledger has otherwise than the audit log.
+-- Reviews, reversals and second decisions that the ledger has otherwise than the audit log, or heeds or ignores otherwise
+-- than what was in force there.
 CREATE VIEW ledger.cause_fault AS
 SELECT said.execution_id, said.cause_id, said.topic_partition, said.topic_offset
 FROM ledger.cause AS said
-WHERE NOT EXISTS (
-    SELECT FROM audit.ai_decision_log AS decided
-    WHERE decided.filed_at = ANY (ARRAY[said.caused_at, timestamptz '1970-01-01+00'])
-        AND decided.topic_partition = said.topic_partition AND decided.topic_offset = said.topic_offset
-        AND (decided.decision_id, 'DECIDED_' || decided.decision) = (said.cause_id, said.cause)
-    UNION ALL
-    SELECT FROM audit.review_log AS reviewed
-    WHERE reviewed.filed_at = ANY (ARRAY[said.caused_at, timestamptz '1970-01-01+00'])
-        AND reviewed.topic_partition = said.topic_partition AND reviewed.topic_offset = said.topic_offset
-        AND (reviewed.review_id, 'REVIEWED_' || reviewed.outcome) = (said.cause_id, said.cause)
-    UNION ALL
-    SELECT FROM audit.reversal_log AS reversed
-    WHERE reversed.filed_at = ANY (ARRAY[said.caused_at, timestamptz '1970-01-01+00'])
-        AND reversed.topic_partition = said.topic_partition AND reversed.topic_offset = said.topic_offset
-        AND (reversed.reversal_id, 'REVERSED_TO_' || coalesce(reversed.corrected_outcome, 'NOTHING'))
-            = (said.cause_id, said.cause)
-);
+LEFT JOIN LATERAL ledger.audited_cause(said) AS audited ON true
+WHERE (said.cause_id, said.cause) IS DISTINCT FROM (audited.cause_id, audited.cause)
+    OR ledger.turn_refusal(
+        said, audited.decision_id, audited.replaces_kind, audited.replaces_id, audited.execution_id) IS NOT NULL;
 
 -- Payments that are held although no case can free them any more: none is open, or it should have ended by then. Each
 -- with the place of the record that had it held, so that a later hold of the same payment is another.
@@ -867,6 +992,11 @@ WHERE taken.reason IN ('BENEFICIARY_FUNDS_GONE', 'RECALL_REFUSED', 'PARTLY_RECAL
 
 GRANT SELECT ON SEQUENCE ledger.posting_number TO fraud_reader;
 GRANT EXECUTE ON FUNCTION ledger.account_of(text, text, text) TO fraud_reader;  -- the views call it for whoever looks
+REVOKE EXECUTE ON FUNCTION ledger.audited_cause(ledger.cause), ledger.aim_before(ledger.cause),
+    ledger.turn_refusal(ledger.cause, uuid, text, text, uuid), ledger.is_unheard(ledger.cause, ledger.execution),
+    ledger.is_of_open_round(ledger.cause, ledger.execution) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION ledger.audited_cause(ledger.cause), ledger.turn_refusal(ledger.cause, uuid, text, text, uuid)
+    TO fraud_reader;
 
 -- Records of the decisions topic that the audit log holds as put aside: nothing can be executed by them.
 CREATE FUNCTION ledger.put_aside_by_audit(partitions integer[], firsts bigint[], ends bigint[])

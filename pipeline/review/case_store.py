@@ -6,10 +6,11 @@ they read is still so when they write.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from psycopg.errors import UniqueViolation
+from psycopg.errors import IntegrityError, UniqueViolation
 
 from pipeline.domain.decision import Outcome
 from pipeline.domain.identities import DecisionId, review_id
@@ -50,24 +51,12 @@ class Opening(NamedTuple):
     place: RecordPlace
 
 
-class Rounds(NamedTuple):
-    number: int
-    causes: frozenset[str]
-
-
 class Worth(NamedTuple):
     """The amount of a case in its own currency and in pounds; UNKNOWN where that can't be said."""
 
     currency: str
     amount_minor: int
     amount_gbp_minor: int
-
-
-class Planned(NamedTuple):
-    """A rollback plan's word about a decision that its reversal sends to review."""
-
-    worth: Worth
-    summary: str
 
 
 def open_cases(connection: Connection, openings: Sequence[Opening], events: Sequence[CaseEvent]) -> None:
@@ -78,6 +67,16 @@ def open_cases(connection: Connection, openings: Sequence[Opening], events: Sequ
             _SQL["append_event"],
             [_event_row(one.case, event, one.place) for one, event in zip(openings, events, strict=True)],
         )
+
+
+def refusal_of(connection: Connection, store: Callable[[], None]) -> str | None:
+    """Store something, or nothing of it where the database's constraints refuse it; return why."""
+    try:
+        with connection.transaction():
+            store()
+    except IntegrityError as refusal:
+        return refusal.diag.message_primary or type(refusal).__name__
+    return None
 
 
 def append_event(connection: Connection, case: Case, event: CaseEvent, place: RecordPlace | None = None) -> None:
@@ -93,27 +92,25 @@ def lock_cases(connection: Connection, decision_ids: Iterable[str]) -> None:
     connection.execute(_SQL["lock_cases"], [sorted(set(decision_ids))])
 
 
-def rounds_of(connection: Connection, decision_ids: Iterable[str]) -> dict[str, Rounds]:
-    """The rounds of every decision that has a case."""
-    causes: dict[str, set[str]] = {}
-    for decision_id, _, cause_id in connection.execute(_SQL["rounds_of"], [list(decision_ids)]).fetchall():
-        causes.setdefault(str(decision_id), set()).add(str(cause_id))
-    return {decision_id: Rounds(len(found), frozenset(found)) for decision_id, found in causes.items()}
+def opened_for(connection: Connection, cause_ids: Iterable[str]) -> set[str]:
+    """Those of these decisions and reversals that a case was opened for."""
+    return {name for (name,) in connection.execute(_SQL["opened_for"], [sorted(set(cause_ids))]).fetchall()}
 
 
-def records_in_force(connection: Connection, decision_ids: Iterable[DecisionId]) -> dict[DecisionId, InForce]:
-    """What is in force about each decision, as far as the topic was read. `outcome` None: that is not known here."""
-    wanted = sorted(set(decision_ids))
-    rounds = rounds_of(connection, wanted)
+def records_in_force(connection: Connection, firsts: Mapping[DecisionId, int]) -> dict[DecisionId, InForce]:
+    """What was in force about each decision before a place on the topic: the first that is read now, whatever somebody
+    has written of later ones. `outcome` None: that is not known here."""
+    wanted, offsets = list(firsts), list(firsts.values())
+    rounds = Counter(name for name, _ in connection.execute(_SQL["rounds_of"], [wanted, offsets]).fetchall())
     found = {
         decision_id: InForce(
             RecordName(RecordKind.DECISION, decision_id),
             Outcome.ESCALATE if decision_id in rounds else None,
-            rounds[decision_id].number if decision_id in rounds else 0,
+            rounds[decision_id],
         )
         for decision_id in wanted
     }
-    for name, kind, record_id, outcome in connection.execute(_SQL["records_in_force"], [wanted]).fetchall():
+    for name, kind, record_id, outcome in connection.execute(_SQL["records_in_force"], [wanted, offsets]).fetchall():
         word = None if outcome is None else Outcome(outcome)
         found[name] = found[name]._replace(record=RecordName(RecordKind(kind), record_id), outcome=word)
     return found
@@ -132,14 +129,17 @@ def unheld_cases(connection: Connection, partitions: Sequence[int], limit: int) 
     return list(zip(_of_rounds(connection, [row[:2] for row in rows]), [why for *_, why in rows], strict=True))
 
 
-def planned_amounts(connection: Connection, reversals: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Planned]:
-    """By (plan, decision)."""
-    plans, decisions = [plan for plan, _ in reversals], [decision for _, decision in reversals]
-    rows = connection.execute(_SQL["planned_amounts"], [plans, decisions]).fetchall()
-    return {
-        (str(plan), str(decision)): Planned(Worth(currency, amount_minor, gbp_minor), summary)
-        for plan, decision, currency, amount_minor, gbp_minor, summary in rows
-    }
+def worths_of(connection: Connection, decision_ids: Iterable[str]) -> dict[str, Worth]:
+    """As the audit log has the payments; UNKNOWN of a decision that it hasn't."""
+    rows = connection.execute(_SQL["worths_of"], [sorted(set(decision_ids))]).fetchall()
+    return {name: Worth(*worth) for name, *worth in rows}
+
+
+def unfounded_cases(connection: Connection, files: Sequence[CaseFile]) -> set[tuple[str, int]]:
+    """By decision and round: those that are not what the audit log says of their records."""
+    names = [(file.case.decision_id, file.case.round) for file in files]
+    wanted = [[decision_id for decision_id, _ in names], [case_round for _, case_round in names]]
+    return set(connection.execute(_SQL["unfounded_cases"], wanted).fetchall())
 
 
 def latest_cases(connection: Connection, decision_ids: Iterable[str]) -> list[CaseFile]:
@@ -147,9 +147,9 @@ def latest_cases(connection: Connection, decision_ids: Iterable[str]) -> list[Ca
     return _files(connection, connection.execute(_SQL["latest_cases"], [list(decision_ids)]).fetchall())
 
 
-def cases_by_review(connection: Connection, review_ids: Iterable[str]) -> dict[str, CaseFile]:
-    """By review id."""
-    files = _files(connection, connection.execute(_SQL["cases_by_review"], [list(review_ids)]).fetchall())
+def cases_of(connection: Connection, decision_ids: Iterable[str]) -> dict[str, CaseFile]:
+    """Every round of these decisions, by the review id that follows from it."""
+    files = _files(connection, connection.execute(_SQL["cases_of"], [sorted(set(decision_ids))]).fetchall())
     return {review_id(file.case.decision_id, file.case.round): file for file in files}
 
 
@@ -182,6 +182,12 @@ def pending_cases(connection: Connection, partitions: Sequence[int], limit: int)
     """Cases in which a person's claim or proposal waits; locked, and read again after that."""
     rows = connection.execute(_SQL["pending_cases"], {"partitions": list(partitions), "limit": limit}).fetchall()
     lock_cases(connection, [decision_id for decision_id, _ in rows])
+    return _of_rounds(connection, rows)
+
+
+def voided_cases(connection: Connection, partitions: Sequence[int], limit: int) -> list[CaseFile]:
+    """Cases in which what came last was voided."""
+    rows = connection.execute(_SQL["voided_cases"], {"partitions": list(partitions), "limit": limit}).fetchall()
     return _of_rounds(connection, rows)
 
 

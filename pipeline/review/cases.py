@@ -29,6 +29,7 @@ from pipeline.people.roles import REVIEWERS, Person, Role, is_same
 
 EXPIRY: Final = "system:expiry"
 SERVICE: Final = "system:review"
+EXPIRY_REASON: Final = "Nobody decided in time, so the payment is not made."
 JudgedOutcome = Literal[Outcome.ALLOW, Outcome.BLOCK]
 
 
@@ -220,8 +221,15 @@ def expiry(case: Case, at: CaseStanding, now_ms: int) -> CaseEvent | None:
     """The event that ends a case which nobody decided in time; None where there is nothing to end."""
     if now_ms < case.expires_at_ms or not is_possible(at, Kind.EXPIRED):
         return None
-    reason = "Nobody decided in time, so the payment is not made."
-    return CaseEvent(at.sequence + 1, Kind.EXPIRED, EXPIRY, now_ms, Outcome.BLOCK, reason)
+    return CaseEvent(at.sequence + 1, Kind.EXPIRED, EXPIRY, now_ms, Outcome.BLOCK, EXPIRY_REASON)
+
+
+def is_expired_otherwise(case: Case, at: CaseStanding) -> bool:
+    """Whether a case is said to have expired, but not in the service's words or before its time was up."""
+    if at.last is None or at.last.kind is not Kind.EXPIRED:
+        return False
+    said = at.last.actor, at.last.outcome, at.last.reason
+    return said != (EXPIRY, Outcome.BLOCK, EXPIRY_REASON) or at.last.at_ms < case.expires_at_ms
 
 
 def withdrawal(at: CaseStanding, reason: str, at_ms: int) -> CaseEvent | None:

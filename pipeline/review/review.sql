@@ -14,22 +14,28 @@ VALUES (
 );
 
 -- name: rounds_of
--- Which rounds these decisions have, and what each was opened for.
-SELECT decision_id, round, cause_id FROM review.review_case WHERE decision_id = ANY(%s::uuid[]) ORDER BY round;
+-- The rounds that these decisions had before a place on the topic, for each the first that was read.
+SELECT opened.decision_id::text, opened.round FROM unnest(%s::uuid[], %s::bigint[]) AS wanted (decision_id, first_offset)
+JOIN review.review_case AS opened ON opened.decision_id = wanted.decision_id AND opened.topic_offset < wanted.first_offset;
+
+-- name: opened_for
+-- Of these records those that a case was opened for.
+SELECT cause_id::text FROM review.review_case WHERE cause_id = ANY(%s::uuid[]);
 
 -- name: records_in_force
--- The last record that took another's place, of each of these decisions, and whether the decision itself escalated.
+-- The last record that took another's place, of each of these decisions, before the first place that was read.
 SELECT wanted.decision_id::text, last.record_kind, last.record_id::text, last.outcome
-FROM unnest(%s::uuid[]) AS wanted (decision_id)
+FROM unnest(%s::uuid[], %s::bigint[]) AS wanted (decision_id, first_offset)
 CROSS JOIN LATERAL (
     SELECT record_kind, record_id, outcome FROM review.record_in_force
-    WHERE record_in_force.decision_id = wanted.decision_id ORDER BY topic_offset DESC LIMIT 1
+    WHERE record_in_force.decision_id = wanted.decision_id AND record_in_force.topic_offset < wanted.first_offset
+    ORDER BY topic_offset DESC LIMIT 1
 ) AS last;
 
 -- name: append_in_force
 -- Says that a record took another's place.
 INSERT INTO review.record_in_force (topic_partition, topic_offset, decision_id, record_kind, record_id, outcome)
-VALUES (%s, %s, %s, %s, %s, %s);
+VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING;
 
 -- name: unheld_cases
 -- Open cases of these partitions whose payment is at rest, but not held: why, by the last turn of its saga.
@@ -40,11 +46,16 @@ WHERE c.kind NOT IN ('DECIDED', 'EXPIRED') AND c.topic_partition = ANY(%(partiti
     AND stands.is_at_rest AND stands.state <> 'HELD'
 LIMIT %(limit)s;
 
--- name: planned_amounts
--- What rollback plans say about the decisions whose reversal sends them to review.
-SELECT plan_id, decision_id, currency, amount_minor, amount_gbp_minor, why
-FROM control.rollback_plan_decision
-WHERE (plan_id, decision_id) IN (SELECT * FROM unnest(%s::uuid[], %s::uuid[]));
+-- name: worths_of
+-- The payments of these decisions, as they were decided on.
+SELECT wanted.decision_id::text, worth.currency, worth.amount_minor, worth.amount_gbp_minor
+FROM unnest(%s::uuid[]) AS wanted (decision_id) CROSS JOIN LATERAL review.worth_of(wanted.decision_id) AS worth;
+
+-- name: unfounded_cases
+-- Of these rounds those that are not what the audit log says of their records.
+SELECT opened.decision_id::text, opened.round FROM review.review_case AS opened
+WHERE (opened.decision_id, opened.round) IN (SELECT * FROM unnest(%s::uuid[], %s::integer[]))
+    AND NOT review.is_as_audited(opened);
 
 -- name: append_event
 -- Appends an event of a case. Fails on its primary key where somebody else has written that sequence.
@@ -77,12 +88,12 @@ SELECT
 FROM review.review_case
 WHERE (decision_id, round) IN (SELECT * FROM unnest(%s::uuid[], %s::integer[]));
 
--- name: cases_by_review
--- The cases with these review ids.
+-- name: cases_of
+-- Every round of these decisions.
 SELECT
     decision_id::text, round, transaction_id, account_id, currency, amount_minor, amount_gbp_minor,
     (extract(epoch FROM opened_at) * 1000)::bigint, (extract(epoch FROM expires_at) * 1000)::bigint, summary
-FROM review.review_case WHERE review_id = ANY(%s::uuid[]);
+FROM review.review_case WHERE decision_id = ANY(%s::uuid[]);
 
 -- name: cases_by_name
 -- Every round of the decision, or of every decision about a transaction, with this id; oldest first.
@@ -128,6 +139,11 @@ ORDER BY at, decision_id LIMIT %(limit)s;
 SELECT decision_id::text, round FROM review.case_under_way
 WHERE kind IN ('CLAIMED', 'PROPOSED') AND topic_partition = ANY(%(partitions)s)
 ORDER BY at, decision_id LIMIT %(limit)s;
+
+-- name: voided_cases
+-- Cases of these partitions in which what came last was voided, the latest first.
+SELECT decision_id::text, round FROM review.case_under_way
+WHERE kind = 'VOIDED' AND topic_partition = ANY(%(partitions)s) ORDER BY at DESC, decision_id LIMIT %(limit)s;
 
 -- name: count_cases
 -- How many cases are open, and how many decided but not yet published.

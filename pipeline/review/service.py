@@ -5,8 +5,10 @@ Invariants
    there, as the executor has it; those about payments that aren't held are withdrawn once the ledger says so.
 2. An outcome counts as published once its own record was read back from the topic. Until then it is sent again, under
    the same id and with the same bytes: when the broker did not take it, or after a restart that found it unread.
-. Nothing of people's is published before it was proved: signature, key, role, and the rules of the case. What counts as
+3. Nothing of people's is published before it was proved: signature, key, role, and the rules of the case. What counts as
    nothing is voided, and told.
+4. A case is what the audit log says of its record: the database refuses another, and none is published that differs. So
+   the service takes in what the audit log holds, and waits for it.
 
 The outbox is the cases themselves: decided and not yet read back. There is no second table to get out of step.
 """
@@ -15,18 +17,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import groupby
 from typing import Final, Generic, NamedTuple, TypeVar
 
 import structlog
 
-from pipeline.alerts.catalogue import AlertCode, alert
 from pipeline.alerts.publisher_topics import AlertPublisher
 from pipeline.domain.alert import Alert
 from pipeline.domain.decision import Decision, Outcome
-from pipeline.domain.features import COLUMN, NONE
-from pipeline.domain.identities import ReviewId, review_id
-from pipeline.domain.in_force import DecisionRecord, replaced, replaces
+from pipeline.domain.features import COLUMN
+from pipeline.domain.identities import DecisionId, ReviewId, review_id
+from pipeline.domain.in_force import DecisionRecord, InForce, replaced, replaces
 from pipeline.domain.log import LogRecord, Outgoing
 from pipeline.domain.reversal import Reversal
 from pipeline.domain.review_outcome import ReviewOutcome
@@ -37,31 +39,45 @@ from pipeline.io.kafka.positioned_log import LogBatch, PositionedLog
 from pipeline.io.postgres import Connection, Positions, failures_named
 from pipeline.io.quarantine import store_around
 from pipeline.people.act_store import RegistryReader
-from pipeline.people.watch_service import ActWatch, Unproved
+from pipeline.people.watch_service import ActWatch
 from pipeline.quarantine.put_aside_store import is_put_aside
 from pipeline.review.case_store import (
     CaseFile,
     Opening,
-    Planned,
     RecordPlace,
     Worth,
     append_event,
     append_in_force,
-    cases_by_review,
+    cases_of,
     count_cases,
     due_cases,
     latest_cases,
     lock_cases,
     open_cases,
+    opened_for,
     pending_cases,
-    planned_amounts,
     records_in_force,
-    rounds_of,
+    refusal_of,
+    unfounded_cases,
     unheld_cases,
     unpublished_cases,
+    voided_cases,
+    worths_of,
 )
-from pipeline.review.cases import Case, CaseEvent, ReviewRules, State, authors, expiry, opening, publication, withdrawal
+from pipeline.review.cases import (
+    Case,
+    CaseEvent,
+    ReviewRules,
+    State,
+    expiry,
+    is_expired_otherwise,
+    opening,
+    publication,
+    withdrawal,
+)
 from pipeline.review.metrics import REVIEW_CASES, REVIEW_EVENTS, REVIEW_FOREIGN, REVIEW_PUBLISHED
+from pipeline.review.notice_topics import refused, unproved_act, voided
+from pipeline.review.outcome_topics import is_as_decided, review_outcome, trusted_ms
 from pipeline.review.proof_store import append_void, void_reason
 from pipeline.seals.passed_over_store import PassedOver
 
@@ -69,6 +85,9 @@ CONSUMER: Final = "review"
 GROUP: Final = "fraud-review"
 BATCH_RECORDS_MAX: Final = 2000
 READ_WAIT_S: Final = 0.2
+AUDIT_WAIT_S: Final = 1.0
+"""Waited within one turn; then the batch is read again."""
+AUDIT_LOOK_AGAIN_S: Final = 0.02
 DUE_INTERVAL_S: Final = 1.0
 """Between looks at what has expired and what is to be published; an outcome waits at most so long."""
 CASES_A_LOOK: Final = 500
@@ -76,13 +95,9 @@ ACTS_RECENT: Final = 10_000
 """Signed acts that are looked at again after a start; `fraud people verify` looks at all."""
 UNHELD_INTERVAL_S: Final = 15.0
 """Between looks for cases whose payments aren't held; one looks at the ledger for every open case."""
-BACKLOG_MS_MAX: Final = 7 * 86_400_000
-"""The service reads within seconds, and within days after an outage. What is older comes from a wrong clock, or nobody
-could have decided it in time."""
 RESEND_S: Final = 30.0
 """An outcome that was acknowledged is read back in milliseconds; this long means that it was lost."""
 QUIET_READS: Final = 2
-UNKNOWN_WORTH: Final = Worth("XXX", NONE, NONE)  # ISO 4217's code for no currency
 
 RecordT = TypeVar("RecordT")
 
@@ -150,8 +165,9 @@ class ReviewService:
         self._alerts = AlertPublisher(appender.append, wire, topics.alerts)
         self._people, self._acts = RegistryReader(), ActWatch(ACTS_RECENT)
         self._untold: list[Alert] = []
-        self._positions = Positions(CONSUMER, topics.decisions)
+        self._positions, self._audited = Positions(CONSUMER, topics.decisions), Positions("audit", topics.decisions)
         self._sent: dict[str, float] = {}  # review id → when; not yet read back
+        self._passed_over: set[str] = set()  # what was told of rows that can't be
         self._caught_up = CaughtUp()
         self._looked_at = 0.0
         self._unheld_at = -UNHELD_INTERVAL_S
@@ -166,6 +182,9 @@ class ReviewService:
         self._seals.passed_over.note(connection, batch.unproved)
         if batch.spans:
             with failures_named():
+                if not self._is_audited(connection, batch):
+                    self._source.rewind()
+                    return "the audit log hasn't reached what it has read, so nothing of that is taken in"
                 self.store(connection, batch)
         if not self._caught_up.saw(self._source, batch):
             return "it has not read decisions.v1 to its end yet"
@@ -176,6 +195,20 @@ class ReviewService:
                 self._unpublished = self.look(connection)
             self._looked_at = time.monotonic()
         return self._unpublished
+
+    def _is_audited(self, connection: Connection, batch: LogBatch[DecisionRecord]) -> bool:
+        """Wait for the audit log, which the database compares every case with."""
+        ends: dict[int, int] = {}
+        for record in batch.records:
+            ends[record.partition] = max(record.offset + 1, ends.get(record.partition, 0))
+        deadline = time.monotonic() + AUDIT_WAIT_S
+        while True:
+            audited = self._audited.read(connection, ends)
+            if all(audited[partition] >= end for partition, end in ends.items()):
+                return True
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(AUDIT_LOOK_AGAIN_S)
 
     def store(self, connection: Connection, batch: LogBatch[DecisionRecord]) -> None:
         """A batch, but for what was put aside, and the positions after it."""
@@ -223,8 +256,9 @@ class ReviewService:
             if time.monotonic() - self._unheld_at >= UNHELD_INTERVAL_S:
                 self._withdraw_unheld(connection, partitions)
                 self._void(connection, pending_cases(connection, partitions, CASES_A_LOOK))
+                self._doubt_voids(connection, voided_cases(connection, partitions, CASES_A_LOOK))
                 if len(self._untold) < CASES_A_LOOK:
-                    self._untold += map(_unproved, self._acts.look(connection)[0])
+                    self._untold += map(unproved_act, self._acts.look(connection)[0])
                 self._unheld_at = time.monotonic()
             decided = self._void(connection, unpublished_cases(connection, partitions, CASES_A_LOOK))
         self._tell()
@@ -258,7 +292,7 @@ class ReviewService:
         escalated = {
             read.record.decision_id: read for read in decisions[::-1] if read.record.outcome is Outcome.ESCALATE
         }
-        known = rounds_of(connection, escalated) if escalated else {}
+        known = opened_for(connection, escalated) if escalated else set()
         fresh = [read for decision_id, read in escalated.items() if decision_id not in known]
         self._open(connection, [self._escalated(read) for read in fresh])
 
@@ -276,21 +310,25 @@ class ReviewService:
         """
         decision_ids = [read.record.decision_id for read in reversals]
         lock_cases(connection, decision_ids)
-        known = records_in_force(connection, decision_ids)
-        planned = planned_amounts(connection, [_planned_key(read.record) for read in reversals])
+        known = records_in_force(connection, _firsts(reversals))
+        worths = worths_of(connection, decision_ids)
+        opened = opened_for(connection, [read.record.reversal_id for read in reversals])
         for read in reversals:
             reversal = read.record
             before = known[reversal.decision_id]
             if not replaces(before, reversal):
                 continue
-            after = known[reversal.decision_id] = replaced(before, reversal)
-            append_in_force(connection, reversal.decision_id, after, read.place)
+            after = replaced(before, reversal)
+            if not self._take_place(connection, reversal.decision_id, after, read.place):
+                continue
+            known[reversal.decision_id] = after
+            if reversal.reversal_id in opened:
+                continue  # the round before had ended then
             self._withdraw(connection, read)
             if reversal.corrected_outcome is not Outcome.ESCALATE:
                 continue
-            worth, summary = planned.get(_planned_key(reversal), Planned(UNKNOWN_WORTH, reversal.reason))
-            case = self._case(reversal, after.rounds, worth, read.timestamp_ms)
-            self._open(connection, [Opening(case, reversal.reversal_id, summary, read.place)])
+            case = self._case(reversal, after.rounds, worths[reversal.decision_id], read.timestamp_ms)
+            self._open(connection, [Opening(case, reversal.reversal_id, reversal.reason, read.place)])
 
     def _withdraw(self, connection: Connection, read: _Read[Reversal]) -> None:
         for file in latest_cases(connection, [read.record.decision_id]):
@@ -302,15 +340,15 @@ class ReviewService:
         """Marks as published what stands on the topic as it was decided; its second copy changes nothing."""
         decision_ids = [read.record.decision_id for read in outcomes]
         lock_cases(connection, decision_ids)
-        known = records_in_force(connection, decision_ids)
-        files = cases_by_review(connection, {read.record.review_id for read in outcomes})
+        known = records_in_force(connection, _firsts(outcomes))
+        files = cases_of(connection, decision_ids)
         for read in outcomes:
             name, about = read.record.review_id, read.record.decision_id
-            if replaces(known[about], read.record):
-                known[about] = replaced(known[about], read.record)
-                append_in_force(connection, about, known[about], read.place)
+            after = replaced(known[about], read.record)
+            if replaces(known[about], read.record) and self._take_place(connection, about, after, read.place):
+                known[about] = after
             file = files.get(name)
-            if file is None or not _is_as_decided(read.record, file):
+            if file is None or not is_as_decided(read.record, file):
                 REVIEW_FOREIGN.inc()
                 log.error("foreign_outcome", review_id=name, **read.place._asdict())
                 continue
@@ -346,7 +384,11 @@ class ReviewService:
         sound: list[CaseFile] = []
         registry = self._people.read(connection)
         lock_cases(connection, [file.case.decision_id for file in files])
+        unfounded = unfounded_cases(connection, files)
         for file in files:
+            if (file.case.decision_id, file.case.round) in unfounded or is_expired_otherwise(file.case, file.standing):
+                self._pass_over(file, self._clock_ms(connection))
+                continue
             name = review_id(file.case.decision_id, file.case.round)
             fault = None if name in self._sent else void_reason(connection, registry, file, self._rules)
             if fault is None:
@@ -356,8 +398,29 @@ class ReviewService:
             append_void(connection, file, fault, now_ms)
             REVIEW_EVENTS.labels("VOIDED").inc()
             log.error("case_voided", decision_id=file.case.decision_id, round=file.case.round, why=fault)
-            self._untold.append(_voided(file, fault, now_ms))
+            self._untold.append(voided(file, fault, now_ms))
         return sound
+
+    def _doubt_voids(self, connection: Connection, files: Sequence[CaseFile]) -> None:
+        """Tell, once, of what was voided though it counts: signatures are proved here, and not by the database."""
+        registry = self._people.read(connection)
+        for file in files:
+            before, name = file._replace(events=file.events[:-1]), f"{file.case.decision_id}:{len(file.events)}"
+            if name in self._passed_over or void_reason(connection, registry, before, self._rules) is not None:
+                continue
+            self._passed_over.add(name)
+            log.error("voided_though_it_counts", decision_id=file.case.decision_id, round=file.case.round)
+            self._untold.append(voided(file, "somebody voided it, though it counts", self._clock_ms(connection)))
+
+    def _pass_over(self, file: CaseFile, now_ms: int) -> None:
+        """Tell, once, of a case that can't be: its record was audited otherwise, or its time is not up."""
+        name = review_id(file.case.decision_id, file.case.round)
+        if name in self._passed_over:
+            return
+        self._passed_over.add(name)
+        why = "its row is not what the audit log and the clock lead to"
+        log.error("case_unfounded", decision_id=file.case.decision_id, round=file.case.round)
+        self._untold.append(voided(file, why, now_ms))
 
     def _tell(self) -> None:
         """Raise the alerts that wait; while the broker is away they go on waiting."""
@@ -379,9 +442,34 @@ class ReviewService:
         return Case(*ids, *worth, at_ms, at_ms + self._expiry_ms)
 
     def _open(self, connection: Connection, openings: Sequence[Opening]) -> None:
-        if openings:
-            open_cases(connection, openings, [opening(one.case) for one in openings])
-            REVIEW_EVENTS.labels("OPENED").inc(len(openings))
+        """All at once; where the database refuses one, each by itself, and what it refuses is told."""
+        if not openings:
+            return
+
+        def store(some: Sequence[Opening]) -> None:
+            open_cases(connection, some, [opening(one.case) for one in some])
+            REVIEW_EVENTS.labels("OPENED").inc(len(some))
+
+        if refusal_of(connection, partial(store, openings)) is None:
+            return
+        for one in openings:
+            why = refusal_of(connection, partial(store, [one]))
+            if why is not None:
+                self._refused(connection, one.case.decision_id, one.place, why)
+
+    def _take_place(
+        self, connection: Connection, decision_id: DecisionId, now: InForce, place: RecordPlace
+    ) -> bool:
+        """Say that a record took another's place; False where the audit log knows no such record."""
+        why = refusal_of(connection, lambda: append_in_force(connection, decision_id, now, place))
+        if why is not None:
+            self._refused(connection, decision_id, place, why)
+        return why is None
+
+    def _refused(self, connection: Connection, decision_id: DecisionId, place: RecordPlace, why: str) -> None:
+        log.error("record_refused", decision_id=decision_id, **place._asdict(), why=why)
+        if len(self._untold) < CASES_A_LOOK:
+            self._untold.append(refused(decision_id, place, why, self._clock_ms(connection)))
 
     def _append(self, connection: Connection, case: Case, event: CaseEvent, place: RecordPlace | None) -> None:
         append_event(connection, case, event, place)
@@ -389,50 +477,6 @@ class ReviewService:
         log.info("case", decision_id=case.decision_id, round=case.round, kind=str(event.kind))
 
 
-def trusted_ms(broker_ms: int, now_ms: int) -> int:
-    """Return when a record came: by the broker, or now by the database's clock where that contradicts the broker's.
-
-    A case that began years ago would expire before anybody saw it, and one from the future would never.
-    """
-    return broker_ms if now_ms - BACKLOG_MS_MAX <= broker_ms <= now_ms else now_ms
-
-
-def review_outcome(name: ReviewId, file: CaseFile) -> ReviewOutcome:
-    """The record of a decided case: the same each time."""
-    decided = file.standing.last
-    assert decided is not None, "the case is decided"
-    assert decided.outcome is not None, "what decides has an outcome"
-    assert decided.reason is not None, "what decides has a reason"
-    reviewed_by, second_reviewer = authors(file.standing)
-    return ReviewOutcome(
-        name,
-        file.case.decision_id,
-        file.case.transaction_id,
-        file.case.account_id,
-        decided.at_ms,
-        decided.outcome,
-        decided.reason,
-        reviewed_by,
-        second_reviewer,
-    )
-
-
-def _is_as_decided(read: ReviewOutcome, file: CaseFile) -> bool:
-    """Whether the record says what was decided here; who may write the topic could say otherwise."""
-    return file.standing.last is not None and read == review_outcome(read.review_id, file)
-
-
-def _voided(file: CaseFile, why: str, at_ms: int) -> Alert:
-    evidence = {"decision_id": file.case.decision_id, "round": str(file.case.round), "why": why}
-    summary = f"What a person did in the case of decision {file.case.decision_id} counts as nothing: {why}."
-    return alert(AlertCode.ACT_UNPROVED, summary, "review", evidence, at_ms)
-
-
-def _unproved(found: Unproved) -> Alert:
-    evidence = {"act": found.digest, "kind": found.kind, "name": found.name, "why": found.why}
-    summary = f"The signed act {found.digest[:16]} ({found.kind}) counts as nothing: {found.why}."
-    return alert(AlertCode.ACT_UNPROVED, summary, "people", evidence, found.at_ms)
-
-
-def _planned_key(reversal: Reversal) -> tuple[str, str]:
-    return reversal.plan_id, reversal.decision_id
+def _firsts(reads: Sequence[_Read[ReviewOutcome]] | Sequence[_Read[Reversal]]) -> dict[DecisionId, int]:
+    """The first place at which each decision is spoken of."""
+    return {read.record.decision_id: read.place.offset for read in reads[::-1]}

@@ -5,9 +5,11 @@ Invariants
    is released. One whose money could not be had back, or whose reversal was overtaken, is never published.
 2. Every changing line leads to one reversal, in the plan's order, in whole transactions, and at most one payment. What
    stands on the topics is the truth about how far it came: a run begins by shutting out its predecessor, ending what
-   that left open, and reading the topics on from the last progress that was written down. So nothing is appended twice.
+   that left open, and looking every record up, in the audit log or on the topic since the first run began. So nothing
+   is appended twice, and nothing is left out: what was written down about progress and releases proves neither.
 3. Only what was approved is applied: the plan's bytes are read once, into a file of this process, and hashed; every
-   record is made from a line of that file, and bears the digest.
+   record is made from a line of that file, and bears the digest. And only what is so is approved: before that, each
+   line is derived again from the records, and the totals are added up from the lines.
 4. One plan at a time.
 """
 
@@ -15,12 +17,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple
 
 import structlog
 
+from pipeline.domain.decision import Decision
 from pipeline.domain.identities import ReversalId, reversal_id
 from pipeline.domain.log import Outgoing, TopicPartition
 from pipeline.domain.payment import Decoded, Transaction
@@ -34,7 +38,10 @@ from pipeline.people.key_files import Identity
 from pipeline.people.registry import Registry
 from pipeline.people.store import person_of
 from pipeline.rollback.acts import approved, begun, planned, run_subject
+from pipeline.rollback.blast_radius import radius_of_lines
+from pipeline.rollback.derivation_store import Derivation, Differing
 from pipeline.rollback.ends_service import TopicEnds
+from pipeline.rollback.pace_service import CHUNK_RECORDS_MAX, Pace, chunks
 from pipeline.rollback.plan_content_store import PlanContent, read_content
 from pipeline.rollback.plan_store import (
     Progress,
@@ -44,9 +51,10 @@ from pipeline.rollback.plan_store import (
     append_progress,
     append_releases,
     approve,
-    count_releases,
-    ended_releases,
+    audited_reversals,
+    decided_payments,
     heard_reversals,
+    patient,
     read_approval,
     read_plan,
     read_progress,
@@ -66,12 +74,9 @@ from pipeline.rollback.reversal import (
     reversal,
 )
 
-CHUNK_RECORDS_MAX: Final = 500
 EXECUTOR_PATIENCE_S: Final = 120.0
 """Time that the executor has to release one more payment; run again, the command waits on."""
 EXECUTOR_POLL_S: Final = 0.5
-CHUNKS_A_SECOND: Final = 5
-"""Portions a second in which records are appended, so that a rate is kept within a fifth of it."""
 
 log = structlog.get_logger("rollback")
 
@@ -116,20 +121,20 @@ class Applied(NamedTuple):
 
 
 class Applier:
-    """For one thread. Raises NoSuchPlan, AnotherIsApplied, ProgressBroken, BrokerFailed, DatabaseUnavailable,
-    DatabaseRefused; started again, it goes on where the topics stand."""
+    """For one thread. Raises NoSuchPlan, AnotherIsApplied, ProgressBroken, PlanRefused, RegimeMissing, BrokerFailed,
+    DatabaseUnavailable, DatabaseRefused; started again, it goes on where the topics stand."""
 
     def __init__(
         self,
         connection: Connection,
         writing: Writing,
-        wire: WireFormat,
+        derivation: Derivation,
         topics: Topics,
         clock_ms: Callable[[], int],
         patience_s: float = EXECUTOR_PATIENCE_S,
     ) -> None:
         """`patience_s`: for the executor to release one more payment."""
-        self._connection, self._writing, self._wire = connection, writing, wire
+        self._connection, self._writing, self._derivation = connection, writing, derivation
         self._topics, self._clock_ms, self._patience_s = topics, clock_ms, patience_s
 
     def apply(
@@ -139,7 +144,7 @@ class Applier:
         rate_per_s: float,
         stopping: threading.Event,
         advance: Callable[[int], None],
-    ) -> Applied | ApplyRefusal:
+    ) -> Applied | ApplyRefusal | Differing:
         """Until all has ended, or `stopping`, or the executor is out of patience. `advance`: reversals that stand."""
         with failures_named(), turn_to_apply(self._connection, AnotherIsApplied):
             plan = read_plan(self._connection, plan_id)
@@ -150,7 +155,7 @@ class Applier:
                 return ApplyRefusal.ALTERED
             with content:
                 approval = self._approval(plan, content, approver)
-                if isinstance(approval, ApplyRefusal):
+                if not isinstance(approval, Approval):
                     return approval
                 pace = Pace(rate_per_s, stopping)
                 return self._apply(plan, content, approval, approver, pace, advance)
@@ -167,21 +172,22 @@ class Applier:
         appender = self._writing.appender(f"fraud-rollback-{plan.header.plan_id}")
         appender.start()
         run = _Run(self._connection, plan.header.plan_id, approver)
-        lines = _Lines(self._wire, content, approval)
+        lines = _Lines(self._derivation.wire, content, approval)
         run.resume(self._topics, lines)
         advance(run.progress.appended)
-        before, waiting = run.progress.appended, 0
-        if run.progress.kind is not ProgressKind.COMPLETED:
-            self._reverse(run, lines, appender, pace, advance)
-            waiting = _Releasing(self._connection, run, lines, self._topics, appender).go_on(pace, self._patience_s)
-            if run.progress.appended == plan.changing and not waiting:
-                run.note(ProgressKind.COMPLETED)
-        is_complete = run.progress.kind is ProgressKind.COMPLETED
-        releases = count_releases(self._connection, plan.header.plan_id)
+        before = run.progress.appended
+        self._reverse(run, lines, appender, pace, advance)
+        releasing = _Releasing(self._connection, run, lines, self._topics, appender)
+        waiting = releasing.go_on(pace, self._patience_s)
+        is_complete = run.progress.appended == plan.changing and not waiting
+        if is_complete:
+            run.complete()
         here = run.progress.appended - before
-        return Applied(plan, run.progress.appended, here, releases, waiting, is_complete, pace.seconds)
+        return Applied(plan, run.progress.appended, here, releasing.counts(), waiting, is_complete, pace.seconds)
 
-    def _approval(self, plan: StoredPlan, content: PlanContent, approver: Identity) -> Approval | ApplyRefusal:
+    def _approval(
+        self, plan: StoredPlan, content: PlanContent, approver: Identity
+    ) -> Approval | ApplyRefusal | Differing:
         """That of the first run, or this one's; refused for an approver, and a plan, that may not."""
         connection, header = self._connection, content.header
         with connection.transaction():
@@ -198,6 +204,9 @@ class Applier:
             )
             if refusal is not None:
                 return refusal
+            differing = self._differing(plan, content, is_pending=stored is None)
+            if differing is not None:
+                return differing
             if stored is not None:
                 return stored.approval
             approval = Approval(approver.name, now_ms)
@@ -205,6 +214,19 @@ class Applier:
             act = sign_act(connection, approver, expected.kind, expected.subject, registry)
             approve(connection, plan, approval, act)
             return approval
+
+    def _differing(
+        self, plan: StoredPlan, content: PlanContent, *, is_pending: bool
+    ) -> Differing | ApplyRefusal | None:
+        """Why the plan is not what the records lead to, whoever signed it."""
+        patient(self._connection)
+        differing = self._derivation.first_differing(content, is_pending=is_pending)
+        if differing is not None:
+            log.error("rollback_line_differs", plan_id=plan.header.plan_id, **differing._asdict())
+            return differing
+        radius = radius_of_lines(content.lines())
+        added_up = radius.selected.decisions, radius.changing.decisions, radius
+        return None if added_up == (plan.decisions, plan.changing, plan.blast_radius) else ApplyRefusal.ADDED_OTHERWISE
 
     def _is_proved(self, plan: StoredPlan, stored: StoredApproval | None, registry: Registry) -> bool:
         """Whether the plan is its maker's, and the approval its author's. Until the first run began, both must still
@@ -234,41 +256,12 @@ class Applier:
     ) -> None:
         """Append the reversals that don't stand yet."""
         topic = self._topics.decisions.name
-        for chunk in _chunks(lines.changing(run.progress.appended), pace.chunk_records):
+        for chunk in chunks(lines.changing(run.progress.appended), pace.chunk_records):
             records = self._writing.seal([lines.reversal(topic, line) for line in chunk])
             run.appended(len(chunk), appender.append(records), topic)
             advance(run.progress.appended)
             if pace.is_told_to_stop(len(chunk)):
                 return
-
-
-class Pace:
-    """Keeps a rate, and knows when to stop."""
-
-    def __init__(self, rate_per_s: float, stopping: threading.Event) -> None:
-        self._rate_per_s, self._stopping = rate_per_s, stopping
-        self._begun, self._due_s = time.monotonic(), 0.0
-        self.chunk_records = max(1, min(CHUNK_RECORDS_MAX, int(rate_per_s / CHUNKS_A_SECOND)))
-
-    @property
-    def is_stopped(self) -> bool:
-        return self._stopping.is_set()
-
-    @property
-    def seconds(self) -> float:
-        return time.monotonic() - self._begun
-
-    def is_told_to_stop(self, count: int) -> bool:
-        """Wait until as much time has passed as what was appended may take."""
-        self._due_s += count / self._rate_per_s
-        return self._stopping.wait(max(0.0, self._due_s - self.seconds))
-
-    def pause(self, seconds: float) -> bool:
-        """Wait for something else; time that passes so doesn't let the next records come faster."""
-        begun = time.monotonic()
-        is_stopped = self._stopping.wait(seconds)
-        self._due_s += time.monotonic() - begun
-        return is_stopped
 
 
 class _Lines:
@@ -304,6 +297,11 @@ class _Lines:
         record = self._wire.decode_decision_record(value)
         return record.reversal_id if isinstance(record, Reversal) and record.plan_id == self.plan_id else None
 
+    def is_decided(self, payment: Transaction, records: Mapping[str, Sequence[bytes]]) -> bool:
+        """Whether one of the decisions on its id is about exactly this payment."""
+        decided = map(self._wire.decode_decision_record, records.get(payment.transaction_id, ()))
+        return any(isinstance(each, Decision) and each.snapshot.transaction == payment for each in decided)
+
     def payment_in(self, value: bytes | None) -> Transaction | None:
         decoded = self._wire.decode_transaction(value)
         return decoded.transaction if isinstance(decoded, Decoded) else None
@@ -315,26 +313,22 @@ class _Run:
     def __init__(self, connection: Connection, plan_id: str, by: Identity) -> None:
         self._connection, self._plan_id, self._by = connection, plan_id, by
         self.progress, self._act = Progress(ProgressKind.STARTED, by.name, 0, {}, {}), ""
+        self.first, self._is_noted_complete = self.progress, False
 
     def resume(self, topics: Topics, lines: _Lines) -> None:
-        """Find out how far earlier runs came, by what was written down and what stands on the topics after that."""
+        """Find out how far earlier runs came, by what stands there."""
         ends = dict(topics.decisions.ends()), dict(topics.transactions.ends())
         written = read_progress(self._connection, self._plan_id)
         if not written:
             self._begin(Progress(ProgressKind.STARTED, self._by.name, 0, *ends), 1)
+            self.first = self.progress
             return
-        last = written[-1]
-        if last.kind is ProgressKind.COMPLETED:
-            self.progress = last
-            return
-        fresh = self._reversals_since(last, topics.decisions, lines)
-        published = self._payments_since(last, last.appended + fresh, topics.transactions, lines)
-        with self._connection.transaction():
-            if published:
-                append_releases(self._connection, self._plan_id, dict.fromkeys(published, ReleaseEnd.PUBLISHED))
-            self._begin(Progress(ProgressKind.RESUMED, self._by.name, last.appended + fresh, *ends), len(written) + 1)
-        found = {"written": last.appended, "found": fresh, "payments": len(published)}
-        log.info("rollback_resumed", plan_id=self._plan_id, **found)
+        # The first row is its author's, as is proved before a run goes on; the others are anybody's who has the role.
+        self.first = written[0]
+        self._is_noted_complete = any(each.kind is ProgressKind.COMPLETED for each in written)
+        standing = self._standing(topics.decisions, lines)
+        self._begin(Progress(ProgressKind.RESUMED, self._by.name, standing, *ends), len(written) + 1)
+        log.info("rollback_resumed", plan_id=self._plan_id, written=written[-1].appended, found=standing)
 
     def appended(self, count: int, ends: Mapping[TopicPartition, int], topic: str) -> None:
         after = {**self.progress.end_offsets, **_of_topic(ends, topic)}
@@ -347,8 +341,11 @@ class _Run:
             append_releases(self._connection, self._plan_id, ended)
             self._note(self.progress._replace(kind=ProgressKind.PUBLISHED, transaction_ends=after))
 
-    def note(self, kind: ProgressKind) -> None:
-        self._note(self.progress._replace(kind=kind))
+    def complete(self) -> None:
+        """Say once that all is done."""
+        if not self._is_noted_complete:
+            self._note(self.progress._replace(kind=ProgressKind.COMPLETED))
+            self._is_noted_complete = True
 
     def _begin(self, progress: Progress, sequence: int) -> None:
         """The run's first row, which its author signs."""
@@ -361,31 +358,22 @@ class _Run:
         self.progress = progress._replace(applied_by=self._by.name)
         append_progress(self._connection, self._plan_id, self.progress, self._act)
 
-    def _reversals_since(self, last: Progress, decisions: TopicEnds, lines: _Lines) -> int:
-        """The number found that were not written down: the next ones of the plan's order, or something is wrong."""
-        found = {
-            name for record in decisions.read(last.end_offsets) if (name := lines.reversal_in(record.value)) is not None
-        }
-        ids = [reversal_id(self._plan_id, line.decision_id) for line in lines.changing()]
-        fresh = found.difference(ids[: last.appended])
-        if fresh != set(ids[last.appended : last.appended + len(fresh)]):
-            raise ProgressBroken(self._plan_id)
-        return len(fresh)
+    def _standing(self, decisions: TopicEnds, lines: _Lines) -> int:
+        """The number of reversals that stand on the topic: the first ones of the plan's order, or something is wrong.
 
-    def _payments_since(self, last: Progress, appended: int, transactions: TopicEnds, lines: _Lines) -> list[str]:
-        """The decisions whose payments stand on the topic, and were not written down."""
-        found = {
-            payment.transaction_id: payment
-            for record in transactions.read(last.transaction_ends)
-            if (payment := lines.payment_in(record.value)) is not None
-        }
-        published = []
-        for line in lines.releasing(appended):
-            payment = found.get(released_id(line.transaction_id, line.decision_id))
-            if payment is not None and payment == lines.payment(line):
-                published.append(line.decision_id)
-        done = ended_releases(self._connection, self._plan_id, published)
-        return [decision_id for decision_id in published if decision_id not in done]
+        Those that the audit log holds are looked up there; only where some are missing the topic is read.
+        """
+        ids: list[str] = []
+        found: set[str] = set()
+        for chunk in chunks(lines.changing(), CHUNK_RECORDS_MAX):
+            ids += [reversal_id(self._plan_id, line.decision_id) for line in chunk]
+            found |= audited_reversals(self._connection, self._plan_id, [line.decision_id for line in chunk])
+        if found != set(ids):
+            records = decisions.read(self.first.end_offsets)
+            found |= {name for record in records if (name := lines.reversal_in(record.value)) is not None}
+        if found != set(ids[: len(found)]):
+            raise ProgressBroken(self._plan_id)
+        return len(found)
 
 
 class _Releasing:
@@ -395,7 +383,12 @@ class _Releasing:
         self, connection: Connection, run: _Run, lines: _Lines, topics: Topics, appender: TransactionalAppender
     ) -> None:
         self._connection, self._run, self._lines = connection, run, lines
-        self._topic, self._appender = topics.transactions.name, appender
+        self._topic, self._appender = topics.transactions, appender
+        self._ended: dict[str, ReleaseEnd] = {}
+        self._on_topic: set[str] | None = None  # decisions whose payments stand there; None: not read yet
+
+    def counts(self) -> dict[ReleaseEnd, int]:
+        return dict(sorted(Counter(self._ended.values()).items()))
 
     def go_on(self, pace: Pace, patience_s: float) -> int:
         """Go on until every payment's giving back has ended; return how many wait.
@@ -414,18 +407,18 @@ class _Releasing:
     def _look(self, pace: Pace) -> tuple[int, int]:
         """One look at every line that has not ended: how many have now, and how many have not."""
         ended = waiting = 0
-        for chunk in _chunks(self._lines.releasing(self._run.progress.appended), pace.chunk_records):
-            names = [line.decision_id for line in chunk]
-            done = ended_releases(self._connection, self._lines.plan_id, names)
-            left = [line for line in chunk if line.decision_id not in done]
-            now = {} if pace.is_stopped or not left else self._end(left)
-            ended, waiting = ended + len(now), waiting + len(left) - len(now)
-            if now:
-                pace.is_told_to_stop(len(now))
+        for chunk in chunks(self._lines.releasing(self._run.progress.appended), pace.chunk_records):
+            left = [line for line in chunk if line.decision_id not in self._ended]
+            published = 0 if pace.is_stopped or not left else self._end(left)
+            now = sum(line.decision_id in self._ended for line in left)
+            ended, waiting = ended + now, waiting + len(left) - now
+            if published:
+                pace.is_told_to_stop(published)
         return ended, waiting
 
-    def _end(self, lines: Sequence[PlanLine]) -> dict[str, ReleaseEnd]:
-        """Publish the payments of those that are released, and note how each has ended."""
+    def _end(self, lines: Sequence[PlanLine]) -> int:
+        """Publish the payments of those that are released and don't stand there yet, and note how each has ended;
+        return how many were published."""
         names: list[str] = [line.decision_id for line in lines]
         ids = [reversal_id(self._lines.plan_id, name) for name in names]
         heard = heard_reversals(self._connection, names, ids)
@@ -433,20 +426,45 @@ class _Releasing:
             name: end for name in names if (end := release_end(heard.get(name))) is not None
         }
         if not ended:
-            return {}
+            return 0
+        released = [line for line in lines if ended.get(line.decision_id) is ReleaseEnd.PUBLISHED]
+        standing = self._standing(released)
         payments = [
-            self._lines.outgoing_payment(self._topic, line)
-            for line in lines
-            if ended.get(line.decision_id) is ReleaseEnd.PUBLISHED
+            self._lines.outgoing_payment(self._topic.name, line)
+            for line in released
+            if line.decision_id not in standing
         ]
-        self._run.released(ended, self._appender.append(payments) if payments else {}, self._topic)
-        return ended
+        self._run.released(ended, self._appender.append(payments) if payments else {}, self._topic.name)
+        self._ended |= ended
+        return len(payments)
+
+    def _standing(self, lines: Sequence[PlanLine]) -> set[str]:
+        """The decisions whose payments were published before: they were decided anew, or stand on the topic."""
+        wanted = {line.decision_id: self._lines.payment(line) for line in lines}
+        anew = decided_payments(self._connection, [payment.transaction_id for payment in wanted.values()])
+        found = {name for name, payment in wanted.items() if self._lines.is_decided(payment, anew)}
+        if len(found) < len(wanted) and self._on_topic is None:
+            self._on_topic = self._read_topic()
+        return found | (self._on_topic or set())
+
+    def _read_topic(self) -> set[str]:
+        records = self._topic.read(self._run.first.transaction_ends)
+        there = {
+            payment.transaction_id: payment
+            for record in records
+            if (payment := self._lines.payment_in(record.value)) is not None
+        }
+        return {
+            line.decision_id
+            for line in self._lines.releasing(self._run.progress.appended)
+            if there.get(released_id(line.transaction_id, line.decision_id)) == self._lines.payment(line)
+        }
 
 
 def _overtaken(connection: Connection, content: PlanContent) -> int:
     """Lines whose record in force is another than when the plan was made."""
     count = 0
-    for chunk in _chunks(content.changing(), CHUNK_RECORDS_MAX):
+    for chunk in chunks(content.changing(), CHUNK_RECORDS_MAX):
         names = replaced_names(connection, [line.decision_id for line in chunk])
         count += sum(names.get(line.decision_id) != (line.replaces_kind, line.replaces_id) for line in chunk)
     return count
@@ -454,12 +472,3 @@ def _overtaken(connection: Connection, content: PlanContent) -> int:
 
 def _of_topic(ends: Mapping[TopicPartition, int], topic: str) -> dict[int, int]:
     return {partition: end for (name, partition), end in ends.items() if name == topic}
-
-
-_Each = TypeVar("_Each")
-
-
-def _chunks(lines: Iterable[_Each], size: int) -> Iterator[list[_Each]]:
-    left = iter(lines)
-    while chunk := list(islice(left, size)):
-        yield chunk

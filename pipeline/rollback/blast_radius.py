@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -81,6 +81,13 @@ class Adding:
             {each: by_disposition[each].share() for each in Disposition if each in by_disposition},
             {change: total.share() for change, total in sorted(by_change.items())},
         )
+
+
+def radius_of_lines(lines: Iterable[PlanLine]) -> BlastRadius:
+    adding = Adding()
+    for line in lines:
+        adding.add(line)
+    return adding.radius()
 
 
 def radius_json(radius: BlastRadius) -> dict[str, object]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from pipeline.domain.money import money_text
+from pipeline.domain.payment import Transaction
 from pipeline.domain.times import utc_text
 from pipeline.replay.redecide import Basis
 from pipeline.rollback.blast_radius import Share
 from pipeline.rollback.report_store import Report
-from pipeline.rollback.reversal import CHANGING, Disposition, PlanLine
+from pipeline.rollback.reversal import CHANGING, Disposition
 from pipeline.web.html import badge, cards, document, escape, table
 
 LINES_MAX: Final = 2000
@@ -32,7 +33,7 @@ def _body(report: Report) -> Iterator[str]:
     looked_at = [(escape(_DISPOSITIONS[each]), share) for each, share in radius.by_disposition.items()]
     yield "<h2>What was looked at</h2>" + table(_SHARE_HEAD, _shares(looked_at), (1, 2, 3))
     yield from _afterwards(report)
-    yield from _each(report.lines)
+    yield from _each(report)
 
 
 def _cards(report: Report) -> Iterator[str]:
@@ -67,7 +68,7 @@ def _facts(report: Report) -> Iterator[list[str]]:
         said = f"{escape(each.applied_by)}, {utc_text(each.at_ms)}, {each.appended:,} appended so far"
         yield [each.kind.capitalize(), said]
     intact = (
-        "" if report.is_intact else ' <span class="bad">The stored lines do not give it: the plan was altered.</span>'
+        "" if report.is_intact else ' <span class="bad">The stored plan is not what was signed, or not about the audited payments.</span>'
     )
     yield ["SHA-256 of header and lines", f"<code>{report.plan.content_hash.hex()}</code>{intact}"]
 
@@ -92,19 +93,27 @@ def _afterwards(report: Report) -> Iterator[str]:
         yield f"<p>Sum over all entries of the ledger, by currency: {escape(sums)}.</p>"
 
 
-def _each(lines: Sequence[PlanLine]) -> Iterator[str]:
-    changing = [line for line in lines if line.disposition in CHANGING]
+def _each(report: Report) -> Iterator[str]:
+    changing = [line for line in report.lines if line.disposition in CHANGING]
     yield "<h2>Each decision that changes</h2>"
     if len(changing) > LINES_MAX:
         yield f"<p class=soft>The first {LINES_MAX:,} of {len(changing):,}; the JSON report has all.</p>"
     rows = [
-        [f"<code>{escape(line.transaction_id)}</code>", f"<code>{escape(line.account_id)}</code>",
-         _amounts({line.currency: line.amount_minor}), _change(line.before or "", line.after or ""),
+        [*_payment(report.payments.get(line.decision_id)), _change(line.before or "", line.after or ""),
          _DISPOSITIONS[line.disposition], escape(line.why)]
         for line in changing[:LINES_MAX]
     ]  # fmt: skip
-    head = ["Transaction", "Account", "Amount", "Change", "How", "Why, under the good version"]
-    yield f'<div class="wide lines">{table(head, rows, numbers=(2,))}</div>'
+    head = ["Transaction", "From", "To", "Amount", "Change", "How", "Why, under the good version"]
+    yield f'<div class="wide lines">{table(head, rows, numbers=(3,))}</div>'
+
+
+def _payment(payment: Transaction | None) -> list[str]:
+    """As the audit log has it, whatever the plan says."""
+    if payment is None:
+        return ['<span class="bad">not in the audit log</span>', "", "", ""]
+    names = payment.transaction_id, payment.account_id, payment.beneficiary_account_id
+    amount = _amounts({payment.currency: payment.amount_minor})
+    return [*(f"<code>{escape(name)}</code>" for name in names), amount]
 
 
 _DISPOSITIONS: Final = {

@@ -39,10 +39,11 @@ from pipeline.rollback.apply_service import (
     Topics,
     Writing,
 )
+from pipeline.rollback.derivation_store import Criteria, Derivation, criteria_text
 from pipeline.rollback.ends_service import TopicEnds
+from pipeline.rollback.plan_content_store import PlanRefused
 from pipeline.rollback.plan_store import StoredPlan, is_plan_id, read_plan, read_plans
-from pipeline.rollback.planning_service import Criteria, Planner, PlanRefused, Request
-from pipeline.rollback.reversal import ApplyRefusal
+from pipeline.rollback.planning_service import Planner, Request
 from pipeline.seals.proving import SealCheck
 from pipeline.seals.seal_files import seal_check, sealer_of
 from pipeline.terminal.connection import connected
@@ -84,7 +85,7 @@ def make_plan(settings: Settings, wire: WireFormat, asked: Asked, advance: Advan
         LogReader(settings.bootstrap_servers, "fraud-rollback", settings.kafka_options) as log,
     ):
         criteria = _criteria(connection, asked)
-        request = Request(criteria, _criteria_text(asked), good, asked.reason, asked.by)
+        request = Request(criteria, criteria_text(criteria, None if asked.ids_file is None else asked.ids_file.name), good, asked.reason, asked.by)
         topic = topic_ends(log, settings.topic("decisions.v1"))
         planner = Planner(connection, wire, archive.regime_of, topic, lifetime_ms)
         try:
@@ -119,7 +120,7 @@ def apply_plan(
     ):
         applier = _applier(settings, wire, connection, log, patience_s)
         answer = applier.apply(_plan_id(plan_id), by, rate_per_s, stopping, advance)
-    if isinstance(answer, ApplyRefusal):
+    if not isinstance(answer, Applied):
         raise Failure(f"Refused: {answer}.", f"`fraud rollback show {plan_id}` shows the plan.", FAILED_CHECK)
     return answer
 
@@ -173,7 +174,9 @@ def _applier(
     topics = Topics(decisions, topic_ends(log, settings.topic("transactions.v1")))
 
     writing = Writing(partial(TransactionalAppender.of, settings), sealer_of(settings, KeyUse.REVERSALS).seal)
-    return Applier(connection, writing, wire, topics, partial(server_now_ms, connection), patience_s)
+    archive = RegimeArchive(settings.policy_archive, settings.model_registry)
+    derivation = Derivation(connection, wire, archive.regime_of)
+    return Applier(connection, writing, derivation, topics, partial(server_now_ms, connection), patience_s)
 
 
 @contextmanager
@@ -185,6 +188,11 @@ def _apply_failures(plan_id: str) -> Iterator[None]:
         raise _no_such(plan_id) from error
     except AnotherIsApplied as error:
         raise Failure("Another plan is being applied.", "Wait until it is done.", FAILED_CHECK) from error
+    except PlanRefused as refusal:
+        raise Failure(f"{refusal}.", "Nothing was applied; whoever made the plan is to be asked.", FAILED_CHECK) from refusal
+    except RegimeMissing as missing:
+        what = f"The plan can't be compared with what its good version says: {missing}."
+        raise Failure(what, "Put it into FRAUD_POLICY_ARCHIVE or FRAUD_MODEL_REGISTRY.") from missing
     except BrokerFailed as error:
         raise Failure(f"Kafka did not take it all: {error}.", again) from error
     except ProgressBroken as error:
@@ -241,22 +249,6 @@ def _criteria(connection: Connection, asked: Asked) -> Criteria:
         asked.outcome,
         None if asked.ids_file is None else _ids(connection, asked.ids_file),
     )
-
-
-def _criteria_text(asked: Asked) -> dict[str, str]:
-    """The request, as people read it."""
-    said: Mapping[str, object | None] = {
-        "model": asked.model,
-        "policy": asked.policy,
-        "since": None if asked.since is None else _utc(asked.since).isoformat(),
-        "until": None if asked.until is None else _utc(asked.until).isoformat(),
-        "segment": asked.segment,
-        "rule": asked.rule,
-        "route": asked.route,
-        "outcome": asked.outcome,
-        "list": None if asked.ids_file is None else asked.ids_file.name,
-    }
-    return {name: str(value) for name, value in said.items() if value is not None}
 
 
 def _segment(text: str | None) -> tuple[str, str] | None:

@@ -29,6 +29,10 @@ MEMORY_BYTES_MAX: Final = 32 * 1024 * 1024
 """A larger plan is kept in a file without a name; a million lines take about 700 MB."""
 
 
+class PlanRefused(Exception):
+    """The plan may not be made, or would say nothing. One sentence."""
+
+
 class ContentWriter:
     """Stores a plan's canonical bytes, and says their digest."""
 
@@ -59,10 +63,15 @@ class PlanContent:
         self._lines_begin = self._file.tell()
 
     def lines(self) -> Iterator[PlanLine]:
-        """All lines in order. One iteration at a time."""
+        """All lines in order. One iteration at a time. Raises PlanRefused at one that can't be read: whoever wrote the
+        plan chose its bytes."""
         self._file.seek(self._lines_begin)
-        for line in self._file:
-            yield line_of(line)
+        for content in self._file:
+            try:
+                line = line_of(content)
+            except (ValueError, TypeError) as error:
+                raise PlanRefused("The plan has a line that can't be read") from error
+            yield line
 
     def changing(self) -> Iterator[PlanLine]:
         """The lines that lead to a record."""
@@ -81,7 +90,7 @@ class PlanContent:
 
 
 def read_content(connection: Connection, plan_id: str, expected: bytes) -> PlanContent | None:
-    """The plan's bytes, where their digest is `expected`; else None, and none of them is looked at."""
+    """The plan's bytes, where their digest is `expected` and they begin with a header; else None."""
     digest = hashlib.sha256()
     # Rolled over by itself to a file without a name once it grows.
     file = tempfile.SpooledTemporaryFile(max_size=MEMORY_BYTES_MAX)  # noqa: SIM115 - PlanContent closes it
@@ -92,6 +101,9 @@ def read_content(connection: Connection, plan_id: str, expected: bytes) -> PlanC
                 file.write(part)
         if digest.digest() == expected:
             return PlanContent(file, expected)
+    except (ValueError, TypeError):  # whoever writes the rows chooses the bytes, and signs them too
+        file.close()
+        return None
     except BaseException:
         file.close()
         raise

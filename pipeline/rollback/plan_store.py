@@ -93,6 +93,11 @@ class Settled(NamedTuple):
 def begin_plan(connection: Connection) -> None:
     """First in its transaction."""
     connection.execute(_SQL["begin_plan"])
+    patient(connection)
+
+
+def patient(connection: Connection) -> None:
+    """Until the caller's transaction ends, let statements take as long as a large plan takes."""
     connection.execute(_SQL["patient"])
 
 
@@ -182,18 +187,28 @@ def heard_reversals(
     }
 
 
-def ended_releases(connection: Connection, plan_id: str, decision_ids: Sequence[str]) -> set[str]:
-    rows = connection.execute(_SQL["ended_releases"], [plan_id, list(decision_ids)]).fetchall()
-    return {decision_id for (decision_id,) in rows}
+def audited_reversals(connection: Connection, plan_id: str, decision_ids: Sequence[str]) -> set[str]:
+    """The reversals of a plan that the audit log holds about these decisions."""
+    rows = connection.execute(_SQL["audited_reversals"], [plan_id, list(decision_ids)]).fetchall()
+    return {name for (name,) in rows}
+
+
+def decided_payments(connection: Connection, transaction_ids: Sequence[str]) -> dict[str, list[bytes]]:
+    """The records of the decisions on transactions with these ids, as they stand on the topic."""
+    found: dict[str, list[bytes]] = {}
+    for name, record in connection.execute(_SQL["decided_payments"], [list(transaction_ids)]).fetchall():
+        found.setdefault(name, []).append(record)
+    return found
+
+
+def read_releases(connection: Connection, plan_id: str) -> dict[str, ReleaseEnd]:
+    """How the giving back of payments is said to have ended, by decision."""
+    rows = connection.execute(_SQL["read_releases"], [plan_id]).fetchall()
+    return {decision_id: ReleaseEnd(ending) for decision_id, ending in rows}
 
 
 def append_releases(connection: Connection, plan_id: str, ended: Mapping[str, ReleaseEnd]) -> None:
     connection.execute(_SQL["append_releases"], [plan_id, list(ended), [end.value for end in ended.values()]])
-
-
-def count_releases(connection: Connection, plan_id: str) -> dict[ReleaseEnd, int]:
-    rows = connection.execute(_SQL["count_releases"], [plan_id]).fetchall()
-    return {ReleaseEnd(ending): count for ending, count in rows}
 
 
 def append_content(connection: Connection, plan_id: str, part: int, content: bytes) -> None:

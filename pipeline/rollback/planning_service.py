@@ -9,11 +9,9 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from pipeline.domain.decision import Decision
-from pipeline.domain.features import COLUMN
 from pipeline.domain.free_text import reason_fault, tidied
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.postgres import Connection, failures_named
@@ -21,68 +19,27 @@ from pipeline.people.act_store import read_registry, sign_act
 from pipeline.people.key_files import Identity
 from pipeline.people.registry import Registry
 from pipeline.people.store import person_of
-from pipeline.replay.redecide import AS_RECORDED, Good, Redecided, Version, redecide
+from pipeline.replay.redecide import AS_RECORDED, Good, Version
 from pipeline.replay.regimes import RegimeOf
 from pipeline.rollback.acts import planned
 from pipeline.rollback.blast_radius import Adding
+from pipeline.rollback.derivation_store import Criteria, Derivation
 from pipeline.rollback.ends_service import TopicEnds, wait_for_readers
-from pipeline.rollback.plan_content_store import ContentWriter
+from pipeline.rollback.plan_content_store import ContentWriter, PlanRefused
 from pipeline.rollback.plan_store import (
-    Selected,
     StoredPlan,
     audited_until,
     begin_plan,
     copy_lines,
     insert_plan,
-    select_decisions,
-    standings,
 )
-from pipeline.rollback.reversal import (
-    CHANGING,
-    Disposition,
-    Place,
-    PlanHeader,
-    PlanLine,
-    Standing,
-    disposition,
-    outcome_before,
-    plan_refusal,
-)
+from pipeline.rollback.reversal import PlanHeader, plan_refusal
 
 DECISIONS_MAX: Final = 1_000_000
 """Lines of one plan; a day's decisions at a dozen a second. Split the time span if you need more."""
 READERS_PATIENCE_S: Final = 60.0
 """Time that audit, executor and reviews have to come to the topic's end; they are moments behind while they run."""
 _AS_RECORDED: Final = Version(AS_RECORDED, b"")
-
-
-class PlanRefused(Exception):
-    """The plan may not be made, or would say nothing. One sentence."""
-
-
-class Criteria(NamedTuple):
-    """Which decisions; None lets everything pass. `ids`: of decisions."""
-
-    model_version: str | None = None
-    policy_version: str | None = None
-    since_ms: int | None = None
-    until_ms: int | None = None
-    segment: tuple[str, str] | None = None
-    rule: str | None = None
-    route: str | None = None
-    outcome: str | None = None
-    ids: tuple[str, ...] | None = None
-
-    @property
-    def is_empty(self) -> bool:
-        return all(value is None for value in self)
-
-    def columns(self) -> dict[str, object]:
-        """The criteria as the statement takes them."""
-        name, value = self.segment or (None, None)
-        rest = {key: wanted for key, wanted in self._asdict().items() if key not in ("segment", "ids")}
-        ids = None if self.ids is None else list(self.ids)
-        return {**rest, "segment_name": name, "segment_value": value, "ids": ids}
 
 
 class Request(NamedTuple):
@@ -108,7 +65,7 @@ class Planner:
         patience_s: float = READERS_PATIENCE_S,
     ) -> None:
         """`patience_s`: for audit, executor and reviews to come to the topic's end."""
-        self._connection, self._wire, self._regime_of = connection, wire, regime_of
+        self._connection, self._derivation = connection, Derivation(connection, wire, regime_of)
         self._decisions, self._lifetime_ms, self._patience_s = decisions, lifetime_ms, patience_s
 
     def plan(
@@ -135,7 +92,7 @@ class Planner:
     ) -> StoredPlan:
         content, adding, done = ContentWriter(self._connection, header), Adding(), 0
         until = audited_until(self._connection, self._decisions.name)
-        for lines in self._lines(request):
+        for lines in self._derivation.selected(request.criteria, request.good):
             if done + len(lines) > DECISIONS_MAX:
                 raise PlanRefused(f"The plan would hold over {DECISIONS_MAX:,} decisions")
             copy_lines(self._connection, header.plan_id, done, lines)
@@ -152,48 +109,6 @@ class Planner:
         plan = StoredPlan(header, until, done, radius.changing.decisions, radius, digest, act)
         insert_plan(self._connection, plan)
         return plan
-
-    def _lines(self, request: Request) -> Iterator[list[PlanLine]]:
-        for chunk in select_decisions(self._connection, request.criteria.columns()):
-            decisions = [self._decision(selected) for selected in chunk]
-            yield self._chunk_lines(chunk, decisions, redecide(decisions, request.good, self._regime_of))
-
-    def _chunk_lines(
-        self, chunk: Sequence[Selected], decisions: Sequence[Decision], redecided: Sequence[Redecided]
-    ) -> list[PlanLine]:
-        stands = standings(self._connection, [each.decision_id for each in chunk])
-        return [
-            self._line(each, decision, again, stands[each.decision_id])
-            for each, decision, again in zip(chunk, decisions, redecided, strict=True)
-        ]
-
-    def _line(self, selected: Selected, decision: Decision, again: Redecided, stands: Standing) -> PlanLine:
-        what, (payment, features, _) = disposition(stands, again.outcome), decision.snapshot
-        return PlanLine(
-            selected.decision_id,
-            payment.transaction_id,
-            payment.account_id,
-            selected.topic_partition,
-            selected.topic_offset,
-            payment.currency,
-            payment.amount_minor,
-            features[COLUMN["amount_gbp_minor"]],
-            outcome_before(stands),
-            again.outcome,
-            what,
-            stands.place is Place.HELD,
-            stands.is_in_review,
-            again.why if what in CHANGING or what is Disposition.UNDECIDABLE else "",
-            self._wire.encode_transaction(payment).hex() if what is Disposition.RELEASE else "",
-            stands.state,
-            *stands.replaces,
-        )
-
-    def _decision(self, selected: Selected) -> Decision:
-        decision = self._wire.decode_decision_record(selected.record)
-        if not isinstance(decision, Decision):
-            raise PlanRefused(f"The audit log's record of decision {selected.decision_id} can't be read")
-        return decision
 
     def _header(self, request: Request, plan_id: str, now_ms: int) -> PlanHeader:
         good = request.good

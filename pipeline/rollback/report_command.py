@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
+from pipeline.domain.free_text import shown
 from pipeline.domain.money import money_text
+from pipeline.domain.payment import Transaction
 from pipeline.domain.times import utc_text
 from pipeline.io.postgres import failures_named
 from pipeline.io.settings import Settings
@@ -15,17 +18,22 @@ from pipeline.rollback.page import page
 from pipeline.rollback.plan_command import find_plan
 from pipeline.rollback.plan_store import StoredPlan
 from pipeline.rollback.report_store import Report, read_report
-from pipeline.rollback.reversal import Disposition, ReleaseEnd
+from pipeline.rollback.reversal import CHANGING, Disposition, PlanLine, ReleaseEnd
+from pipeline.terminal.configuration import wire_format
 from pipeline.terminal.connection import connected
 from pipeline.terminal.output import Output, coloured
 from pipeline.web.page_files import write
+
+_STORED: Final = ("blast_radius", "audited_until")
+PAYMENTS_SHOWN_MAX: Final = 40
+"""Payments that a person still reads on a terminal; the report has all."""
 
 
 def report_of(settings: Settings, plan_id: str) -> Report:
     with connected(settings) as connection:
         plan = find_plan(connection, plan_id)
         with failures_named(), connection.transaction():
-            return read_report(connection, plan)
+            return read_report(connection, wire_format(settings), plan)
 
 
 def show_plan(output: Output, plan: StoredPlan, *, is_brief: bool = False) -> None:
@@ -33,7 +41,8 @@ def show_plan(output: Output, plan: StoredPlan, *, is_brief: bool = False) -> No
     asked = ", ".join(f"{name} {value}" for name, value in header.criteria.items())
     line = f"{header.plan_id} by {header.requested_by} until {utc_text(header.expires_at_ms)}: {asked}. "
     line += f"Of {plan.decisions:,} decisions {plan.changing:,} would be otherwise under {_good(plan)}."
-    output.record(plan_json(plan), line)
+    # Totals that were stored with a plan are nobody's word; the report adds them up from its lines.
+    output.record({name: value for name, value in plan_json(plan).items() if not is_brief or name not in _STORED}, line)
     if not (is_brief or output.as_json):
         for sentence in radius_sentences(plan):
             output.line(f"  {sentence}")
@@ -73,13 +82,15 @@ def show_report(output: Output, report: Report) -> None:
         return
     for sentence in [*radius_sentences(plan), *history_sentences(report), *outcome_sentences(report)]:
         output.line(f"  {sentence}")
+    for sentence in payment_sentences(report):
+        output.line(f"  {sentence}")
 
 
 def show_whole_report(output: Output, report: Report) -> None:
     """One object for the plan, then one for each line."""
     output.record(report_json(report), "")
     for line in report.lines:
-        output.record(line._asdict(), "")
+        output.record({**line._asdict(), "payment": _payment_json(report.payments.get(line.decision_id))}, "")
 
 
 def write_page(path: Path, report: Report) -> None:
@@ -133,7 +144,7 @@ def radius_sentences(plan: StoredPlan) -> list[str]:
 
 
 def history_sentences(report: Report) -> list[str]:
-    said = [] if report.is_intact else ["The stored lines do NOT give the plan's hash: it was altered."]
+    said = [] if report.is_intact else ["The stored plan is NOT what was signed, or not about the audited payments: it was altered."]
     if report.approval is not None:
         said.append(f"approved by {report.approval.approved_by} at {utc_text(report.approval.approved_at_ms)}")
     return said + [
@@ -155,6 +166,39 @@ def outcome_sentences(report: Report) -> list[str]:
     return [*said, f"sum over the whole ledger: {sums}"] if sums else said
 
 
+def payment_sentences(report: Report) -> list[str]:
+    """The payments that the plan is about, as the audit log has them, the largest first."""
+    changing = [line for line in report.lines if line.disposition in CHANGING]
+    largest = sorted(changing, key=lambda line: (-line.amount_gbp_minor, line.decision_id))[:PAYMENTS_SHOWN_MAX]
+    said = [_payment_sentence(line, report.payments.get(line.decision_id)) for line in largest]
+    if len(changing) > len(said):
+        said.append(f"and {len(changing) - len(said):,} more payments; `fraud rollback report` has all")
+    return said
+
+
+def _payment_sentence(line: PlanLine, payment: Transaction | None) -> str:
+    change = f"{line.before} to {line.after}, {_HOW[line.disposition]}"
+    if payment is None:
+        return f"decision {line.decision_id}: {change}; the audit log has NO such decision"
+    amount = money_text(payment.amount_minor, payment.currency)
+    parties = f"from {shown(payment.account_id)} to {shown(payment.beneficiary_account_id)}"
+    return f"{shown(payment.transaction_id)}: {amount} {parties}: {change}"
+
+
+def _payment_json(payment: Transaction | None) -> dict[str, object] | None:
+    """The audited payment, of a line that changes."""
+    if payment is None:
+        return None
+    return {
+        "transaction_id": payment.transaction_id,
+        "account_id": payment.account_id,
+        "beneficiary_account_id": payment.beneficiary_account_id,
+        "currency": payment.currency,
+        "amount_minor": payment.amount_minor,
+    }
+
+
+_HOW = {Disposition.REVERSE: "reversed", Disposition.RELEASE: "given back to be decided anew"}
 _COLOUR = {"PLANNED": "yellow", "UNDER_WAY": "red", "COMPLETED": "green"}
 _KEPT = {
     Disposition.NOT_EXECUTED: "because their payments are executed as other decisions say",

@@ -205,6 +205,7 @@ class ApplyRefusal(StrEnum):
     OWN_PLAN = "a plan is applied by another person than the one who made it"
     UNPROVED = "nobody proved who made or approved the plan, or whoever made it may make none any more"
     EXPIRED = "the plan has expired; make a new one"
+    ADDED_OTHERWISE = "its totals are not what its lines add up to"
     OVERTAKEN = "decisions of the plan were reviewed or reversed since it was made, says the ledger; make a new one"
 
 

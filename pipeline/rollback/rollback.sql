@@ -57,18 +57,23 @@ JOIN ledger.outcome_in_force AS stands USING (decision_id)
 JOIN ledger.cause AS cause ON cause.execution_id = stands.execution_id AND cause.cause_id = wanted.reversal_id
 ORDER BY stands.decision_id, cause.cause_id, coalesce(cause.ignored = 'ELSEWHERE', false);
 
--- name: ended_releases
--- Of these decisions, those that a plan's giving back has ended for.
-SELECT decision_id::text FROM control.rollback_release WHERE plan_id = %s AND decision_id = ANY(%s::uuid[]);
+-- name: audited_reversals
+-- The reversals of a plan about these decisions that stand in the audit log.
+SELECT reversal_id::text FROM audit.reversal_log WHERE plan_id = %s AND decision_id = ANY(%s::uuid[]);
+
+-- name: decided_payments
+-- The decisions on transactions with these ids.
+SELECT transaction_id, record FROM audit.ai_decision_log WHERE transaction_id = ANY(%s::text[]);
 
 -- name: append_releases
 -- Says how the giving back of payments has ended.
 INSERT INTO control.rollback_release (plan_id, decision_id, ending)
-SELECT %s, decision_id, ending FROM unnest(%s::uuid[], %s::text[]) AS ended (decision_id, ending);
+SELECT %s, decision_id, ending FROM unnest(%s::uuid[], %s::text[]) AS ended (decision_id, ending)
+ON CONFLICT DO NOTHING;
 
--- name: count_releases
--- How the giving back of a plan's payments has ended.
-SELECT ending, count(*) FROM control.rollback_release WHERE plan_id = %s GROUP BY ending ORDER BY ending;
+-- name: read_releases
+-- How the giving back of a plan's payments is said to have ended.
+SELECT decision_id::text, ending FROM control.rollback_release WHERE plan_id = %s;
 
 -- name: append_content
 -- Appends a part of a plan's canonical bytes.

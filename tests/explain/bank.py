@@ -32,9 +32,11 @@ from pipeline.replay.redecide import Basis, Good, Version
 from pipeline.review.case_store import cases_by_name
 from pipeline.review.cases import Judgement
 from pipeline.review.desk_store import Acted, ReviewDesk
-from pipeline.review.service import GROUP, ReviewService, ReviewTopics, review_outcome
+from pipeline.review.outcome_topics import review_outcome
+from pipeline.review.service import GROUP, ReviewService, ReviewTopics
+from pipeline.rollback.derivation_store import Criteria, criteria_text
 from pipeline.rollback.plan_command import _applier, topic_ends
-from pipeline.rollback.planning_service import Criteria, Planner, Request
+from pipeline.rollback.planning_service import Planner, Request
 from tests.archive import CLOSED, payment
 from tests.decisions import record_of
 from tests.execute.given import Desk
@@ -173,7 +175,8 @@ class Bank:
     def plan(self, reason: str, **criteria: str) -> str:
         """By rae, as small-1 would have decided; the plan's id."""
         good = Good(Version("small-1", self.archive.good.model.hash), None, Basis.RECORDED)
-        request = Request(Criteria(**criteria), criteria, good, reason, identity("rae"))
+        wanted = Criteria(**criteria)
+        request = Request(wanted, criteria_text(wanted, None), good, reason, identity("rae"))
         with closing(connect(self.url_of("fraud_rollback"), "test")) as connection:
             topic = topic_ends(self._log, self.topic)
             planner = Planner(connection, WIRE, self.archive.regime_of, topic, HOUR_MS, patience_s=0.0)

@@ -19,13 +19,14 @@ from pipeline.people.roles import GrantRefusal, Role
 from pipeline.people.store import change_role, name_first_admin, register_key, revoke_key
 from pipeline.people.verify_command import verify
 from pipeline.people.watch_service import ActWatch
-from pipeline.review.case_store import CaseFile, Opening, RecordPlace, append_event, open_cases
-from pipeline.review.cases import Kind, ReviewRefusal, State, opening, subject_of
+from pipeline.review.case_store import CaseFile, append_event
+from pipeline.review.cases import Kind, ReviewRefusal, State, subject_of
 from pipeline.review.desk_store import Acted, ReviewDesk
 from pipeline.review.proof_store import void_reason
 from tests.known import appoint, enrol, identity, revoke
 from tests.review.forged import append_forged, event_of, look
 from tests.review.given import BLOCK, HOUR_MS, LARGE, RULES, SMALL
+from tests.review.planted import plant
 from tests.servers import url_as
 
 INSERT_ACT = "INSERT INTO control.signed_act (content, signature) VALUES (%s, %s)"
@@ -52,8 +53,7 @@ def case_of(connection: Connection, case=SMALL) -> CaseFile:
     at_ms = now_ms()
     names = {"decision_id": str(uuid4()), "transaction_id": f"tx-{uuid4()}"}
     case = case._replace(**names, opened_at_ms=at_ms, expires_at_ms=at_ms + HOUR_MS)
-    with connection.transaction():
-        open_cases(connection, [Opening(case, case.decision_id, "why", RecordPlace(0, 7))], [opening(case)])
+    plant(connection, case)
     return look(connection, case.decision_id)
 
 

@@ -29,13 +29,13 @@ from pipeline.people.session_files import read_session, write_session
 from pipeline.people.store import person_of, revoke_key, trust_provider
 from pipeline.people.token_client import ALGORITHMS, ProviderKeyRefused, canonical_jwk, nonce_of, token_fault
 from pipeline.people.verify_command import verify
-from pipeline.review.case_store import Opening, RecordPlace, open_cases
-from pipeline.review.cases import ReviewRefusal, opening
+from pipeline.review.cases import ReviewRefusal
 from pipeline.review.desk_store import Acted, ReviewDesk
 from tests.commands import Fraud
 from tests.known import appoint, grant, identity, settings_of
 from tests.people.provider import CLIENT_ID, LIFETIME_S, OpenIdProvider
 from tests.review.given import BLOCK, HOUR_MS, RULES, SMALL
+from tests.review.planted import plant
 from tests.servers import url_as
 
 NOW_S = 1_764_000_000
@@ -86,8 +86,7 @@ def opened(owner: Connection) -> str:
     at_ms = now_ms()
     names = {"decision_id": str(uuid4()), "transaction_id": f"tx-{uuid4()}"}
     case = SMALL._replace(**names, opened_at_ms=at_ms, expires_at_ms=at_ms + HOUR_MS)
-    with owner.transaction():
-        open_cases(owner, [Opening(case, case.decision_id, "why", RecordPlace(0, 7))], [opening(case)])
+    plant(owner, case)
     return case.decision_id
 
 

@@ -11,10 +11,9 @@ import pytest
 from ops import cli
 from pipeline.io.clock import now_ms
 from pipeline.io.postgres import connect
-from pipeline.review.case_store import Opening, RecordPlace, open_cases
-from pipeline.review.cases import opening
 from tests.known import appoint, environment_of
 from tests.review.given import HOUR_MS, LARGE, SMALL
+from tests.review.planted import plant
 from tests.servers import url_as
 
 WHY = "called the customer, who knows the payee"
@@ -40,8 +39,7 @@ def fraud(database_url, capsys, monkeypatch, tmp_path):
 def opened(owner, case):
     at_ms = now_ms()
     case = case._replace(decision_id=str(uuid4()), opened_at_ms=at_ms, expires_at_ms=at_ms + HOUR_MS)
-    with owner.transaction():
-        open_cases(owner, [Opening(case, case.decision_id, "Escalated because.", RecordPlace(0, 7))], [opening(case)])
+    plant(owner, case, "Escalated because.")
     return case.decision_id
 
 

@@ -14,11 +14,12 @@ from pipeline.domain.decision import Outcome
 from pipeline.io.clock import now_ms
 from pipeline.io.postgres import connect
 from pipeline.people.act_store import read_registry, sign_act
-from pipeline.review.case_store import CaseMoved, Opening, RecordPlace, append_event, cases_by_name, open_cases
-from pipeline.review.cases import ACT_KINDS, CaseEvent, Judgement, Kind, ReviewRefusal, State, opening, subject_of
+from pipeline.review.case_store import CaseMoved, append_event, cases_by_name
+from pipeline.review.cases import ACT_KINDS, CaseEvent, Judgement, Kind, ReviewRefusal, State, subject_of
 from pipeline.review.desk_store import Acted, NoSuchCase, ReviewDesk, SeveralDecisions
 from tests.known import appoint, identity, revoke
 from tests.review.given import ALLOW, BLOCK, HOUR_MS, LARGE, RULES, SMALL
+from tests.review.planted import plant
 
 
 @pytest.fixture
@@ -42,8 +43,7 @@ def opened(connection, case=SMALL, transaction_id=None):
     at_ms = now_ms()
     case = case._replace(decision_id=str(uuid4()), transaction_id=transaction_id or f"tx-{uuid4()}")
     case = case._replace(opened_at_ms=at_ms, expires_at_ms=at_ms + HOUR_MS)
-    with connection.transaction():
-        open_cases(connection, [Opening(case, case.decision_id, "why", RecordPlace(0, 7))], [opening(case)])
+    plant(connection, case)
     return case.decision_id
 
 

@@ -18,13 +18,13 @@ from ops.bench.rig.stored import Tail
 from ops.bench.rig.waiting import wait_until
 from ops.processes.servers import LOOPBACK, ServerProcess, free_port
 from pipeline.domain.decision import Outcome
-from pipeline.domain.features import NONE
 from pipeline.domain.identities import review_id
 from pipeline.domain.review_outcome import ReviewOutcome
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.clock import now_ms
 from pipeline.io.filing import server_now_ms
 from pipeline.io.kafka.appender import Appender
+from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.kafka.positioned_log import PositionedLog
 from pipeline.io.partitioner import Partitioner, Partitioning
 from pipeline.io.postgres import Positions, connect
@@ -34,6 +34,7 @@ from pipeline.review.desk_store import ReviewDesk
 from pipeline.review.service import CONSUMER, ReviewService, ReviewTopics
 from tests.archive import OPEN, payment
 from tests.decisions import decision_of, record_of, reversal_of, review_of
+from tests.execute.audited import AuditedTopic
 from tests.execute.given import name_of
 from tests.known import appoint, identity, revoke
 from tests.review.forged import append_forged, look
@@ -46,6 +47,7 @@ WAIT_S = 30.0
 # Paid at night to a new payee: soft guardrails make the fallback escalate it.
 SUSPICIOUS = {"is_new_beneficiary": 1}
 AMOUNT_MINOR = 600_000
+PARTITIONS = 4
 
 
 class Topic:
@@ -62,7 +64,7 @@ class Topic:
     def append(self, values, timestamp_ms=0):
         for value in values:
             key = record_of(value).account_id.encode()
-            partition = Partitioning(Partitioner.CRC32, 4).of(key)
+            partition = Partitioning(Partitioner.CRC32, PARTITIONS).of(key)
             headers = seal_headers(self.name, key, value, partition)
             self._producer.produce(self.name, value, key, partition, timestamp=timestamp_ms, headers=headers)
         assert self._producer.flush(WAIT_S) == 0
@@ -105,15 +107,20 @@ def reversed_to(value, corrected, plan_id=None, after=None):
 
 
 @contextmanager
-def running(stack, topic, url, expiry_ms=24 * HOUR_MS):
-    """The service in a thread of this process, with the rights of its role."""
+def running(stack, topic, url, expiry_ms=24 * HOUR_MS, *, is_audited=True):
+    """The service in a thread of this process, with the rights of its role, behind an audit log that keeps up."""
     role_url = url_as(url, "fraud_review")
     stopping, failures = threading.Event(), []
     positions = Positions(CONSUMER, topic.name)
 
     def run():
         try:
-            with closing(connect(role_url, "test")) as own:
+            with (
+                closing(connect(role_url, "test")) as own,
+                closing(connect(url_as(url, "fraud_audit"), "test")) as audit,
+                LogReader(stack.bootstrap_servers, "test-audit", {}) as log,
+            ):
+                audited = AuditedTopic(audit, log, topic.name)
                 source = PositionedLog(
                     stack.bootstrap_servers,
                     topic.name,
@@ -137,6 +144,8 @@ def running(stack, topic, url, expiry_ms=24 * HOUR_MS):
                         review_seals(topic.name),
                     )
                     while not stopping.is_set():
+                        for partition in range(PARTITIONS) if is_audited else ():
+                            audited.take_in(partition)
                         service.step(own)
         except Exception as error:
             failures.append(error)
@@ -149,6 +158,16 @@ def running(stack, topic, url, expiry_ms=24 * HOUR_MS):
         stopping.set()
         thread.join(WAIT_S)
         assert not failures, failures
+
+
+def take_in(stack, topic, url):
+    """The audit log holds what stands on the topic."""
+    with (
+        closing(connect(url_as(url, "fraud_audit"), "test")) as audit,
+        LogReader(stack.bootstrap_servers, "test-audit", {}) as log,
+    ):
+        for partition in range(PARTITIONS):
+            AuditedTopic(audit, log, topic.name).take_in(partition)
 
 
 def eventually(is_true, failures=()):
@@ -243,23 +262,27 @@ def test_a_reversal_withdraws_the_case_and_nothing_is_published(
     assert topic.read_outcomes() == []
 
 
-def test_a_reversal_to_review_opens_a_round_with_the_plans_amounts(stack, topic, database_url, connection, archive):
+def test_a_reversal_to_review_opens_a_round_with_the_audited_payment(stack, topic, database_url, connection, archive):
+    """A plan's lines are a requester's to write, and say nothing here."""
     [allowed] = archive.values([payment(1, amount_minor=100)], [OPEN])
     decision, plan_id = decision_of(allowed), str(uuid4())
     connection.execute(
         """INSERT INTO control.rollback_plan_decision VALUES
-        (%s, 0, %s, %s, %s, 0, 0, 'GBP', 100, 100, 'ALLOW', 'ESCALATE', 'REVERSE', false, false, 'a mule', '')""",
+        (%s, 0, %s, %s, %s, 0, 0, 'GBP', 1, 1, 'ALLOW', 'ESCALATE', 'REVERSE', false, false, 'a mule', '')""",
         [plan_id, decision.decision_id, decision.transaction_id, decision.account_id],
     )
     known = reversed_to(allowed, "ESCALATE", plan_id)
-    other = reversed_to(allowed, "ESCALATE", after=known)  # of no plan that is known: its worth is unknown
+    other = reversed_to(allowed, "ESCALATE", after=known)
     with running(stack, topic, database_url) as failures:
         topic.append([allowed, known, known, other])
         eventually(lambda: len(files_of(connection, allowed)) == 2, failures)
-    first, second = files_of(connection, allowed)
-    assert (first.case.round, first.case.amount_gbp_minor, first.summary) == (1, 100, "a mule")
-    assert (second.case.round, second.case.amount_gbp_minor, second.case.currency) == (2, NONE, "XXX")
-    assert (first.standing.state, second.standing.state) == (State.CLOSED, State.OPEN)
+    files = files_of(connection, allowed)
+    assert [(file.case.round, file.case.currency, file.case.amount_gbp_minor) for file in files] == [
+        (1, "GBP", 100),
+        (2, "GBP", 100),
+    ]
+    assert [file.summary for file in files] == [record_of(known).reason, record_of(other).reason]
+    assert [file.standing.state for file in files] == [State.CLOSED, State.OPEN]
 
 
 @pytest.mark.parametrize("corrected", [None, "ALLOW", "BLOCK", "ESCALATE"])
@@ -315,15 +338,17 @@ def test_a_killed_service_neither_loses_nor_doubts_an_outcome(
     desk = ReviewDesk(connection, RULES, now_ms)
     process.start()
     topic.append(values)
+    take_in(stack, topic, database_url)
     eventually(lambda: states(connection, values)[State.OPEN] == 60)
     for number, value in enumerate(values):
         decision_id = decision_of(value).decision_id
         desk.claim(decision_id, identity("ann"))
         desk.judge(decision_id, identity("ann"), BLOCK)
         if number % 12 == 5:
+            take_in(stack, topic, database_url)
             process.kill()
             process.start()
-    eventually(lambda: states(connection, values)[State.CLOSED] == 60)
+    eventually(lambda: take_in(stack, topic, database_url) or states(connection, values)[State.CLOSED] == 60)
     process.stop()
     outcomes = topic.read_outcomes()
     assert {each.review_id for each in outcomes} == {review_id(decision_of(v).decision_id, 1) for v in values}

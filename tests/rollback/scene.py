@@ -13,9 +13,10 @@ from pipeline.domain.identities import reversal_id
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.settings import Settings
 from pipeline.replay.redecide import Basis, Good, Version
+from pipeline.rollback.derivation_store import Criteria
 from pipeline.rollback.plan_command import _applier
 from pipeline.rollback.plan_store import read_lines
-from pipeline.rollback.planning_service import Criteria, Planner, Request
+from pipeline.rollback.planning_service import Planner, Request
 from pipeline.rollback.reversal import released_id
 from tests.archive import CLOSED, payment
 from tests.decisions import record_of
@@ -45,6 +46,8 @@ class Scene:
             bootstrap_servers=stack.bootstrap_servers,
             database_url=self.environment["FRAUD_DATABASE_URL"],
             topic_prefix=self.prefix,
+            policy_archive=archive.policies,
+            model_registry=archive.registry,
         )
         self.audited = Audited(owner, directory, desk, f"{self.prefix}decisions.v1")
         self._heard = 0

@@ -16,8 +16,10 @@ from pipeline.execute.saga import Answer
 from pipeline.replay.redecide import Basis, Good, RegimeMissing, Version
 from pipeline.review.cases import EXPIRY
 from pipeline.rollback.blast_radius import Change, Share
+from pipeline.rollback.derivation_store import Criteria
+from pipeline.rollback.plan_content_store import PlanRefused
 from pipeline.rollback.plan_store import read_lines, read_plan
-from pipeline.rollback.planning_service import Criteria, Planner, PlanRefused, Request
+from pipeline.rollback.planning_service import Planner, Request
 from pipeline.rollback.reversal import plan_digest, released_id
 from tests.archive import CLOSED, OPEN, payment
 from tests.decisions import decision_of, reversal_of, review_of, written
