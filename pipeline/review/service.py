@@ -5,8 +5,8 @@ Invariants
    there, as the executor has it; those about payments that aren't held are withdrawn once the ledger says so.
 2. An outcome counts as published once its own record was read back from the topic. Until then it is sent again, under
    the same id and with the same bytes: when the broker did not take it, or after a restart that found it unread.
-3. Nothing of people's is published before it was proved: signature, key, role, and the rules of the case. What counts as
-   nothing is voided, and told.
+3. Nothing of people's is published before it was proved: signature, key, role, and the rules of the case. What counts
+   as nothing is voided, and told.
 4. A case is what the audit log says of its record: the database refuses another, and none is published that differs. So
    the service takes in what the audit log holds, and waits for it.
 
@@ -457,9 +457,7 @@ class ReviewService:
             if why is not None:
                 self._refused(connection, one.case.decision_id, one.place, why)
 
-    def _take_place(
-        self, connection: Connection, decision_id: DecisionId, now: InForce, place: RecordPlace
-    ) -> bool:
+    def _take_place(self, connection: Connection, decision_id: DecisionId, now: InForce, place: RecordPlace) -> bool:
         """Say that a record took another's place; False where the audit log knows no such record."""
         why = refusal_of(connection, lambda: append_in_force(connection, decision_id, now, place))
         if why is not None:

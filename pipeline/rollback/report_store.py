@@ -49,8 +49,8 @@ class Report(NamedTuple):
     """A plan and everything that followed from it, from one moment of the database."""
 
     plan: StoredPlan
-    # The stored bytes give the digest that was approved, the stored lines are those bytes, and they are about the audited
-    # payments. Whoever applies the plan derives the rest of each line again.
+    # The stored bytes give the digest that was approved, the stored lines are those bytes, and they are about the
+    # audited payments. Whoever applies the plan derives the rest of each line again.
     is_intact: bool
     approval: Approval | None
     progress: Sequence[Progress]
@@ -61,7 +61,7 @@ class Report(NamedTuple):
     anew: Mapping[str, int]  # decisions about payments that were given back, by outcome
     ledger_sums: Mapping[str, int]
     lines: Sequence[PlanLine]
-    payments: Mapping[str, Transaction]  # of the lines that change, by decision: as the audit log has them
+    payments: Mapping[DecisionId, Transaction]  # of the lines that change, by decision: as the audit log has them
 
     @property
     def appended(self) -> int:
@@ -99,7 +99,9 @@ def read_report(connection: Connection, wire: WireFormat, plan: StoredPlan) -> R
         _is_intact(connection, plan, lines, digest)
         and (plan.decisions, plan.changing) == (radius.selected.decisions, radius.changing.decisions)
         and plan.blast_radius == radius
-        and all(_is_about(line, payments.get(line.decision_id), wire) for line in lines if line.disposition in CHANGING),
+        and all(
+            _is_about(line, payments.get(line.decision_id), wire) for line in lines if line.disposition in CHANGING
+        ),
         None if approved is None else approved.approval,
         read_progress(connection, plan_id),
         _releases(connection, plan_id, released),
@@ -127,7 +129,9 @@ def _releases(connection: Connection, plan_id: str, released: Sequence[PlanLine]
     return dict(sorted(counts.items()))
 
 
-def _payments(connection: Connection, wire: WireFormat, decision_ids: Sequence[DecisionId]) -> dict[str, Transaction]:
+def _payments(
+    connection: Connection, wire: WireFormat, decision_ids: Sequence[DecisionId]
+) -> dict[DecisionId, Transaction]:
     found = {}
     for begin in range(0, len(decision_ids), ROWS_A_FETCH):
         wanted = Criteria(ids=tuple(decision_ids[begin : begin + ROWS_A_FETCH]))

@@ -212,7 +212,9 @@ class Restore:
         with failures_named(), connection.transaction():
             known = ledger.cases_of(connection, list(by_name))
             new = {name: each for name, each in by_name.items() if (name, stored[name].saga.sequence) not in known}
-            ledger.append_recoveries(connection, [_case(stored[name], each, self._facts.claims(name)) for name, each in new.items()])
+            ledger.append_recoveries(
+                connection, [_case(stored[name], each, self._facts.claims(name)) for name, each in new.items()]
+            )
         self._desk.notices.raise_paid_otherwise([_notice(stored[name]) for name in new])
 
     def _stored(self, names: Sequence[str]) -> dict[str, Stored]:
