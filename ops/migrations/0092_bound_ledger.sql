@@ -436,8 +436,10 @@ $$;
 -- Whether a review is of the round that is open: the last of as many as the decision was sent to review by then. Where
 -- something was heard before the decision itself was, rounds were counted otherwise.
 CREATE FUNCTION ledger.is_of_open_round(said ledger.cause, heard ledger.execution) RETURNS boolean
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    SELECT EXISTS (
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
+AS $$
+BEGIN
+    RETURN EXISTS (
         SELECT FROM ledger.transition AS taken
         WHERE taken.caused_at = heard.caused_at AND taken.execution_id = heard.execution_id AND taken.sequence = 1
             AND taken.reason = 'OUT_OF_ORDER'
@@ -446,14 +448,17 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
         WHERE earlier.execution_id = heard.execution_id AND earlier.topic_offset < said.topic_offset
             AND earlier.cause = 'REVERSED_TO_ESCALATE'
             AND (earlier.ignored IS NULL OR earlier.ignored IN ('ALREADY_RELEASED', 'NOT_HELD'))
-    ))
+    ));
+END
 $$;
 
 -- Whether the audit log has an earlier review or reversal of the decision that the ledger has not heard. What people had
 -- put aside, and what the executor told that nobody proves to have written, is not heard.
 CREATE FUNCTION ledger.is_unheard(said ledger.cause, heard ledger.execution) RETURNS boolean
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    SELECT EXISTS (
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
+AS $$
+BEGIN
+    RETURN EXISTS (
         SELECT FROM (
             SELECT reviewed.review_id AS cause_id, reviewed.topic_partition, reviewed.topic_offset
             FROM audit.review_log AS reviewed WHERE reviewed.decision_id = heard.decision_id
@@ -476,7 +481,8 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
                 WHERE unproved.consumer = 'executor' AND unproved.topic_partition = told.topic_partition
                     AND unproved.topic_offset = told.topic_offset
             )
-    )
+    );
+END
 $$;
 
 -- A cause is a record of the audit log. One that sets an aim is about this execution's decision, takes the place of the

@@ -11,6 +11,7 @@ from pipeline.execute.saga import Aim, Ignored, Step
 from tests.execute.given import PAYEE, Desk, decision, execution_of, reversal, review
 from tests.execute.test_bound_ledger import refused, store, walk_of
 
+
 @pytest.fixture
 def desk(desk: Desk) -> Desk:
     desk.open(GB29_0001=10_000, GB29_0002=0)
