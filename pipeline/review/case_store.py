@@ -185,6 +185,12 @@ def pending_cases(connection: Connection, partitions: Sequence[int], limit: int)
     return _of_rounds(connection, rows)
 
 
+def voided_cases(connection: Connection, partitions: Sequence[int], limit: int) -> list[CaseFile]:
+    """Cases in which what came last was voided."""
+    rows = connection.execute(_SQL["voided_cases"], {"partitions": list(partitions), "limit": limit}).fetchall()
+    return _of_rounds(connection, rows)
+
+
 def count_cases(connection: Connection) -> tuple[int, int]:
     """Count the cases that are open, and those that wait to be published."""
     found = connection.execute(_SQL["count_cases"]).fetchone()

@@ -140,6 +140,11 @@ SELECT decision_id::text, round FROM review.case_under_way
 WHERE kind IN ('CLAIMED', 'PROPOSED') AND topic_partition = ANY(%(partitions)s)
 ORDER BY at, decision_id LIMIT %(limit)s;
 
+-- name: voided_cases
+-- Cases of these partitions in which what came last was voided, the latest first.
+SELECT decision_id::text, round FROM review.case_under_way
+WHERE kind = 'VOIDED' AND topic_partition = ANY(%(partitions)s) ORDER BY at DESC, decision_id LIMIT %(limit)s;
+
 -- name: count_cases
 -- How many cases are open, and how many decided but not yet published.
 SELECT count(*) FILTER (WHERE kind NOT IN ('DECIDED', 'EXPIRED')), count(*) FILTER (WHERE kind IN ('DECIDED', 'EXPIRED'))

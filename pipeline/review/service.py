@@ -23,7 +23,6 @@ from typing import Final, Generic, NamedTuple, TypeVar
 
 import structlog
 
-from pipeline.alerts.catalogue import AlertCode, alert
 from pipeline.alerts.publisher_topics import AlertPublisher
 from pipeline.domain.alert import Alert
 from pipeline.domain.decision import Decision, Outcome
@@ -40,7 +39,7 @@ from pipeline.io.kafka.positioned_log import LogBatch, PositionedLog
 from pipeline.io.postgres import Connection, Positions, failures_named
 from pipeline.io.quarantine import store_around
 from pipeline.people.act_store import RegistryReader
-from pipeline.people.watch_service import ActWatch, Unproved
+from pipeline.people.watch_service import ActWatch
 from pipeline.quarantine.put_aside_store import is_put_aside
 from pipeline.review.case_store import (
     CaseFile,
@@ -62,6 +61,7 @@ from pipeline.review.case_store import (
     unfounded_cases,
     unheld_cases,
     unpublished_cases,
+    voided_cases,
     worths_of,
 )
 from pipeline.review.cases import (
@@ -69,7 +69,6 @@ from pipeline.review.cases import (
     CaseEvent,
     ReviewRules,
     State,
-    authors,
     expiry,
     is_expired_otherwise,
     opening,
@@ -77,6 +76,8 @@ from pipeline.review.cases import (
     withdrawal,
 )
 from pipeline.review.metrics import REVIEW_CASES, REVIEW_EVENTS, REVIEW_FOREIGN, REVIEW_PUBLISHED
+from pipeline.review.notice_topics import refused, unproved_act, voided
+from pipeline.review.outcome_topics import is_as_decided, review_outcome, trusted_ms
 from pipeline.review.proof_store import append_void, void_reason
 from pipeline.seals.passed_over_store import PassedOver
 
@@ -94,9 +95,6 @@ ACTS_RECENT: Final = 10_000
 """Signed acts that are looked at again after a start; `fraud people verify` looks at all."""
 UNHELD_INTERVAL_S: Final = 15.0
 """Between looks for cases whose payments aren't held; one looks at the ledger for every open case."""
-BACKLOG_MS_MAX: Final = 7 * 86_400_000
-"""The service reads within seconds, and within days after an outage. What is older comes from a wrong clock, or nobody
-could have decided it in time."""
 RESEND_S: Final = 30.0
 """An outcome that was acknowledged is read back in milliseconds; this long means that it was lost."""
 QUIET_READS: Final = 2
@@ -169,7 +167,7 @@ class ReviewService:
         self._untold: list[Alert] = []
         self._positions, self._audited = Positions(CONSUMER, topics.decisions), Positions("audit", topics.decisions)
         self._sent: dict[str, float] = {}  # review id → when; not yet read back
-        self._passed_over: set[str] = set()  # review ids of cases that can't be
+        self._passed_over: set[str] = set()  # what was told of rows that can't be
         self._caught_up = CaughtUp()
         self._looked_at = 0.0
         self._unheld_at = -UNHELD_INTERVAL_S
@@ -258,8 +256,9 @@ class ReviewService:
             if time.monotonic() - self._unheld_at >= UNHELD_INTERVAL_S:
                 self._withdraw_unheld(connection, partitions)
                 self._void(connection, pending_cases(connection, partitions, CASES_A_LOOK))
+                self._doubt_voids(connection, voided_cases(connection, partitions, CASES_A_LOOK))
                 if len(self._untold) < CASES_A_LOOK:
-                    self._untold += map(_unproved, self._acts.look(connection)[0])
+                    self._untold += map(unproved_act, self._acts.look(connection)[0])
                 self._unheld_at = time.monotonic()
             decided = self._void(connection, unpublished_cases(connection, partitions, CASES_A_LOOK))
         self._tell()
@@ -349,7 +348,7 @@ class ReviewService:
             if replaces(known[about], read.record) and self._take_place(connection, about, after, read.place):
                 known[about] = after
             file = files.get(name)
-            if file is None or not _is_as_decided(read.record, file):
+            if file is None or not is_as_decided(read.record, file):
                 REVIEW_FOREIGN.inc()
                 log.error("foreign_outcome", review_id=name, **read.place._asdict())
                 continue
@@ -399,8 +398,19 @@ class ReviewService:
             append_void(connection, file, fault, now_ms)
             REVIEW_EVENTS.labels("VOIDED").inc()
             log.error("case_voided", decision_id=file.case.decision_id, round=file.case.round, why=fault)
-            self._untold.append(_voided(file, fault, now_ms))
+            self._untold.append(voided(file, fault, now_ms))
         return sound
+
+    def _doubt_voids(self, connection: Connection, files: Sequence[CaseFile]) -> None:
+        """Tell, once, of what was voided though it counts: signatures are proved here, and not by the database."""
+        registry = self._people.read(connection)
+        for file in files:
+            before, name = file._replace(events=file.events[:-1]), f"{file.case.decision_id}:{len(file.events)}"
+            if name in self._passed_over or void_reason(connection, registry, before, self._rules) is not None:
+                continue
+            self._passed_over.add(name)
+            log.error("voided_though_it_counts", decision_id=file.case.decision_id, round=file.case.round)
+            self._untold.append(voided(file, "somebody voided it, though it counts", self._clock_ms(connection)))
 
     def _pass_over(self, file: CaseFile, now_ms: int) -> None:
         """Tell, once, of a case that can't be: its record was audited otherwise, or its time is not up."""
@@ -410,7 +420,7 @@ class ReviewService:
         self._passed_over.add(name)
         why = "its row is not what the audit log and the clock lead to"
         log.error("case_unfounded", decision_id=file.case.decision_id, round=file.case.round)
-        self._untold.append(_voided(file, why, now_ms))
+        self._untold.append(voided(file, why, now_ms))
 
     def _tell(self) -> None:
         """Raise the alerts that wait; while the broker is away they go on waiting."""
@@ -458,62 +468,13 @@ class ReviewService:
 
     def _refused(self, connection: Connection, decision_id: DecisionId, place: RecordPlace, why: str) -> None:
         log.error("record_refused", decision_id=decision_id, **place._asdict(), why=why)
-        evidence = {"decision_id": decision_id, "partition": str(place.partition), "offset": str(place.offset)}
-        summary = f"The review service takes no case from the record at {place.partition}:{place.offset}: {why}."
-        found = alert(AlertCode.ACT_UNPROVED, summary, "review", evidence, self._clock_ms(connection))
         if len(self._untold) < CASES_A_LOOK:
-            self._untold.append(found)
+            self._untold.append(refused(decision_id, place, why, self._clock_ms(connection)))
 
     def _append(self, connection: Connection, case: Case, event: CaseEvent, place: RecordPlace | None) -> None:
         append_event(connection, case, event, place)
         REVIEW_EVENTS.labels(event.kind).inc()
         log.info("case", decision_id=case.decision_id, round=case.round, kind=str(event.kind))
-
-
-def trusted_ms(broker_ms: int, now_ms: int) -> int:
-    """Return when a record came: by the broker, or now by the database's clock where that contradicts the broker's.
-
-    A case that began years ago would expire before anybody saw it, and one from the future would never.
-    """
-    return broker_ms if now_ms - BACKLOG_MS_MAX <= broker_ms <= now_ms else now_ms
-
-
-def review_outcome(name: ReviewId, file: CaseFile) -> ReviewOutcome:
-    """The record of a decided case: the same each time."""
-    decided = file.standing.last
-    assert decided is not None, "the case is decided"
-    assert decided.outcome is not None, "what decides has an outcome"
-    assert decided.reason is not None, "what decides has a reason"
-    reviewed_by, second_reviewer = authors(file.standing)
-    return ReviewOutcome(
-        name,
-        file.case.decision_id,
-        file.case.transaction_id,
-        file.case.account_id,
-        decided.at_ms,
-        decided.outcome,
-        decided.reason,
-        reviewed_by,
-        second_reviewer,
-    )
-
-
-def _is_as_decided(read: ReviewOutcome, file: CaseFile) -> bool:
-    """Whether the record says what was decided here; who may write the topic could say otherwise."""
-    return file.standing.last is not None and read == review_outcome(read.review_id, file)
-
-
-def _voided(file: CaseFile, why: str, at_ms: int) -> Alert:
-    evidence = {"decision_id": file.case.decision_id, "round": str(file.case.round), "why": why}
-    summary = f"What a person did in the case of decision {file.case.decision_id} counts as nothing: {why}."
-    return alert(AlertCode.ACT_UNPROVED, summary, "review", evidence, at_ms)
-
-
-def _unproved(found: Unproved) -> Alert:
-    evidence = {"act": found.digest, "kind": found.kind, "name": found.name, "why": found.why}
-    summary = f"The signed act {found.digest[:16]} ({found.kind}) counts as nothing: {found.why}."
-    return alert(AlertCode.ACT_UNPROVED, summary, "people", evidence, found.at_ms)
-
 
 
 def _firsts(reads: Sequence[_Read[ReviewOutcome]] | Sequence[_Read[Reversal]]) -> dict[DecisionId, int]:

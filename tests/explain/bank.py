@@ -32,9 +32,10 @@ from pipeline.replay.redecide import Basis, Good, Version
 from pipeline.review.case_store import cases_by_name
 from pipeline.review.cases import Judgement
 from pipeline.review.desk_store import Acted, ReviewDesk
-from pipeline.review.service import GROUP, ReviewService, ReviewTopics, review_outcome
-from pipeline.rollback.plan_command import _applier, topic_ends
+from pipeline.review.outcome_topics import review_outcome
+from pipeline.review.service import GROUP, ReviewService, ReviewTopics
 from pipeline.rollback.derivation_store import Criteria, criteria_text
+from pipeline.rollback.plan_command import _applier, topic_ends
 from pipeline.rollback.planning_service import Planner, Request
 from tests.archive import CLOSED, payment
 from tests.decisions import record_of

@@ -8,6 +8,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from ops.bench.rig.stored import Tail
 from pipeline.domain.decision import Outcome
 from pipeline.domain.identities import review_id
 from pipeline.io.clock import now_ms
@@ -253,3 +254,16 @@ def test_a_case_that_a_superuser_rewrote_is_not_published_and_the_service_goes_o
     with running(stack, topic, database_url) as failures:
         eventually(lambda: states(connection, [small])[State.CLOSED] == 1, failures)
     assert {each.decision_id for each in topic.read_outcomes()} == {decision_of(small).decision_id}
+
+
+def test_what_counts_and_was_voided_is_told(stack, topic, database_url, connection, archive, thief, standing):
+    """The database proves no signature, so it can't refuse that."""
+    standing.open(thief)
+    desk = ReviewDesk(connection, RULES, now_ms)
+    desk.claim(standing.case.decision_id, identity("sue"))
+    append_event(thief, standing.case, CaseEvent(3, Kind.VOIDED, SERVICE, now_ms(), reason="It counts as nothing: no."))
+    alerts, told = Tail(stack.bootstrap_servers, f"{topic.prefix}alerts.v1"), []
+    with running(stack, topic, database_url) as failures:
+        eventually(lambda: told.extend(alerts.news()) or told, failures)
+    [alert] = [WIRE.decode_alert(each.value) for each in told]
+    assert "though it counts" in alert.summary

@@ -15,7 +15,8 @@ from pipeline.io.kafka.client import BrokerAway, BrokerFailed
 from pipeline.io.kafka.positioned_log import PositionedLog
 from pipeline.review.case_store import CaseFile
 from pipeline.review.cases import CaseEvent, claim, judge, opening
-from pipeline.review.service import ReviewService, ReviewTopics, trusted_ms
+from pipeline.review.outcome_topics import trusted_ms
+from pipeline.review.service import ReviewService, ReviewTopics
 from tests.records import NOON_MS
 from tests.review.given import ANN, BLOCK, HOUR_MS, RULES, SMALL, after, opened
 from tests.sealing import review_seals
