@@ -5,8 +5,8 @@ Invariants
    there, as the executor has it; those about payments that aren't held are withdrawn once the ledger says so.
 2. An outcome counts as published once its own record was read back from the topic. Until then it is sent again, under
    the same id and with the same bytes: when the broker did not take it, or after a restart that found it unread.
-3. Nothing of people's is published before it was proved: signature, key, role, and the rules of the case. What counts as
-   nothing is voided, and told.
+3. Nothing of people's is published before it was proved: signature, key, role, and the rules of the case. What counts
+   as nothing is voided, and told.
 4. A case is what the audit log says of its record: the database refuses another, and none is published that differs. So
    the service takes in what the audit log holds, and waits for it.
 

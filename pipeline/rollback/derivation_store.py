@@ -1,5 +1,5 @@
-"""The lines of a rollback plan, as audit log, ledger and reviews lead to them: for whoever makes a plan, and for whoever
-is to approve one.
+"""The lines of a rollback plan, as audit log, ledger and reviews lead to them: for whoever makes a plan, and for
+whoever is to approve one.
 
 Invariants
 1. A signature proves who made a plan, and not that it is true. Nobody approves or applies a line that this module does
@@ -193,7 +193,8 @@ def criteria_text(criteria: Criteria, list_name: str | None) -> dict[str, str]:
 
 def criteria_of(text: Mapping[str, str]) -> Criteria:
     """What a plan's header says was selected, but for the ids of a list. Raises PlanRefused where it can't be read."""
-    if not isinstance(text, Mapping) or text.keys() - _CRITERIA or not all(isinstance(value, str) for value in text.values()):
+    is_known = isinstance(text, Mapping) and not text.keys() - _CRITERIA
+    if not is_known or not all(isinstance(value, str) for value in text.values()):
         raise PlanRefused("The plan selects by what nobody knows")
     try:
         segment = text["segment"].partition("=") if "segment" in text else None

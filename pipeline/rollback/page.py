@@ -68,7 +68,9 @@ def _facts(report: Report) -> Iterator[list[str]]:
         said = f"{escape(each.applied_by)}, {utc_text(each.at_ms)}, {each.appended:,} appended so far"
         yield [each.kind.capitalize(), said]
     intact = (
-        "" if report.is_intact else ' <span class="bad">The stored plan is not what was signed, or not about the audited payments.</span>'
+        ""
+        if report.is_intact
+        else ' <span class="bad">The stored plan is not what was signed, or not about the audited payments.</span>'
     )
     yield ["SHA-256 of header and lines", f"<code>{report.plan.content_hash.hex()}</code>{intact}"]
 

@@ -49,8 +49,8 @@ class Report(NamedTuple):
     """A plan and everything that followed from it, from one moment of the database."""
 
     plan: StoredPlan
-    # The stored bytes give the digest that was approved, the stored lines are those bytes, and they are about the audited
-    # payments. Whoever applies the plan derives the rest of each line again.
+    # The stored bytes give the digest that was approved, the stored lines are those bytes, and they are about the
+    # audited payments. Whoever applies the plan derives the rest of each line again.
     is_intact: bool
     approval: Approval | None
     progress: Sequence[Progress]
@@ -88,7 +88,8 @@ def read_report(connection: Connection, wire: WireFormat, plan: StoredPlan) -> R
     plan_id = plan.header.plan_id
     patient(connection)
     lines = list(read_lines(connection, plan_id))
-    payments = _payments(connection, wire, [line.decision_id for line in lines if line.disposition in CHANGING])
+    changing = [line for line in lines if line.disposition in CHANGING]
+    payments = _payments(connection, wire, [line.decision_id for line in changing])
     radius = radius_of_lines(lines)
     released = [line for line in lines if line.disposition is Disposition.RELEASE]
     logged, distinct = logged_reversals(connection, plan_id)
@@ -99,7 +100,7 @@ def read_report(connection: Connection, wire: WireFormat, plan: StoredPlan) -> R
         _is_intact(connection, plan, lines, digest)
         and (plan.decisions, plan.changing) == (radius.selected.decisions, radius.changing.decisions)
         and plan.blast_radius == radius
-        and all(_is_about(line, payments.get(line.decision_id), wire) for line in lines if line.disposition in CHANGING),
+        and all(_is_about(line, payments.get(line.decision_id), wire) for line in changing),
         None if approved is None else approved.approval,
         read_progress(connection, plan_id),
         _releases(connection, plan_id, released),

@@ -216,8 +216,8 @@ def test_a_case_is_not_withdrawn_by_another_cases_reversal_nor_by_one_that_is_ov
             append_event(thief, standing.case, event, place)
         with pytest.raises(psycopg.errors.CheckViolation, match="takes another's place"):
             thief.execute(
-                "INSERT INTO review.record_in_force (topic_partition, topic_offset, decision_id, record_kind, record_id,"
-                " outcome) VALUES (%s, %s, %s, 'REVERSAL', %s, 'BLOCK')",
+                "INSERT INTO review.record_in_force (topic_partition, topic_offset, decision_id, record_kind,"
+                " record_id, outcome) VALUES (%s, %s, %s, 'REVERSAL', %s, 'BLOCK')",
                 [*place, standing.case.decision_id, record_of(record).reversal_id],
             )
 
