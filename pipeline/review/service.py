@@ -457,9 +457,7 @@ class ReviewService:
             if why is not None:
                 self._refused(connection, one.case.decision_id, one.place, why)
 
-    def _take_place(
-        self, connection: Connection, decision_id: DecisionId, now: InForce, place: RecordPlace
-    ) -> bool:
+    def _take_place(self, connection: Connection, decision_id: DecisionId, now: InForce, place: RecordPlace) -> bool:
         """Say that a record took another's place; False where the audit log knows no such record."""
         why = refusal_of(connection, lambda: append_in_force(connection, decision_id, now, place))
         if why is not None:

@@ -112,7 +112,9 @@ class Derivation:
         self, lines: Sequence[PlanLine], criteria: Criteria, good: Good, *, is_pending: bool
     ) -> dict[str, PlanLine]:
         """By decision. A line that changes nothing says where a payment stood once, and so does one that is applied."""
-        kept = {line.decision_id: line for line in lines if not (is_pending and line.disposition in CHANGING)}
+        kept: dict[str, PlanLine] = {
+            line.decision_id: line for line in lines if not (is_pending and line.disposition in CHANGING)
+        }
         wanted = criteria._replace(ids=tuple(line.decision_id for line in lines))
         return {found.decision_id: found for chunk in self._lines(wanted, good, kept) for found in chunk}
 

@@ -129,7 +129,7 @@ def _releases(connection: Connection, plan_id: str, released: Sequence[PlanLine]
 
 
 def _payments(connection: Connection, wire: WireFormat, decision_ids: Sequence[DecisionId]) -> dict[str, Transaction]:
-    found = {}
+    found: dict[str, Transaction] = {}
     for begin in range(0, len(decision_ids), ROWS_A_FETCH):
         wanted = Criteria(ids=tuple(decision_ids[begin : begin + ROWS_A_FETCH]))
         for selected in chain.from_iterable(select_decisions(connection, wanted.columns())):
