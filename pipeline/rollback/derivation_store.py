@@ -1,6 +1,5 @@
-"""The lines of a rollback plan, as audit log, ledger and reviews lead to them.
-
-They are derived for whoever makes a plan, and again for whoever is to approve one.
+"""The lines of a rollback plan, as audit log, ledger and reviews lead to them: for whoever makes a plan, and for
+whoever is to approve one.
 
 Invariants
 1. A signature proves who made a plan, and not that it is true. Nobody approves or applies a line that this module does
@@ -18,7 +17,6 @@ from typing import Final, NamedTuple
 
 from pipeline.domain.decision import Decision
 from pipeline.domain.features import COLUMN
-from pipeline.domain.identities import DecisionId
 from pipeline.domain.times import utc_text
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.postgres import Connection
@@ -112,13 +110,15 @@ class Derivation:
 
     def _derived(
         self, lines: Sequence[PlanLine], criteria: Criteria, good: Good, *, is_pending: bool
-    ) -> dict[DecisionId, PlanLine]:
+    ) -> dict[str, PlanLine]:
         """By decision. A line that changes nothing says where a payment stood once, and so does one that is applied."""
-        kept = {line.decision_id: line for line in lines if not (is_pending and line.disposition in CHANGING)}
+        kept: dict[str, PlanLine] = {
+            line.decision_id: line for line in lines if not (is_pending and line.disposition in CHANGING)
+        }
         wanted = criteria._replace(ids=tuple(line.decision_id for line in lines))
         return {found.decision_id: found for chunk in self._lines(wanted, good, kept) for found in chunk}
 
-    def _lines(self, criteria: Criteria, good: Good, kept: Mapping[DecisionId, PlanLine]) -> Iterator[list[PlanLine]]:
+    def _lines(self, criteria: Criteria, good: Good, kept: Mapping[str, PlanLine]) -> Iterator[list[PlanLine]]:
         for chunk in select_decisions(self._connection, criteria.columns()):
             decisions = [self._decision(selected) for selected in chunk]
             redecided = redecide(decisions, good, self._regime_of)
@@ -195,11 +195,8 @@ def criteria_text(criteria: Criteria, list_name: str | None) -> dict[str, str]:
 
 def criteria_of(text: Mapping[str, str]) -> Criteria:
     """What a plan's header says was selected, but for the ids of a list. Raises PlanRefused where it can't be read."""
-    if (
-        not isinstance(text, Mapping)
-        or text.keys() - _CRITERIA
-        or not all(isinstance(value, str) for value in text.values())
-    ):
+    is_known = isinstance(text, Mapping) and not text.keys() - _CRITERIA
+    if not is_known or not all(isinstance(value, str) for value in text.values()):
         raise PlanRefused("The plan selects by what nobody knows")
     try:
         segment = text["segment"].partition("=") if "segment" in text else None

@@ -85,13 +85,8 @@ def make_plan(settings: Settings, wire: WireFormat, asked: Asked, advance: Advan
         LogReader(settings.bootstrap_servers, "fraud-rollback", settings.kafka_options) as log,
     ):
         criteria = _criteria(connection, asked)
-        request = Request(
-            criteria,
-            criteria_text(criteria, None if asked.ids_file is None else asked.ids_file.name),
-            good,
-            asked.reason,
-            asked.by,
-        )
+        list_name = None if asked.ids_file is None else asked.ids_file.name
+        request = Request(criteria, criteria_text(criteria, list_name), good, asked.reason, asked.by)
         topic = topic_ends(log, settings.topic("decisions.v1"))
         planner = Planner(connection, wire, archive.regime_of, topic, lifetime_ms)
         try:
@@ -195,9 +190,8 @@ def _apply_failures(plan_id: str) -> Iterator[None]:
     except AnotherIsApplied as error:
         raise Failure("Another plan is being applied.", "Wait until it is done.", FAILED_CHECK) from error
     except PlanRefused as refusal:
-        raise Failure(
-            f"{refusal}.", "Nothing was applied; whoever made the plan is to be asked.", FAILED_CHECK
-        ) from refusal
+        hint = "Nothing was applied; whoever made the plan is to be asked."
+        raise Failure(f"{refusal}.", hint, FAILED_CHECK) from refusal
     except RegimeMissing as missing:
         what = f"The plan can't be compared with what its good version says: {missing}."
         raise Failure(what, "Put it into FRAUD_POLICY_ARCHIVE or FRAUD_MODEL_REGISTRY.") from missing

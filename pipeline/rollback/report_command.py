@@ -144,11 +144,8 @@ def radius_sentences(plan: StoredPlan) -> list[str]:
 
 
 def history_sentences(report: Report) -> list[str]:
-    said = (
-        []
-        if report.is_intact
-        else ["The stored plan is NOT what was signed, or not about the audited payments: it was altered."]
-    )
+    altered = "The stored plan is NOT what was signed, or not about the audited payments: it was altered."
+    said = [] if report.is_intact else [altered]
     if report.approval is not None:
         said.append(f"approved by {report.approval.approved_by} at {utc_text(report.approval.approved_at_ms)}")
     return said + [

@@ -61,7 +61,7 @@ class Report(NamedTuple):
     anew: Mapping[str, int]  # decisions about payments that were given back, by outcome
     ledger_sums: Mapping[str, int]
     lines: Sequence[PlanLine]
-    payments: Mapping[DecisionId, Transaction]  # of the lines that change, by decision: as the audit log has them
+    payments: Mapping[str, Transaction]  # of the lines that change, by decision: as the audit log has them
 
     @property
     def appended(self) -> int:
@@ -88,7 +88,8 @@ def read_report(connection: Connection, wire: WireFormat, plan: StoredPlan) -> R
     plan_id = plan.header.plan_id
     patient(connection)
     lines = list(read_lines(connection, plan_id))
-    payments = _payments(connection, wire, [line.decision_id for line in lines if line.disposition in CHANGING])
+    changing = [line for line in lines if line.disposition in CHANGING]
+    payments = _payments(connection, wire, [line.decision_id for line in changing])
     radius = radius_of_lines(lines)
     released = [line for line in lines if line.disposition is Disposition.RELEASE]
     logged, distinct = logged_reversals(connection, plan_id)
@@ -99,9 +100,7 @@ def read_report(connection: Connection, wire: WireFormat, plan: StoredPlan) -> R
         _is_intact(connection, plan, lines, digest)
         and (plan.decisions, plan.changing) == (radius.selected.decisions, radius.changing.decisions)
         and plan.blast_radius == radius
-        and all(
-            _is_about(line, payments.get(line.decision_id), wire) for line in lines if line.disposition in CHANGING
-        ),
+        and all(_is_about(line, payments.get(line.decision_id), wire) for line in changing),
         None if approved is None else approved.approval,
         read_progress(connection, plan_id),
         _releases(connection, plan_id, released),
@@ -129,10 +128,8 @@ def _releases(connection: Connection, plan_id: str, released: Sequence[PlanLine]
     return dict(sorted(counts.items()))
 
 
-def _payments(
-    connection: Connection, wire: WireFormat, decision_ids: Sequence[DecisionId]
-) -> dict[DecisionId, Transaction]:
-    found = {}
+def _payments(connection: Connection, wire: WireFormat, decision_ids: Sequence[DecisionId]) -> dict[str, Transaction]:
+    found: dict[str, Transaction] = {}
     for begin in range(0, len(decision_ids), ROWS_A_FETCH):
         wanted = Criteria(ids=tuple(decision_ids[begin : begin + ROWS_A_FETCH]))
         for selected in chain.from_iterable(select_decisions(connection, wanted.columns())):

@@ -1,4 +1,4 @@
-"""Progress and releases that the rollback role's credential writes down: what stands on the topics counts."""
+"""Progress and releases that whoever has the rollback role's credential writes down: the topics' word counts."""
 
 from __future__ import annotations
 
