@@ -24,8 +24,20 @@ from pipeline.execute.ledger_store import (
 )
 from pipeline.execute.orders import said
 from pipeline.execute.postings import MOVEMENTS, Posting, Subject, posting_of, reserve_account
-from pipeline.execute.saga import AIMS, RAIL_KEY_FORGOTTEN, RAIL_PAID_OTHERWISE, Aim, Cause, Reason, Saga, State, Step, Transition, take
 from pipeline.execute.restoring.life_store import begin_life, begin_restore
+from pipeline.execute.saga import (
+    AIMS,
+    RAIL_KEY_FORGOTTEN,
+    RAIL_PAID_OTHERWISE,
+    Aim,
+    Cause,
+    Reason,
+    Saga,
+    State,
+    Step,
+    Transition,
+    take,
+)
 from pipeline.io.postgres import DatabaseRefused, connect, failures_named
 from tests.execute.given import NOON_MS, PAYEE, PAYER, Desk, decision, execution_of, reversal, review
 from tests.execute.saga_tables import hearing_rows, movement_rows, step_rows

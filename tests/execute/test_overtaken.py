@@ -124,9 +124,7 @@ def test_what_is_in_force_outlives_the_process(executor_url, appender, rail_addr
     ],
 )
 @pytest.mark.parametrize("offset", [0, 1, 1_000])
-def test_what_stands_on_another_partition_than_its_decision_is_told_and_stops_nobody(
-    desk, stack, later, code, offset
-):
+def test_what_stands_on_another_partition_than_its_decision_is_told_and_stops_nobody(desk, stack, later, code, offset):
     desk.open(GB29_0001=10_000, GB29_0002=0)
     held, other = decision("ESCALATE"), decision()
     desk.hear(decision(), held)

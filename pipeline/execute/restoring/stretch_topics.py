@@ -82,9 +82,7 @@ class Stretch:
                 return
             first = read.end_offset
 
-    def _heard(
-        self, partition: int, first: int, records: Sequence[Presented]
-    ) -> Iterator[LogRecord[DecisionRecord]]:
+    def _heard(self, partition: int, first: int, records: Sequence[Presented]) -> Iterator[LogRecord[DecisionRecord]]:
         """The records that an executor would hear."""
         if not records:
             return
@@ -93,8 +91,8 @@ class Stretch:
         passed_over = {(each.partition, each.offset) for each in unproved}
         passed_over |= self._passing_over.by_audit([PositionMove(partition, first, records[-1].offset + 1)])
         for record in records:
-            if (partition, record.offset) not in passed_over and (found := self._decoded(record)) is not None:
-                yield found
+            if (partition, record.offset) not in passed_over and (heard := self._decoded(record)) is not None:
+                yield heard
 
     def _decoded(self, record: Presented) -> LogRecord[DecisionRecord] | None:
         """None where nothing can use the record, and people have put it aside."""
@@ -120,4 +118,3 @@ def _batch(records: list[LogRecord[DecisionRecord]], positions: dict[int, int]) 
     spans = [PositionMove(partition, positions[partition], ends[partition]) for partition in sorted(ends)]
     positions |= ends
     return LogBatch(records, spans)
-

@@ -103,7 +103,9 @@ class Past:
             self._audit(reader)
             audit = AuditWait(notices, self.topic)
             given = RestoreDesk(desk.ledger, desk.rail, notices, self.topic, keeps_keys_s, lambda: told, audit)
-            return Restore(desk.connection, given, self._stretch(reader), since).run("the disk was lost", lambda _: None)
+            return Restore(desk.connection, given, self._stretch(reader), since).run(
+                "the disk was lost", lambda _: None
+            )
 
     def forge(self, *records, **where) -> None:
         """Publish what nobody proves to have written."""

@@ -271,4 +271,8 @@ def test_a_new_year_is_no_way_around_the_order(first, last):
 
 def test_time_that_no_statement_is_of_is_a_gap():
     later = FIRST_OF_YEAR._replace(from_at=time_of("2026-01-01T00:00:02+01:00"))
-    assert [is_gap(later, LAST_OF_YEAR), is_gap(FIRST_OF_YEAR, LAST_OF_YEAR), is_gap(later, None)] == [True, False, False]
+    assert [is_gap(later, LAST_OF_YEAR), is_gap(FIRST_OF_YEAR, LAST_OF_YEAR), is_gap(later, None)] == [
+        True,
+        False,
+        False,
+    ]

@@ -235,9 +235,7 @@ def test_a_currency_without_any_statement_is_named_until_there_is_one(scene, tmp
     append_openings(treasurer, [Opening(PAYER, "EUR", 0, 10_000)], int(time.time() * 1000))
     euros = decision()
     payment = euros.snapshot.transaction._replace(currency="EUR")
-    euros = euros._replace(
-        decision_id=decision_id_of(payment), snapshot=euros.snapshot._replace(transaction=payment)
-    )
+    euros = euros._replace(decision_id=decision_id_of(payment), snapshot=euros.snapshot._replace(transaction=payment))
     scene.desk.hear(decision(), euros)
     assert scene.desk.state(euros) == "SETTLED"
     assert [(each.kind, each.key) for each in scene.next("csv").opened] == [(Difference.NO_STATEMENT, "EUR")]
