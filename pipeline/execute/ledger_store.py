@@ -187,7 +187,7 @@ class Ledger:
     ) -> list[Doubted]:
         """Executions that are, or have been, in doubt and aren't at rest, behind `after`, in the order of their first
         doubt."""
-        wanted = {"partitions": list(partitions), "count": count_max, "at": None, "name": None}
+        wanted: dict[str, object] = {"partitions": list(partitions), "count": count_max, "at": None, "name": None}
         if after is not None:
             wanted |= {"at": after.first_at, "name": after.execution_id}
         rows = connection.execute(self._statements["doubtful"], wanted).fetchall()

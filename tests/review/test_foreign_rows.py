@@ -91,7 +91,7 @@ CHANGES = [
     {"expires_at_ms": 2**42},
     {"opened_at_ms": 1_700_000_000_000, "expires_at_ms": 1_700_000_000_000 + 24 * HOUR_MS},
     {"place": RecordPlace(3, 999)},
-    {"cause_id": str(uuid4())},
+    {"cause_id": "00000000-0000-4000-8000-000000000001"},
 ]
 
 

@@ -67,6 +67,8 @@ class Audited:
 
     def __init__(self, connection: Connection, directory: Path, desk: Desk, topic: str = TOPIC) -> None:
         self._connection, self.desk = connection, desk
+        for positions in (desk.execution.heard, desk.execution.settled):
+            positions.topic = topic  # they lie behind the audit log's, of the same topic
         self._log = AuditLog(topic, directory, WIRE, lambda: NOON_MS * 1000)
         self._next = self._log.open(connection, [0])[0]
         self._funded: set[str] = set()

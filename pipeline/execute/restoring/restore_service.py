@@ -212,9 +212,8 @@ class Restore:
         with failures_named(), connection.transaction():
             known = ledger.cases_of(connection, list(by_name))
             new = {name: each for name, each in by_name.items() if (name, stored[name].saga.sequence) not in known}
-            ledger.append_recoveries(
-                connection, [_case(stored[name], each, self._facts.claims(name)) for name, each in new.items()]
-            )
+            cases = [_case(stored[name], each, self._facts.claims(name)) for name, each in new.items()]
+            ledger.append_recoveries(connection, cases)
         self._desk.notices.raise_paid_otherwise([_notice(stored[name]) for name in new])
 
     def _stored(self, names: Sequence[str]) -> dict[str, Stored]:
@@ -226,9 +225,10 @@ def _case(stored: Stored, leftover: Leftover, claims: Sequence[Claim]) -> NewRec
     payment, saga = stored.subject.payment, stored.saga
     where = payment.execution_id, max(saga.sequence, 1)
     assert len(claims) <= 1, "what is with the payer by the ledger is not with the beneficiary"
-    claim = claims[0] if claims else None
-    claimed = (None, None) if claim is None else claim
-    return NewRecovery(*where, RAIL_PAID_OTHERWISE, leftover.amount_minor, payment.currency, *claimed)
+    case = NewRecovery(*where, RAIL_PAID_OTHERWISE, leftover.amount_minor, payment.currency)
+    if not claims:
+        return case
+    return case._replace(claimed_account_id=claims[0].account_id, claimed_minor=claims[0].amount_minor)
 
 
 def _notice(stored: Stored) -> Notice:

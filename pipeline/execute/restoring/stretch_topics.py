@@ -91,9 +91,7 @@ class Stretch:
         passed_over = {(each.partition, each.offset) for each in unproved}
         passed_over |= self._passing_over.by_audit([PositionMove(partition, first, records[-1].offset + 1)])
         for record in records:
-            if (partition, record.offset) in passed_over:
-                continue
-            if (heard := self._decoded(record)) is not None:
+            if (partition, record.offset) not in passed_over and (heard := self._decoded(record)) is not None:
                 yield heard
 
     def _decoded(self, record: Presented) -> LogRecord[DecisionRecord] | None:

@@ -119,7 +119,8 @@ def is_gap(head: Head, last: Head | None) -> bool:
 
 def _is_first_of_a_year(head: Head, last: Head) -> bool:
     """By the year of the statement's own time zone: the last one was of an earlier one."""
-    return head.sequence == 1 and head.to_at.year > last.from_at.astimezone(head.to_at.tzinfo).year
+    is_later = head.from_at >= last.to_at and head.to_at.year > last.from_at.astimezone(head.to_at.tzinfo).year
+    return head.sequence == 1 and is_later
 
 
 def _follows_in_sequence(head: Head, last: Head) -> None:

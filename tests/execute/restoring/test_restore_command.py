@@ -11,6 +11,7 @@ from ops.stack.topics import create_topics
 from pipeline.domain.log import Outgoing
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import connect
+from pipeline.io.settings import Settings
 from tests.decisions import written
 from tests.execute.audited import AuditedTopic
 from tests.execute.given import decision
@@ -30,6 +31,7 @@ def restore(fraud, stack, executor_url, rail_of, tmp_path):
         "database_url": executor_url,
         "rail_url": rail_of(),
         "topic_prefix": prefix,
+        "seal_directory": Settings().seal_directory.resolve(),  # of seal_headers
     }
 
     def run(*arguments: object, **environment: object):
