@@ -22,7 +22,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final, NamedTuple
+from typing import Final
 
 import structlog
 
@@ -72,7 +72,7 @@ from pipeline.execute.saga import (
     take,
     turn,
 )
-from pipeline.execute.work_store import Rows, Work
+from pipeline.execute.work_store import Retried, Rows, Work
 from pipeline.io.kafka.positioned_log import LogBatch, PositionMove
 from pipeline.io.postgres import Connection, Positions, failures_named
 from pipeline.io.quarantine import store_around
@@ -84,6 +84,9 @@ DOUBTFUL_MAX: Final = 500
 """Looked at in one go, before others have their turn."""
 CHECKPOINTS_MAX: Final = 20
 """After one batch; each waits for everybody who posts."""
+CHECKPOINT_PAUSE_S: Final = 1.0
+CHECKPOINT_PAUSE_S_MAX: Final = 60.0
+"""Bounds of the pause after a checkpoint waited in vain, as it does while somebody keeps a posting open."""
 
 RESTORE: Final = "RESTORE"
 """Origin of steps that a ledger takes while it catches up with the rail."""
@@ -91,17 +94,6 @@ LONG_TAILS_MAX: Final = 10_000
 """Kept for later where checkpoints wait. An account beyond comes up again with its next payment."""
 
 log = structlog.get_logger("execute")
-
-
-class Retried(NamedTuple):
-    """How many executions were looked at that had been in doubt, and how many still are.
-
-    is_last: nobody is left in this round, and the next call begins another.
-    """
-
-    looked_at: int
-    in_doubt: int
-    is_last: bool
 
 
 class Executor:
@@ -127,6 +119,7 @@ class Executor:
         self.heard, self.settled = Positions("executor", topic), Positions("executor-settled", topic)
         self._settled: dict[int, int] = {}
         self._long_tails: list[AccountKey] = []
+        self._checkpoint_due_s, self._checkpoint_pause_s = 0.0, CHECKPOINT_PAUSE_S
         self._doubted: Doubted | None = None  # the last that was asked about in the present round
         self._in_doubt = 0  # still, of those that were asked about in the present round
 
@@ -341,11 +334,16 @@ class Executor:
                 EXECUTION_TURNS.labels(reason).inc(count)
 
     def _take_checkpoints(self, connection: Connection) -> None:
+        if time.monotonic() < self._checkpoint_due_s:
+            return
         for _ in range(min(len(self._long_tails), CHECKPOINTS_MAX)):
             if not self._ledger.take_checkpoint(connection, self._long_tails[0]):
-                log.warning("checkpoint_waits", accounts=len(self._long_tails))  # the next batch tries again
+                log.warning("checkpoint_waits", accounts=len(self._long_tails), pause_s=self._checkpoint_pause_s)
+                self._checkpoint_due_s = time.monotonic() + self._checkpoint_pause_s
+                self._checkpoint_pause_s = min(2 * self._checkpoint_pause_s, CHECKPOINT_PAUSE_S_MAX)
                 del self._long_tails[LONG_TAILS_MAX:]
                 return
+            self._checkpoint_pause_s = CHECKPOINT_PAUSE_S
             del self._long_tails[0]
 
 

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from psycopg.pq import ExecStatus
 
+from ops.access.foreign_database import foreign_rights
 from ops.migrations.migrate import migrate
 from ops.processes.servers import free_port
 from ops.stack.postgres import INSTEAD_OF_BUNDLED, postgres_server, postgres_url
@@ -69,6 +70,10 @@ def test_every_statement_is_understood(url: str, path: Path) -> None:
             else:
                 prepared = connection.pgconn.prepare(name.encode(), _numbered(statement))
                 assert prepared.status == ExecStatus.COMMAND_OK, f"{name}: {prepared.error_message.decode()}"
+
+
+def test_what_holds_the_roles_is_the_same_on_every_version(url: str) -> None:
+    assert foreign_rights(url) == []
 
 
 def test_no_statement_is_left_out() -> None:
