@@ -22,7 +22,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final, NamedTuple
+from typing import Final
 
 import structlog
 
@@ -72,7 +72,7 @@ from pipeline.execute.saga import (
     take,
     turn,
 )
-from pipeline.execute.work_store import Rows, Work
+from pipeline.execute.work_store import Retried, Rows, Work
 from pipeline.io.kafka.positioned_log import LogBatch, PositionMove
 from pipeline.io.postgres import Connection, Positions, failures_named
 from pipeline.io.quarantine import store_around
@@ -94,17 +94,6 @@ LONG_TAILS_MAX: Final = 10_000
 """Kept for later where checkpoints wait. An account beyond comes up again with its next payment."""
 
 log = structlog.get_logger("execute")
-
-
-class Retried(NamedTuple):
-    """How many executions were looked at that had been in doubt, and how many still are.
-
-    is_last: nobody is left in this round, and the next call begins another.
-    """
-
-    looked_at: int
-    in_doubt: int
-    is_last: bool
 
 
 class Executor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from pipeline.domain.in_force import InForce
 from pipeline.execute.ledger_store import NewCause, NewExecution, NewPosting, NewRecovery, NewTransition
@@ -27,6 +28,17 @@ class Work:
     is_asked: bool = False
     """Whether the rail may have met the key that it waits with. It may have met any that was read from storage, since
     another process may have asked and died; it has not met one of a step that this process is about to store."""
+
+
+class Retried(NamedTuple):
+    """How many executions were looked at that had been in doubt, and how many still are.
+
+    is_last: nobody is left in this round, and the next call begins another.
+    """
+
+    looked_at: int
+    in_doubt: int
+    is_last: bool
 
 
 @dataclass(slots=True)

@@ -139,7 +139,7 @@ class Bank:
             LogRecord(*one.source, one.key or b"", one.value or b"", record_of(one.value or b""))
             for one in self._log.read(self.topic, {self.partition: self._next_offset})
         ]
-        end = self._log.extents(self.topic)[self.partition].high
+        end = max((one.offset + 1 for one in records), default=self._next_offset)
         batch = LogBatch(records, [PositionMove(self.partition, self._next_offset, end)])
         self._audit.store(self._audit_connection, records)
         self.executor.execution.accept(self.executor.connection, batch)
