@@ -46,7 +46,7 @@ class Continuity:
             life = present_life(connection)
         why = moved(*life)
         if why is None and not self._has_passed(connection, life.number):
-            # What was told is read first: the ledger only grows meanwhile, and another may begin its next life.
+            # The topic is read before the ledger, which only grows meanwhile, and may begin its next life.
             latest = latest_told(self._told())
             with failures_named():
                 life = present_life(connection)
