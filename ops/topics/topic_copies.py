@@ -284,7 +284,7 @@ class _Filling:
         where, deadline = TopicPartition(self._topic, self._partition), time.monotonic() + DELIVERY_S
         while True:
             [future] = admin.list_offsets(
-                {where: OffsetSpec.latest()},  # type: ignore[no-untyped-call]
+                {where: OffsetSpec.latest()},  # type: ignore[no-untyped-call]  # the library gives it no types
                 isolation_level=IsolationLevel.READ_UNCOMMITTED,
                 request_timeout=DELIVERY_S,
             ).values()

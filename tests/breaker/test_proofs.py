@@ -38,7 +38,7 @@ def released(people: Path, by: str = "on-call", sequence: int = 7, name: str | N
 
 
 def fault(people: Path | None, switch: BreakerSwitch, late_ms: int = 0) -> str | None:
-    """Of a switch that came as late on its topic."""
+    """Return why a switch counts as nothing whose record came that much later than it says."""
     return SwitchProof(people).fault(switch, switch.thrown_at_ms + late_ms)
 
 

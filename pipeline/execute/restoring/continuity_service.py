@@ -47,7 +47,7 @@ class Continuity:
             life = present_life(connection)
         why = moved(*life)
         if why is None and not self._has_passed(connection, life.number):
-            # What was told is read first: the ledger only grows meanwhile, and another may begin its next life.
+            # The topic is read before the ledger, which only grows meanwhile, and may begin its next life.
             told = heeded(life.number, self._told())
             self._tell_implausible(told.implausible)
             latest = latest_told(told.told)
