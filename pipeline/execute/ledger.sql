@@ -49,7 +49,7 @@ WHERE topic_partition = %(partition)s AND topic_offset >= %(offset)s AND aim IS 
 -- name: doubtful
 -- Executions that were in doubt and aren't at rest, oldest first: the rail owes an answer on them, or it has given one
 -- and a crash came before they were announced. No position leads back to them.
--- A payment whose key the rail has forgotten is a person's, and no longer asked about.
+-- A payment whose key the rail has forgotten is people's, and asked about only once two of them have ruled on it.
 SELECT step.execution_id::text FROM ledger.transition AS step
 JOIN ledger.execution AS heard USING (execution_id)
 CROSS JOIN LATERAL (
@@ -62,6 +62,10 @@ WHERE step.to_state IN ('IN_DOUBT', 'RECALL_IN_DOUBT', 'PART_RECALL_IN_DOUBT') A
     AND NOT EXISTS (
         SELECT FROM ledger.recovery_case AS given WHERE given.execution_id = step.execution_id
             AND given.sequence = last.sequence AND given.reason = 'RAIL_KEY_FORGOTTEN'
+            AND NOT EXISTS (
+                SELECT FROM control.confirmed_ruling AS ruled WHERE ruled.execution_id = given.execution_id
+                    AND ruled.sequence = given.sequence AND NOT ruled.is_contradicted
+            )
     )
 GROUP BY step.execution_id ORDER BY min(step.recorded_at) LIMIT %s;
 
@@ -139,7 +143,8 @@ COPY ledger.cause (
 
 -- name: copy_transitions
 -- Steps that were taken.
-COPY ledger.transition (execution_id, sequence, step, from_state, to_state, aim, cause, reason, caused_at) FROM STDIN;
+COPY ledger.transition (execution_id, sequence, step, from_state, to_state, aim, cause, reason, caused_at, ruling)
+FROM STDIN;
 
 -- name: copy_recoveries
 -- Money that was to be had back, and isn't.
@@ -229,6 +234,10 @@ SELECT cause_id::text, execution_id::text FROM ledger.cause_fault ORDER BY cause
 -- name: stale_holds
 -- Payments that are held although no case can free them.
 SELECT execution_id::text, recorded_at FROM ledger.stale_hold ORDER BY recorded_at LIMIT %s;
+
+-- name: ruling_faults
+-- Steps that claim a ruling which is none, or about something else.
+SELECT execution_id::text, sequence FROM ledger.ruling_fault ORDER BY execution_id, sequence LIMIT %s;
 
 -- name: untold_recoveries
 -- Steps that left money out without a case for a person.

@@ -133,6 +133,7 @@ _FAULTS: Final = (
     ("posting_faults", "POSTED_OTHERWISE", "posting {0} of {1}"),
     ("cause_faults", "CAUSE_UNFOUNDED", "{0} about {1}"),
     ("stale_holds", "STALE_HOLD", "{0} is held since {1:%Y-%m-%dT%H:%M:%SZ}, and no case can free it"),
+    ("ruling_faults", "RULED_OTHERWISE", "step {1} of {0} is none that two people have ruled"),
     ("untold_recoveries", "RECOVERY_UNTOLD", "step {1} of {0} left money out, and no case tells of it"),
 )
 """Statements, the code of what they find (None: the row says), and how it is told."""

@@ -89,7 +89,8 @@ class NewTransition(NamedTuple):
     execution_id: str
     caused_at_ms: int
     transition: Transition
-    origin: str  # DECISION, REVIEW, REVERSAL, RAIL or RESTORE
+    origin: str  # DECISION, REVIEW, REVERSAL, RAIL, RESTORE or RULING
+    ruling: str | None = None  # the act of RULING, by its digest in hexadecimal
 
 
 class NewRecovery(NamedTuple):
@@ -350,7 +351,7 @@ def _transition_row(row: NewTransition) -> str:
     sequence, step, before, after, aim, reason = row.transition
     return (
         f"{row.execution_id}\t{sequence}\t{step}\t{before}\t{after}\t{aim}\t{row.origin}\t{reason or _NULL}\t"
-        f"{timestamp(row.caused_at_ms)}\n"
+        f"{timestamp(row.caused_at_ms)}\t{_NULL if row.ruling is None else _BYTES + row.ruling}\n"
     )
 
 
@@ -368,3 +369,4 @@ def _posting_row(row: NewPosting) -> str:
 
 
 _NULL: Final = "\\N"
+_BYTES: Final = "\\\\x"

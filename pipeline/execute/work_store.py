@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from pipeline.domain.in_force import InForce
 from pipeline.execute.ledger_store import NewCause, NewExecution, NewPosting, NewRecovery, NewTransition
 from pipeline.execute.postings import NOTHING_RECALLED, Advance, Recalled, Subject
 from pipeline.execute.saga import RECOVERED_BY_PEOPLE, Saga, Transition
+
+RULING: Final = "RULING"
+"""Origin of a step that two people have ruled, where the rail can't say any more."""
 
 
 @dataclass(slots=True)
@@ -35,12 +39,13 @@ class Rows:
     postings: list[NewPosting] = field(default_factory=list)
     recoveries: list[NewRecovery] = field(default_factory=list)
 
-    def add(self, work: Work, moved: Advance) -> None:
-        """Takes the work to where `moved` is."""
+    def add(self, work: Work, moved: Advance, ruling: str | None = None) -> None:
+        """Takes the work to where `moved` is. ruling: the act by which people have it there."""
         caused_at_ms = work.subject.caused_at_ms
+        origin = work.origin if ruling is None else RULING
         for transition in moved.transitions:
             self.transitions.append(
-                NewTransition(work.subject.payment.execution_id, caused_at_ms, transition, work.origin)
+                NewTransition(work.subject.payment.execution_id, caused_at_ms, transition, origin, ruling)
             )
             if transition.reason is not None:
                 work.why = transition.reason
