@@ -297,7 +297,9 @@ BEGIN
         OR NOT control.act_counts(ruled.confirmed_act, 'ROLLBACK_APPROVER')
     THEN
         PERFORM ledger.refuse_row('transition', 'is_ruled_by_two');
-    ELSIF NEW.step IN ('REJECT', 'RECALLED', 'REST_RECALLED') AND NEW.aim IN ('SETTLE', 'HOLD') THEN
+    ELSIF NEW.reason = 'RAIL_REFUSED'
+        OR (NEW.step IN ('REJECT', 'RECALLED', 'REST_RECALLED') AND NEW.aim IN ('SETTLE', 'HOLD'))
+    THEN
         PERFORM ledger.refuse_row('transition', 'has_nobody_paid');
     END IF;
     RETURN NULL;
@@ -322,7 +324,13 @@ GRANT EXECUTE ON FUNCTION control.is_same_person(text, text) TO fraud_reader;
 
 -- Recovery cases
 
+ALTER TABLE ledger.recovery_case DROP CONSTRAINT recovery_case_reason_check,
+    ADD CONSTRAINT recovery_case_reason_check CHECK (reason IN (
+        'BENEFICIARY_FUNDS_GONE', 'RECALL_REFUSED', 'PARTLY_RECALLED', 'PART_RECALL_REFUSED', 'RAIL_KEY_FORGOTTEN',
+        'RAIL_PAID_OTHERWISE', 'RULING_CONTRADICTED'));
+
 -- That the rail has forgotten a key is said of the doubt that a payment is in, and of nothing else: people rule on it.
+-- That it says otherwise after all is said of a payment that a ruling has ended.
 CREATE OR REPLACE FUNCTION ledger.bind_recovery() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -333,8 +341,10 @@ BEGIN
             AND (NEW.reason = 'RAIL_PAID_OTHERWISE' OR EXISTS (
                 SELECT FROM ledger.transition AS taken
                 WHERE taken.caused_at = heard.caused_at AND taken.execution_id = heard.execution_id
-                    AND taken.sequence = NEW.sequence AND CASE NEW.reason
-                        WHEN 'RAIL_KEY_FORGOTTEN' THEN taken.step = 'DOUBT' ELSE taken.reason = NEW.reason END
+                    AND CASE NEW.reason
+                        WHEN 'RAIL_KEY_FORGOTTEN' THEN taken.sequence = NEW.sequence AND taken.step = 'DOUBT'
+                        WHEN 'RULING_CONTRADICTED' THEN taken.sequence <= NEW.sequence AND taken.cause = 'RULING'
+                        ELSE taken.sequence = NEW.sequence AND taken.reason = NEW.reason END
             ))
     ) THEN
         PERFORM ledger.refuse_row('recovery_case', 'is_of_its_step');
@@ -354,6 +364,7 @@ JOIN ledger.execution AS heard USING (execution_id)
 JOIN ledger.outcome_in_force AS stands USING (execution_id)
 WHERE CASE latest.reason
     WHEN 'RAIL_PAID_OTHERWISE' THEN true
+    WHEN 'RULING_CONTRADICTED' THEN true
     WHEN 'RAIL_KEY_FORGOTTEN' THEN stands.state IN ('IN_DOUBT', 'RECALL_IN_DOUBT', 'PART_RECALL_IN_DOUBT')
     ELSE stands.is_at_rest AND stands.state = 'SETTLED'
         AND (stands.is_partly_recalled OR stands.cause NOT LIKE '%\_ALLOW') END;

@@ -63,6 +63,7 @@ from pipeline.execute.postings import (
     advance,
 )
 from pipeline.execute.rail_client import Rail
+from pipeline.execute.ruling_watch_service import RulingWatch
 from pipeline.execute.saga import (
     ANNOUNCED,
     AWAITS_RAIL,
@@ -123,6 +124,8 @@ class Executor:
         self._word: RailWord = NO_WORD if word is None else word
         self.heard, self.settled = Positions("executor", topic), Positions("executor-settled", topic)
         self._rulings = ProvedRulings()
+        self.watch = RulingWatch(ledger, rail, notices)
+        """Of what was ruled: whether the rail says otherwise after all."""
         self._settled: dict[int, int] = {}
         self._long_tails: list[AccountKey] = []
 

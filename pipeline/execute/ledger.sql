@@ -69,6 +69,27 @@ WHERE step.to_state IN ('IN_DOUBT', 'RECALL_IN_DOUBT', 'PART_RECALL_IN_DOUBT') A
     )
 GROUP BY step.execution_id ORDER BY min(step.recorded_at) LIMIT %s;
 
+-- name: ruled_keys
+-- Keys that people have ruled on in the last 90 days and the executor has taken that for the rail's answer, the latest
+-- first, each with the last step of its payment; but for those that the rail was found to contradict.
+SELECT taken.execution_id::text, last.sequence, ruled.subject ->> 'key', ruled.verdict,
+    (ruled.subject ->> 'amount_minor')::bigint, heard.currency, heard.decision_id::text
+FROM ledger.transition AS taken
+JOIN ledger.execution AS heard USING (execution_id)
+JOIN control.confirmed_ruling AS ruled ON ruled.confirmed_act = taken.ruling
+CROSS JOIN LATERAL (
+    SELECT later.sequence FROM ledger.transition AS later
+    WHERE later.caused_at = taken.caused_at AND later.execution_id = taken.execution_id
+    ORDER BY later.sequence DESC LIMIT 1
+) AS last
+WHERE taken.cause = 'RULING' AND taken.recorded_at > now() - interval '90 days'
+    AND heard.topic_partition = ANY(%s::integer[])
+    AND NOT EXISTS (
+        SELECT FROM ledger.recovery_case AS known WHERE known.execution_id = taken.execution_id
+            AND (known.reason = 'RULING_CONTRADICTED' OR known.sequence = last.sequence)
+    )
+ORDER BY taken.recorded_at DESC LIMIT %s;
+
 -- name: asked_ages
 -- How many seconds ago the rail may have met the last key of each of these executions. A step that was taken while the
 -- ledger caught up is as old as the record that led to it.

@@ -13,6 +13,7 @@ from pipeline.domain.identities import posting_id
 from pipeline.io.filing import server_now_ms
 from pipeline.io.postgres import Connection, DatabaseRefused, DatabaseUnavailable, connect, failures_named, statements
 from pipeline.io.settings import Settings
+from pipeline.ruling.proved_store import ProvedRulings
 from pipeline.terminal.failures import FAILED_CHECK, Failure, database_away
 from pipeline.terminal.output import Output
 
@@ -121,6 +122,8 @@ def findings(connection: Connection) -> list[Finding]:
         found.append(Finding("OVERDRAWN", f"{account_id} has {balance_minor} {currency}, its limit is -{limit_minor}"))
     for account_id, currency, number in connection.execute(ledger["wrong_checkpoints"], [SHOWN_MAX]).fetchall():
         found.append(Finding("CHECKPOINT_WRONG", f"{account_id} in {currency} through {number}"))
+    unruled = ProvedRulings().unproved_steps(connection)[:SHOWN_MAX]
+    found += [Finding("RULED_OTHERWISE", f"nobody proves that two people ruled step {step} of {each}") for each, step in unruled]
     return found + [
         Finding(code or str(row[1]), detail.format(*row))
         for statement, code, detail in _FAULTS

@@ -103,6 +103,18 @@ class NewRecovery(NamedTuple):
     currency: str
 
 
+class RuledKey(NamedTuple):
+    """A key of the rail's that people have ruled on. sequence: of the payment's last step; verdict: MADE or NOT_MADE."""
+
+    execution_id: str
+    sequence: int
+    key: str
+    verdict: str
+    amount_minor: int
+    currency: str
+    decision_id: str
+
+
 class NewPosting(NamedTuple):
     posting: Posting
     event_time_ms: int
@@ -210,6 +222,11 @@ class Ledger:
         """The recovery cases of these executions, each with the step that it was opened at."""
         rows = connection.execute(self._statements["cases_of"], [list(execution_ids)]).fetchall()
         return {(name, sequence) for name, sequence in rows}
+
+    def ruled_keys(self, connection: Connection, partitions: Sequence[int], count_max: int) -> list[RuledKey]:
+        """The keys that rulings have ended a doubt about, the latest first, and that nothing contradicts yet."""
+        rows = connection.execute(self._statements["ruled_keys"], [list(partitions), count_max]).fetchall()
+        return [RuledKey(*row) for row in rows]
 
     # Writing
 

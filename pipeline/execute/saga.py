@@ -311,6 +311,9 @@ RAIL_KEY_FORGOTTEN: Final = "RAIL_KEY_FORGOTTEN"
 RAIL_PAID_OTHERWISE: Final = "RAIL_PAID_OTHERWISE"
 """Why a person must act on a payment that the rail has made and the records on decisions.v1 do not lead to."""
 
+RULING_CONTRADICTED: Final = "RULING_CONTRADICTED"
+"""Why a person must act on a payment that people have ruled on: the rail says otherwise after all."""
+
 RECOVERED_BY_PEOPLE: Final = frozenset(
     {Reason.BENEFICIARY_FUNDS_GONE, Reason.RECALL_REFUSED, Reason.PARTLY_RECALLED, Reason.PART_RECALL_REFUSED}
 )

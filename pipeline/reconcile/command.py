@@ -51,7 +51,7 @@ def take_statement(
 
 @reconcile_app.command("findings")
 def list_findings(as_json: Json = False) -> None:
-    """List what differs from the rail's statements. Exit 1 where something does."""
+    """List what differs from the rail's statements, and what people have accounted for. Exit 1 where something does."""
     from pipeline.reconcile.statement.statement_command import list_findings as listed
 
     raise typer.Exit(0 if listed(settings_from_environment("reconcile"), Output(as_json=as_json)) else 1)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
 
 import structlog
 
 from pipeline.io.postgres import Connection, statements
-from pipeline.people.act_store import RegistryReader, unproved
-from pipeline.people.registry import Registry
+from pipeline.people.act_store import RegistryReader, proved, unproved
+from pipeline.people.registry import Expected, Registry
 from pipeline.people.roles import is_same
 from pipeline.ruling.acts import Doubt, Line, Ruling, Verdict, confirmation, proposal
 
@@ -55,9 +55,9 @@ class ProvedRulings:
         rows = connection.execute(_SQL["rulings_of_executions"], [list(wanted)]).fetchall()
         found: dict[Doubt, Proved] = {}
         for execution_id, *claim in rows:
-            doubt = wanted[execution_id]
-            if doubt not in found and (proved := self._proved(connection, doubt, claim, is_pending=True)) is not None:
-                found[doubt] = proved
+            doubt, one = wanted[execution_id], _Claim(*claim)
+            if doubt not in found and self._counts(connection, doubt, one):
+                found[doubt] = _proved(doubt, one)
         return found
 
     def of_lines(self, connection: Connection) -> dict[tuple[int, int], Proved]:
@@ -65,12 +65,15 @@ class ProvedRulings:
 
         What two people signed stays, though they leave.
         """
-        found: dict[tuple[int, int], Proved] = {}
+        registry, claimed = self._people.read(connection), []
         for row in connection.execute(_SQL["rulings_of_lines"]).fetchall():
-            line, claim = Line(*row[:_LINE_COLUMNS]), row[_LINE_COLUMNS:]
-            place = line.statement_number, line.number
-            if place not in found and (proved := self._proved(connection, line, claim, is_pending=False)) is not None:
-                found[place] = proved
+            claimed.append((Line(*row[:_LINE_COLUMNS]), _Claim(*row[_LINE_COLUMNS:])))
+        counting = proved(connection, registry, _expected(claimed))
+        found: dict[tuple[int, int], Proved] = {}
+        for line, claim in claimed:
+            place, acts = (line.statement_number, line.number), {claim.proposed_act, claim.confirmed_act}
+            if place not in found and acts <= counting and not is_same(claim.proposed_by, claim.confirmed_by):
+                found[place] = _proved(line, claim)
         return found
 
     def unproved_steps(self, connection: Connection) -> list[tuple[str, int]]:
@@ -83,17 +86,12 @@ class ProvedRulings:
                 found.append((execution_id, sequence))
         return found
 
-    def _proved(
-        self, connection: Connection, about: Doubt | Line, row: Sequence[Any], *, is_pending: bool
-    ) -> Proved | None:
-        claim = _Claim(*row)
-        fault = _fault(connection, self._people.read(connection), about, claim, is_pending=is_pending)
-        if fault is None:
-            return Proved(_ruling(about, claim), claim.proposed_by, claim.confirmed_by, claim.confirmed_act)
-        if claim.ruling_id not in self._told:
+    def _counts(self, connection: Connection, doubt: Doubt, claim: _Claim) -> bool:
+        fault = _fault(connection, self._people.read(connection), doubt, claim, is_pending=True)
+        if fault is not None and claim.ruling_id not in self._told:
             self._told.add(claim.ruling_id)
             _log.error("ruling_unproved", ruling_id=claim.ruling_id, why=fault)
-        return None
+        return fault is None
 
 
 def _fault(
@@ -101,12 +99,21 @@ def _fault(
 ) -> str | None:
     if is_same(claim.proposed_by, claim.confirmed_by):
         return "one person has signed twice"
-    ruling = _ruling(about, claim)
-    claims = {
-        claim.proposed_act: proposal(ruling, claim.proposed_by),
-        claim.confirmed_act: confirmation(ruling, claim.confirmed_by),
-    }
-    return unproved(connection, registry, claims, is_pending=is_pending)
+    return unproved(connection, registry, _expected([(about, claim)]), is_pending=is_pending)
+
+
+def _expected(claimed: Iterable[tuple[Doubt | Line, _Claim]]) -> dict[str | None, Expected]:
+    """What must have been signed, by the acts' digests."""
+    found: dict[str | None, Expected] = {}
+    for about, claim in claimed:
+        ruling = _ruling(about, claim)
+        found[claim.proposed_act] = proposal(ruling, claim.proposed_by)
+        found[claim.confirmed_act] = confirmation(ruling, claim.confirmed_by)
+    return found
+
+
+def _proved(about: Doubt | Line, claim: _Claim) -> Proved:
+    return Proved(_ruling(about, claim), claim.proposed_by, claim.confirmed_by, claim.confirmed_act)
 
 
 def _ruling(about: Doubt | Line, claim: _Claim) -> Ruling:

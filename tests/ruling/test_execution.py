@@ -11,7 +11,7 @@ import pytest
 from ops.rail.misbehaviour import Misbehaviour
 from pipeline.execute.batch_service import Executor
 from pipeline.execute.notice_topics import Notices
-from pipeline.execute.rail_client import Rail, Transfer
+from pipeline.execute.rail_client import Rail, Recall, Transfer
 from pipeline.io.postgres import connect
 from pipeline.people.store import revoke_key
 from pipeline.ruling.acts import Verdict
@@ -342,3 +342,54 @@ def test_the_latest_ruling_that_is_proved_counts(desk, rail_of, owner, database_
         assert second.state(paid) == "RELEASED"
     with closing(connect(url_as(database_url, "fraud_reader"), "test")) as reader:
         assert reader.execute("SELECT count(*) FROM control.ruling").fetchone() == (3,)
+
+
+# The rail says otherwise after all
+
+
+@pytest.mark.parametrize(
+    ("verdict", "is_paid", "is_contradicted"),
+    [("MADE", True, False), ("MADE", None, False), ("MADE", False, True), ("NOT_MADE", True, True)],
+)
+def test_a_rail_that_says_otherwise_later_is_told_once_and_moves_nothing(
+    desk, rail_of, owner, verdict, is_paid, is_contradicted
+):
+    desk.open(GB29_0001=10_000)
+    paid = decision()
+    rail = rail_of(Misbehaviour(refused_share=1.0) if is_paid is False else None)
+    with forgotten(desk, rail, paid) as second:
+        ruling = rule(second, paid, verdict)
+        second.retry()
+        state = second.state(paid)
+        if is_paid is not None:
+            with closing(Rail(rail)) as late:
+                late.pay([Transfer(ruling.about.key, PAYER, PAYEE, "GBP", 700)])
+        found = [second.execution.watch.look(second.connection, [0]) for _ in range(2)]
+        assert [[each.key for each in one] for one in found] == [[ruling.about.key] if is_contradicted else [], []]
+        assert (second.state(paid), second.findings()) == (state, [])
+        cases = owner.execute("SELECT reason FROM review.open_recovery").fetchall()
+        assert cases == ([("RULING_CONTRADICTED",)] if is_contradicted else [])
+
+
+def test_a_recall_that_the_rail_carried_out_after_all_is_told(desk, rail_of):
+    desk.open(GB29_0001=10_000, GB29_0002=0)
+    paid, rail = decision(), rail_of()
+    with forgotten(desk, rail, paid, reversal(paid, "BLOCK")) as second:
+        ruling = rule(second, paid, "NOT_MADE")
+        second.retry()
+        with closing(Rail(rail)) as late:
+            late.pay([Transfer("the-transfer", PAYER, PAYEE, "GBP", 700)])
+            late.recall([Recall(ruling.about.key, "the-transfer", 700)])
+        [found] = second.execution.watch.look(second.connection, [0])
+        assert (found.key, second.state(paid)) == (ruling.about.key, "SETTLED")
+
+
+def test_a_silent_rail_contradicts_nothing(desk, rail_of):
+    desk.open(GB29_0001=10_000)
+    paid = decision()
+    with forgotten(desk, rail_of(), paid) as second:
+        rule(second, paid, "MADE")
+        second.retry()
+        second.rail.close()
+        second.rail._connection.port = int(rail_of(Misbehaviour(error_before_share=1.0)).rpartition(":")[2])
+        assert second.execution.watch.look(second.connection, [0]) == []
