@@ -3,8 +3,8 @@
 
 -- Ids
 
--- RFC 4122's UUID by a name, as pipeline/domain/identities.py has them: by SHA-1, which the server itself does not have.
--- A millisecond a call, for rows that people cause.
+-- RFC 4122's UUID by a name, as pipeline/domain/identities.py has them: by SHA-1, which the server itself does not
+-- have. A millisecond a call, for rows that people cause.
 CREATE FUNCTION control.uuid5(namespace uuid, name text) RETURNS uuid
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog AS $$
 DECLARE
@@ -73,7 +73,8 @@ CREATE VIEW ledger.forgotten_doubt AS
 SELECT heard.execution_id, last.sequence, asked.step, asked.attempt,
     control.uuid5('94c8e2b7-51fa-5d06-a3c9-7f1b6e0d8a25',
         heard.execution_id || E'\n' || asked.step || E'\n' || asked.attempt) AS key,
-    heard.currency, CASE asked.step WHEN 'RECALL_PART' THEN part.amount_minor ELSE heard.amount_minor END AS amount_minor,
+    heard.currency,
+    CASE asked.step WHEN 'RECALL_PART' THEN part.amount_minor ELSE heard.amount_minor END AS amount_minor,
     heard.account_id AS debtor_account_id, heard.beneficiary_account_id AS creditor_account_id
 FROM ledger.recovery_case AS given
 JOIN ledger.execution AS heard USING (execution_id)
@@ -97,8 +98,8 @@ WHERE given.reason = 'RAIL_KEY_FORGOTTEN' AND given.sequence = last.sequence
 -- Lines of the rail's statements that name no key of ours, as they stand now. The columns are what people sign: where
 -- any of it is otherwise than it was signed, the line is explained by nobody again.
 CREATE VIEW control.unexplained_line AS
-SELECT stated.statement_number, entry.number, stated.account_id, stated.currency, stated.sequence, stated.name AS statement,
-    encode(stated.file_sha256, 'hex') AS file_sha256, entry.kind, entry.amount_minor, entry.debtor_account_id,
+SELECT stated.statement_number, entry.number, stated.account_id, stated.currency, stated.sequence,
+    stated.name AS statement, encode(stated.file_sha256, 'hex') AS file_sha256, entry.kind, entry.amount_minor, entry.debtor_account_id,
     entry.creditor_account_id
 FROM control.rail_finding AS opened
 JOIN control.rail_statement AS stated USING (statement_number)
@@ -241,16 +242,16 @@ GRANT SELECT ON control.confirmed_ruling TO fraud_service;
 
 -- The same for whoever proves every act, years later (see control.claimed_act).
 CREATE VIEW control.claimed_ruling WITH (security_invoker = true) AS
-SELECT 'control.ruling_proposal' AS of_table, proposal.ruling_id::text AS place, proposal.act, 'RULING_PROPOSED' AS kind,
-    proposal.proposed_by AS name, control.ruling_act(proposal) AS subject
+SELECT 'control.ruling_proposal' AS of_table, proposal.ruling_id::text AS place, proposal.act,
+    'RULING_PROPOSED' AS kind, proposal.proposed_by AS name, control.ruling_act(proposal) AS subject
 FROM control.ruling_proposal AS proposal
 UNION ALL
 SELECT 'control.ruling', ruling.ruling_id::text, ruling.act, 'RULING_CONFIRMED', ruling.confirmed_by,
     control.ruling_act(proposal)
 FROM control.ruling JOIN control.ruling_proposal AS proposal USING (ruling_id);
 
-REVOKE EXECUTE ON FUNCTION control.ruling_act(control.ruling_proposal), control.require_rulable(control.ruling_proposal),
-    control.check_ruling_proposal(), control.check_ruling() FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION control.ruling_act(control.ruling_proposal),
+    control.require_rulable(control.ruling_proposal), control.check_ruling_proposal(), control.check_ruling() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION control.ruling_act(control.ruling_proposal), control.require_rulable(control.ruling_proposal)
     TO fraud_rollback;
 GRANT EXECUTE ON FUNCTION control.ruling_act(control.ruling_proposal) TO fraud_reader;
@@ -389,7 +390,9 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan
 DECLARE
     before review.review_case;
 BEGIN
-    IF NEW.review_id <> control.uuid5('6e0a7d19-c43b-5e21-b7f8-90d15a2c4e63', NEW.decision_id || E'\n' || NEW.round) THEN
+    IF NEW.review_id <>
+        control.uuid5('6e0a7d19-c43b-5e21-b7f8-90d15a2c4e63', NEW.decision_id || E'\n' || NEW.round)
+    THEN
         RAISE EXCEPTION 'a review has the id of its decision and round' USING ERRCODE = 'check_violation';
     ELSIF NEW.round = 1 THEN
         RETURN NULL;

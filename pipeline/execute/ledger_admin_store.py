@@ -122,8 +122,9 @@ def findings(connection: Connection) -> list[Finding]:
         found.append(Finding("OVERDRAWN", f"{account_id} has {balance_minor} {currency}, its limit is -{limit_minor}"))
     for account_id, currency, number in connection.execute(ledger["wrong_checkpoints"], [SHOWN_MAX]).fetchall():
         found.append(Finding("CHECKPOINT_WRONG", f"{account_id} in {currency} through {number}"))
-    unruled = ProvedRulings().unproved_steps(connection)[:SHOWN_MAX]
-    found += [Finding("RULED_OTHERWISE", f"nobody proves that two people ruled step {step} of {each}") for each, step in unruled]
+    for execution_id, sequence in ProvedRulings().unproved_steps(connection)[:SHOWN_MAX]:
+        what = f"nobody proves that two people ruled step {sequence} of {execution_id}"
+        found.append(Finding("RULED_OTHERWISE", what))
     return found + [
         Finding(code or str(row[1]), detail.format(*row))
         for statement, code, detail in _FAULTS

@@ -104,7 +104,7 @@ class NewRecovery(NamedTuple):
 
 
 class RuledKey(NamedTuple):
-    """A key of the rail's that people have ruled on. sequence: of the payment's last step; verdict: MADE or NOT_MADE."""
+    """A key that people have ruled on. sequence: of the payment's last step. verdict: MADE or NOT_MADE."""
 
     execution_id: str
     sequence: int

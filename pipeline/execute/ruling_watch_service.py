@@ -1,4 +1,4 @@
-"""Whether the rail says otherwise, after all, than two people have ruled: it is asked again about what it had forgotten.
+"""Whether the rail says otherwise, after all, than two people have ruled: it is asked about those keys again.
 
 Nothing is moved by it: whatever the rail says then, people find out which of the two is so.
 """

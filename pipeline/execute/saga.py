@@ -311,6 +311,8 @@ RAIL_KEY_FORGOTTEN: Final = "RAIL_KEY_FORGOTTEN"
 RAIL_PAID_OTHERWISE: Final = "RAIL_PAID_OTHERWISE"
 """Why a person must act on a payment that the rail has made and the records on decisions.v1 do not lead to."""
 
+RULING: Final = "RULING"
+"""Origin of a step that two people have ruled, where the rail can't say any more."""
 RULING_CONTRADICTED: Final = "RULING_CONTRADICTED"
 """Why a person must act on a payment that people have ruled on: the rail says otherwise after all."""
 

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
 
 from pipeline.domain.in_force import InForce
 from pipeline.execute.ledger_store import NewCause, NewExecution, NewPosting, NewRecovery, NewTransition
 from pipeline.execute.postings import NOTHING_RECALLED, Advance, Recalled, Subject
-from pipeline.execute.saga import RECOVERED_BY_PEOPLE, Saga, Transition
-
-RULING: Final = "RULING"
-"""Origin of a step that two people have ruled, where the rail can't say any more."""
-
+from pipeline.execute.saga import RECOVERED_BY_PEOPLE, RULING, Saga, Transition
 
 @dataclass(slots=True)
 class Work:

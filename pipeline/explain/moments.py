@@ -14,8 +14,7 @@ from pipeline.domain.money import amount_text, money_text
 from pipeline.domain.reversal import Reversal
 from pipeline.domain.review_outcome import ReviewOutcome
 from pipeline.domain.times import utc_text
-from pipeline.execute.saga import ANSWERED, Cause, Ignored, Reason, Step
-from pipeline.execute.work_store import RULING
+from pipeline.execute.saga import ANSWERED, RULING, Cause, Ignored, Reason, Step
 from pipeline.explain.explanation import Explanation
 from pipeline.explain.life import (
     Audited,
@@ -66,7 +65,7 @@ RULED_WORDS: Final = {
     Step.RECALLED: "Two people ruled that the payment rail took it back.",
     Step.GIVE_BACK: "Two people ruled that it was not taken back: in the books {beneficiary} has the {amount} again.",
     Step.PART_RECALLED: "Two people ruled that that part was taken back: the payer has it again.",
-    Step.REST_RECALLED: "Two people ruled that all that was still out was taken back: the payer has the {amount} again.",
+    Step.REST_RECALLED: "Two people ruled that the rest was taken back: the payer has the {amount} again.",
     Step.GIVE_BACK_PART: "Two people ruled that that part was not taken back: in the books {beneficiary} has it again.",
 }
 """Steps that people have ruled, where the rail could not say any more."""
@@ -338,7 +337,8 @@ _ORIGIN: Final = {
 def _step(explained: Explanation, execution: ExecutionRow, row: StepRow, taken: Counter[str]) -> Moment:
     step = Step(row.step)
     is_ruled = row.cause == RULING
-    words = (RULED_WORDS if is_ruled else STEP_WORDS)[step].format(
+    said = RULED_WORDS.get(step) if is_ruled else None
+    words = (said or STEP_WORDS[step]).format(
         amount=money_text(execution.amount_minor, execution.currency),
         beneficiary=explained.decision.snapshot.transaction.beneficiary_account_id,
         rail_key=posting_id(execution.execution_id, Step.SUBMIT, max(taken[Step.SUBMIT], 1)),

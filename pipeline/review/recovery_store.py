@@ -50,7 +50,7 @@ class RecoveryRefusal(StrEnum):
     REASON_TOO_SHORT = f"the reason {ReasonFault.TOO_SHORT}"
     REASON_TOO_LONG = f"the reason {ReasonFault.TOO_LONG}"
     NOT_OPEN = "no recovery case of this payment is open"
-    TO_BE_RULED = "whether it was made is ended by a ruling of two people (`fraud ruling propose`), and not by closing it"
+    TO_BE_RULED = "two people rule on whether it was made (`fraud ruling propose`); closing it ends nothing"
 
 
 def open_recoveries(connection: Connection, limit: int) -> list[Recovery]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
@@ -14,6 +15,10 @@ from pipeline.people.roles import is_same
 from pipeline.ruling.acts import Doubt, Line, Ruling, Verdict, confirmation, proposal
 
 _SQL: Final = statements("pipeline.ruling", "ruling")
+PROOFS_A_LOOK: Final = 50
+"""Rulings on doubts that are proved in one look, so that rows that nobody signed stop nobody; the others come next."""
+VOID_S: Final = 600.0
+"""How long a ruling that was not proved is left alone: a role may be granted again."""
 _LINE_COLUMNS: Final = len(Line._fields)
 _log = structlog.stdlib.get_logger("ruling")
 
@@ -45,18 +50,22 @@ class ProvedRulings:
 
     def __init__(self) -> None:
         self._people = RegistryReader()
-        self._told: set[str] = set()
+        self._void_until_s: dict[str, float] = {}
+        self._proofs_left = 0
 
     def of_doubts(self, connection: Connection, doubts: Sequence[Doubt]) -> dict[Doubt, Proved]:
         """Return the latest ruling on each of these doubts that counts now, while both people have key and role."""
         wanted = {doubt.execution_id: doubt for doubt in doubts}
         if not wanted:
             return {}
+        self._proofs_left, now_s = PROOFS_A_LOOK, time.monotonic()
+        self._void_until_s = {name: until_s for name, until_s in self._void_until_s.items() if until_s > now_s}
         rows = connection.execute(_SQL["rulings_of_executions"], [list(wanted)]).fetchall()
         found: dict[Doubt, Proved] = {}
-        for execution_id, *claim in rows:
+        for execution_id, sequence, *claim in rows:
             doubt, one = wanted[execution_id], _Claim(*claim)
-            if doubt not in found and self._counts(connection, doubt, one):
+            is_it = sequence == doubt.sequence and doubt not in found
+            if is_it and self._counts(connection, doubt, one):
                 found[doubt] = _proved(doubt, one)
         return found
 
@@ -87,9 +96,12 @@ class ProvedRulings:
         return found
 
     def _counts(self, connection: Connection, doubt: Doubt, claim: _Claim) -> bool:
+        if not self._proofs_left or claim.ruling_id in self._void_until_s:
+            return False
+        self._proofs_left -= 1
         fault = _fault(connection, self._people.read(connection), doubt, claim, is_pending=True)
-        if fault is not None and claim.ruling_id not in self._told:
-            self._told.add(claim.ruling_id)
+        if fault is not None:
+            self._void_until_s[claim.ruling_id] = time.monotonic() + VOID_S
             _log.error("ruling_unproved", ruling_id=claim.ruling_id, why=fault)
         return fault is None
 

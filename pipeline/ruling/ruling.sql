@@ -42,8 +42,8 @@ ORDER BY made.proposed_at DESC, made.ruling_id LIMIT %(limit)s;
 
 -- name: rulings_of_executions
 -- What was ruled about these payments' doubts, the latest first. What a statement contradicts is left out.
-SELECT execution_id::text, ruling_id::text, verdict, evidence, reason, proposed_by, encode(proposed_act, 'hex'),
-    confirmed_by, encode(confirmed_act, 'hex')
+SELECT execution_id::text, sequence, ruling_id::text, verdict, evidence, reason, proposed_by,
+    encode(proposed_act, 'hex'), confirmed_by, encode(confirmed_act, 'hex')
 FROM control.confirmed_ruling
 WHERE execution_id = ANY(%s::uuid[]) AND NOT is_contradicted
 ORDER BY number DESC;

@@ -143,9 +143,10 @@ def _standing(proposal: Proposal) -> str:
 
 
 def _doubt_text(doubt: Doubt) -> str:
+    amount = money_text(doubt.amount_minor, doubt.currency)
     return (
-        f"{_ASKED[doubt.step]} {doubt.attempt} of execution {doubt.execution_id}, key {doubt.key}: "
-        f"{money_text(doubt.amount_minor, doubt.currency)} from {doubt.debtor_account_id} to {doubt.creditor_account_id}"
+        f"{_ASKED[doubt.step]} {doubt.attempt} of execution {doubt.execution_id}, key {doubt.key}: {amount} from "
+        f"{doubt.debtor_account_id} to {doubt.creditor_account_id}"
     )
 
 
@@ -166,7 +167,8 @@ def _id_of(text: str) -> str:
     try:
         return str(UUID(text))
     except ValueError as error:
-        raise Failure(f"{shown(text)} is no id.", "`fraud ruling waiting` and `fraud ruling list` show them.") from error
+        fix = "`fraud ruling waiting` and `fraud ruling list` show them."
+        raise Failure(f"{shown(text)} is no id.", fix) from error
 
 
 def _refused(refusal: RulingRefused) -> Failure:

@@ -26,8 +26,8 @@ class Crash(Exception):
 
 def appoint(owner: Connection) -> None:
     """Ana is ADMIN, Rob proposes, Ada confirms, and Eve may do both."""
-    roles = {"rob": "ROLLBACK_REQUESTER", "ada": "ROLLBACK_APPROVER", "eve": ["ROLLBACK_REQUESTER", "ROLLBACK_APPROVER"]}
-    known.appoint(owner, roles, admin="ana")
+    both = ["ROLLBACK_REQUESTER", "ROLLBACK_APPROVER"]
+    known.appoint(owner, {"rob": both[0], "ada": both[1], "eve": both}, admin="ana")
 
 
 @contextmanager

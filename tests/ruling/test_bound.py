@@ -1,4 +1,4 @@
-"""The executor's credential in other hands: no step is a ruling that two people have not made, about this very doubt."""
+"""The executor's credential in other hands: no step is a ruling that two people have not made about this doubt."""
 
 from __future__ import annotations
 
@@ -170,7 +170,8 @@ def test_forgotten_keys_are_said_of_doubts_only(desk, owner):
 
 PLANTED = (
     "INSERT INTO ledger.transition (execution_id, sequence, step, from_state, to_state, aim, cause, caused_at, ruling)"
-    " SELECT execution_id, 5, 'CREDIT', 'IN_DOUBT', 'CREDITED', 'SETTLE', 'RULING', caused_at, {act} FROM ledger.execution"
+    " SELECT execution_id, 5, 'CREDIT', 'IN_DOUBT', 'CREDITED', 'SETTLE', 'RULING', caused_at, {act}"
+    " FROM ledger.execution"
 )
 POSTED = (
     "INSERT INTO ledger.posting (posting_id, execution_id, step, attempt, source_account_id, destination_account_id,"

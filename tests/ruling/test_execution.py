@@ -154,7 +154,10 @@ def test_a_recall_that_was_forgotten_ends_as_ruled(desk, rail_of, later, verdict
         assert (books(rail)["counts"], second.findings()) == ({}, [])
 
 
-@pytest.mark.parametrize(("verdict", "ends", "payer_minor"), [("MADE", "PARTLY_RECALLED", 9_799), ("NOT_MADE", "PART_RECALL_REFUSED", 9_300)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("verdict", "ends", "payer_minor"),
+    [("MADE", "PARTLY_RECALLED", 9_799), ("NOT_MADE", "PART_RECALL_REFUSED", 9_300)],
+)
 def test_a_part_that_was_forgotten_ends_as_ruled(desk, rail_of, verdict, ends, payer_minor):
     desk.open(GB29_0001=10_000, GB29_0002=0)
     paid = decision()
@@ -330,13 +333,13 @@ def test_the_latest_ruling_that_is_proved_counts(desk, rail_of, owner, database_
         with owner.transaction():
             owner.execute("SET LOCAL session_replication_role = replica")
             owner.execute(
-                "INSERT INTO control.ruling_proposal (ruling_id, about, subject, execution_id, sequence, verdict, evidence,"
-                " reason, proposed_by, act) SELECT gen_random_uuid(), about, subject, execution_id, sequence, 'MADE',"
+                "INSERT INTO control.ruling_proposal (ruling_id, about, subject, execution_id, sequence, verdict,"
+                " evidence, reason, proposed_by, act) SELECT gen_random_uuid(), about, subject, execution_id, sequence, 'MADE',"
                 " evidence, reason, 'rob', sha256('forged') FROM control.ruling_proposal LIMIT 1"
             )
             owner.execute(
-                "INSERT INTO control.ruling (ruling_id, confirmed_by, act) SELECT ruling_id, 'ada', sha256('forged too')"
-                " FROM control.ruling_proposal WHERE act = sha256('forged')"
+                "INSERT INTO control.ruling (ruling_id, confirmed_by, act)"
+                " SELECT ruling_id, 'ada', sha256('forged too') FROM control.ruling_proposal WHERE act = sha256('forged')"
             )
         assert second.retry() == 0
         assert second.state(paid) == "RELEASED"

@@ -18,7 +18,8 @@ from tests.reconcile.statement.test_intake import Scene
 from tests.ruling.given import EVIDENCE, REASON, appoint, ruled, ruling_on
 from tests.servers import url_as
 
-FEE = "ENTRY,FRAUD-SETTLEMENT,GBP,,,,,,,,OTHER,,{amount},,\n"
+ENTRY = "ENTRY,FRAUD-SETTLEMENT,GBP,,,,,,,,{kind},{key},{amount},,\n"
+KEY = "0f8fad5b-d9cb-569f-a165-70867728950e"
 
 
 @pytest.fixture
@@ -31,13 +32,18 @@ def scene(owner, database_url, appender, rail_of, tmp_path):
 
 
 def take_fee(scene: Scene, amount: str = "-0.25") -> None:
+    assert [Difference.UNEXPLAINED] == take_entry(scene, amount, "OTHER", "")
+
+
+def take_entry(scene: Scene, amount: str, kind: str, key: str) -> list[Difference]:
+    """The next statement, with one entry; what differs."""
     path = scene.fetch("csv")
     head, statement = path.read_text().splitlines(keepends=True)
     fields = statement.split(",")
     opening = float(fields[7])
     fields[8:10] = f"{opening + float(amount):.2f}", "1"
-    path.write_text(head + ",".join(fields) + FEE.format(amount=amount))
-    assert [Difference.UNEXPLAINED] == [each.kind for each in scene.take(path).opened]
+    path.write_text(head + ",".join(fields) + ENTRY.format(amount=amount, kind=kind, key=key))
+    return [each.kind for each in scene.take(path).opened]
 
 
 def account_for(scene: Scene, number: int = 0, by: tuple[str, str] = ("rob", "ada")):
@@ -105,8 +111,7 @@ def test_one_person_accounts_for_nothing(scene):
 
 
 def test_only_a_line_that_names_no_key_is_accounted_for(scene):
-    scene.pay_behind_its_back("0f8fad5b-d9cb-569f-a165-70867728950e")
-    assert [Difference.NOT_IN_LEDGER] == [each.kind for each in scene.next().opened]
+    assert [Difference.NOT_IN_LEDGER] == take_entry(scene, "-7.00", "TRANSFER", KEY)
     rollback = scene.desk.as_role("fraud_rollback")
     [line] = unexplained_lines(rollback)
     other = ruling_on(line._replace(statement_number=line.statement_number + 1), Verdict.ACCOUNTED_FOR)

@@ -14,6 +14,7 @@ from pipeline.io.postgres import DatabaseRefused, connect
 from pipeline.people.act_store import append_act, read_registry
 from pipeline.people.verify_command import verify
 from pipeline.ruling.acts import Verdict, about_of, confirmation, proposal
+from pipeline.ruling.proved_store import PROOFS_A_LOOK
 from pipeline.ruling.ruling_store import _SQL, RulingRefused, append_proposal, confirm, read_proposals, waiting_doubts
 from tests.execute.given import PAYER, decision, execution_of
 from tests.known import identity, revoke
@@ -130,8 +131,8 @@ def test_a_payment_that_a_statement_has_was_made(connection, ruling, owner):
     append_proposal(connection, other, identity("rob"))
     owner.execute(
         "WITH stated AS (INSERT INTO control.rail_statement (account_id, currency, sequence, name, format, from_at,"
-        " to_at, opening_minor, closing_minor, entries, file_sha256) VALUES ('A', 'GBP', 1, 'S', 'csv', now(), now(), 0,"
-        " -700, 1, sha256('s')) RETURNING statement_number) INSERT INTO control.rail_entry (statement_number, number,"
+        " to_at, opening_minor, closing_minor, entries, file_sha256) VALUES ('A', 'GBP', 1, 'S', 'csv', now(), now(),"
+        " 0, -700, 1, sha256('s')) RETURNING statement_number) INSERT INTO control.rail_entry (statement_number, number,"
         " kind, key, amount_minor) SELECT statement_number, 1, 'TRANSFER', %s, -700 FROM stated",
         [ruling.about.key],
     )
@@ -156,9 +157,9 @@ def forge(connection, ruling):
     root = read_registry(connection).root
     fields = {
         "ruling_id": ruling.ruling_id,
-        "about": about_of(ruling),
+        "about": about_of(ruling).value,
         "subject": Jsonb(ruling.about._asdict()),
-        "verdict": ruling.verdict,
+        "verdict": ruling.verdict.value,
         "evidence": ruling.evidence,
         "reason": ruling.reason,
     }
@@ -179,3 +180,13 @@ def test_what_nobody_signed_moves_nothing_and_keeps_nobody_from_ruling(paid, con
     forge(connection, ruling_on(ruling.about, Verdict.MADE))
     assert desk.retry() == 0
     assert desk.state(record) == "RELEASED"
+
+
+def test_rows_that_nobody_signed_hold_nobody_up(paid, connection, ruling):
+    """However many there are, a look proves so many, and comes to the one that two people have signed."""
+    desk, record = paid
+    ruled(connection, ruling)
+    for _ in range(PROOFS_A_LOOK + 1):
+        forge(connection, ruling_on(ruling.about, Verdict.NOT_MADE))
+    assert [1, 0] == [desk.retry(), desk.retry()]
+    assert desk.state(record) == "SETTLED"
