@@ -139,7 +139,14 @@ def test_a_review_of_the_first_round_is_not_heeded_in_the_second(desk):
     steps = len(desk.steps(held))
     with refused("is_of_the_open_round"):
         store(desk, cause_of(desk, held, review_id(held.decision_id, 3), steps))
-    desk.hear(review(held, "ALLOW", 2))
+
+
+def test_a_review_of_the_second_round_is_heeded_in_it(desk):
+    desk.open(GB29_0001=10_000)
+    desk.hear(held := decision("ESCALATE"))
+    blocked = review(held, "BLOCK")
+    desk.hear(blocked)
+    desk.hear(reversal(held, "ESCALATE", after=blocked), review(held, "ALLOW", 2))
     assert (desk.state(held), desk.findings()) == ("SETTLED", [])
 
 
