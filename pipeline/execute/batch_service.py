@@ -276,9 +276,7 @@ class Executor:
             self._append(connection, rows)
         self._notices.raise_forgotten(told)
 
-    def _ruled(
-        self, connection: Connection, works: Sequence[Work], said: Sequence[Answer]
-    ) -> dict[Doubt, Proved]:
+    def _ruled(self, connection: Connection, works: Sequence[Work], said: Sequence[Answer]) -> dict[Doubt, Proved]:
         """What people have ruled where the rail has forgotten the key. While a ledger catches up, nothing is ruled."""
         forgotten = [work for work, one in zip(works, said, strict=True) if one is Answer.FORGOTTEN]
         doubts = [doubt for work in forgotten if (doubt := doubt_of(work)) is not None]

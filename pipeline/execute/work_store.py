@@ -9,6 +9,7 @@ from pipeline.execute.ledger_store import NewCause, NewExecution, NewPosting, Ne
 from pipeline.execute.postings import NOTHING_RECALLED, Advance, Recalled, Subject
 from pipeline.execute.saga import RECOVERED_BY_PEOPLE, RULING, Saga, Transition
 
+
 @dataclass(slots=True)
 class Work:
     """A saga under way in this process."""

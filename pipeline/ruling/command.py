@@ -76,9 +76,7 @@ def account(
     from pipeline.ruling.ruling_command import propose_on_line, show_proposal
 
     settings = settings_from_environment("rollback")
-    show_proposal(
-        Output(as_json=as_json), propose_on_line(settings, line, identity_of(settings), evidence, reason)
-    )
+    show_proposal(Output(as_json=as_json), propose_on_line(settings, line, identity_of(settings), evidence, reason))
 
 
 @ruling_app.command("confirm")

@@ -74,10 +74,9 @@ class ProvedRulings:
 
         What two people signed stays, though they leave.
         """
-        registry, claimed = self._people.read(connection), []
-        for row in connection.execute(_SQL["rulings_of_lines"]).fetchall():
-            claimed.append((Line(*row[:_LINE_COLUMNS]), _Claim(*row[_LINE_COLUMNS:])))
-        counting = proved(connection, registry, _expected(claimed))
+        rows = connection.execute(_SQL["rulings_of_lines"]).fetchall()
+        claimed = [(Line(*row[:_LINE_COLUMNS]), _Claim(*row[_LINE_COLUMNS:])) for row in rows]
+        counting = proved(connection, self._people.read(connection), _expected(claimed))
         found: dict[tuple[int, int], Proved] = {}
         for line, claim in claimed:
             place, acts = (line.statement_number, line.number), {claim.proposed_act, claim.confirmed_act}

@@ -101,9 +101,7 @@ class Statements:
         ruled = self._rulings.of_lines(self._connection)
         return self._open(limit, ruled, are_explained=False) + self._open(limit, ruled, are_explained=True)
 
-    def _open(
-        self, limit: int, ruled: Mapping[tuple[int, int], Proved], *, are_explained: bool
-    ) -> list[OpenFinding]:
+    def _open(self, limit: int, ruled: Mapping[tuple[int, int], Proved], *, are_explained: bool) -> list[OpenFinding]:
         places = {
             "statements": [statement for statement, _ in ruled],
             "numbers": [number for _, number in ruled],
