@@ -84,8 +84,7 @@ from pipeline.io.kafka.positioned_log import LogBatch, PositionMove
 from pipeline.io.postgres import Connection, Positions, failures_named
 from pipeline.io.quarantine import store_around
 from pipeline.quarantine.put_aside_store import is_put_aside
-from pipeline.ruling.acts import Doubt
-from pipeline.ruling.proved_store import Proved, ProvedRulings
+from pipeline.ruling.proved_store import ProvedRulings, RulingByDoubt
 
 RAIL_ROUNDS_MAX: Final = 4
 """A saga waits for the rail at most twice on its way to an aim: recalled, then paid again."""
@@ -276,7 +275,7 @@ class Executor:
             self._append(connection, rows)
         self._notices.raise_forgotten(told)
 
-    def _ruled(self, connection: Connection, works: Sequence[Work], said: Sequence[Answer]) -> dict[Doubt, Proved]:
+    def _ruled(self, connection: Connection, works: Sequence[Work], said: Sequence[Answer]) -> RulingByDoubt:
         """What people have ruled where the rail has forgotten the key. While a ledger catches up, nothing is ruled."""
         forgotten = [work for work, one in zip(works, said, strict=True) if one is Answer.FORGOTTEN]
         doubts = [doubt for work in forgotten if (doubt := doubt_of(work)) is not None]

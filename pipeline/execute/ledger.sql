@@ -72,7 +72,7 @@ GROUP BY step.execution_id ORDER BY min(step.recorded_at) LIMIT %s;
 -- name: ruled_keys
 -- Keys that people have ruled on in the last 90 days and the executor has taken that for the rail's answer, the latest
 -- first, each with the last step of its payment; but for those that the rail was found to contradict.
-SELECT taken.execution_id::text, last.sequence, ruled.subject ->> 'key', ruled.verdict,
+SELECT taken.execution_id::text, last.sequence, ruled.subject ->> 'key', ruled.verdict = 'MADE',
     (ruled.subject ->> 'amount_minor')::bigint, heard.currency, heard.decision_id::text
 FROM ledger.transition AS taken
 JOIN ledger.execution AS heard USING (execution_id)

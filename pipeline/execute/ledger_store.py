@@ -104,12 +104,12 @@ class NewRecovery(NamedTuple):
 
 
 class RuledKey(NamedTuple):
-    """A key that people have ruled on. sequence: of the payment's last step. verdict: MADE or NOT_MADE."""
+    """A key that people have ruled on. sequence: of the payment's last step. is_made: it was done, they say."""
 
     execution_id: str
     sequence: int
     key: str
-    verdict: str
+    is_made: bool
     amount_minor: int
     currency: str
     decision_id: str

@@ -16,7 +16,6 @@ from pipeline.execute.notice_topics import Notices
 from pipeline.execute.rail_client import Known, KnownTransfer, Rail, RailSilent
 from pipeline.execute.saga import RULING_CONTRADICTED
 from pipeline.io.postgres import Connection, failures_named
-from pipeline.ruling.acts import Verdict
 
 LOOK_INTERVAL_S: Final = 600.0
 KEYS_MAX: Final = 2_000
@@ -48,19 +47,22 @@ class RulingWatch:
         except RailSilent as error:
             log.warning("rulings_not_compared", keys=len(keys), why=str(error))
             return []
-        found = [each for each in keys if is_contradicted(Verdict(each.verdict), said[each.key])]
+        found = [each for each in keys if is_contradicted(said[each.key], is_made=each.is_made)]
         with failures_named(), connection.transaction():
             self._ledger.append_recoveries(connection, [_case(each) for each in found])
         self._notices.raise_contradicted(found)
         return found
 
 
-def is_contradicted(verdict: Verdict, known: Known | None) -> bool:
-    """Whether what the rail has under a key is not what was ruled. That it knows nothing of it says nothing."""
+def is_contradicted(known: Known | None, *, is_made: bool) -> bool:
+    """Whether what the rail has under a key is not what was ruled. That it knows nothing of it says nothing.
+
+    is_made: what was ruled, that the rail did what it was asked.
+    """
     if known is None:
         return False
     was_done = known.was_paid if isinstance(known, KnownTransfer) else known.was_taken_back
-    return was_done is not (verdict is Verdict.MADE)
+    return was_done is not is_made
 
 
 def _case(ruled: RuledKey) -> NewRecovery:

@@ -34,7 +34,10 @@ Evidence = Annotated[
 
 @ruling_app.command("waiting")
 def waiting(limit: Limit = 100, as_json: Json = False) -> None:
-    """List payments in doubt that the rail can't end, and unexplained lines of its statements."""
+    """List what waits for two people's word.
+
+    Payments in doubt that the rail can't end any more, and lines of its statements that nothing explains.
+    """
     from pipeline.ruling.ruling_command import show_waiting
 
     show_waiting(settings_from_environment(), limit, Output(as_json=as_json))
@@ -48,9 +51,10 @@ def propose(
     reason: Reason,
     as_json: Json = False,
 ) -> None:
-    """Propose what the rail did with a payment, or with its recall, where it can't say so any more.
+    """Propose what the rail did where it can't say so any more.
 
-    Another person confirms it within a day, and the executor takes it for the rail's answer. Nobody is paid by it.
+    With a payment, or with its recall. Another person confirms it within a day, and the executor takes it for the
+    rail's answer. Nobody is paid by it.
     """
     from pipeline.people.identity_command import identity_of
     from pipeline.ruling.acts import Verdict
@@ -68,9 +72,10 @@ def account(
     reason: Reason,
     as_json: Json = False,
 ) -> None:
-    """Propose to account for a line of the rail's statement that names no payment of ours.
+    """Propose to account for a line of the rail's statement.
 
-    Another person confirms it within a day. The line counts as explained for as long as it stands as it was signed.
+    It names no payment of ours. Another person confirms it within a day. The line counts as explained for as long as it
+    stands as it was signed.
     """
     from pipeline.people.identity_command import identity_of
     from pipeline.ruling.ruling_command import propose_on_line, show_proposal

@@ -32,6 +32,9 @@ class Proved(NamedTuple):
     act: str
 
 
+RulingByDoubt = dict[Doubt, Proved]
+
+
 class _Claim(NamedTuple):
     """A row of control.confirmed_ruling, from its id on; it is proved about the thing that it is looked up for."""
 
@@ -53,7 +56,7 @@ class ProvedRulings:
         self._void_until_s: dict[str, float] = {}
         self._proofs_left = 0
 
-    def of_doubts(self, connection: Connection, doubts: Sequence[Doubt]) -> dict[Doubt, Proved]:
+    def of_doubts(self, connection: Connection, doubts: Sequence[Doubt]) -> RulingByDoubt:
         """Return the latest ruling on each of these doubts that counts now, while both people have key and role."""
         wanted = {doubt.execution_id: doubt for doubt in doubts}
         if not wanted:
@@ -61,7 +64,7 @@ class ProvedRulings:
         self._proofs_left, now_s = PROOFS_A_LOOK, time.monotonic()
         self._void_until_s = {name: until_s for name, until_s in self._void_until_s.items() if until_s > now_s}
         rows = connection.execute(_SQL["rulings_of_executions"], [list(wanted)]).fetchall()
-        found: dict[Doubt, Proved] = {}
+        found: RulingByDoubt = {}
         for execution_id, sequence, *claim in rows:
             doubt, one = wanted[execution_id], _Claim(*claim)
             is_it = sequence == doubt.sequence and doubt not in found

@@ -58,7 +58,7 @@ def unexplained_lines(connection: Connection) -> list[Line]:
 
 def append_proposal(connection: Connection, ruling: Ruling, by: Identity) -> None:
     """Raises RulingRefused, DatabaseRefused, DatabaseUnavailable."""
-    fields = {
+    fields: dict[str, object] = {
         "about": about_of(ruling).value,
         "subject": Jsonb(ruling.about._asdict()),
         "verdict": ruling.verdict.value,

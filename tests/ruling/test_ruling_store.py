@@ -133,7 +133,8 @@ def test_a_payment_that_a_statement_has_was_made(connection, ruling, owner):
         "WITH stated AS (INSERT INTO control.rail_statement (account_id, currency, sequence, name, format, from_at,"
         " to_at, opening_minor, closing_minor, entries, file_sha256) VALUES ('A', 'GBP', 1, 'S', 'csv', now(), now(),"
         " 0, -700, 1, sha256('s')) RETURNING statement_number)"
-        " INSERT INTO control.rail_entry (statement_number, number, kind, key, amount_minor) SELECT statement_number, 1, 'TRANSFER', %s, -700 FROM stated",
+        " INSERT INTO control.rail_entry (statement_number, number, kind, key, amount_minor)"
+        " SELECT statement_number, 1, 'TRANSFER', %s, -700 FROM stated",
         [ruling.about.key],
     )
     with pytest.raises(RulingRefused, match="a statement of the rail says that it was made"):

@@ -84,14 +84,15 @@ def show_open(output: Output, each: OpenFinding) -> None:
         return
     ruling, proposed_by, confirmed_by, _ = each.explained
     by = f"{proposed_by} and {confirmed_by} by ruling {ruling.ruling_id}: {ruling.reason}"
-    fields["explained"] = {
+    explained = {
         "ruling_id": ruling.ruling_id,
         "proposed_by": proposed_by,
         "confirmed_by": confirmed_by,
         "reason": ruling.reason,
         "evidence": ruling.evidence,
     }
-    output.record(fields, f"{_line('EXPLAINED', 'green', each.currency, each.found)}, by {by}")
+    line = _line("EXPLAINED", "green", each.currency, each.found)
+    output.record({**fields, "explained": explained}, f"{line}, by {by}")
 
 
 def _fields(found: Found) -> dict[str, object]:
