@@ -44,6 +44,9 @@ def verify(
     decisions_only: Annotated[
         bool, typer.Option("--decisions-only", help="Accept an export without ledger, reviews and control.")
     ] = False,
+    restores: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Accept so many streams that began anew after a restore.")
+    ] = 0,
     is_all: Annotated[bool, typer.Option("--all", help="Ask for a row of every leaf.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -53,7 +56,7 @@ def verify(
     where = Outside(outside or directory / "outside", witness)
     fresh = freshness(max_age, is_witnessed=not unwitnessed, is_timestamped=timestamps is not None)
     report = verified(directory, where, keys, fresh, timestamps, is_all=is_all, with_tables=not decisions_only)
-    raise typer.Exit(0 if show_report(Output(as_json=as_json), report, fresh) else 1)
+    raise typer.Exit(0 if show_report(Output(as_json=as_json), report, fresh, restores) else 1)
 
 
 def freshness(max_age: str, *, is_witnessed: bool, is_timestamped: bool) -> Freshness:
@@ -89,8 +92,8 @@ def verified(
         raise Failure(f"It can't be said: {error}.", fix) from error
 
 
-def show_report(output: Output, report: Report, fresh: Freshness) -> bool:
-    """True when nothing was found."""
+def show_report(output: Output, report: Report, fresh: Freshness, restores_known: int) -> bool:
+    """True when nothing was found, and no stream began anew that the reader doesn't know of."""
     from ops.verifier.freshness import ages
 
     for finding in report.findings[:FINDINGS_SHOWN]:
@@ -106,6 +109,8 @@ def show_report(output: Output, report: Report, fresh: Freshness) -> bool:
     line += (
         f" of them\n{tables.rows:,} rows of ledger, reviews and control, {tables.signed:,} leaves under a signed head"
     )
+    if (restores := len(tables.restored)) > restores_known:
+        line += f"\n{restores} streams began anew after a restore, and --restores says that {restores_known} are known"
     line = f"{line}\n{len(report.findings) or 'no'} findings\n{newest}"
     output.record({**counts, "found": len(report.findings)}, line)
-    return not report.findings
+    return not report.findings and len(tables.restored) <= restores_known

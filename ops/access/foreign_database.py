@@ -1,15 +1,17 @@
-"""Rights in PostgreSQL that reach beyond one role for each process, whoever gave them."""
+"""Rights in PostgreSQL that reach beyond one role for each process, whoever gave them, and what else is otherwise than
+the migrations made it."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from typing import Final
 
+from ops.access.catalogue import differences
 from ops.access.roles import ROLES
 from pipeline.io.postgres import opened, statements
 from pipeline.io.production import DATABASE_ROLES
 
-_OURS: Final = sorted({*ROLES, DATABASE_ROLES["worker"], "fraud_service"})
+OURS: Final = sorted({*ROLES, DATABASE_ROLES["worker"], "fraud_service"})
 """The roles of the migrations; fraud_service is the group of the services' roles, and nobody logs in as it."""
 
 _MEMBERS: Final = (
@@ -28,6 +30,8 @@ def foreign_rights(url: str, expected: Collection[str] = ()) -> list[str]:
     named = [role for role in expected if role.upper() != "PUBLIC"]
     with opened(url, autocommit=True) as connection:
         connection.execute("SET search_path = pg_catalog")
-        values = [_OURS, *map(list, zip(*_MEMBERS, strict=True))]
+        values = [OURS, *map(list, zip(*_MEMBERS, strict=True))]
         rows = connection.execute(statements("ops.access", "foreign_database")["foreign_rights"], values).fetchall()
-    return [sentence for (sentence,) in rows if sentence.split(" ")[0] not in named]
+        foreign = [sentence for (sentence,) in rows]
+        foreign += (sentence for sentence in differences(connection, OURS) if sentence not in foreign)
+    return [sentence for sentence in foreign if sentence.split(" ")[0] not in named]

@@ -76,7 +76,7 @@ CREATE INDEX transition_doubt ON ledger.transition (execution_id, sequence)
 -- A posting moves its amount from one account to another, so the sum over all accounts is zero by construction (I6).
 CREATE SEQUENCE ledger.posting_number AS bigint CACHE 1;
 CREATE TABLE ledger.posting (
-    number bigint NOT NULL DEFAULT nextval('ledger.posting_number'),
+    number bigint NOT NULL DEFAULT nextval('ledger.posting_number') CHECK (number > 0),
     posting_id uuid NOT NULL,
     execution_id uuid NOT NULL,
     step text NOT NULL,

@@ -189,11 +189,12 @@ GRANT EXECUTE ON FUNCTION control.unfiled_rows() TO fraud_service, fraud_reader;
 -- Posting numbers are given before commits, so "through number n" is only whole while nobody has one under way. Whoever
 -- inserts into ledger.posting holds ROW EXCLUSIVE on it until the commit; a checkpoint takes SHARE, which waits for
 -- those and keeps further ones waiting. No role that only reads may take a lock that is in the way of either. The job that
--- makes partitions may, so a checkpoint, which can wait for another batch, gives up soon.
+-- makes partitions may, and so may a treasurer's open transaction: a checkpoint gives up soon, and its executor tries
+-- again ever more rarely.
 DROP TRIGGER share_numbers ON ledger.posting;
 DROP FUNCTION ledger.share_numbers();
 CREATE OR REPLACE FUNCTION ledger.take_checkpoint(of_account text, of_currency text) RETURNS boolean
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog SET lock_timeout = '2s' AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog SET lock_timeout = '1s' AS $$
 DECLARE
     through bigint;
 BEGIN

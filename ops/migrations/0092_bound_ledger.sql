@@ -274,11 +274,11 @@ $$;
 -- executed before it is audited. A decision's row is filed under its broker time, or under 1970-01-01.
 CREATE FUNCTION ledger.bind_executions() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 BEGIN
     PERFORM FROM written
     LEFT JOIN audit.ai_decision_log AS decided
-        ON decided.filed_at IN (written.logged_at, timestamptz '1970-01-01+00')
+        ON decided.filed_at = ANY (ARRAY[written.logged_at, timestamptz '1970-01-01+00'])
         AND decided.topic_partition = written.topic_partition AND decided.topic_offset = written.topic_offset
     LEFT JOIN LATERAL (SELECT decided.input_snapshot -> 'transaction' AS paid OFFSET 0) AS snapshot ON true
     LEFT JOIN ledger.saga_hearing AS first ON first.aim = '' AND first.cause = written.cause
@@ -321,20 +321,20 @@ BEGIN
         SELECT decided.decision_id, decided.decision_id AS cause_id, decided.transaction_id, decided.account_id,
             'DECIDED_' || decided.decision AS cause, NULL::text AS replaces_kind, NULL::text AS replaces_id
         INTO audited FROM audit.ai_decision_log AS decided
-        WHERE decided.filed_at IN (NEW.caused_at, epoch) AND decided.topic_partition = NEW.topic_partition
+        WHERE decided.filed_at = ANY (ARRAY[NEW.caused_at, epoch]) AND decided.topic_partition = NEW.topic_partition
             AND decided.topic_offset = NEW.topic_offset;
     ELSIF NEW.cause LIKE 'REVIEWED\_%' THEN
         SELECT reviewed.decision_id, reviewed.review_id AS cause_id, reviewed.transaction_id, reviewed.account_id,
             'REVIEWED_' || reviewed.outcome AS cause, NULL::text AS replaces_kind, NULL::text AS replaces_id
         INTO audited FROM audit.review_log AS reviewed
-        WHERE reviewed.filed_at IN (NEW.caused_at, epoch) AND reviewed.topic_partition = NEW.topic_partition
+        WHERE reviewed.filed_at = ANY (ARRAY[NEW.caused_at, epoch]) AND reviewed.topic_partition = NEW.topic_partition
             AND reviewed.topic_offset = NEW.topic_offset;
     ELSE
         SELECT reversed.decision_id, reversed.reversal_id AS cause_id, reversed.transaction_id, reversed.account_id,
             'REVERSED_TO_' || coalesce(reversed.corrected_outcome, 'NOTHING') AS cause, reversed.replaces_kind,
             reversed.replaces_id
         INTO audited FROM audit.reversal_log AS reversed
-        WHERE reversed.filed_at IN (NEW.caused_at, epoch) AND reversed.topic_partition = NEW.topic_partition
+        WHERE reversed.filed_at = ANY (ARRAY[NEW.caused_at, epoch]) AND reversed.topic_partition = NEW.topic_partition
             AND reversed.topic_offset = NEW.topic_offset;
     END IF;
     IF (NEW.cause_id, NEW.cause, NEW.transaction_id, NEW.account_id)
@@ -422,7 +422,7 @@ CREATE CONSTRAINT TRIGGER bind_cause AFTER INSERT ON ledger.cause DEFERRABLE INI
 -- statement only an execution's first step is looked up; the others follow it.
 CREATE FUNCTION ledger.bind_transitions() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 BEGIN
     PERFORM FROM (
         SELECT written.*, lag(written.sequence) OVER following AS sequence_before,
@@ -583,7 +583,7 @@ $$;
 -- functions are made while tables are small, and kept: they must look rows up all the same.
 CREATE FUNCTION ledger.bind_postings() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
     account_ids text[];
     currencies text[];
@@ -675,29 +675,6 @@ CREATE TRIGGER bind_recovery AFTER INSERT ON ledger.recovery_case
 
 -- What is wrong all the same, for reconciliation and `fraud ledger check`. These views state the rules once more.
 
--- Postings that are not what a step of their execution, or a funding, moves. `is_unfounded`: there is neither.
-CREATE VIEW ledger.posting_fault AS
-SELECT moved.number, moved.execution_id, moved.step, heard.topic_partition, heard.topic_offset,
-    heard.execution_id IS NULL AND funded.execution_id IS NULL AS is_unfounded
-FROM ledger.posting AS moved
-LEFT JOIN ledger.saga_movement AS moves ON moves.step = moved.step
-LEFT JOIN ledger.execution AS heard ON heard.execution_id = moved.execution_id
-LEFT JOIN ledger.funding AS funded ON moved.step = 'FUND' AND funded.execution_id = moved.execution_id
-LEFT JOIN LATERAL (
-    SELECT count(*) AS times FROM ledger.transition AS step
-    WHERE step.caused_at = moved.caused_at AND step.execution_id = moved.execution_id AND step.step = moved.step
-) AS taken ON true
-WHERE (CASE WHEN moved.step = 'FUND' THEN moved.attempt = 1 AND moved.source_account_id = '/funding'
-        AND (moved.destination_account_id, moved.currency, moved.amount_minor)
-            = (funded.account_id, funded.currency, funded.amount_minor)
-    ELSE moved.source_account_id = ledger.account_of(moves.source, heard.account_id, heard.beneficiary_account_id)
-        AND moved.destination_account_id
-            = ledger.account_of(moves.destination, heard.account_id, heard.beneficiary_account_id)
-        AND moved.currency = heard.currency AND moved.caused_at = heard.caused_at AND moved.attempt <= taken.times
-        AND CASE WHEN moves.is_part THEN moved.amount_minor <= heard.amount_minor
-            ELSE moved.amount_minor = heard.amount_minor END
-    END) IS NOT TRUE;
-
 -- Executions and what is wrong with them.
 --   EXECUTION_UNFOUNDED  the audit log has no decision at its place
 --   HEARD_OTHERWISE      ids, payer, payee, currency, amount or outcome are not the decision's
@@ -707,7 +684,7 @@ CREATE VIEW ledger.execution_fault AS
 SELECT heard.execution_id, heard.topic_partition, heard.topic_offset, found.fault
 FROM ledger.execution AS heard
 LEFT JOIN audit.ai_decision_log AS decided
-    ON decided.filed_at IN (heard.logged_at, timestamptz '1970-01-01+00')
+    ON decided.filed_at = ANY (ARRAY[heard.logged_at, timestamptz '1970-01-01+00'])
     AND decided.topic_partition = heard.topic_partition AND decided.topic_offset = heard.topic_offset
 LEFT JOIN LATERAL (
     SELECT to_state AS state FROM ledger.transition AS step
@@ -776,17 +753,17 @@ SELECT said.execution_id, said.cause_id, said.topic_partition, said.topic_offset
 FROM ledger.cause AS said
 WHERE NOT EXISTS (
     SELECT FROM audit.ai_decision_log AS decided
-    WHERE decided.filed_at IN (said.caused_at, timestamptz '1970-01-01+00')
+    WHERE decided.filed_at = ANY (ARRAY[said.caused_at, timestamptz '1970-01-01+00'])
         AND decided.topic_partition = said.topic_partition AND decided.topic_offset = said.topic_offset
         AND (decided.decision_id, 'DECIDED_' || decided.decision) = (said.cause_id, said.cause)
     UNION ALL
     SELECT FROM audit.review_log AS reviewed
-    WHERE reviewed.filed_at IN (said.caused_at, timestamptz '1970-01-01+00')
+    WHERE reviewed.filed_at = ANY (ARRAY[said.caused_at, timestamptz '1970-01-01+00'])
         AND reviewed.topic_partition = said.topic_partition AND reviewed.topic_offset = said.topic_offset
         AND (reviewed.review_id, 'REVIEWED_' || reviewed.outcome) = (said.cause_id, said.cause)
     UNION ALL
     SELECT FROM audit.reversal_log AS reversed
-    WHERE reversed.filed_at IN (said.caused_at, timestamptz '1970-01-01+00')
+    WHERE reversed.filed_at = ANY (ARRAY[said.caused_at, timestamptz '1970-01-01+00'])
         AND reversed.topic_partition = said.topic_partition AND reversed.topic_offset = said.topic_offset
         AND (reversed.reversal_id, 'REVERSED_TO_' || coalesce(reversed.corrected_outcome, 'NOTHING'))
             = (said.cause_id, said.cause)
@@ -828,9 +805,6 @@ WHERE taken.reason IN ('BENEFICIARY_FUNDS_GONE', 'RECALL_REFUSED', 'PARTLY_RECAL
 
 GRANT SELECT ON SEQUENCE ledger.posting_number TO fraud_reader;
 GRANT EXECUTE ON FUNCTION ledger.account_of(text, text, text) TO fraud_reader;  -- the views call it for whoever looks
-
--- Reconciliation looks at postings by their numbers, which grow as rows are appended.
-CREATE INDEX posting_by_number ON ledger.posting USING brin (number) WITH (pages_per_range = 16, autosummarize = on);
 
 -- Records of the decisions topic that the audit log holds as put aside: nothing can be executed by them.
 CREATE FUNCTION ledger.put_aside_by_audit(partitions integer[], firsts bigint[], ends bigint[])

@@ -48,3 +48,27 @@ BEGIN
 END
 $follow$;
 GRANT USAGE ON SCHEMA ledger, review TO fraud_audit;
+
+-- Postings that are not what a step of their execution, or a funding, moves. `is_unfounded`: there is neither.
+CREATE VIEW ledger.posting_fault AS
+SELECT moved.number, moved.execution_id, moved.step, heard.topic_partition, heard.topic_offset,
+    heard.execution_id IS NULL AND funded.execution_id IS NULL AS is_unfounded, moved.chain_xid
+FROM ledger.posting AS moved
+LEFT JOIN ledger.saga_movement AS moves ON moves.step = moved.step
+LEFT JOIN ledger.execution AS heard ON heard.execution_id = moved.execution_id
+LEFT JOIN ledger.funding AS funded ON moved.step = 'FUND' AND funded.execution_id = moved.execution_id
+LEFT JOIN LATERAL (
+    SELECT count(*) AS times FROM ledger.transition AS step
+    WHERE step.caused_at = moved.caused_at AND step.execution_id = moved.execution_id AND step.step = moved.step
+) AS taken ON true
+WHERE (CASE WHEN moved.step = 'FUND' THEN moved.attempt = 1 AND moved.source_account_id = '/funding'
+        AND (moved.destination_account_id, moved.currency, moved.amount_minor)
+            = (funded.account_id, funded.currency, funded.amount_minor)
+    ELSE moved.source_account_id = ledger.account_of(moves.source, heard.account_id, heard.beneficiary_account_id)
+        AND moved.destination_account_id
+            = ledger.account_of(moves.destination, heard.account_id, heard.beneficiary_account_id)
+        AND moved.currency = heard.currency AND moved.caused_at = heard.caused_at AND moved.attempt <= taken.times
+        AND CASE WHEN moves.is_part THEN moved.amount_minor <= heard.amount_minor
+            ELSE moved.amount_minor = heard.amount_minor END
+    END) IS NOT TRUE;
+GRANT SELECT ON ledger.posting_fault TO fraud_reader;

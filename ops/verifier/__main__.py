@@ -40,6 +40,9 @@ def main() -> int:
     log.add_argument(
         "--decisions-only", action="store_true", help="accept an export without ledger, reviews and control"
     )
+    log.add_argument(
+        "--restores", type=int, default=0, metavar="N", help="how many streams you know to have begun anew"
+    )
     log.add_argument("--all", action="store_true", help="every leaf must have its row: nothing was written meanwhile")
     proof = tasks.add_parser("proof", help="a decision's or a row's, from `fraud audit prove`")
     proof.add_argument("path", type=Path, metavar="FILE")
@@ -56,9 +59,9 @@ def main() -> int:
         trust = _trust(keys, options)
         is_whole = not options.decisions_only
         report = verify_export(options.path, outside, trust, is_all=options.all, with_tables=is_whole)
-        return _tell(report, trust.fresh, as_json=options.json)
+        return _tell(report, trust.fresh, options.restores, as_json=options.json)
     except (Unreadable, OSError, ValueError) as error:
-        print(f"It can't be said: {error}.", file=sys.stderr)
+        print(_shown(f"It can't be said: {error}."), file=sys.stderr)
         return 2
 
 
@@ -79,21 +82,29 @@ def _age(text: str) -> int | None:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def _tell(report: Report, fresh: Freshness, *, as_json: bool) -> int:
+def _shown(line: str) -> str:
+    """Return a line whose every character shows: what is verified may have been written to deceive its reader."""
+    return "".join(each if each.isprintable() else f"\\u{ord(each):04x}" for each in line)
+
+
+def _tell(report: Report, fresh: Freshness, restores_known: int, *, as_json: bool) -> int:
+    """Whoever claims a restore may have what they changed chained anew: the reader must know of it."""
+    restores = len(report.tables.restored)
+    is_clean = not report.findings and restores <= restores_known
     if as_json:
         findings = [finding._asdict() for finding in report.findings[:FINDINGS_SHOWN]]
         counts = {name: value for name, value in report.tables._asdict().items() if name != "findings"}
         told = {**report._asdict(), "tables": counts, "findings": findings, "found": len(report.findings)}
         print(json.dumps(told))
-        return 1 if report.findings else 0
+        return 0 if is_clean else 1
     for finding in report.findings[:FINDINGS_SHOWN]:
         place = finding.table if finding.partition is None else f"{finding.table}, partition {finding.partition}"
         place += "" if finding.offset is None else f", offset {finding.offset}"
-        print(f"{finding.kind} {place}: {finding.detail}")
+        print(_shown(f"{finding.kind} {place}: {finding.detail}"))
     for statement in report.quarantined:
-        print(f"QUARANTINED {statement}")
+        print(_shown(f"QUARANTINED {statement}"))
     for restored in report.tables.restored:
-        print(f"RESTORED {restored}")
+        print(_shown(f"RESTORED {restored}"))
     print(
         f"{report.rows:,} rows of {report.partitions} partitions, {report.heads} signed heads over {report.signed:,} "
         f"of them, {report.younger:,} leaves younger than the export: {len(report.findings) or 'no'} findings"
@@ -103,15 +114,17 @@ def _tell(report: Report, fresh: Freshness, *, as_json: bool) -> int:
         f"{tables.rows:,} rows of ledger, reviews and control, {tables.signed:,} of {tables.leaves:,} leaves under a "
         f"signed head, {tables.younger:,} younger than the other side"
     )
+    if restores > restores_known:
+        print(f"{restores} streams began anew after a restore, and --restores says that {restores_known} are known")
     print("; ".join(ages(report.newest_head_ms, report.newest_witness_ms, report.newest_timestamp_ms, fresh)))
-    return 1 if report.findings else 0
+    return 0 if is_clean else 1
 
 
 def _tell_proof(why: str | None, row: str | None, *, as_json: bool) -> int:
     if as_json:
         print(json.dumps({"holds": why is None, "why": why, **({} if row is None else {"row": row})}))
     else:
-        print(why or "The proof holds." + ("" if row is None else f" {row}"))
+        print(_shown(why or "The proof holds." + ("" if row is None else f" {row}")))
     return 0 if why is None else 1
 
 

@@ -92,6 +92,9 @@ DOUBTFUL_MAX: Final = 500
 """Looked at in one go."""
 CHECKPOINTS_MAX: Final = 20
 """After one batch; each waits for everybody who posts."""
+CHECKPOINT_PAUSE_S: Final = 1.0
+CHECKPOINT_PAUSE_S_MAX: Final = 60.0
+"""Bounds of the pause after a checkpoint waited in vain, as it does while somebody keeps a posting open."""
 
 RESTORE: Final = "RESTORE"
 """Origin of steps that a ledger takes while it catches up with the rail."""
@@ -127,6 +130,7 @@ class Executor:
         """Of what was ruled: whether the rail says otherwise after all."""
         self._settled: dict[int, int] = {}
         self._long_tails: list[AccountKey] = []
+        self._checkpoint_due_s, self._checkpoint_pause_s = 0.0, CHECKPOINT_PAUSE_S
 
     def accept(self, connection: Connection, batch: LogBatch[DecisionRecord]) -> None:
         """Hears a batch, but for what was put aside, and takes it to rest, or into doubt. Unproved records are none of
@@ -338,11 +342,16 @@ class Executor:
                 EXECUTION_TURNS.labels(reason).inc(count)
 
     def _take_checkpoints(self, connection: Connection) -> None:
+        if time.monotonic() < self._checkpoint_due_s:
+            return
         for _ in range(min(len(self._long_tails), CHECKPOINTS_MAX)):
             if not self._ledger.take_checkpoint(connection, self._long_tails[0]):
-                log.warning("checkpoint_waits", accounts=len(self._long_tails))  # the next batch tries again
+                log.warning("checkpoint_waits", accounts=len(self._long_tails), pause_s=self._checkpoint_pause_s)
+                self._checkpoint_due_s = time.monotonic() + self._checkpoint_pause_s
+                self._checkpoint_pause_s = min(2 * self._checkpoint_pause_s, CHECKPOINT_PAUSE_S_MAX)
                 del self._long_tails[LONG_TAILS_MAX:]
                 return
+            self._checkpoint_pause_s = CHECKPOINT_PAUSE_S
             del self._long_tails[0]
 
 

@@ -111,23 +111,31 @@ WHERE NOT %(is_untold)s OR NOT EXISTS (
 )
 ORDER BY recorded_at LIMIT %(limit)s;
 
--- name: posting_end
--- The last number that a posting was given, and a transaction that began later than each that was given one by then.
-SELECT last_value, pg_current_xact_id()::text::bigint FROM ledger.posting_number;
+-- name: postings_since
+-- The next postings of transactions that the snapshot `now` sees and `before`, if there is one, doesn't.
+SELECT chain_xid::text::bigint, number FROM ledger.posting
+WHERE (chain_xid, number) > (%(xid)s::text::xid8, %(number)s)
+    AND pg_visible_in_snapshot(chain_xid, %(now)s::text::pg_snapshot)
+    AND NOT coalesce(pg_visible_in_snapshot(chain_xid, %(before)s::text::pg_snapshot), false)
+ORDER BY chain_xid, number LIMIT %(limit)s;
 
--- name: oldest_transaction
--- The oldest transaction that has not ended; all before it have.
-SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint;
+-- name: posting_snapshot
+-- What is seen now, its oldest transaction that has not ended, and the one to come.
+SELECT now::text, pg_snapshot_xmin(now)::text::bigint, pg_snapshot_xmax(now)::text::bigint
+FROM pg_current_snapshot() AS now;
 
 -- name: posting_faults
--- Postings of a range of numbers that nothing moves so.
-SELECT number FROM ledger.posting_fault WHERE number > %(after)s AND number <= %(through)s ORDER BY number;
+-- Those of some transactions' postings that nothing moves so.
+SELECT number FROM ledger.posting_fault
+WHERE chain_xid >= %(first)s::text::xid8 AND chain_xid <= %(last)s::text::xid8 AND number = ANY (%(numbers)s)
+ORDER BY number;
 
 -- name: moved_faults
--- What is wrong with the executions that postings of a range of numbers belong to, wherever those stand.
+-- What is wrong with the executions that those postings belong to, wherever these stand.
 SELECT DISTINCT fault, topic_partition, topic_offset FROM ledger.execution_fault
 WHERE execution_id IN (
-    SELECT execution_id FROM ledger.posting WHERE number > %(after)s AND number <= %(through)s
+    SELECT execution_id FROM ledger.posting
+    WHERE chain_xid >= %(first)s::text::xid8 AND chain_xid <= %(last)s::text::xid8 AND number = ANY (%(numbers)s)
 )
 UNION
 SELECT 'RULED_OTHERWISE', topic_partition, topic_offset FROM ledger.ruling_fault

@@ -13,6 +13,8 @@ import pytest
 from hypothesis import given
 
 import ops.verifier
+from ops.audit_verify_command import show_report
+from ops.verifier.__main__ import _tell
 from ops.verifier.export import Outside, Report, Trust, verify_export
 from ops.verifier.findings import Finding, Kind
 from ops.verifier.freshness import Freshness, age_of
@@ -34,6 +36,7 @@ from pipeline.io.avro.schema_files import schema_text
 from pipeline.io.postgres import connect
 from pipeline.keys.key_files import SigningKey, create_signing_key, replace_key_set
 from pipeline.keys.key_sets import KeySet, KeyUse, TrustedKey, key_set_text, with_key, with_revocation
+from pipeline.terminal.output import Output
 from tests.audit.continuing.outside import forge_heads, forge_leaves
 from tests.audit.logs import TOPIC, Bench, records
 from tests.io.test_payment_decoder import PAYMENTS
@@ -491,6 +494,27 @@ def test_verifier_runs_alone(written: Bench, tmp_path: Path) -> None:
     assert 1 == run_alone(written, tmp_path, "log", exported(written, "old"), "--all")
     written.as_superuser("DELETE FROM audit.ai_decision_log WHERE topic_offset = 16")
     assert 1 == run_alone(written, tmp_path, "log", exported(written, "cut"), "--json", "--max-age", "any")
+
+
+EMPTY = Report(0, 0, 0, 0, 0, 0, None, None, None, [], [])
+EVERYTHING_HIDDEN = "\x1b[8m\x1b[2J\x1b[Hno findings\x07\u202e"
+
+
+@pytest.mark.parametrize("is_json", [False, True])
+def test_what_a_forger_wrote_reaches_no_terminal(capsys: pytest.CaptureFixture[str], is_json: bool) -> None:
+    report = EMPTY._replace(quarantined=[EVERYTHING_HIDDEN])
+    assert 0 == _tell(report, Freshness(0, None, is_witnessed=False), 0, as_json=is_json)
+    printed = capsys.readouterr().out.replace("\n", "")
+    assert printed.isprintable()
+    assert "[8m" in printed
+
+
+@pytest.mark.parametrize(("known", "code"), [(0, 1), (1, 0), (2, 0)])
+def test_a_restore_that_nobody_said_they_know_of_is_no_clean_log(known: int, code: int) -> None:
+    report = EMPTY._replace(tables=EMPTY.tables._replace(restored=["partition 0 began anew"]))
+    fresh = Freshness(0, None, is_witnessed=False)
+    assert code == _tell(report, fresh, known, as_json=False)
+    assert (code == 0) == show_report(Output(as_json=False), report, fresh, known)
 
 
 def test_verifier_imports_nothing_of_the_project() -> None:

@@ -13,7 +13,7 @@ from pipeline.execute.ledger_admin_store import findings
 from pipeline.reconcile.gaps import Gap, GapKind
 from pipeline.reconcile.ledger_sweep_store import LEDGER
 from tests.reconcile.desk import Desk
-from tests.servers import unused_prefix
+from tests.servers import unused_prefix, url_as
 
 _AT = "topic_partition = 0 AND topic_offset = 4"
 _EXECUTION = f"(SELECT execution_id FROM audit.ai_decision_log WHERE {_AT})"
@@ -108,22 +108,52 @@ def test_posting_of_nothing_is_found_by_its_number(desk: Desk) -> None:
     assert [Gap(GapKind.POSTED_OTHERWISE, LEDGER, 0, number, number, 1)] == swept(desk, is_stored=False)
 
 
-def test_sweep_waits_for_postings_that_are_under_way(desk: Desk) -> None:
-    """Their numbers are given before they can be seen; passed by, they would never be looked at."""
+PLANTED = (
+    "INSERT INTO ledger.posting (number, posting_id, execution_id, step, attempt, source_account_id,"
+    " destination_account_id, currency, amount_minor, event_time, caused_at) VALUES"
+    " ({}, gen_random_uuid(), gen_random_uuid(), 'FUND', 1, '/funding', 'thief', 'GBP', 100, now(), '1970-01-01')"
+)
+
+
+def test_posting_that_was_under_way_is_looked_at_once_it_is_there(desk: Desk) -> None:
+    """Its number was given before the numbers that were looked at meanwhile."""
     assert [] == swept(desk)
     with psycopg.connect(desk.database_url) as thief:
         thief.execute("SET LOCAL session_replication_role = replica")
-        thief.execute(
-            "INSERT INTO ledger.posting (posting_id, execution_id, step, attempt, source_account_id,"
-            " destination_account_id, currency, amount_minor, event_time, caused_at) VALUES"
-            " (gen_random_uuid(), gen_random_uuid(), 'FUND', 1, '/funding', 'thief', 'GBP', 100, now(), '1970-01-01')"
-        )
+        thief.execute(PLANTED.format("nextval('ledger.posting_number')"))
+        desk.tamper(PLANTED.format("nextval('ledger.posting_number')"))
+        assert kinds(swept(desk)) == {GapKind.POSTED_OTHERWISE}
         reconciler = desk.reconciler()
-        assert reconciler.sweep_ledger(desk.connection) is None
+        while reconciler.sweep_ledger(desk.connection) is not None:
+            pass
         thief.commit()
     found = reconciler.sweep_ledger(desk.connection)
     assert found is not None
     assert kinds(found) == {GapKind.POSTED_OTHERWISE}
+
+
+def test_open_transaction_of_a_reader_hides_nothing(desk: Desk) -> None:
+    assert [] == swept(desk)
+    with psycopg.connect(url_as(desk.database_url, "fraud_reader")) as reader:
+        reader.execute("SELECT pg_current_xact_id()")
+        desk.tamper(MADE_UP, STOLEN)
+        assert GapKind.EXECUTION_UNFOUNDED in kinds(swept(desk))
+
+
+@pytest.mark.parametrize("number", [10**15, 2**62])
+def test_posting_with_a_number_that_nobody_gave_is_found(desk: Desk, number: int) -> None:
+    assert [] == swept(desk)
+    desk.tamper(PLANTED.format(number))
+    assert [Gap(GapKind.POSTED_OTHERWISE, LEDGER, 0, number, number, 1)] == swept(desk)
+    with pytest.raises(psycopg.errors.CheckViolation):
+        desk.tamper(PLANTED.format(-5))
+
+
+def test_database_that_was_laid_out_anew_is_looked_at_whole(desk: Desk) -> None:
+    assert [] == swept(desk)
+    desk.tamper(PLANTED.format("nextval('ledger.posting_number')"))
+    desk.tamper("UPDATE control.consumer_position SET next_offset = 2::bigint ^ 60 WHERE consumer LIKE '%-postings'")
+    assert kinds(swept(desk)) == {GapKind.POSTED_OTHERWISE}
 
 
 def test_hold_that_no_case_frees_is_told_once_and_closes(desk: Desk) -> None:

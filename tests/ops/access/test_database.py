@@ -8,8 +8,10 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from ops.access.foreign_database import foreign_rights
-from ops.access.roles import ROLES, set_passwords
+from ops.access.catalogue import differences
+from ops.access.foreign_database import OURS, foreign_rights
+from ops.access.roles import POSTGRES_OWNER, ROLES, set_passwords
+from ops.bench.rig.waiting import wait_until
 from ops.migrations.migrate import migrate
 from ops.processes.servers import free_port
 from ops.stack.postgres import bundled_folder, postgres_server, postgres_url
@@ -107,7 +109,12 @@ def owner(roles: Database) -> Iterator[psycopg.Connection]:
 
 @pytest.fixture
 def session(roles: Database, request: pytest.FixtureRequest) -> Iterator[psycopg.Connection]:
-    """Provide a connection of the role that the test is for."""
+    """Provide a connection of the role that the test is for; the last test's may not have ended on the server yet."""
+    gone = "SELECT count(*) FROM pg_stat_activity WHERE usename = %s"
+    with psycopg.connect(_url(roles, POSTGRES_OWNER), autocommit=True) as owner:
+        wait_until(
+            lambda: owner.execute(gone, [request.param]).fetchone() == (0,), 10, "the last session's end", every_s=0.01
+        )
     with psycopg.connect(_url(roles, request.param), autocommit=True) as connection:
         yield connection
 
@@ -253,6 +260,34 @@ FOREIGN = {
         "fraud_reader may pass on SELECT of table ledger.posting",
     ),
 }
+ALTERED = {
+    "a role of ours writes": "GRANT UPDATE ON ledger.posting TO fraud_reader",
+    "another role appends": "GRANT INSERT ON control.person_grant TO fraud_review",
+    "triggers by a parameter": "GRANT SET ON PARAMETER session_replication_role TO fraud_executor",
+    "triggers by a setting": "ALTER ROLE fraud_review SET session_replication_role = 'replica'",
+    "everybody's setting": "ALTER ROLE ALL SET work_mem = '1GB'",
+    "the server's configuration": "GRANT ALTER SYSTEM ON PARAMETER archive_command TO fraud_reader",
+    "the server's files": "GRANT EXECUTE ON FUNCTION pg_read_file(text) TO fraud_reader",
+    "passwords": "GRANT SELECT ON pg_catalog.pg_authid TO PUBLIC",
+    "a trigger": "ALTER TABLE control.signed_act DISABLE TRIGGER check_signed_act",
+    "all triggers": "ALTER TABLE ledger.posting DISABLE TRIGGER ALL",
+    "row security": "ALTER TABLE control.consumer_position DISABLE ROW LEVEL SECURITY",
+    "connections": "ALTER ROLE fraud_reader CONNECTION LIMIT -1",
+    "a function's text": "CREATE OR REPLACE FUNCTION control.is_same_person(one text, other text) RETURNS boolean"
+    " LANGUAGE sql IMMUTABLE SET search_path = pg_catalog AS 'SELECT false'",
+    "a constraint": "ALTER TABLE ledger.account DROP CONSTRAINT overdraft_is_bounded",
+}
+
+
+@pytest.mark.parametrize("statement", ALTERED.values(), ids=ALTERED.keys())
+def test_whatever_is_otherwise_than_the_migrations_made_it_is_found(roles: Database, statement: str) -> None:
+    with psycopg.connect(roles.owner_url) as connection:
+        connection.execute(statement.encode())
+        assert [*differences(connection, OURS)] != []
+        connection.rollback()
+    assert foreign_rights(roles.owner_url) == []
+
+
 UNDONE = (
     "REVOKE ALL ON ledger.posting FROM PUBLIC, mallory",
     "REVOKE GRANT OPTION FOR SELECT ON ledger.posting FROM fraud_reader",

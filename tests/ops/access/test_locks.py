@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from itertools import pairwise
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from pipeline.execute.batch_service import CHECKPOINT_PAUSE_S_MAX
 from pipeline.execute.ledger_admin_store import Opening, append_openings
 from pipeline.execute.ledger_store import Ledger
 from pipeline.io.kafka.appender import Appender
@@ -159,6 +161,28 @@ def test_checkpoint_waits_for_a_posting_that_is_under_way(desk: Desk, database_u
         append_openings(other, [Opening("GB29-0009", "GBP", 0, 1)], NOON_MS)
         assert not desk.ledger.take_checkpoint(desk.connection, ("GB29-0001", "GBP"))
     assert desk.ledger.take_checkpoint(desk.connection, ("GB29-0001", "GBP"))
+
+
+def test_checkpoints_that_wait_in_vain_are_tried_ever_more_rarely(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[float] = []
+    clock = Clock()
+    monkeypatch.setattr("pipeline.execute.batch_service.time.monotonic", clock)
+    monkeypatch.setattr("pipeline.execute.ledger_store.TAIL_POSTINGS_MAX", 0)
+    monkeypatch.setattr(desk.ledger, "take_checkpoint", lambda *_: bool(tried.append(clock.now_s)))
+    for _ in range(200):
+        clock.now_s += 1.0
+        desk.hear(decision())
+    pauses = [after - before for before, after in pairwise(tried)]
+    assert pauses[:6] == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0]
+    assert set(pauses[6:]) == {CHECKPOINT_PAUSE_S_MAX}
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
 
 
 def test_two_batches_that_look_at_one_account_take_turns(desk: Desk, database_url: str) -> None:
