@@ -321,7 +321,7 @@ WHERE taken.cause = 'RULING' AND (
             ELSE taken.step IN ('REJECT', 'GIVE_BACK', 'GIVE_BACK_PART') END
         AND NOT control.is_same_person(ruled.proposed_by, ruled.confirmed_by)
     ) IS NOT TRUE;
-GRANT EXECUTE ON FUNCTION control.is_same_person(text, text) TO fraud_reader;
+GRANT EXECUTE ON FUNCTION control.folded(text), control.is_same_person(text, text) TO fraud_reader;
 
 -- Recovery cases
 
