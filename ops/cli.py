@@ -106,6 +106,12 @@ TABLE: Final = (
                 "pipeline.quarantine.command",
             ),
             Group(
+                "ruling",
+                "waiting propose account confirm list",
+                "Say, by two people, what the rail can't say any more.",
+                "pipeline.ruling.command",
+            ),
+            Group(
                 "state",
                 "backup restore status",
                 "Keep copies of what decisions need to know.",

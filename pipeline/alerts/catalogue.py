@@ -55,6 +55,7 @@ class AlertCode(StrEnum):
     TOLD_IMPLAUSIBLE = "TOLD_IMPLAUSIBLE"
     RAIL_KEY_FORGOTTEN = "RAIL_KEY_FORGOTTEN"
     RAIL_PAID_OTHERWISE = "RAIL_PAID_OTHERWISE"
+    RULING_CONTRADICTED = "RULING_CONTRADICTED"
     RECONCILIATION_GAP = "RECONCILIATION_GAP"
     RECONCILIATION_GAPS = "RECONCILIATION_GAPS"
     STATEMENT_DIFFERS = "STATEMENT_DIFFERS"
@@ -188,6 +189,11 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
     AlertCode.RAIL_PAID_OTHERWISE: Entry(
         _CRITICAL,
         "The rail has made a payment, or taken one back, that the records on decisions.v1 do not lead to.",
+        "key-forgotten",
+    ),
+    AlertCode.RULING_CONTRADICTED: Entry(
+        _CRITICAL,
+        "The rail says otherwise, after all, than two people have ruled about a payment whose key it had forgotten.",
         "key-forgotten",
     ),
     AlertCode.RECONCILIATION_GAP: Entry(

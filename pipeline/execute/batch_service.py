@@ -30,7 +30,15 @@ from pipeline.domain.in_force import DecisionRecord, decided, replaced, replaces
 from pipeline.domain.log import LogRecord
 from pipeline.domain.reversal import Reversal
 from pipeline.domain.review_outcome import ReviewOutcome
-from pipeline.execute.asking_client import answers, asked_key, forgotten_case, guarded_by_answers, take_answer
+from pipeline.execute.asking_client import (
+    answers,
+    asked_key,
+    doubt_of,
+    forgotten_case,
+    guarded_by_answers,
+    ruled,
+    take_answer,
+)
 from pipeline.execute.ledger_store import (
     AccountKey,
     Doubted,
@@ -57,6 +65,7 @@ from pipeline.execute.postings import (
     advance,
 )
 from pipeline.execute.rail_client import Rail
+from pipeline.execute.ruling_watch_service import RulingWatch
 from pipeline.execute.saga import (
     ANNOUNCED,
     AWAITS_RAIL,
@@ -77,6 +86,7 @@ from pipeline.io.kafka.positioned_log import LogBatch, PositionMove
 from pipeline.io.postgres import Connection, Positions, failures_named
 from pipeline.io.quarantine import store_around
 from pipeline.quarantine.put_aside_store import is_put_aside
+from pipeline.ruling.proved_store import ProvedRulings, RulingByDoubt
 
 RAIL_ROUNDS_MAX: Final = 4
 """A saga waits for the rail at most twice on its way to an aim: recalled, then paid again."""
@@ -117,6 +127,9 @@ class Executor:
         self._keys_kept_s, self._is_restoring = rail_keeps_keys_s, word is not None
         self._word: RailWord = NO_WORD if word is None else word
         self.heard, self.settled = Positions("executor", topic), Positions("executor-settled", topic)
+        self._rulings = ProvedRulings()
+        self.watch = RulingWatch(ledger, rail, notices)
+        """Of what was ruled: whether the rail says otherwise after all."""
         self._settled: dict[int, int] = {}
         self._long_tails: list[AccountKey] = []
         self._checkpoint_due_s, self._checkpoint_pause_s = 0.0, CHECKPOINT_PAUSE_S
@@ -267,25 +280,34 @@ class Executor:
             for work in works:
                 work.is_asked = True
             said_of_them = answers(self._rail, works, old_keys, is_retry=bool(asked))
+        answered = ruled(works, said_of_them, self._ruled(connection, works, said_of_them))
         with _timed("answer"), connection.transaction():
             rows = Rows()
-            limits, long_tails = self._ledger.limits(connection, guarded_by_answers(works, said_of_them))
+            limits, long_tails = self._ledger.limits(connection, guarded_by_answers(works, answered))
             self._long_tails += long_tails
             funds = Funds(limits, self._word)
-            for work, said_of_it in zip(works, said_of_them, strict=True):
-                take_answer(work, said_of_it, funds, rows)
-            forgotten = [
-                work for work, answered in zip(works, said_of_them, strict=True) if answered is Answer.FORGOTTEN
-            ]
+            for work, one in zip(works, answered, strict=True):
+                take_answer(work, one, funds, rows)
+            forgotten = [work for work, one in zip(works, answered, strict=True) if one.answer is Answer.FORGOTTEN]
             told = self._hand_to_people(connection, forgotten, rows)
             self._append(connection, rows)
         self._notices.raise_forgotten(told)
 
+    def _ruled(self, connection: Connection, works: Sequence[Work], said: Sequence[Answer]) -> RulingByDoubt:
+        """What people have ruled where the rail has forgotten the key. While a ledger catches up, nothing is ruled."""
+        forgotten = [work for work, one in zip(works, said, strict=True) if one is Answer.FORGOTTEN]
+        doubts = [doubt for work in forgotten if (doubt := doubt_of(work)) is not None]
+        return {} if self._is_restoring else self._rulings.of_doubts(connection, doubts)
+
     def _old_keys(self, connection: Connection, works: Sequence[Work]) -> frozenset[str]:
-        """The keys that the rail was asked with longer ago than it keeps keys, by the database's clock."""
+        """The keys that the rail was asked with longer ago than it keeps keys, by the database's clock; and those that
+        it has forgotten once, whatever the clock or the setting says now."""
         ages_s = self._ledger.asked_ages_s(connection, [(work.subject, work.saga) for work in works])
+        known = self._ledger.cases_of(connection, [work.subject.payment.execution_id for work in works])
         return frozenset(
-            asked_key(work) for work, age_s in zip(works, ages_s, strict=True) if age_s >= self._keys_kept_s
+            asked_key(work)
+            for work, age_s in zip(works, ages_s, strict=True)
+            if age_s >= self._keys_kept_s or (work.subject.payment.execution_id, work.saga.sequence) in known
         )
 
     def _hand_to_people(self, connection: Connection, works: Sequence[Work], rows: Rows) -> list[Notice]:

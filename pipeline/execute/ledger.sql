@@ -49,7 +49,7 @@ WHERE topic_partition = %(partition)s AND topic_offset >= %(offset)s AND aim IS 
 -- name: doubtful
 -- Executions that were in doubt and aren't at rest, in the order of their first doubts, from a place on: the rail owes an
 -- answer on them, or it has given one and a crash came before they were announced. No position leads back to them.
--- A payment whose key the rail has forgotten is a person's, and no longer asked about.
+-- A payment whose key the rail has forgotten is people's, and asked about only once two of them have ruled on it.
 SELECT step.execution_id::text, min(step.recorded_at) FROM ledger.transition AS step
 JOIN ledger.execution AS heard USING (execution_id)
 CROSS JOIN LATERAL (
@@ -62,10 +62,35 @@ WHERE step.to_state IN ('IN_DOUBT', 'RECALL_IN_DOUBT', 'PART_RECALL_IN_DOUBT') A
     AND NOT EXISTS (
         SELECT FROM ledger.recovery_case AS given WHERE given.execution_id = step.execution_id
             AND given.sequence = last.sequence AND given.reason = 'RAIL_KEY_FORGOTTEN'
+            AND NOT EXISTS (
+                SELECT FROM control.confirmed_ruling AS ruled WHERE ruled.execution_id = given.execution_id
+                    AND ruled.sequence = given.sequence AND NOT ruled.is_contradicted
+            )
     )
 GROUP BY step.execution_id
 HAVING %(at)s::timestamptz IS NULL OR (min(step.recorded_at), step.execution_id) > (%(at)s::timestamptz, %(name)s::uuid)
 ORDER BY min(step.recorded_at), step.execution_id LIMIT %(count)s;
+
+-- name: ruled_keys
+-- Keys that people have ruled on in the last 90 days and the executor has taken that for the rail's answer, the latest
+-- first, each with the last step of its payment; but for those that the rail was found to contradict.
+SELECT taken.execution_id::text, last.sequence, ruled.subject ->> 'key', ruled.verdict = 'MADE',
+    (ruled.subject ->> 'amount_minor')::bigint, heard.currency, heard.decision_id::text
+FROM ledger.transition AS taken
+JOIN ledger.execution AS heard USING (execution_id)
+JOIN control.confirmed_ruling AS ruled ON ruled.confirmed_act = taken.ruling
+CROSS JOIN LATERAL (
+    SELECT later.sequence FROM ledger.transition AS later
+    WHERE later.caused_at = taken.caused_at AND later.execution_id = taken.execution_id
+    ORDER BY later.sequence DESC LIMIT 1
+) AS last
+WHERE taken.cause = 'RULING' AND taken.recorded_at > now() - interval '90 days'
+    AND heard.topic_partition = ANY(%s::integer[])
+    AND NOT EXISTS (
+        SELECT FROM ledger.recovery_case AS known WHERE known.execution_id = taken.execution_id
+            AND (known.reason = 'RULING_CONTRADICTED' OR known.sequence = last.sequence)
+    )
+ORDER BY taken.recorded_at DESC LIMIT %s;
 
 -- name: asked_ages
 -- How many seconds ago the rail may have met the last key of each of these executions. A step that was taken while the
@@ -147,7 +172,8 @@ COPY ledger.cause (
 
 -- name: copy_transitions
 -- Steps that were taken.
-COPY ledger.transition (execution_id, sequence, step, from_state, to_state, aim, cause, reason, caused_at) FROM STDIN;
+COPY ledger.transition (execution_id, sequence, step, from_state, to_state, aim, cause, reason, caused_at, ruling)
+FROM STDIN;
 
 -- name: copy_recoveries
 -- Money that was to be had back, and isn't.
@@ -239,6 +265,10 @@ SELECT cause_id::text, execution_id::text FROM ledger.cause_fault ORDER BY cause
 -- name: stale_holds
 -- Payments that are held although no case can free them.
 SELECT execution_id::text, recorded_at FROM ledger.stale_hold ORDER BY recorded_at LIMIT %s;
+
+-- name: ruling_faults
+-- Steps that claim a ruling which is none, or about something else.
+SELECT execution_id::text, sequence FROM ledger.ruling_fault ORDER BY execution_id, sequence LIMIT %s;
 
 -- name: untold_recoveries
 -- Steps that left money out without a case for a person.

@@ -13,6 +13,7 @@ from pipeline.domain.identities import posting_id
 from pipeline.io.filing import server_now_ms
 from pipeline.io.postgres import Connection, DatabaseRefused, DatabaseUnavailable, connect, failures_named, statements
 from pipeline.io.settings import Settings
+from pipeline.ruling.proved_store import ProvedRulings
 from pipeline.terminal.failures import FAILED_CHECK, Failure, database_away
 from pipeline.terminal.output import Output
 
@@ -122,6 +123,9 @@ def findings(connection: Connection) -> list[Finding]:
         found.append(Finding("OVERDRAWN", f"{account_id} has {balance_minor} {currency}, its limit is -{limit_minor}"))
     for account_id, currency, number in connection.execute(ledger["wrong_checkpoints"], [SHOWN_MAX]).fetchall():
         found.append(Finding("CHECKPOINT_WRONG", f"{account_id} in {currency} through {number}"))
+    for execution_id, sequence in ProvedRulings().unproved_steps(connection)[:SHOWN_MAX]:
+        what = f"nobody proves that two people ruled step {sequence} of {execution_id}"
+        found.append(Finding("RULED_OTHERWISE", what))
     return found + [
         Finding(code or str(row[1]), detail.format(*row))
         for statement, code, detail in _FAULTS
@@ -134,6 +138,7 @@ _FAULTS: Final = (
     ("posting_faults", "POSTED_OTHERWISE", "posting {0} of {1}"),
     ("cause_faults", "CAUSE_UNFOUNDED", "{0} about {1}"),
     ("stale_holds", "STALE_HOLD", "{0} is held since {1:%Y-%m-%dT%H:%M:%SZ}, and no case can free it"),
+    ("ruling_faults", "RULED_OTHERWISE", "step {1} of {0} is none that two people have ruled"),
     ("untold_recoveries", "RECOVERY_UNTOLD", "step {1} of {0} left money out, and no case tells of it"),
 )
 """Statements, the code of what they find (None: the row says), and how it is told."""

@@ -98,7 +98,8 @@ class NewTransition(NamedTuple):
     execution_id: str
     caused_at_ms: int
     transition: Transition
-    origin: str  # DECISION, REVIEW, REVERSAL, RAIL or RESTORE
+    origin: str  # DECISION, REVIEW, REVERSAL, RAIL, RESTORE or RULING
+    ruling: str | None = None  # the act of RULING, by its digest in hexadecimal
 
 
 class NewRecovery(NamedTuple):
@@ -111,6 +112,18 @@ class NewRecovery(NamedTuple):
     currency: str
     claimed_account_id: str | None = None  # whose money the rail has taken, and the ledger has not
     claimed_minor: int | None = None  # set aside of it until a person has closed the case
+
+
+class RuledKey(NamedTuple):
+    """A key that people have ruled on. sequence: of the payment's last step. is_made: it was done, they say."""
+
+    execution_id: str
+    sequence: int
+    key: str
+    is_made: bool
+    amount_minor: int
+    currency: str
+    decision_id: str
 
 
 class NewPosting(NamedTuple):
@@ -227,6 +240,11 @@ class Ledger:
         """The recovery cases of these executions, each with the step that it was opened at."""
         rows = connection.execute(self._statements["cases_of"], [list(execution_ids)]).fetchall()
         return {(name, sequence) for name, sequence in rows}
+
+    def ruled_keys(self, connection: Connection, partitions: Sequence[int], count_max: int) -> list[RuledKey]:
+        """The keys that rulings have ended a doubt about, the latest first, and that nothing contradicts yet."""
+        rows = connection.execute(self._statements["ruled_keys"], [list(partitions), count_max]).fetchall()
+        return [RuledKey(*row) for row in rows]
 
     # Writing
 
@@ -372,7 +390,7 @@ def _transition_row(row: NewTransition) -> str:
     sequence, step, before, after, aim, reason = row.transition
     return (
         f"{row.execution_id}\t{sequence}\t{step}\t{before}\t{after}\t{aim}\t{row.origin}\t{reason or _NULL}\t"
-        f"{timestamp(row.caused_at_ms)}\n"
+        f"{timestamp(row.caused_at_ms)}\t{_NULL if row.ruling is None else _BYTES + row.ruling}\n"
     )
 
 
@@ -394,3 +412,4 @@ def _posting_row(row: NewPosting) -> str:
 
 
 _NULL: Final = "\\N"
+_BYTES: Final = "\\\\x"

@@ -12,6 +12,7 @@ from pipeline.domain.alert import Alert
 from pipeline.domain.execution import Execution, ExecutionState
 from pipeline.domain.identities import posting_id
 from pipeline.domain.log import Outgoing
+from pipeline.execute.ledger_store import RuledKey
 from pipeline.execute.orders import Said
 from pipeline.execute.postings import Subject
 from pipeline.execute.restoring.lives import FIRST_LIFE, told_sequence
@@ -88,6 +89,11 @@ class Notices:
         if notices:
             self._alerts.publish(map(_paid_otherwise, notices))
 
+    def raise_contradicted(self, rulings: Sequence[RuledKey]) -> None:
+        """Tell of rulings that the rail contradicts after all."""
+        if rulings:
+            self._alerts.publish(map(_contradicted, rulings))
+
     def raise_put_back(self, why: str) -> None:
         """Tell that nothing is paid, because the ledger is older than what was paid."""
         self._alerts.publish([alert(AlertCode.LEDGER_PUT_BACK, CATALOGUE[AlertCode.LEDGER_PUT_BACK].meaning,
@@ -152,6 +158,12 @@ def _forgotten(notice: Notice) -> Alert:
 def _paid_otherwise(notice: Notice) -> Alert:
     code = AlertCode.RAIL_PAID_OTHERWISE
     return alert(code, CATALOGUE[code].meaning, "execution", _evidence(notice), _now_ms())
+
+
+def _contradicted(ruled: RuledKey) -> Alert:
+    code = AlertCode.RULING_CONTRADICTED
+    evidence = {"decision_id": ruled.decision_id, "execution_id": ruled.execution_id, "key": ruled.key}
+    return alert(code, CATALOGUE[code].meaning, "execution", evidence, _now_ms())
 
 
 def _orphan(record: Said) -> Alert:

@@ -12,6 +12,8 @@ Invariants
    saga that stored it.
 5. Money is with the rail only between SUBMIT and its answer, and after CREDIT until RECALLED or REST_RECALLED.
 6. Only what the beneficiary still has is recalled: the whole, or the part that is there, never their overdraft.
+7. A ruling has nobody paid: money that people say is here goes to the payer, and where the payment was still to be made
+   or held, it is released.
 """
 
 from __future__ import annotations
@@ -98,6 +100,9 @@ class Reason(StrEnum):
     RECALL_REFUSED = "RECALL_REFUSED"
     PARTLY_RECALLED = "PARTLY_RECALLED"  # what was there is with the payer; the rest is for a person
     PART_RECALL_REFUSED = "PART_RECALL_REFUSED"
+    RULED_NOT_MADE = "RULED_NOT_MADE"  # people say that the rail did not pay it, so it may be paid under another id
+    RULED_RECALLED = "RULED_RECALLED"  # they say that the rail took it back
+    RULED_REST_RECALLED = "RULED_REST_RECALLED"
 
 
 class Step(FastStrEnum):
@@ -168,6 +173,9 @@ DOUBTFUL: Final = frozenset({_S.IN_DOUBT, _S.RECALL_IN_DOUBT, _S.PART_RECALL_IN_
 
 ASKS_RAIL: Final = frozenset({_T.SUBMIT, _T.RECALL, _T.RECALL_PART})
 """Steps that the rail is asked to carry out, each time under a key of its own. They are stored before it is asked."""
+
+RAIL_AIMS: Final = frozenset({_A.SETTLE, _A.HOLD})
+"""Aims on whose way the rail is asked to pay, now or once a person has decided."""
 
 PART_AIMS: Final = frozenset({_A.REFUSE, _A.REVERSE})
 """Aims for which a part is better than nothing; a part can neither be held for review nor be decided anew."""
@@ -295,6 +303,9 @@ TURNS: Final = {
     Reason.RECALL_REFUSED: (_T.GIVE_BACK, _A.SETTLE),
     Reason.PARTLY_RECALLED: (_T.PART_RECALLED, _A.SETTLE),
     Reason.PART_RECALL_REFUSED: (_T.GIVE_BACK_PART, _A.SETTLE),
+    Reason.RULED_NOT_MADE: (_T.REJECT, _A.RELEASE),
+    Reason.RULED_RECALLED: (_T.RECALLED, _A.RELEASE),
+    Reason.RULED_REST_RECALLED: (_T.REST_RECALLED, _A.RELEASE),
 }
 """The step that is taken instead of the plan's, and the aim from then on."""
 
@@ -303,6 +314,11 @@ RAIL_KEY_FORGOTTEN: Final = "RAIL_KEY_FORGOTTEN"
 """Why a person must act on a payment in doubt: the rail forgot its key, so neither it nor the ledger can say."""
 RAIL_PAID_OTHERWISE: Final = "RAIL_PAID_OTHERWISE"
 """Why a person must act on a payment that the rail has made and the records on decisions.v1 do not lead to."""
+
+RULING: Final = "RULING"
+"""Origin of a step that two people have ruled, where the rail can't say any more."""
+RULING_CONTRADICTED: Final = "RULING_CONTRADICTED"
+"""Why a person must act on a payment that people have ruled on: the rail says otherwise after all."""
 
 RECOVERED_BY_PEOPLE: Final = frozenset(
     {Reason.BENEFICIARY_FUNDS_GONE, Reason.RECALL_REFUSED, Reason.PARTLY_RECALLED, Reason.PART_RECALL_REFUSED}
@@ -389,6 +405,24 @@ def answer(saga: Saga, said: Answer, *, is_rest: bool = False) -> tuple[Saga, Tr
     return take(saga, step) if reason is None else turn(saga, reason)
 
 
+def rule(saga: Saga, said: Answer, *, is_rest: bool = False) -> tuple[Saga, Transition]:
+    """The effect of people's ruling on a doubt, which stands for the rail's answer: DONE or REFUSED.
+
+    As the answer's, but that the rail is not asked to pay again because of it.
+    """
+    assert saga.state in DOUBTFUL, f"nobody rules on {saga.state}"
+    assert said in (Answer.DONE, Answer.REFUSED), f"nobody rules {said}"
+    moved = answer(saga, said, is_rest=is_rest)
+    assert moved is not None, "an answer ends a doubt"
+    reason = _TURNING_RULINGS.get(moved[1].step)
+    return moved if reason is None or saga.aim not in RAIL_AIMS else turn(saga, reason)
+
+
+_TURNING_RULINGS: Final = {
+    _T.REJECT: Reason.RULED_NOT_MADE,
+    _T.RECALLED: Reason.RULED_RECALLED,
+    _T.REST_RECALLED: Reason.RULED_REST_RECALLED,
+}
 _TURNING_ANSWERS: Final = {
     _T.GIVE_BACK: Reason.RECALL_REFUSED,
     _T.PART_RECALLED: Reason.PARTLY_RECALLED,

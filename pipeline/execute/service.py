@@ -90,6 +90,7 @@ class ExecutionService:
         if waits is not None:
             source.rewind()
         self._retry_if_due(connection, source)
+        self._execution.watch.look_if_due(connection, list(source.positions))
         return waits or (None if source.positions else "no partition of decisions.v1 is its own")
 
     def begin_again(self) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from pipeline.domain.in_force import InForce
 from pipeline.execute.ledger_store import NewCause, NewExecution, NewPosting, NewRecovery, NewTransition
 from pipeline.execute.postings import NOTHING_RECALLED, Advance, Recalled, Subject
-from pipeline.execute.saga import ASKS_RAIL, RECOVERED_BY_PEOPLE, Saga, Transition
+from pipeline.execute.saga import ASKS_RAIL, RECOVERED_BY_PEOPLE, RULING, Saga, Transition
 
 
 @dataclass(slots=True)
@@ -51,12 +51,13 @@ class Rows:
     postings: list[NewPosting] = field(default_factory=list)
     recoveries: list[NewRecovery] = field(default_factory=list)
 
-    def add(self, work: Work, moved: Advance) -> None:
-        """Takes the work to where `moved` is."""
+    def add(self, work: Work, moved: Advance, ruling: str | None = None) -> None:
+        """Takes the work to where `moved` is. ruling: the act by which people have it there."""
         caused_at_ms = work.subject.caused_at_ms
+        origin = work.origin if ruling is None else RULING
         for transition in moved.transitions:
             self.transitions.append(
-                NewTransition(work.subject.payment.execution_id, caused_at_ms, transition, work.origin)
+                NewTransition(work.subject.payment.execution_id, caused_at_ms, transition, origin, ruling)
             )
             if transition.reason is not None:
                 work.why = transition.reason

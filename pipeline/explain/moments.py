@@ -14,7 +14,7 @@ from pipeline.domain.money import amount_text, money_text
 from pipeline.domain.reversal import Reversal
 from pipeline.domain.review_outcome import ReviewOutcome
 from pipeline.domain.times import utc_text
-from pipeline.execute.saga import ANSWERED, Cause, Ignored, Reason, Step
+from pipeline.execute.saga import ANSWERED, RULING, Cause, Ignored, Reason, Step
 from pipeline.explain.explanation import Explanation
 from pipeline.explain.life import (
     Audited,
@@ -59,6 +59,16 @@ STEP_WORDS: Final = {
     Step.UNDEBIT: "Moved {amount} from clearing back to what is set aside.",
     Step.UNRESERVE: "Gave the payer back the {amount} that was set aside.",
 }
+RULED_WORDS: Final = {
+    Step.CREDIT: "Two people ruled that the payment rail paid: {amount} is with {beneficiary}.",
+    Step.REJECT: "Two people ruled that the payment rail did not pay.",
+    Step.RECALLED: "Two people ruled that the payment rail took it back.",
+    Step.GIVE_BACK: "Two people ruled that it was not taken back: in the books {beneficiary} has the {amount} again.",
+    Step.PART_RECALLED: "Two people ruled that that part was taken back: the payer has it again.",
+    Step.REST_RECALLED: "Two people ruled that the rest was taken back: the payer has the {amount} again.",
+    Step.GIVE_BACK_PART: "Two people ruled that that part was not taken back: in the books {beneficiary} has it again.",
+}
+"""Steps that people have ruled, where the rail could not say any more."""
 REASON_WORDS: Final = {
     Reason.OUT_OF_ORDER: "a later record took the decision back before it was heard",
     Reason.ACCOUNT_NOT_OPEN: "the payer's account is not open in this currency",
@@ -68,6 +78,9 @@ REASON_WORDS: Final = {
     Reason.RECALL_REFUSED: "the payment rail refused to take it back",
     Reason.PARTLY_RECALLED: "the beneficiary had only a part of the money, which is back",
     Reason.PART_RECALL_REFUSED: "the payment rail refused to take the part back that was there",
+    Reason.RULED_NOT_MADE: "two people ruled that it was never made, so it may be made under another id",
+    Reason.RULED_RECALLED: "two people ruled that it was taken back, so it may be made under another id",
+    Reason.RULED_REST_RECALLED: "two people ruled that it was taken back, so it may be made under another id",
 }
 CAUSE_WORDS: Final = {
     Cause.DECIDED_ALLOW: "the decision to ALLOW",
@@ -318,19 +331,22 @@ _ORIGIN: Final = {
     "REVERSAL": f"{EXECUTOR}, on the reversal",
     "RAIL": f"{EXECUTOR}, on the rail's answer",
     "RESTORE": f"{EXECUTOR}, catching up with the rail after a restore",
+    RULING: f"{EXECUTOR}, on two people's ruling",
 }
 
 
 def _step(explained: Explanation, execution: ExecutionRow, row: StepRow, taken: Counter[str]) -> Moment:
     step = Step(row.step)
-    words = STEP_WORDS[step].format(
+    is_ruled = row.cause == RULING
+    said = RULED_WORDS.get(step) if is_ruled else None
+    words = (said or STEP_WORDS[step]).format(
         amount=money_text(execution.amount_minor, execution.currency),
         beneficiary=explained.decision.snapshot.transaction.beneficiary_account_id,
         rail_key=posting_id(execution.execution_id, Step.SUBMIT, max(taken[Step.SUBMIT], 1)),
     )
     if row.reason is not None:
         words = f"{words.removesuffix('.')}: {REASON_WORDS[Reason(row.reason)]}."
-    by = RAIL if step in _RAIL_SAYS else _ORIGIN[row.cause]
+    by = RAIL if step in _RAIL_SAYS and not is_ruled else _ORIGIN[row.cause]
     where = f"ledger.transition {row.sequence}, {row.before} to {row.after}"
     return Moment(row.recorded_at_ms, f"STEP_{step}", words, by, where)
 

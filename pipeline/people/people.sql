@@ -56,4 +56,6 @@ INSERT INTO control.key_revocation (key_id, reason, act) VALUES (%(key_id)s, %(r
 
 -- name: claimed_acts
 -- Every row that stands for a person's act, with what its act must say.
-SELECT of_table, place, encode(act, 'hex'), kind, name, subject FROM control.claimed_act;
+SELECT of_table, place, encode(act, 'hex'), kind, name, subject FROM control.claimed_act
+UNION ALL
+SELECT of_table, place, encode(act, 'hex'), kind, name, subject FROM control.claimed_ruling;

@@ -51,7 +51,10 @@ def take_statement(
 
 @reconcile_app.command("findings")
 def list_findings(as_json: Json = False) -> None:
-    """List what differs from the rail's statements. Exit 1 where something does."""
+    """List what differs from the rail's statements.
+
+    And what two people have accounted for, as that. Exit 1 where something differs that nobody has.
+    """
     from pipeline.reconcile.statement.statement_command import list_findings as listed
 
     raise typer.Exit(0 if listed(settings_from_environment("reconcile"), Output(as_json=as_json)) else 1)

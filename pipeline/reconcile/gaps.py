@@ -51,6 +51,7 @@ class GapKind(StrEnum):
     EXECUTION_UNFOUNDED = "EXECUTION_UNFOUNDED"  # executed without an audited decision
     HEARD_OTHERWISE = "HEARD_OTHERWISE"  # executed with another payer, payee, currency, amount or outcome
     STEPPED_OTHERWISE = "STEPPED_OTHERWISE"  # steps that are no way through the saga, or with an aim it never had
+    RULED_OTHERWISE = "RULED_OTHERWISE"  # a step by a ruling that is none, or about something else
     MISPLACED = "MISPLACED"  # the postings' sums aren't what the state says
     POSTED_OTHERWISE = "POSTED_OTHERWISE"  # a posting that neither a step nor a funding moves; its number is the place
     CAUSE_UNFOUNDED = "CAUSE_UNFOUNDED"  # a review or a reversal that the audit log hasn't, or otherwise
@@ -81,6 +82,7 @@ SIDE_OF: Final[Mapping[GapKind, Side]] = {
     GapKind.EXECUTION_UNFOUNDED: Side.LEDGER,
     GapKind.HEARD_OTHERWISE: Side.LEDGER,
     GapKind.STEPPED_OTHERWISE: Side.LEDGER,
+    GapKind.RULED_OTHERWISE: Side.LEDGER,
     GapKind.MISPLACED: Side.LEDGER,
     GapKind.POSTED_OTHERWISE: Side.LEDGER,
     GapKind.CAUSE_UNFOUNDED: Side.LEDGER,

@@ -59,6 +59,9 @@ WHERE decided.topic_partition = %(partition)s AND decided.topic_offset >= %(firs
 -- name: execution_faults
 -- What is wrong with executions of a stretch of the decisions topic.
 SELECT topic_offset, fault FROM ledger.execution_fault
+WHERE topic_partition = %(partition)s AND topic_offset >= %(first)s AND topic_offset < %(end)s
+UNION ALL
+SELECT topic_offset, 'RULED_OTHERWISE' FROM ledger.ruling_fault
 WHERE topic_partition = %(partition)s AND topic_offset >= %(first)s AND topic_offset < %(end)s;
 
 -- name: later_records
@@ -133,6 +136,11 @@ SELECT DISTINCT fault, topic_partition, topic_offset FROM ledger.execution_fault
 WHERE execution_id IN (
     SELECT execution_id FROM ledger.posting
     WHERE chain_xid >= %(first)s::text::xid8 AND chain_xid <= %(last)s::text::xid8 AND number = ANY (%(numbers)s)
+)
+UNION
+SELECT 'RULED_OTHERWISE', topic_partition, topic_offset FROM ledger.ruling_fault
+WHERE execution_id IN (
+    SELECT execution_id FROM ledger.posting WHERE number > %(after)s AND number <= %(through)s
 )
 ORDER BY fault, topic_partition, topic_offset;
 

@@ -6,7 +6,13 @@ from pipeline.domain.money import money_text
 from pipeline.domain.times import utc_text
 from pipeline.io.settings import Settings
 from pipeline.people.key_files import Identity
-from pipeline.review.recovery_store import Recovery, RecoveryRefusal, close_recovery, open_recoveries
+from pipeline.review.recovery_store import (
+    KEY_FORGOTTEN,
+    Recovery,
+    RecoveryRefusal,
+    close_recovery,
+    open_recoveries,
+)
 from pipeline.terminal.connection import connected
 from pipeline.terminal.failures import FAILED_CHECK, Failure
 from pipeline.terminal.output import Output
@@ -30,5 +36,8 @@ def show_recovery(output: Output, recovery: Recovery) -> None:
     """One line a case."""
     missing = money_text(recovery.missing_minor, recovery.currency)
     whole = money_text(recovery.amount_minor, recovery.currency)
-    line = f"{recovery.decision_id}  {missing} of {whole} is with {recovery.beneficiary_account_id}, {recovery.reason}"
+    where = f"{missing} of {whole} is with {recovery.beneficiary_account_id}"
+    if recovery.reason == KEY_FORGOTTEN:
+        where = f"nobody knows whether {whole} is with {recovery.beneficiary_account_id}"
+    line = f"{recovery.decision_id}  {where}, {recovery.reason}"
     output.record(recovery._asdict(), f"{line}, since {utc_text(recovery.opened_at_ms)}")

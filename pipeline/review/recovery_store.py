@@ -22,6 +22,8 @@ from pipeline.people.roles import Role
 from pipeline.people.store import person_of
 
 _SQL: Final = statements("pipeline.review", "review")
+KEY_FORGOTTEN: Final = "RAIL_KEY_FORGOTTEN"
+"""The executor's reason for a case that stays open for as long as the payment is in doubt."""
 
 
 class Recovery(NamedTuple):
@@ -48,6 +50,7 @@ class RecoveryRefusal(StrEnum):
     REASON_TOO_SHORT = f"the reason {ReasonFault.TOO_SHORT}"
     REASON_TOO_LONG = f"the reason {ReasonFault.TOO_LONG}"
     NOT_OPEN = "no recovery case of this payment is open"
+    TO_BE_RULED = "two people rule on whether it was made (`fraud ruling propose`); closing it ends nothing"
 
 
 def open_recoveries(connection: Connection, limit: int) -> list[Recovery]:
@@ -75,6 +78,8 @@ def close_recovery(
         if row is None:
             return RecoveryRefusal.NOT_OPEN
         recovery = Recovery(*row)
+        if recovery.reason == KEY_FORGOTTEN:
+            return RecoveryRefusal.TO_BE_RULED
         try:
             with connection.transaction():
                 _append_closing(connection, recovery, by, tidied(reason), registry)

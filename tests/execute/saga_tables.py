@@ -8,6 +8,7 @@ from pipeline.execute.postings import MOVEMENTS, PART_STEPS, REVERSES
 from pipeline.execute.saga import (
     AIMS,
     AWAITS_RAIL,
+    DOUBTFUL,
     PART_AIMS,
     Aim,
     Answer,
@@ -18,6 +19,7 @@ from pipeline.execute.saga import (
     Step,
     Transition,
     answer,
+    rule,
     take,
     turn,
 )
@@ -45,7 +47,7 @@ def step_rows() -> list[StepRow]:
     for state in State:
         for aim in Aim:
             saga = Saga(state, aim)
-            found |= {_row(saga, transition) for transition in _taken(saga)}
+            found |= {_row(saga, transition) for transition in (*_taken(saga), *_ruled(saga))}
     return sorted(found)
 
 
@@ -68,6 +70,14 @@ def _taken(saga: Saga) -> Iterator[Transition]:
             for is_rest in (False, True):
                 if (moved := answer(saga, said, is_rest=is_rest)) is not None:
                     yield moved[1]
+
+
+def _ruled(saga: Saga) -> Iterator[Transition]:
+    """Every step that people may have ruled from here."""
+    if saga.state in DOUBTFUL:
+        for said in (Answer.DONE, Answer.REFUSED):
+            for is_rest in (False, True):
+                yield rule(saga, said, is_rest=is_rest)[1]
 
 
 def _row(saga: Saga, transition: Transition) -> StepRow:

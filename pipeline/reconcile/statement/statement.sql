@@ -82,11 +82,18 @@ WHERE event = 'OPENED' AND account_id = %(account_id)s AND currency = %(currency
 ORDER BY at, finding_id;
 
 -- name: all_open_findings
--- What differs still, of every account, oldest first.
+-- What differs still, of every account, oldest first; of lines that name no key, whether people have accounted for them
+-- in these places (statement, number).
 SELECT opened.kind, opened.account_id, opened.currency, opened.key, opened.execution_id::text, opened.rail_minor,
-    opened.ledger_minor, opened.detail, opened.at
+    opened.ledger_minor, opened.detail, opened.at, opened.statement_number
 FROM control.rail_finding AS opened
-WHERE event = 'OPENED' AND NOT EXISTS (
+LEFT JOIN unnest(%(statements)s::bigint[], %(numbers)s::bigint[]) AS ruled (statement_number, number)
+    ON opened.kind = 'UNEXPLAINED' AND ruled.statement_number = opened.statement_number
+    AND opened.key = (
+        SELECT stated.name FROM control.rail_statement AS stated
+        WHERE stated.statement_number = opened.statement_number
+    ) || ':' || ruled.number
+WHERE event = 'OPENED' AND (ruled.number IS NOT NULL) = %(are_explained)s AND NOT EXISTS (
     SELECT FROM control.rail_finding AS closed WHERE closed.finding_id = opened.finding_id AND closed.event = 'CLOSED'
 )
 ORDER BY opened.at, opened.finding_id LIMIT %(limit)s;

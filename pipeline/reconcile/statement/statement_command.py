@@ -42,7 +42,7 @@ def take_in(settings: Settings, wire: WireFormat, path: Path, output: Output) ->
 
 
 def list_findings(settings: Settings, output: Output) -> bool:
-    """True where nothing differs."""
+    """True where nothing differs but what people have accounted for, which is shown as that."""
     try:
         with closing(connect(settings.database_url, GROUP)) as connection, failures_named():
             found = Statements(connection).all_open(SHOWN_MAX)
@@ -51,7 +51,7 @@ def list_findings(settings: Settings, output: Output) -> bool:
     for each in found:
         show_open(output, each)
     output.end_list("differences from the rail's statements")
-    return not found
+    return all(each.explained is not None for each in found)
 
 
 def show_taken(output: Output, taken: Taken) -> None:
@@ -79,7 +79,20 @@ def show_taken(output: Output, taken: Taken) -> None:
 
 def show_open(output: Output, each: OpenFinding) -> None:
     fields = {"account": each.account_id, "currency": each.currency, "at": each.at.isoformat(), **_fields(each.found)}
-    output.record(fields, _line("DIFFERS", "red", each.currency, each.found))
+    if each.explained is None:
+        output.record(fields, _line("DIFFERS", "red", each.currency, each.found))
+        return
+    ruling, proposed_by, confirmed_by, _ = each.explained
+    by = f"{proposed_by} and {confirmed_by} by ruling {ruling.ruling_id}: {ruling.reason}"
+    explained = {
+        "ruling_id": ruling.ruling_id,
+        "proposed_by": proposed_by,
+        "confirmed_by": confirmed_by,
+        "reason": ruling.reason,
+        "evidence": ruling.evidence,
+    }
+    line = _line("EXPLAINED", "green", each.currency, each.found)
+    output.record({**fields, "explained": explained}, f"{line}, by {by}")
 
 
 def _fields(found: Found) -> dict[str, object]:

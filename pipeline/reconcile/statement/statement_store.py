@@ -13,18 +13,23 @@ from uuid import UUID, uuid5
 from pipeline.io.postgres import Connection, statements
 from pipeline.reconcile.statement.comparing import Difference, Execution, Found
 from pipeline.reconcile.statement.entries import Entry, Head, Kind, Sum
+from pipeline.ruling.proved_store import Proved, ProvedRulings
 
 EXECUTIONS_A_READ: Final = 5_000
 _NAMESPACE: Final = UUID("8e1d5b0a-4c6f-5a3e-9f27-61c0d8a4b7f3")
 
 
 class OpenFinding(NamedTuple):
-    """A difference that nothing has healed yet, as it was found."""
+    """A difference that nothing has healed yet, as it was found.
+
+    explained: of a line that names no key of ours, what two people have ruled; None where nobody has accounted for it.
+    """
 
     account_id: str
     currency: str
     found: Found
     at: datetime
+    explained: Proved | None = None
 
 
 class Statements:
@@ -33,6 +38,7 @@ class Statements:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._sql = statements("pipeline.reconcile.statement", "statement")
+        self._rulings = ProvedRulings()
 
     def begin(self) -> None:
         """In the transaction of a file."""
@@ -103,10 +109,27 @@ class Statements:
         return {name: Found(Difference(kind), *rest) for name, kind, *rest, _ in rows}
 
     def all_open(self, limit: int) -> list[OpenFinding]:
-        rows = self._connection.execute(self._sql["all_open_findings"], {"limit": limit}).fetchall()
+        """What differs and nobody has accounted for, then as many of those that people have."""
+        ruled = self._rulings.of_lines(self._connection)
+        return self._open(limit, ruled, are_explained=False) + self._open(limit, ruled, are_explained=True)
+
+    def _open(self, limit: int, ruled: Mapping[tuple[int, int], Proved], *, are_explained: bool) -> list[OpenFinding]:
+        places = {
+            "statements": [statement for statement, _ in ruled],
+            "numbers": [number for _, number in ruled],
+        }
+        wanted = {**places, "are_explained": are_explained, "limit": limit}
         return [
-            OpenFinding(account_id, currency, Found(Difference(kind), *rest), at)
-            for kind, account_id, currency, *rest, at in rows
+            OpenFinding(
+                account_id,
+                currency,
+                Found(Difference(kind), key, *rest),
+                at,
+                ruled[statement_number, int(key.rpartition(":")[2])] if are_explained else None,
+            )
+            for kind, account_id, currency, key, *rest, at, statement_number in self._connection.execute(
+                self._sql["all_open_findings"], wanted
+            ).fetchall()
         ]
 
     def store(self, head: Head, number: int, opened: Iterable[Found], closed: Iterable[Found]) -> None:

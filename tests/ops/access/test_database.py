@@ -38,6 +38,8 @@ CONTROL_APPENDERS = {
     "control.rail_finding": {"fraud_reconcile"},
     "control.quarantine_proposal": {"fraud_rollback"},
     "control.quarantine": {"fraud_rollback"},
+    "control.ruling_proposal": {"fraud_rollback"},
+    "control.ruling": {"fraud_rollback"},
     "control.unproved_record": {"fraud_executor", "fraud_review", "fraud_audit"},
     "ledger.account": {"fraud_treasurer"},
     "ledger.funding": {"fraud_treasurer"},

@@ -1,0 +1,98 @@
+"""What two people sign when they rule: on a payment in doubt, or on a line of the rail's statement.
+
+Invariants
+1. Both sign the same: what it is about with every value that was shown, the verdict, the evidence and the reason. So a
+   ruling says nothing about another key, another amount, another attempt or another line.
+2. A ruling on a doubt names the step into it, after which the saga takes one other; so it is used once.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple
+
+from pipeline.people.acts import ActKind, Subject
+from pipeline.people.registry import Expected
+from pipeline.people.roles import Role
+
+
+class About(StrEnum):
+    DOUBT = "DOUBT"
+    LINE = "LINE"
+
+
+class Verdict(StrEnum):
+    MADE = "MADE"  # the rail did what it was asked: it paid, or it took the money back
+    NOT_MADE = "NOT_MADE"
+    ACCOUNTED_FOR = "ACCOUNTED_FOR"  # the line is no payment of ours, and the reason says what it is
+
+
+class Doubt(NamedTuple):
+    """What the rail was asked last about an execution, and has forgotten; the columns of `ledger.forgotten_doubt`.
+
+    `sequence` is that of the step into doubt. `step` is the one that asked: SUBMIT, RECALL or RECALL_PART, for the
+    `attempt`-th time. `amount_minor` is the part's where a part is recalled. Debtor and creditor are the payment's.
+    """
+
+    execution_id: str
+    sequence: int
+    step: str
+    attempt: int
+    key: str
+    currency: str
+    amount_minor: int
+    debtor_account_id: str
+    creditor_account_id: str
+
+
+class Line(NamedTuple):
+    """A line that names no key of ours, on a statement by its file's digest; the columns of `control.unexplained_line`.
+
+    `amount_minor` is below zero where it was taken from our account.
+    """
+
+    statement_number: int
+    number: int
+    account_id: str
+    currency: str
+    sequence: int
+    statement: str
+    file_sha256: str
+    kind: str
+    amount_minor: int
+    debtor_account_id: str | None
+    creditor_account_id: str | None
+
+
+class Ruling(NamedTuple):
+    """`evidence` refers to what it rests on: a letter of the rail's, a ticket, a statement of another bank."""
+
+    ruling_id: str
+    about: Doubt | Line
+    verdict: Verdict
+    evidence: str
+    reason: str
+
+
+def about_of(ruling: Ruling) -> About:
+    return About.DOUBT if isinstance(ruling.about, Doubt) else About.LINE
+
+
+def signed_subject(ruling: Ruling) -> Subject:
+    """The same as the database's control.ruling_act."""
+    return {
+        "ruling_id": ruling.ruling_id,
+        "about": about_of(ruling).value,
+        "verdict": ruling.verdict.value,
+        "evidence": ruling.evidence,
+        "reason": ruling.reason,
+        **ruling.about._asdict(),
+    }
+
+
+def proposal(ruling: Ruling, name: str) -> Expected:
+    return Expected(ActKind.RULING_PROPOSED, name, signed_subject(ruling), (Role.ROLLBACK_REQUESTER,))
+
+
+def confirmation(ruling: Ruling, name: str) -> Expected:
+    return Expected(ActKind.RULING_CONFIRMED, name, signed_subject(ruling), (Role.ROLLBACK_APPROVER,))

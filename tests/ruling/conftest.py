@@ -1,0 +1,5 @@
+"""The executor's side of a ruling, as its own tests have it."""
+
+from tests.execute.conftest import appender, desk, executor_url
+
+__all__ = ["appender", "desk", "executor_url"]
