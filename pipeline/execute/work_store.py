@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from pipeline.domain.in_force import InForce
-from pipeline.execute.ledger_store import NewCause, NewExecution, NewPosting, NewRecovery, NewTransition
+from pipeline.execute.ledger_store import NewCause, NewExecution, NewPosting, NewRecovery, NewTransition, Stored
 from pipeline.execute.postings import NOTHING_RECALLED, Advance, Recalled, Subject
 from pipeline.execute.saga import ASKS_RAIL, RECOVERED_BY_PEOPLE, RULING, Saga, Transition
+
+ORIGINS: Final = {"DECIDED": "DECISION", "REVIEWED": "REVIEW", "REVERSED": "REVERSAL"}
+"""The kind of record that a cause's first word names."""
 
 
 @dataclass(slots=True)
@@ -76,3 +79,10 @@ def _recovery(work: Work, transition: Transition) -> NewRecovery:
     assert reason is not None, "the saga was turned"
     missing_minor = payment.amount_minor - work.recalled.returned_minor
     return NewRecovery(payment.execution_id, transition.sequence, reason, missing_minor, payment.currency)
+
+
+def work_of(stored: Stored) -> Work:
+    origin = ORIGINS.get(stored.why.partition("_")[0], "RAIL")
+    known = stored.subject, stored.saga, stored.event_time_ms, stored.why, set(stored.cause_ids)
+    rest = stored.in_force, stored.is_out_of_order, origin, stored.topic_offset, stored.recalled
+    return Work(*known, *rest, is_asked=True)
