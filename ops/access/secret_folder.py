@@ -74,6 +74,7 @@ def _following(folder: Path) -> dict[str, str]:
         "treasurer_database_url": _database_url(
             folder, DATABASE_ROLES["bookkeeper"]
         ),  # for people: no service opens accounts
+        "oncall_database_url": _database_url(folder, DATABASE_ROLES["oncall"]),  # for people, too
         "kafka_jaas.conf": _broker_login(broker, admin),
         "kafka_client.properties": _client_properties(broker),
         "admin_kafka_options": json.dumps(_kafka_options(ADMINISTRATOR, admin, "PLAIN"), indent=2),
