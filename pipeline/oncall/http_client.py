@@ -52,11 +52,12 @@ class NoAnswer(Exception):
 class HttpClient:
     """For one thread at a time. ca_file: the authorities that are trusted; None stands for the system's."""
 
-    def __init__(self, ca_file: str | None) -> None:
+    def __init__(self, ca_file: str | None, *, answer_s: float = ANSWER_S, body_s: float = BODY_S) -> None:
         """Raises OSError, ssl.SSLError."""
+        self._body_s = body_s
         context = ssl.create_default_context(cafile=ca_file)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        timeout = urllib3.Timeout(connect=CONNECT_S, read=ANSWER_S)
+        timeout = urllib3.Timeout(connect=CONNECT_S, read=answer_s)
         self._pool = urllib3.PoolManager(num_pools=1, maxsize=1, ssl_context=context, timeout=timeout, retries=False)
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> HttpAnswer:
@@ -75,14 +76,14 @@ class HttpClient:
         except (HTTPError, OSError) as error:
             raise NoAnswer(type(error).__name__) from None
         try:
-            return HttpAnswer(response.status, _body(response), _retry_after_s(response.headers.get("Retry-After")))
+            return HttpAnswer(response.status, _body(response, self._body_s), _retry_after_s(response.headers.get("Retry-After")))
         finally:
             response.close()
             self._pool.clear()
 
 
-def _body(response: urllib3.BaseHTTPResponse) -> bytes | None:
-    deadline, found = time.monotonic() + BODY_S, bytearray()
+def _body(response: urllib3.BaseHTTPResponse, within_s: float) -> bytes | None:
+    deadline, found = time.monotonic() + within_s, bytearray()
     try:
         while chunk := response.read1(_CHUNK):
             found += chunk

@@ -23,7 +23,14 @@ from pipeline.domain.refusals import Refusal
 from pipeline.io.filing import server_now_ms
 from pipeline.io.kafka.client import BrokerAway
 from pipeline.io.kafka.positioned_log import PositionedLog
-from pipeline.io.postgres import Connection, Held, Positions, failures_named
+from pipeline.io.postgres import (
+    Connection,
+    DatabaseRefused,
+    DatabaseUnavailable,
+    Held,
+    Positions,
+    failures_named,
+)
 from pipeline.oncall import metrics, rendering
 from pipeline.oncall.groups import Group
 from pipeline.oncall.keeping_service import GroupKeeper, Heard
@@ -31,7 +38,7 @@ from pipeline.oncall.messages import MessageKind, message_about
 from pipeline.oncall.outbox import Answer, Result
 from pipeline.oncall.rendering import Json, Setting
 from pipeline.oncall.routing import Routes, SinkKind
-from pipeline.oncall.senders_client import Senders
+from pipeline.oncall.senders_client import Senders, SendsStuck
 from pipeline.oncall.sending_service import FIRING_MS, Outbox
 from pipeline.oncall.sinks_client import Alertmanager, SinkClient
 from pipeline.oncall.store import Turn, read_acts, read_deliveries, read_silences
@@ -43,6 +50,9 @@ RECORDS_AT_ONCE: Final = 1_000
 READ_WAIT_S: Final = 0.1
 """How long a turn waits for a record; so long, too, an answer of a sink waits to be stored."""
 STANDBY_WAIT_S: Final = 2.0
+FINISH_S: Final = 15.0
+"""How long a service that is told to stop waits for its sinks; Compose gives it 30 s."""
+FINISH_POLL_S: Final = 0.05
 PEOPLE_S: Final = 1.0
 """Between looks at what people did and silenced."""
 UNTOLD_MAX: Final = 1_000
@@ -128,10 +138,24 @@ class AlertService:
         self._held.drop()
 
     def close(self) -> None:
+        """Wait for the answers of sends that are under way: one without an answer would count as in doubt."""
+        if self._is_begun:
+            self._finish_sends()
         if self._source is not None:
             self._source.close()
         self._turn.drop()
         self._held.drop()
+
+    def _finish_sends(self) -> None:
+        deadline_s = time.monotonic() + FINISH_S
+        try:
+            with failures_named():
+                while not self._senders.is_idle and time.monotonic() < deadline_s:
+                    connection = self._held.connection()
+                    self._collect(connection, server_now_ms(connection))
+                    time.sleep(FINISH_POLL_S)
+        except (DatabaseRefused, DatabaseUnavailable, SendsStuck) as error:
+            _log.warning("sends_not_finished", why=str(error))
 
     def _begin(self, connection: Connection, now_ms: int) -> None:
         open_ids = self._keeper.begin(connection)

@@ -102,10 +102,10 @@ class Stand:
     def told(self) -> dict[str, Counter[str]]:
         """What each sink has taken, by kind."""
         return {
-            "pager": Counter(
-                each.json["event_action"] if "event_action" in each.json else "change" for each in self.pager.taken
+            "pager": Counter(each.json.get("event_action", "change") for each in self.pager.taken),
+            "slack": Counter(
+                each.json["blocks"][0]["text"]["text"].split(":")[0].split(",")[0] for each in self.slack.taken
             ),
-            "slack": Counter(each.json["blocks"][0]["text"]["text"].split(":")[0].split(",")[0] for each in self.slack.taken),
             "hook": Counter(each.json["type"] for each in self.hook.taken),
             "mail": Counter({"mails": len(self.mail.taken)}),
             "alertmanager": Counter({"posts": len(self.manager.taken)}),

@@ -1,4 +1,4 @@
-"""Against a real Alertmanager (Debian's prometheus-alertmanager): what fires, once however often it is told, and is over."""
+"""Against a real Alertmanager (Debian's prometheus-alertmanager): what fires is one alert, and is over when it is."""
 
 from __future__ import annotations
 

@@ -39,7 +39,10 @@ FAULTS: dict[str, tuple[Callable[[str], str], str]] = {
     "an unknown sink": (lambda text: text.replace('"pager", "alert', '"phone", "alert'), "the sink phone, which there"),
     "an unknown secret": (lambda text: text.replace('secret = "hook"', 'secret = "gone"'), "has no gone"),
     "two of a name": (lambda text: text.replace('name = "hook"', 'name = "slack"'), "two sinks have one name"),
-    "a user in an address": (lambda text: text.replace("http://127.0.0.1:4", "http://me:x@127.0.0.1:4"), "holds a user"),
+    "a user in an address": (
+        lambda text: text.replace("http://127.0.0.1:4", "http://me:x@127.0.0.1:4"),
+        "holds a user",
+    ),
     "another scheme": (lambda text: text.replace("http://127.0.0.1:4", "file:///etc"), "is not written https"),
     "a line break": (lambda text: text.replace("127.0.0.1:4/hook", "127.0.0.1:4/\\r\\nhook"), "is no address"),
     "mail to nobody": (lambda text: text.replace('"oncall@bank.example", "lead@bank.example"', ""), "recipients"),

@@ -180,9 +180,7 @@ def _publish(bootstrap_servers: str, raised: list[Alert]) -> None:
     assert left == 0, f"{left} alerts are not published"
 
 
-def _kill_often(
-    say: Callable[[str], None], process: ServerProcess, kills: int, owner: Connection, count: int
-) -> int:
+def _kill_often(say: Callable[[str], None], process: ServerProcess, kills: int, owner: Connection, count: int) -> int:
     """Kill the service with SIGKILL while it reads and sends; what it does next starts anew."""
     chance = random.Random(SEED)  # noqa: S311 - moments, not secrets
     done = 0

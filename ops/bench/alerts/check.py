@@ -6,6 +6,7 @@ import email
 import email.policy
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from ops.bench.alerts.sinks import HttpSink, MailSink, Taken
@@ -39,7 +40,12 @@ class Report(NamedTuple):
 def check(groups: Sequence[Group], deliveries: Sequence[Delivery], sinks: Sinks, told: set[str]) -> Report:
     """told: the ids of messages that ALERT_NOT_DELIVERED names on alerts.v1."""
     copies = _copies(sinks)
-    violations = [*_lost(deliveries, copies, told), *_twice(deliveries, copies), *_grouped(groups, sinks), *_paced(sinks)]
+    violations = [
+        *_lost(deliveries, copies, told),
+        *_twice(deliveries, copies),
+        *_grouped(groups, sinks),
+        *_paced(sinks),
+    ]
     ends = Counter(delivery.end for delivery in deliveries)
     lost = sum(1 for each in violations if each.startswith("lost"))
     total = {name: sum(len(found) for found in by_id.values()) for name, by_id in copies.items()}
@@ -134,7 +140,7 @@ def _grouped(groups: Sequence[Group], sinks: Sinks) -> Iterator[str]:
 
 def _paced(sinks: Sinks) -> Iterator[str]:
     times = [taken.at_s for taken in sinks.slack.asked]
-    if any(later - earlier < SLACK_GAP_S for earlier, later in zip(times, times[1:], strict=False)):
+    if any(later - earlier < SLACK_GAP_S for earlier, later in pairwise(times)):
         yield "pace: more than a message a second to the channel"
 
 

@@ -32,12 +32,23 @@ class Manner(StrEnum):
     FORBIDDEN_403 = auto()
     GONE_410 = auto()
     TOO_LONG = auto()  # taken, with an answer without end
+    HANGS = auto()  # taken, with an answer that never comes
+    DRIPS = auto()  # taken, with an answer that comes a byte at a time
 
 
 TAKING = frozenset(
-    {Manner.TAKES, Manner.TAKES_BUT_502, Manner.TAKES_BUT_TORN, Manner.TAKES_BUT_SILENT, Manner.TOO_LONG}
+    {
+        Manner.TAKES,
+        Manner.TAKES_BUT_502,
+        Manner.TAKES_BUT_TORN,
+        Manner.TAKES_BUT_SILENT,
+        Manner.TOO_LONG,
+        Manner.HANGS,
+        Manner.DRIPS,
+    }
 )
 RETRY_AFTER_S = 1
+HANGS_S_MAX = 30.0
 
 
 @dataclass
@@ -61,6 +72,7 @@ class HttpSink:
     manner_of: Callable[[int], Manner] = lambda _number: Manner.TAKES
     asked: list[Taken] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    closing: threading.Event = field(default_factory=threading.Event)
 
     @property
     def taken(self) -> list[Taken]:
@@ -84,9 +96,11 @@ def http_sink() -> Iterator[HttpSink]:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             with sink.lock:
                 manner = sink.manner_of(len(sink.asked))
-                sink.asked.append(Taken(self.path, {k.lower(): v for k, v in self.headers.items()}, body, manner, time.monotonic()))
+                sink.asked.append(
+                    Taken(self.path, {k.lower(): v for k, v in self.headers.items()}, body, manner, time.monotonic())
+                )
                 number = len(sink.asked)
-            _answer(self, manner, number)
+            _answer(self, manner, number, sink.closing)
 
         do_GET = do_POST
 
@@ -95,7 +109,10 @@ def http_sink() -> Iterator[HttpSink]:
 
     with _serving(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as port:
         sink.url = f"http://127.0.0.1:{port}"
-        yield sink
+        try:
+            yield sink
+        finally:
+            sink.closing.set()
 
 
 REFUSALS = {
@@ -108,7 +125,7 @@ REFUSALS = {
 }
 
 
-def _answer(handler: BaseHTTPRequestHandler, manner: Manner, number: int) -> None:
+def _answer(handler: BaseHTTPRequestHandler, manner: Manner, number: int, closing: threading.Event) -> None:
     ok = json.dumps({"ok": True, "ts": f"1700000000.{number:06d}"}).encode()
     handler.close_connection = True
     if manner in REFUSALS:
@@ -124,6 +141,10 @@ def _answer(handler: BaseHTTPRequestHandler, manner: Manner, number: int) -> Non
         _reply(handler, 307, b"", {"Location": f"http://127.0.0.1:{port}/elsewhere"})
     elif manner is Manner.TOO_LONG:
         _reply_without_end(handler)
+    elif manner is Manner.HANGS:
+        closing.wait(HANGS_S_MAX)
+    elif manner is Manner.DRIPS:
+        _reply_slowly(handler, closing)
     else:
         handler.connection.shutdown(socket.SHUT_RDWR)
 
@@ -134,6 +155,15 @@ def _reply_without_end(handler: BaseHTTPRequestHandler) -> None:
     with suppress(OSError):
         for _ in range(40):
             handler.wfile.write(b" " * 8192)
+
+
+def _reply_slowly(handler: BaseHTTPRequestHandler, closing: threading.Event) -> None:
+    handler.send_response(200)
+    handler.end_headers()
+    with suppress(OSError):
+        while not closing.wait(0.05):
+            handler.wfile.write(b" ")
+            handler.wfile.flush()
 
 
 def _reply(handler: BaseHTTPRequestHandler, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:

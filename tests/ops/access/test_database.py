@@ -42,17 +42,14 @@ CONTROL_APPENDERS = {
     "ledger.funding": {"fraud_treasurer"},
     "ledger.posting": {"fraud_executor", "fraud_treasurer"},  # of a step, or of a funding: triggers tell them apart
     "ledger.balance_checkpoint": set(),  # rows that ledger.take_checkpoint makes
-    **dict.fromkeys(
-        (
-            "control.alert_group",
-            "control.alert_turn",
-            "control.alert_event",
-            "control.alert_delivery",
-            "control.alert_attempt",
-        ),
-        {"fraud_alerts"},
-    ),
-    **dict.fromkeys(("control.alert_act", "control.alert_silence", "control.alert_silence_end"), {"fraud_oncall"}),
+    "control.alert_group": {"fraud_alerts"},
+    "control.alert_turn": {"fraud_alerts"},
+    "control.alert_event": {"fraud_alerts"},
+    "control.alert_delivery": {"fraud_alerts"},
+    "control.alert_attempt": {"fraud_alerts"},
+    "control.alert_act": {"fraud_oncall"},
+    "control.alert_silence": {"fraud_oncall"},
+    "control.alert_silence_end": {"fraud_oncall"},
     "control.signed_act": {"fraud_review", "fraud_rollback", "fraud_oncall"},  # three of its columns (tests/people)
     "ledger.guarded_account": set(),  # rows that ledger.lock_accounts makes, to lock them
     "ledger.saga_hearing": set(),
