@@ -70,6 +70,27 @@ def test_whole_pipeline_is_accounted_for(scene: Scene, reconciled: Callable[[flo
     assert totals["dead_letters"] > 0
 
 
+def test_follower_tells_what_is_missing_and_when_it_has_come(scene: Scene) -> None:
+    follower = scene.follower(grace_s=1)
+    scene.audit.stop()
+    try:
+        scene.start(follower)
+        wait_until(lambda: _reached(scene), SECONDS_MAX, "reconciling what is there")
+        scene.publish(50)
+        wait_until(lambda: _gaps(scene, "OPENED"), SECONDS_MAX, "missing what isn't audited")
+        scene.start(scene.audit)
+        wait_until(lambda: _gaps(scene, "CLOSED") == _gaps(scene, "OPENED"), SECONDS_MAX, "seeing that it was filled")
+        scene.wait_until_decided()
+        wait_until(lambda: _reached(scene), SECONDS_MAX, "reconciling what came since")
+    finally:
+        follower.stop()
+        scene.audit.stop()  # it would refuse to go on from what the next tests plant
+    alerts = [WireFormat().decode_alert(value) for value in _alerts(scene)]
+    codes = {alert.code for alert in alerts if isinstance(alert, Alert)}
+    assert "RECONCILIATION_GAP" in codes
+    assert codes.isdisjoint({"DECISION_UNFOUNDED", "RECORD_UNPROVED"}), "nobody honest is accused"
+
+
 # A row of the audit log in the middle of a partition, and what follows from its place.
 _ROW = (
     "(SELECT topic_offset FROM audit.ai_decision_log WHERE topic_partition = 1 ORDER BY topic_offset OFFSET 30 LIMIT 1)"
@@ -152,26 +173,6 @@ def test_record_accounted_for_twice_is_found_and_named(scene: Scene, reconciled:
         scene.tamper(f"DELETE FROM audit.dead_letter WHERE topic_offset = {STRAY_OFFSET}")
     expected = [("ACCOUNTED_TWICE", "transactions.v1", partition, offset, offset, 1, "decisions.v1")]
     assert (False, expected) == (found.is_whole, found.gaps)
-
-
-def test_follower_tells_what_is_missing_and_when_it_has_come(scene: Scene) -> None:
-    follower = scene.follower(grace_s=1)
-    scene.audit.stop()
-    try:
-        scene.start(follower)
-        wait_until(lambda: _reached(scene), SECONDS_MAX, "reconciling what is there")
-        scene.publish(50)
-        wait_until(lambda: _gaps(scene, "OPENED"), SECONDS_MAX, "missing what isn't audited")
-        scene.start(scene.audit)
-        wait_until(lambda: _gaps(scene, "CLOSED") == _gaps(scene, "OPENED"), SECONDS_MAX, "seeing that it was filled")
-        scene.wait_until_decided()
-        wait_until(lambda: _reached(scene), SECONDS_MAX, "reconciling what came since")
-    finally:
-        follower.stop()
-    alerts = [WireFormat().decode_alert(value) for value in _alerts(scene)]
-    codes = {alert.code for alert in alerts if isinstance(alert, Alert)}
-    assert "RECONCILIATION_GAP" in codes
-    assert codes.isdisjoint({"DECISION_UNFOUNDED", "RECORD_UNPROVED"}), "nobody honest is accused"
 
 
 def _gaps(scene: Scene, event: str) -> list[tuple[object, ...]]:

@@ -15,6 +15,7 @@ from confluent_kafka import Producer
 
 from ops.demo.scene import clean_environment
 from ops.stack.real import RealStack
+from ops.stack.topics import create_topics
 from pipeline.domain.log import Outgoing
 from pipeline.io.kafka.appender import TransactionalAppender
 from pipeline.io.kafka.client import BrokerFailed
@@ -29,6 +30,7 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 def stack(tmp_path_factory):
     """Instead of the embedded one: the mock broker shows readers what was never committed, and fences nobody."""
     with RealStack(tmp_path_factory.mktemp("real"), with_postgres=True) as stack:
+        create_topics(stack.bootstrap_servers)  # where the desk's executor tells what it did
         yield stack
 
 

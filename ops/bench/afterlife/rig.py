@@ -84,6 +84,10 @@ class AfterlifeRig:
         self._wait_until(lambda: self.feeder.has_ended, "publishing")
         in_log = record_count(servers, "transactions.v1")
         wait_committed(servers, in_log, SETTLE_S, "deciding", every_s=POLL_S, meanwhile=self.supervise)
+        self.come_to_rest()
+
+    def come_to_rest(self) -> None:
+        """Wait until every decision is echoed, executed, announced, audited, and out of doubt."""
         self._wait_until(Still(self.positions, self.echo), "executing and auditing")
         self._wait_until(lambda: not self._doubtful(), "getting out of doubt")
 

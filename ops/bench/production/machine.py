@@ -145,9 +145,11 @@ class Container:
         return Done(done.returncode, (done.stdout + done.stderr).strip())
 
     def is_healthy(self) -> bool:
-        """Run the health check of the files once."""
+        """Run the health check of the files once; what has ended isn't healthy."""
         check = self.service.health
         assert check is not None, f"{self.service.name} has a health check"
+        if self.exit_code is not None:
+            return False
         done = self.run(check.command, check.timeout_s)
         with self.log_path.with_suffix(".health.log").open("a", encoding="utf-8") as log:
             log.write(f"{done.code} {done.said[-1000:]}\n")

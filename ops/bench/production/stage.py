@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,6 +59,7 @@ class Stage:
         self.strangers: dict[str, Container] = {}
         self._began_s = time.monotonic()
         self._probe_at_s: dict[str, float] = {}
+        self.restarts = Counter[str]()
 
     def say(self, sentence: str) -> None:
         print(f"{time.monotonic() - self._began_s:6.1f} s  {sentence}", flush=True)
@@ -127,7 +129,7 @@ class Stage:
             for name, container in self.containers.items():
                 self._look(name, container, healthy, done, starts)
             time.sleep(POLL_S)
-        self.facts["restarts"] = {name: count - 1 for name, count in starts.items() if count > 1}
+        self.restarts.update({name: count - 1 for name, count in starts.items() if count > 1})
         self.facts["up_s"] = round(time.monotonic() - self._began_s, 1)
 
     def _look(self, name: str, container: Container, healthy: set[str], done: set[str], starts: dict[str, int]) -> None:
@@ -156,9 +158,20 @@ class Stage:
     def wait(self, is_so: Callable[[], bool], seconds_max: float, what: str) -> None:
         deadline = time.monotonic() + seconds_max
         while not is_so():
+            self._restart()
             if time.monotonic() > deadline:
                 raise Broken(f"waited {seconds_max:g} s in vain for {what}")
             time.sleep(POLL_S)
+
+    def _restart(self) -> None:
+        """Start again what has ended by itself and what the files have restarted, as Docker does."""
+        for name, container in self.containers.items():
+            if container.service.is_restarted and container.exit_code is not None:
+                self.restarts[name] += 1
+                if self.restarts[name] > STARTS_MAX:
+                    raise Broken(f"{name} ends again and again: {container.tail()}")
+                self.say(f"{name} ended with {container.exit_code} and is started again")
+                container.start()
 
     @contextmanager
     def rail(self) -> Iterator[None]:
@@ -202,7 +215,8 @@ def main() -> None:
     finally:
         stage.down()
         shutil.rmtree(stage.secrets, ignore_errors=True)
-        print(json.dumps({"ok": not stage.faults, "faults": stage.faults, **stage.facts}), flush=True)
+        seen = {**stage.facts, "restarts": stage.restarts}
+        print(json.dumps({"ok": not stage.faults, "faults": stage.faults, **seen}), flush=True)
 
 
 if __name__ == "__main__":

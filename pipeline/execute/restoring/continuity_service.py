@@ -46,10 +46,11 @@ class Continuity:
             life = present_life(connection)
         why = moved(*life)
         if why is None and not self._has_passed(connection, life.number):
-            # What was told is read first: the ledger only grows meanwhile.
+            # What was told is read first: the ledger only grows meanwhile, and another may begin its next life.
             latest = latest_told(self._told())
             with failures_named():
-                why = outrun(life.number, latest, steps_of(connection, sorted(latest)))
+                life = present_life(connection)
+                why = moved(*life) or outrun(life.number, latest, steps_of(connection, sorted(latest)))
         if why is not None:
             self._passed = None
             return why

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
+import structlog
 from confluent_kafka import (
     TIMESTAMP_LOG_APPEND_TIME,
     Consumer,
@@ -27,6 +28,8 @@ from confluent_kafka.admin import AdminClient
 
 from pipeline.domain.log import SEAL_HEADER, Presented, Record, Source
 from pipeline.io.partitioner import Partitioner
+
+log = structlog.get_logger("kafka")
 
 Options = dict[str, Any]
 
@@ -125,9 +128,15 @@ def leave_group(consumer: Consumer) -> None:
     """Close a consumer that belongs to a group, within seconds.
 
     What the group hands over or takes back meanwhile is answered first. A rebalance callback that runs within `close`
-    asks a thread that may have let go of the group already, and waits for ever.
+    asks a thread that may have let go of the group already, and waits for ever. A consumer that was fenced belongs to
+    no group any more.
     """
-    consumer.unsubscribe()
+    try:
+        consumer.unsubscribe()
+    except KafkaException as failure:
+        log.warning("group_left_already", why=str(failure))
+        consumer.close()
+        return
     for number in range(LEAVING_POLLS_MAX):
         consumer.poll(LEAVING_POLL_S)
         if number + 1 >= LEAVING_POLLS and not consumer.assignment():

@@ -81,6 +81,19 @@ def test_a_database_that_was_restored_elsewhere_stops_it_until_the_next_life(des
     assert desk.execution._notices.life == 3
 
 
+def test_a_life_that_another_executor_begins_meanwhile_stops_nobody(desk):
+    blocked = decision("BLOCK")
+    desk.hear(blocked)
+
+    def tell():
+        begin_life(desk.connection, 2, "it has caught up", {})
+        return [told(execution_of(blocked), told_sequence(2, 1))]
+
+    continuity = Continuity(tell, desk.execution._notices)
+    assert continuity.refusal(desk.connection) is None
+    assert desk.execution._notices.life == 2
+
+
 def test_a_migrated_database_is_in_its_first_life(desk):
     life = present_life(desk.connection)
     assert life.number == 1

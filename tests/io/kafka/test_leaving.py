@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
 from pipeline.io.kafka.client import LEAVING_POLLS, LEAVING_POLLS_MAX, leave_group
 
@@ -33,3 +34,13 @@ def test_it_gives_up_its_partitions_before_it_closes(held_for: int, polls: int) 
     member = Member(held_for)
     leave_group(member)
     assert member.calls == ["unsubscribe", *["poll"] * polls, "close"]
+
+
+def test_one_that_was_fenced_closes_without_asking_its_group() -> None:
+    class Fenced(Member):
+        def unsubscribe(self) -> None:
+            raise KafkaException(KafkaError(KafkaError._FATAL))
+
+    member = Fenced(7)
+    leave_group(member)
+    assert member.calls == ["close"]

@@ -52,7 +52,7 @@ VARIABLES = {
 MERGED = services(ROOT, [BASE_FILE, PRODUCTION_FILE], VARIABLES)
 SERVERS = sorted(IMAGES)
 SERVICES = sorted(BASE["services"])
-RUN_ONCE = ("access", "migrate", "roles", "topics")
+RUN_ONCE = ("access", "migrate", "months", "people", "roles", "topics")
 OURS = sorted(name for name, settings in BASE["services"].items() if "build" in settings)
 IN_PRODUCTION = [name for name in OURS if name != "rail"]
 PLAIN_SECRETS = {f"FRAUD_{name.upper()}" for name in SECRET_NAMES}
@@ -161,7 +161,8 @@ def test_service_has_no_rights_to_spare(compose: dict[str, Any], service: str) -
 def test_service_writes_to_volumes_of_its_own_and_memory_only(service: str) -> None:
     mounts = [entry for entry in BASE["services"][service].get("volumes", [])]
     assert all(entry.partition(":")[0] in BASE["volumes"] for entry in mounts), "no folder of the machine's"
-    shared = {"audit", "witness"}, {"worker", "review", "executor", "audit", "reconcile"}
+    keys = {"audit", "witness"}, {"worker", "review", "executor", "audit", "reconcile"}
+    shared = *keys, {"people", "worker"}
     for mount in mounts:
         users = {name for name in SERVICES if mount in BASE["services"][name].get("volumes", [])}
         assert users == {service} or users in shared, "in development the keys of one kind are together"
@@ -189,7 +190,18 @@ def test_service_runs_under_a_user_of_its_own(service: str) -> None:
 NETWORKS = {
     "broker": {"kafka", "topics", "access", "worker", "audit", "witness", "executor", "review", "reconcile", "alerts"},
     "state": {"redis", "worker"},
-    "database": {"postgres", "migrate", "roles", "audit", "executor", "review", "reconcile", "alerts"},
+    "database": {
+        "postgres",
+        "migrate",
+        "roles",
+        "months",
+        "people",
+        "audit",
+        "executor",
+        "review",
+        "reconcile",
+        "alerts",
+    },
     "rail": {"executor", "rail"},
     "pages": {"worker"},
     "oncall": {"alerts"},
