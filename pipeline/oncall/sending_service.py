@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -55,11 +55,14 @@ class Outbox:
         self._not_before_s: dict[str, float] = {}
         self._late: dict[str, Alert] = {}
 
-    def begin(self, connection: Connection, deliveries: Iterable[Delivery], now_ms: int) -> None:
-        """Begin with what stands in the database. A send that has no end may have arrived.
+    def begin(
+        self, connection: Connection, deliveries: Iterable[Delivery], groups: Iterable[Group], now_ms: int
+    ) -> None:
+        """Begin with what stands in the database. groups: those that are open. A send without an end may have arrived.
 
         A send of this process that is still under way is one of them: its answer, when it comes, is passed over.
         """
+        self._late = {name: _late_alert(name, 0, now_ms) for name in _late_sinks(groups)}
         self._pending, self._lines, self._numbers, self._threads, self._sending = {}, {}, {}, {}, {}
         for read in deliveries:
             message = read.message
@@ -191,12 +194,9 @@ class Outbox:
             self._tell(over(late, now_ms))
 
     def _tell_late(self, delivery: Delivery, now_ms: int) -> None:
-        name = delivery.message.sink
-        summary = f"The sink {name} has not taken a message for {(now_ms - delivery.planned_at_ms) // 60_000} minutes."
-        evidence = {"sink": name, "message": delivery.message.delivery_id, "state": "LATE"}
-        told = alert(AlertCode.ALERT_NOT_DELIVERED, summary, f"{SINK_SCOPE}{name}", evidence, now_ms, Severity.WARNING)
-        self._late[name] = told
-        self._tell(told)
+        name, waits_ms = delivery.message.sink, now_ms - delivery.planned_at_ms
+        self._late[name] = _late_alert(name, waits_ms, now_ms)
+        self._tell(self._late[name])
 
     def _line_up(self, delivery: Delivery) -> None:
         message = delivery.message
@@ -225,6 +225,21 @@ class Outbox:
 def _lane(sink: Sink) -> str:
     """What is limited together: sinks that write to one channel of Slack, or else each sink alone."""
     return f"{sink.address} {sink.channel}" if sink.kind is SinkKind.SLACK else sink.name
+
+
+def _late_sinks(groups: Iterable[Group]) -> Iterator[str]:
+    """The sinks of which people were told that they are late, and not yet that this is over."""
+    for group in groups:
+        key = group.key
+        if (key.code, key.severity) == (AlertCode.ALERT_NOT_DELIVERED, Severity.WARNING):
+            yield key.scope.removeprefix(SINK_SCOPE)
+
+
+def _late_alert(name: str, waits_ms: int, now_ms: int) -> Alert:
+    """The same for a sink each time, so that whoever runs next can say that it is over."""
+    summary = f"The sink {name} has not taken a message for {waits_ms // 60_000} minutes."
+    evidence = {"sink": name, "state": "LATE"}
+    return alert(AlertCode.ALERT_NOT_DELIVERED, summary, f"{SINK_SCOPE}{name}", evidence, now_ms, Severity.WARNING)
 
 
 def _undelivered(delivery: Delivery, attempt: Attempt, now_ms: int) -> Alert:

@@ -159,7 +159,8 @@ class AlertService:
 
     def _begin(self, connection: Connection, now_ms: int) -> None:
         open_ids = self._keeper.begin(connection)
-        self._outbox.begin(connection, read_deliveries(connection, open_ids), now_ms)
+        deliveries = read_deliveries(connection, open_ids)
+        self._outbox.begin(connection, deliveries, self._keeper.open_groups(), now_ms)
         self._people, self._looked_at_s = RegistryReader(), float("-inf")
         if self._source is None:
             self._source = self._make_source()

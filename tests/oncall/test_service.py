@@ -11,7 +11,7 @@ from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import Connection, connect
 from pipeline.oncall.acts import SilenceWish
 from pipeline.oncall.desk_store import DeskRefused, append_group_act, append_silence, append_silence_end
-from pipeline.oncall.groups import EventKind, State
+from pipeline.oncall.groups import OTHER_SCOPES, SCOPES_MAX, EventKind, State
 from pipeline.oncall.messages import REPEAT
 from pipeline.oncall.outbox import AttemptKind
 from pipeline.oncall.store import read_deliveries_about, read_latest_groups
@@ -124,6 +124,17 @@ def test_group_is_over_when_each_alert_is(stand: Stand, owner: Connection) -> No
         stand.run(service, lambda: groups(owner)[0].state is State.RESOLVED)
         stand.publish(first)
         stand.run(service, lambda: len(groups(owner)) == 2)
+
+
+def test_flood_of_scopes_is_bounded_and_every_alert_is_in_a_group(stand: Stand, owner: Connection) -> None:
+    stand.routes(sinks='"hook", "pager"')
+    stand.publish(*(trip(f"segment:E{number}") for number in range(SCOPES_MAX + 10)))
+    with stand.service() as service:
+        stand.run(service, lambda: sum(group.records for group in groups(owner)) == SCOPES_MAX + 10)
+        other = [group for group in groups(owner) if group.key.scope == OTHER_SCOPES]
+        assert (SCOPES_MAX + 1, [10]) == (len(groups(owner)), [group.records for group in other])
+        late = trip(f"segment:E{SCOPES_MAX + 5}")
+        assert late.alert_id in other[0].turns, "it can be said to be over"
 
 
 def test_nobody_answers_and_the_next_is_called(stand: Stand, owner: Connection) -> None:

@@ -224,7 +224,7 @@ def _told(bootstrap_servers: str) -> set[str]:
     with LogReader(bootstrap_servers, "bench-alerts", {}) as log:
         read = [wire.decode_alert(record.value) for record in log.read_all("alerts.v1")]
     return {
-        each.evidence["message"]
+        each.evidence.get("message", "")
         for each in read
         if isinstance(each, Alert) and each.code == AlertCode.ALERT_NOT_DELIVERED
     }

@@ -115,8 +115,9 @@ def _twice(deliveries: Sequence[Delivery], copies: Copies) -> Iterator[str]:
     for same in copies["hook"].values():
         if len(set(same)) > 1:
             yield "twice: a webhook's repeat says something else"
-    for name in ("slack", "mail"):
-        for key, texts in copies[name].items():
+    changes = {key: [text for text in texts if "dedup_key" not in text] for key, texts in copies["pager"].items()}
+    for name, by_key in (("slack", copies["slack"]), ("mail", copies["mail"]), ("pager, as changes,", changes)):
+        for key, texts in by_key.items():
             if len(texts) > 2:
                 yield f"twice: {len(texts)} copies at {name} of {key}"
             if len(texts) == 2 and [REPEAT in _unfolded(text) for text in texts].count(True) != 1:
