@@ -192,7 +192,7 @@ def is_ended_by(group: Group, alert: Alert) -> bool:
 
 
 def is_quiet(group: Group, now_ms: int, quiet_ms: int) -> bool:
-    """Whether nothing came for so long that it is over: NOTICE_MS of a notice, `quiet_ms` where acknowledged."""
+    """Whether nothing came for so long that it is over: NOTICE_MS of a notice, `quiet_ms` if acknowledged."""
     if group.is_notice:
         return group.told_records > 0 and now_ms - group.raised_at_ms >= NOTICE_MS
     return group.state is State.ACKNOWLEDGED and now_ms - group.raised_at_ms >= quiet_ms

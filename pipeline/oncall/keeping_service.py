@@ -35,7 +35,7 @@ from pipeline.oncall.groups import (
     turn_after,
 )
 from pipeline.oncall.messages import MessageKind
-from pipeline.oncall.rendering import RESOLVED_MS
+from pipeline.oncall.sinks.rendering import RESOLVED_MS
 from pipeline.oncall.routing import Routes
 from pipeline.oncall.sending_service import Outbox
 from pipeline.oncall.silences import Silence, silenced

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from confluent_kafka import Producer
 
+from ops.bench.alerts.sinks import HttpSink, MailSink, http_sink, mail_sink
 from pipeline.alerts.encoding import alert_record
 from pipeline.domain.alert import Alert
 from pipeline.io.avro.wire import WireFormat
@@ -19,7 +20,6 @@ from pipeline.io.settings import Settings
 from pipeline.oncall.service import AlertService
 from pipeline.oncall.service_command import alert_service
 from tests.oncall.given import SECRETS, routes_text
-from ops.bench.alerts.sinks import HttpSink, MailSink, http_sink, mail_sink
 from tests.servers import SOON_FREE, unused_prefix, url_as
 
 WIRE = WireFormat()

@@ -17,7 +17,7 @@ from ops.processes.servers import ServerProcess, free_port
 from pipeline.io.postgres import Connection
 from pipeline.oncall.groups import State
 from pipeline.oncall.outbox import Answer
-from pipeline.oncall.sinks_client import client_of
+from pipeline.oncall.sinks.kinds_client import client_of
 from pipeline.oncall.store import read_latest_groups
 from tests.oncall.given import good, routes, routes_text, trip
 from tests.oncall.stand import Stand

@@ -77,7 +77,9 @@ def test_silence_has_an_author_and_an_end(
     assert (1, True) == (refused.code, "silenced by an OPERATOR" in refused.err)
     assert 0 == fraud(*asked, **places, **settings_of(tmp_path, "olga")).code
     [silence] = map(json.loads, fraud("alerts", "silences", "--json", **places).out.splitlines())
-    assert ("olga", "BREAKER_*", "a drill, planned") == tuple(silence[name] for name in ("silenced_by", "code", "reason"))
+    assert ("olga", "BREAKER_*", "a drill, planned") == tuple(
+        silence[name] for name in ("silenced_by", "code", "reason")
+    )
     assert 0 == fraud("alerts", "unsilence", silence["silence_id"], **places).code
     assert "" == fraud("alerts", "silences", **places).out
     assert 1 == fraud("alerts", "unsilence", silence["silence_id"], **places).code

@@ -9,7 +9,7 @@ from email.utils import format_datetime
 import pytest
 
 from ops.bench.alerts.sinks import HttpSink, Manner, http_sink
-from pipeline.oncall.http_client import HttpClient, NoAnswer, NotSent, _retry_after_s
+from pipeline.oncall.sinks.http_client import HttpClient, NoAnswer, NotSent, _retry_after_s
 
 
 @pytest.fixture
@@ -56,7 +56,8 @@ def test_server_without_tls_is_never_spoken_to_in_the_clear(sink: HttpSink, clie
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [(None, None), ("7", 7.0), ("-7", None), ("soon", None), ("", None), ("1" * 30, None), ("²", None)]
+    ("text", "seconds"),
+    [(None, None), ("7", 7.0), ("-7", None), ("soon", None), ("", None), ("1" * 30, None), ("²", None)],
 )
 def test_retry_after_is_seconds_or_nothing(text: str | None, seconds: float | None) -> None:
     assert seconds == _retry_after_s(text)

@@ -12,9 +12,9 @@ from pipeline.io.postgres import Connection, connect
 from pipeline.oncall.groups import Group
 from pipeline.oncall.messages import MessageKind
 from pipeline.oncall.outbox import LATE_MS, Answer, Result
-from pipeline.oncall.senders_client import Senders
+from pipeline.oncall.sinks.senders_client import Senders
 from pipeline.oncall.sending_service import Outbox
-from pipeline.oncall.sinks_client import Send
+from pipeline.oncall.sinks.kinds_client import Send
 from pipeline.oncall.store import append_group, read_deliveries
 from tests.oncall.given import group, routes
 from tests.servers import url_as
@@ -58,7 +58,9 @@ class Desk:
     def turn(self) -> None:
         self.outbox.send(self.connection, self.now_ms)
         ended = []
-        wait_until(lambda: bool(ended.extend(self.senders.collect()) or self.senders.is_idle), WAIT_S, "", every_s=0.005)
+        wait_until(
+            lambda: bool(ended.extend(self.senders.collect()) or self.senders.is_idle), WAIT_S, "", every_s=0.005
+        )
         self.outbox.collect(self.connection, ended, self.now_ms)
         self.outbox.watch(self.now_ms)
 

@@ -10,12 +10,12 @@ from dataclasses import replace
 import pytest
 from standardwebhooks.webhooks import Webhook
 
+from ops.bench.alerts.sinks import HttpSink, MailManner, MailSink, Manner, http_sink, mail_sink
 from pipeline.oncall.messages import REPEAT, MessageKind
 from pipeline.oncall.outbox import Answer, Result
 from pipeline.oncall.routing import Routes
-from pipeline.oncall.sinks_client import Send, client_of
+from pipeline.oncall.sinks.kinds_client import Send, client_of
 from tests.oncall.given import GROUP_ID, ROUTING_KEY, SIGNING, TOKEN, message, routes, routes_text
-from ops.bench.alerts.sinks import HttpSink, MailManner, MailSink, Manner, http_sink, mail_sink
 from tests.records import NOON_MS
 
 HTTP_SINKS = ("pager", "alertmanager", "slack", "hook")

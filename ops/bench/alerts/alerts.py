@@ -123,7 +123,7 @@ def _sinks() -> Iterator[Sinks]:
         for number, sink in enumerate(http):
             sink.manner_of = _manners(random.Random(SEED + number), HTTP_FAILURES, Manner.TAKES)  # noqa: S311
         mail.manner_of = _manners(random.Random(SEED + 9), MAIL_FAILURES, MailManner.TAKES)  # noqa: S311
-        yield Sinks(*http, mail)
+        yield Sinks(http[0], http[1], http[2], http[3], mail)
 
 
 def _manners(chance: random.Random, failures: tuple[MannerT, ...], well: MannerT) -> Callable[[int], MannerT]:

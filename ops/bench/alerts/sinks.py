@@ -137,8 +137,7 @@ def _answer(handler: BaseHTTPRequestHandler, manner: Manner, number: int, closin
     elif manner is Manner.TAKES_BUT_TORN:
         _reply(handler, 200, ok[:7], {"Content-Length": str(len(ok) + 50)})
     elif manner is Manner.REDIRECTS:
-        port = handler.server.server_address[1]
-        _reply(handler, 307, b"", {"Location": f"http://127.0.0.1:{port}/elsewhere"})
+        _reply(handler, 307, b"", {"Location": f"http://{handler.headers['Host']}/elsewhere"})
     elif manner is Manner.TOO_LONG:
         _reply_without_end(handler)
     elif manner is Manner.HANGS:

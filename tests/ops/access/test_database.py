@@ -19,8 +19,14 @@ WORKER = "fraud_worker"
 # Tables of a schema that aren't named are the schema owner's.
 APPENDERS = {"audit": "fraud_audit", "ledger": "fraud_executor", "review": "fraud_review"}
 CONTROL_APPENDERS = {
-    "control.consumer_position": {"fraud_audit", "fraud_executor", "fraud_review", "fraud_rollback", "fraud_reconcile",
-                                  "fraud_alerts"},
+    "control.consumer_position": {
+        "fraud_audit",
+        "fraud_executor",
+        "fraud_review",
+        "fraud_rollback",
+        "fraud_reconcile",
+        "fraud_alerts",
+    },
     "control.rollback_plan": {"fraud_rollback"},
     "control.rollback_plan_content": {"fraud_rollback"},
     "control.rollback_plan_decision": {"fraud_rollback"},

@@ -76,7 +76,9 @@ class HttpClient:
         except (HTTPError, OSError) as error:
             raise NoAnswer(type(error).__name__) from None
         try:
-            return HttpAnswer(response.status, _body(response, self._body_s), _retry_after_s(response.headers.get("Retry-After")))
+            return HttpAnswer(
+                response.status, _body(response, self._body_s), _retry_after_s(response.headers.get("Retry-After"))
+            )
         finally:
             response.close()
             self._pool.clear()
