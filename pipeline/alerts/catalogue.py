@@ -263,8 +263,19 @@ ENDED_BY: Final[dict[AlertCode, frozenset[AlertCode]]] = {
     ),
     AlertCode.BREAKER_FORCE_OPEN: frozenset({AlertCode.BREAKER_RELEASE}),
 }
-"""The codes whose alert, about the same scope, says that what this one told of is over. Any alert can also be ended by
-its own `over`; what nothing ends is over when a person says so."""
+"""The codes whose alert, about the same scope, says that what this one told of is over. Others are ended by
+`over`, where OVER_BY_ITSELF has them; what nothing ends is over when a person says so."""
+OVER_BY_ITSELF: Final = frozenset(
+    {
+        AlertCode.STATE_BACKUP_OLD,
+        AlertCode.AUDIT_UNWITNESSED,
+        AlertCode.TABLES_UNCHAINED,
+        AlertCode.ALERT_NOT_DELIVERED,
+        AlertCode.ALERTS_TEST,
+    }
+)
+"""The codes whose raiser can say that it is over. Of every other that word counts as nothing, so that whoever may write
+alerts.v1 can't call off what told of them."""
 TOLD_ALONE: Final = frozenset({AlertCode.ROLLBACK_APPLIED, AlertCode.ALERTS_TEST})
 """What people did: each is told by itself and once, and none is grouped."""
 
@@ -292,6 +303,7 @@ def alert(
 
 def over(raised: Alert, over_at_ms: int) -> Alert:
     """Make the word that what an alert told of is over; with that alert's id it stands behind it on the topic."""
+    assert raised.code in OVER_BY_ITSELF, f"{raised.code} is never said to be over"
     return raised._replace(raised_at_ms=over_at_ms, is_over=True)
 
 

@@ -11,6 +11,7 @@ Invariants
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final, NamedTuple
@@ -25,6 +26,9 @@ ALERTS_KEPT_MAX: Final = 10_000
 SCOPES_MAX: Final = 50
 """Open groups of one code and severity; alerts about further scopes are one group, so that no flood pages for ever."""
 OTHER_SCOPES: Final = "(other scopes)"
+GROUPS_MAX: Final = 1_000
+"""Open groups in all; whoever writes alerts.v1 can make up codes. What comes beyond is one group a severity."""
+OTHER_CODES: Final = "(other codes)"
 TOLD_AGAIN: Final = 10
 """A group is told of again when it has so many times the alerts that were told of last."""
 CODE_CHARACTERS_MAX: Final = 100
@@ -139,6 +143,23 @@ def bounded(alert: Alert) -> Alert:
 def key_of(alert: Alert) -> GroupKey:
     """The key of a bounded alert."""
     return GroupKey(alert.code, alert.scope, alert.severity, alert.alert_id if alert.code in TOLD_ALONE else "")
+
+
+def places_of(key: GroupKey) -> tuple[GroupKey, GroupKey, GroupKey]:
+    """The keys that an alert's group may have: its own, that of further scopes, that of further codes."""
+    scopes = key._replace(scope=OTHER_SCOPES, alone="")
+    return key, scopes, scopes._replace(code=OTHER_CODES)
+
+
+def open_key(key: GroupKey, taken: Collection[GroupKey]) -> GroupKey:
+    """The key of the group that an alert goes into. taken: those of the open groups."""
+    own, scopes, codes = places_of(key)
+    if own in taken:
+        return own
+    if len(taken) >= GROUPS_MAX:
+        return codes
+    of_code = 0 if key.alone else sum((each.code, each.severity) == (key.code, key.severity) for each in taken)
+    return own if of_code < SCOPES_MAX else scopes
 
 
 def group_id_of(key: GroupKey, topic: str, partition: int, offset: int) -> str:

@@ -11,13 +11,11 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from pipeline.alerts.catalogue import ENDED_BY, TOLD_ALONE
+from pipeline.alerts.catalogue import ENDED_BY, OVER_BY_ITSELF, TOLD_ALONE
 from pipeline.domain.alert import Alert
 from pipeline.io.postgres import Connection
 from pipeline.oncall import metrics
 from pipeline.oncall.groups import (
-    OTHER_SCOPES,
-    SCOPES_MAX,
     AlertTurn,
     EventKind,
     Group,
@@ -31,7 +29,9 @@ from pipeline.oncall.groups import (
     is_quiet,
     is_to_be_told,
     key_of,
+    open_key,
     opened,
+    places_of,
     turn_after,
 )
 from pipeline.oncall.messages import MessageKind
@@ -166,7 +166,7 @@ class GroupKeeper:
         return key_of(alert) in self._by_key or group_of_alert(connection, alert.alert_id) is not None
 
     def _group_for(self, connection: Connection, alert: Alert, read: Heard, now_ms: int) -> str:
-        key = self._open_key(key_of(alert))
+        key = open_key(key_of(alert), self._by_key.keys())
         if (known := self._by_key.get(key)) is not None:
             return known
         group = opened(group_id_of(key, self._topic, read.partition, read.offset), key, alert, now_ms)
@@ -175,17 +175,12 @@ class GroupKeeper:
         _log.info("alert_group_opened", code=key.code, severity=key.severity)
         return group.group_id
 
-    def _open_key(self, key: GroupKey) -> GroupKey:
-        """The key itself, or that of all further scopes where too many of the code's are open."""
-        if key in self._by_key or key.alone:
-            return key
-        scopes = sum(1 for each in self._by_key if (each.code, each.severity) == (key.code, key.severity))
-        return key if scopes < SCOPES_MAX else key._replace(scope=OTHER_SCOPES)
-
     def _end_alert(self, alert: Alert) -> None:
-        """One alert is over, of whichever group holds it."""
-        key = key_of(alert)
-        for each in (key, key._replace(scope=OTHER_SCOPES)):
+        """One alert is over, of whichever group holds it; that counts where its raiser can know."""
+        if alert.code not in OVER_BY_ITSELF:
+            _log.warning("over_passed_over", code=alert.code)
+            return
+        for each in places_of(key_of(alert)):
             group_id = self._by_key.get(each)
             if group_id is not None and alert.alert_id in self._groups[group_id].turns:
                 turn = turn_after(self._groups[group_id], alert.alert_id, is_over=True)

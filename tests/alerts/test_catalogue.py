@@ -12,7 +12,7 @@ import pytest
 from fastavro import parse_schema, schemaless_writer
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 
-from pipeline.alerts.catalogue import CATALOGUE, ENDED_BY, AlertCode, alert, conflict_alert, over
+from pipeline.alerts.catalogue import CATALOGUE, ENDED_BY, AlertCode, alert, backup_alert, conflict_alert, over
 from pipeline.alerts.encoding import alert_record
 from pipeline.breaker.states import TRANSITIONS, Event
 from pipeline.domain.alert import Alert, Severity
@@ -92,10 +92,12 @@ def test_bytes_and_id_stay_as_they_have_always_been() -> None:
 
 
 def test_word_that_it_is_over_has_the_id_of_its_alert() -> None:
-    raised = conflict_alert(Source(3, 7, 0), 1_000)
+    raised = backup_alert(None, 1_000)
     said = over(raised, 2_000)
     assert (raised.alert_id, True, 2_000) == (said.alert_id, said.is_over, said.raised_at_ms)
     assert said == WireFormat().decode_alert(WireFormat().encode(said))
+    with pytest.raises(AssertionError):
+        over(conflict_alert(Source(3, 7, 0), 1_000), 2_000)
 
 
 def test_alert_of_the_first_release_is_read_as_one_that_is_not_over() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,15 +12,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.alerts.catalogue import AlertCode, alert, over
+from pipeline.alerts.catalogue import AlertCode, alert
 from pipeline.domain.alert import Alert, Severity
 from pipeline.oncall.groups import (
     ALERTS_KEPT_MAX,
+    GROUPS_MAX,
+    SCOPES_MAX,
     TRANSITIONS,
     AlertTurn,
     EventKind,
     Group,
     GroupEvent,
+    GroupKey,
     State,
     advanced,
     bounded,
@@ -29,6 +33,7 @@ from pipeline.oncall.groups import (
     is_quiet,
     is_to_be_told,
     key_of,
+    open_key,
     turn_after,
 )
 from tests.oncall.given import conflict, good, group, trip
@@ -59,6 +64,16 @@ def test_1_what_people_did_is_told_each_by_itself() -> None:
 
     assert key_of(changed("1")) != key_of(changed("2"))
     assert key_of(changed("1")) == key_of(changed("1"))
+
+
+@given(st.lists(st.tuples(st.integers(0, 3_000), st.integers(0, 200)), min_size=1, max_size=300))
+def test_codes_and_scopes_that_are_made_up_open_no_more_groups_than_the_bound(made_up: list[tuple[int, int]]) -> None:
+    taken = {GroupKey(f"C{number}", "all", Severity.CRITICAL) for number in range(GROUPS_MAX - 100)}
+    for code, scope in made_up:
+        taken.add(open_key(GroupKey(f"X{code}", f"s{scope}", Severity.CRITICAL), taken))
+    assert len(taken) <= GROUPS_MAX + 1
+    scopes = Counter(key.code for key in taken)
+    assert max(scopes.values()) <= SCOPES_MAX + 1
 
 
 def test_group_follows_from_the_place_of_its_first_record() -> None:
@@ -110,7 +125,7 @@ def test_2_good_probe_ends_the_trip_of_its_own_scope() -> None:
     at = group(trip("segment:E1"))
     assert is_ended_by(at, good("segment:E1"))
     assert not is_ended_by(at, good("all"))
-    assert not is_ended_by(at, over(good("segment:E1"), NOON_MS))
+    assert not is_ended_by(at, good("segment:E1")._replace(is_over=True))
     assert not is_ended_by(group(), good())
 
 

@@ -7,7 +7,7 @@ from contextlib import closing
 import pytest
 
 from ops.bench.alerts.sinks import Manner
-from pipeline.alerts.catalogue import AlertCode, alert, over, rollback_alert
+from pipeline.alerts.catalogue import AlertCode, alert, backup_alert, over, rollback_alert
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import Connection, connect
 from pipeline.oncall.acts import SilenceWish
@@ -113,7 +113,7 @@ def test_good_news_ends_the_trip_and_everybody_hears(stand: Stand, owner: Connec
 
 
 def test_group_is_over_when_each_alert_is(stand: Stand, owner: Connection) -> None:
-    first, second = trip(at_ms=NOON_MS), trip(at_ms=NOON_MS + 1)
+    first, second = backup_alert(NOON_MS, NOON_MS), backup_alert(NOON_MS + 1, NOON_MS)
     stand.publish(first, second)
     with stand.service() as service:
         stand.run(service, lambda: bool(groups(owner)) and groups(owner)[0].records == 2)
@@ -134,6 +134,17 @@ def test_flood_of_scopes_is_bounded_and_every_alert_is_in_a_group(stand: Stand, 
         other = [group for group in groups(owner) if group.key.scope == OTHER_SCOPES]
         assert (SCOPES_MAX + 1, [10]) == (len(groups(owner)), [group.records for group in other])
         assert SCOPES_MAX + 10 == len({alert_id for group in groups(owner) for alert_id in group.turns})
+
+
+def test_word_that_it_is_over_counts_only_where_the_raiser_can_know(stand: Stand, owner: Connection) -> None:
+    """Whoever may write the topic could call off the alert that tells of them."""
+    forged = conflict()._replace(is_over=True)
+    stand.publish(conflict())
+    with stand.service() as service:
+        stand.run(service, lambda: one_each(stand))
+        stand.publish(forged)
+        stand.turns(service, 15)
+    assert State.FIRING is groups(owner)[0].state
 
 
 def test_nobody_answers_and_the_next_is_called(stand: Stand, owner: Connection) -> None:
