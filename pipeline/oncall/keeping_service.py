@@ -35,10 +35,10 @@ from pipeline.oncall.groups import (
     turn_after,
 )
 from pipeline.oncall.messages import MessageKind
-from pipeline.oncall.sinks.rendering import RESOLVED_MS
 from pipeline.oncall.routing import Routes
 from pipeline.oncall.sending_service import Outbox
 from pipeline.oncall.silences import Silence, silenced
+from pipeline.oncall.sinks.rendering import RESOLVED_MS
 from pipeline.oncall.store import (
     GroupAct,
     append_event,

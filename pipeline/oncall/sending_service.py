@@ -25,8 +25,8 @@ from pipeline.oncall.groups import Group
 from pipeline.oncall.messages import MessageKind, delivery_id_of, is_keyed, is_sent, message_about
 from pipeline.oncall.outbox import Attempt, AttemptKind, Delivery, interrupted, is_late, judged
 from pipeline.oncall.routing import SINK_SCOPE, Routes, Sink, SinkKind
-from pipeline.oncall.sinks.senders_client import Ended, Senders
 from pipeline.oncall.sinks.kinds_client import Send, SinkClient
+from pipeline.oncall.sinks.senders_client import Ended, Senders
 from pipeline.oncall.store import append_attempt, append_delivery
 
 FIRING_MS: Final = 24 * 3_600_000

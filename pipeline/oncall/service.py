@@ -36,12 +36,12 @@ from pipeline.oncall.groups import Group
 from pipeline.oncall.keeping_service import GroupKeeper, Heard
 from pipeline.oncall.messages import MessageKind, message_about
 from pipeline.oncall.outbox import Answer, Result
-from pipeline.oncall.sinks.rendering import Json, Setting
 from pipeline.oncall.routing import Routes, SinkKind
-from pipeline.oncall.sinks.senders_client import Senders, SendsStuck
 from pipeline.oncall.sending_service import FIRING_MS, Outbox
 from pipeline.oncall.sinks import rendering
 from pipeline.oncall.sinks.kinds_client import Alertmanager, SinkClient
+from pipeline.oncall.sinks.rendering import Json, Setting
+from pipeline.oncall.sinks.senders_client import Senders, SendsStuck
 from pipeline.oncall.store import Turn, read_acts, read_deliveries, read_silences
 from pipeline.people.act_store import RegistryReader
 

@@ -15,9 +15,9 @@ from pipeline.io.runner import Terms, run_service
 from pipeline.io.settings import Settings
 from pipeline.oncall.routes_files import RoutesRefused, routes_of
 from pipeline.oncall.routing import Routes
-from pipeline.oncall.sinks.senders_client import SendsStuck
 from pipeline.oncall.service import CONSUMER, GROUP, AlertService, Clients, Content, readable
 from pipeline.oncall.sinks.kinds_client import SinkUnusable, client_of
+from pipeline.oncall.sinks.senders_client import SendsStuck
 from pipeline.oncall.store import Turn
 from pipeline.terminal.failures import Failure
 

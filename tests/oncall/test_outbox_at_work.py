@@ -12,9 +12,9 @@ from pipeline.io.postgres import Connection, connect
 from pipeline.oncall.groups import Group
 from pipeline.oncall.messages import MessageKind
 from pipeline.oncall.outbox import LATE_MS, Answer, Result
-from pipeline.oncall.sinks.senders_client import Senders
 from pipeline.oncall.sending_service import Outbox
 from pipeline.oncall.sinks.kinds_client import Send
+from pipeline.oncall.sinks.senders_client import Senders
 from pipeline.oncall.store import append_group, read_deliveries
 from tests.oncall.given import group, routes
 from tests.servers import url_as

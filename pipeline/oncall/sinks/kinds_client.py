@@ -16,13 +16,13 @@ from typing import Final, NamedTuple, Protocol
 from standardwebhooks.webhooks import Webhook
 
 from pipeline.io.clock import now_ms
+from pipeline.oncall.messages import Message, MessageKind
+from pipeline.oncall.outbox import Answer, Result
+from pipeline.oncall.routing import Routes, Sink, SinkKind
 from pipeline.oncall.sinks import rendering
 from pipeline.oncall.sinks.http_client import HttpAnswer, HttpClient, NoAnswer, NotSent
 from pipeline.oncall.sinks.mail_client import MailClient
-from pipeline.oncall.messages import Message, MessageKind
-from pipeline.oncall.outbox import Answer, Result
 from pipeline.oncall.sinks.rendering import Json, Setting
-from pipeline.oncall.routing import Routes, Sink, SinkKind
 
 TOO_MANY: Final = 429
 GONE: Final = 410

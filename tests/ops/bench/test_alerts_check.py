@@ -41,9 +41,7 @@ class Scene:
 
     def __init__(self) -> None:
         self.messages = {name: message(sink=name) for name in NAMES}
-        self.deliveries = [
-            Delivery(each, True, NOON_MS, end=AttemptKind.DELIVERED) for each in self.messages.values()
-        ]
+        self.deliveries = [Delivery(each, True, NOON_MS, end=AttemptKind.DELIVERED) for each in self.messages.values()]
         self.sinks = Sinks(HttpSink(), HttpSink(), HttpSink(), HttpSink(), MailSink())
         pager, hook = self.messages["pager"], self.messages["hook"]
         self.sinks.pager.asked.append(taken(pagerduty_event(pager, SETTING, "0" * 32)))
@@ -92,7 +90,10 @@ PLANTED: dict[str, tuple[Callable[[Scene], object], str]] = {
         lambda scene: scene.sinks.slack.asked.append(scene.slack(is_repeat=False, at_s=2.0)),
         "twice",
     ),
-    "two repeats": (lambda scene: scene.sinks.mail.taken.extend([told(scene.messages["mail"], is_repeat=True)] * 2), "twice"),
+    "two repeats": (
+        lambda scene: scene.sinks.mail.taken.extend([told(scene.messages["mail"], is_repeat=True)] * 2),
+        "twice",
+    ),
     "another key": (lambda scene: scene.sinks.hook.asked.append(taken({}, webhook_id="other")), "twice"),
     "an incident after its end": (resolved_and_triggered_again, "pages"),
     "too many a second": (
