@@ -104,7 +104,7 @@ class AlertTurn(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A group as it stands after its events. told_records: 0 where nothing was sent yet; sequence: of its last event."""
+    """A group after its events. told_records: 0 where nothing was sent yet; sequence: that of its last event."""
 
     group_id: str
     key: GroupKey
