@@ -162,7 +162,7 @@ def read_silences(connection: Connection, registry: Registry) -> list[Silence]:
     rows = connection.execute(_SQL["silences"]).fetchall()
     if not rows:
         return []
-    read = [(Silence(*silence, ended_by), act, end) for *silence, act, ended_by, end in rows]
+    read = [(Silence(*silence)._replace(ended_by=ended_by), act, end) for *silence, act, ended_by, end in rows]
     made: dict[str | None, Expected] = {
         act: silence_act(_wish(silence), silence.silenced_by) for silence, act, _ in read
     }

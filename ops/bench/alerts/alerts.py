@@ -150,18 +150,19 @@ def _breaker(code: AlertCode, scope: int, number: int, at_ms: int) -> Alert:
 
 def _environment(folder: Path, sinks: Sinks) -> dict[str, str]:
     told = '["pager", "alertmanager", "slack", "hook", "mail"]'
+    server = f'server = "{sinks.mail.address}", encryption = "none"'
+    mail = f'kind = "email", {server}, sender = "fraud@bank.example"'
     (folder / "routes.toml").write_text(f"""
 version = 1
 group_wait_s = 1.0
+routes = [{{ severities = ["INFO", "WARNING", "CRITICAL"], sinks = {told} }}]
 sinks = [
+    {{ name = "mail", {mail}, recipients = ["oncall@bank.example"] }},
     {{ name = "pager", kind = "pagerduty", url = "{sinks.pager.url}", secret = "pager" }},
     {{ name = "alertmanager", kind = "alertmanager", url = "{sinks.alertmanager.url}" }},
     {{ name = "slack", kind = "slack", url = "{sinks.slack.url}", secret = "slack", channel = "C1" }},
     {{ name = "hook", kind = "webhook", url = "{sinks.hook.url}/hook", secret = "hook" }},
-    {{ name = "mail", kind = "email", server = "{sinks.mail.address}", sender = "fraud@bank.example",
-       recipients = ["oncall@bank.example"], encryption = "none" }},
 ]
-routes = [{{ severities = ["INFO", "WARNING", "CRITICAL"], sinks = {told} }}]
 """)
     return {
         "FRAUD_ALERT_ROUTES_PATH": str(folder / "routes.toml"),
