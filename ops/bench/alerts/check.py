@@ -127,7 +127,7 @@ def _twice(deliveries: Sequence[Delivery], copies: Copies) -> Iterator[str]:
 def _grouped(groups: Sequence[Group], sinks: Sinks) -> Iterator[str]:
     """A group is one incident, told of with the logarithm of its alerts; nothing triggers it after it is over."""
     incidents = {taken.json["dedup_key"] for taken in sinks.pager.taken if "dedup_key" in taken.json}
-    wanted = {group.group_id for group in groups if not group.is_notice}
+    wanted = {group.group_id for group in groups if not group.is_notice and group.key.scope != "sink:pager"}
     if incidents != wanted:
         yield f"pages: {len(incidents)} incidents of {len(wanted)} groups"
     over: set[str] = set()
