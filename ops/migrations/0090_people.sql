@@ -26,10 +26,15 @@ CREATE INDEX signed_act_registry ON control.signed_act (sequence) WHERE is_of_re
 CREATE INDEX signed_act_name ON control.signed_act (name, sequence);
 SELECT control.make_append_only('control.signed_act');
 
--- The one way in which each person is written. Names are ASCII, so that no two of them look alike but by case.
+-- What two names have in common that are one, or look alike: case, and letters that a reader takes for each other.
+CREATE FUNCTION control.folded(name text) RETURNS text LANGUAGE sql IMMUTABLE SET search_path = pg_catalog AS $$
+    SELECT replace(translate(lower(normalize(name, NFKC)), 'i10', 'llo'), 'rn', 'm')
+$$;
+
+-- The one way in which each person is written. Names are ASCII, and no two of them look alike.
 CREATE TABLE control.person (
     folded text PRIMARY KEY,
-    name text NOT NULL UNIQUE CHECK (name ~ '^[A-Za-z][A-Za-z0-9._@-]{1,63}$' AND folded = lower(normalize(name, NFKC)))
+    name text NOT NULL UNIQUE CHECK (name ~ '^[A-Za-z][A-Za-z0-9._@-]{1,63}$' AND folded = control.folded(name))
 );
 SELECT control.make_append_only('control.person');
 
@@ -60,7 +65,7 @@ ALTER TABLE control.person_grant
 -- Whether two ways of writing a name are one person's.
 CREATE FUNCTION control.is_same_person(one text, other text) RETURNS boolean
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog AS $$
-    SELECT lower(normalize(one, NFKC)) = lower(normalize(other, NFKC))
+    SELECT control.folded(one) = control.folded(other)
 $$;
 
 -- Whether a person holds a role now, by the grants that somebody signed.
@@ -164,7 +169,7 @@ BEGIN
     ELSIF said.kind <> 'FIRST_ADMIN' AND NOT control.act_counts(NEW.act, 'ADMIN') THEN
         RAISE EXCEPTION 'only an ADMIN grants and revokes roles' USING ERRCODE = 'check_violation';
     END IF;
-    INSERT INTO control.person (folded, name) VALUES (lower(normalize(NEW.name, NFKC)), NEW.name)
+    INSERT INTO control.person (folded, name) VALUES (control.folded(NEW.name), NEW.name)
     ON CONFLICT (name) DO NOTHING;
     RETURN NEW;
 END
@@ -187,7 +192,7 @@ BEGIN
     ELSIF EXISTS (SELECT FROM control.key_revocation AS gone WHERE gone.key_id = NEW.key_id) THEN
         RAISE EXCEPTION 'the key was revoked' USING ERRCODE = 'check_violation';
     END IF;
-    INSERT INTO control.person (folded, name) VALUES (lower(normalize(NEW.name, NFKC)), NEW.name)
+    INSERT INTO control.person (folded, name) VALUES (control.folded(NEW.name), NEW.name)
     ON CONFLICT (name) DO NOTHING;
     RETURN NEW;
 END
@@ -493,12 +498,13 @@ SELECT 'control.redrive', redrive.redrive_id::text, redrive.act, 'LETTERS_REDRIV
 FROM control.redrive;
 
 -- Rights. Whoever inserts an act can't read it into being somebody else's: the signature is checked by whoever acts on it.
-REVOKE EXECUTE ON FUNCTION control.is_same_person(text, text), control.is_key_of(text, text, boolean),
+REVOKE EXECUTE ON FUNCTION control.folded(text), control.is_same_person(text, text),
+    control.is_key_of(text, text, boolean),
     control.check_signed_act(), control.require_act(bytea, text, text, jsonb), control.act_counts(bytea, text[]),
     control.as_ms(timestamptz), control.check_grant(), control.check_person_key(), control.check_key_revocation(),
     control.check_rollback_plan(), control.check_rollback_progress(), control.check_redrive(),
     review.check_case_event(), review.check_recovery_closing() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION control.holds_role(text, text), control.is_same_person(text, text),
+GRANT EXECUTE ON FUNCTION control.holds_role(text, text), control.folded(text), control.is_same_person(text, text),
     control.is_key_of(text, text, boolean), control.require_act(bytea, text, text, jsonb),
     control.act_counts(bytea, text[]), control.as_ms(timestamptz) TO fraud_review, fraud_rollback;
 GRANT EXECUTE ON FUNCTION control.as_ms(timestamptz) TO fraud_reader;

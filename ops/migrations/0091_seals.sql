@@ -14,5 +14,10 @@ CREATE TABLE control.unproved_record (
 
 SELECT control.make_append_only('control.unproved_record');
 
+-- What a consumer noted it goes by after a crash: nobody notes for another, or makes it wait for a row of theirs.
+ALTER TABLE control.unproved_record ENABLE ROW LEVEL SECURITY;
+CREATE POLICY everybody_reads ON control.unproved_record FOR SELECT USING (true);
+CREATE POLICY notes_its_own ON control.unproved_record FOR INSERT WITH CHECK (current_user = 'fraud_' || consumer);
+
 GRANT SELECT ON control.unproved_record TO fraud_service, fraud_reader;
 GRANT INSERT ON control.unproved_record TO fraud_executor, fraud_review, fraud_audit;

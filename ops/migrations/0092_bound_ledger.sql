@@ -274,11 +274,11 @@ $$;
 -- executed before it is audited. A decision's row is filed under its broker time, or under 1970-01-01.
 CREATE FUNCTION ledger.bind_executions() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 BEGIN
     PERFORM FROM written
     LEFT JOIN audit.ai_decision_log AS decided
-        ON decided.filed_at IN (written.logged_at, timestamptz '1970-01-01+00')
+        ON decided.filed_at = ANY (ARRAY[written.logged_at, timestamptz '1970-01-01+00'])
         AND decided.topic_partition = written.topic_partition AND decided.topic_offset = written.topic_offset
     LEFT JOIN LATERAL (SELECT decided.input_snapshot -> 'transaction' AS paid OFFSET 0) AS snapshot ON true
     LEFT JOIN ledger.saga_hearing AS first ON first.aim = '' AND first.cause = written.cause
@@ -321,20 +321,20 @@ BEGIN
         SELECT decided.decision_id, decided.decision_id AS cause_id, decided.transaction_id, decided.account_id,
             'DECIDED_' || decided.decision AS cause, NULL::text AS replaces_kind, NULL::text AS replaces_id
         INTO audited FROM audit.ai_decision_log AS decided
-        WHERE decided.filed_at IN (NEW.caused_at, epoch) AND decided.topic_partition = NEW.topic_partition
+        WHERE decided.filed_at = ANY (ARRAY[NEW.caused_at, epoch]) AND decided.topic_partition = NEW.topic_partition
             AND decided.topic_offset = NEW.topic_offset;
     ELSIF NEW.cause LIKE 'REVIEWED\_%' THEN
         SELECT reviewed.decision_id, reviewed.review_id AS cause_id, reviewed.transaction_id, reviewed.account_id,
             'REVIEWED_' || reviewed.outcome AS cause, NULL::text AS replaces_kind, NULL::text AS replaces_id
         INTO audited FROM audit.review_log AS reviewed
-        WHERE reviewed.filed_at IN (NEW.caused_at, epoch) AND reviewed.topic_partition = NEW.topic_partition
+        WHERE reviewed.filed_at = ANY (ARRAY[NEW.caused_at, epoch]) AND reviewed.topic_partition = NEW.topic_partition
             AND reviewed.topic_offset = NEW.topic_offset;
     ELSE
         SELECT reversed.decision_id, reversed.reversal_id AS cause_id, reversed.transaction_id, reversed.account_id,
             'REVERSED_TO_' || coalesce(reversed.corrected_outcome, 'NOTHING') AS cause, reversed.replaces_kind,
             reversed.replaces_id
         INTO audited FROM audit.reversal_log AS reversed
-        WHERE reversed.filed_at IN (NEW.caused_at, epoch) AND reversed.topic_partition = NEW.topic_partition
+        WHERE reversed.filed_at = ANY (ARRAY[NEW.caused_at, epoch]) AND reversed.topic_partition = NEW.topic_partition
             AND reversed.topic_offset = NEW.topic_offset;
     END IF;
     IF (NEW.cause_id, NEW.cause, NEW.transaction_id, NEW.account_id)
@@ -422,7 +422,7 @@ CREATE CONSTRAINT TRIGGER bind_cause AFTER INSERT ON ledger.cause DEFERRABLE INI
 -- statement only an execution's first step is looked up; the others follow it.
 CREATE FUNCTION ledger.bind_transitions() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 BEGIN
     PERFORM FROM (
         SELECT written.*, lag(written.sequence) OVER following AS sequence_before,
@@ -583,7 +583,7 @@ $$;
 -- functions are made while tables are small, and kept: they must look rows up all the same.
 CREATE FUNCTION ledger.bind_postings() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
     account_ids text[];
     currencies text[];
@@ -707,7 +707,7 @@ CREATE VIEW ledger.execution_fault AS
 SELECT heard.execution_id, heard.topic_partition, heard.topic_offset, found.fault
 FROM ledger.execution AS heard
 LEFT JOIN audit.ai_decision_log AS decided
-    ON decided.filed_at IN (heard.logged_at, timestamptz '1970-01-01+00')
+    ON decided.filed_at = ANY (ARRAY[heard.logged_at, timestamptz '1970-01-01+00'])
     AND decided.topic_partition = heard.topic_partition AND decided.topic_offset = heard.topic_offset
 LEFT JOIN LATERAL (
     SELECT to_state AS state FROM ledger.transition AS step
@@ -776,17 +776,17 @@ SELECT said.execution_id, said.cause_id, said.topic_partition, said.topic_offset
 FROM ledger.cause AS said
 WHERE NOT EXISTS (
     SELECT FROM audit.ai_decision_log AS decided
-    WHERE decided.filed_at IN (said.caused_at, timestamptz '1970-01-01+00')
+    WHERE decided.filed_at = ANY (ARRAY[said.caused_at, timestamptz '1970-01-01+00'])
         AND decided.topic_partition = said.topic_partition AND decided.topic_offset = said.topic_offset
         AND (decided.decision_id, 'DECIDED_' || decided.decision) = (said.cause_id, said.cause)
     UNION ALL
     SELECT FROM audit.review_log AS reviewed
-    WHERE reviewed.filed_at IN (said.caused_at, timestamptz '1970-01-01+00')
+    WHERE reviewed.filed_at = ANY (ARRAY[said.caused_at, timestamptz '1970-01-01+00'])
         AND reviewed.topic_partition = said.topic_partition AND reviewed.topic_offset = said.topic_offset
         AND (reviewed.review_id, 'REVIEWED_' || reviewed.outcome) = (said.cause_id, said.cause)
     UNION ALL
     SELECT FROM audit.reversal_log AS reversed
-    WHERE reversed.filed_at IN (said.caused_at, timestamptz '1970-01-01+00')
+    WHERE reversed.filed_at = ANY (ARRAY[said.caused_at, timestamptz '1970-01-01+00'])
         AND reversed.topic_partition = said.topic_partition AND reversed.topic_offset = said.topic_offset
         AND (reversed.reversal_id, 'REVERSED_TO_' || coalesce(reversed.corrected_outcome, 'NOTHING'))
             = (said.cause_id, said.cause)

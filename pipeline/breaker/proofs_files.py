@@ -28,12 +28,15 @@ class SwitchProof:
     def __init__(self, path: Path | None) -> None:
         self._path = path
 
-    def fault(self, switch: BreakerSwitch) -> str | None:
-        """Return why nobody is proved to have thrown the switch, or None where an OPERATOR is."""
+    def fault(self, switch: BreakerSwitch, logged_at_ms: int) -> str | None:
+        """Return why nobody is proved to have thrown the switch, or None where an OPERATOR is.
+
+        logged_at_ms: the broker's time of its record, which shows that it isn't signed as of before a revocation.
+        """
         if self._path is None:
             return NO_FILE
         try:
-            return release_fault(read_people(self._path), switch)
+            return release_fault(read_people(self._path), switch, logged_at_ms)
         except PeopleFileRefused as refusal:
             return str(refusal)
 
@@ -46,14 +49,15 @@ def signed_switch(switch: BreakerSwitch, by: Identity, root: str) -> BreakerSwit
     return switch._replace(act=signed.content, signature=signed.signature, evidence=evidence)
 
 
-def release_fault(registry: Registry, switch: BreakerSwitch) -> str | None:
+def release_fault(registry: Registry, switch: BreakerSwitch, logged_at_ms: int) -> str | None:
+    """As `SwitchProof.fault`, by a registry."""
     expected = Expected(ActKind.BREAKER_SWITCHED, switch.thrown_by, _subject(switch), (Role.OPERATOR,))
     try:
         evidence = evidence_of(json.loads(switch.evidence)) if switch.evidence else None
     except ValueError:
         evidence = None
     signed = SignedAct(switch.act, switch.signature, evidence) if switch.act else None
-    return act_fault(registry, signed, expected, CHECKS, is_pending=False)
+    return act_fault(registry, signed, expected, CHECKS, is_pending=False, seen_at_ms=logged_at_ms)
 
 
 def _subject(switch: BreakerSwitch) -> Subject:

@@ -29,7 +29,7 @@ REASON_CHARACTERS_MAX: Final = 500
 _SCOPE: Final = re.compile(r"all|model:\S+|segment:[^=]+=.+|segment:other")
 _NOBODY: Final = MONITOR
 
-FaultOf = Callable[[BreakerSwitch], str | None]
+FaultOf = Callable[[BreakerSwitch, int], str | None]
 
 
 class Switches(NamedTuple):
@@ -74,12 +74,13 @@ def is_scope(scope: str) -> bool:
 def switch_of(record: Record, decoded: BreakerSwitch | Refusal, reached: int, fault_of: FaultOf) -> BreakerSwitch:
     """Return a record's switch; that of a record that can't be read forces its scope open, or all traffic.
 
-    fault_of: says why nobody is proved to have thrown a switch; None where somebody is.
+    fault_of: says why nobody is proved to have thrown a switch, whose record came at a time; None where somebody is.
     """
     key = (record.key or b"").decode(errors="replace")
     why = "can't be read"
     if isinstance(decoded, BreakerSwitch) and decoded.scope == key and is_scope(key):
-        fault = None if decoded.position is SwitchPosition.FORCED_OPEN else fault_of(decoded)
+        is_forced = decoded.position is SwitchPosition.FORCED_OPEN
+        fault = None if is_forced else fault_of(decoded, record.source.timestamp_ms)
         if fault is None:
             return decoded
         why = f"is not proved: {fault}"

@@ -5,7 +5,8 @@ Invariants
    beside the acts never count.
 2. Each act names the one before it. Where a proven one names another, acts were taken out or put in; and a revocation
    that nobody proves was spoilt. From there on nobody holds any role.
-3. A key is one person's for ever, and signs nothing from its revocation on.
+3. A key is one person's for ever, and signs nothing from its revocation on, whatever time it says: in the registry
+   order tells, elsewhere the time at which somebody else's clock saw the act.
 4. What was proven once is proven years later, by the same acts.
 """
 
@@ -34,6 +35,9 @@ from pipeline.people.roles import GrantRefusal, Person, Role, folded, is_name, i
 POSSESSION: Final = b"fraud-key-v1\n"
 """Begins what a new key signs to show that whoever is to be registered has it."""
 REASON_CHARACTERS_MAX: Final = 500
+SEEN_WITHIN_MS: Final = 5 * 60_000
+"""How far an act's own time may be from the time at which it came: clocks differ, and people hesitate."""
+_REVOCATIONS: Final = (ActKind.ROLE_REVOKED, ActKind.KEY_REVOKED)
 _PUBLIC_BYTES: Final = 32
 _KEY_ID: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -80,6 +84,7 @@ class Registry(NamedTuple):
     """`root` and `head`: the digests of its first and its last act. `names`: as written, by their folded form.
 
     `revoked`: from when a key signs nothing, sessions' and providers' keys among them. `broken`: why nothing counts.
+    `latest_ms`: the latest time that an act has said.
     """
 
     root: str = NO_ROOT
@@ -90,6 +95,7 @@ class Registry(NamedTuple):
     words: Mapping[str, tuple[RoleWord, ...]] = {}
     providers: Mapping[str, ProviderKey] = {}
     broken: str | None = None
+    latest_ms: int = 0
 
     def person(self, name: str, at_ms: int | None = None) -> Person:
         """Return a person with the roles that they hold now, or held at a time."""
@@ -139,7 +145,8 @@ def advanced(registry: Registry, signed: SignedAct, checks: Checks) -> Advanced:
         return _broken(registry, f"the act {signed.digest[:16]} was spoilt: {malformed}")
     is_first = act.kind is ActKind.FIRST_ADMIN
     fault = _first_fault(signed, act, checks) if is_first else proof_fault(registry, signed, act, checks)
-    if fault is not None and act.kind in (ActKind.ROLE_REVOKED, ActKind.KEY_REVOKED):
+    fault = fault or _order_fault(registry, act)
+    if fault is not None and act.kind in _REVOCATIONS:
         return _broken(registry, f"the revocation {signed.digest[:16]} was spoilt: {fault}")
     fault = fault or refusal_of(registry, act, checks)
     if fault is not None:
@@ -149,12 +156,29 @@ def advanced(registry: Registry, signed: SignedAct, checks: Checks) -> Advanced:
     return Advanced(_applied(registry, signed.digest, act), None)
 
 
+def _order_fault(registry: Registry, act: Act) -> str | None:
+    """A revocation that says an earlier time is on the safe side, by whoever may still sign."""
+    if act.key_id in registry.revoked:
+        return "its key was revoked before"
+    is_late = act.at_ms < registry.latest_ms - SEEN_WITHIN_MS
+    return "it says a time long before the act that it follows" if is_late and act.kind not in _REVOCATIONS else None
+
+
 def _broken(registry: Registry, why: str) -> Advanced:
     return Advanced(registry._replace(broken=why), why)
 
 
-def proof_fault(registry: Registry, signed: SignedAct, act: Act, checks: Checks) -> str | None:
-    """Return why the signature does not prove that the act's person made it then, or None where it does."""
+def proof_fault(
+    registry: Registry, signed: SignedAct, act: Act, checks: Checks, seen_at_ms: int | None = None
+) -> str | None:
+    """Return why the signature does not prove that the act's person made it then, or None where it does.
+
+    seen_at_ms: when a clock that its signer can't set saw it; None where none did. Then it was made within
+    SEEN_WITHIN_MS of that, and the later of the two times counts.
+    """
+    at_ms = act.at_ms if seen_at_ms is None else max(act.at_ms, seen_at_ms)
+    if seen_at_ms is not None and abs(seen_at_ms - act.at_ms) > SEEN_WITHIN_MS:
+        return "it says another time than the one at which it came"
     if act.root != registry.root or registry.root == NO_ROOT:
         return "it was signed for another registry"
     known = registry.keys.get(act.key_id)
@@ -164,22 +188,29 @@ def proof_fault(registry: Registry, signed: SignedAct, act: Act, checks: Checks)
     if not checks.is_signed(public, signed_bytes(signed.content), signed.signature):
         return "its signature is false"
     revoked_at_ms = registry.revoked.get(act.key_id)
-    if revoked_at_ms is not None and act.at_ms >= revoked_at_ms:
+    if revoked_at_ms is not None and at_ms >= revoked_at_ms:
         return "its key was revoked before"
     if known is None:
         assert signed.evidence is not None, "the public key is the evidence's"
-        return checks.token_fault(signed.evidence, act.name, act.at_ms, _trusted(registry, act.at_ms))
+        return checks.token_fault(signed.evidence, act.name, at_ms, _trusted(registry, at_ms))
     if known.name != act.name:
         return "its key is another person's"
     return "its key was registered later" if act.at_ms < known.registered_at_ms else None
 
 
 def act_fault(
-    registry: Registry, signed: SignedAct | None, expected: Expected, checks: Checks, *, is_pending: bool
+    registry: Registry,
+    signed: SignedAct | None,
+    expected: Expected,
+    checks: Checks,
+    *,
+    is_pending: bool,
+    seen_at_ms: int | None = None,
 ) -> str | None:
     """Return why an act counts as nothing, or None where it counts.
 
-    is_pending: nothing has come of it yet, so that it counts only while its author has role and key.
+    is_pending: nothing has come of it yet, so that it counts only while its author has role and key. seen_at_ms: as
+    `proof_fault` takes it.
     """
     if registry.broken is not None:
         return registry.broken
@@ -191,9 +222,9 @@ def act_fault(
         return str(malformed)
     if content_of(act._replace(kind=expected.kind, name=expected.name, subject=expected.subject)) != signed.content:
         return "what was signed says otherwise"
-    if (fault := proof_fault(registry, signed, act, checks)) is not None:
+    if (fault := proof_fault(registry, signed, act, checks, seen_at_ms)) is not None:
         return fault
-    if not registry.person(act.name, act.at_ms).holds(*expected.roles):
+    if not registry.person(act.name, act.at_ms if seen_at_ms is None else seen_at_ms).holds(*expected.roles):
         return "its author did not hold the role"
     if is_pending and act.key_id in registry.revoked:
         return "its key has been revoked since"
@@ -288,7 +319,7 @@ def _can_administer(registry: Registry) -> bool:
 
 def _applied(registry: Registry, digest: str, act: Act) -> Registry:
     """The registry after an act that was proved and is not refused."""
-    after = registry._replace(head=digest)
+    after = registry._replace(head=digest, latest_ms=max(registry.latest_ms, act.at_ms))
     match act.kind:
         case ActKind.FIRST_ADMIN:
             begun = _with_key(after._replace(root=digest), act)

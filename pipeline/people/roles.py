@@ -55,9 +55,12 @@ class GrantRefusal(StrEnum):
     PROVIDER_MALFORMED = "the provider's keys can't be used"
 
 
+_LOOK_ALIKE: Final = str.maketrans("i10", "llo")  # a capital i is an l to a reader
+
+
 def folded(name: str) -> str:
-    """Return what two ways of writing one name have in common. The database's lower(normalize(…)) is the same."""
-    return unicodedata.normalize("NFKC", name).casefold()
+    """Return what two names have in common that are one, or look alike. The database's control.folded is the same."""
+    return unicodedata.normalize("NFKC", name).casefold().translate(_LOOK_ALIKE).replace("rn", "m")
 
 
 def is_name(name: str) -> bool:

@@ -20,7 +20,6 @@ from joserfc.jwk import ECKey, OKPKey, RSAKey, import_key
 
 from pipeline.people.acts import SESSION_S_MAX, Evidence
 from pipeline.people.registry import ProviderKey
-from pipeline.people.roles import is_same
 
 ALGORITHMS: Final = (
     "RS256",
@@ -95,9 +94,10 @@ def _fault(evidence: Evidence, name: str, at_ms: int, provider: ProviderKey) -> 
         return "its ID token has no times"
     if not issued_s - LEEWAY_S <= at_s <= issued_s + SESSION_S_MAX:
         return "its login is over"
-    said = claims.get(provider.claim)
-    if not isinstance(said, str) or not is_same(said, name):
+    if claims.get(provider.claim) != name:
         return "its ID token is another person's"
+    if provider.claim == "email" and claims.get("email_verified") is not True:
+        return "its ID token names an address that the provider has not verified"
     return None
 
 

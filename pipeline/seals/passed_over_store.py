@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 from prometheus_client import Counter
@@ -25,6 +25,16 @@ UNPROVED: Final = Counter(
     "fraud_unproved_records_total", "Records of decisions.v1 of which it isn't proved who wrote them", ["why"]
 )
 log = structlog.stdlib.get_logger("seals")
+
+
+class Noted(NamedTuple):
+    """A record that was passed over before."""
+
+    partition: int
+    offset: int
+    why: str
+    key_id: str | None
+    record_sha256: bytes
 
 
 class PassedOver:
@@ -63,14 +73,14 @@ class PassedOver:
             del self._untold[each]
             self._told_at_s[each] = now_s
 
-    def noted(self, connection: Connection, positions: Mapping[int, int]) -> list[Unproved]:
-        """Return what was noted from these offsets on, by partition: from before a crash; without their bytes."""
-        found: list[Unproved] = []
+    def noted(self, connection: Connection, positions: Mapping[int, int]) -> list[Noted]:
+        """Return what was noted from these offsets on, by partition: from before a crash."""
+        found: list[Noted] = []
         for partition, offset in positions.items():
             wanted = {"consumer": self._consumer, "topic": self._topic, "partition": partition, "first": offset}
             with failures_named():
                 rows = connection.execute(self._statements["noted_from"], wanted).fetchall()
-            found += [Unproved(partition, at, b"", why, key_id) for at, why, key_id in rows]
+            found += [Noted(partition, *row) for row in rows]
         return found
 
     def _keep(self, connection: Connection, records: Sequence[Unproved]) -> None:

@@ -7,6 +7,6 @@ ON CONFLICT DO NOTHING;
 
 -- name: noted_from
 -- What a consumer noted of a partition from an offset on.
-SELECT topic_offset, why, key_id FROM control.unproved_record
+SELECT topic_offset, why, key_id, record_sha256 FROM control.unproved_record
 WHERE consumer = %(consumer)s AND topic = %(topic)s AND topic_partition = %(partition)s
     AND topic_offset >= %(first)s;

@@ -7,16 +7,18 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from pipeline.audit.leaf_files import leaf_path, read_entries
 from pipeline.audit.log_store import AuditLog
 from pipeline.audit.unproved_service import Noting
 from pipeline.domain.log import LogRecord, Presented, Unproved
+from pipeline.io.postgres import connect
 from pipeline.seals.passed_over_store import PassedOver
 from tests.audit.logs import TOPIC, Bench, records
 from tests.audit.test_verifier import verified
-from tests.servers import Postgres
+from tests.servers import Postgres, url_as
 
 GARBAGE = b"garbage"
 
@@ -102,6 +104,26 @@ def test_a_kill_between_leaf_and_row_is_gone_on_from_though_a_key_became_known(b
     assert len(batch) == len(after)
     assert forged == set(bench.rows("SELECT topic_partition, topic_offset FROM audit.quarantined"))
     bench.restart()
+
+
+@pytest.mark.parametrize("role", ["fraud_review", "fraud_executor"])
+def test_another_role_notes_nothing_for_the_audit_log(bench: Bench, database_url: str, role: str) -> None:
+    note = """INSERT INTO control.unproved_record (consumer, topic, topic_partition, topic_offset, why, record_sha256)
+        VALUES (%s, %s, 0, 0, 'SEAL_MISSING', sha256(''))"""
+    with closing(connect(url_as(database_url, role), "thief")) as thief:
+        thief.execute(note, [role.removeprefix("fraud_"), TOPIC])
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            thief.execute(note, ["audit", TOPIC])
+
+
+def test_a_note_about_other_bytes_puts_nothing_aside(bench: Bench) -> None:
+    batch, forged = with_forgeries(6)
+    other = [Unproved(each.partition, each.offset, b"other bytes", "KEY_UNKNOWN", None) for each in batch]
+    PassedOver("audit", TOPIC).note(bench.connection, other)
+    reader = Reader(bench, forged)
+    reader.noting.begin(bench.connection, dict.fromkeys((0, 1), 0))
+    reader.read(batch)
+    assert forged == set(bench.rows("SELECT topic_partition, topic_offset FROM audit.quarantined"))
 
 
 def test_a_leaf_of_a_row_gives_way_to_one_that_was_put_aside_until_it_is_signed(bench: Bench) -> None:

@@ -12,6 +12,7 @@ from pipeline.domain.context import BreakerSwitch, SwitchPosition
 from pipeline.io.postgres import Connection
 from pipeline.people.act_store import read_registry, registry_acts
 from pipeline.people.people_files import PeopleFileRefused, read_people, write_people
+from pipeline.people.registry import SEEN_WITHIN_MS
 from pipeline.people.store import revoke_key
 from tests.known import appoint, identity, revoke
 
@@ -36,8 +37,13 @@ def released(people: Path, by: str = "on-call", sequence: int = 7, name: str | N
     return signed_switch(wanted, identity(by), registry.root)
 
 
+def fault(people: Path | None, switch: BreakerSwitch, late_ms: int = 0) -> str | None:
+    """Of a switch that came as late on its topic."""
+    return SwitchProof(people).fault(switch, switch.thrown_at_ms + late_ms)
+
+
 def test_a_release_by_an_operator_is_proved(people: Path) -> None:
-    assert SwitchProof(people).fault(released(people)) is None
+    assert fault(people, released(people)) is None
 
 
 @pytest.mark.parametrize(
@@ -61,24 +67,24 @@ def test_a_release_by_an_operator_is_proved(people: Path) -> None:
 def test_a_release_that_says_anything_else_is_not(people: Path, changed: dict[str, object]) -> None:
     """A release of before, put onto the topic again under a higher sequence, among them."""
     expected = changed.keys() == {"evidence"}  # of a registered key nobody asks for it
-    assert expected == (SwitchProof(people).fault(released(people)._replace(**changed)) is None)
+    assert expected == (fault(people, released(people)._replace(**changed)) is None)
 
 
 def test_a_release_by_somebody_else_is_not(people: Path) -> None:
-    assert SwitchProof(people).fault(released(people, by="ann")) == "its author did not hold the role"
-    assert SwitchProof(people).fault(released(people, by="ann", name="on-call")) is not None
+    assert fault(people, released(people, by="ann")) == "its author did not hold the role"
+    assert fault(people, released(people, by="ann", name="on-call")) is not None
 
 
 def test_a_release_of_another_deployment_is_not(people: Path) -> None:
     switch = released(people)
     other = signed_switch(switch, identity("on-call"), "0" * 64)
-    assert SwitchProof(people).fault(other) == "it was signed for another registry"
+    assert fault(people, other) == "it was signed for another registry"
 
 
 def test_without_the_people_nothing_is_proved(people: Path, tmp_path: Path) -> None:
     switch = released(people)
-    assert SwitchProof(None).fault(switch) == NO_FILE
-    assert SwitchProof(tmp_path / "none").fault(switch) is not None
+    assert fault(None, switch) == NO_FILE
+    assert fault(tmp_path / "none", switch) is not None
 
 
 def test_revocation_ends_what_an_operator_may(people: Path, owner: Connection, tmp_path: Path) -> None:
@@ -86,10 +92,24 @@ def test_revocation_ends_what_an_operator_may(people: Path, owner: Connection, t
     revoke(owner, "on-call", "OPERATOR")
     after = before._replace(thrown_at_ms=read_registry(owner).words["on-call"][-1].at_ms + 1)
     after = signed_switch(after, identity("on-call"), read_registry(owner).root)
-    assert SwitchProof(people).fault(after) is None, "a worker whose file is old can't know"
-    assert SwitchProof(exported(owner, tmp_path)).fault(after) == "its author did not hold the role"
+    assert fault(people, after) is None, "a worker whose file is old can't know"
+    assert fault(exported(owner, tmp_path), after) == "its author did not hold the role"
     assert revoke_key(owner, identity("on-call").key_id, "lost", identity("ada")) is None
-    assert release_fault(read_registry(owner), before) is None, "what was thrown before stands"
+    assert release_fault(read_registry(owner), before, before.thrown_at_ms) is None, "what was thrown before stands"
+
+
+@pytest.mark.parametrize("late_ms", [-SEEN_WITHIN_MS - 1, SEEN_WITHIN_MS + 1])
+def test_a_release_that_came_at_another_time_than_it_says_is_not(people: Path, late_ms: int) -> None:
+    assert fault(people, released(people), late_ms) == "it says another time than the one at which it came"
+
+
+def test_a_release_that_is_signed_as_of_before_the_revocation_is_not(people: Path, owner: Connection) -> None:
+    before = released(people)
+    assert revoke_key(owner, identity("on-call").key_id, "lost", identity("ada")) is None
+    registry = read_registry(owner)
+    came_ms = registry.revoked[identity("on-call").key_id]
+    assert release_fault(registry, before, came_ms) == "its key was revoked before"
+    assert release_fault(registry, before, came_ms - 1) is None
 
 
 @pytest.mark.parametrize("line", ["", "x", "{}", "null", '{"content": "", "signature": "", "evidence": null}'])

@@ -12,6 +12,7 @@ from ops.bench.rig.waiting import wait_until
 from ops.stack.topics import create_topics
 from pipeline.breaker import Switches
 from pipeline.breaker.switch_topics import SWITCHES_STALE_S, THROWS_MAX, SwitchFollower, SwitchTopic
+from pipeline.breaker.switches import FaultOf
 from pipeline.domain.context import BreakerSwitch, SwitchPosition
 from pipeline.domain.log import Outgoing
 from pipeline.io.avro.wire import WireFormat
@@ -40,7 +41,7 @@ class Log:
         self.settings = settings
         self.append: Append = Appender.of(settings, "test").append
         self._topics: list[SwitchTopic] = []
-        self.fault_of: Callable[[BreakerSwitch], str | None] = lambda _: None
+        self.fault_of: FaultOf = lambda *_: None
 
     def topic(self) -> SwitchTopic:
         name = self.settings.topic("breaker_switches.v1")

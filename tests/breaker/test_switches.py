@@ -58,17 +58,17 @@ def test_the_highest_sequence_wins_in_whatever_order_it_is_read():
 SOUND = switch("model:m1", RELEASED, 5)
 
 
-def proved(_switch):
+def proved(_switch, _logged_at_ms):
     return None
 
 
 def test_invariant_5_release_that_nobody_is_proved_to_have_thrown_forces_its_scope_open():
     at = Record(b"model:m1", b"", Source(0, 7, START_MS))
-    found = switch_of(at, SOUND, 5, lambda _: "its signature is false")
+    found = switch_of(at, SOUND, 5, lambda *_: "its signature is false")
     assert (found.scope, found.position, found.sequence > 5) == ("model:m1", FORCED_OPEN, True)
     assert found.reason == "the switch at offset 7 of its topic is not proved: its signature is false"
     forced = SOUND._replace(position=FORCED_OPEN)
-    assert switch_of(at, forced, 5, lambda _: "nobody") == forced, "what is strict needs no proof"
+    assert switch_of(at, forced, 5, lambda *_: "nobody") == forced, "what is strict needs no proof"
 
 
 UNREADABLE = [

@@ -241,6 +241,9 @@ def test_a_token_proves_whose_session_it_is() -> None:
         {"preferred_username": None},
         {"preferred_username": ["ann"]},
         {"preferred_username": "ann "},
+        {"preferred_username": "Ann"},
+        {"preferred_username": "ａｎｎ"},
+        {"preferred_username": "ⓐⓝⓝ"},
         {"sub": None},
     ],
 )

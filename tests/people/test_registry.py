@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pipeline.people.act_store import CHECKS
 from pipeline.people.acts import NO_ROOT, Act, ActKind, ActMalformed, SignedAct, act_of, content_of, key_id_of
 from pipeline.people.key_files import Identity, is_signed
-from pipeline.people.registry import Expected, Registry, act_fault, advanced
+from pipeline.people.registry import SEEN_WITHIN_MS, Expected, Registry, act_fault, advanced
 from pipeline.people.roles import GrantRefusal, Role, folded
 from tests.known import identity
 
@@ -215,6 +215,29 @@ def test_invariant_2_a_revocation_that_was_spoilt_gives_nothing_back(book: Book,
     changed = {"signature": bytes(64)} if spoil == "signature" else {"content": signed.content[:-1]}
     assert "was spoilt" in (book.take(signed._replace(**changed)) or "")
     assert set() == book.roles("ann") | book.roles("ada")
+
+
+def test_invariant_3_a_revoked_key_grants_nothing_as_of_before(book: Book) -> None:
+    """By whoever has the key and the owner's credential: the order of the acts tells, not what the signer says."""
+    assert book.register("bob") is None
+    assert book.grant("bob", "ADMIN") is None
+    before_ms, book.at_ms = book.at_ms + 1, book.at_ms + 10_000
+    assert book.revoke("bob") is None
+    subject = {"name": "eve", "role": "ROLLBACK_APPROVER", "previous": book.registry.head}
+    forged = identity("bob").sign(ActKind.ROLE_GRANTED, subject, before_ms, book.registry.root)
+    assert book.take(forged) == "its key was revoked before"
+    assert book.roles("eve") == set()
+    assert book.registry.broken is None
+
+
+def test_a_grant_as_of_long_ago_counts_as_nothing_and_a_revocation_counts(book: Book) -> None:
+    """Such as by a session that has ended since."""
+    book.at_ms += 2 * SEEN_WITHIN_MS
+    assert book.register("eve") is None
+    book.at_ms -= SEEN_WITHIN_MS + 10_000
+    assert book.grant("ann", "SENIOR_REVIEWER") == "it says a time long before the act that it follows"
+    assert book.take_away("ann", "REVIEWER") is None
+    assert book.roles("ann") == set()
 
 
 @pytest.mark.parametrize("missing", range(1, 4))

@@ -9,7 +9,8 @@ import pytest
 from psycopg import sql
 
 from ops.access.foreign_database import foreign_rights
-from ops.access.roles import ROLES, set_passwords
+from ops.access.roles import POSTGRES_OWNER, ROLES, set_passwords
+from ops.bench.rig.waiting import wait_until
 from ops.migrations.migrate import migrate
 from ops.processes.servers import free_port
 from ops.stack.postgres import bundled_folder, postgres_server, postgres_url
@@ -120,7 +121,12 @@ def owner(roles: Database) -> Iterator[psycopg.Connection]:
 
 @pytest.fixture
 def session(roles: Database, request: pytest.FixtureRequest) -> Iterator[psycopg.Connection]:
-    """Provide a connection of the role that the test is for."""
+    """Provide a connection of the role that the test is for; the last test's may not have ended on the server yet."""
+    gone = "SELECT count(*) FROM pg_stat_activity WHERE usename = %s"
+    with psycopg.connect(_url(roles, POSTGRES_OWNER), autocommit=True) as owner:
+        wait_until(
+            lambda: owner.execute(gone, [request.param]).fetchone() == (0,), 10, "the last session's end", every_s=0.01
+        )
     with psycopg.connect(_url(roles, request.param), autocommit=True) as connection:
         yield connection
 
