@@ -221,7 +221,7 @@ GRANT INSERT ON control.alert_group, control.alert_turn, control.alert_event, co
 GRANT USAGE ON SCHEMA control TO fraud_oncall;
 GRANT SELECT ON control.signed_act, control.person, control.person_key, control.key_revocation, control.person_grant
     TO fraud_oncall;
-GRANT EXECUTE ON FUNCTION control.holds_role(text, text), control.is_same_person(text, text),
+GRANT EXECUTE ON FUNCTION control.holds_role(text, text), control.folded(text), control.is_same_person(text, text),
     control.is_key_of(text, text, boolean), control.require_act(bytea, text, text, jsonb),
     control.act_counts(bytea, text[]), control.as_ms(timestamptz) TO fraud_oncall;
 GRANT INSERT (content, signature, evidence) ON control.signed_act TO fraud_oncall;

@@ -98,7 +98,7 @@ def silence_until(
 def silences(settings: Settings) -> list[Silence]:
     """Those in force that somebody is proved to have made."""
     with connected(settings) as connection, failures_named():
-        found = read_silences(connection, read_registry(connection))
+        found = read_silences(connection, read_registry(connection), set())
     return [silence for silence in found if silence.ended_by is None]
 
 
@@ -118,7 +118,9 @@ def end_silence(output: Output, settings: Settings, silence_id: str, by: Identit
         raise Failure(f"There is no silence {silence_id}.", "`fraud alerts silences` shows them.") from error
     with connected(settings) as connection:
         with failures_named():
-            found = [each for each in read_silences(connection, read_registry(connection)) if each.ended_by is None]
+            found = [
+                each for each in read_silences(connection, read_registry(connection), set()) if each.ended_by is None
+            ]
         if wanted not in {silence.silence_id for silence in found}:
             raise Failure(f"No silence {silence_id} is in force.", "`fraud alerts silences` shows them.", FAILED_CHECK)
         try:

@@ -202,7 +202,7 @@ class AlertService:
         if time.monotonic() - self._looked_at_s < PEOPLE_S:
             return
         registry = self._people.read(connection)
-        self._keeper.silences = read_silences(connection, registry)
+        self._keeper.silences = read_silences(connection, registry, self._refused_acts)
         for act in read_acts(connection, registry, self._refused_acts):
             with connection.transaction():
                 self._keeper.carry_out(connection, act, now_ms)

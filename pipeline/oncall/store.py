@@ -19,7 +19,7 @@ from pipeline.oncall.groups import AlertTurn, EventKind, Group, GroupEvent, Grou
 from pipeline.oncall.messages import Message, message_fields, message_of
 from pipeline.oncall.outbox import Attempt, AttemptKind, Delivery, after
 from pipeline.oncall.silences import Silence
-from pipeline.people.act_store import proved
+from pipeline.people.act_store import unproved
 from pipeline.people.registry import Expected, Registry
 
 ACTS_A_LOOK: Final = 200
@@ -146,37 +146,39 @@ def read_acts(connection: Connection, registry: Registry, refused: set[str]) -> 
     wanted = {"refused": sorted(refused), "limit": ACTS_A_LOOK}
     acts = [GroupAct(act, group_id, EventKind(kind), *rest) for act, group_id, kind, *rest in
             connection.execute(_SQL["acts_to_do"], wanted).fetchall()]  # fmt: skip
-    expected: dict[str | None, Expected] = {
-        each.act: group_act(each.kind, each.group_id, each.note, each.by) for each in acts
-    }
-    counting = proved(connection, registry, expected) if acts else set()
+    counting: list[GroupAct] = []
     for each in acts:
-        if each.act not in counting:
+        expected = group_act(each.kind, each.group_id, each.note, each.by)
+        if _counts(connection, registry, each.act, expected, is_pending=True):
+            counting.append(each)
+        else:
             refused.add(each.act)
             _log.error("alert_act_unproved", group_id=each.group_id, kind=each.kind, by=each.by)
-    return [each for each in acts if each.act in counting]
+    return counting
 
 
-def read_silences(connection: Connection, registry: Registry) -> list[Silence]:
-    """Those that have not run out and that somebody is proved to have made. An end that nobody proved ends nothing."""
-    rows = connection.execute(_SQL["silences"]).fetchall()
-    if not rows:
-        return []
-    read = [(Silence(*silence)._replace(ended_by=ended_by), act, end) for *silence, act, ended_by, end in rows]
-    made: dict[str | None, Expected] = {
-        act: silence_act(_wish(silence), silence.silenced_by) for silence, act, _ in read
-    }
-    ended = {
-        end: unsilence_act(silence.silence_id, silence.ended_by or "") for silence, _, end in read if end is not None
-    }
-    counting = proved(connection, registry, {**made, **ended})
-    found = []
-    for silence, act, end in read:
-        if act not in counting:
-            _log.error("silence_unproved", silence_id=silence.silence_id, by=silence.silenced_by)
-        else:
-            found.append(silence if end in counting else silence._replace(ended_by=None))
+def read_silences(connection: Connection, registry: Registry, refused: set[str]) -> list[Silence]:
+    """Those that have not run out, while their author has role and key. An end that nobody proved ends nothing.
+
+    What does not count is added to `refused`, and logged where it was not there.
+    """
+    found: list[Silence] = []
+    for *fields, act, ended_by, end in connection.execute(_SQL["silences"]).fetchall():
+        silence = Silence(*fields)
+        if not _counts(connection, registry, act, silence_act(_wish(silence), silence.silenced_by), is_pending=True):
+            if act not in refused:
+                _log.error("silence_unproved", silence_id=silence.silence_id, by=silence.silenced_by)
+            refused.add(act)
+            continue
+        unsilence = unsilence_act(silence.silence_id, ended_by or "")
+        is_ended = end is not None and _counts(connection, registry, end, unsilence, is_pending=False)
+        found.append(silence._replace(ended_by=ended_by) if is_ended else silence)
     return found
+
+
+def _counts(connection: Connection, registry: Registry, act: str, expected: Expected, *, is_pending: bool) -> bool:
+    """Whether somebody is proved to have done that. is_pending: it also falls with its author's role or key."""
+    return unproved(connection, registry, {act: expected}, is_pending=is_pending) is None
 
 
 def _wish(silence: Silence) -> SilenceWish:

@@ -16,7 +16,7 @@ from pipeline.oncall.groups import OTHER_SCOPES, SCOPES_MAX, EventKind, State
 from pipeline.oncall.messages import REPEAT
 from pipeline.oncall.outbox import AttemptKind
 from pipeline.oncall.store import read_deliveries_about, read_latest_groups
-from tests.known import appoint, identity
+from tests.known import appoint, identity, revoke
 from tests.oncall.given import conflict, good, trip
 from tests.oncall.stand import WIRE, Stand
 from tests.records import NOON_MS
@@ -218,6 +218,22 @@ def test_silence_holds_messages_back_until_it_ends(stand: Stand, owner: Connecti
         stand.run(
             service, lambda: "TRANSACTION_ID_CONFLICT" in {each.json["data"]["code"] for each in stand.hook.taken}
         )
+
+
+def test_silence_falls_with_the_role_of_its_author(stand: Stand, owner: Connection) -> None:
+    appoint(owner, {"olga": "OPERATOR"})
+    with stand.service() as service, desk(stand) as connection:
+        stand.turns(service, 1)
+        now_ms = owner.execute("SELECT (extract(epoch FROM now()) * 1000)::bigint").fetchone()[0]  # type: ignore[index]
+        wish = SilenceWish("0f0e0d0c-0000-4000-8000-000000000002", "*", "*", "*", now_ms + 10**6, "a planned test")
+        append_silence(connection, wish, identity("olga"))
+        service._looked_at_s = float("-inf")
+        stand.publish(conflict())
+        stand.run(service, lambda: bool(groups(owner)))
+        stand.turns(service, 5)
+        assert [] == stand.hook.taken
+        revoke(owner, "olga", "OPERATOR")
+        stand.run(service, lambda: bool(stand.hook.taken))
 
 
 def test_silence_without_end_is_refused(stand: Stand, owner: Connection) -> None:
