@@ -65,6 +65,17 @@ TABLE: Final = (
         ),
     ),
     Section(
+        "Be told",
+        (
+            Group(
+                "alerts",
+                "run list show ack resolve silence silences unsilence test",
+                "Deliver alerts, answer them and silence them.",
+                "pipeline.oncall.command",
+            ),
+        ),
+    ),
+    Section(
         "Look at decisions and money",
         (
             Verb("explain", "Tell the whole life of a payment.", "pipeline.explain.command"),

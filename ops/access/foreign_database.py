@@ -15,7 +15,10 @@ OURS: Final = sorted({*ROLES, DATABASE_ROLES["worker"], "fraud_service"})
 """The roles of the migrations; fraud_service is the group of the services' roles, and nobody logs in as it."""
 
 _MEMBERS: Final = (
-    *((f"fraud_{name}", "fraud_service") for name in ("audit", "executor", "review", "rollback", "reconcile")),
+    *(
+        (f"fraud_{name}", "fraud_service")
+        for name in ("audit", "executor", "review", "rollback", "reconcile", "alerts")
+    ),
     ("fraud_rollback", "fraud_reader"),
     ("fraud_reconcile", "fraud_reader"),
 )

@@ -56,6 +56,8 @@ class Principal(StrEnum):
     WITNESS = "fraud-witness"
     """The process that keeps, apart from the audit service, what that has signed."""
     RECONCILE = "fraud-reconcile"
+    ALERTS = "fraud-alerts"
+    """The process that delivers alerts to people."""
     READER = "fraud-reader"
     """The commands by which people only look: tail, explain, verify."""
     PUBLISHER = "fraud-publisher"
@@ -71,6 +73,7 @@ SERVICES: Final = (
     Principal.REVIEW,
     Principal.RECONCILE,
     Principal.WITNESS,
+    Principal.ALERTS,
 )
 """Principals that run without a person."""
 ADMINISTRATOR: Final = "fraud-admin"
@@ -159,6 +162,11 @@ ACCESS: Final[Mapping[Principal, Rights]] = MappingProxyType(
             writes=("alerts.v1",),
             groups=("fraud-reconcile",),
             watched_groups=("fraud-decide",),
+        ),
+        Principal.ALERTS: Rights(
+            reads=("alerts.v1",),
+            writes=("alerts.v1",),  # what it can't deliver, and its heartbeat
+            groups=("fraud-alerts",),
         ),
         Principal.READER: Rights(
             reads=EVERY_TOPIC,

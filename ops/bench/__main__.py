@@ -54,6 +54,9 @@ BENCHES: Final = {
     "recovery": Bench(
         "recovery", "PostgreSQL and Redis lost under load, put back, and reconciled with the rail: nothing paid twice"
     ),
+    "alerts": Bench(
+        "alerts", "10,000 alerts through sinks that fail one call in three, and kill -9: none lost, pages grouped"
+    ),
     "rollback": Bench(
         "rollback", "10,000 decisions of a wrong model reversed under traffic and kill -9: the plan, and nothing else"
     ),

@@ -68,6 +68,12 @@ class AlertCode(StrEnum):
     TIMESTAMP_MISSING = "TIMESTAMP_MISSING"
     TABLES_UNCHAINED = "TABLES_UNCHAINED"
     ACT_UNPROVED = "ACT_UNPROVED"
+    ROLLBACK_APPLIED = "ROLLBACK_APPLIED"
+    REGIME_CHANGED = "REGIME_CHANGED"
+    ALERT_UNREADABLE = "ALERT_UNREADABLE"
+    ALERT_NOT_DELIVERED = "ALERT_NOT_DELIVERED"
+    ALERTS_HEARTBEAT = "ALERTS_HEARTBEAT"
+    ALERTS_TEST = "ALERTS_TEST"
 
 
 class Entry(NamedTuple):
@@ -229,7 +235,49 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
     AlertCode.ACT_UNPROVED: Entry(
         _CRITICAL, "What stands as a person's act was not proved to be theirs, so it counts as nothing.", "act-unproved"
     ),
+    AlertCode.ROLLBACK_APPLIED: Entry(_INFO, "A rollback was carried out.", "changes"),
+    AlertCode.REGIME_CHANGED: Entry(_INFO, "A worker decides by another policy or model than before.", "changes"),
+    AlertCode.ALERT_UNREADABLE: Entry(
+        _CRITICAL, "A record on alerts.v1 can't be read, so nobody knows what it was to tell.", "alert-unreadable"
+    ),
+    AlertCode.ALERT_NOT_DELIVERED: Entry(
+        _PASSING_OR_NOT,
+        "A sink of alerts does not take what it is sent, or nobody knows whether it did.",
+        "undelivered",
+    ),
+    AlertCode.ALERTS_HEARTBEAT: Entry(
+        _INFO, "Alerts are read and sent; it goes to the dead man's switch.", "heartbeat"
+    ),
+    AlertCode.ALERTS_TEST: Entry(tuple(Severity), "Somebody tries whether alerts arrive.", "alerts-test"),
 }
+
+ENDED_BY: Final[dict[AlertCode, frozenset[AlertCode]]] = {
+    **dict.fromkeys(
+        (
+            AlertCode.BREAKER_TRIP,
+            AlertCode.BREAKER_STATE_LOST,
+            AlertCode.BREAKER_STILL_BAD,
+            AlertCode.BREAKER_PROBE_BAD,
+        ),
+        frozenset({AlertCode.BREAKER_PROBE_GOOD}),
+    ),
+    AlertCode.BREAKER_FORCE_OPEN: frozenset({AlertCode.BREAKER_RELEASE}),
+}
+"""The codes whose alert, about the same scope, says that what this one told of is over. Others are ended by
+`over`, where OVER_BY_ITSELF has them; what nothing ends is over when a person says so."""
+OVER_BY_ITSELF: Final = frozenset(
+    {
+        AlertCode.STATE_BACKUP_OLD,
+        AlertCode.AUDIT_UNWITNESSED,
+        AlertCode.TABLES_UNCHAINED,
+        AlertCode.ALERT_NOT_DELIVERED,
+        AlertCode.ALERTS_TEST,
+    }
+)
+"""The codes whose raiser can say that it is over. Of every other that word counts as nothing, so that whoever may write
+alerts.v1 can't call off what told of them."""
+TOLD_ALONE: Final = frozenset({AlertCode.ROLLBACK_APPLIED, AlertCode.ALERTS_TEST})
+"""What people did: each is told by itself and once, and none is grouped."""
 
 
 def alert(
@@ -251,6 +299,12 @@ def alert(
     assert severity in allowed, f"{code} is never {severity}"
     cause = "|".join([code, scope, *(f"{name}={evidence[name]}" for name in sorted(evidence))])
     return Alert(str(uuid5(_NAMESPACE, cause)), raised_at_ms, severity, code, summary, scope, evidence)
+
+
+def over(raised: Alert, over_at_ms: int) -> Alert:
+    """Make the word that what an alert told of is over; with that alert's id it stands behind it on the topic."""
+    assert raised.code in OVER_BY_ITSELF, f"{raised.code} is never said to be over"
+    return raised._replace(raised_at_ms=over_at_ms, is_over=True)
 
 
 def conflict_alert(source: Source, raised_at_ms: int) -> Alert:
@@ -347,3 +401,15 @@ def eviction_alert(fault: str, policies: Sequence[str], evicted_keys: int, scope
     """Make the alert about a state store that may evict keys, or has. scope: the state's prefix."""
     evidence = {"policies": ", ".join(policies), "evicted_keys": str(evicted_keys)}
     return alert(AlertCode.STATE_EVICTED, f"{fault}. Nothing is decided on it.", scope, evidence, raised_at_ms)
+
+
+def rollback_alert(plan_id: str, reversals: int, applied_by: str, raised_at_ms: int) -> Alert:
+    summary = f"Rollback plan {plan_id} is carried out, by {applied_by}: {reversals:,} reversals."
+    return alert(AlertCode.ROLLBACK_APPLIED, summary, "all", {"plan": plan_id}, raised_at_ms)
+
+
+def regime_alert(policy: str, model: str, raised_at_ms: int) -> Alert:
+    """Make the alert about a regime that has come into force. Several workers raise the same."""
+    scope = f"policy {policy}, model {model}"
+    summary = f"Workers decide by the policy {policy} and the model {model} from now on."
+    return alert(AlertCode.REGIME_CHANGED, summary, scope, {"policy": policy, "model": model}, raised_at_ms)

@@ -18,7 +18,7 @@ from mode import Service
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from pipeline import __version__
-from pipeline.alerts.catalogue import AlertCode, held_alert, moved_alert
+from pipeline.alerts.catalogue import AlertCode, held_alert, moved_alert, regime_alert
 from pipeline.alerts.publisher_topics import AlertPublisher
 from pipeline.breaker.store import BreakerStore
 from pipeline.breaker.switch_topics import SwitchFollower, SwitchTopic
@@ -425,6 +425,8 @@ def _add_timers(app: WorkerApp, worker: Worker) -> None:
         # In a thread: a file may be slow to read, and a strange one slow to refuse.
         if (changed := await asyncio.to_thread(worker.source.changed)) is not None:
             worker.agent.judge = worker.judge_of(changed)
+            model = "none" if changed.model is None else changed.model.version
+            await worker.alerts.publish([regime_alert(changed.policy.version, model, _now_ms())])
 
     if worker.settings.state_backup_alert_minutes:
         watch = BackupWatch(worker.state, worker.settings.state_backup_alert_minutes)

@@ -36,6 +36,7 @@ from pipeline.io.redis.servers import Server, servers
 from pipeline.io.sealing import DeadLetterKey, KeyRefused
 from pipeline.io.settings import Profile, Settings
 from pipeline.keys.key_sets import KeyUse
+from pipeline.oncall.routes_files import RoutesRefused, routes_of
 from pipeline.seals.seal_files import sealer_of
 from pipeline.state.evictions import StateEvicted, evicting_policies, eviction_fault
 from pipeline.state.persistence import persistence_in_words
@@ -74,6 +75,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
         ("switches", _switches),
         ("redis", _redis),
         ("state", _state),
+        ("alerts", _alerts),
     )
     for what, check in checks:
         try:
@@ -182,6 +184,19 @@ def _broker(settings: Settings) -> str:
         what = f"The topics have different numbers of partitions ({found}), so an account is not on the same of each."
         raise Failure(what, "Make them anew with `fraud topics create`, under another FRAUD_TOPIC_PREFIX.")
     return f"{settings.bootstrap_servers}, {counts['transactions.v1']} partitions, chosen by {settings.partitioner}"
+
+
+def _alerts(settings: Settings) -> str:
+    if settings.profile is Profile.PRODUCTION and not settings.alert_secrets:
+        return "not looked at: whoever has the secret alert_secrets, which the service of alerts has, checks its routes"
+    try:
+        routes = routes_of(settings)
+    except RoutesRefused as refusal:
+        what = f"The routes of alerts, {settings.alert_routes_path}, are refused: {refusal}."
+        raise Failure(what, "Correct the file, or the secret alert_secrets; docs/alerting.md shows how.") from refusal
+    beat = "no heartbeat" if routes.heartbeat is None else f"a heartbeat every {routes.heartbeat.every_ms // 1000} s"
+    named = ", ".join(f"{sink.name} ({sink.kind})" for sink in routes.sinks.values())
+    return f"{len(routes.routes)} routes to {named}; {beat}"
 
 
 def _require_broker(settings: Settings) -> None:

@@ -13,7 +13,10 @@ class Severity(StrEnum):
 
 
 class Alert(NamedTuple):
-    """A value of `alerts.v1`; fields in the order of `schemas/alert.v1.avsc`. A repeat has the same `alert_id`."""
+    """A value of `alerts.v1`; fields in the order of `schemas/alert.v1.avsc`. A repeat has the same `alert_id`.
+
+    is_over: whether this says that what the alert of this id told of is over.
+    """
 
     alert_id: str
     raised_at_ms: int
@@ -22,3 +25,4 @@ class Alert(NamedTuple):
     summary: str
     scope: str
     evidence: dict[str, str]
+    is_over: bool = False

@@ -39,6 +39,7 @@ class Need(StrEnum):
     KEY_SET = "the key set"
     SEAL_KEY = "the key that seals its records"
     SEAL_KEYS = "the key set of seals"
+    ALERT_SECRETS = "the secrets of alert sinks"
 
 
 NEEDS: Final[Mapping[str, frozenset[Need]]] = MappingProxyType(
@@ -52,6 +53,8 @@ NEEDS: Final[Mapping[str, frozenset[Need]]] = MappingProxyType(
         "apply": frozenset({Need.KAFKA, Need.DATABASE, Need.SEAL_KEY, Need.SEAL_KEYS}),
         "redrive": frozenset({Need.KAFKA, Need.REDIS, Need.DATABASE}),
         "reconcile": frozenset({Need.KAFKA, Need.DATABASE, Need.SEAL_KEYS}),
+        "alerts": frozenset({Need.KAFKA, Need.DATABASE, Need.ALERT_SECRETS}),
+        "oncall": frozenset({Need.DATABASE}),
         "breaker": frozenset({Need.KAFKA}),  # its kill switch must work while Redis is away, or not set up
         "desk": frozenset({Need.DATABASE}),
         "bookkeeper": frozenset({Need.DATABASE}),
@@ -78,6 +81,8 @@ DATABASE_ROLES: Final[Mapping[str, str]] = MappingProxyType(
         "reconcile": "fraud_reconcile",
         "desk": "fraud_review",
         "bookkeeper": "fraud_treasurer",  # opens and funds accounts, and executes nothing
+        "alerts": "fraud_alerts",
+        "oncall": "fraud_oncall",  # people who answer alerts and silence them
         "migrate": _OWNER,
         "partitions": "fraud_partitions",  # makes the months' partitions, and can do nothing else
     }
@@ -218,6 +223,14 @@ def _seal_keys(settings: Settings) -> Iterator[str]:
         yield "Nothing says which keys seal decisions: `fraud keys create decisions` makes it, for the secret seal_keys"
 
 
+def _alert_secrets(settings: Settings) -> Iterator[str]:
+    if not settings.alert_secrets:
+        yield (
+            "No sink of alerts has a secret, so nobody could be told: write the secret alert_secrets, a JSON object by"
+            " the names that the file of FRAUD_ALERT_ROUTES_PATH gives them"
+        )
+
+
 _CHECKS: Final[dict[Need, Callable[[Settings], Iterator[str]]]] = {
     Need.KAFKA: _kafka,
     Need.REDIS: _redis,
@@ -230,4 +243,5 @@ _CHECKS: Final[dict[Need, Callable[[Settings], Iterator[str]]]] = {
     Need.KEY_SET: _key_set,
     Need.SEAL_KEY: _seal_key,
     Need.SEAL_KEYS: _seal_keys,
+    Need.ALERT_SECRETS: _alert_secrets,
 }

@@ -194,6 +194,13 @@ class Settings(BaseSettings):
     timestamp_ca_file: Path | None = None
     """Certificates, in PEM, of the authorities whose timestamps are accepted."""
 
+    alert_routes_path: Path = _ROOT / "pipeline" / "oncall" / "routes" / "default.toml"
+    """File that says which sinks are told of which alerts."""
+    alert_secrets: Annotated[dict[str, str], Field(repr=False)] = {}
+    """Secrets of the sinks, by the names that the file of routes gives them."""
+    alerts_port: Annotated[int, Field(ge=0, le=65535)] = 6072
+    """Port of the pages of the service that delivers alerts."""
+
     identity_file: Path | None = None
     """File of the key of the person who acts; `fraud people create-key` makes one. Without it, acts are those of the
     login session."""

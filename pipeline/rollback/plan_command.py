@@ -14,13 +14,15 @@ from uuid import uuid4
 
 from models.artefact.files import ModelRefused, load_version
 from models.artefact.plain_files import read_plain
+from pipeline.alerts.catalogue import rollback_alert
+from pipeline.alerts.publisher_topics import AlertPublisher
 from pipeline.audit.lookup_store import candidates_of
 from pipeline.breaker.settings import POLICY_BYTES_MAX
 from pipeline.decide.policy import PolicyRefused, parse_policy
 from pipeline.domain.log import Record, Source
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.filing import server_now_ms
-from pipeline.io.kafka.appender import TransactionalAppender
+from pipeline.io.kafka.appender import Appender, TransactionalAppender
 from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import Connection, failures_named
@@ -119,6 +121,10 @@ def apply_plan(
     ):
         applier = _applier(settings, wire, connection, log, patience_s)
         answer = applier.apply(_plan_id(plan_id), by, rate_per_s, stopping, advance)
+        if isinstance(answer, Applied) and answer.is_complete:
+            told = rollback_alert(_plan_id(plan_id), answer.appended, by.name, server_now_ms(connection))
+            publish = Appender.of(settings, "fraud-rollback").append
+            AlertPublisher(publish, wire, settings.topic("alerts.v1")).publish([told])
     if isinstance(answer, ApplyRefusal):
         raise Failure(f"Refused: {answer}.", f"`fraud rollback show {plan_id}` shows the plan.", FAILED_CHECK)
     return answer

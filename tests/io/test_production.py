@@ -32,6 +32,7 @@ SOUND = {
     "witness_key": "pem",
     "seal_key": "pem",
     "seal_keys": "set",
+    "alert_secrets": {"pager": "correct-horse"},
 }
 
 
@@ -40,6 +41,7 @@ def _database(options: str) -> str:
 
 
 FAULTS = {
+    "no secrets of alerts": ("alerts", {"alert_secrets": {}}, "No sink of alerts has a secret"),
     "broker without TLS": ("worker", {"kafka_options": KAFKA | {"security.protocol": "SASL_PLAINTEXT"}}, "without TLS"),
     "broker without anything": ("audit", {"kafka_options": {}}, "without TLS"),
     "broker without a password": ("worker", {"kafka_options": KAFKA | {"sasl.password": ""}}, "gets no password"),

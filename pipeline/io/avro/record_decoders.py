@@ -159,7 +159,8 @@ def read_alert(body: bytes, at: int) -> tuple[Alert, int]:
     summary, at = read_text(body, at)
     scope, at = read_text(body, at)
     evidence, at = read_text_map(body, at)
-    return Alert(alert_id, raised_at_ms, severity, code, summary, scope, evidence), at
+    is_over, at = read_boolean(body, at)
+    return Alert(alert_id, raised_at_ms, severity, code, summary, scope, evidence, is_over), at
 
 
 def read_execution(body: bytes, at: int) -> tuple[Execution, int]:

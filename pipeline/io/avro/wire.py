@@ -57,6 +57,7 @@ _REVIEW_OUTCOME: Final = b"\x04"
 _ADDED_SINCE: Final[Mapping[tuple[str, int], bytes]] = {
     ("transaction.v1", 1): b"\x00",  # source_system: null
     ("anchor.v1", 1): b"\x00",  # consistency: no step
+    ("alert.v1", 1): b"\x00",  # is_over: false
     # payment_time_ms, amount_gbp_minor and payment_logged_at_ms: -1; returned_minor: 0
     ("execution.v1", 1): b"\x01\x01\x01\x00",
     ("execution.v1", 2): b"\x00",
