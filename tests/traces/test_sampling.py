@@ -18,9 +18,9 @@ def test_1_no_more_than_so_many_are_taken_in_any_second(per_s: int, steps_s: lis
 
 
 def test_all_are_taken_that_keep_within_the_limit() -> None:
-    allowance = Allowance(50)
-    assert all(allowance.take(number / 50) for number in range(500))
-    assert not allowance.take(500 / 50 - 0.001)
+    allowance = Allowance(64)  # a power of two, whose shares of a second are exact
+    assert all(allowance.take(number / 64) for number in range(640))
+    assert not allowance.take(640 / 64 - 0.001)
 
 
 def test_a_flood_gets_its_share_again_a_second_later() -> None:
