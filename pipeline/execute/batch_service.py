@@ -192,10 +192,12 @@ class Executor:
         with failures_named():
             stored = self._ledger.read(connection, self._ledger.doubtful(connection, partitions, DOUBTFUL_MAX))
             works = [_work(each) for each in stored.values()]
-            if waiting := [work for work in works if work.saga.state in DOUBTFUL]:
-                self._ask_rail(connection, waiting, is_retry=True)
-            if works:
-                self._finish(connection, works, [])
+            with self.traces.trying_again([work.subject.decision_id for work in works]):
+                if waiting := [work for work in works if work.saga.state in DOUBTFUL]:
+                    self._ask_rail(connection, waiting, is_retry=True)
+                if works:
+                    self._finish(connection, works, [])
+                self._note(works)
             doubtful = [work for work in works if work.saga.state in DOUBTFUL]
             EXECUTION_IN_DOUBT.set(len(doubtful))
             self._notices.raise_doubt([_notice(work) for work in doubtful])

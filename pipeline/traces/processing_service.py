@@ -22,6 +22,10 @@ NameOf = Callable[[Record], str]
 """By which a record is known while it is processed: the id of the decision that it is about, where it is decoded."""
 
 
+UNFINISHED_MAX: Final = 10_000
+"""Contexts of what went wrong that are remembered, for when it is tried again; some 3 MB. The oldest leaves first."""
+
+
 class Member:
     """A record that is traced while it is processed."""
 
@@ -36,7 +40,8 @@ class Member:
 class Processing:
     """A batch under way, its records by name."""
 
-    def __init__(self, tracer: Tracer, records: Mapping[str, Record]) -> None:
+    def __init__(self, tracer: Tracer, records: Mapping[str, Record], unfinished: Mapping[str, TraceContext]) -> None:
+        """unfinished: contexts of what went wrong before, and is tried again without its record."""
         self._tracer, self._records = tracer, records
         self.error: str | None = None  # that ended it
         self.members: dict[str, Member] = {}
@@ -45,6 +50,9 @@ class Processing:
             parent = parsed(record.traceparent)
             if parent is not None and parent.is_sampled and tracer.may(Why.CONTINUED):
                 self._join(name, record, child_of(parent), parent.span_id)
+        for name, parent in unfinished.items():
+            if tracer.may(Why.CONTINUED):
+                self.members[name] = Member(child_of(parent), parent.span_id, {})
 
     def note(self, decision_id: str, attributes: Attributes, error: str | None = None) -> None:
         """Say what became of a record. With an error it is traced although nobody traced it before, within the limit.
@@ -92,7 +100,7 @@ class Processing:
         return member
 
 
-NOTHING: Final = Processing(Tracer(None), {})
+NOTHING: Final = Processing(Tracer(None), {}, {})
 """Stands for a batch where nothing is traced."""
 
 
@@ -104,6 +112,7 @@ class BatchTraces:
         self._tracer, self._operation = tracer, operation
         self._attributes = messaging(operation, Operation.PROCESS, topic, group)
         self.current = NOTHING
+        self._unfinished: dict[str, TraceContext] = {}
 
     @contextmanager
     def processing(self, records: Iterable[Record], name_of: NameOf) -> Iterator[Processing]:
@@ -115,8 +124,19 @@ class BatchTraces:
             yield NOTHING
             return
         known = {name_of(record): record for record in records}
-        self.current, started_ns = Processing(self._tracer, known), time.time_ns()
-        processing = self.current
+        with self._under_way(Processing(self._tracer, known, {}), len(known)) as processing:
+            yield processing
+
+    @contextmanager
+    def trying_again(self, names: Sequence[str]) -> Iterator[Processing]:
+        """Try again what went wrong with records of these names; those whose traces are still known go on in them."""
+        known = {name: self._unfinished[name] for name in names if name in self._unfinished}
+        with self._under_way(Processing(self._tracer, {}, known), len(names)) as processing:
+            yield processing
+
+    @contextmanager
+    def _under_way(self, processing: Processing, records: int) -> Iterator[Processing]:
+        self.current, started_ns = processing, time.time_ns()
         try:
             with within(self._scope(processing)):
                 yield processing
@@ -125,7 +145,8 @@ class BatchTraces:
             raise
         finally:
             self.current = NOTHING
-            self._emit(processing, len(known), started_ns)
+            self._emit(processing, records, started_ns)
+            self._remember(processing)
 
     @contextmanager
     def asking(self, names: Sequence[str]) -> Iterator[None]:
@@ -135,6 +156,14 @@ class BatchTraces:
 
     def _scope(self, processing: Processing) -> Scope | None:
         return Scope(processing.context) if processing.members and processing.context is not None else None
+
+    def _remember(self, processing: Processing) -> None:
+        for name, member in processing.members.items():
+            self._unfinished.pop(name, None)
+            if member.error is not None:
+                self._unfinished[name] = member.context
+        while len(self._unfinished) > UNFINISHED_MAX:
+            del self._unfinished[next(iter(self._unfinished))]
 
     def _emit(self, processing: Processing, records: int, started_ns: int) -> None:
         members, batch = processing.members.values(), processing.context

@@ -81,6 +81,8 @@ class Tracer:
 
     def may(self, why: Why) -> bool:
         """Return whether one more may be traced for this reason, and count it either way."""
+        if not self.is_on:
+            return False
         limit = self._limits.get(why)
         if limit is not None and not limit.take(self._clock_s()):
             self._limited[why].inc()
