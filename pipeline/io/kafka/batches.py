@@ -29,6 +29,8 @@ def records_of(messages: Sequence[Message], *, is_traced: bool) -> tuple[list[Re
         if message.error() is None:
             record = record_of(message)
             records.append(record)
-            if is_traced and (header := traceparent_of(message)) is not None:
-                traceparents[record.source] = header
+            if is_traced:
+                if (header := traceparent_of(message)) is not None:
+                    traceparents[record.source] = header
+                message.set_headers([])  # of a record of 1 MB they may take tens of MB once read
     return records, traceparents
