@@ -26,6 +26,7 @@ class Bench(NamedTuple):
 BENCHES: Final = {
     "handbook": Bench("speed", "the Fraud Detection Handbook's 1,754,155 payments through the real stack"),
     "throughput": Bench("speed", "decisions a second: this worker, a plain Faust agent, the transport alone"),
+    "traces": Bench("speed", "the worker with and without traces, in turns: its throughput and CPU a decision"),
     "latency": Bench("speed", "open loop at 1,000 payments a second, to the committed decision"),
     "seals": Bench("speed", "microseconds of CPU a decision to seal a batch, and to check it as a reader does"),
     "flat": Bench("speed", "cost a decision by number of accounts and of past payments; bytes an account"),

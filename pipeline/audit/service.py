@@ -39,6 +39,7 @@ from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.kafka.positioned_log import PositionedLog
 from pipeline.io.postgres import Connection, Held
 from pipeline.quarantine.put_aside_store import is_put_aside
+from pipeline.traces.processing_service import UNTRACED, BatchTraces, name_of_place
 
 IDLE_WAIT_S: Final = 0.2
 BATCH_INTERVAL_S: Final = 0.25
@@ -97,9 +98,10 @@ class AuditService:
         connect: Callable[[], Connection],
         *,
         anchor_interval_s: float,
+        traces: BatchTraces = UNTRACED,
     ) -> None:
         self._log, self._letters, self._anchors, self._guard = log, letters, anchors, guard
-        self._tables, self._noting = tables, noting
+        self._tables, self._noting, self._traces = tables, noting, traces
         self._held = Held(connect)
         self._sources: Sources | None = None
         self._anchor_interval_s = anchor_interval_s
@@ -196,8 +198,9 @@ class AuditService:
         batch = sources.decisions.read(RECORDS_MAX, IDLE_WAIT_S)
         if batch.records:
             began = time.perf_counter()
-            stored = self._log.store_proved(connection, batch.records, self._noting.note(connection))
-            metrics.AUDIT_BATCH_SECONDS.observe(time.perf_counter() - began)
+            with self._traces.processing(batch.records, name_of_place):
+                stored = self._log.store_proved(connection, batch.records, self._noting.note(connection))
+                metrics.AUDIT_BATCH_SECONDS.observe(time.perf_counter() - began)
             for name, count in stored.by_kind.items():
                 metrics.AUDIT_RECORDS.labels(name).inc(count)
             if stored.records < RECORDS_UNPACED:

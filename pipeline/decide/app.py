@@ -34,6 +34,7 @@ from pipeline.decide.rebuilding.backup_agent import BackupWatch
 from pipeline.decide.rebuilding.eviction_agent import EvictionWatch
 from pipeline.decide.rebuilding.partition_agent import Topics
 from pipeline.decide.regime_files import RegimeSource
+from pipeline.decide.tracing.worker_agent import WorkerTraces
 from pipeline.decide.verdict import Regime
 from pipeline.domain.log import Outgoing, Record
 from pipeline.domain.refusals import Refusal
@@ -89,7 +90,7 @@ class Worker:
 
     def __init__(self, settings: Settings) -> None:
         """Raises PolicyRefused, ModelRefused, KeyRefused or BrokerFailed when it can't start as configured."""
-        self.settings = settings
+        self.settings, self.traces = settings, WorkerTraces.of(settings)
         self.wire = WireFormat(settings.framing, settings.confluent_ids)
         self.state = self._state_under(settings.state_prefix)
         self.dead_letters = DeadLetters(self.wire, settings.topic("transactions.dead.v1"), _dead_letter_key(settings))
@@ -144,6 +145,7 @@ class Worker:
             letter_of=self._letter_of,
             probe=self.probe.decide,
             seal=sealer_of(settings, KeyUse.DECISIONS, self.partitioning.of).seal,
+            traces=self.traces,
             tell_held=self._tell_held,
             state_patience_s=settings.state_patience_s,
             clock_ms=_now_ms,
@@ -400,6 +402,7 @@ class Transport(Service):
             await self._worker.switches.stop()
             await self._worker.probe.close()
             await self._worker.breaker.close()
+            await asyncio.to_thread(self._worker.traces.close)
 
 
 class Following(Service):

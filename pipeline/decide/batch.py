@@ -96,6 +96,8 @@ class Judged:
     """The results of a batch."""
 
     outgoing: list[Outgoing] = field(default_factory=list)  # decisions and alerts
+    decided: list[Payment] = field(default_factory=list)  # for each decision in `outgoing`, in that order
+    verdicts: list[Verdict] = field(default_factory=list)  # likewise
     set_aside: list[SetAside] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)  # of the model, route MODEL or not
     outcomes: Counter[tuple[Outcome, Route]] = field(default_factory=Counter)  # of decisions
@@ -129,6 +131,8 @@ class Judged:
 
     def extend(self, other: Judged) -> None:
         self.outgoing += other.outgoing
+        self.decided += other.decided
+        self.verdicts += other.verdicts
         self.set_aside += other.set_aside
         self.answers += other.answers
         self.outcomes.update(other.outcomes)
@@ -289,7 +293,8 @@ class Judge:
         values = self._encoder.encode(decoded, sources, observed, verdicts, [now_ms] * len(payments))
         topic = self._topics.decisions
         keyed = zip(payments, values, strict=True)
-        judged = Judged([Outgoing(topic, payment.record.key, value) for payment, value in keyed])
+        outgoing = [Outgoing(topic, payment.record.key, value) for payment, value in keyed]
+        judged = Judged(outgoing, list(payments), list(verdicts))
         judged.count(payments, verdicts)
         return judged
 

@@ -45,6 +45,7 @@ from pipeline.state.store import RedisState, StateUnavailable
 from pipeline.terminal.configuration import wire_format
 from pipeline.terminal.failures import Failure, failure_of, redis_away
 from pipeline.terminal.output import Output, coloured
+from pipeline.traces.check_client import collector_answer
 
 REDIS_TIMEOUT_S: Final = 3.0
 REDIS_VERSION_MINIMUM: Final = (6, 2)
@@ -76,6 +77,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
         ("redis", _redis),
         ("state", _state),
         ("alerts", _alerts),
+        ("traces", _traces),
     )
     for what, check in checks:
         try:
@@ -256,6 +258,15 @@ def _check_redis(master: Server, *, never_evicts: bool) -> None:
     if master.moving_slots:
         what = f"{master.moving_slots} slots are on their way to or from {master.place}, key by key."
         raise Failure(what, "Let the move end first; with workers that decide, move slots atomically only (Valkey 9).")
+
+
+def _traces(settings: Settings) -> str:
+    if settings.otlp_endpoint is None:
+        return "none: FRAUD_OTLP_ENDPOINT names no collector"
+    answer = collector_answer(settings)
+    notable, upstream = settings.trace_notable_per_s, settings.trace_upstream_per_s
+    limits = f"a second {notable} notable ones and {upstream} that publishers ask for"
+    return f"{settings.otlp_endpoint} {answer}; {settings.trace_share:.2%} of payments are traced, {limits}"
 
 
 def _state(settings: Settings) -> str:

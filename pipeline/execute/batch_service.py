@@ -75,6 +75,7 @@ from pipeline.io.kafka.positioned_log import LogBatch, PositionMove
 from pipeline.io.postgres import Connection, Positions, failures_named
 from pipeline.io.quarantine import store_around
 from pipeline.quarantine.put_aside_store import is_put_aside
+from pipeline.traces.processing_service import UNTRACED, BatchTraces
 
 RAIL_ROUNDS_MAX: Final = 4
 """A saga waits for the rail at most twice on its way to an aim: recalled, then paid again."""
@@ -106,6 +107,7 @@ class Executor:
         *,
         rail_keeps_keys_s: float,
         word: RailWord | None = None,
+        traces: BatchTraces = UNTRACED,
     ) -> None:
         """rail_keeps_keys_s: how long the rail keeps keys; an older one is asked about and never submitted.
 
@@ -118,6 +120,7 @@ class Executor:
         self._settled: dict[int, int] = {}
         self._long_tails: list[AccountKey] = []
         self._checkpoint_due_s, self._checkpoint_pause_s = 0.0, CHECKPOINT_PAUSE_S
+        self.traces = traces
 
     def accept(self, connection: Connection, batch: LogBatch[DecisionRecord]) -> None:
         """Hears a batch, but for what was put aside, and takes it to rest, or into doubt. Unproved records are none of
@@ -150,7 +153,14 @@ class Executor:
             with _timed("hear"), connection.transaction():
                 works = self._hear(connection, batch.spans, records)
             self._finish(connection, works, [PositionMove(*span) for span in batch.spans])
+            self._note(works)
             self._take_checkpoints(connection)
+
+    def _note(self, works: Sequence[Work]) -> None:
+        """Say in the records' traces where their payments have come to."""
+        for work in works:
+            error = work.saga.state.value if work.saga.state in DOUBTFUL else None
+            self.traces.current.note(work.subject.decision_id, {"fraud.execution_state": work.saga.state.value}, error)
 
     def _filed(self, connection: Connection, records: Sequence[Said]) -> list[Said]:
         """The records with the time under which each execution is filed, where the broker's can't be that."""
@@ -186,10 +196,12 @@ class Executor:
         with failures_named():
             stored = self._ledger.read(connection, self._ledger.doubtful(connection, partitions, DOUBTFUL_MAX))
             works = [_work(each) for each in stored.values()]
-            if waiting := [work for work in works if work.saga.state in DOUBTFUL]:
-                self._ask_rail(connection, waiting, is_retry=True)
-            if works:
-                self._finish(connection, works, [])
+            with self.traces.trying_again([work.subject.decision_id for work in works]):
+                if waiting := [work for work in works if work.saga.state in DOUBTFUL]:
+                    self._ask_rail(connection, waiting, is_retry=True)
+                if works:
+                    self._finish(connection, works, [])
+                self._note(works)
             doubtful = [work for work in works if work.saga.state in DOUBTFUL]
             EXECUTION_IN_DOUBT.set(len(doubtful))
             self._notices.raise_doubt([_notice(work) for work in doubtful])
@@ -252,7 +264,8 @@ class Executor:
     def _ask_rail(self, connection: Connection, works: Sequence[Work], *, is_retry: bool) -> None:
         with _timed("rail"):
             old_keys = self._old_keys(connection, works) if is_retry else frozenset[str]()
-            said_of_them = answers(self._rail, works, old_keys, is_retry=is_retry)
+            with self.traces.asking([work.subject.decision_id for work in works]):
+                said_of_them = answers(self._rail, works, old_keys, is_retry=is_retry)
         with _timed("answer"), connection.transaction():
             rows = Rows()
             limits, long_tails = self._ledger.limits(connection, guarded_by_answers(works, said_of_them))

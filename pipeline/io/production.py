@@ -100,12 +100,18 @@ def production_faults(settings: Settings, process: str) -> list[str]:
     faults = [_plain(name) for name in sorted(settings.plain_secrets)]
     for need in sorted(NEEDS[process], key=list(Need).index):
         faults += _CHECKS[need](settings)
-    return faults
+    return faults + _collector(settings)
 
 
 def _plain(name: str) -> str:
     fix = f"put it where FRAUD_SECRETS_FROM says, as {name}, and unset the variable"
     return f"FRAUD_{name.upper()} stands in the environment, in .env or in a settings file: {fix}"
+
+
+def _collector(settings: Settings) -> list[str]:
+    if settings.otlp_endpoint is None or urlsplit(settings.otlp_endpoint).scheme == "https":
+        return []
+    return ["The collector of traces is spoken to without TLS: write FRAUD_OTLP_ENDPOINT as https://HOST:PORT"]
 
 
 def _kafka(settings: Settings) -> Iterator[str]:

@@ -219,6 +219,26 @@ class Settings(BaseSettings):
     """File of the registry of people, which `fraud people export` writes, for workers, which have no database.
     Without it no release of the breaker counts."""
 
+    otlp_endpoint: Annotated[str | None, Field(pattern=r"^https?://[^/@?#\s]+(/[^@?#\s]*)?$")] = None
+    """Address of the OpenTelemetry collector that takes spans by OTLP over HTTP, without /v1/traces. Without it nothing
+    is traced."""
+    otlp_headers: Annotated[dict[str, str], Field(repr=False)] = {}
+    """Headers of each request to the collector, such as one that names a customer's token."""
+    otlp_authority_file: Path | None = None
+    """PEM of the authority that signed the collector's certificate; None: those that are publicly trusted."""
+    otlp_timeout_s: Annotated[float, Field(gt=0, le=60)] = 5.0
+    """Time for one request to the collector, with its repetitions."""
+    trace_share: Annotated[float, Field(ge=0, le=1)] = 0.001
+    """Share of the payments that are traced from end to end, whatever becomes of them."""
+    trace_notable_per_s: Annotated[int, Field(ge=0, le=10_000)] = 50
+    """BLOCKs, ESCALATEs and errors that each process traces besides, at most, in any second."""
+    trace_upstream_per_s: Annotated[int, Field(ge=0, le=10_000)] = 10
+    """Payments whose publisher asks for it that a worker traces, at most, in any second."""
+    trace_continued_per_s: Annotated[int, Field(ge=0, le=10_000)] = 500
+    """Records that a service goes on tracing because another process of ours did, at most, in any second."""
+    trace_queue_spans: Annotated[int, Field(ge=1, le=65_536)] = 2048
+    """Spans that wait for the collector, at most; more are dropped, and counted."""
+
     web_host: str = "127.0.0.1"
     web_port: Annotated[int, Field(ge=0, le=65535)] = 6066
     """Port of the worker's pages."""

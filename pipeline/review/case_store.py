@@ -80,6 +80,12 @@ def open_cases(connection: Connection, openings: Sequence[Opening], events: Sequ
         )
 
 
+def decision_places(connection: Connection, decision_ids: Sequence[DecisionId]) -> dict[DecisionId, RecordPlace]:
+    """Return the places of those decisions that were escalated themselves, not by a reversal."""
+    rows = connection.execute(_SQL["decision_places"], [list(decision_ids)]).fetchall() if decision_ids else []
+    return {DecisionId(decision_id): RecordPlace(partition, offset) for decision_id, partition, offset in rows}
+
+
 def append_event(connection: Connection, case: Case, event: CaseEvent, place: RecordPlace | None = None) -> None:
     """`place`: None where a person acted, or time did. Raises CaseMoved."""
     try:

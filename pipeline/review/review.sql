@@ -69,6 +69,11 @@ SELECT DISTINCT ON (decision_id)
     (extract(epoch FROM opened_at) * 1000)::bigint, (extract(epoch FROM expires_at) * 1000)::bigint, summary
 FROM review.review_case WHERE decision_id = ANY(%s::uuid[]) ORDER BY decision_id, round DESC;
 
+-- name: decision_places
+-- Where the decisions stand that were escalated themselves, of these.
+SELECT decision_id::text, topic_partition, topic_offset
+FROM review.review_case WHERE round = 1 AND cause_id = decision_id AND decision_id = ANY(%s::uuid[]);
+
 -- name: cases_of_round
 -- These rounds of these decisions, each by decision and round.
 SELECT

@@ -63,6 +63,7 @@ from pipeline.review.case_store import (
 from pipeline.review.cases import Case, CaseEvent, ReviewRules, State, authors, expiry, opening, publication, withdrawal
 from pipeline.review.metrics import REVIEW_CASES, REVIEW_EVENTS, REVIEW_FOREIGN, REVIEW_PUBLISHED
 from pipeline.review.proof_store import append_void, void_reason
+from pipeline.review.trace_service import NO_TRACES, ReviewTraces
 from pipeline.seals.passed_over_store import PassedOver
 
 CONSUMER: Final = "review"
@@ -143,10 +144,12 @@ class ReviewService:
         clock_ms: Callable[[Connection], int],
         rules: ReviewRules,
         seals: Seals,
+        traces: ReviewTraces = NO_TRACES,
     ) -> None:
         """clock_ms: the database server's, by which cases are due."""
         self._source, self._appender, self._wire, self._topics = source, appender, wire, topics
         self._expiry_ms, self._clock_ms, self._rules, self._seals = expiry_ms, clock_ms, rules, seals
+        self._traces = traces
         self._alerts = AlertPublisher(appender.append, wire, topics.alerts)
         self._people, self._acts = RegistryReader(), ActWatch(ACTS_RECENT)
         self._untold: list[Alert] = []
@@ -187,7 +190,8 @@ class ReviewService:
             with connection.transaction():
                 self._advance(connection, one)
 
-        store_around(batch, lambda part: self._store(connection, part), is_aside, pass_over)
+        with self._traces.processing(batch.records):
+            store_around(batch, lambda part: self._store(connection, part), is_aside, pass_over)
 
     def _advance(self, connection: Connection, batch: LogBatch[DecisionRecord]) -> None:
         for span in batch.spans:
@@ -228,6 +232,7 @@ class ReviewService:
                 self._unheld_at = time.monotonic()
             decided = self._void(connection, unpublished_cases(connection, partitions, CASES_A_LOOK))
         self._tell()
+        self._traces.look_up(connection, decided)
         unpublished = self.publish(decided)
         is_open, is_waiting = count_cases(connection)
         REVIEW_CASES.labels("open").set(is_open)
@@ -244,11 +249,14 @@ class ReviewService:
         due = {name: file for name, file in due.items() if now - self._sent.get(name, -RESEND_S) >= RESEND_S}
         if not due:
             return None
+        records = self._seals.seal([self._outgoing(name, file) for name, file in due.items()])
+        spans = self._traces.mark(records, [file.case.decision_id for file in due.values()])
         try:
-            self._appender.append(self._seals.seal([self._outgoing(name, file) for name, file in due.items()]))
+            self._appender.append(records)
         except BrokerAway as error:
             log.warning("outcomes_not_published", count=len(due), why=str(error))
             return f"{len(due)} outcomes are not published: {error}"
+        self._traces.sent(spans)
         self._sent.update(dict.fromkeys(due, now))
         REVIEW_PUBLISHED.inc(len(due))
         return None

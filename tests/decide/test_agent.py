@@ -15,11 +15,13 @@ from pipeline.decide.agent import HOLDS_MAX, DecisionAgent
 from pipeline.decide.batch import Judged, Reading, SetAside
 from pipeline.decide.observing_agent import StateGivenUp
 from pipeline.decide.outcomes.due import ALL, OutcomesDue
+from pipeline.decide.tracing.worker_agent import WorkerTraces
 from pipeline.domain.decision import Outcome, Route
 from pipeline.domain.log import Outgoing, Record, Source, Span
 from pipeline.io.kafka.transaction_log import Batch
 from pipeline.state.store import Prepared, StateRefused, StateUnavailable
 from pipeline.state.windows import ContextUnsure, PartitionEvents, PartitionObservation, StateLost
+from pipeline.traces.tracer_service import Tracer
 
 PATIENCE_S = 10.0
 COUNT = 5
@@ -170,6 +172,7 @@ class Stages:
             letter_of=letter_of,
             probe=self.probe,
             seal=list,
+            traces=WorkerTraces(Tracer(None), "transactions", "decisions", "group"),
             tell_held=self.told.append,
             state_patience_s=1.0,
             clock_ms=lambda: 0,

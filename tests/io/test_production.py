@@ -123,6 +123,8 @@ FAULTS = {
     "payment rail without TLS": ("executor", {"rail_url": "http://rail:8090"}, "payment rail is spoken to without TLS"),
     "payment rail that isn't told who pays": ("executor", {"rail_key_file": None}, "don't prove who they are"),
     "payment rail that nobody vouches for": ("executor", {"rail_authority_file": None}, "don't prove who they are"),
+    "collector without TLS": ("worker", {"otlp_endpoint": "http://collector:4318"}, "collector of traces is spoken to"),
+    "a reviewer's collector without TLS": ("desk", {"otlp_endpoint": "http://127.0.0.1:4318"}, "without TLS"),
     "audit log without a key set": ("audit", {"audit_keys": None}, "No key set is named"),
     "witness without a key set": ("witness", {"audit_keys": None}, "No key set is named"),
     "witness without a key": ("witness", {"witness_key": None}, "witness has no key"),
