@@ -214,7 +214,7 @@ class DecisionAgent:
             return
         done_s = time.perf_counter()
         metrics.STAGE_SECONDS.labels("commit").observe(done_s - committing_s)
-        metrics.count_batch(judged, len(batch.records), self._clock_ms() - batch.records[0].source.timestamp_ms)
+        metrics.count_batch(judged, batch.records, self._clock_ms(), work.judge.in_force.policy.currencies)
         _log_committed(batch, judged)
         await self._breaker.record(batch, judged.answers, work.judge.in_force.model, done_s - since_s)
         await self._release(work.judge, judged)

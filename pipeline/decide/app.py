@@ -15,13 +15,13 @@ import structlog
 from aiohttp import web as http
 from faust.app.base import BootStrategy as FaustBootStrategy
 from mode import Service
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from pipeline import __version__
 from pipeline.alerts.catalogue import AlertCode, held_alert, moved_alert
 from pipeline.alerts.publisher_topics import AlertPublisher
 from pipeline.breaker.store import BreakerStore
 from pipeline.breaker.switch_topics import SwitchFollower, SwitchTopic
+from pipeline.decide import metrics
 from pipeline.decide.agent import DecisionAgent
 from pipeline.decide.batch import Judge, SetAside, TopicNames
 from pipeline.decide.breaker_agent import BreakerWatch
@@ -48,6 +48,7 @@ from pipeline.io.kafka.faust_credentials import faust_credentials
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.kafka.topic_settings import partitioning_of
 from pipeline.io.kafka.transaction_log import BATCHES_AHEAD_MAX, BROKER_TIMEOUT_S, Batch, TransactionLog
+from pipeline.io.metrics.exposition import exposition, tell_readiness
 from pipeline.io.sealing import DeadLetterKey
 from pipeline.io.settings import Beginning, Settings
 from pipeline.io.watchdog import Pulse, Watch, end_process
@@ -252,7 +253,7 @@ class Worker:
     def readiness(self) -> dict[str, object]:
         model = self.agent.judge.in_force.model
         return {
-            **state_page("ready", self._not_ready()).body,
+            **state_page("ready", self.not_ready()).body,
             "partitions": list(self.transactions.assigned_partitions),
             "holding": self.agent.is_holding,
             "set_aside": list(self.transactions.set_aside_partitions),
@@ -264,7 +265,8 @@ class Worker:
             "switches": self.switches.summary,
         }
 
-    def _not_ready(self) -> str | None:
+    def not_ready(self) -> str | None:
+        """Return why this worker decides nothing just now, or None."""
         if self.agent.is_holding:
             return "it holds a batch: Redis is away, refuses or has lost its state, or every payment fails"
         return None if self.transactions.assigned_partitions else "no partition of transactions.v1 is its own"
@@ -482,6 +484,9 @@ def _context_agent(worker: Worker, topic_name: str) -> Any:
 
 
 def _add_pages(app: faust.App, worker: Worker) -> None:
+    tell_readiness(worker.not_ready)
+    metrics.tell_partitions(worker.partitioning.partitions, lambda: worker.transactions.assigned_partitions)
+
     @app.page("/live")
     async def live(view: Any, _request: Any) -> Any:
         return view.json(state_page("live", None).body)  # answered by the loop that it is about
@@ -492,5 +497,6 @@ def _add_pages(app: faust.App, worker: Worker) -> None:
         return view.json(readiness, status=200 if readiness["ready"] else 503)
 
     @app.page("/metrics")
-    async def expose(_view: Any, _request: Any) -> Any:
-        return http.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    async def expose(_view: Any, request: Any) -> Any:
+        content_type, body = exposition(request.headers.get("Accept"))
+        return http.Response(body=body, headers={"Content-Type": content_type})

@@ -99,6 +99,8 @@ class Judged:
     set_aside: list[SetAside] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)  # of the model, route MODEL or not
     outcomes: Counter[tuple[Outcome, Route]] = field(default_factory=Counter)  # of decisions
+    currencies: Counter[tuple[Outcome, str]] = field(default_factory=Counter)  # decisions by outcome and currency
+    amounts_minor: Counter[tuple[Outcome, str]] = field(default_factory=Counter)  # and what they are about
     rules: Counter[str] = field(default_factory=Counter)
     dead_letters: Counter[str] = field(default_factory=Counter)
     duplicates: int = 0
@@ -132,6 +134,8 @@ class Judged:
         self.set_aside += other.set_aside
         self.answers += other.answers
         self.outcomes.update(other.outcomes)
+        self.currencies.update(other.currencies)
+        self.amounts_minor.update(other.amounts_minor)
         self.rules.update(other.rules)
         self.dead_letters.update(other.dead_letters)
         self.duplicates += other.duplicates
@@ -144,10 +148,13 @@ class Judged:
         self.outcomes.update([(verdict.outcome, verdict.route) for verdict in verdicts])
         self.rules.update([code for verdict in verdicts for code in verdict.rules_triggered])
         for payment, verdict in zip(payments, verdicts, strict=True):
-            route, answer = verdict.route, verdict.model_answer
+            transaction, route, answer = payment.decoded.transaction, verdict.route, verdict.model_answer
+            worth = verdict.outcome, transaction.currency
+            self.currencies[worth] += 1
+            self.amounts_minor[worth] += transaction.amount_minor
             if route is Route.GUARDRAIL:
                 continue
-            segments = payment.decoded.transaction.segments
+            segments = transaction.segments
             if answer is None:
                 self._count_silence(verdict, segments)
                 continue
