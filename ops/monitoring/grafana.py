@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from ops.monitoring.boards import Board, Kind, Panel
+from ops.monitoring.boards.panel import Board, Kind, Panel
 
 FOLDER: Final = Path(__file__).parent / "grafana" / "boards"
 DATASOURCE: Final = {"type": "prometheus", "uid": "prometheus"}

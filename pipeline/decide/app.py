@@ -38,6 +38,7 @@ from pipeline.decide.verdict import Regime
 from pipeline.domain.log import Outgoing, Record
 from pipeline.domain.refusals import Refusal
 from pipeline.io.avro.wire import WireFormat
+from pipeline.io.clock import now_ms
 from pipeline.io.dead_letters import DeadLetters
 from pipeline.io.health import state_page
 from pipeline.io.kafka.appender import DELIVERY_S, Appender, AsyncAppender
@@ -48,7 +49,7 @@ from pipeline.io.kafka.faust_credentials import faust_credentials
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.kafka.topic_settings import partitioning_of
 from pipeline.io.kafka.transaction_log import BATCHES_AHEAD_MAX, BROKER_TIMEOUT_S, Batch, TransactionLog
-from pipeline.io.metrics.exposition import exposition, tell_readiness
+from pipeline.io.metrics.exposition import exposition
 from pipeline.io.sealing import DeadLetterKey
 from pipeline.io.settings import Beginning, Settings
 from pipeline.io.watchdog import Pulse, Watch, end_process
@@ -134,7 +135,7 @@ class Worker:
         )
         self._telling: set[asyncio.Task[None]] = set()
         probed = self._state_under(f"{settings.state_prefix}:{probe_agent.PREFIX}:{settings.worker_slot}")
-        self.probe = probe_agent.Probe(probed, self.wire, self.partitioning.of, _now_ms)
+        self.probe = probe_agent.Probe(probed, self.wire, self.partitioning.of, now_ms)
         self.agent = DecisionAgent(
             self.transactions,
             self.state,
@@ -147,7 +148,7 @@ class Worker:
             seal=sealer_of(settings, KeyUse.DECISIONS, self.partitioning.of).seal,
             tell_held=self._tell_held,
             state_patience_s=settings.state_patience_s,
-            clock_ms=_now_ms,
+            clock_ms=now_ms,
         )
 
     def _state_under(self, prefix: str) -> RedisState:
@@ -189,7 +190,7 @@ class Worker:
 
         async def tell() -> None:
             try:
-                await self.alerts.publish([held_alert(self.settings.worker_slot, why, _now_ms())])
+                await self.alerts.publish([held_alert(self.settings.worker_slot, why, now_ms())])
             except BrokerFailed as error:
                 log.error("alert_not_raised", code=AlertCode.PAYMENTS_HELD, why=str(error))
 
@@ -236,7 +237,7 @@ class Worker:
             log.error("offsets_moved", partition=start.partition, committed=start.committed, goes_on_at=start.offset)
         if moved:
             assert self._loop is not None, "partitions are assigned after the start"
-            raised = [moved_alert(start.partition, start.committed, start.offset, _now_ms()) for start in moved]
+            raised = [moved_alert(start.partition, start.committed, start.offset, now_ms()) for start in moved]
             asyncio.run_coroutine_threadsafe(self.alerts.publish(raised), self._loop).result(DELIVERY_S)
         self._begin_outcomes({start.partition: start.outcomes_position for start in starts})
         return {start.partition: start.offset for start in starts}
@@ -276,10 +277,6 @@ class Worker:
         where = settings.bootstrap_servers, settings.consumer_group, settings.kafka_options
         proves = {settings.topic("decisions.v1"): seal_check(settings).unproved}
         return LogReader(*where, timeout_s=BROKER_TIMEOUT_S, proves=proves)
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def _dead_letter_key(settings: Settings) -> DeadLetterKey | None:
@@ -433,7 +430,7 @@ def _add_timers(app: WorkerApp, worker: Worker) -> None:
 
         @app.timer(BACKUP_INTERVAL_S)
         async def watch_backups() -> None:
-            if (raised := await watch.look(_now_ms())) is not None:
+            if (raised := await watch.look(now_ms())) is not None:
                 await worker.alerts.publish([raised])
 
     @app.timer(EVICTION_INTERVAL_S)
@@ -484,8 +481,7 @@ def _context_agent(worker: Worker, topic_name: str) -> Any:
 
 
 def _add_pages(app: faust.App, worker: Worker) -> None:
-    tell_readiness(worker.not_ready)
-    metrics.tell_partitions(worker.partitioning.partitions, lambda: worker.transactions.assigned_partitions)
+    metrics.tell_worker(worker.partitioning.partitions, worker.transactions, worker.not_ready)
 
     @app.page("/live")
     async def live(view: Any, _request: Any) -> Any:
@@ -498,5 +494,5 @@ def _add_pages(app: faust.App, worker: Worker) -> None:
 
     @app.page("/metrics")
     async def expose(_view: Any, request: Any) -> Any:
-        content_type, body = exposition(request.headers.get("Accept"))
-        return http.Response(body=body, headers={"Content-Type": content_type})
+        page = exposition(request.headers.get("Accept"))
+        return http.Response(body=page.body, headers={"Content-Type": page.content_type})

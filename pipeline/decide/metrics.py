@@ -14,7 +14,9 @@ from pipeline.decide.policy import Policy
 from pipeline.domain.decision import Outcome, Route
 from pipeline.domain.log import Record
 from pipeline.domain.refusals import RefusalCode
+from pipeline.io.kafka.transaction_log import TransactionLog
 from pipeline.io.metrics.batch_histogram import BatchHistogram
+from pipeline.io.metrics.exposition import tell_readiness
 
 OTHER_CURRENCY: Final = "other"
 """Stands for every currency without a rate in the policy: publishers name currencies, and each label is a series."""
@@ -114,10 +116,11 @@ def begin_currencies(policy: Policy) -> None:
             DECIDED_AMOUNT.labels(outcome, currency)
 
 
-def tell_partitions(partitions: int, assigned: Callable[[], Sequence[int]]) -> None:
-    """Have every scrape see how many partitions there are, and how many of them are this worker's then."""
+def tell_worker(partitions: int, transactions: TransactionLog, not_ready: Callable[[], str | None]) -> None:
+    """Have every scrape see how many partitions there are, how many are this worker's then, and whether it is ready."""
+    tell_readiness(not_ready)
     PARTITIONS.set(partitions)
-    ASSIGNED_PARTITIONS.set_function(lambda: float(len(assigned())))
+    ASSIGNED_PARTITIONS.set_function(lambda: float(len(transactions.assigned_partitions)))
 
 
 def _count_worth(judged: Judged, currencies: AbstractSet[str]) -> None:
