@@ -137,3 +137,5 @@ for _outcome in Outcome:
         DECISIONS.labels(_outcome, _route)
 for _code in RefusalCode:
     DEAD_LETTERS.labels(_code)
+for _why in ("unavailable", "lost", "refused", "failing", "context"):
+    STATE_HOLDS.labels(_why)

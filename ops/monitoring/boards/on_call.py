@@ -110,10 +110,7 @@ ON_CALL: Final = Board(
             "Times that a service waited for PostgreSQL or the broker and began again.",
             _T,
             Unit.PER_SECOND,
-            (
-                Line("sum by (service, why) (rate(fraud_service_holds_total[5m]))", "{{service}} {{why}}"),
-                Line("sum(up) - sum(up)", "none"),
-            ),
+            (Line("sum by (service, why) (rate(fraud_service_holds_total[5m]))", "{{service}} {{why}}"),),
         ),
         Panel(
             "Stages of the executor",
