@@ -41,7 +41,7 @@ DIRECTORS: Final = Board(
                 Line(
                     "sum(increase(fraud_reconciled_records_total[30d]))"
                     " / (sum(increase(fraud_reconciled_records_total[30d]))"
-                    " + sum(increase(fraud_unaccounted_records_total[30d])))",
+                    ' + sum(increase(fraud_unaccounted_records_total{kind!="UNPROVED"}[30d])))',
                     "accounted for",
                 ),
             ),
