@@ -1,4 +1,4 @@
-"""docker-compose.override.yml: what stands beside the development stack, as confined as that, and never in production."""
+"""docker-compose.override.yml: what stands beside the development stack, as confined as that, not in production."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ ADDED = sorted(OVERRIDE["services"].keys() - BASE_FILE["services"].keys())
 
 def test_file_is_valid_by_the_compose_specification() -> None:
     try:
-        place = distribution("check-jsonschema").locate_file("check_jsonschema/builtin_schemas/vendor/compose-spec.json")
+        place = distribution("check-jsonschema").locate_file(
+            "check_jsonschema/builtin_schemas/vendor/compose-spec.json"
+        )
     except PackageNotFoundError:
         pytest.skip("check-jsonschema, which ships the compose specification's schema, is not installed")
     schema = json.loads(Path(str(place)).read_text(encoding="utf-8"))
@@ -65,7 +67,7 @@ def test_service_is_scraped_where_its_page_is(name: str) -> None:
     [job] = [each for each in config["scrape_configs"] if each["job_name"] == name]
     port = MERGED[name].environment[PORTS[name]]
     assert [{"targets": [f"{name}:{port}"]}] == job["static_configs"]
-    assert MERGED[name].environment["FRAUD_WEB_HOST"] == "0.0.0.0"  # noqa: S104 - inside its container
+    assert MERGED[name].environment["FRAUD_WEB_HOST"] == "0.0.0.0"
     assert set(MERGED[name].networks) > {"metrics"}, "it keeps its own networks"
 
 
@@ -88,5 +90,11 @@ def test_files_are_mounted_where_they_are_looked_for() -> None:
 
 def test_series_are_kept_for_longer_than_a_board_looks_back() -> None:
     [kept] = [each for each in OVERRIDE["services"]["prometheus"]["command"] if "retention.time" in each]
-    days = [int(each) for board in BOARDS for panel in board.panels for line in panel.lines for each in re.findall(r"\[(\d+)d\]", line.query)]
+    days = [
+        int(each)
+        for board in BOARDS
+        for panel in board.panels
+        for line in panel.lines
+        for each in re.findall(r"\[(\d+)d\]", line.query)
+    ]
     assert int(kept.partition("=")[2].removesuffix("d")) > max(days)
