@@ -10,7 +10,7 @@ What is set aside becomes a dead letter, which the shell makes: sealing a payloa
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -147,11 +147,10 @@ class Judged:
         """Count what metrics and the breaker hear of decisions."""
         self.outcomes.update([(verdict.outcome, verdict.route) for verdict in verdicts])
         self.rules.update([code for verdict in verdicts for code in verdict.rules_triggered])
+        worths: defaultdict[tuple[Outcome, str], list[int]] = defaultdict(list)  # one look-up a payment
         for payment, verdict in zip(payments, verdicts, strict=True):
             transaction, route, answer = payment.decoded.transaction, verdict.route, verdict.model_answer
-            worth = verdict.outcome, transaction.currency
-            self.currencies[worth] += 1
-            self.amounts_minor[worth] += transaction.amount_minor
+            worths[verdict.outcome, transaction.currency].append(transaction.amount_minor)
             if route is Route.GUARDRAIL:
                 continue
             segments = transaction.segments
@@ -161,6 +160,9 @@ class Judged:
             self.answers.append(Answer(answer.outcome, answer.fraud_probability_ppm, segments))
             if route is Route.FALLBACK and answer.outcome is not verdict.outcome:
                 self.shadow_disagreements += 1
+        for worth, amounts_minor in worths.items():
+            self.currencies[worth] += len(amounts_minor)
+            self.amounts_minor[worth] += sum(amounts_minor)
 
     def _count_silence(self, verdict: Verdict, segments: Mapping[str, str]) -> None:
         """A model that fails, or that there is none of, is an error for the breaker; one that nobody asked is not."""
