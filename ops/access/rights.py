@@ -158,7 +158,7 @@ ACCESS: Final[Mapping[Principal, Rights]] = MappingProxyType(
             groups=("fraud-breaker",),
         ),
         Principal.RECONCILE: Rights(
-            reads=("transactions.v1", "decisions.v1", "transactions.dead.v1", "executions.v1"),
+            reads=("transactions.v1", "decisions.v1", "transactions.dead.v1", "executions.v1", "labels.v1"),
             writes=("alerts.v1",),
             groups=("fraud-reconcile",),
             watched_groups=("fraud-decide",),

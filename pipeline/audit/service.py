@@ -21,6 +21,7 @@ from typing import Final
 import structlog
 
 from pipeline.alerts.catalogue import AlertCode, alert, over
+from pipeline.audit import metrics
 from pipeline.audit.anchor_topics import Anchors
 from pipeline.audit.chain import Tree
 from pipeline.audit.continuing.bounds import AT_ONCE, NotContinued
@@ -32,7 +33,6 @@ from pipeline.audit.letter_store import Letters
 from pipeline.audit.log_store import RECORDS_MAX, AuditBroken, AuditLog
 from pipeline.audit.tables.follow_service import TableFollower
 from pipeline.audit.unproved_service import Noting
-from pipeline.decide import metrics
 from pipeline.domain.alert import Alert
 from pipeline.domain.dead_letter import DeadLetter
 from pipeline.io.kafka.client import BrokerFailed

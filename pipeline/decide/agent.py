@@ -227,7 +227,7 @@ class DecisionAgent:
         self._traces.committed(marked, times)
         with within(marked.scope if marked is not None else None):
             metrics.STAGE_SECONDS.labels("commit").observe(done_s - committing_s)
-            metrics.count_batch(judged, len(batch.records), self._clock_ms() - batch.records[0].source.timestamp_ms)
+            metrics.count_batch(judged, batch.records, self._clock_ms(), work.judge.in_force.policy.currencies)
             _log_committed(batch, judged)
         await self._breaker.record(batch, judged.answers, work.judge.in_force.model, done_s - since_s)
         await self._release(work.judge, judged)

@@ -15,13 +15,13 @@ import structlog
 from aiohttp import web as http
 from faust.app.base import BootStrategy as FaustBootStrategy
 from mode import Service
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from pipeline import __version__
 from pipeline.alerts.catalogue import AlertCode, held_alert, moved_alert, regime_alert
 from pipeline.alerts.publisher_topics import AlertPublisher
 from pipeline.breaker.store import BreakerStore
 from pipeline.breaker.switch_topics import SwitchFollower, SwitchTopic
+from pipeline.decide import metrics
 from pipeline.decide.agent import DecisionAgent
 from pipeline.decide.batch import Judge, SetAside, TopicNames
 from pipeline.decide.breaker_agent import BreakerWatch
@@ -39,6 +39,7 @@ from pipeline.decide.verdict import Regime
 from pipeline.domain.log import Outgoing, Record
 from pipeline.domain.refusals import Refusal
 from pipeline.io.avro.wire import WireFormat
+from pipeline.io.clock import now_ms
 from pipeline.io.dead_letters import DeadLetters
 from pipeline.io.health import state_page
 from pipeline.io.kafka.appender import DELIVERY_S, Appender, AsyncAppender
@@ -49,6 +50,7 @@ from pipeline.io.kafka.faust_credentials import faust_credentials
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.kafka.topic_settings import partitioning_of
 from pipeline.io.kafka.transaction_log import BATCHES_AHEAD_MAX, BROKER_TIMEOUT_S, Batch, TransactionLog
+from pipeline.io.metrics.exposition import exposition
 from pipeline.io.sealing import DeadLetterKey
 from pipeline.io.settings import Beginning, Settings
 from pipeline.io.watchdog import Pulse, Watch, end_process
@@ -134,7 +136,7 @@ class Worker:
         )
         self._telling: set[asyncio.Task[None]] = set()
         probed = self._state_under(f"{settings.state_prefix}:{probe_agent.PREFIX}:{settings.worker_slot}")
-        self.probe = probe_agent.Probe(probed, self.wire, self.partitioning.of, _now_ms)
+        self.probe = probe_agent.Probe(probed, self.wire, self.partitioning.of, now_ms)
         self.agent = DecisionAgent(
             self.transactions,
             self.state,
@@ -148,7 +150,7 @@ class Worker:
             traces=self.traces,
             tell_held=self._tell_held,
             state_patience_s=settings.state_patience_s,
-            clock_ms=_now_ms,
+            clock_ms=now_ms,
         )
 
     def _state_under(self, prefix: str) -> RedisState:
@@ -190,7 +192,7 @@ class Worker:
 
         async def tell() -> None:
             try:
-                await self.alerts.publish([held_alert(self.settings.worker_slot, why, _now_ms())])
+                await self.alerts.publish([held_alert(self.settings.worker_slot, why, now_ms())])
             except BrokerFailed as error:
                 log.error("alert_not_raised", code=AlertCode.PAYMENTS_HELD, why=str(error))
 
@@ -237,7 +239,7 @@ class Worker:
             log.error("offsets_moved", partition=start.partition, committed=start.committed, goes_on_at=start.offset)
         if moved:
             assert self._loop is not None, "partitions are assigned after the start"
-            raised = [moved_alert(start.partition, start.committed, start.offset, _now_ms()) for start in moved]
+            raised = [moved_alert(start.partition, start.committed, start.offset, now_ms()) for start in moved]
             asyncio.run_coroutine_threadsafe(self.alerts.publish(raised), self._loop).result(DELIVERY_S)
         self._begin_outcomes({start.partition: start.outcomes_position for start in starts})
         return {start.partition: start.offset for start in starts}
@@ -254,7 +256,7 @@ class Worker:
     def readiness(self) -> dict[str, object]:
         model = self.agent.judge.in_force.model
         return {
-            **state_page("ready", self._not_ready()).body,
+            **state_page("ready", self.not_ready()).body,
             "partitions": list(self.transactions.assigned_partitions),
             "holding": self.agent.is_holding,
             "set_aside": list(self.transactions.set_aside_partitions),
@@ -266,7 +268,8 @@ class Worker:
             "switches": self.switches.summary,
         }
 
-    def _not_ready(self) -> str | None:
+    def not_ready(self) -> str | None:
+        """Return why this worker decides nothing just now, or None."""
         if self.agent.is_holding:
             return "it holds a batch: Redis is away, refuses or has lost its state, or every payment fails"
         return None if self.transactions.assigned_partitions else "no partition of transactions.v1 is its own"
@@ -276,10 +279,6 @@ class Worker:
         where = settings.bootstrap_servers, settings.consumer_group, settings.kafka_options
         proves = {settings.topic("decisions.v1"): seal_check(settings).unproved}
         return LogReader(*where, timeout_s=BROKER_TIMEOUT_S, proves=proves)
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def _dead_letter_key(settings: Settings) -> DeadLetterKey | None:
@@ -436,7 +435,7 @@ def _add_timers(app: WorkerApp, worker: Worker) -> None:
 
         @app.timer(BACKUP_INTERVAL_S)
         async def watch_backups() -> None:
-            if (raised := await watch.look(_now_ms())) is not None:
+            if (raised := await watch.look(now_ms())) is not None:
                 await worker.alerts.publish([raised])
 
     @app.timer(EVICTION_INTERVAL_S)
@@ -487,6 +486,8 @@ def _context_agent(worker: Worker, topic_name: str) -> Any:
 
 
 def _add_pages(app: faust.App, worker: Worker) -> None:
+    metrics.tell_worker(worker.partitioning.partitions, worker.transactions, worker.not_ready)
+
     @app.page("/live")
     async def live(view: Any, _request: Any) -> Any:
         return view.json(state_page("live", None).body)  # answered by the loop that it is about
@@ -497,5 +498,6 @@ def _add_pages(app: faust.App, worker: Worker) -> None:
         return view.json(readiness, status=200 if readiness["ready"] else 503)
 
     @app.page("/metrics")
-    async def expose(_view: Any, _request: Any) -> Any:
-        return http.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    async def expose(_view: Any, request: Any) -> Any:
+        page = exposition(request.headers.get("Accept"))
+        return http.Response(body=page.body, headers={"Content-Type": page.content_type})

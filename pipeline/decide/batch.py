@@ -10,7 +10,7 @@ What is set aside becomes a dead letter, which the shell makes: sealing a payloa
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -101,6 +101,8 @@ class Judged:
     set_aside: list[SetAside] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)  # of the model, route MODEL or not
     outcomes: Counter[tuple[Outcome, Route]] = field(default_factory=Counter)  # of decisions
+    currencies: Counter[tuple[Outcome, str]] = field(default_factory=Counter)  # decisions by outcome and currency
+    amounts_minor: Counter[tuple[Outcome, str]] = field(default_factory=Counter)  # and what they are about
     rules: Counter[str] = field(default_factory=Counter)
     dead_letters: Counter[str] = field(default_factory=Counter)
     duplicates: int = 0
@@ -136,6 +138,8 @@ class Judged:
         self.set_aside += other.set_aside
         self.answers += other.answers
         self.outcomes.update(other.outcomes)
+        self.currencies.update(other.currencies)
+        self.amounts_minor.update(other.amounts_minor)
         self.rules.update(other.rules)
         self.dead_letters.update(other.dead_letters)
         self.duplicates += other.duplicates
@@ -147,17 +151,22 @@ class Judged:
         """Count what metrics and the breaker hear of decisions."""
         self.outcomes.update([(verdict.outcome, verdict.route) for verdict in verdicts])
         self.rules.update([code for verdict in verdicts for code in verdict.rules_triggered])
+        worths: defaultdict[tuple[Outcome, str], list[int]] = defaultdict(list)  # one look-up a payment
         for payment, verdict in zip(payments, verdicts, strict=True):
-            route, answer = verdict.route, verdict.model_answer
+            transaction, route, answer = payment.decoded.transaction, verdict.route, verdict.model_answer
+            worths[verdict.outcome, transaction.currency].append(transaction.amount_minor)
             if route is Route.GUARDRAIL:
                 continue
-            segments = payment.decoded.transaction.segments
+            segments = transaction.segments
             if answer is None:
                 self._count_silence(verdict, segments)
                 continue
             self.answers.append(Answer(answer.outcome, answer.fraud_probability_ppm, segments))
             if route is Route.FALLBACK and answer.outcome is not verdict.outcome:
                 self.shadow_disagreements += 1
+        for worth, amounts_minor in worths.items():
+            self.currencies[worth] += len(amounts_minor)
+            self.amounts_minor[worth] += sum(amounts_minor)
 
     def _count_silence(self, verdict: Verdict, segments: Mapping[str, str]) -> None:
         """A model that fails, or that there is none of, is an error for the breaker; one that nobody asked is not."""

@@ -41,8 +41,7 @@ from pipeline.execute.metrics import (
     EXECUTION_IN_DOUBT,
     EXECUTION_RECORDS,
     EXECUTION_STAGE_SECONDS,
-    EXECUTION_STEPS,
-    EXECUTION_TURNS,
+    count_stored,
 )
 from pipeline.execute.notice_topics import Notice, Notices, Unheeded
 from pipeline.execute.orders import Said, outcome_of, said
@@ -121,6 +120,7 @@ class Executor:
         self._long_tails: list[AccountKey] = []
         self._checkpoint_due_s, self._checkpoint_pause_s = 0.0, CHECKPOINT_PAUSE_S
         self.traces = traces
+        self._appended: list[Rows] = []  # by the transaction under way
 
     def accept(self, connection: Connection, batch: LogBatch[DecisionRecord]) -> None:
         """Hears a batch, but for what was put aside, and takes it to rest, or into doubt. Unproved records are none of
@@ -150,7 +150,7 @@ class Executor:
         records = [said(record) for record in batch.records]
         with failures_named():
             records = self._filed(connection, records)
-            with _timed("hear"), connection.transaction():
+            with _timed("hear"), self._transaction(connection):
                 works = self._hear(connection, batch.spans, records)
             self._finish(connection, works, [PositionMove(*span) for span in batch.spans])
             self._note(works)
@@ -266,7 +266,7 @@ class Executor:
             old_keys = self._old_keys(connection, works) if is_retry else frozenset[str]()
             with self.traces.asking([work.subject.decision_id for work in works]):
                 said_of_them = answers(self._rail, works, old_keys, is_retry=is_retry)
-        with _timed("answer"), connection.transaction():
+        with _timed("answer"), self._transaction(connection):
             rows = Rows()
             limits, long_tails = self._ledger.limits(connection, guarded_by_answers(works, said_of_them))
             self._long_tails += long_tails
@@ -306,7 +306,7 @@ class Executor:
             rows.add(work, Advance(saga, [transition], []))
         with _timed("announce"):
             self._notices.tell([_notice(work) for work in resting])
-        with _timed("complete"), connection.transaction():
+        with _timed("complete"), self._transaction(connection):
             self._append(connection, rows)
             for partition, _, after in spans:
                 self.settled.advance(connection, partition, self._settled.get(partition, 0), after)
@@ -326,11 +326,16 @@ class Executor:
             connection, [row for row in rows.transitions if row.transition.step == Step.SUBMIT]
         )
         self._ledger.append_recoveries(connection, rows.recoveries)
-        for step, count in Counter(row.transition.step for row in rows.transitions).items():
-            EXECUTION_STEPS.labels(step).inc(count)
-        for reason, count in Counter(row.transition.reason for row in rows.transitions).items():
-            if reason is not None:
-                EXECUTION_TURNS.labels(reason).inc(count)
+        self._appended.append(rows)
+
+    @contextmanager
+    def _transaction(self, connection: Connection) -> Iterator[None]:
+        """Count what the block appends once it is committed: what was rolled back has moved no money."""
+        self._appended.clear()
+        with connection.transaction():
+            yield
+        for rows in self._appended:
+            count_stored(rows)
 
     def _take_checkpoints(self, connection: Connection) -> None:
         if time.monotonic() < self._checkpoint_due_s:

@@ -70,6 +70,14 @@ class Planned(NamedTuple):
     summary: str
 
 
+class OpenMoney(NamedTuple):
+    """The sum of open cases in one currency, and when the oldest of them was opened."""
+
+    currency: str
+    amount_minor: int
+    oldest_ms: int
+
+
 def open_cases(connection: Connection, openings: Sequence[Opening], events: Sequence[CaseEvent]) -> None:
     """Each opening with its first event."""
     with connection.cursor() as cursor:
@@ -196,6 +204,11 @@ def count_cases(connection: Connection) -> tuple[int, int]:
     found = connection.execute(_SQL["count_cases"]).fetchone()
     assert found is not None, "an aggregate has one row"
     return found[0], found[1]
+
+
+def open_money(connection: Connection) -> list[OpenMoney]:
+    """Return what open cases are about, a currency each."""
+    return [OpenMoney(*row) for row in connection.execute(_SQL["open_money"]).fetchall()]
 
 
 def _of_rounds(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> list[CaseFile]:

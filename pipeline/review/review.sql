@@ -139,6 +139,12 @@ ORDER BY at, decision_id LIMIT %(limit)s;
 SELECT count(*) FILTER (WHERE kind NOT IN ('DECIDED', 'EXPIRED')), count(*) FILTER (WHERE kind IN ('DECIDED', 'EXPIRED'))
 FROM review.case_under_way;
 
+-- name: open_money
+-- What the cases that are open hold, and when the oldest was opened, by currency.
+SELECT currency, sum(amount_minor)::bigint, (extract(epoch FROM min(opened_at)) * 1000)::bigint
+FROM review.case_under_way WHERE kind NOT IN ('DECIDED', 'EXPIRED') AND amount_minor >= 0
+GROUP BY currency ORDER BY currency;
+
 -- name: standing_recoveries
 -- Recovery cases that nothing has settled, oldest first, each with who is said to have closed it.
 SELECT execution_id::text, sequence, decision_id::text, transaction_id, account_id, beneficiary_account_id, currency,

@@ -53,6 +53,7 @@ from pipeline.review.case_store import (
     latest_cases,
     lock_cases,
     open_cases,
+    open_money,
     pending_cases,
     planned_amounts,
     records_in_force,
@@ -61,8 +62,16 @@ from pipeline.review.case_store import (
     unpublished_cases,
 )
 from pipeline.review.cases import Case, CaseEvent, ReviewRules, State, authors, expiry, opening, publication, withdrawal
-from pipeline.review.metrics import REVIEW_CASES, REVIEW_EVENTS, REVIEW_FOREIGN, REVIEW_PUBLISHED
+from pipeline.review.metrics import (
+    REVIEW_CASES,
+    REVIEW_EVENTS,
+    REVIEW_FOREIGN,
+    REVIEW_PUBLISHED,
+    count_published,
+    tell_open_money,
+)
 from pipeline.review.proof_store import append_void, void_reason
+from pipeline.review.recovery_store import open_recoveries
 from pipeline.review.trace_service import NO_TRACES, ReviewTraces
 from pipeline.seals.passed_over_store import PassedOver
 
@@ -77,6 +86,8 @@ ACTS_RECENT: Final = 10_000
 """Signed acts that are looked at again after a start; `fraud people verify` looks at all."""
 UNHELD_INTERVAL_S: Final = 15.0
 """Between looks for cases whose payments aren't held; one looks at the ledger for every open case."""
+RECOVERIES_TOLD_MAX: Final = 10_000
+"""Recovery cases whose amounts are added up; a person closes each, so there are never so many."""
 BACKLOG_MS_MAX: Final = 7 * 86_400_000
 """The service reads within seconds, and within days after an outage. What is older comes from a wrong clock, or nobody
 could have decided it in time."""
@@ -157,7 +168,8 @@ class ReviewService:
         self._sent: dict[str, float] = {}  # review id → when; not yet read back
         self._caught_up = CaughtUp()
         self._looked_at = 0.0
-        self._unheld_at = -UNHELD_INTERVAL_S
+        self._unheld_at = self._money_at = -UNHELD_INTERVAL_S
+        self._published: list[CaseFile] = []  # by the transaction under way
         self._unpublished: str | None = None  # why outcomes wait, as the last look found
 
     def step(self, connection: Connection) -> str | None:
@@ -210,6 +222,7 @@ class ReviewService:
                     later.append(_Read(reversal, place, at_ms))
                 case ReviewOutcome() as outcome:
                     later.append(_Read(outcome, place, at_ms))
+        self._published.clear()
         with failures_named(), connection.transaction():
             self._open_escalated(connection, decisions)
             for is_reversal, run in groupby(later, lambda read: isinstance(read.record, Reversal)):
@@ -218,6 +231,8 @@ class ReviewService:
                 else:
                     self._read_back(connection, [read for read in run if isinstance(read.record, ReviewOutcome)])
             self._advance(connection, batch)
+        for file in self._published:
+            count_published(file)
 
     def look(self, connection: Connection) -> str | None:
         """Ends what is due, publishes what is decided. Why that still waits, or None."""
@@ -237,6 +252,9 @@ class ReviewService:
         is_open, is_waiting = count_cases(connection)
         REVIEW_CASES.labels("open").set(is_open)
         REVIEW_CASES.labels("unpublished").set(is_waiting)
+        if time.monotonic() - self._money_at >= UNHELD_INTERVAL_S:
+            tell_open_money(open_money(connection), open_recoveries(connection, RECOVERIES_TOLD_MAX))
+            self._money_at = time.monotonic()
         return unpublished
 
     def publish(self, files: Iterable[CaseFile]) -> str | None:
@@ -325,6 +343,7 @@ class ReviewService:
             self._sent.pop(name, None)
             event = publication(file.standing, read.timestamp_ms)
             if event is not None:
+                self._published.append(file)
                 self._append(connection, file.case, event, read.place)
                 files[name] = file._replace(events=(*file.events, event))
 

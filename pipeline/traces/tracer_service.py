@@ -18,10 +18,11 @@ from enum import StrEnum
 from typing import Protocol
 
 from pipeline.domain.log import TRACE_HEADER
+from pipeline.io.metrics.exemplars import trace_with
 from pipeline.io.settings import Settings
 from pipeline.terminal.failures import Failure
 from pipeline.traces.context import TraceContext
-from pipeline.traces.current_service import Scope, current_scope, within
+from pipeline.traces.current_service import Scope, current_scope, current_trace_id, within
 from pipeline.traces.metrics import TRACED, UNTRACED
 from pipeline.traces.sampling import Allowance
 from pipeline.traces.span import LINKS_MAX, Attributes, EndedSpan, Kind
@@ -135,7 +136,10 @@ class Tracer:
 
 
 def tracer_of(settings: Settings, service: str) -> Tracer:
-    """Return the tracer of a process; `service` names it in every span. Raises Failure for an unreadable file."""
+    """Return the tracer of a process, and have the exemplars of its metrics name the trace that they belong to.
+
+    service: names the process in every span. Raises Failure for an unreadable file.
+    """
     if settings.otlp_endpoint is None:
         return Tracer(None)
     from pipeline.traces.otlp_client import client_of  # OpenTelemetry takes 0.2 s to import
@@ -145,6 +149,7 @@ def tracer_of(settings: Settings, service: str) -> Tracer:
     except OSError as error:
         what = f"The authority of the collector's certificate can't be read: {error.strerror or error}."
         raise Failure(what, "Set FRAUD_OTLP_AUTHORITY_FILE to a PEM file that this process may read.") from error
+    trace_with(current_trace_id)
     return Tracer(
         spans,
         share=settings.trace_share,

@@ -102,7 +102,7 @@ class Breaker:
 class JudgeInPlace:
     """Allows each payment; fails at its first attempt at `fails_at`, and at each of `poisoned`."""
 
-    in_force = SimpleNamespace(model=None)
+    in_force = SimpleNamespace(model=None, policy=SimpleNamespace(currencies=frozenset()))
 
     def __init__(self) -> None:
         self.fails_at: int | None = None

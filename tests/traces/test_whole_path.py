@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import sys
+import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from ops.bench.rig.collector import Collector, Received, running_collector
 from ops.bench.rig.commands import completed, with_settings
@@ -20,7 +22,7 @@ from ops.bench.rig.supervision import running
 from ops.bench.rig.topics_io import prepare_topics
 from ops.bench.rig.waiting import wait_until
 from ops.processes.people import People, appointed
-from ops.processes.servers import free_port
+from ops.processes.servers import LOOPBACK, free_port
 from ops.rail.process import rail_process, rail_url
 from ops.stack.embedded import EmbeddedStack
 from ops.stack.real import RealStack
@@ -33,6 +35,7 @@ from pipeline.people.roles import Role
 from tests.records import PAYMENT
 
 WAIT_S = 120.0
+OPEN_METRICS = "application/openmetrics-text;version=1.0.0"
 COMMAND_S = 120.0
 ESCALATED = PAYMENT._replace(amount_minor=600_000, transaction_id="tx-escalated")
 """A new payee of more than 5,000 GBP: a person decides, alone below 10,000."""
@@ -50,6 +53,7 @@ class Scene(NamedTuple):
     environment: dict[str, str]
     database_url: str
     people: People
+    worker_port: int
 
     def fraud(self, *arguments: str, **settings: str) -> list[dict]:
         environment = with_settings({**self.environment, **settings})
@@ -106,15 +110,16 @@ def scene_of(stack: EmbeddedStack | RealStack, folder: Path) -> Iterator[Scene]:
             "FRAUD_TRACE_SHARE": "0",
         }
         port, servers, database = free_port(), stack.bootstrap_servers, stack.database_url
+        worker = worker_process(folder, servers, stack.redis_url, environment=shared)
         services = (
             rail_process(folder / "rail", port, otlp_endpoint=collector.address),
-            worker_process(folder, servers, stack.redis_url, environment=shared),
+            worker,
             executor_process(folder, servers, database, rail_url(port), environment=shared),
             audit_process(stack, folder, shared),
             review_process(stack, folder, shared),
         )
         with running(*services):
-            yield Scene(folder, collector, shared, database, people)
+            yield Scene(folder, collector, shared, database, people, int(worker.environment["FRAUD_WEB_PORT"]))
 
 
 @pytest.mark.timeout(420)
@@ -156,6 +161,7 @@ def test_the_whole_path_of_a_payment_can_be_told(stack: EmbeddedStack | RealStac
             span.name for span in scene.collector.spans if span.parent_id == batch.span_id
         }
         told(scene, trace, decision_id)
+        assert exemplars(scene) == {batch.trace_id}, "a bar of the histogram leads to the batch, and by it to the payment"
 
         # Nobody traced this one; it blocks, so the worker does, in the trace that its decision's id gives.
         scene.publish([BLOCKED._replace(**timed)], share="0")
@@ -184,6 +190,15 @@ def told(scene: Scene, trace: str, decision_id: str) -> None:
         lines = [json.loads(line) for line in text.splitlines() if f'"{event}"' in line and '"trace_id"' in line]
         assert lines
         assert {(line["trace_id"], line["span_id"]) for line in lines} <= traced
+
+
+def exemplars(scene: Scene) -> set[str]:
+    """Return the traces that the worker's page names beside the ages of decisions."""
+    asked = urllib.request.Request(f"http://{LOOPBACK}:{scene.worker_port}/metrics", headers={"Accept": OPEN_METRICS})
+    with urllib.request.urlopen(asked, timeout=COMMAND_S) as answer:
+        families = text_string_to_metric_families(answer.read().decode())
+        [ages] = [family for family in families if family.name == "fraud_decision_age_seconds"]
+    return {sample.exemplar.labels["trace_id"] for sample in ages.samples if sample.exemplar is not None}
 
 
 def decide_case(scene: Scene, trace: str, decision_id: str) -> None:
