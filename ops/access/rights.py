@@ -56,6 +56,7 @@ class Principal(StrEnum):
     WITNESS = "fraud-witness"
     """The process that keeps, apart from the audit service, what that has signed."""
     RECONCILE = "fraud-reconcile"
+    INCIDENT = "fraud-incident"
     READER = "fraud-reader"
     """The commands by which people only look: tail, explain, verify."""
     PUBLISHER = "fraud-publisher"
@@ -71,6 +72,7 @@ SERVICES: Final = (
     Principal.REVIEW,
     Principal.RECONCILE,
     Principal.WITNESS,
+    Principal.INCIDENT,
 )
 """Principals that run without a person."""
 ADMINISTRATOR: Final = "fraud-admin"
@@ -159,6 +161,11 @@ ACCESS: Final[Mapping[Principal, Rights]] = MappingProxyType(
             writes=("alerts.v1",),
             groups=("fraud-reconcile",),
             watched_groups=("fraud-decide",),
+        ),
+        Principal.INCIDENT: Rights(
+            reads=("alerts.v1",),
+            writes=("alerts.v1",),  # where alerts themselves were lost
+            groups=("fraud-incident",),
         ),
         Principal.READER: Rights(
             reads=EVERY_TOPIC,

@@ -27,6 +27,7 @@ USERS: Final[Mapping[str, tuple[int, int]]] = {
     "migrate": (10007, 10007),
     "rail": (10008, 10008),
     "witness": (10009, 10009),
+    "incident": (10012, 10012),
     # The users that the images of the servers have.
     "kafka": (1000, 1000),
     "redis": (999, 1000),
@@ -66,7 +67,7 @@ CONSUMERS: Final[Mapping[str, str]] = {
     **{f"kafka_password_{principal}": "access" for principal in Principal},
     **{f"postgres_password_{role}": "roles" for role in ROLES},
     **{f"{principal.removeprefix('fraud-')}_kafka_options": principal.removeprefix("fraud-") for principal in SERVICES},
-    **{f"{service}_database_url": service for service in ("audit", "executor", "review", "reconcile")},
+    **{f"{service}_database_url": service for service in ("audit", "executor", "review", "reconcile", "incident")},
 }
 """The service that reads each file. A file that isn't named here is for people, and stays its maker's alone."""
 

@@ -7,7 +7,7 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple
 from uuid import UUID, uuid5
@@ -68,6 +68,7 @@ class AlertCode(StrEnum):
     TIMESTAMP_MISSING = "TIMESTAMP_MISSING"
     TABLES_UNCHAINED = "TABLES_UNCHAINED"
     ACT_UNPROVED = "ACT_UNPROVED"
+    ALERTS_UNREAD = "ALERTS_UNREAD"
 
 
 class Entry(NamedTuple):
@@ -229,6 +230,11 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
     AlertCode.ACT_UNPROVED: Entry(
         _CRITICAL, "What stands as a person's act was not proved to be theirs, so it counts as nothing.", "act-unproved"
     ),
+    AlertCode.ALERTS_UNREAD: Entry(
+        _CRITICAL,
+        "Alerts can't be read, or were deleted before they were read, so an incident may be missing.",
+        "alerts-unread",
+    ),
 }
 
 
@@ -249,8 +255,13 @@ def alert(
         assert len(allowed) == 1, f"{code} is raised with a severity"
         severity = allowed[0]
     assert severity in allowed, f"{code} is never {severity}"
+    return Alert(alert_id_of(code, scope, evidence), raised_at_ms, severity, code, summary, scope, evidence)
+
+
+def alert_id_of(code: str, scope: str, evidence: Mapping[str, str]) -> str:
+    """Return the id of an alert of what it says, whatever id a record claims."""
     cause = "|".join([code, scope, *(f"{name}={evidence[name]}" for name in sorted(evidence))])
-    return Alert(str(uuid5(_NAMESPACE, cause)), raised_at_ms, severity, code, summary, scope, evidence)
+    return str(uuid5(_NAMESPACE, cause))
 
 
 def conflict_alert(source: Source, raised_at_ms: int) -> Alert:

@@ -52,6 +52,8 @@ NEEDS: Final[Mapping[str, frozenset[Need]]] = MappingProxyType(
         "apply": frozenset({Need.KAFKA, Need.DATABASE, Need.SEAL_KEY, Need.SEAL_KEYS}),
         "redrive": frozenset({Need.KAFKA, Need.REDIS, Need.DATABASE}),
         "reconcile": frozenset({Need.KAFKA, Need.DATABASE, Need.SEAL_KEYS}),
+        "incident": frozenset({Need.KAFKA, Need.DATABASE}),
+        "on-call": frozenset({Need.DATABASE}),
         "breaker": frozenset({Need.KAFKA}),  # its kill switch must work while Redis is away, or not set up
         "desk": frozenset({Need.DATABASE}),
         "bookkeeper": frozenset({Need.DATABASE}),
@@ -62,8 +64,8 @@ NEEDS: Final[Mapping[str, frozenset[Need]]] = MappingProxyType(
     }
 )
 """Needs by process. `fraud access` has those of topics, because it speaks to the broker as the administrator. A plan is
-made as `rollback`, and carried out as `apply`, which alone seals. A person acts on cases at the desk, and opens and
-funds accounts as the bookkeeper."""
+made as `rollback`, and carried out as `apply`, which alone seals. A person acts on cases at the desk, on
+incidents on call, and opens and funds accounts as the bookkeeper."""
 
 READER: Final = "fraud_reader"
 DATABASE_ROLES: Final[Mapping[str, str]] = MappingProxyType(
@@ -76,6 +78,8 @@ DATABASE_ROLES: Final[Mapping[str, str]] = MappingProxyType(
         "apply": "fraud_rollback",
         "redrive": "fraud_rollback",
         "reconcile": "fraud_reconcile",
+        "incident": "fraud_incident",
+        "on-call": "fraud_incident",
         "desk": "fraud_review",
         "bookkeeper": "fraud_treasurer",  # opens and funds accounts, and executes nothing
         "migrate": _OWNER,

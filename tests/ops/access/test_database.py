@@ -19,7 +19,14 @@ WORKER = "fraud_worker"
 # Tables of a schema that aren't named are the schema owner's.
 APPENDERS = {"audit": "fraud_audit", "ledger": "fraud_executor", "review": "fraud_review"}
 CONTROL_APPENDERS = {
-    "control.consumer_position": {"fraud_audit", "fraud_executor", "fraud_review", "fraud_rollback", "fraud_reconcile"},
+    "control.consumer_position": {
+        "fraud_audit",
+        "fraud_executor",
+        "fraud_review",
+        "fraud_rollback",
+        "fraud_reconcile",
+        "fraud_incident",
+    },
     "control.rollback_plan": {"fraud_rollback"},
     "control.rollback_plan_content": {"fraud_rollback"},
     "control.rollback_plan_decision": {"fraud_rollback"},
@@ -36,12 +43,16 @@ CONTROL_APPENDERS = {
     "control.rail_finding": {"fraud_reconcile"},
     "control.quarantine_proposal": {"fraud_rollback"},
     "control.quarantine": {"fraud_rollback"},
+    "control.breaker_transition": {"fraud_incident"},
+    "control.incident": {"fraud_incident"},
+    "control.incident_alert": {"fraud_incident"},
+    "control.incident_event": {"fraud_incident"},
     "control.unproved_record": {"fraud_executor", "fraud_review", "fraud_audit"},
     "ledger.account": {"fraud_treasurer"},
     "ledger.funding": {"fraud_treasurer"},
     "ledger.posting": {"fraud_executor", "fraud_treasurer"},  # of a step, or of a funding: triggers tell them apart
     "ledger.balance_checkpoint": set(),  # rows that ledger.take_checkpoint makes
-    "control.signed_act": {"fraud_review", "fraud_rollback"},  # three of its columns (tests/people)
+    "control.signed_act": {"fraud_review", "fraud_rollback", "fraud_incident"},  # three of its columns (tests/people)
     "ledger.guarded_account": set(),  # rows that ledger.lock_accounts makes, to lock them
     "ledger.saga_hearing": set(),
     "ledger.saga_step": set(),

@@ -37,7 +37,8 @@ WRITERS = {
 }
 READERS_OF_OUTCOMES = {
     "executions.v1": {Principal.EXECUTOR, Principal.WORKER, Principal.RECONCILE, Principal.READER},
-    "decisions.v1": set(Principal) - {Principal.PUBLISHER, Principal.REGISTRY, Principal.BREAKER, Principal.WITNESS},
+    "decisions.v1": set(Principal)
+    - {Principal.PUBLISHER, Principal.REGISTRY, Principal.BREAKER, Principal.WITNESS, Principal.INCIDENT},
 }
 """Written down apart, too: what became of payments is read by the worker, and never written by it."""
 OWNERS = {
@@ -51,6 +52,7 @@ OWNERS = {
     "fraud-rollback": Principal.ROLLBACK,
     "fraud-breaker": Principal.BREAKER,
     "fraud-reconcile": Principal.RECONCILE,
+    "fraud-incident": Principal.INCIDENT,
     "fraud-command": Principal.READER,
     "schema-registry": Principal.REGISTRY,
 }

@@ -126,6 +126,7 @@ def test_service_has_limits_and_a_health_check(service: str) -> None:
         "executor": "executor_port",
         "review": "review_port",
         "reconcile": "reconcile_port",
+        "incident": "incident_port",
     }.items(),
 )
 def test_process_of_ours_is_probed_for_readiness_at_its_port(service: str, setting: str) -> None:
@@ -186,9 +187,20 @@ def test_service_runs_under_a_user_of_its_own(service: str) -> None:
 
 # Written down apart: who may reach whom.
 NETWORKS = {
-    "broker": {"kafka", "topics", "access", "worker", "audit", "witness", "executor", "review", "reconcile"},
+    "broker": {
+        "kafka",
+        "topics",
+        "access",
+        "worker",
+        "audit",
+        "witness",
+        "executor",
+        "review",
+        "reconcile",
+        "incident",
+    },
     "state": {"redis", "worker"},
-    "database": {"postgres", "migrate", "roles", "audit", "executor", "review", "reconcile"},
+    "database": {"postgres", "migrate", "roles", "audit", "executor", "review", "reconcile", "incident"},
     "rail": {"executor", "rail"},
     "pages": {"worker"},
 }

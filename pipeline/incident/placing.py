@@ -1,0 +1,84 @@
+"""Where an alert belongs: in an incident that is open, or in one that it opens.
+
+Invariants
+1. The same raising of an alert leads to the same incident id, whenever and how often it is read.
+2. An alert never joins an incident that somebody is proved to have resolved.
+3. What is kept of an alert fits its columns, whatever it says: text of any length, characters and times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+from uuid import UUID, uuid5
+
+from pipeline.alerts.catalogue import alert_id_of
+from pipeline.alerts.incident_kinds import IncidentKind
+from pipeline.domain.alert import Alert
+from pipeline.domain.times import claim_ms
+
+JOINED_MS: Final = 3_600_000
+"""Alerts of one kind within an hour of an open incident's are taken for the same: a model that goes wrong trips its
+version first and single segments later, and what follows from one fault comes in minutes."""
+SCOPE_CHARACTERS_MAX: Final = 500
+TEXT_CHARACTERS_MAX: Final = 4_000
+EVIDENCE_MAX: Final = 100
+"""Pieces of evidence that are kept, in the order of their names. Alerts have about ten."""
+_NAMESPACE: Final = UUID("8a3c2f5e-6d1b-5f04-9e27-41c7d0b96a35")
+_NUL: Final = "\x00"  # PostgreSQL holds it in no text
+
+
+class Standing(NamedTuple):
+    """An open incident: its scopes, and its first and last alert."""
+
+    incident_id: str
+    scopes: frozenset[str]
+    first_ms: int
+    last_ms: int
+
+    def joined_by(self, told: Alert) -> Standing:
+        at_ms = told.raised_at_ms
+        return self._replace(
+            scopes=self.scopes | {told.scope}, first_ms=min(self.first_ms, at_ms), last_ms=max(self.last_ms, at_ms)
+        )
+
+
+def kept(told: Alert) -> Alert:
+    """Return an alert as it is kept, under the id that follows from what it says."""
+    evidence = {
+        _cut(name, SCOPE_CHARACTERS_MAX): _cut(told.evidence[name], TEXT_CHARACTERS_MAX)
+        for name in sorted(told.evidence)[:EVIDENCE_MAX]
+    }
+    return Alert(
+        alert_id=alert_id_of(told.code, told.scope, told.evidence),
+        raised_at_ms=claim_ms(told.raised_at_ms),
+        severity=told.severity,
+        code=_cut(told.code, SCOPE_CHARACTERS_MAX),
+        summary=_cut(told.summary, TEXT_CHARACTERS_MAX),
+        scope=_cut(told.scope, SCOPE_CHARACTERS_MAX),
+        evidence=evidence,
+    )
+
+
+def joined(told: Alert, open_incidents: Sequence[Standing]) -> Standing | None:
+    """Return the open incident of its kind that an alert joins, or None where it opens one.
+
+    The latest that has its scope goes first; then the latest with an alert within JOINED_MS.
+    """
+    latest_first = sorted(open_incidents, key=lambda each: (each.last_ms, each.incident_id), reverse=True)
+    for each in latest_first:
+        if told.scope in each.scopes:
+            return each
+    for each in latest_first:
+        if each.first_ms - JOINED_MS <= told.raised_at_ms <= each.last_ms + JOINED_MS:
+            return each
+    return None
+
+
+def incident_id_of(kind: IncidentKind, told: Alert) -> str:
+    """Return the id of the incident that a kept alert opens."""
+    return str(uuid5(_NAMESPACE, f"{kind}|{told.alert_id}|{told.raised_at_ms}"))
+
+
+def _cut(text: str, characters_max: int) -> str:
+    return text.replace(_NUL, "\ufffd")[:characters_max]
