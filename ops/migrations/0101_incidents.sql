@@ -1,7 +1,7 @@
 -- Incidents: what the breaker did, what on-call was told, and what people did about it (ADR 0029).
 --
--- The incident service reads alerts.v1. Its rows are keyed by what an alert says and when it was raised, so that a record
--- which is read twice, or stands on the topic twice, is one row. People's acts are signed, as everywhere else.
+-- The incident service reads alerts.v1. Its rows are keyed by what an alert says and when it was raised, so that a
+-- record which is read twice, or stands on the topic twice, is one row. People's acts are signed, as everywhere else.
 
 -- Roles
 
@@ -11,21 +11,21 @@ BEGIN
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'fraud_incident') THEN
         CREATE ROLE fraud_incident LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
     END IF;
-    ALTER ROLE fraud_incident CONNECTION LIMIT 6;
+    ALTER ROLE fraud_incident CONNECTION LIMIT 4;
     ALTER ROLE fraud_incident SET statement_timeout = '60s';
     ALTER ROLE fraud_incident SET lock_timeout = '15s';
     ALTER ROLE fraud_incident SET idle_in_transaction_session_timeout = '60s';
     -- All limits together stay below the 97 connections that PostgreSQL's default has room for besides superusers.
-    ALTER ROLE fraud_audit CONNECTION LIMIT 14;
+    ALTER ROLE fraud_review CONNECTION LIMIT 12;
 END
 $roles$;
 GRANT fraud_service, fraud_reader TO fraud_incident;
 
 -- Transitions
 
--- Every transition of the breaker that was told on alerts.v1. alert_id follows from what the alert says, and not from the
--- id that it claims. counts: over the window that was looked at. evidence: all that the alert said. version is NULL where
--- it can't be read.
+-- Every transition of the breaker that was told on alerts.v1. alert_id follows from what the alert says, and not from
+-- the id that it claims. counts: over the window that was looked at. evidence: all that the alert said. version is NULL
+-- where it can't be read.
 CREATE TABLE control.breaker_transition (
     alert_id uuid PRIMARY KEY,
     scope text NOT NULL,
@@ -59,7 +59,8 @@ CREATE TABLE control.incident (
 );
 CREATE INDEX incident_raised ON control.incident (raised_at);
 
--- The alerts of an incident: the one that opened it, and those that joined it. Each raising of an alert is in one.
+-- The alerts of an incident: the one that opened it, those that joined it, and the words that one of them is over. Each
+-- raising of an alert is in one.
 CREATE TABLE control.incident_alert (
     alert_id uuid NOT NULL,
     raised_at timestamptz NOT NULL,
@@ -69,15 +70,16 @@ CREATE TABLE control.incident_alert (
     summary text NOT NULL,
     scope text NOT NULL,
     evidence jsonb NOT NULL,
+    is_over boolean NOT NULL,
     topic_partition integer NOT NULL CHECK (topic_partition >= 0),
     topic_offset bigint NOT NULL CHECK (topic_offset >= 0),
     recorded_at timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (alert_id, raised_at)
+    PRIMARY KEY (alert_id, raised_at, is_over)
 );
 CREATE INDEX incident_alert_incident ON control.incident_alert (incident_id, raised_at);
 
--- What people did about an incident. criterion and answer: a note's word on one of DORA's criteria. assessment: what was
--- known when it was resolved, as JSON, which the act covers.
+-- What people did about an incident. criterion and answer: a note's word on one of DORA's criteria. assessment: what
+-- was known when it was resolved, as JSON, which the act covers.
 CREATE TABLE control.incident_event (
     incident_id uuid NOT NULL REFERENCES control.incident,
     sequence integer NOT NULL CHECK (sequence BETWEEN 1 AND 10000),
@@ -99,8 +101,8 @@ SELECT control.make_append_only(logged)
 FROM unnest(ARRAY['control.breaker_transition', 'control.incident', 'control.incident_alert',
                   'control.incident_event']::regclass[]) AS logged;
 
--- An event is exactly what its author signed, and its author may do that. Whether an incident is open is judged by those
--- who prove the signatures, because a forged event must not keep a genuine one out.
+-- An event is exactly what its author signed, and its author may do that. Whether an incident is open is judged by
+-- those who prove the signatures, because a forged event must not keep a genuine one out.
 CREATE FUNCTION control.check_incident_event() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 BEGIN
     IF NEW.sequence > 1 AND NOT EXISTS (

@@ -8,22 +8,11 @@ page only.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
 from pipeline.alerts.catalogue import AlertCode
-from pipeline.domain.alert import Severity
-
-
-class IncidentKind(StrEnum):
-    MODEL = "MODEL"  # the model was taken out of the loop, somewhere
-    FORGERY = "FORGERY"  # records or acts that nobody of ours is proved to have made
-    LEDGER = "LEDGER"  # the ledger, the rail and the decisions don't say the same
-    AUDIT_LOG = "AUDIT_LOG"  # the audit log contradicts what was seen of it
-    AVAILABILITY = "AVAILABILITY"  # payments wait, or are refused
-    ALERTING = "ALERTING"  # alerts were lost, so an incident may be missing
-
+from pipeline.domain.alert import IncidentKind, Severity
 
 _A, _K = AlertCode, IncidentKind
 KIND_OF: Final[Mapping[AlertCode, IncidentKind | None]] = MappingProxyType(

@@ -53,7 +53,7 @@ def list_incidents(
     limit: Limit = 50,
     as_json: Json = False,
 ) -> None:
-    """List incidents, newest first. It looks at the latest only, up to the limit."""
+    """List incidents, newest first; those that are resolved with --all."""
     from pipeline.incident.report_command import incidents, show_brief
 
     output = Output(as_json=as_json)
@@ -130,7 +130,7 @@ def _do(
     from pipeline.incident.desk_store import Said
     from pipeline.incident.dora import Answer, Criterion
     from pipeline.incident.incidents import EventKind
-    from pipeline.incident.report_command import do, show_brief
+    from pipeline.incident.report_command import do, not_closed, show_brief
     from pipeline.people.identity_command import identity_of
 
     settings = settings_from_environment("on-call")
@@ -140,7 +140,8 @@ def _do(
         None if criterion is None else Criterion[criterion.name],
         None if answer is None else Answer[answer.name],
     )
-    by = identity_of(settings)
-    show_brief(
-        Output(as_json=as_json), do(settings, incident_id, by, said, is_assessed=said.kind is EventKind.RESOLVED)
-    )
+    by, output = identity_of(settings), Output(as_json=as_json)
+    after = do(settings, incident_id, by, said, is_assessed=said.kind is EventKind.RESOLVED)
+    show_brief(output, after)
+    if said.kind is EventKind.RESOLVED and (scopes := not_closed(after)):
+        output.note(f"The breaker is not closed in {', '.join(scopes)}; a trip there opens another incident.")

@@ -28,7 +28,7 @@ from pipeline.people.store import is_known, person_of
 class ActRefusal(StrEnum):
     """Why an act is refused, in order of precedence."""
 
-    UNKNOWN_KEY = UNKNOWN_KEY
+    KEY_UNKNOWN = UNKNOWN_KEY
     NO_OPERATOR = "only an OPERATOR sees to incidents"
     RESOLVED_ALREADY = "the incident is resolved; only notes are added to it"
     ACKNOWLEDGED_ALREADY = "the incident is acknowledged already"
@@ -82,7 +82,7 @@ def act(
 def refusal_of(incident: Incident, registry: Registry, by: Identity, said: Said) -> str | None:
     """Return why an act is refused, or None where it isn't."""
     if not is_known(registry, by):
-        return ActRefusal.UNKNOWN_KEY
+        return ActRefusal.KEY_UNKNOWN
     if not person_of(registry, by).holds(*ROLES):
         return ActRefusal.NO_OPERATOR
     if not is_possible(incident.state, said.kind):

@@ -34,7 +34,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from pipeline.alerts.incident_kinds import IncidentKind
+from pipeline.domain.alert import IncidentKind
 from pipeline.domain.money import pounds_text
 from pipeline.incident.incidents import EventKind, Incident
 from pipeline.incident.radius import Radius

@@ -19,6 +19,7 @@ ON CONFLICT (alert_id) DO NOTHING;
 SELECT EXISTS (
     SELECT FROM control.incident_alert
     WHERE alert_id = %(alert_id)s AND raised_at = timestamptz 'epoch' + %(raised_at_ms)s * interval '1 millisecond'
+        AND is_over = %(is_over)s
 );
 
 -- name: standing
@@ -46,13 +47,13 @@ ON CONFLICT (incident_id) DO NOTHING;
 -- name: append_alert
 -- An alert becomes part of an incident.
 INSERT INTO control.incident_alert (
-    alert_id, raised_at, incident_id, code, severity, summary, scope, evidence, topic_partition, topic_offset
+    alert_id, raised_at, incident_id, code, severity, summary, scope, evidence, is_over, topic_partition, topic_offset
 )
 VALUES (
     %(alert_id)s, timestamptz 'epoch' + %(raised_at_ms)s * interval '1 millisecond', %(incident_id)s, %(code)s,
-    %(severity)s, %(summary)s, %(scope)s, %(evidence)s, %(partition)s, %(offset)s
+    %(severity)s, %(summary)s, %(scope)s, %(evidence)s, %(is_over)s, %(partition)s, %(offset)s
 )
-ON CONFLICT (alert_id, raised_at) DO NOTHING;
+ON CONFLICT (alert_id, raised_at, is_over) DO NOTHING;
 
 -- name: append_event
 -- What a person did about an incident.
@@ -63,8 +64,11 @@ VALUES (
 );
 
 -- name: read_ids
--- The latest incidents, newest first.
-SELECT incident_id::text FROM control.incident ORDER BY raised_at DESC, incident_id LIMIT %s;
+-- Every incident, newest first, and whether somebody is said to have resolved it.
+SELECT incident_id::text, EXISTS (
+    SELECT FROM control.incident_event AS said WHERE said.incident_id = opened.incident_id AND said.kind = 'RESOLVED'
+)
+FROM control.incident AS opened ORDER BY raised_at DESC, incident_id;
 
 -- name: ids_like
 -- The incidents whose id begins so; two are enough to know that it names none.
@@ -82,29 +86,41 @@ SELECT DISTINCT scope FROM control.incident_alert WHERE incident_id = %s ORDER B
 
 -- name: read_alerts
 -- The first alerts of an incident.
-SELECT alert_id::text, (extract(epoch FROM raised_at) * 1000)::bigint, code, severity, summary, scope, evidence
+SELECT alert_id::text, (extract(epoch FROM raised_at) * 1000)::bigint, code, severity, summary, scope, evidence, is_over
 FROM control.incident_alert WHERE incident_id = %s ORDER BY raised_at, alert_id LIMIT %s;
 
 -- name: read_groups
 -- How often each alert was raised in an incident, and when.
 SELECT code, count(*), (extract(epoch FROM min(raised_at)) * 1000)::bigint,
     (extract(epoch FROM max(raised_at)) * 1000)::bigint
-FROM control.incident_alert WHERE incident_id = %s GROUP BY code ORDER BY min(raised_at), code;
+FROM control.incident_alert WHERE incident_id = %s AND NOT is_over GROUP BY code ORDER BY min(raised_at), code;
 
 -- name: read_transitions
--- The breaker's transitions in an incident's scopes, from its first alert to the next incident of the breaker's there.
-SELECT moved.scope, moved.event, moved.before_state, moved.after_state, moved.version, moved.author, moved.cause,
-    moved.counts, (extract(epoch FROM moved.at) * 1000)::bigint
-FROM control.breaker_transition AS moved
-JOIN control.incident AS opened ON opened.incident_id = %(incident_id)s AND opened.kind = 'MODEL'
-WHERE moved.scope IN (SELECT scope FROM control.incident_alert WHERE incident_id = %(incident_id)s)
-    AND moved.at >= (SELECT min(raised_at) FROM control.incident_alert WHERE incident_id = %(incident_id)s)
-    AND NOT EXISTS (
-        SELECT FROM control.incident AS later JOIN control.incident_alert AS told USING (incident_id)
-        WHERE later.kind = 'MODEL' AND later.raised_at > opened.raised_at AND told.scope = moved.scope
-            AND told.raised_at <= moved.at
-    )
-ORDER BY moved.at, moved.version NULLS LAST, moved.alert_id LIMIT %(limit)s;
+-- The breaker's transitions in an incident's scopes, from its first alert to the next incident of the breaker's there:
+-- so many of the first, and the first and the last of each scope however many there are.
+SELECT scope, event, before_state, after_state, version, author, cause, counts, at_ms
+FROM (
+    SELECT moved.*, (extract(epoch FROM moved.at) * 1000)::bigint AS at_ms,
+        row_number() OVER in_time AS place,
+        row_number() OVER (
+            PARTITION BY moved.scope ORDER BY moved.at, moved.version NULLS LAST, moved.alert_id
+        ) AS from_first,
+        row_number() OVER (
+            PARTITION BY moved.scope ORDER BY moved.at DESC, moved.version DESC NULLS FIRST, moved.alert_id DESC
+        ) AS from_last
+    FROM control.breaker_transition AS moved
+    JOIN control.incident AS opened ON opened.incident_id = %(incident_id)s AND opened.kind = 'MODEL'
+    WHERE moved.scope IN (SELECT scope FROM control.incident_alert WHERE incident_id = %(incident_id)s)
+        AND moved.at >= (SELECT min(raised_at) FROM control.incident_alert WHERE incident_id = %(incident_id)s)
+        AND NOT EXISTS (
+            SELECT FROM control.incident AS later JOIN control.incident_alert AS told USING (incident_id)
+            WHERE later.kind = 'MODEL' AND later.raised_at > opened.raised_at AND told.scope = moved.scope
+                AND told.raised_at <= moved.at
+        )
+    WINDOW in_time AS (ORDER BY moved.at, moved.version NULLS LAST, moved.alert_id)
+) AS numbered
+WHERE place <= %(limit)s OR from_first = 1 OR from_last = 1
+ORDER BY place;
 
 -- name: read_events
 -- What people did about an incident, in order.

@@ -8,12 +8,11 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from pipeline.alerts.incident_kinds import IncidentKind
-from pipeline.breaker.alerts import ToldTransition
-from pipeline.domain.alert import Alert
+from pipeline.breaker.told_transitions import ToldTransition
+from pipeline.domain.alert import Alert, IncidentKind
 from pipeline.incident.acts import expected
 from pipeline.incident.incidents import AlertGroup, EventKind, Incident, PersonEvent, ToldAlert
-from pipeline.incident.placing import Standing
+from pipeline.incident.placing import Standing, is_over
 from pipeline.io.postgres import Connection, statements
 from pipeline.people.act_store import proved
 from pipeline.people.registry import Expected, Registry
@@ -21,7 +20,7 @@ from pipeline.people.registry import Expected, Registry
 ALERTS_READ: Final = 500
 """Alerts of an incident that are read one by one, the first; all are counted."""
 TRANSITIONS_READ: Final = 2_000
-"""Transitions of an incident, the first. A scope makes one every few minutes at most."""
+"""Transitions of an incident, the first; the first and the last of each scope are read in any case."""
 _SQL: Final = statements("pipeline.incident", "incident")
 
 
@@ -51,7 +50,7 @@ def append_transition(connection: Connection, told: Alert, transition: ToldTrans
 
 def is_stored(connection: Connection, told: Alert) -> bool:
     """Return whether exactly this raising of an alert is part of an incident."""
-    row = {"alert_id": told.alert_id, "raised_at_ms": told.raised_at_ms}
+    row = {"alert_id": told.alert_id, "raised_at_ms": told.raised_at_ms, "is_over": is_over(told)}
     found = connection.execute(_SQL["is_stored"], row).fetchone()
     assert found is not None, "EXISTS has one row"
     return bool(found[0])
@@ -97,6 +96,7 @@ def append_alert(connection: Connection, incident_id: str, told: Alert, place: P
         "incident_id": incident_id,
         "severity": str(told.severity),
         "evidence": Jsonb(told.evidence),
+        "is_over": is_over(told),
     }
     connection.execute(_SQL["append_alert"], row)
 
@@ -106,8 +106,15 @@ def append_event(connection: Connection, incident_id: str, event: PersonEvent) -
     connection.execute(_SQL["append_event"], row)
 
 
-def latest_ids(connection: Connection, limit: int) -> list[str]:
-    return [incident_id for (incident_id,) in connection.execute(_SQL["read_ids"], [limit]).fetchall()]
+def newest_ids(connection: Connection, registry: Registry, limit: int, *, is_all: bool) -> list[str]:
+    """Return so many of the newest incidents; without `is_all` of those that nobody is proved to have resolved."""
+    found: list[str] = []
+    for incident_id, has_resolution in connection.execute(_SQL["read_ids"]).fetchall():
+        if len(found) == limit:
+            break
+        if is_all or not (has_resolution and _is_resolved(connection, incident_id, registry)):
+            found.append(incident_id)
+    return found
 
 
 def ids_like(connection: Connection, beginning: str) -> list[str]:

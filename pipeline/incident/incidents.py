@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from pipeline.breaker.alerts import ToldTransition
+from pipeline.breaker.told_transitions import ToldTransition
 from pipeline.domain.decision import BreakerState
 
 EVENTS_MAX: Final = 10_000
@@ -43,7 +43,10 @@ TRANSITIONS: Final[Mapping[tuple[IncidentState, EventKind], IncidentState]] = {
 
 
 class ToldAlert(NamedTuple):
-    """An alert of an incident, as it was raised; alert_id follows from what it says."""
+    """An alert of an incident, as it was raised; alert_id follows from what it says.
+
+    is_over: whether it says that what it told of is over.
+    """
 
     alert_id: str
     raised_at_ms: int
@@ -52,6 +55,7 @@ class ToldAlert(NamedTuple):
     summary: str
     scope: str
     evidence: Mapping[str, str]
+    is_over: bool = False
 
 
 class AlertGroup(NamedTuple):
@@ -139,7 +143,7 @@ class Moment(NamedTuple):
     """One line of an incident's timeline."""
 
     at_ms: int
-    source: str  # ALERT, BREAKER or PERSON
+    source: str  # ALERT, OVER, BREAKER, PERSON or UNPROVED
     what: str
     who: str
     text: str
@@ -165,10 +169,11 @@ def exposures(incident: Incident, now_ms: int) -> list[Exposure]:
     """
     before_ms = incident.raised_at_ms - incident.suspect_since_ms
     end_ms = now_ms if incident.resolved is None else incident.resolved.at_ms
+    told = [(each.scope, each.raised_at_ms) for each in incident.alerts]
+    told += [(each.scope, each.at_ms) for each in incident.transitions]
     firsts: dict[str, int] = {}
-    for told in (*incident.alerts, *incident.transitions):
-        at_ms = told.raised_at_ms if isinstance(told, ToldAlert) else told.at_ms
-        firsts[told.scope] = min(firsts.get(told.scope, at_ms), at_ms)
+    for scope, at_ms in told:
+        firsts[scope] = min(firsts.get(scope, at_ms), at_ms)
     found = []
     for scope in incident.scopes:
         own = [each for each in incident.transitions if each.scope == scope]
@@ -187,7 +192,7 @@ def timeline(incident: Incident) -> list[Moment]:
         for each in incident.transitions
     ]
     moments += [
-        Moment(each.raised_at_ms, "ALERT", each.code, each.scope, each.summary)
+        Moment(each.raised_at_ms, "OVER" if each.is_over else "ALERT", each.code, each.scope, each.summary)
         for each in incident.alerts
         if (each.scope, each.raised_at_ms, each.summary) not in told_by_breaker
     ]

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from pipeline.domain.alert import IncidentKind
 from pipeline.domain.money import money_text, pounds_text
 from pipeline.domain.times import utc_text
 from pipeline.incident.dora import REGULATION, Answer, Class, Finding
 from pipeline.incident.incidents import Incident, IncidentState, timeline
 from pipeline.incident.radius import Affected, Radius
-from pipeline.incident.whole import Whole, cause_of, counts_of
+from pipeline.incident.whole import Whole, cause_of, conditions_in, counts_of
 from pipeline.web.html import badge, cards, document, escape, table
 
 MOMENTS_MAX: Final = 1_000
@@ -65,11 +66,15 @@ def _cards(whole: Whole) -> str:
 def _facts(incident: Incident) -> Iterator[list[str]]:
     yield ["Kind", escape(incident.kind)]
     states = (f"{escape(scope)}: {escape(incident.state_of(scope))}" for scope in incident.scopes)
-    yield ["Scopes, and the breaker there", "<br>".join(states) if incident.kind == "MODEL" else _scopes(incident)]
+    is_of_model = incident.kind == IncidentKind.MODEL
+    yield ["Scopes, and the breaker there", "<br>".join(states)] if is_of_model else ["Scopes", _scopes(incident)]
     yield ["First alert", utc_text(incident.first_ms)]
     yield ["Decisions are suspect from", utc_text(incident.suspect_since_ms)]
     if counts := counts_of(incident):
         yield ["Counts that caused it", escape(", ".join(f"{name} {count:,}" for name, count in counts.items()))]
+    for condition in conditions_in(incident):
+        said = ", ".join(f"{name} {value}" for name, value in condition.items() if name != "condition")
+        yield [f"Condition {escape(condition.get('condition', ''))}", escape(said)]
     raised = (f"{escape(group.code)}: {group.raised:,}" for group in incident.groups)
     yield ["Alerts", "<br>".join(raised)]
     acknowledged, resolved = incident.acknowledged, incident.resolved
@@ -153,7 +158,7 @@ def _timeline(incident: Incident) -> Iterator[str]:
 
 
 def _rollback(incident: Incident) -> str:
-    if incident.kind != "MODEL":
+    if incident.kind != IncidentKind.MODEL:
         return "<p>The alerts' runbooks say what to do; no plan of a rollback follows from this incident by itself.</p>"
     words = "" if incident.state is IncidentState.RESOLVED else " It changes nothing until another person applies it."
     command = f"fraud rollback plan --incident {incident.incident_id} --good-model VERSION --reason TEXT"

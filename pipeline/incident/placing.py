@@ -13,13 +13,15 @@ from typing import Final, NamedTuple
 from uuid import UUID, uuid5
 
 from pipeline.alerts.catalogue import alert_id_of
-from pipeline.alerts.incident_kinds import IncidentKind
-from pipeline.domain.alert import Alert
+from pipeline.breaker.told_transitions import window_from_ms
+from pipeline.domain.alert import Alert, IncidentKind
 from pipeline.domain.times import claim_ms
 
 JOINED_MS: Final = 3_600_000
 """Alerts of one kind within an hour of an open incident's are taken for the same: a model that goes wrong trips its
 version first and single segments later, and what follows from one fault comes in minutes."""
+WINDOW_MS_MAX: Final = 24 * 3_600_000
+"""Longest window that is believed; a policy allows an hour."""
 SCOPE_CHARACTERS_MAX: Final = 500
 TEXT_CHARACTERS_MAX: Final = 4_000
 EVIDENCE_MAX: Final = 100
@@ -49,10 +51,9 @@ def kept(told: Alert) -> Alert:
         _cut(name, SCOPE_CHARACTERS_MAX): _cut(told.evidence[name], TEXT_CHARACTERS_MAX)
         for name in sorted(told.evidence)[:EVIDENCE_MAX]
     }
-    return Alert(
+    return told._replace(
         alert_id=alert_id_of(told.code, told.scope, told.evidence),
         raised_at_ms=claim_ms(told.raised_at_ms),
-        severity=told.severity,
         code=_cut(told.code, SCOPE_CHARACTERS_MAX),
         summary=_cut(told.summary, TEXT_CHARACTERS_MAX),
         scope=_cut(told.scope, SCOPE_CHARACTERS_MAX),
@@ -75,9 +76,29 @@ def joined(told: Alert, open_incidents: Sequence[Standing]) -> Standing | None:
     return None
 
 
+def is_over(told: Alert) -> bool:
+    """Return whether an alert says that what it told of is over: it joins an incident, and opens none.
+
+    Alerts of this release never do; those of a release whose schema has the field may.
+    """
+    return bool(getattr(told, "is_over", False))
+
+
 def incident_id_of(kind: IncidentKind, told: Alert) -> str:
     """Return the id of the incident that a kept alert opens."""
     return str(uuid5(_NAMESPACE, f"{kind}|{told.alert_id}|{told.raised_at_ms}"))
+
+
+def suspect_since(told: Alert, lookback_ms: int) -> int:
+    """Return the time of the first decisions that are suspect, in milliseconds.
+
+    The breaker says on which window it decided; what went wrong may have begun before that, and some time back is
+    looked at whatever it says.
+    """
+    before_ms = told.raised_at_ms - lookback_ms
+    window_ms = window_from_ms(told.evidence)
+    is_said = window_ms is not None and told.raised_at_ms - WINDOW_MS_MAX <= window_ms
+    return claim_ms(min(before_ms, window_ms) if window_ms is not None and is_said else before_ms)
 
 
 def _cut(text: str, characters_max: int) -> str:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from pipeline.breaker import SEGMENT_OTHER
 from pipeline.breaker.answer_counts import ALL
-from pipeline.breaker.routing import SEGMENT_OTHER
 from pipeline.incident.incidents import Exposure, ToldAlert
 
 PLACES_MAX: Final = 1_000

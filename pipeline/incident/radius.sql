@@ -25,7 +25,8 @@ WITH spans AS (
                 %(until_ms)s::bigint[]) AS asked (model, name, value, channel, since_ms, until_ms)
 ),
 places AS (
-    SELECT * FROM unnest(%(partitions)s::integer[], %(firsts)s::bigint[], %(lasts)s::bigint[]) AS asked (place, first, last)
+    SELECT *
+    FROM unnest(%(partitions)s::integer[], %(firsts)s::bigint[], %(lasts)s::bigint[]) AS asked (place, first, last)
 ),
 logged AS (
     SELECT decision_id, transaction_id, account_id, decision, route, model_version, logged_at, topic_partition,
@@ -72,7 +73,8 @@ ends AS (
     FROM affected
 )
 SELECT
-    (SELECT jsonb_agg(jsonb_build_array(route, decision, currency, decisions, amount) ORDER BY route, decision, currency)
+    (SELECT jsonb_agg(jsonb_build_array(route, decision, currency, decisions, amount)
+                      ORDER BY route, decision, currency)
      FROM (SELECT route, decision, currency, count(*) AS decisions, sum(amount_minor) AS amount
            FROM affected GROUP BY route, decision, currency) AS shared),
     (SELECT jsonb_agg(jsonb_build_array(route, decision, decisions, customers) ORDER BY route, decision)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from pipeline.domain.alert import IncidentKind
 from pipeline.incident.incidents import Incident, exposures
 from pipeline.incident.radius import (
     PLACES_MAX,
@@ -24,7 +25,6 @@ from pipeline.io.postgres import Connection, statements
 DAY_MS: Final = 86_400_000
 USUAL_DAYS: Final = 30
 """Days before an incident whose average counts as usual: the regulation says "daily average" and no more."""
-MODEL_KIND: Final = "MODEL"
 _SQL: Final = statements("pipeline.incident", "radius")
 
 
@@ -38,7 +38,7 @@ def begin_reading(connection: Connection) -> int:
 def read_radius(connection: Connection, incident: Incident, topic: str, now_ms: int) -> Radius:
     """Add up what an incident has affected. topic: decisions.v1 with its prefix. In a transaction that `begin_reading`
     has begun."""
-    is_of_model = incident.kind == MODEL_KIND
+    is_of_model = incident.kind == IncidentKind.MODEL
     exposed = exposures(incident, now_ms) if is_of_model else []
     places = [] if is_of_model else stretches(incident.alerts, topic)
     left_out = not_understood(exposed)

@@ -6,15 +6,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from pipeline.domain.alert import IncidentKind
+from pipeline.domain.decision import BreakerState
 from pipeline.domain.money import money_text, pounds_text
 from pipeline.domain.times import utc_text
 from pipeline.incident.desk_store import ActRefused, Said, act
 from pipeline.incident.dora import Answer, classify
-from pipeline.incident.incident_store import ids_like, latest_ids, like_it, read_incident
+from pipeline.incident.incident_store import ids_like, like_it, newest_ids, read_incident
 from pipeline.incident.incidents import Incident, IncidentState, timeline
 from pipeline.incident.page import page
 from pipeline.incident.radius_store import begin_reading, read_radius
-from pipeline.incident.whole import Whole, assessment_text, brief_json, cause_of, counts_of, whole_json
+from pipeline.incident.whole import Whole, assessment_text, brief_json, cause_of, conditions_in, counts_of, whole_json
 from pipeline.io.postgres import Connection, failures_named
 from pipeline.io.settings import Settings
 from pipeline.people.act_store import read_registry
@@ -30,14 +32,13 @@ _CLASS_COLOUR: Final = {"MAJOR": "red", "UNDECIDED": "yellow", "NOT_MAJOR": "gre
 
 
 def incidents(settings: Settings, limit: int, *, is_all: bool) -> Iterator[Incident]:
-    """Yield the latest, newest first; without `is_all` those that nobody is proved to have resolved."""
+    """Yield so many, newest first; without `is_all` of those that nobody is proved to have resolved."""
     with connected(settings) as connection, failures_named():
         registry = read_registry(connection)
-        for incident_id in latest_ids(connection, limit):
+        for incident_id in newest_ids(connection, registry, limit, is_all=is_all):
             found = read_incident(connection, incident_id, registry)
             assert found is not None, "nothing is ever deleted"
-            if is_all or found.state is not IncidentState.RESOLVED:
-                yield found
+            yield found
 
 
 def whole_of(settings: Settings, wanted: str) -> Whole:
@@ -69,6 +70,13 @@ def do(settings: Settings, wanted: str, by: Identity, said: Said, *, is_assessed
         except ActRefused as refusal:
             fix = f"`fraud incident show {incident_id}` shows how it stands."
             raise Failure(f"Refused: {refusal}.", fix, FAILED_CHECK) from refusal
+
+
+def not_closed(incident: Incident) -> list[str]:
+    """List the scopes of the breaker that the model is not wholly back in."""
+    if incident.kind != IncidentKind.MODEL:
+        return []
+    return [scope for scope in incident.scopes if incident.state_of(scope) != BreakerState.CLOSED]
 
 
 def show_brief(output: Output, incident: Incident) -> None:
@@ -127,10 +135,12 @@ def _whole(settings: Settings, connection: Connection, incident_id: str) -> Whol
 def _facts(whole: Whole) -> Iterator[str]:
     incident = whole.incident
     for scope in incident.scopes:
-        yield f"{scope}: the breaker is {incident.state_of(scope)} there" if incident.kind == "MODEL" else scope
+        yield scope if incident.kind != IncidentKind.MODEL else f"{scope}: the breaker is {incident.state_of(scope)}"
     yield f"decisions are suspect from {utc_text(incident.suspect_since_ms)}"
     if counts := counts_of(incident):
         yield "counts that caused it: " + ", ".join(f"{name} {count:,}" for name, count in counts.items())
+    for condition in conditions_in(incident):
+        yield "condition: " + ", ".join(f"{name} {value}" for name, value in condition.items())
     if incident.unproved:
         yield f"{len(incident.unproved)} events are NOT proved to be their authors', and count as nothing"
 

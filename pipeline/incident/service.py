@@ -14,11 +14,10 @@ from typing import Final, NamedTuple
 import structlog
 
 from pipeline.alerts.catalogue import AlertCode, alert
-from pipeline.alerts.incident_kinds import IncidentKind, kind_of
-from pipeline.breaker.alerts import told_transition
-from pipeline.domain.alert import Alert
+from pipeline.alerts.incident_kinds import kind_of
+from pipeline.breaker.told_transitions import told_transition
+from pipeline.domain.alert import Alert, IncidentKind
 from pipeline.domain.log import Record
-from pipeline.domain.times import claim_ms
 from pipeline.incident import metrics
 from pipeline.incident.incident_store import (
     OpenIncidents,
@@ -29,7 +28,7 @@ from pipeline.incident.incident_store import (
     is_stored,
     take_turn,
 )
-from pipeline.incident.placing import Standing, incident_id_of, joined, kept
+from pipeline.incident.placing import Standing, incident_id_of, is_over, joined, kept, suspect_since
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.kafka.log_reader import Extent, LogReader
@@ -111,6 +110,8 @@ class IncidentService:
     def _part(self, partition: int, extent: Extent, before: int) -> _Read:
         if extent.high < before:
             raise BrokerFailed(f"{self._topic}[{partition}] ends before what was read of it: it was made anew")
+        if extent.high == before:
+            return _Read(before, before, [], [], is_at_end=True)
         first = max(before, extent.low)
         read = self._reader.read_range(self._topic, partition, first, None, RECORDS_A_TURN, _itself)
         told: list[_Told] = []
@@ -137,7 +138,7 @@ class IncidentService:
             registry = self._registry.read(connection)
             placing = _Placing(connection, self._open, registry, self._lookback_ms)
             for told, place in every:
-                if (transition := told_transition(told)) is not None:
+                if not is_over(told) and (transition := told_transition(told)) is not None:
                     append_transition(connection, told, transition, place)
                 if (kind := kind_of(told.code, told.severity)) is not None:
                     placing.place(kind, told, place)
@@ -162,8 +163,10 @@ class _Placing:
         standing = self._open_ones(kind)
         found = joined(told, list(standing.values()))
         if found is None:
+            if is_over(told):
+                return
             incident_id = incident_id_of(kind, told)
-            suspect_since_ms = claim_ms(told.raised_at_ms - self._lookback_ms)
+            suspect_since_ms = suspect_since(told, self._lookback_ms)
             append_incident(self._connection, incident_id, kind, told, suspect_since_ms)
             found = Standing(incident_id, frozenset(), told.raised_at_ms, told.raised_at_ms)
             self.opened.append((incident_id, kind, told))

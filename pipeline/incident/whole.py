@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
+from pipeline.breaker.told_transitions import conditions_of
 from pipeline.domain.times import utc_text
 from pipeline.incident.dora import REGULATION, Classification, Finding
 from pipeline.incident.incidents import Incident, PersonEvent, timeline
@@ -34,6 +36,7 @@ def brief_json(incident: Incident) -> dict[str, object]:
         "scopes": {scope: incident.state_of(scope) for scope in incident.scopes},
         "cause": cause_of(incident),
         "counts": counts_of(incident),
+        "conditions": list(conditions_in(incident)),
         "alerts": {group.code: group.raised for group in incident.groups},
         "acknowledged_by": None if acknowledged is None else acknowledged.actor,
         "acknowledged_at": None if acknowledged is None else utc_text(acknowledged.at_ms),
@@ -51,6 +54,7 @@ def whole_json(whole: Whole) -> dict[str, object]:
         **brief_json(incident),
         "blast_radius": radius_json(whole.radius),
         "classification": classification_json(whole.classification),
+        "alerts_told": [{**each._asdict(), "raised_at": utc_text(each.raised_at_ms)} for each in incident.alerts],
         "timeline": [{**each._asdict(), "at": utc_text(each.at_ms)} for each in timeline(incident)],
         "events": [_event_json(each, is_proved=True) for each in incident.events]
         + [_event_json(each, is_proved=False) for each in incident.unproved],
@@ -101,6 +105,11 @@ def cause_of(incident: Incident) -> str:
 def counts_of(incident: Incident) -> dict[str, int]:
     """The counts that the first alert's transition was made on; none where it isn't the breaker's."""
     return dict(incident.transitions[0].counts) if incident.transitions else {}
+
+
+def conditions_in(incident: Incident) -> Sequence[Mapping[str, str]]:
+    """The breaker's conditions that held when the first alert was raised; none where it doesn't say."""
+    return conditions_of(incident.alerts[0].evidence) if incident.alerts else []
 
 
 def _finding_json(finding: Finding) -> dict[str, object]:

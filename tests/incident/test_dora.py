@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from pipeline.alerts.incident_kinds import IncidentKind
+from pipeline.domain.alert import IncidentKind
 from pipeline.incident.dora import (
     ARTICLES,
     DAY_MS,

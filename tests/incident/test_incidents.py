@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import product
 from pathlib import Path
 
-from pipeline.breaker.alerts import told_transition
+from pipeline.breaker.told_transitions import conditions_of, told_transition
 from pipeline.domain.alert import Alert
 from pipeline.incident.incidents import (
     TRANSITIONS,
@@ -125,3 +125,11 @@ def test_a_transition_that_says_nothing_readable_is_unknown() -> None:
         assert read is not None
         assert (None, {}, "UNKNOWN", "UNKNOWN") == (read.version, read.counts, read.before, read.after)
     assert told_transition(held()) is None
+
+
+def test_conditions_are_read_where_they_are_said_and_nothing_else_is() -> None:
+    said = '[{"condition": "block_rate", "count": 200, "limit": 15.0}, 7]'
+    assert [{"condition": "block_rate", "count": "200", "limit": "15.0"}] == conditions_of({"conditions": said})
+    for wrong in ("", "{}", "[" * 100_000, "null", "not json"):
+        assert [] == conditions_of({"conditions": wrong})
+    assert [] == conditions_of({})

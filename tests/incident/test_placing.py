@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.alerts.catalogue import AlertCode, alert_id_of
-from pipeline.alerts.incident_kinds import KIND_OF, IncidentKind, kind_of
-from pipeline.domain.alert import Alert, Severity
+from pipeline.alerts.incident_kinds import KIND_OF, kind_of
+from pipeline.domain.alert import Alert, IncidentKind, Severity
 from pipeline.domain.times import CLAIM_MS_MAX, CLAIM_MS_MIN
-from pipeline.incident.placing import JOINED_MS, TEXT_CHARACTERS_MAX, Standing, incident_id_of, joined, kept
-from tests.incident.given import closed, tripped
+from pipeline.incident.placing import (
+    JOINED_MS,
+    TEXT_CHARACTERS_MAX,
+    Standing,
+    incident_id_of,
+    is_over,
+    joined,
+    kept,
+    suspect_since,
+)
+from tests.incident.given import LOOKBACK_MS, closed, tripped
 from tests.records import NOON_MS
 
 TEXTS = st.text(max_size=30)
@@ -92,3 +103,34 @@ def test_3_a_text_without_end_is_cut() -> None:
 def test_an_alert_keeps_the_id_that_it_was_raised_with() -> None:
     for told in (tripped(), closed()):
         assert told.alert_id == kept(told).alert_id
+
+
+def test_decisions_are_suspect_from_the_breaker_s_window_where_that_is_longer() -> None:
+    def since(window_from_ms: object) -> int:
+        told = tripped()._replace(evidence={"window_from_ms": str(window_from_ms)})
+        return suspect_since(told, LOOKBACK_MS)
+
+    plain = NOON_MS - LOOKBACK_MS
+    assert plain == suspect_since(tripped(), LOOKBACK_MS)
+    assert plain == since(NOON_MS - LOOKBACK_MS + 1), "what is suspect is never less than what is looked back"
+    assert NOON_MS - JOINED_MS == since(NOON_MS - JOINED_MS)
+    assert plain == since(0) == since("") == since(1) == since(NOON_MS + 1)
+
+
+class AlertThatMayBeOver(NamedTuple):
+    """As a release may have it whose schema has one field more."""
+
+    alert_id: str
+    raised_at_ms: int
+    severity: Severity
+    code: str
+    summary: str
+    scope: str
+    evidence: dict[str, str]
+    is_over: bool
+
+
+def test_a_word_that_something_is_over_is_kept_as_that() -> None:
+    told = AlertThatMayBeOver(*tripped(), is_over=True)
+    assert is_over(kept(told))  # type: ignore[arg-type]
+    assert not is_over(kept(tripped()))

@@ -14,7 +14,7 @@ from ops.stack.embedded import EmbeddedStack
 from pipeline.breaker.states import Event
 from pipeline.domain.decision import BreakerState
 from pipeline.incident.desk_store import ActRefused, Said, act
-from pipeline.incident.incident_store import latest_ids, read_incident
+from pipeline.incident.incident_store import newest_ids, read_incident
 from pipeline.incident.incidents import EventKind, Incident, IncidentState
 from pipeline.incident.service import IncidentService
 from pipeline.io.postgres import Connection, DatabaseUnavailable, PositionMoved, connect
@@ -52,7 +52,7 @@ def desk(url: str) -> Iterator[Connection]:
 
 
 def only(connection: Connection) -> Incident:
-    (incident_id,) = latest_ids(connection, 10)
+    (incident_id,) = newest_ids(connection, read_registry(connection), 10, is_all=True)
     found = read_incident(connection, incident_id, read_registry(connection))
     assert found is not None
     return found
