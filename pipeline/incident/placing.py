@@ -18,8 +18,8 @@ from pipeline.domain.alert import Alert, IncidentKind
 from pipeline.domain.times import claim_ms
 
 JOINED_MS: Final = 3_600_000
-"""Alerts of one kind within an hour of an open incident's are taken for the same: a model that goes wrong trips its
-version first and single segments later, and what follows from one fault comes in minutes."""
+"""Alerts of one kind within an hour of an open incident's first or last are taken for the same: a model that goes wrong
+trips its version first and single segments later, and what follows from one fault comes in minutes."""
 WINDOW_MS_MAX: Final = 24 * 3_600_000
 """Longest window that is believed; a policy allows an hour."""
 SCOPE_CHARACTERS_MAX: Final = 500
@@ -64,14 +64,15 @@ def kept(told: Alert) -> Alert:
 def joined(told: Alert, open_incidents: Sequence[Standing]) -> Standing | None:
     """Return the open incident of its kind that an alert joins, or None where it opens one.
 
-    The latest that has its scope goes first; then the latest with an alert within JOINED_MS.
+    The latest that has its scope goes first; then the latest whose first or last alert is within JOINED_MS. What lies
+    between them doesn't count, or one alert of a wrong clock would take in everything up to its time.
     """
     latest_first = sorted(open_incidents, key=lambda each: (each.last_ms, each.incident_id), reverse=True)
     for each in latest_first:
         if told.scope in each.scopes:
             return each
     for each in latest_first:
-        if each.first_ms - JOINED_MS <= told.raised_at_ms <= each.last_ms + JOINED_MS:
+        if min(abs(told.raised_at_ms - at_ms) for at_ms in (each.first_ms, each.last_ms)) <= JOINED_MS:
             return each
     return None
 

@@ -69,6 +69,11 @@ def test_an_alert_of_another_scope_joins_within_the_hour_and_no_later() -> None:
     assert joined(told, [standing("a", "model:wrong-1", NOON_MS + JOINED_MS + 1)]) is None
 
 
+def test_an_alert_of_a_wrong_clock_takes_nothing_else_in() -> None:
+    wrong = Standing("a", frozenset({"model:wrong-1"}), NOON_MS, CLAIM_MS_MAX)
+    assert joined(tripped("all", NOON_MS + JOINED_MS + 1), [wrong]) is None
+
+
 def test_an_alert_that_is_read_late_joins_the_incident_that_it_comes_before() -> None:
     known = [standing("a", "all", NOON_MS + 5)]
     found = joined(tripped("model:wrong-1"), known)
