@@ -6,7 +6,7 @@ import hashlib
 from typing import Final
 
 from pipeline.incident.incidents import EventKind, PersonEvent
-from pipeline.people.acts import ActKind
+from pipeline.people.acts import ActKind, Subject
 from pipeline.people.registry import Expected
 from pipeline.people.roles import Role
 
@@ -21,7 +21,7 @@ ACT_KINDS: Final = {
 def expected(incident_id: str, event: PersonEvent) -> Expected:
     """Return the act that an event must have; `event.act` doesn't count."""
     assessed = None if event.assessment is None else hashlib.sha256(event.assessment.encode()).hexdigest()
-    subject = {
+    subject: Subject = {
         "incident_id": incident_id,
         "sequence": event.sequence,
         "event_at_ms": event.at_ms,

@@ -133,6 +133,7 @@ def read_incident(connection: Connection, incident_id: str, registry: Registry) 
     opened = connection.execute(_SQL["read_incident"], [key]).fetchone()
     if opened is None:
         return None
+    _, kind, raised_at_ms, suspect_since_ms = opened
     scopes = [scope for (scope,) in connection.execute(_SQL["read_scopes"], [key]).fetchall()]
     alerts = [ToldAlert(*row) for row in connection.execute(_SQL["read_alerts"], [key, ALERTS_READ]).fetchall()]
     groups = [AlertGroup(*row) for row in connection.execute(_SQL["read_groups"], [key]).fetchall()]
@@ -141,7 +142,10 @@ def read_incident(connection: Connection, incident_id: str, registry: Registry) 
     events = read_events(connection, incident_id)
     counting = _proved(connection, incident_id, events, registry)
     return Incident(
-        *opened,
+        incident_id,
+        kind,
+        raised_at_ms,
+        suspect_since_ms,
         scopes,
         alerts,
         groups,

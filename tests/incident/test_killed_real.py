@@ -134,6 +134,6 @@ def _kinds(found: dict[str, list[tuple[object, ...]]]) -> dict[str, int]:
 def _another_database(stack: RealStack) -> str:
     with psycopg.connect(stack.database_url, autocommit=True) as owner:
         owner.execute("CREATE DATABASE undisturbed TEMPLATE template0")
-    url = stack.database_url.replace(f"/{POSTGRES_DATABASE}", "/undisturbed")
+    url = stack.database_url.removesuffix(POSTGRES_DATABASE) + "undisturbed"
     migrate(url)
     return url
