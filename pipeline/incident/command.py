@@ -53,7 +53,7 @@ def list_incidents(
     limit: Limit = 50,
     as_json: Json = False,
 ) -> None:
-    """List incidents, newest first; those that are resolved with --all."""
+    """List open incidents, newest first; with --all, every one."""
     from pipeline.incident.report_command import incidents, show_brief
 
     output = Output(as_json=as_json)
