@@ -62,6 +62,12 @@ TABLE: Final = (
                 "Account for every record, and for what the rail did.",
                 "pipeline.reconcile.command",
             ),
+            Group(
+                "incident",
+                "run list show ack note resolve report",
+                "Open incidents of what went wrong, and see to them.",
+                "pipeline.incident.command",
+            ),
         ),
     ),
     Section(

@@ -56,6 +56,7 @@ class Principal(StrEnum):
     WITNESS = "fraud-witness"
     """The process that keeps, apart from the audit service, what that has signed."""
     RECONCILE = "fraud-reconcile"
+    INCIDENT = "fraud-incident"
     ALERTS = "fraud-alerts"
     """The process that delivers alerts to people."""
     READER = "fraud-reader"
@@ -73,6 +74,7 @@ SERVICES: Final = (
     Principal.REVIEW,
     Principal.RECONCILE,
     Principal.WITNESS,
+    Principal.INCIDENT,
     Principal.ALERTS,
 )
 """Principals that run without a person."""
@@ -162,6 +164,11 @@ ACCESS: Final[Mapping[Principal, Rights]] = MappingProxyType(
             writes=("alerts.v1",),
             groups=("fraud-reconcile",),
             watched_groups=("fraud-decide",),
+        ),
+        Principal.INCIDENT: Rights(
+            reads=("alerts.v1",),
+            writes=("alerts.v1",),  # where alerts themselves were lost
+            groups=("fraud-incident",),
         ),
         Principal.ALERTS: Rights(
             reads=("alerts.v1",),

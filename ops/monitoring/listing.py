@@ -19,6 +19,7 @@ PROCESSES: Final = {
     "review": "review",
     "reconcile": "reconcile",
     "witness": "witness",
+    "incident": "incident",
     "oncall": "alerts",
 }
 """The process of a package; what others declare is exposed by several."""

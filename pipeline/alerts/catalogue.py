@@ -7,7 +7,7 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple
 from uuid import UUID, uuid5
@@ -74,6 +74,7 @@ class AlertCode(StrEnum):
     ALERT_NOT_DELIVERED = "ALERT_NOT_DELIVERED"
     ALERTS_HEARTBEAT = "ALERTS_HEARTBEAT"
     ALERTS_TEST = "ALERTS_TEST"
+    ALERTS_UNREAD = "ALERTS_UNREAD"
 
 
 class Entry(NamedTuple):
@@ -217,10 +218,12 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
         _PASSING_OR_NOT,
         "A sink of alerts does not take what it is sent, or nobody knows whether it did.",
     ),
-    AlertCode.ALERTS_HEARTBEAT: Entry(
-        _INFO, "Alerts are read and sent; it goes to the dead man's switch."
-    ),
+    AlertCode.ALERTS_HEARTBEAT: Entry(_INFO, "Alerts are read and sent; it goes to the dead man's switch."),
     AlertCode.ALERTS_TEST: Entry(tuple(Severity), "Somebody tries whether alerts arrive."),
+    AlertCode.ALERTS_UNREAD: Entry(
+        _CRITICAL,
+        "Alerts can't be read, or were deleted before they were read, so an incident may be missing.",
+    ),
 }
 
 ENDED_BY: Final[dict[AlertCode, frozenset[AlertCode]]] = {
@@ -269,8 +272,13 @@ def alert(
         assert len(allowed) == 1, f"{code} is raised with a severity"
         severity = allowed[0]
     assert severity in allowed, f"{code} is never {severity}"
+    return Alert(alert_id_of(code, scope, evidence), raised_at_ms, severity, code, summary, scope, evidence)
+
+
+def alert_id_of(code: str, scope: str, evidence: Mapping[str, str]) -> str:
+    """Return the id of an alert of what it says, whatever id a record claims."""
     cause = "|".join([code, scope, *(f"{name}={evidence[name]}" for name in sorted(evidence))])
-    return Alert(str(uuid5(_NAMESPACE, cause)), raised_at_ms, severity, code, summary, scope, evidence)
+    return str(uuid5(_NAMESPACE, cause))
 
 
 def over(raised: Alert, over_at_ms: int) -> Alert:

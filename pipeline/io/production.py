@@ -53,6 +53,8 @@ NEEDS: Final[Mapping[str, frozenset[Need]]] = MappingProxyType(
         "apply": frozenset({Need.KAFKA, Need.DATABASE, Need.SEAL_KEY, Need.SEAL_KEYS}),
         "redrive": frozenset({Need.KAFKA, Need.REDIS, Need.DATABASE}),
         "reconcile": frozenset({Need.KAFKA, Need.DATABASE, Need.SEAL_KEYS}),
+        "incident": frozenset({Need.KAFKA, Need.DATABASE}),
+        "incident-desk": frozenset({Need.DATABASE}),
         "alerts": frozenset({Need.KAFKA, Need.DATABASE, Need.ALERT_SECRETS}),
         "oncall": frozenset({Need.DATABASE}),
         "breaker": frozenset({Need.KAFKA}),  # its kill switch must work while Redis is away, or not set up
@@ -65,8 +67,8 @@ NEEDS: Final[Mapping[str, frozenset[Need]]] = MappingProxyType(
     }
 )
 """Needs by process. `fraud access` has those of topics, because it speaks to the broker as the administrator. A plan is
-made as `rollback`, and carried out as `apply`, which alone seals. A person acts on cases at the desk, and opens and
-funds accounts as the bookkeeper."""
+made as `rollback`, and carried out as `apply`, which alone seals. A person acts on cases at the desk, on
+incidents at theirs, on alerts on call, and opens and funds accounts as the bookkeeper."""
 
 READER: Final = "fraud_reader"
 DATABASE_ROLES: Final[Mapping[str, str]] = MappingProxyType(
@@ -79,6 +81,8 @@ DATABASE_ROLES: Final[Mapping[str, str]] = MappingProxyType(
         "apply": "fraud_rollback",
         "redrive": "fraud_rollback",
         "reconcile": "fraud_reconcile",
+        "incident": "fraud_incident",
+        "incident-desk": "fraud_incident",
         "desk": "fraud_review",
         "bookkeeper": "fraud_treasurer",  # opens and funds accounts, and executes nothing
         "alerts": "fraud_alerts",

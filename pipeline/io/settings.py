@@ -141,6 +141,10 @@ class Settings(BaseSettings):
     review_reason_characters_min: Annotated[int, Field(ge=1, le=1000)] = 20
     rollback_plan_hours: Annotated[int, Field(ge=1, le=24 * 30)] = 24
     """Time for which a plan can be approved; it is limited because the records that it was made from grow old."""
+    incident_lookback_minutes: Annotated[int, Field(ge=1, le=24 * 60)] = 10
+    """Time from an incident's first alert back to the first decisions that are suspect: the breaker's window, two more
+    evaluations that confirm it, and as much again for a fault that grows."""
+    incident_port: Annotated[int, Field(ge=0, le=65535)] = 6074
 
     rail_url: Annotated[str, Field(pattern=r"^https?://[^/@?#]+$")] = "http://127.0.0.1:8090"
     """Address of the payment rail that the executor pays by. With https, executor and rail prove who they are by

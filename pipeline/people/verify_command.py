@@ -36,6 +36,9 @@ ROLES: Final[Mapping[ActKind, tuple[Role, ...]]] = {
     ActKind.QUARANTINE_PROPOSED: (Role.ROLLBACK_REQUESTER,),
     ActKind.QUARANTINE_CONFIRMED: (Role.ROLLBACK_APPROVER,),
     ActKind.LETTERS_REDRIVEN: (Role.OPERATOR,),
+    ActKind.INCIDENT_ACKNOWLEDGED: (Role.OPERATOR,),
+    ActKind.INCIDENT_NOTED: (Role.OPERATOR,),
+    ActKind.INCIDENT_RESOLVED: (Role.OPERATOR,),
 }
 
 

@@ -19,7 +19,9 @@ from pipeline.alerts.publisher_topics import AlertPublisher
 from pipeline.audit.lookup_store import candidates_of
 from pipeline.breaker.settings import POLICY_BYTES_MAX
 from pipeline.decide.policy import PolicyRefused, parse_policy
+from pipeline.domain.decision import Route
 from pipeline.domain.log import Record, Source
+from pipeline.incident.report_command import incident_of
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.filing import server_now_ms
 from pipeline.io.kafka.appender import Appender, TransactionalAppender
@@ -42,6 +44,7 @@ from pipeline.rollback.apply_service import (
     Writing,
 )
 from pipeline.rollback.ends_service import TopicEnds
+from pipeline.rollback.incident_command import selection_of
 from pipeline.rollback.plan_store import StoredPlan, is_plan_id, read_plan, read_plans
 from pipeline.rollback.planning_service import Criteria, Planner, PlanRefused, Request
 from pipeline.rollback.reversal import ApplyRefusal
@@ -74,6 +77,7 @@ class Asked(NamedTuple):
     outcome: str | None
     ids_file: Path | None
     basis: Basis
+    incident: str | None = None
 
 
 def make_plan(settings: Settings, wire: WireFormat, asked: Asked, advance: Advance) -> StoredPlan:
@@ -85,6 +89,8 @@ def make_plan(settings: Settings, wire: WireFormat, asked: Asked, advance: Advan
         connected(settings) as connection,
         LogReader(settings.bootstrap_servers, "fraud-rollback", settings.kafka_options) as log,
     ):
+        if asked.incident is not None:
+            asked = _of_incident(connection, asked, asked.incident)
         criteria = _criteria(connection, asked)
         request = Request(criteria, _criteria_text(asked), good, asked.reason, asked.by)
         topic = topic_ends(log, settings.topic("decisions.v1"))
@@ -235,6 +241,21 @@ def _policy(path: Path) -> Version:
     return Version(policy.version, policy.sha256)
 
 
+def _of_incident(connection: Connection, asked: Asked, wanted: str) -> Asked:
+    """The request with what an incident says, where it says nothing itself. Failure says why nothing follows."""
+    incident, now_ms = incident_of(connection, wanted)
+    is_scope_chosen = not (asked.model is None and asked.segment is None)
+    found = selection_of(incident, now_ms, is_scope_chosen=is_scope_chosen)
+    return asked._replace(
+        model=asked.model or found.model,
+        segment=asked.segment or found.segment,
+        since=asked.since or found.since,
+        until=asked.until or found.until,
+        route=asked.route or Route.MODEL,
+        incident=found.incident_id,
+    )
+
+
 def _criteria(connection: Connection, asked: Asked) -> Criteria:
     return Criteria(
         asked.model,
@@ -261,6 +282,7 @@ def _criteria_text(asked: Asked) -> dict[str, str]:
         "route": asked.route,
         "outcome": asked.outcome,
         "list": None if asked.ids_file is None else asked.ids_file.name,
+        "incident": asked.incident,
     }
     return {name: str(value) for name, value in said.items() if value is not None}
 

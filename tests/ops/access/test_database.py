@@ -27,6 +27,7 @@ CONTROL_APPENDERS = {
         "fraud_review",
         "fraud_rollback",
         "fraud_reconcile",
+        "fraud_incident",
         "fraud_alerts",
     },
     "control.rollback_plan": {"fraud_rollback"},
@@ -45,6 +46,10 @@ CONTROL_APPENDERS = {
     "control.rail_finding": {"fraud_reconcile"},
     "control.quarantine_proposal": {"fraud_rollback"},
     "control.quarantine": {"fraud_rollback"},
+    "control.breaker_transition": {"fraud_incident"},
+    "control.incident": {"fraud_incident"},
+    "control.incident_alert": {"fraud_incident"},
+    "control.incident_event": {"fraud_incident"},
     "control.unproved_record": {"fraud_executor", "fraud_review", "fraud_audit"},
     "ledger.account": {"fraud_treasurer"},
     "ledger.funding": {"fraud_treasurer"},
@@ -58,7 +63,12 @@ CONTROL_APPENDERS = {
     "control.alert_act": {"fraud_oncall"},
     "control.alert_silence": {"fraud_oncall"},
     "control.alert_silence_end": {"fraud_oncall"},
-    "control.signed_act": {"fraud_review", "fraud_rollback", "fraud_oncall"},  # three of its columns (tests/people)
+    "control.signed_act": {  # three of its columns (tests/people)
+        "fraud_review",
+        "fraud_rollback",
+        "fraud_incident",
+        "fraud_oncall",
+    },
     "ledger.guarded_account": set(),  # rows that ledger.lock_accounts makes, to lock them
     "ledger.saga_hearing": set(),
     "ledger.saga_step": set(),

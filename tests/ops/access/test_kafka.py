@@ -38,7 +38,14 @@ WRITERS = {
 READERS_OF_OUTCOMES = {
     "executions.v1": {Principal.EXECUTOR, Principal.WORKER, Principal.RECONCILE, Principal.READER},
     "decisions.v1": set(Principal)
-    - {Principal.PUBLISHER, Principal.REGISTRY, Principal.BREAKER, Principal.WITNESS, Principal.ALERTS},
+    - {
+        Principal.PUBLISHER,
+        Principal.REGISTRY,
+        Principal.BREAKER,
+        Principal.WITNESS,
+        Principal.INCIDENT,
+        Principal.ALERTS,
+    },
 }
 """Written down apart, too: what became of payments is read by the worker, and never written by it."""
 OWNERS = {
@@ -52,6 +59,7 @@ OWNERS = {
     "fraud-rollback": Principal.ROLLBACK,
     "fraud-breaker": Principal.BREAKER,
     "fraud-reconcile": Principal.RECONCILE,
+    "fraud-incident": Principal.INCIDENT,
     "fraud-alerts": Principal.ALERTS,
     "fraud-command": Principal.READER,
     "schema-registry": Principal.REGISTRY,

@@ -104,7 +104,9 @@ def test_nothing_is_overwritten(fraud: Fraud, folder: Path) -> None:
     assert ["redis_password"] == [name for name in before if before[name] != after[name]]
 
 
-@pytest.mark.parametrize("service", ["worker", "audit", "witness", "executor", "review", "reconcile", "alerts"])
+@pytest.mark.parametrize(
+    "service", ["worker", "audit", "witness", "executor", "review", "reconcile", "incident", "alerts"]
+)
 def test_services_start_in_production_with_what_it_holds(folder: Path, service: str) -> None:
     mounted = {
         secret["target"]: (folder / secret["source"]).read_text()

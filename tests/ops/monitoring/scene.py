@@ -36,6 +36,7 @@ PORTS = {
     "review": "FRAUD_REVIEW_PORT",
     "reconcile": "FRAUD_RECONCILE_PORT",
     "witness": "FRAUD_WITNESS_PORT",
+    "incident": "FRAUD_INCIDENT_PORT",
     "alerts": "FRAUD_ALERTS_PORT",
 }
 
@@ -53,10 +54,11 @@ class Scraped(NamedTuple):
 def scraped_pipeline(directory: Path) -> Iterator[Scraped]:
     """Start everything, let everything happen that a board shows, and end everything on leaving."""
     with open_stage(directory) as stage:
-        witness, reconcile = witness_process(stage.stack, directory), _reconcile_process(stage)
+        witness, reconcile = witness_process(stage.stack, directory), _process(stage, "reconcile")
+        incident = _process(stage, "incident")
         # Its only sink is an Alertmanager that isn't there, which is no reason not to be ready.
         alerts = alerts_process(stage.stack.bootstrap_servers, stage.stack.database_url, directory, {})
-        with running(witness, reconcile, alerts):
+        with running(witness, reconcile, incident, alerts):
             processes = {
                 "worker": stage.worker,
                 "audit": stage.audit,
@@ -64,6 +66,7 @@ def scraped_pipeline(directory: Path) -> Iterator[Scraped]:
                 "review": stage.review,
                 "reconcile": reconcile,
                 "witness": witness,
+                "incident": incident,
                 "alerts": alerts,
             }
             ports = {name: int(process.environment[PORTS[name]]) for name, process in processes.items()}
@@ -100,16 +103,17 @@ def _labels(stage: Stage) -> Iterator[Outbound]:
         yield Outbound(beneficiary.encode(), wire.encode(label), now_ms())
 
 
-def _reconcile_process(stage: Stage) -> ServerProcess:
+def _process(stage: Stage, name: str) -> ServerProcess:
+    """Make a service of that name, in its own role."""
     port = free_port()
     return ServerProcess(
-        "reconcile",
-        [sys.executable, "-P", "-m", "ops.cli", "reconcile", "run"],
+        name,
+        [sys.executable, "-P", "-m", "ops.cli", name, "run"],
         is_ready=lambda: status(port, "/live") == 200,
-        log_path=stage.directory / "reconcile.log",
+        log_path=stage.directory / f"{name}.log",
         environment={
             **stage.environment,
-            "FRAUD_DATABASE_URL": url_of(stage.stack.database_url, "fraud_reconcile"),
-            PORTS["reconcile"]: str(port),
+            "FRAUD_DATABASE_URL": url_of(stage.stack.database_url, f"fraud_{name}"),
+            PORTS[name]: str(port),
         },
     )

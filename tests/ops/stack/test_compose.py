@@ -126,6 +126,7 @@ def test_service_has_limits_and_a_health_check(service: str) -> None:
         "executor": "executor_port",
         "review": "review_port",
         "reconcile": "reconcile_port",
+        "incident": "incident_port",
         "alerts": "alerts_port",
     }.items(),
 )
@@ -188,7 +189,19 @@ def test_service_runs_under_a_user_of_its_own(service: str) -> None:
 
 # Written down apart: who may reach whom.
 NETWORKS = {
-    "broker": {"kafka", "topics", "access", "worker", "audit", "witness", "executor", "review", "reconcile", "alerts"},
+    "broker": {
+        "kafka",
+        "topics",
+        "access",
+        "worker",
+        "audit",
+        "witness",
+        "executor",
+        "review",
+        "reconcile",
+        "incident",
+        "alerts",
+    },
     "state": {"redis", "worker"},
     "database": {
         "postgres",
@@ -200,6 +213,7 @@ NETWORKS = {
         "executor",
         "review",
         "reconcile",
+        "incident",
         "alerts",
     },
     "rail": {"executor", "rail"},
