@@ -54,6 +54,7 @@ BENCHES: Final = {
     "recovery": Bench(
         "recovery", "PostgreSQL and Redis lost under load, put back, and reconciled with the rail: nothing paid twice"
     ),
+    "breaker": Bench("breaker", "20 years of simulated traffic: false trips, minutes to detect, each finding as a case"),
     "rollback": Bench(
         "rollback", "10,000 decisions of a wrong model reversed under traffic and kill -9: the plan, and nothing else"
     ),

@@ -25,6 +25,7 @@ DECISION_AGE_SECONDS = Histogram(
     buckets=[0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 60, 600],
 )
 BREAKER_STATE = Gauge("fraud_breaker_state", "1 for the state that the scope is in", ["scope", "state"])
+BREAKER_WARNINGS = Gauge("fraud_breaker_warnings", "Scopes that near a condition, though chance may do as much")
 STATE_HOLDS = Counter("fraud_state_holds_total", "Times a batch waited for the state store", ["why"])
 STATE_FAULTS = Counter("fraud_state_faults_total", "Times that a script of the state store failed on a request of ours")
 REBUILT_RECORDS = Counter("fraud_rebuilt_records_total", "Records observed again to rebuild state")
