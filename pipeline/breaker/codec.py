@@ -221,7 +221,7 @@ def _trip(stored: _Object) -> Trip:
         _real(stored["limit"]),
         _real(stored["excess"]),
         stored.text("unit"),
-        stored.number("count"),
+        stored.number("counted"),
         stored.number("sample"),
         stored.text("evidence"),
         stored.truth("is_certain"),

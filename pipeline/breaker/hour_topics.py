@@ -45,7 +45,9 @@ class HourTopic:
                     read = reader.read_range(
                         self._topic, partition, begin, extent.high, RECORDS_A_READ, lambda record: record
                     )
-                    found |= {hour.start_ms // HOUR_MS: hour for hour in map(self._hour, read.taken) if hour is not None}
+                    found |= {
+                        hour.start_ms // HOUR_MS: hour for hour in map(self._hour, read.taken) if hour is not None
+                    }
                     begin = read.end_offset
                     if read.is_at_end and begin < extent.high:
                         raise BrokerAway(f"{self._topic} can't be read to its end yet")

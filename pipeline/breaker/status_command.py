@@ -28,7 +28,7 @@ def show_gauges(output: Output, found: dict[str, list[Gauge]]) -> None:
 
 
 def _told(gauge: Gauge) -> str:
-    words = [f"{gauge.count:,} of {gauge.sample:,}"] if gauge.trips_at is not None or gauge.count else []
+    words = [f"{gauge.counted:,} of {gauge.sample:,}"] if gauge.trips_at is not None or gauge.counted else []
     if gauge.trips_at is not None:
         words.append(f"holds from {gauge.trips_at:,} on")
     words.append(f"has held {gauge.running} of {gauge.confirmations} times")

@@ -85,6 +85,6 @@ class BreakerHour(NamedTuple):
     """
 
     start_ms: int
-    scopes: tuple[str, ...]
-    counts: tuple[int, ...]
-    excluded: tuple[str, ...]
+    scopes: list[str]
+    counts: list[int]
+    excluded: list[str]

@@ -34,7 +34,7 @@ def test_block_rate_holds_from_the_count_that_the_gauge_names(total, usual, corr
 def test_errors_hold_from_the_count_that_the_gauge_names():
     counts = answers(9_900, errors=100)
     found = gauge_of(Observation(counts, counts, counts, None, None), Condition.ERROR_RATE)
-    assert (found.count, found.sample, found.trips_at) == (100, 10_000, 100)
+    assert (found.counted, found.sample, found.trips_at) == (100, 10_000, 100)
 
 
 def test_gauge_says_why_a_detector_says_nothing():

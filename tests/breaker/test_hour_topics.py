@@ -33,7 +33,7 @@ def topic(stack) -> HourTopic:
 
 
 def hour(number: int, block: int = 1, excluded: tuple[str, ...] = ()) -> BreakerHour:
-    return BreakerHour(number * HOUR_MS + 7_000, ("all",), (100, block, 0, 0, 5, 6), excluded)
+    return BreakerHour(number * HOUR_MS + 7_000, ["all"], [100, block, 0, 0, 5, 6], list(excluded))
 
 
 def test_latest_record_of_each_hour_is_read_back_in_order(topic):
@@ -44,8 +44,8 @@ def test_latest_record_of_each_hour_is_read_back_in_order(topic):
 
 
 def test_hours_that_say_nothing_sound_are_passed_over(topic):
-    broken = hour(2)._replace(counts=(1, 2, 3))
-    negative = hour(3)._replace(counts=(-1, 0, 0, 0, 0, 0))
+    broken = hour(2)._replace(counts=[1, 2, 3])
+    negative = hour(3)._replace(counts=[-1, 0, 0, 0, 0, 0])
     asyncio.run(topic.keep([hour(1), broken, negative]))
     asyncio.run(topic._append([Outgoing(topic._topic, b"9", b"junk")]))
     assert topic.read() == [hour(1)]

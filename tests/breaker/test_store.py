@@ -416,7 +416,7 @@ def test_evaluator_that_was_overtaken_writes_nothing(world, is_overtaken, expect
             assert await slow.evaluate(at_once, "m1", world.switches) == ()
         await world.batch(slow, answers(3_000, 2_000, 60))
         world.clock.now_ms += 10_000
-        claimed = await slow._claimed(at_once)
+        claimed = await slow._claimed(at_once, "claim")
         if is_overtaken:
             world.throw(MODEL, FORCED_OPEN)
             await quick.evaluate(at_once, "m1", world.switches)
@@ -582,7 +582,7 @@ def test_transition_that_a_worker_died_before_telling_is_told_by_another(world):
         assert await lives.untold([]) == []  # whoever made it tells it first
         assert [told.transition for told in await dies.untold(made)] == list(made)
         world.server.set("test:{breaker}:told", "1-0")  # and the entry is old by now
-        place, fields = world.server.xrange("test:{breaker}:transitions")[-1]
+        _, fields = world.server.xrange("test:{breaker}:transitions")[-1]
         world.server.delete("test:{breaker}:transitions")
         world.server.xadd("test:{breaker}:transitions", fields, id="2-0")
         (told,) = await lives.untold([])

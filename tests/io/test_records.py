@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 
 from pipeline.domain.alert import Alert, Severity
 from pipeline.domain.anchor import Anchor, Witnessed
-from pipeline.domain.context import Account, BreakerHour, BreakerSwitch, Label, RiskSignal, RiskSignalKind, SwitchPosition
+from pipeline.domain.context import (
+    Account,
+    BreakerHour,
+    BreakerSwitch,
+    Label,
+    RiskSignal,
+    RiskSignalKind,
+    SwitchPosition,
+)
 from pipeline.domain.dead_letter import DeadLetter
 from pipeline.domain.decision import Outcome
 from pipeline.domain.execution import Execution, ExecutionState
@@ -67,7 +75,7 @@ RECORDS = {
     BreakerSwitch: st.builds(
         BreakerSwitch, TEXT, st.sampled_from(SwitchPosition), LONG, LONG, TEXT, TEXT, st.booleans()
     ),
-    BreakerHour: st.builds(BreakerHour, LONG, *(st.lists(each, max_size=4).map(tuple) for each in (TEXT, LONG, TEXT))),
+    BreakerHour: st.builds(BreakerHour, LONG, *(st.lists(each, max_size=4) for each in (TEXT, LONG, TEXT))),
 }
 SCHEMAS = {
     Reversal: "decision.v1",

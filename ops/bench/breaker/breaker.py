@@ -45,9 +45,9 @@ Say = Callable[[str], None]
 
 def run(say: Say, folder: Path, *, is_quick: bool) -> dict[str, object]:  # noqa: ARG001
     settings = breaker_settings_of(Settings.model_construct().policy_path.read_bytes())
-    cases = {name: case() for name, case in CASES.items()}
-    for name, found in cases.items():
-        say(f"{name}: {'holds' if found.holds else 'FAILS'}: {found.told}")
+    cases = {name: find() for name, find in CASES.items()}
+    for name, case in cases.items():
+        say(f"{name}: {'holds' if case.holds else 'FAILS'}: {case.told}")
     quiet = _false_trips(say, settings, is_quick=is_quick)
     found, elsewhere = _detections(say, settings, lanes=40 if is_quick else 400)
     a_year = sum(each.trips / each.years for each in quiet["scopes"].values()) + _a_year(quiet["segments"])
@@ -94,7 +94,7 @@ def _false_trips(say: Say, settings: BreakerSettings, *, is_quick: bool) -> dict
             found[rhythm][name] = false_trips(settings, profile, kind, MONTH_DAYS, SEED + place)
             say(f"{years} years of {name}, {rhythm}: {found[rhythm][name]}")
     segments = 20 if is_quick else SEGMENTS
-    rates = 50 * 1 / np.arange(2, segments + 2) / np.log(SEGMENTS)  # the largest has a twelfth of 50/s
+    rates = 50 / np.arange(2, segments + 2) / np.log(SEGMENTS)  # the largest has a twelfth of 50/s
     profile = Profile(rates, np.full(segments, BASE_SHARE), account_max=most)
     kind = Kind(peers=SEGMENTS, is_part=True)
     days = 7 if is_quick else SEGMENT_WEEKS * 7
@@ -112,10 +112,10 @@ def _detections(say: Say, settings: BreakerSettings, lanes: int) -> tuple[dict[s
         found[name] = detection(settings, profile, kind, fault, SEED + len(found), **how)
         say(f"{name}: {found[name].as_json()}")
 
-    for rate, factor in ((50, 3), (50, 2), (5, 3), (5, 2)):
-        fault = Fault(moments(lanes, rate + factor), factor=factor)
-        measure(f"x{factor} at {rate}/s", rate, fault, Kind())
-        first = f"x{factor} at {rate}/s, first hour of a version"
+    for rate, factor in ((50.0, 3), (50.0, 2), (5.0, 3), (5.0, 2)):
+        fault = Fault(moments(lanes, int(rate) + factor), factor=factor)
+        measure(f"x{factor} at {rate:.0f}/s", rate, fault, Kind())
+        first = f"x{factor} at {rate:.0f}/s, first hour of a version"
         measure(first, rate, fault, Kind(judges_drift=False), is_new_version=True)
         measure(f"{first}, a day of history", rate, fault, Kind(is_seasonal=False), warm_days=1, is_new_version=True)
     fault = Fault(moments(lanes, 7), added=0.4)

@@ -164,7 +164,7 @@ def new_version() -> Case:
 def salted_sample() -> Case:
     """Finding 4: the sample on probation was an unsalted hash of the id, so 14 tries found one that passes."""
     share, tries = 1, 20_000
-    at = dict.fromkeys(("known", "real"), set[int]())
+    at: dict[str, set[int]] = {}
     for who, salt in (("known", ""), ("real", secrets.token_hex(16))):
         record = BreakerRecord(
             NEW, BreakerState.HALF_OPEN, START_MS, START_MS, 0, Cause("", "monitor"), share_percent=share, salt=salt
@@ -174,7 +174,9 @@ def salted_sample() -> Case:
         at[who] = {number for number in range(tries) if routing.route_of(f"t{number}", {}).use_model}
     chosen = at["known"]  # by all that can be known from outside: scope, version, moment, and the code
     passed = len(chosen & at["real"]) / len(chosen)
-    return Case(passed < 5 * share / 100, f"of {len(chosen)} ids chosen beforehand {100 * passed:.1f} % pass at {share} %")
+    return Case(
+        passed < 5 * share / 100, f"of {len(chosen)} ids chosen beforehand {100 * passed:.1f} % pass at {share} %"
+    )
 
 
 def payments_of_nothing() -> Case:

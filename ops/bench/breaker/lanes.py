@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 from ops.bench.breaker.traffic import STEP_S, Floats, Integers, Steps
 from pipeline.breaker import BreakerSettings, Condition
 from pipeline.breaker.detecting.detectors import (
+    SLACK,
     UNSEASONAL_FACTOR,
     cusum,
     drift_z,
+    fall,
     is_spike,
     one_more_account,
-    rise_sought,
+    rise,
     usual_share,
 )
 
@@ -125,7 +127,9 @@ class Judges:
                 allow, total, yardstick.allow, yardstick.answered, yardstick.correlation,
                 settings.allow_rate_spike_points, self._z,
             ),
-            Condition.ERROR_RATE: self._reached(steps.errors, before.errors, steps, before, settings.error_rate_percent),
+            Condition.ERROR_RATE: self._reached(
+                steps.errors, before.errors, steps, before, settings.error_rate_percent
+            ),
         }  # fmt: skip
         if sigma_ppm is not None:
             found[Condition.MODEL_DRIFT] = enough & self._drifted(steps, before, total, yardstick, sigma_ppm)
@@ -148,9 +152,7 @@ class Judges:
         reached: Flags = (count >= self.settings.error_minimum_count) & (count * 100 >= percent * total) & is_ongoing
         return reached
 
-    def _drifted(
-        self, steps: Steps, before: Steps, total: Integers, yardstick: Yardstick, sigma_ppm: Floats
-    ) -> Flags:
+    def _drifted(self, steps: Steps, before: Steps, total: Integers, yardstick: Yardstick, sigma_ppm: Floats) -> Flags:
         score = _windows(steps.score_sum_ppm, before.score_sum_ppm, self._window)
         squares = _windows(steps.score_square_sum_ppm, before.score_square_sum_ppm, self._window)
         some = np.maximum(total, 1)
@@ -165,8 +167,11 @@ class Judges:
         usual = one_more_account(
             usual_share(yardstick.block, yardstick.answered), self.settings.account_window_max, total
         )
-        usual_stops = np.broadcast_to(usual_share(yardstick.answered - yardstick.allow, yardstick.answered), usual.shape)
-        sought, sought_stops = rise_sought(usual, factor), usual_stops / factor
+        usual_stops = np.broadcast_to(
+            usual_share(yardstick.answered - yardstick.allow, yardstick.answered), usual.shape
+        )
+        slack = SLACK if is_seasonal else 1.0
+        (usual, sought), (usual_stops, sought_stops) = rise(usual, factor, slack), fall(usual_stops, factor, slack)
         correlation = np.broadcast_to(yardstick.correlation, usual.shape)
         stops, found = steps.total - steps.allow, np.zeros(usual.shape, bool)
         for at in range(len(usual)):

@@ -114,9 +114,7 @@ class FalseTrips(NamedTuple):
     most: int
 
 
-def false_trips(
-    settings: BreakerSettings, profile: Profile, kind: Kind, days: int, seed: int
-) -> FalseTrips:
+def false_trips(settings: BreakerSettings, profile: Profile, kind: Kind, days: int, seed: int) -> FalseTrips:
     """Run lanes of `days` days each, after a warm-up. A lane that trips is at once CLOSED again."""
     lanes = len(profile.peak_rate)
     run = Run(settings, Traffic(profile, seed), lanes, kind)
@@ -205,5 +203,3 @@ def _joined(first: Steps, second: Steps) -> Steps:
 
 def _cut(steps: Steps, begin: int, end: int) -> Steps:
     return Steps(*(each[begin:end] for each in steps))
-
-

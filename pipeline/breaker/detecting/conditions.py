@@ -13,12 +13,14 @@ from typing import Final, NamedTuple
 from pipeline.breaker.answer_counts import Counts, latency_p99_ms, score_mean_ppm
 from pipeline.breaker.detecting.baselines import Baseline
 from pipeline.breaker.detecting.detectors import (
+    SLACK,
     UNSEASONAL_FACTOR,
     cusum,
     drift_z,
+    fall,
     is_spike,
     one_more_account,
-    rise_sought,
+    rise,
     usual_share,
 )
 from pipeline.breaker.settings import BreakerSettings, Condition
@@ -52,9 +54,10 @@ class Watch(NamedTuple):
 
 
 class Trip(NamedTuple):
-    """A condition that holds. `excess` is `observed` - `limit`, in `unit`; `count` of `sample` payments make it up.
+    """A condition that holds. `excess` is `observed` - `limit`, in `unit`; `counted` of `sample` payments make it
+    up.
 
-    count: failures, slow payments, blocks or allows; 0 of drift, which is about all of them.
+    counted: failures, slow payments, blocks or allows; 0 of drift, which is about all of them.
     """
 
     condition: Condition
@@ -62,7 +65,7 @@ class Trip(NamedTuple):
     limit: float
     excess: float
     unit: str
-    count: int
+    counted: int
     sample: int
     evidence: str
     is_certain: bool  # needs no confirmation
@@ -221,14 +224,16 @@ def shifts_cumulated(seen: Observation, watch: Watch, limits: Limits) -> Watch:
         usual_share(baseline.block, baseline.answered), limits.settings.account_window_max, seen.window.answered
     )
     usual_stops = usual_share(baseline.answered - baseline.allow, baseline.answered)
-    sought_blocks, sought_stops = rise_sought(usual_blocks, factor), usual_stops / factor
+    slack = SLACK if baseline.is_seasonal else 1.0
+    blocks_as_usual, blocks_sought = rise(usual_blocks, factor, slack)
+    stops_as_usual, stops_sought = fall(usual_stops, factor, slack)
     blocks, stops = span.block, span.answered - span.allow
     return watch._replace(
         block_shift=float(
-            cusum(watch.block_shift, blocks, span.answered, usual_blocks, sought_blocks, correlation, enough)
+            cusum(watch.block_shift, blocks, span.answered, blocks_as_usual, blocks_sought, correlation, enough)
         ),
         allow_shift=float(
-            cusum(watch.allow_shift, stops, span.answered, usual_stops, sought_stops, correlation, enough)
+            cusum(watch.allow_shift, stops, span.answered, stops_as_usual, stops_sought, correlation, enough)
         ),
     )
 

@@ -27,6 +27,10 @@ UNSEASONAL_FACTOR: Final = 2
 """Without a seasonal yardstick the shift sought is this many times as large: against the mean of a day, the usual
 rhythm of 1.4 times is no doubling, but would add up like one."""
 
+SLACK: Final = 1.25
+"""Up to this many times what is usual at an hour is as usual: weekends, holidays, waves of fraud and of custom. With a
+doubling sought the sum then falls up to 1.6 times, and rises beyond. Without a season there is none to spare."""
+
 Column = Any
 """A number, or a numpy array of them with one row a scope."""
 
@@ -70,9 +74,19 @@ def usual_share(successes: Column, total: Column) -> Column:
     return (successes + 0.5) / (total + 1)
 
 
-def rise_sought(usual: Column, factor: Column) -> Column:
-    """Return the share that a cumulative sum for a rise looks for; it stays below 1."""
-    return np.minimum(usual * factor, (1 + usual) / 2)
+def rise(usual: Column, factor: Column, slack: Column) -> tuple[Column, Column]:
+    """Return the two shares that a cumulative sum for a rise tells apart: up to `slack` times usual, and `factor` times.
+
+    Both stay below 1, and the first below the second.
+    """
+    sought = np.minimum(usual * factor, (1 + usual) / 2)
+    return np.minimum(usual * slack, (usual + sought) / 2), sought
+
+
+def fall(usual: Column, factor: Column, slack: Column) -> tuple[Column, Column]:
+    """Return the two shares that a cumulative sum for a fall tells apart; the first is above the second."""
+    sought = usual / factor
+    return np.maximum(usual / slack, (usual + sought) / 2), sought
 
 
 def cusum(

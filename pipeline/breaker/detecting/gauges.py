@@ -15,13 +15,13 @@ from pipeline.breaker.settings import BreakerSettings, Condition
 class Gauge(NamedTuple):
     """A detector's standing. `trips_at` is the least count of the sample at which its condition holds.
 
-    count, trips_at: failures, slow payments, blocks or allows, of `sample`; None where no count would do. evidence: of
-    the cumulative sum, which trips by itself at `evidence_enough`; 0 where the condition has none. running: evaluations
-    in which it has held, of the `confirmations` that it takes. missing: why it can't be judged, or nothing.
+    counted, trips_at: failures, slow payments, blocks or allows, of `sample`; None where no count would do. evidence:
+    of the cumulative sum, which trips by itself at `evidence_enough`; 0 where the condition has none. running:
+    evaluations in which it has held, of the `confirmations` that it takes. missing: why it can't be judged, or nothing.
     """
 
     condition: Condition
-    count: int
+    counted: int
     sample: int
     trips_at: int | None
     running: int

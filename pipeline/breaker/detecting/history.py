@@ -6,7 +6,7 @@ Readings of the running totals come in about once an hour; the counts of an hour
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Final
 
 from pipeline.breaker.answer_counts import ALL, Counts, difference, is_part, is_probe, total_of
@@ -70,7 +70,7 @@ class History:
         """Take in hours that were kept elsewhere, oldest first; one that is known from readings stays as it is."""
         for kept in hours:
             for place, scope in enumerate(kept.scopes):
-                counts = Counts(*kept.counts[COUNTS_KEPT * place : COUNTS_KEPT * (place + 1)])
+                counts = _counts_kept(kept.counts[COUNTS_KEPT * place : COUNTS_KEPT * (place + 1)])
                 self._hours[scope].setdefault(hour_of(kept.start_ms), Hour(kept.start_ms, counts))
             self._excluded |= {(scope, hour_of(kept.start_ms)) for scope in kept.excluded}
         self._drop_before(now_ms - HISTORY_MS)
@@ -92,13 +92,13 @@ class History:
     def _kept(self, hour_ms: int) -> BreakerHour:
         found = {scope: hours[hour_ms] for scope, hours in sorted(self._hours.items()) if hour_ms in hours}
         start_ms = next((hour.start_ms for hour in found.values()), hour_ms)
-        counts = [number for hour in found.values() for number in hour.counts[:COUNTS_KEPT]]
+        counts = [number for hour in found.values() for number in _numbers(hour.counts)]
         excluded = sorted(scope for scope, excluded_ms in self._excluded if excluded_ms == hour_ms)
-        return BreakerHour(start_ms, tuple(found), tuple(counts), tuple(excluded))
+        return BreakerHour(start_ms, list(found), counts, excluded)
 
     def _put(self, scope: str, hour: Hour) -> None:
         hour_ms, known = hour_of(hour.start_ms), self._hours[scope]
-        if hour_ms not in known or known[hour_ms].counts[:COUNTS_KEPT] != hour.counts[:COUNTS_KEPT]:
+        if hour_ms not in known or _numbers(known[hour_ms].counts) != _numbers(hour.counts):
             self._unkept.add(hour_ms)
         known[hour_ms] = hour
 
@@ -184,6 +184,15 @@ class History:
 
     def _is_excluded(self, scope: str, hour_ms: int) -> bool:
         return (scope, hour_ms) in self._excluded or (EVERY_SCOPE, hour_ms) in self._excluded
+
+
+def _numbers(counts: Counts) -> tuple[int, int, int, int, int, int]:
+    return counts[:6]
+
+
+def _counts_kept(numbers: Sequence[int]) -> Counts:
+    allow, block, escalate, errors, score_sum_ppm, score_square_sum_ppm = numbers
+    return Counts(allow, block, escalate, errors, score_sum_ppm, score_square_sum_ppm)
 
 
 def _counts_of(hours: Mapping[int, Hour], of: Hour) -> Counts:

@@ -39,7 +39,7 @@ class Judgement(NamedTuple):
     warnings: tuple[str, ...] = ()  # what nears a condition, though chance may do as much
 
 
-class Outcome(NamedTuple):
+class EventDue(NamedTuple):
     """An evaluation's event with its cause. trips: what brought it about, empty where no condition did."""
 
     event: Event
@@ -67,7 +67,7 @@ def judge(scope: str, seen: Observation, watch: Watch, settings: BreakerSettings
 
 def next_event(
     record: BreakerRecord, judgement: Judgement, seen: Observation, now_ms: int, settings: BreakerSettings
-) -> Outcome | Watch:
+) -> EventDue | Watch:
     """Return the event that this evaluation amounts to, or the evidence so far where it amounts to none."""
     watch = judgement.watch
     match record.state:
@@ -80,7 +80,7 @@ def next_event(
             if judgement.trips:
                 return _tripped(Event.STILL_BAD, judgement.trips)
             tripped_by = record.cause.tripped_by
-            return Outcome(Event.OPEN_PERIOD_OVER, Cause("the open period is over", MONITOR, tripped_by))
+            return EventDue(Event.OPEN_PERIOD_OVER, Cause("the open period is over", MONITOR, tripped_by))
         case BreakerState.HALF_OPEN:
             return _probation(record, judgement, seen, now_ms, settings)
         case BreakerState.FORCED_OPEN | BreakerState.UNKNOWN:
@@ -89,14 +89,14 @@ def next_event(
 
 def _probation(
     record: BreakerRecord, judgement: Judgement, seen: Observation, now_ms: int, settings: BreakerSettings
-) -> Outcome | Watch:
+) -> EventDue | Watch:
     if confirmed := _confirmed(judgement, settings):
         return _tripped(Event.PROBE_BAD, confirmed)
     watch, tripped_by = probes_added(seen, judgement.watch, settings), record.cause.tripped_by
     stands = standing(watch, tripped_by, settings)
     if stands is Standing.FAILED:
         text = f"its own answers at {record.share_percent} % of the payments are not as usual: {watch.probes:,} of them"
-        return Outcome(Event.PROBE_BAD, Cause(text, MONITOR, tripped_by))
+        return EventDue(Event.PROBE_BAD, Cause(text, MONITOR, tripped_by))
     handled = seen.window.handled
     is_good = (
         not judgement.trips
@@ -109,8 +109,8 @@ def _probation(
         return watch
     good = f"good on probation at {record.share_percent} %: {watch.probes:,} answers of its own are as usual"
     if (share := settings.next_share(record.share_percent)) is None:
-        return Outcome(Event.PROBE_GOOD, Cause(good, MONITOR))
-    return Outcome(Event.SHARE_RAISED, Cause(f"{good}; it answers {share} % now", MONITOR, tripped_by))
+        return EventDue(Event.PROBE_GOOD, Cause(good, MONITOR))
+    return EventDue(Event.SHARE_RAISED, Cause(f"{good}; it answers {share} % now", MONITOR, tripped_by))
 
 
 def _confirmed(judgement: Judgement, settings: BreakerSettings) -> tuple[Trip, ...]:
@@ -120,6 +120,6 @@ def _confirmed(judgement: Judgement, settings: BreakerSettings) -> tuple[Trip, .
     )
 
 
-def _tripped(event: Event, trips: tuple[Trip, ...]) -> Outcome:
+def _tripped(event: Event, trips: tuple[Trip, ...]) -> EventDue:
     text = "; ".join(trip.evidence for trip in trips)
-    return Outcome(event, Cause(text, MONITOR, tuple([trip.condition for trip in trips])), trips)
+    return EventDue(event, Cause(text, MONITOR, tuple([trip.condition for trip in trips])), trips)

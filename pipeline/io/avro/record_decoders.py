@@ -11,7 +11,15 @@ from typing import Final, TypeVar
 
 from pipeline.domain.alert import Alert, Severity
 from pipeline.domain.anchor import Anchor, Witnessed
-from pipeline.domain.context import Account, BreakerHour, BreakerSwitch, Label, RiskSignal, RiskSignalKind, SwitchPosition
+from pipeline.domain.context import (
+    Account,
+    BreakerHour,
+    BreakerSwitch,
+    Label,
+    RiskSignal,
+    RiskSignalKind,
+    SwitchPosition,
+)
 from pipeline.domain.dead_letter import DeadLetter
 from pipeline.domain.decision import Outcome
 from pipeline.domain.execution import Execution, ExecutionState
@@ -253,14 +261,12 @@ def read_breaker_hour(body: bytes, at: int) -> tuple[BreakerHour, int]:
     return BreakerHour(start_ms, scopes, counts, excluded), at
 
 
-def _read_array(
-    body: bytes, at: int, read: Callable[[bytes, int], tuple[ElementT, int]]
-) -> tuple[tuple[ElementT, ...], int]:
+def _read_array(body: bytes, at: int, read: Callable[[bytes, int], tuple[ElementT, int]]) -> tuple[list[ElementT], int]:
     found: list[ElementT] = []
     while True:
         count, end, at = open_block(body, at)
         if count == 0:
-            return tuple(found), at
+            return found, at
         for _ in range(count):  # a count that lies ends with the bytes: each takes one at least
             one, at = read(body, at)
             found.append(one)

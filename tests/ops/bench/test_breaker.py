@@ -102,7 +102,9 @@ def test_lanes_baselines_are_those_of_the_breakers_history():
         for lane, scope in enumerate(scopes):
             known = history.seasonal(scope, now_ms, SETTINGS)
             ours = [float(column[evaluation][lane]) for column in found]
-            assert ours == pytest.approx([known.answered, known.allow, known.block, known.correlation, known.score_mean_ppm])
+            assert ours == pytest.approx(
+                [known.answered, known.allow, known.block, known.correlation, known.score_mean_ppm]
+            )
             assert float(sigma_ppm[lane]) == pytest.approx(known.score_sigma_ppm)
 
 
