@@ -27,7 +27,7 @@ def show(as_json: Json = False) -> None:
 def status(
     scope: Annotated[str | None, typer.Argument(help="Show this scope only.")] = None, as_json: Json = False
 ) -> None:
-    """Show how every detector stands, and what it would take to trip."""
+    """Show how each detector stands, and when it would trip."""
     from pipeline.breaker.status_command import gauges_now, show_gauges
 
     output = Output(as_json=as_json)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -9,6 +10,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from ops.bench.breaker.slow_broker import BATCHES, COMMIT_S, seconds_of_deciding
 from pipeline.breaker import (
     SEGMENT_OTHER,
     BreakerRecord,
@@ -201,6 +203,14 @@ def payments_of_nothing() -> Case:
     return Case(minutes is not None and minutes <= 5, f"beside as many payments of nothing: {_told(minutes)}")
 
 
+def slow_broker() -> Case:
+    """Finding 6: latency held Kafka's commit, so a slow broker took the model out, which makes no broker quicker."""
+    limit_s = shipped().latency_p99_ms / 1000
+    seconds = asyncio.run(seconds_of_deciding())
+    holds = len(seconds) == BATCHES and max(seconds) < limit_s < COMMIT_S
+    return Case(holds, f"commits take {COMMIT_S:.1f} s, deciding at most {1000 * max(seconds):.1f} ms")
+
+
 def failing_model() -> Case:
     """Finding 7: payments that the model was asked about in vain were no errors."""
     minutes = World(shipped()).minutes_to_trip([counts._replace(errors=counts.allow) for counts in traffic(20, 10, 0)])
@@ -225,6 +235,7 @@ CASES: Final[dict[str, Callable[[], Case]]] = {
     "3 a new version": new_version,
     "4 a salted sample": salted_sample,
     "5 payments of nothing": payments_of_nothing,
+    "6 a slow broker": slow_broker,
     "7 a failing model": failing_model,
     "8 named conditions": named_conditions,
 }

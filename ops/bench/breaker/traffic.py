@@ -18,7 +18,7 @@ STEPS_A_DAY: Final = 24 * STEPS_AN_HOUR
 HANDBOOK_SPREAD_S: Final = 20_000
 """Standard deviation of a payment's second of the day, about noon, in the Handbook's stream."""
 
-WAVE: Final = 1.25
+WAVE: Final = 1.2
 """How many times as much is blocked in a wave of fraud. One of over 1.6 times trips: it can't be told from a model that
 went wrong, so a person has to."""
 
@@ -96,19 +96,19 @@ class Traffic:
             daily = np.ones_like(daily)
         is_weekend, is_holiday = day % 7 >= 5, day % 365 % 37 == 36
         volume = (1 + 0.2 * day / 365) / 1.2 * np.where(is_weekend, 0.75, 1.0) * np.where(is_holiday, 0.5, 1.0)
-        mix = np.where(is_weekend, 1.15, 1.0) * np.where(is_holiday, 1.2, 1.0) * random.lognormal(0, 0.04, self._lanes)
+        mix = np.where(is_weekend, 1.08, 1.0) * np.where(is_holiday, 1.1, 1.0) * random.lognormal(0, 0.03, self._lanes)
         rhythm = 1 + 0.388 * np.cos((hours - 2) * np.pi / 12)
         busy, fraud = self._campaigns(steps, random)
         minutes = random.gamma(100, 0.01, (steps // 2 + 1, self._lanes)).repeat(2, axis=0)[:steps]
         rate = profile.peak_rate * daily * (1.0 if profile.is_flat else volume * np.where(busy, 1.6, 1.0))
         share = profile.base_share * rhythm * mix * minutes * self._hourly(steps)
-        return rate, share * np.where(busy, 0.85, 1.0) * np.where(fraud, WAVE, 1.0)
+        return rate, share * np.where(busy, 0.92, 1.0) * np.where(fraud, WAVE, 1.0)
 
     def _hourly(self, steps: int) -> Floats:
-        """Return what the hours stray by: a slow walk about 1 of about 6 %."""
+        """Return what the hours stray by: a slow walk about 1 of about 4 %."""
         blocks = []
         for _ in range(steps // STEPS_AN_HOUR + 1):
-            self._drifted = 0.8 * self._drifted + self._random.normal(0, 0.036, self._lanes)
+            self._drifted = 0.8 * self._drifted + self._random.normal(0, 0.024, self._lanes)
             blocks.append(np.exp(self._drifted))
         return np.repeat(np.array(blocks), STEPS_AN_HOUR, axis=0)[:steps]
 

@@ -75,7 +75,7 @@ def usual_share(successes: Column, total: Column) -> Column:
 
 
 def rise(usual: Column, factor: Column, slack: Column) -> tuple[Column, Column]:
-    """Return the two shares that a cumulative sum for a rise tells apart: up to `slack` times usual, and `factor` times.
+    """Return the two shares that a sum for a rise tells apart: up to `slack` times usual, and `factor` times.
 
     Both stay below 1, and the first below the second.
     """
