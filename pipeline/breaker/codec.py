@@ -243,6 +243,8 @@ def _baseline(stored: _Object) -> Baseline:
         score_mean_ppm=_real(stored["score_mean_ppm"]),
         score_sigma_ppm=None if sigma_ppm is None else _real(sigma_ppm),
         is_seasonal=stored.truth("is_seasonal"),
+        block_level=_real(stored["block_level"]),
+        stop_level=_real(stored["stop_level"]),
     )
 
 

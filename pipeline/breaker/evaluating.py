@@ -121,5 +121,7 @@ def _frozen(own: Baseline | None, used: Baseline | None) -> Baseline | None:
     It serves any hour, so it is no longer seasonal. Its scores judge drift only if they are the scope's own.
     """
     if own is not None:
-        return own._replace(is_seasonal=False)
-    return None if used is None else used._replace(is_seasonal=False, score_sigma_ppm=None)
+        return own._replace(is_seasonal=False, block_level=1.0, stop_level=1.0)
+    if used is None:
+        return None
+    return used._replace(is_seasonal=False, score_sigma_ppm=None, block_level=1.0, stop_level=1.0)

@@ -106,3 +106,19 @@ def test_hours_beyond_eight_days_are_dropped():
     for _ in range(20 * 24):
         clockwork.hour(**answered_by(OLD, 1_000, 20))
     assert len(kept_by(clockwork)) == 8 * 24
+
+
+def test_level_of_the_last_hours_is_heeded_as_far_as_the_slack_and_an_incident_is_no_level():
+    clockwork = Clockwork()
+    for _ in range(7 * 24):
+        clockwork.hour(**answered_by(OLD, 10_000, 200))
+    for blocked, expected in ((220, 1.09), (900, 1.25), (20, 0.8)):
+        later = Clockwork()
+        later.history.restore(clockwork.history.unkept(), clockwork.now_ms)
+        later.now_ms, later.history.last_ms = clockwork.now_ms, clockwork.now_ms
+        for _ in range(3):
+            later.hour(**answered_by(OLD, 10_000, blocked))
+        found = later.history.seasonal(OLD, later.now_ms, DEFAULTS)
+        assert round(found.block_level, 2) == expected
+        later.history.exclude({("*", later.now_ms - hour * HOUR_MS) for hour in (1, 2, 3)})
+        assert later.history.seasonal(OLD, later.now_ms, DEFAULTS).block_level == 1.0

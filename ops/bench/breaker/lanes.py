@@ -16,18 +16,21 @@ from numpy.typing import NDArray
 from ops.bench.breaker.traffic import STEP_S, Floats, Integers, Steps
 from pipeline.breaker import BreakerSettings, Condition
 from pipeline.breaker.detecting.detectors import (
+    LEVEL_HOURS,
     SLACK,
     UNSEASONAL_FACTOR,
+    at_level,
     cusum,
     drift_z,
     fall,
     is_spike,
-    one_more_account,
+    level,
     rise,
     usual_share,
 )
 
 HOURS_JUDGED: Final = 7 * 24 + 1
+COLUMNS_OF_AN_HOUR: Final = 5
 HOURS_KEPT: Final = HOURS_JUDGED + 1
 Flags = NDArray[np.bool_]
 
@@ -40,6 +43,8 @@ class Yardstick(NamedTuple):
     block: Integers
     correlation: Floats
     mean_ppm: Floats
+    block_level: Floats | float = 1.0
+    stop_level: Floats | float = 1.0
 
 
 class Hours:
@@ -85,6 +90,18 @@ class Hours:
             squares += ((group - group.mean(axis=0)) ** 2).sum(axis=0)
         sigma: Floats = np.sqrt(squares / (HOURS_JUDGED - 24))
         return sigma
+
+    def levels(self) -> tuple[Floats, Floats]:
+        """Return the levels of blocks and of non-allows, as History has them."""
+        late = [HOURS_KEPT - 1 - back for back in range(LEVEL_HOURS)]
+        same = [at - 24 * day for at in late for day in range(1, 8) if at - 24 * day >= HOURS_KEPT - HOURS_JUDGED]
+        (total, allow, block), (usual_total, usual_allow, usual_block) = (
+            tuple(self._counts[name][at].sum(axis=0) for name in ("total", "allow", "block")) for at in (late, same)
+        )
+        return (
+            level(block, total, usual_block, usual_total),
+            level(total - allow, total, usual_total - usual_allow, usual_total),
+        )
 
     def last_day(self) -> Yardstick:
         """Return the baseline without a season: the last 24 hours."""
@@ -164,15 +181,17 @@ class Judges:
 
     def _shifted(self, steps: Steps, total: Integers, yardstick: Yardstick, *, is_seasonal: bool) -> Flags:
         factor = 1 + self.settings.shift_percent / 100 * (1 if is_seasonal else UNSEASONAL_FACTOR)
-        usual = one_more_account(
-            usual_share(yardstick.block, yardstick.answered), self.settings.account_window_max, total
+        usual = at_level(usual_share(yardstick.block, yardstick.answered), yardstick.block_level)
+        usual_stops = at_level(
+            usual_share(yardstick.answered - yardstick.allow, yardstick.answered), yardstick.stop_level
         )
-        usual_stops = np.broadcast_to(
-            usual_share(yardstick.answered - yardstick.allow, yardstick.answered), usual.shape
+        usual_stops = np.broadcast_to(usual_stops, total.shape)
+        slack, account = SLACK if is_seasonal else 1.0, self.settings.account_window_max / np.maximum(total, 1)
+        (usual, sought), (usual_stops, sought_stops) = (
+            rise(usual, factor, slack, account),
+            fall(usual_stops, factor, slack),
         )
-        slack = SLACK if is_seasonal else 1.0
-        (usual, sought), (usual_stops, sought_stops) = rise(usual, factor, slack), fall(usual_stops, factor, slack)
-        correlation = np.broadcast_to(yardstick.correlation, usual.shape)
+        correlation = np.broadcast_to(yardstick.correlation, total.shape)
         stops, found = steps.total - steps.allow, np.zeros(usual.shape, bool)
         for at in range(len(usual)):
             self._block_shift = cusum(
@@ -203,7 +222,8 @@ def interpolated(hours: Hours, evaluations: int, settings: BreakerSettings) -> Y
         into = middle - here
         beside = here + (1 if into >= 0.5 else -1)
         rows.append(_blended(of_hour[here], of_hour[beside], abs(into - 0.5)))
-    return Yardstick(*(np.array([row[place] for row in rows]) for place in range(len(Yardstick._fields))))
+    columns = (np.array([row[place] for row in rows]) for place in range(COLUMNS_OF_AN_HOUR))
+    return Yardstick(*columns, *hours.levels())
 
 
 def _blended(first: Yardstick, second: Yardstick, weight: float) -> Yardstick:

@@ -96,7 +96,7 @@ class Traffic:
             daily = np.ones_like(daily)
         is_weekend, is_holiday = day % 7 >= 5, day % 365 % 37 == 36
         volume = (1 + 0.2 * day / 365) / 1.2 * np.where(is_weekend, 0.75, 1.0) * np.where(is_holiday, 0.5, 1.0)
-        mix = np.where(is_weekend, 1.08, 1.0) * np.where(is_holiday, 1.1, 1.0) * random.lognormal(0, 0.03, self._lanes)
+        mix = np.where(is_weekend, 1.08, 1.0) * np.where(is_holiday, 1.1, 1.0) * random.lognormal(0, 0.02, self._lanes)
         rhythm = 1 + 0.388 * np.cos((hours - 2) * np.pi / 12)
         busy, fraud = self._campaigns(steps, random)
         minutes = random.gamma(100, 0.01, (steps // 2 + 1, self._lanes)).repeat(2, axis=0)[:steps]
@@ -105,10 +105,10 @@ class Traffic:
         return rate, share * np.where(busy, 0.92, 1.0) * np.where(fraud, WAVE, 1.0)
 
     def _hourly(self, steps: int) -> Floats:
-        """Return what the hours stray by: a slow walk about 1 of about 4 %."""
+        """Return what the hours stray by: a slow walk about 1 of about 2.5 %."""
         blocks = []
         for _ in range(steps // STEPS_AN_HOUR + 1):
-            self._drifted = 0.8 * self._drifted + self._random.normal(0, 0.024, self._lanes)
+            self._drifted = 0.8 * self._drifted + self._random.normal(0, 0.015, self._lanes)
             blocks.append(np.exp(self._drifted))
         return np.repeat(np.array(blocks), STEPS_AN_HOUR, axis=0)[:steps]
 

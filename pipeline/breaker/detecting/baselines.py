@@ -42,6 +42,8 @@ class Baseline(NamedTuple):
     score_mean_ppm: float
     score_sigma_ppm: float | None  # standard deviation of hourly mean scores about the mean of their hour of day
     is_seasonal: bool
+    block_level: float = 1.0  # times as much as usual was blocked in the last clean hours; the cumulative sum heeds it
+    stop_level: float = 1.0  # the same of what wasn't allowed
 
 
 def baseline_of(

@@ -15,11 +15,11 @@ from pipeline.breaker.detecting.baselines import Baseline
 from pipeline.breaker.detecting.detectors import (
     SLACK,
     UNSEASONAL_FACTOR,
+    at_level,
     cusum,
     drift_z,
     fall,
     is_spike,
-    one_more_account,
     rise,
     usual_share,
 )
@@ -220,12 +220,11 @@ def shifts_cumulated(seen: Observation, watch: Watch, limits: Limits) -> Watch:
     if baseline is None:
         return watch._replace(block_shift=0.0, allow_shift=0.0)
     factor, enough, correlation = limits.shift_factor(baseline), limits.shift_evidence, baseline.correlation
-    usual_blocks = one_more_account(
-        usual_share(baseline.block, baseline.answered), limits.settings.account_window_max, seen.window.answered
-    )
-    usual_stops = usual_share(baseline.answered - baseline.allow, baseline.answered)
+    usual_blocks = at_level(usual_share(baseline.block, baseline.answered), baseline.block_level)
+    usual_stops = at_level(usual_share(baseline.answered - baseline.allow, baseline.answered), baseline.stop_level)
     slack = SLACK if baseline.is_seasonal else 1.0
-    blocks_as_usual, blocks_sought = rise(usual_blocks, factor, slack)
+    account = limits.settings.account_window_max / max(seen.window.answered, 1)
+    blocks_as_usual, blocks_sought = rise(usual_blocks, factor, slack, account)
     stops_as_usual, stops_sought = fall(usual_stops, factor, slack)
     blocks, stops = span.block, span.answered - span.allow
     return watch._replace(

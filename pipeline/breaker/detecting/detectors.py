@@ -27,9 +27,14 @@ UNSEASONAL_FACTOR: Final = 2
 """Without a seasonal yardstick the shift sought is this many times as large: against the mean of a day, the usual
 rhythm of 1.4 times is no doubling, but would add up like one."""
 
-SLACK: Final = 1.25
-"""Up to this many times what is usual at an hour is as usual: weekends, holidays, waves of fraud and of custom. With a
-doubling sought the sum then falls up to 1.6 times, and rises beyond. Without a season there is none to spare."""
+SLACK: Final = 1.1
+"""Up to this many times what is usual is as usual. With a doubling sought the sum then falls up to 1.5 times, and rises
+beyond. Without a season there is none to spare."""
+LEVEL_HOURS: Final = 3
+LEVEL_MAX: Final = 1.25
+LEVEL_PRIOR: Final = 50
+"""Weekends, holidays, and waves of fraud and of custom raise or lower a whole day. So the cumulative sum takes the last
+3 clean hours for as usual, up to 1.25 times either way; 50 more payments as usual keep few from saying much."""
 
 Column = Any
 """A number, or a numpy array of them with one row a scope."""
@@ -74,13 +79,27 @@ def usual_share(successes: Column, total: Column) -> Column:
     return (successes + 0.5) / (total + 1)
 
 
-def rise(usual: Column, factor: Column, slack: Column) -> tuple[Column, Column]:
-    """Return the two shares that a sum for a rise tells apart: up to `slack` times usual, and `factor` times.
+def level(lately: Column, answered: Column, usual: Column, usual_answered: Column) -> Column:
+    """Return how many times as often as usual something came lately, at most LEVEL_MAX and at least its inverse."""
+    expected = usual * answered / np.maximum(usual_answered, 1)
+    return np.clip((lately + LEVEL_PRIOR) / (expected + LEVEL_PRIOR), 1 / LEVEL_MAX, LEVEL_MAX)
 
-    Both stay below 1, and the first below the second.
+
+def at_level(usual: Column, times: Column) -> Column:
+    """Return a usual share at the last hours' level; it stays below 1."""
+    return np.minimum(usual * times, (1 + usual) / 2)
+
+
+def rise(usual: Column, factor: Column, slack: Column, account: Column) -> tuple[Column, Column]:
+    """Return the two shares that a sum for a rise tells apart: as usual, and sought.
+
+    As usual is up to `slack` times usual, and one more account with all of it blocked, which is `account` of the
+    window's sample: by night that would double few blocks. Sought is `factor` times usual, and as much above what is
+    taken for usual. Both stay below 1.
     """
-    sought = np.minimum(usual * factor, (1 + usual) / 2)
-    return np.minimum(usual * slack, (usual + sought) / 2), sought
+    as_usual = np.minimum(np.maximum(usual * slack, usual + account), (1 + usual) / 2)
+    sought = np.maximum(usual * factor, as_usual * factor / slack)
+    return as_usual, np.minimum(sought, (1 + as_usual) / 2)
 
 
 def fall(usual: Column, factor: Column, slack: Column) -> tuple[Column, Column]:
@@ -129,8 +148,3 @@ def sprt(cumulated: Column, successes: Column, total: Column, usual: Column, sou
     """
     ratio = successes * np.log(sought / usual) + (total - successes) * np.log((1 - sought) / (1 - usual))
     return np.clip(cumulated + ratio / DISPERSION_FLOOR, -bound, bound)
-
-
-def one_more_account(usual: Column, account_window_max: int, total: Column) -> Column:
-    """Return a share in which one more account, all of it blocked, is usual; `total` is the window's sample."""
-    return np.minimum(usual + account_window_max / np.maximum(total, 1), (1 + usual) / 2)

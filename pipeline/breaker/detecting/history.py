@@ -21,6 +21,7 @@ from pipeline.breaker.detecting.baselines import (
     hour_of_day,
     trailing_baseline,
 )
+from pipeline.breaker.detecting.detectors import LEVEL_HOURS, level
 from pipeline.breaker.settings import BreakerSettings
 from pipeline.domain.context import BreakerHour
 
@@ -52,6 +53,7 @@ class History:
         self._seasonal: dict[tuple[str, int], Baseline | None] = {}  # by scope and hour of day
         self._last_day: dict[str, Counts] = {}
         self._inherited: dict[str, Counts] = {}  # by model version; what others answered in the known hours
+        self._levels: dict[str, tuple[float, float]] = {}
         self._unkept: set[int] = set()
 
     def add(self, at_ms: int, totals: Totals) -> None:
@@ -121,7 +123,27 @@ class History:
         into_hour = (middle_ms - hour_of(middle_ms)) / HOUR_MS
         beside_ms = middle_ms + (HOUR_MS if into_hour >= 0.5 else -HOUR_MS)
         beside = self._of_hour(scope, beside_ms, now_ms, settings)
-        return here if here is None or beside is None else blended(here, beside, abs(into_hour - 0.5))
+        if here is None:
+            return None
+        found = here if beside is None else blended(here, beside, abs(into_hour - 0.5))
+        block_level, stop_level = self._levels_of(scope, now_ms)
+        return found._replace(block_level=block_level, stop_level=stop_level)
+
+    def _levels_of(self, scope: str, now_ms: int) -> tuple[float, float]:
+        """Return the levels of blocks and of non-allows lately, against the same hours of the days before."""
+        if scope not in self._levels:
+            hours = self._clean(scope, now_ms - BASELINE_MS - HOUR_MS)
+            begin_ms = hour_of(now_ms) - LEVEL_HOURS * HOUR_MS
+            late = [hour for hour in hours if hour_of(hour.start_ms) >= begin_ms]
+            same = {hour_of_day(hour.start_ms) for hour in late}
+            past = [each for each in hours if hour_of(each.start_ms) < begin_ms and hour_of_day(each.start_ms) in same]
+            lately, before = (total_of(hour.counts for hour in some) for some in (late, past))
+            stops, usual_stops = lately.answered - lately.allow, before.answered - before.allow
+            self._levels[scope] = (
+                float(level(lately.block, lately.answered, before.block, before.answered)),
+                float(level(stops, lately.answered, usual_stops, before.answered)),
+            )
+        return self._levels[scope]
 
     def _of_hour(self, scope: str, at_ms: int, now_ms: int, settings: BreakerSettings) -> Baseline | None:
         """Return the baseline of the hour of day of `at_ms`.
@@ -173,6 +195,7 @@ class History:
 
     def _forget(self) -> None:
         self._inherited.clear()
+        self._levels.clear()
         self._seasonal.clear()
         self._last_day.clear()
 

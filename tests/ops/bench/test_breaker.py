@@ -101,7 +101,8 @@ def test_lanes_baselines_are_those_of_the_breakers_history():
         now_ms = START_MS + DAYS * 86_400_000 + evaluation * STEP_S * 1000
         for lane, scope in enumerate(scopes):
             known = history.seasonal(scope, now_ms, SETTINGS)
-            ours = [float(column[evaluation][lane]) for column in found]
+            ours = [float(column[evaluation][lane]) for column in found[:5]]
+            assert (known.block_level, known.stop_level) == pytest.approx((found[5][lane], found[6][lane]))
             assert ours == pytest.approx(
                 [known.answered, known.allow, known.block, known.correlation, known.score_mean_ppm]
             )
