@@ -106,7 +106,7 @@ TABLE: Final = (
         (
             Group(
                 "breaker",
-                "show history force-open release",
+                "show status history force-open release",
                 "Take the model out of the loop, and let it back in.",
                 "pipeline.breaker.command",
             ),

@@ -96,6 +96,7 @@ EVERY_TOPIC: Final = (
     "anchors.v1",
     "witness.v1",
     "breaker_switches.v1",
+    "breaker_hours.v1",
 )
 
 
@@ -120,8 +121,15 @@ ACCESS: Final[Mapping[Principal, Rights]] = MappingProxyType(
     {
         Principal.WORKER: Rights(
             # Its own decisions and dead letters say how far it came, where the group's offsets are gone.
-            reads=(*STAMPED_TOPICS, "decisions.v1", "transactions.dead.v1", "executions.v1", "breaker_switches.v1"),
-            writes=("decisions.v1", "transactions.dead.v1", "alerts.v1"),
+            reads=(
+                *STAMPED_TOPICS,
+                "decisions.v1",
+                "transactions.dead.v1",
+                "executions.v1",
+                "breaker_switches.v1",
+                "breaker_hours.v1",
+            ),
+            writes=("decisions.v1", "transactions.dead.v1", "alerts.v1", "breaker_hours.v1"),
             # Whose clock stamps what it decides by, and whether people's switches are kept.
             settings_of=(*STAMPED_TOPICS, SWITCHES_TOPIC),
             # And so fraud-decide-context, the group of its Faust agents, and fraud-decide-outcomes.

@@ -32,6 +32,7 @@ class AlertCode(StrEnum):
     BREAKER_PROBE_BAD = "BREAKER_PROBE_BAD"
     BREAKER_FORCE_OPEN = "BREAKER_FORCE_OPEN"
     BREAKER_OPEN_PERIOD_OVER = "BREAKER_OPEN_PERIOD_OVER"
+    BREAKER_SHARE_RAISED = "BREAKER_SHARE_RAISED"
     BREAKER_PROBE_GOOD = "BREAKER_PROBE_GOOD"
     BREAKER_RELEASE = "BREAKER_RELEASE"
     BREAKER_INITIALISE = "BREAKER_INITIALISE"
@@ -113,6 +114,7 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
     AlertCode.BREAKER_PROBE_BAD: Entry(_CRITICAL, "The model failed its probation."),
     AlertCode.BREAKER_FORCE_OPEN: Entry(_CRITICAL, "A person took the model out of the loop."),
     AlertCode.BREAKER_OPEN_PERIOD_OVER: Entry(_INFO, "The model is on probation."),
+    AlertCode.BREAKER_SHARE_RAISED: Entry(_INFO, "The model passed at its share, and answers a larger one."),
     AlertCode.BREAKER_PROBE_GOOD: Entry(_INFO, "The model is back in the loop."),
     AlertCode.BREAKER_RELEASE: Entry(_INFO, "A person let the model back on probation."),
     AlertCode.BREAKER_INITIALISE: Entry(_INFO, "A deployment that has never decided began with the model."),

@@ -65,7 +65,6 @@ class _Work:
     batch: Batch
     judge: Judge
     started_s: float
-    held_s: float
     observed_s: float = 0.0  # when it was, and when it was judged
     judged_s: float = 0.0
     failures: int = 0  # of ours, over all stages
@@ -139,7 +138,7 @@ class DecisionAgent:
 
         Whatever fails later is raised by the next call, and told to `on_failure` at once.
         """
-        work = _Work(batch, self.judge, time.perf_counter(), self._observer.held_s)
+        work = _Work(batch, self.judge, time.perf_counter())
         await self._read_stage(work)
         try:
             await _done(self._stages.observing)
@@ -207,12 +206,10 @@ class DecisionAgent:
         outgoing = self._seal([*map(self._letter_of, judged.set_aside_in_log_order), *judged.outgoing])
         marked = self._traces.mark(work.batch, judged, outgoing)
         await _done(self._stages.committing)
-        # Waiting for the state store is no slowness of the model's, so the breaker doesn't hear of it.
-        since_s = work.started_s + self._observer.held_s - work.held_s
-        self._stages.committing = self._watched(self._commit_stage(work, judged, outgoing, marked, since_s))
+        self._stages.committing = self._watched(self._commit_stage(work, judged, outgoing, marked))
 
     async def _commit_stage(
-        self, work: _Work, judged: Judged, outgoing: list[Outgoing], marked: Marked | None, since_s: float
+        self, work: _Work, judged: Judged, outgoing: list[Outgoing], marked: Marked | None
     ) -> None:
         batch, committing_s = work.batch, time.perf_counter()
         try:
@@ -229,7 +226,7 @@ class DecisionAgent:
             metrics.STAGE_SECONDS.labels("commit").observe(done_s - committing_s)
             metrics.count_batch(judged, batch.records, self._clock_ms(), work.judge.in_force.policy.currencies)
             _log_committed(batch, judged)
-        await self._breaker.record(batch, judged.answers, work.judge.in_force.model, done_s - since_s)
+        await self._breaker.record(batch, judged.answers, work.judge.in_force, judged.seconds)
         await self._release(work.judge, judged)
 
     async def _release(self, judge: Judge, judged: Judged) -> None:
@@ -248,11 +245,13 @@ class DecisionAgent:
     # The work of each stage
 
     async def _read(self, judge: Judge, records: Sequence[Record]) -> Reading:
-        parts = []
+        parts, seconds = [], 0.0
         for start in range(0, len(records), SLICE_RECORDS):
+            began_s = time.perf_counter()
             parts.append(judge.read(records[start : start + SLICE_RECORDS]))
+            seconds += time.perf_counter() - began_s
             await asyncio.sleep(0)  # replies from Redis are taken in here
-        return Reading.whole(parts)
+        return Reading.whole(parts, seconds)
 
     async def _observed(self, work: _Work) -> _Observed:
         if work.read is None:
@@ -345,11 +344,13 @@ class DecisionAgent:
         reading, observations, modes = observed
         if modes is None:
             modes = await self._breaker.modes(judge.in_force)
-        judged = Judged()
+        judged, resumed_s = Judged(seconds=reading.seconds), time.perf_counter()
         for part in judge.judge(reading, observations, modes, self._clock_ms()):
             judged.extend(part)
+            judged.seconds += time.perf_counter() - resumed_s
             if len(part.outgoing) >= SLICE_RECORDS:
                 await asyncio.sleep(0)  # the next batch's replies from Redis are taken in here
+            resumed_s = time.perf_counter()
         return judged
 
     def _failed(self, work: _Work, event: str, error: Exception) -> None:

@@ -19,6 +19,7 @@ from mode import Service
 from pipeline import __version__
 from pipeline.alerts.catalogue import AlertCode, held_alert, moved_alert, regime_alert
 from pipeline.alerts.publisher_topics import AlertPublisher
+from pipeline.breaker.hour_topics import HourTopic
 from pipeline.breaker.store import BreakerStore
 from pipeline.breaker.switch_topics import SwitchFollower, SwitchTopic
 from pipeline.decide import metrics
@@ -48,7 +49,7 @@ from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.kafka.context_transport import read_committed, record_of_event
 from pipeline.io.kafka.faust_credentials import faust_credentials
 from pipeline.io.kafka.log_reader import LogReader
-from pipeline.io.kafka.topic_settings import partitioning_of
+from pipeline.io.kafka.topic_settings import BREAKER_HOURS_TOPIC, partitioning_of
 from pipeline.io.kafka.transaction_log import BATCHES_AHEAD_MAX, BROKER_TIMEOUT_S, Batch, TransactionLog
 from pipeline.io.metrics.exposition import exposition
 from pipeline.io.sealing import DeadLetterKey
@@ -100,7 +101,8 @@ class Worker:
         self.alerts = AlertPublisher(self.appender.append, self.wire, settings.topic("alerts.v1"))
         self.switches = SwitchFollower(SwitchTopic.of(settings, self.wire, self._open_reader))
         store = BreakerStore(settings.redis_url, settings.state_prefix)
-        self.breaker = BreakerWatch(store, lambda: self.switches.known)
+        hours = HourTopic(settings.topic(BREAKER_HOURS_TOPIC), self.wire, self._open_reader, self.appender.append)
+        self.breaker = BreakerWatch(store, lambda: self.switches.known, hours)
         self.context = Context(self.state, self.wire, self._open_reader, settings.topic)
         self.context.tell_of_label = self._refuse_label
         self.evictions = EvictionWatch(
@@ -210,6 +212,7 @@ class Worker:
         await self._require_state()
         await self.switches.look()  # without it the fallback decides until the topic can be read
         self.switches.start()
+        await self.breaker.restore()
         if await asyncio.to_thread(self._has_never_decided):
             await self.breaker.initialise(self.agent.judge.in_force.policy)
 
@@ -428,7 +431,7 @@ def _add_timers(app: WorkerApp, worker: Worker) -> None:
         if (changed := await asyncio.to_thread(worker.source.changed)) is not None:
             worker.agent.judge = worker.judge_of(changed)
             model = "none" if changed.model is None else changed.model.version
-            await worker.alerts.publish([regime_alert(changed.policy.version, model, _now_ms())])
+            await worker.alerts.publish([regime_alert(changed.policy.version, model, now_ms())])
 
     if worker.settings.state_backup_alert_minutes:
         watch = BackupWatch(worker.state, worker.settings.state_backup_alert_minutes)
@@ -449,8 +452,7 @@ def _add_timers(app: WorkerApp, worker: Worker) -> None:
 
     @app.timer(BREAKER_INTERVAL_S)
     async def watch_breaker() -> None:
-        if raised := await worker.breaker.evaluate(worker.agent.judge.in_force):
-            await worker.alerts.publish(raised)
+        await worker.breaker.watch(worker.agent.judge.in_force, worker.alerts.publish)
 
 
 def _add_context(app: faust.App, worker: Worker) -> None:

@@ -56,6 +56,7 @@ REVIEW_CAPACITY = Gauge(
     "Escalations that reviewers can handle, by the policy in force; 0 where it doesn't say",
 )
 BREAKER_STATE = Gauge("fraud_breaker_state", "1 for the state that the scope is in", ["scope", "state"])
+BREAKER_WARNINGS = Gauge("fraud_breaker_warnings", "Scopes that near a condition, though chance may do as much")
 STATE_HOLDS = Counter("fraud_state_holds_total", "Times a batch waited for the state store", ["why"])
 STATE_FAULTS = Counter("fraud_state_faults_total", "Times that a script of the state store failed on a request of ours")
 REBUILT_RECORDS = Counter("fraud_rebuilt_records_total", "Records observed again to rebuild state")

@@ -94,9 +94,13 @@ class State:
 
 
 class Breaker:
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
     async def modes(self, in_force: object) -> None: ...
 
-    async def record(self, *_: object) -> None: ...
+    async def record(self, _batch: object, _answers: object, _in_force: object, seconds: float) -> None:
+        self.seconds.append(seconds)
 
 
 class JudgeInPlace:
@@ -158,14 +162,14 @@ class Stages:
         self.log, self.state, self.judge = Log(), State(), JudgeInPlace()
         self.rebuild = Rebuild(self.log, self.state)
         self.failures: list[BaseException] = []
-        self.due = OutcomesDue()
+        self.due, self.breaker = OutcomesDue(), Breaker()
         self.told: list[str] = []
         self.probes = 0
         self.probe_fails: list[BaseException] = []  # the next ones
         self.agent = DecisionAgent(
             self.log,
             self.state,
-            Breaker(),
+            self.breaker,
             self.rebuild,
             self.judge,
             self.due,
@@ -437,5 +441,41 @@ def test_i4_outcomes_are_due_as_far_as_they_were_known_and_as_far_as_any_answer_
             await stages.agent.decide(batch_of(number))
             await stages.agent.settle()
         assert stages.state.due == [ALL, 7, 7, 9, 9]
+
+    run(scenario)
+
+
+def test_the_breaker_hears_how_long_deciding_took_and_of_no_waiting(monkeypatch):
+    """Finding 6: a slow broker, or a slow Redis, took the model out of the loop, which makes neither quicker."""
+    clock_s = [0.0]
+    monkeypatch.setattr("pipeline.decide.agent.time.perf_counter", lambda: clock_s[0])
+
+    def slowed(slow: object, name: str, seconds: float) -> None:
+        fast = getattr(slow, name)
+
+        async def after_a_while(*arguments: object, **how: object) -> object:
+            clock_s[0] += seconds
+            return await fast(*arguments, **how)
+
+        monkeypatch.setattr(slow, name, after_a_while)
+
+    async def scenario(stages: Stages) -> None:
+        slowed(stages.log, "commit", 5.0)
+        slowed(stages.state, "observe_prepared", 3.0)
+        read, judge = stages.judge.read, stages.judge.judge
+
+        def slow_read(records: list[Record]) -> Reading:
+            clock_s[0] += 0.125
+            return read(records)
+
+        def slow_judge(*arguments: object):
+            clock_s[0] += 0.25
+            yield from judge(*arguments)
+
+        monkeypatch.setattr(stages.judge, "read", slow_read)
+        monkeypatch.setattr(stages.judge, "judge", slow_judge)
+        await stages.decide()
+        await stages.settle()
+        assert stages.breaker.seconds == [0.375] * COUNT
 
     run(scenario)

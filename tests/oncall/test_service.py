@@ -16,6 +16,7 @@ from pipeline.oncall.groups import OTHER_SCOPES, SCOPES_MAX, EventKind, State
 from pipeline.oncall.messages import REPEAT
 from pipeline.oncall.outbox import AttemptKind
 from pipeline.oncall.store import read_deliveries_about, read_latest_groups
+from pipeline.people.verify_command import verify
 from tests.known import appoint, identity, revoke
 from tests.oncall.given import conflict, good, trip
 from tests.oncall.stand import WIRE, Stand
@@ -181,6 +182,22 @@ def test_only_an_operator_answers(stand: Stand, owner: Connection) -> None:
             append_group_act(connection, EventKind.ACKNOWLEDGED, groups(owner)[0].group_id, "mine", identity("rita"))
         with pytest.raises(DeskRefused, match="not registered"):
             append_group_act(connection, EventKind.ACKNOWLEDGED, groups(owner)[0].group_id, "mine", identity("eve"))
+
+
+def test_what_people_answered_can_be_verified(stand: Stand, owner: Connection) -> None:
+    appoint(owner, {"olga": "OPERATOR"})
+    stand.publish(conflict())
+    with stand.service() as service, desk(stand) as connection:
+        stand.run(service, lambda: bool(groups(owner)))
+        group_id = groups(owner)[0].group_id
+        append_group_act(connection, EventKind.ACKNOWLEDGED, group_id, "I look", identity("olga"))
+        append_group_act(connection, EventKind.RESOLVED, group_id, "it is over", identity("olga"))
+        now_ms = owner.execute("SELECT (extract(epoch FROM now()) * 1000)::bigint").fetchone()[0]  # type: ignore[index]
+        wish = SilenceWish("0f0e0d0c-0000-4000-8000-000000000003", "*", "*", "*", now_ms + 10**6, "a planned test")
+        append_silence(connection, wish, identity("olga"))
+        append_silence_end(connection, wish.silence_id, identity("olga"))
+    found = verify(owner, None)
+    assert ([], 4) == (found.faults, found.rows)
 
 
 def test_act_that_nobody_proved_does_nothing(stand: Stand, owner: Connection) -> None:

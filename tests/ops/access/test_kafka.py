@@ -34,6 +34,7 @@ WRITERS = {
     "anchors.v1": {Principal.AUDIT},
     "witness.v1": {Principal.WITNESS},
     "breaker_switches.v1": {Principal.BREAKER},
+    "breaker_hours.v1": {Principal.WORKER},
 }
 READERS_OF_OUTCOMES = {
     "executions.v1": {Principal.EXECUTOR, Principal.WORKER, Principal.RECONCILE, Principal.READER},

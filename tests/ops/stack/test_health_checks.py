@@ -34,6 +34,7 @@ SERVICES = {
     "review": ["review", "run"],
     "reconcile": ["reconcile", "run"],
     "incident": ["incident", "run"],
+    "alerts": ["alerts", "run"],
 }
 STANDSTILL_S = "3"
 WAIT_S = 90.0

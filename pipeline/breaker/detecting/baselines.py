@@ -2,8 +2,7 @@
 
 Invariants
 1. A baseline holds no hour that was excluded.
-2. A comparison never says more than its sample allows: without a baseline, or with one of no answers, nothing is
-   significant.
+2. A baseline of no answers is none.
 
 Floats are allowed here because nothing of this enters a decision's bytes. The breaker state that it leads to is
 recorded.
@@ -22,9 +21,6 @@ from pipeline.breaker.answer_counts import Counts, score_mean_ppm, total_of
 HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 24 * HOUR_MS
 BASELINE_MS: Final = 7 * DAY_MS
-DISPERSION_FLOOR: Final = 1.3
-"""Payments come in bursts, so a share varies more than that of independent answers. Its variance is taken to be at
-least 1.3 times the binomial one, however calm the few days were that it was measured on."""
 _SPARE_HOURS_MIN: Final = 24
 """Least degrees of freedom. With 24 the estimate of σ is within 30 % in 19 of 20 cases."""
 
@@ -46,6 +42,8 @@ class Baseline(NamedTuple):
     score_mean_ppm: float
     score_sigma_ppm: float | None  # standard deviation of hourly mean scores about the mean of their hour of day
     is_seasonal: bool
+    block_level: float = 1.0  # times as much as usual was blocked in the last clean hours; the cumulative sum heeds it
+    stop_level: float = 1.0  # the same of what wasn't allowed
 
 
 def baseline_of(
@@ -104,38 +102,6 @@ def hour_of_day(at_ms: int) -> int:
     return at_ms // HOUR_MS % 24
 
 
-def proportion_z(successes: int, total: int, baseline_successes: int, baseline: Baseline) -> float:
-    """Return the two-proportion z, its variances inflated for answers that come in bursts; 0 if nothing can be said."""
-    baseline_total = baseline.answered
-    if total == 0 or baseline_total == 0:
-        return 0.0
-    pooled = (successes + baseline_successes) / (total + baseline_total)
-    variance = pooled * (1 - pooled) * (_dispersion(total, baseline) / total + DISPERSION_FLOOR / baseline_total)
-    if variance == 0:
-        return 0.0
-    return (successes / total - baseline_successes / baseline_total) / math.sqrt(variance)
-
-
-def drift_z(counts: Counts, baseline: Baseline) -> float:
-    """Measure how far the mean score is from usual, against chance and against how far hourly means usually stray."""
-    assert baseline.score_sigma_ppm is not None
-    if counts.answered == 0:
-        return 0.0
-    chance_ppm2 = DISPERSION_FLOOR * _score_variance_ppm2(counts) / counts.answered
-    spread = math.sqrt(baseline.score_sigma_ppm**2 + chance_ppm2)
-    return 0.0 if spread == 0 else (score_mean_ppm(counts) - baseline.score_mean_ppm) / spread
-
-
-def cusum(cumulated: float, successes: int, total: int, usual: float, sought: float, baseline: Baseline) -> float:
-    """Return the CUSUM after one more sample: summed log-likelihood ratios of `sought` over `usual`, never below 0.
-
-    Both are shares in (0, 1). The ratio is divided by the dispersion, because a burst is not evidence. See Page,
-    "Continuous inspection schemes", Biometrika 41 (1954).
-    """
-    ratio = successes * math.log(sought / usual) + (total - successes) * math.log((1 - sought) / (1 - usual))
-    return max(0.0, cumulated + ratio / _dispersion(total, baseline))
-
-
 def _baseline(total: Counts, correlation: float, sigma_ppm: float | None, *, is_seasonal: bool) -> Baseline:
     mean_ppm = score_mean_ppm(total)
     return Baseline(total.answered, total.allow, total.block, correlation, mean_ppm, sigma_ppm, is_seasonal)
@@ -153,12 +119,3 @@ def _correlation(hours: Sequence[Hour]) -> float:
     )
     excess = chi_square / (len(sizes) - 1) - 1
     return min(max(0.0, excess / max(fmean(sizes) - 1, 1.0)), 1.0)
-
-
-def _dispersion(total: int, baseline: Baseline) -> float:
-    return max(DISPERSION_FLOOR, 1 + (total - 1) * baseline.correlation)
-
-
-def _score_variance_ppm2(counts: Counts) -> float:
-    mean_square_ppm2 = counts.score_square_sum_ppm / counts.answered * 1_000_000
-    return max(0.0, mean_square_ppm2 - score_mean_ppm(counts) ** 2)
