@@ -58,7 +58,9 @@ BENCHES: Final = {
     "alerts": Bench(
         "alerts", "10,000 alerts through sinks that fail one call in three, and kill -9: none lost, pages grouped"
     ),
-    "breaker": Bench("breaker", "20 years of simulated traffic: false trips, minutes to detect, each finding as a case"),
+    "breaker": Bench(
+        "breaker", "20 years of simulated traffic: false trips, minutes to detect, each finding as a case"
+    ),
     "rollback": Bench(
         "rollback", "10,000 decisions of a wrong model reversed under traffic and kill -9: the plan, and nothing else"
     ),

@@ -208,9 +208,7 @@ class DecisionAgent:
         await _done(self._stages.committing)
         self._stages.committing = self._watched(self._commit_stage(work, judged, outgoing, marked))
 
-    async def _commit_stage(
-        self, work: _Work, judged: Judged, outgoing: list[Outgoing], marked: Marked | None
-    ) -> None:
+    async def _commit_stage(self, work: _Work, judged: Judged, outgoing: list[Outgoing], marked: Marked | None) -> None:
         batch, committing_s = work.batch, time.perf_counter()
         try:
             is_committed = await self._transactions.commit(batch, outgoing)

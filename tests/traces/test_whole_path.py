@@ -161,7 +161,9 @@ def test_the_whole_path_of_a_payment_can_be_told(stack: EmbeddedStack | RealStac
             span.name for span in scene.collector.spans if span.parent_id == batch.span_id
         }
         told(scene, trace, decision_id)
-        assert exemplars(scene) == {batch.trace_id}, "a bar of the histogram leads to the batch, and by it to the payment"
+        assert exemplars(scene) == {batch.trace_id}, (
+            "a bar of the histogram leads to the batch, and by it to the payment"
+        )
 
         # Nobody traced this one; it blocks, so the worker does, in the trace that its decision's id gives.
         scene.publish([BLOCKED._replace(**timed)], share="0")

@@ -223,7 +223,8 @@ def interpolated(hours: Hours, evaluations: int, settings: BreakerSettings) -> Y
         beside = here + (1 if into >= 0.5 else -1)
         rows.append(_blended(of_hour[here], of_hour[beside], abs(into - 0.5)))
     columns = (np.array([row[place] for row in rows]) for place in range(COLUMNS_OF_AN_HOUR))
-    return Yardstick(*columns, *hours.levels())
+    block_level, stop_level = hours.levels()
+    return Yardstick(*columns)._replace(block_level=block_level, stop_level=stop_level)
 
 
 def _blended(first: Yardstick, second: Yardstick, weight: float) -> Yardstick:

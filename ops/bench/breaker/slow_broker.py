@@ -13,11 +13,13 @@ import numpy as np
 from pipeline.decide.agent import DecisionAgent
 from pipeline.decide.batch import Judged, Reading
 from pipeline.decide.outcomes.due import OutcomesDue
+from pipeline.decide.tracing.worker_agent import WorkerTraces
 from pipeline.domain.decision import Outcome, Route
 from pipeline.domain.log import Outgoing, Record, Source, Span
 from pipeline.io.kafka.transaction_log import Batch
 from pipeline.state.store import Prepared
 from pipeline.state.windows import PartitionEvents, PartitionObservation
+from pipeline.traces.tracer_service import Tracer
 
 COMMIT_S: Final = 1.0
 BATCHES: Final = 3
@@ -54,7 +56,7 @@ class _Breaker:
 
 
 class _Judge:
-    in_force = SimpleNamespace(model=None)
+    in_force = SimpleNamespace(model=None, policy=SimpleNamespace(currencies=frozenset()))
 
     def read(self, records: Sequence[Record]) -> Reading:
         return Reading([], [(record, None) for record in records])  # type: ignore[misc]
@@ -75,6 +77,7 @@ async def seconds_of_deciding() -> list[float]:
         letter_of=_none,
         probe=_none,
         seal=list,
+        traces=WorkerTraces(Tracer(None), "transactions", "decisions", "bench"),
         tell_held=_none,
         state_patience_s=1.0,
         clock_ms=lambda: 0,
