@@ -28,6 +28,7 @@ from pipeline.decide.batch import Judge, SetAside, TopicNames
 from pipeline.decide.breaker_agent import BreakerWatch
 from pipeline.decide.isolating import probe_agent
 from pipeline.decide.outcomes.due import OutcomesDue
+from pipeline.decide.outcomes.following_agent import Following
 from pipeline.decide.outcomes.intake_service import CATCH_UP_S
 from pipeline.decide.outcomes.topics import OutcomesTopic
 from pipeline.decide.rebuild_agent import Rebuild, require_shape
@@ -334,7 +335,7 @@ def _add_decisions(app: WorkerApp, worker: Worker) -> None:
                 app.give_up(error)
 
     app.decision_transport = Transport(app, worker, batches)
-    app.outcomes_following = Following(worker)
+    app.outcomes_following = Following(worker.outcomes)
 
 
 class WorkerApp(faust.App):
@@ -405,23 +406,6 @@ class Transport(Service):
             await self._worker.probe.close()
             await self._worker.breaker.close()
             await asyncio.to_thread(self._worker.traces.close)
-
-
-class Following(Service):
-    """Follows what became of payments for as long as the app runs. Decisions neither wait for it nor end with it."""
-
-    def __init__(self, worker: Worker) -> None:
-        super().__init__()
-        self._worker = worker
-        self._following: asyncio.Task[None] | None = None
-
-    async def on_start(self) -> None:
-        self._following = asyncio.create_task(self._worker.outcomes.run())
-
-    async def on_stop(self) -> None:
-        self._worker.outcomes.stop()
-        if self._following is not None:
-            await self._following
 
 
 def _add_timers(app: WorkerApp, worker: Worker) -> None:

@@ -16,6 +16,7 @@ from pipeline.breaker.states import MONITOR, TRANSITIONS, BreakerRecord, Cause, 
 from pipeline.domain.alert import Alert
 from pipeline.domain.decision import BreakerState
 from pipeline.domain.log import Outgoing
+from pipeline.incident.incidents import ToldAlert
 from pipeline.incident.service import GROUP, IncidentService
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.appender import Appender
@@ -52,6 +53,12 @@ def closed(scope: str = "model:wrong-1", at_ms: int = NOON_MS) -> Alert:
 
 def held(at_ms: int = NOON_MS) -> Alert:
     return alert(AlertCode.PAYMENTS_HELD, "Worker 0 holds its payments.", "all", {"worker": "0"}, at_ms)
+
+
+def as_read(raised: Alert) -> ToldAlert:
+    """An alert as it is read back from an incident."""
+    alert_id, raised_at_ms, severity, code, summary, scope, evidence, _ = raised
+    return ToldAlert(alert_id, raised_at_ms, code, str(severity), summary, scope, evidence)
 
 
 class AlertTopic:

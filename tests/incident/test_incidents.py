@@ -15,13 +15,12 @@ from pipeline.incident.incidents import (
     Incident,
     IncidentState,
     PersonEvent,
-    ToldAlert,
     diagram,
     exposures,
     state_after,
     timeline,
 )
-from tests.incident.given import LOOKBACK_MS, MINUTE_MS, closed, held, tripped
+from tests.incident.given import LOOKBACK_MS, MINUTE_MS, as_read, closed, held, tripped
 from tests.records import NOON_MS
 
 NOW_MS = NOON_MS + 60 * MINUTE_MS
@@ -30,7 +29,7 @@ ACK, NOTE, RESOLVE = EventKind.ACKNOWLEDGED, EventKind.NOTED, EventKind.RESOLVED
 
 def incident(told: list[Alert], moved: list[Alert], events: list[PersonEvent] | None = None) -> Incident:
     transitions = [transition for each in moved if (transition := told_transition(each)) is not None]
-    alerts = [ToldAlert(*each._replace(severity=str(each.severity))) for each in told]
+    alerts = [as_read(each) for each in told]
     groups = [AlertGroup(each.code, 1, each.raised_at_ms, each.raised_at_ms) for each in told]
     scopes = sorted({each.scope for each in told})
     first_ms = told[0].raised_at_ms

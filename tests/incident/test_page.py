@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from pipeline.incident.dora import classify
-from pipeline.incident.incidents import AlertGroup, EventKind, Incident, PersonEvent, ToldAlert
+from pipeline.incident.incidents import AlertGroup, EventKind, Incident, PersonEvent
 from pipeline.incident.page import MOMENTS_MAX, page
 from pipeline.incident.radius import Affected, Group, Radius, Share, Usual
 from pipeline.incident.whole import Whole, whole_json
-from tests.incident.given import LOOKBACK_MS, tripped
+from tests.incident.given import LOOKBACK_MS, as_read, tripped
 from tests.records import NOON_MS
 
 LOADING = re.compile(r"https?:|url\(|@import|<script|<link|<img|<iframe|\ssrc=|\son[a-z]+=", re.IGNORECASE)
@@ -22,7 +22,7 @@ DAY_MS = 86_400_000
 
 
 def whole(text: str = "39 % are blocked", alerts: int = 1) -> Whole:
-    told = [ToldAlert(*tripped()._replace(summary=text, scope=f"segment:{text}={n}")) for n in range(alerts)]
+    told = [as_read(tripped()._replace(summary=text, scope=f"segment:{text}={n}")) for n in range(alerts)]
     events = [
         PersonEvent(1, EventKind.ACKNOWLEDGED, "olga", NOON_MS + 1, text, None, None, None, "act"),
         PersonEvent(2, EventKind.NOTED, "olga", NOON_MS + 2, text, "ECONOMIC", "NOT_MET", None, "act"),

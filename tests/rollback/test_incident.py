@@ -11,10 +11,10 @@ import pytest
 from ops import cli
 from pipeline.breaker.told_transitions import told_transition
 from pipeline.domain.alert import IncidentKind
-from pipeline.incident.incidents import AlertGroup, Incident, ToldAlert
+from pipeline.incident.incidents import AlertGroup, Incident
 from pipeline.rollback.incident_command import selection_of
 from pipeline.terminal.failures import Failure
-from tests.incident.given import LOOKBACK_MS, MINUTE_MS, AlertTopic, caught_up, closed, held, tripped
+from tests.incident.given import LOOKBACK_MS, MINUTE_MS, AlertTopic, as_read, caught_up, closed, held, tripped
 from tests.known import environment_of
 from tests.records import NOON_MS
 from tests.rollback.scene import Scene
@@ -34,7 +34,7 @@ def incident(*scopes: str, kind: str = IncidentKind.MODEL) -> Incident:
         NOON_MS,
         NOON_MS - LOOKBACK_MS,
         sorted(scopes),
-        [ToldAlert(*each) for each in told],
+        [as_read(each) for each in told],
         [AlertGroup("BREAKER_TRIP", len(told), NOON_MS, NOON_MS)],
         [*transitions, back],
         [],
