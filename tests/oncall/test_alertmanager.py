@@ -66,7 +66,7 @@ def test_what_fires_is_one_alert_until_it_is_over(manager: str, stand: Stand, ow
     with stand.service() as service:
         stand.run(service, lambda: len(firing(manager)) == 1)
         [alert] = firing(manager)
-        assert ("BREAKER_TRIP", "critical") == (alert["labels"]["alertname"], alert["labels"]["severity"])
+        assert ("BREAKER_TRIP", "CRITICAL") == (alert["labels"]["alertname"], alert["labels"]["severity"])
         assert alert["annotations"]["runbook_url"].endswith("/BREAKER_TRIP.md")
         updated = alert["updatedAt"]
         stand.run(service, lambda: firing(manager)[0]["updatedAt"] > updated, "it is told again")
@@ -81,4 +81,4 @@ def test_what_fires_is_one_alert_until_it_is_over(manager: str, stand: Stand, ow
 def test_heartbeat_is_an_alert_that_always_fires(manager: str) -> None:
     at = routes(routes_text(manager=manager))
     assert Answer.DELIVERED is client_of(at.sinks["alertmanager"], at).beat(60_000).answer
-    assert ["FraudAlertsHeartbeat"] == [each["labels"]["alertname"] for each in firing(manager)]
+    assert ["ALERTS_HEARTBEAT"] == [each["labels"]["alertname"] for each in firing(manager)]

@@ -199,5 +199,5 @@ def test_mail_says_that_it_is_a_repeat_under_the_same_message_id(mail: MailSink,
 def test_heartbeat_reaches_those_that_watch_for_it(sink: HttpSink, at: Routes) -> None:
     for name in ("alertmanager", "hook"):
         assert Answer.DELIVERED is client_of(at.sinks[name], at).beat(60_000).answer
-    assert "FraudAlertsHeartbeat" == sink.taken[0].json[0]["labels"]["alertname"]
+    assert "ALERTS_HEARTBEAT" == sink.taken[0].json[0]["labels"]["alertname"]
     assert "alerts.heartbeat" == Webhook(SIGNING).verify(sink.taken[1].body, sink.taken[1].headers)["type"]

@@ -23,10 +23,10 @@ SLACK_FIELD_MAX: Final = 2_000
 EVIDENCE_FIELDS_MAX: Final = 20
 EVIDENCE_CHARACTERS_MAX: Final = 500
 LABEL_CHARACTERS_MAX: Final = 300
-HEARTBEAT: Final = "FraudAlertsHeartbeat"
+HEARTBEAT: Final = "ALERTS_HEARTBEAT"
 RESOLVED_MS: Final = 5 * 60_000
 """For so long Alertmanager is told again that a group is over, as it asks of its clients."""
-_SEVERITY: Final = {Severity.CRITICAL: "critical", Severity.WARNING: "warning", Severity.INFO: "info"}
+_PAGERDUTY_SEVERITY: Final = {Severity.CRITICAL: "critical", Severity.WARNING: "warning", Severity.INFO: "info"}
 _ACTION: Final = {
     MessageKind.TRIGGERED: "trigger",
     MessageKind.COUNTED: "trigger",
@@ -56,7 +56,7 @@ def pagerduty_event(message: Message, setting: Setting, routing_key: str) -> Jso
     payload: Json = {
         "summary": _cut(f"{message.title}: {message.summary}", PAGERDUTY_SUMMARY_MAX),
         "source": setting.source,
-        "severity": _SEVERITY[message.severity],
+        "severity": _PAGERDUTY_SEVERITY[message.severity],
         "timestamp": utc_text(message.opened_at_ms),
         "component": message.scope,
         "class": message.code,
@@ -78,13 +78,14 @@ def pagerduty_change(message: Message, setting: Setting, routing_key: str, *, is
 
 
 def alertmanager_alert(message: Message, setting: Setting, ends_at_ms: int) -> Json:
-    """One alert of POST /api/v2/alerts. Its labels are its key, so they are the same in every message about a group."""
+    """One alert of POST /api/v2/alerts. Its labels are its key, so they are the same in every message about a group, and
+    written as those of the rules of Prometheus are."""
     link = {"generatorURL": setting.runbook} if _is_link(setting.runbook) else {}
     return {
         "labels": {
             "alertname": message.code,
             "scope": _cut(message.scope, LABEL_CHARACTERS_MAX),
-            "severity": _SEVERITY[message.severity],
+            "severity": str(message.severity),
             "source": setting.source,
             "group": message.group_id,
         },
@@ -103,7 +104,7 @@ def alertmanager_alert(message: Message, setting: Setting, ends_at_ms: int) -> J
 def alertmanager_heartbeat(source: str, at_ms: int, ends_at_ms: int) -> Json:
     """An alert that always fires: where it does not, nobody is told of anything."""
     return {
-        "labels": {"alertname": HEARTBEAT, "severity": "none", "source": source},
+        "labels": {"alertname": HEARTBEAT, "severity": str(Severity.INFO), "source": source},
         "annotations": {"summary": "Alerts are read and sent."},
         "startsAt": utc_text(at_ms),
         "endsAt": utc_text(ends_at_ms),
