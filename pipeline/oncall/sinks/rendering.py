@@ -78,8 +78,11 @@ def pagerduty_change(message: Message, setting: Setting, routing_key: str, *, is
 
 
 def alertmanager_alert(message: Message, setting: Setting, ends_at_ms: int) -> Json:
-    """One alert of POST /api/v2/alerts. Its labels are its key, so they are the same in every message about a group, and
-    written as those of the rules of Prometheus are."""
+    """One alert of POST /api/v2/alerts.
+
+    Its labels are its key, so they are the same in every message about a group. They are written as Prometheus' rules
+    write theirs.
+    """
     link = {"generatorURL": setting.runbook} if _is_link(setting.runbook) else {}
     return {
         "labels": {
